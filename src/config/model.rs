@@ -1,0 +1,333 @@
+//! The validated model: what a configuration means, with nothing left to look up.
+//!
+//! It is built once per (re)load and never changes while it runs. Every name has
+//! become a number, every address a socket address, every program a path. The
+//! rest of the program does not know which spelling (inetd.conf line, NetBSD
+//! key-values, xinetd block, command line) a service came from.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// A whole configuration.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Config {
+    /// The services to serve, in the order of the file.
+    pub services: Vec<Rc<Service>>,
+    /// Services whose text is right but which this machine cannot serve now.
+    pub withheld: Vec<Withheld>,
+    /// Services that were read and checked and have `disable = yes`.
+    pub disabled: Vec<Rc<Service>>,
+}
+
+/// A service that lacks something here and now: a program, a user, an address.
+/// At a reload a running service with one of these sockets goes on as it was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Withheld {
+    /// As [`Service::label`].
+    pub label: String,
+    /// The sockets it would have, as far as they are known.
+    pub sockets: Vec<SocketSpec>,
+    /// Set when it is an entry of tcpmux.
+    pub tcpmux: Option<TcpmuxName>,
+}
+
+/// One service: one entry of the file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    /// How the log calls it: the service field as written and the protocol,
+    /// `daytime/tcp`, `50002/udp`; for unix sockets the path or `@name` alone;
+    /// for tcpmux entries `tcpmux/NAME`.
+    pub label: String,
+    /// Where it was said.
+    pub origin: Origin,
+    /// Stream, datagram or sequenced packets.
+    pub socket_type: SocketType,
+    /// Its sockets: one per address and port. Empty only for tcpmux entries.
+    pub sockets: Vec<SocketSpec>,
+    /// Set when it is reached through tcpmux (RFC 1078) instead of a socket of its own.
+    pub tcpmux: Option<TcpmuxName>,
+    /// `wait`: the program gets the listening (or datagram) socket itself.
+    pub wait: bool,
+    /// What serves it.
+    pub action: Action,
+    /// As whom a program runs.
+    pub account: Account,
+    /// Everything said by attributes, or their defaults.
+    pub attributes: Attributes,
+}
+
+/// A place in a configuration file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// The file as the user named it; `command line` for `oxinetd run`.
+    pub file: Rc<str>,
+    /// Line, from 1; 0 when there is none.
+    pub line: u32,
+}
+
+/// The type of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SocketType {
+    /// A byte stream: TCP or unix.
+    Stream,
+    /// Datagrams: UDP or unix.
+    Dgram,
+    /// Sequenced packets: unix only.
+    SeqPacket,
+}
+
+/// One socket to open. Two entries may not have an equal one: equality is the
+/// identity by which a reload recognises a socket that it keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketSpec {
+    /// Stream, datagram or sequenced packets.
+    pub socket_type: SocketType,
+    /// Where it is bound.
+    pub endpoint: Endpoint,
+    /// The network device it is bound to (SO_BINDTODEVICE), if any.
+    pub device: Option<String>,
+}
+
+/// An address to bind.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Endpoint {
+    /// An IPv4 or IPv6 address with its port; port 0 (any free one) only from the command line.
+    Inet(SocketAddr),
+    /// A unix socket in the file system: an absolute path.
+    Unix(PathBuf),
+    /// A unix socket in Linux's abstract name space, without the leading NUL.
+    Abstract(Vec<u8>),
+}
+
+/// An entry behind tcpmux.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TcpmuxName {
+    /// The name a client sends; compared without regard to ASCII case.
+    pub name: String,
+    /// `tcpmux/+NAME`: the server answers `+` for the program.
+    pub greet: bool,
+}
+
+/// What serves a connection.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// A program, run once per connection (or once per `wait` episode).
+    Program(Program),
+    /// A service of our own inside the event loop.
+    Builtin(Builtin),
+}
+
+/// A program to execute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Absolute; inside `chroot` if that is set.
+    pub path: PathBuf,
+    /// Its arguments, argv[0] first; never empty, no NUL bytes.
+    pub argv: Vec<OsString>,
+}
+
+/// The services of our own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Builtin {
+    /// RFC 862.
+    Echo,
+    /// RFC 863.
+    Discard,
+    /// RFC 864.
+    Chargen,
+    /// RFC 867.
+    Daytime,
+    /// RFC 868.
+    Time,
+    /// RFC 1078; streams only.
+    Tcpmux,
+}
+
+/// As whom a program runs: numbers and the facts of the passwd entry.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Account {
+    /// Login name; the uid in digits for a user without a passwd entry.
+    pub name: String,
+    /// User id.
+    pub uid: u32,
+    /// Main group: the passwd entry's, or what `USER:GROUP` or `group =` says.
+    pub gid: u32,
+    /// Supplementary groups (empty for `groups = no`), main group included as the system lists it.
+    pub groups: Vec<u32>,
+    /// Home directory.
+    pub home: String,
+    /// Login shell.
+    pub shell: String,
+    /// Whether ids are set before exec: true when the server runs as root, for
+    /// every user, root included, so that nothing of the server's groups is left.
+    pub switch: bool,
+}
+
+/// A number or no limit.
+pub type Limit = Option<u32>;
+
+/// Starts per span of time, as a token bucket of `count` that fills in `per`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub count: u32,
+    /// In how long.
+    pub per: Duration,
+}
+
+/// What happens when `instances` programs run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtLimit {
+    /// The listener rests; clients wait in the backlog.
+    Wait,
+    /// Clients are accepted and closed.
+    Refuse,
+}
+
+/// Where a program's standard error goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StderrTo {
+    /// Line by line to the log.
+    Log,
+    /// To the client, as inetd did.
+    Socket,
+    /// To /dev/null.
+    Null,
+}
+
+/// What happens to running programs when the server stops or their service goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnStop {
+    /// TERM to the process group.
+    Terminate,
+    /// They run on.
+    Leave,
+}
+
+/// A resource of setrlimit(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Resource {
+    /// RLIMIT_AS, bytes.
+    As,
+    /// RLIMIT_CORE, bytes.
+    Core,
+    /// RLIMIT_CPU, seconds.
+    Cpu,
+    /// RLIMIT_DATA, bytes.
+    Data,
+    /// RLIMIT_NOFILE, number.
+    Files,
+    /// RLIMIT_FSIZE, bytes.
+    Fsize,
+    /// RLIMIT_NPROC, number.
+    Nproc,
+    /// RLIMIT_STACK, bytes.
+    Stack,
+}
+
+/// The value of every attribute of one service. One field per line of the table
+/// in `attribute.rs`; attributes that are looked up (users, groups) are kept in
+/// [`Account`], `interface` in [`SocketSpec`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attributes {
+    /// Running at once.
+    pub instances: Limit,
+    /// What happens at `instances`.
+    pub at_limit: AtLimit,
+    /// Starts of the service.
+    pub rate: Option<Rate>,
+    /// Running at once from one source.
+    pub per_source: Limit,
+    /// Starts per source.
+    pub source_rate: Option<Rate>,
+    /// listen(2) backlog; None is the system's maximum.
+    pub backlog: Option<u32>,
+    /// What becomes of running programs at the end.
+    pub on_stop: OnStop,
+    /// File mode creation mask; None leaves the server's (`oxinetd run`).
+    pub umask: Option<u32>,
+    /// nice(2) increment, -20 to 19.
+    pub nice: i32,
+    /// Working directory, inside `chroot` if set; None leaves the server's (`oxinetd run`).
+    pub chdir: Option<PathBuf>,
+    /// Root directory.
+    pub chroot: Option<PathBuf>,
+    /// Whole environment of the server is the base (`oxinetd run`), instead of a clean one.
+    pub inherit_environment: bool,
+    /// Added to the environment: name and value.
+    pub env: Vec<(String, OsString)>,
+    /// Names passed through from the server's environment.
+    pub passenv: Vec<String>,
+    /// Resource limits, soft and hard alike; an inner None is unlimited.
+    pub rlimits: Vec<(Resource, Option<u64>)>,
+    /// PR_SET_NO_NEW_PRIVS.
+    pub no_new_privs: bool,
+    /// Where standard error goes.
+    pub stderr: StderrTo,
+    /// TCP_NODELAY on accepted connections.
+    pub nodelay: bool,
+    /// SO_KEEPALIVE on accepted connections.
+    pub keepalive: bool,
+    /// SO_SNDBUF, bytes.
+    pub sndbuf: Option<u32>,
+    /// SO_RCVBUF, bytes.
+    pub rcvbuf: Option<u32>,
+    /// Owner of a unix socket's file.
+    pub socket_user: Option<u32>,
+    /// Group of a unix socket's file.
+    pub socket_group: Option<u32>,
+    /// Mode of a unix socket's file.
+    pub socket_mode: u32,
+}
+
+impl Default for Attributes {
+    fn default() -> Self {
+        Self {
+            instances: Some(256),
+            at_limit: AtLimit::Wait,
+            rate: None,
+            per_source: None,
+            source_rate: None,
+            backlog: None,
+            on_stop: OnStop::Leave,
+            umask: Some(0o022),
+            nice: 0,
+            chdir: Some(PathBuf::from("/")),
+            chroot: None,
+            inherit_environment: false,
+            env: Vec::new(),
+            passenv: Vec::new(),
+            rlimits: Vec::new(),
+            no_new_privs: false,
+            stderr: StderrTo::Log,
+            nodelay: false,
+            keepalive: false,
+            sndbuf: None,
+            rcvbuf: None,
+            socket_user: None,
+            socket_group: None,
+            socket_mode: 0o600,
+        }
+    }
+}
+
+impl Service {
+    /// Whether programs (or connections) each get a socket of their own.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        self.socket_type != SocketType::Dgram
+    }
+
+    /// `tcp`, `udp` or `unix`, for logs and for `PROTO`.
+    #[must_use]
+    pub fn protocol(&self) -> &'static str {
+        match self.sockets.first().map(|socket| &socket.endpoint) {
+            Some(Endpoint::Unix(_) | Endpoint::Abstract(_)) => "unix",
+            Some(Endpoint::Inet(_)) if self.socket_type == SocketType::Dgram => "udp",
+            Some(Endpoint::Inet(_)) | None => "tcp",
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! oxinetd, a superserver.
+
+pub mod config;

@@ -1,0 +1,3 @@
+//! The command: arguments in, exit status out.
+
+fn main() {}

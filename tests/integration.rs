@@ -1,0 +1,2 @@
+//! Everything a user can do, done as the user would: the real binary, a real
+//! configuration, a real client, the real program.
