@@ -1,4 +1,11 @@
 //! oxinetd, a superserver.
 
+pub mod address;
+pub mod calendar;
+pub mod cli;
 pub mod config;
+pub mod journal;
+pub mod log_sink;
+pub mod peers;
+pub mod signals;
 pub mod spawn;
