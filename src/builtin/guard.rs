@@ -128,7 +128,7 @@ impl Guard {
     fn check_port(&self, port: u16) -> Result<(), Rejection> {
         match port {
             0 => Err(Rejection::PortZero),
-            ..FIRST_CLIENT_PORT => Err(Rejection::ServicePort),
+            1..FIRST_CLIENT_PORT => Err(Rejection::ServicePort),
             _ if self.own_ports.contains(&port) => Err(Rejection::OwnPort),
             _ => Ok(()),
         }

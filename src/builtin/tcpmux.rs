@@ -56,18 +56,31 @@ pub(super) struct Tcpmux {
     refusal: Option<Box<Speech>>,
 }
 
+/// What a read of one byte brought.
+enum Piece {
+    Byte(u8),
+    /// The line's end.
+    End,
+    /// The stream's end instead of a line.
+    Nothing,
+}
+
 impl Tcpmux {
     fn refuse(&mut self, words: &str) {
         self.refusal = Some(Box::new(Speech::last(words.into())));
     }
 
-    /// The next byte of the line; None at its end. The end of the stream ends a
-    /// line too, as it did with inetd: clients that half-close are served.
-    fn next_byte<S: Read + Write>(&self, link: &mut Link<'_, S>) -> Result<Option<u8>, Stop> {
+    /// Reads on in the line. The end of the stream ends a line too, as it did
+    /// with inetd: clients that half-close are served.
+    fn read<S: Read + Write>(&self, link: &mut Link<'_, S>) -> Result<Piece, Stop> {
         let mut byte = [0];
         let length = link.read(&mut byte)?;
-        let [byte] = byte;
-        Ok(Some(byte).filter(|&byte| length > 0 && byte != b'\n'))
+        Ok(match byte {
+            _ if length == 0 && self.line.is_empty() => Piece::Nothing,
+            _ if length == 0 => Piece::End,
+            [b'\n'] => Piece::End,
+            [byte] => Piece::Byte(byte),
+        })
     }
 
     /// The request in a whole line; None if no service could have such a name.
@@ -87,10 +100,11 @@ impl Machine for Tcpmux {
         scratch: &mut [u8],
     ) -> Result<Finish, Stop> {
         while self.refusal.is_none() {
-            match self.next_byte(link)? {
-                Some(_) if self.line.len() >= LONGEST_LINE => self.refuse(TOO_LONG),
-                Some(byte) => self.line.push(byte),
-                None => match self.request() {
+            match self.read(link)? {
+                Piece::Byte(_) if self.line.len() >= LONGEST_LINE => self.refuse(TOO_LONG),
+                Piece::Byte(byte) => self.line.push(byte),
+                Piece::Nothing => return Ok(Finish::Done),
+                Piece::End => match self.request() {
                     Some(request) => return Ok(Finish::Handoff(request)),
                     None => self.refuse(NOT_AVAILABLE),
                 },
