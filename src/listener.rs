@@ -172,12 +172,10 @@ impl Listener {
         Ok(Self { socket, address, _path: path })
     }
 
-    /// The same address again for the next peer, while this socket goes to a program.
-    ///
-    /// # Errors
-    /// What the system answered.
-    pub fn replace_socket(&mut self, socket: UdpSocket) -> io::Result<Socket> {
-        Ok(std::mem::replace(&mut self.socket, Socket::Udp(socket)))
+    /// Puts another UDP socket in the place of this one, which goes to a program.
+    #[must_use]
+    pub fn replace_socket(&mut self, socket: UdpSocket) -> Socket {
+        std::mem::replace(&mut self.socket, Socket::Udp(socket))
     }
 
     /// Applies what can be changed on an open socket, at a reload.
@@ -330,10 +328,17 @@ fn set_buffers(descriptor: &impl AsFd, attributes: &Attributes) -> io::Result<()
     Ok(())
 }
 
+/// A UDP socket that is not bound yet, of the family of `address`.
+///
+/// # Errors
+/// What the system answered.
+pub fn udp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    new_socket(family, SocketType::Dgram)
+}
+
 /// A UDP socket bound to the same address as `listener` and connected to nobody:
-/// for the next peer of a service that runs a program per peer. Both must allow the
-/// address to be shared, but only while the second is being bound, so that no other
-/// program can slip in beside us.
+/// for the next peer of a service that runs a program per peer.
 ///
 /// # Errors
 /// What the system answered.
@@ -342,19 +347,32 @@ pub fn bind_beside(
     spec: &SocketSpec,
     attributes: &Attributes,
 ) -> io::Result<UdpSocket> {
+    let next = udp_socket(&listener.local_addr()?)?;
+    let next = UdpSocket::from(spawn::raise(next)?);
+    share_address(&next, listener, spec, attributes)?;
+    Ok(next)
+}
+
+/// Binds `socket` to the address of `listener`. Both must allow it to be shared, but
+/// only while this is done, so that no other program can slip in beside us.
+///
+/// # Errors
+/// What the system answered.
+pub fn share_address(
+    socket: &UdpSocket,
+    listener: &UdpSocket,
+    spec: &SocketSpec,
+    attributes: &Attributes,
+) -> io::Result<()> {
     let address = listener.local_addr()?;
-    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let next = new_socket(family, SocketType::Dgram)?;
     if address.is_ipv6() {
-        setsockopt(&next, sockopt::Ipv6V6Only, &attributes.v6only)?;
+        setsockopt(socket, sockopt::Ipv6V6Only, &attributes.v6only)?;
     }
     if let Some(device) = &spec.device {
-        setsockopt(&next, sockopt::BindToDevice, &device.into())?;
+        setsockopt(socket, sockopt::BindToDevice, &device.into())?;
     }
-    set_buffers(&next, attributes)?;
-    setsockopt(&listener, sockopt::ReuseAddr, &true)?;
-    setsockopt(&next, sockopt::ReuseAddr, &true)?;
-    bind(next.as_raw_fd(), &SockaddrStorage::from(address))?;
-    setsockopt(&next, sockopt::ReuseAddr, &false)?;
-    Ok(spawn::raise(next)?.into())
+    set_buffers(socket, attributes)?;
+    setsockopt(listener, sockopt::ReuseAddr, &true)?;
+    setsockopt(socket, sockopt::ReuseAddr, &true)?;
+    Ok(bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?)
 }

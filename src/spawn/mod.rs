@@ -26,6 +26,9 @@ pub use prepared::{HasNul, Prepared, ServerFacts};
 /// low number and a child's table, copied up to that number, stays small.
 pub const LONG_LIVED: RawFd = 64;
 
+/// The lowest number of the server's own descriptors; below are the standard three.
+pub const LOWEST: RawFd = 3;
+
 /// Children that may be between clone and exec at once, sharing our memory; more
 /// than that and the surplus is forked.
 const BLOCKS: usize = 32;
@@ -91,7 +94,7 @@ impl Spawner {
         let way = if kernel::can_share() { way } else { Way::Forking };
         let (reader, failure) = pipe2(OFlag::O_CLOEXEC)?;
         // A child's stdio must come from above 2, whatever the server was started with.
-        let failure = kernel::duplicate_from(&failure, 3)?;
+        let failure = kernel::duplicate_from(&failure, LOWEST)?;
         let reader = raise(reader)?;
         set_nonblocking(&reader)?;
         // Only a failing child writes to it, and must not wait for us.
@@ -103,7 +106,7 @@ impl Spawner {
             blocks: 0,
             in_flight: Vec::new(),
             forking: Block::new()?,
-            null: kernel::duplicate_from(&null, 3)?,
+            null: kernel::duplicate_from(&null, LOWEST)?,
             failure,
             failure_reader: File::from(reader),
             failures: HashMap::new(),
@@ -260,7 +263,11 @@ pub fn raise(descriptor: OwnedFd) -> io::Result<OwnedFd> {
     if descriptor.as_raw_fd() >= LONG_LIVED {
         return Ok(descriptor);
     }
-    kernel::duplicate_from(&descriptor, LONG_LIVED)
+    match kernel::duplicate_from(&descriptor, LONG_LIVED) {
+        // The limit on descriptors is so low that there are no such numbers.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(descriptor),
+        other => other,
+    }
 }
 
 /// Sets O_NONBLOCK.
