@@ -139,7 +139,7 @@ fn many_services_are_planned_at_once() {
     let new = config(services, vec![]);
     let begun = Instant::now();
     assert!(plan(&old, &new).changes_nothing());
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 /// Services on few ports, so that they often share some; each differs in its `wait`.

@@ -116,12 +116,12 @@ fn a_hundred_thousand_rules_are_quick() {
     let (only_from, no_access) = rules.split_at(60_000);
     let begun = Instant::now();
     let access = AccessList::new(Some(only_from), no_access);
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     let begun = Instant::now();
     let allowed = (0..1_000_000_u32)
         .filter(|n| access.allows(Ipv4Addr::from_bits(n.wrapping_mul(40_503_001)).into()))
         .count();
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(allowed > 0);
 }
 

@@ -360,3 +360,5 @@ fn peek(places: &[Place], id: ServiceId) -> Option<&Service> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod traffic_tests;
