@@ -10,6 +10,7 @@ pub mod detach;
 pub mod journal;
 pub mod listener;
 pub mod log_sink;
+pub mod lookup;
 pub mod peers;
 pub mod pid_file;
 pub mod reload;

@@ -24,6 +24,8 @@ pub struct Limits {
     /// Whether the program gets the listening socket itself. Then the peers are not
     /// known, what concerns sources does not apply, and over the rate it rests.
     pub(super) wait: bool,
+    /// Served by ourselves: no child, so not one of the server's `max_children`.
+    pub(super) builtin: bool,
     pub(super) instances: Limit,
     pub(super) at_limit: AtLimit,
     pub(super) rate: Option<Pace>,
@@ -45,6 +47,7 @@ impl Limits {
     pub fn new(attributes: &Attributes, wait: bool) -> Self {
         Self {
             wait,
+            builtin: false,
             instances: attributes.instances,
             at_limit: attributes.at_limit,
             rate: attributes.rate.map(Pace::from),
@@ -55,6 +58,12 @@ impl Limits {
             times: None,
             max_load: None,
         }
+    }
+
+    /// The same for a service that is served without a child, if `builtin`.
+    #[must_use]
+    pub fn for_builtin(self, builtin: bool) -> Self {
+        Self { builtin, ..self }
     }
 
     /// Whether anything has to be known of each source.

@@ -158,7 +158,7 @@ impl Admission {
     pub fn before_accept(&mut self, now: Instant, id: ServiceId) -> Verdict {
         let now = self.timeline.nanos(now);
         let Some(service) = peek(&self.places, id) else { return Verdict::Refuse(Reason::Gone) };
-        if self.running >= self.max_children {
+        if !service.limits.builtin && self.running >= self.max_children {
             self.episodes.rests((None, Reason::MaxChildren), None);
             return Verdict::Rest(Reason::MaxChildren, None);
         }
@@ -249,7 +249,7 @@ impl Admission {
         let service = peek(&self.places, key.service).ok_or(Reason::Gone)?;
         check_who_and_when(&service.limits, seen, peer)?;
         check_source(&service.limits, &mut self.sources, now, key)?;
-        if self.running >= self.max_children {
+        if !service.limits.builtin && self.running >= self.max_children {
             return Err(Reason::MaxChildren);
         }
         if service.is_full() {
@@ -288,7 +288,7 @@ impl Admission {
             service.bucket.take(pace, now);
         }
         let (by_source, pace) = (service.limits.by_source(), service.limits.source_rate);
-        self.running += 1;
+        self.running += u32::from(!service.limits.builtin);
         if by_source {
             self.sources.start(key, pace, now);
         }
@@ -308,13 +308,14 @@ impl Admission {
         }
         let pace = service.limits.source_rate.filter(|_| refund);
         let room = !service.is_full() && !service.retired;
+        let child = !service.limits.builtin;
         self.sources.end(Key { service: id, source }, pace, now);
-        self.running = self.running.saturating_sub(1);
+        self.running = self.running.saturating_sub(u32::from(child));
         if room {
             self.episodes.resumed((Some(id), Reason::Instances), now);
         }
         self.free_if_done(id);
-        if self.running.checked_add(1) == Some(self.max_children) {
+        if child && self.running.checked_add(1) == Some(self.max_children) {
             self.episodes.resumed((None, Reason::MaxChildren), now);
             Wake::All
         } else if room {

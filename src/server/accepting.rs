@@ -49,8 +49,7 @@ impl Server {
         let Some(listener) = &state.listener else { return };
         let token = token::pack(Owner::Listener(key));
         let descriptor = listener.as_raw_fd();
-        match self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE)
-        {
+        match self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE) {
             Ok(()) => state.registered = true,
             Err(error) => {
                 // The system has no memory for it now; looked at again by a timer.
@@ -113,7 +112,9 @@ impl Server {
 
     /// Asks whether anything may be taken at all; lets the listener rest if not.
     pub(super) fn may_accept(&mut self, key: Key) -> bool {
-        let Some(service) = self.listeners.get(key).map(|state| state.service) else { return false };
+        let Some(service) = self.listeners.get(key).map(|state| state.service) else {
+            return false;
+        };
         let Some(admission) = self.services.get(service).map(|state| state.admission) else {
             return false;
         };
@@ -247,15 +248,22 @@ impl Server {
 
     /// A connection that tcpmux has accepted, for the program of its entry. False if
     /// that cannot be started.
-    pub(super) fn start_accepted(&mut self, owner: Key, connection: Connection, start: Start) -> bool {
+    pub(super) fn start_accepted(
+        &mut self,
+        owner: Key,
+        connection: Connection,
+        start: Start,
+    ) -> bool {
         let facts = connection_facts(None, &connection);
-        let ready = fcntl(&connection.socket, FcntlArg::F_SETFL(OFlag::empty()))
+        let Connection { socket, peer, .. } = connection;
+        let ready = fcntl(&socket, FcntlArg::F_SETFL(OFlag::empty()))
             .map_err(std::io::Error::from)
-            .and_then(|_| kernel::duplicate_from(&connection.socket, spawn::LOWEST));
+            .and_then(|_| kernel::duplicate_from(&socket, spawn::LOWEST));
+        drop(socket);
         match ready {
-            Ok(socket) => self.start(owner, socket, connection.peer, &facts, Some(start)),
+            Ok(socket) => self.start(owner, socket, peer, &facts, Some(start)),
             Err(error) => {
-                self.start_failed(owner, connection.peer, &error);
+                self.start_failed(owner, peer, &error);
                 false
             }
         }
@@ -280,10 +288,7 @@ fn connection_facts(
     }
 }
 
-fn bound_facts(
-    bound: &Bound,
-    connection: &Connection,
-) -> crate::spawn::environment::Connection {
+fn bound_facts(bound: &Bound, connection: &Connection) -> crate::spawn::environment::Connection {
     use crate::spawn::environment::Connection as Facts;
     match (bound, connection.peer) {
         (Bound::Inet(address), Address::Inet(peer)) => Facts {
@@ -300,7 +305,9 @@ fn bound_facts(
         (Bound::Unix(path), Address::Unix { pid, uid }) => Facts {
             protocol: "UNIX",
             path: Some(path.clone()),
-            credentials: connection.peer_gid.map(|gid| (i32::try_from(pid).unwrap_or_default(), uid, gid)),
+            credentials: connection
+                .peer_gid
+                .map(|gid| (i32::try_from(pid).unwrap_or_default(), uid, gid)),
             ..Facts::default()
         },
         (Bound::Unix(path), _) => {

@@ -46,13 +46,11 @@ impl Server {
     ) {
         let Some(state) = self.services.get(service) else { return };
         let label = Rc::clone(&state.label);
-        let conversation =
-            Conversation::new(kind, state.service.socket_type, self.clock());
+        let conversation = Conversation::new(kind, state.service.socket_type, self.clock());
         let listener::Connection { socket, peer, .. } = connection;
         journal::accepted(&label, peer, None);
-        let stream = spawn::set_nonblocking(&socket)
-            .and_then(|()| spawn::raise(socket))
-            .map(File::from);
+        let stream =
+            spawn::set_nonblocking(&socket).and_then(|()| spawn::raise(socket)).map(File::from);
         let peer_id = self.peers.connected(peer, Rc::clone(&label), None);
         let silence = if kind == Builtin::Tcpmux { TCPMUX_SILENCE } else { SILENCE };
         let mut state = match stream {
@@ -218,4 +216,3 @@ impl Server {
         }
     }
 }
-

@@ -45,8 +45,9 @@ impl Server {
         if let Some(stderr) = child.stderr {
             self.program_ended(stderr);
         }
-        let failure =
-            (end == End::Status(kernel::FAILED)).then(|| self.spawner.failure_of(child.pid)).flatten();
+        let failure = (end == End::Status(kernel::FAILED))
+            .then(|| self.spawner.failure_of(child.pid))
+            .flatten();
         let time = self.now.saturating_duration_since(child.started);
         tell(&child, end, failure, time);
         self.peers.ended(child.peer_id);

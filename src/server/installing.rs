@@ -16,7 +16,7 @@ use crate::config::model::{Action, Config, Service, SocketSpec};
 use crate::config::{self, Loaded};
 use crate::journal;
 use crate::listener::{Listener, ShownEndpoint};
-use crate::reload::{Fate, Plan, plan};
+use crate::reload::{Fate, Plan, SocketRef, plan};
 use crate::spawn::Prepared;
 
 /// Delay before the first further attempt to open a socket; doubles each time.
@@ -61,72 +61,67 @@ impl Server {
         journal::reloaded(kept, plan.open.len(), plan.close.len(), updated);
     }
 
+    /// New sockets first, then those that stay, then those that go: whoever connects
+    /// meanwhile finds a listener.
     fn apply(&mut self, config: &Config) -> Plan {
-        let old_keys = std::mem::take(&mut self.order);
-        let old: Vec<Rc<Service>> = old_keys
-            .iter()
-            .filter_map(|key| self.services.get(*key).map(|state| Rc::clone(&state.service)))
-            .collect();
-        let old_sockets: Vec<Vec<Key>> = old_keys
-            .iter()
-            .filter_map(|key| self.services.get(*key).map(|state| state.listeners.clone()))
-            .collect();
-        let plan = plan(&old, config);
-        let keys: Vec<Key> = config
-            .services
-            .iter()
-            .zip(&plan.services)
-            .map(|(service, fate)| self.install_service(service, *fate, &old_keys))
-            .collect();
-        let socket =
-            |at: crate::reload::SocketRef| old_sockets.get(at.service)?.get(at.socket).copied();
-        let mut places: Vec<Vec<(usize, Key)>> = vec![Vec::new(); keys.len()];
-        let mut closed = Vec::new();
+        let old = self.what_is_served();
+        let plan = plan(&old.services, config);
+        let install = |(service, fate): (&Rc<Service>, &Fate)| {
+            self.install_service(service, *fate, &old.keys)
+        };
+        let keys: Vec<Key> = config.services.iter().zip(&plan.services).map(install).collect();
+        let mut places = Places::new(keys.len());
         for at in &plan.open {
-            let Some((owner, spec)) = wanted(config, &keys, at.service, at.socket) else { continue };
+            let Some((owner, spec)) = wanted(config, &keys, *at) else { continue };
             let key = self.new_listener(owner, spec);
-            self.try_to_open_quietly(key);
-            if let Some(place) = places.get_mut(at.service) {
-                place.push((at.socket, key));
-            }
+            // What is in the way may be a socket that is about to be closed.
+            let _ = self.open(key);
+            places.put(*at, key);
         }
         for kept in &plan.kept {
-            let found = (socket(kept.old), keys.get(kept.new.service), places.get_mut(kept.new.service));
-            let (Some(key), Some(&owner), Some(place)) = found else { continue };
-            place.push((kept.new.socket, key));
+            let Some((key, &owner)) = old.socket(kept.old).zip(keys.get(kept.new.service)) else {
+                continue;
+            };
+            places.put(kept.new, key);
             self.keep_listener(key, owner, kept.reapply);
         }
-        for at in &plan.close {
-            if let Some(key) = socket(*at) {
-                closed.push(key);
-            }
-        }
-        for key in closed {
+        for key in plan.close.iter().filter_map(|at| old.socket(*at)) {
             self.close_listener(key);
         }
         self.place_listeners(&keys, places);
         self.order = keys;
-        for held in &plan.held {
-            let sockets = held.sockets.iter().filter_map(|at| socket(*at)).collect();
-            if let Some(&key) = old_keys.get(held.old) {
-                self.hold_service(key, &held.service, sockets);
-            }
-        }
-        for gone in &plan.gone {
-            if let Some(&key) = old_keys.get(*gone) {
-                self.remove_service(key);
-            }
-        }
+        self.hold_and_remove(&plan, &old);
         self.open_what_is_closed();
         self.resume_after_reload();
         self.update_guard();
         plan
     }
 
+    fn what_is_served(&mut self) -> Old {
+        let keys = std::mem::take(&mut self.order);
+        let states = keys.iter().filter_map(|key| self.services.get(*key));
+        let (services, sockets) =
+            states.map(|state| (Rc::clone(&state.service), state.listeners.clone())).unzip();
+        Old { keys, services, sockets }
+    }
+
+    fn hold_and_remove(&mut self, plan: &Plan, old: &Old) {
+        for held in &plan.held {
+            let sockets = held.sockets.iter().filter_map(|at| old.socket(*at)).collect();
+            if let Some(&key) = old.keys.get(held.old) {
+                self.hold_service(key, &held.service, sockets);
+            }
+        }
+        for key in plan.gone.iter().filter_map(|gone| old.keys.get(*gone)) {
+            self.remove_service(*key);
+        }
+    }
+
     /// The key under which a service of the new configuration is served.
     fn install_service(&mut self, service: &Rc<Service>, fate: Fate, old: &[Key]) -> Key {
         let prepared = self.prepare(service);
-        let limits = Limits::new(&service.attributes, service.wait).for_builtin(is_builtin(service));
+        let limits =
+            Limits::new(&service.attributes, service.wait).for_builtin(is_builtin(service));
         let label: Rc<str> = Rc::from(service.label.as_str());
         let before = match fate {
             Fate::New => None,
@@ -135,8 +130,14 @@ impl Server {
         if let Some(key) = before
             && let Some(state) = self.services.get_mut(key)
         {
+            if is_builtin(&state.service) == is_builtin(service) {
+                self.admission.update(self.now, state.admission, limits);
+            } else {
+                // What is counted differs, so each is counted by itself.
+                self.admission.retire(state.admission);
+                state.admission = self.admission.add(limits);
+            }
             (state.service, state.label, state.prepared) = (Rc::clone(service), label, prepared);
-            self.admission.update(state.admission, limits);
             return key;
         }
         let admission = self.admission.add(limits);
@@ -192,8 +193,8 @@ impl Server {
         }
     }
 
-    fn place_listeners(&mut self, keys: &[Key], places: Vec<Vec<(usize, Key)>>) {
-        for (key, mut place) in keys.iter().zip(places) {
+    fn place_listeners(&mut self, keys: &[Key], places: Places) {
+        for (key, mut place) in keys.iter().zip(places.0) {
             place.sort_unstable();
             if let Some(state) = self.services.get_mut(*key) {
                 state.listeners = place.into_iter().map(|(_, listener)| listener).collect();
@@ -269,11 +270,6 @@ impl Server {
         Ok(())
     }
 
-    /// Opens a socket if that is possible at once.
-    fn try_to_open_quietly(&mut self, key: Key) {
-        let _ = self.open(key);
-    }
-
     /// Opens a socket, or says why not and when it is tried again.
     pub(super) fn try_to_open(&mut self, key: Key) {
         let Err(error) = self.open(key) else { return };
@@ -296,8 +292,36 @@ fn is_builtin(service: &Service) -> bool {
     matches!(service.action, Action::Builtin(_))
 }
 
+/// What is served before a reload, in the order of its file.
+struct Old {
+    keys: Vec<Key>,
+    services: Vec<Rc<Service>>,
+    sockets: Vec<Vec<Key>>,
+}
+
+impl Old {
+    fn socket(&self, at: SocketRef) -> Option<Key> {
+        self.sockets.get(at.service)?.get(at.socket).copied()
+    }
+}
+
+/// Where each listener belongs: for each new service, which of its sockets is which.
+struct Places(Vec<Vec<(usize, Key)>>);
+
+impl Places {
+    fn new(services: usize) -> Self {
+        Self(vec![Vec::new(); services])
+    }
+
+    fn put(&mut self, at: SocketRef, key: Key) {
+        if let Some(place) = self.0.get_mut(at.service) {
+            place.push((at.socket, key));
+        }
+    }
+}
+
 /// A socket of the new configuration and the key of its service.
-fn wanted(config: &Config, keys: &[Key], service: usize, socket: usize) -> Option<(Key, SocketSpec)> {
-    let spec = config.services.get(service)?.sockets.get(socket)?;
-    Some((*keys.get(service)?, spec.clone()))
+fn wanted(config: &Config, keys: &[Key], at: SocketRef) -> Option<(Key, SocketSpec)> {
+    let spec = config.services.get(at.service)?.sockets.get(at.socket)?;
+    Some((*keys.get(at.service)?, spec.clone()))
 }

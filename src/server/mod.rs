@@ -39,9 +39,8 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 
 use crate::admission::{Admission, Notice};
-use crate::builtin::Guard;
+use crate::builtin::{ANSWERS_PER_SOURCE, Guard};
 use crate::config::Loaded;
-use crate::config::model::Rate;
 use crate::journal;
 use crate::log_sink;
 use crate::peers::Peers;
@@ -117,16 +116,15 @@ impl Server {
         let poll = Poll::new()?;
         let signals = Signals::new(facts.adopts_orphans)?;
         let token = token::pack(Owner::Signals);
-        poll.registry().register(
-            &mut SourceFd(&signals.as_raw_fd()),
-            token,
-            Interest::READABLE,
-        )?;
+        poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), token, Interest::READABLE)?;
         let max_children = options.max_children.unwrap_or(facts.max_children);
-        journal::spawning(match spawner.way() {
-            Way::Sharing => "sharing",
-            Way::Forking => "forking",
-        }, max_children);
+        journal::spawning(
+            match spawner.way() {
+                Way::Sharing => "sharing",
+                Way::Forking => "forking",
+            },
+            max_children,
+        );
         let now = Instant::now();
         Ok(Self {
             poll,
@@ -136,7 +134,7 @@ impl Server {
             peers: Peers::new(),
             facts,
             zone: local_zone(),
-            guard: Guard::new([], ANSWERS),
+            guard: Guard::new([], ANSWERS_PER_SOURCE),
             services: Slab::new(),
             order: Vec::new(),
             listeners: Slab::new(),
@@ -316,9 +314,6 @@ impl Server {
         journal::stopped();
     }
 }
-
-/// UDP answers to one source; a real client of a built-in service needs few.
-const ANSWERS: Rate = Rate { count: crate::builtin::ANSWERS_PER_SOURCE, per: Duration::from_secs(1) };
 
 /// The time zone of the machine, for daytime; UTC if it cannot be told.
 fn local_zone() -> Zone {

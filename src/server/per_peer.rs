@@ -160,6 +160,7 @@ impl Server {
         let ready = socket
             .set_nonblocking(false)
             .and_then(|()| kernel::duplicate_from(&socket.as_fd(), spawn::LOWEST));
+        drop(socket);
         match ready {
             Ok(socket) => {
                 self.start(owner, socket, Address::Inet(peer), &facts, None);

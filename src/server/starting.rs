@@ -260,4 +260,3 @@ fn wait_facts(listener: &Listener) -> Connection {
         }
     }
 }
-
