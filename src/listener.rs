@@ -17,7 +17,7 @@ use nix::sys::socket::{
 };
 
 use crate::address::Address;
-use crate::config::model::{Attributes, Endpoint, SocketSpec, SocketType};
+use crate::config::model::{Attributes, Endpoint, Service, SocketSpec, SocketType};
 use crate::spawn;
 use crate::unix_path::{self, BoundPath};
 
@@ -103,9 +103,10 @@ impl Listener {
     ///
     /// # Errors
     /// What the system answered; for unix paths also what is in the way.
-    pub fn open(spec: &SocketSpec, attributes: &Attributes) -> io::Result<Self> {
+    pub fn open(spec: &SocketSpec, service: &Service) -> io::Result<Self> {
+        let attributes = &service.attributes;
         match &spec.endpoint {
-            Endpoint::Inet(address) => Self::open_inet(spec, *address, attributes),
+            Endpoint::Inet(address) => Self::open_inet(spec, *address, service),
             Endpoint::Unix(path) => {
                 let descriptor = new_socket(AddressFamily::Unix, spec.socket_type)?;
                 set_buffers(&descriptor, attributes)?;
@@ -126,8 +127,9 @@ impl Listener {
     fn open_inet(
         spec: &SocketSpec,
         address: SocketAddr,
-        attributes: &Attributes,
+        service: &Service,
     ) -> io::Result<Self> {
+        let attributes = &service.attributes;
         let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let descriptor = new_socket(family, spec.socket_type)?;
         if address.is_ipv6() {
@@ -144,7 +146,15 @@ impl Listener {
             setsockopt(&descriptor, sockopt::BindToDevice, &device.into())?;
         }
         set_buffers(&descriptor, attributes)?;
+        // Programs of an earlier server may still have sockets for their peers here.
+        let per_peer = spec.socket_type == SocketType::Dgram && !service.wait;
+        if per_peer {
+            setsockopt(&descriptor, sockopt::ReusePort, &true)?;
+        }
         bind(descriptor.as_raw_fd(), &SockaddrStorage::from(address))?;
+        if per_peer {
+            setsockopt(&descriptor, sockopt::ReusePort, &false)?;
+        }
         Self::finish(descriptor, spec, attributes, Bound::Inet(address), None)
     }
 
@@ -158,7 +168,7 @@ impl Listener {
         if spec.socket_type != SocketType::Dgram {
             start_listening(&descriptor, attributes)?;
         }
-        let descriptor = spawn::raise(descriptor)?;
+        let descriptor = spawn::raise(descriptor);
         let inet = matches!(spec.endpoint, Endpoint::Inet(_));
         let socket = match (spec.socket_type, inet) {
             (SocketType::Dgram, true) => Socket::Udp(descriptor.into()),
@@ -348,13 +358,15 @@ pub fn bind_beside(
     attributes: &Attributes,
 ) -> io::Result<UdpSocket> {
     let next = udp_socket(&listener.local_addr()?)?;
-    let next = UdpSocket::from(spawn::raise(next)?);
+    let next = UdpSocket::from(spawn::raise(next));
     share_address(&next, listener, spec, attributes)?;
+    setsockopt(&next, sockopt::ReusePort, &false)?;
     Ok(next)
 }
 
-/// Binds `socket` to the address of `listener`. Both must allow it to be shared, but
-/// only while this is done, so that no other program can slip in beside us.
+/// Binds `socket` to the address of `listener`. Both must allow it to be shared
+/// (SO_REUSEPORT, which lets in sockets of the same user only); the one that stays
+/// ours does so only while this is done.
 ///
 /// # Errors
 /// What the system answered.
@@ -372,7 +384,7 @@ pub fn share_address(
         setsockopt(socket, sockopt::BindToDevice, &device.into())?;
     }
     set_buffers(socket, attributes)?;
-    setsockopt(listener, sockopt::ReuseAddr, &true)?;
-    setsockopt(socket, sockopt::ReuseAddr, &true)?;
+    setsockopt(listener, sockopt::ReusePort, &true)?;
+    setsockopt(socket, sockopt::ReusePort, &true)?;
     Ok(bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?)
 }

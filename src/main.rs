@@ -96,27 +96,24 @@ struct Job {
 
 fn serve(serve: Serve) -> Result<(), Failure> {
     log_sink::start();
-    // A reload reads the same file, wherever the server has gone since.
-    let file = std::path::absolute(&serve.file).unwrap_or_else(|_| serve.file.clone());
-    let shown = serve.file;
+    let file = serve.file;
     let defaults = serve.defaults;
-    let herald = if serve.daemon { background()? } else { None };
-    let Some(herald) = (if serve.daemon { herald.map(Some) } else { Some(None) }) else {
-        return Ok(());
+    let herald = if serve.daemon {
+        match background()? {
+            Some(herald) => Some(herald),
+            None => return Ok(()),
+        }
+    } else {
+        None
     };
     run_server(Job {
-        load: Box::new(move || config::load(readable(&shown, &file), &defaults, &System::new())),
+        load: Box::new(move || config::load(&file, &defaults, &System::new())),
         common: serve.common,
         strict: serve.strict,
         pid_file: serve.pid_file,
         herald,
         only_one: false,
     })
-}
-
-/// The name the user gave, while it still means the same file.
-fn readable<'a>(shown: &'a Path, absolute: &'a Path) -> &'a Path {
-    if shown.is_absolute() { shown } else { absolute }
 }
 
 /// None in the process that the user has started, when the server is up.
@@ -146,7 +143,6 @@ fn run_one(run: Run) -> Result<(), Failure> {
 }
 
 fn run_server(job: Job) -> Result<(), Failure> {
-    kernel::take_over_signals();
     kernel::close_inherited_on_exec();
     let mut pid_file = job.pid_file.as_deref().map(lock_pid_file).transpose()?;
     let Loaded { config, diagnostics } = (job.load)();
@@ -161,6 +157,8 @@ fn run_server(job: Job) -> Result<(), Failure> {
     if job.only_one && config.services.is_empty() {
         return Err(Failure::new(CONFIGURATION, "nothing to serve"));
     }
+    // Only now, so that an interrupt still ends a slow look-up of names.
+    kernel::take_over_signals();
     let way = match job.common.spawn {
         SpawnWay::Auto => Way::Sharing,
         SpawnWay::Fork => Way::Forking,

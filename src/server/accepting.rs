@@ -147,10 +147,12 @@ impl Server {
     /// Serves a listener again.
     pub(super) fn resume(&mut self, key: Key) {
         let Some(state) = self.listeners.get_mut(key) else { return };
-        if matches!(state.rest, Rest::No | Rest::Program) {
+        let early = state.not_before.is_some_and(|when| when > self.now);
+        if matches!(state.rest, Rest::No | Rest::Program) || early {
             return;
         }
         state.rest = Rest::No;
+        state.not_before = None;
         if state.registered {
             // The event may have come before the rest began.
             self.queue(Owner::Listener(key));

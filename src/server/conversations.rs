@@ -49,8 +49,7 @@ impl Server {
         let conversation = Conversation::new(kind, state.service.socket_type, self.clock());
         let listener::Connection { socket, peer, .. } = connection;
         journal::accepted(&label, peer, None);
-        let stream =
-            spawn::set_nonblocking(&socket).and_then(|()| spawn::raise(socket)).map(File::from);
+        let stream = spawn::set_nonblocking(&socket).map(|()| File::from(spawn::raise(socket)));
         let peer_id = self.peers.connected(peer, Rc::clone(&label), None);
         let silence = if kind == Builtin::Tcpmux { TCPMUX_SILENCE } else { SILENCE };
         let mut state = match stream {

@@ -173,6 +173,7 @@ impl Server {
             registered: false,
             queued: false,
             rest: Rest::No,
+            not_before: None,
             backoff: FIRST_BACKOFF,
             head: None,
         })
@@ -258,7 +259,7 @@ impl Server {
     fn open(&mut self, key: Key) -> std::io::Result<()> {
         let Some(state) = self.listeners.get(key) else { return Ok(()) };
         let Some(service) = self.services.get(state.service) else { return Ok(()) };
-        let listener = Listener::open(&state.spec, &service.service.attributes)?;
+        let listener = Listener::open(&state.spec, &service.service)?;
         log::debug!("opened descriptor={:?}", listener.as_fd());
         journal::listening(&service.label, listener.address());
         if let Some(state) = self.listeners.get_mut(key) {

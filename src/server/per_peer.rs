@@ -132,7 +132,7 @@ impl Server {
             SocketAddr::V4(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
             SocketAddr::V6(_) => SocketAddr::from(([0u16, 0, 0, 0, 0, 0, 0, 1], 0)),
         };
-        let socket = UdpSocket::from(spawn::raise(listener::udp_socket(&peer)?)?);
+        let socket = UdpSocket::from(spawn::raise(listener::udp_socket(&peer)?));
         let sender = UdpSocket::bind(loopback)?;
         // Connecting gives it a port of its own for the time being, and keeps others out.
         socket.connect(sender.local_addr()?)?;

@@ -209,6 +209,7 @@ impl Server {
         }
         let delay = state.backoff;
         state.backoff = delay.saturating_mul(2).min(LONGEST_BACKOFF);
+        state.not_before = Some(self.now + delay);
         let owner = state.service;
         self.timers.set(self.now + delay, Timer::Resume(key));
         if let Some(service) = self.services.get(owner) {

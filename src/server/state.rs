@@ -59,6 +59,8 @@ pub(super) struct ListenerState {
     /// It is in the ready queue.
     pub(super) queued: bool,
     pub(super) rest: Rest,
+    /// No program before then, whoever wants to wake it.
+    pub(super) not_before: Option<Instant>,
     /// Delay after the next failure of a `wait` service's program.
     pub(super) backoff: Duration,
     /// What was at the head of a datagram socket when the program was started.

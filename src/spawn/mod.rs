@@ -95,7 +95,7 @@ impl Spawner {
         let (reader, failure) = pipe2(OFlag::O_CLOEXEC)?;
         // A child's stdio must come from above 2, whatever the server was started with.
         let failure = kernel::duplicate_from(&failure, LOWEST)?;
-        let reader = raise(reader)?;
+        let reader = raise(reader);
         set_nonblocking(&reader)?;
         // Only a failing child writes to it, and must not wait for us.
         set_nonblocking(&failure)?;
@@ -135,7 +135,7 @@ impl Spawner {
         let (reader, writer) = match prepared.stderr {
             StderrTo::Log => {
                 let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
-                let reader = raise(reader)?;
+                let reader = raise(reader);
                 set_nonblocking(&reader)?;
                 (Some(reader), Some(writer))
             }
@@ -155,7 +155,7 @@ impl Spawner {
                 self.forking.start_forking(prepared, numbers)?
             }
         };
-        Ok(Started { pid: made.pid, pidfd: raise(made.pidfd)?, stderr: reader })
+        Ok(Started { pid: made.pid, pidfd: raise(made.pidfd), stderr: reader })
     }
 
     fn share(
@@ -255,19 +255,14 @@ impl Spawner {
 /// First patience: about the time in which a child gets a processor.
 const PATIENCE: Duration = Duration::from_millis(1);
 
-/// Moves a descriptor up to where the long-lived ones are.
-///
-/// # Errors
-/// When there are no more descriptors.
-pub fn raise(descriptor: OwnedFd) -> io::Result<OwnedFd> {
+/// Moves a descriptor up to where the long-lived ones are. It stays where it is if
+/// there are no such numbers (a very low limit): that costs time, not function.
+#[must_use]
+pub fn raise(descriptor: OwnedFd) -> OwnedFd {
     if descriptor.as_raw_fd() >= LONG_LIVED {
-        return Ok(descriptor);
+        return descriptor;
     }
-    match kernel::duplicate_from(&descriptor, LONG_LIVED) {
-        // The limit on descriptors is so low that there are no such numbers.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(descriptor),
-        other => other,
-    }
+    kernel::duplicate_from(&descriptor, LONG_LIVED).unwrap_or(descriptor)
 }
 
 /// Sets O_NONBLOCK.
