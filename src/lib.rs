@@ -1,3 +1,4 @@
 //! oxinetd, a superserver.
 
 pub mod config;
+pub mod lookup;
