@@ -124,11 +124,7 @@ impl Listener {
         }
     }
 
-    fn open_inet(
-        spec: &SocketSpec,
-        address: SocketAddr,
-        service: &Service,
-    ) -> io::Result<Self> {
+    fn open_inet(spec: &SocketSpec, address: SocketAddr, service: &Service) -> io::Result<Self> {
         let attributes = &service.attributes;
         let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let descriptor = new_socket(family, spec.socket_type)?;
