@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tempfile::TempDir;
@@ -17,6 +17,9 @@ const DESCRIPTORS: u64 = 65_536;
 /// Ports are looked for between these two: below what clients get by themselves.
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
 
+/// No sample is taken a second time after that.
+const RETRIES_END: Duration = Duration::from_secs(240);
+
 pub(crate) struct Context {
     /// Everything temporary; removed at the end.
     pub(crate) dir: TempDir,
@@ -26,6 +29,7 @@ pub(crate) struct Context {
     pub(crate) quick: bool,
     pub(crate) rounds: usize,
     next_port: Cell<u16>,
+    begin: Instant,
 }
 
 impl Context {
@@ -44,6 +48,7 @@ impl Context {
             quick,
             rounds: rounds.unwrap_or(if quick { 1 } else { 5 }).max(1),
             next_port: Cell::new(PORTS.start),
+            begin: Instant::now(),
         })
     }
 
@@ -55,6 +60,11 @@ impl Context {
     /// `full`, or `quick` when there is little time.
     pub(crate) fn amount(&self, full: usize, quick: usize) -> usize {
         if self.quick { quick } else { full }
+    }
+
+    /// Whether there is time left to measure again what has been disturbed.
+    pub(crate) fn has_time(&self) -> bool {
+        !self.quick && self.begin.elapsed() < RETRIES_END
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -117,27 +117,30 @@ impl Peer {
     }
 }
 
-fn shown(job: &Job<'_>) -> String {
-    job.arguments.get(1..).unwrap_or_default().join(" ")
-}
-
 fn xinetd(context: &Context, program: &Path, job: &Job<'_>) -> Result<Command> {
     let port = job.address.port();
     let file = context.path(&format!("xinetd-{port}.conf"));
+    // An empty attribute is a mistake to it.
+    let server_args = match job.arguments.get(1..) {
+        None | Some([]) => String::new(),
+        Some(words) => format!(" server_args = {}\n", words.join(" ")),
+    };
     let text = format!(
         "defaults\n{{\n instances = UNLIMITED\n per_source = UNLIMITED\n cps = 1000000 1\n}}\n\
          service bench\n{{\n type = UNLISTED\n port = {port}\n bind = {}\n socket_type = stream\n \
-         protocol = tcp\n wait = no\n user = {}\n server = {}\n server_args = {}\n \
+         protocol = tcp\n wait = no\n user = {}\n server = {}\n{} \
          flags = NOLIBWRAP\n}}\n",
         job.address.ip(),
         job.user,
         job.program.display(),
-        shown(job),
+        server_args,
     );
     std::fs::write(&file, text)?;
     let mut command = Command::new(program);
     command.arg("-dontfork").arg("-f").arg(file);
     command.arg("-pidfile").arg(context.path(&format!("xinetd-{port}.pid")));
+    // Without a syslog daemon it does not start otherwise.
+    command.arg("-filelog").arg(context.path(&format!("xinetd-{port}.filelog")));
     Ok(command)
 }
 
