@@ -12,6 +12,7 @@
 )]
 #![allow(clippy::indexing_slicing, reason = "a panic ends a measurement, not a server")]
 
+mod calm;
 mod ceiling;
 mod context;
 mod daemon;

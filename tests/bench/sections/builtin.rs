@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use crate::Result;
+use crate::calm::Calm;
 use crate::context::Context;
 use crate::daemon::{Daemon, Log, Oxinetd, Setup};
 use crate::figures::{Table, median, ratio, whole};
@@ -50,10 +51,12 @@ fn short(
 }
 
 pub(crate) fn run(context: &Context) -> Result<()> {
-    let (_limit, limit) = start_limit(context)?;
-    let (_logging, logging) = start_ours(context, false)?;
-    let (_quiet, quiet) = start_ours(context, true)?;
+    let (limit_daemon, limit) = start_limit(context)?;
+    let (logging_server, logging) = start_ours(context, false)?;
+    let (quiet_server, quiet) = start_ours(context, true)?;
     let servers = [limit, logging, quiet];
+    let daemons = [&limit_daemon, &logging_server.daemon, &quiet_server.daemon];
+    let calm = Calm::default();
     let mut table = Table::new(
         "builtin: in the loop, beside a loop that does nothing else",
         &["", "limit", "oxinetd", "ratio", "no log", "ratio"],
@@ -62,8 +65,8 @@ pub(crate) fn run(context: &Context) -> Result<()> {
         let mut rates = [const { Vec::new() }; 3];
         for _ in 0..context.rounds {
             for (rates, at) in rates.iter_mut().zip(servers) {
-                let rate = measure(context, at).map_err(|error| format!("{name}: {error}"))?;
-                rates.push(rate);
+                let rate = calm.sample(context, &daemons, || measure(context, at));
+                rates.push(rate.map_err(|error| format!("{name}: {error}"))?);
             }
         }
         let [limit, logging, quiet] = &rates;
@@ -79,6 +82,7 @@ pub(crate) fn run(context: &Context) -> Result<()> {
         ]);
     }
     table.print();
+    calm.print();
     Ok(())
 }
 

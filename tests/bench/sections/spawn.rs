@@ -3,20 +3,14 @@
 use std::time::Duration;
 
 use crate::Result;
+use crate::calm::Calm;
 use crate::context::Context;
 use crate::daemon::{Daemon, Oxinetd, Setup};
 use crate::figures::{Table, median, ratio, whole};
 use crate::hello::GREETING;
 use crate::load::{Expect, Load, Until};
 use crate::peers::{Job, PEERS};
-use crate::process;
 use crate::sections::{ceiling, hello_words, line};
-
-/// Processors at work for somebody else above which a sample counts as disturbed.
-const FOREIGN: f64 = 0.15;
-
-/// How often such a sample is taken again.
-const ATTEMPTS: usize = 3;
 
 /// One server in the comparison.
 struct Contestant {
@@ -35,7 +29,6 @@ struct Sample {
     p99: f64,
     own: f64,
     tree: f64,
-    foreign: f64,
     failed: u64,
 }
 
@@ -138,6 +131,7 @@ fn compare(
     in_flight: usize,
     expect: Expect<'_>,
 ) -> Result<()> {
+    let calm = Calm::default();
     let mut samples = vec![Vec::new(); contestants.len()];
     // One round to warm up: page cache, allocators, the server's stacks.
     for round in 0..=context.rounds {
@@ -146,7 +140,9 @@ fn compare(
             if round == 0 {
                 sample(contestant, in_flight, expect, time)?;
             } else {
-                samples[at].push(calm_sample(context, contestant, in_flight, expect, time)?);
+                samples[at].push(calm.sample(context, &[&contestant.daemon], || {
+                    sample(contestant, in_flight, expect, time)
+                })?);
             }
         }
     }
@@ -168,32 +164,8 @@ fn compare(
         table.row(row(contestant, &samples[at], &samples[contestant.base]));
     }
     table.print();
-    let all = samples.iter().flatten();
-    let (count, disturbed) = (all.clone().count(), all.filter(|it| it.foreign > FOREIGN).count());
-    println!("  samples disturbed by other work on the machine: {disturbed} of {count}");
+    calm.print();
     Ok(())
-}
-
-/// A sample that nothing else on the machine has disturbed; the least disturbed of
-/// a few where there is no such one.
-fn calm_sample(
-    context: &Context,
-    contestant: &Contestant,
-    in_flight: usize,
-    expect: Expect<'_>,
-    time: Duration,
-) -> Result<Sample> {
-    let mut best = sample(contestant, in_flight, expect, time)?;
-    for _ in 0..ATTEMPTS {
-        if best.foreign <= FOREIGN || !context.has_time() {
-            break;
-        }
-        let next = sample(contestant, in_flight, expect, time)?;
-        if next.foreign < best.foreign {
-            best = next;
-        }
-    }
-    Ok(best)
 }
 
 fn row(contestant: &Contestant, own: &[Sample], base: &[Sample]) -> Vec<String> {
@@ -221,8 +193,7 @@ fn sample(
     time: Duration,
 ) -> Result<Sample> {
     let daemon = &contestant.daemon;
-    let us = i32::try_from(std::process::id())?;
-    let before = (daemon.cpu()?, process::cpu(us)?, process::machine());
+    let before = daemon.cpu()?;
     let load = Load {
         targets: &[contestant.address],
         in_flight,
@@ -235,19 +206,15 @@ fn sample(
         let why = outcome.complaint.unwrap_or_default();
         return Err(format!("{}: nothing answered: {why}", contestant.name).into());
     }
-    let machine = process::machine() - before.2;
-    let client = process::cpu(us)?.since(before.1).own;
     daemon.settle(0);
-    let cpu = daemon.cpu()?.since(before.0);
+    let cpu = daemon.cpu()?.since(before);
     let done = outcome.done as f64;
-    let foreign = (machine - client - cpu.tree) / 1e6 / outcome.seconds.max(1e-9);
     Ok(Sample {
         rate: outcome.rate(),
         p50: outcome.percentile(0.5),
         p99: outcome.percentile(0.99),
         own: cpu.own / done,
         tree: cpu.tree / done,
-        foreign,
         failed: outcome.failed,
     })
 }
