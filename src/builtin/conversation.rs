@@ -1,0 +1,165 @@
+//! One client's connection to a built-in service.
+
+use std::io::{self, ErrorKind, Read, Write};
+
+use super::chargen::Chargen;
+use super::echo::{Discard, Echo};
+use super::link::{Link, Stop};
+use super::speech::{Speech, daytime, time};
+use super::tcpmux::{Tcpmux, TcpmuxRequest};
+use crate::calendar::WallClock;
+use crate::config::model::{Builtin, SocketType};
+
+/// What a turn came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The stream would block: wait until it is ready again.
+    Blocked,
+    /// The turn's budget is used up: call again in the next turn of the loop,
+    /// without waiting for the stream, which may never announce it.
+    More,
+    /// Nothing is left to do: close the stream (a greeted one goes to its program).
+    Finished,
+    /// tcpmux: a service's name was read, and not a byte after its line. The
+    /// conversation is over; the stream is the server's again.
+    Handoff(TcpmuxRequest),
+}
+
+/// What readiness of its stream a conversation waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wants {
+    /// Something to read, or the end.
+    pub readable: bool,
+    /// Room to write.
+    pub writable: bool,
+}
+
+/// How a machine comes to its end.
+pub(super) enum Finish {
+    Done,
+    Handoff(TcpmuxRequest),
+}
+
+/// A service's state machine: goes on until the stream or the budget stops it.
+pub(super) trait Machine {
+    fn turn<S: Read + Write>(
+        &mut self,
+        link: &mut Link<'_, S>,
+        scratch: &mut [u8],
+    ) -> Result<Finish, Stop>;
+
+    fn wants(&self) -> Wants;
+}
+
+/// A client's connection to a built-in service: what has to be remembered
+/// between two turns. An idle one holds no buffer.
+#[derive(Debug)]
+pub struct Conversation {
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Echo(Echo),
+    Discard(Discard),
+    Chargen(Chargen),
+    Speech(Speech),
+    Tcpmux(Tcpmux),
+}
+
+impl Conversation {
+    /// A conversation that begins now. Daytime and time say what `clock` says,
+    /// however long it takes the client to listen.
+    ///
+    /// On [`SocketType::SeqPacket`] a read is a packet and a write is a packet:
+    /// chargen sends lines, echo sends back each packet as it came (up to the
+    /// scratch buffer's length; an empty one cannot be told from the end).
+    /// Tcpmux is for byte streams only.
+    #[must_use]
+    pub fn new(kind: Builtin, socket_type: SocketType, clock: WallClock) -> Self {
+        let state = match kind {
+            Builtin::Echo => State::Echo(Echo::default()),
+            Builtin::Discard => State::Discard(Discard),
+            Builtin::Chargen if socket_type == SocketType::SeqPacket => {
+                State::Chargen(Chargen::packets())
+            }
+            Builtin::Chargen => State::Chargen(Chargen::stream()),
+            Builtin::Daytime => State::Speech(Speech::last(daytime(clock))),
+            Builtin::Time => State::Speech(Speech::last(time(clock).to_vec())),
+            Builtin::Tcpmux => State::Tcpmux(Tcpmux::default()),
+        };
+        Self { state }
+    }
+
+    /// Says something and finishes: tcpmux's refusals and its list of names.
+    #[must_use]
+    pub fn farewell(words: impl Into<Vec<u8>>) -> Self {
+        Self { state: State::Speech(Speech::last(words.into())) }
+    }
+
+    /// Says something and finishes without reading anything, so that whoever
+    /// gets the stream next finds all that the client has sent.
+    #[must_use]
+    pub fn greeting(words: impl Into<Vec<u8>>) -> Self {
+        Self { state: State::Speech(Speech::greeting(words.into())) }
+    }
+
+    /// Goes on until the stream would block or the turn's budget (16 reads and
+    /// writes, 1 MiB in and out together) is used up, as edge-triggered
+    /// readiness asks for. A spurious call does no harm.
+    ///
+    /// `stream` must be nonblocking. `scratch` is free to be used by others
+    /// between turns; it must not be empty and should be 64 KiB or more, the
+    /// largest packet that echo sends back whole.
+    ///
+    /// # Errors
+    /// The stream's own, except that a client that is gone (connection reset,
+    /// broken pipe, timed out) is [`Progress::Finished`]. The stream is to be closed.
+    pub fn turn<S: Read + Write>(
+        &mut self,
+        stream: &mut S,
+        scratch: &mut [u8],
+    ) -> io::Result<Progress> {
+        let link = &mut Link::new(stream);
+        let end = match &mut self.state {
+            State::Echo(machine) => machine.turn(link, scratch),
+            State::Discard(machine) => machine.turn(link, scratch),
+            State::Chargen(machine) => machine.turn(link, scratch),
+            State::Speech(machine) => machine.turn(link, scratch),
+            State::Tcpmux(machine) => machine.turn(link, scratch),
+        };
+        match end {
+            Ok(Finish::Done) => Ok(Progress::Finished),
+            Ok(Finish::Handoff(request)) => Ok(Progress::Handoff(request)),
+            Err(Stop::Blocked) => Ok(Progress::Blocked),
+            Err(Stop::Spent) => Ok(Progress::More),
+            Err(Stop::Failed(error)) if is_gone(&error) => Ok(Progress::Finished),
+            Err(Stop::Failed(error)) => Err(error),
+        }
+    }
+
+    /// What readiness it waits for after [`Progress::Blocked`]. A stream that is
+    /// registered for both from the start works too, and costs no system calls.
+    #[must_use]
+    pub fn wants(&self) -> Wants {
+        match &self.state {
+            State::Echo(machine) => machine.wants(),
+            State::Discard(machine) => machine.wants(),
+            State::Chargen(machine) => machine.wants(),
+            State::Speech(machine) => machine.wants(),
+            State::Tcpmux(machine) => machine.wants(),
+        }
+    }
+}
+
+/// Whether the error says no more than that the client has left.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::BrokenPipe
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::NotConnected
+            | ErrorKind::TimedOut
+    )
+}

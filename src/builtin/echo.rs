@@ -1,0 +1,57 @@
+//! Echo and discard: what comes is sent back, or is not.
+
+use std::io::{Read, Write};
+
+use super::conversation::{Finish, Machine, Wants};
+use super::link::{Link, Outbox, Stop};
+
+/// RFC 862. While something is unwritten nothing is read, so that a client that
+/// does not take its bytes is slowed down by its own kernel and costs us one buffer.
+#[derive(Debug, Default)]
+pub(super) struct Echo {
+    outbox: Outbox,
+}
+
+impl Machine for Echo {
+    fn turn<S: Read + Write>(
+        &mut self,
+        link: &mut Link<'_, S>,
+        scratch: &mut [u8],
+    ) -> Result<Finish, Stop> {
+        loop {
+            self.outbox.flush(link)?;
+            // The end is seen only when nothing is unwritten: a client that shuts
+            // down its side has had everything back by then.
+            let length = link.read(scratch)?;
+            if length == 0 {
+                return Ok(Finish::Done);
+            }
+            let bytes = scratch.get(..length).unwrap_or_default();
+            self.outbox.send(link, bytes)?;
+        }
+    }
+
+    fn wants(&self) -> Wants {
+        let writable = !self.outbox.is_empty();
+        Wants { readable: !writable, writable }
+    }
+}
+
+/// RFC 863: reads until the end, says nothing.
+#[derive(Debug)]
+pub(super) struct Discard;
+
+impl Machine for Discard {
+    fn turn<S: Read + Write>(
+        &mut self,
+        link: &mut Link<'_, S>,
+        scratch: &mut [u8],
+    ) -> Result<Finish, Stop> {
+        while link.read(scratch)? > 0 {}
+        Ok(Finish::Done)
+    }
+
+    fn wants(&self) -> Wants {
+        Wants { readable: true, writable: false }
+    }
+}

@@ -1,0 +1,253 @@
+//! Which datagrams are answered: not those that would make the server ping a
+//! loop along or hit somebody who never asked.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::buckets::Buckets;
+use crate::config::model::Rate;
+
+/// Answers to one source when nothing else is said: 50 a second and as many at
+/// once. A person or a monitor never gets there; a victim of forged requests
+/// gets at most that.
+pub const ANSWERS_PER_SOURCE: Rate = Rate { count: 50, per: Duration::from_secs(1) };
+
+/// Source ports below this one are not answered.
+const FIRST_CLIENT_PORT: u16 = 1024;
+
+/// Decides which UDP datagrams the built-in services answer. (Unix datagrams
+/// need no guard: their source cannot be forged.)
+///
+/// The source of a datagram can be forged. Two things follow: an answer may
+/// reach a service that answers it, and the two go on for ever (CERT CA-1996-01);
+/// and an answer may reach a victim. Hence these rules, in this order:
+///
+/// 1. **Source port 0**: nobody can receive there.
+/// 2. **Source ports below 1024**: a client's port is chosen by its kernel above
+///    them; what is below is a service, and many (echo, chargen, DNS, NTP, TFTP)
+///    answer whatever comes, with an error if nothing else. This covers the built-in
+///    services' own ports 7, 9, 13, 17, 19 and 37 on every host. No exceptions:
+///    the programs that do ask from below 1024 (NTP, rsh, NFS) do not ask us.
+/// 3. **Source ports of our own datagram services**, wherever they are: another
+///    host may well run the same configuration, and two echo services at port
+///    5007 loop as well as two at port 7.
+/// 4. **Sources that are no single host**: unspecified (0.0.0.0/8, `::`),
+///    multicast, class E and 255.255.255.255, and the directed broadcast
+///    addresses that are given. One answer would become many.
+/// 5. **Loopback sources** to an address that is not loopback: forged, or
+///    routed here by mistake. Where the destination is not known (a socket bound
+///    to the wildcard address) Linux has dropped these already.
+/// 6. **Too many** answers to one source, an IPv4 address or an IPv6 /64. Not for
+///    loopback: it is nobody else's, and is there to be measured with.
+///
+/// IPv4 addresses mapped into IPv6 are looked at as IPv4. Everything is O(1) but
+/// the two look-ups in the given ports and addresses.
+#[derive(Debug)]
+pub struct Guard {
+    own_ports: BTreeSet<u16>,
+    broadcasts: BTreeSet<Ipv4Addr>,
+    buckets: Buckets,
+}
+
+/// Why a datagram is not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rejection {
+    /// Its source port is 0.
+    PortZero,
+    /// Its source port is below 1024.
+    ServicePort,
+    /// Its source port is that of one of our own datagram services.
+    OwnPort,
+    /// Its source is unspecified, multicast, broadcast or reserved.
+    NoHost,
+    /// It came from loopback to elsewhere.
+    Martian,
+    /// Its source has had its share of answers.
+    TooMany,
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::PortZero => "source port 0",
+            Self::ServicePort => "source port of a service (below 1024)",
+            Self::OwnPort => "source port of a service of our own",
+            Self::NoHost => "source address of no single host",
+            Self::Martian => "loopback source from elsewhere",
+            Self::TooMany => "too many from this source",
+        })
+    }
+}
+
+impl Guard {
+    /// A guard for services at these ports, with so many answers to each source.
+    #[must_use]
+    pub fn new(own_ports: impl IntoIterator<Item = u16>, per_source: Rate) -> Self {
+        Self {
+            own_ports: own_ports.into_iter().collect(),
+            broadcasts: BTreeSet::new(),
+            buckets: Buckets::new(per_source),
+        }
+    }
+
+    /// Replaces the ports of our own services, as a reload does; what is known
+    /// of the sources stays.
+    pub fn set_own_ports(&mut self, own_ports: impl IntoIterator<Item = u16>) {
+        self.own_ports = own_ports.into_iter().collect();
+    }
+
+    /// Replaces the directed broadcast addresses of this machine's networks.
+    pub fn set_broadcasts(&mut self, broadcasts: impl IntoIterator<Item = Ipv4Addr>) {
+        self.broadcasts = broadcasts.into_iter().collect();
+    }
+
+    /// Whether a datagram from `peer` is answered, and if so counts it.
+    /// `destination` is the address it was sent to: the socket's own, or what
+    /// IP_PKTINFO says; unspecified if that is not known.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn permits(
+        &mut self,
+        now: Instant,
+        peer: SocketAddr,
+        destination: IpAddr,
+    ) -> Result<(), Rejection> {
+        self.check_port(peer.port())?;
+        let source = peer.ip().to_canonical();
+        self.check_address(source, destination.to_canonical())?;
+        if source.is_loopback() || self.buckets.take(now, source) {
+            Ok(())
+        } else {
+            Err(Rejection::TooMany)
+        }
+    }
+
+    fn check_port(&self, port: u16) -> Result<(), Rejection> {
+        match port {
+            0 => Err(Rejection::PortZero),
+            1..FIRST_CLIENT_PORT => Err(Rejection::ServicePort),
+            _ if self.own_ports.contains(&port) => Err(Rejection::OwnPort),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_address(&self, source: IpAddr, destination: IpAddr) -> Result<(), Rejection> {
+        let is_host = match source {
+            IpAddr::V4(source) => {
+                !matches!(source.octets(), [0 | 224.., ..]) && !self.broadcasts.contains(&source)
+            }
+            IpAddr::V6(source) => !source.is_unspecified() && !source.is_multicast(),
+        };
+        if !is_host {
+            return Err(Rejection::NoHost);
+        }
+        let is_known = !destination.is_unspecified();
+        if source.is_loopback() && is_known && !destination.is_loopback() {
+            return Err(Rejection::Martian);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard() -> Guard {
+        let mut guard = Guard::new([7, 5007], ANSWERS_PER_SOURCE);
+        guard.set_broadcasts([Ipv4Addr::new(192, 0, 2, 255)]);
+        guard
+    }
+
+    fn verdict(peer: &str, destination: &str) -> Result<(), Rejection> {
+        guard().permits(Instant::now(), peer.parse().unwrap(), destination.parse().unwrap())
+    }
+
+    #[test]
+    fn clients_are_answered() {
+        for (peer, destination) in [
+            ("192.0.2.1:1024", "192.0.2.9"),
+            ("192.0.2.1:65535", "0.0.0.0"),
+            ("[2001:db8::1]:40000", "::"),
+            ("[fe80::1%2]:40000", "fe80::2"),
+            ("[::ffff:192.0.2.1]:40000", "::"),
+            ("127.0.0.1:40000", "127.0.0.1"),
+            ("127.0.0.1:40000", "0.0.0.0"),
+            ("[::1]:40000", "::1"),
+            ("[::ffff:127.0.0.1]:40000", "::ffff:127.0.0.1"),
+        ] {
+            assert_eq!(verdict(peer, destination), Ok(()), "{peer} to {destination}");
+        }
+    }
+
+    #[test]
+    fn loops_and_forgeries_are_not() {
+        for (peer, destination, rejection) in [
+            ("192.0.2.1:0", "0.0.0.0", Rejection::PortZero),
+            ("192.0.2.1:7", "0.0.0.0", Rejection::ServicePort),
+            ("192.0.2.1:19", "0.0.0.0", Rejection::ServicePort),
+            ("192.0.2.1:1023", "0.0.0.0", Rejection::ServicePort),
+            ("127.0.0.1:19", "127.0.0.1", Rejection::ServicePort),
+            ("127.0.0.1:5007", "127.0.0.1", Rejection::OwnPort),
+            ("[2001:db8::1]:5007", "::", Rejection::OwnPort),
+            ("0.0.0.0:40000", "0.0.0.0", Rejection::NoHost),
+            ("0.1.2.3:40000", "0.0.0.0", Rejection::NoHost),
+            ("224.0.0.1:40000", "0.0.0.0", Rejection::NoHost),
+            ("240.0.0.1:40000", "0.0.0.0", Rejection::NoHost),
+            ("255.255.255.255:40000", "0.0.0.0", Rejection::NoHost),
+            ("192.0.2.255:40000", "0.0.0.0", Rejection::NoHost),
+            ("[::ffff:192.0.2.255]:40000", "::", Rejection::NoHost),
+            ("[::ffff:224.0.0.1]:40000", "::", Rejection::NoHost),
+            ("[::]:40000", "::", Rejection::NoHost),
+            ("[ff02::1]:40000", "::", Rejection::NoHost),
+            ("127.0.0.1:40000", "192.0.2.9", Rejection::Martian),
+            ("[::1]:40000", "2001:db8::9", Rejection::Martian),
+            ("[::ffff:127.0.0.1]:40000", "::ffff:192.0.2.9", Rejection::Martian),
+        ] {
+            assert_eq!(verdict(peer, destination), Err(rejection), "{peer} to {destination}");
+        }
+    }
+
+    #[test]
+    fn a_remote_source_gets_its_share_and_loopback_all_it_wants() {
+        let mut guard = guard();
+        let now = Instant::now();
+        let mut granted = |peer: &str| {
+            let (peer, any) = (peer.parse().unwrap(), Ipv4Addr::UNSPECIFIED.into());
+            (0..10_000).filter(|_| guard.permits(now, peer, any).is_ok()).count()
+        };
+        assert_eq!(granted("192.0.2.1:40000"), 50);
+        assert_eq!(granted("192.0.2.1:40001"), 0, "the port does not make it another source");
+        assert_eq!(granted("[::ffff:192.0.2.1]:40000"), 0, "nor does mapping it");
+        assert_eq!(granted("192.0.2.2:40000"), 50);
+        assert_eq!(granted("127.0.0.1:40000"), 10_000);
+        assert_eq!(granted("[::1]:40000"), 10_000);
+    }
+
+    #[test]
+    fn what_is_rejected_costs_no_token() {
+        let mut guard = guard();
+        let (now, any) = (Instant::now(), Ipv4Addr::UNSPECIFIED.into());
+        for _ in 0..100 {
+            let rejected = guard.permits(now, "192.0.2.1:7".parse().unwrap(), any);
+            assert_eq!(rejected, Err(Rejection::ServicePort));
+        }
+        assert_eq!(guard.permits(now, "192.0.2.1:4000".parse().unwrap(), any), Ok(()));
+    }
+
+    #[test]
+    fn a_reload_changes_the_ports_and_keeps_the_counts() {
+        let mut guard = guard();
+        let (now, any) = (Instant::now(), Ipv4Addr::UNSPECIFIED.into());
+        let peer: SocketAddr = "192.0.2.1:5007".parse().unwrap();
+        assert_eq!(guard.permits(now, peer, any), Err(Rejection::OwnPort));
+        guard.set_own_ports([6007]);
+        let granted = (0..100).filter(|_| guard.permits(now, peer, any).is_ok()).count();
+        assert_eq!(granted, 50);
+        guard.set_own_ports([7007]);
+        assert_eq!(guard.permits(now, peer, any), Err(Rejection::TooMany));
+    }
+}

@@ -1,0 +1,24 @@
+//! The services of our own: echo, discard, chargen, daytime, time and tcpmux.
+//!
+//! They are state machines over any nonblocking stream ([`Conversation`]) and a
+//! function over datagrams ([`answer`]); they know no event loop, read no clock
+//! and do not fork. Whoever has the sockets calls them when there is something
+//! to do. [`Guard`] decides which datagrams are answered at all.
+
+mod buckets;
+mod chargen;
+mod conversation;
+mod datagram;
+mod echo;
+mod guard;
+mod link;
+mod speech;
+pub mod tcpmux;
+#[cfg(test)]
+mod tests;
+
+pub use crate::calendar::WallClock;
+pub use conversation::{Conversation, Progress, Wants};
+pub use datagram::answer;
+pub use guard::{ANSWERS_PER_SOURCE, Guard, Rejection};
+pub use tcpmux::TcpmuxRequest;

@@ -1,0 +1,175 @@
+//! The command line, as types.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A superserver: listens on the ports of an inetd.conf-like file and runs a
+/// program for each connection, with the socket on its standard input and output.
+#[derive(Debug, Parser)]
+#[command(
+    name = "oxinetd",
+    version,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    after_help = EXAMPLES
+)]
+pub struct Cli {
+    /// What to do instead of serving FILE.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Serving FILE.
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  oxinetd etc/inetd.conf                 serve a file in the foreground
+  oxinetd --daemon --pid-file /run/oxinetd.pid
+                                         serve /etc/inetd.conf in the background
+  oxinetd check etc/inetd.conf           say what is wrong with a file
+  oxinetd run 8080 -- date               attach a program to a port of this machine
+  oxinetd run '*:8080' -- cal 2026       the same, open to the network
+  oxinetd run -o instances=4 /tmp/ps.sock -- ps ax
+
+A service in FILE is one line:
+  127.0.0.1:50013 stream tcp nowait - date date
+
+Signals:
+  HUP reads FILE again; USR1 lists the peers and USR2 counts them, in the log;
+  TERM and INT do both and stop.
+
+Environment:
+  RUST_LOG   least level to log: error, warn, info (default), debug
+
+Exit status:
+  0 stopped on request, 1 bad configuration or nothing to serve,
+  2 wrong usage, 71 the system refused
+
+oxinetd(8) and oxinetd.conf(5) say the rest.";
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say what is wrong with a configuration; binds nothing.
+    ///
+    /// Prints every error and warning with its place in the file. Exit status 1 if
+    /// there is an error, else 0.
+    Check(Check),
+    /// Attach one program to a port or a unix socket, without a file.
+    ///
+    /// The program has the caller's environment, directory and user.
+    Run(Run),
+}
+
+/// `oxinetd [FILE]`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Configuration; a directory stands for its *.conf
+    #[arg(default_value = "/etc/inetd.conf")]
+    pub file: PathBuf,
+    /// Refuse to start if FILE has an error, instead of leaving that line out
+    #[arg(long)]
+    pub strict: bool,
+    /// Default of an attribute for every service, as in .defaults
+    #[arg(long = "default", value_name = "NAME=VALUE")]
+    pub defaults: Vec<String>,
+    /// Go to the background once every socket is bound, and print the pid
+    #[arg(long)]
+    pub daemon: bool,
+    /// Write the pid to FILE once every socket is bound; one server per FILE
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    /// What every way of serving knows.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Options of serving a file and of `run`.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Programs of all services at once [default: what the limits on descriptors and processes allow]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_children: Option<u32>,
+    /// How programs are started
+    #[arg(long, value_enum, default_value_t = SpawnWay::Auto, value_name = "HOW")]
+    pub spawn: SpawnWay,
+}
+
+/// `--spawn`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SpawnWay {
+    /// The fastest that the kernel can do
+    Auto,
+    /// Plain fork(2)
+    Fork,
+}
+
+/// `oxinetd check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Configuration; a directory stands for its *.conf
+    #[arg(default_value = "/etc/inetd.conf")]
+    pub file: PathBuf,
+    /// Default of an attribute for every service, as in .defaults
+    #[arg(long = "default", value_name = "NAME=VALUE")]
+    pub defaults: Vec<String>,
+}
+
+/// `oxinetd run`.
+#[derive(Debug, Args)]
+#[command(after_help = RUN_EXAMPLES)]
+pub struct Run {
+    /// An attribute of the service, such as instances=4; see oxinetd.conf(5)
+    #[arg(short = 'o', value_name = "NAME=VALUE")]
+    pub options: Vec<String>,
+    /// Datagrams: one program per peer (with -o wait=yes one for all)
+    #[arg(long)]
+    pub udp: bool,
+    /// PORT (of this machine only), *:PORT, ADDRESS:PORT, /PATH or @NAME; port 0 is any free one
+    pub endpoint: String,
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "PROGRAM [ARGS]")]
+    pub program: Vec<OsString>,
+    /// What every way of serving knows.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  oxinetd run 8080 -- date               then: nc localhost 8080
+  oxinetd run '*:8080' -- sh -c 'echo \"hello $REMOTE_ADDR\"'
+  oxinetd run -o instances=4 -o stderr=socket 127.0.0.1:0 -- make
+  oxinetd run --udp 7777 -- cat
+  oxinetd run /tmp/ps.sock -- ps ax      then: nc -U /tmp/ps.sock";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn takes_a_file_or_the_default() {
+        let cli = Cli::try_parse_from(["oxinetd"]).unwrap();
+        assert_eq!(cli.serve.file, PathBuf::from("/etc/inetd.conf"));
+        let cli = Cli::try_parse_from(["oxinetd", "x.conf", "--strict"]).unwrap();
+        assert_eq!(cli.serve.file, PathBuf::from("x.conf"));
+    }
+
+    #[test]
+    fn run_takes_everything_after_two_dashes() {
+        let line = ["oxinetd", "run", "-o", "instances=1", "80", "--", "ps", "-x"];
+        let Some(Command::Run(run)) = Cli::try_parse_from(line).unwrap().command else {
+            panic!("not run");
+        };
+        assert_eq!(run.program, ["ps", "-x"]);
+    }
+}

@@ -1,0 +1,307 @@
+//! The vocabulary of the log: one function per kind of line, `word key=value …`.
+//!
+//! People and programs read these lines, so words and keys do not change. Values
+//! from a peer, a program or a file are escaped: no byte of theirs can end a line
+//! or drive a terminal.
+
+use std::fmt::{self, Display, Write as _};
+use std::time::Duration;
+
+use log::{error, info, warn};
+
+use crate::address::Address;
+use crate::peers::Peers;
+
+/// A text as a value: bare when it is one plain word, else in quotes.
+struct Quoted<'a>(&'a [u8]);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
+        if !self.0.is_empty() && self.0.iter().all(plain) {
+            return f.write_str(&String::from_utf8_lossy(self.0));
+        }
+        f.write_char('"')?;
+        escape(self.0, f)?;
+        f.write_char('"')
+    }
+}
+
+/// Printable text as it is; quotes, backslashes, controls and what is not UTF-8 escaped.
+fn escape(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '"' | '\\' => write!(f, "\\{character}")?,
+                '\t' => f.write_str("\\t")?,
+                _ if is_shown(character) => f.write_char(character)?,
+                _ if character.is_ascii() => write!(f, "\\x{:02x}", u32::from(character))?,
+                _ => write!(f, "\\u{{{:x}}}", u32::from(character))?,
+            }
+        }
+        for byte in chunk.invalid() {
+            write!(f, "\\x{byte:02x}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Neither a control nor a character that reorders or hides text.
+fn is_shown(character: char) -> bool {
+    !character.is_control()
+        && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+fn word(text: &str) -> Quoted<'_> {
+    Quoted(text.as_bytes())
+}
+
+/// A text of anything that can be displayed, as a value.
+struct Shown(String);
+
+impl Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        word(&self.0).fmt(f)
+    }
+}
+
+fn shown(value: &dyn Display) -> Shown {
+    Shown(value.to_string())
+}
+
+/// Seconds with milliseconds, `0.012s`.
+struct Seconds(Duration);
+
+impl Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:03}s", self.0.as_secs(), self.0.subsec_millis())
+    }
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// With this exit status.
+    Status(i32),
+    /// By this signal.
+    Signal(&'static str),
+    /// It is gone and nobody knows how.
+    Unknown,
+}
+
+impl Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Status(status) => write!(f, "status={status}"),
+            End::Signal(name) => write!(f, "signal={name}"),
+            End::Unknown => f.write_str("status=unknown"),
+        }
+    }
+}
+
+/// Everything is read, bound and running.
+pub fn ready(pid: u32, services: usize, listeners: usize) {
+    info!("ready pid={pid} services={services} listeners={listeners}");
+}
+
+/// A socket is open.
+pub fn listening(service: &str, address: &dyn Display) {
+    info!("listening service={} address={}", word(service), shown(address));
+}
+
+/// A socket could not be opened; it is tried again.
+pub fn not_listening(service: &str, address: &dyn Display, error: &dyn Display, retry: Duration) {
+    let (service, address, error) = (word(service), shown(address), shown(error));
+    warn!(
+        "not-listening service={service} address={address} error={error} retry={}s",
+        retry.as_secs()
+    );
+}
+
+/// The machine has no IPv6; said once.
+pub fn no_ipv6() {
+    warn!("no-ipv6 effect=\"IPv4 alone\"");
+}
+
+/// A peer is served: by a program, or by ourselves.
+pub fn accepted(service: &str, peer: Address, pid: Option<i32>) {
+    let service = word(service);
+    match pid {
+        Some(pid) => info!("accepted service={service} peer={peer} pid={pid}"),
+        None => info!("accepted service={service} peer={peer} pid=-"),
+    }
+}
+
+/// A program has ended.
+pub fn ended(service: &str, peer: Address, pid: i32, end: End, time: Duration) {
+    info!("ended service={} peer={peer} pid={pid} {end} time={}", word(service), Seconds(time));
+}
+
+/// A conversation of our own has ended.
+pub fn closed(service: &str, peer: Address, why: &str, time: Duration) {
+    info!(
+        "closed service={} peer={peer} reason={} time={}",
+        word(service),
+        word(why),
+        Seconds(time)
+    );
+}
+
+/// A program could not be started; `stage` says at which step.
+pub fn failed(service: &str, peer: Address, pid: Option<i32>, stage: &str, error: &dyn Display) {
+    let (service, error) = (word(service), shown(error));
+    match pid {
+        Some(pid) => {
+            error!("failed service={service} peer={peer} pid={pid} stage={stage} error={error}");
+        }
+        None => error!("failed service={service} peer={peer} pid=- stage={stage} error={error}"),
+    }
+}
+
+/// A peer was turned away.
+pub fn refused(service: &str, peer: Address, reason: &str) {
+    info!("refused service={} peer={peer} reason={reason}", word(service));
+}
+
+/// A limit begins to bite.
+pub fn limit_begins(service: &str, reason: &str) {
+    warn!("limit-begin service={} reason={reason}", word(service));
+}
+
+/// A limit no longer bites; so many were left out meanwhile.
+pub fn limit_ends(service: &str, reason: &str, left_out: u64) {
+    warn!("limit-end service={} reason={reason} left_out={left_out}", word(service));
+}
+
+/// A line that a program wrote to its standard error.
+pub fn stderr(service: &str, pid: i32, line: &[u8], cut: bool) {
+    let more = if cut { " cut=yes" } else { "" };
+    info!("stderr service={} pid={pid} line={}{more}", word(service), Always(line));
+}
+
+/// Lines that a program wrote faster than they are taken.
+pub fn stderr_dropped(service: &str, pid: i32, bytes: u64) {
+    warn!("stderr-dropped service={} pid={pid} bytes={bytes}", word(service));
+}
+
+/// A value that is quoted even when it is one word.
+struct Always<'a>(&'a [u8]);
+
+impl Display for Always<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        escape(self.0, f)?;
+        f.write_char('"')
+    }
+}
+
+/// A `wait` service that failed at once is given time before the next start.
+pub fn backoff(service: &str, delay: Duration) {
+    warn!("backoff service={} delay={}s", word(service), delay.as_secs());
+}
+
+/// accept(2) or another call of the loop failed in a way that may pass.
+pub fn trouble(service: &str, call: &str, error: &dyn Display) {
+    warn!("trouble service={} call={call} error={}", word(service), shown(error));
+}
+
+/// A finding about the configuration.
+pub fn configuration(is_error: bool, line: &str) {
+    if is_error {
+        error!("configuration {}", Plain(line));
+    } else {
+        warn!("configuration {}", Plain(line));
+    }
+}
+
+/// A text that ends the line, escaped but not quoted.
+struct Plain<'a>(&'a str);
+
+impl Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|character| match character {
+            _ if is_shown(character) => f.write_char(character),
+            _ => write!(f, "\\x{:02x}", u32::from(character)),
+        })
+    }
+}
+
+/// What a reload did with the sockets and the services.
+pub fn reloaded(kept: usize, opened: usize, closed: usize, updated: usize) {
+    info!("reloaded kept={kept} opened={opened} closed={closed} updated={updated}");
+}
+
+/// A new configuration was refused; the old one goes on.
+pub fn reload_refused(errors: usize) {
+    error!("reload-refused errors={errors}");
+}
+
+/// The list of peers, as SIGUSR1 asks for it.
+pub fn peers(peers: &Peers) {
+    for (id, peer) in peers.iter() {
+        let state = if peer.running { "running" } else { "ended" };
+        let service = word(&peer.service);
+        let (n, address) = (id.number(), peer.address);
+        match peer.pid {
+            Some(pid) => {
+                info!("peer n={n} address={address} service={service} pid={pid} state={state}")
+            }
+            None => info!("peer n={n} address={address} service={service} pid=- state={state}"),
+        }
+    }
+}
+
+/// How many peers there have been and are, as SIGUSR2 asks for it.
+pub fn peer_counts(total: u64, running: usize) {
+    info!("peers total={total} running={running}");
+}
+
+/// The server has been told to stop.
+pub fn stopping(signal: &str) {
+    info!("stopping signal={signal}");
+}
+
+/// The last line.
+pub fn stopped() {
+    info!("stopped");
+}
+
+/// Lines that were not written because their reader did not take them.
+pub fn lines_dropped(lines: u64) {
+    warn!("log-dropped lines={lines}");
+}
+
+/// How programs are started.
+pub fn spawning(way: &str) {
+    log::debug!("spawning way={way}");
+}
+
+/// An orphan that came to us as process 1 has ended.
+pub fn orphan(pid: i32, end: End) {
+    log::debug!("orphan pid={pid} {end}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_words_stay_bare() {
+        assert_eq!(word("daytime/tcp").to_string(), "daytime/tcp");
+        assert_eq!(word("").to_string(), "\"\"");
+        assert_eq!(word("two words").to_string(), "\"two words\"");
+    }
+
+    #[test]
+    fn nothing_ends_a_line_or_drives_a_terminal() {
+        let nasty = b"a\"b\\\n\r\x1b[31m\x00\xff\xc3\xa9\xe2\x80\xae";
+        let shown = Quoted(nasty).to_string();
+        assert_eq!(shown, "\"a\\\"b\\\\\\x0a\\x0d\\x1b[31m\\x00\\xff\u{e9}\\u{202e}\"");
+    }
+
+    #[test]
+    fn times_have_milliseconds() {
+        assert_eq!(Seconds(Duration::from_micros(12_345)).to_string(), "0.012s");
+        assert_eq!(Seconds(Duration::from_secs(61)).to_string(), "61.000s");
+    }
+}

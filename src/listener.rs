@@ -1,0 +1,360 @@
+//! Sockets: opening them as a service says, and taking what arrives on them.
+//!
+//! Every one is close-on-exec and nonblocking from birth. What is accepted is
+//! blocking, as programs expect it.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
+    sockopt,
+};
+
+use crate::address::Address;
+use crate::config::model::{Attributes, Endpoint, SocketSpec, SocketType};
+use crate::spawn;
+use crate::unix_path::{self, BoundPath};
+
+/// An open socket of a service.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    address: Bound,
+    /// Unlinks the path of a unix socket when it is dropped.
+    _path: Option<BoundPath>,
+}
+
+/// The kinds of sockets, as std knows them.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP.
+    Tcp(TcpListener),
+    /// Unix stream or sequenced packets.
+    Unix(UnixListener),
+    /// UDP.
+    Udp(UdpSocket),
+    /// Unix datagrams.
+    UnixDatagram(UnixDatagram),
+}
+
+/// Where a socket is bound, for logs and environments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bound {
+    /// An IP address and the port the system gave if 0 was asked for.
+    Inet(SocketAddr),
+    /// A path, or `@name`.
+    Unix(String),
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Bound::Inet(address) => address.fmt(f),
+            Bound::Unix(path) => f.write_str(path),
+        }
+    }
+}
+
+/// How an endpoint reads in the log, before it is bound.
+pub struct ShownEndpoint<'a>(pub &'a Endpoint);
+
+impl fmt::Display for ShownEndpoint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Endpoint::Inet(address) => address.fmt(f),
+            Endpoint::Unix(path) => path.display().fmt(f),
+            Endpoint::Abstract(name) => write!(f, "@{}", String::from_utf8_lossy(name)),
+        }
+    }
+}
+
+/// A connection that has been taken.
+#[derive(Debug)]
+pub struct Connection {
+    /// The socket: blocking, close-on-exec.
+    pub socket: OwnedFd,
+    /// Who is at the other end.
+    pub peer: Address,
+    /// The uid's group, for a unix peer.
+    pub peer_gid: Option<u32>,
+}
+
+/// What an attempt to accept came to.
+#[derive(Debug)]
+pub enum Accepted {
+    /// A connection.
+    Connection(Connection),
+    /// Nobody is waiting.
+    Drained,
+    /// One connection was lost before it was taken; the next may be fine.
+    Lost(io::Error),
+    /// The system has no descriptor or no memory left: later.
+    Exhausted(io::Error),
+}
+
+impl Listener {
+    /// Opens a socket as the service says: bound, listening, nonblocking.
+    ///
+    /// # Errors
+    /// What the system answered; for unix paths also what is in the way.
+    pub fn open(spec: &SocketSpec, attributes: &Attributes) -> io::Result<Self> {
+        match &spec.endpoint {
+            Endpoint::Inet(address) => Self::open_inet(spec, *address, attributes),
+            Endpoint::Unix(path) => {
+                let descriptor = new_socket(AddressFamily::Unix, spec.socket_type)?;
+                set_buffers(&descriptor, attributes)?;
+                let bound = unix_path::bind(&descriptor, path, spec.socket_type, attributes)?;
+                let shown = Bound::Unix(path.display().to_string());
+                Self::finish(descriptor, spec, attributes, shown, Some(bound))
+            }
+            Endpoint::Abstract(name) => {
+                let descriptor = new_socket(AddressFamily::Unix, spec.socket_type)?;
+                set_buffers(&descriptor, attributes)?;
+                bind(descriptor.as_raw_fd(), &nix::sys::socket::UnixAddr::new_abstract(name)?)?;
+                let shown = Bound::Unix(ShownEndpoint(&spec.endpoint).to_string());
+                Self::finish(descriptor, spec, attributes, shown, None)
+            }
+        }
+    }
+
+    fn open_inet(
+        spec: &SocketSpec,
+        address: SocketAddr,
+        attributes: &Attributes,
+    ) -> io::Result<Self> {
+        let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let descriptor = new_socket(family, spec.socket_type)?;
+        if address.is_ipv6() {
+            setsockopt(&descriptor, sockopt::Ipv6V6Only, &attributes.v6only)?;
+        }
+        if spec.socket_type == SocketType::Stream {
+            // So that a restart need not wait for old connections in TIME_WAIT.
+            setsockopt(&descriptor, sockopt::ReuseAddr, &true)?;
+            // Accepted connections inherit these two.
+            setsockopt(&descriptor, sockopt::TcpNoDelay, &attributes.nodelay)?;
+            setsockopt(&descriptor, sockopt::KeepAlive, &attributes.keepalive)?;
+        }
+        if let Some(device) = &spec.device {
+            setsockopt(&descriptor, sockopt::BindToDevice, &device.into())?;
+        }
+        set_buffers(&descriptor, attributes)?;
+        bind(descriptor.as_raw_fd(), &SockaddrStorage::from(address))?;
+        Self::finish(descriptor, spec, attributes, Bound::Inet(address), None)
+    }
+
+    fn finish(
+        descriptor: OwnedFd,
+        spec: &SocketSpec,
+        attributes: &Attributes,
+        mut address: Bound,
+        path: Option<BoundPath>,
+    ) -> io::Result<Self> {
+        if spec.socket_type != SocketType::Dgram {
+            start_listening(&descriptor, attributes)?;
+        }
+        let descriptor = spawn::raise(descriptor)?;
+        let inet = matches!(spec.endpoint, Endpoint::Inet(_));
+        let socket = match (spec.socket_type, inet) {
+            (SocketType::Dgram, true) => Socket::Udp(descriptor.into()),
+            (SocketType::Dgram, false) => Socket::UnixDatagram(descriptor.into()),
+            (_, true) => Socket::Tcp(descriptor.into()),
+            (_, false) => Socket::Unix(descriptor.into()),
+        };
+        if let Bound::Inet(bound) = &mut address {
+            *bound = socket.local_address().unwrap_or(*bound);
+        }
+        Ok(Self { socket, address, _path: path })
+    }
+
+    /// The same address again for the next peer, while this socket goes to a program.
+    ///
+    /// # Errors
+    /// What the system answered.
+    pub fn replace_socket(&mut self, socket: UdpSocket) -> io::Result<Socket> {
+        Ok(std::mem::replace(&mut self.socket, Socket::Udp(socket)))
+    }
+
+    /// Applies what can be changed on an open socket, at a reload.
+    ///
+    /// # Errors
+    /// What the system answered.
+    pub fn update(&self, spec: &SocketSpec, attributes: &Attributes) -> io::Result<()> {
+        set_buffers(self, attributes)?;
+        if let Socket::Tcp(listener) = &self.socket {
+            setsockopt(listener, sockopt::TcpNoDelay, &attributes.nodelay)?;
+            setsockopt(listener, sockopt::KeepAlive, &attributes.keepalive)?;
+        }
+        if let Endpoint::Unix(path) = &spec.endpoint {
+            unix_path::set_owner_and_mode(path, attributes)?;
+        }
+        if spec.socket_type != SocketType::Dgram {
+            start_listening(self, attributes)?;
+        }
+        Ok(())
+    }
+
+    /// Where it is bound.
+    #[must_use]
+    pub fn address(&self) -> &Bound {
+        &self.address
+    }
+
+    /// The socket itself.
+    #[must_use]
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Takes one connection; nothing it answers is a reason to stop.
+    #[must_use]
+    pub fn accept(&self) -> Accepted {
+        let result = match &self.socket {
+            Socket::Tcp(listener) => listener.accept().map(|(stream, peer)| Connection {
+                socket: stream.into(),
+                peer: Address::Inet(peer),
+                peer_gid: None,
+            }),
+            Socket::Unix(listener) => listener.accept().map(|(stream, _)| unix_peer(stream.into())),
+            Socket::Udp(_) | Socket::UnixDatagram(_) => return Accepted::Drained,
+        };
+        match result {
+            Ok(connection) => Accepted::Connection(connection),
+            Err(error) => classify(error),
+        }
+    }
+
+    /// Blocking for a `wait` program that is given the socket itself, nonblocking
+    /// again when it is ours.
+    ///
+    /// # Errors
+    /// fcntl(2)'s.
+    pub fn set_blocking(&self, blocking: bool) -> io::Result<()> {
+        let flags = if blocking { OFlag::empty() } else { OFlag::O_NONBLOCK };
+        fcntl(self.as_fd(), FcntlArg::F_SETFL(flags))?;
+        Ok(())
+    }
+}
+
+impl Socket {
+    /// Our own address; none for unix sockets.
+    #[must_use]
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Socket::Tcp(listener) => listener.local_addr().ok(),
+            Socket::Udp(socket) => socket.local_addr().ok(),
+            Socket::Unix(_) | Socket::UnixDatagram(_) => None,
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Tcp(socket) => socket.as_fd(),
+            Socket::Unix(socket) => socket.as_fd(),
+            Socket::Udp(socket) => socket.as_fd(),
+            Socket::UnixDatagram(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+fn unix_peer(socket: OwnedFd) -> Connection {
+    // A peer that cannot be known is nobody in particular; the connection is fine.
+    let credentials = nix::sys::socket::getsockopt(&socket, sockopt::PeerCredentials).ok();
+    let peer = credentials.map_or(Address::None, |peer| Address::Unix {
+        pid: u32::try_from(peer.pid()).unwrap_or_default(),
+        uid: peer.uid(),
+    });
+    Connection { socket, peer, peer_gid: credentials.map(|peer| peer.gid()) }
+}
+
+/// accept(2): errors of one connection, of the network, and of the system.
+fn classify(error: io::Error) -> Accepted {
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
+    if error.kind() == ErrorKind::WouldBlock {
+        return Accepted::Drained;
+    }
+    match errno {
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => {
+            Accepted::Exhausted(error)
+        }
+        _ => Accepted::Lost(error),
+    }
+}
+
+fn new_socket(family: AddressFamily, socket_type: SocketType) -> io::Result<OwnedFd> {
+    let kind = match socket_type {
+        SocketType::Stream => SockType::Stream,
+        SocketType::Dgram => SockType::Datagram,
+        SocketType::SeqPacket => SockType::SeqPacket,
+    };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    Ok(socket(family, kind, flags, None)?)
+}
+
+fn start_listening(descriptor: &impl AsFd, attributes: &Attributes) -> io::Result<()> {
+    let backlog = match attributes.backlog {
+        Some(backlog) => Backlog::new(i32::try_from(backlog).unwrap_or(i32::MAX))
+            .unwrap_or(Backlog::MAXALLOWABLE),
+        None => Backlog::MAXALLOWABLE,
+    };
+    Ok(listen(&descriptor.as_fd(), backlog)?)
+}
+
+fn set_buffers(descriptor: &impl AsFd, attributes: &Attributes) -> io::Result<()> {
+    let bytes = |size: u32| usize::try_from(size).unwrap_or(usize::MAX);
+    if let Some(size) = attributes.sndbuf {
+        setsockopt(&descriptor.as_fd(), sockopt::SndBuf, &bytes(size))?;
+    }
+    if let Some(size) = attributes.rcvbuf {
+        setsockopt(&descriptor.as_fd(), sockopt::RcvBuf, &bytes(size))?;
+    }
+    Ok(())
+}
+
+/// A UDP socket bound to the same address as `listener` and connected to nobody:
+/// for the next peer of a service that runs a program per peer. Both must allow the
+/// address to be shared, but only while the second is being bound, so that no other
+/// program can slip in beside us.
+///
+/// # Errors
+/// What the system answered.
+pub fn bind_beside(
+    listener: &UdpSocket,
+    spec: &SocketSpec,
+    attributes: &Attributes,
+) -> io::Result<UdpSocket> {
+    let address = listener.local_addr()?;
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let next = new_socket(family, SocketType::Dgram)?;
+    if address.is_ipv6() {
+        setsockopt(&next, sockopt::Ipv6V6Only, &attributes.v6only)?;
+    }
+    if let Some(device) = &spec.device {
+        setsockopt(&next, sockopt::BindToDevice, &device.into())?;
+    }
+    set_buffers(&next, attributes)?;
+    setsockopt(&listener, sockopt::ReuseAddr, &true)?;
+    setsockopt(&next, sockopt::ReuseAddr, &true)?;
+    bind(next.as_raw_fd(), &SockaddrStorage::from(address))?;
+    setsockopt(&next, sockopt::ReuseAddr, &false)?;
+    Ok(spawn::raise(next)?.into())
+}

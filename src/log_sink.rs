@@ -1,0 +1,149 @@
+//! Where log lines go: standard error, through a bounded buffer, so that a reader
+//! that stalls never stalls the loop.
+//!
+//! Lines are collected during a turn of the loop and written at its end, which
+//! also makes one system call of many. A pipe is asked with poll(2) whether it has
+//! room, and given no more than PIPE_BUF bytes at a time, so that the write cannot
+//! block without the descriptor (which others may share) being made nonblocking.
+
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use env_logger::fmt::Formatter;
+use log::Record;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::calendar::Civil;
+use crate::journal;
+
+/// Bytes that may wait for a slow reader; more are dropped, line by line, and counted.
+const CAPACITY: usize = 256 * 1024;
+
+/// What fits into a pipe that poll(2) calls writable (PIPE_BUF of Linux).
+const PORTION: usize = 4096;
+
+static SINK: Mutex<Sink> = Mutex::new(Sink { waiting: Vec::new(), dropped: 0, held: false });
+
+struct Sink {
+    waiting: Vec<u8>,
+    /// Lines dropped since the last that got through.
+    dropped: u64,
+    /// The loop runs and will flush; until then every line goes out at once.
+    held: bool,
+}
+
+/// The end of env_logger's pipe.
+struct Pipe;
+
+impl Write for Pipe {
+    /// One whole line per call: env_logger writes each record with one write_all.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut sink = sink();
+        if sink.waiting.len().saturating_add(line.len()) > CAPACITY {
+            sink.dropped = sink.dropped.saturating_add(1);
+        } else {
+            sink.waiting.extend_from_slice(line);
+        }
+        if !sink.held {
+            write_out(&mut sink);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn sink() -> MutexGuard<'static, Sink> {
+    // A poisoned lock means a panic while holding it; the bytes are still good.
+    SINK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes what there is room for; true when everything is out.
+fn write_out(sink: &mut Sink) -> bool {
+    let stderr = io::stderr();
+    let mut written = 0;
+    while let Some(rest) = sink.waiting.get(written..).filter(|rest| !rest.is_empty()) {
+        if !has_room(&stderr) {
+            break;
+        }
+        let portion = rest.get(..PORTION).unwrap_or(rest);
+        match nix::unistd::write(&stderr, portion) {
+            Ok(count) => written = written.saturating_add(count),
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(nix::errno::Errno::EAGAIN) => break,
+            // Nobody will ever read it: a log that is gone must not fill up.
+            Err(_) => written = sink.waiting.len(),
+        }
+    }
+    sink.waiting.drain(..written);
+    sink.waiting.is_empty()
+}
+
+fn has_room(descriptor: &impl AsFd) -> bool {
+    let mut set = [PollFd::new(descriptor.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut set, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
+/// Sets up logging: level from `RUST_LOG`, `info` without it.
+pub fn start() {
+    let environment = env_logger::Env::default().default_filter_or("info");
+    // A second call (tests) keeps the first logger.
+    let _ = env_logger::Builder::from_env(environment)
+        .format(format)
+        .target(env_logger::Target::Pipe(Box::new(Pipe)))
+        .try_init();
+}
+
+/// `2026-11-22T23:05:09.123Z INFO  accepted …`; under a journal, which has its own
+/// time, the priority in its place (sd-daemon(3)).
+fn format(buffer: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        let priority = match record.level() {
+            log::Level::Error => 3,
+            log::Level::Warn => 4,
+            log::Level::Info => 6,
+            log::Level::Debug | log::Level::Trace => 7,
+        };
+        return writeln!(buffer, "<{priority}>{}", record.args());
+    }
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let Civil { year, month, day, hour, minute, second, .. } =
+        Civil::from_seconds(i64::try_from(now.as_secs()).unwrap_or_default());
+    let millis = now.subsec_millis();
+    writeln!(
+        buffer,
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z {:<5} {}",
+        record.level(),
+        record.args()
+    )
+}
+
+/// From here on lines wait for [`flush`].
+pub fn hold() {
+    sink().held = true;
+}
+
+/// Lines go out at once again.
+pub fn let_go() {
+    let mut sink = sink();
+    sink.held = false;
+    write_out(&mut sink);
+}
+
+/// Writes what has been logged since the last call, as far as there is room. False
+/// when something is left: to be called again soon.
+pub fn flush() -> bool {
+    let mut sink = sink();
+    let done = write_out(&mut sink);
+    let dropped = if done { std::mem::take(&mut sink.dropped) } else { 0 };
+    drop(sink);
+    if dropped > 0 {
+        journal::lines_dropped(dropped);
+        return flush();
+    }
+    done
+}

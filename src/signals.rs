@@ -1,0 +1,65 @@
+//! Signals as values: blocked since the start and read from a descriptor, so that
+//! none interrupts anything and none is lost.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use nix::sys::signal::{SigSet, Signal as Unix};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// What the server is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// HUP: read the configuration again.
+    Reload,
+    /// USR1: say who the peers are.
+    ListPeers,
+    /// USR2: say how many they are.
+    CountPeers,
+    /// TERM, INT or QUIT: say both, then stop. Its name.
+    Stop(&'static str),
+    /// CHLD: somebody's child has ended; only process 1 cares.
+    ChildEnded,
+}
+
+/// The descriptor from which signals are read.
+pub struct Signals(SignalFd);
+
+impl Signals {
+    /// Reads the signals of [`Signal`]; CHLD too if this process adopts orphans.
+    ///
+    /// # Errors
+    /// signalfd(2)'s.
+    pub fn new(adopts_orphans: bool) -> io::Result<Self> {
+        let mut set = SigSet::empty();
+        for signal in
+            [Unix::SIGHUP, Unix::SIGUSR1, Unix::SIGUSR2, Unix::SIGTERM, Unix::SIGINT, Unix::SIGQUIT]
+        {
+            set.add(signal);
+        }
+        if adopts_orphans {
+            set.add(Unix::SIGCHLD);
+        }
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        Ok(Self(SignalFd::with_flags(&set, flags)?))
+    }
+
+    /// The next signal that has arrived, if any.
+    pub fn next_signal(&mut self) -> Option<Signal> {
+        let information = self.0.read_signal().ok()??;
+        let number = i32::try_from(information.ssi_signo).ok()?;
+        Some(match Unix::try_from(number).ok()? {
+            Unix::SIGHUP => Signal::Reload,
+            Unix::SIGUSR1 => Signal::ListPeers,
+            Unix::SIGUSR2 => Signal::CountPeers,
+            Unix::SIGCHLD => Signal::ChildEnded,
+            other => Signal::Stop(other.as_str()),
+        })
+    }
+}
+
+impl AsRawFd for Signals {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}

@@ -1,0 +1,776 @@
+//! The one file with `unsafe`: how a child is made, and the code it runs until exec.
+//!
+//! # How a child is made
+//! `clone(CLONE_VM | CLONE_FILES | CLONE_PIDFD | CLONE_CHILD_CLEARTID)` without
+//! `CLONE_VFORK`: nothing is copied (neither page tables nor, with 10,000
+//! listeners, the table of descriptors) and nothing is waited for. The child runs
+//! beside the server, in its memory, on a stack of its own, until it execs.
+//!
+//! # Why that is sound
+//! * *Memory.* The child reads its [`Block`] only: the plan, the prepared program
+//!   and the environment in it, all written before the clone and by nobody until
+//!   the kernel clears [`Block::busy`] when the child execs or exits. A block that
+//!   is busy refuses to be started and is never unmapped. The child writes its own
+//!   stack (with a guard page below) and one atomic flag. It allocates nothing,
+//!   takes no lock, cannot panic, and makes raw system calls that leave `errno`
+//!   alone, which is thread-local memory that it shares with the server.
+//! * *Descriptors.* Its first act is `close_range(highest + 1, MAX, UNSHARE)`:
+//!   from then on its table is its own. Only then does it raise the flag on which
+//!   the server closes its copies of the connection. Its second is to close all
+//!   but its own three and the failure pipe, while it is still the server's user.
+//! * *Signals.* The server has no signal handler, the runtime's included (see
+//!   [`take_over_signals`]), so none can run in the child; all signals but the
+//!   terminal stops are blocked until the last step before exec.
+//! * *Other users.* After setresuid the target user may signal the child. A stop
+//!   keeps one block busy and the server does not care; a kill ends the child
+//!   alone. The kernel has made the shared memory undumpable at that point, so
+//!   the user cannot trace it; and lest `fs.suid_dumpable = 2` lets a core dump
+//!   through (before Linux 5.16 that ended every process sharing the memory) the
+//!   child forbids it itself, before it unblocks any signal.
+//!
+//! Where the kernel lacks close_range (before 5.9), on other processors than the
+//! two spelled out below, with `--spawn fork`, and when every block is busy, the
+//! same code runs after a plain fork.
+
+#![allow(unsafe_code, reason = "the one place where it is allowed")]
+
+use std::cell::UnsafeCell;
+use std::ffi::{CString, c_char, c_int, c_long, c_void};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+
+use super::prepared::Prepared;
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!("oxinetd runs on 64-bit Linux");
+
+/// Exit status of a child that failed before exec; the reason is in the failure pipe.
+pub const FAILED: i32 = 127;
+
+/// Size of one record in the failure pipe: pid, stage, errno. Below PIPE_BUF, so atomic.
+pub const RECORD: usize = 12;
+
+/// Bytes of a child's stack; the child's functions need a few hundred.
+const STACK: usize = 32 * 1024;
+
+/// The steps of a child, in their order; what a failure names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Stage {
+    /// A descriptor table of its own.
+    Descriptors = 1,
+    /// Standard input, output and error.
+    Stdio,
+    /// setsid(2).
+    Session,
+    /// setrlimit(2).
+    Limits,
+    /// setpriority(2).
+    Nice,
+    /// chroot(2).
+    Chroot,
+    /// chdir(2).
+    Chdir,
+    /// setgroups(2).
+    Groups,
+    /// setresgid(2).
+    Gid,
+    /// setresuid(2).
+    Uid,
+    /// The ids are not what was asked for.
+    Verify,
+    /// prctl(PR_SET_NO_NEW_PRIVS) or PR_SET_DUMPABLE.
+    Privileges,
+    /// The signal mask.
+    Signals,
+    /// execve(2).
+    Exec,
+}
+
+impl Stage {
+    /// The stage of a failure record.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        const ALL: [Stage; 14] = [
+            Stage::Descriptors,
+            Stage::Stdio,
+            Stage::Session,
+            Stage::Limits,
+            Stage::Nice,
+            Stage::Chroot,
+            Stage::Chdir,
+            Stage::Groups,
+            Stage::Gid,
+            Stage::Uid,
+            Stage::Verify,
+            Stage::Privileges,
+            Stage::Signals,
+            Stage::Exec,
+        ];
+        ALL.into_iter().find(|stage| *stage as u32 == number)
+    }
+
+    /// Its word in the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::Descriptors => "descriptors",
+            Stage::Session => "session",
+            Stage::Limits => "limits",
+            Stage::Nice => "nice",
+            Stage::Chroot => "chroot",
+            Stage::Chdir => "chdir",
+            Stage::Groups => "groups",
+            Stage::Gid => "gid",
+            Stage::Uid => "uid",
+            Stage::Verify => "verify",
+            Stage::Privileges => "privileges",
+            Stage::Stdio => "stdio",
+            Stage::Signals => "signals",
+            Stage::Exec => "exec",
+        }
+    }
+}
+
+/// The descriptors a child is given, by number.
+#[derive(Debug, Clone, Copy)]
+pub struct Numbers {
+    /// Becomes 0 and 1.
+    pub socket: RawFd,
+    /// Becomes 2; may be the socket.
+    pub stderr: RawFd,
+    /// The failure pipe.
+    pub failure: RawFd,
+}
+
+/// A child that has been made.
+#[derive(Debug)]
+pub struct Made {
+    /// Its process id.
+    pub pid: i32,
+    /// Readable when it has ended.
+    pub pidfd: OwnedFd,
+}
+
+/// What the child reads. Nobody writes it while the child lives before exec.
+struct Plan {
+    prepared: *const Prepared,
+    environment: *const *const c_char,
+    numbers: Numbers,
+    highest: RawFd,
+    /// Raised when the table of descriptors is its own; null after a plain fork.
+    unshared: *const AtomicU32,
+}
+
+/// One child's stack, plan and environment: what it uses of our memory until exec.
+/// Never freed: there are few, and the last children may outlive the server's loop.
+pub struct Block(&'static Shared);
+
+struct Shared {
+    stack: Stack,
+    /// 1 from clone until the kernel clears it at exec or exit (CLONE_CHILD_CLEARTID).
+    busy: AtomicU32,
+    /// 1 once the child's table of descriptors is its own.
+    unshared: AtomicU32,
+    /// The last child's id; ours alone.
+    pid: AtomicI32,
+    /// The child's while `busy` is set, ours otherwise.
+    body: UnsafeCell<Body>,
+}
+
+struct Body {
+    plan: Plan,
+    /// Kept alive for the child, whatever a reload does meanwhile.
+    prepared: Option<Rc<Prepared>>,
+    environment: Environment,
+}
+
+/// The strings of one child's environment, in buffers that are used again.
+#[derive(Default)]
+pub struct Environment {
+    /// `NAME=VALUE\0` one after the other.
+    text: Vec<u8>,
+    /// Where each begins.
+    starts: Vec<usize>,
+    /// The array for execve, ending in null.
+    pointers: Vec<*const c_char>,
+}
+
+impl Environment {
+    /// Adds one variable; a value with a NUL byte ends there.
+    pub fn push(&mut self, name: &str, value: std::fmt::Arguments<'_>) {
+        use std::io::Write as _;
+        self.starts.push(self.text.len());
+        self.text.extend_from_slice(name.as_bytes());
+        self.text.push(b'=');
+        // Writing into a Vec cannot fail.
+        let _ = self.text.write_fmt(value);
+        self.text.push(0);
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.starts.clear();
+        self.pointers.clear();
+    }
+
+    /// base, then what was pushed, then late; to be called when all is pushed.
+    fn seal(&mut self, base: &[CString], late: &[CString]) {
+        let Self { text, starts, pointers } = self;
+        pointers.clear();
+        pointers.extend(base.iter().map(|variable| variable.as_ptr()));
+        pointers.extend(starts.iter().map(|&start| text.as_ptr().wrapping_add(start).cast()));
+        pointers.extend(late.iter().map(|variable| variable.as_ptr()));
+        pointers.push(ptr::null());
+    }
+}
+
+impl Block {
+    /// A fresh block.
+    ///
+    /// # Errors
+    /// When the system has no memory for a stack.
+    pub fn new() -> io::Result<Self> {
+        let plan = Plan {
+            prepared: ptr::null(),
+            environment: ptr::null(),
+            numbers: Numbers { socket: -1, stderr: -1, failure: -1 },
+            highest: -1,
+            unshared: ptr::null(),
+        };
+        let body = Body { plan, prepared: None, environment: Environment::default() };
+        Ok(Self(Box::leak(Box::new(Shared {
+            stack: Stack::new()?,
+            busy: AtomicU32::new(0),
+            unshared: AtomicU32::new(0),
+            pid: AtomicI32::new(0),
+            body: UnsafeCell::new(body),
+        }))))
+    }
+
+    /// Whether a child may still be using it.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.0.busy.load(Ordering::Acquire) != 0
+    }
+
+    /// Frees the block if its child is gone, once it has been reaped: the kernel does
+    /// not clear the word of a process that dies dumping core.
+    pub fn release_if_gone(&self, pid: i32) {
+        // SAFETY: signal 0 asks whether the process exists and sends nothing.
+        let gone = unsafe { libc::kill(pid, 0) } < 0
+            && io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH);
+        if gone && self.0.pid.load(Ordering::Relaxed) == pid {
+            self.0.busy.store(0, Ordering::Release);
+        }
+    }
+
+    /// Whether the child no longer shares our table of descriptors.
+    #[must_use]
+    pub fn has_unshared(&self) -> bool {
+        self.0.unshared.load(Ordering::Acquire) != 0 || !self.is_busy()
+    }
+
+    fn body(&mut self) -> io::Result<&mut Body> {
+        if self.is_busy() {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        // SAFETY: no child uses it (looked at above; the word is set only by
+        // `start_sharing`), and `&mut self` is the only handle.
+        Ok(unsafe { &mut *self.0.body.get() })
+    }
+
+    /// The environment to fill for the next child; empty.
+    ///
+    /// # Errors
+    /// When the block is busy.
+    pub fn environment(&mut self) -> io::Result<&mut Environment> {
+        let environment = &mut self.body()?.environment;
+        environment.clear();
+        Ok(environment)
+    }
+
+    fn fill(
+        &mut self,
+        prepared: &Rc<Prepared>,
+        numbers: Numbers,
+        unshared: *const AtomicU32,
+    ) -> io::Result<*mut c_void> {
+        let body = self.body()?;
+        body.environment.seal(&prepared.environment, &prepared.late_environment);
+        body.plan = Plan {
+            prepared: Rc::as_ptr(prepared),
+            environment: body.environment.pointers.as_ptr(),
+            numbers,
+            highest: numbers.socket.max(numbers.stderr).max(numbers.failure),
+            unshared,
+        };
+        body.prepared = Some(Rc::clone(prepared));
+        Ok((&raw mut body.plan).cast())
+    }
+
+    /// Makes a child that shares our memory until it execs. Descriptors must be
+    /// kept open until [`Self::has_unshared`], the block itself until it is idle.
+    ///
+    /// # Errors
+    /// clone(2)'s, or that the block is busy.
+    pub fn start_sharing(&mut self, prepared: &Rc<Prepared>, numbers: Numbers) -> io::Result<Made> {
+        if !SHARING {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let plan = self.fill(prepared, numbers, &raw const self.0.unshared)?;
+        self.0.unshared.store(0, Ordering::Relaxed);
+        self.0.busy.store(1, Ordering::Release);
+        let mut pidfd: c_int = -1;
+        let flags = libc::CLONE_VM
+            | libc::CLONE_FILES
+            | libc::CLONE_PIDFD
+            | libc::CLONE_CHILD_CLEARTID
+            | libc::SIGCHLD;
+        // SAFETY: the stack is mapped, ours, and used by no other child, since the
+        // block was idle. The plan lives for ever and is written by nobody while
+        // `busy` is set. The child's conduct is argued at the top of this file.
+        let pid = unsafe {
+            libc::clone(
+                run_child,
+                self.0.stack.top(),
+                flags,
+                plan,
+                &raw mut pidfd,
+                ptr::null_mut::<c_void>(),
+                self.0.busy.as_ptr(),
+            )
+        };
+        if pid < 0 {
+            let error = io::Error::last_os_error();
+            self.0.busy.store(0, Ordering::Release);
+            return Err(error);
+        }
+        self.0.pid.store(pid, Ordering::Relaxed);
+        // SAFETY: the kernel has just made this descriptor for us.
+        Ok(Made { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+    }
+
+    /// Makes a child by plain fork. Descriptors may be closed at once, and the
+    /// block is idle again when this returns.
+    ///
+    /// # Errors
+    /// fork(2)'s, or that the block is busy.
+    pub fn start_forking(&mut self, prepared: &Rc<Prepared>, numbers: Numbers) -> io::Result<Made> {
+        let plan = self.fill(prepared, numbers, ptr::null())?;
+        let mut pidfd: c_int = -1;
+        let flags = c_long::from(libc::CLONE_PIDFD | libc::SIGCHLD);
+        // SAFETY: a fork of a single-threaded process; the child makes system calls
+        // only and never returns. The raw call (flags, stack, parent_tid, …) and not
+        // fork(3), for the pidfd; the first three arguments are the same everywhere.
+        let pid = unsafe {
+            libc::syscall(
+                libc::SYS_clone,
+                flags,
+                0 as c_long,
+                &raw mut pidfd,
+                0 as c_long,
+                0 as c_long,
+            )
+        };
+        if pid == 0 {
+            run_child(plan);
+        }
+        if pid < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let pid = i32::try_from(pid).map_err(io::Error::other)?;
+        // SAFETY: the kernel has just made this descriptor for us.
+        Ok(Made { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+    }
+}
+
+/// A child's stack: pages of its own above a page that faults.
+struct Stack {
+    base: *mut c_void,
+    guard: usize,
+}
+
+impl Stack {
+    fn new() -> io::Result<Self> {
+        // SAFETY: asks for a number.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        let guard = usize::try_from(page).map_err(io::Error::other)?;
+        // SAFETY: a new private mapping at an address of the kernel's choice.
+        let base = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                guard + STACK,
+                libc::PROT_NONE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let stack = Self { base, guard };
+        // SAFETY: inside the mapping made above, which nobody uses yet.
+        let result = unsafe {
+            libc::mprotect(base.byte_add(guard), STACK, libc::PROT_READ | libc::PROT_WRITE)
+        };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(stack) }
+    }
+
+    /// Stacks grow down: one past the last byte. A multiple of the page size, so aligned.
+    fn top(&self) -> *mut c_void {
+        self.base.wrapping_byte_add(self.guard + STACK)
+    }
+}
+
+/// Where a child begins: after clone on its own stack, after fork on a copy of ours.
+extern "C" fn run_child(plan: *mut c_void) -> c_int {
+    // SAFETY: both callers pass a filled plan that outlives the child's time before exec.
+    let plan = unsafe { &*plan.cast::<Plan>() };
+    let (stage, errno) = prepare_and_exec(plan);
+    // SAFETY: system calls with a record on our stack; neither returns to Rust code of the server.
+    unsafe {
+        let mut record = [0u8; RECORD];
+        let pid = call(libc::SYS_getpid, 0, 0, 0, 0, 0);
+        let words = [pid, stage as isize, errno];
+        let mut at = record.as_mut_ptr();
+        for word in words {
+            at.cast::<[u8; 4]>().write_unaligned(low_word(word));
+            at = at.wrapping_add(4);
+        }
+        call(libc::SYS_write, number(plan.numbers.failure), record.as_ptr() as usize, RECORD, 0, 0);
+        loop {
+            call(libc::SYS_exit_group, FAILED as usize, 0, 0, 0, 0);
+        }
+    }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "pids, stages and errnos fit"
+)]
+const fn low_word(word: isize) -> [u8; 4] {
+    (word as u32).to_ne_bytes()
+}
+
+#[allow(clippy::cast_sign_loss, reason = "descriptors are passed to the kernel as they are")]
+const fn number(descriptor: RawFd) -> usize {
+    descriptor as usize
+}
+
+/// The child's steps, in the order of [`Stage`]; returns only with a failure.
+fn prepare_and_exec(plan: &Plan) -> (Stage, isize) {
+    // SAFETY: the prepared program is kept alive by the block, or is our copy after fork.
+    let prepared = unsafe { &*plan.prepared };
+    // SAFETY: each step makes system calls with pointers into the plan, which outlives them.
+    unsafe {
+        let result = take_own_descriptors(plan)
+            .and_then(|()| keep_stdio_only(plan.numbers))
+            .and_then(|()| take_own_session(prepared))
+            .and_then(|()| change_directory(prepared))
+            .and_then(|()| change_user(prepared, !plan.unshared.is_null()))
+            .and_then(|()| unblock_signals());
+        if let Err(failure) = result {
+            return failure;
+        }
+        let errno = call(
+            libc::SYS_execve,
+            prepared.path.as_ptr() as usize,
+            prepared.arguments.as_ptr() as usize,
+            plan.environment as usize,
+            0,
+            0,
+        );
+        (Stage::Exec, -errno)
+    }
+}
+
+type Step = Result<(), (Stage, isize)>;
+
+fn check(stage: Stage, result: isize) -> Step {
+    if result < 0 { Err((stage, -result)) } else { Ok(()) }
+}
+
+unsafe fn take_own_descriptors(plan: &Plan) -> Step {
+    if plan.unshared.is_null() {
+        return Ok(());
+    }
+    // SAFETY: no pointers.
+    let result = unsafe {
+        call(
+            libc::SYS_close_range,
+            number(plan.highest) + 1,
+            u32::MAX as usize,
+            libc::CLOSE_RANGE_UNSHARE as usize,
+            0,
+            0,
+        )
+    };
+    if result < 0 {
+        // The table is still the server's: nothing may be changed in it, so not
+        // even a failure can be told but by the exit status.
+        return Err((Stage::Descriptors, -result));
+    }
+    // SAFETY: in the block, which is busy and therefore alive.
+    unsafe { (*plan.unshared).store(1, Ordering::Release) };
+    Ok(())
+}
+
+unsafe fn take_own_session(prepared: &Prepared) -> Step {
+    // SAFETY: the only pointers are to limits inside `prepared`.
+    unsafe {
+        check(Stage::Session, call(libc::SYS_setsid, 0, 0, 0, 0, 0))?;
+        for (resource, limit) in &prepared.limits {
+            let limit: *const libc::rlimit64 = limit;
+            let result = call(libc::SYS_prlimit64, 0, *resource as usize, limit as usize, 0, 0);
+            check(Stage::Limits, result)?;
+        }
+        if let Some(umask) = prepared.umask {
+            call(libc::SYS_umask, umask as usize, 0, 0, 0, 0);
+        }
+        if let Some(priority) = prepared.priority {
+            let result =
+                call(libc::SYS_setpriority, libc::PRIO_PROCESS as usize, 0, number(priority), 0, 0);
+            check(Stage::Nice, result)?;
+        }
+    }
+    Ok(())
+}
+
+unsafe fn change_directory(prepared: &Prepared) -> Step {
+    // SAFETY: C strings inside `prepared`.
+    unsafe {
+        if let Some(root) = &prepared.chroot {
+            check(Stage::Chroot, call(libc::SYS_chroot, root.as_ptr() as usize, 0, 0, 0, 0))?;
+        }
+        if let Some(directory) = &prepared.chdir {
+            check(Stage::Chdir, call(libc::SYS_chdir, directory.as_ptr() as usize, 0, 0, 0, 0))?;
+        }
+    }
+    Ok(())
+}
+
+unsafe fn change_user(prepared: &Prepared, sharing: bool) -> Step {
+    // SAFETY: a slice inside `prepared`, and plain numbers.
+    unsafe {
+        if let Some(groups) = &prepared.groups {
+            let result = call(libc::SYS_setgroups, groups.len(), groups.as_ptr() as usize, 0, 0, 0);
+            check(Stage::Groups, result)?;
+        }
+        if let Some(gid) = prepared.gid {
+            let gid = gid as usize;
+            check(Stage::Gid, call(libc::SYS_setresgid, gid, gid, gid, 0, 0))?;
+            verify(libc::SYS_getresgid, gid)?;
+        }
+        if let Some(uid) = prepared.uid {
+            let uid = uid as usize;
+            check(Stage::Uid, call(libc::SYS_setresuid, uid, uid, uid, 0, 0))?;
+            verify(libc::SYS_getresuid, uid)?;
+            if sharing {
+                let result = call(libc::SYS_prctl, libc::PR_SET_DUMPABLE as usize, 0, 0, 0, 0);
+                check(Stage::Privileges, result)?;
+            }
+        }
+        if prepared.no_new_privs {
+            let result = call(libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS as usize, 1, 0, 0, 0);
+            check(Stage::Privileges, result)?;
+        }
+    }
+    Ok(())
+}
+
+/// Real, effective and saved id are all the one asked for, or there is no exec.
+unsafe fn verify(question: c_long, wanted: usize) -> Step {
+    let (mut real, mut effective, mut saved) = (0u32, 0u32, 0u32);
+    // SAFETY: three numbers on our stack.
+    let result = unsafe {
+        call(
+            question,
+            (&raw mut real) as usize,
+            (&raw mut effective) as usize,
+            (&raw mut saved) as usize,
+            0,
+            0,
+        )
+    };
+    check(Stage::Verify, result)?;
+    let as_wanted = |id: u32| id as usize == wanted;
+    if as_wanted(real) && as_wanted(effective) && as_wanted(saved) {
+        Ok(())
+    } else {
+        Err((Stage::Verify, libc::EPERM as isize))
+    }
+}
+
+/// Standard input, output and error, and nothing else but the failure pipe: close
+/// on exec would do that too, but a child that its user stops before exec must not
+/// keep other services' connections open.
+unsafe fn keep_stdio_only(numbers: Numbers) -> Step {
+    // SAFETY: plain numbers.
+    unsafe {
+        // dup3 clears close-on-exec on the copy. The sources are above 2 (see
+        // `Spawner::new`), so none is overwritten before it is used.
+        for (from, to) in [(numbers.socket, 0usize), (numbers.socket, 1), (numbers.stderr, 2)] {
+            check(Stage::Stdio, call(libc::SYS_dup3, number(from), to, 0, 0, 0))?;
+        }
+        // The failure pipe is the lowest of the server's own. Kernels without this
+        // call are left with close on exec.
+        let first = number(numbers.failure) + 1;
+        call(libc::SYS_close_range, first, u32::MAX as usize, 0, 0, 0);
+    }
+    Ok(())
+}
+
+unsafe fn unblock_signals() -> Step {
+    let empty: u64 = 0;
+    // SAFETY: a signal set on our stack.
+    let result = unsafe {
+        call(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK as usize,
+            (&raw const empty) as usize,
+            0,
+            size_of::<u64>(),
+            0,
+        )
+    };
+    check(Stage::Signals, result)
+}
+
+/// Whether a child may share our memory on this processor: only where [`call`] leaves errno alone.
+const SHARING: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+
+/// A system call that does not touch errno: the result, or minus the error.
+#[cfg(target_arch = "x86_64")]
+unsafe fn call(nr: c_long, a: usize, b: usize, c: usize, d: usize, e: usize) -> isize {
+    let result: isize;
+    // SAFETY: the convention of syscall(2) for x86-64; the arguments are the caller's duty.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inlateout("rax") nr => result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack)
+        );
+    }
+    result
+}
+
+/// A system call that does not touch errno: the result, or minus the error.
+#[cfg(target_arch = "aarch64")]
+unsafe fn call(nr: c_long, a: usize, b: usize, c: usize, d: usize, e: usize) -> isize {
+    let result: isize;
+    // SAFETY: the convention of syscall(2) for AArch64; the arguments are the caller's duty.
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            in("x8") nr,
+            inlateout("x0") a as isize => result,
+            in("x1") b, in("x2") c, in("x3") d, in("x4") e,
+            options(nostack)
+        );
+    }
+    result
+}
+
+/// A system call; this processor's children have an errno of their own (plain fork).
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+unsafe fn call(nr: c_long, a: usize, b: usize, c: usize, d: usize, e: usize) -> isize {
+    // SAFETY: the arguments are the caller's duty.
+    let result = unsafe { libc::syscall(nr, a, b, c, d, e) };
+    if result < 0 {
+        -(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO) as isize)
+    } else {
+        result as isize
+    }
+}
+
+/// Whether this kernel has close_range with its own table for the caller (Linux 5.9).
+#[must_use]
+pub fn can_share() -> bool {
+    // SAFETY: an empty range far above any descriptor: closes nothing.
+    SHARING && unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, 0) } == 0
+}
+
+/// Makes every inherited descriptor above 2 close-on-exec: a careless parent's
+/// descriptors must not reach the programs.
+pub fn close_inherited_on_exec() {
+    const CLOSE_RANGE_CLOEXEC: c_int = 4;
+    // SAFETY: sets a flag on descriptors; closes none.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, CLOSE_RANGE_CLOEXEC) };
+    if result == 0 {
+        return;
+    }
+    // Before Linux 5.11: one by one, as far as this process can have any.
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
+    let numbers = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<RawFd>().ok());
+    for descriptor in numbers.filter(|&n| n > 2) {
+        // SAFETY: sets a flag; a number that is not open is an error and no harm.
+        unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
+/// No signal handler and nothing ignored from here on, so that none can run in, or
+/// be passed on to, a child: every signal is blocked and read from a signalfd, but
+/// for the terminal's stops, which keep their meaning.
+pub fn take_over_signals() {
+    for signal in 1..=64 {
+        // SAFETY: the default disposition runs no code of ours. Signals that cannot
+        // be changed (KILL, STOP, those of libc) are errors and no harm.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: a set on our stack.
+    unsafe {
+        let mut set = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigfillset(&raw mut set);
+        for stop in [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU] {
+            libc::sigdelset(&raw mut set, stop);
+        }
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut());
+    }
+}
+
+/// A copy of a descriptor under the lowest free number from `least`, close-on-exec.
+///
+/// # Errors
+/// fcntl(2)'s.
+pub fn duplicate_from(descriptor: &impl AsRawFd, least: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: makes a new descriptor.
+    let copy = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Which side of a fork this is.
+#[derive(Debug)]
+pub enum Side {
+    /// The original process.
+    Parent,
+    /// The copy.
+    Child,
+}
+
+/// fork(2) for detaching from the terminal, before anything else is set up.
+///
+/// # Errors
+/// fork(2)'s, or that the process has threads.
+pub fn fork_to_detach() -> io::Result<Side> {
+    if std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1) {
+        return Err(io::Error::other("the process has threads"));
+    }
+    // SAFETY: single-threaded (looked at above), so the child may go on as the parent would.
+    match unsafe { libc::fork() } {
+        0 => Ok(Side::Child),
+        pid if pid > 0 => Ok(Side::Parent),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -1,0 +1,273 @@
+//! Starting programs: one path for every way a service can start one.
+//!
+//! [`Prepared`] is made at load; [`Spawner::spawn`] turns it and a socket into a
+//! running child without waiting for it. [`kernel`] holds the child's own code.
+
+pub mod environment;
+pub mod kernel;
+mod prepared;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::pipe2;
+
+use crate::config::model::StderrTo;
+use environment::Connection;
+use kernel::{Block, Numbers, RECORD, Stage};
+pub use prepared::{HasNul, Prepared, ServerFacts};
+
+/// Descriptors that live long are numbered from here, so that a connection gets a
+/// low number and a child's table, copied up to that number, stays small.
+pub const LONG_LIVED: RawFd = 64;
+
+/// Children that may be between clone and exec at once, sharing our memory; more
+/// than that and the surplus is forked.
+const BLOCKS: usize = 32;
+
+/// How children are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Sharing memory until exec where the kernel can; the surplus forked.
+    Sharing,
+    /// Plain fork.
+    Forking,
+}
+
+/// A child that has been started.
+#[derive(Debug)]
+pub struct Started {
+    /// Its process id.
+    pub pid: i32,
+    /// Readable when it has ended.
+    pub pidfd: OwnedFd,
+    /// What it writes to standard error, nonblocking; none unless that is logged.
+    pub stderr: Option<OwnedFd>,
+}
+
+/// Why a child ended before it became the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// The step that failed.
+    pub stage: Stage,
+    /// What the system answered.
+    pub errno: i32,
+}
+
+/// A child on its way to exec, and our copies of what it was given.
+struct InFlight {
+    pid: i32,
+    block: Block,
+    ours: Option<(OwnedFd, Option<OwnedFd>)>,
+}
+
+/// Makes children.
+pub struct Spawner {
+    way: Way,
+    idle: Vec<Block>,
+    /// Blocks made so far that share; at most [`BLOCKS`].
+    blocks: usize,
+    in_flight: Vec<InFlight>,
+    forking: Block,
+    null: OwnedFd,
+    failure: OwnedFd,
+    failure_reader: File,
+    failures: HashMap<i32, Failure>,
+    patience: Duration,
+}
+
+impl Spawner {
+    /// A spawner; to be made before any other descriptor is opened, so that the
+    /// failure pipe has the lowest number of the server's own.
+    ///
+    /// # Errors
+    /// When the system has no descriptors or no memory.
+    pub fn new(way: Way) -> io::Result<Self> {
+        let way = if kernel::can_share() { way } else { Way::Forking };
+        let (reader, failure) = pipe2(OFlag::O_CLOEXEC)?;
+        // A child's stdio must come from above 2, whatever the server was started with.
+        let failure = kernel::duplicate_from(&failure, 3)?;
+        let reader = raise(reader)?;
+        set_nonblocking(&reader)?;
+        // Only a failing child writes to it, and must not wait for us.
+        set_nonblocking(&failure)?;
+        let null = File::options().read(true).write(true).open("/dev/null")?;
+        Ok(Self {
+            way,
+            idle: Vec::new(),
+            blocks: 0,
+            in_flight: Vec::new(),
+            forking: Block::new()?,
+            null: kernel::duplicate_from(&null, 3)?,
+            failure,
+            failure_reader: File::from(reader),
+            failures: HashMap::new(),
+            patience: PATIENCE,
+        })
+    }
+
+    /// How children are made, after a look at what the kernel can do.
+    #[must_use]
+    pub fn way(&self) -> Way {
+        self.way
+    }
+
+    /// Starts the program with `socket` on 0 and 1. Does not wait for it: a failure
+    /// between here and exec is known when the child has been reaped ([`Self::failure_of`]).
+    ///
+    /// # Errors
+    /// When no pipe or no process can be made; the socket is closed then.
+    pub fn spawn(
+        &mut self,
+        prepared: &Rc<Prepared>,
+        socket: OwnedFd,
+        connection: &Connection,
+    ) -> io::Result<Started> {
+        self.settle();
+        let (reader, writer) = match prepared.stderr {
+            StderrTo::Log => {
+                let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
+                let reader = raise(reader)?;
+                set_nonblocking(&reader)?;
+                (Some(reader), Some(writer))
+            }
+            StderrTo::Socket | StderrTo::Null => (None, None),
+        };
+        let stderr = match prepared.stderr {
+            StderrTo::Log => writer.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+            StderrTo::Socket => socket.as_raw_fd(),
+            StderrTo::Null => self.null.as_raw_fd(),
+        };
+        let numbers =
+            Numbers { socket: socket.as_raw_fd(), stderr, failure: self.failure.as_raw_fd() };
+        let made = match self.idle_block() {
+            Some(block) => self.share(block, prepared, numbers, connection, (socket, writer))?,
+            None => {
+                environment::fill(self.forking.environment()?, prepared, connection);
+                self.forking.start_forking(prepared, numbers)?
+            }
+        };
+        Ok(Started { pid: made.pid, pidfd: raise(made.pidfd)?, stderr: reader })
+    }
+
+    fn share(
+        &mut self,
+        mut block: Block,
+        prepared: &Rc<Prepared>,
+        numbers: Numbers,
+        connection: &Connection,
+        ours: (OwnedFd, Option<OwnedFd>),
+    ) -> io::Result<kernel::Made> {
+        environment::fill(block.environment()?, prepared, connection);
+        match block.start_sharing(prepared, numbers) {
+            Ok(made) => {
+                self.in_flight.push(InFlight { pid: made.pid, block, ours: Some(ours) });
+                self.patience = PATIENCE;
+                Ok(made)
+            }
+            Err(error) => {
+                self.idle.push(block);
+                Err(error)
+            }
+        }
+    }
+
+    /// A block for a child that shares; none when forking is the way, or all are busy.
+    fn idle_block(&mut self) -> Option<Block> {
+        if self.way == Way::Forking {
+            return None;
+        }
+        if let Some(block) = self.idle.pop() {
+            return Some(block);
+        }
+        if self.blocks >= BLOCKS {
+            return None;
+        }
+        let block = Block::new().ok()?;
+        self.blocks = self.blocks.saturating_add(1);
+        Some(block)
+    }
+
+    /// Closes our copies of what children have taken over and takes back the blocks
+    /// of those that have exec'd. Cheap; called every turn of the loop.
+    pub fn settle(&mut self) {
+        if self.in_flight.is_empty() {
+            return;
+        }
+        let mut at = 0;
+        while let Some(child) = self.in_flight.get_mut(at) {
+            if child.ours.is_some() && child.block.has_unshared() {
+                child.ours = None;
+            }
+            if child.block.is_busy() {
+                at = at.saturating_add(1);
+            } else {
+                let done = self.in_flight.swap_remove(at);
+                self.idle.push(done.block);
+            }
+        }
+    }
+
+    /// How long the loop may sleep before it calls [`Self::settle`] again: a client
+    /// must not wait for its end of file because we still hold a copy. Milliseconds,
+    /// doubling while nothing changes, none when nothing is held.
+    pub fn patience(&mut self) -> Option<Duration> {
+        if self.in_flight.iter().all(|child| child.ours.is_none()) {
+            return None;
+        }
+        let now = self.patience;
+        self.patience = now.saturating_mul(2).min(Duration::from_secs(1));
+        Some(now)
+    }
+
+    /// To be told when a child has been reaped: its block is free whatever it says.
+    pub fn reaped(&mut self, pid: i32) {
+        if let Some(child) = self.in_flight.iter_mut().find(|child| child.pid == pid) {
+            child.block.release_if_gone(pid);
+            self.settle();
+        }
+    }
+
+    /// Why a child that has been reaped with status [`kernel::FAILED`] did not
+    /// become its program; none if that is the program's own status.
+    pub fn failure_of(&mut self, pid: i32) -> Option<Failure> {
+        let mut record = [0u8; RECORD];
+        // Writes of one record are atomic, so no read returns a part of one.
+        while let Ok(RECORD) = self.failure_reader.read(&mut record) {
+            let [a, b, c, d, e, f, g, h, i, j, k, l] = record;
+            if let Some(stage) = Stage::from_number(u32::from_ne_bytes([e, f, g, h])) {
+                let errno = i32::from_ne_bytes([i, j, k, l]);
+                self.failures.insert(i32::from_ne_bytes([a, b, c, d]), Failure { stage, errno });
+            }
+        }
+        self.failures.remove(&pid)
+    }
+}
+
+/// First patience: about the time in which a child gets a processor.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+/// Moves a descriptor up to where the long-lived ones are.
+///
+/// # Errors
+/// When there are no more descriptors.
+pub fn raise(descriptor: OwnedFd) -> io::Result<OwnedFd> {
+    if descriptor.as_raw_fd() >= LONG_LIVED {
+        return Ok(descriptor);
+    }
+    kernel::duplicate_from(&descriptor, LONG_LIVED)
+}
+
+/// Sets O_NONBLOCK.
+///
+/// # Errors
+/// fcntl(2)'s.
+pub fn set_nonblocking(descriptor: &impl AsFd) -> io::Result<()> {
+    fcntl(descriptor.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(())
+}

@@ -1,0 +1,238 @@
+//! A program ready to be started: every string, number and array that its
+//! children need, made once at load, so that nothing is allocated or looked up
+//! between a connection and exec.
+
+use std::ffi::{CString, OsStr, OsString, c_char};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr;
+
+use libc::{RLIMIT_NOFILE, c_int, gid_t, mode_t, rlimit64, uid_t};
+
+use crate::config::model::{Attributes, Program, Resource, Service, StderrTo};
+
+/// The search path of a program that belongs to root.
+const ROOT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The search path of everybody else's.
+const USER_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Never passed on, whatever `passenv` says: they speak to the server, or make
+/// the loader or the shell run somebody's code.
+const NEVER_PASSED: [&str; 3] = ["NOTIFY_SOCKET", "BASH_ENV", "LD_PRELOAD"];
+const NEVER_PASSED_PREFIXES: [&str; 2] = ["LISTEN_", "LD_"];
+
+/// What the server itself is, where a child's state follows from it.
+#[derive(Debug, Clone)]
+pub struct ServerFacts {
+    /// The limit on descriptors that the server was started with; it has raised
+    /// its own, and programs get this one back.
+    pub nofile: (u64, u64),
+    /// The server's nice value.
+    pub nice: i32,
+    /// The server's file mode creation mask.
+    pub umask: u32,
+    /// The server's supplementary groups.
+    pub groups: Vec<u32>,
+    /// Real, effective and saved user and group id, if they are all one.
+    pub ids: (Option<u32>, Option<u32>),
+    /// The server's working directory is `/`.
+    pub in_root: bool,
+    /// The environment the server was started with.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+/// A program with all that its children need. Never changes; children that are
+/// being made hold it, so a reload may replace it at any time.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(super) path: CString,
+    pub(super) arguments: Pointers,
+    pub(super) environment: Vec<CString>,
+    pub(super) late_environment: Vec<CString>,
+    /// Names that `env` and `passenv` set, which win over the connection's.
+    overridden: Vec<String>,
+    pub(super) limits: Vec<(u32, rlimit64)>,
+    pub(super) umask: Option<mode_t>,
+    pub(super) priority: Option<c_int>,
+    pub(super) chroot: Option<CString>,
+    pub(super) chdir: Option<CString>,
+    pub(super) groups: Option<Vec<gid_t>>,
+    pub(super) gid: Option<gid_t>,
+    pub(super) uid: Option<uid_t>,
+    pub(super) no_new_privs: bool,
+    /// Where standard error goes.
+    pub stderr: StderrTo,
+}
+
+/// C strings and the null-terminated array of pointers to them.
+#[derive(Debug)]
+pub(super) struct Pointers {
+    _strings: Vec<CString>,
+    table: Vec<*const c_char>,
+}
+
+impl Pointers {
+    fn new(strings: Vec<CString>) -> Self {
+        // A CString's bytes stay where they are when it is moved.
+        let end = std::iter::once(ptr::null());
+        let table = strings.iter().map(|string| string.as_ptr()).chain(end).collect();
+        Self { _strings: strings, table }
+    }
+
+    pub(super) fn as_ptr(&self) -> *const *const c_char {
+        self.table.as_ptr()
+    }
+}
+
+/// A value that cannot be handed to the system: it has a NUL byte.
+#[derive(Debug)]
+pub struct HasNul(String);
+
+impl std::fmt::Display for HasNul {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a NUL byte in {:?}", self.0)
+    }
+}
+
+impl std::error::Error for HasNul {}
+
+fn c_string(value: &OsStr) -> Result<CString, HasNul> {
+    CString::new(value.as_bytes()).map_err(|_| HasNul(value.to_string_lossy().into_owned()))
+}
+
+fn c_path(path: Option<&Path>) -> Result<Option<CString>, HasNul> {
+    path.map(|path| c_string(path.as_os_str())).transpose()
+}
+
+impl Prepared {
+    /// Makes everything ready for `program` as `service` says.
+    ///
+    /// # Errors
+    /// When a string has a NUL byte.
+    pub fn new(service: &Service, program: &Program, server: &ServerFacts) -> Result<Self, HasNul> {
+        let Service { attributes, account, .. } = service;
+        let late = late_environment(attributes, server);
+        let ids = account.switch.then_some((account.uid, account.gid));
+        let differs = |wanted: u32, have: Option<u32>| (have != Some(wanted)).then_some(wanted);
+        Ok(Self {
+            path: c_string(program.path.as_os_str())?,
+            arguments: Pointers::new(
+                program.argv.iter().map(|word| c_string(word)).collect::<Result<_, _>>()?,
+            ),
+            environment: c_variables(&base_environment(service, &late, server))?,
+            late_environment: c_variables(&late)?,
+            overridden: late.iter().map(|(n, _)| n.to_string_lossy().into_owned()).collect(),
+            limits: limits(attributes, server),
+            umask: attributes.umask.filter(|umask| *umask != server.umask),
+            priority: (attributes.nice != 0)
+                .then(|| server.nice.saturating_add(attributes.nice).clamp(-20, 19)),
+            chroot: c_path(attributes.chroot.as_deref())?,
+            chdir: c_path(directory(attributes, server))?,
+            groups: account
+                .switch
+                .then(|| account.groups.clone())
+                .filter(|groups| *groups != server.groups),
+            gid: ids.and_then(|(_, gid)| differs(gid, server.ids.1)),
+            uid: ids.and_then(|(uid, _)| differs(uid, server.ids.0)),
+            no_new_privs: attributes.no_new_privs,
+            stderr: attributes.stderr,
+        })
+    }
+
+    /// Whether the connection may set this variable.
+    #[must_use]
+    pub fn leaves_free(&self, name: &str) -> bool {
+        self.overridden.is_empty() || !self.overridden.iter().any(|set| set == name)
+    }
+}
+
+/// The directory to change to; none when the server is in it already.
+fn directory<'a>(attributes: &'a Attributes, server: &ServerFacts) -> Option<&'a Path> {
+    let there = server.in_root && attributes.chroot.is_none();
+    attributes.chdir.as_deref().filter(|path| !(there && *path == Path::new("/")))
+}
+
+fn c_variables(variables: &[(OsString, OsString)]) -> Result<Vec<CString>, HasNul> {
+    let join = |(name, value): &(OsString, OsString)| {
+        let mut whole = name.clone();
+        whole.push("=");
+        whole.push(value);
+        c_string(&whole)
+    };
+    variables.iter().map(join).collect()
+}
+
+/// `PATH HOME USER LOGNAME SHELL` of the user, or what the server was started
+/// with; without what is set later.
+fn base_environment(
+    service: &Service,
+    late: &[(OsString, OsString)],
+    server: &ServerFacts,
+) -> Vec<(OsString, OsString)> {
+    let account = &service.account;
+    let first = |name: &OsStr| !late.iter().any(|(set, _)| set == name);
+    if service.attributes.inherit_environment {
+        let kept = |(name, _): &&(OsString, OsString)| may_pass(name) && first(name);
+        return server.environment.iter().filter(kept).cloned().collect();
+    }
+    let path = if account.uid == 0 { ROOT_PATH } else { USER_PATH };
+    [
+        ("PATH", path),
+        ("HOME", account.home.as_str()),
+        ("USER", account.name.as_str()),
+        ("LOGNAME", account.name.as_str()),
+        ("SHELL", account.shell.as_str()),
+    ]
+    .into_iter()
+    .filter(|(name, _)| first(OsStr::new(name)))
+    .map(|(name, value)| (name.into(), value.into()))
+    .collect()
+}
+
+/// What `passenv` and then `env` say; the latter wins.
+fn late_environment(attributes: &Attributes, server: &ServerFacts) -> Vec<(OsString, OsString)> {
+    let named = |name: &OsStr| attributes.passenv.iter().any(|passed| name == OsStr::new(passed));
+    let set = |name: &OsStr| attributes.env.iter().any(|(set, _)| name == OsStr::new(set));
+    let passed = server
+        .environment
+        .iter()
+        .filter(|(name, _)| named(name) && may_pass(name) && !set(name))
+        .cloned();
+    let set = attributes.env.iter().map(|(name, value)| (name.into(), value.clone()));
+    passed.chain(set).collect()
+}
+
+fn may_pass(name: &OsStr) -> bool {
+    let bytes = name.as_bytes();
+    !NEVER_PASSED.iter().any(|never| bytes == never.as_bytes())
+        && !NEVER_PASSED_PREFIXES.iter().any(|prefix| bytes.starts_with(prefix.as_bytes()))
+}
+
+/// The limits to set: those of the attributes, and the descriptors the server was
+/// started with in place of the number it has raised its own to.
+fn limits(attributes: &Attributes, server: &ServerFacts) -> Vec<(u32, rlimit64)> {
+    let both = |value: u64| rlimit64 { rlim_cur: value, rlim_max: value };
+    let mut limits: Vec<(u32, rlimit64)> = attributes
+        .rlimits
+        .iter()
+        .map(|(resource, value)| (number(*resource), both(value.unwrap_or(libc::RLIM64_INFINITY))))
+        .collect();
+    if !limits.iter().any(|(resource, _)| *resource == RLIMIT_NOFILE) {
+        let (soft, hard) = server.nofile;
+        limits.push((RLIMIT_NOFILE, rlimit64 { rlim_cur: soft, rlim_max: hard }));
+    }
+    limits
+}
+
+fn number(resource: Resource) -> u32 {
+    match resource {
+        Resource::As => libc::RLIMIT_AS,
+        Resource::Core => libc::RLIMIT_CORE,
+        Resource::Cpu => libc::RLIMIT_CPU,
+        Resource::Data => libc::RLIMIT_DATA,
+        Resource::Files => libc::RLIMIT_NOFILE,
+        Resource::Fsize => libc::RLIMIT_FSIZE,
+        Resource::Nproc => libc::RLIMIT_NPROC,
+        Resource::Stack => libc::RLIMIT_STACK,
+    }
+}

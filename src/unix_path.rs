@@ -1,0 +1,107 @@
+//! The path of a unix socket: replaced only when it is a socket and nobody answers
+//! there, made with its owner and mode, and unlinked when the socket is closed.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, umask};
+use nix::unistd::{Gid, Uid, fchownat};
+
+use crate::config::model::{Attributes, SocketType};
+
+/// A path with our socket on it; unlinked when dropped, if it is still ours.
+#[derive(Debug)]
+pub struct BoundPath {
+    path: PathBuf,
+    /// Device and inode at the time of binding.
+    identity: (u64, u64),
+}
+
+impl Drop for BoundPath {
+    fn drop(&mut self) {
+        // Somebody else's socket may be there by now.
+        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let found = path.symlink_metadata()?;
+    Ok((found.dev(), found.ino()))
+}
+
+/// Binds `descriptor` to `path` with the owner and mode that the service asks for.
+///
+/// # Errors
+/// What the system answered, or what is in the way at that path.
+pub fn bind(
+    descriptor: &OwnedFd,
+    path: &Path,
+    socket_type: SocketType,
+    attributes: &Attributes,
+) -> io::Result<BoundPath> {
+    let address = UnixAddr::new(path)?;
+    match bind_privately(descriptor, &address) {
+        Err(Errno::EADDRINUSE) => {
+            remove_stale(path, &address, socket_type)?;
+            bind_privately(descriptor, &address)?;
+        }
+        other => other?,
+    }
+    let bound = BoundPath { path: path.to_owned(), identity: identity(path)? };
+    set_owner_and_mode(path, attributes)?;
+    Ok(bound)
+}
+
+/// Binds with mode 0600: nobody may connect before the owner is right.
+fn bind_privately(descriptor: &OwnedFd, address: &UnixAddr) -> Result<(), Errno> {
+    let before = umask(Mode::from_bits_truncate(0o177));
+    let result = nix::sys::socket::bind(descriptor.as_raw_fd(), address);
+    umask(before);
+    result
+}
+
+/// Gives the path its owner, group and mode.
+///
+/// # Errors
+/// chown(2)'s and chmod(2)'s.
+pub fn set_owner_and_mode(path: &Path, attributes: &Attributes) -> io::Result<()> {
+    let (user, group) = (attributes.socket_user, attributes.socket_group);
+    if user.is_some() || group.is_some() {
+        let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
+        fchownat(AT_FDCWD, path, user.map(Uid::from_raw), group.map(Gid::from_raw), flags)?;
+    }
+    let mode = Mode::from_bits_truncate(attributes.socket_mode);
+    Ok(fchmodat(AT_FDCWD, path, mode, FchmodatFlags::FollowSymlink)?)
+}
+
+/// Unlinks a socket that a server has left behind.
+fn remove_stale(path: &Path, address: &UnixAddr, socket_type: SocketType) -> io::Result<()> {
+    if !path.symlink_metadata()?.file_type().is_socket() {
+        let message = "the path exists and is not a socket";
+        return Err(io::Error::new(ErrorKind::AlreadyExists, message));
+    }
+    if somebody_answers(address, socket_type)? {
+        let message = "another server answers on this path";
+        return Err(io::Error::new(ErrorKind::AddrInUse, message));
+    }
+    std::fs::remove_file(path)
+}
+
+fn somebody_answers(address: &UnixAddr, socket_type: SocketType) -> io::Result<bool> {
+    let kind = match socket_type {
+        SocketType::Stream => SockType::Stream,
+        SocketType::Dgram => SockType::Datagram,
+        SocketType::SeqPacket => SockType::SeqPacket,
+    };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let probe = socket(AddressFamily::Unix, kind, flags, None)?;
+    // Any answer but "refused" (a full backlog, another type) is somebody.
+    Ok(connect(probe.as_fd().as_raw_fd(), address) != Err(Errno::ECONNREFUSED))
+}
