@@ -21,7 +21,7 @@ fn printed(setup: Setup, script: &str, attributes: &str) -> String {
 pub(crate) fn descriptors_are_0_1_and_2_only(setup: Setup) {
     let port = free_port();
     let text = own_line(port, "/bin/ls ls -l /proc/self/fd");
-    let daemon = setup.after("exec 7</etc/passwd 63>/dev/null").start(&text);
+    let daemon = setup.after("exec 7</etc/passwd 9>/dev/null").start(&text);
     // A second connection open meanwhile: its descriptor is nobody else's business.
     let _other = tcp(port);
     let answer = read_all(tcp(port));

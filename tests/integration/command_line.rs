@@ -281,3 +281,32 @@ fn a_stale_pid_file_is_taken_over() {
     assert_eq!(fs::read_to_string(&pid_file).unwrap().trim(), daemon.pid().to_string());
     assert_eq!(read_all(tcp(port)), "here\n");
 }
+
+#[test]
+fn a_daemon_started_with_a_relative_path_finds_its_file_again_at_a_reload() {
+    let (folder, port) = (Folder::new(), free_port());
+    folder.write("here.conf", &tcp_line(port, "/bin/echo echo old"));
+    let log = fs::File::create(folder.at("log")).unwrap();
+    let out = fs::File::create(folder.at("stdout")).unwrap();
+    let mut command = command(&[]);
+    command.args(["here.conf", "--daemon"]).current_dir(folder.path()).stdin(Stdio::null());
+    let mut child = command.stdout(out).stderr(log).spawn().unwrap();
+    assert!(wait_for("the command to return", || child.try_wait().unwrap()).success());
+    let pid = first_number(&fs::read_to_string(folder.at("stdout")).unwrap());
+    folder.write("here.conf", &tcp_line(port, "/bin/echo echo new"));
+    kill(as_pid(pid), Signal::SIGHUP).unwrap();
+    let log = || fs::read_to_string(folder.at("log")).unwrap();
+    wait_until("the reload", || log().contains("reload"));
+    assert_eq!(read_all(tcp(port)), "new\n", "{}", log());
+    kill(as_pid(pid), Signal::SIGTERM).unwrap();
+    wait_until("the daemon to end", || !procs::is_alive(pid));
+}
+
+#[test]
+fn what_the_system_refuses_ends_the_start_with_71() {
+    let (folder, port) = (Folder::new(), free_port());
+    let file = folder.write("inetd.conf", &tcp_line(port, "/bin/cat cat"));
+    let output = oxinetd(&[file.to_str().unwrap(), "--pid-file", &folder.name("no/such/pid")]);
+    assert_eq!(output.status.code(), Some(71), "{}", both(&output));
+    assert!(both(&output).contains("no/such/pid"), "{}", both(&output));
+}

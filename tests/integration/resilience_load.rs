@@ -125,7 +125,7 @@ fn without_processes_left_the_client_is_not_lost() {
     let port = free_port();
     let folder = crate::common::Folder::new();
     let copy = folder.copy_of(crate::common::daemon::BINARY, "oxinetd");
-    let exec = format!("shift; ulimit -u 6; exec {copy} \"$@\"");
+    let exec = format!("shift; ulimit -p 6; exec {copy} \"$@\"");
     let user = format!("{}", 700_000 + std::process::id() % 100_000);
     let words =
         ["setpriv", "--reuid", &user, "--regid", &user, "--clear-groups", "sh", "-c", &exec, "sh"];
