@@ -175,3 +175,13 @@ fn text_of(lines: &[Line]) -> String {
     let (head, tail) = (&raw[..150], &raw[raw.len() - 150..]);
     format!("{}\n… {} lines …\n{}", head.join("\n"), raw.len() - 300, tail.join("\n"))
 }
+
+#[test]
+fn a_line_of_the_log_is_taken_apart() {
+    let raw = r#"2026-11-22T23:05:09.123Z INFO  stderr service=50002/tcp pid=7 line="a \"b\" c=d""#;
+    let line = Line { raw: raw.to_owned() };
+    assert!(line.about("stderr", 50_002) && !line.about("stderr", 5000));
+    assert_eq!((line.level(), line.number("pid")), ("INFO", Some(7)));
+    assert_eq!(line.get("line"), Some(r#"a \"b\" c=d"#));
+    assert_eq!(line.get("peer"), None);
+}
