@@ -271,9 +271,9 @@ pub fn lines_dropped(lines: u64) {
     warn!("log-dropped lines={lines}");
 }
 
-/// How programs are started.
-pub fn spawning(way: &str) {
-    log::debug!("spawning way={way}");
+/// How programs are started, and how many may run at once.
+pub fn spawning(way: &str, max_children: u32) {
+    info!("spawning way={way} max_children={max_children}");
 }
 
 /// An orphan that came to us as process 1 has ended.

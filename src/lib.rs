@@ -1,4 +1,25 @@
-//! oxinetd, a superserver.
+//! oxinetd, a superserver: for each connection to a port, a program.
+//!
+//! # One connection
+//! The text of a file becomes entries with their places in it, those a validated
+//! model ([`config`], which asks the machine through [`lookup`]), and each service's
+//! program a [`spawn::Prepared`] with every allocation made. [`listener`] opens the
+//! sockets, [`server`] polls them. In a turn of its loop: [`signals`], children that
+//! have ended, then the ready listeners, a bounded number of connections each.
+//! [`admission`] says admit, refuse or rest; [`spawn`] makes the child, which nobody
+//! waits for; [`peers`] and [`journal`] note it. Its pidfd announces its end: the
+//! slot is released, whoever rested for it resumes, and the journal says how it ended.
+//! What needs no program ([`builtin`]) is served inside the loop.
+//!
+//! # One reload
+//! SIGHUP: the whole file is read into a new model, and one error leaves everything
+//! as it was. [`reload::plan`] compares the two; new sockets are opened, kept ones
+//! keep their descriptor and backlog under the new service, the rest is closed.
+//! Running programs keep the service they were started with.
+//!
+//! # Rules
+//! Nothing in the loop blocks. `unsafe` is in [`spawn::kernel`] only. Dependencies
+//! point one way: `main` → `server` → everything below it → `config::model`.
 
 pub mod address;
 pub mod admission;
@@ -6,10 +27,13 @@ pub mod builtin;
 pub mod calendar;
 pub mod cli;
 pub mod config;
+pub mod detach;
 pub mod journal;
 pub mod listener;
 pub mod log_sink;
+pub mod lookup;
 pub mod peers;
+pub mod pid_file;
 pub mod reload;
 pub mod server;
 pub mod signals;

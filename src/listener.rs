@@ -17,7 +17,7 @@ use nix::sys::socket::{
 };
 
 use crate::address::Address;
-use crate::config::model::{Attributes, Endpoint, SocketSpec, SocketType};
+use crate::config::model::{Attributes, Endpoint, Service, SocketSpec, SocketType};
 use crate::spawn;
 use crate::unix_path::{self, BoundPath};
 
@@ -103,9 +103,10 @@ impl Listener {
     ///
     /// # Errors
     /// What the system answered; for unix paths also what is in the way.
-    pub fn open(spec: &SocketSpec, attributes: &Attributes) -> io::Result<Self> {
+    pub fn open(spec: &SocketSpec, service: &Service) -> io::Result<Self> {
+        let attributes = &service.attributes;
         match &spec.endpoint {
-            Endpoint::Inet(address) => Self::open_inet(spec, *address, attributes),
+            Endpoint::Inet(address) => Self::open_inet(spec, *address, service),
             Endpoint::Unix(path) => {
                 let descriptor = new_socket(AddressFamily::Unix, spec.socket_type)?;
                 set_buffers(&descriptor, attributes)?;
@@ -123,11 +124,8 @@ impl Listener {
         }
     }
 
-    fn open_inet(
-        spec: &SocketSpec,
-        address: SocketAddr,
-        attributes: &Attributes,
-    ) -> io::Result<Self> {
+    fn open_inet(spec: &SocketSpec, address: SocketAddr, service: &Service) -> io::Result<Self> {
+        let attributes = &service.attributes;
         let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let descriptor = new_socket(family, spec.socket_type)?;
         if address.is_ipv6() {
@@ -144,7 +142,15 @@ impl Listener {
             setsockopt(&descriptor, sockopt::BindToDevice, &device.into())?;
         }
         set_buffers(&descriptor, attributes)?;
+        // Programs of an earlier server may still have sockets for their peers here.
+        let per_peer = spec.socket_type == SocketType::Dgram && !service.wait;
+        if per_peer {
+            setsockopt(&descriptor, sockopt::ReusePort, &true)?;
+        }
         bind(descriptor.as_raw_fd(), &SockaddrStorage::from(address))?;
+        if per_peer {
+            setsockopt(&descriptor, sockopt::ReusePort, &false)?;
+        }
         Self::finish(descriptor, spec, attributes, Bound::Inet(address), None)
     }
 
@@ -158,7 +164,7 @@ impl Listener {
         if spec.socket_type != SocketType::Dgram {
             start_listening(&descriptor, attributes)?;
         }
-        let descriptor = spawn::raise(descriptor)?;
+        let descriptor = spawn::raise(descriptor);
         let inet = matches!(spec.endpoint, Endpoint::Inet(_));
         let socket = match (spec.socket_type, inet) {
             (SocketType::Dgram, true) => Socket::Udp(descriptor.into()),
@@ -172,12 +178,10 @@ impl Listener {
         Ok(Self { socket, address, _path: path })
     }
 
-    /// The same address again for the next peer, while this socket goes to a program.
-    ///
-    /// # Errors
-    /// What the system answered.
-    pub fn replace_socket(&mut self, socket: UdpSocket) -> io::Result<Socket> {
-        Ok(std::mem::replace(&mut self.socket, Socket::Udp(socket)))
+    /// Puts another UDP socket in the place of this one, which goes to a program.
+    #[must_use]
+    pub fn replace_socket(&mut self, socket: UdpSocket) -> Socket {
+        std::mem::replace(&mut self.socket, Socket::Udp(socket))
     }
 
     /// Applies what can be changed on an open socket, at a reload.
@@ -330,10 +334,17 @@ fn set_buffers(descriptor: &impl AsFd, attributes: &Attributes) -> io::Result<()
     Ok(())
 }
 
+/// A UDP socket that is not bound yet, of the family of `address`.
+///
+/// # Errors
+/// What the system answered.
+pub fn udp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    new_socket(family, SocketType::Dgram)
+}
+
 /// A UDP socket bound to the same address as `listener` and connected to nobody:
-/// for the next peer of a service that runs a program per peer. Both must allow the
-/// address to be shared, but only while the second is being bound, so that no other
-/// program can slip in beside us.
+/// for the next peer of a service that runs a program per peer.
 ///
 /// # Errors
 /// What the system answered.
@@ -342,19 +353,34 @@ pub fn bind_beside(
     spec: &SocketSpec,
     attributes: &Attributes,
 ) -> io::Result<UdpSocket> {
+    let next = udp_socket(&listener.local_addr()?)?;
+    let next = UdpSocket::from(spawn::raise(next));
+    share_address(&next, listener, spec, attributes)?;
+    setsockopt(&next, sockopt::ReusePort, &false)?;
+    Ok(next)
+}
+
+/// Binds `socket` to the address of `listener`. Both must allow it to be shared
+/// (SO_REUSEPORT, which lets in sockets of the same user only); the one that stays
+/// ours does so only while this is done.
+///
+/// # Errors
+/// What the system answered.
+pub fn share_address(
+    socket: &UdpSocket,
+    listener: &UdpSocket,
+    spec: &SocketSpec,
+    attributes: &Attributes,
+) -> io::Result<()> {
     let address = listener.local_addr()?;
-    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let next = new_socket(family, SocketType::Dgram)?;
     if address.is_ipv6() {
-        setsockopt(&next, sockopt::Ipv6V6Only, &attributes.v6only)?;
+        setsockopt(socket, sockopt::Ipv6V6Only, &attributes.v6only)?;
     }
     if let Some(device) = &spec.device {
-        setsockopt(&next, sockopt::BindToDevice, &device.into())?;
+        setsockopt(socket, sockopt::BindToDevice, &device.into())?;
     }
-    set_buffers(&next, attributes)?;
-    setsockopt(&listener, sockopt::ReuseAddr, &true)?;
-    setsockopt(&next, sockopt::ReuseAddr, &true)?;
-    bind(next.as_raw_fd(), &SockaddrStorage::from(address))?;
-    setsockopt(&next, sockopt::ReuseAddr, &false)?;
-    Ok(spawn::raise(next)?.into())
+    set_buffers(socket, attributes)?;
+    setsockopt(listener, sockopt::ReusePort, &true)?;
+    setsockopt(socket, sockopt::ReusePort, &true)?;
+    Ok(bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?)
 }

@@ -1,3 +1,188 @@
 //! The command: arguments in, exit status out.
 
-fn main() {}
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use oxinetd::cli::{Check, Cli, Command, Common, Run, Serve, SpawnWay};
+use oxinetd::config::diagnostic::Severity;
+use oxinetd::config::{self, Loaded, RunSpec};
+use oxinetd::detach::{self, Herald, Role};
+use oxinetd::lookup::System;
+use oxinetd::pid_file::PidFile;
+use oxinetd::server::{Options, Server};
+use oxinetd::spawn::{Way, kernel};
+use oxinetd::{journal, log_sink};
+
+/// Bad configuration, or nothing to serve.
+const CONFIGURATION: u8 = 1;
+/// The system refused (EX_OSERR of sysexits.h).
+const SYSTEM: u8 = 71;
+
+fn main() -> ExitCode {
+    // clap prints help, version and wrong usage, and exits with 0 and 2.
+    let cli = Cli::parse();
+    let result = match cli.command {
+        None => serve(cli.serve),
+        Some(Command::Check(check)) => check_only(&check),
+        Some(Command::Run(run)) => run_one(run),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.say();
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+/// Why the command ends with another status than 0.
+struct Failure {
+    status: u8,
+    /// None if everything has been said.
+    message: Option<String>,
+}
+
+impl Failure {
+    fn new(status: u8, message: impl Into<String>) -> Self {
+        Self { status, message: Some(message.into()) }
+    }
+
+    fn silent(status: u8) -> Self {
+        Self { status, message: None }
+    }
+
+    fn say(&self) {
+        if let Some(message) = &self.message {
+            // With nobody to read it, there is nothing else to do.
+            let _ = writeln!(io::stderr(), "oxinetd: {message}");
+        }
+    }
+}
+
+/// What the system answered when `what` was tried.
+fn refused(what: &str) -> impl Fn(io::Error) -> Failure + '_ {
+    move |error| Failure::new(SYSTEM, format!("{what}: {error}"))
+}
+
+fn check_only(check: &Check) -> Result<(), Failure> {
+    let loaded = config::load(&check.file, &check.defaults, &System::new());
+    let (errors, warnings) = config::summary(&loaded.diagnostics);
+    let mut out = io::stdout().lock();
+    let said = loaded
+        .diagnostics
+        .iter()
+        .try_for_each(|diagnostic| writeln!(out, "{}", diagnostic.render()))
+        .and_then(|()| {
+            let services = loaded.config.services.len();
+            let file = check.file.display();
+            writeln!(out, "{file}: {services} services, {errors} errors, {warnings} warnings")
+        });
+    // A reader that has seen enough (head) is no failure of ours.
+    if said.is_err() || errors == 0 { Ok(()) } else { Err(Failure::silent(CONFIGURATION)) }
+}
+
+/// What a server is started with, whichever way.
+struct Job {
+    load: Box<dyn Fn() -> Loaded>,
+    common: Common,
+    strict: bool,
+    pid_file: Option<PathBuf>,
+    herald: Option<Herald>,
+    /// `oxinetd run`: one socket that cannot be opened at once is a failure.
+    only_one: bool,
+}
+
+fn serve(serve: Serve) -> Result<(), Failure> {
+    log_sink::start();
+    let file = serve.file;
+    let defaults = serve.defaults;
+    let herald = if serve.daemon {
+        match background()? {
+            Some(herald) => Some(herald),
+            None => return Ok(()),
+        }
+    } else {
+        None
+    };
+    run_server(Job {
+        load: Box::new(move || config::load(&file, &defaults, &System::new())),
+        common: serve.common,
+        strict: serve.strict,
+        pid_file: serve.pid_file,
+        herald,
+        only_one: false,
+    })
+}
+
+/// None in the process that the user has started, when the server is up.
+fn background() -> Result<Option<Herald>, Failure> {
+    match detach::detach().map_err(refused("going to the background"))? {
+        Role::Server(herald) => Ok(Some(herald)),
+        Role::Starter(Some(pid)) => {
+            let _ = writeln!(io::stdout(), "oxinetd: started, pid {pid}");
+            Ok(None)
+        }
+        Role::Starter(None) => Err(Failure::silent(CONFIGURATION)),
+    }
+}
+
+fn run_one(run: Run) -> Result<(), Failure> {
+    log_sink::start();
+    let Run { options, udp, endpoint, program, common } = run;
+    let spec = RunSpec { endpoint, udp, options, command: program };
+    run_server(Job {
+        load: Box::new(move || config::from_command_line(&spec, &System::new())),
+        common,
+        strict: true,
+        pid_file: None,
+        herald: None,
+        only_one: true,
+    })
+}
+
+fn run_server(job: Job) -> Result<(), Failure> {
+    kernel::close_inherited_on_exec();
+    let mut pid_file = job.pid_file.as_deref().map(lock_pid_file).transpose()?;
+    let Loaded { config, diagnostics } = (job.load)();
+    let (errors, _) = config::summary(&diagnostics);
+    for diagnostic in &diagnostics {
+        journal::configuration(diagnostic.severity == Severity::Error, &diagnostic.one_line());
+    }
+    if errors > 0 && (job.strict || config.services.is_empty()) {
+        let why = if job.strict { "the configuration has errors" } else { "nothing to serve" };
+        return Err(Failure::new(CONFIGURATION, why));
+    }
+    if job.only_one && config.services.is_empty() {
+        return Err(Failure::new(CONFIGURATION, "nothing to serve"));
+    }
+    // Only now, so that an interrupt still ends a slow look-up of names.
+    kernel::take_over_signals();
+    let way = match job.common.spawn {
+        SpawnWay::Auto => Way::Sharing,
+        SpawnWay::Fork => Way::Forking,
+    };
+    let options = Options { way, max_children: job.common.max_children, reload: job.load };
+    let mut server = Server::new(options).map_err(refused("starting"))?;
+    let listeners = server.install(&config);
+    if job.only_one
+        && listeners == 0
+        && let Some(error) = server.first_open_error()
+    {
+        return Err(Failure::new(SYSTEM, format!("cannot listen: {error}")));
+    }
+    if let Some(file) = &mut pid_file {
+        file.write().map_err(refused("writing the pid file"))?;
+    }
+    if let Some(herald) = job.herald {
+        herald.announce().map_err(refused("going to the background"))?;
+    }
+    journal::ready(std::process::id(), server.services(), listeners);
+    server.run().map_err(refused("waiting for events"))
+}
+
+fn lock_pid_file(path: &Path) -> Result<PidFile, Failure> {
+    PidFile::lock(path)
+        .map_err(|error| Failure::new(SYSTEM, format!("pid file {}: {error}", path.display())))
+}

@@ -45,3 +45,32 @@ pub struct Diagnostic {
     /// A second place that matters (the first of two equal entries), with its label.
     pub related: Option<(Span, String)>,
 }
+
+impl Span {
+    /// Line and column of the first character, both from 1; columns count characters.
+    #[must_use]
+    pub fn position(&self) -> (usize, usize) {
+        let before = self.source.text.get(..self.start).unwrap_or("");
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let column = before.get(line_start..).unwrap_or("").trim_start_matches('\u{feff}');
+        (before.matches('\n').count() + 1, column.chars().count() + 1)
+    }
+}
+
+impl Severity {
+    /// `error` or `warning`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// How many errors and how many warnings there are.
+#[must_use]
+pub fn summary(diagnostics: &[Diagnostic]) -> (usize, usize) {
+    let errors = diagnostics.iter().filter(|one| one.severity == Severity::Error).count();
+    (errors, diagnostics.len() - errors)
+}

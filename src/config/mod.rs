@@ -3,5 +3,177 @@
 //! Pure: everything it wants to know of the machine it asks through [`Lookup`],
 //! so that every rule can be tested without root, DNS or a file system.
 
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub mod attribute;
 pub mod diagnostic;
+pub mod facts;
+#[doc(hidden)]
+pub mod fake;
 pub mod model;
+pub mod print;
+
+mod account;
+mod command_line;
+mod duplicates;
+mod endpoint;
+mod entry;
+mod fields;
+mod include;
+mod inetd;
+mod line;
+mod netbsd;
+mod program;
+mod render;
+mod report;
+mod resolve;
+mod sockets;
+mod source;
+mod suggest;
+mod value;
+mod words;
+
+pub use command_line::{RunSpec, from_command_line};
+pub use diagnostic::summary;
+pub use facts::Lookup;
+
+use attribute::Draft;
+use diagnostic::Diagnostic;
+use duplicates::Taken;
+use entry::{Entry, Indented, Setting};
+use inetd::{Context, Reader};
+use model::Config;
+use report::Report;
+use resolve::{Outcome, Resolver};
+use source::File;
+
+/// What reading a configuration gives: as much of it as is right, and everything
+/// there is to say about the rest.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// The services.
+    pub config: Config,
+    /// All findings, by file and line.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads a file, or the `*.conf` of a directory; `defaults` are `NAME=VALUE` from
+/// the command line, which hold for every service that does not say otherwise.
+#[must_use]
+pub fn load(path: &Path, defaults: &[String], lookup: &dyn Lookup) -> Loaded {
+    let mut report = Report::default();
+    let settings = command_line_settings("--default", defaults, &mut report);
+    let context = Context { defaults: settings.into(), address: None };
+    let mut reader = Reader { lookup, report: &mut report, entries: Vec::new(), open: Vec::new() };
+    for path in files(path, &mut reader) {
+        match lookup.read(&path) {
+            Ok(bytes) => reader.read(&path, &bytes, context.clone()),
+            Err(error) => unreadable(&path, &error, reader.report),
+        }
+    }
+    let entries = reader.entries;
+    finish(&entries, lookup, report, None)
+}
+
+/// The files that a name on the command line means.
+fn files(path: &Path, reader: &mut Reader<'_>) -> Vec<PathBuf> {
+    if !reader.lookup.is_directory(path) {
+        return vec![path.to_owned()];
+    }
+    let pattern = include::pattern_in(path, "*.conf");
+    let mut files = match reader.lookup.glob(&pattern) {
+        Ok(files) => files,
+        Err(problem) => {
+            reader
+                .report
+                .error_without_place(format!("cannot read `{}`: {problem}", path.display()));
+            return Vec::new();
+        }
+    };
+    files.retain(|file| include::is_meant(file) && !reader.lookup.is_directory(file));
+    include::sort(&mut files);
+    files
+}
+
+fn unreadable(path: &Path, error: &io::Error, report: &mut Report) {
+    let help = match error.kind() {
+        io::ErrorKind::NotFound => {
+            "name a file that is there (`oxinetd etc/inetd.conf`), or serve one program without a file: `oxinetd run 8080 -- date`"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "start the server as a user that can read the file, or serve one program without a file: `oxinetd run 8080 -- date`"
+        }
+        _ => "name a file of services: `oxinetd etc/inetd.conf`",
+    };
+    report
+        .error_without_place(format!("cannot read `{}`: {}", path.display(), reason(error)))
+        .help(help);
+}
+
+/// What the system says of an error, without its number.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((reason, _)) => reason.to_owned(),
+        None => text,
+    }
+}
+
+/// `NAME=VALUE` from the command line as settings; wrong ones are reported and left out.
+fn command_line_settings(option: &str, texts: &[String], report: &mut Report) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    for text in texts {
+        let file = File::new(option, text.clone());
+        report.opened(option);
+        let before = report.errors();
+        match entry::indented(&file, 0..text.len(), report) {
+            Indented::Setting(setting) => {
+                setting.apply(&mut Draft::default(), report);
+                if report.errors() == before {
+                    settings.push(setting);
+                }
+            }
+            Indented::Wrong => {}
+            Indented::Words(_) => {
+                report
+                    .error(&file.span(0..text.len()), format!("`{text}` is not NAME=VALUE"))
+                    .help(format!("write something like `{option} instances=20`"));
+            }
+        }
+    }
+    settings
+}
+
+/// Entries become the configuration.
+fn finish(
+    entries: &[Entry],
+    lookup: &dyn Lookup,
+    mut report: Report,
+    command_line: Option<Draft>,
+) -> Loaded {
+    let keeps_account = command_line.is_some();
+    let mut config = Config::default();
+    let mut taken = Taken::default();
+    let mut resolver = Resolver {
+        lookup,
+        report: &mut report,
+        keeps_account,
+        base: command_line.unwrap_or_default(),
+        said_no_ipv6: keeps_account,
+        lacking: false,
+        quiet: false,
+    };
+    for entry in entries {
+        let outcome = resolver.resolve(entry);
+        match taken.claim(entry, outcome, resolver.report) {
+            Outcome::Service(service) => config.services.push(service.into()),
+            Outcome::Disabled(service) => config.disabled.push(service.into()),
+            Outcome::Withheld(withheld) => config.withheld.push(withheld),
+            Outcome::Nothing => {}
+        }
+    }
+    let served: Vec<_> = config.services.iter().map(|service| service.action.clone()).collect();
+    taken.check_tcpmux(&served, &mut report);
+    Loaded { config, diagnostics: report.into_sorted() }
+}

@@ -774,3 +774,59 @@ pub fn fork_to_detach() -> io::Result<Side> {
         _ => Err(io::Error::last_os_error()),
     }
 }
+
+fn set_option<T>(descriptor: &impl AsRawFd, name: c_int, value: &T) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
+    // SAFETY: the value is read, as long as it is.
+    let result = unsafe {
+        libc::setsockopt(
+            descriptor.as_raw_fd(),
+            libc::SOL_SOCKET,
+            name,
+            ptr::from_ref(value).cast(),
+            length,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Where the next peek at a socket's queue begins; each moves it on. -1: at its head again.
+///
+/// # Errors
+/// setsockopt(2)'s.
+pub fn set_peek_offset(socket: &impl AsRawFd, offset: c_int) -> io::Result<()> {
+    set_option(socket, libc::SO_PEEK_OFF, &offset)
+}
+
+/// Lets every datagram that arrives be dropped, or none any more.
+///
+/// # Errors
+/// setsockopt(2)'s.
+pub fn refuse_datagrams(socket: &impl AsRawFd, refuse: bool) -> io::Result<()> {
+    if !refuse {
+        return set_option(socket, libc::SO_DETACH_FILTER, &0);
+    }
+    // One instruction: return 0, of the packet nothing is kept.
+    let mut nothing = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 };
+    set_option(
+        socket,
+        libc::SO_ATTACH_FILTER,
+        &libc::sock_fprog { len: 1, filter: &raw mut nothing },
+    )
+}
+
+/// Makes a connected datagram socket one without a peer, and without the port that
+/// connecting gave it (connect(2) to AF_UNSPEC).
+///
+/// # Errors
+/// connect(2)'s.
+pub fn disconnect(socket: &impl AsRawFd) -> io::Result<()> {
+    // SAFETY: all zero is AF_UNSPEC; the kernel reads no more than the length given.
+    let result = unsafe {
+        let nobody = std::mem::zeroed::<libc::sockaddr>();
+        let length =
+            libc::socklen_t::try_from(size_of::<libc::sockaddr>()).map_err(io::Error::other)?;
+        libc::connect(socket.as_raw_fd(), &raw const nobody, length)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

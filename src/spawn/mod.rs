@@ -26,6 +26,9 @@ pub use prepared::{HasNul, Prepared, ServerFacts};
 /// low number and a child's table, copied up to that number, stays small.
 pub const LONG_LIVED: RawFd = 64;
 
+/// The lowest number of the server's own descriptors; below are the standard three.
+pub const LOWEST: RawFd = 3;
+
 /// Children that may be between clone and exec at once, sharing our memory; more
 /// than that and the surplus is forked.
 const BLOCKS: usize = 32;
@@ -91,8 +94,8 @@ impl Spawner {
         let way = if kernel::can_share() { way } else { Way::Forking };
         let (reader, failure) = pipe2(OFlag::O_CLOEXEC)?;
         // A child's stdio must come from above 2, whatever the server was started with.
-        let failure = kernel::duplicate_from(&failure, 3)?;
-        let reader = raise(reader)?;
+        let failure = kernel::duplicate_from(&failure, LOWEST)?;
+        let reader = raise(reader);
         set_nonblocking(&reader)?;
         // Only a failing child writes to it, and must not wait for us.
         set_nonblocking(&failure)?;
@@ -103,7 +106,7 @@ impl Spawner {
             blocks: 0,
             in_flight: Vec::new(),
             forking: Block::new()?,
-            null: kernel::duplicate_from(&null, 3)?,
+            null: kernel::duplicate_from(&null, LOWEST)?,
             failure,
             failure_reader: File::from(reader),
             failures: HashMap::new(),
@@ -132,7 +135,7 @@ impl Spawner {
         let (reader, writer) = match prepared.stderr {
             StderrTo::Log => {
                 let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
-                let reader = raise(reader)?;
+                let reader = raise(reader);
                 set_nonblocking(&reader)?;
                 (Some(reader), Some(writer))
             }
@@ -152,7 +155,7 @@ impl Spawner {
                 self.forking.start_forking(prepared, numbers)?
             }
         };
-        Ok(Started { pid: made.pid, pidfd: raise(made.pidfd)?, stderr: reader })
+        Ok(Started { pid: made.pid, pidfd: raise(made.pidfd), stderr: reader })
     }
 
     fn share(
@@ -252,15 +255,14 @@ impl Spawner {
 /// First patience: about the time in which a child gets a processor.
 const PATIENCE: Duration = Duration::from_millis(1);
 
-/// Moves a descriptor up to where the long-lived ones are.
-///
-/// # Errors
-/// When there are no more descriptors.
-pub fn raise(descriptor: OwnedFd) -> io::Result<OwnedFd> {
+/// Moves a descriptor up to where the long-lived ones are. It stays where it is if
+/// there are no such numbers (a very low limit): that costs time, not function.
+#[must_use]
+pub fn raise(descriptor: OwnedFd) -> OwnedFd {
     if descriptor.as_raw_fd() >= LONG_LIVED {
-        return Ok(descriptor);
+        return descriptor;
     }
-    kernel::duplicate_from(&descriptor, LONG_LIVED)
+    kernel::duplicate_from(&descriptor, LONG_LIVED).unwrap_or(descriptor)
 }
 
 /// Sets O_NONBLOCK.

@@ -1,0 +1,365 @@
+//! Who may start now: every limit there is, in one place without clock, log or sockets.
+//!
+//! The loop asks twice. [`Admission::before_accept`], before anything is taken from a
+//! listener: may somebody come at all, or does it rest so that clients wait in the
+//! backlog? [`Admission::admit`], with the peer's address: may this one come? Whoever
+//! was admitted is given back by [`Admission::release`] when its child has ended, or by
+//! [`Admission::cancel`] if it never ran; both say which listeners may resume.
+//!
+//! # The order of the checks
+//! 1. Who and when: `only_from` and `no_access`, `access_times`, `max_load`.
+//! 2. The source's own limits: `per_source`, `source_rate`.
+//! 3. The service's: the server's `max_children`, `instances`, `rate`, `cps`.
+//!
+//! So the surplus source pays first: only what passes all that concerns itself meets
+//! the limits that it shares with others. Nothing is counted before everything has
+//! been checked: who is refused uses up no token and no slot, of the service or of its
+//! source. (Whoever trips `cps` is refused; the others wait until its rest is over.)
+//!
+//! # Fairness
+//! A backlog is first in, first out, and nobody can see who waits in it. So at
+//! `instances` a source with running children does not go behind one without; what
+//! keeps it from starving others is `per_source`: it never holds more than that many
+//! slots, and what it sends beyond is refused as soon as it reaches the head of the
+//! backlog, without using up the slot that was free. Others wait behind its refusals,
+//! at the speed of accept(2), and not behind its children.
+
+pub mod access;
+mod bucket;
+mod checks;
+mod episodes;
+mod limits;
+mod sources;
+pub mod times;
+mod verdict;
+
+use std::time::{Duration, Instant};
+
+use bucket::{Bucket, Nanos, Timeline, nanos_of};
+use checks::{check_source, check_who_and_when};
+use episodes::Episodes;
+use limits::CpsState;
+use sources::{Key, Sources};
+
+use crate::address::Address;
+use crate::config::model::AtLimit;
+pub use episodes::{Notice, QUIET};
+pub use limits::{Cps, Limits};
+pub use sources::{CAPACITY, Source};
+pub use verdict::{Observed, Reason, Verdict, Wake};
+
+/// When a `wait` service that rests for [`Reason::Time`] or [`Reason::Load`] is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// Names a service for as long as it or one of its children is there. Its place is
+/// used again after that, its id never is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceId {
+    index: u32,
+    generation: u32,
+}
+
+#[derive(Debug)]
+struct Service {
+    limits: Limits,
+    running: u32,
+    bucket: Bucket,
+    cps: CpsState,
+    /// Removed; only its running children keep it.
+    retired: bool,
+}
+
+impl Service {
+    fn is_full(&self) -> bool {
+        self.limits.instances.is_some_and(|most| self.running >= most)
+    }
+}
+
+#[derive(Debug)]
+struct Place {
+    generation: u32,
+    service: Option<Service>,
+}
+
+/// All counters of the server. Every operation is O(1), but for O(log n) in
+/// [`Admission::expire`].
+#[derive(Debug)]
+pub struct Admission {
+    places: Vec<Place>,
+    free: Vec<u32>,
+    max_children: u32,
+    running: u32,
+    sources: Sources,
+    episodes: Episodes,
+    timeline: Timeline,
+}
+
+impl Admission {
+    /// For a server with at most so many children at once.
+    #[must_use]
+    pub fn new(max_children: u32) -> Self {
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+            max_children,
+            running: 0,
+            sources: Sources::new(CAPACITY),
+            episodes: Episodes::default(),
+            timeline: Timeline::default(),
+        }
+    }
+
+    /// Takes a service in.
+    pub fn add(&mut self, limits: Limits) -> ServiceId {
+        let service = Service {
+            limits,
+            running: 0,
+            bucket: Bucket::default(),
+            cps: CpsState::default(),
+            retired: false,
+        };
+        if let Some(index) = self.free.pop()
+            && let Some(place) = self.place(index)
+        {
+            place.service = Some(service);
+            return ServiceId { index, generation: place.generation };
+        }
+        // 2^32 services do not fit into memory.
+        let index = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+        self.places.push(Place { generation: 0, service: Some(service) });
+        ServiceId { index, generation: 0 }
+    }
+
+    /// Gives a service other limits. Counters stay; a bucket that is now smaller is as
+    /// empty as it can be. Its listeners should be polled again, as more may be
+    /// possible. Children started before `per_source` was set are not counted by it.
+    pub fn update(&mut self, now: Instant, id: ServiceId, limits: Limits) {
+        let now = self.timeline.nanos(now);
+        if let Some(service) = self.service(id) {
+            service.cps.clamp(limits.cps, now);
+            if let Some(pace) = limits.rate {
+                service.bucket.clamp(pace, now);
+            }
+            service.limits = limits;
+        }
+    }
+
+    /// Removes a service: nobody is admitted any more, and when its last child has
+    /// been released its place is free.
+    pub fn retire(&mut self, id: ServiceId) {
+        let Some(service) = self.service(id) else { return };
+        service.retired = true;
+        self.episodes.close(id);
+        self.free_if_done(id);
+    }
+
+    /// Whether to take anything from a listener of this service: [`Verdict::Admit`]
+    /// or [`Verdict::Rest`]; [`Verdict::Refuse`] only for a service that is gone.
+    pub fn before_accept(&mut self, now: Instant, id: ServiceId) -> Verdict {
+        let now = self.timeline.nanos(now);
+        let Some(service) = peek(&self.places, id) else { return Verdict::Refuse(Reason::Gone) };
+        if !service.limits.builtin && self.running >= self.max_children {
+            self.episodes.rests((None, Reason::MaxChildren), None);
+            return Verdict::Rest(Reason::MaxChildren, None);
+        }
+        let limits = &service.limits;
+        let rests = limits.wait || limits.at_limit == AtLimit::Wait;
+        let resting = if rests && service.is_full() {
+            Some((Reason::Instances, None))
+        } else if let Some(until) = service.cps.rest(now) {
+            Some((Reason::Cps, Some(until)))
+        } else {
+            let rate = limits.rate.filter(|_| limits.wait);
+            rate.filter(|pace| !service.bucket.is_ready(*pace, now))
+                .map(|pace| (Reason::Rate, service.bucket.ready_at(pace, now)))
+        };
+        if resting.is_none_or(|(reason, _)| reason != Reason::Instances) {
+            self.episodes.resumed((Some(id), Reason::Instances), now);
+        }
+        let Some((reason, until)) = resting else { return Verdict::Admit };
+        self.episodes.rests((Some(id), reason), until);
+        Verdict::Rest(reason, until.and_then(|until| self.timeline.instant(until)))
+    }
+
+    /// Whether this peer may start: [`Verdict::Admit`], and then it is counted until
+    /// it is released or cancelled, or [`Verdict::Refuse`]. A `wait` service has no
+    /// connection that could be closed: it is told to rest instead.
+    pub fn admit(&mut self, seen: &Observed, id: ServiceId, peer: Address) -> Verdict {
+        let now = self.timeline.nanos(seen.now);
+        let key = Key { service: id, source: peer.into() };
+        match self.check(seen, now, key, peer) {
+            Ok(()) => {
+                self.count(now, key);
+                Verdict::Admit
+            }
+            Err(Reason::Gone) => Verdict::Refuse(Reason::Gone),
+            Err(reason) => self.deny(now, id, reason),
+        }
+    }
+
+    /// A child has ended.
+    pub fn release(&mut self, now: Instant, id: ServiceId, source: Source) -> Wake {
+        self.give_back(now, id, source, false)
+    }
+
+    /// Somebody admitted could not be started: as [`Admission::release`], and the
+    /// starts are not counted either.
+    pub fn cancel(&mut self, now: Instant, id: ServiceId, source: Source) -> Wake {
+        self.give_back(now, id, source, true)
+    }
+
+    /// How many children of a service run.
+    #[must_use]
+    pub fn running(&self, id: ServiceId) -> u32 {
+        held(&self.places, id).map_or(0, |service| service.running)
+    }
+
+    /// How many children run.
+    #[must_use]
+    pub fn total_running(&self) -> u32 {
+        self.running
+    }
+
+    /// Which limits have begun and ended to bite since the last call.
+    pub fn notices(&mut self) -> Vec<Notice> {
+        self.episodes.notices()
+    }
+
+    /// When [`Admission::expire`] wants to be called.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timeline.instant(self.episodes.next_deadline()?)
+    }
+
+    /// Ends the episodes of limits that have not bitten for [`QUIET`].
+    pub fn expire(&mut self, now: Instant) {
+        let now = self.timeline.nanos(now);
+        self.episodes.expire(now);
+    }
+
+    /// All checks, in the order that the head of this file gives. Only `cps` changes
+    /// something, so it comes last.
+    fn check(
+        &mut self,
+        seen: &Observed,
+        now: Nanos,
+        key: Key,
+        peer: Address,
+    ) -> Result<(), Reason> {
+        let service = peek(&self.places, key.service).ok_or(Reason::Gone)?;
+        check_who_and_when(&service.limits, seen, peer)?;
+        check_source(&service.limits, &mut self.sources, now, key)?;
+        if !service.limits.builtin && self.running >= self.max_children {
+            return Err(Reason::MaxChildren);
+        }
+        if service.is_full() {
+            return Err(Reason::Instances);
+        }
+        if service.limits.rate.is_some_and(|pace| !service.bucket.is_ready(pace, now)) {
+            return Err(Reason::Rate);
+        }
+        let service = self.service(key.service).ok_or(Reason::Gone)?;
+        match service.limits.cps {
+            Some(cps) if !service.cps.count(cps, now) => Err(Reason::Cps),
+            _ => Ok(()),
+        }
+    }
+
+    fn deny(&mut self, now: Nanos, id: ServiceId, reason: Reason) -> Verdict {
+        let whose = (Some(id).filter(|_| reason != Reason::MaxChildren), reason);
+        let Some(service) = held(&self.places, id).filter(|service| service.limits.wait) else {
+            self.episodes.refused(whose, now);
+            return Verdict::Refuse(reason);
+        };
+        let until = match reason {
+            Reason::MaxChildren | Reason::Instances => None,
+            Reason::Rate => service.limits.rate.and_then(|pace| service.bucket.ready_at(pace, now)),
+            Reason::Cps => Some(service.cps.ready_at()),
+            _ => Some(now.saturating_add(nanos_of(LOOK_AGAIN))),
+        };
+        self.episodes.rests(whose, until);
+        Verdict::Rest(reason, until.and_then(|until| self.timeline.instant(until)))
+    }
+
+    fn count(&mut self, now: Nanos, key: Key) {
+        let Some(service) = self.service(key.service) else { return };
+        service.running += 1;
+        if let Some(pace) = service.limits.rate {
+            service.bucket.take(pace, now);
+        }
+        let (by_source, pace) = (service.limits.by_source(), service.limits.source_rate);
+        self.running += u32::from(!service.limits.builtin);
+        if by_source {
+            self.sources.start(key, pace, now);
+        }
+    }
+
+    fn give_back(&mut self, now: Instant, id: ServiceId, source: Source, refund: bool) -> Wake {
+        let now = self.timeline.nanos(now);
+        let Some(service) = self.service(id).filter(|service| service.running > 0) else {
+            return Wake::Nobody;
+        };
+        service.running -= 1;
+        if refund {
+            service.cps.give_back();
+            if let Some(pace) = service.limits.rate {
+                service.bucket.give_back(pace);
+            }
+        }
+        let pace = service.limits.source_rate.filter(|_| refund);
+        let room = !service.is_full() && !service.retired;
+        let child = !service.limits.builtin;
+        self.sources.end(Key { service: id, source }, pace, now);
+        self.running = self.running.saturating_sub(u32::from(child));
+        if room {
+            self.episodes.resumed((Some(id), Reason::Instances), now);
+        }
+        self.free_if_done(id);
+        if child && self.running.checked_add(1) == Some(self.max_children) {
+            self.episodes.resumed((None, Reason::MaxChildren), now);
+            Wake::All
+        } else if room {
+            Wake::Service(id)
+        } else {
+            Wake::Nobody
+        }
+    }
+
+    fn free_if_done(&mut self, id: ServiceId) {
+        let Some(place) = self.place(id.index) else { return };
+        let done = |service: &Service| service.retired && service.running == 0;
+        if place.generation == id.generation && place.service.as_ref().is_some_and(done) {
+            place.service = None;
+            // A place whose generations are used up is left empty for ever.
+            if let Some(next) = place.generation.checked_add(1) {
+                place.generation = next;
+                self.free.push(id.index);
+            }
+        }
+    }
+
+    fn place(&mut self, index: u32) -> Option<&mut Place> {
+        self.places.get_mut(usize::try_from(index).ok()?)
+    }
+
+    fn service(&mut self, id: ServiceId) -> Option<&mut Service> {
+        let place = self.place(id.index).filter(|place| place.generation == id.generation)?;
+        place.service.as_mut()
+    }
+}
+
+/// A service, retired or not.
+fn held(places: &[Place], id: ServiceId) -> Option<&Service> {
+    let place = places.get(usize::try_from(id.index).ok()?)?;
+    place.service.as_ref().filter(|_| place.generation == id.generation)
+}
+
+/// A service that still admits.
+fn peek(places: &[Place], id: ServiceId) -> Option<&Service> {
+    held(places, id).filter(|service| !service.retired)
+}
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod traffic_tests;

@@ -1,0 +1,282 @@
+//! Admission on a virtual clock, limit by limit.
+
+use std::rc::Rc;
+
+use super::access::{AccessList, parse_item};
+use super::times::AccessTimes;
+use super::*;
+use crate::config::model::{Attributes, Rate};
+
+/// A clock that is moved by hand.
+pub(super) struct Clock(pub(super) Instant);
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(super) fn pass(&mut self, millis: u64) {
+        self.0 += Duration::from_millis(millis);
+    }
+
+    pub(super) fn seen(&self) -> Observed {
+        Observed { now: self.0, minute_of_day: 12 * 60, load: 0.5 }
+    }
+}
+
+pub(super) fn unlimited() -> Attributes {
+    Attributes { instances: None, ..Attributes::default() }
+}
+
+fn per_second(count: u32) -> Option<Rate> {
+    Some(Rate { count, per: Duration::from_secs(1) })
+}
+
+pub(super) fn peer(last: u8) -> Address {
+    Address::Inet(([10, 0, 0, last], 4711).into())
+}
+
+fn one(attributes: &Attributes, wait: bool) -> (Admission, ServiceId, Clock) {
+    let mut admission = Admission::new(1000);
+    let id = admission.add(Limits::new(attributes, wait));
+    (admission, id, Clock::new())
+}
+
+#[test]
+fn at_instances_a_listener_rests_until_a_child_ends() {
+    let (mut admission, id, clock) = one(&Attributes { instances: Some(1), ..unlimited() }, false);
+    assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit);
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
+    assert_eq!(admission.before_accept(clock.0, id), Verdict::Rest(Reason::Instances, None));
+    assert_eq!(admission.release(clock.0, id, peer(1).into()), Wake::Service(id));
+    assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit);
+}
+
+#[test]
+fn at_instances_clients_are_refused_if_that_is_wanted() {
+    let refusing = Attributes { instances: Some(1), at_limit: AtLimit::Refuse, ..unlimited() };
+    let (mut admission, id, clock) = one(&refusing, false);
+    admission.admit(&clock.seen(), id, peer(1));
+    assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit);
+    let verdict = admission.admit(&clock.seen(), id, peer(2));
+    assert_eq!(verdict, Verdict::Refuse(Reason::Instances));
+    let (mut admission, id, clock) = one(&refusing, true);
+    admission.admit(&clock.seen(), id, Address::None);
+    let rest = Verdict::Rest(Reason::Instances, None);
+    assert_eq!(admission.before_accept(clock.0, id), rest, "a wait service cannot refuse");
+    assert_eq!(admission.admit(&clock.seen(), id, Address::None), rest);
+}
+
+#[test]
+fn a_surplus_source_uses_up_nothing_of_others() {
+    let attributes = Attributes {
+        per_source: Some(1),
+        rate: per_second(2),
+        source_rate: per_second(2),
+        ..unlimited()
+    };
+    let (mut admission, id, clock) = one(&attributes, false);
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
+    for _ in 0..100 {
+        let verdict = admission.admit(&clock.seen(), id, peer(1));
+        assert_eq!(verdict, Verdict::Refuse(Reason::PerSource));
+    }
+    assert_eq!(admission.admit(&clock.seen(), id, peer(2)), Verdict::Admit);
+    assert_eq!(admission.admit(&clock.seen(), id, peer(3)), Verdict::Refuse(Reason::Rate));
+    assert_eq!(admission.sources.len(), 2, "whoever is refused is not remembered");
+    admission.cancel(clock.0, id, peer(2).into());
+    assert_eq!(admission.admit(&clock.seen(), id, peer(3)), Verdict::Admit, "token given back");
+}
+
+#[test]
+fn a_source_rate_outlives_the_child_and_recovers() {
+    let (mut admission, id, mut clock) =
+        one(&Attributes { source_rate: per_second(2), ..unlimited() }, false);
+    for _ in 0..2 {
+        assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
+        admission.release(clock.0, id, peer(1).into());
+    }
+    let refused = Verdict::Refuse(Reason::SourceRate);
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), refused);
+    assert_eq!(admission.admit(&clock.seen(), id, peer(2)), Verdict::Admit);
+    clock.pass(500);
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), refused);
+}
+
+#[test]
+fn a_wait_service_rests_until_the_next_token() {
+    let (mut admission, id, mut clock) =
+        one(&Attributes { rate: per_second(2), ..unlimited() }, true);
+    for _ in 0..2 {
+        assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit);
+        assert_eq!(admission.admit(&clock.seen(), id, Address::None), Verdict::Admit);
+        admission.release(clock.0, id, Source::Unknown);
+    }
+    let until = clock.0 + Duration::from_millis(500);
+    let rest = Verdict::Rest(Reason::Rate, Some(until));
+    assert_eq!(admission.before_accept(clock.0, id), rest);
+    assert_eq!(admission.admit(&clock.seen(), id, Address::None), rest);
+    clock.pass(500);
+    assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit);
+}
+
+#[test]
+fn cps_lets_the_listener_rest() {
+    let (mut admission, id, mut clock) = one(&unlimited(), false);
+    let mut limits = Limits::new(&unlimited(), false);
+    limits.cps = Some(Cps { count: 2, rest: Duration::from_secs(5) });
+    admission.update(clock.0, id, limits);
+    for _ in 0..3 {
+        clock.pass(1000);
+        assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit);
+        assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
+        assert_eq!(admission.admit(&clock.seen(), id, peer(2)), Verdict::Admit);
+    }
+    assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit, "exactly at it");
+    assert_eq!(admission.admit(&clock.seen(), id, peer(3)), Verdict::Refuse(Reason::Cps));
+    let until = clock.0 + Duration::from_secs(5);
+    let rest = Verdict::Rest(Reason::Cps, Some(until));
+    assert_eq!(admission.before_accept(clock.0, id), rest);
+    clock.pass(5000);
+    assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit);
+    assert_eq!(admission.admit(&clock.seen(), id, peer(3)), Verdict::Admit);
+}
+
+#[test]
+fn access_times_and_load_are_asked_first() {
+    let (mut admission, id, clock) = one(&Attributes { per_source: Some(0), ..unlimited() }, false);
+    let mut limits = Limits::new(&Attributes { per_source: Some(0), ..unlimited() }, false);
+    let only_from = parse_item("10.0.0.{1,2}").unwrap();
+    limits.access = Some(Rc::new(AccessList::new(Some(&only_from), &[])));
+    limits.times = Some(Rc::new(AccessTimes::parse("8:00-18:00").unwrap()));
+    limits.max_load = Some(2.0);
+    admission.update(clock.0, id, limits);
+    let seen = clock.seen();
+    let mut refused = |seen: &Observed, peer| match admission.admit(seen, id, peer) {
+        Verdict::Refuse(reason) => reason,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(&seen, peer(3)), Reason::Access);
+    assert_eq!(refused(&seen, Address::None), Reason::Access, "whose address is unknown");
+    assert_eq!(refused(&Observed { minute_of_day: 0, ..seen }, peer(1)), Reason::Time);
+    assert_eq!(refused(&Observed { load: 2.5, ..seen }, peer(1)), Reason::Load);
+    assert_eq!(refused(&seen, peer(1)), Reason::PerSource);
+    assert_eq!(refused(&seen, Address::Unix { pid: 1, uid: 2 }), Reason::PerSource);
+}
+
+#[test]
+fn a_wait_service_looks_again_at_time_and_load() {
+    let (mut admission, id, clock) = one(&unlimited(), true);
+    let mut limits = Limits::new(&unlimited(), true);
+    limits.max_load = Some(0.1);
+    admission.update(clock.0, id, limits);
+    let until = Some(clock.0 + LOOK_AGAIN);
+    let verdict = admission.admit(&clock.seen(), id, Address::None);
+    assert_eq!(verdict, Verdict::Rest(Reason::Load, until));
+}
+
+#[test]
+fn max_children_is_for_all_and_wakes_all() {
+    let mut admission = Admission::new(2);
+    let clock = Clock::new();
+    let ids = [0; 2].map(|_| admission.add(Limits::new(&unlimited(), false)));
+    for id in ids {
+        assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
+    }
+    for id in ids {
+        let rest = Verdict::Rest(Reason::MaxChildren, None);
+        assert_eq!(admission.before_accept(clock.0, id), rest);
+        let refused = Verdict::Refuse(Reason::MaxChildren);
+        assert_eq!(admission.admit(&clock.seen(), id, peer(1)), refused);
+    }
+    let began = Notice::LimitBegan { id: None, reason: Reason::MaxChildren };
+    assert_eq!(admission.notices(), [began]);
+    assert_eq!(admission.release(clock.0, ids[0], peer(1).into()), Wake::All);
+    assert_eq!(admission.release(clock.0, ids[1], peer(1).into()), Wake::Service(ids[1]));
+}
+
+#[test]
+fn a_retired_service_lives_as_long_as_its_children() {
+    let (mut admission, id, clock) = one(&unlimited(), false);
+    admission.admit(&clock.seen(), id, peer(1));
+    admission.retire(id);
+    assert_eq!(admission.before_accept(clock.0, id), Verdict::Refuse(Reason::Gone));
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Refuse(Reason::Gone));
+    let other = admission.add(Limits::new(&unlimited(), false));
+    assert_ne!(other.index, id.index, "its place is not free yet");
+    assert_eq!(admission.running(id), 1);
+    assert_eq!(admission.release(clock.0, id, peer(1).into()), Wake::Nobody);
+    let next = admission.add(Limits::new(&unlimited(), false));
+    assert_eq!((next.index, next == id), (id.index, false));
+    admission.admit(&clock.seen(), next, peer(1));
+    assert_eq!(admission.release(clock.0, id, peer(1).into()), Wake::Nobody, "an old id");
+    assert_eq!((admission.running(id), admission.running(next)), (0, 1));
+}
+
+#[test]
+fn a_reload_keeps_counters_and_clamps() {
+    let (mut admission, id, mut clock) = one(
+        &Attributes {
+            rate: Some(Rate { count: 1, per: Duration::from_secs(86_400) }),
+            ..unlimited()
+        },
+        false,
+    );
+    admission.admit(&clock.seen(), id, peer(1));
+    let faster =
+        Attributes { rate: per_second(1), instances: Some(2), per_source: Some(5), ..unlimited() };
+    admission.update(clock.0, id, Limits::new(&faster, false));
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Refuse(Reason::Rate));
+    clock.pass(1000);
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
+    assert_eq!(admission.before_accept(clock.0, id), Verdict::Rest(Reason::Instances, None));
+    for left in [1, 0] {
+        admission.release(clock.0, id, peer(1).into());
+        assert_eq!(admission.running(id), left);
+    }
+    assert_eq!(admission.release(clock.0, id, peer(1).into()), Wake::Nobody);
+    assert_eq!((admission.total_running(), admission.sources.len()), (0, 0));
+}
+
+#[test]
+fn a_million_sources_leave_a_bounded_table() {
+    let (mut admission, id, clock) =
+        one(&Attributes { source_rate: per_second(1), ..unlimited() }, false);
+    for n in 0..1_000_000_u32 {
+        let peer = Address::Inet((std::net::Ipv4Addr::from_bits(n), 1).into());
+        assert_eq!(admission.admit(&clock.seen(), id, peer), Verdict::Admit);
+        admission.release(clock.0, id, peer.into());
+    }
+    assert_eq!((admission.sources.len(), admission.total_running()), (CAPACITY, 0));
+}
+
+#[test]
+fn a_reload_frees_a_source_from_a_slow_rate() {
+    let slow = Some(Rate { count: 1, per: Duration::from_secs(86_400) });
+    let (mut admission, id, mut clock) =
+        one(&Attributes { source_rate: slow, ..unlimited() }, false);
+    admission.admit(&clock.seen(), id, peer(1));
+    let faster = Attributes { source_rate: per_second(1), ..unlimited() };
+    admission.update(clock.0, id, Limits::new(&faster, false));
+    let refused = Verdict::Refuse(Reason::SourceRate);
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), refused);
+    clock.pass(1000);
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
+}
+
+#[test]
+fn a_reload_cuts_a_rest_short() {
+    let (mut admission, id, mut clock) = one(&unlimited(), false);
+    let mut limits = Limits::new(&unlimited(), false);
+    for (rest, expected) in [(3600, 3600), (1, 1)] {
+        limits.cps = Some(Cps { count: 0, rest: Duration::from_secs(rest) });
+        admission.update(clock.0, id, limits.clone());
+        admission.admit(&clock.seen(), id, peer(1));
+        let until = Some(clock.0 + Duration::from_secs(expected));
+        let verdict = admission.before_accept(clock.0, id);
+        assert_eq!(verdict, Verdict::Rest(Reason::Cps, until));
+    }
+    clock.pass(1000);
+    assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit);
+}

@@ -1,0 +1,177 @@
+//! `oxinetd run`: one service said on the command line, without a file.
+
+use std::ffi::OsString;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+
+use super::attribute::Draft;
+use super::diagnostic::Severity;
+use super::endpoint::has_address;
+use super::entry::{Entry, Indented, Setting, indented};
+use super::facts::Lookup;
+use super::model::Origin;
+use super::report::Report;
+use super::source::File;
+use super::words::{Word, quote};
+use super::{Loaded, finish};
+
+/// What stands behind `oxinetd run`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunSpec {
+    /// `8080`, `http`, `*:8080`, `ADDR:PORT`, `LO-HI`, a path or `@name`. Without an
+    /// address, only this machine itself can connect.
+    pub endpoint: String,
+    /// Datagrams instead of streams.
+    pub udp: bool,
+    /// `NAME=VALUE`: every attribute, and `wait` and `user`.
+    pub options: Vec<String>,
+    /// The program and its arguments; argv[0] is as it is written.
+    pub command: Vec<OsString>,
+}
+
+/// What is said with `-o` and is a field of a line.
+#[derive(Default)]
+struct Pseudo {
+    wait: Option<Word>,
+    user: Option<Word>,
+}
+
+/// The service of a command line.
+#[must_use]
+pub fn from_command_line(spec: &RunSpec, lookup: &dyn Lookup) -> Loaded {
+    let mut report = Report::default();
+    report.opened("command line");
+    let (file, places) = written(spec);
+    let word = |index: usize, text: &str| {
+        let range = places.get(index).cloned().unwrap_or(0..0);
+        Word::new(text, file.span(range))
+    };
+    let mut pseudo = Pseudo::default();
+    let mut settings = Vec::new();
+    for (index, option) in spec.options.iter().enumerate() {
+        let range = places.get(index + 1).cloned().unwrap_or(0..0);
+        settings.extend(self::option(option, &file, range, &mut pseudo, &mut report));
+    }
+    let first = 1 + spec.options.len();
+    let words: Vec<Word> = spec
+        .command
+        .iter()
+        .enumerate()
+        .map(|(index, os)| Word {
+            os: os.clone(),
+            quoted: true,
+            ..word(first + index, &os.to_string_lossy())
+        })
+        .collect();
+    let Some(program) = words.first() else {
+        report
+            .error(&word(0, "").span, "no program is named")
+            .help("write `oxinetd run 8080 -- date`");
+        return Loaded { diagnostics: report.into_sorted(), ..Loaded::default() };
+    };
+    let unix = spec.endpoint.starts_with(['/', '@'])
+        || spec.endpoint.starts_with(':') && spec.endpoint.contains(":/");
+    let (socket_type, protocol) = match (unix, spec.udp) {
+        (true, false) => ("stream", "unix"),
+        (true, true) => ("dgram", "unix"),
+        (false, false) => ("stream", "tcp"),
+        (false, true) => ("dgram", "udp"),
+    };
+    let local = "127.0.0.1,[::1]";
+    let loopback = !unix && !has_address(&spec.endpoint);
+    let local = if lookup.has_ipv6() { local } else { "127.0.0.1" };
+    let endpoint = word(0, &spec.endpoint);
+    let entry = Entry {
+        origin: Origin { file: Rc::from("command line"), line: 0 },
+        default_address: loopback.then(|| word(0, local)),
+        socket_type: word(0, socket_type),
+        protocol: word(0, protocol),
+        wait: pseudo
+            .wait
+            .unwrap_or_else(|| word(0, if unix && spec.udp { "wait" } else { "nowait" })),
+        user: pseudo.user.unwrap_or_else(|| word(0, "-")),
+        program: program.clone(),
+        arguments: words,
+        settings,
+        defaults: Rc::from([]),
+        broken: report.errors() > 0,
+        endpoint,
+    };
+    let mut base = Draft::default();
+    base.attributes.umask = None;
+    base.attributes.chdir = None;
+    base.attributes.inherit_environment = true;
+    finish(&[entry], lookup, report, Some(base))
+}
+
+/// The command line as a text that findings can point into, with the place of
+/// the endpoint, of each option and of each word of the command.
+fn written(spec: &RunSpec) -> (File, Vec<Range<usize>>) {
+    let mut text = String::from("oxinetd run");
+    let mut places = Vec::new();
+    let add = |text: &mut String, word: &str| {
+        text.push(' ');
+        let start = text.len();
+        text.push_str(word);
+        start..text.len()
+    };
+    for option in &spec.options {
+        add(&mut text, "-o");
+        places.push(add(&mut text, option));
+    }
+    if spec.udp {
+        add(&mut text, "--udp");
+    }
+    places.insert(0, add(&mut text, &spec.endpoint));
+    add(&mut text, "--");
+    for word in &spec.command {
+        let plain = word.as_bytes().iter().all(u8::is_ascii_graphic);
+        let word = if plain { word.to_string_lossy().into_owned() } else { quote(word) };
+        places.push(add(&mut text, &word));
+    }
+    (File::new("command line", text), places)
+}
+
+/// One `-o`.
+fn option(
+    text: &str,
+    file: &File,
+    range: Range<usize>,
+    pseudo: &mut Pseudo,
+    report: &mut Report,
+) -> Option<Setting> {
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    let (name, value) = (name.trim(), value.trim());
+    let place = file.span(range.start + text.len() - value.len()..range.end);
+    match name {
+        "user" => pseudo.user = Some(Word::new(value, place)),
+        "wait" => match value {
+            "yes" => pseudo.wait = Some(Word { quoted: true, ..Word::new("wait", place) }),
+            "no" => pseudo.wait = Some(Word { quoted: true, ..Word::new("nowait", place) }),
+            _ => {
+                report
+                    .error(&place, format!("`{value}` is neither `yes` nor `no`"))
+                    .help("write `-o wait=yes` or `-o wait=no`");
+            }
+        },
+        _ => match indented(file, range.clone(), report) {
+            Indented::Setting(setting) => return Some(setting),
+            Indented::Wrong => {}
+            Indented::Words(_) => {
+                report
+                    .error(&file.span(range), format!("`{text}` is not NAME=VALUE"))
+                    .help("write something like `-o instances=20`");
+            }
+        },
+    }
+    None
+}
+
+impl Loaded {
+    /// Whether something cannot be meant.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|one| one.severity == Severity::Error)
+    }
+}

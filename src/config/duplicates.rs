@@ -1,0 +1,84 @@
+//! What no single entry can know: two entries for one socket, two for one name of
+//! tcpmux, and names of tcpmux without tcpmux.
+
+use std::collections::BTreeMap;
+
+use super::diagnostic::Span;
+use super::entry::Entry;
+use super::model::{Action, Builtin, Endpoint, SocketSpec, TcpmuxName};
+use super::report::Report;
+use super::resolve::Outcome;
+
+/// What was taken so far, with the entry that took it.
+#[derive(Default)]
+pub(super) struct Taken {
+    sockets: BTreeMap<SocketSpec, Span>,
+    names: BTreeMap<String, Span>,
+}
+
+impl Taken {
+    /// The outcome of an entry, or nothing if another one has what it wants.
+    pub(super) fn claim(
+        &mut self,
+        entry: &Entry,
+        outcome: Outcome,
+        report: &mut Report,
+    ) -> Outcome {
+        let (sockets, tcpmux) = match &outcome {
+            Outcome::Service(service) => (&service.sockets, &service.tcpmux),
+            Outcome::Withheld(withheld) => (&withheld.sockets, &withheld.tcpmux),
+            Outcome::Disabled(_) | Outcome::Nothing => return outcome,
+        };
+        let any_port = |socket: &SocketSpec| matches!(socket.endpoint, Endpoint::Inet(address) if address.port() == 0);
+        let twice = sockets
+            .iter()
+            .filter(|socket| !any_port(socket))
+            .find(|socket| self.sockets.contains_key(socket));
+        let name = tcpmux.as_ref().map(|TcpmuxName { name, .. }| name.to_ascii_lowercase());
+        let first = match (twice, &name) {
+            (Some(socket), _) => self.sockets.get(socket).map(|span| (span.clone(), text(socket))),
+            (None, Some(name)) => {
+                self.names.get(name).map(|span| (span.clone(), format!("tcpmux/{name}")))
+            }
+            (None, None) => None,
+        };
+        if let Some((first, what)) = first {
+            report
+                .error(&entry.endpoint.span, format!("two entries for the same socket: {what}"))
+                .related(first, "the first one is here")
+                .help("take one of them out, or give it another port or address");
+            return Outcome::Nothing;
+        }
+        let span = &entry.endpoint.span;
+        self.sockets.extend(sockets.iter().map(|socket| (socket.clone(), span.clone())));
+        self.names.extend(name.map(|name| (name, span.clone())));
+        outcome
+    }
+
+    /// Names of tcpmux that nobody can reach.
+    pub(super) fn check_tcpmux(&self, served: &[Action], report: &mut Report) {
+        let tcpmux = served.iter().any(|action| *action == Action::Builtin(Builtin::Tcpmux));
+        if let (false, Some(first)) = (tcpmux, self.names.values().min_by_key(|span| span.start)) {
+            report
+                .warning(first, "no entry serves tcpmux itself: this one cannot be reached")
+                .help("add the line `tcpmux stream tcp nowait - internal`");
+        }
+    }
+}
+
+/// A socket in a sentence.
+fn text(socket: &SocketSpec) -> String {
+    use super::model::SocketType;
+    let place = match &socket.endpoint {
+        Endpoint::Inet(address) => {
+            let protocol = if socket.socket_type == SocketType::Dgram { "udp" } else { "tcp" };
+            format!("{address} {protocol}")
+        }
+        Endpoint::Unix(path) => path.to_string_lossy().into_owned(),
+        Endpoint::Abstract(name) => format!("@{}", String::from_utf8_lossy(name)),
+    };
+    match &socket.device {
+        Some(device) => format!("{place} on {device}"),
+        None => place,
+    }
+}

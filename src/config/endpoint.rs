@@ -1,0 +1,330 @@
+//! The service field: addresses, a port or a name; a path; an entry of tcpmux.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use super::diagnostic::Span;
+use super::entry::Entry;
+use super::facts::Lookup;
+use super::fields::Protocol;
+use super::model::TcpmuxName;
+use super::report::Report;
+use super::suggest::nearest;
+use super::value::digits;
+use super::words::Word;
+
+/// An address as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Address {
+    /// `*`.
+    Any,
+    /// A number.
+    Ip(IpAddr),
+    /// `fe80::1%eth0`.
+    Scoped(Ipv6Addr, Word),
+    /// A host name.
+    Host(Word),
+}
+
+/// Addresses with the place of each.
+pub(super) type Addresses = Vec<(Address, Span)>;
+
+/// What a service field means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Target {
+    /// Ports on addresses; no addresses where none are said.
+    Inet { addresses: Addresses, ports: RangeInclusive<u16>, service: String },
+    /// A unix socket, with FreeBSD's user, group and mode.
+    Unix { path: PathBuf, owner: Option<[Word; 3]> },
+    /// A unix socket without a file.
+    Abstract(Vec<u8>),
+    /// An entry of tcpmux.
+    Tcpmux(TcpmuxName),
+}
+
+/// Reads service fields.
+pub(super) struct Reading<'a> {
+    pub(super) lookup: &'a dyn Lookup,
+    pub(super) report: &'a mut Report,
+    /// Whether port 0 (any free one) is a port: on the command line.
+    pub(super) any_port: bool,
+}
+
+impl Reading<'_> {
+    /// The service field of an entry; None after an error.
+    pub(super) fn target(&mut self, entry: &Entry, protocol: Protocol) -> Option<Target> {
+        let word = &entry.endpoint;
+        let text = word.text.as_str();
+        let target = if let Some(name) = text.strip_prefix("tcpmux/") {
+            self.tcpmux(word, name)
+        } else if text.starts_with('/') {
+            Some(Target::Unix { path: PathBuf::from(&word.os), owner: None })
+        } else if text.starts_with('@') {
+            self.abstract_name(word)
+        } else if text.starts_with(':') && text.contains(":/") {
+            self.freebsd(word)
+        } else {
+            return self.inet(entry, protocol);
+        };
+        let tcpmux = matches!(target, Some(Target::Tcpmux(_)));
+        match (tcpmux, protocol) {
+            (true, Protocol::Tcp(_)) | (false, Protocol::Unix) => target,
+            (true, _) => {
+                self.report
+                    .error(&entry.protocol.span, "entries of tcpmux are reached over TCP")
+                    .help("write `stream tcp`");
+                None
+            }
+            (false, _) => {
+                let message = format!(
+                    "`{text}` is a unix socket, `{}` is not its protocol",
+                    entry.protocol.text
+                );
+                self.report.error(&entry.protocol.span, message).help("write `unix`");
+                None
+            }
+        }
+    }
+
+    fn tcpmux(&mut self, word: &Word, name: &str) -> Option<Target> {
+        let greet = name.starts_with('+');
+        let name = name.strip_prefix('+').unwrap_or(name);
+        let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+        if plain && name.len() <= 256 && !name.eq_ignore_ascii_case("help") {
+            return Some(Target::Tcpmux(TcpmuxName { name: name.to_owned(), greet }));
+        }
+        let message = if name.eq_ignore_ascii_case("help") {
+            "the name `help` is tcpmux's own: it lists the others"
+        } else {
+            "this is not a name that a client of tcpmux can send"
+        };
+        self.report.error(&word.span, message).help("write `tcpmux/NAME` or `tcpmux/+NAME`");
+        None
+    }
+
+    fn abstract_name(&mut self, word: &Word) -> Option<Target> {
+        let name = word.os.as_bytes().get(1..).unwrap_or_default();
+        // sun_path has 108 bytes, and the first one is NUL.
+        if (1..=107).contains(&name.len()) {
+            return Some(Target::Abstract(name.to_vec()));
+        }
+        self.report
+            .error(&word.span, "the name of an abstract socket has 1 to 107 bytes")
+            .help("write something like `@name`");
+        None
+    }
+
+    /// `:user:group:mode:/path`.
+    fn freebsd(&mut self, word: &Word) -> Option<Target> {
+        let mut ends = word.text.match_indices(':').map(|(at, _)| at);
+        let places = [ends.next(), ends.next(), ends.next(), ends.next()];
+        if let [Some(a), Some(b), Some(c), Some(d)] = places
+            && word.text.get(d + 1..)?.starts_with('/')
+        {
+            let owner = [word.slice(a + 1..b), word.slice(b + 1..c), word.slice(c + 1..d)];
+            return Some(Target::Unix {
+                path: PathBuf::from(word.tail(d + 1)),
+                owner: Some(owner),
+            });
+        }
+        self.report
+            .error(&word.span, "this is not a unix socket with its owner")
+            .help("write `:USER:GROUP:MODE:/path`, or `/path` with the attributes `socket_user`, `socket_group` and `socket_mode`");
+        None
+    }
+
+    /// `[ADDRESS[,ADDRESS…]:]SERVICE`.
+    fn inet(&mut self, entry: &Entry, protocol: Protocol) -> Option<Target> {
+        let word = &entry.endpoint;
+        let (service, before) = match last_colon(&word.text) {
+            Some(at) => (word.slice(at + 1..word.text.len()), Some(word.slice(0..at))),
+            None => (word.clone(), None),
+        };
+        if protocol == Protocol::Unix {
+            self.report
+                .error(&word.span, format!("`{}` is not a path, which `unix` needs", word.text))
+                .help(
+                    "write `/path` or `@name` for a unix socket, or `tcp` or `udp` as the protocol",
+                );
+            return None;
+        }
+        if let Some(address) = before.as_ref().filter(|word| word.text.parse::<Ipv6Addr>().is_ok())
+        {
+            self.report
+                .error(&word.span, "an IPv6 address stands in brackets before a service")
+                .help(format!("write `[{}]:{}`", address.text, service.text));
+            return None;
+        }
+        let addresses = match before.as_ref().or(entry.default_address.as_ref()) {
+            Some(word) => self.addresses(word),
+            None => Some(Vec::new()),
+        };
+        let ports = self.ports(&service, protocol);
+        Some(Target::Inet { addresses: addresses?, ports: ports?, service: service.text })
+    }
+
+    /// A list of addresses.
+    pub(super) fn addresses(&mut self, word: &Word) -> Option<Addresses> {
+        let mut addresses = Some(Vec::new());
+        let mut start = 0;
+        for part in word.text.split(',') {
+            let piece = word.slice(start..start + part.len());
+            let address = self.address(&piece);
+            addresses = addresses.zip(address).map(|(mut all, one)| {
+                all.push((one, piece.span.clone()));
+                all
+            });
+            start += part.len() + 1;
+        }
+        addresses
+    }
+
+    /// One address, an IPv6 address in brackets or (where it stands alone) without.
+    pub(super) fn address(&mut self, word: &Word) -> Option<Address> {
+        let text = word.text.as_str();
+        if text == "*" {
+            return Some(Address::Any);
+        }
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            return self.plain_ip(ip, word);
+        }
+        if let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+            return self.bracketed(word, inner);
+        }
+        let (message, help) = if text.is_empty() {
+            ("an address is missing here".to_owned(), "write an address, `*` for all, or no `:`")
+        } else if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+            (format!("`{text}` is not an IPv4 address"), "four numbers from 0 to 255: `127.0.0.1`")
+        } else if text.contains(['[', ']', ':']) {
+            (
+                format!("`{text}` is not an address"),
+                "an IPv6 address stands in brackets: `[::1]:8080`",
+            )
+        } else if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
+            return Some(Address::Host(word.clone()));
+        } else {
+            (
+                format!("`{text}` is not an address"),
+                "write an IPv4 address, an IPv6 address in brackets, a host name or `*`",
+            )
+        };
+        self.report.error(&word.span, message).help(help);
+        None
+    }
+
+    fn plain_ip(&mut self, ip: IpAddr, word: &Word) -> Option<Address> {
+        if let IpAddr::V6(v6) = ip
+            && let Some(v4) = v6.to_ipv4_mapped()
+        {
+            self.report
+                .error(&word.span, "IPv6 sockets take no IPv4 connections here")
+                .help(format!("write the IPv4 address itself: `{v4}`"));
+            return None;
+        }
+        Some(Address::Ip(ip))
+    }
+
+    /// What stands between `[` and `]`.
+    fn bracketed(&mut self, word: &Word, inner: &str) -> Option<Address> {
+        let (address, scope) = match inner.split_once('%') {
+            Some((address, scope)) => (address, Some(scope)),
+            None => (inner, None),
+        };
+        match (address.parse::<Ipv6Addr>(), scope) {
+            (Ok(ip), None) => self.plain_ip(IpAddr::V6(ip), word),
+            (Ok(ip), Some(scope)) if !scope.is_empty() => {
+                let start = 2 + address.len();
+                Some(Address::Scoped(ip, word.slice(start..start + scope.len())))
+            }
+            _ => {
+                let help = match address.parse::<Ipv4Addr>() {
+                    Ok(v4) => format!("an IPv4 address has no brackets: `{v4}`"),
+                    Err(_) => "write something like `[::1]` or `[fe80::1%eth0]`".to_owned(),
+                };
+                self.report
+                    .error(&word.span, format!("`{inner}` is not an IPv6 address"))
+                    .help(help);
+                None
+            }
+        }
+    }
+
+    /// A port, a range of ports, or the port of a name.
+    fn ports(&mut self, word: &Word, protocol: Protocol) -> Option<RangeInclusive<u16>> {
+        let text = word.text.as_str();
+        if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
+            return self.port(word).map(|port| port..=port);
+        }
+        if let Some((low, high)) = text.split_once('-')
+            && let (Some(_), Some(_)) = (digits(low), digits(high))
+        {
+            let first = self.port(&word.slice(0..low.len()));
+            let last = self.port(&word.slice(low.len() + 1..text.len()));
+            let (first, last) = (first?, last?);
+            if first <= last && first != 0 {
+                return Some(first..=last);
+            }
+            self.report
+                .error(&word.span, format!("no port is in the range `{text}`"))
+                .help(format!("write the smaller one first: `{last}-{first}`"));
+            return None;
+        }
+        if let Some(facts) = self.lookup.service(text, protocol.name()) {
+            return Some(facts.port..=facts.port);
+        }
+        self.unknown_service(word, protocol);
+        None
+    }
+
+    fn port(&mut self, word: &Word) -> Option<u16> {
+        let port = digits(&word.text).and_then(|port| u16::try_from(port).ok());
+        match port {
+            Some(0) if !self.any_port => {}
+            Some(port) => return Some(port),
+            None => {}
+        }
+        self.report
+            .error(&word.span, format!("`{}` is not a port", word.text))
+            .help("ports are numbers from 1 to 65535");
+        None
+    }
+
+    fn unknown_service(&mut self, word: &Word, protocol: Protocol) {
+        let text = word.text.as_str();
+        let name = protocol.name();
+        let other = if name == "tcp" { "udp" } else { "tcp" };
+        let help = if text.is_empty() {
+            "write a port or a name after the `:`".to_owned()
+        } else if let Some(facts) = self.lookup.service(text, other) {
+            format!(
+                "it is there for `{other}`, with port {}: write that protocol, or the number",
+                facts.port
+            )
+        } else {
+            let known = self.lookup.service_names(name);
+            match nearest(text, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "write its port, or add it to /etc/services".to_owned(),
+            }
+        };
+        let message = if text.is_empty() {
+            "a service is missing here".to_owned()
+        } else {
+            format!("the services database has no `{text}` for {name}")
+        };
+        self.report.error(&word.span, message).help(help);
+    }
+}
+
+/// The colon before the service: the last one outside brackets.
+fn last_colon(text: &str) -> Option<usize> {
+    let from = text.rfind(']').unwrap_or(0);
+    text.get(from..)?.rfind(':').map(|at| from + at)
+}
+
+/// Whether a service field names its addresses itself.
+pub(super) fn has_address(field: &str) -> bool {
+    last_colon(field).is_some()
+}

@@ -1,0 +1,189 @@
+//! What a file says, before anything is looked up: fields and settings as words
+//! with their places. Both spellings of an entry end up here.
+
+use std::rc::Rc;
+
+use super::attribute::{self, Attribute, Draft};
+use super::diagnostic::Span;
+use super::model::Origin;
+use super::report::Report;
+use super::source::{File, is_blank};
+use super::value::{Operator, Value};
+use super::words::{self, Word};
+
+/// One entry: the fields of a line and what belongs to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    /// File and line.
+    pub(crate) origin: Origin,
+    /// The service field.
+    pub(crate) endpoint: Word,
+    /// The socket type.
+    pub(crate) socket_type: Word,
+    /// The protocol.
+    pub(crate) protocol: Word,
+    /// `wait` or `nowait` and limits.
+    pub(crate) wait: Word,
+    /// The user and what goes with it.
+    pub(crate) user: Word,
+    /// The program.
+    pub(crate) program: Word,
+    /// argv[0] and the arguments.
+    pub(crate) arguments: Vec<Word>,
+    /// What is said of this entry alone, in the order of the file.
+    pub(crate) settings: Vec<Setting>,
+    /// What `.defaults` say for it.
+    pub(crate) defaults: Rc<[Setting]>,
+    /// The address for endpoints that have none.
+    pub(crate) default_address: Option<Word>,
+    /// Whether something was wrong already: it is checked and then left out.
+    pub(crate) broken: bool,
+}
+
+/// `name = value`.
+#[derive(Debug, Clone)]
+pub(crate) struct Setting {
+    /// The line of the table.
+    pub(crate) attribute: &'static Attribute,
+    /// The name as written.
+    pub(crate) name: Word,
+    /// The operator.
+    pub(crate) operator: Operator,
+    /// The value.
+    pub(crate) values: Vec<Word>,
+    /// Where the value is, or would be.
+    pub(crate) place: Span,
+}
+
+impl std::fmt::Debug for Attribute {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Setting {
+    /// A setting that a field of the line says in its own way; None for a name
+    /// that is not in the table.
+    pub(crate) fn implied(name: &str, value: &str, span: &Span) -> Option<Self> {
+        Some(Self {
+            attribute: attribute::find(name)?,
+            name: Word::new(name, span.clone()),
+            operator: Operator::Set,
+            values: vec![Word::new(value, span.clone())],
+            place: span.clone(),
+        })
+    }
+
+    /// Writes the setting into a draft; what is wrong with its value is reported.
+    pub(crate) fn apply(&self, draft: &mut Draft, report: &mut Report) {
+        let value = Value {
+            operator: self.operator,
+            words: &self.values,
+            place: &self.place,
+            form: self.attribute.value,
+        };
+        if let Err(problem) = self.attribute.set(draft, &value) {
+            report.error(&problem.span, problem.message).maybe_help(problem.help);
+        }
+    }
+}
+
+/// What an indented line turned out to be.
+pub(crate) enum Indented {
+    /// `name = value`.
+    Setting(Setting),
+    /// Meant as that, and wrong: reported.
+    Wrong,
+    /// Arguments.
+    Words(Vec<Word>),
+}
+
+/// Reads `name = value`, or words.
+pub(crate) fn indented(
+    file: &File,
+    range: std::ops::Range<usize>,
+    report: &mut Report,
+) -> Indented {
+    let text = file.text(range.clone());
+    let start = range.start + text.len() - text.trim_start_matches(is_blank).len();
+    let text = file.text(start..range.end);
+    let Some((name, operator, value)) = parts(text) else {
+        return Indented::Words(words::split(file, range, report));
+    };
+    let word = Word::new(name, file.span(start..start + name.len()));
+    let values = words::split(file, start + value..range.end, report);
+    let place = match (values.first(), values.last()) {
+        (Some(first), Some(last)) => file.span(first.span.start..last.span.end),
+        _ => file.span(start + value..start + value),
+    };
+    let Some(attribute) = attribute::find(name) else {
+        report
+            .error(&word.span, format!("unknown attribute `{name}`"))
+            .help(attribute::help_for_unknown(name));
+        return Indented::Wrong;
+    };
+    if !attribute.is_built() {
+        report
+            .error(&word.span, format!("attribute `{name}` is not built yet"))
+            .help("take it out: nothing would be done for it");
+        return Indented::Wrong;
+    }
+    if operator != Operator::Set && !attribute.list {
+        let sign = operator.text();
+        let at = start + value - sign.len();
+        report
+            .error(
+                &file.span(at..at + sign.len()),
+                format!("`{name}` has one value: `{sign}` has no meaning"),
+            )
+            .help(format!("write `{name} = …`"));
+        return Indented::Wrong;
+    }
+    Indented::Setting(Setting { attribute, name: word, operator, values, place })
+}
+
+/// The name, the operator, and where the value starts.
+fn parts(text: &str) -> Option<(&str, Operator, usize)> {
+    let letters = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let mut end = text.find(|c| !letters(c))?;
+    let mut name = text.get(..end)?;
+    // `name-=value`: the sign belongs to the operator.
+    if name.ends_with('-') && text.get(end..)?.starts_with('=') {
+        end -= 1;
+        name = text.get(..end)?;
+    }
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+        return None;
+    }
+    let rest = text.get(end..)?.trim_start_matches(is_blank);
+    let (operator, rest) = [Operator::Add, Operator::Remove, Operator::Set]
+        .into_iter()
+        .find_map(|operator| Some((operator, rest.strip_prefix(operator.text())?)))?;
+    Some((name, operator, text.len() - rest.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Operator, parts};
+
+    #[test]
+    fn settings_are_told_from_arguments() {
+        for (text, expected) in [
+            ("rate = 1", Some(("rate", Operator::Set, 6))),
+            ("rate=1", Some(("rate", Operator::Set, 5))),
+            ("env += A=b", Some(("env", Operator::Add, 6))),
+            ("env-=A", Some(("env", Operator::Remove, 5))),
+            ("env -= A", Some(("env", Operator::Remove, 6))),
+            ("if=/dev/null", Some(("if", Operator::Set, 3))),
+            ("-o name=value", None),
+            ("--name=value", None),
+            ("/path=x", None),
+            ("instances 20", None),
+            ("word", None),
+            ("'a = b'", None),
+            ("= 3", None),
+        ] {
+            assert_eq!(parts(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The facts of a machine that a configuration may ask for: one trait, so that
+//! every rule can be tested without root, a resolver or a file system.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// What the user database says of one user.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UserFacts {
+    /// Login name.
+    pub name: String,
+    /// User id.
+    pub uid: u32,
+    /// Main group.
+    pub gid: u32,
+    /// Home directory.
+    pub home: String,
+    /// Login shell.
+    pub shell: String,
+}
+
+/// What the services database says of one service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceFacts {
+    /// Its official name.
+    pub name: String,
+    /// Its port.
+    pub port: u16,
+}
+
+/// Whether a file can be run as a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Executable {
+    /// It can.
+    Yes,
+    /// There is no such file.
+    Missing,
+    /// It is there and cannot be run: why, in a few words (`is a directory`).
+    No(String),
+}
+
+/// All that the configuration asks of the machine. Asked only while a
+/// configuration is read, never afterwards.
+pub trait Lookup {
+    /// The user of this login name.
+    fn user(&self, name: &str) -> Option<UserFacts>;
+    /// The user with this number.
+    fn user_by_id(&self, uid: u32) -> Option<UserFacts>;
+    /// The number of the group of this name.
+    fn group(&self, name: &str) -> Option<u32>;
+    /// The name of the group with this number.
+    fn group_name(&self, gid: u32) -> Option<String>;
+    /// The groups of a user, as the system lists them for this main group.
+    fn groups_of(&self, user: &str, gid: u32) -> Vec<u32>;
+    /// The service of this name or alias; `protocol` is `tcp` or `udp`.
+    fn service(&self, name: &str, protocol: &str) -> Option<ServiceFacts>;
+    /// All names and aliases of the services database, for suggestions.
+    fn service_names(&self, protocol: &str) -> Vec<String>;
+    /// The addresses of a host name.
+    ///
+    /// # Errors
+    /// What the resolver said; an empty list is reported as an error too.
+    fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>>;
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Whether this is a directory.
+    fn is_directory(&self, path: &Path) -> bool;
+    /// The files that match a pattern of sh(1), in any order.
+    ///
+    /// # Errors
+    /// What is wrong with the pattern.
+    fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String>;
+    /// The one name of a file, by which a file that includes itself is recognised.
+    fn canonical(&self, path: &Path) -> PathBuf;
+    /// Whether a file can be run.
+    fn executable(&self, path: &Path) -> Executable;
+    /// The directories in which programs are looked up.
+    fn search_path(&self) -> Vec<PathBuf>;
+    /// The directory in which the server was started.
+    fn current_directory(&self) -> Option<PathBuf>;
+    /// The index of a network device.
+    fn device_index(&self, name: &str) -> Option<u32>;
+    /// Whether the machine speaks IPv6.
+    fn has_ipv6(&self) -> bool;
+    /// The account that runs the server: its user, with the main group it really has.
+    fn own_account(&self) -> UserFacts;
+    /// The supplementary groups of the server.
+    fn own_groups(&self) -> Vec<u32>;
+    /// Whether the server may become every user.
+    fn is_privileged(&self) -> bool;
+}

@@ -1,0 +1,127 @@
+//! `.include`: which files a pattern means, and who may be read from whom.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::inetd::{Context, Reader};
+use super::words::Word;
+
+/// What editors and package managers leave behind.
+const LEFTOVERS: [&str; 4] = ["~", ".bak", ".rpmsave", ".rpmnew"];
+
+/// Whether a file is one that somebody meant: not hidden, no backup.
+pub(super) fn is_meant(path: &Path) -> bool {
+    let Some(name) = path.file_name().map(|name| name.to_string_lossy()) else { return false };
+    !name.starts_with('.')
+        && !LEFTOVERS.iter().any(|end| name.ends_with(end))
+        && !name.contains(".dpkg-")
+}
+
+/// Files in byte order, so that every machine reads them alike.
+pub(super) fn sort(paths: &mut Vec<PathBuf>) {
+    paths.sort_unstable_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
+    paths.dedup();
+}
+
+impl Reader<'_> {
+    /// Reads all files of a pattern, relative to the file that says it.
+    pub(super) fn include(&mut self, pattern: &Word, from: &Path, context: &Context) {
+        let directory = from.parent().unwrap_or(Path::new(""));
+        let path = directory.join(&pattern.os);
+        let is_pattern = pattern.text.contains(['*', '?', '[']);
+        if !is_pattern {
+            self.include_file(&path, pattern, context);
+            return;
+        }
+        match self.lookup.glob(&pattern_in(directory, &pattern.text)) {
+            Ok(mut paths) => {
+                paths.retain(|path| is_meant(path) && !self.lookup.is_directory(path));
+                sort(&mut paths);
+                for path in paths {
+                    self.include_file(&path, pattern, context);
+                }
+            }
+            Err(problem) => {
+                self.report
+                    .error(&pattern.span, format!("wrong pattern: {problem}"))
+                    .help("a pattern is that of a shell: `conf.d/*.conf`");
+            }
+        }
+    }
+
+    fn include_file(&mut self, path: &Path, pattern: &Word, context: &Context) {
+        let name = path.display();
+        if self.open.contains(&self.lookup.canonical(path)) {
+            self.report
+                .error(
+                    &pattern.span,
+                    format!("`{name}` is being read already: it would include itself"),
+                )
+                .help("take one of the `.include` lines away");
+            return;
+        }
+        match self.lookup.read(path) {
+            Ok(bytes) => self.read(path, &bytes, context.clone()),
+            Err(error) => {
+                let help = match error.kind() {
+                    io::ErrorKind::NotFound => {
+                        "the name is relative to the file that says it; a pattern like `conf.d/*.conf` may match nothing"
+                    }
+                    _ => "the server must be able to read every file of its configuration",
+                };
+                self.report
+                    .error(
+                        &pattern.span,
+                        format!("cannot read `{name}`: {}", super::reason(&error)),
+                    )
+                    .help(help);
+            }
+        }
+    }
+}
+
+/// A pattern in a directory, whose own name is taken literally.
+pub(super) fn pattern_in(directory: &Path, pattern: &str) -> String {
+    let directory = glob_escape(&directory.to_string_lossy());
+    Path::new(&directory).join(pattern).to_string_lossy().into_owned()
+}
+
+/// A name with what a pattern would mean taken literally.
+fn glob_escape(name: &str) -> String {
+    let mut escaped = String::with_capacity(name.len());
+    for character in name.chars() {
+        match character {
+            '*' | '?' | '[' | ']' => escaped.extend(['[', character, ']']),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::{glob_escape, is_meant, sort};
+
+    #[test]
+    fn leftovers_are_not_meant() {
+        for name in ["a.conf", "10-http", "b.conf.d"] {
+            assert!(is_meant(Path::new(name)), "{name}");
+        }
+        for name in
+            [".a.conf", "a.conf~", "a.bak", "a.rpmsave", "a.rpmnew", "a.dpkg-old", "a.dpkg-dist"]
+        {
+            assert!(!is_meant(Path::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn order_is_that_of_bytes() {
+        let mut paths: Vec<PathBuf> = ["b", "a", "B", "10", "9"].map(PathBuf::from).to_vec();
+        sort(&mut paths);
+        assert_eq!(paths, ["10", "9", "B", "a", "b"].map(PathBuf::from));
+        assert_eq!(glob_escape("a[1]"), "a[[]1[]]");
+    }
+}

@@ -1,0 +1,234 @@
+//! inetd.conf: lines become entries. Every dialect's way to arrange lines is known
+//! here, and nothing of what a user or a port is.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::attribute::Draft;
+use super::entry::{Entry, Indented, Setting, indented};
+use super::facts::Lookup;
+use super::line;
+use super::model::Origin;
+use super::netbsd;
+use super::report::Report;
+use super::source::{File, Line, is_blank, is_comment};
+use super::suggest::{listed, nearest};
+use super::words::{self, Word};
+
+/// The words after a dot.
+const DIRECTIVES: [&str; 2] = [".defaults", ".include"];
+
+/// What holds for the entries that follow; a file that is included has its own copy.
+#[derive(Debug, Clone)]
+pub(super) struct Context {
+    /// What `.defaults` said.
+    pub(super) defaults: Rc<[Setting]>,
+    /// What an `ADDRESS:` line said.
+    pub(super) address: Option<Word>,
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self { defaults: Rc::from([]), address: None }
+    }
+}
+
+/// Reads files into entries.
+pub(super) struct Reader<'a> {
+    pub(super) lookup: &'a dyn Lookup,
+    pub(super) report: &'a mut Report,
+    /// All entries so far.
+    pub(super) entries: Vec<Entry>,
+    /// The files being read, outermost first, by their one name.
+    pub(super) open: Vec<PathBuf>,
+}
+
+/// What an indented line belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Above {
+    Nothing,
+    Entry,
+    /// An entry that was not understood: what follows is checked all the same.
+    Broken,
+    Defaults,
+}
+
+impl Reader<'_> {
+    /// Reads one file that is there.
+    pub(super) fn read(&mut self, path: &Path, bytes: &[u8], context: Context) {
+        let file = File::from_bytes(&path.to_string_lossy(), bytes, self.report);
+        if self.is_xinetd(&file) {
+            return;
+        }
+        self.open.push(self.lookup.canonical(path));
+        self.lines(&file, path, context);
+        self.open.pop();
+    }
+
+    /// Blocks in braces are xinetd's.
+    fn is_xinetd(&mut self, file: &File) -> bool {
+        let says = |line: &&Line| !is_comment(file.text(line.range.clone()));
+        let lines: Vec<&Line> = file.lines.iter().filter(says).collect();
+        for (index, line) in lines.iter().enumerate() {
+            let text = file.text(line.range.clone()).trim();
+            let (head, open) = match text.strip_suffix('{') {
+                Some(head) => (head.trim_end(), true),
+                None => (text, false),
+            };
+            let words: Vec<&str> = head.split_whitespace().collect();
+            let block = matches!(words.as_slice(), ["defaults"] | ["service", _]);
+            let next = lines.get(index + 1).map(|next| file.text(next.range.clone()).trim());
+            if block && (open || next == Some("{")) {
+                self.report
+                    .error(&file.span(line.range.clone()), "xinetd.conf files are not read yet")
+                    .help("write the services as lines of inetd.conf: SERVICE TYPE PROTOCOL wait|nowait USER PROGRAM ARGUMENTS");
+                return true;
+            }
+        }
+        false
+    }
+
+    fn lines(&mut self, file: &File, path: &Path, mut context: Context) {
+        let mut above = Above::Nothing;
+        let mut index = 0;
+        while let Some(line) = file.lines.get(index) {
+            index += 1;
+            let text = file.text(line.range.clone());
+            if is_comment(text) {
+                continue;
+            }
+            let before = self.report.errors();
+            if text.starts_with(is_blank) {
+                self.indented(file, line, above, &mut context);
+            } else if text.starts_with('.') {
+                above = self.directive(file, line, path, &mut context);
+            } else if let Some(next) = netbsd::recognise(file, index - 1) {
+                let entry = netbsd::read(file, index - 1, next, &context, self.report);
+                above = self.push(entry);
+                index = next.max(index);
+            } else {
+                above = self.line(file, line, &mut context);
+            }
+            let wrong = self.report.errors() > before || file.is_bad(line.number);
+            if let (true, Above::Entry, Some(last)) = (wrong, above, self.entries.last_mut()) {
+                last.broken = true;
+            }
+        }
+    }
+
+    fn push(&mut self, entry: Option<Entry>) -> Above {
+        match entry {
+            Some(entry) => {
+                self.entries.push(entry);
+                Above::Entry
+            }
+            None => Above::Broken,
+        }
+    }
+
+    /// A line of fields, or a default address.
+    fn line(&mut self, file: &File, line: &Line, context: &mut Context) -> Above {
+        let words = words::split(file, line.range.clone(), self.report);
+        line::warn_of_comment(&words, self.report);
+        if let [only] = words.as_slice()
+            && let Some(address) = only.text.strip_suffix(':')
+            && !only.quoted
+        {
+            context.address = (address != "*").then(|| only.slice(0..address.len()));
+            if address.is_empty() {
+                self.report
+                    .error(&only.span, "an address is missing before the `:`")
+                    .help("`127.0.0.1:` is the default address of the lines below, `*:` ends that");
+            }
+            return Above::Nothing;
+        }
+        let origin = Origin { file: Rc::clone(&file.name), line: line.number };
+        let entry = line::entry(&words, origin, context, self.report);
+        self.push(entry)
+    }
+
+    /// A line that belongs to the one above it.
+    fn indented(&mut self, file: &File, line: &Line, above: Above, context: &mut Context) {
+        let text = file.text(line.range.clone());
+        let start = line.range.start + text.len() - text.trim_start_matches(is_blank).len();
+        let place = file.span(start..line.range.start + text.trim_end_matches(is_blank).len());
+        if above == Above::Nothing {
+            self.report
+                .error(&place, "nothing stands above this line that it could belong to")
+                .help("a line that starts with blanks belongs to the entry above it; take the blanks away to start an entry");
+            return;
+        }
+        match indented(file, line.range.clone(), self.report) {
+            Indented::Wrong => {}
+            Indented::Setting(setting) => {
+                line::warn_of_comment(&setting.values, self.report);
+                self.setting(setting, above, context);
+            }
+            Indented::Words(_) if above == Above::Defaults => {
+                self.report
+                    .error(&place, "only attributes can follow `.defaults`")
+                    .help("write `name = value`");
+            }
+            Indented::Words(words) => {
+                line::warn_of_argument_line(&words, &place, self.report);
+                if let (Above::Entry, Some(entry)) = (above, self.entries.last_mut()) {
+                    entry.arguments.extend(words);
+                }
+            }
+        }
+    }
+
+    fn setting(&mut self, setting: Setting, above: Above, context: &mut Context) {
+        match (above, self.entries.last_mut()) {
+            (Above::Entry, Some(entry)) => entry.settings.push(setting),
+            (Above::Defaults, _) => {
+                let before = self.report.errors();
+                setting.apply(&mut Draft::default(), self.report);
+                if self.report.errors() == before {
+                    let known = context.defaults.iter().cloned();
+                    context.defaults = known.chain(std::iter::once(setting)).collect();
+                }
+            }
+            _ => setting.apply(&mut Draft::default(), self.report),
+        }
+    }
+
+    /// A line that starts with a dot.
+    fn directive(&mut self, file: &File, line: &Line, path: &Path, context: &mut Context) -> Above {
+        let words = words::split(file, line.range.clone(), self.report);
+        line::warn_of_comment(&words, self.report);
+        let Some((name, rest)) = words.split_first() else { return Above::Nothing };
+        match (name.text.as_str(), rest) {
+            (".defaults", []) => return Above::Defaults,
+            (".defaults", [first, ..]) => {
+                self.report
+                    .error(&first.span, "`.defaults` stands alone on its line")
+                    .help("write each attribute on an indented line below it: `    name = value`");
+                return Above::Defaults;
+            }
+            (".include", [pattern]) => self.include(pattern, path, context),
+            (".include", []) => {
+                let end = file.span(name.span.end..name.span.end);
+                self.report
+                    .error(&end, "`.include` needs the name of a file")
+                    .help("write `.include conf.d/*.conf`");
+            }
+            (".include", [_, second, ..]) => {
+                self.report
+                    .error(&second.span, "`.include` takes one pattern")
+                    .help("write a line for each, and quotes around a name with blanks");
+            }
+            _ => {
+                let help = match nearest(&name.text, DIRECTIVES) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("there are {}", listed(DIRECTIVES)),
+                };
+                self.report
+                    .error(&name.span, format!("unknown directive `{}`", name.text))
+                    .help(help);
+                return Above::Broken;
+            }
+        }
+        Above::Nothing
+    }
+}

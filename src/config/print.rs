@@ -1,0 +1,148 @@
+//! The model as inetd.conf, which reads back to an equal model.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
+
+use super::attribute::{Shown, all};
+use super::facts::Lookup;
+use super::model::{Account, Action, Config, Endpoint, Service, SocketType};
+use super::program::builtin_name;
+use super::words::quote;
+
+/// All services of a configuration, the disabled ones last. Services withheld are
+/// not in the model, so they are not printed.
+#[must_use]
+pub fn inetd_conf(config: &Config, lookup: &dyn Lookup) -> String {
+    let mut text = String::new();
+    let served = config.services.iter().map(|service| (service, false));
+    let disabled = config.disabled.iter().map(|service| (service, true));
+    for (service, disabled) in served.chain(disabled) {
+        text.push_str(&entry(&Shown { service, disabled, lookup }));
+    }
+    text
+}
+
+/// The line of a service and its attributes.
+fn entry(shown: &Shown<'_>) -> String {
+    let service = shown.service;
+    let (endpoint, protocol) = endpoint(service);
+    let socket_type = match service.socket_type {
+        SocketType::Stream => "stream",
+        SocketType::Dgram => "dgram",
+        SocketType::SeqPacket => "seqpacket",
+    };
+    let wait = if service.wait { "wait" } else { "nowait" };
+    let (user, program) = match &service.action {
+        Action::Builtin(builtin) => {
+            ("-".to_owned(), format!("internal {}", builtin_name(*builtin)))
+        }
+        Action::Program(program) => {
+            let words = program.argv.iter().map(|word| quote(word));
+            let words: Vec<String> =
+                std::iter::once(path(program.path.as_os_str())).chain(words).collect();
+            (user(&service.account, shown.lookup), words.join(" "))
+        }
+    };
+    let mut text = format!("{endpoint} {socket_type} {protocol} {wait} {user} {program}\n");
+    for attribute in all() {
+        if let Some(value) = attribute.print(shown) {
+            let _ = writeln!(text, "    {} = {value}", attribute.name);
+        }
+    }
+    text
+}
+
+/// A path that is not taken for a comment.
+fn path(word: &std::ffi::OsStr) -> String {
+    quote(word)
+}
+
+/// The service field and the protocol.
+fn endpoint(service: &Service) -> (String, &'static str) {
+    if let Some(tcpmux) = &service.tcpmux {
+        let sign = if tcpmux.greet { "+" } else { "" };
+        return (quote(format!("tcpmux/{sign}{}", tcpmux.name).as_ref()), "tcp");
+    }
+    match service.sockets.first().map(|socket| &socket.endpoint) {
+        Some(Endpoint::Unix(path)) => (quote(path.as_os_str()), "unix"),
+        Some(Endpoint::Abstract(name)) => {
+            let mut word = std::ffi::OsString::from("@");
+            word.push(std::ffi::OsStr::from_bytes(name));
+            (quote(&word), "unix")
+        }
+        Some(Endpoint::Inet(_)) | None => inet(service),
+    }
+}
+
+/// Addresses and ports: which of them is in how many sockets does not matter, since
+/// every address is there with every port.
+fn inet(service: &Service) -> (String, &'static str) {
+    let datagrams = service.socket_type == SocketType::Dgram;
+    let sockets: Vec<SocketAddr> = service
+        .sockets
+        .iter()
+        .filter_map(|socket| match &socket.endpoint {
+            Endpoint::Inet(address) => Some(*address),
+            _ => None,
+        })
+        .collect();
+    let ports: BTreeSet<u16> = sockets.iter().map(SocketAddr::port).collect();
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for socket in &sockets {
+        let known = |other: &SocketAddr| host(other) == host(socket);
+        if !addresses.iter().any(known) {
+            addresses.push(*socket);
+        }
+    }
+    // The name under which the log knows it, where the label has it.
+    let name = service.label.rsplit_once('/').map_or("", |(name, _)| name).to_owned();
+    let port = match (ports.first(), ports.last()) {
+        _ if !name.is_empty() => name,
+        (Some(low), Some(high)) if low != high => format!("{low}-{high}"),
+        (Some(port), _) => port.to_string(),
+        _ => name,
+    };
+    let any = |address: &SocketAddr| address.ip().is_unspecified();
+    let protocol = match addresses.as_slice() {
+        [four, six] if any(four) && any(six) && four.is_ipv4() && six.is_ipv6() => {
+            return (quote(port.as_ref()), both(datagrams));
+        }
+        [one] if any(one) => {
+            let names = if one.is_ipv4() { ["tcp4", "udp4"] } else { ["tcp6", "udp6"] };
+            let [tcp, udp] = names;
+            return (quote(port.as_ref()), if datagrams { udp } else { tcp });
+        }
+        _ => both(datagrams),
+    };
+    let list: Vec<String> = addresses.iter().map(host).collect();
+    (quote(format!("{}:{port}", list.join(",")).as_ref()), protocol)
+}
+
+fn both(datagrams: bool) -> &'static str {
+    if datagrams { "udp" } else { "tcp" }
+}
+
+/// An address without its port.
+fn host(address: &SocketAddr) -> String {
+    match address {
+        SocketAddr::V4(v4) => v4.ip().to_string(),
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("[{}%{}]", v6.ip(), v6.scope_id()),
+        SocketAddr::V6(v6) => format!("[{}]", IpAddr::V6(*v6.ip())),
+    }
+}
+
+/// The user field: a group only where it is not the user's own.
+fn user(account: &Account, lookup: &dyn Lookup) -> String {
+    if !account.switch {
+        return "-".to_owned();
+    }
+    let own = lookup.user(&account.name).map(|user| user.gid);
+    if own == Some(account.gid) {
+        // A colon and a dot would be read as the start of a group.
+        return quote(account.name.as_ref());
+    }
+    let group = lookup.group_name(account.gid).unwrap_or_else(|| account.gid.to_string());
+    quote(format!("{}:{group}", account.name).as_ref())
+}

@@ -1,0 +1,292 @@
+//! What serves: a program found on this machine, or a service of our own.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::attribute::Draft;
+use super::endpoint::Target;
+use super::entry::Entry;
+use super::facts::Executable;
+use super::fields::Protocol;
+use super::line::corrected;
+use super::model::{Action, Builtin, Program, SocketType};
+use super::resolve::Resolver;
+use super::suggest::{listed, nearest};
+use super::words::{Word, quote};
+
+/// The services of our own: name, well-known port, aliases of old files.
+const BUILTINS: [(&str, u16, Builtin); 6] = [
+    ("echo", 7, Builtin::Echo),
+    ("discard", 9, Builtin::Discard),
+    ("chargen", 19, Builtin::Chargen),
+    ("daytime", 13, Builtin::Daytime),
+    ("time", 37, Builtin::Time),
+    ("tcpmux", 1, Builtin::Tcpmux),
+];
+
+/// Programs that are one binary for many names, or start what argv[0] says.
+const MANY_NAMED: [&str; 4] = ["tcpd", "busybox", "toybox", "coreutils"];
+
+/// The name of a built-in service.
+pub(super) fn builtin_name(builtin: Builtin) -> &'static str {
+    BUILTINS.iter().find(|(_, _, known)| *known == builtin).map_or("", |(name, _, _)| name)
+}
+
+fn by_name(name: &str) -> Option<Builtin> {
+    BUILTINS.iter().find(|(known, _, _)| *known == name).map(|(_, _, builtin)| *builtin)
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    BUILTINS.iter().map(|(name, _, _)| *name)
+}
+
+impl Resolver<'_> {
+    /// What serves an entry; None where nothing can.
+    pub(super) fn action(
+        &mut self,
+        entry: &Entry,
+        target: &Target,
+        draft: &Draft,
+        (socket_type, protocol): (SocketType, Protocol),
+    ) -> Option<Action> {
+        if entry.program.text == "internal" && !entry.program.quoted {
+            let builtin = self.builtin(entry, target, protocol)?;
+            self.check_builtin(entry, builtin, socket_type)?;
+            return Some(Action::Builtin(builtin));
+        }
+        let path = self.program_path(&entry.program, draft.attributes.chroot.as_deref())?;
+        self.check_argv0(entry, &path);
+        let base = || path.file_name().map(ToOwned::to_owned).unwrap_or_default();
+        let argv: Vec<OsString> = if entry.arguments.is_empty() {
+            vec![base()]
+        } else {
+            entry.arguments.iter().map(|word| word.os.clone()).collect()
+        };
+        Some(Action::Program(Program { path, argv }))
+    }
+
+    /// The built-in service of an entry: its first argument, or what the service is called.
+    fn builtin(&mut self, entry: &Entry, target: &Target, protocol: Protocol) -> Option<Builtin> {
+        let said = entry.arguments.first();
+        let (name, place) = match (said, target) {
+            (Some(word), _) => (word.text.clone(), word),
+            (None, Target::Inet { ports, service, .. }) => {
+                let port = *ports.start();
+                let known =
+                    BUILTINS.iter().find(|(_, known, _)| *known == port && ports.end() == &port);
+                if let Some((_, _, builtin)) = known {
+                    return Some(*builtin);
+                }
+                let facts = self.lookup.service(service, protocol.name());
+                (facts.map_or(service.clone(), |facts| facts.name), &entry.endpoint)
+            }
+            (None, Target::Unix { path, .. }) => {
+                let last = path.file_name().map(|name| name.to_string_lossy().into_owned());
+                (last.unwrap_or_default(), &entry.endpoint)
+            }
+            (None, Target::Abstract(name)) => {
+                (String::from_utf8_lossy(name).into_owned(), &entry.endpoint)
+            }
+            (None, Target::Tcpmux(name)) => (name.name.clone(), &entry.endpoint),
+        };
+        if let Some(extra) = entry.arguments.get(1).filter(|_| by_name(&name).is_some()) {
+            self.report
+                .warning(&extra.span, "built-in services take no arguments: ignored")
+                .help("write `internal`, and the name of the service if need be");
+        }
+        by_name(&name).or_else(|| {
+            self.unknown_builtin(&name, place);
+            None
+        })
+    }
+
+    fn unknown_builtin(&mut self, name: &str, place: &Word) {
+        if matches!(name, "auth" | "ident" | "113") {
+            self.report
+                .error(&place.span, "the built-in service `auth` (ident) is not supported")
+                .help("it tells strangers the names of users; a program like `oidentd` can be put here");
+            return;
+        }
+        let help = match nearest(name, names()) {
+            Some(near) => format!("did you mean `{near}`? There are {}", listed(names())),
+            None => format!(
+                "there are {}; the first argument chooses one: `internal echo`",
+                listed(names())
+            ),
+        };
+        self.report.error(&place.span, format!("there is no built-in service `{name}`")).help(help);
+    }
+
+    /// Built-in services speak streams (`nowait`) and datagrams (`wait`).
+    fn check_builtin(
+        &mut self,
+        entry: &Entry,
+        builtin: Builtin,
+        socket_type: SocketType,
+    ) -> Option<()> {
+        let name = builtin_name(builtin);
+        if socket_type == SocketType::SeqPacket {
+            self.report
+                .error(
+                    &entry.socket_type.span,
+                    format!("the built-in service `{name}` has no sequenced packets"),
+                )
+                .help("write `stream`, or `dgram`");
+            return None;
+        }
+        if builtin == Builtin::Tcpmux && socket_type == SocketType::Dgram {
+            self.report
+                .error(&entry.socket_type.span, "tcpmux speaks streams only")
+                .help("write `tcpmux stream tcp nowait - internal`");
+            return None;
+        }
+        Some(())
+    }
+
+    /// The program's absolute path, as it is called inside `chroot`.
+    fn program_path(&mut self, word: &Word, chroot: Option<&Path>) -> Option<PathBuf> {
+        let named = Path::new(&word.os);
+        let inside = |path: &Path| match chroot {
+            Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
+            None => path.to_owned(),
+        };
+        if word.text.is_empty() {
+            self.report
+                .error(&word.span, "the name of the program is empty")
+                .help("write the path of a program, a name in PATH, or `internal`");
+            return None;
+        }
+        if named.is_absolute() {
+            return match self.lookup.executable(&inside(named)) {
+                Executable::Yes => Some(named.to_owned()),
+                why => self.no_program(word, &why, chroot),
+            };
+        }
+        if word.text.contains('/') {
+            return self.relative_program(word, chroot);
+        }
+        let mut found = Executable::Missing;
+        for directory in self.lookup.search_path().iter().filter(|path| path.is_absolute()) {
+            let path = directory.join(named);
+            match self.lookup.executable(&inside(&path)) {
+                Executable::Yes => return Some(path),
+                Executable::No(why) => found = Executable::No(why),
+                Executable::Missing => {}
+            }
+        }
+        self.no_program(word, &found, chroot)
+    }
+
+    /// `./program`: for the command line, where there is a directory to begin with.
+    fn relative_program(&mut self, word: &Word, chroot: Option<&Path>) -> Option<PathBuf> {
+        let directory =
+            self.lookup.current_directory().filter(|_| self.keeps_account && chroot.is_none());
+        let Some(directory) = directory else {
+            self.report.error(&word.span, format!("`{}` is not an absolute path", word.text)).help(
+                "write a path that starts with `/`, or a bare name, which is looked up in PATH",
+            );
+            return None;
+        };
+        let path = directory.join(&word.os);
+        match self.lookup.executable(&path) {
+            Executable::Yes => Some(path),
+            why => self.no_program(word, &why, chroot),
+        }
+    }
+
+    fn no_program(
+        &mut self,
+        word: &Word,
+        why: &Executable,
+        chroot: Option<&Path>,
+    ) -> Option<PathBuf> {
+        let place = chroot.map_or(String::new(), |root| format!(" in `{}`", root.display()));
+        let bare = !word.text.contains('/');
+        let (message, help) = match why {
+            Executable::No(why) => (
+                format!("`{}`{place} {why}", word.text),
+                "a program is a file with execute permission".to_owned(),
+            ),
+            _ if bare => (
+                format!("no program `{}` is in PATH{place}", word.text),
+                "install it, or write its absolute path".to_owned(),
+            ),
+            _ => {
+                let base =
+                    Path::new(&word.os).file_name().map(|name| name.to_string_lossy().into_owned());
+                let other = base.clone().and_then(|base| self.elsewhere(&base));
+                let help = match other.filter(|_| chroot.is_none()) {
+                    Some(path) => format!("there is one in PATH: `{}`", path.display()),
+                    None => "install it, or correct the path".to_owned(),
+                };
+                (format!("there is no program `{}`{place}", word.text), help)
+            }
+        };
+        self.lacks(&word.span, message, help);
+        None
+    }
+
+    fn elsewhere(&self, base: &str) -> Option<PathBuf> {
+        let directories = self.lookup.search_path();
+        let paths = directories.iter().map(|directory| directory.join(base));
+        paths.into_iter().find(|path| self.lookup.executable(path) == Executable::Yes)
+    }
+
+    /// The first word after the program is argv[0]: most people forget it once.
+    fn check_argv0(&mut self, entry: &Entry, path: &Path) {
+        let Some(argv0) = entry.arguments.first() else { return };
+        let program = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        if self.keeps_account || resembles(&argv0.text, &program) {
+            return;
+        }
+        let words: Vec<Word> =
+            std::iter::once(&entry.program).chain(&entry.arguments).cloned().collect();
+        let help = format!(
+            "the first word is argv[0], the name the program sees for itself; write `{}`",
+            corrected(&words, 1, &quote(program.as_ref().as_ref()))
+        );
+        self.report
+            .warning(
+                &argv0.span,
+                format!("`{}` does not resemble the program `{program}`", argv0.text),
+            )
+            .help(help);
+    }
+}
+
+/// Whether one name has the other in it, directories, case and a login dash apart.
+fn resembles(argv0: &str, program: &str) -> bool {
+    let name = argv0.rsplit('/').next().unwrap_or(argv0).to_lowercase();
+    let name = name.strip_prefix('-').unwrap_or(&name);
+    let program = program.to_lowercase();
+    if MANY_NAMED.contains(&program.as_str()) {
+        return true;
+    }
+    // One letter is in too many names.
+    name == program || name.len() > 1 && (program.contains(name) || name.contains(&program))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::resembles;
+
+    #[test]
+    fn names_resemble_with_prefixes_paths_and_dashes() {
+        for (argv0, program) in [
+            ("date", "date"),
+            ("in.ftpd", "ftpd"),
+            ("ftpd", "in.ftpd"),
+            ("/usr/sbin/ftpd", "ftpd"),
+            ("-sh", "sh"),
+            ("in.pop3d", "tcpd"),
+            ("httpd", "busybox"),
+        ] {
+            assert!(resembles(argv0, program), "{argv0} {program}");
+        }
+        for (argv0, program) in
+            [("ax", "ps"), ("-l", "ftpd"), ("", "date"), ("-", "cat"), ("2026", "cal")]
+        {
+            assert!(!resembles(argv0, program), "{argv0} {program}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Where findings are gathered while a configuration is read: nothing stops at the first.
+
+use super::diagnostic::{Diagnostic, Severity, Span};
+
+/// All findings so far, in the order in which they were made.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    diagnostics: Vec<Diagnostic>,
+    errors: usize,
+    /// Names of files in the order in which they were opened, for the final order.
+    files: Vec<String>,
+}
+
+/// A finding just made, to which help and a second place can be added.
+pub(crate) struct Finding<'a>(Option<&'a mut Diagnostic>);
+
+impl Finding<'_> {
+    /// What would be right.
+    pub(crate) fn help(self, help: impl Into<String>) {
+        self.maybe_help(Some(help.into()));
+    }
+
+    /// Help, if there is any.
+    pub(crate) fn maybe_help(self, help: Option<String>) {
+        if let (Some(diagnostic), Some(help)) = (self.0, help) {
+            diagnostic.help = Some(help);
+        }
+    }
+
+    /// A second place that matters.
+    pub(crate) fn related(mut self, span: Span, label: impl Into<String>) -> Self {
+        if let Some(diagnostic) = self.0.as_deref_mut() {
+            diagnostic.related = Some((span, label.into()));
+        }
+        self
+    }
+}
+
+impl Report {
+    /// What cannot be meant, at a place.
+    pub(crate) fn error(&mut self, span: &Span, message: impl Into<String>) -> Finding<'_> {
+        self.add(Severity::Error, Some(span.clone()), message.into())
+    }
+
+    /// What cannot be served, without a place.
+    pub(crate) fn error_without_place(&mut self, message: impl Into<String>) -> Finding<'_> {
+        self.add(Severity::Error, None, message.into())
+    }
+
+    /// What lacks something here or is probably not meant, at a place.
+    pub(crate) fn warning(&mut self, span: &Span, message: impl Into<String>) -> Finding<'_> {
+        self.add(Severity::Warning, Some(span.clone()), message.into())
+    }
+
+    /// How many errors there are: grown means that what was just read had one.
+    pub(crate) fn errors(&self) -> usize {
+        self.errors
+    }
+
+    /// A file was opened.
+    pub(crate) fn opened(&mut self, file: &str) {
+        self.files.push(file.to_owned());
+    }
+
+    /// All findings, by file (in the order of opening) and place.
+    pub(crate) fn into_sorted(mut self) -> Vec<Diagnostic> {
+        let files = self.files;
+        let order = |diagnostic: &Diagnostic| match &diagnostic.span {
+            Some(span) => {
+                let file = files.iter().position(|name| *name == span.source.name);
+                (1 + file.unwrap_or(files.len()), span.start)
+            }
+            None => (0, 0),
+        };
+        self.diagnostics.sort_by_cached_key(order);
+        self.diagnostics
+    }
+
+    fn add(&mut self, severity: Severity, span: Option<Span>, message: String) -> Finding<'_> {
+        self.errors += usize::from(severity == Severity::Error);
+        self.diagnostics.push(Diagnostic { severity, span, message, help: None, related: None });
+        Finding(self.diagnostics.last_mut())
+    }
+}

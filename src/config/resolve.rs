@@ -1,0 +1,297 @@
+//! An entry becomes a service: every name a number, every combination checked.
+
+use std::path::PathBuf;
+
+use super::attribute::{Draft, Scope};
+use super::diagnostic::Span;
+use super::endpoint::{Reading, Target};
+use super::entry::{Entry, Setting};
+use super::facts::Lookup;
+use super::fields::{Fields, Protocol, check_pair};
+use super::model::{
+    Account, Action, Endpoint, Service, SocketSpec, SocketType, TcpmuxName, Withheld,
+};
+use super::report::Report;
+use super::value::octal;
+
+/// What became of an entry.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It can be served.
+    Service(Service),
+    /// It says `disable = yes`.
+    Disabled(Service),
+    /// This machine lacks something for it.
+    Withheld(Withheld),
+    /// An error, reported; or disabled and lacking something.
+    Nothing,
+}
+
+/// What resolving one entry after the other needs.
+pub(super) struct Resolver<'a> {
+    pub(super) lookup: &'a dyn Lookup,
+    pub(super) report: &'a mut Report,
+    /// `oxinetd run`: whoever runs it serves, from where it was started.
+    pub(super) keeps_account: bool,
+    /// What drafts start from.
+    pub(super) base: Draft,
+    /// Whether it was said that IPv6 is not there: once is enough.
+    pub(super) said_no_ipv6: bool,
+    /// Whether the entry at hand lacks something.
+    pub(super) lacking: bool,
+    /// Whether what it lacks does not matter: it is disabled.
+    pub(super) quiet: bool,
+}
+
+/// The parts of an entry that are known before names are looked up.
+struct Parts {
+    socket_type: SocketType,
+    protocol: Protocol,
+    wait: bool,
+    target: Target,
+    draft: Draft,
+}
+
+impl Resolver<'_> {
+    /// Checks one entry to the end, whatever is wrong with it on the way.
+    pub(super) fn resolve(&mut self, entry: &Entry) -> Outcome {
+        let before = self.report.errors();
+        self.lacking = false;
+        let Some(parts) = self.parts(entry) else { return Outcome::Nothing };
+        let disabled = parts.draft.disable;
+        let service = self.service(entry, parts);
+        if entry.broken || self.report.errors() > before {
+            return Outcome::Nothing;
+        }
+        match (service, disabled) {
+            (None, _) => Outcome::Nothing,
+            (Some((service, true)), true) => Outcome::Disabled(service),
+            (Some((service, true)), false) => Outcome::Service(service),
+            (Some((_, false)), true) => Outcome::Nothing,
+            (Some((service, false)), false) => Outcome::Withheld(Withheld {
+                label: service.label,
+                sockets: service.sockets,
+                tcpmux: service.tcpmux,
+            }),
+        }
+    }
+
+    /// Something this machine lacks: a warning, and the entry is not served.
+    pub(super) fn lacks(&mut self, span: &Span, message: String, help: impl Into<String>) {
+        self.lacking = true;
+        if !self.quiet {
+            self.report.warning(span, format!("{message}: not served")).help(help);
+        }
+    }
+
+    /// Fields and settings; None where the fields leave nothing to go on with.
+    fn parts(&mut self, entry: &Entry) -> Option<Parts> {
+        let mut fields = Fields { report: self.report, implied: Vec::new() };
+        let socket_type = fields.socket_type(&entry.socket_type);
+        let protocol = fields.protocol(&entry.protocol);
+        let wait = fields.wait(&entry.wait);
+        let implied = fields.implied;
+        if let (Some(socket_type), Some(protocol)) = (socket_type, protocol) {
+            check_pair(entry, socket_type, protocol, self.report);
+        }
+        let draft = self.draft(entry, &implied);
+        let target = protocol.and_then(|protocol| {
+            Reading { lookup: self.lookup, report: self.report, any_port: self.keeps_account }
+                .target(entry, protocol)
+        });
+        let (socket_type, protocol, wait) = (socket_type?, protocol?, wait?);
+        let mut parts = Parts { socket_type, protocol, wait, target: target?, draft };
+        self.quiet = parts.draft.disable;
+        self.owner(&mut parts);
+        Some(parts)
+    }
+
+    /// Everything that settings say, the more particular ones last.
+    fn draft(&mut self, entry: &Entry, implied: &[Setting]) -> Draft {
+        let mut draft = self.base.clone();
+        for setting in entry.defaults.iter().chain(implied).chain(&entry.settings) {
+            setting.apply(&mut draft, self.report);
+        }
+        let own: Vec<&Setting> = implied.iter().chain(&entry.settings).collect();
+        for (index, setting) in own.iter().enumerate() {
+            let earlier = own.iter().take(index);
+            let same = |other: &&&Setting| {
+                !setting.attribute.list && other.attribute.name == setting.attribute.name
+            };
+            if let Some(first) = earlier.clone().find(same) {
+                self.report
+                    .warning(
+                        &setting.name.span,
+                        format!("`{}` is said twice: this one counts", setting.name.text),
+                    )
+                    .related(first.name.span.clone(), "said here before")
+                    .help("take one of them away");
+            }
+        }
+        draft
+    }
+
+    /// FreeBSD's `:user:group:mode:` before a path, as attributes.
+    fn owner(&mut self, parts: &mut Parts) {
+        let Target::Unix { owner: Some([user, group, mode]), .. } = &parts.target else { return };
+        parts.draft.socket_user = (!user.text.is_empty()).then(|| user.clone());
+        parts.draft.socket_group = (!group.text.is_empty()).then(|| group.clone());
+        match octal(&mode.text) {
+            Some(mode) => parts.draft.attributes.socket_mode = mode,
+            None => {
+                self.report
+                    .error(&mode.span, format!("`{}` is not an octal mode", mode.text))
+                    .help("write `:USER:GROUP:0660:/path`");
+            }
+        }
+    }
+
+    /// The service, and whether it can be served; None after errors only.
+    fn service(&mut self, entry: &Entry, parts: Parts) -> Option<(Service, bool)> {
+        let Parts { socket_type, protocol, wait, target, mut draft } = parts;
+        let sockets = self.sockets(entry, &target, &draft, (socket_type, protocol));
+        let action = self.action(entry, &target, &draft, (socket_type, protocol));
+        let account = match &action {
+            Some(Action::Builtin(_)) => Some(self.own_account()),
+            _ if entry.program.text == "internal" => None,
+            _ => self.account(entry, &draft),
+        };
+        self.socket_owner(&mut draft);
+        let wait = self.check_wait(entry, (socket_type, protocol), wait, action.as_ref(), &target);
+        self.check_scopes(entry, socket_type, wait, action.as_ref(), &target);
+        let complete = action.is_some() && account.is_some() && !self.lacking;
+        if draft.attributes.inherit_environment && account.as_ref().is_some_and(|it| it.switch) {
+            draft.attributes.inherit_environment = false;
+        }
+        let service = Service {
+            label: label(&target, protocol),
+            origin: entry.origin.clone(),
+            socket_type,
+            sockets,
+            tcpmux: tcpmux(&target),
+            wait,
+            action: action.unwrap_or_else(nothing),
+            account: account.unwrap_or_else(Account::default),
+            attributes: draft.attributes,
+        };
+        Some((service, complete))
+    }
+
+    fn socket_owner(&mut self, draft: &mut Draft) {
+        if let Some(word) = draft.socket_user.take() {
+            draft.attributes.socket_user = self.user_number(&word);
+        }
+        if let Some(word) = draft.socket_group.take() {
+            draft.attributes.socket_group = self.group(&word);
+        }
+    }
+
+    /// What `wait` cannot mean; built-in services have no choice.
+    fn check_wait(
+        &mut self,
+        entry: &Entry,
+        (socket_type, protocol): (SocketType, Protocol),
+        wait: bool,
+        action: Option<&Action>,
+        target: &Target,
+    ) -> bool {
+        let datagrams = socket_type == SocketType::Dgram;
+        if let Some(Action::Builtin(_)) = action {
+            if wait != datagrams {
+                let right = if datagrams { "wait" } else { "nowait" };
+                let what = if datagrams { "datagrams" } else { "connections" };
+                self.report
+                    .warning(
+                        &entry.wait.span,
+                        format!("built-in services answer {what} themselves: `{right}` is meant"),
+                    )
+                    .help(format!("write `{right}`"));
+            }
+            return datagrams;
+        }
+        if matches!(target, Target::Tcpmux(_)) && wait {
+            self.report
+                .error(
+                    &entry.wait.span,
+                    "entries of tcpmux get a connection, not a socket to wait on",
+                )
+                .help("write `nowait`");
+        }
+        if datagrams && protocol == Protocol::Unix && !wait {
+            self.report
+                .error(&entry.wait.span, "a unix datagram has no peer to connect to")
+                .help("write `wait`: the program gets the socket itself");
+        }
+        wait
+    }
+
+    /// Settings of the entry itself that do nothing for such a service.
+    fn check_scopes(
+        &mut self,
+        entry: &Entry,
+        socket_type: SocketType,
+        wait: bool,
+        action: Option<&Action>,
+        target: &Target,
+    ) {
+        let inet = matches!(target, Target::Inet { .. });
+        let tcpmux = matches!(target, Target::Tcpmux(_));
+        let builtin = matches!(action, Some(Action::Builtin(_)));
+        for setting in &entry.settings {
+            let (has_effect, what) = match setting.attribute.scope {
+                Scope::Every => (true, ""),
+                Scope::Program => (!builtin, "a built-in service runs no program"),
+                Scope::Nowait => (!wait || builtin, "with `wait`, one program takes all clients"),
+                Scope::Listening => (
+                    socket_type != SocketType::Dgram && !tcpmux,
+                    "no clients queue for this socket",
+                ),
+                Scope::Socket => (!tcpmux, "an entry of tcpmux has no socket of its own"),
+                Scope::Inet => (inet, "this is no socket of IPv4 or IPv6"),
+                Scope::Tcp => (
+                    (inet || tcpmux) && socket_type == SocketType::Stream,
+                    "this is no service over TCP",
+                ),
+                Scope::UnixPath => (
+                    matches!(target, Target::Unix { .. }),
+                    "this is no unix socket in the file system",
+                ),
+            };
+            if !has_effect {
+                self.report
+                    .warning(
+                        &setting.name.span,
+                        format!("`{}` has no effect: {what}", setting.name.text),
+                    )
+                    .help("take it out");
+            }
+        }
+    }
+}
+
+/// What stands in for the action of a service that is not served.
+fn nothing() -> Action {
+    Action::Program(super::model::Program { path: PathBuf::new(), argv: Vec::new() })
+}
+
+fn tcpmux(target: &Target) -> Option<TcpmuxName> {
+    match target {
+        Target::Tcpmux(name) => Some(name.clone()),
+        _ => None,
+    }
+}
+
+/// How the log calls a service.
+fn label(target: &Target, protocol: Protocol) -> String {
+    match target {
+        Target::Inet { service, .. } => format!("{service}/{}", protocol.name()),
+        Target::Unix { path, .. } => path.to_string_lossy().into_owned(),
+        Target::Abstract(name) => format!("@{}", String::from_utf8_lossy(name)),
+        Target::Tcpmux(name) => format!("tcpmux/{}", name.name),
+    }
+}
+
+/// A socket without a device.
+pub(super) fn plain(socket_type: SocketType, endpoint: Endpoint) -> SocketSpec {
+    SocketSpec { socket_type, endpoint, device: None }
+}

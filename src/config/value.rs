@@ -1,0 +1,295 @@
+//! Values of attributes: numbers, sizes, rates, yes and no, each with its own words
+//! for what is wrong and what would be right.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::diagnostic::Span;
+use super::model::{Limit, Rate};
+use super::suggest::{listed, nearest};
+use super::words::Word;
+
+/// What is wrong with a value.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    /// Where.
+    pub(crate) span: Span,
+    /// What.
+    pub(crate) message: String,
+    /// What would be right.
+    pub(crate) help: Option<String>,
+}
+
+impl Problem {
+    /// A problem with its remedy.
+    pub(crate) fn new(span: &Span, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { span: span.clone(), message: message.into(), help: Some(help.into()) }
+    }
+}
+
+/// `=`, `+=` or `-=`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operator {
+    /// The value replaces what was said before.
+    Set,
+    /// It is added to it.
+    Add,
+    /// It is taken away from it.
+    Remove,
+}
+
+impl Operator {
+    /// As it is written.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Set => "=",
+            Self::Add => "+=",
+            Self::Remove => "-=",
+        }
+    }
+}
+
+/// What stands behind the operator of a setting.
+pub(crate) struct Value<'a> {
+    /// The operator.
+    pub(crate) operator: Operator,
+    /// The words.
+    pub(crate) words: &'a [Word],
+    /// Where the value is, or would be.
+    pub(crate) place: &'a Span,
+    /// What the table says a value looks like.
+    pub(crate) form: &'a str,
+}
+
+impl Value<'_> {
+    fn help(&self) -> String {
+        format!("a value is {}", self.form)
+    }
+
+    /// The only word.
+    pub(crate) fn word(&self) -> Result<&Word, Problem> {
+        match self.words {
+            [word] => Ok(word),
+            [] => Err(Problem::new(self.place, "the value is missing", self.help())),
+            [_, second, ..] => Err(Problem::new(&second.span, "one value is enough", self.help())),
+        }
+    }
+
+    fn wrong(&self, word: &Word, what: &str) -> Problem {
+        Problem::new(&word.span, format!("`{}` is not {what}", word.text), self.help())
+    }
+
+    /// A whole number within bounds.
+    pub(crate) fn number(&self, least: u32, most: u32) -> Result<u32, Problem> {
+        let word = self.word()?;
+        match digits(&word.text) {
+            Some(number) if (u64::from(least)..=u64::from(most)).contains(&number) => {
+                u32::try_from(number).map_err(|_| self.wrong(word, "a number"))
+            }
+            Some(_) => Err(Problem::new(
+                &word.span,
+                format!("`{}` is out of range", word.text),
+                format!("a value is a number from {least} to {most}"),
+            )),
+            None => Err(self.wrong(word, "a number")),
+        }
+    }
+
+    /// A number from 1, or `unlimited`.
+    pub(crate) fn limit(&self) -> Result<Limit, Problem> {
+        let word = self.word()?;
+        if is_unlimited(&word.text) {
+            return Ok(None);
+        }
+        if word.text == "0" {
+            return Err(Problem::new(
+                &word.span,
+                "0 would serve nobody",
+                "write `unlimited` for no limit, or `disable = yes` for no service",
+            ));
+        }
+        self.number(1, u32::MAX).map(Some)
+    }
+
+    /// `N/second`, `N/minute` or `unlimited`.
+    pub(crate) fn rate(&self) -> Result<Option<Rate>, Problem> {
+        let word = self.word()?;
+        if is_unlimited(&word.text) {
+            return Ok(None);
+        }
+        let Some((count, unit)) = word.text.split_once('/') else {
+            let help = match digits(&word.text) {
+                Some(count) => format!("write `{count}/second` or `{count}/minute`"),
+                None => self.help(),
+            };
+            let message = format!("`{}` is not a rate", word.text);
+            return Err(Problem::new(&word.span, message, help));
+        };
+        let per = match unit {
+            "second" => Duration::from_secs(1),
+            "minute" => Duration::from_secs(60),
+            _ => {
+                let span = word.part(count.len() + 1..word.text.len());
+                let message = format!("`{unit}` is not a unit of time here");
+                return Err(Problem::new(&span, message, self.help()));
+            }
+        };
+        match digits(count).and_then(|count| u32::try_from(count).ok()) {
+            Some(0) => Err(Problem::new(
+                &word.span,
+                "a rate of 0 would serve nobody",
+                "write `unlimited` for no limit, or `disable = yes` for no service",
+            )),
+            Some(count) => Ok(Some(Rate { count, per })),
+            None => Err(self.wrong(word, "a rate")),
+        }
+    }
+
+    /// `yes` or `no`.
+    pub(crate) fn yes_no(&self) -> Result<bool, Problem> {
+        self.choice(&[("yes", true), ("no", false)])
+    }
+
+    /// One of some names.
+    pub(crate) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, Problem> {
+        let word = self.word()?;
+        if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == word.text) {
+            return Ok(*choice);
+        }
+        let names = || choices.iter().map(|(name, _)| *name);
+        let help = match nearest(&word.text, names()) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => format!("there are {}", listed(names())),
+        };
+        Err(Problem::new(&word.span, format!("unknown value `{}`", word.text), help))
+    }
+
+    /// File mode bits in octal.
+    pub(crate) fn octal(&self) -> Result<u32, Problem> {
+        let word = self.word()?;
+        octal(&word.text).ok_or_else(|| self.wrong(word, "an octal mode"))
+    }
+
+    /// -20 to 19.
+    pub(crate) fn niceness(&self) -> Result<i32, Problem> {
+        let word = self.word()?;
+        match word.text.parse::<i32>() {
+            Ok(number) if (-20..=19).contains(&number) => Ok(number),
+            _ => Err(self.wrong(word, "a niceness")),
+        }
+    }
+
+    /// Bytes with a unit, as far as a socket option goes.
+    pub(crate) fn bytes(&self) -> Result<u32, Problem> {
+        let word = self.word()?;
+        let size = size(&word.text).ok_or_else(|| self.wrong(word, "a size"))?;
+        match u32::try_from(size) {
+            Ok(bytes) if (1..=0x7fff_ffff).contains(&bytes) => Ok(bytes),
+            _ => Err(Problem::new(
+                &word.span,
+                format!("`{}` is out of range", word.text),
+                "a socket buffer has 1 byte to 2 GiB",
+            )),
+        }
+    }
+
+    /// A number with a unit, or `unlimited`.
+    pub(crate) fn resource(&self) -> Result<Option<u64>, Problem> {
+        let word = self.word()?;
+        if is_unlimited(&word.text) {
+            return Ok(None);
+        }
+        match size(&word.text) {
+            // The kernel's own sign for "unlimited".
+            Some(u64::MAX) | None => Err(self.wrong(word, "a limit")),
+            Some(size) => Ok(Some(size)),
+        }
+    }
+
+    /// An absolute path.
+    pub(crate) fn path(&self) -> Result<PathBuf, Problem> {
+        let word = self.word()?;
+        let path = PathBuf::from(&word.os);
+        if path.is_absolute() {
+            return Ok(path);
+        }
+        let message = format!("`{}` is not an absolute path", word.text);
+        Err(Problem::new(&word.span, message, "a path starts with `/`"))
+    }
+}
+
+/// `unlimited` in any case.
+pub(crate) fn is_unlimited(text: &str) -> bool {
+    text.eq_ignore_ascii_case("unlimited")
+}
+
+/// Digits only: no sign, no blanks.
+pub(crate) fn digits(text: &str) -> Option<u64> {
+    let all = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    all.then(|| text.parse().ok())?
+}
+
+/// Up to `0777`.
+pub(crate) fn octal(text: &str) -> Option<u32> {
+    digits(text)?;
+    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777)
+}
+
+/// `64k`, `10M`, `1G`, or bytes.
+pub(crate) fn size(text: &str) -> Option<u64> {
+    let unit = match text.bytes().last()? {
+        b'k' | b'K' => 1 << 10,
+        b'm' | b'M' => 1 << 20,
+        b'g' | b'G' => 1 << 30,
+        _ => return digits(text),
+    };
+    let number = text.get(..text.len() - 1)?;
+    digits(number)?.checked_mul(unit)
+}
+
+/// The shortest way to write a size that `size` reads back.
+pub(crate) fn show_size(size: u64) -> String {
+    for (unit, letter) in [(1 << 30, 'G'), (1 << 20, 'M'), (1 << 10, 'k')] {
+        if size != 0 && size % unit == 0 {
+            return format!("{}{letter}", size / unit);
+        }
+    }
+    size.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{digits, octal, show_size, size};
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("64k", Some(65536)),
+            ("10M", Some(10_485_760)),
+            ("1G", Some(1_073_741_824)),
+            ("k", None),
+            ("", None),
+            ("1T", None),
+            ("-1", None),
+            ("+1", None),
+            ("99999999999999999999", None),
+            ("18446744073709551615G", None),
+        ] {
+            assert_eq!(size(text), expected, "{text}");
+        }
+        for bytes in [0, 1, 1023, 1024, 65536, 1 << 30, u64::MAX] {
+            assert_eq!(size(&show_size(bytes)), Some(bytes));
+        }
+    }
+
+    #[test]
+    fn numbers_are_digits_and_modes_octal() {
+        assert_eq!(digits("042"), Some(42));
+        assert_eq!(digits("+4"), None);
+        assert_eq!(octal("0660"), Some(0o660));
+        assert_eq!(octal("660"), Some(0o660));
+        assert_eq!(octal("680"), None);
+        assert_eq!(octal("7777"), None);
+    }
+}

@@ -1,0 +1,228 @@
+//! The facts of this machine: users and groups from NSS, names of services from
+//! /etc/services, hosts from the resolver. May block, so only while a
+//! configuration is read.
+
+use std::ffi::CString;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddrV6, ToSocketAddrs, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{self, Gid, Group, Uid, User};
+
+use crate::config::Lookup;
+use crate::config::facts::{Executable, ServiceFacts, UserFacts};
+
+/// Where programs are looked up when the server has no PATH.
+const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// This machine. The services database is read once, when it is made.
+#[derive(Debug, Clone, Default)]
+pub struct System {
+    services: Vec<KnownService>,
+}
+
+/// A line of /etc/services.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct KnownService {
+    /// The official name first.
+    names: Vec<String>,
+    port: u16,
+    protocol: String,
+}
+
+impl System {
+    /// This machine with the services database as it is now; make a new one for a reload.
+    #[must_use]
+    pub fn new() -> Self {
+        let text = std::fs::read("/etc/services").unwrap_or_default();
+        Self { services: services(&String::from_utf8_lossy(&text)) }
+    }
+}
+
+/// All lines that are right: `NAME PORT/PROTOCOL ALIAS… # comment`.
+fn services(text: &str) -> Vec<KnownService> {
+    text.lines().filter_map(service).collect()
+}
+
+fn service(line: &str) -> Option<KnownService> {
+    let mut words = line.split('#').next()?.split_whitespace();
+    let name = words.next()?;
+    let (port, protocol) = words.next()?.split_once('/')?;
+    let names = std::iter::once(name).chain(words).map(str::to_owned).collect();
+    Some(KnownService { names, port: port.parse().ok()?, protocol: protocol.to_owned() })
+}
+
+fn facts(user: User) -> UserFacts {
+    UserFacts {
+        uid: user.uid.as_raw(),
+        gid: user.gid.as_raw(),
+        home: user.dir.to_string_lossy().into_owned(),
+        shell: user.shell.to_string_lossy().into_owned(),
+        name: user.name,
+    }
+}
+
+impl Lookup for System {
+    fn user(&self, name: &str) -> Option<UserFacts> {
+        // NSS takes a NUL for the end of the name.
+        (!name.contains('\0')).then(|| User::from_name(name).ok().flatten().map(facts))?
+    }
+
+    fn user_by_id(&self, uid: u32) -> Option<UserFacts> {
+        User::from_uid(Uid::from_raw(uid)).ok().flatten().map(facts)
+    }
+
+    fn group(&self, name: &str) -> Option<u32> {
+        let group = (!name.contains('\0')).then(|| Group::from_name(name).ok().flatten())?;
+        group.map(|group| group.gid.as_raw())
+    }
+
+    fn group_name(&self, gid: u32) -> Option<String> {
+        Group::from_gid(Gid::from_raw(gid)).ok().flatten().map(|group| group.name)
+    }
+
+    fn groups_of(&self, user: &str, gid: u32) -> Vec<u32> {
+        let Ok(name) = CString::new(user) else { return vec![gid] };
+        match unistd::getgrouplist(&name, Gid::from_raw(gid)) {
+            Ok(groups) => groups.into_iter().map(Gid::as_raw).collect(),
+            Err(_) => vec![gid],
+        }
+    }
+
+    fn service(&self, name: &str, protocol: &str) -> Option<ServiceFacts> {
+        let known = |service: &&KnownService| {
+            service.protocol == protocol && service.names.iter().any(|known| known == name)
+        };
+        let service = self.services.iter().find(known)?;
+        Some(ServiceFacts { name: service.names.first()?.clone(), port: service.port })
+    }
+
+    fn service_names(&self, protocol: &str) -> Vec<String> {
+        let of = self.services.iter().filter(|service| service.protocol == protocol);
+        of.flat_map(|service| service.names.iter().cloned()).collect()
+    }
+
+    fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        let found: Vec<IpAddr> = (host, 0).to_socket_addrs()?.map(|address| address.ip()).collect();
+        if found.is_empty() { Err(io::Error::other("no address")) } else { Ok(found) }
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        std::fs::read(path)
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        path.is_dir()
+    }
+
+    fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
+        let paths = glob::glob(pattern).map_err(|error| error.to_string())?;
+        paths.map(|path| path.map_err(|error| error.to_string())).collect()
+    }
+
+    fn canonical(&self, path: &Path) -> PathBuf {
+        path.canonicalize().unwrap_or_else(|_| path.to_owned())
+    }
+
+    fn executable(&self, path: &Path) -> Executable {
+        match path.metadata() {
+            Ok(facts) if facts.is_dir() => Executable::No("is a directory".to_owned()),
+            Ok(facts) if !facts.is_file() => Executable::No("is not a file".to_owned()),
+            Ok(facts) if facts.permissions().mode() & 0o111 == 0 => {
+                Executable::No("is not executable".to_owned())
+            }
+            Ok(_) => Executable::Yes,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Executable::No("is in a directory that cannot be searched".to_owned())
+            }
+            Err(_) => Executable::Missing,
+        }
+    }
+
+    fn search_path(&self) -> Vec<PathBuf> {
+        let path = std::env::var_os("PATH").filter(|path| !path.is_empty());
+        std::env::split_paths(&path.unwrap_or_else(|| SEARCH_PATH.into())).collect()
+    }
+
+    fn current_directory(&self) -> Option<PathBuf> {
+        std::env::current_dir().ok()
+    }
+
+    fn device_index(&self, name: &str) -> Option<u32> {
+        // A name that could leave the directory is not one of a device.
+        if name.is_empty() || name.len() > 15 || name.contains(['/', '\0']) || name.starts_with('.')
+        {
+            return None;
+        }
+        let index = Path::new("/sys/class/net").join(name).join("ifindex");
+        std::fs::read_to_string(index).ok()?.trim().parse().ok()
+    }
+
+    fn has_ipv6(&self) -> bool {
+        // The socket tells more than /proc: IPv6 can be built in and switched off.
+        UdpSocket::bind(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 0, 0, 0)).is_ok()
+    }
+
+    fn own_account(&self) -> UserFacts {
+        let uid = Uid::effective().as_raw();
+        let gid = Gid::effective().as_raw();
+        let known = self.user_by_id(uid);
+        let unknown = || UserFacts {
+            name: uid.to_string(),
+            uid,
+            gid,
+            home: "/".to_owned(),
+            shell: "/bin/sh".to_owned(),
+        };
+        UserFacts { gid, ..known.unwrap_or_else(unknown) }
+    }
+
+    fn own_groups(&self) -> Vec<u32> {
+        unistd::getgroups()
+            .map(|groups| groups.into_iter().map(Gid::as_raw).collect())
+            .unwrap_or_default()
+    }
+
+    fn is_privileged(&self) -> bool {
+        Uid::effective().is_root()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{System, services};
+    use crate::config::Lookup;
+    use crate::config::facts::Executable;
+
+    #[test]
+    fn the_services_database_has_aliases_and_comments() {
+        let known = services(
+            "# head\ndiscard 9/tcp sink null # nothing\n\nbad\nworse x/tcp\necho\t7/udp\n",
+        );
+        assert_eq!(known.len(), 2);
+        let system = System { services: known };
+        let facts = system.service("null", "tcp").unwrap();
+        assert_eq!((facts.name.as_str(), facts.port), ("discard", 9));
+        assert_eq!(system.service("null", "udp"), None);
+        assert_eq!(system.service_names("tcp"), ["discard", "sink", "null"]);
+    }
+
+    #[test]
+    fn this_machine_has_what_every_machine_has() {
+        let system = System::new();
+        assert_eq!(system.user("root").unwrap().uid, 0);
+        assert_eq!(system.user_by_id(0).unwrap().name, "root");
+        assert_eq!(system.group("root"), Some(0));
+        assert_eq!(system.user("no\0body"), None);
+        assert!(system.groups_of("root", 0).contains(&0));
+        assert_eq!(system.executable("/bin/sh".as_ref()), Executable::Yes);
+        assert_eq!(system.executable("/no/such".as_ref()), Executable::Missing);
+        assert!(matches!(system.executable("/etc".as_ref()), Executable::No(_)));
+        assert!(matches!(system.executable("/etc/passwd".as_ref()), Executable::No(_)));
+        assert!(system.device_index("lo").is_some());
+        assert!(system.device_index("../net/lo").is_none());
+        assert!(system.addresses("127.0.0.1").unwrap().iter().all(|ip| ip.is_loopback()));
+        assert!(!system.search_path().is_empty());
+    }
+}

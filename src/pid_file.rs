@@ -1,0 +1,97 @@
+//! The pid file: locked for as long as the server lives, so that two servers never
+//! share one and a file left behind by a crash is in nobody's way.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+/// A locked pid file; removed when dropped.
+#[derive(Debug)]
+pub struct PidFile {
+    file: Flock<File>,
+    path: PathBuf,
+}
+
+impl PidFile {
+    /// Locks the file, and leaves what is in it until [`Self::write`].
+    ///
+    /// # Errors
+    /// When another server holds it (its pid is in the error), or the system's.
+    pub fn lock(path: &Path) -> io::Result<Self> {
+        // A server that ends unlinks the file; one that opened it before then has
+        // locked a file that is gone, and takes the new one.
+        loop {
+            let locked = Self::lock_what_is_there(path)?;
+            let (held, found) = (locked.file.metadata()?, std::fs::metadata(path));
+            if found.is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino())) {
+                return Ok(locked);
+            }
+        }
+    }
+
+    fn lock_what_is_there(path: &Path) -> io::Result<Self> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            .custom_flags(nix::libc::O_NOFOLLOW)
+            .open(path)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => Ok(Self { file, path: path.to_owned() }),
+            Err((mut file, Errno::EWOULDBLOCK)) => {
+                let mut pid = String::new();
+                let _ = file.read_to_string(&mut pid);
+                let message = format!("held by a running server, pid {}", pid.trim());
+                Err(io::Error::new(ErrorKind::AlreadyExists, message))
+            }
+            Err((_, error)) => Err(error.into()),
+        }
+    }
+
+    /// Writes the pid.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn write(&mut self) -> io::Result<()> {
+        self.file.rewind()?;
+        self.file.set_len(0)?;
+        writeln!(&mut *self.file, "{}", std::process::id())
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_server_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pid");
+        let mut first = PidFile::lock(&path).unwrap();
+        first.write().unwrap();
+        let refusal = PidFile::lock(&path).unwrap_err().to_string();
+        assert!(refusal.contains(&std::process::id().to_string()), "{refusal}");
+        drop(first);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_left_behind_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pid");
+        std::fs::write(&path, "999999 and more\n").unwrap();
+        PidFile::lock(&path).unwrap().write().unwrap();
+    }
+}

@@ -1,0 +1,329 @@
+//! Listeners: taking connections, a bounded number each turn, and letting a
+//! listener rest when a limit says so. A resting listener keeps its port and its
+//! backlog; clients wait or, over the limits that say so, are refused.
+
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::time::{Duration, Instant};
+
+use mio::Interest;
+use mio::unix::SourceFd;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+use super::Server;
+use super::slab::Key;
+use super::starting::Start;
+use super::state::Rest;
+use super::timers::Timer;
+use super::token::{self, Owner};
+use crate::address::Address;
+use crate::admission::{Observed, Verdict, Wake};
+use crate::config::model::{Action, SocketType};
+use crate::journal;
+use crate::listener::{Accepted, Bound, Connection};
+use crate::spawn::{self, kernel};
+
+/// Connections taken from one listener in one turn.
+const ACCEPTS: usize = 16;
+
+/// The same trouble again within this time is not told again.
+const EPISODE: Duration = Duration::from_secs(10);
+
+/// Rest of a listener when the system has no descriptors and no child ends.
+const EXHAUSTED: Duration = Duration::from_millis(250);
+
+impl Server {
+    /// An event for a listener that rests: it is not polled any more, so that what
+    /// arrives meanwhile wakes nobody. True if it rests.
+    pub(super) fn event_while_resting(&mut self, key: Key) -> bool {
+        let rests = self.listeners.get(key).is_some_and(|listener| listener.rest != Rest::No);
+        if rests {
+            self.deregister_listener(key);
+        }
+        rests
+    }
+
+    pub(super) fn register_listener(&mut self, key: Key) {
+        let Some(state) = self.listeners.get_mut(key).filter(|state| !state.registered) else {
+            return;
+        };
+        let Some(listener) = &state.listener else { return };
+        let token = token::pack(Owner::Listener(key));
+        let descriptor = listener.as_raw_fd();
+        match self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE) {
+            Ok(()) => state.registered = true,
+            Err(error) => {
+                // The system has no memory for it now; looked at again by a timer.
+                state.rest = Rest::Exhausted;
+                self.timers.set(self.now + EXHAUSTED, Timer::Resume(key));
+                journal::trouble(&state.label(), "epoll_ctl", &error);
+            }
+        }
+    }
+
+    pub(super) fn deregister_listener(&mut self, key: Key) {
+        let Some(state) = self.listeners.get_mut(key).filter(|state| state.registered) else {
+            return;
+        };
+        if let Some(listener) = &state.listener {
+            let _ = self.poll.registry().deregister(&mut SourceFd(&listener.as_raw_fd()));
+        }
+        state.registered = false;
+    }
+
+    /// Takes what waits on a listener, as its service does it.
+    pub(super) fn serve_listener(&mut self, key: Key) {
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        state.queued = false;
+        if state.rest != Rest::No || state.listener.is_none() {
+            return;
+        }
+        let Some(service) = self.services.get(state.service).map(|it| &it.service) else { return };
+        match (&service.action, service.wait, service.socket_type) {
+            (Action::Builtin(kind), _, SocketType::Dgram) => {
+                let kind = *kind;
+                self.answer_datagrams(key, kind);
+            }
+            (Action::Program(_), true, _) => self.hand_over(key),
+            (Action::Program(_), false, SocketType::Dgram) => self.take_peer(key),
+            (_, _, SocketType::Stream | SocketType::SeqPacket) => self.accept(key),
+        }
+    }
+
+    fn accept(&mut self, key: Key) {
+        for _ in 0..ACCEPTS {
+            if !self.may_accept(key) {
+                return;
+            }
+            let Some(listener) = self.listeners.get(key).and_then(|it| it.listener.as_ref()) else {
+                return;
+            };
+            match listener.accept() {
+                Accepted::Connection(connection) => self.admit(key, connection),
+                Accepted::Drained => return,
+                Accepted::Lost(error) => {
+                    log::debug!("lost listener={} error={error}", listener.address());
+                }
+                Accepted::Exhausted(error) => return self.exhausted(key, &error),
+            }
+        }
+        // More may wait, and the edge will not be announced again.
+        self.queue(Owner::Listener(key));
+    }
+
+    /// Asks whether anything may be taken at all; lets the listener rest if not.
+    pub(super) fn may_accept(&mut self, key: Key) -> bool {
+        let Some(service) = self.listeners.get(key).map(|state| state.service) else {
+            return false;
+        };
+        let Some(admission) = self.services.get(service).map(|state| state.admission) else {
+            return false;
+        };
+        match self.admission.before_accept(self.now, admission) {
+            Verdict::Admit => true,
+            Verdict::Refuse(_) => false,
+            Verdict::Rest(_, until) => {
+                self.rest_for_limit(key, until);
+                false
+            }
+        }
+    }
+
+    /// Rests until `until`, or until a child ends.
+    pub(super) fn rest_for_limit(&mut self, key: Key, until: Option<Instant>) {
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        state.rest = Rest::Limit;
+        if let Some(until) = until {
+            self.timers.set(until, Timer::Resume(key));
+            return;
+        }
+        let owner = state.service;
+        let Some(service) = self.services.get_mut(owner) else { return };
+        if service.resting.is_empty() {
+            self.resting_services.push(owner);
+        }
+        service.resting.push(key);
+    }
+
+    /// Serves a listener again.
+    pub(super) fn resume(&mut self, key: Key) {
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        let early = state.not_before.is_some_and(|when| when > self.now);
+        if matches!(state.rest, Rest::No | Rest::Program) || early {
+            return;
+        }
+        state.rest = Rest::No;
+        state.not_before = None;
+        if state.registered {
+            // The event may have come before the rest began.
+            self.queue(Owner::Listener(key));
+        } else {
+            // Registering announces what is pending.
+            self.register_listener(key);
+        }
+    }
+
+    /// Resumes those for whom a child's end has made room.
+    pub(super) fn wake(&mut self, wake: Wake, service: Key) {
+        match wake {
+            Wake::Nobody => {}
+            Wake::Service(_) => self.wake_service(service),
+            Wake::All => {
+                for service in std::mem::take(&mut self.resting_services) {
+                    self.wake_service(service);
+                }
+            }
+        }
+        for key in std::mem::take(&mut self.exhausted) {
+            self.resume(key);
+        }
+    }
+
+    fn wake_service(&mut self, service: Key) {
+        let Some(state) = self.services.get_mut(service) else { return };
+        if state.resting.is_empty() {
+            return;
+        }
+        for key in std::mem::take(&mut state.resting) {
+            self.resume(key);
+        }
+        self.resting_services.retain(|resting| *resting != service);
+    }
+
+    /// Lets a listener rest while the system has no descriptors or no memory.
+    pub(super) fn exhausted(&mut self, key: Key, error: &dyn std::fmt::Display) {
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        state.rest = Rest::Exhausted;
+        if !self.exhausted.contains(&key) {
+            self.exhausted.push(key);
+        }
+        self.timers.set(self.now + EXHAUSTED, Timer::Resume(key));
+        self.say_exhausted(key, error);
+    }
+
+    /// Once an episode, which is over when there has been no such error for a while.
+    fn say_exhausted(&mut self, key: Key, error: &dyn std::fmt::Display) {
+        let quiet = self.now.saturating_duration_since(self.last_exhausted) > EPISODE;
+        self.last_exhausted = self.now;
+        if quiet && let Some(state) = self.listeners.get(key) {
+            journal::trouble(&state.label(), "accept", error);
+        }
+    }
+
+    /// What is known of the world when somebody comes.
+    pub(super) fn observed(&self) -> Observed {
+        Observed { now: self.now, minute_of_day: 0, load: 0.0 }
+    }
+
+    fn admit(&mut self, key: Key, connection: Connection) {
+        let Some(owner) = self.listeners.get(key).map(|state| state.service) else { return };
+        let Some(service) = self.services.get(owner) else { return };
+        let (id, peer) = (service.admission, connection.peer);
+        let builtin = match service.service.action {
+            Action::Builtin(kind) => Some(kind),
+            Action::Program(_) => None,
+        };
+        match self.admission.admit(&self.observed(), id, peer) {
+            Verdict::Admit => match builtin {
+                Some(kind) => self.start_conversation(owner, kind, connection),
+                None => self.start_for_connection(key, owner, connection),
+            },
+            Verdict::Refuse(reason) => self.refuse(owner, peer, reason.as_str()),
+            // Only `wait` services are told so here, and they do not accept.
+            Verdict::Rest(_, until) => self.rest_for_limit(key, until),
+        }
+    }
+
+    pub(super) fn refuse(&self, service: Key, peer: Address, reason: &str) {
+        if let Some(state) = self.services.get(service) {
+            journal::refused(&state.label, peer, reason);
+        }
+    }
+
+    fn start_for_connection(&mut self, key: Key, owner: Key, connection: Connection) {
+        let Some(listener) = self.listeners.get(key).and_then(|state| state.listener.as_ref())
+        else {
+            return;
+        };
+        let facts = connection_facts(Some(listener.address()), &connection);
+        self.start(owner, connection.socket, connection.peer, &facts, None);
+    }
+
+    /// A connection that tcpmux has accepted, for the program of its entry. False if
+    /// that cannot be started.
+    pub(super) fn start_accepted(
+        &mut self,
+        owner: Key,
+        connection: Connection,
+        start: Start,
+    ) -> bool {
+        let facts = connection_facts(None, &connection);
+        let Connection { socket, peer, .. } = connection;
+        let ready = fcntl(&socket, FcntlArg::F_SETFL(OFlag::empty()))
+            .map_err(std::io::Error::from)
+            .and_then(|_| kernel::duplicate_from(&socket, spawn::LOWEST));
+        drop(socket);
+        match ready {
+            Ok(socket) => self.start(owner, socket, peer, &facts, Some(start)),
+            Err(error) => {
+                self.start_failed(owner, peer, &error);
+                false
+            }
+        }
+    }
+}
+
+/// What the program is told of this connection.
+fn connection_facts(
+    bound: Option<&Bound>,
+    connection: &Connection,
+) -> crate::spawn::environment::Connection {
+    use crate::spawn::environment::Connection as Facts;
+    match (bound, connection.peer) {
+        (None, Address::Inet(peer)) => Facts {
+            protocol: "TCP",
+            local: local_address(connection),
+            remote: Some(peer),
+            ..Facts::default()
+        },
+        (None, _) => Facts { protocol: "UNIX", ..Facts::default() },
+        (Some(bound), _) => bound_facts(bound, connection),
+    }
+}
+
+fn bound_facts(bound: &Bound, connection: &Connection) -> crate::spawn::environment::Connection {
+    use crate::spawn::environment::Connection as Facts;
+    match (bound, connection.peer) {
+        (Bound::Inet(address), Address::Inet(peer)) => Facts {
+            protocol: "TCP",
+            // A listener on one address has accepted on that one.
+            local: if address.ip().is_unspecified() {
+                local_address(connection)
+            } else {
+                Some(*address)
+            },
+            remote: Some(peer),
+            ..Facts::default()
+        },
+        (Bound::Unix(path), Address::Unix { pid, uid }) => Facts {
+            protocol: "UNIX",
+            path: Some(path.clone()),
+            credentials: connection
+                .peer_gid
+                .map(|gid| (i32::try_from(pid).unwrap_or_default(), uid, gid)),
+            ..Facts::default()
+        },
+        (Bound::Unix(path), _) => {
+            Facts { protocol: "UNIX", path: Some(path.clone()), ..Facts::default() }
+        }
+        (Bound::Inet(_), _) => Facts { protocol: "TCP", ..Facts::default() },
+    }
+}
+
+fn local_address(connection: &Connection) -> Option<std::net::SocketAddr> {
+    use nix::sys::socket::{SockaddrStorage, getsockname};
+    let name: SockaddrStorage = getsockname(connection.socket.as_fd().as_raw_fd()).ok()?;
+    if let Some(v4) = name.as_sockaddr_in() {
+        return Some(std::net::SocketAddrV4::from(*v4).into());
+    }
+    name.as_sockaddr_in6().map(|v6| std::net::SocketAddrV6::from(*v6).into())
+}

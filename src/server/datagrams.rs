@@ -1,0 +1,145 @@
+//! Built-in services on datagrams: an answer to each, a bounded number per turn.
+
+use std::collections::BTreeSet;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::net::UnixDatagram;
+
+use super::Server;
+use super::slab::Key;
+use super::token::Owner;
+use crate::address::Address;
+use crate::admission::{Source, Verdict};
+use crate::builtin::{WallClock, answer};
+use crate::config::model::{Action, Builtin, SocketType};
+use crate::listener::{Bound, Listener, Socket};
+
+/// Datagrams answered on one socket in one turn.
+const DATAGRAMS: usize = 64;
+
+impl Server {
+    /// Answers what waits on a datagram socket.
+    pub(super) fn answer_datagrams(&mut self, key: Key, kind: Builtin) {
+        let clock = self.clock();
+        let mut out = Vec::new();
+        for _ in 0..DATAGRAMS {
+            if !self.may_accept(key) {
+                return;
+            }
+            match self.answer_one(key, kind, clock, &mut out) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                // An earlier answer could not be delivered, or this one cannot be
+                // sent: loss is part of the protocol.
+                Err(error) => log::debug!("datagram error={error}"),
+            }
+        }
+        self.queue(Owner::Listener(key));
+    }
+
+    fn answer_one(
+        &mut self,
+        key: Key,
+        kind: Builtin,
+        clock: WallClock,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let nothing = || io::Error::from(ErrorKind::WouldBlock);
+        let state = self.listeners.get(key).ok_or_else(nothing)?;
+        let service = state.service;
+        let listener = state.listener.as_ref().ok_or_else(nothing)?;
+        let socket = match listener.socket() {
+            Socket::Udp(socket) => socket,
+            Socket::UnixDatagram(socket) => {
+                return answer_unix(socket, kind, clock, &mut self.scratch, out);
+            }
+            Socket::Tcp(_) | Socket::Unix(_) => return Err(nothing()),
+        };
+        let (length, peer) = socket.recv_from(&mut self.scratch)?;
+        let request = self.scratch.get(..length).unwrap_or_default();
+        if !answer(kind, request, clock, out) {
+            return Ok(());
+        }
+        if let Err(rejection) = self.guard.permits(self.now, peer, destination(listener)) {
+            log::debug!("unanswered peer={peer} reason={rejection:?}");
+            return Ok(());
+        }
+        if self.admits_datagram(service, peer)
+            && let Some(Socket::Udp(socket)) = self.datagram_socket(key)
+        {
+            socket.send_to(out, peer)?;
+        }
+        Ok(())
+    }
+
+    fn datagram_socket(&self, key: Key) -> Option<&Socket> {
+        self.listeners.get(key)?.listener.as_ref().map(Listener::socket)
+    }
+
+    /// The service's own limits on starts; an answer is over as soon as it is begun.
+    fn admits_datagram(&mut self, service: Key, peer: SocketAddr) -> bool {
+        let Some(state) = self.services.get(service) else { return false };
+        let peer = Address::Inet(peer);
+        let id = state.admission;
+        if self.admission.admit(&self.observed(), id, peer) != Verdict::Admit {
+            return false;
+        }
+        let _ = self.admission.release(self.now, id, Source::from(peer));
+        true
+    }
+
+    /// Tells the guard against loops which ports and broadcast addresses are ours.
+    pub(super) fn update_guard(&mut self) {
+        let ports: BTreeSet<u16> = self
+            .services
+            .iter()
+            .map(|(_, state)| &state.service)
+            .filter(|service| matches!(service.action, Action::Builtin(_)))
+            .flat_map(|service| &service.sockets)
+            .filter(|spec| spec.socket_type == SocketType::Dgram)
+            .filter_map(|spec| match &spec.endpoint {
+                crate::config::model::Endpoint::Inet(address) => Some(address.port()),
+                _ => None,
+            })
+            .collect();
+        self.guard.set_own_ports(ports);
+        self.guard.set_broadcasts(broadcast_addresses());
+    }
+}
+
+/// The address a datagram was sent to, as far as the socket tells: its own.
+fn destination(listener: &Listener) -> IpAddr {
+    match listener.address() {
+        Bound::Inet(address) => address.ip(),
+        Bound::Unix(_) => Ipv4Addr::UNSPECIFIED.into(),
+    }
+}
+
+fn answer_unix(
+    socket: &UnixDatagram,
+    kind: Builtin,
+    clock: WallClock,
+    scratch: &mut [u8],
+    out: &mut Vec<u8>,
+) -> io::Result<()> {
+    let (length, peer) = socket.recv_from(scratch)?;
+    let request = scratch.get(..length).unwrap_or_default();
+    // A sender without a name cannot be answered.
+    if !peer.is_unnamed() && answer(kind, request, clock, out) {
+        socket.send_to_addr(out, &peer).map_err(|error| match error.kind() {
+            // The peer's queue is full, not ours empty.
+            ErrorKind::WouldBlock => io::Error::other("the peer does not read"),
+            _ => error,
+        })?;
+    }
+    Ok(())
+}
+
+/// The directed broadcast addresses of this machine's networks.
+fn broadcast_addresses() -> Vec<Ipv4Addr> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let broadcast = |interface: nix::ifaddrs::InterfaceAddress| {
+        interface.broadcast.and_then(|address| address.as_sockaddr_in().map(|v4| v4.ip()))
+    };
+    interfaces.filter_map(broadcast).collect()
+}

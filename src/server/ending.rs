@@ -1,0 +1,108 @@
+//! Children that have ended: reaped one by one through their pidfds, which costs
+//! the same with one and with ten thousand of them.
+
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+
+use super::Server;
+use super::slab::Key;
+use super::state::Child;
+use super::timers::Timer;
+use crate::config::model::OnStop;
+use crate::journal::{self, End};
+use crate::spawn::{Failure, kernel};
+
+/// A `wait` program that fails sooner than this has failed at once.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+impl Server {
+    /// Reaps a child that has ended; one that has not is looked at later.
+    pub(super) fn child_ended(&mut self, key: Key) {
+        let Some(child) = self.children.get(key) else { return };
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+        let end = match waitid(Id::PIDFd(child.pidfd.as_fd()), flags) {
+            Ok(WaitStatus::StillAlive) => {
+                self.timers.set(self.now + AT_ONCE, Timer::Child(key));
+                return;
+            }
+            Ok(status) => end_of(status),
+            Err(_) => End::Unknown,
+        };
+        self.reaped(key, end);
+    }
+
+    fn reaped(&mut self, key: Key, end: End) {
+        let Some(child) = self.children.remove(key) else { return };
+        // Before it is closed: a child on its way to exec may still have a copy of
+        // the table of descriptors, and the event would come again under another's number.
+        let _ = self.poll.registry().deregister(&mut SourceFd(&child.pidfd.as_raw_fd()));
+        self.spawner.reaped(child.pid);
+        if let Some(stderr) = child.stderr {
+            self.program_ended(stderr);
+        }
+        let failure = (end == End::Status(kernel::FAILED))
+            .then(|| self.spawner.failure_of(child.pid))
+            .flatten();
+        let time = self.now.saturating_duration_since(child.started);
+        tell(&child, end, failure, time);
+        self.peers.ended(child.peer_id);
+        let wake = self.admission.release(self.now, child.admission, child.source);
+        self.wake(wake, child.service);
+        if let Some(listener) = child.listener {
+            let at_once = time < AT_ONCE;
+            let failed = failure.is_some() || (end != End::Status(0) && at_once);
+            self.take_back(listener, failed, at_once);
+        }
+    }
+
+    /// As process 1: reaps whoever came to us without being ours, and ours as usual.
+    pub(super) fn reap_orphans(&mut self) {
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        while let Ok(status) = waitid(Id::All, look) {
+            let Some(pid) = status.pid() else { return };
+            let ours = self.children.iter().find(|(_, child)| child.pid == pid.as_raw());
+            if let Some((key, _)) = ours {
+                self.child_ended(key);
+                continue;
+            }
+            let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+            match waitid(Id::Pid(pid), flags) {
+                Ok(status) => journal::orphan(pid.as_raw(), end_of(status)),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// What `on_stop` says for a program whose service goes or whose server stops.
+    pub(super) fn stop_child(&mut self, key: Key) {
+        let Some(child) = self.children.get(key) else { return };
+        if child.definition.attributes.on_stop == OnStop::Terminate {
+            // The group: the program leads one, and may have children of its own.
+            let _ = kill(Pid::from_raw(child.pid.saturating_neg()), Signal::SIGTERM);
+            let _ = kill(Pid::from_raw(child.pid), Signal::SIGCONT);
+        }
+    }
+}
+
+fn tell(child: &Child, end: End, failure: Option<Failure>, time: Duration) {
+    match failure {
+        Some(Failure { stage, errno }) => {
+            let error = std::io::Error::from_raw_os_error(errno);
+            journal::failed(&child.label, child.peer, Some(child.pid), stage.as_str(), &error);
+        }
+        None => journal::ended(&child.label, child.peer, child.pid, end, time),
+    }
+}
+
+fn end_of(status: WaitStatus) -> End {
+    match status {
+        WaitStatus::Exited(_, status) => End::Status(status),
+        WaitStatus::Signaled(_, signal, _) => End::Signal(signal.as_str()),
+        _ => End::Unknown,
+    }
+}

@@ -1,0 +1,92 @@
+//! What the server is and may do, found once at start: its limits, raised as far
+//! as the system lets it, and what its children inherit from it.
+
+use std::io;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{getgroups, getpid, getresgid, getresuid};
+
+use crate::spawn::ServerFacts;
+
+/// Descriptors that a running program costs the server: its pidfd and its pipe.
+const PER_CHILD: u64 = 2;
+
+/// Descriptors kept back for listeners' connections, files and built-in services.
+const RESERVE: u64 = 96;
+
+/// More programs than this are more than anybody means.
+const MOST_CHILDREN: u32 = 16_384;
+
+/// The facts.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// For the children.
+    pub server: ServerFacts,
+    /// Programs that the limits on descriptors and processes leave room for.
+    pub max_children: u32,
+    /// Orphans of this system come to us: we are process 1.
+    pub adopts_orphans: bool,
+}
+
+impl Facts {
+    /// Raises the limit on descriptors and collects everything.
+    ///
+    /// # Errors
+    /// When the system does not even tell the limits.
+    pub fn collect() -> io::Result<Self> {
+        let nofile = getrlimit(Resource::RLIMIT_NOFILE)?;
+        let (soft, hard) = nofile;
+        // Left as it is where that is not allowed.
+        let descriptors =
+            if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
+        let (processes, _) = getrlimit(Resource::RLIMIT_NPROC)?;
+        let mask = umask(Mode::from_bits_truncate(0o022));
+        umask(mask);
+        let (users, groups) = (getresuid()?, getresgid()?);
+        let uid = (users.real == users.effective && users.effective == users.saved)
+            .then(|| users.effective.as_raw());
+        let gid = (groups.real == groups.effective && groups.effective == groups.saved)
+            .then(|| groups.effective.as_raw());
+        let server = ServerFacts {
+            nofile,
+            nice: nice_value(),
+            umask: mask.bits(),
+            groups: getgroups()?.into_iter().map(nix::unistd::Gid::as_raw).collect(),
+            ids: (uid, gid),
+            in_root: std::env::current_dir().is_ok_and(|path| path == std::path::Path::new("/")),
+            environment: std::env::vars_os().collect(),
+        };
+        let max_children = room_for_children(descriptors, processes);
+        Ok(Self { server, max_children, adopts_orphans: getpid().as_raw() == 1 })
+    }
+}
+
+/// The nineteenth field of proc_pid_stat(5), counted after the name, which may hold blanks.
+fn nice_value() -> i32 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
+    after_name.split_whitespace().nth(16).and_then(|nice| nice.parse().ok()).unwrap_or_default()
+}
+
+fn room_for_children(descriptors: u64, processes: u64) -> u32 {
+    let reserve = RESERVE.min(descriptors / 2);
+    let by_descriptors = descriptors.saturating_sub(reserve) / PER_CHILD;
+    let by_processes = processes / 2;
+    let room = by_descriptors.min(by_processes).max(1);
+    u32::try_from(room).unwrap_or(MOST_CHILDREN).min(MOST_CHILDREN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_follows_the_tighter_limit_and_is_never_none() {
+        assert_eq!(room_for_children(1024, u64::MAX), 464);
+        assert_eq!(room_for_children(1024, 100), 50);
+        assert_eq!(room_for_children(32, u64::MAX), 8);
+        assert_eq!(room_for_children(0, 0), 1);
+        assert_eq!(room_for_children(u64::MAX, u64::MAX), MOST_CHILDREN);
+    }
+}

@@ -1,0 +1,324 @@
+//! The server while it runs: one thread, one poll, one turn after the other.
+//!
+//! A turn: wait for events or the earliest deadline; signals; children that have
+//! ended (which frees slots); what is due; then the ready queue, each entry with a
+//! bounded amount of work, so that nobody waits for a busy neighbour; at the end
+//! the log. Nothing in it blocks.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `state` | what is known of services, listeners, children, conversations |
+//! | `accepting` | listeners: take, admit, rest, resume |
+//! | `starting` | a program for a connection or for a `wait` socket |
+//! | `ending` | children that have ended, orphans |
+//! | `stderr_lines` | what programs write to standard error |
+//! | `conversations` | built-in services on streams, tcpmux |
+//! | `datagrams` | built-in services on datagrams; a program per peer |
+//! | `installing` | opening sockets; reload |
+
+mod accepting;
+mod conversations;
+mod datagrams;
+mod ending;
+mod facts;
+mod installing;
+mod per_peer;
+mod slab;
+mod starting;
+mod state;
+mod stderr_lines;
+mod timers;
+mod token;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll};
+
+use crate::admission::{Admission, Notice};
+use crate::builtin::{ANSWERS_PER_SOURCE, Guard};
+use crate::config::Loaded;
+use crate::journal;
+use crate::log_sink;
+use crate::peers::Peers;
+use crate::signals::{Signal, Signals};
+use crate::spawn::{Spawner, Way};
+use crate::zone::Zone;
+pub use facts::Facts;
+use slab::{Key, Slab};
+use state::{Child, ConversationState, ListenerState, ServiceState, StderrState};
+use timers::{Timer, Timers};
+use token::Owner;
+
+/// Events taken from the system at once; more come with the next turn.
+const EVENTS: usize = 1024;
+
+/// How soon a log whose reader is slow is tried again.
+const LOG_RETRY: Duration = Duration::from_millis(100);
+
+/// Bytes read from or written to a socket in one call by the built-in services.
+const SCRATCH: usize = 128 * 1024;
+
+/// What the server is made of; see the files for what they do with it.
+pub struct Server {
+    poll: Poll,
+    signals: Signals,
+    spawner: Spawner,
+    admission: Admission,
+    peers: Peers,
+    facts: Facts,
+    zone: Zone,
+    guard: Guard,
+    services: Slab<ServiceState>,
+    /// In the order of the file.
+    order: Vec<Key>,
+    listeners: Slab<ListenerState>,
+    children: Slab<Child>,
+    stderr: Slab<StderrState>,
+    conversations: Slab<ConversationState>,
+    /// Pipes whose program has ended while something still holds them, oldest first.
+    lingering: VecDeque<Key>,
+    /// Services with listeners that rest until a child ends.
+    resting_services: Vec<Key>,
+    /// Listeners that rest because the system has no descriptors.
+    exhausted: Vec<Key>,
+    /// When the system last had none.
+    last_exhausted: Instant,
+    ready: VecDeque<Owner>,
+    timers: Timers,
+    scratch: Vec<u8>,
+    now: Instant,
+    stop: Option<&'static str>,
+    reload: Box<dyn Fn() -> Loaded>,
+}
+
+/// How a server is to be made.
+pub struct Options {
+    /// How programs are started.
+    pub way: Way,
+    /// Programs of all services at once; None is what the machine allows.
+    pub max_children: Option<u32>,
+    /// Reads the configuration again.
+    pub reload: Box<dyn Fn() -> Loaded>,
+}
+
+impl Server {
+    /// A server without services. To be made before other descriptors are opened.
+    ///
+    /// # Errors
+    /// When the system has no descriptors.
+    pub fn new(options: Options) -> io::Result<Self> {
+        let spawner = Spawner::new(options.way)?;
+        let facts = Facts::collect()?;
+        let poll = Poll::new()?;
+        let signals = Signals::new(facts.adopts_orphans)?;
+        let token = token::pack(Owner::Signals);
+        poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), token, Interest::READABLE)?;
+        let max_children = options.max_children.unwrap_or(facts.max_children);
+        journal::spawning(
+            match spawner.way() {
+                Way::Sharing => "sharing",
+                Way::Forking => "forking",
+            },
+            max_children,
+        );
+        let now = Instant::now();
+        Ok(Self {
+            poll,
+            signals,
+            spawner,
+            admission: Admission::new(max_children),
+            peers: Peers::new(),
+            facts,
+            zone: local_zone(),
+            guard: Guard::new([], ANSWERS_PER_SOURCE),
+            services: Slab::new(),
+            order: Vec::new(),
+            listeners: Slab::new(),
+            children: Slab::new(),
+            stderr: Slab::new(),
+            conversations: Slab::new(),
+            lingering: VecDeque::new(),
+            resting_services: Vec::new(),
+            exhausted: Vec::new(),
+            last_exhausted: now.checked_sub(Duration::from_secs(3600)).unwrap_or(now),
+            ready: VecDeque::new(),
+            timers: Timers::default(),
+            scratch: vec![0; SCRATCH],
+            now,
+            stop: None,
+            reload: options.reload,
+        })
+    }
+
+    /// Serves until told to stop.
+    ///
+    /// # Errors
+    /// When the poll itself fails, which no peer and no program can bring about.
+    pub fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        log_sink::hold();
+        let mut written = true;
+        while self.stop.is_none() {
+            let timeout = self.timeout(written);
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => other?,
+            }
+            self.turn(&events);
+            written = log_sink::flush();
+        }
+        self.finish();
+        log_sink::let_go();
+        Ok(())
+    }
+
+    /// How long to wait: not at all while something is ready, else until the earliest deadline.
+    fn timeout(&mut self, log_written: bool) -> Option<Duration> {
+        if !self.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let deadline = [self.timers.earliest(), self.admission.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|when| when.saturating_duration_since(Instant::now()));
+        let log = (!log_written).then_some(LOG_RETRY);
+        [deadline, self.spawner.patience(), log].into_iter().flatten().min()
+    }
+
+    fn turn(&mut self, events: &Events) {
+        self.now = Instant::now();
+        let mut signalled = false;
+        let mut ended = Vec::new();
+        for event in events {
+            match token::unpack(event.token()) {
+                Some(Owner::Signals) => signalled = true,
+                Some(Owner::Child(key)) => ended.push(key),
+                Some(owner) => self.queue(owner),
+                None => {}
+            }
+        }
+        if signalled {
+            self.take_signals();
+        }
+        for key in ended {
+            self.child_ended(key);
+        }
+        self.spawner.settle();
+        self.do_what_is_due();
+        for _ in 0..self.ready.len() {
+            let Some(owner) = self.ready.pop_front() else { break };
+            self.serve(owner);
+        }
+        self.tell_limits();
+    }
+
+    /// Puts an owner into the ready queue, once.
+    fn queue(&mut self, owner: Owner) {
+        let queued = match owner {
+            Owner::Listener(key) => {
+                if self.event_while_resting(key) {
+                    return;
+                }
+                self.listeners.get_mut(key).map(|listener| &mut listener.queued)
+            }
+            Owner::Stderr(key) => self.stderr.get_mut(key).map(|stderr| &mut stderr.queued),
+            Owner::Conversation(key) => {
+                self.conversations.get_mut(key).map(|conversation| &mut conversation.queued)
+            }
+            Owner::Signals | Owner::Child(_) => None,
+        };
+        if let Some(queued) = queued
+            && !*queued
+        {
+            *queued = true;
+            self.ready.push_back(owner);
+        }
+    }
+
+    fn serve(&mut self, owner: Owner) {
+        match owner {
+            Owner::Listener(key) => self.serve_listener(key),
+            Owner::Stderr(key) => self.read_stderr(key),
+            Owner::Conversation(key) => self.converse(key),
+            Owner::Signals | Owner::Child(_) => {}
+        }
+    }
+
+    fn do_what_is_due(&mut self) {
+        while let Some(timer) = self.timers.pop_due(self.now) {
+            match timer {
+                Timer::Open(key) => self.try_to_open(key),
+                Timer::Resume(key) => self.resume(key),
+                Timer::Idle(key) => self.look_for_silence(key),
+                Timer::Stderr(key) => self.queue(Owner::Stderr(key)),
+                Timer::Child(key) => self.child_ended(key),
+            }
+        }
+        if self.admission.next_deadline().is_some_and(|when| when <= self.now) {
+            self.admission.expire(self.now);
+        }
+    }
+
+    fn take_signals(&mut self) {
+        while let Some(signal) = self.signals.next_signal() {
+            match signal {
+                Signal::Reload => self.reload(),
+                Signal::ListPeers => journal::peers(&self.peers),
+                Signal::CountPeers => self.count_peers(),
+                Signal::Stop(name) => self.stop = Some(name),
+                Signal::ChildEnded => self.reap_orphans(),
+            }
+        }
+    }
+
+    fn count_peers(&self) {
+        journal::peer_counts(self.peers.total(), self.peers.running());
+    }
+
+    /// Says which limits have begun and ended to bite.
+    fn tell_limits(&mut self) {
+        for notice in self.admission.notices() {
+            let (id, reason) = match notice {
+                Notice::LimitBegan { id, reason } | Notice::LimitEnded { id, reason, .. } => {
+                    (id, reason)
+                }
+            };
+            let state = self.services.iter().find(|(_, state)| Some(state.admission) == id);
+            let label = state.map_or("*", |(_, state)| &state.label);
+            match notice {
+                Notice::LimitBegan { .. } => journal::limit_begins(label, reason.as_str()),
+                Notice::LimitEnded { left_out, .. } => {
+                    journal::limit_ends(label, reason.as_str(), left_out);
+                }
+            }
+        }
+    }
+
+    /// Says who the peers are and were, and stops as each service wants it.
+    fn finish(&mut self) {
+        journal::peers(&self.peers);
+        self.count_peers();
+        journal::stopping(self.stop.unwrap_or("-"));
+        for key in self.children.keys() {
+            self.stop_child(key);
+        }
+        // Closes the sockets and unlinks the paths.
+        for key in self.listeners.keys() {
+            self.close_listener(key);
+        }
+        journal::stopped();
+    }
+}
+
+/// The time zone of the machine, for daytime; UTC if it cannot be told.
+fn local_zone() -> Zone {
+    Zone::load(std::env::var_os("TZ").as_deref()).unwrap_or_else(|error| {
+        journal::trouble("daytime", "time zone", &error);
+        Zone::utc()
+    })
+}

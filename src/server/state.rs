@@ -1,0 +1,130 @@
+//! What the server knows while it runs: services, listeners, children, and what
+//! comes out of them. Plain data; what is done with it is in the other files.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::slab::Key;
+use crate::address::Address;
+use crate::admission::{ServiceId, Source};
+use crate::builtin::Conversation;
+use crate::config::model::{Service, SocketSpec};
+use crate::listener::{Listener, ShownEndpoint};
+use crate::peers::PeerId;
+use crate::spawn::Prepared;
+
+/// A service that is being served.
+#[derive(Debug)]
+pub(super) struct ServiceState {
+    pub(super) service: Rc<Service>,
+    pub(super) label: Rc<str>,
+    /// None for built-in services.
+    pub(super) prepared: Option<Rc<Prepared>>,
+    pub(super) admission: ServiceId,
+    /// Its sockets.
+    pub(super) listeners: Vec<Key>,
+    /// Those of its listeners that rest until a child ends.
+    pub(super) resting: Vec<Key>,
+}
+
+/// Why nothing is taken from a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// It is served.
+    No,
+    /// A limit: until a child ends (then it is in `resting`) or its timer is due.
+    Limit,
+    /// The system has no descriptors: until a child ends or its timer is due.
+    Exhausted,
+    /// The program of a `wait` service has it.
+    Program,
+    /// A `wait` service's program failed at once: until its timer is due.
+    Backoff,
+}
+
+/// One socket of a service, open or to be opened.
+#[derive(Debug)]
+pub(super) struct ListenerState {
+    pub(super) service: Key,
+    pub(super) spec: SocketSpec,
+    /// None while it cannot be opened.
+    pub(super) listener: Option<Listener>,
+    /// Delay before the next attempt to open it.
+    pub(super) retry: Duration,
+    /// Its error has been said; it is not said again for each attempt.
+    pub(super) last_error: Option<String>,
+    pub(super) registered: bool,
+    /// It is in the ready queue.
+    pub(super) queued: bool,
+    pub(super) rest: Rest,
+    /// No program before then, whoever wants to wake it.
+    pub(super) not_before: Option<Instant>,
+    /// Delay after the next failure of a `wait` service's program.
+    pub(super) backoff: Duration,
+    /// What was at the head of a datagram socket when the program was started.
+    pub(super) head: Option<Vec<u8>>,
+}
+
+impl ListenerState {
+    /// How the log calls it where there is no service at hand.
+    pub(super) fn label(&self) -> String {
+        ShownEndpoint(&self.spec.endpoint).to_string()
+    }
+}
+
+/// A running program.
+#[derive(Debug)]
+pub(super) struct Child {
+    pub(super) pid: i32,
+    pub(super) pidfd: OwnedFd,
+    /// The service it was started for, which a reload may have replaced or removed.
+    pub(super) service: Key,
+    pub(super) definition: Rc<Service>,
+    pub(super) label: Rc<str>,
+    pub(super) admission: ServiceId,
+    pub(super) source: Source,
+    pub(super) peer: Address,
+    pub(super) peer_id: PeerId,
+    pub(super) started: Instant,
+    /// The listener that it has, for `wait` services.
+    pub(super) listener: Option<Key>,
+    pub(super) stderr: Option<Key>,
+}
+
+/// The standard error of a program, which its own children may hold after its end.
+#[derive(Debug)]
+pub(super) struct StderrState {
+    pub(super) pipe: File,
+    pub(super) label: Rc<str>,
+    pub(super) pid: i32,
+    /// The beginning of a line whose end has not come yet.
+    pub(super) partial: Vec<u8>,
+    /// The rest of a line that was cut is thrown away.
+    pub(super) skipping: bool,
+    /// Bytes read since `since`.
+    pub(super) read: usize,
+    pub(super) since: Instant,
+    pub(super) queued: bool,
+}
+
+/// A connection to a built-in service.
+#[derive(Debug)]
+pub(super) struct ConversationState {
+    pub(super) conversation: Conversation,
+    pub(super) stream: File,
+    pub(super) service: Key,
+    pub(super) label: Rc<str>,
+    pub(super) admission: ServiceId,
+    pub(super) peer: Address,
+    pub(super) peer_id: PeerId,
+    pub(super) started: Instant,
+    /// When something last went on.
+    pub(super) active: Instant,
+    /// How long it may be silent.
+    pub(super) silence: Duration,
+    /// When its timer is due.
+    pub(super) due: Instant,
+    pub(super) queued: bool,
+}

@@ -1,0 +1,142 @@
+//! What programs write to standard error: line by line into the log, a bounded
+//! amount per turn and per second. A program that writes more waits for us; nobody
+//! else does.
+
+use std::io::{ErrorKind, Read as _};
+use std::os::fd::AsRawFd as _;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+
+use super::Server;
+use super::slab::Key;
+use super::state::StderrState;
+use super::timers::Timer;
+use super::token::Owner;
+use crate::journal;
+
+/// Bytes read from one program in one turn.
+const PER_TURN: usize = 16 * 1024;
+/// Bytes read from one program in one second; the rest waits in its pipe.
+const PER_SECOND: usize = 256 * 1024;
+/// Bytes of a line that are logged.
+const LONGEST_LINE: usize = 1024;
+/// Pipes that outlive their program (something it started holds them); the oldest
+/// is closed when there are more.
+const LINGERING: usize = 256;
+
+/// Whether there may be more.
+enum Flow {
+    Drained,
+    More,
+    /// The program's end of the pipe is closed.
+    End,
+}
+
+impl Server {
+    /// Reads what there is, within bounds.
+    pub(super) fn read_stderr(&mut self, key: Key) {
+        let Some(state) = self.stderr.get_mut(key) else { return };
+        state.queued = false;
+        let second = Duration::from_secs(1);
+        if self.now.saturating_duration_since(state.since) >= second {
+            (state.since, state.read) = (self.now, 0);
+        }
+        if state.read >= PER_SECOND {
+            self.timers.set(state.since + second, Timer::Stderr(key));
+            return;
+        }
+        let flow = read_some(state, &mut self.scratch);
+        match flow {
+            Flow::Drained => {}
+            Flow::More => self.queue(Owner::Stderr(key)),
+            Flow::End => self.close_stderr(key),
+        }
+    }
+
+    /// The program has ended: what it has written is logged before its end is told,
+    /// and a pipe that others still hold goes among the lingering ones.
+    pub(super) fn program_ended(&mut self, key: Key) {
+        let Some(state) = self.stderr.get_mut(key) else { return };
+        match read_some(state, &mut self.scratch) {
+            Flow::End => return self.close_stderr(key),
+            Flow::More => self.queue(Owner::Stderr(key)),
+            Flow::Drained => {}
+        }
+        self.lingering.push_back(key);
+        if self.lingering.len() > LINGERING
+            && let Some(oldest) = self.lingering.pop_front()
+        {
+            self.close_stderr(oldest);
+        }
+    }
+
+    fn close_stderr(&mut self, key: Key) {
+        let Some(mut state) = self.stderr.remove(key) else { return };
+        end_line(&mut state);
+        let _ = self.poll.registry().deregister(&mut SourceFd(&state.pipe.as_raw_fd()));
+        if self.lingering.contains(&key) {
+            self.lingering.retain(|lingering| *lingering != key);
+        }
+    }
+}
+
+fn read_some(state: &mut StderrState, scratch: &mut [u8]) -> Flow {
+    let buffer = scratch.get_mut(..PER_TURN).unwrap_or_default();
+    loop {
+        match state.pipe.read(buffer) {
+            Ok(0) => return Flow::End,
+            Ok(length) => {
+                state.read = state.read.saturating_add(length);
+                take_bytes(state, buffer.get(..length).unwrap_or_default());
+                if length == PER_TURN {
+                    return Flow::More;
+                }
+                // Fewer than asked for: on with the loop, for the end or the drained pipe.
+                if state.read >= PER_SECOND {
+                    return Flow::More;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Flow::Drained,
+            Err(_) => return Flow::End,
+        }
+    }
+}
+
+/// Logs the lines that are whole now and keeps the beginning of the next.
+fn take_bytes(state: &mut StderrState, bytes: &[u8]) {
+    let mut pieces = bytes.split(|byte| *byte == b'\n');
+    let Some(last) = pieces.next_back() else { return };
+    for piece in pieces {
+        add_to_line(state, piece);
+        end_line(state);
+    }
+    add_to_line(state, last);
+}
+
+/// Adds to the line; when it is too long, what fits is logged and the rest skipped.
+fn add_to_line(state: &mut StderrState, piece: &[u8]) {
+    if state.skipping || piece.is_empty() {
+        return;
+    }
+    let room = LONGEST_LINE.saturating_sub(state.partial.len());
+    match piece.get(..room) {
+        Some(fits) if piece.len() > room => {
+            state.partial.extend_from_slice(fits);
+            journal::stderr(&state.label, state.pid, &state.partial, true);
+            state.partial = Vec::new();
+            state.skipping = true;
+        }
+        _ => state.partial.extend_from_slice(piece),
+    }
+}
+
+fn end_line(state: &mut StderrState) {
+    if !std::mem::take(&mut state.skipping) && !state.partial.is_empty() {
+        let line = state.partial.strip_suffix(b"\r").unwrap_or(&state.partial);
+        journal::stderr(&state.label, state.pid, line, false);
+    }
+    // An idle program's buffer costs nothing.
+    state.partial = Vec::new();
+}

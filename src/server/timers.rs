@@ -1,0 +1,49 @@
+//! The one deadline: everything that is to happen later, the earliest first.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use super::slab::Key;
+
+/// What is due. Whoever handles it looks whether it still applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// Try again to open a socket.
+    Open(Key),
+    /// A listener has rested long enough.
+    Resume(Key),
+    /// A conversation may have been silent for too long.
+    Idle(Key),
+    /// Read a program's standard error again.
+    Stderr(Key),
+    /// Look after a child whose end nobody announces.
+    Child(Key),
+}
+
+/// Timers in the order of time.
+#[derive(Debug, Default)]
+pub(super) struct Timers(BTreeSet<(Instant, Timer)>);
+
+impl Timers {
+    pub(super) fn set(&mut self, when: Instant, timer: Timer) {
+        self.0.insert((when, timer));
+    }
+
+    /// Timers that are not cancelled are cheap, but those of many short conversations add up.
+    pub(super) fn cancel(&mut self, when: Instant, timer: Timer) {
+        self.0.remove(&(when, timer));
+    }
+
+    pub(super) fn earliest(&self) -> Option<Instant> {
+        self.0.first().map(|(when, _)| *when)
+    }
+
+    /// The next one that is due.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
+        let (when, _) = self.0.first()?;
+        if *when > now {
+            return None;
+        }
+        self.0.pop_first().map(|(_, timer)| timer)
+    }
+}

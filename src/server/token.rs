@@ -1,0 +1,74 @@
+//! What a poll event is about, packed into mio's token.
+
+use mio::Token;
+
+use super::slab::Key;
+
+/// The owner of a registered descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The signalfd.
+    Signals,
+    /// A listener or datagram socket.
+    Listener(Key),
+    /// A child's pidfd.
+    Child(Key),
+    /// The pipe of a program's standard error.
+    Stderr(Key),
+    /// A connection to a built-in service.
+    Conversation(Key),
+}
+
+/// Four bits of kind, 28 of generation, 32 of index.
+pub(super) fn pack(owner: Owner) -> Token {
+    let (kind, key) = match owner {
+        Owner::Signals => (0u64, Key { index: 0, generation: 0 }),
+        Owner::Listener(key) => (1, key),
+        Owner::Child(key) => (2, key),
+        Owner::Stderr(key) => (3, key),
+        Owner::Conversation(key) => (4, key),
+    };
+    let packed = kind << 60 | u64::from(key.generation) << 32 | u64::from(key.index);
+    // 64-bit only (see kernel.rs), so nothing is lost.
+    Token(usize::try_from(packed).unwrap_or(usize::MAX))
+}
+
+/// None for a token that [`pack`] did not make.
+pub(super) fn unpack(token: Token) -> Option<Owner> {
+    let packed = u64::try_from(token.0).ok()?;
+    let index = u32::try_from(packed & 0xffff_ffff).ok()?;
+    let generation = u32::try_from(packed >> 32 & 0x0fff_ffff).ok()?;
+    let key = Key { index, generation };
+    match packed >> 60 {
+        0 => Some(Owner::Signals),
+        1 => Some(Owner::Listener(key)),
+        2 => Some(Owner::Child(key)),
+        3 => Some(Owner::Stderr(key)),
+        4 => Some(Owner::Conversation(key)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::slab::GENERATIONS;
+
+    #[test]
+    fn what_is_packed_is_unpacked() {
+        for index in [0, 1, u32::MAX] {
+            for generation in [0, 1, GENERATIONS] {
+                let key = Key { index, generation };
+                for owner in [
+                    Owner::Listener(key),
+                    Owner::Child(key),
+                    Owner::Stderr(key),
+                    Owner::Conversation(key),
+                ] {
+                    assert_eq!(unpack(pack(owner)), Some(owner));
+                }
+            }
+        }
+        assert_eq!(unpack(pack(Owner::Signals)), Some(Owner::Signals));
+    }
+}
