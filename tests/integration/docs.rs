@@ -33,14 +33,15 @@ fn the_manual_page_of_the_language_has_every_attribute() {
     }
 }
 
-/// The long and short options that `--help` shows.
+/// The long and short options that `--help` shows, each at the start of a line.
 fn options(arguments: &[&str]) -> Vec<String> {
     let output = command(&[]).args(arguments).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let section = text.split("Options:").nth(1).unwrap().split("\n\n").collect::<Vec<_>>();
-    let words = section.iter().flat_map(|part| part.split_whitespace());
-    let options = words.filter(|word| word.starts_with('-') && word.len() > 1 && *word != "--");
-    options.map(|word| word.trim_matches([',', '[', ']']).to_owned()).collect()
+    let lines = text.split("\nOptions:\n").nth(1).unwrap().lines().map(str::trim_start);
+    // `- auto: …` is a value of an option, not an option.
+    let options = lines.filter(|line| line.starts_with('-') && !line.starts_with("- "));
+    let words = options.flat_map(|line| line.split(' ').take_while(|word| word.starts_with('-')));
+    words.map(|word| word.trim_end_matches(',').to_owned()).collect()
 }
 
 #[test]
@@ -48,7 +49,7 @@ fn the_manual_page_of_the_command_has_every_option_and_signal() {
     let text = page("oxinetd.8");
     for arguments in [&["--help"][..], &["check", "--help"], &["run", "--help"]] {
         for option in options(arguments) {
-            if ["-h", "--help", "-V", "--version", "-k"].contains(&option.as_str()) {
+            if ["-h", "--help", "-V", "--version"].contains(&option.as_str()) {
                 continue;
             }
             let name = option.trim_start_matches('-');
@@ -159,7 +160,7 @@ fn the_example_configuration_checks_without_a_complaint() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(!said.contains("warning") && !said.contains("error:"), "{said}");
+    assert!(said.contains("0 errors, 0 warnings") && said.lines().count() == 1, "{said}");
 }
 
 #[test]

@@ -15,7 +15,9 @@ const VALUES: &[&str] = &["address", "calendar", "unix_path", "peers", "journal"
 fn may_use(module: &str) -> Option<Vec<&'static str>> {
     let with = |extra: &[&'static str]| Some([VALUES, extra].concat());
     match module {
-        "config" | "address" | "calendar" | "unix_path" | "signals" | "cli" => Some(Vec::new()),
+        "config" | "address" | "calendar" | "unix_path" | "signals" | "cli" | "detach" => {
+            Some(Vec::new())
+        }
         "peers" => Some(vec!["address"]),
         "journal" => Some(vec!["address", "peers"]),
         "zone" => Some(vec!["calendar"]),
@@ -38,9 +40,8 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "zone",
             "log_sink",
         ]),
-        // The commands are what `main` hands over to.
-        "main" => with(&["cli", "config", "lookup", "server", "log_sink", "commands"]),
-        "commands" => with(&["cli", "config", "lookup", "server", "log_sink", "spawn"]),
+        // Going to the background comes before everything that cannot be forked.
+        "main" => with(&["cli", "config", "lookup", "server", "log_sink", "spawn", "detach"]),
         "lib" => Some(Vec::new()),
         _ => None,
     }
