@@ -109,6 +109,16 @@ pub fn listening(service: &str, address: &dyn Display) {
     info!("listening service={} address={}", word(service), shown(address));
 }
 
+/// `oxinetd run PORT` listens on the loopback addresses only.
+pub fn local_only(port: &str) {
+    let open = format!("*:{port}");
+    info!(
+        "local-only port={} effect=\"this machine only, {} is open to all\"",
+        word(port),
+        word(&open)
+    );
+}
+
 /// A socket could not be opened; it is tried again.
 pub fn not_listening(service: &str, address: &dyn Display, error: &dyn Display, retry: Duration) {
     let (service, address, error) = (word(service), shown(address), shown(error));
