@@ -128,11 +128,6 @@ pub fn not_listening(service: &str, address: &dyn Display, error: &dyn Display, 
     );
 }
 
-/// The machine has no IPv6; said once.
-pub fn no_ipv6() {
-    warn!("no-ipv6 effect=\"IPv4 alone\"");
-}
-
 /// A peer is served: by a program, or by ourselves.
 pub fn accepted(service: &str, peer: Address, pid: Option<i32>) {
     let service = word(service);
@@ -187,11 +182,6 @@ pub fn limit_ends(service: &str, reason: &str, left_out: u64) {
 pub fn stderr(service: &str, pid: i32, line: &[u8], cut: bool) {
     let more = if cut { " cut=yes" } else { "" };
     info!("stderr service={} pid={pid} line={}{more}", word(service), Always(line));
-}
-
-/// Lines that a program wrote faster than they are taken.
-pub fn stderr_dropped(service: &str, pid: i32, bytes: u64) {
-    warn!("stderr-dropped service={} pid={pid} bytes={bytes}", word(service));
 }
 
 /// A value that is quoted even when it is one word.
