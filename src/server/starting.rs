@@ -25,6 +25,9 @@ use crate::spawn::{self, Started, kernel};
 /// A child whose pidfd cannot be polled is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// A program that ends sooner has its standard error read only then.
+const MOMENT: Duration = Duration::from_millis(1);
+
 /// Bytes of a datagram that are compared to see whether it has been taken.
 const HEAD: usize = 64;
 
@@ -92,9 +95,9 @@ impl Server {
         let key = self.children.insert(child);
         self.watch_child(key);
         if let Some(pipe) = started.stderr {
-            let stderr = self.watch_stderr(pipe, label, pid);
+            let stderr = self.keep_stderr(pipe, label, pid);
             if let Some(child) = self.children.get_mut(key) {
-                child.stderr = stderr;
+                child.stderr = Some(stderr);
             }
         }
     }
@@ -111,10 +114,9 @@ impl Server {
         }
     }
 
-    /// The key of the pipe's state; none if it cannot be polled, and then the
-    /// program's lines are lost, which is said.
-    fn watch_stderr(&mut self, pipe: OwnedFd, label: Rc<str>, pid: i32) -> Option<Key> {
-        let descriptor = pipe.as_raw_fd();
+    /// Keeps the pipe of a program's standard error. It is polled only if the program
+    /// is still there after a moment: most end sooner, and then one read will do.
+    fn keep_stderr(&mut self, pipe: OwnedFd, label: Rc<str>, pid: i32) -> Key {
         let key = self.stderr.insert(StderrState {
             pipe: pipe.into(),
             label,
@@ -123,18 +125,34 @@ impl Server {
             skipping: false,
             read: 0,
             since: self.now,
+            registered: false,
             queued: false,
         });
-        let token = token::pack(Owner::Stderr(key));
-        let registered =
-            self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE);
-        if let Err(error) = registered {
-            if let Some(lost) = self.stderr.remove(key) {
-                journal::trouble(&lost.label, "epoll_ctl", &error);
+        self.unwatched.push_back((self.now + MOMENT, key));
+        key
+    }
+
+    /// Polls the pipes of those programs that are still there after their moment.
+    pub(super) fn watch_stderr(&mut self) {
+        while let Some((when, key)) = self.unwatched.front().copied() {
+            if when > self.now {
+                return;
             }
-            return None;
+            self.unwatched.pop_front();
+            let Some(state) = self.stderr.get_mut(key) else { continue };
+            let descriptor = state.pipe.as_raw_fd();
+            let token = token::pack(Owner::Stderr(key));
+            let registered = self.poll.registry().register(
+                &mut SourceFd(&descriptor),
+                token,
+                Interest::READABLE,
+            );
+            state.registered = registered.is_ok();
+            if let Err(error) = registered {
+                // The program's lines are read when it ends.
+                journal::trouble(&state.label, "epoll_ctl", &error);
+            }
         }
-        Some(key)
     }
 
     /// Somebody admitted cannot be served: says so and gives back what was counted.

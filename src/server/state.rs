@@ -106,6 +106,7 @@ pub(super) struct StderrState {
     /// Bytes read since `since`.
     pub(super) read: usize,
     pub(super) since: Instant,
+    pub(super) registered: bool,
     pub(super) queued: bool,
 }
 
