@@ -184,3 +184,6 @@ impl Loaded {
         self.diagnostics.iter().any(|one| one.severity == Severity::Error)
     }
 }
+
+#[cfg(test)]
+mod tests;

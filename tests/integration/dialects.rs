@@ -56,98 +56,95 @@ fn outline(service: &Service) -> String {
     format!("{} {kind} {} {wait} {user} {action}", service.label, sockets.join(","))
 }
 
+/// Lines, and what they mean.
+const LINES: &[(&str, &str)] = &[
+    (
+        "ftp stream tcp nowait root /usr/libexec/ftpd ftpd -l",
+        "ftp/tcp stream 0.0.0.0:21,[::]:21 nowait root:0 /usr/libexec/ftpd [ftpd|-l]",
+    ),
+    (
+        "ntalk dgram udp wait nobody.tty /usr/sbin/in.ntalkd in.ntalkd",
+        "ntalk/udp dgram 0.0.0.0:518,[::]:518 wait nobody:5 /usr/sbin/in.ntalkd [in.ntalkd]",
+    ),
+    (
+        "telnet stream tcp nowait telnetd /usr/sbin/tcpd /usr/sbin/in.telnetd",
+        "telnet/tcp stream 0.0.0.0:23,[::]:23 nowait telnetd:101 /usr/sbin/tcpd [/usr/sbin/in.telnetd]",
+    ),
+    (
+        "shell stream tcp46 nowait root /usr/libexec/rshd rshd",
+        "shell/tcp stream 0.0.0.0:514,[::]:514 nowait root:0 /usr/libexec/rshd [rshd]",
+    ),
+    (
+        "tftp dgram udp6 wait root /usr/libexec/tftpd tftpd -l -s /tftpboot",
+        "tftp/udp dgram [::]:69 wait root:0 /usr/libexec/tftpd [tftpd|-l|-s|/tftpboot]",
+    ),
+    (
+        "/var/run/echo stream unix nowait root internal",
+        "/var/run/echo stream /var/run/echo nowait root:0 Echo",
+    ),
+    (
+        "tcpmux stream tcp nowait root internal",
+        "tcpmux/tcp stream 0.0.0.0:1,[::]:1 nowait root:0 Tcpmux",
+    ),
+    ("time dgram udp wait root internal", "time/udp dgram 0.0.0.0:37,[::]:37 wait root:0 Time"),
+    (
+        "null stream tcp nowait root internal",
+        "null/tcp stream 0.0.0.0:9,[::]:9 nowait root:0 Discard",
+    ),
+    ("13 stream tcp4 nowait root internal", "13/tcp stream 0.0.0.0:13 nowait root:0 Daytime"),
+    (
+        "127.0.0.1:7007 stream tcp nowait - internal echo",
+        "7007/tcp stream 127.0.0.1:7007 nowait root:0 Echo",
+    ),
+    (
+        "127.0.0.1,[::1]:pop3 stream tcp nowait.400 root /usr/sbin/tcpd in.pop3d",
+        "pop3/tcp stream 127.0.0.1:110,[::1]:110 nowait root:0 /usr/sbin/tcpd [in.pop3d]",
+    ),
+    (
+        "127.0.0.1:\npop-3 stream tcp nowait root cat",
+        "pop-3/tcp stream 127.0.0.1:110 nowait root:0 /bin/cat [cat]",
+    ),
+    (
+        "127.0.0.1:\n*:\nhttp stream tcp4 nowait john.doe cat",
+        "http/tcp stream 0.0.0.0:80 nowait john.doe:103 /bin/cat [cat]",
+    ),
+    (
+        "#@ ipsec ah/require\n8080 stream tcp nowait - cat",
+        "8080/tcp stream 0.0.0.0:8080,[::]:8080 nowait nobody:65534 /bin/cat [cat]",
+    ),
+    (
+        "#<off># netbios-ssn stream tcp nowait root /usr/sbin/tcpd /usr/sbin/smbd\n1 stream tcp6only nowait 1000 cat",
+        "1/tcp stream [::]:1 nowait me:1000 /bin/cat [cat]",
+    ),
+    (
+        "http stream tcp nowait nobody /usr/bin/nc nc -N dest-ip 80",
+        "http/tcp stream 0.0.0.0:80,[::]:80 nowait nobody:65534 /usr/bin/nc [nc|-N|dest-ip|80]",
+    ),
+    (
+        "localhost:8000-8001 stream tcp nowait - cat cat a\n  b 'c d'",
+        "8000-8001/tcp stream 127.0.0.1:8000,[::1]:8000,127.0.0.1:8001,[::1]:8001 nowait nobody:65534 /bin/cat [cat|a|b|c d]",
+    ),
+    (
+        "[fe80::1%eth0]:99 stream tcp nowait - cat",
+        "99/tcp stream [fe80::1%2]:99 nowait nobody:65534 /bin/cat [cat]",
+    ),
+    ("@name seqpacket unix wait - cat", "@name seqpacket @name wait nobody:65534 /bin/cat [cat]"),
+    (
+        "5432 on protocol = tcp, wait = no, user = root, ip_max = 0, exec = test_server, args = test_server stream nowait;",
+        "5432/tcp stream 0.0.0.0:5432,[::]:5432 nowait root:0 /usr/bin/test_server [test_server|stream|nowait]",
+    ),
+    (
+        "5432 on # udp\nprotocol = udp, wait = yes,\n\tuser = root, service_max = 5,\n exec = test_server,\n args = test_server dgram wait;",
+        "5432/udp dgram 0.0.0.0:5432,[::]:5432 wait root:0 /usr/bin/test_server [test_server|dgram|wait]",
+    ),
+    ("[::1]:echo on socktype = stream;", "echo/tcp stream [::1]:7 nowait root:0 Echo"),
+    ("echo on bind = 127.0.0.1, protocol = udp;", "echo/udp dgram 127.0.0.1:7 wait root:0 Echo"),
+];
+
 #[test]
 fn lines_of_the_manuals_mean_what_they_say_there() {
-    for (line, expected) in [
-        (
-            "ftp stream tcp nowait root /usr/libexec/ftpd ftpd -l",
-            "ftp/tcp stream 0.0.0.0:21,[::]:21 nowait root:0 /usr/libexec/ftpd [ftpd|-l]",
-        ),
-        (
-            "ntalk dgram udp wait nobody.tty /usr/sbin/in.ntalkd in.ntalkd",
-            "ntalk/udp dgram 0.0.0.0:518,[::]:518 wait nobody:5 /usr/sbin/in.ntalkd [in.ntalkd]",
-        ),
-        (
-            "telnet stream tcp nowait telnetd /usr/sbin/tcpd /usr/sbin/in.telnetd",
-            "telnet/tcp stream 0.0.0.0:23,[::]:23 nowait telnetd:101 /usr/sbin/tcpd [/usr/sbin/in.telnetd]",
-        ),
-        (
-            "shell stream tcp46 nowait root /usr/libexec/rshd rshd",
-            "shell/tcp stream 0.0.0.0:514,[::]:514 nowait root:0 /usr/libexec/rshd [rshd]",
-        ),
-        (
-            "tftp dgram udp6 wait root /usr/libexec/tftpd tftpd -l -s /tftpboot",
-            "tftp/udp dgram [::]:69 wait root:0 /usr/libexec/tftpd [tftpd|-l|-s|/tftpboot]",
-        ),
-        (
-            "/var/run/echo stream unix nowait root internal",
-            "/var/run/echo stream /var/run/echo nowait root:0 Echo",
-        ),
-        (
-            "tcpmux stream tcp nowait root internal",
-            "tcpmux/tcp stream 0.0.0.0:1,[::]:1 nowait root:0 Tcpmux",
-        ),
-        ("time dgram udp wait root internal", "time/udp dgram 0.0.0.0:37,[::]:37 wait root:0 Time"),
-        (
-            "null stream tcp nowait root internal",
-            "null/tcp stream 0.0.0.0:9,[::]:9 nowait root:0 Discard",
-        ),
-        ("13 stream tcp4 nowait root internal", "13/tcp stream 0.0.0.0:13 nowait root:0 Daytime"),
-        (
-            "127.0.0.1:7007 stream tcp nowait - internal echo",
-            "7007/tcp stream 127.0.0.1:7007 nowait root:0 Echo",
-        ),
-        (
-            "127.0.0.1,[::1]:pop3 stream tcp nowait.400 root /usr/sbin/tcpd in.pop3d",
-            "pop3/tcp stream 127.0.0.1:110,[::1]:110 nowait root:0 /usr/sbin/tcpd [in.pop3d]",
-        ),
-        (
-            "127.0.0.1:\npop-3 stream tcp nowait root cat",
-            "pop-3/tcp stream 127.0.0.1:110 nowait root:0 /bin/cat [cat]",
-        ),
-        (
-            "127.0.0.1:\n*:\nhttp stream tcp4 nowait john.doe cat",
-            "http/tcp stream 0.0.0.0:80 nowait john.doe:103 /bin/cat [cat]",
-        ),
-        (
-            "#@ ipsec ah/require\n8080 stream tcp nowait - cat",
-            "8080/tcp stream 0.0.0.0:8080,[::]:8080 nowait nobody:65534 /bin/cat [cat]",
-        ),
-        (
-            "#<off># netbios-ssn stream tcp nowait root /usr/sbin/tcpd /usr/sbin/smbd\n1 stream tcp6only nowait 1000 cat",
-            "1/tcp stream [::]:1 nowait me:1000 /bin/cat [cat]",
-        ),
-        (
-            "http stream tcp nowait nobody /usr/bin/nc nc -N dest-ip 80",
-            "http/tcp stream 0.0.0.0:80,[::]:80 nowait nobody:65534 /usr/bin/nc [nc|-N|dest-ip|80]",
-        ),
-        (
-            "localhost:8000-8001 stream tcp nowait - cat cat a\n  b 'c d'",
-            "8000-8001/tcp stream 127.0.0.1:8000,[::1]:8000,127.0.0.1:8001,[::1]:8001 nowait nobody:65534 /bin/cat [cat|a|b|c d]",
-        ),
-        (
-            "[fe80::1%eth0]:99 stream tcp nowait - cat",
-            "99/tcp stream [fe80::1%2]:99 nowait nobody:65534 /bin/cat [cat]",
-        ),
-        (
-            "@name seqpacket unix wait - cat",
-            "@name seqpacket @name wait nobody:65534 /bin/cat [cat]",
-        ),
-        (
-            "5432 on protocol = tcp, wait = no, user = root, ip_max = 0, exec = test_server, args = test_server stream nowait;",
-            "5432/tcp stream 0.0.0.0:5432,[::]:5432 nowait root:0 /usr/bin/test_server [test_server|stream|nowait]",
-        ),
-        (
-            "5432 on # udp\nprotocol = udp, wait = yes,\n\tuser = root, service_max = 5,\n exec = test_server,\n args = test_server dgram wait;",
-            "5432/udp dgram 0.0.0.0:5432,[::]:5432 wait root:0 /usr/bin/test_server [test_server|dgram|wait]",
-        ),
-        ("[::1]:echo on socktype = stream;", "echo/tcp stream [::1]:7 nowait root:0 Echo"),
-        (
-            "echo on bind = 127.0.0.1, protocol = udp;",
-            "echo/udp dgram 127.0.0.1:7 wait root:0 Echo",
-        ),
-    ] {
-        assert_eq!(outline(&service(line)), expected, "{line}");
+    for (line, expected) in LINES {
+        assert_eq!(outline(&service(line)), *expected, "{line}");
     }
 }
 
