@@ -56,98 +56,95 @@ fn outline(service: &Service) -> String {
     format!("{} {kind} {} {wait} {user} {action}", service.label, sockets.join(","))
 }
 
+/// Lines, and what they mean.
+const LINES: &[(&str, &str)] = &[
+    (
+        "ftp stream tcp nowait root /usr/libexec/ftpd ftpd -l",
+        "ftp/tcp stream 0.0.0.0:21,[::]:21 nowait root:0 /usr/libexec/ftpd [ftpd|-l]",
+    ),
+    (
+        "ntalk dgram udp wait nobody.tty /usr/sbin/in.ntalkd in.ntalkd",
+        "ntalk/udp dgram 0.0.0.0:518,[::]:518 wait nobody:5 /usr/sbin/in.ntalkd [in.ntalkd]",
+    ),
+    (
+        "telnet stream tcp nowait telnetd /usr/sbin/tcpd /usr/sbin/in.telnetd",
+        "telnet/tcp stream 0.0.0.0:23,[::]:23 nowait telnetd:101 /usr/sbin/tcpd [/usr/sbin/in.telnetd]",
+    ),
+    (
+        "shell stream tcp46 nowait root /usr/libexec/rshd rshd",
+        "shell/tcp stream 0.0.0.0:514,[::]:514 nowait root:0 /usr/libexec/rshd [rshd]",
+    ),
+    (
+        "tftp dgram udp6 wait root /usr/libexec/tftpd tftpd -l -s /tftpboot",
+        "tftp/udp dgram [::]:69 wait root:0 /usr/libexec/tftpd [tftpd|-l|-s|/tftpboot]",
+    ),
+    (
+        "/var/run/echo stream unix nowait root internal",
+        "/var/run/echo stream /var/run/echo nowait root:0 Echo",
+    ),
+    (
+        "tcpmux stream tcp nowait root internal",
+        "tcpmux/tcp stream 0.0.0.0:1,[::]:1 nowait root:0 Tcpmux",
+    ),
+    ("time dgram udp wait root internal", "time/udp dgram 0.0.0.0:37,[::]:37 wait root:0 Time"),
+    (
+        "null stream tcp nowait root internal",
+        "null/tcp stream 0.0.0.0:9,[::]:9 nowait root:0 Discard",
+    ),
+    ("13 stream tcp4 nowait root internal", "13/tcp stream 0.0.0.0:13 nowait root:0 Daytime"),
+    (
+        "127.0.0.1:7007 stream tcp nowait - internal echo",
+        "7007/tcp stream 127.0.0.1:7007 nowait root:0 Echo",
+    ),
+    (
+        "127.0.0.1,[::1]:pop3 stream tcp nowait.400 root /usr/sbin/tcpd in.pop3d",
+        "pop3/tcp stream 127.0.0.1:110,[::1]:110 nowait root:0 /usr/sbin/tcpd [in.pop3d]",
+    ),
+    (
+        "127.0.0.1:\npop-3 stream tcp nowait root cat",
+        "pop-3/tcp stream 127.0.0.1:110 nowait root:0 /bin/cat [cat]",
+    ),
+    (
+        "127.0.0.1:\n*:\nhttp stream tcp4 nowait john.doe cat",
+        "http/tcp stream 0.0.0.0:80 nowait john.doe:103 /bin/cat [cat]",
+    ),
+    (
+        "#@ ipsec ah/require\n8080 stream tcp nowait - cat",
+        "8080/tcp stream 0.0.0.0:8080,[::]:8080 nowait nobody:65534 /bin/cat [cat]",
+    ),
+    (
+        "#<off># netbios-ssn stream tcp nowait root /usr/sbin/tcpd /usr/sbin/smbd\n1 stream tcp6only nowait 1000 cat",
+        "1/tcp stream [::]:1 nowait me:1000 /bin/cat [cat]",
+    ),
+    (
+        "http stream tcp nowait nobody /usr/bin/nc nc -N dest-ip 80",
+        "http/tcp stream 0.0.0.0:80,[::]:80 nowait nobody:65534 /usr/bin/nc [nc|-N|dest-ip|80]",
+    ),
+    (
+        "localhost:8000-8001 stream tcp nowait - cat cat a\n  b 'c d'",
+        "8000-8001/tcp stream 127.0.0.1:8000,[::1]:8000,127.0.0.1:8001,[::1]:8001 nowait nobody:65534 /bin/cat [cat|a|b|c d]",
+    ),
+    (
+        "[fe80::1%eth0]:99 stream tcp nowait - cat",
+        "99/tcp stream [fe80::1%2]:99 nowait nobody:65534 /bin/cat [cat]",
+    ),
+    ("@name seqpacket unix wait - cat", "@name seqpacket @name wait nobody:65534 /bin/cat [cat]"),
+    (
+        "5432 on protocol = tcp, wait = no, user = root, ip_max = 0, exec = test_server, args = test_server stream nowait;",
+        "5432/tcp stream 0.0.0.0:5432,[::]:5432 nowait root:0 /usr/bin/test_server [test_server|stream|nowait]",
+    ),
+    (
+        "5432 on # udp\nprotocol = udp, wait = yes,\n\tuser = root, service_max = 5,\n exec = test_server,\n args = test_server dgram wait;",
+        "5432/udp dgram 0.0.0.0:5432,[::]:5432 wait root:0 /usr/bin/test_server [test_server|dgram|wait]",
+    ),
+    ("[::1]:echo on socktype = stream;", "echo/tcp stream [::1]:7 nowait root:0 Echo"),
+    ("echo on bind = 127.0.0.1, protocol = udp;", "echo/udp dgram 127.0.0.1:7 wait root:0 Echo"),
+];
+
 #[test]
 fn lines_of_the_manuals_mean_what_they_say_there() {
-    for (line, expected) in [
-        (
-            "ftp stream tcp nowait root /usr/libexec/ftpd ftpd -l",
-            "ftp/tcp stream 0.0.0.0:21,[::]:21 nowait root:0 /usr/libexec/ftpd [ftpd|-l]",
-        ),
-        (
-            "ntalk dgram udp wait nobody.tty /usr/sbin/in.ntalkd in.ntalkd",
-            "ntalk/udp dgram 0.0.0.0:518,[::]:518 wait nobody:5 /usr/sbin/in.ntalkd [in.ntalkd]",
-        ),
-        (
-            "telnet stream tcp nowait telnetd /usr/sbin/tcpd /usr/sbin/in.telnetd",
-            "telnet/tcp stream 0.0.0.0:23,[::]:23 nowait telnetd:101 /usr/sbin/tcpd [/usr/sbin/in.telnetd]",
-        ),
-        (
-            "shell stream tcp46 nowait root /usr/libexec/rshd rshd",
-            "shell/tcp stream 0.0.0.0:514,[::]:514 nowait root:0 /usr/libexec/rshd [rshd]",
-        ),
-        (
-            "tftp dgram udp6 wait root /usr/libexec/tftpd tftpd -l -s /tftpboot",
-            "tftp/udp dgram [::]:69 wait root:0 /usr/libexec/tftpd [tftpd|-l|-s|/tftpboot]",
-        ),
-        (
-            "/var/run/echo stream unix nowait root internal",
-            "/var/run/echo stream /var/run/echo nowait root:0 Echo",
-        ),
-        (
-            "tcpmux stream tcp nowait root internal",
-            "tcpmux/tcp stream 0.0.0.0:1,[::]:1 nowait root:0 Tcpmux",
-        ),
-        ("time dgram udp wait root internal", "time/udp dgram 0.0.0.0:37,[::]:37 wait root:0 Time"),
-        (
-            "null stream tcp nowait root internal",
-            "null/tcp stream 0.0.0.0:9,[::]:9 nowait root:0 Discard",
-        ),
-        ("13 stream tcp4 nowait root internal", "13/tcp stream 0.0.0.0:13 nowait root:0 Daytime"),
-        (
-            "127.0.0.1:7007 stream tcp nowait - internal echo",
-            "7007/tcp stream 127.0.0.1:7007 nowait root:0 Echo",
-        ),
-        (
-            "127.0.0.1,[::1]:pop3 stream tcp nowait.400 root /usr/sbin/tcpd in.pop3d",
-            "pop3/tcp stream 127.0.0.1:110,[::1]:110 nowait root:0 /usr/sbin/tcpd [in.pop3d]",
-        ),
-        (
-            "127.0.0.1:\npop-3 stream tcp nowait root cat",
-            "pop-3/tcp stream 127.0.0.1:110 nowait root:0 /bin/cat [cat]",
-        ),
-        (
-            "127.0.0.1:\n*:\nhttp stream tcp4 nowait john.doe cat",
-            "http/tcp stream 0.0.0.0:80 nowait john.doe:103 /bin/cat [cat]",
-        ),
-        (
-            "#@ ipsec ah/require\n8080 stream tcp nowait - cat",
-            "8080/tcp stream 0.0.0.0:8080,[::]:8080 nowait nobody:65534 /bin/cat [cat]",
-        ),
-        (
-            "#<off># netbios-ssn stream tcp nowait root /usr/sbin/tcpd /usr/sbin/smbd\n1 stream tcp6only nowait 1000 cat",
-            "1/tcp stream [::]:1 nowait me:1000 /bin/cat [cat]",
-        ),
-        (
-            "http stream tcp nowait nobody /usr/bin/nc nc -N dest-ip 80",
-            "http/tcp stream 0.0.0.0:80,[::]:80 nowait nobody:65534 /usr/bin/nc [nc|-N|dest-ip|80]",
-        ),
-        (
-            "localhost:8000-8001 stream tcp nowait - cat cat a\n  b 'c d'",
-            "8000-8001/tcp stream 127.0.0.1:8000,[::1]:8000,127.0.0.1:8001,[::1]:8001 nowait nobody:65534 /bin/cat [cat|a|b|c d]",
-        ),
-        (
-            "[fe80::1%eth0]:99 stream tcp nowait - cat",
-            "99/tcp stream [fe80::1%2]:99 nowait nobody:65534 /bin/cat [cat]",
-        ),
-        (
-            "@name seqpacket unix wait - cat",
-            "@name seqpacket @name wait nobody:65534 /bin/cat [cat]",
-        ),
-        (
-            "5432 on protocol = tcp, wait = no, user = root, ip_max = 0, exec = test_server, args = test_server stream nowait;",
-            "5432/tcp stream 0.0.0.0:5432,[::]:5432 nowait root:0 /usr/bin/test_server [test_server|stream|nowait]",
-        ),
-        (
-            "5432 on # udp\nprotocol = udp, wait = yes,\n\tuser = root, service_max = 5,\n exec = test_server,\n args = test_server dgram wait;",
-            "5432/udp dgram 0.0.0.0:5432,[::]:5432 wait root:0 /usr/bin/test_server [test_server|dgram|wait]",
-        ),
-        ("[::1]:echo on socktype = stream;", "echo/tcp stream [::1]:7 nowait root:0 Echo"),
-        (
-            "echo on bind = 127.0.0.1, protocol = udp;",
-            "echo/udp dgram 127.0.0.1:7 wait root:0 Echo",
-        ),
-    ] {
-        assert_eq!(outline(&service(line)), expected, "{line}");
+    for (line, expected) in LINES {
+        assert_eq!(outline(&service(line)), *expected, "{line}");
     }
 }
 
@@ -296,4 +293,53 @@ fn a_file_that_cannot_be_read_is_one_error_and_a_directory_its_files() {
     assert!(
         only.span.is_none() && only.help.as_ref().unwrap().contains("oxinetd run 8080 -- date")
     );
+}
+
+#[test]
+fn built_in_services_need_no_services_database() {
+    let text = "echo stream tcp nowait - internal\ndaytime dgram udp wait - internal\n";
+    let mut fake = FakeLookup::with_file("inetd.conf", text);
+    fake.services.clear();
+    let loaded = load(Path::new("inetd.conf"), &[], &fake);
+    assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
+    assert_eq!(
+        outline(&loaded.config.services[0]),
+        "echo/tcp stream 0.0.0.0:7,[::]:7 nowait root:0 Echo"
+    );
+    assert_eq!(
+        loaded.config.services[1].sockets[0].endpoint,
+        Endpoint::Inet("0.0.0.0:13".parse().unwrap())
+    );
+}
+
+#[test]
+fn what_an_included_file_says_of_others_ends_with_it() {
+    let mut fake = FakeLookup::with_file(
+        "etc/inetd.conf",
+        "127.0.0.1:\n.defaults\n    nice = 1\n.include conf.d/*\n81 stream tcp nowait - cat\n",
+    );
+    let inner =
+        "80 stream tcp nowait - cat\n[::1]:\n.defaults\n    nice = 2\n82 stream tcp nowait - cat\n";
+    fake.files.insert("etc/conf.d/a".into(), inner.into());
+    let loaded = load(Path::new("etc/inetd.conf"), &[], &fake);
+    assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
+    let services = &loaded.config.services;
+    let all: Vec<(&str, i32, bool)> = services
+        .iter()
+        .map(|one| {
+            let Endpoint::Inet(address) = &one.sockets[0].endpoint else { panic!("{one:?}") };
+            (one.label.as_str(), one.attributes.nice, address.is_ipv4())
+        })
+        .collect();
+    assert_eq!(all, [("80/tcp", 1, true), ("82/tcp", 2, false), ("81/tcp", 1, true)]);
+    assert_eq!(&*services[0].origin.file, "etc/conf.d/a");
+}
+
+#[test]
+fn attributes_can_stand_below_key_values_too() {
+    let text = "80 on protocol = tcp, wait = no, user = root, exec = cat; # web\n    nice = 3\n81 off protocol = tcp,\n  wait = no, user = root, exec = cat;\n";
+    let loaded = read(text);
+    assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
+    assert_eq!(loaded.config.services[0].attributes.nice, 3);
+    assert_eq!(loaded.config.disabled[0].label, "81/tcp");
 }
