@@ -170,6 +170,7 @@ impl Server {
             listener: None,
             retry: FIRST_RETRY,
             last_error: None,
+            parked: None,
             registered: false,
             queued: false,
             rest: Rest::No,

@@ -16,11 +16,12 @@ use super::timers::Timer;
 use super::token::{self, Owner};
 use crate::address::Address;
 use crate::admission::{Source, Verdict};
+use crate::descriptor;
 use crate::journal;
 use crate::listener::{Bound, Listener, Socket};
 use crate::peers::PeerId;
 use crate::spawn::environment::Connection;
-use crate::spawn::{self, Started, kernel};
+use crate::spawn::{NotStarted, Started};
 
 /// A child whose pidfd cannot be polled is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
@@ -30,6 +31,22 @@ const MOMENT: Duration = Duration::from_millis(1);
 
 /// Bytes of a datagram that are compared to see whether it has been taken.
 const HEAD: usize = 64;
+
+/// What became of a start.
+pub(super) enum Outcome {
+    /// The program runs, or is on its way.
+    Runs,
+    /// The system has no room for it now. Nothing has been said of it yet.
+    Later(NotStarted),
+    /// It cannot be started; that has been logged.
+    Failed,
+}
+
+impl Outcome {
+    pub(super) fn runs(&self) -> bool {
+        matches!(self, Outcome::Runs)
+    }
+}
 
 /// What a start is made for, beside the service.
 pub(super) struct Start {
@@ -41,7 +58,8 @@ pub(super) struct Start {
 
 impl Server {
     /// Starts the program of `service`, which has been admitted, with `socket`.
-    /// Failure is logged and takes nothing with it but the connection. True if it runs.
+    /// Failure is logged and takes nothing with it but the connection, which comes back
+    /// if the same may succeed later.
     pub(super) fn start(
         &mut self,
         service: Key,
@@ -49,20 +67,42 @@ impl Server {
         peer: Address,
         connection: &Connection,
         start: Option<Start>,
-    ) -> bool {
-        let Some(state) = self.services.get(service) else { return false };
-        let Some(prepared) = state.prepared.as_ref().map(Rc::clone) else { return false };
+    ) -> Outcome {
+        let Some(state) = self.services.get(service) else { return Outcome::Failed };
+        let Some(prepared) = state.prepared.as_ref().map(Rc::clone) else { return Outcome::Failed };
         let start = start.unwrap_or(Start { listener: None, peer_id: None });
         match self.spawner.spawn(&prepared, socket, connection) {
             Ok(started) => {
                 self.started(service, peer, started, &start);
-                true
+                Outcome::Runs
             }
-            Err(error) => {
-                self.start_failed(service, peer, &error);
-                false
+            Err(failed) if failed.may_pass() => {
+                self.cancel_start(service, peer);
+                Outcome::Later(failed)
+            }
+            Err(failed) => {
+                self.start_failed(service, peer, &failed.error);
+                Outcome::Failed
             }
         }
+    }
+
+    /// [`Self::start`] for whom there is no later: true if it runs.
+    pub(super) fn start_or_say(
+        &mut self,
+        service: Key,
+        socket: OwnedFd,
+        peer: Address,
+        connection: &Connection,
+        start: Option<Start>,
+    ) -> bool {
+        let outcome = self.start(service, socket, peer, connection, start);
+        if let Outcome::Later(failed) = &outcome
+            && let Some(state) = self.services.get(service)
+        {
+            journal::failed(&state.label, peer, None, "spawn", &failed.error);
+        }
+        outcome.runs()
     }
 
     fn started(&mut self, service: Key, peer: Address, started: Started, start: &Start) {
@@ -191,12 +231,10 @@ impl Server {
         state.rest = Rest::Program;
         state.head = head(listener);
         let facts = wait_facts(listener);
-        let copy = listener
-            .set_blocking(true)
-            .and_then(|()| kernel::duplicate_from(&listener.as_raw_fd(), spawn::LOWEST));
+        let copy = listener.set_blocking(true).and_then(|()| descriptor::low_copy(listener));
         let start = Some(Start { listener: Some(key), peer_id: None });
         let runs = match copy {
-            Ok(copy) => self.start(owner, copy, Address::None, &facts, start),
+            Ok(copy) => self.start_or_say(owner, copy, Address::None, &facts, start),
             Err(error) => {
                 self.start_failed(owner, Address::None, &error);
                 false

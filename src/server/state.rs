@@ -11,7 +11,7 @@ use crate::address::Address;
 use crate::admission::{ServiceId, Source};
 use crate::builtin::Conversation;
 use crate::config::model::{Service, SocketSpec};
-use crate::listener::{Listener, ShownEndpoint};
+use crate::listener::{Connection, Listener, ShownEndpoint};
 use crate::peers::PeerId;
 use crate::spawn::Prepared;
 
@@ -55,6 +55,8 @@ pub(super) struct ListenerState {
     pub(super) retry: Duration,
     /// Its error has been said; it is not said again for each attempt.
     pub(super) last_error: Option<String>,
+    /// Accepted, and waiting until the system has room for its program.
+    pub(super) parked: Option<Connection>,
     pub(super) registered: bool,
     /// It is in the ready queue.
     pub(super) queued: bool,

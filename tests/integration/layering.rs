@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Values and words that rooms may share; each knows at most what stands before it.
-const VALUES: &[&str] = &["address", "calendar", "unix_path", "peers", "journal"];
+const VALUES: &[&str] = &["address", "calendar", "unix_path", "peers", "journal", "descriptor"];
 
 /// What each top-level module may name besides itself.
 fn may_use(module: &str) -> Option<Vec<&'static str>> {
@@ -18,7 +18,7 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "config" | "address" | "calendar" | "signals" | "cli" | "pid_file" => Some(Vec::new()),
         "unix_path" => Some(vec!["config::model"]),
         // Raw system calls are in one file, where unsafe code is allowed.
-        "detach" => Some(vec!["spawn::kernel"]),
+        "detach" | "descriptor" => Some(vec!["spawn::kernel"]),
         "peers" => Some(vec!["address"]),
         "journal" => Some(vec!["address", "peers"]),
         "zone" => Some(vec!["calendar"]),
