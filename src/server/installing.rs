@@ -176,6 +176,7 @@ impl Server {
             rest: Rest::No,
             not_before: None,
             backoff: FIRST_BACKOFF,
+            unread: 0,
             head: None,
         })
     }

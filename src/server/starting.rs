@@ -241,26 +241,31 @@ impl Server {
             }
         };
         if !runs {
-            self.take_back(key, true, true);
+            self.take_back(key, WaitRun::Failed);
         }
     }
 
-    /// A `wait` service's socket is ours again. After a failure, or when what was
-    /// there before is there still, the program gets time before it is started again.
-    pub(super) fn take_back(&mut self, key: Key, failed: bool, at_once: bool) {
+    /// A `wait` service's socket is ours again, and its program is started again when
+    /// something waits there. It gets time first after a failure, and when it has
+    /// often come back at once with something still waiting: it may have left it
+    /// unread, which nobody can tell for sure.
+    pub(super) fn take_back(&mut self, key: Key, run: WaitRun) {
         let Some(state) = self.listeners.get_mut(key) else { return };
         let Some(listener) = &state.listener else { return };
         if let Err(error) = listener.set_blocking(false) {
             journal::trouble(&listener.address().to_string(), "fcntl", &error);
         }
-        let unread = match (&state.head, head(listener)) {
-            (Some(before), Some(now)) => *before == now,
-            _ => false,
-        };
-        state.head = None;
+        let (before, waiting) = (state.head.take(), head(listener));
         state.rest = Rest::Backoff;
-        if !(failed || unread && at_once) {
-            state.backoff = FIRST_BACKOFF;
+        if run == WaitRun::Short && waiting.is_some() && waiting == before {
+            state.unread = state.unread.saturating_add(1);
+        } else {
+            state.unread = 0;
+        }
+        if run != WaitRun::Failed && state.unread < UNREAD {
+            if state.unread == 0 {
+                state.backoff = FIRST_BACKOFF;
+            }
             return self.resume(key);
         }
         let delay = state.backoff;
@@ -273,6 +278,21 @@ impl Server {
         }
     }
 }
+
+/// How the program of a `wait` service has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WaitRun {
+    /// Well, after a while.
+    Long,
+    /// Well, and at once.
+    Short,
+    /// Badly and at once, or it could not be started.
+    Failed,
+}
+
+/// Short runs in a row that leave the same waiting, after which the program is given
+/// time. A program that takes one of several equal datagrams each time needs some.
+const UNREAD: u32 = 16;
 
 /// Delay before a `wait` service's program that has failed is started again.
 pub(super) const FIRST_BACKOFF: Duration = Duration::from_secs(1);

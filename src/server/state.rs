@@ -65,6 +65,8 @@ pub(super) struct ListenerState {
     pub(super) not_before: Option<Instant>,
     /// Delay after the next failure of a `wait` service's program.
     pub(super) backoff: Duration,
+    /// Short runs of a `wait` service's program in a row that left the same waiting.
+    pub(super) unread: u32,
     /// What was at the head of a datagram socket when the program was started.
     pub(super) head: Option<Vec<u8>>,
 }
