@@ -21,7 +21,7 @@ use crate::journal;
 use crate::listener::{Bound, Listener, Socket};
 use crate::peers::PeerId;
 use crate::spawn::environment::Connection;
-use crate::spawn::{NotStarted, Started};
+use crate::spawn::{NotStarted, Started, kernel};
 
 /// A child whose pidfd cannot be polled is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
@@ -316,7 +316,11 @@ fn head(listener: &Listener) -> Option<Vec<u8>> {
             let length = recv(socket.as_raw_fd(), &mut bytes, flags).ok()?;
             Some(bytes.get(..length).unwrap_or_default().to_vec())
         }
-        Socket::Tcp(_) | Socket::Unix(_) => {
+        Socket::Tcp(socket) => {
+            let waiting = kernel::waiting_connections(socket).filter(|waiting| *waiting > 0);
+            waiting.map(|waiting| waiting.to_ne_bytes().to_vec())
+        }
+        Socket::Unix(_) => {
             use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
             let mut set = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
             poll(&mut set, PollTimeout::ZERO).is_ok_and(|ready| ready > 0).then(Vec::new)

@@ -844,3 +844,24 @@ pub fn disconnect(socket: &impl AsRawFd) -> io::Result<()> {
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// How many connections wait to be accepted from a TCP listener (tcp(7), TCP_INFO).
+#[must_use]
+pub fn waiting_connections(listener: &impl AsRawFd) -> Option<u32> {
+    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).ok()?;
+    // SAFETY: plain numbers, for which all zero is a value; the kernel writes no more
+    // than the length given.
+    let (result, info) = unsafe {
+        let mut info = std::mem::zeroed::<libc::tcp_info>();
+        let result = libc::getsockopt(
+            listener.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        );
+        (result, info)
+    };
+    // For a listener the kernel tells its accept queue here.
+    (result == 0).then_some(info.tcpi_unacked)
+}
