@@ -9,7 +9,7 @@
 //! # Why that is sound
 //! * *Memory.* The child reads its [`Block`] only: the plan, the prepared program
 //!   and the environment in it, all written before the clone and by nobody until
-//!   the kernel clears [`Shared::busy`] when the child execs or exits. A block that
+//!   the kernel clears `busy` when the child execs or exits. A block that
 //!   is busy refuses to be started and is never unmapped. The child writes its own
 //!   stack (with a guard page below) and one atomic flag. It allocates nothing,
 //!   takes no lock, cannot panic, and makes raw system calls that leave `errno`
