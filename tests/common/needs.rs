@@ -1,0 +1,93 @@
+//! What a test needs of the machine; without it the test is skipped loudly.
+//!
+//! A skip is a line `SKIPPED #N name: reason` on standard error, past the test
+//! harness's capture, and a line in the file that `OXINETD_TESTS_SKIPPED` names. With
+//! `OXINETD_TESTS_NO_SKIP=1` it is a failure. Being an ordinary user is neither a
+//! failure nor in that file: `tests/run` runs everything as root besides, or says it could not.
+
+use std::env;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::net::TcpListener;
+use std::panic::Location;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+static SKIPPED: AtomicU32 = AtomicU32::new(0);
+
+/// Whether the tests run as root.
+pub(crate) fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// False, and a loud skip, if the tests do not run as root.
+#[track_caller]
+pub(crate) fn need_root() -> bool {
+    is_root() || not_as_this_user("needs root")
+}
+
+/// Says that the test cannot run as this user, though it can as another; always false.
+#[track_caller]
+pub(crate) fn not_as_this_user(reason: &str) -> bool {
+    say_skip(&format!("{}: {reason}\n", test_name()));
+    false
+}
+
+/// False, and a loud skip, if `program` is not in `PATH` (or its sbin folders).
+#[track_caller]
+pub(crate) fn need_program(program: &str) -> bool {
+    find_program(program).is_some() || skip(&format!("needs the program {program}"))
+}
+
+/// False, and a loud skip, if this machine has no IPv6 on its loopback.
+#[track_caller]
+pub(crate) fn need_ipv6() -> bool {
+    TcpListener::bind("[::1]:0").is_ok() || skip("needs IPv6")
+}
+
+/// Records that the test cannot run here; always false.
+#[track_caller]
+pub(crate) fn skip(reason: &str) -> bool {
+    let strict = env::var_os("OXINETD_TESTS_NO_SKIP").is_some_and(|value| value == "1");
+    assert!(!strict, "OXINETD_TESTS_NO_SKIP: {reason}");
+    note_skip(reason);
+    false
+}
+
+/// Where `program` is.
+pub(crate) fn find_program(program: &str) -> Option<PathBuf> {
+    let path = search_path();
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+/// `PATH` with the folders of daemons, which an ordinary user's lacks.
+pub(crate) fn search_path() -> String {
+    let own = env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".to_owned());
+    format!("{own}:/usr/local/sbin:/usr/sbin:/sbin")
+}
+
+#[track_caller]
+fn note_skip(reason: &str) {
+    let line = format!("{}: {reason}\n", test_name());
+    say_skip(&line);
+    if let Some(file) = env::var_os("OXINETD_TESTS_SKIPPED")
+        && let Ok(mut file) = OpenOptions::new().append(true).create(true).open(file)
+    {
+        let _ = file.write_all(line.as_bytes());
+    }
+}
+
+fn say_skip(line: &str) {
+    let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+    let _ = io::stderr().write_all(format!("SKIPPED #{count} {line}").as_bytes());
+}
+
+/// The test harness names the thread after the test, except with one test thread.
+#[track_caller]
+fn test_name() -> String {
+    match thread::current().name() {
+        Some(name) if name != "main" => name.to_owned(),
+        _ => Location::caller().to_string(),
+    }
+}

@@ -1,0 +1,69 @@
+//! What /proc says of a process.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The fields of /proc/PID/stat from `state` on (field 3 of proc(5) is number 0 here).
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = text.rsplit_once(')')?;
+    Some(rest.split_whitespace().map(str::to_owned).collect())
+}
+
+/// The state: `R`, `S`, `T`, `Z`, …; none if there is no such process.
+pub(crate) fn state(pid: u32) -> Option<char> {
+    stat(pid)?.first()?.chars().next()
+}
+
+/// Whether it runs: neither gone nor a zombie.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    state(pid).is_some_and(|state| state != 'Z')
+}
+
+/// Whether it leads a session, as every program that the server starts does.
+pub(crate) fn leads_session(pid: u32) -> bool {
+    stat(pid).is_some_and(|fields| fields.get(3) == Some(&pid.to_string()))
+}
+
+/// Processor time used so far, user and system; ticks are 10 ms.
+pub(crate) fn cpu_time(pid: u32) -> Duration {
+    let fields = stat(pid).unwrap();
+    let ticks: u64 = [11, 12].iter().map(|index| fields[*index].parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// The processes whose parent is `parent`, zombies too.
+pub(crate) fn children(parent: u32) -> Vec<u32> {
+    let wanted = parent.to_string();
+    let entries = fs::read_dir("/proc").unwrap();
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| stat(*pid).is_some_and(|fields| fields.get(1) == Some(&wanted)))
+        .collect()
+}
+
+/// The zombies among them.
+pub(crate) fn zombies(parent: u32) -> Vec<u32> {
+    children(parent).into_iter().filter(|pid| state(*pid) == Some('Z')).collect()
+}
+
+/// How many descriptors it has open.
+pub(crate) fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// The value of a field of /proc/PID/status, or of a copy of that file's text.
+pub(crate) fn status_field(text: &str, name: &str) -> String {
+    let prefix = format!("{name}:");
+    let line = text.lines().find(|line| line.starts_with(&prefix));
+    line.unwrap_or_else(|| panic!("no {name} in:\n{text}"))[prefix.len()..].trim().to_owned()
+}
+
+/// The shared libraries and the loader that a program needs, by ldd(1).
+pub(crate) fn libraries(program: &Path) -> Vec<PathBuf> {
+    let output = std::process::Command::new("ldd").arg(program).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let words = text.split_whitespace().filter(|word| word.starts_with('/'));
+    words.map(PathBuf::from).collect()
+}

@@ -1,0 +1,117 @@
+//! UDP services: a program per peer (`nowait`); one for all of them is in `waiting`.
+
+use crate::common::clients::{udp_ask, udp_read, udp_to};
+use crate::common::procs;
+use crate::common::{Daemon, free_port, need_ipv6, shell, udp, wait_until};
+
+fn udp_line(port: u16, program: &str) -> String {
+    format!("127.0.0.1:{port} dgram udp nowait - {program}\n")
+}
+
+#[test]
+fn two_udp_peers_at_once_have_a_program_each() {
+    let port = free_port();
+    let mut daemon = Daemon::start(&udp_line(port, "/bin/cat cat"));
+    let (first, second) = (udp(port), udp(port));
+    assert_eq!(udp_ask(&first, "one"), "one");
+    assert_eq!(udp_ask(&second, "two"), "two");
+    let pids = daemon.accepted(port, 2);
+    assert_ne!(pids[0], pids[1]);
+    for round in 0..20 {
+        assert_eq!(udp_ask(&first, &format!("first {round}")), format!("first {round}"));
+        assert_eq!(udp_ask(&second, &format!("second {round}")), format!("second {round}"));
+    }
+    assert_eq!(daemon.said("accepted").len(), 2, "each peer keeps its program");
+    daemon.stop();
+}
+
+#[test]
+fn the_log_names_the_udp_peer() {
+    let port = free_port();
+    let daemon = Daemon::start(&udp_line(port, "/bin/cat cat"));
+    let client = udp(port);
+    assert_eq!(udp_ask(&client, "x"), "x");
+    let line = daemon.wait_log(|line| line.about("accepted", port));
+    assert_eq!(line.get("service"), Some(format!("{port}/udp").as_str()));
+    assert_eq!(line.get("peer"), Some(client.local_addr().unwrap().to_string().as_str()));
+}
+
+#[test]
+fn datagrams_sent_in_a_burst_by_one_peer_all_arrive() {
+    let port = free_port();
+    let daemon = Daemon::start(&udp_line(port, "/bin/cat cat"));
+    let client = udp(port);
+    for number in 0..30 {
+        client.send(format!("{number}").as_bytes()).unwrap();
+    }
+    let mut answers: Vec<u32> = (0..30).map(|_| udp_read(&client).parse().unwrap()).collect();
+    answers.sort_unstable();
+    assert_eq!(answers, (0..30).collect::<Vec<_>>());
+    assert_eq!(daemon.said("accepted").len(), 1, "one peer, one program");
+}
+
+#[test]
+fn a_peer_that_comes_back_after_its_program_ended_gets_a_new_one() {
+    let port = free_port();
+    let daemon = Daemon::start(&udp_line(port, "/usr/bin/head head -c 3"));
+    let client = udp(port);
+    assert_eq!(udp_ask(&client, "abc"), "abc");
+    let _ = daemon.wait_count(1, |line| line.about("ended", port));
+    assert_eq!(udp_ask(&client, "def"), "def");
+    let pids = daemon.accepted(port, 2);
+    assert_ne!(pids[0], pids[1]);
+}
+
+#[test]
+fn a_hundred_udp_peers_are_each_answered_and_none_stays_behind() {
+    let port = free_port();
+    let daemon = Daemon::start(&udp_line(port, "/usr/bin/head head -c 5"));
+    let before = procs::descriptors(daemon.pid());
+    let clients: Vec<_> = (0..100).map(|_| udp(port)).collect();
+    for (number, client) in clients.iter().enumerate() {
+        client.send(format!("{number:05}").as_bytes()).unwrap();
+    }
+    for (number, client) in clients.iter().enumerate() {
+        assert_eq!(udp_read(client), format!("{number:05}"));
+    }
+    let _ = daemon.wait_count(100, |line| line.about("ended", port));
+    daemon.wait_childless();
+    wait_until("the descriptors to be given back", || procs::descriptors(daemon.pid()) <= before);
+}
+
+#[test]
+fn udp_over_ipv6_has_a_program_per_peer_too() {
+    if !need_ipv6() {
+        return;
+    }
+    let port = free_port();
+    let daemon = Daemon::start(&format!("[::1]:{port} dgram udp6 nowait - /bin/cat cat\n"));
+    let address = std::net::SocketAddr::new("::1".parse().unwrap(), port);
+    let (first, second) = (udp_to(address), udp_to(address));
+    assert_eq!(udp_ask(&first, "one"), "one");
+    assert_eq!(udp_ask(&second, "two"), "two");
+    let _ = daemon.accepted(port, 2);
+}
+
+#[test]
+fn a_program_that_answers_with_several_datagrams_reaches_its_peer_only() {
+    let port = free_port();
+    let script = shell("head -c 1 >/dev/null; echo one; echo two");
+    let _daemon = Daemon::start(&udp_line(port, &script));
+    let (asking, other) = (udp(port), udp(port));
+    assert_eq!(udp_ask(&asking, "?"), "one\n");
+    assert_eq!(udp_read(&asking), "two\n");
+    other.set_nonblocking(true).unwrap();
+    let mut buffer = [0; 16];
+    assert!(other.recv(&mut buffer).is_err(), "the other peer asked nothing");
+}
+
+#[test]
+fn an_empty_datagram_starts_a_program_as_well() {
+    let port = free_port();
+    let script = shell("head -c 1 >/dev/null; echo empty");
+    let daemon = Daemon::start(&udp_line(port, &script));
+    let client = udp(port);
+    assert_eq!(udp_ask(&client, ""), "empty\n");
+    assert_eq!(daemon.accepted(port, 1).len(), 1);
+}

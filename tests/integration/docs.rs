@@ -1,0 +1,249 @@
+//! The documents agree with the program: manual pages, README, the example configuration.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::common::clients::udp_ask;
+use crate::common::daemon::{BINARY, command};
+use crate::common::needs::search_path;
+use crate::common::{Daemon, Folder, free_port, is_root, need_program, read_all, tcp, udp};
+
+fn project(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(project(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// A manual page without its escapes, so that words can be looked for.
+fn page(name: &str) -> String {
+    read(&format!("etc/man/{name}")).replace("\\-", "-").replace("\\&", "")
+}
+
+#[test]
+fn the_manual_page_of_the_language_has_every_attribute() {
+    let text = page("oxinetd.conf.5");
+    let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    for attribute in oxinetd::config::attribute::all().filter(|attribute| attribute.is_built()) {
+        assert!(words.contains(&attribute.name), "oxinetd.conf(5) lacks {}", attribute.name);
+    }
+}
+
+/// The long and short options that `--help` shows, each at the start of a line.
+fn options(arguments: &[&str]) -> Vec<String> {
+    let output = command(&[]).args(arguments).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines = text.split("\nOptions:\n").nth(1).unwrap().lines().map(str::trim_start);
+    // `- auto: …` is a value of an option, not an option.
+    let options = lines.filter(|line| line.starts_with('-') && !line.starts_with("- "));
+    let words = options.flat_map(|line| line.split(' ').take_while(|word| word.starts_with('-')));
+    words.map(|word| word.trim_end_matches(',').to_owned()).collect()
+}
+
+#[test]
+fn the_manual_page_of_the_command_has_every_option_and_signal() {
+    let text = page("oxinetd.8");
+    for arguments in [&["--help"][..], &["check", "--help"], &["run", "--help"]] {
+        for option in options(arguments) {
+            if ["-h", "--help", "-V", "--version"].contains(&option.as_str()) {
+                continue;
+            }
+            let name = option.trim_start_matches('-');
+            // mdoc writes `--name` as `Fl -name`, and `-o` as `Fl o`.
+            let (long, short) = (format!("Fl -{name}"), format!("Fl {name}"));
+            let wanted = if option.starts_with("--") { long } else { short };
+            assert!(text.contains(&wanted), "oxinetd(8) lacks {option} ({arguments:?})");
+        }
+    }
+    for signal in ["HUP", "USR1", "USR2", "TERM", "INT"] {
+        assert!(text.contains(signal), "oxinetd(8) lacks {signal}");
+    }
+}
+
+#[test]
+fn the_manual_page_of_the_command_has_every_word_of_the_log() {
+    let text = page("oxinetd.8");
+    for word in [
+        "ready",
+        "listening",
+        "not-listening",
+        "accepted",
+        "ended",
+        "failed",
+        "refused",
+        "limit-begin",
+        "limit-end",
+        "stderr",
+        "backoff",
+        "reloaded",
+        "reload-refused",
+        "peer",
+        "peers",
+        "stopping",
+        "stopped",
+    ] {
+        assert!(text.contains(word), "oxinetd(8) lacks {word}");
+    }
+}
+
+/// The ```sh blocks of a Markdown file.
+fn shell_blocks(text: &str) -> Vec<String> {
+    let parts = text.split("```sh\n").skip(1);
+    parts.map(|part| part.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// The ports that the documents name, as (theirs, ours): nobody else's tests or
+/// connections can be in the way.
+fn own_ports(texts: &[&str]) -> Vec<(String, String)> {
+    let named = (50_000..50_200u16).chain([8080, 8730, 9418, 2222, 6969, 7777]);
+    let named = named.map(|port| port.to_string());
+    let named = named.filter(|port| texts.iter().any(|text| text.contains(port.as_str())));
+    named.map(|port| (port, free_port().to_string())).collect()
+}
+
+fn with_ports(text: &str, ports: &[(String, String)]) -> String {
+    let git = text.replace("git://127.0.0.1/", "git://127.0.0.1:9418/");
+    ports.iter().fold(git, |text, (theirs, ours)| text.replace(theirs, ours))
+}
+
+/// Runs a block as a reader would, in `folder`; what it says on standard error.
+fn run_block(block: &str, folder: &Path) -> String {
+    let tidy = "trap '[ -z \"${!:-}\" ] || kill $! 2>/dev/null || :' EXIT";
+    let binaries = Path::new(BINARY).parent().unwrap().display().to_string();
+    let output = Command::new("timeout")
+        .args(["60", "sh", "-euc", &format!("{tidy}\n{block}")])
+        .env("PATH", format!("{binaries}:{}", search_path()))
+        .env("RUST_LOG", "info")
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{}\n{block}\n{said}", output.status);
+    said
+}
+
+#[test]
+fn every_shell_block_of_the_readme_works() {
+    let tools = ["nc", "git", "rsync", "ssh-keyscan", "ssh-keygen", "tftp", "in.tftpd"];
+    if !tools.into_iter().all(need_program) {
+        return;
+    }
+    let (readme, example) = (read("README.md"), read("etc/inetd.conf"));
+    let ports = own_ports(&[&readme, &example]);
+    let folder = Folder::new();
+    folder.write("etc/inetd.conf", &with_ports(&example, &ports));
+    let mut count = 0;
+    for block in shell_blocks(&readme) {
+        // These two run for as long as the reader likes, or run this test.
+        if block.starts_with("cargo run") || block.starts_with("tests/run") {
+            continue;
+        }
+        if block.starts_with("# as root") && !is_root() {
+            continue;
+        }
+        let block = with_ports(&block, &ports);
+        let said = run_block(&block, folder.path());
+        for bad in [" ERROR ", "not-listening"] {
+            assert!(!said.contains(bad), "{block}\n{said}");
+        }
+        for stored in said.split("storing in ").skip(1) {
+            let _ = fs::remove_file(stored.split('"').next().unwrap());
+        }
+        count += 1;
+    }
+    assert!(count >= 3, "only {count} blocks were found");
+}
+
+#[test]
+fn the_example_configuration_checks_without_a_complaint() {
+    let output = command(&[]).arg("check").arg(project("etc/inetd.conf")).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("0 errors, 0 warnings") && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn every_service_of_the_example_configuration_answers() {
+    let example = read("etc/inetd.conf");
+    let text = with_ports(&example, &own_ports(&[&example]));
+    let daemon = Daemon::start(&text);
+    assert!(daemon.said("not-listening").is_empty(), "{}", daemon.log.text());
+    let services: Vec<&str> = text.lines().filter(|line| line.starts_with("127.0.0.1:")).collect();
+    assert!(services.len() >= 6, "{services:?}");
+    for line in services {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let port: u16 = words[0].rsplit(':').next().unwrap().parse().unwrap();
+        if words[1] == "dgram" {
+            assert!(!udp_ask(&udp(port), "hello, datagram, hello, hello").is_empty(), "{line}");
+        } else if line.contains("exec cat") {
+            collects(&daemon, port);
+        } else {
+            let mut client = tcp(port);
+            let _ = client.write_all(b"hello\n");
+            let _ = client.shutdown(Shutdown::Write);
+            assert!(!read_any(client).is_empty(), "{line}");
+        }
+    }
+}
+
+/// A program that does not read what we send may reset the connection after its answer.
+fn read_any(mut client: impl Read) -> String {
+    let mut bytes = Vec::new();
+    let _ = client.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The collector says in the log where it stores what it gets.
+fn collects(daemon: &Daemon, port: u16) {
+    let mut client = tcp(port);
+    client.write_all(b"for the collector\n").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(client), "");
+    let line = daemon.wait_log(|line| line.about("stderr", port));
+    let path = line.get("line").unwrap().trim_start_matches("storing in ").to_owned();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "for the collector\n");
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn the_manual_pages_can_be_shown() {
+    if !need_program("man") {
+        return;
+    }
+    for name in ["oxinetd.8", "oxinetd.conf.5"] {
+        let output = Command::new("man")
+            .args(["-l", "--warnings", "-Tutf8"])
+            .arg(project(&format!("etc/man/{name}")))
+            .env("MANWIDTH", "80")
+            .env("LC_ALL", "C.UTF-8")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.status.success() && output.stdout.len() > 2000);
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(complaints.is_empty(), "{name}: {complaints}");
+    }
+}
+
+#[test]
+fn the_examples_of_the_help_are_a_language_that_check_understands() {
+    let output = command(&[]).arg("--help").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let folder = Folder::new();
+    let lines: String = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.contains(" stream tcp "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert!(!lines.is_empty(), "the help shows what a line looks like");
+    let file = folder.write("example", &lines);
+    let output = command(&[]).arg("check").arg(file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,43 @@
+//! Everything a user can do, done as the user would: the real binary, a real
+//! configuration, a real client, the real program.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the tests' own threads read logs and put load on; only the server must not have any"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a failed helper is a failed test, and the message belongs on standard error"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod builtin;
+mod child_checks;
+mod class_notes;
+mod command_line;
+mod config_properties;
+mod dgram;
+mod dialects;
+mod docs;
+mod golden;
+mod hygiene;
+mod layering;
+mod limits;
+mod privileges;
+mod real_programs;
+mod reload;
+mod reload_faults;
+mod resilience;
+mod resilience_load;
+mod signals;
+mod spawn_paths;
+mod stderr_log;
+mod stream;
+mod tcpmux;
+mod unix;
+mod waiting;

@@ -1,0 +1,102 @@
+//! The same checks where children are made by plain fork, as on kernels without the faster way.
+
+use std::io::Write;
+
+use crate::child_checks;
+use crate::common::{Daemon, Setup, free_port, read_all, read_line, shell, tcp, tcp_line};
+
+fn forking() -> Setup {
+    Setup::new().arg("--spawn").arg("fork")
+}
+
+#[test]
+fn under_fork_descriptors_are_0_1_and_2_only() {
+    child_checks::descriptors_are_0_1_and_2_only(forking());
+}
+
+#[test]
+fn under_fork_no_signal_is_blocked_ignored_or_caught() {
+    child_checks::no_signal_is_blocked_ignored_or_caught(forking());
+}
+
+#[test]
+fn under_fork_the_connection_is_in_blocking_mode() {
+    child_checks::the_connection_is_in_blocking_mode(forking());
+}
+
+#[test]
+fn under_fork_each_child_leads_its_own_session_and_group() {
+    child_checks::each_child_leads_its_own_session_and_group(forking());
+}
+
+#[test]
+fn under_fork_the_environment_of_a_tcp_program_is_exact() {
+    child_checks::the_environment_of_a_tcp_program_is_exact(forking());
+}
+
+#[test]
+fn under_fork_the_environment_of_a_udp_program_is_exact() {
+    child_checks::the_environment_of_a_udp_program_is_exact(forking());
+}
+
+#[test]
+fn under_fork_the_environment_of_a_unix_program_is_exact() {
+    child_checks::the_environment_of_a_unix_program_is_exact(forking());
+}
+
+#[test]
+fn under_fork_the_users_variables_are_the_passwd_entrys() {
+    child_checks::the_users_variables_are_the_passwd_entrys(forking());
+}
+
+#[test]
+fn under_fork_the_open_files_limit_is_the_one_the_server_was_started_with() {
+    child_checks::the_open_files_limit_is_the_one_the_server_was_started_with(forking());
+}
+
+#[test]
+fn under_fork_resource_limits_are_what_the_attributes_say() {
+    child_checks::resource_limits_are_what_the_attributes_say(forking());
+}
+
+#[test]
+fn under_fork_umask_folder_and_nice_have_their_defaults_and_are_settable() {
+    child_checks::umask_folder_and_nice_have_their_defaults_and_are_settable(forking());
+}
+
+#[test]
+fn under_fork_no_new_privs_is_set_where_asked_for_only() {
+    child_checks::no_new_privs_is_set_where_asked_for_only(&forking());
+}
+
+#[test]
+fn under_fork_argv_is_the_one_of_the_line() {
+    child_checks::argv_is_the_one_of_the_line(forking());
+}
+
+#[test]
+fn under_fork_a_program_that_cannot_be_executed_is_logged_as_such() {
+    let folder = crate::common::Folder::new();
+    let program = folder.copy_of("/bin/cat", "short-lived");
+    let port = free_port();
+    let line = tcp_line(port, &format!("{program} short-lived"));
+    let daemon: Daemon = forking().start_in(folder, &line);
+    std::fs::remove_file(&program).unwrap();
+    assert_eq!(read_all(tcp(port)), "");
+    let line = daemon.wait_log(|line| line.about("failed", port));
+    assert_eq!(line.get("stage"), Some("exec"), "{}", line.raw);
+}
+
+#[test]
+fn under_fork_standard_error_is_logged_and_the_connection_works_both_ways() {
+    let port = free_port();
+    let script = shell("echo said >&2; read -r line; echo \"got $line\"");
+    let daemon = forking().start(&tcp_line(port, &script));
+    let mut client = tcp(port);
+    client.write_all(b"this\n").unwrap();
+    assert_eq!(read_line(&client), "got this\n");
+    let line = daemon.wait_log(|line| line.is("stderr"));
+    assert_eq!(line.get("line"), Some("said"), "{}", line.raw);
+    let _ = daemon.wait_log(|line| line.about("ended", port));
+    daemon.wait_childless();
+}

@@ -1,0 +1,189 @@
+//! Unix sockets: streams, datagrams, sequenced packets; their files' owner, mode and life.
+
+use std::fs;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+use std::path::Path;
+use std::process;
+
+use crate::common::clients::{Packets, echo_once};
+use crate::common::{
+    DEADLINE, Daemon, Folder, Setup, free_port, me, need_root, read_all, shell, tcp, tcp_line,
+};
+
+fn start(folder: Folder, line: &str) -> Daemon {
+    Setup::new().start_in(folder, line)
+}
+
+fn connect(path: &Path) -> UnixStream {
+    let stream = UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+#[test]
+fn a_stream_socket_in_the_file_system_is_served() {
+    let folder = Folder::new();
+    let path = folder.name("s");
+    let mut daemon = start(folder, &format!("{path} stream unix nowait - /bin/cat cat\n"));
+    assert_eq!(echo_once(connect(Path::new(&path)), "local"), "local");
+    let line = daemon.wait_log(|line| line.is("accepted"));
+    assert_eq!(line.get("service"), Some(path.as_str()), "{}", line.raw);
+    daemon.stop();
+}
+
+#[test]
+fn sequenced_packets_keep_their_boundaries() {
+    let folder = Folder::new();
+    let path = folder.at("packets");
+    let line = format!("{} seqpacket unix nowait - /bin/cat cat\n", path.display());
+    let _daemon = start(folder, &line);
+    let client = Packets::connect(&path).unwrap();
+    assert_eq!(client.ask("one"), "one");
+    assert_eq!(client.ask("two"), "two");
+}
+
+#[test]
+fn a_datagram_socket_is_handed_to_the_program_with_what_waits_in_it() {
+    let folder = Folder::new();
+    let (path, out) = (folder.name("d"), folder.open_folder("out").join("got"));
+    let script = shell(&format!("head -c 5 > {}", out.display()));
+    let line = format!("{path} dgram unix wait {} {script}\n", me());
+    let daemon = start(folder, &line);
+    let client = UnixDatagram::unbound().unwrap();
+    client.send_to(b"hello", &path).unwrap();
+    let _ = daemon.wait_log(|line| line.is("ended"));
+    assert_eq!(fs::read_to_string(&out).unwrap(), "hello");
+    client.send_to(b"again", &path).unwrap();
+    let _ = daemon.wait_count(2, |line| line.is("ended"));
+    assert_eq!(fs::read_to_string(&out).unwrap(), "again");
+}
+
+#[test]
+fn an_abstract_name_is_served_and_leaves_no_file() {
+    let name = format!("oxinetd-test-{}-{}", process::id(), free_port());
+    let mut daemon = Daemon::start(&format!("@{name} stream unix nowait - /bin/cat cat\n"));
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let stream = UnixStream::connect_addr(&address).unwrap();
+    assert_eq!(echo_once(stream, "abstract"), "abstract");
+    daemon.stop();
+    assert!(UnixStream::connect_addr(&address).is_err());
+}
+
+#[test]
+fn the_mode_of_the_socket_file_is_what_the_attribute_says() {
+    let folder = Folder::new();
+    let (private, public) = (folder.name("private"), folder.name("public"));
+    let text = format!(
+        "{private} stream unix nowait - /bin/cat cat\n\
+         {public} stream unix nowait - /bin/cat cat\n    socket_mode = 0666\n"
+    );
+    let _daemon = start(folder, &text);
+    assert_eq!(fs::metadata(&private).unwrap().mode() & 0o7777, 0o600, "the default");
+    assert_eq!(fs::metadata(&public).unwrap().mode() & 0o7777, 0o666);
+}
+
+#[test]
+fn the_owner_of_the_socket_file_is_what_the_attributes_say() {
+    if !need_root() {
+        return;
+    }
+    let folder = Folder::new();
+    let path = folder.name("owned");
+    let text = format!(
+        "{path} stream unix nowait root /bin/cat cat\n    socket_user = nobody\n    socket_group = daemon\n    socket_mode = 0660\n"
+    );
+    let _daemon = start(folder, &text);
+    let facts = fs::metadata(&path).unwrap();
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap().uid.as_raw();
+    let group = nix::unistd::Group::from_name("daemon").unwrap().unwrap().gid.as_raw();
+    assert_eq!((facts.uid(), facts.gid(), facts.mode() & 0o777), (nobody, group, 0o660));
+}
+
+#[test]
+fn freebsds_way_to_say_owner_and_mode_is_understood() {
+    if !need_root() {
+        return;
+    }
+    let folder = Folder::new();
+    let path = folder.name("freebsd");
+    let _daemon = start(
+        folder,
+        &format!(":nobody:daemon:0640:{path} stream unix nowait root /bin/cat cat\n"),
+    );
+    let facts = fs::metadata(&path).unwrap();
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap().uid.as_raw();
+    assert_eq!((facts.uid(), facts.mode() & 0o777), (nobody, 0o640));
+}
+
+#[test]
+fn a_stale_socket_file_is_replaced() {
+    let folder = Folder::new();
+    let path = folder.at("stale");
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists(), "std leaves the file");
+    let line = format!("{} stream unix nowait - /bin/cat cat\n", path.display());
+    let _daemon = start(folder, &line);
+    assert_eq!(echo_once(connect(&path), "new"), "new");
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_not_replaced() {
+    let folder = Folder::new();
+    let path = folder.write("letters", "precious\n");
+    let port = free_port();
+    let text = format!("{} stream unix nowait - /bin/cat cat\n", path.display())
+        + &tcp_line(port, "/bin/echo echo served");
+    let mut daemon = start(folder, &text);
+    let line = daemon.wait_log(|line| line.is("not-listening"));
+    assert_eq!(line.get("service"), path.to_str());
+    assert_eq!(read_all(tcp(port)), "served\n", "the others are served");
+    daemon.stop();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "precious\n");
+}
+
+#[test]
+fn a_socket_that_somebody_answers_is_not_replaced() {
+    let folder = Folder::new();
+    let path = folder.at("theirs");
+    let theirs = UnixListener::bind(&path).unwrap();
+    let before = fs::metadata(&path).unwrap().ino();
+    let line = format!("{} stream unix nowait - /bin/cat cat\n", path.display());
+    let mut daemon = start(folder, &line);
+    let _ = daemon.wait_log(|line| line.is("not-listening"));
+    assert_eq!(fs::metadata(&path).unwrap().ino(), before);
+    daemon.stop();
+    assert!(path.exists(), "it is not ours to unlink");
+    drop(theirs);
+}
+
+#[test]
+fn the_socket_files_are_unlinked_at_the_end() {
+    let folder = Folder::new();
+    let (path, datagrams) = (folder.at("gone"), folder.at("gone-too"));
+    let text = format!(
+        "{} stream unix nowait - /bin/cat cat\n{} dgram unix wait {} /bin/cat cat\n",
+        path.display(),
+        datagrams.display(),
+        me()
+    );
+    let mut daemon = start(folder, &text);
+    assert!(fs::metadata(&path).unwrap().file_type().is_socket());
+    assert!(fs::metadata(&datagrams).unwrap().file_type().is_socket());
+    daemon.stop();
+    assert!(!path.exists() && !datagrams.exists());
+}
+
+#[test]
+fn a_removed_service_unlinks_its_socket_file_and_a_kept_one_does_not() {
+    let folder = Folder::new();
+    let (kept, removed) = (folder.at("kept"), folder.at("removed"));
+    let line = |path: &Path| format!("{} stream unix nowait - /bin/cat cat\n", path.display());
+    let daemon = start(folder, &(line(&kept) + &line(&removed)));
+    let before = fs::metadata(&kept).unwrap().ino();
+    let _ = daemon.reload(&line(&kept));
+    assert!(!removed.exists());
+    assert_eq!(fs::metadata(&kept).unwrap().ino(), before);
+    assert_eq!(echo_once(connect(&kept), "still"), "still");
+}

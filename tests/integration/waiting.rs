@@ -1,0 +1,186 @@
+//! `wait` services: the program gets the socket itself, and nobody else starts meanwhile.
+
+use crate::common::clients::{udp_ask, udp_read};
+use crate::common::procs;
+use crate::common::{
+    Daemon, Folder, Setup, free_port, me, need_program, read_all, shell, tcp, udp, wait_until,
+};
+
+/// Accepts `count` connections on descriptor 0, one after the other, and says its pid to each.
+fn acceptor(count: u32) -> String {
+    format!(
+        "import os, socket\n\
+         listener = socket.socket(fileno=0)\n\
+         for _ in range({count}):\n\
+         \x20   connection, _ = listener.accept()\n\
+         \x20   connection.sendall(b'pid %d\\n' % os.getpid())\n\
+         \x20   connection.close()\n"
+    )
+}
+
+#[test]
+fn a_waiting_tcp_program_accepts_the_connections_itself() {
+    if !need_program("python3") {
+        return;
+    }
+    let (port, folder) = (free_port(), Folder::new());
+    let script = folder.write("accept.py", &acceptor(2));
+    let line =
+        format!("127.0.0.1:{port} stream tcp wait {} python3 python3 {}\n", me(), script.display());
+    let mut daemon = Setup::new().start_in(folder, &line);
+    let first = read_all(tcp(port));
+    assert_eq!(read_all(tcp(port)), first, "the same program serves both");
+    let _ = daemon.wait_count(1, |line| line.about("ended", port));
+    let third = read_all(tcp(port));
+    assert!(third.starts_with("pid ") && third != first, "a new program for the third");
+    daemon.stop();
+}
+
+#[test]
+fn a_waiting_tcp_program_finds_its_listening_socket_blocking() {
+    let port = free_port();
+    // Octal flags in fdinfo: 04000 is O_NONBLOCK.
+    let script = shell("grep flags /proc/self/fdinfo/0 >&2; sleep 0.2");
+    let daemon = Daemon::start(&format!("127.0.0.1:{port} stream tcp wait {} {script}\n", me()));
+    let client = tcp(port);
+    let line = daemon.wait_log(|line| line.is("stderr"));
+    let flags = line.get("line").unwrap().split_whitespace().last().unwrap().to_owned();
+    let flags = flags.trim_start_matches("\\x09");
+    let flags = flags.rsplit(|c: char| !c.is_digit(8)).next().unwrap();
+    assert_eq!(u32::from_str_radix(flags, 8).unwrap() & 0o4000, 0, "{}", line.raw);
+    drop(client);
+}
+
+#[test]
+fn a_waiting_udp_program_gets_all_datagrams_until_it_ends() {
+    let port = free_port();
+    let script = shell("echo started >&2; head -c 9 >/dev/null; sleep 0.1");
+    let daemon = Daemon::start(&format!("127.0.0.1:{port} dgram udp wait {} {script}\n", me()));
+    let (first, second) = (udp(port), udp(port));
+    first.send(b"one").unwrap();
+    let _ = daemon.wait_log(|line| line.is("stderr"));
+    second.send(b"two").unwrap();
+    first.send(b"six").unwrap();
+    let _ = daemon.wait_log(|line| line.about("ended", port));
+    assert_eq!(daemon.accepted(port, 1).len(), 1, "one program for all three");
+    first.send(b"new").unwrap();
+    let pids = daemon.accepted(port, 2);
+    assert_ne!(pids[0], pids[1]);
+}
+
+#[test]
+fn a_waiting_udp_program_answers_whoever_asked() {
+    if !need_program("python3") {
+        return;
+    }
+    let (port, folder) = (free_port(), Folder::new());
+    let script = folder.write(
+        "answer.py",
+        "import socket\n\
+         s = socket.socket(fileno=0)\n\
+         for _ in range(3):\n\
+         \x20   data, peer = s.recvfrom(100)\n\
+         \x20   s.sendto(data.upper(), peer)\n",
+    );
+    let line =
+        format!("127.0.0.1:{port} dgram udp wait {} python3 python3 {}\n", me(), script.display());
+    let daemon = Setup::new().start_in(folder, &line);
+    let (first, second) = (udp(port), udp(port));
+    assert_eq!(udp_ask(&first, "one"), "ONE");
+    assert_eq!(udp_ask(&second, "two"), "TWO");
+    assert_eq!(udp_ask(&first, "three"), "THREE");
+    let _ = daemon.wait_log(|line| line.about("ended", port));
+    second.send(b"four").unwrap();
+    assert_eq!(udp_read(&second), "FOUR");
+    assert_eq!(daemon.accepted(port, 2).len(), 2);
+}
+
+#[test]
+fn the_server_does_not_look_at_the_socket_while_the_program_has_it() {
+    let port = free_port();
+    let script = shell("sleep 60");
+    let daemon = Daemon::start(&format!("127.0.0.1:{port} dgram udp wait {} {script}\n", me()));
+    let client = udp(port);
+    client.send(b"x").unwrap();
+    let pid = daemon.accepted(port, 1)[0];
+    let before = procs::cpu_time(daemon.pid());
+    for _ in 0..50 {
+        let _ = client.send(b"more");
+    }
+    let _ = daemon.count_peers();
+    let used = procs::cpu_time(daemon.pid()).checked_sub(before).unwrap();
+    assert!(used.as_millis() < 300, "unread datagrams must not keep it busy: {used:?}");
+    assert!(procs::is_alive(pid));
+    assert_eq!(daemon.accepted(port, 1).len(), 1);
+}
+
+#[test]
+fn a_waiting_program_that_dies_at_once_is_started_ever_more_slowly() {
+    let port = free_port();
+    let script = shell("exit 1");
+    let daemon = Daemon::start(&format!("127.0.0.1:{port} dgram udp wait {} {script}\n", me()));
+    // The datagram stays unread, so the socket stays readable.
+    udp(port).send(b"unread").unwrap();
+    let lines = daemon.wait_count(2, |line| line.about("backoff", port));
+    assert_eq!(lines[0].get("delay"), Some("1s"), "{}", lines[0].raw);
+    assert_eq!(lines[1].get("delay"), Some("2s"), "{}", lines[1].raw);
+    let starts = daemon.said("accepted").len();
+    assert!(starts <= 15, "{starts} starts until the second pause");
+}
+
+#[test]
+fn two_waiting_services_run_beside_each_other() {
+    let (one, two) = (free_port(), free_port());
+    let script = shell("sleep 60");
+    let line = |port| format!("127.0.0.1:{port} dgram udp wait {} {script}\n", me());
+    let daemon = Daemon::start(&(line(one) + &line(two)));
+    udp(one).send(b"x").unwrap();
+    let _ = daemon.accepted(one, 1);
+    udp(two).send(b"x").unwrap();
+    let _ = daemon.accepted(two, 1);
+    wait_until("both to run", || daemon.count_peers().1 == 2);
+}
+
+#[test]
+fn a_waiting_tcp_program_that_takes_one_connection_and_ends_well_is_started_again_at_once() {
+    if !need_program("python3") {
+        return;
+    }
+    let (port, folder) = (free_port(), Folder::new());
+    let script = folder.write("accept.py", &acceptor(1));
+    let line =
+        format!("127.0.0.1:{port} stream tcp wait {} python3 python3 {}\n", me(), script.display());
+    let daemon = Setup::new().start_in(folder, &line);
+    // The next always waits already when a program ends: it has failed at nothing.
+    let clients: Vec<_> = (0..5).map(|_| tcp(port)).collect();
+    for client in clients {
+        assert!(read_all(client).starts_with("pid "));
+    }
+    assert!(daemon.said("backoff").is_empty(), "{}", daemon.log.text());
+}
+
+#[test]
+fn a_waiting_udp_program_that_answers_one_request_is_started_again_at_once_for_an_equal_one() {
+    if !need_program("python3") {
+        return;
+    }
+    let (port, folder) = (free_port(), Folder::new());
+    let script = folder.write(
+        "once.py",
+        "import socket\n\
+         s = socket.socket(fileno=0)\n\
+         data, peer = s.recvfrom(100)\n\
+         s.sendto(data, peer)\n",
+    );
+    let line =
+        format!("127.0.0.1:{port} dgram udp wait {} python3 python3 {}\n", me(), script.display());
+    let daemon = Setup::new().start_in(folder, &line);
+    let client = udp(port);
+    for _ in 0..4 {
+        client.send(b"the same").unwrap();
+    }
+    for _ in 0..4 {
+        assert_eq!(udp_read(&client), "the same");
+    }
+    assert!(daemon.said("backoff").is_empty(), "{}", daemon.log.text());
+}
