@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -26,7 +27,8 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Runs `command` until it accepts at `ready`. What it prints goes to `log`.
-    pub(crate) fn start(command: &mut Command, ready: SocketAddr, log: Log<'_>) -> Result<Self> {
+    pub(crate) fn start(command: &Command, ready: SocketAddr, log: Log<'_>) -> Result<Self> {
+        let mut command = in_a_session(command)?;
         command.stdin(Stdio::null()).stdout(log.open()?).stderr(log.open()?);
         let begin = Instant::now();
         let child = command.spawn()?;
@@ -69,6 +71,29 @@ impl Daemon {
     pub(crate) fn hang_up(&self) -> Result<()> {
         Ok(kill(Pid::from_raw(self.pid()), Signal::SIGHUP)?)
     }
+}
+
+/// The same command in a session of its own, as servers run: the kernel shares out
+/// processors by session (sched(7), autogroup), and the client's must not be the
+/// server's.
+fn in_a_session(command: &Command) -> Result<Command> {
+    let mut wrapped = Command::new(std::env::current_exe()?);
+    wrapped.arg("__session").arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
+    Ok(wrapped)
+}
+
+/// The other side of it. The server dies with the benchmark, however that ends.
+pub(crate) fn become_server(words: &[&str]) -> Result<()> {
+    let [program, arguments @ ..] = words else { return Err("__session PROGRAM".into()) };
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    nix::unistd::setsid()?;
+    Err(Command::new(program).args(arguments).exec().into())
 }
 
 impl Drop for Daemon {
@@ -132,6 +157,6 @@ impl Oxinetd {
             command.env_remove("RUST_LOG");
             Log::Nowhere
         };
-        Ok(Self { daemon: Daemon::start(&mut command, setup.ready, log)?, file })
+        Ok(Self { daemon: Daemon::start(&command, setup.ready, log)?, file })
     }
 }

@@ -22,6 +22,8 @@ pub(crate) enum Expect<'a> {
     Exactly(&'a [u8]),
     /// One line with a time of day in it, then the end.
     Date,
+    /// Whatever comes, then the end.
+    Anything,
     /// The end or a reset, and not a byte before it.
     Refusal,
 }
@@ -255,6 +257,7 @@ impl Connection {
         let good = match expect {
             Expect::Exactly(bytes) => self.answer == bytes,
             Expect::Date => is_date(&self.answer),
+            Expect::Anything => true,
             Expect::Refusal => self.answer.is_empty(),
         };
         if good {
@@ -283,4 +286,29 @@ fn is_date(answer: &[u8]) -> bool {
     };
     let mut words = line.trim_end().split(' ');
     !line.contains('\n') && words.clone().any(time) && words.any(|word| number(word, 4))
+}
+
+/// The load by itself, on a server that somebody else has started to look at it:
+/// `ADDRESS [IN_FLIGHT [SECONDS]]`.
+pub(crate) fn alone(words: &[&str]) -> Result<()> {
+    let target: SocketAddr = words.first().ok_or("load needs an address")?.parse()?;
+    let load = Load {
+        targets: &[target],
+        in_flight: words.get(1).map_or(Ok(8), |word| word.parse())?,
+        send: &[],
+        expect: Expect::Anything,
+        until: Until::Elapsed(Duration::from_secs(
+            words.get(2).map_or(Ok(10), |word| word.parse())?,
+        )),
+    };
+    let mut outcome = load.run()?;
+    println!(
+        "{:.0} connections/s, p50 {} us, p99 {} us, {} failed {}",
+        outcome.rate(),
+        outcome.percentile(0.5),
+        outcome.percentile(0.99),
+        outcome.failed,
+        outcome.complaint.unwrap_or_default(),
+    );
+    Ok(())
 }

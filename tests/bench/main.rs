@@ -2,6 +2,8 @@
 //! and beside other superservers where they can be had. See README.md here.
 //!
 //! `cargo bench -- [quick] [--rounds N] [SECTION…]`
+//!
+//! `cargo bench -- load ADDRESS [IN_FLIGHT [SECONDS]]`: the load alone, for profiling
 
 #![allow(clippy::print_stdout, reason = "its tables are its product")]
 #![allow(
@@ -47,11 +49,15 @@ const SECTIONS: [(&str, Section, bool); 6] = [
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    // cargo adds --bench, at the end.
+    let words: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|word| *word != "--bench").collect();
     let result = match words.as_slice() {
         // The servers to compare with are this program again.
         ["__ceiling", rest @ ..] => ceiling::run(rest),
+        ["__session", rest @ ..] => daemon::become_server(rest),
         ["__limit", rest @ ..] => limit::run(rest),
+        ["load", rest @ ..] => load::alone(rest),
         words => bench(words),
     };
     match result {
@@ -70,8 +76,6 @@ fn bench(words: &[&str]) -> Result<()> {
     let mut words = words.iter();
     while let Some(&word) = words.next() {
         match word {
-            // What cargo adds.
-            "--bench" | "--test" => {}
             "quick" => quick = true,
             "--rounds" => rounds = Some(words.next().ok_or("--rounds needs a number")?.parse()?),
             name if SECTIONS.iter().any(|(known, ..)| *known == name) => named.push(name),

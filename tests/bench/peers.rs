@@ -73,7 +73,7 @@ impl Peer {
         } else {
             Log::File(&log)
         };
-        Daemon::start(&mut command, job.address, log)
+        Daemon::start(&command, job.address, log)
     }
 
     fn find(&self, context: &Context) -> Result<PathBuf> {

@@ -92,7 +92,7 @@ fn start_limit(context: &Context) -> Result<(Daemon, At)> {
     command.arg("__limit");
     command.args([at.echo.port().to_string(), at.daytime.port().to_string()]);
     let log = context.path("limit.log");
-    Ok((Daemon::start(&mut command, at.echo, Log::File(&log))?, at))
+    Ok((Daemon::start(&command, at.echo, Log::File(&log))?, at))
 }
 
 fn start_ours(context: &Context, quiet: bool) -> Result<(Oxinetd, At)> {

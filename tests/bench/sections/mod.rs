@@ -26,7 +26,7 @@ pub(crate) fn ceiling(
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["__ceiling", &ports.join(","), user]).args(program);
     let log = context.path(&format!("ceiling-{}.log", ready.port()));
-    Daemon::start(&mut command, ready, Log::File(&log))
+    Daemon::start(&command, ready, Log::File(&log))
 }
 
 /// A program with its argv, as `ceiling` wants it.
