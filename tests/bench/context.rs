@@ -18,7 +18,7 @@ const DESCRIPTORS: u64 = 65_536;
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
 
 /// No sample is taken a second time after that.
-const RETRIES_END: Duration = Duration::from_secs(240);
+const RETRIES_END: Duration = Duration::from_secs(150);
 
 pub(crate) struct Context {
     /// Everything temporary; removed at the end.

@@ -65,7 +65,7 @@ impl Peer {
     /// Runs it; why not, if it cannot be.
     pub(crate) fn start(&self, context: &Context, job: &Job<'_>) -> Result<Daemon> {
         let program = self.find(context)?;
-        let mut command = (self.command)(context, &program, job)?;
+        let command = (self.command)(context, &program, job)?;
         let log = context.path(&format!("{}-{}.log", self.name, job.address.port()));
         let log = if self.name == "systemd-socket-activate" {
             // It says something of every connection.
