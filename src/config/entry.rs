@@ -55,6 +55,13 @@ pub(crate) struct Setting {
     pub(crate) place: Span,
 }
 
+impl Entry {
+    /// Whether a setting of its own has this name.
+    pub(crate) fn says(&self, name: &str) -> bool {
+        self.settings.iter().any(|setting| setting.attribute.name == name)
+    }
+}
+
 impl std::fmt::Debug for Attribute {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name)

@@ -25,6 +25,7 @@ mod inetd;
 mod line;
 mod netbsd;
 mod program;
+mod relay;
 mod render;
 mod report;
 mod resolve;

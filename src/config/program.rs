@@ -49,6 +49,13 @@ impl Resolver<'_> {
         draft: &Draft,
         (socket_type, protocol): (SocketType, Protocol),
     ) -> Option<Action> {
+        if let (None, true) = (&draft.redirect, entry.says("redirect")) {
+            // Its value is wrong, which has been said.
+            return None;
+        }
+        if let Some(redirect) = &draft.redirect {
+            return self.relay(entry, redirect, target, socket_type);
+        }
         if entry.program.text == "internal" && !entry.program.quoted {
             let builtin = self.builtin(entry, target, protocol)?;
             self.check_builtin(entry, builtin, socket_type)?;

@@ -13,6 +13,7 @@
 //! | `ending` | children that have ended, orphans |
 //! | `stderr_lines` | what programs write to standard error |
 //! | `conversations` | built-in services on streams, tcpmux |
+//! | `relaying` | connections relayed to another server |
 //! | `datagrams` | built-in services on datagrams; a program per peer |
 //! | `installing` | opening sockets; reload |
 
@@ -23,6 +24,7 @@ mod ending;
 mod facts;
 mod installing;
 mod per_peer;
+mod relaying;
 mod slab;
 mod starting;
 mod state;
@@ -44,10 +46,12 @@ use crate::config::Loaded;
 use crate::journal;
 use crate::log_sink;
 use crate::peers::Peers;
+use crate::relay::Side;
 use crate::signals::{Signal, Signals};
 use crate::spawn::{Spawner, Way};
 use crate::zone::Zone;
 pub use facts::Facts;
+use relaying::RelayState;
 use slab::{Key, Slab};
 use state::{Child, ConversationState, ListenerState, ServiceState, StderrState};
 use timers::{Timer, Timers};
@@ -79,6 +83,7 @@ pub struct Server {
     children: Slab<Child>,
     stderr: Slab<StderrState>,
     conversations: Slab<ConversationState>,
+    relays: Slab<RelayState>,
     /// Pipes whose program has ended while something still holds them, oldest first.
     lingering: VecDeque<Key>,
     /// Services with listeners that rest until a child ends.
@@ -141,6 +146,7 @@ impl Server {
             children: Slab::new(),
             stderr: Slab::new(),
             conversations: Slab::new(),
+            relays: Slab::new(),
             lingering: VecDeque::new(),
             resting_services: Vec::new(),
             exhausted: Vec::new(),
@@ -230,6 +236,8 @@ impl Server {
             Owner::Conversation(key) => {
                 self.conversations.get_mut(key).map(|conversation| &mut conversation.queued)
             }
+            Owner::Relay(key) => return self.relay_announced(key, Side::Client),
+            Owner::RelayTarget(key) => return self.relay_announced(key, Side::Target),
             Owner::Signals | Owner::Child(_) => None,
         };
         if let Some(queued) = queued
@@ -245,6 +253,7 @@ impl Server {
             Owner::Listener(key) => self.serve_listener(key),
             Owner::Stderr(key) => self.read_stderr(key),
             Owner::Conversation(key) => self.converse(key),
+            Owner::Relay(key) | Owner::RelayTarget(key) => self.serve_relay(key),
             Owner::Signals | Owner::Child(_) => {}
         }
     }
@@ -255,6 +264,7 @@ impl Server {
                 Timer::Open(key) => self.try_to_open(key),
                 Timer::Resume(key) => self.resume(key),
                 Timer::Idle(key) => self.look_for_silence(key),
+                Timer::Connect(key) => self.connect_due(key),
                 Timer::Stderr(key) => self.queue(Owner::Stderr(key)),
                 Timer::Child(key) => self.child_ended(key),
             }

@@ -23,6 +23,7 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "listener" | "spawn" | "admission" | "reload" | "children" | "builtin" => {
             with(&["config::model"])
         }
+        "relay" => with(&["config::model", "spawn"]),
         // It answers the questions that `config` asks of the machine.
         "lookup" => with(&["config"]),
         "server" => with(&[
@@ -33,6 +34,7 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "reload",
             "children",
             "builtin",
+            "relay",
             "lookup",
             "signals",
             "zone",

@@ -2,11 +2,12 @@
 //! come from it or are tested against it; there is no second list of names.
 
 use super::print::{
-    at_limit, env, groups, interface, limit, number, on_stop, passenv, path, rate, rlimit, size_of,
-    socket_group, socket_mode, socket_user, stderr, umask, yes,
+    at_limit, env, groups, interface, limit, number, on_stop, passenv, path, rate, redirect,
+    rlimit, size_of, socket_group, socket_mode, socket_user, stderr, umask, yes,
 };
 use super::{Attribute, Draft, Scope};
 use crate::config::model::{AtLimit, OnStop, Resource, StderrTo};
+use crate::config::relay::Redirect;
 use crate::config::value::{Operator, Problem, Value};
 
 /// A field of the model that a method of [`Value`] reads.
@@ -599,13 +600,16 @@ pub(crate) static TABLE: &[Attribute] = &[
     Attribute {
         name: "redirect",
         aliases: &[],
-        value: "`HOST PORT`",
+        value: "`HOST PORT`, or the path or `@name` of a unix socket",
         default: "none",
         help: "a relay to there instead of a program",
         list: false,
-        scope: Scope::Tcp,
-        set: None,
-        print: |_| None,
+        scope: Scope::Every,
+        set: Some(|draft, value| {
+            draft.redirect = Some(Redirect::read(value)?);
+            Ok(())
+        }),
+        print: redirect,
     },
     Attribute {
         name: "disable",
