@@ -247,10 +247,12 @@ impl Resolver<'_> {
     ) {
         let inet = matches!(target, Target::Inet { .. });
         let tcpmux = matches!(target, Target::Tcpmux(_));
-        let builtin = matches!(action, Some(Action::Builtin(_) | Action::Relay(_)));
+        let relay = matches!(action, Some(Action::Relay(_)));
+        let builtin = relay || matches!(action, Some(Action::Builtin(_)));
         for setting in &entry.settings {
             let (has_effect, what) = match setting.attribute.scope {
                 Scope::Every => (true, ""),
+                Scope::Program if relay => (false, "a relay runs no program"),
                 Scope::Program => (!builtin, "a built-in service runs no program"),
                 Scope::Nowait => (!wait || builtin, "with `wait`, one program takes all clients"),
                 Scope::Listening => (
