@@ -28,7 +28,7 @@ pub(crate) struct Entry {
     pub(crate) user: Word,
     /// The program.
     pub(crate) program: Word,
-    /// argv[0] and the arguments.
+    /// `argv[0]` and the arguments.
     pub(crate) arguments: Vec<Word>,
     /// What is said of this entry alone, in the order of the file.
     pub(crate) settings: Vec<Setting>,
@@ -59,12 +59,6 @@ impl Entry {
     /// Whether a setting of its own has this name.
     pub(crate) fn says(&self, name: &str) -> bool {
         self.settings.iter().any(|setting| setting.attribute.name == name)
-    }
-}
-
-impl std::fmt::Debug for Attribute {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name)
     }
 }
 

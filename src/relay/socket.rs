@@ -13,7 +13,7 @@ use nix::sys::socket::{
 
 use super::Duplex;
 use crate::config::model::Endpoint;
-use crate::spawn;
+use crate::descriptor;
 
 /// One side's socket: a nonblocking stream.
 #[derive(Debug)]
@@ -26,15 +26,25 @@ pub enum Dialled {
     Connected(Socket),
     /// It will be announced as writable when it is known how it went ([`Socket::answered`]).
     Pending(Socket),
-    /// A unix socket's backlog is full, and nothing will announce room: try again later.
-    Busy,
+    /// There is no room now, in the system or in the backlog of a unix socket, and
+    /// nothing will announce it: try again later.
+    Busy(io::Error),
 }
 
 /// Begins to connect to an address.
 ///
 /// # Errors
-/// What the system answered at once: no descriptors, no such path, no route.
+/// What the system answered at once: no such path, no route.
 pub fn dial(endpoint: &Endpoint) -> io::Result<Dialled> {
+    begin(endpoint).or_else(|error| match error {
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::EAGAIN => {
+            Ok(Dialled::Busy(error.into()))
+        }
+        error => Err(error.into()),
+    })
+}
+
+fn begin(endpoint: &Endpoint) -> nix::Result<Dialled> {
     match endpoint {
         Endpoint::Inet(SocketAddr::V4(v4)) => {
             dial_to(AddressFamily::Inet, &SockaddrStorage::from(*v4))
@@ -47,14 +57,13 @@ pub fn dial(endpoint: &Endpoint) -> io::Result<Dialled> {
     }
 }
 
-fn dial_to(family: AddressFamily, address: &dyn SockaddrLike) -> io::Result<Dialled> {
+fn dial_to(family: AddressFamily, address: &dyn SockaddrLike) -> nix::Result<Dialled> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = spawn::raise(socket(family, SockType::Stream, flags, None)?);
+    let socket = descriptor::raise(socket(family, SockType::Stream, flags, None)?);
     match connect(socket.as_raw_fd(), address) {
         Ok(()) => Ok(Dialled::Connected(Socket::tuned(socket))),
         Err(Errno::EINPROGRESS | Errno::EINTR) => Ok(Dialled::Pending(Socket::tuned(socket))),
-        Err(Errno::EAGAIN) if family == AddressFamily::Unix => Ok(Dialled::Busy),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 
@@ -64,8 +73,8 @@ impl Socket {
     /// # Errors
     /// fcntl(2)'s.
     pub fn accepted(socket: OwnedFd) -> io::Result<Self> {
-        spawn::set_nonblocking(&socket)?;
-        Ok(Self::tuned(spawn::raise(socket)))
+        descriptor::set_nonblocking(&socket)?;
+        Ok(Self::tuned(descriptor::raise(socket)))
     }
 
     /// Peers that vanish are noticed by keepalive, since a relay has no idle limit.

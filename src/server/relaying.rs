@@ -2,6 +2,7 @@
 //! Each has two sockets in the poll; whichever is announced, the relay has its turn.
 
 use std::borrow::Cow;
+use std::io;
 use std::os::fd::AsRawFd as _;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ use crate::relay::{Dialled, Failure, Progress, Relay, Side, Socket, dial};
 
 /// How long one address of a target may take to answer.
 const CONNECT: Duration = Duration::from_secs(10);
-/// How soon a unix socket whose backlog is full is tried again.
+/// How soon an address for which there was no room is tried again.
 const BUSY: Duration = Duration::from_millis(50);
 
 /// A relay, or one that is still to be connected.
@@ -56,6 +57,8 @@ struct Dial {
     deadline: Instant,
     /// When its timer is due: then, or earlier to try it once more.
     due: Instant,
+    /// Why there was no room when it was last tried.
+    busy: Option<io::Error>,
 }
 
 impl Dial {
@@ -116,7 +119,7 @@ impl Server {
             relay: Relay::new(),
             client,
             target: None,
-            dial: Some(Box::new(Dial { definition, at: 0, deadline, due: deadline })),
+            dial: Some(Box::new(Dial { definition, at: 0, deadline, due: deadline, busy: None })),
             service,
             label: Rc::clone(&label),
             admission,
@@ -165,12 +168,14 @@ impl Server {
                 }
                 Ok(Dialled::Pending(socket)) => {
                     state.target = Some(socket);
+                    dial_state.busy = None;
                     dial_state.due = dial_state.deadline;
                     self.timers.set(dial_state.due, Timer::Connect(key));
                     self.watch_side(key, Side::Target);
                     return;
                 }
-                Ok(Dialled::Busy) => {
+                Ok(Dialled::Busy(error)) => {
+                    dial_state.busy = Some(error);
                     dial_state.due = dial_state.deadline.min(self.now + BUSY);
                     return self.timers.set(dial_state.due, Timer::Connect(key));
                 }
@@ -212,8 +217,14 @@ impl Server {
 
     /// The timer of an attempt: to be made once more, or given up.
     pub(super) fn connect_due(&mut self, key: Key) {
-        let Some(dial) = self.relays.get(key).and_then(|state| state.dial.as_ref()) else { return };
-        if dial.deadline > self.now || self.next_address(key, &Errno::ETIMEDOUT.desc()) {
+        let Some(state) = self.relays.get_mut(key) else { return };
+        let Some(dial) = &mut state.dial else { return };
+        let timed_out = || Errno::ETIMEDOUT.into();
+        if dial.deadline > self.now {
+            return self.dial(key);
+        }
+        let error = dial.busy.take().unwrap_or_else(timed_out);
+        if self.next_address(key, &error) {
             self.dial(key);
         }
     }

@@ -9,21 +9,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Values and words that rooms may share; each knows at most what stands before it.
-const VALUES: &[&str] = &["address", "calendar", "unix_path", "peers", "journal"];
+const VALUES: &[&str] = &["address", "calendar", "unix_path", "peers", "journal", "descriptor"];
 
 /// What each top-level module may name besides itself.
 fn may_use(module: &str) -> Option<Vec<&'static str>> {
     let with = |extra: &[&'static str]| Some([VALUES, extra].concat());
     match module {
-        "config" | "address" | "calendar" | "unix_path" | "signals" | "cli" => Some(Vec::new()),
+        "config" | "address" | "calendar" | "signals" | "cli" | "pid_file" => Some(Vec::new()),
+        "unix_path" => Some(vec!["config::model"]),
+        // Raw system calls are in one file, where unsafe code is allowed.
+        "detach" | "descriptor" => Some(vec!["spawn::kernel"]),
         "peers" => Some(vec!["address"]),
         "journal" => Some(vec!["address", "peers"]),
         "zone" => Some(vec!["calendar"]),
         "log_sink" => Some(vec!["journal", "calendar"]),
-        "listener" | "spawn" | "admission" | "reload" | "children" | "builtin" => {
+        "listener" | "spawn" | "admission" | "reload" | "children" | "builtin" | "relay" => {
             with(&["config::model"])
         }
-        "relay" => with(&["config::model", "spawn"]),
         // It answers the questions that `config` asks of the machine.
         "lookup" => with(&["config"]),
         "server" => with(&[
@@ -40,9 +42,10 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "zone",
             "log_sink",
         ]),
-        // The commands are what `main` hands over to.
-        "main" => with(&["cli", "config", "lookup", "server", "log_sink", "commands"]),
-        "commands" => with(&["cli", "config", "lookup", "server", "log_sink", "spawn"]),
+        // Going to the background comes before everything that cannot be forked.
+        "main" => {
+            with(&["cli", "config", "lookup", "server", "log_sink", "spawn", "detach", "pid_file"])
+        }
         "lib" => Some(Vec::new()),
         _ => None,
     }
@@ -54,12 +57,17 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(sources(&path));
-        } else if path.extension().is_some_and(|end| end == "rs") {
+        } else if path.extension().is_some_and(|end| end == "rs") && !is_test(&path) {
             found.push(path);
         }
     }
     found.sort();
     found
+}
+
+/// Sets of unit tests in files of their own: `tests.rs`, `reload_tests.rs`.
+fn is_test(path: &Path) -> bool {
+    path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"))
 }
 
 /// `src/config/model.rs` belongs to `config`.

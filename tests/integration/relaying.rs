@@ -261,11 +261,10 @@ fn unix_sockets_are_relayed_from_and_to() {
     let mut from_tcp = tcp(port);
     let mut from_unix = UnixStream::connect(&outside).unwrap();
     from_unix.set_read_timeout(Some(DEADLINE)).unwrap();
-    for round in 0..2 {
+    for _ in 0..2 {
         let (mut server, _) = listener.accept().unwrap();
         server.write_all(b"hello").unwrap();
         drop(server);
-        let _ = round;
     }
     from_tcp.write_all(b"x").unwrap();
     assert_eq!(read_to_any_end(from_tcp), "hello");
@@ -319,6 +318,7 @@ fn a_reload_leaves_running_relays_with_their_target() {
     // Neither a program in its place nor no service at all disturbs them.
     let _ = daemon.reload(&tcp_line(port, "/bin/cat cat"));
     assert_eq!(echo_once(tcp(port), "cat"), "cat");
+    let _ = daemon.wait_log(|line| line.about("ended", port));
     let _ = daemon.reload("");
     assert_eq!(echo_through(&first, &mut first_server), "?");
     assert_eq!(echo_through(&second, &mut second_server), "?");
@@ -353,6 +353,25 @@ fn limits_apply_to_relays_as_to_programs() {
     assert_eq!(echo_through(&second, &mut accept(&listener)), "?");
 }
 
+#[test]
+fn without_descriptors_clients_wait_and_nobody_is_lost() {
+    let (listener, to) = target();
+    let port = free_port();
+    let text = relay_line(port, &format!("127.0.0.1 {to}")) + "    instances = unlimited\n";
+    let daemon = Setup::new().after("ulimit -n 100").start(&text);
+    let clients: Vec<_> = (0..80).map(|_| tcp(port)).collect();
+    thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            stream.write_all(b"x").unwrap();
+        }
+    });
+    for client in clients {
+        assert_eq!(read_all(client), "x");
+    }
+    assert!(daemon.said("failed").is_empty());
+    let _ = daemon.wait_count(80, |line| line.about("closed", port));
+}
+
 /// Raises this process's limit of descriptors; false if that is not allowed.
 fn raise_descriptors(wanted: u64) -> bool {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -377,7 +396,6 @@ fn two_thousand_at_once_cost_less_than_a_kibibyte_each() {
         assert_eq!(echo_through(client, server), "?");
     }
     let each = resident(&daemon).saturating_sub(before) * 1024 / COUNT as u64;
-    println!("{each} bytes for an idle relay");
     assert!(each < 1024, "{each} bytes for an idle relay");
     assert_eq!(daemon.count_peers(), (2_001, 2_001));
     let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
