@@ -26,6 +26,7 @@ mod line;
 mod netbsd;
 mod privileges;
 mod program;
+mod relay;
 mod render;
 mod report;
 mod resolve;

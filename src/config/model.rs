@@ -118,6 +118,22 @@ pub enum Action {
     Program(Program),
     /// A service of our own inside the event loop.
     Builtin(Builtin),
+    /// Another server: connections are relayed to it inside the event loop.
+    Relay(RelayTarget),
+}
+
+/// Where a relay connects to: `redirect`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RelayTarget {
+    /// `HOST PORT`.
+    Inet {
+        /// The host as written: an address without brackets, or a name.
+        host: String,
+        /// What it was when the file was read, tried in this order; never empty.
+        addresses: Vec<SocketAddr>,
+    },
+    /// A unix socket: a path or an abstract name.
+    Unix(Endpoint),
 }
 
 /// A program to execute.

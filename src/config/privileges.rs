@@ -19,7 +19,7 @@ impl Resolver<'_> {
         }
         let own = self.lookup.own_account();
         let attributes = &draft.attributes;
-        let program = !matches!(action, Some(Action::Builtin(_)));
+        let program = !matches!(action, Some(Action::Builtin(_) | Action::Relay(_)));
         let foreign_group = |gid: u32| gid != own.gid && !self.lookup.own_groups().contains(&gid);
         for (name, lacks, what) in [
             ("chroot", program && attributes.chroot.is_some(), "change the root directory"),

@@ -121,7 +121,7 @@ impl Server {
     fn install_service(&mut self, service: &Rc<Service>, fate: Fate, old: &[Key]) -> Key {
         let prepared = self.prepare(service);
         let limits =
-            Limits::new(&service.attributes, service.wait).for_builtin(is_builtin(service));
+            Limits::new(&service.attributes, service.wait).for_builtin(runs_no_program(service));
         let label: Rc<str> = Rc::from(service.label.as_str());
         let before = match fate {
             Fate::New => None,
@@ -130,7 +130,7 @@ impl Server {
         if let Some(key) = before
             && let Some(state) = self.services.get_mut(key)
         {
-            if is_builtin(&state.service) == is_builtin(service) {
+            if runs_no_program(&state.service) == runs_no_program(service) {
                 self.admission.update(self.now, state.admission, limits);
             } else {
                 // What is counted differs, so each is counted by itself.
@@ -291,8 +291,8 @@ impl Server {
     }
 }
 
-fn is_builtin(service: &Service) -> bool {
-    matches!(service.action, Action::Builtin(_))
+fn runs_no_program(service: &Service) -> bool {
+    !matches!(service.action, Action::Program(_))
 }
 
 /// What is served before a reload, in the order of its file.

@@ -14,6 +14,8 @@ pub(super) enum Timer {
     Resume(Key),
     /// A conversation may have been silent for too long.
     Idle(Key),
+    /// An attempt to connect to a relay's target has had its time, or is made again.
+    Connect(Key),
     /// Read a program's standard error again.
     Stderr(Key),
     /// Look whether a peer's datagrams have arrived in its socket.

@@ -30,6 +30,7 @@ mod layering;
 mod limits;
 mod privileges;
 mod real_programs;
+mod relaying;
 mod reload;
 mod reload_faults;
 mod resilience;

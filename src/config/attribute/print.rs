@@ -1,10 +1,14 @@
 //! Printers of the table: a value of the model as it is written, None for the default.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use super::Shown;
-use crate::config::model::{AtLimit, Attributes, Limit, OnStop, Rate, Resource, StderrTo};
+use crate::config::model::{
+    Action, AtLimit, Attributes, Endpoint, Limit, OnStop, Rate, RelayTarget, Resource, StderrTo,
+};
 use crate::config::value::show_size;
 use crate::config::words::quote;
 
@@ -107,6 +111,26 @@ pub(super) fn rlimit(shown: &Shown<'_>, resource: Resource) -> Option<String> {
 pub(super) fn interface(shown: &Shown<'_>) -> Option<String> {
     let device = shown.service.sockets.first()?.device.as_ref()?;
     Some(quote(device.as_ref()))
+}
+
+/// `HOST PORT`, `/path` or `@name`.
+pub(super) fn redirect(shown: &Shown<'_>) -> Option<String> {
+    let Action::Relay(target) = &shown.service.action else { return None };
+    Some(match target {
+        RelayTarget::Inet { host, addresses } => {
+            let port = addresses.first().map_or(0, std::net::SocketAddr::port);
+            format!("{} {port}", quote(host.as_ref()))
+        }
+        RelayTarget::Unix(Endpoint::Unix(path)) => quote(path.as_os_str()),
+        RelayTarget::Unix(Endpoint::Abstract(name)) => {
+            let mut word = OsString::from("@");
+            word.push(OsStr::from_bytes(name));
+            quote(&word)
+        }
+        RelayTarget::Unix(Endpoint::Inet(address)) => {
+            format!("{} {}", address.ip(), address.port())
+        }
+    })
 }
 
 pub(super) fn socket_user(shown: &Shown<'_>) -> Option<String> {

@@ -3,11 +3,12 @@
 
 use super::environment::{set_env, set_passenv};
 use super::print::{
-    at_limit, env, groups, interface, limit, number, on_stop, passenv, path, rate, rlimit, size_of,
-    socket_group, socket_mode, socket_user, stderr, umask, yes,
+    at_limit, env, groups, interface, limit, number, on_stop, passenv, path, rate, redirect,
+    rlimit, size_of, socket_group, socket_mode, socket_user, stderr, umask, yes,
 };
 use super::{Attribute, Scope};
 use crate::config::model::{AtLimit, OnStop, Resource, StderrTo};
+use crate::config::relay::Redirect;
 
 /// A field of the model that a method of `Value` reads.
 macro_rules! set {
@@ -352,9 +353,13 @@ pub(crate) static TABLE: &[Attribute] = &[
     },
     // Instead of a program.
     row! {
-        "redirect", Tcp, "`HOST PORT`", "none",
+        "redirect", Every, "`HOST PORT`, or the path or `@name` of a unix socket", "none",
         "a relay to there instead of a program",
-        None, |_| None
+        Some(|draft, value| {
+            draft.redirect = Some(Redirect::read(value)?);
+            Ok(())
+        }),
+        redirect
     },
     row! {
         "disable", Every, "`yes` or `no`", "no",
