@@ -1,11 +1,14 @@
 //! What an attribute is, and how one is found in the one table.
 
+use std::fmt;
+
 use super::facts::Lookup;
 use super::model::{Attributes, Service};
 use super::suggest::nearest;
 use super::value::{Problem, Value};
 use super::words::Word;
 
+mod environment;
 mod print;
 mod table;
 
@@ -101,6 +104,12 @@ pub struct Attribute {
     pub scope: Scope,
     set: Option<Setter>,
     print: Printer,
+}
+
+impl fmt::Debug for Attribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 impl Attribute {

@@ -125,7 +125,7 @@ pub enum Action {
 pub struct Program {
     /// Absolute; inside `chroot` if that is set.
     pub path: PathBuf,
-    /// Its arguments, argv[0] first; never empty, no NUL bytes.
+    /// Its arguments, `argv[0]` first; never empty, no NUL bytes.
     pub argv: Vec<OsString>,
 }
 

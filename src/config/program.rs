@@ -14,7 +14,7 @@ use super::resolve::Resolver;
 use super::suggest::{listed, nearest};
 use super::words::{Word, quote};
 
-/// The services of our own: name, well-known port, aliases of old files.
+/// The services of our own: name, well-known port.
 const BUILTINS: [(&str, u16, Builtin); 6] = [
     ("echo", 7, Builtin::Echo),
     ("discard", 9, Builtin::Discard),
@@ -24,12 +24,17 @@ const BUILTINS: [(&str, u16, Builtin); 6] = [
     ("tcpmux", 1, Builtin::Tcpmux),
 ];
 
-/// Programs that are one binary for many names, or start what argv[0] says.
+/// Programs that are one binary for many names, or start what `argv[0]` says.
 const MANY_NAMED: [&str; 4] = ["tcpd", "busybox", "toybox", "coreutils"];
 
 /// The name of a built-in service.
 pub(super) fn builtin_name(builtin: Builtin) -> &'static str {
     BUILTINS.iter().find(|(_, _, known)| *known == builtin).map_or("", |(name, _, _)| name)
+}
+
+/// The port of a service of our own, as its RFC says.
+pub(super) fn well_known(name: &str) -> Option<u16> {
+    BUILTINS.iter().find(|(known, _, _)| *known == name).map(|(_, port, _)| *port)
 }
 
 fn by_name(name: &str) -> Option<Builtin> {
@@ -69,6 +74,12 @@ impl Resolver<'_> {
     fn builtin(&mut self, entry: &Entry, target: &Target, protocol: Protocol) -> Option<Builtin> {
         let said = entry.arguments.first();
         let (name, place) = match (said, target) {
+            (_, Target::Tcpmux(_)) => {
+                self.report
+                    .error(&entry.program.span, "an entry of tcpmux runs a program")
+                    .help("write the program; a built-in service has a port of its own");
+                return None;
+            }
             (Some(word), _) => (word.text.clone(), word),
             (None, Target::Inet { ports, service, .. }) => {
                 let port = *ports.start();
@@ -87,7 +98,6 @@ impl Resolver<'_> {
             (None, Target::Abstract(name)) => {
                 (String::from_utf8_lossy(name).into_owned(), &entry.endpoint)
             }
-            (None, Target::Tcpmux(name)) => (name.name.clone(), &entry.endpoint),
         };
         if let Some(extra) = entry.arguments.get(1).filter(|_| by_name(&name).is_some()) {
             self.report
@@ -232,7 +242,7 @@ impl Resolver<'_> {
         paths.into_iter().find(|path| self.lookup.executable(path) == Executable::Yes)
     }
 
-    /// The first word after the program is argv[0]: most people forget it once.
+    /// The first word after the program is `argv[0]`: most people forget it once.
     fn check_argv0(&mut self, entry: &Entry, path: &Path) {
         let Some(argv0) = entry.arguments.first() else { return };
         let program = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();

@@ -1,0 +1,1 @@
+//! Programs that try to break out of what their service confines them to.
