@@ -184,6 +184,16 @@ impl Lookup for System {
             .unwrap_or_default()
     }
 
+    fn has_landlock(&self) -> bool {
+        use landlock::{ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr};
+        // Before the third version of Landlock, files could be truncated all the same.
+        Ruleset::default()
+            .set_compatibility(CompatLevel::HardRequirement)
+            .handle_access(AccessFs::from_all(ABI::V3))
+            .and_then(Ruleset::create)
+            .is_ok()
+    }
+
     fn is_privileged(&self) -> bool {
         Uid::effective().is_root()
     }

@@ -90,6 +90,8 @@ pub trait Lookup {
     fn own_account(&self) -> UserFacts;
     /// The supplementary groups of the server.
     fn own_groups(&self) -> Vec<u32>;
+    /// Whether programs can be confined to paths (Landlock as of Linux 6.2).
+    fn has_landlock(&self) -> bool;
     /// Whether the server may become every user.
     fn is_privileged(&self) -> bool;
 }

@@ -72,6 +72,8 @@ pub struct FakeLookup {
     pub devices: BTreeMap<&'static str, u32>,
     /// Whether there is IPv6.
     pub ipv6: bool,
+    /// Whether programs can be confined to paths.
+    pub landlock: bool,
     /// Who runs the server; 0 is root.
     pub own_uid: u32,
 }
@@ -112,6 +114,7 @@ impl Default for FakeLookup {
             programs: PROGRAMS.iter().map(PathBuf::from).collect(),
             devices: BTreeMap::from([("lo", 1), ("eth0", 2)]),
             ipv6: true,
+            landlock: true,
             own_uid: 0,
         }
     }
@@ -226,6 +229,10 @@ impl Lookup for FakeLookup {
 
     fn own_groups(&self) -> Vec<u32> {
         vec![100]
+    }
+
+    fn has_landlock(&self) -> bool {
+        self.landlock
     }
 
     fn is_privileged(&self) -> bool {

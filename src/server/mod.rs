@@ -45,6 +45,7 @@ use crate::journal;
 use crate::log_sink;
 use crate::peers::Peers;
 use crate::signals::{Signal, Signals};
+use crate::spawn::group::Groups;
 use crate::spawn::{Spawner, Way};
 use crate::zone::Zone;
 pub use facts::Facts;
@@ -93,6 +94,10 @@ pub struct Server {
     now: Instant,
     stop: Option<&'static str>,
     reload: Box<dyn Fn() -> Loaded>,
+    /// Last, so that it goes when everybody who has a group has gone.
+    groups: Groups,
+    /// When it is tried again to remove some of them.
+    straggling: Instant,
 }
 
 /// How a server is to be made.
@@ -151,6 +156,8 @@ impl Server {
             now,
             stop: None,
             reload: options.reload,
+            groups: Groups::new(),
+            straggling: now,
         })
     }
 
@@ -257,6 +264,7 @@ impl Server {
                 Timer::Idle(key) => self.look_for_silence(key),
                 Timer::Stderr(key) => self.queue(Owner::Stderr(key)),
                 Timer::Child(key) => self.child_ended(key),
+                Timer::Groups => self.tidy_groups(),
             }
         }
         if self.admission.next_deadline().is_some_and(|when| when <= self.now) {

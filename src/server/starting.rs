@@ -20,6 +20,7 @@ use crate::journal;
 use crate::listener::{Bound, Listener, Socket};
 use crate::peers::PeerId;
 use crate::spawn::environment::Connection;
+use crate::spawn::group::Group;
 use crate::spawn::{self, Started, kernel};
 
 /// A child whose pidfd cannot be polled is looked at this often.
@@ -50,9 +51,13 @@ impl Server {
         let Some(state) = self.services.get(service) else { return false };
         let Some(prepared) = state.prepared.as_ref().map(Rc::clone) else { return false };
         let start = start.unwrap_or(Start { listener: None, peer_id: None });
+        if let Some(refusal) = prepared.refusal() {
+            self.start_failed_at(service, peer, refusal.stage, &refusal.error);
+            return false;
+        }
         match self.spawner.spawn(&prepared, socket, connection) {
             Ok(started) => {
-                self.started(service, peer, started, &start);
+                self.started(service, peer, started, &start, prepared.group());
                 true
             }
             Err(error) => {
@@ -62,7 +67,14 @@ impl Server {
         }
     }
 
-    fn started(&mut self, service: Key, peer: Address, started: Started, start: &Start) {
+    fn started(
+        &mut self,
+        service: Key,
+        peer: Address,
+        started: Started,
+        start: &Start,
+        group: Option<Rc<Group>>,
+    ) {
         let Some(state) = self.services.get(service) else { return };
         let label = Rc::clone(&state.label);
         let pid = started.pid;
@@ -88,6 +100,7 @@ impl Server {
             started: self.now,
             listener: start.listener,
             stderr: None,
+            _group: group,
         };
         let key = self.children.insert(child);
         self.watch_child(key);
@@ -139,8 +152,19 @@ impl Server {
 
     /// Somebody admitted cannot be served: says so and gives back what was counted.
     pub(super) fn start_failed(&mut self, service: Key, peer: Address, error: &io::Error) {
+        self.start_failed_at(service, peer, "spawn", error);
+    }
+
+    /// The same, at a step of its own.
+    fn start_failed_at(
+        &mut self,
+        service: Key,
+        peer: Address,
+        stage: &str,
+        error: &dyn std::fmt::Display,
+    ) {
         if let Some(state) = self.services.get(service) {
-            journal::failed(&state.label, peer, None, "spawn", error);
+            journal::failed(&state.label, peer, None, stage, error);
         }
         self.cancel_start(service, peer);
     }
