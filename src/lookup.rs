@@ -5,9 +5,12 @@
 use std::ffi::CString;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6, ToSocketAddrs, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::Mode;
 use nix::unistd::{self, Gid, Group, Uid, User};
 
 use crate::config::Lookup;
@@ -182,6 +185,16 @@ impl Lookup for System {
         unistd::getgroups()
             .map(|groups| groups.into_iter().map(Gid::as_raw).collect())
             .unwrap_or_default()
+    }
+
+    fn real_path(&self, root: Option<&Path>, path: &Path) -> Option<PathBuf> {
+        let Some(root) = root else { return path.canonicalize().ok() };
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        let directory = open(root, flags | OFlag::O_DIRECTORY, Mode::empty()).ok()?;
+        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        let file = openat2(directory, path, how).ok()?;
+        let name = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        name.ok().or_else(|| Some(root.join(path.strip_prefix("/").unwrap_or(path))))
     }
 
     fn has_landlock(&self) -> bool {

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use super::attribute::Draft;
 use super::diagnostic::Span;
 use super::entry::Entry;
-use super::facts::Executable;
 use super::model::{Action, Attributes};
 use super::resolve::Resolver;
 
@@ -28,43 +27,49 @@ impl Resolver<'_> {
         let lists = [("read_only", &attributes.read_only), ("read_write", &attributes.read_write)];
         for (name, paths) in lists {
             for path in &paths.list {
-                self.check_is_there(entry, name, &inside(attributes, path));
+                self.check_is_there(entry, name, attributes, path);
             }
         }
         self.check_overlap(entry, attributes);
-        let program_path = self.lookup.canonical(&inside(attributes, &program.path));
         let all = attributes.read_only.list.iter().chain(&attributes.read_write.list);
-        let covers = |path: &PathBuf| {
-            program_path.starts_with(self.lookup.canonical(&inside(attributes, path)))
-        };
-        if !all.into_iter().any(covers) {
+        let all: Vec<PathBuf> = all.filter_map(|path| self.real(attributes, path)).collect();
+        // What is missing has been said; what the program needs may be there.
+        let program_path = self.real(attributes, &program.path).filter(|_| !self.lacking);
+        if program_path.is_some_and(|program| !all.iter().any(|path| program.starts_with(path))) {
             let shown = program.path.display();
+            let lists = "`read_only` and `read_write`";
             self.report
                 .warning(
                     &entry.program.span,
-                    format!("`{shown}` is in none of the paths of `read_only` and `read_write`: it will not start"),
+                    format!("`{shown}` is in none of the paths of {lists}: it will not start"),
                 )
                 .help("add its directory to `read_only`, and those of its libraries");
         }
     }
 
-    fn check_is_there(&mut self, entry: &Entry, name: &str, path: &Path) {
-        let missing =
-            !self.lookup.is_directory(path) && self.lookup.executable(path) == Executable::Missing;
-        if missing {
-            let span = place(entry, name).unwrap_or_else(|| entry.program.span.clone());
-            let message = format!("there is no `{}` for `{name}`", path.display());
-            self.lacks(&span, message, "create it, or take it out of the list");
+    fn real(&self, attributes: &Attributes, path: &Path) -> Option<PathBuf> {
+        self.lookup.real_path(attributes.chroot.as_deref(), path)
+    }
+
+    fn check_is_there(&mut self, entry: &Entry, name: &str, attributes: &Attributes, path: &Path) {
+        if self.real(attributes, path).is_some() {
+            return;
         }
+        let span = place(entry, name).unwrap_or_else(|| entry.program.span.clone());
+        let root = attributes.chroot.as_deref();
+        let root = root.map_or(String::new(), |root| format!(" in `{}`", root.display()));
+        let message = format!("there is no `{}`{root} for `{name}`", path.display());
+        self.lacks(&span, message, "create it, or take it out of the list");
     }
 
     /// Rights of Landlock add up: what lies below a writable directory is writable.
     fn check_overlap(&mut self, entry: &Entry, attributes: &Attributes) {
-        let canonical = |path: &PathBuf| self.lookup.canonical(&inside(attributes, path));
-        let writable: Vec<PathBuf> = attributes.read_write.list.iter().map(canonical).collect();
+        let writable = attributes.read_write.list.iter();
+        let writable: Vec<PathBuf> =
+            writable.filter_map(|path| self.real(attributes, path)).collect();
         let overlap = attributes.read_only.list.iter().find(|path| {
-            let path = canonical(path);
-            writable.iter().any(|above| path.starts_with(above))
+            let real = self.real(attributes, path);
+            real.is_some_and(|path| writable.iter().any(|above| path.starts_with(above)))
         });
         if let Some(path) = overlap {
             let span = place(entry, "read_only").unwrap_or_else(|| entry.program.span.clone());
@@ -81,12 +86,4 @@ fn place(entry: &Entry, name: &str) -> Option<Span> {
     let said = entry.settings.iter().rev().chain(entry.defaults.iter().rev());
     let mut of = said.filter(|setting| setting.attribute.name == name);
     of.next().map(|setting| setting.place.clone())
-}
-
-/// A path as the server sees it.
-fn inside(attributes: &Attributes, path: &Path) -> PathBuf {
-    match &attributes.chroot {
-        Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
-        None => path.to_owned(),
-    }
 }

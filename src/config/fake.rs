@@ -231,6 +231,15 @@ impl Lookup for FakeLookup {
         vec![100]
     }
 
+    fn real_path(&self, root: Option<&Path>, path: &Path) -> Option<PathBuf> {
+        let path = match root {
+            Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
+            None => path.to_owned(),
+        };
+        let known = self.files.keys().chain(&self.programs).any(|file| file.starts_with(&path));
+        known.then_some(path)
+    }
+
     fn has_landlock(&self) -> bool {
         self.landlock
     }

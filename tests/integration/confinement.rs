@@ -158,6 +158,11 @@ fn a_program_outside_its_paths_does_not_start_and_the_load_says_so() {
     }
 }
 
+fn needed_by_cat() -> Vec<String> {
+    let libraries = procs::libraries(Path::new("/bin/cat"));
+    libraries.into_iter().map(|path| path.to_str().unwrap().to_owned()).collect()
+}
+
 #[test]
 fn inside_a_root_directory_the_paths_are_those_of_the_program() {
     if !need_root() || !need_landlock() {
@@ -167,16 +172,16 @@ fn inside_a_root_directory_the_paths_are_those_of_the_program() {
         let folder = Folder::new();
         folder.open_folder("bin");
         folder.copy_of("/bin/cat", "bin/cat");
-        for library in procs::libraries("/bin/cat") {
+        let libraries = needed_by_cat();
+        for library in &libraries {
             let inside = library.trim_start_matches('/');
             fs::create_dir_all(folder.at(inside).parent().unwrap()).unwrap();
-            folder.copy_of(&library, inside);
+            folder.copy_of(library, inside);
         }
         folder.write("open/file", "open\n");
         folder.write("closed/file", "closed\n");
         // An absolute link is resolved inside, not in the server's own root.
         symlink("/open", folder.at("link")).unwrap();
-        let libraries: Vec<String> = procs::libraries("/bin/cat");
         let port = free_port();
         let line = format!(
             "127.0.0.1:{port} stream tcp nowait root /bin/cat cat /open/file /closed/file\n"
