@@ -17,6 +17,7 @@
 mod common;
 
 mod builtin;
+mod cgroups;
 mod child_checks;
 mod class_notes;
 mod command_line;
