@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ::landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
@@ -54,7 +54,7 @@ fn empty(optional: bool) -> Result<RulesetCreated, ::landlock::RulesetError> {
 fn allow(
     ruleset: RulesetCreated,
     root: &Root,
-    path: &PathBuf,
+    path: &Path,
     access: ::landlock::BitFlags<AccessFs>,
 ) -> io::Result<RulesetCreated> {
     let named =

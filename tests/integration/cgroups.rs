@@ -47,7 +47,7 @@ impl Delegated {
         let entries = fs::read_dir(&self.0).unwrap().flatten().map(|entry| entry.path());
         let is_service = |path: &PathBuf| {
             let name = path.file_name().unwrap().to_str().unwrap();
-            path.is_dir() && name.starts_with("oxinetd.") && name.matches('.').count() == 2
+            path.is_dir() && name.starts_with("oxinetd.") && name.matches('.').count() >= 2
         };
         entries.filter(is_service).collect()
     }
