@@ -26,6 +26,7 @@ mod include;
 mod inetd;
 mod line;
 mod netbsd;
+mod privileges;
 mod program;
 mod render;
 mod report;

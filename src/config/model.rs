@@ -303,8 +303,6 @@ pub struct Attributes {
     pub nodelay: bool,
     /// SO_KEEPALIVE on accepted connections.
     pub keepalive: bool,
-    /// IPV6_V6ONLY; false only by `v6only = no` with one IPv6 socket for both families.
-    pub v6only: bool,
     /// SO_SNDBUF, bytes.
     pub sndbuf: Option<u32>,
     /// SO_RCVBUF, bytes.
@@ -343,7 +341,6 @@ impl Default for Attributes {
             stderr: StderrTo::Log,
             nodelay: false,
             keepalive: false,
-            v6only: true,
             sndbuf: None,
             rcvbuf: None,
             socket_user: None,

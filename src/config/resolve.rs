@@ -169,6 +169,7 @@ impl Resolver<'_> {
         };
         self.check_paths(entry, &draft, action.as_ref());
         self.socket_owner(&mut draft);
+        self.check_privileges(entry, &draft, action.as_ref());
         let wait = self.check_wait(entry, (socket_type, protocol), wait, action.as_ref(), &target);
         self.check_scopes(entry, socket_type, wait, action.as_ref(), &target);
         let complete = action.is_some() && account.is_some() && !self.lacking;

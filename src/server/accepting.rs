@@ -7,20 +7,20 @@ use std::time::{Duration, Instant};
 
 use mio::Interest;
 use mio::unix::SourceFd;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::Server;
 use super::slab::Key;
-use super::starting::Start;
+use super::starting::{Outcome, Start};
 use super::state::Rest;
 use super::timers::Timer;
 use super::token::{self, Owner};
 use crate::address::Address;
 use crate::admission::{Observed, Verdict, Wake};
 use crate::config::model::{Action, SocketType};
+use crate::descriptor;
 use crate::journal;
 use crate::listener::{Accepted, Bound, Connection};
-use crate::spawn::{self, kernel};
+use crate::spawn::NotStarted;
 
 /// Connections taken from one listener in one turn.
 const ACCEPTS: usize = 16;
@@ -94,9 +94,15 @@ impl Server {
             if !self.may_accept(key) {
                 return;
             }
-            let Some(listener) = self.listeners.get(key).and_then(|it| it.listener.as_ref()) else {
+            let Some(state) = self.listeners.get_mut(key) else { return };
+            if state.rest != Rest::No {
                 return;
-            };
+            }
+            if let Some(connection) = state.parked.take() {
+                self.admit(key, connection);
+                continue;
+            }
+            let Some(listener) = &state.listener else { return };
             match listener.accept() {
                 Accepted::Connection(connection) => self.admit(key, connection),
                 Accepted::Drained => return,
@@ -245,7 +251,21 @@ impl Server {
             return;
         };
         let facts = connection_facts(Some(listener.address()), &connection);
-        self.start(owner, connection.socket, connection.peer, &facts, None);
+        let Connection { socket, peer, peer_gid } = connection;
+        if let Outcome::Later(NotStarted { error, socket }) =
+            self.start(owner, socket, peer, &facts, None)
+        {
+            self.park(key, Connection { socket, peer, peer_gid }, &error);
+        }
+    }
+
+    /// Keeps a connection for which there is no room now, before all that are still in
+    /// the backlog.
+    fn park(&mut self, key: Key, connection: Connection, error: &std::io::Error) {
+        if let Some(state) = self.listeners.get_mut(key) {
+            state.parked = Some(connection);
+        }
+        self.exhausted(key, error);
     }
 
     /// A connection that tcpmux has accepted, for the program of its entry. False if
@@ -258,12 +278,10 @@ impl Server {
     ) -> bool {
         let facts = connection_facts(None, &connection);
         let Connection { socket, peer, .. } = connection;
-        let ready = fcntl(&socket, FcntlArg::F_SETFL(OFlag::empty()))
-            .map_err(std::io::Error::from)
-            .and_then(|_| kernel::duplicate_from(&socket, spawn::LOWEST));
+        let ready = descriptor::set_blocking(&socket).and_then(|()| descriptor::low_copy(&socket));
         drop(socket);
         match ready {
-            Ok(socket) => self.start(owner, socket, peer, &facts, Some(start)),
+            Ok(socket) => self.start_or_say(owner, socket, peer, &facts, Some(start)),
             Err(error) => {
                 self.start_failed(owner, peer, &error);
                 false

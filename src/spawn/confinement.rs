@@ -6,8 +6,9 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use super::group::{Group, Groups};
-use super::{kernel, raise, ruleset};
+use super::{kernel, ruleset};
 use crate::config::model::{ALL_CAPABILITIES, Attributes, GroupLimits, Service};
+use crate::descriptor::raise;
 
 /// Everything that confines, ready for use.
 #[derive(Debug, Default)]

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::confinement::is_limited;
-use super::raise;
 use crate::config::model::GroupLimits;
+use crate::descriptor::raise;
 
 /// The span of time in which `cpu_max` holds, in microseconds: the kernel's default.
 const PERIOD: u64 = 100_000;

@@ -9,7 +9,7 @@
 //! # Why that is sound
 //! * *Memory.* The child reads its [`Block`] only: the plan, the prepared program
 //!   and the environment in it, all written before the clone and by nobody until
-//!   the kernel clears [`Block::busy`] when the child execs or exits. A block that
+//!   the kernel clears `busy` when the child execs or exits. A block that
 //!   is busy refuses to be started and is never unmapped. The child writes its own
 //!   stack (with a guard page below) and one atomic flag. It allocates nothing,
 //!   takes no lock, cannot panic, and makes raw system calls that leave `errno`
@@ -45,6 +45,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use super::prepared::Prepared;
+use super::stage::Stage;
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("oxinetd runs on 64-bit Linux");
@@ -55,95 +56,11 @@ pub const FAILED: i32 = 127;
 /// Size of one record in the failure pipe: pid, stage, errno. Below PIPE_BUF, so atomic.
 pub const RECORD: usize = 12;
 
+/// Signals of Linux, from 1.
+const SIGNALS: c_long = 64;
+
 /// Bytes of a child's stack; the child's functions need a few hundred.
 const STACK: usize = 32 * 1024;
-
-/// The steps of a child, in their order; what a failure names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Stage {
-    /// A descriptor table of its own.
-    Descriptors = 1,
-    /// Standard input, output and error.
-    Stdio,
-    /// setsid(2).
-    Session,
-    /// setrlimit(2).
-    Limits,
-    /// setpriority(2).
-    Nice,
-    /// chroot(2).
-    Chroot,
-    /// chdir(2).
-    Chdir,
-    /// capset(2) and prctl(PR_CAPBSET_DROP).
-    Capabilities,
-    /// setgroups(2).
-    Groups,
-    /// setresgid(2).
-    Gid,
-    /// setresuid(2).
-    Uid,
-    /// The ids are not what was asked for.
-    Verify,
-    /// prctl(PR_SET_NO_NEW_PRIVS) or PR_SET_DUMPABLE.
-    Privileges,
-    /// landlock_restrict_self(2).
-    Landlock,
-    /// The signal mask.
-    Signals,
-    /// execve(2).
-    Exec,
-}
-
-impl Stage {
-    /// The stage of a failure record.
-    #[must_use]
-    pub fn from_number(number: u32) -> Option<Self> {
-        const ALL: [Stage; 16] = [
-            Stage::Descriptors,
-            Stage::Stdio,
-            Stage::Session,
-            Stage::Limits,
-            Stage::Nice,
-            Stage::Chroot,
-            Stage::Chdir,
-            Stage::Capabilities,
-            Stage::Groups,
-            Stage::Gid,
-            Stage::Uid,
-            Stage::Verify,
-            Stage::Privileges,
-            Stage::Landlock,
-            Stage::Signals,
-            Stage::Exec,
-        ];
-        ALL.into_iter().find(|stage| *stage as u32 == number)
-    }
-
-    /// Its word in the log.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Stage::Descriptors => "descriptors",
-            Stage::Session => "session",
-            Stage::Limits => "limits",
-            Stage::Nice => "nice",
-            Stage::Chroot => "chroot",
-            Stage::Chdir => "chdir",
-            Stage::Capabilities => "capabilities",
-            Stage::Groups => "groups",
-            Stage::Gid => "gid",
-            Stage::Uid => "uid",
-            Stage::Verify => "verify",
-            Stage::Privileges => "privileges",
-            Stage::Stdio => "stdio",
-            Stage::Landlock => "landlock",
-            Stage::Signals => "signals",
-            Stage::Exec => "exec",
-        }
-    }
-}
 
 /// The descriptors a child is given, by number.
 #[derive(Debug, Clone, Copy)]
@@ -831,10 +748,21 @@ pub fn close_inherited_on_exec() {
 /// be passed on to, a child: every signal is blocked and read from a signalfd, but
 /// for the terminal's stops, which keep their meaning.
 pub fn take_over_signals() {
-    for signal in 1..=64 {
-        // SAFETY: the default disposition runs no code of ours. Signals that cannot
-        // be changed (KILL, STOP, those of libc) are errors and no harm.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // All zero is the default disposition, whatever the layout of struct sigaction.
+    let default = [0u64; 4];
+    for signal in 1..=SIGNALS {
+        // SAFETY: runs no code of ours. The raw call, since signal(2) of libc keeps two
+        // signals to itself, and a parent may have left those ignored, too. KILL and
+        // STOP cannot be changed: an error and no harm.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            )
+        };
     }
     // SAFETY: a set on our stack.
     unsafe {
@@ -940,4 +868,25 @@ pub fn disconnect(socket: &impl AsRawFd) -> io::Result<()> {
         libc::connect(socket.as_raw_fd(), &raw const nobody, length)
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// How many connections wait to be accepted from a TCP listener (tcp(7), TCP_INFO).
+#[must_use]
+pub fn waiting_connections(listener: &impl AsRawFd) -> Option<u32> {
+    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).ok()?;
+    // SAFETY: plain numbers, for which all zero is a value; the kernel writes no more
+    // than the length given.
+    let (result, info) = unsafe {
+        let mut info = std::mem::zeroed::<libc::tcp_info>();
+        let result = libc::getsockopt(
+            listener.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        );
+        (result, info)
+    };
+    // For a listener the kernel tells its accept queue here.
+    (result == 0).then_some(info.tcpi_unacked)
 }
