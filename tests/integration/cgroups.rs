@@ -231,6 +231,29 @@ fn what_outlives_its_program_keeps_the_group_until_it_ends() {
 }
 
 #[test]
+fn a_server_in_the_root_group_stays_there() {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    if !need_root() {
+        return;
+    }
+    let Some(root) = root_of_groups().filter(|_| own.lines().any(|line| line == "0::/")) else {
+        skip("needs to be in the root of cgroup v2, and its controllers");
+        return;
+    };
+    let port = free_port();
+    let cat = own_line(port, "/bin/cat cat") + "    memory_max = 64M\n";
+    let mut daemon = Daemon::start(&cat);
+    let group = root.join(format!("oxinetd.{}.{port}_tcp", daemon.pid()));
+    assert_eq!(echo_once(tcp(port), "in\n"), "in\n");
+    assert_eq!(number(&group, "memory.max"), 64 << 20);
+    let of_daemon = fs::read_to_string(format!("/proc/{}/cgroup", daemon.pid())).unwrap();
+    assert!(of_daemon.lines().any(|line| line == "0::/"), "{of_daemon}");
+    daemon.wait_childless();
+    daemon.stop();
+    assert!(!group.exists());
+}
+
+#[test]
 fn two_services_of_one_name_have_a_group_each() {
     let Some(group) = Delegated::new() else { return };
     let port = free_port();
