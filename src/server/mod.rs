@@ -49,6 +49,7 @@ use crate::spawn::group::Groups;
 use crate::spawn::{Spawner, Way};
 use crate::zone::Zone;
 pub use facts::Facts;
+use per_peer::Homing;
 use slab::{Key, Slab};
 use state::{Child, ConversationState, ListenerState, ServiceState, StderrState};
 use timers::{Timer, Timers};
@@ -80,6 +81,7 @@ pub struct Server {
     children: Slab<Child>,
     stderr: Slab<StderrState>,
     conversations: Slab<ConversationState>,
+    homing: Slab<Homing>,
     /// Pipes that are not polled yet, and when they are to be.
     unwatched: VecDeque<(Instant, Key)>,
     /// Pipes whose program has ended while something still holds them, oldest first.
@@ -148,6 +150,7 @@ impl Server {
             children: Slab::new(),
             stderr: Slab::new(),
             conversations: Slab::new(),
+            homing: Slab::new(),
             unwatched: VecDeque::new(),
             lingering: VecDeque::new(),
             resting_services: Vec::new(),
@@ -268,6 +271,7 @@ impl Server {
                 Timer::Resume(key) => self.resume(key),
                 Timer::Idle(key) => self.look_for_silence(key),
                 Timer::Stderr(key) => self.queue(Owner::Stderr(key)),
+                Timer::Home(key) => self.look_for_datagrams(key),
                 Timer::Child(key) => self.child_ended(key),
                 Timer::Groups => self.tidy_groups(),
             }

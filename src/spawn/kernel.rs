@@ -837,23 +837,6 @@ pub fn set_peek_offset(socket: &impl AsRawFd, offset: c_int) -> io::Result<()> {
     set_option(socket, libc::SO_PEEK_OFF, &offset)
 }
 
-/// Lets every datagram that arrives be dropped, or none any more.
-///
-/// # Errors
-/// setsockopt(2)'s.
-pub fn refuse_datagrams(socket: &impl AsRawFd, refuse: bool) -> io::Result<()> {
-    if !refuse {
-        return set_option(socket, libc::SO_DETACH_FILTER, &0);
-    }
-    // One instruction: return 0, of the packet nothing is kept.
-    let mut nothing = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 };
-    set_option(
-        socket,
-        libc::SO_ATTACH_FILTER,
-        &libc::sock_fprog { len: 1, filter: &raw mut nothing },
-    )
-}
-
 /// Makes a connected datagram socket one without a peer, and without the port that
 /// connecting gave it (connect(2) to AF_UNSPEC).
 ///
