@@ -9,6 +9,7 @@ use super::suggest::nearest;
 use super::value::{Problem, Value};
 use super::words::Word;
 
+mod confinement;
 mod environment;
 mod print;
 mod table;

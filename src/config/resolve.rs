@@ -170,6 +170,7 @@ impl Resolver<'_> {
             _ if entry.program.text == "internal" => None,
             _ => self.account(entry, &draft),
         };
+        self.check_paths(entry, &draft, action.as_ref());
         self.socket_owner(&mut draft);
         self.check_privileges(entry, &draft, action.as_ref());
         let wait = self.check_wait(entry, (socket_type, protocol), wait, action.as_ref(), &target);

@@ -48,6 +48,7 @@ use crate::log_sink;
 use crate::peers::Peers;
 use crate::relay::Side;
 use crate::signals::{Signal, Signals};
+use crate::spawn::group::Groups;
 use crate::spawn::{Spawner, Way};
 use crate::zone::Zone;
 pub use facts::Facts;
@@ -102,6 +103,10 @@ pub struct Server {
     now: Instant,
     stop: Option<&'static str>,
     reload: Box<dyn Fn() -> Loaded>,
+    /// Last, so that it goes when everybody who has a group has gone.
+    groups: Groups,
+    /// When it is tried again to remove some of them.
+    straggling: Instant,
 }
 
 /// How a server is to be made.
@@ -163,6 +168,8 @@ impl Server {
             now,
             stop: None,
             reload: options.reload,
+            groups: Groups::new(),
+            straggling: now,
         })
     }
 
@@ -276,6 +283,7 @@ impl Server {
                 Timer::Stderr(key) => self.queue(Owner::Stderr(key)),
                 Timer::Home(key) => self.look_for_datagrams(key),
                 Timer::Child(key) => self.child_ended(key),
+                Timer::Groups => self.tidy_groups(),
             }
         }
         if self.admission.next_deadline().is_some_and(|when| when <= self.now) {

@@ -22,6 +22,8 @@ pub(super) enum Timer {
     Home(Key),
     /// Look after a child whose end nobody announces.
     Child(Key),
+    /// Try again to remove the groups of processes of services that have gone.
+    Groups,
 }
 
 /// Timers in the order of time.

@@ -17,10 +17,12 @@
 mod common;
 
 mod builtin;
+mod cgroups;
 mod child_checks;
 mod class_notes;
 mod command_line;
 mod config_properties;
+mod confinement;
 mod dgram;
 mod dialects;
 mod docs;

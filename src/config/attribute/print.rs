@@ -6,8 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Shown;
+use crate::config::capability;
 use crate::config::model::{
-    Action, AtLimit, Attributes, Endpoint, Limit, OnStop, Rate, RelayTarget, Resource, StderrTo,
+    Action, AtLimit, Attributes, Endpoint, Limit, OnStop, Paths, Rate, RelayTarget, Resource,
+    StderrTo,
 };
 use crate::config::value::show_size;
 use crate::config::words::quote;
@@ -73,6 +75,21 @@ pub(super) fn stderr(shown: &Shown<'_>) -> Option<String> {
 pub(super) fn umask(shown: &Shown<'_>) -> Option<String> {
     let mask = differing(shown, &Attributes::default(), |attributes| attributes.umask)??;
     Some(format!("{mask:03o}"))
+}
+
+/// Names, `none`, or nothing for all.
+pub(super) fn capabilities(shown: &Shown<'_>) -> Option<String> {
+    let kept = differing(shown, &Attributes::default(), |a| a.capabilities)?;
+    let names: Vec<String> = capability::names(kept).collect();
+    Some(if names.is_empty() { "none".to_owned() } else { names.join(" ") })
+}
+
+/// Paths, after a `?` if need be.
+pub(super) fn paths(paths: &Paths) -> Option<String> {
+    let mark = paths.optional.then(|| "?".to_owned());
+    let words = paths.list.iter().map(|path| quote(path.as_os_str()));
+    let words: Vec<String> = mark.into_iter().chain(words).collect();
+    (!words.is_empty()).then(|| words.join(" "))
 }
 
 /// Where the user has supplementary groups and the program has none.
