@@ -9,7 +9,7 @@
 //! [`admission`] says admit, refuse or rest; [`spawn`] makes the child, which nobody
 //! waits for; [`peers`] and [`journal`] note it. Its pidfd announces its end: the
 //! slot is released, whoever rested for it resumes, and the journal says how it ended.
-//! What needs no program ([`builtin`]) is served inside the loop.
+//! What needs no program ([`builtin`], [`relay`]) is served inside the loop.
 //!
 //! # One reload
 //! SIGHUP: the whole file is read into a new model, and one error leaves everything
@@ -35,6 +35,7 @@ pub mod log_sink;
 pub mod lookup;
 pub mod peers;
 pub mod pid_file;
+pub mod relay;
 pub mod reload;
 pub mod server;
 pub mod signals;

@@ -9,9 +9,12 @@ use std::ffi::CString;
 use std::hash::Hash;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6, ToSocketAddrs, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::Mode;
 use nix::unistd::{self, Gid, Group, Uid, User};
 
 use crate::config::Lookup;
@@ -215,6 +218,26 @@ impl Lookup for System {
         unistd::getgroups()
             .map(|groups| groups.into_iter().map(Gid::as_raw).collect())
             .unwrap_or_default()
+    }
+
+    fn real_path(&self, root: Option<&Path>, path: &Path) -> Option<PathBuf> {
+        let Some(root) = root else { return path.canonicalize().ok() };
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        let directory = open(root, flags | OFlag::O_DIRECTORY, Mode::empty()).ok()?;
+        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        let file = openat2(directory, path, how).ok()?;
+        let name = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        name.ok().or_else(|| Some(root.join(path.strip_prefix("/").unwrap_or(path))))
+    }
+
+    fn has_landlock(&self) -> bool {
+        use landlock::{ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr};
+        // Before the third version of Landlock, files could be truncated all the same.
+        Ruleset::default()
+            .set_compatibility(CompatLevel::HardRequirement)
+            .handle_access(AccessFs::from_all(ABI::V3))
+            .and_then(Ruleset::create)
+            .is_ok()
     }
 
     fn is_privileged(&self) -> bool {

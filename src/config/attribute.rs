@@ -4,10 +4,12 @@ use std::fmt;
 
 use super::facts::Lookup;
 use super::model::{Attributes, Service};
+use super::relay::Redirect;
 use super::suggest::nearest;
 use super::value::{Problem, Value};
 use super::words::Word;
 
+mod confinement;
 mod environment;
 mod print;
 mod table;
@@ -52,6 +54,8 @@ pub(crate) struct Draft {
     pub(crate) socket_group: Option<Word>,
     /// `v6only`.
     pub(crate) v6only: bool,
+    /// `redirect`.
+    pub(crate) redirect: Option<Redirect>,
     /// `disable`.
     pub(crate) disable: bool,
 }
@@ -66,6 +70,7 @@ impl Default for Draft {
             socket_user: None,
             socket_group: None,
             v6only: false,
+            redirect: None,
             disable: false,
         }
     }
@@ -191,7 +196,7 @@ mod tests {
                 assert!(!text.is_empty(), "{}", attribute.name);
             }
         }
-        assert_eq!(all().filter(|attribute| !attribute.is_built()).count(), 13);
+        assert_eq!(all().filter(|attribute| !attribute.is_built()).count(), 12);
     }
 
     #[test]

@@ -253,7 +253,7 @@ impl Reading<'_> {
     }
 
     /// A port, a range of ports, or the port of a name.
-    fn ports(&mut self, word: &Word, protocol: Protocol) -> Option<RangeInclusive<u16>> {
+    pub(super) fn ports(&mut self, word: &Word, protocol: Protocol) -> Option<RangeInclusive<u16>> {
         let text = word.text.as_str();
         if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
             return self.port(word).map(|port| port..=port);

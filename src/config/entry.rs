@@ -55,6 +55,13 @@ pub(crate) struct Setting {
     pub(crate) place: Span,
 }
 
+impl Entry {
+    /// Whether a setting of its own has this name.
+    pub(crate) fn says(&self, name: &str) -> bool {
+        self.settings.iter().any(|setting| setting.attribute.name == name)
+    }
+}
+
 impl Setting {
     /// A setting that a field of the line says in its own way; None for a name
     /// that is not in the table.

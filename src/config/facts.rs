@@ -90,6 +90,11 @@ pub trait Lookup {
     fn own_account(&self) -> UserFacts;
     /// The supplementary groups of the server.
     fn own_groups(&self) -> Vec<u32>;
+    /// The one name of a file that a program in the root directory `root` calls `path`, as
+    /// the server sees it; its links lead nowhere else. None if there is no such file.
+    fn real_path(&self, root: Option<&Path>, path: &Path) -> Option<PathBuf>;
+    /// Whether programs can be confined to paths (Landlock as of Linux 6.2).
+    fn has_landlock(&self) -> bool;
     /// Whether the server may become every user.
     fn is_privileged(&self) -> bool;
 }

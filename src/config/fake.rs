@@ -72,6 +72,8 @@ pub struct FakeLookup {
     pub devices: BTreeMap<&'static str, u32>,
     /// Whether there is IPv6.
     pub ipv6: bool,
+    /// Whether programs can be confined to paths.
+    pub landlock: bool,
     /// Who runs the server; 0 is root.
     pub own_uid: u32,
 }
@@ -112,6 +114,7 @@ impl Default for FakeLookup {
             programs: PROGRAMS.iter().map(PathBuf::from).collect(),
             devices: BTreeMap::from([("lo", 1), ("eth0", 2)]),
             ipv6: true,
+            landlock: true,
             own_uid: 0,
         }
     }
@@ -226,6 +229,19 @@ impl Lookup for FakeLookup {
 
     fn own_groups(&self) -> Vec<u32> {
         vec![100]
+    }
+
+    fn real_path(&self, root: Option<&Path>, path: &Path) -> Option<PathBuf> {
+        let path = match root {
+            Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
+            None => path.to_owned(),
+        };
+        let known = self.files.keys().chain(&self.programs).any(|file| file.starts_with(&path));
+        known.then_some(path)
+    }
+
+    fn has_landlock(&self) -> bool {
+        self.landlock
     }
 
     fn is_privileged(&self) -> bool {

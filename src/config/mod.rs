@@ -15,7 +15,9 @@ pub mod model;
 pub mod print;
 
 mod account;
+mod capability;
 mod command_line;
+mod confinement;
 mod duplicates;
 mod endpoint;
 mod entry;
@@ -26,6 +28,7 @@ mod line;
 mod netbsd;
 mod privileges;
 mod program;
+mod relay;
 mod render;
 mod report;
 mod resolve;

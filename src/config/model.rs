@@ -118,6 +118,22 @@ pub enum Action {
     Program(Program),
     /// A service of our own inside the event loop.
     Builtin(Builtin),
+    /// Another server: connections are relayed to it inside the event loop.
+    Relay(RelayTarget),
+}
+
+/// Where a relay connects to: `redirect`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RelayTarget {
+    /// `HOST PORT`.
+    Inet {
+        /// The host as written: an address without brackets, or a name.
+        host: String,
+        /// What it was when the file was read, tried in this order; never empty.
+        addresses: Vec<SocketAddr>,
+    },
+    /// A unix socket: a path or an abstract name.
+    Unix(Endpoint),
 }
 
 /// A program to execute.
@@ -228,6 +244,30 @@ pub enum Resource {
     Stack,
 }
 
+/// Every capability, those included that newer kernels have.
+pub const ALL_CAPABILITIES: u64 = u64::MAX;
+
+/// Paths that a program may use, and nothing beside them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Paths {
+    /// Absolute, inside `chroot` if that is set; none: nothing was said.
+    pub list: Vec<PathBuf>,
+    /// `?`: on a kernel that cannot confine programs to them they run all the same.
+    pub optional: bool,
+}
+
+/// What the programs of one service may use together: the limits of its group of
+/// processes (cgroup v2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GroupLimits {
+    /// memory.max, bytes.
+    pub memory_max: Option<u64>,
+    /// pids.max.
+    pub tasks_max: Limit,
+    /// cpu.max in percent of one processor.
+    pub cpu_max: Limit,
+}
+
 /// The value of every attribute of one service. One field per line of the table
 /// in `attribute.rs`; attributes that are looked up (users, groups) are kept in
 /// [`Account`], `interface` in [`SocketSpec`].
@@ -265,6 +305,14 @@ pub struct Attributes {
     pub rlimits: Vec<(Resource, Option<u64>)>,
     /// PR_SET_NO_NEW_PRIVS.
     pub no_new_privs: bool,
+    /// The capabilities that are kept, by their bits; [`ALL_CAPABILITIES`] leaves them alone.
+    pub capabilities: u64,
+    /// What may be read and run.
+    pub read_only: Paths,
+    /// What may be written besides.
+    pub read_write: Paths,
+    /// Limits of all the service's programs together.
+    pub group_limits: GroupLimits,
     /// Where standard error goes.
     pub stderr: StderrTo,
     /// TCP_NODELAY on accepted connections.
@@ -302,6 +350,10 @@ impl Default for Attributes {
             passenv: Vec::new(),
             rlimits: Vec::new(),
             no_new_privs: false,
+            capabilities: ALL_CAPABILITIES,
+            read_only: Paths::default(),
+            read_write: Paths::default(),
+            group_limits: GroupLimits::default(),
             stderr: StderrTo::Log,
             nodelay: false,
             keepalive: false,
@@ -311,6 +363,21 @@ impl Default for Attributes {
             socket_group: None,
             socket_mode: 0o600,
         }
+    }
+}
+
+impl Attributes {
+    /// Whether programs may use some paths only.
+    #[must_use]
+    pub fn is_path_confined(&self) -> bool {
+        !(self.read_only.list.is_empty() && self.read_write.list.is_empty())
+    }
+
+    /// Whether they run without that where the kernel cannot do it: every list says so.
+    #[must_use]
+    pub fn path_confinement_is_optional(&self) -> bool {
+        let said = [&self.read_only, &self.read_write];
+        said.iter().filter(|paths| !paths.list.is_empty()).all(|paths| paths.optional)
     }
 }
 

@@ -38,6 +38,7 @@ fn entry(shown: &Shown<'_>) -> String {
         Action::Builtin(builtin) => {
             ("-".to_owned(), format!("internal {}", builtin_name(*builtin)))
         }
+        Action::Relay(_) => ("-".to_owned(), "internal".to_owned()),
         Action::Program(program) => {
             let words = program.argv.iter().map(|word| quote(word));
             let words: Vec<String> =

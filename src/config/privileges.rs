@@ -3,7 +3,7 @@
 use super::attribute::Draft;
 use super::diagnostic::Span;
 use super::entry::Entry;
-use super::model::Action;
+use super::model::{ALL_CAPABILITIES, Action};
 use super::resolve::Resolver;
 
 impl Resolver<'_> {
@@ -19,11 +19,16 @@ impl Resolver<'_> {
         }
         let own = self.lookup.own_account();
         let attributes = &draft.attributes;
-        let program = !matches!(action, Some(Action::Builtin(_)));
+        let program = !matches!(action, Some(Action::Builtin(_) | Action::Relay(_)));
         let foreign_group = |gid: u32| gid != own.gid && !self.lookup.own_groups().contains(&gid);
         for (name, lacks, what) in [
             ("chroot", program && attributes.chroot.is_some(), "change the root directory"),
             ("nice", program && attributes.nice < 0, "raise the priority of programs"),
+            (
+                "capabilities",
+                program && attributes.capabilities != ALL_CAPABILITIES,
+                "take capabilities from programs",
+            ),
             (
                 "socket_user",
                 attributes.socket_user.is_some_and(|uid| uid != own.uid),

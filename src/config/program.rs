@@ -54,6 +54,13 @@ impl Resolver<'_> {
         draft: &Draft,
         (socket_type, protocol): (SocketType, Protocol),
     ) -> Option<Action> {
+        if let (None, true) = (&draft.redirect, entry.says("redirect")) {
+            // Its value is wrong, which has been said.
+            return None;
+        }
+        if let Some(redirect) = &draft.redirect {
+            return self.relay(entry, redirect, target, socket_type);
+        }
         if entry.program.text == "internal" && !entry.program.quoted {
             let builtin = self.builtin(entry, target, protocol)?;
             self.check_builtin(entry, builtin, socket_type)?;
@@ -105,7 +112,10 @@ impl Resolver<'_> {
                 .help("write `internal`, and the name of the service if need be");
         }
         by_name(&name).or_else(|| {
-            self.unknown_builtin(&name, place);
+            // A line below it that is wrong may be what would have said otherwise.
+            if said.is_some() || !entry.broken {
+                self.unknown_builtin(&name, place);
+            }
             None
         })
     }

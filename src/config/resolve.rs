@@ -162,11 +162,15 @@ impl Resolver<'_> {
         let Parts { socket_type, protocol, wait, target, mut draft } = parts;
         let sockets = self.sockets(entry, &target, &draft, (socket_type, protocol));
         let action = self.action(entry, &target, &draft, (socket_type, protocol));
+        if let Some(action) = &action {
+            self.check_loop(entry, &sockets, action);
+        }
         let account = match &action {
-            Some(Action::Builtin(_)) => Some(self.own_account()),
+            Some(Action::Builtin(_) | Action::Relay(_)) => Some(self.own_account()),
             _ if entry.program.text == "internal" => None,
             _ => self.account(entry, &draft),
         };
+        self.check_paths(entry, &draft, action.as_ref());
         self.socket_owner(&mut draft);
         self.check_privileges(entry, &draft, action.as_ref());
         let wait = self.check_wait(entry, (socket_type, protocol), wait, action.as_ref(), &target);
@@ -208,6 +212,14 @@ impl Resolver<'_> {
         target: &Target,
     ) -> bool {
         let datagrams = socket_type == SocketType::Dgram;
+        if matches!(action, Some(Action::Relay(_))) {
+            if wait {
+                self.report
+                    .error(&entry.wait.span, "a relay takes each connection itself")
+                    .help("write `nowait`, or take `redirect` out");
+            }
+            return false;
+        }
         if let Some(Action::Builtin(_)) = action {
             if wait != datagrams {
                 let right = if datagrams { "wait" } else { "nowait" };
@@ -248,10 +260,12 @@ impl Resolver<'_> {
     ) {
         let inet = matches!(target, Target::Inet { .. });
         let tcpmux = matches!(target, Target::Tcpmux(_));
-        let builtin = matches!(action, Some(Action::Builtin(_)));
+        let relay = matches!(action, Some(Action::Relay(_)));
+        let builtin = relay || matches!(action, Some(Action::Builtin(_)));
         for setting in &entry.settings {
             let (has_effect, what) = match setting.attribute.scope {
                 Scope::Every => (true, ""),
+                Scope::Program if relay => (false, "a relay runs no program"),
                 Scope::Program => (!builtin, "a built-in service runs no program"),
                 Scope::Nowait => (!wait || builtin, "with `wait`, one program takes all clients"),
                 Scope::Listening => (

@@ -4,8 +4,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::capability;
 use super::diagnostic::Span;
-use super::model::{Limit, Rate};
+use super::model::{Limit, Paths, Rate};
 use super::suggest::{listed, nearest};
 use super::words::Word;
 
@@ -204,6 +205,79 @@ impl Value<'_> {
             Some(u64::MAX) | None => Err(self.wrong(word, "a limit")),
             Some(size) => Ok(Some(size)),
         }
+    }
+
+    /// Whether it is `+=` or `-=`.
+    pub(crate) fn is_change(&self) -> bool {
+        self.operator != Operator::Set
+    }
+
+    /// Names of capabilities, at least one, as a set of bits.
+    pub(crate) fn capabilities(&self) -> Result<u64, Problem> {
+        if self.words.is_empty() {
+            return Err(Problem::new(self.place, "the value is missing", self.help()));
+        }
+        self.words.iter().try_fold(0, |set, word| match capability::bit(&word.text) {
+            Some(bit) => Ok(set | bit),
+            None => Err(self.no_capability(word)),
+        })
+    }
+
+    fn no_capability(&self, word: &Word) -> Problem {
+        if matches!(word.text.to_ascii_lowercase().as_str(), "all" | "none") {
+            let message = format!("`{}` stands alone", word.text);
+            return Problem::new(&word.span, message, "write `=` and that one word, or names only");
+        }
+        let names: Vec<String> = capability::names(u64::MAX).collect();
+        let upper = word.text.to_ascii_uppercase();
+        let whole = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+        let help = match nearest(&whole, names.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "capabilities(7) has their names; `none` is no capability".to_owned(),
+        };
+        Problem::new(&word.span, format!("there is no capability `{}`", word.text), help)
+    }
+
+    /// `50%`, or `unlimited`.
+    pub(crate) fn percent(&self) -> Result<Limit, Problem> {
+        let word = self.word()?;
+        if is_unlimited(&word.text) {
+            return Ok(None);
+        }
+        let number = word.text.strip_suffix('%').and_then(digits);
+        match number.map(u32::try_from) {
+            Some(Ok(percent @ 1..=100_000)) => Ok(Some(percent)),
+            Some(_) => {
+                let message = format!("`{}` is out of range", word.text);
+                Err(Problem::new(&word.span, message, "a value is from `1%` to `100000%`"))
+            }
+            None => Err(self.wrong(word, "a part of a processor")),
+        }
+    }
+
+    /// Absolute paths, a `?` before the first, written into what was said before.
+    pub(crate) fn paths(&self, paths: &mut Paths) -> Result<(), Problem> {
+        let mut new = if self.is_change() { paths.clone() } else { Paths::default() };
+        for (index, word) in self.words.iter().enumerate() {
+            let marked = (index == 0).then(|| word.text.strip_prefix('?')).flatten();
+            new.optional |= marked.is_some();
+            let path = match marked {
+                Some("") => continue,
+                Some(_) => PathBuf::from(word.tail(1)),
+                None => PathBuf::from(&word.os),
+            };
+            if !path.is_absolute() {
+                let message = format!("`{}` is not an absolute path", word.text);
+                return Err(Problem::new(&word.span, message, "a path starts with `/`"));
+            }
+            new.list.retain(|known| *known != path);
+            if self.operator != Operator::Remove {
+                new.list.push(path);
+            }
+        }
+        new.optional &= !new.list.is_empty();
+        *paths = new;
+        Ok(())
     }
 
     /// An absolute path.

@@ -3,6 +3,7 @@
 //! backlog; clients wait or, over the limits that say so, are refused.
 
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mio::Interest;
@@ -85,6 +86,8 @@ impl Server {
             }
             (Action::Program(_), true, _) => self.hand_over(key),
             (Action::Program(_), false, SocketType::Dgram) => self.take_peer(key),
+            // The reader of configurations lets no relay of datagrams through.
+            (Action::Relay(_), _, SocketType::Dgram) => {}
             (_, _, SocketType::Stream | SocketType::SeqPacket) => self.accept(key),
         }
     }
@@ -224,14 +227,12 @@ impl Server {
         let Some(owner) = self.listeners.get(key).map(|state| state.service) else { return };
         let Some(service) = self.services.get(owner) else { return };
         let (id, peer) = (service.admission, connection.peer);
-        let builtin = match service.service.action {
-            Action::Builtin(kind) => Some(kind),
-            Action::Program(_) => None,
-        };
+        let definition = Rc::clone(&service.service);
         match self.admission.admit(&self.observed(), id, peer) {
-            Verdict::Admit => match builtin {
-                Some(kind) => self.start_conversation(owner, kind, connection),
-                None => self.start_for_connection(key, owner, connection),
+            Verdict::Admit => match definition.action {
+                Action::Builtin(kind) => self.start_conversation(owner, kind, connection),
+                Action::Relay(_) => self.start_relay(owner, connection),
+                Action::Program(_) => self.start_for_connection(key, owner, connection),
             },
             Verdict::Refuse(reason) => self.refuse(owner, peer, reason.as_str()),
             // Only `wait` services are told so here, and they do not accept.

@@ -21,6 +21,9 @@ use crate::spawn::{Failure, kernel};
 /// A `wait` program that fails sooner than this has failed at once.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
+/// How soon a group in which something has outlived its service is tried again.
+const STRAGGLERS: Duration = Duration::from_secs(1);
+
 impl Server {
     /// Reaps a child that has ended; one that has not is looked at later.
     pub(super) fn child_ended(&mut self, key: Key) {
@@ -54,13 +57,31 @@ impl Server {
         self.peers.ended(child.peer_id);
         let wake = self.admission.release(self.now, child.admission, child.source);
         self.wake(wake, child.service);
-        if let Some(listener) = child.listener {
+        let listener = child.listener;
+        drop(child);
+        self.tidy_groups();
+        if let Some(listener) = listener {
             let run = match time < AT_ONCE {
                 true if end != End::Status(0) => WaitRun::Failed,
                 true => WaitRun::Short,
                 false => WaitRun::Long,
             };
             self.take_back(listener, run);
+        }
+    }
+
+    /// Removes the groups of processes that nobody needs any more; what still runs in
+    /// one is looked at again.
+    pub(super) fn tidy_groups(&mut self) {
+        if !self.groups.is_untidy() {
+            return;
+        }
+        self.groups.tidy();
+        if self.groups.is_untidy() {
+            let next = self.now + STRAGGLERS;
+            self.timers.cancel(self.straggling, Timer::Groups);
+            self.timers.set(next, Timer::Groups);
+            self.straggling = next;
         }
     }
 

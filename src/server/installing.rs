@@ -17,7 +17,7 @@ use crate::config::{self, Loaded};
 use crate::journal;
 use crate::listener::{Listener, ShownEndpoint};
 use crate::reload::{Fate, Plan, SocketRef, plan};
-use crate::spawn::Prepared;
+use crate::spawn::{Confinement, Prepared};
 
 /// Delay before the first further attempt to open a socket; doubles each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -91,6 +91,7 @@ impl Server {
         self.place_listeners(&keys, places);
         self.order = keys;
         self.hold_and_remove(&plan, &old);
+        self.tidy_groups();
         self.open_what_is_closed();
         self.resume_after_reload();
         self.update_guard();
@@ -119,18 +120,18 @@ impl Server {
 
     /// The key under which a service of the new configuration is served.
     fn install_service(&mut self, service: &Rc<Service>, fate: Fate, old: &[Key]) -> Key {
-        let prepared = self.prepare(service);
-        let limits =
-            Limits::new(&service.attributes, service.wait).for_builtin(is_builtin(service));
-        let label: Rc<str> = Rc::from(service.label.as_str());
         let before = match fate {
             Fate::New => None,
             Fate::Unchanged(index) | Fate::Updated(index) => old.get(index).copied(),
         };
+        let prepared = self.prepare(service, before);
+        let limits =
+            Limits::new(&service.attributes, service.wait).for_builtin(runs_no_program(service));
+        let label: Rc<str> = Rc::from(service.label.as_str());
         if let Some(key) = before
             && let Some(state) = self.services.get_mut(key)
         {
-            if is_builtin(&state.service) == is_builtin(service) {
+            if runs_no_program(&state.service) == runs_no_program(service) {
                 self.admission.update(self.now, state.admission, limits);
             } else {
                 // What is counted differs, so each is counted by itself.
@@ -151,9 +152,16 @@ impl Server {
         })
     }
 
-    fn prepare(&self, service: &Service) -> Option<Rc<Prepared>> {
+    /// What the programs of a service need, which `before` may have a part of already.
+    fn prepare(&mut self, service: &Service, before: Option<Key>) -> Option<Rc<Prepared>> {
         let Action::Program(program) = &service.action else { return None };
-        match Prepared::new(service, program, &self.facts.server) {
+        let before = before.and_then(|key| self.services.get(key));
+        let group = before.and_then(|state| state.prepared.as_ref()?.group());
+        let confinement = Confinement::prepare(service, &mut self.groups, group);
+        if let Some(refusal) = confinement.refusal() {
+            journal::trouble(&service.label, refusal.stage, &refusal.error);
+        }
+        match Prepared::new(service, program, &self.facts.server, confinement) {
             Ok(prepared) => Some(Rc::new(prepared)),
             Err(error) => {
                 // The reader of configurations lets no NUL byte through.
@@ -291,8 +299,8 @@ impl Server {
     }
 }
 
-fn is_builtin(service: &Service) -> bool {
-    matches!(service.action, Action::Builtin(_))
+fn runs_no_program(service: &Service) -> bool {
+    !matches!(service.action, Action::Program(_))
 }
 
 /// What is served before a reload, in the order of its file.

@@ -13,6 +13,7 @@
 //! | `ending` | children that have ended, orphans |
 //! | `stderr_lines` | what programs write to standard error |
 //! | `conversations` | built-in services on streams, tcpmux |
+//! | `relaying` | connections relayed to another server |
 //! | `datagrams` | built-in services on datagrams; a program per peer |
 //! | `installing` | opening sockets; reload |
 
@@ -23,6 +24,7 @@ mod ending;
 mod facts;
 mod installing;
 mod per_peer;
+mod relaying;
 mod slab;
 mod starting;
 mod state;
@@ -44,10 +46,14 @@ use crate::config::Loaded;
 use crate::journal;
 use crate::log_sink;
 use crate::peers::Peers;
+use crate::relay::Side;
 use crate::signals::{Signal, Signals};
+use crate::spawn::group::Groups;
 use crate::spawn::{Spawner, Way};
 use crate::zone::Zone;
 pub use facts::Facts;
+use per_peer::Homing;
+use relaying::RelayState;
 use slab::{Key, Slab};
 use state::{Child, ConversationState, ListenerState, ServiceState, StderrState};
 use timers::{Timer, Timers};
@@ -79,6 +85,8 @@ pub struct Server {
     children: Slab<Child>,
     stderr: Slab<StderrState>,
     conversations: Slab<ConversationState>,
+    homing: Slab<Homing>,
+    relays: Slab<RelayState>,
     /// Pipes that are not polled yet, and when they are to be.
     unwatched: VecDeque<(Instant, Key)>,
     /// Pipes whose program has ended while something still holds them, oldest first.
@@ -95,6 +103,10 @@ pub struct Server {
     now: Instant,
     stop: Option<&'static str>,
     reload: Box<dyn Fn() -> Loaded>,
+    /// Last, so that it goes when everybody who has a group has gone.
+    groups: Groups,
+    /// When it is tried again to remove some of them.
+    straggling: Instant,
 }
 
 /// How a server is to be made.
@@ -143,6 +155,8 @@ impl Server {
             children: Slab::new(),
             stderr: Slab::new(),
             conversations: Slab::new(),
+            homing: Slab::new(),
+            relays: Slab::new(),
             unwatched: VecDeque::new(),
             lingering: VecDeque::new(),
             resting_services: Vec::new(),
@@ -154,6 +168,8 @@ impl Server {
             now,
             stop: None,
             reload: options.reload,
+            groups: Groups::new(),
+            straggling: now,
         })
     }
 
@@ -234,6 +250,8 @@ impl Server {
             Owner::Conversation(key) => {
                 self.conversations.get_mut(key).map(|conversation| &mut conversation.queued)
             }
+            Owner::Relay(key) => return self.relay_announced(key, Side::Client),
+            Owner::RelayTarget(key) => return self.relay_announced(key, Side::Target),
             Owner::Signals | Owner::Child(_) => None,
         };
         if let Some(queued) = queued
@@ -249,6 +267,7 @@ impl Server {
             Owner::Listener(key) => self.serve_listener(key),
             Owner::Stderr(key) => self.read_stderr(key),
             Owner::Conversation(key) => self.converse(key),
+            Owner::Relay(key) | Owner::RelayTarget(key) => self.serve_relay(key),
             Owner::Signals | Owner::Child(_) => {}
         }
     }
@@ -260,8 +279,11 @@ impl Server {
                 Timer::Open(key) => self.try_to_open(key),
                 Timer::Resume(key) => self.resume(key),
                 Timer::Idle(key) => self.look_for_silence(key),
+                Timer::Connect(key) => self.connect_due(key),
                 Timer::Stderr(key) => self.queue(Owner::Stderr(key)),
+                Timer::Home(key) => self.look_for_datagrams(key),
                 Timer::Child(key) => self.child_ended(key),
+                Timer::Groups => self.tidy_groups(),
             }
         }
         if self.admission.next_deadline().is_some_and(|when| when <= self.now) {

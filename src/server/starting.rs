@@ -21,6 +21,7 @@ use crate::journal;
 use crate::listener::{Bound, Listener, Socket};
 use crate::peers::PeerId;
 use crate::spawn::environment::Connection;
+use crate::spawn::group::Group;
 use crate::spawn::{NotStarted, Started, kernel};
 
 /// A child whose pidfd cannot be polled is looked at this often.
@@ -71,9 +72,13 @@ impl Server {
         let Some(state) = self.services.get(service) else { return Outcome::Failed };
         let Some(prepared) = state.prepared.as_ref().map(Rc::clone) else { return Outcome::Failed };
         let start = start.unwrap_or(Start { listener: None, peer_id: None });
+        if let Some(refusal) = prepared.refusal() {
+            self.start_failed_at(service, peer, refusal.stage, &refusal.error);
+            return Outcome::Failed;
+        }
         match self.spawner.spawn(&prepared, socket, connection) {
             Ok(started) => {
-                self.started(service, peer, started, &start);
+                self.started(service, peer, started, &start, prepared.group());
                 Outcome::Runs
             }
             Err(failed) if failed.may_pass() => {
@@ -105,7 +110,14 @@ impl Server {
         outcome.runs()
     }
 
-    fn started(&mut self, service: Key, peer: Address, started: Started, start: &Start) {
+    fn started(
+        &mut self,
+        service: Key,
+        peer: Address,
+        started: Started,
+        start: &Start,
+        group: Option<Rc<Group>>,
+    ) {
         let Some(state) = self.services.get(service) else { return };
         let label = Rc::clone(&state.label);
         let pid = started.pid;
@@ -131,6 +143,7 @@ impl Server {
             started: self.now,
             listener: start.listener,
             stderr: None,
+            _group: group,
         };
         let key = self.children.insert(child);
         self.watch_child(key);
@@ -197,8 +210,19 @@ impl Server {
 
     /// Somebody admitted cannot be served: says so and gives back what was counted.
     pub(super) fn start_failed(&mut self, service: Key, peer: Address, error: &io::Error) {
+        self.start_failed_at(service, peer, "spawn", error);
+    }
+
+    /// The same, at a step of its own.
+    fn start_failed_at(
+        &mut self,
+        service: Key,
+        peer: Address,
+        stage: &str,
+        error: &dyn std::fmt::Display,
+    ) {
         if let Some(state) = self.services.get(service) {
-            journal::failed(&state.label, peer, None, "spawn", error);
+            journal::failed(&state.label, peer, None, stage, error);
         }
         self.cancel_start(service, peer);
     }

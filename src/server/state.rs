@@ -14,6 +14,7 @@ use crate::config::model::{Service, SocketSpec};
 use crate::listener::{Connection, Listener, ShownEndpoint};
 use crate::peers::PeerId;
 use crate::spawn::Prepared;
+use crate::spawn::group::Group;
 
 /// A service that is being served.
 #[derive(Debug)]
@@ -95,6 +96,8 @@ pub(super) struct Child {
     /// The listener that it has, for `wait` services.
     pub(super) listener: Option<Key>,
     pub(super) stderr: Option<Key>,
+    /// Not removed while the program runs.
+    pub(super) _group: Option<Rc<Group>>,
 }
 
 /// The standard error of a program, which its own children may hold after its end.

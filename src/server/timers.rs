@@ -14,10 +14,16 @@ pub(super) enum Timer {
     Resume(Key),
     /// A conversation may have been silent for too long.
     Idle(Key),
+    /// An attempt to connect to a relay's target has had its time, or is made again.
+    Connect(Key),
     /// Read a program's standard error again.
     Stderr(Key),
+    /// Look whether a peer's datagrams have arrived in its socket.
+    Home(Key),
     /// Look after a child whose end nobody announces.
     Child(Key),
+    /// Try again to remove the groups of processes of services that have gone.
+    Groups,
 }
 
 /// Timers in the order of time.

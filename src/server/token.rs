@@ -17,6 +17,10 @@ pub(super) enum Owner {
     Stderr(Key),
     /// A connection to a built-in service.
     Conversation(Key),
+    /// The client of a relay.
+    Relay(Key),
+    /// The server to which a relay connects.
+    RelayTarget(Key),
 }
 
 /// Four bits of kind, 28 of generation, 32 of index.
@@ -27,6 +31,8 @@ pub(super) fn pack(owner: Owner) -> Token {
         Owner::Child(key) => (2, key),
         Owner::Stderr(key) => (3, key),
         Owner::Conversation(key) => (4, key),
+        Owner::Relay(key) => (5, key),
+        Owner::RelayTarget(key) => (6, key),
     };
     let packed = kind << 60 | u64::from(key.generation) << 32 | u64::from(key.index);
     // 64-bit only (see kernel.rs), so nothing is lost.
@@ -45,6 +51,8 @@ pub(super) fn unpack(token: Token) -> Option<Owner> {
         2 => Some(Owner::Child(key)),
         3 => Some(Owner::Stderr(key)),
         4 => Some(Owner::Conversation(key)),
+        5 => Some(Owner::Relay(key)),
+        6 => Some(Owner::RelayTarget(key)),
         _ => None,
     }
 }
@@ -64,6 +72,8 @@ mod tests {
                     Owner::Child(key),
                     Owner::Stderr(key),
                     Owner::Conversation(key),
+                    Owner::Relay(key),
+                    Owner::RelayTarget(key),
                 ] {
                     assert_eq!(unpack(pack(owner)), Some(owner));
                 }

@@ -17,7 +17,7 @@
 //! * *Descriptors.* Its first act is `close_range(highest + 1, MAX, UNSHARE)`:
 //!   from then on its table is its own. Only then does it raise the flag on which
 //!   the server closes its copies of the connection. Its second is to close all
-//!   but its own three and the failure pipe, while it is still the server's user.
+//!   but its own three, the failure pipe and the ruleset, while it is still the server's user.
 //! * *Signals.* The server has no signal handler, the runtime's included (see
 //!   [`take_over_signals`]), so none can run in the child; all signals but the
 //!   terminal stops are blocked until the last step before exec.
@@ -29,8 +29,10 @@
 //!   child forbids it itself, before it unblocks any signal.
 //!
 //! Where the kernel lacks close_range (before 5.9), on other processors than the
-//! two spelled out below, with `--spawn fork`, and when every block is busy, the
-//! same code runs after a plain fork.
+//! two spelled out below, with `--spawn fork`, when every block is busy, and
+//! for programs in a group of processes (cgroup), the same code runs after a plain
+//! fork. In a group that runs out of memory the kernel kills a process and every other
+//! that shares its memory: a child that shares ours would take the server with it.
 
 #![allow(unsafe_code, reason = "the one place where it is allowed")]
 
@@ -69,6 +71,8 @@ pub struct Numbers {
     pub stderr: RawFd,
     /// The failure pipe.
     pub failure: RawFd,
+    /// The Landlock ruleset; -1 for none.
+    pub ruleset: RawFd,
 }
 
 /// A child that has been made.
@@ -162,7 +166,7 @@ impl Block {
         let plan = Plan {
             prepared: ptr::null(),
             environment: ptr::null(),
-            numbers: Numbers { socket: -1, stderr: -1, failure: -1 },
+            numbers: Numbers { socket: -1, stderr: -1, failure: -1, ruleset: -1 },
             highest: -1,
             unshared: ptr::null(),
         };
@@ -230,7 +234,7 @@ impl Block {
             prepared: Rc::as_ptr(prepared),
             environment: body.environment.pointers.as_ptr(),
             numbers,
-            highest: numbers.socket.max(numbers.stderr).max(numbers.failure),
+            highest: numbers.socket.max(numbers.stderr).max(numbers.failure).max(numbers.ruleset),
             unshared,
         };
         body.prepared = Some(Rc::clone(prepared));
@@ -286,31 +290,62 @@ impl Block {
     /// fork(2)'s, or that the block is busy.
     pub fn start_forking(&mut self, prepared: &Rc<Prepared>, numbers: Numbers) -> io::Result<Made> {
         let plan = self.fill(prepared, numbers, ptr::null())?;
-        let mut pidfd: c_int = -1;
-        let flags = c_long::from(libc::CLONE_PIDFD | libc::SIGCHLD);
-        // SAFETY: a fork of a single-threaded process; the child makes system calls
-        // only and never returns. The raw call (flags, stack, parent_tid, …) and not
-        // fork(3), for the pidfd; the first three arguments are the same everywhere.
-        let pid = unsafe {
-            libc::syscall(
-                libc::SYS_clone,
-                flags,
-                0 as c_long,
-                &raw mut pidfd,
-                0 as c_long,
-                0 as c_long,
-            )
+        let made = match &prepared.confinement.group {
+            None => fork_plainly(plan),
+            Some(group) => fork_into(plan, group.descriptor().as_raw_fd()),
         };
-        if pid == 0 {
-            run_child(plan);
-        }
-        if pid < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let pid = i32::try_from(pid).map_err(io::Error::other)?;
-        // SAFETY: the kernel has just made this descriptor for us.
-        Ok(Made { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+        // The child has a copy. Kept here, it would keep a service's group in being.
+        self.body()?.prepared = None;
+        made
     }
+}
+
+/// A fork with the child's pidfd.
+fn fork_plainly(plan: *mut c_void) -> io::Result<Made> {
+    let mut pidfd: c_int = -1;
+    let flags = c_long::from(libc::CLONE_PIDFD | libc::SIGCHLD);
+    // SAFETY: a fork of a single-threaded process; the child makes system calls
+    // only and never returns. The raw call (flags, stack, parent_tid, …) and not
+    // fork(3), for the pidfd; the first three arguments are the same everywhere.
+    let pid = unsafe {
+        libc::syscall(libc::SYS_clone, flags, 0 as c_long, &raw mut pidfd, 0 as c_long, 0 as c_long)
+    };
+    forked(pid, pidfd, plan)
+}
+
+/// A fork whose child is in a group of processes (cgroup v2) from its birth, so that
+/// the group's limits hold for it too: one that is moved there later is let in
+/// over the limit. clone3(2), Linux 5.7.
+fn fork_into(plan: *mut c_void, group: RawFd) -> io::Result<Made> {
+    /// `libc` has it as a signed 32-bit number, in which it does not fit.
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    let mut pidfd: c_int = -1;
+    // SAFETY: all zero is a valid value of this struct of numbers.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = CLONE_INTO_CGROUP | u64::from(libc::CLONE_PIDFD.unsigned_abs());
+    arguments.pidfd = (&raw mut pidfd) as u64;
+    arguments.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
+    arguments.cgroup = u64::from(group.unsigned_abs());
+    // SAFETY: as for `fork_plainly`; the kernel reads the struct and writes the pidfd.
+    let pid = unsafe {
+        libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>())
+    };
+    // EAGAIN: the group is full. Said so, since the machine need not be.
+    forked(pid, pidfd, plan)
+        .map_err(|error| io::Error::new(error.kind(), format!("in the service's cgroup: {error}")))
+}
+
+/// What a fork has returned, on either side of it.
+fn forked(pid: c_long, pidfd: c_int, plan: *mut c_void) -> io::Result<Made> {
+    if pid == 0 {
+        run_child(plan);
+    }
+    if pid < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let pid = i32::try_from(pid).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(Made { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
 }
 
 /// A child's stack: pages of its own above a page that faults.
@@ -398,7 +433,9 @@ fn prepare_and_exec(plan: &Plan) -> (Stage, isize) {
             .and_then(|()| keep_stdio_only(plan.numbers))
             .and_then(|()| take_own_session(prepared))
             .and_then(|()| change_directory(prepared))
+            .and_then(|()| give_up_capabilities(prepared))
             .and_then(|()| change_user(prepared, !plan.unshared.is_null()))
+            .and_then(|()| confine_to_paths(plan.numbers))
             .and_then(|()| unblock_signals());
         if let Err(failure) = result {
             return failure;
@@ -509,6 +546,52 @@ unsafe fn change_user(prepared: &Prepared, sharing: bool) -> Step {
     Ok(())
 }
 
+/// Leaves the program and its children no capability beside those that are kept:
+/// none that exec could bring back (the bounding set), none to inherit, and none
+/// ambient, which the kernel takes away with the inheritable ones. What this process
+/// has itself it needs until exec, which computes anew: root's from the bounding
+/// set, others' from the inheritable and the ambient one.
+unsafe fn give_up_capabilities(prepared: &Prepared) -> Step {
+    let Some(capabilities) = &prepared.confinement.capabilities else { return Ok(()) };
+    // Version 3 of the interface, this process.
+    let mut header = [0x2008_0522_u32, 0];
+    let header = (&raw mut header) as usize;
+    // Effective, permitted and inheritable of the lower 32, then of the upper.
+    let mut sets = [0_u32; 6];
+    // SAFETY: header and sets are on our stack, as large as the kernel takes them to be.
+    unsafe {
+        let result = call(libc::SYS_capget, header, (&raw mut sets) as usize, 0, 0, 0);
+        check(Stage::Capabilities, result)?;
+        let [_, _, low, _, _, high] = &mut sets;
+        *low &= low_half(capabilities.kept);
+        *high &= low_half(capabilities.kept >> 32);
+        let result = call(libc::SYS_capset, header, (&raw mut sets) as usize, 0, 0, 0);
+        check(Stage::Capabilities, result)?;
+        for capability in &capabilities.dropped {
+            let drop = libc::PR_CAPBSET_DROP as usize;
+            let result = call(libc::SYS_prctl, drop, *capability as usize, 0, 0, 0);
+            check(Stage::Capabilities, result)?;
+        }
+    }
+    Ok(())
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "the other half is asked for by itself")]
+const fn low_half(set: u64) -> u32 {
+    set as u32
+}
+
+/// After everything that needs the file system but exec itself.
+unsafe fn confine_to_paths(numbers: Numbers) -> Step {
+    if numbers.ruleset < 0 {
+        return Ok(());
+    }
+    // SAFETY: plain numbers; the descriptor goes at exec.
+    let result =
+        unsafe { call(libc::SYS_landlock_restrict_self, number(numbers.ruleset), 0, 0, 0, 0) };
+    check(Stage::Landlock, result)
+}
+
 /// Real, effective and saved id are all the one asked for, or there is no exec.
 unsafe fn verify(question: c_long, wanted: usize) -> Step {
     let (mut real, mut effective, mut saved) = (0u32, 0u32, 0u32);
@@ -532,7 +615,8 @@ unsafe fn verify(question: c_long, wanted: usize) -> Step {
     }
 }
 
-/// Standard input, output and error, and nothing else but the failure pipe: close
+/// Standard input, output and error, and nothing else but the failure pipe and the
+/// ruleset: close
 /// on exec would do that too, but a child that its user stops before exec must not
 /// keep other services' connections open.
 unsafe fn keep_stdio_only(numbers: Numbers) -> Step {
@@ -546,7 +630,16 @@ unsafe fn keep_stdio_only(numbers: Numbers) -> Step {
         // The failure pipe is the lowest of the server's own. Kernels without this
         // call are left with close on exec.
         let first = number(numbers.failure) + 1;
-        call(libc::SYS_close_range, first, u32::MAX as usize, 0, 0, 0);
+        let last = u32::MAX as usize;
+        if numbers.ruleset > numbers.failure {
+            let kept = number(numbers.ruleset);
+            if first < kept {
+                call(libc::SYS_close_range, first, kept - 1, 0, 0, 0);
+            }
+            call(libc::SYS_close_range, kept + 1, last, 0, 0, 0);
+        } else {
+            call(libc::SYS_close_range, first, last, 0, 0, 0);
+        }
     }
     Ok(())
 }
@@ -621,6 +714,16 @@ unsafe fn call(nr: c_long, a: usize, b: usize, c: usize, d: usize, e: usize) -> 
 pub fn can_share() -> bool {
     // SAFETY: an empty range far above any descriptor: closes nothing.
     SHARING && unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, 0) } == 0
+}
+
+/// The capabilities that this process and its children can have at most, as bits.
+#[must_use]
+pub fn bounding_set() -> u64 {
+    let has = |number: &u32| {
+        // SAFETY: a question; a number that the kernel does not know is an error and no harm.
+        unsafe { libc::prctl(libc::PR_CAPBSET_READ, c_long::from(*number)) == 1 }
+    };
+    (0..u64::BITS).filter(has).fold(0, |set, number| set | 1 << number)
 }
 
 /// Makes every inherited descriptor above 2 close-on-exec: a careless parent's
@@ -732,23 +835,6 @@ fn set_option<T>(descriptor: &impl AsRawFd, name: c_int, value: &T) -> io::Resul
 /// setsockopt(2)'s.
 pub fn set_peek_offset(socket: &impl AsRawFd, offset: c_int) -> io::Result<()> {
     set_option(socket, libc::SO_PEEK_OFF, &offset)
-}
-
-/// Lets every datagram that arrives be dropped, or none any more.
-///
-/// # Errors
-/// setsockopt(2)'s.
-pub fn refuse_datagrams(socket: &impl AsRawFd, refuse: bool) -> io::Result<()> {
-    if !refuse {
-        return set_option(socket, libc::SO_DETACH_FILTER, &0);
-    }
-    // One instruction: return 0, of the packet nothing is kept.
-    let mut nothing = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 };
-    set_option(
-        socket,
-        libc::SO_ATTACH_FILTER,
-        &libc::sock_fprog { len: 1, filter: &raw mut nothing },
-    )
 }
 
 /// Makes a connected datagram socket one without a peer, and without the port that

@@ -3,9 +3,12 @@
 //! [`Prepared`] is made at load; [`Spawner::spawn`] turns it and a socket into a
 //! running child without waiting for it. [`kernel`] holds the child's own code.
 
+mod confinement;
 pub mod environment;
+pub mod group;
 pub mod kernel;
 mod prepared;
+mod ruleset;
 mod stage;
 
 use std::collections::HashMap;
@@ -19,7 +22,8 @@ use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
 use crate::config::model::StderrTo;
-use crate::descriptor::{LOWEST, raise, set_nonblocking};
+use crate::descriptor::{LOWEST, low_copy, raise, set_nonblocking};
+pub use confinement::{Confinement, Refusal};
 use environment::Connection;
 use kernel::{Block, Numbers, RECORD};
 pub use prepared::{HasNul, Prepared, ServerFacts};
@@ -76,11 +80,14 @@ pub struct Failure {
     pub errno: i32,
 }
 
+/// Our copies of the descriptors that a child is given: socket, standard error, ruleset.
+type Given = (OwnedFd, Option<OwnedFd>, Option<OwnedFd>);
+
 /// A child on its way to exec, and our copies of what it was given.
 struct InFlight {
     pid: i32,
     block: Block,
-    ours: Option<(OwnedFd, Option<OwnedFd>)>,
+    ours: Option<Given>,
 }
 
 /// Makes children.
@@ -155,10 +162,22 @@ impl Spawner {
             StderrTo::Socket => socket.as_raw_fd(),
             StderrTo::Null => self.null.as_raw_fd(),
         };
-        let numbers =
-            Numbers { socket: socket.as_raw_fd(), stderr, failure: self.failure.as_raw_fd() };
-        let made = match self.idle_block() {
-            Some(block) => self.share(block, prepared, numbers, connection, (socket, writer))?,
+        // A low number, as the socket has, so that the child's table stays small.
+        let ruleset = prepared.confinement.ruleset.as_ref();
+        let ruleset = match ruleset.map(low_copy).transpose() {
+            Ok(ruleset) => ruleset,
+            Err(error) => return Err(NotStarted { error, socket }),
+        };
+        let numbers = Numbers {
+            socket: socket.as_raw_fd(),
+            stderr,
+            failure: self.failure.as_raw_fd(),
+            ruleset: ruleset.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+        };
+        let made = match self.idle_block(prepared) {
+            Some(block) => {
+                self.share(block, prepared, numbers, connection, (socket, writer, ruleset))?
+            }
             None => match self.fork(prepared, numbers, connection) {
                 Ok(made) => made,
                 Err(error) => return Err(NotStarted { error, socket }),
@@ -173,7 +192,7 @@ impl Spawner {
         prepared: &Rc<Prepared>,
         numbers: Numbers,
         connection: &Connection,
-        ours: (OwnedFd, Option<OwnedFd>),
+        ours: Given,
     ) -> Result<kernel::Made, NotStarted> {
         let made = block
             .environment()
@@ -203,8 +222,12 @@ impl Spawner {
     }
 
     /// A block for a child that shares; none when forking is the way, or all are busy.
-    fn idle_block(&mut self) -> Option<Block> {
-        if self.way == Way::Forking {
+    ///
+    /// None either for a program in a group of processes: when its memory runs out,
+    /// the kernel kills a process of the group and every process that shares its
+    /// memory, wherever that is. Before exec, that would be the server.
+    fn idle_block(&mut self, prepared: &Prepared) -> Option<Block> {
+        if self.way == Way::Forking || prepared.confinement.group.is_some() {
             return None;
         }
         if let Some(block) = self.idle.pop() {

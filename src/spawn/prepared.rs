@@ -6,9 +6,12 @@ use std::ffi::{CString, OsStr, OsString, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
+use std::rc::Rc;
 
 use libc::{RLIMIT_NOFILE, c_int, gid_t, mode_t, rlimit64, uid_t};
 
+use super::confinement::{Confinement, Refusal};
+use super::group::Group;
 use crate::config::model::{Attributes, Program, Resource, Service, StderrTo};
 
 /// The search path of a program that belongs to root.
@@ -60,6 +63,8 @@ pub struct Prepared {
     pub(super) gid: Option<gid_t>,
     pub(super) uid: Option<uid_t>,
     pub(super) no_new_privs: bool,
+    /// What it may not do, touch and use up.
+    pub(super) confinement: Confinement,
     /// Where standard error goes.
     pub stderr: StderrTo,
 }
@@ -105,11 +110,16 @@ fn c_path(path: Option<&Path>) -> Result<Option<CString>, HasNul> {
 }
 
 impl Prepared {
-    /// Makes everything ready for `program` as `service` says.
+    /// Makes everything ready for `program` as `service` says, confined as prepared.
     ///
     /// # Errors
     /// When a string has a NUL byte.
-    pub fn new(service: &Service, program: &Program, server: &ServerFacts) -> Result<Self, HasNul> {
+    pub fn new(
+        service: &Service,
+        program: &Program,
+        server: &ServerFacts,
+        confinement: Confinement,
+    ) -> Result<Self, HasNul> {
         let Service { attributes, account, .. } = service;
         let late = late_environment(attributes, server);
         let ids = account.switch.then_some((account.uid, account.gid));
@@ -134,9 +144,23 @@ impl Prepared {
                 .filter(|groups| *groups != server.groups),
             gid: ids.and_then(|(_, gid)| differs(gid, server.ids.1)),
             uid: ids.and_then(|(uid, _)| differs(uid, server.ids.0)),
-            no_new_privs: attributes.no_new_privs,
+            // Landlock asks for it of whoever is not root.
+            no_new_privs: attributes.no_new_privs || confinement.ruleset.is_some(),
+            confinement,
             stderr: attributes.stderr,
         })
+    }
+
+    /// Why it cannot be started, if that is known already.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.confinement.refusal()
+    }
+
+    /// The group of processes that its children are born into.
+    #[must_use]
+    pub fn group(&self) -> Option<Rc<Group>> {
+        self.confinement.group.as_ref().map(Rc::clone)
     }
 
     /// Whether the connection may set this variable.

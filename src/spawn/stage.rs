@@ -18,6 +18,8 @@ pub enum Stage {
     Chroot,
     /// chdir(2).
     Chdir,
+    /// capset(2) and prctl(PR_CAPBSET_DROP).
+    Capabilities,
     /// setgroups(2).
     Groups,
     /// setresgid(2).
@@ -28,6 +30,8 @@ pub enum Stage {
     Verify,
     /// prctl(PR_SET_NO_NEW_PRIVS) or PR_SET_DUMPABLE.
     Privileges,
+    /// landlock_restrict_self(2).
+    Landlock,
     /// The signal mask.
     Signals,
     /// execve(2).
@@ -38,7 +42,7 @@ impl Stage {
     /// The stage of a failure record.
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
-        const ALL: [Stage; 14] = [
+        const ALL: [Stage; 16] = [
             Stage::Descriptors,
             Stage::Stdio,
             Stage::Session,
@@ -46,11 +50,13 @@ impl Stage {
             Stage::Nice,
             Stage::Chroot,
             Stage::Chdir,
+            Stage::Capabilities,
             Stage::Groups,
             Stage::Gid,
             Stage::Uid,
             Stage::Verify,
             Stage::Privileges,
+            Stage::Landlock,
             Stage::Signals,
             Stage::Exec,
         ];
@@ -67,12 +73,14 @@ impl Stage {
             Stage::Nice => "nice",
             Stage::Chroot => "chroot",
             Stage::Chdir => "chdir",
+            Stage::Capabilities => "capabilities",
             Stage::Groups => "groups",
             Stage::Gid => "gid",
             Stage::Uid => "uid",
             Stage::Verify => "verify",
             Stage::Privileges => "privileges",
             Stage::Stdio => "stdio",
+            Stage::Landlock => "landlock",
             Stage::Signals => "signals",
             Stage::Exec => "exec",
         }

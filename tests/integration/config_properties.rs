@@ -138,6 +138,15 @@ const ATTRIBUTES: &[&str] = &[
     "rlimit_core = 0",
     "rlimit_files = unlimited",
     "no_new_privs = yes",
+    "capabilities = none",
+    "capabilities = CAP_CHOWN kill",
+    "capabilities -= SYS_ADMIN",
+    "read_only = /bin /usr/bin",
+    "read_only = ?/bin",
+    "read_write = '/opt/my prog' /bin",
+    "memory_max = 64M",
+    "tasks_max = 10",
+    "cpu_max = 150%",
     "stderr = socket",
     "stderr = null",
     "nodelay = yes",
@@ -153,6 +162,14 @@ const ATTRIBUTES: &[&str] = &[
     "interface = eth0",
     "interface = 127.0.0.1",
     "group = news",
+];
+
+/// Examples of `redirect`, which stands instead of a program.
+const REDIRECTS: &[&str] = &[
+    "redirect = server www",
+    "redirect = [fe80::1%eth0] 80",
+    "redirect = '/run/a b'",
+    "redirect = @name",
 ];
 
 /// A piece of a mistake.
@@ -182,6 +199,7 @@ fn entry() -> impl Strategy<Value = String> {
         Just("cat".to_owned()),
         Just("'/opt/my prog' 'my prog' \"a\\\"b\\\\\\n\\xff\" '' '#'".to_owned()),
         Just("/bin/cat cat ä 日本 it\\s".to_owned()),
+        prop::sample::select(REDIRECTS).prop_map(|line| format!("internal\n    {line}")),
     ];
     let attribute = prop::sample::select(ATTRIBUTES);
     (endpoint, user, action, prop::collection::vec(attribute, 0..6)).prop_map(
@@ -248,17 +266,19 @@ fn a_very_long_line_is_read() {
 fn every_attribute_is_read_and_printed() {
     for attribute in all().filter(|attribute| attribute.is_built()) {
         let name = attribute.name;
-        let examples = ATTRIBUTES.iter().filter(|line| line.split(' ').next() == Some(name));
+        let action = if name == "redirect" { "- internal" } else { "nobody cat" };
+        let examples =
+            ATTRIBUTES.iter().chain(REDIRECTS).filter(|line| line.split(' ').next() == Some(name));
         let mut count = 0;
         for example in examples {
             let head = match attribute.scope {
                 Scope::UnixPath => "/run/x stream unix nowait",
                 _ => "80 stream tcp nowait",
             };
-            let text = format!("{head} nobody cat\n    {example}\n");
+            let text = format!("{head} {action}\n    {example}\n");
             let first = read(text.as_bytes(), &FakeLookup::default());
             assert!(first.diagnostics.is_empty(), "{text}{:?}", first.diagnostics);
-            let plain = read(format!("{head} nobody cat\n").as_bytes(), &FakeLookup::default());
+            let plain = read(format!("{head} {action}\n").as_bytes(), &FakeLookup::default());
             assert_ne!(first.config, plain.config, "`{example}` changes nothing");
             let printed = inetd_conf(&first.config, &FakeLookup::default());
             let second = read(printed.as_bytes(), &FakeLookup::default());

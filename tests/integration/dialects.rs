@@ -44,6 +44,7 @@ fn outline(service: &Service) -> String {
         .collect();
     let action = match &service.action {
         Action::Builtin(builtin) => format!("{builtin:?}"),
+        Action::Relay(target) => format!("{target:?}"),
         Action::Program(program) => {
             let argv: Vec<_> = program.argv.iter().map(|word| word.to_string_lossy()).collect();
             format!("{} [{}]", program.path.display(), argv.join("|"))

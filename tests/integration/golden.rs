@@ -12,7 +12,7 @@ use oxinetd::config::fake::FakeLookup;
 use oxinetd::config::{Loaded, load, summary};
 
 /// Files that other files include, and facts that a first line asks for:
-/// `#! no-ipv6`, `#! user me`.
+/// `#! no-ipv6`, `#! no-landlock`, `#! user me`.
 fn machine(text: &[u8]) -> FakeLookup {
     let mut fake = FakeLookup::with_file("inetd.conf", text);
     let included = [
@@ -29,6 +29,9 @@ fn machine(text: &[u8]) -> FakeLookup {
     let asked = String::from_utf8_lossy(first);
     if asked.contains("no-ipv6") {
         fake.ipv6 = false;
+    }
+    if asked.contains("no-landlock") {
+        fake.landlock = false;
     }
     if asked.contains("user me") {
         fake.own_uid = 1000;

@@ -23,7 +23,7 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "journal" => Some(vec!["address", "peers"]),
         "zone" => Some(vec!["calendar"]),
         "log_sink" => Some(vec!["journal", "calendar"]),
-        "listener" | "spawn" | "admission" | "reload" | "children" | "builtin" => {
+        "listener" | "spawn" | "admission" | "reload" | "children" | "builtin" | "relay" => {
             with(&["config::model"])
         }
         // It answers the questions that `config` asks of the machine.
@@ -36,6 +36,7 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "reload",
             "children",
             "builtin",
+            "relay",
             "lookup",
             "signals",
             "zone",

@@ -17,10 +17,12 @@
 mod common;
 
 mod builtin;
+mod cgroups;
 mod child_checks;
 mod class_notes;
 mod command_line;
 mod config_properties;
+mod confinement;
 mod dgram;
 mod dialects;
 mod docs;
@@ -30,6 +32,7 @@ mod layering;
 mod limits;
 mod privileges;
 mod real_programs;
+mod relaying;
 mod reload;
 mod reload_faults;
 mod resilience;

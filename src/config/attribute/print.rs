@@ -1,10 +1,16 @@
 //! Printers of the table: a value of the model as it is written, None for the default.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use super::Shown;
-use crate::config::model::{AtLimit, Attributes, Limit, OnStop, Rate, Resource, StderrTo};
+use crate::config::capability;
+use crate::config::model::{
+    Action, AtLimit, Attributes, Endpoint, Limit, OnStop, Paths, Rate, RelayTarget, Resource,
+    StderrTo,
+};
 use crate::config::value::show_size;
 use crate::config::words::quote;
 
@@ -71,6 +77,21 @@ pub(super) fn umask(shown: &Shown<'_>) -> Option<String> {
     Some(format!("{mask:03o}"))
 }
 
+/// Names, `none`, or nothing for all.
+pub(super) fn capabilities(shown: &Shown<'_>) -> Option<String> {
+    let kept = differing(shown, &Attributes::default(), |a| a.capabilities)?;
+    let names: Vec<String> = capability::names(kept).collect();
+    Some(if names.is_empty() { "none".to_owned() } else { names.join(" ") })
+}
+
+/// Paths, after a `?` if need be.
+pub(super) fn paths(paths: &Paths) -> Option<String> {
+    let mark = paths.optional.then(|| "?".to_owned());
+    let words = paths.list.iter().map(|path| quote(path.as_os_str()));
+    let words: Vec<String> = mark.into_iter().chain(words).collect();
+    (!words.is_empty()).then(|| words.join(" "))
+}
+
 /// Where the user has supplementary groups and the program has none.
 pub(super) fn groups(shown: &Shown<'_>) -> Option<String> {
     let account = &shown.service.account;
@@ -107,6 +128,26 @@ pub(super) fn rlimit(shown: &Shown<'_>, resource: Resource) -> Option<String> {
 pub(super) fn interface(shown: &Shown<'_>) -> Option<String> {
     let device = shown.service.sockets.first()?.device.as_ref()?;
     Some(quote(device.as_ref()))
+}
+
+/// `HOST PORT`, `/path` or `@name`.
+pub(super) fn redirect(shown: &Shown<'_>) -> Option<String> {
+    let Action::Relay(target) = &shown.service.action else { return None };
+    Some(match target {
+        RelayTarget::Inet { host, addresses } => {
+            let port = addresses.first().map_or(0, std::net::SocketAddr::port);
+            format!("{} {port}", quote(host.as_ref()))
+        }
+        RelayTarget::Unix(Endpoint::Unix(path)) => quote(path.as_os_str()),
+        RelayTarget::Unix(Endpoint::Abstract(name)) => {
+            let mut word = OsString::from("@");
+            word.push(OsStr::from_bytes(name));
+            quote(&word)
+        }
+        RelayTarget::Unix(Endpoint::Inet(address)) => {
+            format!("{} {}", address.ip(), address.port())
+        }
+    })
 }
 
 pub(super) fn socket_user(shown: &Shown<'_>) -> Option<String> {

@@ -1,13 +1,16 @@
 //! The one table of attributes. Parsers, defaults, the printer and the manual page
 //! come from it or are tested against it; there is no second list of names.
 
+use super::confinement::set_capabilities;
 use super::environment::{set_env, set_passenv};
 use super::print::{
-    at_limit, env, groups, interface, limit, number, on_stop, passenv, path, rate, rlimit, size_of,
-    socket_group, socket_mode, socket_user, stderr, umask, yes,
+    at_limit, capabilities, env, groups, interface, limit, number, on_stop, passenv, path, paths,
+    rate, redirect, rlimit, size_of, socket_group, socket_mode, socket_user, stderr, umask, yes,
 };
 use super::{Attribute, Scope};
 use crate::config::model::{AtLimit, OnStop, Resource, StderrTo};
+use crate::config::relay::Redirect;
+use crate::config::value::show_size;
 
 /// A field of the model that a method of `Value` reads.
 macro_rules! set {
@@ -263,6 +266,82 @@ pub(crate) static TABLE: &[Attribute] = &[
         "set-user-id programs give no privileges, as prctl(2) says",
         set!(no_new_privs, yes_no), |shown| yes(shown, |a| a.no_new_privs)
     },
+    // Confined to what.
+    Attribute {
+        name: "capabilities",
+        aliases: &[],
+        value: "names of capabilities(7), `all` or `none`",
+        default: "all",
+        help: "the capabilities that the program and its children can have at most",
+        list: true,
+        scope: Scope::Program,
+        set: Some(set_capabilities),
+        print: capabilities,
+    },
+    Attribute {
+        name: "read_only",
+        aliases: &[],
+        value: "absolute paths, after a `?` if the kernel may lack Landlock",
+        default: "everything",
+        help: "what the program may read and run; nothing else but `read_write`",
+        list: true,
+        scope: Scope::Program,
+        set: Some(|draft, value| value.paths(&mut draft.attributes.read_only)),
+        print: |shown| paths(&shown.service.attributes.read_only),
+    },
+    Attribute {
+        name: "read_write",
+        aliases: &[],
+        value: "absolute paths, after a `?` if the kernel may lack Landlock",
+        default: "everything",
+        help: "what the program may also write; nothing else but `read_only`",
+        list: true,
+        scope: Scope::Program,
+        set: Some(|draft, value| value.paths(&mut draft.attributes.read_write)),
+        print: |shown| paths(&shown.service.attributes.read_write),
+    },
+    Attribute {
+        name: "memory_max",
+        aliases: &[],
+        value: "a size: `64k`, `10M`, `1G`, or `unlimited`",
+        default: "unlimited",
+        help: "memory of all the service's programs together",
+        list: false,
+        scope: Scope::Program,
+        set: Some(|draft, value| {
+            draft.attributes.group_limits.memory_max = value.resource()?;
+            Ok(())
+        }),
+        print: |shown| shown.service.attributes.group_limits.memory_max.map(show_size),
+    },
+    Attribute {
+        name: "tasks_max",
+        aliases: &[],
+        value: "a number from 1, or `unlimited`",
+        default: "unlimited",
+        help: "processes and threads of all the service's programs together",
+        list: false,
+        scope: Scope::Program,
+        set: Some(|draft, value| {
+            draft.attributes.group_limits.tasks_max = value.limit()?;
+            Ok(())
+        }),
+        print: |shown| limit(shown, |a| a.group_limits.tasks_max),
+    },
+    Attribute {
+        name: "cpu_max",
+        aliases: &[],
+        value: "percent of one processor: `50%`, `200%`, or `unlimited`",
+        default: "unlimited",
+        help: "processor time of all the service's programs together",
+        list: false,
+        scope: Scope::Program,
+        set: Some(|draft, value| {
+            draft.attributes.group_limits.cpu_max = value.percent()?;
+            Ok(())
+        }),
+        print: |shown| shown.service.attributes.group_limits.cpu_max.map(|n| format!("{n}%")),
+    },
     // What the program sees.
     row! {
         "stderr", Program, "`log`, `socket` or `null`", "log",
@@ -352,9 +431,13 @@ pub(crate) static TABLE: &[Attribute] = &[
     },
     // Instead of a program.
     row! {
-        "redirect", Tcp, "`HOST PORT`", "none",
+        "redirect", Every, "`HOST PORT`, or the path or `@name` of a unix socket", "none",
         "a relay to there instead of a program",
-        None, |_| None
+        Some(|draft, value| {
+            draft.redirect = Some(Redirect::read(value)?);
+            Ok(())
+        }),
+        redirect
     },
     row! {
         "disable", Every, "`yes` or `no`", "no",

@@ -1,0 +1,324 @@
+//! A relay between a client and another server: bytes both ways, ends carried over.
+//!
+//! Each direction reads only while nothing of it is unwritten, so a side that does
+//! not read is not read for, and what is kept is bounded by [`CHUNK`] a direction;
+//! an idle relay keeps nothing. The two ends are independent: the end of one side's
+//! stream is passed on when everything before it has been written, and the other
+//! direction goes on. A failure is never passed on as an end: see [`Relay::resets`].
+//!
+//! The streams are nonblocking, their readiness edge-triggered.
+
+mod socket;
+
+use std::io::{self, ErrorKind, Read, Write};
+
+pub use socket::{Dialled, Socket, dial};
+
+/// Bytes that one call reads, and the most that a direction keeps.
+pub const CHUNK: usize = 64 * 1024;
+
+/// Reads and writes of a direction in one turn: with [`CHUNK`], 1 MiB for both.
+const CALLS: u32 = 8;
+
+/// A stream whose writing side can be closed by itself.
+pub trait Duplex: Read + Write {
+    /// Says that nothing more will be written, shutdown(2)'s `SHUT_WR`.
+    ///
+    /// # Errors
+    /// The system's; the stream is gone then.
+    fn end_writing(&mut self) -> io::Result<()>;
+}
+
+/// One of the two sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Who connected to us.
+    Client,
+    /// To whom we connected.
+    Target,
+}
+
+impl Side {
+    /// As the log says it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Target => "target",
+        }
+    }
+}
+
+/// What a turn came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing can be done until a stream is ready again.
+    Blocked,
+    /// The turn's budget is used up: call again in the next turn of the loop,
+    /// without waiting for readiness, which may never be announced again.
+    More,
+    /// Both directions are over: close both streams.
+    Finished,
+}
+
+/// Why a direction broke off.
+#[derive(Debug)]
+pub struct Failure {
+    /// Whose stream failed.
+    pub side: Side,
+    /// What the system said.
+    pub error: io::Error,
+}
+
+/// What has to be remembered of a relay between two turns.
+#[derive(Debug, Default)]
+pub struct Relay {
+    up: Flow,
+    down: Flow,
+    client: Ready,
+    target: Ready,
+    failure: Option<Failure>,
+}
+
+impl Relay {
+    /// A relay of which nothing is known to be ready yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A side has been announced as ready, for reading, for writing or both.
+    pub fn announced(&mut self, side: Side) {
+        let ready = match side {
+            Side::Client => &mut self.client,
+            Side::Target => &mut self.target,
+        };
+        *ready = Ready { read: true, write: true };
+    }
+
+    /// Moves bytes until nothing can be moved or the turn's budget (16 calls, 1 MiB
+    /// in and out together) is used up. A spurious call does no harm.
+    ///
+    /// `scratch` is free for others between turns; [`CHUNK`] of it is used, and it
+    /// must not be empty.
+    pub fn turn<S: Duplex>(
+        &mut self,
+        client: &mut S,
+        target: &mut S,
+        scratch: &mut [u8],
+    ) -> Progress {
+        let length = scratch.len().min(CHUNK);
+        let scratch = scratch.get_mut(..length).unwrap_or_default();
+        let ends = Ends {
+            from: (&mut *client, &mut self.client.read),
+            to: (&mut *target, &mut self.target.write),
+        };
+        let up = self.up.turn(ends, scratch);
+        let mut more = !matches!(up, Ok(Step::Blocked));
+        if let Err(broken) = up {
+            self.broke(Side::Client, broken);
+        }
+        let ends =
+            Ends { from: (target, &mut self.target.read), to: (client, &mut self.client.write) };
+        let down = self.down.turn(ends, scratch);
+        more |= !matches!(down, Ok(Step::Blocked));
+        if let Err(broken) = down {
+            // The other direction may have something to find out.
+            self.broke(Side::Target, broken);
+        }
+        match (self.is_over(), more) {
+            (true, _) => Progress::Finished,
+            (false, true) => Progress::More,
+            (false, false) => Progress::Blocked,
+        }
+    }
+
+    /// The first failure; none while all is well, or after two proper ends.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// Whether a side is to be closed with a reset, since what it was sent is not
+    /// all that there would have been: with an ordinary close it would take a part
+    /// for the whole.
+    #[must_use]
+    pub fn resets(&self, side: Side) -> bool {
+        let flow = match side {
+            Side::Client => &self.down,
+            Side::Target => &self.up,
+        };
+        flow.state != State::Ended
+    }
+
+    fn is_over(&self) -> bool {
+        self.up.state != State::Open && self.down.state != State::Open
+    }
+
+    /// A stream that cannot be read is gone, and both directions with it. One that
+    /// cannot be written may have said something before it went: that is still read.
+    fn broke(&mut self, from: Side, broken: Broken) {
+        let (flow, back, to, ready) = match from {
+            Side::Client => (&mut self.up, &mut self.down, Side::Target, &mut self.target),
+            Side::Target => (&mut self.down, &mut self.up, Side::Client, &mut self.client),
+        };
+        flow.fail();
+        let failure = match broken {
+            Broken::Reading(error) => {
+                back.fail();
+                Failure { side: from, error }
+            }
+            Broken::Writing(error) => {
+                // The system has told its error and will now show an end. Only where
+                // it says EPIPE has there been a proper end before.
+                back.distrusted = error.kind() != ErrorKind::BrokenPipe;
+                ready.read = true;
+                Failure { side: to, error }
+            }
+        };
+        self.failure.get_or_insert(failure);
+    }
+}
+
+/// What a stream can do, as far as is known: false once it would have blocked.
+#[derive(Debug, Default, Clone, Copy)]
+struct Ready {
+    read: bool,
+    write: bool,
+}
+
+/// How far a direction is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    /// The end has been passed on.
+    Ended,
+    Failed,
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+struct Flow {
+    /// What was read and not yet written; allocated only while there is something.
+    rest: Vec<u8>,
+    /// How much of it has been written meanwhile.
+    sent: usize,
+    state: State,
+    /// An end of its source would not be a proper one.
+    distrusted: bool,
+}
+
+/// The two streams of a direction, each with what it can do.
+struct Ends<'a, S> {
+    from: (&'a mut S, &'a mut bool),
+    to: (&'a mut S, &'a mut bool),
+}
+
+enum Step {
+    Blocked,
+    Spent,
+}
+
+enum Broken {
+    Reading(io::Error),
+    Writing(io::Error),
+}
+
+impl Flow {
+    fn fail(&mut self) {
+        if self.state == State::Open {
+            *self = Self { state: State::Failed, ..Self::default() };
+        }
+    }
+
+    fn turn<S: Duplex>(&mut self, ends: Ends<'_, S>, scratch: &mut [u8]) -> Result<Step, Broken> {
+        let Ends { from: (from, readable), to: (to, writable) } = ends;
+        let mut calls = CALLS;
+        while self.state == State::Open {
+            if let Some(unsent @ [_, ..]) = self.rest.get(self.sent..) {
+                let Some(written) =
+                    attempt(&mut calls, writable, || to.write(unsent)).map_err(Broken::Writing)?
+                else {
+                    return Ok(step(calls, *writable));
+                };
+                self.wrote(written)?;
+                continue;
+            }
+            let Some(length) =
+                attempt(&mut calls, readable, || from.read(scratch)).map_err(Broken::Reading)?
+            else {
+                return Ok(step(calls, *readable));
+            };
+            match scratch.get(..length) {
+                None | Some([]) => self.end(to)?,
+                Some(bytes) => self.pass(bytes, to, (&mut calls, writable))?,
+            }
+        }
+        Ok(Step::Blocked)
+    }
+
+    /// Writes what has been read, and keeps what does not fit.
+    fn pass<S: Duplex>(
+        &mut self,
+        bytes: &[u8],
+        to: &mut S,
+        (calls, writable): (&mut u32, &mut bool),
+    ) -> Result<(), Broken> {
+        let written = attempt(calls, writable, || to.write(bytes)).map_err(Broken::Writing)?;
+        if written == Some(0) {
+            return Err(Broken::Writing(ErrorKind::WriteZero.into()));
+        }
+        let rest = bytes.get(written.unwrap_or(0)..).unwrap_or_default();
+        // Exactly as long as it must be; an empty one is no allocation.
+        (self.rest, self.sent) = (rest.to_vec(), 0);
+        Ok(())
+    }
+
+    fn wrote(&mut self, written: usize) -> Result<(), Broken> {
+        if written == 0 {
+            return Err(Broken::Writing(ErrorKind::WriteZero.into()));
+        }
+        self.sent = self.sent.saturating_add(written);
+        if self.sent >= self.rest.len() {
+            (self.rest, self.sent) = (Vec::new(), 0);
+        }
+        Ok(())
+    }
+
+    /// Everything has been read and written.
+    fn end<S: Duplex>(&mut self, to: &mut S) -> Result<(), Broken> {
+        if self.distrusted {
+            return Err(Broken::Reading(ErrorKind::ConnectionReset.into()));
+        }
+        to.end_writing().map_err(Broken::Writing)?;
+        self.state = State::Ended;
+        Ok(())
+    }
+}
+
+/// Why a direction does not go on: its stream would block, or it has had its share.
+fn step(calls: u32, ready: bool) -> Step {
+    if calls == 0 && ready { Step::Spent } else { Step::Blocked }
+}
+
+/// One call on a stream that may be ready; None if it is not, or nothing is left of
+/// the budget.
+fn attempt(
+    calls: &mut u32,
+    ready: &mut bool,
+    mut call: impl FnMut() -> io::Result<usize>,
+) -> io::Result<Option<usize>> {
+    while *ready && *calls > 0 {
+        *calls -= 1;
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => *ready = false,
+            other => return other.map(Some),
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! The two sockets of a relay: connecting without waiting, and closing with a reset.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Shutdown, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, connect,
+    getpeername, getsockopt, setsockopt, shutdown, socket, sockopt,
+};
+
+use super::Duplex;
+use crate::config::model::Endpoint;
+use crate::descriptor;
+
+/// One side's socket: a nonblocking stream.
+#[derive(Debug)]
+pub struct Socket(File);
+
+/// What dialling came to.
+#[derive(Debug)]
+pub enum Dialled {
+    /// It is connected.
+    Connected(Socket),
+    /// It will be announced as writable when it is known how it went ([`Socket::answered`]).
+    Pending(Socket),
+    /// There is no room now, in the system or in the backlog of a unix socket, and
+    /// nothing will announce it: try again later.
+    Busy(io::Error),
+}
+
+/// Begins to connect to an address.
+///
+/// # Errors
+/// What the system answered at once: no such path, no route.
+pub fn dial(endpoint: &Endpoint) -> io::Result<Dialled> {
+    begin(endpoint).or_else(|error| match error {
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::EAGAIN => {
+            Ok(Dialled::Busy(error.into()))
+        }
+        error => Err(error.into()),
+    })
+}
+
+fn begin(endpoint: &Endpoint) -> nix::Result<Dialled> {
+    match endpoint {
+        Endpoint::Inet(SocketAddr::V4(v4)) => {
+            dial_to(AddressFamily::Inet, &SockaddrStorage::from(*v4))
+        }
+        Endpoint::Inet(SocketAddr::V6(v6)) => {
+            dial_to(AddressFamily::Inet6, &SockaddrStorage::from(*v6))
+        }
+        Endpoint::Unix(path) => dial_to(AddressFamily::Unix, &UnixAddr::new(path)?),
+        Endpoint::Abstract(name) => dial_to(AddressFamily::Unix, &UnixAddr::new_abstract(name)?),
+    }
+}
+
+fn dial_to(family: AddressFamily, address: &dyn SockaddrLike) -> nix::Result<Dialled> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = descriptor::raise(socket(family, SockType::Stream, flags, None)?);
+    match connect(socket.as_raw_fd(), address) {
+        Ok(()) => Ok(Dialled::Connected(Socket::tuned(socket))),
+        Err(Errno::EINPROGRESS | Errno::EINTR) => Ok(Dialled::Pending(Socket::tuned(socket))),
+        Err(error) => Err(error),
+    }
+}
+
+impl Socket {
+    /// A connection that has been accepted.
+    ///
+    /// # Errors
+    /// fcntl(2)'s.
+    pub fn accepted(socket: OwnedFd) -> io::Result<Self> {
+        descriptor::set_nonblocking(&socket)?;
+        Ok(Self::tuned(descriptor::raise(socket)))
+    }
+
+    /// Peers that vanish are noticed by keepalive, since a relay has no idle limit.
+    /// What has been read is written at once, so there is nothing for Nagle's
+    /// algorithm to collect. A unix socket has neither, which is no error.
+    fn tuned(socket: OwnedFd) -> Self {
+        let _ = setsockopt(&socket, sockopt::KeepAlive, &true);
+        let _ = setsockopt(&socket, sockopt::TcpNoDelay, &true);
+        Self(socket.into())
+    }
+
+    /// Whether a pending connection is there by now; false while nobody has answered.
+    ///
+    /// # Errors
+    /// Why it has failed.
+    pub fn answered(&self) -> io::Result<bool> {
+        if let Some(error) = self.error() {
+            return Err(error);
+        }
+        match getpeername::<SockaddrStorage>(self.as_raw_fd()) {
+            Ok(_) => Ok(true),
+            Err(Errno::ENOTCONN) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The error that the system keeps for this socket, if any; told once.
+    #[must_use]
+    pub fn error(&self) -> Option<io::Error> {
+        match getsockopt(&self.0, sockopt::SocketError) {
+            Ok(0) => None,
+            Ok(number) => Some(io::Error::from_raw_os_error(number)),
+            Err(error) => Some(error.into()),
+        }
+    }
+
+    /// Closes it with a reset, where the protocol has one.
+    pub fn reset(self) {
+        let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        let _ = setsockopt(&self.0, sockopt::Linger, &linger);
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Duplex for Socket {
+    fn end_writing(&mut self) -> io::Result<()> {
+        Ok(shutdown(self.0.as_raw_fd(), Shutdown::Write)?)
+    }
+}

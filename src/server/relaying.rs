@@ -1,0 +1,311 @@
+//! Relays: connections that are passed on to another server instead of a program.
+//! Each has two sockets in the poll; whichever is announced, the relay has its turn.
+
+use std::borrow::Cow;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use mio::Interest;
+use mio::unix::SourceFd;
+use nix::errno::Errno;
+
+use super::Server;
+use super::slab::Key;
+use super::timers::Timer;
+use super::token::{self, Owner};
+use crate::address::Address;
+use crate::admission::{ServiceId, Source};
+use crate::config::model::{Action, Endpoint, RelayTarget, Service};
+use crate::journal;
+use crate::listener::{self, ShownEndpoint};
+use crate::peers::PeerId;
+use crate::relay::{Dialled, Failure, Progress, Relay, Side, Socket, dial};
+
+/// How long one address of a target may take to answer.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How soon an address for which there was no room is tried again.
+const BUSY: Duration = Duration::from_millis(50);
+
+/// A relay, or one that is still to be connected.
+#[derive(Debug)]
+pub(super) struct RelayState {
+    relay: Relay,
+    client: Socket,
+    /// None while no address is being tried.
+    target: Option<Socket>,
+    /// None once connected.
+    dial: Option<Box<Dial>>,
+    service: Key,
+    label: Rc<str>,
+    admission: ServiceId,
+    peer: Address,
+    peer_id: PeerId,
+    started: Instant,
+    queued: bool,
+}
+
+/// The way through the addresses of a target.
+#[derive(Debug)]
+struct Dial {
+    /// The service as it was: a reload changes nothing for those who have come.
+    definition: Rc<Service>,
+    /// The address that is tried.
+    at: usize,
+    /// When it has had its time.
+    deadline: Instant,
+    /// When its timer is due: then, or earlier to try it once more.
+    due: Instant,
+    /// Why there was no room when it was last tried.
+    busy: Option<io::Error>,
+}
+
+impl Dial {
+    fn address(&self) -> Option<Cow<'_, Endpoint>> {
+        let Action::Relay(target) = &self.definition.action else { return None };
+        match target {
+            RelayTarget::Unix(endpoint) if self.at == 0 => Some(Cow::Borrowed(endpoint)),
+            RelayTarget::Unix(_) => None,
+            RelayTarget::Inet { addresses, .. } => {
+                addresses.get(self.at).map(|address| Cow::Owned(Endpoint::Inet(*address)))
+            }
+        }
+    }
+
+    /// What is wrong with the address that is tried.
+    fn complaint(&self, error: &dyn std::fmt::Display) -> String {
+        match self.address() {
+            Some(address) => format!("{}: {error}", ShownEndpoint(&address)),
+            None => error.to_string(),
+        }
+    }
+}
+
+impl Server {
+    /// Remembers what was announced and puts the relay into the ready queue, once.
+    pub(super) fn relay_announced(&mut self, key: Key, side: Side) {
+        if let Some(state) = self.relays.get_mut(key) {
+            state.relay.announced(side);
+            self.queue_relay(key);
+        }
+    }
+
+    fn queue_relay(&mut self, key: Key) {
+        if let Some(state) = self.relays.get_mut(key)
+            && !std::mem::replace(&mut state.queued, true)
+        {
+            self.ready.push_back(Owner::Relay(key));
+        }
+    }
+
+    /// Relays a connection that has been admitted: begins to connect to its target.
+    pub(super) fn start_relay(&mut self, service: Key, connection: listener::Connection) {
+        let Some(state) = self.services.get(service) else { return };
+        let (label, admission) = (Rc::clone(&state.label), state.admission);
+        let definition = Rc::clone(&state.service);
+        let listener::Connection { socket, peer, .. } = connection;
+        journal::accepted(&label, peer, None);
+        let client = match Socket::accepted(socket) {
+            Ok(client) => client,
+            Err(error) => {
+                journal::failed(&label, peer, None, "socket", &error);
+                let wake = self.admission.release(self.now, admission, Source::from(peer));
+                return self.wake(wake, service);
+            }
+        };
+        let deadline = self.now + CONNECT;
+        let key = self.relays.insert(RelayState {
+            relay: Relay::new(),
+            client,
+            target: None,
+            dial: Some(Box::new(Dial { definition, at: 0, deadline, due: deadline, busy: None })),
+            service,
+            label: Rc::clone(&label),
+            admission,
+            peer,
+            peer_id: self.peers.connected(peer, label, None),
+            started: self.now,
+            queued: false,
+        });
+        if self.watch_side(key, Side::Client) {
+            self.dial(key);
+        }
+    }
+
+    /// False if the system has no memory for it; the relay is over then.
+    fn watch_side(&mut self, key: Key, side: Side) -> bool {
+        let Some(state) = self.relays.get(key) else { return false };
+        let (socket, owner) = match side {
+            Side::Client => (Some(&state.client), Owner::Relay(key)),
+            Side::Target => (state.target.as_ref(), Owner::RelayTarget(key)),
+        };
+        let Some(descriptor) = socket.map(Socket::as_raw_fd) else { return false };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registry = self.poll.registry();
+        match registry.register(&mut SourceFd(&descriptor), token::pack(owner), interest) {
+            Ok(()) => true,
+            Err(error) => {
+                self.relay_failed(key, "epoll_ctl", &error);
+                false
+            }
+        }
+    }
+
+    /// Tries the addresses of a target, from the present one on.
+    fn dial(&mut self, key: Key) {
+        loop {
+            let Some(state) = self.relays.get_mut(key) else { return };
+            let Some(dial_state) = &mut state.dial else { return };
+            let Some(address) = dial_state.address() else { return };
+            match dial(&address) {
+                Ok(Dialled::Connected(socket)) => {
+                    state.target = Some(socket);
+                    if self.watch_side(key, Side::Target) {
+                        self.connected(key);
+                    }
+                    return;
+                }
+                Ok(Dialled::Pending(socket)) => {
+                    state.target = Some(socket);
+                    dial_state.busy = None;
+                    dial_state.due = dial_state.deadline;
+                    self.timers.set(dial_state.due, Timer::Connect(key));
+                    self.watch_side(key, Side::Target);
+                    return;
+                }
+                Ok(Dialled::Busy(error)) => {
+                    dial_state.busy = Some(error);
+                    dial_state.due = dial_state.deadline.min(self.now + BUSY);
+                    return self.timers.set(dial_state.due, Timer::Connect(key));
+                }
+                Err(error) => {
+                    if !self.next_address(key, &error) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Goes on to the next address; false if there is none, and then the relay is over.
+    fn next_address(&mut self, key: Key, error: &dyn std::fmt::Display) -> bool {
+        self.hang_up(key);
+        let Some(state) = self.relays.get_mut(key) else { return false };
+        let Some(dial) = &mut state.dial else { return false };
+        let complaint = dial.complaint(error);
+        dial.at = dial.at.saturating_add(1);
+        dial.deadline = self.now + CONNECT;
+        if dial.address().is_none() {
+            self.relay_failed(key, "connect", &complaint);
+            return false;
+        }
+        log::debug!("connect service={} peer={} error={complaint:?}", state.label, state.peer);
+        true
+    }
+
+    /// Forgets an attempt to connect.
+    fn hang_up(&mut self, key: Key) {
+        let Some(state) = self.relays.get_mut(key) else { return };
+        if let Some(dial) = &state.dial {
+            self.timers.cancel(dial.due, Timer::Connect(key));
+        }
+        if let Some(socket) = state.target.take() {
+            let _ = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
+        }
+    }
+
+    /// The timer of an attempt: to be made once more, or given up.
+    pub(super) fn connect_due(&mut self, key: Key) {
+        let Some(state) = self.relays.get_mut(key) else { return };
+        let Some(dial) = &mut state.dial else { return };
+        let timed_out = || Errno::ETIMEDOUT.into();
+        if dial.deadline > self.now {
+            return self.dial(key);
+        }
+        let error = dial.busy.take().unwrap_or_else(timed_out);
+        if self.next_address(key, &error) {
+            self.dial(key);
+        }
+    }
+
+    fn connected(&mut self, key: Key) {
+        let Some(state) = self.relays.get_mut(key) else { return };
+        if let Some(dial) = state.dial.take() {
+            self.timers.cancel(dial.due, Timer::Connect(key));
+        }
+        // What was announced meanwhile was announced for both.
+        state.relay.announced(Side::Client);
+        state.relay.announced(Side::Target);
+        self.relay_turn(key);
+    }
+
+    /// A relay of which a socket has been announced, or which had more to do.
+    pub(super) fn serve_relay(&mut self, key: Key) {
+        let Some(state) = self.relays.get_mut(key) else { return };
+        state.queued = false;
+        if state.dial.is_none() {
+            return self.relay_turn(key);
+        }
+        // Nothing is read before there is somebody to pass it to.
+        if let Some(error) = state.client.error() {
+            return self.end_relay(key, Some(&Failure { side: Side::Client, error }));
+        }
+        match state.target.as_ref().map(Socket::answered) {
+            Some(Ok(true)) => self.connected(key),
+            Some(Err(error)) => {
+                if self.next_address(key, &error) {
+                    self.dial(key);
+                }
+            }
+            Some(Ok(false)) | None => {}
+        }
+    }
+
+    fn relay_turn(&mut self, key: Key) {
+        let Some(state) = self.relays.get_mut(key) else { return };
+        let Some(target) = &mut state.target else { return };
+        match state.relay.turn(&mut state.client, target, &mut self.scratch) {
+            Progress::Blocked => {}
+            Progress::More => self.queue_relay(key),
+            Progress::Finished => self.end_relay(key, None),
+        }
+    }
+
+    /// Closes both sides and says why.
+    fn end_relay(&mut self, key: Key, failure: Option<&Failure>) {
+        let Some(state) = self.relays.get(key) else { return };
+        let why = match failure.or(state.relay.failure()) {
+            None => Cow::Borrowed("done"),
+            Some(Failure { side, error }) => Cow::Owned(format!("{}: {error}", side.as_str())),
+        };
+        let time = self.now.saturating_duration_since(state.started);
+        journal::closed(&state.label, state.peer, &why, time);
+        self.forget_relay(key);
+    }
+
+    /// The target could not be reached: the client is closed.
+    fn relay_failed(&mut self, key: Key, stage: &str, error: &dyn std::fmt::Display) {
+        let Some(state) = self.relays.get(key) else { return };
+        journal::failed(&state.label, state.peer, None, stage, error);
+        self.forget_relay(key);
+    }
+
+    fn forget_relay(&mut self, key: Key) {
+        if self.relays.get(key).is_some_and(|state| state.dial.is_some()) {
+            self.hang_up(key);
+        }
+        let Some(state) = self.relays.remove(key) else { return };
+        let connected = state.dial.is_none();
+        for (side, socket) in [(Side::Client, Some(state.client)), (Side::Target, state.target)] {
+            let Some(socket) = socket else { continue };
+            let _ = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
+            if connected && state.relay.resets(side) {
+                socket.reset();
+            }
+        }
+        self.peers.ended(state.peer_id);
+        let wake = self.admission.release(self.now, state.admission, Source::from(state.peer));
+        self.wake(wake, state.service);
+    }
+}

@@ -1,0 +1,96 @@
+//! What a service's programs are confined to beyond user, limits and directory:
+//! made ready at load; what cannot be, keeps every start from happening.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use super::group::{Group, Groups};
+use super::{kernel, ruleset};
+use crate::config::model::{ALL_CAPABILITIES, Attributes, GroupLimits, Service};
+use crate::descriptor::raise;
+
+/// Everything that confines, ready for use.
+#[derive(Debug, Default)]
+pub struct Confinement {
+    pub(super) capabilities: Option<Capabilities>,
+    pub(super) ruleset: Option<OwnedFd>,
+    pub(super) group: Option<Rc<Group>>,
+    pub(super) refusal: Option<Refusal>,
+}
+
+/// A set of capabilities as a child needs it.
+#[derive(Debug)]
+pub(super) struct Capabilities {
+    /// The bits of those that are kept.
+    pub(super) kept: u64,
+    /// The numbers of those that the server has and the program may not.
+    pub(super) dropped: Vec<u32>,
+}
+
+impl Capabilities {
+    fn new(kept: u64, bounding: u64) -> Self {
+        let gone = |number: &u32| bounding & !kept & (1 << number) != 0;
+        Self { kept, dropped: (0..u64::BITS).filter(gone).collect() }
+    }
+}
+
+/// Why no program of a service is started.
+#[derive(Debug)]
+pub struct Refusal {
+    /// `landlock` or `cgroup`.
+    pub stage: &'static str,
+    /// What the system said at load.
+    pub error: String,
+}
+
+impl Confinement {
+    /// What `service` asks for. `before` is the group that the service has already.
+    #[must_use]
+    pub fn prepare(service: &Service, groups: &mut Groups, before: Option<Rc<Group>>) -> Self {
+        let attributes = &service.attributes;
+        let mut refusal = None;
+        let mut refuse = |stage, error: io::Error| {
+            refusal = Some(Refusal { stage, error: error.to_string() });
+        };
+        let ruleset = ruleset::make(attributes).unwrap_or_else(|error| {
+            refuse("landlock", error);
+            None
+        });
+        let group = groups.prepare(&service.label, attributes.group_limits, before);
+        let group = group.unwrap_or_else(|error| {
+            refuse("cgroup", error);
+            None
+        });
+        let ruleset = ruleset.map(raise);
+        Self { capabilities: capabilities(attributes), ruleset, group, refusal }
+    }
+
+    /// Why no program will be started, if that is so.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
+    }
+}
+
+fn capabilities(attributes: &Attributes) -> Option<Capabilities> {
+    let kept = attributes.capabilities;
+    (kept != ALL_CAPABILITIES).then(|| Capabilities::new(kept, kernel::bounding_set()))
+}
+
+/// Whether a service has a group of processes at all.
+pub(super) fn is_limited(limits: GroupLimits) -> bool {
+    limits != GroupLimits::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Capabilities;
+
+    #[test]
+    fn what_is_there_and_not_kept_is_dropped() {
+        assert_eq!(Capabilities::new(0b0101, 0b1110).dropped, [1, 3]);
+        assert!(Capabilities::new(0b1110, 0b0110).dropped.is_empty());
+        assert_eq!(Capabilities::new(0, 1 << 63).dropped, [63]);
+    }
+}

@@ -1,0 +1,285 @@
+//! Programs that try to use up the machine, in the group of processes (cgroup v2) of
+//! their service. The server is started in a group of its own, as a service manager
+//! would delegate it. Where the machine has no cgroup v2 with the controllers, these
+//! tests are skipped, and one looks that nothing runs unlimited.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::common::clients::{echo_once, read_to_any_end};
+use crate::common::needs::skip;
+use crate::common::{
+    Daemon, Setup, free_port, is_root, need_root, own_line, read_all, shell, tcp, wait_until,
+};
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// A group for a daemon, gone with the value and everything in it.
+struct Delegated(PathBuf);
+
+impl Delegated {
+    /// None, and a loud skip, where such a group cannot be had.
+    #[track_caller]
+    fn new() -> Option<Self> {
+        if !need_root() {
+            return None;
+        }
+        let Some(root) = root_of_groups() else {
+            skip("needs cgroup v2 with the controllers memory, pids and cpu");
+            return None;
+        };
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = root.join(format!("oxinetd-test.{}.{number}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Some(Self(path))
+    }
+
+    /// The daemon's first and only member.
+    fn setup(&self, way: &str) -> Setup {
+        let join = format!("echo $$ > {}/cgroup.procs", self.0.display());
+        Setup::new().after(&join).arg("--spawn").arg(way)
+    }
+
+    /// The groups of services that there are now.
+    fn services(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.0).unwrap().flatten().map(|entry| entry.path());
+        let is_service = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            path.is_dir() && name.starts_with("oxinetd.") && name.matches('.').count() >= 2
+        };
+        entries.filter(is_service).collect()
+    }
+
+    #[track_caller]
+    fn only_service(&self) -> PathBuf {
+        let services = self.services();
+        assert_eq!(services.len(), 1, "{services:?}");
+        services[0].clone()
+    }
+}
+
+impl Drop for Delegated {
+    fn drop(&mut self) {
+        let _ = fs::write(self.0.join("cgroup.kill"), "1");
+        let members = || fs::read_to_string(self.0.join("cgroup.events")).unwrap_or_default();
+        wait_until("the group to be empty", || !members().contains("populated 1"));
+        for entry in fs::read_dir(&self.0).unwrap().flatten() {
+            let _ = fs::remove_dir(entry.path());
+        }
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// The root of the hierarchy, with the three controllers for the groups in it.
+fn root_of_groups() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let of_version_2 = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
+    let root = PathBuf::from(of_version_2.split(' ').nth(4)?);
+    let has = |file: &str| {
+        let text = fs::read_to_string(root.join(file)).unwrap_or_default();
+        ["memory", "pids", "cpu"].iter().all(|name| text.split_whitespace().any(|is| is == *name))
+    };
+    let control = "cgroup.subtree_control";
+    let enabled = has("cgroup.controllers")
+        && (has(control) || fs::write(root.join(control), "+memory +pids +cpu").is_ok());
+    enabled.then_some(root)
+}
+
+fn number(path: &Path, name: &str) -> u64 {
+    fs::read_to_string(path.join(name)).unwrap().trim().parse().unwrap()
+}
+
+/// A number in a file of `KEY VALUE` lines.
+fn counted(path: &Path, file: &str, key: &str) -> u64 {
+    let text = fs::read_to_string(path.join(file)).unwrap();
+    let line = text.lines().find(|line| line.split(' ').next() == Some(key)).unwrap();
+    line.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// Eats memory until it is stopped; `tail` keeps what has no end of line.
+const HOG: &str = "head -c 1G /dev/zero | tail; echo survived";
+
+#[test]
+fn a_program_that_eats_memory_is_killed_and_the_server_lives() {
+    for way in ["auto", "fork"] {
+        let Some(group) = Delegated::new() else { return };
+        let (port, other) = (free_port(), free_port());
+        let hog = own_line(port, &shell(HOG)) + "    memory_max = 24M\n";
+        let mut daemon = group.setup(way).start(&(hog + &own_line(other, "/bin/cat cat")));
+        for _ in 0..3 {
+            let _ = read_to_any_end(tcp(port));
+            assert_eq!(echo_once(tcp(other), "alive\n"), "alive\n");
+        }
+        let service = group.only_service();
+        assert_eq!(number(&service, "memory.max"), 24 << 20);
+        assert!(counted(&service, "memory.events", "oom_kill") >= 3);
+        assert!(daemon.is_running());
+        daemon.stop();
+    }
+}
+
+#[test]
+fn a_limit_too_small_to_start_in_does_not_take_the_server_with_it() {
+    for way in ["auto", "fork"] {
+        let Some(group) = Delegated::new() else { return };
+        let (port, other) = (free_port(), free_port());
+        let tiny = own_line(port, "/bin/cat cat") + "    memory_max = 4k\n";
+        let mut daemon = group.setup(way).start(&(tiny + &own_line(other, "/bin/cat cat")));
+        for _ in 0..5 {
+            let _ = read_to_any_end(tcp(port));
+            assert_eq!(echo_once(tcp(other), "alive\n"), "alive\n");
+        }
+        assert!(daemon.is_running());
+        daemon.stop();
+    }
+}
+
+#[test]
+fn a_program_that_forks_without_end_stops_at_the_limit() {
+    for way in ["auto", "fork"] {
+        let Some(group) = Delegated::new() else { return };
+        let (port, other) = (free_port(), free_port());
+        let bomb = shell("while :; do sleep 600 & done");
+        let attributes = "    tasks_max = 10\n    stderr = socket\n";
+        let text = own_line(port, &bomb) + attributes + &own_line(other, "/bin/cat cat");
+        let mut daemon = group.setup(way).start(&text);
+        let mut client = tcp(port);
+        let service = group.only_service();
+        wait_until("the limit to be met", || counted(&service, "pids.events", "max") > 0);
+        assert!(number(&service, "pids.current") <= 10);
+        assert_eq!(echo_once(tcp(other), "alive\n"), "alive\n");
+        if number(&service, "pids.current") < 10 {
+            // The shell has given up; one more comes in its place and fills the group.
+            client = tcp(port);
+            wait_until("the group to be full", || number(&service, "pids.current") == 10);
+        }
+        // A full group lets nobody in, the first process of a program no more than others.
+        assert_eq!(read_to_any_end(tcp(port)), "");
+        let failed = daemon.wait_log(|line| line.is("failed"));
+        assert!(failed.raw.contains("cgroup"), "{}", failed.raw);
+        assert!(daemon.is_running());
+        drop(client);
+    }
+}
+
+#[test]
+fn processor_time_is_shared_out_as_said() {
+    for way in ["auto", "fork"] {
+        let Some(group) = Delegated::new() else { return };
+        let port = free_port();
+        let busy = own_line(port, &shell("while :; do :; done")) + "    cpu_max = 20%\n";
+        let _daemon = group.setup(way).start(&busy);
+        let _client = tcp(port);
+        let service = group.only_service();
+        assert_eq!(fs::read_to_string(service.join("cpu.max")).unwrap(), "20000 100000\n");
+        wait_until("the program to be slowed down", || {
+            counted(&service, "cpu.stat", "nr_throttled") > 2
+        });
+    }
+}
+
+#[test]
+fn a_group_goes_with_its_service_and_its_last_program() {
+    for way in ["auto", "fork"] {
+        let Some(group) = Delegated::new() else { return };
+        let (port, other) = (free_port(), free_port());
+        let cat = own_line(port, "/bin/cat cat");
+        let rest = own_line(other, "/bin/cat cat");
+        let mut daemon = group.setup(way).start(&format!("{cat}    tasks_max = 10\n{rest}"));
+        let mut client: TcpStream = tcp(port);
+        assert_eq!(echo_once(&mut client, "in\n"), "in\n");
+        let service = group.only_service();
+        assert_eq!(number(&service, "pids.current"), 1);
+        // A new value holds for what runs already.
+        let _ = daemon.reload(&format!("{cat}    tasks_max = 20\n{rest}"));
+        assert_eq!(group.only_service(), service);
+        assert_eq!(number(&service, "pids.max"), 20);
+        assert_eq!(number(&service, "pids.current"), 1);
+        // The service goes; the group stays for the program that runs, and no longer.
+        let _ = daemon.reload(&rest);
+        assert_eq!(group.only_service(), service);
+        assert_eq!(echo_once(&mut client, "still\n"), "still\n");
+        drop(client);
+        wait_until("the group to go", || group.services().is_empty());
+        // It comes back, and goes with the server.
+        let _ = daemon.reload(&format!("{cat}    memory_max = 64M\n{rest}"));
+        assert_eq!(echo_once(tcp(port), "again\n"), "again\n");
+        daemon.wait_childless();
+        assert_eq!(group.services().len(), 1);
+        daemon.stop();
+        let left: Vec<_> = fs::read_dir(&group.0).unwrap().flatten().collect();
+        assert!(!left.iter().any(|entry| entry.path().is_dir()), "{left:?}");
+    }
+}
+
+#[test]
+fn what_outlives_its_program_keeps_the_group_until_it_ends() {
+    let Some(group) = Delegated::new() else { return };
+    let (port, other) = (free_port(), free_port());
+    let leaver = own_line(port, &shell("sleep 600 >/dev/null 2>&1 & echo $!"));
+    let rest = own_line(other, "/bin/cat cat");
+    let daemon = group.setup("auto").start(&format!("{leaver}    tasks_max = 10\n{rest}"));
+    let pid: i32 = read_all(tcp(port)).trim().parse().unwrap();
+    daemon.wait_childless();
+    let _ = daemon.reload(&rest);
+    assert_eq!(group.services().len(), 1);
+    let pid = nix::unistd::Pid::from_raw(pid);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    wait_until("the group to go", || group.services().is_empty());
+}
+
+#[test]
+fn a_server_in_the_root_group_stays_there() {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    if !need_root() {
+        return;
+    }
+    let Some(root) = root_of_groups().filter(|_| own.lines().any(|line| line == "0::/")) else {
+        skip("needs to be in the root of cgroup v2, and its controllers");
+        return;
+    };
+    let port = free_port();
+    let cat = own_line(port, "/bin/cat cat") + "    memory_max = 64M\n";
+    let mut daemon = Daemon::start(&cat);
+    let group = root.join(format!("oxinetd.{}.{port}_tcp", daemon.pid()));
+    assert_eq!(echo_once(tcp(port), "in\n"), "in\n");
+    assert_eq!(number(&group, "memory.max"), 64 << 20);
+    let of_daemon = fs::read_to_string(format!("/proc/{}/cgroup", daemon.pid())).unwrap();
+    assert!(of_daemon.lines().any(|line| line == "0::/"), "{of_daemon}");
+    daemon.wait_childless();
+    daemon.stop();
+    assert!(!group.exists());
+}
+
+#[test]
+fn two_services_of_one_name_have_a_group_each() {
+    let Some(group) = Delegated::new() else { return };
+    let port = free_port();
+    let on = |address: &str| format!("{address}:{port} stream tcp nowait root /bin/cat cat\n");
+    let limit = "    tasks_max = 5\n";
+    let text = format!("{}{limit}{}{limit}", on("127.0.0.1"), on("127.0.0.2"));
+    let _daemon = group.setup("auto").start(&text);
+    assert_eq!(group.services().len(), 2);
+}
+
+#[test]
+fn without_the_controllers_nothing_runs_unlimited() {
+    if is_root() && root_of_groups().is_some() {
+        // They are there. That a service is refused without them needs another machine.
+        return;
+    }
+    for attribute in ["memory_max = 64M", "tasks_max = 10", "cpu_max = 50%"] {
+        let (port, other) = (free_port(), free_port());
+        let line = own_line(port, "/bin/echo echo started");
+        let daemon =
+            Daemon::start(&format!("{line}    {attribute}\n{}", own_line(other, "/bin/cat cat")));
+        daemon.wait_log(|line| line.is("trouble") && line.get("call") == Some("cgroup"));
+        let client = crate::common::clients::try_tcp((Ipv4Addr::LOCALHOST, port).into()).unwrap();
+        assert_eq!(read_to_any_end(client), "");
+        let failed = daemon.wait_log(|line| line.is("failed"));
+        assert_eq!(failed.get("stage"), Some("cgroup"), "{}", failed.raw);
+        assert_eq!(echo_once(tcp(other), "alive\n"), "alive\n");
+    }
+}
