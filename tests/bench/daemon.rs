@@ -149,7 +149,8 @@ impl Oxinetd {
         std::fs::write(&file, setup.file)?;
         let log = context.path(&format!("{name}.log"));
         let mut command = Command::new(context.server());
-        command.args(setup.options).arg(&file).env_remove("JOURNAL_STREAM");
+        // A line left out would be measured as refused connections.
+        command.arg("--strict").args(setup.options).arg(&file).env_remove("JOURNAL_STREAM");
         let log = if setup.quiet {
             command.env("RUST_LOG", "warn");
             Log::File(&log)

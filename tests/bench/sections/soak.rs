@@ -11,6 +11,7 @@ use crate::hello::GREETING;
 use crate::load::{Expect, Load, Until};
 use crate::process;
 use crate::sections::{hello_words, lesser_user, line};
+use crate::streams;
 
 /// Looked at so many times.
 const STEPS: u64 = 10;
@@ -19,13 +20,19 @@ pub(crate) fn run(context: &Context) -> Result<()> {
     let (refused, hello) = (context.port()?, context.port()?);
     let user = lesser_user(context);
     let words = hello_words(context);
-    let file =
-        line(refused, user, &words) + "    only_from = 192.0.2.0/24\n" + &line(hello, user, &words);
+    // One cat is let in and stays; from then on all others are refused.
+    let cat = ["/bin/cat".to_owned(), "cat".to_owned()];
+    let file = line(refused, user, &cat).replace("unlimited", "1")
+        + "    at_limit = refuse\n"
+        + &line(hello, user, &words);
     let setup = Setup { file: &file, ready: hello, options: &[], quiet: false };
     let server = Oxinetd::start(context, &setup)?;
+    let held = streams::hold(refused, 1)?;
     let million = context.amount(1_000_000, 50_000) as u64;
     let served = context.amount(100_000, 5_000) as u64;
-    let first = one(&server, "soak: refused by only_from", refused, Expect::Refusal, million)?;
+    let first =
+        one(&server, "soak: refused, as one is there already", refused, Expect::Refusal, million)?;
+    streams::let_go(held);
     let greeting = Expect::Exactly(GREETING);
     let second = one(&server, "soak: served (hello)", hello, greeting, served)?;
     for (what, grown) in [("refused", first), ("served", second)] {
@@ -51,7 +58,7 @@ fn one(
         let until = Until::Done(count / STEPS);
         let load = Load { targets: &[target], in_flight: 16, send: &[], expect, until };
         let outcome = load.run()?.check(title)?;
-        server.daemon.settle(0);
+        server.daemon.settle(1);
         let own = server.daemon.cpu()?.own - before;
         let rss = process::rss(pid)?;
         looks.push(i64::try_from(rss)?);
