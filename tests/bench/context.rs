@@ -54,7 +54,7 @@ impl Context {
 
     /// Length of one sample.
     pub(crate) fn sample(&self) -> Duration {
-        Duration::from_millis(if self.quick { 300 } else { 500 })
+        Duration::from_millis(if self.quick { 250 } else { 500 })
     }
 
     /// `full`, or `quick` when there is little time.

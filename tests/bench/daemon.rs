@@ -58,12 +58,17 @@ impl Daemon {
         cpu(self.pid())
     }
 
-    /// Waits until at most `count` children are left, half a second at most.
+    /// Waits until at most `count` children are left, or they get no fewer: the
+    /// ceiling reaps its last ones with the next connection.
     pub(crate) fn settle(&self, count: usize) {
-        for _ in 0..50 {
-            if process::children(self.pid()) <= count {
+        let (mut last, mut same) = (usize::MAX, 0);
+        while same < 5 {
+            let left = process::children(self.pid());
+            if left <= count {
                 return;
             }
+            same = if left < last { 0 } else { same + 1 };
+            last = left;
             pause(Duration::from_millis(10));
         }
     }
