@@ -40,7 +40,7 @@ impl Resolver<'_> {
     }
 
     /// `USER[:GROUP]`, `USER.GROUP`, `/CLASS` behind it.
-    fn user_field(&mut self, word: &Word) -> Option<(Word, Option<Word>)> {
+    pub(super) fn user_field(&mut self, word: &Word) -> Option<(Word, Option<Word>)> {
         let mut end = word.text.len();
         if let Some(at) = word.text.find('/') {
             self.report
@@ -116,7 +116,7 @@ impl Resolver<'_> {
         let group = self.lookup.group(&word.text).or_else(number);
         if group.is_none() {
             let help = "add the group (`groupadd --system`), or name another one";
-            self.lacks(&word.span, format!("there is no group `{}`", word.text), help.to_owned());
+            self.lacks(&word.span, format!("there is no group `{}`", word.text), help);
         }
         group
     }
@@ -131,7 +131,7 @@ impl Resolver<'_> {
         let user = self.lookup.user(&word.text).map(|user| user.uid).or_else(number);
         if user.is_none() {
             let help = "add the user (`useradd --system`), or name another one";
-            self.lacks(&word.span, format!("there is no user `{}`", word.text), help.to_owned());
+            self.lacks(&word.span, format!("there is no user `{}`", word.text), help);
         }
         user
     }

@@ -70,39 +70,48 @@ pub fn from_command_line(spec: &RunSpec, lookup: &dyn Lookup) -> Loaded {
             .help("write `oxinetd run 8080 -- date`");
         return Loaded { diagnostics: report.into_sorted(), ..Loaded::default() };
     };
-    let unix = spec.endpoint.starts_with(['/', '@'])
-        || spec.endpoint.starts_with(':') && spec.endpoint.contains(":/");
-    let (socket_type, protocol) = match (unix, spec.udp) {
-        (true, false) => ("stream", "unix"),
-        (true, true) => ("dgram", "unix"),
-        (false, false) => ("stream", "tcp"),
-        (false, true) => ("dgram", "udp"),
-    };
-    let local = "127.0.0.1,[::1]";
-    let loopback = !unix && !has_address(&spec.endpoint);
-    let local = if lookup.has_ipv6() { local } else { "127.0.0.1" };
-    let endpoint = word(0, &spec.endpoint);
-    let entry = Entry {
-        origin: Origin { file: Rc::from("command line"), line: 0 },
-        default_address: loopback.then(|| word(0, local)),
-        socket_type: word(0, socket_type),
-        protocol: word(0, protocol),
-        wait: pseudo
-            .wait
-            .unwrap_or_else(|| word(0, if unix && spec.udp { "wait" } else { "nowait" })),
-        user: pseudo.user.unwrap_or_else(|| word(0, "-")),
-        program: program.clone(),
-        arguments: words,
-        settings,
-        defaults: Rc::from([]),
-        broken: report.errors() > 0,
-        endpoint,
-    };
+    let broken = report.errors() > 0;
+    let fixed = |text: &str| word(0, text);
+    let entry = Entry { settings, broken, ..entry(spec, program, &words, &fixed, pseudo, lookup) };
     let mut base = Draft::default();
     base.attributes.umask = None;
     base.attributes.chdir = None;
     base.attributes.inherit_environment = true;
     finish(&[entry], lookup, report, Some(base))
+}
+
+/// The entry that a command line stands for; `fixed` makes words it leaves unsaid.
+fn entry(
+    spec: &RunSpec,
+    program: &Word,
+    words: &[Word],
+    fixed: &dyn Fn(&str) -> Word,
+    pseudo: Pseudo,
+    lookup: &dyn Lookup,
+) -> Entry {
+    let text = spec.endpoint.as_str();
+    let unix = text.starts_with(['/', '@']) || text.starts_with(':') && text.contains(":/");
+    let (socket_type, protocol, wait) = match (unix, spec.udp) {
+        (true, false) => ("stream", "unix", "nowait"),
+        (true, true) => ("dgram", "unix", "wait"),
+        (false, false) => ("stream", "tcp", "nowait"),
+        (false, true) => ("dgram", "udp", "nowait"),
+    };
+    let loopback = if lookup.has_ipv6() { "127.0.0.1,[::1]" } else { "127.0.0.1" };
+    Entry {
+        origin: Origin { file: Rc::from("command line"), line: 0 },
+        endpoint: fixed(text),
+        default_address: (!unix && !has_address(text)).then(|| fixed(loopback)),
+        socket_type: fixed(socket_type),
+        protocol: fixed(protocol),
+        wait: pseudo.wait.unwrap_or_else(|| fixed(wait)),
+        user: pseudo.user.unwrap_or_else(|| fixed("-")),
+        program: program.clone(),
+        arguments: words.to_vec(),
+        settings: Vec::new(),
+        defaults: Rc::from([]),
+        broken: false,
+    }
 }
 
 /// The command line as a text that findings can point into, with the place of
@@ -175,3 +184,6 @@ impl Loaded {
         self.diagnostics.iter().any(|one| one.severity == Severity::Error)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::diagnostic::Span;
 use super::entry::Entry;
-use super::model::{Action, Builtin, Endpoint, SocketSpec, TcpmuxName};
+use super::model::{Action, Builtin, Endpoint, SocketSpec, SocketType, TcpmuxName};
 use super::report::Report;
 use super::resolve::Outcome;
 
@@ -36,15 +36,17 @@ impl Taken {
             .find(|socket| self.sockets.contains_key(socket));
         let name = tcpmux.as_ref().map(|TcpmuxName { name, .. }| name.to_ascii_lowercase());
         let first = match (twice, &name) {
-            (Some(socket), _) => self.sockets.get(socket).map(|span| (span.clone(), text(socket))),
-            (None, Some(name)) => {
-                self.names.get(name).map(|span| (span.clone(), format!("tcpmux/{name}")))
-            }
+            (Some(socket), _) => self.sockets.get(socket).map(|span| {
+                (span.clone(), format!("two entries for the same socket: {}", text(socket)))
+            }),
+            (None, Some(name)) => self.names.get(name).map(|span| {
+                (span.clone(), format!("two entries for the same name: tcpmux/{name}"))
+            }),
             (None, None) => None,
         };
         if let Some((first, what)) = first {
             report
-                .error(&entry.endpoint.span, format!("two entries for the same socket: {what}"))
+                .error(&entry.endpoint.span, what)
                 .related(first, "the first one is here")
                 .help("take one of them out, or give it another port or address");
             return Outcome::Nothing;
@@ -57,7 +59,7 @@ impl Taken {
 
     /// Names of tcpmux that nobody can reach.
     pub(super) fn check_tcpmux(&self, served: &[Action], report: &mut Report) {
-        let tcpmux = served.iter().any(|action| *action == Action::Builtin(Builtin::Tcpmux));
+        let tcpmux = served.contains(&Action::Builtin(Builtin::Tcpmux));
         if let (false, Some(first)) = (tcpmux, self.names.values().min_by_key(|span| span.start)) {
             report
                 .warning(first, "no entry serves tcpmux itself: this one cannot be reached")
@@ -68,7 +70,6 @@ impl Taken {
 
 /// A socket in a sentence.
 fn text(socket: &SocketSpec) -> String {
-    use super::model::SocketType;
     let place = match &socket.endpoint {
         Endpoint::Inet(address) => {
             let protocol = if socket.socket_type == SocketType::Dgram { "udp" } else { "tcp" };

@@ -37,7 +37,7 @@ pub(super) enum Target {
     /// Ports on addresses; no addresses where none are said.
     Inet { addresses: Addresses, ports: RangeInclusive<u16>, service: String },
     /// A unix socket, with FreeBSD's user, group and mode.
-    Unix { path: PathBuf, owner: Option<[Word; 3]> },
+    Unix { path: PathBuf, owner: Option<Box<[Word; 3]>> },
     /// A unix socket without a file.
     Abstract(Vec<u8>),
     /// An entry of tcpmux.
@@ -68,7 +68,7 @@ impl Reading<'_> {
         } else {
             return self.inet(entry, protocol);
         };
-        let tcpmux = matches!(target, Some(Target::Tcpmux(_)));
+        let tcpmux = matches!(target.as_ref()?, Target::Tcpmux(_));
         match (tcpmux, protocol) {
             (true, Protocol::Tcp(_)) | (false, Protocol::Unix) => target,
             (true, _) => {
@@ -126,7 +126,7 @@ impl Reading<'_> {
             let owner = [word.slice(a + 1..b), word.slice(b + 1..c), word.slice(c + 1..d)];
             return Some(Target::Unix {
                 path: PathBuf::from(word.tail(d + 1)),
-                owner: Some(owner),
+                owner: Some(Box::new(owner)),
             });
         }
         self.report

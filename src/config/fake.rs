@@ -7,6 +7,52 @@ use std::path::{Path, PathBuf};
 
 use super::facts::{Executable, Lookup, ServiceFacts, UserFacts};
 
+/// Names, port, protocol.
+const SERVICES: &[(&[&str], u16, &str)] = &[
+    (&["tcpmux"], 1, "tcp"),
+    (&["echo"], 7, "tcp"),
+    (&["echo"], 7, "udp"),
+    (&["discard", "sink", "null"], 9, "tcp"),
+    (&["discard", "sink", "null"], 9, "udp"),
+    (&["daytime"], 13, "tcp"),
+    (&["daytime"], 13, "udp"),
+    (&["chargen", "ttytst", "source"], 19, "tcp"),
+    (&["chargen", "ttytst", "source"], 19, "udp"),
+    (&["ftp"], 21, "tcp"),
+    (&["telnet"], 23, "tcp"),
+    (&["time", "timserver"], 37, "tcp"),
+    (&["time", "timserver"], 37, "udp"),
+    (&["tftp"], 69, "udp"),
+    (&["finger"], 79, "tcp"),
+    (&["http", "www"], 80, "tcp"),
+    (&["pop3", "pop-3"], 110, "tcp"),
+    (&["auth", "authentication", "tap", "ident"], 113, "tcp"),
+    (&["nntp", "readnews"], 119, "tcp"),
+    (&["netbios-ssn"], 139, "tcp"),
+    (&["shell", "cmd"], 514, "tcp"),
+    (&["ntalk"], 518, "udp"),
+];
+
+/// All programs there are.
+const PROGRAMS: &[&str] = &[
+    "/bin/date",
+    "/bin/cat",
+    "/bin/ps",
+    "/bin/cal",
+    "/usr/bin/cal",
+    "/usr/bin/nc",
+    "/usr/sbin/tcpd",
+    "/usr/libexec/ftpd",
+    "/usr/libexec/rshd",
+    "/usr/libexec/tftpd",
+    "/usr/sbin/in.ntalkd",
+    "/usr/lib/news/nnrpd",
+    "/opt/my prog",
+    "/jail/bin/cat",
+    "/home/me/serve",
+    "/usr/bin/test_server",
+];
+
 /// A machine: change any fact before you ask.
 #[derive(Debug, Clone)]
 pub struct FakeLookup {
@@ -33,24 +79,6 @@ pub struct FakeLookup {
 impl Default for FakeLookup {
     /// A machine as it is fresh from the installer, run by root.
     fn default() -> Self {
-        let programs = [
-            "/bin/date",
-            "/bin/cat",
-            "/bin/ps",
-            "/bin/cal",
-            "/usr/bin/cal",
-            "/usr/bin/nc",
-            "/usr/sbin/tcpd",
-            "/usr/libexec/ftpd",
-            "/usr/libexec/rshd",
-            "/usr/libexec/tftpd",
-            "/usr/sbin/in.ntalkd",
-            "/usr/lib/news/nnrpd",
-            "/opt/my prog",
-            "/jail/bin/cat",
-            "/home/me/serve",
-            "/usr/bin/test_server",
-        ];
         let ip = |text: &str| text.parse().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
         Self {
             users: vec![
@@ -74,37 +102,14 @@ impl Default for FakeLookup {
                 ("me", 1000),
                 ("group", 105),
             ],
-            services: vec![
-                (&["tcpmux"], 1, "tcp"),
-                (&["echo"], 7, "tcp"),
-                (&["echo"], 7, "udp"),
-                (&["discard", "sink", "null"], 9, "tcp"),
-                (&["discard", "sink", "null"], 9, "udp"),
-                (&["daytime"], 13, "tcp"),
-                (&["daytime"], 13, "udp"),
-                (&["chargen", "ttytst", "source"], 19, "tcp"),
-                (&["chargen", "ttytst", "source"], 19, "udp"),
-                (&["ftp"], 21, "tcp"),
-                (&["telnet"], 23, "tcp"),
-                (&["time", "timserver"], 37, "tcp"),
-                (&["time", "timserver"], 37, "udp"),
-                (&["tftp"], 69, "udp"),
-                (&["finger"], 79, "tcp"),
-                (&["http", "www"], 80, "tcp"),
-                (&["pop3", "pop-3"], 110, "tcp"),
-                (&["auth", "authentication", "tap", "ident"], 113, "tcp"),
-                (&["nntp", "readnews"], 119, "tcp"),
-                (&["netbios-ssn"], 139, "tcp"),
-                (&["shell", "cmd"], 514, "tcp"),
-                (&["ntalk"], 518, "udp"),
-            ],
+            services: SERVICES.to_vec(),
             hosts: BTreeMap::from([
                 ("localhost", vec![ip("::1"), ip("127.0.0.1")]),
                 ("server", vec![ip("192.0.2.1"), ip("192.0.2.2"), ip("2001:db8::1")]),
                 ("four", vec![ip("192.0.2.4")]),
             ]),
             files: BTreeMap::new(),
-            programs: programs.into_iter().map(PathBuf::from).collect(),
+            programs: PROGRAMS.iter().map(PathBuf::from).collect(),
             devices: BTreeMap::from([("lo", 1), ("eth0", 2)]),
             ipv6: true,
             own_uid: 0,

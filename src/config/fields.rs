@@ -247,8 +247,12 @@ impl Fields<'_> {
             Some(0) => "unlimited".to_owned(),
             Some(number) if u32::try_from(number).is_ok() => format!("{number}{unit}"),
             _ => {
+                let message = match word.text.as_str() {
+                    "" => "a number is missing here".to_owned(),
+                    text => format!("`{text}` is not a number"),
+                };
                 self.report
-                    .error(&word.span, format!("`{}` is not a number", word.text))
+                    .error(&word.span, message)
                     .help(format!("write something like `{example}`, 0 for no limit"));
                 return;
             }

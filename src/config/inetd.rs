@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::attribute::Draft;
+use super::endpoint::Reading;
 use super::entry::{Entry, Indented, Setting, indented};
 use super::facts::Lookup;
 use super::line;
@@ -25,11 +26,13 @@ pub(super) struct Context {
     pub(super) defaults: Rc<[Setting]>,
     /// What an `ADDRESS:` line said.
     pub(super) address: Option<Word>,
+    /// Whether any of that was wrong: what depends on it is not served.
+    pub(super) broken: bool,
 }
 
 impl Default for Context {
     fn default() -> Self {
-        Self { defaults: Rc::from([]), address: None }
+        Self { defaults: Rc::from([]), address: None, broken: false }
     }
 }
 
@@ -110,8 +113,10 @@ impl Reader<'_> {
                 above = self.line(file, line, &mut context);
             }
             let wrong = self.report.errors() > before || file.is_bad(line.number);
-            if let (true, Above::Entry, Some(last)) = (wrong, above, self.entries.last_mut()) {
-                last.broken = true;
+            match (above, self.entries.last_mut()) {
+                (Above::Entry, Some(last)) => last.broken |= wrong || context.broken,
+                (Above::Defaults, _) => context.broken |= wrong,
+                _ => {}
             }
         }
     }
@@ -135,11 +140,9 @@ impl Reader<'_> {
             && !only.quoted
         {
             context.address = (address != "*").then(|| only.slice(0..address.len()));
-            if address.is_empty() {
-                self.report
-                    .error(&only.span, "an address is missing before the `:`")
-                    .help("`127.0.0.1:` is the default address of the lines below, `*:` ends that");
-            }
+            let address = only.slice(0..address.len());
+            let mut reading = Reading { lookup: self.lookup, report: self.report, any_port: false };
+            context.broken |= reading.addresses(&address).is_none();
             return Above::Nothing;
         }
         let origin = Origin { file: Rc::clone(&file.name), line: line.number };

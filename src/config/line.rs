@@ -9,7 +9,7 @@ use super::report::Report;
 use super::words::{Word, quote};
 
 /// The fields in their order.
-const FIELDS: [&str; 6] = ["service", "type", "protocol", "wait or nowait", "user", "program"];
+const FIELDS: [&str; 6] = ["service", "type", "protocol", "wait", "user", "program"];
 /// The same as a reminder.
 const FORM: &str = "a line is SERVICE TYPE PROTOCOL wait|nowait USER PROGRAM ARGUMENTS";
 /// What the second field can be in any dialect.
@@ -66,6 +66,9 @@ fn missing_before(words: &[Word]) -> Option<usize> {
     if is_wait(text(2)) && is_type(text(1)) {
         return Some(2);
     }
+    if is_protocol(text(2)) && text(3).starts_with('/') {
+        return Some(3);
+    }
     let user = text(4);
     if user.starts_with('/') || (user == "internal" && words.len() == 5) {
         // Where the fourth field is no `wait` either, that is what is missing.
@@ -89,6 +92,7 @@ fn report_missing(words: &[Word], before: Option<usize>, report: &mut Report) {
             let usual = match index {
                 1 => "stream",
                 2 => "tcp",
+                3 if word.text.starts_with('/') => "nowait -",
                 3 => "nowait",
                 _ => "-",
             };

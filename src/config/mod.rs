@@ -64,7 +64,7 @@ pub struct Loaded {
 pub fn load(path: &Path, defaults: &[String], lookup: &dyn Lookup) -> Loaded {
     let mut report = Report::default();
     let settings = command_line_settings("--default", defaults, &mut report);
-    let context = Context { defaults: settings.into(), address: None };
+    let context = Context { defaults: settings.into(), address: None, broken: report.errors() > 0 };
     let mut reader = Reader { lookup, report: &mut report, entries: Vec::new(), open: Vec::new() };
     for path in files(path, &mut reader) {
         match lookup.read(&path) {

@@ -196,15 +196,12 @@ impl Tokens<'_> {
     fn pair(&mut self, report: &mut Report) -> Option<Pair> {
         let key = self.word(&[',', ';', '='], report)?;
         if self.peek() != Some('=') {
-            report
-                .error(&key.span, format!("`{}` has no value", key.text))
-                .help("write `key = value`, with `,` between two of them and `;` at the end");
-            // On with what follows the next sign.
+            // On with what follows the next sign; that the value is missing is said later.
             while !matches!(self.peek(), None | Some(',' | ';' | '='))
                 && self.word(&[',', ';', '='], report).is_some()
             {}
             self.at += usize::from(self.peek() == Some(','));
-            return None;
+            return Some(Pair { key, values: Vec::new() });
         }
         self.at += 1;
         let mut values = Vec::new();
@@ -253,9 +250,9 @@ impl Building<'_> {
                     .error(&second.span, format!("`{name}` has one value"))
                     .help("write `,` before the next key, and quotes around blanks");
             } else if values.is_empty() && !matches!(name, "args" | "ipsec") {
-                self.report
-                    .error(&key.span, format!("`{name}` has no value"))
-                    .help(format!("write `{name} = value`"));
+                self.report.error(&key.span, format!("`{name}` has no value")).help(format!(
+                    "write `{name} = value`, with `,` between two of them and `;` at the end"
+                ));
             }
         }
     }
@@ -325,6 +322,10 @@ impl Building<'_> {
     }
 
     fn missing(&mut self, key: &str) {
+        // A key without a value was reported already.
+        if self.pairs.iter().any(|pair| pair.key.text == key) {
+            return;
+        }
         self.report
             .error(&self.endpoint.span, format!("the key `{key}` is missing"))
             .help(format!("add `{key} = …` before the `;`"));

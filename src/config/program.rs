@@ -69,6 +69,12 @@ impl Resolver<'_> {
     fn builtin(&mut self, entry: &Entry, target: &Target, protocol: Protocol) -> Option<Builtin> {
         let said = entry.arguments.first();
         let (name, place) = match (said, target) {
+            (_, Target::Tcpmux(_)) => {
+                self.report
+                    .error(&entry.program.span, "an entry of tcpmux runs a program")
+                    .help("write the program; a built-in service has a port of its own");
+                return None;
+            }
             (Some(word), _) => (word.text.clone(), word),
             (None, Target::Inet { ports, service, .. }) => {
                 let port = *ports.start();
@@ -87,7 +93,6 @@ impl Resolver<'_> {
             (None, Target::Abstract(name)) => {
                 (String::from_utf8_lossy(name).into_owned(), &entry.endpoint)
             }
-            (None, Target::Tcpmux(name)) => (name.name.clone(), &entry.endpoint),
         };
         if let Some(extra) = entry.arguments.get(1).filter(|_| by_name(&name).is_some()) {
             self.report

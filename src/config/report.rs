@@ -73,6 +73,18 @@ impl Report {
             None => (0, 0),
         };
         self.diagnostics.sort_by_cached_key(order);
+        // What is said once for many entries is wrong once.
+        let mut last: Vec<Diagnostic> = Vec::new();
+        self.diagnostics.retain(|diagnostic| {
+            if last.first().is_some_and(|first| order(first) != order(diagnostic)) {
+                last.clear();
+            }
+            let known = last.contains(diagnostic);
+            if !known {
+                last.push(diagnostic.clone());
+            }
+            !known
+        });
         self.diagnostics
     }
 

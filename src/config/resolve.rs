@@ -57,7 +57,11 @@ impl Resolver<'_> {
     pub(super) fn resolve(&mut self, entry: &Entry) -> Outcome {
         let before = self.report.errors();
         self.lacking = false;
-        let Some(parts) = self.parts(entry) else { return Outcome::Nothing };
+        let Some(parts) = self.parts(entry) else {
+            // Nobody wants to hear of the user only after the rest is right.
+            self.user_field(&entry.user);
+            return Outcome::Nothing;
+        };
         let disabled = parts.draft.disable;
         let service = self.service(entry, parts);
         if entry.broken || self.report.errors() > before {
@@ -77,10 +81,16 @@ impl Resolver<'_> {
     }
 
     /// Something this machine lacks: a warning, and the entry is not served.
-    pub(super) fn lacks(&mut self, span: &Span, message: String, help: impl Into<String>) {
+    pub(super) fn lacks(
+        &mut self,
+        span: &Span,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
         self.lacking = true;
         if !self.quiet {
-            self.report.warning(span, format!("{message}: not served")).help(help);
+            let message = format!("{}: not served", message.into());
+            self.report.warning(span, message).help(help);
         }
     }
 
@@ -133,7 +143,8 @@ impl Resolver<'_> {
 
     /// FreeBSD's `:user:group:mode:` before a path, as attributes.
     fn owner(&mut self, parts: &mut Parts) {
-        let Target::Unix { owner: Some([user, group, mode]), .. } = &parts.target else { return };
+        let Target::Unix { owner: Some(owner), .. } = &parts.target else { return };
+        let [user, group, mode] = &**owner;
         parts.draft.socket_user = (!user.text.is_empty()).then(|| user.clone());
         parts.draft.socket_group = (!group.text.is_empty()).then(|| group.clone());
         match octal(&mode.text) {

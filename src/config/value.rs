@@ -250,7 +250,7 @@ pub(crate) fn size(text: &str) -> Option<u64> {
 /// The shortest way to write a size that `size` reads back.
 pub(crate) fn show_size(size: u64) -> String {
     for (unit, letter) in [(1 << 30, 'G'), (1 << 20, 'M'), (1 << 10, 'k')] {
-        if size != 0 && size % unit == 0 {
+        if size != 0 && size.is_multiple_of(unit) {
             return format!("{}{letter}", size / unit);
         }
     }

@@ -43,583 +43,323 @@ macro_rules! rlimit {
     };
 }
 
+/// One line of the table: name, scope, form of a value, default, help, setter, printer.
+macro_rules! row {
+    ($name:literal, $scope:ident, $value:literal, $default:literal, $help:literal, $set:expr, $print:expr) => {
+        Attribute {
+            name: $name,
+            aliases: &[],
+            value: $value,
+            default: $default,
+            help: $help,
+            list: false,
+            scope: Scope::$scope,
+            set: $set,
+            print: $print,
+        }
+    };
+}
+
+/// A value with a default of the model's own that is nothing: Some once it is said.
+macro_rules! some {
+    ($field:ident, $parse:ident $(, $argument:expr)*) => {
+        Some(|draft, value| {
+            draft.attributes.$field = Some(value.$parse($($argument),*)?);
+            Ok(())
+        })
+    };
+}
+
+/// A field of the draft itself.
+macro_rules! draft {
+    ($field:ident, $parse:ident) => {
+        Some(|draft, value| {
+            draft.$field = value.$parse()?;
+            Ok(())
+        })
+    };
+}
+
+/// One of some names.
+macro_rules! choice {
+    ($field:ident, $($name:literal => $choice:expr),+) => {
+        Some(|draft, value| {
+            draft.attributes.$field = value.choice(&[$(($name, $choice)),+])?;
+            Ok(())
+        })
+    };
+}
+
 /// Every attribute, in the order of the manual page.
 pub(crate) static TABLE: &[Attribute] = &[
     // Who may connect.
     Attribute {
-        name: "only_from",
-        aliases: &[],
-        value: "addresses and prefixes: `10.0.0.0/8 ::1`",
-        default: "everybody",
-        help: "who may connect",
         list: true,
-        scope: Scope::Every,
-        set: None,
-        print: |_| None,
+        ..row! {
+            "only_from", Every, "addresses and prefixes: `10.0.0.0/8 ::1`", "everybody",
+            "who may connect",
+            None, |_| None
+        }
     },
     Attribute {
-        name: "no_access",
-        aliases: &[],
-        value: "addresses and prefixes: `10.0.0.0/8 ::1`",
-        default: "nobody",
-        help: "who may not connect",
         list: true,
-        scope: Scope::Every,
-        set: None,
-        print: |_| None,
+        ..row! {
+            "no_access", Every, "addresses and prefixes: `10.0.0.0/8 ::1`", "nobody",
+            "who may not connect",
+            None, |_| None
+        }
     },
-    Attribute {
-        name: "access_times",
-        aliases: &[],
-        value: "times of day: `8:00-18:00`",
-        default: "always",
-        help: "when clients are served, local time",
-        list: false,
-        scope: Scope::Every,
-        set: None,
-        print: |_| None,
+    row! {
+        "access_times", Every, "times of day: `8:00-18:00`", "always",
+        "when clients are served, local time",
+        None, |_| None
     },
     // How many.
-    Attribute {
-        name: "instances",
-        aliases: &[],
-        value: "a number from 1, or `unlimited`",
-        default: "256",
-        help: "programs running at once",
-        list: false,
-        scope: Scope::Nowait,
-        set: set!(instances, limit),
-        print: |shown| limit(shown, |a| a.instances),
+    row! {
+        "instances", Nowait, "a number from 1, or `unlimited`", "256",
+        "programs running at once",
+        set!(instances, limit), |shown| limit(shown, |a| a.instances)
     },
-    Attribute {
-        name: "at_limit",
-        aliases: &[],
-        value: "`wait` or `refuse`",
-        default: "wait",
-        help: "what happens to clients when `instances` programs run",
-        list: false,
-        scope: Scope::Nowait,
-        set: Some(|draft, value| {
-            let choices = [("wait", AtLimit::Wait), ("refuse", AtLimit::Refuse)];
-            draft.attributes.at_limit = value.choice(&choices)?;
-            Ok(())
-        }),
-        print: at_limit,
+    row! {
+        "at_limit", Nowait, "`wait` or `refuse`", "wait",
+        "what happens to clients when `instances` programs run",
+        choice!(at_limit, "wait" => AtLimit::Wait, "refuse" => AtLimit::Refuse), at_limit
     },
-    Attribute {
-        name: "rate",
-        aliases: &[],
-        value: "`N/second`, `N/minute` or `unlimited`",
-        default: "unlimited",
-        help: "starts of the service in a span of time",
-        list: false,
-        scope: Scope::Every,
-        set: set!(rate, rate),
-        print: |shown| rate(shown, |a| a.rate),
+    row! {
+        "rate", Every, "`N/second`, `N/minute` or `unlimited`", "unlimited",
+        "starts of the service in a span of time",
+        set!(rate, rate), |shown| rate(shown, |a| a.rate)
     },
-    Attribute {
-        name: "per_source",
-        aliases: &[],
-        value: "a number from 1, or `unlimited`",
-        default: "unlimited",
-        help: "programs running at once for one source: an IPv4 address, an IPv6 /64",
-        list: false,
-        scope: Scope::Nowait,
-        set: set!(per_source, limit),
-        print: |shown| limit(shown, |a| a.per_source),
+    row! {
+        "per_source", Nowait, "a number from 1, or `unlimited`", "unlimited",
+        "programs running at once for one source: an IPv4 address, an IPv6 /64",
+        set!(per_source, limit), |shown| limit(shown, |a| a.per_source)
     },
-    Attribute {
-        name: "cps",
-        aliases: &[],
-        value: "`N SECONDS`",
-        default: "unlimited",
-        help: "new connections a second; over it the listener rests SECONDS",
-        list: false,
-        scope: Scope::Every,
-        set: None,
-        print: |_| None,
+    row! {
+        "cps", Every, "`N SECONDS`", "unlimited",
+        "new connections a second; over it the listener rests SECONDS",
+        None, |_| None
     },
-    Attribute {
-        name: "source_rate",
-        aliases: &[],
-        value: "`N/second`, `N/minute` or `unlimited`",
-        default: "unlimited",
-        help: "starts for one source in a span of time",
-        list: false,
-        scope: Scope::Nowait,
-        set: set!(source_rate, rate),
-        print: |shown| rate(shown, |a| a.source_rate),
+    row! {
+        "source_rate", Nowait, "`N/second`, `N/minute` or `unlimited`", "unlimited",
+        "starts for one source in a span of time",
+        set!(source_rate, rate), |shown| rate(shown, |a| a.source_rate)
     },
-    Attribute {
-        name: "max_load",
-        aliases: &[],
-        value: "a load average",
-        default: "unlimited",
-        help: "the load average above which clients are refused",
-        list: false,
-        scope: Scope::Every,
-        set: None,
-        print: |_| None,
+    row! {
+        "max_load", Every, "a load average", "unlimited",
+        "the load average above which clients are refused",
+        None, |_| None
     },
-    Attribute {
-        name: "backlog",
-        aliases: &[],
-        value: "a number from 1",
-        default: "the system's maximum",
-        help: "clients that may queue for the service, as in listen(2)",
-        list: false,
-        scope: Scope::Listening,
-        set: Some(|draft, value| {
-            draft.attributes.backlog = Some(value.number(1, 0x7fff_ffff)?);
-            Ok(())
-        }),
-        print: |shown| number(shown, |a| a.backlog),
+    row! {
+        "backlog", Listening, "a number from 1", "the system's maximum",
+        "clients that may queue for the service, as in listen(2)",
+        some!(backlog, number, 1, 0x7fff_ffff), |shown| number(shown, |a| a.backlog)
     },
     // How long.
-    Attribute {
-        name: "timeout",
-        aliases: &[],
-        value: "a duration: `30s`, `5m`",
-        default: "none",
-        help: "the longest a program may run",
-        list: false,
-        scope: Scope::Program,
-        set: None,
-        print: |_| None,
+    row! {
+        "timeout", Program, "a duration: `30s`, `5m`", "none",
+        "the longest a program may run",
+        None, |_| None
     },
-    Attribute {
-        name: "kill_after",
-        aliases: &[],
-        value: "a duration: `5s`",
-        default: "5s",
-        help: "time between TERM and KILL at the `timeout`",
-        list: false,
-        scope: Scope::Program,
-        set: None,
-        print: |_| None,
+    row! {
+        "kill_after", Program, "a duration: `5s`", "5s",
+        "time between TERM and KILL at the `timeout`",
+        None, |_| None
     },
-    Attribute {
-        name: "on_stop",
-        aliases: &[],
-        value: "`terminate` or `leave`",
-        default: "leave",
-        help: "what becomes of running programs when the server stops or the service goes",
-        list: false,
-        scope: Scope::Program,
-        set: Some(|draft, value| {
-            let choices = [("terminate", OnStop::Terminate), ("leave", OnStop::Leave)];
-            draft.attributes.on_stop = value.choice(&choices)?;
-            Ok(())
-        }),
-        print: on_stop,
+    row! {
+        "on_stop", Program, "`terminate` or `leave`", "leave",
+        "what becomes of running programs when the server stops or the service goes",
+        choice!(on_stop, "terminate" => OnStop::Terminate, "leave" => OnStop::Leave), on_stop
     },
     // As what.
-    Attribute {
-        name: "group",
-        aliases: &[],
-        value: "the name or number of a group",
-        default: "the user's",
-        help: "main group of the program",
-        list: false,
-        scope: Scope::Program,
-        set: name!(group),
-        print: |_| None,
+    row! {
+        "group", Program, "the name or number of a group", "the user's",
+        "main group of the program",
+        name!(group), |_| None
+    },
+    row! {
+        "groups", Program, "`yes` or `no`", "yes",
+        "whether the program has the user's supplementary groups",
+        draft!(groups, yes_no), groups
+    },
+    row! {
+        "umask", Program, "an octal mode: `022`", "022",
+        "file mode creation mask",
+        some!(umask, octal), umask
+    },
+    row! {
+        "nice", Program, "a number from -20 to 19", "0",
+        "what is added to the niceness",
+        set!(nice, niceness), |shown| number(shown, |a| Some(a.nice))
+    },
+    row! {
+        "chdir", Program, "an absolute path", "/",
+        "working directory, inside `chroot`",
+        some!(chdir, path), |shown| path(shown, |a| a.chdir.as_deref())
+    },
+    row! {
+        "chroot", Program, "an absolute path", "none",
+        "root directory",
+        some!(chroot, path), |shown| path(shown, |a| a.chroot.as_deref())
     },
     Attribute {
-        name: "groups",
-        aliases: &[],
-        value: "`yes` or `no`",
-        default: "yes",
-        help: "whether the program has the user's supplementary groups",
-        list: false,
-        scope: Scope::Program,
-        set: Some(|draft, value| {
-            draft.groups = value.yes_no()?;
-            Ok(())
-        }),
-        print: groups,
-    },
-    Attribute {
-        name: "umask",
-        aliases: &[],
-        value: "an octal mode",
-        default: "022",
-        help: "file mode creation mask",
-        list: false,
-        scope: Scope::Program,
-        set: Some(|draft, value| {
-            draft.attributes.umask = Some(value.octal()?);
-            Ok(())
-        }),
-        print: umask,
-    },
-    Attribute {
-        name: "nice",
-        aliases: &[],
-        value: "a number from -20 to 19",
-        default: "0",
-        help: "what is added to the niceness",
-        list: false,
-        scope: Scope::Program,
-        set: set!(nice, niceness),
-        print: |shown| number(shown, |a| Some(a.nice)),
-    },
-    Attribute {
-        name: "chdir",
-        aliases: &[],
-        value: "an absolute path",
-        default: "/",
-        help: "working directory, inside `chroot`",
-        list: false,
-        scope: Scope::Program,
-        set: Some(|draft, value| {
-            draft.attributes.chdir = Some(value.path()?);
-            Ok(())
-        }),
-        print: |shown| path(shown, |a| a.chdir.as_deref()),
-    },
-    Attribute {
-        name: "chroot",
-        aliases: &[],
-        value: "an absolute path",
-        default: "none",
-        help: "root directory",
-        list: false,
-        scope: Scope::Program,
-        set: Some(|draft, value| {
-            draft.attributes.chroot = Some(value.path()?);
-            Ok(())
-        }),
-        print: |shown| path(shown, |a| a.chroot.as_deref()),
-    },
-    Attribute {
-        name: "env",
-        aliases: &[],
-        value: "`NAME=VALUE`, any number of them",
-        default: "none",
-        help: "added to the environment",
         list: true,
-        scope: Scope::Program,
-        set: Some(set_env),
-        print: env,
+        ..row! {
+            "env", Program, "`NAME=VALUE`, any number of them", "none",
+            "added to the environment",
+            Some(set_env), env
+        }
     },
     Attribute {
-        name: "passenv",
-        aliases: &[],
-        value: "names of variables",
-        default: "none",
-        help: "variables passed on from the server's environment",
         list: true,
-        scope: Scope::Program,
-        set: Some(set_passenv),
-        print: passenv,
+        ..row! {
+            "passenv", Program, "names of variables", "none",
+            "variables passed on from the server's environment",
+            Some(set_passenv), passenv
+        }
     },
-    Attribute {
-        name: "rlimit_as",
-        aliases: &[],
-        value: "a size: `64k`, `10M`, `1G`, or `unlimited`",
-        default: "the server's",
-        help: "limit: address space",
-        list: false,
-        scope: Scope::Program,
-        set: rlimit!(As),
-        print: |shown| rlimit(shown, Resource::As),
+    row! {
+        "rlimit_as", Program, "a size: `64k`, `10M`, `1G`, or `unlimited`", "the server's",
+        "limit: address space",
+        rlimit!(As), |shown| rlimit(shown, Resource::As)
     },
-    Attribute {
-        name: "rlimit_core",
-        aliases: &[],
-        value: "a size: `64k`, `10M`, `1G`, or `unlimited`",
-        default: "the server's",
-        help: "limit: core file",
-        list: false,
-        scope: Scope::Program,
-        set: rlimit!(Core),
-        print: |shown| rlimit(shown, Resource::Core),
+    row! {
+        "rlimit_core", Program, "a size: `64k`, `10M`, `1G`, or `unlimited`", "the server's",
+        "limit: core file",
+        rlimit!(Core), |shown| rlimit(shown, Resource::Core)
     },
-    Attribute {
-        name: "rlimit_cpu",
-        aliases: &[],
-        value: "a number of seconds, or `unlimited`",
-        default: "the server's",
-        help: "limit: processor time, in seconds",
-        list: false,
-        scope: Scope::Program,
-        set: rlimit!(Cpu),
-        print: |shown| rlimit(shown, Resource::Cpu),
+    row! {
+        "rlimit_cpu", Program, "a number of seconds, or `unlimited`", "the server's",
+        "limit: processor time, in seconds",
+        rlimit!(Cpu), |shown| rlimit(shown, Resource::Cpu)
     },
-    Attribute {
-        name: "rlimit_data",
-        aliases: &[],
-        value: "a size: `64k`, `10M`, `1G`, or `unlimited`",
-        default: "the server's",
-        help: "limit: data segment",
-        list: false,
-        scope: Scope::Program,
-        set: rlimit!(Data),
-        print: |shown| rlimit(shown, Resource::Data),
+    row! {
+        "rlimit_data", Program, "a size: `64k`, `10M`, `1G`, or `unlimited`", "the server's",
+        "limit: data segment",
+        rlimit!(Data), |shown| rlimit(shown, Resource::Data)
     },
-    Attribute {
-        name: "rlimit_files",
-        aliases: &[],
-        value: "a number, or `unlimited`",
-        default: "the server's",
-        help: "limit: open files",
-        list: false,
-        scope: Scope::Program,
-        set: rlimit!(Files),
-        print: |shown| rlimit(shown, Resource::Files),
+    row! {
+        "rlimit_files", Program, "a number, or `unlimited`", "the server's",
+        "limit: open files",
+        rlimit!(Files), |shown| rlimit(shown, Resource::Files)
     },
-    Attribute {
-        name: "rlimit_fsize",
-        aliases: &[],
-        value: "a size: `64k`, `10M`, `1G`, or `unlimited`",
-        default: "the server's",
-        help: "limit: size of a written file",
-        list: false,
-        scope: Scope::Program,
-        set: rlimit!(Fsize),
-        print: |shown| rlimit(shown, Resource::Fsize),
+    row! {
+        "rlimit_fsize", Program, "a size: `64k`, `10M`, `1G`, or `unlimited`", "the server's",
+        "limit: size of a written file",
+        rlimit!(Fsize), |shown| rlimit(shown, Resource::Fsize)
     },
-    Attribute {
-        name: "rlimit_nproc",
-        aliases: &[],
-        value: "a number, or `unlimited`",
-        default: "the server's",
-        help: "limit: processes of the user",
-        list: false,
-        scope: Scope::Program,
-        set: rlimit!(Nproc),
-        print: |shown| rlimit(shown, Resource::Nproc),
+    row! {
+        "rlimit_nproc", Program, "a number, or `unlimited`", "the server's",
+        "limit: processes of the user",
+        rlimit!(Nproc), |shown| rlimit(shown, Resource::Nproc)
     },
-    Attribute {
-        name: "rlimit_stack",
-        aliases: &[],
-        value: "a size: `64k`, `10M`, `1G`, or `unlimited`",
-        default: "the server's",
-        help: "limit: stack",
-        list: false,
-        scope: Scope::Program,
-        set: rlimit!(Stack),
-        print: |shown| rlimit(shown, Resource::Stack),
+    row! {
+        "rlimit_stack", Program, "a size: `64k`, `10M`, `1G`, or `unlimited`", "the server's",
+        "limit: stack",
+        rlimit!(Stack), |shown| rlimit(shown, Resource::Stack)
     },
-    Attribute {
-        name: "no_new_privs",
-        aliases: &[],
-        value: "`yes` or `no`",
-        default: "no",
-        help: "set-user-id programs give no privileges, as prctl(2) says",
-        list: false,
-        scope: Scope::Program,
-        set: set!(no_new_privs, yes_no),
-        print: |shown| yes(shown, |a| a.no_new_privs),
+    row! {
+        "no_new_privs", Program, "`yes` or `no`", "no",
+        "set-user-id programs give no privileges, as prctl(2) says",
+        set!(no_new_privs, yes_no), |shown| yes(shown, |a| a.no_new_privs)
     },
     // What the program sees.
-    Attribute {
-        name: "stderr",
-        aliases: &[],
-        value: "`log`, `socket` or `null`",
-        default: "log",
-        help: "where standard error goes",
-        list: false,
-        scope: Scope::Program,
-        set: Some(|draft, value| {
-            let choices =
-                [("log", StderrTo::Log), ("socket", StderrTo::Socket), ("null", StderrTo::Null)];
-            draft.attributes.stderr = value.choice(&choices)?;
-            Ok(())
-        }),
-        print: stderr,
+    row! {
+        "stderr", Program, "`log`, `socket` or `null`", "log",
+        "where standard error goes",
+        choice!(stderr, "log" => StderrTo::Log, "socket" => StderrTo::Socket, "null" => StderrTo::Null), stderr
     },
     // The socket.
     Attribute {
-        name: "interface",
         aliases: &["bind"],
-        value: "an address or a network device",
-        default: "all",
-        help: "where to listen",
-        list: false,
-        scope: Scope::Inet,
-        set: name!(interface),
-        print: interface,
+        ..row! {
+            "interface", Inet, "an address or a network device", "all",
+            "where to listen",
+            name!(interface), interface
+        }
     },
-    Attribute {
-        name: "nodelay",
-        aliases: &[],
-        value: "`yes` or `no`",
-        default: "no",
-        help: "TCP_NODELAY on connections",
-        list: false,
-        scope: Scope::Tcp,
-        set: set!(nodelay, yes_no),
-        print: |shown| yes(shown, |a| a.nodelay),
+    row! {
+        "nodelay", Tcp, "`yes` or `no`", "no",
+        "TCP_NODELAY on connections",
+        set!(nodelay, yes_no), |shown| yes(shown, |a| a.nodelay)
     },
-    Attribute {
-        name: "keepalive",
-        aliases: &[],
-        value: "`yes` or `no`",
-        default: "no",
-        help: "SO_KEEPALIVE on connections",
-        list: false,
-        scope: Scope::Tcp,
-        set: set!(keepalive, yes_no),
-        print: |shown| yes(shown, |a| a.keepalive),
+    row! {
+        "keepalive", Tcp, "`yes` or `no`", "no",
+        "SO_KEEPALIVE on connections",
+        set!(keepalive, yes_no), |shown| yes(shown, |a| a.keepalive)
     },
-    Attribute {
-        name: "v6only",
-        aliases: &[],
-        value: "`yes` or `no`",
-        default: "no",
-        help: "IPv6 alone, without a socket for IPv4",
-        list: false,
-        scope: Scope::Inet,
-        set: Some(|draft, value| {
-            draft.v6only = value.yes_no()?;
-            Ok(())
-        }),
-        print: |_| None,
+    row! {
+        "v6only", Inet, "`yes` or `no`", "no",
+        "IPv6 alone, without a socket for IPv4",
+        draft!(v6only, yes_no), |_| None
     },
-    Attribute {
-        name: "sndbuf",
-        aliases: &[],
-        value: "bytes: `65536`, `64k`, `1m`",
-        default: "the system's",
-        help: "size of the send buffer",
-        list: false,
-        scope: Scope::Socket,
-        set: Some(|draft, value| {
-            draft.attributes.sndbuf = Some(value.bytes()?);
-            Ok(())
-        }),
-        print: |shown| size_of(shown, |a| a.sndbuf),
+    row! {
+        "sndbuf", Socket, "bytes: `65536`, `64k`, `1m`", "the system's",
+        "size of the send buffer",
+        some!(sndbuf, bytes), |shown| size_of(shown, |a| a.sndbuf)
     },
-    Attribute {
-        name: "rcvbuf",
-        aliases: &[],
-        value: "bytes: `65536`, `64k`, `1m`",
-        default: "the system's",
-        help: "size of the receive buffer",
-        list: false,
-        scope: Scope::Socket,
-        set: Some(|draft, value| {
-            draft.attributes.rcvbuf = Some(value.bytes()?);
-            Ok(())
-        }),
-        print: |shown| size_of(shown, |a| a.rcvbuf),
+    row! {
+        "rcvbuf", Socket, "bytes: `65536`, `64k`, `1m`", "the system's",
+        "size of the receive buffer",
+        some!(rcvbuf, bytes), |shown| size_of(shown, |a| a.rcvbuf)
     },
-    Attribute {
-        name: "socket_user",
-        aliases: &[],
-        value: "the name or number of a user",
-        default: "the server's",
-        help: "owner of a unix socket",
-        list: false,
-        scope: Scope::UnixPath,
-        set: name!(socket_user),
-        print: socket_user,
+    row! {
+        "socket_user", UnixPath, "the name or number of a user", "the server's",
+        "owner of a unix socket",
+        name!(socket_user), socket_user
     },
-    Attribute {
-        name: "socket_group",
-        aliases: &[],
-        value: "the name or number of a group",
-        default: "the server's",
-        help: "group of a unix socket",
-        list: false,
-        scope: Scope::UnixPath,
-        set: name!(socket_group),
-        print: socket_group,
+    row! {
+        "socket_group", UnixPath, "the name or number of a group", "the server's",
+        "group of a unix socket",
+        name!(socket_group), socket_group
     },
-    Attribute {
-        name: "socket_mode",
-        aliases: &[],
-        value: "an octal mode",
-        default: "0600",
-        help: "mode of a unix socket",
-        list: false,
-        scope: Scope::UnixPath,
-        set: set!(socket_mode, octal),
-        print: socket_mode,
+    row! {
+        "socket_mode", UnixPath, "an octal mode: `0660`", "0600",
+        "mode of a unix socket",
+        set!(socket_mode, octal), socket_mode
     },
     // What is said.
-    Attribute {
-        name: "banner",
-        aliases: &[],
-        value: "a file",
-        default: "none",
-        help: "sent to every client",
-        list: false,
-        scope: Scope::Every,
-        set: None,
-        print: |_| None,
+    row! {
+        "banner", Every, "a file", "none",
+        "sent to every client",
+        None, |_| None
+    },
+    row! {
+        "banner_success", Every, "a file", "none",
+        "sent to every admitted client",
+        None, |_| None
+    },
+    row! {
+        "banner_fail", Every, "a file", "none",
+        "sent to every refused client",
+        None, |_| None
     },
     Attribute {
-        name: "banner_success",
-        aliases: &[],
-        value: "a file",
-        default: "none",
-        help: "sent to every admitted client",
-        list: false,
-        scope: Scope::Every,
-        set: None,
-        print: |_| None,
-    },
-    Attribute {
-        name: "banner_fail",
-        aliases: &[],
-        value: "a file",
-        default: "none",
-        help: "sent to every refused client",
-        list: false,
-        scope: Scope::Every,
-        set: None,
-        print: |_| None,
-    },
-    Attribute {
-        name: "log_on_success",
-        aliases: &[],
-        value: "of `PID HOST EXIT DURATION`",
-        default: "all four",
-        help: "what is logged of served clients",
         list: true,
-        scope: Scope::Every,
-        set: None,
-        print: |_| None,
+        ..row! {
+            "log_on_success", Every, "of `PID HOST EXIT DURATION`", "all four",
+            "what is logged of served clients",
+            None, |_| None
+        }
     },
     Attribute {
-        name: "log_on_failure",
-        aliases: &[],
-        value: "of `HOST ATTEMPT`",
-        default: "both",
-        help: "what is logged of refused clients",
         list: true,
-        scope: Scope::Every,
-        set: None,
-        print: |_| None,
+        ..row! {
+            "log_on_failure", Every, "of `HOST ATTEMPT`", "both",
+            "what is logged of refused clients",
+            None, |_| None
+        }
     },
     // Instead of a program.
-    Attribute {
-        name: "redirect",
-        aliases: &[],
-        value: "`HOST PORT`",
-        default: "none",
-        help: "a relay to there instead of a program",
-        list: false,
-        scope: Scope::Tcp,
-        set: None,
-        print: |_| None,
+    row! {
+        "redirect", Tcp, "`HOST PORT`", "none",
+        "a relay to there instead of a program",
+        None, |_| None
     },
-    Attribute {
-        name: "disable",
-        aliases: &[],
-        value: "`yes` or `no`",
-        default: "no",
-        help: "read and checked, not served",
-        list: false,
-        scope: Scope::Every,
-        set: Some(|draft, value| {
-            draft.disable = value.yes_no()?;
-            Ok(())
-        }),
-        print: |shown| shown.disabled.then(|| "yes".to_owned()),
+    row! {
+        "disable", Every, "`yes` or `no`", "no",
+        "read and checked, not served",
+        draft!(disable, yes_no), |shown| shown.disabled.then(|| "yes".to_owned())
     },
 ];
 

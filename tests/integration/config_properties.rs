@@ -1,0 +1,226 @@
+//! What holds for every configuration, right or wrong.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a failed helper is a failed test"
+)]
+
+use std::path::Path;
+
+use oxinetd::config::fake::FakeLookup;
+use oxinetd::config::print::inetd_conf;
+use oxinetd::config::{Loaded, RunSpec, from_command_line, load};
+use proptest::prelude::*;
+
+fn read(bytes: &[u8]) -> Loaded {
+    let mut fake = FakeLookup::with_file("inetd.conf", bytes);
+    fake.programs.insert("/bin/run-me".into());
+    load(Path::new("inetd.conf"), &[], &fake)
+}
+
+/// Every place lies in its file, on characters, and every text can be shown.
+fn check(loaded: &Loaded) {
+    for diagnostic in &loaded.diagnostics {
+        let spans = diagnostic.span.iter().chain(diagnostic.related.iter().map(|(span, _)| span));
+        for span in spans {
+            assert!(span.source.text.get(span.start..span.end).is_some(), "{diagnostic:?}");
+        }
+        for text in [diagnostic.render(), diagnostic.one_line()] {
+            let shown = |c: char| c == '\n' || !c.is_control();
+            assert!(text.chars().all(shown), "{text:?}");
+        }
+    }
+}
+
+/// Pieces of which mistakes are made.
+const PIECES: &[&str] = &[
+    "stream",
+    "dgram",
+    "seqpacket",
+    "tcp",
+    "udp",
+    "unix",
+    "tcp6",
+    "wait",
+    "nowait",
+    "nowait.4",
+    "nowait/1/2/3",
+    "-",
+    "root",
+    "nobody:tty",
+    "cat",
+    "internal",
+    "echo",
+    "8080",
+    "127.0.0.1:80",
+    "[::1]:",
+    "[fe80::1%",
+    "*:",
+    "/run/x",
+    "@x",
+    ":a:b:c:/d",
+    "tcpmux/+x",
+    ".defaults",
+    ".include",
+    "inetd.conf",
+    "on",
+    "off",
+    "=",
+    "+=",
+    "-=",
+    ",",
+    ";",
+    "'",
+    "\"",
+    "\\",
+    "\\x",
+    "#",
+    "instances",
+    "env",
+    "A=b",
+    "rate",
+    "5/minute",
+    "interface",
+    "eth0",
+    "\n",
+    "\n    ",
+    "\r\n",
+    "\t",
+    " ",
+    " ",
+    "ä",
+    "日本",
+    "\u{301}",
+    "\0",
+    "1-65535",
+    "99999999999999999999",
+    "unlimited",
+    "service x {",
+];
+
+/// Attributes that are right for some services.
+const ATTRIBUTES: &[&str] = &[
+    "instances = 7",
+    "instances = unlimited",
+    "at_limit = refuse",
+    "rate = 5/minute",
+    "rate = 3/second",
+    "per_source = 3",
+    "source_rate = 9/second",
+    "backlog = 5",
+    "groups = no",
+    "umask = 077",
+    "nice = -5",
+    "chdir = '/tmp/a b'",
+    "env = A=1 B='x y' C=\"\\\"\" D=",
+    "passenv = LANG TZ",
+    "rlimit_as = 64M",
+    "rlimit_cpu = 5",
+    "rlimit_core = 0",
+    "rlimit_files = unlimited",
+    "no_new_privs = yes",
+    "stderr = socket",
+    "stderr = null",
+    "nodelay = yes",
+    "keepalive = yes",
+    "v6only = yes",
+    "sndbuf = 64k",
+    "rcvbuf = 1000",
+    "socket_user = news",
+    "socket_group = 9",
+    "socket_mode = 0666",
+    "on_stop = terminate",
+    "disable = yes",
+    "interface = eth0",
+    "interface = 127.0.0.1",
+    "group = news",
+];
+
+/// A piece of a mistake.
+fn piece() -> impl Strategy<Value = String> {
+    let words = prop::sample::select(PIECES);
+    prop_oneof![8 => words.prop_map(str::to_owned), 1 => any::<char>().prop_map(String::from)]
+}
+
+/// A line that is right, with its attributes.
+fn entry() -> impl Strategy<Value = String> {
+    let endpoint = prop_oneof![
+        (1_u16..=60000).prop_map(|port| format!("{port} stream tcp nowait")),
+        (1_u16..=60000).prop_map(|port| format!("{port} stream tcp4 wait")),
+        (1_u16..=60000)
+            .prop_map(|port| format!("{port}-{} dgram udp6 wait", port.saturating_add(3))),
+        (1_u16..=60000).prop_map(|port| format!("server:{port} stream tcp nowait")),
+        (1_u16..=60000)
+            .prop_map(|port| format!("[fe80::1%eth0],127.0.0.1:{port} dgram udp nowait")),
+        "[a-z]{1,8}".prop_map(|name| format!("\"/run/a b/{name}\" stream unix nowait")),
+        "[a-z]{1,8}".prop_map(|name| format!("@{name} seqpacket unix wait")),
+        "[a-z]{1,8}".prop_map(|name| format!("tcpmux/+{name} stream tcp nowait")),
+        Just("echo stream tcp nowait".to_owned()),
+    ];
+    let user =
+        prop::sample::select(vec!["-", "root", "nobody:tty", "john.doe", "1000", "4711:4712"]);
+    let action = prop_oneof![
+        Just("cat".to_owned()),
+        Just("'/opt/my prog' 'my prog' \"a\\\"b\\\\\\n\\xff\" '' '#'".to_owned()),
+        Just("/bin/cat cat ä 日本 it\\s".to_owned()),
+    ];
+    let attribute = prop::sample::select(ATTRIBUTES);
+    (endpoint, user, action, prop::collection::vec(attribute, 0..6)).prop_map(
+        |(endpoint, user, action, attributes)| {
+            let lines: String = attributes.iter().map(|line| format!("    {line}\n")).collect();
+            format!("{endpoint} {user} {action}\n{lines}")
+        },
+    )
+}
+
+/// The model without the places, which printing changes.
+fn without_places(loaded: &Loaded) -> Vec<oxinetd::config::model::Service> {
+    let config = &loaded.config;
+    let all = config.services.iter().chain(&config.disabled);
+    all.map(|service| {
+        let mut service = (**service).clone();
+        service.origin = Default::default();
+        service
+    })
+    .collect()
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        check(&read(&bytes));
+    }
+
+    #[test]
+    fn any_words_are_read_without_harm(pieces in prop::collection::vec(piece(), 0..60), gap in "[ ]?") {
+        check(&read(pieces.join(&gap).as_bytes()));
+    }
+
+    #[test]
+    fn any_command_line_is_read_without_harm(
+        endpoint in "\\PC{0,20}",
+        udp in any::<bool>(),
+        options in prop::collection::vec(piece(), 0..4),
+        command in prop::collection::vec("\\PC{0,10}", 0..3),
+    ) {
+        let command = command.into_iter().map(Into::into).collect();
+        check(&from_command_line(&RunSpec { endpoint, udp, options, command }, &FakeLookup::default()));
+    }
+
+    #[test]
+    fn what_is_printed_reads_back_equal(entries in prop::collection::vec(entry(), 1..4)) {
+        let first = read(entries.concat().as_bytes());
+        let printed = inetd_conf(&first.config, &FakeLookup::default());
+        let second = read(printed.as_bytes());
+        prop_assert_eq!(without_places(&first), without_places(&second), "{}", printed);
+    }
+}
+
+#[test]
+fn a_very_long_line_is_read() {
+    let line = format!("8080 stream tcp nowait - cat cat {}", "word ".repeat(100_000));
+    let loaded = read(line.as_bytes());
+    check(&loaded);
+    assert_eq!(loaded.config.services.len(), 1);
+}
