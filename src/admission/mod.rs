@@ -30,7 +30,6 @@ mod checks;
 mod episodes;
 mod limits;
 mod sources;
-pub mod times;
 mod verdict;
 
 use std::time::{Duration, Instant};
@@ -44,7 +43,8 @@ use sources::{Key, Sources};
 use crate::address::Address;
 use crate::config::model::AtLimit;
 pub use episodes::{Notice, QUIET};
-pub use limits::{Cps, Limits};
+pub use crate::config::model::Cps;
+pub use limits::Limits;
 pub use sources::{CAPACITY, Source};
 pub use verdict::{Observed, Reason, Verdict, Wake};
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::access::{AccessList, parse_item};
-use super::times::AccessTimes;
+use crate::config::model::AccessTimes;
 use super::*;
 use crate::config::model::{Attributes, Rate};
 

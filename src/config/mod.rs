@@ -14,6 +14,7 @@ pub mod fake;
 pub mod model;
 pub mod print;
 
+mod access;
 mod account;
 mod command_line;
 mod duplicates;
@@ -24,6 +25,7 @@ mod include;
 mod inetd;
 mod line;
 mod netbsd;
+mod prefix;
 mod program;
 mod render;
 mod report;
@@ -31,6 +33,7 @@ mod resolve;
 mod sockets;
 mod source;
 mod suggest;
+mod times;
 mod value;
 mod words;
 
@@ -163,6 +166,7 @@ fn finish(
         said_no_ipv6: keeps_account,
         lacking: false,
         quiet: false,
+        lists: access::Lists::new(),
     };
     for entry in entries {
         let outcome = resolver.resolve(entry);
