@@ -33,11 +33,15 @@ impl AccessList {
         rules.dedup_by_key(|(prefix, _)| *prefix);
         let otherwise = only_from.is_none();
         let v4 = rules.iter().filter_map(|(prefix, allow)| match (prefix.first(), prefix.last()) {
-            (IpAddr::V4(first), IpAddr::V4(last)) => Some((first.to_bits(), last.to_bits(), *allow)),
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                Some((first.to_bits(), last.to_bits(), *allow))
+            }
             _ => None,
         });
         let v6 = rules.iter().filter_map(|(prefix, allow)| match (prefix.first(), prefix.last()) {
-            (IpAddr::V6(first), IpAddr::V6(last)) => Some((first.to_bits(), last.to_bits(), *allow)),
+            (IpAddr::V6(first), IpAddr::V6(last)) => {
+                Some((first.to_bits(), last.to_bits(), *allow))
+            }
             _ => None,
         });
         Self {

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use super::access::{AccessList, parse_item};
-use crate::config::model::AccessTimes;
 use super::*;
+use crate::config::model::AccessTimes;
 use crate::config::model::{Attributes, Rate};
 
 /// A clock that is moved by hand.

@@ -192,9 +192,8 @@ impl Resolver<'_> {
 
     /// A `wait` service on a stream: whoever connects is known to the program alone.
     pub(super) fn warn_of_unseen_sources(&mut self, entry: &Entry) {
-        let is_rule = |setting: &&Setting| {
-            matches!(setting.attribute.name, "only_from" | "no_access")
-        };
+        let is_rule =
+            |setting: &&Setting| matches!(setting.attribute.name, "only_from" | "no_access");
         let said = entry.defaults.iter().chain(&entry.settings).filter(is_rule);
         for setting in said.collect::<Vec<_>>() {
             self.report

@@ -12,17 +12,25 @@
 //! | `starting` | a program for a connection or for a `wait` socket |
 //! | `ending` | children that have ended, orphans |
 //! | `stderr_lines` | what programs write to standard error |
+//! | `overdue` | programs that run for too long |
+//! | `banners` | what clients are told before they are served, or when they are refused |
+//! | `refusals` | refusals in the log |
+//! | `observing` | the time of day and the load |
 //! | `conversations` | built-in services on streams, tcpmux |
 //! | `datagrams` | built-in services on datagrams; a program per peer |
 //! | `installing` | opening sockets; reload |
 
 mod accepting;
+mod banners;
 mod conversations;
 mod datagrams;
 mod ending;
 mod facts;
 mod installing;
+mod observing;
+mod overdue;
 mod per_peer;
+mod refusals;
 mod slab;
 mod starting;
 mod state;
@@ -47,7 +55,10 @@ use crate::peers::Peers;
 use crate::signals::{Signal, Signals};
 use crate::spawn::{Spawner, Way};
 use crate::zone::Zone;
+use banners::BannerState;
 pub use facts::Facts;
+use observing::Weather;
+use overdue::Group;
 use slab::{Key, Slab};
 use state::{Child, ConversationState, ListenerState, ServiceState, StderrState};
 use timers::{Timer, Timers};
@@ -79,6 +90,12 @@ pub struct Server {
     children: Slab<Child>,
     stderr: Slab<StderrState>,
     conversations: Slab<ConversationState>,
+    banners: Slab<BannerState>,
+    /// Refused clients among those that are told something.
+    dismissed: usize,
+    /// What is left of programs that ran for too long.
+    groups: Slab<Group>,
+    weather: Weather,
     /// Pipes whose program has ended while something still holds them, oldest first.
     lingering: VecDeque<Key>,
     /// Services with listeners that rest until a child ends.
@@ -141,6 +158,10 @@ impl Server {
             children: Slab::new(),
             stderr: Slab::new(),
             conversations: Slab::new(),
+            banners: Slab::new(),
+            dismissed: 0,
+            groups: Slab::new(),
+            weather: Weather::default(),
             lingering: VecDeque::new(),
             resting_services: Vec::new(),
             exhausted: Vec::new(),
@@ -192,6 +213,7 @@ impl Server {
 
     fn turn(&mut self, events: &Events) {
         self.now = Instant::now();
+        self.observe();
         let mut signalled = false;
         let mut ended = Vec::new();
         for event in events {
@@ -230,6 +252,7 @@ impl Server {
             Owner::Conversation(key) => {
                 self.conversations.get_mut(key).map(|conversation| &mut conversation.queued)
             }
+            Owner::Banner(key) => self.banners.get_mut(key).map(|banner| &mut banner.queued),
             Owner::Signals | Owner::Child(_) => None,
         };
         if let Some(queued) = queued
@@ -245,6 +268,7 @@ impl Server {
             Owner::Listener(key) => self.serve_listener(key),
             Owner::Stderr(key) => self.read_stderr(key),
             Owner::Conversation(key) => self.converse(key),
+            Owner::Banner(key) => self.go_on_telling(key),
             Owner::Signals | Owner::Child(_) => {}
         }
     }
@@ -257,6 +281,10 @@ impl Server {
                 Timer::Idle(key) => self.look_for_silence(key),
                 Timer::Stderr(key) => self.queue(Owner::Stderr(key)),
                 Timer::Child(key) => self.child_ended(key),
+                Timer::Overdue(key) => self.overdue(key),
+                Timer::Group(key) => self.end_group(key),
+                Timer::Banner(key) => self.told_for_too_long(key),
+                Timer::Refusals(key) => self.tell_refusals(key),
             }
         }
         if self.admission.next_deadline().is_some_and(|when| when <= self.now) {
@@ -306,6 +334,10 @@ impl Server {
         journal::stopping(self.stop.unwrap_or("-"));
         for key in self.children.keys() {
             self.stop_child(key);
+        }
+        self.finish_overdue();
+        for key in self.services.keys() {
+            self.tell_all_refusals(key);
         }
         // Closes the sockets and unlinks the paths.
         for key in self.listeners.keys() {

@@ -18,6 +18,14 @@ pub(super) enum Timer {
     Stderr(Key),
     /// Look after a child whose end nobody announces.
     Child(Key),
+    /// A program has run for as long as it may, or has had time to end after that.
+    Overdue(Key),
+    /// What a program that ran for too long has left behind.
+    Group(Key),
+    /// A client has had long enough to read its banner.
+    Banner(Key),
+    /// Refusals of a service that have not been told.
+    Refusals(Key),
 }
 
 /// Timers in the order of time.

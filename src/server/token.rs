@@ -17,6 +17,8 @@ pub(super) enum Owner {
     Stderr(Key),
     /// A connection to a built-in service.
     Conversation(Key),
+    /// A client that is being told something.
+    Banner(Key),
 }
 
 /// Four bits of kind, 28 of generation, 32 of index.
@@ -27,6 +29,7 @@ pub(super) fn pack(owner: Owner) -> Token {
         Owner::Child(key) => (2, key),
         Owner::Stderr(key) => (3, key),
         Owner::Conversation(key) => (4, key),
+        Owner::Banner(key) => (6, key),
     };
     let packed = kind << 60 | u64::from(key.generation) << 32 | u64::from(key.index);
     // 64-bit only (see kernel.rs), so nothing is lost.
@@ -45,6 +48,7 @@ pub(super) fn unpack(token: Token) -> Option<Owner> {
         2 => Some(Owner::Child(key)),
         3 => Some(Owner::Stderr(key)),
         4 => Some(Owner::Conversation(key)),
+        6 => Some(Owner::Banner(key)),
         _ => None,
     }
 }
@@ -64,6 +68,7 @@ mod tests {
                     Owner::Child(key),
                     Owner::Stderr(key),
                     Owner::Conversation(key),
+                    Owner::Banner(key),
                 ] {
                     assert_eq!(unpack(pack(owner)), Some(owner));
                 }

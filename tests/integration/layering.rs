@@ -19,7 +19,7 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             Some(Vec::new())
         }
         "peers" => Some(vec!["address"]),
-        "journal" => Some(vec!["address", "peers"]),
+        "journal" => Some(vec!["address", "peers", "config::model"]),
         "zone" => Some(vec!["calendar"]),
         "log_sink" => Some(vec!["journal", "calendar"]),
         "listener" | "spawn" | "admission" | "reload" | "children" | "builtin" => {

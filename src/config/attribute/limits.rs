@@ -112,10 +112,7 @@ pub(super) fn kill_after(shown: &Shown<'_>) -> Option<String> {
     (after != Attributes::default().kill_after).then(|| show_duration(after))
 }
 
-pub(super) fn banner(
-    shown: &Shown<'_>,
-    get: fn(&Attributes) -> Option<&Banner>,
-) -> Option<String> {
+pub(super) fn banner(shown: &Shown<'_>, get: fn(&Attributes) -> Option<&Banner>) -> Option<String> {
     get(&shown.service.attributes).map(|banner| quote(banner.path.as_os_str()))
 }
 
