@@ -264,7 +264,7 @@ impl Resolver<'_> {
                 Scope::Connection if tcpmux => (false, "tcpmux has greeted the client already"),
                 Scope::Connection => (
                     socket_type == SocketType::Stream && !wait,
-                    "only to a client on a stream of its own something can be said",
+                    "the server talks to clients on streams only, and with `nowait`",
                 ),
                 Scope::Listening => (
                     socket_type != SocketType::Dgram && !tcpmux,

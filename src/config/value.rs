@@ -214,7 +214,8 @@ impl Value<'_> {
         }
         let help = match digits(&word.text) {
             Some(number) => format!("a unit is missing: `{number}s`, `{number}m`, `{number}h`"),
-            None => "write something like `500ms`, `30s`, `5m`, `2h` or `1d`".to_owned(),
+            None => "write something like `500ms`, `30s`, `5m`, `2h` or `1d`; ten years at most"
+                .to_owned(),
         };
         Err(Problem::new(&word.span, format!("`{}` is not a duration", word.text), help))
     }

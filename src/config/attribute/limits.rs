@@ -60,6 +60,10 @@ pub(super) fn set_cps(draft: &mut Draft, value: &Value<'_>) -> Result<(), Proble
             return Ok(());
         }
         [count, rest] => (count, Some(rest)),
+        [_, _, third, ..] => {
+            let help = "write `cps = 100 10`: over 100 connections a second, rest 10 seconds";
+            return Err(Problem::new(&third.span, "two values are enough", help));
+        }
         _ => (value.word()?, None),
     };
     let number = |word: &crate::config::words::Word, most: u32| {
