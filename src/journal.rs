@@ -110,6 +110,16 @@ pub fn listening(service: &str, address: &dyn Display) {
     info!("listening service={} address={}", word(service), shown(address));
 }
 
+/// `oxinetd run PORT` listens on the loopback addresses only.
+pub fn local_only(port: &str) {
+    let open = format!("*:{port}");
+    info!(
+        "local-only port={} effect=\"this machine only, {} is open to all\"",
+        word(port),
+        word(&open)
+    );
+}
+
 /// A socket could not be opened; it is tried again.
 pub fn not_listening(service: &str, address: &dyn Display, error: &dyn Display, retry: Duration) {
     let (service, address, error) = (word(service), shown(address), shown(error));
@@ -117,11 +127,6 @@ pub fn not_listening(service: &str, address: &dyn Display, error: &dyn Display, 
         "not-listening service={service} address={address} error={error} retry={}s",
         retry.as_secs()
     );
-}
-
-/// The machine has no IPv6; said once.
-pub fn no_ipv6() {
-    warn!("no-ipv6 effect=\"IPv4 alone\"");
 }
 
 /// A key and its value with a blank before them, or nothing.
@@ -229,11 +234,6 @@ pub fn limit_ends(service: &str, reason: &str, left_out: u64) {
 pub fn stderr(service: &str, pid: i32, line: &[u8], cut: bool) {
     let more = if cut { " cut=yes" } else { "" };
     info!("stderr service={} pid={pid} line={}{more}", word(service), Always(line));
-}
-
-/// Lines that a program wrote faster than they are taken.
-pub fn stderr_dropped(service: &str, pid: i32, bytes: u64) {
-    warn!("stderr-dropped service={} pid={pid} bytes={bytes}", word(service));
 }
 
 /// A value that is quoted even when it is one word.

@@ -27,6 +27,7 @@ pub mod builtin;
 pub mod calendar;
 pub mod cli;
 pub mod config;
+pub mod descriptor;
 pub mod detach;
 pub mod journal;
 pub mod listener;

@@ -10,7 +10,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
     sockopt,
@@ -18,7 +17,7 @@ use nix::sys::socket::{
 
 use crate::address::Address;
 use crate::config::model::{Attributes, Endpoint, Service, SocketSpec, SocketType};
-use crate::spawn;
+use crate::descriptor;
 use crate::unix_path::{self, BoundPath};
 
 /// An open socket of a service.
@@ -129,7 +128,7 @@ impl Listener {
         let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let descriptor = new_socket(family, spec.socket_type)?;
         if address.is_ipv6() {
-            setsockopt(&descriptor, sockopt::Ipv6V6Only, &attributes.v6only)?;
+            setsockopt(&descriptor, sockopt::Ipv6V6Only, &true)?;
         }
         if spec.socket_type == SocketType::Stream {
             // So that a restart need not wait for old connections in TIME_WAIT.
@@ -164,7 +163,7 @@ impl Listener {
         if spec.socket_type != SocketType::Dgram {
             start_listening(&descriptor, attributes)?;
         }
-        let descriptor = spawn::raise(descriptor);
+        let descriptor = descriptor::raise(descriptor);
         let inet = matches!(spec.endpoint, Endpoint::Inet(_));
         let socket = match (spec.socket_type, inet) {
             (SocketType::Dgram, true) => Socket::Udp(descriptor.into()),
@@ -239,9 +238,7 @@ impl Listener {
     /// # Errors
     /// fcntl(2)'s.
     pub fn set_blocking(&self, blocking: bool) -> io::Result<()> {
-        let flags = if blocking { OFlag::empty() } else { OFlag::O_NONBLOCK };
-        fcntl(self.as_fd(), FcntlArg::F_SETFL(flags))?;
-        Ok(())
+        if blocking { descriptor::set_blocking(self) } else { descriptor::set_nonblocking(self) }
     }
 }
 
@@ -354,7 +351,7 @@ pub fn bind_beside(
     attributes: &Attributes,
 ) -> io::Result<UdpSocket> {
     let next = udp_socket(&listener.local_addr()?)?;
-    let next = UdpSocket::from(spawn::raise(next));
+    let next = UdpSocket::from(descriptor::raise(next));
     share_address(&next, listener, spec, attributes)?;
     setsockopt(&next, sockopt::ReusePort, &false)?;
     Ok(next)
@@ -374,7 +371,7 @@ pub fn share_address(
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
     if address.is_ipv6() {
-        setsockopt(socket, sockopt::Ipv6V6Only, &attributes.v6only)?;
+        setsockopt(socket, sockopt::Ipv6V6Only, &true)?;
     }
     if let Some(device) = &spec.device {
         setsockopt(socket, sockopt::BindToDevice, &device.into())?;

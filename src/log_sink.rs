@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use env_logger::fmt::Formatter;
 use log::Record;
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::calendar::Civil;
@@ -23,7 +24,8 @@ const CAPACITY: usize = 256 * 1024;
 /// What fits into a pipe that poll(2) calls writable (PIPE_BUF of Linux).
 const PORTION: usize = 4096;
 
-static SINK: Mutex<Sink> = Mutex::new(Sink { waiting: Vec::new(), dropped: 0, held: false });
+static SINK: Mutex<Sink> =
+    Mutex::new(Sink { waiting: Vec::new(), dropped: 0, held: false, may_block: true });
 
 struct Sink {
     waiting: Vec<u8>,
@@ -31,6 +33,8 @@ struct Sink {
     dropped: u64,
     /// The loop runs and will flush; until then every line goes out at once.
     held: bool,
+    /// Not a regular file, for which room need not be asked.
+    may_block: bool,
 }
 
 /// The end of env_logger's pipe.
@@ -66,7 +70,7 @@ fn write_out(sink: &mut Sink) -> bool {
     let stderr = io::stderr();
     let mut written = 0;
     while let Some(rest) = sink.waiting.get(written..).filter(|rest| !rest.is_empty()) {
-        if !has_room(&stderr) {
+        if sink.may_block && !has_room(&stderr) {
             break;
         }
         let portion = rest.get(..PORTION).unwrap_or(rest);
@@ -90,6 +94,8 @@ fn has_room(descriptor: &impl AsFd) -> bool {
 /// Sets up logging: level from `RUST_LOG`, `info` without it.
 pub fn start() {
     let environment = env_logger::Env::default().default_filter_or("info");
+    sink().may_block = !stderr_is(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG);
+    let format = if under_journal() { journal_format } else { plain_format };
     // A second call (tests) keeps the first logger.
     let _ = env_logger::Builder::from_env(environment)
         .format(format)
@@ -97,18 +103,30 @@ pub fn start() {
         .try_init();
 }
 
-/// `2026-11-22T23:05:09.123Z INFO  accepted …`; under a journal, which has its own
-/// time, the priority in its place (sd-daemon(3)).
-fn format(buffer: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
-        let priority = match record.level() {
-            log::Level::Error => 3,
-            log::Level::Warn => 4,
-            log::Level::Info => 6,
-            log::Level::Debug | log::Level::Trace => 7,
-        };
-        return writeln!(buffer, "<{priority}>{}", record.args());
-    }
+fn stderr_is(what: impl Fn(&libc::stat) -> bool) -> bool {
+    nix::sys::stat::fstat(io::stderr()).is_ok_and(|stat| what(&stat))
+}
+
+/// Whether standard error is the journal's stream (systemd.exec(5)): the variable
+/// alone may be inherited from somebody who has redirected it since.
+fn under_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    stderr_is(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+/// The journal has its own time: the priority in its place (sd-daemon(3)).
+fn journal_format(buffer: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    let priority = match record.level() {
+        log::Level::Error => 3,
+        log::Level::Warn => 4,
+        log::Level::Info => 6,
+        log::Level::Debug | log::Level::Trace => 7,
+    };
+    writeln!(buffer, "<{priority}>{}", record.args())
+}
+
+/// `2026-11-22T23:05:09.123Z INFO  accepted …`.
+fn plain_format(buffer: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     let now =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let Civil { year, month, day, hour, minute, second, .. } =

@@ -1,8 +1,12 @@
 //! The facts of this machine: users and groups from NSS, names of services from
 //! /etc/services, hosts from the resolver. May block, so only while a
-//! configuration is read.
+//! configuration is read. Each question is put to the machine once per reading: ten
+//! thousand services have few users.
 
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
 use std::ffi::CString;
+use std::hash::Hash;
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6, ToSocketAddrs, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
@@ -16,10 +20,39 @@ use crate::config::facts::{Executable, ServiceFacts, UserFacts};
 /// Where programs are looked up when the server has no PATH.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// This machine. The services database is read once, when it is made.
+/// This machine. The services database is read when it is made, and what has been
+/// asked is remembered.
 #[derive(Debug, Clone, Default)]
 pub struct System {
     services: Vec<KnownService>,
+    users: Memo<String, Option<UserFacts>>,
+    numbers: Memo<u32, Option<UserFacts>>,
+    groups: Memo<(String, u32), Vec<u32>>,
+    executables: Memo<PathBuf, Executable>,
+    ipv6: OnceCell<bool>,
+    own_account: OnceCell<UserFacts>,
+    search_path: OnceCell<Vec<PathBuf>>,
+}
+
+/// Answers that have been given.
+#[derive(Debug, Clone)]
+struct Memo<K, V>(RefCell<HashMap<K, V>>);
+
+impl<K, V> Default for Memo<K, V> {
+    fn default() -> Self {
+        Self(RefCell::new(HashMap::new()))
+    }
+}
+
+impl<K: Hash + Eq + Clone, V: Clone> Memo<K, V> {
+    fn get(&self, key: &K, ask: impl FnOnce() -> V) -> V {
+        if let Some(known) = self.0.borrow().get(key) {
+            return known.clone();
+        }
+        let answer = ask();
+        self.0.borrow_mut().insert(key.clone(), answer.clone());
+        answer
+    }
 }
 
 /// A line of /etc/services.
@@ -36,7 +69,7 @@ impl System {
     #[must_use]
     pub fn new() -> Self {
         let text = std::fs::read("/etc/services").unwrap_or_default();
-        Self { services: services(&String::from_utf8_lossy(&text)) }
+        Self { services: services(&String::from_utf8_lossy(&text)), ..Self::default() }
     }
 }
 
@@ -66,11 +99,13 @@ fn facts(user: User) -> UserFacts {
 impl Lookup for System {
     fn user(&self, name: &str) -> Option<UserFacts> {
         // NSS takes a NUL for the end of the name.
-        (!name.contains('\0')).then(|| User::from_name(name).ok().flatten().map(facts))?
+        let ask =
+            || (!name.contains('\0')).then(|| User::from_name(name).ok().flatten().map(facts));
+        self.users.get(&name.to_owned(), || ask().flatten())
     }
 
     fn user_by_id(&self, uid: u32) -> Option<UserFacts> {
-        User::from_uid(Uid::from_raw(uid)).ok().flatten().map(facts)
+        self.numbers.get(&uid, || User::from_uid(Uid::from_raw(uid)).ok().flatten().map(facts))
     }
 
     fn group(&self, name: &str) -> Option<u32> {
@@ -84,10 +119,11 @@ impl Lookup for System {
 
     fn groups_of(&self, user: &str, gid: u32) -> Vec<u32> {
         let Ok(name) = CString::new(user) else { return vec![gid] };
-        match unistd::getgrouplist(&name, Gid::from_raw(gid)) {
+        let ask = || match unistd::getgrouplist(&name, Gid::from_raw(gid)) {
             Ok(groups) => groups.into_iter().map(Gid::as_raw).collect(),
             Err(_) => vec![gid],
-        }
+        };
+        self.groups.get(&(user.to_owned(), gid), ask)
     }
 
     fn service(&self, name: &str, protocol: &str) -> Option<ServiceFacts> {
@@ -139,23 +175,15 @@ impl Lookup for System {
     }
 
     fn executable(&self, path: &Path) -> Executable {
-        match path.metadata() {
-            Ok(facts) if facts.is_dir() => Executable::No("is a directory".to_owned()),
-            Ok(facts) if !facts.is_file() => Executable::No("is not a file".to_owned()),
-            Ok(facts) if facts.permissions().mode() & 0o111 == 0 => {
-                Executable::No("is not executable".to_owned())
-            }
-            Ok(_) => Executable::Yes,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Executable::No("is in a directory that cannot be searched".to_owned())
-            }
-            Err(_) => Executable::Missing,
-        }
+        self.executables.get(&path.to_owned(), || executable(path))
     }
 
     fn search_path(&self) -> Vec<PathBuf> {
-        let path = std::env::var_os("PATH").filter(|path| !path.is_empty());
-        std::env::split_paths(&path.unwrap_or_else(|| SEARCH_PATH.into())).collect()
+        let ask = || {
+            let path = std::env::var_os("PATH").filter(|path| !path.is_empty());
+            std::env::split_paths(&path.unwrap_or_else(|| SEARCH_PATH.into())).collect()
+        };
+        self.search_path.get_or_init(ask).clone()
     }
 
     fn current_directory(&self) -> Option<PathBuf> {
@@ -174,10 +202,14 @@ impl Lookup for System {
 
     fn has_ipv6(&self) -> bool {
         // The socket tells more than /proc: IPv6 can be built in and switched off.
-        UdpSocket::bind(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 0, 0, 0)).is_ok()
+        let ask = || UdpSocket::bind(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 0, 0, 0)).is_ok();
+        *self.ipv6.get_or_init(ask)
     }
 
     fn own_account(&self) -> UserFacts {
+        if let Some(known) = self.own_account.get() {
+            return known.clone();
+        }
         let uid = Uid::effective().as_raw();
         let gid = Gid::effective().as_raw();
         let known = self.user_by_id(uid);
@@ -188,7 +220,8 @@ impl Lookup for System {
             home: "/".to_owned(),
             shell: "/bin/sh".to_owned(),
         };
-        UserFacts { gid, ..known.unwrap_or_else(unknown) }
+        let account = UserFacts { gid, ..known.unwrap_or_else(unknown) };
+        self.own_account.get_or_init(|| account).clone()
     }
 
     fn own_groups(&self) -> Vec<u32> {
@@ -199,6 +232,21 @@ impl Lookup for System {
 
     fn is_privileged(&self) -> bool {
         Uid::effective().is_root()
+    }
+}
+
+fn executable(path: &Path) -> Executable {
+    match path.metadata() {
+        Ok(facts) if facts.is_dir() => Executable::No("is a directory".to_owned()),
+        Ok(facts) if !facts.is_file() => Executable::No("is not a file".to_owned()),
+        Ok(facts) if facts.permissions().mode() & 0o111 == 0 => {
+            Executable::No("is not executable".to_owned())
+        }
+        Ok(_) => Executable::Yes,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Executable::No("is in a directory that cannot be searched".to_owned())
+        }
+        Err(_) => Executable::Missing,
     }
 }
 
@@ -214,7 +262,7 @@ mod tests {
             "# head\ndiscard 9/tcp sink null # nothing\n\nbad\nworse x/tcp\necho\t7/udp\n",
         );
         assert_eq!(known.len(), 2);
-        let system = System { services: known };
+        let system = System { services: known, ..System::default() };
         let facts = system.service("null", "tcp").unwrap();
         assert_eq!((facts.name.as_str(), facts.port), ("discard", 9));
         assert_eq!(system.service("null", "udp"), None);

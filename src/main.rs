@@ -75,12 +75,16 @@ fn check_only(check: &Check) -> Result<(), Failure> {
         .iter()
         .try_for_each(|diagnostic| writeln!(out, "{}", diagnostic.render()))
         .and_then(|()| {
-            let services = loaded.config.services.len();
-            let file = check.file.display();
-            writeln!(out, "{file}: {services} services, {errors} errors, {warnings} warnings")
+            let services = counted(loaded.config.services.len(), "service");
+            let (errors, warnings) = (counted(errors, "error"), counted(warnings, "warning"));
+            writeln!(out, "{}: {services}, {errors}, {warnings}", check.file.display())
         });
     // A reader that has seen enough (head) is no failure of ours.
     if said.is_err() || errors == 0 { Ok(()) } else { Err(Failure::silent(CONFIGURATION)) }
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// What a server is started with, whichever way.
@@ -131,6 +135,9 @@ fn background() -> Result<Option<Herald>, Failure> {
 fn run_one(run: Run) -> Result<(), Failure> {
     log_sink::start();
     let Run { options, udp, endpoint, program, common } = run;
+    if !endpoint.contains([':', '/', '@']) {
+        journal::local_only(&endpoint);
+    }
     let spec = RunSpec { endpoint, udp, options, command: program };
     run_server(Job {
         load: Box::new(move || config::from_command_line(&spec, &System::new())),

@@ -1,5 +1,7 @@
 //! What an attribute is, and how one is found in the one table.
 
+use std::fmt;
+
 use super::access::Said;
 use super::facts::Lookup;
 use super::model::{Attributes, Service};
@@ -7,6 +9,7 @@ use super::suggest::nearest;
 use super::value::{Problem, Value};
 use super::words::Word;
 
+mod environment;
 mod limits;
 mod print;
 mod table;
@@ -110,6 +113,12 @@ pub struct Attribute {
     pub scope: Scope,
     set: Option<Setter>,
     print: Printer,
+}
+
+impl fmt::Debug for Attribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 impl Attribute {

@@ -26,7 +26,7 @@ pub struct RunSpec {
     pub udp: bool,
     /// `NAME=VALUE`: every attribute, and `wait` and `user`.
     pub options: Vec<String>,
-    /// The program and its arguments; argv[0] is as it is written.
+    /// The program and its arguments; `argv[0]` is as it is written.
     pub command: Vec<OsString>,
 }
 

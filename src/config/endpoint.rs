@@ -10,6 +10,7 @@ use super::entry::Entry;
 use super::facts::Lookup;
 use super::fields::Protocol;
 use super::model::TcpmuxName;
+use super::program::well_known;
 use super::report::Report;
 use super::suggest::nearest;
 use super::value::digits;
@@ -273,6 +274,10 @@ impl Reading<'_> {
         }
         if let Some(facts) = self.lookup.service(text, protocol.name()) {
             return Some(facts.port..=facts.port);
+        }
+        // A machine without /etc/services has these all the same.
+        if let Some(port) = well_known(text) {
+            return Some(port..=port);
         }
         self.unknown_service(word, protocol);
         None

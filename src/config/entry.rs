@@ -28,7 +28,7 @@ pub(crate) struct Entry {
     pub(crate) user: Word,
     /// The program.
     pub(crate) program: Word,
-    /// argv[0] and the arguments.
+    /// `argv[0]` and the arguments.
     pub(crate) arguments: Vec<Word>,
     /// What is said of this entry alone, in the order of the file.
     pub(crate) settings: Vec<Setting>,
@@ -53,12 +53,6 @@ pub(crate) struct Setting {
     pub(crate) values: Vec<Word>,
     /// Where the value is, or would be.
     pub(crate) place: Span,
-}
-
-impl std::fmt::Debug for Attribute {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name)
-    }
 }
 
 impl Setting {

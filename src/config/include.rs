@@ -44,7 +44,7 @@ impl Reader<'_> {
             }
             Err(problem) => {
                 self.report
-                    .error(&pattern.span, format!("wrong pattern: {problem}"))
+                    .error(&pattern.span, format!("`{}` names no files: {problem}", pattern.text))
                     .help("a pattern is that of a shell: `conf.d/*.conf`");
             }
         }

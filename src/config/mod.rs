@@ -26,6 +26,7 @@ mod inetd;
 mod line;
 mod netbsd;
 mod prefix;
+mod privileges;
 mod program;
 mod render;
 mod report;

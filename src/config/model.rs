@@ -128,7 +128,7 @@ pub enum Action {
 pub struct Program {
     /// Absolute; inside `chroot` if that is set.
     pub path: PathBuf,
-    /// Its arguments, argv[0] first; never empty, no NUL bytes.
+    /// Its arguments, `argv[0]` first; never empty, no NUL bytes.
     pub argv: Vec<OsString>,
 }
 
@@ -314,8 +314,6 @@ pub struct Attributes {
     pub nodelay: bool,
     /// SO_KEEPALIVE on accepted connections.
     pub keepalive: bool,
-    /// IPV6_V6ONLY; false only by `v6only = no` with one IPv6 socket for both families.
-    pub v6only: bool,
     /// SO_SNDBUF, bytes.
     pub sndbuf: Option<u32>,
     /// SO_RCVBUF, bytes.
@@ -375,7 +373,6 @@ impl Default for Attributes {
             stderr: StderrTo::Log,
             nodelay: false,
             keepalive: false,
-            v6only: true,
             sndbuf: None,
             rcvbuf: None,
             socket_user: None,

@@ -10,7 +10,11 @@ use super::report::Report;
 use super::source::{File, is_blank, is_comment};
 use super::suggest::{listed, nearest};
 use super::value::digits;
-use super::words::{self, Word};
+use super::words::Word;
+
+mod tokens;
+
+use tokens::{Pair, Tokens};
 
 /// All keys there are.
 const KEYS: [&str; 15] = [
@@ -30,12 +34,6 @@ const KEYS: [&str; 15] = [
     "args",
     "ipsec",
 ];
-
-/// One `key = value`.
-struct Pair {
-    key: Word,
-    values: Vec<Word>,
-}
 
 /// Whether such an entry starts at this line; the index of the line behind it.
 pub(super) fn recognise(file: &File, index: usize) -> Option<usize> {
@@ -86,7 +84,7 @@ fn semicolon(text: &str) -> Option<usize> {
             (Some(_), _) => escaped = false,
             (None, '\'' | '"') => quote = Some(character),
             (None, ';') => return Some(at),
-            (None, '#') if is_blank(before) || before == ',' => return None,
+            (None, '#') if is_blank(before) || matches!(before, ',' | '=') => return None,
             (None, _) => {}
         }
         before = character;
@@ -118,104 +116,6 @@ pub(super) fn read(
     }
     entry.broken = report.errors() > before;
     Some(entry)
-}
-
-/// The text of an entry, token by token.
-struct Tokens<'a> {
-    file: &'a File,
-    at: usize,
-    end: usize,
-}
-
-impl Tokens<'_> {
-    /// Past blanks, line ends and comments.
-    fn skip(&mut self) {
-        loop {
-            let rest = self.file.text(self.at..self.end);
-            let text = rest.trim_start_matches(|c| is_blank(c) || c == '\n');
-            self.at = self.end - text.len();
-            if !text.starts_with('#') {
-                return;
-            }
-            self.at += text.find('\n').unwrap_or(text.len());
-        }
-    }
-
-    fn peek(&mut self) -> Option<char> {
-        self.skip();
-        self.file.text(self.at..self.end).chars().next()
-    }
-
-    /// A word, which blanks, line ends and `stops` end.
-    fn word(&mut self, stops: &[char], report: &mut Report) -> Option<Word> {
-        self.peek()?;
-        let rest = self.file.text(self.at..self.end);
-        let end = self.at + rest.find('\n').unwrap_or(rest.len());
-        let ends = |c: char| is_blank(c) || stops.contains(&c);
-        let word = words::one(self.file, self.at..end, &ends, report);
-        self.at = word.span.end;
-        (word.span.end > word.span.start).then_some(word)
-    }
-
-    /// All `key = value …`, up to the `;`.
-    fn pairs(&mut self, switch: &Word, report: &mut Report) -> Vec<Pair> {
-        let mut pairs = Vec::new();
-        loop {
-            match self.peek() {
-                None => {
-                    report
-                        .error(&switch.span, "the entry is not ended by `;`")
-                        .help("write `;` behind the last value");
-                    return pairs;
-                }
-                Some(';') => {
-                    self.at += 1;
-                    if self.peek().is_some() {
-                        let rest = self.at..self.end;
-                        report
-                            .error(
-                                &self.file.span(rest),
-                                "nothing but a comment can follow the `;`",
-                            )
-                            .help("start the next entry on a line of its own");
-                    }
-                    return pairs;
-                }
-                Some(sign @ (',' | '=')) => {
-                    let place = self.file.span(self.at..self.at + 1);
-                    report
-                        .error(&place, format!("a key is missing before `{sign}`"))
-                        .help("write `key = value, key = value;`");
-                    self.at += 1;
-                }
-                Some(_) => pairs.extend(self.pair(report)),
-            }
-        }
-    }
-
-    fn pair(&mut self, report: &mut Report) -> Option<Pair> {
-        let key = self.word(&[',', ';', '='], report)?;
-        if self.peek() != Some('=') {
-            // On with what follows the next sign; that the value is missing is said later.
-            while !matches!(self.peek(), None | Some(',' | ';' | '='))
-                && self.word(&[',', ';', '='], report).is_some()
-            {}
-            self.at += usize::from(self.peek() == Some(','));
-            return Some(Pair { key, values: Vec::new() });
-        }
-        self.at += 1;
-        let mut values = Vec::new();
-        loop {
-            match self.peek() {
-                Some(',') => {
-                    self.at += 1;
-                    return Some(Pair { key, values });
-                }
-                None | Some(';') => return Some(Pair { key, values }),
-                Some(_) => values.extend(self.word(&[',', ';'], report)),
-            }
-        }
-    }
 }
 
 /// An entry being put together from its pairs.

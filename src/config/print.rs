@@ -41,7 +41,7 @@ fn entry(shown: &Shown<'_>) -> String {
         Action::Program(program) => {
             let words = program.argv.iter().map(|word| quote(word));
             let words: Vec<String> =
-                std::iter::once(path(program.path.as_os_str())).chain(words).collect();
+                std::iter::once(quote(program.path.as_os_str())).chain(words).collect();
             (user(&service.account, shown.lookup), words.join(" "))
         }
     };
@@ -52,11 +52,6 @@ fn entry(shown: &Shown<'_>) -> String {
         }
     }
     text
-}
-
-/// A path that is not taken for a comment.
-fn path(word: &std::ffi::OsStr) -> String {
-    quote(word)
 }
 
 /// The service field and the protocol.
@@ -140,7 +135,6 @@ fn user(account: &Account, lookup: &dyn Lookup) -> String {
     }
     let own = lookup.user(&account.name).map(|user| user.gid);
     if own == Some(account.gid) {
-        // A colon and a dot would be read as the start of a group.
         return quote(account.name.as_ref());
     }
     let group = lookup.group_name(account.gid).unwrap_or_else(|| account.gid.to_string());

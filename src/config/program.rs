@@ -14,7 +14,7 @@ use super::resolve::Resolver;
 use super::suggest::{listed, nearest};
 use super::words::{Word, quote};
 
-/// The services of our own: name, well-known port, aliases of old files.
+/// The services of our own: name, well-known port.
 const BUILTINS: [(&str, u16, Builtin); 6] = [
     ("echo", 7, Builtin::Echo),
     ("discard", 9, Builtin::Discard),
@@ -24,12 +24,17 @@ const BUILTINS: [(&str, u16, Builtin); 6] = [
     ("tcpmux", 1, Builtin::Tcpmux),
 ];
 
-/// Programs that are one binary for many names, or start what argv[0] says.
+/// Programs that are one binary for many names, or start what `argv[0]` says.
 const MANY_NAMED: [&str; 4] = ["tcpd", "busybox", "toybox", "coreutils"];
 
 /// The name of a built-in service.
 pub(super) fn builtin_name(builtin: Builtin) -> &'static str {
     BUILTINS.iter().find(|(_, _, known)| *known == builtin).map_or("", |(name, _, _)| name)
+}
+
+/// The port of a service of our own, as its RFC says.
+pub(super) fn well_known(name: &str) -> Option<u16> {
+    BUILTINS.iter().find(|(known, _, _)| *known == name).map(|(_, port, _)| *port)
 }
 
 fn by_name(name: &str) -> Option<Builtin> {
@@ -237,7 +242,7 @@ impl Resolver<'_> {
         paths.into_iter().find(|path| self.lookup.executable(path) == Executable::Yes)
     }
 
-    /// The first word after the program is argv[0]: most people forget it once.
+    /// The first word after the program is `argv[0]`: most people forget it once.
     fn check_argv0(&mut self, entry: &Entry, path: &Path) {
         let Some(argv0) = entry.arguments.first() else { return };
         let program = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();

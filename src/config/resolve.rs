@@ -172,6 +172,7 @@ impl Resolver<'_> {
         };
         self.socket_owner(&mut draft);
         self.read_what_is_said(&mut draft);
+        self.check_privileges(entry, &draft, action.as_ref());
         let wait = self.check_wait(entry, (socket_type, protocol), wait, action.as_ref(), &target);
         self.check_scopes(entry, socket_type, wait, action.as_ref(), &target);
         if wait && socket_type == SocketType::Stream && matches!(target, Target::Inet { .. }) {

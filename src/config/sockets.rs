@@ -30,7 +30,10 @@ impl Resolver<'_> {
             Target::Tcpmux(_) => Vec::new(),
             Target::Abstract(name) => vec![plain(socket_type, Endpoint::Abstract(name.clone()))],
             Target::Unix { path, .. } => {
-                if path.as_os_str().len() > LONGEST_PATH || path.file_name().is_none() {
+                if path.as_os_str().len() > LONGEST_PATH
+                    || path.file_name().is_none()
+                    || entry.endpoint.text.ends_with('/')
+                {
                     self.report
                         .error(&entry.endpoint.span, "this cannot be the path of a socket")
                         .help(format!(

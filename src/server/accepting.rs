@@ -7,20 +7,20 @@ use std::time::{Duration, Instant};
 
 use mio::Interest;
 use mio::unix::SourceFd;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::Server;
 use super::slab::Key;
-use super::starting::Start;
+use super::starting::{Outcome, Start};
 use super::state::Rest;
 use super::timers::Timer;
 use super::token::{self, Owner};
 use crate::address::Address;
 use crate::admission::{Verdict, Wake};
 use crate::config::model::{Action, SocketType};
+use crate::descriptor;
 use crate::journal;
 use crate::listener::{Accepted, Bound, Connection};
-use crate::spawn::{self, kernel};
+use crate::spawn::NotStarted;
 
 /// Connections taken from one listener in one turn.
 const ACCEPTS: usize = 16;
@@ -94,11 +94,17 @@ impl Server {
             if !self.may_accept(key) {
                 return;
             }
-            let Some(listener) = self.listeners.get(key).and_then(|it| it.listener.as_ref()) else {
+            let Some(state) = self.listeners.get_mut(key) else { return };
+            if state.rest != Rest::No {
                 return;
-            };
+            }
+            if let Some(connection) = state.parked.take() {
+                self.admit(key, connection, true);
+                continue;
+            }
+            let Some(listener) = &state.listener else { return };
             match listener.accept() {
-                Accepted::Connection(connection) => self.admit(key, connection),
+                Accepted::Connection(connection) => self.admit(key, connection, false),
                 Accepted::Drained => return,
                 Accepted::Lost(error) => {
                     log::debug!("lost listener={} error={error}", listener.address());
@@ -209,15 +215,19 @@ impl Server {
         }
     }
 
-    fn admit(&mut self, key: Key, connection: Connection) {
+    /// Who was parked has been admitted before, and has been told so.
+    fn admit(&mut self, key: Key, connection: Connection, parked: bool) {
         let Some(owner) = self.listeners.get(key).map(|state| state.service) else { return };
         let Some(id) = self.services.get(owner).map(|state| state.admission) else { return };
         let peer = connection.peer;
         match self.admission.admit(&self.observed(), id, peer) {
+            Verdict::Admit if parked => self.serve_connection(key, owner, connection),
             Verdict::Admit => self.welcome(key, owner, connection),
             Verdict::Refuse(reason) => {
                 self.refuse(owner, peer, reason);
-                self.dismiss(owner, connection.socket);
+                if !parked {
+                    self.dismiss(owner, connection.socket);
+                }
             }
             // Only `wait` services are told so here, and they do not accept.
             Verdict::Rest(_, until) => self.rest_for_limit(key, until),
@@ -239,7 +249,21 @@ impl Server {
             return;
         };
         let facts = connection_facts(Some(listener.address()), &connection);
-        self.start(owner, connection.socket, connection.peer, &facts, None);
+        let Connection { socket, peer, peer_gid } = connection;
+        if let Outcome::Later(NotStarted { error, socket }) =
+            self.start(owner, socket, peer, &facts, None)
+        {
+            self.park(key, Connection { socket, peer, peer_gid }, &error);
+        }
+    }
+
+    /// Keeps a connection for which there is no room now, before all that are still in
+    /// the backlog.
+    fn park(&mut self, key: Key, connection: Connection, error: &std::io::Error) {
+        if let Some(state) = self.listeners.get_mut(key) {
+            state.parked = Some(connection);
+        }
+        self.exhausted(key, error);
     }
 
     /// A connection that tcpmux has accepted, for the program of its entry. False if
@@ -263,12 +287,10 @@ impl Server {
         start: Start,
     ) -> bool {
         let Connection { socket, peer, .. } = connection;
-        let ready = fcntl(&socket, FcntlArg::F_SETFL(OFlag::empty()))
-            .map_err(std::io::Error::from)
-            .and_then(|_| kernel::duplicate_from(&socket, spawn::LOWEST));
+        let ready = descriptor::set_blocking(&socket).and_then(|()| descriptor::low_copy(&socket));
         drop(socket);
         match ready {
-            Ok(socket) => self.start(owner, socket, peer, facts, Some(start)),
+            Ok(socket) => self.start_or_say(owner, socket, peer, facts, Some(start)),
             Err(error) => {
                 self.start_failed(owner, peer, &error);
                 false

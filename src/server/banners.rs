@@ -24,9 +24,10 @@ use super::token::{self, Owner};
 use crate::address::Address;
 use crate::admission::{ServiceId, Source};
 use crate::config::model::{Action, Banner, Service, SocketType};
+use crate::descriptor;
 use crate::journal;
 use crate::listener::Connection;
-use crate::spawn::{self, environment};
+use crate::spawn::environment;
 
 /// How long a client may take to read its banner.
 const GREETING: Duration = Duration::from_secs(30);
@@ -154,7 +155,7 @@ impl Server {
         then: Then,
         patience: Duration,
     ) {
-        let socket = spawn::raise(socket);
+        let socket = descriptor::raise(socket);
         let (descriptor, due) = (socket.as_raw_fd(), self.now + patience);
         let key = self.banners.insert(BannerState { socket, text, sent, then, due, queued: false });
         let registered = self.poll.registry().register(

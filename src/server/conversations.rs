@@ -19,9 +19,9 @@ use super::token::{self, Owner};
 use crate::admission::{Source, Verdict};
 use crate::builtin::{Conversation, Progress, TcpmuxRequest, WallClock, tcpmux};
 use crate::config::model::Builtin;
+use crate::descriptor;
 use crate::journal;
 use crate::listener;
-use crate::spawn;
 
 /// A connection on which nothing goes on for so long is closed.
 const SILENCE: Duration = Duration::from_secs(300);
@@ -50,7 +50,8 @@ impl Server {
         let listener::Connection { socket, peer, .. } = connection;
         let log = state.service.attributes.log_on_success;
         journal::accepted(&label, peer, None, log);
-        let stream = spawn::set_nonblocking(&socket).map(|()| File::from(spawn::raise(socket)));
+        let stream =
+            descriptor::set_nonblocking(&socket).map(|()| File::from(descriptor::raise(socket)));
         let peer_id = self.peers.connected(peer, Rc::clone(&label), None);
         let silence = if kind == Builtin::Tcpmux { TCPMUX_SILENCE } else { SILENCE };
         let mut state = match stream {

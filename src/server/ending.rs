@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use super::Server;
 use super::overdue::signal_group;
 use super::slab::Key;
+use super::starting::WaitRun;
 use super::state::Child;
 use super::timers::Timer;
 use crate::config::model::OnStop;
@@ -60,9 +61,12 @@ impl Server {
         let wake = self.admission.release(self.now, child.admission, child.source);
         self.wake(wake, child.service);
         if let Some(listener) = child.listener {
-            let at_once = time < AT_ONCE;
-            let failed = failure.is_some() || (end != End::Status(0) && at_once);
-            self.take_back(listener, failed, at_once);
+            let run = match time < AT_ONCE {
+                true if end != End::Status(0) => WaitRun::Failed,
+                true => WaitRun::Short,
+                false => WaitRun::Long,
+            };
+            self.take_back(listener, run);
         }
         if child.overdue {
             self.hold_group(child);

@@ -35,11 +35,10 @@ impl Facts {
     /// # Errors
     /// When the system does not even tell the limits.
     pub fn collect() -> io::Result<Self> {
-        let nofile = getrlimit(Resource::RLIMIT_NOFILE)?;
-        let (soft, hard) = nofile;
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         // Left as it is where that is not allowed.
-        let descriptors =
-            if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
+        let raised = soft != hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
+        let descriptors = if raised { hard } else { soft };
         let (processes, _) = getrlimit(Resource::RLIMIT_NPROC)?;
         let mask = umask(Mode::from_bits_truncate(0o022));
         umask(mask);
@@ -49,7 +48,7 @@ impl Facts {
         let gid = (groups.real == groups.effective && groups.effective == groups.saved)
             .then(|| groups.effective.as_raw());
         let server = ServerFacts {
-            nofile,
+            nofile: raised.then_some((soft, hard)),
             nice: nice_value(),
             umask: mask.bits(),
             groups: getgroups()?.into_iter().map(nix::unistd::Gid::as_raw).collect(),

@@ -176,11 +176,13 @@ impl Server {
             listener: None,
             retry: FIRST_RETRY,
             last_error: None,
+            parked: None,
             registered: false,
             queued: false,
             rest: Rest::No,
             not_before: None,
             backoff: FIRST_BACKOFF,
+            unread: 0,
             head: None,
         })
     }

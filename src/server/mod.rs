@@ -96,6 +96,8 @@ pub struct Server {
     /// What is left of programs that ran for too long.
     groups: Slab<Group>,
     weather: Weather,
+    /// Pipes that are not polled yet, and when they are to be.
+    unwatched: VecDeque<(Instant, Key)>,
     /// Pipes whose program has ended while something still holds them, oldest first.
     lingering: VecDeque<Key>,
     /// Services with listeners that rest until a child ends.
@@ -162,6 +164,7 @@ impl Server {
             dismissed: 0,
             groups: Slab::new(),
             weather: Weather::default(),
+            unwatched: VecDeque::new(),
             lingering: VecDeque::new(),
             resting_services: Vec::new(),
             exhausted: Vec::new(),
@@ -202,7 +205,8 @@ impl Server {
         if !self.ready.is_empty() {
             return Some(Duration::ZERO);
         }
-        let deadline = [self.timers.earliest(), self.admission.next_deadline()]
+        let unwatched = self.unwatched.front().map(|(when, _)| *when);
+        let deadline = [self.timers.earliest(), self.admission.next_deadline(), unwatched]
             .into_iter()
             .flatten()
             .min()
@@ -274,6 +278,7 @@ impl Server {
     }
 
     fn do_what_is_due(&mut self) {
+        self.watch_stderr();
         while let Some(timer) = self.timers.pop_due(self.now) {
             match timer {
                 Timer::Open(key) => self.try_to_open(key),

@@ -8,16 +8,16 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsFd as _;
 
 use super::Server;
 use super::slab::Key;
 use super::token::Owner;
 use crate::address::Address;
 use crate::admission::Verdict;
+use crate::descriptor;
 use crate::listener::{self, Socket};
 use crate::spawn::environment::Connection;
-use crate::spawn::{self, kernel};
+use crate::spawn::kernel;
 
 /// Peers taken from one socket in one turn.
 const PEERS: usize = 16;
@@ -132,7 +132,7 @@ impl Server {
             SocketAddr::V4(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
             SocketAddr::V6(_) => SocketAddr::from(([0u16, 0, 0, 0, 0, 0, 0, 1], 0)),
         };
-        let socket = UdpSocket::from(spawn::raise(listener::udp_socket(&peer)?));
+        let socket = UdpSocket::from(descriptor::raise(listener::udp_socket(&peer)?));
         let sender = UdpSocket::bind(loopback)?;
         // Connecting gives it a port of its own for the time being, and keeps others out.
         socket.connect(sender.local_addr()?)?;
@@ -157,13 +157,11 @@ impl Server {
             remote: Some(peer),
             ..Connection::default()
         };
-        let ready = socket
-            .set_nonblocking(false)
-            .and_then(|()| kernel::duplicate_from(&socket.as_fd(), spawn::LOWEST));
+        let ready = socket.set_nonblocking(false).and_then(|()| descriptor::low_copy(&socket));
         drop(socket);
         match ready {
             Ok(socket) => {
-                self.start(owner, socket, Address::Inet(peer), &facts, None);
+                self.start_or_say(owner, socket, Address::Inet(peer), &facts, None);
             }
             Err(error) => self.start_failed(owner, Address::Inet(peer), &error),
         }

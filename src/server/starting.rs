@@ -16,20 +16,40 @@ use super::timers::Timer;
 use super::token::{self, Owner};
 use crate::address::Address;
 use crate::admission::{Reason, Source, Verdict};
+use crate::descriptor;
 use crate::journal;
 use crate::listener::{Bound, Listener, Socket};
 use crate::peers::PeerId;
 use crate::spawn::environment::Connection;
-use crate::spawn::{self, Started, kernel};
+use crate::spawn::{NotStarted, Started, kernel};
 
 /// A child whose pidfd cannot be polled is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// A program that ends sooner has its standard error read only then.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// Bytes of a datagram that are compared to see whether it has been taken.
 const HEAD: usize = 64;
 
 /// Refused datagrams taken out of one socket in one turn.
 const DATAGRAMS: usize = 64;
+
+/// What became of a start.
+pub(super) enum Outcome {
+    /// The program runs, or is on its way.
+    Runs,
+    /// The system has no room for it now. Nothing has been said of it yet.
+    Later(NotStarted),
+    /// It cannot be started; that has been logged.
+    Failed,
+}
+
+impl Outcome {
+    pub(super) fn runs(&self) -> bool {
+        matches!(self, Outcome::Runs)
+    }
+}
 
 /// What a start is made for, beside the service.
 pub(super) struct Start {
@@ -41,7 +61,8 @@ pub(super) struct Start {
 
 impl Server {
     /// Starts the program of `service`, which has been admitted, with `socket`.
-    /// Failure is logged and takes nothing with it but the connection. True if it runs.
+    /// Failure is logged and takes nothing with it but the connection, which comes back
+    /// if the same may succeed later.
     pub(super) fn start(
         &mut self,
         service: Key,
@@ -49,20 +70,42 @@ impl Server {
         peer: Address,
         connection: &Connection,
         start: Option<Start>,
-    ) -> bool {
-        let Some(state) = self.services.get(service) else { return false };
-        let Some(prepared) = state.prepared.as_ref().map(Rc::clone) else { return false };
+    ) -> Outcome {
+        let Some(state) = self.services.get(service) else { return Outcome::Failed };
+        let Some(prepared) = state.prepared.as_ref().map(Rc::clone) else { return Outcome::Failed };
         let start = start.unwrap_or(Start { listener: None, peer_id: None });
         match self.spawner.spawn(&prepared, socket, connection) {
             Ok(started) => {
                 self.started(service, peer, started, &start);
-                true
+                Outcome::Runs
             }
-            Err(error) => {
-                self.start_failed(service, peer, &error);
-                false
+            Err(failed) if failed.may_pass() => {
+                self.cancel_start(service, peer);
+                Outcome::Later(failed)
+            }
+            Err(failed) => {
+                self.start_failed(service, peer, &failed.error);
+                Outcome::Failed
             }
         }
+    }
+
+    /// [`Self::start`] for whom there is no later: true if it runs.
+    pub(super) fn start_or_say(
+        &mut self,
+        service: Key,
+        socket: OwnedFd,
+        peer: Address,
+        connection: &Connection,
+        start: Option<Start>,
+    ) -> bool {
+        let outcome = self.start(service, socket, peer, connection, start);
+        if let Outcome::Later(failed) = &outcome
+            && let Some(state) = self.services.get(service)
+        {
+            journal::failed(&state.label, peer, None, "spawn", &failed.error);
+        }
+        outcome.runs()
     }
 
     fn started(&mut self, service: Key, peer: Address, started: Started, start: &Start) {
@@ -98,9 +141,9 @@ impl Server {
         self.watch_child(key);
         self.set_deadline(key);
         if let Some(pipe) = started.stderr {
-            let stderr = self.watch_stderr(pipe, label, pid);
+            let stderr = self.keep_stderr(pipe, label, pid);
             if let Some(child) = self.children.get_mut(key) {
-                child.stderr = stderr;
+                child.stderr = Some(stderr);
             }
         }
     }
@@ -117,10 +160,9 @@ impl Server {
         }
     }
 
-    /// The key of the pipe's state; none if it cannot be polled, and then the
-    /// program's lines are lost, which is said.
-    fn watch_stderr(&mut self, pipe: OwnedFd, label: Rc<str>, pid: i32) -> Option<Key> {
-        let descriptor = pipe.as_raw_fd();
+    /// Keeps the pipe of a program's standard error. It is polled only if the program
+    /// is still there after a moment: most end sooner, and then one read will do.
+    fn keep_stderr(&mut self, pipe: OwnedFd, label: Rc<str>, pid: i32) -> Key {
         let key = self.stderr.insert(StderrState {
             pipe: pipe.into(),
             label,
@@ -129,18 +171,34 @@ impl Server {
             skipping: false,
             read: 0,
             since: self.now,
+            registered: false,
             queued: false,
         });
-        let token = token::pack(Owner::Stderr(key));
-        let registered =
-            self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE);
-        if let Err(error) = registered {
-            if let Some(lost) = self.stderr.remove(key) {
-                journal::trouble(&lost.label, "epoll_ctl", &error);
+        self.unwatched.push_back((self.now + MOMENT, key));
+        key
+    }
+
+    /// Polls the pipes of those programs that are still there after their moment.
+    pub(super) fn watch_stderr(&mut self) {
+        while let Some((when, key)) = self.unwatched.front().copied() {
+            if when > self.now {
+                return;
             }
-            return None;
+            self.unwatched.pop_front();
+            let Some(state) = self.stderr.get_mut(key) else { continue };
+            let descriptor = state.pipe.as_raw_fd();
+            let token = token::pack(Owner::Stderr(key));
+            let registered = self.poll.registry().register(
+                &mut SourceFd(&descriptor),
+                token,
+                Interest::READABLE,
+            );
+            state.registered = registered.is_ok();
+            if let Err(error) = registered {
+                // The program's lines are read when it ends.
+                journal::trouble(&state.label, "epoll_ctl", &error);
+            }
         }
-        Some(key)
     }
 
     /// Somebody admitted cannot be served: says so and gives back what was counted.
@@ -182,19 +240,17 @@ impl Server {
         state.rest = Rest::Program;
         state.head = head(listener);
         let facts = wait_facts(listener);
-        let copy = listener
-            .set_blocking(true)
-            .and_then(|()| kernel::duplicate_from(&listener.as_raw_fd(), spawn::LOWEST));
+        let copy = listener.set_blocking(true).and_then(|()| descriptor::low_copy(listener));
         let start = Some(Start { listener: Some(key), peer_id: None });
         let runs = match copy {
-            Ok(copy) => self.start(owner, copy, Address::None, &facts, start),
+            Ok(copy) => self.start_or_say(owner, copy, Address::None, &facts, start),
             Err(error) => {
                 self.start_failed(owner, Address::None, &error);
                 false
             }
         };
         if !runs {
-            self.take_back(key, true, true);
+            self.take_back(key, WaitRun::Failed);
         }
     }
 
@@ -227,22 +283,27 @@ impl Server {
         false
     }
 
-    /// A `wait` service's socket is ours again. After a failure, or when what was
-    /// there before is there still, the program gets time before it is started again.
-    pub(super) fn take_back(&mut self, key: Key, failed: bool, at_once: bool) {
+    /// A `wait` service's socket is ours again, and its program is started again when
+    /// something waits there. It gets time first after a failure, and when it has
+    /// often come back at once with something still waiting: it may have left it
+    /// unread, which nobody can tell for sure.
+    pub(super) fn take_back(&mut self, key: Key, run: WaitRun) {
         let Some(state) = self.listeners.get_mut(key) else { return };
         let Some(listener) = &state.listener else { return };
         if let Err(error) = listener.set_blocking(false) {
             journal::trouble(&listener.address().to_string(), "fcntl", &error);
         }
-        let unread = match (&state.head, head(listener)) {
-            (Some(before), Some(now)) => *before == now,
-            _ => false,
-        };
-        state.head = None;
+        let (before, waiting) = (state.head.take(), head(listener));
         state.rest = Rest::Backoff;
-        if !(failed || unread && at_once) {
-            state.backoff = FIRST_BACKOFF;
+        if run == WaitRun::Short && waiting.is_some() && waiting == before {
+            state.unread = state.unread.saturating_add(1);
+        } else {
+            state.unread = 0;
+        }
+        if run != WaitRun::Failed && state.unread < UNREAD {
+            if state.unread == 0 {
+                state.backoff = FIRST_BACKOFF;
+            }
             return self.resume(key);
         }
         let delay = state.backoff;
@@ -255,6 +316,21 @@ impl Server {
         }
     }
 }
+
+/// How the program of a `wait` service has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WaitRun {
+    /// Well, after a while.
+    Long,
+    /// Well, and at once.
+    Short,
+    /// Badly and at once, or it could not be started.
+    Failed,
+}
+
+/// Short runs in a row that leave the same waiting, after which the program is given
+/// time. A program that takes one of several equal datagrams each time needs some.
+const UNREAD: u32 = 16;
 
 /// Delay before a `wait` service's program that has failed is started again.
 pub(super) const FIRST_BACKOFF: Duration = Duration::from_secs(1);
@@ -278,7 +354,11 @@ fn head(listener: &Listener) -> Option<Vec<u8>> {
             let length = recv(socket.as_raw_fd(), &mut bytes, flags).ok()?;
             Some(bytes.get(..length).unwrap_or_default().to_vec())
         }
-        Socket::Tcp(_) | Socket::Unix(_) => {
+        Socket::Tcp(socket) => {
+            let waiting = kernel::waiting_connections(socket).filter(|waiting| *waiting > 0);
+            waiting.map(|waiting| waiting.to_ne_bytes().to_vec())
+        }
+        Socket::Unix(_) => {
             use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
             let mut set = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
             poll(&mut set, PollTimeout::ZERO).is_ok_and(|ready| ready > 0).then(Vec::new)

@@ -13,7 +13,7 @@ use crate::address::Address;
 use crate::admission::{ServiceId, Source};
 use crate::builtin::Conversation;
 use crate::config::model::{LogOnSuccess, Service, SocketSpec};
-use crate::listener::{Listener, ShownEndpoint};
+use crate::listener::{Connection, Listener, ShownEndpoint};
 use crate::peers::PeerId;
 use crate::spawn::Prepared;
 
@@ -61,6 +61,8 @@ pub(super) struct ListenerState {
     pub(super) retry: Duration,
     /// Its error has been said; it is not said again for each attempt.
     pub(super) last_error: Option<String>,
+    /// Accepted, and waiting until the system has room for its program.
+    pub(super) parked: Option<Connection>,
     pub(super) registered: bool,
     /// It is in the ready queue.
     pub(super) queued: bool,
@@ -69,6 +71,8 @@ pub(super) struct ListenerState {
     pub(super) not_before: Option<Instant>,
     /// Delay after the next failure of a `wait` service's program.
     pub(super) backoff: Duration,
+    /// Short runs of a `wait` service's program in a row that left the same waiting.
+    pub(super) unread: u32,
     /// What was at the head of a datagram socket when the program was started.
     pub(super) head: Option<Vec<u8>>,
 }
@@ -116,6 +120,7 @@ pub(super) struct StderrState {
     /// Bytes read since `since`.
     pub(super) read: usize,
     pub(super) since: Instant,
+    pub(super) registered: bool,
     pub(super) queued: bool,
 }
 

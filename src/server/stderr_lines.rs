@@ -74,7 +74,9 @@ impl Server {
     fn close_stderr(&mut self, key: Key) {
         let Some(mut state) = self.stderr.remove(key) else { return };
         end_line(&mut state);
-        let _ = self.poll.registry().deregister(&mut SourceFd(&state.pipe.as_raw_fd()));
+        if state.registered {
+            let _ = self.poll.registry().deregister(&mut SourceFd(&state.pipe.as_raw_fd()));
+        }
         if self.lingering.contains(&key) {
             self.lingering.retain(|lingering| *lingering != key);
         }

@@ -53,6 +53,9 @@ pub const FAILED: i32 = 127;
 /// Size of one record in the failure pipe: pid, stage, errno. Below PIPE_BUF, so atomic.
 pub const RECORD: usize = 12;
 
+/// Signals of Linux, from 1.
+const SIGNALS: c_long = 64;
+
 /// Bytes of a child's stack; the child's functions need a few hundred.
 const STACK: usize = 32 * 1024;
 
@@ -720,10 +723,21 @@ pub fn close_inherited_on_exec() {
 /// be passed on to, a child: every signal is blocked and read from a signalfd, but
 /// for the terminal's stops, which keep their meaning.
 pub fn take_over_signals() {
-    for signal in 1..=64 {
-        // SAFETY: the default disposition runs no code of ours. Signals that cannot
-        // be changed (KILL, STOP, those of libc) are errors and no harm.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // All zero is the default disposition, whatever the layout of struct sigaction.
+    let default = [0u64; 4];
+    for signal in 1..=SIGNALS {
+        // SAFETY: runs no code of ours. The raw call, since signal(2) of libc keeps two
+        // signals to itself, and a parent may have left those ignored, too. KILL and
+        // STOP cannot be changed: an error and no harm.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            )
+        };
     }
     // SAFETY: a set on our stack.
     unsafe {
@@ -829,4 +843,25 @@ pub fn disconnect(socket: &impl AsRawFd) -> io::Result<()> {
         libc::connect(socket.as_raw_fd(), &raw const nobody, length)
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// How many connections wait to be accepted from a TCP listener (tcp(7), TCP_INFO).
+#[must_use]
+pub fn waiting_connections(listener: &impl AsRawFd) -> Option<u32> {
+    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).ok()?;
+    // SAFETY: plain numbers, for which all zero is a value; the kernel writes no more
+    // than the length given.
+    let (result, info) = unsafe {
+        let mut info = std::mem::zeroed::<libc::tcp_info>();
+        let result = libc::getsockopt(
+            listener.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        );
+        (result, info)
+    };
+    // For a listener the kernel tells its accept queue here.
+    (result == 0).then_some(info.tcpi_unacked)
 }

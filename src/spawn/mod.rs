@@ -10,24 +10,18 @@ mod prepared;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
 use crate::config::model::StderrTo;
+use crate::descriptor::{LOWEST, raise, set_nonblocking};
 use environment::Connection;
 use kernel::{Block, Numbers, RECORD, Stage};
 pub use prepared::{HasNul, Prepared, ServerFacts};
-
-/// Descriptors that live long are numbered from here, so that a connection gets a
-/// low number and a child's table, copied up to that number, stays small.
-pub const LONG_LIVED: RawFd = 64;
-
-/// The lowest number of the server's own descriptors; below are the standard three.
-pub const LOWEST: RawFd = 3;
 
 /// Children that may be between clone and exec at once, sharing our memory; more
 /// than that and the surplus is forked.
@@ -51,6 +45,24 @@ pub struct Started {
     pub pidfd: OwnedFd,
     /// What it writes to standard error, nonblocking; none unless that is logged.
     pub stderr: Option<OwnedFd>,
+}
+
+/// A child could not be made.
+#[derive(Debug)]
+pub struct NotStarted {
+    /// What the system answered.
+    pub error: io::Error,
+    /// What the child would have got.
+    pub socket: OwnedFd,
+}
+
+impl NotStarted {
+    /// Whether the same may succeed when other programs have ended.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        let passing = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::ENOBUFS];
+        self.error.raw_os_error().is_some_and(|errno| passing.contains(&errno))
+    }
 }
 
 /// Why a child ended before it became the program.
@@ -124,22 +136,17 @@ impl Spawner {
     /// between here and exec is known when the child has been reaped ([`Self::failure_of`]).
     ///
     /// # Errors
-    /// When no pipe or no process can be made; the socket is closed then.
+    /// When no pipe or no process can be made; gives the socket back.
     pub fn spawn(
         &mut self,
         prepared: &Rc<Prepared>,
         socket: OwnedFd,
         connection: &Connection,
-    ) -> io::Result<Started> {
+    ) -> Result<Started, NotStarted> {
         self.settle();
-        let (reader, writer) = match prepared.stderr {
-            StderrTo::Log => {
-                let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
-                let reader = raise(reader);
-                set_nonblocking(&reader)?;
-                (Some(reader), Some(writer))
-            }
-            StderrTo::Socket | StderrTo::Null => (None, None),
+        let (reader, writer) = match stderr_pipe(prepared.stderr) {
+            Ok(pipe) => pipe.unzip(),
+            Err(error) => return Err(NotStarted { error, socket }),
         };
         let stderr = match prepared.stderr {
             StderrTo::Log => writer.as_ref().map_or(-1, AsRawFd::as_raw_fd),
@@ -150,10 +157,10 @@ impl Spawner {
             Numbers { socket: socket.as_raw_fd(), stderr, failure: self.failure.as_raw_fd() };
         let made = match self.idle_block() {
             Some(block) => self.share(block, prepared, numbers, connection, (socket, writer))?,
-            None => {
-                environment::fill(self.forking.environment()?, prepared, connection);
-                self.forking.start_forking(prepared, numbers)?
-            }
+            None => match self.fork(prepared, numbers, connection) {
+                Ok(made) => made,
+                Err(error) => return Err(NotStarted { error, socket }),
+            },
         };
         Ok(Started { pid: made.pid, pidfd: raise(made.pidfd), stderr: reader })
     }
@@ -165,9 +172,12 @@ impl Spawner {
         numbers: Numbers,
         connection: &Connection,
         ours: (OwnedFd, Option<OwnedFd>),
-    ) -> io::Result<kernel::Made> {
-        environment::fill(block.environment()?, prepared, connection);
-        match block.start_sharing(prepared, numbers) {
+    ) -> Result<kernel::Made, NotStarted> {
+        let made = block
+            .environment()
+            .map(|variables| environment::fill(variables, prepared, connection))
+            .and_then(|()| block.start_sharing(prepared, numbers));
+        match made {
             Ok(made) => {
                 self.in_flight.push(InFlight { pid: made.pid, block, ours: Some(ours) });
                 self.patience = PATIENCE;
@@ -175,9 +185,19 @@ impl Spawner {
             }
             Err(error) => {
                 self.idle.push(block);
-                Err(error)
+                Err(NotStarted { error, socket: ours.0 })
             }
         }
+    }
+
+    fn fork(
+        &mut self,
+        prepared: &Rc<Prepared>,
+        numbers: Numbers,
+        connection: &Connection,
+    ) -> io::Result<kernel::Made> {
+        environment::fill(self.forking.environment()?, prepared, connection);
+        self.forking.start_forking(prepared, numbers)
     }
 
     /// A block for a child that shares; none when forking is the way, or all are busy.
@@ -252,24 +272,16 @@ impl Spawner {
     }
 }
 
+/// The reader and the writer of a program's standard error, if it is logged.
+fn stderr_pipe(to: StderrTo) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
+    if to != StderrTo::Log {
+        return Ok(None);
+    }
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
+    let reader = raise(reader);
+    set_nonblocking(&reader)?;
+    Ok(Some((reader, writer)))
+}
+
 /// First patience: about the time in which a child gets a processor.
 const PATIENCE: Duration = Duration::from_millis(1);
-
-/// Moves a descriptor up to where the long-lived ones are. It stays where it is if
-/// there are no such numbers (a very low limit): that costs time, not function.
-#[must_use]
-pub fn raise(descriptor: OwnedFd) -> OwnedFd {
-    if descriptor.as_raw_fd() >= LONG_LIVED {
-        return descriptor;
-    }
-    kernel::duplicate_from(&descriptor, LONG_LIVED).unwrap_or(descriptor)
-}
-
-/// Sets O_NONBLOCK.
-///
-/// # Errors
-/// fcntl(2)'s.
-pub fn set_nonblocking(descriptor: &impl AsFd) -> io::Result<()> {
-    fcntl(descriptor.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    Ok(())
-}

@@ -25,8 +25,8 @@ const NEVER_PASSED_PREFIXES: [&str; 2] = ["LISTEN_", "LD_"];
 #[derive(Debug, Clone)]
 pub struct ServerFacts {
     /// The limit on descriptors that the server was started with; it has raised
-    /// its own, and programs get this one back.
-    pub nofile: (u64, u64),
+    /// its own, and programs get this one back. None if it has not.
+    pub nofile: Option<(u64, u64)>,
     /// The server's nice value.
     pub nice: i32,
     /// The server's file mode creation mask.
@@ -217,8 +217,9 @@ fn limits(attributes: &Attributes, server: &ServerFacts) -> Vec<(u32, rlimit64)>
         .iter()
         .map(|(resource, value)| (number(*resource), both(value.unwrap_or(libc::RLIM64_INFINITY))))
         .collect();
-    if !limits.iter().any(|(resource, _)| *resource == RLIMIT_NOFILE) {
-        let (soft, hard) = server.nofile;
+    if let Some((soft, hard)) = server.nofile
+        && !limits.iter().any(|(resource, _)| *resource == RLIMIT_NOFILE)
+    {
         limits.push((RLIMIT_NOFILE, rlimit64 { rlim_cur: soft, rlim_max: hard }));
     }
     limits

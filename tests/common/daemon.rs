@@ -1,5 +1,6 @@
 //! The real binary with a real configuration file, killed when the value is dropped.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -246,18 +247,34 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        let running = self.child.try_wait().is_ok_and(|ended| ended.is_none());
         if std::thread::panicking() {
             eprintln!("the log of the daemon:\n{}", self.log.text());
         }
-        if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
+        if running {
+            let _ = kill(as_pid(self.pid), Signal::SIGKILL);
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        self.end_programs();
+    }
+}
+
+impl Daemon {
+    /// Ends the programs that run on: those that the log says were started and not ended.
+    fn end_programs(&self) {
+        let ready = self.log.all_after(0, |line| line.is("ready"));
+        if ready.first().and_then(|line| line.number("pid")) != Some(self.pid) {
+            // A process name space of its own, which has ended with its first process.
             return;
         }
-        let programs = procs::children(self.pid);
-        let _ = kill(as_pid(self.pid), Signal::SIGKILL);
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        for program in programs {
-            let _ = killpg(as_pid(program), Signal::SIGKILL);
+        let pids = |word: &str| -> BTreeSet<u32> {
+            self.said(word).iter().filter_map(|line| line.number("pid")).collect()
+        };
+        for pid in pids("accepted").difference(&pids("ended")) {
+            if procs::leads_session(*pid) {
+                let _ = killpg(as_pid(*pid), Signal::SIGKILL);
+            }
         }
     }
 }

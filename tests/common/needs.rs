@@ -24,10 +24,14 @@ pub(crate) fn is_root() -> bool {
 /// False, and a loud skip, if the tests do not run as root.
 #[track_caller]
 pub(crate) fn need_root() -> bool {
-    is_root() || {
-        say_skip(&format!("{}: needs root\n", test_name()));
-        false
-    }
+    is_root() || not_as_this_user("needs root")
+}
+
+/// Says that the test cannot run as this user, though it can as another; always false.
+#[track_caller]
+pub(crate) fn not_as_this_user(reason: &str) -> bool {
+    say_skip(&format!("{}: {reason}\n", test_name()));
+    false
 }
 
 /// False, and a loud skip, if `program` is not in `PATH` (or its sbin folders).

@@ -21,6 +21,11 @@ pub(crate) fn is_alive(pid: u32) -> bool {
     state(pid).is_some_and(|state| state != 'Z')
 }
 
+/// Whether it leads a session, as every program that the server starts does.
+pub(crate) fn leads_session(pid: u32) -> bool {
+    stat(pid).is_some_and(|fields| fields.get(3) == Some(&pid.to_string()))
+}
+
 /// Processor time used so far, user and system; ticks are 10 ms.
 pub(crate) fn cpu_time(pid: u32) -> Duration {
     let fields = stat(pid).unwrap();

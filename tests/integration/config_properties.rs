@@ -8,17 +8,30 @@
 
 use std::path::Path;
 
+use oxinetd::config::attribute::{Scope, all};
 use oxinetd::config::fake::FakeLookup;
 use oxinetd::config::print::inetd_conf;
 use oxinetd::config::{Loaded, RunSpec, from_command_line, load};
 use proptest::prelude::*;
 
-fn read(bytes: &[u8]) -> Loaded {
-    let mut fake = FakeLookup::with_file("inetd.conf", bytes);
-    fake.programs.insert("/bin/run-me".into());
+fn read(bytes: &[u8], machine: &FakeLookup) -> Loaded {
+    let mut fake = machine.clone();
+    fake.files.insert("inetd.conf".into(), bytes.to_vec());
     fake.files.insert("friends".into(), b"2001:db8::/32\n::1\n10.0.0.1\n".to_vec());
     fake.files.insert("hello".into(), b"hello\n".to_vec());
     load(Path::new("inetd.conf"), &[], &fake)
+}
+
+/// Machines with and without IPv6, root and a services database.
+fn machine() -> impl Strategy<Value = FakeLookup> {
+    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(ipv6, root, services)| {
+        let mut fake = FakeLookup { ipv6, ..FakeLookup::default() };
+        fake.own_uid = if root { 0 } else { 1000 };
+        if !services {
+            fake.services.clear();
+        }
+        fake
+    })
 }
 
 /// Every place lies in its file, on characters, and every text can be shown.
@@ -118,6 +131,11 @@ const ATTRIBUTES: &[&str] = &[
     "env = A=1 B='x y' C=\"\\\"\" D=",
     "passenv = LANG TZ",
     "rlimit_as = 64M",
+    "chroot = /jail",
+    "rlimit_data = 1G",
+    "rlimit_fsize = 1023",
+    "rlimit_nproc = 2k",
+    "rlimit_stack = 8m",
     "rlimit_cpu = 5",
     "rlimit_core = 0",
     "rlimit_files = unlimited",
@@ -208,13 +226,13 @@ fn without_places(loaded: &Loaded) -> Vec<oxinetd::config::model::Service> {
 
 proptest! {
     #[test]
-    fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        check(&read(&bytes));
+    fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..400), machine in machine()) {
+        check(&read(&bytes, &machine));
     }
 
     #[test]
-    fn any_words_are_read_without_harm(pieces in prop::collection::vec(piece(), 0..60), gap in "[ ]?") {
-        check(&read(pieces.join(&gap).as_bytes()));
+    fn any_words_are_read_without_harm(pieces in prop::collection::vec(piece(), 0..60), gap in "[ ]?", machine in machine()) {
+        check(&read(pieces.join(&gap).as_bytes(), &machine));
     }
 
     #[test]
@@ -223,16 +241,17 @@ proptest! {
         udp in any::<bool>(),
         options in prop::collection::vec(piece(), 0..4),
         command in prop::collection::vec("\\PC{0,10}", 0..3),
+        machine in machine(),
     ) {
         let command = command.into_iter().map(Into::into).collect();
-        check(&from_command_line(&RunSpec { endpoint, udp, options, command }, &FakeLookup::default()));
+        check(&from_command_line(&RunSpec { endpoint, udp, options, command }, &machine));
     }
 
     #[test]
-    fn what_is_printed_reads_back_equal(entries in prop::collection::vec(entry(), 1..4)) {
-        let first = read(entries.concat().as_bytes());
-        let printed = inetd_conf(&first.config, &FakeLookup::default());
-        let second = read(printed.as_bytes());
+    fn what_is_printed_reads_back_equal(entries in prop::collection::vec(entry(), 1..4), machine in machine()) {
+        let first = read(entries.concat().as_bytes(), &machine);
+        let printed = inetd_conf(&first.config, &machine);
+        let second = read(printed.as_bytes(), &machine);
         prop_assert_eq!(without_places(&first), without_places(&second), "{}", printed);
     }
 }
@@ -240,7 +259,32 @@ proptest! {
 #[test]
 fn a_very_long_line_is_read() {
     let line = format!("8080 stream tcp nowait - cat cat {}", "word ".repeat(100_000));
-    let loaded = read(line.as_bytes());
+    let loaded = read(line.as_bytes(), &FakeLookup::default());
     check(&loaded);
     assert_eq!(loaded.config.services.len(), 1);
+}
+
+#[test]
+fn every_attribute_is_read_and_printed() {
+    for attribute in all().filter(|attribute| attribute.is_built()) {
+        let name = attribute.name;
+        let examples = ATTRIBUTES.iter().filter(|line| line.split(' ').next() == Some(name));
+        let mut count = 0;
+        for example in examples {
+            let head = match attribute.scope {
+                Scope::UnixPath => "/run/x stream unix nowait",
+                _ => "80 stream tcp nowait",
+            };
+            let text = format!("{head} nobody cat\n    {example}\n");
+            let first = read(text.as_bytes(), &FakeLookup::default());
+            assert!(first.diagnostics.is_empty(), "{text}{:?}", first.diagnostics);
+            let plain = read(format!("{head} nobody cat\n").as_bytes(), &FakeLookup::default());
+            assert_ne!(first.config, plain.config, "`{example}` changes nothing");
+            let printed = inetd_conf(&first.config, &FakeLookup::default());
+            let second = read(printed.as_bytes(), &FakeLookup::default());
+            assert_eq!(without_places(&first), without_places(&second), "{printed}");
+            count += 1;
+        }
+        assert!(count > 0, "no example of `{name}`");
+    }
 }

@@ -294,3 +294,52 @@ fn a_file_that_cannot_be_read_is_one_error_and_a_directory_its_files() {
         only.span.is_none() && only.help.as_ref().unwrap().contains("oxinetd run 8080 -- date")
     );
 }
+
+#[test]
+fn built_in_services_need_no_services_database() {
+    let text = "echo stream tcp nowait - internal\ndaytime dgram udp wait - internal\n";
+    let mut fake = FakeLookup::with_file("inetd.conf", text);
+    fake.services.clear();
+    let loaded = load(Path::new("inetd.conf"), &[], &fake);
+    assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
+    assert_eq!(
+        outline(&loaded.config.services[0]),
+        "echo/tcp stream 0.0.0.0:7,[::]:7 nowait root:0 Echo"
+    );
+    assert_eq!(
+        loaded.config.services[1].sockets[0].endpoint,
+        Endpoint::Inet("0.0.0.0:13".parse().unwrap())
+    );
+}
+
+#[test]
+fn what_an_included_file_says_of_others_ends_with_it() {
+    let mut fake = FakeLookup::with_file(
+        "etc/inetd.conf",
+        "127.0.0.1:\n.defaults\n    nice = 1\n.include conf.d/*\n81 stream tcp nowait - cat\n",
+    );
+    let inner =
+        "80 stream tcp nowait - cat\n[::1]:\n.defaults\n    nice = 2\n82 stream tcp nowait - cat\n";
+    fake.files.insert("etc/conf.d/a".into(), inner.into());
+    let loaded = load(Path::new("etc/inetd.conf"), &[], &fake);
+    assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
+    let services = &loaded.config.services;
+    let all: Vec<(&str, i32, bool)> = services
+        .iter()
+        .map(|one| {
+            let Endpoint::Inet(address) = &one.sockets[0].endpoint else { panic!("{one:?}") };
+            (one.label.as_str(), one.attributes.nice, address.is_ipv4())
+        })
+        .collect();
+    assert_eq!(all, [("80/tcp", 1, true), ("82/tcp", 2, false), ("81/tcp", 1, true)]);
+    assert_eq!(&*services[0].origin.file, "etc/conf.d/a");
+}
+
+#[test]
+fn attributes_can_stand_below_key_values_too() {
+    let text = "80 on protocol = tcp, wait = no, user = root, exec = cat; # web\n    nice = 3\n81 off protocol = tcp,\n  wait = no, user = root, exec = cat;\n";
+    let loaded = read(text);
+    assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
+    assert_eq!(loaded.config.services[0].attributes.nice, 3);
+    assert_eq!(loaded.config.disabled[0].label, "81/tcp");
+}

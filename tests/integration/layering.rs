@@ -9,15 +9,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Values and words that rooms may share; each knows at most what stands before it.
-const VALUES: &[&str] = &["address", "calendar", "unix_path", "peers", "journal"];
+const VALUES: &[&str] = &["address", "calendar", "unix_path", "peers", "journal", "descriptor"];
 
 /// What each top-level module may name besides itself.
 fn may_use(module: &str) -> Option<Vec<&'static str>> {
     let with = |extra: &[&'static str]| Some([VALUES, extra].concat());
     match module {
-        "config" | "address" | "calendar" | "unix_path" | "signals" | "cli" | "detach" => {
-            Some(Vec::new())
-        }
+        "config" | "address" | "calendar" | "signals" | "cli" | "pid_file" => Some(Vec::new()),
+        "unix_path" => Some(vec!["config::model"]),
+        // Raw system calls are in one file, where unsafe code is allowed.
+        "detach" | "descriptor" => Some(vec!["spawn::kernel"]),
         "peers" => Some(vec!["address"]),
         "journal" => Some(vec!["address", "peers", "config::model"]),
         "zone" => Some(vec!["calendar"]),
@@ -41,7 +42,9 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "log_sink",
         ]),
         // Going to the background comes before everything that cannot be forked.
-        "main" => with(&["cli", "config", "lookup", "server", "log_sink", "spawn", "detach"]),
+        "main" => {
+            with(&["cli", "config", "lookup", "server", "log_sink", "spawn", "detach", "pid_file"])
+        }
         "lib" => Some(Vec::new()),
         _ => None,
     }
@@ -53,12 +56,17 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(sources(&path));
-        } else if path.extension().is_some_and(|end| end == "rs") {
+        } else if path.extension().is_some_and(|end| end == "rs") && !is_test(&path) {
             found.push(path);
         }
     }
     found.sort();
     found
+}
+
+/// Sets of unit tests in files of their own: `tests.rs`, `reload_tests.rs`.
+fn is_test(path: &Path) -> bool {
+    path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"))
 }
 
 /// `src/config/model.rs` belongs to `config`.

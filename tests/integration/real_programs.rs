@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::common::needs::{find_program, search_path, skip};
+use crate::common::needs::{find_program, not_as_this_user, search_path, skip};
 use crate::common::{
     Daemon, Folder, Setup, free_port, is_root, me, need_program, need_root, own_line, shell,
     tcp_line,
@@ -112,6 +112,11 @@ fn sshd_runs_a_command_and_scp_copies_a_file() {
         skip("needs /run/sshd");
         return;
     }
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap();
+    if user.shell.ends_with("nologin") || user.shell.ends_with("false") {
+        not_as_this_user("needs a user who may log in");
+        return;
+    }
     let (port, folder) = (free_port(), Folder::new());
     let top = folder.path().to_owned();
     for key in ["host", "user"] {
@@ -128,8 +133,7 @@ fn sshd_runs_a_command_and_scp_copies_a_file() {
     let program = format!("{} sshd -i -f {}", sshd.display(), config.display());
     let line = own_line(port, &program);
     let _daemon = Setup::new().start_in(folder, &line);
-    let name = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
-    let (host, port_word) = (format!("{name}@127.0.0.1"), port.to_string());
+    let (host, port_word) = (format!("{}@127.0.0.1", user.name), port.to_string());
     let options = ["-F", "/dev/null", "-i", "user", "-o", "StrictHostKeyChecking=no", "-o"];
     let options = [&options[..], &["UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes"]].concat();
     let ssh =

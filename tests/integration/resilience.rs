@@ -175,3 +175,63 @@ fn a_reader_of_the_log_that_stalls_does_not_stall_the_server() {
     let _ = child.wait();
     drop(reader);
 }
+
+#[test]
+fn a_server_started_without_standard_descriptors_gives_its_programs_the_right_ones() {
+    let (port, folder) = (free_port(), Folder::new());
+    let program = shell("echo to the log >&2; ls -l /proc/self/fd | grep -c -e socket: -e pipe:");
+    let file = folder.write("inetd.conf", &tcp_line(port, &program));
+    let mut command = crate::common::daemon::command(
+        &["sh", "-c", "exec 0<&- 1>&- 2>&-; exec \"$@\"", "sh"].map(str::to_owned),
+    );
+    let mut child = command.arg(&file).spawn().unwrap();
+    wait_until("the port to be served", || try_tcp(local(port)).is_ok());
+    // Standard input, standard output, standard error; grep's own input is not ls's.
+    let answer = read_all(tcp(port));
+    kill(as_pid(child.id()), Signal::SIGKILL).unwrap();
+    let _ = child.wait();
+    assert_eq!(answer, "3\n");
+}
+
+#[test]
+fn a_server_whose_log_nobody_holds_any_more_serves_on() {
+    let (port, folder) = (free_port(), Folder::new());
+    let file = folder.write("inetd.conf", &tcp_line(port, "/bin/echo echo on"));
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut child = crate::common::daemon::command(&[]).arg(&file).stderr(writer).spawn().unwrap();
+    wait_until("the port to be served", || try_tcp(local(port)).is_ok());
+    drop(reader);
+    for _ in 0..50 {
+        assert_eq!(read_all(tcp(port)), "on\n");
+    }
+    assert!(child.try_wait().unwrap().is_none(), "it runs on");
+    kill(as_pid(child.id()), Signal::SIGTERM).unwrap();
+    assert!(crate::common::wait_for("its end", || child.try_wait().unwrap()).success());
+}
+
+#[test]
+fn a_stopped_and_continued_server_serves_who_came_meanwhile() {
+    let port = free_port();
+    let daemon = Daemon::start(&tcp_line(port, "/bin/echo echo awake"));
+    daemon.signal(Signal::SIGSTOP);
+    wait_until("the server to be stopped", || procs::state(daemon.pid()) == Some('T'));
+    let clients: Vec<_> = (0..100).map(|_| tcp(port)).collect();
+    daemon.signal(Signal::SIGCONT);
+    for client in clients {
+        assert_eq!(read_all(client), "awake\n");
+    }
+}
+
+#[test]
+fn many_services_are_served_from_one_file() {
+    let ports: Vec<u16> = (0..6).flat_map(|_| free_ports(40)).collect();
+    let text: String =
+        ports.iter().map(|port| tcp_line(*port, &format!("/bin/echo echo {port}"))).collect();
+    let mut daemon = Daemon::start(&text);
+    for port in &ports {
+        assert_eq!(read_all(tcp(*port)), format!("{port}\n"));
+    }
+    let line = daemon.reload(&(text + "# the same\n"));
+    assert_eq!(line.number("kept"), Some(240), "{}", line.raw);
+    daemon.stop();
+}

@@ -140,3 +140,47 @@ fn two_waiting_services_run_beside_each_other() {
     let _ = daemon.accepted(two, 1);
     wait_until("both to run", || daemon.count_peers().1 == 2);
 }
+
+#[test]
+fn a_waiting_tcp_program_that_takes_one_connection_and_ends_well_is_started_again_at_once() {
+    if !need_program("python3") {
+        return;
+    }
+    let (port, folder) = (free_port(), Folder::new());
+    let script = folder.write("accept.py", &acceptor(1));
+    let line =
+        format!("127.0.0.1:{port} stream tcp wait {} python3 python3 {}\n", me(), script.display());
+    let daemon = Setup::new().start_in(folder, &line);
+    // The next always waits already when a program ends: it has failed at nothing.
+    let clients: Vec<_> = (0..5).map(|_| tcp(port)).collect();
+    for client in clients {
+        assert!(read_all(client).starts_with("pid "));
+    }
+    assert!(daemon.said("backoff").is_empty(), "{}", daemon.log.text());
+}
+
+#[test]
+fn a_waiting_udp_program_that_answers_one_request_is_started_again_at_once_for_an_equal_one() {
+    if !need_program("python3") {
+        return;
+    }
+    let (port, folder) = (free_port(), Folder::new());
+    let script = folder.write(
+        "once.py",
+        "import socket\n\
+         s = socket.socket(fileno=0)\n\
+         data, peer = s.recvfrom(100)\n\
+         s.sendto(data, peer)\n",
+    );
+    let line =
+        format!("127.0.0.1:{port} dgram udp wait {} python3 python3 {}\n", me(), script.display());
+    let daemon = Setup::new().start_in(folder, &line);
+    let client = udp(port);
+    for _ in 0..4 {
+        client.send(b"the same").unwrap();
+    }
+    for _ in 0..4 {
+        assert_eq!(udp_read(&client), "the same");
+    }
+    assert!(daemon.said("backoff").is_empty(), "{}", daemon.log.text());
+}

@@ -1,15 +1,15 @@
 //! The one table of attributes. Parsers, defaults, the printer and the manual page
 //! come from it or are tested against it; there is no second list of names.
 
+use super::environment::{set_env, set_passenv};
 use super::print::{
     at_limit, env, groups, interface, limit, number, on_stop, passenv, path, rate, rlimit, size_of,
     socket_group, socket_mode, socket_user, stderr, umask, yes,
 };
-use super::{Attribute, Draft, Scope, limits};
+use super::{Attribute, Scope, limits};
 use crate::config::model::{AtLimit, OnStop, Resource, StderrTo};
-use crate::config::value::{Operator, Problem, Value};
 
-/// A field of the model that a method of [`Value`] reads.
+/// A field of the model that a method of `Value` reads.
 macro_rules! set {
     ($field:ident, $parse:ident) => {
         Some(|draft, value| {
@@ -371,50 +371,3 @@ pub(crate) static TABLE: &[Attribute] = &[
         draft!(disable, yes_no), |shown| shown.disabled.then(|| "yes".to_owned())
     },
 ];
-
-/// `env`: names are unique, the last value counts; `-=` takes names.
-fn set_env(draft: &mut Draft, value: &Value<'_>) -> Result<(), Problem> {
-    let mut env = match value.operator {
-        Operator::Set => Vec::new(),
-        Operator::Add | Operator::Remove => draft.attributes.env.clone(),
-    };
-    for word in value.words {
-        let name = word.text.split_once('=').map(|(name, _)| name);
-        if value.operator == Operator::Remove {
-            let name = name.unwrap_or(&word.text);
-            env.retain(|(known, _)| known != name);
-            continue;
-        }
-        let Some(name) = name.filter(|name| !name.is_empty()) else {
-            let message = format!("`{}` is not `NAME=VALUE`", word.text);
-            let help = "a value with blanks is quoted: NAME='a b'; `passenv` passes a variable on";
-            return Err(Problem::new(&word.span, message, help));
-        };
-        let text = word.tail(name.len() + 1);
-        env.retain(|(known, _)| known != name);
-        env.push((name.to_owned(), text));
-    }
-    draft.attributes.env = env;
-    Ok(())
-}
-
-/// `passenv`: a set of names.
-fn set_passenv(draft: &mut Draft, value: &Value<'_>) -> Result<(), Problem> {
-    let mut names = match value.operator {
-        Operator::Set => Vec::new(),
-        Operator::Add | Operator::Remove => draft.attributes.passenv.clone(),
-    };
-    for word in value.words {
-        if word.text.is_empty() || word.text.contains('=') {
-            let message = format!("`{}` is not the name of a variable", word.text);
-            let help = "`passenv` takes names; `env` takes `NAME=VALUE`";
-            return Err(Problem::new(&word.span, message, help));
-        }
-        names.retain(|known| *known != word.text);
-        if value.operator != Operator::Remove {
-            names.push(word.text.clone());
-        }
-    }
-    draft.attributes.passenv = names;
-    Ok(())
-}

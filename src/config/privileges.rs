@@ -1,0 +1,51 @@
+//! What only root can do for a service: asked of another server, it is not served.
+
+use super::attribute::Draft;
+use super::diagnostic::Span;
+use super::entry::Entry;
+use super::model::Action;
+use super::resolve::Resolver;
+
+impl Resolver<'_> {
+    /// Warns of attributes that this server has not the rights for.
+    pub(super) fn check_privileges(
+        &mut self,
+        entry: &Entry,
+        draft: &Draft,
+        action: Option<&Action>,
+    ) {
+        if self.lookup.is_privileged() {
+            return;
+        }
+        let own = self.lookup.own_account();
+        let attributes = &draft.attributes;
+        let program = !matches!(action, Some(Action::Builtin(_)));
+        let foreign_group = |gid: u32| gid != own.gid && !self.lookup.own_groups().contains(&gid);
+        for (name, lacks, what) in [
+            ("chroot", program && attributes.chroot.is_some(), "change the root directory"),
+            ("nice", program && attributes.nice < 0, "raise the priority of programs"),
+            (
+                "socket_user",
+                attributes.socket_user.is_some_and(|uid| uid != own.uid),
+                "give a socket to another user",
+            ),
+            (
+                "socket_group",
+                attributes.socket_group.is_some_and(foreign_group),
+                "give a socket to a group it is not in",
+            ),
+        ] {
+            if lacks {
+                let help = "start the server as root, or take it out";
+                self.lacks(&place(entry, name), format!("only root can {what}"), help);
+            }
+        }
+    }
+}
+
+/// Where an attribute is said; the service field can say who owns a socket.
+fn place(entry: &Entry, name: &str) -> Span {
+    let mut settings = entry.settings.iter().rev().chain(entry.defaults.iter().rev());
+    let found = settings.find(|setting| setting.attribute.name == name);
+    found.map_or(&entry.endpoint.span, |setting| &setting.place).clone()
+}

@@ -1,0 +1,52 @@
+//! The numbers of descriptors, which matter: a child copies the table up to the
+//! highest that it is given, so what lives long is kept out of its way.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd, RawFd};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+use crate::spawn::kernel;
+
+/// Descriptors that live long are numbered from here, so that a connection gets a
+/// low number and a child's table, copied up to that number, stays small.
+pub const LONG_LIVED: RawFd = 64;
+
+/// The lowest number of the server's own descriptors; below are the standard three.
+pub const LOWEST: RawFd = 3;
+
+/// Moves a descriptor up to where the long-lived ones are. It stays where it is if
+/// there are no such numbers (a very low limit): that costs time, not function.
+#[must_use]
+pub fn raise(descriptor: OwnedFd) -> OwnedFd {
+    if descriptor.as_raw_fd() >= LONG_LIVED {
+        return descriptor;
+    }
+    kernel::duplicate_from(&descriptor, LONG_LIVED).unwrap_or(descriptor)
+}
+
+/// A copy for a child, under a low number.
+///
+/// # Errors
+/// When there are no more descriptors.
+pub fn low_copy(descriptor: &impl AsFd) -> io::Result<OwnedFd> {
+    kernel::duplicate_from(&descriptor.as_fd(), LOWEST)
+}
+
+/// Sets O_NONBLOCK.
+///
+/// # Errors
+/// fcntl(2)'s.
+pub fn set_nonblocking(descriptor: &impl AsFd) -> io::Result<()> {
+    fcntl(descriptor.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// Clears O_NONBLOCK, as programs expect their standard input.
+///
+/// # Errors
+/// fcntl(2)'s.
+pub fn set_blocking(descriptor: &impl AsFd) -> io::Result<()> {
+    fcntl(descriptor.as_fd(), FcntlArg::F_SETFL(OFlag::empty()))?;
+    Ok(())
+}
