@@ -16,6 +16,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod access;
+mod banners;
 mod builtin;
 mod child_checks;
 mod class_notes;
@@ -24,10 +26,12 @@ mod config_properties;
 mod dgram;
 mod dialects;
 mod docs;
+mod fairness;
 mod golden;
 mod hygiene;
 mod layering;
 mod limits;
+mod logging;
 mod privileges;
 mod real_programs;
 mod reload;
@@ -39,5 +43,7 @@ mod spawn_paths;
 mod stderr_log;
 mod stream;
 mod tcpmux;
+mod timeouts;
+mod times;
 mod unix;
 mod waiting;
