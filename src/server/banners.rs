@@ -33,8 +33,9 @@ use crate::spawn::environment;
 const GREETING: Duration = Duration::from_secs(30);
 /// How long a refused client may take to read its text and to close.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// Refused clients that are given that time; with more, connections are just closed.
-const DISMISSED: usize = 256;
+/// Refused clients that are given that time; with more, whoever has had most of it is
+/// let go. There are descriptors for so many.
+const DISMISSED: usize = 64;
 /// Bytes of a refused client that are thrown away, and how many at once.
 const UNREAD: usize = 256 * 1024;
 const PER_TURN: usize = 64 * 1024;
@@ -141,10 +142,12 @@ impl Server {
         if sent == text.len() {
             let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
         }
-        if self.dismissed < DISMISSED {
-            self.dismissed = self.dismissed.saturating_add(1);
-            self.watch_banner(socket, text, sent, Then::Close { left: UNREAD }, FAREWELL);
+        if self.dismissed.len() >= DISMISSED
+            && let Some(oldest) = self.dismissed.pop_front()
+        {
+            self.told_for_too_long(oldest);
         }
+        self.watch_banner(socket, text, sent, Then::Close { left: UNREAD }, FAREWELL);
     }
 
     fn watch_banner(
@@ -157,7 +160,11 @@ impl Server {
     ) {
         let socket = descriptor::raise(socket);
         let (descriptor, due) = (socket.as_raw_fd(), self.now + patience);
+        let closes = matches!(then, Then::Close { .. });
         let key = self.banners.insert(BannerState { socket, text, sent, then, due, queued: false });
+        if closes {
+            self.dismissed.push_back(key);
+        }
         let registered = self.poll.registry().register(
             &mut SourceFd(&descriptor),
             token::pack(Owner::Banner(key)),
@@ -197,7 +204,7 @@ impl Server {
         let _ = self.poll.registry().deregister(&mut SourceFd(&state.socket.as_raw_fd()));
         self.timers.cancel(state.due, Timer::Banner(key));
         if let Then::Close { .. } = state.then {
-            self.dismissed = self.dismissed.saturating_sub(1);
+            self.dismissed.retain(|dismissed| *dismissed != key);
         }
         Some(state)
     }

@@ -68,8 +68,9 @@ impl Server {
             };
             self.take_back(listener, run);
         }
-        if child.overdue {
-            self.hold_group(child);
+        // Somebody else may have reaped one of which nothing is known.
+        if child.overdue && end != End::Unknown {
+            self.hold_group(&child);
         }
     }
 

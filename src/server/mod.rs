@@ -91,8 +91,8 @@ pub struct Server {
     stderr: Slab<StderrState>,
     conversations: Slab<ConversationState>,
     banners: Slab<BannerState>,
-    /// Refused clients among those that are told something.
-    dismissed: usize,
+    /// Refused clients among those that are told something, the longest there first.
+    dismissed: VecDeque<Key>,
     /// What is left of programs that ran for too long.
     groups: Slab<Group>,
     weather: Weather,
@@ -161,7 +161,7 @@ impl Server {
             stderr: Slab::new(),
             conversations: Slab::new(),
             banners: Slab::new(),
-            dismissed: 0,
+            dismissed: VecDeque::new(),
             groups: Slab::new(),
             weather: Weather::default(),
             unwatched: VecDeque::new(),

@@ -4,8 +4,6 @@
 //! as soon as the leader has been reaped. So a leader that ends before its group had
 //! its time is told of as usual, but stays unreaped until the group has been killed.
 
-use std::os::fd::{AsFd as _, OwnedFd};
-
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -19,15 +17,12 @@ use crate::journal;
 
 /// Groups that are given time after their leader's end; with more than that, they
 /// are killed at once.
-const GROUPS: usize = 1_024;
+const GROUPS: usize = 256;
 
-/// What is left of a program that ran for too long: its number, and perhaps others in
-/// its group.
-#[derive(Debug)]
-pub(super) struct Group {
-    pid: i32,
-    pidfd: OwnedFd,
-}
+/// What is left of a program that ran for too long: its number, which stays its own
+/// until it is reaped, and perhaps others in its group.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Group(i32);
 
 impl Server {
     /// A program has been started: until when may it run?
@@ -64,30 +59,30 @@ impl Server {
 
     /// The leader of a group that has had TERM has ended; it is not reaped yet. The
     /// others have the rest of their time.
-    pub(super) fn hold_group(&mut self, child: Child) {
-        let group = Group { pid: child.pid, pidfd: child.pidfd };
+    pub(super) fn hold_group(&mut self, child: &Child) {
+        let group = Group(child.pid);
         match child.deadline {
             // As process 1 we look for whoever has ended, and would find it again and again.
             Some(due) if self.groups.len() < GROUPS && !self.facts.adopts_orphans => {
                 let key = self.groups.insert(group);
                 self.timers.set(due, Timer::Group(key));
             }
-            _ => self.kill_and_reap(&group),
+            _ => self.kill_and_reap(group),
         }
     }
 
     /// The others have had their time.
     pub(super) fn end_group(&mut self, key: Key) {
         if let Some(group) = self.groups.remove(key) {
-            self.kill_and_reap(&group);
+            self.kill_and_reap(group);
         }
     }
 
-    fn kill_and_reap(&mut self, group: &Group) {
-        let _ = signal_group(group.pid, Signal::SIGKILL);
+    fn kill_and_reap(&mut self, Group(pid): Group) {
+        let _ = signal_group(pid, Signal::SIGKILL);
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
-        let _ = waitid(Id::PIDFd(group.pidfd.as_fd()), flags);
-        self.spawner.reaped(group.pid);
+        let _ = waitid(Id::Pid(Pid::from_raw(pid)), flags);
+        self.spawner.reaped(pid);
     }
 
     /// The server stops: nobody will be there to kill those who had TERM.
