@@ -17,7 +17,7 @@ pub enum Reason {
     PerSource,
     /// `source_rate`.
     SourceRate,
-    /// [`CAPACITY`] sources have running children: no further one can be counted.
+    /// [`CAPACITY`](super::CAPACITY) sources have running children: no further one can be counted.
     Sources,
     /// The server's own limit.
     MaxChildren,

@@ -59,6 +59,7 @@ use banners::BannerState;
 pub use facts::Facts;
 use observing::Weather;
 use overdue::Group;
+use per_peer::Homing;
 use slab::{Key, Slab};
 use state::{Child, ConversationState, ListenerState, ServiceState, StderrState};
 use timers::{Timer, Timers};
@@ -96,6 +97,7 @@ pub struct Server {
     /// What is left of programs that ran for too long.
     groups: Slab<Group>,
     weather: Weather,
+    homing: Slab<Homing>,
     /// Pipes that are not polled yet, and when they are to be.
     unwatched: VecDeque<(Instant, Key)>,
     /// Pipes whose program has ended while something still holds them, oldest first.
@@ -164,6 +166,7 @@ impl Server {
             dismissed: VecDeque::new(),
             groups: Slab::new(),
             weather: Weather::default(),
+            homing: Slab::new(),
             unwatched: VecDeque::new(),
             lingering: VecDeque::new(),
             resting_services: Vec::new(),
@@ -285,6 +288,7 @@ impl Server {
                 Timer::Resume(key) => self.resume(key),
                 Timer::Idle(key) => self.look_for_silence(key),
                 Timer::Stderr(key) => self.queue(Owner::Stderr(key)),
+                Timer::Home(key) => self.look_for_datagrams(key),
                 Timer::Child(key) => self.child_ended(key),
                 Timer::Overdue(key) => self.overdue(key),
                 Timer::Group(key) => self.end_group(key),

@@ -7,10 +7,12 @@
 //! peer gets a socket of its own, into which its datagrams are sent again.
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use super::Server;
 use super::slab::Key;
+use super::timers::Timer;
 use super::token::Owner;
 use crate::address::Address;
 use crate::admission::Verdict;
@@ -23,6 +25,9 @@ use crate::spawn::kernel;
 const PEERS: usize = 16;
 /// Datagrams looked at or taken out at once; the rest of a longer queue is lost.
 const QUEUE: usize = 128;
+/// How often and how long the system is given to deliver to this machine itself.
+const LOOKS: u32 = 1000;
+const LOOK: Duration = Duration::from_millis(1);
 /// The largest UDP datagram.
 const LARGEST: usize = 65_535;
 
@@ -69,20 +74,107 @@ impl Server {
                 return self.start_failed(owner, Address::Inet(peer), &error);
             }
         };
-        if queue_is_of(&socket, peer) {
+        let only_its_own =
+            waiting_in(&socket).is_some_and(|from| from.iter().all(|it| *it == peer));
+        // While both sockets were open to all, the new one may have got some of it.
+        let astray = self.udp_socket(key).and_then(waiting_in);
+        let astray = astray.is_none_or(|from| from.contains(&peer));
+        if only_its_own && !astray {
             return self.start_on(owner, socket, peer);
         }
         // Counted again below, like the others.
         self.cancel_start(owner, Address::Inet(peer));
-        for (peer, datagrams) in by_peer(&socket) {
-            if !self.admits_peer(owner, peer) {
-                continue;
-            }
-            match self.socket_with(key, peer, &datagrams) {
-                Ok(socket) => self.start_on(owner, socket, peer),
-                Err(error) => self.start_failed(owner, Address::Inet(peer), &error),
+        let mut peers = Vec::new();
+        take_out(&socket, &mut peers);
+        if let Some(next) = self.udp_socket(key).filter(|_| astray) {
+            take_out(next, &mut peers);
+        }
+        // The old socket stays until then: what the peer sends meanwhile must not look
+        // like a new peer's first datagram.
+        self.serve_sorted(key, owner, peers);
+        drop(socket);
+    }
+
+    fn serve_sorted(&mut self, listener: Key, owner: Key, peers: Sorted) {
+        for (peer, datagrams) in peers {
+            if self.admits_peer(owner, peer) {
+                self.send_home(listener, owner, peer, &datagrams, 0);
             }
         }
+    }
+
+    /// Sends an admitted peer's datagrams into a socket of its own.
+    fn send_home(
+        &mut self,
+        listener: Key,
+        owner: Key,
+        peer: SocketAddr,
+        datagrams: &[Vec<u8>],
+        looks: u32,
+    ) {
+        match socket_holding(peer, datagrams) {
+            Ok((socket, sender)) => {
+                let expected = datagrams.len();
+                self.bring_home(Homing { listener, owner, socket, peer, sender, expected, looks });
+            }
+            Err(error) => self.start_failed(owner, Address::Inet(peer), &error),
+        }
+    }
+
+    /// Gives a socket that holds a peer's datagrams the service's address and its
+    /// program, once they have all arrived in it: at once, but for a busy machine.
+    fn bring_home(&mut self, homing: Homing) {
+        let Homing { listener, owner, peer, sender, looks, .. } = homing;
+        let arrived = waiting_in(&homing.socket).map_or(0, |from| from.len());
+        if arrived < homing.expected && looks < LOOKS {
+            let key = self.homing.insert(Homing { looks: looks.saturating_add(1), ..homing });
+            return self.timers.set(self.now + LOOK, Timer::Home(key));
+        }
+        let taken = match self.take_address(listener, &homing.socket, peer) {
+            Ok(()) if arrived >= homing.expected && looks < LOOKS => waiting_in(&homing.socket),
+            Ok(()) => None,
+            Err(error) => return self.start_failed(owner, Address::Inet(peer), &error),
+        };
+        match taken {
+            Some(from) if from.iter().all(|it| *it == sender || *it == peer) => {
+                self.start_on(owner, homing.socket, peer);
+            }
+            Some(_) => self.sort_again(&homing),
+            None => {
+                let error = io::Error::from(ErrorKind::TimedOut);
+                self.start_failed(owner, Address::Inet(peer), &error);
+            }
+        }
+    }
+
+    /// While it had the address and not yet its peer, others' datagrams came in.
+    fn sort_again(&mut self, homing: &Homing) {
+        let Homing { listener, owner, peer, sender, looks, .. } = *homing;
+        let mut peers = Vec::new();
+        take_out(&homing.socket, &mut peers);
+        let (own, others): (Sorted, Sorted) =
+            peers.into_iter().partition(|(from, _)| *from == sender || *from == peer);
+        let own: Vec<Vec<u8>> = own.into_iter().flat_map(|(_, datagrams)| datagrams).collect();
+        self.send_home(listener, owner, peer, &own, looks.saturating_add(1));
+        self.serve_sorted(listener, owner, others);
+    }
+
+    /// Looks again whether a peer's datagrams have arrived.
+    pub(super) fn look_for_datagrams(&mut self, key: Key) {
+        if let Some(homing) = self.homing.remove(key) {
+            self.bring_home(homing);
+        }
+    }
+
+    /// The listener's address and the real peer, in place of those that served to fill it.
+    fn take_address(&self, key: Key, socket: &UdpSocket, peer: SocketAddr) -> io::Result<()> {
+        let state = self.listeners.get(key).ok_or(ErrorKind::NotFound)?;
+        let service = self.services.get(state.service).ok_or(ErrorKind::NotFound)?;
+        let beside = self.udp_socket(key).ok_or(ErrorKind::NotFound)?;
+        kernel::disconnect(socket)?;
+        let attributes = &service.service.attributes;
+        listener::share_address(socket, beside, &state.spec, attributes)?;
+        socket.connect(peer)
     }
 
     fn admits_peer(&mut self, owner: Key, peer: SocketAddr) -> bool {
@@ -115,41 +207,6 @@ impl Server {
         }
     }
 
-    /// A socket at the listener's address, connected to the peer, with the peer's
-    /// datagrams in it. They were taken out of another and are sent again from here,
-    /// so the sender that recvfrom(2) tells is not the peer; read(2) and write(2)
-    /// do as ever.
-    fn socket_with(
-        &self,
-        key: Key,
-        peer: SocketAddr,
-        datagrams: &[Vec<u8>],
-    ) -> io::Result<UdpSocket> {
-        let state = self.listeners.get(key).ok_or(ErrorKind::NotFound)?;
-        let service = self.services.get(state.service).ok_or(ErrorKind::NotFound)?;
-        let beside = self.udp_socket(key).ok_or(ErrorKind::NotFound)?;
-        let loopback = match peer {
-            SocketAddr::V4(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
-            SocketAddr::V6(_) => SocketAddr::from(([0u16, 0, 0, 0, 0, 0, 0, 1], 0)),
-        };
-        let socket = UdpSocket::from(descriptor::raise(listener::udp_socket(&peer)?));
-        let sender = UdpSocket::bind(loopback)?;
-        // Connecting gives it a port of its own for the time being, and keeps others out.
-        socket.connect(sender.local_addr()?)?;
-        let here = socket.local_addr()?;
-        for datagram in datagrams {
-            sender.send_to(datagram, here)?;
-        }
-        // Nobody's datagram may come between losing that port and the real connection.
-        kernel::refuse_datagrams(&socket, true)?;
-        kernel::disconnect(&socket)?;
-        let attributes = &service.service.attributes;
-        listener::share_address(&socket, beside, &state.spec, attributes)?;
-        socket.connect(peer)?;
-        kernel::refuse_datagrams(&socket, false)?;
-        Ok(socket)
-    }
-
     fn start_on(&mut self, owner: Key, socket: UdpSocket, peer: SocketAddr) {
         let facts = Connection {
             protocol: "UDP",
@@ -168,29 +225,63 @@ impl Server {
     }
 }
 
-/// Whether everything that waits on a socket came from this peer. Nothing more of
-/// others can come: it is connected.
-fn queue_is_of(socket: &UdpSocket, peer: SocketAddr) -> bool {
-    if kernel::set_peek_offset(socket, 0).is_err() {
-        return false;
-    }
-    let mut only = false;
-    for _ in 0..QUEUE {
-        match socket.peek_from(&mut [0; LARGEST]) {
-            Ok((_, from)) if from == peer => {}
-            Ok(_) => break,
-            Err(error) => {
-                only = error.kind() == ErrorKind::WouldBlock;
-                break;
-            }
-        }
-    }
-    kernel::set_peek_offset(socket, -1).is_ok() && only
+/// A socket on its way to a peer's program.
+#[derive(Debug)]
+pub(super) struct Homing {
+    listener: Key,
+    owner: Key,
+    socket: UdpSocket,
+    peer: SocketAddr,
+    /// Our own address from which its datagrams were sent again.
+    sender: SocketAddr,
+    /// How many it has to hold.
+    expected: usize,
+    /// How often that was not so, or others' came in.
+    looks: u32,
 }
 
-/// Takes everything out of a socket, by peer, in the order of their first datagrams.
-fn by_peer(socket: &UdpSocket) -> Vec<(SocketAddr, Vec<Vec<u8>>)> {
-    let mut peers: Vec<(SocketAddr, Vec<Vec<u8>>)> = Vec::new();
+/// Datagrams by peer, in the order of the peers' first.
+type Sorted = Vec<(SocketAddr, Vec<Vec<u8>>)>;
+
+/// A socket with the peer's datagrams on their way into it, and their new sender. They were taken out of
+/// another and are sent again from here, so the sender that recvfrom(2) tells is not
+/// the peer; read(2) and write(2) do as ever.
+fn socket_holding(peer: SocketAddr, datagrams: &[Vec<u8>]) -> io::Result<(UdpSocket, SocketAddr)> {
+    let loopback: IpAddr = match peer {
+        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    let socket = UdpSocket::from(descriptor::raise(listener::udp_socket(&peer)?));
+    let sender = UdpSocket::bind((loopback, 0))?;
+    // Connecting gives it a port of its own for the time being, and keeps others out.
+    let from = sender.local_addr()?;
+    socket.connect(from)?;
+    let here = socket.local_addr()?;
+    for datagram in datagrams {
+        sender.send_to(datagram, here)?;
+    }
+    Ok((socket, from))
+}
+
+/// Who sent what waits on a socket, in order; None if that cannot be told.
+fn waiting_in(socket: &UdpSocket) -> Option<Vec<SocketAddr>> {
+    kernel::set_peek_offset(socket, 0).ok()?;
+    let mut buffer = vec![0; LARGEST];
+    let mut from = Vec::new();
+    let end = loop {
+        match socket.peek_from(&mut buffer) {
+            Ok(_) if from.len() == QUEUE => break None,
+            Ok((_, peer)) => from.push(peer),
+            Err(error) => break Some(error.kind()),
+        }
+    };
+    // Back to the head, for the program.
+    kernel::set_peek_offset(socket, -1).ok()?;
+    (end == Some(ErrorKind::WouldBlock)).then_some(from)
+}
+
+/// Takes everything out of a socket.
+fn take_out(socket: &UdpSocket, peers: &mut Sorted) {
     let mut buffer = vec![0; LARGEST];
     for _ in 0..QUEUE {
         let Ok((length, from)) = socket.recv_from(&mut buffer) else { break };
@@ -200,5 +291,4 @@ fn by_peer(socket: &UdpSocket) -> Vec<(SocketAddr, Vec<Vec<u8>>)> {
             None => peers.push((from, vec![datagram])),
         }
     }
-    peers
 }

@@ -16,6 +16,8 @@ pub(super) enum Timer {
     Idle(Key),
     /// Read a program's standard error again.
     Stderr(Key),
+    /// Look whether a peer's datagrams have arrived in its socket.
+    Home(Key),
     /// Look after a child whose end nobody announces.
     Child(Key),
     /// A program has run for as long as it may, or has had time to end after that.

@@ -9,7 +9,7 @@
 //! # Why that is sound
 //! * *Memory.* The child reads its [`Block`] only: the plan, the prepared program
 //!   and the environment in it, all written before the clone and by nobody until
-//!   the kernel clears [`Block::busy`] when the child execs or exits. A block that
+//!   the kernel clears `busy` when the child execs or exits. A block that
 //!   is busy refuses to be started and is never unmapped. The child writes its own
 //!   stack (with a guard page below) and one atomic flag. It allocates nothing,
 //!   takes no lock, cannot panic, and makes raw system calls that leave `errno`
@@ -43,6 +43,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use super::prepared::Prepared;
+use super::stage::Stage;
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("oxinetd runs on 64-bit Linux");
@@ -58,85 +59,6 @@ const SIGNALS: c_long = 64;
 
 /// Bytes of a child's stack; the child's functions need a few hundred.
 const STACK: usize = 32 * 1024;
-
-/// The steps of a child, in their order; what a failure names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Stage {
-    /// A descriptor table of its own.
-    Descriptors = 1,
-    /// Standard input, output and error.
-    Stdio,
-    /// setsid(2).
-    Session,
-    /// setrlimit(2).
-    Limits,
-    /// setpriority(2).
-    Nice,
-    /// chroot(2).
-    Chroot,
-    /// chdir(2).
-    Chdir,
-    /// setgroups(2).
-    Groups,
-    /// setresgid(2).
-    Gid,
-    /// setresuid(2).
-    Uid,
-    /// The ids are not what was asked for.
-    Verify,
-    /// prctl(PR_SET_NO_NEW_PRIVS) or PR_SET_DUMPABLE.
-    Privileges,
-    /// The signal mask.
-    Signals,
-    /// execve(2).
-    Exec,
-}
-
-impl Stage {
-    /// The stage of a failure record.
-    #[must_use]
-    pub fn from_number(number: u32) -> Option<Self> {
-        const ALL: [Stage; 14] = [
-            Stage::Descriptors,
-            Stage::Stdio,
-            Stage::Session,
-            Stage::Limits,
-            Stage::Nice,
-            Stage::Chroot,
-            Stage::Chdir,
-            Stage::Groups,
-            Stage::Gid,
-            Stage::Uid,
-            Stage::Verify,
-            Stage::Privileges,
-            Stage::Signals,
-            Stage::Exec,
-        ];
-        ALL.into_iter().find(|stage| *stage as u32 == number)
-    }
-
-    /// Its word in the log.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Stage::Descriptors => "descriptors",
-            Stage::Session => "session",
-            Stage::Limits => "limits",
-            Stage::Nice => "nice",
-            Stage::Chroot => "chroot",
-            Stage::Chdir => "chdir",
-            Stage::Groups => "groups",
-            Stage::Gid => "gid",
-            Stage::Uid => "uid",
-            Stage::Verify => "verify",
-            Stage::Privileges => "privileges",
-            Stage::Stdio => "stdio",
-            Stage::Signals => "signals",
-            Stage::Exec => "exec",
-        }
-    }
-}
 
 /// The descriptors a child is given, by number.
 #[derive(Debug, Clone, Copy)]
@@ -810,23 +732,6 @@ fn set_option<T>(descriptor: &impl AsRawFd, name: c_int, value: &T) -> io::Resul
 /// setsockopt(2)'s.
 pub fn set_peek_offset(socket: &impl AsRawFd, offset: c_int) -> io::Result<()> {
     set_option(socket, libc::SO_PEEK_OFF, &offset)
-}
-
-/// Lets every datagram that arrives be dropped, or none any more.
-///
-/// # Errors
-/// setsockopt(2)'s.
-pub fn refuse_datagrams(socket: &impl AsRawFd, refuse: bool) -> io::Result<()> {
-    if !refuse {
-        return set_option(socket, libc::SO_DETACH_FILTER, &0);
-    }
-    // One instruction: return 0, of the packet nothing is kept.
-    let mut nothing = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 };
-    set_option(
-        socket,
-        libc::SO_ATTACH_FILTER,
-        &libc::sock_fprog { len: 1, filter: &raw mut nothing },
-    )
 }
 
 /// Makes a connected datagram socket one without a peer, and without the port that

@@ -6,6 +6,7 @@
 pub mod environment;
 pub mod kernel;
 mod prepared;
+mod stage;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,8 +21,9 @@ use nix::unistd::pipe2;
 use crate::config::model::StderrTo;
 use crate::descriptor::{LOWEST, raise, set_nonblocking};
 use environment::Connection;
-use kernel::{Block, Numbers, RECORD, Stage};
+use kernel::{Block, Numbers, RECORD};
 pub use prepared::{HasNul, Prepared, ServerFacts};
+pub use stage::Stage;
 
 /// Children that may be between clone and exec at once, sharing our memory; more
 /// than that and the surplus is forked.

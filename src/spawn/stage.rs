@@ -1,0 +1,80 @@
+//! The steps between clone and exec, as failures name them.
+
+/// The steps of a child, in their order; what a failure names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Stage {
+    /// A descriptor table of its own.
+    Descriptors = 1,
+    /// Standard input, output and error.
+    Stdio,
+    /// setsid(2).
+    Session,
+    /// setrlimit(2).
+    Limits,
+    /// setpriority(2).
+    Nice,
+    /// chroot(2).
+    Chroot,
+    /// chdir(2).
+    Chdir,
+    /// setgroups(2).
+    Groups,
+    /// setresgid(2).
+    Gid,
+    /// setresuid(2).
+    Uid,
+    /// The ids are not what was asked for.
+    Verify,
+    /// prctl(PR_SET_NO_NEW_PRIVS) or PR_SET_DUMPABLE.
+    Privileges,
+    /// The signal mask.
+    Signals,
+    /// execve(2).
+    Exec,
+}
+
+impl Stage {
+    /// The stage of a failure record.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        const ALL: [Stage; 14] = [
+            Stage::Descriptors,
+            Stage::Stdio,
+            Stage::Session,
+            Stage::Limits,
+            Stage::Nice,
+            Stage::Chroot,
+            Stage::Chdir,
+            Stage::Groups,
+            Stage::Gid,
+            Stage::Uid,
+            Stage::Verify,
+            Stage::Privileges,
+            Stage::Signals,
+            Stage::Exec,
+        ];
+        ALL.into_iter().find(|stage| *stage as u32 == number)
+    }
+
+    /// Its word in the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::Descriptors => "descriptors",
+            Stage::Session => "session",
+            Stage::Limits => "limits",
+            Stage::Nice => "nice",
+            Stage::Chroot => "chroot",
+            Stage::Chdir => "chdir",
+            Stage::Groups => "groups",
+            Stage::Gid => "gid",
+            Stage::Uid => "uid",
+            Stage::Verify => "verify",
+            Stage::Privileges => "privileges",
+            Stage::Stdio => "stdio",
+            Stage::Signals => "signals",
+            Stage::Exec => "exec",
+        }
+    }
+}
