@@ -10,6 +10,7 @@ use std::time::Duration;
 use log::{error, info, warn};
 
 use crate::address::Address;
+use crate::config::model::{LogOnFailure, LogOnSuccess};
 use crate::peers::Peers;
 
 /// A text as a value: bare when it is one plain word, else in quotes.
@@ -128,28 +129,75 @@ pub fn not_listening(service: &str, address: &dyn Display, error: &dyn Display, 
     );
 }
 
-/// A peer is served: by a program, or by ourselves.
-pub fn accepted(service: &str, peer: Address, pid: Option<i32>) {
-    let service = word(service);
-    match pid {
-        Some(pid) => info!("accepted service={service} peer={peer} pid={pid}"),
-        None => info!("accepted service={service} peer={peer} pid=-"),
+/// A key and its value with a blank before them, or nothing.
+struct Key<T>(&'static str, Option<T>);
+
+impl<T: Display> Display for Key<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.1 {
+            Some(value) => write!(f, " {}={value}", self.0),
+            None => Ok(()),
+        }
     }
 }
 
+/// The process that serves; `-` when it is ourselves.
+struct Process(Option<i32>);
+
+impl Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(pid) => pid.fmt(f),
+            None => f.write_char('-'),
+        }
+    }
+}
+
+/// A peer is served: by a program, or by ourselves.
+pub fn accepted(service: &str, peer: Address, pid: Option<i32>, log: LogOnSuccess) {
+    if !(log.host || log.pid) {
+        return;
+    }
+    let peer = Key("peer", log.host.then_some(peer));
+    let pid = Key("pid", log.pid.then_some(Process(pid)));
+    info!("accepted service={}{peer}{pid}", word(service));
+}
+
 /// A program has ended.
-pub fn ended(service: &str, peer: Address, pid: i32, end: End, time: Duration) {
-    info!("ended service={} peer={peer} pid={pid} {end} time={}", word(service), Seconds(time));
+pub fn ended(
+    service: &str,
+    peer: Address,
+    pid: i32,
+    (end, time): (End, Duration),
+    log: LogOnSuccess,
+) {
+    if !(log.exit || log.duration) {
+        return;
+    }
+    let (peer, pid) = (Key("peer", log.host.then_some(peer)), Key("pid", log.pid.then_some(pid)));
+    let time = Key("time", log.duration.then_some(Seconds(time)));
+    if log.exit {
+        info!("ended service={}{peer}{pid} {end}{time}", word(service));
+    } else {
+        info!("ended service={}{peer}{pid}{time}", word(service));
+    }
 }
 
 /// A conversation of our own has ended.
-pub fn closed(service: &str, peer: Address, why: &str, time: Duration) {
-    info!(
-        "closed service={} peer={peer} reason={} time={}",
-        word(service),
-        word(why),
-        Seconds(time)
-    );
+pub fn closed(service: &str, peer: Address, why: &str, time: Duration, log: LogOnSuccess) {
+    if !(log.exit || log.duration) {
+        return;
+    }
+    let peer = Key("peer", log.host.then_some(peer));
+    let why = Key("reason", log.exit.then_some(word(why)));
+    let time = Key("time", log.duration.then_some(Seconds(time)));
+    info!("closed service={}{peer}{why}{time}", word(service));
+}
+
+/// A program has run for too long and is sent a signal, `TERM` and later `KILL`.
+pub fn timeout(service: &str, peer: Address, pid: i32, signal: &str, log: LogOnSuccess) {
+    let peer = Key("peer", log.host.then_some(peer));
+    warn!("timeout service={}{peer} pid={pid} signal={signal}", word(service));
 }
 
 /// A program could not be started; `stage` says at which step.
@@ -163,9 +211,13 @@ pub fn failed(service: &str, peer: Address, pid: Option<i32>, stage: &str, error
     }
 }
 
-/// A peer was turned away.
-pub fn refused(service: &str, peer: Address, reason: &str) {
-    info!("refused service={} peer={peer} reason={reason}", word(service));
+/// A peer was turned away, and so many others for the same reason since the last line.
+pub fn refused(service: &str, peer: Address, reason: &str, left_out: u64, log: LogOnFailure) {
+    if !(log.host || log.attempt) {
+        return;
+    }
+    let peer = Key("peer", log.host.then_some(peer));
+    info!("refused service={}{peer} reason={reason} left_out={left_out}", word(service));
 }
 
 /// A limit begins to bite.

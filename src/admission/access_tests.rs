@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::{Strategy, any, prop_assert_eq, prop_oneof, proptest};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 fn list(items: &str) -> Vec<Prefix> {
@@ -144,7 +145,7 @@ fn prefix() -> impl Strategy<Value = Prefix> {
 fn naive(only_from: Option<&[Prefix]>, no_access: &[Prefix], address: IpAddr) -> bool {
     let best = |rules: &[Prefix]| {
         let matching = rules.iter().filter(|prefix| prefix.contains(address));
-        matching.map(|prefix| prefix.length).max()
+        matching.map(|prefix| prefix.bits()).max()
     };
     match (only_from.map(best), best(no_access)) {
         (None, refused) => refused.is_none(),

@@ -12,17 +12,8 @@ pub(super) fn check_who_and_when(
     seen: &Observed,
     peer: Address,
 ) -> Result<(), Reason> {
-    if let Some(access) = &limits.access {
-        let allowed = match peer {
-            Address::Inet(socket) => access.allows(socket.ip()),
-            // A rule on addresses says nothing of users of this machine.
-            Address::Unix { .. } => true,
-            // Only who cannot be asked may go unasked.
-            Address::None => limits.wait,
-        };
-        if !allowed {
-            return Err(Reason::Access);
-        }
+    if !may_connect(limits, peer) {
+        return Err(Reason::Access);
     }
     if limits.times.as_ref().is_some_and(|times| !times.contains(seen.minute_of_day)) {
         return Err(Reason::Time);
@@ -31,6 +22,18 @@ pub(super) fn check_who_and_when(
         return Err(Reason::Load);
     }
     Ok(())
+}
+
+/// `only_from` and `no_access`.
+pub(super) fn may_connect(limits: &Limits, peer: Address) -> bool {
+    let Some(access) = &limits.access else { return true };
+    match peer {
+        Address::Inet(socket) => access.allows(socket.ip()),
+        // A rule on addresses says nothing of users of this machine.
+        Address::Unix { .. } => true,
+        // Only who cannot be asked may go unasked.
+        Address::None => limits.wait,
+    }
 }
 
 /// The source's own limits. Being refused is a use of the source's record.

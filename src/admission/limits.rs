@@ -1,21 +1,10 @@
 //! What limits one service: the part of its attributes that admission looks at.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::access::AccessList;
 use super::bucket::{Nanos, Pace, nanos_of};
-use super::times::AccessTimes;
-use crate::config::model::{AtLimit, Attributes, Limit};
-
-/// `cps`: connections per second, and how long the listener rests when there are more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cps {
-    /// Connections in one second.
-    pub count: u32,
-    /// How long the listener rests.
-    pub rest: Duration,
-}
+use crate::config::model::{AccessTimes, AtLimit, Attributes, Cps, Limit};
 
 /// The limits of one service. A limit of 0 admits nobody; where 0 is written for "no
 /// limit", whoever reads it makes None of it.
@@ -53,10 +42,10 @@ impl Limits {
             rate: attributes.rate.map(Pace::from),
             per_source: attributes.per_source.filter(|_| !wait),
             source_rate: attributes.source_rate.filter(|_| !wait).map(Pace::from),
-            cps: None,
-            access: None,
-            times: None,
-            max_load: None,
+            cps: attributes.cps,
+            access: access(attributes),
+            times: attributes.access_times.clone().map(Rc::new),
+            max_load: attributes.max_load,
         }
     }
 
@@ -70,6 +59,13 @@ impl Limits {
     pub(super) fn by_source(&self) -> bool {
         self.per_source.is_some() || self.source_rate.is_some()
     }
+}
+
+/// Both lists as one; None where nothing is said.
+fn access(attributes: &Attributes) -> Option<Rc<AccessList>> {
+    let (only_from, no_access) = (attributes.only_from.as_deref(), &*attributes.no_access);
+    let said = only_from.is_some() || !no_access.is_empty();
+    said.then(|| Rc::new(AccessList::new(only_from, no_access)))
 }
 
 const SECOND: Nanos = 1_000_000_000;

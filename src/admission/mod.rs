@@ -30,21 +30,21 @@ mod checks;
 mod episodes;
 mod limits;
 mod sources;
-pub mod times;
 mod verdict;
 
 use std::time::{Duration, Instant};
 
 use bucket::{Bucket, Nanos, Timeline, nanos_of};
-use checks::{check_source, check_who_and_when};
+use checks::{check_source, check_who_and_when, may_connect};
 use episodes::Episodes;
 use limits::CpsState;
 use sources::{Key, Sources};
 
 use crate::address::Address;
 use crate::config::model::AtLimit;
+pub use crate::config::model::Cps;
 pub use episodes::{Notice, QUIET};
-pub use limits::{Cps, Limits};
+pub use limits::Limits;
 pub use sources::{CAPACITY, Source};
 pub use verdict::{Observed, Reason, Verdict, Wake};
 
@@ -182,8 +182,8 @@ impl Admission {
     }
 
     /// Whether this peer may start: [`Verdict::Admit`], and then it is counted until
-    /// it is released or cancelled, or [`Verdict::Refuse`]. A `wait` service has no
-    /// connection that could be closed: it is told to rest instead.
+    /// it is released or cancelled, or [`Verdict::Refuse`]. A `wait` service's
+    /// program has no connection that could be closed: it is told to rest instead.
     pub fn admit(&mut self, seen: &Observed, id: ServiceId, peer: Address) -> Verdict {
         let now = self.timeline.nanos(seen.now);
         let key = Key { service: id, source: peer.into() };
@@ -195,6 +195,24 @@ impl Admission {
             Err(Reason::Gone) => Verdict::Refuse(Reason::Gone),
             Err(reason) => self.deny(now, id, reason),
         }
+    }
+
+    /// Whether datagrams for this service are looked at before they start its program.
+    #[must_use]
+    pub fn looks_at_senders(&self, id: ServiceId) -> bool {
+        peek(&self.places, id).is_some_and(|service| service.limits.access.is_some())
+    }
+
+    /// Whether a datagram from this peer may start the program of a `wait` service.
+    /// Nothing is counted but a refusal.
+    pub fn admits_sender(&mut self, now: Instant, id: ServiceId, peer: Address) -> bool {
+        let now = self.timeline.nanos(now);
+        let Some(service) = peek(&self.places, id) else { return false };
+        let admits = may_connect(&service.limits, peer);
+        if !admits {
+            self.episodes.refused((Some(id), Reason::Access), now);
+        }
+        admits
     }
 
     /// A child has ended.
@@ -267,7 +285,8 @@ impl Admission {
 
     fn deny(&mut self, now: Nanos, id: ServiceId, reason: Reason) -> Verdict {
         let whose = (Some(id).filter(|_| reason != Reason::MaxChildren), reason);
-        let Some(service) = held(&self.places, id).filter(|service| service.limits.wait) else {
+        let waits = |service: &&Service| service.limits.wait && !service.limits.builtin;
+        let Some(service) = held(&self.places, id).filter(waits) else {
             self.episodes.refused(whose, now);
             return Verdict::Refuse(reason);
         };

@@ -3,9 +3,8 @@
 use std::rc::Rc;
 
 use super::access::{AccessList, parse_item};
-use super::times::AccessTimes;
 use super::*;
-use crate::config::model::{Attributes, Rate};
+use crate::config::model::{AccessTimes, Attributes, Rate};
 
 /// A clock that is moved by hand.
 pub(super) struct Clock(pub(super) Instant);
@@ -163,6 +162,55 @@ fn access_times_and_load_are_asked_first() {
     assert_eq!(refused(&Observed { load: 2.5, ..seen }, peer(1)), Reason::Load);
     assert_eq!(refused(&seen, peer(1)), Reason::PerSource);
     assert_eq!(refused(&seen, Address::Unix { pid: 1, uid: 2 }), Reason::PerSource);
+}
+
+#[test]
+fn what_the_attributes_say_of_access_holds() {
+    let only_from = parse_item("10.0.0.0/24").unwrap();
+    let said = Attributes {
+        only_from: Some(only_from.into()),
+        no_access: parse_item("10.0.0.3").unwrap().into(),
+        access_times: AccessTimes::parse("8:00-18:00").ok(),
+        max_load: Some(2.0),
+        cps: Some(Cps { count: 1, rest: Duration::from_secs(5) }),
+        ..unlimited()
+    };
+    let (mut admission, id, clock) = one(&said, false);
+    let seen = clock.seen();
+    assert_eq!(admission.admit(&seen, id, peer(3)), Verdict::Refuse(Reason::Access));
+    let late = Observed { minute_of_day: 20 * 60, ..seen };
+    assert_eq!(admission.admit(&late, id, peer(1)), Verdict::Refuse(Reason::Time));
+    let loaded = Observed { load: 2.1, ..seen };
+    assert_eq!(admission.admit(&loaded, id, peer(1)), Verdict::Refuse(Reason::Load));
+    assert_eq!(admission.admit(&seen, id, peer(1)), Verdict::Admit);
+    assert_eq!(admission.admit(&seen, id, peer(1)), Verdict::Refuse(Reason::Cps));
+}
+
+#[test]
+fn senders_of_datagrams_are_looked_at_before_a_wait_program_starts() {
+    let no_access = parse_item("10.0.0.3").unwrap().into();
+    let (mut admission, id, clock) = one(&Attributes { no_access, ..unlimited() }, true);
+    assert!(admission.looks_at_senders(id));
+    assert!(admission.admits_sender(clock.0, id, peer(1)));
+    assert!(!admission.admits_sender(clock.0, id, peer(3)));
+    assert_eq!(admission.running(id), 0, "nobody is counted by looking");
+    let began = Notice::LimitBegan { id: Some(id), reason: Reason::Access };
+    assert_eq!(admission.notices(), [began]);
+    assert_eq!(admission.admit(&clock.seen(), id, Address::None), Verdict::Admit);
+    let (admission, id, _) = one(&unlimited(), true);
+    assert!(!admission.looks_at_senders(id));
+}
+
+#[test]
+fn a_datagram_for_a_built_in_service_is_refused_and_its_listener_does_not_rest() {
+    let no_access: Rc<[_]> = parse_item("10.0.0.3").unwrap().into();
+    let attributes = Attributes { no_access, ..unlimited() };
+    let mut admission = Admission::new(1000);
+    let id = admission.add(Limits::new(&attributes, true).for_builtin(true));
+    let clock = Clock::new();
+    assert_eq!(admission.admit(&clock.seen(), id, peer(3)), Verdict::Refuse(Reason::Access));
+    assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit);
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
 }
 
 #[test]

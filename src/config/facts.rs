@@ -67,6 +67,11 @@ pub trait Lookup {
     /// # Errors
     /// What the system said.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// The bytes of a file of limited size; at most one more than that is read.
+    ///
+    /// # Errors
+    /// What the system said; a file that is larger is an error too.
+    fn read_up_to(&self, path: &Path, most: u64) -> io::Result<Vec<u8>>;
     /// Whether this is a directory.
     fn is_directory(&self, path: &Path) -> bool;
     /// The files that match a pattern of sh(1), in any order.

@@ -14,6 +14,7 @@ pub mod fake;
 pub mod model;
 pub mod print;
 
+mod access;
 mod account;
 mod capability;
 mod command_line;
@@ -26,6 +27,7 @@ mod include;
 mod inetd;
 mod line;
 mod netbsd;
+mod prefix;
 mod privileges;
 mod program;
 mod relay;
@@ -35,6 +37,7 @@ mod resolve;
 mod sockets;
 mod source;
 mod suggest;
+mod times;
 mod value;
 mod words;
 
@@ -167,6 +170,7 @@ fn finish(
         said_no_ipv6: keeps_account,
         lacking: false,
         quiet: false,
+        lists: access::Lists::new(),
     };
     for entry in entries {
         let outcome = resolver.resolve(entry);

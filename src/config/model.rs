@@ -11,6 +11,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+pub use super::prefix::{Prefix, parse_item};
+pub use super::times::AccessTimes;
+
 /// A whole configuration.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Config {
@@ -223,6 +226,46 @@ pub enum OnStop {
     Leave,
 }
 
+/// `cps`: connections per second, and how long the listener rests when there are more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cps {
+    /// Connections in one second.
+    pub count: u32,
+    /// How long the listener rests.
+    pub rest: Duration,
+}
+
+/// A text for clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Banner {
+    /// The file it was read from, as the configuration names it.
+    pub path: PathBuf,
+    /// What it said when the configuration was read.
+    pub text: Vec<u8>,
+}
+
+/// What is logged of a client that is served; nothing at all if all are false.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogOnSuccess {
+    /// The program's process id.
+    pub pid: bool,
+    /// The peer.
+    pub host: bool,
+    /// How the program ended.
+    pub exit: bool,
+    /// How long it ran.
+    pub duration: bool,
+}
+
+/// What is logged of a client that is refused; nothing at all if both are false.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogOnFailure {
+    /// The peer.
+    pub host: bool,
+    /// That somebody was refused. (The peer says that too.)
+    pub attempt: bool,
+}
+
 /// A resource of setrlimit(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Resource {
@@ -329,6 +372,31 @@ pub struct Attributes {
     pub socket_group: Option<u32>,
     /// Mode of a unix socket's file.
     pub socket_mode: u32,
+
+    /// Who may connect, sorted; None is everybody.
+    pub only_from: Option<Rc<[Prefix]>>,
+    /// Who may not connect, sorted.
+    pub no_access: Rc<[Prefix]>,
+    /// When, in local time; None is always.
+    pub access_times: Option<AccessTimes>,
+    /// Connections per second; over it the listener rests.
+    pub cps: Option<Cps>,
+    /// The load average above which clients are refused.
+    pub max_load: Option<f64>,
+    /// The longest a program may run.
+    pub timeout: Option<Duration>,
+    /// Time between TERM and KILL at the timeout.
+    pub kill_after: Duration,
+    /// Sent to every client.
+    pub banner: Option<Rc<Banner>>,
+    /// Sent to every admitted client, after `banner`.
+    pub banner_success: Option<Rc<Banner>>,
+    /// Sent to every refused client, after `banner`.
+    pub banner_fail: Option<Rc<Banner>>,
+    /// What is logged of served clients.
+    pub log_on_success: LogOnSuccess,
+    /// What is logged of refused clients.
+    pub log_on_failure: LogOnFailure,
 }
 
 impl Default for Attributes {
@@ -362,6 +430,19 @@ impl Default for Attributes {
             socket_user: None,
             socket_group: None,
             socket_mode: 0o600,
+
+            only_from: None,
+            no_access: Rc::from([]),
+            access_times: None,
+            cps: None,
+            max_load: None,
+            timeout: None,
+            kill_after: Duration::from_secs(5),
+            banner: None,
+            banner_success: None,
+            banner_fail: None,
+            log_on_success: LogOnSuccess { pid: true, host: true, exit: true, duration: true },
+            log_on_failure: LogOnFailure { host: true, attempt: true },
         }
     }
 }

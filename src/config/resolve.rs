@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::access::Lists;
 use super::attribute::{Draft, Scope};
 use super::diagnostic::Span;
 use super::endpoint::{Reading, Target};
@@ -41,6 +42,8 @@ pub(super) struct Resolver<'a> {
     pub(super) lacking: bool,
     /// Whether what it lacks does not matter: it is disabled.
     pub(super) quiet: bool,
+    /// The files of addresses that have been read.
+    pub(super) lists: Lists,
 }
 
 /// The parts of an entry that are known before names are looked up.
@@ -172,9 +175,13 @@ impl Resolver<'_> {
         };
         self.check_paths(entry, &draft, action.as_ref());
         self.socket_owner(&mut draft);
+        self.read_what_is_said(&mut draft);
         self.check_privileges(entry, &draft, action.as_ref());
         let wait = self.check_wait(entry, (socket_type, protocol), wait, action.as_ref(), &target);
         self.check_scopes(entry, socket_type, wait, action.as_ref(), &target);
+        if wait && socket_type == SocketType::Stream && matches!(target, Target::Inet { .. }) {
+            self.warn_of_unseen_sources(entry);
+        }
         let complete = action.is_some() && account.is_some() && !self.lacking;
         if draft.attributes.inherit_environment && account.as_ref().is_some_and(|it| it.switch) {
             draft.attributes.inherit_environment = false;
@@ -268,6 +275,12 @@ impl Resolver<'_> {
                 Scope::Program if relay => (false, "a relay runs no program"),
                 Scope::Program => (!builtin, "a built-in service runs no program"),
                 Scope::Nowait => (!wait || builtin, "with `wait`, one program takes all clients"),
+                Scope::Source => (inet || tcpmux, "clients of a unix socket have no address"),
+                Scope::Connection if tcpmux => (false, "tcpmux has greeted the client already"),
+                Scope::Connection => (
+                    socket_type == SocketType::Stream && !wait,
+                    "the server talks to clients on streams only, and with `nowait`",
+                ),
                 Scope::Listening => (
                     socket_type != SocketType::Dgram && !tcpmux,
                     "no clients queue for this socket",

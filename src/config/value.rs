@@ -280,6 +280,33 @@ impl Value<'_> {
         Ok(())
     }
 
+    /// A number with a unit of time.
+    pub(crate) fn duration(&self) -> Result<Duration, Problem> {
+        let word = self.word()?;
+        if let Some(span) = duration(&word.text) {
+            return Ok(span);
+        }
+        let help = match digits(&word.text) {
+            Some(number) => format!("a unit is missing: `{number}s`, `{number}m`, `{number}h`"),
+            None => "write something like `500ms`, `30s`, `5m`, `2h` or `1d`; ten years at most"
+                .to_owned(),
+        };
+        Err(Problem::new(&word.span, format!("`{}` is not a duration", word.text), help))
+    }
+
+    /// A load average above 0, or `unlimited`.
+    pub(crate) fn load(&self) -> Result<Option<f64>, Problem> {
+        let word = self.word()?;
+        if is_unlimited(&word.text) {
+            return Ok(None);
+        }
+        let plain = word.text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        match word.text.parse::<f64>() {
+            Ok(load) if plain && load.is_finite() && load > 0.0 => Ok(Some(load)),
+            _ => Err(self.wrong(word, "a load average")),
+        }
+    }
+
     /// An absolute path.
     pub(crate) fn path(&self) -> Result<PathBuf, Problem> {
         let word = self.word()?;
@@ -321,6 +348,31 @@ pub(crate) fn size(text: &str) -> Option<u64> {
     digits(number)?.checked_mul(unit)
 }
 
+/// Units of time, the longest first.
+const UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("ms", 1), ("s", 1_000)];
+
+/// The longest span that is read: ten years. Clocks can count beyond it.
+const LONGEST: u64 = 3_650 * 86_400_000;
+
+/// `500ms`, `30s`, `5m`, `2h`, `1d`.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let (unit, milliseconds) = UNITS.iter().find(|(unit, _)| text.ends_with(unit))?;
+    let number = digits(text.strip_suffix(unit)?)?.checked_mul(*milliseconds)?;
+    (number <= LONGEST).then(|| Duration::from_millis(number))
+}
+
+/// The shortest way to write a span that `duration` reads back.
+pub(crate) fn show_duration(span: Duration) -> String {
+    let milliseconds = u64::try_from(span.as_millis()).unwrap_or(LONGEST);
+    for (unit, one) in UNITS.iter().filter(|(_, one)| *one > 1) {
+        if milliseconds.is_multiple_of(*one) && milliseconds != 0 {
+            return format!("{}{unit}", milliseconds / one);
+        }
+    }
+    format!("{milliseconds}ms")
+}
+
 /// The shortest way to write a size that `size` reads back.
 pub(crate) fn show_size(size: u64) -> String {
     for (unit, letter) in [(1 << 30, 'G'), (1 << 20, 'M'), (1 << 10, 'k')] {
@@ -333,7 +385,9 @@ pub(crate) fn show_size(size: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{digits, octal, show_size, size};
+    use std::time::Duration;
+
+    use super::{digits, duration, octal, show_duration, show_size, size};
 
     #[test]
     fn sizes_have_units() {
@@ -355,6 +409,32 @@ mod tests {
         for bytes in [0, 1, 1023, 1024, 65536, 1 << 30, u64::MAX] {
             assert_eq!(size(&show_size(bytes)), Some(bytes));
         }
+    }
+
+    #[test]
+    fn spans_have_units_and_read_back() {
+        for (text, milliseconds) in [
+            ("500ms", Some(500)),
+            ("30s", Some(30_000)),
+            ("5m", Some(300_000)),
+            ("2h", Some(7_200_000)),
+            ("1d", Some(86_400_000)),
+            ("0s", Some(0)),
+            ("30", None),
+            ("s", None),
+            ("1.5s", None),
+            ("-1s", None),
+            ("4000d", None),
+            ("99999999999999999999s", None),
+            ("18446744073709551615d", None),
+        ] {
+            let span = milliseconds.map(Duration::from_millis);
+            assert_eq!(duration(text), span, "{text}");
+            let back = span.map(show_duration);
+            assert_eq!(back.as_deref().and_then(duration), span, "{text}");
+        }
+        assert_eq!(show_duration(Duration::from_secs(90)), "90s");
+        assert_eq!(show_duration(Duration::from_secs(3_600)), "1h");
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! backlog; clients wait or, over the limits that say so, are refused.
 
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mio::Interest;
@@ -16,7 +15,7 @@ use super::state::Rest;
 use super::timers::Timer;
 use super::token::{self, Owner};
 use crate::address::Address;
-use crate::admission::{Observed, Verdict, Wake};
+use crate::admission::{Verdict, Wake};
 use crate::config::model::{Action, SocketType};
 use crate::descriptor;
 use crate::journal;
@@ -102,12 +101,12 @@ impl Server {
                 return;
             }
             if let Some(connection) = state.parked.take() {
-                self.admit(key, connection);
+                self.admit(key, connection, true);
                 continue;
             }
             let Some(listener) = &state.listener else { return };
             match listener.accept() {
-                Accepted::Connection(connection) => self.admit(key, connection),
+                Accepted::Connection(connection) => self.admit(key, connection, false),
                 Accepted::Drained => return,
                 Accepted::Lost(error) => {
                     log::debug!("lost listener={} error={error}", listener.address());
@@ -218,31 +217,32 @@ impl Server {
         }
     }
 
-    /// What is known of the world when somebody comes.
-    pub(super) fn observed(&self) -> Observed {
-        Observed { now: self.now, minute_of_day: 0, load: 0.0 }
-    }
-
-    fn admit(&mut self, key: Key, connection: Connection) {
+    /// Who was parked has been admitted before, and has been told so.
+    fn admit(&mut self, key: Key, connection: Connection, parked: bool) {
         let Some(owner) = self.listeners.get(key).map(|state| state.service) else { return };
-        let Some(service) = self.services.get(owner) else { return };
-        let (id, peer) = (service.admission, connection.peer);
-        let definition = Rc::clone(&service.service);
+        let Some(id) = self.services.get(owner).map(|state| state.admission) else { return };
+        let peer = connection.peer;
         match self.admission.admit(&self.observed(), id, peer) {
-            Verdict::Admit => match definition.action {
-                Action::Builtin(kind) => self.start_conversation(owner, kind, connection),
-                Action::Relay(_) => self.start_relay(owner, connection),
-                Action::Program(_) => self.start_for_connection(key, owner, connection),
-            },
-            Verdict::Refuse(reason) => self.refuse(owner, peer, reason.as_str()),
+            Verdict::Admit if parked => self.serve_connection(key, owner, connection),
+            Verdict::Admit => self.welcome(key, owner, connection),
+            Verdict::Refuse(reason) => {
+                self.refuse(owner, peer, reason);
+                if !parked {
+                    self.dismiss(owner, connection.socket);
+                }
+            }
             // Only `wait` services are told so here, and they do not accept.
             Verdict::Rest(_, until) => self.rest_for_limit(key, until),
         }
     }
 
-    pub(super) fn refuse(&self, service: Key, peer: Address, reason: &str) {
-        if let Some(state) = self.services.get(service) {
-            journal::refused(&state.label, peer, reason);
+    /// Serves a connection that has been admitted and has been told what there is to tell.
+    pub(super) fn serve_connection(&mut self, key: Key, owner: Key, connection: Connection) {
+        let Some(service) = self.services.get(owner) else { return };
+        match service.service.action {
+            Action::Builtin(kind) => self.start_conversation(owner, kind, connection),
+            Action::Relay(_) => self.start_relay(owner, connection),
+            Action::Program(_) => self.start_for_connection(key, owner, connection),
         }
     }
 
@@ -278,11 +278,22 @@ impl Server {
         start: Start,
     ) -> bool {
         let facts = connection_facts(None, &connection);
+        self.start_lowered(owner, connection, &facts, start)
+    }
+
+    /// Starts a program on a socket that has been the loop's for a while.
+    pub(super) fn start_lowered(
+        &mut self,
+        owner: Key,
+        connection: Connection,
+        facts: &crate::spawn::environment::Connection,
+        start: Start,
+    ) -> bool {
         let Connection { socket, peer, .. } = connection;
         let ready = descriptor::set_blocking(&socket).and_then(|()| descriptor::low_copy(&socket));
         drop(socket);
         match ready {
-            Ok(socket) => self.start_or_say(owner, socket, peer, &facts, Some(start)),
+            Ok(socket) => self.start_or_say(owner, socket, peer, facts, Some(start)),
             Err(error) => {
                 self.start_failed(owner, peer, &error);
                 false
@@ -292,7 +303,7 @@ impl Server {
 }
 
 /// What the program is told of this connection.
-fn connection_facts(
+pub(super) fn connection_facts(
     bound: Option<&Bound>,
     connection: &Connection,
 ) -> crate::spawn::environment::Connection {

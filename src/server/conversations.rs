@@ -48,7 +48,8 @@ impl Server {
         let label = Rc::clone(&state.label);
         let conversation = Conversation::new(kind, state.service.socket_type, self.clock());
         let listener::Connection { socket, peer, .. } = connection;
-        journal::accepted(&label, peer, None);
+        let log = state.service.attributes.log_on_success;
+        journal::accepted(&label, peer, None, log);
         let stream =
             descriptor::set_nonblocking(&socket).map(|()| File::from(descriptor::raise(socket)));
         let peer_id = self.peers.connected(peer, Rc::clone(&label), None);
@@ -59,6 +60,7 @@ impl Server {
                 stream,
                 service,
                 label,
+                log,
                 admission: state.admission,
                 peer,
                 peer_id,
@@ -136,7 +138,7 @@ impl Server {
 
     fn end_conversation(&mut self, state: &ConversationState, why: &str) {
         let time = self.now.saturating_duration_since(state.started);
-        journal::closed(&state.label, state.peer, why, time);
+        journal::closed(&state.label, state.peer, why, time, state.log);
         self.peers.ended(state.peer_id);
         self.release_conversation(state);
     }
@@ -175,16 +177,11 @@ impl Server {
         let Some((entry, name, admission)) = found else {
             return self.say_and_end(state, tcpmux::NOT_AVAILABLE.to_owned());
         };
-        let open = self.admission.before_accept(self.now, admission) == Verdict::Admit;
-        let verdict = match open {
-            true => self.admission.admit(&self.observed(), admission, state.peer),
-            false => Verdict::Refuse(crate::admission::Reason::Instances),
+        let verdict = match self.admission.before_accept(self.now, admission) {
+            Verdict::Admit => self.admission.admit(&self.observed(), admission, state.peer),
+            other => other,
         };
-        if verdict != Verdict::Admit {
-            let reason = match verdict {
-                Verdict::Refuse(reason) | Verdict::Rest(reason, _) => reason.as_str(),
-                Verdict::Admit => "-",
-            };
+        if let Verdict::Refuse(reason) | Verdict::Rest(reason, _) = verdict {
             self.refuse(entry, state.peer, reason);
             return self.say_and_end(state, tcpmux::NOT_AVAILABLE.to_owned());
         }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::net::UnixDatagram;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::Server;
 use super::slab::Key;
@@ -50,9 +49,7 @@ impl Server {
         let listener = state.listener.as_ref().ok_or_else(nothing)?;
         let socket = match listener.socket() {
             Socket::Udp(socket) => socket,
-            Socket::UnixDatagram(socket) => {
-                return answer_unix(socket, kind, clock, &mut self.scratch, out);
-            }
+            Socket::UnixDatagram(_) => return self.answer_unix(key, kind, clock, out),
             Socket::Tcp(_) | Socket::Unix(_) => return Err(nothing()),
         };
         let (length, peer) = socket.recv_from(&mut self.scratch)?;
@@ -64,7 +61,7 @@ impl Server {
             log::debug!("unanswered peer={peer} reason={rejection:?}");
             return Ok(());
         }
-        if self.admits_datagram(service, peer)
+        if self.admits_datagram(service, Address::Inet(peer))
             && let Some(Socket::Udp(socket)) = self.datagram_socket(key)
         {
             socket.send_to(out, peer)?;
@@ -77,15 +74,51 @@ impl Server {
     }
 
     /// The service's own limits on starts; an answer is over as soon as it is begun.
-    fn admits_datagram(&mut self, service: Key, peer: SocketAddr) -> bool {
+    fn admits_datagram(&mut self, service: Key, peer: Address) -> bool {
         let Some(state) = self.services.get(service) else { return false };
-        let peer = Address::Inet(peer);
         let id = state.admission;
-        if self.admission.admit(&self.observed(), id, peer) != Verdict::Admit {
-            return false;
+        match self.admission.admit(&self.observed(), id, peer) {
+            Verdict::Admit => {
+                let _ = self.admission.release(self.now, id, Source::from(peer));
+                true
+            }
+            Verdict::Refuse(reason) | Verdict::Rest(reason, _) => {
+                self.refuse(service, peer, reason);
+                false
+            }
         }
-        let _ = self.admission.release(self.now, id, Source::from(peer));
-        true
+    }
+
+    fn answer_unix(
+        &mut self,
+        key: Key,
+        kind: Builtin,
+        clock: WallClock,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let nothing = || io::Error::from(ErrorKind::WouldBlock);
+        let service = self.listeners.get(key).ok_or_else(nothing)?.service;
+        let (length, peer) = match self.listeners.get(key).and_then(|it| it.listener.as_ref()) {
+            Some(listener) => match listener.socket() {
+                Socket::UnixDatagram(socket) => socket.recv_from(&mut self.scratch)?,
+                _ => return Err(nothing()),
+            },
+            None => return Err(nothing()),
+        };
+        let request = self.scratch.get(..length).unwrap_or_default();
+        // A sender without a name cannot be answered.
+        let answers = !peer.is_unnamed() && answer(kind, request, clock, out);
+        if answers
+            && self.admits_datagram(service, Address::None)
+            && let Some(Socket::UnixDatagram(socket)) = self.datagram_socket(key)
+        {
+            socket.send_to_addr(out, &peer).map_err(|error| match error.kind() {
+                // The peer's queue is full, not ours empty.
+                ErrorKind::WouldBlock => io::Error::other("the peer does not read"),
+                _ => error,
+            })?;
+        }
+        Ok(())
     }
 
     /// Tells the guard against loops which ports and broadcast addresses are ours.
@@ -113,26 +146,6 @@ fn destination(listener: &Listener) -> IpAddr {
         Bound::Inet(address) => address.ip(),
         Bound::Unix(_) => Ipv4Addr::UNSPECIFIED.into(),
     }
-}
-
-fn answer_unix(
-    socket: &UnixDatagram,
-    kind: Builtin,
-    clock: WallClock,
-    scratch: &mut [u8],
-    out: &mut Vec<u8>,
-) -> io::Result<()> {
-    let (length, peer) = socket.recv_from(scratch)?;
-    let request = scratch.get(..length).unwrap_or_default();
-    // A sender without a name cannot be answered.
-    if !peer.is_unnamed() && answer(kind, request, clock, out) {
-        socket.send_to_addr(out, &peer).map_err(|error| match error.kind() {
-            // The peer's queue is full, not ours empty.
-            ErrorKind::WouldBlock => io::Error::other("the peer does not read"),
-            _ => error,
-        })?;
-    }
-    Ok(())
 }
 
 /// The directed broadcast addresses of this machine's networks.

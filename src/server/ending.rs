@@ -10,6 +10,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use super::Server;
+use super::overdue::signal_group;
 use super::slab::Key;
 use super::starting::WaitRun;
 use super::state::Child;
@@ -28,7 +29,9 @@ impl Server {
     /// Reaps a child that has ended; one that has not is looked at later.
     pub(super) fn child_ended(&mut self, key: Key) {
         let Some(child) = self.children.get(key) else { return };
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+        let mut flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+        // As long as it is not reaped, its number, and that of its group, is nobody else's.
+        flags.set(WaitPidFlag::WNOWAIT, child.overdue);
         let end = match waitid(Id::PIDFd(child.pidfd.as_fd()), flags) {
             Ok(WaitStatus::StillAlive) => {
                 self.timers.set(self.now + AT_ONCE, Timer::Child(key));
@@ -45,6 +48,9 @@ impl Server {
         // Before it is closed: a child on its way to exec may still have a copy of
         // the table of descriptors, and the event would come again under another's number.
         let _ = self.poll.registry().deregister(&mut SourceFd(&child.pidfd.as_raw_fd()));
+        if let Some(deadline) = child.deadline {
+            self.timers.cancel(deadline, Timer::Overdue(key));
+        }
         self.spawner.reaped(child.pid);
         if let Some(stderr) = child.stderr {
             self.program_ended(stderr);
@@ -57,6 +63,10 @@ impl Server {
         self.peers.ended(child.peer_id);
         let wake = self.admission.release(self.now, child.admission, child.source);
         self.wake(wake, child.service);
+        // Somebody else may have reaped one of which nothing is known.
+        if child.overdue && end != End::Unknown {
+            self.hold_group(&child);
+        }
         let listener = child.listener;
         drop(child);
         self.tidy_groups();
@@ -108,7 +118,7 @@ impl Server {
         let Some(child) = self.children.get(key) else { return };
         if child.definition.attributes.on_stop == OnStop::Terminate {
             // The group: the program leads one, and may have children of its own.
-            let _ = kill(Pid::from_raw(child.pid.saturating_neg()), Signal::SIGTERM);
+            let _ = signal_group(child.pid, Signal::SIGTERM);
             let _ = kill(Pid::from_raw(child.pid), Signal::SIGCONT);
         }
     }
@@ -120,7 +130,10 @@ fn tell(child: &Child, end: End, failure: Option<Failure>, time: Duration) {
             let error = std::io::Error::from_raw_os_error(errno);
             journal::failed(&child.label, child.peer, Some(child.pid), stage.as_str(), &error);
         }
-        None => journal::ended(&child.label, child.peer, child.pid, end, time),
+        None => {
+            let log = child.definition.attributes.log_on_success;
+            journal::ended(&child.label, child.peer, child.pid, (end, time), log);
+        }
     }
 }
 

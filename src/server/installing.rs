@@ -6,6 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Server;
+use super::banners::Banners;
+use super::refusals::Refusals;
 use super::slab::Key;
 use super::starting::FIRST_BACKOFF;
 use super::state::{ListenerState, Rest, ServiceState};
@@ -95,6 +97,7 @@ impl Server {
         self.open_what_is_closed();
         self.resume_after_reload();
         self.update_guard();
+        self.look_what_to_observe();
         plan
     }
 
@@ -139,6 +142,7 @@ impl Server {
                 state.admission = self.admission.add(limits);
             }
             (state.service, state.label, state.prepared) = (Rc::clone(service), label, prepared);
+            state.banners = Banners::of(service);
             return key;
         }
         let admission = self.admission.add(limits);
@@ -149,6 +153,8 @@ impl Server {
             admission,
             listeners: Vec::new(),
             resting: Vec::new(),
+            banners: Banners::of(service),
+            refusals: Refusals::default(),
         })
     }
 
@@ -223,6 +229,7 @@ impl Server {
     }
 
     fn remove_service(&mut self, key: Key) {
+        self.tell_all_refusals(key);
         let Some(state) = self.services.remove(key) else { return };
         self.admission.retire(state.admission);
         self.resting_services.retain(|resting| *resting != key);

@@ -12,18 +12,26 @@
 //! | `starting` | a program for a connection or for a `wait` socket |
 //! | `ending` | children that have ended, orphans |
 //! | `stderr_lines` | what programs write to standard error |
+//! | `overdue` | programs that run for too long |
+//! | `banners` | what clients are told before they are served, or when they are refused |
+//! | `refusals` | refusals in the log |
+//! | `observing` | the time of day and the load |
 //! | `conversations` | built-in services on streams, tcpmux |
 //! | `relaying` | connections relayed to another server |
 //! | `datagrams` | built-in services on datagrams; a program per peer |
 //! | `installing` | opening sockets; reload |
 
 mod accepting;
+mod banners;
 mod conversations;
 mod datagrams;
 mod ending;
 mod facts;
 mod installing;
+mod observing;
+mod overdue;
 mod per_peer;
+mod refusals;
 mod relaying;
 mod slab;
 mod starting;
@@ -51,7 +59,10 @@ use crate::signals::{Signal, Signals};
 use crate::spawn::group::Groups;
 use crate::spawn::{Spawner, Way};
 use crate::zone::Zone;
+use banners::BannerState;
 pub use facts::Facts;
+use observing::Weather;
+use overdue::Group;
 use per_peer::Homing;
 use relaying::RelayState;
 use slab::{Key, Slab};
@@ -85,6 +96,12 @@ pub struct Server {
     children: Slab<Child>,
     stderr: Slab<StderrState>,
     conversations: Slab<ConversationState>,
+    banners: Slab<BannerState>,
+    /// Refused clients among those that are told something, the longest there first.
+    dismissed: VecDeque<Key>,
+    /// What is left of programs that ran for too long.
+    leftovers: Slab<Group>,
+    weather: Weather,
     homing: Slab<Homing>,
     relays: Slab<RelayState>,
     /// Pipes that are not polled yet, and when they are to be.
@@ -155,6 +172,10 @@ impl Server {
             children: Slab::new(),
             stderr: Slab::new(),
             conversations: Slab::new(),
+            banners: Slab::new(),
+            dismissed: VecDeque::new(),
+            leftovers: Slab::new(),
+            weather: Weather::default(),
             homing: Slab::new(),
             relays: Slab::new(),
             unwatched: VecDeque::new(),
@@ -212,6 +233,7 @@ impl Server {
 
     fn turn(&mut self, events: &Events) {
         self.now = Instant::now();
+        self.observe();
         let mut signalled = false;
         let mut ended = Vec::new();
         for event in events {
@@ -252,6 +274,7 @@ impl Server {
             }
             Owner::Relay(key) => return self.relay_announced(key, Side::Client),
             Owner::RelayTarget(key) => return self.relay_announced(key, Side::Target),
+            Owner::Banner(key) => self.banners.get_mut(key).map(|banner| &mut banner.queued),
             Owner::Signals | Owner::Child(_) => None,
         };
         if let Some(queued) = queued
@@ -268,6 +291,7 @@ impl Server {
             Owner::Stderr(key) => self.read_stderr(key),
             Owner::Conversation(key) => self.converse(key),
             Owner::Relay(key) | Owner::RelayTarget(key) => self.serve_relay(key),
+            Owner::Banner(key) => self.go_on_telling(key),
             Owner::Signals | Owner::Child(_) => {}
         }
     }
@@ -284,6 +308,10 @@ impl Server {
                 Timer::Home(key) => self.look_for_datagrams(key),
                 Timer::Child(key) => self.child_ended(key),
                 Timer::Groups => self.tidy_groups(),
+                Timer::Overdue(key) => self.overdue(key),
+                Timer::Group(key) => self.end_group(key),
+                Timer::Banner(key) => self.told_for_too_long(key),
+                Timer::Refusals(key) => self.tell_refusals(key),
             }
         }
         if self.admission.next_deadline().is_some_and(|when| when <= self.now) {
@@ -333,6 +361,10 @@ impl Server {
         journal::stopping(self.stop.unwrap_or("-"));
         for key in self.children.keys() {
             self.stop_child(key);
+        }
+        self.finish_overdue();
+        for key in self.services.keys() {
+            self.tell_all_refusals(key);
         }
         // Closes the sockets and unlinks the paths.
         for key in self.listeners.keys() {

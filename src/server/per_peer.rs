@@ -183,7 +183,7 @@ impl Server {
         match self.admission.admit(&self.observed(), id, peer) {
             Verdict::Admit => true,
             Verdict::Refuse(reason) | Verdict::Rest(reason, _) => {
-                self.refuse(owner, peer, reason.as_str());
+                self.refuse(owner, peer, reason);
                 false
             }
         }

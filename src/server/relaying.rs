@@ -17,7 +17,7 @@ use super::timers::Timer;
 use super::token::{self, Owner};
 use crate::address::Address;
 use crate::admission::{ServiceId, Source};
-use crate::config::model::{Action, Endpoint, RelayTarget, Service};
+use crate::config::model::{Action, Endpoint, LogOnSuccess, RelayTarget, Service};
 use crate::journal;
 use crate::listener::{self, ShownEndpoint};
 use crate::peers::PeerId;
@@ -39,6 +39,7 @@ pub(super) struct RelayState {
     dial: Option<Box<Dial>>,
     service: Key,
     label: Rc<str>,
+    log: LogOnSuccess,
     admission: ServiceId,
     peer: Address,
     peer_id: PeerId,
@@ -105,7 +106,8 @@ impl Server {
         let (label, admission) = (Rc::clone(&state.label), state.admission);
         let definition = Rc::clone(&state.service);
         let listener::Connection { socket, peer, .. } = connection;
-        journal::accepted(&label, peer, None);
+        let log = definition.attributes.log_on_success;
+        journal::accepted(&label, peer, None, log);
         let client = match Socket::accepted(socket) {
             Ok(client) => client,
             Err(error) => {
@@ -122,6 +124,7 @@ impl Server {
             dial: Some(Box::new(Dial { definition, at: 0, deadline, due: deadline, busy: None })),
             service,
             label: Rc::clone(&label),
+            log,
             admission,
             peer,
             peer_id: self.peers.connected(peer, label, None),
@@ -280,7 +283,7 @@ impl Server {
             Some(Failure { side, error }) => Cow::Owned(format!("{}: {error}", side.as_str())),
         };
         let time = self.now.saturating_duration_since(state.started);
-        journal::closed(&state.label, state.peer, &why, time);
+        journal::closed(&state.label, state.peer, &why, time, state.log);
         self.forget_relay(key);
     }
 

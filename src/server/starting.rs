@@ -15,7 +15,7 @@ use super::state::{Child, Rest, StderrState};
 use super::timers::Timer;
 use super::token::{self, Owner};
 use crate::address::Address;
-use crate::admission::{Source, Verdict};
+use crate::admission::{Reason, Source, Verdict};
 use crate::descriptor;
 use crate::journal;
 use crate::listener::{Bound, Listener, Socket};
@@ -32,6 +32,9 @@ const MOMENT: Duration = Duration::from_millis(1);
 
 /// Bytes of a datagram that are compared to see whether it has been taken.
 const HEAD: usize = 64;
+
+/// Refused datagrams taken out of one socket in one turn.
+const DATAGRAMS: usize = 64;
 
 /// What became of a start.
 pub(super) enum Outcome {
@@ -121,7 +124,7 @@ impl Server {
         let Some(state) = self.services.get(service) else { return };
         let label = Rc::clone(&state.label);
         let pid = started.pid;
-        journal::accepted(&label, peer, Some(pid));
+        journal::accepted(&label, peer, Some(pid), state.service.attributes.log_on_success);
         let shown = u32::try_from(pid).ok();
         let peer_id = match start.peer_id {
             Some(known) => {
@@ -144,9 +147,12 @@ impl Server {
             listener: start.listener,
             stderr: None,
             _group: group,
+            deadline: None,
+            overdue: false,
         };
         let key = self.children.insert(child);
         self.watch_child(key);
+        self.set_deadline(key);
         if let Some(pipe) = started.stderr {
             let stderr = self.keep_stderr(pipe, label, pid);
             if let Some(child) = self.children.get_mut(key) {
@@ -242,6 +248,9 @@ impl Server {
         }
         let Some(state) = self.listeners.get(key) else { return };
         let owner = state.service;
+        if !self.drop_refused_datagrams(key, owner) {
+            return;
+        }
         let Some(service) = self.services.get(owner) else { return };
         let observed = self.observed();
         match self.admission.admit(&observed, service.admission, Address::None) {
@@ -267,6 +276,35 @@ impl Server {
         if !runs {
             self.take_back(key, WaitRun::Failed);
         }
+    }
+
+    /// Takes datagrams out of a socket whose senders may not use the service: they must
+    /// not start its program. False if none is left that may.
+    fn drop_refused_datagrams(&mut self, key: Key, owner: Key) -> bool {
+        let Some(id) = self.services.get(owner).map(|state| state.admission) else { return false };
+        if !self.admission.looks_at_senders(id) {
+            return true;
+        }
+        for _ in 0..DATAGRAMS {
+            let Some(Socket::Udp(socket)) =
+                self.listeners.get(key).and_then(|it| it.listener.as_ref()).map(Listener::socket)
+            else {
+                return true;
+            };
+            let peer = match socket.peek_from(&mut [0]) {
+                Ok((_, peer)) => Address::Inet(peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                // Something sent before could not be delivered.
+                Err(_) => continue,
+            };
+            if self.admission.admits_sender(self.now, id, peer) {
+                return true;
+            }
+            let _ = socket.recv_from(&mut [0]);
+            self.refuse(owner, peer, Reason::Access);
+        }
+        self.queue(Owner::Listener(key));
+        false
     }
 
     /// A `wait` service's socket is ours again, and its program is started again when

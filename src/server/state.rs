@@ -6,11 +6,13 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::banners::Banners;
+use super::refusals::Refusals;
 use super::slab::Key;
 use crate::address::Address;
 use crate::admission::{ServiceId, Source};
 use crate::builtin::Conversation;
-use crate::config::model::{Service, SocketSpec};
+use crate::config::model::{LogOnSuccess, Service, SocketSpec};
 use crate::listener::{Connection, Listener, ShownEndpoint};
 use crate::peers::PeerId;
 use crate::spawn::Prepared;
@@ -28,6 +30,10 @@ pub(super) struct ServiceState {
     pub(super) listeners: Vec<Key>,
     /// Those of its listeners that rest until a child ends.
     pub(super) resting: Vec<Key>,
+    /// What its clients are told.
+    pub(super) banners: Banners,
+    /// Refusals that the log has told or will tell.
+    pub(super) refusals: Refusals,
 }
 
 /// Why nothing is taken from a listener.
@@ -98,6 +104,10 @@ pub(super) struct Child {
     pub(super) stderr: Option<Key>,
     /// Not removed while the program runs.
     pub(super) _group: Option<Rc<Group>>,
+    /// When it gets its next signal for running too long.
+    pub(super) deadline: Option<Instant>,
+    /// It has had the first one.
+    pub(super) overdue: bool,
 }
 
 /// The standard error of a program, which its own children may hold after its end.
@@ -124,6 +134,7 @@ pub(super) struct ConversationState {
     pub(super) stream: File,
     pub(super) service: Key,
     pub(super) label: Rc<str>,
+    pub(super) log: LogOnSuccess,
     pub(super) admission: ServiceId,
     pub(super) peer: Address,
     pub(super) peer_id: PeerId,

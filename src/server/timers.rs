@@ -24,6 +24,14 @@ pub(super) enum Timer {
     Child(Key),
     /// Try again to remove the groups of processes of services that have gone.
     Groups,
+    /// A program has run for as long as it may, or has had time to end after that.
+    Overdue(Key),
+    /// What a program that ran for too long has left behind.
+    Group(Key),
+    /// A client has had long enough to read its banner.
+    Banner(Key),
+    /// Refusals of a service that have not been told.
+    Refusals(Key),
 }
 
 /// Timers in the order of time.

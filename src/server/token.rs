@@ -21,6 +21,8 @@ pub(super) enum Owner {
     Relay(Key),
     /// The server to which a relay connects.
     RelayTarget(Key),
+    /// A client that is being told something.
+    Banner(Key),
 }
 
 /// Four bits of kind, 28 of generation, 32 of index.
@@ -33,6 +35,7 @@ pub(super) fn pack(owner: Owner) -> Token {
         Owner::Conversation(key) => (4, key),
         Owner::Relay(key) => (5, key),
         Owner::RelayTarget(key) => (6, key),
+        Owner::Banner(key) => (7, key),
     };
     let packed = kind << 60 | u64::from(key.generation) << 32 | u64::from(key.index);
     // 64-bit only (see kernel.rs), so nothing is lost.
@@ -53,6 +56,7 @@ pub(super) fn unpack(token: Token) -> Option<Owner> {
         4 => Some(Owner::Conversation(key)),
         5 => Some(Owner::Relay(key)),
         6 => Some(Owner::RelayTarget(key)),
+        7 => Some(Owner::Banner(key)),
         _ => None,
     }
 }
@@ -74,6 +78,7 @@ mod tests {
                     Owner::Conversation(key),
                     Owner::Relay(key),
                     Owner::RelayTarget(key),
+                    Owner::Banner(key),
                 ] {
                     assert_eq!(unpack(pack(owner)), Some(owner));
                 }

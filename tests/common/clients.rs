@@ -1,12 +1,13 @@
 //! Clients: each read has a deadline, so that a silent server fails a test instead of hanging it.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, UnixAddr, connect, recv, send, setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrIn, UnixAddr, bind, connect, recv, send, setsockopt,
+    socket, sockopt,
 };
 
 use super::wait::DEADLINE;
@@ -94,6 +95,27 @@ pub(crate) fn reset(stream: TcpStream) {
     let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
     setsockopt(&stream, sockopt::Linger, &linger).unwrap();
     drop(stream);
+}
+
+/// A connection to 127.0.0.1 from another address of this machine: all of 127/8 is its own.
+#[track_caller]
+pub(crate) fn tcp_from(own: Ipv4Addr, port: u16) -> TcpStream {
+    let kind = SockType::Stream;
+    let fd = socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    bind(fd.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(own, 0))).unwrap();
+    connect(fd.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port)).unwrap();
+    let stream = TcpStream::from(fd);
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+/// The same for datagrams.
+pub(crate) fn udp_from(own: Ipv4Addr, port: u16) -> UdpSocket {
+    let socket = UdpSocket::bind((own, 0)).unwrap();
+    socket.connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket
 }
 
 /// A UDP socket of its own, connected to 127.0.0.1.

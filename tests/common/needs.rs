@@ -2,8 +2,9 @@
 //!
 //! A skip is a line `SKIPPED #N name: reason` on standard error, past the test
 //! harness's capture, and a line in the file that `OXINETD_TESTS_SKIPPED` names. With
-//! `OXINETD_TESTS_NO_SKIP=1` it is a failure. Being an ordinary user is neither a
-//! failure nor in that file: `tests/run` runs everything as root besides, or says it could not.
+//! `OXINETD_TESTS_NO_SKIP=1` it is a failure. Being an ordinary user and having a
+//! kernel without some feature are neither a failure nor in that file: `tests/run`
+//! runs everything as root besides, or says it could not.
 
 use std::env;
 use std::fs::OpenOptions;
@@ -31,6 +32,14 @@ pub(crate) fn need_root() -> bool {
 #[track_caller]
 pub(crate) fn not_as_this_user(reason: &str) -> bool {
     say_skip(&format!("{}: {reason}\n", test_name()));
+    false
+}
+
+/// Says that the test cannot run on this kernel, which no installation changes;
+/// always false, and no failure even where nothing may be skipped.
+#[track_caller]
+pub(crate) fn kernel_lacks(what: &str) -> bool {
+    say_skip(&format!("{}: the kernel here lacks {what}\n", test_name()));
     false
 }
 

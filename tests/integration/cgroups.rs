@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::common::clients::{echo_once, read_to_any_end};
-use crate::common::needs::skip;
+use crate::common::needs::kernel_lacks;
 use crate::common::{
     Daemon, Setup, free_port, is_root, need_root, own_line, read_all, shell, tcp, wait_until,
 };
@@ -27,7 +27,7 @@ impl Delegated {
             return None;
         }
         let Some(root) = root_of_groups() else {
-            skip("needs cgroup v2 with the controllers memory, pids and cpu");
+            kernel_lacks("cgroup v2 with the controllers memory, pids and cpu");
             return None;
         };
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -237,7 +237,7 @@ fn a_server_in_the_root_group_stays_there() {
         return;
     }
     let Some(root) = root_of_groups().filter(|_| own.lines().any(|line| line == "0::/")) else {
-        skip("needs to be in the root of cgroup v2, and its controllers");
+        kernel_lacks("a place in the root of cgroup v2, and its controllers");
         return;
     };
     let port = free_port();

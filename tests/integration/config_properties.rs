@@ -17,6 +17,8 @@ use proptest::prelude::*;
 fn read(bytes: &[u8], machine: &FakeLookup) -> Loaded {
     let mut fake = machine.clone();
     fake.files.insert("inetd.conf".into(), bytes.to_vec());
+    fake.files.insert("friends".into(), b"2001:db8::/32\n::1\n10.0.0.1\n".to_vec());
+    fake.files.insert("hello".into(), b"hello\n".to_vec());
     load(Path::new("inetd.conf"), &[], &fake)
 }
 
@@ -162,6 +164,24 @@ const ATTRIBUTES: &[&str] = &[
     "interface = eth0",
     "interface = 127.0.0.1",
     "group = news",
+    "only_from = 10.0.0.0/8 ::1 10.1.{2,3}",
+    "only_from =",
+    "only_from += @friends",
+    "no_access = 10.0.0.0/32 192.0.2.7",
+    "no_access += @friends\n    no_access -= ::1",
+    "access_times = 8:00-12:30 22:00-6:00",
+    "cps = 50 30",
+    "cps = 7",
+    "max_load = 2.5",
+    "timeout = 90s",
+    "timeout = 36h",
+    "kill_after = 500ms",
+    "banner = hello",
+    "banner_success = hello",
+    "banner_fail = 'hello'",
+    "log_on_success = PID EXIT",
+    "log_on_success =",
+    "log_on_failure -= HOST",
 ];
 
 /// Examples of `redirect`, which stands instead of a program.

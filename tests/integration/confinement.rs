@@ -9,7 +9,7 @@ use std::path::Path;
 use oxinetd::config::Lookup;
 use oxinetd::lookup::System;
 
-use crate::common::needs::skip;
+use crate::common::needs::kernel_lacks;
 use crate::common::procs;
 use crate::common::{
     Daemon, Folder, Setup, free_port, need_program, need_root, own_line, read_all, shell, tcp,
@@ -22,7 +22,7 @@ fn both_ways() -> [Setup; 2] {
 /// False, and a loud skip, where the kernel cannot confine programs to paths.
 #[track_caller]
 fn need_landlock() -> bool {
-    System::new().has_landlock() || skip("needs Landlock as of Linux 6.2")
+    System::new().has_landlock() || kernel_lacks("Landlock as of Linux 6.2")
 }
 
 /// What every program needs to run at all.

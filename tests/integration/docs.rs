@@ -73,6 +73,8 @@ fn the_manual_page_of_the_command_has_every_word_of_the_log() {
         "not-listening",
         "accepted",
         "ended",
+        "closed",
+        "timeout",
         "failed",
         "refused",
         "limit-begin",

@@ -21,10 +21,14 @@ fn machine(text: &[u8]) -> FakeLookup {
         ("conf.d/.hidden.conf", "nonsense\n"),
         ("conf.d/old.conf~", "nonsense\n"),
         ("loop.conf", ".include inetd.conf\n"),
+        ("friends", "# who may\n10.0.0.0/8   # the office\n\n  ::1\n10.1.{2,3}\n"),
+        ("wrong-friends", "10.0.0.0/8\nfriend.example.org # Tom\n10.0.0.0/33\n@friends\n"),
+        ("hello", "Hello.\r\n"),
     ];
     for (path, text) in included {
         fake.files.insert(PathBuf::from(path), text.as_bytes().to_vec());
     }
+    fake.files.insert(PathBuf::from("long-hello"), vec![b'!'; 65_537]);
     let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let asked = String::from_utf8_lossy(first);
     if asked.contains("no-ipv6") {

@@ -20,7 +20,7 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         // Raw system calls are in one file, where unsafe code is allowed.
         "detach" | "descriptor" => Some(vec!["spawn::kernel"]),
         "peers" => Some(vec!["address"]),
-        "journal" => Some(vec!["address", "peers"]),
+        "journal" => Some(vec!["address", "peers", "config::model"]),
         "zone" => Some(vec!["calendar"]),
         "log_sink" => Some(vec!["journal", "calendar"]),
         "listener" | "spawn" | "admission" | "reload" | "children" | "builtin" | "relay" => {

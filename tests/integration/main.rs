@@ -16,6 +16,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod access;
+mod banners;
 mod builtin;
 mod cgroups;
 mod child_checks;
@@ -26,10 +28,12 @@ mod confinement;
 mod dgram;
 mod dialects;
 mod docs;
+mod fairness;
 mod golden;
 mod hygiene;
 mod layering;
 mod limits;
+mod logging;
 mod privileges;
 mod real_programs;
 mod relaying;
@@ -42,5 +46,7 @@ mod spawn_paths;
 mod stderr_log;
 mod stream;
 mod tcpmux;
+mod timeouts;
+mod times;
 mod unix;
 mod waiting;

@@ -7,7 +7,7 @@ use super::print::{
     at_limit, capabilities, env, groups, interface, limit, number, on_stop, passenv, path, paths,
     rate, redirect, rlimit, size_of, socket_group, socket_mode, socket_user, stderr, umask, yes,
 };
-use super::{Attribute, Scope};
+use super::{Attribute, Scope, limits};
 use crate::config::model::{AtLimit, OnStop, Resource, StderrTo};
 use crate::config::relay::Redirect;
 use crate::config::value::show_size;
@@ -99,23 +99,23 @@ pub(crate) static TABLE: &[Attribute] = &[
     Attribute {
         list: true,
         ..row! {
-            "only_from", Every, "addresses and prefixes: `10.0.0.0/8 ::1`", "everybody",
+            "only_from", Source, "addresses and prefixes, or `@FILE`: `10.0.0.0/8 ::1`", "everybody",
             "who may connect",
-            None, |_| None
+            Some(limits::set_only_from), limits::only_from
         }
     },
     Attribute {
         list: true,
         ..row! {
-            "no_access", Every, "addresses and prefixes: `10.0.0.0/8 ::1`", "nobody",
+            "no_access", Source, "addresses and prefixes, or `@FILE`: `10.0.0.0/8 ::1`", "nobody",
             "who may not connect",
-            None, |_| None
+            Some(limits::set_no_access), limits::no_access
         }
     },
     row! {
         "access_times", Every, "times of day: `8:00-18:00`", "always",
         "when clients are served, local time",
-        None, |_| None
+        Some(limits::set_access_times), limits::access_times
     },
     // How many.
     row! {
@@ -139,9 +139,9 @@ pub(crate) static TABLE: &[Attribute] = &[
         set!(per_source, limit), |shown| limit(shown, |a| a.per_source)
     },
     row! {
-        "cps", Every, "`N SECONDS`", "unlimited",
-        "new connections a second; over it the listener rests SECONDS",
-        None, |_| None
+        "cps", Every, "`N`, `N SECONDS` or `unlimited`", "unlimited",
+        "new connections a second; over it the listener rests SECONDS (10)",
+        Some(limits::set_cps), limits::cps
     },
     row! {
         "source_rate", Nowait, "`N/second`, `N/minute` or `unlimited`", "unlimited",
@@ -149,9 +149,9 @@ pub(crate) static TABLE: &[Attribute] = &[
         set!(source_rate, rate), |shown| rate(shown, |a| a.source_rate)
     },
     row! {
-        "max_load", Every, "a load average", "unlimited",
+        "max_load", Every, "a load average: `2.5`, or `unlimited`", "unlimited",
         "the load average above which clients are refused",
-        None, |_| None
+        set!(max_load, load), limits::max_load
     },
     row! {
         "backlog", Listening, "a number from 1", "the system's maximum",
@@ -160,14 +160,14 @@ pub(crate) static TABLE: &[Attribute] = &[
     },
     // How long.
     row! {
-        "timeout", Program, "a duration: `30s`, `5m`", "none",
+        "timeout", Program, "a duration: `30s`, `5m`, or `unlimited`", "unlimited",
         "the longest a program may run",
-        None, |_| None
+        Some(limits::set_timeout), limits::timeout
     },
     row! {
         "kill_after", Program, "a duration: `5s`", "5s",
         "time between TERM and KILL at the `timeout`",
-        None, |_| None
+        set!(kill_after, duration), limits::kill_after
     },
     row! {
         "on_stop", Program, "`terminate` or `leave`", "leave",
@@ -399,34 +399,43 @@ pub(crate) static TABLE: &[Attribute] = &[
     },
     // What is said.
     row! {
-        "banner", Every, "a file", "none",
+        "banner", Connection, "a file", "none",
         "sent to every client",
-        None, |_| None
+        Some(|draft, value| {
+            draft.said.banner = Some(value.word()?.clone());
+            Ok(())
+        }), |shown| limits::banner(shown, |a| a.banner.as_deref())
     },
     row! {
-        "banner_success", Every, "a file", "none",
+        "banner_success", Connection, "a file", "none",
         "sent to every admitted client",
-        None, |_| None
+        Some(|draft, value| {
+            draft.said.banner_success = Some(value.word()?.clone());
+            Ok(())
+        }), |shown| limits::banner(shown, |a| a.banner_success.as_deref())
     },
     row! {
-        "banner_fail", Every, "a file", "none",
+        "banner_fail", Connection, "a file", "none",
         "sent to every refused client",
-        None, |_| None
+        Some(|draft, value| {
+            draft.said.banner_fail = Some(value.word()?.clone());
+            Ok(())
+        }), |shown| limits::banner(shown, |a| a.banner_fail.as_deref())
     },
     Attribute {
         list: true,
         ..row! {
-            "log_on_success", Every, "of `PID HOST EXIT DURATION`", "all four",
+            "log_on_success", Every, "any of `PID`, `HOST`, `EXIT` and `DURATION`, or nothing", "all four",
             "what is logged of served clients",
-            None, |_| None
+            Some(limits::set_log_on_success), limits::log_on_success
         }
     },
     Attribute {
         list: true,
         ..row! {
-            "log_on_failure", Every, "of `HOST ATTEMPT`", "both",
+            "log_on_failure", Every, "any of `HOST` and `ATTEMPT`, or nothing", "both",
             "what is logged of refused clients",
-            None, |_| None
+            Some(limits::set_log_on_failure), limits::log_on_failure
         }
     },
     // Instead of a program.

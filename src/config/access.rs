@@ -1,0 +1,242 @@
+//! Attributes whose values stand in other files: lists of addresses (`@FILE`) and
+//! banners. Their names are relative to the file that says them; they are read while
+//! the configuration is, and at every reload again.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::attribute::Draft;
+use super::diagnostic::Span;
+use super::entry::{Entry, Setting};
+use super::model::{Banner, Prefix, parse_item};
+use super::report::Report;
+use super::resolve::Resolver;
+use super::source::{File, is_comment};
+use super::value::{Operator, Problem, Value};
+use super::words::{self, Word};
+
+/// The largest file of addresses: a million of them.
+const LARGEST_LIST: u64 = 32 << 20;
+/// The largest banner.
+const LARGEST_BANNER: u64 = 64 << 10;
+/// Mistakes that are shown of one file of addresses.
+const MOST_MISTAKES: usize = 10;
+
+/// What has to be read before it can be used.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Said {
+    /// `only_from`, in the order of the file; None where nothing is said.
+    only_from: Option<Vec<Change>>,
+    /// `no_access`, likewise.
+    no_access: Option<Vec<Change>>,
+    /// The file of `banner`.
+    pub(crate) banner: Option<Word>,
+    /// The file of `banner_success`.
+    pub(crate) banner_success: Option<Word>,
+    /// The file of `banner_fail`.
+    pub(crate) banner_fail: Option<Word>,
+}
+
+/// Lists of addresses that have been read, by file: services often share one.
+pub(super) type Lists = HashMap<PathBuf, Rc<[Prefix]>>;
+
+/// One `+=` or `-=` of a list.
+#[derive(Debug, Clone)]
+struct Change {
+    remove: bool,
+    item: Item,
+}
+
+#[derive(Debug, Clone)]
+enum Item {
+    Prefixes(Vec<Prefix>),
+    /// `@FILE`, the sign included.
+    File(Word),
+}
+
+impl Said {
+    /// `only_from` with any operator.
+    pub(super) fn change_only_from(&mut self, value: &Value<'_>) -> Result<(), Problem> {
+        change(&mut self.only_from, value)
+    }
+
+    /// `no_access` with any operator.
+    pub(super) fn change_no_access(&mut self, value: &Value<'_>) -> Result<(), Problem> {
+        change(&mut self.no_access, value)
+    }
+}
+
+/// Taking away from a list that nobody has begun does not begin one: it would be empty,
+/// and let nobody in.
+fn change(list: &mut Option<Vec<Change>>, value: &Value<'_>) -> Result<(), Problem> {
+    let remove = value.operator == Operator::Remove;
+    let changes = value.words.iter().map(|word| Ok(Change { remove, item: item(word)? }));
+    let changes = changes.collect::<Result<Vec<_>, Problem>>()?;
+    match (value.operator, list.as_mut()) {
+        (Operator::Remove, None) => {}
+        (Operator::Add | Operator::Remove, Some(known)) => known.extend(changes),
+        (Operator::Set | Operator::Add, _) => *list = Some(changes),
+    }
+    Ok(())
+}
+
+fn item(word: &Word) -> Result<Item, Problem> {
+    if let Some(name) = word.text.strip_prefix('@') {
+        if name.is_empty() {
+            let help = "write `@/etc/friends`, a file with one address or prefix a line";
+            return Err(Problem::new(&word.span, "the name of the file is missing", help));
+        }
+        return Ok(Item::File(word.clone()));
+    }
+    parse_item(&word.text).map(Item::Prefixes).map_err(|message| wrong(&word.span, message))
+}
+
+fn wrong(span: &Span, message: String) -> Problem {
+    let help = if message.contains("host names") {
+        "a name means what a name server says; write addresses, or put `tcpd` before the program"
+    } else {
+        "write addresses and prefixes: `192.0.2.7 10.0.0.0/8 2001:db8::/32 10.1.{2,3}`"
+    };
+    Problem::new(span, message, help)
+}
+
+impl Resolver<'_> {
+    /// Reads the files that a service's settings name.
+    pub(super) fn read_what_is_said(&mut self, draft: &mut Draft) {
+        let said = std::mem::take(&mut draft.said);
+        let attributes = &mut draft.attributes;
+        attributes.only_from = said.only_from.map(|changes| self.prefixes(&changes));
+        if let Some(changes) = said.no_access {
+            attributes.no_access = self.prefixes(&changes);
+        }
+        attributes.banner = said.banner.and_then(|word| self.banner(&word));
+        attributes.banner_success = said.banner_success.and_then(|word| self.banner(&word));
+        attributes.banner_fail = said.banner_fail.and_then(|word| self.banner(&word));
+    }
+
+    fn prefixes(&mut self, changes: &[Change]) -> Rc<[Prefix]> {
+        // Nothing but one file, as is usual where lists are long: shared as it is.
+        if let [Change { remove: false, item: Item::File(word) }] = changes {
+            return self.list(word);
+        }
+        let mut prefixes = BTreeSet::new();
+        for Change { remove, item } in changes {
+            let read;
+            let items = match item {
+                Item::Prefixes(items) => items,
+                Item::File(word) => {
+                    read = self.list(word);
+                    &*read
+                }
+            };
+            for prefix in items {
+                if *remove {
+                    prefixes.remove(prefix);
+                } else {
+                    prefixes.insert(*prefix);
+                }
+            }
+        }
+        prefixes.into_iter().collect()
+    }
+
+    /// The addresses of `@FILE`, sorted; none after an error, and then the service is
+    /// not served.
+    fn list(&mut self, word: &Word) -> Rc<[Prefix]> {
+        let path = beside(&word.span, Path::new(&word.tail(1)));
+        if let Some(known) = self.lists.get(&path) {
+            return Rc::clone(known);
+        }
+        let bytes = match self.lookup.read_up_to(&path, LARGEST_LIST) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.cannot_read(word, &path, &error, LARGEST_LIST);
+                return Rc::from([]);
+            }
+        };
+        let before = self.report.errors();
+        let file = File::from_bytes(&path.to_string_lossy(), &bytes, self.report);
+        let mut prefixes = addresses(&file, self.report);
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        let list: Rc<[Prefix]> = prefixes.into();
+        if self.report.errors() == before {
+            self.lists.insert(path, Rc::clone(&list));
+        }
+        list
+    }
+
+    fn banner(&mut self, word: &Word) -> Option<Rc<Banner>> {
+        let path = beside(&word.span, Path::new(&word.os));
+        match self.lookup.read_up_to(&path, LARGEST_BANNER) {
+            Ok(text) => Some(Rc::new(Banner { path, text })),
+            Err(error) => {
+                self.cannot_read(word, &path, &error, LARGEST_BANNER);
+                None
+            }
+        }
+    }
+
+    fn cannot_read(&mut self, word: &Word, path: &Path, error: &io::Error, most: u64) {
+        let path = path.display();
+        if error.kind() == io::ErrorKind::FileTooLarge {
+            let message = format!("`{path}` is larger than {} bytes", most);
+            self.report.error(&word.span, message).help("name a smaller file");
+            return;
+        }
+        let message = format!("cannot read `{path}`: {}", super::reason(error));
+        self.lacks(&word.span, message, "the name is relative to the file that says it");
+    }
+
+    /// A `wait` service on a stream: whoever connects is known to the program alone.
+    pub(super) fn warn_of_unseen_sources(&mut self, entry: &Entry) {
+        let is_rule =
+            |setting: &&Setting| matches!(setting.attribute.name, "only_from" | "no_access");
+        let said = entry.defaults.iter().chain(&entry.settings).filter(is_rule);
+        for setting in said.collect::<Vec<_>>() {
+            self.report
+                .warning(
+                    &setting.name.span,
+                    format!(
+                        "`{}` has no effect on `{}`: with `wait`, the program accepts its clients itself",
+                        setting.name.text, entry.endpoint.text
+                    ),
+                )
+                .help("write `nowait`, or let the program check its clients");
+        }
+    }
+}
+
+/// A name relative to the file that says it.
+fn beside(span: &Span, name: &Path) -> PathBuf {
+    Path::new(&span.source.name).parent().unwrap_or(Path::new("")).join(name)
+}
+
+/// One item a line; the rest of a line may be a comment.
+fn addresses(file: &File, report: &mut Report) -> Vec<Prefix> {
+    let mut prefixes = Vec::new();
+    let mut mistakes = 0;
+    for line in &file.lines {
+        let text = file.text(line.range.clone());
+        if is_comment(text) || file.is_bad(line.number) {
+            continue;
+        }
+        let end = text.find('#').map_or(line.range.end, |at| line.range.start + at);
+        for word in words::split(file, line.range.start..end, report) {
+            match parse_item(&word.text) {
+                Ok(items) => prefixes.extend(items),
+                Err(message) => {
+                    let problem = wrong(&word.span, message);
+                    report.error(&problem.span, problem.message).maybe_help(problem.help);
+                    mistakes += 1;
+                }
+            }
+        }
+        if mistakes >= MOST_MISTAKES {
+            break;
+        }
+    }
+    prefixes
+}

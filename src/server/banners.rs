@@ -1,0 +1,301 @@
+//! What clients are told by the server: before they are served, or instead of it.
+//!
+//! Most banners fit into the send buffer of a fresh connection, and then that is all.
+//! The rest of a longer one is sent as the client reads it; its program is started
+//! afterwards. A refused client must be able to read its text: closing a TCP
+//! connection on which something is unread resets it, and the reset can overtake the
+//! text. So what the client sends is thrown away for a while, until it closes.
+
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use mio::Interest;
+use mio::unix::SourceFd;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
+
+use super::Server;
+use super::accepting::connection_facts;
+use super::slab::Key;
+use super::starting::Start;
+use super::timers::Timer;
+use super::token::{self, Owner};
+use crate::address::Address;
+use crate::admission::{ServiceId, Source};
+use crate::config::model::{Action, Banner, Service, SocketType};
+use crate::descriptor;
+use crate::journal;
+use crate::listener::Connection;
+use crate::spawn::environment;
+
+/// How long a client may take to read its banner.
+const GREETING: Duration = Duration::from_secs(30);
+/// How long a refused client may take to read its text and to close.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Refused clients that are given that time; with more, whoever has had most of it is
+/// let go. There are descriptors for so many.
+const DISMISSED: usize = 64;
+/// Bytes of a refused client that are thrown away, and how many at once.
+const UNREAD: usize = 256 * 1024;
+const PER_TURN: usize = 64 * 1024;
+
+/// What the clients of a service are told.
+#[derive(Debug, Default)]
+pub(super) struct Banners {
+    admitted: Option<Rc<[u8]>>,
+    refused: Option<Rc<[u8]>>,
+}
+
+impl Banners {
+    /// What a service says; nothing where there is no stream that is ours.
+    pub(super) fn of(service: &Service) -> Self {
+        let attributes = &service.attributes;
+        if service.socket_type != SocketType::Stream || service.wait || service.tcpmux.is_some() {
+            return Self::default();
+        }
+        let both = |second: &Option<Rc<Banner>>| {
+            let parts = [&attributes.banner, second];
+            let texts = parts.into_iter().flatten().map(|banner| banner.text.as_slice());
+            let text = texts.collect::<Vec<_>>().concat();
+            (!text.is_empty()).then(|| Rc::from(text))
+        };
+        Self { admitted: both(&attributes.banner_success), refused: both(&attributes.banner_fail) }
+    }
+}
+
+/// A client that is being told something.
+#[derive(Debug)]
+pub(super) struct BannerState {
+    socket: OwnedFd,
+    text: Rc<[u8]>,
+    sent: usize,
+    then: Then,
+    due: Instant,
+    pub(super) queued: bool,
+}
+
+/// What happens when it has been told.
+#[derive(Debug)]
+enum Then {
+    Serve(Box<Admitted>),
+    /// Closed when the client does, or when that many more bytes have come.
+    Close {
+        left: usize,
+    },
+}
+
+/// Who is served afterwards.
+#[derive(Debug)]
+struct Admitted {
+    service: Key,
+    admission: ServiceId,
+    peer: Address,
+    peer_gid: Option<u32>,
+    facts: environment::Connection,
+    since: Instant,
+}
+
+/// How far it is.
+enum Telling {
+    Blocked,
+    /// Everything has been sent, and for refused clients read.
+    Done,
+    /// The turn's share is used up.
+    More,
+    /// The client is gone.
+    Gone,
+}
+
+impl Server {
+    /// A client has been admitted: it is told so, and served.
+    pub(super) fn welcome(&mut self, listener: Key, owner: Key, connection: Connection) {
+        let Some(state) = self.services.get(owner) else { return };
+        let Some(text) = state.banners.admitted.clone() else {
+            return self.serve_connection(listener, owner, connection);
+        };
+        match send_now(&connection.socket, &text) {
+            Ok(sent) if sent < text.len() => {
+                let bound = self.listeners.get(listener).and_then(|it| it.listener.as_ref());
+                let admitted = Admitted {
+                    service: owner,
+                    admission: state.admission,
+                    peer: connection.peer,
+                    peer_gid: connection.peer_gid,
+                    facts: connection_facts(bound.map(|it| it.address()), &connection),
+                    since: self.now,
+                };
+                let then = Then::Serve(Box::new(admitted));
+                self.watch_banner(connection.socket, text, sent, then, GREETING);
+            }
+            // A client that is gone is served as ever: it is for the program to find out.
+            _ => self.serve_connection(listener, owner, connection),
+        }
+    }
+
+    /// A client has been refused: it is told so, and the connection closed.
+    pub(super) fn dismiss(&mut self, owner: Key, socket: OwnedFd) {
+        let Some(text) = self.services.get(owner).and_then(|it| it.banners.refused.clone()) else {
+            return;
+        };
+        let Ok(sent) = send_now(&socket, &text) else { return };
+        if sent == text.len() {
+            let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
+        }
+        if self.dismissed.len() >= DISMISSED
+            && let Some(oldest) = self.dismissed.pop_front()
+        {
+            self.told_for_too_long(oldest);
+        }
+        self.watch_banner(socket, text, sent, Then::Close { left: UNREAD }, FAREWELL);
+    }
+
+    fn watch_banner(
+        &mut self,
+        socket: OwnedFd,
+        text: Rc<[u8]>,
+        sent: usize,
+        then: Then,
+        patience: Duration,
+    ) {
+        let socket = descriptor::raise(socket);
+        let (descriptor, due) = (socket.as_raw_fd(), self.now + patience);
+        let closes = matches!(then, Then::Close { .. });
+        let key = self.banners.insert(BannerState { socket, text, sent, then, due, queued: false });
+        if closes {
+            self.dismissed.push_back(key);
+        }
+        let registered = self.poll.registry().register(
+            &mut SourceFd(&descriptor),
+            token::pack(Owner::Banner(key)),
+            Interest::READABLE | Interest::WRITABLE,
+        );
+        self.timers.set(due, Timer::Banner(key));
+        if registered.is_err() {
+            self.told_for_too_long(key);
+        }
+    }
+
+    /// One turn of one client.
+    pub(super) fn go_on_telling(&mut self, key: Key) {
+        let Some(state) = self.banners.get_mut(key) else { return };
+        state.queued = false;
+        let telling = match state.turn(&mut self.scratch) {
+            Ok(telling) => telling,
+            Err(Errno::EAGAIN) => Telling::Blocked,
+            Err(_) => Telling::Gone,
+        };
+        match telling {
+            Telling::Blocked => {}
+            Telling::More => self.queue(Owner::Banner(key)),
+            Telling::Gone => self.told_for_too_long(key),
+            Telling::Done => {
+                if let Some(state) = self.forget_banner(key)
+                    && let Then::Serve(admitted) = state.then
+                {
+                    self.serve_greeted(*admitted, state.socket);
+                }
+            }
+        }
+    }
+
+    fn forget_banner(&mut self, key: Key) -> Option<BannerState> {
+        let state = self.banners.remove(key)?;
+        let _ = self.poll.registry().deregister(&mut SourceFd(&state.socket.as_raw_fd()));
+        self.timers.cancel(state.due, Timer::Banner(key));
+        if let Then::Close { .. } = state.then {
+            self.dismissed.retain(|dismissed| *dismissed != key);
+        }
+        Some(state)
+    }
+
+    /// A client that does not read, or is gone: what was counted for it is given back.
+    pub(super) fn told_for_too_long(&mut self, key: Key) {
+        if let Some(state) = self.forget_banner(key)
+            && let Then::Serve(admitted) = state.then
+        {
+            self.give_up(&admitted);
+        }
+    }
+
+    fn give_up(&mut self, admitted: &Admitted) {
+        let Admitted { service, admission, peer, since, .. } = *admitted;
+        if let Some(state) = self.services.get(service) {
+            let time = self.now.saturating_duration_since(since);
+            let log = state.service.attributes.log_on_success;
+            journal::closed(&state.label, peer, "banner not read", time, log);
+        }
+        let wake = self.admission.release(self.now, admission, Source::from(peer));
+        self.wake(wake, service);
+    }
+
+    /// The whole banner has been sent. The service may have changed meanwhile.
+    fn serve_greeted(&mut self, admitted: Admitted, socket: OwnedFd) {
+        let counted = self.services.get(admitted.service).filter(|state| {
+            // Counted by another number: it is not the service that has admitted it.
+            state.admission == admitted.admission
+        });
+        let Some(action) = counted.map(|state| state.service.action.clone()) else {
+            return self.give_up(&admitted);
+        };
+        let Admitted { service, peer, peer_gid, facts, .. } = admitted;
+        let connection = Connection { socket, peer, peer_gid };
+        match action {
+            Action::Builtin(kind) => self.start_conversation(service, kind, connection),
+            Action::Relay(_) => self.start_relay(service, connection),
+            Action::Program(_) => {
+                let start = Start { listener: None, peer_id: None };
+                self.start_lowered(service, connection, &facts, start);
+            }
+        }
+    }
+}
+
+impl BannerState {
+    fn turn(&mut self, scratch: &mut [u8]) -> nix::Result<Telling> {
+        let unsent = self.text.get(self.sent..).unwrap_or_default();
+        if !unsent.is_empty() {
+            self.sent = self.sent.saturating_add(send_now(&self.socket, unsent)?);
+            if self.sent == self.text.len() && matches!(self.then, Then::Close { .. }) {
+                shutdown(self.socket.as_raw_fd(), Shutdown::Write)?;
+            }
+        }
+        let all_sent = self.sent == self.text.len();
+        match &mut self.then {
+            Then::Serve(_) if all_sent => Ok(Telling::Done),
+            Then::Serve(_) => Ok(Telling::Blocked),
+            Then::Close { left } => throw_away(&self.socket, left, all_sent, scratch),
+        }
+    }
+}
+
+/// Reads what a refused client sends. Done at its end, if it has been told everything.
+fn throw_away(
+    socket: &OwnedFd,
+    left: &mut usize,
+    all_sent: bool,
+    scratch: &mut [u8],
+) -> nix::Result<Telling> {
+    let room = scratch.get_mut(..PER_TURN.min(*left)).unwrap_or_default();
+    if room.is_empty() {
+        return Ok(Telling::Done);
+    }
+    match recv(socket.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT)? {
+        0 if all_sent => Ok(Telling::Done),
+        // It has said everything and may still read.
+        0 => Ok(Telling::Blocked),
+        length => {
+            *left = left.saturating_sub(length);
+            Ok(Telling::More)
+        }
+    }
+}
+
+/// Sends what fits into the buffer; nothing if that is full.
+fn send_now(socket: &OwnedFd, text: &[u8]) -> nix::Result<usize> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    match send(socket.as_raw_fd(), text, flags) {
+        Err(Errno::EAGAIN) => Ok(0),
+        other => other,
+    }
+}

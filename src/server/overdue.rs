@@ -1,0 +1,106 @@
+//! Programs that run for too long: TERM to the whole process group, KILL after a while.
+//!
+//! A signal goes to a group by the number of its leader, which may be somebody else's
+//! as soon as the leader has been reaped. So a leader that ends before its group had
+//! its time is told of as usual, but stays unreaped until the group has been killed.
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+
+use super::Server;
+use super::slab::Key;
+use super::state::Child;
+use super::timers::Timer;
+use crate::journal;
+
+/// Groups that are given time after their leader's end; with more than that, they
+/// are killed at once.
+const GROUPS: usize = 256;
+
+/// What is left of a program that ran for too long: its number, which stays its own
+/// until it is reaped, and perhaps others in its group.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Group(i32);
+
+impl Server {
+    /// A program has been started: until when may it run?
+    pub(super) fn set_deadline(&mut self, key: Key) {
+        let Some(child) = self.children.get_mut(key) else { return };
+        child.deadline = child.definition.attributes.timeout.map(|timeout| self.now + timeout);
+        if let Some(deadline) = child.deadline {
+            self.timers.set(deadline, Timer::Overdue(key));
+        }
+    }
+
+    /// A program has had its time: TERM, or KILL if it has had that.
+    pub(super) fn overdue(&mut self, key: Key) {
+        let Some(child) = self.children.get_mut(key) else { return };
+        let (signal, name) =
+            if child.overdue { (Signal::SIGKILL, "KILL") } else { (Signal::SIGTERM, "TERM") };
+        let log = child.definition.attributes.log_on_success;
+        journal::timeout(&child.label, child.peer, child.pid, name, log);
+        if let Err(error) = signal_group(child.pid, signal) {
+            // It has become another user, by a set-user-id program.
+            journal::trouble(&child.label, "kill", &error);
+        }
+        if child.overdue {
+            child.deadline = None;
+            return;
+        }
+        // A program that is stopped does not hear the signal.
+        let _ = signal_group(child.pid, Signal::SIGCONT);
+        child.overdue = true;
+        let deadline = self.now + child.definition.attributes.kill_after;
+        child.deadline = Some(deadline);
+        self.timers.set(deadline, Timer::Overdue(key));
+    }
+
+    /// The leader of a group that has had TERM has ended; it is not reaped yet. The
+    /// others have the rest of their time.
+    pub(super) fn hold_group(&mut self, child: &Child) {
+        let group = Group(child.pid);
+        match child.deadline {
+            // As process 1 we look for whoever has ended, and would find it again and again.
+            Some(due) if self.leftovers.len() < GROUPS && !self.facts.adopts_orphans => {
+                let key = self.leftovers.insert(group);
+                self.timers.set(due, Timer::Group(key));
+            }
+            _ => self.kill_and_reap(group),
+        }
+    }
+
+    /// The others have had their time.
+    pub(super) fn end_group(&mut self, key: Key) {
+        if let Some(group) = self.leftovers.remove(key) {
+            self.kill_and_reap(group);
+        }
+    }
+
+    fn kill_and_reap(&mut self, Group(pid): Group) {
+        let _ = signal_group(pid, Signal::SIGKILL);
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+        let _ = waitid(Id::Pid(Pid::from_raw(pid)), flags);
+        self.spawner.reaped(pid);
+    }
+
+    /// The server stops: nobody will be there to kill those who had TERM.
+    pub(super) fn finish_overdue(&mut self) {
+        for (_, child) in self.children.iter().filter(|(_, child)| child.overdue) {
+            let _ = signal_group(child.pid, Signal::SIGKILL);
+        }
+        for key in self.leftovers.keys() {
+            self.end_group(key);
+        }
+    }
+}
+
+/// Sends a signal to the group of a program that has not been reaped; to itself if it
+/// has no group yet.
+pub(super) fn signal_group(pid: i32, signal: Signal) -> nix::Result<()> {
+    match kill(Pid::from_raw(pid.saturating_neg()), signal) {
+        Err(Errno::ESRCH) => kill(Pid::from_raw(pid), signal),
+        other => other,
+    }
+}

@@ -1,0 +1,118 @@
+//! Programs that run for too long: TERM to the whole group, and KILL if that is not enough.
+
+use crate::common::clients::echo_once;
+use crate::common::files::wait_text;
+use crate::common::procs::{children, is_alive};
+use crate::common::{
+    Daemon, Folder, Setup, free_port, own_line, read_all, read_line, shell, tcp, wait_until,
+};
+
+const SLEEP: &str = "/bin/sleep sleep 600";
+
+#[test]
+fn a_program_that_runs_for_too_long_is_terminated_and_the_log_says_so() {
+    let port = free_port();
+    let daemon = Daemon::start(&(own_line(port, SLEEP) + "    timeout = 200ms\n"));
+    let client = tcp(port);
+    let pid = daemon.accepted(port, 1)[0];
+    assert_eq!(read_all(client), "", "the connection ends with the program");
+    let line = daemon.wait_log(|line| line.about("timeout", port));
+    assert_eq!((line.number("pid"), line.get("signal")), (Some(pid), Some("TERM")));
+    assert!(line.get("peer").unwrap().starts_with("127.0.0.1:"), "{}", line.raw);
+    let line = daemon.wait_log(|line| line.about("ended", port));
+    assert_eq!((line.number("pid"), line.get("signal")), (Some(pid), Some("SIGTERM")));
+}
+
+#[test]
+fn a_program_that_ends_in_time_is_left_alone() {
+    let port = free_port();
+    let daemon = Daemon::start(&(own_line(port, "/bin/cat cat") + "    timeout = 60s\n"));
+    for _ in 0..20 {
+        assert_eq!(echo_once(tcp(port), "?"), "?");
+    }
+    let _ = daemon.wait_count(20, |line| line.about("ended", port));
+    assert!(daemon.said("timeout").is_empty());
+}
+
+#[test]
+fn a_program_that_does_not_hear_term_is_killed_with_its_children() {
+    let port = free_port();
+    let script = shell("trap \"\" TERM; sleep 600 & echo $!; wait");
+    let text = own_line(port, &script) + "    timeout = 300ms\n    kill_after = 200ms\n";
+    let daemon = Daemon::start(&text);
+    let client = tcp(port);
+    let grandchild: u32 = read_line(&client).trim().parse().unwrap();
+    let line = daemon.wait_log(|line| line.about("ended", port));
+    assert_eq!(line.get("signal"), Some("SIGKILL"));
+    let signals = daemon.wait_count(2, |line| line.about("timeout", port));
+    let signals: Vec<_> = signals.iter().map(|line| line.get("signal").unwrap()).collect();
+    assert_eq!(signals, ["TERM", "KILL"]);
+    wait_until("its child to be gone", || !is_alive(grandchild));
+}
+
+#[test]
+fn children_that_outlive_their_program_are_killed_after_their_time() {
+    let port = free_port();
+    let script = shell("(trap \"\" TERM; exec sleep 600) & echo $!; exec sleep 600");
+    let text = own_line(port, &script) + "    timeout = 500ms\n    kill_after = 500ms\n";
+    let daemon = Daemon::start(&text);
+    let client = tcp(port);
+    let grandchild: u32 = read_line(&client).trim().parse().unwrap();
+    let line = daemon.wait_log(|line| line.about("ended", port));
+    assert_eq!(line.get("signal"), Some("SIGTERM"), "the program itself has heard it");
+    wait_until("its child to be gone", || !is_alive(grandchild));
+    wait_until("nothing to be left of it", || children(daemon.pid()).is_empty());
+}
+
+#[test]
+fn children_that_outlive_their_program_have_time_to_put_things_in_order() {
+    let (port, folder) = (free_port(), Folder::new());
+    let out = folder.open_folder("out").join("text");
+    let order = format!("trap \"sleep 0.3; echo in order > {}; exit\" TERM", out.display());
+    let script = shell(&format!("({order}; echo ready; sleep 600 & wait) & exec sleep 600"));
+    let text = own_line(port, &script) + "    timeout = 1s\n    kill_after = 60s\n";
+    let daemon = Setup::new().start_in(folder, &text);
+    let client = tcp(port);
+    assert_eq!(read_line(&client), "ready\n");
+    let line = daemon.wait_log(|line| line.about("ended", port));
+    assert_eq!(line.get("signal"), Some("SIGTERM"));
+    assert_eq!(wait_text(&out), "in order\n");
+}
+
+#[test]
+fn a_stopped_program_hears_of_its_end_and_its_place_is_free() {
+    let port = free_port();
+    let text = own_line(port, &shell("kill -STOP $$; exec sleep 600"))
+        + "    timeout = 300ms\n    kill_after = 60s\n    instances = 1\n";
+    let daemon = Daemon::start(&text);
+    let clients = [tcp(port), tcp(port), tcp(port)];
+    let _ = daemon.wait_count(3, |line| line.about("ended", port));
+    for client in clients {
+        assert_eq!(read_all(client), "");
+    }
+}
+
+#[test]
+fn a_stopping_server_leaves_nobody_behind_who_has_had_term() {
+    let port = free_port();
+    let script = shell("trap \"\" TERM; echo ready; sleep 600");
+    let text = own_line(port, &script) + "    timeout = 300ms\n    kill_after = 1h\n";
+    let mut daemon = Daemon::start(&text);
+    let client = tcp(port);
+    assert_eq!(read_line(&client), "ready\n");
+    let pid = daemon.accepted(port, 1)[0];
+    let _ = daemon.wait_log(|line| line.about("timeout", port));
+    daemon.stop();
+    wait_until("the program to be gone", || !is_alive(pid));
+}
+
+#[test]
+fn a_waiting_program_has_its_time_too() {
+    let port = free_port();
+    let text = format!("127.0.0.1:{port} dgram udp wait - {SLEEP}\n    timeout = 200ms\n");
+    let daemon = Daemon::start(&text);
+    crate::common::udp(port).send(b"?").unwrap();
+    let _ = daemon.wait_log(|line| line.about("timeout", port));
+    let line = daemon.wait_log(|line| line.about("ended", port));
+    assert_eq!(line.get("signal"), Some("SIGTERM"));
+}
