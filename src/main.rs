@@ -173,6 +173,9 @@ fn run_server(job: Job) -> Result<(), Failure> {
     let options = Options { way, max_children: job.common.max_children, reload: job.load };
     let mut server = Server::new(options).map_err(refused("starting"))?;
     let listeners = server.install(&config);
+    // A reload replaces it; it must not live on here.
+    drop((config, diagnostics));
+    kernel::trim_memory();
     if job.only_one
         && listeners == 0
         && let Some(error) = server.first_open_error()

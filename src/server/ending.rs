@@ -1,10 +1,9 @@
 //! Children that have ended: reaped one by one through their pidfds, which costs
 //! the same with one and with ten thousand of them.
 
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
-use mio::unix::SourceFd;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
@@ -45,9 +44,8 @@ impl Server {
 
     fn reaped(&mut self, key: Key, end: End) {
         let Some(child) = self.children.remove(key) else { return };
-        // Before it is closed: a child on its way to exec may still have a copy of
-        // the table of descriptors, and the event would come again under another's number.
-        let _ = self.poll.registry().deregister(&mut SourceFd(&child.pidfd.as_raw_fd()));
+        // Closing the pidfd ends its registration. A child on its way to exec may hold
+        // a copy for a moment; an event from that has a key that names nobody.
         if let Some(deadline) = child.deadline {
             self.timers.cancel(deadline, Timer::Overdue(key));
         }

@@ -19,7 +19,7 @@ use crate::config::{self, Loaded};
 use crate::journal;
 use crate::listener::{Listener, ShownEndpoint};
 use crate::reload::{Fate, Plan, SocketRef, plan};
-use crate::spawn::{Confinement, Prepared};
+use crate::spawn::{Confinement, Prepared, kernel};
 
 /// Delay before the first further attempt to open a socket; doubles each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -57,6 +57,9 @@ impl Server {
             return journal::reload_refused(errors);
         }
         let plan = self.apply(&config);
+        // The old model and what was needed to read the new one.
+        drop(config);
+        kernel::trim_memory();
         let updated = plan.services.iter().filter(|fate| matches!(fate, Fate::Updated(_))).count();
         let held: usize = plan.held.iter().map(|held| held.sockets.len()).sum();
         let kept = plan.kept.len().saturating_add(held);

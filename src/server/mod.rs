@@ -244,18 +244,21 @@ impl Server {
                 None => {}
             }
         }
+        // First, so that clients whose programs have ended get their end of file.
+        self.spawner.settle();
         if signalled {
             self.take_signals();
         }
         for key in ended {
             self.child_ended(key);
         }
-        self.spawner.settle();
         self.do_what_is_due();
         for _ in 0..self.ready.len() {
             let Some(owner) = self.ready.pop_front() else { break };
             self.serve(owner);
         }
+        // Most children of this turn have their own table by now.
+        self.spawner.settle();
         self.tell_limits();
     }
 

@@ -28,7 +28,7 @@ use crate::spawn::{NotStarted, Started, kernel};
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A program that ends sooner has its standard error read only then.
-const MOMENT: Duration = Duration::from_millis(1);
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// Bytes of a datagram that are compared to see whether it has been taken.
 const HEAD: usize = 64;

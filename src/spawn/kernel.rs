@@ -873,3 +873,12 @@ pub fn waiting_connections(listener: &impl AsRawFd) -> Option<u32> {
     // For a listener the kernel tells its accept queue here.
     (result == 0).then_some(info.tcpi_unacked)
 }
+
+/// Gives memory back to the system that a reload has used and freed.
+pub fn trim_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: looks at the allocator's own free lists.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

@@ -275,6 +275,8 @@ impl Spawner {
 
     /// To be told when a child has been reaped: its block is free whatever it says.
     pub fn reaped(&mut self, pid: i32) {
+        self.settle();
+        // Still there only if it died dumping core.
         if let Some(child) = self.in_flight.iter_mut().find(|child| child.pid == pid) {
             child.block.release_if_gone(pid);
             self.settle();
