@@ -25,7 +25,7 @@ pub fn inetd_conf(config: &Config, lookup: &dyn Lookup) -> String {
 }
 
 /// The line of a service and its attributes.
-fn entry(shown: &Shown<'_>) -> String {
+pub(super) fn entry(shown: &Shown<'_>) -> String {
     let service = shown.service;
     let (endpoint, protocol) = endpoint(service);
     let socket_type = match service.socket_type {

@@ -1,0 +1,240 @@
+//! `oxinetd import`: what a file says, written as inetd.conf, with its comments and
+//! with a note for everything that would be different.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use super::attribute::Shown;
+use super::diagnostic::{Diagnostic, Severity};
+use super::entry::Entry;
+use super::facts::{Executable, Lookup, ServiceFacts, UserFacts};
+use super::inetd::{Context, Reader};
+use super::model::Config;
+use super::report::Report;
+use super::xinetd::Place;
+use super::{Loaded, files, finish, print, unreadable};
+
+/// What an import gives.
+#[derive(Debug, Clone, Default)]
+pub struct Imported {
+    /// The text of the new file.
+    pub text: String,
+    /// All findings; each is a note in the text too.
+    pub diagnostics: Vec<Diagnostic>,
+    /// How many services are in the text, the disabled ones included.
+    pub services: usize,
+}
+
+/// Reads a file, or all that `includedir` would read of a directory, and writes it
+/// as inetd.conf. Programs that this machine does not have, and users that only
+/// root can become, are taken as they are: the text may be for another machine.
+#[must_use]
+pub fn import(path: &Path, lookup: &dyn Lookup) -> Imported {
+    let mut report = Report::default();
+    let (entries, places) = entries(path, lookup, &mut report);
+    let absolute = |entry: &Entry| {
+        let path = PathBuf::from(&entry.program.os);
+        path.is_absolute().then_some(path)
+    };
+    let programs = entries.iter().filter_map(absolute).collect();
+    let elsewhere = Elsewhere { lookup, programs };
+    let Loaded { config, diagnostics } = finish(&entries, &elsewhere, report, None);
+    let text = Writing { lookup: &elsewhere, places: &places, diagnostics: &diagnostics }
+        .text(path, &config);
+    Imported { text, diagnostics, services: config.services.len() + config.disabled.len() }
+}
+
+fn entries(path: &Path, lookup: &dyn Lookup, report: &mut Report) -> (Vec<Entry>, Vec<Place>) {
+    let mut reader = Reader::new(lookup, report);
+    let mut paths = files(path, &mut reader);
+    if lookup.is_directory(path) {
+        paths.extend(reader.files_of(path));
+        super::include::sort(&mut paths);
+    }
+    for path in paths {
+        match lookup.read(&path) {
+            Ok(bytes) => reader.read(&path, &bytes, Context::default()),
+            Err(error) => unreadable(&path, &error, reader.report),
+        }
+    }
+    (reader.entries, reader.places)
+}
+
+/// File and line.
+type At<'a> = (&'a str, u32);
+
+/// The text being written.
+struct Writing<'a> {
+    lookup: &'a dyn Lookup,
+    places: &'a [Place],
+    diagnostics: &'a [Diagnostic],
+}
+
+impl Writing<'_> {
+    fn text(&self, path: &Path, config: &Config) -> String {
+        let mut services = self.services(config);
+        let mut text = format!("# Written by `oxinetd import {}`.\n", one_line(&path.display().to_string()));
+        for diagnostic in self.diagnostics.iter().filter(|one| self.place_of(one).is_none()) {
+            note(&mut text, diagnostic);
+        }
+        for place in self.places {
+            text.push('\n');
+            for comment in &place.comments {
+                let _ = writeln!(text, "{}", one_line(comment));
+            }
+            let notes = self.diagnostics.iter().filter(|one| self.place_of(one) == Some(place.at()));
+            notes.for_each(|diagnostic| note(&mut text, diagnostic));
+            match (services.remove(&place.at()), &place.name) {
+                (Some(service), _) => text.push_str(&service),
+                (None, Some(name)) => {
+                    let _ = writeln!(text, "# note: the service `{}` is not here", one_line(name));
+                }
+                (None, None) => {}
+            }
+        }
+        // Entries of files that were inetd.conf already.
+        services.values().for_each(|service| text.push_str(service));
+        text
+    }
+
+    /// Every service as it is printed, by its place.
+    fn services<'c>(&self, config: &'c Config) -> BTreeMap<At<'c>, String> {
+        let served = config.services.iter().map(|service| (service, false));
+        let disabled = config.disabled.iter().map(|service| (service, true));
+        let text = |(service, disabled)| {
+            let shown = Shown { service, disabled, lookup: self.lookup };
+            (place(service), print::entry(&shown))
+        };
+        fn place(service: &super::model::Service) -> At<'_> {
+            (&service.origin.file, service.origin.line)
+        }
+        served
+            .chain(disabled)
+            .map(|(service, disabled)| text((&**service, disabled)))
+            .collect()
+    }
+
+    /// The block that a finding is about.
+    fn place_of(&self, diagnostic: &Diagnostic) -> Option<At<'_>> {
+        let span = diagnostic.span.as_ref()?;
+        let line = u32::try_from(span.position().0).ok()?;
+        let holds = |place: &&Place| {
+            *place.origin.file == *span.source.name && (place.origin.line..=place.last).contains(&line)
+        };
+        self.places.iter().find(holds).map(Place::at)
+    }
+}
+
+fn note(text: &mut String, diagnostic: &Diagnostic) {
+    let _ = writeln!(text, "# note: {}", diagnostic.one_line());
+}
+
+/// What must not become a second line.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect()
+}
+
+impl Place {
+    fn at(&self) -> At<'_> {
+        (&self.origin.file, self.origin.line)
+    }
+}
+
+impl Imported {
+    /// Whether something could not be written.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|one| one.severity == Severity::Error)
+    }
+}
+
+/// A machine on which all programs are there and root reads the file.
+struct Elsewhere<'a> {
+    lookup: &'a dyn Lookup,
+    programs: BTreeSet<PathBuf>,
+}
+
+impl Lookup for Elsewhere<'_> {
+    fn executable(&self, path: &Path) -> Executable {
+        if self.programs.contains(path) { Executable::Yes } else { self.lookup.executable(path) }
+    }
+
+    fn is_privileged(&self) -> bool {
+        true
+    }
+
+    fn has_ipv6(&self) -> bool {
+        true
+    }
+
+    fn user(&self, name: &str) -> Option<UserFacts> {
+        self.lookup.user(name)
+    }
+
+    fn user_by_id(&self, uid: u32) -> Option<UserFacts> {
+        self.lookup.user_by_id(uid)
+    }
+
+    fn group(&self, name: &str) -> Option<u32> {
+        self.lookup.group(name)
+    }
+
+    fn group_name(&self, gid: u32) -> Option<String> {
+        self.lookup.group_name(gid)
+    }
+
+    fn groups_of(&self, user: &str, gid: u32) -> Vec<u32> {
+        self.lookup.groups_of(user, gid)
+    }
+
+    fn service(&self, name: &str, protocol: &str) -> Option<ServiceFacts> {
+        self.lookup.service(name, protocol)
+    }
+
+    fn service_names(&self, protocol: &str) -> Vec<String> {
+        self.lookup.service_names(protocol)
+    }
+
+    fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        self.lookup.addresses(host)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.lookup.read(path)
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        self.lookup.is_directory(path)
+    }
+
+    fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
+        self.lookup.glob(pattern)
+    }
+
+    fn canonical(&self, path: &Path) -> PathBuf {
+        self.lookup.canonical(path)
+    }
+
+    fn search_path(&self) -> Vec<PathBuf> {
+        self.lookup.search_path()
+    }
+
+    fn current_directory(&self) -> Option<PathBuf> {
+        self.lookup.current_directory()
+    }
+
+    fn device_index(&self, name: &str) -> Option<u32> {
+        self.lookup.device_index(name)
+    }
+
+    fn own_account(&self) -> UserFacts {
+        self.lookup.own_account()
+    }
+
+    fn own_groups(&self) -> Vec<u32> {
+        self.lookup.own_groups()
+    }
+}
