@@ -49,7 +49,8 @@ pub(super) fn entry(shown: &Shown<'_>) -> String {
     let mut text = format!("{endpoint} {socket_type} {protocol} {wait} {user} {program}\n");
     for attribute in all() {
         if let Some(value) = attribute.print(shown) {
-            let _ = writeln!(text, "    {} = {value}", attribute.name);
+            let line = format!("    {} = {value}", attribute.name);
+            let _ = writeln!(text, "{}", line.trim_end());
         }
     }
     text

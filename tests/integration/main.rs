@@ -50,3 +50,4 @@ mod timeouts;
 mod times;
 mod unix;
 mod waiting;
+mod xinetd_files;
