@@ -80,23 +80,38 @@ impl Writing<'_> {
         for diagnostic in self.diagnostics.iter().filter(|one| self.place_of(one).is_none()) {
             note(&mut text, diagnostic);
         }
+        let common = common(services.values());
+        if !common.is_empty() {
+            text.push_str("\n.defaults\n");
+            common.iter().for_each(|line| text.push_str(line));
+        }
         for place in self.places {
-            text.push('\n');
-            for comment in &place.comments {
-                let _ = writeln!(text, "{}", one_line(comment));
-            }
-            let notes = self.diagnostics.iter().filter(|one| self.place_of(one) == Some(place.at()));
-            notes.for_each(|diagnostic| note(&mut text, diagnostic));
-            match (services.remove(&place.at()), &place.name) {
-                (Some(service), _) => text.push_str(&service),
-                (None, Some(name)) => {
-                    let _ = writeln!(text, "# note: the service `{}` is not here", one_line(name));
-                }
-                (None, None) => {}
+            let part = self.part(place, services.remove(&place.at()), &common);
+            if !part.is_empty() {
+                text.push('\n');
+                text.push_str(&part);
             }
         }
         // Entries of files that were inetd.conf already.
-        services.values().for_each(|service| text.push_str(service));
+        services.values().for_each(|service| text.push_str(&without(service, &common)));
+        text
+    }
+
+    /// A block with its comments and notes.
+    fn part(&self, place: &Place, service: Option<String>, common: &[String]) -> String {
+        let mut text = String::new();
+        for comment in &place.comments {
+            let _ = writeln!(text, "{}", one_line(comment));
+        }
+        let notes = self.diagnostics.iter().filter(|one| self.place_of(one) == Some(place.at()));
+        notes.for_each(|diagnostic| note(&mut text, diagnostic));
+        match (service, &place.name) {
+            (Some(service), _) => text.push_str(&without(&service, common)),
+            (None, Some(name)) => {
+                let _ = writeln!(text, "# note: the service `{}` is not here", one_line(name));
+            }
+            (None, None) => {}
+        }
         text
     }
 
@@ -126,6 +141,28 @@ impl Writing<'_> {
         };
         self.places.iter().find(holds).map(Place::at)
     }
+}
+
+/// What can be said once for all services, if all say it.
+const SHARED: [&str; 10] = [
+    "only_from", "no_access", "instances", "at_limit", "per_source", "cps", "groups", "passenv",
+    "log_on_success", "log_on_failure",
+];
+
+/// The lines that every one of several services has.
+fn common<'a>(mut services: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let (Some(first), Some(second)) = (services.next(), services.next()) else { return Vec::new() };
+    let shared = |line: &&str| SHARED.contains(&line.split_whitespace().next().unwrap_or(""));
+    let mut lines: Vec<String> =
+        first.split_inclusive('\n').skip(1).filter(shared).map(str::to_owned).collect();
+    for service in std::iter::once(second).chain(services) {
+        lines.retain(|line| service.split_inclusive('\n').skip(1).any(|other| other == line));
+    }
+    lines
+}
+
+fn without(service: &str, common: &[String]) -> String {
+    service.split_inclusive('\n').filter(|line| !common.iter().any(|one| one == line)).collect()
 }
 
 fn note(text: &mut String, diagnostic: &Diagnostic) {

@@ -322,7 +322,11 @@ impl<'a> Converter<'a> {
             "disable" | "groups" => {
                 values.iter_mut().for_each(|word| word.text.make_ascii_lowercase());
             }
-            "only_from" | "no_access" => self.check_addresses(&values),
+            "only_from" | "no_access" => {
+                values = values.into_iter().flat_map(fields::item).collect();
+                self.check_addresses(&values);
+                values.retain(|word| !fields::is_name(&word.text));
+            }
             _ => {}
         }
         values

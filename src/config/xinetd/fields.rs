@@ -267,6 +267,9 @@ impl Reading<'_, '_, '_> {
             let sign = if plus { "+" } else { "" };
             return Word::new(&format!("tcpmux/{sign}{}", name.text), name.span);
         }
+        if self.is("type", "RPC") {
+            return name;
+        }
         let port = self.only("port");
         let protocol = if protocol.text.starts_with("udp") { "udp" } else { "tcp" };
         let listed = self.converter.lookup.service(&name.text, protocol).map(|facts| facts.port);
@@ -363,6 +366,14 @@ impl Reading<'_, '_, '_> {
         }
         lists
     }
+}
+
+/// An item of `only_from`; `localhost` needs no looking up (RFC 6761 section 6.3).
+pub(super) fn item(word: Word) -> Vec<Word> {
+    if !word.text.eq_ignore_ascii_case("localhost") {
+        return vec![word];
+    }
+    ["127.0.0.1", "::1"].map(|text| Word::new(text, word.span.clone())).to_vec()
 }
 
 /// Whether an item of `only_from` is a name: of a host, of a domain or of a network.
