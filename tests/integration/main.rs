@@ -18,6 +18,7 @@ mod common;
 
 mod access;
 mod banners;
+mod beside_xinetd;
 mod builtin;
 mod cgroups;
 mod child_checks;

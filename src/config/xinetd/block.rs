@@ -78,6 +78,9 @@ pub(super) fn recognise(file: &File) -> bool {
         let text = file.text(line.range.clone()).trim();
         let head = text.split('{').next().unwrap_or("");
         let words: Vec<&str> = head.split_whitespace().collect();
+        if text == "{" {
+            return true;
+        }
         let next = lines.peek().map(|next| file.text(next.range.clone()).trim());
         match words.as_slice() {
             ["defaults"] | ["service", _] => {
