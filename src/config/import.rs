@@ -76,7 +76,8 @@ struct Writing<'a> {
 impl Writing<'_> {
     fn text(&self, path: &Path, config: &Config) -> String {
         let mut services = self.services(config);
-        let mut text = format!("# Written by `oxinetd import {}`.\n", one_line(&path.display().to_string()));
+        let mut text =
+            format!("# Written by `oxinetd import {}`.\n", one_line(&path.display().to_string()));
         for diagnostic in self.diagnostics.iter().filter(|one| self.place_of(one).is_none()) {
             note(&mut text, diagnostic);
         }
@@ -126,10 +127,7 @@ impl Writing<'_> {
         fn place(service: &super::model::Service) -> At<'_> {
             (&service.origin.file, service.origin.line)
         }
-        served
-            .chain(disabled)
-            .map(|(service, disabled)| text((&**service, disabled)))
-            .collect()
+        served.chain(disabled).map(|(service, disabled)| text((&**service, disabled))).collect()
     }
 
     /// The block that a finding is about.
@@ -137,7 +135,8 @@ impl Writing<'_> {
         let span = diagnostic.span.as_ref()?;
         let line = u32::try_from(span.position().0).ok()?;
         let holds = |place: &&Place| {
-            *place.origin.file == *span.source.name && (place.origin.line..=place.last).contains(&line)
+            *place.origin.file == *span.source.name
+                && (place.origin.line..=place.last).contains(&line)
         };
         self.places.iter().find(holds).map(Place::at)
     }
@@ -145,8 +144,16 @@ impl Writing<'_> {
 
 /// What can be said once for all services, if all say it.
 const SHARED: [&str; 10] = [
-    "only_from", "no_access", "instances", "at_limit", "per_source", "cps", "groups", "passenv",
-    "log_on_success", "log_on_failure",
+    "only_from",
+    "no_access",
+    "instances",
+    "at_limit",
+    "per_source",
+    "cps",
+    "groups",
+    "passenv",
+    "log_on_success",
+    "log_on_failure",
 ];
 
 /// The lines that every one of several services has.

@@ -4,8 +4,10 @@
 
 mod block;
 mod convert;
+mod defaults;
 mod fields;
 mod known;
+mod refused;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -123,7 +125,10 @@ impl Reader<'_> {
         let name = path.display();
         if self.open.contains(&self.lookup.canonical(path)) {
             self.report
-                .error(&said.span, format!("`{name}` is being read already: it would include itself"))
+                .error(
+                    &said.span,
+                    format!("`{name}` is being read already: it would include itself"),
+                )
                 .help("take one of the lines that include it away");
             return;
         }

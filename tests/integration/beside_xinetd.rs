@@ -16,8 +16,7 @@ use nix::sys::socket::{
 use crate::common::clients::{ask, echo_once, read_to_any_end, try_tcp, udp_ask};
 use crate::common::needs::{find_program, search_path, skip};
 use crate::common::{
-    DEADLINE, Daemon, Folder, Setup, free_ports, need_root, read_all, tcp, udp,
-    wait_until,
+    DEADLINE, Daemon, Folder, Setup, free_ports, need_root, read_all, tcp, udp, wait_until,
 };
 
 /// Looked for once for all tests.
@@ -123,8 +122,7 @@ impl Both {
             })
         };
         let real = Real::start(xinetd, &folder, &filled(&theirs));
-        let daemon =
-            Setup::new().env("FOO", "bar").env("HOME", "/root").start(&filled(&ours));
+        let daemon = Setup::new().env("FOO", "bar").env("HOME", "/root").start(&filled(&ours));
         Self { _real: real, _ours: daemon, theirs, ports: ours, _folder: folder }
     }
 
@@ -143,7 +141,11 @@ impl Both {
 
 /// A block of an unlisted TCP service; `NOLIBWRAP`, as hosts.allow is the machine's.
 fn block(index: usize, program: &str, more: &str) -> String {
-    let flags = if more.contains("flags") || program.contains("flags") { "" } else { "flags = NOLIBWRAP\n" };
+    let flags = if more.contains("flags") || program.contains("flags") {
+        ""
+    } else {
+        "flags = NOLIBWRAP\n"
+    };
     let program = if more.contains("redirect") { "" } else { program };
     let user = if more.contains("user") { "" } else { "user = nobody\n" };
     let wait = if more.contains("wait") { "" } else { "wait = no\n" };
@@ -259,7 +261,11 @@ fn programs_get_the_same_argv() {
         block(0, "server = /bin/cat\nserver_args = /proc/self/cmdline", ""),
         block(1, "server = /bin/cat\nserver_args = /proc/self/cmdline \"x", ""),
         // The flag after the arguments makes xinetd's child crash; here the order is free.
-        block(2, "flags = NOLIBWRAP NAMEINARGS\nserver = /bin/cat\nserver_args = other /proc/self/cmdline", ""),
+        block(
+            2,
+            "flags = NOLIBWRAP NAMEINARGS\nserver = /bin/cat\nserver_args = other /proc/self/cmdline",
+            "",
+        ),
     ];
     let both = Both::start(&xinetd, Folder::new(), 3, &text.concat());
     assert_eq!(both.same(0, |port| read_all(tcp(port))), "cat\0/proc/self/cmdline\0");
@@ -336,8 +342,11 @@ fn the_same_clients_are_refused() {
     let text: String =
         rules.iter().enumerate().map(|(index, more)| block(index, program, more)).collect();
     let both = Both::start(&xinetd, folder, 21, &text);
-    let clients: [IpAddr; 3] =
-        [Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(127, 0, 0, 2).into(), Ipv6Addr::LOCALHOST.into()];
+    let clients: [IpAddr; 3] = [
+        Ipv4Addr::LOCALHOST.into(),
+        Ipv4Addr::new(127, 0, 0, 2).into(),
+        Ipv6Addr::LOCALHOST.into(),
+    ];
     let mut differences = Vec::new();
     for (index, rule) in rules.iter().enumerate() {
         for client in clients {
@@ -435,7 +444,8 @@ fn a_program_that_waits_gets_the_socket_itself() {
     let Some(xinetd) = xinetd() else { return };
     let folder = Folder::new();
     let script = folder.write("wait", "sleep 2\n");
-    let text = block(0, &format!("server = /bin/sh\nserver_args = {}", script.display()), "wait = yes");
+    let text =
+        block(0, &format!("server = /bin/sh\nserver_args = {}", script.display()), "wait = yes");
     let both = Both::start(&xinetd, folder, 1, &text);
     // The listening socket is the program's: it must not be closed for the client.
     let connected = |port: u16| try_tcp((Ipv4Addr::LOCALHOST, port).into()).is_ok();

@@ -21,7 +21,13 @@ fn machine(text: &str) -> FakeLookup {
         ("lp", 7, 7),
         ("haproxy", 204, 204),
     ]);
-    fake.groups.extend([("nagios", 201), ("backup", 34), ("svn", 203), ("lp", 7), ("haproxy", 204)]);
+    fake.groups.extend([
+        ("nagios", 201),
+        ("backup", 34),
+        ("svn", 203),
+        ("lp", 7),
+        ("haproxy", 204),
+    ]);
     fake.services.extend([
         (["rsync"].as_slice(), 873, "tcp"),
         (["ssh"].as_slice(), 22, "tcp"),
@@ -33,9 +39,18 @@ fn machine(text: &str) -> FakeLookup {
     let files = [
         ("/etc/busy", "421 busy\r\n"),
         ("/etc/banner_fail", "later\n"),
-        ("/etc/xinetd.extra", "service time\n{\n\ttype = INTERNAL\n\tsocket_type = stream\n\twait = no\n}\n"),
-        ("/etc/xinetd.d/b", "# second\nservice daytime\n{\n\ttype = INTERNAL\n\tsocket_type = stream\n\twait = no\n}\n# left\n"),
-        ("/etc/xinetd.d/B", "# first\nservice echo\n{\n\ttype = INTERNAL\n\tsocket_type = stream\n\twait = no\n\tinstances = 1\n}\n"),
+        (
+            "/etc/xinetd.extra",
+            "service time\n{\n\ttype = INTERNAL\n\tsocket_type = stream\n\twait = no\n}\n",
+        ),
+        (
+            "/etc/xinetd.d/b",
+            "# second\nservice daytime\n{\n\ttype = INTERNAL\n\tsocket_type = stream\n\twait = no\n}\n# left\n",
+        ),
+        (
+            "/etc/xinetd.d/B",
+            "# first\nservice echo\n{\n\ttype = INTERNAL\n\tsocket_type = stream\n\twait = no\n\tinstances = 1\n}\n",
+        ),
         ("/etc/xinetd.d/b.rpmsave", "nonsense\n"),
         ("/etc/xinetd.d/b~", "nonsense\n"),
         ("/etc/xinetd.d/.hidden", "nonsense\n"),
@@ -151,30 +166,81 @@ fn block() -> impl Strategy<Value = String> {
         )),
         Just("type = TCPMUXPLUS UNLISTED\nsocket_type = stream\nwait = no\nserver = /usr/sbin/tcpd\nflags = NAMEINARGS\nserver_args = x y\nuser = root".to_owned()),
     ];
-    let attribute = prop::sample::select(vec![
-        "instances = 7", "instances = UNLIMITED", "per_source = 3", "cps = 5 6", "max_load = 2.5",
-        "groups = yes", "group = news", "umask = 077", "nice = 5", "env = A=1 B=\"x", "env += C=",
-        "passenv =", "passenv = LANG TZ", "passenv += PATH", "rlimit_as = 64M", "rlimit_cpu = 5",
-        "rlimit_files = 10", "only_from =", "only_from = 10.0.0.0 ::1", "only_from += 192.0.2.{1,2}",
-        "no_access = 10.1.0.0/16", "no_access -= 10.1.0.0/16", "access_times = 8:00-18:00 20:00-21:00",
-        "log_on_success = PID EXIT", "log_on_success += DURATION USERID", "log_on_success -= PID",
-        "log_on_failure = HOST", "log_on_failure =", "banner = /etc/busy", "banner_fail = /etc/busy",
-        "disable = yes", "disable = no", "bind = 127.0.0.1", "interface = eth0", "flags = IPv4",
-        "flags = NODELAY KEEPALIVE", "flags = REUSE NOLIBWRAP", "v6only = no", "v6only = yes",
-        "stderr = socket", "log_type = SYSLOG daemon", "deny_time = 5", "rlimit_rss = 5M",
-    ]);
-    (shape, prop::collection::vec(attribute, 0..6)).prop_map(|(shape, attributes)| {
-        let lines: String = shape.lines().chain(attributes).map(|line| format!("\t{line}\n")).collect();
+    (shape, prop::collection::vec(attribute(), 0..6)).prop_map(|(shape, attributes)| {
+        let lines: String =
+            shape.lines().chain(attributes).map(|line| format!("\t{line}\n")).collect();
         format!("{{\n{lines}}}\n")
     })
 }
 
+/// What can be said in any block.
+fn attribute() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "instances = 7",
+        "instances = UNLIMITED",
+        "per_source = 3",
+        "cps = 5 6",
+        "max_load = 2.5",
+        "groups = yes",
+        "group = news",
+        "umask = 077",
+        "nice = 5",
+        "env = A=1 B=\"x",
+        "env += C=",
+        "passenv =",
+        "passenv = LANG TZ",
+        "passenv += PATH",
+        "rlimit_as = 64M",
+        "rlimit_cpu = 5",
+        "rlimit_files = 10",
+        "only_from =",
+        "only_from = 10.0.0.0 ::1",
+        "only_from += 192.0.2.{1,2}",
+        "no_access = 10.1.0.0/16",
+        "no_access -= 10.1.0.0/16",
+        "access_times = 8:00-18:00 20:00-21:00",
+        "log_on_success = PID EXIT",
+        "log_on_success += DURATION USERID",
+        "log_on_success -= PID",
+        "log_on_failure = HOST",
+        "log_on_failure =",
+        "banner = /etc/busy",
+        "banner_fail = /etc/busy",
+        "disable = yes",
+        "disable = no",
+        "bind = 127.0.0.1",
+        "interface = eth0",
+        "flags = IPv4",
+        "flags = NODELAY KEEPALIVE",
+        "flags = REUSE NOLIBWRAP",
+        "v6only = no",
+        "v6only = yes",
+        "stderr = socket",
+        "log_type = SYSLOG daemon",
+        "deny_time = 5",
+        "rlimit_rss = 5M",
+    ])
+}
+
 fn defaults() -> impl Strategy<Value = String> {
     let line = prop::sample::select(vec![
-        "instances = 30", "per_source = 10", "only_from = 10.0.0.0/8", "only_from = 192.0.2.1",
-        "no_access = 10.9.0.0", "log_on_success = PID HOST", "log_on_failure = HOST", "cps = 25 30",
-        "groups = yes", "umask = 002", "passenv = PATH", "bind = 192.0.2.1", "v6only = no",
-        "disabled = s1", "enabled = s0 s1", "banner_success = /etc/busy", "max_load = 9",
+        "instances = 30",
+        "per_source = 10",
+        "only_from = 10.0.0.0/8",
+        "only_from = 192.0.2.1",
+        "no_access = 10.9.0.0",
+        "log_on_success = PID HOST",
+        "log_on_failure = HOST",
+        "cps = 25 30",
+        "groups = yes",
+        "umask = 002",
+        "passenv = PATH",
+        "bind = 192.0.2.1",
+        "v6only = no",
+        "disabled = s1",
+        "enabled = s0 s1",
+        "banner_success = /etc/busy",
+        "max_load = 9",
     ]);
     prop::collection::vec(line, 0..6).prop_map(|lines| {
         let lines: String = lines.iter().map(|line| format!("\t{line}\n")).collect();
@@ -218,11 +284,55 @@ proptest! {
 
 fn piece() -> impl Strategy<Value = String> {
     let words = prop::sample::select(vec![
-        "service", "defaults", "include", "includedir", "{", "}", "\n", "\n", " ", " ", "\t", "=",
-        "+=", "-=", " = ", "type", "flags", "port", "server", "server_args", "wait", "yes", "no",
-        "stream", "dgram", "tcp", "user", "root", "INTERNAL", "UNLISTED", "echo", "8080", "/bin/cat",
-        "only_from", "10.0.0.0", "#", "ä", "日本", "\r", "\0", "/etc/xinetd.conf", "/etc/xinetd.d",
-        "id", "disable", "::", "bind", "TCPMUX", "RPC", "redirect",
+        "service",
+        "defaults",
+        "include",
+        "includedir",
+        "{",
+        "}",
+        "\n",
+        "\n",
+        " ",
+        " ",
+        "\t",
+        "=",
+        "+=",
+        "-=",
+        " = ",
+        "type",
+        "flags",
+        "port",
+        "server",
+        "server_args",
+        "wait",
+        "yes",
+        "no",
+        "stream",
+        "dgram",
+        "tcp",
+        "user",
+        "root",
+        "INTERNAL",
+        "UNLISTED",
+        "echo",
+        "8080",
+        "/bin/cat",
+        "only_from",
+        "10.0.0.0",
+        "#",
+        "ä",
+        "日本",
+        "\r",
+        "\0",
+        "/etc/xinetd.conf",
+        "/etc/xinetd.d",
+        "id",
+        "disable",
+        "::",
+        "bind",
+        "TCPMUX",
+        "RPC",
+        "redirect",
     ]);
     prop_oneof![9 => words.prop_map(str::to_owned), 1 => any::<char>().prop_map(String::from)]
 }

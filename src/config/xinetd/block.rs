@@ -83,10 +83,10 @@ pub(super) fn recognise(file: &File) -> bool {
         }
         let next = lines.peek().map(|next| file.text(next.range.clone()).trim());
         match words.as_slice() {
-            ["defaults"] | ["service", _] => {
-                if text.contains('{') || next.is_some_and(|next| next.starts_with('{')) {
-                    return true;
-                }
+            ["defaults"] | ["service", _]
+                if text.contains('{') || next.is_some_and(|next| next.starts_with('{')) =>
+            {
+                return true;
             }
             ["include" | "includedir", path] if path.starts_with('/') => return true,
             _ => {}
@@ -113,8 +113,7 @@ pub(super) fn words(file: &File, range: Range<usize>) -> Vec<Word> {
 
 /// Reads a file.
 pub(super) fn parse(file: &File, report: &mut Report) -> Parsed {
-    let mut reading =
-        Reading { file, report, parsed: Parsed::default(), open: None, brace: true };
+    let mut reading = Reading { file, report, parsed: Parsed::default(), open: None, brace: true };
     for line in &file.lines {
         reading.line(line);
     }
@@ -278,9 +277,7 @@ impl Reading<'_> {
             Some(name) => format!("the block of `{}` is not closed", name.text),
             None => "the block `defaults` is not closed".to_owned(),
         };
-        self.report
-            .error(&block.head, message)
-            .help("write `}` on a line of its own at its end");
+        self.report.error(&block.head, message).help("write `}` on a line of its own at its end");
         block.broken = true;
         block.last = self.file.lines.last().map_or(block.first, |line| line.number);
         self.parsed.items.push(Item::Block(block));
@@ -312,9 +309,7 @@ impl Reading<'_> {
                     .to_owned()
             }
         };
-        self.report
-            .error(&first.span, format!("`{}` stands in no block", first.text))
-            .help(help);
+        self.report.error(&first.span, format!("`{}` stands in no block", first.text)).help(help);
     }
 
     /// `name = value …`.

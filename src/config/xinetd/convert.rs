@@ -1,20 +1,18 @@
 //! A block becomes an entry: what xinetd takes for granted, what `defaults` say,
 //! and what the block says itself, each as settings of the one table.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::block::{Block, Said};
 use super::fields::{self, Fields};
 use super::known::{self, Kind, Known};
-use crate::config::attribute::{self, Draft, Scope};
+use crate::config::attribute::{self, Scope};
 use crate::config::diagnostic::Span;
 use crate::config::entry::{Entry, Setting};
 use crate::config::facts::Lookup;
 use crate::config::inetd::Context;
 use crate::config::model::Origin;
 use crate::config::report::Report;
-use crate::config::suggest::nearest;
 use crate::config::value::Operator;
 use crate::config::words::Word;
 
@@ -40,13 +38,13 @@ pub(super) struct Converter<'a> {
     pub(super) report: &'a mut Report,
     context: &'a Context,
     /// What `defaults` say, checked.
-    defaults: Vec<Setting>,
+    pub(super) defaults: Vec<Setting>,
     /// `v6only` of `defaults`.
     pub(super) v6only: Option<Said>,
     /// The ids that are enabled, if any are said.
-    enabled: Option<Vec<Word>>,
-    disabled: Vec<Word>,
-    broken: bool,
+    pub(super) enabled: Option<Vec<Word>>,
+    pub(super) disabled: Vec<Word>,
+    pub(super) broken: bool,
 }
 
 impl<'a> Converter<'a> {
@@ -78,72 +76,9 @@ impl<'a> Converter<'a> {
         blocks.iter().filter_map(|block| self.entry(block)).collect()
     }
 
-    fn read_defaults(&mut self, block: &Block) {
-        let before = self.report.errors();
-        for said in &block.said {
-            let Some(known) = self.known(said) else { continue };
-            if !known.in_defaults {
-                self.report
-                    .warning(
-                        &said.name.span,
-                        format!("`{}` cannot be said in `defaults`: ignored", known.name),
-                    )
-                    .help("say it in the blocks of the services");
-                continue;
-            }
-            match (known.kind, known.name) {
-                (Kind::Lists, "enabled") => {
-                    self.enabled.get_or_insert_default().extend(said.values.iter().cloned());
-                }
-                (Kind::Lists, _) => self.disabled.extend(said.values.iter().cloned()),
-                (Kind::Field, _) => self.v6only = Some(said.clone()),
-                _ => {
-                    let Some(mut setting) = self.setting(said, known) else { continue };
-                    // In `defaults`, what is said twice adds up.
-                    let earlier = |other: &Setting| other.attribute.name == setting.attribute.name;
-                    if known.list && self.defaults.iter().any(earlier) {
-                        setting.operator = match setting.operator {
-                            Operator::Set => Operator::Add,
-                            other => other,
-                        };
-                    }
-                    setting.apply(&mut Draft::default(), self.report);
-                    self.defaults.push(setting);
-                }
-            }
-        }
-        self.twice(block);
-        self.broken |= self.report.errors() > before || block.broken;
-    }
-
     /// Whether `defaults` say something about an attribute.
     pub(super) fn has_default(&self, name: &str) -> bool {
         self.defaults.iter().any(|setting| setting.attribute.name == name)
-    }
-
-    /// Ids that two services share, and ids that none has.
-    fn check_ids(&mut self, blocks: &[Block]) {
-        let mut ids: BTreeMap<&str, &Block> = BTreeMap::new();
-        for block in blocks {
-            let Some(first) = ids.get(block.id()) else {
-                ids.insert(block.id(), block);
-                continue;
-            };
-            self.report
-                .warning(&block.head, format!("two services have the id `{}`", block.id()))
-                .related(first.head.clone(), "the first one is here")
-                .help("xinetd would leave this one out; give it an `id` of its own");
-        }
-        let lists = self.enabled.iter().flatten().chain(&self.disabled);
-        for word in lists.filter(|word| !ids.contains_key(word.text.as_str())) {
-            let help = match nearest(&word.text, ids.keys().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "the id of a service is its name, where it has no `id`".to_owned(),
-            };
-            self.report
-                .warning(&word.span, format!("no service has the id `{}`", word.text))
-                .help(help);
-        }
     }
 
     /// Whether a service is off, by its block or by the lists.
@@ -217,7 +152,8 @@ impl<'a> Converter<'a> {
             .collect()
     }
 
-    fn known(&mut self, said: &Said) -> Option<Known> {
+    /// The attribute of a line, if it is one and its operator is one it has.
+    pub(super) fn known(&mut self, said: &Said) -> Option<Known> {
         let name = said.name.text.as_str();
         let Some(known) = known::find(name) else {
             self.report
@@ -238,7 +174,7 @@ impl<'a> Converter<'a> {
     }
 
     /// As in xinetd, the first one counts.
-    fn twice(&mut self, block: &Block) {
+    pub(super) fn twice(&mut self, block: &Block) {
         for (first, second) in block.twice() {
             self.report
                 .warning(
@@ -273,7 +209,7 @@ impl<'a> Converter<'a> {
     }
 
     /// The setting of the table that an attribute is.
-    fn setting(&mut self, said: &Said, known: Known) -> Option<Setting> {
+    pub(super) fn setting(&mut self, said: &Said, known: Known) -> Option<Setting> {
         let name = match known.kind {
             Kind::Named(name) => name,
             Kind::Ignored(why) => {
@@ -354,7 +290,10 @@ impl<'a> Converter<'a> {
             self.report
                 .error(
                     &word.span,
-                    format!("`{}` is the name of a {what}: clients are known by address alone", word.text),
+                    format!(
+                        "`{}` is the name of a {what}: clients are known by address alone",
+                        word.text
+                    ),
                 )
                 .help(help);
         }

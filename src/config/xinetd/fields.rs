@@ -12,8 +12,19 @@ use crate::config::words::Word;
 const TYPES: [&str; 6] = ["RPC", "INTERNAL", "TCPMUX", "TCPMUXPLUS", "UNLISTED", "SPECIAL"];
 /// The words of `flags`.
 const FLAGS: [&str; 13] = [
-    "REUSE", "INTERCEPT", "NORETRY", "IDONLY", "NAMEINARGS", "NODELAY", "KEEPALIVE", "NOLIBWRAP",
-    "SENSOR", "IPv4", "IPv6", "LABELED", "DISABLE",
+    "REUSE",
+    "INTERCEPT",
+    "NORETRY",
+    "IDONLY",
+    "NAMEINARGS",
+    "NODELAY",
+    "KEEPALIVE",
+    "NOLIBWRAP",
+    "SENSOR",
+    "IPv4",
+    "IPv6",
+    "LABELED",
+    "DISABLE",
 ];
 
 /// The fields of one entry.
@@ -40,10 +51,10 @@ pub(super) struct Fields {
 }
 
 /// A block on its way to fields.
-struct Reading<'c, 'a, 'b> {
-    converter: &'c mut Converter<'a>,
-    block: &'b Block,
-    disabled: bool,
+pub(super) struct Reading<'c, 'a, 'b> {
+    pub(super) converter: &'c mut Converter<'a>,
+    pub(super) block: &'b Block,
+    pub(super) disabled: bool,
     /// Whether something that every service needs is not there.
     incomplete: bool,
 }
@@ -56,7 +67,8 @@ impl Fields {
         reading.words_are_known("flags", &FLAGS);
         let refused = reading.refused();
         let fields = reading.fields();
-        let unfinished = reading.incomplete || block.name.as_ref().is_none_or(|n| n.text.is_empty());
+        let unfinished =
+            reading.incomplete || block.name.as_ref().is_none_or(|n| n.text.is_empty());
         Self { given_up: refused || unfinished, ..fields }
     }
 }
@@ -72,7 +84,9 @@ impl Reading<'_, '_, '_> {
         let wait = self.wait(internal, stream);
         let waits = wait.text == "wait";
         let (user, program, arguments) = match (internal, relay) {
-            (true, _) => (self.word("-"), self.word("internal"), block.name.iter().cloned().collect()),
+            (true, _) => {
+                (self.word("-"), self.word("internal"), block.name.iter().cloned().collect())
+            }
             (false, true) => (self.word("-"), self.word("internal"), Vec::new()),
             (false, false) => {
                 let user = self.required("user", "nobody");
@@ -109,7 +123,8 @@ impl Reading<'_, '_, '_> {
         Word::new(text, self.block.head.clone())
     }
 
-    fn is(&self, attribute: &str, word: &str) -> bool {
+    /// Whether a word is among those of an attribute, in any case.
+    pub(super) fn is(&self, attribute: &str, word: &str) -> bool {
         self.block.all(attribute).any(|said| said.text.eq_ignore_ascii_case(word))
     }
 
@@ -124,7 +139,10 @@ impl Reading<'_, '_, '_> {
                 None => format!("there are {}", listed(names())),
             };
             let what = if attribute == "flags" { "flag" } else { "type" };
-            self.converter.report.error(&word.span, format!("unknown {what} `{}`", word.text)).help(help);
+            self.converter
+                .report
+                .error(&word.span, format!("unknown {what} `{}`", word.text))
+                .help(help);
         }
     }
 
@@ -138,11 +156,11 @@ impl Reading<'_, '_, '_> {
                 .report
                 .error(&said.place, "the value is missing")
                 .help(format!("write `{name} = VALUE`")),
-            [_, second, ..] => self
-                .converter
-                .report
-                .error(&second.span, "one value is enough")
-                .help(format!("`{name}` has one value, and blanks cannot be quoted in this file")),
+            [_, second, ..] => {
+                self.converter.report.error(&second.span, "one value is enough").help(format!(
+                    "`{name}` has one value, and blanks cannot be quoted in this file"
+                ))
+            }
         }
         self.incomplete = true;
         None
@@ -182,7 +200,10 @@ impl Reading<'_, '_, '_> {
                 "tcp6" | "udp6" => "write `tcp` or `udp`, and `flags = IPv6`".to_owned(),
                 _ => "there are `tcp` and `udp`".to_owned(),
             };
-            self.converter.report.error(&span, format!("protocol `{name}` is not supported")).help(help);
+            self.converter
+                .report
+                .error(&span, format!("protocol `{name}` is not supported"))
+                .help(help);
             return (Word::new(default, span), false);
         }
         let v6only = self.v6only();
@@ -249,7 +270,8 @@ impl Reading<'_, '_, '_> {
             return std::iter::once(first).chain(words).collect();
         }
         if words.is_empty() {
-            let flag = self.block.all("flags").find(|word| word.text.eq_ignore_ascii_case("NAMEINARGS"));
+            let flag =
+                self.block.all("flags").find(|word| word.text.eq_ignore_ascii_case("NAMEINARGS"));
             let span = flag.map_or(&self.block.head, |word| &word.span);
             self.converter
                 .report
@@ -294,7 +316,9 @@ impl Reading<'_, '_, '_> {
                         &port.span,
                         format!("the services database says {listed} for `{}`", name.text),
                     )
-                    .help(format!("write `port = {listed}`, or `type = UNLISTED` to have another one"));
+                    .help(format!(
+                        "write `port = {listed}`, or `type = UNLISTED` to have another one"
+                    ));
                 name
             }
             (Some(_), _) => name,
@@ -306,65 +330,17 @@ impl Reading<'_, '_, '_> {
         let known = self.converter.lookup.service_names(protocol);
         let help = match nearest(&name.text, known.iter().map(String::as_str)) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => "write `type = UNLISTED` and `port = NUMBER`, or add it to /etc/services".to_owned(),
+            None => {
+                "write `type = UNLISTED` and `port = NUMBER`, or add it to /etc/services".to_owned()
+            }
         };
         self.converter
             .report
-            .error(&name.span, format!("the services database has no `{}` for {protocol}", name.text))
+            .error(
+                &name.span,
+                format!("the services database has no `{}` for {protocol}", name.text),
+            )
             .help(help);
-    }
-
-    /// Types and flags that change what a service is and are not done; true where
-    /// it cannot be served.
-    fn refused(&mut self) -> bool {
-        let guarded = self.is_guarded();
-        let mut refused = false;
-        for word in self.block.all("type").chain(self.block.all("flags")) {
-            let upper = word.text.to_ascii_uppercase();
-            let report = &mut *self.converter.report;
-            let (what, help) = match upper.as_str() {
-                "RPC" => ("Sun RPC services are not registered", "give the service a port of its own: `type = UNLISTED` and `port = NUMBER`"),
-                "IDONLY" => ("nobody is asked who the client is (ident, RFC 1413)", "say with `only_from` who may connect"),
-                "LABELED" => ("the SELinux context of a client is not taken over", "run the program with `runcon`"),
-                "INTERCEPT" if guarded => ("packets of a `wait` service are not looked at", "let the program or a packet filter check addresses, and take the flag out"),
-                "INTERCEPT" => {
-                    report.warning(&word.span, "`INTERCEPT` is ignored").help("no address is checked for this service, so that nothing is lost");
-                    continue;
-                }
-                "NORETRY" => {
-                    report.warning(&word.span, "`NORETRY` is ignored").help("a program that cannot be started is tried again for its client");
-                    continue;
-                }
-                "SENSOR" => {
-                    report.warning(&word.span, "`SENSOR` is not done: not served").help("nobody is banned; a service that only logs who comes is `type = INTERNAL`, `discard`");
-                    refused = true;
-                    continue;
-                }
-                _ => continue,
-            };
-            report.error(&word.span, format!("`{}` cannot be honoured: {what}", word.text)).help(help);
-            refused |= upper == "RPC";
-        }
-        refused | self.is_list_of_services()
-    }
-
-    /// Whether some address may not connect.
-    fn is_guarded(&self) -> bool {
-        let rules = ["only_from", "no_access"];
-        rules.iter().any(|name| self.block.get(name).is_some() || self.converter.has_default(name))
-    }
-
-    /// xinetd's own pages about itself.
-    fn is_list_of_services(&mut self) -> bool {
-        let Some(name) = self.block.name.as_ref() else { return false };
-        let lists = self.is("type", "INTERNAL") && matches!(name.text.as_str(), "servers" | "services");
-        if lists && !self.disabled {
-            self.converter
-                .report
-                .warning(&name.span, format!("there is no list of {} to be had from here: not served", name.text))
-                .help("the log says who is being served: send SIGUSR1");
-        }
-        lists
     }
 }
 

@@ -87,13 +87,19 @@ const KNOWN: [Known; 47] = [
     one("rlimit_data", Kind::Same),
     one("rlimit_stack", Kind::Same),
     one("rlimit_files", Kind::Same),
-    one("rlimit_rss", Kind::Ignored("Linux has no limit on resident memory; `rlimit_as` is one that works")),
+    one(
+        "rlimit_rss",
+        Kind::Ignored("Linux has no limit on resident memory; `rlimit_as` is one that works"),
+    ),
     Known {
         list: true,
         ..default("log_type", Kind::Ignored("every line goes to the log of the server"))
     },
     one("mdns", Kind::Ignored("no service is announced by multicast DNS")),
-    one("deny_time", Kind::Ignored("nobody is banned; `source_rate` and `cps` slow attackers down")),
+    one(
+        "deny_time",
+        Kind::Ignored("nobody is banned; `source_rate` and `cps` slow attackers down"),
+    ),
     one("rpc_version", Kind::Field),
     one("rpc_number", Kind::Field),
     one(

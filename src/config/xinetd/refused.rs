@@ -1,0 +1,81 @@
+//! What is not done and cannot be left out in silence: a service without it would
+//! let in whom it should not, or would not be the service that is meant.
+
+use super::fields::Reading;
+
+impl Reading<'_, '_, '_> {
+    /// Types and flags that change what a service is and are not done; true where
+    /// it cannot be served.
+    pub(super) fn refused(&mut self) -> bool {
+        let guarded = self.is_guarded();
+        let mut refused = false;
+        for word in self.block.all("type").chain(self.block.all("flags")) {
+            let upper = word.text.to_ascii_uppercase();
+            let report = &mut *self.converter.report;
+            let (what, help) = match upper.as_str() {
+                "RPC" => (
+                    "Sun RPC services are not registered",
+                    "give the service a port of its own: `type = UNLISTED` and `port = NUMBER`",
+                ),
+                "IDONLY" => (
+                    "nobody is asked who the client is (ident, RFC 1413)",
+                    "say with `only_from` who may connect",
+                ),
+                "LABELED" => (
+                    "the SELinux context of a client is not taken over",
+                    "run the program with `runcon`",
+                ),
+                "INTERCEPT" if guarded => (
+                    "packets of a `wait` service are not looked at",
+                    "let the program or a packet filter check addresses, and take the flag out",
+                ),
+                "INTERCEPT" => {
+                    report
+                        .warning(&word.span, "`INTERCEPT` is ignored")
+                        .help("no address is checked for this service, so that nothing is lost");
+                    continue;
+                }
+                "NORETRY" => {
+                    report
+                        .warning(&word.span, "`NORETRY` is ignored")
+                        .help("a program that cannot be started is tried again for its client");
+                    continue;
+                }
+                "SENSOR" => {
+                    report.warning(&word.span, "`SENSOR` is not done: not served").help("nobody is banned; a service that only logs who comes is `type = INTERNAL`, `discard`");
+                    refused = true;
+                    continue;
+                }
+                _ => continue,
+            };
+            report
+                .error(&word.span, format!("`{}` cannot be honoured: {what}", word.text))
+                .help(help);
+            refused |= upper == "RPC";
+        }
+        refused | self.is_list_of_services()
+    }
+
+    /// Whether some address may not connect.
+    fn is_guarded(&self) -> bool {
+        let rules = ["only_from", "no_access"];
+        rules.iter().any(|name| self.block.get(name).is_some() || self.converter.has_default(name))
+    }
+
+    /// xinetd's own pages about itself.
+    fn is_list_of_services(&mut self) -> bool {
+        let Some(name) = self.block.name.as_ref() else { return false };
+        let lists =
+            self.is("type", "INTERNAL") && matches!(name.text.as_str(), "servers" | "services");
+        if lists && !self.disabled {
+            self.converter
+                .report
+                .warning(
+                    &name.span,
+                    format!("there is no list of {} to be had from here: not served", name.text),
+                )
+                .help("the log says who is being served: send SIGUSR1");
+        }
+        lists
+    }
+}
