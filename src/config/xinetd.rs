@@ -6,6 +6,7 @@ mod block;
 mod convert;
 mod defaults;
 mod fields;
+mod grammar;
 mod known;
 mod refused;
 
@@ -47,7 +48,7 @@ struct Collected {
 
 /// Whether a file is written in this language.
 pub(super) fn recognise(file: &File) -> bool {
-    block::recognise(file)
+    grammar::recognise(file)
 }
 
 impl Reader<'_> {
@@ -68,7 +69,7 @@ impl Reader<'_> {
 
     fn collect(&mut self, file: &File, path: &Path, collected: &mut Collected) {
         self.open.push(self.lookup.canonical(path));
-        let parsed = block::parse(file, self.report);
+        let parsed = grammar::parse(file, self.report);
         for item in parsed.items {
             match item {
                 Item::Block(block) if block.name.is_some() => collected.blocks.push(block),

@@ -170,7 +170,7 @@ done
 for number in 0 1 2 3 4 5 6 7 8 9; do
     [ -e /proc/$$/fd/$number ] && echo "descriptor $number: $(readlink /proc/$$/fd/$number | sed 's/:.*//')"
 done
-sed -n 's/^Sig\(Blk\|Ign\).*:\t/signals \1: /p' /proc/$$/status
+sed -n 's/^Sig\(Blk\|Ign\).*:\t/signals \1: /p' /proc/self/status
 [ "$(cut -d ' ' -f 6 /proc/$$/stat)" = $$ ] && echo "session: own" || echo "session: the server's"
 env | grep -v -e '^_=' -e '^PWD=' -e '^OLDPWD=' -e '^SHLVL=' | sed 's/^\([A-Z_]*\)=/variable \1: /'
 "#;

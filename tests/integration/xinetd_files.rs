@@ -148,6 +148,20 @@ fn defaults_of_the_command_line_win_over_what_xinetd_takes_for_granted() {
     assert_eq!(read(&["stderr=socket"]).stderr, oxinetd::config::model::StderrTo::Socket);
 }
 
+#[test]
+fn rules_of_tcp_wrappers_are_spoken_of_once_where_there_are_any() {
+    let text = "service echo\n{\n type = INTERNAL\n socket_type = stream\n wait = no\n}\nservice time\n{\n type = INTERNAL\n socket_type = stream\n wait = no\n}\n";
+    let warnings = |text: &str, rules: &str| {
+        let mut fake = machine(text);
+        fake.files.insert("/etc/hosts.deny".into(), rules.as_bytes().to_vec());
+        load(Path::new("/etc/xinetd.conf"), &[], &fake).diagnostics.len()
+    };
+    assert_eq!(warnings(text, "# nothing\n\n"), 0);
+    assert_eq!(warnings(text, "ALL: ALL\n"), 1);
+    let quiet = text.replace("wait = no", "wait = no\n flags = NOLIBWRAP");
+    assert_eq!(warnings(&quiet, "ALL: ALL\n"), 0);
+}
+
 /// A block that is right.
 fn block() -> impl Strategy<Value = String> {
     let shape = prop_oneof![

@@ -73,6 +73,7 @@ impl<'a> Converter<'a> {
     /// The entries of all blocks.
     pub(super) fn entries(mut self, blocks: &[Block]) -> Vec<Entry> {
         self.check_ids(blocks);
+        self.check_libwrap(blocks);
         blocks.iter().filter_map(|block| self.entry(block)).collect()
     }
 
@@ -82,7 +83,7 @@ impl<'a> Converter<'a> {
     }
 
     /// Whether a service is off, by its block or by the lists.
-    fn is_disabled(&self, block: &Block) -> bool {
+    pub(super) fn is_disabled(&self, block: &Block) -> bool {
         let id = block.id();
         let lists = |word: &Word| word.text == id;
         let off = block.all("disable").any(|word| word.text.eq_ignore_ascii_case("yes"))
@@ -92,6 +93,9 @@ impl<'a> Converter<'a> {
     }
 
     fn entry(&mut self, block: &Block) -> Option<Entry> {
+        if block.name.as_ref().is_none_or(|name| name.text.is_empty()) {
+            return None;
+        }
         let disabled = self.is_disabled(block);
         let before = self.report.errors();
         let mark = self.report.mark();

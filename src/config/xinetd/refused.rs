@@ -1,7 +1,36 @@
 //! What is not done and cannot be left out in silence: a service without it would
 //! let in whom it should not, or would not be the service that is meant.
 
+use std::path::Path;
+
+use super::block::Block;
+use super::convert::Converter;
 use super::fields::Reading;
+use crate::config::source::is_comment;
+
+/// The rules of TCP wrappers, which most builds of xinetd obey.
+const WRAPPERS: [&str; 2] = ["/etc/hosts.deny", "/etc/hosts.allow"];
+
+impl Converter<'_> {
+    /// Says once that rules of TCP wrappers are there and are not asked.
+    pub(super) fn check_libwrap(&mut self, blocks: &[Block]) {
+        let has_rules = |path: &&&str| {
+            let text = self.lookup.read(Path::new(path)).unwrap_or_default();
+            String::from_utf8_lossy(&text).lines().any(|line| !is_comment(line))
+        };
+        let Some(rules) = WRAPPERS.iter().find(has_rules) else { return };
+        let asks = |block: &&Block| {
+            let without =
+                block.all("flags").any(|word| word.text.eq_ignore_ascii_case("NOLIBWRAP"));
+            !without && !self.is_disabled(block)
+        };
+        if let Some(block) = blocks.iter().find(asks) {
+            self.report
+                .warning(&block.head, format!("the rules of `{rules}` are not asked; this is said once"))
+                .help("put `/usr/sbin/tcpd` in front with `flags = NAMEINARGS`, or say with `only_from` who may connect; `NOLIBWRAP` says that no rules are meant");
+        }
+    }
+}
 
 impl Reading<'_, '_, '_> {
     /// Types and flags that change what a service is and are not done; true where
