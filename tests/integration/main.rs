@@ -52,3 +52,4 @@ mod times;
 mod unix;
 mod waiting;
 mod xinetd_files;
+mod xinetd_served;
