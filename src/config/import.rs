@@ -214,6 +214,14 @@ impl Lookup for Elsewhere<'_> {
         true
     }
 
+    fn has_landlock(&self) -> bool {
+        true
+    }
+
+    fn real_path(&self, root: Option<&Path>, path: &Path) -> Option<PathBuf> {
+        self.lookup.real_path(root, path)
+    }
+
     fn user(&self, name: &str) -> Option<UserFacts> {
         self.lookup.user(name)
     }
@@ -248,6 +256,10 @@ impl Lookup for Elsewhere<'_> {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.lookup.read(path)
+    }
+
+    fn read_up_to(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+        self.lookup.read_up_to(path, most)
     }
 
     fn is_directory(&self, path: &Path) -> bool {

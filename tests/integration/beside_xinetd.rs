@@ -187,7 +187,9 @@ fn probed(port: u16) -> BTreeMap<String, String> {
 
 /// What is different on purpose, whatever the service says: names, and what each
 /// server has; "" is nothing, "*" is anything.
-const DIFFERENCES: [(&str, &str, &str); 16] = [
+const DIFFERENCES: [(&str, &str, &str); 17] = [
+    // What the server itself was started with goes on in xinetd.
+    ("signals Ign", "*", "0000000000000000"),
     // `group` with `groups = yes`: the user's own main group is not among them.
     ("groups", "2 1", "2"),
     ("descriptor 2", "socket", "pipe"),

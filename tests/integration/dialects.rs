@@ -43,7 +43,6 @@ fn outline(service: &Service) -> String {
         })
         .collect();
     let action = match &service.action {
-        Action::Relay(_) => "relay".to_owned(),
         Action::Builtin(builtin) => format!("{builtin:?}"),
         Action::Relay(target) => format!("{target:?}"),
         Action::Program(program) => {

@@ -336,6 +336,7 @@ impl Fields {
             Scope::Program => !self.internal,
             Scope::Listening => self.stream,
             Scope::Tcp => self.stream,
+            Scope::Connection => self.stream && !self.waits,
             _ => true,
         }
     }
