@@ -1,0 +1,98 @@
+//! The benchmark: oxinetd beside the fastest server that the same kernel allows,
+//! and beside other superservers where they can be had. See README.md here.
+//!
+//! `cargo bench -- [quick] [--rounds N] [SECTION…]`
+//!
+//! `cargo bench -- load ADDRESS [IN_FLIGHT [SECONDS]]`: the load alone, for profiling
+
+#![allow(clippy::print_stdout, reason = "its tables are its product")]
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "figures for people"
+)]
+#![allow(clippy::indexing_slicing, reason = "a panic ends a measurement, not a server")]
+
+mod calm;
+mod ceiling;
+mod context;
+mod daemon;
+mod figures;
+mod hello;
+mod limit;
+mod load;
+mod peers;
+mod process;
+mod sections;
+mod streams;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use context::Context;
+
+/// What everything here fails with: a message for the person at the terminal.
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+type Section = fn(&Context) -> Result<()>;
+
+/// Name, what it shows, whether it runs without being named.
+const SECTIONS: [(&str, Section, bool); 6] = [
+    ("spawn", sections::spawn::run, true),
+    ("builtin", sections::builtin::run, true),
+    ("services", sections::services::run, true),
+    ("held", sections::held::run, true),
+    ("reload", sections::reload::run, true),
+    ("soak", sections::soak::run, false),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // cargo adds --bench, at the end.
+    let words: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|word| *word != "--bench").collect();
+    let result = match words.as_slice() {
+        // The servers to compare with are this program again.
+        ["__ceiling", rest @ ..] => ceiling::run(rest),
+        ["__session", rest @ ..] => daemon::become_server(rest),
+        ["__limit", rest @ ..] => limit::run(rest),
+        ["load", rest @ ..] => load::alone(rest),
+        words => bench(words),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench(words: &[&str]) -> Result<()> {
+    let mut quick = false;
+    let mut rounds = None;
+    let mut named = Vec::new();
+    let mut words = words.iter();
+    while let Some(&word) = words.next() {
+        match word {
+            "quick" => quick = true,
+            "--rounds" => rounds = Some(words.next().ok_or("--rounds needs a number")?.parse()?),
+            name if SECTIONS.iter().any(|(known, ..)| *known == name) => named.push(name),
+            other => return Err(format!("unknown word {other}: {}", usage()).into()),
+        }
+    }
+    let context = Context::new(quick, rounds)?;
+    context.describe();
+    for (name, section, by_default) in SECTIONS {
+        if named.contains(&name) || (named.is_empty() && by_default) {
+            section(&context).map_err(|error| format!("{name}: {error}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn usage() -> String {
+    let names: Vec<&str> = SECTIONS.iter().map(|(name, ..)| *name).collect();
+    format!("cargo bench -- [quick] [--rounds N] [{}]", names.join("|"))
+}

@@ -1,0 +1,53 @@
+//! The sections of the benchmark, one file each.
+
+pub(crate) mod builtin;
+pub(crate) mod held;
+pub(crate) mod reload;
+pub(crate) mod services;
+pub(crate) mod soak;
+pub(crate) mod spawn;
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use crate::Result;
+use crate::context::Context;
+use crate::daemon::{Daemon, Log};
+
+/// The ceiling, listening on all of `addresses`.
+pub(crate) fn ceiling(
+    context: &Context,
+    addresses: &[SocketAddr],
+    user: &str,
+    program: &[String],
+) -> Result<Daemon> {
+    let ports: Vec<String> = addresses.iter().map(|it| it.port().to_string()).collect();
+    let ready = *addresses.last().ok_or("no port")?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["__ceiling", &ports.join(","), user]).args(program);
+    let log = context.path(&format!("ceiling-{}.log", ready.port()));
+    Daemon::start(&command, ready, Log::File(&log))
+}
+
+/// A program with its argv, as `ceiling` wants it.
+pub(crate) fn hello_words(context: &Context) -> Vec<String> {
+    let mut words = vec![context.hello.path.display().to_string(), "hello".to_owned()];
+    words.extend(context.hello.arguments.iter().cloned());
+    words
+}
+
+/// The user that programs are given: nobody if we can.
+pub(crate) fn lesser_user(context: &Context) -> &'static str {
+    if context.root { "nobody" } else { "-" }
+}
+
+/// A line of the configuration: a program at an address, as many at once as come.
+pub(crate) fn line(address: SocketAddr, user: &str, program: &[String]) -> String {
+    let words = program.join(" ");
+    format!("{address} stream tcp nowait {user} {words}\n    instances = unlimited\n")
+}
+
+/// A line of the configuration: a built-in service.
+pub(crate) fn builtin_line(address: SocketAddr, kind: &str) -> String {
+    format!("{address} stream tcp nowait - internal {kind}\n    instances = unlimited\n")
+}

@@ -1,0 +1,201 @@
+//! Many services in one file: start, reload with nothing changed, memory, idling,
+//! and whether a connection costs more because there are so many.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::calm::Calm;
+use crate::context::Context;
+use crate::daemon::{Daemon, Oxinetd, Setup};
+use crate::figures::{Table, median, ratio, whole};
+use crate::hello::GREETING;
+use crate::load::{Beside, Expect, Load, Until};
+use crate::process::{self, pause};
+use crate::sections::{builtin_line, ceiling, hello_words, lesser_user, line};
+
+/// How long idling is watched.
+const IDLE: Duration = Duration::from_secs(2);
+
+pub(crate) fn run(context: &Context) -> Result<()> {
+    let counts: &[usize] = if context.quick { &[1, 1_000] } else { &[1, 1_000, 10_000] };
+    let mut life = Table::new(
+        "services: start, idling, SIGHUP with nothing changed (longest wait: of daytime requests)",
+        &[
+            "services",
+            "start ms",
+            "CPU ms",
+            "RSS KiB",
+            "idle wake-ups in 2 s",
+            "SIGHUP CPU ms",
+            "RSS KiB after",
+            "longest wait ms",
+            "without SIGHUP",
+        ],
+    );
+    let mut work = Table::new(
+        "services: hello on all of them in turn, 8 in flight, beside a ceiling with as many listeners",
+        &[
+            "services",
+            "ceiling /s",
+            "own CPU us",
+            "oxinetd /s",
+            "own CPU us",
+            "tree CPU us",
+            "ratio",
+        ],
+    );
+    let calm = Calm::default();
+    for &count in counts {
+        if count + 200 > context.descriptors() {
+            println!("skipped: {count} services: the limit on descriptors is too low");
+            continue;
+        }
+        one_count(context, &calm, count, [&mut life, &mut work])?;
+    }
+    life.print();
+    work.print();
+    calm.print();
+    Ok(())
+}
+
+fn one_count(
+    context: &Context,
+    calm: &Calm,
+    count: usize,
+    [life, work]: [&mut Table; 2],
+) -> Result<()> {
+    let addresses = context.ports(count)?;
+    let daytime = context.port()?;
+    let hello = hello_words(context);
+    let user = lesser_user(context);
+    let mut file: String = addresses.iter().map(|&at| line(at, user, &hello)).collect();
+    // The last to be opened: when it answers, all are there.
+    file.push_str(&builtin_line(daytime, "daytime"));
+    let setup = Setup { file: &file, ready: daytime, options: &[], quiet: true };
+    let server = Oxinetd::start(context, &setup)?;
+    let daemon = &server.daemon;
+    let rss = process::rss(daemon.pid())?;
+    let wakeups = idle_wakeups(daemon)?;
+    let reload = reload_cost(context, daemon)?;
+    let undisturbed = longest_wait(context, daemon, daytime, false)?;
+    let stall = longest_wait(context, daemon, daytime, true)?;
+    life.row([
+        whole(count as f64),
+        whole(daemon.started_in.as_secs_f64() * 1e3),
+        whole(daemon.start_cpu / 1e3),
+        whole(rss as f64),
+        wakeups.to_string(),
+        format!("{reload:.1}"),
+        whole(process::rss(daemon.pid())? as f64),
+        format!("{:.1}", stall / 1e3),
+        format!("{:.1}", undisturbed / 1e3),
+    ]);
+    let beside = context.ports(count)?;
+    let ceiling = ceiling(context, &beside, user, &hello)?;
+    work.row(compare(context, calm, &ceiling, &beside, daemon, &addresses)?);
+    Ok(())
+}
+
+fn idle_wakeups(daemon: &Daemon) -> Result<u64> {
+    let switches = || process::status(daemon.pid(), "voluntary_ctxt_switches");
+    pause(Duration::from_millis(200));
+    let before = switches()?;
+    pause(IDLE);
+    Ok(switches()? - before)
+}
+
+/// Milliseconds of processor time of one reload.
+fn reload_cost(context: &Context, daemon: &Daemon) -> Result<f64> {
+    let mut costs = Vec::new();
+    for _ in 0..context.rounds.max(3) {
+        let before = daemon.cpu()?.own;
+        daemon.hang_up()?;
+        wait_until_idle(daemon)?;
+        costs.push((daemon.cpu()?.own - before) / 1e3);
+    }
+    Ok(median(costs))
+}
+
+/// Until the server has used no processor for a while.
+fn wait_until_idle(daemon: &Daemon) -> Result<()> {
+    let begin = Instant::now();
+    let mut last = daemon.cpu()?.own;
+    while begin.elapsed() < Duration::from_secs(20) {
+        pause(Duration::from_millis(100));
+        let now = daemon.cpu()?.own;
+        if now - last < 1.0 {
+            return Ok(());
+        }
+        last = now;
+    }
+    Err("the server never idles".into())
+}
+
+/// Microseconds that the slowest of many daytime requests took; of a few tries the
+/// least disturbed.
+fn longest_wait(
+    context: &Context,
+    daemon: &Daemon,
+    daytime: SocketAddr,
+    reload: bool,
+) -> Result<f64> {
+    let load = Load {
+        targets: &[daytime],
+        in_flight: 1,
+        send: &[],
+        expect: Expect::Date,
+        until: Until::Elapsed(Duration::from_millis(600)),
+    };
+    let mut waits = Vec::new();
+    for _ in 0..context.rounds.max(3) {
+        let mut act = || if reload { daemon.hang_up() } else { Ok(()) };
+        let beside = Beside { every: Duration::from_millis(300), act: &mut act };
+        let mut outcome = load.run_beside(Some(beside))?.check("daytime during a reload")?;
+        waits.push(outcome.percentile(1.0));
+    }
+    // Whatever else ran on the machine made it longer, never shorter.
+    Ok(waits.into_iter().fold(f64::INFINITY, f64::min))
+}
+
+/// Rate and processor time per connection of one server.
+fn measure(context: &Context, daemon: &Daemon, targets: &[SocketAddr]) -> Result<[f64; 3]> {
+    let before = daemon.cpu()?;
+    let load = Load {
+        targets,
+        in_flight: 8,
+        send: &[],
+        expect: Expect::Exactly(GREETING),
+        until: Until::Elapsed(context.sample()),
+    };
+    let outcome = load.run()?.check("hello on many services")?;
+    daemon.settle(0);
+    let cpu = daemon.cpu()?.since(before);
+    let done = outcome.done as f64;
+    Ok([outcome.rate(), cpu.own / done, cpu.tree / done])
+}
+
+fn compare(
+    context: &Context,
+    calm: &Calm,
+    ceiling: &Daemon,
+    beside: &[SocketAddr],
+    daemon: &Daemon,
+    addresses: &[SocketAddr],
+) -> Result<Vec<String>> {
+    let mut rounds = Vec::new();
+    for _ in 0..context.rounds {
+        let sample = |daemon, at| calm.sample(context, &[daemon], || measure(context, daemon, at));
+        rounds.push((sample(ceiling, beside)?, sample(daemon, addresses)?));
+    }
+    let of = |pick: fn(&([f64; 3], [f64; 3])) -> f64| median(rounds.iter().map(pick));
+    Ok(vec![
+        whole(addresses.len() as f64),
+        whole(of(|it| it.0[0])),
+        whole(of(|it| it.0[1])),
+        whole(of(|it| it.1[0])),
+        whole(of(|it| it.1[1])),
+        whole(of(|it| it.1[2])),
+        ratio(of(|it| it.1[0] / it.0[0])),
+    ])
+}

@@ -1,0 +1,220 @@
+//! Programs started per second, and what one costs, beside the ceiling and others.
+
+use std::time::Duration;
+
+use crate::Result;
+use crate::calm::Calm;
+use crate::context::Context;
+use crate::daemon::{Daemon, Oxinetd, Setup};
+use crate::figures::{Table, median, ratio, whole};
+use crate::hello::GREETING;
+use crate::load::{Expect, Load, Until};
+use crate::peers::{Job, PEERS};
+use crate::sections::{ceiling, hello_words, line};
+
+/// One server in the comparison.
+struct Contestant {
+    name: String,
+    /// The ceiling that it is compared with: where that is in the list.
+    base: usize,
+    daemon: Daemon,
+    address: std::net::SocketAddr,
+}
+
+/// One sample of one contestant.
+#[derive(Default, Clone)]
+struct Sample {
+    rate: f64,
+    p50: f64,
+    p99: f64,
+    own: f64,
+    tree: f64,
+    failed: u64,
+}
+
+pub(crate) fn run(context: &Context) -> Result<()> {
+    let hello = hello_words(context);
+    let contestants = contestants(context, &hello, true)?;
+    for in_flight in [1, 8, 64] {
+        let title = format!("spawn: hello, {in_flight} in flight");
+        compare(context, &title, &contestants, in_flight, Expect::Exactly(GREETING))?;
+    }
+    drop(contestants);
+    let date = vec!["/bin/date".to_owned(), "date".to_owned()];
+    let contestants = self::contestants(context, &date, false)?;
+    compare(context, "spawn: /bin/date, 8 in flight", &contestants, 8, Expect::Date)
+}
+
+fn contestants(context: &Context, program: &[String], say: bool) -> Result<Vec<Contestant>> {
+    let mut list = Vec::new();
+    let users: &[&str] = if context.root { &["root", "nobody"] } else { &["-"] };
+    let mut switching = 0;
+    for user in users {
+        switching = list.len();
+        add_ours(context, &mut list, user, program)?;
+    }
+    for peer in &PEERS {
+        let address = context.port()?;
+        let job = Job {
+            address,
+            user: if context.root { "nobody" } else { "root" },
+            program: program[0].as_ref(),
+            arguments: &program[1..],
+        };
+        match peer.start(context, &job) {
+            Ok(daemon) => {
+                let base = if peer.switches { switching } else { 0 };
+                let user = if peer.switches { ", as nobody" } else { "" };
+                list.push(Contestant {
+                    name: format!("{}{user}", peer.name),
+                    base,
+                    daemon,
+                    address,
+                });
+            }
+            Err(error) if say => println!("missing: {}: {error}", peer.name),
+            Err(_) => {}
+        }
+    }
+    if say {
+        println!("missing: busybox inetd and tcpsvd: Debian's busybox is built without them");
+    }
+    Ok(list)
+}
+
+/// The ceiling and oxinetd in its ways, with programs run as `user`.
+fn add_ours(
+    context: &Context,
+    list: &mut Vec<Contestant>,
+    user: &str,
+    program: &[String],
+) -> Result<()> {
+    let base = list.len();
+    let shown = match user {
+        "-" => String::new(),
+        name => format!(", as {name}"),
+    };
+    // root is what the server is already: nothing to change.
+    let ceiling_user = if user == "root" { "-" } else { user };
+    for again in ["", " (again)"] {
+        if !again.is_empty() && base > 0 {
+            continue;
+        }
+        let address = context.port()?;
+        let daemon = ceiling(context, &[address], ceiling_user, program)?;
+        list.push(Contestant { name: format!("ceiling{shown}{again}"), base, daemon, address });
+    }
+    let ways: [(&str, &[&str], bool, &str); 3] = [
+        ("oxinetd", &[], false, ""),
+        ("oxinetd, no log", &[], true, "    stderr = socket\n"),
+        ("oxinetd --spawn fork, no log", &["--spawn", "fork"], true, "    stderr = socket\n"),
+    ];
+    for (name, options, quiet, attributes) in ways {
+        let address = context.port()?;
+        let file = line(address, user, program) + attributes;
+        let setup = Setup { file: &file, ready: address, options, quiet };
+        let server = Oxinetd::start(context, &setup)?;
+        list.push(Contestant {
+            name: format!("{name}{shown}"),
+            base,
+            daemon: server.daemon,
+            address,
+        });
+    }
+    Ok(())
+}
+
+fn compare(
+    context: &Context,
+    title: &str,
+    contestants: &[Contestant],
+    in_flight: usize,
+    expect: Expect<'_>,
+) -> Result<()> {
+    let calm = Calm::default();
+    let mut samples = vec![Vec::new(); contestants.len()];
+    // One round to warm up: page cache, allocators, the server's stacks.
+    for round in 0..=context.rounds {
+        for (at, contestant) in contestants.iter().enumerate() {
+            let time = if round == 0 { Duration::from_millis(50) } else { context.sample() };
+            if round == 0 {
+                sample(contestant, in_flight, expect, time)?;
+            } else {
+                samples[at].push(calm.sample(context, &[&contestant.daemon], || {
+                    sample(contestant, in_flight, expect, time)
+                })?);
+            }
+        }
+    }
+    let mut table = Table::new(
+        title,
+        &[
+            "server",
+            "conn/s",
+            "ratio",
+            "p50 us",
+            "p99 us",
+            "own CPU us",
+            "tree CPU us",
+            "CPU ratio",
+            "failed",
+        ],
+    );
+    for (at, contestant) in contestants.iter().enumerate() {
+        table.row(row(contestant, &samples[at], &samples[contestant.base]));
+    }
+    table.print();
+    calm.print();
+    Ok(())
+}
+
+fn row(contestant: &Contestant, own: &[Sample], base: &[Sample]) -> Vec<String> {
+    let of = |pick: fn(&Sample) -> f64| median(own.iter().map(pick));
+    let beside = |pick: fn(&Sample) -> f64| {
+        median(own.iter().zip(base).map(|(own, base)| pick(own) / pick(base)))
+    };
+    vec![
+        contestant.name.clone(),
+        whole(of(|sample| sample.rate)),
+        ratio(beside(|sample| sample.rate)),
+        whole(of(|sample| sample.p50)),
+        whole(of(|sample| sample.p99)),
+        whole(of(|sample| sample.own)),
+        whole(of(|sample| sample.tree)),
+        ratio(beside(|sample| sample.tree)),
+        own.iter().map(|sample| sample.failed).sum::<u64>().to_string(),
+    ]
+}
+
+fn sample(
+    contestant: &Contestant,
+    in_flight: usize,
+    expect: Expect<'_>,
+    time: Duration,
+) -> Result<Sample> {
+    let daemon = &contestant.daemon;
+    let before = daemon.cpu()?;
+    let load = Load {
+        targets: &[contestant.address],
+        in_flight,
+        send: &[],
+        expect,
+        until: Until::Elapsed(time),
+    };
+    let mut outcome = load.run()?;
+    if outcome.done == 0 {
+        let why = outcome.complaint.unwrap_or_default();
+        return Err(format!("{}: nothing answered: {why}", contestant.name).into());
+    }
+    daemon.settle(0);
+    let cpu = daemon.cpu()?.since(before);
+    let done = outcome.done as f64;
+    Ok(Sample {
+        rate: outcome.rate(),
+        p50: outcome.percentile(0.5),
+        p99: outcome.percentile(0.99),
+        own: cpu.own / done,
+        tree: cpu.tree / done,
+        failed: outcome.failed,
+    })
+}
