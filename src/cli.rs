@@ -30,6 +30,7 @@ Examples:
   oxinetd --daemon --pid-file /run/oxinetd.pid
                                          serve /etc/inetd.conf in the background
   oxinetd check etc/inetd.conf           say what is wrong with a file
+  oxinetd import /etc/xinetd.conf        print xinetd's services as lines
   oxinetd run 8080 -- date               attach a program to a port of this machine
   oxinetd run '*:8080' -- cal 2026       the same, open to the network
   oxinetd run -o instances=4 /tmp/ps.sock -- ps ax
@@ -62,6 +63,11 @@ pub enum Command {
     ///
     /// The program has the caller's environment, directory and user.
     Run(Run),
+    /// Print a configuration of xinetd as inetd.conf.
+    ///
+    /// Comments stay above their services, and what would be different is said in
+    /// a note. Exit status 1 if a service could not be taken over, else 0.
+    Import(Import),
 }
 
 /// `oxinetd [FILE]`.
@@ -116,6 +122,14 @@ pub struct Check {
     /// Default of an attribute for every service, as in .defaults
     #[arg(long = "default", value_name = "NAME=VALUE")]
     pub defaults: Vec<String>,
+}
+
+/// `oxinetd import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// Configuration of xinetd; a directory stands for what includedir reads
+    #[arg(default_value = "/etc/xinetd.conf")]
+    pub file: PathBuf,
 }
 
 /// `oxinetd run`.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use oxinetd::cli::{Check, Cli, Command, Common, Run, Serve, SpawnWay};
+use oxinetd::cli::{Check, Cli, Command, Common, Import, Run, Serve, SpawnWay};
 use oxinetd::config::diagnostic::Severity;
 use oxinetd::config::{self, Loaded, RunSpec};
 use oxinetd::detach::{self, Herald, Role};
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         None => serve(cli.serve),
         Some(Command::Check(check)) => check_only(&check),
         Some(Command::Run(run)) => run_one(run),
+        Some(Command::Import(import)) => print_import(&import),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,6 +86,18 @@ fn check_only(check: &Check) -> Result<(), Failure> {
 
 fn counted(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+fn print_import(import: &Import) -> Result<(), Failure> {
+    let imported = config::import(&import.file, &System::new());
+    // A reader that has seen enough (head) is no failure of ours.
+    let _ = io::stdout().lock().write_all(imported.text.as_bytes());
+    let (errors, warnings) = config::summary(&imported.diagnostics);
+    let file = import.file.display();
+    let services = imported.services;
+    let summary = format!("{file}: {services} services, {errors} errors, {warnings} warnings");
+    let _ = writeln!(io::stderr(), "{summary}");
+    if imported.has_errors() { Err(Failure::silent(CONFIGURATION)) } else { Ok(()) }
 }
 
 /// What a server is started with, whichever way.

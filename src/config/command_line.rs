@@ -111,6 +111,7 @@ fn entry(
         settings: Vec::new(),
         defaults: Rc::from([]),
         broken: false,
+        off: false,
     }
 }
 

@@ -38,6 +38,9 @@ pub(crate) struct Entry {
     pub(crate) default_address: Option<Word>,
     /// Whether something was wrong already: it is checked and then left out.
     pub(crate) broken: bool,
+    /// Whether it is off in a file where what is wrong with such an entry does not
+    /// matter: xinetd's.
+    pub(crate) off: bool,
 }
 
 /// `name = value`.

@@ -18,6 +18,12 @@ pub(super) fn is_meant(path: &Path) -> bool {
         && !name.contains(".dpkg-")
 }
 
+/// Whether xinetd's `includedir` reads a file of this name.
+pub(super) fn is_regular_name(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.as_bytes()).unwrap_or_default();
+    !name.is_empty() && !name.contains(&b'.') && !name.ends_with(b"~")
+}
+
 /// Files in byte order, so that every machine reads them alike.
 pub(super) fn sort(paths: &mut Vec<PathBuf>) {
     paths.sort_unstable_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));

@@ -15,6 +15,7 @@ use super::report::Report;
 use super::source::{File, Line, is_blank, is_comment};
 use super::suggest::{listed, nearest};
 use super::words::{self, Word};
+use super::xinetd::{self, Place};
 
 /// The words after a dot.
 const DIRECTIVES: [&str; 2] = [".defaults", ".include"];
@@ -44,6 +45,8 @@ pub(super) struct Reader<'a> {
     pub(super) entries: Vec<Entry>,
     /// The files being read, outermost first, by their one name.
     pub(super) open: Vec<PathBuf>,
+    /// Where the blocks of xinetd's files stand.
+    pub(super) places: Vec<Place>,
 }
 
 /// What an indented line belongs to.
@@ -56,39 +59,24 @@ enum Above {
     Defaults,
 }
 
+impl<'a> Reader<'a> {
+    /// Nothing is read yet.
+    pub(super) fn new(lookup: &'a dyn Lookup, report: &'a mut Report) -> Self {
+        Self { lookup, report, entries: Vec::new(), open: Vec::new(), places: Vec::new() }
+    }
+}
+
 impl Reader<'_> {
     /// Reads one file that is there.
     pub(super) fn read(&mut self, path: &Path, bytes: &[u8], context: Context) {
         let file = File::from_bytes(&path.to_string_lossy(), bytes, self.report);
-        if self.is_xinetd(&file) {
+        if xinetd::recognise(&file) {
+            self.xinetd(&file, path, &context);
             return;
         }
         self.open.push(self.lookup.canonical(path));
         self.lines(&file, path, context);
         self.open.pop();
-    }
-
-    /// Blocks in braces are xinetd's.
-    fn is_xinetd(&mut self, file: &File) -> bool {
-        let says = |line: &&Line| !is_comment(file.text(line.range.clone()));
-        let lines: Vec<&Line> = file.lines.iter().filter(says).collect();
-        for (index, line) in lines.iter().enumerate() {
-            let text = file.text(line.range.clone()).trim();
-            let (head, open) = match text.strip_suffix('{') {
-                Some(head) => (head.trim_end(), true),
-                None => (text, false),
-            };
-            let words: Vec<&str> = head.split_whitespace().collect();
-            let block = matches!(words.as_slice(), ["defaults"] | ["service", _]);
-            let next = lines.get(index + 1).map(|next| file.text(next.range.clone()).trim());
-            if block && (open || next == Some("{")) {
-                self.report
-                    .error(&file.span(line.range.clone()), "xinetd.conf files are not read yet")
-                    .help("write the services as lines of inetd.conf: SERVICE TYPE PROTOCOL wait|nowait USER PROGRAM ARGUMENTS");
-                return true;
-            }
-        }
-        false
     }
 
     fn lines(&mut self, file: &File, path: &Path, mut context: Context) {

@@ -44,6 +44,7 @@ pub(super) fn entry(
         defaults: context.defaults.clone(),
         default_address: context.address.clone(),
         broken: false,
+        off: false,
     })
 }
 

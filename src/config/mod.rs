@@ -23,6 +23,7 @@ mod duplicates;
 mod endpoint;
 mod entry;
 mod fields;
+mod import;
 mod include;
 mod inetd;
 mod line;
@@ -40,10 +41,12 @@ mod suggest;
 mod times;
 mod value;
 mod words;
+mod xinetd;
 
 pub use command_line::{RunSpec, from_command_line};
 pub use diagnostic::summary;
 pub use facts::Lookup;
+pub use import::{Imported, import};
 
 use attribute::Draft;
 use diagnostic::Diagnostic;
@@ -72,7 +75,7 @@ pub fn load(path: &Path, defaults: &[String], lookup: &dyn Lookup) -> Loaded {
     let mut report = Report::default();
     let settings = command_line_settings("--default", defaults, &mut report);
     let context = Context { defaults: settings.into(), address: None, broken: report.errors() > 0 };
-    let mut reader = Reader { lookup, report: &mut report, entries: Vec::new(), open: Vec::new() };
+    let mut reader = Reader::new(lookup, &mut report);
     for path in files(path, &mut reader) {
         match lookup.read(&path) {
             Ok(bytes) => reader.read(&path, &bytes, context.clone()),
@@ -173,7 +176,11 @@ fn finish(
         lists: access::Lists::new(),
     };
     for entry in entries {
+        let mark = resolver.report.mark();
         let outcome = resolver.resolve(entry);
+        if entry.off {
+            resolver.report.soften(mark);
+        }
         match taken.claim(entry, outcome, resolver.report) {
             Outcome::Service(service) => config.services.push(service.into()),
             Outcome::Disabled(service) => config.disabled.push(service.into()),

@@ -213,6 +213,7 @@ impl Building<'_> {
             settings: self.settings,
             defaults: context.defaults.clone(),
             broken: false,
+            off: false,
         })
     }
 

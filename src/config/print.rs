@@ -25,7 +25,7 @@ pub fn inetd_conf(config: &Config, lookup: &dyn Lookup) -> String {
 }
 
 /// The line of a service and its attributes.
-fn entry(shown: &Shown<'_>) -> String {
+pub(super) fn entry(shown: &Shown<'_>) -> String {
     let service = shown.service;
     let (endpoint, protocol) = endpoint(service);
     let socket_type = match service.socket_type {
@@ -49,7 +49,8 @@ fn entry(shown: &Shown<'_>) -> String {
     let mut text = format!("{endpoint} {socket_type} {protocol} {wait} {user} {program}\n");
     for attribute in all() {
         if let Some(value) = attribute.print(shown) {
-            let _ = writeln!(text, "    {} = {value}", attribute.name);
+            let line = format!("    {} = {value}", attribute.name);
+            let _ = writeln!(text, "{}", line.trim_end());
         }
     }
     text

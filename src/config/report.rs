@@ -57,6 +57,20 @@ impl Report {
         self.errors
     }
 
+    /// Where the findings that follow begin.
+    pub(crate) fn mark(&self) -> usize {
+        self.diagnostics.len()
+    }
+
+    /// Makes warnings of all errors since a mark: they are about nothing that is served.
+    pub(crate) fn soften(&mut self, mark: usize) {
+        let errors = self.diagnostics.iter_mut().skip(mark);
+        for diagnostic in errors.filter(|one| one.severity == Severity::Error) {
+            diagnostic.severity = Severity::Warning;
+            self.errors = self.errors.saturating_sub(1);
+        }
+    }
+
     /// A file was opened.
     pub(crate) fn opened(&mut self, file: &str) {
         self.files.push(file.to_owned());

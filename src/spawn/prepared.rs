@@ -22,6 +22,8 @@ const USER_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Never passed on, whatever `passenv` says: they speak to the server, or make
 /// the loader or the shell run somebody's code.
 const NEVER_PASSED: [&str; 3] = ["NOTIFY_SOCKET", "BASH_ENV", "LD_PRELOAD"];
+/// In `passenv`: everything that the server was started with and may be passed on.
+const ALL: &str = "*";
 const NEVER_PASSED_PREFIXES: [&str; 2] = ["LISTEN_", "LD_"];
 
 /// What the server itself is, where a child's state follows from it.
@@ -200,6 +202,13 @@ fn base_environment(
         return server.environment.iter().filter(kept).cloned().collect();
     }
     let path = if account.uid == 0 { ROOT_PATH } else { USER_PATH };
+    let all = service.attributes.passenv.iter().any(|name| name == ALL);
+    let passed = server
+        .environment
+        .iter()
+        .filter(|(name, _)| all && may_pass(name) && first(name) && !is_set_here(name))
+        .cloned();
+    let own_path = all && server.environment.iter().any(|(name, _)| name == "PATH");
     [
         ("PATH", path),
         ("HOME", account.home.as_str()),
@@ -208,9 +217,19 @@ fn base_environment(
         ("SHELL", account.shell.as_str()),
     ]
     .into_iter()
-    .filter(|(name, _)| first(OsStr::new(name)))
+    .filter(|(name, _)| first(OsStr::new(name)) && !(own_path && *name == "PATH"))
     .map(|(name, value)| (name.into(), value.into()))
+    .chain(passed)
     .collect()
+}
+
+/// What the account and the connection say of each child: another server's word
+/// for it would be wrong.
+fn is_set_here(name: &OsStr) -> bool {
+    const OF_CONNECTIONS: [&[u8]; 4] = [b"TCP", b"UDP", b"UNIX", b"REMOTE_"];
+    let bytes = name.as_bytes();
+    ["HOME", "USER", "LOGNAME", "SHELL", "PROTO"].iter().any(|set| name == OsStr::new(set))
+        || OF_CONNECTIONS.iter().any(|start| bytes.starts_with(start))
 }
 
 /// What `passenv` and then `env` say; the latter wins.

@@ -18,6 +18,7 @@ mod common;
 
 mod access;
 mod banners;
+mod beside_xinetd;
 mod builtin;
 mod cgroups;
 mod child_checks;
@@ -50,3 +51,5 @@ mod timeouts;
 mod times;
 mod unix;
 mod waiting;
+mod xinetd_files;
+mod xinetd_served;

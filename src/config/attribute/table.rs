@@ -216,7 +216,7 @@ pub(crate) static TABLE: &[Attribute] = &[
     Attribute {
         list: true,
         ..row! {
-            "passenv", Program, "names of variables", "none",
+            "passenv", Program, "names of variables, or `*` for all of them", "none",
             "variables passed on from the server's environment",
             Some(set_passenv), passenv
         }

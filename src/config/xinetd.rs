@@ -1,0 +1,161 @@
+//! xinetd.conf: blocks become entries. A second spelling of the same entries, with
+//! xinetd's own meanings where they differ; names, ports and programs are nobody's
+//! business here.
+
+mod block;
+mod convert;
+mod defaults;
+mod fields;
+mod grammar;
+mod known;
+mod refused;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use self::block::{Block, Item};
+use self::convert::Converter;
+use super::entry::Entry;
+use super::include::{is_regular_name, pattern_in, sort};
+use super::inetd::{Context, Reader};
+use super::model::Origin;
+use super::source::File;
+use super::words::Word;
+
+/// Where a service stands in the file that it was read from, and what was said
+/// about it in comments.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// File and first line; equal to the origin of its entry.
+    pub(super) origin: Origin,
+    /// The last line.
+    pub(super) last: u32,
+    /// The name of the service; None for `defaults` and the end of a file.
+    pub(super) name: Option<String>,
+    /// The comments above it and in it.
+    pub(super) comments: Vec<String>,
+}
+
+/// What all files together say, before `defaults` are known.
+#[derive(Default)]
+struct Collected {
+    blocks: Vec<Block>,
+    defaults: Option<Block>,
+    /// Comments behind the last block of a file.
+    tails: Vec<Place>,
+}
+
+/// Whether a file is written in this language.
+pub(super) fn recognise(file: &File) -> bool {
+    grammar::recognise(file)
+}
+
+impl Reader<'_> {
+    /// Reads a file of xinetd with all that it includes.
+    pub(super) fn xinetd(&mut self, file: &File, path: &Path, context: &Context) {
+        let mut collected = Collected::default();
+        self.collect(file, path, &mut collected);
+        let Collected { blocks, defaults, tails } = collected;
+        if let Some(block) = &defaults {
+            self.places.push(place(block));
+        }
+        self.places.extend(blocks.iter().map(place));
+        self.places.extend(tails);
+        let converter = Converter::new(self.lookup, self.report, context, defaults.as_ref());
+        let entries: Vec<Entry> = converter.entries(&blocks);
+        self.entries.extend(entries);
+    }
+
+    fn collect(&mut self, file: &File, path: &Path, collected: &mut Collected) {
+        self.open.push(self.lookup.canonical(path));
+        let parsed = grammar::parse(file, self.report);
+        for item in parsed.items {
+            match item {
+                Item::Block(block) if block.name.is_some() => collected.blocks.push(block),
+                Item::Block(block) => self.defaults(block, collected),
+                Item::Include(name) => {
+                    let directory = path.parent().unwrap_or(Path::new(""));
+                    self.one(&directory.join(&name.os), &name, collected);
+                }
+                Item::IncludeDir(name) => self.directory(path, &name, collected),
+            }
+        }
+        if !parsed.comments.is_empty() {
+            let origin = Origin { file: Rc::clone(&file.name), line: u32::MAX };
+            let comments = parsed.comments;
+            collected.tails.push(Place { origin, last: u32::MAX, name: None, comments });
+        }
+        self.open.pop();
+    }
+
+    fn defaults(&mut self, block: Block, collected: &mut Collected) {
+        match &collected.defaults {
+            Some(first) => self
+                .report
+                .warning(&block.head, "there is a block `defaults` already: this one is ignored")
+                .related(first.head.clone(), "the first one is here")
+                .help("put all defaults into one block"),
+            None => collected.defaults = Some(block),
+        }
+    }
+
+    /// `includedir`: every regular file without a dot and without a tilde at its end.
+    fn directory(&mut self, from: &Path, name: &Word, collected: &mut Collected) {
+        let directory = from.parent().unwrap_or(Path::new("")).join(&name.os);
+        if !self.lookup.is_directory(&directory) {
+            self.report
+                .warning(&name.span, format!("there is no directory `{}`", directory.display()))
+                .help("create it, or take the line out");
+            return;
+        }
+        for path in self.files_of(&directory) {
+            self.one(&path, name, collected);
+        }
+    }
+
+    /// The files of a directory that xinetd would read, in its order.
+    pub(super) fn files_of(&self, directory: &Path) -> Vec<PathBuf> {
+        let mut paths = self.lookup.glob(&pattern_in(directory, "*")).unwrap_or_default();
+        paths.retain(|path| is_regular_name(path) && !self.lookup.is_directory(path));
+        sort(&mut paths);
+        paths
+    }
+
+    fn one(&mut self, path: &Path, said: &Word, collected: &mut Collected) {
+        let name = path.display();
+        if self.open.contains(&self.lookup.canonical(path)) {
+            self.report
+                .error(
+                    &said.span,
+                    format!("`{name}` is being read already: it would include itself"),
+                )
+                .help("take one of the lines that include it away");
+            return;
+        }
+        match self.lookup.read(path) {
+            Ok(bytes) => {
+                let file = File::from_bytes(&path.to_string_lossy(), &bytes, self.report);
+                self.collect(&file, path, collected);
+            }
+            Err(error) => {
+                let help = match error.kind() {
+                    io::ErrorKind::NotFound => "correct the path, or take the line out",
+                    _ => "the server must be able to read every file of its configuration",
+                };
+                self.report
+                    .error(&said.span, format!("cannot read `{name}`: {}", super::reason(&error)))
+                    .help(help);
+            }
+        }
+    }
+}
+
+fn place(block: &Block) -> Place {
+    Place {
+        origin: Origin { file: Rc::clone(&block.file), line: block.first },
+        last: block.last,
+        name: block.name.as_ref().map(|name| name.text.clone()),
+        comments: block.comments.clone(),
+    }
+}

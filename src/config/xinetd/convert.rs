@@ -1,0 +1,343 @@
+//! A block becomes an entry: what xinetd takes for granted, what `defaults` say,
+//! and what the block says itself, each as settings of the one table.
+
+use std::rc::Rc;
+
+use super::block::{Block, Said};
+use super::fields::{self, Fields};
+use super::known::{self, Kind, Known};
+use crate::config::attribute::{self, Scope};
+use crate::config::diagnostic::Span;
+use crate::config::entry::{Entry, Setting};
+use crate::config::facts::Lookup;
+use crate::config::inetd::Context;
+use crate::config::model::Origin;
+use crate::config::report::Report;
+use crate::config::value::Operator;
+use crate::config::words::Word;
+
+/// What xinetd does where nothing is said, and this server would not.
+const UNSAID: [(&str, &[&str]); 6] = [
+    ("instances", &["unlimited"]),
+    ("at_limit", &["refuse"]),
+    ("cps", &["50", "10"]),
+    ("groups", &["no"]),
+    ("log_on_success", &[]),
+    ("log_on_failure", &[]),
+];
+
+/// Words of the log that only xinetd has.
+const NOT_LOGGED: [(&str, &str); 2] = [
+    ("USERID", "nobody is asked who the client is (ident, RFC 1413)"),
+    ("TRAFFIC", "bytes are not counted"),
+];
+
+/// Makes entries of the blocks of one configuration.
+pub(super) struct Converter<'a> {
+    pub(super) lookup: &'a dyn Lookup,
+    pub(super) report: &'a mut Report,
+    context: &'a Context,
+    /// What `defaults` say, checked.
+    pub(super) defaults: Vec<Setting>,
+    /// `v6only` of `defaults`.
+    pub(super) v6only: Option<Said>,
+    /// The ids that are enabled, if any are said.
+    pub(super) enabled: Option<Vec<Word>>,
+    pub(super) disabled: Vec<Word>,
+    pub(super) broken: bool,
+}
+
+impl<'a> Converter<'a> {
+    pub(super) fn new(
+        lookup: &'a dyn Lookup,
+        report: &'a mut Report,
+        context: &'a Context,
+        defaults: Option<&Block>,
+    ) -> Self {
+        let mut converter = Self {
+            lookup,
+            report,
+            context,
+            defaults: Vec::new(),
+            v6only: None,
+            enabled: None,
+            disabled: Vec::new(),
+            broken: context.broken,
+        };
+        if let Some(block) = defaults {
+            converter.read_defaults(block);
+        }
+        converter
+    }
+
+    /// The entries of all blocks.
+    pub(super) fn entries(mut self, blocks: &[Block]) -> Vec<Entry> {
+        self.check_ids(blocks);
+        self.check_libwrap(blocks);
+        blocks.iter().filter_map(|block| self.entry(block)).collect()
+    }
+
+    /// Whether `defaults` say something about an attribute.
+    pub(super) fn has_default(&self, name: &str) -> bool {
+        self.defaults.iter().any(|setting| setting.attribute.name == name)
+    }
+
+    /// Whether a service is off, by its block or by the lists.
+    pub(super) fn is_disabled(&self, block: &Block) -> bool {
+        let id = block.id();
+        let lists = |word: &Word| word.text == id;
+        let off = block.all("disable").any(|word| word.text.eq_ignore_ascii_case("yes"))
+            || block.all("flags").any(|word| word.text.eq_ignore_ascii_case("DISABLE"));
+        let not_on = self.enabled.as_ref().is_some_and(|ids| !ids.iter().any(lists));
+        off || not_on || self.disabled.iter().any(lists)
+    }
+
+    fn entry(&mut self, block: &Block) -> Option<Entry> {
+        if block.name.as_ref().is_none_or(|name| name.text.is_empty()) {
+            return None;
+        }
+        let disabled = self.is_disabled(block);
+        let before = self.report.errors();
+        let mark = self.report.mark();
+        let fields = Fields::read(self, block, disabled);
+        let mut settings: Vec<Setting> = Vec::new();
+        for said in &block.said {
+            if let Some(known) = self.known(said) {
+                settings.extend(self.setting_of_service(said, known, &fields));
+            }
+        }
+        self.twice(block);
+        drop_repeated(&mut settings);
+        if disabled {
+            settings.retain(|setting| setting.attribute.name != "disable");
+            settings.extend(Setting::implied("disable", "yes", &block.head));
+        }
+        settings.extend(fields.implied.iter().cloned());
+        let broken = block.broken || self.broken || self.report.errors() > before;
+        if disabled {
+            // Nobody is hurt by what is wrong with a service that is off.
+            self.report.soften(mark);
+        }
+        if fields.given_up {
+            return None;
+        }
+        let defaults = self.defaults_for(block, &fields, &settings);
+        Some(Entry {
+            origin: Origin { file: Rc::clone(&block.file), line: block.first },
+            endpoint: fields.endpoint,
+            socket_type: fields.socket_type,
+            protocol: fields.protocol,
+            wait: fields.wait,
+            user: fields.user,
+            program: fields.program,
+            arguments: fields.arguments,
+            settings,
+            defaults,
+            default_address: None,
+            broken,
+            off: disabled,
+        })
+    }
+
+    /// What holds where the block says nothing: xinetd's own, the command line's,
+    /// and those of the file, as far as they mean something for such a service.
+    fn defaults_for(&self, block: &Block, fields: &Fields, own: &[Setting]) -> Rc<[Setting]> {
+        let said = |name: &str| {
+            own.iter().chain(&self.defaults).any(|setting| setting.attribute.name == name)
+        };
+        let unsaid = UNSAID.iter().copied();
+        let everything = (!said("passenv")).then_some(("passenv", ["*"].as_slice()));
+        unsaid
+            .chain(everything)
+            .filter_map(|(name, values)| setting(name, values, &block.head))
+            .chain(self.context.defaults.iter().cloned())
+            .chain(self.defaults.iter().cloned())
+            .filter(|setting| fields.matters(setting.attribute.scope))
+            .collect()
+    }
+
+    /// The attribute of a line, if it is one and its operator is one it has.
+    pub(super) fn known(&mut self, said: &Said) -> Option<Known> {
+        let name = said.name.text.as_str();
+        let Some(known) = known::find(name) else {
+            self.report
+                .error(&said.name.span, format!("unknown attribute `{name}`"))
+                .help(known::help_for_unknown(name));
+            return None;
+        };
+        if said.operator != Operator::Set && !known.list {
+            self.report
+                .error(
+                    &said.name.span,
+                    format!("`{name}` has one value: `{}` has no meaning", said.operator.text()),
+                )
+                .help(format!("write `{name} = …`"));
+            return None;
+        }
+        Some(known)
+    }
+
+    /// As in xinetd, the first one counts.
+    pub(super) fn twice(&mut self, block: &Block) {
+        for (first, second) in block.twice() {
+            self.report
+                .warning(
+                    &second.name.span,
+                    format!("`{}` is said twice: this one is ignored", second.name.text),
+                )
+                .related(first.name.span.clone(), "this one counts")
+                .help("take one of them away");
+        }
+    }
+
+    fn setting_of_service(
+        &mut self,
+        said: &Said,
+        known: Known,
+        fields: &Fields,
+    ) -> Option<Setting> {
+        match known.kind {
+            Kind::Field => None,
+            Kind::Lists => {
+                self.report
+                    .warning(
+                        &said.name.span,
+                        format!("`{}` can be said in `defaults` only: ignored", known.name),
+                    )
+                    .help("write `disable = yes` or `disable = no` for one service");
+                None
+            }
+            Kind::Named("interface") if fields.any_address => None,
+            _ => self.setting(said, known),
+        }
+    }
+
+    /// The setting of the table that an attribute is.
+    pub(super) fn setting(&mut self, said: &Said, known: Known) -> Option<Setting> {
+        let name = match known.kind {
+            Kind::Named(name) => name,
+            Kind::Ignored(why) => {
+                let harmless = known.name == "mdns"
+                    && said.values.iter().all(|word| word.text.eq_ignore_ascii_case("no"));
+                if !harmless {
+                    self.report
+                        .warning(&said.name.span, format!("`{}` is ignored", known.name))
+                        .help(why);
+                }
+                return None;
+            }
+            Kind::Refused(what, help) => {
+                self.report
+                    .error(&said.name.span, format!("`{}` cannot be honoured: {what}", known.name))
+                    .help(help);
+                return None;
+            }
+            _ => known.name,
+        };
+        let attribute = attribute::find(name)?;
+        if !attribute.is_built() {
+            self.report
+                .error(&said.name.span, format!("attribute `{name}` is not built yet"))
+                .help("take it out: nothing would be done for it");
+            return None;
+        }
+        let values = self.values(said, known.name);
+        Some(Setting {
+            attribute,
+            name: said.name.clone(),
+            operator: said.operator,
+            values,
+            place: said.place.clone(),
+        })
+    }
+
+    /// The words of a value, as the table writes them.
+    fn values(&mut self, said: &Said, name: &str) -> Vec<Word> {
+        let mut values = said.values.clone();
+        match name {
+            "log_on_success" | "log_on_failure" => {
+                values.retain(|word| !self.is_not_logged(word));
+                values.iter_mut().for_each(|word| word.text.make_ascii_uppercase());
+            }
+            "disable" | "groups" => {
+                values.iter_mut().for_each(|word| word.text.make_ascii_lowercase());
+            }
+            "only_from" | "no_access" => {
+                values = values.into_iter().flat_map(fields::item).collect();
+                self.check_addresses(&values);
+                values.retain(|word| !fields::is_name(&word.text));
+            }
+            _ => {}
+        }
+        values
+    }
+
+    fn is_not_logged(&mut self, word: &Word) -> bool {
+        let known = NOT_LOGGED.iter().find(|(name, _)| word.text.eq_ignore_ascii_case(name));
+        if let Some((name, why)) = known {
+            self.report.warning(&word.span, format!("`{name}` is not logged")).help(*why);
+        }
+        known.is_some()
+    }
+
+    /// Names are not looked up: neither hosts, nor domains, nor networks.
+    fn check_addresses(&mut self, values: &[Word]) {
+        for word in values.iter().filter(|word| fields::is_name(&word.text)) {
+            let what = if word.text.starts_with('.') { "domain" } else { "host or network" };
+            let help = match self.lookup.addresses(&word.text) {
+                Ok(found) if !found.is_empty() => {
+                    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+                    format!("its addresses are now: `{}`", found.join(" "))
+                }
+                _ => "write addresses or prefixes: `192.0.2.7 10.0.0.0/8 2001:db8::/32`".to_owned(),
+            };
+            self.report
+                .error(
+                    &word.span,
+                    format!(
+                        "`{}` is the name of a {what}: clients are known by address alone",
+                        word.text
+                    ),
+                )
+                .help(help);
+        }
+    }
+}
+
+/// Of what can be said once, the first.
+fn drop_repeated(settings: &mut Vec<Setting>) {
+    let mut seen: Vec<&'static str> = Vec::new();
+    settings.retain(|setting| {
+        let attribute = setting.attribute;
+        let again = !attribute.list && seen.contains(&attribute.name);
+        seen.push(attribute.name);
+        !again
+    });
+}
+
+/// A setting that nobody wrote; None where the table has no use for it.
+pub(super) fn setting(name: &str, values: &[&str], place: &Span) -> Option<Setting> {
+    let attribute = attribute::find(name).filter(|attribute| attribute.is_built())?;
+    let word = |text: &&str| Word::new(text, place.clone());
+    Some(Setting {
+        attribute,
+        name: Word::new(name, place.clone()),
+        operator: Operator::Set,
+        values: values.iter().map(word).collect(),
+        place: place.clone(),
+    })
+}
+
+impl Fields {
+    /// Whether an attribute of this scope does something for such a service.
+    fn matters(&self, scope: Scope) -> bool {
+        match scope {
+            Scope::Nowait => !self.waits || self.internal,
+            Scope::Program => !self.internal,
+            Scope::Listening => self.stream,
+            Scope::Tcp => self.stream,
+            Scope::Connection => self.stream && !self.waits,
+            _ => true,
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! The attributes of a block that are fields of a line: what it listens on and
+//! what it runs, and the flags and types that choose between them.
+
+use super::block::{Block, Said};
+use super::convert::{Converter, setting};
+use crate::config::entry::Setting;
+use crate::config::suggest::{listed, nearest};
+use crate::config::value::digits;
+use crate::config::words::Word;
+
+/// The words of `type`.
+const TYPES: [&str; 6] = ["RPC", "INTERNAL", "TCPMUX", "TCPMUXPLUS", "UNLISTED", "SPECIAL"];
+/// The words of `flags`.
+const FLAGS: [&str; 13] = [
+    "REUSE",
+    "INTERCEPT",
+    "NORETRY",
+    "IDONLY",
+    "NAMEINARGS",
+    "NODELAY",
+    "KEEPALIVE",
+    "NOLIBWRAP",
+    "SENSOR",
+    "IPv4",
+    "IPv6",
+    "LABELED",
+    "DISABLE",
+];
+
+/// The fields of one entry.
+pub(super) struct Fields {
+    pub(super) endpoint: Word,
+    pub(super) socket_type: Word,
+    pub(super) protocol: Word,
+    pub(super) wait: Word,
+    pub(super) user: Word,
+    pub(super) program: Word,
+    pub(super) arguments: Vec<Word>,
+    /// What flags say that attributes can say too.
+    pub(super) implied: Vec<Setting>,
+    /// Whether `bind` names all addresses of both families.
+    pub(super) any_address: bool,
+    /// Whether one program takes all clients.
+    pub(super) waits: bool,
+    /// Whether no program runs.
+    pub(super) internal: bool,
+    /// Whether clients have connections.
+    pub(super) stream: bool,
+    /// Whether there is no entry to make: everything about it has been said.
+    pub(super) given_up: bool,
+}
+
+/// A block on its way to fields.
+pub(super) struct Reading<'c, 'a, 'b> {
+    pub(super) converter: &'c mut Converter<'a>,
+    pub(super) block: &'b Block,
+    pub(super) disabled: bool,
+    /// Whether something that every service needs is not there.
+    incomplete: bool,
+}
+
+impl Fields {
+    /// Reads the fields of a block; what is wrong or missing is reported.
+    pub(super) fn read(converter: &mut Converter<'_>, block: &Block, disabled: bool) -> Self {
+        let mut reading = Reading { converter, block, disabled, incomplete: false };
+        reading.words_are_known("type", &TYPES);
+        reading.words_are_known("flags", &FLAGS);
+        let refused = reading.refused();
+        let fields = reading.fields();
+        let unfinished =
+            reading.incomplete || block.name.as_ref().is_none_or(|n| n.text.is_empty());
+        Self { given_up: refused || unfinished, ..fields }
+    }
+}
+
+impl Reading<'_, '_, '_> {
+    fn fields(&mut self) -> Fields {
+        let block = self.block;
+        let internal = self.is("type", "INTERNAL");
+        let relay = block.get("redirect").is_some();
+        let socket_type = self.required("socket_type", "stream");
+        let stream = socket_type.text != "dgram";
+        let (protocol, any_address) = self.protocol(&socket_type);
+        let wait = self.wait(internal, stream);
+        let waits = wait.text == "wait";
+        let (user, program, arguments) = match (internal, relay) {
+            (true, _) => {
+                (self.word("-"), self.word("internal"), block.name.iter().cloned().collect())
+            }
+            (false, true) => (self.word("-"), self.word("internal"), Vec::new()),
+            (false, false) => {
+                let user = self.required("user", "nobody");
+                let program = self.program();
+                let arguments = self.arguments(&program);
+                (user, program, arguments)
+            }
+        };
+        let flag = |flag: &str, name: &str| {
+            let word = block.all("flags").find(|word| word.text.eq_ignore_ascii_case(flag))?;
+            setting(name, &["yes"], &word.span)
+        };
+        let tcp = protocol.text.starts_with("tcp");
+        let options = [flag("NODELAY", "nodelay"), flag("KEEPALIVE", "keepalive")];
+        Fields {
+            endpoint: self.endpoint(&protocol),
+            socket_type,
+            protocol,
+            wait,
+            user,
+            program,
+            arguments,
+            implied: options.into_iter().flatten().filter(|_| tcp).collect(),
+            any_address,
+            waits,
+            internal: internal || relay,
+            stream,
+            given_up: false,
+        }
+    }
+
+    /// A word that nobody wrote, with the block as its place.
+    fn word(&self, text: &str) -> Word {
+        Word::new(text, self.block.head.clone())
+    }
+
+    /// Whether a word is among those of an attribute, in any case.
+    pub(super) fn is(&self, attribute: &str, word: &str) -> bool {
+        self.block.all(attribute).any(|said| said.text.eq_ignore_ascii_case(word))
+    }
+
+    fn words_are_known(&mut self, attribute: &str, known: &[&'static str]) {
+        for word in self.block.all(attribute) {
+            if known.iter().any(|name| word.text.eq_ignore_ascii_case(name)) {
+                continue;
+            }
+            let names = || known.iter().copied();
+            let help = match nearest(&word.text, names()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there are {}", listed(names())),
+            };
+            let what = if attribute == "flags" { "flag" } else { "type" };
+            self.converter
+                .report
+                .error(&word.span, format!("unknown {what} `{}`", word.text))
+                .help(help);
+        }
+    }
+
+    /// The only word of an attribute; None where it is not there or wrong.
+    fn only(&mut self, name: &str) -> Option<Word> {
+        let said: &Said = self.block.get(name)?;
+        match said.values.as_slice() {
+            [word] => return Some(word.clone()),
+            [] => self
+                .converter
+                .report
+                .error(&said.place, "the value is missing")
+                .help(format!("write `{name} = VALUE`")),
+            [_, second, ..] => {
+                self.converter.report.error(&second.span, "one value is enough").help(format!(
+                    "`{name}` has one value, and blanks cannot be quoted in this file"
+                ))
+            }
+        }
+        self.incomplete = true;
+        None
+    }
+
+    /// The same, of an attribute that every service needs.
+    fn required(&mut self, name: &str, usual: &str) -> Word {
+        if let Some(word) = self.only(name) {
+            return word;
+        }
+        if self.block.get(name).is_none() {
+            self.incomplete = true;
+            if !self.disabled {
+                let service = self.block.name.as_ref().map_or("", |name| name.text.as_str());
+                self.converter
+                    .report
+                    .error(
+                        &self.block.head,
+                        format!("the attribute `{name}` is missing in the block of `{service}`"),
+                    )
+                    .help(format!("add something like `{name} = {usual}`"));
+            }
+        }
+        self.word(usual)
+    }
+
+    /// The protocol with its families, and whether `bind` means every address.
+    fn protocol(&mut self, socket_type: &Word) -> (Word, bool) {
+        let said = self.only("protocol");
+        let default = if socket_type.text == "dgram" { "udp" } else { "tcp" };
+        let (name, span) = match &said {
+            Some(word) => (word.text.as_str(), word.span.clone()),
+            None => (default, self.block.head.clone()),
+        };
+        if !matches!(name, "tcp" | "udp") {
+            let help = match name {
+                "tcp6" | "udp6" => "write `tcp` or `udp`, and `flags = IPv6`".to_owned(),
+                _ => "there are `tcp` and `udp`".to_owned(),
+            };
+            self.converter
+                .report
+                .error(&span, format!("protocol `{name}` is not supported"))
+                .help(help);
+            return (Word::new(default, span), false);
+        }
+        let v6only = self.v6only();
+        let four = self.is("flags", "IPv4") && !self.is("flags", "IPv6");
+        let family = match (v6only, four) {
+            (true, _) => "6",
+            (false, true) => "4",
+            (false, false) => "",
+        };
+        let all = |said: &Said| said.values.first().is_some_and(|word| word.text == "::");
+        let bind = self.block.get("bind").or_else(|| self.block.get("interface"));
+        let any_address = !v6only && bind.is_some_and(all);
+        (Word::new(&format!("{name}{family}"), span), any_address)
+    }
+
+    fn v6only(&mut self) -> bool {
+        let word = match self.block.get("v6only") {
+            Some(_) => self.only("v6only"),
+            None => self.converter.v6only.as_ref().and_then(|said| said.values.first().cloned()),
+        };
+        word.and_then(|word| self.yes_no(&word)).unwrap_or(false)
+    }
+
+    fn yes_no(&mut self, word: &Word) -> Option<bool> {
+        match word.text.to_ascii_lowercase().as_str() {
+            "yes" => Some(true),
+            "no" => Some(false),
+            _ => {
+                self.converter
+                    .report
+                    .error(&word.span, format!("`{}` is neither `yes` nor `no`", word.text))
+                    .help("write `yes` or `no`");
+                None
+            }
+        }
+    }
+
+    /// `wait` or `nowait`; built-in services have no choice.
+    fn wait(&mut self, internal: bool, stream: bool) -> Word {
+        let word = self.required("wait", if stream { "no" } else { "yes" });
+        let said = self.yes_no(&word);
+        let wait = if internal { !stream } else { said.unwrap_or(!stream) };
+        Word::new(if wait { "wait" } else { "nowait" }, word.span)
+    }
+
+    fn program(&mut self) -> Word {
+        let word = self.required("server", "/usr/sbin/PROGRAM");
+        if !word.text.starts_with('/') {
+            self.converter
+                .report
+                .error(&word.span, format!("`{}` is not an absolute path", word.text))
+                .help("write the path of the program from `/` on");
+        }
+        word
+    }
+
+    /// argv: its first word is the program's name, or stands in `server_args`.
+    fn arguments(&mut self, program: &Word) -> Vec<Word> {
+        let said = self.block.get("server_args");
+        let words = said.map(|said| said.values.clone()).unwrap_or_default();
+        if !self.is("flags", "NAMEINARGS") {
+            let base = program.text.rsplit('/').next().unwrap_or(&program.text);
+            let first = Word::new(base, program.span.clone());
+            return std::iter::once(first).chain(words).collect();
+        }
+        if words.is_empty() {
+            let flag =
+                self.block.all("flags").find(|word| word.text.eq_ignore_ascii_case("NAMEINARGS"));
+            let span = flag.map_or(&self.block.head, |word| &word.span);
+            self.converter
+                .report
+                .error(span, "`NAMEINARGS` takes argv[0] from `server_args`, which is missing")
+                .help("write `server_args = NAME ARGUMENTS`, or take the flag out");
+        }
+        words
+    }
+
+    /// The service field: a name of tcpmux, a port, or a name of the services database.
+    fn endpoint(&mut self, protocol: &Word) -> Word {
+        let Some(name) = self.block.name.clone() else { return self.word("") };
+        let plus = self.is("type", "TCPMUXPLUS");
+        if plus || self.is("type", "TCPMUX") {
+            let sign = if plus { "+" } else { "" };
+            return Word::new(&format!("tcpmux/{sign}{}", name.text), name.span);
+        }
+        if self.is("type", "RPC") {
+            return name;
+        }
+        let port = self.only("port");
+        let protocol = if protocol.text.starts_with("udp") { "udp" } else { "tcp" };
+        let listed = self.converter.lookup.service(&name.text, protocol).map(|facts| facts.port);
+        let said = port.as_ref().and_then(|port| digits(&port.text));
+        if self.is("type", "UNLISTED") {
+            let same = said.is_some() && said == listed.map(u64::from);
+            return match port {
+                Some(_) if same => name,
+                Some(port) => port,
+                None => self.required("port", "9999"),
+            };
+        }
+        match (listed, port) {
+            (None, port) => {
+                self.unlisted(&name, protocol);
+                port.unwrap_or_else(|| self.word("1"))
+            }
+            (Some(listed), Some(port)) if said != Some(u64::from(listed)) => {
+                self.converter
+                    .report
+                    .error(
+                        &port.span,
+                        format!("the services database says {listed} for `{}`", name.text),
+                    )
+                    .help(format!(
+                        "write `port = {listed}`, or `type = UNLISTED` to have another one"
+                    ));
+                name
+            }
+            (Some(_), _) => name,
+        }
+    }
+
+    fn unlisted(&mut self, name: &Word, protocol: &str) {
+        self.incomplete = true;
+        let known = self.converter.lookup.service_names(protocol);
+        let help = match nearest(&name.text, known.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => {
+                "write `type = UNLISTED` and `port = NUMBER`, or add it to /etc/services".to_owned()
+            }
+        };
+        self.converter
+            .report
+            .error(
+                &name.span,
+                format!("the services database has no `{}` for {protocol}", name.text),
+            )
+            .help(help);
+    }
+}
+
+/// An item of `only_from`; `localhost` needs no looking up (RFC 6761 section 6.3).
+pub(super) fn item(word: Word) -> Vec<Word> {
+    if !word.text.eq_ignore_ascii_case("localhost") {
+        return vec![word];
+    }
+    ["127.0.0.1", "::1"].map(|text| Word::new(text, word.span.clone())).to_vec()
+}
+
+/// Whether an item of `only_from` is a name: of a host, of a domain or of a network.
+pub(super) fn is_name(item: &str) -> bool {
+    let address = |c: char| c.is_ascii_digit() || matches!(c, '.' | '/' | '{' | '}' | ',');
+    !item.starts_with('@') && !item.contains(':') && !item.chars().all(address)
+}

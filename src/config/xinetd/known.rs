@@ -1,0 +1,130 @@
+//! xinetd's attributes, and what each is to us: most are lines of the one table.
+
+use crate::config::attribute;
+use crate::config::suggest::nearest;
+
+/// What becomes of an attribute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A line of the table that means the same.
+    Same,
+    /// The line of the table with this name.
+    Named(&'static str),
+    /// A field of the entry, or what chooses one.
+    Field,
+    /// `enabled` and `disabled`.
+    Lists,
+    /// Read, and said to have no effect: why.
+    Ignored(&'static str),
+    /// Without it the service would not be what is meant: it is not served.
+    Refused(&'static str, &'static str),
+}
+
+/// One attribute of xinetd.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// What becomes of it.
+    pub(super) kind: Kind,
+    /// Whether it can be said many times, with `+=` and `-=`.
+    pub(super) list: bool,
+    /// Whether `defaults` can have it.
+    pub(super) in_defaults: bool,
+}
+
+const fn one(name: &'static str, kind: Kind) -> Known {
+    Known { name, kind, list: false, in_defaults: false }
+}
+
+const fn default(name: &'static str, kind: Kind) -> Known {
+    Known { name, kind, list: false, in_defaults: true }
+}
+
+const fn list(name: &'static str) -> Known {
+    Known { name, kind: Kind::Same, list: true, in_defaults: true }
+}
+
+/// All of xinetd.conf(5).
+const KNOWN: [Known; 47] = [
+    one("id", Kind::Field),
+    one("type", Kind::Field),
+    one("flags", Kind::Field),
+    one("socket_type", Kind::Field),
+    one("protocol", Kind::Field),
+    one("port", Kind::Field),
+    one("wait", Kind::Field),
+    one("user", Kind::Field),
+    one("server", Kind::Field),
+    one("server_args", Kind::Field),
+    one("disable", Kind::Same),
+    Known { list: true, ..default("disabled", Kind::Lists) },
+    Known { list: true, ..default("enabled", Kind::Lists) },
+    list("only_from"),
+    list("no_access"),
+    list("log_on_success"),
+    list("log_on_failure"),
+    list("passenv"),
+    Known { list: true, ..one("env", Kind::Same) },
+    one("access_times", Kind::Same),
+    default("instances", Kind::Same),
+    default("per_source", Kind::Same),
+    default("cps", Kind::Same),
+    default("max_load", Kind::Same),
+    default("umask", Kind::Same),
+    default("groups", Kind::Same),
+    default("banner", Kind::Same),
+    default("banner_success", Kind::Same),
+    default("banner_fail", Kind::Same),
+    default("bind", Kind::Named("interface")),
+    default("interface", Kind::Named("interface")),
+    default("v6only", Kind::Field),
+    one("group", Kind::Same),
+    one("nice", Kind::Same),
+    one("redirect", Kind::Same),
+    one("rlimit_as", Kind::Same),
+    one("rlimit_cpu", Kind::Same),
+    one("rlimit_data", Kind::Same),
+    one("rlimit_stack", Kind::Same),
+    one("rlimit_files", Kind::Same),
+    one(
+        "rlimit_rss",
+        Kind::Ignored("Linux has no limit on resident memory; `rlimit_as` is one that works"),
+    ),
+    Known {
+        list: true,
+        ..default("log_type", Kind::Ignored("every line goes to the log of the server"))
+    },
+    one("mdns", Kind::Ignored("no service is announced by multicast DNS")),
+    one(
+        "deny_time",
+        Kind::Ignored("nobody is banned; `source_rate` and `cps` slow attackers down"),
+    ),
+    one("rpc_version", Kind::Field),
+    one("rpc_number", Kind::Field),
+    one(
+        "libwrap",
+        Kind::Refused(
+            "hosts.allow and hosts.deny are not read here",
+            "put `/usr/sbin/tcpd` in front with `flags = NAMEINARGS`, or say it with `only_from`",
+        ),
+    ),
+];
+
+/// The attribute of this name: xinetd's, or one that only this server has.
+pub(super) fn find(name: &str) -> Option<Known> {
+    let known = KNOWN.iter().find(|known| known.name == name).copied();
+    known.or_else(|| {
+        let ours = attribute::find(name)?;
+        Some(Known { name: ours.name, kind: Kind::Same, list: ours.list, in_defaults: true })
+    })
+}
+
+/// What to say of a name that no attribute has.
+pub(super) fn help_for_unknown(name: &str) -> String {
+    let names = KNOWN.iter().map(|known| known.name).chain(attribute::names());
+    match nearest(name, names) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "oxinetd.conf(5) lists all attributes of xinetd.conf".to_owned(),
+    }
+}

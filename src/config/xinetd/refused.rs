@@ -1,0 +1,110 @@
+//! What is not done and cannot be left out in silence: a service without it would
+//! let in whom it should not, or would not be the service that is meant.
+
+use std::path::Path;
+
+use super::block::Block;
+use super::convert::Converter;
+use super::fields::Reading;
+use crate::config::source::is_comment;
+
+/// The rules of TCP wrappers, which most builds of xinetd obey.
+const WRAPPERS: [&str; 2] = ["/etc/hosts.deny", "/etc/hosts.allow"];
+
+impl Converter<'_> {
+    /// Says once that rules of TCP wrappers are there and are not asked.
+    pub(super) fn check_libwrap(&mut self, blocks: &[Block]) {
+        let has_rules = |path: &&&str| {
+            let text = self.lookup.read(Path::new(path)).unwrap_or_default();
+            String::from_utf8_lossy(&text).lines().any(|line| !is_comment(line))
+        };
+        let Some(rules) = WRAPPERS.iter().find(has_rules) else { return };
+        let asks = |block: &&Block| {
+            let without =
+                block.all("flags").any(|word| word.text.eq_ignore_ascii_case("NOLIBWRAP"));
+            !without && !self.is_disabled(block)
+        };
+        if let Some(block) = blocks.iter().find(asks) {
+            self.report
+                .warning(&block.head, format!("the rules of `{rules}` are not asked; this is said once"))
+                .help("put `/usr/sbin/tcpd` in front with `flags = NAMEINARGS`, or say with `only_from` who may connect; `NOLIBWRAP` says that no rules are meant");
+        }
+    }
+}
+
+impl Reading<'_, '_, '_> {
+    /// Types and flags that change what a service is and are not done; true where
+    /// it cannot be served.
+    pub(super) fn refused(&mut self) -> bool {
+        let guarded = self.is_guarded();
+        let mut refused = false;
+        for word in self.block.all("type").chain(self.block.all("flags")) {
+            let upper = word.text.to_ascii_uppercase();
+            let report = &mut *self.converter.report;
+            let (what, help) = match upper.as_str() {
+                "RPC" => (
+                    "Sun RPC services are not registered",
+                    "give the service a port of its own: `type = UNLISTED` and `port = NUMBER`",
+                ),
+                "IDONLY" => (
+                    "nobody is asked who the client is (ident, RFC 1413)",
+                    "say with `only_from` who may connect",
+                ),
+                "LABELED" => (
+                    "the SELinux context of a client is not taken over",
+                    "run the program with `runcon`",
+                ),
+                "INTERCEPT" if guarded => (
+                    "packets of a `wait` service are not looked at",
+                    "let the program or a packet filter check addresses, and take the flag out",
+                ),
+                "INTERCEPT" => {
+                    report
+                        .warning(&word.span, "`INTERCEPT` is ignored")
+                        .help("no address is checked for this service, so that nothing is lost");
+                    continue;
+                }
+                "NORETRY" => {
+                    report
+                        .warning(&word.span, "`NORETRY` is ignored")
+                        .help("a program that cannot be started is tried again for its client");
+                    continue;
+                }
+                "SENSOR" => {
+                    report.warning(&word.span, "`SENSOR` is not done: not served").help("nobody is banned; a service that only logs who comes is `type = INTERNAL`, `discard`");
+                    refused = true;
+                    continue;
+                }
+                _ => continue,
+            };
+            report
+                .error(&word.span, format!("`{}` cannot be honoured: {what}", word.text))
+                .help(help);
+            refused |= upper == "RPC";
+        }
+        refused | self.is_list_of_services()
+    }
+
+    /// Whether some address may not connect.
+    fn is_guarded(&self) -> bool {
+        let rules = ["only_from", "no_access"];
+        rules.iter().any(|name| self.block.get(name).is_some() || self.converter.has_default(name))
+    }
+
+    /// xinetd's own pages about itself.
+    fn is_list_of_services(&mut self) -> bool {
+        let Some(name) = self.block.name.as_ref() else { return false };
+        let lists =
+            self.is("type", "INTERNAL") && matches!(name.text.as_str(), "servers" | "services");
+        if lists && !self.disabled {
+            self.converter
+                .report
+                .warning(
+                    &name.span,
+                    format!("there is no list of {} to be had from here: not served", name.text),
+                )
+                .help("the log says who is being served: send SIGUSR1");
+        }
+        lists
+    }
+}

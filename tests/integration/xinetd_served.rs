@@ -1,0 +1,85 @@
+//! Files of xinetd, served by the real binary: what differs from lines.
+
+use std::process::Command;
+
+use crate::common::clients::udp_ask;
+use crate::common::daemon::BINARY;
+use crate::common::{Daemon, Folder, Setup, ask, free_port, read_all, tcp, udp, wait_until};
+
+/// The name of whoever runs the test.
+fn user() -> String {
+    nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name
+}
+
+fn block(port: u16, lines: &str) -> String {
+    format!("service hello\n{{\ntype = UNLISTED\nport = {port}\nuser = {}\n{lines}\n}}\n", user())
+}
+
+#[test]
+fn what_xinetd_cannot_reload_is_reloaded() {
+    let port = free_port();
+    let stream = "socket_type = stream\nprotocol = tcp\nwait = no\n";
+    let echo = format!("{stream}server = /bin/echo\nserver_args = first");
+    let daemon = Daemon::start(&block(port, &echo));
+    assert_eq!(read_all(tcp(port)), "first\n");
+    // `wait`, `socket_type`, `protocol` and `type`, of which it says that they stay.
+    let internal = |kind: &str, protocol: &str| {
+        format!(
+            "service echo\n{{\ntype = INTERNAL UNLISTED\nport = {port}\nsocket_type = {kind}\nprotocol = {protocol}\nwait = no\n}}\n"
+        )
+    };
+    let _ = daemon.reload(&internal("dgram", "udp"));
+    assert_eq!(udp_ask(&udp(port), "x"), "x");
+    let _ = daemon.reload(&internal("stream", "tcp"));
+    assert_eq!(ask(port, "x"), "x");
+    let _ = daemon.reload(&block(port, &echo.replace("first", "second")));
+    wait_until("the program again", || read_all(tcp(port)) == "second\n");
+}
+
+#[test]
+fn standard_error_goes_to_the_log_and_the_old_way_is_there() {
+    let folder = Folder::new();
+    let script = folder.write("complain", "echo complaint >&2\necho answer\n");
+    let port = free_port();
+    let lines = format!(
+        "socket_type = stream\nwait = no\nserver = /bin/sh\nserver_args = {}",
+        script.display()
+    );
+    let text = block(port, &lines);
+    let daemon = Daemon::start(&text);
+    assert_eq!(read_all(tcp(port)), "answer\n");
+    let _ = daemon.wait_log(|line| line.is("stderr"));
+    drop(daemon);
+    let _daemon = Setup::new().arg("--default").arg("stderr=socket").start(&text);
+    assert_eq!(read_all(tcp(port)), "complaint\nanswer\n");
+}
+
+#[test]
+fn a_service_that_is_not_safe_is_left_out_and_the_rest_is_served() {
+    let (good, bad) = (free_port(), free_port());
+    let lines = "socket_type = stream\nwait = no\nserver = /bin/echo\nserver_args = served";
+    let rule = format!("{lines}\nonly_from = .example.com");
+    let text = block(bad, &rule).replace("service hello", "service guarded") + &block(good, lines);
+    let _daemon = Daemon::start(&text);
+    assert_eq!(read_all(tcp(good)), "served\n");
+    assert!(std::net::TcpStream::connect(("127.0.0.1", bad)).is_err());
+}
+
+#[test]
+fn what_import_prints_is_served() {
+    let folder = Folder::new();
+    let port = free_port();
+    let lines = "socket_type = stream\nwait = no\nserver = /bin/echo\nserver_args = imported";
+    let file = folder.write("xinetd.conf", &format!("# a comment\n{}", block(port, lines)));
+    let output = Command::new(BINARY).arg("import").arg(&file).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("# a comment\n"), "{text}");
+    // Whoever is not root runs programs as himself, which `-` says.
+    let _daemon = Daemon::start(&text);
+    assert_eq!(read_all(tcp(port)), "imported\n");
+    let wrong = folder.write("wrong.conf", &block(port, lines).replace("wait = no", "wiat = no"));
+    let output = Command::new(BINARY).arg("import").arg(&wrong).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("did you mean `wait`?"));
+}
