@@ -1,9 +1,7 @@
 //! Plans of reloads, by example and by property.
 
 use super::*;
-use crate::config::model::{
-    Account, Action, Attributes, Builtin, Endpoint, Origin, SocketType, Withheld,
-};
+use crate::config::model::{Action, Builtin, Endpoint, Origin, SocketType, Withheld};
 use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, proptest};
 use std::time::{Duration, Instant};
 
@@ -21,8 +19,8 @@ fn service(ports: &[u16]) -> Service {
         tcpmux: None,
         wait: false,
         action: Action::Builtin(Builtin::Echo),
-        account: Account::default(),
-        attributes: Attributes::default(),
+        account: Rc::default(),
+        attributes: Rc::default(),
     }
 }
 
@@ -70,7 +68,7 @@ fn another_line_of_the_file_is_no_change() {
 #[test]
 fn options_of_creation_are_applied_again() {
     let mut changed = service(&[1]);
-    changed.attributes.backlog = Some(5);
+    Rc::make_mut(&mut changed.attributes).backlog = Some(5);
     let plan = run(vec![service(&[1])], vec![changed], vec![]);
     assert_eq!(plan.kept, [kept(at(0, 0), at(0, 0), true)]);
     assert_eq!(plan.services, [Fate::Updated(0)]);

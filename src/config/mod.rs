@@ -55,7 +55,7 @@ use entry::{Entry, Indented, Setting};
 use inetd::{Context, Reader};
 use model::Config;
 use report::Report;
-use resolve::{Outcome, Resolver};
+use resolve::{Alike, Outcome, Resolver};
 use source::File;
 
 /// What reading a configuration gives: as much of it as is right, and everything
@@ -174,6 +174,7 @@ fn finish(
         lacking: false,
         quiet: false,
         lists: access::Lists::new(),
+        alike: Alike::default(),
     };
     for entry in entries {
         let mark = resolver.report.mark();

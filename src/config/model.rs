@@ -56,10 +56,10 @@ pub struct Service {
     pub wait: bool,
     /// What serves it.
     pub action: Action,
-    /// As whom a program runs.
-    pub account: Account,
-    /// Everything said by attributes, or their defaults.
-    pub attributes: Attributes,
+    /// As whom a program runs; shared by services alike, which many are.
+    pub account: Rc<Account>,
+    /// Everything said by attributes, or their defaults; shared likewise.
+    pub attributes: Rc<Attributes>,
 }
 
 /// A place in a configuration file.

@@ -1,6 +1,7 @@
 //! An entry becomes a service: every name a number, every combination checked.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use super::access::Lists;
 use super::attribute::{Draft, Scope};
@@ -10,7 +11,7 @@ use super::entry::{Entry, Setting};
 use super::facts::Lookup;
 use super::fields::{Fields, Protocol, check_pair};
 use super::model::{
-    Account, Action, Endpoint, Service, SocketSpec, SocketType, TcpmuxName, Withheld,
+    Account, Action, Attributes, Endpoint, Service, SocketSpec, SocketType, TcpmuxName, Withheld,
 };
 use super::report::Report;
 use super::value::octal;
@@ -44,6 +45,27 @@ pub(super) struct Resolver<'a> {
     pub(super) quiet: bool,
     /// The files of addresses that have been read.
     pub(super) lists: Lists,
+    /// What the service before had.
+    pub(super) alike: Alike,
+}
+
+/// Parts that a service shares with the one before it if they are equal.
+#[derive(Default)]
+pub(super) struct Alike {
+    account: Last<Account>,
+    attributes: Last<Attributes>,
+}
+
+#[derive(Default)]
+struct Last<T>(Option<Rc<T>>);
+
+impl<T: PartialEq> Last<T> {
+    fn share(&mut self, value: T) -> Rc<T> {
+        match &self.0 {
+            Some(last) if **last == value => Rc::clone(last),
+            _ => Rc::clone(self.0.insert(Rc::new(value))),
+        }
+    }
 }
 
 /// The parts of an entry that are known before names are looked up.
@@ -194,8 +216,8 @@ impl Resolver<'_> {
             tcpmux: tcpmux(&target),
             wait,
             action: action.unwrap_or_else(nothing),
-            account: account.unwrap_or_else(Account::default),
-            attributes: draft.attributes,
+            account: self.alike.account.share(account.unwrap_or_else(Account::default)),
+            attributes: self.alike.attributes.share(draft.attributes),
         };
         Some((service, complete))
     }

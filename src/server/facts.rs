@@ -1,6 +1,7 @@
 //! What the server is and may do, found once at start: its limits, raised as far
 //! as the system lets it, and what its children inherit from it.
 
+use std::cell::RefCell;
 use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -55,6 +56,7 @@ impl Facts {
             ids: (uid, gid),
             in_root: std::env::current_dir().is_ok_and(|path| path == std::path::Path::new("/")),
             environment: std::env::vars_os().collect(),
+            last: RefCell::default(),
         };
         let max_children = room_for_children(descriptors, processes);
         Ok(Self { server, max_children, adopts_orphans: getpid().as_raw() == 1 })

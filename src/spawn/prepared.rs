@@ -2,6 +2,7 @@
 //! children need, made once at load, so that nothing is allocated or looked up
 //! between a connection and exec.
 
+use std::cell::RefCell;
 use std::ffi::{CString, OsStr, OsString, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -44,6 +45,18 @@ pub struct ServerFacts {
     pub in_root: bool,
     /// The environment the server was started with.
     pub environment: Vec<(OsString, OsString)>,
+    /// What the program prepared last was given, for the next that is given the same.
+    pub last: RefCell<Rc<Vec<CString>>>,
+}
+
+impl ServerFacts {
+    fn share(&self, variables: Vec<CString>) -> Rc<Vec<CString>> {
+        let mut last = self.last.borrow_mut();
+        if **last != variables {
+            *last = Rc::new(variables);
+        }
+        Rc::clone(&last)
+    }
 }
 
 /// A program with all that its children need. Never changes; children that are
@@ -52,7 +65,7 @@ pub struct ServerFacts {
 pub struct Prepared {
     pub(super) path: CString,
     pub(super) arguments: Pointers,
-    pub(super) environment: Vec<CString>,
+    pub(super) environment: Rc<Vec<CString>>,
     pub(super) late_environment: Vec<CString>,
     /// Names that `env` and `passenv` set, which win over the connection's.
     overridden: Vec<String>,
@@ -131,7 +144,7 @@ impl Prepared {
             arguments: Pointers::new(
                 program.argv.iter().map(|word| c_string(word)).collect::<Result<_, _>>()?,
             ),
-            environment: c_variables(&base_environment(service, &late, server))?,
+            environment: server.share(c_variables(&base_environment(service, &late, server))?),
             late_environment: c_variables(&late)?,
             overridden: late.iter().map(|(n, _)| n.to_string_lossy().into_owned()).collect(),
             limits: limits(attributes, server),
