@@ -239,6 +239,8 @@ impl Server {
         for event in events {
             match token::unpack(event.token()) {
                 Some(Owner::Signals) => signalled = true,
+                // To settle below is all that it asks for.
+                Some(Owner::Spawner) => {}
                 Some(Owner::Child(key)) => ended.push(key),
                 Some(owner) => self.queue(owner),
                 None => {}
@@ -255,6 +257,7 @@ impl Server {
         self.do_what_is_due();
         for _ in 0..self.ready.len() {
             let Some(owner) = self.ready.pop_front() else { break };
+            self.spawner.want_wake(self.ready.is_empty());
             self.serve(owner);
         }
         // Most children of this turn have their own table by now.
@@ -278,7 +281,7 @@ impl Server {
             Owner::Relay(key) => return self.relay_announced(key, Side::Client),
             Owner::RelayTarget(key) => return self.relay_announced(key, Side::Target),
             Owner::Banner(key) => self.banners.get_mut(key).map(|banner| &mut banner.queued),
-            Owner::Signals | Owner::Child(_) => None,
+            Owner::Signals | Owner::Spawner | Owner::Child(_) => None,
         };
         if let Some(queued) = queued
             && !*queued
@@ -295,7 +298,7 @@ impl Server {
             Owner::Conversation(key) => self.converse(key),
             Owner::Relay(key) | Owner::RelayTarget(key) => self.serve_relay(key),
             Owner::Banner(key) => self.go_on_telling(key),
-            Owner::Signals | Owner::Child(_) => {}
+            Owner::Signals | Owner::Spawner | Owner::Child(_) => {}
         }
     }
 

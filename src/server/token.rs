@@ -9,6 +9,8 @@ use super::slab::Key;
 pub(super) enum Owner {
     /// The signalfd.
     Signals,
+    /// The eventfd of children on their way.
+    Spawner,
     /// A listener or datagram socket.
     Listener(Key),
     /// A child's pidfd.
@@ -25,10 +27,14 @@ pub(super) enum Owner {
     Banner(Key),
 }
 
+/// For owners of which there is one.
+const NOBODY: Key = Key { index: 0, generation: 0 };
+
 /// Four bits of kind, 28 of generation, 32 of index.
 pub(super) fn pack(owner: Owner) -> Token {
     let (kind, key) = match owner {
-        Owner::Signals => (0u64, Key { index: 0, generation: 0 }),
+        Owner::Signals => (0u64, NOBODY),
+        Owner::Spawner => (8, NOBODY),
         Owner::Listener(key) => (1, key),
         Owner::Child(key) => (2, key),
         Owner::Stderr(key) => (3, key),
@@ -50,6 +56,7 @@ pub(super) fn unpack(token: Token) -> Option<Owner> {
     let key = Key { index, generation };
     match packed >> 60 {
         0 => Some(Owner::Signals),
+        8 => Some(Owner::Spawner),
         1 => Some(Owner::Listener(key)),
         2 => Some(Owner::Child(key)),
         3 => Some(Owner::Stderr(key)),
@@ -84,6 +91,8 @@ mod tests {
                 }
             }
         }
-        assert_eq!(unpack(pack(Owner::Signals)), Some(Owner::Signals));
+        for owner in [Owner::Signals, Owner::Spawner] {
+            assert_eq!(unpack(pack(owner)), Some(owner));
+        }
     }
 }

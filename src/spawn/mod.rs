@@ -19,6 +19,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd::pipe2;
 
 use crate::config::model::StderrTo;
@@ -101,6 +102,9 @@ pub struct Spawner {
     null: OwnedFd,
     failure: OwnedFd,
     failure_reader: File,
+    /// Written by a child that has its own table; nobody reads it, its edge is enough.
+    wake: EventFd,
+    wants_wake: bool,
     failures: HashMap<i32, Failure>,
     patience: Duration,
 }
@@ -130,6 +134,8 @@ impl Spawner {
             null: kernel::duplicate_from(&null, LOWEST)?,
             failure,
             failure_reader: File::from(reader),
+            wake: EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+            wants_wake: true,
             failures: HashMap::new(),
             patience: PATIENCE,
         })
@@ -139,6 +145,19 @@ impl Spawner {
     #[must_use]
     pub fn way(&self) -> Way {
         self.way
+    }
+
+    /// Announces (edge-triggered) that a child has its own table of descriptors.
+    #[must_use]
+    pub fn wake(&self) -> &impl AsRawFd {
+        &self.wake
+    }
+
+    /// Whether the children made from now on announce that: worth it if the server is
+    /// about to sleep, so that a client gets its end of file from the program's end and
+    /// need not wait for ours; a waste if it is busy and looks anyway.
+    pub fn want_wake(&mut self, wanted: bool) {
+        self.wants_wake = wanted;
     }
 
     /// Starts the program with `socket` on 0 and 1. Does not wait for it: a failure
@@ -173,6 +192,7 @@ impl Spawner {
             stderr,
             failure: self.failure.as_raw_fd(),
             ruleset: ruleset.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+            wake: if self.wants_wake { self.wake.as_raw_fd() } else { -1 },
         };
         let made = match self.idle_block(prepared) {
             Some(block) => {
