@@ -186,14 +186,18 @@ fn calls(text: &str) -> Vec<Call> {
     for line in text.lines() {
         let Some((pid, rest)) = line.split_once(' ') else { continue };
         let (Ok(pid), rest) = (pid.parse(), rest.trim()) else { continue };
-        if rest.starts_with("+++") || rest.starts_with("---") {
+        if ["+++", "---", "<detached"].iter().any(|other| rest.starts_with(other)) {
             continue;
         }
         let whole = match rest.strip_prefix("<... ").and_then(|rest| rest.split_once(" resumed>")) {
-            Some((_, end)) => begun.remove(&pid).unwrap_or_default() + end,
+            Some((_, end)) => match begun.remove(&pid) {
+                Some(begin) => begin + end,
+                None => continue,
+            },
             None => rest.to_owned(),
         };
-        match whole.strip_suffix(UNFINISHED) {
+        // strace lets go at execve, and does not always say how it has returned.
+        match whole.strip_suffix(UNFINISHED).filter(|begin| !begin.starts_with("execve(")) {
             Some(begin) => drop(begun.insert(pid, begin.to_owned())),
             None => calls.push(Call { pid, text: whole }),
         }
@@ -209,7 +213,8 @@ fn a_trace_is_taken_apart() {
 7 <... epoll_wait resumed>[{}], 1024, -1) = 1
 8 <... dup3 resumed>)               = 0
 7 fcntl(7, F_GETFD)                 = 0x1
-8 execve(\"/bin/true\", [\"true\"] <detached ...>
+8 execve(\"/bin/true\", [\"true\"] <unfinished ...>
+8 <... execve resumed> <detached ...>
 7 epoll_wait(3, [], 1024, 2)        = 0
 7 write(2, \"2026-11-23T00:52:49.972Z INFO  ended service\"..., 107) = 107
 7 epoll_wait(3,  <detached ...>
