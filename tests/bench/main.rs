@@ -38,11 +38,12 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 type Section = fn(&Context) -> Result<()>;
 
 /// Name, what it shows, whether it runs without being named.
-const SECTIONS: [(&str, Section, bool); 6] = [
+const SECTIONS: [(&str, Section, bool); 7] = [
     ("spawn", sections::spawn::run, true),
     ("builtin", sections::builtin::run, true),
     ("services", sections::services::run, true),
     ("held", sections::held::run, true),
+    ("access", sections::access::run, true),
     ("reload", sections::reload::run, true),
     ("soak", sections::soak::run, false),
 ];

@@ -10,6 +10,7 @@ pub(crate) mod log;
 pub(crate) mod needs;
 pub(crate) mod ports;
 pub(crate) mod procs;
+pub(crate) mod trace;
 pub(crate) mod wait;
 
 pub(crate) use clients::{ask, read_all, read_line, tcp, tcp6, udp};

@@ -19,6 +19,7 @@ mod common;
 mod access;
 mod banners;
 mod beside_xinetd;
+mod budget;
 mod builtin;
 mod cgroups;
 mod child_checks;

@@ -1,5 +1,6 @@
 //! The sections of the benchmark, one file each.
 
+pub(crate) mod access;
 pub(crate) mod builtin;
 pub(crate) mod held;
 pub(crate) mod reload;

@@ -1,0 +1,231 @@
+//! System calls of a running process and of its children until their execve, by strace(1).
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::files::Folder;
+use super::needs::kernel_lacks;
+use super::procs::status_field;
+use super::wait::{wait_for, wait_until};
+
+/// Calls by name, and how often.
+pub(crate) type Counts = BTreeMap<String, usize>;
+
+/// One call that has returned, or was the last to be seen.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pid: u32,
+    text: String,
+}
+
+impl Call {
+    /// One name for what architectures call differently.
+    fn name(&self) -> &str {
+        match self.text.split_once('(').map_or(self.text.as_str(), |(name, _)| name) {
+            "epoll_pwait" | "epoll_pwait2" => "epoll_wait",
+            name => name,
+        }
+    }
+
+    /// Calls that say nothing of the program: a debug build's std looks whether each
+    /// descriptor is open before it closes it; and how often the loop looks again
+    /// whether a child has called execve depends on how slow the tracer makes that.
+    fn counts(&self) -> bool {
+        let looks_at_descriptor = self.name() == "fcntl" && self.text.contains(", F_GETFD");
+        let timed_out = self.name() == "epoll_wait" && self.text.ends_with("= 0");
+        !looks_at_descriptor && !timed_out
+    }
+}
+
+/// What happened from the end of one connection to the end of the next one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Connection {
+    server: u32,
+    calls: Vec<Call>,
+}
+
+impl Connection {
+    /// The calls of the server.
+    pub(crate) fn server(&self) -> Counts {
+        self.count(|pid| pid == self.server)
+    }
+
+    /// The calls of its child until execve, which is one of them.
+    pub(crate) fn child(&self) -> Counts {
+        self.count(|pid| pid != self.server)
+    }
+
+    fn count(&self, wanted: impl Fn(u32) -> bool) -> Counts {
+        let mut counts = Counts::new();
+        for call in self.calls.iter().filter(|call| wanted(call.pid) && call.counts()) {
+            *counts.entry(call.name().to_owned()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// All of it, for a message.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        for call in &self.calls {
+            let who = if call.pid == self.server { "server" } else { "child " };
+            let _ = writeln!(text, "    {who} {}", call.text);
+        }
+        text
+    }
+}
+
+/// Of each call the smallest number in any of them: what chance adds is not in all.
+pub(crate) fn least<'a>(all: impl IntoIterator<Item = &'a Counts>) -> Counts {
+    let mut all = all.into_iter();
+    let mut least = all.next().cloned().unwrap_or_default();
+    for counts in all {
+        for (name, count) in &mut least {
+            *count = (*count).min(counts.get(name).copied().unwrap_or(0));
+        }
+    }
+    least.retain(|_, count| *count > 0);
+    least
+}
+
+/// A strace at work on a server.
+pub(crate) struct Trace {
+    strace: Child,
+    server: u32,
+    folder: Folder,
+}
+
+impl Trace {
+    /// Attaches to `server`; none, and a loud skip, where that is not permitted.
+    #[track_caller]
+    pub(crate) fn attach(server: u32) -> Option<Self> {
+        let folder = Folder::new();
+        let complaints = File::create(folder.at("complaints")).unwrap();
+        let strace = Command::new("strace")
+            .args(["-f", "-b", "execve", "-s", "64", "-o", &folder.name("trace")])
+            .args(["-p", &server.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(complaints)
+            .spawn()
+            .unwrap();
+        let mut trace = Self { strace, server, folder };
+        if trace.wait_attached() {
+            return Some(trace);
+        }
+        let why = fs::read_to_string(trace.folder.at("complaints")).unwrap_or_default();
+        kernel_lacks(&format!("ptrace of other processes: {}", why.trim()));
+        None
+    }
+
+    fn wait_attached(&mut self) -> bool {
+        let status = format!("/proc/{}/status", self.server);
+        wait_for("strace to attach", || {
+            let text = fs::read_to_string(&status).unwrap();
+            if status_field(&text, "TracerPid") == self.strace.id().to_string() {
+                return Some(true);
+            }
+            self.strace.try_wait().unwrap().map(|_| false)
+        })
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.at("trace")
+    }
+
+    /// Waits for the end of `count` connections in the trace, detaches, and gives them.
+    #[track_caller]
+    pub(crate) fn finish(mut self, count: usize) -> Vec<Connection> {
+        wait_until("the trace of the last connection", || {
+            let text = fs::read_to_string(self.file()).unwrap();
+            connections(&text, self.server).len() >= count
+        });
+        self.detach();
+        connections(&fs::read_to_string(self.file()).unwrap(), self.server)
+    }
+
+    fn detach(&mut self) {
+        if self.strace.try_wait().is_ok_and(|ended| ended.is_none()) {
+            let _ = kill(Pid::from_raw(self.strace.id().try_into().unwrap()), Signal::SIGINT);
+            let _ = self.strace.wait();
+        }
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        self.detach();
+    }
+}
+
+/// The calls of a trace, by connection: the server's word `ended` ends each.
+fn connections(text: &str, server: u32) -> Vec<Connection> {
+    let mut found = Vec::new();
+    let mut current = Connection { server, calls: Vec::new() };
+    for call in calls(text) {
+        let ends = call.pid == server && call.name() == "write" && call.text.contains("  ended ");
+        current.calls.push(call);
+        if ends {
+            let next = Connection { server, calls: Vec::new() };
+            found.push(std::mem::replace(&mut current, next));
+        }
+    }
+    found
+}
+
+/// Whole calls, in the order in which they returned.
+fn calls(text: &str) -> Vec<Call> {
+    const UNFINISHED: &str = "<unfinished ...>";
+    let mut begun: HashMap<u32, String> = HashMap::new();
+    let mut calls = Vec::new();
+    for line in text.lines() {
+        let Some((pid, rest)) = line.split_once(' ') else { continue };
+        let (Ok(pid), rest) = (pid.parse(), rest.trim()) else { continue };
+        if ["+++", "---", "<detached"].iter().any(|other| rest.starts_with(other)) {
+            continue;
+        }
+        let whole = match rest.strip_prefix("<... ").and_then(|rest| rest.split_once(" resumed>")) {
+            Some((_, end)) => match begun.remove(&pid) {
+                Some(begin) => begin + end,
+                None => continue,
+            },
+            None => rest.to_owned(),
+        };
+        // strace lets go at execve, and does not always say how it has returned.
+        match whole.strip_suffix(UNFINISHED).filter(|begin| !begin.starts_with("execve(")) {
+            Some(begin) => drop(begun.insert(pid, begin.to_owned())),
+            None => calls.push(Call { pid, text: whole }),
+        }
+    }
+    calls
+}
+
+#[test]
+fn a_trace_is_taken_apart() {
+    let text = "\
+7 epoll_wait(3,  <unfinished ...>
+8 dup3(7, 0, 0 <unfinished ...>
+7 <... epoll_wait resumed>[{}], 1024, -1) = 1
+8 <... dup3 resumed>)               = 0
+7 fcntl(7, F_GETFD)                 = 0x1
+8 execve(\"/bin/true\", [\"true\"] <unfinished ...>
+8 <... execve resumed> <detached ...>
+7 epoll_wait(3, [], 1024, 2)        = 0
+7 write(2, \"2026-11-23T00:52:49.972Z INFO  ended service\"..., 107) = 107
+7 epoll_wait(3,  <detached ...>
+";
+    let found = connections(text, 7);
+    let counts = |of: &[(&str, usize)]| -> Counts {
+        of.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+    };
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].server(), counts(&[("epoll_wait", 1), ("write", 1)]));
+    assert_eq!(found[0].child(), counts(&[("dup3", 1), ("execve", 1)]));
+    let more = counts(&[("dup3", 3), ("close", 1)]);
+    assert_eq!(least([&more, &found[0].child()]), counts(&[("dup3", 1)]));
+}

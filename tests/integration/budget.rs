@@ -1,0 +1,229 @@
+//! What one connection costs, in system calls: a budget that no clock and no other
+//! work on the machine can change.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::time::Duration;
+
+use crate::common::clients::echo_once;
+use crate::common::procs::status_field;
+use crate::common::trace::{Connection, Counts, Trace, least};
+use crate::common::wait::park;
+use crate::common::{
+    Daemon, Folder, Setup, free_port, free_ports, is_root, me, need_program, need_root, own_line,
+    read_all, tcp, wait_for,
+};
+
+/// Call, how often, what for.
+type Budget = &'static [(&'static str, usize, &'static str)];
+
+/// The server, from the client to the line `ended`.
+const SERVER: Budget = &[
+    ("epoll_wait", 2, "the listener is ready; the child has ended"),
+    ("accept4", 2, "the connection; nobody else waits"),
+    ("pipe2", 1, "standard error"),
+    ("fcntl", 3, "our end of it above the child's low numbers, and non-blocking; the pidfd too"),
+    ("clone", 1, "the child, with its pidfd"),
+    ("epoll_ctl", 1, "the pidfd"),
+    ("close", 6, "two that were moved up, the connection, both ends of the pipe, the pidfd"),
+    ("poll", 2, "whether standard error, a pipe, takes a line of the log without waiting"),
+    ("write", 2, "the lines `accepted` and `ended`"),
+    ("waitid", 1, "how the child has ended"),
+    ("read", 1, "the end of standard error"),
+];
+
+/// A child that stays the user that the server is. An ordinary one leaves its groups alone.
+const CHILD: Budget = &[
+    ("close_range", 2, "a table of descriptors of its own; and nothing in it but 0, 1 and 2"),
+    ("dup3", 3, "0 and 1 are the connection, 2 the pipe"),
+    ("setsid", 1, "a session of its own"),
+    ("chdir", 1, "the root directory"),
+    ("rt_sigprocmask", 1, "no signal blocked"),
+    ("execve", 1, "the program"),
+];
+
+/// What root does besides.
+const AS_ROOT: Budget = &[("setgroups", 1, "none of the server's groups")];
+
+/// What it takes to become somebody else.
+const CHANGING_USER: Budget = &[
+    ("setresgid", 1, "the group"),
+    ("getresgid", 1, "all three of them, looked at again"),
+    ("setresuid", 1, "the user"),
+    ("getresuid", 1, "all three of them, looked at again"),
+    ("prctl", 1, "not dumpable while it is still a copy of the server"),
+];
+
+/// Connections that are traced at most; what is in each of them is no chance.
+const MOST_TRACED: usize = 3;
+
+#[test]
+fn one_connection_keeps_within_its_budget_of_system_calls() {
+    if !need_program("strace") {
+        return;
+    }
+    let child: &[Budget] = if is_root() { &[CHILD, AS_ROOT] } else { &[CHILD] };
+    keeps_within(me(), child);
+}
+
+#[test]
+fn one_connection_as_nobody_keeps_within_its_budget_of_system_calls() {
+    if !need_root() || !need_program("strace") {
+        return;
+    }
+    keeps_within("nobody", &[CHILD, AS_ROOT, CHANGING_USER]);
+}
+
+#[track_caller]
+fn keeps_within(user: &str, child: &[Budget]) {
+    let port = free_port();
+    let text = format!("127.0.0.1:{port} stream tcp nowait {user} /bin/true true\n");
+    let daemon = Daemon::start(&text);
+    let Some(connections) = traced(&daemon, port, MOST_TRACED) else { return };
+    let over = over(&[SERVER], &server(&connections)) + &over(child, &self::child(&connections));
+    assert!(
+        over.is_empty(),
+        "one connection of `{user}` makes more system calls than its budget:\n{over}  one of {} traces:\n{}",
+        connections.len(),
+        connections[0].text(),
+    );
+}
+
+/// The calls beyond a budget, a line each.
+fn over(budgets: &[Budget], seen: &Counts) -> String {
+    let mut text = String::new();
+    for (name, &count) in seen {
+        let row = budgets.iter().flat_map(|rows| rows.iter()).find(|(known, ..)| known == name);
+        let (allowed, reason) = row.map_or((0, "not in the budget"), |row| (row.1, row.2));
+        if count > allowed {
+            let _ = writeln!(text, "  {name}: {count} instead of {allowed} ({reason})");
+        }
+    }
+    text
+}
+
+fn server(connections: &[Connection]) -> Counts {
+    least(&connections.iter().map(Connection::server).collect::<Vec<_>>())
+}
+
+fn child(connections: &[Connection]) -> Counts {
+    least(&connections.iter().map(Connection::child).collect::<Vec<_>>())
+}
+
+/// Connections to `port`, one after the other; none, and a loud skip, where they cannot
+/// be traced. The first is not among them: it finds no stack to start a child on yet.
+#[track_caller]
+fn traced(daemon: &Daemon, port: u16, count: usize) -> Option<Vec<Connection>> {
+    if daemon.wait_log(|line| line.is("spawning")).get("way") != Some("sharing") {
+        crate::common::needs::kernel_lacks("the fast way of starting programs");
+        return None;
+    }
+    let trace = Trace::attach(daemon.pid())?;
+    for _ in 0..=count {
+        let mark = daemon.log.mark();
+        assert_eq!(read_all(tcp(port)), "");
+        let _ = daemon.wait_after(mark, |line| line.about("ended", port));
+    }
+    let connections = trace.finish(count + 1);
+    Some(connections.into_iter().skip(1).collect())
+}
+
+/// The cost of one connection, for comparing: what is the same in several of them.
+#[track_caller]
+fn cost(daemon: &Daemon, port: u16) -> Option<[Counts; 2]> {
+    let connections = traced(daemon, port, MOST_TRACED)?;
+    Some([server(&connections), child(&connections)])
+}
+
+/// Whether a connection costs the same in two situations. A few attempts: on a busy
+/// machine the end of a program may come in two wake-ups instead of one, each time.
+#[track_caller]
+fn costs_the_same(what: &str, look: impl Fn() -> Option<[[Counts; 2]; 2]>) {
+    const ATTEMPTS: usize = 3;
+    for attempt in 1..=ATTEMPTS {
+        let Some([few, many]) = look() else { return };
+        if few == many {
+            return;
+        }
+        assert!(
+            attempt < ATTEMPTS,
+            "{what}: the server and its child made\n{few:#?}, then\n{many:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_connection_costs_the_same_among_500_services() {
+    if !need_program("strace") {
+        return;
+    }
+    let (alone, among) = (free_port(), free_port());
+    let one = Daemon::start(&own_line(alone, "/bin/true true"));
+    let folder = Folder::new();
+    let mut text = own_line(among, "/bin/true true");
+    for n in 1..500 {
+        let path = folder.name(&format!("{n}.sock"));
+        let _ = writeln!(text, "{path} stream unix nowait {} /bin/true true", me());
+    }
+    let many = Setup::new().start_in(folder, &text);
+    costs_the_same("1 service, then 500", || Some([cost(&one, alone)?, cost(&many, among)?]));
+}
+
+#[test]
+fn a_connection_costs_the_same_beside_100_running_children() {
+    if !need_program("strace") {
+        return;
+    }
+    let (port, held) = (free_port(), free_port());
+    let text = own_line(port, "/bin/true true") + &own_line(held, "/bin/cat cat");
+    let daemon = Daemon::start(&text);
+    costs_the_same("0 running children, then 100", || {
+        let before = cost(&daemon, port)?;
+        let clients: Vec<_> = (0..100).map(|_| tcp(held)).collect();
+        for client in &clients {
+            assert_eq!(echo_once(client, "?"), "?");
+        }
+        let beside = cost(&daemon, port)?;
+        drop(clients);
+        daemon.wait_childless();
+        Some([before, beside])
+    });
+}
+
+#[test]
+fn idle_wakes_nobody() {
+    let ports = free_ports(36);
+    let folder = Folder::new();
+    let mut text = String::new();
+    for rows in ports.chunks(4) {
+        text += &own_line(rows[0], "/bin/cat cat");
+        let address = |n: usize| format!("127.0.0.1:{}", rows[n]);
+        let _ = writeln!(text, "{} dgram udp nowait {} /bin/cat cat", address(1), me());
+        let _ = writeln!(text, "{} dgram udp wait {} /bin/cat cat", address(2), me());
+        let _ = writeln!(text, "{} stream tcp wait {} /bin/cat cat", address(3), me());
+    }
+    for n in 0..14 {
+        let path = folder.name(&format!("{n}.sock"));
+        let _ = writeln!(text, "{path} stream unix nowait {} /bin/cat cat", me());
+    }
+    let daemon = Setup::new().start_in(folder, &text);
+    assert_eq!(daemon.wait_log(|line| line.is("ready")).number("services"), Some(50));
+    let (served, open) = (tcp(ports[0]), tcp(ports[4]));
+    assert_eq!((echo_once(&served, "?"), echo_once(&open, "?")), ("?".into(), "?".into()));
+    drop(served);
+    let _ = daemon.wait_log(|line| line.about("ended", ports[0]));
+    let before = wait_for("the server to rest", || {
+        let before = switches(&daemon);
+        park(Duration::from_millis(300));
+        (switches(&daemon) == before).then_some(before)
+    });
+    park(Duration::from_secs(1));
+    assert_eq!(switches(&daemon), before, "something wakes an idle server");
+    assert_eq!(echo_once(&open, "?"), "?", "a program runs all the while");
+}
+
+/// How often the server has gone to sleep so far.
+fn switches(daemon: &Daemon) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    status_field(&text, "voluntary_ctxt_switches").parse().unwrap()
+}
