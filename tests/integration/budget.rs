@@ -19,7 +19,7 @@ type Budget = &'static [(&'static str, usize, &'static str)];
 
 /// The server, from the client to the line `ended`.
 const SERVER: Budget = &[
-    ("epoll_wait", 2, "the listener is ready; the child has ended"),
+    ("epoll_wait", 3, "the listener is ready; the child has its own table; the child has ended"),
     ("accept4", 2, "the connection; nobody else waits"),
     ("pipe2", 1, "standard error"),
     ("fcntl", 3, "our end of it above the child's low numbers, and non-blocking; the pidfd too"),
@@ -35,6 +35,7 @@ const SERVER: Budget = &[
 /// A child that stays the user that the server is. An ordinary one leaves its groups alone.
 const CHILD: Budget = &[
     ("close_range", 2, "a table of descriptors of its own; and nothing in it but 0, 1 and 2"),
+    ("write", 1, "wakes a server with nothing else to do, to close its copy of the connection"),
     ("dup3", 3, "0 and 1 are the connection, 2 the pipe"),
     ("setsid", 1, "a session of its own"),
     ("chdir", 1, "the root directory"),
@@ -51,7 +52,7 @@ const CHANGING_USER: Budget = &[
     ("getresgid", 1, "all three of them, looked at again"),
     ("setresuid", 1, "the user"),
     ("getresuid", 1, "all three of them, looked at again"),
-    ("prctl", 1, "not dumpable while it is still a copy of the server"),
+    ("prctl", 1, "not dumpable while it shares the server's memory"),
 ];
 
 /// Connections that are traced at most; what is in each of them is no chance.
