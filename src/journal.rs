@@ -5,6 +5,9 @@
 //! or drive a terminal.
 
 use std::fmt::{self, Display, Write as _};
+use std::ops::Deref;
+use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use log::{error, info, warn};
@@ -100,6 +103,50 @@ impl Display for End {
     }
 }
 
+/// The target of lines that have none of their own; `RUST_LOG` selects by its beginning.
+const SERVER: &str = module_path!();
+
+/// A service, as its lines call it, and where those that tell of its clients go.
+#[derive(Debug, Clone)]
+pub struct Label {
+    name: Rc<str>,
+    /// None: the server's log.
+    target: Option<Rc<str>>,
+}
+
+impl Label {
+    /// A service by its name; `file` is the number of its own file, if it has one.
+    #[must_use]
+    pub fn new(name: &str, file: Option<u64>) -> Self {
+        let target = file.map(|number| Rc::from(format!("{SERVER}/{number}")));
+        Self { name: Rc::from(name), target }
+    }
+
+    /// The name, to be kept.
+    #[must_use]
+    pub fn name(&self) -> Rc<str> {
+        Rc::clone(&self.name)
+    }
+
+    fn target(&self) -> &str {
+        self.target.as_deref().unwrap_or(SERVER)
+    }
+}
+
+impl Deref for Label {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.name
+    }
+}
+
+/// The number of the file that a record of this target goes to, if it has one.
+#[must_use]
+pub fn file_of(target: &str) -> Option<u64> {
+    target.strip_prefix(SERVER)?.strip_prefix('/')?.parse().ok()
+}
+
 /// Everything is read, bound and running.
 pub fn ready(pid: u32, services: usize, listeners: usize) {
     info!("ready pid={pid} services={services} listeners={listeners}");
@@ -154,18 +201,18 @@ impl Display for Process {
 }
 
 /// A peer is served: by a program, or by ourselves.
-pub fn accepted(service: &str, peer: Address, pid: Option<i32>, log: LogOnSuccess) {
+pub fn accepted(service: &Label, peer: Address, pid: Option<i32>, log: LogOnSuccess) {
     if !(log.host || log.pid) {
         return;
     }
     let peer = Key("peer", log.host.then_some(peer));
     let pid = Key("pid", log.pid.then_some(Process(pid)));
-    info!("accepted service={}{peer}{pid}", word(service));
+    info!(target: service.target(), "accepted service={}{peer}{pid}", word(service));
 }
 
 /// A program has ended.
 pub fn ended(
-    service: &str,
+    service: &Label,
     peer: Address,
     pid: i32,
     (end, time): (End, Duration),
@@ -177,63 +224,65 @@ pub fn ended(
     let (peer, pid) = (Key("peer", log.host.then_some(peer)), Key("pid", log.pid.then_some(pid)));
     let time = Key("time", log.duration.then_some(Seconds(time)));
     if log.exit {
-        info!("ended service={}{peer}{pid} {end}{time}", word(service));
+        info!(target: service.target(), "ended service={}{peer}{pid} {end}{time}", word(service));
     } else {
-        info!("ended service={}{peer}{pid}{time}", word(service));
+        info!(target: service.target(), "ended service={}{peer}{pid}{time}", word(service));
     }
 }
 
 /// A conversation of our own has ended.
-pub fn closed(service: &str, peer: Address, why: &str, time: Duration, log: LogOnSuccess) {
+pub fn closed(service: &Label, peer: Address, why: &str, time: Duration, log: LogOnSuccess) {
     if !(log.exit || log.duration) {
         return;
     }
     let peer = Key("peer", log.host.then_some(peer));
     let why = Key("reason", log.exit.then_some(word(why)));
     let time = Key("time", log.duration.then_some(Seconds(time)));
-    info!("closed service={}{peer}{why}{time}", word(service));
+    info!(target: service.target(), "closed service={}{peer}{why}{time}", word(service));
 }
 
 /// A program has run for too long and is sent a signal, `TERM` and later `KILL`.
-pub fn timeout(service: &str, peer: Address, pid: i32, signal: &str, log: LogOnSuccess) {
+pub fn timeout(service: &Label, peer: Address, pid: i32, signal: &str, log: LogOnSuccess) {
     let peer = Key("peer", log.host.then_some(peer));
-    warn!("timeout service={}{peer} pid={pid} signal={signal}", word(service));
+    warn!(target: service.target(), "timeout service={}{peer} pid={pid} signal={signal}", word(service));
 }
 
 /// A program could not be started; `stage` says at which step.
-pub fn failed(service: &str, peer: Address, pid: Option<i32>, stage: &str, error: &dyn Display) {
-    let (service, error) = (word(service), shown(error));
+pub fn failed(service: &Label, peer: Address, pid: Option<i32>, stage: &str, error: &dyn Display) {
+    let (target, service, error) = (service.target(), word(service), shown(error));
     match pid {
         Some(pid) => {
-            error!("failed service={service} peer={peer} pid={pid} stage={stage} error={error}");
+            error!(target: target, "failed service={service} peer={peer} pid={pid} stage={stage} error={error}");
         }
-        None => error!("failed service={service} peer={peer} pid=- stage={stage} error={error}"),
+        None => {
+            error!(target: target, "failed service={service} peer={peer} pid=- stage={stage} error={error}")
+        }
     }
 }
 
 /// A peer was turned away, and so many others for the same reason since the last line.
-pub fn refused(service: &str, peer: Address, reason: &str, left_out: u64, log: LogOnFailure) {
+pub fn refused(service: &Label, peer: Address, reason: &str, left_out: u64, log: LogOnFailure) {
     if !(log.host || log.attempt) {
         return;
     }
     let peer = Key("peer", log.host.then_some(peer));
-    info!("refused service={}{peer} reason={reason} left_out={left_out}", word(service));
+    info!(target: service.target(), "refused service={}{peer} reason={reason} left_out={left_out}", word(service));
 }
 
 /// A limit begins to bite.
-pub fn limit_begins(service: &str, reason: &str) {
-    warn!("limit-begin service={} reason={reason}", word(service));
+pub fn limit_begins(service: &Label, reason: &str) {
+    warn!(target: service.target(), "limit-begin service={} reason={reason}", word(service));
 }
 
 /// A limit no longer bites; so many were left out meanwhile.
-pub fn limit_ends(service: &str, reason: &str, left_out: u64) {
-    warn!("limit-end service={} reason={reason} left_out={left_out}", word(service));
+pub fn limit_ends(service: &Label, reason: &str, left_out: u64) {
+    warn!(target: service.target(), "limit-end service={} reason={reason} left_out={left_out}", word(service));
 }
 
 /// A line that a program wrote to its standard error.
-pub fn stderr(service: &str, pid: i32, line: &[u8], cut: bool) {
+pub fn stderr(service: &Label, pid: i32, line: &[u8], cut: bool) {
     let more = if cut { " cut=yes" } else { "" };
-    info!("stderr service={} pid={pid} line={}{more}", word(service), Always(line));
+    info!(target: service.target(), "stderr service={} pid={pid} line={}{more}", word(service), Always(line));
 }
 
 /// A value that is quoted even when it is one word.
@@ -248,8 +297,8 @@ impl Display for Always<'_> {
 }
 
 /// A `wait` service that failed at once is given time before the next start.
-pub fn backoff(service: &str, delay: Duration) {
-    warn!("backoff service={} delay={}s", word(service), delay.as_secs());
+pub fn backoff(service: &Label, delay: Duration) {
+    warn!(target: service.target(), "backoff service={} delay={}s", word(service), delay.as_secs());
 }
 
 /// accept(2) or another call of the loop failed in a way that may pass.
@@ -323,6 +372,30 @@ pub fn lines_dropped(lines: u64) {
     warn!("log-dropped lines={lines}");
 }
 
+/// A file for services' lines has reached the size of which it is to be said.
+pub fn log_file_large(file: &Path, limit: u64) {
+    warn!("log-file-large file={} limit={limit}", path(file));
+}
+
+/// Nothing more is written to a file for services' lines: it has its whole size.
+pub fn log_file_full(file: &Path, limit: u64) {
+    warn!("log-file-full file={} limit={limit}", path(file));
+}
+
+/// A file that was full is written to again, or given up; so many lines are not in it.
+pub fn log_file_resumed(file: &Path, left_out: u64) {
+    warn!("log-file-resumed file={} left_out={left_out}", path(file));
+}
+
+/// A file for services' lines cannot be opened or written to: they come here.
+pub fn log_file_failed(file: &Path, error: &dyn Display) {
+    error!("log-file-failed file={} error={}", path(file), shown(error));
+}
+
+fn path(path: &Path) -> Quoted<'_> {
+    Quoted(path.as_os_str().as_encoded_bytes())
+}
+
 /// How programs are started, and how many may run at once.
 pub fn spawning(way: &str, max_children: u32) {
     info!("spawning way={way} max_children={max_children}");
@@ -349,6 +422,14 @@ mod tests {
         let nasty = b"a\"b\\\n\r\x1b[31m\x00\xff\xc3\xa9\xe2\x80\xae";
         let shown = Quoted(nasty).to_string();
         assert_eq!(shown, "\"a\\\"b\\\\\\x0a\\x0d\\x1b[31m\\x00\\xff\u{e9}\\u{202e}\"");
+    }
+
+    #[test]
+    fn a_label_leads_to_its_file() {
+        let label = Label::new("echo/tcp", Some(7));
+        assert_eq!((&*label, file_of(label.target())), ("echo/tcp", Some(7)));
+        assert_eq!(file_of(Label::new("echo/tcp", None).target()), None);
+        assert_eq!(file_of("oxinetd::journal_of_another/7"), None);
     }
 
     #[test]

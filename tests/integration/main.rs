@@ -34,6 +34,7 @@ mod golden;
 mod hygiene;
 mod layering;
 mod limits;
+mod log_files;
 mod logging;
 mod privileges;
 mod real_programs;
