@@ -4,10 +4,10 @@
 //! from a peer, a program or a file are escaped: no byte of theirs can end a line
 //! or drive a terminal.
 
+mod label;
+
 use std::fmt::{self, Display, Write as _};
-use std::ops::Deref;
 use std::path::Path;
-use std::rc::Rc;
 use std::time::Duration;
 
 use log::{error, info, warn};
@@ -15,6 +15,8 @@ use log::{error, info, warn};
 use crate::address::Address;
 use crate::config::model::{LogOnFailure, LogOnSuccess};
 use crate::peers::Peers;
+
+pub use label::{Label, file_of};
 
 /// A text as a value: bare when it is one plain word, else in quotes.
 struct Quoted<'a>(&'a [u8]);
@@ -101,50 +103,6 @@ impl Display for End {
             End::Unknown => f.write_str("status=unknown"),
         }
     }
-}
-
-/// The target of lines that have none of their own; `RUST_LOG` selects by its beginning.
-const SERVER: &str = module_path!();
-
-/// A service, as its lines call it, and where those that tell of its clients go.
-#[derive(Debug, Clone)]
-pub struct Label {
-    name: Rc<str>,
-    /// None: the server's log.
-    target: Option<Rc<str>>,
-}
-
-impl Label {
-    /// A service by its name; `file` is the number of its own file, if it has one.
-    #[must_use]
-    pub fn new(name: &str, file: Option<u64>) -> Self {
-        let target = file.map(|number| Rc::from(format!("{SERVER}/{number}")));
-        Self { name: Rc::from(name), target }
-    }
-
-    /// The name, to be kept.
-    #[must_use]
-    pub fn name(&self) -> Rc<str> {
-        Rc::clone(&self.name)
-    }
-
-    fn target(&self) -> &str {
-        self.target.as_deref().unwrap_or(SERVER)
-    }
-}
-
-impl Deref for Label {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.name
-    }
-}
-
-/// The number of the file that a record of this target goes to, if it has one.
-#[must_use]
-pub fn file_of(target: &str) -> Option<u64> {
-    target.strip_prefix(SERVER)?.strip_prefix('/')?.parse().ok()
 }
 
 /// Everything is read, bound and running.
@@ -422,14 +380,6 @@ mod tests {
         let nasty = b"a\"b\\\n\r\x1b[31m\x00\xff\xc3\xa9\xe2\x80\xae";
         let shown = Quoted(nasty).to_string();
         assert_eq!(shown, "\"a\\\"b\\\\\\x0a\\x0d\\x1b[31m\\x00\\xff\u{e9}\\u{202e}\"");
-    }
-
-    #[test]
-    fn a_label_leads_to_its_file() {
-        let label = Label::new("echo/tcp", Some(7));
-        assert_eq!((&*label, file_of(label.target())), ("echo/tcp", Some(7)));
-        assert_eq!(file_of(Label::new("echo/tcp", None).target()), None);
-        assert_eq!(file_of("oxinetd::journal_of_another/7"), None);
     }
 
     #[test]

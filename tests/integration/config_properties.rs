@@ -185,7 +185,6 @@ const ATTRIBUTES: &[&str] = &[
     "log_type = FILE /var/log/some.log",
     "log_type = FILE '/var/log/my own.log' 500k",
     "log_type = FILE /var/log/some.log 1M 1536k",
-    "log_type = SYSLOG local0 notice",
 ];
 
 /// Examples of `redirect`, which stands instead of a program.
