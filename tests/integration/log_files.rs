@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use crate::common::daemon::BINARY;
 use crate::common::{
@@ -206,29 +207,45 @@ fn a_full_disk_is_said_once_and_lines_come_to_the_log() {
     assert_eq!(daemon.said("log-file-failed").len(), 1);
 }
 
+/// A service of xinetd that answers "yes".
+fn block(port: u16, more: &str) -> String {
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
+    format!(
+        "service s{port}\n{{\ntype = UNLISTED\nport = {port}\nsocket_type = stream\nwait = no\nuser = {user}\nserver = /bin/echo\nserver_args = yes\n{more}\n}}\n"
+    )
+}
+
 #[test]
 fn log_type_of_xinetd_is_honoured() {
-    let (port, other, folder) = (free_port(), free_port(), Folder::new());
+    let ([port, other, third], folder) = ([free_port(), free_port(), free_port()], Folder::new());
     let (all, own) = (folder.at("all.log"), folder.at("own.log"));
-    let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
-    let block = |name: &str, port: u16, more: &str| {
-        format!(
-            "service {name}\n{{\ntype = UNLISTED\nport = {port}\nsocket_type = stream\nwait = no\nuser = {user}\nserver = /bin/echo\nserver_args = yes\n{more}\n}}\n"
-        )
-    };
     let defaults = format!(
         "defaults\n{{\nlog_type = FILE {} 1m\nlog_on_success = HOST EXIT\n}}\n",
         all.display()
     );
     let text = defaults
-        + &block("one", port, "")
-        + &block("two", other, &format!("log_type = FILE {}", own.display()));
+        + &block(port, "")
+        + &block(other, &format!("log_type = file {} 0", own.display()))
+        + &block(third, "log_type = syslog Daemon INFO");
     let file = folder.write("xinetd.conf", &text);
-    let check = std::process::Command::new(BINARY).arg("check").arg(&file).output().unwrap();
-    assert!(check.status.success() && !String::from_utf8_lossy(&check.stderr).contains("log_type"));
-    let daemon: Daemon = Setup::new().start_in(folder, &text);
+    let check = Command::new(BINARY).arg("check").arg(&file).output().unwrap();
+    let said = [check.stdout, check.stderr].concat();
+    assert!(check.status.success() && !String::from_utf8_lossy(&said).contains("log_type"));
+    let daemon = Setup::new().start_in(folder, &text);
     serve_into(&all, port);
     serve_into(&own, other);
     assert_eq!((lines(&all).len(), lines(&own).len()), (2, 2));
     assert!(daemon.said("accepted").is_empty());
+    assert_eq!(read_all(tcp(third)), "yes\n");
+    let _ = daemon.wait_log(|line| line.about("ended", third));
+}
+
+#[test]
+fn of_two_in_the_defaults_of_xinetd_the_first_counts_as_the_warning_says() {
+    let folder = Folder::new();
+    let defaults = "defaults\n{\nlog_type = FILE /first\nlog_type = FILE /second\n}\n";
+    let file = folder.write("xinetd.conf", &(defaults.to_owned() + &block(free_port(), "")));
+    let import = Command::new(BINARY).arg("import").arg(&file).output().unwrap();
+    let printed = String::from_utf8(import.stdout).unwrap();
+    assert!(printed.contains("said twice") && printed.contains("log_type = FILE /first\n"));
 }
