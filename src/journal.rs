@@ -4,7 +4,10 @@
 //! from a peer, a program or a file are escaped: no byte of theirs can end a line
 //! or drive a terminal.
 
+mod label;
+
 use std::fmt::{self, Display, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 use log::{error, info, warn};
@@ -12,6 +15,8 @@ use log::{error, info, warn};
 use crate::address::Address;
 use crate::config::model::{LogOnFailure, LogOnSuccess};
 use crate::peers::Peers;
+
+pub use label::{Label, file_of};
 
 /// A text as a value: bare when it is one plain word, else in quotes.
 struct Quoted<'a>(&'a [u8]);
@@ -154,18 +159,18 @@ impl Display for Process {
 }
 
 /// A peer is served: by a program, or by ourselves.
-pub fn accepted(service: &str, peer: Address, pid: Option<i32>, log: LogOnSuccess) {
+pub fn accepted(service: &Label, peer: Address, pid: Option<i32>, log: LogOnSuccess) {
     if !(log.host || log.pid) {
         return;
     }
     let peer = Key("peer", log.host.then_some(peer));
     let pid = Key("pid", log.pid.then_some(Process(pid)));
-    info!("accepted service={}{peer}{pid}", word(service));
+    info!(target: service.target(), "accepted service={}{peer}{pid}", word(service));
 }
 
 /// A program has ended.
 pub fn ended(
-    service: &str,
+    service: &Label,
     peer: Address,
     pid: i32,
     (end, time): (End, Duration),
@@ -177,63 +182,65 @@ pub fn ended(
     let (peer, pid) = (Key("peer", log.host.then_some(peer)), Key("pid", log.pid.then_some(pid)));
     let time = Key("time", log.duration.then_some(Seconds(time)));
     if log.exit {
-        info!("ended service={}{peer}{pid} {end}{time}", word(service));
+        info!(target: service.target(), "ended service={}{peer}{pid} {end}{time}", word(service));
     } else {
-        info!("ended service={}{peer}{pid}{time}", word(service));
+        info!(target: service.target(), "ended service={}{peer}{pid}{time}", word(service));
     }
 }
 
 /// A conversation of our own has ended.
-pub fn closed(service: &str, peer: Address, why: &str, time: Duration, log: LogOnSuccess) {
+pub fn closed(service: &Label, peer: Address, why: &str, time: Duration, log: LogOnSuccess) {
     if !(log.exit || log.duration) {
         return;
     }
     let peer = Key("peer", log.host.then_some(peer));
     let why = Key("reason", log.exit.then_some(word(why)));
     let time = Key("time", log.duration.then_some(Seconds(time)));
-    info!("closed service={}{peer}{why}{time}", word(service));
+    info!(target: service.target(), "closed service={}{peer}{why}{time}", word(service));
 }
 
 /// A program has run for too long and is sent a signal, `TERM` and later `KILL`.
-pub fn timeout(service: &str, peer: Address, pid: i32, signal: &str, log: LogOnSuccess) {
+pub fn timeout(service: &Label, peer: Address, pid: i32, signal: &str, log: LogOnSuccess) {
     let peer = Key("peer", log.host.then_some(peer));
-    warn!("timeout service={}{peer} pid={pid} signal={signal}", word(service));
+    warn!(target: service.target(), "timeout service={}{peer} pid={pid} signal={signal}", word(service));
 }
 
 /// A program could not be started; `stage` says at which step.
-pub fn failed(service: &str, peer: Address, pid: Option<i32>, stage: &str, error: &dyn Display) {
-    let (service, error) = (word(service), shown(error));
+pub fn failed(service: &Label, peer: Address, pid: Option<i32>, stage: &str, error: &dyn Display) {
+    let (target, service, error) = (service.target(), word(service), shown(error));
     match pid {
         Some(pid) => {
-            error!("failed service={service} peer={peer} pid={pid} stage={stage} error={error}");
+            error!(target: target, "failed service={service} peer={peer} pid={pid} stage={stage} error={error}");
         }
-        None => error!("failed service={service} peer={peer} pid=- stage={stage} error={error}"),
+        None => {
+            error!(target: target, "failed service={service} peer={peer} pid=- stage={stage} error={error}")
+        }
     }
 }
 
 /// A peer was turned away, and so many others for the same reason since the last line.
-pub fn refused(service: &str, peer: Address, reason: &str, left_out: u64, log: LogOnFailure) {
+pub fn refused(service: &Label, peer: Address, reason: &str, left_out: u64, log: LogOnFailure) {
     if !(log.host || log.attempt) {
         return;
     }
     let peer = Key("peer", log.host.then_some(peer));
-    info!("refused service={}{peer} reason={reason} left_out={left_out}", word(service));
+    info!(target: service.target(), "refused service={}{peer} reason={reason} left_out={left_out}", word(service));
 }
 
 /// A limit begins to bite.
-pub fn limit_begins(service: &str, reason: &str) {
-    warn!("limit-begin service={} reason={reason}", word(service));
+pub fn limit_begins(service: &Label, reason: &str) {
+    warn!(target: service.target(), "limit-begin service={} reason={reason}", word(service));
 }
 
 /// A limit no longer bites; so many were left out meanwhile.
-pub fn limit_ends(service: &str, reason: &str, left_out: u64) {
-    warn!("limit-end service={} reason={reason} left_out={left_out}", word(service));
+pub fn limit_ends(service: &Label, reason: &str, left_out: u64) {
+    warn!(target: service.target(), "limit-end service={} reason={reason} left_out={left_out}", word(service));
 }
 
 /// A line that a program wrote to its standard error.
-pub fn stderr(service: &str, pid: i32, line: &[u8], cut: bool) {
+pub fn stderr(service: &Label, pid: i32, line: &[u8], cut: bool) {
     let more = if cut { " cut=yes" } else { "" };
-    info!("stderr service={} pid={pid} line={}{more}", word(service), Always(line));
+    info!(target: service.target(), "stderr service={} pid={pid} line={}{more}", word(service), Always(line));
 }
 
 /// A value that is quoted even when it is one word.
@@ -248,8 +255,8 @@ impl Display for Always<'_> {
 }
 
 /// A `wait` service that failed at once is given time before the next start.
-pub fn backoff(service: &str, delay: Duration) {
-    warn!("backoff service={} delay={}s", word(service), delay.as_secs());
+pub fn backoff(service: &Label, delay: Duration) {
+    warn!(target: service.target(), "backoff service={} delay={}s", word(service), delay.as_secs());
 }
 
 /// accept(2) or another call of the loop failed in a way that may pass.
@@ -321,6 +328,30 @@ pub fn stopped() {
 /// Lines that were not written because their reader did not take them.
 pub fn lines_dropped(lines: u64) {
     warn!("log-dropped lines={lines}");
+}
+
+/// A file for services' lines has reached the size of which it is to be said.
+pub fn log_file_large(file: &Path, limit: u64) {
+    warn!("log-file-large file={} limit={limit}", path(file));
+}
+
+/// Nothing more is written to a file for services' lines: it has its whole size.
+pub fn log_file_full(file: &Path, limit: u64) {
+    warn!("log-file-full file={} limit={limit}", path(file));
+}
+
+/// A file that was full is written to again, or given up; so many lines are not in it.
+pub fn log_file_resumed(file: &Path, left_out: u64) {
+    warn!("log-file-resumed file={} left_out={left_out}", path(file));
+}
+
+/// A file for services' lines cannot be opened or written to: they come here.
+pub fn log_file_failed(file: &Path, error: &dyn Display) {
+    error!("log-file-failed file={} error={}", path(file), shown(error));
+}
+
+fn path(path: &Path) -> Quoted<'_> {
+    Quoted(path.as_os_str().as_encoded_bytes())
 }
 
 /// How programs are started, and how many may run at once.

@@ -5,6 +5,11 @@
 //! also makes one system call of many. A pipe is asked with poll(2) whether it has
 //! room, and given no more than PIPE_BUF bytes at a time, so that the write cannot
 //! block without the descriptor (which others may share) being made nonblocking.
+//!
+//! The lines of a service that has a file of its own go there instead.
+
+mod files;
+mod gauge;
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -17,6 +22,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::calendar::Civil;
 use crate::journal;
+
+pub use files::{number_of, use_files};
 
 /// Bytes that may wait for a slow reader; more are dropped, line by line, and counted.
 const CAPACITY: usize = 256 * 1024;
@@ -43,20 +50,27 @@ struct Pipe;
 impl Write for Pipe {
     /// One whole line per call: env_logger writes each record with one write_all.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut sink = sink();
-        if sink.waiting.len().saturating_add(line.len()) > CAPACITY {
-            sink.dropped = sink.dropped.saturating_add(1);
-        } else {
-            sink.waiting.extend_from_slice(line);
-        }
-        if !sink.held {
-            write_out(&mut sink);
-        }
+        add(line);
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Takes whole lines, as far as there is room.
+fn add(lines: &[u8]) {
+    let mut sink = sink();
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        if sink.waiting.len().saturating_add(line.len()) > CAPACITY {
+            sink.dropped = sink.dropped.saturating_add(1);
+        } else {
+            sink.waiting.extend_from_slice(line);
+        }
+    }
+    if !sink.held {
+        write_out(&mut sink);
     }
 }
 
@@ -95,10 +109,13 @@ fn has_room(descriptor: &impl AsFd) -> bool {
 pub fn start() {
     let environment = env_logger::Env::default().default_filter_or("info");
     sink().may_block = !stderr_is(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG);
-    let format = if under_journal() { journal_format } else { plain_format };
+    let format = if under_journal() { journal_format } else { plain_format::<Formatter> };
     // A second call (tests) keeps the first logger.
     let _ = env_logger::Builder::from_env(environment)
-        .format(format)
+        .format(move |buffer, record| match in_its_file(record) {
+            true => Ok(()),
+            false => format(buffer, record),
+        })
         .target(env_logger::Target::Pipe(Box::new(Pipe)))
         .try_init();
 }
@@ -114,6 +131,12 @@ fn under_journal() -> bool {
     stderr_is(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
+/// Whether a line went to the file that it is for, if it is for one.
+fn in_its_file(record: &Record<'_>) -> bool {
+    let file = journal::file_of(record.target());
+    file.is_some_and(|number| files::take(number, |lines| plain_format(lines, record)))
+}
+
 /// The journal has its own time: the priority in its place (sd-daemon(3)).
 fn journal_format(buffer: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     let priority = match record.level() {
@@ -126,7 +149,7 @@ fn journal_format(buffer: &mut Formatter, record: &Record<'_>) -> io::Result<()>
 }
 
 /// `2026-11-22T23:05:09.123Z INFO  accepted …`.
-fn plain_format(buffer: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+fn plain_format<W: Write>(buffer: &mut W, record: &Record<'_>) -> io::Result<()> {
     let now =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let Civil { year, month, day, hour, minute, second, .. } =
@@ -147,6 +170,7 @@ pub fn hold() {
 
 /// Lines go out at once again.
 pub fn let_go() {
+    files::flush();
     let mut sink = sink();
     sink.held = false;
     write_out(&mut sink);
@@ -155,6 +179,7 @@ pub fn let_go() {
 /// Writes what has been logged since the last call, as far as there is room. False
 /// when something is left: to be called again soon.
 pub fn flush() -> bool {
+    files::flush();
     let mut sink = sink();
     let done = write_out(&mut sink);
     let dropped = if done { std::mem::take(&mut sink.dropped) } else { 0 };

@@ -13,6 +13,7 @@ use super::words::Word;
 mod confinement;
 mod environment;
 mod limits;
+mod log_type;
 mod print;
 mod table;
 

@@ -143,7 +143,7 @@ impl Writing<'_> {
 }
 
 /// What can be said once for all services, if all say it.
-const SHARED: [&str; 10] = [
+const SHARED: [&str; 11] = [
     "only_from",
     "no_access",
     "instances",
@@ -154,6 +154,7 @@ const SHARED: [&str; 10] = [
     "passenv",
     "log_on_success",
     "log_on_failure",
+    "log_type",
 ];
 
 /// The lines that every one of several services has.

@@ -266,6 +266,17 @@ pub struct LogOnFailure {
     pub attempt: bool,
 }
 
+/// `log_type = FILE`: where the lines about a service go instead of the server's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFile {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Bytes from which on the server's log has a warning.
+    pub soft: Option<u64>,
+    /// Bytes beyond which nothing is written.
+    pub hard: Option<u64>,
+}
+
 /// A resource of setrlimit(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Resource {
@@ -397,6 +408,8 @@ pub struct Attributes {
     pub log_on_success: LogOnSuccess,
     /// What is logged of refused clients.
     pub log_on_failure: LogOnFailure,
+    /// Where all that is logged; None is the server's log.
+    pub log_file: Option<Rc<LogFile>>,
 }
 
 impl Default for Attributes {
@@ -443,6 +456,7 @@ impl Default for Attributes {
             banner_fail: None,
             log_on_success: LogOnSuccess { pid: true, host: true, exit: true, duration: true },
             log_on_failure: LogOnFailure { host: true, attempt: true },
+            log_file: None,
         }
     }
 }

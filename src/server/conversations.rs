@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mio::Interest;
@@ -45,14 +44,14 @@ impl Server {
         connection: listener::Connection,
     ) {
         let Some(state) = self.services.get(service) else { return };
-        let label = Rc::clone(&state.label);
+        let label = state.label.clone();
         let conversation = Conversation::new(kind, state.service.socket_type, self.clock());
         let listener::Connection { socket, peer, .. } = connection;
         let log = state.service.attributes.log_on_success;
         journal::accepted(&label, peer, None, log);
         let stream =
             descriptor::set_nonblocking(&socket).map(|()| File::from(descriptor::raise(socket)));
-        let peer_id = self.peers.connected(peer, Rc::clone(&label), None);
+        let peer_id = self.peers.connected(peer, label.name(), None);
         let silence = if kind == Builtin::Tcpmux { TCPMUX_SILENCE } else { SILENCE };
         let mut state = match stream {
             Ok(stream) => ConversationState {

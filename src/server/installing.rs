@@ -16,8 +16,9 @@ use crate::admission::Limits;
 use crate::config::diagnostic::Severity;
 use crate::config::model::{Action, Config, Service, SocketSpec};
 use crate::config::{self, Loaded};
-use crate::journal;
+use crate::journal::{self, Label};
 use crate::listener::{Listener, ShownEndpoint};
+use crate::log_sink;
 use crate::reload::{Fate, Plan, SocketRef, plan};
 use crate::spawn::{Confinement, Prepared, kernel};
 
@@ -71,6 +72,7 @@ impl Server {
     fn apply(&mut self, config: &Config) -> Plan {
         let old = self.what_is_served();
         let plan = plan(&old.services, config);
+        use_log_files(config, &plan);
         let install = |(service, fate): (&Rc<Service>, &Fate)| {
             self.install_service(service, *fate, &old.keys)
         };
@@ -133,7 +135,7 @@ impl Server {
         let prepared = self.prepare(service, before);
         let limits =
             Limits::new(&service.attributes, service.wait).for_builtin(runs_no_program(service));
-        let label: Rc<str> = Rc::from(service.label.as_str());
+        let label = label_of(service);
         if let Some(key) = before
             && let Some(state) = self.services.get_mut(key)
         {
@@ -307,6 +309,18 @@ impl Server {
             journal::not_listening(&service.label, &endpoint, &error, delay);
         }
     }
+}
+
+/// Opens the files that services have for their lines; those held go on as before.
+fn use_log_files(config: &Config, plan: &Plan) {
+    let held = plan.held.iter().map(|held| &held.service);
+    let services = config.services.iter().chain(held);
+    log_sink::use_files(services.filter_map(|service| service.attributes.log_file.as_deref()));
+}
+
+fn label_of(service: &Service) -> Label {
+    let file = service.attributes.log_file.as_ref();
+    Label::new(&service.label, file.and_then(|file| log_sink::number_of(&file.path)))
 }
 
 fn runs_no_program(service: &Service) -> bool {

@@ -350,7 +350,8 @@ impl Server {
                 }
             };
             let state = self.services.iter().find(|(_, state)| Some(state.admission) == id);
-            let label = state.map_or("*", |(_, state)| &state.label);
+            let everybody = journal::Label::new("*", None);
+            let label = state.map_or(&everybody, |(_, state)| &state.label);
             match notice {
                 Notice::LimitBegan { .. } => journal::limit_begins(label, reason.as_str()),
                 Notice::LimitEnded { left_out, .. } => {
@@ -376,6 +377,8 @@ impl Server {
         for key in self.listeners.keys() {
             self.close_listener(key);
         }
+        // Says of files that are full how many lines they lack.
+        log_sink::use_files(std::iter::empty());
         journal::stopped();
     }
 }

@@ -1,7 +1,6 @@
 //! Refusals in the log: at most one line a second for each service and reason, with
 //! the number of those that got none. What is kept is one record a reason.
 
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::Server;
@@ -97,7 +96,7 @@ impl Server {
 
     fn tell(&mut self, service: Key, now: Option<Instant>) {
         let Some(state) = self.services.get_mut(service) else { return };
-        let (label, log) = (Rc::clone(&state.label), state.service.attributes.log_on_failure);
+        let (label, log) = (state.label.clone(), state.service.attributes.log_on_failure);
         for (reason, peer, left_out) in state.refusals.take(now) {
             journal::refused(&label, peer, reason.as_str(), left_out, log);
         }

@@ -18,7 +18,7 @@ use super::token::{self, Owner};
 use crate::address::Address;
 use crate::admission::{ServiceId, Source};
 use crate::config::model::{Action, Endpoint, LogOnSuccess, RelayTarget, Service};
-use crate::journal;
+use crate::journal::{self, Label};
 use crate::listener::{self, ShownEndpoint};
 use crate::peers::PeerId;
 use crate::relay::{Dialled, Failure, Progress, Relay, Side, Socket, dial};
@@ -38,7 +38,7 @@ pub(super) struct RelayState {
     /// None once connected.
     dial: Option<Box<Dial>>,
     service: Key,
-    label: Rc<str>,
+    label: Label,
     log: LogOnSuccess,
     admission: ServiceId,
     peer: Address,
@@ -103,7 +103,7 @@ impl Server {
     /// Relays a connection that has been admitted: begins to connect to its target.
     pub(super) fn start_relay(&mut self, service: Key, connection: listener::Connection) {
         let Some(state) = self.services.get(service) else { return };
-        let (label, admission) = (Rc::clone(&state.label), state.admission);
+        let (label, admission) = (state.label.clone(), state.admission);
         let definition = Rc::clone(&state.service);
         let listener::Connection { socket, peer, .. } = connection;
         let log = definition.attributes.log_on_success;
@@ -123,11 +123,11 @@ impl Server {
             target: None,
             dial: Some(Box::new(Dial { definition, at: 0, deadline, due: deadline, busy: None })),
             service,
-            label: Rc::clone(&label),
+            label: label.clone(),
             log,
             admission,
             peer,
-            peer_id: self.peers.connected(peer, label, None),
+            peer_id: self.peers.connected(peer, label.name(), None),
             started: self.now,
             queued: false,
         });
@@ -203,7 +203,7 @@ impl Server {
             self.relay_failed(key, "connect", &complaint);
             return false;
         }
-        log::debug!("connect service={} peer={} error={complaint:?}", state.label, state.peer);
+        log::debug!("connect service={} peer={} error={complaint:?}", &*state.label, state.peer);
         true
     }
 

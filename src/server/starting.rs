@@ -17,7 +17,7 @@ use super::token::{self, Owner};
 use crate::address::Address;
 use crate::admission::{Reason, Source, Verdict};
 use crate::descriptor;
-use crate::journal;
+use crate::journal::{self, Label};
 use crate::listener::{Bound, Listener, Socket};
 use crate::peers::PeerId;
 use crate::spawn::environment::Connection;
@@ -122,7 +122,7 @@ impl Server {
         group: Option<Rc<Group>>,
     ) {
         let Some(state) = self.services.get(service) else { return };
-        let label = Rc::clone(&state.label);
+        let label = state.label.clone();
         let pid = started.pid;
         journal::accepted(&label, peer, Some(pid), state.service.attributes.log_on_success);
         let shown = u32::try_from(pid).ok();
@@ -131,14 +131,14 @@ impl Server {
                 self.peers.handed_to(known, shown.unwrap_or_default());
                 known
             }
-            None => self.peers.connected(peer, Rc::clone(&label), shown),
+            None => self.peers.connected(peer, label.name(), shown),
         };
         let child = Child {
             pid,
             pidfd: started.pidfd,
             service,
             definition: Rc::clone(&state.service),
-            label: Rc::clone(&label),
+            label: label.clone(),
             admission: state.admission,
             source: Source::from(peer),
             peer,
@@ -175,7 +175,7 @@ impl Server {
 
     /// Keeps the pipe of a program's standard error. It is polled only if the program
     /// is still there after a moment: most end sooner, and then one read will do.
-    fn keep_stderr(&mut self, pipe: OwnedFd, label: Rc<str>, pid: i32) -> Key {
+    fn keep_stderr(&mut self, pipe: OwnedFd, label: Label, pid: i32) -> Key {
         let key = self.stderr.insert(StderrState {
             pipe: pipe.into(),
             label,

@@ -13,6 +13,7 @@ use crate::address::Address;
 use crate::admission::{ServiceId, Source};
 use crate::builtin::Conversation;
 use crate::config::model::{LogOnSuccess, Service, SocketSpec};
+use crate::journal::Label;
 use crate::listener::{Connection, Listener, ShownEndpoint};
 use crate::peers::PeerId;
 use crate::spawn::Prepared;
@@ -22,7 +23,7 @@ use crate::spawn::group::Group;
 #[derive(Debug)]
 pub(super) struct ServiceState {
     pub(super) service: Rc<Service>,
-    pub(super) label: Rc<str>,
+    pub(super) label: Label,
     /// None for built-in services.
     pub(super) prepared: Option<Rc<Prepared>>,
     pub(super) admission: ServiceId,
@@ -93,7 +94,7 @@ pub(super) struct Child {
     /// The service it was started for, which a reload may have replaced or removed.
     pub(super) service: Key,
     pub(super) definition: Rc<Service>,
-    pub(super) label: Rc<str>,
+    pub(super) label: Label,
     pub(super) admission: ServiceId,
     pub(super) source: Source,
     pub(super) peer: Address,
@@ -114,7 +115,7 @@ pub(super) struct Child {
 #[derive(Debug)]
 pub(super) struct StderrState {
     pub(super) pipe: File,
-    pub(super) label: Rc<str>,
+    pub(super) label: Label,
     pub(super) pid: i32,
     /// The beginning of a line whose end has not come yet.
     pub(super) partial: Vec<u8>,
@@ -133,7 +134,7 @@ pub(super) struct ConversationState {
     pub(super) conversation: Conversation,
     pub(super) stream: File,
     pub(super) service: Key,
-    pub(super) label: Rc<str>,
+    pub(super) label: Label,
     pub(super) log: LogOnSuccess,
     pub(super) admission: ServiceId,
     pub(super) peer: Address,

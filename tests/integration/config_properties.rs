@@ -182,6 +182,9 @@ const ATTRIBUTES: &[&str] = &[
     "log_on_success = PID EXIT",
     "log_on_success =",
     "log_on_failure -= HOST",
+    "log_type = FILE /var/log/some.log",
+    "log_type = FILE '/var/log/my own.log' 500k",
+    "log_type = FILE /var/log/some.log 1M 1536k",
 ];
 
 /// Examples of `redirect`, which stands instead of a program.

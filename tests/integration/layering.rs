@@ -22,7 +22,8 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "peers" => Some(vec!["address"]),
         "journal" => Some(vec!["address", "peers", "config::model"]),
         "zone" => Some(vec!["calendar"]),
-        "log_sink" => Some(vec!["journal", "calendar"]),
+        // It opens the files that services name for their lines.
+        "log_sink" => Some(vec!["journal", "calendar", "descriptor", "config::model"]),
         "listener" | "spawn" | "admission" | "reload" | "children" | "builtin" | "relay" => {
             with(&["config::model"])
         }

@@ -231,6 +231,7 @@ fn attribute() -> impl Strategy<Value = &'static str> {
         "v6only = yes",
         "stderr = socket",
         "log_type = SYSLOG daemon",
+        "log_type = FILE /var/log/x 8388608 15728640",
         "deny_time = 5",
         "rlimit_rss = 5M",
     ])
@@ -255,6 +256,7 @@ fn defaults() -> impl Strategy<Value = String> {
         "enabled = s0 s1",
         "banner_success = /etc/busy",
         "max_load = 9",
+        "log_type = FILE /var/log/all 1m",
     ]);
     prop::collection::vec(line, 0..6).prop_map(|lines| {
         let lines: String = lines.iter().map(|line| format!("\t{line}\n")).collect();

@@ -7,7 +7,7 @@ use super::print::{
     at_limit, capabilities, env, groups, interface, limit, number, on_stop, passenv, path, paths,
     rate, redirect, rlimit, size_of, socket_group, socket_mode, socket_user, stderr, umask, yes,
 };
-use super::{Attribute, Scope, limits};
+use super::{Attribute, Scope, limits, log_type};
 use crate::config::model::{AtLimit, OnStop, Resource, StderrTo};
 use crate::config::relay::Redirect;
 use crate::config::value::show_size;
@@ -437,6 +437,11 @@ pub(crate) static TABLE: &[Attribute] = &[
             "what is logged of refused clients",
             Some(limits::set_log_on_failure), limits::log_on_failure
         }
+    },
+    row! {
+        "log_type", Every, "`SYSLOG FACILITY [LEVEL]` or `FILE PATH [SOFT [HARD]]`", "the server's log",
+        "where the lines about the service go",
+        Some(log_type::set), log_type::print
     },
     // Instead of a program.
     row! {

@@ -13,7 +13,7 @@ use crate::config::facts::Lookup;
 use crate::config::inetd::Context;
 use crate::config::model::Origin;
 use crate::config::report::Report;
-use crate::config::value::Operator;
+use crate::config::value::{Operator, digits};
 use crate::config::words::Word;
 
 /// What xinetd does where nothing is said, and this server would not.
@@ -262,6 +262,7 @@ impl<'a> Converter<'a> {
             "disable" | "groups" => {
                 values.iter_mut().for_each(|word| word.text.make_ascii_lowercase());
             }
+            "log_type" => log_type(&mut values),
             "only_from" | "no_access" => {
                 values = values.into_iter().flat_map(fields::item).collect();
                 self.check_addresses(&values);
@@ -301,6 +302,17 @@ impl<'a> Converter<'a> {
                 )
                 .help(help);
         }
+    }
+}
+
+/// In xinetd, its words are known in any case, and a first limit of 0 is none.
+fn log_type(values: &mut Vec<Word>) {
+    let Some((kind, rest)) = values.split_first_mut() else { return };
+    kind.text.make_ascii_uppercase();
+    match (kind.text.as_str(), rest) {
+        ("SYSLOG", rest) => rest.iter_mut().for_each(|word| word.text.make_ascii_lowercase()),
+        ("FILE", [_, soft, ..]) if digits(&soft.text) == Some(0) => values.truncate(2),
+        _ => {}
     }
 }
 

@@ -33,9 +33,13 @@ impl Converter<'_> {
                 (Kind::Field, _) => self.v6only = Some(said.clone()),
                 _ => {
                     let Some(mut setting) = self.setting(said, known) else { continue };
-                    // In `defaults`, what is said twice adds up.
+                    // In `defaults`, lists that are said twice add up.
                     let earlier = |other: &Setting| other.attribute.name == setting.attribute.name;
-                    if known.list && self.defaults.iter().any(earlier) {
+                    let again = self.defaults.iter().any(earlier);
+                    if again && !known.list {
+                        continue;
+                    }
+                    if again {
                         setting.operator = match setting.operator {
                             Operator::Set => Operator::Add,
                             other => other,

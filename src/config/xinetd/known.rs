@@ -91,10 +91,7 @@ const KNOWN: [Known; 47] = [
         "rlimit_rss",
         Kind::Ignored("Linux has no limit on resident memory; `rlimit_as` is one that works"),
     ),
-    Known {
-        list: true,
-        ..default("log_type", Kind::Ignored("every line goes to the log of the server"))
-    },
+    default("log_type", Kind::Same),
     one("mdns", Kind::Ignored("no service is announced by multicast DNS")),
     one(
         "deny_time",

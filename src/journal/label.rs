@@ -1,0 +1,62 @@
+//! What lines are about, and which log they go to: the target of their records says it.
+
+use std::ops::Deref;
+use std::rc::Rc;
+
+/// The target of lines that have none of their own; `RUST_LOG` selects by its beginning.
+const SERVER: &str = "oxinetd::journal";
+
+/// A service, as its lines call it, and where those that tell of its clients go.
+#[derive(Debug, Clone)]
+pub struct Label {
+    name: Rc<str>,
+    /// None: the server's log.
+    target: Option<Rc<str>>,
+}
+
+impl Label {
+    /// A service by its name; `file` is the number of its own file, if it has one.
+    #[must_use]
+    pub fn new(name: &str, file: Option<u64>) -> Self {
+        let target = file.map(|number| Rc::from(format!("{SERVER}/{number}")));
+        Self { name: Rc::from(name), target }
+    }
+
+    /// The name, to be kept.
+    #[must_use]
+    pub fn name(&self) -> Rc<str> {
+        Rc::clone(&self.name)
+    }
+
+    /// The target of its records.
+    pub(super) fn target(&self) -> &str {
+        self.target.as_deref().unwrap_or(SERVER)
+    }
+}
+
+impl Deref for Label {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.name
+    }
+}
+
+/// The number of the file that a record of this target goes to, if it has one.
+#[must_use]
+pub fn file_of(target: &str) -> Option<u64> {
+    target.strip_prefix(SERVER)?.strip_prefix('/')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_leads_to_its_file() {
+        let label = Label::new("echo/tcp", Some(7));
+        assert_eq!((&*label, file_of(label.target())), ("echo/tcp", Some(7)));
+        assert_eq!(file_of(Label::new("echo/tcp", None).target()), None);
+        assert_eq!(file_of("oxinetd::journal_of_another/7"), None);
+    }
+}

@@ -1,0 +1,354 @@
+//! Files of their own for the lines of some services (`log_type = FILE`).
+//!
+//! Each path is open once, however many services name it. Its lines are collected
+//! during a turn of the loop and written at its end, as those of the server's log.
+//! Regular files only: a write to one waits for nobody. Lines that cannot be written
+//! to their file go to the server's log; that is said once, until one can again.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nix::libc;
+
+use super::gauge::{Gauge, News};
+use crate::config::model::LogFile;
+use crate::{descriptor, journal};
+
+/// Bytes that are kept until the end of the turn; with more they are written at once.
+const KEPT: usize = 64 * 1024;
+/// Mode of a file that is created, less the umask.
+const MODE: u32 = 0o640;
+
+static FILES: Mutex<Files> =
+    Mutex::new(Files { list: Vec::new(), next: 0, unwritten: false, outcomes: Vec::new() });
+
+struct Files {
+    /// By number.
+    list: Vec<Target>,
+    /// Numbers are given once, so that an old one names nobody.
+    next: u64,
+    /// Whether there is anything to do at the end of the turn.
+    unwritten: bool,
+    /// What is to be said then.
+    outcomes: Vec<Outcome>,
+}
+
+/// What has come of a file.
+struct Outcome {
+    path: PathBuf,
+    what: What,
+}
+
+enum What {
+    News(News),
+    Failed(io::Error),
+}
+
+/// A file, open or not.
+struct Target {
+    number: u64,
+    path: PathBuf,
+    /// None if it could not be opened, which has been said.
+    file: Option<File>,
+    gauge: Gauge,
+    waiting: Vec<u8>,
+    /// That it cannot be written to has been said.
+    failing: bool,
+    /// What was last written ends in the middle of a line.
+    torn: bool,
+}
+
+fn files() -> MutexGuard<'static, Files> {
+    // As with the sink: what is there is still good.
+    FILES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Opens the files that these name, again if they are open, and closes all others.
+/// Of several limits of one file, the least hold.
+pub fn use_files<'a>(wanted: impl Iterator<Item = &'a LogFile>) {
+    let mut files = files();
+    files.write_out();
+    let wanted = least_limits(wanted);
+    files.close_all_but(&wanted);
+    for (path, limits) in wanted {
+        files.open(path, limits);
+    }
+    say(files);
+}
+
+/// The number of the file at this path, if [`use_files`] was given it.
+#[must_use]
+pub fn number_of(path: &Path) -> Option<u64> {
+    files().list.iter().find(|target| target.path == path).map(|target| target.number)
+}
+
+/// Takes a line for a file. False if it is not open.
+pub(super) fn take(number: u64, line: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> bool {
+    let mut files = files();
+    let Files { list, unwritten, outcomes, .. } = &mut *files;
+    let Ok(index) = list.binary_search_by_key(&number, |target| target.number) else {
+        return false;
+    };
+    let Some(target) = list.get_mut(index).filter(|target| target.file.is_some()) else {
+        return false;
+    };
+    *unwritten = true;
+    // Writing to memory does not fail.
+    let _ = line(&mut target.waiting);
+    if target.waiting.len() > KEPT {
+        target.write_out(outcomes);
+    }
+    true
+}
+
+/// Writes what waits, and says what there is to say.
+pub(super) fn flush() {
+    let mut files = files();
+    files.write_out();
+    say(files);
+}
+
+/// With the lock let go: what is said is logged too.
+fn say(mut files: MutexGuard<'_, Files>) {
+    let outcomes = std::mem::take(&mut files.outcomes);
+    drop(files);
+    for Outcome { path, what } in outcomes {
+        match what {
+            What::News(News::Large(limit)) => journal::log_file_large(&path, limit),
+            What::News(News::Full(limit)) => journal::log_file_full(&path, limit),
+            What::News(News::Resumed(left_out)) => journal::log_file_resumed(&path, left_out),
+            What::Failed(error) => journal::log_file_failed(&path, &error),
+        }
+    }
+}
+
+/// Soft and hard, in bytes.
+type Limits = (Option<u64>, Option<u64>);
+
+fn least_limits<'a>(wanted: impl Iterator<Item = &'a LogFile>) -> BTreeMap<&'a Path, Limits> {
+    let mut least: BTreeMap<&Path, Limits> = BTreeMap::new();
+    for LogFile { path, soft, hard } in wanted {
+        let known = least.entry(path).or_default();
+        let less = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
+        *known = (less(known.0, *soft), less(known.1, *hard));
+    }
+    least
+}
+
+impl Files {
+    fn write_out(&mut self) {
+        if std::mem::take(&mut self.unwritten) {
+            self.list.iter_mut().for_each(|target| target.write_out(&mut self.outcomes));
+        }
+    }
+
+    fn close_all_but(&mut self, wanted: &BTreeMap<&Path, Limits>) {
+        let outcomes = &mut self.outcomes;
+        self.list.retain_mut(|target| {
+            let stays = wanted.contains_key(&*target.path);
+            if !stays {
+                outcomes.extend(target.gauge.end().map(|news| target.outcome(What::News(news))));
+            }
+            stays
+        });
+    }
+
+    fn open(&mut self, path: &Path, (soft, hard): Limits) {
+        let index = self.list.iter().position(|target| target.path == path).unwrap_or_else(|| {
+            self.list.push(Target::new(self.next, path));
+            self.next = self.next.saturating_add(1);
+            self.list.len().saturating_sub(1)
+        });
+        let Some(target) = self.list.get_mut(index) else { return };
+        let resumed = target.gauge.limit(soft, hard).map(What::News);
+        let failed = target.open().err().map(What::Failed);
+        let outcomes = [resumed, failed].into_iter().flatten();
+        self.outcomes.extend(outcomes.map(|what| target.outcome(what)));
+    }
+}
+
+impl Target {
+    fn new(number: u64, path: &Path) -> Self {
+        Self {
+            number,
+            path: path.to_owned(),
+            file: None,
+            gauge: Gauge::default(),
+            waiting: Vec::new(),
+            failing: false,
+            torn: false,
+        }
+    }
+
+    fn outcome(&self, what: What) -> Outcome {
+        Outcome { path: self.path.clone(), what }
+    }
+
+    /// Another file may be there than the one that is open.
+    fn open(&mut self) -> io::Result<()> {
+        (self.file, self.failing, self.torn) = (None, false, false);
+        self.file = Some(open(&self.path)?);
+        Ok(())
+    }
+
+    /// Writes what waits; what the file does not take goes to the server's log.
+    fn write_out(&mut self, outcomes: &mut Vec<Outcome>) {
+        let mut lines = std::mem::take(&mut self.waiting);
+        if lines.is_empty() {
+            return;
+        }
+        let mut news = Vec::new();
+        let result = self.admit(&mut lines, &mut news).and_then(|()| self.append(&mut lines));
+        outcomes.extend(news.into_iter().map(|news| self.outcome(What::News(news))));
+        match result {
+            Ok(()) => self.failing = false,
+            Err(error) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    outcomes.push(self.outcome(What::Failed(error)));
+                }
+                super::add(&lines);
+            }
+        }
+    }
+
+    /// Cuts the lines off that the limits leave no room for.
+    fn admit(&mut self, lines: &mut Vec<u8>, news: &mut Vec<News>) -> io::Result<()> {
+        if let Some(file) = self.file.as_ref().filter(|_| self.gauge.is_limited()) {
+            let size = file.metadata()?.len();
+            lines.truncate(self.gauge.admit(lines, size, news));
+        }
+        Ok(())
+    }
+
+    /// Appends the lines. After an error those are left of them that are not in the
+    /// file as a whole.
+    fn append(&mut self, lines: &mut Vec<u8>) -> io::Result<()> {
+        let Some(file) = &mut self.file else { return Err(ErrorKind::NotFound.into()) };
+        if self.torn && !lines.is_empty() {
+            file.write_all(b"\n")?;
+            self.torn = false;
+        }
+        let mut written = 0;
+        while let Some(rest) = lines.get(written..).filter(|rest| !rest.is_empty()) {
+            let error = match file.write(rest) {
+                Ok(0) => ErrorKind::WriteZero.into(),
+                Ok(count) => {
+                    written = written.saturating_add(count);
+                    continue;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => error,
+            };
+            let whole = lines.get(..written).unwrap_or_default();
+            let whole = whole.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            self.torn = written > whole;
+            lines.drain(..whole);
+            return Err(error);
+        }
+        Ok(())
+    }
+}
+
+/// Opens a regular file to append to it, or makes one.
+fn open(path: &Path) -> io::Result<File> {
+    // First, because the mere opening of a device may do something.
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => check(&metadata)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(MODE)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)?;
+    // Another may have come to its place meanwhile.
+    check(&file.metadata()?)?;
+    Ok(File::from(descriptor::raise(OwnedFd::from(file))))
+}
+
+fn check(metadata: &Metadata) -> io::Result<()> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    let what = if metadata.is_symlink() { "a symbolic link" } else { "not a regular file" };
+    Err(io::Error::other(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, soft: Option<u64>, hard: Option<u64>) -> LogFile {
+        LogFile { path: PathBuf::from(path), soft, hard }
+    }
+
+    fn opened(path: &Path) -> Target {
+        let mut target = Target::new(0, path);
+        target.open().unwrap();
+        target
+    }
+
+    #[test]
+    fn the_least_limits_of_a_file_hold() {
+        let all =
+            [file("/a", Some(9), Some(20)), file("/a", None, None), file("/a", Some(8), Some(30))];
+        let least = least_limits(all.iter());
+        assert_eq!(least.get(Path::new("/a")), Some(&(Some(8), Some(20))));
+    }
+
+    #[test]
+    fn only_regular_files_are_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        std::os::unix::fs::symlink(at("target"), at("link")).unwrap();
+        for name in ["fifo", "socket", ".", "link"] {
+            assert!(open(&at(name)).is_err(), "{name}");
+        }
+        assert!(open(Path::new("/dev/null")).is_err() && !at("target").exists());
+        assert!(open(&at("no/folder")).is_err());
+        assert!(open(&at("file")).is_ok());
+    }
+
+    #[test]
+    fn lines_are_added_to_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "old\n").unwrap();
+        let (mut target, mut outcomes) = (opened(&path), Vec::new());
+        for line in ["one\n", "two\n"] {
+            target.waiting.extend_from_slice(line.as_bytes());
+            target.write_out(&mut outcomes);
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old\none\ntwo\n");
+        assert!(outcomes.is_empty());
+    }
+
+    #[test]
+    fn an_error_is_said_once_until_it_works_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let (mut target, mut outcomes) = (opened(&path), Vec::new());
+        // Read-only: every write fails.
+        target.file = Some(File::open(&path).unwrap());
+        let mut write = |target: &mut Target| {
+            target.waiting.extend_from_slice(b"line\n");
+            target.write_out(&mut outcomes);
+            outcomes.len()
+        };
+        assert_eq!((write(&mut target), write(&mut target)), (1, 1));
+        target.file = Some(open(&path).unwrap());
+        assert_eq!(write(&mut target), 1);
+        target.file = Some(File::open(&path).unwrap());
+        assert_eq!(write(&mut target), 2);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "line\n");
+    }
+}
