@@ -117,7 +117,7 @@ pub struct Attribute {
     pub list: bool,
     /// What it has an effect on.
     pub scope: Scope,
-    set: Option<Setter>,
+    set: Setter,
     print: Printer,
 }
 
@@ -128,15 +128,9 @@ impl fmt::Debug for Attribute {
 }
 
 impl Attribute {
-    /// Whether it can be used.
-    #[must_use]
-    pub fn is_built(&self) -> bool {
-        self.set.is_some()
-    }
-
-    /// Writes a value into a draft; nothing for an attribute that is not built.
+    /// Writes a value into a draft.
     pub(crate) fn set(&self, draft: &mut Draft, value: &Value<'_>) -> Result<(), Problem> {
-        self.set.map_or(Ok(()), |set| set(draft, value))
+        (self.set)(draft, value)
     }
 
     /// The value to print; None where it is the default.
@@ -206,7 +200,6 @@ mod tests {
                 assert!(!text.is_empty(), "{}", attribute.name);
             }
         }
-        assert_eq!(all().filter(|attribute| !attribute.is_built()).count(), 0);
     }
 
     #[test]

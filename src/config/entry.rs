@@ -126,12 +126,6 @@ pub(crate) fn indented(
             .help(attribute::help_for_unknown(name));
         return Indented::Wrong;
     };
-    if !attribute.is_built() {
-        report
-            .error(&word.span, format!("attribute `{name}` is not built yet"))
-            .help("take it out: nothing would be done for it");
-        return Indented::Wrong;
-    }
     if operator != Operator::Set && !attribute.list {
         let sign = operator.text();
         let at = start + value - sign.len();

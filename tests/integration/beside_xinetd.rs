@@ -2,6 +2,8 @@
 //! program sees and who is refused are compared. Every difference is written down
 //! here, and in oxinetd.conf(5) with its reason, so that none comes unnoticed.
 
+mod sockets;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
 use std::os::fd::AsRawFd as _;

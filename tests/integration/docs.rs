@@ -28,7 +28,7 @@ fn page(name: &str) -> String {
 fn the_manual_page_of_the_language_has_every_attribute() {
     let text = page("oxinetd.conf.5");
     let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
-    for attribute in oxinetd::config::attribute::all().filter(|attribute| attribute.is_built()) {
+    for attribute in oxinetd::config::attribute::all() {
         assert!(words.contains(&attribute.name), "oxinetd.conf(5) lacks {}", attribute.name);
     }
 }

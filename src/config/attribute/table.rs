@@ -15,34 +15,34 @@ use crate::config::value::show_size;
 /// A field of the model that a method of `Value` reads.
 macro_rules! set {
     ($field:ident, $parse:ident) => {
-        Some(|draft, value| {
+        |draft, value| {
             draft.attributes.$field = value.$parse()?;
             Ok(())
-        })
+        }
     };
 }
 
 /// A name that is looked up later.
 macro_rules! name {
     ($field:ident) => {
-        Some(|draft, value| {
+        |draft, value| {
             draft.$field = Some(value.word()?.clone());
             Ok(())
-        })
+        }
     };
 }
 
 /// A resource limit.
 macro_rules! rlimit {
     ($resource:ident) => {
-        Some(|draft, value| {
+        |draft, value| {
             let limit = value.resource()?;
             let limits = &mut draft.attributes.rlimits;
             limits.retain(|(resource, _)| *resource != Resource::$resource);
             limits.push((Resource::$resource, limit));
             limits.sort_unstable();
             Ok(())
-        })
+        }
     };
 }
 
@@ -66,30 +66,30 @@ macro_rules! row {
 /// A value with a default of the model's own that is nothing: Some once it is said.
 macro_rules! some {
     ($field:ident, $parse:ident $(, $argument:expr)*) => {
-        Some(|draft, value| {
+        |draft, value| {
             draft.attributes.$field = Some(value.$parse($($argument),*)?);
             Ok(())
-        })
+        }
     };
 }
 
 /// A field of the draft itself.
 macro_rules! draft {
     ($field:ident, $parse:ident) => {
-        Some(|draft, value| {
+        |draft, value| {
             draft.$field = value.$parse()?;
             Ok(())
-        })
+        }
     };
 }
 
 /// One of some names.
 macro_rules! choice {
     ($field:ident, $($name:literal => $choice:expr),+) => {
-        Some(|draft, value| {
+        |draft, value| {
             draft.attributes.$field = value.choice(&[$(($name, $choice)),+])?;
             Ok(())
-        })
+        }
     };
 }
 
@@ -101,7 +101,7 @@ pub(crate) static TABLE: &[Attribute] = &[
         ..row! {
             "only_from", Source, "addresses and prefixes, or `@FILE`: `10.0.0.0/8 ::1`", "everybody",
             "who may connect",
-            Some(limits::set_only_from), limits::only_from
+            limits::set_only_from, limits::only_from
         }
     },
     Attribute {
@@ -109,13 +109,13 @@ pub(crate) static TABLE: &[Attribute] = &[
         ..row! {
             "no_access", Source, "addresses and prefixes, or `@FILE`: `10.0.0.0/8 ::1`", "nobody",
             "who may not connect",
-            Some(limits::set_no_access), limits::no_access
+            limits::set_no_access, limits::no_access
         }
     },
     row! {
         "access_times", Every, "times of day: `8:00-18:00`", "always",
         "when clients are served, local time",
-        Some(limits::set_access_times), limits::access_times
+        limits::set_access_times, limits::access_times
     },
     // How many.
     row! {
@@ -141,7 +141,7 @@ pub(crate) static TABLE: &[Attribute] = &[
     row! {
         "cps", Every, "`N`, `N SECONDS` or `unlimited`", "unlimited",
         "new connections a second; over it the listener rests SECONDS (10)",
-        Some(limits::set_cps), limits::cps
+        limits::set_cps, limits::cps
     },
     row! {
         "source_rate", Nowait, "`N/second`, `N/minute` or `unlimited`", "unlimited",
@@ -162,7 +162,7 @@ pub(crate) static TABLE: &[Attribute] = &[
     row! {
         "timeout", Program, "a duration: `30s`, `5m`, or `unlimited`", "unlimited",
         "the longest a program may run",
-        Some(limits::set_timeout), limits::timeout
+        limits::set_timeout, limits::timeout
     },
     row! {
         "kill_after", Program, "a duration: `5s`", "5s",
@@ -210,7 +210,7 @@ pub(crate) static TABLE: &[Attribute] = &[
         ..row! {
             "env", Program, "`NAME=VALUE`, any number of them", "none",
             "added to the environment",
-            Some(set_env), env
+            set_env, env
         }
     },
     Attribute {
@@ -218,7 +218,7 @@ pub(crate) static TABLE: &[Attribute] = &[
         ..row! {
             "passenv", Program, "names of variables, or `*` for all of them", "none",
             "variables passed on from the server's environment",
-            Some(set_passenv), passenv
+            set_passenv, passenv
         }
     },
     row! {
@@ -275,7 +275,7 @@ pub(crate) static TABLE: &[Attribute] = &[
         help: "the capabilities that the program and its children can have at most",
         list: true,
         scope: Scope::Program,
-        set: Some(set_capabilities),
+        set: set_capabilities,
         print: capabilities,
     },
     Attribute {
@@ -286,7 +286,7 @@ pub(crate) static TABLE: &[Attribute] = &[
         help: "what the program may read and run; nothing else but `read_write`",
         list: true,
         scope: Scope::Program,
-        set: Some(|draft, value| value.paths(&mut draft.attributes.read_only)),
+        set: |draft, value| value.paths(&mut draft.attributes.read_only),
         print: |shown| paths(&shown.service.attributes.read_only),
     },
     Attribute {
@@ -297,7 +297,7 @@ pub(crate) static TABLE: &[Attribute] = &[
         help: "what the program may also write; nothing else but `read_only`",
         list: true,
         scope: Scope::Program,
-        set: Some(|draft, value| value.paths(&mut draft.attributes.read_write)),
+        set: |draft, value| value.paths(&mut draft.attributes.read_write),
         print: |shown| paths(&shown.service.attributes.read_write),
     },
     Attribute {
@@ -308,10 +308,10 @@ pub(crate) static TABLE: &[Attribute] = &[
         help: "memory of all the service's programs together",
         list: false,
         scope: Scope::Program,
-        set: Some(|draft, value| {
+        set: |draft, value| {
             draft.attributes.group_limits.memory_max = value.resource()?;
             Ok(())
-        }),
+        },
         print: |shown| shown.service.attributes.group_limits.memory_max.map(show_size),
     },
     Attribute {
@@ -322,10 +322,10 @@ pub(crate) static TABLE: &[Attribute] = &[
         help: "processes and threads of all the service's programs together",
         list: false,
         scope: Scope::Program,
-        set: Some(|draft, value| {
+        set: |draft, value| {
             draft.attributes.group_limits.tasks_max = value.limit()?;
             Ok(())
-        }),
+        },
         print: |shown| limit(shown, |a| a.group_limits.tasks_max),
     },
     Attribute {
@@ -336,10 +336,10 @@ pub(crate) static TABLE: &[Attribute] = &[
         help: "processor time of all the service's programs together",
         list: false,
         scope: Scope::Program,
-        set: Some(|draft, value| {
+        set: |draft, value| {
             draft.attributes.group_limits.cpu_max = value.percent()?;
             Ok(())
-        }),
+        },
         print: |shown| shown.service.attributes.group_limits.cpu_max.map(|n| format!("{n}%")),
     },
     // What the program sees.
@@ -401,33 +401,33 @@ pub(crate) static TABLE: &[Attribute] = &[
     row! {
         "banner", Connection, "a file", "none",
         "sent to every client",
-        Some(|draft, value| {
+        |draft, value| {
             draft.said.banner = Some(value.word()?.clone());
             Ok(())
-        }), |shown| limits::banner(shown, |a| a.banner.as_deref())
+        }, |shown| limits::banner(shown, |a| a.banner.as_deref())
     },
     row! {
         "banner_success", Connection, "a file", "none",
         "sent to every admitted client",
-        Some(|draft, value| {
+        |draft, value| {
             draft.said.banner_success = Some(value.word()?.clone());
             Ok(())
-        }), |shown| limits::banner(shown, |a| a.banner_success.as_deref())
+        }, |shown| limits::banner(shown, |a| a.banner_success.as_deref())
     },
     row! {
         "banner_fail", Connection, "a file", "none",
         "sent to every refused client",
-        Some(|draft, value| {
+        |draft, value| {
             draft.said.banner_fail = Some(value.word()?.clone());
             Ok(())
-        }), |shown| limits::banner(shown, |a| a.banner_fail.as_deref())
+        }, |shown| limits::banner(shown, |a| a.banner_fail.as_deref())
     },
     Attribute {
         list: true,
         ..row! {
             "log_on_success", Every, "any of `PID`, `HOST`, `EXIT` and `DURATION`, or nothing", "all four",
             "what is logged of served clients",
-            Some(limits::set_log_on_success), limits::log_on_success
+            limits::set_log_on_success, limits::log_on_success
         }
     },
     Attribute {
@@ -435,22 +435,22 @@ pub(crate) static TABLE: &[Attribute] = &[
         ..row! {
             "log_on_failure", Every, "any of `HOST` and `ATTEMPT`, or nothing", "both",
             "what is logged of refused clients",
-            Some(limits::set_log_on_failure), limits::log_on_failure
+            limits::set_log_on_failure, limits::log_on_failure
         }
     },
     row! {
         "log_type", Every, "`SYSLOG FACILITY [LEVEL]` or `FILE PATH [SOFT [HARD]]`", "the server's log",
         "where the lines about the service go",
-        Some(log_type::set), log_type::print
+        log_type::set, log_type::print
     },
     // Instead of a program.
     row! {
         "redirect", Every, "`HOST PORT`, or the path or `@name` of a unix socket", "none",
         "a relay to there instead of a program",
-        Some(|draft, value| {
+        |draft, value| {
             draft.redirect = Some(Redirect::read(value)?);
             Ok(())
-        }),
+        },
         redirect
     },
     row! {

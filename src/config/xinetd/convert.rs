@@ -235,12 +235,6 @@ impl<'a> Converter<'a> {
             _ => known.name,
         };
         let attribute = attribute::find(name)?;
-        if !attribute.is_built() {
-            self.report
-                .error(&said.name.span, format!("attribute `{name}` is not built yet"))
-                .help("take it out: nothing would be done for it");
-            return None;
-        }
         let values = self.values(said, known.name);
         Some(Setting {
             attribute,
@@ -329,7 +323,7 @@ fn drop_repeated(settings: &mut Vec<Setting>) {
 
 /// A setting that nobody wrote; None where the table has no use for it.
 pub(super) fn setting(name: &str, values: &[&str], place: &Span) -> Option<Setting> {
-    let attribute = attribute::find(name).filter(|attribute| attribute.is_built())?;
+    let attribute = attribute::find(name)?;
     let word = |text: &&str| Word::new(text, place.clone());
     Some(Setting {
         attribute,
