@@ -76,16 +76,25 @@ fn check_only(check: &Check) -> Result<(), Failure> {
         .iter()
         .try_for_each(|diagnostic| writeln!(out, "{}", diagnostic.render()))
         .and_then(|()| {
-            let services = counted(loaded.config.services.len(), "service");
-            let (errors, warnings) = (counted(errors, "error"), counted(warnings, "warning"));
-            writeln!(out, "{}: {services}, {errors}, {warnings}", check.file.display())
+            let file = check.file.display();
+            writeln!(out, "{}", summed_up(&file, loaded.config.services.len(), errors, warnings))
         });
     // A reader that has seen enough (head) is no failure of ours.
     if said.is_err() || errors == 0 { Ok(()) } else { Err(Failure::silent(CONFIGURATION)) }
 }
 
-fn counted(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+/// `FILE: 2 services, 1 error, 0 warnings`.
+fn summed_up(
+    file: &dyn std::fmt::Display,
+    services: usize,
+    errors: usize,
+    warnings: usize,
+) -> String {
+    let counted = |number: usize, what: &str| {
+        format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+    };
+    let (services, errors) = (counted(services, "service"), counted(errors, "error"));
+    format!("{file}: {services}, {errors}, {}", counted(warnings, "warning"))
 }
 
 fn print_import(import: &Import) -> Result<(), Failure> {
@@ -95,7 +104,7 @@ fn print_import(import: &Import) -> Result<(), Failure> {
     let (errors, warnings) = config::summary(&imported.diagnostics);
     let file = import.file.display();
     let services = imported.services;
-    let summary = format!("{file}: {services} services, {errors} errors, {warnings} warnings");
+    let summary = summed_up(&file, services, errors, warnings);
     let _ = writeln!(io::stderr(), "{summary}");
     if imported.has_errors() { Err(Failure::silent(CONFIGURATION)) } else { Ok(()) }
 }
