@@ -111,9 +111,27 @@ fn own_ports(texts: &[&str]) -> Vec<(String, String)> {
     named.map(|port| (port, free_port().to_string())).collect()
 }
 
+/// Each whole number at a time: one port may stand inside another.
 fn with_ports(text: &str, ports: &[(String, String)]) -> String {
     let git = text.replace("git://127.0.0.1/", "git://127.0.0.1:9418/");
-    ports.iter().fold(git, |text, (theirs, ours)| text.replace(theirs, ours))
+    let mut out = String::new();
+    let mut rest = git.as_str();
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        let number = &rest[start..];
+        let length = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
+        let (number, after) = number.split_at(length);
+        let ours = ports.iter().find(|(theirs, _)| theirs == number);
+        out += &rest[..start];
+        out += ours.map_or(number, |(_, ours)| ours);
+        rest = after;
+    }
+    out + rest
+}
+
+#[test]
+fn ports_are_put_in_as_whole_numbers() {
+    let ports = [("50003", "28730"), ("8730", "28748")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+    assert_eq!(with_ports("nc 50003 8730 18730 x", &ports), "nc 28730 28748 18730 x");
 }
 
 /// Runs a block as a reader would, in `folder`; what it says on standard error.
