@@ -475,21 +475,3 @@ impl Attributes {
         said.iter().filter(|paths| !paths.list.is_empty()).all(|paths| paths.optional)
     }
 }
-
-impl Service {
-    /// Whether programs (or connections) each get a socket of their own.
-    #[must_use]
-    pub fn is_stream(&self) -> bool {
-        self.socket_type != SocketType::Dgram
-    }
-
-    /// `tcp`, `udp` or `unix`, for logs and for `PROTO`.
-    #[must_use]
-    pub fn protocol(&self) -> &'static str {
-        match self.sockets.first().map(|socket| &socket.endpoint) {
-            Some(Endpoint::Unix(_) | Endpoint::Abstract(_)) => "unix",
-            Some(Endpoint::Inet(_)) if self.socket_type == SocketType::Dgram => "udp",
-            Some(Endpoint::Inet(_)) | None => "tcp",
-        }
-    }
-}

@@ -97,14 +97,13 @@ impl Server {
         out: &mut Vec<u8>,
     ) -> io::Result<()> {
         let nothing = || io::Error::from(ErrorKind::WouldBlock);
-        let service = self.listeners.get(key).ok_or_else(nothing)?.service;
-        let (length, peer) = match self.listeners.get(key).and_then(|it| it.listener.as_ref()) {
-            Some(listener) => match listener.socket() {
-                Socket::UnixDatagram(socket) => socket.recv_from(&mut self.scratch)?,
-                _ => return Err(nothing()),
-            },
-            None => return Err(nothing()),
+        let state = self.listeners.get(key).ok_or_else(nothing)?;
+        let service = state.service;
+        let Some(Socket::UnixDatagram(socket)) = state.listener.as_ref().map(Listener::socket)
+        else {
+            return Err(nothing());
         };
+        let (length, peer) = socket.recv_from(&mut self.scratch)?;
         let request = self.scratch.get(..length).unwrap_or_default();
         // A sender without a name cannot be answered.
         let answers = !peer.is_unnamed() && answer(kind, request, clock, out);

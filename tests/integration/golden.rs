@@ -67,8 +67,9 @@ fn shown(loaded: &Loaded) -> String {
     text
 }
 
-fn cases() -> Vec<PathBuf> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config");
+/// The `.conf` files in a folder of the project, in order.
+pub(crate) fn cases_in(folder: &str) -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let entries = fs::read_dir(directory).unwrap();
     let mut cases: Vec<PathBuf> = entries
         .map(|entry| entry.unwrap().path())
@@ -78,23 +79,28 @@ fn cases() -> Vec<PathBuf> {
     cases
 }
 
+fn cases() -> Vec<PathBuf> {
+    cases_in("tests/config")
+}
+
+/// How a text differs from the one written down; `UPDATE_GOLDEN` writes it down first.
+pub(crate) fn differs(golden: &Path, actual: &str) -> Option<String> {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(golden, actual).unwrap();
+    }
+    let expected = fs::read_to_string(golden).unwrap_or_default();
+    (actual != expected)
+        .then(|| format!("{}:\n{}", golden.display(), difference(&expected, actual)))
+}
+
 #[test]
 fn every_mistake_is_explained_as_written_down() {
-    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let mut wrong = Vec::new();
     for case in cases() {
         let bytes = fs::read(&case).unwrap();
         let loaded = load(Path::new("inetd.conf"), &[], &machine(&bytes));
         loaded.diagnostics.iter().for_each(check_place);
-        let actual = shown(&loaded);
-        let golden = case.with_extension("txt");
-        if update {
-            fs::write(&golden, &actual).unwrap();
-        }
-        let expected = fs::read_to_string(&golden).unwrap_or_default();
-        if actual != expected {
-            wrong.push(format!("{}:\n{}", golden.display(), difference(&expected, &actual)));
-        }
+        wrong.extend(differs(&case.with_extension("txt"), &shown(&loaded)));
     }
     assert!(wrong.is_empty(), "{}\n(UPDATE_GOLDEN=1 writes the new texts)", wrong.join("\n"));
 }

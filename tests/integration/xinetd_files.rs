@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::golden::{cases_in, differs};
 use oxinetd::config::fake::FakeLookup;
 use oxinetd::config::model::{Config, Service};
 use oxinetd::config::{import, load};
@@ -92,19 +93,11 @@ fn imported(text: &str) -> Result<String, String> {
 }
 
 fn cases() -> Vec<PathBuf> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/xinetd");
-    let entries = fs::read_dir(directory).unwrap();
-    let mut cases: Vec<PathBuf> = entries
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|end| end == "conf"))
-        .collect();
-    cases.sort();
-    cases
+    cases_in("tests/xinetd")
 }
 
 #[test]
 fn every_file_is_imported_as_written_down_and_means_the_same() {
-    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let mut wrong = Vec::new();
     for case in cases() {
         let text = fs::read_to_string(&case).unwrap();
@@ -115,13 +108,7 @@ fn every_file_is_imported_as_written_down_and_means_the_same() {
                 continue;
             }
         };
-        let golden = case.with_extension("inetd");
-        if update {
-            fs::write(&golden, &actual).unwrap();
-        }
-        if fs::read_to_string(&golden).unwrap_or_default() != actual {
-            wrong.push(format!("{}:\n{actual}", golden.display()));
-        }
+        wrong.extend(differs(&case.with_extension("inetd"), &actual));
     }
     assert!(wrong.is_empty(), "{}\n(UPDATE_GOLDEN=1 writes the new texts)", wrong.join("\n"));
     assert!(cases().len() >= 30, "{}", cases().len());
