@@ -21,6 +21,8 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "detach" | "descriptor" => Some(vec!["spawn::kernel"]),
         "peers" => Some(vec!["address"]),
         "journal" => Some(vec!["address", "peers", "config::model"]),
+        "statistics" => Some(Vec::new()),
+        "control" => with(&["config::model", "listener", "statistics"]),
         "zone" => Some(vec!["calendar"]),
         // It opens the files that services name for their lines.
         "log_sink" => Some(vec!["journal", "calendar", "descriptor", "config::model"]),
@@ -42,11 +44,16 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "signals",
             "zone",
             "log_sink",
+            "control",
+            "statistics",
         ]),
         // Going to the background comes before everything that cannot be forked.
-        "main" => {
-            with(&["cli", "config", "lookup", "server", "log_sink", "spawn", "detach", "pid_file"])
-        }
+        "main" => with(&[
+            "cli", "config", "control", "lookup", "server", "log_sink", "spawn", "detach",
+            "pid_file",
+        ]),
+        // The commands that ask a running server.
+        "asking" => Some(vec!["cli", "control"]),
         "lib" => Some(Vec::new()),
         _ => None,
     }
