@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::poll::{PollTimeout, poll};
 use oxinetd::cli::{Control, Kill, PeersOf, Start, StatusOf, Stop};
 use oxinetd::control::answer::{
-    self, Done, PeersAnswer, Reloaded, ServiceStatus, Status, Stopping,
+    self, Done, PeersAnswer, Reloaded, ServiceStatus, Status, Stopping, Upgraded,
 };
 use oxinetd::control::request::Request;
 use oxinetd::control::{client, socket, table};
@@ -50,6 +50,13 @@ pub(super) fn reload(control: &Control) -> Result<(), Failure> {
     let reloaded: Reloaded = read(&answer)?;
     show(&table::reloaded(&reloaded))?;
     if reloaded.reloaded { Ok(()) } else { Err(Failure::silent(CONFIGURATION)) }
+}
+
+/// `oxinetd upgrade`.
+pub(super) fn upgrade(control: &Control) -> Result<(), Failure> {
+    let answer = asked(control, &Request::Upgrade {})?;
+    let Upgraded { upgraded, from, pid } = read(&answer)?;
+    show(&format!("upgraded from {from} to {upgraded}, pid {pid}\n"))
 }
 
 /// `oxinetd stop`.

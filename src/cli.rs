@@ -74,6 +74,15 @@ pub enum Command {
     /// Prints what was found in the file and what changed. Exit status 1 if the new
     /// configuration was refused, else 0.
     Reload(Control),
+    /// Have the program on disk go on in the place of a running server.
+    ///
+    /// The process, every socket, program, connection and counter stay. The program is
+    /// tried out first: if it cannot go on, or the configuration has an error, the one
+    /// that runs does. Exit status 1 then, else 0.
+    Upgrade(Control),
+    /// Say whether we could go on with the state on standard input.
+    #[command(hide = true)]
+    TryUpgrade(TryUpgrade),
     /// Stop a running server, or one of its services.
     ///
     /// Returns when the server has ended. A stopped service has its sockets closed,
@@ -139,6 +148,14 @@ pub enum SpawnWay {
     Auto,
     /// Plain fork(2)
     Fork,
+}
+
+/// `oxinetd upgrade`, on the other side.
+#[derive(Debug, Args)]
+pub struct TryUpgrade {
+    /// What the server was started with
+    #[arg(last = true)]
+    pub arguments: Vec<OsString>,
 }
 
 /// `oxinetd check`.

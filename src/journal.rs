@@ -295,6 +295,27 @@ pub fn reload_refused(errors: usize) {
     error!("reload-refused errors={errors}");
 }
 
+/// The program on disk is tried out, to go on in the server's place.
+pub fn upgrading(program: &Path) {
+    info!("upgrading program={}", path(program));
+}
+
+/// Another program goes on: its version, that of the one before, how long nobody was
+/// served, and what it has taken over.
+pub fn upgraded((version, from): (&str, &str), pause: Duration, children: usize) {
+    info!(
+        "upgraded version={} from={} pause={} children={children}",
+        word(version),
+        word(from),
+        Seconds(pause)
+    );
+}
+
+/// The program that runs goes on.
+pub fn upgrade_refused(reason: &str) {
+    error!("upgrade-refused reason={}", word(reason));
+}
+
 /// The list of peers, as SIGUSR1 asks for it.
 pub fn peers(peers: &Peers) {
     for (id, peer) in peers.iter() {

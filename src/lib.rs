@@ -30,6 +30,8 @@ pub mod config;
 pub mod control;
 pub mod descriptor;
 pub mod detach;
+pub mod handover;
+pub mod hex;
 pub mod journal;
 pub mod listener;
 pub mod log_sink;

@@ -26,7 +26,7 @@ pub struct Listener {
     socket: Socket,
     address: Bound,
     /// Unlinks the path of a unix socket when it is dropped.
-    _path: Option<BoundPath>,
+    path: Option<BoundPath>,
 }
 
 /// The kinds of sockets, as std knows them.
@@ -163,18 +163,36 @@ impl Listener {
         if spec.socket_type != SocketType::Dgram {
             start_listening(&descriptor, attributes)?;
         }
-        let descriptor = descriptor::raise(descriptor);
-        let inet = matches!(spec.endpoint, Endpoint::Inet(_));
-        let socket = match (spec.socket_type, inet) {
-            (SocketType::Dgram, true) => Socket::Udp(descriptor.into()),
-            (SocketType::Dgram, false) => Socket::UnixDatagram(descriptor.into()),
-            (_, true) => Socket::Tcp(descriptor.into()),
-            (_, false) => Socket::Unix(descriptor.into()),
-        };
+        let socket = Socket::new(descriptor::raise(descriptor), &spec.endpoint, spec.socket_type);
         if let Bound::Inet(bound) = &mut address {
             *bound = socket.local_address().unwrap_or(*bound);
         }
-        Ok(Self { socket, address, _path: path })
+        Ok(Self { socket, address, path })
+    }
+
+    /// An open socket of the server before us; `identity` is that of its path.
+    #[must_use]
+    pub fn taken_over(
+        descriptor: OwnedFd,
+        spec: &SocketSpec,
+        identity: Option<(u64, u64)>,
+    ) -> Self {
+        let socket = Socket::new(descriptor, &spec.endpoint, spec.socket_type);
+        let address = match &spec.endpoint {
+            Endpoint::Inet(address) => Bound::Inet(socket.local_address().unwrap_or(*address)),
+            unix => Bound::Unix(ShownEndpoint(unix).to_string()),
+        };
+        let path = match &spec.endpoint {
+            Endpoint::Unix(path) => identity.map(|it| BoundPath::taken_over(path, it)),
+            _ => None,
+        };
+        Self { socket, address, path }
+    }
+
+    /// The path that is unlinked when it is closed.
+    #[must_use]
+    pub fn path(&self) -> Option<&BoundPath> {
+        self.path.as_ref()
     }
 
     /// Puts another UDP socket in the place of this one, which goes to a program.
@@ -243,6 +261,16 @@ impl Listener {
 }
 
 impl Socket {
+    fn new(descriptor: OwnedFd, endpoint: &Endpoint, socket_type: SocketType) -> Self {
+        let inet = matches!(endpoint, Endpoint::Inet(_));
+        match (socket_type, inet) {
+            (SocketType::Dgram, true) => Self::Udp(descriptor.into()),
+            (SocketType::Dgram, false) => Self::UnixDatagram(descriptor.into()),
+            (_, true) => Self::Tcp(descriptor.into()),
+            (_, false) => Self::Unix(descriptor.into()),
+        }
+    }
+
     /// Our own address; none for unix sockets.
     #[must_use]
     pub fn local_address(&self) -> Option<SocketAddr> {

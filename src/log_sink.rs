@@ -177,6 +177,20 @@ pub fn dropped() -> u64 {
     sink().dropped_ever
 }
 
+/// The lines that have not been written yet, and how many never were.
+#[must_use]
+pub fn unwritten() -> (Vec<u8>, u64) {
+    let sink = sink();
+    (sink.waiting.clone(), sink.dropped_ever)
+}
+
+/// Goes on with the lines of another before ours.
+pub fn go_on_with(waiting: &[u8], dropped: u64) {
+    let mut sink = sink();
+    sink.dropped_ever = sink.dropped_ever.saturating_add(dropped);
+    sink.waiting.splice(..0, waiting.iter().copied());
+}
+
 /// From here on lines wait for [`flush`].
 pub fn hold() {
     sink().held = true;

@@ -1,6 +1,7 @@
 //! The command: arguments in, exit status out.
 
 mod asking;
+mod trying;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -9,12 +10,14 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use oxinetd::cli::{Check, Cli, Command, Common, Import, Run, Serve, SpawnWay};
 use oxinetd::config::diagnostic::Severity;
+use oxinetd::config::model::Config;
 use oxinetd::config::{self, Loaded, RunSpec};
 use oxinetd::control::socket;
 use oxinetd::detach::{self, Herald, Role};
+use oxinetd::handover::Parcel;
 use oxinetd::lookup::System;
 use oxinetd::pid_file::PidFile;
-use oxinetd::server::{Options, Server};
+use oxinetd::server::{self, Options, Server};
 use oxinetd::spawn::{Way, kernel};
 use oxinetd::{journal, log_sink};
 
@@ -34,6 +37,8 @@ fn main() -> ExitCode {
         Some(Command::Status(of)) => asking::status(&of),
         Some(Command::Peers(of)) => asking::peers(&of),
         Some(Command::Reload(control)) => asking::reload(&control),
+        Some(Command::Upgrade(control)) => asking::upgrade(&control),
+        Some(Command::TryUpgrade(trial)) => trying::try_upgrade(trial),
         Some(Command::Stop(stop)) => asking::stop(&stop),
         Some(Command::Start(start)) => asking::start(&start),
         Some(Command::Kill(kill)) => asking::kill(&kill),
@@ -120,7 +125,7 @@ fn print_import(import: &Import) -> Result<(), Failure> {
 
 /// What a server is started with, whichever way.
 struct Job {
-    load: Box<dyn Fn() -> Loaded>,
+    load: Loader,
     common: Common,
     strict: bool,
     pid_file: Option<PathBuf>,
@@ -133,9 +138,9 @@ struct Job {
 
 fn serve(serve: Serve) -> Result<(), Failure> {
     log_sink::start();
-    let file = serve.file;
-    let defaults = serve.defaults;
-    let herald = if serve.daemon {
+    let parcel = trying::find()?;
+    // Who takes over is in the background already.
+    let herald = if serve.daemon && parcel.is_none() {
         match background()? {
             Some(herald) => Some(herald),
             None => return Ok(()),
@@ -143,15 +148,36 @@ fn serve(serve: Serve) -> Result<(), Failure> {
     } else {
         None
     };
-    run_server(Job {
-        load: Box::new(move || config::load(&file, &defaults, &System::new())),
-        common: serve.common,
-        strict: serve.strict,
-        pid_file: serve.pid_file,
-        herald,
-        only_one: false,
-        control: socket::default_path(),
-    })
+    run_server(
+        Job {
+            load: loader_of_file(&serve),
+            common: serve.common,
+            strict: serve.strict,
+            pid_file: serve.pid_file,
+            herald,
+            only_one: false,
+            control: socket::default_path(),
+        },
+        parcel,
+    )
+}
+
+/// What reads a configuration, again and again.
+type Loader = Box<dyn Fn() -> Loaded>;
+
+fn loader_of_file(serve: &Serve) -> Loader {
+    let (file, defaults) = (serve.file.clone(), serve.defaults.clone());
+    Box::new(move || config::load(&file, &defaults, &System::new()))
+}
+
+fn loader_of_line(run: &Run) -> Loader {
+    let spec = RunSpec {
+        endpoint: run.endpoint.clone(),
+        udp: run.udp,
+        options: run.options.clone(),
+        command: run.program.clone(),
+    };
+    Box::new(move || config::from_command_line(&spec, &System::new()))
 }
 
 /// None in the process that the user has started, when the server is up.
@@ -168,49 +194,72 @@ fn background() -> Result<Option<Herald>, Failure> {
 
 fn run_one(run: Run) -> Result<(), Failure> {
     log_sink::start();
-    let Run { options, udp, endpoint, program, common } = run;
-    if !endpoint.contains([':', '/', '@']) {
-        journal::local_only(&endpoint);
+    let parcel = trying::find()?;
+    if parcel.is_none() && !run.endpoint.contains([':', '/', '@']) {
+        journal::local_only(&run.endpoint);
     }
-    let spec = RunSpec { endpoint, udp, options, command: program };
-    run_server(Job {
-        load: Box::new(move || config::from_command_line(&spec, &System::new())),
-        common,
-        strict: true,
-        pid_file: None,
-        herald: None,
-        only_one: true,
-        control: None,
-    })
+    run_server(
+        Job {
+            load: loader_of_line(&run),
+            common: run.common,
+            strict: true,
+            pid_file: None,
+            herald: None,
+            only_one: true,
+            control: None,
+        },
+        parcel,
+    )
 }
 
-fn run_server(job: Job) -> Result<(), Failure> {
+fn run_server(job: Job, parcel: Option<Parcel>) -> Result<(), Failure> {
     kernel::close_inherited_on_exec();
-    let mut pid_file = job.pid_file.as_deref().map(lock_pid_file).transpose()?;
-    let Loaded { config, diagnostics } = (job.load)();
+    match parcel {
+        None => serve_first(job),
+        Some(parcel) => match ready_to_take_over(job, &parcel) {
+            Ok(ready) => go_on(ready, parcel),
+            Err(failure) => Err(trying::back(&parcel, &failure)),
+        },
+    }
+}
+
+/// Reads the configuration and says what was found in it; `strict`: one error is one
+/// too many.
+fn load_for_start(load: &Loader, strict: bool) -> Result<Config, Failure> {
+    let Loaded { config, diagnostics } = load();
     let (errors, _) = config::summary(&diagnostics);
     for diagnostic in &diagnostics {
         journal::configuration(diagnostic.severity == Severity::Error, &diagnostic.one_line());
     }
-    if errors > 0 && (job.strict || config.services.is_empty()) {
-        let why = if job.strict { "the configuration has errors" } else { "nothing to serve" };
+    if errors > 0 && (strict || config.services.is_empty()) {
+        let why = if strict { "the configuration has errors" } else { "nothing to serve" };
         return Err(Failure::new(CONFIGURATION, why));
     }
-    if job.only_one && config.services.is_empty() {
-        return Err(Failure::new(CONFIGURATION, "nothing to serve"));
-    }
+    Ok(config)
+}
+
+fn new_server(common: &Common, reload: Loader) -> Result<Server, Failure> {
     // Only now, so that an interrupt still ends a slow look-up of names.
     kernel::take_over_signals();
-    let way = match job.common.spawn {
+    let way = match common.spawn {
         SpawnWay::Auto => Way::Sharing,
         SpawnWay::Fork => Way::Forking,
     };
-    let options = Options { way, max_children: job.common.max_children, reload: job.load };
-    let mut server = Server::new(options).map_err(refused("starting"))?;
-    open_doors(&mut server, &job.common, job.control.as_deref())?;
+    let options = Options { way, max_children: common.max_children, reload };
+    Server::new(options).map_err(refused("starting"))
+}
+
+fn serve_first(job: Job) -> Result<(), Failure> {
+    let mut pid_file = job.pid_file.as_deref().map(lock_pid_file).transpose()?;
+    let config = load_for_start(&job.load, job.strict)?;
+    if job.only_one && config.services.is_empty() {
+        return Err(Failure::new(CONFIGURATION, "nothing to serve"));
+    }
+    let mut server = new_server(&job.common, job.load)?;
+    open_doors(&mut server, &job.common, job.control.as_deref(), None)?;
     let listeners = server.install(&config);
     // A reload replaces it; it must not live on here.
-    drop((config, diagnostics));
+    drop(config);
     kernel::trim_memory();
     if job.only_one
         && listeners == 0
@@ -220,6 +269,7 @@ fn run_server(job: Job) -> Result<(), Failure> {
     }
     if let Some(file) = &mut pid_file {
         file.write().map_err(refused("writing the pid file"))?;
+        server.keep_pid_file(file.number());
     }
     if let Some(herald) = job.herald {
         herald.announce().map_err(refused("going to the background"))?;
@@ -228,10 +278,58 @@ fn run_server(job: Job) -> Result<(), Failure> {
     server.run().map_err(refused("waiting for events"))
 }
 
+/// A server that has taken nothing over yet, and what it will serve.
+struct Ready {
+    server: Server,
+    config: Config,
+    pid_file: Option<PathBuf>,
+}
+
+/// Does everything that may fail.
+fn ready_to_take_over(job: Job, parcel: &Parcel) -> Result<Ready, Failure> {
+    // On the way back there is nobody else who could go on: what is right is served.
+    let config = match load_for_start(&job.load, parcel.refused().is_none()) {
+        Err(_) if parcel.refused().is_some() => Config::default(),
+        loaded => loaded?,
+    };
+    if parcel.refused().is_none() {
+        let examined = server::examine(&parcel.state, &config);
+        examined.map_err(|why| Failure::new(CONFIGURATION, why))?;
+    }
+    let mut server = new_server(&job.common, job.load)?;
+    open_doors(&mut server, &job.common, job.control.as_deref(), Some(parcel))?;
+    Ok(Ready { server, config, pid_file: job.pid_file })
+}
+
+fn go_on(ready: Ready, parcel: Parcel) -> Result<(), Failure> {
+    let Ready { mut server, config, pid_file } = ready;
+    let locked = server.take_over(parcel, config);
+    kernel::trim_memory();
+    // It is removed at the end of this function.
+    let _pid_file = pid_file.zip(locked).and_then(|(path, locked)| {
+        let file = PidFile::taken_over(locked, &path);
+        let file = file.inspect_err(|error| journal::trouble("pid file", "flock", error)).ok()?;
+        server.keep_pid_file(file.number());
+        Some(file)
+    });
+    server.run().map_err(refused("waiting for events"))
+}
+
 /// Opens the control socket and the endpoint for metrics.
-fn open_doors(server: &mut Server, common: &Common, usual: Option<&Path>) -> Result<(), Failure> {
+fn open_doors(
+    server: &mut Server,
+    common: &Common,
+    usual: Option<&Path>,
+    parcel: Option<&Parcel>,
+) -> Result<(), Failure> {
+    // Those that are handed over are as our arguments say: they are the same.
+    let handed = |controls: bool| {
+        parcel.is_some_and(|it| it.state.doors.iter().any(|door| door.controls == controls))
+    };
     let wanted = common.control.as_deref();
-    if let Some(path) = wanted.or(usual).filter(|path| *path != Path::new("none")) {
+    if !handed(true)
+        && let Some(path) = wanted.or(usual).filter(|path| *path != Path::new("none"))
+    {
         let opened = socket::open_control(path).and_then(|listener| server.control(listener));
         match opened {
             Ok(()) => {}
@@ -243,7 +341,7 @@ fn open_doors(server: &mut Server, common: &Common, usual: Option<&Path>) -> Res
             }
         }
     }
-    if let Some(endpoint) = &common.metrics {
+    if let Some(endpoint) = common.metrics.as_ref().filter(|_| !handed(false)) {
         let place = format!("metrics endpoint {endpoint}");
         for listener in socket::open_metrics(endpoint).map_err(refused(&place))? {
             journal::metrics(listener.address());

@@ -21,6 +21,12 @@ impl PeerId {
     pub fn number(self) -> u64 {
         self.0
     }
+
+    /// The peer of this number.
+    #[must_use]
+    pub fn from_number(number: u64) -> Self {
+        Self(number)
+    }
 }
 
 /// One peer.
@@ -90,6 +96,27 @@ impl Peers {
         }
     }
 
+    /// As they were known before: everybody who connected, by number, and those that have
+    /// ended, in order. Of the latter the last ones are kept.
+    #[must_use]
+    pub fn restored(
+        total: u64,
+        known: impl Iterator<Item = (u64, Peer)>,
+        ended: impl Iterator<Item = u64>,
+    ) -> Self {
+        let known = known.map(|(number, peer)| (PeerId(number), Peer { running: true, ..peer }));
+        let mut peers = Self { known: known.collect(), ended: VecDeque::new(), total };
+        for number in ended {
+            peers.ended(PeerId(number));
+        }
+        peers
+    }
+
+    /// Those that have ended, the one that ended first in front.
+    pub fn ended_ones(&self) -> impl Iterator<Item = PeerId> {
+        self.ended.iter().copied()
+    }
+
     /// How many have connected since the server started.
     #[must_use]
     pub fn total(&self) -> u64 {
@@ -142,6 +169,21 @@ mod tests {
         peers.ended(id);
         peers.ended(PeerId(99));
         assert_eq!((peers.running(), peers.iter().count()), (0, 1));
+    }
+
+    #[test]
+    fn the_list_goes_on_where_it_was() {
+        let mut peers = Peers::new();
+        let ids: Vec<_> = (0..5).map(|_| connect(&mut peers)).collect();
+        peers.ended(ids[3]);
+        peers.ended(ids[1]);
+        let known: Vec<_> = peers.iter().map(|(id, peer)| (id.number(), peer.clone())).collect();
+        let ended: Vec<_> = peers.ended_ones().map(PeerId::number).collect();
+        assert_eq!(ended, [4, 2]);
+        let mut again = Peers::restored(5, known.into_iter(), ended.into_iter());
+        assert!(again.iter().eq(peers.iter()));
+        again.ended(ids[0]);
+        assert_eq!((again.running(), connect(&mut again).number()), (2, 6));
     }
 
     #[test]

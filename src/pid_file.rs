@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Seek as _, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -54,6 +55,23 @@ impl PidFile {
         }
     }
 
+    /// Goes on with a file that is locked already, and has the pid in it.
+    ///
+    /// # Errors
+    /// flock(2)'s.
+    pub fn taken_over(descriptor: OwnedFd, path: &Path) -> io::Result<Self> {
+        // The lock belongs to the open file, which is the same: this changes nothing.
+        let file = Flock::lock(File::from(descriptor), FlockArg::LockExclusiveNonblock);
+        let file = file.map_err(|(_, error)| error)?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Its descriptor.
+    #[must_use]
+    pub fn number(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+
     /// Writes the pid.
     ///
     /// # Errors
@@ -84,6 +102,20 @@ mod tests {
         let refusal = PidFile::lock(&path).unwrap_err().to_string();
         assert!(refusal.contains(&std::process::id().to_string()), "{refusal}");
         drop(first);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_lock_is_taken_over_with_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pid");
+        let first = PidFile::lock(&path).unwrap();
+        let same = first.file.try_clone().unwrap().into();
+        let second = PidFile::taken_over(same, &path).unwrap();
+        // As at exec(2), nothing is dropped.
+        std::mem::forget(first);
+        assert!(PidFile::lock(&path).is_err());
+        drop(second);
         assert!(!path.exists());
     }
 

@@ -12,6 +12,8 @@ mod socket;
 
 use std::io::{self, ErrorKind, Read, Write};
 
+use serde::{Deserialize, Serialize};
+
 pub use socket::{Dialled, Socket, dial};
 
 /// Bytes that one call reads, and the most that a direction keeps.
@@ -30,7 +32,7 @@ pub trait Duplex: Read + Write {
 }
 
 /// One of the two sides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Side {
     /// Who connected to us.
     Client,
@@ -62,20 +64,24 @@ pub enum Progress {
 }
 
 /// Why a direction broke off.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Failure {
     /// Whose stream failed.
     pub side: Side,
     /// What the system said.
+    #[serde(with = "error_number")]
     pub error: io::Error,
 }
 
 /// What has to be remembered of a relay between two turns.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Relay {
     up: Flow,
     down: Flow,
+    /// Announced again wherever it goes on.
+    #[serde(skip)]
     client: Ready,
+    #[serde(skip)]
     target: Ready,
     failure: Option<Failure>,
 }
@@ -180,6 +186,22 @@ impl Relay {
     }
 }
 
+/// An error of the system by its number; the few of our own as an input/output error.
+mod error_number {
+    use std::io;
+
+    use nix::errno::Errno;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(error: &io::Error, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_i32(error.raw_os_error().unwrap_or(Errno::EIO as i32))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<io::Error, D::Error> {
+        i32::deserialize(from).map(io::Error::from_raw_os_error)
+    }
+}
+
 /// What a stream can do, as far as is known: false once it would have blocked.
 #[derive(Debug, Default, Clone, Copy)]
 struct Ready {
@@ -188,7 +210,7 @@ struct Ready {
 }
 
 /// How far a direction is.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
     #[default]
     Open,
@@ -198,9 +220,10 @@ enum State {
 }
 
 /// One direction.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Flow {
     /// What was read and not yet written; allocated only while there is something.
+    #[serde(with = "crate::hex")]
     rest: Vec<u8>,
     /// How much of it has been written meanwhile.
     sent: usize,

@@ -22,6 +22,26 @@ pub struct BoundPath {
     identity: (u64, u64),
 }
 
+impl BoundPath {
+    /// A path that was bound before, by the socket of this device and inode.
+    #[must_use]
+    pub fn taken_over(path: &Path, identity: (u64, u64)) -> Self {
+        Self { path: path.to_owned(), identity }
+    }
+
+    /// The path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Device and inode at the time of binding.
+    #[must_use]
+    pub fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+}
+
 impl Drop for BoundPath {
     fn drop(&mut self) {
         // Somebody else's socket may be there by now.

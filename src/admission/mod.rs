@@ -215,6 +215,19 @@ impl Admission {
         admits
     }
 
+    /// Counts somebody who was admitted before we knew of this service. What has been used
+    /// up of rates is not known.
+    pub fn restore(&mut self, now: Instant, id: ServiceId, source: Source) {
+        let now = self.timeline.nanos(now);
+        let Some(service) = self.service(id) else { return };
+        service.running = service.running.saturating_add(1);
+        let (by_source, child) = (service.limits.by_source(), !service.limits.builtin);
+        self.running = self.running.saturating_add(u32::from(child));
+        if by_source {
+            self.sources.start(Key { service: id, source }, None, now);
+        }
+    }
+
     /// A child has ended.
     pub fn release(&mut self, now: Instant, id: ServiceId, source: Source) -> Wake {
         self.give_back(now, id, source, false)

@@ -4,6 +4,8 @@
 use std::io::{Read, Write};
 use std::sync::LazyLock;
 
+use serde::{Deserialize, Serialize};
+
 use super::conversation::{Finish, Machine, Wants};
 use super::link::{Link, Stop};
 
@@ -38,7 +40,7 @@ pub(super) fn pattern(length: usize) -> &'static [u8] {
 
 /// What a client sends is read and thrown away, as the RFC has it; once it has
 /// shut down its side it goes on being served until it is gone altogether.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Chargen {
     /// Where in the period the next byte is.
     position: usize,

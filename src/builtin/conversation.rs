@@ -2,6 +2,8 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
+use serde::{Deserialize, Serialize};
+
 use super::chargen::Chargen;
 use super::echo::{Discard, Echo};
 use super::link::{Link, Stop};
@@ -53,12 +55,12 @@ pub(super) trait Machine {
 
 /// A client's connection to a built-in service: what has to be remembered
 /// between two turns. An idle one holds no buffer.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Conversation {
     state: State,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum State {
     Echo(Echo),
     Discard(Discard),

@@ -2,12 +2,14 @@
 
 use std::io::{Read, Write};
 
+use serde::{Deserialize, Serialize};
+
 use super::conversation::{Finish, Machine, Wants};
 use super::link::{Link, Outbox, Stop};
 
 /// RFC 862. While something is unwritten nothing is read, so that a client that
 /// does not take its bytes is slowed down by its own kernel and costs us one buffer.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Echo {
     outbox: Outbox,
 }
@@ -38,7 +40,7 @@ impl Machine for Echo {
 }
 
 /// RFC 863: reads until the end, says nothing.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Discard;
 
 impl Machine for Discard {

@@ -3,6 +3,8 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
+use serde::{Deserialize, Serialize};
+
 /// Reads and writes in a turn.
 const CALLS: u32 = 16;
 /// Bytes moved in a turn, in and out together, before it ends.
@@ -67,8 +69,9 @@ impl<'a, S: Read + Write> Link<'a, S> {
 }
 
 /// Bytes on their way out. Nothing is kept while everything fits into the stream.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Outbox {
+    #[serde(with = "crate::hex")]
     rest: Vec<u8>,
     sent: usize,
 }

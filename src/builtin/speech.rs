@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 
+use serde::{Deserialize, Serialize};
+
 use super::conversation::{Finish, Machine, Wants};
 use super::link::{Link, Outbox, Stop};
 use crate::calendar::WallClock;
@@ -23,7 +25,7 @@ pub(super) fn time(clock: WallClock) -> [u8; 4] {
 }
 
 /// Says it and is done.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Speech {
     outbox: Outbox,
     /// Whether the stream goes on to somebody else, who wants to read what came.

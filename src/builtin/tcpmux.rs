@@ -9,6 +9,8 @@
 use std::io::{Read, Write};
 use std::mem;
 
+use serde::{Deserialize, Serialize};
+
 use super::conversation::{Finish, Machine, Wants};
 use super::link::{Link, Stop};
 use super::speech::Speech;
@@ -50,8 +52,9 @@ pub fn help<'a>(names: impl IntoIterator<Item = &'a TcpmuxName>) -> String {
 }
 
 /// Reads the line.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Tcpmux {
+    #[serde(with = "crate::hex")]
     line: Vec<u8>,
     refusal: Option<Box<Speech>>,
 }

@@ -11,6 +11,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::path_bytes;
 pub use super::prefix::{Prefix, parse_item};
 pub use super::times::AccessTimes;
 
@@ -72,7 +75,7 @@ pub struct Origin {
 }
 
 /// The type of a socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SocketType {
     /// A byte stream: TCP or unix.
     Stream,
@@ -84,7 +87,7 @@ pub enum SocketType {
 
 /// One socket to open. Two entries may not have an equal one: equality is the
 /// identity by which a reload recognises a socket that it keeps.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SocketSpec {
     /// Stream, datagram or sequenced packets.
     pub socket_type: SocketType,
@@ -95,18 +98,18 @@ pub struct SocketSpec {
 }
 
 /// An address to bind.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Endpoint {
     /// An IPv4 or IPv6 address with its port; port 0 (any free one) only from the command line.
     Inet(SocketAddr),
     /// A unix socket in the file system: an absolute path.
-    Unix(PathBuf),
+    Unix(#[serde(with = "path_bytes::one")] PathBuf),
     /// A unix socket in Linux's abstract name space, without the leading NUL.
     Abstract(Vec<u8>),
 }
 
 /// An entry behind tcpmux.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TcpmuxName {
     /// The name a client sends; compared without regard to ASCII case.
     pub name: String,
@@ -126,7 +129,7 @@ pub enum Action {
 }
 
 /// Where a relay connects to: `redirect`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RelayTarget {
     /// `HOST PORT`.
     Inet {
@@ -218,7 +221,7 @@ pub enum StderrTo {
 }
 
 /// What happens to running programs when the server stops or their service goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnStop {
     /// TERM to the process group.
     Terminate,
@@ -245,7 +248,7 @@ pub struct Banner {
 }
 
 /// What is logged of a client that is served; nothing at all if all are false.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogOnSuccess {
     /// The program's process id.
     pub pid: bool,

@@ -135,6 +135,17 @@ pub struct Finding {
     pub text: String,
 }
 
+/// Another program goes on in the server's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgraded {
+    /// Its version.
+    pub upgraded: String,
+    /// The version of the one before it.
+    pub from: String,
+    /// The process, which is the same.
+    pub pid: u32,
+}
+
 /// A command was carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {

@@ -38,6 +38,8 @@ pub enum Request {
         /// Which.
         service: String,
     },
+    /// Have the program on disk go on in its place.
+    Upgrade {},
     /// End a program, or whatever serves a peer.
     Kill {
         /// The pid of a program, or a peer's address.
@@ -62,11 +64,14 @@ impl Request {
             ("status", service) => Ok(Self::Status { service }),
             ("peers", None) => Ok(Self::Peers {}),
             ("reload", None) => Ok(Self::Reload {}),
+            ("upgrade", None) => Ok(Self::Upgrade {}),
             ("stop", named) => Self::stop(named),
             ("start", Some(service)) => Ok(Self::Start { service }),
             ("kill", Some(who)) => Ok(Self::Kill { who }),
             ("start" | "kill", None) => Err(format!("{command}: of what?")),
-            ("peers" | "reload", Some(rest)) => Err(format!("{command}: what is {rest:?}?")),
+            ("peers" | "reload" | "upgrade", Some(rest)) => {
+                Err(format!("{command}: what is {rest:?}?"))
+            }
             _ => Err(format!("there is no command {command:?}: {COMMANDS}")),
         }
     }
@@ -96,6 +101,7 @@ impl Request {
             Self::Status { service: Some(service) } => format!("status {service}"),
             Self::Peers {} => "peers".to_owned(),
             Self::Reload {} => "reload".to_owned(),
+            Self::Upgrade {} => "upgrade".to_owned(),
             Self::Stop { service: Some(service), .. } => format!("stop {service}"),
             Self::Stop { service: None, drain: None } => "stop".to_owned(),
             Self::Stop { service: None, drain: Some(seconds) } => format!("stop --drain {seconds}"),
@@ -105,7 +111,7 @@ impl Request {
     }
 }
 
-const COMMANDS: &str = "status, peers, reload, stop, start and kill are";
+const COMMANDS: &str = "status, peers, reload, stop, start, upgrade and kill are";
 
 #[cfg(test)]
 mod tests {
@@ -123,6 +129,7 @@ mod tests {
             (" status  /tmp/a b \r\n", Request::Status { service: of("/tmp/a b") }),
             ("peers\n", Request::Peers {}),
             ("reload", Request::Reload {}),
+            ("upgrade", Request::Upgrade {}),
             ("stop", Request::Stop { service: None, drain: None }),
             ("stop echo/tcp", Request::Stop { service: of("echo/tcp"), drain: None }),
             ("stop --drain", Request::Stop { service: None, drain: Some(30) }),

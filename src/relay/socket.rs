@@ -77,6 +77,12 @@ impl Socket {
         Ok(Self::tuned(descriptor::raise(socket)))
     }
 
+    /// One that has been a relay's before.
+    #[must_use]
+    pub fn taken_over(socket: OwnedFd) -> Self {
+        Self::tuned(socket)
+    }
+
     /// Peers that vanish are noticed by keepalive, since a relay has no idle limit.
     /// What has been read is written at once, so there is nothing for Nagle's
     /// algorithm to collect. A unix socket has neither, which is no error.

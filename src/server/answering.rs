@@ -22,7 +22,7 @@ use crate::statistics::Statistics;
 const PORTION: usize = 64;
 
 /// Where the rest of an answer comes from.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) enum Producer {
     /// There is none.
     #[default]
@@ -96,6 +96,13 @@ impl Server {
                 let keys = self.order.clone();
                 self.produce_for(key, Producer::Metrics { keys, family: 0, next: 0 });
             }
+        }
+    }
+
+    /// Makes the rest of an answer at once.
+    pub(super) fn whole_answer(&self, mut producer: Producer, out: &mut Vec<u8>) {
+        while !producer.is_done() {
+            self.produce(&mut producer, out);
         }
     }
 

@@ -67,17 +67,17 @@ impl Banners {
 /// A client that is being told something.
 #[derive(Debug)]
 pub(super) struct BannerState {
-    socket: OwnedFd,
-    text: Rc<[u8]>,
-    sent: usize,
-    then: Then,
-    due: Instant,
+    pub(super) socket: OwnedFd,
+    pub(super) text: Rc<[u8]>,
+    pub(super) sent: usize,
+    pub(super) then: Then,
+    pub(super) due: Instant,
     pub(super) queued: bool,
 }
 
 /// What happens when it has been told.
 #[derive(Debug)]
-enum Then {
+pub(super) enum Then {
     Serve(Box<Admitted>),
     /// Closed when the client does, or when that many more bytes have come.
     Close {
@@ -87,13 +87,13 @@ enum Then {
 
 /// Who is served afterwards.
 #[derive(Debug)]
-struct Admitted {
-    service: Key,
-    admission: ServiceId,
-    peer: Address,
-    peer_gid: Option<u32>,
-    facts: environment::Connection,
-    since: Instant,
+pub(super) struct Admitted {
+    pub(super) service: Key,
+    pub(super) admission: ServiceId,
+    pub(super) peer: Address,
+    pub(super) peer_gid: Option<u32>,
+    pub(super) facts: environment::Connection,
+    pub(super) since: Instant,
 }
 
 /// How far it is.
@@ -158,10 +158,15 @@ impl Server {
         then: Then,
         patience: Duration,
     ) {
-        let socket = descriptor::raise(socket);
-        let (descriptor, due) = (socket.as_raw_fd(), self.now + patience);
-        let closes = matches!(then, Then::Close { .. });
-        let key = self.banners.insert(BannerState { socket, text, sent, then, due, queued: false });
+        let (socket, due) = (descriptor::raise(socket), self.now + patience);
+        self.keep_telling(BannerState { socket, text, sent, then, due, queued: false });
+    }
+
+    /// Goes on with a client whenever it can be told more.
+    pub(super) fn keep_telling(&mut self, state: BannerState) {
+        let (descriptor, due) = (state.socket.as_raw_fd(), state.due);
+        let closes = matches!(state.then, Then::Close { .. });
+        let key = self.banners.insert(state);
         if closes {
             self.dismissed.push_back(key);
         }

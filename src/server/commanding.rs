@@ -22,6 +22,7 @@ impl Server {
             Request::Status { service } => self.tell_status(key, service.as_deref()),
             Request::Peers {} => self.tell_peers(key),
             Request::Reload {} => self.reload_for(key),
+            Request::Upgrade {} => self.upgrade_for(key),
             Request::Stop { service: Some(service), .. } => {
                 let done = self.stop_services(service);
                 self.tell_done(key, done);

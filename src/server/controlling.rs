@@ -46,27 +46,27 @@ pub(super) enum Kind {
 /// A socket at which the server is asked.
 #[derive(Debug)]
 pub(super) struct Door {
-    listener: Listener,
-    kind: Kind,
+    pub(super) listener: Listener,
+    pub(super) kind: Kind,
     pub(super) queued: bool,
 }
 
 /// Somebody who asks.
 #[derive(Debug)]
 pub(super) struct Edge {
-    stream: File,
-    kind: Kind,
-    peer: Address,
+    pub(super) stream: File,
+    pub(super) kind: Kind,
+    pub(super) peer: Address,
     pub(super) stage: Stage,
     /// What has been read of the request.
-    request: Vec<u8>,
+    pub(super) request: Vec<u8>,
     /// What is to be sent, and how much of it has been.
     pub(super) out: Vec<u8>,
-    sent: usize,
+    pub(super) sent: usize,
     /// Where more of the answer comes from.
     pub(super) producer: Producer,
     /// When something last went on.
-    active: Instant,
+    pub(super) active: Instant,
     pub(super) queued: bool,
 }
 
@@ -77,6 +77,8 @@ pub(super) enum Stage {
     Asking,
     /// The answer comes when the reload is over.
     AwaitsReload,
+    /// The answer comes from the program that goes on in our place.
+    AwaitsUpgrade,
     /// The answer is being sent.
     Told,
     /// The same, but the connection ends with the server.
@@ -120,7 +122,7 @@ impl Server {
         self.open_door(listener, Kind::Metrics)
     }
 
-    fn open_door(&mut self, listener: Listener, kind: Kind) -> std::io::Result<()> {
+    pub(super) fn open_door(&mut self, listener: Listener, kind: Kind) -> std::io::Result<()> {
         let descriptor = listener.as_raw_fd();
         let key = self.controlling.doors.insert(Door { listener, kind, queued: false });
         let token = token::pack(Owner::Door(key));
@@ -161,19 +163,25 @@ impl Server {
             active: self.now,
             queued: false,
         };
+        let Some(key) = self.watch_edge(edge) else { return };
+        if !self.may_ask(key) {
+            let error = "only root and the server's own user may ask".to_owned();
+            self.tell_edge(key, answer::line(&Refusal { error }));
+        }
+    }
+
+    /// None if the system has no memory for it.
+    pub(super) fn watch_edge(&mut self, edge: Edge) -> Option<Key> {
         let descriptor = edge.stream.as_raw_fd();
         let key = self.controlling.edges.insert(edge);
         let token = token::pack(Owner::Edge(key));
         let interest = Interest::READABLE | Interest::WRITABLE;
         if self.poll.registry().register(&mut SourceFd(&descriptor), token, interest).is_err() {
             self.controlling.edges.remove(key);
-            return;
+            return None;
         }
         self.timers.set(self.now + SILENCE, Timer::Edge(key));
-        if !self.may_ask(key) {
-            let error = "only root and the server's own user may ask".to_owned();
-            self.tell_edge(key, answer::line(&Refusal { error }));
-        }
+        Some(key)
     }
 
     fn may_ask(&self, key: Key) -> bool {
@@ -220,7 +228,7 @@ impl Server {
         edge.queued = false;
         let flow = match edge.stage {
             Stage::Asking => self.hear(key),
-            Stage::AwaitsReload => Flow::Blocked,
+            Stage::AwaitsReload | Stage::AwaitsUpgrade => Flow::Blocked,
             Stage::Told | Stage::Stays => self.tell_more(key),
         };
         match flow {

@@ -86,7 +86,7 @@ impl Server {
         }
     }
 
-    fn watch_conversation(&mut self, state: ConversationState, more: bool) {
+    pub(super) fn watch_conversation(&mut self, state: ConversationState, more: bool) {
         let descriptor = state.stream.as_raw_fd();
         let due = state.due;
         let key = self.conversations.insert(state);

@@ -99,6 +99,10 @@ impl Server {
         let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         while let Ok(status) = waitid(Id::All, look) {
             let Some(pid) = status.pid() else { return };
+            if self.is_trial(pid) {
+                self.look_at_trial();
+                continue;
+            }
             let ours = self.children.iter().find(|(_, child)| child.pid == pid.as_raw());
             if let Some((key, _)) = ours {
                 self.child_ended(key);
@@ -115,7 +119,7 @@ impl Server {
     /// What `on_stop` says for a program whose service goes or whose server stops.
     pub(super) fn stop_child(&mut self, key: Key) {
         let Some(child) = self.children.get(key) else { return };
-        if child.definition.attributes.on_stop == OnStop::Terminate {
+        if child.terms.on_stop == OnStop::Terminate {
             // The group: the program leads one, and may have children of its own.
             let _ = signal_group(child.pid, Signal::SIGTERM);
             let _ = kill(Pid::from_raw(child.pid), Signal::SIGCONT);
@@ -130,8 +134,7 @@ fn tell(child: &Child, end: End, failure: Option<Failure>, time: Duration) {
             journal::failed(&child.label, child.peer, Some(child.pid), stage.as_str(), &error);
         }
         None => {
-            let log = child.definition.attributes.log_on_success;
-            journal::ended(&child.label, child.peer, child.pid, (end, time), log);
+            journal::ended(&child.label, child.peer, child.pid, (end, time), child.terms.log);
         }
     }
 }

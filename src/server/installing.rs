@@ -83,7 +83,7 @@ impl Server {
 
     /// New sockets first, then those that stay, then those that go: whoever connects
     /// meanwhile finds a listener.
-    fn apply(&mut self, config: &Config) -> Plan {
+    pub(super) fn apply(&mut self, config: &Config) -> Plan {
         let old = self.what_is_served();
         let plan = plan(&old.services, config);
         use_log_files(config, &plan);
@@ -198,7 +198,7 @@ impl Server {
         }
     }
 
-    fn new_listener(&mut self, service: Key, spec: SocketSpec) -> Key {
+    pub(super) fn new_listener(&mut self, service: Key, spec: SocketSpec) -> Key {
         self.listeners.insert(ListenerState {
             service,
             spec,

@@ -24,8 +24,13 @@
 //! | `answering` | what they are told |
 //! | `commanding` | what they tell the server to do |
 //! | `counting` | counters of services |
+//! | `upgrading` | the program on disk: tried out, then executed in our place |
+//! | `handing_over` | what it is handed |
+//! | `taking_over` | going on with that |
+//! | `adopting` | whoever was served |
 
 mod accepting;
+mod adopting;
 mod answering;
 mod banners;
 mod commanding;
@@ -35,6 +40,7 @@ mod counting;
 mod datagrams;
 mod ending;
 mod facts;
+mod handing_over;
 mod installing;
 mod observing;
 mod overdue;
@@ -45,8 +51,10 @@ mod slab;
 mod starting;
 mod state;
 mod stderr_lines;
+mod taking_over;
 mod timers;
 mod token;
+mod upgrading;
 
 use std::collections::VecDeque;
 use std::io;
@@ -79,8 +87,10 @@ use per_peer::Homing;
 use relaying::RelayState;
 use slab::{Key, Slab};
 use state::{Child, ConversationState, ListenerState, ServiceState, StderrState};
+pub use taking_over::examine;
 use timers::{Timer, Timers};
 use token::Owner;
+use upgrading::Upgrading;
 
 /// Events taken from the system at once; more come with the next turn.
 const EVENTS: usize = 1024;
@@ -117,6 +127,7 @@ pub struct Server {
     homing: Slab<Homing>,
     relays: Slab<RelayState>,
     controlling: Controlling,
+    upgrading: Upgrading,
     /// Of all services since the start.
     statistics: Statistics,
     /// When it started, by both clocks.
@@ -198,6 +209,7 @@ impl Server {
             homing: Slab::new(),
             relays: Slab::new(),
             controlling: Controlling::new(),
+            upgrading: Upgrading::new(),
             statistics: Statistics::default(),
             born: (unix_time(), now),
             drain: None,
@@ -257,7 +269,7 @@ impl Server {
     fn turn(&mut self, events: &Events) {
         self.now = Instant::now();
         self.observe();
-        let mut signalled = false;
+        let (mut signalled, mut tried) = (false, false);
         let mut ended = Vec::new();
         for event in events {
             match token::unpack(event.token()) {
@@ -265,6 +277,7 @@ impl Server {
                 // To settle below is all that it asks for.
                 Some(Owner::Spawner) => {}
                 Some(Owner::Child(key)) => ended.push(key),
+                Some(Owner::Trial) => tried = true,
                 Some(owner) => self.queue(owner),
                 None => {}
             }
@@ -277,6 +290,9 @@ impl Server {
         for key in ended {
             self.child_ended(key);
         }
+        if tried {
+            self.look_at_trial();
+        }
         self.do_what_is_due();
         for _ in 0..self.ready.len() {
             let Some(owner) = self.ready.pop_front() else { break };
@@ -287,6 +303,7 @@ impl Server {
         self.spawner.settle();
         self.tell_limits();
         self.stop_if_drained();
+        self.upgrade_if_tried();
     }
 
     /// Puts an owner into the ready queue, once.
@@ -307,7 +324,7 @@ impl Server {
             Owner::Banner(key) => self.banners.get_mut(key).map(|banner| &mut banner.queued),
             Owner::Door(key) => self.controlling.doors.get_mut(key).map(|door| &mut door.queued),
             Owner::Edge(key) => self.controlling.edges.get_mut(key).map(|edge| &mut edge.queued),
-            Owner::Signals | Owner::Spawner | Owner::Child(_) => None,
+            Owner::Signals | Owner::Spawner | Owner::Child(_) | Owner::Trial => None,
         };
         if let Some(queued) = queued
             && !*queued
@@ -326,7 +343,7 @@ impl Server {
             Owner::Banner(key) => self.go_on_telling(key),
             Owner::Door(key) => self.answer_door(key),
             Owner::Edge(key) => self.serve_edge(key),
-            Owner::Signals | Owner::Spawner | Owner::Child(_) => {}
+            Owner::Signals | Owner::Spawner | Owner::Child(_) | Owner::Trial => {}
         }
     }
 
@@ -349,6 +366,7 @@ impl Server {
                 Timer::Door(key) => self.queue(Owner::Door(key)),
                 Timer::Edge(key) => self.look_for_silent_edge(key),
                 Timer::Drained => self.drained(),
+                Timer::Trial => self.look_at_trial(),
             }
         }
         if self.admission.next_deadline().is_some_and(|when| when <= self.now) {
@@ -397,6 +415,7 @@ impl Server {
         journal::peers(&self.peers);
         self.count_peers();
         journal::stopping(self.stop.unwrap_or("-"));
+        self.give_up_trial();
         for key in self.children.keys() {
             self.stop_child(key);
         }

@@ -4,6 +4,8 @@
 //! as soon as the leader has been reaped. So a leader that ends before its group had
 //! its time is told of as usual, but stays unreaped until the group has been killed.
 
+use std::time::{Duration, Instant};
+
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -22,13 +24,17 @@ const GROUPS: usize = 256;
 /// What is left of a program that ran for too long: its number, which stays its own
 /// until it is reaped, and perhaps others in its group.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Group(i32);
+pub(super) struct Group {
+    pub(super) pid: i32,
+    /// Until when the others have time.
+    pub(super) due: Instant,
+}
 
 impl Server {
     /// A program has been started: until when may it run?
-    pub(super) fn set_deadline(&mut self, key: Key) {
+    pub(super) fn set_deadline(&mut self, key: Key, timeout: Option<Duration>) {
         let Some(child) = self.children.get_mut(key) else { return };
-        child.deadline = child.definition.attributes.timeout.map(|timeout| self.now + timeout);
+        child.deadline = timeout.map(|timeout| self.now + timeout);
         if let Some(deadline) = child.deadline {
             self.timers.set(deadline, Timer::Overdue(key));
         }
@@ -38,8 +44,7 @@ impl Server {
     pub(super) fn overdue(&mut self, key: Key) {
         let Some(child) = self.children.get_mut(key) else { return };
         let name = if child.overdue { "KILL" } else { "TERM" };
-        let log = child.definition.attributes.log_on_success;
-        journal::timeout(&child.label, child.peer, child.pid, name, log);
+        journal::timeout(&child.label, child.peer, child.pid, name, child.terms.log);
         if child.overdue {
             child.deadline = None;
             if let Err(error) = signal_group(child.pid, Signal::SIGKILL) {
@@ -59,7 +64,7 @@ impl Server {
         // A program that is stopped does not hear the signal.
         let _ = signal_group(child.pid, Signal::SIGCONT);
         child.overdue = true;
-        let deadline = self.now + child.definition.attributes.kill_after;
+        let deadline = self.now + child.terms.kill_after;
         child.deadline = Some(deadline);
         self.timers.set(deadline, Timer::Overdue(key));
     }
@@ -76,25 +81,28 @@ impl Server {
     /// The leader of a group that has had TERM has ended; it is not reaped yet. The
     /// others have the rest of their time.
     pub(super) fn hold_group(&mut self, child: &Child) {
-        let group = Group(child.pid);
         match child.deadline {
             // As process 1 we look for whoever has ended, and would find it again and again.
             Some(due) if self.leftovers.len() < GROUPS && !self.facts.adopts_orphans => {
-                let key = self.leftovers.insert(group);
-                self.timers.set(due, Timer::Group(key));
+                self.keep_group(Group { pid: child.pid, due });
             }
-            _ => self.kill_and_reap(group),
+            _ => self.kill_and_reap(child.pid),
         }
+    }
+
+    pub(super) fn keep_group(&mut self, group: Group) {
+        let key = self.leftovers.insert(group);
+        self.timers.set(group.due, Timer::Group(key));
     }
 
     /// The others have had their time.
     pub(super) fn end_group(&mut self, key: Key) {
         if let Some(group) = self.leftovers.remove(key) {
-            self.kill_and_reap(group);
+            self.kill_and_reap(group.pid);
         }
     }
 
-    fn kill_and_reap(&mut self, Group(pid): Group) {
+    fn kill_and_reap(&mut self, pid: i32) {
         let _ = signal_group(pid, Signal::SIGKILL);
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         let _ = waitid(Id::Pid(Pid::from_raw(pid)), flags);

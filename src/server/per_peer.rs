@@ -127,8 +127,7 @@ impl Server {
         let Homing { listener, owner, peer, sender, looks, .. } = homing;
         let arrived = waiting_in(&homing.socket).map_or(0, |from| from.len());
         if arrived < homing.expected && looks < LOOKS {
-            let key = self.homing.insert(Homing { looks: looks.saturating_add(1), ..homing });
-            return self.timers.set(self.now + LOOK, Timer::Home(key));
+            return self.look_again(Homing { looks: looks.saturating_add(1), ..homing });
         }
         let taken = match self.take_address(listener, &homing.socket, peer) {
             Ok(()) if arrived >= homing.expected && looks < LOOKS => waiting_in(&homing.socket),
@@ -145,6 +144,11 @@ impl Server {
                 self.start_failed(owner, Address::Inet(peer), &error);
             }
         }
+    }
+
+    pub(super) fn look_again(&mut self, homing: Homing) {
+        let key = self.homing.insert(homing);
+        self.timers.set(self.now + LOOK, Timer::Home(key));
     }
 
     /// While it had the address and not yet its peer, others' datagrams came in.
@@ -228,16 +232,16 @@ impl Server {
 /// A socket on its way to a peer's program.
 #[derive(Debug)]
 pub(super) struct Homing {
-    listener: Key,
-    owner: Key,
-    socket: UdpSocket,
-    peer: SocketAddr,
+    pub(super) listener: Key,
+    pub(super) owner: Key,
+    pub(super) socket: UdpSocket,
+    pub(super) peer: SocketAddr,
     /// Our own address from which its datagrams were sent again.
-    sender: SocketAddr,
+    pub(super) sender: SocketAddr,
     /// How many it has to hold.
-    expected: usize,
+    pub(super) expected: usize,
     /// How often that was not so, or others' came in.
-    looks: u32,
+    pub(super) looks: u32,
 }
 
 /// Datagrams by peer, in the order of the peers' first.

@@ -31,35 +31,35 @@ const BUSY: Duration = Duration::from_millis(50);
 /// A relay, or one that is still to be connected.
 #[derive(Debug)]
 pub(super) struct RelayState {
-    relay: Relay,
-    client: Socket,
+    pub(super) relay: Relay,
+    pub(super) client: Socket,
     /// None while no address is being tried.
-    target: Option<Socket>,
+    pub(super) target: Option<Socket>,
     /// None once connected.
-    dial: Option<Box<Dial>>,
-    service: Key,
-    label: Label,
-    log: LogOnSuccess,
-    admission: ServiceId,
-    peer: Address,
-    peer_id: PeerId,
-    started: Instant,
-    queued: bool,
+    pub(super) dial: Option<Box<Dial>>,
+    pub(super) service: Key,
+    pub(super) label: Label,
+    pub(super) log: LogOnSuccess,
+    pub(super) admission: ServiceId,
+    pub(super) peer: Address,
+    pub(super) peer_id: PeerId,
+    pub(super) started: Instant,
+    pub(super) queued: bool,
 }
 
 /// The way through the addresses of a target.
 #[derive(Debug)]
-struct Dial {
+pub(super) struct Dial {
     /// The service as it was: a reload changes nothing for those who have come.
-    definition: Rc<Service>,
+    pub(super) definition: Rc<Service>,
     /// The address that is tried.
-    at: usize,
+    pub(super) at: usize,
     /// When it has had its time.
-    deadline: Instant,
+    pub(super) deadline: Instant,
     /// When its timer is due: then, or earlier to try it once more.
-    due: Instant,
+    pub(super) due: Instant,
     /// Why there was no room when it was last tried.
-    busy: Option<io::Error>,
+    pub(super) busy: Option<io::Error>,
 }
 
 impl RelayState {
@@ -145,7 +145,7 @@ impl Server {
     }
 
     /// False if the system has no memory for it; the relay is over then.
-    fn watch_side(&mut self, key: Key, side: Side) -> bool {
+    pub(super) fn watch_side(&mut self, key: Key, side: Side) -> bool {
         let Some(state) = self.relays.get(key) else { return false };
         let (socket, owner) = match side {
             Side::Client => (Some(&state.client), Owner::Relay(key)),

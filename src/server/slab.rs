@@ -77,6 +77,11 @@ impl<T> Slab<T> {
         })
     }
 
+    /// Changes each entry.
+    pub(super) fn each(&mut self, mut change: impl FnMut(&mut T)) {
+        self.places.iter_mut().filter_map(|place| place.entry.as_mut()).for_each(&mut change);
+    }
+
     pub(super) fn keys(&self) -> Vec<Key> {
         self.iter().map(|(key, _)| key).collect()
     }

@@ -11,7 +11,7 @@ use mio::unix::SourceFd;
 
 use super::Server;
 use super::slab::Key;
-use super::state::{Child, Rest, StderrState};
+use super::state::{Child, Rest, StderrState, Terms};
 use super::timers::Timer;
 use super::token::{self, Owner};
 use crate::address::Address;
@@ -140,7 +140,7 @@ impl Server {
             pid,
             pidfd: started.pidfd,
             service,
-            definition: Rc::clone(&state.service),
+            terms: Terms::of(&state.service),
             label: label.clone(),
             admission: state.admission,
             source: Source::from(peer),
@@ -149,13 +149,14 @@ impl Server {
             started: self.now,
             listener: start.listener,
             stderr: None,
-            _group: group,
+            group,
             deadline: None,
             overdue: false,
         };
+        let timeout = state.service.attributes.timeout;
         let key = self.children.insert(child);
         self.watch_child(key);
-        self.set_deadline(key);
+        self.set_deadline(key, timeout);
         if let Some(pipe) = started.stderr {
             let stderr = self.keep_stderr(pipe, service, label, pid);
             if let Some(child) = self.children.get_mut(key) {
@@ -164,7 +165,7 @@ impl Server {
         }
     }
 
-    fn watch_child(&mut self, key: Key) {
+    pub(super) fn watch_child(&mut self, key: Key) {
         let Some(child) = self.children.get(key) else { return };
         let token = token::pack(Owner::Child(key));
         let descriptor = child.pidfd.as_raw_fd();

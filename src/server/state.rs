@@ -12,7 +12,7 @@ use super::slab::Key;
 use crate::address::Address;
 use crate::admission::{ServiceId, Source};
 use crate::builtin::Conversation;
-use crate::config::model::{LogOnSuccess, Service, SocketSpec};
+use crate::config::model::{LogOnSuccess, OnStop, Service, SocketSpec};
 use crate::journal::Label;
 use crate::listener::{Connection, Listener, ShownEndpoint};
 use crate::peers::PeerId;
@@ -91,6 +91,24 @@ impl ListenerState {
     }
 }
 
+/// What a service says of its programs after their start: a reload changes nothing for
+/// those that run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) log: LogOnSuccess,
+    pub(super) on_stop: OnStop,
+    /// Between TERM and KILL.
+    pub(super) kill_after: Duration,
+}
+
+impl Terms {
+    pub(super) fn of(service: &Service) -> Self {
+        let attributes = &service.attributes;
+        let (log, on_stop) = (attributes.log_on_success, attributes.on_stop);
+        Self { log, on_stop, kill_after: attributes.kill_after }
+    }
+}
+
 /// A running program.
 #[derive(Debug)]
 pub(super) struct Child {
@@ -98,7 +116,7 @@ pub(super) struct Child {
     pub(super) pidfd: OwnedFd,
     /// The service it was started for, which a reload may have replaced or removed.
     pub(super) service: Key,
-    pub(super) definition: Rc<Service>,
+    pub(super) terms: Terms,
     pub(super) label: Label,
     pub(super) admission: ServiceId,
     pub(super) source: Source,
@@ -109,7 +127,7 @@ pub(super) struct Child {
     pub(super) listener: Option<Key>,
     pub(super) stderr: Option<Key>,
     /// Not removed while the program runs.
-    pub(super) _group: Option<Rc<Group>>,
+    pub(super) group: Option<Rc<Group>>,
     /// When it gets its next signal for running too long.
     pub(super) deadline: Option<Instant>,
     /// It has had the first one.

@@ -36,6 +36,8 @@ pub(super) enum Timer {
     Door(Key),
     /// Somebody who asks may have been silent for too long.
     Edge(Key),
+    /// Look at a program that is being tried out.
+    Trial,
     /// Whoever is still here has had time to come to an end.
     Drained,
 }

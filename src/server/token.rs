@@ -29,6 +29,8 @@ pub(super) enum Owner {
     Door(Key),
     /// Somebody who asks.
     Edge(Key),
+    /// A program that is being tried out.
+    Trial,
 }
 
 /// For owners of which there is one.
@@ -39,6 +41,7 @@ pub(super) fn pack(owner: Owner) -> Token {
     let (kind, key) = match owner {
         Owner::Signals => (0u64, NOBODY),
         Owner::Spawner => (8, NOBODY),
+        Owner::Trial => (11, NOBODY),
         Owner::Listener(key) => (1, key),
         Owner::Child(key) => (2, key),
         Owner::Stderr(key) => (3, key),
@@ -72,6 +75,7 @@ pub(super) fn unpack(token: Token) -> Option<Owner> {
         7 => Some(Owner::Banner(key)),
         9 => Some(Owner::Door(key)),
         10 => Some(Owner::Edge(key)),
+        11 => Some(Owner::Trial),
         _ => None,
     }
 }
@@ -101,7 +105,7 @@ mod tests {
                 }
             }
         }
-        for owner in [Owner::Signals, Owner::Spawner] {
+        for owner in [Owner::Signals, Owner::Spawner, Owner::Trial] {
             assert_eq!(unpack(pack(owner)), Some(owner));
         }
     }

@@ -66,6 +66,12 @@ impl Confinement {
         Self { capabilities: capabilities(attributes), ruleset, group, refusal }
     }
 
+    /// Nothing but a group of processes.
+    #[must_use]
+    pub fn in_group(group: Option<Rc<Group>>) -> Self {
+        Self { group, ..Self::default() }
+    }
+
     /// Why no program will be started, if that is so.
     #[must_use]
     pub fn refusal(&self) -> Option<&Refusal> {

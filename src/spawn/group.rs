@@ -34,6 +34,12 @@ pub struct Group {
 }
 
 impl Group {
+    /// Its directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The descriptor with which a child is born into it.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
@@ -176,12 +182,36 @@ impl Groups {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(about(&path, &error)),
             }
-            let flags = nix::libc::O_DIRECTORY;
-            let directory = OpenOptions::new().read(true).custom_flags(flags).open(&path)?;
-            let directory = raise(directory.into());
+            let directory = open_directory(&path)?;
             return Ok(Group { path, directory, lingering: Rc::clone(&self.lingering) });
         }
         Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// The groups of the server before us, which is the same process.
+    #[must_use]
+    pub fn taken_over(
+        base: Option<PathBuf>,
+        own: Option<PathBuf>,
+        lingering: Vec<PathBuf>,
+    ) -> Self {
+        Self { base, own, lingering: Rc::new(RefCell::new(lingering)) }
+    }
+
+    /// A group that is there already.
+    ///
+    /// # Errors
+    /// open(2)'s.
+    pub fn find(&self, path: &Path) -> io::Result<Rc<Group>> {
+        let directory = open_directory(path)?;
+        let lingering = Rc::clone(&self.lingering);
+        Ok(Rc::new(Group { path: path.to_owned(), directory, lingering }))
+    }
+
+    /// What [`Self::taken_over`] wants.
+    #[must_use]
+    pub fn known(&self) -> (Option<&Path>, Option<&Path>, Vec<PathBuf>) {
+        (self.base.as_deref(), self.own.as_deref(), self.lingering.borrow().clone())
     }
 
     /// Whether there are groups that could not be removed yet.
@@ -206,6 +236,11 @@ impl Drop for Groups {
             .or_else(|_| put(&base.join("cgroup.subtree_control"), "-memory -pids"));
         let _ = put(&base.join("cgroup.procs"), "0").and_then(|()| fs::remove_dir(own));
     }
+}
+
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = nix::libc::O_DIRECTORY;
+    Ok(raise(OpenOptions::new().read(true).custom_flags(flags).open(path)?.into()))
 }
 
 fn own_name() -> String {

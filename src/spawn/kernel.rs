@@ -805,6 +805,17 @@ pub fn duplicate_from(descriptor: &impl AsRawFd, least: RawFd) -> io::Result<Own
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
+/// Whether exec(2) closes a descriptor.
+///
+/// # Errors
+/// EBADF.
+pub fn set_close_on_exec(number: RawFd, close: bool) -> io::Result<()> {
+    let flags = if close { libc::FD_CLOEXEC } else { 0 };
+    // SAFETY: sets a flag; a number that is not open is an error and no harm.
+    let result = unsafe { libc::fcntl(number, libc::F_SETFD, flags) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Which side of a fork this is.
 #[derive(Debug)]
 pub enum Side {

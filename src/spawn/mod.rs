@@ -281,6 +281,24 @@ impl Spawner {
         }
     }
 
+    /// Whether no child shares our memory any more.
+    #[must_use]
+    pub fn is_settled(&mut self) -> bool {
+        self.settle();
+        self.in_flight.is_empty()
+    }
+
+    /// What is known of children that have failed and are not reaped yet.
+    pub fn failures(&mut self) -> impl Iterator<Item = (i32, Failure)> {
+        self.read_failures();
+        self.failures.iter().map(|(pid, failure)| (*pid, *failure))
+    }
+
+    /// Goes on with what another knew.
+    pub fn take_over(&mut self, failures: impl Iterator<Item = (i32, Failure)>) {
+        self.failures.extend(failures);
+    }
+
     /// How long the loop may sleep before it calls [`Self::settle`] again: a client
     /// must not wait for its end of file because we still hold a copy. Milliseconds,
     /// doubling while nothing changes, none when nothing is held.
@@ -306,6 +324,11 @@ impl Spawner {
     /// Why a child that has been reaped with status [`kernel::FAILED`] did not
     /// become its program; none if that is the program's own status.
     pub fn failure_of(&mut self, pid: i32) -> Option<Failure> {
+        self.read_failures();
+        self.failures.remove(&pid)
+    }
+
+    fn read_failures(&mut self) {
         let mut record = [0u8; RECORD];
         // Writes of one record are atomic, so no read returns a part of one.
         while let Ok(RECORD) = self.failure_reader.read(&mut record) {
@@ -315,7 +338,6 @@ impl Spawner {
                 self.failures.insert(i32::from_ne_bytes([a, b, c, d]), Failure { stage, errno });
             }
         }
-        self.failures.remove(&pid)
     }
 }
 

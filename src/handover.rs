@@ -1,0 +1,24 @@
+//! What a server hands over to the program that goes on in its place (`oxinetd upgrade`).
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `state` | the state as data: what is open, who is served, what was counted |
+//! | `moment` | moments that mean the same before and after |
+//! | `parcel` | the state in memory that outlives exec(2), and how it is announced |
+//! | `image` | the program on disk: tried out as a child, then executed in place |
+//!
+//! The process stays the same one, and with it its id, its children and whatever is
+//! open. The new program starts as any server does, finds the parcel, and goes on from
+//! there with the configuration as it is then: as after a reload. The state is data of
+//! a format with a number; a program that does not know the number says so when it is
+//! tried out, and the old one goes on.
+
+pub mod image;
+pub mod moment;
+pub mod parcel;
+pub mod state;
+
+pub use image::Image;
+pub use moment::{Clock, Moment};
+pub use parcel::{Descriptors, Invitation, Parcel};
+pub use state::State;

@@ -1,0 +1,230 @@
+//! The parcel: the state in memory that outlives exec(2), and the variable by which the
+//! new program is told of it. Nothing is taken out before everything that may fail has
+//! gone well: until then the way back is open.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, BufWriter, Read as _, Seek as _, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use serde::Deserialize;
+
+use super::image::{self, stay_open};
+use super::state::{FORMAT, State};
+use crate::descriptor;
+
+/// The variable: the parcel's number, that of the program to go back to, the process,
+/// and, on the way back, why.
+pub const VARIABLE: &str = "OXINETD_HANDOVER";
+
+/// Bytes of a state that are read: more than a server with all its programs can have.
+const MOST: u64 = 1 << 30;
+
+/// Writes a state into memory, to be read from the beginning.
+///
+/// # Errors
+/// The system's.
+pub fn pack(state: &State) -> io::Result<OwnedFd> {
+    let mut file = File::from(memfd_create(c"oxinetd", MFdFlags::MFD_CLOEXEC)?);
+    let mut writer = BufWriter::new(&file);
+    serde_json::to_writer(&mut writer, state)?;
+    writer.flush()?;
+    drop(writer);
+    file.rewind()?;
+    Ok(descriptor::raise(file.into()))
+}
+
+/// Reads a state.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn unpack(file: impl io::Read) -> Result<State, String> {
+    #[derive(Deserialize)]
+    struct Head {
+        format: u32,
+    }
+    let mut bytes = Vec::new();
+    let length = file.take(MOST).read_to_end(&mut bytes);
+    length.map_err(|error| format!("the state: {error}"))?;
+    let wrong = |error: serde_json::Error| format!("the state: {error}");
+    let Head { format } = serde_json::from_slice(&bytes).map_err(wrong)?;
+    if format != FORMAT {
+        return Err(format!("the state has format {format}, and {FORMAT} is understood"));
+    }
+    serde_json::from_slice(&bytes).map_err(wrong)
+}
+
+/// What the variable says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invitation {
+    /// The parcel's number.
+    pub parcel: RawFd,
+    /// The program to go back to.
+    pub image: RawFd,
+    /// Set on the way back: why the other program could not go on.
+    pub refused: Option<String>,
+}
+
+impl Invitation {
+    /// Looks whether there is something to take over. A variable that some other process
+    /// was meant to have is no invitation.
+    #[must_use]
+    pub fn find() -> Option<Self> {
+        Self::read(&std::env::var_os(VARIABLE)?, std::process::id())
+    }
+
+    fn read(value: &OsStr, own: u32) -> Option<Self> {
+        let mut words = value.to_str()?.splitn(4, ' ');
+        let parcel = words.next()?.parse().ok()?;
+        let image = words.next()?.parse().ok()?;
+        let pid: u32 = words.next()?.parse().ok()?;
+        let refused = words.next().map(str::to_owned);
+        (pid == own).then_some(Self { parcel, image, refused })
+    }
+
+    /// The value of the variable.
+    #[must_use]
+    pub fn value(&self) -> OsString {
+        let Self { parcel, image, refused } = self;
+        let pid = std::process::id();
+        let reason = refused.as_ref().map(|reason| format!(" {}", reason.replace('\0', "")));
+        format!("{parcel} {image} {pid}{}", reason.unwrap_or_default()).into()
+    }
+
+    /// Reads the parcel, and leaves it where it is.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn open(&self) -> Result<Parcel, String> {
+        // A view of its own, from the beginning.
+        let path = format!("/proc/self/fd/{}", self.parcel);
+        let file = File::open(&path).map_err(|error| format!("{path}: {error}"))?;
+        let state = unpack(file)?;
+        let left: BTreeSet<RawFd> = state.descriptors.iter().copied().collect();
+        for number in &left {
+            if *number <= 2 || !image::is_open(*number) {
+                return Err(format!("descriptor {number} is not open"));
+            }
+        }
+        Ok(Parcel { state, left, invitation: self.clone() })
+    }
+
+    /// Executes the program that we come from, which finds everything as it left it.
+    /// Comes back only if that fails, with the reason.
+    #[must_use]
+    pub fn go_back(&self, arguments: &[OsString], why: &str) -> io::Error {
+        if self.refused.is_some() {
+            return io::Error::other("there is no other program to go back to");
+        }
+        let back = Self { refused: Some(why.to_owned()), ..self.clone() };
+        image::execute_open(self.image, arguments, &back.value())
+    }
+}
+
+/// A state and the descriptors that belong to it.
+#[derive(Debug)]
+pub struct Parcel {
+    /// The state.
+    pub state: State,
+    /// Descriptors that nobody has taken.
+    left: BTreeSet<RawFd>,
+    invitation: Invitation,
+}
+
+impl Parcel {
+    /// Why the upgrade has failed, if this is the way back.
+    #[must_use]
+    pub fn refused(&self) -> Option<&str> {
+        self.invitation.refused.as_deref()
+    }
+
+    /// As [`Invitation::go_back`], as long as nothing has been taken.
+    #[must_use]
+    pub fn go_back(&self, why: &str) -> io::Error {
+        let Invitation { parcel, image, .. } = self.invitation;
+        for number in self.left.iter().chain([&parcel, &image]) {
+            let _ = stay_open(*number, true);
+        }
+        self.invitation.go_back(&self.state.arguments, why)
+    }
+
+    /// The contents. From now on there is no way back, and room for more descriptors.
+    #[must_use]
+    pub fn open_up(self) -> (State, Descriptors) {
+        for number in [self.invitation.parcel, self.invitation.image] {
+            let _ = nix::unistd::close(number);
+        }
+        (self.state, Descriptors(self.left))
+    }
+}
+
+/// Descriptors that are handed over and that nobody has taken.
+#[derive(Debug)]
+pub struct Descriptors(BTreeSet<RawFd>);
+
+impl Descriptors {
+    /// Takes a descriptor, close-on-exec, under a number of our own.
+    ///
+    /// # Errors
+    /// When the state does not list it or it has been taken; the system's.
+    pub fn take(&mut self, number: RawFd) -> io::Result<OwnedFd> {
+        if !self.0.remove(&number) {
+            return Err(io::Error::other(format!("descriptor {number} is not handed over")));
+        }
+        descriptor::take_over(number)
+    }
+
+    /// Closes those that nobody has taken.
+    pub fn close_rest(self) {
+        for number in self.0 {
+            log::debug!("not taken over: descriptor {number}");
+            let _ = nix::unistd::close(number);
+        }
+    }
+}
+
+/// The value for a parcel and a program that are open.
+#[must_use]
+pub fn invite(parcel: &OwnedFd, image: &OwnedFd) -> OsString {
+    let (parcel, image) = (parcel.as_raw_fd(), image.as_raw_fd());
+    Invitation { parcel, image, refused: None }.value()
+}
+
+/// Whether a variable is between a server and the one that goes on in its place.
+#[must_use]
+pub fn is_ours(name: &OsStr) -> bool {
+    name.as_bytes() == VARIABLE.as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invitation_is_read_as_it_was_written() {
+        let own = std::process::id();
+        for refused in [None, Some("no such file: \"x\"".to_owned()), Some(String::new())] {
+            let invitation = Invitation { parcel: 70, image: 71, refused };
+            assert_eq!(Invitation::read(&invitation.value(), own), Some(invitation));
+        }
+    }
+
+    #[test]
+    fn what_is_for_somebody_else_is_none() {
+        for value in ["", "70", "70 71", "70 71 0", "a b c", "70 71 99999999 why"] {
+            assert_eq!(Invitation::read(OsStr::new(value), 7), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn another_format_is_refused() {
+        let refusal = unpack(&b"{\"format\":2}"[..]).unwrap_err();
+        assert_eq!(refusal, "the state has format 2, and 1 is understood");
+        for wrong in ["", "[]", "{\"format\":1}", "{\"format\":\"1\"}"] {
+            assert!(unpack(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Going on with whoever was served by the program before us: programs, conversations,
+//! relays, those who are being told something, those who ask.
+
+use std::fs::File;
+use std::net::UdpSocket;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use super::Server;
+use super::answering::Producer;
+use super::banners::{Admitted, BannerState, Then};
+use super::controlling::{Edge, Kind, Stage};
+use super::overdue::Group;
+use super::per_peer::Homing;
+use super::relaying::{Dial, RelayState};
+use super::slab::Key;
+use super::state::{Child, ConversationState, Rest, StderrState, Terms};
+use super::taking_over::{Adoption, adopted_listener, taken_or_said};
+use super::timers::Timer;
+use crate::admission::{ServiceId, Source};
+use crate::config::model::{Account, Action, Attributes, Origin, RelayTarget, Service, SocketType};
+use crate::handover::Moment;
+use crate::handover::state::{self, Served, State};
+use crate::journal::{self, Label};
+use crate::peers::PeerId;
+use crate::relay::{Side, Socket};
+use crate::spawn::environment;
+
+/// The key of services that are no more.
+const NOBODY: Key = Key { index: u32::MAX, generation: 0 };
+
+impl Server {
+    pub(super) fn adopt_whoever_is_served(&mut self, state: State, taken: &mut Adoption) {
+        for pipe in state.pipes {
+            let key = self.adopt_pipe(pipe, taken);
+            taken.pipes.push(key);
+        }
+        let lingering = state.lingering.iter();
+        let lingering = lingering.filter_map(|place| *taken.pipes.get(*place)?);
+        self.lingering.extend(lingering);
+        for child in state.children {
+            self.adopt_child(child, taken);
+        }
+        for (pid, due) in state.leftovers {
+            self.keep_group(Group { pid, due: taken.clock.instant(due) });
+        }
+        for conversation in state.conversations {
+            self.adopt_conversation(conversation, taken);
+        }
+        for relay in state.relays {
+            self.adopt_relay(relay, taken);
+        }
+        for banner in state.banners {
+            self.adopt_banner(banner, taken);
+        }
+        for homing in state.homing {
+            self.adopt_homing(&homing, taken);
+        }
+        for door in state.doors {
+            self.adopt_door(&door, taken);
+        }
+        for edge in state.edges {
+            self.adopt_edge(edge, taken);
+        }
+    }
+
+    fn adopt_pipe(&mut self, pipe: state::Pipe, taken: &mut Adoption) -> Option<Key> {
+        let descriptor = taken_or_said(&mut taken.descriptors, pipe.descriptor)?;
+        let key = self.stderr.insert(StderrState {
+            pipe: descriptor.into(),
+            service: key_of(pipe.service, taken),
+            label: Label::new(&pipe.label, None),
+            pid: pipe.pid,
+            partial: pipe.partial,
+            skipping: pipe.skipping,
+            dropped: 0,
+            read: 0,
+            since: self.now,
+            registered: false,
+            queued: false,
+        });
+        self.unwatched.push_back((self.now, key));
+        Some(key)
+    }
+
+    /// Counts somebody as before, by the service if that is one of the same kind.
+    fn count_again(&mut self, served: &Served, program: bool, taken: &Adoption) -> ServiceId {
+        let state = self.services.get(key_of(served.service, taken));
+        let same = |action: &Action| matches!(action, Action::Program(_)) == program;
+        let own = state.filter(|state| same(&state.service.action)).map(|state| state.admission);
+        let id = own.unwrap_or(if program { taken.gone.0 } else { taken.gone.1 });
+        self.admission.restore(self.now, id, Source::from(served.peer));
+        id
+    }
+
+    fn adopt_child(&mut self, handed: state::Child, taken: &mut Adoption) {
+        let state::Child { served, pid, kill_after, on_stop, .. } = handed;
+        let Some(pidfd) = taken_or_said(&mut taken.descriptors, handed.pidfd) else { return };
+        let listener = handed
+            .socket
+            .and_then(|(service, socket)| taken.sockets.get(service)?.get(socket).copied());
+        let deadline = handed.deadline.map(|when| taken.clock.instant(when));
+        let child = Child {
+            pid,
+            pidfd,
+            service: key_of(served.service, taken),
+            terms: Terms { log: served.log, on_stop, kill_after },
+            label: Label::new(&served.label, None),
+            admission: self.count_again(&served, true, taken),
+            source: Source::from(served.peer),
+            peer: served.peer,
+            peer_id: PeerId::from_number(served.peer_id),
+            started: taken.clock.instant(served.started),
+            listener,
+            stderr: handed.pipe.and_then(|place| *taken.pipes.get(place)?),
+            group: handed.group.and_then(|path| self.find_group(&path, taken)),
+            deadline,
+            overdue: handed.overdue,
+        };
+        let key = self.children.insert(child);
+        self.watch_child(key);
+        if let Some(deadline) = deadline {
+            self.timers.set(deadline, Timer::Overdue(key));
+        }
+        if let Some(listener) = listener {
+            self.deregister_listener(listener);
+            if let Some(state) = self.listeners.get_mut(listener) {
+                state.rest = Rest::Program;
+            }
+        }
+    }
+
+    fn adopt_conversation(&mut self, handed: state::Conversation, taken: &mut Adoption) {
+        let served = &handed.served;
+        let stream = taken_or_said(&mut taken.descriptors, handed.descriptor);
+        let machine = serde_json::from_value(handed.machine);
+        let machine = machine.map_err(|error| journal::trouble(&served.label, "state", &error));
+        let Some((stream, conversation)) = stream.zip(machine.ok()) else {
+            return self.peers.ended(PeerId::from_number(served.peer_id));
+        };
+        let active = taken.clock.instant(handed.active);
+        let state = ConversationState {
+            conversation,
+            stream: File::from(stream),
+            service: key_of(served.service, taken),
+            label: Label::new(&served.label, None),
+            log: served.log,
+            admission: self.count_again(served, false, taken),
+            peer: served.peer,
+            peer_id: PeerId::from_number(served.peer_id),
+            started: taken.clock.instant(served.started),
+            active,
+            silence: handed.silence,
+            due: active.checked_add(handed.silence).unwrap_or(active),
+            queued: false,
+        };
+        self.watch_conversation(state, false);
+    }
+
+    fn adopt_relay(&mut self, handed: state::Relay, taken: &mut Adoption) {
+        let served = &handed.served;
+        let mut socket = |number| {
+            let taken = taken_or_said(&mut taken.descriptors, number);
+            taken.map(Socket::taken_over)
+        };
+        let (client, target) = (socket(handed.client), handed.target.and_then(&mut socket));
+        let machine = serde_json::from_value(handed.machine);
+        let machine = machine.map_err(|error| journal::trouble(&served.label, "state", &error));
+        let Some((client, relay)) = client.zip(machine.ok()) else {
+            return self.peers.ended(PeerId::from_number(served.peer_id));
+        };
+        let instant = |moment: Moment| taken.clock.instant(moment);
+        let dial = handed.dial.map(|dial| {
+            let definition = Rc::new(relay_to(&served.label, dial.target));
+            let (deadline, due) = (instant(dial.deadline), instant(dial.due));
+            Box::new(Dial { definition, at: dial.at, deadline, due, busy: None })
+        });
+        let due = dial.as_ref().map(|dial| dial.due);
+        let has_target = target.is_some();
+        let admission = self.count_again(served, false, taken);
+        let key = self.relays.insert(RelayState {
+            relay,
+            client,
+            target,
+            dial,
+            service: key_of(served.service, taken),
+            label: Label::new(&served.label, None),
+            log: served.log,
+            admission,
+            peer: served.peer,
+            peer_id: PeerId::from_number(served.peer_id),
+            started: instant(served.started),
+            queued: false,
+        });
+        if let Some(due) = due {
+            self.timers.set(due, Timer::Connect(key));
+        }
+        if self.watch_side(key, Side::Client) && has_target {
+            self.watch_side(key, Side::Target);
+        }
+    }
+
+    fn adopt_banner(&mut self, handed: state::Banner, taken: &mut Adoption) {
+        let Some(socket) = taken_or_said(&mut taken.descriptors, handed.descriptor) else { return };
+        let then = match handed.then {
+            state::Then::Close { left } => Then::Close { left },
+            state::Then::Serve { service, peer, peer_gid, facts, since } => {
+                let service = key_of(service, taken);
+                // Of a service that is no more nobody is served.
+                let Some(state) = self.services.get(service) else { return };
+                let admission = state.admission;
+                self.admission.restore(self.now, admission, Source::from(peer));
+                let since = taken.clock.instant(since);
+                let facts = facts_of(facts);
+                Then::Serve(Box::new(Admitted { service, admission, peer, peer_gid, facts, since }))
+            }
+        };
+        let due = taken.clock.instant(handed.due);
+        let text = Rc::from(handed.unsent);
+        self.keep_telling(BannerState { socket, text, sent: 0, then, due, queued: false });
+    }
+
+    fn adopt_homing(&mut self, handed: &state::Homing, taken: &mut Adoption) {
+        let (service, socket) = handed.socket;
+        let owner = key_of(Some(service), taken);
+        let listener = taken.sockets.get(service).and_then(|sockets| sockets.get(socket));
+        let (Some(state), Some(&listener)) = (self.services.get(owner), listener) else { return };
+        let id = state.admission;
+        let Some(socket) = taken_or_said(&mut taken.descriptors, handed.descriptor) else { return };
+        let state::Homing { peer, sender, expected, looks, .. } = *handed;
+        self.admission.restore(self.now, id, Source::from(crate::address::Address::Inet(peer)));
+        let socket = UdpSocket::from(socket);
+        self.look_again(Homing { listener, owner, socket, peer, sender, expected, looks });
+    }
+
+    fn adopt_door(&mut self, handed: &state::Door, taken: &mut Adoption) {
+        let Some(listener) = adopted_listener(&handed.open, &handed.spec, taken) else { return };
+        let kind = if handed.controls { Kind::Control } else { Kind::Metrics };
+        let place = listener.address().to_string();
+        if let Err(error) = self.open_door(listener, kind) {
+            journal::trouble(&place, "epoll_ctl", &error);
+        }
+    }
+
+    fn adopt_edge(&mut self, handed: state::Edge, taken: &mut Adoption) {
+        let Some(stream) = taken_or_said(&mut taken.descriptors, handed.descriptor) else { return };
+        let _ = self.watch_edge(Edge {
+            stream: File::from(OwnedFd::from(stream)),
+            kind: if handed.controls { Kind::Control } else { Kind::Metrics },
+            peer: handed.peer,
+            stage: match handed.stage {
+                state::Stage::Asking => Stage::Asking,
+                state::Stage::AwaitsUpgrade => Stage::AwaitsUpgrade,
+                state::Stage::Told => Stage::Told,
+            },
+            request: handed.request,
+            out: handed.unsent,
+            sent: 0,
+            producer: Producer::Nothing,
+            active: self.now,
+            queued: false,
+        });
+    }
+}
+
+fn key_of(place: Option<usize>, taken: &Adoption) -> Key {
+    place.and_then(|place| taken.services.get(place).copied()).unwrap_or(NOBODY)
+}
+
+/// The service of a relay that is still to be connected: its target matters.
+fn relay_to(label: &str, target: RelayTarget) -> Service {
+    Service {
+        label: label.to_owned(),
+        origin: Origin::default(),
+        socket_type: SocketType::Stream,
+        sockets: Vec::new(),
+        tcpmux: None,
+        wait: false,
+        action: Action::Relay(target),
+        account: Rc::new(Account::default()),
+        attributes: Rc::new(Attributes::default()),
+    }
+}
+
+fn facts_of(facts: state::Facts) -> environment::Connection {
+    let state::Facts { protocol, local, remote, path, credentials } = facts;
+    let protocol = match protocol.as_str() {
+        "UDP" => "UDP",
+        "UNIX" => "UNIX",
+        _ => "TCP",
+    };
+    environment::Connection { protocol, local, remote, path, credentials }
+}

@@ -1,0 +1,298 @@
+//! Going on where another program has left off. First everything is as it was there,
+//! with services of which no more is known than what a reload recognises them by; then
+//! the configuration is applied, and from there on it is a reload: sockets that both
+//! have stay, what is no more goes, programs run on.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::Server;
+use super::banners::Banners;
+use super::refusals::Refusals;
+use super::slab::Key;
+use super::state::{ListenerState, Rest, ServiceState};
+use super::timers::Timer;
+use crate::admission::{Limits, ServiceId};
+use crate::builtin;
+use crate::config::model::{
+    Account, Action, Attributes, Builtin, Config, Origin, Program, Service, SocketSpec,
+};
+use crate::control::answer::{self, Refusal, Upgraded};
+use crate::handover::state::{self, State};
+use crate::handover::{Clock, Descriptors, Image, Parcel};
+use crate::journal::{self, Label};
+use crate::listener::{Connection, Listener};
+use crate::log_sink;
+use crate::peers::{Peer, Peers};
+use crate::relay::Relay;
+use crate::reload::plan;
+use crate::spawn::group::{Group, Groups};
+use crate::spawn::{Confinement, Failure, Prepared, Stage};
+
+/// What has been taken over so far, by the places in the state.
+pub(super) struct Adoption {
+    pub(super) clock: Clock,
+    pub(super) descriptors: Descriptors,
+    pub(super) services: Vec<Key>,
+    pub(super) sockets: Vec<Vec<Key>>,
+    pub(super) pipes: Vec<Option<Key>>,
+    pub(super) groups: HashMap<OsString, Rc<Group>>,
+    /// By these, programs of services that are no more are counted, and whom we serve.
+    pub(super) gone: (ServiceId, ServiceId),
+}
+
+/// Whether a state could be gone on with under a configuration that has no errors: the
+/// last question of a trial.
+///
+/// # Errors
+/// What stands against it.
+pub fn examine(state: &State, config: &Config) -> Result<(), String> {
+    let services: Vec<Rc<Service>> = state.services.iter().map(stub).map(Rc::new).collect();
+    if let Some(held) = plan(&services, config).held.first() {
+        // What it is would be lost with the program that has read it.
+        let label = &held.service.label;
+        return Err(format!("{label} is served, and could not be now: see the warnings"));
+    }
+    let unreadable = |error: serde_json::Error| format!("the state: {error}");
+    for conversation in &state.conversations {
+        let machine = conversation.machine.clone();
+        let _: builtin::Conversation = serde_json::from_value(machine).map_err(unreadable)?;
+    }
+    for relay in &state.relays {
+        let _: Relay = serde_json::from_value(relay.machine.clone()).map_err(unreadable)?;
+    }
+    Ok(())
+}
+
+/// A service that a reload takes for the one that was served: the same sockets and name.
+/// Its options are set again, and everybody is counted by source, whatever it will be.
+fn stub(service: &state::Service) -> Service {
+    let attributes =
+        Attributes { per_source: Some(u32::MAX), socket_mode: u32::MAX, ..Attributes::default() };
+    let program = Program { path: PathBuf::from("/"), argv: vec![OsString::from("-")] };
+    Service {
+        label: service.label.clone(),
+        origin: Origin::default(),
+        socket_type: service.socket_type,
+        sockets: service.sockets.iter().map(|socket| socket.spec.clone()).collect(),
+        tcpmux: service.tcpmux.clone(),
+        wait: service.wait,
+        action: match service.runs_program {
+            true => Action::Program(program),
+            false => Action::Builtin(Builtin::Discard),
+        },
+        account: Rc::new(Account::default()),
+        attributes: Rc::new(attributes),
+    }
+}
+
+impl Server {
+    /// Goes on with what is in the parcel, and serves this configuration. Nothing in it
+    /// can fail as a whole. The pid file, if there is one.
+    pub fn take_over(&mut self, parcel: Parcel, mut config: Config) -> Option<OwnedFd> {
+        self.now = Instant::now();
+        let refused = parcel.refused().map(str::to_owned);
+        let (state, descriptors) = parcel.open_up();
+        if refused.is_some() {
+            // What it was is lost; see `examine`.
+            config.withheld.clear();
+        }
+        let (from, began) = (state.version.clone(), state.began);
+        let mut taken = self.adoption(descriptors);
+        let pid_file = state.pid_file.and_then(|it| taken_or_said(&mut taken.descriptors, it));
+        log_sink::go_on_with(&state.log, state.log_dropped);
+        self.recall(&state, taken.clock);
+        self.adopt_services(&state.services, &mut taken);
+        self.adopt_whoever_is_served(state, &mut taken);
+        for id in [taken.gone.0, taken.gone.1] {
+            self.admission.retire(id);
+        }
+        self.install(&config);
+        self.use_new_labels();
+        taken.descriptors.close_rest();
+        if self.facts.adopts_orphans {
+            self.reap_orphans();
+        }
+        let pause = self.now.saturating_duration_since(taken.clock.instant(began));
+        self.say_upgraded(&from, refused.as_deref(), pause);
+        pid_file
+    }
+
+    fn adoption(&mut self, descriptors: Descriptors) -> Adoption {
+        let limits = || Limits::new(&Attributes::default(), false);
+        let programs = self.admission.add(limits());
+        let own = self.admission.add(limits().for_builtin(true));
+        Adoption {
+            clock: Clock::now(),
+            descriptors,
+            services: Vec::new(),
+            sockets: Vec::new(),
+            pipes: Vec::new(),
+            groups: HashMap::new(),
+            gone: (programs, own),
+        }
+    }
+
+    /// What concerns the server as a whole.
+    fn recall(&mut self, state: &State, clock: Clock) {
+        self.upgrading.image = Image::handed_over(&state.program, &state.arguments);
+        self.facts.server.nofile = state.nofile;
+        self.born = (state.born.0, clock.instant(state.born.1));
+        self.statistics = state.total.clone();
+        let failures = state.failures.iter().filter_map(|(pid, stage, errno)| {
+            Some((*pid, Failure { stage: Stage::from_number(*stage)?, errno: *errno }))
+        });
+        self.spawner.take_over(failures);
+        let path = |text: &OsString| PathBuf::from(text);
+        let state::Groups { base, own, lingering } = &state.groups;
+        let lingering = lingering.iter().map(path).collect();
+        self.groups =
+            Groups::taken_over(base.as_ref().map(path), own.as_ref().map(path), lingering);
+        self.peers = peers(&state.peers, clock);
+    }
+
+    fn adopt_services(&mut self, services: &[state::Service], taken: &mut Adoption) {
+        for handed in services {
+            let service = Rc::new(stub(handed));
+            let limits = Limits::new(&service.attributes, service.wait);
+            let group = handed.group.as_ref().and_then(|path| self.find_group(path, taken));
+            let key = self.services.insert(ServiceState {
+                label: Label::new(&service.label, None),
+                prepared: self.prepared_in(&service, group),
+                admission: self.admission.add(limits.for_builtin(!handed.runs_program)),
+                listeners: Vec::new(),
+                resting: Vec::new(),
+                banners: Banners::default(),
+                refusals: Refusals::default(),
+                statistics: handed.statistics.clone().map(Box::new),
+                stopped: handed.stopped,
+                service,
+            });
+            let sockets = handed.sockets.iter();
+            let sockets: Vec<Key> = sockets.map(|it| self.adopt_socket(key, it, taken)).collect();
+            if let Some(state) = self.services.get_mut(key) {
+                state.listeners.clone_from(&sockets);
+            }
+            self.order.push(key);
+            taken.services.push(key);
+            taken.sockets.push(sockets);
+        }
+    }
+
+    /// Something to hold the group with, until the real program is prepared in it.
+    fn prepared_in(&self, service: &Service, group: Option<Rc<Group>>) -> Option<Rc<Prepared>> {
+        let Action::Program(program) = &service.action else { return None };
+        let confinement = Confinement::in_group(Some(group?));
+        Prepared::new(service, program, &self.facts.server, confinement).ok().map(Rc::new)
+    }
+
+    pub(super) fn find_group(&self, path: &OsStr, taken: &mut Adoption) -> Option<Rc<Group>> {
+        if let Some(known) = taken.groups.get(path) {
+            return Some(Rc::clone(known));
+        }
+        match self.groups.find(Path::new(path)) {
+            Ok(group) => {
+                taken.groups.insert(path.to_owned(), Rc::clone(&group));
+                Some(group)
+            }
+            Err(error) => {
+                journal::trouble(&path.to_string_lossy(), "open", &error);
+                None
+            }
+        }
+    }
+
+    fn adopt_socket(&mut self, owner: Key, handed: &state::Socket, taken: &mut Adoption) -> Key {
+        let key = self.new_listener(owner, handed.spec.clone());
+        let open = handed.open.as_ref();
+        let listener = open.and_then(|open| adopted_listener(open, &handed.spec, taken));
+        let parked = handed.parked.as_ref().and_then(|parked| {
+            let state::Parked { descriptor, peer, peer_gid } = *parked;
+            let socket = taken_or_said(&mut taken.descriptors, descriptor)?;
+            Some(Connection { socket, peer, peer_gid })
+        });
+        let not_before = handed.not_before.map(|when| taken.clock.instant(when));
+        if let Some(state) = self.listeners.get_mut(key) {
+            *state = ListenerState {
+                service: state.service,
+                spec: handed.spec.clone(),
+                listener,
+                parked,
+                not_before,
+                rest: if not_before.is_some() { Rest::Backoff } else { Rest::No },
+                backoff: handed.backoff,
+                unread: handed.unread,
+                head: handed.head.clone(),
+                retry: state.retry,
+                last_error: None,
+                registered: false,
+                queued: false,
+            };
+        }
+        match not_before {
+            Some(when) => self.timers.set(when, Timer::Resume(key)),
+            None => self.register_listener(key),
+        }
+        key
+    }
+
+    /// Lines about whoever was here already go where those of the service go now.
+    fn use_new_labels(&mut self) {
+        let services = &self.services;
+        let renew = |service: Key, label: &mut Label| {
+            let now = services.get(service).map(|state| &state.label);
+            if let Some(now) = now.filter(|now| ***now == **label) {
+                *label = now.clone();
+            }
+        };
+        self.children.each(|child| renew(child.service, &mut child.label));
+        self.stderr.each(|pipe| renew(pipe.service, &mut pipe.label));
+        self.conversations.each(|it| renew(it.service, &mut it.label));
+        self.relays.each(|relay| renew(relay.service, &mut relay.label));
+    }
+
+    fn say_upgraded(&mut self, from: &str, refused: Option<&str>, pause: std::time::Duration) {
+        let version = env!("CARGO_PKG_VERSION");
+        let words = match refused {
+            Some(reason) => {
+                journal::upgrade_refused(reason);
+                answer::line(&Refusal { error: reason.to_owned() })
+            }
+            None => {
+                journal::upgraded((version, from), pause, self.children.len());
+                let (upgraded, from) = (version.to_owned(), from.to_owned());
+                answer::line(&Upgraded { upgraded, from, pid: std::process::id() })
+            }
+        };
+        self.answer_upgrade(&words);
+    }
+}
+
+/// A descriptor of the state; without it whatever needs it is lost, which is said.
+pub(super) fn taken_or_said(descriptors: &mut Descriptors, number: RawFd) -> Option<OwnedFd> {
+    descriptors.take(number).inspect_err(|error| journal::trouble("upgrade", "fcntl", error)).ok()
+}
+
+pub(super) fn adopted_listener(
+    open: &state::Open,
+    spec: &SocketSpec,
+    taken: &mut Adoption,
+) -> Option<Listener> {
+    let descriptor = taken_or_said(&mut taken.descriptors, open.descriptor)?;
+    Some(Listener::taken_over(descriptor, spec, open.identity))
+}
+
+fn peers(handed: &state::Peers, clock: Clock) -> Peers {
+    let mut labels: HashMap<&str, Rc<str>> = HashMap::new();
+    let known = handed.known.iter().map(|(number, peer)| {
+        let service = labels.entry(&peer.service).or_insert_with(|| Rc::from(&*peer.service));
+        let (service, since) = (Rc::clone(service), clock.instant(peer.since));
+        let peer = Peer { address: peer.address, service, pid: peer.pid, running: true, since };
+        (*number, peer)
+    });
+    Peers::restored(handed.total, known, handed.ended.iter().copied())
+}

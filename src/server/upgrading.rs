@@ -1,0 +1,204 @@
+//! `oxinetd upgrade`: the program on disk is tried out as a child, while everything goes
+//! on; only if it could go on in our place does it. The state is collected twice, once
+//! to be tried with and once at the end of the turn in which exec(2) comes.
+//!
+//! No signal is lost: they stay blocked through exec and those that are pending with
+//! them. No child is: those that have ended stay unreaped until the new program looks.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::time::{Duration, Instant};
+
+use mio::Interest;
+use mio::unix::SourceFd;
+
+use super::Server;
+use super::controlling::Stage;
+use super::slab::Key;
+use super::timers::Timer;
+use super::token::{self, Owner};
+use crate::control::answer::{self, Refusal};
+use crate::handover::image::{self, Image, Trial};
+use crate::handover::parcel;
+use crate::{journal, log_sink};
+
+/// How long a trial may take: it reads the configuration, and names may be slow.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How soon a trial that has said everything is looked at again.
+const LOOK: Duration = Duration::from_millis(10);
+/// How soon, and how often, it is looked whether children that are just being made have
+/// become their programs.
+const SETTLING: Duration = Duration::from_millis(1);
+const LOOKS: u32 = 1000;
+
+/// The program, and the trial of another.
+#[derive(Debug)]
+pub(super) struct Upgrading {
+    pub(super) image: Image,
+    pub(super) pid_file: Option<RawFd>,
+    trial: Option<Trying>,
+    /// It has gone well: how often we have looked for a good moment since.
+    tried: Option<u32>,
+    began: Instant,
+}
+
+#[derive(Debug)]
+struct Trying {
+    trial: Trial,
+    deadline: Instant,
+    /// It has had its time, and is to end.
+    late: bool,
+}
+
+impl Upgrading {
+    pub(super) fn new() -> Self {
+        let (image, began) = (Image::own(), Instant::now());
+        Self { image, pid_file: None, trial: None, tried: None, began }
+    }
+
+    /// When the present upgrade began, or the moment from which nobody is served.
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+}
+
+impl Server {
+    /// To be kept open for whoever goes on in our place: the locked pid file.
+    pub fn keep_pid_file(&mut self, number: RawFd) {
+        self.upgrading.pid_file = Some(number);
+    }
+
+    /// `upgrade`: the answer comes from the new program, or says why there is none.
+    pub(super) fn upgrade_for(&mut self, key: Key) {
+        if let Some(reason) = self.why_no_upgrade() {
+            journal::upgrade_refused(reason);
+            return self.tell_edge(key, answer::line(&Refusal { error: reason.to_owned() }));
+        }
+        if let Some(edge) = self.controlling.edges.get_mut(key) {
+            edge.stage = Stage::AwaitsUpgrade;
+        }
+        journal::upgrading(self.upgrading.image.path());
+        if let Err(error) = self.begin_trial() {
+            let program = self.upgrading.image.path().display().to_string();
+            self.refuse_upgrade(&format!("{program}: {error}"));
+        }
+    }
+
+    fn why_no_upgrade(&self) -> Option<&'static str> {
+        let under_way = self.upgrading.trial.is_some() || self.upgrading.tried.is_some();
+        if under_way {
+            return Some("an upgrade is under way");
+        }
+        (self.drain.is_some() || self.stop.is_some()).then_some("the server is draining")
+    }
+
+    fn begin_trial(&mut self) -> io::Result<()> {
+        let state = self.collect_state(None);
+        let trial = self.upgrading.image.try_out(parcel::pack(&state)?)?;
+        let deadline = self.now + PATIENCE;
+        let descriptor = trial.as_raw_fd();
+        self.upgrading.trial = Some(Trying { trial, deadline, late: false });
+        self.timers.set(deadline, Timer::Trial);
+        let token = token::pack(Owner::Trial);
+        let registry = self.poll.registry();
+        registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)
+    }
+
+    pub(super) fn is_trial(&self, pid: nix::unistd::Pid) -> bool {
+        let trying = self.upgrading.trial.as_ref().and_then(|it| it.trial.pid().try_into().ok());
+        trying == Some(pid.as_raw())
+    }
+
+    /// The trial has said something or has ended, or has had its time.
+    pub(super) fn look_at_trial(&mut self) {
+        let now = self.now;
+        let Some(trying) = &mut self.upgrading.trial else { return };
+        match trying.trial.look() {
+            None if trying.late => self.timers.set(now + LOOK, Timer::Trial),
+            None if trying.deadline <= now => {
+                trying.late = true;
+                trying.trial.kill();
+                self.timers.set(now + LOOK, Timer::Trial);
+            }
+            None if trying.trial.is_silent() => self.timers.set(now + LOOK, Timer::Trial),
+            None => {}
+            Some(verdict) => {
+                let late = trying.late;
+                self.timers.cancel(trying.deadline, Timer::Trial);
+                self.upgrading.trial = None;
+                match verdict {
+                    _ if late => self.refuse_upgrade(&format!(
+                        "the program was not ready after {} s",
+                        PATIENCE.as_secs()
+                    )),
+                    Ok(_) => self.upgrading.tried = Some(0),
+                    Err(reason) => self.refuse_upgrade(&reason),
+                }
+            }
+        }
+    }
+
+    /// The server stops.
+    pub(super) fn give_up_trial(&mut self) {
+        if let Some(mut trying) = self.upgrading.trial.take() {
+            trying.trial.kill();
+        }
+    }
+
+    /// The program that runs goes on, and whoever asked is told why.
+    pub(super) fn refuse_upgrade(&mut self, reason: &str) {
+        self.upgrading.tried = None;
+        journal::upgrade_refused(reason);
+        self.answer_upgrade(&answer::line(&Refusal { error: reason.to_owned() }));
+    }
+
+    /// Tells everybody who waits for it how the upgrade has ended.
+    pub(super) fn answer_upgrade(&mut self, words: &[u8]) {
+        let edges = self.controlling.edges.iter();
+        let waiting = edges.filter(|(_, edge)| edge.stage == Stage::AwaitsUpgrade);
+        let waiting: Vec<Key> = waiting.map(|(key, _)| key).collect();
+        for key in waiting {
+            self.tell_edge(key, words.to_vec());
+        }
+    }
+
+    /// At the end of a turn: has the trial gone well, and is this a good moment?
+    pub(super) fn upgrade_if_tried(&mut self) {
+        let Some(looks) = self.upgrading.tried else { return };
+        if self.drain.is_some() || self.stop.is_some() {
+            return self.refuse_upgrade("the server is draining");
+        }
+        // One that still shares our memory would keep it, but what becomes of it before it
+        // is its program would not be known.
+        if !self.spawner.is_settled() && looks < LOOKS {
+            self.upgrading.tried = Some(looks.saturating_add(1));
+            return self.timers.set(self.now + SETTLING, Timer::Trial);
+        }
+        for key in self.services.keys() {
+            self.tell_all_refusals(key);
+        }
+        let error = self.execute().unwrap_or_else(|error| error);
+        let program = self.upgrading.image.path().display().to_string();
+        self.refuse_upgrade(&format!("{program}: {error}"));
+    }
+
+    /// Comes back only with an error; everything is as before then.
+    fn execute(&mut self) -> io::Result<io::Error> {
+        self.upgrading.began = Instant::now();
+        let own = image::open_own()?;
+        log_sink::flush();
+        let state = self.collect_state(Some(own.as_raw_fd()));
+        let parcel = parcel::pack(&state)?;
+        let kept = [own.as_raw_fd(), parcel.as_raw_fd()];
+        let kept: Vec<RawFd> = state.descriptors.iter().copied().chain(kept).collect();
+        let open = kept.iter().try_for_each(|number| image::stay_open(*number, true));
+        let error = match open {
+            Ok(()) => self.upgrading.image.execute(&parcel::invite(&parcel, &own)),
+            Err(error) => error,
+        };
+        for number in kept {
+            image::stay_open(number, false)?;
+        }
+        Ok(error)
+    }
+}
