@@ -24,6 +24,7 @@ use line::Value::{
 };
 use line::{Field, count, say, text};
 
+pub use escape::Plain;
 pub use label::{Label, file_of, is_ours};
 pub use line::{Message, is_json, use_json};
 

@@ -27,8 +27,7 @@ const SERVER: Budget = &[
     ("clone", 1, "the child, with its pidfd"),
     ("epoll_ctl", 1, "the pidfd"),
     ("close", 6, "two that were moved up, the connection, both ends of the pipe, the pidfd"),
-    ("poll", 2, "whether standard error, a pipe, takes a line of the log without waiting"),
-    ("write", 2, "the lines `accepted` and `ended`"),
+    ("pwritev2", 2, "the lines `accepted` and `ended`, into a pipe that is not waited for"),
     ("waitid", 1, "how the child has ended"),
     ("read", 1, "the end of standard error"),
 ];
