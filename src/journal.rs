@@ -244,6 +244,27 @@ pub fn peer_counts(total: u64, running: usize) {
     say(Info, SERVER, "peers", &[("total", Count(total)), ("running", count(running))]);
 }
 
+/// Somebody who may has told the server to do something.
+pub fn control(peer: Address, command: &str) {
+    say(Info, SERVER, "control", &[("peer", Peer(peer)), ("command", text(command))]);
+}
+
+/// Nobody is let in any more; programs have so long to end.
+pub fn draining(time: Duration, running: u32) {
+    let fields = [("time", Seconds(time)), ("running", Count(running.into()))];
+    say(Info, SERVER, "draining", &fields);
+}
+
+/// The server cannot be asked at the usual place.
+pub fn no_control(place: &Path, error: &dyn Display) {
+    say(Warn, SERVER, "no-control", &[("path", path(place)), ("error", Shown(error))]);
+}
+
+/// Counters are told here.
+pub fn metrics(address: &dyn Display) {
+    say(Info, SERVER, "metrics", &[("address", Shown(address))]);
+}
+
 /// The server has been told to stop.
 pub fn stopping(signal: &str) {
     say(Info, SERVER, "stopping", &[("signal", Word(signal))]);

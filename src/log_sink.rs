@@ -39,7 +39,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 static SINK: Mutex<Sink> = Mutex::new(Sink {
-    lines: Lines { waiting: Vec::new(), dropped: 0, head: Head::Stamp },
+    lines: Lines { waiting: Vec::new(), dropped: 0, dropped_ever: 0, head: Head::Stamp },
     held: false,
     pause: SHORTEST_PAUSE,
     output: Output::Stderr(Stderr::Asked),
@@ -58,6 +58,8 @@ struct Lines {
     waiting: Vec<u8>,
     /// Lines dropped since the last that got through.
     dropped: u64,
+    /// Lines dropped since the start.
+    dropped_ever: u64,
     head: Head,
 }
 
@@ -87,33 +89,37 @@ impl Lines {
         line(&mut self.waiting, &mut self.head);
         if self.waiting.len() > CAPACITY {
             self.waiting.truncate(before);
-            self.dropped = self.dropped.saturating_add(1);
+            self.count_dropped();
         }
+    }
+
+    fn count_dropped(&mut self) {
+        self.dropped = self.dropped.saturating_add(1);
+        self.dropped_ever = self.dropped_ever.saturating_add(1);
     }
 }
 
 impl Sink {
     /// Writes what there is room for; true when everything is out.
     fn write_out(&mut self) -> bool {
-        let Lines { waiting, dropped, .. } = &mut self.lines;
         let mut written = 0;
-        while let Some(rest) = waiting.get(written..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = self.lines.waiting.get(written..).filter(|rest| !rest.is_empty()) {
             match self.output.put(rest) {
                 Put::Taken(count) => written = written.saturating_add(count),
                 Put::Lost(count) => {
                     written = written.saturating_add(count);
-                    *dropped = dropped.saturating_add(1);
+                    self.lines.count_dropped();
                 }
                 Put::Later => break,
-                Put::Gone => written = waiting.len(),
+                Put::Gone => written = self.lines.waiting.len(),
             }
         }
-        waiting.drain(..written);
+        self.lines.waiting.drain(..written);
         self.pause = match written {
             0 => self.pause.saturating_mul(2).min(LONGEST_PAUSE),
             _ => SHORTEST_PAUSE,
         };
-        waiting.is_empty()
+        self.lines.waiting.is_empty()
     }
 
     fn write_out_unless_held(&mut self) {
@@ -220,6 +226,12 @@ fn under_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     nix::sys::stat::fstat(io::stderr())
         .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+/// How many lines were dropped since the start because their reader was too slow.
+#[must_use]
+pub fn dropped() -> u64 {
+    sink().lines.dropped_ever
 }
 
 /// From here on lines wait for [`flush`].

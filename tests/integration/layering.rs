@@ -24,6 +24,8 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "detach" | "descriptor" => Some(vec!["spawn::kernel"]),
         "peers" => Some(vec!["address"]),
         "journal" => Some(vec!["address", "peers", "config::model"]),
+        "statistics" => Some(Vec::new()),
+        "control" => with(&["config::model", "listener", "statistics"]),
         "zone" => Some(vec!["calendar"]),
         // It opens the files that services name for their lines.
         "log_sink" => {
@@ -47,11 +49,14 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "signals",
             "zone",
             "log_sink",
+            "control",
+            "statistics",
         ]),
         // Going to the background comes before everything that cannot be forked.
         "main" => with(&[
             "cli",
             "config",
+            "control",
             "lookup",
             "server",
             "log_sink",
@@ -60,6 +65,8 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "detach",
             "pid_file",
         ]),
+        // The commands that ask a running server.
+        "asking" => Some(vec!["cli", "control"]),
         "lib" => Some(Vec::new()),
         _ => None,
     }

@@ -334,6 +334,21 @@ fn in_the_background_standard_error_is_kept_for_the_log_only() {
 }
 
 #[test]
+fn what_is_wrong_at_the_start_is_said_on_standard_error_too() {
+    let folder = Folder::new();
+    let file = folder.write("inetd.conf", "nonsense\n");
+    for extra in [&[][..], &["--daemon"]] {
+        let mut command = command(&[]);
+        command.arg(&file).arg("--log").arg(format!("file:{}", folder.name("own.log")));
+        let output = command.args(extra).stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("inetd.conf:1") && said.contains("nothing to serve"), "{said}");
+    }
+    assert_eq!(count(&folder.at("own.log"), "configuration"), 2);
+}
+
+#[test]
 fn a_target_that_is_none_is_said_at_once() {
     let folder = Folder::new();
     let file = folder.write("inetd.conf", &tcp_line(free_port(), YES));
