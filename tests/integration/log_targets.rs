@@ -207,7 +207,13 @@ action(type="omfile" file="{0}/messages" template="shown")
             folder.path().display()
         );
         let conf = folder.write("rsyslog.conf", &conf);
-        let mut command = Command::new(find_program("rsyslogd").unwrap());
+        // A copy, because AppArmor keeps the one in sbin to the folders of Debian.
+        let program = folder.at("rsyslogd");
+        if !program.exists() {
+            let original = find_program("rsyslogd").unwrap();
+            let _ = folder.copy_of(original.to_str().unwrap(), "rsyslogd");
+        }
+        let mut command = Command::new(program);
         command.arg("-n").arg("-f").arg(conf).arg("-i").arg(folder.at("rsyslog.pid"));
         Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
     }
