@@ -85,9 +85,6 @@ use token::Owner;
 /// Events taken from the system at once; more come with the next turn.
 const EVENTS: usize = 1024;
 
-/// How soon a log whose reader is slow is tried again.
-const LOG_RETRY: Duration = Duration::from_millis(100);
-
 /// How long children that have ended may wait to be reaped. Their slots are free at once;
 /// the rest of the work waits for a moment, since the client of a program that has ended
 /// often comes again immediately, and is served first then.
@@ -232,23 +229,24 @@ impl Server {
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         log_sink::hold();
-        let mut written = true;
+        let mut log = None;
         while self.stop.is_none() {
-            let timeout = self.timeout(written);
+            let timeout = self.timeout(log);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => other?,
             }
             self.turn(&events);
-            written = log_sink::flush();
+            log = log_sink::flush();
         }
         self.finish();
         log_sink::let_go();
         Ok(())
     }
 
-    /// How long to wait: not at all while something is ready, else until the earliest deadline.
-    fn timeout(&mut self, log_written: bool) -> Option<Duration> {
+    /// How long to wait: not at all while something is ready, else until the earliest
+    /// deadline; `log` is when lines that wait for their reader are tried again.
+    fn timeout(&mut self, log: Option<Duration>) -> Option<Duration> {
         if !self.ready.is_empty() {
             return Some(Duration::ZERO);
         }
@@ -258,7 +256,6 @@ impl Server {
             .flatten()
             .min()
             .map(|when| when.saturating_duration_since(Instant::now()));
-        let log = (!log_written).then_some(LOG_RETRY);
         let ended = (!self.ended.is_empty()).then_some(ENDED);
         [deadline, self.spawner.patience(), log, ended].into_iter().flatten().min()
     }
