@@ -35,6 +35,7 @@ pub mod hex;
 pub mod journal;
 pub mod listener;
 pub mod log_sink;
+pub mod log_target;
 pub mod lookup;
 pub mod peers;
 pub mod pid_file;

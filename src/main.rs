@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use oxinetd::cli::{Check, Cli, Command, Common, Import, Run, Serve, SpawnWay};
+use oxinetd::cli::{Check, Cli, Command, Common, Import, LogFormat, Run, Serve, SpawnWay};
 use oxinetd::config::diagnostic::Severity;
 use oxinetd::config::model::Config;
 use oxinetd::config::{self, Loaded, RunSpec};
 use oxinetd::control::socket;
 use oxinetd::detach::{self, Herald, Role};
 use oxinetd::handover::Parcel;
+use oxinetd::log_target::LogTarget;
 use oxinetd::lookup::System;
 use oxinetd::pid_file::PidFile;
 use oxinetd::server::{self, Options, Server};
@@ -136,8 +137,19 @@ struct Job {
     control: Option<PathBuf>,
 }
 
+/// In the process that serves, which the system's log calls by its number.
+fn start_log(common: &Common) -> Result<(), Failure> {
+    if common.log_format == LogFormat::Json {
+        journal::use_json();
+    }
+    let path = match &common.log {
+        LogTarget::File(path) => path.as_path(),
+        LogTarget::Stderr | LogTarget::Syslog { .. } => Path::new(""),
+    };
+    log_sink::start(&common.log).map_err(refused(&format!("log file {}", path.display())))
+}
+
 fn serve(serve: Serve) -> Result<(), Failure> {
-    log_sink::start();
     let parcel = trying::find()?;
     // Who takes over is in the background already.
     let herald = if serve.daemon && parcel.is_none() {
@@ -148,6 +160,7 @@ fn serve(serve: Serve) -> Result<(), Failure> {
     } else {
         None
     };
+    start_log(&serve.common)?;
     run_server(
         Job {
             load: loader_of_file(&serve),
@@ -193,8 +206,8 @@ fn background() -> Result<Option<Herald>, Failure> {
 }
 
 fn run_one(run: Run) -> Result<(), Failure> {
-    log_sink::start();
     let parcel = trying::find()?;
+    start_log(&run.common)?;
     if parcel.is_none() && !run.endpoint.contains([':', '/', '@']) {
         journal::local_only(&run.endpoint);
     }
@@ -225,13 +238,18 @@ fn run_server(job: Job, parcel: Option<Parcel>) -> Result<(), Failure> {
 
 /// Reads the configuration and says what was found in it; `strict`: one error is one
 /// too many.
-fn load_for_start(load: &Loader, strict: bool) -> Result<Config, Failure> {
+fn load_for_start(load: &Loader, log: &LogTarget, strict: bool) -> Result<Config, Failure> {
     let Loaded { config, diagnostics } = load();
     let (errors, _) = config::summary(&diagnostics);
     for diagnostic in &diagnostics {
         journal::configuration(diagnostic.severity == Severity::Error, &diagnostic.one_line());
     }
     if errors > 0 && (strict || config.services.is_empty()) {
+        if *log != LogTarget::Stderr {
+            // Whoever starts it looks here for what is wrong.
+            let all = diagnostics.iter().map(|diagnostic| diagnostic.one_line() + "\n");
+            let _ = io::stderr().write_all(all.collect::<String>().as_bytes());
+        }
         let why = if strict { "the configuration has errors" } else { "nothing to serve" };
         return Err(Failure::new(CONFIGURATION, why));
     }
@@ -251,7 +269,7 @@ fn new_server(common: &Common, reload: Loader) -> Result<Server, Failure> {
 
 fn serve_first(job: Job) -> Result<(), Failure> {
     let mut pid_file = job.pid_file.as_deref().map(lock_pid_file).transpose()?;
-    let config = load_for_start(&job.load, job.strict)?;
+    let config = load_for_start(&job.load, &job.common.log, job.strict)?;
     if job.only_one && config.services.is_empty() {
         return Err(Failure::new(CONFIGURATION, "nothing to serve"));
     }
@@ -272,7 +290,8 @@ fn serve_first(job: Job) -> Result<(), Failure> {
         server.keep_pid_file(file.number());
     }
     if let Some(herald) = job.herald {
-        herald.announce().map_err(refused("going to the background"))?;
+        let keeps_stderr = job.common.log == LogTarget::Stderr;
+        herald.announce(keeps_stderr).map_err(refused("going to the background"))?;
     }
     journal::ready(std::process::id(), server.services(), listeners);
     server.run().map_err(refused("waiting for events"))
@@ -288,7 +307,7 @@ struct Ready {
 /// Does everything that may fail.
 fn ready_to_take_over(job: Job, parcel: &Parcel) -> Result<Ready, Failure> {
     // On the way back there is nobody else who could go on: what is right is served.
-    let config = match load_for_start(&job.load, parcel.refused().is_none()) {
+    let config = match load_for_start(&job.load, &job.common.log, parcel.refused().is_none()) {
         Err(_) if parcel.refused().is_some() => Config::default(),
         loaded => loaded?,
     };

@@ -116,6 +116,7 @@ impl Server {
             group: handed.group.and_then(|path| self.find_group(&path, taken)),
             deadline,
             overdue: handed.overdue,
+            released: false,
         };
         let key = self.children.insert(child);
         self.watch_child(key);

@@ -152,6 +152,7 @@ impl Server {
             group,
             deadline: None,
             overdue: false,
+            released: false,
         };
         let timeout = state.service.attributes.timeout;
         let key = self.children.insert(child);

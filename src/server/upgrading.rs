@@ -174,6 +174,7 @@ impl Server {
             self.upgrading.tried = Some(looks.saturating_add(1));
             return self.timers.set(self.now + SETTLING, Timer::Trial);
         }
+        self.reap_ended();
         for key in self.services.keys() {
             self.tell_all_refusals(key);
         }
