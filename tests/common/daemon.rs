@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
@@ -27,6 +29,7 @@ pub(crate) struct Setup {
     environment: Vec<(String, String)>,
     under: Vec<String>,
     controlled: bool,
+    copied: bool,
 }
 
 impl Setup {
@@ -44,6 +47,12 @@ impl Setup {
     /// With a control socket, see [`Daemon::ask`].
     pub(crate) fn controlled(mut self) -> Self {
         self.controlled = true;
+        self
+    }
+
+    /// A copy of the binary in the folder, which can be replaced, see [`Daemon::replace`].
+    pub(crate) fn copied(mut self) -> Self {
+        self.copied = true;
         self
     }
 
@@ -92,7 +101,8 @@ impl Setup {
 
     #[track_caller]
     fn launch(self, folder: Folder, file: PathBuf, arguments: &[OsString]) -> Daemon {
-        let mut command = command(&self.under);
+        let copy = self.copied.then(|| folder.copy_of(BINARY, "oxinetd"));
+        let mut command = command_of(copy.as_deref().unwrap_or(BINARY), &self.under);
         command.args(arguments).envs(self.environment);
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Log::follow(child.stderr.take().unwrap());
@@ -110,13 +120,17 @@ impl Setup {
 
 /// The binary, or `under` with the binary as its last word, in a clean environment.
 pub(crate) fn command(under: &[String]) -> Command {
+    command_of(BINARY, under)
+}
+
+fn command_of(binary: &str, under: &[String]) -> Command {
     let mut command = match under.split_first() {
         Some((first, rest)) => {
             let mut command = Command::new(first);
-            command.args(rest).arg(BINARY);
+            command.args(rest).arg(binary);
             command
         }
-        None => Command::new(BINARY),
+        None => Command::new(binary),
     };
     command.env_clear().env("PATH", search_path()).env("LANG", "C");
     command
@@ -253,6 +267,14 @@ impl Daemon {
         let (out, err) = (lossy(&output.stdout), lossy(&output.stderr));
         assert!(output.status.success(), "{arguments:?}: {}\n{out}{err}", output.status);
         out
+    }
+
+    /// Puts a script with this mode in the place of the copy that it was started from.
+    pub(crate) fn replace(&self, script: &str, mode: u32) {
+        let text = self.folder.write("script", script);
+        std::fs::set_permissions(&text, Permissions::from_mode(mode)).unwrap();
+        let _ = self.folder.copy_of(text.to_str().unwrap(), "new");
+        std::fs::rename(self.folder.at("new"), self.folder.at("oxinetd")).unwrap();
     }
 
     /// Waits for its end.

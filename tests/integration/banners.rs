@@ -11,7 +11,7 @@ use crate::common::{
     DEADLINE, Daemon, Folder, Setup, ask, free_port, own_line, read_all, tcp, tcp_line, wait_until,
 };
 
-const CAT: &str = "/bin/cat cat";
+pub(crate) const CAT: &str = "/bin/cat cat";
 const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 
 /// A folder with the three banners.
@@ -26,17 +26,17 @@ fn folder() -> Folder {
 const ALL: &str = "    banner = hello\n    banner_success = come-in\n    banner_fail = go-away\n";
 
 /// The longest there is, twice.
-fn long() -> (Folder, String) {
+pub(crate) fn long() -> (Folder, String) {
     let folder = Folder::new();
     let text: String = ('a'..='w').cycle().take(65_536).collect();
     folder.write("long", &text);
     (folder, text.repeat(2))
 }
 
-const LONG: &str = "    banner = long\n    banner_success = long\n    sndbuf = 4k\n";
+pub(crate) const LONG: &str = "    banner = long\n    banner_success = long\n    sndbuf = 4k\n";
 
 /// A client with a small buffer, so that a long banner does not fit anywhere.
-fn narrow(port: u16) -> TcpStream {
+pub(crate) fn narrow(port: u16) -> TcpStream {
     let stream = tcp(port);
     setsockopt(&stream, sockopt::RcvBuf, &2048).unwrap();
     stream

@@ -56,6 +56,8 @@ mod tcpmux;
 mod timeouts;
 mod times;
 mod unix;
+mod upgrading;
+mod upgrading_faults;
 mod waiting;
 mod xinetd_files;
 mod xinetd_served;
