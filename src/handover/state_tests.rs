@@ -58,6 +58,18 @@ fn service() -> Service {
 }
 
 fn connections(state: &mut State) {
+    state.children.push(Child {
+        served: served(None),
+        pid: 4,
+        pidfd: 72,
+        socket: Some((0, 1)),
+        pipe: Some(0),
+        group: None,
+        deadline: Some(Moment(11)),
+        overdue: true,
+        kill_after: Duration::from_millis(1500),
+        on_stop: OnStop::Leave,
+    });
     state.conversations.push(Conversation {
         served: served(Some(0)),
         descriptor: 74,
@@ -152,18 +164,6 @@ fn sample() -> State {
             unsent: Vec::new(),
         }],
     };
-    state.children.push(Child {
-        served: served(None),
-        pid: 4,
-        pidfd: 72,
-        socket: Some((0, 1)),
-        pipe: Some(0),
-        group: None,
-        deadline: Some(Moment(11)),
-        overdue: true,
-        kill_after: Duration::from_millis(1500),
-        on_stop: OnStop::Leave,
-    });
     connections(&mut state);
     state
 }

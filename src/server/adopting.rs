@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::net::UdpSocket;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use super::Server;
@@ -246,7 +245,7 @@ impl Server {
     fn adopt_edge(&mut self, handed: state::Edge, taken: &mut Adoption) {
         let Some(stream) = taken_or_said(&mut taken.descriptors, handed.descriptor) else { return };
         let _ = self.watch_edge(Edge {
-            stream: File::from(OwnedFd::from(stream)),
+            stream: File::from(stream),
             kind: if handed.controls { Kind::Control } else { Kind::Metrics },
             peer: handed.peer,
             stage: match handed.stage {
