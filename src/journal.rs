@@ -111,8 +111,21 @@ pub fn ready(pid: u32, services: usize, listeners: usize) {
 }
 
 /// A socket is open.
-pub fn listening(service: &str, address: &dyn Display) {
-    info!("listening service={} address={}", word(service), shown(address));
+pub fn listening(service: &str, address: &dyn Display, adopted: bool) {
+    let adopted = if adopted { " adopted=yes" } else { "" };
+    info!("listening service={} address={}{adopted}", word(service), shown(address));
+}
+
+/// A socket that the service manager has given us and no service has.
+pub fn unclaimed(address: &dyn Display, socket_type: &str, name: &str) {
+    let (address, name) = (shown(address), word(name));
+    warn!("unclaimed address={address} type={socket_type} name={name}");
+}
+
+/// A descriptor that the service manager has given us and no service can have.
+pub fn not_adopted(descriptor: i32, name: &str, error: &dyn Display) {
+    let (name, error) = (word(name), shown(error));
+    warn!("not-adopted descriptor={descriptor} name={name} error={error}");
 }
 
 /// `oxinetd run PORT` listens on the loopback addresses only.

@@ -12,6 +12,7 @@ use oxinetd::detach::{self, Herald, Role};
 use oxinetd::lookup::System;
 use oxinetd::pid_file::PidFile;
 use oxinetd::server::{Options, Server};
+use oxinetd::service_manager::ServiceManager;
 use oxinetd::spawn::{Way, kernel};
 use oxinetd::{journal, log_sink};
 
@@ -116,12 +117,14 @@ struct Job {
     strict: bool,
     pid_file: Option<PathBuf>,
     herald: Option<Herald>,
+    manager: ServiceManager,
     /// `oxinetd run`: one socket that cannot be opened at once is a failure.
     only_one: bool,
 }
 
 fn serve(serve: Serve) -> Result<(), Failure> {
     log_sink::start();
+    let manager = ServiceManager::from_environment();
     let file = serve.file;
     let defaults = serve.defaults;
     let herald = if serve.daemon {
@@ -138,6 +141,7 @@ fn serve(serve: Serve) -> Result<(), Failure> {
         strict: serve.strict,
         pid_file: serve.pid_file,
         herald,
+        manager,
         only_one: false,
     })
 }
@@ -156,6 +160,7 @@ fn background() -> Result<Option<Herald>, Failure> {
 
 fn run_one(run: Run) -> Result<(), Failure> {
     log_sink::start();
+    let manager = ServiceManager::from_environment();
     let Run { options, udp, endpoint, program, common } = run;
     if !endpoint.contains([':', '/', '@']) {
         journal::local_only(&endpoint);
@@ -167,6 +172,7 @@ fn run_one(run: Run) -> Result<(), Failure> {
         strict: true,
         pid_file: None,
         herald: None,
+        manager,
         only_one: true,
     })
 }
@@ -192,7 +198,8 @@ fn run_server(job: Job) -> Result<(), Failure> {
         SpawnWay::Auto => Way::Sharing,
         SpawnWay::Fork => Way::Forking,
     };
-    let options = Options { way, max_children: job.common.max_children, reload: job.load };
+    let (max_children, reload, manager) = (job.common.max_children, job.load, job.manager);
+    let options = Options { way, max_children, reload, manager };
     let mut server = Server::new(options).map_err(refused("starting"))?;
     let listeners = server.install(&config);
     // A reload replaces it; it must not live on here.
@@ -207,6 +214,7 @@ fn run_server(job: Job) -> Result<(), Failure> {
     if let Some(file) = &mut pid_file {
         file.write().map_err(refused("writing the pid file"))?;
     }
+    server.announce();
     if let Some(herald) = job.herald {
         herald.announce().map_err(refused("going to the background"))?;
     }

@@ -17,7 +17,7 @@ use crate::config::diagnostic::Severity;
 use crate::config::model::{Action, Config, Service, SocketSpec};
 use crate::config::{self, Loaded};
 use crate::journal::{self, Label};
-use crate::listener::{Listener, ShownEndpoint};
+use crate::listener::ShownEndpoint;
 use crate::log_sink;
 use crate::reload::{Fate, Plan, SocketRef, plan};
 use crate::spawn::{Confinement, Prepared, kernel};
@@ -48,6 +48,7 @@ impl Server {
 
     /// Reads the configuration again; one error in it and everything stays as it is.
     pub(super) fn reload(&mut self) {
+        self.reload_begins();
         let Loaded { config, diagnostics } = (self.reload)();
         let (errors, _) = config::summary(&diagnostics);
         for diagnostic in &diagnostics {
@@ -55,7 +56,8 @@ impl Server {
             journal::configuration(is_error, &diagnostic.one_line());
         }
         if errors > 0 {
-            return journal::reload_refused(errors);
+            journal::reload_refused(errors);
+            return self.reload_over(Some(errors));
         }
         let plan = self.apply(&config);
         // The old model and what was needed to read the new one.
@@ -65,6 +67,7 @@ impl Server {
         let held: usize = plan.held.iter().map(|held| held.sockets.len()).sum();
         let kept = plan.kept.len().saturating_add(held);
         journal::reloaded(kept, plan.open.len(), plan.close.len(), updated);
+        self.reload_over(None);
     }
 
     /// New sockets first, then those that stay, then those that go: whoever connects
@@ -100,6 +103,7 @@ impl Server {
         self.hold_and_remove(&plan, &old);
         self.tidy_groups();
         self.open_what_is_closed();
+        self.say_unclaimed();
         self.resume_after_reload();
         self.update_guard();
         self.look_what_to_observe();
@@ -213,6 +217,7 @@ impl Server {
         {
             journal::trouble(&service.label, "setsockopt", &error);
         }
+        self.take_back_unfit(key, &service);
     }
 
     fn place_listeners(&mut self, keys: &[Key], places: Places) {
@@ -251,7 +256,10 @@ impl Server {
 
     pub(super) fn close_listener(&mut self, key: Key) {
         self.deregister_listener(key);
-        self.listeners.remove(key);
+        let state = self.listeners.remove(key);
+        if let Some(listener) = state.and_then(|state| state.listener) {
+            self.close_socket(listener);
+        }
     }
 
     /// Limits may have changed: everybody who rests for one is looked at again.
@@ -281,9 +289,10 @@ impl Server {
     fn open(&mut self, key: Key) -> std::io::Result<()> {
         let Some(state) = self.listeners.get(key) else { return Ok(()) };
         let Some(service) = self.services.get(state.service) else { return Ok(()) };
-        let listener = Listener::open(&state.spec, &service.service)?;
+        let (spec, service) = (state.spec.clone(), Rc::clone(&service.service));
+        let Some(listener) = self.open_socket(&spec, &service)? else { return Ok(()) };
         log::debug!("opened descriptor={:?}", listener.as_fd());
-        journal::listening(&service.label, listener.address());
+        journal::listening(&service.label, listener.address(), listener.is_adopted());
         if let Some(state) = self.listeners.get_mut(key) {
             state.listener = Some(listener);
             state.last_error = None;

@@ -20,6 +20,7 @@
 //! | `relaying` | connections relayed to another server |
 //! | `datagrams` | built-in services on datagrams; a program per peer |
 //! | `installing` | opening sockets; reload |
+//! | `managing` | what the service manager is told, its sockets |
 
 mod accepting;
 mod banners;
@@ -28,6 +29,7 @@ mod datagrams;
 mod ending;
 mod facts;
 mod installing;
+mod managing;
 mod observing;
 mod overdue;
 mod per_peer;
@@ -55,6 +57,7 @@ use crate::journal;
 use crate::log_sink;
 use crate::peers::Peers;
 use crate::relay::Side;
+use crate::service_manager::ServiceManager;
 use crate::signals::{Signal, Signals};
 use crate::spawn::group::Groups;
 use crate::spawn::{Spawner, Way};
@@ -120,6 +123,9 @@ pub struct Server {
     now: Instant,
     stop: Option<&'static str>,
     reload: Box<dyn Fn() -> Loaded>,
+    manager: ServiceManager,
+    /// When it is told again what it had no room for.
+    manager_told_again: Option<Instant>,
     /// Last, so that it goes when everybody who has a group has gone.
     groups: Groups,
     /// When it is tried again to remove some of them.
@@ -134,6 +140,8 @@ pub struct Options {
     pub max_children: Option<u32>,
     /// Reads the configuration again.
     pub reload: Box<dyn Fn() -> Loaded>,
+    /// Who has started us.
+    pub manager: ServiceManager,
 }
 
 impl Server {
@@ -189,6 +197,8 @@ impl Server {
             now,
             stop: None,
             reload: options.reload,
+            manager: options.manager,
+            manager_told_again: None,
             groups: Groups::new(),
             straggling: now,
         })
@@ -318,6 +328,8 @@ impl Server {
                 Timer::Group(key) => self.end_group(key),
                 Timer::Banner(key) => self.told_for_too_long(key),
                 Timer::Refusals(key) => self.tell_refusals(key),
+                Timer::Watchdog => self.say_alive(),
+                Timer::Manager => self.tell_manager_again(),
             }
         }
         if self.admission.next_deadline().is_some_and(|when| when <= self.now) {
@@ -366,6 +378,7 @@ impl Server {
         journal::peers(&self.peers);
         self.count_peers();
         journal::stopping(self.stop.unwrap_or("-"));
+        self.manager.notifier.stopping();
         for key in self.children.keys() {
             self.stop_child(key);
         }

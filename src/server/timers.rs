@@ -32,6 +32,10 @@ pub(super) enum Timer {
     Banner(Key),
     /// Refusals of a service that have not been told.
     Refusals(Key),
+    /// The service manager wants a sign of life.
+    Watchdog,
+    /// Tell the service manager what it had no room for.
+    Manager,
 }
 
 /// Timers in the order of time.

@@ -22,6 +22,8 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "peers" => Some(vec!["address"]),
         "journal" => Some(vec!["address", "peers", "config::model"]),
         "zone" => Some(vec!["calendar"]),
+        // What it was given are sockets, and services claim them.
+        "service_manager" => Some(vec!["journal", "descriptor", "config::model"]),
         // It opens the files that services name for their lines.
         "log_sink" => Some(vec!["journal", "calendar", "descriptor", "config::model"]),
         "listener" | "spawn" | "admission" | "reload" | "children" | "builtin" | "relay" => {
@@ -42,11 +44,20 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "signals",
             "zone",
             "log_sink",
+            "service_manager",
         ]),
         // Going to the background comes before everything that cannot be forked.
-        "main" => {
-            with(&["cli", "config", "lookup", "server", "log_sink", "spawn", "detach", "pid_file"])
-        }
+        "main" => with(&[
+            "cli",
+            "config",
+            "lookup",
+            "server",
+            "log_sink",
+            "spawn",
+            "detach",
+            "pid_file",
+            "service_manager",
+        ]),
         "lib" => Some(Vec::new()),
         _ => None,
     }
