@@ -17,6 +17,7 @@
 mod common;
 
 mod access;
+mod adopting;
 mod banners;
 mod beside_xinetd;
 mod budget;
@@ -37,6 +38,7 @@ mod layering;
 mod limits;
 mod log_files;
 mod logging;
+mod notifying;
 mod privileges;
 mod real_programs;
 mod relaying;
