@@ -127,10 +127,10 @@ fn one_socket_for_both_families_serves_both() {
         return;
     }
     let port = free_port();
-    let (all, closed) = (port.to_string(), free_port());
+    let all = port.to_string();
     let words = activated(&[], &[&all]);
-    let text = format!("{port} stream tcp nowait {} /usr/bin/env env\n", me())
-        + &format!("{closed} stream tcp nowait {} /usr/bin/env env\n    only_from = ::1\n", me());
+    let text = format!("{port} stream tcp nowait {} /usr/bin/env env\n", me());
+    let text = text + "    only_from = 127.0.0.0/8 ::1\n    per_source = 9\n";
     let daemon = start(&words, by_tcp(port), Folder::new(), &text);
     let four = read_all(tcp(port));
     assert!(four.contains("TCPREMOTEIP=127.0.0.1\n"), "as IPv4 clients are known: {four}");

@@ -71,6 +71,8 @@ fn the_manual_page_of_the_command_has_every_word_of_the_log() {
         "ready",
         "listening",
         "not-listening",
+        "unclaimed",
+        "not-adopted",
         "accepted",
         "ended",
         "closed",

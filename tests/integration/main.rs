@@ -53,6 +53,7 @@ mod stream;
 mod tcpmux;
 mod timeouts;
 mod times;
+mod units;
 mod unix;
 mod waiting;
 mod xinetd_files;
