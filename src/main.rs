@@ -1,5 +1,7 @@
 //! The command: arguments in, exit status out.
 
+mod asking;
+
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,6 +10,7 @@ use clap::Parser as _;
 use oxinetd::cli::{Check, Cli, Command, Common, Import, Run, Serve, SpawnWay};
 use oxinetd::config::diagnostic::Severity;
 use oxinetd::config::{self, Loaded, RunSpec};
+use oxinetd::control::socket;
 use oxinetd::detach::{self, Herald, Role};
 use oxinetd::lookup::System;
 use oxinetd::pid_file::PidFile;
@@ -29,6 +32,12 @@ fn main() -> ExitCode {
         Some(Command::Check(check)) => check_only(&check),
         Some(Command::Run(run)) => run_one(run),
         Some(Command::Import(import)) => print_import(&import),
+        Some(Command::Status(of)) => asking::status(&of),
+        Some(Command::Peers(of)) => asking::peers(&of),
+        Some(Command::Reload(control)) => asking::reload(&control),
+        Some(Command::Stop(stop)) => asking::stop(&stop),
+        Some(Command::Start(start)) => asking::start(&start),
+        Some(Command::Kill(kill)) => asking::kill(&kill),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -120,6 +129,8 @@ struct Job {
     manager: ServiceManager,
     /// `oxinetd run`: one socket that cannot be opened at once is a failure.
     only_one: bool,
+    /// The control socket where nothing is said of it.
+    control: Option<PathBuf>,
 }
 
 fn serve(serve: Serve) -> Result<(), Failure> {
@@ -143,6 +154,7 @@ fn serve(serve: Serve) -> Result<(), Failure> {
         herald,
         manager,
         only_one: false,
+        control: socket::default_path(),
     })
 }
 
@@ -174,6 +186,7 @@ fn run_one(run: Run) -> Result<(), Failure> {
         herald: None,
         manager,
         only_one: true,
+        control: None,
     })
 }
 
@@ -201,6 +214,7 @@ fn run_server(job: Job) -> Result<(), Failure> {
     let (max_children, reload, manager) = (job.common.max_children, job.load, job.manager);
     let options = Options { way, max_children, reload, manager };
     let mut server = Server::new(options).map_err(refused("starting"))?;
+    open_doors(&mut server, &job.common, job.control.as_deref())?;
     let listeners = server.install(&config);
     // A reload replaces it; it must not live on here.
     drop((config, diagnostics));
@@ -220,6 +234,31 @@ fn run_server(job: Job) -> Result<(), Failure> {
     }
     journal::ready(std::process::id(), server.services(), listeners);
     server.run().map_err(refused("waiting for events"))
+}
+
+/// Opens the control socket and the endpoint for metrics.
+fn open_doors(server: &mut Server, common: &Common, usual: Option<&Path>) -> Result<(), Failure> {
+    let wanted = common.control.as_deref();
+    if let Some(path) = wanted.or(usual).filter(|path| *path != Path::new("none")) {
+        let opened = socket::open_control(path).and_then(|listener| server.control(listener));
+        match opened {
+            Ok(()) => {}
+            // Another server may have the usual place; it can be asked there, this one not.
+            Err(error) if wanted.is_none() => journal::no_control(path, &error),
+            Err(error) => {
+                let place = format!("control socket {}", path.display());
+                return Err(refused(&place)(error));
+            }
+        }
+    }
+    if let Some(endpoint) = &common.metrics {
+        let place = format!("metrics endpoint {endpoint}");
+        for listener in socket::open_metrics(endpoint).map_err(refused(&place))? {
+            journal::metrics(listener.address());
+            server.measure(listener).map_err(refused(&place))?;
+        }
+    }
+    Ok(())
 }
 
 fn lock_pid_file(path: &Path) -> Result<PidFile, Failure> {

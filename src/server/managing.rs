@@ -8,6 +8,7 @@ use super::Server;
 use super::slab::Key;
 use super::timers::Timer;
 use crate::config::model::{Service, SocketSpec, SocketType};
+use crate::control::answer::Reloaded;
 use crate::journal;
 use crate::listener::{Listener, ShownEndpoint};
 use crate::service_manager::{Claim, Status, needs_own_sockets};
@@ -19,7 +20,7 @@ impl Server {
     /// Tells the service manager that everything is bound, and from now on, if it
     /// wants to know, that we are alive.
     pub fn announce(&mut self) {
-        let status = self.status(None);
+        let status = self.shown_status(None);
         self.manager.notifier.ready(std::process::id(), status);
         self.told_manager();
         self.expect_watchdog();
@@ -31,16 +32,17 @@ impl Server {
         self.told_manager();
     }
 
-    /// It has been applied, or refused for so many errors.
-    pub(super) fn reload_over(&mut self, refused: Option<usize>) {
-        let status = self.status(refused);
+    /// It has been applied, or refused.
+    pub(super) fn reload_ended(&mut self, outcome: &Reloaded) {
+        let errors = outcome.diagnostics.iter().filter(|it| it.severity == "error").count();
+        let status = self.shown_status((!outcome.reloaded).then_some(errors));
         self.manager.notifier.reloaded(status);
         self.told_manager();
     }
 
     /// A sign of life, and when the next is due.
     pub(super) fn say_alive(&mut self) {
-        let status = self.status(None);
+        let status = self.shown_status(None);
         self.manager.notifier.alive(status);
         self.told_manager();
         self.expect_watchdog();
@@ -67,7 +69,7 @@ impl Server {
         }
     }
 
-    fn status(&self, refused: Option<usize>) -> Status {
+    fn shown_status(&self, refused: Option<usize>) -> Status {
         Status { services: self.services.len(), programs: self.children.len(), refused }
     }
 

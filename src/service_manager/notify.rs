@@ -26,7 +26,7 @@ pub struct Status {
     pub services: usize,
     /// Programs that run.
     pub programs: usize,
-    /// Errors in the configuration that was refused last, if it was.
+    /// Errors in the configuration, if it has just been refused; 0 for another reason.
     pub refused: Option<usize>,
 }
 
@@ -36,6 +36,7 @@ impl fmt::Display for Status {
         write!(f, "Serving {} service{services}, ", self.services)?;
         write!(f, "{} program{programs} running", self.programs)?;
         match self.refused {
+            Some(0) => f.write_str("; reload refused"),
             Some(errors) => write!(f, "; reload refused, {errors} error{}", plural(errors)),
             None => Ok(()),
         }
@@ -168,6 +169,7 @@ mod tests {
         assert_eq!(text(1, 1, None), "Serving 1 service, 1 program running");
         let refused = "Serving 0 services, 0 programs running; reload refused, 1 error";
         assert_eq!(text(0, 0, Some(1)), refused);
+        assert!(text(0, 0, Some(0)).ends_with("; reload refused"));
     }
 
     #[test]

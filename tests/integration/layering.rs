@@ -21,6 +21,8 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "detach" | "descriptor" => Some(vec!["spawn::kernel"]),
         "peers" => Some(vec!["address"]),
         "journal" => Some(vec!["address", "peers", "config::model"]),
+        "statistics" => Some(Vec::new()),
+        "control" => with(&["config::model", "listener", "statistics"]),
         "zone" => Some(vec!["calendar"]),
         // What it was given are sockets, and services claim them.
         "service_manager" => Some(vec!["journal", "descriptor", "config::model"]),
@@ -44,12 +46,15 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "signals",
             "zone",
             "log_sink",
+            "control",
+            "statistics",
             "service_manager",
         ]),
         // Going to the background comes before everything that cannot be forked.
         "main" => with(&[
             "cli",
             "config",
+            "control",
             "lookup",
             "server",
             "log_sink",
@@ -58,6 +63,8 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "pid_file",
             "service_manager",
         ]),
+        // The commands that ask a running server.
+        "asking" => Some(vec!["cli", "control"]),
         "lib" => Some(Vec::new()),
         _ => None,
     }
