@@ -258,6 +258,33 @@ fn a_socket_outlives_its_service_and_serves_it_again() {
 }
 
 #[test]
+fn the_clients_of_a_stopped_service_wait_with_the_manager() {
+    if missing() {
+        return;
+    }
+    let port = free_port();
+    let held = local(port);
+    let words = activated(&[], &[&held]);
+    let daemon = thread::scope(|scope| {
+        scope.spawn(by_tcp(port));
+        let setup = Setup::new().controlled().under(&words);
+        setup.start(&own_line(port, "/bin/echo echo here"))
+    });
+    assert!(is_adopted(&daemon, port));
+    let _ = daemon.answer(&["stop", &port.to_string()]);
+    let mut waits = tcp(port);
+    waits.set_nonblocking(true).unwrap();
+    let silent = std::io::Read::read(&mut waits, &mut [0]).unwrap_err();
+    assert_eq!(silent.kind(), std::io::ErrorKind::WouldBlock);
+    waits.set_nonblocking(false).unwrap();
+    let mark = daemon.log.mark();
+    let _ = daemon.answer(&["start", &port.to_string()]);
+    let line = daemon.wait_after(mark, |line| line.about("listening", port));
+    assert_eq!(line.get("adopted"), Some("yes"));
+    assert_eq!(read_all(waits), "here\n");
+}
+
+#[test]
 fn an_ordinary_user_serves_a_privileged_port() {
     if missing() || !need_root() || !need_program("setpriv") {
         return;
