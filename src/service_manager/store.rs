@@ -154,11 +154,12 @@ impl Held {
         }
     }
 
-    /// Its name is the label of the service (`ident/tcp`) or the field before the
-    /// protocol (`ident`).
+    /// Its name is the label of the service (`ident/tcp`), the field before the protocol
+    /// (`ident`) or the id of xinetd.
     fn is_named_after(&self, service: &Service) -> bool {
         let field = service.label.rsplit_once('/').map(|(field, _)| field);
-        self.name == service.label || Some(self.name.as_str()) == field
+        let names = [Some(service.label.as_str()), field, service.id.as_deref()];
+        names.contains(&Some(self.name.as_str()))
     }
 
     /// The same type and family.

@@ -16,6 +16,7 @@ fn stream(address: &str) -> SocketSpec {
 fn service(label: &str, sockets: Vec<SocketSpec>) -> Service {
     Service {
         label: label.to_owned(),
+        id: None,
         origin: Origin::default(),
         socket_type: sockets[0].socket_type,
         sockets,
@@ -92,6 +93,16 @@ fn a_name_gives_a_service_a_socket_of_another_address() {
         let web = service("web/tcp", vec![stream("127.0.0.1:80")]);
         assert_eq!(offered(&mut store, &web), Ok(held.endpoint));
     }
+}
+
+#[test]
+fn an_id_of_xinetd_is_a_name_too() {
+    let held = stream("127.0.0.1:8080");
+    let mut store = store(&[(&held, "hello", false)]);
+    let hello = service("80/tcp", vec![stream("127.0.0.1:80")]);
+    assert_eq!(offered(&mut store, &hello), Err("none"));
+    let hello = Service { id: Some("hello".into()), ..hello };
+    assert_eq!(offered(&mut store, &hello), Ok(held.endpoint));
 }
 
 #[test]

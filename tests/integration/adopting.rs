@@ -122,6 +122,26 @@ fn a_name_gives_a_service_a_socket_on_another_port() {
 }
 
 #[test]
+fn the_id_of_xinetd_is_such_a_name() {
+    if missing() {
+        return;
+    }
+    let (port, elsewhere) = (free_port(), free_port());
+    let held = local(port);
+    let words = activated(&["--fdname", "greeting"], &[&held]);
+    let text = format!(
+        "service hello\n{{\ntype = UNLISTED\nid = greeting\nport = {elsewhere}\nbind = 127.0.0.1\n\
+         socket_type = stream\nprotocol = tcp\nwait = no\nuser = {}\nserver = /bin/echo\n\
+         server_args = by id\n}}\n",
+        nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name
+    );
+    let daemon = start(&words, by_tcp(port), Folder::new(), &text);
+    assert_eq!(read_all(tcp(port)), "by id\n");
+    let line = daemon.wait_log(|line| line.is("listening"));
+    assert_eq!(line.get("address"), Some(held.as_str()));
+}
+
+#[test]
 fn one_socket_for_both_families_serves_both() {
     if missing() || !need_ipv6() {
         return;
