@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use oxinetd::cli::{Check, Cli, Command, Common, Import, Run, Serve, SpawnWay};
+use oxinetd::cli::{Check, Cli, Command, Common, Import, LogFormat, Run, Serve, SpawnWay};
 use oxinetd::config::diagnostic::Severity;
 use oxinetd::config::{self, Loaded, RunSpec};
 use oxinetd::control::socket;
 use oxinetd::detach::{self, Herald, Role};
+use oxinetd::log_target::LogTarget;
 use oxinetd::lookup::System;
 use oxinetd::pid_file::PidFile;
 use oxinetd::server::{Options, Server};
@@ -133,8 +134,19 @@ struct Job {
     control: Option<PathBuf>,
 }
 
+/// In the process that serves, which the system's log calls by its number.
+fn start_log(common: &Common) -> Result<(), Failure> {
+    if common.log_format == LogFormat::Json {
+        journal::use_json();
+    }
+    let path = match &common.log {
+        LogTarget::File(path) => path.as_path(),
+        LogTarget::Stderr | LogTarget::Syslog { .. } => Path::new(""),
+    };
+    log_sink::start(&common.log).map_err(refused(&format!("log file {}", path.display())))
+}
+
 fn serve(serve: Serve) -> Result<(), Failure> {
-    log_sink::start();
     let manager = ServiceManager::from_environment();
     let file = serve.file;
     let defaults = serve.defaults;
@@ -146,6 +158,7 @@ fn serve(serve: Serve) -> Result<(), Failure> {
     } else {
         None
     };
+    start_log(&serve.common)?;
     run_server(Job {
         load: Box::new(move || config::load(&file, &defaults, &System::new())),
         common: serve.common,
@@ -171,9 +184,9 @@ fn background() -> Result<Option<Herald>, Failure> {
 }
 
 fn run_one(run: Run) -> Result<(), Failure> {
-    log_sink::start();
     let manager = ServiceManager::from_environment();
     let Run { options, udp, endpoint, program, common } = run;
+    start_log(&common)?;
     if !endpoint.contains([':', '/', '@']) {
         journal::local_only(&endpoint);
     }
@@ -190,8 +203,9 @@ fn run_one(run: Run) -> Result<(), Failure> {
     })
 }
 
-fn run_server(job: Job) -> Result<(), Failure> {
+fn run_server(mut job: Job) -> Result<(), Failure> {
     kernel::close_inherited_on_exec();
+    job.manager.say_troubles();
     let mut pid_file = job.pid_file.as_deref().map(lock_pid_file).transpose()?;
     let Loaded { config, diagnostics } = (job.load)();
     let (errors, _) = config::summary(&diagnostics);
@@ -199,6 +213,11 @@ fn run_server(job: Job) -> Result<(), Failure> {
         journal::configuration(diagnostic.severity == Severity::Error, &diagnostic.one_line());
     }
     if errors > 0 && (job.strict || config.services.is_empty()) {
+        if job.common.log != LogTarget::Stderr {
+            // Whoever starts it looks here for what is wrong.
+            let all = diagnostics.iter().map(|diagnostic| diagnostic.one_line() + "\n");
+            let _ = io::stderr().write_all(all.collect::<String>().as_bytes());
+        }
         let why = if job.strict { "the configuration has errors" } else { "nothing to serve" };
         return Err(Failure::new(CONFIGURATION, why));
     }
@@ -230,7 +249,8 @@ fn run_server(job: Job) -> Result<(), Failure> {
     }
     server.announce();
     if let Some(herald) = job.herald {
-        herald.announce().map_err(refused("going to the background"))?;
+        let keeps_stderr = job.common.log == LogTarget::Stderr;
+        herald.announce(keeps_stderr).map_err(refused("going to the background"))?;
     }
     journal::ready(std::process::id(), server.services(), listeners);
     server.run().map_err(refused("waiting for events"))

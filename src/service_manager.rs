@@ -10,6 +10,7 @@ mod notify;
 mod store;
 
 use std::ffi::{OsStr, OsString};
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub use notify::{Notifier, Status};
 pub use store::{Claim, Store, needs_own_sockets};
 
 use crate::journal;
+use inherited::Passed;
 
 /// What speaks to us and to nobody that we start.
 const OURS: [&str; 3] = ["NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_"];
@@ -33,6 +35,17 @@ pub struct ServiceManager {
     pub watchdog: Option<Duration>,
     /// The sockets that it holds for us.
     pub sockets: Store,
+    /// For the log, which comes later.
+    troubles: Vec<Trouble>,
+}
+
+/// Something that is not as it should be.
+#[derive(Debug)]
+enum Trouble {
+    /// The address of the manager.
+    Address(io::Error),
+    /// A descriptor.
+    Descriptor(Passed, io::Error),
 }
 
 impl ServiceManager {
@@ -45,25 +58,40 @@ impl ServiceManager {
     }
 
     fn new(variable: &dyn Fn(&str) -> Option<OsString>, pid: u32) -> Self {
-        let notifier = variable("NOTIFY_SOCKET").map(|address| Notifier::new(&address));
-        let notifier =
-            notifier.unwrap_or_else(|| Ok(Notifier::default())).unwrap_or_else(|error| {
-                journal::trouble("service manager", "NOTIFY_SOCKET", &error);
-                Notifier::default()
-            });
-        let mut sockets = Store::default();
+        let mut manager = Self { watchdog: watchdog(variable, pid), ..Self::default() };
+        match variable("NOTIFY_SOCKET").map(|address| Notifier::new(&address)) {
+            None => {}
+            Some(Ok(notifier)) => manager.notifier = notifier,
+            Some(Err(error)) => manager.troubles.push(Trouble::Address(error)),
+        }
         for passed in inherited::passed(variable, pid) {
             match inherited::take(&passed) {
-                Ok(socket) => sockets.add(socket),
-                Err(error) if error.raw_os_error() == Some(nix::libc::EBADF) => {
-                    journal::not_adopted(passed.number, &passed.name, &"it is not open");
-                    // A number too many: the rest is not open either.
-                    break;
+                Ok(socket) => manager.sockets.add(socket),
+                Err(error) => {
+                    // If one is not open, the number of them is wrong: the rest is not either.
+                    let last = error.kind() == ErrorKind::NotFound;
+                    manager.troubles.push(Trouble::Descriptor(passed, error));
+                    if last {
+                        break;
+                    }
                 }
-                Err(error) => journal::not_adopted(passed.number, &passed.name, &error),
             }
         }
-        Self { notifier, watchdog: watchdog(variable, pid), sockets }
+        manager
+    }
+
+    /// Says what of all that cannot be used, now that there is a log.
+    pub fn say_troubles(&mut self) {
+        for trouble in self.troubles.drain(..) {
+            match trouble {
+                Trouble::Address(error) => {
+                    journal::trouble("service manager", "NOTIFY_SOCKET", &error);
+                }
+                Trouble::Descriptor(passed, error) => {
+                    journal::not_adopted(passed.number, &passed.name, &error);
+                }
+            }
+        }
     }
 }
 

@@ -57,9 +57,12 @@ pub(super) fn passed(
 /// Takes one over. It is closed if it is of no use.
 ///
 /// # Errors
-/// EBADF if it is not open; otherwise why it cannot serve.
+/// "Not found" if it is not open; otherwise why it cannot serve.
 pub(super) fn take(passed: &Passed) -> io::Result<Inherited> {
-    let descriptor = descriptor::take_over(passed.number)?;
+    let descriptor = descriptor::take_over(passed.number).map_err(|error| {
+        let closed = error.raw_os_error() == Some(nix::libc::EBADF);
+        if closed { io::Error::new(ErrorKind::NotFound, "it is not open") } else { error }
+    })?;
     let spec = examine(&descriptor)?;
     let wildcard_v6 = matches!(&spec.endpoint, Endpoint::Inet(address)
         if address.is_ipv6() && address.ip().is_unspecified());
@@ -196,6 +199,6 @@ mod tests {
         );
         assert_eq!(why(silent.unwrap()), "it does not listen");
         let closed = take(&Passed { number: 999_999, name: String::new() }).unwrap_err();
-        assert_eq!(closed.raw_os_error(), Some(nix::libc::EBADF));
+        assert_eq!(closed.kind(), ErrorKind::NotFound);
     }
 }

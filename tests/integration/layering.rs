@@ -15,7 +15,10 @@ const VALUES: &[&str] = &["address", "calendar", "unix_path", "peers", "journal"
 fn may_use(module: &str) -> Option<Vec<&'static str>> {
     let with = |extra: &[&'static str]| Some([VALUES, extra].concat());
     match module {
-        "config" | "address" | "calendar" | "signals" | "cli" | "pid_file" => Some(Vec::new()),
+        "config" | "address" | "calendar" | "signals" | "log_target" | "pid_file" => {
+            Some(Vec::new())
+        }
+        "cli" => Some(vec!["log_target"]),
         "unix_path" => Some(vec!["config::model"]),
         // Raw system calls are in one file, where unsafe code is allowed.
         "detach" | "descriptor" => Some(vec!["spawn::kernel"]),
@@ -27,7 +30,9 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         // What it was given are sockets, and services claim them.
         "service_manager" => Some(vec!["journal", "descriptor", "config::model"]),
         // It opens the files that services name for their lines.
-        "log_sink" => Some(vec!["journal", "calendar", "descriptor", "config::model"]),
+        "log_sink" => {
+            Some(vec!["journal", "calendar", "zone", "descriptor", "log_target", "config::model"])
+        }
         "listener" | "spawn" | "admission" | "reload" | "children" | "builtin" | "relay" => {
             with(&["config::model"])
         }
@@ -58,6 +63,7 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "lookup",
             "server",
             "log_sink",
+            "log_target",
             "spawn",
             "detach",
             "pid_file",
