@@ -103,7 +103,10 @@ impl Server {
 
     /// Says which of the service manager's sockets no service has.
     pub(super) fn say_unclaimed(&mut self) {
-        for (spec, name) in self.manager.sockets.unclaimed() {
+        let closed = |spec: &SocketSpec| {
+            self.listeners.iter().any(|(_, state)| state.listener.is_none() && state.spec == *spec)
+        };
+        for (spec, name) in self.manager.sockets.unclaimed(closed) {
             let socket_type = match spec.socket_type {
                 SocketType::Stream => "stream",
                 SocketType::Dgram => "dgram",

@@ -116,9 +116,14 @@ impl Store {
         }
     }
 
-    /// What nobody claims, and its name; each once, until somebody has had it.
-    pub fn unclaimed(&mut self) -> Vec<(SocketSpec, String)> {
+    /// What nobody claims, and its name; each once, until somebody has had it. Those that
+    /// are `spoken_for` belong to a service that does not serve now.
+    pub fn unclaimed(
+        &mut self,
+        spoken_for: impl Fn(&SocketSpec) -> bool,
+    ) -> Vec<(SocketSpec, String)> {
         let news = self.0.iter_mut().filter(|held| held.is_here() && !held.said);
+        let news = news.filter(|held| !spoken_for(&held.spec));
         news.map(|held| {
             held.said = true;
             (held.spec.clone(), held.name.clone())

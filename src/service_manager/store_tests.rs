@@ -161,8 +161,10 @@ fn what_nobody_claims_is_said_once() {
     let mut store = store(&[(&one, "one", false), (&two, "two", false)]);
     let web = service("web/tcp", vec![one.clone()]);
     let (descriptor, _) = claimed(&mut store, &one, &web).unwrap();
-    assert_eq!(store.unclaimed(), [(two, "two".to_owned())]);
-    assert_eq!(store.unclaimed(), []);
+    let nobody = |_: &SocketSpec| false;
+    assert_eq!(store.unclaimed(nobody), [(two, "two".to_owned())]);
+    assert_eq!(store.unclaimed(nobody), []);
     store.put_back(descriptor);
-    assert_eq!(store.unclaimed(), [(one, "one".to_owned())]);
+    assert_eq!(store.unclaimed(|spec| *spec == one), [], "a service that was stopped");
+    assert_eq!(store.unclaimed(nobody), [(one, "one".to_owned())]);
 }

@@ -243,6 +243,7 @@ fn a_program_per_peer_says_why_it_cannot_have_the_managers_socket() {
     let daemon = start(&words, by_udp(port), Folder::new(), &text);
     let line = daemon.wait_log(|line| line.about("not-listening", port));
     assert!(line.get("error").unwrap().contains("program per peer"), "{}", line.raw);
+    assert!(daemon.said("unclaimed").is_empty(), "once is enough");
     let script = shell("head -c 3 >/dev/null; echo taken >&2");
     let waits = format!("{held} dgram udp wait {} {script}\n", me());
     let _ = daemon.reload(&waits);
@@ -297,6 +298,8 @@ fn the_clients_of_a_stopped_service_wait_with_the_manager() {
     let silent = std::io::Read::read(&mut waits, &mut [0]).unwrap_err();
     assert_eq!(silent.kind(), std::io::ErrorKind::WouldBlock);
     waits.set_nonblocking(false).unwrap();
+    let _ = daemon.reload(&own_line(port, "/bin/echo echo here"));
+    assert!(daemon.said("unclaimed").is_empty(), "it is the stopped service's");
     let mark = daemon.log.mark();
     let _ = daemon.answer(&["start", &port.to_string()]);
     let line = daemon.wait_after(mark, |line| line.about("listening", port));
