@@ -2,7 +2,8 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `state` | the state as data: what is open, who is served, what was counted |
+//! | `state` | the state as data: what is open, what was counted |
+//! | `served` | the same, of whoever is served |
 //! | `moment` | moments that mean the same before and after |
 //! | `parcel` | the state in memory that outlives exec(2), and how it is announced |
 //! | `image` | the program on disk: tried out as a child, then executed in place |
@@ -16,6 +17,7 @@
 pub mod image;
 pub mod moment;
 pub mod parcel;
+pub mod served;
 pub mod state;
 
 pub use image::Image;

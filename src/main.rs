@@ -19,6 +19,7 @@ use oxinetd::log_target::LogTarget;
 use oxinetd::lookup::System;
 use oxinetd::pid_file::PidFile;
 use oxinetd::server::{self, Options, Server};
+use oxinetd::service_manager::ServiceManager;
 use oxinetd::spawn::{Way, kernel};
 use oxinetd::{journal, log_sink};
 
@@ -131,6 +132,7 @@ struct Job {
     strict: bool,
     pid_file: Option<PathBuf>,
     herald: Option<Herald>,
+    manager: ServiceManager,
     /// `oxinetd run`: one socket that cannot be opened at once is a failure.
     only_one: bool,
     /// The control socket where nothing is said of it.
@@ -150,6 +152,7 @@ fn start_log(common: &Common) -> Result<(), Failure> {
 }
 
 fn serve(serve: Serve) -> Result<(), Failure> {
+    let manager = ServiceManager::from_environment();
     let parcel = trying::find()?;
     // Who takes over is in the background already.
     let herald = if serve.daemon && parcel.is_none() {
@@ -168,6 +171,7 @@ fn serve(serve: Serve) -> Result<(), Failure> {
             strict: serve.strict,
             pid_file: serve.pid_file,
             herald,
+            manager,
             only_one: false,
             control: socket::default_path(),
         },
@@ -206,6 +210,7 @@ fn background() -> Result<Option<Herald>, Failure> {
 }
 
 fn run_one(run: Run) -> Result<(), Failure> {
+    let manager = ServiceManager::from_environment();
     let parcel = trying::find()?;
     start_log(&run.common)?;
     if parcel.is_none() && !run.endpoint.contains([':', '/', '@']) {
@@ -218,6 +223,7 @@ fn run_one(run: Run) -> Result<(), Failure> {
             strict: true,
             pid_file: None,
             herald: None,
+            manager,
             only_one: true,
             control: None,
         },
@@ -225,8 +231,9 @@ fn run_one(run: Run) -> Result<(), Failure> {
     )
 }
 
-fn run_server(job: Job, parcel: Option<Parcel>) -> Result<(), Failure> {
+fn run_server(mut job: Job, parcel: Option<Parcel>) -> Result<(), Failure> {
     kernel::close_inherited_on_exec();
+    job.manager.say_troubles();
     match parcel {
         None => serve_first(job),
         Some(parcel) => match ready_to_take_over(job, &parcel) {
@@ -256,14 +263,14 @@ fn load_for_start(load: &Loader, log: &LogTarget, strict: bool) -> Result<Config
     Ok(config)
 }
 
-fn new_server(common: &Common, reload: Loader) -> Result<Server, Failure> {
+fn new_server(common: &Common, reload: Loader, manager: ServiceManager) -> Result<Server, Failure> {
     // Only now, so that an interrupt still ends a slow look-up of names.
     kernel::take_over_signals();
     let way = match common.spawn {
         SpawnWay::Auto => Way::Sharing,
         SpawnWay::Fork => Way::Forking,
     };
-    let options = Options { way, max_children: common.max_children, reload };
+    let options = Options { way, max_children: common.max_children, reload, manager };
     Server::new(options).map_err(refused("starting"))
 }
 
@@ -273,7 +280,7 @@ fn serve_first(job: Job) -> Result<(), Failure> {
     if job.only_one && config.services.is_empty() {
         return Err(Failure::new(CONFIGURATION, "nothing to serve"));
     }
-    let mut server = new_server(&job.common, job.load)?;
+    let mut server = new_server(&job.common, job.load, job.manager)?;
     open_doors(&mut server, &job.common, job.control.as_deref(), None)?;
     let listeners = server.install(&config);
     // A reload replaces it; it must not live on here.
@@ -289,6 +296,7 @@ fn serve_first(job: Job) -> Result<(), Failure> {
         file.write().map_err(refused("writing the pid file"))?;
         server.keep_pid_file(file.number());
     }
+    server.announce();
     if let Some(herald) = job.herald {
         let keeps_stderr = job.common.log == LogTarget::Stderr;
         herald.announce(keeps_stderr).map_err(refused("going to the background"))?;
@@ -315,7 +323,7 @@ fn ready_to_take_over(job: Job, parcel: &Parcel) -> Result<Ready, Failure> {
         let examined = server::examine(&parcel.state, &config);
         examined.map_err(|why| Failure::new(CONFIGURATION, why))?;
     }
-    let mut server = new_server(&job.common, job.load)?;
+    let mut server = new_server(&job.common, job.load, job.manager)?;
     open_doors(&mut server, &job.common, job.control.as_deref(), Some(parcel))?;
     Ok(Ready { server, config, pid_file: job.pid_file })
 }
@@ -331,6 +339,7 @@ fn go_on(ready: Ready, parcel: Parcel) -> Result<(), Failure> {
         server.keep_pid_file(file.number());
         Some(file)
     });
+    server.announce();
     server.run().map_err(refused("waiting for events"))
 }
 

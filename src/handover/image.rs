@@ -150,7 +150,9 @@ fn for_exec(
     let variable = |(name, value): (OsString, OsString)| {
         CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())
     };
-    let kept = std::env::vars_os().filter(|(name, _)| !is_ours(name));
+    // Sockets that the service manager passed to us have other numbers by now.
+    let stale = |name: &OsStr| is_ours(name) || name.as_bytes().starts_with(b"LISTEN_");
+    let kept = std::env::vars_os().filter(|(name, _)| !stale(name));
     let environment = kept.chain([(VARIABLE.into(), invitation.to_owned())]).map(variable);
     Ok((arguments.collect::<Result<_, _>>()?, environment.collect::<Result<_, _>>()?))
 }

@@ -4,7 +4,7 @@ use proptest::prelude::{any, prop_assert_eq, proptest};
 use serde_json::json;
 
 use super::*;
-use crate::config::model::{Endpoint, SocketType};
+use crate::config::model::{Endpoint, LogOnSuccess, OnStop, RelayTarget, SocketType};
 use crate::handover::parcel::unpack;
 
 fn served(service: Option<usize>) -> Served {
@@ -73,7 +73,7 @@ fn connections(state: &mut State) {
     state.conversations.push(Conversation {
         served: served(Some(0)),
         descriptor: 74,
-        machine: json!({"state": {"Discard": null}}),
+        machine: json!({"state": {"Echo": {"outbox": {"rest": "6869", "sent": 1}}}}),
         active: Moment(6),
         silence: Duration::from_secs(300),
     });
@@ -83,7 +83,11 @@ fn connections(state: &mut State) {
         served: served(Some(0)),
         client: 75,
         target: Some(76),
-        machine: json!({}),
+        machine: json!({
+            "up": {"rest": "6869", "sent": 1, "state": "Open", "distrusted": false},
+            "down": {"rest": "", "sent": 0, "state": "Ended", "distrusted": true},
+            "failure": {"side": "Target", "error": 104},
+        }),
         dial: Some(dial),
     });
     let facts = Facts {
@@ -150,6 +154,15 @@ fn sample() -> State {
         banners: Vec::new(),
         homing: Vec::new(),
         peers: Peers { total: 9, known: [(3, peer)].into(), ended: vec![3] },
+        held: vec![Held {
+            spec: spec(Endpoint::Unix("/run/h".into())),
+            takes_ipv4: false,
+            name: "h".to_owned(),
+            said: true,
+            descriptor: 82,
+            lent: true,
+        }],
+        watchdog: Some(Duration::from_secs(10)),
         doors: vec![Door {
             spec: spec(Endpoint::Unix("/run/c".into())),
             open: Open { descriptor: 80, identity: None },
@@ -210,6 +223,14 @@ fn machines_of_built_in_services_and_relays_are_data() {
         assert_eq!(serde_json::to_value(&again).unwrap(), data, "{kind:?}");
     }
     let data = serde_json::to_value(crate::relay::Relay::new()).unwrap();
+    let again: crate::relay::Relay = serde_json::from_value(data.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&again).unwrap(), data);
+    // As they were handed over first.
+    let state = sample();
+    let data = state.conversations[0].machine.clone();
+    let again: Conversation = serde_json::from_value(data.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&again).unwrap(), data);
+    let data = state.relays[0].machine.clone();
     let again: crate::relay::Relay = serde_json::from_value(data.clone()).unwrap();
     assert_eq!(serde_json::to_value(&again).unwrap(), data);
 }

@@ -271,6 +271,7 @@ fn key_of(place: Option<usize>, taken: &Adoption) -> Key {
 fn relay_to(label: &str, target: RelayTarget) -> Service {
     Service {
         label: label.to_owned(),
+        id: None,
         origin: Origin::default(),
         socket_type: SocketType::Stream,
         sockets: Vec::new(),

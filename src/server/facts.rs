@@ -2,7 +2,7 @@
 //! as the system lets it, and what its children inherit from it.
 
 use std::cell::RefCell;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -10,6 +10,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{getgroups, getpid, getresgid, getresuid};
 
 use crate::handover::parcel::is_ours;
+use crate::service_manager::is_for_us;
 use crate::spawn::ServerFacts;
 
 /// Descriptors that a running program costs the server: its pidfd and its pipe.
@@ -65,9 +66,11 @@ impl Facts {
     }
 }
 
-/// What the server was started with, but for what is between it and the server before it.
+/// What the server was started with, but for what is between it and the service manager
+/// or the server before it: no program may answer in its place.
 fn own_environment() -> Vec<(OsString, OsString)> {
-    std::env::vars_os().filter(|(name, _)| !is_ours(name)).collect()
+    let passed = |name: &OsStr| !is_for_us(name) && !is_ours(name);
+    std::env::vars_os().filter(|(name, _)| passed(name)).collect()
 }
 
 /// The nineteenth field of proc_pid_stat(5), counted after the name, which may hold blanks.

@@ -20,6 +20,7 @@ use crate::handover::state::{self, FORMAT, State};
 use crate::handover::{Clock, Moment};
 use crate::listener::{Bound, Listener};
 use crate::log_sink;
+use crate::service_manager::About;
 use crate::spawn::group::Group;
 use crate::unix_path::BoundPath;
 
@@ -70,6 +71,8 @@ impl Server {
             banners: self.banners.iter().map(|(_, it)| to.banner(it)).collect(),
             homing: self.homing.iter().filter_map(|(_, it)| to.homing(it)).collect(),
             peers: self.hand_over_peers(to.clock),
+            held: self.hand_over_held(&mut to),
+            watchdog: self.manager.watchdog,
             doors: self.hand_over_doors(&mut to),
             edges: self.hand_over_edges(&mut to),
             descriptors: to.descriptors,
@@ -121,6 +124,17 @@ impl Server {
         });
         let ended = self.peers.ended_ones().map(|id| id.number()).collect();
         state::Peers { total: self.peers.total(), known: known.collect(), ended }
+    }
+
+    fn hand_over_held(&self, to: &mut Collector) -> Vec<state::Held> {
+        let held = self.manager.sockets.held().map(|(about, descriptor, lent)| {
+            let About { spec, takes_ipv4, name, said } = about;
+            if !lent {
+                to.number(&descriptor);
+            }
+            state::Held { spec, takes_ipv4, name, said, descriptor, lent }
+        });
+        held.collect()
     }
 
     fn hand_over_doors(&self, to: &mut Collector) -> Vec<state::Door> {

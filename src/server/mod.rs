@@ -28,6 +28,7 @@
 //! | `handing_over` | what it is handed |
 //! | `taking_over` | going on with that |
 //! | `adopting` | whoever was served |
+//! | `managing` | what the service manager is told, its sockets |
 
 mod accepting;
 mod adopting;
@@ -42,6 +43,7 @@ mod ending;
 mod facts;
 mod handing_over;
 mod installing;
+mod managing;
 mod observing;
 mod overdue;
 mod per_peer;
@@ -71,6 +73,7 @@ use crate::journal;
 use crate::log_sink;
 use crate::peers::Peers;
 use crate::relay::Side;
+use crate::service_manager::ServiceManager;
 use crate::signals::{Signal, Signals};
 use crate::spawn::group::Groups;
 use crate::spawn::{Spawner, Way};
@@ -154,6 +157,9 @@ pub struct Server {
     now: Instant,
     stop: Option<&'static str>,
     reload: Box<dyn Fn() -> Loaded>,
+    manager: ServiceManager,
+    /// When it is told again what it had no room for.
+    manager_told_again: Option<Instant>,
     /// Last, so that it goes when everybody who has a group has gone.
     groups: Groups,
     /// When it is tried again to remove some of them.
@@ -168,6 +174,8 @@ pub struct Options {
     pub max_children: Option<u32>,
     /// Reads the configuration again.
     pub reload: Box<dyn Fn() -> Loaded>,
+    /// Who has started us.
+    pub manager: ServiceManager,
 }
 
 impl Server {
@@ -229,6 +237,8 @@ impl Server {
             now,
             stop: None,
             reload: options.reload,
+            manager: options.manager,
+            manager_told_again: None,
             groups: Groups::new(),
             straggling: now,
         })
@@ -374,6 +384,8 @@ impl Server {
                 Timer::Edge(key) => self.look_for_silent_edge(key),
                 Timer::Drained => self.drained(),
                 Timer::Trial => self.look_at_trial(),
+                Timer::Watchdog => self.say_alive(),
+                Timer::Manager => self.tell_manager_again(),
             }
         }
         if self.admission.next_deadline().is_some_and(|when| when <= self.now) {
@@ -424,6 +436,7 @@ impl Server {
         self.count_peers();
         journal::stopping(self.stop.unwrap_or("-"));
         self.give_up_trial();
+        self.manager.notifier.stopping();
         for key in self.children.keys() {
             self.stop_child(key);
         }

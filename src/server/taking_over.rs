@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
@@ -30,6 +30,7 @@ use crate::log_sink;
 use crate::peers::{Peer, Peers};
 use crate::relay::Relay;
 use crate::reload::plan;
+use crate::service_manager::About;
 use crate::spawn::group::{Group, Groups};
 use crate::spawn::{Confinement, Failure, Prepared, Stage};
 
@@ -40,6 +41,8 @@ pub(super) struct Adoption {
     pub(super) services: Vec<Key>,
     pub(super) sockets: Vec<Vec<Key>>,
     pub(super) pipes: Vec<Option<Key>>,
+    /// Of the service manager's sockets that a service has: as handed over, and now.
+    lent: HashMap<RawFd, RawFd>,
     pub(super) groups: HashMap<OsString, Rc<Group>>,
     /// By these, programs of services that are no more are counted, and whom we serve.
     pub(super) gone: (ServiceId, ServiceId),
@@ -76,6 +79,7 @@ fn stub(service: &state::Service) -> Service {
     let program = Program { path: PathBuf::from("/"), argv: vec![OsString::from("-")] };
     Service {
         label: service.label.clone(),
+        id: None,
         origin: Origin::default(),
         socket_type: service.socket_type,
         sockets: service.sockets.iter().map(|socket| socket.spec.clone()).collect(),
@@ -106,7 +110,8 @@ impl Server {
         let pid_file = state.pid_file.and_then(|it| taken_or_said(&mut taken.descriptors, it));
         log_sink::go_on_with(&state.log, state.log_dropped);
         self.recall(&state, taken.clock);
-        self.adopt_services(&state.services, &mut taken);
+        self.adopt_services(&state, &mut taken);
+        self.adopt_held(&state, &mut taken);
         self.adopt_whoever_is_served(state, &mut taken);
         for id in [taken.gone.0, taken.gone.1] {
             self.admission.retire(id);
@@ -132,6 +137,7 @@ impl Server {
             services: Vec::new(),
             sockets: Vec::new(),
             pipes: Vec::new(),
+            lent: HashMap::new(),
             groups: HashMap::new(),
             gone: (programs, own),
         }
@@ -155,8 +161,8 @@ impl Server {
         self.peers = peers(&state.peers, clock);
     }
 
-    fn adopt_services(&mut self, services: &[state::Service], taken: &mut Adoption) {
-        for handed in services {
+    fn adopt_services(&mut self, state: &State, taken: &mut Adoption) {
+        for handed in &state.services {
             let service = Rc::new(stub(handed));
             let limits = Limits::new(&service.attributes, service.wait);
             let group = handed.group.as_ref().and_then(|path| self.find_group(path, taken));
@@ -173,7 +179,8 @@ impl Server {
                 service,
             });
             let sockets = handed.sockets.iter();
-            let sockets: Vec<Key> = sockets.map(|it| self.adopt_socket(key, it, taken)).collect();
+            let sockets = sockets.map(|it| self.adopt_socket(key, it, &state.held, taken));
+            let sockets: Vec<Key> = sockets.collect();
             if let Some(state) = self.services.get_mut(key) {
                 state.listeners.clone_from(&sockets);
             }
@@ -206,10 +213,41 @@ impl Server {
         }
     }
 
-    fn adopt_socket(&mut self, owner: Key, handed: &state::Socket, taken: &mut Adoption) -> Key {
+    fn adopt_held(&mut self, state: &State, taken: &mut Adoption) {
+        self.manager.watchdog = state.watchdog;
+        for held in &state.held {
+            let state::Held { spec, takes_ipv4, name, said, descriptor, lent } = held.clone();
+            let place = match lent {
+                true => taken.lent.get(&descriptor).copied().map(Err),
+                false => taken_or_said(&mut taken.descriptors, descriptor).map(Ok),
+            };
+            if let Some(place) = place {
+                self.manager.sockets.restore(About { spec, takes_ipv4, name, said }, place);
+            }
+        }
+    }
+
+    fn adopt_socket(
+        &mut self,
+        owner: Key,
+        handed: &state::Socket,
+        held: &[state::Held],
+        taken: &mut Adoption,
+    ) -> Key {
         let key = self.new_listener(owner, handed.spec.clone());
         let open = handed.open.as_ref();
-        let listener = open.and_then(|open| adopted_listener(open, &handed.spec, taken));
+        let listener = open.and_then(|open| {
+            let number = open.descriptor;
+            match held.iter().find(|held| held.lent && held.descriptor == number) {
+                None => adopted_listener(open, &handed.spec, taken),
+                Some(held) => {
+                    let descriptor = taken_or_said(&mut taken.descriptors, number)?;
+                    taken.lent.insert(number, descriptor.as_raw_fd());
+                    let SocketSpec { endpoint, socket_type, .. } = &held.spec;
+                    Some(Listener::adopt(descriptor, endpoint, *socket_type))
+                }
+            }
+        });
         let parked = handed.parked.as_ref().and_then(|parked| {
             let state::Parked { descriptor, peer, peer_gid } = *parked;
             let socket = taken_or_said(&mut taken.descriptors, descriptor)?;

@@ -194,7 +194,13 @@ impl Server {
         let kept: Vec<RawFd> = state.descriptors.iter().copied().chain(kept).collect();
         let open = kept.iter().try_for_each(|number| image::stay_open(*number, true));
         let error = match open {
-            Ok(()) => self.upgrading.image.execute(&parcel::invite(&parcel, &own)),
+            Ok(()) => {
+                // The new program says when it is over.
+                self.reload_begins();
+                let error = self.upgrading.image.execute(&parcel::invite(&parcel, &own));
+                self.announce();
+                error
+            }
             Err(error) => error,
         };
         for number in kept {

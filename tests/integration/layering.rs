@@ -27,6 +27,8 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "statistics" => Some(Vec::new()),
         "control" => with(&["config::model", "listener", "statistics"]),
         "zone" => Some(vec!["calendar"]),
+        // What it was given are sockets, and services claim them.
+        "service_manager" => Some(vec!["journal", "descriptor", "config::model"]),
         // It opens the files that services name for their lines.
         "log_sink" => {
             Some(vec!["journal", "calendar", "zone", "descriptor", "log_target", "config::model"])
@@ -51,6 +53,7 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "log_sink",
             "control",
             "statistics",
+            "service_manager",
         ]),
         // Going to the background comes before everything that cannot be forked.
         "main" => with(&[
@@ -64,6 +67,7 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "spawn",
             "detach",
             "pid_file",
+            "service_manager",
         ]),
         // The commands that ask a running server.
         "asking" => Some(vec!["cli", "control"]),

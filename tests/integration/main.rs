@@ -17,6 +17,7 @@
 mod common;
 
 mod access;
+mod adopting;
 mod banners;
 mod beside_xinetd;
 mod budget;
@@ -41,6 +42,7 @@ mod log_json;
 mod log_targets;
 mod logging;
 mod metrics;
+mod notifying;
 mod privileges;
 mod real_programs;
 mod relaying;
@@ -55,6 +57,7 @@ mod stream;
 mod tcpmux;
 mod timeouts;
 mod times;
+mod units;
 mod unix;
 mod upgrading;
 mod upgrading_faults;

@@ -1,0 +1,186 @@
+//! Whoever is served, as data: programs, connections to built-in services, those that are
+//! passed on, clients that are being told something.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::moment::Moment;
+use crate::address::Address;
+use crate::config::model::{LogOnSuccess, OnStop, RelayTarget};
+
+/// What belongs to whoever is served.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Served {
+    /// The place of the service; none if it is no more.
+    pub service: Option<usize>,
+    /// How the log calls that.
+    pub label: String,
+    /// Where it came from.
+    pub peer: Address,
+    /// Its number in the list of peers.
+    pub peer_id: u64,
+    /// When it came.
+    pub started: Moment,
+    /// What is logged of it.
+    pub log: LogOnSuccess,
+}
+
+/// A running program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Child {
+    /// Whom it serves.
+    pub served: Served,
+    /// Its process id.
+    pub pid: i32,
+    /// Its pidfd.
+    pub pidfd: RawFd,
+    /// The places of a service and of the socket in it that it has, for `wait`.
+    pub socket: Option<(usize, usize)>,
+    /// The place of its pipe.
+    pub pipe: Option<usize>,
+    /// Its group of processes.
+    pub group: Option<OsString>,
+    /// When it gets its next signal for running too long.
+    pub deadline: Option<Moment>,
+    /// It has had the first one.
+    pub overdue: bool,
+    /// Its time between TERM and KILL.
+    pub kill_after: Duration,
+    /// What becomes of it when its service goes.
+    pub on_stop: OnStop,
+}
+
+/// The standard error of a program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pipe {
+    /// Our end.
+    pub descriptor: RawFd,
+    /// The place of the service; none if it is no more.
+    pub service: Option<usize>,
+    /// How the log calls that.
+    pub label: String,
+    /// The program.
+    pub pid: i32,
+    /// The beginning of a line.
+    #[serde(with = "crate::hex")]
+    pub partial: Vec<u8>,
+    /// The rest of a line that was cut is thrown away.
+    pub skipping: bool,
+}
+
+/// A connection to a built-in service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Conversation {
+    /// Who.
+    pub served: Served,
+    /// The socket.
+    pub descriptor: RawFd,
+    /// How far it is, as the service itself writes it.
+    pub machine: Value,
+    /// When something last went on.
+    pub active: Moment,
+    /// How long it may be silent.
+    pub silence: Duration,
+}
+
+/// A connection that is passed on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Relay {
+    /// Who.
+    pub served: Served,
+    /// The client's socket.
+    pub client: RawFd,
+    /// The target's, if there is one yet.
+    pub target: Option<RawFd>,
+    /// How far it is, as the relay itself writes it.
+    pub machine: Value,
+    /// Until it is connected.
+    pub dial: Option<Dial>,
+}
+
+/// The way to a target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Dial {
+    /// Its addresses.
+    pub target: RelayTarget,
+    /// The one that is tried.
+    pub at: usize,
+    /// When it has had its time.
+    pub deadline: Moment,
+    /// When it is looked at again.
+    pub due: Moment,
+}
+
+/// A client that is being told something.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Banner {
+    /// The socket.
+    pub descriptor: RawFd,
+    /// What is still to be sent.
+    #[serde(with = "crate::hex")]
+    pub unsent: Vec<u8>,
+    /// When it has had its time.
+    pub due: Moment,
+    /// What happens then.
+    pub then: Then,
+}
+
+/// What happens to a client that has been told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Then {
+    /// It is served.
+    Serve {
+        /// The place of the service; none if it is no more.
+        service: Option<usize>,
+        /// Where it came from.
+        peer: Address,
+        /// The group of a unix peer.
+        peer_gid: Option<u32>,
+        /// What its program is told.
+        facts: Facts,
+        /// When it came.
+        since: Moment,
+    },
+    /// The connection is closed when that many more bytes have come.
+    Close {
+        /// Bytes.
+        left: usize,
+    },
+}
+
+/// What a program is told of its connection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// `TCP`, `UDP` or `UNIX`.
+    pub protocol: String,
+    /// Our own address.
+    pub local: Option<SocketAddr>,
+    /// The peer's.
+    pub remote: Option<SocketAddr>,
+    /// The path or `@name` of a unix socket.
+    pub path: Option<String>,
+    /// Pid, uid and gid of a unix peer.
+    pub credentials: Option<(i32, u32, u32)>,
+}
+
+/// A socket on its way to the program of a peer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Homing {
+    /// The socket.
+    pub descriptor: RawFd,
+    /// The places of the service and of its socket.
+    pub socket: (usize, usize),
+    /// The peer.
+    pub peer: SocketAddr,
+    /// Our own address from which its datagrams were sent again.
+    pub sender: SocketAddr,
+    /// How many it has to hold.
+    pub expected: usize,
+    /// How often it has been looked at.
+    pub looks: u32,
+}
