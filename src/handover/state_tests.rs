@@ -58,6 +58,19 @@ fn service() -> Service {
 }
 
 fn connections(state: &mut State) {
+    state.doors.push(Door {
+        spec: spec(Endpoint::Unix("/run/c".into())),
+        open: Open { descriptor: 80, identity: None },
+        controls: true,
+    });
+    state.edges.push(Edge {
+        descriptor: 81,
+        controls: false,
+        peer: Address::None,
+        stage: Stage::AwaitsUpgrade,
+        request: b"GET".to_vec(),
+        unsent: Vec::new(),
+    });
     state.children.push(Child {
         served: served(None),
         pid: 4,
@@ -163,19 +176,8 @@ fn sample() -> State {
             lent: true,
         }],
         watchdog: Some(Duration::from_secs(10)),
-        doors: vec![Door {
-            spec: spec(Endpoint::Unix("/run/c".into())),
-            open: Open { descriptor: 80, identity: None },
-            controls: true,
-        }],
-        edges: vec![Edge {
-            descriptor: 81,
-            controls: false,
-            peer: Address::None,
-            stage: Stage::AwaitsUpgrade,
-            request: b"GET".to_vec(),
-            unsent: Vec::new(),
-        }],
+        doors: Vec::new(),
+        edges: Vec::new(),
     };
     connections(&mut state);
     state

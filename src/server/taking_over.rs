@@ -116,6 +116,7 @@ impl Server {
         for id in [taken.gone.0, taken.gone.1] {
             self.admission.retire(id);
         }
+        taken.groups.clear();
         self.install(&config);
         self.use_new_labels();
         taken.descriptors.close_rest();

@@ -97,6 +97,37 @@ fn a_service_takes_the_socket_of_its_address_and_opens_the_others() {
     assert!(low.is_empty(), "low numbers are for connections: {low:?}");
 }
 
+#[test]
+fn an_upgrade_keeps_the_sockets_of_the_manager_and_whose_they_are() {
+    if missing() {
+        return;
+    }
+    let ports = free_ports(2);
+    let (first, second) = (local(ports[0]), local(ports[1]));
+    let folder = Folder::new();
+    let text = own_line(ports[0], "/bin/cat cat");
+    let words = activated(&[], &[&first, &second]);
+    let daemon = thread::scope(|scope| {
+        scope.spawn(by_tcp(ports[0]));
+        Setup::new().controlled().under(&words).start_in(folder, &text)
+    });
+    assert!(is_adopted(&daemon, ports[0]));
+    for _ in 0..2 {
+        assert!(daemon.answer(&["upgrade"]).starts_with("upgraded"));
+        assert_eq!(echo_once(tcp(ports[0]), "hello"), "hello");
+    }
+    // Nobody claimed the second until now; the first goes back into the store.
+    let mark = daemon.log.mark();
+    let _ = daemon.reload(&own_line(ports[1], "/bin/cat cat"));
+    assert_eq!(echo_once(tcp(ports[1]), "hello"), "hello");
+    let lines = daemon.log.all_after(mark, |line| line.about("listening", ports[1]));
+    assert_eq!(lines[0].get("adopted"), Some("yes"));
+    let _ = daemon.answer(&["upgrade"]);
+    let _ = daemon.reload(&text);
+    assert_eq!(echo_once(tcp(ports[0]), "again"), "again");
+    assert_eq!(daemon.said("unclaimed").len(), 3, "{}", daemon.log.text());
+}
+
 /// Sockets of the process numbered from 3 to 9, which is where they were passed.
 fn low_descriptors(pid: u32) -> Vec<u32> {
     let socket = |number: &u32| {

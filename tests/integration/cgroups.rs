@@ -137,6 +137,33 @@ fn a_limit_too_small_to_start_in_does_not_take_the_server_with_it() {
 }
 
 #[test]
+fn an_upgrade_goes_on_with_the_groups() {
+    let Some(group) = Delegated::new() else { return };
+    let port = free_port();
+    let text = own_line(port, "/bin/cat cat") + "    memory_max = 64M\n";
+    let mut daemon = group.setup("auto").controlled().start(&text);
+    let mut client = tcp(port);
+    assert_eq!(echo_once(&mut client, "before"), "before");
+    let service = group.only_service();
+    for limit in [32u64, 48] {
+        let changed = text.replace("64M", &format!("{limit}M"));
+        daemon.folder.write("inetd.conf", &changed);
+        assert!(daemon.answer(&["upgrade"]).starts_with("upgraded"));
+        assert_eq!(group.only_service(), service);
+        assert_eq!(number(&service, "memory.max"), limit << 20);
+        assert_eq!(echo_once(tcp(port), "new"), "new");
+    }
+    // Its group goes when the last program of it has gone, not before.
+    let _ = daemon.reload(&own_line(port, "/bin/cat cat"));
+    assert_eq!(echo_once(&mut client, "still"), "still");
+    assert!(daemon.answer(&["upgrade"]).starts_with("upgraded"));
+    assert_eq!(group.only_service(), service);
+    drop(client);
+    wait_until("the group to be removed", || group.services().is_empty());
+    daemon.stop();
+}
+
+#[test]
 fn a_program_that_forks_without_end_stops_at_the_limit() {
     for way in ["auto", "fork"] {
         let Some(group) = Delegated::new() else { return };

@@ -47,7 +47,8 @@ fn options(arguments: &[&str]) -> Vec<String> {
 #[test]
 fn the_manual_page_of_the_command_has_every_option_and_signal() {
     let text = page("oxinetd.8");
-    let commands = ["check", "run", "status", "peers", "reload", "stop", "start", "kill"];
+    let commands =
+        ["check", "run", "status", "peers", "reload", "upgrade", "stop", "start", "kill"];
     let helps = commands.map(|command| vec![command, "--help"]);
     for arguments in helps.iter().chain([&vec!["--help"]]) {
         for option in options(arguments) {
@@ -96,6 +97,9 @@ fn the_manual_page_of_the_command_has_every_word_of_the_log() {
         "backoff",
         "reloaded",
         "reload-refused",
+        "upgrading",
+        "upgraded",
+        "upgrade-refused",
         "peer",
         "peers",
         "stopping",

@@ -9,7 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Values and words that rooms may share; each knows at most what stands before it.
-const VALUES: &[&str] = &["address", "calendar", "unix_path", "peers", "journal", "descriptor"];
+const VALUES: &[&str] =
+    &["hex", "address", "calendar", "unix_path", "peers", "journal", "descriptor"];
 
 /// What each top-level module may name besides itself.
 fn may_use(module: &str) -> Option<Vec<&'static str>> {
@@ -24,7 +25,9 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "detach" | "descriptor" => Some(vec!["spawn::kernel"]),
         "peers" => Some(vec!["address"]),
         "journal" => Some(vec!["address", "peers", "config::model"]),
-        "statistics" => Some(Vec::new()),
+        "statistics" | "hex" => Some(Vec::new()),
+        // What is handed over, and the program that is; exec is a raw system call's work.
+        "handover" => with(&["config::model", "statistics", "spawn::kernel"]),
         "control" => with(&["config::model", "listener", "statistics"]),
         "zone" => Some(vec!["calendar"]),
         // What it was given are sockets, and services claim them.
@@ -54,6 +57,7 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "control",
             "statistics",
             "service_manager",
+            "handover",
         ]),
         // Going to the background comes before everything that cannot be forked.
         "main" => with(&[
@@ -68,9 +72,12 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "detach",
             "pid_file",
             "service_manager",
+            "handover",
         ]),
         // The commands that ask a running server.
         "asking" => Some(vec!["cli", "control"]),
+        // Being tried out, and finding what is handed over.
+        "trying" => Some(vec!["cli", "config", "handover", "server"]),
         "lib" => Some(Vec::new()),
         _ => None,
     }

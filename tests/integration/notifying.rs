@@ -160,6 +160,28 @@ fn a_reload_is_announced_and_then_done_whether_it_was_refused_or_not() {
 }
 
 #[test]
+fn an_upgrade_is_announced_as_a_reload_is() {
+    let manager = Manager::new();
+    let port = free_port();
+    let setup = manager.setup().controlled().copied().env("WATCHDOG_USEC", "60000000");
+    let daemon = setup.start(&echo(port));
+    let pid = daemon.pid().to_string();
+    let _ = manager.wait("READY=1");
+    let refused = ["#!/bin/sh\nexit 1\n", "#!/bin/sh\nexec nothing\n"];
+    let _ = daemon.answer(&["upgrade"]);
+    assert_eq!(manager.next().get("RELOADING"), "1");
+    let over = manager.next();
+    assert_eq!((over.get("READY"), over.get("MAINPID")), ("1", pid.as_str()));
+    for script in refused {
+        daemon.replace(script, 0o755);
+        // Nothing was stopped for that, so nothing is said of it.
+        assert!(!daemon.ask(&["upgrade"]).status.success());
+    }
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(manager.next().get("STOPPING"), "1");
+}
+
+#[test]
 fn the_end_is_announced() {
     let manager = Manager::new();
     let mut daemon = manager.setup().start(&echo(free_port()));
