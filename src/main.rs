@@ -151,6 +151,18 @@ fn start_log(common: &Common) -> Result<(), Failure> {
     log_sink::start(&common.log).map_err(refused(&format!("log file {}", path.display())))
 }
 
+/// The same for who takes over, too: without its log it goes back, and whoever comes back
+/// has nobody to go to.
+fn start_log_or_go_back(common: &Common, parcel: Option<&Parcel>) -> Result<(), Failure> {
+    match (start_log(common), parcel) {
+        (Err(failure), Some(parcel)) if parcel.refused().is_none() => {
+            Err(trying::back(parcel, &failure))
+        }
+        (Err(_), Some(_)) => log_sink::start(&LogTarget::Stderr).map_err(refused("the log")),
+        (result, _) => result,
+    }
+}
+
 fn serve(serve: Serve) -> Result<(), Failure> {
     let manager = ServiceManager::from_environment();
     let parcel = trying::find()?;
@@ -163,7 +175,7 @@ fn serve(serve: Serve) -> Result<(), Failure> {
     } else {
         None
     };
-    start_log(&serve.common)?;
+    start_log_or_go_back(&serve.common, parcel.as_ref())?;
     run_server(
         Job {
             load: loader_of_file(&serve),
@@ -212,7 +224,7 @@ fn background() -> Result<Option<Herald>, Failure> {
 fn run_one(run: Run) -> Result<(), Failure> {
     let manager = ServiceManager::from_environment();
     let parcel = trying::find()?;
-    start_log(&run.common)?;
+    start_log_or_go_back(&run.common, parcel.as_ref())?;
     if parcel.is_none() && !run.endpoint.contains([':', '/', '@']) {
         journal::local_only(&run.endpoint);
     }
@@ -324,7 +336,10 @@ fn ready_to_take_over(job: Job, parcel: &Parcel) -> Result<Ready, Failure> {
         examined.map_err(|why| Failure::new(CONFIGURATION, why))?;
     }
     let mut server = new_server(&job.common, job.load, job.manager)?;
-    open_doors(&mut server, &job.common, job.control.as_deref(), Some(parcel))?;
+    match open_doors(&mut server, &job.common, job.control.as_deref(), Some(parcel)) {
+        Err(_) if parcel.refused().is_some() => {}
+        opened => opened?,
+    }
     Ok(Ready { server, config, pid_file: job.pid_file })
 }
 

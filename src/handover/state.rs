@@ -58,6 +58,8 @@ pub struct State {
     pub children: Vec<Child>,
     /// Why children have failed that are not reaped yet: pid, stage, errno.
     pub failures: Vec<(i32, u32, i32)>,
+    /// Where those say it that are not reported yet.
+    pub failure_pipe: Option<RawFd>,
     /// Programs that ended when they had run for too long: pid, and until when what is
     /// left of them has time.
     pub leftovers: Vec<(i32, Moment)>,

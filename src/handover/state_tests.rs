@@ -90,6 +90,9 @@ fn connections(state: &mut State) {
         active: Moment(6),
         silence: Duration::from_secs(300),
     });
+}
+
+fn clients(state: &mut State) {
     let unix = RelayTarget::Unix(Endpoint::Unix(PathBuf::from("/x")));
     let dial = Dial { target: unix, at: 0, deadline: Moment(7), due: Moment(8) };
     state.relays.push(Relay {
@@ -151,6 +154,7 @@ fn sample() -> State {
         services: vec![service()],
         children: Vec::new(),
         failures: vec![(4, 16, 2)],
+        failure_pipe: Some(83),
         leftovers: vec![(5, Moment(10))],
         pipes: vec![Pipe {
             descriptor: 79,
@@ -180,6 +184,7 @@ fn sample() -> State {
         edges: Vec::new(),
     };
     connections(&mut state);
+    clients(&mut state);
     state
 }
 

@@ -61,6 +61,7 @@ impl Server {
             total: self.statistics.clone(),
             services,
             failures,
+            failure_pipe: Some(to.number(self.spawner.failure_reader())),
             leftovers: leftovers.map(|(_, it)| (it.pid, to.clock.moment(it.due))).collect(),
             lingering,
             groups: self.hand_over_groups(),

@@ -109,7 +109,7 @@ impl Server {
         let mut taken = self.adoption(descriptors);
         let pid_file = state.pid_file.and_then(|it| taken_or_said(&mut taken.descriptors, it));
         log_sink::go_on_with(&state.log, state.log_dropped);
-        self.recall(&state, taken.clock);
+        self.recall(&state, &mut taken);
         self.adopt_services(&state, &mut taken);
         self.adopt_held(&state, &mut taken);
         self.adopt_whoever_is_served(state, &mut taken);
@@ -145,7 +145,8 @@ impl Server {
     }
 
     /// What concerns the server as a whole.
-    fn recall(&mut self, state: &State, clock: Clock) {
+    fn recall(&mut self, state: &State, taken: &mut Adoption) {
+        let clock = taken.clock;
         self.upgrading.image = Image::handed_over(&state.program, &state.arguments);
         self.facts.server.nofile = state.nofile;
         self.born = (state.born.0, clock.instant(state.born.1));
@@ -153,7 +154,8 @@ impl Server {
         let failures = state.failures.iter().filter_map(|(pid, stage, errno)| {
             Some((*pid, Failure { stage: Stage::from_number(*stage)?, errno: *errno }))
         });
-        self.spawner.take_over(failures);
+        let reader = state.failure_pipe.and_then(|it| taken_or_said(&mut taken.descriptors, it));
+        self.spawner.take_over(failures, reader);
         let path = |text: &OsString| PathBuf::from(text);
         let state::Groups { base, own, lingering } = &state.groups;
         let lingering = lingering.iter().map(path).collect();

@@ -102,6 +102,8 @@ pub struct Spawner {
     null: OwnedFd,
     failure: OwnedFd,
     failure_reader: File,
+    /// That of the program before us, to which children on their way may still write.
+    earlier_reader: Option<File>,
     /// Written by a child that has its own table; nobody reads it, its edge is enough.
     wake: EventFd,
     wants_wake: bool,
@@ -134,6 +136,7 @@ impl Spawner {
             null: kernel::duplicate_from(&null, LOWEST)?,
             failure,
             failure_reader: File::from(reader),
+            earlier_reader: None,
             wake: EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
             wants_wake: true,
             failures: HashMap::new(),
@@ -294,9 +297,20 @@ impl Spawner {
         self.failures.iter().map(|(pid, failure)| (*pid, *failure))
     }
 
-    /// Goes on with what another knew.
-    pub fn take_over(&mut self, failures: impl Iterator<Item = (i32, Failure)>) {
+    /// Where the failures of children that were forked are read.
+    #[must_use]
+    pub fn failure_reader(&self) -> &impl AsRawFd {
+        &self.failure_reader
+    }
+
+    /// Goes on with what another knew, and will be told.
+    pub fn take_over(
+        &mut self,
+        failures: impl Iterator<Item = (i32, Failure)>,
+        reader: Option<OwnedFd>,
+    ) {
         self.failures.extend(failures);
+        self.earlier_reader = reader.map(File::from);
     }
 
     /// How long the loop may sleep before it calls [`Self::settle`] again: a client
@@ -330,12 +344,15 @@ impl Spawner {
 
     fn read_failures(&mut self) {
         let mut record = [0u8; RECORD];
-        // Writes of one record are atomic, so no read returns a part of one.
-        while let Ok(RECORD) = self.failure_reader.read(&mut record) {
-            let [a, b, c, d, e, f, g, h, i, j, k, l] = record;
-            if let Some(stage) = Stage::from_number(u32::from_ne_bytes([e, f, g, h])) {
-                let errno = i32::from_ne_bytes([i, j, k, l]);
-                self.failures.insert(i32::from_ne_bytes([a, b, c, d]), Failure { stage, errno });
+        let readers = self.earlier_reader.iter_mut().chain([&mut self.failure_reader]);
+        for reader in readers {
+            // Writes of one record are atomic, so no read returns a part of one.
+            while let Ok(RECORD) = reader.read(&mut record) {
+                let [a, b, c, d, e, f, g, h, i, j, k, l] = record;
+                if let Some(stage) = Stage::from_number(u32::from_ne_bytes([e, f, g, h])) {
+                    let failure = Failure { stage, errno: i32::from_ne_bytes([i, j, k, l]) };
+                    self.failures.insert(i32::from_ne_bytes([a, b, c, d]), failure);
+                }
             }
         }
     }
