@@ -29,6 +29,7 @@ pub mod cli;
 pub mod config;
 pub mod descriptor;
 pub mod detach;
+pub mod drop_in;
 pub mod journal;
 pub mod listener;
 pub mod log_sink;

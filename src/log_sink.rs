@@ -105,9 +105,9 @@ fn has_room(descriptor: &impl AsFd) -> bool {
     poll(&mut set, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
-/// Sets up logging: level from `RUST_LOG`, `info` without it.
-pub fn start() {
-    let environment = env_logger::Env::default().default_filter_or("info");
+/// Sets up logging: level from `RUST_LOG`, `level` without it.
+pub fn start(level: &str) {
+    let environment = env_logger::Env::default().default_filter_or(level.to_owned());
     sink().may_block = !stderr_is(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG);
     let format = if under_journal() { journal_format } else { plain_format::<Formatter> };
     // A second call (tests) keeps the first logger.

@@ -1,7 +1,8 @@
 //! The command: arguments in, exit status out.
 
+use std::ffi::OsString;
+use std::io::ErrorKind::AlreadyExists;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -9,6 +10,7 @@ use oxinetd::cli::{Check, Cli, Command, Common, Import, Run, Serve, SpawnWay};
 use oxinetd::config::diagnostic::Severity;
 use oxinetd::config::{self, Loaded, RunSpec};
 use oxinetd::detach::{self, Herald, Role};
+use oxinetd::drop_in::{self, Asked, Log, Name, Pid, Served};
 use oxinetd::lookup::System;
 use oxinetd::pid_file::PidFile;
 use oxinetd::server::{Options, Server};
@@ -20,14 +22,15 @@ const CONFIGURATION: u8 = 1;
 /// The system refused (EX_OSERR of sysexits.h).
 const SYSTEM: u8 = 71;
 
+/// The command line is wrong.
+const USAGE: u8 = 2;
+
 fn main() -> ExitCode {
-    // clap prints help, version and wrong usage, and exits with 0 and 2.
-    let cli = Cli::parse();
-    let result = match cli.command {
-        None => serve(cli.serve),
-        Some(Command::Check(check)) => check_only(&check),
-        Some(Command::Run(run)) => run_one(run),
-        Some(Command::Import(import)) => print_import(&import),
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().and_then(|argv0| Name::of(&argv0));
+    let result = match name {
+        Some(name) => as_another(name, arguments),
+        None => as_ourselves(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -36,6 +39,61 @@ fn main() -> ExitCode {
             ExitCode::from(failure.status)
         }
     }
+}
+
+fn as_ourselves() -> Result<(), Failure> {
+    // clap prints help, version and wrong usage, and exits with 0 and 2.
+    let cli = Cli::parse();
+    match cli.command {
+        None => serve(cli.serve),
+        Some(Command::Check(check)) => check_only(&check),
+        Some(Command::Run(run)) => run_one(run),
+        Some(Command::Import(import)) => print_import(&import),
+    }
+}
+
+/// Started as `inetd` or `xinetd`.
+fn as_another(name: Name, arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
+    let text = match drop_in::read(name, arguments) {
+        Ok(Asked::Serve(served)) => return serve_as_another(served),
+        Ok(Asked::Help) => name.usage().to_owned(),
+        Ok(Asked::Version) => {
+            format!("{} (oxinetd {})\n", name.text(), env!("CARGO_PKG_VERSION"))
+        }
+        Err(wrong) => {
+            let _ = write!(io::stderr(), "{}: {wrong}\n{}", name.text(), name.usage());
+            return Err(Failure::silent(USAGE));
+        }
+    };
+    // A reader that has seen enough (head) is no failure of ours.
+    let _ = io::stdout().write_all(text.as_bytes());
+    Ok(())
+}
+
+fn serve_as_another(served: Served) -> Result<(), Failure> {
+    // A manager that waits for word of the main process does not want it to fork.
+    let foreground = served.foreground || std::env::var_os("NOTIFY_SOCKET").is_some();
+    if let Log::Target(target) = &served.log {
+        return Err(Failure::new(USAGE, format!("cannot log to {target}")));
+    }
+    log_sink::start(if served.debug { "debug" } else { "info" });
+    let herald = match background(!foreground)? {
+        Background::Started(_) => return Ok(()),
+        Background::Server(herald) => herald,
+    };
+    for note in served.notes {
+        journal::configuration(false, note);
+    }
+    let Served { files, defaults, max_children, .. } = served;
+    run_server(Job {
+        load: Box::new(move || config::load_all(&files, &defaults, &System::new())),
+        common: Common { max_children, spawn: SpawnWay::Auto },
+        strict: false,
+        pid_file: served.pid_file,
+        herald,
+        needs_services: served.needs_services,
+        only_one: false,
+    })
 }
 
 /// Why the command ends with another status than 0.
@@ -114,48 +172,57 @@ struct Job {
     load: Box<dyn Fn() -> Loaded>,
     common: Common,
     strict: bool,
-    pid_file: Option<PathBuf>,
+    pid_file: Pid,
     herald: Option<Herald>,
+    /// Having nothing to serve is a failure.
+    needs_services: bool,
     /// `oxinetd run`: one socket that cannot be opened at once is a failure.
     only_one: bool,
 }
 
 fn serve(serve: Serve) -> Result<(), Failure> {
-    log_sink::start();
+    log_sink::start("info");
     let file = serve.file;
     let defaults = serve.defaults;
-    let herald = if serve.daemon {
-        match background()? {
-            Some(herald) => Some(herald),
-            None => return Ok(()),
+    let herald = match background(serve.daemon)? {
+        Background::Started(pid) => {
+            let _ = writeln!(io::stdout(), "oxinetd: started, pid {pid}");
+            return Ok(());
         }
-    } else {
-        None
+        Background::Server(herald) => herald,
     };
     run_server(Job {
         load: Box::new(move || config::load(&file, &defaults, &System::new())),
         common: serve.common,
         strict: serve.strict,
-        pid_file: serve.pid_file,
+        pid_file: serve.pid_file.map_or(Pid::None, Pid::Named),
         herald,
+        needs_services: false,
         only_one: false,
     })
 }
 
-/// None in the process that the user has started, when the server is up.
-fn background() -> Result<Option<Herald>, Failure> {
+/// Which process this is, after it may have gone to the background.
+enum Background {
+    /// The server; a herald if it is in the background.
+    Server(Option<Herald>),
+    /// The one that the user has started, and the pid of the server, which is up.
+    Started(u32),
+}
+
+fn background(wanted: bool) -> Result<Background, Failure> {
+    if !wanted {
+        return Ok(Background::Server(None));
+    }
     match detach::detach().map_err(refused("going to the background"))? {
-        Role::Server(herald) => Ok(Some(herald)),
-        Role::Starter(Some(pid)) => {
-            let _ = writeln!(io::stdout(), "oxinetd: started, pid {pid}");
-            Ok(None)
-        }
+        Role::Server(herald) => Ok(Background::Server(Some(herald))),
+        Role::Starter(Some(pid)) => Ok(Background::Started(pid)),
         Role::Starter(None) => Err(Failure::silent(CONFIGURATION)),
     }
 }
 
 fn run_one(run: Run) -> Result<(), Failure> {
-    log_sink::start();
+    log_sink::start("info");
     let Run { options, udp, endpoint, program, common } = run;
     if !endpoint.contains([':', '/', '@']) {
         journal::local_only(&endpoint);
@@ -165,15 +232,16 @@ fn run_one(run: Run) -> Result<(), Failure> {
         load: Box::new(move || config::from_command_line(&spec, &System::new())),
         common,
         strict: true,
-        pid_file: None,
+        pid_file: Pid::None,
         herald: None,
+        needs_services: true,
         only_one: true,
     })
 }
 
 fn run_server(job: Job) -> Result<(), Failure> {
     kernel::close_inherited_on_exec();
-    let mut pid_file = job.pid_file.as_deref().map(lock_pid_file).transpose()?;
+    let mut pid_file = lock_pid_file(&job.pid_file)?;
     let Loaded { config, diagnostics } = (job.load)();
     let (errors, _) = config::summary(&diagnostics);
     for diagnostic in &diagnostics {
@@ -183,7 +251,7 @@ fn run_server(job: Job) -> Result<(), Failure> {
         let why = if job.strict { "the configuration has errors" } else { "nothing to serve" };
         return Err(Failure::new(CONFIGURATION, why));
     }
-    if job.only_one && config.services.is_empty() {
+    if job.needs_services && config.services.is_empty() {
         return Err(Failure::new(CONFIGURATION, "nothing to serve"));
     }
     // Only now, so that an interrupt still ends a slow look-up of names.
@@ -214,7 +282,16 @@ fn run_server(job: Job) -> Result<(), Failure> {
     server.run().map_err(refused("waiting for events"))
 }
 
-fn lock_pid_file(path: &Path) -> Result<PidFile, Failure> {
-    PidFile::lock(path)
-        .map_err(|error| Failure::new(SYSTEM, format!("pid file {}: {error}", path.display())))
+fn lock_pid_file(wanted: &Pid) -> Result<Option<PidFile>, Failure> {
+    let (Pid::Named(path) | Pid::Usual(path)) = wanted else { return Ok(None) };
+    let failed = |error: &io::Error| format!("pid file {}: {error}", path.display());
+    match PidFile::lock(path) {
+        Ok(file) => Ok(Some(file)),
+        // Nobody has asked for it: an ordinary user can do without.
+        Err(error) if matches!(wanted, Pid::Usual(_)) && error.kind() != AlreadyExists => {
+            journal::configuration(false, &failed(&error));
+            Ok(None)
+        }
+        Err(error) => Err(Failure::new(SYSTEM, failed(&error))),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use nix::sys::signal::{Signal, kill, killpg};
@@ -23,6 +23,7 @@ pub(crate) struct Setup {
     arguments: Vec<OsString>,
     environment: Vec<(String, String)>,
     under: Vec<String>,
+    name: Option<&'static str>,
 }
 
 impl Setup {
@@ -46,6 +47,12 @@ impl Setup {
     /// Started by another program: its words, before the binary and its arguments.
     pub(crate) fn under(mut self, words: &[&str]) -> Self {
         self.under = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// Started through a symbolic link of this name.
+    pub(crate) fn named(mut self, name: &'static str) -> Self {
+        self.name = Some(name);
         self
     }
 
@@ -73,14 +80,20 @@ impl Setup {
     /// Starts `oxinetd ARGUMENTS` (such as `run 0 -- date`), without a file.
     #[track_caller]
     pub(crate) fn run(self, arguments: &[&str]) -> Daemon {
-        let folder = Folder::new();
+        self.run_in(Folder::new(), arguments)
+    }
+
+    /// The same, with a folder that has files in it already.
+    #[track_caller]
+    pub(crate) fn run_in(self, folder: Folder, arguments: &[&str]) -> Daemon {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
         self.launch(folder, PathBuf::new(), &arguments)
     }
 
     #[track_caller]
     fn launch(self, folder: Folder, file: PathBuf, arguments: &[OsString]) -> Daemon {
-        let mut command = command(&self.under);
+        let program = self.name.map_or_else(|| BINARY.into(), |name| folder.link(name, BINARY));
+        let mut command = command_of(&program, &self.under);
         command.args(arguments).envs(self.environment);
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Log::follow(child.stderr.take().unwrap());
@@ -98,13 +111,18 @@ impl Setup {
 
 /// The binary, or `under` with the binary as its last word, in a clean environment.
 pub(crate) fn command(under: &[String]) -> Command {
+    command_of(Path::new(BINARY), under)
+}
+
+/// The same, with the binary under another name.
+pub(crate) fn command_of(program: &Path, under: &[String]) -> Command {
     let mut command = match under.split_first() {
         Some((first, rest)) => {
             let mut command = Command::new(first);
-            command.args(rest).arg(BINARY);
+            command.args(rest).arg(program);
             command
         }
-        None => Command::new(BINARY),
+        None => Command::new(program),
     };
     command.env_clear().env("PATH", search_path()).env("LANG", "C");
     command
@@ -137,7 +155,7 @@ impl Daemon {
     /// `unshare --fork` stays as the parent; a shell's exec does not.
     fn under_another(&self) -> bool {
         let name = std::fs::read_to_string(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
-        !name.starts_with("oxinetd")
+        !["oxinetd", "inetd", "xinetd"].iter().any(|own| name.starts_with(own))
     }
 
     /// Waits for a line, whenever it was said.

@@ -43,10 +43,13 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "zone",
             "log_sink",
         ]),
+        // Other servers' options, said in words of the configuration.
+        "drop_in" => Some(vec!["config"]),
         // Going to the background comes before everything that cannot be forked.
-        "main" => {
-            with(&["cli", "config", "lookup", "server", "log_sink", "spawn", "detach", "pid_file"])
-        }
+        "main" => with(&[
+            "cli", "config", "drop_in", "lookup", "server", "log_sink", "spawn", "detach",
+            "pid_file",
+        ]),
         "lib" => Some(Vec::new()),
         _ => None,
     }

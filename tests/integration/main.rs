@@ -30,6 +30,8 @@ mod confinement;
 mod dgram;
 mod dialects;
 mod docs;
+mod drop_in;
+mod drop_in_files;
 mod fairness;
 mod golden;
 mod hygiene;
