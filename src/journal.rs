@@ -315,6 +315,26 @@ pub fn peer_counts(total: u64, running: usize) {
     info!("peers total={total} running={running}");
 }
 
+/// Somebody who may has told the server to do something.
+pub fn control(peer: Address, command: &str) {
+    info!("control peer={peer} command={}", word(command));
+}
+
+/// Nobody is let in any more; programs have so long to end.
+pub fn draining(time: Duration, running: u32) {
+    info!("draining time={}s running={running}", time.as_secs());
+}
+
+/// The server cannot be asked at the usual place.
+pub fn no_control(place: &Path, error: &dyn Display) {
+    warn!("no-control path={} error={}", path(place), shown(error));
+}
+
+/// Counters are told here.
+pub fn metrics(address: &dyn Display) {
+    info!("metrics address={}", shown(address));
+}
+
 /// The server has been told to stop.
 pub fn stopping(signal: &str) {
     info!("stopping signal={signal}");

@@ -31,13 +31,20 @@ const CAPACITY: usize = 256 * 1024;
 /// What fits into a pipe that poll(2) calls writable (PIPE_BUF of Linux).
 const PORTION: usize = 4096;
 
-static SINK: Mutex<Sink> =
-    Mutex::new(Sink { waiting: Vec::new(), dropped: 0, held: false, may_block: true });
+static SINK: Mutex<Sink> = Mutex::new(Sink {
+    waiting: Vec::new(),
+    dropped: 0,
+    dropped_ever: 0,
+    held: false,
+    may_block: true,
+});
 
 struct Sink {
     waiting: Vec<u8>,
     /// Lines dropped since the last that got through.
     dropped: u64,
+    /// Lines dropped since the start.
+    dropped_ever: u64,
     /// The loop runs and will flush; until then every line goes out at once.
     held: bool,
     /// Not a regular file, for which room need not be asked.
@@ -65,6 +72,7 @@ fn add(lines: &[u8]) {
     for line in lines.split_inclusive(|byte| *byte == b'\n') {
         if sink.waiting.len().saturating_add(line.len()) > CAPACITY {
             sink.dropped = sink.dropped.saturating_add(1);
+            sink.dropped_ever = sink.dropped_ever.saturating_add(1);
         } else {
             sink.waiting.extend_from_slice(line);
         }
@@ -161,6 +169,12 @@ fn plain_format<W: Write>(buffer: &mut W, record: &Record<'_>) -> io::Result<()>
         record.level(),
         record.args()
     )
+}
+
+/// How many lines were dropped since the start because their reader was too slow.
+#[must_use]
+pub fn dropped() -> u64 {
+    sink().dropped_ever
 }
 
 /// From here on lines wait for [`flush`].

@@ -1,16 +1,20 @@
 //! The command: arguments in, exit status out.
 
-use std::ffi::OsString;
+mod as_another;
+mod asking;
+
 use std::io::ErrorKind::AlreadyExists;
 use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use oxinetd::cli::{Check, Cli, Command, Common, Import, Run, Serve, SpawnWay};
 use oxinetd::config::diagnostic::Severity;
 use oxinetd::config::{self, Loaded, RunSpec};
+use oxinetd::control::socket;
 use oxinetd::detach::{self, Herald, Role};
-use oxinetd::drop_in::{self, Asked, Log, Name, Pid, Served};
+use oxinetd::drop_in::{Name, Pid};
 use oxinetd::lookup::System;
 use oxinetd::pid_file::PidFile;
 use oxinetd::server::{Options, Server};
@@ -22,14 +26,11 @@ const CONFIGURATION: u8 = 1;
 /// The system refused (EX_OSERR of sysexits.h).
 const SYSTEM: u8 = 71;
 
-/// The command line is wrong.
-const USAGE: u8 = 2;
-
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let name = arguments.next().and_then(|argv0| Name::of(&argv0));
     let result = match name {
-        Some(name) => as_another(name, arguments),
+        Some(name) => as_another::run(name, arguments),
         None => as_ourselves(),
     };
     match result {
@@ -49,51 +50,13 @@ fn as_ourselves() -> Result<(), Failure> {
         Some(Command::Check(check)) => check_only(&check),
         Some(Command::Run(run)) => run_one(run),
         Some(Command::Import(import)) => print_import(&import),
+        Some(Command::Status(of)) => asking::status(&of),
+        Some(Command::Peers(of)) => asking::peers(&of),
+        Some(Command::Reload(control)) => asking::reload(&control),
+        Some(Command::Stop(stop)) => asking::stop(&stop),
+        Some(Command::Start(start)) => asking::start(&start),
+        Some(Command::Kill(kill)) => asking::kill(&kill),
     }
-}
-
-/// Started as `inetd` or `xinetd`.
-fn as_another(name: Name, arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
-    let text = match drop_in::read(name, arguments) {
-        Ok(Asked::Serve(served)) => return serve_as_another(served),
-        Ok(Asked::Help) => name.usage().to_owned(),
-        Ok(Asked::Version) => {
-            format!("{} (oxinetd {})\n", name.text(), env!("CARGO_PKG_VERSION"))
-        }
-        Err(wrong) => {
-            let _ = write!(io::stderr(), "{}: {wrong}\n{}", name.text(), name.usage());
-            return Err(Failure::silent(USAGE));
-        }
-    };
-    // A reader that has seen enough (head) is no failure of ours.
-    let _ = io::stdout().write_all(text.as_bytes());
-    Ok(())
-}
-
-fn serve_as_another(served: Served) -> Result<(), Failure> {
-    // A manager that waits for word of the main process does not want it to fork.
-    let foreground = served.foreground || std::env::var_os("NOTIFY_SOCKET").is_some();
-    if let Log::Target(target) = &served.log {
-        return Err(Failure::new(USAGE, format!("cannot log to {target}")));
-    }
-    log_sink::start(if served.debug { "debug" } else { "info" });
-    let herald = match background(!foreground)? {
-        Background::Started(_) => return Ok(()),
-        Background::Server(herald) => herald,
-    };
-    for note in served.notes {
-        journal::configuration(false, note);
-    }
-    let Served { files, defaults, max_children, .. } = served;
-    run_server(Job {
-        load: Box::new(move || config::load_all(&files, &defaults, &System::new())),
-        common: Common { max_children, spawn: SpawnWay::Auto },
-        strict: false,
-        pid_file: served.pid_file,
-        herald,
-        needs_services: served.needs_services,
-        only_one: false,
-    })
 }
 
 /// Why the command ends with another status than 0.
@@ -178,6 +141,8 @@ struct Job {
     needs_services: bool,
     /// `oxinetd run`: one socket that cannot be opened at once is a failure.
     only_one: bool,
+    /// The control socket where nothing is said of it.
+    control: Option<PathBuf>,
 }
 
 fn serve(serve: Serve) -> Result<(), Failure> {
@@ -199,6 +164,7 @@ fn serve(serve: Serve) -> Result<(), Failure> {
         herald,
         needs_services: false,
         only_one: false,
+        control: socket::default_path(),
     })
 }
 
@@ -236,6 +202,7 @@ fn run_one(run: Run) -> Result<(), Failure> {
         herald: None,
         needs_services: true,
         only_one: true,
+        control: None,
     })
 }
 
@@ -262,6 +229,7 @@ fn run_server(job: Job) -> Result<(), Failure> {
     };
     let options = Options { way, max_children: job.common.max_children, reload: job.load };
     let mut server = Server::new(options).map_err(refused("starting"))?;
+    open_doors(&mut server, &job.common, job.control.as_deref())?;
     let listeners = server.install(&config);
     // A reload replaces it; it must not live on here.
     drop((config, diagnostics));
@@ -294,4 +262,29 @@ fn lock_pid_file(wanted: &Pid) -> Result<Option<PidFile>, Failure> {
         }
         Err(error) => Err(Failure::new(SYSTEM, failed(&error))),
     }
+}
+
+/// Opens the control socket and the endpoint for metrics.
+fn open_doors(server: &mut Server, common: &Common, usual: Option<&Path>) -> Result<(), Failure> {
+    let wanted = common.control.as_deref();
+    if let Some(path) = wanted.or(usual).filter(|path| *path != Path::new("none")) {
+        let opened = socket::open_control(path).and_then(|listener| server.control(listener));
+        match opened {
+            Ok(()) => {}
+            // Another server may have the usual place; it can be asked there, this one not.
+            Err(error) if wanted.is_none() => journal::no_control(path, &error),
+            Err(error) => {
+                let place = format!("control socket {}", path.display());
+                return Err(refused(&place)(error));
+            }
+        }
+    }
+    if let Some(endpoint) = &common.metrics {
+        let place = format!("metrics endpoint {endpoint}");
+        for listener in socket::open_metrics(endpoint).map_err(refused(&place))? {
+            journal::metrics(listener.address());
+            server.measure(listener).map_err(refused(&place))?;
+        }
+    }
+    Ok(())
 }

@@ -58,6 +58,7 @@ impl Server {
             .flatten();
         let time = self.now.saturating_duration_since(child.started);
         tell(&child, end, failure, time);
+        self.count_end(&child, end, failure, time);
         self.peers.ended(child.peer_id);
         let wake = self.admission.release(self.now, child.admission, child.source);
         self.wake(wake, child.service);

@@ -16,6 +16,7 @@ use crate::admission::Limits;
 use crate::config::diagnostic::Severity;
 use crate::config::model::{Action, Config, Service, SocketSpec};
 use crate::config::{self, Loaded};
+use crate::control::answer::{Finding, Reloaded};
 use crate::journal::{self, Label};
 use crate::listener::{Listener, ShownEndpoint};
 use crate::log_sink;
@@ -50,12 +51,16 @@ impl Server {
     pub(super) fn reload(&mut self) {
         let Loaded { config, diagnostics } = (self.reload)();
         let (errors, _) = config::summary(&diagnostics);
+        let mut outcome = Reloaded::default();
         for diagnostic in &diagnostics {
             let is_error = diagnostic.severity == Severity::Error;
             journal::configuration(is_error, &diagnostic.one_line());
+            let severity = if is_error { "error" } else { "warning" }.to_owned();
+            outcome.diagnostics.push(Finding { severity, text: diagnostic.render() });
         }
         if errors > 0 {
-            return journal::reload_refused(errors);
+            journal::reload_refused(errors);
+            return self.reload_over(&outcome);
         }
         let plan = self.apply(&config);
         // The old model and what was needed to read the new one.
@@ -65,6 +70,15 @@ impl Server {
         let held: usize = plan.held.iter().map(|held| held.sockets.len()).sum();
         let kept = plan.kept.len().saturating_add(held);
         journal::reloaded(kept, plan.open.len(), plan.close.len(), updated);
+        outcome.reloaded = true;
+        (outcome.kept, outcome.opened) = (kept, plan.open.len());
+        (outcome.closed, outcome.updated) = (plan.close.len(), updated);
+        self.reload_over(&outcome);
+    }
+
+    /// The new configuration holds, or the old one goes on.
+    fn reload_over(&mut self, outcome: &Reloaded) {
+        self.tell_reloaded(outcome);
     }
 
     /// New sockets first, then those that stay, then those that go: whoever connects
@@ -160,6 +174,8 @@ impl Server {
             resting: Vec::new(),
             banners: Banners::of(service),
             refusals: Refusals::default(),
+            statistics: None,
+            stopped: false,
         })
     }
 
@@ -238,12 +254,13 @@ impl Server {
         let Some(state) = self.services.remove(key) else { return };
         self.admission.retire(state.admission);
         self.resting_services.retain(|resting| *resting != key);
-        let children: Vec<Key> = self
-            .children
-            .iter()
-            .filter(|(_, child)| child.service == key)
-            .map(|(child, _)| child)
-            .collect();
+        self.stop_children_of(key);
+    }
+
+    /// What `on_stop` says for the programs of a service.
+    pub(super) fn stop_children_of(&mut self, key: Key) {
+        let children = self.children.iter().filter(|(_, child)| child.service == key);
+        let children: Vec<Key> = children.map(|(child, _)| child).collect();
         for child in children {
             self.stop_child(child);
         }
@@ -281,6 +298,9 @@ impl Server {
     fn open(&mut self, key: Key) -> std::io::Result<()> {
         let Some(state) = self.listeners.get(key) else { return Ok(()) };
         let Some(service) = self.services.get(state.service) else { return Ok(()) };
+        if service.stopped || self.drain.is_some() {
+            return Ok(());
+        }
         let listener = Listener::open(&state.spec, &service.service)?;
         log::debug!("opened descriptor={:?}", listener.as_fd());
         journal::listening(&service.label, listener.address());
@@ -307,6 +327,8 @@ impl Server {
         {
             let endpoint = ShownEndpoint(&state.spec.endpoint);
             journal::not_listening(&service.label, &endpoint, &error, delay);
+            let (owner, message) = (state.service, format!("{endpoint}: {error}"));
+            self.note_error(owner, &message);
         }
     }
 }

@@ -20,10 +20,18 @@
 //! | `relaying` | connections relayed to another server |
 //! | `datagrams` | built-in services on datagrams; a program per peer |
 //! | `installing` | opening sockets; reload |
+//! | `controlling` | connections of those who ask about the server |
+//! | `answering` | what they are told |
+//! | `commanding` | what they tell the server to do |
+//! | `counting` | counters of services |
 
 mod accepting;
+mod answering;
 mod banners;
+mod commanding;
+mod controlling;
 mod conversations;
+mod counting;
 mod datagrams;
 mod ending;
 mod facts;
@@ -58,8 +66,12 @@ use crate::relay::Side;
 use crate::signals::{Signal, Signals};
 use crate::spawn::group::Groups;
 use crate::spawn::{Spawner, Way};
+use crate::statistics::Statistics;
 use crate::zone::Zone;
+use answering::unix_time;
 use banners::BannerState;
+use commanding::Drain;
+use controlling::Controlling;
 pub use facts::Facts;
 use observing::Weather;
 use overdue::Group;
@@ -104,6 +116,13 @@ pub struct Server {
     weather: Weather,
     homing: Slab<Homing>,
     relays: Slab<RelayState>,
+    controlling: Controlling,
+    /// Of all services since the start.
+    statistics: Statistics,
+    /// When it started, by both clocks.
+    born: (u64, Instant),
+    /// Set once nobody is let in any more.
+    drain: Drain,
     /// Pipes that are not polled yet, and when they are to be.
     unwatched: VecDeque<(Instant, Key)>,
     /// Pipes whose program has ended while something still holds them, oldest first.
@@ -178,6 +197,10 @@ impl Server {
             weather: Weather::default(),
             homing: Slab::new(),
             relays: Slab::new(),
+            controlling: Controlling::new(),
+            statistics: Statistics::default(),
+            born: (unix_time(), now),
+            drain: None,
             unwatched: VecDeque::new(),
             lingering: VecDeque::new(),
             resting_services: Vec::new(),
@@ -263,6 +286,7 @@ impl Server {
         // Most children of this turn have their own table by now.
         self.spawner.settle();
         self.tell_limits();
+        self.stop_if_drained();
     }
 
     /// Puts an owner into the ready queue, once.
@@ -281,6 +305,8 @@ impl Server {
             Owner::Relay(key) => return self.relay_announced(key, Side::Client),
             Owner::RelayTarget(key) => return self.relay_announced(key, Side::Target),
             Owner::Banner(key) => self.banners.get_mut(key).map(|banner| &mut banner.queued),
+            Owner::Door(key) => self.controlling.doors.get_mut(key).map(|door| &mut door.queued),
+            Owner::Edge(key) => self.controlling.edges.get_mut(key).map(|edge| &mut edge.queued),
             Owner::Signals | Owner::Spawner | Owner::Child(_) => None,
         };
         if let Some(queued) = queued
@@ -298,6 +324,8 @@ impl Server {
             Owner::Conversation(key) => self.converse(key),
             Owner::Relay(key) | Owner::RelayTarget(key) => self.serve_relay(key),
             Owner::Banner(key) => self.go_on_telling(key),
+            Owner::Door(key) => self.answer_door(key),
+            Owner::Edge(key) => self.serve_edge(key),
             Owner::Signals | Owner::Spawner | Owner::Child(_) => {}
         }
     }
@@ -318,6 +346,9 @@ impl Server {
                 Timer::Group(key) => self.end_group(key),
                 Timer::Banner(key) => self.told_for_too_long(key),
                 Timer::Refusals(key) => self.tell_refusals(key),
+                Timer::Door(key) => self.queue(Owner::Door(key)),
+                Timer::Edge(key) => self.look_for_silent_edge(key),
+                Timer::Drained => self.drained(),
             }
         }
         if self.admission.next_deadline().is_some_and(|when| when <= self.now) {

@@ -32,6 +32,12 @@ pub(super) enum Timer {
     Banner(Key),
     /// Refusals of a service that have not been told.
     Refusals(Key),
+    /// A socket at which the server is asked, for which there was no descriptor.
+    Door(Key),
+    /// Somebody who asks may have been silent for too long.
+    Edge(Key),
+    /// Whoever is still here has had time to come to an end.
+    Drained,
 }
 
 /// Timers in the order of time.

@@ -25,6 +25,10 @@ pub(super) enum Owner {
     RelayTarget(Key),
     /// A client that is being told something.
     Banner(Key),
+    /// A socket at which the server is asked.
+    Door(Key),
+    /// Somebody who asks.
+    Edge(Key),
 }
 
 /// For owners of which there is one.
@@ -42,6 +46,8 @@ pub(super) fn pack(owner: Owner) -> Token {
         Owner::Relay(key) => (5, key),
         Owner::RelayTarget(key) => (6, key),
         Owner::Banner(key) => (7, key),
+        Owner::Door(key) => (9, key),
+        Owner::Edge(key) => (10, key),
     };
     let packed = kind << 60 | u64::from(key.generation) << 32 | u64::from(key.index);
     // 64-bit only (see kernel.rs), so nothing is lost.
@@ -64,6 +70,8 @@ pub(super) fn unpack(token: Token) -> Option<Owner> {
         5 => Some(Owner::Relay(key)),
         6 => Some(Owner::RelayTarget(key)),
         7 => Some(Owner::Banner(key)),
+        9 => Some(Owner::Door(key)),
+        10 => Some(Owner::Edge(key)),
         _ => None,
     }
 }
@@ -86,6 +94,8 @@ mod tests {
                     Owner::Relay(key),
                     Owner::RelayTarget(key),
                     Owner::Banner(key),
+                    Owner::Door(key),
+                    Owner::Edge(key),
                 ] {
                     assert_eq!(unpack(pack(owner)), Some(owner));
                 }

@@ -21,6 +21,8 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "detach" | "descriptor" => Some(vec!["spawn::kernel"]),
         "peers" => Some(vec!["address"]),
         "journal" => Some(vec!["address", "peers", "config::model"]),
+        "statistics" => Some(Vec::new()),
+        "control" => with(&["config::model", "listener", "statistics"]),
         "zone" => Some(vec!["calendar"]),
         // It opens the files that services name for their lines.
         "log_sink" => Some(vec!["journal", "calendar", "descriptor", "config::model"]),
@@ -42,14 +44,22 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "signals",
             "zone",
             "log_sink",
+            "control",
+            "statistics",
         ]),
         // Other servers' options, said in words of the configuration.
         "drop_in" => Some(vec!["config"]),
         // Going to the background comes before everything that cannot be forked.
         "main" => with(&[
-            "cli", "config", "drop_in", "lookup", "server", "log_sink", "spawn", "detach",
-            "pid_file",
+            "cli", "config", "control", "drop_in", "lookup", "server", "log_sink", "spawn",
+            "detach", "pid_file",
         ]),
+        // The commands that ask a running server.
+        "asking" => Some(vec!["cli", "control"]),
+        // The command line of other servers.
+        "as_another" => {
+            Some(vec!["cli", "config", "control", "drop_in", "journal", "lookup", "log_sink"])
+        }
         "lib" => Some(Vec::new()),
         _ => None,
     }
