@@ -27,6 +27,7 @@ pub(crate) struct Setup {
     environment: Vec<(String, String)>,
     under: Vec<String>,
     name: Option<&'static str>,
+    program: Option<PathBuf>,
     controlled: bool,
 }
 
@@ -63,6 +64,12 @@ impl Setup {
     /// Started through a symbolic link of this name.
     pub(crate) fn named(mut self, name: &'static str) -> Self {
         self.name = Some(name);
+        self
+    }
+
+    /// Another binary than the one under test: the same one in a root folder of its own.
+    pub(crate) fn program(mut self, path: &str) -> Self {
+        self.program = Some(path.into());
         self
     }
 
@@ -104,7 +111,8 @@ impl Setup {
 
     #[track_caller]
     fn launch(self, folder: Folder, file: PathBuf, arguments: &[OsString]) -> Daemon {
-        let program = self.name.map_or_else(|| BINARY.into(), |name| folder.link(name, BINARY));
+        let linked = self.name.map(|name| folder.link(name, BINARY));
+        let program = linked.or(self.program).unwrap_or_else(|| BINARY.into());
         let mut command = command_of(&program, &self.under);
         command.args(arguments).envs(self.environment);
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

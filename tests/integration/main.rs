@@ -27,6 +27,7 @@ mod class_notes;
 mod command_line;
 mod config_properties;
 mod confinement;
+mod containers;
 mod dgram;
 mod dialects;
 mod docs;
