@@ -170,19 +170,12 @@ impl Server {
             return;
         }
         self.timers.set(self.now + SILENCE, Timer::Edge(key));
-        if !self.may_ask(key) {
-            let error = "only root and the server's own user may ask".to_owned();
-            self.tell_edge(key, answer::line(&Refusal { error }));
-        }
     }
 
+    /// Whether the mode of the socket's file has kept everybody else out.
     fn may_ask(&self, key: Key) -> bool {
-        let Some(edge) = self.controlling.edges.get(key) else { return false };
-        match (edge.kind, edge.peer) {
-            (Kind::Metrics, _) => true,
-            (Kind::Control, Address::Unix { uid, .. }) => may_control(uid),
-            (Kind::Control, _) => false,
-        }
+        let peer = self.controlling.edges.get(key).map(|edge| edge.peer);
+        matches!(peer, Some(Address::Unix { uid, .. }) if may_control(uid))
     }
 
     /// Lets go of whoever has been silent longest, if there are too many.
@@ -251,7 +244,7 @@ impl Server {
         let request = std::mem::take(&mut edge.request);
         let whole = match edge.kind {
             Kind::Control => self.hear_command(key, &request, ended),
-            Kind::Metrics => self.hear_http(key, &request, ended),
+            Kind::Metrics => self.hear_http(key, &request),
         };
         if let Some(edge) = self.controlling.edges.get_mut(key)
             && !whole
@@ -269,6 +262,11 @@ impl Server {
             _ if request.len() < request::LONGEST => return false,
             _ => request,
         };
+        if !self.may_ask(key) {
+            let error = "only root and the server's own user may ask".to_owned();
+            self.tell_edge(key, answer::line(&Refusal { error }));
+            return true;
+        }
         match Request::parse(&String::from_utf8_lossy(line)) {
             Ok(request) => {
                 if request.changes()
@@ -284,9 +282,8 @@ impl Server {
     }
 
     /// False if the head of the request has not ended.
-    fn hear_http(&mut self, key: Key, request: &[u8], ended: bool) -> bool {
+    fn hear_http(&mut self, key: Key, request: &[u8]) -> bool {
         match http::read(request) {
-            Reading::Incomplete if ended => return false,
             Reading::Incomplete => return false,
             Reading::Wants { page, body } => self.show_page(key, page, body),
             Reading::Refused(status) => {

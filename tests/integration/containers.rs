@@ -86,7 +86,9 @@ fn answers(ports: &[u16]) {
     assert_eq!(ask(ports[0], "echo"), "echo");
     assert!(read_all(tcp(ports[1])).contains(':'), "a time of day");
     assert!(read_all(tcp(ports[2])).starts_with("oxinetd "));
-    assert_eq!(status_of(ports[3], "/healthz"), "HTTP/1.1 200 OK");
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(status_of(ports[3], path), "HTTP/1.1 200 OK", "{path}");
+    }
 }
 
 fn started(setup: Setup, folder: Folder, arguments: &[String]) -> Daemon {
@@ -159,7 +161,7 @@ fn the_manifests_ports_and_probes_are_those_of_the_server() {
     for port in &PORTS[..3] {
         assert!(conf.lines().any(|line| line.starts_with(port)), "{port}");
     }
-    assert_eq!(values("path:"), ["/healthz", "/healthz"]);
+    assert_eq!(values("path:"), ["/readyz", "/healthz"]);
     assert_eq!(values("prometheus.io/port:"), ["\"9100\""]);
     let names = values("- name:");
     for target in values("targetPort:") {
