@@ -235,6 +235,22 @@ fn wrong_usage_gives_2_and_the_options() {
     }
 }
 
+#[test]
+fn the_manual_page_has_every_option_of_both() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/etc/man/oxinetd.8");
+    let page = std::fs::read_to_string(page).unwrap();
+    let page = page.split(".Sh AS INETD AND XINETD").nth(1).unwrap();
+    for (name, help) in [("inetd", "--help"), ("xinetd", "-help")] {
+        let usage = both(&to_the_end(name, &[help]));
+        let list = usage.split("\n\n").nth(1).unwrap();
+        let options = list.split([' ', ',', '\n', '=']).filter(|word| word.starts_with('-'));
+        for option in options {
+            let wanted = format!("Fl {}", &option[1..]);
+            assert!(page.contains(&wanted), "oxinetd(8) lacks {option} of {name}");
+        }
+    }
+}
+
 /// A service of xinetd.
 fn hello(port: u16) -> String {
     let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
