@@ -7,10 +7,11 @@ use clap::Parser as _;
 use oxinetd::cli::{Cli, Common};
 use oxinetd::control::socket;
 use oxinetd::drop_in::{self, Asked, Log, Name, Served};
+use oxinetd::log_target::LogTarget;
 use oxinetd::lookup::System;
-use oxinetd::{config, journal, log_sink};
+use oxinetd::{config, journal};
 
-use super::{Background, Failure, Job, background, run_server};
+use super::{Background, Failure, Job, background, run_server, start_log};
 
 /// The command line is wrong.
 const USAGE: u8 = 2;
@@ -34,21 +35,24 @@ pub(super) fn run(name: Name, arguments: impl Iterator<Item = OsString>) -> Resu
 fn serve(served: Served) -> Result<(), Failure> {
     // A manager that waits for word of the main process does not want it to fork.
     let foreground = served.foreground || std::env::var_os("NOTIFY_SOCKET").is_some();
-    if let Log::Target(target) = &served.log {
-        return Err(Failure::new(USAGE, format!("cannot log to {target}")));
-    }
-    log_sink::start(if served.debug { "debug" } else { "info" });
+    let log = match served.log {
+        Log::Target(target) => target,
+        Log::Usual if !foreground => LogTarget::syslog(),
+        Log::Usual | Log::Stderr => LogTarget::Stderr,
+    };
+    let Served { files, defaults, max_children, .. } = served;
+    let common = Common { max_children, log, ..unsaid() };
     let herald = match background(!foreground)? {
         Background::Started(_) => return Ok(()),
         Background::Server(herald) => herald,
     };
+    start_log(&common, if served.debug { "debug" } else { "info" })?;
     for note in served.notes {
         journal::configuration(false, note);
     }
-    let Served { files, defaults, max_children, .. } = served;
     run_server(Job {
         load: Box::new(move || config::load_all(&files, &defaults, &System::new())),
-        common: Common { max_children, ..unsaid() },
+        common,
         strict: false,
         pid_file: served.pid_file,
         herald,

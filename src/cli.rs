@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::log_target::LogTarget;
+
 /// A superserver: listens on the ports of an inetd.conf-like file and runs a
 /// program for each connection, with the socket on its standard input and output.
 #[derive(Debug, Parser)]
@@ -130,6 +132,26 @@ pub struct Common {
     /// How programs are started
     #[arg(long, value_enum, default_value_t = SpawnWay::Auto, value_name = "HOW")]
     pub spawn: SpawnWay,
+    /// Where the log goes.
+    #[arg(
+        long,
+        default_value = "stderr",
+        value_name = "TARGET",
+        help = "Where the log goes: stderr, syslog[:FACILITY][,SOCKET] or file:PATH"
+    )]
+    pub log: LogTarget,
+    /// How lines of the log are written
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORM")]
+    pub log_format: LogFormat,
+}
+
+/// `--log-format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A word and name=value pairs
+    Text,
+    /// An object a line
+    Json,
 }
 
 /// `--spawn`.

@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::config::Named;
+use crate::log_target::LogTarget;
 
 /// Whose options are on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,8 +90,8 @@ pub enum Log {
     Usual,
     /// Standard error, in the background too.
     Stderr,
-    /// A target of `--log`: `file:PATH` or `syslog:FACILITY`.
-    Target(String),
+    /// There.
+    Target(LogTarget),
 }
 
 /// A file for the process id.

@@ -34,6 +34,7 @@ pub mod drop_in;
 pub mod journal;
 pub mod listener;
 pub mod log_sink;
+pub mod log_target;
 pub mod lookup;
 pub mod peers;
 pub mod pid_file;

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use oxinetd::cli::{Check, Cli, Command, Common, Import, Run, Serve, SpawnWay};
+use oxinetd::cli::{Check, Cli, Command, Common, Import, LogFormat, Run, Serve, SpawnWay};
 use oxinetd::config::diagnostic::Severity;
 use oxinetd::config::{self, Loaded, RunSpec};
 use oxinetd::control::socket;
 use oxinetd::detach::{self, Herald, Role};
 use oxinetd::drop_in::{Name, Pid};
+use oxinetd::log_target::LogTarget;
 use oxinetd::lookup::System;
 use oxinetd::pid_file::PidFile;
 use oxinetd::server::{Options, Server};
@@ -145,8 +146,19 @@ struct Job {
     control: Option<PathBuf>,
 }
 
+/// In the process that serves, which the system's log calls by its number.
+fn start_log(common: &Common, level: &str) -> Result<(), Failure> {
+    if common.log_format == LogFormat::Json {
+        journal::use_json();
+    }
+    let path = match &common.log {
+        LogTarget::File(path) => path.as_path(),
+        LogTarget::Stderr | LogTarget::Syslog { .. } => Path::new(""),
+    };
+    log_sink::start(&common.log, level).map_err(refused(&format!("log file {}", path.display())))
+}
+
 fn serve(serve: Serve) -> Result<(), Failure> {
-    log_sink::start("info");
     let file = serve.file;
     let defaults = serve.defaults;
     let herald = match background(serve.daemon)? {
@@ -156,6 +168,7 @@ fn serve(serve: Serve) -> Result<(), Failure> {
         }
         Background::Server(herald) => herald,
     };
+    start_log(&serve.common, "info")?;
     run_server(Job {
         load: Box::new(move || config::load(&file, &defaults, &System::new())),
         common: serve.common,
@@ -188,8 +201,8 @@ fn background(wanted: bool) -> Result<Background, Failure> {
 }
 
 fn run_one(run: Run) -> Result<(), Failure> {
-    log_sink::start("info");
     let Run { options, udp, endpoint, program, common } = run;
+    start_log(&common, "info")?;
     if !endpoint.contains([':', '/', '@']) {
         journal::local_only(&endpoint);
     }
@@ -215,6 +228,11 @@ fn run_server(job: Job) -> Result<(), Failure> {
         journal::configuration(diagnostic.severity == Severity::Error, &diagnostic.one_line());
     }
     if errors > 0 && (job.strict || config.services.is_empty()) {
+        if job.common.log != LogTarget::Stderr {
+            // Whoever starts it looks here for what is wrong.
+            let all = diagnostics.iter().map(|diagnostic| diagnostic.one_line() + "\n");
+            let _ = io::stderr().write_all(all.collect::<String>().as_bytes());
+        }
         let why = if job.strict { "the configuration has errors" } else { "nothing to serve" };
         return Err(Failure::new(CONFIGURATION, why));
     }
@@ -244,7 +262,8 @@ fn run_server(job: Job) -> Result<(), Failure> {
         file.write().map_err(refused("writing the pid file"))?;
     }
     if let Some(herald) = job.herald {
-        herald.announce().map_err(refused("going to the background"))?;
+        let keeps_stderr = job.common.log == LogTarget::Stderr;
+        herald.announce(keeps_stderr).map_err(refused("going to the background"))?;
     }
     journal::ready(std::process::id(), server.services(), listeners);
     server.run().map_err(refused("waiting for events"))

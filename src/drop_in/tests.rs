@@ -177,8 +177,8 @@ fn every_option_of_xinetd_has_its_place() {
     assert_eq!(served.pid_file, named("/run/x"));
     assert_eq!(served.max_children, Some(20));
     assert_eq!(xinetd("-limit 0").max_children, None);
-    assert_eq!(served.log, Log::Target("file:/var/log/x".into()));
-    assert_eq!(xinetd("-syslog local3").log, Log::Target("syslog:local3".into()));
+    assert_eq!(served.log, Log::Target("file:/var/log/x".parse().unwrap()));
+    assert_eq!(xinetd("-syslog local3").log, Log::Target("syslog:local3".parse().unwrap()));
     let notes = xinetd("-cc 60 -logprocs 5 -loop 10 -shutdownprocs 3").notes;
     assert_eq!(notes.len(), 3, "{notes:?}");
 }

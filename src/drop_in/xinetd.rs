@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{Arguments, Asked, Log, Pid, Served, inetd, number};
 use crate::config::Named;
+use crate::log_target::LogTarget;
 
 /// Where xinetd's services are.
 const FILE: &str = "/etc/xinetd.conf";
@@ -61,8 +62,8 @@ pub(super) fn read(arguments: &mut Arguments) -> Result<Asked, String> {
 #[derive(Default)]
 struct Said {
     file: Option<PathBuf>,
-    file_log: Option<OsString>,
-    facility: Option<String>,
+    file_log: Option<PathBuf>,
+    facility: Option<LogTarget>,
     pid_file: Option<PathBuf>,
     limit: u32,
     debug: bool,
@@ -92,7 +93,7 @@ impl Said {
         match option {
             "-f" => self.file = Some(arguments.value(option)?.into()),
             "-pidfile" => self.pid_file = Some(arguments.value(option)?.into()),
-            "-filelog" => self.file_log = Some(arguments.value(option)?),
+            "-filelog" => self.file_log = Some(arguments.value(option)?.into()),
             "-syslog" => self.facility = Some(facility(&arguments.value(option)?)?),
             "-limit" => self.limit = number(option, &arguments.value(option)?, 0)?,
             "-cc" => self.ignored(option, arguments, NO_CHECKS)?,
@@ -121,8 +122,8 @@ impl Said {
             (Some(_), Some(_)) => return Err("-filelog and -syslog exclude each other".to_owned()),
             // In debug mode everything goes to the terminal, and no pid file is written.
             _ if self.debug => Log::Stderr,
-            (Some(file), None) => Log::Target(format!("file:{}", file_name(&file)?)),
-            (None, Some(facility)) => Log::Target(format!("syslog:{facility}")),
+            (Some(file), None) => Log::Target(LogTarget::File(file)),
+            (None, Some(facility)) => Log::Target(facility),
             (None, None) => Log::Usual,
         };
         let mut files = vec![Named::new(self.file.unwrap_or_else(|| FILE.into()))];
@@ -144,13 +145,9 @@ impl Said {
     }
 }
 
-fn facility(value: &OsString) -> Result<String, String> {
+/// The system's log, with a facility that xinetd has too.
+fn facility(value: &OsString) -> Result<LogTarget, String> {
     let known = FACILITIES.into_iter().find(|name| value == name);
-    known
-        .map(str::to_owned)
-        .ok_or_else(|| format!("-syslog takes one of {}, not {value:?}", FACILITIES.join(", ")))
-}
-
-fn file_name(file: &OsString) -> Result<&str, String> {
-    file.to_str().ok_or_else(|| format!("-filelog takes a name in UTF-8, not {file:?}"))
+    let target = known.and_then(|name| format!("syslog:{name}").parse().ok());
+    target.ok_or_else(|| format!("-syslog takes one of {}, not {value:?}", FACILITIES.join(", ")))
 }

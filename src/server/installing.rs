@@ -49,6 +49,7 @@ impl Server {
 
     /// Reads the configuration again; one error in it and everything stays as it is.
     pub(super) fn reload(&mut self) {
+        log_sink::reopen();
         let Loaded { config, diagnostics } = (self.reload)();
         let (errors, _) = config::summary(&diagnostics);
         let mut outcome = Reloaded::default();

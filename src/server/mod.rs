@@ -1,9 +1,9 @@
 //! The server while it runs: one thread, one poll, one turn after the other.
 //!
-//! A turn: wait for events or the earliest deadline; signals; children that have
-//! ended (which frees slots); what is due; then the ready queue, each entry with a
-//! bounded amount of work, so that nobody waits for a busy neighbour; at the end
-//! the log. Nothing in it blocks.
+//! A turn: wait for events or the earliest deadline; slots of children that have ended
+//! are freed; signals; what is due; then the ready queue, each entry with a bounded
+//! amount of work, so that nobody waits for a busy neighbour; at the end the children
+//! are reaped and the log is written. Nothing in it blocks.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -85,8 +85,10 @@ use token::Owner;
 /// Events taken from the system at once; more come with the next turn.
 const EVENTS: usize = 1024;
 
-/// How soon a log whose reader is slow is tried again.
-const LOG_RETRY: Duration = Duration::from_millis(100);
+/// How long children that have ended may wait to be reaped. Their slots are free at once;
+/// the rest of the work waits for a moment, since the client of a program that has ended
+/// often comes again immediately, and is served first then.
+const ENDED: Duration = Duration::from_millis(1);
 
 /// Bytes read from or written to a socket in one call by the built-in services.
 const SCRATCH: usize = 128 * 1024;
@@ -134,6 +136,8 @@ pub struct Server {
     /// When the system last had none.
     last_exhausted: Instant,
     ready: VecDeque<Owner>,
+    /// Children whose end has been announced and that are not reaped yet.
+    ended: Vec<Key>,
     timers: Timers,
     scratch: Vec<u8>,
     now: Instant,
@@ -207,6 +211,7 @@ impl Server {
             exhausted: Vec::new(),
             last_exhausted: now.checked_sub(Duration::from_secs(3600)).unwrap_or(now),
             ready: VecDeque::new(),
+            ended: Vec::new(),
             timers: Timers::default(),
             scratch: vec![0; SCRATCH],
             now,
@@ -224,23 +229,24 @@ impl Server {
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         log_sink::hold();
-        let mut written = true;
+        let mut log = None;
         while self.stop.is_none() {
-            let timeout = self.timeout(written);
+            let timeout = self.timeout(log);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => other?,
             }
             self.turn(&events);
-            written = log_sink::flush();
+            log = log_sink::flush();
         }
         self.finish();
         log_sink::let_go();
         Ok(())
     }
 
-    /// How long to wait: not at all while something is ready, else until the earliest deadline.
-    fn timeout(&mut self, log_written: bool) -> Option<Duration> {
+    /// How long to wait: not at all while something is ready, else until the earliest
+    /// deadline; `log` is when lines that wait for their reader are tried again.
+    fn timeout(&mut self, log: Option<Duration>) -> Option<Duration> {
         if !self.ready.is_empty() {
             return Some(Duration::ZERO);
         }
@@ -250,21 +256,21 @@ impl Server {
             .flatten()
             .min()
             .map(|when| when.saturating_duration_since(Instant::now()));
-        let log = (!log_written).then_some(LOG_RETRY);
-        [deadline, self.spawner.patience(), log].into_iter().flatten().min()
+        let ended = (!self.ended.is_empty()).then_some(ENDED);
+        [deadline, self.spawner.patience(), log, ended].into_iter().flatten().min()
     }
 
     fn turn(&mut self, events: &Events) {
         self.now = Instant::now();
         self.observe();
         let mut signalled = false;
-        let mut ended = Vec::new();
+        let mut reap = !self.ended.is_empty();
         for event in events {
             match token::unpack(event.token()) {
                 Some(Owner::Signals) => signalled = true,
                 // To settle below is all that it asks for.
                 Some(Owner::Spawner) => {}
-                Some(Owner::Child(key)) => ended.push(key),
+                Some(Owner::Child(key)) => reap |= self.end_announced(key),
                 Some(owner) => self.queue(owner),
                 None => {}
             }
@@ -274,10 +280,8 @@ impl Server {
         if signalled {
             self.take_signals();
         }
-        for key in ended {
-            self.child_ended(key);
-        }
         self.do_what_is_due();
+        reap |= signalled || !self.ready.is_empty();
         for _ in 0..self.ready.len() {
             let Some(owner) = self.ready.pop_front() else { break };
             self.spawner.want_wake(self.ready.is_empty());
@@ -285,6 +289,9 @@ impl Server {
         }
         // Most children of this turn have their own table by now.
         self.spawner.settle();
+        if reap {
+            self.reap_ended();
+        }
         self.tell_limits();
         self.stop_if_drained();
     }
@@ -394,6 +401,7 @@ impl Server {
 
     /// Says who the peers are and were, and stops as each service wants it.
     fn finish(&mut self) {
+        self.reap_ended();
         journal::peers(&self.peers);
         self.count_peers();
         journal::stopping(self.stop.unwrap_or("-"));

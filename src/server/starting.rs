@@ -152,6 +152,7 @@ impl Server {
             _group: group,
             deadline: None,
             overdue: false,
+            released: false,
         };
         let key = self.children.insert(child);
         self.watch_child(key);

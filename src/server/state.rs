@@ -114,6 +114,8 @@ pub(super) struct Child {
     pub(super) deadline: Option<Instant>,
     /// It has had the first one.
     pub(super) overdue: bool,
+    /// Admission no longer counts it: its end has been announced.
+    pub(super) released: bool,
 }
 
 /// The standard error of a program, which its own children may hold after its end.

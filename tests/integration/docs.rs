@@ -90,6 +90,7 @@ fn the_manual_page_of_the_command_has_every_word_of_the_log() {
         "log-file-full",
         "log-file-resumed",
         "log-file-failed",
+        "log-dropped",
         "backoff",
         "reloaded",
         "reload-refused",

@@ -1,6 +1,7 @@
 //! Started as `inetd` or `xinetd`: the background, the process id, and the usual files.
 
 use std::fs::{self, File};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -8,8 +9,8 @@ use nix::sys::signal::{Signal, kill};
 
 use crate::common::daemon::{BINARY, as_pid, command_of};
 use crate::common::{
-    Folder, Setup, free_port, free_ports, is_root, need_program, need_root, procs, read_all, tcp,
-    tcp_line, wait_for, wait_until,
+    DEADLINE, Folder, Setup, free_port, free_ports, is_root, need_program, need_root, procs,
+    read_all, tcp, tcp_line, wait_for, wait_until,
 };
 
 /// A server in the background; killed with the value, if it still runs.
@@ -22,8 +23,14 @@ impl Background {
     /// Starts it and waits for the end of the process that was started.
     #[track_caller]
     fn start(name: &str, folder: Folder, arguments: &[&str]) -> Self {
+        Self::start_under(&[], name, folder, arguments)
+    }
+
+    /// The same, started by another program.
+    #[track_caller]
+    fn start_under(under: &[String], name: &str, folder: Folder, arguments: &[&str]) -> Self {
         let program = folder.link(name, BINARY);
-        let mut command = command_of(&program, &[]);
+        let mut command = command_of(&program, under);
         command.args(arguments).stdin(Stdio::null()).current_dir(folder.path());
         command.stdout(File::create(folder.at("stdout")).unwrap());
         let mut child = command.stderr(File::create(folder.at("log")).unwrap()).spawn().unwrap();
@@ -78,6 +85,63 @@ fn xinetd_goes_to_the_background_too() {
     let xinetd = Background::start("xinetd", folder, &arguments);
     assert_eq!(read_all(tcp(port)), "hi\n");
     xinetd.stop();
+}
+
+#[test]
+fn xinetd_filelog_appends_the_log_to_a_file() {
+    let (port, folder) = (free_port(), Folder::new());
+    folder.write("conf", &tcp_line(port, "/bin/echo echo hi"));
+    folder.write("file", "before\n");
+    let arguments = ["-f", "conf", "-pidfile", "pid", "-filelog", "file"];
+    let xinetd = Background::start("xinetd", folder, &arguments);
+    assert_eq!(read_all(tcp(port)), "hi\n");
+    let text = || fs::read_to_string(xinetd.folder.at("file")).unwrap();
+    wait_until("the line about the client", || text().contains(" accepted "));
+    assert!(text().starts_with("before\n"), "{}", text());
+    assert_eq!(xinetd.log(), "");
+    xinetd.stop();
+}
+
+/// The facility of a message of syslog(3), after `ready` has come.
+#[track_caller]
+fn facility_of_ready(socket: &UnixDatagram) -> u8 {
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    loop {
+        let mut bytes = [0; 4096];
+        let count = socket.recv(&mut bytes).unwrap();
+        let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
+        if text.contains("ready ") {
+            let number = text.trim_start_matches('<').split('>').next().unwrap();
+            return number.parse::<u8>().unwrap() / 8;
+        }
+    }
+}
+
+#[test]
+fn in_the_background_the_log_goes_to_the_systems_log() {
+    if !need_root() || !need_program("unshare") {
+        return;
+    }
+    for (name, arguments, facility) in [
+        ("inetd", ["-q", "9", "-p", "pid", "conf"].as_slice(), 3),
+        ("xinetd", ["-f", "conf", "-pidfile", "pid"].as_slice(), 3),
+        ("xinetd", ["-f", "conf", "-pidfile", "pid", "-syslog", "local3"].as_slice(), 19),
+    ] {
+        let (port, folder) = (free_port(), Folder::new());
+        folder.write("conf", &tcp_line(port, "/bin/echo echo hi"));
+        let socket = UnixDatagram::bind(folder.at("socket")).unwrap();
+        let script = format!(
+            "mount -t tmpfs tmpfs /dev && mknod -m 666 /dev/null c 1 3 &&
+             ln -s {} /dev/log && exec \"$@\"",
+            folder.name("socket")
+        );
+        let under = ["unshare", "--mount", "sh", "-c", &script, "sh"].map(str::to_owned);
+        let daemon = Background::start_under(&under, name, folder, arguments);
+        assert_eq!(facility_of_ready(&socket), facility, "{name} {arguments:?}");
+        assert_eq!(read_all(tcp(port)), "hi\n");
+        assert_eq!(daemon.log(), "");
+        daemon.stop();
+    }
 }
 
 #[test]

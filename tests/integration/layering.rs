@@ -15,7 +15,10 @@ const VALUES: &[&str] = &["address", "calendar", "unix_path", "peers", "journal"
 fn may_use(module: &str) -> Option<Vec<&'static str>> {
     let with = |extra: &[&'static str]| Some([VALUES, extra].concat());
     match module {
-        "config" | "address" | "calendar" | "signals" | "cli" | "pid_file" => Some(Vec::new()),
+        "config" | "address" | "calendar" | "signals" | "log_target" | "pid_file" => {
+            Some(Vec::new())
+        }
+        "cli" => Some(vec!["log_target"]),
         "unix_path" => Some(vec!["config::model"]),
         // Raw system calls are in one file, where unsafe code is allowed.
         "detach" | "descriptor" => Some(vec!["spawn::kernel"]),
@@ -25,7 +28,9 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "control" => with(&["config::model", "listener", "statistics"]),
         "zone" => Some(vec!["calendar"]),
         // It opens the files that services name for their lines.
-        "log_sink" => Some(vec!["journal", "calendar", "descriptor", "config::model"]),
+        "log_sink" => {
+            Some(vec!["journal", "calendar", "zone", "descriptor", "log_target", "config::model"])
+        }
         "listener" | "spawn" | "admission" | "reload" | "children" | "builtin" | "relay" => {
             with(&["config::model"])
         }
@@ -48,17 +53,26 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "statistics",
         ]),
         // Other servers' options, said in words of the configuration.
-        "drop_in" => Some(vec!["config"]),
+        "drop_in" => Some(vec!["config", "log_target"]),
         // Going to the background comes before everything that cannot be forked.
         "main" => with(&[
-            "cli", "config", "control", "drop_in", "lookup", "server", "log_sink", "spawn",
-            "detach", "pid_file",
+            "cli",
+            "config",
+            "control",
+            "drop_in",
+            "lookup",
+            "server",
+            "log_sink",
+            "log_target",
+            "spawn",
+            "detach",
+            "pid_file",
         ]),
         // The commands that ask a running server.
         "asking" => Some(vec!["cli", "control"]),
         // The command line of other servers.
         "as_another" => {
-            Some(vec!["cli", "config", "control", "drop_in", "journal", "lookup", "log_sink"])
+            Some(vec!["cli", "config", "control", "drop_in", "journal", "lookup", "log_target"])
         }
         "lib" => Some(Vec::new()),
         _ => None,

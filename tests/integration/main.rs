@@ -40,6 +40,8 @@ mod hygiene;
 mod layering;
 mod limits;
 mod log_files;
+mod log_json;
+mod log_targets;
 mod logging;
 mod metrics;
 mod privileges;
