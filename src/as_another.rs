@@ -9,6 +9,7 @@ use oxinetd::control::socket;
 use oxinetd::drop_in::{self, Asked, Log, Name, Served};
 use oxinetd::log_target::LogTarget;
 use oxinetd::lookup::System;
+use oxinetd::service_manager::ServiceManager;
 use oxinetd::{config, journal};
 
 use super::{Background, Failure, Job, background, run_server, start_log};
@@ -34,7 +35,8 @@ pub(super) fn run(name: Name, arguments: impl Iterator<Item = OsString>) -> Resu
 
 fn serve(served: Served) -> Result<(), Failure> {
     // A manager that waits for word of the main process does not want it to fork.
-    let foreground = served.foreground || std::env::var_os("NOTIFY_SOCKET").is_some();
+    let manager = ServiceManager::from_environment();
+    let foreground = served.foreground || manager.notifier.has_address();
     let log = match served.log {
         Log::Target(target) => target,
         Log::Usual if !foreground => LogTarget::syslog(),
@@ -56,6 +58,7 @@ fn serve(served: Served) -> Result<(), Failure> {
         strict: false,
         pid_file: served.pid_file,
         herald,
+        manager,
         needs_services: served.needs_services,
         only_one: false,
         control: socket::default_path(),

@@ -9,7 +9,8 @@
 //! [`admission`] says admit, refuse or rest; [`spawn`] makes the child, which nobody
 //! waits for; [`peers`] and [`journal`] note it. Its pidfd announces its end: the
 //! slot is released, whoever rested for it resumes, and the journal says how it ended.
-//! What needs no program ([`builtin`], [`relay`]) is served inside the loop.
+//! What needs no program ([`builtin`], [`relay`]) is served inside the loop. Whoever
+//! started the server may hold its sockets and hears how it is ([`service_manager`]).
 //!
 //! # One reload
 //! SIGHUP: the whole file is read into a new model, and one error leaves everything
@@ -41,6 +42,7 @@ pub mod pid_file;
 pub mod relay;
 pub mod reload;
 pub mod server;
+pub mod service_manager;
 pub mod signals;
 pub mod spawn;
 pub mod statistics;

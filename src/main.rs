@@ -19,6 +19,7 @@ use oxinetd::log_target::LogTarget;
 use oxinetd::lookup::System;
 use oxinetd::pid_file::PidFile;
 use oxinetd::server::{Options, Server};
+use oxinetd::service_manager::ServiceManager;
 use oxinetd::spawn::{Way, kernel};
 use oxinetd::{journal, log_sink};
 
@@ -140,6 +141,7 @@ struct Job {
     herald: Option<Herald>,
     /// Having nothing to serve is a failure.
     needs_services: bool,
+    manager: ServiceManager,
     /// `oxinetd run`: one socket that cannot be opened at once is a failure.
     only_one: bool,
     /// The control socket where nothing is said of it.
@@ -159,6 +161,7 @@ fn start_log(common: &Common, level: &str) -> Result<(), Failure> {
 }
 
 fn serve(serve: Serve) -> Result<(), Failure> {
+    let manager = ServiceManager::from_environment();
     let file = serve.file;
     let defaults = serve.defaults;
     let herald = match background(serve.daemon)? {
@@ -176,6 +179,7 @@ fn serve(serve: Serve) -> Result<(), Failure> {
         pid_file: serve.pid_file.map_or(Pid::None, Pid::Named),
         herald,
         needs_services: false,
+        manager,
         only_one: false,
         control: socket::default_path(),
     })
@@ -201,6 +205,7 @@ fn background(wanted: bool) -> Result<Background, Failure> {
 }
 
 fn run_one(run: Run) -> Result<(), Failure> {
+    let manager = ServiceManager::from_environment();
     let Run { options, udp, endpoint, program, common } = run;
     start_log(&common, "info")?;
     if !endpoint.contains([':', '/', '@']) {
@@ -214,13 +219,15 @@ fn run_one(run: Run) -> Result<(), Failure> {
         pid_file: Pid::None,
         herald: None,
         needs_services: true,
+        manager,
         only_one: true,
         control: None,
     })
 }
 
-fn run_server(job: Job) -> Result<(), Failure> {
+fn run_server(mut job: Job) -> Result<(), Failure> {
     kernel::close_inherited_on_exec();
+    job.manager.say_troubles();
     let mut pid_file = lock_pid_file(&job.pid_file)?;
     let Loaded { config, diagnostics } = (job.load)();
     let (errors, _) = config::summary(&diagnostics);
@@ -245,7 +252,8 @@ fn run_server(job: Job) -> Result<(), Failure> {
         SpawnWay::Auto => Way::Sharing,
         SpawnWay::Fork => Way::Forking,
     };
-    let options = Options { way, max_children: job.common.max_children, reload: job.load };
+    let (max_children, reload, manager) = (job.common.max_children, job.load, job.manager);
+    let options = Options { way, max_children, reload, manager };
     let mut server = Server::new(options).map_err(refused("starting"))?;
     open_doors(&mut server, &job.common, job.control.as_deref())?;
     let listeners = server.install(&config);
@@ -261,6 +269,7 @@ fn run_server(job: Job) -> Result<(), Failure> {
     if let Some(file) = &mut pid_file {
         file.write().map_err(refused("writing the pid file"))?;
     }
+    server.announce();
     if let Some(herald) = job.herald {
         let keeps_stderr = job.common.log == LogTarget::Stderr;
         herald.announce(keeps_stderr).map_err(refused("going to the background"))?;

@@ -18,7 +18,7 @@ use crate::config::model::{Action, Config, Service, SocketSpec};
 use crate::config::{self, Loaded};
 use crate::control::answer::{Finding, Reloaded};
 use crate::journal::{self, Label};
-use crate::listener::{Listener, ShownEndpoint};
+use crate::listener::ShownEndpoint;
 use crate::log_sink;
 use crate::reload::{Fate, Plan, SocketRef, plan};
 use crate::spawn::{Confinement, Prepared, kernel};
@@ -49,6 +49,7 @@ impl Server {
 
     /// Reads the configuration again; one error in it and everything stays as it is.
     pub(super) fn reload(&mut self) {
+        self.reload_begins();
         log_sink::reopen();
         let Loaded { config, diagnostics } = (self.reload)();
         let (errors, _) = config::summary(&diagnostics);
@@ -80,6 +81,7 @@ impl Server {
     /// The new configuration holds, or the old one goes on.
     fn reload_over(&mut self, outcome: &Reloaded) {
         self.tell_reloaded(outcome);
+        self.reload_ended(outcome);
     }
 
     /// New sockets first, then those that stay, then those that go: whoever connects
@@ -115,6 +117,7 @@ impl Server {
         self.hold_and_remove(&plan, &old);
         self.tidy_groups();
         self.open_what_is_closed();
+        self.say_unclaimed();
         self.resume_after_reload();
         self.update_guard();
         self.look_what_to_observe();
@@ -230,6 +233,7 @@ impl Server {
         {
             journal::trouble(&service.label, "setsockopt", &error);
         }
+        self.take_back_unfit(key, &service);
     }
 
     fn place_listeners(&mut self, keys: &[Key], places: Places) {
@@ -269,7 +273,10 @@ impl Server {
 
     pub(super) fn close_listener(&mut self, key: Key) {
         self.deregister_listener(key);
-        self.listeners.remove(key);
+        let state = self.listeners.remove(key);
+        if let Some(listener) = state.and_then(|state| state.listener) {
+            self.close_socket(listener);
+        }
     }
 
     /// Limits may have changed: everybody who rests for one is looked at again.
@@ -302,9 +309,10 @@ impl Server {
         if service.stopped || self.drain.is_some() {
             return Ok(());
         }
-        let listener = Listener::open(&state.spec, &service.service)?;
+        let (spec, service) = (state.spec.clone(), Rc::clone(&service.service));
+        let Some(listener) = self.open_socket(&spec, &service)? else { return Ok(()) };
         log::debug!("opened descriptor={:?}", listener.as_fd());
-        journal::listening(&service.label, listener.address());
+        journal::listening(&service.label, listener.address(), listener.is_adopted());
         if let Some(state) = self.listeners.get_mut(key) {
             state.listener = Some(listener);
             state.last_error = None;

@@ -20,12 +20,12 @@ const ROOT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 /// The search path of everybody else's.
 const USER_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// Never passed on, whatever `passenv` says: they speak to the server, or make
-/// the loader or the shell run somebody's code.
-const NEVER_PASSED: [&str; 3] = ["NOTIFY_SOCKET", "BASH_ENV", "LD_PRELOAD"];
+/// Never passed on, whatever `passenv` says: they make the loader or the shell run
+/// somebody's code.
+const NEVER_PASSED: [&str; 1] = ["BASH_ENV"];
 /// In `passenv`: everything that the server was started with and may be passed on.
 const ALL: &str = "*";
-const NEVER_PASSED_PREFIXES: [&str; 2] = ["LISTEN_", "LD_"];
+const NEVER_PASSED_PREFIXES: [&str; 1] = ["LD_"];
 
 /// What the server itself is, where a child's state follows from it.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ pub struct ServerFacts {
     pub ids: (Option<u32>, Option<u32>),
     /// The server's working directory is `/`.
     pub in_root: bool,
-    /// The environment the server was started with.
+    /// The environment the server was started with, without what is for the server alone.
     pub environment: Vec<(OsString, OsString)>,
     /// What the program prepared last was given, for the next that is given the same.
     pub last: RefCell<Rc<Vec<CString>>>,

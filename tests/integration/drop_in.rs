@@ -1,14 +1,15 @@
 //! Started as `inetd` or `xinetd`: every option does what it does there.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 
 use crate::common::clients::{echo_once, read_to_any_end, try_tcp};
 use crate::common::daemon::{BINARY, command_of};
 use crate::common::{
-    Daemon, Folder, Line, Setup, free_port, free_ports, need_program, read_all, shell, tcp,
-    tcp_line, wait_until,
+    DEADLINE, Daemon, Folder, Line, Setup, free_port, free_ports, need_program, read_all, shell,
+    tcp, tcp_line, wait_until,
 };
 
 /// A server in the foreground under another name, with one file `conf`.
@@ -213,8 +214,13 @@ fn options_that_mean_something_else_here_are_said_in_the_log() {
 fn a_manager_that_waits_for_word_of_the_process_gets_it_in_the_foreground() {
     let (port, folder) = (free_port(), Folder::new());
     let file = folder.write("conf", &tcp_line(port, "/bin/echo echo hi"));
-    let setup = Setup::new().named("inetd").env("NOTIFY_SOCKET", "@oxinetd-tests-nobody-listens");
+    let manager = UnixDatagram::bind(folder.at("manager")).unwrap();
+    manager.set_read_timeout(Some(DEADLINE)).unwrap();
+    let setup = Setup::new().named("inetd").env("NOTIFY_SOCKET", &folder.name("manager"));
     let mut daemon = setup.run_in(folder, &["-ep", "--", file.to_str().unwrap()]);
+    let mut word = [0; 4096];
+    let count = manager.recv(&mut word).unwrap();
+    assert!(String::from_utf8_lossy(&word[..count]).contains("READY=1"));
     assert_eq!(read_all(tcp(port)), "hi\n");
     assert!(daemon.is_running());
     daemon.stop();

@@ -17,6 +17,7 @@
 mod common;
 
 mod access;
+mod adopting;
 mod banners;
 mod beside_xinetd;
 mod budget;
@@ -44,6 +45,7 @@ mod log_json;
 mod log_targets;
 mod logging;
 mod metrics;
+mod notifying;
 mod privileges;
 mod real_programs;
 mod relaying;
@@ -58,6 +60,7 @@ mod stream;
 mod tcpmux;
 mod timeouts;
 mod times;
+mod units;
 mod unix;
 mod waiting;
 mod xinetd_files;
