@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -12,7 +13,7 @@ use super::files::Folder;
 use super::log::{Line, Log};
 use super::needs::search_path;
 use super::procs;
-use super::wait::{wait_for, wait_until};
+use super::wait::{park, wait_for, wait_until};
 
 /// The binary under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_oxinetd");
@@ -118,7 +119,8 @@ impl Setup {
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Log::follow(child.stderr.take().unwrap());
         let started = child.id();
-        let mut daemon = Daemon { child, pid: started, folder, file, log };
+        let has_usual_socket = self.name.is_some();
+        let mut daemon = Daemon { child, pid: started, has_usual_socket, folder, file, log };
         let _ = daemon.wait_log(|line| line.is("ready"));
         if daemon.under_another() {
             let inner =
@@ -156,6 +158,8 @@ fn lossy(bytes: &[u8]) -> String {
 pub(crate) struct Daemon {
     child: Child,
     pid: u32,
+    /// Whether its control socket is where everybody's is.
+    has_usual_socket: bool,
     /// Where its configuration is, and whatever the test puts there.
     pub(crate) folder: Folder,
     /// Its configuration file.
@@ -309,11 +313,25 @@ impl Daemon {
     }
 }
 
+/// Whether an end comes, and soon: it comes by force otherwise.
+pub(crate) fn ends_soon(mut has_ended: impl FnMut() -> bool) -> bool {
+    let mut looks = std::iter::repeat_with(|| {
+        park(Duration::from_millis(5));
+        has_ended()
+    });
+    looks.by_ref().take(400).any(|ended| ended)
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let running = self.child.try_wait().is_ok_and(|ended| ended.is_none());
+        let mut running = self.child.try_wait().is_ok_and(|ended| ended.is_none());
         if std::thread::panicking() {
             eprintln!("the log of the daemon:\n{}", self.log.text());
+        }
+        if running && self.has_usual_socket {
+            // Killed, it would leave its control socket in the place of everybody's.
+            let _ = kill(as_pid(self.pid), Signal::SIGTERM);
+            running = !ends_soon(|| self.child.try_wait().is_ok_and(|ended| ended.is_some()));
         }
         if running {
             let _ = kill(as_pid(self.pid), Signal::SIGKILL);

@@ -5,8 +5,10 @@ use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+
 use crate::common::clients::{echo_once, read_to_any_end, try_tcp};
-use crate::common::daemon::{BINARY, command_of};
+use crate::common::daemon::{BINARY, as_pid, command_of};
 use crate::common::{
     DEADLINE, Daemon, Folder, Line, Setup, free_port, free_ports, need_program, read_all, shell,
     tcp, tcp_line, wait_until,
@@ -72,7 +74,7 @@ fn argv0_alone_is_enough() {
     let mut child = command.stderr(Stdio::null()).spawn().unwrap();
     wait_until("the port to be served", || try_tcp(local(port)).is_ok());
     let answer = read_all(tcp(port));
-    child.kill().unwrap();
+    kill(as_pid(child.id()), Signal::SIGTERM).unwrap();
     child.wait().unwrap();
     assert_eq!(answer, "argv\n");
 }
@@ -190,11 +192,11 @@ fn inetd_reads_several_files_and_folders_and_reloads_them_all() {
     );
     daemon.folder.write("d/third", "nonsense\n");
     let mark = daemon.log.mark();
-    daemon.signal(nix::sys::signal::Signal::SIGHUP);
+    daemon.signal(Signal::SIGHUP);
     let _ = daemon.wait_after(mark, |line| line.is("reload-refused"));
     assert!(daemon.log.text().contains("d/third:1:"), "{}", daemon.log.text());
     daemon.folder.write("d/third", &line(2, "three"));
-    daemon.signal(nix::sys::signal::Signal::SIGHUP);
+    daemon.signal(Signal::SIGHUP);
     let _ = daemon.wait_after(mark, |line| line.is("reloaded"));
     assert_eq!(read_all(tcp(ports[2])), "three\n");
 }
@@ -302,7 +304,7 @@ fn xinetd_without_services_ends_unless_it_is_to_stay_alive() {
     let port = free_port();
     daemon.folder.write("empty", &hello(port));
     let mark = daemon.log.mark();
-    daemon.signal(nix::sys::signal::Signal::SIGHUP);
+    daemon.signal(Signal::SIGHUP);
     let _ = daemon.wait_after(mark, |line| line.is("reloaded"));
     let client: TcpStream = tcp(port);
     assert_eq!(echo_once(&client, "now"), "now");

@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use nix::sys::signal::{Signal, kill};
 
-use crate::common::daemon::{BINARY, as_pid, command_of};
+use crate::common::daemon::{BINARY, as_pid, command_of, ends_soon};
 use crate::common::{
     DEADLINE, Folder, Setup, free_port, free_ports, is_root, need_program, need_root, procs,
     read_all, tcp, tcp_line, wait_for, wait_until,
@@ -60,7 +60,10 @@ impl Drop for Background {
     fn drop(&mut self) {
         let program = fs::read_link(format!("/proc/{}/exe", self.pid));
         if program.is_ok_and(|program| program == Path::new(BINARY)) {
-            let _ = kill(as_pid(self.pid), Signal::SIGKILL);
+            let _ = kill(as_pid(self.pid), Signal::SIGTERM);
+            if !ends_soon(|| !procs::is_alive(self.pid)) {
+                let _ = kill(as_pid(self.pid), Signal::SIGKILL);
+            }
         }
     }
 }
