@@ -31,6 +31,7 @@ pub mod config;
 pub mod control;
 pub mod descriptor;
 pub mod detach;
+pub mod drop_in;
 pub mod handover;
 pub mod hex;
 pub mod journal;

@@ -1,8 +1,10 @@
 //! The command: arguments in, exit status out.
 
+mod as_another;
 mod asking;
 mod trying;
 
+use std::io::ErrorKind::AlreadyExists;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,11 +16,12 @@ use oxinetd::config::model::Config;
 use oxinetd::config::{self, Loaded, RunSpec};
 use oxinetd::control::socket;
 use oxinetd::detach::{self, Herald, Role};
+use oxinetd::drop_in::{Name, Pid};
 use oxinetd::handover::Parcel;
 use oxinetd::log_target::LogTarget;
 use oxinetd::lookup::System;
 use oxinetd::pid_file::PidFile;
-use oxinetd::server::{self, Options, Server};
+use oxinetd::server::{Options, Server};
 use oxinetd::service_manager::ServiceManager;
 use oxinetd::spawn::{Way, kernel};
 use oxinetd::{journal, log_sink};
@@ -29,9 +32,25 @@ const CONFIGURATION: u8 = 1;
 const SYSTEM: u8 = 71;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().and_then(|argv0| Name::of(&argv0));
+    let result = match name {
+        Some(name) => as_another::run(name, arguments),
+        None => as_ourselves(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.say();
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+fn as_ourselves() -> Result<(), Failure> {
     // clap prints help, version and wrong usage, and exits with 0 and 2.
     let cli = Cli::parse();
-    let result = match cli.command {
+    match cli.command {
         None => serve(cli.serve),
         Some(Command::Check(check)) => check_only(&check),
         Some(Command::Run(run)) => run_one(run),
@@ -44,13 +63,6 @@ fn main() -> ExitCode {
         Some(Command::Stop(stop)) => asking::stop(&stop),
         Some(Command::Start(start)) => asking::start(&start),
         Some(Command::Kill(kill)) => asking::kill(&kill),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            failure.say();
-            ExitCode::from(failure.status)
-        }
     }
 }
 
@@ -125,13 +137,18 @@ fn print_import(import: &Import) -> Result<(), Failure> {
     if imported.has_errors() { Err(Failure::silent(CONFIGURATION)) } else { Ok(()) }
 }
 
+/// What reads a configuration, again and again.
+type Loader = Box<dyn Fn() -> Loaded>;
+
 /// What a server is started with, whichever way.
 struct Job {
     load: Loader,
     common: Common,
     strict: bool,
-    pid_file: Option<PathBuf>,
+    pid_file: Pid,
     herald: Option<Herald>,
+    /// Having nothing to serve is a failure.
+    needs_services: bool,
     manager: ServiceManager,
     /// `oxinetd run`: one socket that cannot be opened at once is a failure.
     only_one: bool,
@@ -140,7 +157,7 @@ struct Job {
 }
 
 /// In the process that serves, which the system's log calls by its number.
-fn start_log(common: &Common) -> Result<(), Failure> {
+fn start_log(common: &Common, level: &str) -> Result<(), Failure> {
     if common.log_format == LogFormat::Json {
         journal::use_json();
     }
@@ -148,75 +165,55 @@ fn start_log(common: &Common) -> Result<(), Failure> {
         LogTarget::File(path) => path.as_path(),
         LogTarget::Stderr | LogTarget::Syslog { .. } => Path::new(""),
     };
-    log_sink::start(&common.log).map_err(refused(&format!("log file {}", path.display())))
-}
-
-/// The same for who takes over, too: without its log it goes back, and whoever comes back
-/// has nobody to go to.
-fn start_log_or_go_back(common: &Common, parcel: Option<&Parcel>) -> Result<(), Failure> {
-    match (start_log(common), parcel) {
-        (Err(failure), Some(parcel)) if parcel.refused().is_none() => {
-            Err(trying::back(parcel, &failure))
-        }
-        (Err(_), Some(_)) => log_sink::start(&LogTarget::Stderr).map_err(refused("the log")),
-        (result, _) => result,
-    }
+    log_sink::start(&common.log, level).map_err(refused(&format!("log file {}", path.display())))
 }
 
 fn serve(serve: Serve) -> Result<(), Failure> {
     let manager = ServiceManager::from_environment();
     let parcel = trying::find()?;
     // Who takes over is in the background already.
-    let herald = if serve.daemon && parcel.is_none() {
-        match background()? {
-            Some(herald) => Some(herald),
-            None => return Ok(()),
+    let herald = match background(serve.daemon && parcel.is_none())? {
+        Background::Started(pid) => {
+            let _ = writeln!(io::stdout(), "oxinetd: started, pid {pid}");
+            return Ok(());
         }
-    } else {
-        None
+        Background::Server(herald) => herald,
     };
-    start_log_or_go_back(&serve.common, parcel.as_ref())?;
-    run_server(
-        Job {
-            load: loader_of_file(&serve),
-            common: serve.common,
-            strict: serve.strict,
-            pid_file: serve.pid_file,
-            herald,
-            manager,
-            only_one: false,
-            control: socket::default_path(),
-        },
-        parcel,
-    )
+    trying::start_log(&serve.common, "info", parcel.as_ref())?;
+    let job = Job {
+        load: loader_of_file(&serve),
+        common: serve.common,
+        strict: serve.strict,
+        pid_file: serve.pid_file.map_or(Pid::None, Pid::Named),
+        herald,
+        needs_services: false,
+        manager,
+        only_one: false,
+        control: socket::default_path(),
+    };
+    run_server(job, parcel)
 }
-
-/// What reads a configuration, again and again.
-type Loader = Box<dyn Fn() -> Loaded>;
 
 fn loader_of_file(serve: &Serve) -> Loader {
     let (file, defaults) = (serve.file.clone(), serve.defaults.clone());
     Box::new(move || config::load(&file, &defaults, &System::new()))
 }
 
-fn loader_of_line(run: &Run) -> Loader {
-    let spec = RunSpec {
-        endpoint: run.endpoint.clone(),
-        udp: run.udp,
-        options: run.options.clone(),
-        command: run.program.clone(),
-    };
-    Box::new(move || config::from_command_line(&spec, &System::new()))
+/// Which process this is, after it may have gone to the background.
+enum Background {
+    /// The server; a herald if it is in the background.
+    Server(Option<Herald>),
+    /// The one that the user has started, and the pid of the server, which is up.
+    Started(u32),
 }
 
-/// None in the process that the user has started, when the server is up.
-fn background() -> Result<Option<Herald>, Failure> {
+fn background(wanted: bool) -> Result<Background, Failure> {
+    if !wanted {
+        return Ok(Background::Server(None));
+    }
     match detach::detach().map_err(refused("going to the background"))? {
-        Role::Server(herald) => Ok(Some(herald)),
-        Role::Starter(Some(pid)) => {
-            let _ = writeln!(io::stdout(), "oxinetd: started, pid {pid}");
-            Ok(None)
-        }
+        Role::Server(herald) => Ok(Background::Server(Some(herald))),
+        Role::Starter(Some(pid)) => Ok(Background::Started(pid)),
         Role::Starter(None) => Err(Failure::silent(CONFIGURATION)),
     }
 }
@@ -224,23 +221,29 @@ fn background() -> Result<Option<Herald>, Failure> {
 fn run_one(run: Run) -> Result<(), Failure> {
     let manager = ServiceManager::from_environment();
     let parcel = trying::find()?;
-    start_log_or_go_back(&run.common, parcel.as_ref())?;
+    trying::start_log(&run.common, "info", parcel.as_ref())?;
     if parcel.is_none() && !run.endpoint.contains([':', '/', '@']) {
         journal::local_only(&run.endpoint);
     }
-    run_server(
-        Job {
-            load: loader_of_line(&run),
-            common: run.common,
-            strict: true,
-            pid_file: None,
-            herald: None,
-            manager,
-            only_one: true,
-            control: None,
-        },
-        parcel,
-    )
+    let job = Job {
+        load: loader_of_line(&run),
+        common: run.common,
+        strict: true,
+        pid_file: Pid::None,
+        herald: None,
+        needs_services: true,
+        manager,
+        only_one: true,
+        control: None,
+    };
+    run_server(job, parcel)
+}
+
+fn loader_of_line(run: &Run) -> Loader {
+    let Run { options, udp, endpoint, program, .. } = run;
+    let (endpoint, options, command) = (endpoint.clone(), options.clone(), program.clone());
+    let spec = RunSpec { endpoint, udp: *udp, options, command };
+    Box::new(move || config::from_command_line(&spec, &System::new()))
 }
 
 fn run_server(mut job: Job, parcel: Option<Parcel>) -> Result<(), Failure> {
@@ -248,10 +251,7 @@ fn run_server(mut job: Job, parcel: Option<Parcel>) -> Result<(), Failure> {
     job.manager.say_troubles();
     match parcel {
         None => serve_first(job),
-        Some(parcel) => match ready_to_take_over(job, &parcel) {
-            Ok(ready) => go_on(ready, parcel),
-            Err(failure) => Err(trying::back(&parcel, &failure)),
-        },
+        Some(parcel) => trying::take_over(job, parcel),
     }
 }
 
@@ -287,9 +287,9 @@ fn new_server(common: &Common, reload: Loader, manager: ServiceManager) -> Resul
 }
 
 fn serve_first(job: Job) -> Result<(), Failure> {
-    let mut pid_file = job.pid_file.as_deref().map(lock_pid_file).transpose()?;
+    let mut pid_file = lock_pid_file(&job.pid_file)?;
     let config = load_for_start(&job.load, &job.common.log, job.strict)?;
-    if job.only_one && config.services.is_empty() {
+    if job.needs_services && config.services.is_empty() {
         return Err(Failure::new(CONFIGURATION, "nothing to serve"));
     }
     let mut server = new_server(&job.common, job.load, job.manager)?;
@@ -317,45 +317,18 @@ fn serve_first(job: Job) -> Result<(), Failure> {
     server.run().map_err(refused("waiting for events"))
 }
 
-/// A server that has taken nothing over yet, and what it will serve.
-struct Ready {
-    server: Server,
-    config: Config,
-    pid_file: Option<PathBuf>,
-}
-
-/// Does everything that may fail.
-fn ready_to_take_over(job: Job, parcel: &Parcel) -> Result<Ready, Failure> {
-    // On the way back there is nobody else who could go on: what is right is served.
-    let config = match load_for_start(&job.load, &job.common.log, parcel.refused().is_none()) {
-        Err(_) if parcel.refused().is_some() => Config::default(),
-        loaded => loaded?,
-    };
-    if parcel.refused().is_none() {
-        let examined = server::examine(&parcel.state, &config);
-        examined.map_err(|why| Failure::new(CONFIGURATION, why))?;
+fn lock_pid_file(wanted: &Pid) -> Result<Option<PidFile>, Failure> {
+    let (Pid::Named(path) | Pid::Usual(path)) = wanted else { return Ok(None) };
+    let failed = |error: &io::Error| format!("pid file {}: {error}", path.display());
+    match PidFile::lock(path) {
+        Ok(file) => Ok(Some(file)),
+        // Nobody has asked for it: an ordinary user can do without.
+        Err(error) if matches!(wanted, Pid::Usual(_)) && error.kind() != AlreadyExists => {
+            journal::configuration(false, &failed(&error));
+            Ok(None)
+        }
+        Err(error) => Err(Failure::new(SYSTEM, failed(&error))),
     }
-    let mut server = new_server(&job.common, job.load, job.manager)?;
-    match open_doors(&mut server, &job.common, job.control.as_deref(), Some(parcel)) {
-        Err(_) if parcel.refused().is_some() => {}
-        opened => opened?,
-    }
-    Ok(Ready { server, config, pid_file: job.pid_file })
-}
-
-fn go_on(ready: Ready, parcel: Parcel) -> Result<(), Failure> {
-    let Ready { mut server, config, pid_file } = ready;
-    let locked = server.take_over(parcel, config);
-    kernel::trim_memory();
-    // It is removed at the end of this function.
-    let _pid_file = pid_file.zip(locked).and_then(|(path, locked)| {
-        let file = PidFile::taken_over(locked, &path);
-        let file = file.inspect_err(|error| journal::trouble("pid file", "flock", error)).ok()?;
-        server.keep_pid_file(file.number());
-        Some(file)
-    });
-    server.announce();
-    server.run().map_err(refused("waiting for events"))
 }
 
 /// Opens the control socket and the endpoint for metrics.
@@ -392,9 +365,4 @@ fn open_doors(
         }
     }
     Ok(())
-}
-
-fn lock_pid_file(path: &Path) -> Result<PidFile, Failure> {
-    PidFile::lock(path)
-        .map_err(|error| Failure::new(SYSTEM, format!("pid file {}: {error}", path.display())))
 }

@@ -1,31 +1,35 @@
-//! The commands and steps of an upgrade: being tried out by the server that runs, and
-//! finding what it hands over.
+//! Both sides of an upgrade that a new program sees: being tried out by the server that
+//! runs, and going on in its place. As long as nothing has been taken over, whatever
+//! fails leads back to the program that ran before.
 
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 
 use clap::Parser as _;
-use oxinetd::cli::{Cli, Command, TryUpgrade};
+use oxinetd::cli::{Cli, Command, Common, TryUpgrade};
+use oxinetd::config::model::Config;
 use oxinetd::config::{self, Loaded};
+use oxinetd::drop_in::{self, Asked, Name, Pid};
 use oxinetd::handover::image::Hello;
 use oxinetd::handover::state::FORMAT;
 use oxinetd::handover::{Invitation, Parcel, parcel};
-use oxinetd::server;
+use oxinetd::log_target::LogTarget;
+use oxinetd::pid_file::PidFile;
+use oxinetd::server::{self, Server};
+use oxinetd::spawn::kernel;
+use oxinetd::{journal, log_sink};
 
-use super::{CONFIGURATION, Failure, SYSTEM};
+use super::{CONFIGURATION, Failure, Job, Loader, SYSTEM, refused};
 
-/// `oxinetd try-upgrade -- ARGUMENTS`, with the state on standard input: says that we
-/// could go on with it, and touches nothing.
+fn no(why: String) -> Failure {
+    Failure::new(CONFIGURATION, why)
+}
+
+/// `oxinetd try-upgrade -- NAME ARGUMENTS`, with the state on standard input: says that
+/// we could go on with it, and touches nothing.
 pub(super) fn try_upgrade(trial: TryUpgrade) -> Result<(), Failure> {
-    let no = |why: String| Failure::new(CONFIGURATION, why);
     let state = parcel::unpack(io::stdin().lock()).map_err(no)?;
-    let arguments = std::iter::once("oxinetd".into()).chain(trial.arguments);
-    let cli = Cli::try_parse_from(arguments).map_err(|error| no(error.to_string()))?;
-    let load = match cli.command {
-        None => super::loader_of_file(&cli.serve),
-        Some(Command::Run(run)) => super::loader_of_line(&run),
-        Some(_) => return Err(no("this is not what a server is started with".to_owned())),
-    };
-    let Loaded { config, diagnostics } = load();
+    let Loaded { config, diagnostics } = loader(trial.arguments)?();
     let (errors, _) = config::summary(&diagnostics);
     let mut out = io::stdout().lock();
     // With nobody to read them, nobody waits for the outcome.
@@ -40,6 +44,25 @@ pub(super) fn try_upgrade(trial: TryUpgrade) -> Result<(), Failure> {
     writeln!(out, "{hello}").map_err(|error| no(error.to_string()))
 }
 
+/// What a server that is started like this reads.
+fn loader(arguments: Vec<OsString>) -> Result<Loader, Failure> {
+    let mut rest = arguments.iter().cloned();
+    if let Some(name) = rest.next().and_then(|argv0| Name::of(&argv0)) {
+        return match drop_in::read(name, rest) {
+            Ok(Asked::Serve(served)) => {
+                Ok(super::as_another::loader(served.files, served.defaults))
+            }
+            _ => Err(no("this is not what a server is started with".to_owned())),
+        };
+    }
+    let cli = Cli::try_parse_from(arguments).map_err(|error| no(error.to_string()))?;
+    match cli.command {
+        None => Ok(super::loader_of_file(&cli.serve)),
+        Some(Command::Run(run)) => Ok(super::loader_of_line(&run)),
+        Some(_) => Err(no("this is not what a server is started with".to_owned())),
+    }
+}
+
 /// What we are to go on with, if we were executed for that.
 pub(super) fn find() -> Result<Option<Parcel>, Failure> {
     let Some(invitation) = Invitation::find() else { return Ok(None) };
@@ -50,12 +73,80 @@ pub(super) fn find() -> Result<Option<Parcel>, Failure> {
     })
 }
 
-/// We cannot go on: back to the program that ran before.
-pub(super) fn back(parcel: &Parcel, failure: &Failure) -> Failure {
+fn back(parcel: &Parcel, failure: &Failure) -> Failure {
     let why = failure.message.as_deref().unwrap_or("the new program has failed");
     lost(why, &parcel.go_back(why))
 }
 
 fn lost(why: &str, error: &io::Error) -> Failure {
     Failure::new(SYSTEM, format!("taking over: {why}; going back: {error}"))
+}
+
+/// Starts the log. Who takes over goes back without it; who has come back has nobody to
+/// go to.
+pub(super) fn start_log(
+    common: &Common,
+    level: &str,
+    parcel: Option<&Parcel>,
+) -> Result<(), Failure> {
+    match (super::start_log(common, level), parcel) {
+        (Err(failure), Some(parcel)) if parcel.refused().is_none() => Err(back(parcel, &failure)),
+        (Err(_), Some(_)) => {
+            log_sink::start(&LogTarget::Stderr, level).map_err(refused("starting the log"))
+        }
+        (result, _) => result,
+    }
+}
+
+/// Goes on where the other program has left off, or back to it.
+pub(super) fn take_over(job: Job, parcel: Parcel) -> Result<(), Failure> {
+    match make_ready(job, &parcel) {
+        Ok(ready) => go_on(ready, parcel),
+        Err(failure) => Err(back(&parcel, &failure)),
+    }
+}
+
+/// A server that has taken nothing over yet, and what it will serve.
+struct Ready {
+    server: Server,
+    config: Config,
+    pid_file: Pid,
+}
+
+/// Does everything that may fail.
+fn make_ready(job: Job, parcel: &Parcel) -> Result<Ready, Failure> {
+    // On the way back there is nobody else who could go on: what is right is served.
+    let strict = parcel.refused().is_none();
+    let config = match super::load_for_start(&job.load, &job.common.log, strict) {
+        Err(_) if !strict => Config::default(),
+        loaded => loaded?,
+    };
+    if strict {
+        server::examine(&parcel.state, &config).map_err(no)?;
+    }
+    let mut server = super::new_server(&job.common, job.load, job.manager)?;
+    match super::open_doors(&mut server, &job.common, job.control.as_deref(), Some(parcel)) {
+        Err(_) if !strict => {}
+        opened => opened?,
+    }
+    Ok(Ready { server, config, pid_file: job.pid_file })
+}
+
+fn go_on(ready: Ready, parcel: Parcel) -> Result<(), Failure> {
+    let Ready { mut server, config, pid_file } = ready;
+    let locked = server.take_over(parcel, config);
+    kernel::trim_memory();
+    let path = match pid_file {
+        Pid::Named(path) | Pid::Usual(path) => Some(path),
+        Pid::None => None,
+    };
+    // It is removed at the end of this function.
+    let _pid_file = path.zip(locked).and_then(|(path, locked)| {
+        let file = PidFile::taken_over(locked, &path);
+        let file = file.inspect_err(|error| journal::trouble("pid file", "flock", error)).ok()?;
+        server.keep_pid_file(file.number());
+        Some(file)
+    });
+    server.announce();
+    server.run().map_err(refused("waiting for events"))
 }

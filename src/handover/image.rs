@@ -1,7 +1,7 @@
 //! The program on disk: which file it is, trying it out as a child, and executing it in
 //! the place of the present one.
 //!
-//! A trial is `PROGRAM try-upgrade -- ARGUMENTS` with the state on standard input: it
+//! A trial is `oxinetd try-upgrade -- NAME ARGUMENTS` with the state on standard input: it
 //! reads the configuration and the state, opens nothing, prints a [`Hello`] and ends with
 //! status 0. Anything else is a reason not to upgrade. A program that does not know the
 //! command refuses its arguments, which is one too.
@@ -12,6 +12,7 @@ use std::io::{self, ErrorKind, Read as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -94,8 +95,10 @@ impl Image {
         descriptor::set_nonblocking(&reader)?;
         let errors = writer.try_clone()?;
         let child = Command::new(path)
+            // Under no other name: that would be another command line.
+            .arg0("oxinetd")
             .args([COMMAND, "--"])
-            .args(self.arguments.iter().skip(1))
+            .args(&self.arguments)
             .env_remove(VARIABLE)
             .stdin(Stdio::from(parcel))
             .stdout(Stdio::from(writer))

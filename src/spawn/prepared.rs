@@ -69,7 +69,7 @@ pub struct Prepared {
     pub(super) late_environment: Vec<CString>,
     /// Names that `env` and `passenv` set, which win over the connection's.
     overridden: Vec<String>,
-    pub(super) limits: Vec<(u32, rlimit64)>,
+    pub(super) limits: Vec<(Number, rlimit64)>,
     pub(super) umask: Option<mode_t>,
     pub(super) priority: Option<c_int>,
     pub(super) chroot: Option<CString>,
@@ -266,9 +266,9 @@ fn may_pass(name: &OsStr) -> bool {
 
 /// The limits to set: those of the attributes, and the descriptors the server was
 /// started with in place of the number it has raised its own to.
-fn limits(attributes: &Attributes, server: &ServerFacts) -> Vec<(u32, rlimit64)> {
+fn limits(attributes: &Attributes, server: &ServerFacts) -> Vec<(Number, rlimit64)> {
     let both = |value: u64| rlimit64 { rlim_cur: value, rlim_max: value };
-    let mut limits: Vec<(u32, rlimit64)> = attributes
+    let mut limits: Vec<(Number, rlimit64)> = attributes
         .rlimits
         .iter()
         .map(|(resource, value)| (number(*resource), both(value.unwrap_or(libc::RLIM64_INFINITY))))
@@ -281,7 +281,14 @@ fn limits(attributes: &Attributes, server: &ServerFacts) -> Vec<(u32, rlimit64)>
     limits
 }
 
-fn number(resource: Resource) -> u32 {
+/// The number of a resource, in the type that the C library gives it.
+#[cfg(target_env = "musl")]
+type Number = libc::c_int;
+/// The number of a resource, in the type that the C library gives it.
+#[cfg(not(target_env = "musl"))]
+type Number = libc::c_uint;
+
+fn number(resource: Resource) -> Number {
     match resource {
         Resource::As => libc::RLIMIT_AS,
         Resource::Core => libc::RLIMIT_CORE,

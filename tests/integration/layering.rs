@@ -59,26 +59,50 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "service_manager",
             "handover",
         ]),
+        // Other servers' options, said in words of the configuration.
+        "drop_in" => Some(vec!["config", "log_target"]),
+        "lib" => Some(Vec::new()),
+        _ => the_command_may_use(module),
+    }
+}
+
+/// The same for the modules of the command itself.
+fn the_command_may_use(module: &str) -> Option<Vec<&'static str>> {
+    match module {
         // Going to the background comes before everything that cannot be forked.
-        "main" => with(&[
+        "main" => {
+            let rooms = "cli config control drop_in lookup server log_sink log_target spawn";
+            let own = "detach handover pid_file service_manager";
+            let rooms = rooms.split(' ').chain(own.split(' '));
+            Some(VALUES.iter().copied().chain(rooms).collect())
+        }
+        // The commands that ask a running server.
+        "asking" => Some(vec!["cli", "control"]),
+        // The command line of other servers.
+        "as_another" => Some(vec![
             "cli",
             "config",
             "control",
+            "drop_in",
+            "journal",
             "lookup",
-            "server",
-            "log_sink",
             "log_target",
-            "spawn",
-            "detach",
-            "pid_file",
             "service_manager",
             "handover",
         ]),
-        // The commands that ask a running server.
-        "asking" => Some(vec!["cli", "control"]),
-        // Being tried out, and finding what is handed over.
-        "trying" => Some(vec!["cli", "config", "handover", "server"]),
-        "lib" => Some(Vec::new()),
+        // Being tried out, and going on where another server has left off.
+        "trying" => Some(vec![
+            "cli",
+            "config",
+            "drop_in",
+            "handover",
+            "journal",
+            "log_target",
+            "lookup",
+            "pid_file",
+            "server",
+            "spawn",
+        ]),
         _ => None,
     }
 }
