@@ -478,3 +478,24 @@ fn signals_that_come_meanwhile_are_not_lost() {
     // It may have been told of the upgrade before the server heard the signal.
     let _ = asked.wait().unwrap();
 }
+
+#[test]
+fn under_the_name_of_inetd_it_goes_on_as_inetd() {
+    if is_root() && !need_program("setpriv") {
+        return;
+    }
+    let (folder, port) = (Folder::new(), free_port());
+    let runtime = folder.open_folder("run").display().to_string();
+    let file = folder.write("services", &tcp_line(port, "/bin/echo echo hello"));
+    let ordinary = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let setup = Setup::new().named("inetd").env("XDG_RUNTIME_DIR", &runtime);
+    // Root's control socket has one place, and other tests may be there.
+    let setup = if is_root() { setup.under(&ordinary) } else { setup };
+    let daemon = setup.run_in(folder, &["-i", file.to_str().unwrap()]);
+    let mut asking = crate::common::daemon::command(&[]);
+    asking.args(["upgrade", "--control"]).arg(Path::new(&runtime).join("oxinetd.sock"));
+    let output = asking.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(read_all(tcp(port)), "hello\n");
+    assert_eq!(daemon.said("upgraded").len(), 1);
+}
