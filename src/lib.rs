@@ -31,6 +31,7 @@ pub mod descriptor;
 pub mod detach;
 pub mod journal;
 pub mod listener;
+pub mod loading;
 pub mod log_sink;
 pub mod lookup;
 pub mod peers;

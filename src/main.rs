@@ -9,6 +9,7 @@ use oxinetd::cli::{Check, Cli, Command, Common, Import, Run, Serve, SpawnWay};
 use oxinetd::config::diagnostic::Severity;
 use oxinetd::config::{self, Loaded, RunSpec};
 use oxinetd::detach::{self, Herald, Role};
+use oxinetd::loading::load_and_wait;
 use oxinetd::lookup::System;
 use oxinetd::pid_file::PidFile;
 use oxinetd::server::{Options, Server};
@@ -174,16 +175,15 @@ fn run_one(run: Run) -> Result<(), Failure> {
 fn run_server(job: Job) -> Result<(), Failure> {
     kernel::close_inherited_on_exec();
     let mut pid_file = job.pid_file.as_deref().map(lock_pid_file).transpose()?;
-    let Loaded { config, diagnostics } = (job.load)();
-    let (errors, _) = config::summary(&diagnostics);
-    for diagnostic in &diagnostics {
-        journal::configuration(diagnostic.severity == Severity::Error, &diagnostic.one_line());
+    let loading = load_and_wait(&*job.load).map_err(refused("reading the configuration"))?;
+    for finding in &loading.findings {
+        journal::configuration(finding.severity == Severity::Error, &finding.line);
     }
-    if errors > 0 && (job.strict || config.services.is_empty()) {
+    if loading.errors > 0 && (job.strict || loading.services == 0) {
         let why = if job.strict { "the configuration has errors" } else { "nothing to serve" };
         return Err(Failure::new(CONFIGURATION, why));
     }
-    if job.only_one && config.services.is_empty() {
+    if job.only_one && loading.services == 0 {
         return Err(Failure::new(CONFIGURATION, "nothing to serve"));
     }
     // Only now, so that an interrupt still ends a slow look-up of names.
@@ -194,10 +194,7 @@ fn run_server(job: Job) -> Result<(), Failure> {
     };
     let options = Options { way, max_children: job.common.max_children, reload: job.load };
     let mut server = Server::new(options).map_err(refused("starting"))?;
-    let listeners = server.install(&config);
-    // A reload replaces it; it must not live on here.
-    drop((config, diagnostics));
-    kernel::trim_memory();
+    let listeners = server.install(loading);
     if job.only_one
         && listeners == 0
         && let Some(error) = server.first_open_error()

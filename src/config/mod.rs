@@ -28,6 +28,7 @@ mod include;
 mod inetd;
 mod line;
 mod netbsd;
+mod path_bytes;
 mod prefix;
 mod privileges;
 mod program;

@@ -11,6 +11,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::path_bytes;
 pub use super::prefix::{Prefix, parse_item};
 pub use super::times::AccessTimes;
 
@@ -72,7 +75,7 @@ pub struct Origin {
 }
 
 /// The type of a socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SocketType {
     /// A byte stream: TCP or unix.
     Stream,
@@ -84,7 +87,7 @@ pub enum SocketType {
 
 /// One socket to open. Two entries may not have an equal one: equality is the
 /// identity by which a reload recognises a socket that it keeps.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SocketSpec {
     /// Stream, datagram or sequenced packets.
     pub socket_type: SocketType,
@@ -95,18 +98,18 @@ pub struct SocketSpec {
 }
 
 /// An address to bind.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Endpoint {
     /// An IPv4 or IPv6 address with its port; port 0 (any free one) only from the command line.
     Inet(SocketAddr),
     /// A unix socket in the file system: an absolute path.
-    Unix(PathBuf),
+    Unix(#[serde(with = "path_bytes::one")] PathBuf),
     /// A unix socket in Linux's abstract name space, without the leading NUL.
     Abstract(Vec<u8>),
 }
 
 /// An entry behind tcpmux.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TcpmuxName {
     /// The name a client sends; compared without regard to ASCII case.
     pub name: String,
@@ -115,7 +118,7 @@ pub struct TcpmuxName {
 }
 
 /// What serves a connection.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Action {
     /// A program, run once per connection (or once per `wait` episode).
     Program(Program),
@@ -126,7 +129,7 @@ pub enum Action {
 }
 
 /// Where a relay connects to: `redirect`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RelayTarget {
     /// `HOST PORT`.
     Inet {
@@ -140,16 +143,17 @@ pub enum RelayTarget {
 }
 
 /// A program to execute.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// Absolute; inside `chroot` if that is set.
+    #[serde(with = "path_bytes::one")]
     pub path: PathBuf,
     /// Its arguments, `argv[0]` first; never empty, no NUL bytes.
     pub argv: Vec<OsString>,
 }
 
 /// The services of our own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Builtin {
     /// RFC 862.
     Echo,
@@ -166,7 +170,7 @@ pub enum Builtin {
 }
 
 /// As whom a program runs: numbers and the facts of the passwd entry.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Account {
     /// Login name; the uid in digits for a user without a passwd entry.
     pub name: String,
@@ -189,7 +193,7 @@ pub struct Account {
 pub type Limit = Option<u32>;
 
 /// Starts per span of time, as a token bucket of `count` that fills in `per`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rate {
     /// How many.
     pub count: u32,
@@ -198,7 +202,7 @@ pub struct Rate {
 }
 
 /// What happens when `instances` programs run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AtLimit {
     /// The listener rests; clients wait in the backlog.
     Wait,
@@ -207,7 +211,7 @@ pub enum AtLimit {
 }
 
 /// Where a program's standard error goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StderrTo {
     /// Line by line to the log.
     Log,
@@ -218,7 +222,7 @@ pub enum StderrTo {
 }
 
 /// What happens to running programs when the server stops or their service goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnStop {
     /// TERM to the process group.
     Terminate,
@@ -227,7 +231,7 @@ pub enum OnStop {
 }
 
 /// `cps`: connections per second, and how long the listener rests when there are more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cps {
     /// Connections in one second.
     pub count: u32,
@@ -236,16 +240,17 @@ pub struct Cps {
 }
 
 /// A text for clients.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Banner {
     /// The file it was read from, as the configuration names it.
+    #[serde(with = "path_bytes::one")]
     pub path: PathBuf,
     /// What it said when the configuration was read.
     pub text: Vec<u8>,
 }
 
 /// What is logged of a client that is served; nothing at all if all are false.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogOnSuccess {
     /// The program's process id.
     pub pid: bool,
@@ -258,7 +263,7 @@ pub struct LogOnSuccess {
 }
 
 /// What is logged of a client that is refused; nothing at all if both are false.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogOnFailure {
     /// The peer.
     pub host: bool,
@@ -267,9 +272,10 @@ pub struct LogOnFailure {
 }
 
 /// `log_type = FILE`: where the lines about a service go instead of the server's log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogFile {
     /// Absolute.
+    #[serde(with = "path_bytes::one")]
     pub path: PathBuf,
     /// Bytes from which on the server's log has a warning.
     pub soft: Option<u64>,
@@ -278,7 +284,7 @@ pub struct LogFile {
 }
 
 /// A resource of setrlimit(2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Resource {
     /// RLIMIT_AS, bytes.
     As,
@@ -302,9 +308,10 @@ pub enum Resource {
 pub const ALL_CAPABILITIES: u64 = u64::MAX;
 
 /// Paths that a program may use, and nothing beside them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Paths {
     /// Absolute, inside `chroot` if that is set; none: nothing was said.
+    #[serde(with = "path_bytes::list")]
     pub list: Vec<PathBuf>,
     /// `?`: on a kernel that cannot confine programs to them they run all the same.
     pub optional: bool,
@@ -312,7 +319,7 @@ pub struct Paths {
 
 /// What the programs of one service may use together: the limits of its group of
 /// processes (cgroup v2).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupLimits {
     /// memory.max, bytes.
     pub memory_max: Option<u64>,
@@ -325,7 +332,7 @@ pub struct GroupLimits {
 /// The value of every attribute of one service. One field per line of the table
 /// in `attribute.rs`; attributes that are looked up (users, groups) are kept in
 /// [`Account`], `interface` in [`SocketSpec`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attributes {
     /// Running at once.
     pub instances: Limit,
@@ -346,8 +353,10 @@ pub struct Attributes {
     /// nice(2) increment, -20 to 19.
     pub nice: i32,
     /// Working directory, inside `chroot` if set; None leaves the server's (`oxinetd run`).
+    #[serde(with = "path_bytes::optional")]
     pub chdir: Option<PathBuf>,
     /// Root directory.
+    #[serde(with = "path_bytes::optional")]
     pub chroot: Option<PathBuf>,
     /// Whole environment of the server is the base (`oxinetd run`), instead of a clean one.
     pub inherit_environment: bool,
@@ -462,6 +471,14 @@ impl Default for Attributes {
 }
 
 impl Attributes {
+    /// Whether programs are prepared again at every reload, though nothing is different:
+    /// the paths they may use are files found by then, and a group of processes can be
+    /// had or not.
+    #[must_use]
+    pub fn are_prepared_anew(&self) -> bool {
+        self.is_path_confined() || self.group_limits != GroupLimits::default()
+    }
+
     /// Whether programs may use some paths only.
     #[must_use]
     pub fn is_path_confined(&self) -> bool {

@@ -19,9 +19,12 @@
 //! | `conversations` | built-in services on streams, tcpmux |
 //! | `relaying` | connections relayed to another server |
 //! | `datagrams` | built-in services on datagrams; a program per peer |
-//! | `installing` | opening sockets; reload |
+//! | `installing` | services and their sockets, made from definitions |
+//! | `reloading` | a reload from the signal to its end |
+//! | `applying` | from the old configuration to the new one, some services each turn |
 
 mod accepting;
+mod applying;
 mod banners;
 mod conversations;
 mod datagrams;
@@ -33,6 +36,7 @@ mod overdue;
 mod per_peer;
 mod refusals;
 mod relaying;
+mod reloading;
 mod slab;
 mod starting;
 mod state;
@@ -65,6 +69,8 @@ use observing::Weather;
 use overdue::Group;
 use per_peer::Homing;
 use relaying::RelayState;
+pub use reloading::ReloadOutcome;
+use reloading::Reloading;
 use slab::{Key, Slab};
 use state::{Child, ConversationState, ListenerState, ServiceState, StderrState};
 use timers::{Timer, Timers};
@@ -120,6 +126,9 @@ pub struct Server {
     now: Instant,
     stop: Option<&'static str>,
     reload: Box<dyn Fn() -> Loaded>,
+    reloading: Reloading,
+    /// When the last reload began.
+    reload_began: Instant,
     /// Last, so that it goes when everybody who has a group has gone.
     groups: Groups,
     /// When it is tried again to remove some of them.
@@ -132,7 +141,7 @@ pub struct Options {
     pub way: Way,
     /// Programs of all services at once; None is what the machine allows.
     pub max_children: Option<u32>,
-    /// Reads the configuration again.
+    /// Reads the configuration again; called in a process of its own.
     pub reload: Box<dyn Fn() -> Loaded>,
 }
 
@@ -189,6 +198,8 @@ impl Server {
             now,
             stop: None,
             reload: options.reload,
+            reloading: Reloading::default(),
+            reload_began: now,
             groups: Groups::new(),
             straggling: now,
         })
@@ -218,7 +229,7 @@ impl Server {
 
     /// How long to wait: not at all while something is ready, else until the earliest deadline.
     fn timeout(&mut self, log_written: bool) -> Option<Duration> {
-        if !self.ready.is_empty() {
+        if !self.ready.is_empty() || self.reloading.is_busy() {
             return Some(Duration::ZERO);
         }
         let unwatched = self.unwatched.front().map(|(when, _)| *when);
@@ -242,6 +253,7 @@ impl Server {
                 // To settle below is all that it asks for.
                 Some(Owner::Spawner) => {}
                 Some(Owner::Child(key)) => ended.push(key),
+                Some(Owner::Loader) => self.reloading.announced(),
                 Some(owner) => self.queue(owner),
                 None => {}
             }
@@ -255,6 +267,7 @@ impl Server {
             self.child_ended(key);
         }
         self.do_what_is_due();
+        self.go_on_reloading();
         for _ in 0..self.ready.len() {
             let Some(owner) = self.ready.pop_front() else { break };
             self.spawner.want_wake(self.ready.is_empty());
@@ -281,7 +294,7 @@ impl Server {
             Owner::Relay(key) => return self.relay_announced(key, Side::Client),
             Owner::RelayTarget(key) => return self.relay_announced(key, Side::Target),
             Owner::Banner(key) => self.banners.get_mut(key).map(|banner| &mut banner.queued),
-            Owner::Signals | Owner::Spawner | Owner::Child(_) => None,
+            Owner::Signals | Owner::Spawner | Owner::Loader | Owner::Child(_) => None,
         };
         if let Some(queued) = queued
             && !*queued
@@ -298,7 +311,7 @@ impl Server {
             Owner::Conversation(key) => self.converse(key),
             Owner::Relay(key) | Owner::RelayTarget(key) => self.serve_relay(key),
             Owner::Banner(key) => self.go_on_telling(key),
-            Owner::Signals | Owner::Spawner | Owner::Child(_) => {}
+            Owner::Signals | Owner::Spawner | Owner::Loader | Owner::Child(_) => {}
         }
     }
 
@@ -318,6 +331,7 @@ impl Server {
                 Timer::Group(key) => self.end_group(key),
                 Timer::Banner(key) => self.told_for_too_long(key),
                 Timer::Refusals(key) => self.tell_refusals(key),
+                Timer::Reload => self.reload_overdue(),
             }
         }
         if self.admission.next_deadline().is_some_and(|when| when <= self.now) {
@@ -363,6 +377,8 @@ impl Server {
 
     /// Says who the peers are and were, and stops as each service wants it.
     fn finish(&mut self) {
+        // Whoever reads a configuration is ended.
+        self.reloading = Reloading::default();
         journal::peers(&self.peers);
         self.count_peers();
         journal::stopping(self.stop.unwrap_or("-"));

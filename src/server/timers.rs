@@ -32,6 +32,8 @@ pub(super) enum Timer {
     Banner(Key),
     /// Refusals of a service that have not been told.
     Refusals(Key),
+    /// A configuration has been read for too long.
+    Reload,
 }
 
 /// Timers in the order of time.

@@ -11,6 +11,8 @@ pub(super) enum Owner {
     Signals,
     /// The eventfd of children on their way.
     Spawner,
+    /// The process that reads a configuration: its pipe and its pidfd.
+    Loader,
     /// A listener or datagram socket.
     Listener(Key),
     /// A child's pidfd.
@@ -35,6 +37,7 @@ pub(super) fn pack(owner: Owner) -> Token {
     let (kind, key) = match owner {
         Owner::Signals => (0u64, NOBODY),
         Owner::Spawner => (8, NOBODY),
+        Owner::Loader => (9, NOBODY),
         Owner::Listener(key) => (1, key),
         Owner::Child(key) => (2, key),
         Owner::Stderr(key) => (3, key),
@@ -57,6 +60,7 @@ pub(super) fn unpack(token: Token) -> Option<Owner> {
     match packed >> 60 {
         0 => Some(Owner::Signals),
         8 => Some(Owner::Spawner),
+        9 => Some(Owner::Loader),
         1 => Some(Owner::Listener(key)),
         2 => Some(Owner::Child(key)),
         3 => Some(Owner::Stderr(key)),
@@ -91,7 +95,7 @@ mod tests {
                 }
             }
         }
-        for owner in [Owner::Signals, Owner::Spawner] {
+        for owner in [Owner::Signals, Owner::Spawner, Owner::Loader] {
             assert_eq!(unpack(pack(owner)), Some(owner));
         }
     }
