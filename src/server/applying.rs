@@ -134,6 +134,7 @@ impl Server {
                 if applying.changes {
                     kernel::trim_memory();
                 }
+                kernel::release_code();
                 applying.stage = Stage::Done;
                 super::reloading::PORTION
             }

@@ -981,3 +981,40 @@ pub fn trim_memory() {
         libc::malloc_trim(0);
     }
 }
+
+/// Lets go of this program's pages of code and constants: most of those that starting
+/// has touched are never needed again, and what is needed is still in the page cache.
+pub fn release_code() {
+    // SAFETY: the callback looks at what it is given while it is given it.
+    unsafe { libc::dl_iterate_phdr(Some(release_segments), ptr::null_mut()) };
+}
+
+/// The first that is listed is the program itself; the value ends the list there.
+unsafe extern "C" fn release_segments(
+    program: *mut libc::dl_phdr_info,
+    _size: usize,
+    _data: *mut c_void,
+) -> c_int {
+    // SAFETY: valid during the call, and the headers as long as the program is mapped.
+    let (base, headers) = unsafe {
+        let program = &*program;
+        let headers = std::slice::from_raw_parts(program.dlpi_phdr, program.dlpi_phnum.into());
+        (program.dlpi_addr, headers)
+    };
+    // SAFETY: asks for a number.
+    let page = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
+    let is_constant = |header: &&libc::Elf64_Phdr| {
+        header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0
+    };
+    for header in headers.iter().filter(is_constant) {
+        let start = base + header.p_vaddr / page * page;
+        let length = base + header.p_vaddr + header.p_memsz - start;
+        if let (Ok(start), Ok(length)) = (usize::try_from(start), usize::try_from(length)) {
+            let start = ptr::with_exposed_provenance_mut::<c_void>(start);
+            // SAFETY: a private mapping of our file that nothing may write to, so each
+            // page comes back as it was. Not so for what is writable, relocations included.
+            unsafe { libc::madvise(start, length, libc::MADV_DONTNEED) };
+        }
+    }
+    1
+}
