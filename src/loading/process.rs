@@ -25,8 +25,11 @@ use crate::spawn::kernel::{self, Made};
 /// seconds, for each name.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// Bytes taken from the pipe in one turn: all that fits into it.
-const PORTION: usize = 64 * 1024;
+/// Bytes taken from the pipe in one turn: some two hundred services.
+const PORTION: usize = 16 * 1024;
+
+/// Bytes written to the pipe at once: all that fits into it.
+const BUFFER: usize = 64 * 1024;
 
 /// How long the end of a process that has been killed is waited for.
 const DEATH: Duration = Duration::from_secs(1);
@@ -41,7 +44,7 @@ const UNSENT: i32 = 1;
 pub fn load_and_wait(load: &dyn Fn() -> Loaded) -> io::Result<Loading> {
     let (mut loader, pipe) = Loader::fork(|pipe| read_first(pipe, load))?;
     let mut pipe = File::from(pipe);
-    let mut bytes = vec![0; PORTION];
+    let mut bytes = vec![0; BUFFER];
     loop {
         match pipe.read(&mut bytes) {
             Ok(0) => break,
@@ -123,7 +126,7 @@ impl Loader {
         [self.pipe.as_ref().map(AsFd::as_fd), Some(self.child.pidfd.as_fd())]
     }
 
-    /// Takes what has come, no more than fits into the pipe.
+    /// Takes what has come, a bounded amount.
     pub fn turn(&mut self, scratch: &mut [u8]) -> Turn {
         if self.given_up.is_none()
             && let Some(pipe) = &mut self.pipe
@@ -240,7 +243,7 @@ fn read_again(
 
 fn send(pipe: OwnedFd, loaded: Loaded, served: &[Rc<Service>], with_errors: bool) -> i32 {
     let loading = compare(loaded, served, with_errors);
-    let sender = Sender::new(BufWriter::with_capacity(PORTION, File::from(pipe)));
+    let sender = Sender::new(BufWriter::with_capacity(BUFFER, File::from(pipe)));
     match sender.send(loading) {
         Ok(()) => 0,
         Err(_) => UNSENT,
