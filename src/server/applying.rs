@@ -36,7 +36,7 @@ pub(super) struct Applying {
     steps: std::vec::IntoIter<Step>,
     /// What was served, in the order of its file.
     old: Vec<Key>,
-    /// The sockets that old services had before their steps.
+    /// The sockets that old services had before their steps, where others get some of them.
     had: HashMap<usize, Vec<Key>>,
     /// What will be served, so far.
     order: Vec<Key>,
@@ -177,20 +177,20 @@ impl Server {
         applying.order.push(key);
         let had = self.listeners_of(key);
         let listeners = self.sockets_of(applying, (key, &service), &sockets, &had);
+        for listener in close.iter().filter_map(|at| had.get(*at)) {
+            self.close_and_retry(applying, *listener);
+        }
+        let mut leaves_some = false;
         for listener in had.iter().filter(|listener| !listeners.contains(listener)) {
-            if let Some(state) = self.listeners.get_mut(*listener)
-                && state.service == key
-            {
+            if let Some(state) = self.listeners.get_mut(*listener).filter(|it| it.service == key) {
                 state.service = NOBODY;
+                leaves_some = true;
             }
         }
         if let Some(state) = self.services.get_mut(key) {
             state.listeners = listeners;
         }
-        for listener in close.iter().filter_map(|at| had.get(*at)) {
-            self.close_and_retry(applying, *listener);
-        }
-        if let Some(index) = index {
+        if let Some(index) = index.filter(|_| leaves_some) {
             applying.had.insert(index, had);
         }
         1 + sockets.len() + close.len()
