@@ -174,6 +174,7 @@ fn run_one(run: Run) -> Result<(), Failure> {
 
 fn run_server(job: Job) -> Result<(), Failure> {
     kernel::close_inherited_on_exec();
+    kernel::tidy_memory_always();
     let mut pid_file = job.pid_file.as_deref().map(lock_pid_file).transpose()?;
     let loading = load_and_wait(&*job.load).map_err(refused("reading the configuration"))?;
     for finding in &loading.findings {

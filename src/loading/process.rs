@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Read as _};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpid, getppid, pipe2};
 
-use super::steps::{Finding, Loading, count, cut, log_files};
+use super::steps::{Finding, Loading, Overview, count, cut, log_files, look_over};
 use super::wire::{Receiver, Sender};
 use crate::config::model::Service;
 use crate::config::{self, Loaded};
@@ -266,6 +267,16 @@ fn compare(loaded: Loaded, served: &[Rc<Service>], with_errors: bool) -> Loading
         services,
         log_files: log_files(&config, &plan),
         changes: count(&plan),
+        overview: Overview { broadcasts: broadcast_addresses(), ..look_over(&config, &plan) },
         steps: cut(served, config, &plan),
     }
+}
+
+/// The directed broadcast addresses of this machine's networks.
+fn broadcast_addresses() -> Vec<Ipv4Addr> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let broadcast = |interface: nix::ifaddrs::InterfaceAddress| {
+        interface.broadcast.and_then(|address| address.as_sockaddr_in().map(|v4| v4.ip()))
+    };
+    interfaces.filter_map(broadcast).collect()
 }

@@ -2,13 +2,14 @@
 //! service from the old configuration to the new one. Pure.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::diagnostic::{Diagnostic, Severity};
-use crate::config::model::{Config, LogFile, Origin, Service};
+use crate::config::model::{Action, Config, Endpoint, LogFile, Origin, Service, SocketType};
 use crate::reload::{Fate, Plan, SocketRef};
 
 /// A finding about the configuration, ready to be shown.
@@ -54,6 +55,19 @@ pub struct Changes {
     pub updated: usize,
 }
 
+/// What the server has to know of all services together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overview {
+    /// Ports of built-in services on datagrams, of which the guard against loops knows.
+    pub own_ports: Vec<u16>,
+    /// This machine's directed broadcast addresses, likewise.
+    pub broadcasts: Vec<Ipv4Addr>,
+    /// Somebody has `access_times`.
+    pub asks_for_time: bool,
+    /// Somebody has `max_load`.
+    pub asks_for_load: bool,
+}
+
 /// What has been read, and what follows from it.
 #[derive(Debug, Default, PartialEq)]
 pub struct Loading {
@@ -69,6 +83,8 @@ pub struct Loading {
     pub steps: Vec<Step>,
     /// What that comes to.
     pub changes: Changes,
+    /// What it comes to all together.
+    pub overview: Overview,
 }
 
 /// One step. Old services are meant by their places in the old configuration.
@@ -218,11 +234,34 @@ pub(super) fn count(plan: &Plan) -> Changes {
     }
 }
 
+/// All services from then on, those included that go on as before.
+fn all<'a>(new: &'a Config, plan: &'a Plan) -> impl Iterator<Item = &'a Rc<Service>> {
+    new.services.iter().chain(plan.held.iter().map(|held| &held.service))
+}
+
+/// What is known of all services; the broadcast addresses are the machine's.
+pub(super) fn look_over(new: &Config, plan: &Plan) -> Overview {
+    let attributes = || all(new, plan).map(|service| &service.attributes);
+    let own_ports: BTreeSet<u16> = all(new, plan)
+        .filter(|service| matches!(service.action, Action::Builtin(_)))
+        .flat_map(|service| &service.sockets)
+        .filter(|spec| spec.socket_type == SocketType::Dgram)
+        .filter_map(|spec| match &spec.endpoint {
+            Endpoint::Inet(address) => Some(address.port()),
+            _ => None,
+        })
+        .collect();
+    Overview {
+        own_ports: own_ports.into_iter().collect(),
+        broadcasts: Vec::new(),
+        asks_for_time: attributes().any(|it| it.access_times.is_some()),
+        asks_for_load: attributes().any(|it| it.max_load.is_some()),
+    }
+}
+
 /// The files for lines that services name, those included that go on as before.
 pub(super) fn log_files(new: &Config, plan: &Plan) -> Vec<LogFile> {
-    let held = plan.held.iter().map(|held| &held.service);
-    let services = new.services.iter().chain(held);
-    let named = services.filter_map(|service| service.attributes.log_file.as_deref());
+    let named = all(new, plan).filter_map(|service| service.attributes.log_file.as_deref());
     let mut known: BTreeSet<(&Path, Option<u64>, Option<u64>)> = BTreeSet::new();
     named.filter(|file| known.insert((&file.path, file.soft, file.hard))).cloned().collect()
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::steps::{Changes, Finding, From, Loading, Serve, Step, What};
+use super::steps::{Changes, Finding, From, Loading, Overview, Serve, Step, What};
 use crate::config::model::{
     Account, Action, Attributes, LogFile, Origin, Prefix, Service, SocketSpec, SocketType,
     TcpmuxName,
@@ -48,8 +48,8 @@ enum Record {
         old: usize,
         close: Vec<usize>,
     },
-    /// Nothing comes after it: errors, services, changes.
-    End(usize, usize, Changes),
+    /// Nothing comes after it: errors, services, what it all comes to.
+    End(usize, usize, Changes, Overview),
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +122,7 @@ impl<W: Write> Sender<W> {
     /// # Errors
     /// When it cannot be written.
     pub(super) fn send(mut self, loading: Loading) -> io::Result<()> {
-        let Loading { findings, errors, services, log_files, steps, changes } = loading;
+        let Loading { findings, errors, services, log_files, steps, changes, overview } = loading;
         for finding in findings {
             self.put(&Record::Finding(finding))?;
         }
@@ -133,7 +133,7 @@ impl<W: Write> Sender<W> {
             let record = self.step(step)?;
             self.put(&record)?;
         }
-        self.put(&Record::End(errors, services, changes))?;
+        self.put(&Record::End(errors, services, changes, overview))?;
         self.to.flush()
     }
 
@@ -330,8 +330,9 @@ impl Receiver {
                 };
                 self.loading.steps.push(Step::Serve(Serve { fate, what, sockets, close }));
             }
-            Record::End(errors, services, changes) => {
-                (loading.errors, loading.services, loading.changes) = (errors, services, changes);
+            Record::End(errors, services, changes, overview) => {
+                (loading.errors, loading.services) = (errors, services);
+                (loading.changes, loading.overview) = (changes, overview);
                 self.ended = true;
             }
         }

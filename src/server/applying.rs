@@ -17,10 +17,10 @@ use std::rc::Rc;
 
 use super::Server;
 use super::slab::Key;
-use super::state::Rest;
+use super::state::{ListenerState, Rest};
 use super::token::Owner;
 use crate::config::model::{Endpoint, Service, SocketSpec};
-use crate::loading::{From, Loading, Serve, Step, What};
+use crate::loading::{From, Loading, Overview, Serve, Step, What};
 use crate::log_sink;
 use crate::reload::{Fate, SocketRef};
 use crate::spawn::kernel;
@@ -30,6 +30,8 @@ const NOBODY: Key = Key { index: u32::MAX, generation: u32::MAX };
 
 /// Services in a row of unchanged ones that count as one.
 const SAME: usize = 1024;
+/// Sockets that are looked at for one.
+const SOCKETS: usize = 64;
 
 /// A configuration on its way to be served.
 pub(super) struct Applying {
@@ -43,6 +45,7 @@ pub(super) struct Applying {
     /// Sockets that could not be opened, by what may be in their way.
     unopened: HashMap<Endpoint, Vec<Key>>,
     stage: Stage,
+    overview: Overview,
     /// Whether anything is different.
     changes: bool,
     turns: usize,
@@ -52,10 +55,11 @@ pub(super) struct Applying {
 
 enum Stage {
     Steps,
-    /// Sockets that are closed are tried again.
-    Open(Vec<Key>),
-    /// Whoever rests for a limit, which may have changed, is looked at again.
-    Resume(Vec<Key>),
+    /// Nobody waits for a child any more, since each of these is looked at next.
+    Rested(Vec<Key>),
+    /// Every socket is looked at, from the one at this place: one that is closed is
+    /// tried again; who rests for a limit, which may have changed, is served again.
+    Sockets(usize),
     /// What is known of all services together.
     Overview,
     Done,
@@ -80,6 +84,7 @@ impl Server {
             order: Vec::with_capacity(loading.services),
             unopened: HashMap::new(),
             stage: Stage::Steps,
+            overview: loading.overview,
             changes,
             turns: 0,
             most: 0,
@@ -110,27 +115,38 @@ impl Server {
                 None => {
                     self.order = std::mem::take(&mut applying.order);
                     self.tidy_groups();
-                    applying.stage = Stage::Open(self.closed_listeners());
+                    let rested = std::mem::take(&mut self.resting_services);
+                    applying.stage = Stage::Rested(rested);
                     1
                 }
             },
-            Stage::Open(closed) => {
-                match closed.pop() {
-                    Some(key) => self.try_to_open(key),
-                    None => applying.stage = Stage::Resume(self.resting_for_limits()),
+            Stage::Rested(services) => {
+                match services.pop() {
+                    Some(key) => {
+                        if let Some(state) = self.services.get_mut(key) {
+                            state.resting.clear();
+                        }
+                    }
+                    None => applying.stage = Stage::Sockets(0),
                 }
                 1
             }
-            Stage::Resume(resting) => {
-                match resting.pop() {
-                    Some(key) => self.resume(key),
-                    None => applying.stage = Stage::Overview,
+            Stage::Sockets(from) => {
+                let first = *from;
+                *from = first.saturating_add(SOCKETS);
+                match self.look_over_sockets(first) {
+                    Some(cost) => cost,
+                    None => {
+                        applying.stage = Stage::Overview;
+                        1
+                    }
                 }
-                1
             }
             Stage::Overview => {
-                self.update_guard();
-                self.look_what_to_observe();
+                let overview = std::mem::take(&mut applying.overview);
+                self.look_what_to_observe(&overview);
+                self.guard.set_own_ports(overview.own_ports);
+                self.guard.set_broadcasts(overview.broadcasts);
                 if applying.changes {
                     kernel::trim_memory();
                 }
@@ -293,20 +309,19 @@ impl Server {
         self.services.get(key).map(|state| state.listeners.clone()).unwrap_or_default()
     }
 
-    fn closed_listeners(&self) -> Vec<Key> {
-        let closed = self.listeners.iter().filter(|(_, state)| state.listener.is_none());
-        closed.map(|(key, _)| key).collect()
-    }
-
-    /// Nobody is to wait for a child any more, so each of these must be resumed.
-    fn resting_for_limits(&mut self) -> Vec<Key> {
-        for key in std::mem::take(&mut self.resting_services) {
-            if let Some(state) = self.services.get_mut(key) {
-                state.resting.clear();
+    /// Sockets that are closed or rest, among some; what that costs. None after the last.
+    fn look_over_sockets(&mut self, from: usize) -> Option<usize> {
+        let some = self.listeners.some(from, SOCKETS)?;
+        let waits = |state: &ListenerState| state.listener.is_none() || state.rest == Rest::Limit;
+        let found = some.filter(|(_, state)| waits(state)).map(|(key, _)| key);
+        let found: Vec<Key> = found.collect();
+        for key in &found {
+            match self.listeners.get(*key).is_some_and(|state| state.listener.is_none()) {
+                true => self.try_to_open(*key),
+                false => self.resume(*key),
             }
         }
-        let resting = self.listeners.iter().filter(|(_, state)| state.rest == Rest::Limit);
-        resting.map(|(key, _)| key).collect()
+        Some(found.len().saturating_add(1))
     }
 
     /// A socket that both configurations have: its descriptor and its backlog stay.
