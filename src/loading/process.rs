@@ -231,7 +231,8 @@ fn read_again(
     load: &dyn Fn() -> Loaded,
     served: impl FnOnce() -> Vec<Rc<Service>>,
 ) -> i32 {
-    kernel::keep_only(&pipe.as_fd().as_raw_fd());
+    kernel::keep_only(&pipe.as_raw_fd());
+    kernel::give_way();
     // It can be ended as any process can; but what asks a whole group of processes for
     // something else must not end it.
     let mut blocked = SigSet::empty();
