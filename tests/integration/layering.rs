@@ -27,6 +27,8 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "listener" | "spawn" | "admission" | "reload" | "children" | "builtin" | "relay" => {
             with(&["config::model"])
         }
+        // It reads, and compares with what is served.
+        "loading" => with(&["config", "reload", "spawn::kernel"]),
         // It answers the questions that `config` asks of the machine.
         "lookup" => with(&["config"]),
         "server" => with(&[
@@ -35,6 +37,7 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "spawn",
             "admission",
             "reload",
+            "loading",
             "children",
             "builtin",
             "relay",
@@ -44,9 +47,10 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "log_sink",
         ]),
         // Going to the background comes before everything that cannot be forked.
-        "main" => {
-            with(&["cli", "config", "lookup", "server", "log_sink", "spawn", "detach", "pid_file"])
-        }
+        "main" => with(&[
+            "cli", "config", "loading", "lookup", "server", "log_sink", "spawn", "detach",
+            "pid_file",
+        ]),
         "lib" => Some(Vec::new()),
         _ => None,
     }

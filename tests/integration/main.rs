@@ -35,6 +35,7 @@ mod golden;
 mod hygiene;
 mod layering;
 mod limits;
+mod loading;
 mod log_files;
 mod logging;
 mod privileges;
