@@ -64,11 +64,11 @@ fn a_change_in_the_middle_is_one_more() {
 #[test]
 fn a_line_put_before_them_moves_services_and_nothing_else() {
     let steps = steps_of(many(1..4), many(2..5));
-    for (n, step) in steps.iter().enumerate() {
+    for ((n, step), line) in steps.iter().enumerate().zip(2..) {
         let Step::Serve(Serve { fate, what: What::Moved(origin), sockets, close }) = step else {
             panic!("{step:?}");
         };
-        assert_eq!((*fate, origin.line, close.len()), (Fate::Unchanged(n), n as u32 + 2, 0));
+        assert_eq!((*fate, origin.line, close.len()), (Fate::Unchanged(n), line, 0));
         let old = SocketRef { service: n, socket: 0 };
         assert_eq!(*sockets, [From::Keep { old, reapply: false }]);
     }
@@ -121,8 +121,8 @@ fn after(old: &[Rc<Service>], steps: &[Step]) -> Vec<(Service, Vec<Option<Socket
     for step in steps {
         match step {
             Step::Same { first, count } => {
-                for index in *first..first + count {
-                    served.push(((*old[index]).clone(), own(index)));
+                for (index, service) in old.iter().enumerate().skip(*first).take(*count) {
+                    served.push(((**service).clone(), own(index)));
                 }
             }
             Step::Serve(Serve { fate, what, sockets, .. }) => {

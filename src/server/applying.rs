@@ -294,13 +294,11 @@ impl Server {
         let Some(&key) = applying.old.get(old) else { return };
         let Some(state) = self.services.get_mut(key) else { return };
         if sockets.len() < state.listeners.len() {
-            let kept = |list: &[Key]| {
-                sockets.iter().filter_map(|at| list.get(at.socket)).copied().collect()
-            };
-            state.listeners = kept(&state.listeners);
+            let (all, places) = (&state.listeners, sockets.iter().map(|at| at.socket));
+            let listeners = places.clone().filter_map(|place| all.get(place)).copied().collect();
             let service = Rc::make_mut(&mut state.service);
-            let specs = sockets.iter().filter_map(|at| service.sockets.get(at.socket)).cloned();
-            service.sockets = specs.collect();
+            let specs = places.filter_map(|place| service.sockets.get(place)).cloned().collect();
+            (service.sockets, state.listeners) = (specs, listeners);
         }
         applying.order.push(key);
     }

@@ -52,7 +52,7 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 
-use crate::admission::{Admission, Notice};
+use crate::admission::Admission;
 use crate::builtin::{ANSWERS_PER_SOURCE, Guard};
 use crate::config::Loaded;
 use crate::journal;
@@ -125,10 +125,7 @@ pub struct Server {
     scratch: Vec<u8>,
     now: Instant,
     stop: Option<&'static str>,
-    reload: Box<dyn Fn() -> Loaded>,
     reloading: Reloading,
-    /// When the last reload began.
-    reload_began: Instant,
     /// Last, so that it goes when everybody who has a group has gone.
     groups: Groups,
     /// When it is tried again to remove some of them.
@@ -197,9 +194,7 @@ impl Server {
             scratch: vec![0; SCRATCH],
             now,
             stop: None,
-            reload: options.reload,
-            reloading: Reloading::default(),
-            reload_began: now,
+            reloading: Reloading::new(options.reload, now),
             groups: Groups::new(),
             straggling: now,
         })
@@ -355,30 +350,9 @@ impl Server {
         journal::peer_counts(self.peers.total(), self.peers.running());
     }
 
-    /// Says which limits have begun and ended to bite.
-    fn tell_limits(&mut self) {
-        for notice in self.admission.notices() {
-            let (id, reason) = match notice {
-                Notice::LimitBegan { id, reason } | Notice::LimitEnded { id, reason, .. } => {
-                    (id, reason)
-                }
-            };
-            let state = self.services.iter().find(|(_, state)| Some(state.admission) == id);
-            let everybody = journal::Label::new("*", None);
-            let label = state.map_or(&everybody, |(_, state)| &state.label);
-            match notice {
-                Notice::LimitBegan { .. } => journal::limit_begins(label, reason.as_str()),
-                Notice::LimitEnded { left_out, .. } => {
-                    journal::limit_ends(label, reason.as_str(), left_out);
-                }
-            }
-        }
-    }
-
     /// Says who the peers are and were, and stops as each service wants it.
     fn finish(&mut self) {
-        // Whoever reads a configuration is ended.
-        self.reloading = Reloading::default();
+        self.reloading.stop();
         journal::peers(&self.peers);
         self.count_peers();
         journal::stopping(self.stop.unwrap_or("-"));

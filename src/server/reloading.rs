@@ -5,6 +5,8 @@
 //! and nothing is applied. A signal that comes meanwhile is followed by one more reload.
 
 use std::os::fd::AsRawFd as _;
+use std::rc::Rc;
+use std::time::Instant;
 
 use mio::Interest;
 use mio::unix::SourceFd;
@@ -13,6 +15,7 @@ use super::Server;
 use super::applying::Applying;
 use super::timers::Timer;
 use super::token::{self, Owner};
+use crate::config::Loaded;
 use crate::config::diagnostic::Severity;
 use crate::journal;
 use crate::loading::{Changes, Finding, LIMIT, Loader, Loading, Turn};
@@ -30,11 +33,14 @@ pub struct ReloadOutcome {
 }
 
 /// Where a reload is.
-#[derive(Default)]
 pub(super) struct Reloading {
+    /// Reads the configuration; called in a process of its own.
+    load: Box<dyn Fn() -> Loaded>,
     phase: Phase,
     /// It has been asked for again since it began.
     again: bool,
+    /// By when it must have been read.
+    due: Instant,
 }
 
 #[derive(Default)]
@@ -58,6 +64,15 @@ enum Phase {
 }
 
 impl Reloading {
+    pub(super) fn new(load: Box<dyn Fn() -> Loaded>, now: Instant) -> Self {
+        Self { load, phase: Phase::Idle, again: false, due: now }
+    }
+
+    /// The server stops: nothing is applied any more, and whoever reads is ended.
+    pub(super) fn stop(&mut self) {
+        (self.phase, self.again) = (Phase::Idle, false);
+    }
+
     /// Whether it goes on without waiting for anything.
     pub(super) fn is_busy(&self) -> bool {
         match self.phase {
@@ -93,9 +108,9 @@ impl Server {
         self.reload_begins();
         let served = || {
             let states = self.order.iter().filter_map(|key| self.services.get(*key));
-            states.map(|state| std::rc::Rc::clone(&state.service)).collect()
+            states.map(|state| Rc::clone(&state.service)).collect()
         };
-        self.reloading.phase = match Loader::start(&*self.reload, served) {
+        self.reloading.phase = match Loader::start(&*self.reloading.load, served) {
             Ok(loader) => {
                 self.watch_loader(&loader);
                 Phase::Reading { loader: Box::new(loader), ready: true }
@@ -104,15 +119,16 @@ impl Server {
         };
     }
 
-    /// Somebody is told that a reload has begun.
+    /// The one beginning of every reload. To its end, [`Self::reload_over`], it takes as
+    /// many turns as it needs.
     fn reload_begins(&mut self) {
-        self.timers.set(self.now + LIMIT, Timer::Reload);
-        self.reload_began = self.now;
+        self.reloading.due = self.now + LIMIT;
+        self.timers.set(self.reloading.due, Timer::Reload);
     }
 
-    /// The one end of every reload.
+    /// The one end of every reload, whatever has become of it.
     fn reload_over(&mut self, outcome: &ReloadOutcome) {
-        self.timers.cancel(self.reload_began + LIMIT, Timer::Reload);
+        self.timers.cancel(self.reloading.due, Timer::Reload);
         match outcome.result {
             Ok(Changes { kept, opened, closed, updated }) => {
                 journal::reloaded(kept, opened, closed, updated);
