@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::log_target::LogTarget;
+
 /// A superserver: listens on the ports of an inetd.conf-like file and runs a
 /// program for each connection, with the socket on its standard input and output.
 #[derive(Debug, Parser)]
@@ -63,6 +65,28 @@ pub enum Command {
     ///
     /// The program has the caller's environment, directory and user.
     Run(Run),
+    /// Say what a running server serves and has done.
+    ///
+    /// All services as a table, or one with the peers that it serves.
+    Status(StatusOf),
+    /// List the peers of a running server, and the last who were.
+    Peers(PeersOf),
+    /// Have a running server read its configuration again, and wait for that.
+    ///
+    /// Prints what was found in the file and what changed. Exit status 1 if the new
+    /// configuration was refused, else 0.
+    Reload(Control),
+    /// Stop a running server, or one of its services.
+    ///
+    /// Returns when the server has ended. A stopped service has its sockets closed,
+    /// over reloads too, until it is started again.
+    Stop(Stop),
+    /// Serve a stopped service again.
+    Start(Start),
+    /// End a program of a running server, or whatever serves a peer.
+    ///
+    /// Programs are sent TERM, and KILL if they do not end within kill_after.
+    Kill(Kill),
     /// Print a configuration of xinetd as inetd.conf.
     ///
     /// Comments stay above their services, and what would be different is said in
@@ -99,9 +123,35 @@ pub struct Common {
     /// Programs of all services at once [default: what the limits on descriptors and processes allow]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_children: Option<u32>,
+    /// Socket at which the server is asked and told, or `none`
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
+    /// Serve metrics over HTTP: PORT (of this machine only), *:PORT, ADDRESS:PORT or /PATH
+    #[arg(long, value_name = "ENDPOINT")]
+    pub metrics: Option<String>,
     /// How programs are started
     #[arg(long, value_enum, default_value_t = SpawnWay::Auto, value_name = "HOW")]
     pub spawn: SpawnWay,
+    /// Where the log goes.
+    #[arg(
+        long,
+        default_value = "stderr",
+        value_name = "TARGET",
+        help = "Where the log goes: stderr, syslog[:FACILITY][,SOCKET] or file:PATH"
+    )]
+    pub log: LogTarget,
+    /// How lines of the log are written
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORM")]
+    pub log_format: LogFormat,
+}
+
+/// `--log-format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A word and name=value pairs
+    Text,
+    /// An object a line
+    Json,
 }
 
 /// `--spawn`.
@@ -130,6 +180,76 @@ pub struct Import {
     /// Configuration of xinetd; a directory stands for what includedir reads
     #[arg(default_value = "/etc/xinetd.conf")]
     pub file: PathBuf,
+}
+
+/// Where a running server is asked.
+#[derive(Debug, Args)]
+pub struct Control {
+    /// Its control socket [default: /run/oxinetd.sock for root, else $XDG_RUNTIME_DIR/oxinetd.sock]
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
+}
+
+/// `oxinetd status`.
+#[derive(Debug, Args)]
+pub struct StatusOf {
+    /// A label as the log has it (echo/tcp), or its part before the /; all without it
+    pub service: Option<String>,
+    /// As data
+    #[arg(long)]
+    pub json: bool,
+    /// Again and again, every so many seconds
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+        value_parser = clap::value_parser!(u64).range(1..=86_400), conflicts_with = "json")]
+    pub watch: Option<u64>,
+    /// Where.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `oxinetd peers`.
+#[derive(Debug, Args)]
+pub struct PeersOf {
+    /// As data
+    #[arg(long)]
+    pub json: bool,
+    /// Where.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `oxinetd stop`.
+#[derive(Debug, Args)]
+pub struct Stop {
+    /// A service; the server itself without it
+    pub service: Option<String>,
+    /// Let nobody in and give programs time to end by themselves [default: 30]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30",
+        conflicts_with = "service")]
+    pub drain: Option<u64>,
+    /// Where.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `oxinetd start`.
+#[derive(Debug, Args)]
+pub struct Start {
+    /// A label as the log has it, or its part before the /
+    pub service: String,
+    /// Where.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `oxinetd kill`.
+#[derive(Debug, Args)]
+pub struct Kill {
+    /// The pid of a program, the address of a peer (with its port), or of all from there
+    pub who: String,
+    /// Where.
+    #[command(flatten)]
+    pub control: Control,
 }
 
 /// `oxinetd run`.

@@ -33,6 +33,15 @@ pub fn low_copy(descriptor: &impl AsFd) -> io::Result<OwnedFd> {
     kernel::duplicate_from(&descriptor.as_fd(), LOWEST)
 }
 
+/// Writes to a pipe without waiting for room, though it may be shared with somebody
+/// for whom it must wait; how many bytes.
+///
+/// # Errors
+/// EAGAIN: there is no room. EOPNOTSUPP: the kernel cannot tell (pipes: before Linux 6.4).
+pub fn write_now(descriptor: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    kernel::write_now(&descriptor.as_fd(), bytes)
+}
+
 /// Sets O_NONBLOCK.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 
 use nix::fcntl::OFlag;
-use nix::unistd::{dup2_stdin, dup2_stdout, pipe2, setsid};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, pipe2, setsid};
 
 use crate::spawn::kernel::{Side, fork_to_detach};
 
@@ -50,15 +50,18 @@ fn wait_for_verdict(reader: OwnedFd) -> io::Result<Option<u32>> {
 }
 
 impl Herald {
-    /// Tells the parent our pid and lets go of the terminal's input and output;
-    /// standard error stays what it was, for the log.
+    /// Tells the parent our pid and lets go of the terminal's input and output, and of
+    /// standard error unless the log is there.
     ///
     /// # Errors
     /// When /dev/null cannot be opened.
-    pub fn announce(mut self) -> io::Result<()> {
+    pub fn announce(mut self, keeps_stderr: bool) -> io::Result<()> {
         let null = File::options().read(true).write(true).open("/dev/null")?;
         dup2_stdin(&null)?;
         dup2_stdout(&null)?;
+        if !keeps_stderr {
+            dup2_stderr(&null)?;
+        }
         // A parent that is gone (killed meanwhile) needs no answer.
         let _ = writeln!(self.0, "{}", std::process::id());
         Ok(())

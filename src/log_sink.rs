@@ -1,76 +1,141 @@
-//! Where log lines go: standard error, through a bounded buffer, so that a reader
-//! that stalls never stalls the loop.
+//! Where log lines go: standard error, the system's log or a file, through a bounded
+//! buffer, so that a reader that stalls never stalls the loop.
 //!
 //! Lines are collected during a turn of the loop and written at its end, which
-//! also makes one system call of many. A pipe is asked with poll(2) whether it has
-//! room, and given no more than PIPE_BUF bytes at a time, so that the write cannot
-//! block without the descriptor (which others may share) being made nonblocking.
+//! also makes one system call of many. What cannot be written without waiting stays
+//! in the buffer and is tried again.
 //!
 //! The lines of a service that has a file of its own go there instead.
 
 mod files;
 mod gauge;
+mod head;
+mod own_file;
+mod stderr;
+mod syslog;
 
-use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use env_logger::fmt::Formatter;
-use log::Record;
-use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use log::{Metadata, Record};
 
-use crate::calendar::Civil;
 use crate::journal;
+use crate::log_target::LogTarget;
+use crate::zone::Zone;
+use head::{Head, SyslogHead};
+use own_file::OwnFile;
+use stderr::Stderr;
+use syslog::Syslog;
 
 pub use files::{number_of, use_files};
 
 /// Bytes that may wait for a slow reader; more are dropped, line by line, and counted.
 const CAPACITY: usize = 256 * 1024;
 
-/// What fits into a pipe that poll(2) calls writable (PIPE_BUF of Linux).
-const PORTION: usize = 4096;
+/// How soon writing is tried again while the reader goes on reading, a little at a time.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+/// The same while it does not; doubled up to this.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-static SINK: Mutex<Sink> =
-    Mutex::new(Sink { waiting: Vec::new(), dropped: 0, held: false, may_block: true });
+static SINK: Mutex<Sink> = Mutex::new(Sink {
+    lines: Lines { waiting: Vec::new(), dropped: 0, dropped_ever: 0, head: Head::Stamp },
+    held: false,
+    pause: SHORTEST_PAUSE,
+    output: Output::Stderr(Stderr::Asked),
+});
 
 struct Sink {
+    lines: Lines,
+    /// The loop runs and will flush; until then every line goes out at once.
+    held: bool,
+    /// How long what is left waits until it is tried again.
+    pause: Duration,
+    output: Output,
+}
+
+struct Lines {
     waiting: Vec<u8>,
     /// Lines dropped since the last that got through.
     dropped: u64,
-    /// The loop runs and will flush; until then every line goes out at once.
-    held: bool,
-    /// Not a regular file, for which room need not be asked.
-    may_block: bool,
+    /// Lines dropped since the start.
+    dropped_ever: u64,
+    head: Head,
 }
 
-/// The end of env_logger's pipe.
-struct Pipe;
-
-impl Write for Pipe {
-    /// One whole line per call: env_logger writes each record with one write_all.
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        add(line);
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+enum Output {
+    Stderr(Stderr),
+    Syslog(Syslog),
+    File(OwnFile),
 }
 
-/// Takes whole lines, as far as there is room.
-fn add(lines: &[u8]) {
-    let mut sink = sink();
-    for line in lines.split_inclusive(|byte| *byte == b'\n') {
-        if sink.waiting.len().saturating_add(line.len()) > CAPACITY {
-            sink.dropped = sink.dropped.saturating_add(1);
-        } else {
-            sink.waiting.extend_from_slice(line);
+/// What has come of an attempt to write.
+#[derive(Debug, PartialEq, Eq)]
+enum Put {
+    /// So many bytes are out; more may be tried.
+    Taken(usize),
+    /// The line of so many bytes can never get out.
+    Lost(usize),
+    /// There is no room now.
+    Later,
+    /// There will never be room again.
+    Gone,
+}
+
+impl Lines {
+    /// Takes a line, if there is room for it.
+    fn take(&mut self, line: impl FnOnce(&mut Vec<u8>, &mut Head)) {
+        let before = self.waiting.len();
+        line(&mut self.waiting, &mut self.head);
+        if self.waiting.len() > CAPACITY {
+            self.waiting.truncate(before);
+            self.count_dropped();
         }
     }
-    if !sink.held {
-        write_out(&mut sink);
+
+    fn count_dropped(&mut self) {
+        self.dropped = self.dropped.saturating_add(1);
+        self.dropped_ever = self.dropped_ever.saturating_add(1);
+    }
+}
+
+impl Sink {
+    /// Writes what there is room for; true when everything is out.
+    fn write_out(&mut self) -> bool {
+        let mut written = 0;
+        while let Some(rest) = self.lines.waiting.get(written..).filter(|rest| !rest.is_empty()) {
+            match self.output.put(rest) {
+                Put::Taken(count) => written = written.saturating_add(count),
+                Put::Lost(count) => {
+                    written = written.saturating_add(count);
+                    self.lines.count_dropped();
+                }
+                Put::Later => break,
+                Put::Gone => written = self.lines.waiting.len(),
+            }
+        }
+        self.lines.waiting.drain(..written);
+        self.pause = match written {
+            0 => self.pause.saturating_mul(2).min(LONGEST_PAUSE),
+            _ => SHORTEST_PAUSE,
+        };
+        self.lines.waiting.is_empty()
+    }
+
+    fn write_out_unless_held(&mut self) {
+        if !self.held {
+            self.write_out();
+        }
+    }
+}
+
+impl Output {
+    fn put(&mut self, bytes: &[u8]) -> Put {
+        match self {
+            Self::Stderr(stderr) => stderr.put(bytes),
+            Self::Syslog(syslog) => syslog.put(bytes),
+            Self::File(file) => file.put(bytes),
+        }
     }
 }
 
@@ -79,88 +144,94 @@ fn sink() -> MutexGuard<'static, Sink> {
     SINK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Writes what there is room for; true when everything is out.
-fn write_out(sink: &mut Sink) -> bool {
-    let stderr = io::stderr();
-    let mut written = 0;
-    while let Some(rest) = sink.waiting.get(written..).filter(|rest| !rest.is_empty()) {
-        if sink.may_block && !has_room(&stderr) {
-            break;
-        }
-        let portion = rest.get(..PORTION).unwrap_or(rest);
-        match nix::unistd::write(&stderr, portion) {
-            Ok(count) => written = written.saturating_add(count),
-            Err(nix::errno::Errno::EINTR) => {}
-            Err(nix::errno::Errno::EAGAIN) => break,
-            // Nobody will ever read it: a log that is gone must not fill up.
-            Err(_) => written = sink.waiting.len(),
-        }
+/// Takes whole lines of a file that could not be written to.
+fn add(lines: &[u8]) {
+    let mut sink = sink();
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        sink.lines.take(|out, head| head::write_whole(out, head, line));
     }
-    sink.waiting.drain(..written);
-    sink.waiting.is_empty()
+    sink.write_out_unless_held();
 }
 
-fn has_room(descriptor: &impl AsFd) -> bool {
-    let mut set = [PollFd::new(descriptor.as_fd(), PollFlags::POLLOUT)];
-    poll(&mut set, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+/// What the log facade speaks to. Records are written where they wait, without a copy.
+struct Logger {
+    /// Which records are wanted.
+    filter: env_logger::Logger,
 }
 
-/// Sets up logging: level from `RUST_LOG`, `info` without it.
-pub fn start() {
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.filter.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.filter.matches(record) || in_its_file(record) {
+            return;
+        }
+        let mut sink = sink();
+        sink.lines.take(|out, head| head::write(out, head, record));
+        sink.write_out_unless_held();
+    }
+
+    fn flush(&self) {}
+}
+
+/// Whether a line went to the file that it is for, if it is for one.
+fn in_its_file(record: &Record<'_>) -> bool {
+    let file = journal::file_of(record.target());
+    file.is_some_and(|number| {
+        files::take(number, |lines| head::write(lines, &mut Head::Stamp, record))
+    })
+}
+
+/// Sets up logging, in the process that will serve: level from `RUST_LOG`, `info`
+/// without it.
+///
+/// # Errors
+/// When the file cannot be opened. A syslog daemon may come later.
+pub fn start(target: &LogTarget) -> io::Result<()> {
+    let (head, output) = open(target)?;
+    let mut sink = sink();
+    (sink.lines.head, sink.output) = (head, output);
+    drop(sink);
     let environment = env_logger::Env::default().default_filter_or("info");
-    sink().may_block = !stderr_is(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG);
-    let format = if under_journal() { journal_format } else { plain_format::<Formatter> };
+    let filter = env_logger::Builder::from_env(environment).build();
+    let most = filter.filter();
     // A second call (tests) keeps the first logger.
-    let _ = env_logger::Builder::from_env(environment)
-        .format(move |buffer, record| match in_its_file(record) {
-            true => Ok(()),
-            false => format(buffer, record),
-        })
-        .target(env_logger::Target::Pipe(Box::new(Pipe)))
-        .try_init();
+    if log::set_boxed_logger(Box::new(Logger { filter })).is_ok() {
+        log::set_max_level(most);
+    }
+    Ok(())
 }
 
-fn stderr_is(what: impl Fn(&libc::stat) -> bool) -> bool {
-    nix::sys::stat::fstat(io::stderr()).is_ok_and(|stat| what(&stat))
+fn open(target: &LogTarget) -> io::Result<(Head, Output)> {
+    Ok(match target {
+        LogTarget::Stderr => {
+            let head = if under_journal() { Head::Priority } else { Head::Stamp };
+            (head, Output::Stderr(Stderr::find_out()))
+        }
+        LogTarget::Syslog { facility, socket } => {
+            // Whoever tells the time of day says what is wrong with the zone.
+            let zone = Zone::load(std::env::var_os("TZ").as_deref()).unwrap_or_default();
+            let head = Head::Syslog(SyslogHead::new(*facility, zone));
+            (head, Output::Syslog(Syslog::new(socket)))
+        }
+        LogTarget::File(path) => (Head::Stamp, Output::File(OwnFile::open(path)?)),
+    })
 }
 
 /// Whether standard error is the journal's stream (systemd.exec(5)): the variable
 /// alone may be inherited from somebody who has redirected it since.
 fn under_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
-    stderr_is(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+    nix::sys::stat::fstat(io::stderr())
+        .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
-/// Whether a line went to the file that it is for, if it is for one.
-fn in_its_file(record: &Record<'_>) -> bool {
-    let file = journal::file_of(record.target());
-    file.is_some_and(|number| files::take(number, |lines| plain_format(lines, record)))
-}
-
-/// The journal has its own time: the priority in its place (sd-daemon(3)).
-fn journal_format(buffer: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
-    let priority = match record.level() {
-        log::Level::Error => 3,
-        log::Level::Warn => 4,
-        log::Level::Info => 6,
-        log::Level::Debug | log::Level::Trace => 7,
-    };
-    writeln!(buffer, "<{priority}>{}", record.args())
-}
-
-/// `2026-11-22T23:05:09.123Z INFO  accepted …`.
-fn plain_format<W: Write>(buffer: &mut W, record: &Record<'_>) -> io::Result<()> {
-    let now =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let Civil { year, month, day, hour, minute, second, .. } =
-        Civil::from_seconds(i64::try_from(now.as_secs()).unwrap_or_default());
-    let millis = now.subsec_millis();
-    writeln!(
-        buffer,
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z {:<5} {}",
-        record.level(),
-        record.args()
-    )
+/// How many lines were dropped since the start because their reader was too slow.
+#[must_use]
+pub fn dropped() -> u64 {
+    sink().lines.dropped_ever
 }
 
 /// From here on lines wait for [`flush`].
@@ -173,20 +244,34 @@ pub fn let_go() {
     files::flush();
     let mut sink = sink();
     sink.held = false;
-    write_out(&mut sink);
+    sink.write_out();
 }
 
-/// Writes what has been logged since the last call, as far as there is room. False
-/// when something is left: to be called again soon.
-pub fn flush() -> bool {
+/// Opens the file of the server's log again, if it is one: the other may have been
+/// rotated away.
+pub fn reopen() {
+    let mut sink = sink();
+    sink.write_out();
+    let Output::File(file) = &mut sink.output else { return };
+    let failed = file.reopen().err().map(|error| (file.path().to_owned(), error));
+    drop(sink);
+    if let Some((path, error)) = failed {
+        journal::log_file_failed(&path, &error);
+    }
+}
+
+/// Writes what has been logged since the last call, as far as there is room. If
+/// something is left: after how long to call it again at the latest.
+pub fn flush() -> Option<Duration> {
     files::flush();
     let mut sink = sink();
-    let done = write_out(&mut sink);
-    let dropped = if done { std::mem::take(&mut sink.dropped) } else { 0 };
+    let done = sink.write_out();
+    let dropped = if done { std::mem::take(&mut sink.lines.dropped) } else { 0 };
+    let pause = (!done).then_some(sink.pause);
     drop(sink);
     if dropped > 0 {
         journal::lines_dropped(dropped);
         return flush();
     }
-    done
+    pause
 }

@@ -1,15 +1,19 @@
 //! The command: arguments in, exit status out.
 
+mod asking;
+
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use oxinetd::cli::{Check, Cli, Command, Common, Import, Run, Serve, SpawnWay};
+use oxinetd::cli::{Check, Cli, Command, Common, Import, LogFormat, Run, Serve, SpawnWay};
 use oxinetd::config::diagnostic::Severity;
 use oxinetd::config::{self, Loaded, RunSpec};
+use oxinetd::control::socket;
 use oxinetd::detach::{self, Herald, Role};
 use oxinetd::loading::load_and_wait;
+use oxinetd::log_target::LogTarget;
 use oxinetd::lookup::System;
 use oxinetd::pid_file::PidFile;
 use oxinetd::server::{Options, Server};
@@ -29,6 +33,12 @@ fn main() -> ExitCode {
         Some(Command::Check(check)) => check_only(&check),
         Some(Command::Run(run)) => run_one(run),
         Some(Command::Import(import)) => print_import(&import),
+        Some(Command::Status(of)) => asking::status(&of),
+        Some(Command::Peers(of)) => asking::peers(&of),
+        Some(Command::Reload(control)) => asking::reload(&control),
+        Some(Command::Stop(stop)) => asking::stop(&stop),
+        Some(Command::Start(start)) => asking::start(&start),
+        Some(Command::Kill(kill)) => asking::kill(&kill),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -119,10 +129,23 @@ struct Job {
     herald: Option<Herald>,
     /// `oxinetd run`: one socket that cannot be opened at once is a failure.
     only_one: bool,
+    /// The control socket where nothing is said of it.
+    control: Option<PathBuf>,
+}
+
+/// In the process that serves, which the system's log calls by its number.
+fn start_log(common: &Common) -> Result<(), Failure> {
+    if common.log_format == LogFormat::Json {
+        journal::use_json();
+    }
+    let path = match &common.log {
+        LogTarget::File(path) => path.as_path(),
+        LogTarget::Stderr | LogTarget::Syslog { .. } => Path::new(""),
+    };
+    log_sink::start(&common.log).map_err(refused(&format!("log file {}", path.display())))
 }
 
 fn serve(serve: Serve) -> Result<(), Failure> {
-    log_sink::start();
     let file = serve.file;
     let defaults = serve.defaults;
     let herald = if serve.daemon {
@@ -133,6 +156,7 @@ fn serve(serve: Serve) -> Result<(), Failure> {
     } else {
         None
     };
+    start_log(&serve.common)?;
     run_server(Job {
         load: Box::new(move || config::load(&file, &defaults, &System::new())),
         common: serve.common,
@@ -140,6 +164,7 @@ fn serve(serve: Serve) -> Result<(), Failure> {
         pid_file: serve.pid_file,
         herald,
         only_one: false,
+        control: socket::default_path(),
     })
 }
 
@@ -156,8 +181,8 @@ fn background() -> Result<Option<Herald>, Failure> {
 }
 
 fn run_one(run: Run) -> Result<(), Failure> {
-    log_sink::start();
     let Run { options, udp, endpoint, program, common } = run;
+    start_log(&common)?;
     if !endpoint.contains([':', '/', '@']) {
         journal::local_only(&endpoint);
     }
@@ -169,6 +194,7 @@ fn run_one(run: Run) -> Result<(), Failure> {
         pid_file: None,
         herald: None,
         only_one: true,
+        control: None,
     })
 }
 
@@ -181,6 +207,11 @@ fn run_server(job: Job) -> Result<(), Failure> {
         journal::configuration(finding.severity == Severity::Error, &finding.line);
     }
     if loading.errors > 0 && (job.strict || loading.services == 0) {
+        if job.common.log != LogTarget::Stderr {
+            // Whoever starts it looks here for what is wrong.
+            let all = loading.findings.iter().map(|finding| finding.line.clone() + "\n");
+            let _ = io::stderr().write_all(all.collect::<String>().as_bytes());
+        }
         let why = if job.strict { "the configuration has errors" } else { "nothing to serve" };
         return Err(Failure::new(CONFIGURATION, why));
     }
@@ -195,6 +226,7 @@ fn run_server(job: Job) -> Result<(), Failure> {
     };
     let options = Options { way, max_children: job.common.max_children, reload: job.load };
     let mut server = Server::new(options).map_err(refused("starting"))?;
+    open_doors(&mut server, &job.common, job.control.as_deref())?;
     let listeners = server.install(loading);
     if job.only_one
         && listeners == 0
@@ -206,10 +238,36 @@ fn run_server(job: Job) -> Result<(), Failure> {
         file.write().map_err(refused("writing the pid file"))?;
     }
     if let Some(herald) = job.herald {
-        herald.announce().map_err(refused("going to the background"))?;
+        let keeps_stderr = job.common.log == LogTarget::Stderr;
+        herald.announce(keeps_stderr).map_err(refused("going to the background"))?;
     }
     journal::ready(std::process::id(), server.services(), listeners);
     server.run().map_err(refused("waiting for events"))
+}
+
+/// Opens the control socket and the endpoint for metrics.
+fn open_doors(server: &mut Server, common: &Common, usual: Option<&Path>) -> Result<(), Failure> {
+    let wanted = common.control.as_deref();
+    if let Some(path) = wanted.or(usual).filter(|path| *path != Path::new("none")) {
+        let opened = socket::open_control(path).and_then(|listener| server.control(listener));
+        match opened {
+            Ok(()) => {}
+            // Another server may have the usual place; it can be asked there, this one not.
+            Err(error) if wanted.is_none() => journal::no_control(path, &error),
+            Err(error) => {
+                let place = format!("control socket {}", path.display());
+                return Err(refused(&place)(error));
+            }
+        }
+    }
+    if let Some(endpoint) = &common.metrics {
+        let place = format!("metrics endpoint {endpoint}");
+        for listener in socket::open_metrics(endpoint).map_err(refused(&place))? {
+            journal::metrics(listener.address());
+            server.measure(listener).map_err(refused(&place))?;
+        }
+    }
+    Ok(())
 }
 
 fn lock_pid_file(path: &Path) -> Result<PidFile, Failure> {

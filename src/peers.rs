@@ -2,7 +2,9 @@
 //! thousand who were, in the order in which they came.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::rc::Rc;
+use std::time::Instant;
 
 use crate::address::Address;
 
@@ -32,6 +34,8 @@ pub struct Peer {
     pub pid: Option<u32>,
     /// Whether it is still served.
     pub running: bool,
+    /// When it came.
+    pub since: Instant,
 }
 
 /// All running peers and the last [`REMEMBERED`] ended ones. Every change costs
@@ -53,10 +57,16 @@ impl Peers {
     }
 
     /// A peer has come to a service and is now served, by `pid` if by a program.
-    pub fn connected(&mut self, address: Address, service: Rc<str>, pid: Option<u32>) -> PeerId {
+    pub fn connected(
+        &mut self,
+        address: Address,
+        service: Rc<str>,
+        pid: Option<u32>,
+        now: Instant,
+    ) -> PeerId {
         self.total = self.total.saturating_add(1);
         let id = PeerId(self.total);
-        self.known.insert(id, Peer { address, service, pid, running: true });
+        self.known.insert(id, Peer { address, service, pid, running: true, since: now });
         id
     }
 
@@ -96,6 +106,12 @@ impl Peers {
     pub fn iter(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
         self.known.iter().map(|(id, peer)| (*id, peer))
     }
+
+    /// Those who connected after this one.
+    pub fn after(&self, last: Option<PeerId>) -> impl Iterator<Item = (PeerId, &Peer)> {
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+        self.known.range((from, Bound::Unbounded)).map(|(id, peer)| (*id, peer))
+    }
 }
 
 #[cfg(test)]
@@ -104,7 +120,7 @@ mod tests {
     use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
 
     fn connect(peers: &mut Peers) -> PeerId {
-        peers.connected(Address::None, Rc::from("echo/tcp"), Some(7))
+        peers.connected(Address::None, Rc::from("echo/tcp"), Some(7), Instant::now())
     }
 
     #[test]
@@ -131,7 +147,7 @@ mod tests {
     #[test]
     fn a_program_is_named_later() {
         let mut peers = Peers::new();
-        let id = peers.connected(Address::None, Rc::from("tcpmux/date"), None);
+        let id = peers.connected(Address::None, Rc::from("tcpmux/date"), None, Instant::now());
         peers.handed_to(id, 12);
         peers.ended(id);
         peers.handed_to(id, 13);

@@ -238,6 +238,12 @@ impl Admission {
         self.running
     }
 
+    /// How many may run.
+    #[must_use]
+    pub fn max_children(&self) -> u32 {
+        self.max_children
+    }
+
     /// Which limits have begun and ended to bite since the last call.
     pub fn notices(&mut self) -> Vec<Notice> {
         self.episodes.notices()

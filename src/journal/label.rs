@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::rc::Rc;
 
 /// The target of lines that have none of their own; `RUST_LOG` selects by its beginning.
-const SERVER: &str = "oxinetd::journal";
+pub(super) const SERVER: &str = "oxinetd::journal";
 
 /// A service, as its lines call it, and where those that tell of its clients go.
 #[derive(Debug, Clone)]
@@ -48,6 +48,12 @@ pub fn file_of(target: &str) -> Option<u64> {
     target.strip_prefix(SERVER)?.strip_prefix('/')?.parse().ok()
 }
 
+/// Whether a record of this target is a line of the vocabulary.
+#[must_use]
+pub fn is_ours(target: &str) -> bool {
+    target.strip_prefix(SERVER).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,5 +64,7 @@ mod tests {
         assert_eq!((&*label, file_of(label.target())), ("echo/tcp", Some(7)));
         assert_eq!(file_of(Label::new("echo/tcp", None).target()), None);
         assert_eq!(file_of("oxinetd::journal_of_another/7"), None);
+        assert!(is_ours(label.target()) && is_ours(SERVER));
+        assert!(!is_ours("oxinetd::journal_of_another") && !is_ours("mio::poll"));
     }
 }

@@ -51,7 +51,7 @@ impl Server {
         journal::accepted(&label, peer, None, log);
         let stream =
             descriptor::set_nonblocking(&socket).map(|()| File::from(descriptor::raise(socket)));
-        let peer_id = self.peers.connected(peer, label.name(), None);
+        let peer_id = self.peers.connected(peer, label.name(), None, self.now);
         let silence = if kind == Builtin::Tcpmux { TCPMUX_SILENCE } else { SILENCE };
         let mut state = match stream {
             Ok(stream) => ConversationState {
@@ -72,11 +72,13 @@ impl Server {
             Err(error) => {
                 let admission = state.admission;
                 journal::failed(&label, peer, None, "socket", &error);
+                self.count_failure(service, "socket", &error);
                 self.peers.ended(peer_id);
                 let wake = self.admission.release(self.now, admission, Source::from(peer));
                 return self.wake(wake, service);
             }
         };
+        self.count(service, |counters| counters.served());
         match state.conversation.turn(&mut state.stream, &mut self.scratch) {
             Ok(Progress::Blocked) => self.watch_conversation(state, false),
             Ok(Progress::More) => self.watch_conversation(state, true),
@@ -138,6 +140,7 @@ impl Server {
     fn end_conversation(&mut self, state: &ConversationState, why: &str) {
         let time = self.now.saturating_duration_since(state.started);
         journal::closed(&state.label, state.peer, why, time, state.log);
+        self.count(state.service, |counters| counters.ran(time));
         self.peers.ended(state.peer_id);
         self.release_conversation(state);
     }
@@ -158,6 +161,13 @@ impl Server {
         }
         if let Some(state) = self.forget_conversation(key) {
             self.end_conversation(&state, "silent");
+        }
+    }
+
+    /// Closes a conversation, whatever it is doing.
+    pub(super) fn close_conversation(&mut self, key: Key, why: &str) {
+        if let Some(state) = self.forget_conversation(key) {
+            self.end_conversation(&state, why);
         }
     }
 

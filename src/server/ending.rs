@@ -25,6 +25,32 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 const STRAGGLERS: Duration = Duration::from_secs(1);
 
 impl Server {
+    /// The pidfd of a child says that it has ended: its slot is free for the next, and
+    /// it is reaped later in this turn or in the next. True if that must be in this one:
+    /// somebody may wait for the socket of a `wait` service.
+    pub(super) fn end_announced(&mut self, key: Key) -> bool {
+        self.release_child(key);
+        self.ended.push(key);
+        self.children.get(key).is_some_and(|child| child.listener.is_some())
+    }
+
+    fn release_child(&mut self, key: Key) {
+        let Some(child) = self.children.get_mut(key) else { return };
+        if std::mem::replace(&mut child.released, true) {
+            return;
+        }
+        let service = child.service;
+        let wake = self.admission.release(self.now, child.admission, child.source);
+        self.wake(wake, service);
+    }
+
+    /// Reaps the children whose end has been announced.
+    pub(super) fn reap_ended(&mut self) {
+        for key in std::mem::take(&mut self.ended) {
+            self.child_ended(key);
+        }
+    }
+
     /// Reaps a child that has ended; one that has not is looked at later.
     pub(super) fn child_ended(&mut self, key: Key) {
         let Some(child) = self.children.get(key) else { return };
@@ -43,6 +69,7 @@ impl Server {
     }
 
     fn reaped(&mut self, key: Key, end: End) {
+        self.release_child(key);
         let Some(child) = self.children.remove(key) else { return };
         // Closing the pidfd ends its registration. A child on its way to exec may hold
         // a copy for a moment; an event from that has a key that names nobody.
@@ -58,9 +85,8 @@ impl Server {
             .flatten();
         let time = self.now.saturating_duration_since(child.started);
         tell(&child, end, failure, time);
+        self.count_end(&child, end, failure, time);
         self.peers.ended(child.peer_id);
-        let wake = self.admission.release(self.now, child.admission, child.source);
-        self.wake(wake, child.service);
         // Somebody else may have reaped one of which nothing is known.
         if child.overdue && end != End::Unknown {
             self.hold_group(&child);

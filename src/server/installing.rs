@@ -67,6 +67,8 @@ impl Server {
             resting: Vec::new(),
             banners: Banners::of(service),
             refusals: Refusals::default(),
+            statistics: None,
+            stopped: false,
         })
     }
 
@@ -125,12 +127,13 @@ impl Server {
         let Some(state) = self.services.remove(key) else { return };
         self.admission.retire(state.admission);
         self.resting_services.retain(|resting| *resting != key);
-        let children: Vec<Key> = self
-            .children
-            .iter()
-            .filter(|(_, child)| child.service == key)
-            .map(|(child, _)| child)
-            .collect();
+        self.stop_children_of(key);
+    }
+
+    /// What `on_stop` says for the programs of a service.
+    pub(super) fn stop_children_of(&mut self, key: Key) {
+        let children = self.children.iter().filter(|(_, child)| child.service == key);
+        let children: Vec<Key> = children.map(|(child, _)| child).collect();
         for child in children {
             self.stop_child(child);
         }
@@ -144,6 +147,9 @@ impl Server {
     pub(super) fn open(&mut self, key: Key) -> std::io::Result<()> {
         let Some(state) = self.listeners.get(key) else { return Ok(()) };
         let Some(service) = self.services.get(state.service) else { return Ok(()) };
+        if service.stopped || self.drain.is_some() {
+            return Ok(());
+        }
         let listener = Listener::open(&state.spec, &service.service)?;
         log::debug!("opened descriptor={:?}", listener.as_fd());
         journal::listening(&service.label, listener.address());
@@ -170,6 +176,8 @@ impl Server {
         {
             let endpoint = ShownEndpoint(&state.spec.endpoint);
             journal::not_listening(&service.label, &endpoint, &error, delay);
+            let (owner, message) = (state.service, format!("{endpoint}: {error}"));
+            self.note_error(owner, &message);
         }
     }
 }

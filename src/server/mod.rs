@@ -1,9 +1,9 @@
 //! The server while it runs: one thread, one poll, one turn after the other.
 //!
-//! A turn: wait for events or the earliest deadline; signals; children that have
-//! ended (which frees slots); what is due; then the ready queue, each entry with a
-//! bounded amount of work, so that nobody waits for a busy neighbour; at the end
-//! the log. Nothing in it blocks.
+//! A turn: wait for events or the earliest deadline; slots of children that have ended
+//! are freed; signals; what is due; then the ready queue, each entry with a bounded
+//! amount of work, so that nobody waits for a busy neighbour; at the end the children
+//! are reaped and the log is written. Nothing in it blocks.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -22,11 +22,19 @@
 //! | `installing` | services and their sockets, made from definitions |
 //! | `reloading` | a reload from the signal to its end |
 //! | `applying` | from the old configuration to the new one, some services each turn |
+//! | `controlling` | connections of those who ask about the server |
+//! | `answering` | what they are told |
+//! | `commanding` | what they tell the server to do |
+//! | `counting` | counters of services |
 
 mod accepting;
+mod answering;
 mod applying;
 mod banners;
+mod commanding;
+mod controlling;
 mod conversations;
+mod counting;
 mod datagrams;
 mod ending;
 mod facts;
@@ -62,8 +70,12 @@ use crate::relay::Side;
 use crate::signals::{Signal, Signals};
 use crate::spawn::group::Groups;
 use crate::spawn::{Spawner, Way};
+use crate::statistics::Statistics;
 use crate::zone::Zone;
+use answering::unix_time;
 use banners::BannerState;
+use commanding::Drain;
+use controlling::Controlling;
 pub use facts::Facts;
 use observing::Weather;
 use overdue::Group;
@@ -79,8 +91,10 @@ use token::Owner;
 /// Events taken from the system at once; more come with the next turn.
 const EVENTS: usize = 1024;
 
-/// How soon a log whose reader is slow is tried again.
-const LOG_RETRY: Duration = Duration::from_millis(100);
+/// How long children that have ended may wait to be reaped. Their slots are free at once;
+/// the rest of the work waits for a moment, since the client of a program that has ended
+/// often comes again immediately, and is served first then.
+const ENDED: Duration = Duration::from_millis(1);
 
 /// Bytes read from or written to a socket in one call by the built-in services.
 const SCRATCH: usize = 128 * 1024;
@@ -110,6 +124,13 @@ pub struct Server {
     weather: Weather,
     homing: Slab<Homing>,
     relays: Slab<RelayState>,
+    controlling: Controlling,
+    /// Of all services since the start.
+    statistics: Statistics,
+    /// When it started, by both clocks.
+    born: (u64, Instant),
+    /// Set once nobody is let in any more.
+    drain: Drain,
     /// Pipes that are not polled yet, and when they are to be.
     unwatched: VecDeque<(Instant, Key)>,
     /// Pipes whose program has ended while something still holds them, oldest first.
@@ -121,6 +142,8 @@ pub struct Server {
     /// When the system last had none.
     last_exhausted: Instant,
     ready: VecDeque<Owner>,
+    /// Children whose end has been announced and that are not reaped yet.
+    ended: Vec<Key>,
     timers: Timers,
     scratch: Vec<u8>,
     now: Instant,
@@ -184,12 +207,17 @@ impl Server {
             weather: Weather::default(),
             homing: Slab::new(),
             relays: Slab::new(),
+            controlling: Controlling::new(),
+            statistics: Statistics::default(),
+            born: (unix_time(), now),
+            drain: None,
             unwatched: VecDeque::new(),
             lingering: VecDeque::new(),
             resting_services: Vec::new(),
             exhausted: Vec::new(),
             last_exhausted: now.checked_sub(Duration::from_secs(3600)).unwrap_or(now),
             ready: VecDeque::new(),
+            ended: Vec::new(),
             timers: Timers::default(),
             scratch: vec![0; SCRATCH],
             now,
@@ -207,23 +235,24 @@ impl Server {
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         log_sink::hold();
-        let mut written = true;
+        let mut log = None;
         while self.stop.is_none() {
-            let timeout = self.timeout(written);
+            let timeout = self.timeout(log);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => other?,
             }
             self.turn(&events);
-            written = log_sink::flush();
+            log = log_sink::flush();
         }
         self.finish();
         log_sink::let_go();
         Ok(())
     }
 
-    /// How long to wait: not at all while something is ready, else until the earliest deadline.
-    fn timeout(&mut self, log_written: bool) -> Option<Duration> {
+    /// How long to wait: not at all while something is ready, else until the earliest
+    /// deadline; `log` is when lines that wait for their reader are tried again.
+    fn timeout(&mut self, log: Option<Duration>) -> Option<Duration> {
         if !self.ready.is_empty() || self.reloading.is_busy() {
             return Some(Duration::ZERO);
         }
@@ -233,21 +262,21 @@ impl Server {
             .flatten()
             .min()
             .map(|when| when.saturating_duration_since(Instant::now()));
-        let log = (!log_written).then_some(LOG_RETRY);
-        [deadline, self.spawner.patience(), log].into_iter().flatten().min()
+        let ended = (!self.ended.is_empty()).then_some(ENDED);
+        [deadline, self.spawner.patience(), log, ended].into_iter().flatten().min()
     }
 
     fn turn(&mut self, events: &Events) {
         self.now = Instant::now();
         self.observe();
         let mut signalled = false;
-        let mut ended = Vec::new();
+        let mut reap = !self.ended.is_empty();
         for event in events {
             match token::unpack(event.token()) {
                 Some(Owner::Signals) => signalled = true,
                 // To settle below is all that it asks for.
                 Some(Owner::Spawner) => {}
-                Some(Owner::Child(key)) => ended.push(key),
+                Some(Owner::Child(key)) => reap |= self.end_announced(key),
                 Some(Owner::Loader) => self.reloading.announced(),
                 Some(owner) => self.queue(owner),
                 None => {}
@@ -258,11 +287,9 @@ impl Server {
         if signalled {
             self.take_signals();
         }
-        for key in ended {
-            self.child_ended(key);
-        }
         self.do_what_is_due();
         self.go_on_reloading();
+        reap |= signalled || !self.ready.is_empty();
         for _ in 0..self.ready.len() {
             let Some(owner) = self.ready.pop_front() else { break };
             self.spawner.want_wake(self.ready.is_empty());
@@ -270,7 +297,11 @@ impl Server {
         }
         // Most children of this turn have their own table by now.
         self.spawner.settle();
+        if reap {
+            self.reap_ended();
+        }
         self.tell_limits();
+        self.stop_if_drained();
     }
 
     /// Puts an owner into the ready queue, once.
@@ -289,6 +320,8 @@ impl Server {
             Owner::Relay(key) => return self.relay_announced(key, Side::Client),
             Owner::RelayTarget(key) => return self.relay_announced(key, Side::Target),
             Owner::Banner(key) => self.banners.get_mut(key).map(|banner| &mut banner.queued),
+            Owner::Door(key) => self.controlling.doors.get_mut(key).map(|door| &mut door.queued),
+            Owner::Edge(key) => self.controlling.edges.get_mut(key).map(|edge| &mut edge.queued),
             Owner::Signals | Owner::Spawner | Owner::Loader | Owner::Child(_) => None,
         };
         if let Some(queued) = queued
@@ -306,6 +339,8 @@ impl Server {
             Owner::Conversation(key) => self.converse(key),
             Owner::Relay(key) | Owner::RelayTarget(key) => self.serve_relay(key),
             Owner::Banner(key) => self.go_on_telling(key),
+            Owner::Door(key) => self.answer_door(key),
+            Owner::Edge(key) => self.serve_edge(key),
             Owner::Signals | Owner::Spawner | Owner::Loader | Owner::Child(_) => {}
         }
     }
@@ -327,6 +362,9 @@ impl Server {
                 Timer::Banner(key) => self.told_for_too_long(key),
                 Timer::Refusals(key) => self.tell_refusals(key),
                 Timer::Reload => self.reload_overdue(),
+                Timer::Door(key) => self.queue(Owner::Door(key)),
+                Timer::Edge(key) => self.look_for_silent_edge(key),
+                Timer::Drained => self.drained(),
             }
         }
         if self.admission.next_deadline().is_some_and(|when| when <= self.now) {
@@ -337,7 +375,7 @@ impl Server {
     fn take_signals(&mut self) {
         while let Some(signal) = self.signals.next_signal() {
             match signal {
-                Signal::Reload => self.reload(),
+                Signal::Reload => _ = self.reload(),
                 Signal::ListPeers => journal::peers(&self.peers),
                 Signal::CountPeers => self.count_peers(),
                 Signal::Stop(name) => self.stop = Some(name),
@@ -353,6 +391,7 @@ impl Server {
     /// Says who the peers are and were, and stops as each service wants it.
     fn finish(&mut self) {
         self.reloading.stop();
+        self.reap_ended();
         journal::peers(&self.peers);
         self.count_peers();
         journal::stopping(self.stop.unwrap_or("-"));

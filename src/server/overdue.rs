@@ -37,17 +37,24 @@ impl Server {
     /// A program has had its time: TERM, or KILL if it has had that.
     pub(super) fn overdue(&mut self, key: Key) {
         let Some(child) = self.children.get_mut(key) else { return };
-        let (signal, name) =
-            if child.overdue { (Signal::SIGKILL, "KILL") } else { (Signal::SIGTERM, "TERM") };
+        let name = if child.overdue { "KILL" } else { "TERM" };
         let log = child.definition.attributes.log_on_success;
         journal::timeout(&child.label, child.peer, child.pid, name, log);
-        if let Err(error) = signal_group(child.pid, signal) {
-            // It has become another user, by a set-user-id program.
-            journal::trouble(&child.label, "kill", &error);
-        }
         if child.overdue {
             child.deadline = None;
+            if let Err(error) = signal_group(child.pid, Signal::SIGKILL) {
+                journal::trouble(&child.label, "kill", &error);
+            }
             return;
+        }
+        self.terminate(key);
+    }
+
+    fn terminate(&mut self, key: Key) {
+        let Some(child) = self.children.get_mut(key) else { return };
+        if let Err(error) = signal_group(child.pid, Signal::SIGTERM) {
+            // It has become another user, by a set-user-id program.
+            journal::trouble(&child.label, "kill", &error);
         }
         // A program that is stopped does not hear the signal.
         let _ = signal_group(child.pid, Signal::SIGCONT);
@@ -55,6 +62,15 @@ impl Server {
         let deadline = self.now + child.definition.attributes.kill_after;
         child.deadline = Some(deadline);
         self.timers.set(deadline, Timer::Overdue(key));
+    }
+
+    /// A program is to end: TERM now, KILL if that does not help in time.
+    pub(super) fn end_child(&mut self, key: Key) {
+        let Some(child) = self.children.get_mut(key).filter(|child| !child.overdue) else { return };
+        if let Some(deadline) = child.deadline.take() {
+            self.timers.cancel(deadline, Timer::Overdue(key));
+        }
+        self.terminate(key);
     }
 
     /// The leader of a group that has had TERM has ended; it is not reaped yet. The

@@ -95,6 +95,7 @@ impl Server {
     /// Somebody is turned away.
     pub(super) fn refuse(&mut self, service: Key, peer: Address, reason: Reason) {
         let now = self.now;
+        self.count(service, |counters| counters.refused(reason.as_str()));
         let Some(state) = self.services.get_mut(service) else { return };
         let log = state.service.attributes.log_on_failure;
         match state.refusals.add(reason, peer, now) {

@@ -62,6 +62,12 @@ struct Dial {
     busy: Option<io::Error>,
 }
 
+impl RelayState {
+    pub(super) fn peer(&self) -> Address {
+        self.peer
+    }
+}
+
 impl Dial {
     fn address(&self) -> Option<Cow<'_, Endpoint>> {
         let Action::Relay(target) = &self.definition.action else { return None };
@@ -112,6 +118,7 @@ impl Server {
             Ok(client) => client,
             Err(error) => {
                 journal::failed(&label, peer, None, "socket", &error);
+                self.count_failure(service, "socket", &error);
                 let wake = self.admission.release(self.now, admission, Source::from(peer));
                 return self.wake(wake, service);
             }
@@ -127,10 +134,11 @@ impl Server {
             log,
             admission,
             peer,
-            peer_id: self.peers.connected(peer, label.name(), None),
+            peer_id: self.peers.connected(peer, label.name(), None, self.now),
             started: self.now,
             queued: false,
         });
+        self.count(service, |counters| counters.served());
         if self.watch_side(key, Side::Client) {
             self.dial(key);
         }
@@ -284,6 +292,8 @@ impl Server {
         };
         let time = self.now.saturating_duration_since(state.started);
         journal::closed(&state.label, state.peer, &why, time, state.log);
+        let service = state.service;
+        self.count(service, |counters| counters.ran(time));
         self.forget_relay(key);
     }
 
@@ -291,7 +301,13 @@ impl Server {
     fn relay_failed(&mut self, key: Key, stage: &str, error: &dyn std::fmt::Display) {
         let Some(state) = self.relays.get(key) else { return };
         journal::failed(&state.label, state.peer, None, stage, error);
+        self.count_failure(state.service, stage, error);
         self.forget_relay(key);
+    }
+
+    /// Closes a relay, whatever it is doing.
+    pub(super) fn close_relay(&mut self, key: Key) {
+        self.end_relay(key, None);
     }
 
     fn forget_relay(&mut self, key: Key) {

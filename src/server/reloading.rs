@@ -19,6 +19,7 @@ use crate::config::Loaded;
 use crate::config::diagnostic::Severity;
 use crate::journal;
 use crate::loading::{Changes, Finding, LIMIT, Loader, Loading, Turn};
+use crate::log_sink;
 
 /// Services, sockets or lines that one turn of the loop takes on: a millisecond.
 pub(super) const PORTION: usize = 32;
@@ -39,6 +40,8 @@ pub(super) struct Reloading {
     phase: Phase,
     /// It has been asked for again since it began.
     again: bool,
+    /// How many have begun.
+    number: u64,
     /// By when it must have been read.
     due: Instant,
 }
@@ -65,7 +68,7 @@ enum Phase {
 
 impl Reloading {
     pub(super) fn new(load: Box<dyn Fn() -> Loaded>, now: Instant) -> Self {
-        Self { load, phase: Phase::Idle, again: false, due: now }
+        Self { load, phase: Phase::Idle, again: false, number: 0, due: now }
     }
 
     /// The server stops: nothing is applied any more, and whoever reads is ended.
@@ -99,13 +102,25 @@ impl Reloading {
 }
 
 impl Server {
-    /// Reads the configuration again: now, or after the reload that goes on.
-    pub fn reload(&mut self) {
-        if !matches!(self.reloading.phase, Phase::Idle) {
+    /// Reads the configuration again: now, or after the reload that goes on, which may
+    /// have read what has been changed since. The number of the reload that is meant.
+    pub(super) fn reload(&mut self) -> u64 {
+        log_sink::reopen();
+        let next = self.reloading.number.saturating_add(1);
+        if matches!(self.reloading.phase, Phase::Idle) {
+            self.reloading.number = next;
+            self.reload_begins();
+        } else {
             self.reloading.again = true;
-            return;
         }
-        self.reload_begins();
+        next
+    }
+
+    /// The one beginning of every reload. To its end, [`Self::reload_over`], it takes as
+    /// many turns as it needs.
+    fn reload_begins(&mut self) {
+        self.reloading.due = self.now + LIMIT;
+        self.timers.set(self.reloading.due, Timer::Reload);
         let served = || {
             let states = self.order.iter().filter_map(|key| self.services.get(*key));
             states.map(|state| Rc::clone(&state.service)).collect()
@@ -119,13 +134,6 @@ impl Server {
         };
     }
 
-    /// The one beginning of every reload. To its end, [`Self::reload_over`], it takes as
-    /// many turns as it needs.
-    fn reload_begins(&mut self) {
-        self.reloading.due = self.now + LIMIT;
-        self.timers.set(self.reloading.due, Timer::Reload);
-    }
-
     /// The one end of every reload, whatever has become of it.
     fn reload_over(&mut self, outcome: &ReloadOutcome) {
         self.timers.cancel(self.reloading.due, Timer::Reload);
@@ -135,6 +143,7 @@ impl Server {
             }
             Err(errors) => journal::reload_refused(errors),
         }
+        self.tell_reloaded(self.reloading.number, outcome);
     }
 
     fn watch_loader(&mut self, loader: &Loader) {

@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::Interest;
 use mio::unix::SourceFd;
@@ -79,8 +79,10 @@ impl Server {
             self.start_failed_at(service, peer, refusal.stage, &refusal.error);
             return Outcome::Failed;
         }
+        let before = Instant::now();
         match self.spawner.spawn(&prepared, socket, connection) {
             Ok(started) => {
+                self.count(service, |counters| counters.started(before.elapsed()));
                 self.started(service, peer, started, &start, prepared.group());
                 Outcome::Runs
             }
@@ -109,6 +111,7 @@ impl Server {
             && let Some(state) = self.services.get(service)
         {
             journal::failed(&state.label, peer, None, "spawn", &failed.error);
+            self.count_failure(service, "spawn", &failed.error);
         }
         outcome.runs()
     }
@@ -131,7 +134,7 @@ impl Server {
                 self.peers.handed_to(known, shown.unwrap_or_default());
                 known
             }
-            None => self.peers.connected(peer, label.name(), shown),
+            None => self.peers.connected(peer, label.name(), shown, self.now),
         };
         let child = Child {
             pid,
@@ -149,12 +152,13 @@ impl Server {
             _group: group,
             deadline: None,
             overdue: false,
+            released: false,
         };
         let key = self.children.insert(child);
         self.watch_child(key);
         self.set_deadline(key);
         if let Some(pipe) = started.stderr {
-            let stderr = self.keep_stderr(pipe, label, pid);
+            let stderr = self.keep_stderr(pipe, service, label, pid);
             if let Some(child) = self.children.get_mut(key) {
                 child.stderr = Some(stderr);
             }
@@ -175,13 +179,15 @@ impl Server {
 
     /// Keeps the pipe of a program's standard error. It is polled only if the program
     /// is still there after a moment: most end sooner, and then one read will do.
-    fn keep_stderr(&mut self, pipe: OwnedFd, label: Label, pid: i32) -> Key {
+    fn keep_stderr(&mut self, pipe: OwnedFd, service: Key, label: Label, pid: i32) -> Key {
         let key = self.stderr.insert(StderrState {
             pipe: pipe.into(),
+            service,
             label,
             pid,
             partial: Vec::new(),
             skipping: false,
+            dropped: 0,
             read: 0,
             since: self.now,
             registered: false,
@@ -229,6 +235,7 @@ impl Server {
     ) {
         if let Some(state) = self.services.get(service) {
             journal::failed(&state.label, peer, None, stage, error);
+            self.count_failure(service, stage, error);
         }
         self.cancel_start(service, peer);
     }

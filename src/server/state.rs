@@ -18,6 +18,7 @@ use crate::listener::{Connection, Listener, ShownEndpoint};
 use crate::peers::PeerId;
 use crate::spawn::Prepared;
 use crate::spawn::group::Group;
+use crate::statistics::Statistics;
 
 /// A service that is being served.
 #[derive(Debug)]
@@ -35,6 +36,10 @@ pub(super) struct ServiceState {
     pub(super) banners: Banners,
     /// Refusals that the log has told or will tell.
     pub(super) refusals: Refusals,
+    /// What it has counted; none before the first, since most of many are idle.
+    pub(super) statistics: Option<Box<Statistics>>,
+    /// `oxinetd stop SERVICE`: its sockets are closed until it is started again.
+    pub(super) stopped: bool,
 }
 
 /// Why nothing is taken from a listener.
@@ -109,18 +114,23 @@ pub(super) struct Child {
     pub(super) deadline: Option<Instant>,
     /// It has had the first one.
     pub(super) overdue: bool,
+    /// Admission no longer counts it: its end has been announced.
+    pub(super) released: bool,
 }
 
 /// The standard error of a program, which its own children may hold after its end.
 #[derive(Debug)]
 pub(super) struct StderrState {
     pub(super) pipe: File,
+    pub(super) service: Key,
     pub(super) label: Label,
     pub(super) pid: i32,
     /// The beginning of a line whose end has not come yet.
     pub(super) partial: Vec<u8>,
     /// The rest of a line that was cut is thrown away.
     pub(super) skipping: bool,
+    /// Bytes that were thrown away and are not counted yet.
+    pub(super) dropped: usize,
     /// Bytes read since `since`.
     pub(super) read: usize,
     pub(super) since: Instant,

@@ -47,6 +47,7 @@ impl Server {
             return;
         }
         let flow = read_some(state, &mut self.scratch);
+        self.count_dropped(key);
         match flow {
             Flow::Drained => {}
             Flow::More => self.queue(Owner::Stderr(key)),
@@ -58,7 +59,9 @@ impl Server {
     /// and a pipe that others still hold goes among the lingering ones.
     pub(super) fn program_ended(&mut self, key: Key) {
         let Some(state) = self.stderr.get_mut(key) else { return };
-        match read_some(state, &mut self.scratch) {
+        let flow = read_some(state, &mut self.scratch);
+        self.count_dropped(key);
+        match flow {
             Flow::End => return self.close_stderr(key),
             Flow::More => self.queue(Owner::Stderr(key)),
             Flow::Drained => {}
@@ -119,6 +122,9 @@ fn take_bytes(state: &mut StderrState, bytes: &[u8]) {
 
 /// Adds to the line; when it is too long, what fits is logged and the rest skipped.
 fn add_to_line(state: &mut StderrState, piece: &[u8]) {
+    if state.skipping {
+        state.dropped = state.dropped.saturating_add(piece.len());
+    }
     if state.skipping || piece.is_empty() {
         return;
     }
@@ -126,6 +132,7 @@ fn add_to_line(state: &mut StderrState, piece: &[u8]) {
     match piece.get(..room) {
         Some(fits) if piece.len() > room => {
             state.partial.extend_from_slice(fits);
+            state.dropped = state.dropped.saturating_add(piece.len().saturating_sub(room));
             journal::stderr(&state.label, state.pid, &state.partial, true);
             state.partial = Vec::new();
             state.skipping = true;

@@ -34,6 +34,12 @@ pub(super) enum Timer {
     Refusals(Key),
     /// A configuration has been read for too long.
     Reload,
+    /// A socket at which the server is asked, for which there was no descriptor.
+    Door(Key),
+    /// Somebody who asks may have been silent for too long.
+    Edge(Key),
+    /// Whoever is still here has had time to come to an end.
+    Drained,
 }
 
 /// Timers in the order of time.

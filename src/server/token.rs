@@ -27,6 +27,10 @@ pub(super) enum Owner {
     RelayTarget(Key),
     /// A client that is being told something.
     Banner(Key),
+    /// A socket at which the server is asked.
+    Door(Key),
+    /// Somebody who asks.
+    Edge(Key),
 }
 
 /// For owners of which there is one.
@@ -37,7 +41,7 @@ pub(super) fn pack(owner: Owner) -> Token {
     let (kind, key) = match owner {
         Owner::Signals => (0u64, NOBODY),
         Owner::Spawner => (8, NOBODY),
-        Owner::Loader => (9, NOBODY),
+        Owner::Loader => (11, NOBODY),
         Owner::Listener(key) => (1, key),
         Owner::Child(key) => (2, key),
         Owner::Stderr(key) => (3, key),
@@ -45,6 +49,8 @@ pub(super) fn pack(owner: Owner) -> Token {
         Owner::Relay(key) => (5, key),
         Owner::RelayTarget(key) => (6, key),
         Owner::Banner(key) => (7, key),
+        Owner::Door(key) => (9, key),
+        Owner::Edge(key) => (10, key),
     };
     let packed = kind << 60 | u64::from(key.generation) << 32 | u64::from(key.index);
     // 64-bit only (see kernel.rs), so nothing is lost.
@@ -60,7 +66,7 @@ pub(super) fn unpack(token: Token) -> Option<Owner> {
     match packed >> 60 {
         0 => Some(Owner::Signals),
         8 => Some(Owner::Spawner),
-        9 => Some(Owner::Loader),
+        11 => Some(Owner::Loader),
         1 => Some(Owner::Listener(key)),
         2 => Some(Owner::Child(key)),
         3 => Some(Owner::Stderr(key)),
@@ -68,6 +74,8 @@ pub(super) fn unpack(token: Token) -> Option<Owner> {
         5 => Some(Owner::Relay(key)),
         6 => Some(Owner::RelayTarget(key)),
         7 => Some(Owner::Banner(key)),
+        9 => Some(Owner::Door(key)),
+        10 => Some(Owner::Edge(key)),
         _ => None,
     }
 }
@@ -90,6 +98,8 @@ mod tests {
                     Owner::Relay(key),
                     Owner::RelayTarget(key),
                     Owner::Banner(key),
+                    Owner::Door(key),
+                    Owner::Edge(key),
                 ] {
                     assert_eq!(unpack(pack(owner)), Some(owner));
                 }

@@ -943,6 +943,18 @@ pub fn set_peek_offset(socket: &impl AsRawFd, offset: c_int) -> io::Result<()> {
     set_option(socket, libc::SO_PEEK_OFF, &offset)
 }
 
+/// Writes without waiting, whatever flags the descriptor has (RWF_NOWAIT).
+///
+/// # Errors
+/// pwritev2(2)'s: EAGAIN when it would wait, EOPNOTSUPP when it cannot promise not to.
+pub fn write_now(descriptor: &impl AsRawFd, bytes: &[u8]) -> io::Result<usize> {
+    let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: the one part is a live slice, which the kernel reads and does not write.
+    let written =
+        unsafe { libc::pwritev2(descriptor.as_raw_fd(), &raw const part, 1, -1, libc::RWF_NOWAIT) };
+    usize::try_from(written).map_err(|_| io::Error::last_os_error())
+}
+
 /// Makes a connected datagram socket one without a peer, and without the port that
 /// connecting gave it (connect(2) to AF_UNSPEC).
 ///

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -17,12 +17,16 @@ use super::wait::{wait_for, wait_until};
 /// The binary under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_oxinetd");
 
+/// The name of the control socket of daemons that have one.
+const CONTROL: &str = "control";
+
 /// How a daemon is started.
 #[derive(Default, Clone)]
 pub(crate) struct Setup {
     arguments: Vec<OsString>,
     environment: Vec<(String, String)>,
     under: Vec<String>,
+    controlled: bool,
 }
 
 impl Setup {
@@ -34,6 +38,12 @@ impl Setup {
     /// One more argument after FILE.
     pub(crate) fn arg(mut self, argument: &str) -> Self {
         self.arguments.push(argument.into());
+        self
+    }
+
+    /// With a control socket, see [`Daemon::ask`].
+    pub(crate) fn controlled(mut self) -> Self {
+        self.controlled = true;
         self
     }
 
@@ -67,6 +77,8 @@ impl Setup {
         let file = folder.write("inetd.conf", text);
         let mut arguments = vec![file.clone().into_os_string()];
         arguments.extend(self.arguments.iter().cloned());
+        let control = if self.controlled { folder.path().join(CONTROL) } else { "none".into() };
+        arguments.extend(["--control".into(), control.into_os_string()]);
         self.launch(folder, file, &arguments)
     }
 
@@ -108,6 +120,10 @@ pub(crate) fn command(under: &[String]) -> Command {
     };
     command.env_clear().env("PATH", search_path()).env("LANG", "C");
     command
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// A running daemon.
@@ -215,6 +231,28 @@ impl Daemon {
         // Signals are taken in turn: nothing of the list can come after the count.
         let _ = self.count_peers();
         self.log.all_after(mark, |line| line.is("peer"))
+    }
+
+    /// Where its control socket is, if it was started with one.
+    pub(crate) fn control(&self) -> PathBuf {
+        self.folder.path().join(CONTROL)
+    }
+
+    /// Runs `oxinetd ARGUMENTS --control …` as its user would.
+    #[track_caller]
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Output {
+        let mut asking = command(&[]);
+        asking.args(arguments).arg("--control").arg(self.control());
+        asking.stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// What `oxinetd ARGUMENTS` prints when it succeeds.
+    #[track_caller]
+    pub(crate) fn answer(&self, arguments: &[&str]) -> String {
+        let output = self.ask(arguments);
+        let (out, err) = (lossy(&output.stdout), lossy(&output.stderr));
+        assert!(output.status.success(), "{arguments:?}: {}\n{out}{err}", output.status);
+        out
     }
 
     /// Waits for its end.

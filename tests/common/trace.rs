@@ -168,7 +168,9 @@ fn connections(text: &str, server: u32) -> Vec<Connection> {
     let mut found = Vec::new();
     let mut current = Connection { server, calls: Vec::new() };
     for call in calls(text) {
-        let ends = call.pid == server && call.name() == "write" && call.text.contains("  ended ");
+        // How the log is written depends on what it is, and on the kernel.
+        let writes = matches!(call.name(), "write" | "pwritev2");
+        let ends = call.pid == server && writes && call.text.contains("  ended ");
         current.calls.push(call);
         if ends {
             let next = Connection { server, calls: Vec::new() };

@@ -47,7 +47,9 @@ fn options(arguments: &[&str]) -> Vec<String> {
 #[test]
 fn the_manual_page_of_the_command_has_every_option_and_signal() {
     let text = page("oxinetd.8");
-    for arguments in [&["--help"][..], &["check", "--help"], &["run", "--help"]] {
+    let commands = ["check", "run", "status", "peers", "reload", "stop", "start", "kill"];
+    let helps = commands.map(|command| vec![command, "--help"]);
+    for arguments in helps.iter().chain([&vec!["--help"]]) {
         for option in options(arguments) {
             if ["-h", "--help", "-V", "--version"].contains(&option.as_str()) {
                 continue;
@@ -74,6 +76,10 @@ fn the_manual_page_of_the_command_has_every_word_of_the_log() {
         "accepted",
         "ended",
         "closed",
+        "control",
+        "draining",
+        "metrics",
+        "no-control",
         "timeout",
         "failed",
         "refused",
@@ -84,6 +90,7 @@ fn the_manual_page_of_the_command_has_every_word_of_the_log() {
         "log-file-full",
         "log-file-resumed",
         "log-file-failed",
+        "log-dropped",
         "backoff",
         "reloaded",
         "reload-refused",
@@ -153,7 +160,7 @@ fn run_block(block: &str, folder: &Path) -> String {
 
 #[test]
 fn every_shell_block_of_the_readme_works() {
-    let tools = ["nc", "git", "rsync", "ssh-keyscan", "ssh-keygen", "tftp", "in.tftpd"];
+    let tools = ["nc", "curl", "git", "rsync", "ssh-keyscan", "ssh-keygen", "tftp", "in.tftpd"];
     if !tools.into_iter().all(need_program) {
         return;
     }

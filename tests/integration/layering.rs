@@ -15,15 +15,22 @@ const VALUES: &[&str] = &["address", "calendar", "unix_path", "peers", "journal"
 fn may_use(module: &str) -> Option<Vec<&'static str>> {
     let with = |extra: &[&'static str]| Some([VALUES, extra].concat());
     match module {
-        "config" | "address" | "calendar" | "signals" | "cli" | "pid_file" => Some(Vec::new()),
+        "config" | "address" | "calendar" | "signals" | "log_target" | "pid_file" => {
+            Some(Vec::new())
+        }
+        "cli" => Some(vec!["log_target"]),
         "unix_path" => Some(vec!["config::model"]),
         // Raw system calls are in one file, where unsafe code is allowed.
         "detach" | "descriptor" => Some(vec!["spawn::kernel"]),
         "peers" => Some(vec!["address"]),
         "journal" => Some(vec!["address", "peers", "config::model"]),
+        "statistics" => Some(Vec::new()),
+        "control" => with(&["config::model", "listener", "statistics"]),
         "zone" => Some(vec!["calendar"]),
         // It opens the files that services name for their lines.
-        "log_sink" => Some(vec!["journal", "calendar", "descriptor", "config::model"]),
+        "log_sink" => {
+            Some(vec!["journal", "calendar", "zone", "descriptor", "log_target", "config::model"])
+        }
         "listener" | "spawn" | "admission" | "reload" | "children" | "builtin" | "relay" => {
             with(&["config::model"])
         }
@@ -45,12 +52,25 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "signals",
             "zone",
             "log_sink",
+            "control",
+            "statistics",
         ]),
         // Going to the background comes before everything that cannot be forked.
         "main" => with(&[
-            "cli", "config", "loading", "lookup", "server", "log_sink", "spawn", "detach",
+            "cli",
+            "config",
+            "control",
+            "loading",
+            "lookup",
+            "server",
+            "log_sink",
+            "log_target",
+            "spawn",
+            "detach",
             "pid_file",
         ]),
+        // The commands that ask a running server.
+        "asking" => Some(vec!["cli", "control"]),
         "lib" => Some(Vec::new()),
         _ => None,
     }

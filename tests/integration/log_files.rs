@@ -109,7 +109,7 @@ fn two_services_share_a_file_and_a_third_says_that_it_has_none() {
     let _ = daemon.reload(&tcp_line(one, YES));
     assert_eq!(read_all(tcp(one)), "yes\n");
     let _ = daemon.wait_log(|line| line.about("ended", one));
-    assert_eq!(numbers_of(&daemon, &path), []);
+    assert_eq!(numbers_of(&daemon, &path), [0u32; 0]);
 }
 
 #[test]

@@ -1,0 +1,25 @@
+//! How a running server is asked and told: over a unix socket by `oxinetd status`,
+//! `reload`, `stop` …, and over HTTP by whoever collects metrics.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `request` | what can be asked, as a line |
+//! | `answer` | what is answered, as data |
+//! | `table` | answers for people |
+//! | `prometheus` | counters as Prometheus reads them |
+//! | `http` | requests for metrics |
+//! | `socket` | where the server listens, and who may ask |
+//! | `client` | the other end |
+//!
+//! A request is one line: words as on the command line (`status echo/tcp`) or JSON
+//! (`{"command":"status","service":"echo/tcp"}`). The answer is one JSON object, and
+//! then the connection ends. `oxinetd stop` is told first that the server will stop;
+//! its connection ends when it has.
+
+pub mod answer;
+pub mod client;
+pub mod http;
+pub mod prometheus;
+pub mod request;
+pub mod socket;
+pub mod table;

@@ -1,0 +1,161 @@
+//! What the server can be asked over its control socket.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Bytes of a request, its end included; a longer one is none.
+pub const LONGEST: usize = 4096;
+
+/// How long `stop --drain` waits when it is not told.
+pub const DRAIN: Duration = Duration::from_secs(30);
+
+/// One request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Request {
+    /// What the server serves and has done; of one service with its peers.
+    Status {
+        /// Its label, or the part of that before `/`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<String>,
+    },
+    /// Everybody who is here, and the last who were.
+    Peers {},
+    /// Read the configuration again.
+    Reload {},
+    /// Stop serving: one service, or all and the server itself.
+    Stop {
+        /// Which; all without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<String>,
+        /// Seconds that programs are given to end by themselves.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        drain: Option<u64>,
+    },
+    /// Serve a stopped service again.
+    Start {
+        /// Which.
+        service: String,
+    },
+    /// End a program, or whatever serves a peer.
+    Kill {
+        /// The pid of a program, or a peer's address.
+        who: String,
+    },
+}
+
+impl Request {
+    /// Reads a line: JSON, or words.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(line: &str) -> Result<Self, String> {
+        let line = line.trim();
+        if line.starts_with('{') {
+            return serde_json::from_str(line).map_err(|error| format!("the request: {error}"));
+        }
+        let (command, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let rest = rest.trim();
+        let named = (!rest.is_empty()).then(|| rest.to_owned());
+        match (command, named) {
+            ("status", service) => Ok(Self::Status { service }),
+            ("peers", None) => Ok(Self::Peers {}),
+            ("reload", None) => Ok(Self::Reload {}),
+            ("stop", named) => Self::stop(named),
+            ("start", Some(service)) => Ok(Self::Start { service }),
+            ("kill", Some(who)) => Ok(Self::Kill { who }),
+            ("start" | "kill", None) => Err(format!("{command}: of what?")),
+            ("peers" | "reload", Some(rest)) => Err(format!("{command}: what is {rest:?}?")),
+            _ => Err(format!("there is no command {command:?}: {COMMANDS}")),
+        }
+    }
+
+    fn stop(named: Option<String>) -> Result<Self, String> {
+        let Some(drain) = named.as_deref().and_then(|rest| rest.strip_prefix("--drain")) else {
+            return Ok(Self::Stop { service: named, drain: None });
+        };
+        let seconds = match drain.trim_start_matches(['=', ' ']) {
+            "" => DRAIN.as_secs(),
+            text => text.parse().map_err(|error| format!("--drain {text:?}: {error}"))?,
+        };
+        Ok(Self::Stop { service: None, drain: Some(seconds) })
+    }
+
+    /// Whether it changes something, and is logged.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        !matches!(self, Self::Status { .. } | Self::Peers {})
+    }
+
+    /// Its words, for the log.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::Status { service: None } => "status".to_owned(),
+            Self::Status { service: Some(service) } => format!("status {service}"),
+            Self::Peers {} => "peers".to_owned(),
+            Self::Reload {} => "reload".to_owned(),
+            Self::Stop { service: Some(service), .. } => format!("stop {service}"),
+            Self::Stop { service: None, drain: None } => "stop".to_owned(),
+            Self::Stop { service: None, drain: Some(seconds) } => format!("stop --drain {seconds}"),
+            Self::Start { service } => format!("start {service}"),
+            Self::Kill { who } => format!("kill {who}"),
+        }
+    }
+}
+
+const COMMANDS: &str = "status, peers, reload, stop, start and kill are";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
+
+    fn of(service: &str) -> Option<String> {
+        Some(service.to_owned())
+    }
+
+    #[test]
+    fn reads_words() {
+        for (line, wanted) in [
+            ("status", Request::Status { service: None }),
+            (" status  /tmp/a b \r\n", Request::Status { service: of("/tmp/a b") }),
+            ("peers\n", Request::Peers {}),
+            ("reload", Request::Reload {}),
+            ("stop", Request::Stop { service: None, drain: None }),
+            ("stop echo/tcp", Request::Stop { service: of("echo/tcp"), drain: None }),
+            ("stop --drain", Request::Stop { service: None, drain: Some(30) }),
+            ("stop --drain=5", Request::Stop { service: None, drain: Some(5) }),
+            ("stop --drain 5", Request::Stop { service: None, drain: Some(5) }),
+            ("start echo", Request::Start { service: "echo".to_owned() }),
+            ("kill 12", Request::Kill { who: "12".to_owned() }),
+        ] {
+            assert_eq!(Request::parse(line), Ok(wanted), "{line}");
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        for line in ["", "hello", "start", "kill", "peers x", "stop --drain x", "{", "{\"a\":1}"] {
+            let error = Request::parse(line).unwrap_err();
+            assert!(!error.is_empty() && !error.contains('\n'), "{line}: {error}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn json_is_read_as_it_was_written(service: Option<String>, drain: Option<u64>) {
+            let request = Request::Stop { service, drain };
+            let line = serde_json::to_string(&request).unwrap();
+            prop_assert_eq!(Request::parse(&line), Ok(request));
+        }
+
+        #[test]
+        fn no_line_is_too_strange(line: String) {
+            let _ = Request::parse(&line);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Where the server is asked: the control socket, for root and its own user, and the
+//! endpoint for metrics.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use nix::errno::Errno;
+use nix::unistd::Uid;
+
+use crate::config::model::{
+    Account, Action, Attributes, Builtin, Endpoint, Origin, Service, SocketSpec, SocketType,
+};
+use crate::listener::Listener;
+
+/// Where root's server is controlled.
+const OF_ROOT: &str = "/run/oxinetd.sock";
+/// The name of everybody else's, in the folder of their session.
+const NAME: &str = "oxinetd.sock";
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 64;
+
+/// The control socket of this user's server; none without a place for it.
+#[must_use]
+pub fn default_path() -> Option<PathBuf> {
+    if Uid::effective().is_root() {
+        return Some(PathBuf::from(OF_ROOT));
+    }
+    let folder = PathBuf::from(std::env::var_os("XDG_RUNTIME_DIR")?);
+    folder.is_absolute().then(|| folder.join(NAME))
+}
+
+/// Opens the control socket: mode 0600, and a stale one is replaced.
+///
+/// # Errors
+/// What the system answered, or what is in the way.
+pub fn open_control(path: &Path) -> io::Result<Listener> {
+    open(Endpoint::Unix(path.to_owned()))
+}
+
+/// Opens the endpoint for metrics: a port (of this machine only), `*:PORT`,
+/// `ADDRESS:PORT`, or a path. One socket, or one for each family.
+///
+/// # Errors
+/// What is wrong with the text, or what the system answered.
+pub fn open_metrics(text: &str) -> io::Result<Vec<Listener>> {
+    let endpoints = endpoints(text).ok_or_else(|| {
+        let wanted = "a port, *:PORT, ADDRESS:PORT or /PATH is wanted";
+        io::Error::new(ErrorKind::InvalidInput, wanted)
+    })?;
+    let (open, failed): (Vec<_>, Vec<_>) =
+        endpoints.into_iter().map(open).partition(io::Result::is_ok);
+    match failed.into_iter().find_map(Result::err) {
+        // A machine without IPv6 has the other family.
+        Some(error) if open.is_empty() || !lacks_family(&error) => Err(error),
+        _ => Ok(open.into_iter().flatten().collect()),
+    }
+}
+
+fn lacks_family(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL))
+}
+
+fn endpoints(text: &str) -> Option<Vec<Endpoint>> {
+    if text.starts_with('/') {
+        return Some(vec![Endpoint::Unix(PathBuf::from(text))]);
+    }
+    let (v4, v6): (IpAddr, IpAddr) = match text.strip_prefix("*:") {
+        Some(_) => (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()),
+        None => (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()),
+    };
+    if let Ok(address) = text.parse() {
+        return Some(vec![Endpoint::Inet(address)]);
+    }
+    let port = text.strip_prefix("*:").unwrap_or(text).parse().ok()?;
+    Some([v4, v6].map(|ip| Endpoint::Inet(SocketAddr::new(ip, port))).into())
+}
+
+/// A listener of our own is opened as a service's is.
+fn open(endpoint: Endpoint) -> io::Result<Listener> {
+    let spec = SocketSpec { endpoint, socket_type: SocketType::Stream, device: None };
+    let attributes = Attributes { backlog: Some(BACKLOG), ..Attributes::default() };
+    let service = Service {
+        label: "control".to_owned(),
+        origin: Origin::default(),
+        socket_type: SocketType::Stream,
+        sockets: vec![spec.clone()],
+        tcpmux: None,
+        wait: false,
+        action: Action::Builtin(Builtin::Discard),
+        account: Rc::new(Account::default()),
+        attributes: Rc::new(attributes),
+    };
+    Listener::open(&spec, &service)
+}
+
+/// Whether a process of this user may ask.
+#[must_use]
+pub fn may_control(uid: u32) -> bool {
+    uid == 0 || uid == Uid::effective().as_raw()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_endpoints() {
+        let inet = |text: &str| Endpoint::Inet(text.parse().unwrap());
+        let both = |a, b| Some(vec![inet(a), inet(b)]);
+        assert_eq!(endpoints("9100"), both("127.0.0.1:9100", "[::1]:9100"));
+        assert_eq!(endpoints("*:9100"), both("0.0.0.0:9100", "[::]:9100"));
+        assert_eq!(endpoints("[::1]:0"), Some(vec![inet("[::1]:0")]));
+        assert_eq!(endpoints("/run/m"), Some(vec![Endpoint::Unix("/run/m".into())]));
+        for wrong in ["", "x", "*:", "*:x", "localhost:1", "70000", "1.2.3.4"] {
+            assert_eq!(endpoints(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn root_and_ourselves_may_ask() {
+        let us = Uid::effective().as_raw();
+        assert!(may_control(0) && may_control(us) && !may_control(us + 1));
+    }
+}

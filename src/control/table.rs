@@ -1,0 +1,218 @@
+//! Answers for people: tables as wide as what is in them.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::answer::{PeerStatus, PeersAnswer, Reloaded, ServiceStatus, Status};
+
+/// Rows of cells, under the words of the first one.
+struct Table(Vec<Vec<String>>);
+
+impl Table {
+    fn new(head: &[&str]) -> Self {
+        Self(vec![head.iter().map(|word| (*word).to_owned()).collect()])
+    }
+
+    fn add(&mut self, row: &[String]) {
+        self.0.push(row.iter().map(|cell| printable(cell)).collect());
+    }
+
+    /// Numbers stand to the right, the last column is as wide as it likes.
+    fn render(&self) -> String {
+        let columns = self.0.first().map_or(0, Vec::len);
+        let widths: Vec<usize> = (0..columns).map(|column| self.width(column)).collect();
+        let mut out = String::new();
+        for row in &self.0 {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                let gap = if line.is_empty() { "" } else { "  " };
+                let number = cell.bytes().all(|byte| byte.is_ascii_digit()) && !cell.is_empty();
+                let _ = match number {
+                    true => write!(line, "{gap}{cell:>width$}"),
+                    false => write!(line, "{gap}{cell:<width$}"),
+                };
+            }
+            out.push_str(line.trim_end());
+            out.push('\n');
+        }
+        out
+    }
+
+    fn width(&self, column: usize) -> usize {
+        let cells = self.0.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+    }
+}
+
+/// Nothing that drives a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
+}
+
+/// `45s`, `3m 20s`, `2h 5m`, `3d 4h`.
+#[must_use]
+pub fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, _, _) => format!("{hours}h {minutes}m"),
+        _ => format!("{days}d {hours}h"),
+    }
+}
+
+/// How long ago a moment was that is told in seconds since 1970.
+fn ago(time: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{} ago", span(now.saturating_sub(Duration::from_secs(time))))
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// The whole server.
+#[must_use]
+pub fn status(status: &Status) -> String {
+    let mut out = format!(
+        "oxinetd {}, pid {}, {} for {}\n{} of {} programs, {}; {} accepted, {} refused, {} failed\n\n",
+        printable(&status.version),
+        status.pid,
+        printable(&status.state),
+        span(Duration::from_secs(status.uptime)),
+        status.running,
+        status.max_children,
+        counted(status.conversations, "conversation"),
+        status.accepted,
+        status.refused,
+        status.failed,
+    );
+    let head = ["SERVICE", "ADDRESS", "STATE", "RUNNING", "ACCEPTED", "REFUSED", "FAILED", "ERROR"];
+    let mut table = Table::new(&head);
+    for service in &status.services {
+        table.add(&service_row(service));
+    }
+    out.push_str(&table.render());
+    out
+}
+
+fn service_row(service: &ServiceStatus) -> Vec<String> {
+    let more = match service.addresses.len().saturating_sub(1) {
+        0 => String::new(),
+        others => format!(" +{others}"),
+    };
+    let address = service.addresses.first().map_or("-", String::as_str);
+    let error = service.last_error.as_ref();
+    vec![
+        service.service.clone(),
+        format!("{address}{more}"),
+        service.state.clone(),
+        service.running.to_string(),
+        service.accepted.to_string(),
+        reasons(service),
+        service.failed.to_string(),
+        error.map(|error| format!("{} ({})", error.message, ago(error.time))).unwrap_or_default(),
+    ]
+}
+
+/// `0`, or `12 (rate 10, access 2)`.
+fn reasons(service: &ServiceStatus) -> String {
+    let total = service.refused.values().fold(0u64, |sum, count| sum.saturating_add(*count));
+    if total == 0 {
+        return "0".to_owned();
+    }
+    format!("{total} ({})", listed(service.refused.iter()))
+}
+
+fn listed<'a>(counts: impl Iterator<Item = (&'a String, &'a u64)>) -> String {
+    let words: Vec<String> = counts.map(|(word, count)| format!("{word} {count}")).collect();
+    words.join(", ")
+}
+
+/// One service and its peers.
+#[must_use]
+pub fn service(service: &ServiceStatus) -> String {
+    let mut out = String::new();
+    let mut say = |name: &str, value: &str| {
+        let _ = writeln!(out, "{name:>12}: {}", printable(value));
+    };
+    say("service", &service.service);
+    say("from", &service.origin);
+    say("addresses", &service.addresses.join(", "));
+    say("server", &service.server);
+    say("state", &service.state);
+    say("running", &service.running.to_string());
+    say("accepted", &service.accepted.to_string());
+    say("refused", &reasons(service));
+    say("failed", &service.failed.to_string());
+    if !service.exits.is_empty() {
+        say("exits", &listed(service.exits.iter()));
+    }
+    say("run time", &format!("{:.3}s in all", service.run_seconds));
+    if service.stderr_dropped > 0 {
+        say("stderr", &format!("{} bytes are not in the log", service.stderr_dropped));
+    }
+    if let Some(error) = &service.last_error {
+        say("last error", &format!("{} ({})", error.message, ago(error.time)));
+    }
+    if let Some(peers) = service.peers.as_deref().filter(|peers| !peers.is_empty()) {
+        out.push('\n');
+        out.push_str(&peer_table(peers));
+    }
+    out
+}
+
+/// Everybody.
+#[must_use]
+pub fn peers(answer: &PeersAnswer) -> String {
+    let counts = format!("{} since the start, {} now\n", answer.total, answer.running);
+    if answer.peers.is_empty() { counts } else { counts + "\n" + &peer_table(&answer.peers) }
+}
+
+fn peer_table(peers: &[PeerStatus]) -> String {
+    let mut table = Table::new(&["N", "PEER", "SERVICE", "PID", "STATE", "AGE"]);
+    for peer in peers {
+        table.add(&[
+            peer.n.to_string(),
+            peer.address.clone(),
+            peer.service.clone(),
+            peer.pid.map_or("-".to_owned(), |pid| pid.to_string()),
+            peer.state.clone(),
+            peer.age.map(|age| span(Duration::from_secs_f64(age.max(0.0)))).unwrap_or_default(),
+        ]);
+    }
+    table.render()
+}
+
+/// The end of a reload: findings first, then what changed.
+#[must_use]
+pub fn reloaded(answer: &Reloaded) -> String {
+    let mut out = String::new();
+    for finding in &answer.diagnostics {
+        // They are made to be printed, on several lines.
+        out.push_str(finding.text.trim_end());
+        out.push_str("\n\n");
+    }
+    if !answer.reloaded {
+        let errors = answer.diagnostics.iter().filter(|finding| finding.severity == "error");
+        let why = match &answer.reason {
+            Some(reason) => printable(reason),
+            None => counted(errors.count(), "error"),
+        };
+        let _ = writeln!(out, "not reloaded: {why}; everything is as it was");
+        return out;
+    }
+    let Reloaded { kept, opened, closed, updated, .. } = *answer;
+    let _ = writeln!(
+        out,
+        "reloaded: {} kept, {opened} opened, {closed} closed; {} changed",
+        counted(kept, "socket"),
+        counted(updated, "service"),
+    );
+    out
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -1,0 +1,102 @@
+//! What people see.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::*;
+use crate::control::answer::Finding;
+use crate::statistics::LastError;
+
+fn echo() -> ServiceStatus {
+    ServiceStatus {
+        service: "echo/tcp".to_owned(),
+        origin: "inetd.conf:3".to_owned(),
+        addresses: vec!["0.0.0.0:7".to_owned(), "[::]:7".to_owned()],
+        server: "internal".to_owned(),
+        state: "listening".to_owned(),
+        running: 2,
+        accepted: 100,
+        refused: BTreeMap::from([("access".to_owned(), 2), ("rate".to_owned(), 10)]),
+        failed: 0,
+        exits: BTreeMap::new(),
+        run_seconds: 1.5,
+        stderr_dropped: 0,
+        last_error: None,
+        peers: None,
+    }
+}
+
+fn server(services: Vec<ServiceStatus>) -> Status {
+    Status {
+        version: "0.1.0".to_owned(),
+        pid: 123,
+        state: "serving".to_owned(),
+        started: 0,
+        uptime: 7380,
+        running: 0,
+        max_children: 500,
+        conversations: 2,
+        accepted: 100,
+        refused: 12,
+        failed: 0,
+        log_dropped: 0,
+        services,
+    }
+}
+
+#[test]
+fn a_status_is_a_table() {
+    let expected = "\
+oxinetd 0.1.0, pid 123, serving for 2h 3m
+0 of 500 programs, 2 conversations; 100 accepted, 12 refused, 0 failed
+
+SERVICE   ADDRESS       STATE      RUNNING  ACCEPTED  REFUSED                 FAILED  ERROR
+echo/tcp  0.0.0.0:7 +1  listening        2       100  12 (access 2, rate 10)       0
+";
+    assert_eq!(status(&server(vec![echo()])), expected);
+}
+
+#[test]
+fn nothing_drives_the_terminal() {
+    let error = LastError { time: 0, message: "\x1b[2J\n".to_owned() };
+    let nasty = ServiceStatus { last_error: Some(error), ..echo() };
+    let shown = status(&server(vec![nasty.clone()])) + &service(&nasty);
+    assert!(shown.contains("?[2J?") && !shown.contains('\x1b'), "{shown}");
+}
+
+#[test]
+fn one_service_has_its_peers() {
+    let peer = PeerStatus {
+        n: 1,
+        address: "127.0.0.1:4711".to_owned(),
+        service: "echo/tcp".to_owned(),
+        pid: None,
+        state: "running".to_owned(),
+        age: Some(61.5),
+    };
+    let shown = service(&ServiceStatus { peers: Some(vec![peer]), ..echo() });
+    assert!(shown.contains("   addresses: 0.0.0.0:7, [::]:7\n"), "{shown}");
+    let row = "1  127.0.0.1:4711  echo/tcp  -    running  1m 1s\n";
+    assert!(shown.ends_with(row), "{shown}");
+}
+
+#[test]
+fn a_reload_says_what_changed_or_why_not() {
+    let answer = Reloaded { reloaded: true, kept: 1, opened: 2, ..Reloaded::default() };
+    assert_eq!(
+        reloaded(&answer),
+        "reloaded: 1 socket kept, 2 opened, 0 closed; 0 services changed\n"
+    );
+    let finding = Finding { severity: "error".to_owned(), text: "error: no\n".to_owned() };
+    let answer = Reloaded { diagnostics: vec![finding], ..Reloaded::default() };
+    let expected = "error: no\n\nnot reloaded: 1 error; everything is as it was\n";
+    assert_eq!(reloaded(&answer), expected);
+}
+
+#[test]
+fn spans_have_two_units() {
+    for (seconds, text) in [(0, "0s"), (59, "59s"), (200, "3m 20s"), (7500, "2h 5m")] {
+        assert_eq!(span(Duration::from_secs(seconds)), text);
+    }
+    assert_eq!(span(Duration::from_secs(86_400 * 3 + 3600 * 4)), "3d 4h");
+}

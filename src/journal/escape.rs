@@ -1,0 +1,157 @@
+//! Values so that no byte of theirs can end a line or drive a terminal: in the text
+//! form and in JSON (RFC 8259).
+
+use std::fmt::{self, Display, Write};
+
+/// A text as a value: bare when it is one plain word, else in quotes.
+pub(super) struct Quoted<'a>(pub(super) &'a [u8]);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
+        match std::str::from_utf8(self.0) {
+            Ok(word) if !word.is_empty() && self.0.iter().all(plain) => f.write_str(word),
+            _ => Always(self.0).fmt(f),
+        }
+    }
+}
+
+/// A value that is quoted even when it is one word.
+pub(super) struct Always<'a>(pub(super) &'a [u8]);
+
+impl Display for Always<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        escape(self.0, f)?;
+        f.write_char('"')
+    }
+}
+
+/// Printable text as it is; quotes, backslashes, controls and what is not UTF-8 escaped.
+fn escape(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '"' | '\\' => write!(f, "\\{character}")?,
+                '\t' => f.write_str("\\t")?,
+                _ if is_shown(character) => f.write_char(character)?,
+                _ if character.is_ascii() => write!(f, "\\x{:02x}", u32::from(character))?,
+                _ => write!(f, "\\u{{{:x}}}", u32::from(character))?,
+            }
+        }
+        for byte in chunk.invalid() {
+            write!(f, "\\x{byte:02x}")?;
+        }
+    }
+    Ok(())
+}
+
+/// A text that ends the line, escaped but not quoted.
+pub struct Plain<'a>(pub &'a str);
+
+impl Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|character| match character {
+            _ if is_shown(character) => f.write_char(character),
+            _ => write!(f, "\\x{:02x}", u32::from(character)),
+        })
+    }
+}
+
+/// Neither a control nor a character that reorders or hides text.
+fn is_shown(character: char) -> bool {
+    !character.is_control()
+        && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A string of JSON. A byte that is not UTF-8, for which JSON has no way, is the text `\xNN`.
+pub(super) struct Json<'a>(pub(super) &'a [u8]);
+
+impl Display for Json<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for chunk in self.0.utf8_chunks() {
+            Inside(&mut *f).write_str(chunk.valid())?;
+            for byte in chunk.invalid() {
+                write!(f, "\\\\x{byte:02x}")?;
+            }
+        }
+        f.write_char('"')
+    }
+}
+
+/// Whatever can be displayed, as a string of JSON, without a copy of its text.
+pub(super) struct JsonOf<'a>(pub(super) &'a dyn Display);
+
+impl Display for JsonOf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        write!(Inside(&mut *f), "{}", self.0)?;
+        f.write_char('"')
+    }
+}
+
+/// What is written here comes out as the inside of a string of JSON.
+struct Inside<W>(W);
+
+impl<W: Write> Write for Inside<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|character| match character {
+            '"' | '\\' => write!(self.0, "\\{character}"),
+            '\n' => self.0.write_str("\\n"),
+            '\t' => self.0.write_str("\\t"),
+            _ if is_shown(character) => self.0.write_char(character),
+            _ => character
+                .encode_utf16(&mut [0; 2])
+                .iter()
+                .try_for_each(|unit| write!(self.0, "\\u{unit:04x}")),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn word(text: &str) -> String {
+        Quoted(text.as_bytes()).to_string()
+    }
+
+    #[test]
+    fn plain_words_stay_bare() {
+        assert_eq!(word("daytime/tcp"), "daytime/tcp");
+        assert_eq!(word(""), "\"\"");
+        assert_eq!(word("two words"), "\"two words\"");
+    }
+
+    #[test]
+    fn nothing_ends_a_line_or_drives_a_terminal() {
+        let nasty = b"a\"b\\\n\r\x1b[31m\x00\xff\xc3\xa9\xe2\x80\xae";
+        let shown = Quoted(nasty).to_string();
+        assert_eq!(shown, "\"a\\\"b\\\\\\x0a\\x0d\\x1b[31m\\x00\\xff\u{e9}\\u{202e}\"");
+        let json = Json(nasty).to_string();
+        let wanted = r#""a\"b\\\n\u000d\u001b[31m\u0000\\xffé\u202e""#;
+        assert_eq!(json, wanted);
+    }
+
+    fn parsed(json: &str) -> String {
+        serde_json::from_str(json).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn json_is_read_back_as_it_was(text in "\\PC*|.*") {
+            let (bytes, shown) = (Json(text.as_bytes()).to_string(), JsonOf(&text).to_string());
+            prop_assert_eq!(&bytes, &shown);
+            prop_assert_eq!(parsed(&bytes), text);
+        }
+
+        #[test]
+        fn any_bytes_are_json_without_controls(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let json = Json(&bytes).to_string();
+            prop_assert!(!json.chars().any(char::is_control));
+            let _ = parsed(&json);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What those who control the server tell it to do: reload, stop and start services,
+//! end programs, drain and stop.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::Server;
+use super::answering::no_such_service;
+use super::controlling::Stage;
+use super::slab::Key;
+use super::state::Rest;
+use super::timers::Timer;
+use crate::address::Address;
+use crate::control::answer::{self, Done, Refusal, Stopping};
+use crate::control::request::Request;
+use crate::journal;
+
+impl Server {
+    /// Does what a request says, and answers.
+    pub(super) fn carry_out(&mut self, key: Key, request: &Request) {
+        match request {
+            Request::Status { service } => self.tell_status(key, service.as_deref()),
+            Request::Peers {} => self.tell_peers(key),
+            Request::Reload {} => self.reload_for(key),
+            Request::Stop { service: Some(service), .. } => {
+                let done = self.stop_services(service);
+                self.tell_done(key, done);
+            }
+            Request::Stop { service: None, drain } => self.stop_for(key, *drain),
+            Request::Start { service } => {
+                let done = self.start_services(service);
+                self.tell_done(key, done);
+            }
+            Request::Kill { who } => {
+                let done = self.kill(who);
+                self.tell_done(key, done);
+            }
+        }
+    }
+
+    fn tell_done(&mut self, key: Key, done: Result<String, Refusal>) {
+        let words = match done {
+            Ok(done) => answer::line(&Done { done }),
+            Err(refusal) => answer::line(&refusal),
+        };
+        self.tell_edge(key, words);
+    }
+
+    fn reload_for(&mut self, key: Key) {
+        let number = self.reload();
+        if let Some(edge) = self.controlling.edges.get_mut(key) {
+            edge.stage = Stage::AwaitsReload(number);
+        }
+    }
+
+    /// Says that it will stop; the end of the connection says that it has.
+    fn stop_for(&mut self, key: Key, drain: Option<u64>) {
+        let running = self.admission.total_running();
+        self.tell_edge(key, answer::line(&Stopping { stopping: true, running, drain }));
+        if let Some(edge) = self.controlling.edges.get_mut(key) {
+            edge.stage = Stage::Stays;
+        }
+        self.serve_edge(key);
+        match drain {
+            None => self.stop = Some("control"),
+            Some(seconds) => self.begin_drain(Duration::from_secs(seconds)),
+        }
+    }
+
+    /// Nobody is let in any more; whoever is here has so long to come to an end.
+    fn begin_drain(&mut self, time: Duration) {
+        // A century is for ever, and a moment that the clock has.
+        let time = time.min(Duration::from_secs(100 * 365 * 86_400));
+        let until = self.now + time;
+        let before = self.drain.replace(until);
+        self.timers.set(until, Timer::Drained);
+        if before.is_some() {
+            return;
+        }
+        journal::draining(time, self.admission.total_running());
+        for key in self.listeners.keys() {
+            self.serve_listener(key);
+            self.shut_listener(key);
+        }
+    }
+
+    /// Those who have had their time: programs are told to end, the rest is closed.
+    pub(super) fn drained(&mut self) {
+        if self.drain.is_none_or(|until| until > self.now) {
+            return;
+        }
+        for key in self.children.keys() {
+            self.end_child(key);
+        }
+        for key in self.conversations.keys() {
+            self.close_conversation(key, "drained");
+        }
+        for key in self.relays.keys() {
+            self.close_relay(key);
+        }
+    }
+
+    /// At the end of a turn: is anybody left?
+    pub(super) fn stop_if_drained(&mut self) {
+        let empty = self.children.len() == 0
+            && self.conversations.len() == 0
+            && self.relays.len() == 0
+            && self.banners.len() == 0;
+        if self.drain.is_some() && empty && self.stop.is_none() {
+            self.stop = Some("control");
+        }
+    }
+
+    fn stop_services(&mut self, name: &str) -> Result<String, Refusal> {
+        let found = self.known(name)?;
+        for key in &found {
+            let Some(state) = self.services.get_mut(*key) else { continue };
+            state.stopped = true;
+            for listener in state.listeners.clone() {
+                self.shut_listener(listener);
+            }
+            self.stop_children_of(*key);
+        }
+        Ok(format!("stopped {}", self.labels(&found)))
+    }
+
+    fn start_services(&mut self, name: &str) -> Result<String, Refusal> {
+        let found = self.known(name)?;
+        if self.drain.is_some() {
+            return Err(Refusal { error: "the server is draining".to_owned() });
+        }
+        let mut failed = Vec::new();
+        for key in &found {
+            let Some(state) = self.services.get_mut(*key) else { continue };
+            state.stopped = false;
+            for listener in state.listeners.clone() {
+                failed.extend(self.open_again(listener));
+            }
+        }
+        match failed.first() {
+            None => Ok(format!("started {}", self.labels(&found))),
+            Some(error) => Err(Refusal { error: format!("{error}; it is tried again") }),
+        }
+    }
+
+    /// Opens a socket of a service that was stopped; what is wrong if that fails.
+    fn open_again(&mut self, key: Key) -> Option<String> {
+        if self.listeners.get(key)?.listener.is_some() {
+            return None;
+        }
+        self.try_to_open(key);
+        let state = self.listeners.get(key)?;
+        let error = state.last_error.as_ref().filter(|_| state.listener.is_none())?;
+        Some(format!("{}: {error}", state.label()))
+    }
+
+    /// Closes a socket that may be opened again.
+    fn shut_listener(&mut self, key: Key) {
+        self.deregister_listener(key);
+        if let Some(state) = self.listeners.get_mut(key) {
+            state.listener = None;
+            state.parked = None;
+            state.last_error = None;
+            state.rest = Rest::No;
+        }
+    }
+
+    fn known(&self, name: &str) -> Result<Vec<Key>, Refusal> {
+        let found = self.services_named(name);
+        if found.is_empty() { Err(no_such_service(name)) } else { Ok(found) }
+    }
+
+    fn labels(&self, keys: &[Key]) -> String {
+        let states = keys.iter().filter_map(|key| self.services.get(*key));
+        let labels: Vec<&str> = states.map(|state| &*state.label).collect();
+        labels.join(", ")
+    }
+
+    /// Ends the program of this pid, or everything that serves this peer.
+    fn kill(&mut self, who: &str) -> Result<String, Refusal> {
+        let whom = Whom::read(who);
+        let children = self.children.iter();
+        let children = children.filter(|(_, it)| whom.is_program(it.pid) || whom.is_peer(it.peer));
+        let children: Vec<Key> = children.map(|(key, _)| key).collect();
+        let conversations = self.conversations.iter().filter(|(_, it)| whom.is_peer(it.peer));
+        let conversations: Vec<Key> = conversations.map(|(key, _)| key).collect();
+        let relays = self.relays.iter().filter(|(_, it)| whom.is_peer(it.peer()));
+        let relays: Vec<Key> = relays.map(|(key, _)| key).collect();
+        if children.is_empty() && conversations.is_empty() && relays.is_empty() {
+            let error = format!("nothing of ours has the pid or serves the peer {who:?}");
+            return Err(Refusal { error });
+        }
+        let pids = children.iter().filter_map(|key| self.children.get(*key));
+        let pids: Vec<String> = pids.map(|child| child.pid.to_string()).collect();
+        for key in &children {
+            self.end_child(*key);
+        }
+        for key in &conversations {
+            self.close_conversation(*key, "killed");
+        }
+        for key in &relays {
+            self.close_relay(*key);
+        }
+        let closed = conversations.len().saturating_add(relays.len());
+        Ok(match (pids.is_empty(), closed) {
+            (true, _) => format!("closed {closed}"),
+            (false, 0) => format!("sent TERM to {}", pids.join(", ")),
+            (false, _) => format!("sent TERM to {}, closed {closed}", pids.join(", ")),
+        })
+    }
+}
+
+/// Who is to be ended.
+struct Whom<'a> {
+    text: &'a str,
+    pid: Option<i32>,
+    ip: Option<IpAddr>,
+}
+
+impl<'a> Whom<'a> {
+    fn read(text: &'a str) -> Self {
+        Self { text, pid: text.parse().ok(), ip: text.parse().ok() }
+    }
+
+    fn is_program(&self, pid: i32) -> bool {
+        self.pid == Some(pid)
+    }
+
+    /// An address with its port is one peer, without it all from there.
+    fn is_peer(&self, peer: Address) -> bool {
+        match self.ip {
+            Some(ip) => peer.ip() == Some(ip.to_canonical()),
+            None => peer != Address::None && peer.to_string() == self.text,
+        }
+    }
+}
+
+/// Until when programs may end by themselves.
+pub(super) type Drain = Option<Instant>;

@@ -1,0 +1,513 @@
+//! A running server is asked and told: status, peers, reload, stop, start, kill, drain.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::common::clients::{read_to_any_end, try_tcp};
+use crate::common::daemon::{BINARY, command};
+use crate::common::needs::search_path;
+use crate::common::{
+    DEADLINE, Daemon, Folder, Setup, free_port, need_program, need_root, read_all, read_line,
+    shell, tcp, tcp_line, wait_for, wait_until,
+};
+
+/// A server with a control socket.
+fn controlled(text: &str) -> Daemon {
+    Setup::new().controlled().start(text)
+}
+
+/// `status --json`, of one service if it is named.
+#[track_caller]
+fn status(daemon: &Daemon, service: Option<&str>) -> Value {
+    let mut arguments = vec!["status", "--json"];
+    arguments.extend(service);
+    serde_json::from_str(&daemon.answer(&arguments)).unwrap()
+}
+
+/// `SERVICE/tcp` of the status of the whole server.
+#[track_caller]
+fn of(daemon: &Daemon, port: u16) -> Value {
+    let all = status(daemon, None);
+    let services = all["services"].as_array().unwrap();
+    let found = services.iter().find(|service| service["service"] == format!("{port}/tcp"));
+    found.unwrap_or_else(|| panic!("no {port} in {all}")).clone()
+}
+
+/// What `oxinetd ARGUMENTS` says when it fails, and its status.
+#[track_caller]
+fn refused(daemon: &Daemon, arguments: &[&str]) -> (i32, String) {
+    let output = daemon.ask(arguments);
+    assert!(!output.status.success(), "{arguments:?} succeeded");
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+fn is_closed(port: u16) -> bool {
+    try_tcp(([127, 0, 0, 1], port).into()).is_err()
+}
+
+#[test]
+fn the_status_counts_what_each_service_has_done() {
+    let (date, refusing, missing, echo) = (free_port(), free_port(), free_port(), free_port());
+    let folder = Folder::new();
+    let program = folder.copy_of("/bin/true", "gone");
+    let text = tcp_line(date, "/bin/sh sh -c 'exit 7'")
+        + &tcp_line(refusing, "/bin/date date")
+        + "    no_access = 127.0.0.1\n"
+        + &crate::common::own_line(missing, &format!("{program} gone"))
+        + &format!("127.0.0.1:{echo} stream tcp nowait - internal echo\n");
+    let daemon = controlled(&text);
+    for _ in 0..3 {
+        assert_eq!(read_all(tcp(date)), "");
+    }
+    assert_eq!(read_to_any_end(tcp(refusing)), "");
+    std::fs::remove_file(&program).unwrap();
+    assert_eq!(read_to_any_end(tcp(missing)), "");
+    let mut talk = tcp(echo);
+    talk.write_all(b"hello\n").unwrap();
+    assert_eq!(read_line(&mut talk), "hello\n");
+    daemon.wait_childless();
+
+    let found = wait_for("the ends to be counted", || {
+        let found = of(&daemon, date);
+        (found["exits"] == json!({"7": 3})).then_some(found)
+    });
+    assert_eq!((&found["accepted"], &found["state"]), (&json!(3), &json!("listening")));
+    assert_eq!(found["addresses"], json!([format!("127.0.0.1:{date}")]));
+    assert!(found["origin"].as_str().unwrap().ends_with("inetd.conf:1"), "{found}");
+    assert!(found["run_seconds"].as_f64().unwrap() > 0.0);
+    assert_eq!(of(&daemon, refusing)["refused"], json!({"access": 1}));
+    let failed = of(&daemon, missing);
+    assert_eq!((&failed["failed"], &failed["exits"]), (&json!(1), &json!({})));
+    let message = failed["last_error"]["message"].as_str().unwrap();
+    assert!(message.starts_with("exec: No such file"), "{message}");
+    let found = of(&daemon, echo);
+    assert_eq!((&found["running"], &found["server"]), (&json!(1), &json!("internal")));
+
+    let all = status(&daemon, None);
+    assert_eq!(all["pid"], json!(daemon.pid()));
+    assert_eq!((&all["state"], &all["conversations"]), (&json!("serving"), &json!(1)));
+    assert_eq!(
+        (&all["accepted"], &all["refused"], &all["failed"]),
+        (&json!(5), &json!(1), &json!(1))
+    );
+}
+
+#[test]
+fn the_status_is_a_table_for_people() {
+    let port = free_port();
+    let daemon = controlled(&tcp_line(port, "/bin/cat cat"));
+    let client = tcp(port);
+    let pid = daemon.accepted(port, 1)[0];
+    let table = daemon.answer(&["status"]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(
+        lines[0].starts_with("oxinetd ") && lines[0].contains(&format!("pid {}", daemon.pid()))
+    );
+    assert!(lines[3].starts_with("SERVICE ") && lines[3].contains("RUNNING"), "{table}");
+    let words: Vec<&str> = lines[4].split_whitespace().collect();
+    let (label, address) = (format!("{port}/tcp"), format!("127.0.0.1:{port}"));
+    assert_eq!(words, [&label, &address, "listening", "1", "1", "0", "0"]);
+
+    let one = daemon.answer(&["status", &port.to_string()]);
+    let peer = client.local_addr().unwrap();
+    assert!(one.contains("state: listening\n"), "{one}");
+    assert!(one.lines().any(|line| line.contains(&format!("{peer}  {label}  {pid}"))), "{one}");
+    let peers = daemon.answer(&["peers"]);
+    assert!(peers.contains("1 since the start, 1 now") && peers.contains(&peer.to_string()));
+}
+
+#[test]
+fn the_status_is_data_with_a_schema() {
+    if !need_program("jsonschema") {
+        return;
+    }
+    let port = free_port();
+    let daemon = controlled(&(tcp_line(port, "/bin/cat cat") + "    instances = 1\n"));
+    let _client = tcp(port);
+    daemon.accepted(port, 1);
+    let text = daemon.answer(&["status", "--json"]);
+    let file = daemon.folder.write("status.json", &text);
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/etc/status.schema.json");
+    let valid = |file: &std::path::Path| {
+        let mut check = Command::new("jsonschema");
+        check.env("PATH", search_path()).arg("-i").arg(file).arg(schema);
+        check.output().unwrap().status.success()
+    };
+    assert!(valid(&file), "{text}");
+    let mut wrong: Value = serde_json::from_str(&text).unwrap();
+    wrong["services"][0]["state"] = json!("happy");
+    assert!(!valid(&daemon.folder.write("wrong.json", &wrong.to_string())));
+
+    let mut one = status(&daemon, Some(&format!("{port}/tcp")));
+    assert_eq!(one["peers"][0]["state"], json!("running"));
+    // A service has no schema of its own: it is one of the whole.
+    let mut whole: Value = serde_json::from_str(&text).unwrap();
+    whole["services"][0] = one.take();
+    assert!(valid(&daemon.folder.write("one.json", &whole.to_string())));
+}
+
+#[test]
+fn other_programs_may_ask_with_words_and_with_json() {
+    if !need_program("socat") {
+        return;
+    }
+    let port = free_port();
+    let daemon = controlled(&tcp_line(port, "/bin/date date"));
+    let ask = |request: &str| -> Value {
+        let address = format!("UNIX-CONNECT:{}", daemon.control().display());
+        let mut socat = Command::new("socat")
+            .args(["-t30", "-", &address])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        socat.stdin.take().unwrap().write_all(request.as_bytes()).unwrap();
+        let output = socat.wait_with_output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    assert_eq!(ask("status\n")["pid"], json!(daemon.pid()));
+    assert_eq!(ask(&format!("status {port}"))["state"], json!("listening"));
+    let request = json!({"command": "status", "service": format!("{port}/tcp")});
+    assert_eq!(ask(&request.to_string())["server"], json!("/bin/date"));
+    assert_eq!(ask("peers\n"), json!({"total": 0, "running": 0, "peers": []}));
+    assert!(ask("dance\n")["error"].as_str().unwrap().contains("no command"));
+    assert!(ask("status nobody\n")["error"].as_str().unwrap().contains("\"nobody\""));
+    assert!(ask("{\"command\":\"fly\"}")["error"].is_string());
+    assert!(ask(&"x".repeat(5000))["error"].is_string());
+}
+
+#[test]
+fn only_root_and_its_own_user_may_ask() {
+    let daemon = controlled("");
+    let mode = std::fs::metadata(daemon.control()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    if !need_root() || !need_program("setpriv") {
+        return;
+    }
+    // Even where somebody has opened the way.
+    let open = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(daemon.folder.path(), 0o755);
+    open(&daemon.control(), 0o666);
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let nobody: Vec<String> = nobody.iter().map(ToString::to_string).collect();
+    let mut asking = command(&nobody);
+    let output = asking.args(["status", "--control"]).arg(daemon.control()).output().unwrap();
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("only root and the server's own user"), "{words}");
+    assert_eq!(daemon.ask(&["status"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_stopped_service_has_no_port_until_it_is_started() {
+    let (one, other) = (free_port(), free_port());
+    let text = tcp_line(one, "/bin/cat cat") + &tcp_line(other, "/bin/date date");
+    let daemon = controlled(&text);
+    let mut client = tcp(one);
+    daemon.accepted(one, 1);
+    let label = format!("{one}/tcp");
+    assert_eq!(daemon.answer(&["stop", &label]), format!("stopped {label}\n"));
+    assert!(is_closed(one));
+    assert_eq!(of(&daemon, one)["state"], json!("stopped"));
+    // Its running program goes on, and the other service too.
+    client.write_all(b"still here\n").unwrap();
+    assert_eq!(read_line(&mut client), "still here\n");
+    assert!(!read_all(tcp(other)).is_empty());
+
+    daemon.reload(&(text.clone() + &tcp_line(free_port(), "/bin/date date")));
+    assert!(is_closed(one), "a reload has started it");
+    assert_eq!(daemon.answer(&["start", &one.to_string()]), format!("started {label}\n"));
+    let mut again = tcp(one);
+    again.write_all(b"back\n").unwrap();
+    assert_eq!(read_line(&mut again), "back\n");
+    let told: Vec<String> =
+        daemon.said("control").iter().map(|line| line.get("command").unwrap().to_owned()).collect();
+    assert_eq!(told, [format!("stop {label}"), format!("start {one}")]);
+}
+
+#[test]
+fn stopping_a_service_does_with_its_programs_what_on_stop_says() {
+    let port = free_port();
+    let daemon = controlled(&(tcp_line(port, "/bin/cat cat") + "    on_stop = terminate\n"));
+    let client = tcp(port);
+    daemon.accepted(port, 1);
+    daemon.answer(&["stop", &port.to_string()]);
+    assert_eq!(read_to_any_end(client), "");
+    let line = daemon.wait_log(|line| line.about("ended", port));
+    assert_eq!(line.get("signal"), Some("SIGTERM"));
+}
+
+#[test]
+fn a_port_taken_meanwhile_is_said_when_a_service_is_started() {
+    let port = free_port();
+    let daemon = controlled(&tcp_line(port, "/bin/date date"));
+    daemon.answer(&["stop", &port.to_string()]);
+    let squatter = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let (status, words) = refused(&daemon, &["start", &port.to_string()]);
+    assert!(status == 1 && words.contains("in use"), "{status} {words}");
+    assert_eq!(of(&daemon, port)["state"], json!("failed"));
+    drop(squatter);
+    daemon.wait_log(|line| line.is("not-listening"));
+    wait_until("the socket to be opened after all", || !is_closed(port));
+}
+
+#[test]
+fn programs_and_peers_are_ended_and_strangers_are_not() {
+    let (cat, echo) = (free_port(), free_port());
+    let text = tcp_line(cat, "/bin/cat cat")
+        + &format!("127.0.0.1:{echo} stream tcp nowait - internal echo\n");
+    let daemon = controlled(&text);
+    let (by_pid, by_peer, talk) = (tcp(cat), tcp(cat), tcp(echo));
+    let pids = daemon.accepted(cat, 2);
+    daemon.wait_log(|line| line.about("accepted", echo));
+
+    let (status, words) = refused(&daemon, &["kill", &std::process::id().to_string()]);
+    assert!(status == 1 && words.contains("nothing of ours"), "{words}");
+    let pid = pids[0].to_string();
+    assert_eq!(daemon.answer(&["kill", &pid]), format!("sent TERM to {pid}\n"));
+    assert_eq!(read_to_any_end(by_pid), "");
+    let peer = by_peer.local_addr().unwrap().to_string();
+    daemon.answer(&["kill", &peer]);
+    assert_eq!(read_to_any_end(by_peer), "");
+    // Everybody who is left there.
+    assert_eq!(daemon.answer(&["kill", "127.0.0.1"]), "closed 1\n");
+    assert_eq!(read_to_any_end(talk), "");
+    assert_eq!(daemon.wait_log(|line| line.is("closed")).get("reason"), Some("killed"));
+    refused(&daemon, &["kill", "127.0.0.1"]);
+}
+
+#[test]
+fn a_program_that_ignores_its_end_is_killed() {
+    let port = free_port();
+    let script =
+        shell("trap \"\" TERM; echo ready; while :; do read x || exec /bin/sleep 60; done");
+    let daemon = controlled(&(tcp_line(port, &script) + "    kill_after = 1s\n"));
+    let mut client = tcp(port);
+    assert_eq!(read_line(&mut client), "ready\n");
+    let pid = daemon.accepted(port, 1)[0];
+    daemon.answer(&["kill", &pid.to_string()]);
+    assert_eq!(read_to_any_end(client), "");
+    let line = daemon.wait_log(|line| line.about("ended", port));
+    assert_eq!(line.get("signal"), Some("SIGKILL"));
+}
+
+#[test]
+fn a_reload_is_waited_for_and_tells_what_came_of_it() {
+    let (one, other) = (free_port(), free_port());
+    let first = tcp_line(one, "/bin/date date");
+    let daemon = controlled(&first);
+    daemon.folder.write("inetd.conf", &(first.clone() + &tcp_line(other, "/bin/date date")));
+    let words = daemon.answer(&["reload"]);
+    assert_eq!(words, "reloaded: 1 socket kept, 1 opened, 0 closed; 0 services changed\n");
+    assert!(!read_all(tcp(other)).is_empty());
+
+    daemon.folder.write("inetd.conf", &(first + "127.0.0.1:x y z\n"));
+    let output = daemon.ask(&["reload"]);
+    let words = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("inetd.conf:2:") && words.contains("not reloaded: "), "{words}");
+    assert!(!read_all(tcp(other)).is_empty());
+}
+
+#[test]
+fn stop_returns_when_the_server_has_ended() {
+    let port = free_port();
+    let mut daemon = controlled(&tcp_line(port, "/bin/date date"));
+    assert_eq!(daemon.answer(&["stop"]), "stopped\n");
+    assert!(is_closed(port) && !daemon.control().exists());
+    assert!(daemon.wait_exit().success());
+    let line = daemon.wait_log(|line| line.is("stopping"));
+    assert_eq!(line.get("signal"), Some("control"));
+    let (status, words) = refused(&daemon, &["status"]);
+    assert!(status == 71 && words.contains("No such file"), "{status} {words}");
+}
+
+/// `oxinetd stop --drain=SECONDS`, which goes on until the server has ended.
+fn drain(daemon: &Daemon, seconds: &str) -> std::process::Child {
+    let mut asking = command(&[]);
+    asking.args(["stop", &format!("--drain={seconds}"), "--control"]).arg(daemon.control());
+    let child = asking.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    daemon.wait_log(|line| line.is("draining"));
+    child
+}
+
+#[test]
+fn a_server_that_drains_lets_nobody_in_and_waits_for_who_is_there() {
+    let (cat, echo) = (free_port(), free_port());
+    let text = tcp_line(cat, "/bin/cat cat")
+        + &format!("127.0.0.1:{echo} stream tcp nowait - internal echo\n");
+    let mut daemon = controlled(&text);
+    let (mut program, mut talk) = (tcp(cat), tcp(echo));
+    daemon.accepted(cat, 1);
+    daemon.wait_log(|line| line.about("accepted", echo));
+    let mut client = drain(&daemon, "3600");
+    assert!(is_closed(cat) && is_closed(echo));
+    assert_eq!(status(&daemon, None)["state"], json!("draining"));
+    for stream in [&mut program, &mut talk] {
+        stream.write_all(b"here\n").unwrap();
+        assert_eq!(read_line(stream), "here\n");
+    }
+    assert!(daemon.is_running() && client.try_wait().unwrap().is_none());
+    drop((program, talk));
+    assert!(daemon.wait_exit().success());
+    let output = client.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "waiting for 1 programs\nstopped\n");
+}
+
+#[test]
+fn who_has_had_the_time_of_a_drain_is_ended() {
+    let (cat, echo) = (free_port(), free_port());
+    let text = tcp_line(cat, "/bin/cat cat")
+        + &format!("127.0.0.1:{echo} stream tcp nowait - internal echo\n");
+    let mut daemon = controlled(&text);
+    let (program, talk) = (tcp(cat), tcp(echo));
+    daemon.accepted(cat, 1);
+    daemon.wait_log(|line| line.about("accepted", echo));
+    let client = drain(&daemon, "0");
+    assert_eq!(read_to_any_end(program), "");
+    assert_eq!(read_to_any_end(talk), "");
+    assert!(daemon.wait_exit().success());
+    assert!(client.wait_with_output().unwrap().status.success());
+    let line = daemon.wait_log(|line| line.about("ended", cat));
+    assert_eq!(line.get("signal"), Some("SIGTERM"));
+}
+
+#[test]
+fn a_second_word_to_stop_ends_a_drain() {
+    let port = free_port();
+    let mut daemon = controlled(&tcp_line(port, "/bin/cat cat"));
+    let _program = tcp(port);
+    daemon.accepted(port, 1);
+    let client = drain(&daemon, "3600");
+    daemon.stop();
+    assert!(client.wait_with_output().unwrap().status.success());
+}
+
+#[test]
+fn stuck_clients_of_the_control_socket_harm_nobody() {
+    let port = free_port();
+    let daemon = controlled(&tcp_line(port, "/bin/echo echo yes"));
+    let connect = || UnixStream::connect(daemon.control()).unwrap();
+    let mut stuck: Vec<UnixStream> = (0..100).map(|_| connect()).collect();
+    for (index, stream) in stuck.iter_mut().enumerate() {
+        // Some have begun a request, some never read their answer.
+        let words: &[u8] = if index % 2 == 0 { b"sta" } else { b"status\n" };
+        let _ = stream.write_all(words);
+    }
+    for _ in 0..3 {
+        assert_eq!(read_all(tcp(port)), "yes\n");
+        assert_eq!(status(&daemon, None)["state"], json!("serving"));
+    }
+    // There are places for 32: the others were closed for those who came later.
+    wait_until("the oldest to be closed", || {
+        stuck.iter_mut().map(is_over).filter(|over| *over).count() >= 60
+    });
+    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
+    assert!(open < 100, "{open} descriptors");
+}
+
+fn is_over(stream: &mut UnixStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => return error.kind() != std::io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+#[test]
+fn a_status_longer_than_any_buffer_comes_whole_to_a_slow_reader() {
+    let ports: Vec<u16> = (0..40).map(|_| free_port()).collect();
+    let mut text = String::new();
+    for port in &ports {
+        for host in 1..=25 {
+            text += &format!("127.0.0.{host}:{port} stream tcp nowait - internal discard\n");
+        }
+    }
+    let daemon = controlled(&text);
+    let mut stream = UnixStream::connect(daemon.control()).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(b"status\n").unwrap();
+    let mut answer = Vec::new();
+    let mut buffer = [0; 1000];
+    loop {
+        match stream.read(&mut buffer).unwrap() {
+            0 => break,
+            length => answer.extend_from_slice(&buffer[..length]),
+        }
+        // Others are served between two of its portions.
+        if answer.len() % 50_000 < 1000 {
+            assert_eq!(status(&daemon, Some(&format!("{}/tcp", ports[0])))["running"], json!(0));
+        }
+    }
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(answer["services"].as_array().unwrap().len(), 1000);
+}
+
+#[test]
+fn watching_shows_it_again_until_nobody_looks() {
+    let port = free_port();
+    let daemon = controlled(&tcp_line(port, "/bin/date date"));
+    let mut asking = command(&[]);
+    asking.args(["status", "--watch=1", "--control"]).arg(daemon.control());
+    let mut watching = asking.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut screens = watching.stdout.take().unwrap();
+    let mut seen = String::new();
+    let mut buffer = [0; 4096];
+    while seen.matches("\x1b[2J").count() < 3 {
+        let length = screens.read(&mut buffer).unwrap();
+        assert_ne!(length, 0, "{seen}");
+        seen += &String::from_utf8_lossy(&buffer[..length]);
+    }
+    assert_eq!(seen.matches("SERVICE ").count(), seen.matches("listening").count());
+    drop(screens);
+    let status = wait_for("it to end", || watching.try_wait().unwrap());
+    assert!(status.success());
+}
+
+#[test]
+fn a_place_that_was_named_must_be_free() {
+    let daemon = controlled("");
+    let mut second = Command::new(BINARY);
+    second.arg(&daemon.file).arg("--control").arg(daemon.control());
+    let output = second.output().unwrap();
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(71), "{words}");
+    assert!(words.contains("another server answers"), "{words}");
+    assert_eq!(status(&daemon, None)["pid"], json!(daemon.pid()));
+}
+
+#[test]
+fn an_ordinary_user_has_a_place_of_their_own_and_nobody_needs_one() {
+    let folder = Folder::new();
+    let runtime = folder.path().to_str().unwrap();
+    if crate::common::is_root() {
+        // Root's place may be another server's here: with or without it, it serves.
+        let port = free_port();
+        let daemon = Setup::new().start(&tcp_line(port, "/bin/echo echo yes"));
+        assert_eq!(read_all(tcp(port)), "yes\n");
+        return drop(daemon);
+    }
+    let file = folder.write("inetd.conf", "");
+    let start = || Command::new(BINARY).arg(&file).env("XDG_RUNTIME_DIR", runtime).spawn().unwrap();
+    let mut server = start();
+    let socket = folder.path().join("oxinetd.sock");
+    wait_until("the control socket", || socket.exists());
+    let ask = |word: &str| {
+        let mut asking = Command::new(BINARY);
+        asking.arg(word).env("XDG_RUNTIME_DIR", runtime).stdout(Stdio::null());
+        wait_for("the server to answer", || asking.status().unwrap().success().then_some(()));
+    };
+    ask("status");
+    ask("stop");
+    assert!(server.wait().unwrap().success() && !socket.exists());
+}
