@@ -125,11 +125,10 @@ impl Server {
             let states = self.order.iter().filter_map(|key| self.services.get(*key));
             states.map(|state| Rc::clone(&state.service)).collect()
         };
-        self.reloading.phase = match Loader::start(&*self.reloading.load, served) {
-            Ok(loader) => {
-                self.watch_loader(&loader);
-                Phase::Reading { loader: Box::new(loader), ready: true }
-            }
+        let loader = Loader::start(&*self.reloading.load, served);
+        let watched = loader.and_then(|loader| self.watch_loader(&loader).map(|()| loader));
+        self.reloading.phase = match watched {
+            Ok(loader) => Phase::Reading { loader: Box::new(loader), ready: true },
             Err(error) => unread(&format!("no process can be made for it: {error}")),
         };
     }
@@ -146,18 +145,14 @@ impl Server {
         self.tell_reloaded(self.reloading.number, outcome);
     }
 
-    fn watch_loader(&mut self, loader: &Loader) {
-        for descriptor in loader.descriptors().into_iter().flatten() {
-            let registered = self.poll.registry().register(
+    fn watch_loader(&self, loader: &Loader) -> std::io::Result<()> {
+        loader.descriptors().into_iter().flatten().try_for_each(|descriptor| {
+            self.poll.registry().register(
                 &mut SourceFd(&descriptor.as_raw_fd()),
                 token::pack(Owner::Loader),
                 Interest::READABLE,
-            );
-            if let Err(error) = registered {
-                // It goes on when a timer is due at the latest, and is then given up.
-                journal::trouble("*", "epoll_ctl", &error);
-            }
-        }
+            )
+        })
     }
 
     /// It has read for too long.
