@@ -69,7 +69,7 @@ use crate::peers::Peers;
 use crate::relay::Side;
 use crate::signals::{Signal, Signals};
 use crate::spawn::group::Groups;
-use crate::spawn::{Spawner, Way};
+use crate::spawn::{Spawner, Way, kernel};
 use crate::statistics::Statistics;
 use crate::zone::Zone;
 use answering::unix_time;
@@ -235,6 +235,9 @@ impl Server {
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         log_sink::hold();
+        // What starting has left.
+        kernel::trim_memory();
+        kernel::release_code();
         let mut log = None;
         while self.stop.is_none() {
             let timeout = self.timeout(log);
