@@ -34,7 +34,17 @@ impl Address {
 
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Self {
-        Self::Inet(address)
+        Self::Inet(canonical(address))
+    }
+}
+
+/// An IPv4-mapped address, as an IPv6 socket that takes both families gives it, as the
+/// IPv4 address that it stands for; others as they are.
+#[must_use]
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
     }
 }
 

@@ -25,6 +25,18 @@ pub fn raise(descriptor: OwnedFd) -> OwnedFd {
     kernel::duplicate_from(&descriptor, LONG_LIVED).unwrap_or(descriptor)
 }
 
+/// Takes over a descriptor that this process was started with, and which nothing in it
+/// has had yet: moved up to where the long-lived ones are, close-on-exec.
+///
+/// # Errors
+/// EBADF when it is not open; when there are no more descriptors.
+pub fn take_over(number: RawFd) -> io::Result<OwnedFd> {
+    let copy = kernel::duplicate_from(&number, LONG_LIVED)
+        .or_else(|_| kernel::duplicate_from(&number, LOWEST))?;
+    nix::unistd::close(number)?;
+    Ok(copy)
+}
+
 /// A copy for a child, under a low number.
 ///
 /// # Errors

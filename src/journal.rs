@@ -60,8 +60,23 @@ pub fn ready(pid: u32, services: usize, listeners: usize) {
 }
 
 /// A socket is open.
-pub fn listening(service: &str, address: &dyn Display) {
-    say(Info, SERVER, "listening", &[("service", text(service)), ("address", Shown(address))]);
+pub fn listening(service: &str, address: &dyn Display, adopted: bool) {
+    let fields =
+        [("service", text(service)), ("address", Shown(address)), ("adopted", Yes.when(adopted))];
+    say(Info, SERVER, "listening", &fields);
+}
+
+/// A socket that the service manager has given us and no service has.
+pub fn unclaimed(address: &dyn Display, socket_type: &str, name: &str) {
+    let fields = [("address", Shown(address)), ("type", Word(socket_type)), ("name", text(name))];
+    say(Warn, SERVER, "unclaimed", &fields);
+}
+
+/// A descriptor that the service manager has given us and no service can have.
+pub fn not_adopted(descriptor: i32, name: &str, error: &dyn Display) {
+    let fields =
+        [("descriptor", Number(descriptor.into())), ("name", text(name)), ("error", Shown(error))];
+    say(Warn, SERVER, "not-adopted", &fields);
 }
 
 /// `oxinetd run PORT` listens on the loopback addresses only.

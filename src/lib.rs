@@ -9,7 +9,8 @@
 //! [`admission`] says admit, refuse or rest; [`spawn`] makes the child, which nobody
 //! waits for; [`peers`] and [`journal`] note it. Its pidfd announces its end: the
 //! slot is released, whoever rested for it resumes, and the journal says how it ended.
-//! What needs no program ([`builtin`], [`relay`]) is served inside the loop.
+//! What needs no program ([`builtin`], [`relay`]) is served inside the loop. Whoever
+//! started the server may hold its sockets and hears how it is ([`service_manager`]).
 //!
 //! # One reload
 //! SIGHUP: a copy of the server ([`loading`]) reads the whole file into a new model,
@@ -32,6 +33,7 @@ pub mod config;
 pub mod control;
 pub mod descriptor;
 pub mod detach;
+pub mod drop_in;
 pub mod journal;
 pub mod listener;
 pub mod loading;
@@ -43,6 +45,7 @@ pub mod pid_file;
 pub mod relay;
 pub mod reload;
 pub mod server;
+pub mod service_manager;
 pub mod signals;
 pub mod spawn;
 pub mod statistics;

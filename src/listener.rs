@@ -3,6 +3,8 @@
 //! Every one is close-on-exec and nonblocking from birth. What is accepted is
 //! blocking, as programs expect it.
 
+mod beside;
+
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -19,6 +21,7 @@ use crate::address::Address;
 use crate::config::model::{Attributes, Endpoint, Service, SocketSpec, SocketType};
 use crate::descriptor;
 use crate::unix_path::{self, BoundPath};
+pub use beside::{bind_beside, share_address, udp_socket};
 
 /// An open socket of a service.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub struct Listener {
     address: Bound,
     /// Unlinks the path of a unix socket when it is dropped.
     _path: Option<BoundPath>,
+    /// Somebody else has bound it and holds it too.
+    adopted: bool,
 }
 
 /// The kinds of sockets, as std knows them.
@@ -163,18 +168,35 @@ impl Listener {
         if spec.socket_type != SocketType::Dgram {
             start_listening(&descriptor, attributes)?;
         }
-        let descriptor = descriptor::raise(descriptor);
-        let inet = matches!(spec.endpoint, Endpoint::Inet(_));
-        let socket = match (spec.socket_type, inet) {
-            (SocketType::Dgram, true) => Socket::Udp(descriptor.into()),
-            (SocketType::Dgram, false) => Socket::UnixDatagram(descriptor.into()),
-            (_, true) => Socket::Tcp(descriptor.into()),
-            (_, false) => Socket::Unix(descriptor.into()),
-        };
+        let socket = Socket::new(descriptor::raise(descriptor), &spec.endpoint, spec.socket_type);
         if let Bound::Inet(bound) = &mut address {
             *bound = socket.local_address().unwrap_or(*bound);
         }
-        Ok(Self { socket, address, _path: path })
+        Ok(Self { socket, address, _path: path, adopted: false })
+    }
+
+    /// A nonblocking socket that the service manager has bound to `endpoint`, and that
+    /// listens if it is of a type that does.
+    #[must_use]
+    pub fn adopt(descriptor: OwnedFd, endpoint: &Endpoint, socket_type: SocketType) -> Self {
+        let address = match endpoint {
+            Endpoint::Inet(address) => Bound::Inet(*address),
+            unix => Bound::Unix(ShownEndpoint(unix).to_string()),
+        };
+        let socket = Socket::new(descriptor, endpoint, socket_type);
+        Self { socket, address, _path: None, adopted: true }
+    }
+
+    /// Whether it is the service manager's.
+    #[must_use]
+    pub fn is_adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// The socket, if it is the service manager's; closed otherwise.
+    #[must_use]
+    pub fn into_adopted(self) -> Option<OwnedFd> {
+        self.adopted.then(|| self.socket.into_descriptor())
     }
 
     /// Puts another UDP socket in the place of this one, which goes to a program.
@@ -183,20 +205,28 @@ impl Listener {
         std::mem::replace(&mut self.socket, Socket::Udp(socket))
     }
 
-    /// Applies what can be changed on an open socket, at a reload.
+    /// Applies what can be changed on an open socket, at a reload. Of the service
+    /// manager's only what the service asks for: the rest is said there.
     ///
     /// # Errors
     /// What the system answered.
     pub fn update(&self, spec: &SocketSpec, attributes: &Attributes) -> io::Result<()> {
         set_buffers(self, attributes)?;
         if let Socket::Tcp(listener) = &self.socket {
-            setsockopt(listener, sockopt::TcpNoDelay, &attributes.nodelay)?;
-            setsockopt(listener, sockopt::KeepAlive, &attributes.keepalive)?;
+            if attributes.nodelay || !self.adopted {
+                setsockopt(listener, sockopt::TcpNoDelay, &attributes.nodelay)?;
+            }
+            if attributes.keepalive || !self.adopted {
+                setsockopt(listener, sockopt::KeepAlive, &attributes.keepalive)?;
+            }
         }
-        if let Endpoint::Unix(path) = &spec.endpoint {
+        if let Endpoint::Unix(path) = &spec.endpoint
+            && !self.adopted
+        {
             unix_path::set_owner_and_mode(path, attributes)?;
         }
-        if spec.socket_type != SocketType::Dgram {
+        let says = attributes.backlog.is_some() || !self.adopted;
+        if spec.socket_type != SocketType::Dgram && says {
             start_listening(self, attributes)?;
         }
         Ok(())
@@ -220,7 +250,7 @@ impl Listener {
         let result = match &self.socket {
             Socket::Tcp(listener) => listener.accept().map(|(stream, peer)| Connection {
                 socket: stream.into(),
-                peer: Address::Inet(peer),
+                peer: peer.into(),
                 peer_gid: None,
             }),
             Socket::Unix(listener) => listener.accept().map(|(stream, _)| unix_peer(stream.into())),
@@ -243,6 +273,25 @@ impl Listener {
 }
 
 impl Socket {
+    fn new(descriptor: OwnedFd, endpoint: &Endpoint, socket_type: SocketType) -> Self {
+        let inet = matches!(endpoint, Endpoint::Inet(_));
+        match (socket_type, inet) {
+            (SocketType::Dgram, true) => Self::Udp(descriptor.into()),
+            (SocketType::Dgram, false) => Self::UnixDatagram(descriptor.into()),
+            (_, true) => Self::Tcp(descriptor.into()),
+            (_, false) => Self::Unix(descriptor.into()),
+        }
+    }
+
+    fn into_descriptor(self) -> OwnedFd {
+        match self {
+            Self::Tcp(socket) => socket.into(),
+            Self::Unix(socket) => socket.into(),
+            Self::Udp(socket) => socket.into(),
+            Self::UnixDatagram(socket) => socket.into(),
+        }
+    }
+
     /// Our own address; none for unix sockets.
     #[must_use]
     pub fn local_address(&self) -> Option<SocketAddr> {
@@ -329,55 +378,4 @@ fn set_buffers(descriptor: &impl AsFd, attributes: &Attributes) -> io::Result<()
         setsockopt(&descriptor.as_fd(), sockopt::RcvBuf, &bytes(size))?;
     }
     Ok(())
-}
-
-/// A UDP socket that is not bound yet, of the family of `address`.
-///
-/// # Errors
-/// What the system answered.
-pub fn udp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    new_socket(family, SocketType::Dgram)
-}
-
-/// A UDP socket bound to the same address as `listener` and connected to nobody:
-/// for the next peer of a service that runs a program per peer.
-///
-/// # Errors
-/// What the system answered.
-pub fn bind_beside(
-    listener: &UdpSocket,
-    spec: &SocketSpec,
-    attributes: &Attributes,
-) -> io::Result<UdpSocket> {
-    let next = udp_socket(&listener.local_addr()?)?;
-    let next = UdpSocket::from(descriptor::raise(next));
-    share_address(&next, listener, spec, attributes)?;
-    setsockopt(&next, sockopt::ReusePort, &false)?;
-    Ok(next)
-}
-
-/// Binds `socket` to the address of `listener`. Both must allow it to be shared
-/// (SO_REUSEPORT, which lets in sockets of the same user only); the one that stays
-/// ours does so only while this is done.
-///
-/// # Errors
-/// What the system answered.
-pub fn share_address(
-    socket: &UdpSocket,
-    listener: &UdpSocket,
-    spec: &SocketSpec,
-    attributes: &Attributes,
-) -> io::Result<()> {
-    let address = listener.local_addr()?;
-    if address.is_ipv6() {
-        setsockopt(socket, sockopt::Ipv6V6Only, &true)?;
-    }
-    if let Some(device) = &spec.device {
-        setsockopt(socket, sockopt::BindToDevice, &device.into())?;
-    }
-    set_buffers(socket, attributes)?;
-    setsockopt(listener, sockopt::ReusePort, &true)?;
-    setsockopt(socket, sockopt::ReusePort, &true)?;
-    Ok(bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?)
 }

@@ -184,17 +184,17 @@ fn in_its_file(record: &Record<'_>) -> bool {
     })
 }
 
-/// Sets up logging, in the process that will serve: level from `RUST_LOG`, `info`
+/// Sets up logging, in the process that will serve: level from `RUST_LOG`, `level`
 /// without it.
 ///
 /// # Errors
 /// When the file cannot be opened. A syslog daemon may come later.
-pub fn start(target: &LogTarget) -> io::Result<()> {
+pub fn start(target: &LogTarget, level: &str) -> io::Result<()> {
     let (head, output) = open(target)?;
     let mut sink = sink();
     (sink.lines.head, sink.output) = (head, output);
     drop(sink);
-    let environment = env_logger::Env::default().default_filter_or("info");
+    let environment = env_logger::Env::default().default_filter_or(level);
     let filter = env_logger::Builder::from_env(environment).build();
     let most = filter.filter();
     // A second call (tests) keeps the first logger.

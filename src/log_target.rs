@@ -6,12 +6,14 @@ use std::str::FromStr;
 /// Where syslog(3) sends its messages.
 const SOCKET: &str = "/dev/log";
 
+/// The facility of daemons.
+const DAEMON: u8 = 3;
 /// Facilities of syslog(3) by name, and their numbers (RFC 5424 section 6.2.1).
 const FACILITIES: [(&str, u8); 20] = [
     ("kern", 0),
     ("user", 1),
     ("mail", 2),
-    ("daemon", 3),
+    ("daemon", DAEMON),
     ("auth", 4),
     ("syslog", 5),
     ("lpr", 6),
@@ -48,6 +50,14 @@ pub enum LogTarget {
     File(PathBuf),
 }
 
+impl LogTarget {
+    /// The system's log under the facility of daemons.
+    #[must_use]
+    pub fn syslog() -> Self {
+        Self::Syslog { facility: DAEMON, socket: PathBuf::from(SOCKET) }
+    }
+}
+
 impl FromStr for LogTarget {
     type Err = String;
 
@@ -61,7 +71,7 @@ impl FromStr for LogTarget {
         }
         let (name, socket) = text.split_once(',').unwrap_or((text, SOCKET));
         let facility = match name.strip_prefix("syslog") {
-            Some("") => facility("daemon"),
+            Some("") => Some(DAEMON),
             Some(rest) => rest.strip_prefix(':').and_then(facility),
             None => None,
         };

@@ -1,7 +1,9 @@
 //! The command: arguments in, exit status out.
 
+mod as_another;
 mod asking;
 
+use std::io::ErrorKind::AlreadyExists;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,11 +14,13 @@ use oxinetd::config::diagnostic::Severity;
 use oxinetd::config::{self, Loaded, RunSpec};
 use oxinetd::control::socket;
 use oxinetd::detach::{self, Herald, Role};
+use oxinetd::drop_in::{Name, Pid};
 use oxinetd::loading::load_and_wait;
 use oxinetd::log_target::LogTarget;
 use oxinetd::lookup::System;
 use oxinetd::pid_file::PidFile;
 use oxinetd::server::{Options, Server};
+use oxinetd::service_manager::ServiceManager;
 use oxinetd::spawn::{Way, kernel};
 use oxinetd::{journal, log_sink};
 
@@ -26,9 +30,25 @@ const CONFIGURATION: u8 = 1;
 const SYSTEM: u8 = 71;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().and_then(|argv0| Name::of(&argv0));
+    let result = match name {
+        Some(name) => as_another::run(name, arguments),
+        None => as_ourselves(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.say();
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+fn as_ourselves() -> Result<(), Failure> {
     // clap prints help, version and wrong usage, and exits with 0 and 2.
     let cli = Cli::parse();
-    let result = match cli.command {
+    match cli.command {
         None => serve(cli.serve),
         Some(Command::Check(check)) => check_only(&check),
         Some(Command::Run(run)) => run_one(run),
@@ -39,13 +59,6 @@ fn main() -> ExitCode {
         Some(Command::Stop(stop)) => asking::stop(&stop),
         Some(Command::Start(start)) => asking::start(&start),
         Some(Command::Kill(kill)) => asking::kill(&kill),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            failure.say();
-            ExitCode::from(failure.status)
-        }
     }
 }
 
@@ -125,8 +138,11 @@ struct Job {
     load: Box<dyn Fn() -> Loaded>,
     common: Common,
     strict: bool,
-    pid_file: Option<PathBuf>,
+    pid_file: Pid,
     herald: Option<Herald>,
+    /// Having nothing to serve is a failure.
+    needs_services: bool,
+    manager: ServiceManager,
     /// `oxinetd run`: one socket that cannot be opened at once is a failure.
     only_one: bool,
     /// The control socket where nothing is said of it.
@@ -134,7 +150,7 @@ struct Job {
 }
 
 /// In the process that serves, which the system's log calls by its number.
-fn start_log(common: &Common) -> Result<(), Failure> {
+fn start_log(common: &Common, level: &str) -> Result<(), Failure> {
     if common.log_format == LogFormat::Json {
         journal::use_json();
     }
@@ -142,47 +158,57 @@ fn start_log(common: &Common) -> Result<(), Failure> {
         LogTarget::File(path) => path.as_path(),
         LogTarget::Stderr | LogTarget::Syslog { .. } => Path::new(""),
     };
-    log_sink::start(&common.log).map_err(refused(&format!("log file {}", path.display())))
+    log_sink::start(&common.log, level).map_err(refused(&format!("log file {}", path.display())))
 }
 
 fn serve(serve: Serve) -> Result<(), Failure> {
+    let manager = ServiceManager::from_environment();
     let file = serve.file;
     let defaults = serve.defaults;
-    let herald = if serve.daemon {
-        match background()? {
-            Some(herald) => Some(herald),
-            None => return Ok(()),
+    let herald = match background(serve.daemon)? {
+        Background::Started(pid) => {
+            let _ = writeln!(io::stdout(), "oxinetd: started, pid {pid}");
+            return Ok(());
         }
-    } else {
-        None
+        Background::Server(herald) => herald,
     };
-    start_log(&serve.common)?;
+    start_log(&serve.common, "info")?;
     run_server(Job {
         load: Box::new(move || config::load(&file, &defaults, &System::new())),
         common: serve.common,
         strict: serve.strict,
-        pid_file: serve.pid_file,
+        pid_file: serve.pid_file.map_or(Pid::None, Pid::Named),
         herald,
+        needs_services: false,
+        manager,
         only_one: false,
         control: socket::default_path(),
     })
 }
 
-/// None in the process that the user has started, when the server is up.
-fn background() -> Result<Option<Herald>, Failure> {
+/// Which process this is, after it may have gone to the background.
+enum Background {
+    /// The server; a herald if it is in the background.
+    Server(Option<Herald>),
+    /// The one that the user has started, and the pid of the server, which is up.
+    Started(u32),
+}
+
+fn background(wanted: bool) -> Result<Background, Failure> {
+    if !wanted {
+        return Ok(Background::Server(None));
+    }
     match detach::detach().map_err(refused("going to the background"))? {
-        Role::Server(herald) => Ok(Some(herald)),
-        Role::Starter(Some(pid)) => {
-            let _ = writeln!(io::stdout(), "oxinetd: started, pid {pid}");
-            Ok(None)
-        }
+        Role::Server(herald) => Ok(Background::Server(Some(herald))),
+        Role::Starter(Some(pid)) => Ok(Background::Started(pid)),
         Role::Starter(None) => Err(Failure::silent(CONFIGURATION)),
     }
 }
 
 fn run_one(run: Run) -> Result<(), Failure> {
+    let manager = ServiceManager::from_environment();
     let Run { options, udp, endpoint, program, common } = run;
-    start_log(&common)?;
+    start_log(&common, "info")?;
     if !endpoint.contains([':', '/', '@']) {
         journal::local_only(&endpoint);
     }
@@ -191,17 +217,20 @@ fn run_one(run: Run) -> Result<(), Failure> {
         load: Box::new(move || config::from_command_line(&spec, &System::new())),
         common,
         strict: true,
-        pid_file: None,
+        pid_file: Pid::None,
         herald: None,
+        needs_services: true,
+        manager,
         only_one: true,
         control: None,
     })
 }
 
-fn run_server(job: Job) -> Result<(), Failure> {
+fn run_server(mut job: Job) -> Result<(), Failure> {
     kernel::close_inherited_on_exec();
     kernel::tidy_memory_always();
-    let mut pid_file = job.pid_file.as_deref().map(lock_pid_file).transpose()?;
+    job.manager.say_troubles();
+    let mut pid_file = lock_pid_file(&job.pid_file)?;
     let loading = load_and_wait(&*job.load).map_err(refused("reading the configuration"))?;
     for finding in &loading.findings {
         journal::configuration(finding.severity == Severity::Error, &finding.line);
@@ -215,7 +244,7 @@ fn run_server(job: Job) -> Result<(), Failure> {
         let why = if job.strict { "the configuration has errors" } else { "nothing to serve" };
         return Err(Failure::new(CONFIGURATION, why));
     }
-    if job.only_one && loading.services == 0 {
+    if job.needs_services && loading.services == 0 {
         return Err(Failure::new(CONFIGURATION, "nothing to serve"));
     }
     // Only now, so that an interrupt still ends a slow look-up of names.
@@ -224,7 +253,8 @@ fn run_server(job: Job) -> Result<(), Failure> {
         SpawnWay::Auto => Way::Sharing,
         SpawnWay::Fork => Way::Forking,
     };
-    let options = Options { way, max_children: job.common.max_children, reload: job.load };
+    let (max_children, reload, manager) = (job.common.max_children, job.load, job.manager);
+    let options = Options { way, max_children, reload, manager };
     let mut server = Server::new(options).map_err(refused("starting"))?;
     open_doors(&mut server, &job.common, job.control.as_deref())?;
     let listeners = server.install(loading);
@@ -237,12 +267,27 @@ fn run_server(job: Job) -> Result<(), Failure> {
     if let Some(file) = &mut pid_file {
         file.write().map_err(refused("writing the pid file"))?;
     }
+    server.announce();
     if let Some(herald) = job.herald {
         let keeps_stderr = job.common.log == LogTarget::Stderr;
         herald.announce(keeps_stderr).map_err(refused("going to the background"))?;
     }
     journal::ready(std::process::id(), server.services(), listeners);
     server.run().map_err(refused("waiting for events"))
+}
+
+fn lock_pid_file(wanted: &Pid) -> Result<Option<PidFile>, Failure> {
+    let (Pid::Named(path) | Pid::Usual(path)) = wanted else { return Ok(None) };
+    let failed = |error: &io::Error| format!("pid file {}: {error}", path.display());
+    match PidFile::lock(path) {
+        Ok(file) => Ok(Some(file)),
+        // Nobody has asked for it: an ordinary user can do without.
+        Err(error) if matches!(wanted, Pid::Usual(_)) && error.kind() != AlreadyExists => {
+            journal::configuration(false, &failed(&error));
+            Ok(None)
+        }
+        Err(error) => Err(Failure::new(SYSTEM, failed(&error))),
+    }
 }
 
 /// Opens the control socket and the endpoint for metrics.
@@ -268,9 +313,4 @@ fn open_doors(server: &mut Server, common: &Common, usual: Option<&Path>) -> Res
         }
     }
     Ok(())
-}
-
-fn lock_pid_file(path: &Path) -> Result<PidFile, Failure> {
-    PidFile::lock(path)
-        .map_err(|error| Failure::new(SYSTEM, format!("pid file {}: {error}", path.display())))
 }

@@ -20,7 +20,8 @@ impl PidFile {
     /// Locks the file, and leaves what is in it until [`Self::write`].
     ///
     /// # Errors
-    /// When another server holds it (its pid is in the error), or the system's.
+    /// When another server holds it (its pid is in the error), when what is in it is no
+    /// pid, so that a mistyped name costs nobody a file, or the system's.
     pub fn lock(path: &Path) -> io::Result<Self> {
         // A server that ends unlinks the file; one that opened it before then has
         // locked a file that is gone, and takes the new one.
@@ -43,7 +44,15 @@ impl PidFile {
             .custom_flags(nix::libc::O_NOFOLLOW)
             .open(path)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(file) => Ok(Self { file, path: path.to_owned() }),
+            Ok(mut file) => {
+                let mut first = [0];
+                let found = file.read(&mut first)?;
+                if found > 0 && !first[0].is_ascii_digit() {
+                    let message = "this is no pid file: it has something else in it";
+                    return Err(io::Error::new(ErrorKind::InvalidData, message));
+                }
+                Ok(Self { file, path: path.to_owned() })
+            }
             Err((mut file, Errno::EWOULDBLOCK)) => {
                 let mut pid = String::new();
                 let _ = file.read_to_string(&mut pid);
@@ -85,6 +94,15 @@ mod tests {
         assert!(refusal.contains(&std::process::id().to_string()), "{refusal}");
         drop(first);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_with_something_else_in_it_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("inetd.conf");
+        std::fs::write(&path, "# services\n").unwrap();
+        PidFile::lock(&path).unwrap_err();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "# services\n");
     }
 
     #[test]

@@ -230,6 +230,7 @@ fn fate(old: &[Rc<Service>], service: &Service, continued: Option<usize>) -> Fat
 fn same(a: &Service, b: &Service) -> bool {
     let Service {
         label,
+        id,
         origin: _,
         socket_type,
         sockets,
@@ -240,6 +241,7 @@ fn same(a: &Service, b: &Service) -> bool {
         attributes,
     } = a;
     *label == b.label
+        && *id == b.id
         && *socket_type == b.socket_type
         && *sockets == b.sockets
         && *tcpmux == b.tcpmux

@@ -13,6 +13,7 @@ fn spec(port: u16) -> SocketSpec {
 fn service(ports: &[u16]) -> Service {
     Service {
         label: "echo/tcp".to_owned(),
+        id: None,
         origin: Origin::default(),
         socket_type: SocketType::Stream,
         sockets: ports.iter().map(|port| spec(*port)).collect(),

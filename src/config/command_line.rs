@@ -100,6 +100,7 @@ fn entry(
     let loopback = if lookup.has_ipv6() { "127.0.0.1,[::1]" } else { "127.0.0.1" };
     Entry {
         origin: Origin { file: Rc::from("command line"), line: 0 },
+        id: None,
         endpoint: fixed(text),
         default_address: (!unix && !has_address(text)).then(|| fixed(loopback)),
         socket_type: fixed(socket_type),

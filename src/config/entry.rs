@@ -16,6 +16,8 @@ use super::words::{self, Word};
 pub(crate) struct Entry {
     /// File and line.
     pub(crate) origin: Origin,
+    /// The id of an xinetd block.
+    pub(crate) id: Option<Rc<str>>,
     /// The service field.
     pub(crate) endpoint: Word,
     /// The socket type.

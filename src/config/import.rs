@@ -15,7 +15,7 @@ use super::inetd::{Context, Reader};
 use super::model::Config;
 use super::report::Report;
 use super::xinetd::Place;
-use super::{Loaded, files, finish, print, unreadable};
+use super::{Loaded, Named, files, finish, print, unreadable};
 
 /// What an import gives.
 #[derive(Debug, Clone, Default)]
@@ -49,7 +49,7 @@ pub fn import(path: &Path, lookup: &dyn Lookup) -> Imported {
 
 fn entries(path: &Path, lookup: &dyn Lookup, report: &mut Report) -> (Vec<Entry>, Vec<Place>) {
     let mut reader = Reader::new(lookup, report);
-    let mut paths = files(path, &mut reader);
+    let mut paths = files(&Named::new(path), &mut reader);
     if lookup.is_directory(path) {
         paths.extend(reader.files_of(path));
         super::include::sort(&mut paths);

@@ -47,6 +47,8 @@ pub(super) struct Reader<'a> {
     pub(super) open: Vec<PathBuf>,
     /// Where the blocks of xinetd's files stand.
     pub(super) places: Vec<Place>,
+    /// What the `defaults` of the last of xinetd's files said, and whether it was wrong.
+    pub(super) xinetd_defaults: (Vec<Setting>, bool),
 }
 
 /// What an indented line belongs to.
@@ -62,7 +64,21 @@ enum Above {
 impl<'a> Reader<'a> {
     /// Nothing is read yet.
     pub(super) fn new(lookup: &'a dyn Lookup, report: &'a mut Report) -> Self {
-        Self { lookup, report, entries: Vec::new(), open: Vec::new(), places: Vec::new() }
+        Self {
+            lookup,
+            report,
+            entries: Vec::new(),
+            open: Vec::new(),
+            places: Vec::new(),
+            xinetd_defaults: (Vec::new(), false),
+        }
+    }
+
+    /// A context with the `defaults` of xinetd's files so far added to it.
+    pub(super) fn inherited(&self, context: &Context) -> Context {
+        let (settings, broken) = &self.xinetd_defaults;
+        let defaults = context.defaults.iter().chain(settings).cloned().collect();
+        Context { defaults, broken: context.broken || *broken, ..context.clone() }
     }
 }
 

@@ -33,6 +33,7 @@ pub(super) fn entry(
     }
     Some(Entry {
         origin,
+        id: None,
         endpoint: endpoint.clone(),
         socket_type: socket_type.clone(),
         protocol: protocol.clone(),

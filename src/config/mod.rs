@@ -69,18 +69,50 @@ pub struct Loaded {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// A file or directory that a command line names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its path.
+    pub path: PathBuf,
+    /// What a directory stands for: `*.conf`, or `*` for every file in it; hidden files
+    /// and what editors leave behind are never read.
+    pub pattern: &'static str,
+    /// Whether it may be missing.
+    pub optional: bool,
+    /// Whether the `defaults` of the xinetd.conf before it hold for its services.
+    pub inherits: bool,
+}
+
+impl Named {
+    /// A file that has to be there, or a directory for its `*.conf`.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), pattern: "*.conf", optional: false, inherits: false }
+    }
+}
+
 /// Reads a file, or the `*.conf` of a directory; `defaults` are `NAME=VALUE` from
 /// the command line, which hold for every service that does not say otherwise.
 #[must_use]
 pub fn load(path: &Path, defaults: &[String], lookup: &dyn Lookup) -> Loaded {
+    load_all(&[Named::new(path)], defaults, lookup)
+}
+
+/// Reads several files and directories into one configuration, as [`load`] reads one.
+#[must_use]
+pub fn load_all(places: &[Named], defaults: &[String], lookup: &dyn Lookup) -> Loaded {
     let mut report = Report::default();
     let settings = command_line_settings("--default", defaults, &mut report);
     let context = Context { defaults: settings.into(), address: None, broken: report.errors() > 0 };
     let mut reader = Reader::new(lookup, &mut report);
-    for path in files(path, &mut reader) {
-        match lookup.read(&path) {
-            Ok(bytes) => reader.read(&path, &bytes, context.clone()),
-            Err(error) => unreadable(&path, &error, reader.report),
+    for place in places {
+        let context = if place.inherits { reader.inherited(&context) } else { context.clone() };
+        for path in files(place, &mut reader) {
+            match lookup.read(&path) {
+                Ok(bytes) => reader.read(&path, &bytes, context.clone()),
+                Err(error) if place.optional && error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => unreadable(&path, &error, reader.report),
+            }
         }
     }
     let entries = reader.entries;
@@ -88,11 +120,12 @@ pub fn load(path: &Path, defaults: &[String], lookup: &dyn Lookup) -> Loaded {
 }
 
 /// The files that a name on the command line means.
-fn files(path: &Path, reader: &mut Reader<'_>) -> Vec<PathBuf> {
+fn files(place: &Named, reader: &mut Reader<'_>) -> Vec<PathBuf> {
+    let path = place.path.as_path();
     if !reader.lookup.is_directory(path) {
         return vec![path.to_owned()];
     }
-    let pattern = include::pattern_in(path, "*.conf");
+    let pattern = include::pattern_in(path, place.pattern);
     let mut files = match reader.lookup.glob(&pattern) {
         Ok(files) => files,
         Err(problem) => {

@@ -47,6 +47,8 @@ pub struct Service {
     /// `daytime/tcp`, `50002/udp`; for unix sockets the path or `@name` alone;
     /// for tcpmux entries `tcpmux/NAME`.
     pub label: String,
+    /// What it is called besides: the `id` of an xinetd block, its service name without one.
+    pub id: Option<Rc<str>>,
     /// Where it was said.
     pub origin: Origin,
     /// Stream, datagram or sequenced packets.

@@ -202,6 +202,7 @@ impl Building<'_> {
             .map(|pair| std::mem::take(&mut pair.values));
         Some(Entry {
             origin,
+            id: None,
             endpoint: self.endpoint.clone(),
             socket_type: socket_type?,
             protocol: protocol?,

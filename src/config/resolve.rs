@@ -210,6 +210,7 @@ impl Resolver<'_> {
         }
         let service = Service {
             label: label(&target, protocol),
+            id: entry.id.clone(),
             origin: entry.origin.clone(),
             socket_type,
             sockets,

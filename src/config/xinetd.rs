@@ -63,6 +63,7 @@ impl Reader<'_> {
         self.places.extend(blocks.iter().map(place));
         self.places.extend(tails);
         let converter = Converter::new(self.lookup, self.report, context, defaults.as_ref());
+        self.xinetd_defaults = (converter.defaults.clone(), converter.broken);
         let entries: Vec<Entry> = converter.entries(&blocks);
         self.entries.extend(entries);
     }

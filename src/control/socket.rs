@@ -84,6 +84,7 @@ fn open(endpoint: Endpoint) -> io::Result<Listener> {
     let attributes = Attributes { backlog: Some(BACKLOG), ..Attributes::default() };
     let service = Service {
         label: "control".to_owned(),
+        id: None,
         origin: Origin::default(),
         socket_type: SocketType::Stream,
         sockets: vec![spec.clone()],

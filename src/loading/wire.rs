@@ -69,6 +69,7 @@ struct Place(Number, u32);
 #[derive(Serialize, Deserialize)]
 struct Definition {
     label: String,
+    id: Option<String>,
     origin: Place,
     socket_type: SocketType,
     sockets: Vec<SocketSpec>,
@@ -165,6 +166,7 @@ impl<W: Write> Sender<W> {
     fn definition(&mut self, service: Rc<Service>) -> io::Result<Definition> {
         let Service {
             label,
+            id,
             origin,
             socket_type,
             sockets,
@@ -176,6 +178,7 @@ impl<W: Write> Sender<W> {
         } = Rc::unwrap_or_clone(service);
         Ok(Definition {
             label,
+            id: id.map(|id| id.as_ref().to_owned()),
             origin: self.place(&origin)?,
             socket_type,
             sockets,
@@ -346,6 +349,7 @@ impl Receiver {
     fn service(&self, definition: Definition) -> Option<Rc<Service>> {
         Some(Rc::new(Service {
             label: definition.label,
+            id: definition.id.map(Rc::from),
             origin: self.origin(&definition.origin)?,
             socket_type: definition.socket_type,
             sockets: definition.sockets,

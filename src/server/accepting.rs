@@ -14,7 +14,7 @@ use super::starting::{Outcome, Start};
 use super::state::Rest;
 use super::timers::Timer;
 use super::token::{self, Owner};
-use crate::address::Address;
+use crate::address::{Address, canonical};
 use crate::admission::{Verdict, Wake};
 use crate::config::model::{Action, SocketType};
 use crate::descriptor;
@@ -355,5 +355,6 @@ fn local_address(connection: &Connection) -> Option<std::net::SocketAddr> {
     if let Some(v4) = name.as_sockaddr_in() {
         return Some(std::net::SocketAddrV4::from(*v4).into());
     }
-    name.as_sockaddr_in6().map(|v6| std::net::SocketAddrV6::from(*v6).into())
+    let v6 = name.as_sockaddr_in6().map(|v6| std::net::SocketAddrV6::from(*v6).into());
+    v6.map(canonical)
 }

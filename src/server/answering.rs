@@ -308,8 +308,7 @@ impl Server {
     }
 
     /// Tells everybody who waits for it what has come of the reload of this number.
-    pub(super) fn tell_reloaded(&mut self, number: u64, outcome: &ReloadOutcome) {
-        let outcome = &answer_of(outcome);
+    pub(super) fn tell_reloaded(&mut self, number: u64, outcome: &Reloaded) {
         let waits = |stage| matches!(stage, Stage::AwaitsReload(wanted) if wanted <= number);
         let edges = self.controlling.edges.iter().filter(|(_, edge)| waits(edge.stage));
         let waiting: Vec<Key> = edges.map(|(key, _)| key).collect();
@@ -319,7 +318,8 @@ impl Server {
     }
 }
 
-fn answer_of(outcome: &ReloadOutcome) -> Reloaded {
+/// What has come of a reload, as it is told.
+pub(super) fn answer_of(outcome: &ReloadOutcome) -> Reloaded {
     let finding = |finding: &loading::Finding| Finding {
         severity: finding.severity.name().to_owned(),
         text: finding.rendered.clone(),

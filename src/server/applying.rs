@@ -143,6 +143,7 @@ impl Server {
                 }
             }
             Stage::Overview => {
+                self.say_unclaimed();
                 let overview = std::mem::take(&mut applying.overview);
                 self.look_what_to_observe(&overview);
                 self.guard.set_own_ports(overview.own_ports);
@@ -328,6 +329,9 @@ impl Server {
         let waited = std::mem::replace(&mut state.service, owner) == NOBODY;
         if reapply {
             self.apply_again(key);
+        }
+        if let Some(service) = self.services.get(owner).map(|state| Rc::clone(&state.service)) {
+            self.take_back_unfit(key, &service);
         }
         if waited {
             // Who has come meanwhile has been announced to nobody.

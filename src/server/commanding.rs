@@ -158,10 +158,12 @@ impl Server {
     fn shut_listener(&mut self, key: Key) {
         self.deregister_listener(key);
         if let Some(state) = self.listeners.get_mut(key) {
-            state.listener = None;
             state.parked = None;
             state.last_error = None;
             state.rest = Rest::No;
+            if let Some(listener) = state.listener.take() {
+                self.close_socket(listener);
+            }
         }
     }
 

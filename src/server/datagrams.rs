@@ -60,7 +60,7 @@ impl Server {
             log::debug!("unanswered peer={peer} reason={rejection:?}");
             return Ok(());
         }
-        if self.admits_datagram(service, Address::Inet(peer))
+        if self.admits_datagram(service, peer.into())
             && let Some(Socket::Udp(socket)) = self.datagram_socket(key)
         {
             socket.send_to(out, peer)?;

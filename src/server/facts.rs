@@ -2,12 +2,14 @@
 //! as the system lets it, and what its children inherit from it.
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{getgroups, getpid, getresgid, getresuid};
 
+use crate::service_manager::is_for_us;
 use crate::spawn::ServerFacts;
 
 /// Descriptors that a running program costs the server: its pidfd and its pipe.
@@ -55,12 +57,18 @@ impl Facts {
             groups: getgroups()?.into_iter().map(nix::unistd::Gid::as_raw).collect(),
             ids: (uid, gid),
             in_root: std::env::current_dir().is_ok_and(|path| path == std::path::Path::new("/")),
-            environment: std::env::vars_os().collect(),
+            environment: own_environment(),
             last: RefCell::default(),
         };
         let max_children = room_for_children(descriptors, processes);
         Ok(Self { server, max_children, adopts_orphans: getpid().as_raw() == 1 })
     }
+}
+
+/// What the server was started with, but for what is between the service manager and
+/// the server: no program may answer in its place.
+fn own_environment() -> Vec<(OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| !is_for_us(name)).collect()
 }
 
 /// The nineteenth field of proc_pid_stat(5), counted after the name, which may hold blanks.

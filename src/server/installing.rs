@@ -15,7 +15,7 @@ use super::timers::Timer;
 use crate::admission::Limits;
 use crate::config::model::{Action, Service, SocketSpec};
 use crate::journal::{self, Label};
-use crate::listener::{Listener, ShownEndpoint};
+use crate::listener::ShownEndpoint;
 use crate::log_sink;
 use crate::spawn::{Confinement, Prepared};
 
@@ -141,7 +141,10 @@ impl Server {
 
     pub(super) fn close_listener(&mut self, key: Key) {
         self.deregister_listener(key);
-        self.listeners.remove(key);
+        let state = self.listeners.remove(key);
+        if let Some(listener) = state.and_then(|state| state.listener) {
+            self.close_socket(listener);
+        }
     }
 
     pub(super) fn open(&mut self, key: Key) -> std::io::Result<()> {
@@ -150,9 +153,10 @@ impl Server {
         if service.stopped || self.drain.is_some() {
             return Ok(());
         }
-        let listener = Listener::open(&state.spec, &service.service)?;
+        let (spec, service) = (state.spec.clone(), Rc::clone(&service.service));
+        let Some(listener) = self.open_socket(&spec, &service)? else { return Ok(()) };
         log::debug!("opened descriptor={:?}", listener.as_fd());
-        journal::listening(&service.label, listener.address());
+        journal::listening(&service.label, listener.address(), listener.is_adopted());
         if let Some(state) = self.listeners.get_mut(key) {
             state.listener = Some(listener);
             state.last_error = None;

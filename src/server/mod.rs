@@ -26,6 +26,7 @@
 //! | `answering` | what they are told |
 //! | `commanding` | what they tell the server to do |
 //! | `counting` | counters of services |
+//! | `managing` | what the service manager is told, its sockets |
 
 mod accepting;
 mod answering;
@@ -39,6 +40,7 @@ mod datagrams;
 mod ending;
 mod facts;
 mod installing;
+mod managing;
 mod observing;
 mod overdue;
 mod per_peer;
@@ -67,6 +69,7 @@ use crate::journal;
 use crate::log_sink;
 use crate::peers::Peers;
 use crate::relay::Side;
+use crate::service_manager::ServiceManager;
 use crate::signals::{Signal, Signals};
 use crate::spawn::group::Groups;
 use crate::spawn::{Spawner, Way, kernel};
@@ -149,6 +152,9 @@ pub struct Server {
     now: Instant,
     stop: Option<&'static str>,
     reloading: Reloading,
+    manager: ServiceManager,
+    /// When it is told again what it had no room for.
+    manager_told_again: Option<Instant>,
     /// Last, so that it goes when everybody who has a group has gone.
     groups: Groups,
     /// When it is tried again to remove some of them.
@@ -163,6 +169,8 @@ pub struct Options {
     pub max_children: Option<u32>,
     /// Reads the configuration again; called in a process of its own.
     pub reload: Box<dyn Fn() -> Loaded>,
+    /// Who has started us.
+    pub manager: ServiceManager,
 }
 
 impl Server {
@@ -223,6 +231,8 @@ impl Server {
             now,
             stop: None,
             reloading: Reloading::new(options.reload, now),
+            manager: options.manager,
+            manager_told_again: None,
             groups: Groups::new(),
             straggling: now,
         })
@@ -368,6 +378,8 @@ impl Server {
                 Timer::Door(key) => self.queue(Owner::Door(key)),
                 Timer::Edge(key) => self.look_for_silent_edge(key),
                 Timer::Drained => self.drained(),
+                Timer::Watchdog => self.say_alive(),
+                Timer::Manager => self.tell_manager_again(),
             }
         }
         if self.admission.next_deadline().is_some_and(|when| when <= self.now) {
@@ -398,6 +410,7 @@ impl Server {
         journal::peers(&self.peers);
         self.count_peers();
         journal::stopping(self.stop.unwrap_or("-"));
+        self.manager.notifier.stopping();
         for key in self.children.keys() {
             self.stop_child(key);
         }

@@ -12,6 +12,7 @@ use mio::Interest;
 use mio::unix::SourceFd;
 
 use super::Server;
+use super::answering::answer_of;
 use super::applying::Applying;
 use super::timers::Timer;
 use super::token::{self, Owner};
@@ -109,7 +110,7 @@ impl Server {
         let next = self.reloading.number.saturating_add(1);
         if matches!(self.reloading.phase, Phase::Idle) {
             self.reloading.number = next;
-            self.reload_begins();
+            self.begin_reload();
         } else {
             self.reloading.again = true;
         }
@@ -118,7 +119,8 @@ impl Server {
 
     /// The one beginning of every reload. To its end, [`Self::reload_over`], it takes as
     /// many turns as it needs.
-    fn reload_begins(&mut self) {
+    fn begin_reload(&mut self) {
+        self.reload_begins();
         self.reloading.due = self.now + LIMIT;
         self.timers.set(self.reloading.due, Timer::Reload);
         let served = || {
@@ -142,7 +144,9 @@ impl Server {
             }
             Err(errors) => journal::reload_refused(errors),
         }
-        self.tell_reloaded(self.reloading.number, outcome);
+        let answer = answer_of(outcome);
+        self.tell_reloaded(self.reloading.number, &answer);
+        self.reload_ended(&answer);
     }
 
     fn watch_loader(&self, loader: &Loader) -> std::io::Result<()> {

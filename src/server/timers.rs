@@ -40,6 +40,10 @@ pub(super) enum Timer {
     Edge(Key),
     /// Whoever is still here has had time to come to an end.
     Drained,
+    /// The service manager wants a sign of life.
+    Watchdog,
+    /// Tell the service manager what it had no room for.
+    Manager,
 }
 
 /// Timers in the order of time.

@@ -676,8 +676,10 @@ unsafe fn unblock_signals() -> Step {
     check(Stage::Signals, result)
 }
 
-/// Whether a child may share our memory on this processor: only where [`call`] leaves errno alone.
-const SHARING: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+/// Whether a child may share our memory: only on processors where [`call`] leaves errno
+/// alone, and not with musl, whose clone(2) refuses `CLONE_CHILD_CLEARTID`.
+const SHARING: bool =
+    cfg!(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(target_env = "musl")));
 
 /// A system call that does not touch errno: the result, or minus the error.
 #[cfg(target_arch = "x86_64")]

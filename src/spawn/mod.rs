@@ -124,7 +124,10 @@ impl Spawner {
         set_nonblocking(&reader)?;
         // Only a failing child writes to it, and must not wait for us.
         set_nonblocking(&failure)?;
-        let null = File::options().read(true).write(true).open("/dev/null")?;
+        let null = File::options().read(true).write(true).open("/dev/null").map_err(|error| {
+            // A container or a chroot may lack it.
+            io::Error::new(error.kind(), format!("/dev/null: {error}"))
+        })?;
         Ok(Self {
             way,
             idle: Vec::new(),

@@ -20,12 +20,12 @@ const ROOT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 /// The search path of everybody else's.
 const USER_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// Never passed on, whatever `passenv` says: they speak to the server, or make
-/// the loader or the shell run somebody's code.
-const NEVER_PASSED: [&str; 3] = ["NOTIFY_SOCKET", "BASH_ENV", "LD_PRELOAD"];
+/// Never passed on, whatever `passenv` says: they make the loader or the shell run
+/// somebody's code.
+const NEVER_PASSED: [&str; 1] = ["BASH_ENV"];
 /// In `passenv`: everything that the server was started with and may be passed on.
 const ALL: &str = "*";
-const NEVER_PASSED_PREFIXES: [&str; 2] = ["LISTEN_", "LD_"];
+const NEVER_PASSED_PREFIXES: [&str; 1] = ["LD_"];
 
 /// What the server itself is, where a child's state follows from it.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ pub struct ServerFacts {
     pub ids: (Option<u32>, Option<u32>),
     /// The server's working directory is `/`.
     pub in_root: bool,
-    /// The environment the server was started with.
+    /// The environment the server was started with, without what is for the server alone.
     pub environment: Vec<(OsString, OsString)>,
     /// What the program prepared last was given, for the next that is given the same.
     pub last: RefCell<Rc<Vec<CString>>>,
@@ -69,7 +69,7 @@ pub struct Prepared {
     pub(super) late_environment: Vec<CString>,
     /// Names that `env` and `passenv` set, which win over the connection's.
     overridden: Vec<String>,
-    pub(super) limits: Vec<(u32, rlimit64)>,
+    pub(super) limits: Vec<(Number, rlimit64)>,
     pub(super) umask: Option<mode_t>,
     pub(super) priority: Option<c_int>,
     pub(super) chroot: Option<CString>,
@@ -266,9 +266,9 @@ fn may_pass(name: &OsStr) -> bool {
 
 /// The limits to set: those of the attributes, and the descriptors the server was
 /// started with in place of the number it has raised its own to.
-fn limits(attributes: &Attributes, server: &ServerFacts) -> Vec<(u32, rlimit64)> {
+fn limits(attributes: &Attributes, server: &ServerFacts) -> Vec<(Number, rlimit64)> {
     let both = |value: u64| rlimit64 { rlim_cur: value, rlim_max: value };
-    let mut limits: Vec<(u32, rlimit64)> = attributes
+    let mut limits: Vec<(Number, rlimit64)> = attributes
         .rlimits
         .iter()
         .map(|(resource, value)| (number(*resource), both(value.unwrap_or(libc::RLIM64_INFINITY))))
@@ -281,7 +281,14 @@ fn limits(attributes: &Attributes, server: &ServerFacts) -> Vec<(u32, rlimit64)>
     limits
 }
 
-fn number(resource: Resource) -> u32 {
+/// The number of a resource, in the type that the C library gives it.
+#[cfg(target_env = "musl")]
+type Number = libc::c_int;
+/// The number of a resource, in the type that the C library gives it.
+#[cfg(not(target_env = "musl"))]
+type Number = libc::c_uint;
+
+fn number(resource: Resource) -> Number {
     match resource {
         Resource::As => libc::RLIMIT_AS,
         Resource::Core => libc::RLIMIT_CORE,

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -12,7 +13,7 @@ use super::files::Folder;
 use super::log::{Line, Log};
 use super::needs::search_path;
 use super::procs;
-use super::wait::{wait_for, wait_until};
+use super::wait::{park, wait_for, wait_until};
 
 /// The binary under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_oxinetd");
@@ -26,6 +27,8 @@ pub(crate) struct Setup {
     arguments: Vec<OsString>,
     environment: Vec<(String, String)>,
     under: Vec<String>,
+    name: Option<&'static str>,
+    program: Option<PathBuf>,
     controlled: bool,
 }
 
@@ -59,6 +62,18 @@ impl Setup {
         self
     }
 
+    /// Started through a symbolic link of this name.
+    pub(crate) fn named(mut self, name: &'static str) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// Another binary than the one under test: the same one in a root folder of its own.
+    pub(crate) fn program(mut self, path: &str) -> Self {
+        self.program = Some(path.into());
+        self
+    }
+
     /// Started from a shell that first runs `commands` (`ulimit -n 32`).
     pub(crate) fn after(self, commands: &str) -> Self {
         self.under(&["sh", "-c", &format!("{commands}; exec \"$@\""), "sh"])
@@ -85,19 +100,27 @@ impl Setup {
     /// Starts `oxinetd ARGUMENTS` (such as `run 0 -- date`), without a file.
     #[track_caller]
     pub(crate) fn run(self, arguments: &[&str]) -> Daemon {
-        let folder = Folder::new();
+        self.run_in(Folder::new(), arguments)
+    }
+
+    /// The same, with a folder that has files in it already.
+    #[track_caller]
+    pub(crate) fn run_in(self, folder: Folder, arguments: &[&str]) -> Daemon {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
         self.launch(folder, PathBuf::new(), &arguments)
     }
 
     #[track_caller]
     fn launch(self, folder: Folder, file: PathBuf, arguments: &[OsString]) -> Daemon {
-        let mut command = command(&self.under);
+        let linked = self.name.map(|name| folder.link(name, BINARY));
+        let program = linked.or(self.program).unwrap_or_else(|| BINARY.into());
+        let mut command = command_of(&program, &self.under);
         command.args(arguments).envs(self.environment);
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Log::follow(child.stderr.take().unwrap());
         let started = child.id();
-        let mut daemon = Daemon { child, pid: started, folder, file, log };
+        let has_usual_socket = self.name.is_some();
+        let mut daemon = Daemon { child, pid: started, has_usual_socket, folder, file, log };
         let _ = daemon.wait_log(|line| line.is("ready"));
         if daemon.under_another() {
             let inner =
@@ -110,13 +133,18 @@ impl Setup {
 
 /// The binary, or `under` with the binary as its last word, in a clean environment.
 pub(crate) fn command(under: &[String]) -> Command {
+    command_of(Path::new(BINARY), under)
+}
+
+/// The same, with the binary under another name.
+pub(crate) fn command_of(program: &Path, under: &[String]) -> Command {
     let mut command = match under.split_first() {
         Some((first, rest)) => {
             let mut command = Command::new(first);
-            command.args(rest).arg(BINARY);
+            command.args(rest).arg(program);
             command
         }
-        None => Command::new(BINARY),
+        None => Command::new(program),
     };
     command.env_clear().env("PATH", search_path()).env("LANG", "C");
     command
@@ -130,6 +158,8 @@ fn lossy(bytes: &[u8]) -> String {
 pub(crate) struct Daemon {
     child: Child,
     pid: u32,
+    /// Whether its control socket is where everybody's is.
+    has_usual_socket: bool,
     /// Where its configuration is, and whatever the test puts there.
     pub(crate) folder: Folder,
     /// Its configuration file.
@@ -153,7 +183,7 @@ impl Daemon {
     /// `unshare --fork` stays as the parent; a shell's exec does not.
     fn under_another(&self) -> bool {
         let name = std::fs::read_to_string(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
-        !name.starts_with("oxinetd")
+        !["oxinetd", "inetd", "xinetd"].iter().any(|own| name.starts_with(own))
     }
 
     /// Waits for a line, whenever it was said.
@@ -283,11 +313,25 @@ impl Daemon {
     }
 }
 
+/// Whether an end comes, and soon: it comes by force otherwise.
+pub(crate) fn ends_soon(mut has_ended: impl FnMut() -> bool) -> bool {
+    let mut looks = std::iter::repeat_with(|| {
+        park(Duration::from_millis(5));
+        has_ended()
+    });
+    looks.by_ref().take(400).any(|ended| ended)
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let running = self.child.try_wait().is_ok_and(|ended| ended.is_none());
+        let mut running = self.child.try_wait().is_ok_and(|ended| ended.is_none());
         if std::thread::panicking() {
             eprintln!("the log of the daemon:\n{}", self.log.text());
+        }
+        if running && self.has_usual_socket {
+            // Killed, it would leave its control socket in the place of everybody's.
+            let _ = kill(as_pid(self.pid), Signal::SIGTERM);
+            running = !ends_soon(|| self.child.try_wait().is_ok_and(|ended| ended.is_some()));
         }
         if running {
             let _ = kill(as_pid(self.pid), Signal::SIGKILL);

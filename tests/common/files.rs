@@ -60,6 +60,15 @@ impl Folder {
         path
     }
 
+    /// A symbolic link inside to `target`; the one that is there already, if there is.
+    pub(crate) fn link(&self, name: &str, target: &str) -> PathBuf {
+        let path = self.at(name);
+        if !path.is_symlink() {
+            std::os::unix::fs::symlink(target, &path).unwrap();
+        }
+        path
+    }
+
     /// Copies a program in, under a name of its own, so that it can be deleted again.
     /// `cp` does it: this process never has it open for writing.
     pub(crate) fn copy_of(&self, program: &str, name: &str) -> String {

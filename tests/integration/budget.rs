@@ -245,7 +245,10 @@ fn idle_wakes_nobody() {
         let path = folder.name(&format!("{n}.sock"));
         let _ = writeln!(text, "{path} stream unix nowait {} /bin/cat cat", me());
     }
-    let daemon = Setup::new().start_in(folder, &text);
+    // A service manager that wants no signs of life wakes nobody either.
+    let manager = folder.name("notify");
+    let _manager = std::os::unix::net::UnixDatagram::bind(&manager).unwrap();
+    let daemon = Setup::new().env("NOTIFY_SOCKET", &manager).start_in(folder, &text);
     assert_eq!(daemon.wait_log(|line| line.is("ready")).number("services"), Some(50));
     let (served, open) = (tcp(ports[0]), tcp(ports[4]));
     assert_eq!((echo_once(&served, "?"), echo_once(&open, "?")), ("?".into(), "?".into()));

@@ -73,6 +73,8 @@ fn the_manual_page_of_the_command_has_every_word_of_the_log() {
         "ready",
         "listening",
         "not-listening",
+        "unclaimed",
+        "not-adopted",
         "accepted",
         "ended",
         "closed",
@@ -160,7 +162,17 @@ fn run_block(block: &str, folder: &Path) -> String {
 
 #[test]
 fn every_shell_block_of_the_readme_works() {
-    let tools = ["nc", "curl", "git", "rsync", "ssh-keyscan", "ssh-keygen", "tftp", "in.tftpd"];
+    let tools = [
+        "nc",
+        "curl",
+        "git",
+        "rsync",
+        "ssh-keyscan",
+        "ssh-keygen",
+        "tftp",
+        "in.tftpd",
+        "systemd-socket-activate",
+    ];
     if !tools.into_iter().all(need_program) {
         return;
     }

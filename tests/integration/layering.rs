@@ -27,6 +27,8 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "statistics" => Some(Vec::new()),
         "control" => with(&["config::model", "listener", "statistics"]),
         "zone" => Some(vec!["calendar"]),
+        // What it was given are sockets, and services claim them.
+        "service_manager" => Some(vec!["journal", "descriptor", "config::model"]),
         // It opens the files that services name for their lines.
         "log_sink" => {
             Some(vec!["journal", "calendar", "zone", "descriptor", "log_target", "config::model"])
@@ -54,24 +56,39 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "log_sink",
             "control",
             "statistics",
+            "service_manager",
         ]),
+        // Other servers' options, said in words of the configuration.
+        "drop_in" => Some(vec!["config", "log_target"]),
+        "lib" => Some(Vec::new()),
+        _ => the_command_may_use(module),
+    }
+}
+
+/// The same for the modules of the command itself.
+fn the_command_may_use(module: &str) -> Option<Vec<&'static str>> {
+    match module {
         // Going to the background comes before everything that cannot be forked.
-        "main" => with(&[
+        "main" => {
+            let rooms = "cli config control drop_in lookup server log_sink log_target spawn";
+            let own = "detach pid_file service_manager";
+            let rooms = rooms.split(' ').chain(own.split(' '));
+            Some(VALUES.iter().copied().chain(rooms).collect())
+        }
+        // The commands that ask a running server.
+        "asking" => Some(vec!["cli", "control"]),
+        // The command line of other servers.
+        "as_another" => Some(vec![
             "cli",
             "config",
             "control",
+            "drop_in",
+            "journal",
             "loading",
             "lookup",
-            "server",
-            "log_sink",
             "log_target",
-            "spawn",
-            "detach",
-            "pid_file",
+            "service_manager",
         ]),
-        // The commands that ask a running server.
-        "asking" => Some(vec!["cli", "control"]),
-        "lib" => Some(Vec::new()),
         _ => None,
     }
 }

@@ -124,6 +124,7 @@ impl<'a> Converter<'a> {
         let defaults = self.defaults_for(block, &fields, &settings);
         Some(Entry {
             origin: Origin { file: Rc::clone(&block.file), line: block.first },
+            id: Some(block.id().into()),
             endpoint: fields.endpoint,
             socket_type: fields.socket_type,
             protocol: fields.protocol,

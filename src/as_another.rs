@@ -1,0 +1,71 @@
+//! Started as `inetd` or `xinetd`: their options in, the same server out.
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+
+use clap::Parser as _;
+use oxinetd::cli::{Cli, Common};
+use oxinetd::control::socket;
+use oxinetd::drop_in::{self, Asked, Log, Name, Served};
+use oxinetd::log_target::LogTarget;
+use oxinetd::lookup::System;
+use oxinetd::service_manager::ServiceManager;
+use oxinetd::{config, journal};
+
+use super::{Background, Failure, Job, background, run_server, start_log};
+
+/// The command line is wrong.
+const USAGE: u8 = 2;
+
+/// Does what the arguments after `argv[0]` ask for.
+pub(super) fn run(name: Name, arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
+    let text = match drop_in::read(name, arguments) {
+        Ok(Asked::Serve(served)) => return serve(served),
+        Ok(Asked::Help) => name.usage().to_owned(),
+        Ok(Asked::Version) => format!("{} (oxinetd {})\n", name.text(), env!("CARGO_PKG_VERSION")),
+        Err(wrong) => {
+            let _ = write!(io::stderr(), "{}: {wrong}\n{}", name.text(), name.usage());
+            return Err(Failure::silent(USAGE));
+        }
+    };
+    // A reader that has seen enough (head) is no failure of ours.
+    let _ = io::stdout().write_all(text.as_bytes());
+    Ok(())
+}
+
+fn serve(served: Served) -> Result<(), Failure> {
+    // A manager that waits for word of the main process does not want it to fork.
+    let manager = ServiceManager::from_environment();
+    let foreground = served.foreground || manager.notifier.has_address();
+    let log = match served.log {
+        Log::Target(target) => target,
+        Log::Usual if !foreground => LogTarget::syslog(),
+        Log::Usual | Log::Stderr => LogTarget::Stderr,
+    };
+    let Served { files, defaults, max_children, .. } = served;
+    let common = Common { max_children, log, ..unsaid() };
+    let herald = match background(!foreground)? {
+        Background::Started(_) => return Ok(()),
+        Background::Server(herald) => herald,
+    };
+    start_log(&common, if served.debug { "debug" } else { "info" })?;
+    for note in served.notes {
+        journal::configuration(false, note);
+    }
+    run_server(Job {
+        load: Box::new(move || config::load_all(&files, &defaults, &System::new())),
+        common,
+        strict: false,
+        pid_file: served.pid_file,
+        herald,
+        manager,
+        needs_services: served.needs_services,
+        only_one: false,
+        control: socket::default_path(),
+    })
+}
+
+/// Our own options, where none of them is given.
+fn unsaid() -> Common {
+    Cli::parse_from(["oxinetd"]).serve.common
+}

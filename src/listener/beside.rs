@@ -1,0 +1,62 @@
+//! UDP sockets beside a service's own: one for each peer that gets a program.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+use nix::sys::socket::{AddressFamily, SockaddrStorage, bind, setsockopt, sockopt};
+
+use super::{new_socket, set_buffers};
+use crate::config::model::{Attributes, SocketSpec, SocketType};
+use crate::descriptor;
+
+/// A UDP socket that is not bound yet, of the family of `address`.
+///
+/// # Errors
+/// What the system answered.
+pub fn udp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    new_socket(family, SocketType::Dgram)
+}
+
+/// A UDP socket bound to the same address as `listener` and connected to nobody:
+/// for the next peer of a service that runs a program per peer.
+///
+/// # Errors
+/// What the system answered.
+pub fn bind_beside(
+    listener: &UdpSocket,
+    spec: &SocketSpec,
+    attributes: &Attributes,
+) -> io::Result<UdpSocket> {
+    let next = udp_socket(&listener.local_addr()?)?;
+    let next = UdpSocket::from(descriptor::raise(next));
+    share_address(&next, listener, spec, attributes)?;
+    setsockopt(&next, sockopt::ReusePort, &false)?;
+    Ok(next)
+}
+
+/// Binds `socket` to the address of `listener`. Both must allow it to be shared
+/// (SO_REUSEPORT, which lets in sockets of the same user only); the one that stays
+/// ours does so only while this is done.
+///
+/// # Errors
+/// What the system answered.
+pub fn share_address(
+    socket: &UdpSocket,
+    listener: &UdpSocket,
+    spec: &SocketSpec,
+    attributes: &Attributes,
+) -> io::Result<()> {
+    let address = listener.local_addr()?;
+    if address.is_ipv6() {
+        setsockopt(socket, sockopt::Ipv6V6Only, &true)?;
+    }
+    if let Some(device) = &spec.device {
+        setsockopt(socket, sockopt::BindToDevice, &device.into())?;
+    }
+    set_buffers(socket, attributes)?;
+    setsockopt(listener, sockopt::ReusePort, &true)?;
+    setsockopt(socket, sockopt::ReusePort, &true)?;
+    Ok(bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?)
+}

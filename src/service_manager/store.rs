@@ -1,0 +1,184 @@
+//! The sockets that the service manager holds for us, and which service has which.
+//!
+//! What no service has stays open here: the manager holds it anyway, so that nobody
+//! could bind its address again, and a reload may bring the service back.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+
+use super::inherited::Inherited;
+use crate::config::model::{Action, Endpoint, Service, SocketSpec, SocketType};
+use crate::descriptor;
+
+/// Why a program per peer cannot have such a socket.
+const ONE_PER_PEER: &str = "a program per peer needs a socket of the server's own, \
+    and the service manager holds this one: take it away there, or write `wait`";
+
+/// The sockets.
+#[derive(Debug, Default)]
+pub struct Store(Vec<Held>);
+
+#[derive(Debug)]
+struct Held {
+    /// What it is and where it is bound.
+    spec: SocketSpec,
+    takes_ipv4: bool,
+    name: String,
+    place: Place,
+    /// The log has it that nobody claims it.
+    said: bool,
+}
+
+#[derive(Debug)]
+enum Place {
+    Here(OwnedFd),
+    /// A service has it, under this number.
+    Lent(RawFd),
+}
+
+/// What there is for a socket of a service.
+#[derive(Debug)]
+pub enum Claim {
+    /// Nothing: it is to be opened.
+    None,
+    /// This one, nonblocking, and where it is bound.
+    Socket(OwnedFd, Endpoint),
+    /// Its IPv4 clients arrive on the service's IPv6 socket.
+    Covered,
+    /// One that this service cannot have.
+    Unfit(&'static str),
+}
+
+impl Store {
+    pub(super) fn add(&mut self, socket: Inherited) {
+        let Inherited { descriptor, spec, takes_ipv4, name } = socket;
+        let place = Place::Here(descriptor);
+        self.0.push(Held { spec, takes_ipv4, name, place, said: false });
+    }
+
+    /// The socket for `spec` of `service`: that of the same type and address, or else
+    /// one with the name of the service.
+    pub fn claim(&mut self, spec: &SocketSpec, service: &Service) -> Claim {
+        if self.0.is_empty() {
+            return Claim::None;
+        }
+        if self.covers(spec, service) {
+            return Claim::Covered;
+        }
+        let Some(held) = self.find(spec, service, Held::is_here) else { return Claim::None };
+        if needs_own_sockets(service) {
+            return Claim::Unfit(ONE_PER_PEER);
+        }
+        held.lend().map_or(Claim::None, |descriptor| {
+            // F_SETFL does not fail on a socket that is open.
+            let _ = descriptor::set_nonblocking(&descriptor);
+            Claim::Socket(descriptor, held.spec.endpoint.clone())
+        })
+    }
+
+    fn find(
+        &mut self,
+        spec: &SocketSpec,
+        service: &Service,
+        may: impl Fn(&Held) -> bool,
+    ) -> Option<&mut Held> {
+        let exact = |held: &Held| may(held) && held.spec == *spec;
+        let index = self.0.iter().position(exact).or_else(|| {
+            // One that is at another address of the service is that address's.
+            let named = |held: &Held| {
+                may(held)
+                    && held.is_named_after(service)
+                    && held.could_be(spec)
+                    && !service.sockets.contains(&held.spec)
+            };
+            self.0.iter().position(named)
+        })?;
+        self.0.get_mut(index)
+    }
+
+    /// Whether `spec` is the IPv4 wildcard beside an IPv6 one that has a socket for both.
+    fn covers(&mut self, spec: &SocketSpec, service: &Service) -> bool {
+        let Endpoint::Inet(SocketAddr::V4(address)) = spec.endpoint else { return false };
+        if !address.ip().is_unspecified() {
+            return false;
+        }
+        let six = SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port()));
+        let six = SocketSpec { endpoint: Endpoint::Inet(six), ..spec.clone() };
+        service.sockets.contains(&six)
+            && self.find(&six, service, |_| true).is_some_and(|held| held.takes_ipv4)
+    }
+
+    /// Takes back a socket whose service has gone.
+    pub fn put_back(&mut self, descriptor: OwnedFd) {
+        let lent = |held: &&mut Held| held.is_lent_as(descriptor.as_raw_fd());
+        if let Some(held) = self.0.iter_mut().find(lent) {
+            held.place = Place::Here(descriptor);
+        }
+    }
+
+    /// What nobody claims, and its name; each once, until somebody has had it. Those that
+    /// are `spoken_for` belong to a service that does not serve now.
+    pub fn unclaimed(
+        &mut self,
+        spoken_for: impl Fn(&SocketSpec) -> bool,
+    ) -> Vec<(SocketSpec, String)> {
+        let news = self.0.iter_mut().filter(|held| held.is_here() && !held.said);
+        let news = news.filter(|held| !spoken_for(&held.spec));
+        news.map(|held| {
+            held.said = true;
+            (held.spec.clone(), held.name.clone())
+        })
+        .collect()
+    }
+}
+
+/// Whether its programs get sockets that were ours, one for each peer: connected to the
+/// peer, the manager's would be of no use to whoever gets it next.
+#[must_use]
+pub fn needs_own_sockets(service: &Service) -> bool {
+    let program = matches!(service.action, Action::Program(_));
+    service.socket_type == SocketType::Dgram && !service.wait && program
+}
+
+impl Held {
+    fn is_here(&self) -> bool {
+        matches!(self.place, Place::Here(_))
+    }
+
+    fn is_lent_as(&self, number: RawFd) -> bool {
+        matches!(self.place, Place::Lent(lent) if lent == number)
+    }
+
+    fn lend(&mut self) -> Option<OwnedFd> {
+        let Place::Here(descriptor) = &self.place else { return None };
+        let lent = Place::Lent(descriptor.as_raw_fd());
+        self.said = false;
+        match std::mem::replace(&mut self.place, lent) {
+            Place::Here(descriptor) => Some(descriptor),
+            Place::Lent(_) => None,
+        }
+    }
+
+    /// Its name is the label of the service (`ident/tcp`), the field before the protocol
+    /// (`ident`) or the id of xinetd.
+    fn is_named_after(&self, service: &Service) -> bool {
+        let field = service.label.rsplit_once('/').map(|(field, _)| field);
+        let names = [Some(service.label.as_str()), field, service.id.as_deref()];
+        names.contains(&Some(self.name.as_str()))
+    }
+
+    /// The same type and family.
+    fn could_be(&self, spec: &SocketSpec) -> bool {
+        let family = |endpoint: &Endpoint| match endpoint {
+            Endpoint::Inet(SocketAddr::V4(_)) => 4,
+            Endpoint::Inet(SocketAddr::V6(_)) => 6,
+            Endpoint::Unix(_) | Endpoint::Abstract(_) => 0,
+        };
+        self.spec.socket_type == spec.socket_type
+            && family(&self.spec.endpoint) == family(&spec.endpoint)
+    }
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;
