@@ -70,7 +70,8 @@ fn the_command_may_use(module: &str) -> Option<Vec<&'static str>> {
     match module {
         // Going to the background comes before everything that cannot be forked.
         "main" => {
-            let rooms = "cli config control drop_in lookup server log_sink log_target spawn";
+            let rooms =
+                "cli config control drop_in loading lookup server log_sink log_target spawn";
             let own = "detach pid_file service_manager";
             let rooms = rooms.split(' ').chain(own.split(' '));
             Some(VALUES.iter().copied().chain(rooms).collect())
@@ -84,7 +85,6 @@ fn the_command_may_use(module: &str) -> Option<Vec<&'static str>> {
             "control",
             "drop_in",
             "journal",
-            "loading",
             "lookup",
             "log_target",
             "service_manager",
