@@ -13,10 +13,12 @@
 //! started the server may hold its sockets and hears how it is ([`service_manager`]).
 //!
 //! # One reload
-//! SIGHUP: the whole file is read into a new model, and one error leaves everything
-//! as it was. [`reload::plan`] compares the two; new sockets are opened, kept ones
-//! keep their descriptor and backlog under the new service, the rest is closed.
-//! Running programs keep the service they were started with.
+//! SIGHUP: a copy of the server ([`loading`]) reads the whole file into a new model,
+//! compares it with its own ([`reload::plan`]) and sends back what there is to say and to
+//! do; meanwhile clients are served, whatever it waits for. One error leaves everything
+//! as it was. Else the loop takes some services over each turn, each of them whole: new
+//! sockets are opened, kept ones keep their descriptor and backlog under the new service,
+//! the rest is closed. Running programs keep the service they were started with.
 //!
 //! # Rules
 //! Nothing in the loop blocks. `unsafe` is in [`spawn::kernel`] only. Dependencies
@@ -36,6 +38,7 @@ pub mod handover;
 pub mod hex;
 pub mod journal;
 pub mod listener;
+pub mod loading;
 pub mod log_sink;
 pub mod log_target;
 pub mod lookup;

@@ -8,16 +8,18 @@ use std::io::ErrorKind::AlreadyExists;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use clap::Parser as _;
 use oxinetd::cli::{Check, Cli, Command, Common, Import, LogFormat, Run, Serve, SpawnWay};
 use oxinetd::config::diagnostic::Severity;
-use oxinetd::config::model::Config;
+use oxinetd::config::model::Service;
 use oxinetd::config::{self, Loaded, RunSpec};
 use oxinetd::control::socket;
 use oxinetd::detach::{self, Herald, Role};
 use oxinetd::drop_in::{Name, Pid};
 use oxinetd::handover::Parcel;
+use oxinetd::loading::{Loading, load_and_wait};
 use oxinetd::log_target::LogTarget;
 use oxinetd::lookup::System;
 use oxinetd::pid_file::PidFile;
@@ -248,6 +250,7 @@ fn loader_of_line(run: &Run) -> Loader {
 
 fn run_server(mut job: Job, parcel: Option<Parcel>) -> Result<(), Failure> {
     kernel::close_inherited_on_exec();
+    kernel::tidy_memory_always();
     job.manager.say_troubles();
     match parcel {
         None => serve_first(job),
@@ -257,22 +260,26 @@ fn run_server(mut job: Job, parcel: Option<Parcel>) -> Result<(), Failure> {
 
 /// Reads the configuration and says what was found in it; `strict`: one error is one
 /// too many.
-fn load_for_start(load: &Loader, log: &LogTarget, strict: bool) -> Result<Config, Failure> {
-    let Loaded { config, diagnostics } = load();
-    let (errors, _) = config::summary(&diagnostics);
-    for diagnostic in &diagnostics {
-        journal::configuration(diagnostic.severity == Severity::Error, &diagnostic.one_line());
+fn load_for_start(
+    load: &Loader,
+    served: &[Rc<Service>],
+    log: &LogTarget,
+    strict: bool,
+) -> Result<Loading, Failure> {
+    let loading = load_and_wait(&**load, served).map_err(refused("reading the configuration"))?;
+    for finding in &loading.findings {
+        journal::configuration(finding.severity == Severity::Error, &finding.line);
     }
-    if errors > 0 && (strict || config.services.is_empty()) {
+    if loading.errors > 0 && (strict || loading.services == 0) {
         if *log != LogTarget::Stderr {
             // Whoever starts it looks here for what is wrong.
-            let all = diagnostics.iter().map(|diagnostic| diagnostic.one_line() + "\n");
+            let all = loading.findings.iter().map(|finding| finding.line.clone() + "\n");
             let _ = io::stderr().write_all(all.collect::<String>().as_bytes());
         }
         let why = if strict { "the configuration has errors" } else { "nothing to serve" };
         return Err(Failure::new(CONFIGURATION, why));
     }
-    Ok(config)
+    Ok(loading)
 }
 
 fn new_server(common: &Common, reload: Loader, manager: ServiceManager) -> Result<Server, Failure> {
@@ -288,16 +295,13 @@ fn new_server(common: &Common, reload: Loader, manager: ServiceManager) -> Resul
 
 fn serve_first(job: Job) -> Result<(), Failure> {
     let mut pid_file = lock_pid_file(&job.pid_file)?;
-    let config = load_for_start(&job.load, &job.common.log, job.strict)?;
-    if job.needs_services && config.services.is_empty() {
+    let loading = load_for_start(&job.load, &[], &job.common.log, job.strict)?;
+    if job.needs_services && loading.services == 0 {
         return Err(Failure::new(CONFIGURATION, "nothing to serve"));
     }
     let mut server = new_server(&job.common, job.load, job.manager)?;
     open_doors(&mut server, &job.common, job.control.as_deref(), None)?;
-    let listeners = server.install(&config);
-    // A reload replaces it; it must not live on here.
-    drop(config);
-    kernel::trim_memory();
+    let listeners = server.install(loading);
     if job.only_one
         && listeners == 0
         && let Some(error) = server.first_open_error()

@@ -8,10 +8,12 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::model::{Config, Service, SocketSpec, TcpmuxName};
 
 /// One socket of one service: their places in `services` and in `sockets`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SocketRef {
     /// Which service.
     pub service: usize,
@@ -20,7 +22,7 @@ pub struct SocketRef {
 }
 
 /// What a new service is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fate {
     /// It was not there before.
     New,

@@ -7,16 +7,15 @@ use std::io::{self, Write as _};
 
 use clap::Parser as _;
 use oxinetd::cli::{Cli, Command, Common, TryUpgrade};
-use oxinetd::config::model::Config;
 use oxinetd::config::{self, Loaded};
 use oxinetd::drop_in::{self, Asked, Name, Pid};
 use oxinetd::handover::image::Hello;
 use oxinetd::handover::state::FORMAT;
 use oxinetd::handover::{Invitation, Parcel, parcel};
+use oxinetd::loading::Loading;
 use oxinetd::log_target::LogTarget;
 use oxinetd::pid_file::PidFile;
 use oxinetd::server::{self, Server};
-use oxinetd::spawn::kernel;
 use oxinetd::{journal, log_sink};
 
 use super::{CONFIGURATION, Failure, Job, Loader, SYSTEM, refused};
@@ -109,7 +108,7 @@ pub(super) fn take_over(job: Job, parcel: Parcel) -> Result<(), Failure> {
 /// A server that has taken nothing over yet, and what it will serve.
 struct Ready {
     server: Server,
-    config: Config,
+    loading: Loading,
     pid_file: Pid,
 }
 
@@ -117,25 +116,25 @@ struct Ready {
 fn make_ready(job: Job, parcel: &Parcel) -> Result<Ready, Failure> {
     // On the way back there is nobody else who could go on: what is right is served.
     let strict = parcel.refused().is_none();
-    let config = match super::load_for_start(&job.load, &job.common.log, strict) {
-        Err(_) if !strict => Config::default(),
+    let served = server::served(&parcel.state);
+    let loading = match super::load_for_start(&job.load, &served, &job.common.log, strict) {
+        Err(_) if !strict => server::nothing_more(&served),
         loaded => loaded?,
     };
     if strict {
-        server::examine(&parcel.state, &config).map_err(no)?;
+        server::may_follow(&loading, &served).map_err(no)?;
     }
     let mut server = super::new_server(&job.common, job.load, job.manager)?;
     match super::open_doors(&mut server, &job.common, job.control.as_deref(), Some(parcel)) {
         Err(_) if !strict => {}
         opened => opened?,
     }
-    Ok(Ready { server, config, pid_file: job.pid_file })
+    Ok(Ready { server, loading, pid_file: job.pid_file })
 }
 
 fn go_on(ready: Ready, parcel: Parcel) -> Result<(), Failure> {
-    let Ready { mut server, config, pid_file } = ready;
-    let locked = server.take_over(parcel, config);
-    kernel::trim_memory();
+    let Ready { mut server, loading, pid_file } = ready;
+    let locked = server.take_over(parcel, loading);
     let path = match pid_file {
         Pid::Named(path) | Pid::Usual(path) => Some(path),
         Pid::None => None,

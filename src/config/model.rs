@@ -120,7 +120,7 @@ pub struct TcpmuxName {
 }
 
 /// What serves a connection.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Action {
     /// A program, run once per connection (or once per `wait` episode).
     Program(Program),
@@ -145,16 +145,17 @@ pub enum RelayTarget {
 }
 
 /// A program to execute.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// Absolute; inside `chroot` if that is set.
+    #[serde(with = "path_bytes::one")]
     pub path: PathBuf,
     /// Its arguments, `argv[0]` first; never empty, no NUL bytes.
     pub argv: Vec<OsString>,
 }
 
 /// The services of our own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Builtin {
     /// RFC 862.
     Echo,
@@ -171,7 +172,7 @@ pub enum Builtin {
 }
 
 /// As whom a program runs: numbers and the facts of the passwd entry.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Account {
     /// Login name; the uid in digits for a user without a passwd entry.
     pub name: String,
@@ -194,7 +195,7 @@ pub struct Account {
 pub type Limit = Option<u32>;
 
 /// Starts per span of time, as a token bucket of `count` that fills in `per`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rate {
     /// How many.
     pub count: u32,
@@ -203,7 +204,7 @@ pub struct Rate {
 }
 
 /// What happens when `instances` programs run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AtLimit {
     /// The listener rests; clients wait in the backlog.
     Wait,
@@ -212,7 +213,7 @@ pub enum AtLimit {
 }
 
 /// Where a program's standard error goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StderrTo {
     /// Line by line to the log.
     Log,
@@ -232,7 +233,7 @@ pub enum OnStop {
 }
 
 /// `cps`: connections per second, and how long the listener rests when there are more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cps {
     /// Connections in one second.
     pub count: u32,
@@ -241,9 +242,10 @@ pub struct Cps {
 }
 
 /// A text for clients.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Banner {
     /// The file it was read from, as the configuration names it.
+    #[serde(with = "path_bytes::one")]
     pub path: PathBuf,
     /// What it said when the configuration was read.
     pub text: Vec<u8>,
@@ -263,7 +265,7 @@ pub struct LogOnSuccess {
 }
 
 /// What is logged of a client that is refused; nothing at all if both are false.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogOnFailure {
     /// The peer.
     pub host: bool,
@@ -272,9 +274,10 @@ pub struct LogOnFailure {
 }
 
 /// `log_type = FILE`: where the lines about a service go instead of the server's log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogFile {
     /// Absolute.
+    #[serde(with = "path_bytes::one")]
     pub path: PathBuf,
     /// Bytes from which on the server's log has a warning.
     pub soft: Option<u64>,
@@ -283,7 +286,7 @@ pub struct LogFile {
 }
 
 /// A resource of setrlimit(2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Resource {
     /// RLIMIT_AS, bytes.
     As,
@@ -307,9 +310,10 @@ pub enum Resource {
 pub const ALL_CAPABILITIES: u64 = u64::MAX;
 
 /// Paths that a program may use, and nothing beside them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Paths {
     /// Absolute, inside `chroot` if that is set; none: nothing was said.
+    #[serde(with = "path_bytes::list")]
     pub list: Vec<PathBuf>,
     /// `?`: on a kernel that cannot confine programs to them they run all the same.
     pub optional: bool,
@@ -317,7 +321,7 @@ pub struct Paths {
 
 /// What the programs of one service may use together: the limits of its group of
 /// processes (cgroup v2).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupLimits {
     /// memory.max, bytes.
     pub memory_max: Option<u64>,
@@ -330,7 +334,7 @@ pub struct GroupLimits {
 /// The value of every attribute of one service. One field per line of the table
 /// in `attribute.rs`; attributes that are looked up (users, groups) are kept in
 /// [`Account`], `interface` in [`SocketSpec`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attributes {
     /// Running at once.
     pub instances: Limit,
@@ -351,8 +355,10 @@ pub struct Attributes {
     /// nice(2) increment, -20 to 19.
     pub nice: i32,
     /// Working directory, inside `chroot` if set; None leaves the server's (`oxinetd run`).
+    #[serde(with = "path_bytes::optional")]
     pub chdir: Option<PathBuf>,
     /// Root directory.
+    #[serde(with = "path_bytes::optional")]
     pub chroot: Option<PathBuf>,
     /// Whole environment of the server is the base (`oxinetd run`), instead of a clean one.
     pub inherit_environment: bool,
@@ -467,6 +473,14 @@ impl Default for Attributes {
 }
 
 impl Attributes {
+    /// Whether programs are prepared again at every reload, though nothing is different:
+    /// the paths they may use are files found by then, and a group of processes can be
+    /// had or not.
+    #[must_use]
+    pub fn are_prepared_anew(&self) -> bool {
+        self.is_path_confined() || self.group_limits != GroupLimits::default()
+    }
+
     /// Whether programs may use some paths only.
     #[must_use]
     pub fn is_path_confined(&self) -> bool {

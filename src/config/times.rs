@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Minutes of a day; 1440 is the midnight at its end.
 const DAY: u16 = 24 * 60;
 
 /// Spans of the local time of day, each from the beginning of its first minute to the
 /// end of its last, as in xinetd: `00:00-23:59` is the whole day.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessTimes {
     /// First and last minute; the last is before the first if midnight is between.
     spans: Vec<(u16, u16)>,

@@ -5,15 +5,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Server;
 use super::controlling::Stage;
+use super::reloading::ReloadOutcome;
 use super::slab::Key;
 use super::state::{Rest, ServiceState};
 use crate::config::model::Action;
 use crate::control::answer::{
-    self, PeerStatus, PeersAnswer, Refusal, Reloaded, ServiceStatus, Status,
+    self, Finding, PeerStatus, PeersAnswer, Refusal, Reloaded, ServiceStatus, Status,
 };
 use crate::control::http::{self, Page};
 use crate::control::prometheus::{self, FAMILIES, Sample};
 use crate::listener::ShownEndpoint;
+use crate::loading::{self, Changes};
 use crate::log_sink;
 use crate::peers::{Peer, PeerId};
 use crate::statistics::Statistics;
@@ -312,14 +314,29 @@ impl Server {
         if exact.is_empty() { named(false) } else { exact }
     }
 
-    /// Tells everybody who waits for it what has come of a reload.
-    pub(super) fn tell_reloaded(&mut self, outcome: &Reloaded) {
-        let waits = |stage| stage == Stage::AwaitsReload;
+    /// Tells everybody who waits for it what has come of the reload of this number.
+    pub(super) fn tell_reloaded(&mut self, number: u64, outcome: &Reloaded) {
+        let waits = |stage| matches!(stage, Stage::AwaitsReload(wanted) if wanted <= number);
         let edges = self.controlling.edges.iter().filter(|(_, edge)| waits(edge.stage));
         let waiting: Vec<Key> = edges.map(|(key, _)| key).collect();
         for key in waiting {
             self.tell_edge(key, answer::line(outcome));
         }
+    }
+}
+
+/// What has come of a reload, as it is told.
+pub(super) fn answer_of(outcome: &ReloadOutcome) -> Reloaded {
+    let finding = |finding: &loading::Finding| Finding {
+        severity: finding.severity.name().to_owned(),
+        text: finding.rendered.clone(),
+    };
+    let diagnostics = outcome.findings.iter().map(finding).collect();
+    match outcome.result {
+        Ok(Changes { kept, opened, closed, updated }) => {
+            Reloaded { reloaded: true, reason: None, diagnostics, kept, opened, closed, updated }
+        }
+        Err(_) => Reloaded { diagnostics, ..Reloaded::default() },
     }
 }
 

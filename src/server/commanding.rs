@@ -48,10 +48,10 @@ impl Server {
     }
 
     fn reload_for(&mut self, key: Key) {
+        let number = self.reload();
         if let Some(edge) = self.controlling.edges.get_mut(key) {
-            edge.stage = Stage::AwaitsReload;
+            edge.stage = Stage::AwaitsReload(number);
         }
-        self.reload();
     }
 
     /// Says that it will stop; the end of the connection says that it has.

@@ -75,8 +75,8 @@ pub(super) struct Edge {
 pub(super) enum Stage {
     /// The request is being read.
     Asking,
-    /// The answer comes when the reload is over.
-    AwaitsReload,
+    /// The answer comes when the reload of this number is over.
+    AwaitsReload(u64),
     /// The answer comes from the program that goes on in our place.
     AwaitsUpgrade,
     /// The answer is being sent.
@@ -221,7 +221,7 @@ impl Server {
         edge.queued = false;
         let flow = match edge.stage {
             Stage::Asking => self.hear(key),
-            Stage::AwaitsReload | Stage::AwaitsUpgrade => Flow::Blocked,
+            Stage::AwaitsReload(_) | Stage::AwaitsUpgrade => Flow::Blocked,
             Stage::Told | Stage::Stays => self.tell_more(key),
         };
         match flow {

@@ -1,6 +1,5 @@
 //! Built-in services on datagrams: an answer to each, a bounded number per turn.
 
-use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -10,7 +9,7 @@ use super::token::Owner;
 use crate::address::Address;
 use crate::admission::{Source, Verdict};
 use crate::builtin::{WallClock, answer};
-use crate::config::model::{Action, Builtin, SocketType};
+use crate::config::model::Builtin;
 use crate::listener::{Bound, Listener, Socket};
 
 /// Datagrams answered on one socket in one turn.
@@ -119,24 +118,6 @@ impl Server {
         }
         Ok(())
     }
-
-    /// Tells the guard against loops which ports and broadcast addresses are ours.
-    pub(super) fn update_guard(&mut self) {
-        let ports: BTreeSet<u16> = self
-            .services
-            .iter()
-            .map(|(_, state)| &state.service)
-            .filter(|service| matches!(service.action, Action::Builtin(_)))
-            .flat_map(|service| &service.sockets)
-            .filter(|spec| spec.socket_type == SocketType::Dgram)
-            .filter_map(|spec| match &spec.endpoint {
-                crate::config::model::Endpoint::Inet(address) => Some(address.port()),
-                _ => None,
-            })
-            .collect();
-        self.guard.set_own_ports(ports);
-        self.guard.set_broadcasts(broadcast_addresses());
-    }
 }
 
 /// The address a datagram was sent to, as far as the socket tells: its own.
@@ -145,13 +126,4 @@ fn destination(listener: &Listener) -> IpAddr {
         Bound::Inet(address) => address.ip(),
         Bound::Unix(_) => Ipv4Addr::UNSPECIFIED.into(),
     }
-}
-
-/// The directed broadcast addresses of this machine's networks.
-fn broadcast_addresses() -> Vec<Ipv4Addr> {
-    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
-    let broadcast = |interface: nix::ifaddrs::InterfaceAddress| {
-        interface.broadcast.and_then(|address| address.as_sockaddr_in().map(|v4| v4.ip()))
-    };
-    interfaces.filter_map(broadcast).collect()
 }

@@ -133,6 +133,11 @@ impl Server {
                 self.child_ended(key);
                 continue;
             }
+            if let Some(loader) = self.reloading.loader().filter(|it| it.pid() == pid.as_raw()) {
+                loader.reap_if_ended();
+                self.reloading.announced();
+                continue;
+            }
             let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
             match waitid(Id::Pid(pid), flags) {
                 Ok(status) => journal::orphan(pid.as_raw(), end_of(status)),

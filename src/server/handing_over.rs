@@ -166,7 +166,7 @@ impl Server {
             Stage::AwaitsUpgrade => state::Stage::AwaitsUpgrade,
             Stage::Told => state::Stage::Told,
             // There is no upgrade while these wait.
-            Stage::AwaitsReload | Stage::Stays => return None,
+            Stage::AwaitsReload(_) | Stage::Stays => return None,
         };
         Some(state::Edge {
             descriptor: to.number(&edge.stream),

@@ -19,7 +19,9 @@
 //! | `conversations` | built-in services on streams, tcpmux |
 //! | `relaying` | connections relayed to another server |
 //! | `datagrams` | built-in services on datagrams; a program per peer |
-//! | `installing` | opening sockets; reload |
+//! | `installing` | services and their sockets, made from definitions |
+//! | `reloading` | a reload from the signal to its end |
+//! | `applying` | from the old configuration to the new one, some services each turn |
 //! | `controlling` | connections of those who ask about the server |
 //! | `answering` | what they are told |
 //! | `commanding` | what they tell the server to do |
@@ -33,6 +35,7 @@
 mod accepting;
 mod adopting;
 mod answering;
+mod applying;
 mod banners;
 mod commanding;
 mod controlling;
@@ -49,6 +52,7 @@ mod overdue;
 mod per_peer;
 mod refusals;
 mod relaying;
+mod reloading;
 mod slab;
 mod starting;
 mod state;
@@ -66,7 +70,7 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 
-use crate::admission::{Admission, Notice};
+use crate::admission::Admission;
 use crate::builtin::{ANSWERS_PER_SOURCE, Guard};
 use crate::config::Loaded;
 use crate::journal;
@@ -76,7 +80,7 @@ use crate::relay::Side;
 use crate::service_manager::ServiceManager;
 use crate::signals::{Signal, Signals};
 use crate::spawn::group::Groups;
-use crate::spawn::{Spawner, Way};
+use crate::spawn::{Spawner, Way, kernel};
 use crate::statistics::Statistics;
 use crate::zone::Zone;
 use answering::unix_time;
@@ -88,9 +92,11 @@ use observing::Weather;
 use overdue::Group;
 use per_peer::Homing;
 use relaying::RelayState;
+pub use reloading::ReloadOutcome;
+use reloading::Reloading;
 use slab::{Key, Slab};
 use state::{Child, ConversationState, ListenerState, ServiceState, StderrState};
-pub use taking_over::examine;
+pub use taking_over::{examine, may_follow, nothing_more, served};
 use timers::{Timer, Timers};
 use token::Owner;
 use upgrading::Upgrading;
@@ -156,7 +162,7 @@ pub struct Server {
     scratch: Vec<u8>,
     now: Instant,
     stop: Option<&'static str>,
-    reload: Box<dyn Fn() -> Loaded>,
+    reloading: Reloading,
     manager: ServiceManager,
     /// When it is told again what it had no room for.
     manager_told_again: Option<Instant>,
@@ -172,7 +178,7 @@ pub struct Options {
     pub way: Way,
     /// Programs of all services at once; None is what the machine allows.
     pub max_children: Option<u32>,
-    /// Reads the configuration again.
+    /// Reads the configuration again; called in a process of its own.
     pub reload: Box<dyn Fn() -> Loaded>,
     /// Who has started us.
     pub manager: ServiceManager,
@@ -236,7 +242,7 @@ impl Server {
             scratch: vec![0; SCRATCH],
             now,
             stop: None,
-            reload: options.reload,
+            reloading: Reloading::new(options.reload, now),
             manager: options.manager,
             manager_told_again: None,
             groups: Groups::new(),
@@ -251,6 +257,9 @@ impl Server {
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         log_sink::hold();
+        // What starting has left.
+        kernel::trim_memory();
+        kernel::release_code();
         let mut log = None;
         while self.stop.is_none() {
             let timeout = self.timeout(log);
@@ -269,7 +278,7 @@ impl Server {
     /// How long to wait: not at all while something is ready, else until the earliest
     /// deadline; `log` is when lines that wait for their reader are tried again.
     fn timeout(&mut self, log: Option<Duration>) -> Option<Duration> {
-        if !self.ready.is_empty() {
+        if !self.ready.is_empty() || self.reloading.is_busy() {
             return Some(Duration::ZERO);
         }
         let unwatched = self.unwatched.front().map(|(when, _)| *when);
@@ -294,6 +303,7 @@ impl Server {
                 Some(Owner::Spawner) => {}
                 Some(Owner::Trial) => tried = true,
                 Some(Owner::Child(key)) => reap |= self.end_announced(key),
+                Some(Owner::Loader) => self.reloading.announced(),
                 Some(owner) => self.queue(owner),
                 None => {}
             }
@@ -307,6 +317,7 @@ impl Server {
             self.look_at_trial();
         }
         self.do_what_is_due();
+        self.go_on_reloading();
         reap |= signalled || !self.ready.is_empty();
         for _ in 0..self.ready.len() {
             let Some(owner) = self.ready.pop_front() else { break };
@@ -341,7 +352,9 @@ impl Server {
             Owner::Banner(key) => self.banners.get_mut(key).map(|banner| &mut banner.queued),
             Owner::Door(key) => self.controlling.doors.get_mut(key).map(|door| &mut door.queued),
             Owner::Edge(key) => self.controlling.edges.get_mut(key).map(|edge| &mut edge.queued),
-            Owner::Signals | Owner::Spawner | Owner::Child(_) | Owner::Trial => None,
+            Owner::Signals | Owner::Spawner | Owner::Loader | Owner::Child(_) | Owner::Trial => {
+                None
+            }
         };
         if let Some(queued) = queued
             && !*queued
@@ -360,7 +373,7 @@ impl Server {
             Owner::Banner(key) => self.go_on_telling(key),
             Owner::Door(key) => self.answer_door(key),
             Owner::Edge(key) => self.serve_edge(key),
-            Owner::Signals | Owner::Spawner | Owner::Child(_) | Owner::Trial => {}
+            Owner::Signals | Owner::Spawner | Owner::Loader | Owner::Child(_) | Owner::Trial => {}
         }
     }
 
@@ -380,6 +393,7 @@ impl Server {
                 Timer::Group(key) => self.end_group(key),
                 Timer::Banner(key) => self.told_for_too_long(key),
                 Timer::Refusals(key) => self.tell_refusals(key),
+                Timer::Reload => self.reload_overdue(),
                 Timer::Door(key) => self.queue(Owner::Door(key)),
                 Timer::Edge(key) => self.look_for_silent_edge(key),
                 Timer::Drained => self.drained(),
@@ -396,7 +410,7 @@ impl Server {
     fn take_signals(&mut self) {
         while let Some(signal) = self.signals.next_signal() {
             match signal {
-                Signal::Reload => self.reload(),
+                Signal::Reload => _ = self.reload(),
                 Signal::ListPeers => journal::peers(&self.peers),
                 Signal::CountPeers => self.count_peers(),
                 Signal::Stop(name) => self.stop = Some(name),
@@ -409,28 +423,9 @@ impl Server {
         journal::peer_counts(self.peers.total(), self.peers.running());
     }
 
-    /// Says which limits have begun and ended to bite.
-    fn tell_limits(&mut self) {
-        for notice in self.admission.notices() {
-            let (id, reason) = match notice {
-                Notice::LimitBegan { id, reason } | Notice::LimitEnded { id, reason, .. } => {
-                    (id, reason)
-                }
-            };
-            let state = self.services.iter().find(|(_, state)| Some(state.admission) == id);
-            let everybody = journal::Label::new("*", None);
-            let label = state.map_or(&everybody, |(_, state)| &state.label);
-            match notice {
-                Notice::LimitBegan { .. } => journal::limit_begins(label, reason.as_str()),
-                Notice::LimitEnded { left_out, .. } => {
-                    journal::limit_ends(label, reason.as_str(), left_out);
-                }
-            }
-        }
-    }
-
     /// Says who the peers are and were, and stops as each service wants it.
     fn finish(&mut self) {
+        self.reloading.stop();
         self.reap_ended();
         journal::peers(&self.peers);
         self.count_peers();

@@ -8,6 +8,7 @@ use nix::sys::sysinfo::sysinfo;
 use super::Server;
 use crate::admission::Observed;
 use crate::calendar::WallClock;
+use crate::loading::Overview;
 
 /// The load average of a minute does not change faster.
 const LOAD_AGE: Duration = Duration::from_secs(5);
@@ -24,13 +25,9 @@ pub(super) struct Weather {
 
 impl Server {
     /// After the services have changed: what do they ask for?
-    pub(super) fn look_what_to_observe(&mut self) {
-        let mut asked = (false, false);
-        for (_, state) in self.services.iter() {
-            asked.0 |= state.service.attributes.access_times.is_some();
-            asked.1 |= state.service.attributes.max_load.is_some();
-        }
-        (self.weather.asks_for_time, self.weather.asks_for_load) = asked;
+    pub(super) fn look_what_to_observe(&mut self, overview: &Overview) {
+        self.weather.asks_for_time = overview.asks_for_time;
+        self.weather.asks_for_load = overview.asks_for_load;
         self.observe();
     }
 

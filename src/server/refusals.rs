@@ -1,4 +1,4 @@
-//! Refusals in the log: at most one line a second for each service and reason, with
+//! Limits and refusals in the log. Of refusals at most one line a second for each service and reason, with
 //! the number of those that got none. What is kept is one record a reason.
 
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use super::Server;
 use super::slab::Key;
 use super::timers::Timer;
 use crate::address::Address;
-use crate::admission::Reason;
+use crate::admission::{Notice, Reason};
 use crate::journal;
 
 /// Between two lines of one service and reason.
@@ -72,6 +72,26 @@ impl Refusals {
 }
 
 impl Server {
+    /// Says which limits have begun and ended to bite.
+    pub(super) fn tell_limits(&mut self) {
+        for notice in self.admission.notices() {
+            let (id, reason) = match notice {
+                Notice::LimitBegan { id, reason } | Notice::LimitEnded { id, reason, .. } => {
+                    (id, reason)
+                }
+            };
+            let state = self.services.iter().find(|(_, state)| Some(state.admission) == id);
+            let everybody = journal::Label::new("*", None);
+            let label = state.map_or(&everybody, |(_, state)| &state.label);
+            match notice {
+                Notice::LimitBegan { .. } => journal::limit_begins(label, reason.as_str()),
+                Notice::LimitEnded { left_out, .. } => {
+                    journal::limit_ends(label, reason.as_str(), left_out);
+                }
+            }
+        }
+    }
+
     /// Somebody is turned away.
     pub(super) fn refuse(&mut self, service: Key, peer: Address, reason: Reason) {
         let now = self.now;

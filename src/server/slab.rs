@@ -82,6 +82,22 @@ impl<T> Slab<T> {
         self.places.iter_mut().filter_map(|place| place.entry.as_mut()).for_each(&mut change);
     }
 
+    /// Entries at some places, from the one at `from`; none is left after the last.
+    pub(super) fn some(
+        &self,
+        from: usize,
+        count: usize,
+    ) -> Option<impl Iterator<Item = (Key, &T)>> {
+        let last = from.saturating_add(count).min(self.places.len());
+        let places = self.places.get(from..last).filter(|places| !places.is_empty())?;
+        // As many as there are places.
+        let first = u32::try_from(from).unwrap_or(u32::MAX);
+        Some(places.iter().zip(first..).filter_map(|(place, index)| {
+            let key = Key { index, generation: place.generation };
+            place.entry.as_ref().map(|entry| (key, entry))
+        }))
+    }
+
     pub(super) fn keys(&self) -> Vec<Key> {
         self.iter().map(|(key, _)| key).collect()
     }
@@ -94,6 +110,19 @@ fn to_usize(index: u32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn some_after_some_are_all() {
+        let mut slab = Slab::new();
+        let keys: Vec<Key> = (0..10).map(|n| slab.insert(n)).collect();
+        slab.remove(keys[4]);
+        let (mut found, mut from) = (Vec::new(), 0);
+        while let Some(some) = slab.some(from, 3) {
+            found.extend(some.map(|(key, _)| key));
+            from += 3;
+        }
+        assert_eq!((found, from), (slab.keys(), 12));
+    }
 
     #[test]
     fn a_key_never_names_a_later_entry() {

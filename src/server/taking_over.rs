@@ -26,6 +26,7 @@ use crate::handover::state::{self, State};
 use crate::handover::{Clock, Descriptors, Image, Parcel};
 use crate::journal::{self, Label};
 use crate::listener::{Connection, Listener};
+use crate::loading::{Loading, Step};
 use crate::log_sink;
 use crate::peers::{Peer, Peers};
 use crate::relay::Relay;
@@ -54,11 +55,8 @@ pub(super) struct Adoption {
 /// # Errors
 /// What stands against it.
 pub fn examine(state: &State, config: &Config) -> Result<(), String> {
-    let services: Vec<Rc<Service>> = state.services.iter().map(stub).map(Rc::new).collect();
-    if let Some(held) = plan(&services, config).held.first() {
-        // What it is would be lost with the program that has read it.
-        let label = &held.service.label;
-        return Err(format!("{label} is served, and could not be now: see the warnings"));
+    if let Some(held) = plan(&served(state), config).held.first() {
+        return Err(would_be_lost(&held.service));
     }
     let unreadable = |error: serde_json::Error| format!("the state: {error}");
     for conversation in &state.conversations {
@@ -69,6 +67,40 @@ pub fn examine(state: &State, config: &Config) -> Result<(), String> {
         let _: Relay = serde_json::from_value(relay.machine.clone()).map_err(unreadable)?;
     }
     Ok(())
+}
+
+/// The services of a state, as far as they are known: what a configuration is compared with.
+#[must_use]
+pub fn served(state: &State) -> Vec<Rc<Service>> {
+    state.services.iter().map(stub).map(Rc::new).collect()
+}
+
+/// Whether what has been read, compared with [`served`], can be gone on with: what
+/// [`examine`] asks in a trial, of what has been read since.
+///
+/// # Errors
+/// What stands against it.
+pub fn may_follow(loading: &Loading, served: &[Rc<Service>]) -> Result<(), String> {
+    let held = loading.steps.iter().find_map(|step| match step {
+        Step::Hold { old, .. } => served.get(*old),
+        _ => None,
+    });
+    held.map_or(Ok(()), |service| Err(would_be_lost(service)))
+}
+
+/// What to do when nothing could be read: nobody knows what was served.
+#[must_use]
+pub fn nothing_more(served: &[Rc<Service>]) -> Loading {
+    let steps = served.iter().zip(0..).map(|(service, old)| {
+        let close = (0..service.sockets.len()).collect();
+        Step::Remove { old, close }
+    });
+    Loading { steps: steps.collect(), ..Loading::default() }
+}
+
+/// What a service is goes with the program that has read it.
+fn would_be_lost(service: &Service) -> String {
+    format!("{} is served, and could not be now: see the warnings", service.label)
 }
 
 /// A service that a reload takes for the one that was served: the same sockets and name.
@@ -97,14 +129,10 @@ fn stub(service: &state::Service) -> Service {
 impl Server {
     /// Goes on with what is in the parcel, and serves this configuration. Nothing in it
     /// can fail as a whole. The pid file, if there is one.
-    pub fn take_over(&mut self, parcel: Parcel, mut config: Config) -> Option<OwnedFd> {
+    pub fn take_over(&mut self, parcel: Parcel, mut loading: Loading) -> Option<OwnedFd> {
         self.now = Instant::now();
         let refused = parcel.refused().map(str::to_owned);
         let (state, descriptors) = parcel.open_up();
-        if refused.is_some() {
-            // What it was is lost; see `examine`.
-            config.withheld.clear();
-        }
         let (from, began) = (state.version.clone(), state.began);
         let mut taken = self.adoption(descriptors);
         let pid_file = state.pid_file.and_then(|it| taken_or_said(&mut taken.descriptors, it));
@@ -117,7 +145,8 @@ impl Server {
             self.admission.retire(id);
         }
         taken.groups.clear();
-        self.install(&config);
+        remove_held(&mut loading);
+        self.install(loading);
         self.use_new_labels();
         taken.descriptors.close_rest();
         if self.facts.adopts_orphans {
@@ -310,6 +339,17 @@ impl Server {
             }
         };
         self.answer_upgrade(&words);
+    }
+}
+
+/// Services that would go on as they were cannot: what they were is not known any more.
+/// There are some on the way back only.
+fn remove_held(loading: &mut Loading) {
+    for step in &mut loading.steps {
+        if let Step::Hold { old, sockets } = step {
+            let close = sockets.iter().map(|at| at.socket).collect();
+            *step = Step::Remove { old: *old, close };
+        }
     }
 }
 

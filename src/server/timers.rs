@@ -32,6 +32,8 @@ pub(super) enum Timer {
     Banner(Key),
     /// Refusals of a service that have not been told.
     Refusals(Key),
+    /// A configuration has been read for too long.
+    Reload,
     /// A socket at which the server is asked, for which there was no descriptor.
     Door(Key),
     /// Somebody who asks may have been silent for too long.

@@ -11,6 +11,8 @@ pub(super) enum Owner {
     Signals,
     /// The eventfd of children on their way.
     Spawner,
+    /// The process that reads a configuration: its pipe and its pidfd.
+    Loader,
     /// A listener or datagram socket.
     Listener(Key),
     /// A child's pidfd.
@@ -41,7 +43,8 @@ pub(super) fn pack(owner: Owner) -> Token {
     let (kind, key) = match owner {
         Owner::Signals => (0u64, NOBODY),
         Owner::Spawner => (8, NOBODY),
-        Owner::Trial => (11, NOBODY),
+        Owner::Loader => (11, NOBODY),
+        Owner::Trial => (12, NOBODY),
         Owner::Listener(key) => (1, key),
         Owner::Child(key) => (2, key),
         Owner::Stderr(key) => (3, key),
@@ -66,6 +69,7 @@ pub(super) fn unpack(token: Token) -> Option<Owner> {
     match packed >> 60 {
         0 => Some(Owner::Signals),
         8 => Some(Owner::Spawner),
+        11 => Some(Owner::Loader),
         1 => Some(Owner::Listener(key)),
         2 => Some(Owner::Child(key)),
         3 => Some(Owner::Stderr(key)),
@@ -75,7 +79,7 @@ pub(super) fn unpack(token: Token) -> Option<Owner> {
         7 => Some(Owner::Banner(key)),
         9 => Some(Owner::Door(key)),
         10 => Some(Owner::Edge(key)),
-        11 => Some(Owner::Trial),
+        12 => Some(Owner::Trial),
         _ => None,
     }
 }
@@ -105,7 +109,7 @@ mod tests {
                 }
             }
         }
-        for owner in [Owner::Signals, Owner::Spawner, Owner::Trial] {
+        for owner in [Owner::Signals, Owner::Spawner, Owner::Loader, Owner::Trial] {
             assert_eq!(unpack(pack(owner)), Some(owner));
         }
     }

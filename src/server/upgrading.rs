@@ -168,6 +168,9 @@ impl Server {
         if self.drain.is_some() || self.stop.is_some() {
             return self.refuse_upgrade("the server is draining");
         }
+        if !self.reloading.is_idle() {
+            return self.timers.set(self.now + LOOK, Timer::Trial);
+        }
         // One that still shares our memory would keep it, but what becomes of it before it
         // is its program would not be known.
         if !self.spawner.is_settled() && looks < LOOKS {

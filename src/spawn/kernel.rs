@@ -754,9 +754,7 @@ pub fn close_inherited_on_exec() {
         return;
     }
     // Before Linux 5.11: one by one, as far as this process can have any.
-    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
-    let numbers = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<RawFd>().ok());
-    for descriptor in numbers.filter(|&n| n > 2) {
+    for descriptor in open_descriptors().into_iter().filter(|&number| number > 2) {
         // SAFETY: sets a flag; a number that is not open is an error and no harm.
         unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
@@ -827,12 +825,17 @@ pub enum Side {
     Child,
 }
 
+/// Whether this process has threads beside the one that asks.
+fn has_threads() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1)
+}
+
 /// fork(2) for detaching from the terminal, before anything else is set up.
 ///
 /// # Errors
 /// fork(2)'s, or that the process has threads.
 pub fn fork_to_detach() -> io::Result<Side> {
-    if std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1) {
+    if has_threads() {
         return Err(io::Error::other("the process has threads"));
     }
     // SAFETY: single-threaded (looked at above), so the child may go on as the parent would.
@@ -841,6 +844,93 @@ pub fn fork_to_detach() -> io::Result<Side> {
         pid if pid > 0 => Ok(Side::Parent),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Makes a copy of this process that runs `work` and ends with the status which that
+/// returns. Nothing of ours is dropped there: no path of a socket is unlinked, no log
+/// written twice, whether `work` returns or panics.
+///
+/// # Errors
+/// fork(2)'s and pidfd_open(2)'s, or that the process has threads.
+pub fn fork_to_run(work: impl FnOnce() -> i32) -> io::Result<Made> {
+    struct EndHere;
+    impl Drop for EndHere {
+        fn drop(&mut self) {
+            // Reached by unwinding only: it must not get into the server's code.
+            end_at_once(FAILED);
+        }
+    }
+    if has_threads() {
+        return Err(io::Error::other("the process has threads"));
+    }
+    // SAFETY: single-threaded (looked at above), so no lock is held by anybody who is not
+    // there in the copy, and the child may run ordinary code. Children that share our
+    // memory on their way to exec are processes of their own, hold no lock and touch
+    // only their blocks, of which the copy makes no use. fork(3) and not the raw call,
+    // which leaves libc with a wrong idea of who it is.
+    match unsafe { libc::fork() } {
+        0 => {
+            let _guard = EndHere;
+            end_at_once(work())
+        }
+        pid if pid > 0 => watch_forked(pid),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The pidfd of a child that nobody has reaped, so that its number is its own.
+fn watch_forked(pid: i32) -> io::Result<Made> {
+    // SAFETY: plain numbers (Linux 5.3). The descriptor is close-on-exec from birth.
+    let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if pidfd >= 0 {
+        let pidfd = i32::try_from(pidfd).map_err(io::Error::other)?;
+        // SAFETY: the kernel has just made this descriptor for us.
+        return Ok(Made { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } });
+    }
+    let error = io::Error::last_os_error();
+    // SAFETY: a child of ours that is not reaped; no status is asked for.
+    unsafe {
+        libc::kill(pid, libc::SIGKILL);
+        libc::waitpid(pid, ptr::null_mut(), 0);
+    }
+    Err(error)
+}
+
+fn end_at_once(status: i32) -> ! {
+    // SAFETY: ends the process without running anything of it.
+    unsafe { libc::_exit(status) }
+}
+
+/// In a copy of this process: closes every descriptor above 2 but one. Whoever owns
+/// them there must not be used any more, nor dropped; [`fork_to_run`] sees to the latter.
+pub fn keep_only(descriptor: &impl AsRawFd) {
+    let kept = descriptor.as_raw_fd();
+    let close = |first: RawFd, last: u32| {
+        // SAFETY: closes numbers whose owners in this copy are never used again (above).
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) == 0 }
+    };
+    let below = kept <= 3 || close(3, kept.unsigned_abs().saturating_sub(1));
+    if below && close(kept.saturating_add(1), u32::MAX) {
+        return;
+    }
+    // Before Linux 5.9: one by one.
+    for number in open_descriptors().into_iter().filter(|&number| number > 2 && number != kept) {
+        // SAFETY: as above; a number that is not open is an error and no harm.
+        unsafe { libc::close(number) };
+    }
+}
+
+/// In a copy of this process: lets the server go first where both want a processor.
+pub fn give_way() {
+    const LESS: c_int = 5;
+    // SAFETY: plain numbers; a refusal is no harm.
+    unsafe { libc::nice(LESS) };
+}
+
+/// The numbers of this process's descriptors.
+fn open_descriptors() -> Vec<RawFd> {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 fn set_option<T>(descriptor: &impl AsRawFd, name: c_int, value: &T) -> io::Result<()> {
@@ -915,6 +1005,16 @@ pub fn waiting_connections(listener: &impl AsRawFd) -> Option<u32> {
     (result == 0).then_some(info.tcpi_unacked)
 }
 
+/// Has the allocator put freed pieces together at once. It would put many aside and then,
+/// at some free(3), all of them together: milliseconds after a reload of many services.
+pub fn tidy_memory_always() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets a parameter of the allocator.
+    unsafe {
+        libc::mallopt(libc::M_MXFAST, 0);
+    }
+}
+
 /// Gives memory back to the system that a reload has used and freed.
 pub fn trim_memory() {
     #[cfg(target_env = "gnu")]
@@ -922,4 +1022,41 @@ pub fn trim_memory() {
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// Lets go of this program's pages of code and constants: most of those that starting
+/// has touched are never needed again, and what is needed is still in the page cache.
+pub fn release_code() {
+    // SAFETY: the callback looks at what it is given while it is given it.
+    unsafe { libc::dl_iterate_phdr(Some(release_segments), ptr::null_mut()) };
+}
+
+/// The first that is listed is the program itself; the value ends the list there.
+unsafe extern "C" fn release_segments(
+    program: *mut libc::dl_phdr_info,
+    _size: usize,
+    _data: *mut c_void,
+) -> c_int {
+    // SAFETY: valid during the call, and the headers as long as the program is mapped.
+    let (base, headers) = unsafe {
+        let program = &*program;
+        let headers = std::slice::from_raw_parts(program.dlpi_phdr, program.dlpi_phnum.into());
+        (program.dlpi_addr, headers)
+    };
+    // SAFETY: asks for a number.
+    let page = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
+    let is_constant = |header: &&libc::Elf64_Phdr| {
+        header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0
+    };
+    for header in headers.iter().filter(is_constant) {
+        let start = base + header.p_vaddr / page * page;
+        let length = base + header.p_vaddr + header.p_memsz - start;
+        if let (Ok(start), Ok(length)) = (usize::try_from(start), usize::try_from(length)) {
+            let start = ptr::with_exposed_provenance_mut::<c_void>(start);
+            // SAFETY: a private mapping of our file that nothing may write to, so each
+            // page comes back as it was. Not so for what is writable, relocations included.
+            unsafe { libc::madvise(start, length, libc::MADV_DONTNEED) };
+        }
+    }
+    1
 }

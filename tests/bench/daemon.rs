@@ -21,7 +21,8 @@ pub(crate) struct Daemon {
     child: Child,
     /// From the start of the process until a client is accepted.
     pub(crate) started_in: Duration,
-    /// Processor time it took to get there, in microseconds.
+    /// Processor time it took to get there, in microseconds, with children it has reaped
+    /// (of which the system tells ticks of 10 ms).
     pub(crate) start_cpu: f64,
 }
 
@@ -43,7 +44,7 @@ impl Daemon {
             pause(Duration::from_millis(1));
         }
         daemon.started_in = begin.elapsed();
-        daemon.start_cpu = daemon.cpu()?.own;
+        daemon.start_cpu = daemon.cpu()?.tree;
         // What it has started for that client is over before anything is measured.
         pause(Duration::from_millis(20));
         Ok(daemon)

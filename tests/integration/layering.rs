@@ -39,6 +39,8 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "listener" | "spawn" | "admission" | "reload" | "children" | "builtin" | "relay" => {
             with(&["config::model"])
         }
+        // It reads, and compares with what is served.
+        "loading" => with(&["config", "reload", "spawn::kernel"]),
         // It answers the questions that `config` asks of the machine.
         "lookup" => with(&["config"]),
         "server" => with(&[
@@ -47,6 +49,7 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "spawn",
             "admission",
             "reload",
+            "loading",
             "children",
             "builtin",
             "relay",
@@ -71,7 +74,8 @@ fn the_command_may_use(module: &str) -> Option<Vec<&'static str>> {
     match module {
         // Going to the background comes before everything that cannot be forked.
         "main" => {
-            let rooms = "cli config control drop_in lookup server log_sink log_target spawn";
+            let rooms =
+                "cli config control drop_in loading lookup server log_sink log_target spawn";
             let own = "detach handover pid_file service_manager";
             let rooms = rooms.split(' ').chain(own.split(' '));
             Some(VALUES.iter().copied().chain(rooms).collect())
@@ -97,11 +101,10 @@ fn the_command_may_use(module: &str) -> Option<Vec<&'static str>> {
             "drop_in",
             "handover",
             "journal",
+            "loading",
             "log_target",
-            "lookup",
             "pid_file",
             "server",
-            "spawn",
         ]),
         _ => None,
     }

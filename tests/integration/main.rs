@@ -40,6 +40,7 @@ mod golden;
 mod hygiene;
 mod layering;
 mod limits;
+mod loading;
 mod log_files;
 mod log_json;
 mod log_targets;

@@ -1,0 +1,284 @@
+//! The process that reads, seen from both sides.
+
+use std::fs::File;
+use std::io::{self, BufWriter, ErrorKind, Read as _};
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::{Pid, getpid, getppid, pipe2};
+
+use super::steps::{Finding, Loading, Overview, count, cut, log_files, look_over};
+use super::wire::{Receiver, Sender};
+use crate::config::model::Service;
+use crate::config::{self, Loaded};
+use crate::descriptor::{raise, set_nonblocking};
+use crate::reload::plan;
+use crate::spawn::kernel::{self, Made};
+
+/// How long a reload may read: a name server that does not answer is asked for about ten
+/// seconds, for each name.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// Bytes taken from the pipe in one turn: some two hundred services.
+const PORTION: usize = 16 * 1024;
+
+/// Bytes written to the pipe at once: all that fits into it.
+const BUFFER: usize = 64 * 1024;
+
+/// How long the end of a process that has been killed is waited for.
+const DEATH: Duration = Duration::from_secs(1);
+
+/// What the copy ends with when it could not send everything.
+const UNSENT: i32 = 1;
+
+/// Reads the first configuration, and waits for it; `served` is what a server before us
+/// has served. Signals do what they did before.
+///
+/// # Errors
+/// When no process can be made, or it ends too early.
+pub fn load_and_wait(load: &dyn Fn() -> Loaded, served: &[Rc<Service>]) -> io::Result<Loading> {
+    let (mut loader, pipe) = Loader::fork(|pipe| read_first(pipe, load, served))?;
+    let mut pipe = File::from(pipe);
+    let mut bytes = vec![0; BUFFER];
+    loop {
+        match pipe.read(&mut bytes) {
+            Ok(0) => break,
+            Ok(count) => {
+                let taken = loader.receiver.take(bytes.get(..count).unwrap_or_default());
+                taken.map_err(io::Error::other)?;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    loader.reap(WaitPidFlag::WEXITED);
+    loader.verdict().map_err(io::Error::other)
+}
+
+/// A process that reads a configuration for a server that runs.
+pub struct Loader {
+    child: Made,
+    /// Nonblocking; none where [`load_and_wait`] has it.
+    pipe: Option<File>,
+    receiver: Receiver,
+    ended: Option<WaitStatus>,
+    /// Why it has been killed.
+    given_up: Option<String>,
+}
+
+/// What a look at a [`Loader`] came to.
+pub enum Turn {
+    /// There may be more to take at once.
+    More,
+    /// Nothing now; one of its descriptors will be readable.
+    Waiting,
+    /// It has ended: what it has read, or why that is not known.
+    Over(Result<Loading, String>),
+}
+
+impl Loader {
+    /// Begins to read. `served` is asked in the copy: what is served, in order.
+    ///
+    /// # Errors
+    /// When the system has no process or no descriptors.
+    pub fn start(
+        load: &dyn Fn() -> Loaded,
+        served: impl FnOnce() -> Vec<Rc<Service>>,
+    ) -> io::Result<Self> {
+        let (mut loader, pipe) = Self::fork(|pipe| read_again(pipe, load, served))?;
+        let pipe = raise(pipe);
+        set_nonblocking(&pipe)?;
+        loader.pipe = Some(File::from(pipe));
+        Ok(loader)
+    }
+
+    fn fork(work: impl FnOnce(OwnedFd) -> i32) -> io::Result<(Self, OwnedFd)> {
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
+        let server = getpid();
+        let child = kernel::fork_to_run(|| {
+            // In vain where the server is gone already.
+            if set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != server {
+                return UNSENT;
+            }
+            // The server's log is not its business.
+            log::set_max_level(log::LevelFilter::Off);
+            work(writer)
+        })?;
+        let child = Made { pid: child.pid, pidfd: raise(child.pidfd) };
+        let receiver = Receiver::default();
+        Ok((Self { child, pipe: None, receiver, ended: None, given_up: None }, reader))
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.child.pid
+    }
+
+    /// What to poll: the pipe and the pidfd.
+    #[must_use]
+    pub fn descriptors(&self) -> [Option<BorrowedFd<'_>>; 2] {
+        [self.pipe.as_ref().map(AsFd::as_fd), Some(self.child.pidfd.as_fd())]
+    }
+
+    /// Takes what has come, a bounded amount.
+    pub fn turn(&mut self, scratch: &mut [u8]) -> Turn {
+        if self.given_up.is_none()
+            && let Some(pipe) = &mut self.pipe
+        {
+            let most = scratch.len().min(PORTION);
+            match pipe.read(scratch.get_mut(..most).unwrap_or_default()) {
+                // Its end follows.
+                Ok(0) => self.pipe = None,
+                Ok(count) => {
+                    let bytes = scratch.get(..count).unwrap_or_default();
+                    if let Err(why) = self.receiver.take(bytes) {
+                        self.give_up(why);
+                    }
+                    return Turn::More;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => return Turn::More,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => self.give_up(format!("read: {error}")),
+            }
+        }
+        // Nothing can come after its end, so this look at the pipe was the last.
+        let had_ended = self.ended.is_some();
+        self.reap(WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
+        match (had_ended || self.pipe.is_none() || self.given_up.is_some(), self.ended) {
+            (_, None) => Turn::Waiting,
+            (true, Some(_)) => Turn::Over(self.verdict()),
+            (false, Some(_)) => Turn::More,
+        }
+    }
+
+    /// Kills it. It is over when it has been reaped.
+    pub fn give_up(&mut self, why: String) {
+        self.given_up.get_or_insert(why);
+        self.kill();
+    }
+
+    /// Takes note of its end, if it has ended.
+    pub fn reap_if_ended(&mut self) {
+        self.reap(WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
+    }
+
+    fn reap(&mut self, flags: WaitPidFlag) {
+        if self.ended.is_some() {
+            return;
+        }
+        self.ended = match waitid(Id::PIDFd(self.child.pidfd.as_fd()), flags) {
+            Ok(WaitStatus::StillAlive) => None,
+            Ok(status) => Some(status),
+            // Somebody else has: nobody knows how it ended.
+            Err(_) => Some(WaitStatus::Exited(Pid::from_raw(self.child.pid), UNSENT)),
+        };
+    }
+
+    fn kill(&self) {
+        if self.ended.is_none() {
+            // Not reaped, so the number is its own.
+            let _ = kill(Pid::from_raw(self.child.pid), Signal::SIGKILL);
+        }
+    }
+
+    fn verdict(&mut self) -> Result<Loading, String> {
+        if let Some(why) = self.given_up.take() {
+            return Err(why);
+        }
+        match self.ended {
+            Some(WaitStatus::Exited(_, 0)) => {
+                self.receiver.finish().ok_or_else(|| "something is missing".to_owned())
+            }
+            Some(WaitStatus::Exited(_, status)) => {
+                Err(format!("the process that reads it ended with status {status}"))
+            }
+            Some(WaitStatus::Signaled(_, signal, _)) => {
+                Err(format!("the process that reads it was ended by {signal}"))
+            }
+            _ => Err("the process that reads it has not ended".to_owned()),
+        }
+    }
+}
+
+impl Drop for Loader {
+    /// It leaves no process behind; one that the kernel holds is gone with the server.
+    fn drop(&mut self) {
+        self.kill();
+        if self.ended.is_none() {
+            let mut set = [PollFd::new(self.child.pidfd.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut set, PollTimeout::try_from(DEATH).unwrap_or(PollTimeout::ZERO));
+            self.reap(WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
+        }
+    }
+}
+
+/// In the copy: the first configuration. Right services are sent beside wrong ones.
+/// Descriptors stay, since the file may be one (`/dev/fd/63`), and signals do, too.
+fn read_first(pipe: OwnedFd, load: &dyn Fn() -> Loaded, served: &[Rc<Service>]) -> i32 {
+    send(pipe, load(), served, true)
+}
+
+/// In the copy: what is different. The descriptors are the server's.
+fn read_again(
+    pipe: OwnedFd,
+    load: &dyn Fn() -> Loaded,
+    served: impl FnOnce() -> Vec<Rc<Service>>,
+) -> i32 {
+    kernel::keep_only(&pipe.as_raw_fd());
+    kernel::give_way();
+    // It can be ended as any process can; but what asks a whole group of processes for
+    // something else must not end it.
+    let mut blocked = SigSet::empty();
+    for signal in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2] {
+        blocked.add(signal);
+    }
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&blocked), None);
+    send(pipe, load(), &served(), false)
+}
+
+fn send(pipe: OwnedFd, loaded: Loaded, served: &[Rc<Service>], with_errors: bool) -> i32 {
+    let loading = compare(loaded, served, with_errors);
+    let sender = Sender::new(BufWriter::with_capacity(BUFFER, File::from(pipe)));
+    match sender.send(loading) {
+        Ok(()) => 0,
+        Err(_) => UNSENT,
+    }
+}
+
+/// What follows from what has been read.
+fn compare(loaded: Loaded, served: &[Rc<Service>], with_errors: bool) -> Loading {
+    let Loaded { config, diagnostics } = loaded;
+    let (errors, _) = config::summary(&diagnostics);
+    let findings = diagnostics.iter().map(Finding::of).collect();
+    let services = config.services.len();
+    if errors > 0 && !with_errors {
+        return Loading { findings, errors, services, ..Loading::default() };
+    }
+    let plan = plan(served, &config);
+    Loading {
+        findings,
+        errors,
+        services,
+        log_files: log_files(&config, &plan),
+        changes: count(&plan),
+        overview: Overview { broadcasts: broadcast_addresses(), ..look_over(&config, &plan) },
+        steps: cut(served, config, &plan),
+    }
+}
+
+/// The directed broadcast addresses of this machine's networks.
+fn broadcast_addresses() -> Vec<Ipv4Addr> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let broadcast = |interface: nix::ifaddrs::InterfaceAddress| {
+        interface.broadcast.and_then(|address| address.as_sockaddr_in().map(|v4| v4.ip()))
+    };
+    interfaces.filter_map(broadcast).collect()
+}

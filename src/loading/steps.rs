@@ -1,0 +1,271 @@
+//! What a reload does, service by service: a plan cut into steps, each of which takes one
+//! service from the old configuration to the new one. Pure.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::model::{Action, Config, Endpoint, LogFile, Origin, Service, SocketType};
+use crate::reload::{Fate, Plan, SocketRef};
+
+/// A finding about the configuration, ready to be shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// How bad.
+    pub severity: Severity,
+    /// In one line, for the log.
+    pub line: String,
+    /// In several, with the place and what would be right, for a terminal.
+    pub rendered: String,
+}
+
+impl Finding {
+    /// What the reader of configurations has found.
+    #[must_use]
+    pub fn of(diagnostic: &Diagnostic) -> Self {
+        Self {
+            severity: diagnostic.severity,
+            line: diagnostic.one_line(),
+            rendered: diagnostic.render(),
+        }
+    }
+
+    /// An error of the reading itself.
+    #[must_use]
+    pub fn error(message: &str) -> Self {
+        let line = format!("error: {message}");
+        Self { severity: Severity::Error, rendered: line.clone(), line }
+    }
+}
+
+/// How many sockets and services a reload keeps and changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// Sockets that stay open.
+    pub kept: usize,
+    /// Sockets that are new.
+    pub opened: usize,
+    /// Sockets that are gone.
+    pub closed: usize,
+    /// Services that go on with something different.
+    pub updated: usize,
+}
+
+/// What the server has to know of all services together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overview {
+    /// Ports of built-in services on datagrams, of which the guard against loops knows.
+    pub own_ports: Vec<u16>,
+    /// This machine's directed broadcast addresses, likewise.
+    pub broadcasts: Vec<Ipv4Addr>,
+    /// Somebody has `access_times`.
+    pub asks_for_time: bool,
+    /// Somebody has `max_load`.
+    pub asks_for_load: bool,
+}
+
+/// What has been read, and what follows from it.
+#[derive(Debug, Default, PartialEq)]
+pub struct Loading {
+    /// All there is to say about the configuration.
+    pub findings: Vec<Finding>,
+    /// How many of them are errors.
+    pub errors: usize,
+    /// How many services the new configuration serves.
+    pub services: usize,
+    /// The files that its services have for their lines.
+    pub log_files: Vec<LogFile>,
+    /// What is to be done, in this order. Empty after an error at a reload.
+    pub steps: Vec<Step>,
+    /// What that comes to.
+    pub changes: Changes,
+    /// What it comes to all together.
+    pub overview: Overview,
+}
+
+/// One step. Old services are meant by their places in the old configuration.
+#[derive(Debug, PartialEq)]
+pub enum Step {
+    /// Services in a row that go on as they are.
+    Same {
+        /// The first.
+        first: usize,
+        /// How many.
+        count: usize,
+    },
+    /// A service of the new configuration.
+    Serve(Serve),
+    /// An old service goes on as it was, with these of its sockets.
+    Hold {
+        /// Which.
+        old: usize,
+        /// Its sockets that no new service has taken over.
+        sockets: Vec<SocketRef>,
+    },
+    /// An old service is no more.
+    Remove {
+        /// Which.
+        old: usize,
+        /// Its sockets that no new service has taken over.
+        close: Vec<usize>,
+    },
+}
+
+/// How a service of the new configuration comes to be served.
+#[derive(Debug, PartialEq)]
+pub struct Serve {
+    /// Whether it goes on as an old one.
+    pub fate: Fate,
+    /// What it is now.
+    pub what: What,
+    /// Where each of its sockets comes from, in their order.
+    pub sockets: Vec<From>,
+    /// Sockets of the old one that nobody has any more.
+    pub close: Vec<usize>,
+}
+
+/// What a service is now.
+#[derive(Debug, PartialEq)]
+pub enum What {
+    /// What it was, said at this place.
+    Moved(Origin),
+    /// This.
+    New(Rc<Service>),
+}
+
+/// Where a socket comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum From {
+    /// It is to be opened.
+    Open,
+    /// It is open.
+    Keep {
+        /// Whose it was.
+        old: SocketRef,
+        /// As [`crate::reload::Kept::reapply`].
+        reapply: bool,
+    },
+}
+
+/// Cuts a plan into steps: new services in the order of the file, then those that are
+/// held, then those that go.
+pub(super) fn cut(old: &[Rc<Service>], new: Config, plan: &Plan) -> Vec<Step> {
+    let mut sockets = sources(&new, plan);
+    let mut close: HashMap<usize, Vec<usize>> = HashMap::new();
+    for at in &plan.close {
+        close.entry(at.service).or_default().push(at.socket);
+    }
+    let mut steps = Vec::new();
+    let services = new.services.into_iter().zip(&plan.services).zip(sockets.drain(..));
+    for ((service, fate), sockets) in services {
+        let before = match *fate {
+            Fate::New => None,
+            Fate::Unchanged(index) | Fate::Updated(index) => Some(index),
+        };
+        let close = before.and_then(|index| close.remove(&index)).unwrap_or_default();
+        push(&mut steps, old, (service, *fate), (sockets, close));
+    }
+    steps.extend(
+        plan.held.iter().map(|held| Step::Hold { old: held.old, sockets: held.sockets.clone() }),
+    );
+    let remove = |&old| Step::Remove { old, close: close.remove(&old).unwrap_or_default() };
+    steps.extend(plan.gone.iter().map(remove));
+    steps
+}
+
+fn push(
+    steps: &mut Vec<Step>,
+    old: &[Rc<Service>],
+    (service, fate): (Rc<Service>, Fate),
+    (sockets, close): (Vec<From>, Vec<usize>),
+) {
+    let same = match fate {
+        Fate::Unchanged(index) if close.is_empty() => Some(index),
+        _ => None,
+    };
+    let before = same.and_then(|index| Some((index, old.get(index)?)));
+    if let Some((index, before)) = before
+        && before.origin == service.origin
+        && !service.attributes.are_prepared_anew()
+        && sockets.iter().enumerate().all(|(place, from)| is_its_own(*from, index, place))
+    {
+        match steps.last_mut() {
+            Some(Step::Same { first, count }) if *first + *count == index => *count += 1,
+            _ => steps.push(Step::Same { first: index, count: 1 }),
+        }
+        return;
+    }
+    let what = match fate {
+        Fate::Unchanged(_) => What::Moved(service.origin.clone()),
+        Fate::New | Fate::Updated(_) => What::New(service),
+    };
+    steps.push(Step::Serve(Serve { fate, what, sockets, close }));
+}
+
+fn is_its_own(from: From, service: usize, socket: usize) -> bool {
+    from == From::Keep { old: SocketRef { service, socket }, reapply: false }
+}
+
+/// For each new service where its sockets come from.
+fn sources(new: &Config, plan: &Plan) -> Vec<Vec<From>> {
+    let services = new.services.iter();
+    let mut sources: Vec<_> = services.map(|it| vec![From::Open; it.sockets.len()]).collect();
+    for kept in &plan.kept {
+        let place = sources.get_mut(kept.new.service).and_then(|it| it.get_mut(kept.new.socket));
+        if let Some(place) = place {
+            *place = From::Keep { old: kept.old, reapply: kept.reapply };
+        }
+    }
+    sources
+}
+
+/// What the line about a reload says of a plan.
+pub(super) fn count(plan: &Plan) -> Changes {
+    let held: usize = plan.held.iter().map(|held| held.sockets.len()).sum();
+    Changes {
+        kept: plan.kept.len().saturating_add(held),
+        opened: plan.open.len(),
+        closed: plan.close.len(),
+        updated: plan.services.iter().filter(|fate| matches!(fate, Fate::Updated(_))).count(),
+    }
+}
+
+/// All services from then on, those included that go on as before.
+fn all<'a>(new: &'a Config, plan: &'a Plan) -> impl Iterator<Item = &'a Rc<Service>> {
+    new.services.iter().chain(plan.held.iter().map(|held| &held.service))
+}
+
+/// What is known of all services; the broadcast addresses are the machine's.
+pub(super) fn look_over(new: &Config, plan: &Plan) -> Overview {
+    let attributes = || all(new, plan).map(|service| &service.attributes);
+    let own_ports: BTreeSet<u16> = all(new, plan)
+        .filter(|service| matches!(service.action, Action::Builtin(_)))
+        .flat_map(|service| &service.sockets)
+        .filter(|spec| spec.socket_type == SocketType::Dgram)
+        .filter_map(|spec| match &spec.endpoint {
+            Endpoint::Inet(address) => Some(address.port()),
+            _ => None,
+        })
+        .collect();
+    Overview {
+        own_ports: own_ports.into_iter().collect(),
+        broadcasts: Vec::new(),
+        asks_for_time: attributes().any(|it| it.access_times.is_some()),
+        asks_for_load: attributes().any(|it| it.max_load.is_some()),
+    }
+}
+
+/// The files for lines that services name, those included that go on as before.
+pub(super) fn log_files(new: &Config, plan: &Plan) -> Vec<LogFile> {
+    let named = all(new, plan).filter_map(|service| service.attributes.log_file.as_deref());
+    let mut known: BTreeSet<(&Path, Option<u64>, Option<u64>)> = BTreeSet::new();
+    named.filter(|file| known.insert((&file.path, file.soft, file.hard))).cloned().collect()
+}
+
+#[cfg(test)]
+#[path = "steps_tests.rs"]
+mod tests;
