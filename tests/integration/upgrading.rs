@@ -480,6 +480,22 @@ fn signals_that_come_meanwhile_are_not_lost() {
 }
 
 #[test]
+fn a_reload_that_goes_on_comes_to_its_end_first() {
+    let ports = free_ports(60);
+    let text: String = ports.iter().map(|port| tcp_line(*port, "internal echo")).collect();
+    let daemon = controlled(&text);
+    for _ in 0..5 {
+        let mark = daemon.log.mark();
+        daemon.rewrite(&text);
+        upgrade(&daemon);
+        let _ = daemon.wait_after(mark, |line| line.is("reloaded"));
+        assert_eq!(echo_once(tcp(ports[0]), "hello"), "hello");
+    }
+    assert!(daemon.said("not-listening").is_empty(), "{}", daemon.log.text());
+    daemon.wait_childless();
+}
+
+#[test]
 fn under_the_name_of_inetd_it_goes_on_as_inetd() {
     if is_root() && !need_program("setpriv") {
         return;
