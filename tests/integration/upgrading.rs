@@ -481,7 +481,7 @@ fn signals_that_come_meanwhile_are_not_lost() {
 
 #[test]
 fn a_reload_that_goes_on_comes_to_its_end_first() {
-    let ports = free_ports(60);
+    let ports = free_ports(40);
     let text: String = ports.iter().map(|port| tcp_line(*port, "internal echo")).collect();
     let daemon = controlled(&text);
     for _ in 0..5 {
