@@ -108,7 +108,13 @@ fn asked(control: &Control, request: &Request) -> Result<Vec<u8>, Failure> {
 
 fn unreachable(path: &std::path::Path, error: &io::Error) -> Failure {
     let path = path.display();
-    Failure::new(SYSTEM, format!("asking the server at {path}: {error}"))
+    let hint = match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            "; does it run? --control says where else to ask"
+        }
+        _ => "",
+    };
+    Failure::new(SYSTEM, format!("asking the server at {path}: {error}{hint}"))
 }
 
 fn read<'a, T: serde::Deserialize<'a>>(answer: &'a [u8]) -> Result<T, Failure> {

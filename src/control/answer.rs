@@ -34,6 +34,10 @@ pub struct Status {
     pub failed: u64,
     /// Lines of the log that its reader was too slow for.
     pub log_dropped: u64,
+    /// Labels of services that lack something on this machine: a program, a user, an
+    /// address. The log and `oxinetd check` say what.
+    #[serde(default)]
+    pub not_served: Vec<String>,
     /// In the order of the configuration. The last field, so that it can be written
     /// one service after the other.
     #[serde(default)]
@@ -219,6 +223,7 @@ mod tests {
             refused: 9,
             failed: 10,
             log_dropped: 11,
+            not_served: vec!["x".to_owned()],
             services: Vec::new(),
         }
     }

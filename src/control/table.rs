@@ -94,6 +94,10 @@ pub fn status(status: &Status) -> String {
         table.add(&service_row(service));
     }
     out.push_str(&table.render());
+    if !status.not_served.is_empty() {
+        let labels = printable(&status.not_served.join(", "));
+        let _ = writeln!(out, "\nnot served (the log and `oxinetd check` say why): {labels}");
+    }
     out
 }
 

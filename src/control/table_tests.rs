@@ -40,6 +40,7 @@ fn server(services: Vec<ServiceStatus>) -> Status {
         refused: 12,
         failed: 0,
         log_dropped: 0,
+        not_served: Vec::new(),
         services,
     }
 }
@@ -54,6 +55,13 @@ SERVICE   ADDRESS       STATE      RUNNING  ACCEPTED  REFUSED                 FA
 echo/tcp  0.0.0.0:7 +1  listening        2       100  12 (access 2, rate 10)       0
 ";
     assert_eq!(status(&server(vec![echo()])), expected);
+}
+
+#[test]
+fn what_is_not_served_is_said_below() {
+    let not_served = vec!["a/tcp".to_owned(), "b/tcp".to_owned()];
+    let shown = status(&Status { not_served, ..server(Vec::new()) });
+    assert!(shown.ends_with("\nnot served (the log and `oxinetd check` say why): a/tcp, b/tcp\n"));
 }
 
 #[test]

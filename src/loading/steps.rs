@@ -66,6 +66,8 @@ pub struct Overview {
     pub asks_for_time: bool,
     /// Somebody has `max_load`.
     pub asks_for_load: bool,
+    /// Labels of services that lack something on this machine now.
+    pub not_served: Vec<String>,
 }
 
 /// What has been read, and what follows from it.
@@ -256,7 +258,15 @@ pub(super) fn look_over(new: &Config, plan: &Plan) -> Overview {
         broadcasts: Vec::new(),
         asks_for_time: attributes().any(|it| it.access_times.is_some()),
         asks_for_load: attributes().any(|it| it.max_load.is_some()),
+        not_served: not_served(new, plan),
     }
+}
+
+/// Those of which not even an old service goes on.
+fn not_served(new: &Config, plan: &Plan) -> Vec<String> {
+    let held: BTreeSet<&str> = plan.held.iter().map(|held| held.service.label.as_str()).collect();
+    let withheld = new.withheld.iter().map(|withheld| &withheld.label);
+    withheld.filter(|label| !held.contains(label.as_str())).cloned().collect()
 }
 
 /// The files for lines that services name, those included that go on as before.

@@ -210,6 +210,7 @@ impl Server {
             refused: self.statistics.refused_total(),
             failed,
             log_dropped: log_sink::dropped(),
+            not_served: self.not_served.clone(),
             services: Vec::new(),
         }
     }

@@ -148,6 +148,7 @@ impl Server {
                 self.look_what_to_observe(&overview);
                 self.guard.set_own_ports(overview.own_ports);
                 self.guard.set_broadcasts(overview.broadcasts);
+                self.not_served = overview.not_served;
                 if applying.changes {
                     kernel::trim_memory();
                 }

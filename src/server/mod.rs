@@ -125,6 +125,8 @@ pub struct Server {
     services: Slab<ServiceState>,
     /// In the order of the file.
     order: Vec<Key>,
+    /// Labels of services that lack something on this machine.
+    not_served: Vec<String>,
     listeners: Slab<ListenerState>,
     children: Slab<Child>,
     stderr: Slab<StderrState>,
@@ -216,6 +218,7 @@ impl Server {
             guard: Guard::new([], ANSWERS_PER_SOURCE),
             services: Slab::new(),
             order: Vec::new(),
+            not_served: Vec::new(),
             listeners: Slab::new(),
             children: Slab::new(),
             stderr: Slab::new(),

@@ -121,6 +121,17 @@ fn the_status_is_a_table_for_people() {
 }
 
 #[test]
+fn the_status_names_what_this_machine_lacks() {
+    let (port, missing) = (free_port(), free_port());
+    let text = tcp_line(port, "/bin/date date");
+    let daemon = controlled(&(text.clone() + &tcp_line(missing, "/nowhere/at/all x")));
+    assert_eq!(status(&daemon, None)["not_served"], json!([format!("{missing}/tcp")]));
+    assert!(daemon.answer(&["status"]).contains(&format!("say why): {missing}/tcp\n")));
+    daemon.reload(&text);
+    assert_eq!(status(&daemon, None)["not_served"], json!([]));
+}
+
+#[test]
 fn the_status_is_data_with_a_schema() {
     if !need_program("jsonschema") {
         return;
