@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use clap::Parser as _;
-use oxinetd::cli::{Check, Cli, Command, Common, Import, LogFormat, Run, Serve, SpawnWay};
+use oxinetd::cli::{Check, Command, Common, Import, LogFormat, Run, Serve, SpawnWay};
 use oxinetd::config::diagnostic::Severity;
 use oxinetd::config::model::Service;
 use oxinetd::config::{self, Loaded, RunSpec};
@@ -50,8 +49,7 @@ fn main() -> ExitCode {
 }
 
 fn as_ourselves() -> Result<(), Failure> {
-    // clap prints help, version and wrong usage, and exits with 0 and 2.
-    let cli = Cli::parse();
+    let cli = trying::parse()?;
     match cli.command {
         None => serve(cli.serve),
         Some(Command::Check(check)) => check_only(&check),

@@ -62,6 +62,19 @@ fn loader(arguments: Vec<OsString>) -> Result<Loader, Failure> {
     }
 }
 
+/// The command line. Who should take over and does not understand it goes back.
+pub(super) fn parse() -> Result<Cli, Failure> {
+    Cli::try_parse().map_err(|error| {
+        // clap prints help, version and wrong usage, and exits with 0 and 2.
+        let Some(invitation) = Invitation::find() else { error.exit() };
+        let why = error.to_string();
+        match invitation.open() {
+            Ok(parcel) => lost(&why, &parcel.go_back(&why)),
+            Err(_) => Failure::new(SYSTEM, why),
+        }
+    })
+}
+
 /// What we are to go on with, if we were executed for that.
 pub(super) fn find() -> Result<Option<Parcel>, Failure> {
     let Some(invitation) = Invitation::find() else { return Ok(None) };

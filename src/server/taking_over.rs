@@ -133,6 +133,9 @@ impl Server {
         self.now = Instant::now();
         let refused = parcel.refused().map(str::to_owned);
         let (state, descriptors) = parcel.open_up();
+        if refused.is_some() {
+            call_ourselves(&state.program);
+        }
         let (from, began) = (state.version.clone(), state.began);
         let mut taken = self.adoption(descriptors);
         let pid_file = state.pid_file.and_then(|it| taken_or_said(&mut taken.descriptors, it));
@@ -339,6 +342,14 @@ impl Server {
             }
         };
         self.answer_upgrade(&words);
+    }
+}
+
+/// A program that was executed by its descriptor is called by that in ps(1).
+fn call_ourselves(program: &OsStr) {
+    if let Some(name) = Path::new(program).file_name() {
+        // For people to read, and nothing else.
+        let _ = std::fs::write("/proc/self/comm", name.as_encoded_bytes());
     }
 }
 

@@ -231,6 +231,35 @@ fn programs_still_end_when_they_have_had_their_time() {
 }
 
 #[test]
+fn what_an_overdue_program_has_left_behind_is_still_ended() {
+    let port = free_port();
+    // The shell ends at the first signal, what it has started does not.
+    let script = shell("(trap \"\" TERM; exec sleep 1000) >&2 & echo $!; wait");
+    let options = "    timeout = 1s\n    kill_after = 2s\n";
+    let daemon = controlled(&(tcp_line(port, &script) + options));
+    let left: u32 = read_line(tcp(port)).trim().parse().unwrap();
+    let _ = daemon.wait_log(|line| line.about("ended", port));
+    upgrade(&daemon);
+    wait_until("the rest of the group to be killed", || !procs::is_alive(left));
+    daemon.wait_childless();
+}
+
+#[test]
+fn who_outlives_a_program_is_still_read() {
+    let (folder, port) = (Folder::new(), free_port());
+    let go = folder.at("go");
+    let wait = format!("while [ ! -e {} ]; do sleep 0.01; done", go.display());
+    let script = shell(&format!("({wait}; echo late >&2) </dev/null >/dev/null & exit 0"));
+    let daemon = Setup::new().controlled().start_in(folder, &tcp_line(port, &script));
+    assert_eq!(read_all(tcp(port)), "");
+    let _ = daemon.wait_log(|line| line.about("ended", port));
+    upgrade(&daemon);
+    std::fs::write(&go, "").unwrap();
+    let said = daemon.wait_log(|line| line.about("stderr", port));
+    assert_eq!(said.get("line"), Some("late"));
+}
+
+#[test]
 fn limits_count_those_from_before() {
     let ports = free_ports(2);
     let script = shell("echo in; read line");

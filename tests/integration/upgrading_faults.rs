@@ -107,15 +107,21 @@ fn a_program_that_fails_in_spite_of_its_trial_goes_back_to_the_one_before() {
     std::fs::rename(daemon.folder.at("oxinetd"), &before).unwrap();
     // It fails where nothing has been taken over yet; the program on disk is another one
     // than that to which it goes back.
-    daemon.replace(&promising(&format!("exec {BINARY} \"$@\" --metrics nonsense")), 0o755);
-    for _ in 0..2 {
+    for (more, why) in [
+        ("--metrics nonsense", "metrics endpoint nonsense"),
+        ("--log file:/no/such/folder/log", "log file /no/such/folder/log"),
+        ("--no-such-option", "unexpected argument"),
+    ] {
+        daemon.replace(&promising(&format!("exec {BINARY} \"$@\" {more}")), 0o755);
         let words = refused(&daemon);
-        assert!(words.contains("metrics endpoint nonsense"), "{words}");
+        assert!(words.contains(why), "{words}");
         assert_eq!(echo_once(&mut client, "after"), "after");
         assert_eq!(echo_once(tcp(ports[0]), "new"), "new");
     }
     assert!(daemon.said("upgraded").is_empty());
     assert_eq!(exe(&daemon), before);
+    let name = std::fs::read_to_string(format!("/proc/{}/comm", daemon.pid())).unwrap();
+    assert_eq!(name, "oxinetd\n");
     assert_eq!(daemon.answer(&["status", "--json"]).matches("\"accepted\": 1").count(), 1);
     drop(program);
     let ended = daemon.wait_log(|line| line.about("ended", ports[1]));
