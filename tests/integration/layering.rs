@@ -72,40 +72,15 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
 /// The same for the modules of the command itself.
 fn the_command_may_use(module: &str) -> Option<Vec<&'static str>> {
     match module {
-        // Going to the background comes before everything that cannot be forked.
-        "main" => {
+        "main" => Some(vec!["drop_in"]),
+        // What a command line asks for is done by whichever room does it.
+        "command" => {
             let rooms =
                 "cli config control drop_in loading lookup server log_sink log_target spawn";
             let own = "detach handover pid_file service_manager";
             let rooms = rooms.split(' ').chain(own.split(' '));
             Some(VALUES.iter().copied().chain(rooms).collect())
         }
-        // The commands that ask a running server.
-        "asking" => Some(vec!["cli", "control"]),
-        // The command line of other servers.
-        "as_another" => Some(vec![
-            "cli",
-            "config",
-            "control",
-            "drop_in",
-            "journal",
-            "lookup",
-            "log_target",
-            "service_manager",
-            "handover",
-        ]),
-        // Being tried out, and going on where another server has left off.
-        "trying" => Some(vec![
-            "cli",
-            "config",
-            "drop_in",
-            "handover",
-            "journal",
-            "loading",
-            "log_target",
-            "pid_file",
-            "server",
-        ]),
         _ => None,
     }
 }
@@ -191,7 +166,9 @@ fn no_module_names_one_that_it_must_not_know() {
             faults.push(format!("{module}: the rule says nothing about this module"));
             continue;
         };
-        let prefix = if module == "main" { "oxinetd::" } else { "crate::" };
+        // The command is a program of its own, on top of the library.
+        let command = ["main", "command"].contains(&module.as_str());
+        let prefix = if command { "oxinetd::" } else { "crate::" };
         for name in names_in(&code_of(&file), prefix) {
             let own = name.split("::").next() == Some(module.as_str());
             if !own && !is_allowed(&name, &allowed) {

@@ -18,7 +18,8 @@ use oxinetd::pid_file::PidFile;
 use oxinetd::server::{self, Server};
 use oxinetd::{journal, log_sink};
 
-use super::{CONFIGURATION, Failure, Job, Loader, SYSTEM, refused};
+use super::serving::{self, Job, Loader};
+use super::{CONFIGURATION, Failure, SYSTEM, doors, refused};
 
 fn no(why: String) -> Failure {
     Failure::new(CONFIGURATION, why)
@@ -56,8 +57,8 @@ fn loader(arguments: Vec<OsString>) -> Result<Loader, Failure> {
     }
     let cli = Cli::try_parse_from(arguments).map_err(|error| no(error.to_string()))?;
     match cli.command {
-        None => Ok(super::loader_of_file(&cli.serve)),
-        Some(Command::Run(run)) => Ok(super::loader_of_line(&run)),
+        None => Ok(serving::loader_of_file(&cli.serve)),
+        Some(Command::Run(run)) => Ok(serving::loader_of_line(&run)),
         Some(_) => Err(no("this is not what a server is started with".to_owned())),
     }
 }
@@ -101,7 +102,7 @@ pub(super) fn start_log(
     level: &str,
     parcel: Option<&Parcel>,
 ) -> Result<(), Failure> {
-    match (super::start_log(common, level), parcel) {
+    match (serving::start_log(common, level), parcel) {
         (Err(failure), Some(parcel)) if parcel.refused().is_none() => Err(back(parcel, &failure)),
         (Err(_), Some(_)) => {
             log_sink::start(&LogTarget::Stderr, level).map_err(refused("starting the log"))
@@ -130,15 +131,15 @@ fn make_ready(job: Job, parcel: &Parcel) -> Result<Ready, Failure> {
     // On the way back there is nobody else who could go on: what is right is served.
     let strict = parcel.refused().is_none();
     let served = server::served(&parcel.state);
-    let loading = match super::load_for_start(&job.load, &served, &job.common.log, strict) {
+    let loading = match serving::load_for_start(&job.load, &served, &job.common.log, strict) {
         Err(_) if !strict => server::nothing_more(&served),
         loaded => loaded?,
     };
     if strict {
         server::may_follow(&loading, &served).map_err(no)?;
     }
-    let mut server = super::new_server(&job.common, job.load, job.manager)?;
-    match super::open_doors(&mut server, &job.common, job.control.as_deref(), Some(parcel)) {
+    let mut server = serving::new_server(&job.common, job.load, job.manager)?;
+    match doors::open(&mut server, &job.common, job.control.as_deref(), Some(parcel)) {
         Err(_) if !strict => {}
         opened => opened?,
     }

@@ -13,7 +13,8 @@ use oxinetd::log_target::LogTarget;
 use oxinetd::lookup::System;
 use oxinetd::service_manager::ServiceManager;
 
-use super::{Background, Failure, Job, Loader, background, run_server, trying};
+use super::serving::{Background, Job, Loader, background, run_server};
+use super::{Failure, trying};
 
 /// The command line is wrong.
 const USAGE: u8 = 2;

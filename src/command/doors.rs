@@ -1,0 +1,58 @@
+//! Where the server is asked: the control socket and the endpoint for metrics.
+
+use std::path::Path;
+
+use oxinetd::cli::Common;
+use oxinetd::control::socket;
+use oxinetd::handover::Parcel;
+use oxinetd::journal;
+use oxinetd::server::Server;
+
+use super::{Failure, refused};
+
+/// Opens both, unless they are handed over; `usual` is the place of the control socket
+/// where nothing is said of it.
+pub(super) fn open(
+    server: &mut Server,
+    common: &Common,
+    usual: Option<&Path>,
+    parcel: Option<&Parcel>,
+) -> Result<(), Failure> {
+    // Those that are handed over are as our arguments say: they are the same.
+    let handed = |controls: bool| {
+        parcel.is_some_and(|it| it.state.doors.iter().any(|door| door.controls == controls))
+    };
+    if !handed(true) {
+        open_control(server, common.control.as_deref(), usual)?;
+    }
+    match &common.metrics {
+        Some(endpoint) if !handed(false) => open_metrics(server, endpoint),
+        _ => Ok(()),
+    }
+}
+
+fn open_control(
+    server: &mut Server,
+    wanted: Option<&Path>,
+    usual: Option<&Path>,
+) -> Result<(), Failure> {
+    let Some(path) = wanted.or(usual).filter(|path| *path != Path::new("none")) else {
+        return Ok(());
+    };
+    match socket::open_control(path).and_then(|listener| server.control(listener)) {
+        Ok(()) => {}
+        // Another server may have the usual place; it can be asked there, this one not.
+        Err(error) if wanted.is_none() => journal::no_control(path, &error),
+        Err(error) => return Err(refused(&format!("control socket {}", path.display()))(error)),
+    }
+    Ok(())
+}
+
+fn open_metrics(server: &mut Server, endpoint: &str) -> Result<(), Failure> {
+    let place = format!("metrics endpoint {endpoint}");
+    for listener in socket::open_metrics(endpoint).map_err(refused(&place))? {
+        journal::metrics(listener.address());
+        server.measure(listener).map_err(refused(&place))?;
+    }
+    Ok(())
+}

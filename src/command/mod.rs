@@ -1,0 +1,88 @@
+//! What the command line asks for, done: one function for each subcommand, each ending
+//! well or with a [`Failure`].
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `serving` | `oxinetd FILE`, `oxinetd run`: from arguments to a server that runs |
+//! | `doors` | opening the control socket and the endpoint for metrics |
+//! | `trying` | the other side of an upgrade: being tried out, taking over |
+//! | `as_another` | run under the name of inetd or xinetd |
+//! | `asking` | `status`, `reload`, `stop` and the like |
+//! | `checking` | `check` and `import` |
+
+mod as_another;
+mod asking;
+mod checking;
+mod doors;
+mod serving;
+mod trying;
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use oxinetd::cli::Command;
+use oxinetd::drop_in::Name;
+
+/// Bad configuration, or nothing to serve.
+const CONFIGURATION: u8 = 1;
+/// The system refused (EX_OSERR of sysexits.h).
+const SYSTEM: u8 = 71;
+
+/// `oxinetd` and its subcommands.
+pub(crate) fn as_ourselves() -> Result<(), Failure> {
+    let cli = trying::parse()?;
+    match cli.command {
+        None => serving::serve(cli.serve),
+        Some(Command::Check(check)) => checking::check(&check),
+        Some(Command::Run(run)) => serving::run(run),
+        Some(Command::Import(import)) => checking::import(&import),
+        Some(Command::Status(of)) => asking::status(&of),
+        Some(Command::Peers(of)) => asking::peers(&of),
+        Some(Command::Reload(control)) => asking::reload(&control),
+        Some(Command::Upgrade(control)) => asking::upgrade(&control),
+        Some(Command::TryUpgrade(trial)) => trying::try_upgrade(trial),
+        Some(Command::Stop(stop)) => asking::stop(&stop),
+        Some(Command::Start(start)) => asking::start(&start),
+        Some(Command::Kill(kill)) => asking::kill(&kill),
+    }
+}
+
+/// The same program under the name of another.
+pub(crate) fn as_another(
+    name: Name,
+    arguments: impl Iterator<Item = OsString>,
+) -> Result<(), Failure> {
+    as_another::run(name, arguments)
+}
+
+/// Why the command ends with another status than 0.
+pub(crate) struct Failure {
+    status: u8,
+    /// None if everything has been said.
+    message: Option<String>,
+}
+
+impl Failure {
+    fn new(status: u8, message: impl Into<String>) -> Self {
+        Self { status, message: Some(message.into()) }
+    }
+
+    fn silent(status: u8) -> Self {
+        Self { status, message: None }
+    }
+
+    /// Says it, and is the exit status.
+    pub(crate) fn say(&self) -> ExitCode {
+        if let Some(message) = &self.message {
+            // With nobody to read it, there is nothing else to do.
+            let _ = writeln!(io::stderr(), "oxinetd: {message}");
+        }
+        ExitCode::from(self.status)
+    }
+}
+
+/// What the system answered when `what` was tried.
+fn refused(what: &str) -> impl Fn(io::Error) -> Failure + '_ {
+    move |error| Failure::new(SYSTEM, format!("{what}: {error}"))
+}

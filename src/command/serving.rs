@@ -1,0 +1,227 @@
+//! From arguments to a server that runs, whichever way it was started.
+
+use std::io::ErrorKind::AlreadyExists;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use oxinetd::cli::{Common, LogFormat, Run, Serve, SpawnWay};
+use oxinetd::config::diagnostic::Severity;
+use oxinetd::config::model::Service;
+use oxinetd::config::{self, Loaded, RunSpec};
+use oxinetd::control::socket;
+use oxinetd::detach::{self, Herald, Role};
+use oxinetd::drop_in::Pid;
+use oxinetd::handover::Parcel;
+use oxinetd::loading::{Loading, load_and_wait};
+use oxinetd::log_target::LogTarget;
+use oxinetd::lookup::System;
+use oxinetd::pid_file::PidFile;
+use oxinetd::server::{Options, Server};
+use oxinetd::service_manager::ServiceManager;
+use oxinetd::spawn::{Way, kernel};
+use oxinetd::{journal, log_sink};
+
+use super::{CONFIGURATION, Failure, SYSTEM, doors, refused, trying};
+
+/// What reads a configuration, again and again.
+pub(super) type Loader = Box<dyn Fn() -> Loaded>;
+
+/// What a server is started with, whichever way.
+pub(super) struct Job {
+    pub(super) load: Loader,
+    pub(super) common: Common,
+    pub(super) strict: bool,
+    pub(super) pid_file: Pid,
+    pub(super) herald: Option<Herald>,
+    /// Having nothing to serve is a failure.
+    pub(super) needs_services: bool,
+    pub(super) manager: ServiceManager,
+    /// `oxinetd run`: one socket that cannot be opened at once is a failure.
+    pub(super) only_one: bool,
+    /// The control socket where nothing is said of it.
+    pub(super) control: Option<PathBuf>,
+}
+
+/// In the process that serves, which the system's log calls by its number.
+pub(super) fn start_log(common: &Common, level: &str) -> Result<(), Failure> {
+    if common.log_format == LogFormat::Json {
+        journal::use_json();
+    }
+    let path = match &common.log {
+        LogTarget::File(path) => path.as_path(),
+        LogTarget::Stderr | LogTarget::Syslog { .. } => Path::new(""),
+    };
+    log_sink::start(&common.log, level).map_err(refused(&format!("log file {}", path.display())))
+}
+
+/// `oxinetd FILE`.
+pub(super) fn serve(serve: Serve) -> Result<(), Failure> {
+    let manager = ServiceManager::from_environment();
+    let parcel = trying::find()?;
+    // Who takes over is in the background already.
+    let herald = match background(serve.daemon && parcel.is_none())? {
+        Background::Started(pid) => {
+            let _ = writeln!(io::stdout(), "oxinetd: started, pid {pid}");
+            return Ok(());
+        }
+        Background::Server(herald) => herald,
+    };
+    trying::start_log(&serve.common, "info", parcel.as_ref())?;
+    let job = Job {
+        load: loader_of_file(&serve),
+        common: serve.common,
+        strict: serve.strict,
+        pid_file: serve.pid_file.map_or(Pid::None, Pid::Named),
+        herald,
+        needs_services: false,
+        manager,
+        only_one: false,
+        control: socket::default_path(),
+    };
+    run_server(job, parcel)
+}
+
+pub(super) fn loader_of_file(serve: &Serve) -> Loader {
+    let (file, defaults) = (serve.file.clone(), serve.defaults.clone());
+    Box::new(move || config::load(&file, &defaults, &System::new()))
+}
+
+/// Which process this is, after it may have gone to the background.
+pub(super) enum Background {
+    /// The server; a herald if it is in the background.
+    Server(Option<Herald>),
+    /// The one that the user has started, and the pid of the server, which is up.
+    Started(u32),
+}
+
+pub(super) fn background(wanted: bool) -> Result<Background, Failure> {
+    if !wanted {
+        return Ok(Background::Server(None));
+    }
+    match detach::detach().map_err(refused("going to the background"))? {
+        Role::Server(herald) => Ok(Background::Server(Some(herald))),
+        Role::Starter(Some(pid)) => Ok(Background::Started(pid)),
+        Role::Starter(None) => Err(Failure::silent(CONFIGURATION)),
+    }
+}
+
+/// `oxinetd run`.
+pub(super) fn run(run: Run) -> Result<(), Failure> {
+    let manager = ServiceManager::from_environment();
+    let parcel = trying::find()?;
+    trying::start_log(&run.common, "info", parcel.as_ref())?;
+    if parcel.is_none() && !run.endpoint.contains([':', '/', '@']) {
+        journal::local_only(&run.endpoint);
+    }
+    let job = Job {
+        load: loader_of_line(&run),
+        common: run.common,
+        strict: true,
+        pid_file: Pid::None,
+        herald: None,
+        needs_services: true,
+        manager,
+        only_one: true,
+        control: None,
+    };
+    run_server(job, parcel)
+}
+
+pub(super) fn loader_of_line(run: &Run) -> Loader {
+    let Run { options, udp, endpoint, program, .. } = run;
+    let (endpoint, options, command) = (endpoint.clone(), options.clone(), program.clone());
+    let spec = RunSpec { endpoint, udp: *udp, options, command };
+    Box::new(move || config::from_command_line(&spec, &System::new()))
+}
+
+pub(super) fn run_server(mut job: Job, parcel: Option<Parcel>) -> Result<(), Failure> {
+    kernel::close_inherited_on_exec();
+    kernel::tidy_memory_always();
+    job.manager.say_troubles();
+    match parcel {
+        None => serve_first(job),
+        Some(parcel) => trying::take_over(job, parcel),
+    }
+}
+
+/// Reads the configuration and says what was found in it; `strict`: one error is one
+/// too many.
+pub(super) fn load_for_start(
+    load: &Loader,
+    served: &[Rc<Service>],
+    log: &LogTarget,
+    strict: bool,
+) -> Result<Loading, Failure> {
+    let loading = load_and_wait(&**load, served).map_err(refused("reading the configuration"))?;
+    for finding in &loading.findings {
+        journal::configuration(finding.severity == Severity::Error, &finding.line);
+    }
+    if loading.errors > 0 && (strict || loading.services == 0) {
+        if *log != LogTarget::Stderr {
+            // Whoever starts it looks here for what is wrong.
+            let all = loading.findings.iter().map(|finding| finding.line.clone() + "\n");
+            let _ = io::stderr().write_all(all.collect::<String>().as_bytes());
+        }
+        let why = if strict { "the configuration has errors" } else { "nothing to serve" };
+        return Err(Failure::new(CONFIGURATION, why));
+    }
+    Ok(loading)
+}
+
+pub(super) fn new_server(
+    common: &Common,
+    reload: Loader,
+    manager: ServiceManager,
+) -> Result<Server, Failure> {
+    // Only now, so that an interrupt still ends a slow look-up of names.
+    kernel::take_over_signals();
+    let way = match common.spawn {
+        SpawnWay::Auto => Way::Sharing,
+        SpawnWay::Fork => Way::Forking,
+    };
+    let options = Options { way, max_children: common.max_children, reload, manager };
+    Server::new(options).map_err(refused("starting"))
+}
+
+fn serve_first(job: Job) -> Result<(), Failure> {
+    let mut pid_file = lock_pid_file(&job.pid_file)?;
+    let loading = load_for_start(&job.load, &[], &job.common.log, job.strict)?;
+    if job.needs_services && loading.services == 0 {
+        return Err(Failure::new(CONFIGURATION, "nothing to serve"));
+    }
+    let mut server = new_server(&job.common, job.load, job.manager)?;
+    doors::open(&mut server, &job.common, job.control.as_deref(), None)?;
+    let listeners = server.install(loading);
+    if job.only_one
+        && listeners == 0
+        && let Some(error) = server.first_open_error()
+    {
+        return Err(Failure::new(SYSTEM, format!("cannot listen: {error}")));
+    }
+    if let Some(file) = &mut pid_file {
+        file.write().map_err(refused("writing the pid file"))?;
+        server.keep_pid_file(file.number());
+    }
+    server.announce();
+    if let Some(herald) = job.herald {
+        let keeps_stderr = job.common.log == LogTarget::Stderr;
+        herald.announce(keeps_stderr).map_err(refused("going to the background"))?;
+    }
+    journal::ready(std::process::id(), server.services(), listeners);
+    server.run().map_err(refused("waiting for events"))
+}
+
+pub(super) fn lock_pid_file(wanted: &Pid) -> Result<Option<PidFile>, Failure> {
+    let (Pid::Named(path) | Pid::Usual(path)) = wanted else { return Ok(None) };
+    let failed = |error: &io::Error| format!("pid file {}: {error}", path.display());
+    match PidFile::lock(path) {
+        Ok(file) => Ok(Some(file)),
+        // Nobody has asked for it: an ordinary user can do without.
+        Err(error) if matches!(wanted, Pid::Usual(_)) && error.kind() != AlreadyExists => {
+            journal::configuration(false, &failed(&error));
+            Ok(None)
+        }
+        Err(error) => Err(Failure::new(SYSTEM, failed(&error))),
+    }
+}
