@@ -2,18 +2,16 @@
 //! end programs, drain and stop.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Server;
 use super::answering::no_such_service;
 use super::controlling::Stage;
 use super::slab::Key;
 use super::state::Rest;
-use super::timers::Timer;
 use crate::address::Address;
 use crate::control::answer::{self, Done, Refusal, Stopping};
 use crate::control::request::Request;
-use crate::journal;
 
 impl Server {
     /// Does what a request says, and answers.
@@ -68,50 +66,6 @@ impl Server {
         }
     }
 
-    /// Nobody is let in any more; whoever is here has so long to come to an end.
-    fn begin_drain(&mut self, time: Duration) {
-        // A century is for ever, and a moment that the clock has.
-        let time = time.min(Duration::from_secs(100 * 365 * 86_400));
-        let until = self.now + time;
-        let before = self.drain.replace(until);
-        self.timers.set(until, Timer::Drained);
-        if before.is_some() {
-            return;
-        }
-        journal::draining(time, self.admission.total_running());
-        for key in self.listeners.keys() {
-            self.serve_listener(key);
-            self.shut_listener(key);
-        }
-    }
-
-    /// Those who have had their time: programs are told to end, the rest is closed.
-    pub(super) fn drained(&mut self) {
-        if self.drain.is_none_or(|until| until > self.now) {
-            return;
-        }
-        for key in self.children.keys() {
-            self.end_child(key);
-        }
-        for key in self.conversations.keys() {
-            self.close_conversation(key, "drained");
-        }
-        for key in self.relays.keys() {
-            self.close_relay(key);
-        }
-    }
-
-    /// At the end of a turn: is anybody left?
-    pub(super) fn stop_if_drained(&mut self) {
-        let empty = self.children.len() == 0
-            && self.conversations.len() == 0
-            && self.relays.len() == 0
-            && self.banners.len() == 0;
-        if self.drain.is_some() && empty && self.stop.is_none() {
-            self.stop = Some("control");
-        }
-    }
-
     fn stop_services(&mut self, name: &str) -> Result<String, Refusal> {
         let found = self.known(name)?;
         for key in &found {
@@ -156,7 +110,7 @@ impl Server {
     }
 
     /// Closes a socket that may be opened again.
-    fn shut_listener(&mut self, key: Key) {
+    pub(super) fn shut_listener(&mut self, key: Key) {
         self.deregister_listener(key);
         if let Some(state) = self.listeners.get_mut(key) {
             state.parked = None;
@@ -237,6 +191,3 @@ impl<'a> Whom<'a> {
         }
     }
 }
-
-/// Until when programs may end by themselves.
-pub(super) type Drain = Option<Instant>;

@@ -1,12 +1,9 @@
 //! The server while it runs: one thread, one poll, one turn after the other.
 //!
-//! A turn: wait for events or the earliest deadline; slots of children that have ended
-//! are freed; signals; what is due; then the ready queue, each entry with a bounded
-//! amount of work, so that nobody waits for a busy neighbour; at the end the children
-//! are reaped and the log is written. Nothing in it blocks.
-//!
 //! | file | what it does |
 //! |---|---|
+//! | `turning` | the turn of the loop |
+//! | `stopping` | draining, and the end |
 //! | `state` | what is known of services, listeners, children, conversations |
 //! | `accepting` | listeners: take, admit, rest, resume |
 //! | `starting` | a program for a connection or for a `wait` socket |
@@ -57,9 +54,11 @@ mod slab;
 mod starting;
 mod state;
 mod stderr_lines;
+mod stopping;
 mod taking_over;
 mod timers;
 mod token;
+mod turning;
 mod upgrading;
 
 use std::collections::VecDeque;
@@ -68,24 +67,21 @@ use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll};
+use mio::{Interest, Poll};
 
 use crate::admission::Admission;
 use crate::builtin::{ANSWERS_PER_SOURCE, Guard};
 use crate::config::Loaded;
 use crate::journal;
-use crate::log_sink;
 use crate::peers::Peers;
-use crate::relay::Side;
 use crate::service_manager::ServiceManager;
-use crate::signals::{Signal, Signals};
+use crate::signals::Signals;
 use crate::spawn::group::Groups;
-use crate::spawn::{Spawner, Way, kernel};
+use crate::spawn::{Spawner, Way};
 use crate::statistics::Statistics;
 use crate::zone::Zone;
 use answering::unix_time;
 use banners::BannerState;
-use commanding::Drain;
 use controlling::Controlling;
 pub use facts::Facts;
 use observing::Weather;
@@ -96,18 +92,11 @@ pub use reloading::ReloadOutcome;
 use reloading::Reloading;
 use slab::{Key, Slab};
 use state::{Child, ConversationState, ListenerState, ServiceState, StderrState};
+use stopping::Drain;
 pub use taking_over::{examine, may_follow, nothing_more, served};
-use timers::{Timer, Timers};
+use timers::Timers;
 use token::Owner;
 use upgrading::Upgrading;
-
-/// Events taken from the system at once; more come with the next turn.
-const EVENTS: usize = 1024;
-
-/// How long children that have ended may wait to be reaped. Their slots are free at once;
-/// the rest of the work waits for a moment, since the client of a program that has ended
-/// often comes again immediately, and is served first then.
-const ENDED: Duration = Duration::from_millis(1);
 
 /// Bytes read from or written to a socket in one call by the built-in services.
 const SCRATCH: usize = 128 * 1024;
@@ -251,204 +240,6 @@ impl Server {
             groups: Groups::new(),
             straggling: now,
         })
-    }
-
-    /// Serves until told to stop.
-    ///
-    /// # Errors
-    /// When the poll itself fails, which no peer and no program can bring about.
-    pub fn run(&mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(EVENTS);
-        log_sink::hold();
-        // What starting has left.
-        kernel::trim_memory();
-        kernel::release_code();
-        let mut log = None;
-        while self.stop.is_none() {
-            let timeout = self.timeout(log);
-            match self.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => other?,
-            }
-            self.turn(&events);
-            log = log_sink::flush();
-        }
-        self.finish();
-        log_sink::let_go();
-        Ok(())
-    }
-
-    /// How long to wait: not at all while something is ready, else until the earliest
-    /// deadline; `log` is when lines that wait for their reader are tried again.
-    fn timeout(&mut self, log: Option<Duration>) -> Option<Duration> {
-        if !self.ready.is_empty() || self.reloading.is_busy() {
-            return Some(Duration::ZERO);
-        }
-        let unwatched = self.unwatched.front().map(|(when, _)| *when);
-        let deadline = [self.timers.earliest(), self.admission.next_deadline(), unwatched]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|when| when.saturating_duration_since(Instant::now()));
-        let ended = (!self.ended.is_empty()).then_some(ENDED);
-        [deadline, self.spawner.patience(), log, ended].into_iter().flatten().min()
-    }
-
-    fn turn(&mut self, events: &Events) {
-        self.now = Instant::now();
-        self.observe();
-        let (mut signalled, mut tried) = (false, false);
-        let mut reap = !self.ended.is_empty();
-        for event in events {
-            match token::unpack(event.token()) {
-                Some(Owner::Signals) => signalled = true,
-                // To settle below is all that it asks for.
-                Some(Owner::Spawner) => {}
-                Some(Owner::Trial) => tried = true,
-                Some(Owner::Child(key)) => reap |= self.end_announced(key),
-                Some(Owner::Loader) => self.reloading.announced(),
-                Some(owner) => self.queue(owner),
-                None => {}
-            }
-        }
-        // First, so that clients whose programs have ended get their end of file.
-        self.spawner.settle();
-        if signalled {
-            self.take_signals();
-        }
-        if tried {
-            self.look_at_trial();
-        }
-        self.do_what_is_due();
-        self.go_on_reloading();
-        reap |= signalled || !self.ready.is_empty();
-        for _ in 0..self.ready.len() {
-            let Some(owner) = self.ready.pop_front() else { break };
-            self.spawner.want_wake(self.ready.is_empty());
-            self.serve(owner);
-        }
-        // Most children of this turn have their own table by now.
-        self.spawner.settle();
-        if reap {
-            self.reap_ended();
-        }
-        self.tell_limits();
-        self.stop_if_drained();
-        self.upgrade_if_tried();
-    }
-
-    /// Puts an owner into the ready queue, once.
-    fn queue(&mut self, owner: Owner) {
-        let queued = match owner {
-            Owner::Listener(key) => {
-                if self.event_while_resting(key) {
-                    return;
-                }
-                self.listeners.get_mut(key).map(|listener| &mut listener.queued)
-            }
-            Owner::Stderr(key) => self.stderr.get_mut(key).map(|stderr| &mut stderr.queued),
-            Owner::Conversation(key) => {
-                self.conversations.get_mut(key).map(|conversation| &mut conversation.queued)
-            }
-            Owner::Relay(key) => return self.relay_announced(key, Side::Client),
-            Owner::RelayTarget(key) => return self.relay_announced(key, Side::Target),
-            Owner::Banner(key) => self.banners.get_mut(key).map(|banner| &mut banner.queued),
-            Owner::Door(key) => self.controlling.doors.get_mut(key).map(|door| &mut door.queued),
-            Owner::Edge(key) => self.controlling.edges.get_mut(key).map(|edge| &mut edge.queued),
-            Owner::Signals | Owner::Spawner | Owner::Loader | Owner::Child(_) | Owner::Trial => {
-                None
-            }
-        };
-        if let Some(queued) = queued
-            && !*queued
-        {
-            *queued = true;
-            self.ready.push_back(owner);
-        }
-    }
-
-    fn serve(&mut self, owner: Owner) {
-        match owner {
-            Owner::Listener(key) => self.serve_listener(key),
-            Owner::Stderr(key) => self.read_stderr(key),
-            Owner::Conversation(key) => self.converse(key),
-            Owner::Relay(key) | Owner::RelayTarget(key) => self.serve_relay(key),
-            Owner::Banner(key) => self.go_on_telling(key),
-            Owner::Door(key) => self.answer_door(key),
-            Owner::Edge(key) => self.serve_edge(key),
-            Owner::Signals | Owner::Spawner | Owner::Loader | Owner::Child(_) | Owner::Trial => {}
-        }
-    }
-
-    fn do_what_is_due(&mut self) {
-        self.watch_stderr();
-        while let Some(timer) = self.timers.pop_due(self.now) {
-            match timer {
-                Timer::Open(key) => self.try_to_open(key),
-                Timer::Resume(key) => self.resume(key),
-                Timer::Idle(key) => self.look_for_silence(key),
-                Timer::Connect(key) => self.connect_due(key),
-                Timer::Stderr(key) => self.queue(Owner::Stderr(key)),
-                Timer::Home(key) => self.look_for_datagrams(key),
-                Timer::Child(key) => self.child_ended(key),
-                Timer::Groups => self.tidy_groups(),
-                Timer::Overdue(key) => self.overdue(key),
-                Timer::Group(key) => self.end_group(key),
-                Timer::Banner(key) => self.told_for_too_long(key),
-                Timer::Refusals(key) => self.tell_refusals(key),
-                Timer::Reload => self.reload_overdue(),
-                Timer::Door(key) => self.queue(Owner::Door(key)),
-                Timer::Edge(key) => self.look_for_silent_edge(key),
-                Timer::Drained => self.drained(),
-                Timer::Trial => self.look_at_trial(),
-                Timer::Watchdog => self.say_alive(),
-                Timer::Manager => self.tell_manager_again(),
-            }
-        }
-        if self.admission.next_deadline().is_some_and(|when| when <= self.now) {
-            self.admission.expire(self.now);
-        }
-    }
-
-    fn take_signals(&mut self) {
-        while let Some(signal) = self.signals.next_signal() {
-            match signal {
-                Signal::Reload => _ = self.reload(),
-                Signal::ListPeers => journal::peers(&self.peers),
-                Signal::CountPeers => self.count_peers(),
-                Signal::Stop(name) => self.stop = Some(name),
-                Signal::ChildEnded => self.reap_orphans(),
-            }
-        }
-    }
-
-    fn count_peers(&self) {
-        journal::peer_counts(self.peers.total(), self.peers.running());
-    }
-
-    /// Says who the peers are and were, and stops as each service wants it.
-    fn finish(&mut self) {
-        self.reloading.stop();
-        self.reap_ended();
-        journal::peers(&self.peers);
-        self.count_peers();
-        journal::stopping(self.stop.unwrap_or("-"));
-        self.give_up_trial();
-        self.manager.notifier.stopping();
-        for key in self.children.keys() {
-            self.stop_child(key);
-        }
-        self.finish_overdue();
-        for key in self.services.keys() {
-            self.tell_all_refusals(key);
-        }
-        // Closes the sockets and unlinks the paths.
-        for key in self.listeners.keys() {
-            self.close_listener(key);
-        }
-        // Says of files that are full how many lines they lack.
-        log_sink::use_files(std::iter::empty());
-        journal::stopped();
     }
 }
 

@@ -1,0 +1,86 @@
+//! How the server comes to its end: at once, or after it has let everybody finish.
+
+use std::time::{Duration, Instant};
+
+use super::Server;
+use super::timers::Timer;
+use crate::journal;
+use crate::log_sink;
+
+/// Until when whoever is there may go on by itself.
+pub(super) type Drain = Option<Instant>;
+
+impl Server {
+    /// Nobody is let in any more; whoever is here has so long to come to an end.
+    pub(super) fn begin_drain(&mut self, time: Duration) {
+        // A century is for ever, and a moment that the clock has.
+        let time = time.min(Duration::from_secs(100 * 365 * 86_400));
+        let until = self.now + time;
+        let before = self.drain.replace(until);
+        self.timers.set(until, Timer::Drained);
+        if before.is_some() {
+            return;
+        }
+        journal::draining(time, self.admission.total_running());
+        for key in self.listeners.keys() {
+            self.serve_listener(key);
+            self.shut_listener(key);
+        }
+    }
+
+    /// Those who have had their time: programs are told to end, the rest is closed.
+    pub(super) fn drained(&mut self) {
+        if self.drain.is_none_or(|until| until > self.now) {
+            return;
+        }
+        for key in self.children.keys() {
+            self.end_child(key);
+        }
+        for key in self.conversations.keys() {
+            self.close_conversation(key, "drained");
+        }
+        for key in self.relays.keys() {
+            self.close_relay(key);
+        }
+    }
+
+    /// At the end of a turn: is anybody left?
+    pub(super) fn stop_if_drained(&mut self) {
+        let empty = self.children.len() == 0
+            && self.conversations.len() == 0
+            && self.relays.len() == 0
+            && self.banners.len() == 0;
+        if self.drain.is_some() && empty && self.stop.is_none() {
+            self.stop = Some("control");
+        }
+    }
+
+    pub(super) fn count_peers(&self) {
+        journal::peer_counts(self.peers.total(), self.peers.running());
+    }
+
+    /// Says who the peers are and were, and stops as each service wants it.
+    pub(super) fn finish(&mut self) {
+        self.reloading.stop();
+        self.reap_ended();
+        journal::peers(&self.peers);
+        self.count_peers();
+        journal::stopping(self.stop.unwrap_or("-"));
+        self.give_up_trial();
+        self.manager.notifier.stopping();
+        for key in self.children.keys() {
+            self.stop_child(key);
+        }
+        self.finish_overdue();
+        for key in self.services.keys() {
+            self.tell_all_refusals(key);
+        }
+        // Closes the sockets and unlinks the paths.
+        for key in self.listeners.keys() {
+            self.close_listener(key);
+        }
+        // Says of files that are full how many lines they lack.
+        log_sink::use_files(std::iter::empty());
+        journal::stopped();
+    }
+}
