@@ -2,7 +2,7 @@
 //! listener rest when a limit says so. A resting listener keeps its port and its
 //! backlog; clients wait or, over the limits that say so, are refused.
 
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use mio::Interest;
@@ -20,6 +20,7 @@ use crate::config::model::{Action, SocketType};
 use crate::descriptor;
 use crate::journal;
 use crate::listener::{Accepted, Bound, Connection};
+use crate::peers::PeerId;
 use crate::spawn::NotStarted;
 
 /// Connections taken from one listener in one turn.
@@ -254,7 +255,7 @@ impl Server {
         let facts = connection_facts(Some(listener.address()), &connection);
         let Connection { socket, peer, peer_gid } = connection;
         if let Outcome::Later(NotStarted { error, socket }) =
-            self.start(owner, socket, peer, &facts, None)
+            self.start(&Start::new(owner, peer, &facts), socket)
         {
             self.park(key, Connection { socket, peer, peer_gid }, &error);
         }
@@ -275,27 +276,22 @@ impl Server {
         &mut self,
         owner: Key,
         connection: Connection,
-        start: Start,
+        peer_id: PeerId,
     ) -> bool {
         let facts = connection_facts(None, &connection);
-        self.start_lowered(owner, connection, &facts, start)
+        let Connection { socket, peer, .. } = connection;
+        let start = Start { peer_id: Some(peer_id), ..Start::new(owner, peer, &facts) };
+        self.start_lowered(&start, socket)
     }
 
     /// Starts a program on a socket that has been the loop's for a while.
-    pub(super) fn start_lowered(
-        &mut self,
-        owner: Key,
-        connection: Connection,
-        facts: &crate::spawn::environment::Connection,
-        start: Start,
-    ) -> bool {
-        let Connection { socket, peer, .. } = connection;
+    pub(super) fn start_lowered(&mut self, start: &Start<'_>, socket: OwnedFd) -> bool {
         let ready = descriptor::set_blocking(&socket).and_then(|()| descriptor::low_copy(&socket));
         drop(socket);
         match ready {
-            Ok(socket) => self.start_or_say(owner, socket, peer, facts, Some(start)),
+            Ok(socket) => self.start_or_say(start, socket),
             Err(error) => {
-                self.start_failed(owner, peer, &error);
+                self.start_failed(start.service, start.peer, &error);
                 false
             }
         }

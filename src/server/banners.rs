@@ -249,8 +249,8 @@ impl Server {
             Action::Builtin(kind) => self.start_conversation(service, kind, connection),
             Action::Relay(_) => self.start_relay(service, connection),
             Action::Program(_) => {
-                let start = Start { listener: None, peer_id: None };
-                self.start_lowered(service, connection, &facts, start);
+                let Connection { socket, peer, .. } = connection;
+                self.start_lowered(&Start::new(service, peer, &facts), socket);
             }
         }
     }

@@ -11,7 +11,6 @@ use mio::unix::SourceFd;
 
 use super::Server;
 use super::slab::Key;
-use super::starting::Start;
 use super::state::ConversationState;
 use super::timers::Timer;
 use super::token::{self, Owner};
@@ -205,10 +204,9 @@ impl Server {
             self.peers.ended(peer_id);
             return self.cancel_start(entry, peer);
         }
-        let descriptor = OwnedFd::from(stream);
-        let facts = listener::Connection { socket: descriptor, peer, peer_gid: None };
-        let start = Start { listener: None, peer_id: Some(peer_id) };
-        if !self.start_accepted(entry, facts, start) {
+        let socket = OwnedFd::from(stream);
+        let connection = listener::Connection { socket, peer, peer_gid: None };
+        if !self.start_accepted(entry, connection, peer_id) {
             self.peers.ended(peer_id);
         }
     }

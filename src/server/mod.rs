@@ -6,7 +6,8 @@
 //! | `stopping` | draining, and the end |
 //! | `state` | what is known of services, listeners, children, conversations |
 //! | `accepting` | listeners: take, admit, rest, resume |
-//! | `starting` | a program for a connection or for a `wait` socket |
+//! | `starting` | a program, for whomever |
+//! | `waiting` | `wait` services, whose program has the socket itself |
 //! | `ending` | children that have ended, orphans |
 //! | `stderr_lines` | what programs write to standard error |
 //! | `overdue` | programs that run for too long |
@@ -60,6 +61,7 @@ mod timers;
 mod token;
 mod turning;
 mod upgrading;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::io;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::Server;
 use super::slab::Key;
+use super::starting::Start;
 use super::timers::Timer;
 use super::token::Owner;
 use crate::address::Address;
@@ -222,7 +223,7 @@ impl Server {
         drop(socket);
         match ready {
             Ok(socket) => {
-                self.start_or_say(owner, socket, Address::Inet(peer), &facts, None);
+                self.start_or_say(&Start::new(owner, Address::Inet(peer), &facts), socket);
             }
             Err(error) => self.start_failed(owner, Address::Inet(peer), &error),
         }

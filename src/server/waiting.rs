@@ -1,0 +1,190 @@
+//! `wait` services: their program gets the socket itself, and meets its peers itself.
+
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::time::Duration;
+
+use super::Server;
+use super::slab::Key;
+use super::starting::Start;
+use super::state::Rest;
+use super::timers::Timer;
+use super::token::Owner;
+use crate::address::Address;
+use crate::admission::{Reason, Verdict};
+use crate::descriptor;
+use crate::journal;
+use crate::listener::{Bound, Listener, Socket};
+use crate::spawn::environment::Connection;
+use crate::spawn::kernel;
+
+/// Bytes of a datagram that are compared to see whether it has been taken.
+const HEAD: usize = 64;
+
+/// Refused datagrams taken out of one socket in one turn.
+const DATAGRAMS: usize = 64;
+
+impl Server {
+    /// Starts a `wait` service's program: it gets the socket itself, blocking, and
+    /// nobody else takes from it until it has ended.
+    pub(super) fn hand_over(&mut self, key: Key) {
+        if !self.may_accept(key) {
+            return;
+        }
+        let Some(state) = self.listeners.get(key) else { return };
+        let owner = state.service;
+        if !self.drop_refused_datagrams(key, owner) {
+            return;
+        }
+        let Some(service) = self.services.get(owner) else { return };
+        let observed = self.observed();
+        match self.admission.admit(&observed, service.admission, Address::None) {
+            Verdict::Admit => {}
+            Verdict::Rest(_, until) => return self.rest_for_limit(key, until),
+            Verdict::Refuse(_) => return,
+        }
+        self.deregister_listener(key);
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        let Some(listener) = &state.listener else { return };
+        state.rest = Rest::Program;
+        state.head = head(listener);
+        let facts = wait_facts(listener);
+        let copy = listener.set_blocking(true).and_then(|()| descriptor::low_copy(listener));
+        let start = Start { listener: Some(key), ..Start::new(owner, Address::None, &facts) };
+        let runs = match copy {
+            Ok(copy) => self.start_or_say(&start, copy),
+            Err(error) => {
+                self.start_failed(owner, Address::None, &error);
+                false
+            }
+        };
+        if !runs {
+            self.take_back(key, WaitRun::Failed);
+        }
+    }
+
+    /// Takes datagrams out of a socket whose senders may not use the service: they must
+    /// not start its program. False if none is left that may.
+    fn drop_refused_datagrams(&mut self, key: Key, owner: Key) -> bool {
+        let Some(id) = self.services.get(owner).map(|state| state.admission) else { return false };
+        if !self.admission.looks_at_senders(id) {
+            return true;
+        }
+        for _ in 0..DATAGRAMS {
+            let Some(Socket::Udp(socket)) =
+                self.listeners.get(key).and_then(|it| it.listener.as_ref()).map(Listener::socket)
+            else {
+                return true;
+            };
+            let peer = match socket.peek_from(&mut [0]) {
+                Ok((_, peer)) => Address::Inet(peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                // Something sent before could not be delivered.
+                Err(_) => continue,
+            };
+            if self.admission.admits_sender(self.now, id, peer) {
+                return true;
+            }
+            let _ = socket.recv_from(&mut [0]);
+            self.refuse(owner, peer, Reason::Access);
+        }
+        self.queue(Owner::Listener(key));
+        false
+    }
+
+    /// A `wait` service's socket is ours again, and its program is started again when
+    /// something waits there. It gets time first after a failure, and when it has
+    /// often come back at once with something still waiting: it may have left it
+    /// unread, which nobody can tell for sure.
+    pub(super) fn take_back(&mut self, key: Key, run: WaitRun) {
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        let Some(listener) = &state.listener else { return };
+        if let Err(error) = listener.set_blocking(false) {
+            journal::trouble(&listener.address().to_string(), "fcntl", &error);
+        }
+        let (before, waiting) = (state.head.take(), head(listener));
+        state.rest = Rest::Backoff;
+        if run == WaitRun::Short && waiting.is_some() && waiting == before {
+            state.unread = state.unread.saturating_add(1);
+        } else {
+            state.unread = 0;
+        }
+        if run != WaitRun::Failed && state.unread < UNREAD {
+            if state.unread == 0 {
+                state.backoff = FIRST_BACKOFF;
+            }
+            return self.resume(key);
+        }
+        let delay = state.backoff;
+        state.backoff = delay.saturating_mul(2).min(LONGEST_BACKOFF);
+        state.not_before = Some(self.now + delay);
+        let owner = state.service;
+        self.timers.set(self.now + delay, Timer::Resume(key));
+        if let Some(service) = self.services.get(owner) {
+            journal::backoff(&service.label, delay);
+        }
+    }
+}
+
+/// How the program of a `wait` service has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WaitRun {
+    /// Well, after a while.
+    Long,
+    /// Well, and at once.
+    Short,
+    /// Badly and at once, or it could not be started.
+    Failed,
+}
+
+/// Short runs in a row that leave the same waiting, after which the program is given
+/// time. A program that takes one of several equal datagrams each time needs some.
+const UNREAD: u32 = 16;
+
+/// Delay before a `wait` service's program that has failed is started again.
+pub(super) const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+/// It doubles with each failure up to this.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+
+/// What waits first on a socket: who sent it and how it begins; for listening
+/// sockets how many wait. None when nothing does.
+fn head(listener: &Listener) -> Option<Vec<u8>> {
+    let mut bytes = [0u8; HEAD];
+    match listener.socket() {
+        Socket::Udp(socket) => {
+            let (length, from) = socket.peek_from(&mut bytes).ok()?;
+            let mut head = from.to_string().into_bytes();
+            head.extend_from_slice(bytes.get(..length).unwrap_or_default());
+            Some(head)
+        }
+        Socket::UnixDatagram(socket) => {
+            use nix::sys::socket::{MsgFlags, recv};
+            let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+            let length = recv(socket.as_raw_fd(), &mut bytes, flags).ok()?;
+            Some(bytes.get(..length).unwrap_or_default().to_vec())
+        }
+        Socket::Tcp(socket) => {
+            let waiting = kernel::waiting_connections(socket).filter(|waiting| *waiting > 0);
+            waiting.map(|waiting| waiting.to_ne_bytes().to_vec())
+        }
+        Socket::Unix(_) => {
+            use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+            let mut set = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+            poll(&mut set, PollTimeout::ZERO).is_ok_and(|ready| ready > 0).then(Vec::new)
+        }
+    }
+}
+
+/// What a `wait` program is told: it meets its peers itself.
+fn wait_facts(listener: &Listener) -> Connection {
+    match listener.address() {
+        Bound::Inet(address) => Connection {
+            protocol: if matches!(listener.socket(), Socket::Udp(_)) { "UDP" } else { "TCP" },
+            local: Some(*address),
+            ..Connection::default()
+        },
+        Bound::Unix(path) => {
+            Connection { protocol: "UNIX", path: Some(path.clone()), ..Connection::default() }
+        }
+    }
+}
