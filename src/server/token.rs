@@ -9,8 +9,6 @@ use super::slab::Key;
 pub(super) enum Owner {
     /// The signalfd.
     Signals,
-    /// The eventfd of children on their way.
-    Spawner,
     /// The process that reads a configuration: its pipe and its pidfd.
     Loader,
     /// A listener or datagram socket.
@@ -42,7 +40,6 @@ const NOBODY: Key = Key { index: 0, generation: 0 };
 pub(super) fn pack(owner: Owner) -> Token {
     let (kind, key) = match owner {
         Owner::Signals => (0u64, NOBODY),
-        Owner::Spawner => (8, NOBODY),
         Owner::Loader => (11, NOBODY),
         Owner::Trial => (12, NOBODY),
         Owner::Listener(key) => (1, key),
@@ -68,7 +65,6 @@ pub(super) fn unpack(token: Token) -> Option<Owner> {
     let key = Key { index, generation };
     match packed >> 60 {
         0 => Some(Owner::Signals),
-        8 => Some(Owner::Spawner),
         11 => Some(Owner::Loader),
         1 => Some(Owner::Listener(key)),
         2 => Some(Owner::Child(key)),
@@ -109,7 +105,7 @@ mod tests {
                 }
             }
         }
-        for owner in [Owner::Signals, Owner::Spawner, Owner::Loader, Owner::Trial] {
+        for owner in [Owner::Signals, Owner::Loader, Owner::Trial] {
             assert_eq!(unpack(pack(owner)), Some(owner));
         }
     }

@@ -77,8 +77,6 @@ impl Server {
         for event in events {
             match token::unpack(event.token()) {
                 Some(Owner::Signals) => signalled = true,
-                // To settle below is all that it asks for.
-                Some(Owner::Spawner) => {}
                 Some(Owner::Trial) => tried = true,
                 Some(Owner::Child(key)) => reap |= self.end_announced(key),
                 Some(Owner::Loader) => self.reloading.announced(),
@@ -99,7 +97,6 @@ impl Server {
         reap |= signalled || !self.ready.is_empty();
         for _ in 0..self.ready.len() {
             let Some(owner) = self.ready.pop_front() else { break };
-            self.spawner.want_wake(self.ready.is_empty());
             self.serve(owner);
         }
         // Most children of this turn have their own table by now.
@@ -130,9 +127,7 @@ impl Server {
             Owner::Banner(key) => self.banners.get_mut(key).map(|banner| &mut banner.queued),
             Owner::Door(key) => self.controlling.doors.get_mut(key).map(|door| &mut door.queued),
             Owner::Edge(key) => self.controlling.edges.get_mut(key).map(|edge| &mut edge.queued),
-            Owner::Signals | Owner::Spawner | Owner::Loader | Owner::Child(_) | Owner::Trial => {
-                None
-            }
+            Owner::Signals | Owner::Loader | Owner::Child(_) | Owner::Trial => None,
         };
         if let Some(queued) = queued
             && !*queued
@@ -151,7 +146,7 @@ impl Server {
             Owner::Banner(key) => self.go_on_telling(key),
             Owner::Door(key) => self.answer_door(key),
             Owner::Edge(key) => self.serve_edge(key),
-            Owner::Signals | Owner::Spawner | Owner::Loader | Owner::Child(_) | Owner::Trial => {}
+            Owner::Signals | Owner::Loader | Owner::Child(_) | Owner::Trial => {}
         }
     }
 

@@ -73,8 +73,6 @@ pub struct Numbers {
     pub failure: RawFd,
     /// The Landlock ruleset; -1 for none.
     pub ruleset: RawFd,
-    /// The eventfd that wakes the server when it may close its copies; -1 for none.
-    pub wake: RawFd,
 }
 
 /// A child that has been made.
@@ -168,7 +166,7 @@ impl Block {
         let plan = Plan {
             prepared: ptr::null(),
             environment: ptr::null(),
-            numbers: Numbers { socket: -1, stderr: -1, failure: -1, ruleset: -1, wake: -1 },
+            numbers: Numbers { socket: -1, stderr: -1, failure: -1, ruleset: -1 },
             highest: -1,
             unshared: ptr::null(),
         };
@@ -236,12 +234,7 @@ impl Block {
             prepared: Rc::as_ptr(prepared),
             environment: body.environment.pointers.as_ptr(),
             numbers,
-            highest: numbers
-                .socket
-                .max(numbers.stderr)
-                .max(numbers.failure)
-                .max(numbers.ruleset)
-                .max(numbers.wake),
+            highest: numbers.socket.max(numbers.stderr).max(numbers.failure).max(numbers.ruleset),
             unshared,
         };
         body.prepared = Some(Rc::clone(prepared));
@@ -485,17 +478,8 @@ unsafe fn take_own_descriptors(plan: &Plan) -> Step {
         // even a failure can be told but by the exit status.
         return Err((Stage::Descriptors, -result));
     }
-    // SAFETY: the flag is in the block, which is busy and therefore alive; the number
-    // is on our stack. Nobody asks whether the write succeeds: the server looks again
-    // by itself.
-    unsafe {
-        (*plan.unshared).store(1, Ordering::Release);
-        if plan.numbers.wake >= 0 {
-            let one: u64 = 1;
-            let one = (&raw const one) as usize;
-            call(libc::SYS_write, number(plan.numbers.wake), one, size_of::<u64>(), 0, 0);
-        }
-    }
+    // SAFETY: the flag is in the block, which is busy and therefore alive.
+    unsafe { (*plan.unshared).store(1, Ordering::Release) };
     Ok(())
 }
 

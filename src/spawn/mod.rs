@@ -19,7 +19,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd::pipe2;
 
 use crate::config::model::StderrTo;
@@ -104,9 +103,9 @@ pub struct Spawner {
     failure_reader: File,
     /// That of the program before us, to which children on their way may still write.
     earlier_reader: Option<File>,
-    /// Written by a child that has its own table; nobody reads it, its edge is enough.
-    wake: EventFd,
-    wants_wake: bool,
+    /// The pipe for the next program's standard error, made while the last one was on its
+    /// way: that is time in which its client waits for nothing of ours.
+    spare: Option<Pipe>,
     failures: HashMap<i32, Failure>,
     patience: Duration,
 }
@@ -140,8 +139,7 @@ impl Spawner {
             failure,
             failure_reader: File::from(reader),
             earlier_reader: None,
-            wake: EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
-            wants_wake: true,
+            spare: None,
             failures: HashMap::new(),
             patience: PATIENCE,
         })
@@ -151,19 +149,6 @@ impl Spawner {
     #[must_use]
     pub fn way(&self) -> Way {
         self.way
-    }
-
-    /// Announces (edge-triggered) that a child has its own table of descriptors.
-    #[must_use]
-    pub fn wake(&self) -> &impl AsRawFd {
-        &self.wake
-    }
-
-    /// Whether the children made from now on announce that: worth it if the server is
-    /// about to sleep, so that a client gets its end of file from the program's end and
-    /// need not wait for ours; a waste if it is busy and looks anyway.
-    pub fn want_wake(&mut self, wanted: bool) {
-        self.wants_wake = wanted;
     }
 
     /// Starts the program with `socket` on 0 and 1. Does not wait for it: a failure
@@ -178,7 +163,7 @@ impl Spawner {
         connection: &Connection,
     ) -> Result<Started, NotStarted> {
         self.settle();
-        let (reader, writer) = match stderr_pipe(prepared.stderr) {
+        let (reader, writer) = match self.stderr_pipe(prepared.stderr) {
             Ok(pipe) => pipe.unzip(),
             Err(error) => return Err(NotStarted { error, socket }),
         };
@@ -198,7 +183,6 @@ impl Spawner {
             stderr,
             failure: self.failure.as_raw_fd(),
             ruleset: ruleset.as_ref().map_or(-1, AsRawFd::as_raw_fd),
-            wake: if self.wants_wake { self.wake.as_raw_fd() } else { -1 },
         };
         let made = match self.idle_block(prepared) {
             Some(block) => {
@@ -209,7 +193,20 @@ impl Spawner {
                 Err(error) => return Err(NotStarted { error, socket }),
             },
         };
-        Ok(Started { pid: made.pid, pidfd: raise(made.pidfd), stderr: reader })
+        let started = Started { pid: made.pid, pidfd: raise(made.pidfd), stderr: reader };
+        if started.stderr.is_some() {
+            // Without one there is another try when it is needed.
+            self.spare = new_pipe().ok();
+        }
+        Ok(started)
+    }
+
+    /// The reader and the writer of a program's standard error, if it is logged.
+    fn stderr_pipe(&mut self, to: StderrTo) -> io::Result<Option<Pipe>> {
+        if to != StderrTo::Log {
+            return Ok(None);
+        }
+        self.spare.take().map_or_else(new_pipe, Ok).map(Some)
     }
 
     fn share(
@@ -361,15 +358,15 @@ impl Spawner {
     }
 }
 
-/// The reader and the writer of a program's standard error, if it is logged.
-fn stderr_pipe(to: StderrTo) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
-    if to != StderrTo::Log {
-        return Ok(None);
-    }
+/// Reader and writer.
+type Pipe = (OwnedFd, OwnedFd);
+
+/// A pipe that we do not wait for, and a program does.
+fn new_pipe() -> io::Result<Pipe> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
     let reader = raise(reader);
     set_nonblocking(&reader)?;
-    Ok(Some((reader, writer)))
+    Ok((reader, writer))
 }
 
 /// First patience: about the time in which a child gets a processor.

@@ -20,9 +20,13 @@ type Budget = &'static [(&'static str, usize, &'static str)];
 
 /// The server, from the client to the line `ended`.
 const SERVER: Budget = &[
-    ("epoll_wait", 3, "the listener is ready; the child has its own table; the child has ended"),
+    (
+        "epoll_wait",
+        3,
+        "the listener is ready; the child has ended; nobody came in the moment after",
+    ),
     ("accept4", 2, "the connection; nobody else waits"),
-    ("pipe2", 1, "standard error"),
+    ("pipe2", 1, "standard error of the next program"),
     ("fcntl", 3, "our end of it above the child's low numbers, and non-blocking; the pidfd too"),
     ("clone", 1, "the child, with its pidfd"),
     ("epoll_ctl", 1, "the pidfd"),
@@ -35,7 +39,6 @@ const SERVER: Budget = &[
 /// A child that stays the user that the server is. An ordinary one leaves its groups alone.
 const CHILD: Budget = &[
     ("close_range", 2, "a table of descriptors of its own; and nothing in it but 0, 1 and 2"),
-    ("write", 1, "wakes a server with nothing else to do, to close its copy of the connection"),
     ("dup3", 3, "0 and 1 are the connection, 2 the pipe"),
     ("setsid", 1, "a session of its own"),
     ("chdir", 1, "the root directory"),
