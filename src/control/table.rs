@@ -17,17 +17,17 @@ impl Table {
         self.0.push(row.iter().map(|cell| printable(cell)).collect());
     }
 
-    /// Numbers stand to the right, the last column is as wide as it likes.
+    /// Columns of numbers stand to the right, the last column is as wide as it likes.
     fn render(&self) -> String {
         let columns = self.0.first().map_or(0, Vec::len);
         let widths: Vec<usize> = (0..columns).map(|column| self.width(column)).collect();
+        let numbers: Vec<bool> = (0..columns).map(|column| self.has_numbers(column)).collect();
         let mut out = String::new();
         for row in &self.0 {
             let mut line = String::new();
-            for (cell, width) in row.iter().zip(&widths) {
+            for ((cell, width), numbers) in row.iter().zip(&widths).zip(&numbers) {
                 let gap = if line.is_empty() { "" } else { "  " };
-                let number = cell.bytes().all(|byte| byte.is_ascii_digit()) && !cell.is_empty();
-                let _ = match number {
+                let _ = match numbers {
                     true => write!(line, "{gap}{cell:>width$}"),
                     false => write!(line, "{gap}{cell:<width$}"),
                 };
@@ -36,6 +36,12 @@ impl Table {
             out.push('\n');
         }
         out
+    }
+
+    /// In all rows below the head.
+    fn has_numbers(&self, column: usize) -> bool {
+        let mut cells = self.0.iter().skip(1).filter_map(|row| row.get(column));
+        cells.all(|cell| !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit()))
     }
 
     fn width(&self, column: usize) -> usize {

@@ -108,3 +108,37 @@ fn spans_have_two_units() {
     }
     assert_eq!(span(Duration::from_secs(86_400 * 3 + 3600 * 4)), "3d 4h");
 }
+
+#[test]
+fn the_screen_in_the_readme_is_what_people_see() {
+    let service = |label: &str, state: &str, running, accepted| ServiceStatus {
+        service: label.to_owned(),
+        addresses: vec![format!("127.0.0.1:{}", label.split('/').next().unwrap())],
+        state: state.to_owned(),
+        running,
+        accepted,
+        refused: BTreeMap::new(),
+        ..echo()
+    };
+    let date = ServiceStatus {
+        refused: BTreeMap::from([("per_source".to_owned(), 12)]),
+        ..service("50013/tcp", "listening", 0, 1280)
+    };
+    let screen = Status {
+        pid: 4711,
+        uptime: 7500,
+        running: 1,
+        max_children: 9952,
+        conversations: 1,
+        accepted: 1312,
+        refused: 12,
+        ..server(vec![
+            service("50007/tcp", "listening", 1, 25),
+            date,
+            service("50002/udp", "busy", 1, 7),
+        ])
+    };
+    let readme = include_str!("../../README.md");
+    let shown = status(&screen);
+    assert!(readme.contains(&shown), "{shown}");
+}
