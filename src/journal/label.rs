@@ -6,9 +6,13 @@ use std::rc::Rc;
 /// The target of lines that have none of their own; `RUST_LOG` selects by its beginning.
 pub(super) const SERVER: &str = "oxinetd::journal";
 
-/// A service, as its lines call it, and where those that tell of its clients go.
+/// A service, as its lines call it, and where those that tell of its clients go. One
+/// pointer, since every running program has one.
 #[derive(Debug, Clone)]
-pub struct Label {
+pub struct Label(Rc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     name: Rc<str>,
     /// None: the server's log.
     target: Option<Rc<str>>,
@@ -19,18 +23,18 @@ impl Label {
     #[must_use]
     pub fn new(name: &str, file: Option<u64>) -> Self {
         let target = file.map(|number| Rc::from(format!("{SERVER}/{number}")));
-        Self { name: Rc::from(name), target }
+        Self(Rc::new(Parts { name: Rc::from(name), target }))
     }
 
     /// The name, to be kept.
     #[must_use]
     pub fn name(&self) -> Rc<str> {
-        Rc::clone(&self.name)
+        Rc::clone(&self.0.name)
     }
 
     /// The target of its records.
     pub(super) fn target(&self) -> &str {
-        self.target.as_deref().unwrap_or(SERVER)
+        self.0.target.as_deref().unwrap_or(SERVER)
     }
 }
 
@@ -38,7 +42,7 @@ impl Deref for Label {
     type Target = str;
 
     fn deref(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 }
 
