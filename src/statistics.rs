@@ -91,7 +91,8 @@ type Word = Cow<'static, str>;
 /// The counters of one service, or of all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statistics {
-    /// Connections that were served, and starts of `wait` programs.
+    /// Connections that were served, starts of `wait` programs, and datagrams that built-in
+    /// services answered.
     pub accepted: u64,
     /// Those turned away, by the reason that the log tells.
     pub refused: BTreeMap<Word, u64>,
@@ -141,7 +142,7 @@ impl Statistics {
         self.start_time.add(&START_BOUNDS, time);
     }
 
-    /// A connection is served without a program.
+    /// A connection or a datagram is served without a program.
     pub fn served(&mut self) {
         self.accepted = self.accepted.saturating_add(1);
     }

@@ -81,7 +81,7 @@ fn describe(family: Family) -> (&'static str, &'static str, &'static str) {
         Family::Accepted => (
             "oxinetd_service_accepted_total",
             "counter",
-            "Connections served, and starts of wait programs.",
+            "Connections served, starts of wait programs, datagrams answered.",
         ),
         Family::Refused => {
             ("oxinetd_service_refused_total", "counter", "Connections turned away, by reason.")

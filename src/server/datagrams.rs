@@ -11,6 +11,7 @@ use crate::admission::{Source, Verdict};
 use crate::builtin::{WallClock, answer};
 use crate::config::model::Builtin;
 use crate::listener::{Bound, Listener, Socket};
+use crate::statistics::Statistics;
 
 /// Datagrams answered on one socket in one turn.
 const DATAGRAMS: usize = 64;
@@ -79,6 +80,7 @@ impl Server {
         match self.admission.admit(&self.observed(), id, peer) {
             Verdict::Admit => {
                 let _ = self.admission.release(self.now, id, Source::from(peer));
+                self.count(service, Statistics::served);
                 true
             }
             Verdict::Refuse(reason) | Verdict::Rest(reason, _) => {

@@ -7,12 +7,12 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::common::clients::{read_to_any_end, try_tcp};
+use crate::common::clients::{read_to_any_end, try_tcp, udp_ask};
 use crate::common::daemon::{BINARY, command};
 use crate::common::needs::search_path;
 use crate::common::{
     DEADLINE, Daemon, Folder, Setup, free_port, need_program, need_root, read_all, read_line,
-    shell, tcp, tcp_line, wait_for, wait_until,
+    shell, tcp, tcp_line, udp, wait_for, wait_until,
 };
 
 /// A server with a control socket.
@@ -118,6 +118,18 @@ fn the_status_is_a_table_for_people() {
     assert!(one.lines().any(|line| line.contains(&format!("{peer}  {label}  {pid}"))), "{one}");
     let peers = daemon.answer(&["peers"]);
     assert!(peers.contains("1 since the start, 1 now") && peers.contains(&peer.to_string()));
+}
+
+#[test]
+fn datagrams_that_were_answered_are_counted() {
+    let port = free_port();
+    let daemon = controlled(&format!("127.0.0.1:{port} dgram udp wait - internal echo\n"));
+    let client = udp(port);
+    for _ in 0..3 {
+        assert_eq!(udp_ask(&client, "hello"), "hello");
+    }
+    let found = &status(&daemon, None)["services"][0];
+    assert_eq!((&found["service"], &found["accepted"]), (&json!(format!("{port}/udp")), &json!(3)));
 }
 
 #[test]
