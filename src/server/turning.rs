@@ -47,6 +47,8 @@ impl Server {
             }
             self.turn(&events);
             log = log_sink::flush();
+            // Most children of this turn have their own table by now.
+            self.spawner.settle();
         }
         self.finish();
         log_sink::let_go();
@@ -99,8 +101,6 @@ impl Server {
             let Some(owner) = self.ready.pop_front() else { break };
             self.serve(owner);
         }
-        // Most children of this turn have their own table by now.
-        self.spawner.settle();
         if reap {
             self.reap_ended();
         }

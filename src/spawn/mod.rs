@@ -103,9 +103,6 @@ pub struct Spawner {
     failure_reader: File,
     /// That of the program before us, to which children on their way may still write.
     earlier_reader: Option<File>,
-    /// The pipe for the next program's standard error, made while the last one was on its
-    /// way: that is time in which its client waits for nothing of ours.
-    spare: Option<Pipe>,
     failures: HashMap<i32, Failure>,
     patience: Duration,
 }
@@ -139,7 +136,6 @@ impl Spawner {
             failure,
             failure_reader: File::from(reader),
             earlier_reader: None,
-            spare: None,
             failures: HashMap::new(),
             patience: PATIENCE,
         })
@@ -163,7 +159,7 @@ impl Spawner {
         connection: &Connection,
     ) -> Result<Started, NotStarted> {
         self.settle();
-        let (reader, writer) = match self.stderr_pipe(prepared.stderr) {
+        let (reader, writer) = match stderr_pipe(prepared.stderr) {
             Ok(pipe) => pipe.unzip(),
             Err(error) => return Err(NotStarted { error, socket }),
         };
@@ -193,20 +189,7 @@ impl Spawner {
                 Err(error) => return Err(NotStarted { error, socket }),
             },
         };
-        let started = Started { pid: made.pid, pidfd: raise(made.pidfd), stderr: reader };
-        if started.stderr.is_some() {
-            // Without one there is another try when it is needed.
-            self.spare = new_pipe().ok();
-        }
-        Ok(started)
-    }
-
-    /// The reader and the writer of a program's standard error, if it is logged.
-    fn stderr_pipe(&mut self, to: StderrTo) -> io::Result<Option<Pipe>> {
-        if to != StderrTo::Log {
-            return Ok(None);
-        }
-        self.spare.take().map_or_else(new_pipe, Ok).map(Some)
+        Ok(Started { pid: made.pid, pidfd: raise(made.pidfd), stderr: reader })
     }
 
     fn share(
@@ -358,15 +341,15 @@ impl Spawner {
     }
 }
 
-/// Reader and writer.
-type Pipe = (OwnedFd, OwnedFd);
-
-/// A pipe that we do not wait for, and a program does.
-fn new_pipe() -> io::Result<Pipe> {
+/// The reader and the writer of a program's standard error, if it is logged.
+fn stderr_pipe(to: StderrTo) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
+    if to != StderrTo::Log {
+        return Ok(None);
+    }
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
     let reader = raise(reader);
     set_nonblocking(&reader)?;
-    Ok((reader, writer))
+    Ok(Some((reader, writer)))
 }
 
 /// First patience: about the time in which a child gets a processor.

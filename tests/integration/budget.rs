@@ -26,7 +26,7 @@ const SERVER: Budget = &[
         "the listener is ready; the child has ended; nobody came in the moment after",
     ),
     ("accept4", 2, "the connection; nobody else waits"),
-    ("pipe2", 1, "standard error of the next program"),
+    ("pipe2", 1, "standard error"),
     ("fcntl", 3, "our end of it above the child's low numbers, and non-blocking; the pidfd too"),
     ("clone", 1, "the child, with its pidfd"),
     ("epoll_ctl", 1, "the pidfd"),
