@@ -20,6 +20,14 @@
 //! sockets are opened, kept ones keep their descriptor and backlog under the new service,
 //! the rest is closed. Running programs keep the service they were started with.
 //!
+//! # One upgrade
+//! `oxinetd upgrade` asks over the socket of [`control`], as all commands that speak to a
+//! running server do. The program on disk is tried out as a child: can it read the
+//! configuration and what it would be handed? Then everything that is alive is written
+//! down ([`handover`]), the descriptors lose close-on-exec, and the new program is
+//! executed in the place of the old one. It serves what it finds as after a reload; if
+//! it cannot, it executes the old one again.
+//!
 //! # Rules
 //! Nothing in the loop blocks. `unsafe` is in [`spawn::kernel`] only. Dependencies
 //! point one way: `main` → `server` → everything below it → `config::model`.
