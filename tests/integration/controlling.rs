@@ -249,6 +249,7 @@ fn a_stopped_service_has_no_port_until_it_is_started() {
     let mut again = tcp(one);
     again.write_all(b"back\n").unwrap();
     assert_eq!(read_line(&mut again), "back\n");
+    let _ = daemon.wait_count(2, |line| line.is("control"));
     let told: Vec<String> =
         daemon.said("control").iter().map(|line| line.get("command").unwrap().to_owned()).collect();
     assert_eq!(told, [format!("stop {label}"), format!("start {one}")]);

@@ -542,5 +542,6 @@ fn under_the_name_of_inetd_it_goes_on_as_inetd() {
     let output = asking.output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(read_all(tcp(port)), "hello\n");
+    let _ = daemon.count_peers();
     assert_eq!(daemon.said("upgraded").len(), 1);
 }
