@@ -85,8 +85,9 @@ fn each_line_is_a_message_as_syslog_has_them() {
     let log = Log::follow(Datagrams(UnixDatagram::bind(folder.at("log")).unwrap()));
     let program = folder.write("program", "#!/nowhere/interpreter\n");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    // `port` is waited for, so it is opened last.
     let text =
-        tcp_line(port, YES) + &own_line(failing, &format!("{0} {0}", program.display())) + "odd\n";
+        own_line(failing, &format!("{0} {0}", program.display())) + &tcp_line(port, YES) + "odd\n";
     let target = format!("syslog:local3,{}", folder.name("log"));
     let mut server = Server::start(&folder, port, &text, &target, Stdio::piped());
     assert_eq!(read_all(tcp(port)), "yes\n");
@@ -154,7 +155,8 @@ fn flood_unread(port: u16, flood: u16) {
 /// Two services: one that answers, and one that writes the flood and then a line.
 fn flooding(port: u16, flood: u16) -> String {
     let script = format!("yes | head -n {FLOOD} >&2; echo done");
-    tcp_line(port, YES) + &tcp_line(flood, &shell(&script))
+    // Whoever waits until `port` is open finds the other open: sockets are opened in turn.
+    tcp_line(flood, &shell(&script)) + &tcp_line(port, YES)
 }
 
 /// Every line of the flood came or was counted as dropped.
