@@ -25,9 +25,6 @@ use crate::peers::PeerId;
 use crate::relay::{Side, Socket};
 use crate::spawn::environment;
 
-/// The key of services that are no more.
-const NOBODY: Key = Key { index: u32::MAX, generation: 0 };
-
 impl Server {
     pub(super) fn adopt_whoever_is_served(&mut self, state: State, taken: &mut Adoption) {
         for pipe in state.pipes {
@@ -264,7 +261,7 @@ impl Server {
 }
 
 fn key_of(place: Option<usize>, taken: &Adoption) -> Key {
-    place.and_then(|place| taken.services.get(place).copied()).unwrap_or(NOBODY)
+    place.and_then(|place| taken.services.get(place).copied()).unwrap_or(Key::NOBODY)
 }
 
 /// The service of a relay that is still to be connected: its target matters.

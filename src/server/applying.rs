@@ -23,10 +23,6 @@ use crate::config::model::{Endpoint, Service, SocketSpec};
 use crate::loading::{From, Loading, Overview, Serve, Step, What};
 use crate::log_sink;
 use crate::reload::{Fate, SocketRef};
-use crate::spawn::kernel;
-
-/// The owner of a socket between two services.
-const NOBODY: Key = Key { index: u32::MAX, generation: u32::MAX };
 
 /// Services in a row of unchanged ones that count as one.
 const SAME: usize = 1024;
@@ -47,7 +43,7 @@ pub(super) struct Applying {
     stage: Stage,
     overview: Overview,
     /// Whether anything is different.
-    changes: bool,
+    pub(super) changes: bool,
     turns: usize,
     /// The most that one turn has taken on.
     most: usize,
@@ -149,10 +145,6 @@ impl Server {
                 self.guard.set_own_ports(overview.own_ports);
                 self.guard.set_broadcasts(overview.broadcasts);
                 self.not_served = overview.not_served;
-                if applying.changes {
-                    kernel::trim_memory();
-                }
-                kernel::release_code();
                 applying.stage = Stage::Done;
                 super::reloading::PORTION
             }
@@ -201,7 +193,7 @@ impl Server {
         let mut leaves_some = false;
         for listener in had.iter().filter(|listener| !listeners.contains(listener)) {
             if let Some(state) = self.listeners.get_mut(*listener).filter(|it| it.service == key) {
-                state.service = NOBODY;
+                state.service = Key::NOBODY;
                 leaves_some = true;
             }
         }
@@ -327,7 +319,7 @@ impl Server {
     /// A socket that both configurations have: its descriptor and its backlog stay.
     fn keep_listener(&mut self, key: Key, owner: Key, reapply: bool) {
         let Some(state) = self.listeners.get_mut(key) else { return };
-        let waited = std::mem::replace(&mut state.service, owner) == NOBODY;
+        let waited = std::mem::replace(&mut state.service, owner) == Key::NOBODY;
         if reapply {
             self.apply_again(key);
         }

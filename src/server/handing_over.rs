@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
+use std::time::Instant;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -15,11 +16,14 @@ use super::controlling::{Edge, Kind, Stage};
 use super::relaying::{Dial, RelayState};
 use super::slab::Key;
 use super::state::{Child, ConversationState, ListenerState, Rest, ServiceState, StderrState};
-use crate::config::model::{Action, Endpoint, RelayTarget, SocketSpec, SocketType};
+use crate::address::Address;
+use crate::config::model::{Action, Endpoint, LogOnSuccess, RelayTarget, SocketSpec, SocketType};
 use crate::handover::state::{self, FORMAT, State};
 use crate::handover::{Clock, Moment};
+use crate::journal::Label;
 use crate::listener::{Bound, Listener};
 use crate::log_sink;
+use crate::peers::PeerId;
 use crate::service_manager::About;
 use crate::spawn::group::Group;
 use crate::unix_path::BoundPath;
@@ -186,7 +190,7 @@ impl Collector {
         number
     }
 
-    fn moment(&self, instant: Option<std::time::Instant>) -> Option<Moment> {
+    fn moment(&self, instant: Option<Instant>) -> Option<Moment> {
         instant.map(|instant| self.clock.moment(instant))
     }
 
@@ -223,15 +227,31 @@ impl Collector {
         }
     }
 
+    /// What everybody who is served has.
+    fn served(
+        &self,
+        (service, label): (Key, &Label),
+        (peer, peer_id): (Address, PeerId),
+        started: Instant,
+        log: LogOnSuccess,
+    ) -> state::Served {
+        state::Served {
+            service: self.services.get(&service).copied(),
+            label: label.to_string(),
+            peer,
+            peer_id: peer_id.number(),
+            started: self.clock.moment(started),
+            log,
+        }
+    }
+
     fn child(&mut self, child: &Child) -> state::Child {
-        let served = state::Served {
-            service: self.services.get(&child.service).copied(),
-            label: child.label.to_string(),
-            peer: child.peer,
-            peer_id: child.peer_id.number(),
-            started: self.clock.moment(child.started),
-            log: child.terms.log,
-        };
+        let served = self.served(
+            (child.service, &child.label),
+            (child.peer, child.peer_id),
+            child.started,
+            child.terms.log,
+        );
         state::Child {
             served,
             pid: child.pid,
@@ -247,14 +267,12 @@ impl Collector {
     }
 
     fn conversation(&mut self, state: &ConversationState) -> state::Conversation {
-        let served = state::Served {
-            service: self.services.get(&state.service).copied(),
-            label: state.label.to_string(),
-            peer: state.peer,
-            peer_id: state.peer_id.number(),
-            started: self.clock.moment(state.started),
-            log: state.log,
-        };
+        let served = self.served(
+            (state.service, &state.label),
+            (state.peer, state.peer_id),
+            state.started,
+            state.log,
+        );
         state::Conversation {
             served,
             descriptor: self.number(&state.stream),
@@ -269,14 +287,12 @@ impl Collector {
             None => None,
             Some(dial) => Some(self.dial(dial)?),
         };
-        let served = state::Served {
-            service: self.services.get(&state.service).copied(),
-            label: state.label.to_string(),
-            peer: state.peer,
-            peer_id: state.peer_id.number(),
-            started: self.clock.moment(state.started),
-            log: state.log,
-        };
+        let served = self.served(
+            (state.service, &state.label),
+            (state.peer, state.peer_id),
+            state.started,
+            state.log,
+        );
         Some(state::Relay {
             served,
             client: self.number(&state.client),

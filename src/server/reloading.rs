@@ -21,6 +21,7 @@ use crate::config::diagnostic::Severity;
 use crate::journal;
 use crate::loading::{Changes, Finding, LIMIT, Loader, Loading, Turn};
 use crate::log_sink;
+use crate::spawn::kernel;
 
 /// Services, sockets or lines that one turn of the loop takes on: a millisecond.
 pub(super) const PORTION: usize = 32;
@@ -204,6 +205,10 @@ impl Server {
                 if self.apply_some(&mut applying, left) {
                     return Phase::Applying { applying, outcome };
                 }
+                if applying.changes {
+                    kernel::trim_memory();
+                }
+                kernel::release_code();
                 self.reload_over(&outcome);
                 Phase::Idle
             }

@@ -9,6 +9,11 @@ pub(super) struct Key {
     pub(super) generation: u32,
 }
 
+impl Key {
+    /// Names no entry: no place has had so many.
+    pub(super) const NOBODY: Self = Self { index: u32::MAX, generation: u32::MAX };
+}
+
 /// Generations that fit into a token; a place that has had so many is retired.
 pub(super) const GENERATIONS: u32 = (1 << 28) - 1;
 
