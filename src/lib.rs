@@ -7,8 +7,9 @@
 //! sockets, [`server`] polls them. In a turn of its loop: [`signals`], children that
 //! have ended, then the ready listeners, a bounded number of connections each.
 //! [`admission`] says admit, refuse or rest; [`spawn`] makes the child, which nobody
-//! waits for; [`peers`] and [`journal`] note it. Its pidfd announces its end: the
-//! slot is released, whoever rested for it resumes, and the journal says how it ended.
+//! waits for; [`peers`] and [`journal`] note it. When it has ended, which its pidfd
+//! announces if it is not noticed before, the slot is released, whoever rested for it
+//! resumes, and the journal says how it ended.
 //! What needs no program ([`builtin`], [`relay`]) is served inside the loop. Whoever
 //! started the server may hold its sockets and hears how it is ([`service_manager`]).
 //!

@@ -197,6 +197,17 @@ impl Admission {
         }
     }
 
+    /// Whether only the end of a child can let somebody in: anybody, or from this source.
+    #[must_use]
+    pub fn awaits_an_end(&self, id: ServiceId, source: Option<Source>) -> bool {
+        let Some(service) = peek(&self.places, id) else { return false };
+        let holds_its_share =
+            |(source, most)| self.sources.record(Key { service: id, source }).running >= most;
+        service.is_full()
+            || (!service.limits.builtin && self.running >= self.max_children)
+            || source.zip(service.limits.per_source).is_some_and(holds_its_share)
+    }
+
     /// Whether datagrams for this service are looked at before they start its program.
     #[must_use]
     pub fn looks_at_senders(&self, id: ServiceId) -> bool {

@@ -67,6 +67,28 @@ fn at_instances_clients_are_refused_if_that_is_wanted() {
 }
 
 #[test]
+fn a_full_service_server_and_source_await_an_end() {
+    let attributes = Attributes { instances: Some(2), per_source: Some(1), ..unlimited() };
+    let mut admission = Admission::new(3);
+    let clock = Clock::new();
+    let [id, other] = [0, 1].map(|_| admission.add(Limits::new(&attributes, false)));
+    let source = |last: u8| Some(Source::from(peer(last)));
+    assert!(!admission.awaits_an_end(id, source(1)));
+    admission.admit(&clock.seen(), id, peer(1));
+    assert!(admission.awaits_an_end(id, source(1)), "the source has its share");
+    assert!(!admission.awaits_an_end(id, source(2)) && !admission.awaits_an_end(id, None));
+    admission.admit(&clock.seen(), id, peer(2));
+    assert!(admission.awaits_an_end(id, None), "the service is full");
+    assert!(!admission.awaits_an_end(other, source(1)));
+    admission.admit(&clock.seen(), other, peer(1));
+    assert!(admission.awaits_an_end(other, source(2)), "the server is full");
+    admission.release(clock.0, id, peer(1).into());
+    assert!(!admission.awaits_an_end(id, source(1)) && !admission.awaits_an_end(other, None));
+    admission.retire(id);
+    assert!(!admission.awaits_an_end(id, None), "nobody waits for it");
+}
+
+#[test]
 fn a_surplus_source_uses_up_nothing_of_others() {
     let attributes = Attributes {
         per_source: Some(1),

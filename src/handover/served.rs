@@ -37,8 +37,6 @@ pub struct Child {
     pub served: Served,
     /// Its process id.
     pub pid: i32,
-    /// Its pidfd.
-    pub pidfd: RawFd,
     /// The places of a service and of the socket in it that it has, for `wait`.
     pub socket: Option<(usize, usize)>,
     /// The place of its pipe.

@@ -74,7 +74,6 @@ fn connections(state: &mut State) {
     state.children.push(Child {
         served: served(None),
         pid: 4,
-        pidfd: 72,
         socket: Some((0, 1)),
         pipe: Some(0),
         group: None,
@@ -259,7 +258,7 @@ proptest! {
         state.pipes[0].partial = partial;
         state.children[0].served.label = label;
         state.children[0].served.peer = Address::Inet((ip, 1).into());
-        state.children[0].pidfd = numbers.0;
+        state.children[0].pid = numbers.0;
         state.children[0].served.started = Moment(numbers.1);
         state.children[0].pipe = Some(numbers.2);
         state.children[0].deadline = numbers.3.map(Moment);

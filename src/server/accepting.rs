@@ -11,9 +11,10 @@ use mio::unix::SourceFd;
 use super::Server;
 use super::slab::Key;
 use super::starting::{Outcome, Start};
-use super::state::Rest;
+use super::state::{ListenerState, Rest};
 use super::timers::Timer;
 use super::token::{self, Owner};
+use super::watching::Tidy;
 use crate::address::{Address, canonical};
 use crate::admission::{Verdict, Wake};
 use crate::config::model::{Action, SocketType};
@@ -107,7 +108,12 @@ impl Server {
             }
             let Some(listener) = &state.listener else { return };
             match listener.accept() {
-                Accepted::Connection(connection) => self.admit(key, connection, false),
+                Accepted::Connection(connection) => {
+                    self.admit(key, connection, false);
+                    if !self.listeners.get(key).is_some_and(ListenerState::has_waiting) {
+                        return;
+                    }
+                }
                 Accepted::Drained => return,
                 Accepted::Lost(error) => {
                     log::debug!("lost listener={} error={error}", listener.address());
@@ -127,6 +133,7 @@ impl Server {
         let Some(admission) = self.services.get(service).map(|state| state.admission) else {
             return false;
         };
+        self.look_for_room(admission, None);
         match self.admission.before_accept(self.now, admission) {
             Verdict::Admit => true,
             Verdict::Refuse(_) => false,
@@ -206,16 +213,21 @@ impl Server {
             self.exhausted.push(key);
         }
         self.timers.set(self.now + EXHAUSTED, Timer::Resume(key));
-        self.say_exhausted(key, error);
-    }
-
-    /// Once an episode, which is over when there has been no such error for a while.
-    fn say_exhausted(&mut self, key: Key, error: &dyn std::fmt::Display) {
-        let quiet = self.now.saturating_duration_since(self.last_exhausted) > EPISODE;
-        self.last_exhausted = self.now;
-        if quiet && let Some(state) = self.listeners.get(key) {
+        if self.exhaustion_is_new()
+            && let Some(state) = self.listeners.get(key)
+        {
             journal::trouble(&state.label(), "accept", error);
         }
+        // The end of any child may help, so all are polled.
+        self.tidy(Tidy::Everything);
+    }
+
+    /// The system has no room: is that to be told? Once an episode, which is over when
+    /// there has been no such error for a while.
+    pub(super) fn exhaustion_is_new(&mut self) -> bool {
+        let quiet = self.now.saturating_duration_since(self.last_exhausted) > EPISODE;
+        self.last_exhausted = self.now;
+        quiet
     }
 
     /// Who was parked has been admitted before, and has been told so.
@@ -223,7 +235,7 @@ impl Server {
         let Some(owner) = self.listeners.get(key).map(|state| state.service) else { return };
         let Some(id) = self.services.get(owner).map(|state| state.admission) else { return };
         let peer = connection.peer;
-        match self.admission.admit(&self.observed(), id, peer) {
+        match self.admits(id, peer) {
             Verdict::Admit if parked => self.serve_connection(key, owner, connection),
             Verdict::Admit => self.welcome(key, owner, connection),
             Verdict::Refuse(reason) => {
@@ -281,15 +293,13 @@ impl Server {
         let facts = connection_facts(None, &connection);
         let Connection { socket, peer, .. } = connection;
         let start = Start { peer_id: Some(peer_id), ..Start::new(owner, peer, &facts) };
-        self.start_lowered(&start, socket)
+        self.start_blocking(&start, socket)
     }
 
     /// Starts a program on a socket that has been the loop's for a while.
-    pub(super) fn start_lowered(&mut self, start: &Start<'_>, socket: OwnedFd) -> bool {
-        let ready = descriptor::set_blocking(&socket).and_then(|()| descriptor::low_copy(&socket));
-        drop(socket);
-        match ready {
-            Ok(socket) => self.start_or_say(start, socket),
+    pub(super) fn start_blocking(&mut self, start: &Start<'_>, socket: OwnedFd) -> bool {
+        match descriptor::set_blocking(&socket) {
+            Ok(()) => self.start_or_say(start, socket),
             Err(error) => {
                 self.start_failed(start.service, start.peer, &error);
                 false

@@ -75,7 +75,7 @@ impl Server {
             registered: false,
             queued: false,
         });
-        self.unwatched.push_back((self.now, key));
+        self.watch_stderr(key);
         Some(key)
     }
 
@@ -91,14 +91,13 @@ impl Server {
 
     fn adopt_child(&mut self, handed: state::Child, taken: &mut Adoption) {
         let state::Child { served, pid, kill_after, on_stop, .. } = handed;
-        let Some(pidfd) = taken_or_said(&mut taken.descriptors, handed.pidfd) else { return };
         let listener = handed
             .socket
             .and_then(|(service, socket)| taken.sockets.get(service)?.get(socket).copied());
         let deadline = handed.deadline.map(|when| taken.clock.instant(when));
         let child = Child {
             pid,
-            pidfd,
+            pidfd: None,
             service: key_of(served.service, taken),
             terms: Terms { log: served.log, on_stop, kill_after },
             label: Label::new(&served.label, None),

@@ -250,7 +250,7 @@ impl Server {
             Action::Relay(_) => self.start_relay(service, connection),
             Action::Program(_) => {
                 let Connection { socket, peer, .. } = connection;
-                self.start_lowered(&Start::new(service, peer, &facts), socket);
+                self.start_blocking(&Start::new(service, peer, &facts), socket);
             }
         }
     }

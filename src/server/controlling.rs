@@ -16,6 +16,7 @@ use super::answering::Producer;
 use super::slab::{Key, Slab};
 use super::timers::Timer;
 use super::token::{self, Owner};
+use super::watching::Tidy;
 use crate::address::Address;
 use crate::control::answer::{self, Refusal};
 use crate::control::http::{self, Reading};
@@ -251,7 +252,10 @@ impl Server {
         };
         let request = std::mem::take(&mut edge.request);
         let whole = match edge.kind {
-            Kind::Control => self.hear_command(key, &request, ended),
+            Kind::Control => {
+                self.tidy(Tidy::Everything);
+                self.hear_command(key, &request, ended)
+            }
             Kind::Metrics => self.hear_http(key, &request),
         };
         if let Some(edge) = self.controlling.edges.get_mut(key)

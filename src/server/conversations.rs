@@ -185,8 +185,9 @@ impl Server {
         let Some((entry, name, admission)) = found else {
             return self.say_and_end(state, tcpmux::NOT_AVAILABLE.to_owned());
         };
+        self.look_for_room(admission, None);
         let verdict = match self.admission.before_accept(self.now, admission) {
-            Verdict::Admit => self.admission.admit(&self.observed(), admission, state.peer),
+            Verdict::Admit => self.admits(admission, state.peer),
             other => other,
         };
         if let Verdict::Refuse(reason) | Verdict::Rest(reason, _) = verdict {

@@ -77,7 +77,7 @@ impl Server {
     fn admits_datagram(&mut self, service: Key, peer: Address) -> bool {
         let Some(state) = self.services.get(service) else { return false };
         let id = state.admission;
-        match self.admission.admit(&self.observed(), id, peer) {
+        match self.admits(id, peer) {
             Verdict::Admit => {
                 let _ = self.admission.release(self.now, id, Source::from(peer));
                 self.count(service, Statistics::served);

@@ -1,7 +1,6 @@
-//! Children that have ended: reaped one by one through their pidfds, which costs
-//! the same with one and with ten thousand of them.
+//! Children that have ended: each is reaped by its number, which costs the same with
+//! one and with ten thousand of them.
 
-use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -14,6 +13,7 @@ use super::slab::Key;
 use super::state::Child;
 use super::timers::Timer;
 use super::waiting::WaitRun;
+use super::watching::MOMENT;
 use crate::config::model::OnStop;
 use crate::journal::{self, End};
 use crate::spawn::{Failure, kernel};
@@ -31,6 +31,7 @@ impl Server {
     pub(super) fn end_announced(&mut self, key: Key) -> bool {
         self.release_child(key);
         self.ended.push(key);
+        self.tidy_by.get_or_insert(self.now + MOMENT);
         self.children.get(key).is_some_and(|child| child.listener.is_some())
     }
 
@@ -44,28 +45,19 @@ impl Server {
         self.wake(wake, service);
     }
 
-    /// Reaps the children whose end has been announced.
-    pub(super) fn reap_ended(&mut self) {
-        for key in std::mem::take(&mut self.ended) {
-            self.child_ended(key);
-        }
-    }
-
-    /// Reaps a child that has ended; one that has not is looked at later.
-    pub(super) fn child_ended(&mut self, key: Key) {
-        let Some(child) = self.children.get(key) else { return };
+    /// Reaps a child that has ended; true if it is there no more.
+    pub(super) fn reap_if_ended(&mut self, key: Key) -> bool {
+        let Some(child) = self.children.get(key) else { return true };
         let mut flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         // As long as it is not reaped, its number, and that of its group, is nobody else's.
         flags.set(WaitPidFlag::WNOWAIT, child.overdue);
-        let end = match waitid(Id::PIDFd(child.pidfd.as_fd()), flags) {
-            Ok(WaitStatus::StillAlive) => {
-                self.timers.set(self.now + AT_ONCE, Timer::Child(key));
-                return;
-            }
+        let end = match waitid(Id::Pid(Pid::from_raw(child.pid)), flags) {
+            Ok(WaitStatus::StillAlive) => return false,
             Ok(status) => end_of(status),
             Err(_) => End::Unknown,
         };
         self.reaped(key, end);
+        true
     }
 
     fn reaped(&mut self, key: Key, end: End) {
@@ -130,7 +122,7 @@ impl Server {
             }
             let ours = self.children.iter().find(|(_, child)| child.pid == pid.as_raw());
             if let Some((key, _)) = ours {
-                self.child_ended(key);
+                self.reap_if_ended(key);
                 continue;
             }
             if let Some(loader) = self.reloading.loader().filter(|it| it.pid() == pid.as_raw()) {

@@ -255,7 +255,6 @@ impl Collector {
         state::Child {
             served,
             pid: child.pid,
-            pidfd: self.number(&child.pidfd),
             socket: child.listener.and_then(|key| self.sockets.get(&key)).copied(),
             pipe: child.stderr.and_then(|key| self.pipes.get(&key)).copied(),
             group: child.group.as_deref().map(path_of),

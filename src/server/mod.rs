@@ -62,6 +62,7 @@ mod token;
 mod turning;
 mod upgrading;
 mod waiting;
+mod watching;
 
 use std::collections::VecDeque;
 use std::io;
@@ -138,8 +139,8 @@ pub struct Server {
     born: (u64, Instant),
     /// Set once nobody is let in any more.
     drain: Drain,
-    /// Pipes that are not polled yet, and when they are to be.
-    unwatched: VecDeque<(Instant, Key)>,
+    /// Programs in their first moment, which are not polled yet.
+    young: Vec<Key>,
     /// Pipes whose program has ended while something still holds them, oldest first.
     lingering: VecDeque<Key>,
     /// Services with listeners that rest until a child ends.
@@ -151,6 +152,8 @@ pub struct Server {
     ready: VecDeque<Owner>,
     /// Children whose end has been announced and that are not reaped yet.
     ended: Vec<Key>,
+    /// When those are reaped, and the young ones looked at.
+    tidy_by: Option<Instant>,
     timers: Timers,
     scratch: Vec<u8>,
     now: Instant,
@@ -225,13 +228,14 @@ impl Server {
             statistics: Statistics::default(),
             born: (unix_time(), now),
             drain: None,
-            unwatched: VecDeque::new(),
+            young: Vec::new(),
             lingering: VecDeque::new(),
             resting_services: Vec::new(),
             exhausted: Vec::new(),
             last_exhausted: now.checked_sub(Duration::from_secs(3600)).unwrap_or(now),
             ready: VecDeque::new(),
             ended: Vec::new(),
+            tidy_by: None,
             timers: Timers::default(),
             scratch: vec![0; SCRATCH],
             now,

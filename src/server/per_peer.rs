@@ -185,7 +185,7 @@ impl Server {
     fn admits_peer(&mut self, owner: Key, peer: SocketAddr) -> bool {
         let Some(id) = self.services.get(owner).map(|state| state.admission) else { return false };
         let peer = Address::Inet(peer);
-        match self.admission.admit(&self.observed(), id, peer) {
+        match self.admits(id, peer) {
             Verdict::Admit => true,
             Verdict::Refuse(reason) | Verdict::Rest(reason, _) => {
                 self.refuse(owner, peer, reason);
@@ -219,11 +219,10 @@ impl Server {
             remote: Some(peer),
             ..Connection::default()
         };
-        let ready = socket.set_nonblocking(false).and_then(|()| descriptor::low_copy(&socket));
-        drop(socket);
-        match ready {
-            Ok(socket) => {
-                self.start_or_say(&Start::new(owner, Address::Inet(peer), &facts), socket);
+        match socket.set_nonblocking(false) {
+            Ok(()) => {
+                let start = Start::new(owner, Address::Inet(peer), &facts);
+                self.start_or_say(&start, socket.into());
             }
             Err(error) => self.start_failed(owner, Address::Inet(peer), &error),
         }

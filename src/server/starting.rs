@@ -2,31 +2,21 @@
 //! the socket of a `wait` service itself. All go through [`Server::start`].
 
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
-
-use mio::Interest;
-use mio::unix::SourceFd;
+use std::time::Instant;
 
 use super::Server;
 use super::slab::Key;
 use super::state::{Child, StderrState, Terms};
-use super::timers::Timer;
-use super::token::{self, Owner};
 use crate::address::Address;
 use crate::admission::Source;
+use crate::descriptor;
 use crate::journal::{self, Label};
 use crate::peers::PeerId;
 use crate::spawn::environment::Connection;
 use crate::spawn::group::Group;
-use crate::spawn::{NotStarted, Started};
-
-/// A child whose pidfd cannot be polled is looked at this often.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// A program that ends sooner has its standard error read only then.
-const MOMENT: Duration = Duration::from_millis(10);
+use crate::spawn::{NotStarted, Started, Table};
 
 /// What became of a start.
 pub(super) enum Outcome {
@@ -75,7 +65,7 @@ impl Server {
             return Outcome::Failed;
         }
         let before = Instant::now();
-        match self.spawner.spawn(&prepared, socket, start.facts) {
+        match self.spawner.spawn(&prepared, socket, start.facts, self.table()) {
             Ok(started) => {
                 self.count(service, |counters| counters.started(before.elapsed()));
                 self.started(start, started, prepared.group());
@@ -92,6 +82,12 @@ impl Server {
         }
     }
 
+    /// Not a copy of ours if we have many, nor while a reload closes sockets: their
+    /// addresses would stay in use until the child has closed its copies.
+    fn table(&self) -> Table {
+        if descriptor::are_many() || self.reloading.is_busy() { Table::Ours } else { Table::Own }
+    }
+
     /// [`Self::start`] for whom there is no later: true if it runs.
     pub(super) fn start_or_say(&mut self, start: &Start<'_>, socket: OwnedFd) -> bool {
         let outcome = self.start(start, socket);
@@ -106,9 +102,12 @@ impl Server {
 
     fn started(&mut self, start: &Start<'_>, started: Started, group: Option<Rc<Group>>) {
         let Start { service, peer, .. } = *start;
-        let Some(state) = self.services.get(service) else { return };
-        let label = state.label.clone();
         let pid = started.pid;
+        let Some(label) = self.services.get(service).map(|state| state.label.clone()) else {
+            return;
+        };
+        let stderr = started.stderr.map(|pipe| self.keep_stderr(pipe, service, label.clone(), pid));
+        let Some(state) = self.services.get(service) else { return };
         journal::accepted(&label, peer, Some(pid), state.service.attributes.log_on_success);
         let shown = u32::try_from(pid).ok();
         let peer_id = match start.peer_id {
@@ -120,7 +119,7 @@ impl Server {
         };
         let child = Child {
             pid,
-            pidfd: started.pidfd,
+            pidfd: None,
             service,
             terms: Terms::of(&state.service),
             label: label.clone(),
@@ -130,7 +129,7 @@ impl Server {
             peer_id,
             started: self.now,
             listener: start.listener,
-            stderr: None,
+            stderr,
             group,
             deadline: None,
             overdue: false,
@@ -138,32 +137,12 @@ impl Server {
         };
         let timeout = state.service.attributes.timeout;
         let key = self.children.insert(child);
-        self.watch_child(key);
         self.set_deadline(key, timeout);
-        if let Some(pipe) = started.stderr {
-            let stderr = self.keep_stderr(pipe, service, label, pid);
-            if let Some(child) = self.children.get_mut(key) {
-                child.stderr = Some(stderr);
-            }
-        }
+        self.watch_in_a_moment(key);
     }
 
-    pub(super) fn watch_child(&mut self, key: Key) {
-        let Some(child) = self.children.get(key) else { return };
-        let token = token::pack(Owner::Child(key));
-        let descriptor = child.pidfd.as_raw_fd();
-        let registered =
-            self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE);
-        if let Err(error) = registered {
-            journal::trouble(&child.label, "epoll_ctl", &error);
-            self.timers.set(self.now + LOOK, Timer::Child(key));
-        }
-    }
-
-    /// Keeps the pipe of a program's standard error. It is polled only if the program
-    /// is still there after a moment: most end sooner, and then one read will do.
     fn keep_stderr(&mut self, pipe: OwnedFd, service: Key, label: Label, pid: i32) -> Key {
-        let key = self.stderr.insert(StderrState {
+        self.stderr.insert(StderrState {
             pipe: pipe.into(),
             service,
             label,
@@ -175,32 +154,7 @@ impl Server {
             since: self.now,
             registered: false,
             queued: false,
-        });
-        self.unwatched.push_back((self.now + MOMENT, key));
-        key
-    }
-
-    /// Polls the pipes of those programs that are still there after their moment.
-    pub(super) fn watch_stderr(&mut self) {
-        while let Some((when, key)) = self.unwatched.front().copied() {
-            if when > self.now {
-                return;
-            }
-            self.unwatched.pop_front();
-            let Some(state) = self.stderr.get_mut(key) else { continue };
-            let descriptor = state.pipe.as_raw_fd();
-            let token = token::pack(Owner::Stderr(key));
-            let registered = self.poll.registry().register(
-                &mut SourceFd(&descriptor),
-                token,
-                Interest::READABLE,
-            );
-            state.registered = registered.is_ok();
-            if let Err(error) = registered {
-                // The program's lines are read when it ends.
-                journal::trouble(&state.label, "epoll_ctl", &error);
-            }
-        }
+        })
     }
 
     /// Somebody admitted cannot be served: says so and gives back what was counted.

@@ -13,6 +13,7 @@ use crate::address::Address;
 use crate::admission::{ServiceId, Source};
 use crate::builtin::Conversation;
 use crate::config::model::{LogOnSuccess, OnStop, Service, SocketSpec};
+use crate::descriptor;
 use crate::journal::Label;
 use crate::listener::{Connection, Listener, ShownEndpoint};
 use crate::peers::PeerId;
@@ -85,6 +86,12 @@ pub(super) struct ListenerState {
 }
 
 impl ListenerState {
+    /// Whether somebody waits to be accepted. Costs a fraction of an accept(2) in vain,
+    /// for which the kernel makes a socket first.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.listener.as_ref().is_some_and(descriptor::is_ready)
+    }
+
     /// How the log calls it where there is no service at hand.
     pub(super) fn label(&self) -> String {
         ShownEndpoint(&self.spec.endpoint).to_string()
@@ -113,7 +120,8 @@ impl Terms {
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) pid: i32,
-    pub(super) pidfd: OwnedFd,
+    /// Readable when it has ended; none in its first moment.
+    pub(super) pidfd: Option<OwnedFd>,
     /// The service it was started for, which a reload may have replaced or removed.
     pub(super) service: Key,
     pub(super) terms: Terms,

@@ -13,6 +13,7 @@ use super::slab::Key;
 use super::state::StderrState;
 use super::timers::Timer;
 use super::token::Owner;
+use crate::descriptor::set_nonblocking;
 use crate::journal;
 
 /// Bytes read from one program in one turn.
@@ -59,6 +60,13 @@ impl Server {
     /// and a pipe that others still hold goes among the lingering ones.
     pub(super) fn program_ended(&mut self, key: Key) {
         let Some(state) = self.stderr.get_mut(key) else { return };
+        // Not polled yet, so it may still make us wait for those who hold the other end.
+        if !state.registered
+            && let Err(error) = set_nonblocking(&state.pipe)
+        {
+            journal::trouble(&state.label, "fcntl", &error);
+            return self.close_stderr(key);
+        }
         let flow = read_some(state, &mut self.scratch);
         self.count_dropped(key);
         match flow {
@@ -66,6 +74,7 @@ impl Server {
             Flow::More => self.queue(Owner::Stderr(key)),
             Flow::Drained => {}
         }
+        self.watch_stderr(key);
         self.lingering.push_back(key);
         if self.lingering.len() > LINGERING
             && let Some(oldest) = self.lingering.pop_front()

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Server;
 use super::timers::Timer;
+use super::watching::Tidy;
 use crate::journal;
 use crate::log_sink;
 
@@ -62,7 +63,7 @@ impl Server {
     /// Says who the peers are and were, and stops as each service wants it.
     pub(super) fn finish(&mut self) {
         self.reloading.stop();
-        self.reap_ended();
+        self.tidy(Tidy::Everything);
         journal::peers(&self.peers);
         self.count_peers();
         journal::stopping(self.stop.unwrap_or("-"));

@@ -13,6 +13,7 @@ use mio::Events;
 use super::Server;
 use super::timers::Timer;
 use super::token::{self, Owner};
+use super::watching::Tidy;
 use crate::journal;
 use crate::log_sink;
 use crate::relay::Side;
@@ -21,11 +22,6 @@ use crate::spawn::kernel;
 
 /// Events taken from the system at once; more come with the next turn.
 const EVENTS: usize = 1024;
-
-/// How long children that have ended may wait to be reaped. Their slots are free at once;
-/// the rest of the work waits for a moment, since the client of a program that has ended
-/// often comes again immediately, and is served first then.
-const ENDED: Duration = Duration::from_millis(1);
 
 impl Server {
     /// Serves until told to stop.
@@ -45,10 +41,9 @@ impl Server {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => other?,
             }
-            self.turn(&events);
-            log = log_sink::flush();
-            // Most children of this turn have their own table by now.
-            self.spawner.settle();
+            if self.turn(&events) {
+                log = log_sink::flush();
+            }
         }
         self.finish();
         log_sink::let_go();
@@ -61,21 +56,20 @@ impl Server {
         if !self.ready.is_empty() || self.reloading.is_busy() {
             return Some(Duration::ZERO);
         }
-        let unwatched = self.unwatched.front().map(|(when, _)| *when);
-        let deadline = [self.timers.earliest(), self.admission.next_deadline(), unwatched]
+        let deadline = [self.timers.earliest(), self.admission.next_deadline(), self.tidy_by]
             .into_iter()
             .flatten()
             .min()
             .map(|when| when.saturating_duration_since(Instant::now()));
-        let ended = (!self.ended.is_empty()).then_some(ENDED);
-        [deadline, self.spawner.patience(), log, ended].into_iter().flatten().min()
+        [deadline, log].into_iter().flatten().min()
     }
 
-    fn turn(&mut self, events: &Events) {
+    /// True if the log is to be written now: what is told of programs that have just been
+    /// started waits until they are looked at.
+    fn turn(&mut self, events: &Events) -> bool {
         self.now = Instant::now();
         self.observe();
-        let (mut signalled, mut tried) = (false, false);
-        let mut reap = !self.ended.is_empty();
+        let (mut signalled, mut tried, mut reap) = (false, false, false);
         for event in events {
             match token::unpack(event.token()) {
                 Some(Owner::Signals) => signalled = true,
@@ -86,9 +80,8 @@ impl Server {
                 None => {}
             }
         }
-        // First, so that clients whose programs have ended get their end of file.
-        self.spawner.settle();
         if signalled {
+            self.tidy(Tidy::Everything);
             self.take_signals();
         }
         if tried {
@@ -96,17 +89,19 @@ impl Server {
         }
         self.do_what_is_due();
         self.go_on_reloading();
-        reap |= signalled || !self.ready.is_empty();
         for _ in 0..self.ready.len() {
             let Some(owner) = self.ready.pop_front() else { break };
             self.serve(owner);
         }
+        reap |= self.tidy_by.is_some_and(|when| when <= self.now);
         if reap {
-            self.reap_ended();
+            self.tidy(Tidy::WhatIsDue);
         }
+        self.spawner.make_ready();
         self.tell_limits();
         self.stop_if_drained();
         self.upgrade_if_tried();
+        reap || self.tidy_by.is_none()
     }
 
     /// Puts an owner into the ready queue, once.
@@ -151,7 +146,6 @@ impl Server {
     }
 
     fn do_what_is_due(&mut self) {
-        self.watch_stderr();
         while let Some(timer) = self.timers.pop_due(self.now) {
             match timer {
                 Timer::Open(key) => self.try_to_open(key),
@@ -160,7 +154,7 @@ impl Server {
                 Timer::Connect(key) => self.connect_due(key),
                 Timer::Stderr(key) => self.queue(Owner::Stderr(key)),
                 Timer::Home(key) => self.look_for_datagrams(key),
-                Timer::Child(key) => self.child_ended(key),
+                Timer::Child(key) => self.watch_child(key),
                 Timer::Groups => self.tidy_groups(),
                 Timer::Overdue(key) => self.overdue(key),
                 Timer::Group(key) => self.end_group(key),

@@ -17,6 +17,7 @@ use super::controlling::Stage;
 use super::slab::Key;
 use super::timers::Timer;
 use super::token::{self, Owner};
+use super::watching::Tidy;
 use crate::control::answer::{self, Refusal};
 use crate::handover::image::{self, Image, Trial};
 use crate::handover::parcel;
@@ -177,7 +178,7 @@ impl Server {
             self.upgrading.tried = Some(looks.saturating_add(1));
             return self.timers.set(self.now + SETTLING, Timer::Trial);
         }
-        self.reap_ended();
+        self.tidy(Tidy::Everything);
         for key in self.services.keys() {
             self.tell_all_refusals(key);
         }

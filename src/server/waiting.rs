@@ -49,7 +49,7 @@ impl Server {
         state.rest = Rest::Program;
         state.head = head(listener);
         let facts = wait_facts(listener);
-        let copy = listener.set_blocking(true).and_then(|()| descriptor::low_copy(listener));
+        let copy = listener.set_blocking(true).and_then(|()| descriptor::copy(listener));
         let start = Start { listener: Some(key), ..Start::new(owner, Address::None, &facts) };
         let runs = match copy {
             Ok(copy) => self.start_or_say(&start, copy),

@@ -1,23 +1,27 @@
 //! The one file with `unsafe`: how a child is made, and the code it runs until exec.
 //!
 //! # How a child is made
-//! `clone(CLONE_VM | CLONE_FILES | CLONE_PIDFD | CLONE_CHILD_CLEARTID)` without
-//! `CLONE_VFORK`: nothing is copied (neither page tables nor, with 10,000
-//! listeners, the table of descriptors) and nothing is waited for. The child runs
-//! beside the server, in its memory, on a stack of its own, until it execs.
+//! `clone(CLONE_VM | CLONE_CHILD_CLEARTID)` without `CLONE_VFORK`: no page table is
+//! copied and nothing is waited for. The child runs beside the server, in its memory,
+//! on a stack of its own, until it execs. Where there are many descriptors (10,000
+//! listeners, say) `CLONE_FILES` comes to it, so that they are not copied either.
 //!
 //! # Why that is sound
 //! * *Memory.* The child reads its [`Block`] only: the plan, the prepared program
 //!   and the environment in it, all written before the clone and by nobody until
 //!   the kernel clears `busy` when the child execs or exits. A block that
 //!   is busy refuses to be started and is never unmapped. The child writes its own
-//!   stack (with a guard page below) and one atomic flag. It allocates nothing,
+//!   stack (with a guard page below) and one atomic word. It allocates nothing,
 //!   takes no lock, cannot panic, and makes raw system calls that leave `errno`
 //!   alone, which is thread-local memory that it shares with the server.
-//! * *Descriptors.* Its first act is `close_range(highest + 1, MAX, UNSHARE)`:
-//!   from then on its table is its own. Only then does it raise the flag on which
-//!   the server closes its copies of the connection. Its second is to close all
-//!   but its own three, the failure pipe and the ruleset, while it is still the server's user.
+//! * *Descriptors.* A child that begins with the server's table gets its own in these
+//!   steps. What it is given was sent to it before it existed, through a [`Channel`]
+//!   that its block has for itself; so the server closes its copies at once, whatever
+//!   the child does. Its first act is `close_range(highest + 1, MAX, UNSHARE)`: from
+//!   then on its table, with the channel in it, is its own. Then it receives its
+//!   descriptors. What a child that ended before that has not received is closed before
+//!   its block is used again. With either table it then closes all but its own three,
+//!   the failure pipe and the ruleset, while it is still the server's user.
 //! * *Signals.* The server has no signal handler, the runtime's included (see
 //!   [`take_over_signals`]), so none can run in the child; all signals but the
 //!   terminal stops are blocked until the last step before exec.
@@ -36,7 +40,7 @@
 
 #![allow(unsafe_code, reason = "the one place where it is allowed")]
 
-use std::cell::UnsafeCell;
+use std::cell::{OnceCell, UnsafeCell};
 use std::ffi::{CString, c_char, c_int, c_long, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -44,6 +48,8 @@ use std::ptr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
+use super::channel::Channel;
+use super::numbers::{MOST_SENT, Numbers};
 use super::prepared::Prepared;
 use super::stage::Stage;
 
@@ -62,20 +68,16 @@ const SIGNALS: c_long = 64;
 /// Bytes of a child's stack; the child's functions need a few hundred.
 const STACK: usize = 32 * 1024;
 
-/// The descriptors a child is given, by number.
-#[derive(Debug, Clone, Copy)]
-pub struct Numbers {
-    /// Becomes 0 and 1.
-    pub socket: RawFd,
-    /// Becomes 2; may be the socket.
-    pub stderr: RawFd,
-    /// The failure pipe.
-    pub failure: RawFd,
-    /// The Landlock ruleset; -1 for none.
-    pub ruleset: RawFd,
+/// The table of descriptors that a child begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// A copy of ours: the cheapest way as long as we have few.
+    Own,
+    /// Ours, until the child has copied the lower end of it; what it is given is sent.
+    Ours,
 }
 
-/// A child that has been made.
+/// A copy of this process that works for it.
 #[derive(Debug)]
 pub struct Made {
     /// Its process id.
@@ -89,9 +91,21 @@ struct Plan {
     prepared: *const Prepared,
     environment: *const *const c_char,
     numbers: Numbers,
-    highest: RawFd,
-    /// Raised when the table of descriptors is its own; null after a plain fork.
-    unshared: *const AtomicU32,
+    /// Whether it shares our memory.
+    sharing: bool,
+    /// Where its descriptors come from; none if it has them.
+    parcel: Option<Parcel>,
+}
+
+/// What a child needs that begins with our table of descriptors.
+#[derive(Clone, Copy)]
+struct Parcel {
+    /// Where it takes those that `numbers` names, but for the failure pipe.
+    channel: RawFd,
+    /// How many: [`Numbers::sent`].
+    sent: usize,
+    /// Raised when it has them.
+    taken: *const AtomicU32,
 }
 
 /// One child's stack, plan and environment: what it uses of our memory until exec.
@@ -102,8 +116,10 @@ struct Shared {
     stack: Stack,
     /// 1 from clone until the kernel clears it at exec or exit (CLONE_CHILD_CLEARTID).
     busy: AtomicU32,
-    /// 1 once the child's table of descriptors is its own.
-    unshared: AtomicU32,
+    /// 1 once the child has its descriptors.
+    taken: AtomicU32,
+    /// None until there are many descriptors.
+    channel: OnceCell<Channel>,
     /// The last child's id; ours alone.
     pid: AtomicI32,
     /// The child's while `busy` is set, ours otherwise.
@@ -167,14 +183,15 @@ impl Block {
             prepared: ptr::null(),
             environment: ptr::null(),
             numbers: Numbers { socket: -1, stderr: -1, failure: -1, ruleset: -1 },
-            highest: -1,
-            unshared: ptr::null(),
+            sharing: false,
+            parcel: None,
         };
         let body = Body { plan, prepared: None, environment: Environment::default() };
         Ok(Self(Box::leak(Box::new(Shared {
             stack: Stack::new()?,
             busy: AtomicU32::new(0),
-            unshared: AtomicU32::new(0),
+            taken: AtomicU32::new(1),
+            channel: OnceCell::new(),
             pid: AtomicI32::new(0),
             body: UnsafeCell::new(body),
         }))))
@@ -197,10 +214,13 @@ impl Block {
         }
     }
 
-    /// Whether the child no longer shares our table of descriptors.
-    #[must_use]
-    pub fn has_unshared(&self) -> bool {
-        self.0.unshared.load(Ordering::Acquire) != 0 || !self.is_busy()
+    /// To be called when it is idle again: closes what its child has not taken.
+    pub fn clear(&self) {
+        if self.0.taken.swap(1, Ordering::Acquire) == 0
+            && let Some(channel) = self.0.channel.get()
+        {
+            channel.clear();
+        }
     }
 
     fn body(&mut self) -> io::Result<&mut Body> {
@@ -226,7 +246,7 @@ impl Block {
         &mut self,
         prepared: &Rc<Prepared>,
         numbers: Numbers,
-        unshared: *const AtomicU32,
+        (sharing, parcel): (bool, Option<Parcel>),
     ) -> io::Result<*mut c_void> {
         let body = self.body()?;
         body.environment.seal(&prepared.environment, &prepared.late_environment);
@@ -234,31 +254,35 @@ impl Block {
             prepared: Rc::as_ptr(prepared),
             environment: body.environment.pointers.as_ptr(),
             numbers,
-            highest: numbers.socket.max(numbers.stderr).max(numbers.failure).max(numbers.ruleset),
-            unshared,
+            sharing,
+            parcel,
         };
         body.prepared = Some(Rc::clone(prepared));
         Ok((&raw mut body.plan).cast())
     }
 
-    /// Makes a child that shares our memory until it execs. Descriptors must be
-    /// kept open until [`Self::has_unshared`], the block itself until it is idle.
+    /// Makes a child that shares our memory until it execs. The descriptors may be closed
+    /// at once; the block must be kept until it is idle.
     ///
     /// # Errors
     /// clone(2)'s, or that the block is busy.
-    pub fn start_sharing(&mut self, prepared: &Rc<Prepared>, numbers: Numbers) -> io::Result<Made> {
+    pub fn start_sharing(
+        &mut self,
+        prepared: &Rc<Prepared>,
+        numbers: Numbers,
+        table: Table,
+    ) -> io::Result<i32> {
         if !SHARING {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        let plan = self.fill(prepared, numbers, &raw const self.0.unshared)?;
-        self.0.unshared.store(0, Ordering::Relaxed);
+        // Before anything is sent, which only a child may take.
+        let _ = self.body()?;
+        // To whom nothing can be sent a copy is given: slower, and nothing else.
+        let parcel = (table == Table::Ours).then(|| self.send(numbers).ok()).flatten();
+        let files = if parcel.is_some() { libc::CLONE_FILES } else { 0 };
+        let plan = self.fill(prepared, numbers, (true, parcel))?;
         self.0.busy.store(1, Ordering::Release);
-        let mut pidfd: c_int = -1;
-        let flags = libc::CLONE_VM
-            | libc::CLONE_FILES
-            | libc::CLONE_PIDFD
-            | libc::CLONE_CHILD_CLEARTID
-            | libc::SIGCHLD;
+        let flags = libc::CLONE_VM | files | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
         // SAFETY: the stack is mapped, ours, and used by no other child, since the
         // block was idle. The plan lives for ever and is written by nobody while
         // `busy` is set. The child's conduct is argued at the top of this file.
@@ -268,7 +292,7 @@ impl Block {
                 self.0.stack.top(),
                 flags,
                 plan,
-                &raw mut pidfd,
+                ptr::null_mut::<c_int>(),
                 ptr::null_mut::<c_void>(),
                 self.0.busy.as_ptr(),
             )
@@ -276,11 +300,26 @@ impl Block {
         if pid < 0 {
             let error = io::Error::last_os_error();
             self.0.busy.store(0, Ordering::Release);
+            self.clear();
             return Err(error);
         }
         self.0.pid.store(pid, Ordering::Relaxed);
-        // SAFETY: the kernel has just made this descriptor for us.
-        Ok(Made { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+        Ok(pid)
+    }
+
+    fn send(&self, numbers: Numbers) -> io::Result<Parcel> {
+        let Shared { channel, taken, .. } = self.0;
+        let channel = match channel.get() {
+            Some(channel) => channel,
+            None => {
+                let new = Channel::new()?;
+                channel.get_or_init(|| new)
+            }
+        };
+        let (all, sent) = numbers.sent();
+        channel.send(all.get(..sent).unwrap_or_default())?;
+        taken.store(0, Ordering::Relaxed);
+        Ok(Parcel { channel: channel.theirs(), sent, taken })
     }
 
     /// Makes a child by plain fork. Descriptors may be closed at once, and the
@@ -288,8 +327,8 @@ impl Block {
     ///
     /// # Errors
     /// fork(2)'s, or that the block is busy.
-    pub fn start_forking(&mut self, prepared: &Rc<Prepared>, numbers: Numbers) -> io::Result<Made> {
-        let plan = self.fill(prepared, numbers, ptr::null())?;
+    pub fn start_forking(&mut self, prepared: &Rc<Prepared>, numbers: Numbers) -> io::Result<i32> {
+        let plan = self.fill(prepared, numbers, (false, None))?;
         let made = match &prepared.confinement.group {
             None => fork_plainly(plan),
             Some(group) => fork_into(plan, group.descriptor().as_raw_fd()),
@@ -300,52 +339,61 @@ impl Block {
     }
 }
 
-/// A fork with the child's pidfd.
-fn fork_plainly(plan: *mut c_void) -> io::Result<Made> {
-    let mut pidfd: c_int = -1;
-    let flags = c_long::from(libc::CLONE_PIDFD | libc::SIGCHLD);
+/// A plain fork.
+fn fork_plainly(plan: *mut c_void) -> io::Result<i32> {
+    let flags = c_long::from(libc::SIGCHLD);
     // SAFETY: a fork of a single-threaded process; the child makes system calls
-    // only and never returns. The raw call (flags, stack, parent_tid, …) and not
-    // fork(3), for the pidfd; the first three arguments are the same everywhere.
-    let pid = unsafe {
-        libc::syscall(libc::SYS_clone, flags, 0 as c_long, &raw mut pidfd, 0 as c_long, 0 as c_long)
-    };
-    forked(pid, pidfd, plan)
+    // only and never returns. The raw call (flags, stack, …) and not fork(3), whose
+    // care for libc such a child has no use for.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0usize, 0usize, 0usize, 0usize) };
+    forked(pid, plan)
 }
 
 /// A fork whose child is in a group of processes (cgroup v2) from its birth, so that
 /// the group's limits hold for it too: one that is moved there later is let in
 /// over the limit. clone3(2), Linux 5.7.
-fn fork_into(plan: *mut c_void, group: RawFd) -> io::Result<Made> {
+fn fork_into(plan: *mut c_void, group: RawFd) -> io::Result<i32> {
     /// `libc` has it as a signed 32-bit number, in which it does not fit.
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-    let mut pidfd: c_int = -1;
     // SAFETY: all zero is a valid value of this struct of numbers.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = CLONE_INTO_CGROUP | u64::from(libc::CLONE_PIDFD.unsigned_abs());
-    arguments.pidfd = (&raw mut pidfd) as u64;
+    arguments.flags = CLONE_INTO_CGROUP;
     arguments.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
     arguments.cgroup = u64::from(group.unsigned_abs());
-    // SAFETY: as for `fork_plainly`; the kernel reads the struct and writes the pidfd.
+    // SAFETY: as for `fork_plainly`; the kernel reads the struct.
     let pid = unsafe {
         libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>())
     };
     // EAGAIN: the group is full. Said so, since the machine need not be.
-    forked(pid, pidfd, plan)
+    forked(pid, plan)
         .map_err(|error| io::Error::new(error.kind(), format!("in the service's cgroup: {error}")))
 }
 
 /// What a fork has returned, on either side of it.
-fn forked(pid: c_long, pidfd: c_int, plan: *mut c_void) -> io::Result<Made> {
+fn forked(pid: c_long, plan: *mut c_void) -> io::Result<i32> {
     if pid == 0 {
         run_child(plan);
     }
     if pid < 0 {
         return Err(io::Error::last_os_error());
     }
-    let pid = i32::try_from(pid).map_err(io::Error::other)?;
+    i32::try_from(pid).map_err(io::Error::other)
+}
+
+/// The pidfd of a child that has not been reaped, so that its number is its own: readable
+/// when it has ended, close-on-exec from birth (pidfd_open(2), Linux 5.3).
+///
+/// # Errors
+/// When the system has no descriptors.
+pub fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: plain numbers.
+    let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if pidfd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let pidfd = i32::try_from(pidfd).map_err(io::Error::other)?;
     // SAFETY: the kernel has just made this descriptor for us.
-    Ok(Made { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+    Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
 }
 
 /// A child's stack: pages of its own above a page that faults.
@@ -429,13 +477,16 @@ fn prepare_and_exec(plan: &Plan) -> (Stage, isize) {
     let prepared = unsafe { &*plan.prepared };
     // SAFETY: each step makes system calls with pointers into the plan, which outlives them.
     unsafe {
-        let result = take_own_descriptors(plan)
-            .and_then(|()| keep_stdio_only(plan.numbers))
+        let numbers = match take_own_descriptors(plan) {
+            Ok(numbers) => numbers,
+            Err(failure) => return failure,
+        };
+        let result = keep_stdio_only(numbers)
             .and_then(|()| take_own_session(prepared))
             .and_then(|()| change_directory(prepared))
             .and_then(|()| give_up_capabilities(prepared))
-            .and_then(|()| change_user(prepared, !plan.unshared.is_null()))
-            .and_then(|()| confine_to_paths(plan.numbers))
+            .and_then(|()| change_user(prepared, plan.sharing))
+            .and_then(|()| confine_to_paths(numbers))
             .and_then(|()| unblock_signals());
         if let Err(failure) = result {
             return failure;
@@ -458,28 +509,78 @@ fn check(stage: Stage, result: isize) -> Step {
     if result < 0 { Err((stage, -result)) } else { Ok(()) }
 }
 
-unsafe fn take_own_descriptors(plan: &Plan) -> Step {
-    if plan.unshared.is_null() {
-        return Ok(());
-    }
-    // SAFETY: no pointers.
-    let result = unsafe {
+/// Gives the child a table of its own and takes its descriptors into it; their numbers.
+unsafe fn take_own_descriptors(plan: &Plan) -> Result<Numbers, (Stage, isize)> {
+    let Some(parcel) = plan.parcel else { return Ok(plan.numbers) };
+    let highest = parcel.channel.max(plan.numbers.failure);
+    // SAFETY: no pointers. If it fails, the table is still the server's: nothing may be
+    // changed in it, and nothing is, but the failure is told as any other.
+    check(Stage::Descriptors, unsafe {
         call(
             libc::SYS_close_range,
-            number(plan.highest) + 1,
+            number(highest) + 1,
             u32::MAX as usize,
             libc::CLOSE_RANGE_UNSHARE as usize,
             0,
             0,
         )
-    };
-    if result < 0 {
-        // The table is still the server's: nothing may be changed in it, so not
-        // even a failure can be told but by the exit status.
-        return Err((Stage::Descriptors, -result));
-    }
+    })?;
+    let mut numbers = [-1; MOST_SENT];
+    // SAFETY: the channel is in the table that has just been copied.
+    unsafe { receive(&parcel, &mut numbers)? };
     // SAFETY: the flag is in the block, which is busy and therefore alive.
-    unsafe { (*plan.unshared).store(1, Ordering::Release) };
+    unsafe { (*parcel.taken).store(1, Ordering::Release) };
+    Ok(plan.numbers.arrived(numbers))
+}
+
+/// A message with descriptors, as the kernel writes it (unix(7), cmsg(3)).
+#[repr(C)]
+struct Rights {
+    length: usize,
+    level: c_int,
+    kind: c_int,
+    numbers: [RawFd; MOST_SENT],
+    /// The kernel's messages are a multiple of a word.
+    _padding: c_int,
+}
+
+/// What recvmsg(2) takes, as the kernel has it: that of libc need not be the same.
+#[repr(C)]
+struct Message {
+    name: usize,
+    name_length: usize,
+    parts: *mut libc::iovec,
+    part_count: usize,
+    control: *mut Rights,
+    control_length: usize,
+    flags: usize,
+}
+
+/// Receives as many descriptors as were sent.
+unsafe fn receive(parcel: &Parcel, numbers: &mut [RawFd; MOST_SENT]) -> Step {
+    let mut byte = 0u8;
+    let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    let mut rights = Rights { length: 0, level: 0, kind: 0, numbers: [-1; MOST_SENT], _padding: 0 };
+    let mut message = Message {
+        name: 0,
+        name_length: 0,
+        parts: &raw mut part,
+        part_count: 1,
+        control: &raw mut rights,
+        control_length: size_of::<Rights>(),
+        flags: 0,
+    };
+    let flags = number(libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC);
+    let message = (&raw mut message) as usize;
+    // SAFETY: everything that the message names is on our stack.
+    let result = unsafe { call(libc::SYS_recvmsg, number(parcel.channel), message, flags, 0, 0) };
+    check(Stage::Descriptors, result)?;
+    let header = size_of::<Rights>() - size_of::<[c_int; MOST_SENT + 1]>();
+    if rights.length != header + parcel.sent * size_of::<RawFd>() {
+        // Some have found no room.
+        return Err((Stage::Descriptors, libc::EMFILE as isize));
+    }
+    *numbers = rights.numbers;
     Ok(())
 }
 
@@ -789,6 +890,13 @@ pub fn duplicate_from(descriptor: &impl AsRawFd, least: RawFd) -> io::Result<Own
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
+/// Whether this is the number of a descriptor.
+#[must_use]
+pub fn is_open(number: RawFd) -> bool {
+    // SAFETY: a question; a number that is not open is an error and no harm.
+    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+}
+
 /// Whether exec(2) closes a descriptor.
 ///
 /// # Errors
@@ -864,14 +972,10 @@ pub fn fork_to_run(work: impl FnOnce() -> i32) -> io::Result<Made> {
 
 /// The pidfd of a child that nobody has reaped, so that its number is its own.
 fn watch_forked(pid: i32) -> io::Result<Made> {
-    // SAFETY: plain numbers (Linux 5.3). The descriptor is close-on-exec from birth.
-    let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    if pidfd >= 0 {
-        let pidfd = i32::try_from(pidfd).map_err(io::Error::other)?;
-        // SAFETY: the kernel has just made this descriptor for us.
-        return Ok(Made { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } });
-    }
-    let error = io::Error::last_os_error();
+    let error = match open_pidfd(pid) {
+        Ok(pidfd) => return Ok(Made { pid, pidfd }),
+        Err(error) => error,
+    };
     // SAFETY: a child of ours that is not reaped; no status is asked for.
     unsafe {
         libc::kill(pid, libc::SIGKILL);

@@ -3,10 +3,12 @@
 //! [`Prepared`] is made at load; [`Spawner::spawn`] turns it and a socket into a
 //! running child without waiting for it. [`kernel`] holds the child's own code.
 
+mod channel;
 mod confinement;
 pub mod environment;
 pub mod group;
 pub mod kernel;
+mod numbers;
 mod prepared;
 mod ruleset;
 mod stage;
@@ -16,16 +18,17 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
 use crate::config::model::StderrTo;
-use crate::descriptor::{LOWEST, low_copy, raise, set_nonblocking};
+use crate::descriptor::{LOWEST, raise, set_nonblocking};
 pub use confinement::{Confinement, Refusal};
 use environment::Connection;
-use kernel::{Block, Numbers, RECORD};
+pub use kernel::Table;
+use kernel::{Block, RECORD};
+pub use numbers::Numbers;
 pub use prepared::{HasNul, Prepared, ServerFacts};
 pub use stage::Stage;
 
@@ -47,9 +50,7 @@ pub enum Way {
 pub struct Started {
     /// Its process id.
     pub pid: i32,
-    /// Readable when it has ended.
-    pub pidfd: OwnedFd,
-    /// What it writes to standard error, nonblocking; none unless that is logged.
+    /// What it writes to standard error; none unless that is logged.
     pub stderr: Option<OwnedFd>,
 }
 
@@ -80,14 +81,17 @@ pub struct Failure {
     pub errno: i32,
 }
 
-/// Our copies of the descriptors that a child is given: socket, standard error, ruleset.
-type Given = (OwnedFd, Option<OwnedFd>, Option<OwnedFd>);
+/// A reader and its writer.
+type Pipe = (OwnedFd, OwnedFd);
 
-/// A child on its way to exec, and our copies of what it was given.
+fn new_pipe() -> io::Result<Pipe> {
+    Ok(pipe2(OFlag::O_CLOEXEC)?)
+}
+
+/// A child on its way to exec.
 struct InFlight {
     pid: i32,
     block: Block,
-    ours: Option<Given>,
 }
 
 /// Makes children.
@@ -101,10 +105,12 @@ pub struct Spawner {
     null: OwnedFd,
     failure: OwnedFd,
     failure_reader: File,
+    /// For the standard error of the next program.
+    next_pipe: Option<Pipe>,
+    needs_pipe: bool,
     /// That of the program before us, to which children on their way may still write.
     earlier_reader: Option<File>,
     failures: HashMap<i32, Failure>,
-    patience: Duration,
 }
 
 impl Spawner {
@@ -135,9 +141,10 @@ impl Spawner {
             null: kernel::duplicate_from(&null, LOWEST)?,
             failure,
             failure_reader: File::from(reader),
+            next_pipe: None,
+            needs_pipe: false,
             earlier_reader: None,
             failures: HashMap::new(),
-            patience: PATIENCE,
         })
     }
 
@@ -157,9 +164,10 @@ impl Spawner {
         prepared: &Rc<Prepared>,
         socket: OwnedFd,
         connection: &Connection,
+        table: Table,
     ) -> Result<Started, NotStarted> {
         self.settle();
-        let (reader, writer) = match stderr_pipe(prepared.stderr) {
+        let (reader, writer) = match self.stderr_pipe(prepared.stderr) {
             Ok(pipe) => pipe.unzip(),
             Err(error) => return Err(NotStarted { error, socket }),
         };
@@ -168,63 +176,57 @@ impl Spawner {
             StderrTo::Socket => socket.as_raw_fd(),
             StderrTo::Null => self.null.as_raw_fd(),
         };
-        // A low number, as the socket has, so that the child's table stays small.
         let ruleset = prepared.confinement.ruleset.as_ref();
-        let ruleset = match ruleset.map(low_copy).transpose() {
-            Ok(ruleset) => ruleset,
-            Err(error) => return Err(NotStarted { error, socket }),
-        };
         let numbers = Numbers {
             socket: socket.as_raw_fd(),
             stderr,
             failure: self.failure.as_raw_fd(),
-            ruleset: ruleset.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+            ruleset: ruleset.map_or(-1, AsRawFd::as_raw_fd),
         };
-        let made = match self.idle_block(prepared) {
-            Some(block) => {
-                self.share(block, prepared, numbers, connection, (socket, writer, ruleset))?
-            }
-            None => match self.fork(prepared, numbers, connection) {
-                Ok(made) => made,
-                Err(error) => return Err(NotStarted { error, socket }),
-            },
-        };
-        Ok(Started { pid: made.pid, pidfd: raise(made.pidfd), stderr: reader })
-    }
-
-    fn share(
-        &mut self,
-        mut block: Block,
-        prepared: &Rc<Prepared>,
-        numbers: Numbers,
-        connection: &Connection,
-        ours: Given,
-    ) -> Result<kernel::Made, NotStarted> {
-        let made = block
-            .environment()
-            .map(|variables| environment::fill(variables, prepared, connection))
-            .and_then(|()| block.start_sharing(prepared, numbers));
-        match made {
-            Ok(made) => {
-                self.in_flight.push(InFlight { pid: made.pid, block, ours: Some(ours) });
-                self.patience = PATIENCE;
-                Ok(made)
-            }
-            Err(error) => {
-                self.idle.push(block);
-                Err(NotStarted { error, socket: ours.0 })
-            }
+        match self.make(prepared, numbers, connection, table) {
+            Ok(pid) => Ok(Started { pid, stderr: reader }),
+            Err(error) => Err(NotStarted { error, socket }),
         }
     }
 
-    fn fork(
+    fn make(
         &mut self,
         prepared: &Rc<Prepared>,
         numbers: Numbers,
         connection: &Connection,
-    ) -> io::Result<kernel::Made> {
-        environment::fill(self.forking.environment()?, prepared, connection);
-        self.forking.start_forking(prepared, numbers)
+        table: Table,
+    ) -> io::Result<i32> {
+        let Some(mut block) = self.idle_block(prepared) else {
+            environment::fill(self.forking.environment()?, prepared, connection);
+            return self.forking.start_forking(prepared, numbers);
+        };
+        let started = block
+            .environment()
+            .map(|variables| environment::fill(variables, prepared, connection))
+            .and_then(|()| block.start_sharing(prepared, numbers, table));
+        match &started {
+            Ok(pid) => self.in_flight.push(InFlight { pid: *pid, block }),
+            Err(_) => self.idle.push(block),
+        }
+        started
+    }
+
+    /// The reader and the writer of a program's standard error, if it is logged.
+    fn stderr_pipe(&mut self, to: StderrTo) -> io::Result<Option<Pipe>> {
+        if to != StderrTo::Log {
+            return Ok(None);
+        }
+        self.needs_pipe = true;
+        self.next_pipe.take().map_or_else(new_pipe, Ok).map(Some)
+    }
+
+    /// Makes the pipe for the next program while nobody waits for it, if the last one
+    /// needed one.
+    pub fn make_ready(&mut self) {
+        if std::mem::take(&mut self.needs_pipe) {
+            // If it cannot be made now, it is tried again when it is needed.
+            self.next_pipe = new_pipe().ok();
+        }
     }
 
     /// A block for a child that shares; none when forking is the way, or all are busy.
@@ -247,21 +249,16 @@ impl Spawner {
         Some(block)
     }
 
-    /// Closes our copies of what children have taken over and takes back the blocks
-    /// of those that have exec'd. Cheap; called every turn of the loop.
+    /// Takes back the blocks of children that have exec'd. Cheap; called every turn of
+    /// the loop.
     pub fn settle(&mut self) {
-        if self.in_flight.is_empty() {
-            return;
-        }
         let mut at = 0;
-        while let Some(child) = self.in_flight.get_mut(at) {
-            if child.ours.is_some() && child.block.has_unshared() {
-                child.ours = None;
-            }
+        while let Some(child) = self.in_flight.get(at) {
             if child.block.is_busy() {
                 at = at.saturating_add(1);
             } else {
                 let done = self.in_flight.swap_remove(at);
+                done.block.clear();
                 self.idle.push(done.block);
             }
         }
@@ -296,18 +293,6 @@ impl Spawner {
         self.earlier_reader = reader.map(File::from);
     }
 
-    /// How long the loop may sleep before it calls [`Self::settle`] again: a client
-    /// must not wait for its end of file because we still hold a copy. Milliseconds,
-    /// doubling while nothing changes, none when nothing is held.
-    pub fn patience(&mut self) -> Option<Duration> {
-        if self.in_flight.iter().all(|child| child.ours.is_none()) {
-            return None;
-        }
-        let now = self.patience;
-        self.patience = now.saturating_mul(2).min(Duration::from_secs(1));
-        Some(now)
-    }
-
     /// To be told when a child has been reaped: its block is free whatever it says.
     pub fn reaped(&mut self, pid: i32) {
         self.settle();
@@ -340,17 +325,3 @@ impl Spawner {
         }
     }
 }
-
-/// The reader and the writer of a program's standard error, if it is logged.
-fn stderr_pipe(to: StderrTo) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
-    if to != StderrTo::Log {
-        return Ok(None);
-    }
-    let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
-    let reader = raise(reader);
-    set_nonblocking(&reader)?;
-    Ok(Some((reader, writer)))
-}
-
-/// First patience: about the time in which a child gets a processor.
-const PATIENCE: Duration = Duration::from_millis(1);

@@ -33,6 +33,7 @@ pub(crate) struct Setup {
     program: Option<PathBuf>,
     controlled: bool,
     copied: bool,
+    beside: usize,
 }
 
 impl Setup {
@@ -56,6 +57,12 @@ impl Setup {
     /// A copy of the binary in the folder, which can be replaced, see [`Daemon::replace`].
     pub(crate) fn copied(mut self) -> Self {
         self.copied = true;
+        self
+    }
+
+    /// With so many other services, so that the daemon has many descriptors.
+    pub(crate) fn among(mut self, others: usize) -> Self {
+        self.beside = others;
         self
     }
 
@@ -98,7 +105,12 @@ impl Setup {
     /// The same, with a folder that has files in it already.
     #[track_caller]
     pub(crate) fn start_in(self, folder: Folder, text: &str) -> Daemon {
-        let file = folder.write("inetd.conf", text);
+        let other = |number| {
+            let path = folder.name(&format!("beside-{number}"));
+            format!("{path} stream unix nowait {} /bin/true true\n", super::me())
+        };
+        let others: String = (0..self.beside).map(other).collect();
+        let file = folder.write("inetd.conf", &(others + text));
         let mut arguments = vec![file.clone().into_os_string()];
         arguments.extend(self.arguments.iter().cloned());
         let control = if self.controlled { folder.path().join(CONTROL) } else { "none".into() };

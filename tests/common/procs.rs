@@ -48,6 +48,10 @@ pub(crate) fn zombies(parent: u32) -> Vec<u32> {
     children(parent).into_iter().filter(|pid| state(*pid) == Some('Z')).collect()
 }
 
+/// Descriptors that a server keeps for its next programs at most: two sockets for each
+/// that may be on its way to exec at once, and a pipe.
+pub(crate) const KEPT_DESCRIPTORS: usize = 32 * 2 + 2;
+
 /// How many descriptors it has open.
 pub(crate) fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()

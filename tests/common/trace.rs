@@ -107,7 +107,7 @@ impl Trace {
         let folder = Folder::new();
         let complaints = File::create(folder.at("complaints")).unwrap();
         let strace = Command::new("strace")
-            .args(["-f", "-b", "execve", "-s", "64", "-o", &folder.name("trace")])
+            .args(["-f", "-b", "execve", "-s", "512", "-o", &folder.name("trace")])
             .args(["-p", &server.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -97,6 +97,9 @@ fn hundreds_of_refused_clients_that_do_not_close_are_let_go() {
     let port = free_port();
     let text = tcp_line(port, CAT) + ALL + "    no_access = 127.0.0.9\n";
     let daemon = Setup::new().start_in(folder(), &text);
+    // The server keeps what the next program will need.
+    assert_eq!(ask(port, "me"), "hello\r\ncome in\r\nme");
+    daemon.wait_childless();
     let before = crate::common::procs::descriptors(daemon.pid());
     let mut clients: Vec<_> = (0..400).map(|_| tcp_from(OTHER, port)).collect();
     for client in &mut clients {

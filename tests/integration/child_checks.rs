@@ -3,10 +3,11 @@
 //! `hygiene` runs them with the server's choice, `spawn_paths` with plain fork.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 
 use crate::common::clients::udp_ask;
 use crate::common::procs::status_field;
-use crate::common::{Folder, Setup, free_port, me, own_line, read_all, shell, tcp};
+use crate::common::{Folder, Setup, free_port, me, own_line, read_all, read_line, shell, tcp};
 use crate::common::{tcp_line, udp};
 
 /// Starts a service that runs `script` with these attributes, and gives what it prints.
@@ -233,6 +234,33 @@ pub(crate) fn no_new_privs_is_set_where_asked_for_only(setup: &Setup) {
 }
 
 /// A program without a NUL, a newline or a blank too many: argv is the line's.
+/// A program's two ends: its client, and the log.
+pub(crate) fn standard_error_is_logged_and_the_connection_works_both_ways(setup: Setup) {
+    let port = free_port();
+    let script = shell("echo said >&2; read -r line; echo \"got $line\"");
+    let daemon = setup.start(&tcp_line(port, &script));
+    let mut client = tcp(port);
+    client.write_all(b"this\n").unwrap();
+    assert_eq!(read_line(&client), "got this\n");
+    let line = daemon.wait_log(|line| line.is("stderr"));
+    assert_eq!(line.get("line"), Some("said"), "{}", line.raw);
+    let _ = daemon.wait_log(|line| line.about("ended", port));
+    daemon.wait_childless();
+}
+
+/// Its client gets an end of file and nothing else.
+pub(crate) fn a_program_that_cannot_be_executed_is_logged_as_such(setup: Setup) {
+    let folder = Folder::new();
+    let program = folder.copy_of("/bin/cat", "short-lived");
+    let port = free_port();
+    let line = tcp_line(port, &format!("{program} short-lived"));
+    let daemon = setup.start_in(folder, &line);
+    std::fs::remove_file(&program).unwrap();
+    assert_eq!(read_all(tcp(port)), "");
+    let line = daemon.wait_log(|line| line.about("failed", port));
+    assert_eq!(line.get("stage"), Some("exec"), "{}", line.raw);
+}
+
 pub(crate) fn argv_is_the_one_of_the_line(setup: Setup) {
     let port = free_port();
     let line = tcp_line(port, "/bin/cat other-name /proc/self/cmdline");

@@ -1,6 +1,6 @@
 //! Programs that try to break out of what their service confines them to: paths
-//! (Landlock) and capabilities. Each once with children that share the server's
-//! memory until exec and once with plain fork.
+//! (Landlock) and capabilities. Each with children that share the server's memory until
+//! exec, where it has few descriptors and where it has many, and with plain fork.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -15,8 +15,8 @@ use crate::common::{
     Daemon, Folder, Setup, free_port, need_program, need_root, own_line, read_all, shell, tcp,
 };
 
-fn both_ways() -> [Setup; 2] {
-    ["auto", "fork"].map(|way| Setup::new().arg("--spawn").arg(way))
+fn every_way() -> [Setup; 3] {
+    [Setup::new(), Setup::new().among(150), Setup::new().arg("--spawn").arg("fork")]
 }
 
 /// False, and a loud skip, where the kernel cannot confine programs to paths.
@@ -60,7 +60,7 @@ fn nothing_outside_the_paths_can_be_read() {
     if !need_landlock() {
         return;
     }
-    for setup in both_ways() {
+    for setup in every_way() {
         let folder = Folder::new();
         let inside = folder.write("inside/open", "open\n");
         let secret = folder.write("outside/secret", "treasure\n");
@@ -84,7 +84,7 @@ fn nothing_outside_the_writable_paths_can_be_changed() {
     if !need_landlock() {
         return;
     }
-    for setup in both_ways() {
+    for setup in every_way() {
         let folder = Folder::new();
         let open = folder.open_folder("open");
         let closed = folder.open_folder("closed");
@@ -125,7 +125,7 @@ fn a_set_user_id_program_does_not_lead_out_of_the_paths() {
     if !need_root() || !need_landlock() {
         return;
     }
-    for setup in both_ways() {
+    for setup in every_way() {
         let folder = Folder::new();
         let cat = folder.copy_of("/bin/cat", "cat");
         fs::set_permissions(&cat, fs::Permissions::from_mode(0o4755)).unwrap();
@@ -144,7 +144,7 @@ fn a_program_outside_its_paths_does_not_start_and_the_load_says_so() {
     if !need_landlock() {
         return;
     }
-    for setup in both_ways() {
+    for setup in every_way() {
         let folder = Folder::new();
         let port = free_port();
         let line = own_line(port, "/bin/cat cat /etc/passwd");
@@ -167,7 +167,7 @@ fn inside_a_root_directory_the_paths_are_those_of_the_program() {
     if !need_root() || !need_landlock() {
         return;
     }
-    for setup in both_ways() {
+    for setup in every_way() {
         let folder = Folder::new();
         folder.open_folder("bin");
         folder.copy_of("/bin/cat", "bin/cat");
@@ -202,7 +202,7 @@ fn confined_connections_leave_no_descriptor_behind() {
     if !need_landlock() {
         return;
     }
-    for setup in both_ways() {
+    for setup in every_way() {
         let port = free_port();
         let line = own_line(port, "/bin/ls ls /proc/self/fd");
         let daemon = setup.start(&format!("{line}    read_only = {} /proc\n", system()));
@@ -227,7 +227,7 @@ fn the_bounding_set_is_what_the_attribute_says() {
     }
     let own = capability_set(&fs::read_to_string("/proc/self/status").unwrap(), "CapBnd");
     let chown_and_bind = 1 | 1 << 10;
-    for setup in both_ways() {
+    for setup in every_way() {
         for (attribute, wanted) in [
             ("", own),
             ("    capabilities = all\n", own),
@@ -254,7 +254,7 @@ fn what_a_root_service_has_given_up_it_cannot_do() {
     if !need_root() {
         return;
     }
-    for setup in both_ways() {
+    for setup in every_way() {
         for (attribute, wanted) in
             [("capabilities = CAP_CHOWN", "1\n"), ("capabilities -= CAP_CHOWN", "0\n")]
         {
@@ -271,7 +271,7 @@ fn a_set_user_id_program_does_not_bring_capabilities_back() {
     if !need_root() {
         return;
     }
-    for setup in both_ways() {
+    for setup in every_way() {
         let folder = Folder::new();
         let file = folder.write("file", "x\n");
         let chown = folder.copy_of("/bin/chown", "chown");
@@ -288,7 +288,7 @@ fn inheritable_and_ambient_capabilities_of_the_server_are_given_up_too() {
     if !need_root() || !need_program("setpriv") {
         return;
     }
-    for setup in both_ways() {
+    for setup in every_way() {
         let setup = setup.under(&["setpriv", "--inh-caps", "+chown", "--ambient-caps", "+chown"]);
         for (attribute, wanted) in [("", 1), ("    capabilities = none\n", 0)] {
             let port = free_port();
@@ -306,7 +306,7 @@ fn capabilities_that_cannot_be_dropped_keep_the_program_from_starting() {
     if !need_root() || !need_program("setpriv") {
         return;
     }
-    for setup in both_ways() {
+    for setup in every_way() {
         let setup = setup.under(&["setpriv", "--bounding-set", "-setpcap"]);
         let port = free_port();
         let line = own_line(port, "/bin/echo echo started");

@@ -75,7 +75,7 @@ fn inetd_goes_to_the_background_and_serves_when_the_command_returns() {
     let inetd = Background::start("inetd", folder, &["-e", "-p", "pid", "conf"]);
     assert_eq!(read_all(tcp(port)), "hi\n", "no waiting: it listens already");
     assert_eq!(fs::read_to_string(inetd.folder.at("stdout")).unwrap(), "", "as the others: silent");
-    assert!(inetd.log().contains("accepted"), "-e: {}", inetd.log());
+    wait_until("-e: the line in the log", || inetd.log().contains("accepted"));
     assert!(procs::leads_session(inetd.pid));
     inetd.stop();
 }

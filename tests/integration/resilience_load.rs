@@ -13,7 +13,7 @@ use crate::common::{Daemon, Setup, free_port, free_ports, read_all, tcp, tcp_lin
 fn settled(daemon: &Daemon, descriptors: usize) {
     daemon.wait_childless();
     wait_until("the descriptors to be given back", || {
-        procs::descriptors(daemon.pid()) <= descriptors
+        procs::descriptors(daemon.pid()) <= descriptors + procs::KEPT_DESCRIPTORS
     });
     wait_until("no peer to be running", || daemon.count_peers().1 == 0);
 }

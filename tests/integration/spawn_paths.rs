@@ -1,9 +1,10 @@
-//! The same checks where children are made by plain fork, as on kernels without the faster way.
+//! The same checks where children are made by plain fork, as on kernels without the
+//! faster way, and where the server has many descriptors.
 
 use std::io::Write;
 
 use crate::child_checks;
-use crate::common::{Daemon, Setup, free_port, read_all, read_line, shell, tcp, tcp_line};
+use crate::common::{Setup, free_port, read_all, read_line, shell, tcp, tcp_line};
 
 fn forking() -> Setup {
     Setup::new().arg("--spawn").arg("fork")
@@ -76,27 +77,67 @@ fn under_fork_argv_is_the_one_of_the_line() {
 
 #[test]
 fn under_fork_a_program_that_cannot_be_executed_is_logged_as_such() {
-    let folder = crate::common::Folder::new();
-    let program = folder.copy_of("/bin/cat", "short-lived");
-    let port = free_port();
-    let line = tcp_line(port, &format!("{program} short-lived"));
-    let daemon: Daemon = forking().start_in(folder, &line);
-    std::fs::remove_file(&program).unwrap();
-    assert_eq!(read_all(tcp(port)), "");
-    let line = daemon.wait_log(|line| line.about("failed", port));
-    assert_eq!(line.get("stage"), Some("exec"), "{}", line.raw);
+    child_checks::a_program_that_cannot_be_executed_is_logged_as_such(forking());
 }
 
 #[test]
 fn under_fork_standard_error_is_logged_and_the_connection_works_both_ways() {
+    child_checks::standard_error_is_logged_and_the_connection_works_both_ways(forking());
+}
+
+/// A server with so many descriptors that its children do not copy them.
+fn among_many() -> Setup {
+    Setup::new().among(150)
+}
+
+#[test]
+fn among_many_descriptors_are_0_1_and_2_only() {
+    child_checks::descriptors_are_0_1_and_2_only(among_many());
+}
+
+#[test]
+fn among_many_the_connection_is_in_blocking_mode() {
+    child_checks::the_connection_is_in_blocking_mode(among_many());
+}
+
+#[test]
+fn among_many_each_child_leads_its_own_session_and_group() {
+    child_checks::each_child_leads_its_own_session_and_group(among_many());
+}
+
+#[test]
+fn among_many_the_environment_of_a_udp_program_is_exact() {
+    child_checks::the_environment_of_a_udp_program_is_exact(among_many());
+}
+
+#[test]
+fn among_many_a_program_that_cannot_be_executed_is_logged_as_such() {
+    child_checks::a_program_that_cannot_be_executed_is_logged_as_such(among_many());
+}
+
+#[test]
+fn among_many_standard_error_is_logged_and_the_connection_works_both_ways() {
+    child_checks::standard_error_is_logged_and_the_connection_works_both_ways(among_many());
+}
+
+#[test]
+fn among_many_a_hundred_at_once_each_get_their_own_connection() {
     let port = free_port();
-    let script = shell("echo said >&2; read -r line; echo \"got $line\"");
-    let daemon = forking().start(&tcp_line(port, &script));
-    let mut client = tcp(port);
-    client.write_all(b"this\n").unwrap();
-    assert_eq!(read_line(&client), "got this\n");
-    let line = daemon.wait_log(|line| line.is("stderr"));
-    assert_eq!(line.get("line"), Some("said"), "{}", line.raw);
-    let _ = daemon.wait_log(|line| line.about("ended", port));
+    let script = shell("echo $TCPREMOTEPORT; exec cat");
+    let text = tcp_line(port, &script) + "    instances = unlimited\n";
+    let daemon = among_many().start(&text);
+    let mut clients: Vec<_> = (0..100).map(|_| tcp(port)).collect();
+    for client in &mut clients {
+        let own = client.local_addr().unwrap().port();
+        assert_eq!(read_line(client), format!("{own}\n"));
+    }
+    for client in clients {
+        let own = client.local_addr().unwrap().port();
+        let mut writer = client.try_clone().unwrap();
+        writeln!(writer, "to {own}").unwrap();
+        writer.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(read_all(client), format!("to {own}\n"));
+    }
+    let _ = daemon.wait_count(100, |line| line.about("ended", port));
     daemon.wait_childless();
 }

@@ -1,0 +1,148 @@
+//! Noticing that programs have ended, and what they write to standard error: by a
+//! pidfd and by the pipe, which are polled only when a program has outlived its first
+//! moment.
+//!
+//! Most end sooner. For them nothing is made or registered, and nobody is woken: they
+//! are found ended when the moment is over, several at once, after the loop has served
+//! whoever came meanwhile. What the loop leaves undone between the start of a program
+//! and going to sleep, the program need not wait for: the kernel likes to give a child
+//! the processor of its parent.
+//!
+//! Nobody waits for the moment to be over. Before anybody is told that there is no
+//! room they are looked at ([`Server::look_for_room`]), as they are for signals and
+//! requests; and while a listener rests until a child ends, all are polled from their
+//! start.
+
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Poll};
+
+use super::Server;
+use super::slab::Key;
+use super::state::{Child, StderrState};
+use super::timers::Timer;
+use super::token::{self, Owner};
+use crate::address::Address;
+use crate::admission::{ServiceId, Source, Verdict};
+use crate::descriptor;
+use crate::journal;
+use crate::spawn::kernel;
+
+/// How long it may take until an end is noticed and the log is written.
+pub(super) const MOMENT: Duration = Duration::from_millis(1);
+
+/// A child that cannot be polled is looked at this often.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Which of the programs that run [`Server::tidy`] polls from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tidy {
+    /// Those that have outlived their moment.
+    WhatIsDue,
+    /// All.
+    Everything,
+}
+
+impl Server {
+    /// A program has been started.
+    pub(super) fn watch_in_a_moment(&mut self, key: Key) {
+        let Some(child) = self.children.get(key) else { return };
+        let somebody_waits = child.listener.is_some()
+            || !self.resting_services.is_empty()
+            || !self.exhausted.is_empty();
+        if somebody_waits {
+            return self.watch_child(key);
+        }
+        self.young.push(key);
+        self.tidy_by.get_or_insert(self.now + MOMENT);
+    }
+
+    /// Reaps whoever has ended, and polls those that go on.
+    pub(super) fn tidy(&mut self, tidy: Tidy) {
+        for key in std::mem::take(&mut self.ended) {
+            self.watch_child(key);
+        }
+        for key in std::mem::take(&mut self.young) {
+            if self.reap_if_ended(key) {
+                continue;
+            }
+            let is_young = |child: &Child| {
+                tidy == Tidy::WhatIsDue
+                    && self.now.saturating_duration_since(child.started) < MOMENT
+            };
+            if self.children.get(key).is_some_and(is_young) {
+                self.young.push(key);
+            } else {
+                self.watch_child(key);
+            }
+        }
+        self.tidy_by = (!self.young.is_empty()).then(|| self.now + MOMENT);
+        descriptor::forget_closed();
+    }
+
+    /// Before somebody is told that there is no room, for the service or for the source.
+    pub(super) fn look_for_room(&mut self, id: ServiceId, source: Option<Source>) {
+        if !self.young.is_empty() && self.admission.awaits_an_end(id, source) {
+            self.tidy(Tidy::Everything);
+        }
+    }
+
+    /// Whether this peer may start.
+    pub(super) fn admits(&mut self, id: ServiceId, peer: Address) -> Verdict {
+        self.look_for_room(id, Some(Source::from(peer)));
+        self.admission.admit(&self.observed(), id, peer)
+    }
+
+    /// Polls a program, and its pipe, unless it has ended.
+    pub(super) fn watch_child(&mut self, key: Key) {
+        if self.reap_if_ended(key) {
+            return;
+        }
+        let Some(child) = self.children.get_mut(key) else { return };
+        if child.pidfd.is_some() {
+            // Its end has been announced too early: whoever traces it is told first.
+            return self.timers.set(self.now + LOOK, Timer::Child(key));
+        }
+        let (label, stderr) = (child.label.clone(), child.stderr);
+        if let Err(error) = poll_child(&self.poll, child, key) {
+            self.timers.set(self.now + LOOK, Timer::Child(key));
+            if self.exhaustion_is_new() {
+                journal::trouble(&label, "pidfd", &error);
+            }
+        }
+        if let Some(stderr) = stderr {
+            self.watch_stderr(stderr);
+        }
+    }
+
+    /// Polls the pipe of a program's standard error.
+    pub(super) fn watch_stderr(&mut self, key: Key) {
+        let Some(state) = self.stderr.get_mut(key).filter(|state| !state.registered) else {
+            return;
+        };
+        if let Err(error) = poll_pipe(&self.poll, state, key) {
+            // The program's lines are read when it ends.
+            journal::trouble(&state.label, "epoll_ctl", &error);
+        }
+    }
+}
+
+fn poll_child(poll: &Poll, child: &mut Child, key: Key) -> io::Result<()> {
+    let pidfd = descriptor::raise(kernel::open_pidfd(child.pid)?);
+    let token = token::pack(Owner::Child(key));
+    poll.registry().register(&mut SourceFd(&pidfd.as_raw_fd()), token, Interest::READABLE)?;
+    child.pidfd = Some(pidfd);
+    Ok(())
+}
+
+fn poll_pipe(poll: &Poll, state: &mut StderrState, key: Key) -> io::Result<()> {
+    descriptor::set_nonblocking(&state.pipe)?;
+    descriptor::raise_in_place(&mut state.pipe);
+    let token = token::pack(Owner::Stderr(key));
+    poll.registry().register(&mut SourceFd(&state.pipe.as_raw_fd()), token, Interest::READABLE)?;
+    state.registered = true;
+    Ok(())
+}
