@@ -15,7 +15,7 @@
 //!   takes no lock, cannot panic, and makes raw system calls that leave `errno`
 //!   alone, which is thread-local memory that it shares with the server.
 //! * *Descriptors.* A child that begins with the server's table gets its own in these
-//!   steps. What it is given was sent to it before it existed, through a [`Channel`]
+//!   steps. What it is given was sent to it before it existed, through a channel
 //!   that its block has for itself; so the server closes its copies at once, whatever
 //!   the child does. Its first act is `close_range(highest + 1, MAX, UNSHARE)`: from
 //!   then on its table, with the channel in it, is its own. Then it receives its
