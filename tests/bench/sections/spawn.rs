@@ -42,7 +42,11 @@ pub(crate) fn run(context: &Context) -> Result<()> {
     drop(contestants);
     let date = vec!["/bin/date".to_owned(), "date".to_owned()];
     let contestants = self::contestants(context, &date, false)?;
-    compare(context, "spawn: /bin/date, 8 in flight", &contestants, 8, Expect::Date)
+    for in_flight in [1, 8, 64] {
+        let title = format!("spawn: /bin/date, {in_flight} in flight");
+        compare(context, &title, &contestants, in_flight, Expect::Date)?;
+    }
+    Ok(())
 }
 
 fn contestants(context: &Context, program: &[String], say: bool) -> Result<Vec<Contestant>> {
