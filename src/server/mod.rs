@@ -139,7 +139,7 @@ pub struct Server {
     born: (u64, Instant),
     /// Set once nobody is let in any more.
     drain: Drain,
-    /// Programs in their first moment, which are not polled yet.
+    /// Programs in their first milliseconds, which are not polled yet.
     young: Vec<Key>,
     /// Pipes whose program has ended while something still holds them, oldest first.
     lingering: VecDeque<Key>,

@@ -120,7 +120,7 @@ impl Terms {
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) pid: i32,
-    /// Readable when it has ended; none in its first moment.
+    /// Readable when it has ended; none while it is young.
     pub(super) pidfd: Option<OwnedFd>,
     /// The service it was started for, which a reload may have replaced or removed.
     pub(super) service: Key,

@@ -154,7 +154,7 @@ impl Server {
                 Timer::Connect(key) => self.connect_due(key),
                 Timer::Stderr(key) => self.queue(Owner::Stderr(key)),
                 Timer::Home(key) => self.look_for_datagrams(key),
-                Timer::Child(key) => self.watch_child(key),
+                Timer::Child(key) => self.look_at_child(key),
                 Timer::Groups => self.tidy_groups(),
                 Timer::Overdue(key) => self.overdue(key),
                 Timer::Group(key) => self.end_group(key),

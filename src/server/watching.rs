@@ -1,17 +1,16 @@
 //! Noticing that programs have ended, and what they write to standard error: by a
 //! pidfd and by the pipe, which are polled only when a program has outlived its first
-//! moment.
+//! milliseconds.
 //!
 //! Most end sooner. For them nothing is made or registered, and nobody is woken: they
-//! are found ended when the moment is over, several at once, after the loop has served
-//! whoever came meanwhile. What the loop leaves undone between the start of a program
-//! and going to sleep, the program need not wait for: the kernel likes to give a child
-//! the processor of its parent.
+//! are looked at each millisecond, several at once, after the loop has served whoever
+//! came meanwhile. What the loop leaves undone between the start of a program and going
+//! to sleep, the program need not wait for: the kernel likes to give a child the
+//! processor of its parent.
 //!
-//! Nobody waits for the moment to be over. Before anybody is told that there is no
-//! room they are looked at ([`Server::look_for_room`]), as they are for signals and
-//! requests; and while a listener rests until a child ends, all are polled from their
-//! start.
+//! Nobody waits for that. Before anybody is told that there is no room they are looked
+//! at ([`Server::look_for_room`]), as they are for signals and requests; and while a
+//! listener rests until a child ends, all are polled from their start.
 
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -34,13 +33,17 @@ use crate::spawn::kernel;
 /// How long it may take until an end is noticed and the log is written.
 pub(super) const MOMENT: Duration = Duration::from_millis(1);
 
+/// How long a program is looked at once in a [`MOMENT`] and not polled: /bin/date takes
+/// less on a busy machine.
+const YOUTH: Duration = Duration::from_millis(4);
+
 /// A child that cannot be polled is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Which of the programs that run [`Server::tidy`] polls from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tidy {
-    /// Those that have outlived their moment.
+    /// Those that are young no more.
     WhatIsDue,
     /// All.
     Everything,
@@ -63,15 +66,14 @@ impl Server {
     /// Reaps whoever has ended, and polls those that go on.
     pub(super) fn tidy(&mut self, tidy: Tidy) {
         for key in std::mem::take(&mut self.ended) {
-            self.watch_child(key);
+            self.look_at_child(key);
         }
         for key in std::mem::take(&mut self.young) {
             if self.reap_if_ended(key) {
                 continue;
             }
             let is_young = |child: &Child| {
-                tidy == Tidy::WhatIsDue
-                    && self.now.saturating_duration_since(child.started) < MOMENT
+                tidy == Tidy::WhatIsDue && self.now.saturating_duration_since(child.started) < YOUTH
             };
             if self.children.get(key).is_some_and(is_young) {
                 self.young.push(key);
@@ -96,16 +98,21 @@ impl Server {
         self.admission.admit(&self.observed(), id, peer)
     }
 
-    /// Polls a program, and its pipe, unless it has ended.
-    pub(super) fn watch_child(&mut self, key: Key) {
+    /// Reaps a program whose end has been announced, or that cannot be polled.
+    pub(super) fn look_at_child(&mut self, key: Key) {
         if self.reap_if_ended(key) {
             return;
         }
-        let Some(child) = self.children.get_mut(key) else { return };
-        if child.pidfd.is_some() {
-            // Its end has been announced too early: whoever traces it is told first.
-            return self.timers.set(self.now + LOOK, Timer::Child(key));
+        if self.children.get(key).is_some_and(|child| child.pidfd.is_none()) {
+            return self.watch_child(key);
         }
+        // Announced too early: whoever traces it is told first.
+        self.timers.set(self.now + LOOK, Timer::Child(key));
+    }
+
+    /// Polls a program, and its pipe. One that has ended is announced at once.
+    pub(super) fn watch_child(&mut self, key: Key) {
+        let Some(child) = self.children.get_mut(key) else { return };
         let (label, stderr) = (child.label.clone(), child.stderr);
         if let Err(error) = poll_child(&self.poll, child, key) {
             self.timers.set(self.now + LOOK, Timer::Child(key));

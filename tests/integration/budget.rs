@@ -32,13 +32,12 @@ const SERVER: Budget = &[
     ("pwritev2", 1, "the lines `accepted` and `ended`, into a pipe that is not waited for"),
 ];
 
-/// What comes to it when the program outlives its first moment. Under a tracer some do.
+/// What comes to it when the program outlives its first milliseconds. Under a tracer some do.
 const OUTLIVED: Budget = &[
     ("epoll_wait", 1, "the child has ended"),
-    ("waitid", 1, "it had not, then"),
     ("pidfd_open", 1, "what tells its end"),
     ("fcntl", 2, "the pidfd and the pipe above the child's low numbers"),
-    ("epoll_ctl", 2, "both"),
+    ("epoll_ctl", 3, "both; the pipe no more"),
     ("close", 3, "both where they were before, and the pidfd"),
     ("pwritev2", 1, "`accepted` does not wait for `ended`"),
 ];
@@ -148,7 +147,7 @@ impl Cost {
         self.child = lower(&self.child, connections.iter().map(Connection::child).collect());
     }
 
-    /// Whether every program has outlived its first moment so far.
+    /// Whether every program has outlived its first milliseconds so far.
     fn outlived(&self) -> bool {
         self.server.contains_key("pidfd_open")
     }
