@@ -67,6 +67,26 @@ pub struct Service {
     pub attributes: Rc<Attributes>,
 }
 
+impl Service {
+    /// One that no file defines: a stream service without sockets, not `wait`, with the
+    /// defaults of everything.
+    #[must_use]
+    pub fn unwritten(label: &str, action: Action) -> Self {
+        Self {
+            label: label.to_owned(),
+            id: None,
+            origin: Origin::default(),
+            socket_type: SocketType::Stream,
+            sockets: Vec::new(),
+            tcpmux: None,
+            wait: false,
+            action,
+            account: Rc::default(),
+            attributes: Rc::default(),
+        }
+    }
+}
+
 /// A place in a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Origin {

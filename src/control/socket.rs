@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::unistd::Uid;
 
 use crate::config::model::{
-    Account, Action, Attributes, Builtin, Endpoint, Origin, Service, SocketSpec, SocketType,
+    Action, Attributes, Builtin, Endpoint, Service, SocketSpec, SocketType,
 };
 use crate::listener::Listener;
 
@@ -83,16 +83,9 @@ fn open(endpoint: Endpoint) -> io::Result<Listener> {
     let spec = SocketSpec { endpoint, socket_type: SocketType::Stream, device: None };
     let attributes = Attributes { backlog: Some(BACKLOG), ..Attributes::default() };
     let service = Service {
-        label: "control".to_owned(),
-        id: None,
-        origin: Origin::default(),
-        socket_type: SocketType::Stream,
         sockets: vec![spec.clone()],
-        tcpmux: None,
-        wait: false,
-        action: Action::Builtin(Builtin::Discard),
-        account: Rc::new(Account::default()),
         attributes: Rc::new(attributes),
+        ..Service::unwritten("control", Action::Builtin(Builtin::Discard))
     };
     Listener::open(&spec, &service)
 }

@@ -17,7 +17,7 @@ use super::state::{Child, ConversationState, Rest, StderrState, Terms};
 use super::taking_over::{Adoption, adopted_listener, taken_or_said};
 use super::timers::Timer;
 use crate::admission::{ServiceId, Source};
-use crate::config::model::{Account, Action, Attributes, Origin, RelayTarget, Service, SocketType};
+use crate::config::model::{Action, Service};
 use crate::handover::Moment;
 use crate::handover::state::{self, Served, State};
 use crate::journal::{self, Label};
@@ -167,7 +167,9 @@ impl Server {
         };
         let instant = |moment: Moment| taken.clock.instant(moment);
         let dial = handed.dial.map(|dial| {
-            let definition = Rc::new(relay_to(&served.label, dial.target));
+            // Still to be connected: its target matters, and nothing else.
+            let service = Service::unwritten(&served.label, Action::Relay(dial.target));
+            let definition = Rc::new(service);
             let (deadline, due) = (instant(dial.deadline), instant(dial.due));
             Box::new(Dial { definition, at: dial.at, deadline, due, busy: None })
         });
@@ -261,22 +263,6 @@ impl Server {
 
 fn key_of(place: Option<usize>, taken: &Adoption) -> Key {
     place.and_then(|place| taken.services.get(place).copied()).unwrap_or(Key::NOBODY)
-}
-
-/// The service of a relay that is still to be connected: its target matters.
-fn relay_to(label: &str, target: RelayTarget) -> Service {
-    Service {
-        label: label.to_owned(),
-        id: None,
-        origin: Origin::default(),
-        socket_type: SocketType::Stream,
-        sockets: Vec::new(),
-        tcpmux: None,
-        wait: false,
-        action: Action::Relay(target),
-        account: Rc::new(Account::default()),
-        attributes: Rc::new(Attributes::default()),
-    }
 }
 
 fn facts_of(facts: state::Facts) -> environment::Connection {

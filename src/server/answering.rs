@@ -318,10 +318,15 @@ impl Server {
     /// Tells everybody who waits for it what has come of the reload of this number.
     pub(super) fn tell_reloaded(&mut self, number: u64, outcome: &Reloaded) {
         let waits = |stage| matches!(stage, Stage::AwaitsReload(wanted) if wanted <= number);
-        let edges = self.controlling.edges.iter().filter(|(_, edge)| waits(edge.stage));
-        let waiting: Vec<Key> = edges.map(|(key, _)| key).collect();
-        for key in waiting {
-            self.tell_edge(key, answer::line(outcome));
+        self.tell_those(waits, &answer::line(outcome));
+    }
+
+    /// Tells everybody who has come to a certain stage.
+    pub(super) fn tell_those(&mut self, wanted: impl Fn(Stage) -> bool, words: &[u8]) {
+        let edges = self.controlling.edges.iter().filter(|(_, edge)| wanted(edge.stage));
+        let keys: Vec<Key> = edges.map(|(key, _)| key).collect();
+        for key in keys {
+            self.tell_edge(key, words.to_vec());
         }
     }
 }

@@ -18,9 +18,7 @@ use super::state::{ListenerState, Rest, ServiceState};
 use super::timers::Timer;
 use crate::admission::{Limits, ServiceId};
 use crate::builtin;
-use crate::config::model::{
-    Account, Action, Attributes, Builtin, Config, Origin, Program, Service, SocketSpec,
-};
+use crate::config::model::{Action, Attributes, Builtin, Config, Program, Service, SocketSpec};
 use crate::control::answer::{self, Refusal, Upgraded};
 use crate::handover::state::{self, State};
 use crate::handover::{Clock, Descriptors, Image, Parcel};
@@ -109,20 +107,17 @@ fn stub(service: &state::Service) -> Service {
     let attributes =
         Attributes { per_source: Some(u32::MAX), socket_mode: u32::MAX, ..Attributes::default() };
     let program = Program { path: PathBuf::from("/"), argv: vec![OsString::from("-")] };
+    let action = match service.runs_program {
+        true => Action::Program(program),
+        false => Action::Builtin(Builtin::Discard),
+    };
     Service {
-        label: service.label.clone(),
-        id: None,
-        origin: Origin::default(),
         socket_type: service.socket_type,
         sockets: service.sockets.iter().map(|socket| socket.spec.clone()).collect(),
         tcpmux: service.tcpmux.clone(),
         wait: service.wait,
-        action: match service.runs_program {
-            true => Action::Program(program),
-            false => Action::Builtin(Builtin::Discard),
-        },
-        account: Rc::new(Account::default()),
         attributes: Rc::new(attributes),
+        ..Service::unwritten(&service.label, action)
     }
 }
 

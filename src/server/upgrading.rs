@@ -155,12 +155,7 @@ impl Server {
 
     /// Tells everybody who waits for it how the upgrade has ended.
     pub(super) fn answer_upgrade(&mut self, words: &[u8]) {
-        let edges = self.controlling.edges.iter();
-        let waiting = edges.filter(|(_, edge)| edge.stage == Stage::AwaitsUpgrade);
-        let waiting: Vec<Key> = waiting.map(|(key, _)| key).collect();
-        for key in waiting {
-            self.tell_edge(key, words.to_vec());
-        }
+        self.tell_those(|stage| stage == Stage::AwaitsUpgrade, words);
     }
 
     /// At the end of a turn: has the trial gone well, and is this a good moment?
