@@ -3,6 +3,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `turning` | the turn of the loop |
+//! | `alarm` | what ends its sleep |
 //! | `stopping` | draining, and the end |
 //! | `state` | what is known of services, listeners, children, conversations |
 //! | `accepting` | listeners: take, admit, rest, resume |
@@ -32,6 +33,7 @@
 
 mod accepting;
 mod adopting;
+mod alarm;
 mod answering;
 mod applying;
 mod banners;
@@ -83,6 +85,7 @@ use crate::spawn::group::Groups;
 use crate::spawn::{Spawner, Way};
 use crate::statistics::Statistics;
 use crate::zone::Zone;
+use alarm::Alarm;
 use answering::unix_time;
 use banners::BannerState;
 use controlling::Controlling;
@@ -107,6 +110,7 @@ const SCRATCH: usize = 128 * 1024;
 /// What the server is made of; see the files for what they do with it.
 pub struct Server {
     poll: Poll,
+    alarm: Alarm,
     signals: Signals,
     spawner: Spawner,
     admission: Admission,
@@ -189,6 +193,7 @@ impl Server {
         let spawner = Spawner::new(options.way)?;
         let facts = Facts::collect()?;
         let poll = Poll::new()?;
+        let alarm = Alarm::new(poll.registry())?;
         let signals = Signals::new(facts.adopts_orphans)?;
         let token = token::pack(Owner::Signals);
         poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), token, Interest::READABLE)?;
@@ -203,6 +208,7 @@ impl Server {
         let now = Instant::now();
         Ok(Self {
             poll,
+            alarm,
             signals,
             spawner,
             admission: Admission::new(max_children),

@@ -31,6 +31,8 @@ pub(super) enum Owner {
     Edge(Key),
     /// A program that is being tried out.
     Trial,
+    /// The earliest deadline has come.
+    Alarm,
 }
 
 /// For owners of which there is one.
@@ -42,6 +44,7 @@ pub(super) fn pack(owner: Owner) -> Token {
         Owner::Signals => (0u64, NOBODY),
         Owner::Loader => (11, NOBODY),
         Owner::Trial => (12, NOBODY),
+        Owner::Alarm => (13, NOBODY),
         Owner::Listener(key) => (1, key),
         Owner::Child(key) => (2, key),
         Owner::Stderr(key) => (3, key),
@@ -76,6 +79,7 @@ pub(super) fn unpack(token: Token) -> Option<Owner> {
         9 => Some(Owner::Door(key)),
         10 => Some(Owner::Edge(key)),
         12 => Some(Owner::Trial),
+        13 => Some(Owner::Alarm),
         _ => None,
     }
 }
@@ -105,7 +109,7 @@ mod tests {
                 }
             }
         }
-        for owner in [Owner::Signals, Owner::Loader, Owner::Trial] {
+        for owner in [Owner::Signals, Owner::Loader, Owner::Trial, Owner::Alarm] {
             assert_eq!(unpack(pack(owner)), Some(owner));
         }
     }

@@ -34,15 +34,16 @@ impl Server {
         // What starting has left.
         kernel::trim_memory();
         kernel::release_code();
-        let mut log = None;
+        // When lines that wait for their reader are tried again.
+        let mut log: Option<Instant> = None;
         while self.stop.is_none() {
             let timeout = self.timeout(log);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => other?,
             }
-            if self.turn(&events) {
-                log = log_sink::flush();
+            if self.turn(&events) || log.is_some_and(|when| when <= self.now) {
+                log = log_sink::flush().map(|pause| Instant::now() + pause);
             }
         }
         self.finish();
@@ -51,17 +52,13 @@ impl Server {
     }
 
     /// How long to wait: not at all while something is ready, else until the earliest
-    /// deadline; `log` is when lines that wait for their reader are tried again.
-    fn timeout(&mut self, log: Option<Duration>) -> Option<Duration> {
+    /// deadline, of which the alarm tells.
+    fn timeout(&mut self, log: Option<Instant>) -> Option<Duration> {
         if !self.ready.is_empty() || self.reloading.is_busy() {
             return Some(Duration::ZERO);
         }
-        let deadline = [self.timers.earliest(), self.admission.next_deadline(), self.tidy_by]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|when| when.saturating_duration_since(Instant::now()));
-        [deadline, log].into_iter().flatten().min()
+        let deadlines = [self.timers.earliest(), self.admission.next_deadline(), self.tidy_by, log];
+        self.alarm.timeout(deadlines.into_iter().flatten().min(), self.now)
     }
 
     /// True if the log is to be written now: what is told of programs that have just been
@@ -74,6 +71,7 @@ impl Server {
             match token::unpack(event.token()) {
                 Some(Owner::Signals) => signalled = true,
                 Some(Owner::Trial) => tried = true,
+                Some(Owner::Alarm) => self.alarm.went_off(),
                 Some(Owner::Child(key)) => reap |= self.end_announced(key),
                 Some(Owner::Loader) => self.reloading.announced(),
                 Some(owner) => self.queue(owner),
@@ -122,7 +120,7 @@ impl Server {
             Owner::Banner(key) => self.banners.get_mut(key).map(|banner| &mut banner.queued),
             Owner::Door(key) => self.controlling.doors.get_mut(key).map(|door| &mut door.queued),
             Owner::Edge(key) => self.controlling.edges.get_mut(key).map(|edge| &mut edge.queued),
-            Owner::Signals | Owner::Loader | Owner::Child(_) | Owner::Trial => None,
+            Owner::Signals | Owner::Loader | Owner::Child(_) | Owner::Trial | Owner::Alarm => None,
         };
         if let Some(queued) = queued
             && !*queued
@@ -141,7 +139,7 @@ impl Server {
             Owner::Banner(key) => self.go_on_telling(key),
             Owner::Door(key) => self.answer_door(key),
             Owner::Edge(key) => self.serve_edge(key),
-            Owner::Signals | Owner::Loader | Owner::Child(_) | Owner::Trial => {}
+            Owner::Signals | Owner::Loader | Owner::Child(_) | Owner::Trial | Owner::Alarm => {}
         }
     }
 

@@ -1,0 +1,143 @@
+//! The timer that ends the loop's sleep at the earliest deadline.
+//!
+//! A timeout of epoll_wait(2) is set with every sleep and taken back with every wake-up,
+//! on a processor that is about to rest or has just been woken. This one is set when the
+//! deadline changes: once for many turns while clients come faster than deadlines.
+
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+
+use super::token::{self, Owner};
+
+/// An alarm that nobody needs any more is left to go off if that is as soon as this.
+const SOON: Duration = Duration::from_millis(5);
+
+/// The alarm (timerfd_create(2)).
+#[derive(Debug)]
+pub(super) struct Alarm {
+    timer: TimerFd,
+    /// When it goes off, until that has been announced.
+    due: Option<Instant>,
+}
+
+impl Alarm {
+    /// One that is announced in this poll.
+    ///
+    /// # Errors
+    /// When the system has no descriptors or no memory.
+    pub(super) fn new(registry: &Registry) -> io::Result<Self> {
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
+        let descriptor = timer.as_fd().as_raw_fd();
+        let token = token::pack(Owner::Alarm);
+        registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)?;
+        Ok(Self { timer, due: None })
+    }
+
+    /// It has been announced that it went off.
+    pub(super) fn went_off(&mut self) {
+        self.due = None;
+    }
+
+    /// Sees to it that the poll ends at `deadline`, or sooner; the timeout that it needs
+    /// for that. None is for ever: then the alarm ends it.
+    pub(super) fn timeout(&mut self, deadline: Option<Instant>, now: Instant) -> Option<Duration> {
+        if self.due == deadline || self.is_soon_enough(deadline, now) {
+            return None;
+        }
+        let left = deadline.map(|when| when.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            return left;
+        }
+        match self.set(left) {
+            Ok(()) => {
+                self.due = deadline;
+                None
+            }
+            Err(_) => left,
+        }
+    }
+
+    /// Waking up once in vain costs no more than setting it again.
+    fn is_soon_enough(&self, deadline: Option<Instant>, now: Instant) -> bool {
+        let sooner = |due: Instant| deadline.is_none_or(|when| due < when);
+        self.due.is_some_and(|due| sooner(due) && due.saturating_duration_since(now) <= SOON)
+    }
+
+    fn set(&self, left: Option<Duration>) -> nix::Result<()> {
+        match left {
+            Some(left) => {
+                let once = Expiration::OneShot(TimeSpec::from_duration(left));
+                self.timer.set(once, TimerSetTimeFlags::empty())
+            }
+            None => self.timer.unset(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mio::{Events, Poll};
+
+    use super::*;
+
+    const MOMENT: Duration = Duration::from_millis(1);
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn alarm() -> (Poll, Alarm) {
+        let poll = Poll::new().unwrap();
+        let alarm = Alarm::new(poll.registry()).unwrap();
+        (poll, alarm)
+    }
+
+    /// Waits for it; whether it has gone off within `most`.
+    fn goes_off(poll: &mut Poll, most: Duration) -> bool {
+        let mut events = Events::with_capacity(4);
+        poll.poll(&mut events, Some(most)).unwrap();
+        events.iter().any(|event| token::unpack(event.token()) == Some(Owner::Alarm))
+    }
+
+    #[test]
+    fn it_ends_the_sleep_at_the_deadline_though_nobody_reads_it() {
+        let (mut poll, mut alarm) = alarm();
+        for _ in 0..3 {
+            let now = Instant::now();
+            let timeout = alarm.timeout(Some(now + MOMENT), now);
+            // A machine that took longer than that to get here need not wait.
+            assert!(timeout.is_none_or(|timeout| timeout.is_zero()));
+            assert!(timeout.is_some() || goes_off(&mut poll, LONG));
+            assert!(now.elapsed() >= MOMENT);
+            alarm.went_off();
+        }
+    }
+
+    #[test]
+    fn what_is_due_is_not_waited_for() {
+        let (_poll, mut alarm) = alarm();
+        let now = Instant::now();
+        assert_eq!(alarm.timeout(Some(now), now), Some(Duration::ZERO));
+        assert_eq!(alarm.timeout(None, now), None);
+    }
+
+    #[test]
+    fn an_earlier_deadline_counts_and_a_later_one_is_set_when_it_matters() {
+        let (mut poll, mut alarm) = alarm();
+        let now = Instant::now();
+        assert_eq!(alarm.timeout(Some(now + LONG), now), None);
+        assert_eq!(alarm.due, Some(now + LONG));
+        assert_eq!(alarm.timeout(Some(now + LONG / 2), now), None);
+        assert_eq!(alarm.due, Some(now + LONG / 2));
+        assert_eq!(alarm.timeout(None, now), None);
+        assert_eq!(alarm.due, None, "an alarm far away is taken back");
+        alarm.due = Some(now + SOON);
+        assert_eq!(alarm.timeout(Some(now + LONG), now), None);
+        assert_eq!(alarm.due, Some(now + SOON), "one that is near is left");
+        assert!(!goes_off(&mut poll, Duration::ZERO));
+    }
+}
