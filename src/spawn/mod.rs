@@ -33,8 +33,9 @@ pub use prepared::{HasNul, Prepared, ServerFacts};
 pub use stage::Stage;
 
 /// Children that may be between clone and exec at once, sharing our memory; more
-/// than that and the surplus is forked.
-const BLOCKS: usize = 32;
+/// than that and the surplus is forked, which costs several times as much. 64 clients who
+/// come at once need as many; far more would only crowd each other out of the caches.
+const BLOCKS: usize = 128;
 
 /// How children are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
