@@ -110,6 +110,15 @@ pub fn write_now(descriptor: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     kernel::write_now(&descriptor.as_fd(), bytes)
 }
 
+/// Reads from a pipe what there is without waiting for more, though it is one for which
+/// reading waits; how many bytes.
+///
+/// # Errors
+/// EAGAIN: there is nothing. EOPNOTSUPP: the kernel cannot tell (pipes: before Linux 6.4).
+pub fn read_now(descriptor: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    kernel::read_now(&descriptor.as_fd(), buffer)
+}
+
 /// Sets O_NONBLOCK.
 ///
 /// # Errors

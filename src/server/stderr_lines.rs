@@ -2,18 +2,19 @@
 //! amount per turn and per second. A program that writes more waits for us; nobody
 //! else does.
 
-use std::io::{ErrorKind, Read as _};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
+use nix::libc;
 
 use super::Server;
 use super::slab::Key;
 use super::state::StderrState;
 use super::timers::Timer;
 use super::token::Owner;
-use crate::descriptor::set_nonblocking;
+use crate::descriptor::{read_now, set_nonblocking};
 use crate::journal;
 
 /// Bytes read from one program in one turn.
@@ -60,13 +61,6 @@ impl Server {
     /// and a pipe that others still hold goes among the lingering ones.
     pub(super) fn program_ended(&mut self, key: Key) {
         let Some(state) = self.stderr.get_mut(key) else { return };
-        // Not polled yet, so it may still make us wait for those who hold the other end.
-        if !state.registered
-            && let Err(error) = set_nonblocking(&state.pipe)
-        {
-            journal::trouble(&state.label, "fcntl", &error);
-            return self.close_stderr(key);
-        }
         let flow = read_some(state, &mut self.scratch);
         self.count_dropped(key);
         match flow {
@@ -98,7 +92,7 @@ impl Server {
 fn read_some(state: &mut StderrState, scratch: &mut [u8]) -> Flow {
     let buffer = scratch.get_mut(..PER_TURN).unwrap_or_default();
     loop {
-        match state.pipe.read(buffer) {
+        match read(state, buffer) {
             Ok(0) => return Flow::End,
             Ok(length) => {
                 state.read = state.read.saturating_add(length);
@@ -116,6 +110,20 @@ fn read_some(state: &mut StderrState, scratch: &mut [u8]) -> Flow {
             Err(_) => return Flow::End,
         }
     }
+}
+
+/// Reads without waiting. A pipe that is not polled yet would make us wait for those who
+/// hold the other end, and need not be told not to, for most are read only once.
+fn read(state: &mut StderrState, buffer: &mut [u8]) -> io::Result<usize> {
+    if !state.registered {
+        match read_now(&state.pipe, buffer) {
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                set_nonblocking(&state.pipe)?;
+            }
+            other => return other,
+        }
+    }
+    state.pipe.read(buffer)
 }
 
 /// Logs the lines that are whole now and keeps the beginning of the next.

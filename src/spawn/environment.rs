@@ -23,34 +23,36 @@ pub struct Connection {
 
 /// Writes the variables; those that the service sets itself are left to it.
 pub fn fill(environment: &mut Environment, prepared: &Prepared, connection: &Connection) {
-    let mut put = |name: &str, value: std::fmt::Arguments<'_>| {
+    let mut put = |name: &str, value: &str| {
         if prepared.leaves_free(name) {
             environment.push(name, value);
         }
     };
-    put("PROTO", format_args!("{}", connection.protocol));
+    put("PROTO", connection.protocol);
     let udp = connection.protocol == "UDP";
     if let Some(local) = connection.local {
         let (ip, port) = if udp { UDP_LOCAL } else { TCP_LOCAL };
-        put(ip, format_args!("{}", local.ip()));
-        put(port, format_args!("{}", local.port()));
+        put(ip, &local.ip().to_string());
+        put(port, &local.port().to_string());
     }
     if let Some(remote) = connection.remote {
         let (ip, port) = if udp { UDP_REMOTE } else { TCP_REMOTE };
+        // Written once each: several variables say the same.
+        let (address, number) = (remote.ip().to_string(), remote.port().to_string());
         for name in [ip, "REMOTE_ADDR", "REMOTE_HOST"] {
-            put(name, format_args!("{}", remote.ip()));
+            put(name, &address);
         }
         for name in [port, "REMOTE_PORT"] {
-            put(name, format_args!("{}", remote.port()));
+            put(name, &number);
         }
     }
     if let Some(path) = &connection.path {
-        put("UNIXLOCALPATH", format_args!("{path}"));
+        put("UNIXLOCALPATH", path);
     }
     if let Some((pid, uid, gid)) = connection.credentials {
-        put("UNIXREMOTEPID", format_args!("{pid}"));
-        put("UNIXREMOTEEUID", format_args!("{uid}"));
-        put("UNIXREMOTEEGID", format_args!("{gid}"));
+        put("UNIXREMOTEPID", &pid.to_string());
+        put("UNIXREMOTEEUID", &uid.to_string());
+        put("UNIXREMOTEEGID", &gid.to_string());
     }
 }
 

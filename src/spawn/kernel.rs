@@ -146,13 +146,11 @@ pub struct Environment {
 
 impl Environment {
     /// Adds one variable; a value with a NUL byte ends there.
-    pub fn push(&mut self, name: &str, value: std::fmt::Arguments<'_>) {
-        use std::io::Write as _;
+    pub fn push(&mut self, name: &str, value: &str) {
         self.starts.push(self.text.len());
         self.text.extend_from_slice(name.as_bytes());
         self.text.push(b'=');
-        // Writing into a Vec cannot fail.
-        let _ = self.text.write_fmt(value);
+        self.text.extend_from_slice(value.as_bytes());
         self.text.push(0);
     }
 
@@ -1054,6 +1052,19 @@ pub fn write_now(descriptor: &impl AsRawFd, bytes: &[u8]) -> io::Result<usize> {
     let written =
         unsafe { libc::pwritev2(descriptor.as_raw_fd(), &raw const part, 1, -1, libc::RWF_NOWAIT) };
     usize::try_from(written).map_err(|_| io::Error::last_os_error())
+}
+
+/// Reads what there is without waiting for more, whatever flags the descriptor has.
+///
+/// # Errors
+/// preadv2(2)'s: EAGAIN when it would wait, EOPNOTSUPP when it cannot promise not to.
+pub fn read_now(descriptor: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: the one part is a live slice that nobody else has, and the kernel writes no
+    // more than its length into it.
+    let read =
+        unsafe { libc::preadv2(descriptor.as_raw_fd(), &raw const part, 1, -1, libc::RWF_NOWAIT) };
+    usize::try_from(read).map_err(|_| io::Error::last_os_error())
 }
 
 /// Makes a connected datagram socket one without a peer, and without the port that
