@@ -125,6 +125,9 @@ impl Server {
                 self.reap_if_ended(key);
                 continue;
             }
+            if self.spawner.reap_if_spare(pid.as_raw()) {
+                continue;
+            }
             if let Some(loader) = self.reloading.loader().filter(|it| it.pid() == pid.as_raw()) {
                 loader.reap_if_ended();
                 self.reloading.announced();

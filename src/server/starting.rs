@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::Server;
 use super::slab::Key;
 use super::state::{Child, StderrState, Terms};
+use super::timers::Timer;
 use crate::address::Address;
 use crate::admission::Source;
 use crate::descriptor;
@@ -79,6 +80,24 @@ impl Server {
                 self.start_failed(service, peer, &failed.error);
                 Outcome::Failed
             }
+        }
+    }
+
+    /// At the end of a turn: makes what the next program needs while nobody waits for it.
+    pub(super) fn make_ready(&mut self) {
+        let is_calm = self.ready.is_empty()
+            && !self.reloading.is_busy()
+            && !self.is_upgrading()
+            && self.stop.is_none();
+        if self.spawner.make_ready(self.now, is_calm) {
+            self.look_at_spares();
+        }
+    }
+
+    /// Lets the child go that was made ahead, if nobody has needed it for a while.
+    pub(super) fn look_at_spares(&mut self) {
+        if let Some(next) = self.spawner.look_at_spares(self.now) {
+            self.timers.set(next, Timer::Spares);
         }
     }
 

@@ -72,6 +72,7 @@ impl Server {
         for key in self.children.keys() {
             self.stop_child(key);
         }
+        self.spawner.let_spare_go();
         self.finish_overdue();
         for key in self.services.keys() {
             self.tell_all_refusals(key);

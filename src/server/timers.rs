@@ -24,6 +24,8 @@ pub(super) enum Timer {
     Child(Key),
     /// Try again to remove the groups of processes of services that have gone.
     Groups,
+    /// Whether a child that was made ahead is still needed.
+    Spares,
     /// A program has run for as long as it may, or has had time to end after that.
     Overdue(Key),
     /// What a program that ran for too long has left behind.

@@ -95,7 +95,7 @@ impl Server {
         if reap {
             self.tidy(Tidy::WhatIsDue);
         }
-        self.spawner.make_ready();
+        self.make_ready();
         self.tell_limits();
         self.stop_if_drained();
         self.upgrade_if_tried();
@@ -154,6 +154,7 @@ impl Server {
                 Timer::Home(key) => self.look_for_datagrams(key),
                 Timer::Child(key) => self.look_at_child(key),
                 Timer::Groups => self.tidy_groups(),
+                Timer::Spares => self.look_at_spares(),
                 Timer::Overdue(key) => self.overdue(key),
                 Timer::Group(key) => self.end_group(key),
                 Timer::Banner(key) => self.told_for_too_long(key),

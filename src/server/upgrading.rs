@@ -158,6 +158,11 @@ impl Server {
         self.tell_those(|stage| stage == Stage::AwaitsUpgrade, words);
     }
 
+    /// Whether the program on disk is about to go on in our place.
+    pub(super) fn is_upgrading(&self) -> bool {
+        self.upgrading.tried.is_some()
+    }
+
     /// At the end of a turn: has the trial gone well, and is this a good moment?
     pub(super) fn upgrade_if_tried(&mut self) {
         let Some(looks) = self.upgrading.tried else { return };

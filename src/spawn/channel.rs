@@ -1,7 +1,8 @@
 //! How a child that begins with our table of descriptors comes by its own: they are sent
-//! before it exists, through a pair of sockets that its block has for itself, and taken
-//! by the child when its table is no longer ours. So we may close our copies as soon as
-//! there is a child, and a client gets its end of file from its program alone.
+//! before it exists, or while it waits for them, through a pair of sockets that its block
+//! has for itself, and taken by the child when its table is no longer ours. So we may close
+//! our copies as soon as they are sent, and a client gets its end of file from its program
+//! alone.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
@@ -28,7 +29,8 @@ impl Channel {
     /// socketpair(2)'s.
     pub(super) fn new() -> io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC;
-        let (theirs, ours) = socketpair(AddressFamily::Unix, SockType::Datagram, None, flags)?;
+        // Messages, one a child, and an end for whoever waits when we have ended.
+        let (theirs, ours) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
         Ok(Self { ours: raise(ours), theirs })
     }
 

@@ -6,12 +6,17 @@
 //! on a stack of its own, until it execs. Where there are many descriptors (10,000
 //! listeners, say) `CLONE_FILES` comes to it, so that they are not copied either.
 //!
+//! While clients come one after the other, a *spare* is made with the time that is left:
+//! such a child too, which then waits for what it is to become. The next client waits
+//! neither for a clone nor for a session.
+//!
 //! # Why that is sound
-//! * *Memory.* The child reads its [`Block`] only: the plan, the prepared program
-//!   and the environment in it, all written before the clone and by nobody until
-//!   the kernel clears `busy` when the child execs or exits. A block that
-//!   is busy refuses to be started and is never unmapped. The child writes its own
-//!   stack (with a guard page below) and one atomic word. It allocates nothing,
+//! * *Memory.* The child reads its [`Block`] only: its birth, written before the clone,
+//!   and its job, the prepared program and the environment, written before the clone or,
+//!   for a spare, before it is sent its descriptors, without which it does not look at
+//!   them. Nobody writes them from then on, until the kernel clears `busy` when the child
+//!   execs or exits. A block that is busy refuses to be started and is never unmapped. The
+//!   child writes its own stack (with a guard page below) and one atomic word. It allocates nothing,
 //!   takes no lock, cannot panic, and makes raw system calls that leave `errno`
 //!   alone, which is thread-local memory that it shares with the server.
 //! * *Descriptors.* A child that begins with the server's table gets its own in these
@@ -21,10 +26,15 @@
 //!   then on its table, with the channel in it, is its own. Then it receives its
 //!   descriptors. What a child that ended before that has not received is closed before
 //!   its block is used again. With either table it then closes all but its own three,
-//!   the failure pipe and the ruleset, while it is still the server's user.
+//!   the failure pipe and the ruleset, while it is still the server's user. A spare has
+//!   closed everything that it has copied but the failure pipe and the channel before it
+//!   waits: it keeps no connection and no address in use.
 //! * *Signals.* The server has no signal handler, the runtime's included (see
 //!   [`take_over_signals`]), so none can run in the child; all signals but the
 //!   terminal stops are blocked until the last step before exec.
+//! * *Time.* A spare waits as the server's user, so that only whoever may signal the server
+//!   may signal it, and no longer than a fraction of a second. It ends when the server has
+//!   ended: the other side of the channel is closed then.
 //! * *Other users.* After setresuid the target user may signal the child. A stop
 //!   keeps one block busy and the server does not care; a kill ends the child
 //!   alone. The kernel has made the shared memory undumpable at that point, so
@@ -40,7 +50,7 @@
 
 #![allow(unsafe_code, reason = "the one place where it is allowed")]
 
-use std::cell::{OnceCell, UnsafeCell};
+use std::cell::{Cell, OnceCell, UnsafeCell};
 use std::ffi::{CString, c_char, c_int, c_long, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -86,29 +96,36 @@ pub struct Made {
     pub pidfd: OwnedFd,
 }
 
-/// What the child reads. Nobody writes it while the child lives before exec.
-struct Plan {
-    prepared: *const Prepared,
-    environment: *const *const c_char,
-    numbers: Numbers,
+/// What a child reads first. Nobody writes it while the child lives before exec.
+struct Birth {
+    job: *const Job,
+    /// Where it tells why it could not become its program.
+    failure: RawFd,
     /// Whether it shares our memory.
     sharing: bool,
     /// Where its descriptors come from; none if it has them.
     parcel: Option<Parcel>,
 }
 
-/// What a child needs that begins with our table of descriptors.
+/// How a child that begins with our table of descriptors comes by its own.
 #[derive(Clone, Copy)]
 struct Parcel {
-    /// Where it takes those that `numbers` names, but for the failure pipe.
+    /// Where it takes those that `numbers` of its job names.
     channel: RawFd,
-    /// How many: [`Numbers::sent`].
-    sent: usize,
-    /// Raised when it has them.
+    /// 0 from when they are sent until it has them.
     taken: *const AtomicU32,
+    /// It is a spare: they have not been sent yet, nor has its job been written.
+    waits: bool,
 }
 
-/// One child's stack, plan and environment: what it uses of our memory until exec.
+/// What a child is to become. Nobody writes it while the child may look at it.
+struct Job {
+    prepared: *const Prepared,
+    environment: *const *const c_char,
+    numbers: Numbers,
+}
+
+/// One child's stack, job and environment: what it uses of our memory until exec.
 /// Never freed: there are few, and the last children may outlive the server's loop.
 pub struct Block(&'static Shared);
 
@@ -118,16 +135,20 @@ struct Shared {
     busy: AtomicU32,
     /// 1 once the child has its descriptors.
     taken: AtomicU32,
-    /// None until there are many descriptors.
+    /// None until it is needed.
     channel: OnceCell<Channel>,
     /// The last child's id; ours alone.
     pid: AtomicI32,
+    /// Whether the child is a spare that has been sent nothing; ours alone.
+    waits: Cell<bool>,
     /// The child's while `busy` is set, ours otherwise.
-    body: UnsafeCell<Body>,
+    birth: UnsafeCell<Birth>,
+    /// The same, but still ours while `waits` is set.
+    work: UnsafeCell<Work>,
 }
 
-struct Body {
-    plan: Plan,
+struct Work {
+    job: Job,
     /// Kept alive for the child, whatever a reload does meanwhile.
     prepared: Option<Rc<Prepared>>,
     environment: Environment,
@@ -177,21 +198,19 @@ impl Block {
     /// # Errors
     /// When the system has no memory for a stack.
     pub fn new() -> io::Result<Self> {
-        let plan = Plan {
-            prepared: ptr::null(),
-            environment: ptr::null(),
-            numbers: Numbers { socket: -1, stderr: -1, failure: -1, ruleset: -1 },
-            sharing: false,
-            parcel: None,
-        };
-        let body = Body { plan, prepared: None, environment: Environment::default() };
+        let numbers = Numbers { socket: -1, stderr: -1, failure: -1, ruleset: -1 };
+        let job = Job { prepared: ptr::null(), environment: ptr::null(), numbers };
+        let work = Work { job, prepared: None, environment: Environment::default() };
+        let birth = Birth { job: ptr::null(), failure: -1, sharing: false, parcel: None };
         Ok(Self(Box::leak(Box::new(Shared {
             stack: Stack::new()?,
             busy: AtomicU32::new(0),
             taken: AtomicU32::new(1),
             channel: OnceCell::new(),
             pid: AtomicI32::new(0),
-            body: UnsafeCell::new(body),
+            waits: Cell::new(false),
+            birth: UnsafeCell::new(birth),
+            work: UnsafeCell::new(work),
         }))))
     }
 
@@ -221,13 +240,13 @@ impl Block {
         }
     }
 
-    fn body(&mut self) -> io::Result<&mut Body> {
-        if self.is_busy() {
+    fn work(&mut self) -> io::Result<&mut Work> {
+        if self.is_busy() && !self.0.waits.get() {
             return Err(io::ErrorKind::ResourceBusy.into());
         }
-        // SAFETY: no child uses it (looked at above; the word is set only by
-        // `start_sharing`), and `&mut self` is the only handle.
-        Ok(unsafe { &mut *self.0.body.get() })
+        // SAFETY: no child looks at it (found out above; the words are set only by
+        // `start`, `send` and `send_off`), and `&mut self` is the only handle.
+        Ok(unsafe { &mut *self.0.work.get() })
     }
 
     /// The environment to fill for the next child; empty.
@@ -235,28 +254,38 @@ impl Block {
     /// # Errors
     /// When the block is busy.
     pub fn environment(&mut self) -> io::Result<&mut Environment> {
-        let environment = &mut self.body()?.environment;
+        let environment = &mut self.work()?.environment;
         environment.clear();
         Ok(environment)
     }
 
-    fn fill(
+    fn fill(&mut self, prepared: &Rc<Prepared>, numbers: Numbers) -> io::Result<()> {
+        let work = self.work()?;
+        work.environment.seal(&prepared.environment, &prepared.late_environment);
+        work.job = Job {
+            prepared: Rc::as_ptr(prepared),
+            environment: work.environment.pointers.as_ptr(),
+            numbers,
+        };
+        work.prepared = Some(Rc::clone(prepared));
+        Ok(())
+    }
+
+    /// Writes down how the next child begins; what it is given.
+    fn bear(
         &mut self,
-        prepared: &Rc<Prepared>,
-        numbers: Numbers,
+        failure: RawFd,
         (sharing, parcel): (bool, Option<Parcel>),
     ) -> io::Result<*mut c_void> {
-        let body = self.body()?;
-        body.environment.seal(&prepared.environment, &prepared.late_environment);
-        body.plan = Plan {
-            prepared: Rc::as_ptr(prepared),
-            environment: body.environment.pointers.as_ptr(),
-            numbers,
-            sharing,
-            parcel,
-        };
-        body.prepared = Some(Rc::clone(prepared));
-        Ok((&raw mut body.plan).cast())
+        if self.is_busy() {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        // SAFETY: the field of something that lives for ever; only its address is taken.
+        let job = unsafe { &raw const (*self.0.work.get()).job };
+        let birth = self.0.birth.get();
+        // SAFETY: no child reads it (looked at above), and `&mut self` is the only handle.
+        unsafe { *birth = Birth { job, failure, sharing, parcel } };
+        Ok(birth.cast())
     }
 
     /// Makes a child that shares our memory until it execs. The descriptors may be closed
@@ -270,26 +299,61 @@ impl Block {
         numbers: Numbers,
         table: Table,
     ) -> io::Result<i32> {
+        if self.is_busy() {
+            // Before anything is sent, which only a child may take.
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        // To whom nothing can be sent a copy is given: slower, and nothing else.
+        let parcel = (table == Table::Ours).then(|| self.send(numbers).ok()).flatten();
+        self.fill(prepared, numbers)?;
+        self.start(numbers.failure, parcel)
+    }
+
+    /// Makes a spare: a child that shares our memory, too, and waits to be sent off.
+    ///
+    /// # Errors
+    /// clone(2)'s and socketpair(2)'s, or that the block is busy.
+    pub fn start_waiting(&mut self, failure: RawFd) -> io::Result<i32> {
+        let channel = self.channel()?.theirs();
+        let parcel = Parcel { channel, taken: &raw const self.0.taken, waits: true };
+        let pid = self.start(failure, Some(parcel))?;
+        self.0.waits.set(true);
+        Ok(pid)
+    }
+
+    /// Sends a spare off to become its program, as [`Self::start_sharing`] does it with a
+    /// new child.
+    ///
+    /// # Errors
+    /// sendmsg(2)'s, or that it is there no more.
+    pub fn send_off(&mut self, prepared: &Rc<Prepared>, numbers: Numbers) -> io::Result<i32> {
+        if !(self.is_busy() && self.0.waits.get()) {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        self.fill(prepared, numbers)?;
+        self.send(numbers)?;
+        self.0.waits.set(false);
+        Ok(self.0.pid.load(Ordering::Relaxed))
+    }
+
+    fn start(&mut self, failure: RawFd, parcel: Option<Parcel>) -> io::Result<i32> {
         if !SHARING {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        // Before anything is sent, which only a child may take.
-        let _ = self.body()?;
-        // To whom nothing can be sent a copy is given: slower, and nothing else.
-        let parcel = (table == Table::Ours).then(|| self.send(numbers).ok()).flatten();
-        let files = if parcel.is_some() { libc::CLONE_FILES } else { 0 };
-        let plan = self.fill(prepared, numbers, (true, parcel))?;
+        let birth = self.bear(failure, (true, parcel))?;
+        self.0.waits.set(false);
         self.0.busy.store(1, Ordering::Release);
+        let files = if parcel.is_some() { libc::CLONE_FILES } else { 0 };
         let flags = libc::CLONE_VM | files | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
         // SAFETY: the stack is mapped, ours, and used by no other child, since the
-        // block was idle. The plan lives for ever and is written by nobody while
-        // `busy` is set. The child's conduct is argued at the top of this file.
+        // block was idle. What the child reads lives for ever and is written by nobody
+        // while it may look at it. The child's conduct is argued at the top of this file.
         let pid = unsafe {
             libc::clone(
                 run_child,
                 self.0.stack.top(),
                 flags,
-                plan,
+                birth,
                 ptr::null_mut::<c_int>(),
                 ptr::null_mut::<c_void>(),
                 self.0.busy.as_ptr(),
@@ -305,19 +369,29 @@ impl Block {
         Ok(pid)
     }
 
-    fn send(&self, numbers: Numbers) -> io::Result<Parcel> {
-        let Shared { channel, taken, .. } = self.0;
-        let channel = match channel.get() {
-            Some(channel) => channel,
+    fn channel(&self) -> io::Result<&Channel> {
+        let channel = &self.0.channel;
+        match channel.get() {
+            Some(channel) => Ok(channel),
             None => {
                 let new = Channel::new()?;
-                channel.get_or_init(|| new)
+                Ok(channel.get_or_init(|| new))
             }
-        };
+        }
+    }
+
+    /// Sends what the job names, which is not written any more until it has been taken.
+    fn send(&self, numbers: Numbers) -> io::Result<Parcel> {
+        let channel = self.channel()?;
+        let taken = &self.0.taken;
         let (all, sent) = numbers.sent();
-        channel.send(all.get(..sent).unwrap_or_default())?;
-        taken.store(0, Ordering::Relaxed);
-        Ok(Parcel { channel: channel.theirs(), sent, taken })
+        // A spare looks at its job when it sees this, and not before it is sent something.
+        taken.store(0, Ordering::Release);
+        if let Err(error) = channel.send(all.get(..sent).unwrap_or_default()) {
+            taken.store(1, Ordering::Relaxed);
+            return Err(error);
+        }
+        Ok(Parcel { channel: channel.theirs(), taken, waits: false })
     }
 
     /// Makes a child by plain fork. Descriptors may be closed at once, and the
@@ -326,31 +400,32 @@ impl Block {
     /// # Errors
     /// fork(2)'s, or that the block is busy.
     pub fn start_forking(&mut self, prepared: &Rc<Prepared>, numbers: Numbers) -> io::Result<i32> {
-        let plan = self.fill(prepared, numbers, (false, None))?;
+        self.fill(prepared, numbers)?;
+        let birth = self.bear(numbers.failure, (false, None))?;
         let made = match &prepared.confinement.group {
-            None => fork_plainly(plan),
-            Some(group) => fork_into(plan, group.descriptor().as_raw_fd()),
+            None => fork_plainly(birth),
+            Some(group) => fork_into(birth, group.descriptor().as_raw_fd()),
         };
         // The child has a copy. Kept here, it would keep a service's group in being.
-        self.body()?.prepared = None;
+        self.work()?.prepared = None;
         made
     }
 }
 
 /// A plain fork.
-fn fork_plainly(plan: *mut c_void) -> io::Result<i32> {
+fn fork_plainly(birth: *mut c_void) -> io::Result<i32> {
     let flags = c_long::from(libc::SIGCHLD);
     // SAFETY: a fork of a single-threaded process; the child makes system calls
     // only and never returns. The raw call (flags, stack, …) and not fork(3), whose
     // care for libc such a child has no use for.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0usize, 0usize, 0usize, 0usize) };
-    forked(pid, plan)
+    forked(pid, birth)
 }
 
 /// A fork whose child is in a group of processes (cgroup v2) from its birth, so that
 /// the group's limits hold for it too: one that is moved there later is let in
 /// over the limit. clone3(2), Linux 5.7.
-fn fork_into(plan: *mut c_void, group: RawFd) -> io::Result<i32> {
+fn fork_into(birth: *mut c_void, group: RawFd) -> io::Result<i32> {
     /// `libc` has it as a signed 32-bit number, in which it does not fit.
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     // SAFETY: all zero is a valid value of this struct of numbers.
@@ -363,14 +438,14 @@ fn fork_into(plan: *mut c_void, group: RawFd) -> io::Result<i32> {
         libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>())
     };
     // EAGAIN: the group is full. Said so, since the machine need not be.
-    forked(pid, plan)
+    forked(pid, birth)
         .map_err(|error| io::Error::new(error.kind(), format!("in the service's cgroup: {error}")))
 }
 
 /// What a fork has returned, on either side of it.
-fn forked(pid: c_long, plan: *mut c_void) -> io::Result<i32> {
+fn forked(pid: c_long, birth: *mut c_void) -> io::Result<i32> {
     if pid == 0 {
-        run_child(plan);
+        run_child(birth);
     }
     if pid < 0 {
         return Err(io::Error::last_os_error());
@@ -434,10 +509,10 @@ impl Stack {
 }
 
 /// Where a child begins: after clone on its own stack, after fork on a copy of ours.
-extern "C" fn run_child(plan: *mut c_void) -> c_int {
-    // SAFETY: both callers pass a filled plan that outlives the child's time before exec.
-    let plan = unsafe { &*plan.cast::<Plan>() };
-    let (stage, errno) = prepare_and_exec(plan);
+extern "C" fn run_child(birth: *mut c_void) -> c_int {
+    // SAFETY: all callers pass a birth that outlives the child's time before exec.
+    let birth = unsafe { &*birth.cast::<Birth>() };
+    let (stage, errno) = prepare_and_exec(birth);
     // SAFETY: system calls with a record on our stack; neither returns to Rust code of the server.
     unsafe {
         let mut record = [0u8; RECORD];
@@ -448,7 +523,7 @@ extern "C" fn run_child(plan: *mut c_void) -> c_int {
             at.cast::<[u8; 4]>().write_unaligned(low_word(word));
             at = at.wrapping_add(4);
         }
-        call(libc::SYS_write, number(plan.numbers.failure), record.as_ptr() as usize, RECORD, 0, 0);
+        call(libc::SYS_write, number(birth.failure), record.as_ptr() as usize, RECORD, 0, 0);
         loop {
             call(libc::SYS_exit_group, FAILED as usize, 0, 0, 0, 0);
         }
@@ -470,22 +545,28 @@ const fn number(descriptor: RawFd) -> usize {
 }
 
 /// The child's steps, in the order of [`Stage`]; returns only with a failure.
-fn prepare_and_exec(plan: &Plan) -> (Stage, isize) {
-    // SAFETY: the prepared program is kept alive by the block, or is our copy after fork.
-    let prepared = unsafe { &*plan.prepared };
-    // SAFETY: each step makes system calls with pointers into the plan, which outlives them.
+fn prepare_and_exec(birth: &Birth) -> (Stage, isize) {
+    // SAFETY: each step makes system calls with pointers that outlive it. What the child
+    // looks at from `job` on is written by nobody: before that it has its descriptors.
     unsafe {
-        let numbers = match take_own_descriptors(plan) {
-            Ok(numbers) => numbers,
+        if let Err(failure) = take_own_table(birth).and_then(|()| take_own_session()) {
+            return failure;
+        }
+        let arrived = match take_descriptors(birth) {
+            Ok(arrived) => arrived,
             Err(failure) => return failure,
         };
-        let result = keep_stdio_only(numbers)
-            .and_then(|()| take_own_session(prepared))
-            .and_then(|()| change_directory(prepared))
-            .and_then(|()| give_up_capabilities(prepared))
-            .and_then(|()| change_user(prepared, plan.sharing))
-            .and_then(|()| confine_to_paths(numbers))
-            .and_then(|()| unblock_signals());
+        let job = &*birth.job;
+        let prepared = &*job.prepared;
+        let result = own_numbers(&job.numbers, arrived.as_ref()).and_then(|numbers| {
+            keep_stdio_only(numbers)?;
+            limit(prepared)?;
+            change_directory(prepared)?;
+            give_up_capabilities(prepared)?;
+            change_user(prepared, birth.sharing)?;
+            confine_to_paths(numbers)?;
+            unblock_signals()
+        });
         if let Err(failure) = result {
             return failure;
         }
@@ -493,7 +574,7 @@ fn prepare_and_exec(plan: &Plan) -> (Stage, isize) {
             libc::SYS_execve,
             prepared.path.as_ptr() as usize,
             prepared.arguments.as_ptr() as usize,
-            plan.environment as usize,
+            job.environment as usize,
             0,
             0,
         );
@@ -507,28 +588,39 @@ fn check(stage: Stage, result: isize) -> Step {
     if result < 0 { Err((stage, -result)) } else { Ok(()) }
 }
 
-/// Gives the child a table of its own and takes its descriptors into it; their numbers.
-unsafe fn take_own_descriptors(plan: &Plan) -> Result<Numbers, (Stage, isize)> {
-    let Some(parcel) = plan.parcel else { return Ok(plan.numbers) };
-    let highest = parcel.channel.max(plan.numbers.failure);
-    // SAFETY: no pointers. If it fails, the table is still the server's: nothing may be
-    // changed in it, and nothing is, but the failure is told as any other.
-    check(Stage::Descriptors, unsafe {
-        call(
-            libc::SYS_close_range,
-            number(highest) + 1,
-            u32::MAX as usize,
-            libc::CLOSE_RANGE_UNSHARE as usize,
-            0,
-            0,
-        )
-    })?;
-    let mut numbers = [-1; MOST_SENT];
-    // SAFETY: the channel is in the table that has just been copied.
-    unsafe { receive(&parcel, &mut numbers)? };
-    // SAFETY: the flag is in the block, which is busy and therefore alive.
-    unsafe { (*parcel.taken).store(1, Ordering::Release) };
-    Ok(plan.numbers.arrived(numbers))
+/// Gives a child that has begun with the server's table of descriptors a copy of its lower
+/// end. If that fails, nothing may be changed in it, and nothing is, but the failure is told
+/// as any other.
+unsafe fn take_own_table(birth: &Birth) -> Step {
+    let Some(parcel) = birth.parcel else { return Ok(()) };
+    let (failure, channel) = (number(birth.failure), number(parcel.channel));
+    let unshare = libc::CLOSE_RANGE_UNSHARE as usize;
+    let above = channel.max(failure) + 1;
+    // SAFETY: no pointers.
+    unsafe {
+        let result = call(libc::SYS_close_range, above, u32::MAX as usize, unshare, 0, 0);
+        check(Stage::Descriptors, result)?;
+        // Whoever waits keeps nobody's connection.
+        if parcel.waits && channel > failure + 1 {
+            let result = call(libc::SYS_close_range, failure + 1, channel - 1, 0, 0, 0);
+            check(Stage::Descriptors, result)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the descriptors that a child is sent, which a spare waits for; none if it has its
+/// own already. From here on it may look at its job.
+unsafe fn take_descriptors(birth: &Birth) -> Result<Option<Rights>, (Stage, isize)> {
+    let Some(parcel) = &birth.parcel else { return Ok(None) };
+    let mut rights = Rights { length: 0, level: 0, kind: 0, numbers: [-1; MOST_SENT], _padding: 0 };
+    // SAFETY: the channel is in the table that has just been copied, the flag in the block,
+    // which is busy and therefore alive.
+    unsafe {
+        receive(parcel, &mut rights)?;
+        (*parcel.taken).swap(1, Ordering::AcqRel);
+    }
+    Ok(Some(rights))
 }
 
 /// A message with descriptors, as the kernel writes it (unix(7), cmsg(3)).
@@ -554,38 +646,50 @@ struct Message {
     flags: usize,
 }
 
-/// Receives as many descriptors as were sent.
-unsafe fn receive(parcel: &Parcel, numbers: &mut [RawFd; MOST_SENT]) -> Step {
+/// Receives the descriptors that were sent, or are going to be.
+unsafe fn receive(parcel: &Parcel, rights: &mut Rights) -> Step {
     let mut byte = 0u8;
     let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
-    let mut rights = Rights { length: 0, level: 0, kind: 0, numbers: [-1; MOST_SENT], _padding: 0 };
     let mut message = Message {
         name: 0,
         name_length: 0,
         parts: &raw mut part,
         part_count: 1,
-        control: &raw mut rights,
+        control: ptr::from_mut(rights),
         control_length: size_of::<Rights>(),
         flags: 0,
     };
-    let flags = number(libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC);
+    let wait = if parcel.waits { 0 } else { libc::MSG_DONTWAIT };
+    let flags = number(wait | libc::MSG_CMSG_CLOEXEC);
     let message = (&raw mut message) as usize;
     // SAFETY: everything that the message names is on our stack.
     let result = unsafe { call(libc::SYS_recvmsg, number(parcel.channel), message, flags, 0, 0) };
-    check(Stage::Descriptors, result)?;
+    // Nothing is sent without a byte: the server has ended.
+    let result = if result == 0 { -(libc::EPIPE as isize) } else { result };
+    check(Stage::Descriptors, result)
+}
+
+/// The descriptors of a child under its own numbers.
+fn own_numbers(numbers: &Numbers, arrived: Option<&Rights>) -> Result<Numbers, (Stage, isize)> {
+    let Some(rights) = arrived else { return Ok(*numbers) };
     let header = size_of::<Rights>() - size_of::<[c_int; MOST_SENT + 1]>();
-    if rights.length != header + parcel.sent * size_of::<RawFd>() {
+    let (_, sent) = numbers.sent();
+    if rights.length != header + sent * size_of::<RawFd>() {
         // Some have found no room.
         return Err((Stage::Descriptors, libc::EMFILE as isize));
     }
-    *numbers = rights.numbers;
-    Ok(())
+    Ok(numbers.arrived(rights.numbers))
 }
 
-unsafe fn take_own_session(prepared: &Prepared) -> Step {
+/// A session of its own, and with it a group of processes.
+unsafe fn take_own_session() -> Step {
+    // SAFETY: no pointers.
+    check(Stage::Session, unsafe { call(libc::SYS_setsid, 0, 0, 0, 0, 0) })
+}
+
+unsafe fn limit(prepared: &Prepared) -> Step {
     // SAFETY: the only pointers are to limits inside `prepared`.
     unsafe {
-        check(Stage::Session, call(libc::SYS_setsid, 0, 0, 0, 0, 0))?;
         for (resource, limit) in &prepared.limits {
             let limit: *const libc::rlimit64 = limit;
             let result = call(libc::SYS_prlimit64, 0, *resource as usize, limit as usize, 0, 0);

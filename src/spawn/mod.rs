@@ -11,6 +11,7 @@ pub mod kernel;
 mod numbers;
 mod prepared;
 mod ruleset;
+mod spare;
 mod stage;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Instant;
 
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
@@ -30,6 +32,7 @@ pub use kernel::Table;
 use kernel::{Block, RECORD};
 pub use numbers::Numbers;
 pub use prepared::{HasNul, Prepared, ServerFacts};
+use spare::Spares;
 pub use stage::Stage;
 
 /// Children that may be between clone and exec at once, sharing our memory; more
@@ -102,6 +105,7 @@ pub struct Spawner {
     /// Blocks made so far that share; at most [`BLOCKS`].
     blocks: usize,
     in_flight: Vec<InFlight>,
+    spares: Spares,
     forking: Block,
     null: OwnedFd,
     failure: OwnedFd,
@@ -138,6 +142,7 @@ impl Spawner {
             idle: Vec::new(),
             blocks: 0,
             in_flight: Vec::new(),
+            spares: Spares::default(),
             forking: Block::new()?,
             null: kernel::duplicate_from(&null, LOWEST)?,
             failure,
@@ -197,6 +202,12 @@ impl Spawner {
         connection: &Connection,
         table: Table,
     ) -> io::Result<i32> {
+        self.spares.count_start();
+        if prepared.confinement.group.is_none()
+            && let Some(pid) = self.send_spare(prepared, numbers, connection)
+        {
+            return Ok(pid);
+        }
         let Some(mut block) = self.idle_block(prepared) else {
             environment::fill(self.forking.environment()?, prepared, connection);
             return self.forking.start_forking(prepared, numbers);
@@ -221,13 +232,95 @@ impl Spawner {
         self.next_pipe.take().map_or_else(new_pipe, Ok).map(Some)
     }
 
-    /// Makes the pipe for the next program while nobody waits for it, if the last one
-    /// needed one.
-    pub fn make_ready(&mut self) {
+    /// Sends the spare off to become this program; none if there is none that can.
+    fn send_spare(
+        &mut self,
+        prepared: &Rc<Prepared>,
+        numbers: Numbers,
+        connection: &Connection,
+    ) -> Option<i32> {
+        let mut spare = self.spares.take()?;
+        let sent = spare
+            .block
+            .environment()
+            .map(|variables| environment::fill(variables, prepared, connection))
+            .and_then(|()| spare.block.send_off(prepared, numbers));
+        match sent {
+            Ok(pid) => {
+                self.in_flight.push(spare);
+                Some(pid)
+            }
+            Err(_) => {
+                self.let_go(spare);
+                None
+            }
+        }
+    }
+
+    /// Makes what the next program needs while nobody waits for it, if the last one needed
+    /// it: its pipe, and, if `is_calm` and clients come one after the other, a spare. True
+    /// if [`Self::look_at_spares`] is to be called, soon.
+    pub fn make_ready(&mut self, now: Instant, is_calm: bool) -> bool {
         if std::mem::take(&mut self.needs_pipe) {
             // If it cannot be made now, it is tried again when it is needed.
             self.next_pipe = new_pipe().ok();
         }
+        let one_after_the_other = self.spares.is_wanted(now);
+        if !(one_after_the_other && is_calm && self.way == Way::Sharing) {
+            return false;
+        }
+        self.settle();
+        if self.in_flight.len() > 1 {
+            return false;
+        }
+        let Some(mut block) = self.any_block() else { return false };
+        match block.start_waiting(self.failure.as_raw_fd()) {
+            Ok(pid) => self.spares.keep(InFlight { pid, block }, now),
+            Err(_) => {
+                self.idle.push(block);
+                false
+            }
+        }
+    }
+
+    /// Lets a spare go that nobody has needed, and reaps those that are gone; when to look
+    /// again.
+    pub fn look_at_spares(&mut self, now: Instant) -> Option<Instant> {
+        if self.spares.is_old(now) {
+            self.let_spare_go();
+        }
+        self.reap_spares();
+        self.spares.next_look(now)
+    }
+
+    /// Ends the spare, if there is one.
+    pub fn let_spare_go(&mut self) {
+        if let Some(spare) = self.spares.take() {
+            self.let_go(spare);
+        }
+    }
+
+    fn let_go(&mut self, spare: InFlight) {
+        self.spares.end(spare.pid);
+        self.in_flight.push(spare);
+    }
+
+    fn reap_spares(&mut self) {
+        for pid in self.spares.reap() {
+            // What it may have told was of nobody's program.
+            let _ = self.failure_of(pid);
+            self.reaped(pid);
+        }
+    }
+
+    /// As process 1: whether a child that has ended was a spare; it is reaped then.
+    pub fn reap_if_spare(&mut self, pid: i32) -> bool {
+        if self.spares.waiting() == Some(pid) {
+            self.let_spare_go();
+        }
+        let was_spare = self.spares.has_ended(pid);
+        self.reap_spares();
+        was_spare
     }
 
     /// A block for a child that shares; none when forking is the way, or all are busy.
@@ -239,6 +332,10 @@ impl Spawner {
         if self.way == Way::Forking || prepared.confinement.group.is_some() {
             return None;
         }
+        self.any_block()
+    }
+
+    fn any_block(&mut self) -> Option<Block> {
         if let Some(block) = self.idle.pop() {
             return Some(block);
         }
@@ -265,11 +362,13 @@ impl Spawner {
         }
     }
 
-    /// Whether no child shares our memory any more.
+    /// Whether no child shares our memory any more; a spare is let go for that.
     #[must_use]
     pub fn is_settled(&mut self) -> bool {
+        self.let_spare_go();
+        self.reap_spares();
         self.settle();
-        self.in_flight.is_empty()
+        self.in_flight.is_empty() && self.spares.are_none()
     }
 
     /// What is known of children that have failed and are not reaped yet.

@@ -4,12 +4,12 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Stage {
-    /// A descriptor table of its own.
+    /// A descriptor table of its own, and what is in it.
     Descriptors = 1,
-    /// Standard input, output and error.
-    Stdio,
     /// setsid(2).
     Session,
+    /// Standard input, output and error.
+    Stdio,
     /// setrlimit(2).
     Limits,
     /// setpriority(2).
@@ -44,8 +44,8 @@ impl Stage {
     pub fn from_number(number: u32) -> Option<Self> {
         const ALL: [Stage; 16] = [
             Stage::Descriptors,
-            Stage::Stdio,
             Stage::Session,
+            Stage::Stdio,
             Stage::Limits,
             Stage::Nice,
             Stage::Chroot,

@@ -17,6 +17,9 @@ use super::wait::{wait_for, wait_until};
 /// Calls by name, and how often.
 pub(crate) type Counts = BTreeMap<String, usize>;
 
+/// The word that the server's alarm has in its poll (`server/token.rs`).
+const ALARM: u64 = 13 << 60;
+
 /// One call that has returned, or was the last to be seen.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
@@ -39,8 +42,12 @@ impl Call {
     fn counts(&self) -> bool {
         let looks_at_descriptor = self.name() == "fcntl" && self.text.contains(", F_GETFD");
         let timed_out = self.name() == "epoll_wait" && self.text.ends_with("= 0");
+        let woken_by_alarm = self.name() == "epoll_wait"
+            && self.text.ends_with("= 1")
+            && self.text.contains(&format!("u64={ALARM}}}"));
+        let set_alarm = self.name() == "timerfd_settime";
         let ended_nobody = self.name() == "waitid" && self.text.contains(", {}, ");
-        !looks_at_descriptor && !timed_out && !ended_nobody
+        !(looks_at_descriptor || timed_out || woken_by_alarm || set_alarm || ended_nobody)
     }
 }
 
@@ -164,21 +171,34 @@ impl Drop for Trace {
     }
 }
 
-/// The calls of a trace, by connection: the server's word `ended` ends each.
+/// The calls of a trace, by connection: the server's word `ended` ends each. A child that
+/// was made ahead belongs to the connection in which it becomes its program.
 fn connections(text: &str, server: u32) -> Vec<Connection> {
-    let mut found = Vec::new();
-    let mut current = Connection { server, calls: Vec::new() };
-    for call in calls(text) {
-        // How the log is written depends on what it is, and on the kernel.
-        let writes = matches!(call.name(), "write" | "pwritev2");
-        let ends = call.pid == server && writes && call.text.contains("  ended ");
-        current.calls.push(call);
-        if ends {
-            let next = Connection { server, calls: Vec::new() };
-            found.push(std::mem::replace(&mut current, next));
+    let mut ended = 0;
+    let calls: Vec<(usize, Call)> = calls(text)
+        .into_iter()
+        .map(|call| {
+            let at = ended;
+            ended += usize::from(ends_connection(&call, server));
+            (at, call)
+        })
+        .collect();
+    let execs = calls.iter().filter(|(_, call)| call.name() == "execve");
+    let execs: HashMap<u32, usize> = execs.map(|(at, call)| (call.pid, *at)).collect();
+    let mut found = vec![Connection { server, calls: Vec::new() }; ended];
+    for (at, call) in calls {
+        let at = if call.pid == server { Some(&at) } else { execs.get(&call.pid) };
+        if let Some(connection) = at.and_then(|at| found.get_mut(*at)) {
+            connection.calls.push(call);
         }
     }
     found
+}
+
+/// How the log is written depends on what it is, and on the kernel.
+fn ends_connection(call: &Call, server: u32) -> bool {
+    let writes = matches!(call.name(), "write" | "pwritev2");
+    call.pid == server && writes && call.text.contains("  ended ")
 }
 
 /// Whole calls, in the order in which they returned.
@@ -219,14 +239,22 @@ fn a_trace_is_taken_apart() {
 8 execve(\"/bin/true\", [\"true\"] <unfinished ...>
 8 <... execve resumed> <detached ...>
 7 epoll_wait(3, [], 1024, 2)        = 0
+7 timerfd_settime(4, 0, {it_interval={tv_sec=0, tv_nsec=0}}, NULL) = 0
+7 epoll_wait(3, [{events=EPOLLIN, data={u32=0, u64=14987979559889010688}}], 1024, -1) = 1
 7 write(2, \"2026-11-23T00:52:49.972Z INFO  ended service\"..., 107) = 107
 7 epoll_wait(3,  <detached ...>
 ";
-    let found = connections(text, 7);
+    let ahead = "9 setsid()                          = 9\n";
+    let next = "\
+9 execve(\"/bin/true\", [\"true\"] <unfinished ...>
+7 write(2, \"2026-11-23T00:52:49.973Z INFO  ended service\"..., 107) = 107
+";
+    let found = connections(&format!("{ahead}{text}{next}"), 7);
     let counts = |of: &[(&str, usize)]| -> Counts {
         of.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
     };
-    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert_eq!(found[1].child(), counts(&[("setsid", 1), ("execve", 1)]));
     assert_eq!(found[0].server(), counts(&[("epoll_wait", 1), ("write", 1)]));
     assert_eq!(found[0].child(), counts(&[("dup3", 1), ("execve", 1)]));
     let more = counts(&[("dup3", 3), ("close", 1)]);
