@@ -1,11 +1,13 @@
 //! Other superservers, where they can be had: those installed, and as root on Debian
-//! what apt can bring, unpacked in the build folder and never installed.
+//! what apt can bring, unpacked or built in the build folder and never installed.
 
 mod apt;
+mod busybox;
 mod package;
 mod settings;
 mod tool;
 
+use std::cell::LazyCell;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -28,6 +30,8 @@ pub(crate) struct Peer {
 enum Origin {
     /// In a package of Debian, at that place inside of it.
     Package(&'static str, &'static str),
+    /// In busybox, under that name.
+    Busybox(&'static str),
 }
 
 /// What runs a program: the program, or what has to come before it and then the program.
@@ -42,7 +46,7 @@ pub(crate) struct Job<'a> {
     pub(crate) arguments: &'a [String],
 }
 
-const PEERS: [Peer; 4] = [
+const PEERS: [Peer; 6] = [
     Peer {
         name: "xinetd",
         origin: Origin::Package("xinetd", "usr/sbin/xinetd"),
@@ -54,6 +58,18 @@ const PEERS: [Peer; 4] = [
         origin: Origin::Package("openbsd-inetd", "usr/sbin/inetd"),
         settings: settings::openbsd_inetd,
         switches: true,
+    },
+    Peer {
+        name: "busybox inetd",
+        origin: Origin::Busybox("inetd"),
+        settings: settings::busybox_inetd,
+        switches: true,
+    },
+    Peer {
+        name: "busybox tcpsvd",
+        origin: Origin::Busybox("tcpsvd"),
+        settings: settings::busybox_tcpsvd,
+        switches: false,
     },
     Peer {
         name: "tcpserver",
@@ -77,6 +93,8 @@ pub(crate) struct Found {
 
 /// Fetches what is not there yet; says of those that cannot be had why not.
 pub(crate) fn gather(context: &Context) -> Vec<Found> {
+    // Two peers are the same program: it is looked for, and built, once.
+    let busybox = LazyCell::new(|| busybox::find(context).map_err(|error| error.to_string()));
     let mut found = Vec::new();
     for peer in &PEERS {
         let words = match peer.origin {
@@ -84,6 +102,10 @@ pub(crate) fn gather(context: &Context) -> Vec<Found> {
                 Err("it changes the user, and only root may".into())
             }
             Origin::Package(package, inside) => package::find(context, package, inside),
+            Origin::Busybox(name) => (*busybox)
+                .clone()
+                .map(|program| vec![program.into(), name.into()])
+                .map_err(Into::into),
         };
         match words {
             Ok(words) => found.push(Found { peer, words }),

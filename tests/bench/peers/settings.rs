@@ -42,6 +42,16 @@ pub(super) fn openbsd_inetd(
     Ok(command)
 }
 
+pub(super) fn busybox_inetd(
+    context: &Context,
+    mut command: Command,
+    job: &Job<'_>,
+) -> Result<Command> {
+    // -R 0: it counts no connections at all. -e: to stderr, where a tail of it is shown.
+    command.args(["-f", "-e", "-q", "1024", "-R", "0"]).arg(inetd_file(context, job)?);
+    Ok(command)
+}
+
 /// One line, as every inetd reads it.
 fn inetd_file(context: &Context, job: &Job<'_>) -> Result<PathBuf> {
     let file = context.path(&format!("inetd-{}.conf", job.address.port()));
@@ -54,6 +64,12 @@ fn inetd_file(context: &Context, job: &Job<'_>) -> Result<PathBuf> {
     );
     std::fs::write(&file, line)?;
     Ok(file)
+}
+
+pub(super) fn busybox_tcpsvd(_: &Context, mut command: Command, job: &Job<'_>) -> Result<Command> {
+    // -E: no environment; with it no address is turned into text either.
+    command.args(["-E", "-c", "100000", "-b", "1024"]);
+    Ok(address_and_program(command, job))
 }
 
 pub(super) fn tcpserver(_: &Context, mut command: Command, job: &Job<'_>) -> Result<Command> {
