@@ -81,16 +81,14 @@ impl Daemon {
 
 /// The same command in a session of its own, as servers run: the kernel shares out
 /// processors by session (sched(7), autogroup), and the client's must not be the
-/// server's.
+/// server's. The environment is as bare as a server's, too: several of them pass theirs
+/// on, and cargo's `LD_LIBRARY_PATH` would make each `date` look for its libraries in
+/// cargo's folders first.
 fn in_a_session(command: &Command) -> Result<Command> {
     let mut wrapped = Command::new(std::env::current_exe()?);
     wrapped.arg("__session").arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => wrapped.env(name, value),
-            None => wrapped.env_remove(name),
-        };
-    }
+    wrapped.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    wrapped.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     Ok(wrapped)
 }
 
@@ -156,12 +154,11 @@ impl Oxinetd {
         let log = context.path(&format!("{name}.log"));
         let mut command = Command::new(context.server());
         // A line left out would be measured as refused connections.
-        command.arg("--strict").args(setup.options).arg(&file).env_remove("JOURNAL_STREAM");
+        command.arg("--strict").args(setup.options).arg(&file);
         let log = if setup.quiet {
             command.env("RUST_LOG", "warn");
             Log::File(&log)
         } else {
-            command.env_remove("RUST_LOG");
             Log::Nowhere
         };
         Ok(Self { daemon: Daemon::start(&command, setup.ready, log)?, file })

@@ -9,7 +9,7 @@ use crate::daemon::{Daemon, Oxinetd, Setup};
 use crate::figures::{Table, median, ratio, whole};
 use crate::hello::GREETING;
 use crate::load::{Expect, Load, Until};
-use crate::peers::{Job, PEERS};
+use crate::peers::{self, Found, Job};
 use crate::sections::{ceiling, hello_words, line};
 
 /// One server in the comparison.
@@ -33,57 +33,74 @@ struct Sample {
 }
 
 pub(crate) fn run(context: &Context) -> Result<()> {
-    let hello = hello_words(context);
-    let contestants = contestants(context, &hello, true)?;
-    for in_flight in [1, 8, 64] {
-        let title = format!("spawn: hello, {in_flight} in flight");
-        compare(context, &title, &contestants, in_flight, Expect::Exactly(GREETING))?;
-    }
-    drop(contestants);
-    let date = vec!["/bin/date".to_owned(), "date".to_owned()];
-    let contestants = self::contestants(context, &date, false)?;
-    for in_flight in [1, 8, 64] {
-        let title = format!("spawn: /bin/date, {in_flight} in flight");
-        compare(context, &title, &contestants, in_flight, Expect::Date)?;
+    let peers = peers::gather(context);
+    let hello =
+        Work { name: "hello", program: hello_words(context), expect: Expect::Exactly(GREETING) };
+    let date = Work {
+        name: "/bin/date",
+        program: vec!["/bin/date".to_owned(), "date".to_owned()],
+        expect: Expect::Date,
+    };
+    for work in [hello, date] {
+        let contestants = contestants(context, &peers, &work)?;
+        for in_flight in [1, 8, 64] {
+            let title = format!("spawn: {}, {in_flight} in flight", work.name);
+            compare(context, &title, &contestants, in_flight, work.expect)?;
+        }
     }
     Ok(())
 }
 
-fn contestants(context: &Context, program: &[String], say: bool) -> Result<Vec<Contestant>> {
+/// What all of them are to run.
+struct Work {
+    name: &'static str,
+    program: Vec<String>,
+    expect: Expect<'static>,
+}
+
+fn contestants(context: &Context, peers: &[Found], work: &Work) -> Result<Vec<Contestant>> {
     let mut list = Vec::new();
     let users: &[&str] = if context.root { &["root", "nobody"] } else { &["-"] };
     let mut switching = 0;
     for user in users {
         switching = list.len();
-        add_ours(context, &mut list, user, program)?;
+        add_ours(context, &mut list, user, &work.program)?;
     }
-    for peer in &PEERS {
-        let address = context.port()?;
-        let job = Job {
-            address,
-            user: if context.root { "nobody" } else { "root" },
-            program: program[0].as_ref(),
-            arguments: &program[1..],
-        };
-        match peer.start(context, &job) {
-            Ok(daemon) => {
-                let base = if peer.switches { switching } else { 0 };
-                let user = if peer.switches { ", as nobody" } else { "" };
-                list.push(Contestant {
-                    name: format!("{}{user}", peer.name),
-                    base,
-                    daemon,
-                    address,
-                });
-            }
-            Err(error) if say => println!("missing: {}: {error}", peer.name),
-            Err(_) => {}
+    for found in peers {
+        match peer(context, found, work, switching) {
+            Ok(contestant) => list.push(contestant),
+            Err(error) => println!("missing: {}: {error}", found.peer.name),
         }
     }
-    if say {
-        println!("missing: busybox inetd and tcpsvd: Debian's busybox is built without them");
-    }
     Ok(list)
+}
+
+/// A peer at work, once it has answered as it should.
+fn peer(context: &Context, found: &Found, work: &Work, switching: usize) -> Result<Contestant> {
+    let address = context.port()?;
+    let job = Job {
+        address,
+        user: if context.root { "nobody" } else { "root" },
+        program: work.program[0].as_ref(),
+        arguments: &work.program[1..],
+    };
+    let daemon = found.start(context, &job)?;
+    let trial = Load {
+        targets: &[address],
+        in_flight: 1,
+        send: &[],
+        expect: work.expect,
+        until: Until::Done(1),
+    };
+    trial.run()?.check("a first connection")?;
+    let switches = found.peer.switches;
+    let user = if switches { ", as nobody" } else { "" };
+    Ok(Contestant {
+        name: format!("{}{user}", found.peer.name),
+        base: if switches { switching } else { 0 },
+        daemon,
+        address,
+    })
 }
 
 /// The ceiling and oxinetd in its ways, with programs run as `user`.
