@@ -198,13 +198,7 @@ impl Server {
         let token = token::pack(Owner::Signals);
         poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), token, Interest::READABLE)?;
         let max_children = options.max_children.unwrap_or(facts.max_children);
-        journal::spawning(
-            match spawner.way() {
-                Way::Sharing => "sharing",
-                Way::Forking => "forking",
-            },
-            max_children,
-        );
+        journal::spawning(way_word(spawner.way()), max_children);
         let now = Instant::now();
         Ok(Self {
             poll,
@@ -252,6 +246,14 @@ impl Server {
             groups: Groups::new(),
             straggling: now,
         })
+    }
+}
+
+/// How the log calls a way of making children.
+fn way_word(way: Way) -> &'static str {
+    match way {
+        Way::Sharing => "sharing",
+        Way::Forking => "forking",
     }
 }
 

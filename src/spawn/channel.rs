@@ -1,5 +1,5 @@
 //! How a child that begins with our table of descriptors comes by its own: they are sent
-//! before it exists, or while it waits for them, through a pair of sockets that its block
+//! before it exists, or while it waits for them, through a pair of sockets that it
 //! has for itself, and taken by the child when its table is no longer ours. So we may close
 //! our copies as soon as they are sent, and a client gets its end of file from its program
 //! alone.
@@ -16,7 +16,7 @@ use crate::descriptor::raise;
 
 /// One child's way to its descriptors.
 #[derive(Debug)]
-pub(super) struct Channel {
+pub struct Channel {
     ours: OwnedFd,
     /// Under a low number: a child copies our table up to it.
     theirs: OwnedFd,
@@ -56,6 +56,42 @@ impl Channel {
         while !matches!(recv(self.theirs(), &mut [0], MsgFlags::MSG_DONTWAIT), Err(error) if error != Errno::EINTR)
         {
         }
+    }
+}
+
+/// Channels that no child has now. Bounded, as each costs two descriptors.
+#[derive(Default)]
+pub(super) struct Channels {
+    idle: Vec<Channel>,
+    made: usize,
+}
+
+/// Channels at most. Without one, a child begins with a copy of our table.
+const MOST: usize = 32;
+
+impl Channels {
+    /// One for a child; none if there are enough, or no descriptors for it.
+    pub(super) fn take(&mut self) -> Option<Channel> {
+        if let Some(channel) = self.idle.pop() {
+            return Some(channel);
+        }
+        if self.made >= MOST {
+            return None;
+        }
+        let channel = Channel::new().ok()?;
+        self.made = self.made.saturating_add(1);
+        Some(channel)
+    }
+
+    /// An empty one that a child has had.
+    pub(super) fn give_back(&mut self, channel: Channel) {
+        self.idle.push(channel);
+    }
+
+    /// Closes those that no child has.
+    pub(super) fn close(&mut self) {
+        self.made = self.made.saturating_sub(self.idle.len());
+        self.idle = Vec::new();
     }
 }
 

@@ -50,7 +50,7 @@
 
 #![allow(unsafe_code, reason = "the one place where it is allowed")]
 
-use std::cell::{Cell, OnceCell, UnsafeCell};
+use std::cell::{Cell, UnsafeCell};
 use std::ffi::{CString, c_char, c_int, c_long, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -135,8 +135,6 @@ struct Shared {
     busy: AtomicU32,
     /// 1 once the child has its descriptors.
     taken: AtomicU32,
-    /// None until it is needed.
-    channel: OnceCell<Channel>,
     /// The last child's id; ours alone.
     pid: AtomicI32,
     /// Whether the child is a spare that has been sent nothing; ours alone.
@@ -206,7 +204,6 @@ impl Block {
             stack: Stack::new()?,
             busy: AtomicU32::new(0),
             taken: AtomicU32::new(1),
-            channel: OnceCell::new(),
             pid: AtomicI32::new(0),
             waits: Cell::new(false),
             birth: UnsafeCell::new(birth),
@@ -231,11 +228,10 @@ impl Block {
         }
     }
 
-    /// To be called when it is idle again: closes what its child has not taken.
-    pub fn clear(&self) {
-        if self.0.taken.swap(1, Ordering::Acquire) == 0
-            && let Some(channel) = self.0.channel.get()
-        {
+    /// To be called when it is idle again, before its channel is used for another child:
+    /// closes what this one has not taken.
+    pub fn clear(&self, channel: &Channel) {
+        if self.0.taken.swap(1, Ordering::Acquire) == 0 {
             channel.clear();
         }
     }
@@ -289,7 +285,8 @@ impl Block {
     }
 
     /// Makes a child that shares our memory until it execs. The descriptors may be closed
-    /// at once; the block must be kept until it is idle.
+    /// at once; the block must be kept until it is idle. With a channel, the child begins
+    /// with our table of descriptors ([`Table::Ours`]).
     ///
     /// # Errors
     /// clone(2)'s, or that the block is busy.
@@ -297,25 +294,26 @@ impl Block {
         &mut self,
         prepared: &Rc<Prepared>,
         numbers: Numbers,
-        table: Table,
+        channel: Option<&Channel>,
     ) -> io::Result<i32> {
         if self.is_busy() {
             // Before anything is sent, which only a child may take.
             return Err(io::ErrorKind::ResourceBusy.into());
         }
         // To whom nothing can be sent a copy is given: slower, and nothing else.
-        let parcel = (table == Table::Ours).then(|| self.send(numbers).ok()).flatten();
+        let parcel = channel.and_then(|channel| self.send(numbers, channel).ok());
         self.fill(prepared, numbers)?;
         self.start(numbers.failure, parcel)
     }
 
-    /// Makes a spare: a child that shares our memory, too, and waits to be sent off.
+    /// Makes a spare: a child that shares our memory, too, and waits to be sent off through
+    /// the channel.
     ///
     /// # Errors
-    /// clone(2)'s and socketpair(2)'s, or that the block is busy.
-    pub fn start_waiting(&mut self, failure: RawFd) -> io::Result<i32> {
-        let channel = self.channel()?.theirs();
-        let parcel = Parcel { channel, taken: &raw const self.0.taken, waits: true };
+    /// clone(2)'s, or that the block is busy.
+    pub fn start_waiting(&mut self, failure: RawFd, channel: &Channel) -> io::Result<i32> {
+        let parcel =
+            Parcel { channel: channel.theirs(), taken: &raw const self.0.taken, waits: true };
         let pid = self.start(failure, Some(parcel))?;
         self.0.waits.set(true);
         Ok(pid)
@@ -326,12 +324,17 @@ impl Block {
     ///
     /// # Errors
     /// sendmsg(2)'s, or that it is there no more.
-    pub fn send_off(&mut self, prepared: &Rc<Prepared>, numbers: Numbers) -> io::Result<i32> {
+    pub fn send_off(
+        &mut self,
+        prepared: &Rc<Prepared>,
+        numbers: Numbers,
+        channel: &Channel,
+    ) -> io::Result<i32> {
         if !(self.is_busy() && self.0.waits.get()) {
             return Err(io::ErrorKind::NotConnected.into());
         }
         self.fill(prepared, numbers)?;
-        self.send(numbers)?;
+        self.send(numbers, channel)?;
         self.0.waits.set(false);
         Ok(self.0.pid.load(Ordering::Relaxed))
     }
@@ -362,27 +365,14 @@ impl Block {
         if pid < 0 {
             let error = io::Error::last_os_error();
             self.0.busy.store(0, Ordering::Release);
-            self.clear();
             return Err(error);
         }
         self.0.pid.store(pid, Ordering::Relaxed);
         Ok(pid)
     }
 
-    fn channel(&self) -> io::Result<&Channel> {
-        let channel = &self.0.channel;
-        match channel.get() {
-            Some(channel) => Ok(channel),
-            None => {
-                let new = Channel::new()?;
-                Ok(channel.get_or_init(|| new))
-            }
-        }
-    }
-
     /// Sends what the job names, which is not written any more until it has been taken.
-    fn send(&self, numbers: Numbers) -> io::Result<Parcel> {
-        let channel = self.channel()?;
+    fn send(&self, numbers: Numbers, channel: &Channel) -> io::Result<Parcel> {
         let taken = &self.0.taken;
         let (all, sent) = numbers.sent();
         // A spare looks at its job when it sees this, and not before it is sent something.

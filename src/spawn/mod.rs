@@ -3,6 +3,7 @@
 //! [`Prepared`] is made at load; [`Spawner::spawn`] turns it and a socket into a
 //! running child without waiting for it. [`kernel`] holds the child's own code.
 
+mod ahead;
 mod channel;
 mod confinement;
 pub mod environment;
@@ -19,13 +20,13 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Instant;
 
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
 use crate::config::model::StderrTo;
 use crate::descriptor::{LOWEST, raise, set_nonblocking};
+use channel::{Channel, Channels};
 pub use confinement::{Confinement, Refusal};
 use environment::Connection;
 pub use kernel::Table;
@@ -96,6 +97,8 @@ fn new_pipe() -> io::Result<Pipe> {
 struct InFlight {
     pid: i32,
     block: Block,
+    /// Through which it gets its descriptors, if it begins with our table.
+    channel: Option<Channel>,
 }
 
 /// Makes children.
@@ -106,6 +109,7 @@ pub struct Spawner {
     blocks: usize,
     in_flight: Vec<InFlight>,
     spares: Spares,
+    channels: Channels,
     forking: Block,
     null: OwnedFd,
     failure: OwnedFd,
@@ -127,9 +131,10 @@ impl Spawner {
     pub fn new(way: Way) -> io::Result<Self> {
         let way = if kernel::can_share() { way } else { Way::Forking };
         let (reader, failure) = pipe2(OFlag::O_CLOEXEC)?;
+        // First, since it may have the number that the other is to have.
+        let reader = raise(reader);
         // A child's stdio must come from above 2, whatever the server was started with.
         let failure = kernel::duplicate_from(&failure, LOWEST)?;
-        let reader = raise(reader);
         set_nonblocking(&reader)?;
         // Only a failing child writes to it, and must not wait for us.
         set_nonblocking(&failure)?;
@@ -143,6 +148,7 @@ impl Spawner {
             blocks: 0,
             in_flight: Vec::new(),
             spares: Spares::default(),
+            channels: Channels::default(),
             forking: Block::new()?,
             null: kernel::duplicate_from(&null, LOWEST)?,
             failure,
@@ -212,15 +218,25 @@ impl Spawner {
             environment::fill(self.forking.environment()?, prepared, connection);
             return self.forking.start_forking(prepared, numbers);
         };
+        let channel = (table == Table::Ours).then(|| self.channels.take()).flatten();
         let started = block
             .environment()
             .map(|variables| environment::fill(variables, prepared, connection))
-            .and_then(|()| block.start_sharing(prepared, numbers, table));
+            .and_then(|()| block.start_sharing(prepared, numbers, channel.as_ref()));
         match &started {
-            Ok(pid) => self.in_flight.push(InFlight { pid: *pid, block }),
-            Err(_) => self.idle.push(block),
+            &Ok(pid) => self.in_flight.push(InFlight { pid, block, channel }),
+            Err(_) => self.take_back(block, channel),
         }
         started
+    }
+
+    /// A block is idle again.
+    fn take_back(&mut self, block: Block, channel: Option<Channel>) {
+        if let Some(channel) = channel {
+            block.clear(&channel);
+            self.channels.give_back(channel);
+        }
+        self.idle.push(block);
     }
 
     /// The reader and the writer of a program's standard error, if it is logged.
@@ -230,97 +246,6 @@ impl Spawner {
         }
         self.needs_pipe = true;
         self.next_pipe.take().map_or_else(new_pipe, Ok).map(Some)
-    }
-
-    /// Sends the spare off to become this program; none if there is none that can.
-    fn send_spare(
-        &mut self,
-        prepared: &Rc<Prepared>,
-        numbers: Numbers,
-        connection: &Connection,
-    ) -> Option<i32> {
-        let mut spare = self.spares.take()?;
-        let sent = spare
-            .block
-            .environment()
-            .map(|variables| environment::fill(variables, prepared, connection))
-            .and_then(|()| spare.block.send_off(prepared, numbers));
-        match sent {
-            Ok(pid) => {
-                self.in_flight.push(spare);
-                Some(pid)
-            }
-            Err(_) => {
-                self.let_go(spare);
-                None
-            }
-        }
-    }
-
-    /// Makes what the next program needs while nobody waits for it, if the last one needed
-    /// it: its pipe, and, if `is_calm` and clients come one after the other, a spare. True
-    /// if [`Self::look_at_spares`] is to be called, soon.
-    pub fn make_ready(&mut self, now: Instant, is_calm: bool) -> bool {
-        if std::mem::take(&mut self.needs_pipe) {
-            // If it cannot be made now, it is tried again when it is needed.
-            self.next_pipe = new_pipe().ok();
-        }
-        let one_after_the_other = self.spares.is_wanted(now);
-        if !(one_after_the_other && is_calm && self.way == Way::Sharing) {
-            return false;
-        }
-        self.settle();
-        if self.in_flight.len() > 1 {
-            return false;
-        }
-        let Some(mut block) = self.any_block() else { return false };
-        match block.start_waiting(self.failure.as_raw_fd()) {
-            Ok(pid) => self.spares.keep(InFlight { pid, block }, now),
-            Err(_) => {
-                self.idle.push(block);
-                false
-            }
-        }
-    }
-
-    /// Lets a spare go that nobody has needed, and reaps those that are gone; when to look
-    /// again.
-    pub fn look_at_spares(&mut self, now: Instant) -> Option<Instant> {
-        if self.spares.is_old(now) {
-            self.let_spare_go();
-        }
-        self.reap_spares();
-        self.spares.next_look(now)
-    }
-
-    /// Ends the spare, if there is one.
-    pub fn let_spare_go(&mut self) {
-        if let Some(spare) = self.spares.take() {
-            self.let_go(spare);
-        }
-    }
-
-    fn let_go(&mut self, spare: InFlight) {
-        self.spares.end(spare.pid);
-        self.in_flight.push(spare);
-    }
-
-    fn reap_spares(&mut self) {
-        for pid in self.spares.reap() {
-            // What it may have told was of nobody's program.
-            let _ = self.failure_of(pid);
-            self.reaped(pid);
-        }
-    }
-
-    /// As process 1: whether a child that has ended was a spare; it is reaped then.
-    pub fn reap_if_spare(&mut self, pid: i32) -> bool {
-        if self.spares.waiting() == Some(pid) {
-            self.let_spare_go();
-        }
-        let was_spare = self.spares.has_ended(pid);
-        self.reap_spares();
-        was_spare
     }
 
     /// A block for a child that shares; none when forking is the way, or all are busy.
@@ -355,9 +280,8 @@ impl Spawner {
             if child.block.is_busy() {
                 at = at.saturating_add(1);
             } else {
-                let done = self.in_flight.swap_remove(at);
-                done.block.clear();
-                self.idle.push(done.block);
+                let InFlight { block, channel, .. } = self.in_flight.swap_remove(at);
+                self.take_back(block, channel);
             }
         }
     }

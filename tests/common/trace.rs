@@ -32,6 +32,8 @@ impl Call {
     fn name(&self) -> &str {
         match self.text.split_once('(').map_or(self.text.as_str(), |(name, _)| name) {
             "epoll_pwait" | "epoll_pwait2" => "epoll_wait",
+            // A pipe that is polled already need not be told not to wait.
+            "preadv2" => "read",
             name => name,
         }
     }

@@ -27,7 +27,7 @@ const SERVER: Budget = &[
     ("clone", 1, "the child"),
     ("close", 3, "the connection and both ends of the pipe"),
     ("waitid", 1, "how the child has ended"),
-    ("preadv2", 1, "the end of standard error"),
+    ("read", 1, "the end of standard error"),
     ("pwritev2", 1, "the lines `accepted` and `ended`, into a pipe that is not waited for"),
 ];
 

@@ -45,6 +45,7 @@ mod log_files;
 mod log_json;
 mod log_targets;
 mod logging;
+mod made_ahead;
 mod metrics;
 mod notifying;
 mod privileges;

@@ -1,0 +1,127 @@
+//! What is made ahead, with time that nobody waits for: the pipe of the next program, and a
+//! child to become it.
+
+use std::io;
+use std::mem;
+use std::os::fd::AsRawFd as _;
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::environment::{self, Connection};
+use super::{InFlight, Numbers, Prepared, Spawner, Way, new_pipe};
+
+impl InFlight {
+    /// Sends a spare off to become this program.
+    fn send_off(
+        &mut self,
+        prepared: &Rc<Prepared>,
+        numbers: Numbers,
+        connection: &Connection,
+    ) -> io::Result<i32> {
+        let channel = self.channel.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        environment::fill(self.block.environment()?, prepared, connection);
+        self.block.send_off(prepared, numbers, channel)
+    }
+}
+
+impl Spawner {
+    /// Sends the spare off to become this program; none if there is none that can.
+    pub(super) fn send_spare(
+        &mut self,
+        prepared: &Rc<Prepared>,
+        numbers: Numbers,
+        connection: &Connection,
+    ) -> Option<i32> {
+        let mut spare = self.spares.take()?;
+        match spare.send_off(prepared, numbers, connection) {
+            Ok(pid) => {
+                self.in_flight.push(spare);
+                Some(pid)
+            }
+            Err(_) => {
+                self.let_go(spare);
+                None
+            }
+        }
+    }
+
+    /// Makes what the next program needs while nobody waits for it, if the last one needed
+    /// it: its pipe, and, if `is_calm` and clients come one after the other, a spare. True
+    /// if [`Self::look_at_spares`] is to be called, soon.
+    pub fn make_ready(&mut self, now: Instant, is_calm: bool) -> bool {
+        if mem::take(&mut self.needs_pipe) {
+            // If it cannot be made now, it is tried again when it is needed.
+            self.next_pipe = new_pipe().ok();
+        }
+        let one_after_the_other = self.spares.is_wanted(now);
+        if !(one_after_the_other && is_calm && self.way == Way::Sharing) {
+            return false;
+        }
+        self.settle();
+        if self.in_flight.len() > 1 {
+            return false;
+        }
+        let Some(spare) = self.new_spare() else { return false };
+        self.spares.keep(spare, now)
+    }
+
+    fn new_spare(&mut self) -> Option<InFlight> {
+        let channel = self.channels.take()?;
+        let Some(mut block) = self.any_block() else {
+            self.channels.give_back(channel);
+            return None;
+        };
+        match block.start_waiting(self.failure.as_raw_fd(), &channel) {
+            Ok(pid) => Some(InFlight { pid, block, channel: Some(channel) }),
+            Err(_) => {
+                self.take_back(block, Some(channel));
+                None
+            }
+        }
+    }
+
+    /// Lets a spare go that nobody has needed, and reaps those that are gone; when to look
+    /// again.
+    pub fn look_at_spares(&mut self, now: Instant) -> Option<Instant> {
+        if self.spares.is_old(now) {
+            self.let_spare_go();
+        }
+        self.reap_spares();
+        let next = self.spares.next_look(now);
+        if next.is_none() {
+            self.settle();
+            self.channels.close();
+        }
+        next
+    }
+
+    /// Ends the spare, if there is one.
+    pub fn let_spare_go(&mut self) {
+        if let Some(spare) = self.spares.take() {
+            self.let_go(spare);
+        }
+    }
+
+    fn let_go(&mut self, spare: InFlight) {
+        self.spares.end(spare.pid);
+        self.in_flight.push(spare);
+    }
+
+    pub(super) fn reap_spares(&mut self) {
+        for pid in self.spares.reap() {
+            // What it may have told was of nobody's program.
+            let _ = self.failure_of(pid);
+            self.reaped(pid);
+        }
+    }
+
+    /// As process 1: whether a child that has ended was a spare; it is reaped then.
+    pub fn reap_if_spare(&mut self, pid: i32) -> bool {
+        if self.spares.waiting() == Some(pid) {
+            self.let_spare_go();
+        }
+        let was_spare = self.spares.has_ended(pid);
+        self.reap_spares();
+        was_spare
+    }
+}
