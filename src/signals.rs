@@ -2,10 +2,13 @@
 //! none interrupts anything and none is lost.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use nix::sys::signal::{SigSet, Signal as Unix};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// What asks the server to stop.
+const STOPS: [Unix; 3] = [Unix::SIGTERM, Unix::SIGINT, Unix::SIGQUIT];
 
 /// What the server is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,15 +34,21 @@ impl Signals {
     /// # Errors
     /// signalfd(2)'s.
     pub fn new(adopts_orphans: bool) -> io::Result<Self> {
-        let mut set = SigSet::empty();
-        for signal in
-            [Unix::SIGHUP, Unix::SIGUSR1, Unix::SIGUSR2, Unix::SIGTERM, Unix::SIGINT, Unix::SIGQUIT]
-        {
-            set.add(signal);
-        }
-        if adopts_orphans {
-            set.add(Unix::SIGCHLD);
-        }
+        let asked = [Unix::SIGHUP, Unix::SIGUSR1, Unix::SIGUSR2];
+        let orphans = adopts_orphans.then_some(Unix::SIGCHLD);
+        Self::of(asked.into_iter().chain(STOPS).chain(orphans))
+    }
+
+    /// Reads [`Signal::Stop`] only; whatever else has arrived stays for another to read.
+    ///
+    /// # Errors
+    /// signalfd(2)'s.
+    pub fn stops() -> io::Result<Self> {
+        Self::of(STOPS)
+    }
+
+    fn of(signals: impl IntoIterator<Item = Unix>) -> io::Result<Self> {
+        let set: SigSet = signals.into_iter().collect();
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         Ok(Self(SignalFd::with_flags(&set, flags)?))
     }
@@ -55,6 +64,12 @@ impl Signals {
             Unix::SIGCHLD => Signal::ChildEnded,
             other => Signal::Stop(other.as_str()),
         })
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

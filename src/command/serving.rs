@@ -19,6 +19,7 @@ use oxinetd::lookup::System;
 use oxinetd::pid_file::PidFile;
 use oxinetd::server::{Options, Server};
 use oxinetd::service_manager::ServiceManager;
+use oxinetd::signals::{Signal, Signals};
 use oxinetd::spawn::{Way, kernel};
 use oxinetd::{journal, log_sink};
 
@@ -136,6 +137,10 @@ pub(super) fn loader_of_line(run: &Run) -> Loader {
 }
 
 pub(super) fn run_server(mut job: Job, parcel: Option<Parcel>) -> Result<(), Failure> {
+    // Before anything is waited for: as process 1 we would not be sent any signal that is
+    // not blocked. And where a parent has left SIGCHLD ignored, nobody could tell how the
+    // process has ended that reads the configuration.
+    kernel::take_over_signals();
     kernel::close_inherited_on_exec();
     kernel::tidy_memory_always();
     job.manager.say_troubles();
@@ -146,25 +151,43 @@ pub(super) fn run_server(mut job: Job, parcel: Option<Parcel>) -> Result<(), Fai
 }
 
 /// Reads the configuration and says what was found in it; `strict`: one error is one
-/// too many.
+/// too many. None if one of `stops` comes first, which is still to be taken.
 pub(super) fn load_for_start(
-    load: &Loader,
+    job: &Job,
     served: &[Rc<Service>],
-    log: &LogTarget,
     strict: bool,
-) -> Result<Loading, Failure> {
-    let loading = load_and_wait(&**load, served).map_err(refused("reading the configuration"))?;
+    stops: &Signals,
+) -> Result<Option<Loading>, Failure> {
+    let loading = load_and_wait(&*job.load, served, stops);
+    let Some(loading) = loading.map_err(refused("reading the configuration"))? else {
+        return Ok(None);
+    };
     for finding in &loading.findings {
         journal::configuration(finding.severity == Severity::Error, &finding.line);
     }
     if loading.errors > 0 && (strict || loading.services == 0) {
-        if *log != LogTarget::Stderr {
+        if job.common.log != LogTarget::Stderr {
             // Whoever starts it looks here for what is wrong.
             let all = loading.findings.iter().map(|finding| finding.line.clone() + "\n");
             let _ = io::stderr().write_all(all.collect::<String>().as_bytes());
         }
         let why = if strict { "the configuration has errors" } else { "nothing to serve" };
         return Err(Failure::new(CONFIGURATION, why));
+    }
+    Ok(Some(loading))
+}
+
+/// None if we are told to stop meanwhile: then the log ends as it does after serving.
+fn load_first(job: &mut Job) -> Result<Option<Loading>, Failure> {
+    let mut stops = Signals::stops().map_err(refused("starting"))?;
+    let loading = load_for_start(job, &[], job.strict, &stops)?;
+    if loading.is_none()
+        && let Some(Signal::Stop(name)) = stops.next_signal()
+    {
+        journal::peer_counts(0, 0);
+        journal::stopping(name);
+        job.manager.notifier.stopping();
+        journal::stopped();
     }
     Ok(loading)
 }
@@ -174,8 +197,6 @@ pub(super) fn new_server(
     reload: Loader,
     manager: ServiceManager,
 ) -> Result<Server, Failure> {
-    // Only now, so that an interrupt still ends a slow look-up of names.
-    kernel::take_over_signals();
     let way = match common.spawn {
         SpawnWay::Auto => Way::Sharing,
         SpawnWay::Fork => Way::Forking,
@@ -184,9 +205,9 @@ pub(super) fn new_server(
     Server::new(options).map_err(refused("starting"))
 }
 
-fn serve_first(job: Job) -> Result<(), Failure> {
+fn serve_first(mut job: Job) -> Result<(), Failure> {
     let mut pid_file = lock_pid_file(&job.pid_file)?;
-    let loading = load_for_start(&job.load, &[], &job.common.log, job.strict)?;
+    let Some(loading) = load_first(&mut job)? else { return Ok(()) };
     if job.needs_services && loading.services == 0 {
         return Err(Failure::new(CONFIGURATION, "nothing to serve"));
     }

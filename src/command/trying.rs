@@ -4,9 +4,11 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
+use std::rc::Rc;
 
 use clap::Parser as _;
 use oxinetd::cli::{Cli, Command, Common, TryUpgrade};
+use oxinetd::config::model::Service;
 use oxinetd::config::{self, Loaded};
 use oxinetd::drop_in::{self, Asked, Name, Pid};
 use oxinetd::handover::image::Hello;
@@ -16,6 +18,7 @@ use oxinetd::loading::Loading;
 use oxinetd::log_target::LogTarget;
 use oxinetd::pid_file::PidFile;
 use oxinetd::server::{self, Server};
+use oxinetd::signals::Signals;
 use oxinetd::{journal, log_sink};
 
 use super::serving::{self, Job, Loader};
@@ -131,7 +134,7 @@ fn make_ready(job: Job, parcel: &Parcel) -> Result<Ready, Failure> {
     // On the way back there is nobody else who could go on: what is right is served.
     let strict = parcel.refused().is_none();
     let served = server::served(&parcel.state);
-    let loading = match serving::load_for_start(&job.load, &served, &job.common.log, strict) {
+    let loading = match load(&job, &served, strict) {
         Err(_) if !strict => server::nothing_more(&served),
         loaded => loaded?,
     };
@@ -144,6 +147,14 @@ fn make_ready(job: Job, parcel: &Parcel) -> Result<Ready, Failure> {
         opened => opened?,
     }
     Ok(Ready { server, loading, pid_file: job.pid_file })
+}
+
+/// A signal to stop is a failure here, and left for the server that goes on, which may have
+/// programs to end: it takes the signal first of all.
+fn load(job: &Job, served: &[Rc<Service>], strict: bool) -> Result<Loading, Failure> {
+    let stops = Signals::stops().map_err(refused("starting"))?;
+    let loading = serving::load_for_start(job, served, strict, &stops)?;
+    loading.ok_or_else(|| no("the server is told to stop".to_owned()))
 }
 
 fn go_on(ready: Ready, parcel: Parcel) -> Result<(), Failure> {

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_pdeathsig;
@@ -39,27 +40,35 @@ const DEATH: Duration = Duration::from_secs(1);
 const UNSENT: i32 = 1;
 
 /// Reads the first configuration, and waits for it; `served` is what a server before us
-/// has served. Signals do what they did before.
+/// has served. None if `stop` becomes readable meanwhile: then nobody reads any more.
 ///
 /// # Errors
 /// When no process can be made, or it ends too early.
-pub fn load_and_wait(load: &dyn Fn() -> Loaded, served: &[Rc<Service>]) -> io::Result<Loading> {
+pub fn load_and_wait(
+    load: &dyn Fn() -> Loaded,
+    served: &[Rc<Service>],
+    stop: &impl AsFd,
+) -> io::Result<Option<Loading>> {
     let (mut loader, pipe) = Loader::fork(|pipe| read_first(pipe, load, served))?;
-    let mut pipe = File::from(pipe);
-    let mut bytes = vec![0; BUFFER];
-    loop {
-        match pipe.read(&mut bytes) {
-            Ok(0) => break,
-            Ok(count) => {
-                let taken = loader.receiver.take(bytes.get(..count).unwrap_or_default());
-                taken.map_err(io::Error::other)?;
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+    if !loader.take_all(File::from(pipe), stop.as_fd())? {
+        return Ok(None);
     }
     loader.reap(WaitPidFlag::WEXITED);
-    loader.verdict().map_err(io::Error::other)
+    loader.verdict().map(Some).map_err(io::Error::other)
+}
+
+/// Waits for `descriptor` to be readable; false if `stop` is as well, or alone.
+fn comes_first(descriptor: &impl AsFd, stop: BorrowedFd<'_>) -> io::Result<bool> {
+    // Looked at in this order: a signal that ended the process that reads and was meant
+    // for both of us, as a terminal's are, has come here when that end is seen.
+    let mut set = [descriptor.as_fd(), stop].map(|it| PollFd::new(it, PollFlags::POLLIN));
+    while let Err(error) = poll(&mut set, PollTimeout::NONE) {
+        if error != Errno::EINTR {
+            return Err(error.into());
+        }
+    }
+    let [_, stop] = set;
+    Ok(stop.any() == Some(false))
 }
 
 /// A process that reads a configuration for a server that runs.
@@ -114,6 +123,24 @@ impl Loader {
         let child = Made { pid: child.pid, pidfd: raise(child.pidfd) };
         let receiver = Receiver::default();
         Ok((Self { child, pipe: None, receiver, ended: None, given_up: None }, reader))
+    }
+
+    /// Takes everything there is, to its end and that of the process; false if `stop` is
+    /// readable before that.
+    fn take_all(&mut self, mut pipe: File, stop: BorrowedFd<'_>) -> io::Result<bool> {
+        let mut bytes = vec![0; BUFFER];
+        while comes_first(&pipe, stop)? {
+            match pipe.read(&mut bytes) {
+                Ok(0) => return comes_first(&self.child.pidfd, stop),
+                Ok(count) => {
+                    let taken = self.receiver.take(bytes.get(..count).unwrap_or_default());
+                    taken.map_err(io::Error::other)?;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
     }
 
     /// Its process id.
@@ -221,8 +248,9 @@ impl Drop for Loader {
 }
 
 /// In the copy: the first configuration. Right services are sent beside wrong ones.
-/// Descriptors stay, since the file may be one (`/dev/fd/63`), and signals do, too.
+/// Descriptors stay, since the file may be one (`/dev/fd/63`).
 fn read_first(pipe: OwnedFd, load: &dyn Fn() -> Loaded, served: &[Rc<Service>]) -> i32 {
+    hear_signals();
     send(pipe, load(), served, true)
 }
 
@@ -234,14 +262,17 @@ fn read_again(
 ) -> i32 {
     kernel::keep_only(&pipe.as_raw_fd());
     kernel::give_way();
-    // It can be ended as any process can; but what asks a whole group of processes for
-    // something else must not end it.
-    let mut blocked = SigSet::empty();
-    for signal in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2] {
-        blocked.add(signal);
-    }
-    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&blocked), None);
+    hear_signals();
     send(pipe, load(), &served(), false)
+}
+
+/// In the copy: it can be ended as any process can; but what asks a whole group of processes
+/// for something else must not end it, nor a name service that has hung up on a module of
+/// libc's.
+fn hear_signals() {
+    let deaf_to = [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGPIPE];
+    let blocked: SigSet = deaf_to.into_iter().collect();
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&blocked), None);
 }
 
 fn send(pipe: OwnedFd, loaded: Loaded, served: &[Rc<Service>], with_errors: bool) -> i32 {

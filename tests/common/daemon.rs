@@ -6,7 +6,6 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -15,13 +14,16 @@ use super::files::Folder;
 use super::log::{Line, Log};
 use super::needs::search_path;
 use super::procs;
-use super::wait::{park, wait_for, wait_until};
+use super::wait::{ends_soon, wait_for, wait_until};
 
 /// The binary under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_oxinetd");
 
 /// The name of the control socket of daemons that have one.
 const CONTROL: &str = "control";
+
+/// Waits until it is time to go on with a daemon that has been started.
+type Begun<'a> = &'a dyn Fn(&Daemon);
 
 /// How a daemon is started.
 #[derive(Default, Clone)]
@@ -105,6 +107,12 @@ impl Setup {
     /// The same, with a folder that has files in it already.
     #[track_caller]
     pub(crate) fn start_in(self, folder: Folder, text: &str) -> Daemon {
+        self.begin_in(folder, text, &Daemon::wait_ready)
+    }
+
+    /// The same, but waits for something else, which may come about before it is ready.
+    #[track_caller]
+    pub(crate) fn begin_in(self, folder: Folder, text: &str, begun: Begun<'_>) -> Daemon {
         let other = |number| {
             let path = folder.name(&format!("beside-{number}"));
             format!("{path} stream unix nowait {} /bin/true true\n", super::me())
@@ -115,7 +123,7 @@ impl Setup {
         arguments.extend(self.arguments.iter().cloned());
         let control = if self.controlled { folder.path().join(CONTROL) } else { "none".into() };
         arguments.extend(["--control".into(), control.into_os_string()]);
-        self.launch(folder, file, &arguments)
+        self.launch(folder, file, &arguments, begun)
     }
 
     /// Starts `oxinetd ARGUMENTS` (such as `run 0 -- date`), without a file.
@@ -128,22 +136,22 @@ impl Setup {
     #[track_caller]
     pub(crate) fn run_in(self, folder: Folder, arguments: &[&str]) -> Daemon {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-        self.launch(folder, PathBuf::new(), &arguments)
+        self.launch(folder, PathBuf::new(), &arguments, &Daemon::wait_ready)
     }
 
     #[track_caller]
-    fn launch(self, folder: Folder, file: PathBuf, arguments: &[OsString]) -> Daemon {
+    fn launch(self, folder: Folder, file: PathBuf, args: &[OsString], begun: Begun<'_>) -> Daemon {
         let linked = self.name.map(|name| folder.link(name, BINARY));
         let copy = self.copied.then(|| folder.copy_of(BINARY, "oxinetd").into());
         let program = linked.or(self.program).or(copy).unwrap_or_else(|| BINARY.into());
         let mut command = command_of(&program, &self.under);
-        command.args(arguments).envs(self.environment);
+        command.args(args).envs(self.environment);
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Log::follow(child.stderr.take().unwrap());
         let started = child.id();
         let has_usual_socket = self.name.is_some();
         let mut daemon = Daemon { child, pid: started, has_usual_socket, folder, file, log };
-        let _ = daemon.wait_log(|line| line.is("ready"));
+        begun(&daemon);
         if daemon.under_another() {
             let inner =
                 wait_for("the daemon's own process", || procs::children(started).first().copied());
@@ -170,10 +178,6 @@ pub(crate) fn command_of(program: &Path, under: &[String]) -> Command {
     };
     command.env_clear().env("PATH", search_path()).env("LANG", "C");
     command
-}
-
-fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// A running daemon.
@@ -206,6 +210,11 @@ impl Daemon {
     fn under_another(&self) -> bool {
         let name = std::fs::read_to_string(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
         !["oxinetd", "inetd", "xinetd"].iter().any(|own| name.starts_with(own))
+    }
+
+    #[track_caller]
+    fn wait_ready(&self) {
+        let _ = self.wait_log(|line| line.is("ready"));
     }
 
     /// Waits for a line, whenever it was said.
@@ -302,7 +311,8 @@ impl Daemon {
     #[track_caller]
     pub(crate) fn answer(&self, arguments: &[&str]) -> String {
         let output = self.ask(arguments);
-        let (out, err) = (lossy(&output.stdout), lossy(&output.stderr));
+        let [out, err] =
+            [output.stdout, output.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
         assert!(output.status.success(), "{arguments:?}: {}\n{out}{err}", output.status);
         out
     }
@@ -341,15 +351,6 @@ impl Daemon {
     pub(crate) fn wait_childless(&self) {
         wait_until("the last child to be reaped", || procs::children(self.pid).is_empty());
     }
-}
-
-/// Whether an end comes, and soon: it comes by force otherwise.
-pub(crate) fn ends_soon(mut has_ended: impl FnMut() -> bool) -> bool {
-    let mut looks = std::iter::repeat_with(|| {
-        park(Duration::from_millis(5));
-        has_ended()
-    });
-    looks.by_ref().take(400).any(|ended| ended)
 }
 
 impl Drop for Daemon {

@@ -33,3 +33,12 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
 pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     wait_for(what, || done().then_some(()));
 }
+
+/// Whether an end comes, and soon: it comes by force otherwise.
+pub(crate) fn ends_soon(mut has_ended: impl FnMut() -> bool) -> bool {
+    let mut looks = std::iter::repeat_with(|| {
+        park(Duration::from_millis(5));
+        has_ended()
+    });
+    looks.by_ref().take(400).any(|ended| ended)
+}

@@ -7,7 +7,8 @@ use std::process::Stdio;
 
 use nix::sys::signal::{Signal, kill};
 
-use crate::common::daemon::{BINARY, as_pid, command_of, ends_soon};
+use crate::common::daemon::{BINARY, as_pid, command_of};
+use crate::common::wait::ends_soon;
 use crate::common::{
     DEADLINE, Folder, Setup, free_port, free_ports, is_root, need_program, need_root, procs,
     read_all, tcp, tcp_line, wait_for, wait_until,

@@ -77,7 +77,7 @@ fn the_command_may_use(module: &str) -> Option<Vec<&'static str>> {
         "command" => {
             let rooms =
                 "cli config control drop_in loading lookup server log_sink log_target spawn";
-            let own = "detach handover pid_file service_manager";
+            let own = "detach handover pid_file service_manager signals";
             let rooms = rooms.split(' ').chain(own.split(' '));
             Some(VALUES.iter().copied().chain(rooms).collect())
         }

@@ -5,13 +5,12 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::process::Stdio;
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 
 use crate::common::clients::{echo_once, try_tcp};
-use crate::common::daemon::{as_pid, command};
+use crate::common::daemon::as_pid;
 use crate::common::load::Load;
 use crate::common::procs;
 use crate::common::{
@@ -24,18 +23,18 @@ fn with_more(port: u16) -> Daemon {
     Setup::new().start(&with_include(port))
 }
 
-fn with_include(port: u16) -> String {
+pub(crate) fn with_include(port: u16) -> String {
     tcp_line(port, "/bin/echo echo on") + ".include more*.conf\n"
 }
 
 /// Makes `more.conf` a pipe: whoever reads it waits.
-fn hang(folder: &Folder) {
+pub(crate) fn hang(folder: &Folder) {
     nix::unistd::mkfifo(&folder.at("more.conf"), Mode::S_IRWXU).unwrap();
 }
 
 /// The other end of that pipe, when somebody reads: until it is dropped, it goes on reading.
 #[track_caller]
-fn reader_of(folder: &Folder) -> File {
+pub(crate) fn reader_of(folder: &Folder) -> File {
     let path = folder.at("more.conf");
     wait_for("somebody who reads the included file", || {
         let flags = nix::libc::O_NONBLOCK;
@@ -121,7 +120,7 @@ fn the_process_that_reads_has_none_of_the_servers_sockets() {
 }
 
 #[track_caller]
-fn the_only_child(daemon: &Daemon) -> u32 {
+pub(crate) fn the_only_child(daemon: &Daemon) -> u32 {
     wait_for("one child", || match procs::children(daemon.pid())[..] {
         [one] => Some(one),
         _ => None,
@@ -164,20 +163,6 @@ fn if_it_is_killed_everything_stays() {
     daemon.signal(Signal::SIGHUP);
     let _ = daemon.wait_log(|line| line.is("reloaded"));
     daemon.wait_childless();
-}
-
-#[test]
-fn the_first_configuration_can_be_interrupted() {
-    let folder = Folder::new();
-    let file = folder.write("inetd.conf", &with_include(free_port()));
-    hang(&folder);
-    let mut server = command(&[]).arg(&file).stderr(Stdio::null()).spawn().unwrap();
-    let _reader = reader_of(&folder);
-    let reading =
-        wait_for("the process that reads", || procs::children(server.id()).first().copied());
-    kill(as_pid(server.id()), Signal::SIGTERM).unwrap();
-    assert!(!server.wait().unwrap().success());
-    wait_until("the process that reads to end", || !procs::is_alive(reading));
 }
 
 #[test]

@@ -41,6 +41,7 @@ mod hygiene;
 mod layering;
 mod limits;
 mod loading;
+mod loading_first;
 mod log_files;
 mod log_json;
 mod log_targets;

@@ -10,8 +10,10 @@ use nix::sys::signal::{Signal, kill};
 use crate::common::clients::{echo_once, try_tcp};
 use crate::common::daemon::{as_pid, command};
 use crate::common::{
-    DEADLINE, Folder, Setup, free_port, free_ports, own_line, procs, read_all, tcp, wait_until,
+    DEADLINE, Daemon, Folder, Setup, free_port, free_ports, own_line, procs, read_all, tcp,
+    wait_until,
 };
+use crate::loading::{hang, reader_of, with_include};
 
 /// Who is told.
 struct Manager {
@@ -126,6 +128,20 @@ fn a_daemon_in_the_background_is_the_main_process() {
     kill(as_pid(pid), Signal::SIGTERM).unwrap();
     let _ = manager.wait("STOPPING=1");
     wait_until("the daemon to end", || !procs::is_alive(pid));
+}
+
+#[test]
+fn a_stop_is_announced_even_if_nothing_is_served_yet() {
+    let manager = Manager::new();
+    let folder = Folder::new();
+    hang(&folder);
+    let begun = |daemon: &Daemon| {
+        let _pipe = reader_of(&daemon.folder);
+        daemon.signal(Signal::SIGTERM);
+        assert_eq!(manager.next().get("STOPPING"), "1");
+    };
+    let mut daemon = manager.setup().begin_in(folder, &with_include(free_port()), &begun);
+    assert!(daemon.wait_exit().success());
 }
 
 /// The clock of MONOTONIC_USEC, in microseconds.

@@ -4,12 +4,15 @@
 use std::path::Path;
 use std::process::{Child, Stdio};
 
+use nix::sys::signal::Signal;
+
 use crate::common::clients::echo_once;
 use crate::common::daemon::{BINARY, command};
 use crate::common::files::wait_text;
 use crate::common::{
-    Daemon, Folder, Setup, free_port, procs, read_line, shell, tcp, tcp_line, wait_until,
+    Daemon, Folder, Setup, free_port, procs, read_all, read_line, shell, tcp, tcp_line, wait_until,
 };
+use crate::loading::{hang, reader_of};
 
 fn copied(text: &str) -> Daemon {
     Setup::new().controlled().copied().start(text)
@@ -188,6 +191,35 @@ fn a_server_that_stops_does_not_wait_for_a_trial() {
     assert!(!first.wait_with_output().unwrap().status.success());
     // The script looks for this file.
     std::fs::write(&go, "").unwrap();
+}
+
+#[test]
+fn a_server_that_is_told_to_stop_while_the_other_program_reads_stops() {
+    let port = free_port();
+    let program = tcp_line(port, &shell("echo in; read line")) + "    on_stop = terminate\n";
+    let mut daemon = copied(&(program + ".include more*.conf\n"));
+    let client = tcp(port);
+    assert_eq!(read_line(&client), "in\n");
+    let served = daemon.accepted(port, 1)[0];
+    hang(&daemon.folder);
+    let asker = asking(&daemon);
+    // The trial comes to its end; what the program reads in our place does not.
+    let pipe = reader_of(&daemon.folder);
+    let others = || procs::children(daemon.pid()).into_iter().filter(|pid| *pid != served);
+    let trial: Vec<u32> = others().collect();
+    drop(pipe);
+    wait_until("the trial to end", || !trial.iter().any(|pid| procs::is_alive(*pid)));
+    let _pipe = reader_of(&daemon.folder);
+    let reading: Vec<u32> = others().filter(|pid| !trial.contains(pid)).collect();
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.wait_exit().success(), "{}", daemon.log.text());
+    assert_eq!(daemon.said("stopping")[0].get("signal"), Some("SIGTERM"));
+    // The program that was there before has heard it, and ends what it has started.
+    assert_eq!(daemon.said("upgrade-refused").len(), 1, "{}", daemon.log.text());
+    assert_eq!(read_all(client), "");
+    assert_eq!(reading.len(), 1);
+    wait_until("both to end", || ![reading[0], served].into_iter().any(procs::is_alive));
+    assert!(!asker.wait_with_output().unwrap().status.success());
 }
 
 #[test]
