@@ -112,6 +112,7 @@ impl Server {
     /// Closes a socket that may be opened again.
     pub(super) fn shut_listener(&mut self, key: Key) {
         self.deregister_listener(key);
+        self.stop_listening(key);
         if let Some(state) = self.listeners.get_mut(key) {
             state.parked = None;
             state.last_error = None;

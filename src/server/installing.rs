@@ -1,9 +1,11 @@
 //! Services coming and going: what is made of a definition, and sockets, those included
 //! that cannot be opened yet.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::rc::Rc;
 use std::time::Duration;
+
+use nix::sys::socket::{Shutdown, shutdown};
 
 use super::Server;
 use super::banners::Banners;
@@ -13,7 +15,7 @@ use super::state::{ListenerState, Rest, ServiceState};
 use super::timers::Timer;
 use super::waiting::FIRST_BACKOFF;
 use crate::admission::Limits;
-use crate::config::model::{Action, Service, SocketSpec};
+use crate::config::model::{Action, Service, SocketSpec, SocketType};
 use crate::journal::{self, Label};
 use crate::listener::ShownEndpoint;
 use crate::log_sink;
@@ -139,8 +141,22 @@ impl Server {
         }
     }
 
+    /// Nobody gets in from here on. Closing a socket is not enough for that: a child on its
+    /// way to its program may have a copy of it for a moment. A `wait` service's program may
+    /// have it for longer, and the service manager's is not ours to shut.
+    pub(super) fn stop_listening(&self, key: Key) {
+        let Some(state) = self.listeners.get(key) else { return };
+        let service = self.services.get(state.service).map(|it| &it.service);
+        let accepts = service.is_some_and(|it| !it.wait && it.socket_type != SocketType::Dgram);
+        if let Some(listener) = state.listener.as_ref().filter(|it| accepts && !it.is_adopted()) {
+            // It may never have listened.
+            let _ = shutdown(listener.as_raw_fd(), Shutdown::Both);
+        }
+    }
+
     pub(super) fn close_listener(&mut self, key: Key) {
         self.deregister_listener(key);
+        self.stop_listening(key);
         let state = self.listeners.remove(key);
         if let Some(listener) = state.and_then(|state| state.listener) {
             self.close_socket(listener);
