@@ -30,12 +30,18 @@ pub(super) struct Spares {
     ended: Vec<i32>,
     /// How often they have been looked at in vain since one ended last.
     looks: u32,
-    /// Whether a program has been started since [`Self::is_wanted`] was asked last.
-    started: bool,
+    /// Programs that have been started since [`Self::is_wanted`] was asked last.
+    starts: u32,
     last_start: Option<Instant>,
+    /// How many have been started one after the other, each soon after the one before.
+    in_a_row: u32,
     /// Somebody is going to look at them.
     watched: bool,
 }
+
+/// So many clients have come one by one before a child is made ahead for the next. Where
+/// several come at once, the processors have no time for it.
+const ROW: u32 = 8;
 
 /// Looks in vain after which there is no hurry.
 const PATIENCE: u32 = 20;
@@ -43,18 +49,21 @@ const PATIENCE: u32 = 20;
 impl Spares {
     /// A program is being started.
     pub(super) fn count_start(&mut self) {
-        self.started = true;
+        self.starts = self.starts.saturating_add(1);
     }
 
-    /// To be asked once a turn: whether a program has been started in it, soon after the
-    /// one before, and there is no spare for the next.
+    /// To be asked once a turn: whether a program has been started in it, alone, as the ones
+    /// before, soon after them, and there is no spare for the next.
     pub(super) fn is_wanted(&mut self, now: Instant) -> bool {
-        if !mem::take(&mut self.started) {
+        let starts = mem::take(&mut self.starts);
+        if starts == 0 {
             return false;
         }
         let before = self.last_start.replace(now);
         let soon = before.is_some_and(|before| now.saturating_duration_since(before) < SOON);
-        soon && self.waiting.is_none()
+        let alone = soon && starts == 1;
+        self.in_a_row = if alone { self.in_a_row.saturating_add(1) } else { 0 };
+        self.in_a_row >= ROW && self.waiting.is_none()
     }
 
     /// There is one now. True if somebody has to begin to look at it.
@@ -121,5 +130,52 @@ fn is_gone(pid: i32) -> bool {
     match waitid(Id::Pid(Pid::from_raw(pid)), flags) {
         Ok(status) => status != WaitStatus::StillAlive,
         Err(error) => error == Errno::ECHILD,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spare_is_wanted_while_clients_come_one_by_one() {
+        let (mut spares, mut now) = (Spares::default(), Instant::now());
+        let mut turn = |starts: u32, later: Duration| {
+            now += later;
+            (0..starts).for_each(|_| spares.count_start());
+            spares.is_wanted(now)
+        };
+        assert!(!turn(1, SOON), "the first has none before it");
+        for _ in 1..ROW {
+            assert!(!turn(1, MOMENT));
+        }
+        assert!(turn(1, MOMENT) && turn(1, MOMENT));
+        assert!(!turn(0, MOMENT), "nobody has come");
+        assert!(turn(1, MOMENT), "which is no reason to begin again");
+        assert!(!turn(2, MOMENT) && !turn(1, MOMENT), "several at once are");
+        for _ in 2..ROW {
+            assert!(!turn(1, MOMENT));
+        }
+        assert!(turn(1, MOMENT));
+        assert!(!turn(1, SOON), "and so is a pause");
+    }
+
+    #[test]
+    fn nobody_looks_where_there_is_nothing_to_look_at() {
+        let mut spares = Spares::default();
+        let now = Instant::now();
+        assert!(!spares.is_old(now) && spares.are_none());
+        assert_eq!((spares.next_look(now), spares.waiting()), (None, None));
+        // One that is not gone is looked at soon, and later less often.
+        spares.ended.push(i32::MAX);
+        assert_eq!(spares.next_look(now), Some(now + MOMENT));
+        assert!(spares.has_ended(i32::MAX) && !spares.are_none());
+        for _ in 0..PATIENCE {
+            let _ = spares.next_look(now);
+        }
+        assert_eq!(spares.next_look(now), Some(now + LATER));
+        // It is nobody's child.
+        assert_eq!(spares.reap(), [i32::MAX]);
+        assert!(spares.are_none());
     }
 }
