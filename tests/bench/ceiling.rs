@@ -3,10 +3,13 @@
 //! sharing memory until exec, two dup2, execve, wait; no log, no limits, nothing
 //! looked at. With as many listeners and the same change of user as the server it
 //! is compared with.
+//!
+//! Beside it stands one that gives each program what oxinetd promises: a session of its
+//! own and an environment. What lies between the two no server could save.
 
 #![allow(unsafe_code, reason = "clone and exec are the thing that is measured")]
 
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd as _, RawFd};
@@ -21,7 +24,27 @@ use crate::Result;
 /// Bytes of the child's stack.
 const STACK: usize = 64 * 1024;
 
-/// `PORT,PORT… USER|- PROGRAM ARGV…`
+/// After the user: with a session and an environment.
+pub(crate) const GENEROUS: &str = "+";
+
+/// What is promised, as long as it usually is.
+const ENVIRONMENT: [&CStr; 13] = [
+    c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    c"HOME=/nonexistent",
+    c"USER=nobody",
+    c"LOGNAME=nobody",
+    c"SHELL=/usr/sbin/nologin",
+    c"PROTO=TCP",
+    c"TCPLOCALIP=127.0.0.1",
+    c"TCPLOCALPORT=10000",
+    c"TCPREMOTEIP=127.0.0.1",
+    c"REMOTE_ADDR=127.0.0.1",
+    c"REMOTE_HOST=127.0.0.1",
+    c"TCPREMOTEPORT=50000",
+    c"REMOTE_PORT=50000",
+];
+
+/// `PORT,PORT… USER|-[+] PROGRAM ARGV…`
 pub(crate) fn run(words: &[&str]) -> Result<()> {
     let [ports, user, program, arguments @ ..] = words else {
         return Err("__ceiling PORTS USER PROGRAM ARGV".into());
@@ -83,8 +106,8 @@ struct Job {
     path: CString,
     _arguments: Vec<CString>,
     pointers: Vec<*const c_char>,
-    environment: [*const c_char; 1],
-    /// uid and gid, and then a session of its own as servers do it.
+    environment: Vec<*const c_char>,
+    session: bool,
     ids: Option<(u32, u32)>,
     stack: Vec<u8>,
 }
@@ -97,7 +120,10 @@ impl Job {
             .collect::<std::result::Result<Vec<_>, _>>()?;
         let mut pointers: Vec<*const c_char> = arguments.iter().map(|word| word.as_ptr()).collect();
         pointers.push(ptr::null());
-        let ids = match user {
+        let generous = user.strip_suffix(GENEROUS);
+        let promised = if generous.is_some() { ENVIRONMENT.as_slice() } else { &[] };
+        let end = std::iter::once(ptr::null());
+        let ids = match generous.unwrap_or(user) {
             "-" => None,
             name => {
                 let user = nix::unistd::User::from_name(name)?.ok_or("no such user")?;
@@ -109,7 +135,9 @@ impl Job {
             path: CString::new(program)?,
             _arguments: arguments,
             pointers,
-            environment: [ptr::null()],
+            environment: promised.iter().map(|it| it.as_ptr()).chain(end).collect(),
+            // Who changes the user gives a session, too, as servers do it.
+            session: generous.is_some() || ids.is_some(),
             ids,
             stack: vec![0; STACK],
         })
@@ -136,14 +164,15 @@ extern "C" fn child(job: *mut c_void) -> c_int {
     // the ids, as glibc's change every thread and take locks. errno is shared with the
     // parent, which stands still and does not look at it afterwards.
     unsafe {
-        if let Some((uid, gid)) = job.ids {
+        if job.session {
             libc::setsid();
-            if libc::syscall(libc::SYS_setgroups, 1usize, &raw const gid) != 0
+        }
+        if let Some((uid, gid)) = job.ids
+            && (libc::syscall(libc::SYS_setgroups, 1usize, &raw const gid) != 0
                 || libc::syscall(libc::SYS_setresgid, gid, gid, gid) != 0
-                || libc::syscall(libc::SYS_setresuid, uid, uid, uid) != 0
-            {
-                libc::_exit(126);
-            }
+                || libc::syscall(libc::SYS_setresuid, uid, uid, uid) != 0)
+        {
+            libc::_exit(126);
         }
         libc::dup2(job.connection, 0);
         libc::dup2(job.connection, 1);

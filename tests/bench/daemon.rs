@@ -97,6 +97,8 @@ pub(crate) fn become_server(words: &[&str]) -> Result<()> {
     let [program, arguments @ ..] = words else { return Err("__session PROGRAM".into()) };
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     nix::unistd::setsid()?;
+    // As service managers do it; a program's directory is usually this one, too.
+    nix::unistd::chdir("/")?;
     Err(Command::new(program).args(arguments).exec().into())
 }
 
