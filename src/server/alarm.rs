@@ -2,7 +2,8 @@
 //!
 //! A timeout of epoll_wait(2) is set with every sleep and taken back with every wake-up,
 //! on a processor that is about to rest or has just been woken. This one is set when the
-//! deadline changes: once for many turns while clients come faster than deadlines.
+//! deadline gets nearer, and left as it is when it moves away or is cancelled: most do, as
+//! clients come and go faster than anything is due. It then goes off once in vain.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -14,9 +15,6 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use super::token::{self, Owner};
-
-/// An alarm that nobody needs any more is left to go off if that is as soon as this.
-const SOON: Duration = Duration::from_millis(5);
 
 /// The alarm (timerfd_create(2)).
 #[derive(Debug)]
@@ -47,36 +45,22 @@ impl Alarm {
 
     /// Sees to it that the poll ends at `deadline`, or sooner; the timeout that it needs
     /// for that. None is for ever: then the alarm ends it.
-    pub(super) fn timeout(&mut self, deadline: Option<Instant>, now: Instant) -> Option<Duration> {
-        if self.due == deadline || self.is_soon_enough(deadline, now) {
+    pub(super) fn timeout(&mut self, deadline: Option<Instant>) -> Option<Duration> {
+        let deadline = deadline?;
+        if self.due.is_some_and(|due| due <= deadline) {
             return None;
         }
-        let left = deadline.map(|when| when.saturating_duration_since(Instant::now()));
-        if left == Some(Duration::ZERO) {
-            return left;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Some(left);
         }
-        match self.set(left) {
+        let once = Expiration::OneShot(TimeSpec::from_duration(left));
+        match self.timer.set(once, TimerSetTimeFlags::empty()) {
             Ok(()) => {
-                self.due = deadline;
+                self.due = Some(deadline);
                 None
             }
-            Err(_) => left,
-        }
-    }
-
-    /// Waking up once in vain costs no more than setting it again.
-    fn is_soon_enough(&self, deadline: Option<Instant>, now: Instant) -> bool {
-        let sooner = |due: Instant| deadline.is_none_or(|when| due < when);
-        self.due.is_some_and(|due| sooner(due) && due.saturating_duration_since(now) <= SOON)
-    }
-
-    fn set(&self, left: Option<Duration>) -> nix::Result<()> {
-        match left {
-            Some(left) => {
-                let once = Expiration::OneShot(TimeSpec::from_duration(left));
-                self.timer.set(once, TimerSetTimeFlags::empty())
-            }
-            None => self.timer.unset(),
+            Err(_) => Some(left),
         }
     }
 }
@@ -108,7 +92,7 @@ mod tests {
         let (mut poll, mut alarm) = alarm();
         for _ in 0..3 {
             let now = Instant::now();
-            let timeout = alarm.timeout(Some(now + MOMENT), now);
+            let timeout = alarm.timeout(Some(now + MOMENT));
             // A machine that took longer than that to get here need not wait.
             assert!(timeout.is_none_or(|timeout| timeout.is_zero()));
             assert!(timeout.is_some() || goes_off(&mut poll, LONG));
@@ -120,24 +104,23 @@ mod tests {
     #[test]
     fn what_is_due_is_not_waited_for() {
         let (_poll, mut alarm) = alarm();
-        let now = Instant::now();
-        assert_eq!(alarm.timeout(Some(now), now), Some(Duration::ZERO));
-        assert_eq!(alarm.timeout(None, now), None);
+        assert_eq!(alarm.timeout(Some(Instant::now())), Some(Duration::ZERO));
+        assert_eq!(alarm.timeout(None), None);
     }
 
     #[test]
-    fn an_earlier_deadline_counts_and_a_later_one_is_set_when_it_matters() {
+    fn it_is_set_when_the_deadline_gets_nearer_and_not_when_it_moves_away() {
         let (mut poll, mut alarm) = alarm();
         let now = Instant::now();
-        assert_eq!(alarm.timeout(Some(now + LONG), now), None);
-        assert_eq!(alarm.due, Some(now + LONG));
-        assert_eq!(alarm.timeout(Some(now + LONG / 2), now), None);
-        assert_eq!(alarm.due, Some(now + LONG / 2));
-        assert_eq!(alarm.timeout(None, now), None);
-        assert_eq!(alarm.due, None, "an alarm far away is taken back");
-        alarm.due = Some(now + SOON);
-        assert_eq!(alarm.timeout(Some(now + LONG), now), None);
-        assert_eq!(alarm.due, Some(now + SOON), "one that is near is left");
+        let mut due_after = |deadline: Option<Instant>| {
+            assert_eq!(alarm.timeout(deadline), None);
+            alarm.due
+        };
+        assert_eq!(due_after(None), None);
+        assert_eq!(due_after(Some(now + LONG)), Some(now + LONG));
+        assert_eq!(due_after(Some(now + LONG / 2)), Some(now + LONG / 2));
+        assert_eq!(due_after(Some(now + LONG)), Some(now + LONG / 2));
+        assert_eq!(due_after(None), Some(now + LONG / 2));
         assert!(!goes_off(&mut poll, Duration::ZERO));
     }
 }

@@ -48,8 +48,7 @@ impl Server {
         let listener::Connection { socket, peer, .. } = connection;
         let log = state.service.attributes.log_on_success;
         journal::accepted(&label, peer, None, log);
-        let stream =
-            descriptor::set_nonblocking(&socket).map(|()| File::from(descriptor::raise(socket)));
+        let stream = descriptor::set_nonblocking(&socket).map(|()| File::from(socket));
         let peer_id = self.peers.connected(peer, label.name(), None, self.now);
         let silence = if kind == Builtin::Tcpmux { TCPMUX_SILENCE } else { SILENCE };
         let mut state = match stream {
@@ -85,7 +84,9 @@ impl Server {
         }
     }
 
-    pub(super) fn watch_conversation(&mut self, state: ConversationState, more: bool) {
+    pub(super) fn watch_conversation(&mut self, mut state: ConversationState, more: bool) {
+        // Now it may live long.
+        descriptor::raise_in_place(&mut state.stream);
         let descriptor = state.stream.as_raw_fd();
         let due = state.due;
         let key = self.conversations.insert(state);

@@ -58,7 +58,7 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let deadlines = [self.timers.earliest(), self.admission.next_deadline(), self.tidy_by, log];
-        self.alarm.timeout(deadlines.into_iter().flatten().min(), self.now)
+        self.alarm.timeout(deadlines.into_iter().flatten().min())
     }
 
     /// True if the log is to be written now: what is told of programs that have just been
