@@ -7,7 +7,6 @@ use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
-use nix::libc;
 
 use super::Server;
 use super::slab::Key;
@@ -117,10 +116,14 @@ fn read_some(state: &mut StderrState, scratch: &mut [u8]) -> Flow {
 fn read(state: &mut StderrState, buffer: &mut [u8]) -> io::Result<usize> {
     if !state.registered {
         match read_now(&state.pipe, buffer) {
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                set_nonblocking(&state.pipe)?;
+            Ok(count) => return Ok(count),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                return Err(error);
             }
-            other => return other,
+            // The kernel, or a filter of system calls, does not have it.
+            Err(_) => set_nonblocking(&state.pipe)?,
         }
     }
     state.pipe.read(buffer)
