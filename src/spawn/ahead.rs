@@ -7,7 +7,9 @@ use std::os::fd::AsRawFd as _;
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::channel::Channel;
 use super::environment::{self, Connection};
+use super::kernel::Block;
 use super::{InFlight, Numbers, Prepared, Spawner, Way, new_pipe};
 
 impl InFlight {
@@ -66,8 +68,8 @@ impl Spawner {
     }
 
     fn new_spare(&mut self) -> Option<InFlight> {
-        let channel = self.channels.take()?;
-        let Some(mut block) = self.any_block() else {
+        let channel = self.channels.take(Channel::new)?;
+        let Some(mut block) = self.blocks.take(Block::new) else {
             self.channels.give_back(channel);
             return None;
         };
@@ -90,7 +92,7 @@ impl Spawner {
         let next = self.spares.next_look(now);
         if next.is_none() {
             self.settle();
-            self.channels.close();
+            self.channels.empty();
         }
         next
     }

@@ -59,42 +59,6 @@ impl Channel {
     }
 }
 
-/// Channels that no child has now. Bounded, as each costs two descriptors.
-#[derive(Default)]
-pub(super) struct Channels {
-    idle: Vec<Channel>,
-    made: usize,
-}
-
-/// Channels at most. Without one, a child begins with a copy of our table.
-const MOST: usize = 32;
-
-impl Channels {
-    /// One for a child; none if there are enough, or no descriptors for it.
-    pub(super) fn take(&mut self) -> Option<Channel> {
-        if let Some(channel) = self.idle.pop() {
-            return Some(channel);
-        }
-        if self.made >= MOST {
-            return None;
-        }
-        let channel = Channel::new().ok()?;
-        self.made = self.made.saturating_add(1);
-        Some(channel)
-    }
-
-    /// An empty one that a child has had.
-    pub(super) fn give_back(&mut self, channel: Channel) {
-        self.idle.push(channel);
-    }
-
-    /// Closes those that no child has.
-    pub(super) fn close(&mut self) {
-        self.made = self.made.saturating_sub(self.idle.len());
-        self.idle = Vec::new();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;

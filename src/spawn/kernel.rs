@@ -16,9 +16,9 @@
 //!   for a spare, before it is sent its descriptors, without which it does not look at
 //!   them. Nobody writes them from then on, until the kernel clears `busy` when the child
 //!   execs or exits. A block that is busy refuses to be started and is never unmapped. The
-//!   child writes its own stack (with a guard page below) and one atomic word. It allocates nothing,
-//!   takes no lock, cannot panic, and makes raw system calls that leave `errno`
-//!   alone, which is thread-local memory that it shares with the server.
+//!   child writes its own stack (with a guard page below) and one atomic word. It
+//!   allocates nothing, takes no lock, cannot panic, and makes raw system calls that leave
+//!   `errno` alone, which is thread-local memory that it shares with the server.
 //! * *Descriptors.* A child that begins with the server's table gets its own in these
 //!   steps. What it is given was sent to it before it existed, through a channel
 //!   that its block has for itself; so the server closes its copies at once, whatever
@@ -77,15 +77,6 @@ const SIGNALS: c_long = 64;
 
 /// Bytes of a child's stack; the child's functions need a few hundred.
 const STACK: usize = 32 * 1024;
-
-/// The table of descriptors that a child begins with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Table {
-    /// A copy of ours: the cheapest way as long as we have few.
-    Own,
-    /// Ours, until the child has copied the lower end of it; what it is given is sent.
-    Ours,
-}
 
 /// A copy of this process that works for it.
 #[derive(Debug)]
@@ -271,7 +262,8 @@ impl Block {
     fn bear(
         &mut self,
         failure: RawFd,
-        (sharing, parcel): (bool, Option<Parcel>),
+        sharing: bool,
+        parcel: Option<Parcel>,
     ) -> io::Result<*mut c_void> {
         if self.is_busy() {
             return Err(io::ErrorKind::ResourceBusy.into());
@@ -286,7 +278,7 @@ impl Block {
 
     /// Makes a child that shares our memory until it execs. The descriptors may be closed
     /// at once; the block must be kept until it is idle. With a channel, the child begins
-    /// with our table of descriptors ([`Table::Ours`]).
+    /// with our table of descriptors.
     ///
     /// # Errors
     /// clone(2)'s, or that the block is busy.
@@ -343,7 +335,7 @@ impl Block {
         if !SHARING {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        let birth = self.bear(failure, (true, parcel))?;
+        let birth = self.bear(failure, true, parcel)?;
         self.0.waits.set(false);
         self.0.busy.store(1, Ordering::Release);
         let files = if parcel.is_some() { libc::CLONE_FILES } else { 0 };
@@ -391,7 +383,7 @@ impl Block {
     /// fork(2)'s, or that the block is busy.
     pub fn start_forking(&mut self, prepared: &Rc<Prepared>, numbers: Numbers) -> io::Result<i32> {
         self.fill(prepared, numbers)?;
-        let birth = self.bear(numbers.failure, (false, None))?;
+        let birth = self.bear(numbers.failure, false, None)?;
         let made = match &prepared.confinement.group {
             None => fork_plainly(birth),
             Some(group) => fork_into(birth, group.descriptor().as_raw_fd()),

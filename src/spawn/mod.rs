@@ -10,6 +10,7 @@ pub mod environment;
 pub mod group;
 pub mod kernel;
 mod numbers;
+mod pool;
 mod prepared;
 mod ruleset;
 mod spare;
@@ -26,12 +27,12 @@ use nix::unistd::pipe2;
 
 use crate::config::model::StderrTo;
 use crate::descriptor::{LOWEST, raise, set_nonblocking};
-use channel::{Channel, Channels};
+use channel::Channel;
 pub use confinement::{Confinement, Refusal};
 use environment::Connection;
-pub use kernel::Table;
 use kernel::{Block, RECORD};
 pub use numbers::Numbers;
+use pool::Pool;
 pub use prepared::{HasNul, Prepared, ServerFacts};
 use spare::Spares;
 pub use stage::Stage;
@@ -41,6 +42,10 @@ pub use stage::Stage;
 /// come at once need as many; far more would only crowd each other out of the caches.
 const BLOCKS: usize = 128;
 
+/// Channels at most, each of which costs two descriptors. Without one, a child begins with a
+/// copy of our table.
+const CHANNELS: usize = 32;
+
 /// How children are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -48,6 +53,15 @@ pub enum Way {
     Sharing,
     /// Plain fork.
     Forking,
+}
+
+/// The table of descriptors that a child begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// A copy of ours: the cheapest way as long as we have few.
+    Own,
+    /// Ours, until the child has copied the lower end of it; what it is given is sent.
+    Ours,
 }
 
 /// A child that has been started.
@@ -104,12 +118,10 @@ struct InFlight {
 /// Makes children.
 pub struct Spawner {
     way: Way,
-    idle: Vec<Block>,
-    /// Blocks made so far that share; at most [`BLOCKS`].
-    blocks: usize,
+    blocks: Pool<Block>,
+    channels: Pool<Channel>,
     in_flight: Vec<InFlight>,
     spares: Spares,
-    channels: Channels,
     forking: Block,
     null: OwnedFd,
     failure: OwnedFd,
@@ -144,11 +156,10 @@ impl Spawner {
         })?;
         Ok(Self {
             way,
-            idle: Vec::new(),
-            blocks: 0,
+            blocks: Pool::new(BLOCKS),
+            channels: Pool::new(CHANNELS),
             in_flight: Vec::new(),
             spares: Spares::default(),
-            channels: Channels::default(),
             forking: Block::new()?,
             null: kernel::duplicate_from(&null, LOWEST)?,
             failure,
@@ -209,16 +220,27 @@ impl Spawner {
         table: Table,
     ) -> io::Result<i32> {
         self.spares.count_start();
-        if prepared.confinement.group.is_none()
-            && let Some(pid) = self.send_spare(prepared, numbers, connection)
-        {
-            return Ok(pid);
+        if self.may_share(prepared) {
+            if let Some(pid) = self.send_spare(prepared, numbers, connection) {
+                return Ok(pid);
+            }
+            if let Some(block) = self.blocks.take(Block::new) {
+                return self.share(block, prepared, numbers, connection, table);
+            }
         }
-        let Some(mut block) = self.idle_block(prepared) else {
-            environment::fill(self.forking.environment()?, prepared, connection);
-            return self.forking.start_forking(prepared, numbers);
-        };
-        let channel = (table == Table::Ours).then(|| self.channels.take()).flatten();
+        environment::fill(self.forking.environment()?, prepared, connection);
+        self.forking.start_forking(prepared, numbers)
+    }
+
+    fn share(
+        &mut self,
+        mut block: Block,
+        prepared: &Rc<Prepared>,
+        numbers: Numbers,
+        connection: &Connection,
+        table: Table,
+    ) -> io::Result<i32> {
+        let channel = (table == Table::Ours).then(|| self.channels.take(Channel::new)).flatten();
         let started = block
             .environment()
             .map(|variables| environment::fill(variables, prepared, connection))
@@ -236,7 +258,7 @@ impl Spawner {
             block.clear(&channel);
             self.channels.give_back(channel);
         }
-        self.idle.push(block);
+        self.blocks.give_back(block);
     }
 
     /// The reader and the writer of a program's standard error, if it is logged.
@@ -248,28 +270,13 @@ impl Spawner {
         self.next_pipe.take().map_or_else(new_pipe, Ok).map(Some)
     }
 
-    /// A block for a child that shares; none when forking is the way, or all are busy.
+    /// Whether a child may share our memory: not when forking is the way.
     ///
-    /// None either for a program in a group of processes: when its memory runs out,
-    /// the kernel kills a process of the group and every process that shares its
-    /// memory, wherever that is. Before exec, that would be the server.
-    fn idle_block(&mut self, prepared: &Prepared) -> Option<Block> {
-        if self.way == Way::Forking || prepared.confinement.group.is_some() {
-            return None;
-        }
-        self.any_block()
-    }
-
-    fn any_block(&mut self) -> Option<Block> {
-        if let Some(block) = self.idle.pop() {
-            return Some(block);
-        }
-        if self.blocks >= BLOCKS {
-            return None;
-        }
-        let block = Block::new().ok()?;
-        self.blocks = self.blocks.saturating_add(1);
-        Some(block)
+    /// Nor for a program in a group of processes: when its memory runs out, the kernel kills
+    /// a process of the group and every process that shares its memory, wherever that is.
+    /// Before exec, that would be the server.
+    fn may_share(&self, prepared: &Prepared) -> bool {
+        self.way == Way::Sharing && prepared.confinement.group.is_none()
     }
 
     /// Takes back the blocks of children that have exec'd. Cheap; called every turn of
