@@ -34,8 +34,8 @@ impl Server {
         // What starting has left.
         kernel::trim_memory();
         kernel::release_code();
-        // When lines that wait for their reader are tried again.
-        let mut log: Option<Instant> = None;
+        // When lines that wait for their reader are tried again; those of the start may.
+        let mut log = flush_log();
         while self.stop.is_none() {
             let timeout = self.timeout(log);
             match self.poll.poll(&mut events, timeout) {
@@ -43,7 +43,7 @@ impl Server {
                 other => other?,
             }
             if self.turn(&events) || log.is_some_and(|when| when <= self.now) {
-                log = log_sink::flush().map(|pause| Instant::now() + pause);
+                log = flush_log();
             }
         }
         self.finish();
@@ -184,4 +184,9 @@ impl Server {
             }
         }
     }
+}
+
+/// Writes what has been logged; when to do so again, if something is left.
+fn flush_log() -> Option<Instant> {
+    log_sink::flush().map(|pause| Instant::now() + pause)
 }

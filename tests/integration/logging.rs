@@ -1,9 +1,16 @@
 //! What is logged of served and of refused clients.
 
+use std::fmt::Write as _;
+use std::process::Stdio;
 use std::time::Instant;
 
 use crate::common::clients::read_to_any_end;
-use crate::common::{Daemon, Line, free_port, read_all, tcp, tcp_line, wait_until};
+use crate::common::daemon::command;
+use crate::common::log::Log;
+use crate::common::wait::ends_soon;
+use crate::common::{
+    Daemon, Folder, Line, free_port, me, procs, read_all, tcp, tcp_line, wait_until,
+};
 
 const YES: &str = "/bin/echo echo yes";
 
@@ -94,4 +101,24 @@ fn the_last_of_a_flood_are_told_without_another_refusal() {
         lines.iter().map(|line| 1 + line.number("left_out").unwrap()).sum::<u32>()
     };
     wait_until("all five told", || told() == 5);
+}
+
+#[test]
+fn what_is_said_while_starting_is_read_later_though_nobody_comes() {
+    let folder = Folder::new();
+    // More than fits into a pipe.
+    let path = |n: usize| folder.name(&format!("{n:080}"));
+    let mut text = String::new();
+    for n in 0..400 {
+        let _ = writeln!(text, "{} stream unix nowait {} /bin/true true", path(n), me());
+    }
+    let file = folder.write("many.conf", &text);
+    let mut daemon =
+        command(&[]).arg(file).args(["--control", "none"]).stderr(Stdio::piped()).spawn().unwrap();
+    let last = std::path::PathBuf::from(path(399));
+    wait_until("the server to rest", || last.exists() && procs::state(daemon.id()) == Some('S'));
+    let log = Log::follow(daemon.stderr.take().unwrap());
+    let is_told = ends_soon(|| !log.all_after(0, |line| line.is("ready")).is_empty());
+    let _ = (daemon.kill(), daemon.wait());
+    assert!(is_told, "the last lines never came");
 }
