@@ -42,6 +42,7 @@ pub mod config;
 pub mod control;
 pub mod descriptor;
 pub mod detach;
+pub mod digits;
 pub mod drop_in;
 pub mod handover;
 pub mod hex;

@@ -3,47 +3,39 @@
 
 use std::fmt::{self, Display, Write};
 
-/// A text as a value: bare when it is one plain word, else in quotes.
-pub(super) struct Quoted<'a>(pub(super) &'a [u8]);
-
-impl Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
-        match std::str::from_utf8(self.0) {
-            Ok(word) if !word.is_empty() && self.0.iter().all(plain) => f.write_str(word),
-            _ => Always(self.0).fmt(f),
-        }
+/// Adds a text as a value: bare when it is one plain word, else in quotes.
+pub(super) fn push_quoted(out: &mut String, bytes: &[u8]) {
+    let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
+    match std::str::from_utf8(bytes) {
+        Ok(word) if !word.is_empty() && bytes.iter().all(plain) => out.push_str(word),
+        _ => push_always_quoted(out, bytes),
     }
 }
 
-/// A value that is quoted even when it is one word.
-pub(super) struct Always<'a>(pub(super) &'a [u8]);
-
-impl Display for Always<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_char('"')?;
-        escape(self.0, f)?;
-        f.write_char('"')
-    }
+/// Adds a value that is quoted even when it is one word.
+pub(super) fn push_always_quoted(out: &mut String, bytes: &[u8]) {
+    out.push('"');
+    push_escaped(out, bytes);
+    out.push('"');
 }
 
 /// Printable text as it is; quotes, backslashes, controls and what is not UTF-8 escaped.
-fn escape(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn push_escaped(out: &mut String, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
+            // Writing to memory does not fail.
             match character {
-                '"' | '\\' => write!(f, "\\{character}")?,
-                '\t' => f.write_str("\\t")?,
-                _ if is_shown(character) => f.write_char(character)?,
-                _ if character.is_ascii() => write!(f, "\\x{:02x}", u32::from(character))?,
-                _ => write!(f, "\\u{{{:x}}}", u32::from(character))?,
+                '"' | '\\' => out.extend(['\\', character]),
+                '\t' => out.push_str("\\t"),
+                _ if is_shown(character) => out.push(character),
+                _ if character.is_ascii() => _ = write!(out, "\\x{:02x}", u32::from(character)),
+                _ => _ = write!(out, "\\u{{{:x}}}", u32::from(character)),
             }
         }
         for byte in chunk.invalid() {
-            write!(f, "\\x{byte:02x}")?;
+            let _ = write!(out, "\\x{byte:02x}");
         }
     }
-    Ok(())
 }
 
 /// A text that ends the line, escaped but not quoted.
@@ -114,8 +106,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn quoted(bytes: &[u8]) -> String {
+        let mut out = String::new();
+        push_quoted(&mut out, bytes);
+        out
+    }
+
     fn word(text: &str) -> String {
-        Quoted(text.as_bytes()).to_string()
+        quoted(text.as_bytes())
     }
 
     #[test]
@@ -128,7 +126,7 @@ mod tests {
     #[test]
     fn nothing_ends_a_line_or_drives_a_terminal() {
         let nasty = b"a\"b\\\n\r\x1b[31m\x00\xff\xc3\xa9\xe2\x80\xae";
-        let shown = Quoted(nasty).to_string();
+        let shown = quoted(nasty);
         assert_eq!(shown, "\"a\\\"b\\\\\\x0a\\x0d\\x1b[31m\\x00\\xff\u{e9}\\u{202e}\"");
         let json = Json(nasty).to_string();
         let wanted = r#""a\"b\\\n\u000d\u001b[31m\u0000\\xffé\u202e""#;

@@ -1,14 +1,16 @@
 //! A line of the log: a word and its fields, borrowed from whoever says them, and
 //! written in the one form that the process has.
 
+use std::cell::Cell;
 use std::fmt::{self, Display, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use log::Level;
 
-use super::escape::{Always, Json, JsonOf, Plain, Quoted};
+use super::escape::{Json, JsonOf, Plain, push_always_quoted, push_quoted};
 use crate::address::Address;
+use crate::digits::{push_millis, push_number, push_signed, push_socket_address};
 
 /// Whether lines are JSON. Set once, before the first line.
 static JSON: AtomicBool = AtomicBool::new(false);
@@ -77,9 +79,27 @@ pub(super) fn count(number: usize) -> Value<'static> {
 /// A key and its value.
 pub(super) type Field<'a> = (&'static str, Value<'a>);
 
+thread_local! {
+    /// The line that was said last: its memory serves the next.
+    static LINE: Cell<String> = const { Cell::new(String::new()) };
+}
+
+/// What is kept of a line's memory.
+const KEPT: usize = 4096;
+
 /// Says a line, in the log that the target of its record leads to.
 pub(super) fn say(level: Level, target: &str, word: &'static str, fields: &[Field<'_>]) {
-    log::log!(target: target, level, "{}", Line { word, fields });
+    if level > log::max_level() {
+        return;
+    }
+    // Taken away meanwhile: writing a line may make another one be said.
+    let mut line = LINE.take();
+    line.clear();
+    Line { word, fields }.write(&mut line);
+    log::log!(target: target, level, "{line}");
+    if line.capacity() <= KEPT {
+        LINE.set(line);
+    }
 }
 
 /// `word key=value …`, or `"event":"word","key":value,…`, the inside of an object.
@@ -88,79 +108,88 @@ struct Line<'a> {
     fields: &'a [Field<'a>],
 }
 
-impl Display for Line<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if is_json() { self.json(f) } else { self.text(f) }
-    }
-}
-
+// Writing to memory does not fail.
 impl Line<'_> {
-    fn text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word)?;
+    fn write(&self, out: &mut String) {
+        if is_json() { self.json(out) } else { self.text(out) }
+    }
+
+    fn text(&self, out: &mut String) {
+        out.push_str(self.word);
         for (key, value) in self.fields {
             match value {
                 Value::Absent => continue,
-                Value::Rest(_) => f.write_char(' ')?,
+                Value::Rest(_) => out.push(' '),
                 _ => {
-                    f.write_char(' ')?;
-                    f.write_str(key)?;
-                    f.write_char('=')?;
+                    out.push(' ');
+                    out.push_str(key);
+                    out.push('=');
                 }
             }
-            value.text(f)?;
+            value.text(out);
         }
-        Ok(())
     }
 
-    fn json(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"event\":\"{}\"", self.word)?;
+    fn json(&self, out: &mut String) {
+        let _ = write!(out, "\"event\":\"{}\"", self.word);
         let fields = self.fields.iter().filter(|(_, value)| !matches!(value, Value::Absent));
         for (key, value) in fields {
-            write!(f, ",\"{key}\":")?;
-            value.json(f)?;
+            let _ = write!(out, ",\"{key}\":");
+            value.json(out);
         }
-        Ok(())
     }
 }
 
 impl Value<'_> {
-    fn text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn text(&self, out: &mut String) {
         match self {
-            Value::Text(bytes) => Quoted(bytes).fmt(f),
-            Value::Quote(bytes) => Always(bytes).fmt(f),
-            Value::Shown(value) => Quoted(value.to_string().as_bytes()).fmt(f),
-            Value::Word(word) => f.write_str(word),
-            Value::Peer(address) => address.fmt(f),
-            Value::Number(number) => number.fmt(f),
-            Value::Count(number) => number.fmt(f),
-            Value::Pid(Some(pid)) => pid.fmt(f),
-            Value::Pid(None) => f.write_char('-'),
-            Value::Precise(time) => write!(f, "{}.{:03}s", time.as_secs(), time.subsec_millis()),
-            Value::Seconds(time) => write!(f, "{}s", time.as_secs()),
-            Value::Yes => f.write_str("yes"),
-            Value::Unknown => f.write_str("unknown"),
-            Value::Rest(rest) => Plain(rest).fmt(f),
-            Value::Absent => Ok(()),
+            Value::Text(bytes) => push_quoted(out, bytes),
+            Value::Quote(bytes) => push_always_quoted(out, bytes),
+            Value::Shown(value) => push_quoted(out, value.to_string().as_bytes()),
+            Value::Word(word) => out.push_str(word),
+            Value::Peer(Address::Inet(address)) => push_socket_address(out, address),
+            Value::Peer(address) => _ = write!(out, "{address}"),
+            Value::Number(number) | Value::Pid(Some(number)) => push_signed(out, *number),
+            Value::Count(number) => push_number(out, *number),
+            Value::Pid(None) => out.push('-'),
+            Value::Precise(time) => {
+                push_precise(out, *time);
+                out.push('s');
+            }
+            Value::Seconds(time) => {
+                push_number(out, time.as_secs());
+                out.push('s');
+            }
+            Value::Yes => out.push_str("yes"),
+            Value::Unknown => out.push_str("unknown"),
+            Value::Rest(rest) => _ = write!(out, "{}", Plain(rest)),
+            Value::Absent => {}
         }
     }
 
-    fn json(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn json(&self, out: &mut String) {
         match self {
-            Value::Text(bytes) | Value::Quote(bytes) => Json(bytes).fmt(f),
-            Value::Shown(value) => JsonOf(value).fmt(f),
-            Value::Word(word) => Json(word.as_bytes()).fmt(f),
-            Value::Peer(Address::None) => f.write_str("null"),
-            Value::Peer(address) => JsonOf(address).fmt(f),
-            Value::Number(number) => number.fmt(f),
-            Value::Count(number) => number.fmt(f),
-            Value::Pid(Some(pid)) => pid.fmt(f),
-            Value::Precise(time) => write!(f, "{}.{:03}", time.as_secs(), time.subsec_millis()),
-            Value::Seconds(time) => time.as_secs().fmt(f),
-            Value::Yes => f.write_str("true"),
-            Value::Rest(rest) => JsonOf(rest).fmt(f),
-            Value::Pid(None) | Value::Unknown | Value::Absent => f.write_str("null"),
+            Value::Text(bytes) | Value::Quote(bytes) => _ = write!(out, "{}", Json(bytes)),
+            Value::Shown(value) => _ = write!(out, "{}", JsonOf(value)),
+            Value::Word(word) => _ = write!(out, "{}", Json(word.as_bytes())),
+            Value::Peer(Address::None) => out.push_str("null"),
+            Value::Peer(address) => _ = write!(out, "{}", JsonOf(address)),
+            Value::Number(number) | Value::Pid(Some(number)) => push_signed(out, *number),
+            Value::Count(number) => push_number(out, *number),
+            Value::Precise(time) => push_precise(out, *time),
+            Value::Seconds(time) => push_number(out, time.as_secs()),
+            Value::Yes => out.push_str("true"),
+            Value::Rest(rest) => _ = write!(out, "{}", JsonOf(rest)),
+            Value::Pid(None) | Value::Unknown | Value::Absent => out.push_str("null"),
         }
     }
+}
+
+/// `0.012`.
+fn push_precise(out: &mut String, time: Duration) {
+    push_number(out, time.as_secs());
+    out.push('.');
+    push_millis(out, time.subsec_millis());
 }
 
 /// Text that is no line of the vocabulary, as the inside of an object.

@@ -2,20 +2,11 @@ use super::*;
 use serde_json::json;
 
 fn both(fields: &[Field<'_>]) -> (String, serde_json::Value) {
-    struct Text<'a>(Line<'a>);
-    impl Display for Text<'_> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            self.0.text(f)
-        }
-    }
-    struct AsJson<'a>(Line<'a>);
-    impl Display for AsJson<'_> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            self.0.json(f)
-        }
-    }
-    let text = Text(Line { word: "word", fields }).to_string();
-    let json = format!("{{{}}}", AsJson(Line { word: "word", fields }));
+    let line = Line { word: "word", fields };
+    let (mut text, mut json) = (String::new(), String::from("{"));
+    line.text(&mut text);
+    line.json(&mut json);
+    json.push('}');
     (text, serde_json::from_str(&json).unwrap())
 }
 

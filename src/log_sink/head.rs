@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use log::{Level, Record};
 
 use crate::calendar::Civil;
+use crate::digits::push_millis;
 use crate::journal::{self, Message};
 use crate::zone::Zone;
 
@@ -124,11 +125,15 @@ fn stamp(out: &mut Vec<u8>) {
     let now = now();
     LAST.with_borrow_mut(|(second, text)| {
         if *second != now.as_secs() {
-            (*second, *text) = (now.as_secs(), second_of(now.as_secs()));
+            (*second, *text) = (now.as_secs(), second_of(now.as_secs()) + ".");
         }
+        // Kept with a dot at its end, and after it the milliseconds.
+        let whole = text.len();
+        push_millis(text, now.subsec_millis());
+        text.push('Z');
         out.extend_from_slice(text.as_bytes());
+        text.truncate(whole);
     });
-    let _ = write!(out, ".{:03}Z", now.subsec_millis());
 }
 
 /// `2026-11-22T23:05:09`.

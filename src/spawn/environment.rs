@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::kernel::Environment;
 use super::prepared::Prepared;
+use crate::digits::{push_ip, push_number};
 
 /// The facts of one connection that a program is told.
 #[derive(Debug, Clone, Default)]
@@ -30,20 +31,22 @@ pub fn fill(environment: &mut Environment, prepared: &Prepared, connection: &Con
     };
     put("PROTO", connection.protocol);
     let udp = connection.protocol == "UDP";
+    let mut text = String::with_capacity(LONGEST_IP);
     if let Some(local) = connection.local {
         let (ip, port) = if udp { UDP_LOCAL } else { TCP_LOCAL };
-        put(ip, &local.ip().to_string());
-        put(port, &local.port().to_string());
+        put(ip, written(&mut text, |out| push_ip(out, local.ip())));
+        put(port, written(&mut text, |out| push_number(out, local.port().into())));
     }
     if let Some(remote) = connection.remote {
         let (ip, port) = if udp { UDP_REMOTE } else { TCP_REMOTE };
         // Written once each: several variables say the same.
-        let (address, number) = (remote.ip().to_string(), remote.port().to_string());
+        let address = written(&mut text, |out| push_ip(out, remote.ip()));
         for name in [ip, "REMOTE_ADDR", "REMOTE_HOST"] {
-            put(name, &address);
+            put(name, address);
         }
+        let number = written(&mut text, |out| push_number(out, remote.port().into()));
         for name in [port, "REMOTE_PORT"] {
-            put(name, &number);
+            put(name, number);
         }
     }
     if let Some(path) = &connection.path {
@@ -55,6 +58,16 @@ pub fn fill(environment: &mut Environment, prepared: &Prepared, connection: &Con
         put("UNIXREMOTEEGID", &gid.to_string());
     }
 }
+
+/// What has been written, into memory that is used again.
+fn written(text: &mut String, write: impl FnOnce(&mut String)) -> &str {
+    text.clear();
+    write(text);
+    text
+}
+
+/// Bytes of the longest address that most have: IPv4-mapped ones do not come here.
+const LONGEST_IP: usize = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".len();
 
 const TCP_LOCAL: (&str, &str) = ("TCPLOCALIP", "TCPLOCALPORT");
 const TCP_REMOTE: (&str, &str) = ("TCPREMOTEIP", "TCPREMOTEPORT");

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Values and words that rooms may share; each knows at most what stands before it.
 const VALUES: &[&str] =
-    &["hex", "address", "calendar", "unix_path", "peers", "journal", "descriptor"];
+    &["hex", "digits", "address", "calendar", "unix_path", "peers", "journal", "descriptor"];
 
 /// What each top-level module may name besides itself.
 fn may_use(module: &str) -> Option<Vec<&'static str>> {
@@ -24,8 +24,8 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         // Raw system calls are in one file, where unsafe code is allowed.
         "detach" | "descriptor" => Some(vec!["spawn::kernel"]),
         "peers" => Some(vec!["address"]),
-        "journal" => Some(vec!["address", "peers", "config::model"]),
-        "statistics" | "hex" => Some(Vec::new()),
+        "journal" => Some(vec!["digits", "address", "peers", "config::model"]),
+        "statistics" | "hex" | "digits" => Some(Vec::new()),
         // What is handed over, and the program that is; exec is a raw system call's work.
         "handover" => with(&["config::model", "statistics", "spawn::kernel"]),
         "control" => with(&["config::model", "listener", "statistics"]),
@@ -33,9 +33,15 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         // What it was given are sockets, and services claim them.
         "service_manager" => Some(vec!["journal", "descriptor", "config::model"]),
         // It opens the files that services name for their lines.
-        "log_sink" => {
-            Some(vec!["journal", "calendar", "zone", "descriptor", "log_target", "config::model"])
-        }
+        "log_sink" => Some(vec![
+            "digits",
+            "journal",
+            "calendar",
+            "zone",
+            "descriptor",
+            "log_target",
+            "config::model",
+        ]),
         "listener" | "spawn" | "admission" | "reload" | "children" | "builtin" | "relay" => {
             with(&["config::model"])
         }
