@@ -1,26 +1,38 @@
-//! The numbers of descriptors, which matter: a child copies the lower end of our table,
-//! so what lives long is kept out of its way.
+//! The numbers of descriptors, which matter: what a child begins with is a copy of our
+//! table.
+//!
+//! A copy of one that ends below [`SMALL`] is the kernel's least; a larger one is made of
+//! pieces of their own. So where there are few descriptors, those that live long are close
+//! above those that come and go. Where there are many a child copies the lower end only:
+//! then that has room for all that come and go, and few others are in it.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::spawn::kernel;
 
-/// Descriptors that live long are numbered from here, so that those which a child begins
-/// with have low numbers, and its table, copied up to those, stays small.
-pub const LONG_LIVED: RawFd = 64;
+/// Descriptors that live long are numbered from here where there are few.
+pub const LONG_LIVED: RawFd = 16;
+
+/// A table that ends here needs no memory of its own (NR_OPEN_DEFAULT in the kernel).
+const SMALL: RawFd = 64;
+
+/// Where there are many, they are numbered from here.
+const FAR: RawFd = 128;
 
 /// The lowest number of the server's own descriptors; below are the standard three.
 pub const LOWEST: RawFd = 3;
 
-/// More long-lived ones than these are many. With one service and 64 clients there are
-/// 140; copying so many costs as much as sending those that a child needs.
-const FEW: RawFd = 128;
+/// With so many services there are many. Some numbers are for their programs' sake.
+const FEW_SERVICES: usize = 32;
+
+/// A higher number than this is one of many. With one service and 64 clients there are
+/// 140 descriptors; copying so many costs as much as sending those that a child needs.
+const FEW: RawFd = FAR + 80;
 
 /// Numbers that [`forget_closed`] looks at in one call.
 const LOOKS: usize = 16;
@@ -28,11 +40,19 @@ const LOOKS: usize = 16;
 /// No long-lived one that is open has a higher number.
 static HIGHEST: AtomicI32 = AtomicI32::new(LONG_LIVED);
 
+/// Whether so many are expected that there is no use in beginning with low numbers.
+static MANY_EXPECTED: AtomicBool = AtomicBool::new(false);
+
+/// To be told of the number of services before their sockets are opened.
+pub fn expect_services(count: usize) {
+    MANY_EXPECTED.store(count > FEW_SERVICES, Ordering::Relaxed);
+}
+
 /// Whether there are many, by the highest number: whoever copies our table copies it up
 /// to there, however few are left below.
 #[must_use]
 pub fn are_many() -> bool {
-    HIGHEST.load(Ordering::Relaxed) >= LONG_LIVED + FEW
+    HIGHEST.load(Ordering::Relaxed) > FEW
 }
 
 /// Finds out, bit by bit, that there are many no more. Each number is looked at once
@@ -40,36 +60,52 @@ pub fn are_many() -> bool {
 pub fn forget_closed() {
     for _ in 0..LOOKS {
         let highest = HIGHEST.load(Ordering::Relaxed);
-        if !are_many() || kernel::is_open(highest) {
+        if highest < SMALL || kernel::is_open(highest) {
             return;
         }
         HIGHEST.store(highest.saturating_sub(1), Ordering::Relaxed);
     }
 }
 
+/// Whether there are so many that low numbers are for what comes and goes alone.
+fn keep_away() -> bool {
+    MANY_EXPECTED.load(Ordering::Relaxed) || HIGHEST.load(Ordering::Relaxed) >= FAR
+}
+
 fn note(descriptor: &impl AsRawFd) {
     HIGHEST.fetch_max(descriptor.as_raw_fd(), Ordering::Relaxed);
+}
+
+/// A copy under a number for those that live long.
+fn copy_above(descriptor: &impl AsRawFd) -> io::Result<OwnedFd> {
+    let first = if keep_away() { FAR } else { LONG_LIVED };
+    let mut copy = kernel::duplicate_from(descriptor, first)?;
+    if (SMALL..FAR).contains(&copy.as_raw_fd()) {
+        // The lower ones are taken. Those in between are for what comes and goes, too.
+        copy = kernel::duplicate_from(&copy, FAR).unwrap_or(copy);
+    }
+    note(&copy);
+    Ok(copy)
 }
 
 /// Moves a descriptor up to where the long-lived ones are. It stays where it is if
 /// there are no such numbers (a very low limit): that costs time, not function.
 #[must_use]
-pub fn raise(descriptor: OwnedFd) -> OwnedFd {
-    let raised = match descriptor.as_raw_fd() {
-        LONG_LIVED.. => descriptor,
-        _ => kernel::duplicate_from(&descriptor, LONG_LIVED).unwrap_or(descriptor),
-    };
-    note(&raised);
-    raised
+pub fn raise(mut descriptor: OwnedFd) -> OwnedFd {
+    raise_in_place(&mut descriptor);
+    descriptor
 }
 
 /// The same for one that somebody has.
-pub fn raise_in_place(file: &mut File) {
-    if file.as_raw_fd() < LONG_LIVED
-        && let Ok(copy) = kernel::duplicate_from(file, LONG_LIVED)
-    {
-        note(&copy);
-        *file = File::from(copy);
+pub fn raise_in_place<T: AsRawFd + From<OwnedFd>>(owner: &mut T) {
+    match owner.as_raw_fd() {
+        FAR.. => note(owner),
+        LONG_LIVED..SMALL if !keep_away() => note(owner),
+        _ => {
+            if let Ok(copy) = copy_above(owner) {
+                *owner = T::from(copy);
+            }
+        }
     }
 }
 
@@ -79,9 +115,7 @@ pub fn raise_in_place(file: &mut File) {
 /// # Errors
 /// EBADF when it is not open; when there are no more descriptors.
 pub fn take_over(number: RawFd) -> io::Result<OwnedFd> {
-    let copy = kernel::duplicate_from(&number, LONG_LIVED)
-        .or_else(|_| kernel::duplicate_from(&number, LOWEST))?;
-    note(&copy);
+    let copy = copy_above(&number).or_else(|_| kernel::duplicate_from(&number, LOWEST))?;
     nix::unistd::close(number)?;
     Ok(copy)
 }

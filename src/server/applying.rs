@@ -20,6 +20,7 @@ use super::slab::Key;
 use super::state::{ListenerState, Rest};
 use super::token::Owner;
 use crate::config::model::{Endpoint, Service, SocketSpec};
+use crate::descriptor;
 use crate::loading::{From, Loading, Overview, Serve, Step, What};
 use crate::log_sink;
 use crate::reload::{Fate, SocketRef};
@@ -71,6 +72,7 @@ impl Server {
     }
 
     pub(super) fn begin_to_apply(&mut self, loading: Loading) -> Applying {
+        descriptor::expect_services(loading.services);
         log_sink::use_files(loading.log_files.iter());
         let changes = loading.steps.iter().any(|step| !matches!(step, Step::Same { .. }));
         Applying {
