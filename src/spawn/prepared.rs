@@ -3,6 +3,7 @@
 //! between a connection and exec.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr, OsString, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -156,7 +157,7 @@ impl Prepared {
             groups: account
                 .switch
                 .then(|| account.groups.clone())
-                .filter(|groups| *groups != server.groups),
+                .filter(|groups| !are_alike(groups, &server.groups, account.gid)),
             gid: ids.and_then(|(_, gid)| differs(gid, server.ids.1)),
             uid: ids.and_then(|(uid, _)| differs(uid, server.ids.0)),
             // Landlock asks for it of whoever is not root.
@@ -183,6 +184,15 @@ impl Prepared {
     pub fn leaves_free(&self, name: &str) -> bool {
         self.overridden.is_empty() || !self.overridden.iter().any(|set| set == name)
     }
+}
+
+/// Whether both lists of groups allow a process of the group `gid` the same: that one it
+/// has in any case. Who has no groups to lose needs no system call to be rid of them.
+fn are_alike(wanted: &[u32], have: &[u32], gid: u32) -> bool {
+    let others = |groups: &[u32]| -> BTreeSet<u32> {
+        groups.iter().copied().filter(|group| *group != gid).collect()
+    };
+    others(wanted) == others(have)
 }
 
 /// The directory to change to; none when the server is in it already.
@@ -298,5 +308,20 @@ fn number(resource: Resource) -> Number {
         Resource::Fsize => libc::RLIMIT_FSIZE,
         Resource::Nproc => libc::RLIMIT_NPROC,
         Resource::Stack => libc::RLIMIT_STACK,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_alike_but_for_the_main_one() {
+        assert!(are_alike(&[65_534], &[], 65_534));
+        assert!(are_alike(&[0], &[], 0) && are_alike(&[], &[0], 0));
+        assert!(are_alike(&[4, 27, 1000], &[27, 4, 4], 1000));
+        assert!(!are_alike(&[65_534], &[0], 65_534), "the server's own is left");
+        assert!(!are_alike(&[], &[0], 65_534));
+        assert!(!are_alike(&[4], &[], 65_534), "one is lacking");
     }
 }
