@@ -13,7 +13,8 @@ use super::overdue::Group;
 use super::per_peer::Homing;
 use super::relaying::{Dial, RelayState};
 use super::slab::Key;
-use super::state::{Child, ConversationState, Rest, StderrState, Terms};
+use super::state::{Child, ConversationState, Guest, Rest, StderrState, Terms};
+use super::stream::Stream;
 use super::taking_over::{Adoption, adopted_listener, taken_or_said};
 use super::timers::Timer;
 use crate::admission::{ServiceId, Source};
@@ -135,9 +136,7 @@ impl Server {
             return self.peers.ended(PeerId::from_number(served.peer_id));
         };
         let active = taken.clock.instant(handed.active);
-        let state = ConversationState {
-            conversation,
-            stream: File::from(stream),
+        let guest = Guest {
             service: key_of(served.service, taken),
             label: Label::new(&served.label, None),
             log: served.log,
@@ -145,6 +144,11 @@ impl Server {
             peer: served.peer,
             peer_id: PeerId::from_number(served.peer_id),
             started: taken.clock.instant(served.started),
+        };
+        let state = ConversationState {
+            guest,
+            conversation,
+            stream: Stream::from(stream),
             active,
             silence: handed.silence,
             due: active.checked_add(handed.silence).unwrap_or(active),

@@ -140,7 +140,7 @@ impl Server {
         let children = self.children.iter();
         let children = children.filter(|(_, it)| whom.is_program(it.pid) || whom.is_peer(it.peer));
         let children: Vec<Key> = children.map(|(key, _)| key).collect();
-        let conversations = self.conversations.iter().filter(|(_, it)| whom.is_peer(it.peer));
+        let conversations = self.conversations.iter().filter(|(_, it)| whom.is_peer(it.guest.peer));
         let conversations: Vec<Key> = conversations.map(|(key, _)| key).collect();
         let relays = self.relays.iter().filter(|(_, it)| whom.is_peer(it.peer()));
         let relays: Vec<Key> = relays.map(|(key, _)| key).collect();

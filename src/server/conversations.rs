@@ -1,8 +1,7 @@
 //! Connections to the built-in services: thousands at once, each a bounded amount
 //! of work per turn, closed when nothing goes on for too long.
 
-use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -11,9 +10,11 @@ use mio::unix::SourceFd;
 
 use super::Server;
 use super::slab::Key;
-use super::state::ConversationState;
+use super::state::{ConversationState, Guest};
+use super::stream::Stream;
 use super::timers::Timer;
 use super::token::{self, Owner};
+use crate::address::Address;
 use crate::admission::{Source, Verdict};
 use crate::builtin::{Conversation, Progress, TcpmuxRequest, WallClock, tcpmux};
 use crate::config::model::Builtin;
@@ -26,6 +27,9 @@ const SILENCE: Duration = Duration::from_secs(300);
 /// tcpmux waits so long for the name of a service.
 const TCPMUX_SILENCE: Duration = Duration::from_secs(30);
 
+/// Why most end.
+const DONE: &str = "done";
+
 impl Server {
     /// The time of day, as daytime and time tell it.
     pub(super) fn clock(&self) -> WallClock {
@@ -35,7 +39,8 @@ impl Server {
     }
 
     /// Serves a connection that has been admitted. What it wants may be done at once
-    /// (daytime), and then nothing is registered at all.
+    /// (daytime): then nothing is registered at all, and the client has its answer and its
+    /// end before anything is noted.
     pub(super) fn start_conversation(
         &mut self,
         service: Key,
@@ -43,45 +48,47 @@ impl Server {
         connection: listener::Connection,
     ) {
         let Some(state) = self.services.get(service) else { return };
-        let label = state.label.clone();
-        let conversation = Conversation::new(kind, state.service.socket_type, self.clock());
+        let mut conversation = Conversation::new(kind, state.service.socket_type, self.clock());
         let listener::Connection { socket, peer, .. } = connection;
-        let log = state.service.attributes.log_on_success;
-        journal::accepted(&label, peer, None, log);
-        let stream = descriptor::set_nonblocking(&socket).map(|()| File::from(socket));
-        let peer_id = self.peers.connected(peer, label.name(), None, self.now);
+        let mut stream = Stream::from(socket);
+        let progress = conversation.turn(&mut stream, &mut self.scratch);
+        let is_over = matches!(progress, Ok(Progress::Finished) | Err(_));
+        // If it is, this closes the connection.
+        let open = (!is_over).then_some((conversation, stream));
+        let Some(guest) = self.note_guest(service, peer) else { return };
+        let Some((conversation, stream)) = open else { return self.note_end_of(&guest, progress) };
         let silence = if kind == Builtin::Tcpmux { TCPMUX_SILENCE } else { SILENCE };
-        let mut state = match stream {
-            Ok(stream) => ConversationState {
-                conversation,
-                stream,
-                service,
-                label,
-                log,
-                admission: state.admission,
-                peer,
-                peer_id,
-                started: self.now,
-                active: self.now,
-                silence,
-                due: self.now + silence,
-                queued: false,
-            },
-            Err(error) => {
-                let admission = state.admission;
-                journal::failed(&label, peer, None, "socket", &error);
-                self.count_failure(service, "socket", &error);
-                self.peers.ended(peer_id);
-                let wake = self.admission.release(self.now, admission, Source::from(peer));
-                return self.wake(wake, service);
-            }
+        let state = ConversationState {
+            guest,
+            conversation,
+            stream,
+            active: self.now,
+            silence,
+            due: self.now + silence,
+            queued: false,
         };
-        self.count(service, |counters| counters.served());
-        match state.conversation.turn(&mut state.stream, &mut self.scratch) {
+        match progress {
             Ok(Progress::Blocked) => self.watch_conversation(state, false),
             Ok(Progress::More) => self.watch_conversation(state, true),
             other => self.end_turn(state, other),
         }
+    }
+
+    /// Notes that somebody is served.
+    fn note_guest(&mut self, service: Key, peer: Address) -> Option<Guest> {
+        let state = self.services.get(service)?;
+        let guest = Guest {
+            service,
+            label: state.label.clone(),
+            log: state.service.attributes.log_on_success,
+            admission: state.admission,
+            peer,
+            peer_id: self.peers.connected(peer, state.label.name(), None, self.now),
+            started: self.now,
+        };
+        journal::accepted(&guest.label, peer, None, guest.log);
+        self.count(service, |counters| counters.served());
+        Some(guest)
     }
 
     pub(super) fn watch_conversation(&mut self, mut state: ConversationState, more: bool) {
@@ -98,7 +105,7 @@ impl Server {
         if let Err(error) = registered
             && let Some(state) = self.conversations.remove(key)
         {
-            return self.end_conversation(&state, &error.to_string());
+            return self.end_conversation(state, &error.to_string());
         }
         self.timers.set(due, Timer::Idle(key));
         if more {
@@ -129,26 +136,40 @@ impl Server {
         Some(state)
     }
 
-    fn end_turn(&mut self, state: ConversationState, end: std::io::Result<Progress>) {
+    fn end_turn(&mut self, state: ConversationState, end: io::Result<Progress>) {
+        if let Ok(Progress::Handoff(request)) = end {
+            return self.hand_to_entry(state, &request);
+        }
+        let ConversationState { guest, stream, .. } = state;
+        drop(stream);
+        self.note_end_of(&guest, end);
+    }
+
+    fn end_conversation(&mut self, state: ConversationState, why: &str) {
+        let ConversationState { guest, stream, .. } = state;
+        drop(stream);
+        self.note_end(&guest, why);
+    }
+
+    fn note_end_of(&mut self, guest: &Guest, end: io::Result<Progress>) {
         match end {
-            Ok(Progress::Handoff(request)) => self.hand_to_entry(state, &request),
-            Ok(_) => self.end_conversation(&state, "done"),
-            Err(error) => self.end_conversation(&state, &error.to_string()),
+            Ok(_) => self.note_end(guest, DONE),
+            Err(error) => self.note_end(guest, &error.to_string()),
         }
     }
 
-    fn end_conversation(&mut self, state: &ConversationState, why: &str) {
-        let time = self.now.saturating_duration_since(state.started);
-        journal::closed(&state.label, state.peer, why, time, state.log);
-        self.count(state.service, |counters| counters.ran(time));
-        self.peers.ended(state.peer_id);
-        self.release_conversation(state);
+    fn note_end(&mut self, guest: &Guest, why: &str) {
+        let time = self.now.saturating_duration_since(guest.started);
+        journal::closed(&guest.label, guest.peer, why, time, guest.log);
+        self.count(guest.service, |counters| counters.ran(time));
+        self.peers.ended(guest.peer_id);
+        self.release_guest(guest);
     }
 
-    fn release_conversation(&mut self, state: &ConversationState) {
-        let source = Source::from(state.peer);
-        let wake = self.admission.release(self.now, state.admission, source);
-        self.wake(wake, state.service);
+    fn release_guest(&mut self, guest: &Guest) {
+        let source = Source::from(guest.peer);
+        let wake = self.admission.release(self.now, guest.admission, source);
+        self.wake(wake, guest.service);
     }
 
     /// Closes a conversation that has been silent for too long; looks again later if not.
@@ -160,14 +181,14 @@ impl Server {
             return self.timers.set(due, Timer::Idle(key));
         }
         if let Some(state) = self.forget_conversation(key) {
-            self.end_conversation(&state, "silent");
+            self.end_conversation(state, "silent");
         }
     }
 
     /// Closes a conversation, whatever it is doing.
     pub(super) fn close_conversation(&mut self, key: Key, why: &str) {
         if let Some(state) = self.forget_conversation(key) {
-            self.end_conversation(&state, why);
+            self.end_conversation(state, why);
         }
     }
 
@@ -188,19 +209,20 @@ impl Server {
         };
         self.look_for_room(admission, None);
         let verdict = match self.admission.before_accept(self.now, admission) {
-            Verdict::Admit => self.admits(admission, state.peer),
+            Verdict::Admit => self.admits(admission, state.guest.peer),
             other => other,
         };
         if let Verdict::Refuse(reason) | Verdict::Rest(reason, _) = verdict {
-            self.refuse(entry, state.peer, reason);
+            self.refuse(entry, state.guest.peer, reason);
             return self.say_and_end(state, tcpmux::NOT_AVAILABLE.to_owned());
         }
-        self.release_conversation(&state);
+        self.release_guest(&state.guest);
         self.start_entry(entry, state, name.greet);
     }
 
     fn start_entry(&mut self, entry: Key, state: ConversationState, greet: bool) {
-        let ConversationState { mut stream, peer, peer_id, .. } = state;
+        let ConversationState { mut stream, guest, .. } = state;
+        let Guest { peer, peer_id, .. } = guest;
         // Five bytes into an empty send buffer; a client for whom that fails is gone.
         if greet && stream.write_all(tcpmux::GO.as_bytes()).is_err() {
             self.peers.ended(peer_id);
@@ -218,7 +240,7 @@ impl Server {
         match state.conversation.turn(&mut state.stream, &mut self.scratch) {
             Ok(Progress::Blocked) => self.watch_conversation(state, false),
             Ok(Progress::More) => self.watch_conversation(state, true),
-            _ => self.end_conversation(&state, "done"),
+            _ => self.end_conversation(state, DONE),
         }
     }
 }

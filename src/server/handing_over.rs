@@ -266,11 +266,12 @@ impl Collector {
     }
 
     fn conversation(&mut self, state: &ConversationState) -> state::Conversation {
+        let guest = &state.guest;
         let served = self.served(
-            (state.service, &state.label),
-            (state.peer, state.peer_id),
-            state.started,
-            state.log,
+            (guest.service, &guest.label),
+            (guest.peer, guest.peer_id),
+            guest.started,
+            guest.log,
         );
         state::Conversation {
             served,

@@ -58,6 +58,7 @@ mod starting;
 mod state;
 mod stderr_lines;
 mod stopping;
+mod stream;
 mod taking_over;
 mod timers;
 mod token;

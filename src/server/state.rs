@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::banners::Banners;
 use super::refusals::Refusals;
 use super::slab::Key;
+use super::stream::Stream;
 use crate::address::Address;
 use crate::admission::{ServiceId, Source};
 use crate::builtin::Conversation;
@@ -164,11 +165,9 @@ pub(super) struct StderrState {
     pub(super) queued: bool,
 }
 
-/// A connection to a built-in service.
+/// Somebody who is served by a built-in service.
 #[derive(Debug)]
-pub(super) struct ConversationState {
-    pub(super) conversation: Conversation,
-    pub(super) stream: File,
+pub(super) struct Guest {
     pub(super) service: Key,
     pub(super) label: Label,
     pub(super) log: LogOnSuccess,
@@ -176,6 +175,14 @@ pub(super) struct ConversationState {
     pub(super) peer: Address,
     pub(super) peer_id: PeerId,
     pub(super) started: Instant,
+}
+
+/// A connection to a built-in service.
+#[derive(Debug)]
+pub(super) struct ConversationState {
+    pub(super) guest: Guest,
+    pub(super) conversation: Conversation,
+    pub(super) stream: Stream,
     /// When something last went on.
     pub(super) active: Instant,
     /// How long it may be silent.

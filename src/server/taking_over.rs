@@ -319,7 +319,7 @@ impl Server {
         };
         self.children.each(|child| renew(child.service, &mut child.label));
         self.stderr.each(|pipe| renew(pipe.service, &mut pipe.label));
-        self.conversations.each(|it| renew(it.service, &mut it.label));
+        self.conversations.each(|it| renew(it.guest.service, &mut it.guest.label));
         self.relays.each(|relay| renew(relay.service, &mut relay.label));
     }
 
