@@ -1,7 +1,7 @@
 //! Where log lines go: standard error, the system's log or a file, through a bounded
 //! buffer, so that a reader that stalls never stalls the loop.
 //!
-//! Lines are collected during a turn of the loop and written at its end, which
+//! Lines are collected for a moment and written between two turns of the loop, which
 //! also makes one system call of many. What cannot be written without waiting stays
 //! in the buffer and is tried again.
 //!
@@ -32,6 +32,9 @@ pub use files::{number_of, use_files};
 
 /// Bytes that may wait for a slow reader; more are dropped, line by line, and counted.
 const CAPACITY: usize = 256 * 1024;
+
+/// Bytes that are written in the turn in which they have become so many.
+const MANY: usize = CAPACITY / 16;
 
 /// How soon writing is tried again while the reader goes on reading, a little at a time.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
@@ -271,6 +274,27 @@ pub fn reopen() {
     drop(sink);
     if let Some((path, error)) = failed {
         journal::log_file_failed(&path, &error);
+    }
+}
+
+/// How much there is to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backlog {
+    /// Everything is written.
+    Nothing,
+    /// Some lines, which may wait for more.
+    Few,
+    /// So many that those of another turn or two might find no room.
+    Many,
+}
+
+/// How much has been logged and not been written.
+#[must_use]
+pub fn backlog() -> Backlog {
+    match sink().lines.waiting.len() {
+        0 if !files::have_lines() => Backlog::Nothing,
+        0..MANY => Backlog::Few,
+        _ => Backlog::Many,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Files of their own for the lines of some services (`log_type = FILE`).
 //!
 //! Each path is open once, however many services name it. Its lines are collected
-//! during a turn of the loop and written at its end, as those of the server's log.
+//! and written as those of the server's log.
 //! Regular files only: a write to one waits for nobody. Lines that cannot be written
 //! to their file go to the server's log; that is said once, until one can again.
 
@@ -19,7 +19,7 @@ use super::gauge::{Gauge, News};
 use crate::config::model::LogFile;
 use crate::{descriptor, journal};
 
-/// Bytes that are kept until the end of the turn; with more they are written at once.
+/// Bytes that are kept until the next [`flush`]; with more they are written at once.
 const KEPT: usize = 64 * 1024;
 /// Mode of a file that is created, less the umask.
 const MODE: u32 = 0o640;
@@ -32,7 +32,7 @@ struct Files {
     list: Vec<Target>,
     /// Numbers are given once, so that an old one names nobody.
     next: u64,
-    /// Whether there is anything to do at the end of the turn.
+    /// Whether there is anything to write.
     unwritten: bool,
     /// What is to be said then.
     outcomes: Vec<Outcome>,
@@ -103,6 +103,11 @@ pub(super) fn take(number: u64, line: impl FnOnce(&mut Vec<u8>)) -> bool {
         target.write_out(outcomes);
     }
     true
+}
+
+/// Whether lines wait for [`flush`].
+pub(super) fn have_lines() -> bool {
+    files().unwritten
 }
 
 /// Writes what waits, and says what there is to say.

@@ -13,9 +13,9 @@ use mio::Events;
 use super::Server;
 use super::timers::Timer;
 use super::token::{self, Owner};
-use super::watching::Tidy;
+use super::watching::{MOMENT, Tidy};
 use crate::journal;
-use crate::log_sink;
+use crate::log_sink::{self, Backlog};
 use crate::relay::Side;
 use crate::signals::Signal;
 use crate::spawn::kernel;
@@ -42,9 +42,13 @@ impl Server {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => other?,
             }
-            if self.turn(&events) || log.is_some_and(|when| when <= self.now) {
-                log = flush_log();
-            }
+            let reaped = self.turn(&events);
+            log = match log_sink::backlog() {
+                Backlog::Nothing => None,
+                Backlog::Few if !reaped && log.is_none() => Some(self.now + MOMENT),
+                Backlog::Few if !reaped && log.is_some_and(|when| when > self.now) => log,
+                Backlog::Few | Backlog::Many => flush_log(),
+            };
         }
         self.finish();
         log_sink::let_go();
@@ -61,8 +65,9 @@ impl Server {
         self.alarm.timeout(deadlines.into_iter().flatten().min())
     }
 
-    /// True if the log is to be written now: what is told of programs that have just been
-    /// started waits until they are looked at.
+    /// True if the log is to be written now, with what is told of programs that have ended.
+    /// What else there is waits for a moment, and others with it: whoever comes next does
+    /// not wait for its writing.
     fn turn(&mut self, events: &Events) -> bool {
         self.now = Instant::now();
         self.observe();
@@ -99,7 +104,7 @@ impl Server {
         self.tell_limits();
         self.stop_if_drained();
         self.upgrade_if_tried();
-        reap || self.tidy_by.is_none()
+        reap
     }
 
     /// Puts an owner into the ready queue, once.
