@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `turning` | the turn of the loop |
 //! | `alarm` | what ends its sleep |
+//! | `quiet` | memory, when nobody has come for a while |
 //! | `stopping` | draining, and the end |
 //! | `state` | what is known of services, listeners, children, conversations |
 //! | `accepting` | listeners: take, admit, rest, resume |
@@ -50,6 +51,7 @@ mod managing;
 mod observing;
 mod overdue;
 mod per_peer;
+mod quiet;
 mod refusals;
 mod relaying;
 mod reloading;
@@ -94,6 +96,7 @@ pub use facts::Facts;
 use observing::Weather;
 use overdue::Group;
 use per_peer::Homing;
+use quiet::Quiet;
 use relaying::RelayState;
 pub use reloading::ReloadOutcome;
 use reloading::Reloading;
@@ -159,6 +162,7 @@ pub struct Server {
     ended: Vec<Key>,
     /// When those are reaped, and the young ones looked at.
     tidy_by: Option<Instant>,
+    quiet: Quiet,
     timers: Timers,
     scratch: Vec<u8>,
     now: Instant,
@@ -237,6 +241,7 @@ impl Server {
             ready: VecDeque::new(),
             ended: Vec::new(),
             tidy_by: None,
+            quiet: Quiet::default(),
             timers: Timers::default(),
             scratch: vec![0; SCRATCH],
             now,

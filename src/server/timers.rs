@@ -26,6 +26,8 @@ pub(super) enum Timer {
     Groups,
     /// Whether a child that was made ahead is still needed.
     Spares,
+    /// It may have been quiet for a while.
+    Quiet,
     /// A program has run for as long as it may, or has had time to end after that.
     Overdue(Key),
     /// What a program that ran for too long has left behind.

@@ -71,17 +71,25 @@ impl Server {
     fn turn(&mut self, events: &Events) -> bool {
         self.now = Instant::now();
         self.observe();
-        let (mut signalled, mut tried, mut reap) = (false, false, false);
+        let (mut stirred, mut signalled, mut tried, mut reap) = (false, false, false, false);
         for event in events {
-            match token::unpack(event.token()) {
+            let owner = token::unpack(event.token());
+            if owner == Some(Owner::Alarm) {
+                self.alarm.went_off();
+                continue;
+            }
+            stirred = true;
+            match owner {
                 Some(Owner::Signals) => signalled = true,
                 Some(Owner::Trial) => tried = true,
-                Some(Owner::Alarm) => self.alarm.went_off(),
                 Some(Owner::Child(key)) => reap |= self.end_announced(key),
                 Some(Owner::Loader) => self.reloading.announced(),
                 Some(owner) => self.queue(owner),
                 None => {}
             }
+        }
+        if stirred {
+            self.stir();
         }
         if signalled {
             self.tidy(Tidy::Everything);
@@ -160,6 +168,7 @@ impl Server {
                 Timer::Child(key) => self.look_at_child(key),
                 Timer::Groups => self.tidy_groups(),
                 Timer::Spares => self.look_at_spares(),
+                Timer::Quiet => self.look_whether_quiet(),
                 Timer::Overdue(key) => self.overdue(key),
                 Timer::Group(key) => self.end_group(key),
                 Timer::Banner(key) => self.told_for_too_long(key),

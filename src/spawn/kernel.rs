@@ -51,7 +51,7 @@
 #![allow(unsafe_code, reason = "the one place where it is allowed")]
 
 use std::cell::{Cell, UnsafeCell};
-use std::ffi::{CString, c_char, c_int, c_long, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
@@ -234,6 +234,18 @@ impl Block {
         // SAFETY: no child looks at it (found out above; the words are set only by
         // `start`, `send` and `send_off`), and `&mut self` is the only handle.
         Ok(unsafe { &mut *self.0.work.get() })
+    }
+
+    /// Gives the pages of the stack and of the environment back to the system, and lets go
+    /// of the program that was started last. Nothing if a child may be using them.
+    pub fn release_memory(&mut self) {
+        if self.is_busy() {
+            return;
+        }
+        if let Ok(work) = self.work() {
+            (work.prepared, work.environment) = (None, Environment::default());
+        }
+        self.0.stack.release();
     }
 
     /// The environment to fill for the next child; empty.
@@ -482,6 +494,13 @@ impl Stack {
             libc::mprotect(base.byte_add(guard), STACK, libc::PROT_READ | libc::PROT_WRITE)
         };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(stack) }
+    }
+
+    /// Lets go of what is in it, which nobody needs any more.
+    fn release(&self) {
+        // SAFETY: the part of our mapping above the guard. Its callers know that no child
+        // uses it, and each child begins with writing what it is going to read.
+        unsafe { libc::madvise(self.base.byte_add(self.guard), STACK, libc::MADV_DONTNEED) };
     }
 
     /// Stacks grow down: one past the last byte. A multiple of the page size, so aligned.
@@ -1209,25 +1228,33 @@ pub fn trim_memory() {
     }
 }
 
-/// Lets go of this program's pages of code and constants: most of those that starting
-/// has touched are never needed again, and what is needed is still in the page cache.
+/// Lets go of the pages of code and constants, this program's and its libraries': most of
+/// those that starting has touched are never needed again, and what is needed is still in
+/// the page cache.
 pub fn release_code() {
     // SAFETY: the callback looks at what it is given while it is given it.
     unsafe { libc::dl_iterate_phdr(Some(release_segments), ptr::null_mut()) };
 }
 
-/// The first that is listed is the program itself; the value ends the list there.
+/// Called for each object that is loaded; zero goes on to the next.
 unsafe extern "C" fn release_segments(
-    program: *mut libc::dl_phdr_info,
+    object: *mut libc::dl_phdr_info,
     _size: usize,
     _data: *mut c_void,
 ) -> c_int {
-    // SAFETY: valid during the call, and the headers as long as the program is mapped.
-    let (base, headers) = unsafe {
-        let program = &*program;
-        let headers = std::slice::from_raw_parts(program.dlpi_phdr, program.dlpi_phnum.into());
-        (program.dlpi_addr, headers)
+    // SAFETY: valid during the call, and the name and the headers as long as the object is
+    // mapped.
+    let (base, name, headers) = unsafe {
+        let object = &*object;
+        let headers = std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into());
+        let named = !object.dlpi_name.is_null();
+        let name = if named { CStr::from_ptr(object.dlpi_name).to_bytes() } else { b"" };
+        (object.dlpi_addr, name, headers)
     };
+    // The program itself has no name; what the kernel has mapped (vdso(7)) is in no file.
+    if !(name.is_empty() || name.starts_with(b"/")) {
+        return 0;
+    }
     // SAFETY: asks for a number.
     let page = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
     let is_constant = |header: &&libc::Elf64_Phdr| {
@@ -1238,10 +1265,10 @@ unsafe extern "C" fn release_segments(
         let length = base + header.p_vaddr + header.p_memsz - start;
         if let (Ok(start), Ok(length)) = (usize::try_from(start), usize::try_from(length)) {
             let start = ptr::with_exposed_provenance_mut::<c_void>(start);
-            // SAFETY: a private mapping of our file that nothing may write to, so each
+            // SAFETY: a private mapping of a file that nothing may write to, so each
             // page comes back as it was. Not so for what is writable, relocations included.
             unsafe { libc::madvise(start, length, libc::MADV_DONTNEED) };
         }
     }
-    1
+    0
 }

@@ -293,6 +293,13 @@ impl Spawner {
         }
     }
 
+    /// Gives back to the system what children have used of our memory, where none uses it now.
+    pub fn release_memory(&mut self) {
+        self.settle();
+        self.blocks.idle().for_each(Block::release_memory);
+        self.forking.release_memory();
+    }
+
     /// Whether no child shares our memory any more; a spare is let go for that.
     #[must_use]
     pub fn is_settled(&mut self) -> bool {

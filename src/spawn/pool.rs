@@ -36,6 +36,11 @@ impl<T> Pool<T> {
         self.idle.push(thing);
     }
 
+    /// Those that nobody uses.
+    pub(super) fn idle(&mut self) -> impl Iterator<Item = &mut T> {
+        self.idle.iter_mut()
+    }
+
     /// Does away with those that nobody uses.
     pub(super) fn empty(&mut self) {
         self.made = self.made.saturating_sub(self.idle.len());

@@ -50,6 +50,7 @@ mod made_ahead;
 mod metrics;
 mod notifying;
 mod privileges;
+mod quiet;
 mod real_programs;
 mod relaying;
 mod reload;

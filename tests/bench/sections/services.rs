@@ -17,6 +17,9 @@ use crate::sections::{builtin_line, ceiling, hello_words, lesser_user, line};
 /// How long idling is watched.
 const IDLE: Duration = Duration::from_secs(2);
 
+/// When nobody has come for so long, the server gives memory back.
+const QUIET: Duration = Duration::from_secs(11);
+
 pub(crate) fn run(context: &Context) -> Result<()> {
     let counts: &[usize] = if context.quick { &[1, 1_000] } else { &[1, 1_000, 10_000] };
     let mut life = Table::new(
@@ -56,6 +59,7 @@ pub(crate) fn run(context: &Context) -> Result<()> {
     }
     life.print();
     work.print();
+    memory(context)?.print();
     calm.print();
     Ok(())
 }
@@ -97,6 +101,41 @@ fn one_count(
     let ceiling = ceiling(context, &beside, user, &hello)?;
     work.row(compare(context, calm, &ceiling, &beside, daemon, &addresses)?);
     Ok(())
+}
+
+/// How much of the server is in memory: when it has started, when clients have been there,
+/// and when none has come for a while.
+fn memory(context: &Context) -> Result<Table> {
+    let counts: &[usize] = if context.quick { &[10] } else { &[10, 1_000, 10_000] };
+    let mut table = Table::new(
+        "services: memory, RSS KiB; 64 clients at once for a while",
+        &["services", "started", "after clients", "11 s later"],
+    );
+    let hello = hello_words(context);
+    let user = lesser_user(context);
+    for &count in counts.iter().filter(|count| *count + 200 <= context.descriptors()) {
+        let addresses = context.ports(count)?;
+        let file: String = addresses.iter().map(|&at| line(at, user, &hello)).collect();
+        let last = *addresses.last().ok_or("no services")?;
+        let setup = Setup { file: &file, ready: last, options: &[], quiet: false };
+        let server = Oxinetd::start(context, &setup)?;
+        let daemon = &server.daemon;
+        let started = process::rss(daemon.pid())?;
+        let load = Load {
+            targets: &addresses,
+            in_flight: 64,
+            send: &[],
+            expect: Expect::Exactly(GREETING),
+            until: Until::Elapsed(context.sample()),
+        };
+        load.run()?.check("hello on many services")?;
+        daemon.settle(0);
+        let after = process::rss(daemon.pid())?;
+        pause(QUIET);
+        let later = process::rss(daemon.pid())?;
+        table.row([count as f64, started as f64, after as f64, later as f64].map(whole));
+    }
+    Ok(table)
 }
 
 fn idle_wakeups(daemon: &Daemon) -> Result<u64> {
