@@ -1,7 +1,7 @@
 //! The numbers of descriptors, which matter: what a child begins with is a copy of our
 //! table.
 //!
-//! A copy of one that ends below [`SMALL`] is the kernel's least; a larger one is made of
+//! A copy of one that ends below 64 is the kernel's least; a larger one is made of
 //! pieces of their own. So where there are few descriptors, those that live long are close
 //! above those that come and go. Where there are many a child copies the lower end only:
 //! then that has room for all that come and go, and few others are in it.
