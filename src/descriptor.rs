@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, send};
 
 use crate::spawn::kernel;
 
@@ -151,6 +152,15 @@ pub fn write_now(descriptor: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
 /// EAGAIN: there is nothing. EOPNOTSUPP: the kernel cannot tell (pipes: before Linux 6.4).
 pub fn read_now(descriptor: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
     kernel::read_now(&descriptor.as_fd(), buffer)
+}
+
+/// Sends to a connected socket what there is room for, without waiting for more and without
+/// a signal where nobody reads; how many bytes.
+///
+/// # Errors
+/// send(2)'s. EAGAIN: there is no room.
+pub fn send_now(socket: &impl AsRawFd, bytes: &[u8]) -> nix::Result<usize> {
+    send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
 }
 
 /// Sets O_NONBLOCK.

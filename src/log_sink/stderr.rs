@@ -2,14 +2,13 @@
 //! no write waits all the same.
 
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::AsFd as _;
 
 use super::Put;
 use crate::descriptor;
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{fstat, makedev};
 
 /// What fits into a pipe that poll(2) calls writable (PIPE_BUF of Linux).
@@ -64,9 +63,7 @@ impl Stderr {
         match self {
             Self::Free => nix::unistd::write(&stderr, bytes),
             Self::Pipe => descriptor::write_now(&stderr, bytes).map_err(errno),
-            Self::Socket => {
-                send(stderr.as_raw_fd(), portion, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
-            }
+            Self::Socket => descriptor::send_now(&stderr, portion),
             Self::Asked if has_room() => nix::unistd::write(&stderr, portion),
             Self::Asked => Err(Errno::EAGAIN),
         }

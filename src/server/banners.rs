@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use mio::Interest;
 use mio::unix::SourceFd;
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 
 use super::Server;
 use super::accepting::connection_facts;
@@ -298,8 +298,7 @@ fn throw_away(
 
 /// Sends what fits into the buffer; nothing if that is full.
 fn send_now(socket: &OwnedFd, text: &[u8]) -> nix::Result<usize> {
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    match send(socket.as_raw_fd(), text, flags) {
+    match descriptor::send_now(socket, text) {
         Err(Errno::EAGAIN) => Ok(0),
         other => other,
     }

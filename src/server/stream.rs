@@ -3,7 +3,9 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::{MsgFlags, recv};
+
+use crate::descriptor::send_now;
 
 /// A connected socket on which nothing waits: each call says so itself. To say so once
 /// (O_NONBLOCK) would be one more call for each of those that end in their first turn, and
@@ -19,8 +21,7 @@ impl Read for Stream {
 
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        Ok(send(self.0.as_raw_fd(), bytes, flags)?)
+        Ok(send_now(&self.0, bytes)?)
     }
 
     fn flush(&mut self) -> io::Result<()> {
