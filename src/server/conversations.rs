@@ -1,6 +1,7 @@
 //! Connections to the built-in services: thousands at once, each a bounded amount
 //! of work per turn, closed when nothing goes on for too long.
 
+use std::borrow::Cow;
 use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
@@ -56,7 +57,9 @@ impl Server {
         // If it is, this closes the connection.
         let open = (!is_over).then_some((conversation, stream));
         let Some(guest) = self.note_guest(service, peer) else { return };
-        let Some((conversation, stream)) = open else { return self.note_end_of(&guest, progress) };
+        let Some((conversation, stream)) = open else {
+            return self.note_end(&guest, &reason(&progress));
+        };
         let silence = if kind == Builtin::Tcpmux { TCPMUX_SILENCE } else { SILENCE };
         let state = ConversationState {
             guest,
@@ -137,25 +140,16 @@ impl Server {
     }
 
     fn end_turn(&mut self, state: ConversationState, end: io::Result<Progress>) {
-        if let Ok(Progress::Handoff(request)) = end {
-            return self.hand_to_entry(state, &request);
+        match end {
+            Ok(Progress::Handoff(request)) => self.hand_to_entry(state, &request),
+            other => self.end_conversation(state, &reason(&other)),
         }
-        let ConversationState { guest, stream, .. } = state;
-        drop(stream);
-        self.note_end_of(&guest, end);
     }
 
     fn end_conversation(&mut self, state: ConversationState, why: &str) {
         let ConversationState { guest, stream, .. } = state;
         drop(stream);
         self.note_end(&guest, why);
-    }
-
-    fn note_end_of(&mut self, guest: &Guest, end: io::Result<Progress>) {
-        match end {
-            Ok(_) => self.note_end(guest, DONE),
-            Err(error) => self.note_end(guest, &error.to_string()),
-        }
     }
 
     fn note_end(&mut self, guest: &Guest, why: &str) {
@@ -242,5 +236,13 @@ impl Server {
             Ok(Progress::More) => self.watch_conversation(state, true),
             _ => self.end_conversation(state, DONE),
         }
+    }
+}
+
+/// Why a conversation has ended, as the log says it.
+fn reason(end: &io::Result<Progress>) -> Cow<'static, str> {
+    match end {
+        Ok(_) => DONE.into(),
+        Err(error) => error.to_string().into(),
     }
 }

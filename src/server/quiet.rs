@@ -43,11 +43,16 @@ impl Server {
         }
     }
 
-    /// Gives back what it may, if it is quiet.
+    /// Gives memory back, if it is quiet.
     pub(super) fn look_whether_quiet(&mut self) {
         if let Some(again) = self.quiet.look(self.now) {
             return self.timers.set(again, Timer::Quiet);
         }
+        self.give_memory_back();
+    }
+
+    /// Gives back what nobody needs now.
+    pub(super) fn give_memory_back(&mut self) {
         self.spawner.release_memory();
         // A new one has no pages until it is used.
         self.scratch = vec![0; SCRATCH];

@@ -18,7 +18,6 @@ use crate::journal;
 use crate::log_sink::{self, Backlog};
 use crate::relay::Side;
 use crate::signals::Signal;
-use crate::spawn::kernel;
 
 /// Events taken from the system at once; more come with the next turn.
 const EVENTS: usize = 1024;
@@ -32,8 +31,7 @@ impl Server {
         let mut events = Events::with_capacity(EVENTS);
         log_sink::hold();
         // What starting has left.
-        kernel::trim_memory();
-        kernel::release_code();
+        self.give_memory_back();
         // When lines that wait for their reader are tried again; those of the start may.
         let mut log = flush_log();
         while self.stop.is_none() {
@@ -71,14 +69,14 @@ impl Server {
     fn turn(&mut self, events: &Events) -> bool {
         self.now = Instant::now();
         self.observe();
-        let (mut stirred, mut signalled, mut tried, mut reap) = (false, false, false, false);
+        let (mut signalled, mut tried, mut reap) = (false, false, false);
         for event in events {
             let owner = token::unpack(event.token());
             if owner == Some(Owner::Alarm) {
                 self.alarm.went_off();
                 continue;
             }
-            stirred = true;
+            self.stir();
             match owner {
                 Some(Owner::Signals) => signalled = true,
                 Some(Owner::Trial) => tried = true,
@@ -87,9 +85,6 @@ impl Server {
                 Some(owner) => self.queue(owner),
                 None => {}
             }
-        }
-        if stirred {
-            self.stir();
         }
         if signalled {
             self.tidy(Tidy::Everything);
