@@ -121,15 +121,7 @@ fn memory(context: &Context) -> Result<Table> {
         let server = Oxinetd::start(context, &setup)?;
         let daemon = &server.daemon;
         let started = process::rss(daemon.pid())?;
-        let load = Load {
-            targets: &addresses,
-            in_flight: 64,
-            send: &[],
-            expect: Expect::Exactly(GREETING),
-            until: Until::Elapsed(context.sample()),
-        };
-        load.run()?.check("hello on many services")?;
-        daemon.settle(0);
+        measure(context, daemon, &addresses, 64)?;
         let after = process::rss(daemon.pid())?;
         pause(QUIET);
         let later = process::rss(daemon.pid())?;
@@ -204,11 +196,16 @@ fn longest_wait(
 }
 
 /// Rate and processor time per connection of one server.
-fn measure(context: &Context, daemon: &Daemon, targets: &[SocketAddr]) -> Result<[f64; 3]> {
+fn measure(
+    context: &Context,
+    daemon: &Daemon,
+    targets: &[SocketAddr],
+    in_flight: usize,
+) -> Result<[f64; 3]> {
     let before = daemon.cpu()?;
     let load = Load {
         targets,
-        in_flight: 8,
+        in_flight,
         send: &[],
         expect: Expect::Exactly(GREETING),
         until: Until::Elapsed(context.sample()),
@@ -230,7 +227,8 @@ fn compare(
 ) -> Result<Vec<String>> {
     let mut rounds = Vec::new();
     for _ in 0..context.rounds {
-        let sample = |daemon, at| calm.sample(context, &[daemon], || measure(context, daemon, at));
+        let sample =
+            |daemon, at| calm.sample(context, &[daemon], || measure(context, daemon, at, 8));
         rounds.push((sample(ceiling, beside)?, sample(daemon, addresses)?));
     }
     let of = |pick: fn(&([f64; 3], [f64; 3])) -> f64| median(rounds.iter().map(pick));
