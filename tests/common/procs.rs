@@ -64,6 +64,13 @@ pub(crate) fn status_field(text: &str, name: &str) -> String {
     line.unwrap_or_else(|| panic!("no {name} in:\n{text}"))[prefix.len()..].trim().to_owned()
 }
 
+/// KiB of a process that are in memory.
+pub(crate) fn resident(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let size = status_field(&text, "VmRSS");
+    size.split_whitespace().next().unwrap().parse().unwrap()
+}
+
 /// The shared libraries and the loader that a program needs, by ldd(1).
 pub(crate) fn libraries(program: &Path) -> Vec<PathBuf> {
     let output = std::process::Command::new("ldd").arg(program).output().unwrap();

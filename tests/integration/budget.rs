@@ -7,12 +7,12 @@ use std::fs;
 use std::time::Duration;
 
 use crate::common::clients::echo_once;
-use crate::common::procs::status_field;
+use crate::common::procs::{resident, status_field};
 use crate::common::trace::{Connection, Counts, Trace, least};
 use crate::common::wait::park;
 use crate::common::{
     Daemon, Folder, Setup, free_port, free_ports, is_root, me, need_program, need_root, own_line,
-    read_all, tcp, wait_for,
+    read_all, tcp, wait_for, wait_until,
 };
 
 /// Call, how often, what for.
@@ -310,9 +310,13 @@ fn idle_wakes_nobody() {
     assert_eq!((echo_once(&served, "?"), echo_once(&open, "?")), ("?".into(), "?".into()));
     drop(served);
     let _ = daemon.wait_log(|line| line.about("ended", ports[0]));
-    // Once, a while after the last client, it wakes to give memory back.
-    let woken = [woken_in_a_second(&daemon), woken_in_a_second(&daemon)];
-    assert!(woken.contains(&0), "something wakes an idle server: {woken:?}");
+    // Once, a while after the last client, it wakes to give memory back: on a machine that
+    // slow, within this second.
+    let busy = resident(daemon.pid());
+    let woken = woken_in_a_second(&daemon);
+    assert!(woken <= 1, "something wakes an idle server: {woken} times");
+    wait_until("memory to be given back", || resident(daemon.pid()) < busy || woken == 1);
+    assert_eq!(woken_in_a_second(&daemon), 0, "something wakes a server that is idle for long");
     assert_eq!(echo_once(&open, "?"), "?", "a program runs all the while");
 }
 

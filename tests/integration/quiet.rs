@@ -1,16 +1,7 @@
 //! What an idle server keeps.
 
-use std::fs;
-
-use crate::common::procs::status_field;
+use crate::common::procs::resident;
 use crate::common::{Daemon, free_port, own_line, read_all, tcp, wait_until};
-
-/// KiB of the server's that are in memory.
-fn resident(daemon: &Daemon) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-    let size = status_field(&text, "VmRSS");
-    size.split_whitespace().next().unwrap().parse().unwrap()
-}
 
 #[test]
 fn what_clients_have_taken_of_memory_is_given_back() {
@@ -23,8 +14,8 @@ fn what_clients_have_taken_of_memory_is_given_back() {
         }
     }
     daemon.wait_childless();
-    let busy = resident(&daemon);
+    let busy = resident(daemon.pid());
     // Ten seconds after the last client.
-    wait_until("half a megabyte less", || resident(&daemon) + 512 <= busy);
+    wait_until("half a megabyte less", || resident(daemon.pid()) + 512 <= busy);
     assert_eq!(read_all(tcp(port)), "", "and it goes on");
 }

@@ -14,6 +14,7 @@ use nix::sys::socket::{
 
 use crate::common::clients::{echo_once, read_to_any_end, reset};
 use crate::common::needs::skip;
+use crate::common::procs::resident;
 use crate::common::{
     DEADLINE, Daemon, Folder, Setup, free_port, read_all, tcp, tcp_line, wait_for, wait_until,
 };
@@ -53,13 +54,6 @@ fn noise(length: usize, mut seed: u64) -> Vec<u8> {
         seed.to_be_bytes()[0]
     };
     std::iter::repeat_with(next).take(length).collect()
-}
-
-/// Resident memory of the daemon in KiB.
-fn resident(daemon: &Daemon) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-    let line = text.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[test]
@@ -214,10 +208,10 @@ fn a_target_that_does_not_answer_is_given_up_after_ten_seconds() {
 fn a_side_that_does_not_read_holds_the_other_back_and_costs_no_memory() {
     let (daemon, port, listener) = relay();
     let pairs: Vec<_> = (0..20).map(|_| (tcp(port), accept(&listener))).collect();
-    let before = resident(&daemon);
+    let before = resident(daemon.pid());
     let written: Vec<usize> = pairs.iter().map(|(client, _)| fill(client)).collect();
     assert!(written.iter().all(|count| *count < 64 * MIB), "{written:?}");
-    let grown = resident(&daemon).saturating_sub(before);
+    let grown = resident(daemon.pid()).saturating_sub(before);
     // At most a chunk of 64 KiB each, and what the allocator rounds up.
     assert!(grown < 20 * 64 * 2, "{grown} KiB for 20 stalled relays");
     // Everything that was taken arrives once it is read.
@@ -392,12 +386,12 @@ fn two_thousand_at_once_cost_less_than_a_kibibyte_each() {
     let daemon = Setup::new().after("ulimit -n 6000").start(&text);
     // What the first ones make the server allocate for good is not theirs.
     let warm = (tcp(port), accept(&listener));
-    let before = resident(&daemon);
+    let before = resident(daemon.pid());
     let mut pairs: Vec<_> = (0..COUNT).map(|_| (tcp(port), accept(&listener))).collect();
     for (client, server) in &mut pairs {
         assert_eq!(echo_through(client, server), "?");
     }
-    let each = resident(&daemon).saturating_sub(before) * 1024 / COUNT as u64;
+    let each = resident(daemon.pid()).saturating_sub(before) * 1024 / COUNT as u64;
     assert!(each < 1024, "{each} bytes for an idle relay");
     assert_eq!(daemon.count_peers(), (2_001, 2_001));
     let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
