@@ -21,7 +21,7 @@ pub enum Signal {
     CountPeers,
     /// TERM, INT or QUIT: say both, then stop. Its name.
     Stop(&'static str),
-    /// CHLD: somebody's child has ended; only process 1 cares.
+    /// CHLD: a child has ended, which may be somebody else's if this is process 1.
     ChildEnded,
 }
 
@@ -45,6 +45,14 @@ impl Signals {
     /// signalfd(2)'s.
     pub fn stops() -> io::Result<Self> {
         Self::of(STOPS)
+    }
+
+    /// Reads [`Signal::ChildEnded`] only.
+    ///
+    /// # Errors
+    /// signalfd(2)'s.
+    pub fn ends() -> io::Result<Self> {
+        Self::of([Unix::SIGCHLD])
     }
 
     fn of(signals: impl IntoIterator<Item = Unix>) -> io::Result<Self> {

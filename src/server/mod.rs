@@ -11,6 +11,7 @@
 //! | `starting` | a program, for whomever |
 //! | `waiting` | `wait` services, whose program has the socket itself |
 //! | `ending` | children that have ended, orphans |
+//! | `ends` | what announces an end at once |
 //! | `stderr_lines` | what programs write to standard error |
 //! | `overdue` | programs that run for too long |
 //! | `banners` | what clients are told before they are served, or when they are refused |
@@ -44,6 +45,7 @@ mod conversations;
 mod counting;
 mod datagrams;
 mod ending;
+mod ends;
 mod facts;
 mod handing_over;
 mod installing;
@@ -92,6 +94,7 @@ use alarm::Alarm;
 use answering::unix_time;
 use banners::BannerState;
 use controlling::Controlling;
+use ends::Ends;
 pub use facts::Facts;
 use observing::Weather;
 use overdue::Group;
@@ -115,6 +118,7 @@ const SCRATCH: usize = 128 * 1024;
 pub struct Server {
     poll: Poll,
     alarm: Alarm,
+    ends: Ends,
     signals: Signals,
     spawner: Spawner,
     admission: Admission,
@@ -202,12 +206,14 @@ impl Server {
         let signals = Signals::new(facts.adopts_orphans)?;
         let token = token::pack(Owner::Signals);
         poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), token, Interest::READABLE)?;
+        let ends = Ends::new(poll.registry(), facts.adopts_orphans)?;
         let max_children = options.max_children.unwrap_or(facts.max_children);
         journal::spawning(way_word(spawner.way()), max_children);
         let now = Instant::now();
         Ok(Self {
             poll,
             alarm,
+            ends,
             signals,
             spawner,
             admission: Admission::new(max_children),

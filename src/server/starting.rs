@@ -92,6 +92,9 @@ impl Server {
         if self.spawner.make_ready(self.now, is_calm) {
             self.look_at_spares();
         }
+        if self.spawner.awaits_end() {
+            self.ends.announce_next();
+        }
     }
 
     /// Lets the child go that was made ahead, if nobody has needed it for a while.

@@ -72,7 +72,7 @@ impl Server {
         for key in self.children.keys() {
             self.stop_child(key);
         }
-        self.spawner.let_spare_go();
+        self.spawner.let_spares_go();
         self.finish_overdue();
         for key in self.services.keys() {
             self.tell_all_refusals(key);

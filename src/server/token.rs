@@ -33,6 +33,8 @@ pub(super) enum Owner {
     Trial,
     /// The earliest deadline has come.
     Alarm,
+    /// A program has ended, while clients come one after the other.
+    Ends,
 }
 
 /// For owners of which there is one.
@@ -45,6 +47,7 @@ pub(super) fn pack(owner: Owner) -> Token {
         Owner::Loader => (11, NOBODY),
         Owner::Trial => (12, NOBODY),
         Owner::Alarm => (13, NOBODY),
+        Owner::Ends => (14, NOBODY),
         Owner::Listener(key) => (1, key),
         Owner::Child(key) => (2, key),
         Owner::Stderr(key) => (3, key),
@@ -80,6 +83,7 @@ pub(super) fn unpack(token: Token) -> Option<Owner> {
         10 => Some(Owner::Edge(key)),
         12 => Some(Owner::Trial),
         13 => Some(Owner::Alarm),
+        14 => Some(Owner::Ends),
         _ => None,
     }
 }
@@ -109,7 +113,7 @@ mod tests {
                 }
             }
         }
-        for owner in [Owner::Signals, Owner::Loader, Owner::Trial, Owner::Alarm] {
+        for owner in [Owner::Signals, Owner::Loader, Owner::Trial, Owner::Alarm, Owner::Ends] {
             assert_eq!(unpack(pack(owner)), Some(owner));
         }
     }

@@ -13,7 +13,7 @@ use mio::Events;
 use super::Server;
 use super::timers::Timer;
 use super::token::{self, Owner};
-use super::watching::{MOMENT, Tidy};
+use super::watching::{MOMENT, Tidy, at_latest};
 use crate::journal;
 use crate::log_sink::{self, Backlog};
 use crate::relay::Side;
@@ -59,7 +59,12 @@ impl Server {
         if !self.ready.is_empty() || self.reloading.is_busy() {
             return Some(Duration::ZERO);
         }
-        let deadlines = [self.timers.earliest(), self.admission.next_deadline(), self.tidy_by, log];
+        let deadlines = [
+            self.timers.earliest(),
+            self.admission.next_deadline(),
+            self.tidy_by.map(at_latest),
+            log.map(at_latest),
+        ];
         self.alarm.timeout(deadlines.into_iter().flatten().min())
     }
 
@@ -69,7 +74,7 @@ impl Server {
     fn turn(&mut self, events: &Events) -> bool {
         self.now = Instant::now();
         self.observe();
-        let (mut signalled, mut tried, mut reap) = (false, false, false);
+        let (mut signalled, mut tried, mut reap, mut ended) = (false, false, false, false);
         for event in events {
             let owner = token::unpack(event.token());
             if owner == Some(Owner::Alarm) {
@@ -81,6 +86,10 @@ impl Server {
                 Some(Owner::Signals) => signalled = true,
                 Some(Owner::Trial) => tried = true,
                 Some(Owner::Child(key)) => reap |= self.end_announced(key),
+                Some(Owner::Ends) => {
+                    ended = self.spawner.awaits_end();
+                    self.ends.announced(ended);
+                }
                 Some(Owner::Loader) => self.reloading.announced(),
                 Some(owner) => self.queue(owner),
                 None => {}
@@ -100,7 +109,7 @@ impl Server {
             self.serve(owner);
         }
         reap |= self.tidy_by.is_some_and(|when| when <= self.now);
-        if reap {
+        if reap || ended {
             self.tidy(Tidy::WhatIsDue);
         }
         self.make_ready();
@@ -128,7 +137,12 @@ impl Server {
             Owner::Banner(key) => self.banners.get_mut(key).map(|banner| &mut banner.queued),
             Owner::Door(key) => self.controlling.doors.get_mut(key).map(|door| &mut door.queued),
             Owner::Edge(key) => self.controlling.edges.get_mut(key).map(|edge| &mut edge.queued),
-            Owner::Signals | Owner::Loader | Owner::Child(_) | Owner::Trial | Owner::Alarm => None,
+            Owner::Signals
+            | Owner::Loader
+            | Owner::Child(_)
+            | Owner::Trial
+            | Owner::Alarm
+            | Owner::Ends => None,
         };
         if let Some(queued) = queued
             && !*queued
@@ -147,7 +161,12 @@ impl Server {
             Owner::Banner(key) => self.go_on_telling(key),
             Owner::Door(key) => self.answer_door(key),
             Owner::Edge(key) => self.serve_edge(key),
-            Owner::Signals | Owner::Loader | Owner::Child(_) | Owner::Trial | Owner::Alarm => {}
+            Owner::Signals
+            | Owner::Loader
+            | Owner::Child(_)
+            | Owner::Trial
+            | Owner::Alarm
+            | Owner::Ends => {}
         }
     }
 

@@ -2,9 +2,9 @@
 //! pidfd and by the pipe, which are polled only when a program has outlived its first
 //! milliseconds.
 //!
-//! Most end sooner. For them nothing is made or registered, and nobody is woken: they
-//! are looked at each millisecond, several at once, after the loop has served whoever
-//! came meanwhile. What the loop leaves undone between the start of a program and going
+//! Most end sooner. For them nothing is made or registered, and nobody is woken (but see
+//! `ends`): they are looked at once in a millisecond, several at once, after the loop has
+//! served whoever came meanwhile; when nobody comes, a few milliseconds later. What the loop leaves undone between the start of a program and going
 //! to sleep, the program need not wait for: the kernel likes to give a child the
 //! processor of its parent.
 //!
@@ -14,7 +14,7 @@
 
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Poll};
@@ -30,8 +30,11 @@ use crate::descriptor;
 use crate::journal;
 use crate::spawn::kernel;
 
-/// How long it may take until an end is noticed and the log is written.
+/// The first turn after so long notices ends and writes the log.
 pub(super) const MOMENT: Duration = Duration::from_millis(1);
+
+/// So much later the loop wakes up for it, if it has not been woken.
+const PATIENCE: Duration = Duration::from_millis(4);
 
 /// How long a program is looked at once in a [`MOMENT`] and not polled: /bin/date takes
 /// less on a busy machine.
@@ -47,6 +50,11 @@ pub(super) enum Tidy {
     WhatIsDue,
     /// All.
     Everything,
+}
+
+/// When the loop wakes up for what the first turn from `when` on does.
+pub(super) fn at_latest(when: Instant) -> Instant {
+    when + PATIENCE
 }
 
 impl Server {

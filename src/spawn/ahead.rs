@@ -1,5 +1,5 @@
-//! What is made ahead, with time that nobody waits for: the pipe of the next program, and a
-//! child to become it.
+//! What is made ahead, with time that nobody waits for: the pipe of the next program, and
+//! children to become it.
 
 use std::io;
 use std::mem;
@@ -27,7 +27,7 @@ impl InFlight {
 }
 
 impl Spawner {
-    /// Sends the spare off to become this program; none if there is none that can.
+    /// Sends a spare off to become this program; none if there is none that can.
     pub(super) fn send_spare(
         &mut self,
         prepared: &Rc<Prepared>,
@@ -37,6 +37,7 @@ impl Spawner {
         let mut spare = self.spares.take()?;
         match spare.send_off(prepared, numbers, connection) {
             Ok(pid) => {
+                self.spares.count_sent();
                 self.in_flight.push(spare);
                 Some(pid)
             }
@@ -48,23 +49,38 @@ impl Spawner {
     }
 
     /// Makes what the next program needs while nobody waits for it, if the last one needed
-    /// it: its pipe, and, if `is_calm` and clients come one after the other, a spare. True
-    /// if [`Self::look_at_spares`] is to be called, soon.
+    /// it: its pipe, and, if `is_calm` and clients come one after the other, spares. Not in
+    /// a turn in which one was sent off, which gets the processor sooner that way. True if
+    /// [`Self::look_at_spares`] is to be called, soon.
     pub fn make_ready(&mut self, now: Instant, is_calm: bool) -> bool {
+        let are_wanted = self.spares.are_wanted(now);
+        if self.awaits_end() {
+            return false;
+        }
         if mem::take(&mut self.needs_pipe) {
             // If it cannot be made now, it is tried again when it is needed.
             self.next_pipe = new_pipe().ok();
         }
-        let one_after_the_other = self.spares.is_wanted(now);
-        if !(one_after_the_other && is_calm && self.way == Way::Sharing) {
+        if !(are_wanted && is_calm && self.way == Way::Sharing) {
             return false;
         }
         self.settle();
         if self.in_flight.len() > 1 {
             return false;
         }
-        let Some(spare) = self.new_spare() else { return false };
-        self.spares.keep(spare, now)
+        let mut look = false;
+        while self.spares.have_room()
+            && let Some(spare) = self.new_spare()
+        {
+            look |= self.spares.keep(spare, now);
+        }
+        look
+    }
+
+    /// Whether it is to be made when the program has ended that was started last.
+    #[must_use]
+    pub fn awaits_end(&self) -> bool {
+        self.spares.are_due()
     }
 
     fn new_spare(&mut self) -> Option<InFlight> {
@@ -82,11 +98,11 @@ impl Spawner {
         }
     }
 
-    /// Lets a spare go that nobody has needed, and reaps those that are gone; when to look
+    /// Lets spares go that nobody has needed, and reaps those that are gone; when to look
     /// again.
     pub fn look_at_spares(&mut self, now: Instant) -> Option<Instant> {
-        if self.spares.is_old(now) {
-            self.let_spare_go();
+        while let Some(spare) = self.spares.take_old(now) {
+            self.let_go(spare);
         }
         self.reap_spares();
         let next = self.spares.next_look(now);
@@ -97,9 +113,9 @@ impl Spawner {
         next
     }
 
-    /// Ends the spare, if there is one.
-    pub fn let_spare_go(&mut self) {
-        if let Some(spare) = self.spares.take() {
+    /// Ends the spares.
+    pub fn let_spares_go(&mut self) {
+        while let Some(spare) = self.spares.take() {
             self.let_go(spare);
         }
     }
@@ -119,8 +135,8 @@ impl Spawner {
 
     /// As process 1: whether a child that has ended was a spare; it is reaped then.
     pub fn reap_if_spare(&mut self, pid: i32) -> bool {
-        if self.spares.waiting() == Some(pid) {
-            self.let_spare_go();
+        if self.spares.is_waiting(pid) {
+            self.let_spares_go();
         }
         let was_spare = self.spares.has_ended(pid);
         self.reap_spares();

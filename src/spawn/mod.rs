@@ -300,10 +300,10 @@ impl Spawner {
         self.forking.release_memory();
     }
 
-    /// Whether no child shares our memory any more; a spare is let go for that.
+    /// Whether no child shares our memory any more; spares are let go for that.
     #[must_use]
     pub fn is_settled(&mut self) -> bool {
-        self.let_spare_go();
+        self.let_spares_go();
         self.reap_spares();
         self.settle();
         self.in_flight.is_empty() && self.spares.are_none()

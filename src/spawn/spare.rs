@@ -1,5 +1,5 @@
 //! Spares: children that are made before they are needed, while clients come one after the
-//! other and there is time between them. One at most waits; who has not been needed for a
+//! other and there is time between them. Two at most wait; who has not been needed for a
 //! while is let go, so that an idle server has no process but its programs'.
 
 use std::mem;
@@ -22,22 +22,30 @@ const MOMENT: Duration = Duration::from_millis(1);
 /// How soon one is that somebody (a tracer) keeps from ending.
 const LATER: Duration = Duration::from_secs(1);
 
-/// The spare, and those that were let go.
+/// Those that wait, and those that were let go.
 #[derive(Default)]
 pub(super) struct Spares {
-    waiting: Option<(InFlight, Instant)>,
+    /// The oldest first.
+    waiting: Vec<(InFlight, Instant)>,
     /// Let go and not reaped yet.
     ended: Vec<i32>,
     /// How often they have been looked at in vain since one ended last.
     looks: u32,
-    /// Programs that have been started since [`Self::is_wanted`] was asked last.
+    /// Programs that have been started since [`Self::are_wanted`] was asked last.
     starts: u32,
+    /// One of them became of a spare.
+    sent: bool,
+    /// More are to be made in the next turn in which nobody comes.
+    due: bool,
     last_start: Option<Instant>,
     /// How many have been started one after the other, each soon after the one before.
     in_a_row: u32,
     /// Somebody is going to look at them.
     watched: bool,
 }
+
+/// For the next client, and for the one after it, if that comes before there was time.
+const STOCK: usize = 2;
 
 /// So many clients have come one by one before a child is made ahead for the next. Where
 /// several come at once, the processors have no time for it.
@@ -52,39 +60,61 @@ impl Spares {
         self.starts = self.starts.saturating_add(1);
     }
 
-    /// To be asked once a turn: whether a program has been started in it, alone, as the ones
-    /// before, soon after them, and there is no spare for the next.
-    pub(super) fn is_wanted(&mut self, now: Instant) -> bool {
-        let starts = mem::take(&mut self.starts);
+    /// One has been sent off.
+    pub(super) fn count_sent(&mut self) {
+        self.sent = true;
+    }
+
+    /// To be asked once a turn: whether to make some. Programs have been started alone, each
+    /// soon after the one before, and there is room; and if the last of them became of one,
+    /// this is not its turn.
+    pub(super) fn are_wanted(&mut self, now: Instant) -> bool {
+        let (starts, sent) = (mem::take(&mut self.starts), mem::take(&mut self.sent));
         if starts == 0 {
-            return false;
+            return mem::take(&mut self.due) && self.have_room();
         }
         let before = self.last_start.replace(now);
         let soon = before.is_some_and(|before| now.saturating_duration_since(before) < SOON);
         let alone = soon && starts == 1;
         self.in_a_row = if alone { self.in_a_row.saturating_add(1) } else { 0 };
-        self.in_a_row >= ROW && self.waiting.is_none()
+        let wanted = self.in_a_row >= ROW && self.have_room();
+        self.due = wanted && sent;
+        wanted && !sent
     }
 
-    /// There is one now. True if somebody has to begin to look at it.
+    /// Whether some are to be made in the next turn in which nobody comes.
+    pub(super) fn are_due(&self) -> bool {
+        self.due
+    }
+
+    /// Whether more may wait.
+    pub(super) fn have_room(&self) -> bool {
+        self.waiting.len() < STOCK
+    }
+
+    /// There is one more now. True if somebody has to begin to look at them.
     pub(super) fn keep(&mut self, spare: InFlight, now: Instant) -> bool {
-        self.waiting = Some((spare, now));
+        self.waiting.push((spare, now));
         !mem::replace(&mut self.watched, true)
     }
 
-    /// The spare, if it has not ended; for whoever wants it.
+    /// One, if there is any, which may have ended; for whoever wants it. The youngest: what it
+    /// needs may be in a processor's cache still.
     pub(super) fn take(&mut self) -> Option<InFlight> {
-        self.waiting.take().map(|(spare, _)| spare)
+        self.waiting.pop().map(|(spare, _)| spare)
     }
 
-    /// Its process id.
-    pub(super) fn waiting(&self) -> Option<i32> {
-        self.waiting.as_ref().map(|(spare, _)| spare.pid)
+    /// One that has waited in vain for long enough.
+    pub(super) fn take_old(&mut self, now: Instant) -> Option<InFlight> {
+        self.waiting
+            .extract_if(.., |(_, since)| now >= *since + SOON)
+            .next()
+            .map(|(spare, _)| spare)
     }
 
-    /// Whether it has waited in vain for long enough.
-    pub(super) fn is_old(&self, now: Instant) -> bool {
-        self.waiting.as_ref().is_some_and(|(_, since)| now >= *since + SOON)
+    /// Whether it waits.
+    pub(super) fn is_waiting(&self, pid: i32) -> bool {
+        self.waiting.iter().any(|(spare, _)| spare.pid == pid)
     }
 
     /// Ends one that is nobody's program, and remembers to reap it.
@@ -100,9 +130,9 @@ impl Spares {
         self.ended.contains(&pid)
     }
 
-    /// Neither one that waits nor one that is not reaped.
+    /// Neither any that waits nor one that is not reaped.
     pub(super) fn are_none(&self) -> bool {
-        self.waiting.is_none() && self.ended.is_empty()
+        self.waiting.is_empty() && self.ended.is_empty()
     }
 
     /// Reaps those that have ended; who they are.
@@ -118,7 +148,7 @@ impl Spares {
             self.looks = self.looks.saturating_add(1);
             Some(now + if self.looks < PATIENCE { MOMENT } else { LATER })
         } else {
-            self.waiting.as_ref().map(|(_, since)| *since + SOON)
+            self.waiting.first().map(|(_, since)| *since + SOON)
         };
         self.watched = next.is_some();
         next
@@ -138,12 +168,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spare_is_wanted_while_clients_come_one_by_one() {
+    fn spares_are_wanted_while_clients_come_one_by_one() {
         let (mut spares, mut now) = (Spares::default(), Instant::now());
         let mut turn = |starts: u32, later: Duration| {
             now += later;
             (0..starts).for_each(|_| spares.count_start());
-            spares.is_wanted(now)
+            spares.are_wanted(now)
         };
         assert!(!turn(1, SOON), "the first has none before it");
         for _ in 1..ROW {
@@ -161,11 +191,35 @@ mod tests {
     }
 
     #[test]
+    fn who_is_sent_off_goes_first() {
+        let (mut spares, mut now) = (Spares::default(), Instant::now());
+        let mut turn = |starts: u32, sent: bool| {
+            now += MOMENT;
+            (0..starts).for_each(|_| spares.count_start());
+            if sent {
+                spares.count_sent();
+            }
+            (spares.are_wanted(now), spares.are_due())
+        };
+        for _ in 0..ROW {
+            assert_eq!(turn(1, false), (false, false));
+        }
+        assert_eq!(turn(1, true), (false, true));
+        assert_eq!(turn(0, false), (true, false), "in the next turn there is time");
+        assert_eq!(turn(0, false), (false, false), "once");
+        assert_eq!(turn(1, true), (false, true));
+        assert_eq!(turn(1, false), (true, false), "somebody had to do without");
+        assert_eq!(turn(1, true), (false, true));
+        assert_eq!(turn(3, true), (false, false), "and so had these, who are many");
+        assert_eq!(turn(0, false), (false, false));
+    }
+
+    #[test]
     fn nobody_looks_where_there_is_nothing_to_look_at() {
         let mut spares = Spares::default();
         let now = Instant::now();
-        assert!(!spares.is_old(now) && spares.are_none());
-        assert_eq!((spares.next_look(now), spares.waiting()), (None, None));
+        assert!(spares.take().is_none() && spares.take_old(now).is_none() && spares.are_none());
+        assert_eq!(spares.next_look(now), None);
         // One that is not gone is looked at soon, and later less often.
         spares.ended.push(i32::MAX);
         assert_eq!(spares.next_look(now), Some(now + MOMENT));

@@ -20,15 +20,25 @@ fn daemon(port: u16) -> Daemon {
     Daemon::start(&own_line(port, &shell(SCRIPT)))
 }
 
-/// A child that waits for what it is to become.
-fn spare(daemon: &Daemon) -> Option<u32> {
+/// Who waits at most.
+const STOCK: usize = 2;
+
+/// Children that wait for what they are to become; the oldest first.
+fn spares(daemon: &Daemon) -> Vec<u32> {
     let waits = |pid: &u32| {
         let path = |of: u32| fs::read_to_string(format!("/proc/{of}/comm")).ok();
         procs::state(*pid) == Some('S')
             && procs::leads_session(*pid)
             && path(*pid) == path(daemon.pid())
     };
-    procs::children(daemon.pid()).into_iter().find(waits)
+    let mut spares: Vec<u32> = procs::children(daemon.pid()).into_iter().filter(waits).collect();
+    spares.sort_unstable();
+    spares
+}
+
+/// The one that the next client gets.
+fn spare(daemon: &Daemon) -> Option<u32> {
+    spares(daemon).pop()
 }
 
 /// Connects until there is one.

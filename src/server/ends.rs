@@ -1,0 +1,59 @@
+//! Ends of programs that are announced at once, while clients come one after the other.
+//!
+//! Where the next client comes when the one before has its answer, the end of a program is
+//! the moment for what the next one needs: no program waits for a processor then, and when
+//! the client comes the loop is awake already.
+//!
+//! SIGCHLD says it. As long as that is pending another one is not announced (signal(7)): where
+//! nobody reads it, a thousand ends wake nobody and cost nothing.
+
+use std::io;
+use std::os::fd::AsRawFd as _;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+
+use super::token::{self, Owner};
+use crate::signals::Signals;
+
+/// What tells of them.
+pub(super) struct Ends {
+    /// None as process 1, to which [`Signals`] tells of every end.
+    signals: Option<Signals>,
+    /// None is pending.
+    next_is_announced: bool,
+}
+
+impl Ends {
+    /// They are announced in this poll, unless told of elsewhere.
+    ///
+    /// # Errors
+    /// When the system has no descriptors or no memory.
+    pub(super) fn new(registry: &Registry, told_elsewhere: bool) -> io::Result<Self> {
+        let signals = if told_elsewhere { None } else { Some(Signals::ends()?) };
+        if let Some(signals) = &signals {
+            let token = token::pack(Owner::Ends);
+            registry.register(&mut SourceFd(&signals.as_raw_fd()), token, Interest::READABLE)?;
+        }
+        Ok(Self { signals, next_is_announced: false })
+    }
+
+    /// The next end is to be announced.
+    pub(super) fn announce_next(&mut self) {
+        if self.next_is_announced {
+            return;
+        }
+        if let Some(signals) = &mut self.signals {
+            let _ = signals.next_signal();
+            self.next_is_announced = true;
+        }
+    }
+
+    /// One has been. Others follow silently, unless somebody waits for them.
+    pub(super) fn announced(&mut self, is_awaited: bool) {
+        self.next_is_announced = false;
+        if is_awaited {
+            self.announce_next();
+        }
+    }
+}
