@@ -6,24 +6,14 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-/// As many as the largest number has.
-const MOST: usize = 20;
-
 /// Adds a number.
 pub fn push_number(out: &mut String, number: u64) {
-    let mut digits = [0u8; MOST];
-    let mut rest = number;
-    let mut first = MOST;
-    for (at, digit) in digits.iter_mut().enumerate().rev() {
-        *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
-        rest /= 10;
-        first = at;
-        if rest == 0 {
-            break;
-        }
+    // As deep as it has digits, 20 at most.
+    if number >= 10 {
+        push_number(out, number / 10);
     }
-    let shown = digits.get(first..).unwrap_or_default();
-    out.push_str(std::str::from_utf8(shown).unwrap_or_default());
+    let last = u8::try_from(number % 10).unwrap_or_default();
+    out.push(char::from(b'0' + last));
 }
 
 /// Adds a number that may be negative.
