@@ -97,7 +97,7 @@ impl Server {
         }
     }
 
-    /// Lets the child go that was made ahead, if nobody has needed it for a while.
+    /// Lets children go that were made ahead and that nobody has needed for a while.
     pub(super) fn look_at_spares(&mut self) {
         if let Some(next) = self.spawner.look_at_spares(self.now) {
             self.timers.set(next, Timer::Spares);

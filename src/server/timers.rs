@@ -24,7 +24,7 @@ pub(super) enum Timer {
     Child(Key),
     /// Try again to remove the groups of processes of services that have gone.
     Groups,
-    /// Whether a child that was made ahead is still needed.
+    /// Whether children that were made ahead are still needed.
     Spares,
     /// It may have been quiet for a while.
     Quiet,

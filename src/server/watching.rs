@@ -4,9 +4,9 @@
 //!
 //! Most end sooner. For them nothing is made or registered, and nobody is woken (but see
 //! `ends`): they are looked at once in a millisecond, several at once, after the loop has
-//! served whoever came meanwhile; when nobody comes, a few milliseconds later. What the loop leaves undone between the start of a program and going
-//! to sleep, the program need not wait for: the kernel likes to give a child the
-//! processor of its parent.
+//! served whoever came meanwhile; when nobody comes, a few milliseconds later. What the
+//! loop leaves undone between the start of a program and going to sleep, the program need
+//! not wait for: the kernel likes to give a child the processor of its parent.
 //!
 //! Nobody waits for that. Before anybody is told that there is no room they are looked
 //! at ([`Server::look_for_room`]), as they are for signals and requests; and while a

@@ -6,8 +6,8 @@
 //! on a stack of its own, until it execs. Where there are many descriptors (10,000
 //! listeners, say) `CLONE_FILES` comes to it, so that they are not copied either.
 //!
-//! While clients come one after the other, a *spare* is made with the time that is left:
-//! such a child too, which then waits for what it is to become. The next client waits
+//! While clients come one after the other, *spares* are made with the time that is left:
+//! such children too, which then wait for what they are to become. The next client waits
 //! neither for a clone nor for a session.
 //!
 //! # Why that is sound

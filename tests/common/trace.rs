@@ -17,8 +17,14 @@ use super::wait::{wait_for, wait_until};
 /// Calls by name, and how often.
 pub(crate) type Counts = BTreeMap<String, usize>;
 
-/// The word that the server's alarm has in its poll (`server/token.rs`).
+/// The words that the server's alarm and the ends of programs have in its poll
+/// (`server/token.rs`).
 const ALARM: u64 = 13 << 60;
+const ENDS: u64 = 14 << 60;
+
+/// How a read of one signal ends, from a signalfd that is read one by one (signalfd(2):
+/// 128 bytes each).
+const SIGNAL_READ: &str = ", 128) = 128";
 
 /// One call that has returned, or was the last to be seen.
 #[derive(Debug, Clone)]
@@ -39,17 +45,24 @@ impl Call {
     }
 
     /// Calls that say nothing of the program: a debug build's std looks whether each
-    /// descriptor is open before it closes it; and how often the loop looks again
-    /// whether a child has ended depends on how slow the tracer makes that.
+    /// descriptor is open before it closes it; how often the loop looks again whether a
+    /// child has ended depends on how slow the tracer makes that; and whether it is told
+    /// depends on how clients come.
     fn counts(&self) -> bool {
         let looks_at_descriptor = self.name() == "fcntl" && self.text.contains(", F_GETFD");
         let timed_out = self.name() == "epoll_wait" && self.text.ends_with("= 0");
-        let woken_by_alarm = self.name() == "epoll_wait"
-            && self.text.ends_with("= 1")
-            && self.text.contains(&format!("u64={ALARM}}}"));
+        let woken = self.name() == "epoll_wait" && self.text.ends_with("= 1");
+        let by_nobody = woken && (self.announces(ALARM) || self.announces(ENDS));
+        let took_signal = self.name() == "read" && self.text.ends_with(SIGNAL_READ);
         let set_alarm = self.name() == "timerfd_settime";
         let ended_nobody = self.name() == "waitid" && self.text.contains(", {}, ");
-        !(looks_at_descriptor || timed_out || woken_by_alarm || set_alarm || ended_nobody)
+        let tells = !(by_nobody || took_signal || set_alarm || ended_nobody);
+        tells && !looks_at_descriptor && !timed_out
+    }
+
+    /// Whether this word is among the events of a poll.
+    fn announces(&self, word: u64) -> bool {
+        self.name() == "epoll_wait" && self.text.contains(&format!("u64={word}}}"))
     }
 }
 
@@ -77,6 +90,17 @@ impl Connection {
             *counts.entry(call.name().to_owned()).or_default() += 1;
         }
         counts
+    }
+
+    /// Whether the server was told of an end after it had sent something off to become a
+    /// program, and then made a child.
+    pub(crate) fn makes_next_at_the_end(&self) -> bool {
+        let mut calls = self.calls.iter().filter(|call| call.pid == self.server);
+        calls.any(|call| call.name() == "sendmsg")
+            && calls
+                .find(|call| call.announces(ENDS) || call.name() == "clone")
+                .is_some_and(|call| call.announces(ENDS))
+            && calls.any(|call| call.name() == "clone")
     }
 
     /// All of it, for a message.

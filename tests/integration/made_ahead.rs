@@ -6,8 +6,9 @@ use std::fs;
 use nix::sys::signal::{Signal, kill};
 
 use crate::common::daemon::as_pid;
+use crate::common::trace::{Connection, Trace};
 use crate::common::{
-    Daemon, free_port, own_line, procs, read_all, shell, tcp, wait_for, wait_until,
+    Daemon, free_port, need_program, own_line, procs, read_all, shell, tcp, wait_for, wait_until,
 };
 
 /// What a program was given; the client's port first.
@@ -19,9 +20,6 @@ const SCRIPT: &str = "echo $REMOTE_PORT; env | grep -v PORT= | sort; ls -l /proc
 fn daemon(port: u16) -> Daemon {
     Daemon::start(&own_line(port, &shell(SCRIPT)))
 }
-
-/// Who waits at most.
-const STOCK: usize = 2;
 
 /// Children that wait for what they are to become; the oldest first.
 fn spares(daemon: &Daemon) -> Vec<u32> {
@@ -91,6 +89,25 @@ fn who_waits_keeps_nothing_of_anybodys_and_goes_when_nobody_comes() {
     // The standard three, the failure pipe, and where it is sent what it needs.
     assert!(links.len() <= 5 && sockets <= 1, "{links:?}");
     daemon.wait_childless();
+}
+
+#[test]
+fn the_next_is_made_when_the_program_has_ended_that_was_sent_off() {
+    /// Enough for some to be made ahead, and become programs.
+    const CLIENTS: usize = 20;
+    if !need_program("strace") {
+        return;
+    }
+    let port = free_port();
+    let daemon = Daemon::start(&own_line(port, "/bin/true true"));
+    let seen = (0..10).any(|_| {
+        let Some(trace) = Trace::attach(daemon.pid()) else { return true };
+        for _ in 0..CLIENTS {
+            assert_eq!(read_all(tcp(port)), "");
+        }
+        trace.finish(1).iter().any(Connection::makes_next_at_the_end)
+    });
+    assert!(seen, "children are made ahead before the last program has ended, or not at all");
 }
 
 #[test]
