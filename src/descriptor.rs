@@ -19,11 +19,15 @@ use crate::spawn::kernel;
 /// Descriptors that live long are numbered from here where there are few.
 pub const LONG_LIVED: RawFd = 16;
 
+/// Those that live as long as a client or a program are numbered from here where there are
+/// few: when they have become many, these stay where they are, and each child copies them.
+const HELD: RawFd = 48;
+
 /// A table that ends here needs no memory of its own (NR_OPEN_DEFAULT in the kernel).
 const SMALL: RawFd = 64;
 
 /// Where there are many, they are numbered from here.
-const FAR: RawFd = 128;
+pub const FAR: RawFd = 128;
 
 /// The lowest number of the server's own descriptors; below are the standard three.
 pub const LOWEST: RawFd = 3;
@@ -77,9 +81,9 @@ fn note(descriptor: &impl AsRawFd) {
     HIGHEST.fetch_max(descriptor.as_raw_fd(), Ordering::Relaxed);
 }
 
-/// A copy under a number for those that live long.
-fn copy_above(descriptor: &impl AsRawFd) -> io::Result<OwnedFd> {
-    let first = if keep_away() { FAR } else { LONG_LIVED };
+/// A copy under a number for those that live long, which begin with `few` where there are few.
+fn copy_above(descriptor: &impl AsRawFd, few: RawFd) -> io::Result<OwnedFd> {
+    let first = if keep_away() { FAR } else { few };
     let mut copy = kernel::duplicate_from(descriptor, first)?;
     if (SMALL..FAR).contains(&copy.as_raw_fd()) {
         // The lower ones are taken. Those in between are for what comes and goes, too.
@@ -93,20 +97,28 @@ fn copy_above(descriptor: &impl AsRawFd) -> io::Result<OwnedFd> {
 /// there are no such numbers (a very low limit): that costs time, not function.
 #[must_use]
 pub fn raise(mut descriptor: OwnedFd) -> OwnedFd {
-    raise_in_place(&mut descriptor);
+    move_up(&mut descriptor, LONG_LIVED);
+    descriptor
+}
+
+/// The same for one that lives as long as a client or a program.
+#[must_use]
+pub fn raise_held(mut descriptor: OwnedFd) -> OwnedFd {
+    raise_held_in_place(&mut descriptor);
     descriptor
 }
 
 /// The same for one that somebody has.
-pub fn raise_in_place<T: AsRawFd + From<OwnedFd>>(owner: &mut T) {
-    match owner.as_raw_fd() {
-        FAR.. => note(owner),
-        LONG_LIVED..SMALL if !keep_away() => note(owner),
-        _ => {
-            if let Ok(copy) = copy_above(owner) {
-                *owner = T::from(copy);
-            }
-        }
+pub fn raise_held_in_place<T: AsRawFd + From<OwnedFd>>(owner: &mut T) {
+    move_up(owner, HELD);
+}
+
+fn move_up<T: AsRawFd + From<OwnedFd>>(owner: &mut T, few: RawFd) {
+    let number = owner.as_raw_fd();
+    if number >= FAR || (few..SMALL).contains(&number) && !keep_away() {
+        note(owner);
+    } else if let Ok(copy) = copy_above(owner, few) {
+        *owner = T::from(copy);
     }
 }
 
@@ -116,7 +128,8 @@ pub fn raise_in_place<T: AsRawFd + From<OwnedFd>>(owner: &mut T) {
 /// # Errors
 /// EBADF when it is not open; when there are no more descriptors.
 pub fn take_over(number: RawFd) -> io::Result<OwnedFd> {
-    let copy = copy_above(&number).or_else(|_| kernel::duplicate_from(&number, LOWEST))?;
+    let copy =
+        copy_above(&number, LONG_LIVED).or_else(|_| kernel::duplicate_from(&number, LOWEST))?;
     nix::unistd::close(number)?;
     Ok(copy)
 }

@@ -59,7 +59,7 @@ fn begin(endpoint: &Endpoint) -> nix::Result<Dialled> {
 
 fn dial_to(family: AddressFamily, address: &dyn SockaddrLike) -> nix::Result<Dialled> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = descriptor::raise(socket(family, SockType::Stream, flags, None)?);
+    let socket = descriptor::raise_held(socket(family, SockType::Stream, flags, None)?);
     match connect(socket.as_raw_fd(), address) {
         Ok(()) => Ok(Dialled::Connected(Socket::tuned(socket))),
         Err(Errno::EINPROGRESS | Errno::EINTR) => Ok(Dialled::Pending(Socket::tuned(socket))),
@@ -74,7 +74,7 @@ impl Socket {
     /// fcntl(2)'s.
     pub fn accepted(socket: OwnedFd) -> io::Result<Self> {
         descriptor::set_nonblocking(&socket)?;
-        Ok(Self::tuned(descriptor::raise(socket)))
+        Ok(Self::tuned(descriptor::raise_held(socket)))
     }
 
     /// One that has been a relay's before.

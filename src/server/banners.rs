@@ -158,7 +158,7 @@ impl Server {
         then: Then,
         patience: Duration,
     ) {
-        let (socket, due) = (descriptor::raise(socket), self.now + patience);
+        let (socket, due) = (descriptor::raise_held(socket), self.now + patience);
         self.keep_telling(BannerState { socket, text, sent, then, due, queued: false });
     }
 

@@ -153,7 +153,7 @@ impl Server {
         self.make_room(kind);
         let Ok(()) = descriptor::set_nonblocking(&socket) else { return };
         let edge = Edge {
-            stream: File::from(descriptor::raise(socket)),
+            stream: File::from(descriptor::raise_held(socket)),
             kind,
             peer,
             stage: Stage::Asking,

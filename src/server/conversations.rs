@@ -96,7 +96,7 @@ impl Server {
 
     pub(super) fn watch_conversation(&mut self, mut state: ConversationState, more: bool) {
         // Now it may live long.
-        descriptor::raise_in_place(&mut state.stream);
+        descriptor::raise_held_in_place(&mut state.stream);
         let descriptor = state.stream.as_raw_fd();
         let due = state.due;
         let key = self.conversations.insert(state);

@@ -255,7 +255,7 @@ fn socket_holding(peer: SocketAddr, datagrams: &[Vec<u8>]) -> io::Result<(UdpSoc
         SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
         SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
     };
-    let socket = UdpSocket::from(descriptor::raise(listener::udp_socket(&peer)?));
+    let socket = UdpSocket::from(descriptor::raise_held(listener::udp_socket(&peer)?));
     let sender = UdpSocket::bind((loopback, 0))?;
     // Connecting gives it a port of its own for the time being, and keeps others out.
     let from = sender.local_addr()?;

@@ -146,7 +146,7 @@ impl Server {
 }
 
 fn poll_child(poll: &Poll, child: &mut Child, key: Key) -> io::Result<()> {
-    let pidfd = descriptor::raise(kernel::open_pidfd(child.pid)?);
+    let pidfd = descriptor::raise_held(kernel::open_pidfd(child.pid)?);
     let token = token::pack(Owner::Child(key));
     poll.registry().register(&mut SourceFd(&pidfd.as_raw_fd()), token, Interest::READABLE)?;
     child.pidfd = Some(pidfd);
@@ -155,7 +155,7 @@ fn poll_child(poll: &Poll, child: &mut Child, key: Key) -> io::Result<()> {
 
 fn poll_pipe(poll: &Poll, state: &mut StderrState, key: Key) -> io::Result<()> {
     descriptor::set_nonblocking(&state.pipe)?;
-    descriptor::raise_in_place(&mut state.pipe);
+    descriptor::raise_held_in_place(&mut state.pipe);
     let token = token::pack(Owner::Stderr(key));
     poll.registry().register(&mut SourceFd(&state.pipe.as_raw_fd()), token, Interest::READABLE)?;
     state.registered = true;

@@ -86,7 +86,7 @@ impl Spawner {
     fn new_spare(&mut self) -> Option<InFlight> {
         let channel = self.channels.take(Channel::new)?;
         let Some(mut block) = self.blocks.take(Block::new) else {
-            self.channels.give_back(channel);
+            self.channels.give_back_by(channel, Channel::theirs);
             return None;
         };
         match block.start_waiting(self.failure.as_raw_fd(), &channel) {

@@ -12,7 +12,7 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
 };
 
-use crate::descriptor::raise;
+use crate::descriptor::{FAR, raise};
 
 /// One child's way to its descriptors.
 #[derive(Debug)]
@@ -26,11 +26,15 @@ impl Channel {
     /// An empty one.
     ///
     /// # Errors
-    /// socketpair(2)'s.
+    /// socketpair(2)'s; or that no low number is free.
     pub(super) fn new() -> io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC;
         // Messages, one a child, and an end for whoever waits when we have ended.
         let (theirs, ours) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        if theirs.as_raw_fd() >= FAR {
+            // No better than a copy of everything, and it would stay so.
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
         Ok(Self { ours: raise(ours), theirs })
     }
 

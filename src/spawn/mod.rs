@@ -43,8 +43,8 @@ pub use stage::Stage;
 const BLOCKS: usize = 128;
 
 /// Channels at most, each of which costs two descriptors. Without one, a child begins with a
-/// copy of our table.
-const CHANNELS: usize = 32;
+/// copy of our table: 64 clients who come at once, where there are many, need as many.
+const CHANNELS: usize = 64;
 
 /// How children are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,7 +256,7 @@ impl Spawner {
     fn take_back(&mut self, block: Block, channel: Option<Channel>) {
         if let Some(channel) = channel {
             block.clear(&channel);
-            self.channels.give_back(channel);
+            self.channels.give_back_by(channel, Channel::theirs);
         }
         self.blocks.give_back(block);
     }
@@ -293,9 +293,11 @@ impl Spawner {
         }
     }
 
-    /// Gives back to the system what children have used of our memory, where none uses it now.
+    /// Gives back to the system what children have used of our memory, where none uses it
+    /// now, and of its own for them.
     pub fn release_memory(&mut self) {
         self.settle();
+        self.channels.empty();
         self.blocks.idle().for_each(Block::release_memory);
         self.forking.release_memory();
     }

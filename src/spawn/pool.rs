@@ -36,6 +36,14 @@ impl<T> Pool<T> {
         self.idle.push(thing);
     }
 
+    /// The same where whoever needs one is to get the one with the lowest rank: either all
+    /// are given back so, or none.
+    pub(super) fn give_back_by<R: Ord>(&mut self, thing: T, rank: impl Fn(&T) -> R) {
+        let own = rank(&thing);
+        let at = self.idle.partition_point(|other| rank(other) > own);
+        self.idle.insert(at, thing);
+    }
+
     /// Those that nobody uses.
     pub(super) fn idle(&mut self) -> impl Iterator<Item = &mut T> {
         self.idle.iter_mut()
@@ -63,5 +71,19 @@ mod tests {
         assert_eq!(pool.take(|| Ok(3)), Some(2), "the one used last");
         pool.empty();
         assert_eq!((pool.take(|| Ok(4)), pool.take(|| Ok(5))), (Some(4), None));
+    }
+
+    #[test]
+    fn the_lowest_is_taken_first() {
+        let mut pool = Pool::new(4);
+        for number in [3, 1, 4, 2] {
+            let _ = pool.take(|| Ok(number));
+        }
+        for number in [3, 1, 4, 2] {
+            pool.give_back_by(number, |number| *number);
+        }
+        for number in 1..=4 {
+            assert_eq!(pool.take(|| Err(io::ErrorKind::OutOfMemory.into())), Some(number));
+        }
     }
 }

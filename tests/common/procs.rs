@@ -50,11 +50,17 @@ pub(crate) fn zombies(parent: u32) -> Vec<u32> {
 
 /// Descriptors that a server keeps for its next programs at most: two sockets for each
 /// that may be on its way to exec at once, and a pipe.
-pub(crate) const KEPT_DESCRIPTORS: usize = 32 * 2 + 2;
+pub(crate) const KEPT_DESCRIPTORS: usize = 64 * 2 + 2;
 
 /// How many descriptors it has open.
 pub(crate) fn descriptors(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+    descriptor_numbers(pid).len()
+}
+
+/// Their numbers.
+pub(crate) fn descriptor_numbers(pid: u32) -> Vec<u32> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect()
 }
 
 /// The value of a field of /proc/PID/status, or of a copy of that file's text.

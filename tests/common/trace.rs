@@ -74,6 +74,15 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// Children that the server has made, and how many of them begin with its own table of
+    /// descriptors instead of a copy.
+    pub(crate) fn made(&self) -> (usize, usize) {
+        let clones = self.calls.iter().filter(|call| call.pid == self.server);
+        let clones: Vec<&Call> = clones.filter(|call| call.name() == "clone").collect();
+        let shared = clones.iter().filter(|call| call.text.contains("CLONE_FILES")).count();
+        (clones.len(), shared)
+    }
+
     /// The calls of the server.
     pub(crate) fn server(&self) -> Counts {
         self.count(|pid| pid == self.server)
@@ -181,6 +190,13 @@ impl Trace {
         });
         self.detach();
         connections(&fs::read_to_string(self.file()).unwrap(), self.server)
+    }
+
+    /// Detaches, and gives whatever has been seen as one.
+    pub(crate) fn stop(mut self) -> Connection {
+        self.detach();
+        let calls = calls(&fs::read_to_string(self.file()).unwrap());
+        Connection { server: self.server, calls }
     }
 
     fn detach(&mut self) {

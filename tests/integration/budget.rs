@@ -7,7 +7,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::common::clients::echo_once;
-use crate::common::procs::{resident, status_field};
+use crate::common::procs::{self, resident, status_field};
 use crate::common::trace::{Connection, Counts, Trace, least};
 use crate::common::wait::park;
 use crate::common::{
@@ -283,6 +283,45 @@ fn a_connection_costs_the_same_beside_100_running_children() {
         daemon.wait_childless();
         Some([before, beside])
     });
+}
+
+/// A copy of many would cost more than all else, and so would those that came first, if they
+/// kept the low numbers that a child copies.
+#[test]
+fn where_there_are_many_descriptors_nobody_begins_with_a_copy_of_them() {
+    /// So many that low numbers are no longer for what lives long.
+    const HELD: usize = 400;
+    const AT_ONCE: usize = 60;
+    /// Numbers for the server's own, and for what comes and goes.
+    const LOW: u32 = 48;
+    if !need_program("strace") {
+        return;
+    }
+    let (port, echo) = (free_port(), free_port());
+    let text = own_line(port, "/bin/true true")
+        + &format!(
+            "127.0.0.1:{echo} stream tcp nowait - internal echo\n    instances = unlimited\n"
+        );
+    let daemon = Daemon::start(&text);
+    if daemon.wait_log(|line| line.is("spawning")).get("way") != Some("sharing") {
+        crate::common::needs::kernel_lacks("the fast way of starting programs");
+        return;
+    }
+    let held: Vec<_> = (0..HELD).map(|_| tcp(echo)).collect();
+    assert_eq!(echo_once(held.last().unwrap(), "?"), "?");
+    let low = procs::descriptor_numbers(daemon.pid()).into_iter().filter(|number| *number < LOW);
+    let low = low.count();
+    assert!(low < 24, "{low} of {HELD} connections are in the way of every child");
+    let Some(trace) = Trace::attach(daemon.pid()) else { return };
+    for _ in 0..5 {
+        let clients: Vec<_> = (0..AT_ONCE).map(|_| tcp(port)).collect();
+        for client in clients {
+            assert_eq!(read_all(client), "");
+        }
+    }
+    let (all, shared) = trace.stop().made();
+    assert!(all >= AT_ONCE && shared == all, "{} of {all} children copy everything", all - shared);
+    drop(held);
 }
 
 #[test]

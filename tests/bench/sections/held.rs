@@ -25,10 +25,10 @@ pub(crate) fn run(context: &Context) -> Result<()> {
         hold_echo(context, count, &mut memory)?;
     }
     let mut fresh = Table::new(
-        "held: new connections (hello) beside running programs (cat)",
-        &["running", "in flight", "conn/s", "p50 us", "p99 us", "own CPU us", "tree CPU us"],
+        "held: new connections (hello) beside them",
+        &["held", "by", "in flight", "conn/s", "p50 us", "p99 us", "own CPU us", "tree CPU us"],
     );
-    hold_programs(context, context.amount(2_000, 200), &mut memory, &mut fresh)?;
+    hold_beside(context, &mut memory, &mut fresh)?;
     memory.print();
     fresh.print();
     Ok(())
@@ -64,17 +64,15 @@ fn memory_row(count: usize, by: &str, before: (u64, usize), with: (u64, usize)) 
     ]
 }
 
-fn hold_programs(
-    context: &Context,
-    count: usize,
-    memory: &mut Table,
-    fresh: &mut Table,
-) -> Result<()> {
-    let (cat, hello) = (context.port()?, context.port()?);
+/// New connections beside nothing, beside programs, and beside descriptors alone.
+fn hold_beside(context: &Context, memory: &mut Table, fresh: &mut Table) -> Result<()> {
+    let (cat, echo, hello) = (context.port()?, context.port()?, context.port()?);
     let user = lesser_user(context);
     let file = line(cat, user, &["/bin/cat".to_owned(), "cat".to_owned()])
+        + &builtin_line(echo, "echo")
         + &line(hello, user, &hello_words(context));
-    let most = (count * 2).to_string();
+    let programs = context.amount(2_000, 200);
+    let most = (programs * 2).to_string();
     let options = ["--max-children", most.as_str()];
     let setup = Setup { file: &file, ready: hello, options: &options, quiet: true };
     let server = Oxinetd::start(context, &setup)?;
@@ -83,16 +81,24 @@ fn hold_programs(
         measure(context, &server, hello, in_flight, 0)?;
     }
     let before = usage(&server)?;
-    for in_flight in [1, 8] {
-        fresh.row(measure(context, &server, hello, in_flight, 0)?);
-    }
-    let held = streams::hold(cat, count)?;
-    memory.row(memory_row(count, "cat, a program each", before, usage(&server)?));
-    for in_flight in [1, 8] {
-        fresh.row(measure(context, &server, hello, in_flight, count)?);
-    }
+    let mut beside = |count: usize, by: &str, running: usize| -> Result<()> {
+        for in_flight in [1, 8, 64] {
+            let mut row = vec![whole(count as f64), by.to_owned(), in_flight.to_string()];
+            row.extend(measure(context, &server, hello, in_flight, running)?);
+            fresh.row(row);
+        }
+        Ok(())
+    };
+    beside(0, "", 0)?;
+    let held = streams::hold(cat, programs)?;
+    memory.row(memory_row(programs, "cat, a program each", before, usage(&server)?));
+    beside(programs, "cat", programs)?;
     streams::let_go(held);
     server.daemon.settle(0);
+    let connections = context.amount(10_000, 1_000).min(context.descriptors().saturating_sub(400));
+    let held = streams::hold(echo, connections)?;
+    beside(connections, "echo, built in", 0)?;
+    streams::let_go(held);
     Ok(())
 }
 
@@ -113,7 +119,7 @@ fn measure(
             expect: Expect::Exactly(GREETING),
             until: Until::Elapsed(context.sample()),
         };
-        let mut outcome = load.run()?.check("hello beside running programs")?;
+        let mut outcome = load.run()?.check("hello beside held connections")?;
         server.daemon.settle(running);
         let cpu = server.daemon.cpu()?.since(before);
         let done = outcome.done as f64;
@@ -128,7 +134,5 @@ fn measure(
     for _ in 0..context.rounds {
         samples.push(Calm::default().sample(context, &[&server.daemon], take)?);
     }
-    let mut row = vec![whole(running as f64), in_flight.to_string()];
-    row.extend((0..5).map(|at| whole(median(samples.iter().map(|sample| sample[at])))));
-    Ok(row)
+    Ok((0..5).map(|at| whole(median(samples.iter().map(|sample| sample[at])))).collect())
 }
