@@ -6,7 +6,7 @@ use crate::Result;
 use crate::calm::Calm;
 use crate::context::Context;
 use crate::daemon::{Oxinetd, Setup};
-use crate::figures::{Table, median, whole};
+use crate::figures::{Table, median, ratio, whole};
 use crate::hello::GREETING;
 use crate::load::{Expect, Load, Until};
 use crate::process;
@@ -25,8 +25,21 @@ pub(crate) fn run(context: &Context) -> Result<()> {
         hold_echo(context, count, &mut memory)?;
     }
     let mut fresh = Table::new(
-        "held: new connections (hello) beside them",
-        &["held", "by", "in flight", "conn/s", "p50 us", "p99 us", "own CPU us", "tree CPU us"],
+        "held: new connections (hello) to a server that holds nothing, and to one that does",
+        &[
+            "held",
+            "by",
+            "in flight",
+            "conn/s",
+            "beside",
+            "ratio",
+            "p50 us",
+            "beside",
+            "own CPU us",
+            "beside",
+            "tree CPU us",
+            "beside",
+        ],
     );
     hold_beside(context, &mut memory, &mut fresh)?;
     memory.print();
@@ -64,75 +77,98 @@ fn memory_row(count: usize, by: &str, before: (u64, usize), with: (u64, usize)) 
     ]
 }
 
-/// New connections beside nothing, beside programs, and beside descriptors alone.
-fn hold_beside(context: &Context, memory: &mut Table, fresh: &mut Table) -> Result<()> {
-    let (cat, echo, hello) = (context.port()?, context.port()?, context.port()?);
-    let user = lesser_user(context);
-    let file = line(cat, user, &["/bin/cat".to_owned(), "cat".to_owned()])
-        + &builtin_line(echo, "echo")
-        + &line(hello, user, &hello_words(context));
-    let programs = context.amount(2_000, 200);
-    let most = (programs * 2).to_string();
-    let options = ["--max-children", most.as_str()];
-    let setup = Setup { file: &file, ready: hello, options: &options, quiet: true };
-    let server = Oxinetd::start(context, &setup)?;
-    // Its pools are filled by then, as they are in a server that has run for a while.
-    for in_flight in [8, 64] {
-        measure(context, &server, hello, in_flight, 0)?;
-    }
-    let before = usage(&server)?;
-    let mut beside = |count: usize, by: &str, running: usize| -> Result<()> {
-        for in_flight in [1, 8, 64] {
-            let mut row = vec![whole(count as f64), by.to_owned(), in_flight.to_string()];
-            row.extend(measure(context, &server, hello, in_flight, running)?);
-            fresh.row(row);
+/// A server with the services of these measurements.
+struct Host {
+    server: Oxinetd,
+    cat: SocketAddr,
+    echo: SocketAddr,
+    hello: SocketAddr,
+    /// Programs that stay.
+    running: usize,
+}
+
+impl Host {
+    fn start(context: &Context, programs: usize) -> Result<Self> {
+        let (cat, echo, hello) = (context.port()?, context.port()?, context.port()?);
+        let user = lesser_user(context);
+        let file = line(cat, user, &["/bin/cat".to_owned(), "cat".to_owned()])
+            + &builtin_line(echo, "echo")
+            + &line(hello, user, &hello_words(context));
+        let most = (programs * 2).to_string();
+        let options = ["--max-children", most.as_str()];
+        let setup = Setup { file: &file, ready: hello, options: &options, quiet: true };
+        let server = Oxinetd::start(context, &setup)?;
+        let host = Self { server, cat, echo, hello, running: 0 };
+        // Its pools are filled by then, as they are in a server that has run for a while.
+        for in_flight in [8, 64] {
+            host.sample(context, in_flight)?;
         }
-        Ok(())
-    };
-    beside(0, "", 0)?;
-    let held = streams::hold(cat, programs)?;
-    memory.row(memory_row(programs, "cat, a program each", before, usage(&server)?));
-    beside(programs, "cat", programs)?;
+        Ok(host)
+    }
+
+    /// Connections a second, half of them answered within so long, CPU of the server and of
+    /// the tree for each.
+    fn sample(&self, context: &Context, in_flight: usize) -> Result<[f64; 4]> {
+        let daemon = &self.server.daemon;
+        Calm::default().sample(context, &[daemon], || {
+            let before = daemon.cpu()?;
+            let load = Load {
+                targets: &[self.hello],
+                in_flight,
+                send: &[],
+                expect: Expect::Exactly(GREETING),
+                until: Until::Elapsed(context.sample()),
+            };
+            let mut outcome = load.run()?.check("hello beside held connections")?;
+            daemon.settle(self.running);
+            let cpu = daemon.cpu()?.since(before);
+            let done = outcome.done as f64;
+            Ok([outcome.rate(), outcome.percentile(0.5), cpu.own / done, cpu.tree / done])
+        })
+    }
+}
+
+/// New connections beside programs, and beside descriptors alone; in turn with another
+/// server, which holds nothing.
+fn hold_beside(context: &Context, memory: &mut Table, fresh: &mut Table) -> Result<()> {
+    let programs = context.amount(2_000, 200);
+    let (idle, mut busy) = (Host::start(context, programs)?, Host::start(context, programs)?);
+    let before = usage(&busy.server)?;
+    let held = streams::hold(busy.cat, programs)?;
+    memory.row(memory_row(programs, "cat, a program each", before, usage(&busy.server)?));
+    busy.running = programs;
+    compare(context, &idle, &busy, programs, "cat", fresh)?;
     streams::let_go(held);
-    server.daemon.settle(0);
+    busy.server.daemon.settle(0);
+    busy.running = 0;
     let connections = context.amount(10_000, 1_000).min(context.descriptors().saturating_sub(400));
-    let held = streams::hold(echo, connections)?;
-    beside(connections, "echo, built in", 0)?;
+    let held = streams::hold(busy.echo, connections)?;
+    compare(context, &idle, &busy, connections, "echo, built in", fresh)?;
     streams::let_go(held);
     Ok(())
 }
 
-fn measure(
+fn compare(
     context: &Context,
-    server: &Oxinetd,
-    hello: SocketAddr,
-    in_flight: usize,
-    running: usize,
-) -> Result<Vec<String>> {
-    let mut samples = Vec::new();
-    let take = || -> Result<[f64; 5]> {
-        let before = server.daemon.cpu()?;
-        let load = Load {
-            targets: &[hello],
-            in_flight,
-            send: &[],
-            expect: Expect::Exactly(GREETING),
-            until: Until::Elapsed(context.sample()),
-        };
-        let mut outcome = load.run()?.check("hello beside held connections")?;
-        server.daemon.settle(running);
-        let cpu = server.daemon.cpu()?.since(before);
-        let done = outcome.done as f64;
-        Ok([
-            outcome.rate(),
-            outcome.percentile(0.5),
-            outcome.percentile(0.99),
-            cpu.own / done,
-            cpu.tree / done,
-        ])
-    };
-    for _ in 0..context.rounds {
-        samples.push(Calm::default().sample(context, &[&server.daemon], take)?);
+    idle: &Host,
+    busy: &Host,
+    held: usize,
+    by: &str,
+    fresh: &mut Table,
+) -> Result<()> {
+    for in_flight in [1, 8, 64] {
+        let mut samples = Vec::new();
+        for _ in 0..context.rounds {
+            samples.push((idle.sample(context, in_flight)?, busy.sample(context, in_flight)?));
+        }
+        let of = |what: fn(&([f64; 4], [f64; 4])) -> f64| median(samples.iter().map(what));
+        let mut row = vec![whole(held as f64), by.to_owned(), in_flight.to_string()];
+        row.extend([whole(of(|it| it.0[0])), whole(of(|it| it.1[0]))]);
+        row.push(ratio(of(|it| it.1[0] / it.0[0])));
+        row.extend([whole(of(|it| it.0[1])), whole(of(|it| it.1[1]))]);
+        row.extend([whole(of(|it| it.0[2])), whole(of(|it| it.1[2]))]);
+        row.extend([whole(of(|it| it.0[3])), whole(of(|it| it.1[3]))]);
+        fresh.row(row);
     }
-    Ok((0..5).map(|at| whole(median(samples.iter().map(|sample| sample[at])))).collect())
+    Ok(())
 }
