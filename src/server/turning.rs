@@ -68,9 +68,9 @@ impl Server {
         self.alarm.timeout(deadlines.into_iter().flatten().min())
     }
 
-    /// True if the log is to be written now, with what is told of programs that have ended.
-    /// What else there is waits for a moment, and others with it: whoever comes next does
-    /// not wait for its writing.
+    /// True if the log is to be written now, with what is told of programs that have been
+    /// looked at because it was time. What else there is waits for a moment, and others with
+    /// it: whoever comes next does not wait for its writing.
     fn turn(&mut self, events: &Events) -> bool {
         self.now = Instant::now();
         self.observe();

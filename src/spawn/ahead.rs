@@ -84,9 +84,9 @@ impl Spawner {
     }
 
     fn new_spare(&mut self) -> Option<InFlight> {
-        let channel = self.channels.take(Channel::new)?;
-        let Some(mut block) = self.blocks.take(Block::new) else {
-            self.channels.give_back_by(channel, Channel::theirs);
+        let mut block = self.blocks.take(Block::new)?;
+        let Some(channel) = self.channels.take(Channel::new) else {
+            self.take_back(block, None);
             return None;
         };
         match block.start_waiting(self.failure.as_raw_fd(), &channel) {
