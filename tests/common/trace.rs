@@ -74,11 +74,14 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    fn of_server(&self) -> impl Iterator<Item = &Call> {
+        self.calls.iter().filter(|call| call.pid == self.server)
+    }
+
     /// Children that the server has made, and how many of them begin with its own table of
     /// descriptors instead of a copy.
     pub(crate) fn made(&self) -> (usize, usize) {
-        let clones = self.calls.iter().filter(|call| call.pid == self.server);
-        let clones: Vec<&Call> = clones.filter(|call| call.name() == "clone").collect();
+        let clones: Vec<&Call> = self.of_server().filter(|call| call.name() == "clone").collect();
         let shared = clones.iter().filter(|call| call.text.contains("CLONE_FILES")).count();
         (clones.len(), shared)
     }
@@ -104,7 +107,7 @@ impl Connection {
     /// Whether the server was told of an end after it had sent something off to become a
     /// program, and then made a child.
     pub(crate) fn makes_next_at_the_end(&self) -> bool {
-        let mut calls = self.calls.iter().filter(|call| call.pid == self.server);
+        let mut calls = self.of_server();
         calls.any(|call| call.name() == "sendmsg")
             && calls
                 .find(|call| call.announces(ENDS) || call.name() == "clone")

@@ -196,12 +196,19 @@ fn over(budgets: &[Budget], seen: &Counts) -> String {
     text
 }
 
+/// Whether programs are started the fast way; a loud skip if not.
+#[track_caller]
+fn starts_the_fast_way(daemon: &Daemon) -> bool {
+    let way = daemon.wait_log(|line| line.is("spawning"));
+    way.get("way") == Some("sharing")
+        || crate::common::needs::kernel_lacks("the fast way of starting programs")
+}
+
 /// Connections to `port`, one after the other; none, and a loud skip, where they cannot
 /// be traced. The first is not among them: it finds no stack to start a child on yet.
 #[track_caller]
 fn traced(daemon: &Daemon, port: u16) -> Option<Vec<Connection>> {
-    if daemon.wait_log(|line| line.is("spawning")).get("way") != Some("sharing") {
-        crate::common::needs::kernel_lacks("the fast way of starting programs");
+    if !starts_the_fast_way(daemon) {
         return None;
     }
     let trace = Trace::attach(daemon.pid())?;
@@ -303,8 +310,7 @@ fn where_there_are_many_descriptors_nobody_begins_with_a_copy_of_them() {
             "127.0.0.1:{echo} stream tcp nowait - internal echo\n    instances = unlimited\n"
         );
     let daemon = Daemon::start(&text);
-    if daemon.wait_log(|line| line.is("spawning")).get("way") != Some("sharing") {
-        crate::common::needs::kernel_lacks("the fast way of starting programs");
+    if !starts_the_fast_way(&daemon) {
         return;
     }
     let held: Vec<_> = (0..HELD).map(|_| tcp(echo)).collect();

@@ -206,7 +206,7 @@ fn confined_connections_leave_no_descriptor_behind() {
         let port = free_port();
         let line = own_line(port, "/bin/ls ls /proc/self/fd");
         let daemon = setup.start(&format!("{line}    read_only = {} /proc\n", system()));
-        let open = || fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
+        let open = || procs::descriptors(daemon.pid());
         let first = read_all(tcp(port));
         // The fourth is the listing's own.
         assert_eq!(first, "0\n1\n2\n3\n");

@@ -432,7 +432,7 @@ fn stuck_clients_of_the_control_socket_harm_nobody() {
     wait_until("the oldest to be closed", || {
         stuck.iter_mut().map(is_over).filter(|over| *over).count() >= 60
     });
-    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
+    let open = crate::common::procs::descriptors(daemon.pid());
     assert!(open < 100, "{open} descriptors");
 }
 

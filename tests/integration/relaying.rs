@@ -14,7 +14,7 @@ use nix::sys::socket::{
 
 use crate::common::clients::{echo_once, read_to_any_end, reset};
 use crate::common::needs::skip;
-use crate::common::procs::resident;
+use crate::common::procs::{self, resident};
 use crate::common::{
     DEADLINE, Daemon, Folder, Setup, free_port, read_all, tcp, tcp_line, wait_for, wait_until,
 };
@@ -394,7 +394,7 @@ fn two_thousand_at_once_cost_less_than_a_kibibyte_each() {
     let each = resident(daemon.pid()).saturating_sub(before) * 1024 / COUNT as u64;
     assert!(each < 1024, "{each} bytes for an idle relay");
     assert_eq!(daemon.count_peers(), (2_001, 2_001));
-    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
+    let descriptors = || procs::descriptors(daemon.pid());
     assert!(descriptors() > 2 * COUNT);
     drop((pairs, warm));
     wait_for("every descriptor to be closed", || (descriptors() < 64).then_some(()));

@@ -7,10 +7,8 @@ use crate::calm::Calm;
 use crate::context::Context;
 use crate::daemon::{Oxinetd, Setup};
 use crate::figures::{Table, median, ratio, whole};
-use crate::hello::GREETING;
-use crate::load::{Expect, Load, Until};
 use crate::process;
-use crate::sections::{builtin_line, hello_words, lesser_user, line};
+use crate::sections::{Hello, builtin_line, greet, hello_words, lesser_user, line};
 use crate::streams;
 
 pub(crate) fn run(context: &Context) -> Result<()> {
@@ -106,25 +104,10 @@ impl Host {
         Ok(host)
     }
 
-    /// Connections a second, half of them answered within so long, CPU of the server and of
-    /// the tree for each.
-    fn sample(&self, context: &Context, in_flight: usize) -> Result<[f64; 4]> {
+    fn sample(&self, context: &Context, in_flight: usize) -> Result<Hello> {
         let daemon = &self.server.daemon;
-        Calm::default().sample(context, &[daemon], || {
-            let before = daemon.cpu()?;
-            let load = Load {
-                targets: &[self.hello],
-                in_flight,
-                send: &[],
-                expect: Expect::Exactly(GREETING),
-                until: Until::Elapsed(context.sample()),
-            };
-            let mut outcome = load.run()?.check("hello beside held connections")?;
-            daemon.settle(self.running);
-            let cpu = daemon.cpu()?.since(before);
-            let done = outcome.done as f64;
-            Ok([outcome.rate(), outcome.percentile(0.5), cpu.own / done, cpu.tree / done])
-        })
+        let take = || greet(context, daemon, &[self.hello], in_flight, self.running);
+        Calm::default().sample(context, &[daemon], take)
     }
 }
 
@@ -161,13 +144,19 @@ fn compare(
         for _ in 0..context.rounds {
             samples.push((idle.sample(context, in_flight)?, busy.sample(context, in_flight)?));
         }
-        let of = |what: fn(&([f64; 4], [f64; 4])) -> f64| median(samples.iter().map(what));
+        let both = |what: fn(&Hello) -> f64| {
+            [
+                whole(median(samples.iter().map(|(idle, _)| what(idle)))),
+                whole(median(samples.iter().map(|(_, busy)| what(busy)))),
+            ]
+        };
         let mut row = vec![whole(held as f64), by.to_owned(), in_flight.to_string()];
-        row.extend([whole(of(|it| it.0[0])), whole(of(|it| it.1[0]))]);
-        row.push(ratio(of(|it| it.1[0] / it.0[0])));
-        row.extend([whole(of(|it| it.0[1])), whole(of(|it| it.1[1]))]);
-        row.extend([whole(of(|it| it.0[2])), whole(of(|it| it.1[2]))]);
-        row.extend([whole(of(|it| it.0[3])), whole(of(|it| it.1[3]))]);
+        row.extend(both(|it| it.rate));
+        row.push(ratio(median(samples.iter().map(|(idle, busy)| busy.rate / idle.rate))));
+        let others: [fn(&Hello) -> f64; 3] = [|it| it.half, |it| it.own, |it| it.tree];
+        for what in others {
+            row.extend(both(what));
+        }
         fresh.row(row);
     }
     Ok(())

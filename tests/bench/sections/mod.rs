@@ -14,6 +14,8 @@ use std::process::Command;
 use crate::Result;
 use crate::context::Context;
 use crate::daemon::{Daemon, Log};
+use crate::hello::GREETING;
+use crate::load::{Expect, Load, Until};
 
 /// The ceiling, listening on all of `addresses`.
 pub(crate) fn ceiling(
@@ -51,4 +53,40 @@ pub(crate) fn line(address: SocketAddr, user: &str, program: &[String]) -> Strin
 /// A line of the configuration: a built-in service.
 pub(crate) fn builtin_line(address: SocketAddr, kind: &str) -> String {
     format!("{address} stream tcp nowait - internal {kind}\n    instances = unlimited\n")
+}
+
+/// What connections to hello are like, for a while.
+pub(crate) struct Hello {
+    /// Connections a second.
+    pub(crate) rate: f64,
+    /// Half of them have ended within so many microseconds.
+    pub(crate) half: f64,
+    /// Microseconds of the server's own processor time for each.
+    pub(crate) own: f64,
+    /// The same with those of its children.
+    pub(crate) tree: f64,
+}
+
+/// Connects to hello for the time of a sample, until no more than `running` programs are left.
+pub(crate) fn greet(
+    context: &Context,
+    daemon: &Daemon,
+    targets: &[SocketAddr],
+    in_flight: usize,
+    running: usize,
+) -> Result<Hello> {
+    let before = daemon.cpu()?;
+    let load = Load {
+        targets,
+        in_flight,
+        send: &[],
+        expect: Expect::Exactly(GREETING),
+        until: Until::Elapsed(context.sample()),
+    };
+    let mut outcome = load.run()?.check("hello")?;
+    daemon.settle(running);
+    let cpu = daemon.cpu()?.since(before);
+    let done = outcome.done as f64;
+    let half = outcome.percentile(0.5);
+    Ok(Hello { rate: outcome.rate(), half, own: cpu.own / done, tree: cpu.tree / done })
 }

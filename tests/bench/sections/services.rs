@@ -9,10 +9,9 @@ use crate::calm::Calm;
 use crate::context::Context;
 use crate::daemon::{Daemon, Oxinetd, Setup};
 use crate::figures::{Table, median, ratio, whole};
-use crate::hello::GREETING;
 use crate::load::{Beside, Expect, Load, Until};
 use crate::process::{self, pause};
-use crate::sections::{builtin_line, ceiling, hello_words, lesser_user, line};
+use crate::sections::{Hello, builtin_line, ceiling, greet, hello_words, lesser_user, line};
 
 /// How long idling is watched.
 const IDLE: Duration = Duration::from_secs(2);
@@ -121,7 +120,7 @@ fn memory(context: &Context) -> Result<Table> {
         let server = Oxinetd::start(context, &setup)?;
         let daemon = &server.daemon;
         let started = process::rss(daemon.pid())?;
-        measure(context, daemon, &addresses, 64)?;
+        greet(context, daemon, &addresses, 64, 0)?;
         let after = process::rss(daemon.pid())?;
         pause(QUIET);
         let later = process::rss(daemon.pid())?;
@@ -195,28 +194,6 @@ fn longest_wait(
     Ok(waits.into_iter().fold(f64::INFINITY, f64::min))
 }
 
-/// Rate and processor time per connection of one server.
-fn measure(
-    context: &Context,
-    daemon: &Daemon,
-    targets: &[SocketAddr],
-    in_flight: usize,
-) -> Result<[f64; 3]> {
-    let before = daemon.cpu()?;
-    let load = Load {
-        targets,
-        in_flight,
-        send: &[],
-        expect: Expect::Exactly(GREETING),
-        until: Until::Elapsed(context.sample()),
-    };
-    let outcome = load.run()?.check("hello on many services")?;
-    daemon.settle(0);
-    let cpu = daemon.cpu()?.since(before);
-    let done = outcome.done as f64;
-    Ok([outcome.rate(), cpu.own / done, cpu.tree / done])
-}
-
 fn compare(
     context: &Context,
     calm: &Calm,
@@ -228,17 +205,17 @@ fn compare(
     let mut rounds = Vec::new();
     for _ in 0..context.rounds {
         let sample =
-            |daemon, at| calm.sample(context, &[daemon], || measure(context, daemon, at, 8));
+            |daemon, at| calm.sample(context, &[daemon], || greet(context, daemon, at, 8, 0));
         rounds.push((sample(ceiling, beside)?, sample(daemon, addresses)?));
     }
-    let of = |pick: fn(&([f64; 3], [f64; 3])) -> f64| median(rounds.iter().map(pick));
+    let of = |pick: fn(&(Hello, Hello)) -> f64| median(rounds.iter().map(pick));
     Ok(vec![
         whole(addresses.len() as f64),
-        whole(of(|it| it.0[0])),
-        whole(of(|it| it.0[1])),
-        whole(of(|it| it.1[0])),
-        whole(of(|it| it.1[1])),
-        whole(of(|it| it.1[2])),
-        ratio(of(|it| it.1[0] / it.0[0])),
+        whole(of(|it| it.0.rate)),
+        whole(of(|it| it.0.own)),
+        whole(of(|it| it.1.rate)),
+        whole(of(|it| it.1.own)),
+        whole(of(|it| it.1.tree)),
+        ratio(of(|it| it.1.rate / it.0.rate)),
     ])
 }
