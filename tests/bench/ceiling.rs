@@ -1,11 +1,11 @@
 //! The ceiling: the least that a server can do for a connection on this kernel,
 //! which no server gets above without doing two things at once. Accept, clone
 //! sharing memory until exec, two dup2, execve, wait; no log, no limits, nothing
-//! looked at. With as many listeners and the same change of user as the server it
-//! is compared with.
+//! looked at. With as many listeners and the same credentials for the program as the
+//! server it is compared with: a session and a user, or neither.
 //!
-//! Beside it stands one that gives each program what oxinetd promises: a session of its
-//! own and an environment. What lies between the two no server could save.
+//! Beside it stands one that gives each program the environment, too, which oxinetd
+//! promises. What lies between the two no server could save.
 
 #![allow(unsafe_code, reason = "clone and exec are the thing that is measured")]
 
@@ -24,8 +24,30 @@ use crate::Result;
 /// Bytes of the child's stack.
 const STACK: usize = 64 * 1024;
 
-/// After the user: with a session and an environment.
-pub(crate) const GENEROUS: &str = "+";
+/// What a ceiling gives to its programs beside the user, each as a word: nothing, a session
+/// of its own (setsid(2)), or that and an environment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gift {
+    Nothing,
+    Session,
+    Environment,
+}
+
+impl Gift {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Session => "session",
+            Self::Environment => "environment",
+        }
+    }
+
+    fn from_word(word: &str) -> Result<Self> {
+        let all = [Self::Nothing, Self::Session, Self::Environment];
+        let found = all.into_iter().find(|gift| gift.word() == word);
+        found.ok_or_else(|| format!("unknown gift {word}").into())
+    }
+}
 
 /// What is promised, as long as it usually is.
 const ENVIRONMENT: [&CStr; 13] = [
@@ -44,10 +66,10 @@ const ENVIRONMENT: [&CStr; 13] = [
     c"REMOTE_PORT=50000",
 ];
 
-/// `PORT,PORT… USER|-[+] PROGRAM ARGV…`
+/// `PORT,PORT… USER|- GIFT PROGRAM ARGV…`
 pub(crate) fn run(words: &[&str]) -> Result<()> {
-    let [ports, user, program, arguments @ ..] = words else {
-        return Err("__ceiling PORTS USER PROGRAM ARGV".into());
+    let [ports, user, gift, program, arguments @ ..] = words else {
+        return Err("__ceiling PORTS USER GIFT PROGRAM ARGV".into());
     };
     let listen = |port: &str| -> Result<TcpListener> {
         Ok(TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port.parse()?)))?)
@@ -57,7 +79,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         // std's backlog is 128.
         nix::sys::socket::listen(listener, nix::sys::socket::Backlog::new(4096)?)?;
     }
-    let mut job = Job::new(user, program, arguments)?;
+    let mut job = Job::new(user, Gift::from_word(gift)?, program, arguments)?;
     match listeners.as_slice() {
         [one] => loop {
             let (connection, _) = one.accept()?;
@@ -113,17 +135,16 @@ struct Job {
 }
 
 impl Job {
-    fn new(user: &str, program: &str, arguments: &[&str]) -> Result<Self> {
+    fn new(user: &str, gift: Gift, program: &str, arguments: &[&str]) -> Result<Self> {
         let arguments = arguments
             .iter()
             .map(|word| CString::new(*word))
             .collect::<std::result::Result<Vec<_>, _>>()?;
         let mut pointers: Vec<*const c_char> = arguments.iter().map(|word| word.as_ptr()).collect();
         pointers.push(ptr::null());
-        let generous = user.strip_suffix(GENEROUS);
-        let promised = if generous.is_some() { ENVIRONMENT.as_slice() } else { &[] };
+        let promised = if gift == Gift::Environment { ENVIRONMENT.as_slice() } else { &[] };
         let end = std::iter::once(ptr::null());
-        let ids = match generous.unwrap_or(user) {
+        let ids = match user {
             "-" => None,
             name => {
                 let user = nix::unistd::User::from_name(name)?.ok_or("no such user")?;
@@ -136,8 +157,7 @@ impl Job {
             _arguments: arguments,
             pointers,
             environment: promised.iter().map(|it| it.as_ptr()).chain(end).collect(),
-            // Who changes the user gives a session, too, as servers do it.
-            session: generous.is_some() || ids.is_some(),
+            session: gift != Gift::Nothing,
             ids,
             stack: vec![0; STACK],
         })

@@ -22,6 +22,7 @@ mod figures;
 mod hello;
 mod limit;
 mod load;
+mod numbers;
 mod peers;
 mod process;
 mod sections;

@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::daemon::{Oxinetd, Setup};
 use crate::figures::{Table, median, ratio, whole};
 use crate::load::{Expect, Load, Until};
+use crate::numbers::Numbers;
 
 /// How many addresses are looked up in one sample: more than caches keep.
 const LOOKUPS: usize = 200_000;
@@ -27,40 +28,25 @@ pub(crate) fn run(context: &Context) -> Result<()> {
     serving(context)
 }
 
-/// Numbers without a pattern, the same in each run (xorshift64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn new() -> Self {
-        Self(0x9e37_79b9_7f4a_7c15)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// Addresses of both families in turn; the IPv6 ones within 2000::/3.
-    fn addresses(mut self, count: usize) -> Vec<IpAddr> {
-        let address = |at: usize| -> IpAddr {
-            let (high, low) = (self.next(), self.next());
-            if at.is_multiple_of(2) {
-                Ipv4Addr::from_bits(high as u32).into()
-            } else {
-                let high = (high >> 3) | (1 << 61);
-                Ipv6Addr::from_bits((u128::from(high) << 64) | u128::from(low)).into()
-            }
-        };
-        (0..count).map(address).collect()
-    }
+/// Addresses of both families in turn; the IPv6 ones within 2000::/3.
+fn addresses(numbers: &mut Numbers, count: usize) -> Vec<IpAddr> {
+    let address = |at: usize| -> IpAddr {
+        let (high, low) = (numbers.next(), numbers.next());
+        if at.is_multiple_of(2) {
+            Ipv4Addr::from_bits(high as u32).into()
+        } else {
+            let high = (high >> 3) | (1 << 61);
+            Ipv6Addr::from_bits((u128::from(high) << 64) | u128::from(low)).into()
+        }
+    };
+    (0..count).map(address).collect()
 }
 
 /// So many prefixes as a list of addresses has them, one a line, the loopback's first.
 fn list(count: usize) -> String {
     let mut text = "127.0.0.0/8\n".to_owned();
-    for (at, address) in Numbers::new().addresses(count.saturating_sub(1)).iter().enumerate() {
+    for (at, address) in addresses(&mut Numbers::new(), count.saturating_sub(1)).iter().enumerate()
+    {
         let length = if address.is_ipv4() { 16 + at % 17 } else { 32 + at % 97 };
         let _ = writeln!(text, "{address}/{length}");
     }
@@ -135,14 +121,14 @@ fn timed(context: &Context, mut act: impl FnMut() -> Result<()>) -> Result<f64> 
 /// Nanoseconds of one look-up: half of the addresses are in the list, half anywhere.
 fn per_address(context: &Context, access: &AccessList, rules: &[Prefix]) -> Result<f64> {
     let mut numbers = Numbers::new();
-    let mut addresses = Numbers(numbers.next()).addresses(LOOKUPS / 2);
+    // Not those of the list.
+    numbers.next();
+    let mut addresses = addresses(&mut numbers, LOOKUPS / 2);
     for _ in 0..LOOKUPS / 2 {
         addresses.push(rules[numbers.next() as usize % rules.len()].last());
     }
     // Mixed, or the processor would guess each answer.
-    for at in (1..addresses.len()).rev() {
-        addresses.swap(at, numbers.next() as usize % (at + 1));
-    }
+    numbers.shuffle(&mut addresses);
     let seconds = timed(context, || {
         let allowed = addresses.iter().filter(|address| access.allows(**address)).count();
         if black_box(allowed) < LOOKUPS / 2 {

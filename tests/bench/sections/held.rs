@@ -33,6 +33,8 @@ pub(crate) fn run(context: &Context) -> Result<()> {
             "ratio",
             "p50 us",
             "beside",
+            "p99 us",
+            "beside",
             "own CPU us",
             "beside",
             "tree CPU us",
@@ -153,7 +155,7 @@ fn compare(
         let mut row = vec![whole(held as f64), by.to_owned(), in_flight.to_string()];
         row.extend(both(|it| it.rate));
         row.push(ratio(median(samples.iter().map(|(idle, busy)| busy.rate / idle.rate))));
-        let others: [fn(&Hello) -> f64; 3] = [|it| it.half, |it| it.own, |it| it.tree];
+        let others: [fn(&Hello) -> f64; 4] = [|it| it.p50, |it| it.p99, |it| it.own, |it| it.tree];
         for what in others {
             row.extend(both(what));
         }

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use crate::Result;
+use crate::ceiling::Gift;
 use crate::context::Context;
 use crate::daemon::{Daemon, Log};
 use crate::hello::GREETING;
@@ -22,12 +23,13 @@ pub(crate) fn ceiling(
     context: &Context,
     addresses: &[SocketAddr],
     user: &str,
+    gift: Gift,
     program: &[String],
 ) -> Result<Daemon> {
     let ports: Vec<String> = addresses.iter().map(|it| it.port().to_string()).collect();
     let ready = *addresses.last().ok_or("no port")?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["__ceiling", &ports.join(","), user]).args(program);
+    command.args(["__ceiling", &ports.join(","), user, gift.word()]).args(program);
     let log = context.path(&format!("ceiling-{}.log", ready.port()));
     Daemon::start(&command, ready, Log::File(&log))
 }
@@ -60,7 +62,9 @@ pub(crate) struct Hello {
     /// Connections a second.
     pub(crate) rate: f64,
     /// Half of them have ended within so many microseconds.
-    pub(crate) half: f64,
+    pub(crate) p50: f64,
+    /// All but a hundredth have.
+    pub(crate) p99: f64,
     /// Microseconds of the server's own processor time for each.
     pub(crate) own: f64,
     /// The same with those of its children.
@@ -87,6 +91,11 @@ pub(crate) fn greet(
     daemon.settle(running);
     let cpu = daemon.cpu()?.since(before);
     let done = outcome.done as f64;
-    let half = outcome.percentile(0.5);
-    Ok(Hello { rate: outcome.rate(), half, own: cpu.own / done, tree: cpu.tree / done })
+    Ok(Hello {
+        rate: outcome.rate(),
+        p50: outcome.percentile(0.5),
+        p99: outcome.percentile(0.99),
+        own: cpu.own / done,
+        tree: cpu.tree / done,
+    })
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::calm::Calm;
+use crate::ceiling::Gift;
 use crate::context::Context;
 use crate::daemon::{Daemon, Oxinetd, Setup};
 use crate::figures::{Table, median, ratio, whole};
@@ -97,7 +98,7 @@ fn one_count(
         format!("{:.1}", undisturbed / 1e3),
     ]);
     let beside = context.ports(count)?;
-    let ceiling = ceiling(context, &beside, user, &hello)?;
+    let ceiling = ceiling(context, &beside, user, Gift::Session, &hello)?;
     work.row(compare(context, calm, &ceiling, &beside, daemon, &addresses)?);
     Ok(())
 }

@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use crate::Result;
 use crate::calm::Calm;
-use crate::ceiling::GENEROUS;
+use crate::ceiling::Gift;
 use crate::context::Context;
 use crate::daemon::{Daemon, Oxinetd, Setup};
 use crate::figures::{Table, median, ratio, whole};
 use crate::hello::GREETING;
 use crate::load::{Expect, Load, Until};
+use crate::numbers::Numbers;
 use crate::peers::{self, Found, Job};
 use crate::sections::{ceiling, hello_words, line};
+
+/// Where in the list the ceiling without a session is: that of peers that give none.
+const BARE: usize = 2;
 
 /// One server in the comparison.
 struct Contestant {
@@ -98,7 +102,7 @@ fn peer(context: &Context, found: &Found, work: &Work, switching: usize) -> Resu
     let user = if switches { ", as nobody" } else { "" };
     Ok(Contestant {
         name: format!("{}{user}", found.peer.name),
-        base: if switches { switching } else { 0 },
+        base: if switches { switching } else { BARE },
         daemon,
         address,
     })
@@ -118,14 +122,14 @@ fn add_ours(
     };
     // root is what the server is already: nothing to change.
     let ceiling_user = if user == "root" { "-" } else { user };
-    let generous = format!("{ceiling_user}{GENEROUS}");
-    let mut ceilings = vec![("", ceiling_user), (" with session and environment", &*generous)];
+    let mut ceilings = vec![("", Gift::Session), (" with environment", Gift::Environment)];
     if base == 0 {
-        ceilings.insert(1, (" (again)", ceiling_user));
+        ceilings.insert(1, (" (again)", Gift::Session));
+        ceilings.insert(BARE, (" without session", Gift::Nothing));
     }
-    for (which, user) in ceilings {
+    for (which, gift) in ceilings {
         let address = context.port()?;
-        let daemon = ceiling(context, &[address], user, program)?;
+        let daemon = ceiling(context, &[address], ceiling_user, gift, program)?;
         list.push(Contestant { name: format!("ceiling{which}{shown}"), base, daemon, address });
     }
     let ways: [(&str, &[&str], bool, &str); 3] = [
@@ -157,17 +161,19 @@ fn compare(
 ) -> Result<()> {
     let calm = Calm::default();
     let mut samples = vec![Vec::new(); contestants.len()];
-    // One round to warm up: page cache, allocators, the server's stacks.
-    for round in 0..=context.rounds {
-        for (at, contestant) in contestants.iter().enumerate() {
-            let time = if round == 0 { Duration::from_millis(50) } else { context.sample() };
-            if round == 0 {
-                sample(contestant, in_flight, expect, time)?;
-            } else {
-                samples[at].push(calm.sample(context, &[&contestant.daemon], || {
-                    sample(contestant, in_flight, expect, time)
-                })?);
-            }
+    // To warm up: page cache, allocators, the server's stacks.
+    for contestant in contestants {
+        sample(contestant, in_flight, expect, Duration::from_millis(50))?;
+    }
+    // Nobody always comes after the same other one, who may leave work behind.
+    let mut numbers = Numbers::new();
+    let mut order: Vec<usize> = (0..contestants.len()).collect();
+    for _ in 0..context.rounds {
+        numbers.shuffle(&mut order);
+        for &at in &order {
+            let contestant = &contestants[at];
+            let take = || sample(contestant, in_flight, expect, context.sample());
+            samples[at].push(calm.sample(context, &[&contestant.daemon], take)?);
         }
     }
     let mut table = Table::new(
