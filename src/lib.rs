@@ -40,6 +40,7 @@ pub mod calendar;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod datagram;
 pub mod descriptor;
 pub mod detach;
 pub mod digits;

@@ -32,6 +32,8 @@ pub struct Listener {
     path: Option<BoundPath>,
     /// Somebody else has bound it and holds it too.
     adopted: bool,
+    /// A program has had it: that, or what it has left behind, may have it still.
+    shared: bool,
 }
 
 /// The kinds of sockets, as std knows them.
@@ -172,7 +174,7 @@ impl Listener {
         if let Bound::Inet(bound) = &mut address {
             *bound = socket.local_address().unwrap_or(*bound);
         }
-        Ok(Self { socket, address, path, adopted: false })
+        Ok(Self { socket, address, path, adopted: false, shared: false })
     }
 
     /// An open socket of the server before us; `identity` is that of its path.
@@ -191,7 +193,7 @@ impl Listener {
             Endpoint::Unix(path) => identity.map(|it| BoundPath::taken_over(path, it)),
             _ => None,
         };
-        Self { socket, address, path, adopted: false }
+        Self { socket, address, path, adopted: false, shared: false }
     }
 
     /// The path that is unlinked when it is closed.
@@ -209,7 +211,7 @@ impl Listener {
             unix => Bound::Unix(ShownEndpoint(unix).to_string()),
         };
         let socket = Socket::new(descriptor, endpoint, socket_type);
-        Self { socket, address, path: None, adopted: true }
+        Self { socket, address, path: None, adopted: true, shared: false }
     }
 
     /// Whether it is the service manager's.
@@ -222,6 +224,18 @@ impl Listener {
     #[must_use]
     pub fn into_adopted(self) -> Option<OwnedFd> {
         self.adopted.then(|| self.socket.into_descriptor())
+    }
+
+    /// A program gets it. From then on whether accepting waits is in that one's hands, too:
+    /// the flag is one for all who have the socket, and accept(2) takes no other word for it.
+    pub fn share(&mut self) {
+        self.shared = true;
+    }
+
+    /// Whether a program has had it, so that nobody may accept from it in the loop.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.shared
     }
 
     /// Puts another UDP socket in the place of this one, which goes to a program.

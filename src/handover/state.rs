@@ -138,6 +138,9 @@ pub struct Open {
     pub descriptor: RawFd,
     /// Device and inode of its path, if it has one.
     pub identity: Option<(u64, u64)>,
+    /// A program has had it.
+    #[serde(default)]
+    pub shared: bool,
 }
 
 /// An accepted connection.
@@ -201,6 +204,9 @@ pub struct Held {
     pub descriptor: RawFd,
     /// A service has it.
     pub lent: bool,
+    /// A program has had it.
+    #[serde(default)]
+    pub shared: bool,
 }
 
 /// A socket at which the server is asked.

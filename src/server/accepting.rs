@@ -89,7 +89,12 @@ impl Server {
             (Action::Program(_), false, SocketType::Dgram) => self.take_peer(key),
             // The reader of configurations lets no relay of datagrams through.
             (Action::Relay(_), _, SocketType::Dgram) => {}
-            (_, _, SocketType::Stream | SocketType::SeqPacket) => self.accept(key),
+            (_, _, SocketType::Stream | SocketType::SeqPacket) => {
+                if self.needs_renewal(key) {
+                    return self.renew_socket(key);
+                }
+                self.accept(key);
+            }
         }
     }
 
@@ -169,7 +174,8 @@ impl Server {
         }
         state.rest = Rest::No;
         state.not_before = None;
-        if state.registered {
+        let registered = state.registered;
+        if registered || self.needs_renewal(key) {
             // The event may have come before the rest began.
             self.queue(Owner::Listener(key));
         } else {

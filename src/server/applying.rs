@@ -328,7 +328,7 @@ impl Server {
         if let Some(service) = self.services.get(owner).map(|state| Rc::clone(&state.service)) {
             self.take_back_unfit(key, &service);
         }
-        if waited {
+        if waited || self.needs_renewal(key) {
             // Who has come meanwhile has been announced to nobody.
             self.queue(Owner::Listener(key));
         }

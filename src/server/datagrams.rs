@@ -10,6 +10,7 @@ use crate::address::Address;
 use crate::admission::{Source, Verdict};
 use crate::builtin::{WallClock, answer};
 use crate::config::model::Builtin;
+use crate::datagram;
 use crate::listener::{Bound, Listener, Socket};
 use crate::statistics::Statistics;
 
@@ -52,7 +53,7 @@ impl Server {
             Socket::UnixDatagram(_) => return self.answer_unix(key, kind, clock, out),
             Socket::Tcp(_) | Socket::Unix(_) => return Err(nothing()),
         };
-        let (length, peer) = socket.recv_from(&mut self.scratch)?;
+        let (length, peer) = datagram::take(socket, &mut self.scratch)?;
         let request = self.scratch.get(..length).unwrap_or_default();
         if !answer(kind, request, clock, out) {
             return Ok(());
@@ -64,7 +65,7 @@ impl Server {
         if self.admits_datagram(service, peer.into())
             && let Some(Socket::Udp(socket)) = self.datagram_socket(key)
         {
-            socket.send_to(out, peer)?;
+            datagram::send(socket, out, peer).map_err(lost)?;
         }
         Ok(())
     }
@@ -104,21 +105,25 @@ impl Server {
         else {
             return Err(nothing());
         };
-        let (length, peer) = socket.recv_from(&mut self.scratch)?;
+        let (length, peer) = datagram::take_unix(socket, &mut self.scratch)?;
         let request = self.scratch.get(..length).unwrap_or_default();
-        // A sender without a name cannot be answered.
-        let answers = !peer.is_unnamed() && answer(kind, request, clock, out);
-        if answers
+        if let Some(peer) = peer
+            && answer(kind, request, clock, out)
             && self.admits_datagram(service, Address::None)
             && let Some(Socket::UnixDatagram(socket)) = self.datagram_socket(key)
         {
-            socket.send_to_addr(out, &peer).map_err(|error| match error.kind() {
-                // The peer's queue is full, not ours empty.
-                ErrorKind::WouldBlock => io::Error::other("the peer does not read"),
-                _ => error,
-            })?;
+            datagram::send_unix(socket, out, &peer).map_err(lost)?;
         }
         Ok(())
+    }
+}
+
+/// An answer for which there is no room is lost; that says nothing of what waits to be
+/// answered.
+fn lost(error: io::Error) -> io::Error {
+    match error.kind() {
+        ErrorKind::WouldBlock => io::Error::other("no room for the answer"),
+        _ => error,
     }
 }
 

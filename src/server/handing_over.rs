@@ -133,11 +133,11 @@ impl Server {
 
     fn hand_over_held(&self, to: &mut Collector) -> Vec<state::Held> {
         let held = self.manager.sockets.held().map(|(about, descriptor, lent)| {
-            let About { spec, takes_ipv4, name, said } = about;
+            let About { spec, takes_ipv4, name, said, shared } = about;
             if !lent {
                 to.number(&descriptor);
             }
-            state::Held { spec, takes_ipv4, name, said, descriptor, lent }
+            state::Held { spec, takes_ipv4, name, said, descriptor, lent, shared }
         });
         held.collect()
     }
@@ -196,7 +196,8 @@ impl Collector {
 
     fn open(&mut self, listener: &Listener) -> state::Open {
         let identity = listener.path().map(BoundPath::identity);
-        state::Open { descriptor: self.number(listener), identity }
+        let shared = listener.is_shared();
+        state::Open { descriptor: self.number(listener), identity, shared }
     }
 
     fn socket(&mut self, state: &ListenerState) -> state::Socket {

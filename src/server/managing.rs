@@ -96,8 +96,9 @@ impl Server {
 
     /// Closes a socket of ours; one of the service manager's waits for another service.
     pub(super) fn close_socket(&mut self, listener: Listener) {
+        let shared = listener.is_shared();
         if let Some(descriptor) = listener.into_adopted() {
-            self.manager.sockets.put_back(descriptor);
+            self.manager.sockets.put_back(descriptor, shared);
         }
     }
 

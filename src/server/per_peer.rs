@@ -17,6 +17,7 @@ use super::timers::Timer;
 use super::token::Owner;
 use crate::address::Address;
 use crate::admission::Verdict;
+use crate::datagram;
 use crate::descriptor;
 use crate::listener::{self, Socket};
 use crate::spawn::environment::Connection;
@@ -58,20 +59,20 @@ impl Server {
 
     fn first_peer(&self, key: Key) -> io::Result<SocketAddr> {
         let socket = self.udp_socket(key).ok_or(ErrorKind::WouldBlock)?;
-        socket.peek_from(&mut [0]).map(|(_, peer)| peer)
+        datagram::peek(socket, &mut [0]).map(|(_, peer)| peer)
     }
 
     fn serve_peer(&mut self, key: Key, peer: SocketAddr) {
         let Some(owner) = self.listeners.get(key).map(|state| state.service) else { return };
         if !self.admits_peer(owner, peer) {
             // Out of the queue, or it would be looked at for ever.
-            let _ = self.udp_socket(key).map(|socket| socket.recv_from(&mut [0]));
+            self.udp_socket(key).into_iter().for_each(datagram::drop_first);
             return;
         }
         let socket = match self.take_socket(key, peer) {
             Ok(socket) => socket,
             Err(error) => {
-                let _ = self.udp_socket(key).map(|socket| socket.recv_from(&mut [0]));
+                self.udp_socket(key).into_iter().for_each(datagram::drop_first);
                 return self.start_failed(owner, Address::Inet(peer), &error);
             }
         };
@@ -261,8 +262,8 @@ fn socket_holding(peer: SocketAddr, datagrams: &[Vec<u8>]) -> io::Result<(UdpSoc
     let from = sender.local_addr()?;
     socket.connect(from)?;
     let here = socket.local_addr()?;
-    for datagram in datagrams {
-        sender.send_to(datagram, here)?;
+    for bytes in datagrams {
+        datagram::send(&sender, bytes, here)?;
     }
     Ok((socket, from))
 }
@@ -273,7 +274,7 @@ fn waiting_in(socket: &UdpSocket) -> Option<Vec<SocketAddr>> {
     let mut buffer = vec![0; LARGEST];
     let mut from = Vec::new();
     let end = loop {
-        match socket.peek_from(&mut buffer) {
+        match datagram::peek(socket, &mut buffer) {
             Ok(_) if from.len() == QUEUE => break None,
             Ok((_, peer)) => from.push(peer),
             Err(error) => break Some(error.kind()),
@@ -288,11 +289,11 @@ fn waiting_in(socket: &UdpSocket) -> Option<Vec<SocketAddr>> {
 fn take_out(socket: &UdpSocket, peers: &mut Sorted) {
     let mut buffer = vec![0; LARGEST];
     for _ in 0..QUEUE {
-        let Ok((length, from)) = socket.recv_from(&mut buffer) else { break };
-        let datagram = buffer.get(..length).unwrap_or_default().to_vec();
+        let Ok((length, from)) = datagram::take(socket, &mut buffer) else { break };
+        let bytes = buffer.get(..length).unwrap_or_default().to_vec();
         match peers.iter_mut().find(|(peer, _)| *peer == from) {
-            Some((_, datagrams)) => datagrams.push(datagram),
-            None => peers.push((from, vec![datagram])),
+            Some((_, datagrams)) => datagrams.push(bytes),
+            None => peers.push((from, vec![bytes])),
         }
     }
 }

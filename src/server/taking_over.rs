@@ -246,13 +246,14 @@ impl Server {
     fn adopt_held(&mut self, state: &State, taken: &mut Adoption) {
         self.manager.watchdog = state.watchdog;
         for held in &state.held {
-            let state::Held { spec, takes_ipv4, name, said, descriptor, lent } = held.clone();
+            let state::Held { spec, takes_ipv4, name, said, descriptor, lent, shared } =
+                held.clone();
             let place = match lent {
                 true => taken.lent.get(&descriptor).copied().map(Err),
                 false => taken_or_said(&mut taken.descriptors, descriptor).map(Ok),
             };
             if let Some(place) = place {
-                self.manager.sockets.restore(About { spec, takes_ipv4, name, said }, place);
+                self.manager.sockets.restore(About { spec, takes_ipv4, name, said, shared }, place);
             }
         }
     }
@@ -274,7 +275,8 @@ impl Server {
                     let descriptor = taken_or_said(&mut taken.descriptors, number)?;
                     taken.lent.insert(number, descriptor.as_raw_fd());
                     let SocketSpec { endpoint, socket_type, .. } = &held.spec;
-                    Some(Listener::adopt(descriptor, endpoint, *socket_type))
+                    let listener = Listener::adopt(descriptor, endpoint, *socket_type);
+                    Some(with_sharing(listener, open))
                 }
             }
         });
@@ -370,7 +372,14 @@ pub(super) fn adopted_listener(
     taken: &mut Adoption,
 ) -> Option<Listener> {
     let descriptor = taken_or_said(&mut taken.descriptors, open.descriptor)?;
-    Some(Listener::taken_over(descriptor, spec, open.identity))
+    Some(with_sharing(Listener::taken_over(descriptor, spec, open.identity), open))
+}
+
+fn with_sharing(mut listener: Listener, open: &state::Open) -> Listener {
+    if open.shared {
+        listener.share();
+    }
+    listener
 }
 
 fn peers(handed: &state::Peers, clock: Clock) -> Peers {

@@ -1,7 +1,7 @@
 //! `wait` services: their program gets the socket itself, and meets its peers itself.
 
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use super::Server;
@@ -12,6 +12,8 @@ use super::timers::Timer;
 use super::token::Owner;
 use crate::address::Address;
 use crate::admission::{Reason, Verdict};
+use crate::config::model::SocketType;
+use crate::datagram;
 use crate::descriptor;
 use crate::journal;
 use crate::listener::{Bound, Listener, Socket};
@@ -45,7 +47,8 @@ impl Server {
         }
         self.deregister_listener(key);
         let Some(state) = self.listeners.get_mut(key) else { return };
-        let Some(listener) = &state.listener else { return };
+        let Some(listener) = &mut state.listener else { return };
+        listener.share();
         state.rest = Rest::Program;
         state.head = head(listener);
         let facts = wait_facts(listener);
@@ -76,7 +79,7 @@ impl Server {
             else {
                 return true;
             };
-            let peer = match socket.peek_from(&mut [0]) {
+            let peer = match datagram::peek(socket, &mut [0]) {
                 Ok((_, peer)) => Address::Inet(peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 // Something sent before could not be delivered.
@@ -85,11 +88,26 @@ impl Server {
             if self.admission.admits_sender(self.now, id, peer) {
                 return true;
             }
-            let _ = socket.recv_from(&mut [0]);
+            datagram::drop_first(socket);
             self.refuse(owner, peer, Reason::Access);
         }
         self.queue(Owner::Listener(key));
         false
+    }
+
+    /// Whether a program has had the socket from which the loop is to accept now, since its
+    /// service waits no more.
+    pub(super) fn needs_renewal(&self, key: Key) -> bool {
+        let Some(state) = self.listeners.get(key) else { return false };
+        let service = self.services.get(state.service).map(|it| &it.service);
+        let accepts = service.is_some_and(|it| !it.wait && it.socket_type != SocketType::Dgram);
+        accepts && state.listener.as_ref().is_some_and(Listener::is_shared)
+    }
+
+    /// Another takes its place.
+    pub(super) fn renew_socket(&mut self, key: Key) {
+        self.shut_listener(key);
+        self.try_to_open(key);
     }
 
     /// A `wait` service's socket is ours again, and its program is started again when
@@ -152,15 +170,13 @@ fn head(listener: &Listener) -> Option<Vec<u8>> {
     let mut bytes = [0u8; HEAD];
     match listener.socket() {
         Socket::Udp(socket) => {
-            let (length, from) = socket.peek_from(&mut bytes).ok()?;
+            let (length, from) = datagram::peek(socket, &mut bytes).ok()?;
             let mut head = from.to_string().into_bytes();
             head.extend_from_slice(bytes.get(..length).unwrap_or_default());
             Some(head)
         }
         Socket::UnixDatagram(socket) => {
-            use nix::sys::socket::{MsgFlags, recv};
-            let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-            let length = recv(socket.as_raw_fd(), &mut bytes, flags).ok()?;
+            let length = datagram::peek_unix(socket, &mut bytes).ok()?;
             Some(bytes.get(..length).unwrap_or_default().to_vec())
         }
         Socket::Tcp(socket) => {

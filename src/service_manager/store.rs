@@ -14,6 +14,10 @@ use crate::descriptor;
 const ONE_PER_PEER: &str = "a program per peer needs a socket of the server's own, \
     and the service manager holds this one: take it away there, or write `wait`";
 
+/// Why the loop cannot accept from such a socket.
+const SHARED: &str = "a program that waits has had the service manager's socket, and could \
+    make us wait at it: have the manager make a new one";
+
 /// The sockets.
 #[derive(Debug, Default)]
 pub struct Store(Vec<Held>);
@@ -27,6 +31,8 @@ struct Held {
     place: Place,
     /// The log has it that nobody claims it.
     said: bool,
+    /// A program has had it.
+    shared: bool,
 }
 
 #[derive(Debug)]
@@ -47,6 +53,8 @@ pub struct About {
     pub name: String,
     /// The log has it that nobody claims it.
     pub said: bool,
+    /// A program has had it.
+    pub shared: bool,
 }
 
 /// What there is for a socket of a service.
@@ -66,26 +74,26 @@ impl Store {
     pub(super) fn add(&mut self, socket: Inherited) {
         let Inherited { descriptor, spec, takes_ipv4, name } = socket;
         let place = Place::Here(descriptor);
-        self.0.push(Held { spec, takes_ipv4, name, place, said: false });
+        self.0.push(Held { spec, takes_ipv4, name, place, said: false, shared: false });
     }
 
     /// One that was held before, or the number under which a service has it.
     pub fn restore(&mut self, about: About, place: Result<OwnedFd, RawFd>) {
-        let About { spec, takes_ipv4, name, said } = about;
+        let About { spec, takes_ipv4, name, said, shared } = about;
         let place = place.map_or_else(Place::Lent, Place::Here);
-        self.0.push(Held { spec, takes_ipv4, name, place, said });
+        self.0.push(Held { spec, takes_ipv4, name, place, said, shared });
     }
 
     /// All that are held, their numbers, and whether a service has them.
     pub fn held(&self) -> impl Iterator<Item = (About, RawFd, bool)> {
         self.0.iter().map(|held| {
-            let Held { spec, takes_ipv4, name, place, said } = held;
+            let Held { spec, takes_ipv4, name, place, said, shared } = held;
             let (number, lent) = match place {
                 Place::Here(descriptor) => (descriptor.as_raw_fd(), false),
                 Place::Lent(number) => (*number, true),
             };
-            let (takes_ipv4, said) = (*takes_ipv4, *said);
-            let about = About { spec: spec.clone(), takes_ipv4, name: name.clone(), said };
+            let (takes_ipv4, said, shared) = (*takes_ipv4, *said, *shared);
+            let about = About { spec: spec.clone(), takes_ipv4, name: name.clone(), said, shared };
             (about, number, lent)
         })
     }
@@ -102,6 +110,9 @@ impl Store {
         let Some(held) = self.find(spec, service, Held::is_here) else { return Claim::None };
         if needs_own_sockets(service) {
             return Claim::Unfit(ONE_PER_PEER);
+        }
+        if held.shared && is_accepted_from(service) {
+            return Claim::Unfit(SHARED);
         }
         held.lend().map_or(Claim::None, |descriptor| {
             // F_SETFL does not fail on a socket that is open.
@@ -142,11 +153,12 @@ impl Store {
             && self.find(&six, service, |_| true).is_some_and(|held| held.takes_ipv4)
     }
 
-    /// Takes back a socket whose service has gone.
-    pub fn put_back(&mut self, descriptor: OwnedFd) {
+    /// Takes back a socket whose service has gone; whether a program has had it.
+    pub fn put_back(&mut self, descriptor: OwnedFd, shared: bool) {
         let lent = |held: &&mut Held| held.is_lent_as(descriptor.as_raw_fd());
         if let Some(held) = self.0.iter_mut().find(lent) {
             held.place = Place::Here(descriptor);
+            held.shared |= shared;
         }
     }
 
@@ -172,6 +184,11 @@ impl Store {
 pub fn needs_own_sockets(service: &Service) -> bool {
     let program = matches!(service.action, Action::Program(_));
     service.socket_type == SocketType::Dgram && !service.wait && program
+}
+
+/// Whether the loop takes its connections.
+fn is_accepted_from(service: &Service) -> bool {
+    service.socket_type != SocketType::Dgram && !service.wait
 }
 
 impl Held {

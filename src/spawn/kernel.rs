@@ -58,6 +58,8 @@ use std::ptr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
+use nix::sys::socket::{MsgFlags, SockaddrLike as _, SockaddrStorage};
+
 use super::channel::Channel;
 use super::numbers::{MOST_SENT, Numbers};
 use super::prepared::Prepared;
@@ -1170,6 +1172,37 @@ pub fn read_now(descriptor: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<usiz
     let read =
         unsafe { libc::preadv2(descriptor.as_raw_fd(), &raw const part, 1, -1, libc::RWF_NOWAIT) };
     usize::try_from(read).map_err(|_| io::Error::last_os_error())
+}
+
+/// Receives a datagram; how long it is, or what of it fits, and who sent it.
+///
+/// # Errors
+/// recvfrom(2)'s.
+pub fn receive_from(
+    socket: &impl AsRawFd,
+    buffer: &mut [u8],
+    flags: MsgFlags,
+) -> io::Result<(usize, Option<SockaddrStorage>)> {
+    let whole = libc::socklen_t::try_from(size_of::<libc::sockaddr_storage>());
+    let mut length = whole.map_err(io::Error::other)?;
+    // SAFETY: all zero is a value of this struct of numbers; the kernel writes no more than
+    // the lengths given, into memory that nobody else has.
+    let (received, sender) = unsafe {
+        let mut sender = std::mem::zeroed::<libc::sockaddr_storage>();
+        let received = libc::recvfrom(
+            socket.as_raw_fd(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            flags.bits(),
+            (&raw mut sender).cast(),
+            &raw mut length,
+        );
+        (received, sender)
+    };
+    let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: the address that the kernel has written, of the length it says.
+    let sender = unsafe { SockaddrStorage::from_raw((&raw const sender).cast(), Some(length)) };
+    Ok((received, sender))
 }
 
 /// Makes a connected datagram socket one without a peer, and without the port that

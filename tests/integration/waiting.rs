@@ -1,9 +1,15 @@
 //! `wait` services: the program gets the socket itself, and nobody else starts meanwhile.
 
+use std::net::UdpSocket;
+
+use nix::sys::signal::{Signal, kill};
+
 use crate::common::clients::{udp_ask, udp_read};
+use crate::common::daemon::as_pid;
 use crate::common::procs;
 use crate::common::{
-    Daemon, Folder, Setup, free_port, me, need_program, read_all, shell, tcp, udp, wait_until,
+    DEADLINE, Daemon, Folder, Setup, free_port, me, need_program, read_all, shell, tcp, udp,
+    wait_until,
 };
 
 /// Accepts `count` connections on descriptor 0, one after the other, and says its pid to each.
@@ -49,6 +55,103 @@ fn a_waiting_tcp_program_finds_its_listening_socket_blocking() {
     let flags = flags.rsplit(|c: char| !c.is_digit(8)).next().unwrap();
     assert_eq!(u32::from_str_radix(flags, 8).unwrap() & 0o4000, 0, "{}", line.raw);
     drop(client);
+}
+
+/// Ends after `first`, and leaves behind who has the socket, too, and has each call on it wait.
+fn leaves_a_blocker(first: &str) -> String {
+    format!(
+        "import fcntl, os, socket, sys, time\n\
+         {first}\n\
+         if os.fork() == 0:\n\
+         \x20   os.setsid()\n\
+         \x20   print('blocks', os.getpid(), file=sys.stderr, flush=True)\n\
+         \x20   for _ in range(60000):\n\
+         \x20       fcntl.fcntl(0, fcntl.F_SETFL, 0)\n\
+         \x20       time.sleep(0.001)\n"
+    )
+}
+
+/// Ends what a program has left behind, whatever becomes of the test.
+struct Leftover(u32);
+
+impl Leftover {
+    fn of(daemon: &Daemon) -> Self {
+        let line = daemon.wait_log(|line| line.is("stderr"));
+        let said = line.get("line").unwrap();
+        Self(said.strip_prefix("blocks ").unwrap().parse().unwrap())
+    }
+}
+
+impl Drop for Leftover {
+    fn drop(&mut self) {
+        let _ = kill(as_pid(self.0), Signal::SIGKILL);
+    }
+}
+
+#[test]
+fn whoever_has_a_datagram_socket_still_cannot_make_the_server_wait_at_it() {
+    if !need_program("python3") {
+        return;
+    }
+    let (port, other, folder) = (free_port(), free_port(), Folder::new());
+    let script = folder.write("blocker.py", &leaves_a_blocker("os.read(0, 100)"));
+    let line = |what: &str| format!("127.0.0.1:{port} dgram udp {what}\n");
+    let waiting = format!("wait {} python3 python3 {}\n", me(), script.display());
+    let waiting = line(&format!("{waiting}    only_from = 127.0.0.2"));
+    let daytime = format!("127.0.0.1:{other} stream tcp nowait {} internal daytime\n", me());
+    let mut daemon = Setup::new().start_in(folder, &format!("{waiting}{daytime}"));
+    let from = |address: &str| {
+        let socket = UdpSocket::bind((address, 0)).unwrap();
+        socket.connect(("127.0.0.1", port)).unwrap();
+        socket
+    };
+    from("127.0.0.2").send(b"start it").unwrap();
+    let _leftover = Leftover::of(&daemon);
+    let _ = daemon.wait_log(|line| line.about("ended", port));
+    // Each of these is looked at by the server, and found to be refused.
+    for _ in 0..20 {
+        from("127.0.0.1").send(b"refused").unwrap();
+        assert!(!read_all(tcp(other)).is_empty());
+    }
+    let _ = daemon.wait_log(|line| line.about("refused", port));
+    // The same socket, answered by the server itself.
+    let _ = daemon.reload(&format!("{}{daytime}", line(&format!("nowait {} internal echo", me()))));
+    let client = from("127.0.0.1");
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+    for _ in 0..20 {
+        client.send(b"hello").unwrap();
+        assert_eq!(udp_read(&client), "hello");
+        assert!(!read_all(tcp(other)).is_empty());
+    }
+    daemon.stop();
+}
+
+#[test]
+fn whoever_has_a_listening_socket_still_cannot_make_the_server_wait_at_it() {
+    if !need_program("python3") {
+        return;
+    }
+    let (port, other, folder) = (free_port(), free_port(), Folder::new());
+    let first = "socket.socket(fileno=os.dup(0)).accept()[0].sendall(b'program')";
+    let script = folder.write("blocker.py", &leaves_a_blocker(first));
+    let line = |what: &str| {
+        format!(
+            "127.0.0.1:{port} stream tcp {what}\n\
+             127.0.0.1:{other} stream tcp nowait {} internal daytime\n",
+            me()
+        )
+    };
+    let waiting = format!("wait {} python3 python3 {}", me(), script.display());
+    let mut daemon = Setup::new().start_in(folder, &line(&waiting));
+    assert_eq!(read_all(tcp(port)), "program");
+    let _leftover = Leftover::of(&daemon);
+    let _ = daemon.wait_log(|line| line.about("ended", port));
+    let _ = daemon.reload(&line(&format!("nowait {} /bin/echo echo server", me())));
+    for _ in 0..20 {
+        assert_eq!(read_all(tcp(port)), "server\n");
+        assert!(!read_all(tcp(other)).is_empty());
+    }
+    daemon.stop();
 }
 
 #[test]

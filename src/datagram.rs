@@ -1,0 +1,146 @@
+//! Datagrams of sockets that others may have, too.
+//!
+//! Whether reading and writing waits is a flag of what is open, not of a descriptor: a program
+//! that was given the socket, and whatever it has left behind, may change it at any time. So
+//! each call says for itself that it does not wait.
+
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixDatagram;
+
+use nix::sys::socket::{MsgFlags, SockaddrLike, SockaddrStorage, UnixAddr, sendto};
+
+use crate::spawn::kernel::receive_from;
+
+/// Takes a datagram; its length, or what of it fits, and who sent it.
+///
+/// # Errors
+/// recv(2)'s. WouldBlock: there is none.
+pub fn take(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    receive(socket, buffer, MsgFlags::empty())
+}
+
+/// The same, and it stays where it is.
+///
+/// # Errors
+/// As [`take`].
+pub fn peek(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    receive(socket, buffer, MsgFlags::MSG_PEEK)
+}
+
+/// Throws away the first datagram, if there is one.
+pub fn drop_first(socket: &UdpSocket) {
+    let _ = take(socket, &mut [0]);
+}
+
+/// Sends a datagram.
+///
+/// # Errors
+/// send(2)'s. WouldBlock: there is no room for it.
+pub fn send(socket: &UdpSocket, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+    send_to(socket, bytes, &SockaddrStorage::from(to))
+}
+
+/// Takes a datagram of a unix socket; none is the sender that cannot be answered, since it
+/// has no name.
+///
+/// # Errors
+/// recv(2)'s. WouldBlock: there is none.
+pub fn take_unix(
+    socket: &UnixDatagram,
+    buffer: &mut [u8],
+) -> io::Result<(usize, Option<UnixAddr>)> {
+    let (length, sender) = receive_from(socket, buffer, MsgFlags::MSG_DONTWAIT)?;
+    let sender = sender.and_then(|sender| sender.as_unix_addr().copied());
+    let named = |it: &UnixAddr| it.path().is_some() || it.as_abstract().is_some();
+    Ok((length, sender.filter(named)))
+}
+
+/// Looks at the first datagram of a unix socket, which stays where it is.
+///
+/// # Errors
+/// As [`take_unix`].
+pub fn peek_unix(socket: &UnixDatagram, buffer: &mut [u8]) -> io::Result<usize> {
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    receive_from(socket, buffer, flags).map(|(length, _)| length)
+}
+
+/// Sends a datagram from a unix socket.
+///
+/// # Errors
+/// send(2)'s. WouldBlock: the queue of whoever is to get it is full.
+pub fn send_unix(socket: &UnixDatagram, bytes: &[u8], to: &UnixAddr) -> io::Result<()> {
+    send_to(socket, bytes, to)
+}
+
+fn receive(
+    socket: &UdpSocket,
+    buffer: &mut [u8],
+    flags: MsgFlags,
+) -> io::Result<(usize, SocketAddr)> {
+    let (length, sender) = receive_from(socket, buffer, flags | MsgFlags::MSG_DONTWAIT)?;
+    let sender = sender.as_ref().and_then(inet);
+    sender.map(|sender| (length, sender)).ok_or_else(|| ErrorKind::InvalidData.into())
+}
+
+fn inet(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| SocketAddrV4::from(*v4).into());
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddrV6::from(*v6).into()))
+}
+
+fn send_to(socket: &impl AsRawFd, bytes: &[u8], to: &impl SockaddrLike) -> io::Result<()> {
+    sendto(socket.as_raw_fd(), bytes, to, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_call_waits_whatever_the_flags_of_the_socket() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let other = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let is_nothing = |error: io::Error| error.kind() == ErrorKind::WouldBlock;
+        let mut buffer = [0; 8];
+        assert!(take(&socket, &mut buffer).is_err_and(is_nothing));
+        assert!(peek(&socket, &mut buffer).is_err_and(is_nothing));
+        let here = socket.local_addr().unwrap();
+        send(&other, b"one", here).unwrap();
+        send(&other, b"a long one", here).unwrap();
+        let from = other.local_addr().unwrap();
+        assert_eq!(peek(&socket, &mut buffer).unwrap(), (3, from));
+        assert_eq!(take(&socket, &mut buffer).unwrap(), (3, from));
+        assert_eq!(take(&socket, &mut buffer).unwrap(), (8, from), "what fits");
+        drop_first(&socket);
+        assert!(take(&socket, &mut buffer).is_err_and(is_nothing));
+    }
+
+    #[test]
+    fn addresses_of_ipv6_come_through() {
+        let Ok(socket) = UdpSocket::bind("[::1]:0") else { return };
+        let here = socket.local_addr().unwrap();
+        send(&socket, b"to myself", here).unwrap();
+        assert_eq!(take(&socket, &mut [0; 16]).unwrap(), (9, here));
+    }
+
+    #[test]
+    fn whoever_has_a_name_can_be_answered() {
+        let (socket, nameless) = UnixDatagram::pair().unwrap();
+        let mut buffer = [0; 8];
+        assert!(take_unix(&socket, &mut buffer).is_err());
+        nameless.send(b"one").unwrap();
+        assert_eq!(peek_unix(&socket, &mut buffer).unwrap(), 3);
+        let (length, sender) = take_unix(&socket, &mut buffer).unwrap();
+        assert_eq!((length, sender.is_none()), (3, true));
+
+        let dir = tempfile::tempdir().unwrap();
+        let named = |name: &str| UnixDatagram::bind(dir.path().join(name)).unwrap();
+        let (here, there) = (named("here"), named("there"));
+        there.send_to(b"two", dir.path().join("here")).unwrap();
+        let (_, sender) = take_unix(&here, &mut buffer).unwrap();
+        send_unix(&here, b"answer", &sender.unwrap()).unwrap();
+        assert_eq!(there.recv(&mut buffer).unwrap(), 6);
+    }
+}
