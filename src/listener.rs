@@ -259,16 +259,11 @@ impl Listener {
                 setsockopt(listener, sockopt::KeepAlive, &attributes.keepalive)?;
             }
         }
-        if let Endpoint::Unix(path) = &spec.endpoint
-            && !self.adopted
-        {
-            unix_path::set_owner_and_mode(path, attributes)?;
-        }
         let says = attributes.backlog.is_some() || !self.adopted;
         if spec.socket_type != SocketType::Dgram && says {
             start_listening(self, attributes)?;
         }
-        Ok(())
+        self.path.as_ref().map_or(Ok(()), |path| path.set_owner_and_mode(attributes))
     }
 
     /// Where it is bound.

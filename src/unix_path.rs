@@ -7,10 +7,11 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
+use nix::libc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
-use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, umask};
-use nix::unistd::{Gid, Uid, fchownat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmodat, fstat, umask};
+use nix::unistd::{Gid, Uid, fchownat, geteuid};
 
 use crate::config::model::{Attributes, SocketType};
 
@@ -39,6 +40,18 @@ impl BoundPath {
     #[must_use]
     pub fn identity(&self) -> (u64, u64) {
         self.identity
+    }
+
+    /// Gives our socket its owner, group and mode.
+    ///
+    /// # Errors
+    /// chown(2)'s and chmod(2)'s; that something else is there by now.
+    pub fn set_owner_and_mode(&self, attributes: &Attributes) -> io::Result<()> {
+        let found = Found::at(&self.path)?;
+        if found.identity() != self.identity {
+            return Err(io::Error::other(REPLACED));
+        }
+        found.set_owner_and_mode(attributes)
     }
 }
 
@@ -74,8 +87,12 @@ pub fn bind(
         }
         other => other?,
     }
-    let bound = BoundPath { path: path.to_owned(), identity: identity(path)? };
-    set_owner_and_mode(path, attributes)?;
+    let found = Found::at(path)?;
+    if !found.is_newly_ours() {
+        return Err(io::Error::other(REPLACED));
+    }
+    let bound = BoundPath { path: path.to_owned(), identity: found.identity() };
+    found.set_owner_and_mode(attributes)?;
     Ok(bound)
 }
 
@@ -87,18 +104,46 @@ fn bind_privately(descriptor: &OwnedFd, address: &UnixAddr) -> Result<(), Errno>
     result
 }
 
-/// Gives the path its owner, group and mode.
-///
-/// # Errors
-/// chown(2)'s and chmod(2)'s.
-pub fn set_owner_and_mode(path: &Path, attributes: &Attributes) -> io::Result<()> {
-    let (user, group) = (attributes.socket_user, attributes.socket_group);
-    if user.is_some() || group.is_some() {
-        let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
-        fchownat(AT_FDCWD, path, user.map(Uid::from_raw), group.map(Gid::from_raw), flags)?;
+/// Why nothing is changed at a path.
+const REPLACED: &str = "something else has taken the place of the socket";
+
+/// What is at a path, held fast: whoever may write to the directory (the service's user, it
+/// may be) can put something else at the path at any time, a link to any file included.
+struct Found {
+    /// Good for naming it, and for nothing else (O_PATH).
+    descriptor: OwnedFd,
+    stat: FileStat,
+}
+
+impl Found {
+    fn at(path: &Path) -> io::Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let descriptor = open(path, flags, Mode::empty())?;
+        let stat = fstat(&descriptor)?;
+        Ok(Self { descriptor, stat })
     }
-    let mode = Mode::from_bits_truncate(attributes.socket_mode);
-    Ok(fchmodat(AT_FDCWD, path, mode, FchmodatFlags::FollowSymlink)?)
+
+    fn identity(&self) -> (u64, u64) {
+        (self.stat.st_dev, self.stat.st_ino)
+    }
+
+    /// A socket of ours that has this name alone, as bind(2) makes it.
+    fn is_newly_ours(&self) -> bool {
+        let is_socket = self.stat.st_mode & libc::S_IFMT == libc::S_IFSOCK;
+        is_socket && self.stat.st_uid == geteuid().as_raw() && self.stat.st_nlink == 1
+    }
+
+    fn set_owner_and_mode(&self, attributes: &Attributes) -> io::Result<()> {
+        let user = attributes.socket_user.map(Uid::from_raw);
+        let group = attributes.socket_group.map(Gid::from_raw);
+        if user.is_some() || group.is_some() {
+            fchownat(&self.descriptor, "", user, group, AtFlags::AT_EMPTY_PATH)?;
+        }
+        // chmod(2) takes no such descriptor but by this name.
+        let itself = format!("/proc/self/fd/{}", self.descriptor.as_raw_fd());
+        let mode = Mode::from_bits_truncate(attributes.socket_mode);
+        Ok(fchmodat(AT_FDCWD, itself.as_str(), mode, FchmodatFlags::FollowSymlink)?)
+    }
 }
 
 /// Unlinks a socket that a server has left behind.

@@ -56,8 +56,8 @@ impl Server {
             Err(error) => {
                 // The system has no memory for it now; looked at again by a timer.
                 state.rest = Rest::Exhausted;
-                self.timers.set(self.now + EXHAUSTED, Timer::Resume(key));
                 journal::trouble(&state.label(), "epoll_ctl", &error);
+                self.set_listener_timer(key, self.now + EXHAUSTED, Timer::Resume(key));
             }
         }
     }
@@ -154,8 +154,7 @@ impl Server {
         let Some(state) = self.listeners.get_mut(key) else { return };
         state.rest = Rest::Limit;
         if let Some(until) = until {
-            self.timers.set(until, Timer::Resume(key));
-            return;
+            return self.set_listener_timer(key, until, Timer::Resume(key));
         }
         let owner = state.service;
         let Some(service) = self.services.get_mut(owner) else { return };
@@ -163,6 +162,16 @@ impl Server {
             self.resting_services.push(owner);
         }
         service.resting.push(key);
+    }
+
+    /// When it is looked after again, whatever was set before: who is looked after for another
+    /// reason, and rests once more, must not come to have more and more timers.
+    pub(super) fn set_listener_timer(&mut self, key: Key, when: Instant, timer: Timer) {
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        if let Some((before, old)) = state.timer.replace((when, timer)) {
+            self.timers.cancel(before, old);
+        }
+        self.timers.set(when, timer);
     }
 
     /// Serves a listener again.
@@ -218,7 +227,7 @@ impl Server {
         if !self.exhausted.contains(&key) {
             self.exhausted.push(key);
         }
-        self.timers.set(self.now + EXHAUSTED, Timer::Resume(key));
+        self.set_listener_timer(key, self.now + EXHAUSTED, Timer::Resume(key));
         if self.exhaustion_is_new()
             && let Some(state) = self.listeners.get(key)
         {

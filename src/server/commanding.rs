@@ -121,6 +121,13 @@ impl Server {
                 self.close_socket(listener);
             }
         }
+        self.forget_holder(key);
+    }
+
+    /// The program that has this socket has it no more: what is opened in its place is not to
+    /// be taken back when that program ends.
+    fn forget_holder(&mut self, key: Key) {
+        self.children.each(|child| child.listener = child.listener.filter(|held| *held != key));
     }
 
     fn known(&self, name: &str) -> Result<Vec<Key>, Refusal> {

@@ -104,6 +104,7 @@ impl Server {
             registered: false,
             queued: false,
             rest: Rest::No,
+            timer: None,
             not_before: None,
             backoff: FIRST_BACKOFF,
             unread: 0,
@@ -189,7 +190,7 @@ impl Server {
         let delay = state.retry;
         state.retry = delay.saturating_mul(2).min(LONGEST_RETRY);
         let said = state.last_error.replace(error.to_string());
-        self.timers.set(self.now + delay, Timer::Open(key));
+        self.set_listener_timer(key, self.now + delay, Timer::Open(key));
         let Some(state) = self.listeners.get(key) else { return };
         if said.as_ref() != state.last_error.as_ref()
             && let Some(service) = self.services.get(state.service)

@@ -10,6 +10,7 @@ use super::banners::Banners;
 use super::refusals::Refusals;
 use super::slab::Key;
 use super::stream::Stream;
+use super::timers::Timer;
 use crate::address::Address;
 use crate::admission::{ServiceId, Source};
 use crate::builtin::Conversation;
@@ -76,6 +77,8 @@ pub(super) struct ListenerState {
     /// It is in the ready queue.
     pub(super) queued: bool,
     pub(super) rest: Rest,
+    /// Its one timer: to be opened, or served, again.
+    pub(super) timer: Option<(Instant, Timer)>,
     /// No program before then, whoever wants to wake it.
     pub(super) not_before: Option<Instant>,
     /// Delay after the next failure of a `wait` service's program.

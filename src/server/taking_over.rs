@@ -294,6 +294,7 @@ impl Server {
                 parked,
                 not_before,
                 rest: if not_before.is_some() { Rest::Backoff } else { Rest::No },
+                timer: None,
                 backoff: handed.backoff,
                 unread: handed.unread,
                 head: handed.head.clone(),
@@ -304,7 +305,7 @@ impl Server {
             };
         }
         match not_before {
-            Some(when) => self.timers.set(when, Timer::Resume(key)),
+            Some(when) => self.set_listener_timer(key, when, Timer::Resume(key)),
             None => self.register_listener(key),
         }
         key

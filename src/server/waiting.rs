@@ -137,7 +137,7 @@ impl Server {
         state.backoff = delay.saturating_mul(2).min(LONGEST_BACKOFF);
         state.not_before = Some(self.now + delay);
         let owner = state.service;
-        self.timers.set(self.now + delay, Timer::Resume(key));
+        self.set_listener_timer(key, self.now + delay, Timer::Resume(key));
         if let Some(service) = self.services.get(owner) {
             journal::backoff(&service.label, delay);
         }

@@ -1,8 +1,8 @@
 //! Unix sockets: streams, datagrams, sequenced packets; their files' owner, mode and life.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process;
@@ -31,6 +31,34 @@ fn a_stream_socket_in_the_file_system_is_served() {
     let line = daemon.wait_log(|line| line.is("accepted"));
     assert_eq!(line.get("service"), Some(path.as_str()), "{}", line.raw);
     daemon.stop();
+}
+
+/// Whoever may write to the folder of a socket (its service's user, it may be) can put a link
+/// to anything in its place.
+#[test]
+fn what_has_taken_the_place_of_a_socket_keeps_its_owner_and_mode() {
+    let folder = Folder::new();
+    let (path, victim) = (folder.at("s"), folder.write("victim", "secret\n"));
+    fs::set_permissions(&victim, Permissions::from_mode(0o600)).unwrap();
+    let line = |mode: &str| {
+        format!("{} stream unix nowait - /bin/cat cat\n    socket_mode = {mode}\n", path.display())
+    };
+    let mut daemon = Setup::new().controlled().start_in(folder, &line("0600"));
+    let mode = |path: &Path| path.symlink_metadata().unwrap().mode() & 0o777;
+    let _ = daemon.reload(&line("0660"));
+    assert_eq!(mode(&path), 0o660);
+    fs::remove_file(&path).unwrap();
+    symlink(&victim, &path).unwrap();
+    let mark = daemon.log.mark();
+    let _ = daemon.reload(&line("0666"));
+    let said = daemon.wait_after(mark, |line| line.is("trouble"));
+    let error = "something else has taken the place of the socket";
+    assert_eq!(said.get("error"), Some(error), "{}", said.raw);
+    let _ = daemon.answer(&["upgrade"]);
+    assert_eq!(mode(&victim), 0o600);
+    assert_eq!(fs::read_link(&path).unwrap(), victim);
+    daemon.stop();
+    assert_eq!(fs::read_link(&path).unwrap(), victim, "not ours to unlink");
 }
 
 #[test]
