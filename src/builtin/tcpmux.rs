@@ -38,12 +38,6 @@ impl TcpmuxRequest {
     pub fn is_help(&self) -> bool {
         self.name.eq_ignore_ascii_case("help")
     }
-
-    /// Whether it asks for this entry.
-    #[must_use]
-    pub fn matches(&self, entry: &TcpmuxName) -> bool {
-        self.name.eq_ignore_ascii_case(&entry.name)
-    }
 }
 
 /// The answer to `help`: each name on a line of its own.

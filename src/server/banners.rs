@@ -219,16 +219,16 @@ impl Server {
         if let Some(state) = self.forget_banner(key)
             && let Then::Serve(admitted) = state.then
         {
-            self.give_up(&admitted);
+            self.give_up(&admitted, "banner not read");
         }
     }
 
-    fn give_up(&mut self, admitted: &Admitted) {
+    fn give_up(&mut self, admitted: &Admitted, why: &str) {
         let Admitted { service, admission, peer, since, .. } = *admitted;
         if let Some(state) = self.services.get(service) {
             let time = self.now.saturating_duration_since(since);
             let log = state.service.attributes.log_on_success;
-            journal::closed(&state.label, peer, "banner not read", time, log);
+            journal::closed(&state.label, peer, why, time, log);
         }
         let wake = self.admission.release(self.now, admission, Source::from(peer));
         self.wake(wake, service);
@@ -238,10 +238,10 @@ impl Server {
     fn serve_greeted(&mut self, admitted: Admitted, socket: OwnedFd) {
         let counted = self.services.get(admitted.service).filter(|state| {
             // Counted by another number: it is not the service that has admitted it.
-            state.admission == admitted.admission
+            state.admission == admitted.admission && !state.stopped
         });
         let Some(action) = counted.map(|state| state.service.action.clone()) else {
-            return self.give_up(&admitted);
+            return self.give_up(&admitted, "stopped");
         };
         let Admitted { service, peer, peer_gid, facts, .. } = admitted;
         let connection = Connection { socket, peer, peer_gid };

@@ -189,18 +189,18 @@ impl Server {
     /// tcpmux has read a name: the entry's own admission and the one way of starting
     /// programs decide the rest.
     fn hand_to_entry(&mut self, state: ConversationState, request: &TcpmuxRequest) {
-        let entries = self.services.iter().filter_map(|(key, entry)| {
-            entry.service.tcpmux.as_ref().map(|name| (key, name.clone(), entry.admission))
-        });
-        let entries: Vec<_> = entries.collect();
+        let entry = |key: Key| {
+            let entry = self.services.get(key).filter(|entry| !entry.stopped)?;
+            Some((key, entry.service.tcpmux.as_ref()?, entry.admission))
+        };
         if request.is_help() {
-            let names = tcpmux::help(entries.iter().map(|(_, name, _)| name));
-            return self.say_and_end(state, names);
+            let names = self.entries.keys().filter_map(entry).map(|(_, name, _)| name);
+            return self.say_and_end(state, tcpmux::help(names));
         }
-        let found = entries.into_iter().find(|(_, name, _)| request.matches(name));
-        let Some((entry, name, admission)) = found else {
+        let Some((entry, name, admission)) = self.entries.find(request).and_then(entry) else {
             return self.say_and_end(state, tcpmux::NOT_AVAILABLE.to_owned());
         };
+        let greet = name.greet;
         self.look_for_room(admission, None);
         let verdict = match self.admission.before_accept(self.now, admission) {
             Verdict::Admit => self.admits(admission, state.guest.peer),
@@ -211,7 +211,7 @@ impl Server {
             return self.say_and_end(state, tcpmux::NOT_AVAILABLE.to_owned());
         }
         self.release_guest(&state.guest);
-        self.start_entry(entry, state, name.greet);
+        self.start_entry(entry, state, greet);
     }
 
     fn start_entry(&mut self, entry: Key, state: ConversationState, greet: bool) {

@@ -55,12 +55,13 @@ impl Server {
                 self.admission.retire(state.admission);
                 state.admission = self.admission.add(limits);
             }
+            self.entries.define(key, Some(&state.service), service);
             (state.service, state.label, state.prepared) = (Rc::clone(service), label, prepared);
             state.banners = Banners::of(service);
             return key;
         }
         let admission = self.admission.add(limits);
-        self.services.insert(ServiceState {
+        let key = self.services.insert(ServiceState {
             service: Rc::clone(service),
             label,
             prepared,
@@ -71,7 +72,9 @@ impl Server {
             refusals: Refusals::default(),
             statistics: None,
             stopped: false,
-        })
+        });
+        self.entries.define(key, None, service);
+        key
     }
 
     /// What the programs of a service need, which `before` may have a part of already.
@@ -128,6 +131,7 @@ impl Server {
     pub(super) fn remove_service(&mut self, key: Key) {
         self.tell_all_refusals(key);
         let Some(state) = self.services.remove(key) else { return };
+        self.entries.remove(key, &state.service);
         self.admission.retire(state.admission);
         self.resting_services.retain(|resting| *resting != key);
         self.stop_children_of(key);

@@ -46,6 +46,7 @@ mod counting;
 mod datagrams;
 mod ending;
 mod ends;
+mod entries;
 mod facts;
 mod handing_over;
 mod installing;
@@ -95,6 +96,7 @@ use answering::unix_time;
 use banners::BannerState;
 use controlling::Controlling;
 use ends::Ends;
+use entries::Entries;
 pub use facts::Facts;
 use observing::Weather;
 use overdue::Group;
@@ -127,6 +129,7 @@ pub struct Server {
     zone: Zone,
     guard: Guard,
     services: Slab<ServiceState>,
+    entries: Entries,
     /// In the order of the file.
     order: Vec<Key>,
     /// Labels of services that lack something on this machine.
@@ -222,6 +225,7 @@ impl Server {
             zone: local_zone(),
             guard: Guard::new([], ANSWERS_PER_SOURCE),
             services: Slab::new(),
+            entries: Entries::default(),
             order: Vec::new(),
             not_served: Vec::new(),
             listeners: Slab::new(),

@@ -206,8 +206,9 @@ impl Server {
                 refusals: Refusals::default(),
                 statistics: handed.statistics.clone().map(Box::new),
                 stopped: handed.stopped,
-                service,
+                service: Rc::clone(&service),
             });
+            self.entries.define(key, None, &service);
             let sockets = handed.sockets.iter();
             let sockets = sockets.map(|it| self.adopt_socket(key, it, &state.held, taken));
             let sockets: Vec<Key> = sockets.collect();

@@ -1,18 +1,20 @@
 //! A running server is asked and told: status, peers, reload, stop, start, kill, drain.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 
 use crate::common::clients::{read_to_any_end, try_tcp, udp_ask};
-use crate::common::daemon::{BINARY, command};
+use crate::common::daemon::{BINARY, as_pid, command};
 use crate::common::needs::search_path;
 use crate::common::{
-    DEADLINE, Daemon, Folder, Setup, free_port, need_program, need_root, read_all, read_line,
-    shell, tcp, tcp_line, udp, wait_for, wait_until,
+    DEADLINE, Daemon, Folder, Setup, ask, free_port, me, need_program, need_root, read_all,
+    read_line, shell, tcp, tcp_line, udp, wait_for, wait_until,
 };
 
 /// A server with a control socket.
@@ -253,6 +255,60 @@ fn a_stopped_service_has_no_port_until_it_is_started() {
     let told: Vec<String> =
         daemon.said("control").iter().map(|line| line.get("command").unwrap().to_owned()).collect();
     assert_eq!(told, [format!("stop {label}"), format!("start {one}")]);
+}
+
+#[test]
+fn a_stopped_entry_of_tcpmux_is_not_available_until_it_is_started() {
+    let port = free_port();
+    let entries = "tcpmux/+date stream tcp nowait - /bin/date date\n\
+                   tcpmux/+echo stream tcp nowait - /bin/echo echo hello\n";
+    let mux = format!("127.0.0.1:{port} stream tcp nowait {} internal tcpmux\n{entries}", me());
+    let daemon = controlled(&mux);
+    let wanted = |name: &str| ask(port, &format!("{name}\r\n"));
+    daemon.answer(&["stop", "tcpmux/echo"]);
+    assert_eq!(wanted("echo"), "-Service not available\r\n");
+    assert_eq!(wanted("help"), "date\r\n");
+    assert!(wanted("date").starts_with("+Go\r\n"));
+    daemon.answer(&["start", "tcpmux/echo"]);
+    assert_eq!(wanted("echo"), "+Go\r\nhello\n");
+}
+
+/// The program of before may live on: its end must not touch what was opened in the place of
+/// the socket that it has.
+#[test]
+fn the_program_of_a_service_that_was_stopped_does_not_take_the_socket_of_the_next_one() {
+    let folder = Folder::new();
+    let (path, out) = (folder.at("socket"), folder.open_folder("out"));
+    // Says that it is there, and ends when it is told to by a file of its pid.
+    let script = shell(&format!(
+        "head -c 5 >/dev/null; echo $$ >&2; \
+         while ! test -e {0}/$$; do sleep 0.02; done; head -c 5 >{0}/got",
+        out.display()
+    ));
+    let line = format!("{} dgram unix wait {} {script}\n", path.display(), me());
+    let daemon = Setup::new().controlled().start_in(folder, &line);
+    let client = UnixDatagram::unbound().unwrap();
+    let label = path.display().to_string();
+    let mut pids = Vec::new();
+    for count in 1..=2 {
+        client.send_to(b"start", &path).unwrap();
+        let lines = daemon.wait_count(count, |line| line.is("stderr"));
+        pids.push(lines[count - 1].get("line").unwrap().to_owned());
+        if count == 1 {
+            daemon.answer(&["stop", &label]);
+            daemon.answer(&["start", &label]);
+        }
+    }
+    // The first one ends at the end of what is sent to nobody any more.
+    let first = as_pid(pids[0].parse().unwrap());
+    kill(first, Signal::SIGKILL).unwrap();
+    let _ = daemon.wait_log(|line| line.is("ended"));
+    fs::write(out.join(&pids[1]), "").unwrap();
+    client.send_to(b"again", &path).unwrap();
+    let ended = daemon.wait_count(2, |line| line.is("ended")).remove(1);
+    assert_eq!(ended.get("status"), Some("0"), "{}", ended.raw);
+    assert_eq!(fs::read_to_string(out.join("got")).unwrap(), "again");
+    assert_eq!(daemon.said("accepted").len(), 2, "only one program at a time");
 }
 
 #[test]

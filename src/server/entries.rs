@@ -1,0 +1,79 @@
+//! The entries behind tcpmux by their names, so that a client's name is found whatever
+//! the number of services.
+
+use std::collections::BTreeMap;
+
+use super::slab::Key;
+use crate::builtin::TcpmuxRequest;
+use crate::config::model::Service;
+
+/// Names without regard to their case, and whose they are.
+#[derive(Debug, Default)]
+pub(super) struct Entries(BTreeMap<String, Key>);
+
+impl Entries {
+    /// A service under `key` is defined, anew it may be; `before` is what it was.
+    pub(super) fn define(&mut self, key: Key, before: Option<&Service>, service: &Service) {
+        if let Some(before) = before {
+            self.remove(key, before);
+        }
+        if let Some(name) = &service.tcpmux {
+            self.0.insert(folded(&name.name), key);
+        }
+    }
+
+    /// The service is no more. Another may have its name by now.
+    pub(super) fn remove(&mut self, key: Key, service: &Service) {
+        if let Some(name) = service.tcpmux.as_ref().map(|name| folded(&name.name))
+            && self.0.get(&name) == Some(&key)
+        {
+            self.0.remove(&name);
+        }
+    }
+
+    /// Whom a client asks for.
+    pub(super) fn find(&self, request: &TcpmuxRequest) -> Option<Key> {
+        self.0.get(&folded(&request.name)).copied()
+    }
+
+    /// All, by their names.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.0.values().copied()
+    }
+}
+
+fn folded(name: &str) -> String {
+    name.to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::model::{Action, Builtin, TcpmuxName};
+    use crate::server::slab::Slab;
+
+    fn named(name: Option<&str>) -> Service {
+        let tcpmux = name.map(|name| TcpmuxName { name: name.into(), greet: false });
+        Service { tcpmux, ..Service::unwritten("any", Action::Builtin(Builtin::Echo)) }
+    }
+
+    #[test]
+    fn a_name_is_found_whatever_its_case_and_is_whoever_had_it_last() {
+        let mut slab = Slab::new();
+        let (one, two) = (slab.insert(()), slab.insert(()));
+        let mut entries = Entries::default();
+        let find =
+            |entries: &Entries, name: &str| entries.find(&TcpmuxRequest { name: name.to_owned() });
+        entries.define(one, None, &named(Some("Shell")));
+        assert_eq!(find(&entries, "sHELL"), Some(one));
+        assert_eq!(find(&entries, "shell2"), None);
+        // Another has the name before the first one goes.
+        entries.define(two, None, &named(Some("shell")));
+        entries.remove(one, &named(Some("Shell")));
+        assert_eq!(find(&entries, "shell"), Some(two));
+        entries.define(two, Some(&named(Some("shell"))), &named(Some("other")));
+        assert_eq!((find(&entries, "shell"), find(&entries, "OTHER")), (None, Some(two)));
+        entries.define(two, Some(&named(Some("other"))), &named(None));
+        assert_eq!(entries.keys().count(), 0);
+    }
+}
