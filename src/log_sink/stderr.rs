@@ -1,8 +1,10 @@
 //! The log on standard error, which others may share: it is not made nonblocking, and
 //! no write waits all the same.
 
-use std::io;
-use std::os::fd::AsFd as _;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 
 use super::Put;
 use crate::descriptor;
@@ -11,11 +13,11 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{fstat, makedev};
 
-/// What fits into a pipe that poll(2) calls writable (PIPE_BUF of Linux).
+/// What is offered to a socket at once.
 const PORTION: usize = 4096;
 
 /// Standard error, and how to write to it without waiting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Stderr {
     /// A regular file or /dev/null, where nothing waits.
     Free,
@@ -23,7 +25,10 @@ pub(super) enum Stderr {
     Socket,
     /// A pipe: the same, with another call, which kernels before 6.4 lack.
     Pipe,
-    /// Anything else is asked with poll(2) for room first.
+    /// Anything else (a terminal) opened once more, for ourselves: that one does not wait.
+    Own(File),
+    /// What cannot be opened is asked with poll(2) for room first. That there is some says
+    /// nothing of how much: a terminal waits for the rest, so it gets a byte at a time.
     Asked,
 }
 
@@ -37,8 +42,17 @@ impl Stderr {
             libc::S_IFCHR if stat.st_rdev == makedev(1, 3) => Self::Free,
             libc::S_IFSOCK => Self::Socket,
             libc::S_IFIFO => Self::Pipe,
-            _ => Self::Asked,
+            _ => Self::once_more(),
         }
+    }
+
+    /// Whether writing waits is a flag of what is open. Others may have that, and it must not
+    /// be changed for them.
+    fn once_more() -> Self {
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+        let opened = File::options().write(true).custom_flags(flags).open("/proc/self/fd/2");
+        let opened = opened.map(|file| File::from(descriptor::raise(OwnedFd::from(file))));
+        opened.map_or(Self::Asked, Self::Own)
     }
 
     /// Writes as much as there is room for.
@@ -48,23 +62,26 @@ impl Stderr {
             Err(Errno::EINTR) => Put::Taken(0),
             Err(Errno::EAGAIN) => Put::Later,
             // The kernel, or a filter of system calls, does not have it.
-            Err(error) if *self == Self::Pipe && error != Errno::EPIPE => {
-                *self = Self::Asked;
+            Err(error) if matches!(self, Self::Pipe) && error != Errno::EPIPE => {
+                *self = Self::once_more();
                 Put::Taken(0)
             }
+            // A full disk may have room again.
+            Err(Errno::ENOSPC | Errno::EDQUOT) => Put::Later,
             // Nobody will ever read it: a log that is gone must not fill up.
             Err(_) => Put::Gone,
         }
     }
 
-    fn write(self, bytes: &[u8]) -> Result<usize, Errno> {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
         let stderr = io::stderr();
-        let portion = bytes.get(..PORTION).unwrap_or(bytes);
+        let first = |count: usize| bytes.get(..count).unwrap_or(bytes);
         match self {
             Self::Free => nix::unistd::write(&stderr, bytes),
             Self::Pipe => descriptor::write_now(&stderr, bytes).map_err(errno),
-            Self::Socket => descriptor::send_now(&stderr, portion),
-            Self::Asked if has_room() => nix::unistd::write(&stderr, portion),
+            Self::Socket => descriptor::send_now(&stderr, first(PORTION)),
+            Self::Own(file) => file.write(bytes).map_err(errno),
+            Self::Asked if has_room() => nix::unistd::write(&stderr, first(1)),
             Self::Asked => Err(Errno::EAGAIN),
         }
     }
@@ -78,4 +95,15 @@ fn has_room() -> bool {
     let stderr = io::stderr();
     let mut set = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
     poll(&mut set, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_no_reason_to_give_up() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        assert_eq!(Stderr::Own(full).put(b"a line\n"), Put::Later);
+    }
 }

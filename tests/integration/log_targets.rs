@@ -1,13 +1,15 @@
 //! `--log`: the system's log, a file of the server's own, and readers that stall.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use nix::pty::{OpenptyResult, openpty};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 
 use crate::common::clients::try_tcp;
 use crate::common::daemon::{as_pid, command};
@@ -183,6 +185,21 @@ fn a_pipe_that_nobody_reads_stalls_nobody_and_what_is_dropped_is_counted() {
     let mark = log.mark();
     assert_eq!(read_all(tcp(port)), "yes\n");
     let _ = log.wait(mark, 1, |line| line.about("ended", port));
+}
+
+#[test]
+fn a_terminal_that_nobody_reads_stalls_nobody_and_what_is_dropped_is_counted() {
+    let (port, flood, folder) = (free_port(), free_port(), Folder::new());
+    let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+    // As it is written: a carriage return at the end of a line is the terminal's.
+    let mut settings = tcgetattr(&slave).unwrap();
+    cfmakeraw(&mut settings);
+    tcsetattr(&slave, SetArg::TCSANOW, &settings).unwrap();
+    let text = flooding(port, flood);
+    let _server = Server::start(&folder, port, &text, "stderr", slave.into());
+    flood_unread(port, flood);
+    let log = Log::follow(File::from(master));
+    all_are_accounted_for(&log, Line::is);
 }
 
 #[test]
