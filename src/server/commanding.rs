@@ -115,6 +115,7 @@ impl Server {
         self.stop_listening(key);
         if let Some(state) = self.listeners.get_mut(key) {
             state.parked = None;
+            state.sorted = Vec::new();
             state.last_error = None;
             state.rest = Rest::No;
             if let Some(listener) = state.listener.take() {

@@ -42,8 +42,10 @@ impl Server {
     /// The key under which a service of the new configuration is served.
     pub(super) fn install_service(&mut self, service: &Rc<Service>, before: Option<Key>) -> Key {
         let prepared = self.prepare(service, before);
-        let limits =
-            Limits::new(&service.attributes, service.wait).for_builtin(runs_no_program(service));
+        // Nobody waits for a built-in service's program, whatever is written.
+        let builtin = runs_no_program(service);
+        let waits = service.wait && !builtin;
+        let limits = Limits::new(&service.attributes, waits).for_builtin(builtin);
         let label = label_of(service);
         if let Some(key) = before
             && let Some(state) = self.services.get_mut(key)
@@ -103,6 +105,7 @@ impl Server {
             listener: None,
             retry: FIRST_RETRY,
             last_error: None,
+            sorted: Vec::new(),
             parked: None,
             registered: false,
             queued: false,

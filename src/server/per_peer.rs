@@ -4,8 +4,10 @@
 //! given to the program, datagram and all, and a new socket takes its place. If
 //! datagrams of others wait behind it they would be read by the wrong program, and
 //! a queue cannot be sorted. In that case every datagram is taken out and each
-//! peer gets a socket of its own, into which its datagrams are sent again.
+//! peer gets a socket of its own, into which its datagrams are sent again. Peers for whom
+//! there is no room then wait as they would in the queue, with what else they send.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -27,6 +29,8 @@ use crate::spawn::kernel;
 const PEERS: usize = 16;
 /// Datagrams looked at or taken out at once; the rest of a longer queue is lost.
 const QUEUE: usize = 128;
+/// Bytes of datagrams that wait for room at most: as many as a socket usually holds.
+const WAITING: usize = 256 * 1024;
 /// How often and how long the system is given to deliver to this machine itself.
 const LOOKS: u32 = 1000;
 const LOOK: Duration = Duration::from_millis(1);
@@ -36,6 +40,7 @@ const LARGEST: usize = 65_535;
 impl Server {
     /// Takes the peers whose datagrams wait on a socket.
     pub(super) fn take_peer(&mut self, key: Key) {
+        self.serve_waiting(key);
         for _ in 0..PEERS {
             if !self.may_accept(key) {
                 return;
@@ -97,12 +102,31 @@ impl Server {
         drop(socket);
     }
 
+    /// Those for whom there is no room now wait.
     fn serve_sorted(&mut self, listener: Key, owner: Key, peers: Sorted) {
-        for (peer, datagrams) in peers {
+        let mut peers = VecDeque::from(peers);
+        while !peers.is_empty() && self.may_accept(listener) {
+            let Some((peer, datagrams)) = peers.pop_front() else { break };
             if self.admits_peer(owner, peer) {
                 self.send_home(listener, owner, peer, &datagrams, 0);
             }
         }
+        if let Some(state) = self.listeners.get_mut(listener) {
+            state.sorted.extend(peers);
+        }
+    }
+
+    /// Serves those who have waited, with what they have sent meanwhile, before others.
+    fn serve_waiting(&mut self, key: Key) {
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        let (mut peers, owner) = (std::mem::take(&mut state.sorted), state.service);
+        if peers.is_empty() {
+            return;
+        }
+        if let Some(socket) = self.udp_socket(key) {
+            take_out(socket, &mut peers);
+        }
+        self.serve_sorted(key, owner, peers);
     }
 
     /// Sends an admitted peer's datagrams into a socket of its own.
@@ -246,7 +270,7 @@ pub(super) struct Homing {
 }
 
 /// Datagrams by peer, in the order of the peers' first.
-type Sorted = Vec<(SocketAddr, Vec<Vec<u8>>)>;
+pub(super) type Sorted = Vec<(SocketAddr, Vec<Vec<u8>>)>;
 
 /// A socket with the peer's datagrams on their way into it, and their new sender. They were taken out of
 /// another and are sent again from here, so the sender that recvfrom(2) tells is not
@@ -285,15 +309,19 @@ fn waiting_in(socket: &UdpSocket) -> Option<Vec<SocketAddr>> {
     (end == Some(ErrorKind::WouldBlock)).then_some(from)
 }
 
-/// Takes everything out of a socket.
+/// Takes everything out of a socket, as long as it is not too much.
 fn take_out(socket: &UdpSocket, peers: &mut Sorted) {
     let mut buffer = vec![0; LARGEST];
-    for _ in 0..QUEUE {
+    let waiting = peers.iter().flat_map(|(_, datagrams)| datagrams);
+    let (mut count, mut bytes) =
+        waiting.fold((0, 0), |(count, bytes), one| (count + 1, bytes + one.len()));
+    while count < QUEUE && bytes < WAITING {
         let Ok((length, from)) = datagram::take(socket, &mut buffer) else { break };
-        let bytes = buffer.get(..length).unwrap_or_default().to_vec();
+        let datagram = buffer.get(..length).unwrap_or_default().to_vec();
+        (count, bytes) = (count + 1, bytes + length);
         match peers.iter_mut().find(|(peer, _)| *peer == from) {
-            Some((_, datagrams)) => datagrams.push(bytes),
-            None => peers.push((from, vec![bytes])),
+            Some((_, datagrams)) => datagrams.push(datagram),
+            None => peers.push((from, vec![datagram])),
         }
     }
 }

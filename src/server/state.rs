@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::banners::Banners;
+use super::per_peer::Sorted;
 use super::refusals::Refusals;
 use super::slab::Key;
 use super::stream::Stream;
@@ -71,6 +72,8 @@ pub(super) struct ListenerState {
     pub(super) retry: Duration,
     /// Its error has been said; it is not said again for each attempt.
     pub(super) last_error: Option<String>,
+    /// Peers whose datagrams have been taken out, and for whose programs there is no room yet.
+    pub(super) sorted: Sorted,
     /// Accepted, and waiting until the system has room for its program.
     pub(super) parked: Option<Connection>,
     pub(super) registered: bool,

@@ -292,6 +292,7 @@ impl Server {
                 service: state.service,
                 spec: handed.spec.clone(),
                 listener,
+                sorted: Vec::new(),
                 parked,
                 not_before,
                 rest: if not_before.is_some() { Rest::Backoff } else { Rest::No },

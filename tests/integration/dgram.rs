@@ -1,8 +1,12 @@
 //! UDP services: a program per peer (`nowait`); one for all of them is in `waiting`.
 
+use std::net::UdpSocket;
+
+use nix::sys::signal::Signal;
+
 use crate::common::clients::{udp_ask, udp_read, udp_to};
 use crate::common::procs;
-use crate::common::{Daemon, free_port, need_ipv6, shell, udp, wait_until};
+use crate::common::{Daemon, free_port, me, need_ipv6, shell, udp, wait_until};
 
 fn udp_line(port: u16, program: &str) -> String {
     format!("127.0.0.1:{port} dgram udp nowait - {program}\n")
@@ -119,4 +123,41 @@ fn an_empty_datagram_starts_a_program_as_well() {
     let client = udp(port);
     assert_eq!(udp_ask(&client, ""), "empty\n");
     assert_eq!(daemon.accepted(port, 1).len(), 1);
+}
+
+/// What the server finds when it is busy: datagrams of several peers in one queue.
+#[test]
+fn peers_that_come_at_once_wait_for_room_one_after_the_other() {
+    let port = free_port();
+    let line = udp_line(port, "/usr/bin/head head -c 3") + "    instances = 1\n";
+    let mut daemon = Daemon::start(&line);
+    let clients: Vec<UdpSocket> = (0..5).map(|_| udp(port)).collect();
+    daemon.signal(Signal::SIGSTOP);
+    wait_until("it is stopped", || procs::state(daemon.pid()) == Some('T'));
+    for client in &clients {
+        client.send(b"abc").unwrap();
+    }
+    daemon.signal(Signal::SIGCONT);
+    for client in &clients {
+        assert_eq!(udp_read(client), "abc");
+    }
+    let _ = daemon.wait_count(5, |line| line.about("ended", port));
+    assert_eq!(daemon.said("refused").len(), 0);
+    daemon.stop();
+}
+
+#[test]
+fn what_one_source_may_ask_of_a_built_in_service_has_its_limit_though_wait_is_written() {
+    let port = free_port();
+    for wait in ["wait", "nowait"] {
+        let daemon = Daemon::start(&format!(
+            "127.0.0.1:{port} dgram udp {wait} {} internal echo\n    source_rate = 1/minute\n",
+            me()
+        ));
+        let client = udp(port);
+        assert_eq!(udp_ask(&client, "one"), "one");
+        client.send(b"two").unwrap();
+        let line = daemon.wait_log(|line| line.about("refused", port));
+        assert_eq!(line.get("reason"), Some("source_rate"), "{}", line.raw);
+    }
 }
