@@ -30,6 +30,9 @@ const ACCEPTS: usize = 16;
 /// The same trouble again within this time is not told again.
 const EPISODE: Duration = Duration::from_secs(10);
 
+/// Why those whom the server would serve itself wait.
+const NO_ROOM: &str = "what is left of the descriptors is for programs";
+
 /// Rest of a listener when the system has no descriptors and no child ends.
 const EXHAUSTED: Duration = Duration::from_millis(250);
 
@@ -93,15 +96,20 @@ impl Server {
                 if self.needs_renewal(key) {
                     return self.renew_socket(key);
                 }
-                self.accept(key);
+                let holds = !matches!(service.action, Action::Program(_));
+                self.accept(key, holds);
             }
         }
     }
 
-    fn accept(&mut self, key: Key) {
+    /// The server itself serves those who come, if it `holds` them.
+    fn accept(&mut self, key: Key, holds: bool) {
         for _ in 0..ACCEPTS {
             if !self.may_accept(key) {
                 return;
+            }
+            if holds && self.has_no_room_for_clients() {
+                return self.exhausted(key, &NO_ROOM);
             }
             let Some(state) = self.listeners.get_mut(key) else { return };
             if state.rest != Rest::No {

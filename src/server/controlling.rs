@@ -136,7 +136,11 @@ impl Server {
             let Some(door) = self.controlling.doors.get_mut(key) else { return };
             door.queued = false;
             let kind = door.kind;
-            match door.listener.accept() {
+            let accepted = match door.listener.accept() {
+                Accepted::Exhausted(_) => self.facts.reserve.with(|| door.listener.accept()),
+                other => other,
+            };
+            match accepted {
                 Accepted::Connection(connection) => self.welcome_edge(kind, connection),
                 Accepted::Drained => return,
                 Accepted::Lost(error) => log::debug!("lost listener=control error={error}"),

@@ -9,6 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{getgroups, getpid, getresgid, getresuid};
 
+use super::reserve::Reserve;
 use crate::handover::parcel::is_ours;
 use crate::service_manager::is_for_us;
 use crate::spawn::ServerFacts;
@@ -29,6 +30,8 @@ pub struct Facts {
     pub server: ServerFacts,
     /// Programs that the limits on descriptors and processes leave room for.
     pub max_children: u32,
+    /// What is kept back of the descriptors.
+    pub(super) reserve: Reserve,
     /// Orphans of this system come to us: we are process 1.
     pub adopts_orphans: bool,
 }
@@ -43,6 +46,7 @@ impl Facts {
         // Left as it is where that is not allowed.
         let raised = soft != hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
         let descriptors = if raised { hard } else { soft };
+        let reserve = Reserve::of(descriptors);
         let (processes, _) = getrlimit(Resource::RLIMIT_NPROC)?;
         let mask = umask(Mode::from_bits_truncate(0o022));
         umask(mask);
@@ -52,7 +56,7 @@ impl Facts {
         let gid = (groups.real == groups.effective && groups.effective == groups.saved)
             .then(|| groups.effective.as_raw());
         let server = ServerFacts {
-            nofile: raised.then_some((soft, hard)),
+            nofile: (raised || reserve.is_kept()).then_some((soft, hard)),
             nice: nice_value(),
             umask: mask.bits(),
             groups: getgroups()?.into_iter().map(nix::unistd::Gid::as_raw).collect(),
@@ -62,7 +66,7 @@ impl Facts {
             last: RefCell::default(),
         };
         let max_children = room_for_children(descriptors, processes);
-        Ok(Self { server, max_children, adopts_orphans: getpid().as_raw() == 1 })
+        Ok(Self { server, max_children, reserve, adopts_orphans: getpid().as_raw() == 1 })
     }
 }
 

@@ -58,6 +58,7 @@ mod quiet;
 mod refusals;
 mod relaying;
 mod reloading;
+mod reserve;
 mod slab;
 mod starting;
 mod state;

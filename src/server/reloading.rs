@@ -133,7 +133,8 @@ impl Server {
             let states = self.order.iter().filter_map(|key| self.services.get(*key));
             states.map(|state| Rc::clone(&state.service)).collect()
         };
-        let loader = Loader::start(&*self.reloading.load, served);
+        let load = &*self.reloading.load;
+        let loader = self.facts.reserve.with(|| Loader::start(load, served));
         let watched = loader.and_then(|loader| self.watch_loader(&loader).map(|()| loader));
         self.reloading.phase = match watched {
             Ok(loader) => Phase::Reading { loader: Box::new(loader), ready: true },

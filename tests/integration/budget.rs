@@ -59,6 +59,7 @@ const CHILD: Budget = &[
     ("close_range", 1, "nothing is left open but 0, 1 and 2"),
     ("dup3", 3, "0 and 1 are the connection, 2 the pipe"),
     ("setsid", 1, "a session of its own"),
+    ("prlimit64", 1, "as many descriptors as usual: the server has raised its own limit"),
     ("chdir", 1, "the root directory"),
     ("rt_sigprocmask", 1, "no signal blocked"),
     ("execve", 1, "the program"),

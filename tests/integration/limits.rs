@@ -1,9 +1,13 @@
 //! How many at once and how fast: waiting in the backlog, refusals, rates.
 
+use std::io::Write as _;
 use std::net::TcpStream;
 
 use crate::common::clients::{echo_once, read_to_any_end, udp_read};
-use crate::common::{Daemon, Line, Setup, free_port, tcp, tcp_line, udp, wait_until};
+use crate::common::{
+    Daemon, Line, Setup, ask, free_port, free_ports, me, read_all, read_line, tcp, tcp_line, udp,
+    wait_until,
+};
 
 const CAT: &str = "/bin/cat cat";
 
@@ -204,4 +208,46 @@ fn a_default_on_the_command_line_holds_for_lines_that_say_nothing() {
     let _ = daemon.wait_log(|line| line.about("limit-begin", port));
     drop(first);
     assert!(served(&second));
+}
+
+/// Each within its own limit, clients that are held could take all descriptors there are.
+#[test]
+fn clients_that_are_held_leave_descriptors_to_programs_and_to_whoever_asks() {
+    let (hello, echoes) = (free_port(), free_ports(4));
+    let echo = |port: &u16| {
+        format!(
+            "127.0.0.1:{port} stream tcp nowait {} internal echo\n    instances = unlimited\n",
+            me()
+        )
+    };
+    let text =
+        tcp_line(hello, "/bin/echo echo hello") + &echoes.iter().map(echo).collect::<String>();
+    let daemon = Setup::new().controlled().after("ulimit -n 128").start(&text);
+    let mut held: Vec<TcpStream> = echoes.iter().cycle().take(200).map(|port| tcp(*port)).collect();
+    let _ = daemon.wait_log(|line| line.is("trouble"));
+    for _ in 0..20 {
+        assert_eq!(read_all(tcp(hello)), "hello\n");
+    }
+    assert!(daemon.answer(&["status"]).contains(&hello.to_string()));
+    assert!(daemon.answer(&["reload"]).starts_with("reloaded"), "nothing is too many");
+    // Who had to wait is served when others go.
+    let mut last = held.pop().unwrap();
+    held.clear();
+    last.write_all(b"now\n").unwrap();
+    assert_eq!(read_line(&mut last), "now\n");
+}
+
+/// Programs can take all that clients leave.
+#[test]
+fn programs_that_have_taken_all_descriptors_leave_some_to_whoever_asks() {
+    let port = free_port();
+    let text = tcp_line(port, "/bin/cat cat") + "    instances = unlimited\n";
+    let setup = Setup::new().controlled().arg("--max-children=1000");
+    let daemon = setup.after("ulimit -n 128").start(&text);
+    let held: Vec<TcpStream> = (0..100).map(|_| tcp(port)).collect();
+    let _ = daemon.wait_log(|line| line.is("trouble"));
+    assert!(daemon.answer(&["status"]).contains(&port.to_string()));
+    assert!(daemon.answer(&["reload"]).starts_with("reloaded"), "nothing is too many");
+    drop(held);
+    wait_until("others are served", || ask(port, "hello") == "hello");
 }
