@@ -28,6 +28,9 @@ use crate::spawn::kernel;
 /// The command of a trial.
 pub const COMMAND: &str = "try-upgrade";
 
+/// Reads of what it says at once: more than a pipe holds.
+const PIECES: usize = 32;
+
 /// Bytes of a trial's words that are kept.
 const MOST: usize = 16 * 1024;
 
@@ -106,7 +109,7 @@ impl Image {
             .spawn()?;
         let pipe = File::from(descriptor::raise(reader));
         let (said, path) = (Vec::new(), path.clone());
-        Ok(Trial { child, pipe, said, silent: false, status: None, identity, path })
+        Ok(Trial { child, pipe, said, silent: false, unread: false, status: None, identity, path })
     }
 
     /// Executes what is at the path now in our place; comes back only if that fails. The
@@ -199,6 +202,8 @@ pub struct Trial {
     said: Vec<u8>,
     /// Nobody can say any more.
     silent: bool,
+    /// There may be more that it has said.
+    unread: bool,
     status: Option<ExitStatus>,
     identity: Identity,
     path: PathBuf,
@@ -225,15 +230,18 @@ impl Trial {
         }))
     }
 
-    /// Whether it has said everything: it will have ended soon.
+    /// Whether it is to be looked at again without being announced: it has said everything,
+    /// and will have ended soon, or more than could be read at once.
     #[must_use]
-    pub fn is_silent(&self) -> bool {
-        self.silent
+    pub fn is_unannounced(&self) -> bool {
+        self.silent || self.unread
     }
 
+    /// As much as a pipe holds, and no more at once: it may never stop.
     fn listen(&mut self) {
         let mut piece = [0; 4096];
-        loop {
+        self.unread = false;
+        for _ in 0..PIECES {
             match self.pipe.read(&mut piece) {
                 Ok(0) => {
                     self.silent = true;
@@ -247,6 +255,7 @@ impl Trial {
                 Err(_) => return,
             }
         }
+        self.unread = true;
     }
 
     /// Has it end, which is to be looked for as before.

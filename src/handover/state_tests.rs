@@ -37,7 +37,7 @@ fn service() -> Service {
         Parked { descriptor: 71, peer: Address::Unix { pid: 1, uid: 2 }, peer_gid: Some(3) };
     let open = Socket {
         spec: spec(inet),
-        open: Some(Open { descriptor: 70, identity: Some((8, u64::MAX)), shared: true }),
+        open: Some(Open { descriptor: 70, identity: Some((8, u64::MAX)), shared: false }),
         parked: Some(parked),
         not_before: Some(Moment(9)),
         unread: 4,
@@ -177,7 +177,7 @@ fn sample() -> State {
             said: true,
             descriptor: 82,
             lent: true,
-            shared: true,
+            shared: false,
         }],
         watchdog: Some(Duration::from_secs(10)),
         doors: Vec::new(),

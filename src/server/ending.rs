@@ -72,9 +72,13 @@ impl Server {
         if let Some(stderr) = child.stderr {
             self.program_ended(stderr);
         }
-        let failure = (end == End::Status(kernel::FAILED))
-            .then(|| self.spawner.failure_of(child.pid))
-            .flatten();
+        let failure = match end {
+            End::Status(kernel::FAILED) => self.spawner.failure_of(child.pid),
+            _ => {
+                self.spawner.forget_failure(child.pid);
+                None
+            }
+        };
         let time = self.now.saturating_duration_since(child.started);
         tell(&child, end, failure, time);
         self.count_end(&child, end, failure, time);

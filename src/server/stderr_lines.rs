@@ -2,6 +2,7 @@
 //! amount per turn and per second. A program that writes more waits for us; nobody
 //! else does.
 
+use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read as _};
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
@@ -22,8 +23,8 @@ const PER_TURN: usize = 16 * 1024;
 const PER_SECOND: usize = 256 * 1024;
 /// Bytes of a line that are logged.
 const LONGEST_LINE: usize = 1024;
-/// Pipes that outlive their program (something it started holds them); the oldest
-/// is closed when there are more.
+/// Pipes that outlive their program (something it started holds them). When there are more,
+/// one of the service that has most is closed, its oldest.
 const LINGERING: usize = 256;
 
 /// Whether there may be more.
@@ -69,10 +70,11 @@ impl Server {
         }
         self.watch_stderr(key);
         self.lingering.push_back(key);
-        if self.lingering.len() > LINGERING
-            && let Some(oldest) = self.lingering.pop_front()
-        {
-            self.close_stderr(oldest);
+        if self.lingering.len() > LINGERING {
+            let of = |key: &Key| Some((*key, self.stderr.get(*key)?.service));
+            if let Some(surplus) = surplus(self.lingering.iter().filter_map(of)) {
+                self.close_stderr(surplus);
+            }
         }
     }
 
@@ -86,6 +88,18 @@ impl Server {
             self.lingering.retain(|lingering| *lingering != key);
         }
     }
+}
+
+/// Of pipes and their services, the oldest first: the first of the service that has most. One
+/// that leaves many behind must not cost another its only one.
+fn surplus(pipes: impl Iterator<Item = (Key, Key)> + Clone) -> Option<Key> {
+    let mut counts = HashMap::new();
+    for (_, service) in pipes.clone() {
+        *counts.entry(service).or_insert(0_usize) += 1;
+    }
+    let (most, _) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+    let mut of_it = pipes.filter(|(_, service)| *service == most);
+    of_it.next().map(|(pipe, _)| pipe)
 }
 
 fn read_some(state: &mut StderrState, scratch: &mut [u8]) -> Flow {
@@ -168,4 +182,21 @@ fn end_line(state: &mut StderrState) {
     }
     // An idle program's buffer costs nothing.
     state.partial = Vec::new();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::slab::Slab;
+
+    #[test]
+    fn who_leaves_most_behind_loses_the_oldest() {
+        let mut slab = Slab::new();
+        let keys: Vec<Key> = (0..6).map(|_| slab.insert(())).collect();
+        let (quiet, loud) = (keys[0], keys[1]);
+        let pipes = [(keys[2], quiet), (keys[3], loud), (keys[4], loud), (keys[5], quiet)];
+        assert_eq!(surplus(pipes[..3].iter().copied()), Some(keys[3]));
+        assert_eq!(surplus(pipes[..1].iter().copied()), Some(keys[2]));
+        assert_eq!(surplus([].into_iter()), None);
+    }
 }

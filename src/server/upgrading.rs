@@ -121,7 +121,7 @@ impl Server {
                 trying.trial.kill();
                 self.timers.set(now + LOOK, Timer::Trial);
             }
-            None if trying.trial.is_silent() => self.timers.set(now + LOOK, Timer::Trial),
+            None if trying.trial.is_unannounced() => self.timers.set(now + LOOK, Timer::Trial),
             None => {}
             Some(verdict) => {
                 let late = trying.late;

@@ -22,7 +22,9 @@ impl InFlight {
     ) -> io::Result<i32> {
         let channel = self.channel.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         environment::fill(self.block.environment()?, prepared, connection);
-        self.block.send_off(prepared, numbers, channel)
+        let pid = self.block.send_off(prepared, numbers, channel)?;
+        self.prepared = Some(Rc::clone(prepared));
+        Ok(pid)
     }
 }
 
@@ -90,7 +92,7 @@ impl Spawner {
             return None;
         };
         match block.start_waiting(self.failure.as_raw_fd(), &channel) {
-            Ok(pid) => Some(InFlight { pid, block, channel: Some(channel) }),
+            Ok(pid) => Some(InFlight { pid, prepared: None, block, channel: Some(channel) }),
             Err(_) => {
                 self.take_back(block, Some(channel));
                 None

@@ -42,6 +42,9 @@ pub use stage::Stage;
 /// come at once need as many; far more would only crowd each other out of the caches.
 const BLOCKS: usize = 128;
 
+/// Of them one service may have so many: its user may stop its children before they exec.
+const PER_SERVICE: usize = BLOCKS - BLOCKS / 4;
+
 /// Channels at most, each of which costs two descriptors. Without one, a child begins with a
 /// copy of our table: 64 clients who come at once, where there are many, need as many.
 const CHANNELS: usize = 64;
@@ -110,6 +113,8 @@ fn new_pipe() -> io::Result<Pipe> {
 /// A child on its way to exec.
 struct InFlight {
     pid: i32,
+    /// What it is to become; none yet for a spare.
+    prepared: Option<Rc<Prepared>>,
     block: Block,
     /// Through which it gets its descriptors, if it begins with our table.
     channel: Option<Channel>,
@@ -224,12 +229,23 @@ impl Spawner {
             if let Some(pid) = self.send_spare(prepared, numbers, connection) {
                 return Ok(pid);
             }
-            if let Some(block) = self.blocks.take(Block::new) {
+            if !self.has_its_share(prepared)
+                && let Some(block) = self.blocks.take(Block::new)
+            {
                 return self.share(block, prepared, numbers, connection, table);
             }
         }
         environment::fill(self.forking.environment()?, prepared, connection);
         self.forking.start_forking(prepared, numbers)
+    }
+
+    /// Whether a service has as many blocks as one may. Looked at only when that many are in
+    /// use.
+    fn has_its_share(&self, prepared: &Rc<Prepared>) -> bool {
+        let becomes = |it: &Rc<Prepared>| Rc::ptr_eq(it, prepared);
+        let own = |child: &&InFlight| child.prepared.as_ref().is_some_and(becomes);
+        self.in_flight.len() >= PER_SERVICE
+            && self.in_flight.iter().filter(own).count() >= PER_SERVICE
     }
 
     fn share(
@@ -246,7 +262,10 @@ impl Spawner {
             .map(|variables| environment::fill(variables, prepared, connection))
             .and_then(|()| block.start_sharing(prepared, numbers, channel.as_ref()));
         match &started {
-            &Ok(pid) => self.in_flight.push(InFlight { pid, block, channel }),
+            &Ok(pid) => {
+                let prepared = Some(Rc::clone(prepared));
+                self.in_flight.push(InFlight { pid, prepared, block, channel });
+            }
             Err(_) => self.take_back(block, channel),
         }
         started
@@ -350,6 +369,15 @@ impl Spawner {
         self.failures.remove(&pid)
     }
 
+    /// To be told of a child that has been reaped with another status: one that has said why
+    /// it failed, and was killed before it ended, must not be heard of under the next one's
+    /// pid.
+    pub fn forget_failure(&mut self, pid: i32) {
+        if !self.failures.is_empty() {
+            self.failures.remove(&pid);
+        }
+    }
+
     fn read_failures(&mut self) {
         let mut record = [0u8; RECORD];
         let readers = self.earlier_reader.iter_mut().chain([&mut self.failure_reader]);
@@ -365,3 +393,6 @@ impl Spawner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
