@@ -19,7 +19,7 @@ use super::Server;
 use super::slab::Key;
 use super::state::{ListenerState, Rest};
 use super::token::Owner;
-use crate::config::model::{Endpoint, Service, SocketSpec};
+use crate::config::model::{Endpoint, LogFile, Service, SocketSpec};
 use crate::descriptor;
 use crate::loading::{From, Loading, Overview, Serve, Step, What};
 use crate::log_sink;
@@ -42,6 +42,8 @@ pub(super) struct Applying {
     /// Sockets that could not be opened, by what may be in their way.
     unopened: HashMap<Endpoint, Vec<Key>>,
     stage: Stage,
+    /// Files for lines; others stay open until the services that had them are gone.
+    log_files: Vec<LogFile>,
     overview: Overview,
     /// Whether anything is different.
     pub(super) changes: bool,
@@ -73,7 +75,7 @@ impl Server {
 
     pub(super) fn begin_to_apply(&mut self, loading: Loading) -> Applying {
         descriptor::expect_services(loading.services);
-        log_sink::use_files(loading.log_files.iter());
+        log_sink::open_files(loading.log_files.iter());
         let changes = loading.steps.iter().any(|step| !matches!(step, Step::Same { .. }));
         Applying {
             steps: loading.steps.into_iter(),
@@ -82,6 +84,7 @@ impl Server {
             order: Vec::with_capacity(loading.services),
             unopened: HashMap::new(),
             stage: Stage::Steps,
+            log_files: loading.log_files,
             overview: loading.overview,
             changes,
             turns: 0,
@@ -141,6 +144,7 @@ impl Server {
                 }
             }
             Stage::Overview => {
+                log_sink::keep_files(applying.log_files.iter());
                 self.say_unclaimed();
                 let overview = std::mem::take(&mut applying.overview);
                 self.look_what_to_observe(&overview);
