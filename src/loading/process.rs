@@ -288,12 +288,16 @@ fn send(pipe: OwnedFd, loaded: Loaded, served: &[Rc<Service>], with_errors: bool
 fn compare(loaded: Loaded, served: &[Rc<Service>], with_errors: bool) -> Loading {
     let Loaded { config, diagnostics } = loaded;
     let (errors, _) = config::summary(&diagnostics);
-    let findings = diagnostics.iter().map(Finding::of).collect();
+    let mut findings: Vec<Finding> = diagnostics.iter().map(Finding::of).collect();
     let services = config.services.len();
     if errors > 0 && !with_errors {
         return Loading { findings, errors, services, ..Loading::default() };
     }
     let plan = plan(served, &config);
+    // After an upgrade nobody knows what a service was.
+    if !with_errors {
+        findings.extend(plan.held.iter().map(|held| Finding::goes_on(&held.service.label)));
+    }
     Loading {
         findings,
         errors,

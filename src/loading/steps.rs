@@ -34,6 +34,18 @@ impl Finding {
         }
     }
 
+    /// What there is a warning about in the new configuration is served as in the old one.
+    #[must_use]
+    pub fn goes_on(label: &str) -> Self {
+        Self::of(&Diagnostic {
+            severity: Severity::Warning,
+            span: None,
+            message: format!("{label} is running and goes on as it was"),
+            help: None,
+            related: None,
+        })
+    }
+
     /// An error of the reading itself.
     #[must_use]
     pub fn error(message: &str) -> Self {
