@@ -15,7 +15,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpid, getppid, pipe2};
 
-use super::steps::{Finding, Loading, Overview, count, cut, log_files, look_over};
+use super::steps::{Finding, Loading, Overview, count_updated, cut, log_files, look_over};
 use super::wire::{Receiver, Sender};
 use crate::config::model::Service;
 use crate::config::{self, Loaded};
@@ -303,7 +303,7 @@ fn compare(loaded: Loaded, served: &[Rc<Service>], with_errors: bool) -> Loading
         errors,
         services,
         log_files: log_files(&config, &plan),
-        changes: count(&plan),
+        updated: count_updated(&plan),
         overview: Overview { broadcasts: broadcast_addresses(), ..look_over(&config, &plan) },
         steps: cut(served, config, &plan),
     }

@@ -96,7 +96,7 @@ fn loading(services: u16, addresses: usize) -> Loading {
         services: services.into(),
         log_files: vec![LogFile { path: not_utf8(), soft: None, hard: Some(9) }],
         steps,
-        changes: Changes { kept: 1, opened: 2, closed: 3, updated: 4 },
+        updated: 4,
         overview: Overview { own_ports, asks_for_load: true, ..Overview::default() },
     }
 }

@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::Server;
+use super::counting::{Changes, Turnover};
 use super::slab::Key;
 use super::state::{ListenerState, Rest};
 use super::token::Owner;
@@ -45,6 +46,8 @@ pub(super) struct Applying {
     /// Files for lines; others stay open until the services that had them are gone.
     log_files: Vec<LogFile>,
     overview: Overview,
+    /// Sockets before, and services that go on with something different.
+    before: (Turnover, usize),
     /// Whether anything is different.
     pub(super) changes: bool,
     turns: usize,
@@ -86,6 +89,7 @@ impl Server {
             stage: Stage::Steps,
             log_files: loading.log_files,
             overview: loading.overview,
+            before: (self.reloading.turnover, loading.updated),
             changes,
             turns: 0,
             most: 0,
@@ -106,6 +110,12 @@ impl Server {
         }
         log::debug!("applied turns={} most={}", applying.turns, applying.most);
         false
+    }
+
+    /// What it has all come to.
+    pub(super) fn changes(&self, applying: &Applying) -> Changes {
+        let (before, updated) = applying.before;
+        self.reloading.turnover.since(before, updated)
     }
 
     /// One step; what it costs in services and sockets.

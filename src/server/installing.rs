@@ -198,6 +198,7 @@ impl Server {
         }
         let (spec, service) = (state.spec.clone(), Rc::clone(&service.service));
         let Some(listener) = self.open_socket(&spec, &service)? else { return Ok(()) };
+        self.reloading.turnover.opens();
         log::debug!("opened descriptor={:?}", listener.as_fd());
         journal::listening(&service.label, listener.address(), listener.is_adopted());
         if let Some(state) = self.listeners.get_mut(key) {

@@ -78,6 +78,29 @@ fn the_line_about_a_reload_counts_kept_opened_closed_and_updated() {
 }
 
 #[test]
+fn the_line_about_a_reload_counts_sockets_that_can_be_opened() {
+    let ports = free_ports(7);
+    let taken = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).unwrap();
+    let lines = |ports: &[u16]| -> String {
+        ports.iter().map(|port| tcp_line(*port, "/bin/echo echo x")).collect()
+    };
+    let numbers = |line: &crate::common::Line| {
+        ["kept", "opened", "closed"].map(|key| line.number(key).unwrap())
+    };
+    let others: Vec<_> = ports[1..].iter().map(taken).collect();
+    let daemon = Daemon::start(&lines(&ports[..4]));
+    // Three that cannot be opened in the place of three that could not be.
+    let said = daemon.reload(&lines(&[ports[0], ports[4], ports[5], ports[6]]));
+    assert_eq!(numbers(&said), [1, 0, 0], "{}", said.raw);
+    drop(others);
+    let said = daemon.reload(&lines(&ports[4..]));
+    let [kept, opened, closed] = numbers(&said);
+    // They are tried again by themselves a second after the last time.
+    assert_eq!((kept + opened, closed), (3, 1), "{}", said.raw);
+    let _ = daemon.wait_count(4, |line| line.is("listening"));
+}
+
+#[test]
 fn children_of_a_removed_service_run_on() {
     let port = free_port();
     let daemon = Daemon::start(&tcp_line(port, "/bin/cat cat"));
