@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Address {
     /// A TCP or UDP peer.
-    Inet(SocketAddr),
+    Inet(#[serde(with = "crate::socket_address::one")] SocketAddr),
     /// The process at the other end of a unix socket (SO_PEERCRED, when it connected).
     Unix {
         /// Its process id.

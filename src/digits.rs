@@ -50,6 +50,18 @@ pub fn push_ip(out: &mut String, ip: IpAddr) {
     }
 }
 
+/// Adds the address of a socket address, with the scope without which a link-local one is
+/// nowhere: `127.0.0.1`, `::1`, `fe80::1%2`.
+pub fn push_host(out: &mut String, address: &SocketAddr) {
+    push_ip(out, address.ip());
+    if let SocketAddr::V6(v6) = address
+        && v6.scope_id() != 0
+    {
+        out.push('%');
+        push_number(out, v6.scope_id().into());
+    }
+}
+
 /// Adds an address and a port: `127.0.0.1:4711`, `[::1]:4711`.
 pub fn push_socket_address(out: &mut String, address: &SocketAddr) {
     match address {
@@ -71,6 +83,15 @@ mod tests {
         let mut out = String::from("=");
         push(&mut out);
         out.split_off(1)
+    }
+
+    #[test]
+    fn a_host_has_its_scope() {
+        for host in ["127.0.0.1", "[::1]", "[fe80::1%2]"] {
+            let address = format!("{host}:80").parse().unwrap();
+            let bare = host.trim_start_matches('[').trim_end_matches(']');
+            assert_eq!(text(|out| push_host(out, &address)), bare);
+        }
     }
 
     #[test]

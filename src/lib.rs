@@ -60,6 +60,7 @@ pub mod reload;
 pub mod server;
 pub mod service_manager;
 pub mod signals;
+pub mod socket_address;
 pub mod spawn;
 pub mod statistics;
 pub mod unix_path;

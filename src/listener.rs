@@ -4,6 +4,7 @@
 //! blocking, as programs expect it.
 
 mod beside;
+mod buffers;
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -115,14 +116,14 @@ impl Listener {
             Endpoint::Inet(address) => Self::open_inet(spec, *address, service),
             Endpoint::Unix(path) => {
                 let descriptor = new_socket(AddressFamily::Unix, spec.socket_type)?;
-                set_buffers(&descriptor, attributes)?;
+                buffers::set(&descriptor, attributes)?;
                 let bound = unix_path::bind(&descriptor, path, spec.socket_type, attributes)?;
                 let shown = Bound::Unix(path.display().to_string());
                 Self::finish(descriptor, spec, attributes, shown, Some(bound))
             }
             Endpoint::Abstract(name) => {
                 let descriptor = new_socket(AddressFamily::Unix, spec.socket_type)?;
-                set_buffers(&descriptor, attributes)?;
+                buffers::set(&descriptor, attributes)?;
                 bind(descriptor.as_raw_fd(), &nix::sys::socket::UnixAddr::new_abstract(name)?)?;
                 let shown = Bound::Unix(ShownEndpoint(&spec.endpoint).to_string());
                 Self::finish(descriptor, spec, attributes, shown, None)
@@ -147,7 +148,7 @@ impl Listener {
         if let Some(device) = &spec.device {
             setsockopt(&descriptor, sockopt::BindToDevice, &device.into())?;
         }
-        set_buffers(&descriptor, attributes)?;
+        buffers::set(&descriptor, attributes)?;
         // Programs of an earlier server may still have sockets for their peers here.
         let per_peer = spec.socket_type == SocketType::Dgram && !service.wait;
         if per_peer {
@@ -250,7 +251,10 @@ impl Listener {
     /// # Errors
     /// What the system answered.
     pub fn update(&self, spec: &SocketSpec, attributes: &Attributes) -> io::Result<()> {
-        set_buffers(self, attributes)?;
+        buffers::set(self, attributes)?;
+        if !self.adopted {
+            buffers::forget(self, spec, attributes)?;
+        }
         if let Socket::Tcp(listener) = &self.socket {
             if attributes.nodelay || !self.adopted {
                 setsockopt(listener, sockopt::TcpNoDelay, &attributes.nodelay)?;
@@ -401,15 +405,4 @@ fn start_listening(descriptor: &impl AsFd, attributes: &Attributes) -> io::Resul
         None => Backlog::MAXALLOWABLE,
     };
     Ok(listen(&descriptor.as_fd(), backlog)?)
-}
-
-fn set_buffers(descriptor: &impl AsFd, attributes: &Attributes) -> io::Result<()> {
-    let bytes = |size: u32| usize::try_from(size).unwrap_or(usize::MAX);
-    if let Some(size) = attributes.sndbuf {
-        setsockopt(&descriptor.as_fd(), sockopt::SndBuf, &bytes(size))?;
-    }
-    if let Some(size) = attributes.rcvbuf {
-        setsockopt(&descriptor.as_fd(), sockopt::RcvBuf, &bytes(size))?;
-    }
-    Ok(())
 }

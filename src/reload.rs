@@ -41,7 +41,8 @@ pub struct Kept {
     /// Whose it is.
     pub new: SocketRef,
     /// Whether options that are set when a socket is made are different: backlog,
-    /// buffer sizes, owner, group or mode of its file. All can be set afterwards.
+    /// buffer sizes, what accepted connections inherit, owner, group or mode of its file.
+    /// All can be set afterwards.
     pub reapply: bool,
 }
 
@@ -251,9 +252,13 @@ fn same(a: &Service, b: &Service) -> bool {
         && *attributes == b.attributes
 }
 
+/// Whether a socket would be made in another way: all that [`Listener::update`] sets.
+///
+/// [`Listener::update`]: crate::listener::Listener::update
 fn creation_differs(a: &Service, b: &Service) -> bool {
     let (a, b) = (&a.attributes, &b.attributes);
     (a.backlog, a.sndbuf, a.rcvbuf) != (b.backlog, b.sndbuf, b.rcvbuf)
+        || (a.nodelay, a.keepalive) != (b.nodelay, b.keepalive)
         || (a.socket_user, a.socket_group, a.socket_mode)
             != (b.socket_user, b.socket_group, b.socket_mode)
 }

@@ -1,7 +1,7 @@
 //! Plans of reloads, by example and by property.
 
 use super::*;
-use crate::config::model::{Action, Builtin, Endpoint, Origin, SocketType, Withheld};
+use crate::config::model::{Action, Attributes, Builtin, Endpoint, Origin, SocketType, Withheld};
 use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, proptest};
 use std::time::{Duration, Instant};
 
@@ -68,11 +68,25 @@ fn another_line_of_the_file_is_no_change() {
 
 #[test]
 fn options_of_creation_are_applied_again() {
-    let mut changed = service(&[1]);
-    Rc::make_mut(&mut changed.attributes).backlog = Some(5);
-    let plan = run(vec![service(&[1])], vec![changed], vec![]);
-    assert_eq!(plan.kept, [kept(at(0, 0), at(0, 0), true)]);
-    assert_eq!(plan.services, [Fate::Updated(0)]);
+    let options: [fn(&mut Attributes); 8] = [
+        |it| it.backlog = Some(5),
+        |it| it.sndbuf = Some(5),
+        |it| it.rcvbuf = Some(5),
+        |it| it.nodelay = true,
+        |it| it.keepalive = true,
+        |it| it.socket_user = Some(5),
+        |it| it.socket_group = Some(5),
+        |it| it.socket_mode = 0o666,
+    ];
+    for (number, option) in options.iter().enumerate() {
+        let mut changed = service(&[1]);
+        option(Rc::make_mut(&mut changed.attributes));
+        for (old, new) in [(service(&[1]), changed.clone()), (changed, service(&[1]))] {
+            let plan = run(vec![old], vec![new], vec![]);
+            assert_eq!(plan.kept, [kept(at(0, 0), at(0, 0), true)], "{number}");
+            assert_eq!(plan.services, [Fate::Updated(0)], "{number}");
+        }
+    }
 }
 
 #[test]

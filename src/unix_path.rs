@@ -11,7 +11,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
 use nix::libc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmodat, fstat, umask};
-use nix::unistd::{Gid, Uid, fchownat, geteuid};
+use nix::unistd::{Gid, Uid, fchownat, getegid, geteuid};
 
 use crate::config::model::{Attributes, SocketType};
 
@@ -42,7 +42,8 @@ impl BoundPath {
         self.identity
     }
 
-    /// Gives our socket its owner, group and mode.
+    /// Gives our socket its owner, group and mode: those that it would have if it were
+    /// bound now.
     ///
     /// # Errors
     /// chown(2)'s and chmod(2)'s; that something else is there by now.
@@ -51,7 +52,18 @@ impl BoundPath {
         if found.identity() != self.identity {
             return Err(io::Error::other(REPLACED));
         }
-        found.set_owner_and_mode(attributes)
+        let user = attributes.socket_user.unwrap_or_else(|| geteuid().as_raw());
+        let group = attributes.socket_group.unwrap_or_else(|| self.group_of_new());
+        let user = Some(user).filter(|user| *user != found.stat.st_uid);
+        let group = Some(group).filter(|group| *group != found.stat.st_gid);
+        found.set_owner_and_mode((user, group), attributes.socket_mode)
+    }
+
+    /// Ours, but in a folder that gives its own to everything in it (inode(7)).
+    fn group_of_new(&self) -> u32 {
+        let folder = self.path.parent().and_then(|folder| folder.metadata().ok());
+        let gives = folder.filter(|folder| folder.mode() & libc::S_ISGID != 0);
+        gives.map_or_else(|| getegid().as_raw(), |folder| folder.gid())
     }
 }
 
@@ -92,7 +104,8 @@ pub fn bind(
         return Err(io::Error::other(REPLACED));
     }
     let bound = BoundPath { path: path.to_owned(), identity: found.identity() };
-    found.set_owner_and_mode(attributes)?;
+    let owner = (attributes.socket_user, attributes.socket_group);
+    found.set_owner_and_mode(owner, attributes.socket_mode)?;
     Ok(bound)
 }
 
@@ -133,15 +146,19 @@ impl Found {
         is_socket && self.stat.st_uid == geteuid().as_raw() && self.stat.st_nlink == 1
     }
 
-    fn set_owner_and_mode(&self, attributes: &Attributes) -> io::Result<()> {
-        let user = attributes.socket_user.map(Uid::from_raw);
-        let group = attributes.socket_group.map(Gid::from_raw);
+    /// An owner or group of None stays.
+    fn set_owner_and_mode(
+        &self,
+        (user, group): (Option<u32>, Option<u32>),
+        mode: u32,
+    ) -> io::Result<()> {
+        let (user, group) = (user.map(Uid::from_raw), group.map(Gid::from_raw));
         if user.is_some() || group.is_some() {
             fchownat(&self.descriptor, "", user, group, AtFlags::AT_EMPTY_PATH)?;
         }
         // chmod(2) takes no such descriptor but by this name.
         let itself = format!("/proc/self/fd/{}", self.descriptor.as_raw_fd());
-        let mode = Mode::from_bits_truncate(attributes.socket_mode);
+        let mode = Mode::from_bits_truncate(mode);
         Ok(fchmodat(AT_FDCWD, itself.as_str(), mode, FchmodatFlags::FollowSymlink)?)
     }
 }

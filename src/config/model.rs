@@ -123,7 +123,7 @@ pub struct SocketSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Endpoint {
     /// An IPv4 or IPv6 address with its port; port 0 (any free one) only from the command line.
-    Inet(SocketAddr),
+    Inet(#[serde(with = "crate::socket_address::one")] SocketAddr),
     /// A unix socket in the file system: an absolute path.
     Unix(#[serde(with = "path_bytes::one")] PathBuf),
     /// A unix socket in Linux's abstract name space, without the leading NUL.
@@ -158,6 +158,7 @@ pub enum RelayTarget {
         /// The host as written: an address without brackets, or a name.
         host: String,
         /// What it was when the file was read, tried in this order; never empty.
+        #[serde(with = "crate::socket_address::list")]
         addresses: Vec<SocketAddr>,
     },
     /// A unix socket: a path or an abstract name.

@@ -1,3 +1,4 @@
+use std::net::{SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 
 use proptest::prelude::{any, prop_assert_eq, proptest};
@@ -249,7 +250,7 @@ proptest! {
         partial: Vec<u8>,
         path: Vec<u8>,
         numbers in any::<(i32, u64, usize, Option<u64>)>(),
-        ip: std::net::IpAddr,
+        (ip, v6, scope) in any::<(std::net::IpAddr, std::net::Ipv6Addr, u32)>(),
     ) {
         use std::os::unix::ffi::OsStringExt as _;
         let mut state = sample();
@@ -259,6 +260,10 @@ proptest! {
         state.pipes[0].partial = partial;
         state.children[0].served.label = label;
         state.children[0].served.peer = Address::Inet((ip, 1).into());
+        let scoped: SocketAddr = SocketAddrV6::new(v6, 1, 0, scope).into();
+        state.conversations[0].served.peer = Address::Inet(scoped);
+        state.services[0].sockets[0].spec.endpoint = Endpoint::Inet(scoped);
+        (state.homing[0].peer, state.homing[0].sender) = (scoped, scoped);
         state.children[0].pid = numbers.0;
         state.children[0].served.started = Moment(numbers.1);
         state.children[0].pipe = Some(numbers.2);

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, SockaddrStorage, bind, setsockopt, sockopt};
 
-use super::{new_socket, set_buffers};
+use super::{buffers, new_socket};
 use crate::config::model::{Attributes, SocketSpec, SocketType};
 use crate::descriptor;
 
@@ -55,7 +55,7 @@ pub fn share_address(
     if let Some(device) = &spec.device {
         setsockopt(socket, sockopt::BindToDevice, &device.into())?;
     }
-    set_buffers(socket, attributes)?;
+    buffers::set(socket, attributes)?;
     setsockopt(listener, sockopt::ReusePort, &true)?;
     setsockopt(socket, sockopt::ReusePort, &true)?;
     Ok(bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?)

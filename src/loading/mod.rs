@@ -26,4 +26,4 @@ mod steps;
 mod wire;
 
 pub use process::{LIMIT, Loader, Turn, load_and_wait};
-pub use steps::{Changes, Finding, From, Loading, Overview, Serve, Step, What};
+pub use steps::{Finding, From, Loading, Overview, Serve, Step, What};

@@ -15,7 +15,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpid, getppid, pipe2};
 
-use super::steps::{Finding, Loading, Overview, count, cut, log_files, look_over};
+use super::steps::{Finding, Loading, Overview, count_updated, cut, log_files, look_over};
 use super::wire::{Receiver, Sender};
 use crate::config::model::Service;
 use crate::config::{self, Loaded};
@@ -288,18 +288,22 @@ fn send(pipe: OwnedFd, loaded: Loaded, served: &[Rc<Service>], with_errors: bool
 fn compare(loaded: Loaded, served: &[Rc<Service>], with_errors: bool) -> Loading {
     let Loaded { config, diagnostics } = loaded;
     let (errors, _) = config::summary(&diagnostics);
-    let findings = diagnostics.iter().map(Finding::of).collect();
+    let mut findings: Vec<Finding> = diagnostics.iter().map(Finding::of).collect();
     let services = config.services.len();
     if errors > 0 && !with_errors {
         return Loading { findings, errors, services, ..Loading::default() };
     }
     let plan = plan(served, &config);
+    // After an upgrade nobody knows what a service was.
+    if !with_errors {
+        findings.extend(plan.held.iter().map(|held| Finding::goes_on(&held.service.label)));
+    }
     Loading {
         findings,
         errors,
         services,
         log_files: log_files(&config, &plan),
-        changes: count(&plan),
+        updated: count_updated(&plan),
         overview: Overview { broadcasts: broadcast_addresses(), ..look_over(&config, &plan) },
         steps: cut(served, config, &plan),
     }

@@ -34,25 +34,24 @@ impl Finding {
         }
     }
 
+    /// What there is a warning about in the new configuration is served as in the old one.
+    #[must_use]
+    pub fn goes_on(label: &str) -> Self {
+        Self::of(&Diagnostic {
+            severity: Severity::Warning,
+            span: None,
+            message: format!("{label} is running and goes on as it was"),
+            help: None,
+            related: None,
+        })
+    }
+
     /// An error of the reading itself.
     #[must_use]
     pub fn error(message: &str) -> Self {
         let line = format!("error: {message}");
         Self { severity: Severity::Error, rendered: line.clone(), line }
     }
-}
-
-/// How many sockets and services a reload keeps and changes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Changes {
-    /// Sockets that stay open.
-    pub kept: usize,
-    /// Sockets that are new.
-    pub opened: usize,
-    /// Sockets that are gone.
-    pub closed: usize,
-    /// Services that go on with something different.
-    pub updated: usize,
 }
 
 /// What the server has to know of all services together.
@@ -83,8 +82,8 @@ pub struct Loading {
     pub log_files: Vec<LogFile>,
     /// What is to be done, in this order. Empty after an error at a reload.
     pub steps: Vec<Step>,
-    /// What that comes to.
-    pub changes: Changes,
+    /// How many services go on with something different.
+    pub updated: usize,
     /// What it comes to all together.
     pub overview: Overview,
 }
@@ -225,15 +224,9 @@ fn sources(new: &Config, plan: &Plan) -> Vec<Vec<From>> {
     sources
 }
 
-/// What the line about a reload says of a plan.
-pub(super) fn count(plan: &Plan) -> Changes {
-    let held: usize = plan.held.iter().map(|held| held.sockets.len()).sum();
-    Changes {
-        kept: plan.kept.len().saturating_add(held),
-        opened: plan.open.len(),
-        closed: plan.close.len(),
-        updated: plan.services.iter().filter(|fate| matches!(fate, Fate::Updated(_))).count(),
-    }
+/// How many services go on with something different.
+pub(super) fn count_updated(plan: &Plan) -> usize {
+    plan.services.iter().filter(|fate| matches!(fate, Fate::Updated(_))).count()
 }
 
 /// All services from then on, those included that go on as before.

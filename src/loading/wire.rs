@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::steps::{Changes, Finding, From, Loading, Overview, Serve, Step, What};
+use super::steps::{Finding, From, Loading, Overview, Serve, Step, What};
 use crate::config::model::{
     Account, Action, Attributes, LogFile, Origin, Prefix, Service, SocketSpec, SocketType,
     TcpmuxName,
@@ -48,8 +48,9 @@ enum Record {
         old: usize,
         close: Vec<usize>,
     },
-    /// Nothing comes after it: errors, services, what it all comes to.
-    End(usize, usize, Changes, Overview),
+    /// Nothing comes after it: errors, services, how many of them go on with
+    /// something different, what it all comes to.
+    End(usize, usize, usize, Overview),
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +124,7 @@ impl<W: Write> Sender<W> {
     /// # Errors
     /// When it cannot be written.
     pub(super) fn send(mut self, loading: Loading) -> io::Result<()> {
-        let Loading { findings, errors, services, log_files, steps, changes, overview } = loading;
+        let Loading { findings, errors, services, log_files, steps, updated, overview } = loading;
         for finding in findings {
             self.put(&Record::Finding(finding))?;
         }
@@ -134,7 +135,7 @@ impl<W: Write> Sender<W> {
             let record = self.step(step)?;
             self.put(&record)?;
         }
-        self.put(&Record::End(errors, services, changes, overview))?;
+        self.put(&Record::End(errors, services, updated, overview))?;
         self.to.flush()
     }
 
@@ -333,9 +334,9 @@ impl Receiver {
                 };
                 self.loading.steps.push(Step::Serve(Serve { fate, what, sockets, close }));
             }
-            Record::End(errors, services, changes, overview) => {
+            Record::End(errors, services, updated, overview) => {
                 (loading.errors, loading.services) = (errors, services);
-                (loading.changes, loading.overview) = (changes, overview);
+                (loading.updated, loading.overview) = (updated, overview);
                 self.ended = true;
             }
         }

@@ -1,10 +1,11 @@
 //! What is sent arrives, whole, and shared as it was.
 
+use std::net::{SocketAddr, SocketAddrV6};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
 use super::*;
-use crate::config::model::{Banner, Endpoint, Program, parse_item};
+use crate::config::model::{Banner, Endpoint, Program, RelayTarget, parse_item};
 use crate::loading::Overview;
 use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
 
@@ -27,9 +28,14 @@ fn attributes(list: &Rc<[Prefix]>) -> Attributes {
     }
 }
 
+/// Nowhere without its scope.
+fn scoped(port: u16) -> SocketAddr {
+    SocketAddrV6::new("fe80::1".parse().unwrap(), port, 0, 4).into()
+}
+
 fn service(n: u16, account: &Rc<Account>, attributes: &Rc<Attributes>) -> Service {
     let endpoint = match n % 3 {
-        0 => Endpoint::Inet(([127, 0, 0, 1], n).into()),
+        0 => Endpoint::Inet(scoped(n)),
         1 => Endpoint::Unix(not_utf8()),
         _ => Endpoint::Abstract(vec![0xff, 0]),
     };
@@ -41,13 +47,18 @@ fn service(n: u16, account: &Rc<Account>, attributes: &Rc<Attributes>) -> Servic
         sockets: vec![SocketSpec { socket_type: SocketType::Stream, endpoint, device: None }],
         tcpmux: None,
         wait: false,
-        action: Action::Program(Program {
-            path: not_utf8(),
-            argv: vec!["echo".into(), not_utf8().into()],
-        }),
+        action: action(n),
         account: Rc::clone(account),
         attributes: Rc::clone(attributes),
     }
+}
+
+fn action(n: u16) -> Action {
+    if n.is_multiple_of(5) {
+        let addresses = vec![([127, 0, 0, 1], n).into(), scoped(n)];
+        return Action::Relay(RelayTarget::Inet { host: "there".to_owned(), addresses });
+    }
+    Action::Program(Program { path: not_utf8(), argv: vec!["echo".into(), not_utf8().into()] })
 }
 
 fn serve(service: Service) -> Step {
@@ -85,7 +96,7 @@ fn loading(services: u16, addresses: usize) -> Loading {
         services: services.into(),
         log_files: vec![LogFile { path: not_utf8(), soft: None, hard: Some(9) }],
         steps,
-        changes: Changes { kept: 1, opened: 2, closed: 3, updated: 4 },
+        updated: 4,
         overview: Overview { own_ports, asks_for_load: true, ..Overview::default() },
     }
 }

@@ -68,20 +68,26 @@ fn files() -> MutexGuard<'static, Files> {
     FILES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Opens the files that these name, again if they are open, and closes all others.
-/// Of several limits of one file, the least hold.
-pub fn use_files<'a>(wanted: impl Iterator<Item = &'a LogFile>) {
+/// Opens the files that these name, again if they are open. Of several limits of one file,
+/// the least hold.
+pub fn open_files<'a>(wanted: impl Iterator<Item = &'a LogFile>) {
     let mut files = files();
     files.write_out();
-    let wanted = least_limits(wanted);
-    files.close_all_but(&wanted);
-    for (path, limits) in wanted {
+    for (path, limits) in least_limits(wanted) {
         files.open(path, limits);
     }
     say(files);
 }
 
-/// The number of the file at this path, if [`use_files`] was given it.
+/// Closes all files but those that these name.
+pub fn keep_files<'a>(wanted: impl Iterator<Item = &'a LogFile>) {
+    let mut files = files();
+    files.write_out();
+    files.close_all_but(&least_limits(wanted));
+    say(files);
+}
+
+/// The number of the file at this path, if [`open_files`] was given it.
 #[must_use]
 pub fn number_of(path: &Path) -> Option<u64> {
     files().list.iter().find(|target| target.path == path).map(|target| target.number)

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Server;
 use super::controlling::Stage;
+use super::counting::Changes;
 use super::reloading::ReloadOutcome;
 use super::slab::Key;
 use super::state::{Rest, ServiceState};
@@ -15,7 +16,7 @@ use crate::control::answer::{
 use crate::control::http::{self, Page};
 use crate::control::prometheus::{self, FAMILIES, Sample};
 use crate::listener::ShownEndpoint;
-use crate::loading::{self, Changes};
+use crate::loading;
 use crate::log_sink;
 use crate::peers::{Peer, PeerId};
 use crate::statistics::Statistics;

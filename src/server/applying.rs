@@ -16,10 +16,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::Server;
+use super::counting::{Changes, Turnover};
 use super::slab::Key;
 use super::state::{ListenerState, Rest};
 use super::token::Owner;
-use crate::config::model::{Endpoint, Service, SocketSpec};
+use crate::config::model::{Endpoint, LogFile, Service, SocketSpec};
 use crate::descriptor;
 use crate::loading::{From, Loading, Overview, Serve, Step, What};
 use crate::log_sink;
@@ -42,7 +43,11 @@ pub(super) struct Applying {
     /// Sockets that could not be opened, by what may be in their way.
     unopened: HashMap<Endpoint, Vec<Key>>,
     stage: Stage,
+    /// Files for lines; others stay open until the services that had them are gone.
+    log_files: Vec<LogFile>,
     overview: Overview,
+    /// Sockets before, and services that go on with something different.
+    before: (Turnover, usize),
     /// Whether anything is different.
     pub(super) changes: bool,
     turns: usize,
@@ -73,7 +78,7 @@ impl Server {
 
     pub(super) fn begin_to_apply(&mut self, loading: Loading) -> Applying {
         descriptor::expect_services(loading.services);
-        log_sink::use_files(loading.log_files.iter());
+        log_sink::open_files(loading.log_files.iter());
         let changes = loading.steps.iter().any(|step| !matches!(step, Step::Same { .. }));
         Applying {
             steps: loading.steps.into_iter(),
@@ -82,7 +87,9 @@ impl Server {
             order: Vec::with_capacity(loading.services),
             unopened: HashMap::new(),
             stage: Stage::Steps,
+            log_files: loading.log_files,
             overview: loading.overview,
+            before: (self.reloading.turnover, loading.updated),
             changes,
             turns: 0,
             most: 0,
@@ -103,6 +110,12 @@ impl Server {
         }
         log::debug!("applied turns={} most={}", applying.turns, applying.most);
         false
+    }
+
+    /// What it has all come to.
+    pub(super) fn changes(&self, applying: &Applying) -> Changes {
+        let (before, updated) = applying.before;
+        self.reloading.turnover.since(before, updated)
     }
 
     /// One step; what it costs in services and sockets.
@@ -141,6 +154,7 @@ impl Server {
                 }
             }
             Stage::Overview => {
+                log_sink::keep_files(applying.log_files.iter());
                 self.say_unclaimed();
                 let overview = std::mem::take(&mut applying.overview);
                 self.look_what_to_observe(&overview);

@@ -13,6 +13,48 @@ use crate::journal::End;
 use crate::spawn::Failure;
 use crate::statistics::{LastError, Statistics, exit_word};
 
+/// How many sockets of services have been opened and closed since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Turnover {
+    pub(super) opened: usize,
+    pub(super) closed: usize,
+}
+
+/// What is different from what was, in sockets and services.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Changes {
+    /// Sockets that were open and still are.
+    pub kept: usize,
+    /// Sockets that have been opened.
+    pub opened: usize,
+    /// Sockets that have been closed.
+    pub closed: usize,
+    /// Services that go on with something different.
+    pub updated: usize,
+}
+
+impl Turnover {
+    pub(super) fn opens(&mut self) {
+        self.opened = self.opened.saturating_add(1);
+    }
+
+    pub(super) fn closes(&mut self) {
+        self.closed = self.closed.saturating_add(1);
+    }
+
+    /// What has happened since `before`.
+    pub(super) fn since(self, before: Self, updated: usize) -> Changes {
+        let closed = self.closed.saturating_sub(before.closed);
+        let were_open = before.opened.saturating_sub(before.closed);
+        Changes {
+            kept: were_open.saturating_sub(closed),
+            opened: self.opened.saturating_sub(before.opened),
+            closed,
+            updated,
+        }
+    }
+}
+
 impl Server {
     /// Counts for a service, if it is still there, and for all.
     pub(super) fn count(&mut self, service: Key, change: impl Fn(&mut Statistics)) {

@@ -14,7 +14,7 @@ use super::slab::Key;
 use super::state::{ListenerState, Rest, ServiceState};
 use super::timers::Timer;
 use super::waiting::FIRST_BACKOFF;
-use crate::admission::Limits;
+use crate::admission::{Limits, ServiceId};
 use crate::config::model::{Action, Service, SocketSpec, SocketType};
 use crate::journal::{self, Label};
 use crate::listener::ShownEndpoint;
@@ -47,16 +47,10 @@ impl Server {
         let waits = service.wait && !builtin;
         let limits = Limits::new(&service.attributes, waits).for_builtin(builtin);
         let label = label_of(service);
-        if let Some(key) = before
-            && let Some(state) = self.services.get_mut(key)
-        {
-            if runs_no_program(&state.service) == runs_no_program(service) {
-                self.admission.update(self.now, state.admission, limits);
-            } else {
-                // What is counted differs, so each is counted by itself.
-                self.admission.retire(state.admission);
-                state.admission = self.admission.add(limits);
-            }
+        if let Some(key) = before.filter(|key| self.services.get(*key).is_some()) {
+            let admission = self.counted_by(key, service, limits);
+            let Some(state) = self.services.get_mut(key) else { return key };
+            state.admission = admission;
             self.entries.define(key, Some(&state.service), service);
             (state.service, state.label, state.prepared) = (Rc::clone(service), label, prepared);
             state.banners = Banners::of(service);
@@ -77,6 +71,31 @@ impl Server {
         });
         self.entries.define(key, None, service);
         key
+    }
+
+    /// By what a service is counted that goes on as another.
+    fn counted_by(&mut self, key: Key, service: &Service, limits: Limits) -> ServiceId {
+        let same =
+            |state: &&ServiceState| runs_no_program(&state.service) == runs_no_program(service);
+        match self.services.get(key).filter(same).map(|state| state.admission) {
+            Some(id) => {
+                self.admission.update(self.now, id, limits);
+                id
+            }
+            None => {
+                // What is counted differs, so each is counted by itself.
+                self.retire(key);
+                self.admission.add(limits)
+            }
+        }
+    }
+
+    /// Nobody is admitted by this service's limits any more. Those that bite end with that,
+    /// which is said while it is known whose they were.
+    fn retire(&mut self, key: Key) {
+        let Some(state) = self.services.get(key) else { return };
+        self.admission.retire(state.admission);
+        self.tell_limits();
     }
 
     /// What the programs of a service need, which `before` may have a part of already.
@@ -133,9 +152,9 @@ impl Server {
 
     pub(super) fn remove_service(&mut self, key: Key) {
         self.tell_all_refusals(key);
+        self.retire(key);
         let Some(state) = self.services.remove(key) else { return };
         self.entries.remove(key, &state.service);
-        self.admission.retire(state.admission);
         self.resting_services.retain(|resting| *resting != key);
         self.stop_children_of(key);
     }
@@ -179,6 +198,7 @@ impl Server {
         }
         let (spec, service) = (state.spec.clone(), Rc::clone(&service.service));
         let Some(listener) = self.open_socket(&spec, &service)? else { return Ok(()) };
+        self.reloading.turnover.opens();
         log::debug!("opened descriptor={:?}", listener.as_fd());
         journal::listening(&service.label, listener.address(), listener.is_adopted());
         if let Some(state) = self.listeners.get_mut(key) {

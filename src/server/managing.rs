@@ -96,6 +96,7 @@ impl Server {
 
     /// Closes a socket of ours; one of the service manager's waits for another service.
     pub(super) fn close_socket(&mut self, listener: Listener) {
+        self.reloading.turnover.closes();
         let shared = listener.is_shared();
         if let Some(descriptor) = listener.into_adopted() {
             self.manager.sockets.put_back(descriptor, shared);

@@ -14,12 +14,13 @@ use mio::unix::SourceFd;
 use super::Server;
 use super::answering::answer_of;
 use super::applying::Applying;
+use super::counting::{Changes, Turnover};
 use super::timers::Timer;
 use super::token::{self, Owner};
 use crate::config::Loaded;
 use crate::config::diagnostic::Severity;
 use crate::journal;
-use crate::loading::{Changes, Finding, LIMIT, Loader, Loading, Turn};
+use crate::loading::{Finding, LIMIT, Loader, Loading, Turn};
 use crate::log_sink;
 use crate::spawn::kernel;
 
@@ -46,6 +47,8 @@ pub(super) struct Reloading {
     number: u64,
     /// By when it must have been read.
     due: Instant,
+    /// What the sockets of services have come to, reload or not.
+    pub(super) turnover: Turnover,
 }
 
 #[derive(Default)]
@@ -64,13 +67,20 @@ enum Phase {
     },
     Applying {
         applying: Box<Applying>,
-        outcome: ReloadOutcome,
+        findings: Vec<Finding>,
     },
 }
 
 impl Reloading {
     pub(super) fn new(load: Box<dyn Fn() -> Loaded>, now: Instant) -> Self {
-        Self { load, phase: Phase::Idle, again: false, number: 0, due: now }
+        Self {
+            load,
+            phase: Phase::Idle,
+            again: false,
+            number: 0,
+            due: now,
+            turnover: Turnover::default(),
+        }
     }
 
     /// The server stops: nothing is applied any more, and whoever reads is ended.
@@ -202,15 +212,16 @@ impl Server {
                 }
             }
             Phase::Telling { loading, told } => self.tell_findings(loading, told, left),
-            Phase::Applying { mut applying, outcome } => {
+            Phase::Applying { mut applying, findings } => {
                 if self.apply_some(&mut applying, left) {
-                    return Phase::Applying { applying, outcome };
+                    return Phase::Applying { applying, findings };
                 }
                 if applying.changes {
                     kernel::trim_memory();
                 }
                 kernel::release_code();
-                self.reload_over(&outcome);
+                let result = Ok(self.changes(&applying));
+                self.reload_over(&ReloadOutcome { findings, result });
                 Phase::Idle
             }
         }
@@ -233,8 +244,7 @@ impl Server {
             self.reload_over(&ReloadOutcome { findings, result: Err(loading.errors) });
             return Phase::Idle;
         }
-        let outcome = ReloadOutcome { findings, result: Ok(loading.changes) };
-        Phase::Applying { applying: Box::new(self.begin_to_apply(loading)), outcome }
+        Phase::Applying { applying: Box::new(self.begin_to_apply(loading)), findings }
     }
 }
 

@@ -281,6 +281,9 @@ impl Server {
                 }
             }
         });
+        if listener.is_some() {
+            self.reloading.turnover.opens();
+        }
         let parked = handed.parked.as_ref().and_then(|parked| {
             let state::Parked { descriptor, peer, peer_gid } = *parked;
             let socket = taken_or_said(&mut taken.descriptors, descriptor)?;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::kernel::Environment;
 use super::prepared::Prepared;
-use crate::digits::{push_ip, push_number};
+use crate::digits::{push_host, push_number};
 
 /// The facts of one connection that a program is told.
 #[derive(Debug, Clone, Default)]
@@ -34,13 +34,13 @@ pub fn fill(environment: &mut Environment, prepared: &Prepared, connection: &Con
     let mut text = String::with_capacity(LONGEST_IP);
     if let Some(local) = connection.local {
         let (ip, port) = if udp { UDP_LOCAL } else { TCP_LOCAL };
-        put(ip, written(&mut text, |out| push_ip(out, local.ip())));
+        put(ip, written(&mut text, |out| push_host(out, &local)));
         put(port, written(&mut text, |out| push_number(out, local.port().into())));
     }
     if let Some(remote) = connection.remote {
         let (ip, port) = if udp { UDP_REMOTE } else { TCP_REMOTE };
         // Written once each: several variables say the same.
-        let address = written(&mut text, |out| push_ip(out, remote.ip()));
+        let address = written(&mut text, |out| push_host(out, &remote));
         for name in [ip, "REMOTE_ADDR", "REMOTE_HOST"] {
             put(name, address);
         }

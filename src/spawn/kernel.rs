@@ -1141,6 +1141,47 @@ fn set_option<T>(descriptor: &impl AsRawFd, name: c_int, value: &T) -> io::Resul
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Whether the sizes of a socket's buffers for sending and for receiving have been said;
+/// otherwise the kernel sees to them.
+///
+/// # Errors
+/// getsockopt(2)'s: before Linux 5.14 nobody is told.
+pub fn said_sizes(socket: &impl AsRawFd) -> io::Result<(bool, bool)> {
+    let mut said: c_int = 0;
+    let mut length = libc::socklen_t::try_from(size_of::<c_int>()).map_err(io::Error::other)?;
+    // SAFETY: the kernel writes one number, for which there is room.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_BUF_LOCK,
+            (&raw mut said).cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((said & SAID_FOR_SENDING != 0, said & SAID_FOR_RECEIVING != 0))
+}
+
+/// Lets the sizes of a socket's buffers for sending and for receiving stay as they have been
+/// said, or the kernel see to them again.
+///
+/// # Errors
+/// setsockopt(2)'s: before Linux 5.14 they stay.
+pub fn keep_sizes(socket: &impl AsRawFd, (sending, receiving): (bool, bool)) -> io::Result<()> {
+    let sending = if sending { SAID_FOR_SENDING } else { 0 };
+    let receiving = if receiving { SAID_FOR_RECEIVING } else { 0 };
+    set_option(socket, SO_BUF_LOCK, &(sending | receiving))
+}
+
+/// `SO_BUF_LOCK` and its bits, which not every libc knows.
+const SO_BUF_LOCK: c_int =
+    if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) { 0x51 } else { 72 };
+const SAID_FOR_SENDING: c_int = 1;
+const SAID_FOR_RECEIVING: c_int = 2;
+
 /// Where the next peek at a socket's queue begins; each moves it on. -1: at its head again.
 ///
 /// # Errors

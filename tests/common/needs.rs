@@ -9,11 +9,13 @@
 use std::env;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddrV6, TcpListener};
 use std::panic::Location;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+
+use nix::ifaddrs::getifaddrs;
 
 static SKIPPED: AtomicU32 = AtomicU32::new(0);
 
@@ -53,6 +55,21 @@ pub(crate) fn need_program(program: &str) -> bool {
 #[track_caller]
 pub(crate) fn need_ipv6() -> bool {
     TcpListener::bind("[::1]:0").is_ok() || skip("needs IPv6")
+}
+
+/// A link-local IPv6 address of this machine as text with the name of its interface, and as
+/// an address of port 0; none, and a loud skip, if no interface has one.
+#[track_caller]
+pub(crate) fn need_link_local() -> Option<(String, SocketAddrV6)> {
+    let found = getifaddrs().unwrap().find_map(|interface| {
+        let address = SocketAddrV6::from(*interface.address?.as_sockaddr_in6()?);
+        let is_ours = address.ip().is_unicast_link_local() && TcpListener::bind(address).is_ok();
+        is_ours.then(|| (format!("[{}%{}]", address.ip(), interface.interface_name), address))
+    });
+    if found.is_none() {
+        let _ = skip("needs an interface with a link-local IPv6 address");
+    }
+    found
 }
 
 /// Records that the test cannot run here; always false.

@@ -146,6 +146,26 @@ fn the_status_names_what_this_machine_lacks() {
 }
 
 #[test]
+fn a_service_that_goes_on_as_it_was_is_said_to() {
+    let port = free_port();
+    let daemon = controlled(&tcp_line(port, "/bin/echo echo old"));
+    let goes_on = format!("warning: {port}/tcp is running and goes on as it was");
+    let said = || {
+        let lines = daemon.said("configuration");
+        lines.iter().filter(|line| line.raw.contains(&goes_on)).count()
+    };
+    daemon.folder.write("inetd.conf", &tcp_line(port, "/nowhere/at/all x"));
+    let answer = daemon.answer(&["reload"]);
+    assert!(answer.contains(&format!("\n{goes_on}\n")), "{answer}");
+    let _ = daemon.wait_log(|line| line.is("reloaded"));
+    assert_eq!(said(), 1, "{}", daemon.log.text());
+    assert_eq!(read_all(tcp(port)), "old\n");
+    assert_eq!(status(&daemon, None)["not_served"], json!([]));
+    let _ = daemon.reload(&tcp_line(port, "/bin/echo echo new"));
+    assert_eq!(said(), 1, "{}", daemon.log.text());
+}
+
+#[test]
 fn the_status_is_data_with_a_schema() {
     if !need_program("jsonschema") {
         return;

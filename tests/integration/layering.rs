@@ -16,13 +16,13 @@ const VALUES: &[&str] =
 fn may_use(module: &str) -> Option<Vec<&'static str>> {
     let with = |extra: &[&'static str]| Some([VALUES, extra].concat());
     match module {
-        "config" | "address" | "calendar" | "signals" | "log_target" | "pid_file" => {
-            Some(Vec::new())
-        }
+        "calendar" | "signals" | "log_target" | "pid_file" | "socket_address" => Some(Vec::new()),
+        // How their addresses are written down.
+        "config" | "address" => Some(vec!["socket_address"]),
         "cli" => Some(vec!["log_target"]),
         "unix_path" => Some(vec!["config::model"]),
         // Raw system calls are in one file, where unsafe code is allowed.
-        "detach" | "descriptor" => Some(vec!["spawn::kernel"]),
+        "detach" | "descriptor" | "datagram" => Some(vec!["spawn::kernel"]),
         "peers" => Some(vec!["address"]),
         "journal" => Some(vec!["digits", "address", "peers", "config::model"]),
         "statistics" | "hex" | "digits" => Some(Vec::new()),
@@ -42,7 +42,8 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "log_target",
             "config::model",
         ]),
-        "listener" | "spawn" | "admission" | "reload" | "children" | "builtin" | "relay" => {
+        "listener" => with(&["config::model", "spawn::kernel"]),
+        "spawn" | "admission" | "reload" | "children" | "builtin" | "relay" => {
             with(&["config::model"])
         }
         // It reads, and compares with what is served.
@@ -52,6 +53,7 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "server" => with(&[
             "config",
             "listener",
+            "datagram",
             "spawn",
             "admission",
             "reload",

@@ -251,3 +251,17 @@ fn programs_that_have_taken_all_descriptors_leave_some_to_whoever_asks() {
     drop(held);
     wait_until("others are served", || ask(port, "hello") == "hello");
 }
+
+#[test]
+fn a_limit_that_ends_with_its_service_is_said_of_that_one() {
+    for after in ["# nothing\n".to_owned(), tcp_line(free_port(), CAT)] {
+        let port = free_port();
+        let daemon = Daemon::start(&(tcp_line(port, CAT) + "    instances = 1\n"));
+        let first = tcp(port);
+        assert!(served(&first));
+        let _second = tcp(port);
+        let _ = daemon.wait_log(|line| line.about("limit-begin", port));
+        let _ = daemon.reload(&after);
+        let _ = daemon.wait_log(|line| line.about("limit-end", port));
+    }
+}

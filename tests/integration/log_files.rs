@@ -250,3 +250,22 @@ fn of_two_in_the_defaults_of_xinetd_the_first_counts_as_the_warning_says() {
     let printed = String::from_utf8(import.stdout).unwrap();
     assert!(printed.contains("said twice") && printed.contains("log_type = FILE /first\n"));
 }
+
+#[test]
+fn the_end_of_a_limit_is_said_of_its_service_and_where_its_beginning_was() {
+    for after in ["", "internal echo"] {
+        let (port, folder) = (free_port(), Folder::new());
+        let path = folder.at("own.log");
+        let line = |program: &str| tcp_line(port, program) + "    instances = 1\n";
+        let kind = format!("FILE {}", path.display());
+        let daemon = Setup::new().start_in(folder, &with_type(&line("/bin/cat cat"), &kind));
+        let (_first, _second) = (tcp(port), tcp(port));
+        wait_until("the limit", || count(&path, |line| line.about("limit-begin", port)) == 1);
+        let text = if after.is_empty() { String::new() } else { line(after) };
+        let _ = daemon.reload(&text);
+        let ends = count(&path, |line| line.about("limit-end", port));
+        assert_eq!(ends, 1, "{after}: {}", daemon.log.text());
+        assert_eq!(daemon.said("limit-end").len(), 0, "{}", daemon.log.text());
+        assert!(numbers_of(&daemon, &path).is_empty(), "and then it is closed");
+    }
+}

@@ -40,6 +40,7 @@ mod golden;
 mod hygiene;
 mod layering;
 mod limits;
+mod link_local;
 mod loading;
 mod loading_first;
 mod log_files;

@@ -6,7 +6,8 @@ use crate::common::clients::{echo_once, try_tcp, udp_ask};
 use crate::common::load::Load;
 use crate::common::procs;
 use crate::common::{
-    Daemon, free_port, free_ports, me, read_all, shell, tcp, tcp_line, udp, wait_until,
+    Daemon, Folder, Setup, free_port, free_ports, me, need_program, own_line, read_all, shell, tcp,
+    tcp_line, udp, wait_until,
 };
 
 fn refused(port: u16) -> bool {
@@ -77,6 +78,29 @@ fn the_line_about_a_reload_counts_kept_opened_closed_and_updated() {
 }
 
 #[test]
+fn the_line_about_a_reload_counts_sockets_that_can_be_opened() {
+    let ports = free_ports(7);
+    let taken = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).unwrap();
+    let lines = |ports: &[u16]| -> String {
+        ports.iter().map(|port| tcp_line(*port, "/bin/echo echo x")).collect()
+    };
+    let numbers = |line: &crate::common::Line| {
+        ["kept", "opened", "closed"].map(|key| line.number(key).unwrap())
+    };
+    let others: Vec<_> = ports[1..].iter().map(taken).collect();
+    let daemon = Daemon::start(&lines(&ports[..4]));
+    // Three that cannot be opened in the place of three that could not be.
+    let said = daemon.reload(&lines(&[ports[0], ports[4], ports[5], ports[6]]));
+    assert_eq!(numbers(&said), [1, 0, 0], "{}", said.raw);
+    drop(others);
+    let said = daemon.reload(&lines(&ports[4..]));
+    let [kept, opened, closed] = numbers(&said);
+    // They are tried again by themselves a second after the last time.
+    assert_eq!((kept + opened, closed), (3, 1), "{}", said.raw);
+    let _ = daemon.wait_count(4, |line| line.is("listening"));
+}
+
+#[test]
 fn children_of_a_removed_service_run_on() {
     let port = free_port();
     let daemon = Daemon::start(&tcp_line(port, "/bin/cat cat"));
@@ -139,6 +163,44 @@ fn a_changed_attribute_holds_for_the_next_connection() {
     let said = daemon.reload(&(line + "    env = COLOUR=blue\n    umask = 077\n"));
     assert_eq!(said.number("updated"), Some(1), "{}", said.raw);
     assert_eq!(read_all(tcp(port)), "blue\n0077\n");
+}
+
+/// What a connection has inherited from its listener: TCP_NODELAY, SO_KEEPALIVE, the sizes of
+/// the buffers, and which of these have been said (SO_BUF_LOCK).
+const OPTIONS: &str = "import socket; s = socket.socket(fileno=0)
+of_socket = [socket.SO_KEEPALIVE, socket.SO_SNDBUF, socket.SO_RCVBUF, 72]
+said = [s.getsockopt(socket.SOL_SOCKET, option) for option in of_socket]
+print(s.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), *said)
+";
+
+#[test]
+fn options_of_connections_change_and_are_forgotten_when_they_are_said_no_more() {
+    if !need_program("python3") {
+        return;
+    }
+    let folder = Folder::new();
+    let script = folder.write("options.py", OPTIONS);
+    let port = free_port();
+    let line = own_line(port, &format!("python3 python3 {}", script.display()));
+    let ask = || -> Vec<u32> {
+        let said = read_all(tcp(port));
+        said.split_whitespace().map(|number| number.parse().unwrap()).collect()
+    };
+    let daemon = Setup::new().start_in(folder, &line);
+    let plain = ask();
+    assert_eq!((plain[0], plain[1], plain[4]), (0, 0, 0), "{plain:?}");
+    let steps = [
+        ("    nodelay = yes\n", [1, 0, plain[2], plain[3], 0]),
+        ("    keepalive = yes\n", [0, 1, plain[2], plain[3], 0]),
+        ("    sndbuf = 32k\n    rcvbuf = 16k\n", [0, 0, 65_536, 32_768, 3]),
+        ("    rcvbuf = 16k\n", [0, 0, plain[2], 32_768, 2]),
+        ("", [0, 0, plain[2], plain[3], 0]),
+    ];
+    for (attributes, expected) in steps {
+        let said = daemon.reload(&(line.clone() + attributes));
+        assert_eq!((said.number("kept"), said.number("updated")), (Some(1), Some(1)));
+        assert_eq!(ask(), expected, "{attributes:?}");
+    }
 }
 
 #[test]

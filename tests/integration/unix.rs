@@ -130,6 +130,35 @@ fn the_owner_of_the_socket_file_is_what_the_attributes_say() {
 }
 
 #[test]
+fn an_owner_that_is_said_no_more_is_the_server_again() {
+    if !need_root() {
+        return;
+    }
+    let folder = Folder::new();
+    let (plain, shared) = (folder.at("plain"), folder.open_folder("shared"));
+    nix::unistd::chown(&shared, None, Some(7.into())).unwrap();
+    fs::set_permissions(&shared, Permissions::from_mode(0o2755)).unwrap();
+    let paths = [plain, shared.join("s")];
+    let text = |attributes: &str| -> String {
+        let line = |path: &Path| format!("{} stream unix nowait root cat\n", path.display());
+        paths.iter().map(|path| line(path) + attributes).collect()
+    };
+    let owners = || {
+        let facts = paths.each_ref().map(|path| fs::metadata(path).unwrap());
+        facts.map(|it| (it.uid(), it.gid(), it.mode() & 0o777))
+    };
+    let daemon = Setup::new().start_in(folder, &text(""));
+    let at_first = owners();
+    assert_eq!((at_first[0].0, at_first[1].1), (0, 7), "the folder gives its group");
+    let attributes =
+        "    socket_user = nobody\n    socket_group = daemon\n    socket_mode = 0660\n";
+    let _ = daemon.reload(&text(attributes));
+    assert!(owners().iter().all(|(uid, gid, mode)| *uid != 0 && *gid == 1 && *mode == 0o660));
+    let _ = daemon.reload(&text(""));
+    assert_eq!(owners(), at_first);
+}
+
+#[test]
 fn freebsds_way_to_say_owner_and_mode_is_understood() {
     if !need_root() {
         return;
