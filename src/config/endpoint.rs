@@ -158,12 +158,21 @@ impl Reading<'_> {
                 .help(format!("write `[{}]:{}`", address.text, service.text));
             return None;
         }
-        let addresses = match before.as_ref().or(entry.default_address.as_ref()) {
+        let default = entry.default_address.as_ref().filter(|_| !self.has_own_interface(entry));
+        let addresses = match before.as_ref().or(default) {
             Some(word) => self.addresses(word),
             None => Some(Vec::new()),
         };
         let ports = self.ports(&service, protocol);
         Some(Target::Inet { addresses: addresses?, ports: ports?, service: service.text })
+    }
+
+    /// Whether an attribute below the entry says its address, which a default address
+    /// gives way to, right or wrong; a device goes with any address.
+    fn has_own_interface(&self, entry: &Entry) -> bool {
+        let said = entry.settings.iter().rev().find(|one| one.attribute.name == "interface");
+        let word = said.and_then(|setting| setting.values.first());
+        word.is_some_and(|word| self.lookup.device_index(&word.text).is_none())
     }
 
     /// A list of addresses.
