@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use super::entry::{Entry, Setting};
+use super::entry::{Entry, Setting, Withhold};
 use super::inetd::Context;
 use super::model::Origin;
 use super::report::Report;
@@ -215,6 +215,7 @@ impl Building<'_> {
             defaults: context.defaults.clone(),
             broken: false,
             off: false,
+            withheld: Withhold::No,
         })
     }
 

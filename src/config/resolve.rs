@@ -7,7 +7,7 @@ use super::access::Lists;
 use super::attribute::{Draft, Scope};
 use super::diagnostic::Span;
 use super::endpoint::{Reading, Target};
-use super::entry::{Entry, Setting};
+use super::entry::{Entry, Setting, Withhold};
 use super::facts::Lookup;
 use super::fields::{Fields, Protocol, check_pair};
 use super::model::{
@@ -81,7 +81,10 @@ impl Resolver<'_> {
     /// Checks one entry to the end, whatever is wrong with it on the way.
     pub(super) fn resolve(&mut self, entry: &Entry) -> Outcome {
         let before = self.report.errors();
-        self.lacking = false;
+        if entry.withheld == Withhold::Unresolved {
+            return self.known_by_name(entry);
+        }
+        self.lacking = entry.withheld == Withhold::Resolved;
         let Some(parts) = self.parts(entry) else {
             // Nobody wants to hear of the user only after the rest is right.
             self.user_field(&entry.user);
@@ -103,6 +106,18 @@ impl Resolver<'_> {
                 tcpmux: service.tcpmux,
             }),
         }
+    }
+
+    /// An entry of which only the name is known; what its settings say is checked.
+    fn known_by_name(&mut self, entry: &Entry) -> Outcome {
+        let before = self.report.errors();
+        let disabled = self.draft(entry, &[]).disable;
+        if disabled || entry.broken || self.report.errors() > before {
+            return Outcome::Nothing;
+        }
+        let protocol = entry.protocol.text.trim_end_matches(['4', '6']);
+        let label = format!("{}/{protocol}", entry.endpoint.text);
+        Outcome::Withheld(Withheld { label, sockets: Vec::new(), tcpmux: None })
     }
 
     /// Something this machine lacks: a warning, and the entry is not served.

@@ -137,6 +137,7 @@ impl<'a> Converter<'a> {
             default_address: None,
             broken,
             off: disabled,
+            withheld: fields.withheld,
         })
     }
 
@@ -225,12 +226,6 @@ impl<'a> Converter<'a> {
                         .warning(&said.name.span, format!("`{}` is ignored", known.name))
                         .help(why);
                 }
-                return None;
-            }
-            Kind::Refused(what, help) => {
-                self.report
-                    .error(&said.name.span, format!("`{}` cannot be honoured: {what}", known.name))
-                    .help(help);
                 return None;
             }
             _ => known.name,

@@ -3,7 +3,7 @@
 
 use super::block::{Block, Said};
 use super::convert::{Converter, setting};
-use crate::config::entry::Setting;
+use crate::config::entry::{Setting, Withhold};
 use crate::config::suggest::{listed, nearest};
 use crate::config::value::digits;
 use crate::config::words::Word;
@@ -46,6 +46,8 @@ pub(super) struct Fields {
     pub(super) internal: bool,
     /// Whether clients have connections.
     pub(super) stream: bool,
+    /// Whether the service is not served, by what was warned of.
+    pub(super) withheld: Withhold,
     /// Whether there is no entry to make: everything about it has been said.
     pub(super) given_up: bool,
 }
@@ -65,11 +67,12 @@ impl Fields {
         let mut reading = Reading { converter, block, disabled, incomplete: false };
         reading.words_are_known("type", &TYPES);
         reading.words_are_known("flags", &FLAGS);
-        let refused = reading.refused();
+        let withheld = reading.withheld();
+        let refused = reading.is_list_of_services();
         let fields = reading.fields();
         let unfinished =
             reading.incomplete || block.name.as_ref().is_none_or(|n| n.text.is_empty());
-        Self { given_up: refused || unfinished, ..fields }
+        Self { withheld, given_up: refused || unfinished, ..fields }
     }
 }
 
@@ -114,6 +117,7 @@ impl Reading<'_, '_, '_> {
             waits,
             internal: internal || relay,
             stream,
+            withheld: Withhold::No,
             given_up: false,
         }
     }
