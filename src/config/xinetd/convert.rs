@@ -77,9 +77,11 @@ impl<'a> Converter<'a> {
         blocks.iter().filter_map(|block| self.entry(block)).collect()
     }
 
-    /// Whether `defaults` say something about an attribute.
-    pub(super) fn has_default(&self, name: &str) -> bool {
-        self.defaults.iter().any(|setting| setting.attribute.name == name)
+    /// What holds for an attribute where a block says nothing: the file's own
+    /// `defaults` before those that came from elsewhere.
+    pub(super) fn default(&self, name: &str) -> Option<&Setting> {
+        let all = self.context.defaults.iter().chain(&self.defaults);
+        all.rev().find(|setting| setting.attribute.name == name)
     }
 
     /// Whether a service is off, by its block or by the lists.
@@ -155,6 +157,8 @@ impl<'a> Converter<'a> {
             .chain(self.context.defaults.iter().cloned())
             .chain(self.defaults.iter().cloned())
             .filter(|setting| fields.matters(setting.attribute.scope))
+            // Every address is what an entry without one has.
+            .filter(|setting| !(fields.any_address && setting.attribute.name == "interface"))
             .collect()
     }
 

@@ -217,10 +217,17 @@ impl Reading<'_, '_, '_> {
             (false, true) => "4",
             (false, false) => "",
         };
-        let all = |said: &Said| said.values.first().is_some_and(|word| word.text == "::");
-        let bind = self.block.get("bind").or_else(|| self.block.get("interface"));
-        let any_address = !v6only && bind.is_some_and(all);
+        let any_address = !v6only && self.bind().is_some_and(|word| word.text == "::");
         (Word::new(&format!("{name}{family}"), span), any_address)
+    }
+
+    /// What to listen on: the first that the block says, or what holds by default.
+    fn bind(&self) -> Option<&Word> {
+        let is_bind = |said: &&Said| matches!(said.name.text.as_str(), "bind" | "interface");
+        match self.block.said.iter().find(is_bind) {
+            Some(said) => said.values.first(),
+            None => self.converter.default("interface")?.values.first(),
+        }
     }
 
     fn v6only(&mut self) -> bool {

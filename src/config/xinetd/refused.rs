@@ -55,7 +55,9 @@ impl Reading<'_, '_, '_> {
     /// Whether some address may not connect.
     fn is_guarded(&self) -> bool {
         let rules = ["only_from", "no_access"];
-        rules.iter().any(|name| self.block.get(name).is_some() || self.converter.has_default(name))
+        rules
+            .iter()
+            .any(|name| self.block.get(name).is_some() || self.converter.default(name).is_some())
     }
 
     /// xinetd's own pages about itself.
