@@ -66,6 +66,11 @@ impl Resolver<'_> {
             self.check_builtin(entry, builtin, socket_type)?;
             return Some(Action::Builtin(builtin));
         }
+        self.program(entry, draft)
+    }
+
+    /// The program of an entry, found on this machine.
+    pub(super) fn program(&mut self, entry: &Entry, draft: &Draft) -> Option<Action> {
         let path = self.program_path(&entry.program, draft.attributes.chroot.as_deref())?;
         self.check_argv0(entry, &path);
         let base = || path.file_name().map(ToOwned::to_owned).unwrap_or_default();
@@ -137,6 +142,13 @@ impl Resolver<'_> {
         self.report.error(&place.span, format!("there is no built-in service `{name}`")).help(help);
     }
 
+    /// The built-in service that the first argument names, if there is one.
+    pub(super) fn check_builtin_name(&mut self, entry: &Entry) {
+        if let Some(word) = entry.arguments.first().filter(|word| by_name(&word.text).is_none()) {
+            self.unknown_builtin(&word.text, word);
+        }
+    }
+
     /// Built-in services speak streams (`nowait`) and datagrams (`wait`).
     fn check_builtin(
         &mut self,
@@ -170,6 +182,9 @@ impl Resolver<'_> {
             Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
             None => path.to_owned(),
         };
+        if word.is_missing() {
+            return None;
+        }
         if word.text.is_empty() {
             self.report
                 .error(&word.span, "the name of the program is empty")
