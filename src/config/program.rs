@@ -274,11 +274,9 @@ impl Resolver<'_> {
         if self.keeps_account || resembles(&argv0.text, &program) {
             return;
         }
-        let words: Vec<Word> =
-            std::iter::once(&entry.program).chain(&entry.arguments).cloned().collect();
         let help = format!(
-            "the first word is argv[0], the name the program sees for itself; write `{}`",
-            corrected(&words, 1, &quote(program.as_ref().as_ref()))
+            "the first word is argv[0], the name the program sees for itself; {}",
+            with_argv0(entry, &program)
         );
         self.report
             .warning(
@@ -287,6 +285,18 @@ impl Resolver<'_> {
             )
             .help(help);
     }
+}
+
+/// What to write so that `argv[0]` is the name of the program, in the file's language.
+fn with_argv0(entry: &Entry, program: &str) -> String {
+    if entry.id.is_some() {
+        let words = entry.arguments.iter().map(|word| word.text.as_str());
+        let words: Vec<&str> = std::iter::once(program).chain(words).collect();
+        return format!("write `server_args = {}`, or take `NAMEINARGS` out", words.join(" "));
+    }
+    let words: Vec<Word> =
+        std::iter::once(&entry.program).chain(&entry.arguments).cloned().collect();
+    format!("write `{}`", corrected(&words, 1, &quote(program.as_ref())))
 }
 
 /// Whether one name has the other in it, directories, case and a login dash apart.
