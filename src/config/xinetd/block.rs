@@ -1,6 +1,7 @@
 //! A block as it stands in the file, and what can be asked of it.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::known;
@@ -38,6 +39,8 @@ pub(super) struct Block {
     pub(super) comments: Vec<String>,
     /// Whether something was wrong already.
     pub(super) broken: bool,
+    /// The marks in the report between which its attributes were found to be wrong.
+    pub(super) mistakes: Vec<Range<usize>>,
 }
 
 /// One line of a block.

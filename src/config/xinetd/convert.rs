@@ -119,6 +119,7 @@ impl<'a> Converter<'a> {
         if disabled {
             // Nobody is hurt by what is wrong with a service that is off.
             self.report.soften(mark);
+            block.mistakes.iter().for_each(|marks| self.report.soften_some(marks.clone()));
         }
         if fields.given_up {
             return None;
