@@ -177,7 +177,7 @@ impl Reading<'_, '_, '_> {
         }
         if self.block.get(name).is_none() {
             self.incomplete = true;
-            if !self.disabled {
+            if !self.disabled && !self.block.names(name) {
                 let service = self.block.name.as_ref().map_or("", |name| name.text.as_str());
                 self.converter
                     .report

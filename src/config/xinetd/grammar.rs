@@ -188,6 +188,7 @@ impl Reading<'_> {
             last: line.number,
             said: Vec::new(),
             comments: std::mem::take(&mut self.parsed.comments),
+            signless: Vec::new(),
             broken: false,
             mistakes: Vec::new(),
         });
@@ -312,6 +313,9 @@ impl Reading<'_> {
             self.report
                 .error(&first.span, format!("`{}` has no `=` behind it", first.text))
                 .help(format!("write `{} = VALUE`", first.text));
+            if let Some(block) = &mut self.open {
+                block.signless.push(first.clone());
+            }
             return;
         };
         // `name=value`, `name =value` and `name+=value` are one mistake.
