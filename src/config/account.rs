@@ -25,11 +25,12 @@ impl Resolver<'_> {
             (Some(field), _) => Some(field),
             (None, attribute) => attribute.as_ref(),
         };
-        let facts = self.user_facts(&user, group.is_some())?;
+        let facts = self.user_facts(&user, group.is_some());
         let gid = match group {
-            Some(word) => self.group(word)?,
-            None => facts.gid,
+            Some(word) => self.group(word),
+            None => facts.as_ref().map(|facts| facts.gid),
         };
+        let (facts, gid) = (facts?, gid?);
         self.switched(&user, group, facts, gid, draft)
     }
 
@@ -41,6 +42,9 @@ impl Resolver<'_> {
 
     /// `USER[:GROUP]`, `USER.GROUP`, `/CLASS` behind it.
     pub(super) fn user_field(&mut self, word: &Word) -> Option<(Word, Option<Word>)> {
+        if word.is_missing() {
+            return None;
+        }
         let mut end = word.text.len();
         if let Some(at) = word.text.find('/') {
             self.report

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::attribute::Draft;
 use super::diagnostic::Severity;
 use super::endpoint::has_address;
-use super::entry::{Entry, Indented, Setting, indented};
+use super::entry::{Entry, Indented, Setting, Withhold, indented};
 use super::facts::Lookup;
 use super::model::Origin;
 use super::report::Report;
@@ -113,6 +113,7 @@ fn entry(
         defaults: Rc::from([]),
         broken: false,
         off: false,
+        withheld: Withhold::No,
     }
 }
 

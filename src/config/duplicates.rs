@@ -12,6 +12,7 @@ use super::resolve::Outcome;
 /// What was taken so far, with the entry that took it.
 #[derive(Default)]
 pub(super) struct Taken {
+    /// Sockets as [`what_is_bound`] tells them apart.
     sockets: BTreeMap<SocketSpec, Span>,
     names: BTreeMap<String, Span>,
 }
@@ -33,10 +34,10 @@ impl Taken {
         let twice = sockets
             .iter()
             .filter(|socket| !any_port(socket))
-            .find(|socket| self.sockets.contains_key(socket));
+            .find(|socket| self.sockets.contains_key(&what_is_bound(socket)));
         let name = tcpmux.as_ref().map(|TcpmuxName { name, .. }| name.to_ascii_lowercase());
         let first = match (twice, &name) {
-            (Some(socket), _) => self.sockets.get(socket).map(|span| {
+            (Some(socket), _) => self.sockets.get(&what_is_bound(socket)).map(|span| {
                 (span.clone(), format!("two entries for the same socket: {}", text(socket)))
             }),
             (None, Some(name)) => self.names.get(name).map(|span| {
@@ -52,7 +53,7 @@ impl Taken {
             return Outcome::Nothing;
         }
         let span = &entry.endpoint.span;
-        self.sockets.extend(sockets.iter().map(|socket| (socket.clone(), span.clone())));
+        self.sockets.extend(sockets.iter().map(|socket| (what_is_bound(socket), span.clone())));
         self.names.extend(name.map(|name| (name, span.clone())));
         outcome
     }
@@ -66,6 +67,16 @@ impl Taken {
                 .help("add the line `tcpmux stream tcp nowait - internal`");
         }
     }
+}
+
+/// What only one socket can have: a path is one file, whatever the type of its socket;
+/// for the kernel, ports and abstract names are each type's own.
+fn what_is_bound(socket: &SocketSpec) -> SocketSpec {
+    let socket_type = match socket.endpoint {
+        Endpoint::Unix(_) => SocketType::Stream,
+        Endpoint::Inet(_) | Endpoint::Abstract(_) => socket.socket_type,
+    };
+    SocketSpec { socket_type, ..socket.clone() }
 }
 
 /// A socket in a sentence.

@@ -58,17 +58,10 @@ impl Reading<'_> {
     pub(super) fn target(&mut self, entry: &Entry, protocol: Protocol) -> Option<Target> {
         let word = &entry.endpoint;
         let text = word.text.as_str();
-        let target = if let Some(name) = text.strip_prefix("tcpmux/") {
-            self.tcpmux(word, name)
-        } else if text.starts_with('/') {
-            Some(Target::Unix { path: PathBuf::from(&word.os), owner: None })
-        } else if text.starts_with('@') {
-            self.abstract_name(word)
-        } else if text.starts_with(':') && text.contains(":/") {
-            self.freebsd(word)
-        } else {
+        if is_inet(text) {
             return self.inet(entry, protocol);
-        };
+        }
+        let target = self.portless(word);
         let tcpmux = matches!(target.as_ref()?, Target::Tcpmux(_));
         match (tcpmux, protocol) {
             (true, Protocol::Tcp(_)) | (false, Protocol::Unix) => target,
@@ -86,6 +79,19 @@ impl Reading<'_> {
                 self.report.error(&entry.protocol.span, message).help("write `unix`");
                 None
             }
+        }
+    }
+
+    /// A service field without a port.
+    pub(super) fn portless(&mut self, word: &Word) -> Option<Target> {
+        if let Some(name) = word.text.strip_prefix("tcpmux/") {
+            self.tcpmux(word, name)
+        } else if word.text.starts_with('/') {
+            Some(Target::Unix { path: PathBuf::from(&word.os), owner: None })
+        } else if word.text.starts_with('@') {
+            self.abstract_name(word)
+        } else {
+            self.freebsd(word)
         }
     }
 
@@ -139,10 +145,7 @@ impl Reading<'_> {
     /// `[ADDRESS[,ADDRESS…]:]SERVICE`.
     fn inet(&mut self, entry: &Entry, protocol: Protocol) -> Option<Target> {
         let word = &entry.endpoint;
-        let (service, before) = match last_colon(&word.text) {
-            Some(at) => (word.slice(at + 1..word.text.len()), Some(word.slice(0..at))),
-            None => (word.clone(), None),
-        };
+        let (service, before) = split(word);
         if protocol == Protocol::Unix {
             self.report
                 .error(&word.span, format!("`{}` is not a path, which `unix` needs", word.text))
@@ -151,19 +154,35 @@ impl Reading<'_> {
                 );
             return None;
         }
-        if let Some(address) = before.as_ref().filter(|word| word.text.parse::<Ipv6Addr>().is_ok())
-        {
-            self.report
-                .error(&word.span, "an IPv6 address stands in brackets before a service")
-                .help(format!("write `[{}]:{}`", address.text, service.text));
+        if before.as_ref().is_some_and(|before| self.lacks_brackets(word, before, &service)) {
             return None;
         }
-        let addresses = match before.as_ref().or(entry.default_address.as_ref()) {
-            Some(word) => self.addresses(word),
+        let addresses = match before.or_else(|| self.default_address(entry)) {
+            Some(word) => self.addresses(&word),
             None => Some(Vec::new()),
         };
         let ports = self.ports(&service, protocol);
         Some(Target::Inet { addresses: addresses?, ports: ports?, service: service.text })
+    }
+
+    /// An IPv6 address whose last part would be taken for the service.
+    pub(super) fn lacks_brackets(&mut self, word: &Word, address: &Word, service: &Word) -> bool {
+        let bare = address.text.parse::<Ipv6Addr>().is_ok();
+        if bare {
+            self.report
+                .error(&word.span, "an IPv6 address stands in brackets before a service")
+                .help(format!("write `[{}]:{}`", address.text, service.text));
+        }
+        bare
+    }
+
+    /// The default address, right or wrong; it gives way to an attribute below the entry
+    /// that says another one. A device goes with any address.
+    pub(super) fn default_address(&self, entry: &Entry) -> Option<Word> {
+        let said = entry.settings.iter().rev().find(|one| one.attribute.name == "interface");
+        let word = said.and_then(|setting| setting.values.first());
+        let own = word.is_some_and(|word| self.lookup.device_index(&word.text).is_none());
+        entry.default_address.clone().filter(|_| !own)
     }
 
     /// A list of addresses.
@@ -320,6 +339,20 @@ impl Reading<'_> {
             format!("the services database has no `{text}` for {name}")
         };
         self.report.error(&word.span, message).help(help);
+    }
+}
+
+/// Whether a service field has a port, said by its number or its name.
+pub(super) fn is_inet(field: &str) -> bool {
+    let freebsd = field.starts_with(':') && field.contains(":/");
+    !field.starts_with("tcpmux/") && !field.starts_with(['/', '@']) && !freebsd
+}
+
+/// The service of a field, and the addresses before it.
+pub(super) fn split(word: &Word) -> (Word, Option<Word>) {
+    match last_colon(&word.text) {
+        Some(at) => (word.slice(at + 1..word.text.len()), Some(word.slice(0..at))),
+        None => (word.clone(), None),
     }
 }
 

@@ -43,6 +43,19 @@ pub(crate) struct Entry {
     /// Whether it is off in a file where what is wrong with such an entry does not
     /// matter: xinetd's.
     pub(crate) off: bool,
+    /// Whether it is not served, by a warning that was made when it was read.
+    pub(crate) withheld: Withhold,
+}
+
+/// Whether an entry asks for what is not done, and is not served for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Withhold {
+    /// It does not.
+    No,
+    /// It does, and is checked to the end like any other.
+    Resolved,
+    /// It does, and its fields are not what they are elsewhere: it may have no port.
+    Unresolved,
 }
 
 /// `name = value`.

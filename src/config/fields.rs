@@ -261,6 +261,13 @@ impl Fields<'_> {
     }
 }
 
+/// The protocol that a misspelt one was probably meant to be.
+pub(super) fn probably_meant(word: &Word) -> Option<Protocol> {
+    let name = word.text.split(',').next().unwrap_or("");
+    let near = nearest(name, PROTOCOLS.iter().map(|(name, _)| *name))?;
+    PROTOCOLS.iter().find(|(name, _)| *name == near).map(|(_, protocol)| *protocol)
+}
+
 /// Type and protocol that do not go together.
 pub(super) fn check_pair(
     entry: &Entry,

@@ -25,9 +25,9 @@ const DIRECTIVES: [&str; 2] = [".defaults", ".include"];
 pub(super) struct Context {
     /// What `.defaults` said.
     pub(super) defaults: Rc<[Setting]>,
-    /// What an `ADDRESS:` line said.
+    /// What an `ADDRESS:` line said: where it is wrong, so is what takes it.
     pub(super) address: Option<Word>,
-    /// Whether any of that was wrong: what depends on it is not served.
+    /// Whether a default was wrong: what it holds for is not served.
     pub(super) broken: bool,
 }
 
@@ -146,7 +146,8 @@ impl Reader<'_> {
             context.address = (address != "*").then(|| only.slice(0..address.len()));
             let address = only.slice(0..address.len());
             let mut reading = Reading { lookup: self.lookup, report: self.report, any_port: false };
-            context.broken |= reading.addresses(&address).is_none();
+            // What takes a wrong address from here says the same again, which is shown once.
+            let _ = reading.addresses(&address);
             return Above::Nothing;
         }
         let origin = Origin { file: Rc::clone(&file.name), line: line.number };

@@ -2,7 +2,7 @@
 
 use super::attribute;
 use super::diagnostic::Span;
-use super::entry::Entry;
+use super::entry::{Entry, Withhold};
 use super::inetd::Context;
 use super::model::Origin;
 use super::report::Report;
@@ -46,6 +46,7 @@ pub(super) fn entry(
         default_address: context.address.clone(),
         broken: false,
         off: false,
+        withheld: Withhold::No,
     })
 }
 

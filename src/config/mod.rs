@@ -16,6 +16,7 @@ pub mod print;
 
 mod access;
 mod account;
+mod alone;
 mod capability;
 mod command_line;
 mod confinement;
@@ -36,6 +37,7 @@ mod relay;
 mod render;
 mod report;
 mod resolve;
+mod shape;
 mod sockets;
 mod source;
 mod suggest;

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use super::entry::{Entry, Setting};
+use super::entry::{Entry, Setting, Withhold};
 use super::inetd::Context;
 use super::model::Origin;
 use super::report::Report;
@@ -110,7 +110,7 @@ pub(super) fn read(
     let origin = Origin { file: Rc::clone(&file.name), line: line.number };
     let mut building = Building { pairs, endpoint: &endpoint, report, settings: Vec::new() };
     building.check_keys();
-    let mut entry = building.entry(origin, context)?;
+    let mut entry = building.entry(origin, context);
     if switch.text == "off" {
         entry.settings.extend(Setting::implied("disable", "yes", &switch.span));
     }
@@ -175,8 +175,9 @@ impl Building<'_> {
         self.settings.extend(Setting::implied(attribute, &text, &word.span));
     }
 
-    /// The keys as fields; None where one is missing that nothing else tells.
-    fn entry(mut self, origin: Origin, context: &Context) -> Option<Entry> {
+    /// The keys as fields; what is missing or wrong is reported, and the others are
+    /// looked at all the same.
+    fn entry(mut self, origin: Origin, context: &Context) -> Entry {
         for (key, attribute, unit) in [
             ("service_max", "rate", "/minute"),
             ("ip_max", "source_rate", "/minute"),
@@ -189,7 +190,11 @@ impl Building<'_> {
         }
         self.ignored();
         let (socket_type, protocol) = self.type_and_protocol();
-        let program = self.value("exec").unwrap_or_else(|| self.says("internal"));
+        let program = match (self.value("exec"), self.has("exec")) {
+            (Some(program), _) => Some(program),
+            (None, said) => (!said).then(|| self.says("internal")),
+        };
+        let program = self.or_missing(program);
         let internal = program.text == "internal";
         let wait = self.wait(internal, &socket_type);
         let user = self.value("user").or_else(|| internal.then(|| self.says("-")));
@@ -200,14 +205,15 @@ impl Building<'_> {
         let arguments = arguments
             .and_then(|at| self.pairs.get_mut(at))
             .map(|pair| std::mem::take(&mut pair.values));
-        Some(Entry {
+        let (socket_type, protocol) = (self.or_missing(socket_type), self.or_missing(protocol));
+        Entry {
             origin,
             id: None,
             endpoint: self.endpoint.clone(),
-            socket_type: socket_type?,
-            protocol: protocol?,
-            wait: wait?,
-            user: user?,
+            socket_type,
+            protocol,
+            wait: self.or_missing(wait),
+            user: self.or_missing(user),
             program,
             arguments: arguments.unwrap_or_default(),
             default_address: self.value("bind").or_else(|| context.address.clone()),
@@ -215,7 +221,17 @@ impl Building<'_> {
             defaults: context.defaults.clone(),
             broken: false,
             off: false,
-        })
+            withheld: Withhold::No,
+        }
+    }
+
+    /// A field that may be missing, which has been reported then.
+    fn or_missing(&self, word: Option<Word>) -> Word {
+        word.unwrap_or_else(|| Word::missing(self.endpoint.span.clone()))
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.pairs.iter().any(|pair| pair.key.text == key)
     }
 
     /// A word that the entry leaves unsaid.
@@ -225,7 +241,7 @@ impl Building<'_> {
 
     fn missing(&mut self, key: &str) {
         // A key without a value was reported already.
-        if self.pairs.iter().any(|pair| pair.key.text == key) {
+        if self.has(key) {
             return;
         }
         self.report
@@ -269,9 +285,12 @@ impl Building<'_> {
             }
             both => both,
         };
-        if protocol.is_none() {
+        // A misspelt one tells nothing of the other, and is reported for itself.
+        let starts = |word: &Option<Word>, text| word.as_ref().map(|it| it.text.starts_with(text));
+        if protocol.is_none() && starts(&socket_type, "seqpacket").unwrap_or(!self.has("socktype"))
+        {
             self.missing("protocol");
-        } else if socket_type.is_none() {
+        } else if socket_type.is_none() && starts(&protocol, "unix") == Some(true) {
             self.missing("socktype");
         }
         (socket_type, protocol)

@@ -66,6 +66,11 @@ impl Resolver<'_> {
             self.check_builtin(entry, builtin, socket_type)?;
             return Some(Action::Builtin(builtin));
         }
+        self.program(entry, draft)
+    }
+
+    /// The program of an entry, found on this machine.
+    pub(super) fn program(&mut self, entry: &Entry, draft: &Draft) -> Option<Action> {
         let path = self.program_path(&entry.program, draft.attributes.chroot.as_deref())?;
         self.check_argv0(entry, &path);
         let base = || path.file_name().map(ToOwned::to_owned).unwrap_or_default();
@@ -137,6 +142,13 @@ impl Resolver<'_> {
         self.report.error(&place.span, format!("there is no built-in service `{name}`")).help(help);
     }
 
+    /// The built-in service that the first argument names, if there is one.
+    pub(super) fn check_builtin_name(&mut self, entry: &Entry) {
+        if let Some(word) = entry.arguments.first().filter(|word| by_name(&word.text).is_none()) {
+            self.unknown_builtin(&word.text, word);
+        }
+    }
+
     /// Built-in services speak streams (`nowait`) and datagrams (`wait`).
     fn check_builtin(
         &mut self,
@@ -170,6 +182,9 @@ impl Resolver<'_> {
             Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
             None => path.to_owned(),
         };
+        if word.is_missing() {
+            return None;
+        }
         if word.text.is_empty() {
             self.report
                 .error(&word.span, "the name of the program is empty")
@@ -259,11 +274,9 @@ impl Resolver<'_> {
         if self.keeps_account || resembles(&argv0.text, &program) {
             return;
         }
-        let words: Vec<Word> =
-            std::iter::once(&entry.program).chain(&entry.arguments).cloned().collect();
         let help = format!(
-            "the first word is argv[0], the name the program sees for itself; write `{}`",
-            corrected(&words, 1, &quote(program.as_ref().as_ref()))
+            "the first word is argv[0], the name the program sees for itself; {}",
+            with_argv0(entry, &program)
         );
         self.report
             .warning(
@@ -272,6 +285,18 @@ impl Resolver<'_> {
             )
             .help(help);
     }
+}
+
+/// What to write so that `argv[0]` is the name of the program, in the file's language.
+fn with_argv0(entry: &Entry, program: &str) -> String {
+    if entry.id.is_some() {
+        let words = entry.arguments.iter().map(|word| word.text.as_str());
+        let words: Vec<&str> = std::iter::once(program).chain(words).collect();
+        return format!("write `server_args = {}`, or take `NAMEINARGS` out", words.join(" "));
+    }
+    let words: Vec<Word> =
+        std::iter::once(&entry.program).chain(&entry.arguments).cloned().collect();
+    format!("write `{}`", corrected(&words, 1, &quote(program.as_ref())))
 }
 
 /// Whether one name has the other in it, directories, case and a login dash apart.

@@ -72,16 +72,26 @@ impl Resolver<'_> {
         socket_type: SocketType,
     ) -> Option<Action> {
         let before = self.report.errors();
-        self.check_relay(entry, target, socket_type);
-        let target = match redirect {
-            Redirect::Inet { host, port } => self.relay_host(host, port),
-            Redirect::Unix(word) => Some(RelayTarget::Unix(endpoint(word))),
-        };
+        self.check_relayed(entry, target, socket_type);
+        let target = self.relay_target(entry, redirect);
         target.filter(|_| self.report.errors() == before).map(Action::Relay)
     }
 
-    /// What cannot be relayed, and what a relay cannot have.
-    fn check_relay(&mut self, entry: &Entry, target: &Target, socket_type: SocketType) {
+    /// Where a relay connects to, whatever it takes connections from.
+    pub(super) fn relay_target(
+        &mut self,
+        entry: &Entry,
+        redirect: &Redirect,
+    ) -> Option<RelayTarget> {
+        self.check_relay_alone(entry);
+        match redirect {
+            Redirect::Inet { host, port } => self.relay_host(host, port),
+            Redirect::Unix(word) => Some(RelayTarget::Unix(endpoint(word))),
+        }
+    }
+
+    /// What a relay cannot have.
+    fn check_relay_alone(&mut self, entry: &Entry) {
         let program = &entry.program;
         if program.text != "internal" || program.quoted {
             self.report
@@ -92,6 +102,10 @@ impl Resolver<'_> {
                 .error(&first.span, "a relay takes no arguments")
                 .help("write `internal` alone, or take `redirect` out");
         }
+    }
+
+    /// What cannot be relayed.
+    fn check_relayed(&mut self, entry: &Entry, target: &Target, socket_type: SocketType) {
         if matches!(target, Target::Tcpmux(_)) {
             self.report
                 .error(&entry.endpoint.span, "an entry of tcpmux cannot be relayed")

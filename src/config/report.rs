@@ -1,5 +1,7 @@
 //! Where findings are gathered while a configuration is read: nothing stops at the first.
 
+use std::ops::Range;
+
 use super::diagnostic::{Diagnostic, Severity, Span};
 
 /// All findings so far, in the order in which they were made.
@@ -64,7 +66,12 @@ impl Report {
 
     /// Makes warnings of all errors since a mark: they are about nothing that is served.
     pub(crate) fn soften(&mut self, mark: usize) {
-        let errors = self.diagnostics.iter_mut().skip(mark);
+        self.soften_some(mark..self.mark());
+    }
+
+    /// The same for those between two marks.
+    pub(crate) fn soften_some(&mut self, marks: Range<usize>) {
+        let errors = self.diagnostics.get_mut(marks).into_iter().flatten();
         for diagnostic in errors.filter(|one| one.severity == Severity::Error) {
             diagnostic.severity = Severity::Warning;
             self.errors = self.errors.saturating_sub(1);

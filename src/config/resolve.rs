@@ -6,15 +6,15 @@ use std::rc::Rc;
 use super::access::Lists;
 use super::attribute::{Draft, Scope};
 use super::diagnostic::Span;
-use super::endpoint::{Reading, Target};
-use super::entry::{Entry, Setting};
+use super::endpoint::Target;
+use super::entry::{Entry, Setting, Withhold};
 use super::facts::Lookup;
-use super::fields::{Fields, Protocol, check_pair};
+use super::fields::Protocol;
 use super::model::{
     Account, Action, Attributes, Endpoint, Service, SocketSpec, SocketType, TcpmuxName, Withheld,
 };
 use super::report::Report;
-use super::value::octal;
+use super::shape::Shape;
 
 /// What became of an entry.
 #[derive(Debug)]
@@ -68,27 +68,21 @@ impl<T: PartialEq> Last<T> {
     }
 }
 
-/// The parts of an entry that are known before names are looked up.
-struct Parts {
-    socket_type: SocketType,
-    protocol: Protocol,
-    wait: bool,
-    target: Target,
-    draft: Draft,
-}
-
 impl Resolver<'_> {
     /// Checks one entry to the end, whatever is wrong with it on the way.
     pub(super) fn resolve(&mut self, entry: &Entry) -> Outcome {
         let before = self.report.errors();
-        self.lacking = false;
-        let Some(parts) = self.parts(entry) else {
-            // Nobody wants to hear of the user only after the rest is right.
-            self.user_field(&entry.user);
+        if entry.withheld == Withhold::Unresolved {
+            return self.known_by_name(entry);
+        }
+        self.lacking = entry.withheld == Withhold::Resolved;
+        let (shape, draft) = self.shape(entry);
+        let disabled = draft.disable;
+        let Some(shape) = shape else {
+            self.judge_alone(entry, draft);
             return Outcome::Nothing;
         };
-        let disabled = parts.draft.disable;
-        let service = self.service(entry, parts);
+        let service = self.service(entry, shape, draft);
         if entry.broken || self.report.errors() > before {
             return Outcome::Nothing;
         }
@@ -105,6 +99,18 @@ impl Resolver<'_> {
         }
     }
 
+    /// An entry of which only the name is known; what its settings say is checked.
+    fn known_by_name(&mut self, entry: &Entry) -> Outcome {
+        let before = self.report.errors();
+        let disabled = self.draft(entry, &[]).disable;
+        if disabled || entry.broken || self.report.errors() > before {
+            return Outcome::Nothing;
+        }
+        let protocol = entry.protocol.text.trim_end_matches(['4', '6']);
+        let label = format!("{}/{protocol}", entry.endpoint.text);
+        Outcome::Withheld(Withheld { label, sockets: Vec::new(), tcpmux: None })
+    }
+
     /// Something this machine lacks: a warning, and the entry is not served.
     pub(super) fn lacks(
         &mut self,
@@ -119,30 +125,8 @@ impl Resolver<'_> {
         }
     }
 
-    /// Fields and settings; None where the fields leave nothing to go on with.
-    fn parts(&mut self, entry: &Entry) -> Option<Parts> {
-        let mut fields = Fields { report: self.report, implied: Vec::new() };
-        let socket_type = fields.socket_type(&entry.socket_type);
-        let protocol = fields.protocol(&entry.protocol);
-        let wait = fields.wait(&entry.wait);
-        let implied = fields.implied;
-        if let (Some(socket_type), Some(protocol)) = (socket_type, protocol) {
-            check_pair(entry, socket_type, protocol, self.report);
-        }
-        let draft = self.draft(entry, &implied);
-        let target = protocol.and_then(|protocol| {
-            Reading { lookup: self.lookup, report: self.report, any_port: self.keeps_account }
-                .target(entry, protocol)
-        });
-        let (socket_type, protocol, wait) = (socket_type?, protocol?, wait?);
-        let mut parts = Parts { socket_type, protocol, wait, target: target?, draft };
-        self.quiet = parts.draft.disable;
-        self.owner(&mut parts);
-        Some(parts)
-    }
-
     /// Everything that settings say, the more particular ones last.
-    fn draft(&mut self, entry: &Entry, implied: &[Setting]) -> Draft {
+    pub(super) fn draft(&mut self, entry: &Entry, implied: &[Setting]) -> Draft {
         let mut draft = self.base.clone();
         for setting in entry.defaults.iter().chain(implied).chain(&entry.settings) {
             setting.apply(&mut draft, self.report);
@@ -166,25 +150,14 @@ impl Resolver<'_> {
         draft
     }
 
-    /// FreeBSD's `:user:group:mode:` before a path, as attributes.
-    fn owner(&mut self, parts: &mut Parts) {
-        let Target::Unix { owner: Some(owner), .. } = &parts.target else { return };
-        let [user, group, mode] = &**owner;
-        parts.draft.socket_user = (!user.text.is_empty()).then(|| user.clone());
-        parts.draft.socket_group = (!group.text.is_empty()).then(|| group.clone());
-        match octal(&mode.text) {
-            Some(mode) => parts.draft.attributes.socket_mode = mode,
-            None => {
-                self.report
-                    .error(&mode.span, format!("`{}` is not an octal mode", mode.text))
-                    .help("write `:USER:GROUP:0660:/path`");
-            }
-        }
-    }
-
     /// The service, and whether it can be served; None after errors only.
-    fn service(&mut self, entry: &Entry, parts: Parts) -> Option<(Service, bool)> {
-        let Parts { socket_type, protocol, wait, target, mut draft } = parts;
+    fn service(
+        &mut self,
+        entry: &Entry,
+        shape: Shape,
+        mut draft: Draft,
+    ) -> Option<(Service, bool)> {
+        let Shape { socket_type, protocol, wait, target } = shape;
         let sockets = self.sockets(entry, &target, &draft, (socket_type, protocol));
         let action = self.action(entry, &target, &draft, (socket_type, protocol));
         if let Some(action) = &action {
@@ -195,10 +168,7 @@ impl Resolver<'_> {
             _ if entry.program.text == "internal" => None,
             _ => self.account(entry, &draft),
         };
-        self.check_paths(entry, &draft, action.as_ref());
-        self.socket_owner(&mut draft);
-        self.read_what_is_said(&mut draft);
-        self.check_privileges(entry, &draft, action.as_ref());
+        self.check_surroundings(entry, &mut draft, action.as_ref());
         let wait = self.check_wait(entry, (socket_type, protocol), wait, action.as_ref(), &target);
         self.check_scopes(entry, socket_type, wait, action.as_ref(), &target);
         if wait && socket_type == SocketType::Stream && matches!(target, Target::Inet { .. }) {
@@ -223,7 +193,20 @@ impl Resolver<'_> {
         Some((service, complete))
     }
 
-    fn socket_owner(&mut self, draft: &mut Draft) {
+    /// What attributes name on this machine: paths, accounts, files.
+    pub(super) fn check_surroundings(
+        &mut self,
+        entry: &Entry,
+        draft: &mut Draft,
+        action: Option<&Action>,
+    ) {
+        self.check_paths(entry, draft, action);
+        self.socket_owner(draft);
+        self.read_what_is_said(draft);
+        self.check_privileges(entry, draft, action);
+    }
+
+    pub(super) fn socket_owner(&mut self, draft: &mut Draft) {
         if let Some(word) = draft.socket_user.take() {
             draft.attributes.socket_user = self.user_number(&word);
         }

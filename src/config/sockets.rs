@@ -1,6 +1,7 @@
 //! Which sockets an entry has: addresses times ports, as this machine knows them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::path::Path;
 
 use super::attribute::Draft;
 use super::diagnostic::Span;
@@ -29,19 +30,7 @@ impl Resolver<'_> {
         match target {
             Target::Tcpmux(_) => Vec::new(),
             Target::Abstract(name) => vec![plain(socket_type, Endpoint::Abstract(name.clone()))],
-            Target::Unix { path, .. } => {
-                if path.as_os_str().len() > LONGEST_PATH
-                    || path.file_name().is_none()
-                    || entry.endpoint.text.ends_with('/')
-                {
-                    self.report
-                        .error(&entry.endpoint.span, "this cannot be the path of a socket")
-                        .help(format!(
-                            "a path of a socket names a file and has at most {LONGEST_PATH} bytes"
-                        ));
-                }
-                vec![plain(socket_type, Endpoint::Unix(path.clone()))]
-            }
+            Target::Unix { path, .. } => vec![plain(socket_type, Endpoint::Unix(path.clone()))],
             Target::Inet { addresses, ports, .. } => {
                 let (addresses, device) = self.interface(entry, addresses, draft);
                 let families = self.families(entry, protocol.families(), &addresses, draft);
@@ -53,6 +42,16 @@ impl Resolver<'_> {
                     .map(|endpoint| SocketSpec { socket_type, endpoint, device: device.clone() })
                     .collect()
             }
+        }
+    }
+
+    /// Paths at which no socket can be.
+    pub(super) fn check_socket_path(&mut self, entry: &Entry, path: &Path) {
+        let long = path.as_os_str().len() > LONGEST_PATH;
+        if long || path.file_name().is_none() || entry.endpoint.text.ends_with('/') {
+            self.report.error(&entry.endpoint.span, "this cannot be the path of a socket").help(
+                format!("a path of a socket names a file and has at most {LONGEST_PATH} bytes"),
+            );
         }
     }
 

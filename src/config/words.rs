@@ -27,6 +27,21 @@ impl Word {
         Self { text: text.to_owned(), os: OsString::from(text), span, quoted: false }
     }
 
+    /// A field that is missing, which has been said: nothing more is said of it.
+    pub(crate) fn missing(span: Span) -> Self {
+        Self::new("", span)
+    }
+
+    /// Whether it stands for a field that is missing.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.text.is_empty() && !self.quoted
+    }
+
+    /// The word, if it is one that somebody wrote.
+    pub(crate) fn written(&self) -> Option<&Self> {
+        (!self.is_missing()).then_some(self)
+    }
+
     /// The place of a part of the text; the whole word where quotes shift the letters.
     pub(crate) fn part(&self, range: Range<usize>) -> Span {
         if self.quoted || self.span.end - self.span.start != self.text.len() {

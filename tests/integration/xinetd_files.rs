@@ -137,6 +137,17 @@ fn defaults_of_the_command_line_win_over_what_xinetd_takes_for_granted() {
 }
 
 #[test]
+fn rules_of_the_command_line_are_rules_that_interception_would_enforce() {
+    let text = "service tftp\n{\n socket_type = dgram\n wait = yes\n user = root\n server = /bin/cat\n flags = INTERCEPT\n}\n";
+    let served = |defaults: &[String]| {
+        let loaded = load(Path::new("/etc/xinetd.conf"), defaults, &machine(text));
+        (loaded.config.services.len(), loaded.config.withheld.len())
+    };
+    assert_eq!(served(&[]), (1, 0));
+    assert_eq!(served(&["only_from=10.0.0.0/8".to_owned()]), (0, 1));
+}
+
+#[test]
 fn rules_of_tcp_wrappers_are_spoken_of_once_where_there_are_any() {
     let text = "service echo\n{\n type = INTERNAL\n socket_type = stream\n wait = no\n}\nservice time\n{\n type = INTERNAL\n socket_type = stream\n wait = no\n}\n";
     let warnings = |text: &str, rules: &str| {
@@ -211,6 +222,7 @@ fn attribute() -> impl Strategy<Value = &'static str> {
         "disable = yes",
         "disable = no",
         "bind = 127.0.0.1",
+        "bind = ::",
         "interface = eth0",
         "flags = IPv4",
         "flags = NODELAY KEEPALIVE",
@@ -239,6 +251,7 @@ fn defaults() -> impl Strategy<Value = String> {
         "umask = 002",
         "passenv = PATH",
         "bind = 192.0.2.1",
+        "bind = ::",
         "v6only = no",
         "disabled = s1",
         "enabled = s0 s1",

@@ -83,3 +83,19 @@ fn what_import_prints_is_served() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stdout).contains("did you mean `wait`?"));
 }
+
+#[test]
+fn what_is_not_done_is_no_reason_to_refuse_a_reload_and_leaves_its_service_as_it_was() {
+    let (kept, new) = (free_port(), free_port());
+    let lines = "socket_type = stream\nwait = no\nserver = /bin/echo\nserver_args = served";
+    let daemon = Daemon::start(&block(kept, lines));
+    assert_eq!(read_all(tcp(kept)), "served\n");
+    let other = block(new, lines).replace("service hello", "service other");
+    let rpc = block(free_port(), lines).replace("UNLISTED", "RPC").replace("hello", "rstatd");
+    for flag in ["LABELED", "IDONLY", "SENSOR", "INTERCEPT\nonly_from = 192.0.2.1"] {
+        let text = block(kept, &format!("{lines}\nflags = {flag}")) + &other + &rpc;
+        let _ = daemon.reload(&text);
+        assert_eq!(read_all(tcp(kept)), "served\n", "{flag}");
+        assert_eq!(read_all(tcp(new)), "served\n", "{flag}");
+    }
+}

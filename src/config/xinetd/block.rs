@@ -1,6 +1,7 @@
 //! A block as it stands in the file, and what can be asked of it.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::known;
@@ -36,8 +37,12 @@ pub(super) struct Block {
     pub(super) said: Vec<Said>,
     /// The comments above it and in it.
     pub(super) comments: Vec<String>,
+    /// What stands in it without a sign, which has been reported.
+    pub(super) signless: Vec<Word>,
     /// Whether something was wrong already.
     pub(super) broken: bool,
+    /// The marks in the report between which its attributes were found to be wrong.
+    pub(super) mistakes: Vec<Range<usize>>,
 }
 
 /// One line of a block.
@@ -66,6 +71,12 @@ impl Block {
     /// An attribute that has one value: the first time that it is said counts.
     pub(super) fn get(&self, name: &str) -> Option<&Said> {
         self.said.iter().find(|said| said.name.text == name)
+    }
+
+    /// Whether an attribute is in it, be it without a sign.
+    pub(super) fn names(&self, name: &str) -> bool {
+        let signless = self.signless.iter().any(|word| word.text == name);
+        signless || self.get(name).is_some()
     }
 
     /// All words of an attribute in its block.

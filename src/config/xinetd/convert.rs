@@ -77,9 +77,11 @@ impl<'a> Converter<'a> {
         blocks.iter().filter_map(|block| self.entry(block)).collect()
     }
 
-    /// Whether `defaults` say something about an attribute.
-    pub(super) fn has_default(&self, name: &str) -> bool {
-        self.defaults.iter().any(|setting| setting.attribute.name == name)
+    /// What holds for an attribute where a block says nothing: the file's own
+    /// `defaults` before those that came from elsewhere.
+    pub(super) fn default(&self, name: &str) -> Option<&Setting> {
+        let all = self.context.defaults.iter().chain(&self.defaults);
+        all.rev().find(|setting| setting.attribute.name == name)
     }
 
     /// Whether a service is off, by its block or by the lists.
@@ -117,6 +119,7 @@ impl<'a> Converter<'a> {
         if disabled {
             // Nobody is hurt by what is wrong with a service that is off.
             self.report.soften(mark);
+            block.mistakes.iter().for_each(|marks| self.report.soften_some(marks.clone()));
         }
         if fields.given_up {
             return None;
@@ -137,6 +140,7 @@ impl<'a> Converter<'a> {
             default_address: None,
             broken,
             off: disabled,
+            withheld: fields.withheld,
         })
     }
 
@@ -154,6 +158,8 @@ impl<'a> Converter<'a> {
             .chain(self.context.defaults.iter().cloned())
             .chain(self.defaults.iter().cloned())
             .filter(|setting| fields.matters(setting.attribute.scope))
+            // Every address is what an entry without one has.
+            .filter(|setting| !(fields.any_address && setting.attribute.name == "interface"))
             .collect()
     }
 
@@ -225,12 +231,6 @@ impl<'a> Converter<'a> {
                         .warning(&said.name.span, format!("`{}` is ignored", known.name))
                         .help(why);
                 }
-                return None;
-            }
-            Kind::Refused(what, help) => {
-                self.report
-                    .error(&said.name.span, format!("`{}` cannot be honoured: {what}", known.name))
-                    .help(help);
                 return None;
             }
             _ => known.name,

@@ -3,7 +3,7 @@
 
 use super::block::{Block, Said};
 use super::convert::{Converter, setting};
-use crate::config::entry::Setting;
+use crate::config::entry::{Setting, Withhold};
 use crate::config::suggest::{listed, nearest};
 use crate::config::value::digits;
 use crate::config::words::Word;
@@ -46,6 +46,8 @@ pub(super) struct Fields {
     pub(super) internal: bool,
     /// Whether clients have connections.
     pub(super) stream: bool,
+    /// Whether the service is not served, by what was warned of.
+    pub(super) withheld: Withhold,
     /// Whether there is no entry to make: everything about it has been said.
     pub(super) given_up: bool,
 }
@@ -65,11 +67,12 @@ impl Fields {
         let mut reading = Reading { converter, block, disabled, incomplete: false };
         reading.words_are_known("type", &TYPES);
         reading.words_are_known("flags", &FLAGS);
-        let refused = reading.refused();
+        let withheld = reading.withheld();
+        let refused = reading.is_list_of_services();
         let fields = reading.fields();
         let unfinished =
             reading.incomplete || block.name.as_ref().is_none_or(|n| n.text.is_empty());
-        Self { given_up: refused || unfinished, ..fields }
+        Self { withheld, given_up: refused || unfinished, ..fields }
     }
 }
 
@@ -114,6 +117,7 @@ impl Reading<'_, '_, '_> {
             waits,
             internal: internal || relay,
             stream,
+            withheld: Withhold::No,
             given_up: false,
         }
     }
@@ -173,7 +177,7 @@ impl Reading<'_, '_, '_> {
         }
         if self.block.get(name).is_none() {
             self.incomplete = true;
-            if !self.disabled {
+            if !self.disabled && !self.block.names(name) {
                 let service = self.block.name.as_ref().map_or("", |name| name.text.as_str());
                 self.converter
                     .report
@@ -213,10 +217,17 @@ impl Reading<'_, '_, '_> {
             (false, true) => "4",
             (false, false) => "",
         };
-        let all = |said: &Said| said.values.first().is_some_and(|word| word.text == "::");
-        let bind = self.block.get("bind").or_else(|| self.block.get("interface"));
-        let any_address = !v6only && bind.is_some_and(all);
+        let any_address = !v6only && self.bind().is_some_and(|word| word.text == "::");
         (Word::new(&format!("{name}{family}"), span), any_address)
+    }
+
+    /// What to listen on: the first that the block says, or what holds by default.
+    fn bind(&self) -> Option<&Word> {
+        let is_bind = |said: &&Said| matches!(said.name.text.as_str(), "bind" | "interface");
+        match self.block.said.iter().find(is_bind) {
+            Some(said) => said.values.first(),
+            None => self.converter.default("interface")?.values.first(),
+        }
     }
 
     fn v6only(&mut self) -> bool {

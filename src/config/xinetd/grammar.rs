@@ -142,7 +142,12 @@ impl Reading<'_> {
             (Some(_), "}") => self.close(line, words),
             (Some(_), _) => {
                 self.require_brace(&first.span);
+                let mark = self.report.mark();
                 self.attribute(line, first, words);
+                let marks = mark..self.report.mark();
+                if let (Some(block), false) = (&mut self.open, marks.is_empty()) {
+                    block.mistakes.push(marks);
+                }
             }
         }
     }
@@ -183,7 +188,9 @@ impl Reading<'_> {
             last: line.number,
             said: Vec::new(),
             comments: std::mem::take(&mut self.parsed.comments),
+            signless: Vec::new(),
             broken: false,
+            mistakes: Vec::new(),
         });
         self.brace = false;
         if let Some(at) = words.iter().position(|word| word.text.contains('{')) {
@@ -286,16 +293,29 @@ impl Reading<'_> {
 
     /// `name = value …`.
     fn attribute(&mut self, line: &Line, first: &Word, words: &[Word]) {
+        if let Some(sign) = signs().find(|sign| first.text.starts_with(sign.text())) {
+            let end = first.span.start + sign.text().len();
+            self.report
+                .error(
+                    &self.file.span(first.span.start..end),
+                    format!("the name of the attribute is missing before `{}`", sign.text()),
+                )
+                .help("write `NAME = VALUE`");
+            return;
+        }
         let sign = words.get(1).and_then(|word| operator(&word.text));
         if let Some(sign) = sign {
             let values = words.get(2..).unwrap_or_default();
             return self.said(first.clone(), sign, values);
         }
         let text = self.file.text(first.span.start..line.range.end);
-        let Some(at) = text.find('=').filter(|at| *at > 0) else {
+        let Some(at) = text.find('=') else {
             self.report
                 .error(&first.span, format!("`{}` has no `=` behind it", first.text))
                 .help(format!("write `{} = VALUE`", first.text));
+            if let Some(block) = &mut self.open {
+                block.signless.push(first.clone());
+            }
             return;
         };
         // `name=value`, `name =value` and `name+=value` are one mistake.
@@ -334,5 +354,9 @@ impl Reading<'_> {
 }
 
 fn operator(text: &str) -> Option<Operator> {
-    [Operator::Set, Operator::Add, Operator::Remove].into_iter().find(|sign| sign.text() == text)
+    signs().find(|sign| sign.text() == text)
+}
+
+fn signs() -> impl Iterator<Item = Operator> {
+    [Operator::Set, Operator::Add, Operator::Remove].into_iter()
 }

@@ -16,8 +16,6 @@ pub(super) enum Kind {
     Lists,
     /// Read, and said to have no effect: why.
     Ignored(&'static str),
-    /// Without it the service would not be what is meant: it is not served.
-    Refused(&'static str, &'static str),
 }
 
 /// One attribute of xinetd.
@@ -101,9 +99,8 @@ const KNOWN: [Known; 47] = [
     one("rpc_number", Kind::Field),
     one(
         "libwrap",
-        Kind::Refused(
-            "hosts.allow and hosts.deny are not read here",
-            "put `/usr/sbin/tcpd` in front with `flags = NAMEINARGS`, or say it with `only_from`",
+        Kind::Ignored(
+            "hosts.allow and hosts.deny are not asked; put `/usr/sbin/tcpd` in front with `flags = NAMEINARGS`, or say with `only_from` who may connect",
         ),
     ),
 ];

@@ -1,11 +1,12 @@
-//! What is not done and cannot be left out in silence: a service without it would
-//! let in whom it should not, or would not be the service that is meant.
+//! What is not done and cannot be left out in silence: a service without it would let
+//! in whom it should not, or would not be the service that is meant, and is not served.
 
 use std::path::Path;
 
 use super::block::Block;
 use super::convert::Converter;
 use super::fields::Reading;
+use crate::config::entry::Withhold;
 use crate::config::source::is_comment;
 
 /// The rules of TCP wrappers, which most builds of xinetd obey.
@@ -33,66 +34,34 @@ impl Converter<'_> {
 }
 
 impl Reading<'_, '_, '_> {
-    /// Types and flags that change what a service is and are not done; true where
-    /// it cannot be served.
-    pub(super) fn refused(&mut self) -> bool {
+    /// What types and flags ask for that is not done: a warning for each, and whether
+    /// the service is withheld, since it would not be the one that is meant.
+    pub(super) fn withheld(&mut self) -> Withhold {
         let guarded = self.is_guarded();
-        let mut refused = false;
+        let mut withheld = Withhold::No;
         for word in self.block.all("type").chain(self.block.all("flags")) {
-            let upper = word.text.to_ascii_uppercase();
-            let report = &mut *self.converter.report;
-            let (what, help) = match upper.as_str() {
-                "RPC" => (
-                    "Sun RPC services are not registered",
-                    "give the service a port of its own: `type = UNLISTED` and `port = NUMBER`",
-                ),
-                "IDONLY" => (
-                    "nobody is asked who the client is (ident, RFC 1413)",
-                    "say with `only_from` who may connect",
-                ),
-                "LABELED" => (
-                    "the SELinux context of a client is not taken over",
-                    "run the program with `runcon`",
-                ),
-                "INTERCEPT" if guarded => (
-                    "packets of a `wait` service are not looked at",
-                    "let the program or a packet filter check addresses, and take the flag out",
-                ),
-                "INTERCEPT" => {
-                    report
-                        .warning(&word.span, "`INTERCEPT` is ignored")
-                        .help("no address is checked for this service, so that nothing is lost");
-                    continue;
-                }
-                "NORETRY" => {
-                    report
-                        .warning(&word.span, "`NORETRY` is ignored")
-                        .help("a program that cannot be started is tried again for its client");
-                    continue;
-                }
-                "SENSOR" => {
-                    report.warning(&word.span, "`SENSOR` is not done: not served").help("nobody is banned; a service that only logs who comes is `type = INTERNAL`, `discard`");
-                    refused = true;
-                    continue;
-                }
-                _ => continue,
+            let name = word.text.to_ascii_uppercase();
+            let Some((asks, help)) = not_done(&name, guarded) else { continue };
+            let what = match asks {
+                Withhold::No => format!("`{name}` is ignored"),
+                _ => format!("`{name}` is not done: not served"),
             };
-            report
-                .error(&word.span, format!("`{}` cannot be honoured: {what}", word.text))
-                .help(help);
-            refused |= upper == "RPC";
+            self.converter.report.warning(&word.span, what).help(help);
+            withheld = withheld.max(asks);
         }
-        refused | self.is_list_of_services()
+        withheld
     }
 
     /// Whether some address may not connect.
     fn is_guarded(&self) -> bool {
         let rules = ["only_from", "no_access"];
-        rules.iter().any(|name| self.block.get(name).is_some() || self.converter.has_default(name))
+        rules
+            .iter()
+            .any(|name| self.block.get(name).is_some() || self.converter.default(name).is_some())
     }
 
     /// xinetd's own pages about itself.
-    fn is_list_of_services(&mut self) -> bool {
+    pub(super) fn is_list_of_services(&mut self) -> bool {
         let Some(name) = self.block.name.as_ref() else { return false };
         let lists =
             self.is("type", "INTERNAL") && matches!(name.text.as_str(), "servers" | "services");
@@ -107,4 +76,38 @@ impl Reading<'_, '_, '_> {
         }
         lists
     }
+}
+
+/// A type or flag that is not done: what becomes of its service, and what can be done;
+/// `guarded` where some address may not connect.
+fn not_done(name: &str, guarded: bool) -> Option<(Withhold, &'static str)> {
+    Some(match name {
+        "RPC" => (
+            Withhold::Unresolved,
+            "Sun RPC services are not registered; give the service a port of its own: `type = UNLISTED` and `port = NUMBER`",
+        ),
+        "SENSOR" => (
+            Withhold::Unresolved,
+            "nobody is banned; a service that only logs who comes is `type = INTERNAL`, `discard`",
+        ),
+        "IDONLY" => (
+            Withhold::Resolved,
+            "nobody is asked who the client is (ident, RFC 1413); say with `only_from` who may connect",
+        ),
+        "LABELED" => (
+            Withhold::Resolved,
+            "the SELinux context of a client is not taken over; run the program with `runcon`",
+        ),
+        "INTERCEPT" if guarded => (
+            Withhold::Resolved,
+            "packets of a `wait` service are not looked at; let the program or a packet filter check addresses, and take the flag out",
+        ),
+        "INTERCEPT" => {
+            (Withhold::No, "no address is checked for this service, so that nothing is lost")
+        }
+        "NORETRY" => {
+            (Withhold::No, "a program that cannot be started is tried again for its client")
+        }
+        _ => return None,
+    })
 }
