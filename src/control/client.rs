@@ -1,10 +1,21 @@
 //! The other end of the control socket: `oxinetd status` and the like.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 
 use super::request::Request;
+
+/// A server that takes no question, and says nothing to one that it answers at once, for so
+/// long is stopped or hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A request that has been sent.
 #[derive(Debug)]
@@ -15,11 +26,26 @@ pub struct Asked(BufReader<UnixStream>);
 /// # Errors
 /// What the system answered.
 pub fn ask(path: &Path, request: &Request) -> io::Result<Asked> {
-    let mut stream = UnixStream::connect(path)?;
+    let descriptor = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    // For connecting, too, while others wait to be taken.
+    let patience = i64::try_from(PATIENCE.as_secs()).map_err(io::Error::other)?;
+    setsockopt(&descriptor, sockopt::SendTimeout, &TimeVal::seconds(patience))?;
+    connect(descriptor.as_raw_fd(), &UnixAddr::new(path)?).map_err(|error| late(error.into()))?;
+    let mut stream = UnixStream::from(descriptor);
+    stream.set_read_timeout(request.is_answered_at_once().then_some(PATIENCE))?;
     let mut line = serde_json::to_vec(request).map_err(io::Error::other)?;
     line.push(b'\n');
-    stream.write_all(&line)?;
+    stream.write_all(&line).map_err(late)?;
     Ok(Asked(BufReader::new(stream)))
+}
+
+/// What the system says of a time that has passed is no word for people.
+fn late(error: io::Error) -> io::Error {
+    if error.kind() != ErrorKind::WouldBlock {
+        return error;
+    }
+    let words = format!("no answer for {} s: is it stopped?", PATIENCE.as_secs());
+    io::Error::new(ErrorKind::TimedOut, words)
 }
 
 impl Asked {
@@ -29,7 +55,7 @@ impl Asked {
     /// What the system answered.
     pub fn answer(mut self) -> io::Result<Vec<u8>> {
         let mut answer = Vec::new();
-        self.0.read_to_end(&mut answer)?;
+        self.0.read_to_end(&mut answer).map_err(late)?;
         Ok(answer)
     }
 
@@ -39,7 +65,7 @@ impl Asked {
     /// What the system answered.
     pub fn first_line(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
-        self.0.read_until(b'\n', &mut line)?;
+        self.0.read_until(b'\n', &mut line).map_err(late)?;
         Ok(line)
     }
 }

@@ -48,6 +48,16 @@ pub enum Request {
 }
 
 impl Request {
+    /// Whether nothing has to come about before it is answered.
+    #[must_use]
+    pub fn is_answered_at_once(&self) -> bool {
+        match self {
+            Self::Status { .. } | Self::Peers {} | Self::Start { .. } | Self::Kill { .. } => true,
+            Self::Stop { service, .. } => service.is_some(),
+            Self::Reload {} | Self::Upgrade {} => false,
+        }
+    }
+
     /// Reads a line: JSON, or words.
     ///
     /// # Errors

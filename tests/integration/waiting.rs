@@ -57,8 +57,9 @@ fn a_waiting_tcp_program_finds_its_listening_socket_blocking() {
     drop(client);
 }
 
-/// Ends after `first`, and leaves behind who has the socket, too, and has each call on it wait.
-fn leaves_a_blocker(first: &str) -> String {
+/// Ends after `first`, and leaves behind who has the socket, too, has each call on it wait, and
+/// does `then` with it.
+fn leaves_a_blocker(first: &str, then: &str) -> String {
     format!(
         "import fcntl, os, socket, sys, time\n\
          {first}\n\
@@ -67,6 +68,7 @@ fn leaves_a_blocker(first: &str) -> String {
          \x20   print('blocks', os.getpid(), file=sys.stderr, flush=True)\n\
          \x20   for _ in range(60000):\n\
          \x20       fcntl.fcntl(0, fcntl.F_SETFL, 0)\n\
+         \x20       {then}\n\
          \x20       time.sleep(0.001)\n"
     )
 }
@@ -94,7 +96,7 @@ fn whoever_has_a_datagram_socket_still_cannot_make_the_server_wait_at_it() {
         return;
     }
     let (port, other, folder) = (free_port(), free_port(), Folder::new());
-    let script = folder.write("blocker.py", &leaves_a_blocker("os.read(0, 100)"));
+    let script = folder.write("blocker.py", &leaves_a_blocker("os.read(0, 100)", "pass"));
     let line = |what: &str| format!("127.0.0.1:{port} dgram udp {what}\n");
     let waiting = format!("wait {} python3 python3 {}\n", me(), script.display());
     let waiting = line(&format!("{waiting}    only_from = 127.0.0.2"));
@@ -133,7 +135,9 @@ fn whoever_has_a_listening_socket_still_cannot_make_the_server_wait_at_it() {
     }
     let (port, other, folder) = (free_port(), free_port(), Folder::new());
     let first = "socket.socket(fileno=os.dup(0)).accept()[0].sendall(b'program')";
-    let script = folder.write("blocker.py", &leaves_a_blocker(first));
+    // It takes clients away, too: whoever has been told of one finds nobody.
+    let then = "socket.socket(fileno=os.dup(0)).accept()";
+    let script = folder.write("blocker.py", &leaves_a_blocker(first, then));
     let line = |what: &str| {
         format!(
             "127.0.0.1:{port} stream tcp {what}\n\
