@@ -4,12 +4,18 @@
 //! that was given the socket, and whatever it has left behind, may change it at any time. So
 //! each call says for itself that it does not wait.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
-use nix::sys::socket::{MsgFlags, SockaddrLike, SockaddrStorage, UnixAddr, sendto};
+use nix::cmsg_space;
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, SockaddrLike, SockaddrStorage, UnixAddr, getsockopt, recvmsg,
+    sendto, setsockopt, sockopt,
+};
+use nix::sys::time::TimeSpec;
 
 use crate::spawn::kernel::receive_from;
 
@@ -27,6 +33,33 @@ pub fn take(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketA
 /// As [`take`].
 pub fn peek(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
     receive(socket, buffer, MsgFlags::MSG_PEEK)
+}
+
+/// When the first datagram arrived, or was first looked at by this: no other one will have the
+/// same. None if there is none, or the system does not say.
+///
+/// The socket has the option for that (`SO_TIMESTAMPNS`, socket(7)) for the moment only:
+/// whoever has it next may have no room for a time among what comes with each datagram.
+pub fn arrival(socket: &UdpSocket) -> Option<Duration> {
+    let was_on = getsockopt(socket, sockopt::ReceiveTimestampns).ok()?;
+    setsockopt(socket, sockopt::ReceiveTimestampns, &true).ok()?;
+    let time = first_time(socket);
+    if !was_on {
+        let _ = setsockopt(socket, sockopt::ReceiveTimestampns, &false);
+    }
+    time
+}
+
+fn first_time(socket: &UdpSocket) -> Option<Duration> {
+    let mut room = cmsg_space!(TimeSpec);
+    let mut bytes = [0; 1];
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut room), flags).ok()?;
+    message.cmsgs().ok()?.find_map(|message| match message {
+        ControlMessageOwned::ScmTimestampns(time) => Some(time.into()),
+        _ => None,
+    })
 }
 
 /// Throws away the first datagram, if there is one.
@@ -115,6 +148,25 @@ mod tests {
         assert_eq!(take(&socket, &mut buffer).unwrap(), (8, from), "what fits");
         drop_first(&socket);
         assert!(take(&socket, &mut buffer).is_err_and(is_nothing));
+    }
+
+    #[test]
+    fn equal_datagrams_are_told_apart_by_their_arrival() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let here = socket.local_addr().unwrap();
+        assert_eq!(arrival(&socket), None);
+        for _ in 0..3 {
+            send(&socket, b"the same", here).unwrap();
+        }
+        let mut seen = Vec::new();
+        while let Some(time) = arrival(&socket) {
+            assert_eq!(arrival(&socket), Some(time), "it is the same one");
+            assert!(!seen.contains(&time), "it is another one");
+            seen.push(time);
+            drop_first(&socket);
+        }
+        assert_eq!(seen.len(), 3);
+        assert!(!getsockopt(&socket, sockopt::ReceiveTimestampns).unwrap());
     }
 
     #[test]

@@ -208,8 +208,8 @@ pub fn stderr(service: &Label, pid: i32, line: &[u8], cut: bool) {
 
 /// A `wait` service that failed at once is given time before the next start.
 pub fn backoff(service: &Label, delay: Duration) {
-    let fields = [("service", text(service)), ("delay", Seconds(delay))];
-    say(Warn, service.target(), "backoff", &fields);
+    let shown = if delay.subsec_nanos() == 0 { Seconds(delay) } else { Precise(delay) };
+    say(Warn, service.target(), "backoff", &[("service", text(service)), ("delay", shown)]);
 }
 
 /// accept(2) or another call of the loop failed in a way that may pass.

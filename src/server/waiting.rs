@@ -111,9 +111,8 @@ impl Server {
     }
 
     /// A `wait` service's socket is ours again, and its program is started again when
-    /// something waits there. It gets time first after a failure, and when it has
-    /// often come back at once with something still waiting: it may have left it
-    /// unread, which nobody can tell for sure.
+    /// something waits there. It gets time first when it has left that unread: at once when it
+    /// has failed, too, else when it has done so often.
     pub(super) fn take_back(&mut self, key: Key, run: WaitRun) {
         let Some(state) = self.listeners.get_mut(key) else { return };
         let Some(listener) = &state.listener else { return };
@@ -121,24 +120,37 @@ impl Server {
             journal::trouble(&listener.address().to_string(), "fcntl", &error);
         }
         let (before, waiting) = (state.head.take(), head(listener));
+        let sure = matches!(listener.socket(), Socket::Udp(_));
         state.rest = Rest::Backoff;
-        if run == WaitRun::Short && waiting.is_some() && waiting == before {
-            state.unread = state.unread.saturating_add(1);
-        } else {
-            state.unread = 0;
-        }
-        if run != WaitRun::Failed && state.unread < UNREAD {
-            if state.unread == 0 {
-                state.backoff = FIRST_BACKOFF;
-            }
+        let unread = waiting.is_some() && waiting == before && run != WaitRun::Long;
+        if !unread {
+            (state.unread, state.backoff) = (0, FIRST_BACKOFF);
             return self.resume(key);
         }
+        state.unread = state.unread.saturating_add(1);
+        let times = state.unread;
+        match run {
+            WaitRun::Failed => self.back_off(key),
+            _ if times < UNREAD => self.resume(key),
+            _ if sure => self.back_off(key),
+            _ => self.rest_for(key, PAUSE, times == UNREAD),
+        }
+    }
+
+    /// Ever longer.
+    fn back_off(&mut self, key: Key) {
+        let Some(state) = self.listeners.get_mut(key) else { return };
         let delay = state.backoff;
         state.backoff = delay.saturating_mul(2).min(LONGEST_BACKOFF);
+        self.rest_for(key, delay, true);
+    }
+
+    fn rest_for(&mut self, key: Key, delay: Duration, say: bool) {
+        let Some(state) = self.listeners.get_mut(key) else { return };
         state.not_before = Some(self.now + delay);
         let owner = state.service;
         self.set_listener_timer(key, self.now + delay, Timer::Resume(key));
-        if let Some(service) = self.services.get(owner) {
+        if let Some(service) = self.services.get(owner).filter(|_| say) {
             journal::backoff(&service.label, delay);
         }
     }
@@ -155,23 +167,27 @@ pub(super) enum WaitRun {
     Failed,
 }
 
-/// Short runs in a row that leave the same waiting, after which the program is given
-/// time. A program that takes one of several equal datagrams each time needs some.
+/// Short runs in a row that leave the same waiting, after which the program is given time.
 const UNREAD: u32 = 16;
 
-/// Delay before a `wait` service's program that has failed is started again.
+/// Delay before a program that leaves what waits unread is started again.
 pub(super) const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-/// It doubles with each failure up to this.
+/// It doubles each time up to this.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+/// The same where nobody can tell whether it was read: one who takes one of many equal ones
+/// each time is held up by it, and must not be held up for long.
+const PAUSE: Duration = Duration::from_millis(100);
 
-/// What waits first on a socket: who sent it and how it begins; for listening
+/// What waits first on a socket: who sent it, when it came and how it begins; for listening
 /// sockets how many wait. None when nothing does.
 fn head(listener: &Listener) -> Option<Vec<u8>> {
     let mut bytes = [0u8; HEAD];
     match listener.socket() {
         Socket::Udp(socket) => {
             let (length, from) = datagram::peek(socket, &mut bytes).ok()?;
+            let came = datagram::arrival(socket).unwrap_or_default();
             let mut head = from.to_string().into_bytes();
+            head.extend_from_slice(&came.as_nanos().to_ne_bytes());
             head.extend_from_slice(bytes.get(..length).unwrap_or_default());
             Some(head)
         }

@@ -1,6 +1,7 @@
 //! `wait` services: the program gets the socket itself, and nobody else starts meanwhile.
 
-use std::net::UdpSocket;
+use std::collections::VecDeque;
+use std::net::{TcpStream, UdpSocket};
 
 use nix::sys::signal::{Signal, kill};
 
@@ -283,11 +284,47 @@ fn a_waiting_udp_program_that_answers_one_request_is_started_again_at_once_for_a
         format!("127.0.0.1:{port} dgram udp wait {} python3 python3 {}\n", me(), script.display());
     let daemon = Setup::new().start_in(folder, &line);
     let client = udp(port);
-    for _ in 0..4 {
+    for _ in 0..30 {
         client.send(b"the same").unwrap();
     }
-    for _ in 0..4 {
+    for _ in 0..30 {
         assert_eq!(udp_read(&client), "the same");
     }
     assert!(daemon.said("backoff").is_empty(), "{}", daemon.log.text());
+}
+
+#[test]
+fn a_datagram_on_which_the_program_fails_costs_only_whoever_has_sent_it() {
+    let port = free_port();
+    let script = shell("test \"$(dd bs=9 count=1 status=none)\" = good && echo good >&2");
+    let daemon = Daemon::start(&format!("127.0.0.1:{port} dgram udp wait {} {script}\n", me()));
+    let (bad, good) = (udp(port), udp(port));
+    for _ in 0..10 {
+        bad.send(b"bad\n").unwrap();
+    }
+    good.send(b"good\n").unwrap();
+    let _ = daemon.wait_log(|line| line.is("stderr"));
+    assert!(daemon.said("backoff").is_empty(), "{}", daemon.log.text());
+}
+
+/// How many wait is all that is known of a stream: the program may have taken one, and another
+/// have come.
+#[test]
+fn a_waiting_program_that_takes_one_client_each_time_is_not_held_up_for_long_by_many() {
+    if !need_program("python3") {
+        return;
+    }
+    let (port, folder) = (free_port(), Folder::new());
+    let script = folder.write("accept.py", &acceptor(1));
+    let line =
+        format!("127.0.0.1:{port} stream tcp wait {} python3 python3 {}\n", me(), script.display());
+    let daemon = Setup::new().start_in(folder, &line);
+    let mut waiting: VecDeque<TcpStream> = (0..3).map(|_| tcp(port)).collect();
+    for _ in 0..30 {
+        let client = waiting.pop_front().unwrap();
+        waiting.push_back(tcp(port));
+        assert!(read_all(client).starts_with("pid "));
+    }
+    let longest = daemon.said("backoff").into_iter().filter(|it| it.get("delay") != Some("0.100s"));
+    assert_eq!(longest.count(), 0, "{}", daemon.log.text());
 }
