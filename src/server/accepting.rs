@@ -9,6 +9,7 @@ use mio::Interest;
 use mio::unix::SourceFd;
 
 use super::Server;
+use super::reserve::Held;
 use super::slab::Key;
 use super::starting::{Outcome, Start};
 use super::state::{ListenerState, Rest};
@@ -96,19 +97,23 @@ impl Server {
                 if self.needs_renewal(key) {
                     return self.renew_socket(key);
                 }
-                let holds = !matches!(service.action, Action::Program(_));
+                let holds = match service.action {
+                    Action::Program(_) => None,
+                    Action::Builtin(_) => Some(Held::Conversation),
+                    Action::Relay(_) => Some(Held::Relay),
+                };
                 self.accept(key, holds);
             }
         }
     }
 
     /// The server itself serves those who come, if it `holds` them.
-    fn accept(&mut self, key: Key, holds: bool) {
+    fn accept(&mut self, key: Key, holds: Option<Held>) {
         for _ in 0..ACCEPTS {
             if !self.may_accept(key) {
                 return;
             }
-            if holds && self.has_no_room_for_clients() {
+            if holds.is_some_and(|held| self.has_no_room_for(held)) {
                 return self.exhausted(key, &NO_ROOM);
             }
             let Some(state) = self.listeners.get_mut(key) else { return };
@@ -201,8 +206,17 @@ impl Server {
         }
     }
 
-    /// Resumes those for whom a child's end has made room.
+    /// Resumes those for whom the end of a child, or of a client of ours, has made room.
     pub(super) fn wake(&mut self, wake: Wake, service: Key) {
+        self.wake_limited(wake, service);
+        for key in std::mem::take(&mut self.exhausted) {
+            self.resume(key);
+        }
+    }
+
+    /// Resumes those for whom limits leave room again. Nothing else has become free: who could
+    /// not be started now would have the others try in vain, and they him.
+    pub(super) fn wake_limited(&mut self, wake: Wake, service: Key) {
         match wake {
             Wake::Nobody => {}
             Wake::Service(_) => self.wake_service(service),
@@ -211,9 +225,6 @@ impl Server {
                     self.wake_service(service);
                 }
             }
-        }
-        for key in std::mem::take(&mut self.exhausted) {
-            self.resume(key);
         }
     }
 

@@ -15,12 +15,16 @@ use super::Server;
 /// Kept for whoever asks, and for a reload.
 const KEPT: u64 = 16;
 
+/// What the server has open for itself, and for children on their way.
+const OWN: usize = 32;
+
 /// Who may have so many does not run out of them: programs are [bounded](super::facts), and
 /// take no more than half of these.
 const PLENTY: u64 = 65_536;
 
-/// Kept from clients whom the server serves itself: a quarter for programs.
-const CLIENTS: (usize, usize) = (3, 4);
+/// One of so many parts is kept from clients whom the server serves itself, for programs; and
+/// one from relays, for other clients.
+const PARTS: usize = 8;
 
 /// The limit on descriptors, and what is kept back of it.
 #[derive(Debug, Clone, Copy)]
@@ -63,20 +67,35 @@ impl Reserve {
     /// so many that are in use for good.
     fn clients(self, in_use: usize) -> usize {
         let most = usize::try_from(self.most).unwrap_or(usize::MAX);
-        let left = most.saturating_sub(usize::try_from(KEPT).unwrap_or_default());
-        let (part, whole) = CLIENTS;
-        (left.saturating_sub(in_use) / whole * part).max(1)
+        let kept = usize::try_from(KEPT).unwrap_or_default();
+        let left = most.saturating_sub(kept).saturating_sub(OWN);
+        but_one_part(left.saturating_sub(in_use)).max(1)
     }
 }
 
+fn but_one_part(whole: usize) -> usize {
+    whole.saturating_sub(whole / PARTS)
+}
+
+/// A client whom the server serves itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    /// Of a built-in service.
+    Conversation,
+    /// Of a relay, with whatever that has connected to.
+    Relay,
+}
+
 impl Server {
-    /// Whether there are so many clients of built-in services and relays that another one
-    /// would take what programs need.
-    pub(super) fn has_no_room_for_clients(&self) -> bool {
+    /// Whether there are so many of them that another one would take what programs need.
+    pub(super) fn has_no_room_for(&self, held: Held) -> bool {
+        let most = self.facts.reserve.clients(self.listeners.len());
         let relays = self.relays.len().saturating_mul(2);
         let told = self.banners.len();
         let clients = self.conversations.len().saturating_add(relays).saturating_add(told);
-        clients >= self.facts.reserve.clients(self.listeners.len())
+        // A relay may lead to a service of this server, and would wait for ever for what
+        // relays have taken.
+        clients >= most || held == Held::Relay && relays >= but_one_part(most)
     }
 }
 
@@ -85,10 +104,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_leave_a_quarter_and_are_never_none() {
+    fn clients_leave_a_part_and_are_never_none() {
         let of = |most| Reserve { most, kept: false };
-        assert_eq!(of(1024).clients(8), 750);
-        assert_eq!(of(1024).clients(1_000), 6);
+        assert_eq!(of(1024).clients(8), 847);
+        assert_eq!(of(1024).clients(1_000), 1);
         assert_eq!(of(16).clients(100), 1);
         assert!(of(u64::MAX).clients(10_000) > 1_000_000);
     }

@@ -203,6 +203,6 @@ impl Server {
     pub(super) fn cancel_start(&mut self, service: Key, peer: Address) {
         let Some(state) = self.services.get(service) else { return };
         let wake = self.admission.cancel(self.now, state.admission, Source::from(peer));
-        self.wake(wake, service);
+        self.wake_limited(wake, service);
     }
 }

@@ -2,8 +2,11 @@
 
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::time::Duration;
 
 use crate::common::clients::{echo_once, read_to_any_end, udp_read};
+use crate::common::procs;
+use crate::common::wait::park;
 use crate::common::{
     Daemon, Line, Setup, ask, free_port, free_ports, me, read_all, read_line, tcp, tcp_line, udp,
     wait_until,
@@ -264,4 +267,45 @@ fn a_limit_that_ends_with_its_service_is_said_of_that_one() {
         let _ = daemon.reload(&after);
         let _ = daemon.wait_log(|line| line.about("limit-end", port));
     }
+}
+
+/// Each tries again now and then. None of them gives another a reason to.
+#[test]
+fn services_that_wait_for_descriptors_do_not_keep_each_other_busy() {
+    let ports = free_ports(4);
+    let line = |port: &u16| tcp_line(*port, CAT) + "    instances = unlimited\n";
+    let text: String = ports.iter().map(line).collect();
+    let setup = Setup::new().controlled().arg("--max-children=1000");
+    let daemon = setup.after("ulimit -n 128").start(&text);
+    let held: Vec<TcpStream> = ports.iter().cycle().take(100).map(|port| tcp(*port)).collect();
+    let _ = daemon.wait_log(|line| line.is("trouble"));
+    let taken = || daemon.count_peers().1;
+    wait_until("nobody else gets in", || {
+        let before = taken();
+        park(Duration::from_millis(300));
+        taken() == before
+    });
+    let before = procs::cpu_time(daemon.pid());
+    park(Duration::from_secs(1));
+    let used = procs::cpu_time(daemon.pid()).checked_sub(before).unwrap();
+    assert!(used < Duration::from_millis(500), "{used:?} of a second");
+    drop(held);
+    wait_until("others are served", || ask(ports[0], "hello") == "hello");
+}
+
+/// A relay holds two descriptors, and its target one more: they must not wait for each other.
+#[test]
+fn relays_to_a_service_of_this_server_leave_room_for_that() {
+    let (relay, echo) = (free_port(), free_port());
+    let text = format!(
+        "127.0.0.1:{relay} stream tcp nowait {0} internal\n    redirect = 127.0.0.1 {echo}\n\
+         127.0.0.1:{echo} stream tcp nowait {0} internal echo\n",
+        me()
+    );
+    let daemon = Setup::new().after("ulimit -n 128").start(&text);
+    let held: Vec<TcpStream> = (0..150).map(|_| tcp(relay)).collect();
+    let _ = daemon.wait_log(|line| line.is("trouble"));
+    assert!(served(&held[0]), "who was there before is served");
+    drop(held);
+    wait_until("others are served", || ask(relay, "hello") == "hello");
 }
