@@ -37,7 +37,7 @@ impl Reader<'_> {
         let path = directory.join(&pattern.os);
         let is_pattern = pattern.text.contains(['*', '?', '[']);
         if !is_pattern {
-            self.include_file(&path, pattern, context);
+            self.include_file(&path, (pattern, true), context);
             return;
         }
         match self.lookup.glob(&pattern_in(directory, &pattern.text)) {
@@ -45,7 +45,7 @@ impl Reader<'_> {
                 paths.retain(|path| is_meant(path) && !self.lookup.is_directory(path));
                 sort(&mut paths);
                 for path in paths {
-                    self.include_file(&path, pattern, context);
+                    self.include_file(&path, (pattern, false), context);
                 }
             }
             Err(problem) => {
@@ -56,7 +56,8 @@ impl Reader<'_> {
         }
     }
 
-    fn include_file(&mut self, path: &Path, pattern: &Word, context: &Context) {
+    /// A file that is named `itself`, or that lies where a pattern looks.
+    fn include_file(&mut self, path: &Path, (pattern, itself): (&Word, bool), context: &Context) {
         let name = path.display();
         if self.open.contains(&self.lookup.canonical(path)) {
             self.report
@@ -67,7 +68,7 @@ impl Reader<'_> {
                 .help("take one of the `.include` lines away");
             return;
         }
-        match self.lookup.read(path) {
+        match super::named(path, itself, self.lookup) {
             Ok(bytes) => self.read(path, &bytes, context.clone()),
             Err(error) => {
                 let help = match error.kind() {
