@@ -208,9 +208,7 @@ impl Lookup for System {
     }
 
     fn has_ipv6(&self) -> bool {
-        // The socket tells more than /proc: IPv6 can be built in and switched off.
-        let ask = || UdpSocket::bind(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 0, 0, 0)).is_ok();
-        *self.ipv6.get_or_init(ask)
+        *self.ipv6.get_or_init(has_ipv6)
     }
 
     fn own_account(&self) -> UserFacts {
@@ -260,6 +258,15 @@ impl Lookup for System {
     fn is_privileged(&self) -> bool {
         Uid::effective().is_root()
     }
+}
+
+/// IPv6 can be built in and switched off. Whether an address is there, the loopback's
+/// included, is another question: it may come later.
+fn has_ipv6() -> bool {
+    let binds = |ip| UdpSocket::bind(SocketAddrV6::new(ip, 0, 0, 0)).is_ok();
+    let off = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
+    let is_off = off.is_ok_and(|text| text.trim() == "1");
+    binds(Ipv6Addr::LOCALHOST) || (!is_off && binds(Ipv6Addr::UNSPECIFIED))
 }
 
 fn executable(path: &Path) -> Executable {
