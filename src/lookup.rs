@@ -3,11 +3,14 @@
 //! configuration is read. Each question is put to the machine once per reading: ten
 //! thousand services have few users.
 
+mod files;
+
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::ffi::CString;
+use std::fs::File;
 use std::hash::Hash;
-use std::io::{self, Read};
+use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6, ToSocketAddrs, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
@@ -23,6 +26,9 @@ use crate::config::facts::{Executable, ServiceFacts, UserFacts};
 /// Where programs are looked up when the server has no PATH.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The largest services database.
+const MOST_SERVICES: u64 = 64 << 20;
+
 /// This machine. The services database is read when it is made, and what has been
 /// asked is remembered.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +38,7 @@ pub struct System {
     numbers: Memo<u32, Option<UserFacts>>,
     groups: Memo<(String, u32), Vec<u32>>,
     executables: Memo<PathBuf, Executable>,
+    configuration: files::Budget,
     ipv6: OnceCell<bool>,
     own_account: OnceCell<UserFacts>,
     search_path: OnceCell<Vec<PathBuf>>,
@@ -71,7 +78,8 @@ impl System {
     /// This machine with the services database as it is now; make a new one for a reload.
     #[must_use]
     pub fn new() -> Self {
-        let text = std::fs::read("/etc/services").unwrap_or_default();
+        let file = files::open(Path::new("/etc/services"));
+        let text = file.and_then(|file| files::bounded(file, MOST_SERVICES)).unwrap_or_default();
         Self { services: services(&String::from_utf8_lossy(&text)), ..Self::default() }
     }
 }
@@ -148,20 +156,16 @@ impl Lookup for System {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        std::fs::read(path)
+        // Whatever it is: a shell's `<(…)` is a pipe.
+        self.configuration.read(File::open(path)?)
+    }
+
+    fn read_found(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.configuration.read(files::open(path)?)
     }
 
     fn read_up_to(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
-        // Opening or reading anything else may never end.
-        if !path.metadata()?.is_file() {
-            return Err(io::Error::other("it is not a regular file"));
-        }
-        let mut bytes = Vec::new();
-        std::fs::File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > most {
-            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
-        }
-        Ok(bytes)
+        files::bounded(files::open(path)?, most)
     }
 
     fn is_directory(&self, path: &Path) -> bool {
@@ -204,9 +208,7 @@ impl Lookup for System {
     }
 
     fn has_ipv6(&self) -> bool {
-        // The socket tells more than /proc: IPv6 can be built in and switched off.
-        let ask = || UdpSocket::bind(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 0, 0, 0)).is_ok();
-        *self.ipv6.get_or_init(ask)
+        *self.ipv6.get_or_init(has_ipv6)
     }
 
     fn own_account(&self) -> UserFacts {
@@ -256,6 +258,15 @@ impl Lookup for System {
     fn is_privileged(&self) -> bool {
         Uid::effective().is_root()
     }
+}
+
+/// IPv6 can be built in and switched off. Whether an address is there, the loopback's
+/// included, is another question: it may come later.
+fn has_ipv6() -> bool {
+    let binds = |ip| UdpSocket::bind(SocketAddrV6::new(ip, 0, 0, 0)).is_ok();
+    let off = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
+    let is_off = off.is_ok_and(|text| text.trim() == "1");
+    binds(Ipv6Addr::LOCALHOST) || (!is_off && binds(Ipv6Addr::UNSPECIFIED))
 }
 
 fn executable(path: &Path) -> Executable {

@@ -42,6 +42,12 @@ impl BoundPath {
         self.identity
     }
 
+    /// Whether our socket cannot be found there any more.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        identity(&self.path).ok() != Some(self.identity)
+    }
+
     /// Gives our socket its owner, group and mode: those that it would have if it were
     /// bound now.
     ///
@@ -70,7 +76,7 @@ impl BoundPath {
 impl Drop for BoundPath {
     fn drop(&mut self) {
         // Somebody else's socket may be there by now.
-        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+        if !self.is_lost() {
             let _ = std::fs::remove_file(&self.path);
         }
     }

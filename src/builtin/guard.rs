@@ -30,9 +30,9 @@ const FIRST_CLIENT_PORT: u16 = 1024;
 ///    answer whatever comes, with an error if nothing else. This covers the built-in
 ///    services' own ports 7, 9, 13, 17, 19 and 37 on every host. No exceptions:
 ///    the programs that do ask from below 1024 (NTP, rsh, NFS) do not ask us.
-/// 3. **Source ports of our own datagram services**, wherever they are: another
-///    host may well run the same configuration, and two echo services at port
-///    5007 loop as well as two at port 7.
+/// 3. **Source ports of our own datagram services**, built in or programs, wherever they
+///    are: another host may well run the same configuration, and two echo services at
+///    port 5007 loop as well as two at port 7.
 /// 4. **Sources that are no single host**: unspecified (0.0.0.0/8, `::`),
 ///    multicast, class E and 255.255.255.255, and the directed broadcast
 ///    addresses that are given. One answer would become many.
@@ -103,6 +103,12 @@ impl Guard {
         self.broadcasts = broadcasts.into_iter().collect();
     }
 
+    /// Whether a port is that of one of our own datagram services.
+    #[must_use]
+    pub fn is_own_port(&self, port: u16) -> bool {
+        self.own_ports.contains(&port)
+    }
+
     /// Whether a datagram from `peer` is answered, and if so counts it.
     /// `destination` is the address it was sent to: the socket's own, or what
     /// IP_PKTINFO says; unspecified if that is not known.
@@ -129,7 +135,7 @@ impl Guard {
         match port {
             0 => Err(Rejection::PortZero),
             1..FIRST_CLIENT_PORT => Err(Rejection::ServicePort),
-            _ if self.own_ports.contains(&port) => Err(Rejection::OwnPort),
+            _ if self.is_own_port(port) => Err(Rejection::OwnPort),
             _ => Ok(()),
         }
     }

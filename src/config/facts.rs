@@ -62,12 +62,21 @@ pub trait Lookup {
     /// # Errors
     /// What the resolver said; an empty list is reported as an error too.
     fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>>;
-    /// The bytes of a file.
+    /// The bytes of a file that somebody names. What is read of one configuration has
+    /// a limit all together.
     ///
     /// # Errors
-    /// What the system said.
+    /// What the system said; that it would be too much.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
-    /// The bytes of a file of limited size; at most one more than that is read.
+    /// The same of a file that happens to lie in a directory: an ordinary one, since opening
+    /// or reading anything else may never end.
+    ///
+    /// # Errors
+    /// As [`Lookup::read`]; what else it is.
+    fn read_found(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.read(path)
+    }
+    /// The bytes of an ordinary file of limited size; at most one more than that is read.
     ///
     /// # Errors
     /// What the system said; a file that is larger is an error too.

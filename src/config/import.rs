@@ -54,10 +54,10 @@ fn entries(path: &Path, lookup: &dyn Lookup, report: &mut Report) -> (Vec<Entry>
         paths.extend(reader.files_of(path));
         super::include::sort(&mut paths);
     }
-    for path in paths {
-        match lookup.read(&path) {
-            Ok(bytes) => reader.read(&path, &bytes, Context::default()),
-            Err(error) => unreadable(&path, &error, reader.report),
+    for found in paths {
+        match super::named(&found, found == path, lookup) {
+            Ok(bytes) => reader.read(&found, &bytes, Context::default()),
+            Err(error) => unreadable(&found, &error, reader.report),
         }
     }
     (reader.entries, reader.places)
@@ -257,6 +257,10 @@ impl Lookup for Elsewhere<'_> {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.lookup.read(path)
+    }
+
+    fn read_found(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.lookup.read_found(path)
     }
 
     fn read_up_to(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {

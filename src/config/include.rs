@@ -8,14 +8,20 @@ use super::inetd::{Context, Reader};
 use super::words::Word;
 
 /// What editors and package managers leave behind.
-const LEFTOVERS: [&str; 4] = ["~", ".bak", ".rpmsave", ".rpmnew"];
+const LEFTOVERS: [&str; 9] =
+    ["~", ".bak", ".orig", ".rej", ".swp", ".swo", ".rpmsave", ".rpmnew", ".rpmorig"];
+/// The same, where more follows.
+const LEFTOVERS_OF: [&str; 2] = [".dpkg-", ".ucf-"];
 
 /// Whether a file is one that somebody meant: not hidden, no backup.
 pub(super) fn is_meant(path: &Path) -> bool {
     let Some(name) = path.file_name().map(|name| name.to_string_lossy()) else { return false };
-    !name.starts_with('.')
-        && !LEFTOVERS.iter().any(|end| name.ends_with(end))
-        && !name.contains(".dpkg-")
+    // In `#…#`, Emacs keeps what has not been saved yet.
+    let is_leftover = name.starts_with('.')
+        || (name.starts_with('#') && name.ends_with('#'))
+        || LEFTOVERS.iter().any(|end| name.ends_with(end))
+        || LEFTOVERS_OF.iter().any(|part| name.contains(part));
+    !is_leftover
 }
 
 /// Whether xinetd's `includedir` reads a file of this name.
@@ -37,7 +43,7 @@ impl Reader<'_> {
         let path = directory.join(&pattern.os);
         let is_pattern = pattern.text.contains(['*', '?', '[']);
         if !is_pattern {
-            self.include_file(&path, pattern, context);
+            self.include_file(&path, (pattern, true), context);
             return;
         }
         match self.lookup.glob(&pattern_in(directory, &pattern.text)) {
@@ -45,7 +51,7 @@ impl Reader<'_> {
                 paths.retain(|path| is_meant(path) && !self.lookup.is_directory(path));
                 sort(&mut paths);
                 for path in paths {
-                    self.include_file(&path, pattern, context);
+                    self.include_file(&path, (pattern, false), context);
                 }
             }
             Err(problem) => {
@@ -56,7 +62,8 @@ impl Reader<'_> {
         }
     }
 
-    fn include_file(&mut self, path: &Path, pattern: &Word, context: &Context) {
+    /// A file that is named `itself`, or that lies where a pattern looks.
+    fn include_file(&mut self, path: &Path, (pattern, itself): (&Word, bool), context: &Context) {
         let name = path.display();
         if self.open.contains(&self.lookup.canonical(path)) {
             self.report
@@ -67,7 +74,7 @@ impl Reader<'_> {
                 .help("take one of the `.include` lines away");
             return;
         }
-        match self.lookup.read(path) {
+        match super::named(path, itself, self.lookup) {
             Ok(bytes) => self.read(path, &bytes, context.clone()),
             Err(error) => {
                 let help = match error.kind() {
@@ -113,12 +120,12 @@ mod tests {
 
     #[test]
     fn leftovers_are_not_meant() {
-        for name in ["a.conf", "10-http", "b.conf.d"] {
+        for name in ["a.conf", "10-http", "b.conf.d", "#1", "orig"] {
             assert!(is_meant(Path::new(name)), "{name}");
         }
-        for name in
-            [".a.conf", "a.conf~", "a.bak", "a.rpmsave", "a.rpmnew", "a.dpkg-old", "a.dpkg-dist"]
-        {
+        let packages = "a.rpmsave a.rpmnew a.rpmorig a.dpkg-old a.dpkg-dist a.ucf-dist";
+        let editors = ".a.conf a.conf~ a.bak #a# .#a a.swp a.swo a.orig a.rej";
+        for name in packages.split(' ').chain(editors.split(' ')) {
             assert!(!is_meant(Path::new(name)), "{name}");
         }
     }

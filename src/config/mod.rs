@@ -110,7 +110,7 @@ pub fn load_all(places: &[Named], defaults: &[String], lookup: &dyn Lookup) -> L
     for place in places {
         let context = if place.inherits { reader.inherited(&context) } else { context.clone() };
         for path in files(place, &mut reader) {
-            match lookup.read(&path) {
+            match named(&path, place.path == path, lookup) {
                 Ok(bytes) => reader.read(&path, &bytes, context.clone()),
                 Err(error) if place.optional && error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => unreadable(&path, &error, reader.report),
@@ -119,6 +119,11 @@ pub fn load_all(places: &[Named], defaults: &[String], lookup: &dyn Lookup) -> L
     }
     let entries = reader.entries;
     finish(&entries, lookup, report, None)
+}
+
+/// A file that is named `itself`, or one that was found in a directory.
+fn named(path: &Path, itself: bool, lookup: &dyn Lookup) -> io::Result<Vec<u8>> {
+    if itself { lookup.read(path) } else { lookup.read_found(path) }
 }
 
 /// The files that a name on the command line means.

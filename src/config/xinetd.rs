@@ -77,7 +77,7 @@ impl Reader<'_> {
                 Item::Block(block) => self.defaults(block, collected),
                 Item::Include(name) => {
                     let directory = path.parent().unwrap_or(Path::new(""));
-                    self.one(&directory.join(&name.os), &name, collected);
+                    self.one(&directory.join(&name.os), (&name, true), collected);
                 }
                 Item::IncludeDir(name) => self.directory(path, &name, collected),
             }
@@ -111,7 +111,7 @@ impl Reader<'_> {
             return;
         }
         for path in self.files_of(&directory) {
-            self.one(&path, name, collected);
+            self.one(&path, (name, false), collected);
         }
     }
 
@@ -123,7 +123,7 @@ impl Reader<'_> {
         paths
     }
 
-    fn one(&mut self, path: &Path, said: &Word, collected: &mut Collected) {
+    fn one(&mut self, path: &Path, (said, itself): (&Word, bool), collected: &mut Collected) {
         let name = path.display();
         if self.open.contains(&self.lookup.canonical(path)) {
             self.report
@@ -134,7 +134,7 @@ impl Reader<'_> {
                 .help("take one of the lines that include it away");
             return;
         }
-        match self.lookup.read(path) {
+        match super::named(path, itself, self.lookup) {
             Ok(bytes) => {
                 let file = File::from_bytes(&path.to_string_lossy(), &bytes, self.report);
                 self.collect(&file, path, collected);

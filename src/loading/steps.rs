@@ -9,7 +9,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use crate::config::diagnostic::{Diagnostic, Severity};
-use crate::config::model::{Action, Config, Endpoint, LogFile, Origin, Service, SocketType};
+use crate::config::model::{Config, Endpoint, LogFile, Origin, Service, SocketType};
 use crate::reload::{Fate, Plan, SocketRef};
 
 /// A finding about the configuration, ready to be shown.
@@ -57,7 +57,7 @@ impl Finding {
 /// What the server has to know of all services together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overview {
-    /// Ports of built-in services on datagrams, of which the guard against loops knows.
+    /// UDP ports of services, of which the guard against loops knows.
     pub own_ports: Vec<u16>,
     /// This machine's directed broadcast addresses, likewise.
     pub broadcasts: Vec<Ipv4Addr>,
@@ -238,7 +238,6 @@ fn all<'a>(new: &'a Config, plan: &'a Plan) -> impl Iterator<Item = &'a Rc<Servi
 pub(super) fn look_over(new: &Config, plan: &Plan) -> Overview {
     let attributes = || all(new, plan).map(|service| &service.attributes);
     let own_ports: BTreeSet<u16> = all(new, plan)
-        .filter(|service| matches!(service.action, Action::Builtin(_)))
         .flat_map(|service| &service.sockets)
         .filter(|spec| spec.socket_type == SocketType::Dgram)
         .filter_map(|spec| match &spec.endpoint {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::*;
 use crate::config::model::{
-    Attributes, Builtin, Endpoint, Paths, SocketSpec, SocketType, Withheld,
+    Action, Attributes, Builtin, Endpoint, Paths, SocketSpec, SocketType, Withheld,
 };
 use crate::reload::plan;
 use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, proptest};

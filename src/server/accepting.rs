@@ -60,7 +60,7 @@ impl Server {
             Err(error) => {
                 // The system has no memory for it now; looked at again by a timer.
                 state.rest = Rest::Exhausted;
-                journal::trouble(&state.label(), "epoll_ctl", &error);
+                self.say_trouble(key, "epoll_ctl", &error);
                 self.set_listener_timer(key, self.now + EXHAUSTED, Timer::Resume(key));
             }
         }
@@ -114,7 +114,7 @@ impl Server {
                 return;
             }
             if holds.is_some_and(|held| self.has_no_room_for(held)) {
-                return self.exhausted(key, &NO_ROOM);
+                return self.exhausted(key, "accept", &NO_ROOM);
             }
             let Some(state) = self.listeners.get_mut(key) else { return };
             if state.rest != Rest::No {
@@ -136,7 +136,7 @@ impl Server {
                 Accepted::Lost(error) => {
                     log::debug!("lost listener={} error={error}", listener.address());
                 }
-                Accepted::Exhausted(error) => return self.exhausted(key, &error),
+                Accepted::Exhausted(error) => return self.exhausted(key, "accept", &error),
             }
         }
         // More may wait, and the edge will not be announced again.
@@ -240,20 +240,25 @@ impl Server {
     }
 
     /// Lets a listener rest while the system has no descriptors or no memory.
-    pub(super) fn exhausted(&mut self, key: Key, error: &dyn std::fmt::Display) {
+    pub(super) fn exhausted(&mut self, key: Key, call: &str, error: &dyn std::fmt::Display) {
         let Some(state) = self.listeners.get_mut(key) else { return };
         state.rest = Rest::Exhausted;
         if !self.exhausted.contains(&key) {
             self.exhausted.push(key);
         }
         self.set_listener_timer(key, self.now + EXHAUSTED, Timer::Resume(key));
-        if self.exhaustion_is_new()
-            && let Some(state) = self.listeners.get(key)
-        {
-            journal::trouble(&state.label(), "accept", error);
+        if self.exhaustion_is_new() {
+            self.say_trouble(key, call, error);
         }
         // The end of any child may help, so all are polled.
         self.tidy(Tidy::Everything);
+    }
+
+    /// Something of a listener's does not work.
+    pub(super) fn say_trouble(&self, key: Key, call: &str, error: &dyn std::fmt::Display) {
+        let Some(state) = self.listeners.get(key) else { return };
+        let service = self.services.get(state.service).map(|it| it.service.label.clone());
+        journal::trouble(&service.unwrap_or_else(|| state.label()), call, error);
     }
 
     /// The system has no room: is that to be told? Once an episode, which is over when
@@ -313,7 +318,7 @@ impl Server {
         if let Some(state) = self.listeners.get_mut(key) {
             state.parked = Some(connection);
         }
-        self.exhausted(key, error);
+        self.exhausted(key, "spawn", error);
     }
 
     /// A connection that tcpmux has accepted, for the program of its entry. False if

@@ -25,6 +25,7 @@ use crate::descriptor;
 use crate::loading::{From, Loading, Overview, Serve, Step, What};
 use crate::log_sink;
 use crate::reload::{Fate, SocketRef};
+use crate::unix_path::BoundPath;
 
 /// Services in a row of unchanged ones that count as one.
 const SAME: usize = 1024;
@@ -60,7 +61,8 @@ enum Stage {
     /// Nobody waits for a child any more, since each of these is looked at next.
     Rested(Vec<Key>),
     /// Every socket is looked at, from the one at this place: one that is closed is
-    /// tried again; who rests for a limit, which may have changed, is served again.
+    /// tried again, one whose path is gone is opened anew; who rests for a limit, which may
+    /// have changed, is served again.
     Sockets(usize),
     /// What is known of all services together.
     Overview,
@@ -317,16 +319,17 @@ impl Server {
         self.services.get(key).map(|state| state.listeners.clone()).unwrap_or_default()
     }
 
-    /// Sockets that are closed or rest, among some; what that costs. None after the last.
+    /// Sockets that are closed or rest, or that nobody finds, among some; what that costs.
+    /// None after the last.
     fn look_over_sockets(&mut self, from: usize) -> Option<usize> {
         let some = self.listeners.some(from, SOCKETS)?;
-        let waits = |state: &ListenerState| state.listener.is_none() || state.rest == Rest::Limit;
-        let found = some.filter(|(_, state)| waits(state)).map(|(key, _)| key);
-        let found: Vec<Key> = found.collect();
-        for key in &found {
-            match self.listeners.get(*key).is_some_and(|state| state.listener.is_none()) {
-                true => self.try_to_open(*key),
-                false => self.resume(*key),
+        let found: Vec<(Key, Look)> =
+            some.filter_map(|(key, state)| Some((key, Look::at(state)?))).collect();
+        for (key, look) in &found {
+            match look {
+                Look::Closed => self.try_to_open(*key),
+                Look::Lost => self.open_anew(*key),
+                Look::Rests => self.resume(*key),
             }
         }
         Some(found.len().saturating_add(1))
@@ -345,6 +348,23 @@ impl Server {
         if waited || self.needs_renewal(key) {
             // Who has come meanwhile has been announced to nobody.
             self.queue(Owner::Listener(key));
+        }
+    }
+}
+
+/// Why a socket is looked at.
+enum Look {
+    Closed,
+    Lost,
+    Rests,
+}
+
+impl Look {
+    fn at(state: &ListenerState) -> Option<Self> {
+        match &state.listener {
+            None => Some(Self::Closed),
+            Some(listener) if listener.path().is_some_and(BoundPath::is_lost) => Some(Self::Lost),
+            Some(_) => (state.rest == Rest::Limit).then_some(Self::Rests),
         }
     }
 }

@@ -17,7 +17,7 @@ use super::waiting::FIRST_BACKOFF;
 use crate::admission::{Limits, ServiceId};
 use crate::config::model::{Action, Service, SocketSpec, SocketType};
 use crate::journal::{self, Label};
-use crate::listener::ShownEndpoint;
+use crate::listener::{Listener, ShownEndpoint};
 use crate::log_sink;
 use crate::spawn::{Confinement, Prepared};
 
@@ -197,7 +197,30 @@ impl Server {
             return Ok(());
         }
         let (spec, service) = (state.spec.clone(), Rc::clone(&service.service));
-        let Some(listener) = self.open_socket(&spec, &service)? else { return Ok(()) };
+        if let Some(listener) = self.open_socket(&spec, &service)? {
+            self.listen(key, &service, listener);
+        }
+        Ok(())
+    }
+
+    /// Somebody has deleted the path of a unix socket: it gets another one. Whoever has the
+    /// old one goes on with it, and so does the server if there can be no other.
+    pub(super) fn open_anew(&mut self, key: Key) {
+        let Some(state) = self.listeners.get(key) else { return };
+        let Some(service) = self.services.get(state.service).filter(|it| !it.stopped) else {
+            return;
+        };
+        let service = Rc::clone(&service.service);
+        match Listener::open(&state.spec, &service) {
+            Ok(listener) => {
+                self.shut_listener(key);
+                self.listen(key, &service, listener);
+            }
+            Err(error) => self.say_trouble(key, "bind", &error),
+        }
+    }
+
+    fn listen(&mut self, key: Key, service: &Service, listener: Listener) {
         self.reloading.turnover.opens();
         log::debug!("opened descriptor={:?}", listener.as_fd());
         journal::listening(&service.label, listener.address(), listener.is_adopted());
@@ -207,7 +230,6 @@ impl Server {
             state.retry = FIRST_RETRY;
         }
         self.register_listener(key);
-        Ok(())
     }
 
     /// Opens a socket, or says why not and when it is tried again.

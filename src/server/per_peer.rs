@@ -208,6 +208,10 @@ impl Server {
     }
 
     fn admits_peer(&mut self, owner: Key, peer: SocketAddr) -> bool {
+        if self.is_one_of_us(peer) {
+            log::debug!("unanswered peer={peer} reason=OwnService");
+            return false;
+        }
         let Some(id) = self.services.get(owner).map(|state| state.admission) else { return false };
         let peer = Address::Inet(peer);
         match self.admits(id, peer) {
@@ -217,6 +221,14 @@ impl Server {
                 false
             }
         }
+    }
+
+    /// Whether a datagram seems to come from one of our own services: its program and the one
+    /// that it would get would talk to each other for ever. Another host is nobody of us:
+    /// there are protocols whose two ends have one port.
+    fn is_one_of_us(&self, peer: SocketAddr) -> bool {
+        let is_here = |ip: IpAddr| ip.is_loopback() || is_own_address(peer);
+        self.guard.is_own_port(peer.port()) && is_here(peer.ip().to_canonical())
     }
 
     /// Puts a new socket into the listener's place and connects the old one.
@@ -252,6 +264,16 @@ impl Server {
             Err(error) => self.start_failed(owner, Address::Inet(peer), &error),
         }
     }
+}
+
+/// Whether an address is this machine's: the way there begins and ends at it.
+fn is_own_address(address: SocketAddr) -> bool {
+    let way_to = || {
+        let socket = UdpSocket::from(listener::udp_socket(&address)?);
+        socket.connect(address)?;
+        socket.local_addr()
+    };
+    way_to().is_ok_and(|own| own.ip() == address.ip())
 }
 
 /// A socket on its way to a peer's program.

@@ -117,7 +117,9 @@ impl Server {
         let Some(state) = self.listeners.get_mut(key) else { return };
         let Some(listener) = &state.listener else { return };
         if let Err(error) = listener.set_blocking(false) {
-            journal::trouble(&listener.address().to_string(), "fcntl", &error);
+            let service = self.services.get(state.service);
+            let service = service.map_or_else(|| state.label(), |it| it.label.to_string());
+            journal::trouble(&service, "fcntl", &error);
         }
         let (before, waiting) = (state.head.take(), head(listener));
         let sure = matches!(listener.socket(), Socket::Udp(_));

@@ -1,12 +1,18 @@
 //! UDP services: a program per peer (`nowait`); one for all of them is in `waiting`.
 
 use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
 
 use nix::sys::signal::Signal;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket,
+};
 
 use crate::common::clients::{udp_ask, udp_read, udp_to};
 use crate::common::procs;
-use crate::common::{Daemon, free_port, me, need_ipv6, shell, udp, wait_until};
+use crate::common::{
+    Daemon, Setup, free_port, free_ports, me, need_ipv6, need_root, shell, udp, wait_until,
+};
 
 fn udp_line(port: u16, program: &str) -> String {
     format!("127.0.0.1:{port} dgram udp nowait - {program}\n")
@@ -160,4 +166,38 @@ fn what_one_source_may_ask_of_a_built_in_service_has_its_limit_though_wait_is_wr
         let line = daemon.wait_log(|line| line.about("refused", port));
         assert_eq!(line.get("reason"), Some("source_rate"), "{}", line.raw);
     }
+}
+
+/// A datagram of one byte with a source port that is not ours, from 127.0.0.1.
+fn forge(from: u16, to: u16) {
+    let (udp, flags) = (SockProtocol::Udp, SockFlag::empty());
+    let raw = socket(AddressFamily::Inet, SockType::Raw, flags, udp).unwrap();
+    let [from, to, length] = [from, to, 9].map(u16::to_be_bytes);
+    // Without a checksum.
+    let packet = [&from[..], &to, &length, &[0, 0], b"x"].concat();
+    let address = SockaddrIn::new(127, 0, 0, 1, 0);
+    let _ = sendto(raw.as_raw_fd(), &packet, &address, MsgFlags::empty()).unwrap();
+}
+
+#[test]
+fn our_own_services_are_not_set_upon_each_other() {
+    if !need_root() {
+        return;
+    }
+    let ports = free_ports(3);
+    let (echo, cat, other) = (ports[0], ports[1], ports[2]);
+    let text = format!("127.0.0.1:{echo} dgram udp wait root internal echo\n")
+        + &udp_line(cat, "/bin/cat cat")
+        + &udp_line(other, "/bin/cat cat");
+    let daemon = Setup::new().env("RUST_LOG", "debug").start(&text);
+    for (from, to) in [(cat, echo), (cat, cat), (echo, cat), (other, cat)] {
+        let mark = daemon.log.mark();
+        forge(from, to);
+        let peer = format!("127.0.0.1:{from}");
+        let said = |line: &crate::common::Line| line.get("peer") == Some(peer.as_str());
+        let line = daemon.wait_after(mark, said);
+        assert!(line.is("unanswered"), "{}", line.raw);
+    }
+    assert_eq!(udp_ask(&udp(cat), "others"), "others");
+    assert_eq!(daemon.accepted(cat, 1).len(), 1);
 }

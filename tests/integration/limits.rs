@@ -2,14 +2,15 @@
 
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::common::clients::{echo_once, read_to_any_end, udp_read};
 use crate::common::procs;
 use crate::common::wait::park;
 use crate::common::{
-    Daemon, Line, Setup, ask, free_port, free_ports, me, read_all, read_line, tcp, tcp_line, udp,
-    wait_until,
+    Daemon, Line, Setup, ask, free_port, free_ports, is_root, me, need_program, read_all,
+    read_line, tcp, tcp_line, udp, wait_until,
 };
 
 const CAT: &str = "/bin/cat cat";
@@ -308,4 +309,25 @@ fn relays_to_a_service_of_this_server_leave_room_for_that() {
     assert!(served(&held[0]), "who was there before is served");
     drop(held);
     wait_until("others are served", || ask(relay, "hello") == "hello");
+}
+
+/// As an ordinary user: nothing counts root's processes.
+#[test]
+fn a_program_for_which_there_is_no_process_is_said_of_its_service() {
+    if !need_program("setpriv") || !need_program("prlimit") {
+        return;
+    }
+    let port = free_port();
+    // Nobody else has processes of this user.
+    let user = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"];
+    let under: &[&str] = if is_root() { &user } else { &[] };
+    let daemon = Setup::new().under(under).start(&tcp_line(port, CAT));
+    let pid = format!("--pid={}", daemon.pid());
+    let limit = [under, &["prlimit", &pid, "--nproc=1"]].concat();
+    assert!(Command::new(limit[0]).args(&limit[1..]).status().unwrap().success());
+    let held: Vec<TcpStream> = (0..8).map(|_| tcp(port)).collect();
+    let line = daemon.wait_log(|line| line.is("trouble"));
+    let service = format!("{port}/tcp");
+    assert_eq!((line.get("call"), line.get("service")), (Some("spawn"), Some(service.as_str())));
+    drop(held);
 }

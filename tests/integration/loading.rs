@@ -27,15 +27,16 @@ pub(crate) fn with_include(port: u16) -> String {
     tcp_line(port, "/bin/echo echo on") + ".include more*.conf\n"
 }
 
-/// Makes `more.conf` a pipe: whoever reads it waits.
+/// Makes a `more.conf` that names a pipe: whoever reads it waits.
 pub(crate) fn hang(folder: &Folder) {
-    nix::unistd::mkfifo(&folder.at("more.conf"), Mode::S_IRWXU).unwrap();
+    nix::unistd::mkfifo(&folder.at("pipe"), Mode::S_IRWXU).unwrap();
+    folder.write("more.conf", ".include pipe\n");
 }
 
 /// The other end of that pipe, when somebody reads: until it is dropped, it goes on reading.
 #[track_caller]
 pub(crate) fn reader_of(folder: &Folder) -> File {
-    let path = folder.at("more.conf");
+    let path = folder.at("pipe");
     wait_for("somebody who reads the included file", || {
         let flags = nix::libc::O_NONBLOCK;
         File::options().write(true).custom_flags(flags).open(&path).ok()

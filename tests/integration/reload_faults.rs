@@ -52,6 +52,37 @@ fn a_file_that_is_gone_changes_nothing() {
     daemon.stop();
 }
 
+/// The process that reads would take all memory there is, or wait for ever.
+#[test]
+fn a_file_without_an_end_is_refused_at_a_reload_and_at_the_start() {
+    let port = free_port();
+    let folder = Folder::new();
+    folder.link("zero", "/dev/zero");
+    folder.write("conf.d/good", "# nothing\n");
+    nix::unistd::mkfifo(&folder.at("conf.d/fifo"), nix::sys::stat::Mode::from_bits_truncate(0o644))
+        .unwrap();
+    let good = tcp_line(port, "/bin/echo echo old");
+    let text = good.clone() + ".include zero\n.include conf.d/*\n";
+    let daemon = Setup::new().start_in(folder, &text);
+    let not_read = |mark, name: &str| {
+        daemon
+            .log
+            .all_after(mark, |line| line.raw.contains("cannot read") && line.raw.contains(name))
+    };
+    assert_eq!((not_read(0, "zero").len(), not_read(0, "fifo").len()), (1, 1));
+    assert_eq!(read_all(tcp(port)), "old\n", "the rest is served");
+    let _ = daemon.reload_in_vain(&text);
+    let _ = daemon.reload(&good);
+    let mark = daemon.log.mark();
+    fs::remove_file(&daemon.file).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &daemon.file).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    let _ = daemon.wait_after(mark, |line| line.is("reload-refused"));
+    let said = daemon.log.all_after(mark, |line| line.raw.contains("at most 16 MiB"));
+    assert_eq!(said.len(), 1, "{}", daemon.log.text());
+    assert_eq!(read_all(tcp(port)), "old\n");
+}
+
 #[test]
 fn a_file_of_bytes_that_are_no_text_is_refused_without_a_panic() {
     let port = free_port();

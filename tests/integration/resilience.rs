@@ -10,8 +10,8 @@ use crate::common::clients::{echo_once, try_tcp};
 use crate::common::daemon::as_pid;
 use crate::common::procs;
 use crate::common::{
-    Daemon, Folder, Setup, free_port, free_ports, need_program, need_root, read_all, shell, tcp,
-    tcp_line, wait_until,
+    Daemon, Folder, Setup, free_port, free_ports, need_ipv6, need_program, need_root, read_all,
+    shell, tcp, tcp_line, wait_until,
 };
 
 fn local(port: u16) -> SocketAddr {
@@ -234,4 +234,18 @@ fn many_services_are_served_from_one_file() {
     let line = daemon.reload(&(text + "# the same\n"));
     assert_eq!(line.number("kept"), Some(240), "{}", line.raw);
     daemon.stop();
+}
+
+/// As early at boot, and in a new network namespace.
+#[test]
+fn ipv6_is_served_though_the_loopback_is_still_down() {
+    if !need_root() || !need_program("unshare") || !need_ipv6() {
+        return;
+    }
+    let port = free_port();
+    let text = format!("{port} stream tcp nowait - /bin/cat cat\n");
+    let daemon = Setup::new().under(&["unshare", "--net"]).start(&text);
+    let address = format!("[::]:{port}");
+    let _ = daemon.wait_log(|line| line.get("address") == Some(address.as_str()));
+    assert!(!daemon.log.text().contains("no IPv6"), "{}", daemon.log.text());
 }

@@ -62,6 +62,32 @@ fn what_has_taken_the_place_of_a_socket_keeps_its_owner_and_mode() {
 }
 
 #[test]
+fn a_deleted_path_is_made_again_by_a_reload_but_over_nothing_else() {
+    let folder = Folder::new();
+    let path = folder.at("s");
+    let line = format!("{} stream unix nowait - /bin/cat cat\n", path.display());
+    let daemon = start(folder, &line);
+    let first = connect(&path);
+    assert_eq!(echo_once(&first, "before"), "before");
+    fs::rename(&path, daemon.folder.at("moved")).unwrap();
+    let said = daemon.reload(&line);
+    let numbers = ["kept", "opened", "closed"].map(|key| said.number(key).unwrap());
+    assert_eq!(numbers, [0, 1, 1], "{}", said.raw);
+    assert_eq!(echo_once(connect(&path), "new"), "new");
+    assert_eq!(echo_once(&first, "still"), "still");
+    fs::rename(&path, daemon.folder.at("moved again")).unwrap();
+    fs::write(&path, "precious").unwrap();
+    let mark = daemon.log.mark();
+    let said = daemon.reload(&line);
+    assert_eq!((said.number("kept"), said.number("closed")), (Some(1), Some(0)), "{}", said.raw);
+    let trouble = daemon.wait_after(mark, |line| line.is("trouble"));
+    assert_eq!(trouble.get("call"), Some("bind"), "{}", trouble.raw);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    let moved = daemon.folder.at("moved again");
+    assert_eq!(echo_once(connect(&moved), "the old one"), "the old one");
+}
+
+#[test]
 fn sequenced_packets_keep_their_boundaries() {
     let folder = Folder::new();
     let path = folder.at("packets");

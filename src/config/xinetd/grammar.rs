@@ -341,8 +341,30 @@ impl Reading<'_> {
         }
     }
 
+    /// `= 10 # ten` is in files everywhere. xinetd goes on without the whole line, and so
+    /// without the limit that it is; here it has the value that is meant.
+    fn without_comment<'w>(&mut self, name: &Word, values: &'w [Word]) -> &'w [Word] {
+        let comment = values.iter().position(is_comment_word).filter(|at| *at > 0);
+        let Some(at) = comment.filter(|_| known::is_counted(&name.text)) else {
+            warn_of_comment(values, self.report);
+            return values;
+        };
+        let (values, comment) = values.split_at(at);
+        let value: Vec<&str> = values.iter().map(|word| word.text.as_str()).collect();
+        let message = format!(
+            "`#` inside a line starts no comment: `{}` is `{}` all the same",
+            name.text,
+            value.join(" ")
+        );
+        let help = "put the comment on a line of its own: xinetd ignores such a line altogether";
+        if let Some(word) = comment.first() {
+            self.report.warning(&word.span, message).help(help);
+        }
+        values
+    }
+
     fn said(&mut self, name: Word, operator: Operator, values: &[Word]) {
-        warn_of_comment(values, self.report);
+        let values = self.without_comment(&name, values);
         let place = match (values.first(), values.last()) {
             (Some(first), Some(last)) => self.file.span(first.span.start..last.span.end),
             _ => self.file.span(name.span.end..name.span.end),
@@ -351,6 +373,10 @@ impl Reading<'_> {
             block.said.push(Said { name, operator, values: values.to_vec(), place });
         }
     }
+}
+
+fn is_comment_word(word: &Word) -> bool {
+    word.text.starts_with('#')
 }
 
 fn operator(text: &str) -> Option<Operator> {

@@ -105,6 +105,15 @@ const KNOWN: [Known; 47] = [
     ),
 ];
 
+/// xinetd's own with any number of words, beside the lists.
+const MANY: [&str; 5] = ["server_args", "log_type", "access_times", "type", "flags"];
+
+/// Whether xinetd counts the words of its value, and ignores a line that has too many.
+pub(super) fn is_counted(name: &str) -> bool {
+    let known = KNOWN.iter().find(|known| known.name == name);
+    known.is_some_and(|known| !known.list) && !MANY.contains(&name)
+}
+
 /// The attribute of this name: xinetd's, or one that only this server has.
 pub(super) fn find(name: &str) -> Option<Known> {
     let known = KNOWN.iter().find(|known| known.name == name).copied();

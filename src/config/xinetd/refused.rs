@@ -12,11 +12,14 @@ use crate::config::source::is_comment;
 /// The rules of TCP wrappers, which most builds of xinetd obey.
 const WRAPPERS: [&str; 2] = ["/etc/hosts.deny", "/etc/hosts.allow"];
 
+/// As much of them as is looked at.
+const MOST_RULES: u64 = 64 << 20;
+
 impl Converter<'_> {
     /// Says once that rules of TCP wrappers are there and are not asked.
     pub(super) fn check_libwrap(&mut self, blocks: &[Block]) {
         let has_rules = |path: &&&str| {
-            let text = self.lookup.read(Path::new(path)).unwrap_or_default();
+            let text = self.lookup.read_up_to(Path::new(path), MOST_RULES).unwrap_or_default();
             String::from_utf8_lossy(&text).lines().any(|line| !is_comment(line))
         };
         let Some(rules) = WRAPPERS.iter().find(has_rules) else { return };
