@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, where, and what would be right.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
@@ -14,13 +15,41 @@ pub enum Severity {
 }
 
 /// The text of one file, shared by all spans that point into it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Source {
     /// The file as the user named it.
     pub name: String,
     /// Its bytes, made text (bytes that are not UTF-8 are an error of their own).
     pub text: String,
+    /// Where its lines begin, the first but; found when the first place in it is told.
+    breaks: OnceCell<Vec<usize>>,
 }
+
+impl Source {
+    /// A file and its text.
+    #[must_use]
+    pub fn new(name: impl Into<String>, text: String) -> Self {
+        Self { name: name.into(), text, breaks: OnceCell::new() }
+    }
+
+    /// The number of the line of a byte, from 1, and where that begins.
+    fn line(&self, at: usize) -> (usize, usize) {
+        let breaks = self.breaks.get_or_init(|| {
+            self.text.match_indices('\n').map(|(end, _)| end.saturating_add(1)).collect()
+        });
+        let before = breaks.partition_point(|start| *start <= at);
+        let start = before.checked_sub(1).and_then(|last| breaks.get(last));
+        (before + 1, start.copied().unwrap_or(0))
+    }
+}
+
+impl PartialEq for Source {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.text == other.text
+    }
+}
+
+impl Eq for Source {}
 
 /// A range of bytes inside one file: `start <= end <= text.len()`, on character boundaries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,10 +81,10 @@ impl Span {
     /// Line and column of the first character, both from 1; columns count characters.
     #[must_use]
     pub fn position(&self) -> (usize, usize) {
-        let before = self.source.text.get(..self.start).unwrap_or("");
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let column = before.get(line_start..).unwrap_or("").trim_start_matches('\u{feff}');
-        (before.matches('\n').count() + 1, column.chars().count() + 1)
+        let (line, start) = self.source.line(self.start);
+        let before = self.source.text.get(start..self.start).unwrap_or("");
+        let column = before.trim_start_matches('\u{feff}');
+        (line, column.chars().count() + 1)
     }
 }
 
@@ -75,4 +104,22 @@ impl Severity {
 pub fn summary(diagnostics: &[Diagnostic]) -> (usize, usize) {
     let errors = diagnostics.iter().filter(|one| one.severity == Severity::Error).count();
     (errors, diagnostics.len() - errors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{prop_assert_eq, proptest};
+
+    proptest! {
+        #[test]
+        fn places_are_what_counting_says(text in "[a\u{e9}\n]{0,40}", at in 0usize..60) {
+            let at = (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap();
+            let source = Rc::new(Source::new("any", text.clone()));
+            let span = Span { source, start: at, end: at };
+            let before: Vec<&str> = text[..at].split('\n').collect();
+            let column = before.last().unwrap().chars().count() + 1;
+            prop_assert_eq!(span.position(), (before.len(), column));
+        }
+    }
 }

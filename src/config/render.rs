@@ -227,7 +227,7 @@ mod tests {
     use super::super::diagnostic::{Diagnostic, Severity, Source, Span, summary};
 
     fn diagnostic(text: &str, start: usize, end: usize) -> Diagnostic {
-        let source = Rc::new(Source { name: "etc/inetd.conf".to_owned(), text: text.to_owned() });
+        let source = Rc::new(Source::new("etc/inetd.conf", text.to_owned()));
         Diagnostic {
             severity: Severity::Error,
             span: Some(Span { source, start, end }),

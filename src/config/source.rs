@@ -33,7 +33,7 @@ impl File {
     /// Text that is known to be text.
     pub(crate) fn new(name: &str, text: String) -> Self {
         let lines = split(&text);
-        let source = Rc::new(Source { name: name.to_owned(), text });
+        let source = Rc::new(Source::new(name, text));
         Self { source, name: Rc::from(name), lines, bad: BTreeSet::new() }
     }
 

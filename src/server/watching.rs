@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_millis(4);
 
 /// How long a program is looked at once in a [`MOMENT`] and not polled: /bin/date takes
 /// less on a busy machine.
-const YOUTH: Duration = Duration::from_millis(4);
+const YOUTH: Duration = Duration::from_millis(16);
 
 /// A child that cannot be polled is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
