@@ -18,8 +18,8 @@ pub(crate) fn run(context: &Context) -> Result<()> {
     );
     let counts: &[usize] = if context.quick { &[2_000] } else { &[2_000, 20_000] };
     for &count in counts {
-        // Fewer where the limit on descriptors is lower.
-        let count = count.min(context.descriptors().saturating_sub(200));
+        // Fewer where the limit on descriptors is lower: a part is left to programs.
+        let count = count.min(context.descriptors() / 4 * 3);
         hold_echo(context, count, &mut memory)?;
     }
     let mut fresh = Table::new(
