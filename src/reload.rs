@@ -137,7 +137,7 @@ impl<'a> Planner<'a> {
                 sockets.entry(spec).or_insert(SocketRef { service, socket });
             }
             if let Some(name) = &it.tcpmux {
-                tcpmux.entry(folded(name)).or_insert(service);
+                tcpmux.entry(TcpmuxName::folded(&name.name)).or_insert(service);
             }
         }
         Self { old, sockets, tcpmux, claimed: HashSet::new(), taken: HashSet::new() }
@@ -150,7 +150,7 @@ impl<'a> Planner<'a> {
             let sockets = withheld.sockets.iter().filter_map(|spec| self.sockets.get(spec));
             named.extend(sockets.map(|found| found.service));
             let name = withheld.tcpmux.as_ref();
-            named.extend(name.and_then(|name| self.tcpmux.get(&folded(name))));
+            named.extend(name.and_then(|name| self.tcpmux.get(&TcpmuxName::folded(&name.name))));
         }
         named
     }
@@ -159,7 +159,10 @@ impl<'a> Planner<'a> {
     /// with it, is not held, and that no other new one continues.
     fn continues(&mut self, service: &Service, held: &HashSet<usize>) -> Option<usize> {
         let sockets = service.sockets.iter().filter_map(|spec| self.sockets.get(spec));
-        let name = service.tcpmux.as_ref().and_then(|name| self.tcpmux.get(&folded(name)));
+        let name = service
+            .tcpmux
+            .as_ref()
+            .and_then(|name| self.tcpmux.get(&TcpmuxName::folded(&name.name)));
         let found = sockets
             .map(|found| found.service)
             .chain(name.copied())
@@ -214,10 +217,6 @@ fn labels_without_sockets(new: &Config) -> HashSet<&str> {
 }
 
 /// A client's spelling of the name does not matter (RFC 1078).
-fn folded(name: &TcpmuxName) -> String {
-    name.name.to_ascii_lowercase()
-}
-
 fn fate(old: &[Rc<Service>], service: &Service, continued: Option<usize>) -> Fate {
     match continued.and_then(|index| Some((index, old.get(index)?))) {
         None => Fate::New,

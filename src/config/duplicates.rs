@@ -35,7 +35,7 @@ impl Taken {
             .iter()
             .filter(|socket| !any_port(socket))
             .find(|socket| self.sockets.contains_key(&what_is_bound(socket)));
-        let name = tcpmux.as_ref().map(|TcpmuxName { name, .. }| name.to_ascii_lowercase());
+        let name = tcpmux.as_ref().map(|TcpmuxName { name, .. }| TcpmuxName::folded(name));
         let first = match (twice, &name) {
             (Some(socket), _) => self.sockets.get(&what_is_bound(socket)).map(|span| {
                 (span.clone(), format!("two entries for the same socket: {}", text(socket)))

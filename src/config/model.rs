@@ -68,6 +68,12 @@ pub struct Service {
 }
 
 impl Service {
+    /// Whether the server takes the connections on its sockets, not a program.
+    #[must_use]
+    pub fn is_accepted_from(&self) -> bool {
+        self.socket_type != SocketType::Dgram && !self.wait
+    }
+
     /// One that no file defines: a stream service without sockets, not `wait`, with the
     /// defaults of everything.
     #[must_use]
@@ -137,6 +143,14 @@ pub struct TcpmuxName {
     pub name: String,
     /// `tcpmux/+NAME`: the server answers `+` for the program.
     pub greet: bool,
+}
+
+impl TcpmuxName {
+    /// A name as it is compared: without regard to case (RFC 1078).
+    #[must_use]
+    pub fn folded(name: &str) -> String {
+        name.to_ascii_lowercase()
+    }
 }
 
 /// What serves a connection.

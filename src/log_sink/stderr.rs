@@ -2,7 +2,7 @@
 //! no write waits all the same.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 
@@ -73,14 +73,14 @@ impl Stderr {
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
+    fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
         let stderr = io::stderr();
         let first = |count: usize| bytes.get(..count).unwrap_or(bytes);
         match self {
             Self::Free => nix::unistd::write(&stderr, bytes),
             Self::Pipe => descriptor::write_now(&stderr, bytes).map_err(errno),
             Self::Socket => descriptor::send_now(&stderr, first(PORTION)),
-            Self::Own(file) => file.write(bytes).map_err(errno),
+            Self::Own(file) => nix::unistd::write(file, bytes),
             Self::Asked if has_room() => nix::unistd::write(&stderr, first(1)),
             Self::Asked => Err(Errno::EAGAIN),
         }

@@ -61,7 +61,7 @@ impl Server {
                 // The system has no memory for it now; looked at again by a timer.
                 state.rest = Rest::Exhausted;
                 self.say_trouble(key, "epoll_ctl", &error);
-                self.set_listener_timer(key, self.now + EXHAUSTED, Timer::Resume(key));
+                self.set_listener_timer(key, self.now + EXHAUSTED, Timer::Resume);
             }
         }
     }
@@ -167,7 +167,7 @@ impl Server {
         let Some(state) = self.listeners.get_mut(key) else { return };
         state.rest = Rest::Limit;
         if let Some(until) = until {
-            return self.set_listener_timer(key, until, Timer::Resume(key));
+            return self.set_listener_timer(key, until, Timer::Resume);
         }
         let owner = state.service;
         let Some(service) = self.services.get_mut(owner) else { return };
@@ -179,8 +179,14 @@ impl Server {
 
     /// When it is looked after again, whatever was set before: who is looked after for another
     /// reason, and rests once more, must not come to have more and more timers.
-    pub(super) fn set_listener_timer(&mut self, key: Key, when: Instant, timer: Timer) {
+    pub(super) fn set_listener_timer(
+        &mut self,
+        key: Key,
+        when: Instant,
+        timer: impl Fn(Key) -> Timer,
+    ) {
         let Some(state) = self.listeners.get_mut(key) else { return };
+        let timer = timer(key);
         if let Some((before, old)) = state.timer.replace((when, timer)) {
             self.timers.cancel(before, old);
         }
@@ -246,7 +252,7 @@ impl Server {
         if !self.exhausted.contains(&key) {
             self.exhausted.push(key);
         }
-        self.set_listener_timer(key, self.now + EXHAUSTED, Timer::Resume(key));
+        self.set_listener_timer(key, self.now + EXHAUSTED, Timer::Resume);
         if self.exhaustion_is_new() {
             self.say_trouble(key, call, error);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::slab::Key;
 use crate::builtin::TcpmuxRequest;
-use crate::config::model::Service;
+use crate::config::model::{Service, TcpmuxName};
 
 /// Names without regard to their case, and whose they are.
 #[derive(Debug, Default)]
@@ -18,13 +18,13 @@ impl Entries {
             self.remove(key, before);
         }
         if let Some(name) = &service.tcpmux {
-            self.0.insert(folded(&name.name), key);
+            self.0.insert(TcpmuxName::folded(&name.name), key);
         }
     }
 
     /// The service is no more. Another may have its name by now.
     pub(super) fn remove(&mut self, key: Key, service: &Service) {
-        if let Some(name) = service.tcpmux.as_ref().map(|name| folded(&name.name))
+        if let Some(name) = service.tcpmux.as_ref().map(|name| TcpmuxName::folded(&name.name))
             && self.0.get(&name) == Some(&key)
         {
             self.0.remove(&name);
@@ -33,7 +33,7 @@ impl Entries {
 
     /// Whom a client asks for.
     pub(super) fn find(&self, request: &TcpmuxRequest) -> Option<Key> {
-        self.0.get(&folded(&request.name)).copied()
+        self.0.get(&TcpmuxName::folded(&request.name)).copied()
     }
 
     /// All, by their names.
@@ -42,14 +42,10 @@ impl Entries {
     }
 }
 
-fn folded(name: &str) -> String {
-    name.to_ascii_lowercase()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::{Action, Builtin, TcpmuxName};
+    use crate::config::model::{Action, Builtin};
     use crate::server::slab::Slab;
 
     fn named(name: Option<&str>) -> Service {

@@ -15,7 +15,7 @@ use super::state::{ListenerState, Rest, ServiceState};
 use super::timers::Timer;
 use super::waiting::FIRST_BACKOFF;
 use crate::admission::{Limits, ServiceId};
-use crate::config::model::{Action, Service, SocketSpec, SocketType};
+use crate::config::model::{Action, Service, SocketSpec};
 use crate::journal::{self, Label};
 use crate::listener::{Listener, ShownEndpoint};
 use crate::log_sink;
@@ -174,7 +174,7 @@ impl Server {
     pub(super) fn stop_listening(&self, key: Key) {
         let Some(state) = self.listeners.get(key) else { return };
         let service = self.services.get(state.service).map(|it| &it.service);
-        let accepts = service.is_some_and(|it| !it.wait && it.socket_type != SocketType::Dgram);
+        let accepts = service.is_some_and(|it| it.is_accepted_from());
         if let Some(listener) = state.listener.as_ref().filter(|it| accepts && !it.is_adopted()) {
             // It may never have listened.
             let _ = shutdown(listener.as_raw_fd(), Shutdown::Both);
@@ -239,7 +239,7 @@ impl Server {
         let delay = state.retry;
         state.retry = delay.saturating_mul(2).min(LONGEST_RETRY);
         let said = state.last_error.replace(error.to_string());
-        self.set_listener_timer(key, self.now + delay, Timer::Open(key));
+        self.set_listener_timer(key, self.now + delay, Timer::Open);
         let Some(state) = self.listeners.get(key) else { return };
         if said.as_ref() != state.last_error.as_ref()
             && let Some(service) = self.services.get(state.service)

@@ -37,18 +37,12 @@ impl Reserve {
     /// Keeps some back, where `most` are few and not too few.
     pub(super) fn of(most: u64) -> Self {
         let few = (KEPT * 4..PLENTY).contains(&most);
-        let reserve = Self { most, kept: few };
-        Self { kept: few && reserve.limit_to(most - KEPT).is_ok(), ..reserve }
+        Self { most, kept: few && limit_to(most - KEPT).is_ok() }
     }
 
     /// Whether the limit of this process is another one now.
     pub(super) fn is_kept(self) -> bool {
         self.kept
-    }
-
-    fn limit_to(self, soft: u64) -> io::Result<()> {
-        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        Ok(setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?)
     }
 
     /// Does what may need one of those that are kept.
@@ -57,9 +51,9 @@ impl Reserve {
             return work();
         }
         // Cannot fail: between what it is and the hard limit.
-        let _ = self.limit_to(self.most);
+        let _ = limit_to(self.most);
         let result = work();
-        let _ = self.limit_to(self.most - KEPT);
+        let _ = limit_to(self.most - KEPT);
         result
     }
 
@@ -71,6 +65,11 @@ impl Reserve {
         let left = most.saturating_sub(kept).saturating_sub(OWN);
         but_one_part(left.saturating_sub(in_use)).max(1)
     }
+}
+
+fn limit_to(soft: u64) -> io::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?)
 }
 
 fn but_one_part(whole: usize) -> usize {

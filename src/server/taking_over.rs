@@ -310,7 +310,7 @@ impl Server {
             };
         }
         match not_before {
-            Some(when) => self.set_listener_timer(key, when, Timer::Resume(key)),
+            Some(when) => self.set_listener_timer(key, when, Timer::Resume),
             None => self.register_listener(key),
         }
         key

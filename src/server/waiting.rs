@@ -12,7 +12,6 @@ use super::timers::Timer;
 use super::token::Owner;
 use crate::address::Address;
 use crate::admission::{Reason, Verdict};
-use crate::config::model::SocketType;
 use crate::datagram;
 use crate::descriptor;
 use crate::journal;
@@ -100,8 +99,8 @@ impl Server {
     pub(super) fn needs_renewal(&self, key: Key) -> bool {
         let Some(state) = self.listeners.get(key) else { return false };
         let service = self.services.get(state.service).map(|it| &it.service);
-        let accepts = service.is_some_and(|it| !it.wait && it.socket_type != SocketType::Dgram);
-        accepts && state.listener.as_ref().is_some_and(Listener::is_shared)
+        service.is_some_and(|it| it.is_accepted_from())
+            && state.listener.as_ref().is_some_and(Listener::is_shared)
     }
 
     /// Another takes its place.
@@ -114,13 +113,12 @@ impl Server {
     /// something waits there. It gets time first when it has left that unread: at once when it
     /// has failed, too, else when it has done so often.
     pub(super) fn take_back(&mut self, key: Key, run: WaitRun) {
+        let listener = self.listeners.get(key).and_then(|state| state.listener.as_ref());
+        if let Some(Err(error)) = listener.map(|listener| listener.set_blocking(false)) {
+            self.say_trouble(key, "fcntl", &error);
+        }
         let Some(state) = self.listeners.get_mut(key) else { return };
         let Some(listener) = &state.listener else { return };
-        if let Err(error) = listener.set_blocking(false) {
-            let service = self.services.get(state.service);
-            let service = service.map_or_else(|| state.label(), |it| it.label.to_string());
-            journal::trouble(&service, "fcntl", &error);
-        }
         let (before, waiting) = (state.head.take(), head(listener));
         let sure = matches!(listener.socket(), Socket::Udp(_));
         state.rest = Rest::Backoff;
@@ -151,7 +149,7 @@ impl Server {
         let Some(state) = self.listeners.get_mut(key) else { return };
         state.not_before = Some(self.now + delay);
         let owner = state.service;
-        self.set_listener_timer(key, self.now + delay, Timer::Resume(key));
+        self.set_listener_timer(key, self.now + delay, Timer::Resume);
         if let Some(service) = self.services.get(owner).filter(|_| say) {
             journal::backoff(&service.label, delay);
         }

@@ -111,7 +111,7 @@ impl Store {
         if needs_own_sockets(service) {
             return Claim::Unfit(ONE_PER_PEER);
         }
-        if held.shared && is_accepted_from(service) {
+        if held.shared && service.is_accepted_from() {
             return Claim::Unfit(SHARED);
         }
         held.lend().map_or(Claim::None, |descriptor| {
@@ -184,11 +184,6 @@ impl Store {
 pub fn needs_own_sockets(service: &Service) -> bool {
     let program = matches!(service.action, Action::Program(_));
     service.socket_type == SocketType::Dgram && !service.wait && program
-}
-
-/// Whether the loop takes its connections.
-fn is_accepted_from(service: &Service) -> bool {
-    service.socket_type != SocketType::Dgram && !service.wait
 }
 
 impl Held {

@@ -25,16 +25,22 @@ fn acceptor(count: u32) -> String {
     )
 }
 
+/// A `wait` service of this kind (`stream tcp`), whose program is a script.
+fn scripted(port: u16, kind: &str, script: &str) -> Daemon {
+    let folder = Folder::new();
+    let script = folder.write("served.py", script);
+    let script = script.display();
+    let line = format!("127.0.0.1:{port} {kind} wait {} python3 python3 {script}\n", me());
+    Setup::new().start_in(folder, &line)
+}
+
 #[test]
 fn a_waiting_tcp_program_accepts_the_connections_itself() {
     if !need_program("python3") {
         return;
     }
-    let (port, folder) = (free_port(), Folder::new());
-    let script = folder.write("accept.py", &acceptor(2));
-    let line =
-        format!("127.0.0.1:{port} stream tcp wait {} python3 python3 {}\n", me(), script.display());
-    let mut daemon = Setup::new().start_in(folder, &line);
+    let port = free_port();
+    let mut daemon = scripted(port, "stream tcp", &acceptor(2));
     let first = read_all(tcp(port));
     assert_eq!(read_all(tcp(port)), first, "the same program serves both");
     let _ = daemon.wait_count(1, |line| line.about("ended", port));
@@ -181,18 +187,16 @@ fn a_waiting_udp_program_answers_whoever_asked() {
     if !need_program("python3") {
         return;
     }
-    let (port, folder) = (free_port(), Folder::new());
-    let script = folder.write(
-        "answer.py",
+    let port = free_port();
+    let daemon = scripted(
+        port,
+        "dgram udp",
         "import socket\n\
          s = socket.socket(fileno=0)\n\
          for _ in range(3):\n\
          \x20   data, peer = s.recvfrom(100)\n\
          \x20   s.sendto(data.upper(), peer)\n",
     );
-    let line =
-        format!("127.0.0.1:{port} dgram udp wait {} python3 python3 {}\n", me(), script.display());
-    let daemon = Setup::new().start_in(folder, &line);
     let (first, second) = (udp(port), udp(port));
     assert_eq!(udp_ask(&first, "one"), "ONE");
     assert_eq!(udp_ask(&second, "two"), "TWO");
@@ -254,11 +258,8 @@ fn a_waiting_tcp_program_that_takes_one_connection_and_ends_well_is_started_agai
     if !need_program("python3") {
         return;
     }
-    let (port, folder) = (free_port(), Folder::new());
-    let script = folder.write("accept.py", &acceptor(1));
-    let line =
-        format!("127.0.0.1:{port} stream tcp wait {} python3 python3 {}\n", me(), script.display());
-    let daemon = Setup::new().start_in(folder, &line);
+    let port = free_port();
+    let daemon = scripted(port, "stream tcp", &acceptor(1));
     // The next always waits already when a program ends: it has failed at nothing.
     let clients: Vec<_> = (0..5).map(|_| tcp(port)).collect();
     for client in clients {
@@ -272,17 +273,15 @@ fn a_waiting_udp_program_that_answers_one_request_is_started_again_at_once_for_a
     if !need_program("python3") {
         return;
     }
-    let (port, folder) = (free_port(), Folder::new());
-    let script = folder.write(
-        "once.py",
+    let port = free_port();
+    let daemon = scripted(
+        port,
+        "dgram udp",
         "import socket\n\
          s = socket.socket(fileno=0)\n\
          data, peer = s.recvfrom(100)\n\
          s.sendto(data, peer)\n",
     );
-    let line =
-        format!("127.0.0.1:{port} dgram udp wait {} python3 python3 {}\n", me(), script.display());
-    let daemon = Setup::new().start_in(folder, &line);
     let client = udp(port);
     for _ in 0..30 {
         client.send(b"the same").unwrap();
@@ -314,11 +313,8 @@ fn a_waiting_program_that_takes_one_client_each_time_is_not_held_up_for_long_by_
     if !need_program("python3") {
         return;
     }
-    let (port, folder) = (free_port(), Folder::new());
-    let script = folder.write("accept.py", &acceptor(1));
-    let line =
-        format!("127.0.0.1:{port} stream tcp wait {} python3 python3 {}\n", me(), script.display());
-    let daemon = Setup::new().start_in(folder, &line);
+    let port = free_port();
+    let daemon = scripted(port, "stream tcp", &acceptor(1));
     let mut waiting: VecDeque<TcpStream> = (0..3).map(|_| tcp(port)).collect();
     for _ in 0..30 {
         let client = waiting.pop_front().unwrap();

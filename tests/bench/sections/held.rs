@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::daemon::{Oxinetd, Setup};
 use crate::figures::{Table, median, ratio, whole};
 use crate::process;
-use crate::sections::{Hello, builtin_line, greet, hello_words, lesser_user, line};
+use crate::sections::{Sample, builtin_line, greet, hello_words, lesser_user, line};
 use crate::streams;
 
 pub(crate) fn run(context: &Context) -> Result<()> {
@@ -106,7 +106,7 @@ impl Host {
         Ok(host)
     }
 
-    fn sample(&self, context: &Context, in_flight: usize) -> Result<Hello> {
+    fn sample(&self, context: &Context, in_flight: usize) -> Result<Sample> {
         let daemon = &self.server.daemon;
         let take = || greet(context, daemon, &[self.hello], in_flight, self.running);
         Calm::default().sample(context, &[daemon], take)
@@ -146,7 +146,7 @@ fn compare(
         for _ in 0..context.rounds {
             samples.push((idle.sample(context, in_flight)?, busy.sample(context, in_flight)?));
         }
-        let both = |what: fn(&Hello) -> f64| {
+        let both = |what: fn(&Sample) -> f64| {
             [
                 whole(median(samples.iter().map(|(idle, _)| what(idle)))),
                 whole(median(samples.iter().map(|(_, busy)| what(busy)))),
@@ -155,7 +155,7 @@ fn compare(
         let mut row = vec![whole(held as f64), by.to_owned(), in_flight.to_string()];
         row.extend(both(|it| it.rate));
         row.push(ratio(median(samples.iter().map(|(idle, busy)| busy.rate / idle.rate))));
-        let others: [fn(&Hello) -> f64; 4] = [|it| it.p50, |it| it.p99, |it| it.own, |it| it.tree];
+        let others: [fn(&Sample) -> f64; 4] = [|it| it.p50, |it| it.p99, |it| it.own, |it| it.tree];
         for what in others {
             row.extend(both(what));
         }

@@ -16,7 +16,7 @@ use crate::ceiling::Gift;
 use crate::context::Context;
 use crate::daemon::{Daemon, Log};
 use crate::hello::GREETING;
-use crate::load::{Expect, Load, Until};
+use crate::load::{Expect, Load, Outcome, Until};
 
 /// The ceiling, listening on all of `addresses`.
 pub(crate) fn ceiling(
@@ -57,8 +57,9 @@ pub(crate) fn builtin_line(address: SocketAddr, kind: &str) -> String {
     format!("{address} stream tcp nowait - internal {kind}\n    instances = unlimited\n")
 }
 
-/// What connections to hello are like, for a while.
-pub(crate) struct Hello {
+/// What connections to a server are like, for a while.
+#[derive(Clone)]
+pub(crate) struct Sample {
     /// Connections a second.
     pub(crate) rate: f64,
     /// Half of them have ended within so many microseconds.
@@ -69,17 +70,40 @@ pub(crate) struct Hello {
     pub(crate) own: f64,
     /// The same with those of its children.
     pub(crate) tree: f64,
+    /// Those that have failed.
+    pub(crate) failed: u64,
 }
 
-/// Connects to hello for the time of a sample, until no more than `running` programs are left.
+/// What the load that `run` puts on a server comes to; waits until no more than `running`
+/// programs are left.
+pub(crate) fn sample(
+    daemon: &Daemon,
+    running: usize,
+    run: impl FnOnce() -> Result<Outcome>,
+) -> Result<Sample> {
+    let before = daemon.cpu()?;
+    let mut outcome = run()?;
+    daemon.settle(running);
+    let cpu = daemon.cpu()?.since(before);
+    let done = outcome.done as f64;
+    Ok(Sample {
+        rate: outcome.rate(),
+        p50: outcome.percentile(0.5),
+        p99: outcome.percentile(0.99),
+        own: cpu.own / done,
+        tree: cpu.tree / done,
+        failed: outcome.failed,
+    })
+}
+
+/// Connects to hello for the time of a sample; none may fail.
 pub(crate) fn greet(
     context: &Context,
     daemon: &Daemon,
     targets: &[SocketAddr],
     in_flight: usize,
     running: usize,
-) -> Result<Hello> {
-    let before = daemon.cpu()?;
+) -> Result<Sample> {
     let load = Load {
         targets,
         in_flight,
@@ -87,15 +111,5 @@ pub(crate) fn greet(
         expect: Expect::Exactly(GREETING),
         until: Until::Elapsed(context.sample()),
     };
-    let mut outcome = load.run()?.check("hello")?;
-    daemon.settle(running);
-    let cpu = daemon.cpu()?.since(before);
-    let done = outcome.done as f64;
-    Ok(Hello {
-        rate: outcome.rate(),
-        p50: outcome.percentile(0.5),
-        p99: outcome.percentile(0.99),
-        own: cpu.own / done,
-        tree: cpu.tree / done,
-    })
+    sample(daemon, running, || load.run()?.check("hello"))
 }

@@ -12,7 +12,7 @@ use crate::daemon::{Daemon, Oxinetd, Setup};
 use crate::figures::{Table, median, ratio, whole};
 use crate::load::{Beside, Expect, Load, Until};
 use crate::process::{self, pause};
-use crate::sections::{Hello, builtin_line, ceiling, greet, hello_words, lesser_user, line};
+use crate::sections::{Sample, builtin_line, ceiling, greet, hello_words, lesser_user, line};
 
 /// How long idling is watched.
 const IDLE: Duration = Duration::from_secs(2);
@@ -209,7 +209,7 @@ fn compare(
             |daemon, at| calm.sample(context, &[daemon], || greet(context, daemon, at, 8, 0));
         rounds.push((sample(ceiling, beside)?, sample(daemon, addresses)?));
     }
-    let of = |pick: fn(&(Hello, Hello)) -> f64| median(rounds.iter().map(pick));
+    let of = |pick: fn(&(Sample, Sample)) -> f64| median(rounds.iter().map(pick));
     Ok(vec![
         whole(addresses.len() as f64),
         whole(of(|it| it.0.rate)),

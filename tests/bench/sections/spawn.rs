@@ -12,7 +12,7 @@ use crate::hello::GREETING;
 use crate::load::{Expect, Load, Until};
 use crate::numbers::Numbers;
 use crate::peers::{self, Found, Job};
-use crate::sections::{ceiling, hello_words, line};
+use crate::sections::{self, Sample, ceiling, hello_words, line};
 
 /// Where in the list the ceiling without a session is: that of peers that give none.
 const BARE: usize = 2;
@@ -24,17 +24,6 @@ struct Contestant {
     base: usize,
     daemon: Daemon,
     address: std::net::SocketAddr,
-}
-
-/// One sample of one contestant.
-#[derive(Default, Clone)]
-struct Sample {
-    rate: f64,
-    p50: f64,
-    p99: f64,
-    own: f64,
-    tree: f64,
-    failed: u64,
 }
 
 pub(crate) fn run(context: &Context) -> Result<()> {
@@ -222,8 +211,6 @@ fn sample(
     expect: Expect<'_>,
     time: Duration,
 ) -> Result<Sample> {
-    let daemon = &contestant.daemon;
-    let before = daemon.cpu()?;
     let load = Load {
         targets: &[contestant.address],
         in_flight,
@@ -231,20 +218,12 @@ fn sample(
         expect,
         until: Until::Elapsed(time),
     };
-    let mut outcome = load.run()?;
-    if outcome.done == 0 {
-        let why = outcome.complaint.unwrap_or_default();
-        return Err(format!("{}: nothing answered: {why}", contestant.name).into());
-    }
-    daemon.settle(0);
-    let cpu = daemon.cpu()?.since(before);
-    let done = outcome.done as f64;
-    Ok(Sample {
-        rate: outcome.rate(),
-        p50: outcome.percentile(0.5),
-        p99: outcome.percentile(0.99),
-        own: cpu.own / done,
-        tree: cpu.tree / done,
-        failed: outcome.failed,
+    sections::sample(&contestant.daemon, 0, || {
+        let outcome = load.run()?;
+        if outcome.done == 0 {
+            let why = outcome.complaint.unwrap_or_default();
+            return Err(format!("{}: nothing answered: {why}", contestant.name).into());
+        }
+        Ok(outcome)
     })
 }
