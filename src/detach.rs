@@ -3,16 +3,21 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 
 use nix::fcntl::OFlag;
-use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, pipe2, setsid};
+use nix::unistd::{close, dup2_stderr, dup2_stdin, dup2_stdout, pipe2, setsid};
 
-use crate::spawn::kernel::{Side, fork_to_detach};
+use crate::spawn::kernel::{Side, fork_to_detach, inherited};
 
 /// The server's side: tells the waiting parent that it serves.
 #[derive(Debug)]
-pub struct Herald(File);
+pub struct Herald {
+    parent: File,
+    /// What the one who has started it had open: kept until it serves, since the
+    /// configuration may be read from there.
+    inherited: Vec<RawFd>,
+}
 
 /// What this process is after the fork.
 #[derive(Debug)]
@@ -38,7 +43,7 @@ pub fn detach() -> io::Result<Role> {
         Side::Child => {
             drop(reader);
             setsid()?;
-            Ok(Role::Server(Herald(File::from(writer))))
+            Ok(Role::Server(Herald { parent: File::from(writer), inherited: inherited() }))
         }
     }
 }
@@ -50,8 +55,10 @@ fn wait_for_verdict(reader: OwnedFd) -> io::Result<Option<u32>> {
 }
 
 impl Herald {
-    /// Tells the parent our pid and lets go of the terminal's input and output, and of
-    /// standard error unless the log is there.
+    /// Tells the parent our pid and lets go of the terminal's input and output, of
+    /// standard error unless the log is there, and of what else was open when it was
+    /// started: whoever waits for the end of that (ssh, a package's script) must not wait
+    /// for the end of the server.
     ///
     /// # Errors
     /// When /dev/null cannot be opened.
@@ -62,8 +69,11 @@ impl Herald {
         if !keeps_stderr {
             dup2_stderr(&null)?;
         }
+        for number in self.inherited {
+            let _ = close(number);
+        }
         // A parent that is gone (killed meanwhile) needs no answer.
-        let _ = writeln!(self.0, "{}", std::process::id());
+        let _ = writeln!(self.parent, "{}", std::process::id());
         Ok(())
     }
 }

@@ -1120,6 +1120,17 @@ pub fn give_way() {
     unsafe { libc::nice(LESS) };
 }
 
+/// The descriptors above 2 that this process was started with and that nobody has taken
+/// over: what it opens itself is close-on-exec from birth, and what is not has come through
+/// an exec. To be asked before [`close_inherited_on_exec`].
+#[must_use]
+pub fn inherited() -> Vec<RawFd> {
+    // SAFETY: a question; of a number that is not open any more the answer is an error.
+    let flags = |number: RawFd| unsafe { libc::fcntl(number, libc::F_GETFD) };
+    let has_come = |number: &RawFd| *number > 2 && flags(*number) == 0;
+    open_descriptors().into_iter().filter(has_come).collect()
+}
+
 /// The numbers of this process's descriptors.
 fn open_descriptors() -> Vec<RawFd> {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return Vec::new() };

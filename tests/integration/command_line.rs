@@ -243,10 +243,13 @@ fn a_daemon_tells_its_pid_serves_when_the_command_returns_and_stops_on_term() {
 #[test]
 fn a_command_substitution_gets_the_pid_of_a_daemon_and_returns() {
     let (folder, port) = (Folder::new(), free_port());
-    let file = folder.write("inetd.conf", &tcp_line(port, "/bin/echo echo daemon"));
-    let script = format!("said=$({BINARY} {} --daemon); echo $said", file.display());
+    folder.write("inetd.conf", &tcp_line(port, "/bin/echo echo daemon"));
+    // A configuration out of a pipe is read before the pipe is closed; a descriptor that
+    // nobody has named is closed, too.
+    let script = format!("said=$({BINARY} --daemon <(cat inetd.conf) 9>&1); echo $said");
     let output = Command::new("timeout")
-        .args(["25", "sh", "-c", &script])
+        .args(["25", "bash", "-c", &script])
+        .current_dir(folder.path())
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output()
