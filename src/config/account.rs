@@ -5,9 +5,9 @@ use super::attribute::Draft;
 use super::entry::Entry;
 use super::facts::UserFacts;
 use super::model::Account;
+use super::quantity::digits;
 use super::resolve::Resolver;
 use super::suggest::nearest;
-use super::value::digits;
 use super::words::Word;
 
 impl Resolver<'_> {

@@ -7,8 +7,8 @@ use super::endpoint::{Reading, Target, is_inet, split};
 use super::entry::Entry;
 use super::fields::{Families, Protocol, probably_meant};
 use super::program::well_known;
+use super::quantity::digits;
 use super::resolve::Resolver;
-use super::value::digits;
 use super::words::Word;
 
 impl Reading<'_> {

@@ -11,9 +11,9 @@ use super::facts::Lookup;
 use super::fields::Protocol;
 use super::model::TcpmuxName;
 use super::program::well_known;
+use super::quantity::digits;
 use super::report::Report;
 use super::suggest::nearest;
-use super::value::digits;
 use super::words::Word;
 
 /// An address as it is written.

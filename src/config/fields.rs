@@ -3,9 +3,9 @@
 
 use super::entry::{Entry, Setting};
 use super::model::SocketType;
+use super::quantity::{digits, size};
 use super::report::Report;
 use super::suggest::{listed, nearest};
-use super::value::{digits, size};
 use super::words::Word;
 
 /// Which addresses a service is on.

@@ -33,6 +33,7 @@ mod path_bytes;
 mod prefix;
 mod privileges;
 mod program;
+mod quantity;
 mod relay;
 mod render;
 mod report;

@@ -6,10 +6,10 @@ use std::rc::Rc;
 use super::entry::{Entry, Setting, Withhold};
 use super::inetd::Context;
 use super::model::Origin;
+use super::quantity::digits;
 use super::report::Report;
 use super::source::{File, is_blank, is_comment};
 use super::suggest::{listed, nearest};
-use super::value::digits;
 use super::words::Word;
 
 mod tokens;

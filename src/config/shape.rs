@@ -6,8 +6,8 @@ use super::endpoint::{Reading, Target};
 use super::entry::Entry;
 use super::fields::{Fields, Protocol, check_pair};
 use super::model::SocketType;
+use super::quantity::octal;
 use super::resolve::Resolver;
-use super::value::octal;
 use super::words::Word;
 
 /// Type, protocol, wait and service field, all of them right.

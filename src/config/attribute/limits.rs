@@ -6,8 +6,9 @@ use super::{Draft, Shown};
 use crate::config::model::{
     AccessTimes, Attributes, Banner, Cps, LogOnFailure, LogOnSuccess, Prefix,
 };
+use crate::config::quantity::{digits, is_unlimited, show_duration};
 use crate::config::suggest::{listed, nearest};
-use crate::config::value::{Operator, Problem, Value, digits, is_unlimited, show_duration};
+use crate::config::value::{Operator, Problem, Value};
 use crate::config::words::quote;
 
 /// Rest of `cps` where none is said, as in xinetd.

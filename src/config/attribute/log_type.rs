@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use super::{Draft, Shown};
 use crate::config::model::LogFile;
+use crate::config::quantity::{show_size, size};
 use crate::config::suggest::{listed, nearest};
-use crate::config::value::{Problem, Value, show_size, size};
+use crate::config::value::{Problem, Value};
 use crate::config::words::{Word, quote};
 
 /// Where lines go.

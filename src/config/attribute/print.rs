@@ -11,7 +11,7 @@ use crate::config::model::{
     Action, AtLimit, Attributes, Endpoint, Limit, OnStop, Paths, Rate, RelayTarget, Resource,
     StderrTo,
 };
-use crate::config::value::show_size;
+use crate::config::quantity::show_size;
 use crate::config::words::quote;
 
 /// The value where it is not the default.

@@ -9,8 +9,8 @@ use super::print::{
 };
 use super::{Attribute, Scope, limits, log_type};
 use crate::config::model::{AtLimit, OnStop, Resource, StderrTo};
+use crate::config::quantity::show_size;
 use crate::config::relay::Redirect;
-use crate::config::value::show_size;
 
 /// A field of the model that a method of `Value` reads.
 macro_rules! set {

@@ -12,8 +12,9 @@ use crate::config::entry::{Entry, Setting};
 use crate::config::facts::Lookup;
 use crate::config::inetd::Context;
 use crate::config::model::Origin;
+use crate::config::quantity::digits;
 use crate::config::report::Report;
-use crate::config::value::{Operator, digits};
+use crate::config::value::Operator;
 use crate::config::words::Word;
 
 /// What xinetd does where nothing is said, and this server would not.

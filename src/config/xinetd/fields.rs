@@ -4,8 +4,8 @@
 use super::block::{Block, Said};
 use super::convert::{Converter, setting};
 use crate::config::entry::{Setting, Withhold};
+use crate::config::quantity::digits;
 use crate::config::suggest::{listed, nearest};
-use crate::config::value::digits;
 use crate::config::words::Word;
 
 /// The words of `type`.
