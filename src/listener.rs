@@ -1,27 +1,27 @@
-//! Sockets: opening them as a service says, and taking what arrives on them.
+//! Sockets of services: opened as those say, changed by a reload, taken over.
 //!
 //! Every one is close-on-exec and nonblocking from birth. What is accepted is
 //! blocking, as programs expect it.
 
+mod accept;
 mod beside;
 mod buffers;
 
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 
-use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
     sockopt,
 };
 
-use crate::address::Address;
 use crate::config::model::{Attributes, Endpoint, Service, SocketSpec, SocketType};
 use crate::descriptor;
 use crate::unix_path::{self, BoundPath};
+pub use accept::{Accepted, Connection};
 pub use beside::{bind_beside, share_address, udp_socket};
 
 /// An open socket of a service.
@@ -79,30 +79,6 @@ impl fmt::Display for ShownEndpoint<'_> {
             Endpoint::Abstract(name) => write!(f, "@{}", String::from_utf8_lossy(name)),
         }
     }
-}
-
-/// A connection that has been taken.
-#[derive(Debug)]
-pub struct Connection {
-    /// The socket: blocking, close-on-exec.
-    pub socket: OwnedFd,
-    /// Who is at the other end.
-    pub peer: Address,
-    /// The uid's group, for a unix peer.
-    pub peer_gid: Option<u32>,
-}
-
-/// What an attempt to accept came to.
-#[derive(Debug)]
-pub enum Accepted {
-    /// A connection.
-    Connection(Connection),
-    /// Nobody is waiting.
-    Drained,
-    /// One connection was lost before it was taken; the next may be fine.
-    Lost(io::Error),
-    /// The system has no descriptor or no memory left: later.
-    Exhausted(io::Error),
 }
 
 impl Listener {
@@ -282,24 +258,6 @@ impl Listener {
         &self.socket
     }
 
-    /// Takes one connection; nothing it answers is a reason to stop.
-    #[must_use]
-    pub fn accept(&self) -> Accepted {
-        let result = match &self.socket {
-            Socket::Tcp(listener) => listener.accept().map(|(stream, peer)| Connection {
-                socket: stream.into(),
-                peer: peer.into(),
-                peer_gid: None,
-            }),
-            Socket::Unix(listener) => listener.accept().map(|(stream, _)| unix_peer(stream.into())),
-            Socket::Udp(_) | Socket::UnixDatagram(_) => return Accepted::Drained,
-        };
-        match result {
-            Ok(connection) => Accepted::Connection(connection),
-            Err(error) => classify(error),
-        }
-    }
-
     /// Blocking for a `wait` program that is given the socket itself, nonblocking
     /// again when it is ours.
     ///
@@ -361,30 +319,6 @@ impl AsFd for Listener {
 impl AsRawFd for Listener {
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()
-    }
-}
-
-fn unix_peer(socket: OwnedFd) -> Connection {
-    // A peer that cannot be known is nobody in particular; the connection is fine.
-    let credentials = nix::sys::socket::getsockopt(&socket, sockopt::PeerCredentials).ok();
-    let peer = credentials.map_or(Address::None, |peer| Address::Unix {
-        pid: u32::try_from(peer.pid()).unwrap_or_default(),
-        uid: peer.uid(),
-    });
-    Connection { socket, peer, peer_gid: credentials.map(|peer| peer.gid()) }
-}
-
-/// accept(2): errors of one connection, of the network, and of the system.
-fn classify(error: io::Error) -> Accepted {
-    let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
-    if error.kind() == ErrorKind::WouldBlock {
-        return Accepted::Drained;
-    }
-    match errno {
-        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => {
-            Accepted::Exhausted(error)
-        }
-        _ => Accepted::Lost(error),
     }
 }
 

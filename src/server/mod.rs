@@ -59,6 +59,7 @@ mod refusals;
 mod relaying;
 mod reloading;
 mod reserve;
+mod resting;
 mod slab;
 mod starting;
 mod state;
