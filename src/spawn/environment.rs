@@ -1,9 +1,10 @@
 //! What a program is told of its connection: the variables of ucspi-tcp,
 //! ucspi-unix, systemd and xinetd, made of addresses and numbers alone.
 
+use std::ffi::{CString, c_char};
 use std::net::SocketAddr;
+use std::ptr;
 
-use super::kernel::Environment;
 use super::prepared::Prepared;
 use crate::digits::{push_host, push_number};
 
@@ -20,6 +21,50 @@ pub struct Connection {
     pub path: Option<String>,
     /// Pid, uid and gid of a unix peer.
     pub credentials: Option<(i32, u32, u32)>,
+}
+
+/// The strings of one child's environment, in buffers that are used again.
+#[derive(Default)]
+pub struct Environment {
+    /// `NAME=VALUE\0` one after the other.
+    text: Vec<u8>,
+    /// Where each begins.
+    starts: Vec<usize>,
+    /// The array for execve, ending in null.
+    pointers: Vec<*const c_char>,
+}
+
+impl Environment {
+    /// Adds one variable; a value with a NUL byte ends there.
+    pub fn push(&mut self, name: &str, value: &str) {
+        self.starts.push(self.text.len());
+        self.text.extend_from_slice(name.as_bytes());
+        self.text.push(b'=');
+        self.text.extend_from_slice(value.as_bytes());
+        self.text.push(0);
+    }
+
+    /// Empties it, for another child.
+    pub(super) fn clear(&mut self) {
+        self.text.clear();
+        self.starts.clear();
+        self.pointers.clear();
+    }
+
+    /// base, then what was pushed, then late; to be called when all is pushed.
+    pub(super) fn seal(&mut self, base: &[CString], late: &[CString]) {
+        let Self { text, starts, pointers } = self;
+        pointers.clear();
+        pointers.extend(base.iter().map(|variable| variable.as_ptr()));
+        pointers.extend(starts.iter().map(|&start| text.as_ptr().wrapping_add(start).cast()));
+        pointers.extend(late.iter().map(|variable| variable.as_ptr()));
+        pointers.push(ptr::null());
+    }
+
+    /// For execve(2): valid until it is changed, and as long as what it was sealed with.
+    pub(super) fn array(&self) -> *const *const c_char {
+        self.pointers.as_ptr()
+    }
 }
 
 /// Writes the variables; those that the service sets itself are left to it.

@@ -51,7 +51,7 @@
 #![allow(unsafe_code, reason = "the one place where it is allowed")]
 
 use std::cell::{Cell, UnsafeCell};
-use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
+use std::ffi::{CStr, c_char, c_int, c_long, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
@@ -61,6 +61,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use nix::sys::socket::{MsgFlags, SockaddrLike as _, SockaddrStorage};
 
 use super::channel::Channel;
+use super::environment::Environment;
 use super::numbers::{MOST_SENT, Numbers};
 use super::prepared::Prepared;
 use super::stage::Stage;
@@ -145,44 +146,6 @@ struct Work {
     environment: Environment,
 }
 
-/// The strings of one child's environment, in buffers that are used again.
-#[derive(Default)]
-pub struct Environment {
-    /// `NAME=VALUE\0` one after the other.
-    text: Vec<u8>,
-    /// Where each begins.
-    starts: Vec<usize>,
-    /// The array for execve, ending in null.
-    pointers: Vec<*const c_char>,
-}
-
-impl Environment {
-    /// Adds one variable; a value with a NUL byte ends there.
-    pub fn push(&mut self, name: &str, value: &str) {
-        self.starts.push(self.text.len());
-        self.text.extend_from_slice(name.as_bytes());
-        self.text.push(b'=');
-        self.text.extend_from_slice(value.as_bytes());
-        self.text.push(0);
-    }
-
-    fn clear(&mut self) {
-        self.text.clear();
-        self.starts.clear();
-        self.pointers.clear();
-    }
-
-    /// base, then what was pushed, then late; to be called when all is pushed.
-    fn seal(&mut self, base: &[CString], late: &[CString]) {
-        let Self { text, starts, pointers } = self;
-        pointers.clear();
-        pointers.extend(base.iter().map(|variable| variable.as_ptr()));
-        pointers.extend(starts.iter().map(|&start| text.as_ptr().wrapping_add(start).cast()));
-        pointers.extend(late.iter().map(|variable| variable.as_ptr()));
-        pointers.push(ptr::null());
-    }
-}
-
 impl Block {
     /// A fresh block.
     ///
@@ -263,11 +226,8 @@ impl Block {
     fn fill(&mut self, prepared: &Rc<Prepared>, numbers: Numbers) -> io::Result<()> {
         let work = self.work()?;
         work.environment.seal(&prepared.environment, &prepared.late_environment);
-        work.job = Job {
-            prepared: Rc::as_ptr(prepared),
-            environment: work.environment.pointers.as_ptr(),
-            numbers,
-        };
+        work.job =
+            Job { prepared: Rc::as_ptr(prepared), environment: work.environment.array(), numbers };
         work.prepared = Some(Rc::clone(prepared));
         Ok(())
     }
