@@ -8,6 +8,7 @@
 mod escape;
 mod label;
 mod line;
+mod signal;
 
 use std::fmt::Display;
 use std::path::Path;
@@ -27,6 +28,7 @@ use line::{Field, count, say, text};
 pub use escape::Plain;
 pub use label::{Label, file_of, is_ours};
 pub use line::{Message, is_json, use_json};
+pub use signal::signal_name;
 
 /// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

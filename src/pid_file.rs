@@ -75,6 +75,12 @@ impl PidFile {
         Ok(Self { file, path: path.to_owned() })
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Its descriptor.
     #[must_use]
     pub fn number(&self) -> RawFd {

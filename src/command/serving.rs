@@ -221,7 +221,7 @@ fn serve_first(mut job: Job) -> Result<(), Failure> {
         return Err(Failure::new(SYSTEM, format!("cannot listen: {error}")));
     }
     if let Some(file) = &mut pid_file {
-        file.write().map_err(refused("writing the pid file"))?;
+        file.write().map_err(|error| unwritten(file, &error))?;
         server.keep_pid_file(file.number());
     }
     server.announce();
@@ -231,6 +231,10 @@ fn serve_first(mut job: Job) -> Result<(), Failure> {
     }
     journal::ready(std::process::id(), server.services(), listeners);
     server.run().map_err(refused("waiting for events"))
+}
+
+fn unwritten(file: &PidFile, error: &io::Error) -> Failure {
+    Failure::new(SYSTEM, format!("writing the pid file {}: {error}", file.path().display()))
 }
 
 pub(super) fn lock_pid_file(wanted: &Pid) -> Result<Option<PidFile>, Failure> {

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use super::Server;
@@ -16,7 +15,8 @@ use super::waiting::WaitRun;
 use super::watching::MOMENT;
 use crate::config::model::OnStop;
 use crate::journal::{self, End};
-use crate::spawn::{Failure, kernel};
+use crate::spawn::Failure;
+use crate::spawn::kernel::{self, Ending};
 
 /// A `wait` program that fails sooner than this has failed at once.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -48,12 +48,10 @@ impl Server {
     /// Reaps a child that has ended; true if it is there no more.
     pub(super) fn reap_if_ended(&mut self, key: Key) -> bool {
         let Some(child) = self.children.get(key) else { return true };
-        let mut flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         // As long as it is not reaped, its number, and that of its group, is nobody else's.
-        flags.set(WaitPidFlag::WNOWAIT, child.overdue);
-        let end = match waitid(Id::Pid(Pid::from_raw(child.pid)), flags) {
-            Ok(WaitStatus::StillAlive) => return false,
-            Ok(status) => end_of(status),
+        let end = match kernel::ended(Some(child.pid), !child.overdue) {
+            Ok(None) => return false,
+            Ok(Some((_, ending))) => end_of(ending),
             Err(_) => End::Unknown,
         };
         self.reaped(key, end);
@@ -117,31 +115,26 @@ impl Server {
 
     /// As process 1: reaps whoever came to us without being ours, and ours as usual.
     pub(super) fn reap_orphans(&mut self) {
-        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        while let Ok(status) = waitid(Id::All, look) {
-            let Some(pid) = status.pid() else { return };
-            if self.is_trial(pid) {
+        while let Ok(Some((pid, _))) = kernel::ended(None, false) {
+            if self.is_trial(Pid::from_raw(pid)) {
                 self.look_at_trial();
                 continue;
             }
-            let ours = self.children.iter().find(|(_, child)| child.pid == pid.as_raw());
+            let ours = self.children.iter().find(|(_, child)| child.pid == pid);
             if let Some((key, _)) = ours {
                 self.reap_if_ended(key);
                 continue;
             }
-            if self.spawner.reap_if_spare(pid.as_raw()) {
+            if self.spawner.reap_if_spare(pid) {
                 continue;
             }
-            if let Some(loader) = self.reloading.loader().filter(|it| it.pid() == pid.as_raw()) {
+            if let Some(loader) = self.reloading.loader().filter(|it| it.pid() == pid) {
                 loader.reap_if_ended();
                 self.reloading.announced();
                 continue;
             }
-            let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
-            match waitid(Id::Pid(pid), flags) {
-                Ok(status) => journal::orphan(pid.as_raw(), end_of(status)),
-                Err(_) => return,
-            }
+            let Ok(Some((_, ending))) = kernel::ended(Some(pid), true) else { return };
+            journal::orphan(pid, end_of(ending));
         }
     }
 
@@ -168,10 +161,9 @@ fn tell(child: &Child, end: End, failure: Option<Failure>, time: Duration) {
     }
 }
 
-fn end_of(status: WaitStatus) -> End {
-    match status {
-        WaitStatus::Exited(_, status) => End::Status(status),
-        WaitStatus::Signaled(_, signal, _) => End::Signal(signal.as_str()),
-        _ => End::Unknown,
+fn end_of(ending: Ending) -> End {
+    match ending {
+        Ending::Status(status) => End::Status(status),
+        Ending::Signal(number) => End::Signal(journal::signal_name(number)),
     }
 }

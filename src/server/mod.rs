@@ -278,7 +278,7 @@ fn way_word(way: Way) -> &'static str {
 /// The time zone of the machine, for daytime; UTC if it cannot be told.
 fn local_zone() -> Zone {
     Zone::load(std::env::var_os("TZ").as_deref()).unwrap_or_else(|error| {
-        journal::trouble("daytime", "time zone", &error);
+        journal::trouble("daytime", "timezone", &error);
         Zone::utc()
     })
 }

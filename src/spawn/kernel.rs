@@ -425,6 +425,40 @@ pub fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
 }
 
+/// How a child has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// With this exit status.
+    Status(i32),
+    /// By the signal of this number.
+    Signal(i32),
+}
+
+/// The child of this number, or any, and how it has ended, if one has; `reap` says whether
+/// it is gone with that. nix has no name for a realtime signal and gives an error in the
+/// place of a child that one has ended: whoever asks for any would ask for that one forever.
+///
+/// # Errors
+/// When there is no such child.
+pub fn ended(pid: Option<i32>, reap: bool) -> io::Result<Option<(i32, Ending)>> {
+    let (of, number) = pid.map_or((libc::P_ALL, 0), |pid| (libc::P_PID, pid));
+    let number = libc::id_t::try_from(number).map_err(io::Error::other)?;
+    let flags = libc::WEXITED | libc::WNOHANG | if reap { 0 } else { libc::WNOWAIT };
+    // SAFETY: zeros are such a record, which the kernel fills, and what is read of it then is
+    // what it has filled for a child; without one the number stays 0.
+    let (answer, pid, status, code) = unsafe {
+        let mut record: libc::siginfo_t = std::mem::zeroed();
+        let answer = libc::waitid(of, number, &raw mut record, flags);
+        (answer, record.si_pid(), record.si_status(), record.si_code)
+    };
+    match (answer, code) {
+        (..0, _) => Err(io::Error::last_os_error()),
+        _ if pid == 0 => Ok(None),
+        (_, libc::CLD_EXITED) => Ok(Some((pid, Ending::Status(status)))),
+        _ => Ok(Some((pid, Ending::Signal(status)))),
+    }
+}
+
 /// A child's stack: pages of its own above a page that faults.
 struct Stack {
     base: *mut c_void,

@@ -276,6 +276,20 @@ fn a_second_server_with_the_same_pid_file_is_refused_and_the_first_goes_on() {
 }
 
 #[test]
+fn a_pid_file_that_cannot_be_written_is_named() {
+    let folder = Folder::new();
+    let file = folder.write("inetd.conf", &tcp_line(free_port(), "/bin/cat cat"));
+    let pid_file = folder.name("pid");
+    // No file may grow: as a full disk, but for the word.
+    let script = format!("ulimit -f 0; exec {BINARY} {} --pid-file {pid_file}", file.display());
+    let output = Command::new("timeout").args(["25", "sh", "-c", &script]).output().unwrap();
+    assert_eq!(output.status.code(), Some(71), "{}", both(&output));
+    let wanted = format!("oxinetd: writing the pid file {pid_file}: ");
+    assert!(both(&output).contains(&wanted), "{}", both(&output));
+    assert!(!folder.at("pid").exists(), "nothing is left behind");
+}
+
+#[test]
 fn a_stale_pid_file_is_taken_over() {
     let (folder, port) = (Folder::new(), free_port());
     let pid_file = folder.write("pid", "999999999\n");

@@ -10,8 +10,8 @@ use crate::common::clients::{echo_once, try_tcp};
 use crate::common::daemon::as_pid;
 use crate::common::procs;
 use crate::common::{
-    Daemon, Folder, Setup, free_port, free_ports, need_ipv6, need_program, need_root, read_all,
-    shell, tcp, tcp_line, wait_until,
+    Daemon, Folder, Setup, free_port, free_ports, need_ipv6, need_program, need_root, own_line,
+    read_all, shell, tcp, tcp_line, wait_until,
 };
 
 fn local(port: u16) -> SocketAddr {
@@ -158,6 +158,29 @@ fn as_process_one_it_reaps_orphans_that_are_not_its_own() {
     daemon.wait_childless();
     assert_eq!(daemon.count_peers(), (20, 0), "orphans are nobody's peers");
     daemon.stop();
+}
+
+#[test]
+fn an_orphan_that_a_realtime_signal_has_ended_is_reaped_as_any_other() {
+    if !need_root() || !need_program("unshare") {
+        return;
+    }
+    let (port, folder) = (free_port(), Folder::new());
+    // The orphan waits until it is one, so that nobody but us hears of its end.
+    let orphan = "while [ \"$(ps -o ppid= -p $$ | tr -d ' ')\" != 1 ]; do :; done; kill -40 $$";
+    let orphan = folder.script("orphan.sh", orphan);
+    let leaving = folder
+        .script("leaving.sh", &format!("{} & echo left", orphan.trim_start_matches("/bin/sh ")));
+    let daemon = Setup::new()
+        .under(&["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"])
+        .env("RUST_LOG", "debug")
+        .start_in(folder, &own_line(port, &leaving));
+    for _ in 0..3 {
+        assert!(read_all(tcp(port)).starts_with("left\n"));
+    }
+    let orphans = daemon.wait_count(3, |line| line.is("orphan"));
+    assert!(orphans.iter().all(|line| line.get("signal") == Some("SIGRTMIN+6")), "{orphans:?}");
+    daemon.wait_childless();
 }
 
 #[test]

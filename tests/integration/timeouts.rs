@@ -51,6 +51,17 @@ fn a_program_that_does_not_hear_term_is_killed_with_its_children() {
 }
 
 #[test]
+fn a_program_over_its_time_that_ends_by_a_realtime_signal_leaves_nothing() {
+    let port = free_port();
+    let script = shell("trap \"kill -35 $$\" TERM; while :; do sleep 0.1; done");
+    let daemon = Daemon::start(&(own_line(port, &script) + "    timeout = 300ms\n"));
+    assert_eq!(read_all(tcp(port)), "");
+    let line = daemon.wait_log(|line| line.about("ended", port));
+    assert_eq!(line.get("signal"), Some("SIGRTMIN+1"), "{}", line.raw);
+    wait_until("nothing to be left of it", || children(daemon.pid()).is_empty());
+}
+
+#[test]
 fn children_that_outlive_their_program_are_killed_after_their_time() {
     let port = free_port();
     let script = shell("(trap \"\" TERM; exec sleep 600) & echo $!; exec sleep 600");
