@@ -131,9 +131,21 @@ pub(super) fn run(run: Run) -> Result<(), Failure> {
 
 pub(super) fn loader_of_line(run: &Run) -> Loader {
     let Run { options, udp, endpoint, program, .. } = run;
-    let (endpoint, options, command) = (endpoint.clone(), options.clone(), program.clone());
+    let (options, command) = (options.clone(), program.clone());
+    let endpoint = absolute(endpoint);
     let spec = RunSpec { endpoint, udp: *udp, options, command };
     Box::new(move || config::from_command_line(&spec, &System::new()))
+}
+
+/// An endpoint whose path is said from the folder of the caller is the same path from the root.
+fn absolute(endpoint: &str) -> String {
+    if !endpoint.starts_with("./") && !endpoint.starts_with("../") {
+        return endpoint.to_owned();
+    }
+    let path = std::path::absolute(endpoint)
+        .ok()
+        .and_then(|path| path.into_os_string().into_string().ok());
+    path.unwrap_or_else(|| endpoint.to_owned())
 }
 
 pub(super) fn run_server(mut job: Job, parcel: Option<Parcel>) -> Result<(), Failure> {

@@ -54,13 +54,15 @@ pub fn from_command_line(spec: &RunSpec, lookup: &dyn Lookup) -> Loaded {
         settings.extend(self::option(option, &file, range, &mut pseudo, &mut report));
     }
     let first = 1 + spec.options.len();
+    // A relay is no program, and there is no other word for it.
+    let relays = settings.iter().any(|setting: &Setting| setting.name.text == "redirect");
     let words: Vec<Word> = spec
         .command
         .iter()
         .enumerate()
         .map(|(index, os)| Word {
             os: os.clone(),
-            quoted: true,
+            quoted: index > 0 || !relays,
             ..word(first + index, &os.to_string_lossy())
         })
         .collect();
@@ -108,7 +110,7 @@ fn entry(
         wait: pseudo.wait.unwrap_or_else(|| fixed(wait)),
         user: pseudo.user.unwrap_or_else(|| fixed("-")),
         program: program.clone(),
-        arguments: words.to_vec(),
+        arguments: words.iter().skip(usize::from(!program.quoted)).cloned().collect(),
         settings: Vec::new(),
         defaults: Rc::from([]),
         broken: false,

@@ -199,6 +199,24 @@ fn run_serves_datagrams_and_unix_sockets_too() {
 }
 
 #[test]
+fn run_finds_a_path_from_the_callers_folder() {
+    let folder = Folder::new();
+    let setup = Setup::new().after(&format!("cd {}", folder.name("")));
+    let _daemon = setup.run(&["run", "./run.sock", "--", "echo", "here"]);
+    let stream = std::os::unix::net::UnixStream::connect(folder.at("run.sock")).unwrap();
+    assert_eq!(read_all(stream), "here\n");
+}
+
+#[test]
+fn run_relays_without_a_program() {
+    let target = Setup::new().run(&["run", "127.0.0.1:0", "--", "echo", "relayed"]);
+    let port = address_of(&target).port();
+    let redirect = format!("redirect=127.0.0.1 {port}");
+    let daemon = Setup::new().run(&["run", "-o", &redirect, "127.0.0.1:0", "--", "internal"]);
+    assert_eq!(read_all(tcp(address_of(&daemon).port())), "relayed\n");
+}
+
+#[test]
 fn run_of_a_missing_program_fails_and_names_it() {
     let output = oxinetd(&["run", "127.0.0.1:0", "--", "/no/such/program"]);
     assert!(matches!(output.status.code(), Some(1 | 71)), "{}", both(&output));

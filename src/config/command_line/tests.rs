@@ -106,6 +106,12 @@ fn words_are_taken_as_they_are() {
 }
 
 #[test]
+fn a_relay_has_the_word_for_no_program() {
+    let one = service(&spec("8080", &["redirect=192.0.2.1 80"], &["internal"]));
+    assert!(matches!(one.action, Action::Relay(_)), "{one:?}");
+}
+
+#[test]
 fn mistakes_point_into_the_command_line() {
     for (spec, at, said) in [
         (spec("8080", &["instnaces=3"], &["date"]), 16, "did you mean `instances`?"),
@@ -117,6 +123,7 @@ fn mistakes_point_into_the_command_line() {
         (spec("70000", &[], &["date"]), 13, "is not a port"),
         (spec("8080", &[], &["frob"]), 21, "no program `frob` is in PATH"),
         (spec("8080", &[], &["internal"]), 21, "no program `internal` is in PATH"),
+        (spec("8080", &["redirect=192.0.2.1 80"], &["date"]), 46, "write `internal` instead"),
         (spec("8080", &[], &[]), 13, "no program is named"),
         (spec("", &[], &["date"]), 13, "a service is missing"),
     ] {
