@@ -277,9 +277,7 @@ fn executable(path: &Path) -> Executable {
             Executable::No("is not executable".to_owned())
         }
         Ok(_) => Executable::Yes,
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Executable::No("is in a directory that cannot be searched".to_owned())
-        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Executable::Hidden,
         Err(_) => Executable::Missing,
     }
 }

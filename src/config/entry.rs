@@ -95,15 +95,29 @@ impl Setting {
 
     /// Writes the setting into a draft; what is wrong with its value is reported.
     pub(crate) fn apply(&self, draft: &mut Draft, report: &mut Report) {
-        let value = Value {
-            operator: self.operator,
-            words: &self.values,
-            place: &self.place,
-            form: self.attribute.value,
-        };
-        if let Err(problem) = self.attribute.set(draft, &value) {
+        let mut wrong = self.attribute.set(draft, &self.value(&self.values)).err();
+        let mut rest = self.values.as_slice();
+        while let Some(problem) = wrong.take() {
+            let place = |span: &Span| (span.start, span.end);
+            let at = rest.iter().position(|word| place(&word.span) == place(&problem.span));
             report.error(&problem.span, problem.message).maybe_help(problem.help);
+            let Some(at) = at.filter(|_| self.is_of_many()) else { return };
+            // Each word stands for itself: those after a wrong one may be wrong too.
+            rest = rest.get(at + 1..).unwrap_or_default();
+            if !rest.is_empty() {
+                wrong = self.attribute.set(&mut Draft::default(), &self.value(rest)).err();
+            }
         }
+    }
+
+    fn value<'a>(&'a self, words: &'a [Word]) -> Value<'a> {
+        let (operator, place) = (self.operator, &self.place);
+        Value { operator, words, place, form: self.attribute.value }
+    }
+
+    /// Whether the value is any number of words that do not depend on each other.
+    fn is_of_many(&self) -> bool {
+        self.attribute.list || self.attribute.name == "access_times"
     }
 }
 

@@ -36,6 +36,8 @@ pub enum Executable {
     Yes,
     /// There is no such file.
     Missing,
+    /// Nobody here can tell: a directory on its path cannot be searched.
+    Hidden,
     /// It is there and cannot be run: why, in a few words (`is a directory`).
     No(String),
 }

@@ -211,12 +211,13 @@ impl Lookup for FakeLookup {
             Some("/bin" | "/usr/bin" | "/etc") => Executable::No("is a directory".to_owned()),
             Some("/etc/passwd") => Executable::No("is not executable".to_owned()),
             _ if self.programs.contains(path) => Executable::Yes,
+            Some(path) if path.starts_with("/root/") => Executable::Hidden,
             _ => Executable::Missing,
         }
     }
 
     fn search_path(&self) -> Vec<PathBuf> {
-        ["/usr/bin", "/bin", "/usr/sbin"].map(PathBuf::from).to_vec()
+        ["/usr/bin", "/bin", "/root/bin", "/usr/sbin"].map(PathBuf::from).to_vec()
     }
 
     fn current_directory(&self) -> Option<PathBuf> {

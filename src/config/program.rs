@@ -205,8 +205,9 @@ impl Resolver<'_> {
             let path = directory.join(named);
             match self.lookup.executable(&inside(&path)) {
                 Executable::Yes => return Some(path),
-                Executable::No(why) => found = Executable::No(why),
-                Executable::Missing => {}
+                // Of a directory that we cannot look into, nobody has said that it is there.
+                Executable::Missing | Executable::Hidden => {}
+                why @ Executable::No(_) => found = why,
             }
         }
         self.no_program(word, &found, chroot)
@@ -241,6 +242,10 @@ impl Resolver<'_> {
             Executable::No(why) => (
                 format!("`{}`{place} {why}", word.text),
                 "a program is a file with execute permission".to_owned(),
+            ),
+            Executable::Hidden => (
+                format!("`{}`{place} is in a directory that cannot be searched", word.text),
+                "let the server's user search it, or correct the path".to_owned(),
             ),
             _ if bare => (
                 format!("no program `{}` is in PATH{place}", word.text),
