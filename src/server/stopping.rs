@@ -24,7 +24,10 @@ impl Server {
         }
         journal::draining(time, self.admission.total_running());
         for key in self.listeners.keys() {
-            self.serve_listener(key);
+            // Who has come by now is served, but no program is started for nobody.
+            if !self.is_idle(key) {
+                self.serve_listener(key);
+            }
             self.shut_listener(key);
         }
     }

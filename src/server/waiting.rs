@@ -65,6 +65,15 @@ impl Server {
         }
     }
 
+    /// Whether a program that would get this socket itself would find nothing there.
+    pub(super) fn is_idle(&self, key: Key) -> bool {
+        let Some(state) = self.listeners.get(key) else { return true };
+        let service = self.services.get(state.service).map(|it| &it.service);
+        service.is_some_and(|it| it.wait && !it.is_accepted_from())
+            && (state.rest != Rest::No
+                || state.listener.as_ref().is_none_or(|it| head(it).is_none()))
+    }
+
     /// Takes datagrams out of a socket whose senders may not use the service: they must
     /// not start its program. False if none is left that may.
     fn drop_refused_datagrams(&mut self, key: Key, owner: Key) -> bool {

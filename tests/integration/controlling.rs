@@ -470,6 +470,23 @@ fn a_server_that_drains_lets_nobody_in_and_waits_for_who_is_there() {
 }
 
 #[test]
+fn a_server_that_drains_starts_no_program_for_nobody() {
+    let (port, folder) = (free_port(), Folder::new());
+    let (path, stream) = (folder.name("dgram.sock"), folder.name("stream.sock"));
+    let text = format!(
+        "127.0.0.1:{port} dgram udp wait - /bin/sleep sleep 600\n\
+         127.0.0.1:{port} stream tcp wait - /bin/sleep sleep 600\n\
+         {path} dgram unix wait - /bin/sleep sleep 600\n\
+         {stream} stream unix wait - /bin/sleep sleep 600\n"
+    );
+    let mut daemon = Setup::new().controlled().start_in(folder, &text);
+    let client = drain(&daemon, "3600");
+    assert!(daemon.wait_exit().success());
+    assert!(client.wait_with_output().unwrap().status.success());
+    assert!(daemon.said("accepted").is_empty(), "{}", daemon.log.text());
+}
+
+#[test]
 fn who_has_had_the_time_of_a_drain_is_ended() {
     let (cat, echo) = (free_port(), free_port());
     let text = tcp_line(cat, "/bin/cat cat")
