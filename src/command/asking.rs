@@ -1,6 +1,6 @@
 //! The commands that ask a running server, or tell it what to do.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use oxinetd::control::answer::{
 use oxinetd::control::request::Request;
 use oxinetd::control::{client, socket, table};
 
+use super::output::{show, write};
 use super::{CONFIGURATION, Failure, SYSTEM};
 
 /// Clears a terminal, and goes to its first line.
@@ -125,21 +126,6 @@ fn read<'a, T: serde::Deserialize<'a>>(answer: &'a [u8]) -> Result<T, Failure> {
 fn as_json(answer: &impl serde::Serialize) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(answer);
     text.map(|text| text + "\n").map_err(|error| Failure::new(SYSTEM, error.to_string()))
-}
-
-fn show(text: &str) -> Result<(), Failure> {
-    // A reader that has seen enough (head) is no failure of ours.
-    write(text).map(|_| ())
-}
-
-/// False if nobody reads it.
-fn write(text: &str) -> Result<bool, Failure> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Failure::new(SYSTEM, format!("standard output: {error}"))),
-    }
 }
 
 /// Waits; an interrupt ends the program.

@@ -6,23 +6,26 @@ use oxinetd::cli::{Check, Import};
 use oxinetd::config;
 use oxinetd::lookup::System;
 
+use super::output::{show, write};
 use super::{CONFIGURATION, Failure};
 
 /// `oxinetd check`.
 pub(super) fn check(check: &Check) -> Result<(), Failure> {
     let loaded = config::load(&check.file, &check.defaults, &System::new());
     let (errors, warnings) = config::summary(&loaded.diagnostics);
-    let mut out = io::stdout().lock();
-    let said = loaded
-        .diagnostics
-        .iter()
-        .try_for_each(|diagnostic| writeln!(out, "{}", diagnostic.render()))
-        .and_then(|()| {
-            let file = check.file.display();
-            writeln!(out, "{}", summed_up(&file, loaded.config.services.len(), errors, warnings))
-        });
-    // A reader that has seen enough (head) is no failure of ours.
-    if said.is_err() || errors == 0 { Ok(()) } else { Err(Failure::silent(CONFIGURATION)) }
+    for diagnostic in &loaded.diagnostics {
+        // Whether anybody has read it or not, a mistake is one.
+        if !write(&format!("{}\n", diagnostic.render()))? {
+            return verdict(errors > 0);
+        }
+    }
+    let summary = summed_up(&check.file.display(), loaded.config.services.len(), errors, warnings);
+    show(&format!("{summary}\n"))?;
+    verdict(errors > 0)
+}
+
+fn verdict(is_wrong: bool) -> Result<(), Failure> {
+    if is_wrong { Err(Failure::silent(CONFIGURATION)) } else { Ok(()) }
 }
 
 /// `FILE: 2 services, 1 error, 0 warnings`.
@@ -42,12 +45,11 @@ fn summed_up(
 /// `oxinetd import`.
 pub(super) fn import(import: &Import) -> Result<(), Failure> {
     let imported = config::import(&import.file, &System::new());
-    // A reader that has seen enough (head) is no failure of ours.
-    let _ = io::stdout().lock().write_all(imported.text.as_bytes());
+    show(&imported.text)?;
     let (errors, warnings) = config::summary(&imported.diagnostics);
     let file = import.file.display();
     let services = imported.services;
     let summary = summed_up(&file, services, errors, warnings);
     let _ = writeln!(io::stderr(), "{summary}");
-    if imported.has_errors() { Err(Failure::silent(CONFIGURATION)) } else { Ok(()) }
+    verdict(imported.has_errors())
 }

@@ -14,6 +14,7 @@ mod as_another;
 mod asking;
 mod checking;
 mod doors;
+mod output;
 mod serving;
 mod trying;
 

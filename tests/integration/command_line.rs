@@ -67,6 +67,29 @@ fn check_binds_nothing() {
 }
 
 #[test]
+fn what_cannot_be_written_is_no_success() {
+    let folder = Folder::new();
+    let bad = folder.write("bad.conf", &"nonsense\n".repeat(1000));
+    let block = "service x\n{\ntype = UNLISTED\nport = 7\nsocket_type = stream\nwait = no\n\
+                 user = nobody\nserver = /bin/cat\n}\n";
+    let good = folder.write("xinetd.conf", block);
+    let (bad, good) = (bad.display(), good.display());
+    let status = |script: &str| {
+        let output = Command::new("bash").args(["-c", script]).output().unwrap();
+        (output.status.code(), both(&output))
+    };
+    for what in [format!("import {good}"), format!("check {good}"), format!("check {bad}")] {
+        let (code, said) = status(&format!("{BINARY} {what} >/dev/full"));
+        assert_eq!(code, Some(71), "{what}: {said}");
+        assert!(said.contains("standard output"), "{what}: {said}");
+    }
+    for (what, wanted) in [(format!("import {good}"), 0), (format!("check {bad}"), 1)] {
+        let (code, said) = status(&format!("{BINARY} {what} | true; exit ${{PIPESTATUS[0]}}"));
+        assert_eq!(code, Some(wanted), "nobody has read it, {what}: {said}");
+    }
+}
+
+#[test]
 fn a_missing_file_is_named_and_gives_1() {
     let folder = Folder::new();
     let missing = folder.name("not-there.conf");
