@@ -19,6 +19,10 @@ use nix::sys::time::TimeSpec;
 
 use crate::spawn::kernel::receive_from;
 
+mod destination;
+
+pub use destination::{Destination, send_from, take_told};
+
 /// Takes a datagram; its length, or what of it fits, and who sent it.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 mod accept;
 mod beside;
 mod buffers;
+mod told;
 
 use std::fmt;
 use std::io;
@@ -35,6 +36,8 @@ pub struct Listener {
     adopted: bool,
     /// A program has had it: that, or what it has left behind, may have it still.
     shared: bool,
+    /// Each datagram comes with the address that it was sent to.
+    told: bool,
 }
 
 /// The kinds of sockets, as std knows them.
@@ -151,7 +154,7 @@ impl Listener {
         if let Bound::Inet(bound) = &mut address {
             *bound = socket.local_address().unwrap_or(*bound);
         }
-        Ok(Self { socket, address, path, adopted: false, shared: false })
+        Ok(Self { socket, address, path, adopted: false, shared: false, told: false })
     }
 
     /// An open socket of the server before us; `identity` is that of its path.
@@ -170,7 +173,7 @@ impl Listener {
             Endpoint::Unix(path) => identity.map(|it| BoundPath::taken_over(path, it)),
             _ => None,
         };
-        Self { socket, address, path, adopted: false, shared: false }
+        Self { socket, address, path, adopted: false, shared: false, told: false }
     }
 
     /// The path that is unlinked when it is closed.
@@ -188,7 +191,7 @@ impl Listener {
             unix => Bound::Unix(ShownEndpoint(unix).to_string()),
         };
         let socket = Socket::new(descriptor, endpoint, socket_type);
-        Self { socket, address, path: None, adopted: true, shared: false }
+        Self { socket, address, path: None, adopted: true, shared: false, told: false }
     }
 
     /// Whether it is the service manager's.
@@ -207,6 +210,7 @@ impl Listener {
     /// the flag is one for all who have the socket, and accept(2) takes no other word for it.
     pub fn share(&mut self) {
         self.shared = true;
+        self.tell_no_destinations();
     }
 
     /// Whether a program has had it, so that nobody may accept from it in the loop.
@@ -218,6 +222,7 @@ impl Listener {
     /// Puts another UDP socket in the place of this one, which goes to a program.
     #[must_use]
     pub fn replace_socket(&mut self, socket: UdpSocket) -> Socket {
+        self.tell_no_destinations();
         std::mem::replace(&mut self.socket, Socket::Udp(socket))
     }
 

@@ -62,6 +62,8 @@ pub enum Rejection {
     OwnPort,
     /// Its source is unspecified, multicast, broadcast or reserved.
     NoHost,
+    /// It was sent to many.
+    ForMany,
     /// It came from loopback to elsewhere.
     Martian,
     /// Its source has had its share of answers.
@@ -75,6 +77,7 @@ impl fmt::Display for Rejection {
             Self::ServicePort => "source port of a service (below 1024)",
             Self::OwnPort => "source port of a service of our own",
             Self::NoHost => "source address of no single host",
+            Self::ForMany => "sent to a broadcast or multicast address",
             Self::Martian => "loopback source from elsewhere",
             Self::TooMany => "too many from this source",
         })
@@ -150,6 +153,15 @@ impl Guard {
         if !is_host {
             return Err(Rejection::NoHost);
         }
+        let is_for_one = match destination {
+            IpAddr::V4(to) => {
+                !to.is_multicast() && !to.is_broadcast() && !self.broadcasts.contains(&to)
+            }
+            IpAddr::V6(to) => !to.is_multicast(),
+        };
+        if !is_for_one {
+            return Err(Rejection::ForMany);
+        }
         let is_known = !destination.is_unspecified();
         if source.is_loopback() && is_known && !destination.is_loopback() {
             return Err(Rejection::Martian);
@@ -209,6 +221,10 @@ mod tests {
             ("[::ffff:224.0.0.1]:40000", "::", Rejection::NoHost),
             ("[::]:40000", "::", Rejection::NoHost),
             ("[ff02::1]:40000", "::", Rejection::NoHost),
+            ("192.0.2.1:40000", "192.0.2.255", Rejection::ForMany),
+            ("192.0.2.1:40000", "255.255.255.255", Rejection::ForMany),
+            ("192.0.2.1:40000", "224.0.0.1", Rejection::ForMany),
+            ("[fe80::1]:40000", "ff02::1", Rejection::ForMany),
             ("127.0.0.1:40000", "192.0.2.9", Rejection::Martian),
             ("[::1]:40000", "2001:db8::9", Rejection::Martian),
             ("[::ffff:127.0.0.1]:40000", "::ffff:192.0.2.9", Rejection::Martian),

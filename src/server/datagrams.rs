@@ -10,7 +10,7 @@ use crate::address::Address;
 use crate::admission::{Source, Verdict};
 use crate::builtin::{WallClock, answer};
 use crate::config::model::Builtin;
-use crate::datagram;
+use crate::datagram::{self, Destination};
 use crate::listener::{Bound, Listener, Socket};
 use crate::statistics::Statistics;
 
@@ -22,6 +22,10 @@ impl Server {
     pub(super) fn answer_datagrams(&mut self, key: Key, kind: Builtin) {
         let clock = self.clock();
         let mut out = Vec::new();
+        let state = self.listeners.get_mut(key);
+        if let Some(listener) = state.and_then(|state| state.listener.as_mut()) {
+            listener.tell_destinations();
+        }
         for _ in 0..DATAGRAMS {
             if !self.may_accept(key) {
                 return;
@@ -53,19 +57,24 @@ impl Server {
             Socket::UnixDatagram(_) => return self.answer_unix(key, kind, clock, out),
             Socket::Tcp(_) | Socket::Unix(_) => return Err(nothing()),
         };
-        let (length, peer) = datagram::take(socket, &mut self.scratch)?;
+        let (length, peer, to) = if listener.tells_destinations() {
+            datagram::take_told(socket, &mut self.scratch)?
+        } else {
+            let (length, peer) = datagram::take(socket, &mut self.scratch)?;
+            (length, peer, None)
+        };
         let request = self.scratch.get(..length).unwrap_or_default();
         if !answer(kind, request, clock, out) {
             return Ok(());
         }
-        if let Err(rejection) = self.guard.permits(self.now, peer, destination(listener)) {
+        if let Err(rejection) = self.guard.permits(self.now, peer, destination(to, listener)) {
             log::debug!("unanswered peer={peer} reason={rejection:?}");
             return Ok(());
         }
         if self.admits_datagram(service, peer.into())
             && let Some(Socket::Udp(socket)) = self.datagram_socket(key)
         {
-            datagram::send(socket, out, peer).map_err(lost)?;
+            datagram::send_from(socket, out, peer, to).map_err(lost)?;
         }
         Ok(())
     }
@@ -127,10 +136,11 @@ fn lost(error: io::Error) -> io::Error {
     }
 }
 
-/// The address a datagram was sent to, as far as the socket tells: its own.
-fn destination(listener: &Listener) -> IpAddr {
-    match listener.address() {
-        Bound::Inet(address) => address.ip(),
-        Bound::Unix(_) => Ipv4Addr::UNSPECIFIED.into(),
+/// The address a datagram was sent to: what is told of it, or that of the socket.
+fn destination(told: Option<Destination>, listener: &Listener) -> IpAddr {
+    match (told, listener.address()) {
+        (Some(told), _) => told.ip,
+        (None, Bound::Inet(address)) => address.ip(),
+        (None, Bound::Unix(_)) => Ipv4Addr::UNSPECIFIED.into(),
     }
 }

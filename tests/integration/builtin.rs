@@ -1,12 +1,12 @@
 //! The services of our own: RFC 862, 863, 864, 867, 868, over TCP and UDP.
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr, UdpSocket};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::common::clients::{echo_once, udp_ask};
+use crate::common::clients::{echo_once, udp_ask, udp_to};
 use crate::common::procs;
-use crate::common::{Daemon, ask, free_port, me, read_all, tcp, udp};
+use crate::common::{DEADLINE, Daemon, ask, free_port, me, need_ipv6, read_all, tcp, udp};
 
 /// The names of the built-in services are the names in the services database, whose
 /// ports an ordinary user cannot have; the program field's argument names them too.
@@ -55,6 +55,35 @@ fn echo_over_udp_answers_each_datagram() {
     let client = udp(port);
     assert_eq!(udp_ask(&client, "one"), "one");
     assert_eq!(udp_ask(&client, "two"), "two");
+}
+
+#[test]
+fn a_client_is_answered_from_the_address_that_it_has_asked() {
+    let port = free_port();
+    let _daemon = Daemon::start(&format!("{port} dgram udp wait - internal echo\n"));
+    for ip in ["127.0.0.1", "127.0.0.2", "127.9.9.9"] {
+        // Connected: what comes from another address is not taken.
+        let client = udp_to(SocketAddr::new(ip.parse().unwrap(), port));
+        assert_eq!(udp_ask(&client, ip), ip);
+    }
+    if need_ipv6() {
+        let client = udp_to(SocketAddr::new("::1".parse().unwrap(), port));
+        assert_eq!(udp_ask(&client, "IPv6"), "IPv6");
+    }
+}
+
+#[test]
+fn what_is_sent_to_many_is_not_answered() {
+    let port = free_port();
+    let _daemon = Daemon::start(&format!("{port} dgram udp4 wait - internal echo\n"));
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+    client.set_broadcast(true).unwrap();
+    client.send_to(b"everybody", ("127.255.255.255", port)).unwrap();
+    client.send_to(b"you", ("127.0.0.1", port)).unwrap();
+    let mut buffer = [0; 64];
+    let length = client.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"you", "the first and only answer");
 }
 
 #[test]

@@ -1,0 +1,128 @@
+//! To which of this machine's addresses a datagram was sent. Where a socket is bound to all of
+//! them, that is the one to answer from: a client takes an answer from no other. What was
+//! sent to many is not to be answered at all.
+
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd as _;
+
+use nix::cmsg_space;
+use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg,
+};
+
+/// Where a datagram was sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Destination {
+    /// The address; 255.255.255.255 stands for every IPv4 address that is not one host's.
+    pub ip: IpAddr,
+    /// The interface, for an address that is one of several networks.
+    interface: u32,
+}
+
+/// Takes a datagram; its length, or what of it fits, who sent it, and where to, if the socket
+/// has the option for that (`IP_PKTINFO`, `IPV6_RECVPKTINFO`).
+///
+/// # Errors
+/// recvmsg(2)'s. WouldBlock: there is none.
+pub fn take_told(
+    socket: &UdpSocket,
+    buffer: &mut [u8],
+) -> io::Result<(usize, SocketAddr, Option<Destination>)> {
+    let mut room = cmsg_space!(in6_pktinfo);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let (number, flags) = (socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
+    let message = recvmsg::<SockaddrStorage>(number, &mut parts, Some(&mut room), flags)?;
+    let sender = message.address.as_ref().and_then(super::inet).ok_or(ErrorKind::InvalidData)?;
+    let to = message.cmsgs()?.find_map(|said| match said {
+        ControlMessageOwned::Ipv4PacketInfo(info) => Some(from_v4(info)),
+        ControlMessageOwned::Ipv6PacketInfo(info) => Some(from_v6(info)),
+        _ => None,
+    });
+    Ok((message.bytes, sender, to))
+}
+
+/// The system says from which address it would answer, too: another one if many were meant.
+fn from_v4(info: in_pktinfo) -> Destination {
+    let address = |it: in_addr| Ipv4Addr::from(u32::from_be(it.s_addr));
+    let (to, own) = (address(info.ipi_addr), address(info.ipi_spec_dst));
+    let is_one = own.is_unspecified() || own == to;
+    let ip = if is_one { to } else { Ipv4Addr::BROADCAST };
+    Destination { ip: ip.into(), interface: 0 }
+}
+
+fn from_v6(info: in6_pktinfo) -> Destination {
+    let ip = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+    let interface = if ip.is_unicast_link_local() { info.ipi6_ifindex } else { 0 };
+    Destination { ip: ip.into(), interface }
+}
+
+/// Sends a datagram from the address that another was sent to.
+///
+/// # Errors
+/// sendmsg(2)'s. WouldBlock: there is no room for it.
+pub fn send_from(
+    socket: &UdpSocket,
+    bytes: &[u8],
+    to: SocketAddr,
+    from: Option<Destination>,
+) -> io::Result<()> {
+    let Some(Destination { ip, interface }) = from else { return super::send(socket, bytes, to) };
+    let (v4, v6);
+    let said = match ip {
+        IpAddr::V4(ip) => {
+            let own = in_addr { s_addr: u32::from(ip).to_be() };
+            v4 = in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: own, ipi_addr: in_addr { s_addr: 0 } };
+            ControlMessage::Ipv4PacketInfo(&v4)
+        }
+        IpAddr::V6(ip) => {
+            let own = in6_addr { s6_addr: ip.octets() };
+            v6 = in6_pktinfo { ipi6_addr: own, ipi6_ifindex: interface };
+            ControlMessage::Ipv6PacketInfo(&v6)
+        }
+    };
+    let (parts, to) = ([IoSlice::new(bytes)], SockaddrStorage::from(to));
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    sendmsg(socket.as_raw_fd(), &parts, &[said], flags, Some(&to))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::socket::{setsockopt, sockopt};
+
+    use super::*;
+
+    #[test]
+    fn an_answer_comes_from_the_address_that_was_asked() {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect(("127.0.0.2", port)).unwrap();
+        client.send(b"before it is told").unwrap();
+        setsockopt(&socket, sockopt::Ipv4PacketInfo, &true).unwrap();
+        client.send(b"after").unwrap();
+        for length in [17, 5] {
+            let mut buffer = [0; 64];
+            let (received, from, to) = take_told(&socket, &mut buffer).unwrap();
+            assert_eq!((received, from), (length, client.local_addr().unwrap()));
+            assert_eq!(to.unwrap().ip, Ipv4Addr::new(127, 0, 0, 2));
+            send_from(&socket, b"answer", from, to).unwrap();
+            assert_eq!(client.recv(&mut buffer).unwrap(), 6);
+        }
+        assert!(take_told(&socket, &mut [0]).is_err_and(|it| it.kind() == ErrorKind::WouldBlock));
+    }
+
+    #[test]
+    fn what_was_sent_to_many_is_told() {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        setsockopt(&socket, sockopt::Ipv4PacketInfo, &true).unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_broadcast(true).unwrap();
+        client.send_to(b"all", ("127.255.255.255", port)).unwrap();
+        let (_, _, to) = take_told(&socket, &mut [0; 8]).unwrap();
+        assert_eq!(to.unwrap().ip, Ipv4Addr::BROADCAST);
+    }
+}
