@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-/// A locked pid file; removed when dropped.
+/// A locked pid file; removed when dropped, if it is still there.
 #[derive(Debug)]
 pub struct PidFile {
     file: Flock<File>,
@@ -21,15 +21,14 @@ impl PidFile {
     /// Locks the file, and leaves what is in it until [`Self::write`].
     ///
     /// # Errors
-    /// When another server holds it (its pid is in the error), when what is in it is no
-    /// pid, so that a mistyped name costs nobody a file, or the system's.
+    /// When another server holds it (its pid is in the error), when it is no regular file or
+    /// what is in it is no pid, so that a mistyped name costs nobody a file, or the system's.
     pub fn lock(path: &Path) -> io::Result<Self> {
         // A server that ends unlinks the file; one that opened it before then has
         // locked a file that is gone, and takes the new one.
         loop {
             let locked = Self::lock_what_is_there(path)?;
-            let (held, found) = (locked.file.metadata()?, std::fs::metadata(path));
-            if found.is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino())) {
+            if locked.is_there() {
                 return Ok(locked);
             }
         }
@@ -42,8 +41,13 @@ impl PidFile {
             .create(true)
             .truncate(false)
             .mode(0o644)
-            .custom_flags(nix::libc::O_NOFOLLOW)
+            // A FIFO would be waited for.
+            .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
             .open(path)?;
+        // What is locked is removed at the end, which /dev/null must not be.
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(ErrorKind::InvalidData, "not a regular file"));
+        }
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut file) => {
                 let mut first = [0];
@@ -62,6 +66,14 @@ impl PidFile {
             }
             Err((_, error)) => Err(error.into()),
         }
+    }
+
+    /// Whether its path still leads to it. Somebody may have removed it, and another server
+    /// may have made its own there.
+    fn is_there(&self) -> bool {
+        let identity = |facts: std::fs::Metadata| (facts.dev(), facts.ino());
+        let there = std::fs::symlink_metadata(&self.path).map(identity);
+        there.is_ok_and(|there| self.file.metadata().map(identity).is_ok_and(|it| it == there))
     }
 
     /// Goes on with a file that is locked already, and has the pid in it.
@@ -100,7 +112,9 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if self.is_there() {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -118,6 +132,29 @@ mod tests {
         assert!(refusal.contains(&std::process::id().to_string()), "{refusal}");
         drop(first);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_another_server_has_made_in_its_place_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pid");
+        let first = PidFile::lock(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut second = PidFile::lock(&path).unwrap();
+        second.write().unwrap();
+        drop(first);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_neither_waited_for_nor_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fifo");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let refusal = PidFile::lock(&path).unwrap_err().to_string();
+        assert!(refusal.contains("not a regular file"), "{refusal}");
+        assert!(path.exists());
+        PidFile::lock(folder.path()).unwrap_err();
     }
 
     #[test]

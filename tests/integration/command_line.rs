@@ -331,6 +331,18 @@ fn a_pid_file_that_cannot_be_written_is_named() {
 }
 
 #[test]
+fn what_is_no_regular_file_is_no_pid_file_and_stays() {
+    let folder = Folder::new();
+    let file = folder.write("inetd.conf", &tcp_line(free_port(), "/bin/cat cat"));
+    let fifo = folder.name("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let output = oxinetd(&[file.to_str().unwrap(), "--pid-file", &fifo]);
+    assert_eq!(output.status.code(), Some(71), "{}", both(&output));
+    assert!(both(&output).contains("not a regular file"), "{}", both(&output));
+    assert!(folder.at("fifo").exists(), "root's /dev/null is no regular file either");
+}
+
+#[test]
 fn a_stale_pid_file_is_taken_over() {
     let (folder, port) = (Folder::new(), free_port());
     let pid_file = folder.write("pid", "999999999\n");
