@@ -21,7 +21,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{self, Gid, Group, Uid, User};
 
 use crate::config::Lookup;
-use crate::config::facts::{Executable, ServiceFacts, UserFacts};
+use crate::config::facts::{Executable, FIRST_LINE, ServiceFacts, UserFacts, interpreter_in};
 
 /// Where programs are looked up when the server has no PATH.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -38,6 +38,7 @@ pub struct System {
     numbers: Memo<u32, Option<UserFacts>>,
     groups: Memo<(String, u32), Vec<u32>>,
     executables: Memo<PathBuf, Executable>,
+    interpreters: Memo<PathBuf, Option<PathBuf>>,
     configuration: files::Budget,
     ipv6: OnceCell<bool>,
     own_account: OnceCell<UserFacts>,
@@ -183,6 +184,12 @@ impl Lookup for System {
 
     fn executable(&self, path: &Path) -> Executable {
         self.executables.get(&path.to_owned(), || executable(path))
+    }
+
+    fn interpreter(&self, path: &Path) -> Option<PathBuf> {
+        // Who may not read a program may run it all the same.
+        let start = || files::start(files::open(path).ok()?, FIRST_LINE).ok();
+        self.interpreters.get(&path.to_owned(), || interpreter_in(&start()?))
     }
 
     fn search_path(&self) -> Vec<PathBuf> {

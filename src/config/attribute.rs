@@ -166,7 +166,7 @@ pub(crate) fn help_for_unknown(name: &str) -> String {
             return match nearest(name, names()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!(
-                    "no attribute is near to that; an argument with `=` is written in quotes: '{name}=…'"
+                    "oxinetd.conf(5) lists all attributes; an argument with `=` is written in quotes: '{name}=…'"
                 ),
             };
         }

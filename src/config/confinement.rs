@@ -47,6 +47,28 @@ impl Resolver<'_> {
         }
     }
 
+    /// The working directory of a program. It may come later, so the service is served.
+    pub(super) fn check_directory(
+        &mut self,
+        entry: &Entry,
+        attributes: &Attributes,
+        action: Option<&Action>,
+    ) {
+        let said = attributes.chdir.as_deref().filter(|path| *path != Path::new("/"));
+        let (Some(directory), Some(Action::Program(_)), false) = (said, action, self.quiet) else {
+            return;
+        };
+        let real = self.real(attributes, directory);
+        if real.is_some_and(|path| self.lookup.is_directory(&path)) {
+            return;
+        }
+        let span = place(entry, "chdir").unwrap_or_else(|| entry.program.span.clone());
+        let message = format!("there is no directory `{}`", directory.display());
+        self.report
+            .warning(&span, message)
+            .help("make it: until then the program cannot be started");
+    }
+
     fn real(&self, attributes: &Attributes, path: &Path) -> Option<PathBuf> {
         self.lookup.real_path(attributes.chroot.as_deref(), path)
     }

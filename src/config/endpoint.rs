@@ -330,7 +330,7 @@ impl Reading<'_> {
             let known = self.lookup.service_names(name);
             match nearest(text, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => "write its port, or add it to /etc/services".to_owned(),
+                None => help_without_name(text),
             }
         };
         let message = if text.is_empty() {
@@ -339,6 +339,20 @@ impl Reading<'_> {
             format!("the services database has no `{text}` for {name}")
         };
         self.report.error(&word.span, message).help(help);
+    }
+}
+
+/// What may have been meant that is near no name.
+fn help_without_name(text: &str) -> String {
+    let of = |part: &str| text.strip_suffix(part).filter(|port| digits(port).is_some());
+    if let Some(port) = of("/tcp").or(of("/udp")) {
+        format!("write `{port}`: the protocol is said apart from the port")
+    } else if text.contains('/') {
+        "write its port; a unix socket is an absolute path: `/run/x.sock`".to_owned()
+    } else if text.parse::<IpAddr>().is_ok() {
+        format!("that is an address alone: write `{text}:PORT`")
+    } else {
+        "write its port, or add it to /etc/services".to_owned()
     }
 }
 

@@ -1,8 +1,10 @@
 //! The facts of a machine that a configuration may ask for: one trait, so that
 //! every rule can be tested without root, a resolver or a file system.
 
+use std::ffi::OsStr;
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 /// What the user database says of one user.
@@ -40,6 +42,17 @@ pub enum Executable {
     Hidden,
     /// It is there and cannot be run: why, in a few words (`is a directory`).
     No(String),
+}
+
+/// How much of a program the kernel looks at for `#!` (execve(2)).
+pub(crate) const FIRST_LINE: u64 = 256;
+
+/// The program that `#!` at the start of a file names, as the kernel reads it.
+pub(crate) fn interpreter_in(start: &[u8]) -> Option<PathBuf> {
+    let line = start.strip_prefix(b"#!")?.split(|byte| matches!(byte, b'\n' | 0)).next()?;
+    let mut words = line.split(|byte| matches!(byte, b' ' | b'\t'));
+    let name = words.find(|word| !word.is_empty())?;
+    Some(PathBuf::from(OsStr::from_bytes(name)))
 }
 
 /// All that the configuration asks of the machine. Asked only while a
@@ -94,6 +107,8 @@ pub trait Lookup {
     fn canonical(&self, path: &Path) -> PathBuf;
     /// Whether a file can be run.
     fn executable(&self, path: &Path) -> Executable;
+    /// What the first line of a program says it is to be run by, if it is a script.
+    fn interpreter(&self, path: &Path) -> Option<PathBuf>;
     /// The directories in which programs are looked up.
     fn search_path(&self) -> Vec<PathBuf>;
     /// The directory in which the server was started.
@@ -113,4 +128,26 @@ pub trait Lookup {
     fn has_landlock(&self) -> bool;
     /// Whether the server may become every user.
     fn is_privileged(&self) -> bool;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::interpreter_in;
+
+    #[test]
+    fn the_first_line_is_read_as_the_kernel_reads_it() {
+        for (start, wanted) in [
+            ("#!/bin/sh\necho", Some("/bin/sh")),
+            ("#! \t/usr/bin/env python3\n", Some("/usr/bin/env")),
+            ("#!/bin/sh\r\necho", Some("/bin/sh\r")),
+            ("#!/bin/sh", Some("/bin/sh")),
+            ("#!\n/bin/sh", None),
+            ("# !/bin/sh", None),
+            ("\u{7f}ELF", None),
+            ("", None),
+        ] {
+            let said = interpreter_in(start.as_bytes());
+            assert_eq!(said.as_deref(), wanted.map(std::path::Path::new), "{start:?}");
+        }
+    }
 }

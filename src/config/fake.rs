@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::facts::{Executable, Lookup, ServiceFacts, UserFacts};
+use super::facts::{Executable, Lookup, ServiceFacts, UserFacts, interpreter_in};
 
 /// Names, port, protocol.
 const SERVICES: &[(&[&str], u16, &str)] = &[
@@ -214,6 +214,10 @@ impl Lookup for FakeLookup {
             Some(path) if path.starts_with("/root/") => Executable::Hidden,
             _ => Executable::Missing,
         }
+    }
+
+    fn interpreter(&self, path: &Path) -> Option<PathBuf> {
+        interpreter_in(self.files.get(path)?)
     }
 
     fn search_path(&self) -> Vec<PathBuf> {

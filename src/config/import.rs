@@ -203,6 +203,10 @@ struct Elsewhere<'a> {
 }
 
 impl Lookup for Elsewhere<'_> {
+    fn interpreter(&self, _path: &Path) -> Option<PathBuf> {
+        None
+    }
+
     fn executable(&self, path: &Path) -> Executable {
         if self.programs.contains(path) { Executable::Yes } else { self.lookup.executable(path) }
     }

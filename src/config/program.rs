@@ -1,12 +1,11 @@
 //! What serves: a program found on this machine, or a service of our own.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::attribute::Draft;
 use super::endpoint::Target;
 use super::entry::Entry;
-use super::facts::Executable;
 use super::fields::Protocol;
 use super::line::corrected;
 use super::model::{Action, Builtin, Program, SocketType};
@@ -73,6 +72,7 @@ impl Resolver<'_> {
     pub(super) fn program(&mut self, entry: &Entry, draft: &Draft) -> Option<Action> {
         let path = self.program_path(&entry.program, draft.attributes.chroot.as_deref())?;
         self.check_argv0(entry, &path);
+        self.check_shell_words(entry);
         let base = || path.file_name().map(ToOwned::to_owned).unwrap_or_default();
         let argv: Vec<OsString> = if entry.arguments.is_empty() {
             vec![base()]
@@ -173,103 +173,6 @@ impl Resolver<'_> {
             return None;
         }
         Some(())
-    }
-
-    /// The program's absolute path, as it is called inside `chroot`.
-    fn program_path(&mut self, word: &Word, chroot: Option<&Path>) -> Option<PathBuf> {
-        let named = Path::new(&word.os);
-        let inside = |path: &Path| match chroot {
-            Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
-            None => path.to_owned(),
-        };
-        if word.is_missing() {
-            return None;
-        }
-        if word.text.is_empty() {
-            self.report
-                .error(&word.span, "the name of the program is empty")
-                .help("write the path of a program, a name in PATH, or `internal`");
-            return None;
-        }
-        if named.is_absolute() {
-            return match self.lookup.executable(&inside(named)) {
-                Executable::Yes => Some(named.to_owned()),
-                why => self.no_program(word, &why, chroot),
-            };
-        }
-        if word.text.contains('/') {
-            return self.relative_program(word, chroot);
-        }
-        let mut found = Executable::Missing;
-        for directory in self.lookup.search_path().iter().filter(|path| path.is_absolute()) {
-            let path = directory.join(named);
-            match self.lookup.executable(&inside(&path)) {
-                Executable::Yes => return Some(path),
-                // Of a directory that we cannot look into, nobody has said that it is there.
-                Executable::Missing | Executable::Hidden => {}
-                why @ Executable::No(_) => found = why,
-            }
-        }
-        self.no_program(word, &found, chroot)
-    }
-
-    /// `./program`: for the command line, where there is a directory to begin with.
-    fn relative_program(&mut self, word: &Word, chroot: Option<&Path>) -> Option<PathBuf> {
-        let directory =
-            self.lookup.current_directory().filter(|_| self.keeps_account && chroot.is_none());
-        let Some(directory) = directory else {
-            self.report.error(&word.span, format!("`{}` is not an absolute path", word.text)).help(
-                "write a path that starts with `/`, or a bare name, which is looked up in PATH",
-            );
-            return None;
-        };
-        let path = directory.join(&word.os);
-        match self.lookup.executable(&path) {
-            Executable::Yes => Some(path),
-            why => self.no_program(word, &why, chroot),
-        }
-    }
-
-    fn no_program(
-        &mut self,
-        word: &Word,
-        why: &Executable,
-        chroot: Option<&Path>,
-    ) -> Option<PathBuf> {
-        let place = chroot.map_or(String::new(), |root| format!(" in `{}`", root.display()));
-        let bare = !word.text.contains('/');
-        let (message, help) = match why {
-            Executable::No(why) => (
-                format!("`{}`{place} {why}", word.text),
-                "a program is a file with execute permission".to_owned(),
-            ),
-            Executable::Hidden => (
-                format!("`{}`{place} is in a directory that cannot be searched", word.text),
-                "let the server's user search it, or correct the path".to_owned(),
-            ),
-            _ if bare => (
-                format!("no program `{}` is in PATH{place}", word.text),
-                "install it, or write its absolute path".to_owned(),
-            ),
-            _ => {
-                let base =
-                    Path::new(&word.os).file_name().map(|name| name.to_string_lossy().into_owned());
-                let other = base.clone().and_then(|base| self.elsewhere(&base));
-                let help = match other.filter(|_| chroot.is_none()) {
-                    Some(path) => format!("there is one in PATH: `{}`", path.display()),
-                    None => "install it, or correct the path".to_owned(),
-                };
-                (format!("there is no program `{}`{place}", word.text), help)
-            }
-        };
-        self.lacks(&word.span, message, help);
-        None
-    }
-
-    fn elsewhere(&self, base: &str) -> Option<PathBuf> {
-        let directories = self.lookup.search_path();
-        let paths = directories.iter().map(|directory| directory.join(base));
-        paths.into_iter().find(|path| self.lookup.executable(path) == Executable::Yes)
     }
 
     /// The first word after the program is `argv[0]`: most people forget it once.

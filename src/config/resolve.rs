@@ -201,6 +201,7 @@ impl Resolver<'_> {
         action: Option<&Action>,
     ) {
         self.check_paths(entry, draft, action);
+        self.check_directory(entry, &draft.attributes, action);
         self.socket_owner(draft);
         self.read_what_is_said(draft);
         self.check_privileges(entry, draft, action);
