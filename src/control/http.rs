@@ -63,6 +63,14 @@ impl Status {
             Self::Unavailable => "503 Service Unavailable",
         }
     }
+
+    /// The same for people.
+    #[must_use]
+    pub fn explained(self) -> String {
+        let more =
+            if self == Self::NotFound { ": there are /metrics, /healthz and /readyz" } else { "" };
+        format!("{}{more}", self.line())
+    }
 }
 
 /// Reads the head of a request.

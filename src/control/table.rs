@@ -140,6 +140,20 @@ fn listed<'a>(counts: impl Iterator<Item = (&'a String, &'a u64)>) -> String {
     words.join(", ")
 }
 
+/// How programs have ended, and how often: `status 0: 12, SIGTERM: 1`.
+fn exits(service: &ServiceStatus) -> String {
+    let number = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit());
+    let words: Vec<String> = service
+        .exits
+        .iter()
+        .map(|(how, count)| match number(how) {
+            true => format!("status {how}: {count}"),
+            false => format!("{how}: {count}"),
+        })
+        .collect();
+    words.join(", ")
+}
+
 /// One service and its peers.
 #[must_use]
 pub fn service(service: &ServiceStatus) -> String {
@@ -157,7 +171,7 @@ pub fn service(service: &ServiceStatus) -> String {
     say("refused", &reasons(service));
     say("failed", &service.failed.to_string());
     if !service.exits.is_empty() {
-        say("exits", &listed(service.exits.iter()));
+        say("exits", &exits(service));
     }
     say("run time", &format!("{:.3}s in all", service.run_seconds));
     if service.stderr_dropped > 0 {

@@ -89,6 +89,13 @@ fn one_service_has_its_peers() {
 }
 
 #[test]
+fn ends_of_programs_are_told_with_how_many() {
+    let exits = BTreeMap::from([("0".to_owned(), 12), ("SIGTERM".to_owned(), 1)]);
+    let shown = service(&ServiceStatus { exits, ..echo() });
+    assert!(shown.contains("       exits: status 0: 12, SIGTERM: 1\n"), "{shown}");
+}
+
+#[test]
 fn a_reload_says_what_changed_or_why_not() {
     let answer = Reloaded { reloaded: true, kept: 1, opened: 2, ..Reloaded::default() };
     assert_eq!(

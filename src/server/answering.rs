@@ -349,7 +349,7 @@ pub(super) fn answer_of(outcome: &ReloadOutcome) -> Reloaded {
 
 /// The answer when nobody has that name.
 pub(super) fn no_such_service(name: &str) -> Refusal {
-    Refusal { error: format!("there is no service {name:?}") }
+    Refusal { error: format!("there is no service {name:?}; `oxinetd status` lists them") }
 }
 
 /// Seconds since 1970.

@@ -153,7 +153,8 @@ impl Server {
         let relays = self.relays.iter().filter(|(_, it)| whom.is_peer(it.peer()));
         let relays: Vec<Key> = relays.map(|(key, _)| key).collect();
         if children.is_empty() && conversations.is_empty() && relays.is_empty() {
-            let error = format!("nothing of ours has the pid or serves the peer {who:?}");
+            let error =
+                format!("no program and no peer here is {who:?}; `oxinetd peers` lists them");
             return Err(Refusal { error });
         }
         let pids = children.iter().filter_map(|key| self.children.get(*key));

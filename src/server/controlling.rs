@@ -303,7 +303,7 @@ impl Server {
             Reading::Incomplete => return false,
             Reading::Wants { page, body } => self.show_page(key, page, body),
             Reading::Refused(status) => {
-                self.tell_edge(key, http::short(status, status.line(), true));
+                self.tell_edge(key, http::short(status, &status.explained(), true));
             }
         }
         true

@@ -85,9 +85,8 @@ impl Server {
         failure: Option<Failure>,
         time: Duration,
     ) {
-        if let Some(Failure { stage, errno }) = failure {
-            let error = std::io::Error::from_raw_os_error(errno);
-            return self.count_failure(child.service, stage.as_str(), &error);
+        if let Some(failure) = failure {
+            return self.count_failure(child.service, failure.stage.as_str(), &failure);
         }
         let how = match end {
             End::Status(status) => exit_word(status),

@@ -151,9 +151,9 @@ impl Server {
 
 fn tell(child: &Child, end: End, failure: Option<Failure>, time: Duration) {
     match failure {
-        Some(Failure { stage, errno }) => {
-            let error = std::io::Error::from_raw_os_error(errno);
-            journal::failed(&child.label, child.peer, Some(child.pid), stage.as_str(), &error);
+        Some(failure) => {
+            let stage = failure.stage.as_str();
+            journal::failed(&child.label, child.peer, Some(child.pid), stage, &failure);
         }
         None => {
             journal::ended(&child.label, child.peer, child.pid, (end, time), child.terms.log);

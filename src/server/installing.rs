@@ -27,10 +27,13 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 impl Server {
-    /// The last error of a socket that could not be opened, for `oxinetd run`.
+    /// The first socket that could not be opened and why, for `oxinetd run`.
     #[must_use]
     pub fn first_open_error(&self) -> Option<String> {
-        self.listeners.iter().find_map(|(_, state)| state.last_error.clone())
+        self.listeners.iter().find_map(|(_, state)| {
+            let error = state.last_error.as_ref()?;
+            Some(format!("{}: {error}", ShownEndpoint(&state.spec.endpoint)))
+        })
     }
 
     /// How many services there are.

@@ -35,7 +35,7 @@ pub use numbers::Numbers;
 use pool::Pool;
 pub use prepared::{HasNul, Prepared, ServerFacts};
 use spare::Spares;
-pub use stage::Stage;
+pub use stage::{Failure, Stage};
 
 /// Children that may be between clone and exec at once, sharing our memory; more
 /// than that and the surplus is forked, which costs several times as much. 64 clients who
@@ -92,15 +92,6 @@ impl NotStarted {
         let passing = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::ENOBUFS];
         self.error.raw_os_error().is_some_and(|errno| passing.contains(&errno))
     }
-}
-
-/// Why a child ended before it became the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Failure {
-    /// The step that failed.
-    pub stage: Stage,
-    /// What the system answered.
-    pub errno: i32,
 }
 
 /// A reader and its writer.

@@ -1,4 +1,7 @@
-//! The steps between clone and exec, as failures name them.
+//! The steps between clone and exec, and what is said of one that failed.
+
+use std::fmt;
+use std::io;
 
 /// The steps of a child, in their order; what a failure names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +66,21 @@ impl Stage {
         ALL.into_iter().find(|stage| *stage as u32 == number)
     }
 
+    /// What usually lies behind an answer of the system that says little.
+    #[must_use]
+    pub fn advice(self, errno: i32) -> Option<&'static str> {
+        match (self, errno) {
+            (Stage::Exec, libc::ENOEXEC) => Some("a script needs a first line such as `#!/bin/sh`"),
+            (Stage::Exec, libc::ENOENT) => {
+                Some("the program is gone, or what is to run it (`#!` of a script, a loader)")
+            }
+            (Stage::Exec, libc::EACCES) => {
+                Some("its user may not execute it, or not search its directories")
+            }
+            _ => None,
+        }
+    }
+
     /// Its word in the log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -84,5 +102,21 @@ impl Stage {
             Stage::Signals => "signals",
             Stage::Exec => "exec",
         }
+    }
+}
+
+/// Why a child ended before it became the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// The step that failed.
+    pub stage: Stage,
+    /// What the system answered.
+    pub errno: i32,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", io::Error::from_raw_os_error(self.errno))?;
+        self.stage.advice(self.errno).map_or(Ok(()), |advice| write!(f, ": {advice}"))
     }
 }

@@ -377,7 +377,7 @@ fn programs_and_peers_are_ended_and_strangers_are_not() {
     daemon.wait_log(|line| line.about("accepted", echo));
 
     let (status, words) = refused(&daemon, &["kill", &std::process::id().to_string()]);
-    assert!(status == 1 && words.contains("nothing of ours"), "{words}");
+    assert!(status == 1 && words.contains("no program and no peer"), "{words}");
     let pid = pids[0].to_string();
     assert_eq!(daemon.answer(&["kill", &pid]), format!("sent TERM to {pid}\n"));
     assert_eq!(read_to_any_end(by_pid), "");

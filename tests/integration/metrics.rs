@@ -151,6 +151,8 @@ fn the_pages_are_http() {
         let body = text.split_once("\r\n\r\n").unwrap().1;
         assert_eq!(body.is_empty(), request.starts_with("HEAD"), "{text}");
     }
+    let (_, nowhere) = http(metrics, "GET / HTTP/1.1\r\n\r\n");
+    assert!(nowhere.contains("there are /metrics, /healthz and /readyz"), "{nowhere}");
     let endless = format!("GET /metrics HTTP/1.1\r\nx: {}", "y".repeat(20_000));
     assert_eq!(http(metrics, &endless).0, 431);
 }
