@@ -7,6 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::log_target::LogTarget;
 
+mod mistakes;
+
+pub use mistakes::{explain, nearly_a_command};
+
 /// A superserver: listens on the ports of an inetd.conf-like file and runs a
 /// program for each connection, with the socket on its standard input and output.
 #[derive(Debug, Parser)]
@@ -14,7 +18,6 @@ use crate::log_target::LogTarget;
     name = "oxinetd",
     version,
     args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true,
     after_help = EXAMPLES
 )]
 pub struct Cli {
@@ -42,10 +45,10 @@ A service in FILE is one line:
 
 Signals:
   HUP reads FILE again; USR1 lists the peers and USR2 counts them, in the log;
-  TERM and INT do both and stop.
+  TERM, INT and QUIT do both and stop.
 
 Environment:
-  RUST_LOG   least level to log: error, warn, info (default), debug
+  RUST_LOG   what is logged at all: error, warn, info (default), debug or trace
 
 Exit status:
   0 stopped on request, 1 bad configuration or nothing to serve,

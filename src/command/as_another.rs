@@ -66,6 +66,7 @@ fn serve(served: Served) -> Result<(), Failure> {
         manager,
         needs_services: served.needs_services,
         only_one: false,
+        bare_port: None,
         control: socket::default_path(),
     };
     run_server(job, parcel)

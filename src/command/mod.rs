@@ -20,10 +20,12 @@ mod trying;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
-use oxinetd::cli::Command;
+use oxinetd::cli::{self, Command};
 use oxinetd::drop_in::Name;
+use oxinetd::handover::Invitation;
 
 /// Bad configuration, or nothing to serve.
 const CONFIGURATION: u8 = 1;
@@ -34,7 +36,10 @@ const SYSTEM: u8 = 71;
 pub(crate) fn as_ourselves() -> Result<(), Failure> {
     let cli = trying::parse()?;
     match cli.command {
-        None => serving::serve(cli.serve),
+        None => {
+            refuse_a_misspelt_command(&cli.serve.file);
+            serving::serve(cli.serve)
+        }
         Some(Command::Check(check)) => checking::check(&check),
         Some(Command::Run(run)) => serving::run(run),
         Some(Command::Import(import)) => checking::import(&import),
@@ -46,6 +51,23 @@ pub(crate) fn as_ourselves() -> Result<(), Failure> {
         Some(Command::Stop(stop)) => asking::stop(&stop),
         Some(Command::Start(start)) => asking::start(&start),
         Some(Command::Kill(kill)) => asking::kill(&kill),
+    }
+}
+
+/// clap prints help, version and wrong usage, and exits with 0 and 2.
+fn misunderstood(error: clap::Error) -> ! {
+    let arguments = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    cli::explain(error, &arguments.collect::<Vec<_>>()).exit()
+}
+
+/// A FILE that is not there may have been meant as a command.
+fn refuse_a_misspelt_command(file: &Path) {
+    let word = file.to_string_lossy();
+    if !file.exists()
+        && Invitation::find().is_none()
+        && let Some(error) = cli::nearly_a_command(&word)
+    {
+        error.exit();
     }
 }
 

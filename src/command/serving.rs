@@ -40,6 +40,8 @@ pub(super) struct Job {
     pub(super) manager: ServiceManager,
     /// `oxinetd run`: one socket that cannot be opened at once is a failure.
     pub(super) only_one: bool,
+    /// `oxinetd run PORT`: it is this machine's only, which is said.
+    pub(super) bare_port: Option<String>,
     /// The control socket where nothing is said of it.
     pub(super) control: Option<PathBuf>,
 }
@@ -78,6 +80,7 @@ pub(super) fn serve(serve: Serve) -> Result<(), Failure> {
         needs_services: false,
         manager,
         only_one: false,
+        bare_port: None,
         control: socket::default_path(),
     };
     run_server(job, parcel)
@@ -112,9 +115,7 @@ pub(super) fn run(run: Run) -> Result<(), Failure> {
     let manager = ServiceManager::from_environment();
     let parcel = trying::find()?;
     trying::start_log(&run.common, "info", parcel.as_ref())?;
-    if parcel.is_none() && !run.endpoint.contains([':', '/', '@']) {
-        journal::local_only(&run.endpoint);
-    }
+    let bare_port = (!run.endpoint.contains([':', '/', '@'])).then(|| run.endpoint.clone());
     let job = Job {
         load: loader_of_line(&run),
         common: run.common,
@@ -124,6 +125,7 @@ pub(super) fn run(run: Run) -> Result<(), Failure> {
         needs_services: true,
         manager,
         only_one: true,
+        bare_port,
         control: None,
     };
     run_server(job, parcel)
@@ -223,6 +225,9 @@ fn serve_first(mut job: Job) -> Result<(), Failure> {
     if job.needs_services && loading.services == 0 {
         return Err(Failure::new(CONFIGURATION, "nothing to serve"));
     }
+    if let Some(port) = &job.bare_port {
+        journal::local_only(port);
+    }
     let mut server = new_server(&job.common, job.load, job.manager)?;
     doors::open(&mut server, &job.common, job.control.as_deref(), None)?;
     let listeners = server.install(loading);
@@ -230,7 +235,7 @@ fn serve_first(mut job: Job) -> Result<(), Failure> {
         && listeners == 0
         && let Some(error) = server.first_open_error()
     {
-        return Err(Failure::new(SYSTEM, format!("cannot listen: {error}")));
+        return Err(Failure::new(SYSTEM, format!("cannot listen on {error}")));
     }
     if let Some(file) = &mut pid_file {
         file.write().map_err(|error| unwritten(file, &error))?;

@@ -69,8 +69,7 @@ fn loader(arguments: Vec<OsString>) -> Result<Loader, Failure> {
 /// The command line. Who should take over and does not understand it goes back.
 pub(super) fn parse() -> Result<Cli, Failure> {
     Cli::try_parse().map_err(|error| {
-        // clap prints help, version and wrong usage, and exits with 0 and 2.
-        let Some(invitation) = Invitation::find() else { error.exit() };
+        let Some(invitation) = Invitation::find() else { super::misunderstood(error) };
         let why = error.to_string();
         match invitation.open() {
             Ok(parcel) => lost(&why, &parcel.go_back(&why)),

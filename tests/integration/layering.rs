@@ -19,7 +19,8 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "calendar" | "signals" | "log_target" | "pid_file" | "socket_address" => Some(Vec::new()),
         // How their addresses are written down.
         "config" | "address" => Some(vec!["socket_address"]),
-        "cli" => Some(vec!["log_target"]),
+        // Which command somebody has nearly written.
+        "cli" => Some(vec!["log_target", "config::suggest"]),
         "unix_path" => Some(vec!["config::model"]),
         // Raw system calls are in one file, where unsafe code is allowed.
         "detach" | "descriptor" | "datagram" => Some(vec!["spawn::kernel"]),

@@ -36,6 +36,7 @@ mod docs;
 mod drop_in;
 mod drop_in_files;
 mod fairness;
+mod first_mistakes;
 mod golden;
 mod hygiene;
 mod layering;

@@ -1,0 +1,130 @@
+//! What somebody meant whose command line is not understood: for clap, a word that is no
+//! command is a FILE, and what comes after it is one argument too many.
+
+use clap::error::{Error, ErrorKind};
+use clap::{Command, CommandFactory as _};
+
+use super::Cli;
+use crate::config::suggest::nearest;
+
+/// The same error, or one that says what was meant.
+#[must_use]
+pub fn explain(error: Error, arguments: &[String]) -> Error {
+    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if asked { error } else { meant(arguments).unwrap_or(error) }
+}
+
+/// What to say of a FILE that is not there, if it is nearly the name of a command.
+#[must_use]
+pub fn nearly_a_command(word: &str) -> Option<Error> {
+    let mut root = built();
+    let near = nearest(word, names(&root).iter().map(String::as_str))?.to_owned();
+    let message =
+        format!("there is no command `{word}`, and no file: did you mean `oxinetd {near}`?");
+    Some(root.error(ErrorKind::InvalidSubcommand, message))
+}
+
+fn meant(arguments: &[String]) -> Option<Error> {
+    let first = arguments.first().filter(|word| !word.starts_with('-'))?;
+    let mut root = built();
+    let names = names(&root);
+    if first == "run" {
+        return program_of_run(&mut root, arguments);
+    }
+    if names.contains(first) {
+        return None;
+    }
+    let message = match nearest(first, names.iter().map(String::as_str)) {
+        Some(near) => format!("there is no command `{first}`: did you mean `oxinetd {near}`?"),
+        None if is_service(arguments) => {
+            format!("`{first}` is no command: `oxinetd run {}` attaches a program", line(arguments))
+        }
+        None => return None,
+    };
+    Some(root.error(ErrorKind::InvalidSubcommand, message))
+}
+
+/// `oxinetd run 8080 date`: without `--`, options of the program would be taken for ours.
+fn program_of_run(root: &mut Command, arguments: &[String]) -> Option<Error> {
+    let words = arguments.get(1..).unwrap_or_default();
+    let ours = words.iter().take(2).any(|word| word.starts_with('-'));
+    if words.is_empty() || ours || words.iter().any(|word| word == "--") {
+        return None;
+    }
+    let message = format!("the program stands behind `--`: `oxinetd run {}`", line(words));
+    Some(root.find_subcommand_mut("run")?.error(ErrorKind::MissingRequiredArgument, message))
+}
+
+/// Whether this looks like what stands behind `run`.
+fn is_service(arguments: &[String]) -> bool {
+    let port = arguments.first().is_some_and(|word| word.parse::<u16>().is_ok());
+    port || arguments.iter().any(|word| word == "--")
+}
+
+/// ENDPOINT, `--` and the program; `date` where none is said.
+fn line(words: &[String]) -> String {
+    let mut plain = words.iter().filter(|word| *word != "--").map(String::as_str);
+    let endpoint = plain.next().unwrap_or("8080");
+    let program: Vec<&str> = plain.collect();
+    let program = if program.is_empty() { "date".to_owned() } else { program.join(" ") };
+    format!("{endpoint} -- {program}")
+}
+
+/// With usage and names in all subcommands.
+fn built() -> Command {
+    let mut root = Cli::command();
+    root.build();
+    root
+}
+
+fn names(root: &Command) -> Vec<String> {
+    let shown = root.get_subcommands().filter(|command| !command.is_hide_set());
+    shown.map(|command| command.get_name().to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::{Cli, explain, nearly_a_command};
+
+    fn said(words: &[&str]) -> String {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let all = std::iter::once("oxinetd".to_owned()).chain(words.clone());
+        explain(Cli::try_parse_from(all).unwrap_err(), &words).to_string()
+    }
+
+    #[test]
+    fn a_misspelt_command_is_named() {
+        let text = said(&["runn", "8080", "--", "date"]);
+        assert!(text.contains("no command `runn`: did you mean `oxinetd run`?"), "{text}");
+        assert!(said(&["chek", "file"]).contains("`oxinetd check`"));
+        assert!(nearly_a_command("stauts").unwrap().to_string().contains("`oxinetd status`"));
+        assert!(nearly_a_command("services").is_none());
+        assert!(!said(&["try-upgrad", "x"]).contains("try-upgrade"), "that is not for people");
+    }
+
+    #[test]
+    fn what_lacks_a_run_or_two_dashes_is_shown_with_them() {
+        for words in [&["8080", "--", "date", "-u"][..], &["8080", "date"], &["run", "8080"]] {
+            let text = said(words);
+            assert!(text.contains("`oxinetd run 8080 -- date"), "{words:?}: {text}");
+        }
+        let text = said(&["run", "8080", "ls", "-l"]);
+        assert!(text.contains("`oxinetd run 8080 -- ls -l`"), "{text}");
+        assert!(text.contains("Usage: oxinetd run"), "{text}");
+    }
+
+    #[test]
+    fn what_clap_says_well_stays() {
+        for (words, wanted) in [
+            (&["run", "--wait", "8080", "--", "date"][..], "--wait"),
+            (&["a", "b"], "'[FILE]'"),
+            (&["--foo"], "--foo"),
+            (&["kill"], "<WHO>"),
+            (&["--help"], "Examples:"),
+        ] {
+            assert!(said(words).contains(wanted), "{words:?}: {}", said(words));
+        }
+    }
+}

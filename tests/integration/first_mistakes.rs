@@ -1,0 +1,104 @@
+//! What people get wrong at first, and what they are told: each message says what is wrong,
+//! where, and what would be right.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+use crate::common::daemon::command;
+use crate::common::{Daemon, Folder, Setup, free_port, own_line, read_all, tcp, tcp_line};
+
+/// Runs `oxinetd ARGUMENTS` in a folder to its end: status, and all that it says.
+fn told(folder: &Folder, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = command(&["timeout".to_owned(), "25".to_owned()]);
+    let command = command.args(arguments).current_dir(folder.path()).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code(), out + &String::from_utf8_lossy(&output.stderr))
+}
+
+/// A program with these bytes.
+fn program(folder: &Folder, name: &str, bytes: &str) -> String {
+    let written = folder.write("written", bytes);
+    let copy = folder.copy_of(written.to_str().unwrap(), name);
+    fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
+    copy
+}
+
+#[test]
+fn a_command_that_is_none_is_told_from_a_file() {
+    let folder = Folder::new();
+    for (arguments, wanted) in [
+        (&["runn", "8080", "--", "date"][..], "did you mean `oxinetd run`?"),
+        (&["chek", "some.conf"], "did you mean `oxinetd check`?"),
+        (&["stauts"], "did you mean `oxinetd status`?"),
+        (&["8080", "date"], "`oxinetd run 8080 -- date`"),
+        (&["run", "8080", "ls", "-l"], "`oxinetd run 8080 -- ls -l`"),
+    ] {
+        let (status, text) = told(&folder, arguments);
+        assert_eq!(status, Some(2), "{arguments:?}: {text}");
+        assert!(text.contains(wanted), "{arguments:?}: {text}");
+    }
+    let (status, text) = told(&folder, &["help", "run"]);
+    assert!(status == Some(0) && text.contains("Usage: oxinetd run"), "{text}");
+    // A file may have such a name all the same.
+    folder.write("chek", "nonsense\n");
+    let (status, text) = told(&folder, &["chek"]);
+    assert!(status == Some(1) && text.contains("chek:1:"), "{text}");
+}
+
+#[test]
+fn a_program_that_cannot_be_meant_is_refused_with_what_is() {
+    let folder = Folder::new();
+    program(&folder, "hello", "#!/bin/sh\necho hello\n");
+    program(&folder, "windows", "#!/bin/sh\r\necho hello\r\n");
+    program(&folder, "other", "#!/no/such/python3\n");
+    for (word, wanted) in [
+        ("hello", "the one in this directory is `./hello`"),
+        ("ls -l | wc", "a shell runs a whole line: `sh -c '…'`"),
+        ("./windows", "names `/bin/sh\\r`, which is no program"),
+        ("./windows", "take its Windows line ends away"),
+        ("./other", "names `/no/such/python3`, which is no program"),
+        ("./written", "chmod +x"),
+    ] {
+        let (status, text) = told(&folder, &["run", "127.0.0.1:0", "--", word]);
+        assert_eq!(status, Some(1), "{word}: {text}");
+        assert!(text.contains(wanted), "{word}: {text}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_none_is_not_said_to_be_open() {
+    let folder = Folder::new();
+    for (word, wanted) in [
+        ("70000", "ports are numbers from 1 to 65535"),
+        ("8080/tcp", "write `8080`"),
+        ("./x.sock", "a unix socket is an absolute path"),
+        ("127.0.0.1", "write `127.0.0.1:PORT`"),
+    ] {
+        let (status, text) = told(&folder, &["run", word, "--", "date"]);
+        assert_eq!(status, Some(1), "{word}: {text}");
+        assert!(text.contains(wanted) && !text.contains("local-only"), "{word}: {text}");
+    }
+    let port = free_port();
+    let taken = Daemon::start(&tcp_line(port, "/bin/cat cat"));
+    let endpoint = format!("127.0.0.1:{port}");
+    let (status, text) = told(&folder, &["run", &endpoint, "--", "date"]);
+    assert_eq!(status, Some(71), "{text}");
+    assert!(text.contains(&format!("cannot listen on {endpoint}: Address already")), "{text}");
+    drop(taken);
+}
+
+#[test]
+fn a_script_without_its_first_line_is_told_in_the_log_and_by_status() {
+    let (folder, port) = (Folder::new(), free_port());
+    let script = program(&folder, "hello", "echo hello\n");
+    let text = own_line(port, &format!("{script} hello"));
+    let daemon = Setup::new().controlled().start_in(folder, &text);
+    assert_eq!(read_all(tcp(port)), "");
+    let line = daemon.wait_log(|line| line.about("failed", port));
+    assert_eq!(line.get("stage"), Some("exec"), "{}", line.raw);
+    assert!(line.get("error").unwrap().contains("`#!/bin/sh`"), "{}", line.raw);
+    let shown = daemon.answer(&["status"]);
+    assert!(shown.contains("a script needs a first line"), "{shown}");
+}
