@@ -1,4 +1,4 @@
-//! The documents agree with the program: manual pages, README, the example configuration.
+//! The documents do what they say: README, the example configuration, the examples of the help.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -17,96 +17,6 @@ fn project(name: &str) -> PathBuf {
 
 fn read(name: &str) -> String {
     fs::read_to_string(project(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
-
-/// A manual page without its escapes, so that words can be looked for.
-fn page(name: &str) -> String {
-    read(&format!("etc/man/{name}")).replace("\\-", "-").replace("\\&", "")
-}
-
-#[test]
-fn the_manual_page_of_the_language_has_every_attribute() {
-    let text = page("oxinetd.conf.5");
-    let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
-    for attribute in oxinetd::config::attribute::all() {
-        assert!(words.contains(&attribute.name), "oxinetd.conf(5) lacks {}", attribute.name);
-    }
-}
-
-/// The long and short options that `--help` shows, each at the start of a line.
-fn options(arguments: &[&str]) -> Vec<String> {
-    let output = command(&[]).args(arguments).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let lines = text.split("\nOptions:\n").nth(1).unwrap().lines().map(str::trim_start);
-    // `- auto: …` is a value of an option, not an option.
-    let options = lines.filter(|line| line.starts_with('-') && !line.starts_with("- "));
-    let words = options.flat_map(|line| line.split(' ').take_while(|word| word.starts_with('-')));
-    words.map(|word| word.trim_end_matches(',').to_owned()).collect()
-}
-
-#[test]
-fn the_manual_page_of_the_command_has_every_option_and_signal() {
-    let text = page("oxinetd.8");
-    let commands =
-        ["check", "run", "status", "peers", "reload", "upgrade", "stop", "start", "kill"];
-    let helps = commands.map(|command| vec![command, "--help"]);
-    for arguments in helps.iter().chain([&vec!["--help"]]) {
-        for option in options(arguments) {
-            if ["-h", "--help", "-V", "--version"].contains(&option.as_str()) {
-                continue;
-            }
-            let name = option.trim_start_matches('-');
-            // mdoc writes `--name` as `Fl -name`, and `-o` as `Fl o`.
-            let (long, short) = (format!("Fl -{name}"), format!("Fl {name}"));
-            let wanted = if option.starts_with("--") { long } else { short };
-            assert!(text.contains(&wanted), "oxinetd(8) lacks {option} ({arguments:?})");
-        }
-    }
-    for signal in ["HUP", "USR1", "USR2", "TERM", "INT"] {
-        assert!(text.contains(signal), "oxinetd(8) lacks {signal}");
-    }
-}
-
-#[test]
-fn the_manual_page_of_the_command_has_every_word_of_the_log() {
-    let text = page("oxinetd.8");
-    for word in [
-        "ready",
-        "listening",
-        "not-listening",
-        "unclaimed",
-        "not-adopted",
-        "accepted",
-        "ended",
-        "closed",
-        "control",
-        "draining",
-        "metrics",
-        "no-control",
-        "timeout",
-        "failed",
-        "refused",
-        "limit-begin",
-        "limit-end",
-        "stderr",
-        "log-file-large",
-        "log-file-full",
-        "log-file-resumed",
-        "log-file-failed",
-        "log-dropped",
-        "backoff",
-        "reloaded",
-        "reload-refused",
-        "upgrading",
-        "upgraded",
-        "upgrade-refused",
-        "peer",
-        "peers",
-        "stopping",
-        "stopped",
-    ] {
-        assert!(text.contains(word), "oxinetd(8) lacks {word}");
-    }
 }
 
 /// The ```sh blocks of a Markdown file.
@@ -216,6 +126,27 @@ fn the_example_configuration_checks_without_a_complaint() {
 }
 
 #[test]
+fn what_is_commented_out_in_the_example_configuration_can_be_taken_in_all_together() {
+    let example = read("etc/inetd.conf").replace("www.example.org http", "127.0.0.1 80");
+    let (before, after) = example.split_once("# Commented out").unwrap();
+    let line = |line: &str| match line.strip_prefix('#') {
+        Some(entry) if entry.starts_with("    ") || !entry.starts_with([' ', '-']) => {
+            entry.to_owned() + "\n"
+        }
+        _ => "\n".to_owned(),
+    };
+    let taken_in: String = after.lines().skip(1).map(line).collect();
+    assert!(taken_in.contains(" bwrap ") && taken_in.contains("cpu_max"), "{taken_in}");
+    let folder = Folder::new();
+    let file = folder.write("inetd.conf", &(before.to_owned() + &taken_in));
+    let output = command(&[]).arg("check").arg(file).output().unwrap();
+    // This machine may lack programs and users.
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains(" 0 errors, "), "{said}");
+}
+
+#[test]
 fn every_service_of_the_example_configuration_answers() {
     let example = read("etc/inetd.conf");
     let text = with_ports(&example, &own_ports(&[&example]));
@@ -256,26 +187,6 @@ fn collects(daemon: &Daemon, port: u16) {
     let path = line.get("line").unwrap().trim_start_matches("storing in ").to_owned();
     assert_eq!(fs::read_to_string(&path).unwrap(), "for the collector\n");
     fs::remove_file(path).unwrap();
-}
-
-#[test]
-fn the_manual_pages_can_be_shown() {
-    if !need_program("man") {
-        return;
-    }
-    for name in ["oxinetd.8", "oxinetd.conf.5"] {
-        let output = Command::new("man")
-            .args(["-l", "--warnings", "-Tutf8"])
-            .arg(project(&format!("etc/man/{name}")))
-            .env("MANWIDTH", "80")
-            .env("LC_ALL", "C.UTF-8")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        assert!(output.status.success() && output.stdout.len() > 2000);
-        let complaints = String::from_utf8_lossy(&output.stderr);
-        assert!(complaints.is_empty(), "{name}: {complaints}");
-    }
 }
 
 #[test]

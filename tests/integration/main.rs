@@ -49,6 +49,7 @@ mod log_json;
 mod log_targets;
 mod logging;
 mod made_ahead;
+mod manual;
 mod metrics;
 mod notifying;
 mod privileges;

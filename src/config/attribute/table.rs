@@ -352,7 +352,7 @@ pub(crate) static TABLE: &[Attribute] = &[
     Attribute {
         aliases: &["bind"],
         ..row! {
-            "interface", Inet, "an address or a network device", "all",
+            "interface", Inet, "an address or a network device", "everywhere",
             "where to listen",
             name!(interface), interface
         }
