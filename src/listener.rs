@@ -6,6 +6,7 @@
 mod accept;
 mod beside;
 mod buffers;
+mod shown;
 mod told;
 
 use std::fmt;
@@ -24,6 +25,7 @@ use crate::descriptor;
 use crate::unix_path::{self, BoundPath};
 pub use accept::{Accepted, Connection};
 pub use beside::{bind_beside, share_address, udp_socket};
+pub use shown::{NotOpened, ShownEndpoint};
 
 /// An open socket of a service.
 #[derive(Debug)]
@@ -67,19 +69,6 @@ impl fmt::Display for Bound {
         match self {
             Bound::Inet(address) => address.fmt(f),
             Bound::Unix(path) => f.write_str(path),
-        }
-    }
-}
-
-/// How an endpoint reads in the log, before it is bound.
-pub struct ShownEndpoint<'a>(pub &'a Endpoint);
-
-impl fmt::Display for ShownEndpoint<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Endpoint::Inet(address) => address.fmt(f),
-            Endpoint::Unix(path) => path.display().fmt(f),
-            Endpoint::Abstract(name) => write!(f, "@{}", String::from_utf8_lossy(name)),
         }
     }
 }

@@ -17,7 +17,7 @@ use super::waiting::FIRST_BACKOFF;
 use crate::admission::{Limits, ServiceId};
 use crate::config::model::{Action, Service, SocketSpec};
 use crate::journal::{self, Label};
-use crate::listener::{Listener, ShownEndpoint};
+use crate::listener::{Listener, NotOpened, ShownEndpoint};
 use crate::log_sink;
 use crate::spawn::{Confinement, Prepared};
 
@@ -241,7 +241,8 @@ impl Server {
         let Some(state) = self.listeners.get_mut(key) else { return };
         let delay = state.retry;
         state.retry = delay.saturating_mul(2).min(LONGEST_RETRY);
-        let said = state.last_error.replace(error.to_string());
+        let error = NotOpened(&error, &state.spec.endpoint).to_string();
+        let said = state.last_error.replace(error.clone());
         self.set_listener_timer(key, self.now + delay, Timer::Open);
         let Some(state) = self.listeners.get(key) else { return };
         if said.as_ref() != state.last_error.as_ref()

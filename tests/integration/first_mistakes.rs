@@ -86,7 +86,11 @@ fn an_endpoint_that_is_none_is_not_said_to_be_open() {
     let (status, text) = told(&folder, &["run", &endpoint, "--", "date"]);
     assert_eq!(status, Some(71), "{text}");
     assert!(text.contains(&format!("cannot listen on {endpoint}: Address already")), "{text}");
+    assert!(text.contains("`ss -lnptu` shows who has it"), "{text}");
     drop(taken);
+    let nowhere = folder.name("missing/x.sock");
+    let (status, text) = told(&folder, &["run", &nowhere, "--", "date"]);
+    assert!(status == Some(71) && text.contains("its directory is missing"), "{text}");
 }
 
 #[test]

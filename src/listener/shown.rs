@@ -1,0 +1,74 @@
+//! How a socket is told of: where it is, and why it could not be opened.
+
+use std::fmt;
+use std::io;
+
+use crate::config::model::Endpoint;
+
+/// From here on a port needs no privilege, unless the system says otherwise (ip(7)).
+const FIRST_UNPRIVILEGED: u16 = 1024;
+
+/// How an endpoint reads in the log, before it is bound.
+pub struct ShownEndpoint<'a>(pub &'a Endpoint);
+
+impl fmt::Display for ShownEndpoint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Endpoint::Inet(address) => address.fmt(f),
+            Endpoint::Unix(path) => path.display().fmt(f),
+            Endpoint::Abstract(name) => write!(f, "@{}", String::from_utf8_lossy(name)),
+        }
+    }
+}
+
+/// The answer of the system with what usually lies behind it.
+pub struct NotOpened<'a>(pub &'a io::Error, pub &'a Endpoint);
+
+impl fmt::Display for NotOpened<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)?;
+        self.advice().map_or(Ok(()), |advice| write!(f, ": {advice}"))
+    }
+}
+
+impl NotOpened<'_> {
+    fn advice(&self) -> Option<&'static str> {
+        match (self.0.raw_os_error()?, self.1) {
+            (libc::EACCES, Endpoint::Inet(address)) if address.port() < FIRST_UNPRIVILEGED => {
+                Some("ports below 1024 are root's")
+            }
+            (libc::EACCES, Endpoint::Unix(_)) => Some("who runs the server may not write there"),
+            (libc::ENOENT, Endpoint::Unix(_)) => Some("its directory is missing"),
+            (libc::EADDRINUSE, Endpoint::Inet(_)) => Some("`ss -lnptu` shows who has it"),
+            (libc::EADDRNOTAVAIL, Endpoint::Inet(_)) => Some("`ip address` shows what there is"),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::NotOpened;
+    use crate::config::model::Endpoint;
+
+    #[test]
+    fn what_lies_behind_an_answer_is_said_where_it_is_known() {
+        let inet = |text: &str| Endpoint::Inet(text.parse().unwrap());
+        let unix = || Endpoint::Unix("/run/x".into());
+        for (errno, endpoint, wanted) in [
+            (libc::EACCES, inet("127.0.0.1:80"), ": ports below 1024 are root's"),
+            (libc::EACCES, inet("127.0.0.1:8080"), ""),
+            (libc::EACCES, unix(), ": who runs the server may not write there"),
+            (libc::ENOENT, unix(), ": its directory is missing"),
+            (libc::EADDRINUSE, inet("[::1]:80"), ": `ss -lnptu` shows who has it"),
+            (libc::EADDRINUSE, Endpoint::Abstract(b"x".to_vec()), ""),
+            (libc::EADDRNOTAVAIL, inet("192.0.2.1:80"), ": `ip address` shows what there is"),
+            (libc::ENFILE, inet("192.0.2.1:80"), ""),
+        ] {
+            let error = io::Error::from_raw_os_error(errno);
+            assert_eq!(NotOpened(&error, &endpoint).to_string(), format!("{error}{wanted}"));
+        }
+    }
+}
