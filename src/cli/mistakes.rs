@@ -7,6 +7,9 @@ use clap::{Command, CommandFactory as _};
 use super::Cli;
 use crate::config::suggest::nearest;
 
+/// What `oxinetd FILE` takes and `run` does not.
+const OF_A_FILE: [&str; 4] = ["--daemon", "--pid-file", "--strict", "--default"];
+
 /// The same error, or one that says what was meant.
 #[must_use]
 pub fn explain(error: Error, arguments: &[String]) -> Error {
@@ -29,7 +32,8 @@ fn meant(arguments: &[String]) -> Option<Error> {
     let mut root = built();
     let names = names(&root);
     if first == "run" {
-        return program_of_run(&mut root, arguments);
+        return option_of_file(&mut root, arguments)
+            .or_else(|| program_of_run(&mut root, arguments));
     }
     if names.contains(first) {
         return None;
@@ -42,6 +46,17 @@ fn meant(arguments: &[String]) -> Option<Error> {
         None => return None,
     };
     Some(root.error(ErrorKind::InvalidSubcommand, message))
+}
+
+/// `oxinetd run --daemon …`.
+fn option_of_file(root: &mut Command, arguments: &[String]) -> Option<Error> {
+    let ours = arguments.iter().take_while(|word| *word != "--");
+    let name = |word: &String| word.split('=').next().unwrap_or_default().to_owned();
+    let option = ours.map(name).find(|word| OF_A_FILE.contains(&word.as_str()))?;
+    let message = format!(
+        "`{option}` is for serving a FILE: `run` stays in the foreground, and attributes are said with `-o NAME=VALUE`"
+    );
+    Some(root.find_subcommand_mut("run")?.error(ErrorKind::UnknownArgument, message))
 }
 
 /// `oxinetd run 8080 date`: without `--`, options of the program would be taken for ours.
@@ -113,6 +128,16 @@ mod tests {
         let text = said(&["run", "8080", "ls", "-l"]);
         assert!(text.contains("`oxinetd run 8080 -- ls -l`"), "{text}");
         assert!(text.contains("Usage: oxinetd run"), "{text}");
+    }
+
+    #[test]
+    fn options_of_serving_a_file_are_told_from_those_of_run() {
+        for words in
+            [&["run", "--daemon", "8080", "--", "date"][..], &["run", "--default=a=b", "80"]]
+        {
+            let text = said(words);
+            assert!(text.contains("is for serving a FILE") && text.contains("-o NAME="), "{text}");
+        }
     }
 
     #[test]
