@@ -135,7 +135,8 @@ pub struct Common {
     /// Programs of all services at once [default: what the limits on descriptors and processes allow]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_children: Option<u32>,
-    /// Socket at which the server is asked and told, or `none`
+    /// Socket for `oxinetd status` and the like, or `none` [default: /run/oxinetd.sock for root,
+    /// else $XDG_RUNTIME_DIR/oxinetd.sock; none for `run`]
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
     /// Serve metrics over HTTP: PORT (of this machine only), *:PORT, ADDRESS:PORT or /PATH
@@ -162,7 +163,7 @@ pub struct Common {
 pub enum LogFormat {
     /// A word and name=value pairs
     Text,
-    /// An object a line
+    /// A JSON object for each line
     Json,
 }
 
@@ -215,10 +216,10 @@ pub struct Control {
 pub struct StatusOf {
     /// A label as the log has it (echo/tcp), or its part before the /; all without it
     pub service: Option<String>,
-    /// As data
+    /// As JSON, for programs
     #[arg(long)]
     pub json: bool,
-    /// Again and again, every so many seconds
+    /// Again every SECONDS [default: 2], until it is interrupted
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
         value_parser = clap::value_parser!(u64).range(1..=86_400), conflicts_with = "json")]
     pub watch: Option<u64>,
@@ -230,7 +231,7 @@ pub struct StatusOf {
 /// `oxinetd peers`.
 #[derive(Debug, Args)]
 pub struct PeersOf {
-    /// As data
+    /// As JSON, for programs
     #[arg(long)]
     pub json: bool,
     /// Where.
