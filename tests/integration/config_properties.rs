@@ -287,6 +287,8 @@ fn a_very_long_line_is_read() {
 
 #[test]
 fn every_attribute_is_read_and_printed() {
+    // A directory that `chdir` names.
+    let machine = FakeLookup::with_file("/tmp/a b/file", "");
     for attribute in all() {
         let name = attribute.name;
         let action = if name == "redirect" { "- internal" } else { "nobody cat" };
@@ -299,12 +301,12 @@ fn every_attribute_is_read_and_printed() {
                 _ => "80 stream tcp nowait",
             };
             let text = format!("{head} {action}\n    {example}\n");
-            let first = read(text.as_bytes(), &FakeLookup::default());
+            let first = read(text.as_bytes(), &machine);
             assert!(first.diagnostics.is_empty(), "{text}{:?}", first.diagnostics);
-            let plain = read(format!("{head} {action}\n").as_bytes(), &FakeLookup::default());
+            let plain = read(format!("{head} {action}\n").as_bytes(), &machine);
             assert_ne!(first.config, plain.config, "`{example}` changes nothing");
-            let printed = inetd_conf(&first.config, &FakeLookup::default());
-            let second = read(printed.as_bytes(), &FakeLookup::default());
+            let printed = inetd_conf(&first.config, &machine);
+            let second = read(printed.as_bytes(), &machine);
             assert_eq!(without_places(&first), without_places(&second), "{printed}");
             count += 1;
         }
