@@ -384,6 +384,8 @@ fn programs_and_peers_are_ended_and_strangers_are_not() {
     let peer = by_peer.local_addr().unwrap().to_string();
     daemon.answer(&["kill", &peer]);
     assert_eq!(read_to_any_end(by_peer), "");
+    // A program is one until it is reaped, which may be after its client has seen the end.
+    let _ = daemon.wait_count(2, |line| line.about("ended", cat));
     // Everybody who is left there.
     assert_eq!(daemon.answer(&["kill", "127.0.0.1"]), "closed 1\n");
     assert_eq!(read_to_any_end(talk), "");
