@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::block::{Block, Said};
 use super::fields::{self, Fields};
 use super::known::{self, Kind, Known};
-use crate::config::attribute::{self, Scope};
+use crate::config::attribute::{self, Draft, Scope};
 use crate::config::diagnostic::Span;
 use crate::config::entry::{Entry, Setting};
 use crate::config::facts::Lookup;
@@ -116,6 +116,11 @@ impl<'a> Converter<'a> {
             settings.extend(Setting::implied("disable", "yes", &block.head));
         }
         settings.extend(fields.implied.iter().cloned());
+        if fields.given_up && self.report.errors() > before {
+            // Nobody else will read its values.
+            let mut draft = Draft::default();
+            settings.iter().for_each(|setting| setting.apply(&mut draft, self.report));
+        }
         let broken = block.broken || self.broken || self.report.errors() > before;
         if disabled {
             // Nobody is hurt by what is wrong with a service that is off.

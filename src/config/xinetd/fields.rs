@@ -161,9 +161,15 @@ impl Reading<'_, '_, '_> {
                 .error(&said.place, "the value is missing")
                 .help(format!("write `{name} = VALUE`")),
             [_, second, ..] => {
-                self.converter.report.error(&second.span, "one value is enough").help(format!(
-                    "`{name}` has one value, and blanks cannot be quoted in this file"
-                ))
+                let help = match name {
+                    "server" => {
+                        "write the arguments of the program behind `server_args =`".to_owned()
+                    }
+                    _ => {
+                        format!("`{name}` has one value, and blanks cannot be quoted in this file")
+                    }
+                };
+                self.converter.report.error(&second.span, "one value is enough").help(help);
             }
         }
         self.incomplete = true;
@@ -267,6 +273,7 @@ impl Reading<'_, '_, '_> {
                 .report
                 .error(&word.span, format!("`{}` is not an absolute path", word.text))
                 .help("write the path of the program from `/` on");
+            return Word::missing(word.span);
         }
         word
     }
