@@ -31,7 +31,7 @@ impl Resolver<'_> {
     fn path(&mut self, word: &Word, chroot: Option<&Path>) -> Option<PathBuf> {
         let named = Path::new(&word.os);
         if named.is_absolute() {
-            return match self.lookup.executable(&inside(named, chroot)) {
+            return match self.lookup.executable(&self.outside(named, chroot)) {
                 Executable::Yes => Some(named.to_owned()),
                 why => self.no_program(word, &why, chroot),
             };
@@ -42,7 +42,7 @@ impl Resolver<'_> {
         let mut found = Executable::Missing;
         for directory in self.lookup.search_path().iter().filter(|path| path.is_absolute()) {
             let path = directory.join(named);
-            match self.lookup.executable(&inside(&path, chroot)) {
+            match self.lookup.executable(&self.outside(&path, chroot)) {
                 Executable::Yes => return Some(path),
                 // Of a directory that we cannot look into, nobody has said that it is there.
                 Executable::Missing | Executable::Hidden => {}
@@ -72,10 +72,10 @@ impl Resolver<'_> {
     /// A script runs only where the program of its first line does. One that was saved
     /// with Windows line ends names a program that nobody has.
     fn check_interpreter(&mut self, word: &Word, path: &Path, chroot: Option<&Path>) -> Option<()> {
-        let Some(interpreter) = self.lookup.interpreter(&inside(path, chroot)) else {
+        let Some(interpreter) = self.lookup.interpreter(&self.outside(path, chroot)) else {
             return Some(());
         };
-        let there = self.lookup.executable(&inside(&interpreter, chroot)) == Executable::Yes;
+        let there = self.lookup.executable(&self.outside(&interpreter, chroot)) == Executable::Yes;
         // A relative one is looked for where the program is started.
         if there || interpreter.is_relative() {
             return Some(());
@@ -148,18 +148,18 @@ impl Resolver<'_> {
         }
     }
 
+    /// Where a path of the program is outside its root directory, whose links lead nowhere
+    /// else: `/bin/sh` may be a link to `/bin/busybox` there.
+    fn outside(&self, path: &Path, chroot: Option<&Path>) -> PathBuf {
+        let Some(root) = chroot else { return path.to_owned() };
+        let real = self.lookup.real_path(Some(root), path);
+        real.unwrap_or_else(|| root.join(path.strip_prefix("/").unwrap_or(path)))
+    }
+
     fn elsewhere(&self, base: &str) -> Option<PathBuf> {
         let directories = self.lookup.search_path();
         let paths = directories.iter().map(|directory| directory.join(base));
         paths.into_iter().find(|path| self.lookup.executable(path) == Executable::Yes)
-    }
-}
-
-/// Where a path of the program is outside its root directory.
-fn inside(path: &Path, chroot: Option<&Path>) -> PathBuf {
-    match chroot {
-        Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
-        None => path.to_owned(),
     }
 }
 

@@ -20,6 +20,7 @@ fn told(folder: &Folder, arguments: &[&str]) -> (Option<i32>, String) {
 /// A program with these bytes.
 fn program(folder: &Folder, name: &str, bytes: &str) -> String {
     let written = folder.write("written", bytes);
+    fs::create_dir_all(folder.at(name).parent().unwrap()).unwrap();
     let copy = folder.copy_of(written.to_str().unwrap(), name);
     fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
     copy
@@ -105,4 +106,29 @@ fn a_script_without_its_first_line_is_told_in_the_log_and_by_status() {
     assert!(line.get("error").unwrap().contains("`#!/bin/sh`"), "{}", line.raw);
     let shown = daemon.answer(&["status"]);
     assert!(shown.contains("a script needs a first line"), "{shown}");
+}
+
+#[test]
+fn links_in_another_root_directory_lead_nowhere_else() {
+    let folder = Folder::new();
+    program(&folder, "jail/opt/box", "#!/bin/sh\n");
+    let root = folder.name("jail");
+    for (name, target) in [("bin/sh", "/opt/sh-of-the-jail"), ("opt/sh-of-the-jail", "box")] {
+        fs::create_dir_all(folder.at("jail/bin")).unwrap();
+        folder.link(&format!("jail/{name}"), target);
+    }
+    folder.write(
+        "conf",
+        &format!("127.0.0.1:50001 stream tcp nowait root /bin/sh\n chroot = {root}\n"),
+    );
+    let (status, text) = told(&folder, &["check", "conf"]);
+    assert_eq!(status, Some(0), "{text}");
+    assert!(!text.contains("no program"), "{text}");
+    // And what is nowhere in it is not there, whatever this machine has.
+    folder.write(
+        "conf",
+        &format!("127.0.0.1:50001 stream tcp nowait root /bin/cat\n chroot = {root}\n"),
+    );
+    let (_, text) = told(&folder, &["check", "conf"]);
+    assert!(text.contains("there is no program `/bin/cat`"), "{text}");
 }
