@@ -277,13 +277,13 @@ pub struct Kill {
 #[derive(Debug, Args)]
 #[command(after_help = RUN_EXAMPLES)]
 pub struct Run {
-    /// An attribute of the service, such as instances=4; see oxinetd.conf(5)
+    /// An attribute of the service, such as instances=4, or wait=yes or user=NAME; see oxinetd.conf(5)
     #[arg(short = 'o', value_name = "NAME=VALUE")]
     pub options: Vec<String>,
     /// Datagrams: one program per peer (with -o wait=yes one for all)
     #[arg(long)]
     pub udp: bool,
-    /// PORT (of this machine only), *:PORT, ADDRESS:PORT, /PATH or @NAME; port 0 is any free one
+    /// PORT (of this machine only), *:PORT, ADDRESS:PORT, /PATH, ./PATH or @NAME; port 0 is any free one
     pub endpoint: String,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "PROGRAM [ARGS]")]

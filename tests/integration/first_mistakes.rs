@@ -74,7 +74,7 @@ fn an_endpoint_that_is_none_is_not_said_to_be_open() {
     for (word, wanted) in [
         ("70000", "ports are numbers from 1 to 65535"),
         ("8080/tcp", "write `8080`"),
-        ("./x.sock", "a unix socket is an absolute path"),
+        ("run/x.sock", "a unix socket is an absolute path"),
         ("127.0.0.1", "write `127.0.0.1:PORT`"),
     ] {
         let (status, text) = told(&folder, &["run", word, "--", "date"]);
@@ -131,4 +131,17 @@ fn links_in_another_root_directory_lead_nowhere_else() {
     );
     let (_, text) = told(&folder, &["check", "conf"]);
     assert!(text.contains("there is no program `/bin/cat`"), "{text}");
+}
+
+#[test]
+fn a_directory_of_path_that_is_not_for_us_hides_no_mistake() {
+    let folder = Folder::new();
+    fs::create_dir(folder.at("closed")).unwrap();
+    fs::set_permissions(folder.at("closed"), Permissions::from_mode(0o000)).unwrap();
+    let mut command = command(&["timeout".to_owned(), "25".to_owned()]);
+    let path = format!("{}:/bin", folder.name("closed"));
+    let command = command.args(["run", "127.0.0.1:0", "--", "no-such-program"]).env("PATH", path);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("no program `no-such-program` is in PATH"), "{text}");
 }
