@@ -54,7 +54,7 @@ impl Server {
             return self.produce_for(key, Producer::Services { keys, next: 0, after });
         };
         let words = match self.services_named(service).first() {
-            None => answer::line(&no_such_service(service)),
+            None => answer::line(&self.no_such_service(service)),
             Some(found) => {
                 let peers = self.peers_of(*found);
                 let status = self.service_status(*found);
@@ -300,6 +300,17 @@ impl Server {
         }
     }
 
+    /// What is said of a name that no service here has.
+    pub(super) fn no_such_service(&self, name: &str) -> Refusal {
+        let is_it = |label: &String| label.split_once('/').is_some_and(|(first, _)| first == name);
+        let error = if self.not_served.iter().any(|label| label == name || is_it(label)) {
+            format!("{name} is not served: the log and `oxinetd check` say why")
+        } else {
+            format!("there is no service {name:?}; `oxinetd status` lists them")
+        };
+        Refusal { error }
+    }
+
     /// The services of this label, or of this part of it before `/`.
     pub(super) fn services_named(&self, name: &str) -> Vec<Key> {
         let named = |whole: bool| {
@@ -345,11 +356,6 @@ pub(super) fn answer_of(outcome: &ReloadOutcome) -> Reloaded {
         }
         Err(_) => Reloaded { diagnostics, ..Reloaded::default() },
     }
-}
-
-/// The answer when nobody has that name.
-pub(super) fn no_such_service(name: &str) -> Refusal {
-    Refusal { error: format!("there is no service {name:?}; `oxinetd status` lists them") }
 }
 
 /// Seconds since 1970.

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Server;
-use super::answering::no_such_service;
 use super::controlling::Stage;
 use super::slab::Key;
 use super::state::Rest;
@@ -133,7 +132,7 @@ impl Server {
 
     fn known(&self, name: &str) -> Result<Vec<Key>, Refusal> {
         let found = self.services_named(name);
-        if found.is_empty() { Err(no_such_service(name)) } else { Ok(found) }
+        if found.is_empty() { Err(self.no_such_service(name)) } else { Ok(found) }
     }
 
     fn labels(&self, keys: &[Key]) -> String {

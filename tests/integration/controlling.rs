@@ -141,8 +141,13 @@ fn the_status_names_what_this_machine_lacks() {
     let daemon = controlled(&(text.clone() + &tcp_line(missing, "/nowhere/at/all x")));
     assert_eq!(status(&daemon, None)["not_served"], json!([format!("{missing}/tcp")]));
     assert!(daemon.answer(&["status"]).contains(&format!("say why): {missing}/tcp\n")));
+    for name in [format!("{missing}/tcp"), missing.to_string()] {
+        let (code, said) = refused(&daemon, &["start", &name]);
+        assert_eq!((code, said.contains(&format!("{name} is not served"))), (1, true), "{said}");
+    }
     daemon.reload(&text);
     assert_eq!(status(&daemon, None)["not_served"], json!([]));
+    assert!(refused(&daemon, &["status", &missing.to_string()]).1.contains("there is no service"));
 }
 
 #[test]
