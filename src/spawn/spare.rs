@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
-use super::InFlight;
+use super::{InFlight, kernel};
 
 /// Programs that are started within this time come one after the other, and a spare that
 /// has not been needed for so long is not going to be.
@@ -156,10 +155,9 @@ impl Spares {
 }
 
 fn is_gone(pid: i32) -> bool {
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
-    match waitid(Id::Pid(Pid::from_raw(pid)), flags) {
-        Ok(status) => status != WaitStatus::StillAlive,
-        Err(error) => error == Errno::ECHILD,
+    match kernel::ended(Some(pid), true) {
+        Ok(ended) => ended.is_some(),
+        Err(error) => error.raw_os_error() == Some(Errno::ECHILD as i32),
     }
 }
 
