@@ -113,31 +113,6 @@ impl Server {
         }
     }
 
-    /// As process 1: reaps whoever came to us without being ours, and ours as usual.
-    pub(super) fn reap_orphans(&mut self) {
-        while let Ok(Some((pid, _))) = kernel::ended(None, false) {
-            if self.is_trial(Pid::from_raw(pid)) {
-                self.look_at_trial();
-                continue;
-            }
-            let ours = self.children.iter().find(|(_, child)| child.pid == pid);
-            if let Some((key, _)) = ours {
-                self.reap_if_ended(key);
-                continue;
-            }
-            if self.spawner.reap_if_spare(pid) {
-                continue;
-            }
-            if let Some(loader) = self.reloading.loader().filter(|it| it.pid() == pid) {
-                loader.reap_if_ended();
-                self.reloading.announced();
-                continue;
-            }
-            let Ok(Some((_, ending))) = kernel::ended(Some(pid), true) else { return };
-            journal::orphan(pid, end_of(ending));
-        }
-    }
-
     /// What `on_stop` says for a program whose service goes or whose server stops.
     pub(super) fn stop_child(&mut self, key: Key) {
         let Some(child) = self.children.get(key) else { return };
@@ -161,7 +136,7 @@ fn tell(child: &Child, end: End, failure: Option<Failure>, time: Duration) {
     }
 }
 
-fn end_of(ending: Ending) -> End {
+pub(super) fn end_of(ending: Ending) -> End {
     match ending {
         Ending::Status(status) => End::Status(status),
         Ending::Signal(number) => End::Signal(journal::signal_name(number)),

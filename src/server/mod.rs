@@ -10,7 +10,8 @@
 //! | `accepting` | listeners: take, admit, rest, resume |
 //! | `starting` | a program, for whomever |
 //! | `waiting` | `wait` services, whose program has the socket itself |
-//! | `ending` | children that have ended, orphans |
+//! | `ending` | children that have ended |
+//! | `orphans` | those of others, as process 1 |
 //! | `ends` | what announces an end at once |
 //! | `stderr_lines` | what programs write to standard error |
 //! | `overdue` | programs that run for too long |
@@ -52,6 +53,7 @@ mod handing_over;
 mod installing;
 mod managing;
 mod observing;
+mod orphans;
 mod overdue;
 mod per_peer;
 mod quiet;

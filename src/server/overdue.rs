@@ -12,6 +12,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
 use super::Server;
+use super::orphans;
 use super::slab::Key;
 use super::state::Child;
 use super::timers::Timer;
@@ -81,9 +82,10 @@ impl Server {
     /// The leader of a group that has had TERM has ended; it is not reaped yet. The
     /// others have the rest of their time.
     pub(super) fn hold_group(&mut self, child: &Child) {
+        // As process 1 we look for whoever has ended, and might find it again and again.
+        let can_wait = || !self.facts.adopts_orphans || orphans::can_be_told_apart();
         match child.deadline {
-            // As process 1 we look for whoever has ended, and would find it again and again.
-            Some(due) if self.leftovers.len() < GROUPS && !self.facts.adopts_orphans => {
+            Some(due) if self.leftovers.len() < GROUPS && can_wait() => {
                 self.keep_group(Group { pid: child.pid, due });
             }
             _ => self.kill_and_reap(child.pid),

@@ -4,7 +4,8 @@ use crate::common::clients::echo_once;
 use crate::common::files::wait_text;
 use crate::common::procs::{children, is_alive};
 use crate::common::{
-    Daemon, Folder, Setup, free_port, own_line, read_all, read_line, shell, tcp, wait_until,
+    Daemon, Folder, Setup, free_port, need_program, need_root, own_line, read_all, read_line,
+    shell, tcp, wait_until,
 };
 
 const SLEEP: &str = "/bin/sleep sleep 600";
@@ -77,17 +78,43 @@ fn children_that_outlive_their_program_are_killed_after_their_time() {
 
 #[test]
 fn children_that_outlive_their_program_have_time_to_put_things_in_order() {
+    let _daemon = outliving(Setup::new(), None);
+}
+
+#[test]
+fn they_have_as_much_under_process_1_and_orphans_are_reaped_meanwhile() {
+    if !need_root() || !need_program("unshare") {
+        return;
+    }
+    let port = free_port();
+    let setup = Setup::new()
+        .under(&["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"])
+        .env("RUST_LOG", "debug");
+    let leaving = own_line(port, &shell("(sleep 0.1 &); echo left"));
+    let daemon = outliving(setup, Some(&leaving));
+    // Whoever has put things in order came to us. The program itself is kept for a minute,
+    // unreaped, and in nobody's way.
+    let _ = daemon.wait_log(|line| line.is("orphan") && line.get("status") == Some("0"));
+    let before = daemon.said("orphan").len();
+    assert_eq!(read_all(tcp(port)), "left\n");
+    let _ = daemon.wait_count(before + 1, |line| line.is("orphan"));
+}
+
+/// A program that is over its time has ended, and its child has had time after that.
+#[track_caller]
+fn outliving(setup: Setup, others: Option<&str>) -> Daemon {
     let (port, folder) = (free_port(), Folder::new());
     let out = folder.open_folder("out").join("text");
     let order = format!("trap \"sleep 0.3; echo in order > {}; exit\" TERM", out.display());
     let script = shell(&format!("({order}; echo ready; sleep 600 & wait) & exec sleep 600"));
     let text = own_line(port, &script) + "    timeout = 1s\n    kill_after = 60s\n";
-    let daemon = Setup::new().start_in(folder, &text);
+    let daemon = setup.start_in(folder, &(text + others.unwrap_or_default()));
     let client = tcp(port);
     assert_eq!(read_line(&client), "ready\n");
     let line = daemon.wait_log(|line| line.about("ended", port));
     assert_eq!(line.get("signal"), Some("SIGTERM"));
     assert_eq!(wait_text(&out), "in order\n");
+    daemon
 }
 
 #[test]

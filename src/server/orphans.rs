@@ -1,0 +1,84 @@
+//! As process 1: whoever comes to us without being ours is reaped, too.
+
+use std::collections::HashSet;
+use std::io::{self, ErrorKind};
+
+use nix::unistd::Pid;
+
+use super::Server;
+use super::ending::end_of;
+use crate::journal;
+use crate::spawn::kernel;
+
+/// Of the process that asks, by number, the ended ones among them.
+const CHILDREN: &str = "/proc/thread-self/children";
+
+impl Server {
+    /// Reaps orphans, and ours as usual.
+    pub(super) fn reap_orphans(&mut self) {
+        if self.leftovers.len() > 0 {
+            return self.reap_beside_leftovers();
+        }
+        while let Ok(Some((pid, _))) = kernel::ended(None, false) {
+            if !self.reap_found(pid) {
+                return;
+            }
+        }
+    }
+
+    /// Leaders that are not to be reaped yet would be found again and again: the others are
+    /// asked for by number. Ours say themselves when they have ended.
+    fn reap_beside_leftovers(&mut self) {
+        let Ok(mut others) = own_children() else { return };
+        for (_, group) in self.leftovers.iter() {
+            others.remove(&group.pid);
+        }
+        for (_, child) in self.children.iter() {
+            others.remove(&child.pid);
+        }
+        for pid in others {
+            if matches!(kernel::ended(Some(pid), false), Ok(Some(_))) {
+                self.reap_found(pid);
+            }
+        }
+    }
+
+    /// Reaps a child that has ended; false if it is still there.
+    fn reap_found(&mut self, pid: i32) -> bool {
+        if self.is_trial(Pid::from_raw(pid)) {
+            self.look_at_trial();
+            return true;
+        }
+        let ours = self.children.iter().find(|(_, child)| child.pid == pid);
+        if let Some((key, _)) = ours {
+            self.reap_if_ended(key);
+            return true;
+        }
+        if self.spawner.reap_if_spare(pid) {
+            return true;
+        }
+        if let Some(loader) = self.reloading.loader().filter(|it| it.pid() == pid) {
+            loader.reap_if_ended();
+            self.reloading.announced();
+            return true;
+        }
+        let Ok(Some((_, ending))) = kernel::ended(Some(pid), true) else { return false };
+        journal::orphan(pid, end_of(ending));
+        true
+    }
+}
+
+/// Whether orphans can be told from leaders that are kept unreaped.
+pub(super) fn can_be_told_apart() -> bool {
+    own_children().is_ok()
+}
+
+/// Our children by number. A `/proc` of other numbers than ours does not help.
+fn own_children() -> io::Result<HashSet<i32>> {
+    let number = std::fs::read_link("/proc/self")?;
+    if number.to_str() != Some(std::process::id().to_string().as_str()) {
+        return Err(ErrorKind::NotFound.into());
+    }
+    let text = std::fs::read_to_string(CHILDREN)?;
+    Ok(text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+}
