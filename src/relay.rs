@@ -5,6 +5,8 @@
 //! an idle relay keeps nothing. The two ends are independent: the end of one side's
 //! stream is passed on when everything before it has been written, and the other
 //! direction goes on. A failure is never passed on as an end: see [`Relay::resets`].
+//! What is said to a side that is gone is thrown away while something of it is still on
+//! its way: whoever waits for us to take what he says takes nothing.
 //!
 //! The streams are nonblocking, their readiness edge-triggered.
 
@@ -21,6 +23,10 @@ pub const CHUNK: usize = 64 * 1024;
 
 /// Reads and writes of a direction in one turn: with [`CHUNK`], 1 MiB for both.
 const CALLS: u32 = 8;
+
+/// Bytes that are thrown away at most: more than the system holds between two programs, so
+/// that they come to an end if they want to.
+const THROWN: usize = 64 * 1024 * 1024;
 
 /// A stream whose writing side can be closed by itself.
 pub trait Duplex: Read + Write {
@@ -124,6 +130,9 @@ impl Relay {
         if let Err(broken) = up {
             self.broke(Side::Client, broken);
         }
+        if self.is_over() {
+            return Progress::Finished;
+        }
         let ends =
             Ends { from: (target, &mut self.target.read), to: (client, &mut self.client.write) };
         let down = self.down.turn(ends, scratch);
@@ -225,7 +234,8 @@ struct Flow {
     /// What was read and not yet written; allocated only while there is something.
     #[serde(with = "crate::hex")]
     rest: Vec<u8>,
-    /// How much of it has been written meanwhile.
+    /// How much of it has been written meanwhile; of a direction that has failed, how much
+    /// has been thrown away since.
     sent: usize,
     state: State,
     /// An end of its source would not be a proper one.
@@ -257,6 +267,9 @@ impl Flow {
 
     fn turn<S: Duplex>(&mut self, ends: Ends<'_, S>, scratch: &mut [u8]) -> Result<Step, Broken> {
         let Ends { from: (from, readable), to: (to, writable) } = ends;
+        if self.state == State::Failed {
+            return self.throw_away((from, readable), scratch);
+        }
         let mut calls = CALLS;
         while self.state == State::Open {
             if let Some(unsent @ [_, ..]) = self.rest.get(self.sent..) {
@@ -279,6 +292,26 @@ impl Flow {
             }
         }
         Ok(Step::Blocked)
+    }
+
+    /// Reads for a side that is gone, as long as the other direction goes on.
+    fn throw_away<S: Duplex>(
+        &mut self,
+        (from, readable): (&mut S, &mut bool),
+        scratch: &mut [u8],
+    ) -> Result<Step, Broken> {
+        let mut calls = CALLS;
+        while let Some(length) =
+            attempt(&mut calls, readable, || from.read(scratch)).map_err(Broken::Reading)?
+        {
+            self.sent = self.sent.saturating_add(length);
+            if self.sent > THROWN {
+                return Err(Broken::Reading(ErrorKind::ConnectionAborted.into()));
+            }
+            // At the end there is nothing more to read.
+            *readable = length > 0;
+        }
+        Ok(step(calls, *readable))
     }
 
     /// Writes what has been read, and keeps what does not fit.

@@ -1,6 +1,8 @@
 //! Relays between two streams in memory that announce their readiness as the
 //! kernel does: once, when it begins.
 
+mod gone;
+
 use std::collections::VecDeque;
 
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
