@@ -3,7 +3,7 @@
 //!
 //! Lines are collected for a moment and written between two turns of the loop, which
 //! also makes one system call of many. What cannot be written without waiting stays
-//! in the buffer and is tried again.
+//! in the buffer and is tried again; once the loop is over, the reader is waited for a little.
 //!
 //! The lines of a service that has a file of its own go there instead.
 
@@ -15,10 +15,12 @@ mod stderr;
 mod syslog;
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{Metadata, Record};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::journal;
 use crate::log_target::LogTarget;
@@ -36,6 +38,13 @@ const CAPACITY: usize = 256 * 1024;
 /// Bytes that are written in the turn in which they have become so many.
 const MANY: usize = CAPACITY / 16;
 
+/// So many are written in the middle of a turn: what one turn says may be more than there is
+/// room for, and a target that takes it gets it all.
+const TOO_MANY: usize = CAPACITY / 2;
+
+/// How long the reader is waited for in all when the server ends.
+const LAST: Duration = Duration::from_secs(1);
+
 /// How soon writing is tried again while the reader goes on reading, a little at a time.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// The same while it does not; doubled up to this.
@@ -44,6 +53,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 static SINK: Mutex<Sink> = Mutex::new(Sink {
     lines: Lines { waiting: Vec::new(), dropped: 0, dropped_ever: 0, head: Head::Stamp },
     held: false,
+    stalled: false,
+    patience: Duration::ZERO,
     pause: SHORTEST_PAUSE,
     output: Output::Stderr(Stderr::Asked),
 });
@@ -52,6 +63,10 @@ struct Sink {
     lines: Lines,
     /// The loop runs and will flush; until then every line goes out at once.
     held: bool,
+    /// There was no room when something was last written.
+    stalled: bool,
+    /// How long the reader may still be waited for: not at all while the loop runs.
+    patience: Duration,
     /// How long what is left waits until it is tried again.
     pause: Duration,
     output: Output,
@@ -106,6 +121,7 @@ impl Sink {
     /// Writes what there is room for; true when everything is out.
     fn write_out(&mut self) -> bool {
         let mut written = 0;
+        self.stalled = false;
         while let Some(rest) = self.lines.waiting.get(written..).filter(|rest| !rest.is_empty()) {
             match self.output.put(rest) {
                 Put::Taken(count) => written = written.saturating_add(count),
@@ -113,7 +129,10 @@ impl Sink {
                     written = written.saturating_add(count);
                     self.lines.count_dropped();
                 }
-                Put::Later => break,
+                Put::Later => {
+                    self.stalled = true;
+                    break;
+                }
                 Put::Gone => written = self.lines.waiting.len(),
             }
         }
@@ -125,9 +144,22 @@ impl Sink {
         self.lines.waiting.is_empty()
     }
 
-    fn write_out_unless_held(&mut self) {
+    /// What has just been taken goes out, if nothing is held back, or too much.
+    fn taken(&mut self) {
         if !self.held {
+            self.write_last();
+        } else if self.lines.waiting.len() > TOO_MANY && !self.stalled {
             self.write_out();
+        }
+    }
+
+    /// Writes everything, as far as there is room or, once the loop is over, there will be.
+    fn write_last(&mut self) {
+        while !self.write_out() && !self.patience.is_zero() {
+            let began = Instant::now();
+            let has_room = self.output.waits_for_room(self.patience);
+            let waited = if has_room { began.elapsed() } else { self.patience };
+            self.patience = self.patience.saturating_sub(waited);
         }
     }
 }
@@ -140,6 +172,22 @@ impl Output {
             Self::File(file) => file.put(bytes),
         }
     }
+
+    /// True when there is room, false if there has been none for so long, or may never be.
+    fn waits_for_room(&self, time: Duration) -> bool {
+        match self {
+            Self::Stderr(stderr) => stderr.waits_for_room(time),
+            Self::Syslog(syslog) => syslog.waits_for_room(time),
+            Self::File(_) => false,
+        }
+    }
+}
+
+/// Waits until something can be written to a descriptor.
+fn has_room(descriptor: BorrowedFd<'_>, time: Duration) -> bool {
+    let mut set = [PollFd::new(descriptor, PollFlags::POLLOUT)];
+    let time = PollTimeout::try_from(time).unwrap_or(PollTimeout::ZERO);
+    poll(&mut set, time).is_ok_and(|ready| ready > 0)
 }
 
 fn sink() -> MutexGuard<'static, Sink> {
@@ -153,7 +201,7 @@ fn add(lines: &[u8]) {
     for line in lines.split_inclusive(|byte| *byte == b'\n') {
         sink.lines.take(|out, head| head::write_whole(out, head, line));
     }
-    sink.write_out_unless_held();
+    sink.taken();
 }
 
 /// What the log facade speaks to. Records are written where they wait, without a copy.
@@ -173,7 +221,7 @@ impl log::Log for Logger {
         }
         let mut sink = sink();
         sink.lines.take(|out, head| head::write(out, head, record));
-        sink.write_out_unless_held();
+        sink.taken();
     }
 
     fn flush(&self) {}
@@ -256,12 +304,12 @@ pub fn hold() {
     sink().held = true;
 }
 
-/// Lines go out at once again.
+/// Lines go out at once again, and the reader is waited for a last time.
 pub fn let_go() {
-    files::flush();
+    flush();
     let mut sink = sink();
-    sink.held = false;
-    sink.write_out();
+    (sink.held, sink.patience) = (false, LAST);
+    sink.write_last();
 }
 
 /// Opens the file of the server's log again, if it is one: the other may have been

@@ -5,12 +5,12 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::Duration;
 
-use super::Put;
+use super::{Put, has_room};
 use crate::descriptor;
 use nix::errno::Errno;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{fstat, makedev};
 
 /// What is offered to a socket at once.
@@ -73,6 +73,15 @@ impl Stderr {
         }
     }
 
+    /// True when there is room; a file has none while its disk is full.
+    pub(super) fn waits_for_room(&self, time: Duration) -> bool {
+        match self {
+            Self::Free => false,
+            Self::Own(file) => has_room(file.as_fd(), time),
+            Self::Socket | Self::Pipe | Self::Asked => has_room(io::stderr().as_fd(), time),
+        }
+    }
+
     fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
         let stderr = io::stderr();
         let first = |count: usize| bytes.get(..count).unwrap_or(bytes);
@@ -81,7 +90,9 @@ impl Stderr {
             Self::Pipe => descriptor::write_now(&stderr, bytes).map_err(errno),
             Self::Socket => descriptor::send_now(&stderr, first(PORTION)),
             Self::Own(file) => nix::unistd::write(file, bytes),
-            Self::Asked if has_room() => nix::unistd::write(&stderr, first(1)),
+            Self::Asked if has_room(stderr.as_fd(), Duration::ZERO) => {
+                nix::unistd::write(&stderr, first(1))
+            }
             Self::Asked => Err(Errno::EAGAIN),
         }
     }
@@ -89,12 +100,6 @@ impl Stderr {
 
 fn errno(error: io::Error) -> Errno {
     Errno::try_from(error).unwrap_or(Errno::EIO)
-}
-
-fn has_room() -> bool {
-    let stderr = io::stderr();
-    let mut set = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-    poll(&mut set, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 #[cfg(test)]

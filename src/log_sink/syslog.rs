@@ -5,14 +5,14 @@
 //! often than a few times a second.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::Put;
+use super::{Put, has_room};
 use crate::descriptor;
 
 /// How long a daemon that is not there is left alone.
@@ -48,6 +48,11 @@ impl Syslog {
             }
         }
         Put::Later
+    }
+
+    /// True when the daemon has room; false if there is none.
+    pub(super) fn waits_for_room(&self, time: Duration) -> bool {
+        self.socket.as_ref().is_some_and(|socket| has_room(socket.as_fd(), time))
     }
 
     fn socket(&mut self) -> Option<&UnixDatagram> {

@@ -48,8 +48,8 @@ impl Server {
                 Backlog::Few | Backlog::Many => flush_log(),
             };
         }
-        self.finish();
         log_sink::let_go();
+        self.finish();
         Ok(())
     }
 

@@ -1,0 +1,124 @@
+//! Lines are dropped when nobody takes them, not because they are many at once, and not
+//! because the server ends.
+
+use std::fs;
+use std::io::pipe;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::process::{Child, Stdio};
+
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::signal::{Signal, kill};
+
+use crate::common::clients::try_tcp;
+use crate::common::daemon::{as_pid, command};
+use crate::common::log::Log;
+use crate::common::{Folder, free_port, me, read_all, tcp, tcp_line, wait_for, wait_until};
+
+/// Peers that have ended and that the server knows.
+const KNOWN: usize = 1000;
+/// Others, who are there.
+const THERE: usize = 100;
+/// What the server keeps for a reader that is slow.
+const KEPT: usize = 256 * 1024;
+
+/// A server; ended with the value.
+struct Server(Child);
+
+impl Server {
+    fn signal(&self, signal: Signal) {
+        kill(as_pid(self.0.id()), signal).unwrap();
+    }
+
+    /// SIGTERM, and a clean end.
+    #[track_caller]
+    fn stop(&mut self) {
+        self.signal(Signal::SIGTERM);
+        let status = wait_for("the server to end", || self.0.try_wait().unwrap());
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(folder: &Folder, text: &str, arguments: &[&str], stderr: Stdio) -> Server {
+    let file = folder.write("inetd.conf", text);
+    let mut command = command(&[]);
+    command.arg(file).args(["--control", "none"]).args(arguments);
+    command.stdin(Stdio::null()).stderr(stderr);
+    Server(command.spawn().unwrap())
+}
+
+/// It says who its peers were, and more than fits into a pipe.
+#[test]
+fn a_slow_reader_gets_the_last_lines() {
+    let (port, folder) = (free_port(), Folder::new());
+    let (reader, writer) = pipe().unwrap();
+    fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    let mut server = start(&folder, &tcp_line(port, "internal daytime"), &[], writer.into());
+    let log = Log::follow(reader);
+    let _ = log.wait(0, 1, |line| line.is("ready"));
+    for _ in 0..KNOWN {
+        let _ = read_all(tcp(port));
+    }
+    server.stop();
+    log.wait_end();
+    let lines = log.all_after(0, |_| true);
+    assert_eq!(lines.iter().filter(|line| line.is("peer")).count(), KNOWN);
+    assert!(lines.last().is_some_and(|line| line.is("stopped")), "{:?}", lines.last());
+}
+
+/// Without a reader it ends all the same.
+#[test]
+fn a_reader_that_has_stopped_does_not_keep_the_server_from_its_end() {
+    let (port, folder) = (free_port(), Folder::new());
+    let (reader, writer) = pipe().unwrap();
+    fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    let mut server = start(&folder, &tcp_line(port, "internal daytime"), &[], writer.into());
+    wait_until("it to serve", || try_tcp(([127, 0, 0, 1], port).into()).is_ok());
+    for _ in 0..KNOWN {
+        let _ = read_all(tcp(port));
+    }
+    server.stop();
+    drop(reader);
+}
+
+#[test]
+fn a_list_that_is_longer_than_what_is_kept_is_whole_in_a_file() {
+    let folder = Folder::new();
+    let [short, long] = ["a", "b"].map(|letter| {
+        let id = folder.path().file_name().unwrap().to_str().unwrap();
+        format!("{id}{}", letter.repeat(100 - id.len()))
+    });
+    let line = |name: &str, what| format!("@{name} stream unix nowait {} internal {what}\n", me());
+    let text = line(&short, "daytime") + &line(&long, "echo");
+    let path = folder.at("own.log");
+    let target = format!("file:{}", path.display());
+    let arguments = ["--log", &target, "--log-format", "json"];
+    let mut server = start(&folder, &text, &arguments, Stdio::null());
+    let written = || fs::read_to_string(&path).unwrap_or_default();
+    let said = |event: &str| written().matches(&format!(r#""event":"{event}""#)).count();
+    wait_until("it to be ready", || said("ready") == 1);
+    let connect = |name: &String| {
+        UnixStream::connect_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap()
+    };
+    for _ in 0..KNOWN {
+        let _ = read_all(connect(&short));
+    }
+    let there: Vec<UnixStream> = (0..THERE).map(|_| connect(&long)).collect();
+    wait_until("everybody to be served", || said("accepted") == KNOWN + THERE);
+    let before = written().len();
+    server.signal(Signal::SIGUSR1);
+    server.signal(Signal::SIGUSR2);
+    wait_until("the list to end", || said("peers") == 1);
+    assert!(written().len() - before > KEPT, "the list is too short for this test");
+    assert_eq!((said("peer"), said("log-dropped")), (KNOWN + THERE, 0));
+    server.stop();
+    assert_eq!(said("stopped"), 1);
+    drop(there);
+}
