@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
@@ -129,7 +130,23 @@ pub struct Socket {
     pub unread: u32,
     /// What was first there when the program was started.
     pub head: Option<Vec<u8>>,
+    /// What has been taken out of it and waits until there is room for programs.
+    #[serde(default)]
+    pub sorted: Vec<Sorted>,
 }
+
+/// What a peer has sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sorted {
+    /// The peer.
+    pub peer: SocketAddr,
+    /// In the order in which they came.
+    pub datagrams: Vec<Datagram>,
+}
+
+/// A datagram.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Datagram(#[serde(with = "crate::hex")] pub Vec<u8>);
 
 /// An open listening or datagram socket.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

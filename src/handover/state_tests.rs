@@ -33,6 +33,7 @@ fn service() -> Service {
         backoff: Duration::from_secs(1),
         unread: 0,
         head: None,
+        sorted: Vec::new(),
     };
     let parked =
         Parked { descriptor: 71, peer: Address::Unix { pid: 1, uid: 2 }, peer_gid: Some(3) };

@@ -10,13 +10,14 @@ use super::answering::Producer;
 use super::banners::{Admitted, BannerState, Then};
 use super::controlling::{Edge, Kind, Stage};
 use super::overdue::Group;
-use super::per_peer::Homing;
+use super::per_peer::{Homing, Sorted};
 use super::relaying::{Dial, RelayState};
 use super::slab::Key;
 use super::state::{Child, ConversationState, Guest, Rest, StderrState, Terms};
 use super::stream::Stream;
 use super::taking_over::{Adoption, adopted_listener, taken_or_said};
 use super::timers::Timer;
+use super::token::Owner;
 use crate::admission::{ServiceId, Source};
 use crate::config::model::{Action, Service};
 use crate::handover::Moment;
@@ -58,6 +59,16 @@ impl Server {
         }
         for edge in state.edges {
             self.adopt_edge(edge, taken);
+        }
+    }
+
+    /// Goes on with a socket. Who has been taken from it and waits for room is announced by
+    /// nobody.
+    pub(super) fn listen_again(&mut self, key: Key) {
+        self.register_listener(key);
+        let state = self.listeners.get(key);
+        if state.is_some_and(|it| it.parked.is_some() || !it.sorted.is_empty()) {
+            self.queue(Owner::Listener(key));
         }
     }
 
@@ -267,6 +278,11 @@ impl Server {
 
 fn key_of(place: Option<usize>, taken: &Adoption) -> Key {
     place.and_then(|place| taken.services.get(place).copied()).unwrap_or(Key::NOBODY)
+}
+
+pub(super) fn sorted(handed: &[state::Sorted]) -> Sorted {
+    let bytes = |it: &state::Datagram| it.0.clone();
+    handed.iter().map(|it| (it.peer, it.datagrams.iter().map(bytes).collect())).collect()
 }
 
 fn facts_of(facts: state::Facts) -> environment::Connection {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::time::Instant;
@@ -214,6 +215,7 @@ impl Collector {
             backoff: state.backoff,
             unread: state.unread,
             head: state.head.clone(),
+            sorted: state.sorted.iter().map(sorted).collect(),
         }
     }
 
@@ -359,6 +361,11 @@ fn target_of(action: &Action) -> Option<&RelayTarget> {
 
 fn path_of(group: &Group) -> OsString {
     group.path().as_os_str().to_owned()
+}
+
+fn sorted((peer, datagrams): &(SocketAddr, Vec<Vec<u8>>)) -> state::Sorted {
+    let datagrams = datagrams.iter().cloned().map(state::Datagram).collect();
+    state::Sorted { peer: *peer, datagrams }
 }
 
 /// Numbers, strings, lists and structures of them: nothing that JSON lacks.

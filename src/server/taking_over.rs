@@ -295,7 +295,7 @@ impl Server {
                 service: state.service,
                 spec: handed.spec.clone(),
                 listener,
-                sorted: Vec::new(),
+                sorted: super::adopting::sorted(&handed.sorted),
                 parked,
                 not_before,
                 rest: if not_before.is_some() { Rest::Backoff } else { Rest::No },
@@ -311,7 +311,7 @@ impl Server {
         }
         match not_before {
             Some(when) => self.set_listener_timer(key, when, Timer::Resume),
-            None => self.register_listener(key),
+            None => self.listen_again(key),
         }
         key
     }

@@ -73,6 +73,7 @@ mod units;
 mod unix;
 mod upgrading;
 mod upgrading_faults;
+mod upgrading_waiters;
 mod waiting;
 mod xinetd_files;
 mod xinetd_served;
