@@ -188,7 +188,7 @@ impl Server {
 
     /// tcpmux has read a name: the entry's own admission and the one way of starting
     /// programs decide the rest.
-    fn hand_to_entry(&mut self, state: ConversationState, request: &TcpmuxRequest) {
+    fn hand_to_entry(&mut self, mut state: ConversationState, request: &TcpmuxRequest) {
         let entry = |key: Key| {
             let entry = self.services.get(key).filter(|entry| !entry.stopped)?;
             Some((key, entry.service.tcpmux.as_ref()?, entry.admission))
@@ -210,18 +210,18 @@ impl Server {
             self.refuse(entry, state.guest.peer, reason);
             return self.say_and_end(state, tcpmux::NOT_AVAILABLE.to_owned());
         }
+        // Five bytes into an empty send buffer; a client for whom that fails is gone.
+        if greet && let Err(error) = state.stream.write_all(tcpmux::GO.as_bytes()) {
+            self.cancel_start(entry, state.guest.peer);
+            return self.end_conversation(state, &error.to_string());
+        }
         self.release_guest(&state.guest);
-        self.start_entry(entry, state, greet);
+        self.start_entry(entry, state);
     }
 
-    fn start_entry(&mut self, entry: Key, state: ConversationState, greet: bool) {
-        let ConversationState { mut stream, guest, .. } = state;
+    fn start_entry(&mut self, entry: Key, state: ConversationState) {
+        let ConversationState { stream, guest, .. } = state;
         let Guest { peer, peer_id, .. } = guest;
-        // Five bytes into an empty send buffer; a client for whom that fails is gone.
-        if greet && stream.write_all(tcpmux::GO.as_bytes()).is_err() {
-            self.peers.ended(peer_id);
-            return self.cancel_start(entry, peer);
-        }
         let socket = OwnedFd::from(stream);
         let connection = listener::Connection { socket, peer, peer_gid: None };
         if !self.start_accepted(entry, connection, peer_id) {

@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use crate::common::clients::read_to_any_end;
+use nix::sys::signal::Signal;
+
+use crate::common::clients::{read_to_any_end, reset};
 use crate::common::{Daemon, free_port, me, read_line, shell, tcp};
 
 /// tcpmux's own port is privileged; the tests put the multiplexer elsewhere.
@@ -79,4 +81,18 @@ fn an_endless_name_is_not_waited_for() {
     let answer = read_to_any_end(client);
     assert!(answer.is_empty() || answer.starts_with('-'), "{answer:?}");
     assert!(daemon.said("accepted").iter().all(|line| line.get("service") != Some("tcpmux/own")));
+}
+
+#[test]
+fn the_end_of_a_client_who_is_gone_before_the_greeting_is_told() {
+    let port = free_port();
+    let daemon = Daemon::start(&(mux(port) + &entries()));
+    daemon.signal(Signal::SIGSTOP);
+    let mut client = tcp(port);
+    client.write_all(b"date\r\n").unwrap();
+    reset(client);
+    daemon.signal(Signal::SIGCONT);
+    let closed = daemon.wait_log(|line| line.about("closed", port));
+    assert!(closed.get("reason").is_some_and(|why| why != "done"), "{closed:?}");
+    assert_eq!(daemon.count_peers(), (1, 0));
 }
