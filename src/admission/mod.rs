@@ -29,6 +29,7 @@ mod bucket;
 mod checks;
 mod episodes;
 mod limits;
+mod recount;
 mod sources;
 mod verdict;
 
@@ -132,7 +133,8 @@ impl Admission {
 
     /// Gives a service other limits. Counters stay; a bucket that is now smaller is as
     /// empty as it can be. Its listeners should be polled again, as more may be
-    /// possible. Children started before `per_source` was set are not counted by it.
+    /// possible. If it counts sources only now, [`Admission::count_by_source`] is to be told
+    /// who is there.
     pub fn update(&mut self, now: Instant, id: ServiceId, limits: Limits) {
         let now = self.timeline.nanos(now);
         if let Some(service) = self.service(id) {

@@ -82,7 +82,11 @@ impl Server {
             |state: &&ServiceState| runs_no_program(&state.service) == runs_no_program(service);
         match self.services.get(key).filter(same).map(|state| state.admission) {
             Some(id) => {
+                let counted = self.admission.counts_sources(id);
                 self.admission.update(self.now, id, limits);
+                if !counted && self.admission.counts_sources(id) {
+                    self.count_sources(id);
+                }
                 id
             }
             None => {

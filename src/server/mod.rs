@@ -22,6 +22,7 @@
 //! | `relaying` | connections relayed to another server |
 //! | `datagrams` | built-in services on datagrams; a program per peer |
 //! | `installing` | services and their sockets, made from definitions |
+//! | `sources` | whom a service serves, by source |
 //! | `reloading` | a reload from the signal to its end |
 //! | `applying` | from the old configuration to the new one, some services each turn |
 //! | `controlling` | connections of those who ask about the server |
@@ -63,6 +64,7 @@ mod reloading;
 mod reserve;
 mod resting;
 mod slab;
+mod sources;
 mod starting;
 mod state;
 mod stderr_lines;

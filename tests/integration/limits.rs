@@ -162,6 +162,26 @@ fn clients_over_the_limit_of_their_address_are_refused_and_others_are_not() {
     }
 }
 
+#[test]
+fn those_who_are_there_count_for_a_limit_of_their_address_that_a_reload_sets() {
+    for program in [CAT, "internal echo"] {
+        let port = free_port();
+        let daemon = Daemon::start(&tcp_line(port, program));
+        let old = [tcp(port), tcp(port), tcp(port)];
+        assert!(old.iter().all(served));
+        let _ = daemon.reload(&(tcp_line(port, program) + "    per_source = 2\n"));
+        assert_eq!(read_to_any_end(tcp(port)), "", "{program}: three are there");
+        let is_end = |line: &Line| line.about("ended", port) || line.about("closed", port);
+        for (number, gone) in old[1..].iter().enumerate() {
+            let _ = gone.shutdown(std::net::Shutdown::Both);
+            let _ = daemon.wait_count(number + 1, is_end);
+        }
+        let second = tcp(port);
+        assert!(served(&second), "{program}: one is there");
+        assert_eq!(read_to_any_end(tcp(port)), "", "{program}: two are there");
+    }
+}
+
 /// All of 127/8 is this machine: a client can choose among its addresses.
 fn from_another_address(port: u16) -> TcpStream {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
