@@ -4,9 +4,11 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
 use std::rc::Rc;
 
 use clap::Parser as _;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use oxinetd::cli::{Cli, Command, Common, TryUpgrade};
 use oxinetd::config::model::Service;
 use oxinetd::config::{self, Loaded};
@@ -23,6 +25,9 @@ use oxinetd::{journal, log_sink};
 
 use super::serving::{self, Job, Loader};
 use super::{CONFIGURATION, Failure, SYSTEM, doors, refused};
+
+/// Milliseconds after which the configuration is read once more on the way back.
+const PAUSES: [u16; 5] = [100, 200, 400, 800, 1600];
 
 fn no(why: String) -> Failure {
     Failure::new(CONFIGURATION, why)
@@ -130,22 +135,46 @@ struct Ready {
 
 /// Does everything that may fail.
 fn make_ready(job: Job, parcel: &Parcel) -> Result<Ready, Failure> {
-    // On the way back there is nobody else who could go on: what is right is served.
     let strict = parcel.refused().is_none();
     let served = server::served(&parcel.state);
-    let loading = match load(&job, &served, strict) {
-        Err(_) if !strict => server::nothing_more(&served),
-        loaded => loaded?,
+    let loading = match strict {
+        true => load_whole(&job, &served)?,
+        false => load_in_the_end(&job, &served),
     };
-    if strict {
-        server::may_follow(&loading, &served).map_err(no)?;
-    }
     let mut server = serving::new_server(&job.common, job.load, job.manager)?;
     match doors::open(&mut server, &job.common, job.control.as_deref(), Some(parcel)) {
         Err(_) if !strict => {}
         opened => opened?,
     }
     Ok(Ready { server, loading, pid_file: job.pid_file })
+}
+
+/// Without an error, and with all that is served.
+fn load_whole(job: &Job, served: &[Rc<Service>]) -> Result<Loading, Failure> {
+    let loading = load(job, served, true)?;
+    server::may_follow(&loading, served).map_err(no)?;
+    Ok(loading)
+}
+
+/// On the way back there is nobody else who could go on, and what is not known is closed. But
+/// a moment ago all was well: whoever is just replacing the file, or a program, is given time.
+/// Then what is right is served.
+fn load_in_the_end(job: &Job, served: &[Rc<Service>]) -> Loading {
+    for pause in PAUSES {
+        match load_whole(job, served) {
+            Ok(loading) => return loading,
+            Err(_) if is_told_to_stop(pause) => break,
+            Err(_) => {}
+        }
+    }
+    load(job, served, false).unwrap_or_else(|_| server::nothing_more(served))
+}
+
+/// Whether a signal to stop comes meanwhile, which is left for the server.
+fn is_told_to_stop(meanwhile: u16) -> bool {
+    let Ok(stops) = Signals::stops() else { return true };
+    let mut set = [PollFd::new(stops.as_fd(), PollFlags::POLLIN)];
+    poll(&mut set, PollTimeout::from(meanwhile)) != Ok(0)
 }
 
 /// A signal to stop is a failure here, and left for the server that goes on, which may have

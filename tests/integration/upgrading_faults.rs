@@ -135,6 +135,27 @@ fn a_program_that_fails_in_spite_of_its_trial_goes_back_to_the_one_before() {
     daemon.stop();
 }
 
+/// An editor replaces it, at a bad time: the program that fails has taken it away.
+#[test]
+fn a_configuration_that_is_away_for_a_moment_on_the_way_back_closes_nothing() {
+    let port = free_port();
+    let daemon = copied(&tcp_line(port, "internal echo"));
+    let mut client = tcp(port);
+    assert_eq!(echo_once(&mut client, "before"), "before");
+    let away = daemon.folder.at("away");
+    let take = format!("mv {} {}", daemon.file.display(), away.display());
+    daemon.replace(&promising(&format!("{take}; exec {BINARY} \"$@\" --no-such-option")), 0o755);
+    let listening = daemon.said("listening").len();
+    let asking = asking(&daemon);
+    let _ = daemon.wait_log(|line| line.is("configuration"));
+    std::fs::rename(away, &daemon.file).unwrap();
+    let output = asking.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(echo_once(&mut client, "after"), "after");
+    assert_eq!(echo_once(tcp(port), "new"), "new");
+    assert_eq!(daemon.said("listening").len(), listening);
+}
+
 fn exe(daemon: &Daemon) -> std::path::PathBuf {
     std::fs::read_link(format!("/proc/{}/exe", daemon.pid())).unwrap()
 }
