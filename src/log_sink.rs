@@ -285,18 +285,37 @@ pub fn dropped() -> u64 {
     sink().lines.dropped_ever
 }
 
-/// The lines that have not been written yet, and how many never were.
+/// What has been logged and is not out.
+pub struct Unwritten {
+    /// Lines that have not been written yet, the first of them perhaps in part.
+    pub log: Vec<u8>,
+    /// How many never were since the start.
+    pub dropped: u64,
+    /// How many of those have not been told.
+    pub untold: u64,
+}
+
+/// For another to go on with.
 #[must_use]
-pub fn unwritten() -> (Vec<u8>, u64) {
+pub fn unwritten() -> Unwritten {
     let sink = sink();
-    (sink.lines.waiting.clone(), sink.lines.dropped_ever)
+    let Lines { waiting, dropped, dropped_ever, .. } = &sink.lines;
+    Unwritten { log: waiting.clone(), dropped: *dropped_ever, untold: *dropped }
 }
 
 /// Goes on with the lines of another before ours.
-pub fn go_on_with(waiting: &[u8], dropped: u64) {
+pub fn go_on_with(waiting: &[u8], dropped: u64, untold: u64) {
     let mut sink = sink();
-    sink.lines.dropped_ever = sink.lines.dropped_ever.saturating_add(dropped);
-    sink.lines.waiting.splice(..0, waiting.iter().copied());
+    let lines = &mut sink.lines;
+    lines.dropped_ever = lines.dropped_ever.saturating_add(dropped);
+    lines.dropped = lines.dropped.saturating_add(untold);
+    lines.waiting.splice(..0, waiting.iter().copied());
+}
+
+/// No line goes out before those of another, who may have written a part of one.
+pub fn wait_for_another() {
+    let mut sink = sink();
+    (sink.held, sink.stalled) = (true, true);
 }
 
 /// From here on lines wait for [`flush`].

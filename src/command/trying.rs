@@ -103,12 +103,15 @@ fn lost(why: &str, error: &io::Error) -> Failure {
 }
 
 /// Starts the log. Who takes over goes back without it; who has come back has nobody to
-/// go to.
+/// go to. Both go on with what the log has not taken yet.
 pub(super) fn start_log(
     common: &Common,
     level: &str,
     parcel: Option<&Parcel>,
 ) -> Result<(), Failure> {
+    if parcel.is_some_and(|parcel| !parcel.state.log.is_empty()) {
+        log_sink::wait_for_another();
+    }
     match (serving::start_log(common, level), parcel) {
         (Err(failure), Some(parcel)) if parcel.refused().is_none() => Err(back(parcel, &failure)),
         (Err(_), Some(_)) => {

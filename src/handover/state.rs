@@ -51,6 +51,9 @@ pub struct State {
     pub log: Vec<u8>,
     /// Lines that were not.
     pub log_dropped: u64,
+    /// How many of those the log has not told.
+    #[serde(default)]
+    pub log_untold: u64,
     /// Of all services since the start.
     pub total: Statistics,
     /// In the order of the configuration.

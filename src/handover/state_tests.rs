@@ -151,6 +151,7 @@ fn sample() -> State {
         pid_file: Some(73),
         log: b"line\n".to_vec(),
         log_dropped: 2,
+        log_untold: 0,
         total: Statistics::default(),
         services: vec![service()],
         children: Vec::new(),

@@ -45,7 +45,7 @@ impl Server {
         let mut to = self.collector();
         let failures = self.spawner.failures();
         let failures = failures.map(|(pid, it)| (pid, it.stage as u32, it.errno)).collect();
-        let (log, log_dropped) = log_sink::unwritten();
+        let log_sink::Unwritten { log, dropped, untold } = log_sink::unwritten();
         let services = self.order.iter().filter_map(|key| self.services.get(*key));
         let services = services.map(|state| self.hand_over_service(state, &mut to)).collect();
         let lingering = self.lingering.iter().filter_map(|key| to.pipes.get(key)).copied();
@@ -62,7 +62,8 @@ impl Server {
             nofile: self.facts.server.nofile,
             pid_file: self.upgrading.pid_file.map(|number| to.number(&number)),
             log,
-            log_dropped,
+            log_dropped: dropped,
+            log_untold: untold,
             total: self.statistics.clone(),
             services,
             failures,

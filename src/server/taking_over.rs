@@ -134,7 +134,7 @@ impl Server {
         let (from, began) = (state.version.clone(), state.began);
         let mut taken = self.adoption(descriptors);
         let pid_file = state.pid_file.and_then(|it| taken_or_said(&mut taken.descriptors, it));
-        log_sink::go_on_with(&state.log, state.log_dropped);
+        log_sink::go_on_with(&state.log, state.log_dropped, state.log_untold);
         self.recall(&state, &mut taken);
         self.adopt_services(&state, &mut taken);
         self.adopt_held(&state, &mut taken);

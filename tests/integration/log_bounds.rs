@@ -9,11 +9,12 @@ use std::process::{Child, Stdio};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill};
+use serde_json::Value;
 
 use crate::common::clients::try_tcp;
 use crate::common::daemon::{as_pid, command};
 use crate::common::log::Log;
-use crate::common::{Folder, free_port, me, read_all, tcp, tcp_line, wait_for, wait_until};
+use crate::common::{Folder, free_port, me, read_all, shell, tcp, tcp_line, wait_for, wait_until};
 
 /// Peers that have ended and that the server knows.
 const KNOWN: usize = 1000;
@@ -21,6 +22,9 @@ const KNOWN: usize = 1000;
 const THERE: usize = 100;
 /// What the server keeps for a reader that is slow.
 const KEPT: usize = 256 * 1024;
+
+/// For one that nobody asks.
+const UNASKED: [&str; 2] = ["--control", "none"];
 
 /// A server; ended with the value.
 struct Server(Child);
@@ -49,7 +53,7 @@ impl Drop for Server {
 fn start(folder: &Folder, text: &str, arguments: &[&str], stderr: Stdio) -> Server {
     let file = folder.write("inetd.conf", text);
     let mut command = command(&[]);
-    command.arg(file).args(["--control", "none"]).args(arguments);
+    command.arg(file).args(arguments);
     command.stdin(Stdio::null()).stderr(stderr);
     Server(command.spawn().unwrap())
 }
@@ -60,7 +64,7 @@ fn a_slow_reader_gets_the_last_lines() {
     let (port, folder) = (free_port(), Folder::new());
     let (reader, writer) = pipe().unwrap();
     fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
-    let mut server = start(&folder, &tcp_line(port, "internal daytime"), &[], writer.into());
+    let mut server = start(&folder, &tcp_line(port, "internal daytime"), &UNASKED, writer.into());
     let log = Log::follow(reader);
     let _ = log.wait(0, 1, |line| line.is("ready"));
     for _ in 0..KNOWN {
@@ -79,7 +83,7 @@ fn a_reader_that_has_stopped_does_not_keep_the_server_from_its_end() {
     let (port, folder) = (free_port(), Folder::new());
     let (reader, writer) = pipe().unwrap();
     fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
-    let mut server = start(&folder, &tcp_line(port, "internal daytime"), &[], writer.into());
+    let mut server = start(&folder, &tcp_line(port, "internal daytime"), &UNASKED, writer.into());
     wait_until("it to serve", || try_tcp(([127, 0, 0, 1], port).into()).is_ok());
     for _ in 0..KNOWN {
         let _ = read_all(tcp(port));
@@ -99,7 +103,7 @@ fn a_list_that_is_longer_than_what_is_kept_is_whole_in_a_file() {
     let text = line(&short, "daytime") + &line(&long, "echo");
     let path = folder.at("own.log");
     let target = format!("file:{}", path.display());
-    let arguments = ["--log", &target, "--log-format", "json"];
+    let arguments = ["--log", &target, "--log-format", "json", "--control", "none"];
     let mut server = start(&folder, &text, &arguments, Stdio::null());
     let written = || fs::read_to_string(&path).unwrap_or_default();
     let said = |event: &str| written().matches(&format!(r#""event":"{event}""#)).count();
@@ -121,4 +125,37 @@ fn a_list_that_is_longer_than_what_is_kept_is_whole_in_a_file() {
     server.stop();
     assert_eq!(said("stopped"), 1);
     drop(there);
+}
+
+/// Lines that the pipe has no room for go on waiting, and one of them is in it in part.
+#[test]
+fn an_upgrade_tears_no_line_and_tells_what_has_been_dropped() {
+    const FLOOD: usize = 5000;
+    let (flood, port, folder) = (free_port(), free_port(), Folder::new());
+    let (reader, writer) = pipe().unwrap();
+    fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    let script = shell(&format!("yes | head -n {FLOOD} >&2; echo done"));
+    // Opened in turn.
+    let text = tcp_line(flood, &script) + &tcp_line(port, "internal daytime");
+    let control = folder.name("control");
+    let arguments = ["--control", &control, "--log-format", "json"];
+    let mut server = start(&folder, &text, &arguments, writer.into());
+    let address = ([127, 0, 0, 1], port).into();
+    wait_until("it to serve", || try_tcp(address).is_ok());
+    assert_eq!(read_all(tcp(flood)), "done\n");
+    let upgraded = command(&[]).args(["upgrade", "--control", &control]).output().unwrap();
+    assert!(upgraded.status.success(), "{upgraded:?}");
+    let log = Log::follow(reader);
+    let _ = log.wait(0, 1, |line| line.raw.contains("log-dropped"));
+    server.stop();
+    log.wait_end();
+    let lines = log.all_after(0, |_| true).into_iter();
+    let lines = lines.map(|it| serde_json::from_str::<Value>(&it.raw).expect(&it.raw));
+    let lines: Vec<Value> = lines.collect();
+    let of = |event: &str| lines.iter().filter(|line| line["event"] == event).count();
+    let dropped: u64 = lines.iter().filter_map(|line| line["lines"].as_u64()).sum();
+    let all = of("stderr") + usize::try_from(dropped).unwrap();
+    // Among those dropped may be some about clients and the upgrade.
+    assert!(dropped > 0 && (FLOOD..FLOOD + 20).contains(&all), "{dropped} of {all}");
+    assert_eq!((of("spawning"), of("stopped")), (2, 1));
 }
