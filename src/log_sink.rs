@@ -30,7 +30,7 @@ use own_file::OwnFile;
 use stderr::Stderr;
 use syslog::Syslog;
 
-pub use files::{keep_files, number_of, open_files};
+pub use files::{keep_files, number_of, open_again, open_files};
 
 /// Bytes that may wait for a slow reader; more are dropped, line by line, and counted.
 const CAPACITY: usize = 256 * 1024;

@@ -79,6 +79,18 @@ pub fn open_files<'a>(wanted: impl Iterator<Item = &'a LogFile>) {
     say(files);
 }
 
+/// Opens those again that are there: they may have been rotated away.
+pub fn open_again() {
+    let mut files = files();
+    files.write_out();
+    let Files { list, outcomes, .. } = &mut *files;
+    for target in list {
+        let failed = target.open().err().map(What::Failed);
+        outcomes.extend(failed.map(|what| target.outcome(what)));
+    }
+    say(files);
+}
+
 /// Closes all files but those that these name.
 pub fn keep_files<'a>(wanted: impl Iterator<Item = &'a LogFile>) {
     let mut files = files();

@@ -159,7 +159,11 @@ impl Server {
             Ok(Changes { kept, opened, closed, updated }) => {
                 journal::reloaded(kept, opened, closed, updated);
             }
-            Err(errors) => journal::reload_refused(errors),
+            Err(errors) => {
+                // As by one that succeeds.
+                log_sink::open_again();
+                journal::reload_refused(errors);
+            }
         }
         let answer = answer_of(outcome);
         self.tell_reloaded(self.reloading.number, &answer);

@@ -127,6 +127,11 @@ fn a_rotated_file_is_opened_anew_by_a_reload() {
     let _ = daemon.reload(&text);
     serve_into(&path, port);
     assert_eq!((count(&old, |_| true), count(&path, |_| true)), (4, 2));
+    // And by one that is refused.
+    fs::rename(&path, &old).unwrap();
+    let _ = daemon.reload_in_vain("nonsense\n");
+    serve_into(&path, port);
+    assert_eq!((count(&old, |_| true), count(&path, |_| true)), (2, 2));
 }
 
 #[test]
