@@ -63,13 +63,10 @@ impl Server {
         journal::peer_counts(self.peers.total(), self.peers.running());
     }
 
-    /// Says who the peers are and were, and stops as each service wants it.
-    pub(super) fn finish(&mut self) {
+    /// Stops as each service wants it. The log, for whose reader is waited, comes after it.
+    pub(super) fn stop_serving(&mut self) {
         self.reloading.stop();
         self.tidy(Tidy::Everything);
-        journal::peers(&self.peers);
-        self.count_peers();
-        journal::stopping(self.stop.unwrap_or("-"));
         self.give_up_trial();
         self.manager.notifier.stopping();
         for key in self.children.keys() {
@@ -77,12 +74,19 @@ impl Server {
         }
         self.spawner.let_spares_go();
         self.finish_overdue();
-        for key in self.services.keys() {
-            self.tell_all_refusals(key);
-        }
         // Closes the sockets and unlinks the paths.
         for key in self.listeners.keys() {
             self.close_listener(key);
+        }
+    }
+
+    /// Says who the peers are and were, and what is left to say.
+    pub(super) fn say_farewell(&mut self) {
+        journal::peers(&self.peers);
+        self.count_peers();
+        journal::stopping(self.stop.unwrap_or("-"));
+        for key in self.services.keys() {
+            self.tell_all_refusals(key);
         }
         // Says of files that are full how many lines they lack.
         log_sink::keep_files(std::iter::empty());

@@ -48,8 +48,9 @@ impl Server {
                 Backlog::Few | Backlog::Many => flush_log(),
             };
         }
+        self.stop_serving();
         log_sink::let_go();
-        self.finish();
+        self.say_farewell();
         Ok(())
     }
 

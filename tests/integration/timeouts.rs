@@ -105,7 +105,7 @@ fn they_have_as_much_under_process_1_and_orphans_are_reaped_meanwhile() {
 fn outliving(setup: Setup, others: Option<&str>) -> Daemon {
     let (port, folder) = (free_port(), Folder::new());
     let out = folder.open_folder("out").join("text");
-    let order = format!("trap \"sleep 0.3; echo in order > {}; exit\" TERM", out.display());
+    let order = format!("trap \"sleep 0.3; echo in order > {}; exit 0\" TERM", out.display());
     let script = shell(&format!("({order}; echo ready; sleep 600 & wait) & exec sleep 600"));
     let text = own_line(port, &script) + "    timeout = 1s\n    kill_after = 60s\n";
     let daemon = setup.start_in(folder, &(text + others.unwrap_or_default()));
