@@ -1,6 +1,6 @@
 //! What is wrong with a configuration, where, and what would be right.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
@@ -23,23 +23,48 @@ pub struct Source {
     pub text: String,
     /// Where its lines begin, the first but; found when the first place in it is told.
     breaks: OnceCell<Vec<usize>>,
+    /// The place that was told last.
+    told: Cell<Told>,
+}
+
+/// A place in a line: where that begins, the byte, and how many characters are before it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Told {
+    line: usize,
+    at: usize,
+    before: usize,
 }
 
 impl Source {
     /// A file and its text.
     #[must_use]
     pub fn new(name: impl Into<String>, text: String) -> Self {
-        Self { name: name.into(), text, breaks: OnceCell::new() }
+        Self { name: name.into(), text, breaks: OnceCell::new(), told: Cell::default() }
     }
 
     /// The number of the line of a byte, from 1, and where that begins.
-    fn line(&self, at: usize) -> (usize, usize) {
+    pub(super) fn line(&self, at: usize) -> (usize, usize) {
         let breaks = self.breaks.get_or_init(|| {
             self.text.match_indices('\n').map(|(end, _)| end.saturating_add(1)).collect()
         });
         let before = breaks.partition_point(|start| *start <= at);
         let start = before.checked_sub(1).and_then(|last| breaks.get(last));
         (before + 1, start.copied().unwrap_or(0))
+    }
+
+    /// How many characters are before a byte in the line that begins at `line`. Findings are
+    /// told in order, so counting goes on where the last one was: a line may be long and
+    /// have thousands.
+    fn before(&self, line: usize, at: usize) -> usize {
+        let told = self.told.get();
+        let goes_on = told.line == line && told.at <= at;
+        let Told { at: from, before, .. } =
+            if goes_on { told } else { Told { line, at: line, before: 0 } };
+        let passed = self.text.get(from..at).unwrap_or("");
+        let passed = if before == 0 { passed.trim_start_matches('\u{feff}') } else { passed };
+        let before = before + passed.chars().count();
+        self.told.set(Told { line, at, before });
+        before
     }
 }
 
@@ -82,9 +107,7 @@ impl Span {
     #[must_use]
     pub fn position(&self) -> (usize, usize) {
         let (line, start) = self.source.line(self.start);
-        let before = self.source.text.get(start..self.start).unwrap_or("");
-        let column = before.trim_start_matches('\u{feff}');
-        (line, column.chars().count() + 1)
+        (line, self.source.before(start, self.start) + 1)
     }
 }
 
@@ -109,17 +132,24 @@ pub fn summary(diagnostics: &[Diagnostic]) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
     use proptest::prelude::{prop_assert_eq, proptest};
 
     proptest! {
         #[test]
-        fn places_are_what_counting_says(text in "[a\u{e9}\n]{0,40}", at in 0usize..60) {
-            let at = (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap();
+        fn places_are_what_counting_says(
+            text in "[a\u{e9}\u{feff}\n]{0,40}",
+            places in vec(0usize..60, 1..6),
+        ) {
             let source = Rc::new(Source::new("any", text.clone()));
-            let span = Span { source, start: at, end: at };
-            let before: Vec<&str> = text[..at].split('\n').collect();
-            let column = before.last().unwrap().chars().count() + 1;
-            prop_assert_eq!(span.position(), (before.len(), column));
+            for at in places {
+                let whole = |at: &usize| text.is_char_boundary(*at);
+                let at = (0..=at.min(text.len())).rev().find(whole).unwrap();
+                let span = Span { source: Rc::clone(&source), start: at, end: at };
+                let before: Vec<&str> = text[..at].split('\n').collect();
+                let column = before.last().unwrap().trim_start_matches('\u{feff}').chars().count();
+                prop_assert_eq!(span.position(), (before.len(), column + 1));
+            }
         }
     }
 }

@@ -78,16 +78,16 @@ impl Writing<'_> {
         let mut services = self.services(config);
         let mut text =
             format!("# Written by `oxinetd import {}`.\n", one_line(&path.display().to_string()));
-        for diagnostic in self.diagnostics.iter().filter(|one| self.place_of(one).is_none()) {
-            note(&mut text, diagnostic);
-        }
+        let mut notes = self.notes();
+        note_all(&mut text, notes.remove(&None));
         let common = common(services.values());
         if !common.is_empty() {
             text.push_str("\n.defaults\n");
             common.iter().for_each(|line| text.push_str(line));
         }
         for place in self.places {
-            let part = self.part(place, services.remove(&place.at()), &common);
+            let notes = notes.get(&Some(place.at()));
+            let part = part(place, notes.cloned(), services.remove(&place.at()), &common);
             if !part.is_empty() {
                 text.push('\n');
                 text.push_str(&part);
@@ -95,24 +95,6 @@ impl Writing<'_> {
         }
         // Entries of files that were inetd.conf already.
         services.values().for_each(|service| text.push_str(&without(service, &common)));
-        text
-    }
-
-    /// A block with its comments and notes.
-    fn part(&self, place: &Place, service: Option<String>, common: &[String]) -> String {
-        let mut text = String::new();
-        for comment in &place.comments {
-            let _ = writeln!(text, "{}", one_line(comment));
-        }
-        let notes = self.diagnostics.iter().filter(|one| self.place_of(one) == Some(place.at()));
-        notes.for_each(|diagnostic| note(&mut text, diagnostic));
-        match (service, &place.name) {
-            (Some(service), _) => text.push_str(&without(&service, common)),
-            (None, Some(name)) => {
-                let _ = writeln!(text, "# note: the service `{}` is not here", one_line(name));
-            }
-            (None, None) => {}
-        }
         text
     }
 
@@ -130,16 +112,50 @@ impl Writing<'_> {
         served.chain(disabled).map(|(service, disabled)| text((&**service, disabled))).collect()
     }
 
-    /// The block that a finding is about.
-    fn place_of(&self, diagnostic: &Diagnostic) -> Option<At<'_>> {
-        let span = diagnostic.span.as_ref()?;
-        let line = u32::try_from(span.position().0).ok()?;
-        let holds = |place: &&Place| {
-            *place.origin.file == *span.source.name
-                && (place.origin.line..=place.last).contains(&line)
-        };
-        self.places.iter().find(holds).map(Place::at)
+    /// The findings about each block, and those about none.
+    fn notes(&self) -> Notes<'_> {
+        let ends = self.places.iter().map(|place| (place.at(), place.last)).collect();
+        let mut notes = Notes::new();
+        for diagnostic in self.diagnostics {
+            notes.entry(block_of(diagnostic, &ends)).or_default().push(diagnostic);
+        }
+        notes
     }
+}
+
+/// What is said of blocks.
+type Notes<'a> = BTreeMap<Option<At<'a>>, Vec<&'a Diagnostic>>;
+
+/// The block that a finding is about: the last one that begins before it, if that has not
+/// ended there.
+fn block_of<'a>(diagnostic: &'a Diagnostic, ends: &BTreeMap<At<'a>, u32>) -> Option<At<'a>> {
+    let span = diagnostic.span.as_ref()?;
+    let line = u32::try_from(span.position().0).ok()?;
+    let file = span.source.name.as_str();
+    let (block, end) = ends.range(..=(file, line)).next_back()?;
+    (block.0 == file && line <= *end).then_some(*block)
+}
+
+/// A block with its comments and notes.
+fn part(
+    place: &Place,
+    notes: Option<Vec<&Diagnostic>>,
+    service: Option<String>,
+    common: &[String],
+) -> String {
+    let mut text = String::new();
+    for comment in &place.comments {
+        let _ = writeln!(text, "{}", one_line(comment));
+    }
+    note_all(&mut text, notes);
+    match (service, &place.name) {
+        (Some(service), _) => text.push_str(&without(&service, common)),
+        (None, Some(name)) => {
+            let _ = writeln!(text, "# note: the service `{}` is not here", one_line(name));
+        }
+        (None, None) => {}
+    }
+    text
 }
 
 /// What can be said once for all services, if all say it.
@@ -173,8 +189,10 @@ fn without(service: &str, common: &[String]) -> String {
     service.split_inclusive('\n').filter(|line| !common.iter().any(|one| one == line)).collect()
 }
 
-fn note(text: &mut String, diagnostic: &Diagnostic) {
-    let _ = writeln!(text, "# note: {}", diagnostic.one_line());
+fn note_all(text: &mut String, diagnostics: Option<Vec<&Diagnostic>>) {
+    for diagnostic in diagnostics.unwrap_or_default() {
+        let _ = writeln!(text, "# note: {}", diagnostic.one_line());
+    }
 }
 
 /// What must not become a second line.

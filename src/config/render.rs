@@ -12,6 +12,8 @@ const TAB: usize = 8;
 const WIDEST: usize = 120;
 /// What is kept left of the carets when a line is cut.
 const CONTEXT: usize = 30;
+/// Bytes of a line that are looked at on each side of a place: more than are shown.
+const AROUND: usize = 1024;
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,28 +83,44 @@ fn snippet(span: &Span, gutter: usize) -> String {
 /// The visible form of a span's first line, and the columns of the span in it.
 fn excerpt(span: &Span) -> (String, Range<usize>) {
     let text = &span.source.text;
-    let start = text.get(..span.start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
-    let rest = text.get(span.start..).unwrap_or("");
-    let end = rest.find('\n').map_or(text.len(), |at| span.start + at);
+    let around = around(span);
     let mut cells = Cells::default();
     let mut carets = 0..0;
-    for (at, character) in text.get(start..end).unwrap_or("").char_indices() {
-        let at = start + at;
+    for (at, character) in text.get(around.clone()).unwrap_or("").char_indices() {
+        let at = around.start + at;
         if at == span.start {
             carets = cells.width..cells.width;
         }
         // Neither the end of a line that stands for `\r\n` nor a byte order mark is text.
-        if !(character == '\r' && at + 1 == end || character == '\u{feff}' && at == 0) {
+        if !(character == '\r' && ends_at(text, at + 1) || character == '\u{feff}' && at == 0) {
             cells.push(character);
         }
         if at >= span.start && at < span.end {
             carets.end = cells.width;
         }
     }
-    if span.start >= end {
+    if span.start >= around.end {
         carets = cells.width..cells.width;
     }
     cells.cut(carets)
+}
+
+/// The line in which a span begins, or of a long one what surrounds that place: a line may
+/// be all of a file, and have a finding everywhere.
+fn around(span: &Span) -> Range<usize> {
+    let text = &span.source.text;
+    let (_, line) = span.source.line(span.start);
+    let whole = |at: &usize| text.is_char_boundary(*at);
+    let start = (line.max(span.start.saturating_sub(AROUND))..span.start).find(whole);
+    let end = (span.start.saturating_add(AROUND)..text.len()).find(whole).unwrap_or(text.len());
+    let rest = text.get(span.start..end).unwrap_or("");
+    let end = rest.find('\n').map_or(end, |length| span.start + length);
+    start.unwrap_or(span.start)..end
+}
+
+/// Whether a line ends before this byte.
+fn ends_at(text: &str, at: usize) -> bool {
+    text.get(at..).is_none_or(|rest| rest.is_empty() || rest.starts_with('\n'))
 }
 
 /// Text with the width of each character on the screen.
@@ -279,6 +297,20 @@ mod tests {
         let at = under.find('^').unwrap();
         assert_eq!(shown.chars().skip(at).take(5).collect::<String>(), "WRONG");
         assert_eq!(under.matches('^').count(), 5);
+    }
+
+    #[test]
+    fn a_line_of_nothing_but_mistakes_is_told_in_seconds() {
+        let text = "\u{e9}".repeat(1 << 20);
+        let source = Rc::new(Source::new("etc/inetd.conf", text));
+        for start in (0..1 << 20).step_by(256) {
+            let span = Span { source: Rc::clone(&source), start, end: start + 2 };
+            let finding = Diagnostic { span: Some(span), ..diagnostic("", 0, 0) };
+            assert!(finding.render().len() < 1000);
+            assert!(
+                finding.one_line().starts_with(&format!("etc/inetd.conf:1:{}:", start / 2 + 1))
+            );
+        }
     }
 
     #[test]

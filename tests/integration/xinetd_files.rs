@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::golden::{cases_in, differs};
 use oxinetd::config::fake::FakeLookup;
@@ -121,6 +122,22 @@ fn a_directory_is_imported_as_includedir_reads_it() {
     let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("no {what} in {text}"));
     assert!(at("# first") < at("# second"), "{text}");
     assert!(!text.contains("nonsense"), "{text}");
+}
+
+#[test]
+fn thousands_of_services_with_a_note_each_are_imported_in_seconds() {
+    let block = |n: u32| {
+        format!(
+            "service s{n}\n{{\n type = UNLISTED\n port = {n}\n socket_type = stream\n wait = no\n user = root\n server = /bin/cat\n log_on_success = USERID\n}}\n"
+        )
+    };
+    let text: String = (1..=3000).map(block).collect();
+    let begun = Instant::now();
+    let imported = import(Path::new("/etc/xinetd.conf"), &machine(&text));
+    assert_eq!(imported.services, 3000);
+    assert!(imported.text.matches("# note: ").count() >= 3000);
+    // Looking for the place of each note in all of them took minutes.
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
 }
 
 #[test]
