@@ -57,7 +57,8 @@ pub(super) fn reload(control: &Control) -> Result<(), Failure> {
 pub(super) fn upgrade(control: &Control) -> Result<(), Failure> {
     let answer = asked(control, &Request::Upgrade {})?;
     let Upgraded { upgraded, from, pid } = read(&answer)?;
-    show(&format!("upgraded from {from} to {upgraded}, pid {pid}\n"))
+    let words = format!("upgraded from {from} to {upgraded}, pid {pid}");
+    show(&(table::printable(&words) + "\n"))
 }
 
 /// `oxinetd stop`.
@@ -91,7 +92,7 @@ pub(super) fn kill(kill: &Kill) -> Result<(), Failure> {
 
 fn done(control: &Control, request: &Request) -> Result<(), Failure> {
     let answer = asked(control, request)?;
-    show(&format!("{}\n", read::<Done>(&answer)?.done))
+    show(&(table::printable(&read::<Done>(&answer)?.done) + "\n"))
 }
 
 fn place(control: &Control) -> Result<PathBuf, Failure> {
@@ -119,7 +120,7 @@ fn unreachable(path: &std::path::Path, error: &io::Error) -> Failure {
 }
 
 fn read<'a, T: serde::Deserialize<'a>>(answer: &'a [u8]) -> Result<T, Failure> {
-    answer::read(answer).map_err(|error| Failure::new(CONFIGURATION, error))
+    answer::read(answer).map_err(|error| Failure::new(CONFIGURATION, table::printable(&error)))
 }
 
 /// For people to look at, too: on several lines.

@@ -50,8 +50,9 @@ impl Table {
     }
 }
 
-/// Nothing that drives a terminal.
-fn printable(text: &str) -> String {
+/// Nothing that drives a terminal: a text that is one line.
+#[must_use]
+pub fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
 }
 
@@ -203,10 +204,15 @@ fn peer_table(peers: &[PeerStatus]) -> String {
             peer.service.clone(),
             peer.pid.map_or("-".to_owned(), |pid| pid.to_string()),
             peer.state.clone(),
-            peer.age.map(|age| span(Duration::from_secs_f64(age.max(0.0)))).unwrap_or_default(),
+            peer.age.map(age).unwrap_or_default(),
         ]);
     }
     table.render()
+}
+
+/// How old somebody is, whatever number the answer has for it.
+fn age(seconds: f64) -> String {
+    span(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
 }
 
 /// The end of a reload: findings first, then what changed.
@@ -214,9 +220,13 @@ fn peer_table(peers: &[PeerStatus]) -> String {
 pub fn reloaded(answer: &Reloaded) -> String {
     let mut out = String::new();
     for finding in &answer.diagnostics {
-        // They are made to be printed, on several lines.
-        out.push_str(finding.text.trim_end());
-        out.push_str("\n\n");
+        // They are made to be printed, on several lines; whoever answers may not know that.
+        finding
+            .text
+            .trim_end()
+            .split('\n')
+            .for_each(|line| _ = writeln!(out, "{}", printable(line)));
+        out.push('\n');
     }
     if !answer.reloaded {
         let errors = answer.diagnostics.iter().filter(|finding| finding.severity == "error");

@@ -73,6 +73,22 @@ fn nothing_drives_the_terminal() {
 }
 
 #[test]
+fn a_reload_drives_no_terminal_and_keeps_its_lines() {
+    let text = "error: \x1b[2J\n --> f:1:1\n".to_owned();
+    let finding = Finding { severity: "error".to_owned(), text };
+    let shown = reloaded(&Reloaded { diagnostics: vec![finding], ..Reloaded::default() });
+    assert!(shown.starts_with("error: ?[2J\n --> f:1:1\n\n"), "{shown}");
+}
+
+#[test]
+fn any_age_is_a_span() {
+    for (seconds, text) in [(-1.0, "0s"), (61.5, "1m 1s"), (f64::NAN, "0s")] {
+        assert_eq!(age(seconds), text);
+    }
+    assert!(age(1e300).ends_with('h'));
+}
+
+#[test]
 fn one_service_has_its_peers() {
     let peer = PeerStatus {
         n: 1,

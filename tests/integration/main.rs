@@ -18,6 +18,7 @@ mod common;
 
 mod access;
 mod adopting;
+mod answers;
 mod balance;
 mod banners;
 mod beside_xinetd;
