@@ -68,6 +68,8 @@ pub struct FakeLookup {
     pub files: BTreeMap<PathBuf, Vec<u8>>,
     /// Programs.
     pub programs: BTreeSet<PathBuf>,
+    /// Whether every other absolute path is one as well.
+    pub every_program: bool,
     /// Network devices and their indices.
     pub devices: BTreeMap<&'static str, u32>,
     /// Whether there is IPv6.
@@ -112,6 +114,7 @@ impl Default for FakeLookup {
             ]),
             files: BTreeMap::new(),
             programs: PROGRAMS.iter().map(PathBuf::from).collect(),
+            every_program: false,
             devices: BTreeMap::from([("lo", 1), ("eth0", 2)]),
             ipv6: true,
             landlock: true,
@@ -211,6 +214,7 @@ impl Lookup for FakeLookup {
             Some("/bin" | "/usr/bin" | "/etc") => Executable::No("is a directory".to_owned()),
             Some("/etc/passwd") => Executable::No("is not executable".to_owned()),
             _ if self.programs.contains(path) => Executable::Yes,
+            _ if self.every_program && path.is_absolute() => Executable::Yes,
             Some(path) if path.starts_with("/root/") => Executable::Hidden,
             _ => Executable::Missing,
         }

@@ -23,7 +23,7 @@
 
 mod process;
 mod steps;
-mod wire;
+pub mod wire;
 
 pub use process::{LIMIT, Loader, Turn, load_and_wait};
 pub use steps::{Finding, From, Loading, Overview, Serve, Step, What};

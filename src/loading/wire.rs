@@ -82,7 +82,7 @@ struct Definition {
 }
 
 /// Writes what has been read.
-pub(super) struct Sender<W> {
+pub struct Sender<W> {
     to: W,
     bytes: Vec<u8>,
     files: HashMap<Rc<str>, Number>,
@@ -108,7 +108,9 @@ impl<T: ?Sized> Known<T> {
 }
 
 impl<W: Write> Sender<W> {
-    pub(super) fn new(to: W) -> Self {
+    /// To where it is written.
+    #[must_use]
+    pub fn new(to: W) -> Self {
         Self {
             to,
             bytes: Vec::new(),
@@ -123,7 +125,7 @@ impl<W: Write> Sender<W> {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn send(mut self, loading: Loading) -> io::Result<()> {
+    pub fn send(mut self, loading: Loading) -> io::Result<()> {
         let Loading { findings, errors, services, log_files, steps, updated, overview } = loading;
         for finding in findings {
             self.put(&Record::Finding(finding))?;
@@ -256,7 +258,7 @@ fn index(number: Number) -> usize {
 
 /// Puts together what has been read from bytes as they come.
 #[derive(Default)]
-pub(super) struct Receiver {
+pub struct Receiver {
     /// The beginning of a record.
     rest: Vec<u8>,
     taken: usize,
@@ -275,7 +277,7 @@ impl Receiver {
     ///
     /// # Errors
     /// When there are too many, or they are not what [`Sender`] writes.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), String> {
+    pub fn take(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.taken = self.taken.saturating_add(bytes.len());
         if self.taken > MOST {
             return Err(format!("it is larger than {} MiB", MOST >> 20));
@@ -295,7 +297,7 @@ impl Receiver {
     }
 
     /// Everything, if nothing is missing.
-    pub(super) fn finish(&mut self) -> Option<Loading> {
+    pub fn finish(&mut self) -> Option<Loading> {
         let complete = self.ended && self.rest.is_empty();
         complete.then(|| std::mem::take(self).loading)
     }

@@ -39,6 +39,7 @@ mod drop_in;
 mod drop_in_files;
 mod fairness;
 mod first_mistakes;
+mod fuzz_inputs;
 mod golden;
 mod hygiene;
 mod layering;

@@ -1,0 +1,9 @@
+//! The properties, built once for all targets.
+
+#[path = "../properties/mod.rs"]
+mod properties;
+
+/// Tries the property of a target, which panics if it does not hold.
+pub fn try_out(target: &str, bytes: &[u8]) {
+    properties::try_out(target, bytes);
+}
