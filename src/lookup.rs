@@ -37,6 +37,8 @@ pub struct System {
     users: Memo<String, Option<UserFacts>>,
     numbers: Memo<u32, Option<UserFacts>>,
     groups: Memo<(String, u32), Vec<u32>>,
+    group_numbers: Memo<String, Option<u32>>,
+    hosts: Memo<String, Result<Vec<IpAddr>, String>>,
     executables: Memo<PathBuf, Executable>,
     interpreters: Memo<PathBuf, Option<PathBuf>>,
     configuration: files::Budget,
@@ -121,8 +123,8 @@ impl Lookup for System {
     }
 
     fn group(&self, name: &str) -> Option<u32> {
-        let group = (!name.contains('\0')).then(|| Group::from_name(name).ok().flatten())?;
-        group.map(|group| group.gid.as_raw())
+        let ask = || (!name.contains('\0')).then(|| Group::from_name(name).ok().flatten())?;
+        self.group_numbers.get(&name.to_owned(), || ask().map(|group| group.gid.as_raw()))
     }
 
     fn group_name(&self, gid: u32) -> Option<String> {
@@ -152,8 +154,12 @@ impl Lookup for System {
     }
 
     fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        let found: Vec<IpAddr> = (host, 0).to_socket_addrs()?.map(|address| address.ip()).collect();
-        if found.is_empty() { Err(io::Error::other("no address")) } else { Ok(found) }
+        let ask = || {
+            let found = (host, 0).to_socket_addrs().map_err(|error| error.to_string())?;
+            let found: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+            if found.is_empty() { Err("no address".to_owned()) } else { Ok(found) }
+        };
+        self.hosts.get(&host.to_owned(), ask).map_err(io::Error::other)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {

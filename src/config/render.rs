@@ -13,7 +13,7 @@ const WIDEST: usize = 120;
 /// What is kept left of the carets when a line is cut.
 const CONTEXT: usize = 30;
 /// Bytes of a line that are looked at on each side of a place: more than are shown.
-const AROUND: usize = 1024;
+const AROUND: usize = 512;
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,13 +5,15 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 
 use crate::common::clients::{echo_once, try_tcp};
-use crate::common::daemon::as_pid;
+use crate::common::daemon::{BINARY, as_pid};
 use crate::common::load::Load;
+use crate::common::needs::kernel_lacks;
 use crate::common::procs;
 use crate::common::{
     Daemon, Folder, Line, Setup, free_port, free_ports, need_ipv6, need_program, need_root,
@@ -336,4 +338,29 @@ fn programs_run_on_while_the_configuration_is_read() {
     assert_eq!(read_all(&client), "", "nobody else holds the connection");
     drop(reader);
     let _ = daemon.wait_log(|line| line.is("reloaded"));
+}
+
+/// How often the file of hosts is opened by `oxinetd check`; None if nobody may trace here.
+fn looks_at_hosts(file: &Path) -> Option<usize> {
+    let mut trace = Command::new("strace");
+    trace.args(["-f", "-e", "trace=openat", BINARY, "check"]).arg(file);
+    let output = trace.output().unwrap();
+    let calls = String::from_utf8_lossy(&output.stderr);
+    calls.contains("inetd.conf").then(|| calls.matches("\"/etc/hosts\"").count())
+}
+
+#[test]
+fn a_host_that_many_services_have_is_looked_up_once() {
+    if !need_program("strace") {
+        return;
+    }
+    let folder = Folder::new();
+    let line = |n: u16| format!("localhost:{n} stream tcp nowait - date\n");
+    let file = folder.write("inetd.conf", &(1..=5).map(line).collect::<String>());
+    let Some(looks) = looks_at_hosts(&file) else {
+        kernel_lacks("ptrace of other processes");
+        return;
+    };
+    // None where a daemon answers for everybody.
+    assert!(looks <= 1, "{looks}");
 }
