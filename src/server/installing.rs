@@ -1,7 +1,7 @@
 //! Services coming and going: what is made of a definition, and sockets, those included
 //! that cannot be opened yet.
 
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::AsRawFd as _;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -229,7 +229,7 @@ impl Server {
 
     fn listen(&mut self, key: Key, service: &Service, listener: Listener) {
         self.reloading.turnover.opens();
-        log::debug!("opened descriptor={:?}", listener.as_fd());
+        log::debug!("opened descriptor={}", listener.as_raw_fd());
         journal::listening(&service.label, listener.address(), listener.is_adopted());
         if let Some(state) = self.listeners.get_mut(key) {
             state.listener = Some(listener);

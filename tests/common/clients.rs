@@ -175,3 +175,8 @@ impl Packets {
         String::from_utf8_lossy(&answer[..count]).into_owned()
     }
 }
+
+/// Whether nobody listens there, on 127.0.0.1.
+pub(crate) fn is_closed(port: u16) -> bool {
+    try_tcp(([127, 0, 0, 1], port).into()).is_err()
+}

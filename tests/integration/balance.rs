@@ -9,9 +9,10 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 use crate::common::clients::{echo_once, read_to_any_end, reset, tcp_from, udp_ask};
+use crate::common::control::{controlled, status};
 use crate::common::daemon::as_pid;
 use crate::common::{
-    Daemon, Line, Setup, free_ports, me, procs, read_line, shell, tcp, tcp_line, udp, wait_until,
+    Line, free_ports, me, procs, read_line, shell, tcp, tcp_line, udp, wait_until,
 };
 
 /// Ports by what is there.
@@ -101,16 +102,12 @@ fn balance(lines: &[Line], mux: &str) -> HashMap<String, i32> {
     open
 }
 
-fn status(daemon: &Daemon) -> Value {
-    serde_json::from_str(&daemon.answer(&["status", "--json"])).unwrap()
-}
-
 #[test]
 fn every_start_has_its_end_and_nothing_is_left() {
     let numbers = free_ports(9);
     let ports = Ports(&numbers);
     let (text, other) = (ports.text(), tcp_line(numbers[8], "/bin/cat cat"));
-    let daemon = Setup::new().controlled().start(&text);
+    let daemon = controlled(&text);
     drop(visit(&ports));
     daemon.wait_childless();
     assert!(daemon.answer(&["upgrade"]).starts_with("upgraded"));
@@ -130,11 +127,11 @@ fn every_start_has_its_end_and_nothing_is_left() {
         assert_eq!(read_to_any_end(on_another), "");
         drop(stay);
         daemon.wait_childless();
-        wait_until("everybody to be gone", || status(&daemon)["conversations"] == 0);
+        wait_until("everybody to be gone", || status(&daemon, None)["conversations"] == 0);
     }
     let mux = format!("{}/tcp", numbers[4]);
     wait_until("everybody's end", || balance(&daemon.log.all_after(0, |_| true), &mux).is_empty());
-    let all = status(&daemon);
+    let all = status(&daemon, None);
     let accepted = daemon.said("accepted").len();
     assert_eq!((&all["accepted"], &all["running"]), (&accepted.into(), &0.into()), "{all}");
     assert_eq!((&all["refused"], &all["failed"]), (&4.into(), &0.into()), "{all}");

@@ -1,4 +1,4 @@
-//! A running server is asked and told: status, peers, reload, stop, start, kill, drain.
+//! A running server is asked and told: peers, reload, stop, start, kill, and who may.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -9,196 +9,13 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 
-use crate::common::clients::{read_to_any_end, try_tcp, udp_ask};
+use crate::common::clients::{is_closed, read_to_any_end};
+use crate::common::control::{controlled, refused, status, status_of_port};
 use crate::common::daemon::{BINARY, as_pid, command};
-use crate::common::needs::search_path;
 use crate::common::{
-    DEADLINE, Daemon, Folder, Setup, ask, free_port, me, need_program, need_root, read_all,
-    read_line, shell, tcp, tcp_line, udp, wait_for, wait_until,
+    Folder, Setup, ask, free_port, me, need_program, need_root, read_all, read_line, shell, tcp,
+    tcp_line, wait_for, wait_until,
 };
-
-/// A server with a control socket.
-fn controlled(text: &str) -> Daemon {
-    Setup::new().controlled().start(text)
-}
-
-/// `status --json`, of one service if it is named.
-#[track_caller]
-fn status(daemon: &Daemon, service: Option<&str>) -> Value {
-    let mut arguments = vec!["status", "--json"];
-    arguments.extend(service);
-    serde_json::from_str(&daemon.answer(&arguments)).unwrap()
-}
-
-/// `SERVICE/tcp` of the status of the whole server.
-#[track_caller]
-fn of(daemon: &Daemon, port: u16) -> Value {
-    let all = status(daemon, None);
-    let services = all["services"].as_array().unwrap();
-    let found = services.iter().find(|service| service["service"] == format!("{port}/tcp"));
-    found.unwrap_or_else(|| panic!("no {port} in {all}")).clone()
-}
-
-/// What `oxinetd ARGUMENTS` says when it fails, and its status.
-#[track_caller]
-fn refused(daemon: &Daemon, arguments: &[&str]) -> (i32, String) {
-    let output = daemon.ask(arguments);
-    assert!(!output.status.success(), "{arguments:?} succeeded");
-    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
-}
-
-fn is_closed(port: u16) -> bool {
-    try_tcp(([127, 0, 0, 1], port).into()).is_err()
-}
-
-#[test]
-fn the_status_counts_what_each_service_has_done() {
-    let (date, refusing, missing, echo) = (free_port(), free_port(), free_port(), free_port());
-    let folder = Folder::new();
-    let program = folder.copy_of("/bin/true", "gone");
-    let text = tcp_line(date, "/bin/sh sh -c 'exit 7'")
-        + &tcp_line(refusing, "/bin/date date")
-        + "    no_access = 127.0.0.1\n"
-        + &crate::common::own_line(missing, &format!("{program} gone"))
-        + &format!("127.0.0.1:{echo} stream tcp nowait - internal echo\n");
-    let daemon = controlled(&text);
-    for _ in 0..3 {
-        assert_eq!(read_all(tcp(date)), "");
-    }
-    assert_eq!(read_to_any_end(tcp(refusing)), "");
-    std::fs::remove_file(&program).unwrap();
-    assert_eq!(read_to_any_end(tcp(missing)), "");
-    let mut talk = tcp(echo);
-    talk.write_all(b"hello\n").unwrap();
-    assert_eq!(read_line(&mut talk), "hello\n");
-    daemon.wait_childless();
-
-    let found = wait_for("the ends to be counted", || {
-        let found = of(&daemon, date);
-        (found["exits"] == json!({"7": 3})).then_some(found)
-    });
-    assert_eq!((&found["accepted"], &found["state"]), (&json!(3), &json!("listening")));
-    assert_eq!(found["addresses"], json!([format!("127.0.0.1:{date}")]));
-    assert!(found["origin"].as_str().unwrap().ends_with("inetd.conf:1"), "{found}");
-    assert!(found["run_seconds"].as_f64().unwrap() > 0.0);
-    assert_eq!(of(&daemon, refusing)["refused"], json!({"access": 1}));
-    let failed = of(&daemon, missing);
-    assert_eq!((&failed["failed"], &failed["exits"]), (&json!(1), &json!({})));
-    let message = failed["last_error"]["message"].as_str().unwrap();
-    assert!(message.starts_with("exec: No such file"), "{message}");
-    let found = of(&daemon, echo);
-    assert_eq!((&found["running"], &found["server"]), (&json!(1), &json!("internal")));
-
-    let all = status(&daemon, None);
-    assert_eq!(all["pid"], json!(daemon.pid()));
-    assert_eq!((&all["state"], &all["conversations"]), (&json!("serving"), &json!(1)));
-    assert_eq!(
-        (&all["accepted"], &all["refused"], &all["failed"]),
-        (&json!(5), &json!(1), &json!(1))
-    );
-}
-
-#[test]
-fn the_status_is_a_table_for_people() {
-    let port = free_port();
-    let daemon = controlled(&tcp_line(port, "/bin/cat cat"));
-    let client = tcp(port);
-    let pid = daemon.accepted(port, 1)[0];
-    let table = daemon.answer(&["status"]);
-    let lines: Vec<&str> = table.lines().collect();
-    assert!(
-        lines[0].starts_with("oxinetd ") && lines[0].contains(&format!("pid {}", daemon.pid()))
-    );
-    assert!(lines[3].starts_with("SERVICE ") && lines[3].contains("RUNNING"), "{table}");
-    let words: Vec<&str> = lines[4].split_whitespace().collect();
-    let (label, address) = (format!("{port}/tcp"), format!("127.0.0.1:{port}"));
-    assert_eq!(words, [&label, &address, "listening", "1", "1", "0", "0"]);
-
-    let one = daemon.answer(&["status", &port.to_string()]);
-    let peer = client.local_addr().unwrap();
-    assert!(one.contains("state: listening\n"), "{one}");
-    assert!(one.lines().any(|line| line.contains(&format!("{peer}  {label}  {pid}"))), "{one}");
-    let peers = daemon.answer(&["peers"]);
-    assert!(peers.contains("1 since the start, 1 now") && peers.contains(&peer.to_string()));
-}
-
-#[test]
-fn datagrams_that_were_answered_are_counted() {
-    let port = free_port();
-    let daemon = controlled(&format!("127.0.0.1:{port} dgram udp wait - internal echo\n"));
-    let client = udp(port);
-    for _ in 0..3 {
-        assert_eq!(udp_ask(&client, "hello"), "hello");
-    }
-    let found = &status(&daemon, None)["services"][0];
-    assert_eq!((&found["service"], &found["accepted"]), (&json!(format!("{port}/udp")), &json!(3)));
-}
-
-#[test]
-fn the_status_names_what_this_machine_lacks() {
-    let (port, missing) = (free_port(), free_port());
-    let text = tcp_line(port, "/bin/date date");
-    let daemon = controlled(&(text.clone() + &tcp_line(missing, "/nowhere/at/all x")));
-    assert_eq!(status(&daemon, None)["not_served"], json!([format!("{missing}/tcp")]));
-    assert!(daemon.answer(&["status"]).contains(&format!("say why): {missing}/tcp\n")));
-    for name in [format!("{missing}/tcp"), missing.to_string()] {
-        let (code, said) = refused(&daemon, &["start", &name]);
-        assert_eq!((code, said.contains(&format!("{name} is not served"))), (1, true), "{said}");
-    }
-    daemon.reload(&text);
-    assert_eq!(status(&daemon, None)["not_served"], json!([]));
-    assert!(refused(&daemon, &["status", &missing.to_string()]).1.contains("there is no service"));
-}
-
-#[test]
-fn a_service_that_goes_on_as_it_was_is_said_to() {
-    let port = free_port();
-    let daemon = controlled(&tcp_line(port, "/bin/echo echo old"));
-    let goes_on = format!("warning: {port}/tcp is running and goes on as it was");
-    let said = || {
-        let lines = daemon.said("configuration");
-        lines.iter().filter(|line| line.raw.contains(&goes_on)).count()
-    };
-    daemon.folder.write("inetd.conf", &tcp_line(port, "/nowhere/at/all x"));
-    let answer = daemon.answer(&["reload"]);
-    assert!(answer.contains(&format!("\n{goes_on}\n")), "{answer}");
-    let _ = daemon.wait_log(|line| line.is("reloaded"));
-    assert_eq!(said(), 1, "{}", daemon.log.text());
-    assert_eq!(read_all(tcp(port)), "old\n");
-    assert_eq!(status(&daemon, None)["not_served"], json!([]));
-    let _ = daemon.reload(&tcp_line(port, "/bin/echo echo new"));
-    assert_eq!(said(), 1, "{}", daemon.log.text());
-}
-
-#[test]
-fn the_status_is_data_with_a_schema() {
-    if !need_program("jsonschema") {
-        return;
-    }
-    let port = free_port();
-    let daemon = controlled(&(tcp_line(port, "/bin/cat cat") + "    instances = 1\n"));
-    let _client = tcp(port);
-    daemon.accepted(port, 1);
-    let text = daemon.answer(&["status", "--json"]);
-    let file = daemon.folder.write("status.json", &text);
-    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/etc/status.schema.json");
-    let valid = |file: &std::path::Path| {
-        let mut check = Command::new("jsonschema");
-        check.env("PATH", search_path()).arg("-i").arg(file).arg(schema);
-        check.output().unwrap().status.success()
-    };
-    assert!(valid(&file), "{text}");
-    let mut wrong: Value = serde_json::from_str(&text).unwrap();
-    wrong["services"][0]["state"] = json!("happy");
-    assert!(!valid(&daemon.folder.write("wrong.json", &wrong.to_string())));
-
-    let mut one = status(&daemon, Some(&format!("{port}/tcp")));
-    assert_eq!(one["peers"][0]["state"], json!("running"));
-    // A service has no schema of its own: it is one of the whole.
-    let mut whole: Value = serde_json::from_str(&text).unwrap();
-    whole["services"][0] = one.take();
-    assert!(valid(&daemon.folder.write("one.json", &whole.to_string())));
-}
 
 #[test]
 fn other_programs_may_ask_with_words_and_with_json() {
@@ -264,7 +81,7 @@ fn a_stopped_service_has_no_port_until_it_is_started() {
     let label = format!("{one}/tcp");
     assert_eq!(daemon.answer(&["stop", &label]), format!("stopped {label}\n"));
     assert!(is_closed(one));
-    assert_eq!(of(&daemon, one)["state"], json!("stopped"));
+    assert_eq!(status_of_port(&daemon, one)["state"], json!("stopped"));
     // Its running program goes on, and the other service too.
     client.write_all(b"still here\n").unwrap();
     assert_eq!(read_line(&mut client), "still here\n");
@@ -365,7 +182,7 @@ fn a_port_taken_meanwhile_is_said_when_a_service_is_started() {
     let squatter = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
     let (status, words) = refused(&daemon, &["start", &port.to_string()]);
     assert!(status == 1 && words.contains("in use"), "{status} {words}");
-    assert_eq!(of(&daemon, port)["state"], json!("failed"));
+    assert_eq!(status_of_port(&daemon, port)["state"], json!("failed"));
     drop(squatter);
     daemon.wait_log(|line| line.is("not-listening"));
     wait_until("the socket to be opened after all", || !is_closed(port));
@@ -432,97 +249,6 @@ fn a_reload_is_waited_for_and_tells_what_came_of_it() {
 }
 
 #[test]
-fn stop_returns_when_the_server_has_ended() {
-    let port = free_port();
-    let mut daemon = controlled(&tcp_line(port, "/bin/date date"));
-    assert_eq!(daemon.answer(&["stop"]), "stopped\n");
-    assert!(is_closed(port) && !daemon.control().exists());
-    assert!(daemon.wait_exit().success());
-    let line = daemon.wait_log(|line| line.is("stopping"));
-    assert_eq!(line.get("signal"), Some("control"));
-    let (status, words) = refused(&daemon, &["status"]);
-    assert!(status == 71 && words.contains("No such file"), "{status} {words}");
-}
-
-/// `oxinetd stop --drain=SECONDS`, which goes on until the server has ended.
-fn drain(daemon: &Daemon, seconds: &str) -> std::process::Child {
-    let mut asking = command(&[]);
-    asking.args(["stop", &format!("--drain={seconds}"), "--control"]).arg(daemon.control());
-    let child = asking.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-    daemon.wait_log(|line| line.is("draining"));
-    child
-}
-
-#[test]
-fn a_server_that_drains_lets_nobody_in_and_waits_for_who_is_there() {
-    let (cat, echo) = (free_port(), free_port());
-    let text = tcp_line(cat, "/bin/cat cat")
-        + &format!("127.0.0.1:{echo} stream tcp nowait - internal echo\n");
-    let mut daemon = controlled(&text);
-    let (mut program, mut talk) = (tcp(cat), tcp(echo));
-    daemon.accepted(cat, 1);
-    daemon.wait_log(|line| line.about("accepted", echo));
-    let mut client = drain(&daemon, "3600");
-    assert!(is_closed(cat) && is_closed(echo));
-    assert_eq!(status(&daemon, None)["state"], json!("draining"));
-    for stream in [&mut program, &mut talk] {
-        stream.write_all(b"here\n").unwrap();
-        assert_eq!(read_line(stream), "here\n");
-    }
-    assert!(daemon.is_running() && client.try_wait().unwrap().is_none());
-    drop((program, talk));
-    assert!(daemon.wait_exit().success());
-    let output = client.wait_with_output().unwrap();
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "waiting for 1 programs\nstopped\n");
-}
-
-#[test]
-fn a_server_that_drains_starts_no_program_for_nobody() {
-    let (port, folder) = (free_port(), Folder::new());
-    let (path, stream) = (folder.name("dgram.sock"), folder.name("stream.sock"));
-    let text = format!(
-        "127.0.0.1:{port} dgram udp wait - /bin/sleep sleep 600\n\
-         127.0.0.1:{port} stream tcp wait - /bin/sleep sleep 600\n\
-         {path} dgram unix wait - /bin/sleep sleep 600\n\
-         {stream} stream unix wait - /bin/sleep sleep 600\n"
-    );
-    let mut daemon = Setup::new().controlled().start_in(folder, &text);
-    let client = drain(&daemon, "3600");
-    assert!(daemon.wait_exit().success());
-    assert!(client.wait_with_output().unwrap().status.success());
-    assert!(daemon.said("accepted").is_empty(), "{}", daemon.log.text());
-}
-
-#[test]
-fn who_has_had_the_time_of_a_drain_is_ended() {
-    let (cat, echo) = (free_port(), free_port());
-    let text = tcp_line(cat, "/bin/cat cat")
-        + &format!("127.0.0.1:{echo} stream tcp nowait - internal echo\n");
-    let mut daemon = controlled(&text);
-    let (program, talk) = (tcp(cat), tcp(echo));
-    daemon.accepted(cat, 1);
-    daemon.wait_log(|line| line.about("accepted", echo));
-    let client = drain(&daemon, "0");
-    assert_eq!(read_to_any_end(program), "");
-    assert_eq!(read_to_any_end(talk), "");
-    assert!(daemon.wait_exit().success());
-    assert!(client.wait_with_output().unwrap().status.success());
-    let line = daemon.wait_log(|line| line.about("ended", cat));
-    assert_eq!(line.get("signal"), Some("SIGTERM"));
-}
-
-#[test]
-fn a_second_word_to_stop_ends_a_drain() {
-    let port = free_port();
-    let mut daemon = controlled(&tcp_line(port, "/bin/cat cat"));
-    let _program = tcp(port);
-    daemon.accepted(port, 1);
-    let client = drain(&daemon, "3600");
-    daemon.stop();
-    assert!(client.wait_with_output().unwrap().status.success());
-}
-
-#[test]
 fn stuck_clients_of_the_control_socket_harm_nobody() {
     let port = free_port();
     let daemon = controlled(&tcp_line(port, "/bin/echo echo yes"));
@@ -555,56 +281,6 @@ fn is_over(stream: &mut UnixStream) -> bool {
             Err(error) => return error.kind() != std::io::ErrorKind::WouldBlock,
         }
     }
-}
-
-#[test]
-fn a_status_longer_than_any_buffer_comes_whole_to_a_slow_reader() {
-    let ports: Vec<u16> = (0..40).map(|_| free_port()).collect();
-    let mut text = String::new();
-    for port in &ports {
-        for host in 1..=25 {
-            text += &format!("127.0.0.{host}:{port} stream tcp nowait - internal discard\n");
-        }
-    }
-    let daemon = controlled(&text);
-    let mut stream = UnixStream::connect(daemon.control()).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    stream.write_all(b"status\n").unwrap();
-    let mut answer = Vec::new();
-    let mut buffer = [0; 1000];
-    loop {
-        match stream.read(&mut buffer).unwrap() {
-            0 => break,
-            length => answer.extend_from_slice(&buffer[..length]),
-        }
-        // Others are served between two of its portions.
-        if answer.len() % 50_000 < 1000 {
-            assert_eq!(status(&daemon, Some(&format!("{}/tcp", ports[0])))["running"], json!(0));
-        }
-    }
-    let answer: Value = serde_json::from_slice(&answer).unwrap();
-    assert_eq!(answer["services"].as_array().unwrap().len(), 1000);
-}
-
-#[test]
-fn watching_shows_it_again_until_nobody_looks() {
-    let port = free_port();
-    let daemon = controlled(&tcp_line(port, "/bin/date date"));
-    let mut asking = command(&[]);
-    asking.args(["status", "--watch=1", "--control"]).arg(daemon.control());
-    let mut watching = asking.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut screens = watching.stdout.take().unwrap();
-    let mut seen = String::new();
-    let mut buffer = [0; 4096];
-    while seen.matches("\x1b[2J").count() < 3 {
-        let length = screens.read(&mut buffer).unwrap();
-        assert_ne!(length, 0, "{seen}");
-        seen += &String::from_utf8_lossy(&buffer[..length]);
-    }
-    assert_eq!(seen.matches("SERVICE ").count(), seen.matches("listening").count());
-    drop(screens);
-    let status = wait_for("it to end", || watching.try_wait().unwrap());
-    assert!(status.success());
 }
 
 #[test]

@@ -1,0 +1,214 @@
+//! `oxinetd status`: what a running server tells of its services, to people and to programs.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::common::clients::{read_to_any_end, udp_ask};
+use crate::common::control::{controlled, refused, status, status_of_port};
+use crate::common::daemon::command;
+use crate::common::needs::search_path;
+use crate::common::{
+    DEADLINE, Folder, free_port, need_program, read_all, read_line, tcp, tcp_line, udp, wait_for,
+};
+
+#[test]
+fn the_status_counts_what_each_service_has_done() {
+    let (date, refusing, missing, echo) = (free_port(), free_port(), free_port(), free_port());
+    let folder = Folder::new();
+    let program = folder.copy_of("/bin/true", "gone");
+    let text = tcp_line(date, "/bin/sh sh -c 'exit 7'")
+        + &tcp_line(refusing, "/bin/date date")
+        + "    no_access = 127.0.0.1\n"
+        + &crate::common::own_line(missing, &format!("{program} gone"))
+        + &format!("127.0.0.1:{echo} stream tcp nowait - internal echo\n");
+    let daemon = controlled(&text);
+    for _ in 0..3 {
+        assert_eq!(read_all(tcp(date)), "");
+    }
+    assert_eq!(read_to_any_end(tcp(refusing)), "");
+    std::fs::remove_file(&program).unwrap();
+    assert_eq!(read_to_any_end(tcp(missing)), "");
+    let mut talk = tcp(echo);
+    talk.write_all(b"hello\n").unwrap();
+    assert_eq!(read_line(&mut talk), "hello\n");
+    daemon.wait_childless();
+
+    let found = wait_for("the ends to be counted", || {
+        let found = status_of_port(&daemon, date);
+        (found["exits"] == json!({"7": 3})).then_some(found)
+    });
+    assert_eq!((&found["accepted"], &found["state"]), (&json!(3), &json!("listening")));
+    assert_eq!(found["addresses"], json!([format!("127.0.0.1:{date}")]));
+    assert!(found["origin"].as_str().unwrap().ends_with("inetd.conf:1"), "{found}");
+    assert!(found["run_seconds"].as_f64().unwrap() > 0.0);
+    assert_eq!(status_of_port(&daemon, refusing)["refused"], json!({"access": 1}));
+    let failed = status_of_port(&daemon, missing);
+    assert_eq!((&failed["failed"], &failed["exits"]), (&json!(1), &json!({})));
+    let message = failed["last_error"]["message"].as_str().unwrap();
+    assert!(message.starts_with("exec: No such file"), "{message}");
+    let found = status_of_port(&daemon, echo);
+    assert_eq!((&found["running"], &found["server"]), (&json!(1), &json!("internal")));
+
+    let all = status(&daemon, None);
+    assert_eq!(all["pid"], json!(daemon.pid()));
+    assert_eq!((&all["state"], &all["conversations"]), (&json!("serving"), &json!(1)));
+    assert_eq!(
+        (&all["accepted"], &all["refused"], &all["failed"]),
+        (&json!(5), &json!(1), &json!(1))
+    );
+}
+
+#[test]
+fn the_status_is_a_table_for_people() {
+    let port = free_port();
+    let daemon = controlled(&tcp_line(port, "/bin/cat cat"));
+    let client = tcp(port);
+    let pid = daemon.accepted(port, 1)[0];
+    let table = daemon.answer(&["status"]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(
+        lines[0].starts_with("oxinetd ") && lines[0].contains(&format!("pid {}", daemon.pid()))
+    );
+    assert!(lines[3].starts_with("SERVICE ") && lines[3].contains("RUNNING"), "{table}");
+    let words: Vec<&str> = lines[4].split_whitespace().collect();
+    let (label, address) = (format!("{port}/tcp"), format!("127.0.0.1:{port}"));
+    assert_eq!(words, [&label, &address, "listening", "1", "1", "0", "0"]);
+
+    let one = daemon.answer(&["status", &port.to_string()]);
+    let peer = client.local_addr().unwrap();
+    assert!(one.contains("state: listening\n"), "{one}");
+    assert!(one.lines().any(|line| line.contains(&format!("{peer}  {label}  {pid}"))), "{one}");
+    let peers = daemon.answer(&["peers"]);
+    assert!(peers.contains("1 since the start, 1 now") && peers.contains(&peer.to_string()));
+}
+
+#[test]
+fn datagrams_that_were_answered_are_counted() {
+    let port = free_port();
+    let daemon = controlled(&format!("127.0.0.1:{port} dgram udp wait - internal echo\n"));
+    let client = udp(port);
+    for _ in 0..3 {
+        assert_eq!(udp_ask(&client, "hello"), "hello");
+    }
+    let found = &status(&daemon, None)["services"][0];
+    assert_eq!((&found["service"], &found["accepted"]), (&json!(format!("{port}/udp")), &json!(3)));
+}
+
+#[test]
+fn the_status_names_what_this_machine_lacks() {
+    let (port, missing) = (free_port(), free_port());
+    let text = tcp_line(port, "/bin/date date");
+    let daemon = controlled(&(text.clone() + &tcp_line(missing, "/nowhere/at/all x")));
+    assert_eq!(status(&daemon, None)["not_served"], json!([format!("{missing}/tcp")]));
+    assert!(daemon.answer(&["status"]).contains(&format!("say why): {missing}/tcp\n")));
+    for name in [format!("{missing}/tcp"), missing.to_string()] {
+        let (code, said) = refused(&daemon, &["start", &name]);
+        assert_eq!((code, said.contains(&format!("{name} is not served"))), (1, true), "{said}");
+    }
+    daemon.reload(&text);
+    assert_eq!(status(&daemon, None)["not_served"], json!([]));
+    assert!(refused(&daemon, &["status", &missing.to_string()]).1.contains("there is no service"));
+}
+
+#[test]
+fn a_service_that_goes_on_as_it_was_is_said_to() {
+    let port = free_port();
+    let daemon = controlled(&tcp_line(port, "/bin/echo echo old"));
+    let goes_on = format!("warning: {port}/tcp is running and goes on as it was");
+    let said = || {
+        let lines = daemon.said("configuration");
+        lines.iter().filter(|line| line.raw.contains(&goes_on)).count()
+    };
+    daemon.folder.write("inetd.conf", &tcp_line(port, "/nowhere/at/all x"));
+    let answer = daemon.answer(&["reload"]);
+    assert!(answer.contains(&format!("\n{goes_on}\n")), "{answer}");
+    let _ = daemon.wait_log(|line| line.is("reloaded"));
+    assert_eq!(said(), 1, "{}", daemon.log.text());
+    assert_eq!(read_all(tcp(port)), "old\n");
+    assert_eq!(status(&daemon, None)["not_served"], json!([]));
+    let _ = daemon.reload(&tcp_line(port, "/bin/echo echo new"));
+    assert_eq!(said(), 1, "{}", daemon.log.text());
+}
+
+#[test]
+fn the_status_is_data_with_a_schema() {
+    if !need_program("jsonschema") {
+        return;
+    }
+    let port = free_port();
+    let daemon = controlled(&(tcp_line(port, "/bin/cat cat") + "    instances = 1\n"));
+    let _client = tcp(port);
+    daemon.accepted(port, 1);
+    let text = daemon.answer(&["status", "--json"]);
+    let file = daemon.folder.write("status.json", &text);
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/etc/status.schema.json");
+    let valid = |file: &std::path::Path| {
+        let mut check = Command::new("jsonschema");
+        check.env("PATH", search_path()).arg("-i").arg(file).arg(schema);
+        check.output().unwrap().status.success()
+    };
+    assert!(valid(&file), "{text}");
+    let mut wrong: Value = serde_json::from_str(&text).unwrap();
+    wrong["services"][0]["state"] = json!("happy");
+    assert!(!valid(&daemon.folder.write("wrong.json", &wrong.to_string())));
+
+    let mut one = status(&daemon, Some(&format!("{port}/tcp")));
+    assert_eq!(one["peers"][0]["state"], json!("running"));
+    // A service has no schema of its own: it is one of the whole.
+    let mut whole: Value = serde_json::from_str(&text).unwrap();
+    whole["services"][0] = one.take();
+    assert!(valid(&daemon.folder.write("one.json", &whole.to_string())));
+}
+
+#[test]
+fn a_status_longer_than_any_buffer_comes_whole_to_a_slow_reader() {
+    let ports: Vec<u16> = (0..40).map(|_| free_port()).collect();
+    let mut text = String::new();
+    for port in &ports {
+        for host in 1..=25 {
+            text += &format!("127.0.0.{host}:{port} stream tcp nowait - internal discard\n");
+        }
+    }
+    let daemon = controlled(&text);
+    let mut stream = UnixStream::connect(daemon.control()).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(b"status\n").unwrap();
+    let mut answer = Vec::new();
+    let mut buffer = [0; 1000];
+    loop {
+        match stream.read(&mut buffer).unwrap() {
+            0 => break,
+            length => answer.extend_from_slice(&buffer[..length]),
+        }
+        // Others are served between two of its portions.
+        if answer.len() % 50_000 < 1000 {
+            assert_eq!(status(&daemon, Some(&format!("{}/tcp", ports[0])))["running"], json!(0));
+        }
+    }
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(answer["services"].as_array().unwrap().len(), 1000);
+}
+
+#[test]
+fn watching_shows_it_again_until_nobody_looks() {
+    let port = free_port();
+    let daemon = controlled(&tcp_line(port, "/bin/date date"));
+    let mut asking = command(&[]);
+    asking.args(["status", "--watch=1", "--control"]).arg(daemon.control());
+    let mut watching = asking.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut screens = watching.stdout.take().unwrap();
+    let mut seen = String::new();
+    let mut buffer = [0; 4096];
+    while seen.matches("\x1b[2J").count() < 3 {
+        let length = screens.read(&mut buffer).unwrap();
+        assert_ne!(length, 0, "{seen}");
+        seen += &String::from_utf8_lossy(&buffer[..length]);
+    }
+    assert_eq!(seen.matches("SERVICE ").count(), seen.matches("listening").count());
+    drop(screens);
+    let status = wait_for("it to end", || watching.try_wait().unwrap());
+    assert!(status.success());
+}
