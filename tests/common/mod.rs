@@ -10,6 +10,7 @@ pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod needs;
 pub(crate) mod ports;
+pub(crate) mod process;
 pub(crate) mod procs;
 pub(crate) mod trace;
 pub(crate) mod wait;

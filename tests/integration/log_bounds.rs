@@ -5,16 +5,17 @@ use std::fs;
 use std::io::pipe;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixStream};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::common::clients::try_tcp;
-use crate::common::daemon::{as_pid, command};
+use crate::common::daemon::command;
 use crate::common::log::Log;
-use crate::common::{Folder, free_port, me, read_all, shell, tcp, tcp_line, wait_for, wait_until};
+use crate::common::process::Process;
+use crate::common::{Folder, free_port, me, read_all, shell, tcp, tcp_line, wait_until};
 
 /// Peers that have ended and that the server knows.
 const KNOWN: usize = 1000;
@@ -26,36 +27,11 @@ const KEPT: usize = 256 * 1024;
 /// For one that nobody asks.
 const UNASKED: [&str; 2] = ["--control", "none"];
 
-/// A server; ended with the value.
-struct Server(Child);
-
-impl Server {
-    fn signal(&self, signal: Signal) {
-        kill(as_pid(self.0.id()), signal).unwrap();
-    }
-
-    /// SIGTERM, and a clean end.
-    #[track_caller]
-    fn stop(&mut self) {
-        self.signal(Signal::SIGTERM);
-        let status = wait_for("the server to end", || self.0.try_wait().unwrap());
-        assert!(status.success(), "{status}");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start(folder: &Folder, text: &str, arguments: &[&str], stderr: Stdio) -> Server {
+fn start(folder: &Folder, text: &str, arguments: &[&str], stderr: Stdio) -> Process {
     let file = folder.write("inetd.conf", text);
     let mut command = command(&[]);
     command.arg(file).args(arguments);
-    command.stdin(Stdio::null()).stderr(stderr);
-    Server(command.spawn().unwrap())
+    Process::start(command.stdin(Stdio::null()).stderr(stderr))
 }
 
 /// It says who its peers were, and more than fits into a pipe.

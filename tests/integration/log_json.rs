@@ -4,41 +4,27 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
-use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 use crate::common::clients::try_tcp;
-use crate::common::daemon::{as_pid, command};
-use crate::common::{
-    DEADLINE, Folder, free_port, read_all, shell, tcp, tcp_line, wait_for, wait_until,
-};
+use crate::common::daemon::command;
+use crate::common::process::Process;
+use crate::common::{DEADLINE, Folder, free_port, read_all, shell, tcp, tcp_line, wait_until};
 
 const YES: &str = "/bin/echo echo yes";
 
 /// Starts a server, serves a client of `port` and stops it again.
 #[track_caller]
 fn serve_one(mut command: std::process::Command, port: u16) {
-    let mut server = Kill(command.stdin(Stdio::null()).spawn().unwrap());
+    let mut server = Process::start(command.stdin(Stdio::null()));
     let address = ([127, 0, 0, 1], port).into();
     wait_until("the port to be served", || try_tcp(address).is_ok());
     assert_eq!(read_all(tcp(port)), "yes\n");
-    let pid = as_pid(server.0.id());
     let children = || crate::common::procs::children(server.0.id());
     wait_until("its programs to have ended", || children().is_empty());
-    kill(pid, Signal::SIGTERM).unwrap();
-    let status = wait_for("the server to end", || server.0.try_wait().unwrap());
-    assert!(status.success(), "{status}");
-}
-
-struct Kill(Child);
-
-impl Drop for Kill {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    server.stop();
 }
 
 fn objects(text: &str) -> Vec<Value> {

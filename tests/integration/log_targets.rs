@@ -15,6 +15,7 @@ use crate::common::daemon::{as_pid, command};
 use crate::common::files::wait_text;
 use crate::common::log::Log;
 use crate::common::needs::find_program;
+use crate::common::process::Process;
 use crate::common::{
     Folder, Line, free_port, need_program, own_line, read_all, shell, tcp, tcp_line, wait_for,
     wait_until,
@@ -22,40 +23,16 @@ use crate::common::{
 
 const YES: &str = "/bin/echo echo yes";
 
-/// A server whose log is not on its standard error; ended with the value.
-struct Server(Child);
-
-impl Server {
-    /// Starts it in `folder`, which holds its file, and waits until it serves `port`.
-    #[track_caller]
-    fn start(folder: &Folder, port: u16, text: &str, log: &str, stderr: Stdio) -> Self {
-        folder.write("inetd.conf", text);
-        let mut command = command(&[]);
-        command.current_dir(folder.path()).args(["inetd.conf", "--log", log]);
-        let server = Self(command.stdin(Stdio::null()).stderr(stderr).spawn().unwrap());
-        let address = ([127, 0, 0, 1], port).into();
-        wait_until("the port to be served", || try_tcp(address).is_ok());
-        server
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(as_pid(self.0.id()), signal).unwrap();
-    }
-
-    /// SIGTERM, and a clean end.
-    #[track_caller]
-    fn stop(&mut self) {
-        self.signal(Signal::SIGTERM);
-        let status = wait_for("the server to end", || self.0.try_wait().unwrap());
-        assert!(status.success(), "{status}");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Starts a server in `folder`, which holds its file, and waits until it serves `port`.
+#[track_caller]
+fn start(folder: &Folder, port: u16, text: &str, log: &str, stderr: Stdio) -> Process {
+    folder.write("inetd.conf", text);
+    let mut command = command(&[]);
+    command.current_dir(folder.path()).args(["inetd.conf", "--log", log]);
+    let server = Process::start(command.stdin(Stdio::null()).stderr(stderr));
+    let address = ([127, 0, 0, 1], port).into();
+    wait_until("the port to be served", || try_tcp(address).is_ok());
+    server
 }
 
 /// A syslog daemon's socket, read as lines.
@@ -103,7 +80,7 @@ fn each_line_is_a_message_as_syslog_has_them() {
     let text =
         own_line(failing, &format!("{0} {0}", program.display())) + &tcp_line(port, YES) + "odd\n";
     let target = format!("syslog:local3,{}", folder.name("log"));
-    let mut server = Server::start(&folder, port, &text, &target, Stdio::piped());
+    let mut server = start(&folder, port, &text, &target, Stdio::piped());
     assert_eq!(read_all(tcp(port)), "yes\n");
     assert_eq!(read_all(tcp(failing)), "");
     let ready = log.wait(0, 1, |line| begins(line, "ready")).remove(0);
@@ -129,7 +106,7 @@ fn each_line_is_a_message_as_syslog_has_them() {
 fn lines_wait_for_a_syslog_daemon_that_is_late() {
     let (port, folder) = (free_port(), Folder::new());
     let target = format!("syslog,{}", folder.name("log"));
-    let _server = Server::start(&folder, port, &tcp_line(port, YES), &target, Stdio::null());
+    let _server = start(&folder, port, &tcp_line(port, YES), &target, Stdio::null());
     let log = Log::follow(Datagrams(UnixDatagram::bind(folder.at("log")).unwrap()));
     let ready = log.wait(0, 1, |line| begins(line, "ready")).remove(0);
     assert!(ready.raw.starts_with("<30>"), "{}", ready.raw);
@@ -142,7 +119,7 @@ fn lines_wait_for_a_syslog_daemon_that_has_gone() {
     let (port, folder) = (free_port(), Folder::new());
     let target = format!("syslog,{}", folder.name("log"));
     let first = UnixDatagram::bind(folder.at("log")).unwrap();
-    let _server = Server::start(&folder, port, &tcp_line(port, YES), &target, Stdio::null());
+    let _server = start(&folder, port, &tcp_line(port, YES), &target, Stdio::null());
     let mut bytes = [0; 1000];
     assert!(first.recv(&mut bytes).unwrap() > 0);
     drop(first);
@@ -190,7 +167,7 @@ fn a_pipe_that_nobody_reads_stalls_nobody_and_what_is_dropped_is_counted() {
     let (port, flood, folder) = (free_port(), free_port(), Folder::new());
     let (reader, writer) = io::pipe().unwrap();
     let text = flooding(port, flood);
-    let _server = Server::start(&folder, port, &text, "stderr", writer.into());
+    let _server = start(&folder, port, &text, "stderr", writer.into());
     flood_unread(port, flood);
     let log = Log::follow(reader);
     all_are_accounted_for(&log, Line::is);
@@ -204,7 +181,7 @@ fn a_terminal_that_nobody_reads_stalls_nobody_and_what_is_dropped_is_counted() {
     let (port, flood, folder) = (free_port(), free_port(), Folder::new());
     let OpenptyResult { master, slave } = openpty(None, None).unwrap();
     let text = flooding(port, flood);
-    let _server = Server::start(&folder, port, &text, "stderr", slave.into());
+    let _server = start(&folder, port, &text, "stderr", slave.into());
     flood_unread(port, flood);
     let log = Log::follow(Screen(File::from(master)));
     all_are_accounted_for(&log, Line::is);
@@ -215,7 +192,7 @@ fn a_syslog_socket_that_nobody_reads_stalls_nobody_and_what_is_dropped_is_counte
     let (port, flood, folder) = (free_port(), free_port(), Folder::new());
     let daemon = UnixDatagram::bind(folder.at("log")).unwrap();
     let target = format!("syslog,{}", folder.name("log"));
-    let _server = Server::start(&folder, port, &flooding(port, flood), &target, Stdio::null());
+    let _server = start(&folder, port, &flooding(port, flood), &target, Stdio::null());
     flood_unread(port, flood);
     all_are_accounted_for(&Log::follow(Datagrams(daemon)), begins);
 }
@@ -267,7 +244,7 @@ fn rsyslogd_gets_every_line_with_facility_severity_tag_and_pid() {
     let mut rsyslog = Rsyslog::start(&folder);
     let target = format!("syslog:local5,{}", folder.name("log"));
     let text = tcp_line(port, &shell("echo grumble >&2; echo yes")) + "odd\n";
-    let mut server = Server::start(&folder, port, &text, &target, Stdio::null());
+    let mut server = start(&folder, port, &text, &target, Stdio::null());
     let tag = format!("oxinetd {}", server.0.id());
     let has = |beginning: &str| {
         let text = fs::read_to_string(folder.at("messages")).unwrap_or_default();
@@ -298,7 +275,7 @@ fn a_file_is_opened_again_by_every_reload() {
     let (port, folder) = (free_port(), Folder::new());
     let [path, old, older] = ["own.log", "own.log.1", "own.log.2"].map(|name| folder.at(name));
     let text = tcp_line(port, YES);
-    let mut server = Server::start(&folder, port, &text, "file:own.log", Stdio::piped());
+    let mut server = start(&folder, port, &text, "file:own.log", Stdio::piped());
     wait_until("ready", || count(&path, "ready") == 1);
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o7137, 0, "{mode:o}");
@@ -334,7 +311,7 @@ fn a_full_disk_stalls_nobody() {
     let limited = ["sh", "-c", "ulimit -f 0; exec \"$@\"", "sh"].map(str::to_owned);
     let mut command = command(&limited);
     command.arg(file).args(["--log", &format!("file:{}", path.display())]);
-    let mut server = Server(command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let mut server = Process::start(command.stdin(Stdio::null()).stderr(Stdio::null()));
     let address = ([127, 0, 0, 1], port).into();
     wait_until("the port to be served", || try_tcp(address).is_ok());
     flood_unread(port, flood);
