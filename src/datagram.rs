@@ -21,7 +21,7 @@ use crate::spawn::kernel::receive_from;
 
 mod destination;
 
-pub use destination::{Destination, send_from, take_told};
+pub use destination::{Destination, Flow, peek_told, send_from, take_told};
 
 /// Takes a datagram; its length, or what of it fits, and who sent it.
 ///

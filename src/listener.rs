@@ -4,6 +4,7 @@
 //! blocking, as programs expect it.
 
 mod accept;
+mod asked;
 mod beside;
 mod buffers;
 mod shown;
@@ -24,8 +25,10 @@ use crate::config::model::{Attributes, Endpoint, Service, SocketSpec, SocketType
 use crate::descriptor;
 use crate::unix_path::{self, BoundPath};
 pub use accept::{Accepted, Connection};
+pub use asked::connect_from;
 pub use beside::{bind_beside, share_address, udp_socket};
 pub use shown::{NotOpened, ShownEndpoint};
+pub use told::tell_nothing;
 
 /// An open socket of a service.
 #[derive(Debug)]
@@ -126,7 +129,11 @@ impl Listener {
         if per_peer {
             setsockopt(&descriptor, sockopt::ReusePort, &false)?;
         }
-        Self::finish(descriptor, spec, attributes, Bound::Inet(address), None)
+        let mut listener = Self::finish(descriptor, spec, attributes, Bound::Inet(address), None)?;
+        if per_peer {
+            listener.tell_destinations();
+        }
+        Ok(listener)
     }
 
     fn finish(
@@ -162,7 +169,8 @@ impl Listener {
             Endpoint::Unix(path) => identity.map(|it| BoundPath::taken_over(path, it)),
             _ => None,
         };
-        Self { socket, address, path, adopted: false, shared: false, told: false }
+        let told = told::is_told(&socket, &address);
+        Self { socket, address, path, adopted: false, shared: false, told }
     }
 
     /// The path that is unlinked when it is closed.
@@ -208,10 +216,10 @@ impl Listener {
         self.shared
     }
 
-    /// Puts another UDP socket in the place of this one, which goes to a program.
+    /// Puts another UDP socket in the place of this one, which goes to a program. Both are
+    /// told the same.
     #[must_use]
     pub fn replace_socket(&mut self, socket: UdpSocket) -> Socket {
-        self.tell_no_destinations();
         std::mem::replace(&mut self.socket, Socket::Udp(socket))
     }
 

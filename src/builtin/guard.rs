@@ -112,6 +112,17 @@ impl Guard {
         self.own_ports.contains(&port)
     }
 
+    /// Whether an address is that of many: broadcast or multicast.
+    #[must_use]
+    pub fn is_for_many(&self, destination: IpAddr) -> bool {
+        match destination {
+            IpAddr::V4(to) => {
+                to.is_multicast() || to.is_broadcast() || self.broadcasts.contains(&to)
+            }
+            IpAddr::V6(to) => to.is_multicast(),
+        }
+    }
+
     /// Whether a datagram from `peer` is answered, and if so counts it.
     /// `destination` is the address it was sent to: the socket's own, or what
     /// IP_PKTINFO says; unspecified if that is not known.
@@ -153,13 +164,7 @@ impl Guard {
         if !is_host {
             return Err(Rejection::NoHost);
         }
-        let is_for_one = match destination {
-            IpAddr::V4(to) => {
-                !to.is_multicast() && !to.is_broadcast() && !self.broadcasts.contains(&to)
-            }
-            IpAddr::V6(to) => !to.is_multicast(),
-        };
-        if !is_for_one {
+        if self.is_for_many(destination) {
             return Err(Rejection::ForMany);
         }
         let is_known = !destination.is_unspecified();

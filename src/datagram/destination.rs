@@ -3,7 +3,7 @@
 //! sent to many is not to be answered at all.
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd as _;
 
 use nix::cmsg_space;
@@ -21,26 +21,67 @@ pub struct Destination {
     interface: u32,
 }
 
+impl From<SocketAddr> for Destination {
+    /// Of an address of a socket, whatever the port.
+    fn from(address: SocketAddr) -> Self {
+        let interface = match address {
+            SocketAddr::V4(_) => 0,
+            SocketAddr::V6(v6) => v6.scope_id(),
+        };
+        Self { ip: address.ip(), interface }
+    }
+}
+
+impl Destination {
+    /// The address with a port, as a socket has it.
+    #[must_use]
+    pub fn at(self, port: u16) -> SocketAddr {
+        match self.ip {
+            IpAddr::V4(ip) => (ip, port).into(),
+            IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, self.interface).into(),
+        }
+    }
+}
+
+/// Who talks to whom: a datagram's sender, and to which of our addresses it was sent. None:
+/// to the one that the socket has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flow {
+    /// The sender.
+    pub peer: SocketAddr,
+    /// Where to.
+    pub to: Option<Destination>,
+}
+
 /// Takes a datagram; its length, or what of it fits, who sent it, and where to, if the socket
 /// has the option for that (`IP_PKTINFO`, `IPV6_RECVPKTINFO`).
 ///
 /// # Errors
 /// recvmsg(2)'s. WouldBlock: there is none.
-pub fn take_told(
-    socket: &UdpSocket,
-    buffer: &mut [u8],
-) -> io::Result<(usize, SocketAddr, Option<Destination>)> {
+pub fn take_told(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, Flow)> {
+    receive(socket, buffer, MsgFlags::empty())
+}
+
+/// The same, and it stays where it is.
+///
+/// # Errors
+/// As [`take_told`].
+pub fn peek_told(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, Flow)> {
+    receive(socket, buffer, MsgFlags::MSG_PEEK)
+}
+
+fn receive(socket: &UdpSocket, buffer: &mut [u8], flags: MsgFlags) -> io::Result<(usize, Flow)> {
     let mut room = cmsg_space!(in6_pktinfo);
     let mut parts = [IoSliceMut::new(buffer)];
-    let (number, flags) = (socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
+    let (number, flags) = (socket.as_raw_fd(), flags | MsgFlags::MSG_DONTWAIT);
     let message = recvmsg::<SockaddrStorage>(number, &mut parts, Some(&mut room), flags)?;
-    let sender = message.address.as_ref().and_then(super::inet).ok_or(ErrorKind::InvalidData)?;
+    let peer = message.address.as_ref().and_then(super::inet).ok_or(ErrorKind::InvalidData)?;
     let to = message.cmsgs()?.find_map(|said| match said {
         ControlMessageOwned::Ipv4PacketInfo(info) => Some(from_v4(info)),
         ControlMessageOwned::Ipv6PacketInfo(info) => Some(from_v6(info)),
         _ => None,
     });
-    Ok((message.bytes, sender, to))
+    Ok((message.bytes, Flow { peer, to }))
 }
 
 /// The system says from which address it would answer, too: another one if many were meant.
@@ -105,10 +146,12 @@ mod tests {
         client.send(b"after").unwrap();
         for length in [17, 5] {
             let mut buffer = [0; 64];
-            let (received, from, to) = take_told(&socket, &mut buffer).unwrap();
-            assert_eq!((received, from), (length, client.local_addr().unwrap()));
-            assert_eq!(to.unwrap().ip, Ipv4Addr::new(127, 0, 0, 2));
-            send_from(&socket, b"answer", from, to).unwrap();
+            let seen = peek_told(&socket, &mut buffer).unwrap();
+            let (received, Flow { peer, to }) = take_told(&socket, &mut buffer).unwrap();
+            assert_eq!(seen, (received, Flow { peer, to }));
+            assert_eq!((received, peer), (length, client.local_addr().unwrap()));
+            assert_eq!(to.unwrap().at(port), ([127, 0, 0, 2], port).into());
+            send_from(&socket, b"answer", peer, to).unwrap();
             assert_eq!(client.recv(&mut buffer).unwrap(), 6);
         }
         assert!(take_told(&socket, &mut [0]).is_err_and(|it| it.kind() == ErrorKind::WouldBlock));
@@ -122,7 +165,7 @@ mod tests {
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client.set_broadcast(true).unwrap();
         client.send_to(b"all", ("127.255.255.255", port)).unwrap();
-        let (_, _, to) = take_told(&socket, &mut [0; 8]).unwrap();
-        assert_eq!(to.unwrap().ip, Ipv4Addr::BROADCAST);
+        let (_, flow) = take_told(&socket, &mut [0; 8]).unwrap();
+        assert_eq!(flow.to.unwrap().ip, Ipv4Addr::BROADCAST);
     }
 }

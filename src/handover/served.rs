@@ -175,6 +175,9 @@ pub struct Homing {
     pub socket: (usize, usize),
     /// The peer.
     pub peer: SocketAddr,
+    /// To which of several addresses its datagrams were sent; the port says nothing.
+    #[serde(default)]
+    pub to: Option<SocketAddr>,
     /// Our own address from which its datagrams were sent again.
     pub sender: SocketAddr,
     /// How many it has to hold.

@@ -143,6 +143,9 @@ pub struct Socket {
 pub struct Sorted {
     /// The peer.
     pub peer: SocketAddr,
+    /// To which of several addresses; the port says nothing.
+    #[serde(default)]
+    pub to: Option<SocketAddr>,
     /// In the order in which they came.
     pub datagrams: Vec<Datagram>,
 }

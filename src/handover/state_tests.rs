@@ -127,7 +127,8 @@ fn clients(state: &mut State) {
     }
     let peer = ([127, 0, 0, 1], 9).into();
     let (sender, expected, looks) = (peer, 2, 1);
-    state.homing.push(Homing { descriptor: 78, socket: (0, 1), peer, sender, expected, looks });
+    let (descriptor, socket, to) = (78, (0, 1), None);
+    state.homing.push(Homing { descriptor, socket, peer, to, sender, expected, looks });
 }
 
 /// Something of everything.
@@ -266,6 +267,7 @@ proptest! {
         state.conversations[0].served.peer = Address::Inet(scoped);
         state.services[0].sockets[0].spec.endpoint = Endpoint::Inet(scoped);
         (state.homing[0].peer, state.homing[0].sender) = (scoped, scoped);
+        state.homing[0].to = Some(scoped);
         state.children[0].pid = numbers.0;
         state.children[0].served.started = Moment(numbers.1);
         state.children[0].pipe = Some(numbers.2);

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, SockaddrStorage, bind, setsockopt, sockopt};
 
+use super::told::set_telling;
 use super::{buffers, new_socket};
 use crate::config::model::{Attributes, SocketSpec, SocketType};
 use crate::descriptor;
@@ -20,7 +21,8 @@ pub fn udp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
 }
 
 /// A UDP socket bound to the same address as `listener` and connected to nobody:
-/// for the next peer of a service that runs a program per peer.
+/// for the next peer of a service that runs a program per peer. It is `told` where its
+/// datagrams were sent to from the first one on.
 ///
 /// # Errors
 /// What the system answered.
@@ -28,15 +30,19 @@ pub fn bind_beside(
     listener: &UdpSocket,
     spec: &SocketSpec,
     attributes: &Attributes,
+    told: bool,
 ) -> io::Result<UdpSocket> {
-    let next = udp_socket(&listener.local_addr()?)?;
-    let next = UdpSocket::from(descriptor::raise(next));
-    share_address(&next, listener, spec, attributes)?;
+    let address = listener.local_addr()?;
+    let next = UdpSocket::from(descriptor::raise(udp_socket(&address)?));
+    if told {
+        set_telling(&next, &address, true)?;
+    }
+    share_address(&next, listener, address, spec, attributes)?;
     setsockopt(&next, sockopt::ReusePort, &false)?;
     Ok(next)
 }
 
-/// Binds `socket` to the address of `listener`. Both must allow it to be shared
+/// Binds `socket` to the address of `listener`, or one of several that this has. Both must allow it to be shared
 /// (SO_REUSEPORT, which lets in sockets of the same user only); the one that stays
 /// ours does so only while this is done.
 ///
@@ -45,10 +51,10 @@ pub fn bind_beside(
 pub fn share_address(
     socket: &UdpSocket,
     listener: &UdpSocket,
+    address: SocketAddr,
     spec: &SocketSpec,
     attributes: &Attributes,
 ) -> io::Result<()> {
-    let address = listener.local_addr()?;
     if address.is_ipv6() {
         setsockopt(socket, sockopt::Ipv6V6Only, &true)?;
     }

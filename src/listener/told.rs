@@ -1,10 +1,10 @@
-//! Sockets that are told to which of several addresses each datagram was sent: those of
-//! built-in services that are bound to all.
+//! Sockets that are told to which of several addresses each datagram was sent: those bound to
+//! all, of built-in services and of services that run a program per peer.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 
 use super::{Bound, Listener, Socket};
 
@@ -17,32 +17,50 @@ impl Listener {
 
     /// Has it do so, where there are several addresses.
     pub fn tell_destinations(&mut self) {
-        if let Bound::Inet(address) = &self.address
+        if let (Socket::Udp(socket), Bound::Inet(address)) = (&self.socket, &self.address)
             && address.ip().is_unspecified()
             && !self.told
         {
             // Without it all are answered from the address that the system prefers.
-            self.told = self.set_telling(true).is_ok();
+            self.told = set_telling(socket, address, true).is_ok();
         }
     }
 
     /// For a program, which need not expect that.
     pub(super) fn tell_no_destinations(&mut self) {
-        if std::mem::take(&mut self.told) {
-            let _ = self.set_telling(false);
+        if std::mem::take(&mut self.told)
+            && let Socket::Udp(socket) = &self.socket
+        {
+            tell_nothing(socket);
         }
     }
+}
 
-    fn set_telling(&self, tell: bool) -> io::Result<()> {
-        match (&self.socket, &self.address) {
-            (Socket::Udp(socket), Bound::Inet(SocketAddr::V4(_))) => {
-                setsockopt(socket, sockopt::Ipv4PacketInfo, &tell)?;
+/// Whether a socket of the server before us is told.
+pub(super) fn is_told(socket: &Socket, address: &Bound) -> bool {
+    let told = match (socket, address) {
+        (Socket::Udp(socket), Bound::Inet(address)) if address.ip().is_unspecified() => {
+            match address {
+                SocketAddr::V4(_) => getsockopt(socket, sockopt::Ipv4PacketInfo),
+                SocketAddr::V6(_) => getsockopt(socket, sockopt::Ipv6RecvPacketInfo),
             }
-            (Socket::Udp(socket), _) => {
-                setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &tell)?;
-            }
-            _ => {}
         }
-        Ok(())
+        _ => return false,
+    };
+    told.unwrap_or(false)
+}
+
+/// For the program of a peer, which need not expect what only the server has asked for.
+pub fn tell_nothing(socket: &UdpSocket) {
+    if let Ok(address) = socket.local_addr() {
+        let _ = set_telling(socket, &address, false);
     }
+}
+
+pub(super) fn set_telling(socket: &UdpSocket, address: &SocketAddr, tell: bool) -> io::Result<()> {
+    match address {
+        SocketAddr::V4(_) => setsockopt(socket, sockopt::Ipv4PacketInfo, &tell)?,
+        SocketAddr::V6(_) => setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &tell)?,
+    }
+    Ok(())
 }

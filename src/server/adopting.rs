@@ -10,7 +10,8 @@ use super::answering::Producer;
 use super::banners::{Admitted, BannerState, Then};
 use super::controlling::{Edge, Kind, Stage};
 use super::overdue::Group;
-use super::per_peer::{Homing, Sorted};
+use super::peer_queue::Sorted;
+use super::per_peer::Homing;
 use super::relaying::{Dial, RelayState};
 use super::slab::Key;
 use super::state::{Child, ConversationState, Guest, Rest, StderrState, Terms};
@@ -20,6 +21,7 @@ use super::timers::Timer;
 use super::token::Owner;
 use crate::admission::{ServiceId, Source};
 use crate::config::model::{Action, Service};
+use crate::datagram::{Destination, Flow};
 use crate::handover::Moment;
 use crate::handover::state::{self, Served, State};
 use crate::journal::{self, Label};
@@ -240,10 +242,11 @@ impl Server {
         let (Some(state), Some(&listener)) = (self.services.get(owner), listener) else { return };
         let id = state.admission;
         let Some(socket) = taken_or_said(&mut taken.descriptors, handed.descriptor) else { return };
-        let state::Homing { peer, sender, expected, looks, .. } = *handed;
+        let state::Homing { peer, to, sender, expected, looks, .. } = *handed;
         self.admission.restore(self.now, id, Source::from(crate::address::Address::Inet(peer)));
-        let socket = UdpSocket::from(socket);
-        self.look_again(Homing { listener, owner, socket, peer, sender, expected, looks });
+        let (socket, flow) =
+            (UdpSocket::from(socket), Flow { peer, to: to.map(Destination::from) });
+        self.look_again(Homing { listener, owner, socket, flow, sender, expected, looks });
     }
 
     fn adopt_door(&mut self, handed: &state::Door, taken: &mut Adoption) {
@@ -282,7 +285,8 @@ fn key_of(place: Option<usize>, taken: &Adoption) -> Key {
 
 pub(super) fn sorted(handed: &[state::Sorted]) -> Sorted {
     let bytes = |it: &state::Datagram| it.0.clone();
-    handed.iter().map(|it| (it.peer, it.datagrams.iter().map(bytes).collect())).collect()
+    let flow = |it: &state::Sorted| Flow { peer: it.peer, to: it.to.map(Destination::from) };
+    handed.iter().map(|it| (flow(it), it.datagrams.iter().map(bytes).collect())).collect()
 }
 
 fn facts_of(facts: state::Facts) -> environment::Connection {

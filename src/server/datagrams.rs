@@ -10,7 +10,7 @@ use crate::address::Address;
 use crate::admission::{Source, Verdict};
 use crate::builtin::{WallClock, answer};
 use crate::config::model::Builtin;
-use crate::datagram::{self, Destination};
+use crate::datagram::{self, Destination, Flow};
 use crate::listener::{Bound, Listener, Socket};
 use crate::statistics::Statistics;
 
@@ -57,11 +57,11 @@ impl Server {
             Socket::UnixDatagram(_) => return self.answer_unix(key, kind, clock, out),
             Socket::Tcp(_) | Socket::Unix(_) => return Err(nothing()),
         };
-        let (length, peer, to) = if listener.tells_destinations() {
+        let (length, Flow { peer, to }) = if listener.tells_destinations() {
             datagram::take_told(socket, &mut self.scratch)?
         } else {
             let (length, peer) = datagram::take(socket, &mut self.scratch)?;
-            (length, peer, None)
+            (length, Flow { peer, to: None })
         };
         let request = self.scratch.get(..length).unwrap_or_default();
         if !answer(kind, request, clock, out) {

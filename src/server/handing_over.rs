@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::time::Instant;
@@ -19,6 +18,7 @@ use super::slab::Key;
 use super::state::{Child, ConversationState, ListenerState, Rest, ServiceState, StderrState};
 use crate::address::Address;
 use crate::config::model::{Action, Endpoint, LogOnSuccess, RelayTarget, SocketSpec, SocketType};
+use crate::datagram::Flow;
 use crate::handover::state::{self, FORMAT, State};
 use crate::handover::{Clock, Moment};
 use crate::journal::Label;
@@ -345,7 +345,8 @@ impl Collector {
         Some(state::Homing {
             socket: *self.sockets.get(&homing.listener)?,
             descriptor: self.number(&homing.socket),
-            peer: homing.peer,
+            peer: homing.flow.peer,
+            to: homing.flow.to.map(|to| to.at(0)),
             sender: homing.sender,
             expected: homing.expected,
             looks: homing.looks,
@@ -364,9 +365,9 @@ fn path_of(group: &Group) -> OsString {
     group.path().as_os_str().to_owned()
 }
 
-fn sorted((peer, datagrams): &(SocketAddr, Vec<Vec<u8>>)) -> state::Sorted {
+fn sorted((flow, datagrams): &(Flow, Vec<Vec<u8>>)) -> state::Sorted {
     let datagrams = datagrams.iter().cloned().map(state::Datagram).collect();
-    state::Sorted { peer: *peer, datagrams }
+    state::Sorted { peer: flow.peer, to: flow.to.map(|to| to.at(0)), datagrams }
 }
 
 /// Numbers, strings, lists and structures of them: nothing that JSON lacks.

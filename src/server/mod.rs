@@ -20,7 +20,9 @@
 //! | `observing` | the time of day and the load |
 //! | `conversations` | built-in services on streams, tcpmux |
 //! | `relaying` | connections relayed to another server |
-//! | `datagrams` | built-in services on datagrams; a program per peer |
+//! | `datagrams` | built-in services on datagrams |
+//! | `per_peer` | a program for each who sends datagrams |
+//! | `peer_queue` | what of theirs waits |
 //! | `installing` | services and their sockets, made from definitions |
 //! | `sources` | whom a service serves, by source |
 //! | `reloading` | a reload from the signal to its end |
@@ -56,6 +58,7 @@ mod managing;
 mod observing;
 mod orphans;
 mod overdue;
+mod peer_queue;
 mod per_peer;
 mod quiet;
 mod refusals;

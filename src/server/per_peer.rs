@@ -6,47 +6,48 @@
 //! a queue cannot be sorted. In that case every datagram is taken out and each
 //! peer gets a socket of its own, into which its datagrams are sent again. Peers for whom
 //! there is no room then wait as they would in the queue, with what else they send.
+//!
+//! Where the service has all of this machine's addresses, the socket has the one that the peer
+//! has asked; a peer that asks another one besides is another peer there.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use super::Server;
+use super::peer_queue::{Sorted, socket_holding, take_out, waiting_in};
 use super::slab::Key;
 use super::starting::Start;
 use super::timers::Timer;
 use super::token::Owner;
 use crate::address::Address;
 use crate::admission::Verdict;
-use crate::datagram;
-use crate::descriptor;
+use crate::datagram::{self, Flow};
 use crate::listener::{self, Socket};
 use crate::spawn::environment::Connection;
 use crate::spawn::kernel;
 
 /// Peers taken from one socket in one turn.
 const PEERS: usize = 16;
-/// Datagrams looked at or taken out at once; the rest of a longer queue is lost.
-const QUEUE: usize = 128;
-/// Bytes of datagrams that wait for room at most: as many as a socket usually holds.
-const WAITING: usize = 256 * 1024;
 /// How often and how long the system is given to deliver to this machine itself.
 const LOOKS: u32 = 1000;
 const LOOK: Duration = Duration::from_millis(1);
-/// The largest UDP datagram.
-const LARGEST: usize = 65_535;
 
 impl Server {
     /// Takes the peers whose datagrams wait on a socket.
     pub(super) fn take_peer(&mut self, key: Key) {
+        let state = self.listeners.get_mut(key);
+        if let Some(listener) = state.and_then(|state| state.listener.as_mut()) {
+            listener.tell_destinations();
+        }
         self.serve_waiting(key);
         for _ in 0..PEERS {
             if !self.may_accept(key) {
                 return;
             }
-            match self.first_peer(key) {
-                Ok(peer) => self.serve_peer(key, peer),
+            match self.first_flow(key) {
+                Ok(flow) => self.serve_peer(key, flow),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 // Something sent before could not be delivered: nobody's first datagram.
                 Err(error) => log::debug!("datagram error={error}"),
@@ -62,19 +63,20 @@ impl Server {
         }
     }
 
-    fn first_peer(&self, key: Key) -> io::Result<SocketAddr> {
+    fn first_flow(&self, key: Key) -> io::Result<Flow> {
         let socket = self.udp_socket(key).ok_or(ErrorKind::WouldBlock)?;
-        datagram::peek(socket, &mut [0]).map(|(_, peer)| peer)
+        datagram::peek_told(socket, &mut [0]).map(|(_, flow)| flow)
     }
 
-    fn serve_peer(&mut self, key: Key, peer: SocketAddr) {
+    fn serve_peer(&mut self, key: Key, flow: Flow) {
         let Some(owner) = self.listeners.get(key).map(|state| state.service) else { return };
-        if !self.admits_peer(owner, peer) {
+        let peer = flow.peer;
+        if !self.admits_peer(owner, flow) {
             // Out of the queue, or it would be looked at for ever.
             self.udp_socket(key).into_iter().for_each(datagram::drop_first);
             return;
         }
-        let socket = match self.take_socket(key, peer) {
+        let socket = match self.take_socket(key, flow) {
             Ok(socket) => socket,
             Err(error) => {
                 self.udp_socket(key).into_iter().for_each(datagram::drop_first);
@@ -82,11 +84,14 @@ impl Server {
             }
         };
         let only_its_own =
-            waiting_in(&socket).is_some_and(|from| from.iter().all(|it| *it == peer));
+            waiting_in(&socket).is_some_and(|from| from.iter().all(|it| *it == flow));
         // While both sockets were open to all, the new one may have got some of it.
         let astray = self.udp_socket(key).and_then(waiting_in);
-        let astray = astray.is_none_or(|from| from.contains(&peer));
+        let astray = astray.is_none_or(|from| from.contains(&flow));
         if only_its_own && !astray {
+            if flow.to.is_some() {
+                listener::tell_nothing(&socket);
+            }
             return self.start_on(owner, socket, peer);
         }
         // Counted again below, like the others.
@@ -106,9 +111,9 @@ impl Server {
     fn serve_sorted(&mut self, listener: Key, owner: Key, peers: Sorted) {
         let mut peers = VecDeque::from(peers);
         while !peers.is_empty() && self.may_accept(listener) {
-            let Some((peer, datagrams)) = peers.pop_front() else { break };
-            if self.admits_peer(owner, peer) {
-                self.send_home(listener, owner, peer, &datagrams, 0);
+            let Some((flow, datagrams)) = peers.pop_front() else { break };
+            if self.admits_peer(owner, flow) {
+                self.send_home(listener, owner, flow, &datagrams, 0);
             }
         }
         if let Some(state) = self.listeners.get_mut(listener) {
@@ -134,34 +139,35 @@ impl Server {
         &mut self,
         listener: Key,
         owner: Key,
-        peer: SocketAddr,
+        flow: Flow,
         datagrams: &[Vec<u8>],
         looks: u32,
     ) {
-        match socket_holding(peer, datagrams) {
+        match socket_holding(flow.peer, datagrams) {
             Ok((socket, sender)) => {
                 let expected = datagrams.len();
-                self.bring_home(Homing { listener, owner, socket, peer, sender, expected, looks });
+                self.bring_home(Homing { listener, owner, socket, flow, sender, expected, looks });
             }
-            Err(error) => self.start_failed(owner, Address::Inet(peer), &error),
+            Err(error) => self.start_failed(owner, Address::Inet(flow.peer), &error),
         }
     }
 
     /// Gives a socket that holds a peer's datagrams the service's address and its
     /// program, once they have all arrived in it: at once, but for a busy machine.
     fn bring_home(&mut self, homing: Homing) {
-        let Homing { listener, owner, peer, sender, looks, .. } = homing;
+        let Homing { listener, owner, flow, sender, looks, .. } = homing;
+        let peer = flow.peer;
         let arrived = waiting_in(&homing.socket).map_or(0, |from| from.len());
         if arrived < homing.expected && looks < LOOKS {
             return self.look_again(Homing { looks: looks.saturating_add(1), ..homing });
         }
-        let taken = match self.take_address(listener, &homing.socket, peer) {
+        let taken = match self.take_address(listener, &homing.socket, flow) {
             Ok(()) if arrived >= homing.expected && looks < LOOKS => waiting_in(&homing.socket),
             Ok(()) => None,
             Err(error) => return self.start_failed(owner, Address::Inet(peer), &error),
         };
         match taken {
-            Some(from) if from.iter().all(|it| *it == sender || *it == peer) => {
+            Some(from) if from.iter().all(|it| it.peer == sender || it.peer == peer) => {
                 self.start_on(owner, homing.socket, peer);
             }
             Some(_) => self.sort_again(&homing),
@@ -179,13 +185,15 @@ impl Server {
 
     /// While it had the address and not yet its peer, others' datagrams came in.
     fn sort_again(&mut self, homing: &Homing) {
-        let Homing { listener, owner, peer, sender, looks, .. } = *homing;
+        let Homing { listener, owner, flow, sender, looks, .. } = *homing;
         let mut peers = Vec::new();
         take_out(&homing.socket, &mut peers);
-        let (own, others): (Sorted, Sorted) =
-            peers.into_iter().partition(|(from, _)| *from == sender || *from == peer);
+        let (own, mut others): (Sorted, Sorted) =
+            peers.into_iter().partition(|(from, _)| from.peer == sender || from.peer == flow.peer);
         let own: Vec<Vec<u8>> = own.into_iter().flat_map(|(_, datagrams)| datagrams).collect();
-        self.send_home(listener, owner, peer, &own, looks.saturating_add(1));
+        self.send_home(listener, owner, flow, &own, looks.saturating_add(1));
+        // They asked the address that it had.
+        others.iter_mut().for_each(|(other, _)| other.to = flow.to);
         self.serve_sorted(listener, owner, others);
     }
 
@@ -196,18 +204,25 @@ impl Server {
         }
     }
 
-    /// The listener's address and the real peer, in place of those that served to fill it.
-    fn take_address(&self, key: Key, socket: &UdpSocket, peer: SocketAddr) -> io::Result<()> {
+    /// The listener's address, or of several the one that was asked, and the real peer, in
+    /// place of those that served to fill it.
+    fn take_address(&self, key: Key, socket: &UdpSocket, flow: Flow) -> io::Result<()> {
         let state = self.listeners.get(key).ok_or(ErrorKind::NotFound)?;
         let service = self.services.get(state.service).ok_or(ErrorKind::NotFound)?;
         let beside = self.udp_socket(key).ok_or(ErrorKind::NotFound)?;
+        let all = beside.local_addr()?;
+        let address = flow.to.map_or(all, |to| to.at(all.port()));
         kernel::disconnect(socket)?;
         let attributes = &service.service.attributes;
-        listener::share_address(socket, beside, &state.spec, attributes)?;
-        socket.connect(peer)
+        listener::share_address(socket, beside, address, &state.spec, attributes)?;
+        socket.connect(flow.peer)
     }
 
-    fn admits_peer(&mut self, owner: Key, peer: SocketAddr) -> bool {
+    fn admits_peer(&mut self, owner: Key, Flow { peer, to }: Flow) -> bool {
+        if to.is_some_and(|to| self.guard.is_for_many(to.ip)) {
+            log::debug!("unanswered peer={peer} reason=ForMany");
+            return false;
+        }
         if self.is_one_of_us(peer) {
             log::debug!("unanswered peer={peer} reason=OwnService");
             return false;
@@ -232,12 +247,14 @@ impl Server {
     }
 
     /// Puts a new socket into the listener's place and connects the old one.
-    fn take_socket(&mut self, key: Key, peer: SocketAddr) -> io::Result<UdpSocket> {
+    fn take_socket(&mut self, key: Key, flow: Flow) -> io::Result<UdpSocket> {
         let state = self.listeners.get(key).ok_or(ErrorKind::NotFound)?;
         let service = self.services.get(state.service).ok_or(ErrorKind::NotFound)?;
         let socket = self.udp_socket(key).ok_or(ErrorKind::NotFound)?;
-        let next = listener::bind_beside(socket, &state.spec, &service.service.attributes)?;
-        socket.connect(peer)?;
+        let attributes = &service.service.attributes;
+        let next = listener::bind_beside(socket, &state.spec, attributes, flow.to.is_some())?;
+        let port = socket.local_addr()?.port();
+        listener::connect_from(socket, flow.peer, flow.to.map(|to| to.at(port)))?;
         self.deregister_listener(key);
         let state = self.listeners.get_mut(key).ok_or(ErrorKind::NotFound)?;
         let listener = state.listener.as_mut().ok_or(ErrorKind::NotFound)?;
@@ -282,68 +299,11 @@ pub(super) struct Homing {
     pub(super) listener: Key,
     pub(super) owner: Key,
     pub(super) socket: UdpSocket,
-    pub(super) peer: SocketAddr,
+    pub(super) flow: Flow,
     /// Our own address from which its datagrams were sent again.
     pub(super) sender: SocketAddr,
     /// How many it has to hold.
     pub(super) expected: usize,
     /// How often that was not so, or others' came in.
     pub(super) looks: u32,
-}
-
-/// Datagrams by peer, in the order of the peers' first.
-pub(super) type Sorted = Vec<(SocketAddr, Vec<Vec<u8>>)>;
-
-/// A socket with the peer's datagrams on their way into it, and their new sender. They were taken out of
-/// another and are sent again from here, so the sender that recvfrom(2) tells is not
-/// the peer; read(2) and write(2) do as ever.
-fn socket_holding(peer: SocketAddr, datagrams: &[Vec<u8>]) -> io::Result<(UdpSocket, SocketAddr)> {
-    let loopback: IpAddr = match peer {
-        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-    };
-    let socket = UdpSocket::from(descriptor::raise_held(listener::udp_socket(&peer)?));
-    let sender = UdpSocket::bind((loopback, 0))?;
-    // Connecting gives it a port of its own for the time being, and keeps others out.
-    let from = sender.local_addr()?;
-    socket.connect(from)?;
-    let here = socket.local_addr()?;
-    for bytes in datagrams {
-        datagram::send(&sender, bytes, here)?;
-    }
-    Ok((socket, from))
-}
-
-/// Who sent what waits on a socket, in order; None if that cannot be told.
-fn waiting_in(socket: &UdpSocket) -> Option<Vec<SocketAddr>> {
-    kernel::set_peek_offset(socket, 0).ok()?;
-    let mut buffer = vec![0; LARGEST];
-    let mut from = Vec::new();
-    let end = loop {
-        match datagram::peek(socket, &mut buffer) {
-            Ok(_) if from.len() == QUEUE => break None,
-            Ok((_, peer)) => from.push(peer),
-            Err(error) => break Some(error.kind()),
-        }
-    };
-    // Back to the head, for the program.
-    kernel::set_peek_offset(socket, -1).ok()?;
-    (end == Some(ErrorKind::WouldBlock)).then_some(from)
-}
-
-/// Takes everything out of a socket, as long as it is not too much.
-fn take_out(socket: &UdpSocket, peers: &mut Sorted) {
-    let mut buffer = vec![0; LARGEST];
-    let waiting = peers.iter().flat_map(|(_, datagrams)| datagrams);
-    let (mut count, mut bytes) =
-        waiting.fold((0, 0), |(count, bytes), one| (count + 1, bytes + one.len()));
-    while count < QUEUE && bytes < WAITING {
-        let Ok((length, from)) = datagram::take(socket, &mut buffer) else { break };
-        let datagram = buffer.get(..length).unwrap_or_default().to_vec();
-        (count, bytes) = (count + 1, bytes + length);
-        match peers.iter_mut().find(|(peer, _)| *peer == from) {
-            Some((_, datagrams)) => datagrams.push(datagram),
-            None => peers.push((from, vec![datagram])),
-        }
-    }
 }

@@ -29,7 +29,7 @@ impl Server {
         let homing = homing.filter(|it| {
             self.services.get(it.owner).is_some_and(|service| service.admission == id)
         });
-        let homing = homing.map(|it| Address::Inet(it.peer));
+        let homing = homing.map(|it| Address::Inet(it.flow.peer));
         let peers = guests.chain(relays).chain(told).chain(homing).map(Source::from);
         children.map(|it| it.source).chain(peers).collect()
     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::banners::Banners;
-use super::per_peer::Sorted;
+use super::peer_queue::Sorted;
 use super::refusals::Refusals;
 use super::slab::Key;
 use super::stream::Stream;

@@ -53,6 +53,7 @@
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{CStr, c_char, c_int, c_long, c_void};
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::rc::Rc;
@@ -1132,16 +1133,19 @@ fn open_descriptors() -> Vec<RawFd> {
 }
 
 fn set_option<T>(descriptor: &impl AsRawFd, name: c_int, value: &T) -> io::Result<()> {
+    set_option_of(libc::SOL_SOCKET, descriptor, name, value)
+}
+
+fn set_option_of<T>(
+    level: c_int,
+    descriptor: &impl AsRawFd,
+    name: c_int,
+    value: &T,
+) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
     // SAFETY: the value is read, as long as it is.
     let result = unsafe {
-        libc::setsockopt(
-            descriptor.as_raw_fd(),
-            libc::SOL_SOCKET,
-            name,
-            ptr::from_ref(value).cast(),
-            length,
-        )
+        libc::setsockopt(descriptor.as_raw_fd(), level, name, ptr::from_ref(value).cast(), length)
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
@@ -1193,6 +1197,21 @@ const SAID_FOR_RECEIVING: c_int = 2;
 /// setsockopt(2)'s.
 pub fn set_peek_offset(socket: &impl AsRawFd, offset: c_int) -> io::Result<()> {
     set_option(socket, libc::SO_PEEK_OFF, &offset)
+}
+
+/// From which of our addresses a socket bound to all sends to multicast groups
+/// (IP_MULTICAST_IF); 0.0.0.0: the system chooses.
+///
+/// # Errors
+/// setsockopt(2)'s: EADDRNOTAVAIL if no interface has the address.
+pub fn set_multicast_source(socket: &impl AsRawFd, ip: Ipv4Addr) -> io::Result<()> {
+    let address = |ip: Ipv4Addr| libc::in_addr { s_addr: u32::from(ip).to_be() };
+    let said = libc::ip_mreqn {
+        imr_multiaddr: address(Ipv4Addr::UNSPECIFIED),
+        imr_address: address(ip),
+        imr_ifindex: 0,
+    };
+    set_option_of(libc::IPPROTO_IP, socket, libc::IP_MULTICAST_IF, &said)
 }
 
 /// Writes without waiting, whatever flags the descriptor has (RWF_NOWAIT).

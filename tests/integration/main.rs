@@ -33,6 +33,7 @@ mod confinement;
 mod containers;
 mod controlling;
 mod dgram;
+mod dgram_addresses;
 mod dialects;
 mod docs;
 mod draining;
