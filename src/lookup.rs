@@ -17,11 +17,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::resource::{RLIM_INFINITY, getrlimit};
 use nix::sys::stat::Mode;
 use nix::unistd::{self, Gid, Group, Uid, User};
 
 use crate::config::Lookup;
 use crate::config::facts::{Executable, FIRST_LINE, ServiceFacts, UserFacts, interpreter_in};
+use crate::config::model::Resource;
 
 /// Where programs are looked up when the server has no PATH.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -270,6 +272,25 @@ impl Lookup for System {
 
     fn is_privileged(&self) -> bool {
         Uid::effective().is_root()
+    }
+
+    fn hard_limit(&self, resource: Resource) -> Option<u64> {
+        let (_, hard) = getrlimit(system_name(resource)).ok()?;
+        (hard != RLIM_INFINITY).then_some(hard)
+    }
+}
+
+fn system_name(resource: Resource) -> nix::sys::resource::Resource {
+    use nix::sys::resource::Resource as Name;
+    match resource {
+        Resource::As => Name::RLIMIT_AS,
+        Resource::Core => Name::RLIMIT_CORE,
+        Resource::Cpu => Name::RLIMIT_CPU,
+        Resource::Data => Name::RLIMIT_DATA,
+        Resource::Files => Name::RLIMIT_NOFILE,
+        Resource::Fsize => Name::RLIMIT_FSIZE,
+        Resource::Nproc => Name::RLIMIT_NPROC,
+        Resource::Stack => Name::RLIMIT_STACK,
     }
 }
 

@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use super::model::Resource;
+
 /// What the user database says of one user.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UserFacts {
@@ -128,6 +130,8 @@ pub trait Lookup {
     fn has_landlock(&self) -> bool;
     /// Whether the server may become every user.
     fn is_privileged(&self) -> bool;
+    /// The most that the server itself may have; None: as much as it likes.
+    fn hard_limit(&self, resource: Resource) -> Option<u64>;
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::facts::{Executable, Lookup, ServiceFacts, UserFacts, interpreter_in};
+use super::model::Resource;
 
 /// Names, port, protocol.
 const SERVICES: &[(&[&str], u16, &str)] = &[
@@ -78,6 +79,8 @@ pub struct FakeLookup {
     pub landlock: bool,
     /// Who runs the server; 0 is root.
     pub own_uid: u32,
+    /// What it may have at most, where there is a limit.
+    pub hard_limits: BTreeMap<Resource, u64>,
 }
 
 impl Default for FakeLookup {
@@ -119,6 +122,7 @@ impl Default for FakeLookup {
             ipv6: true,
             landlock: true,
             own_uid: 0,
+            hard_limits: BTreeMap::from([(Resource::Core, 0), (Resource::Files, 4096)]),
         }
     }
 }
@@ -263,5 +267,9 @@ impl Lookup for FakeLookup {
 
     fn is_privileged(&self) -> bool {
         self.own_uid == 0
+    }
+
+    fn hard_limit(&self, resource: Resource) -> Option<u64> {
+        self.hard_limits.get(&resource).copied()
     }
 }

@@ -12,7 +12,7 @@ use super::diagnostic::{Diagnostic, Severity};
 use super::entry::Entry;
 use super::facts::{Executable, Lookup, ServiceFacts, UserFacts};
 use super::inetd::{Context, Reader};
-use super::model::Config;
+use super::model::{Config, Resource};
 use super::report::Report;
 use super::xinetd::Place;
 use super::{Loaded, Named, files, finish, print, unreadable};
@@ -319,5 +319,9 @@ impl Lookup for Elsewhere<'_> {
 
     fn own_groups(&self) -> Vec<u32> {
         self.lookup.own_groups()
+    }
+
+    fn hard_limit(&self, _resource: Resource) -> Option<u64> {
+        None
     }
 }

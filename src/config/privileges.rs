@@ -3,7 +3,7 @@
 use super::attribute::Draft;
 use super::diagnostic::Span;
 use super::entry::Entry;
-use super::model::{ALL_CAPABILITIES, Action};
+use super::model::{ALL_CAPABILITIES, Action, Resource};
 use super::resolve::Resolver;
 
 impl Resolver<'_> {
@@ -17,6 +17,7 @@ impl Resolver<'_> {
         if self.lookup.is_privileged() {
             return;
         }
+        self.check_limits(entry, draft, action);
         let own = self.lookup.own_account();
         let attributes = &draft.attributes;
         let program = !matches!(action, Some(Action::Builtin(_) | Action::Relay(_)));
@@ -45,6 +46,35 @@ impl Resolver<'_> {
                 self.lacks(&place(entry, name), format!("only root can {what}"), help);
             }
         }
+    }
+
+    /// A limit sets both the soft and the hard one, and that goes down only.
+    fn check_limits(&mut self, entry: &Entry, draft: &Draft, action: Option<&Action>) {
+        if matches!(action, Some(Action::Builtin(_) | Action::Relay(_))) {
+            return;
+        }
+        for (resource, limit) in &draft.attributes.rlimits {
+            let Some(own) = self.lookup.hard_limit(*resource) else { continue };
+            if limit.is_none_or(|limit| limit > own) {
+                let what = format!("only root can raise a limit above the server's own, {own}");
+                let help = "lower it, or start the server as root or with a higher limit";
+                self.lacks(&place(entry, name(*resource)), what, help);
+            }
+        }
+    }
+}
+
+/// What an attribute calls a resource.
+fn name(resource: Resource) -> &'static str {
+    match resource {
+        Resource::As => "rlimit_as",
+        Resource::Core => "rlimit_core",
+        Resource::Cpu => "rlimit_cpu",
+        Resource::Data => "rlimit_data",
+        Resource::Files => "rlimit_files",
+        Resource::Fsize => "rlimit_fsize",
+        Resource::Nproc => "rlimit_nproc",
+        Resource::Stack => "rlimit_stack",
     }
 }
 

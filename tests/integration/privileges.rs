@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::common::procs::libraries;
-use crate::common::{Daemon, Folder, Setup, free_port, need_root, read_all, shell, tcp};
+use crate::common::{Daemon, Folder, Setup, free_port, is_root, need_root, read_all, shell, tcp};
 
 /// What `id` prints under a service with this user field and these attributes.
 fn identity(user: &str, attributes: &str) -> String {
@@ -168,5 +168,32 @@ fn an_ordinary_user_serves_as_itself_and_not_as_others() {
     assert_eq!(read_all(tcp(own)), format!("{uid}\n"));
     assert!(daemon.log.text().contains("root"), "a warning names the user it cannot be");
     let address = std::net::SocketAddr::new("127.0.0.1".parse().unwrap(), other);
+    assert!(crate::common::clients::try_tcp(address).is_err());
+}
+
+/// Of a server that may not set it; as root it is set.
+#[test]
+fn a_limit_above_the_servers_own_is_a_warning_and_no_failure_of_each_client() {
+    if is_root() && !crate::common::need_program("setpriv") {
+        return;
+    }
+    let (low, high) = (free_port(), free_port());
+    let script = shell("ulimit -H -c");
+    let line = |port: u16, limit: &str| {
+        format!("127.0.0.1:{port} stream tcp nowait - {script}\n    rlimit_core = {limit}\n")
+    };
+    let folder = Folder::new();
+    let copy = folder.copy_of(crate::common::daemon::BINARY, "oxinetd");
+    let exec = format!("shift; ulimit -c 0; exec {copy} \"$@\"");
+    let shell = ["sh", "-c", &exec, "sh"];
+    let (uid, gid) = nobody();
+    let words = [format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".to_owned()];
+    let user: Vec<&str> = ["setpriv"].into_iter().chain(words.iter().map(String::as_str)).collect();
+    let words = if is_root() { [&user[..], &shell].concat() } else { shell.to_vec() };
+    let text = line(low, "0") + &line(high, "1k");
+    let daemon = Setup::new().under(&words).start_in(folder, &text);
+    assert_eq!(read_all(tcp(low)), "0\n");
+    assert!(daemon.log.text().contains("above the server's own, 0"), "{}", daemon.log.text());
+    let address = std::net::SocketAddr::new("127.0.0.1".parse().unwrap(), high);
     assert!(crate::common::clients::try_tcp(address).is_err());
 }
