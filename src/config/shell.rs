@@ -16,6 +16,17 @@ impl Resolver<'_> {
         if self.keeps_account || entry.id.is_some() {
             return;
         }
+        for word in entry.arguments.iter().filter(|word| joins_lines(word)) {
+            self.report
+                .warning(
+                    &word.span,
+                    "`\\` is an argument of the program: it does not join lines".to_owned(),
+                )
+                .help(
+                    "take it out: a line that begins with a blank belongs to the entry above it; \
+                     put it into quotes if it is meant",
+                );
+        }
         let Some(word) = entry.arguments.iter().find(|word| is_for_a_shell(word)) else { return };
         self.report
             .warning(
@@ -32,6 +43,12 @@ fn is_for_a_shell(word: &Word) -> bool {
         name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
     };
     !word.quoted && (OPERATORS.contains(&word.text.as_str()) || variable())
+}
+
+/// A backslash at the end of its line, as a shell and other files go on with the next one.
+fn joins_lines(word: &Word) -> bool {
+    let rest = || word.span.source.text.get(word.span.end..).unwrap_or_default();
+    word.text == "\\" && !word.quoted && rest().lines().next().is_none_or(|it| it.trim().is_empty())
 }
 
 #[cfg(test)]
@@ -53,6 +70,18 @@ mod tests {
             assert!(said.len() == 1 && said[0].contains("no shell"), "{arguments}: {said:?}");
         }
         for arguments in ["'|' wc", "a|b", "-e s/$/x/", "$1", "'$HOME'", "a>b", "--x=$HOME"] {
+            assert!(said(arguments).is_empty(), "{arguments}: {:?}", said(arguments));
+        }
+    }
+
+    #[test]
+    fn a_backslash_at_the_end_joins_no_lines() {
+        for arguments in ["\\", "x \\\n    y", "x \\ \n    y \\\r\n  z"] {
+            let said = said(arguments);
+            assert!(!said.is_empty(), "{arguments}");
+            assert!(said.iter().all(|it| it.contains("does not join")), "{arguments}: {said:?}");
+        }
+        for arguments in ["'\\'", "\\ x", "x\\", "\\;"] {
             assert!(said(arguments).is_empty(), "{arguments}: {:?}", said(arguments));
         }
     }
