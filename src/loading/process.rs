@@ -12,6 +12,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::socket::SockaddrStorage;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpid, getppid, pipe2};
 
@@ -309,11 +310,14 @@ fn compare(loaded: Loaded, served: &[Rc<Service>], with_errors: bool) -> Loading
     }
 }
 
-/// The directed broadcast addresses of this machine's networks.
+/// The directed broadcast addresses of this machine's networks. Where an address has been given
+/// without one, the system tells itself in its place.
 fn broadcast_addresses() -> Vec<Ipv4Addr> {
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let v4 = |address: SockaddrStorage| address.as_sockaddr_in().map(|v4| v4.ip());
     let broadcast = |interface: nix::ifaddrs::InterfaceAddress| {
-        interface.broadcast.and_then(|address| address.as_sockaddr_in().map(|v4| v4.ip()))
+        let own = interface.address.and_then(v4);
+        interface.broadcast.and_then(v4).filter(|all| Some(*all) != own)
     };
     interfaces.filter_map(broadcast).collect()
 }

@@ -9,8 +9,8 @@ use nix::sys::signal::Signal;
 use crate::common::clients::{udp_ask, udp_read, udp_to};
 use crate::common::needs::need_link_local;
 use crate::common::{
-    DEADLINE, Daemon, Folder, Setup, free_port, me, need_ipv6, need_program, procs, shell,
-    wait_until,
+    DEADLINE, Daemon, Folder, Setup, free_port, free_ports, me, need_ipv6, need_program, need_root,
+    procs, shell, wait_until,
 };
 
 const FIRST: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -221,4 +221,37 @@ fn addresses_of_ipv6_are_told_apart_by_their_interface_too() {
     let alone = client(address.into());
     assert_eq!(udp_ask(&alone, "what"), scoped);
     assert_eq!(udp_ask(&alone, "again"), "again");
+}
+
+/// As `ip addr add 192.0.2.1/24` gives it: the system tells the address itself where another has
+/// that of its network's broadcasts. A second one is not the one from which the system answers.
+#[test]
+fn addresses_that_were_given_without_a_broadcast_address_are_answered() {
+    if !need_root() || !["unshare", "nsenter", "ip", "python3"].into_iter().all(need_program) {
+        return;
+    }
+    let ports = free_ports(2);
+    let text = line(ports[0], "/bin/cat cat") + &line(ports[1], "internal echo");
+    let script = "ip link set lo up && ip link add v0 type veth peer name v1 && \
+        ip link set v0 up && ip addr add 192.0.2.1/24 dev v0 && \
+        ip addr add 192.0.2.2/24 dev v0 && shift && exec \"$@\"";
+    let daemon = Setup::new().under(&["unshare", "--net", "sh", "-c", script, "sh", "sh"]);
+    let daemon = daemon.start(&text);
+    let script = "import socket, sys\n\
+        for port in sys.argv[1:]:\n\
+        \x20for ip in '192.0.2.1', '192.0.2.2':\n\
+        \x20 client = socket.socket(type=socket.SOCK_DGRAM)\n\
+        \x20 client.settimeout(20)\n\
+        \x20 client.bind(('192.0.2.1', 0))\n\
+        \x20 client.connect((ip, int(port)))\n\
+        \x20 client.send(ip.encode())\n\
+        \x20 print(client.recv(99).decode())\n";
+    let output = std::process::Command::new("nsenter")
+        .arg(format!("--net=/proc/{}/ns/net", daemon.pid()))
+        .args(["python3", "-c", script])
+        .args(ports.iter().map(ToString::to_string))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(said, "192.0.2.1\n192.0.2.2\n".repeat(2), "{output:?}");
 }
