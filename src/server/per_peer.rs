@@ -254,7 +254,8 @@ impl Server {
         let attributes = &service.service.attributes;
         let next = listener::bind_beside(socket, &state.spec, attributes, flow.to.is_some())?;
         let port = socket.local_addr()?.port();
-        listener::connect_from(socket, flow.peer, flow.to.map(|to| to.at(port)))?;
+        let (asked, device) = (flow.to.map(|to| to.at(port)), state.spec.device.as_deref());
+        listener::connect_from(socket, flow.peer, asked, device)?;
         self.deregister_listener(key);
         let state = self.listeners.get_mut(key).ok_or(ErrorKind::NotFound)?;
         let listener = state.listener.as_mut().ok_or(ErrorKind::NotFound)?;

@@ -1199,17 +1199,22 @@ pub fn set_peek_offset(socket: &impl AsRawFd, offset: c_int) -> io::Result<()> {
     set_option(socket, libc::SO_PEEK_OFF, &offset)
 }
 
-/// From which of our addresses a socket bound to all sends to multicast groups
-/// (IP_MULTICAST_IF); 0.0.0.0: the system chooses.
+/// From which of our addresses, and through which interface, a socket bound to all sends to
+/// multicast groups (IP_MULTICAST_IF). 0: the address's own interface; 0.0.0.0: the system
+/// chooses.
 ///
 /// # Errors
 /// setsockopt(2)'s: EADDRNOTAVAIL if no interface has the address.
-pub fn set_multicast_source(socket: &impl AsRawFd, ip: Ipv4Addr) -> io::Result<()> {
+pub fn set_multicast_source(
+    socket: &impl AsRawFd,
+    ip: Ipv4Addr,
+    interface: c_int,
+) -> io::Result<()> {
     let address = |ip: Ipv4Addr| libc::in_addr { s_addr: u32::from(ip).to_be() };
     let said = libc::ip_mreqn {
         imr_multiaddr: address(Ipv4Addr::UNSPECIFIED),
         imr_address: address(ip),
-        imr_ifindex: 0,
+        imr_ifindex: interface,
     };
     set_option_of(libc::IPPROTO_IP, socket, libc::IP_MULTICAST_IF, &said)
 }
