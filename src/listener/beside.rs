@@ -42,9 +42,9 @@ pub fn bind_beside(
     Ok(next)
 }
 
-/// Binds `socket` to the address of `listener`, or one of several that this has. Both must allow it to be shared
-/// (SO_REUSEPORT, which lets in sockets of the same user only); the one that stays
-/// ours does so only while this is done.
+/// Binds `socket` to the address of `listener`, or one of several that this has. Both must
+/// allow it to be shared (SO_REUSEPORT, which lets in sockets of the same user only); the one
+/// that stays ours does so only while this is done.
 ///
 /// # Errors
 /// What the system answered.

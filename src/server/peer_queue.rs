@@ -19,9 +19,9 @@ const LARGEST: usize = 65_535;
 /// Datagrams by flow, in the order of the flows' first.
 pub(super) type Sorted = Vec<(Flow, Vec<Vec<u8>>)>;
 
-/// A socket with the peer's datagrams on their way into it, and their new sender. They were taken out of
-/// another and are sent again from here, so the sender that recvfrom(2) tells is not
-/// the peer; read(2) and write(2) do as ever.
+/// A socket with the peer's datagrams on their way into it, and their new sender. They were
+/// taken out of another and are sent again from here, so the sender that recvfrom(2) tells is
+/// not the peer; read(2) and write(2) do as ever.
 pub(super) fn socket_holding(
     peer: SocketAddr,
     datagrams: &[Vec<u8>],

@@ -1,5 +1,5 @@
-//! Limits and refusals in the log. Of refusals at most one line a second for each service and reason, with
-//! the number of those that got none. What is kept is one record a reason.
+//! Limits and refusals in the log. Of refusals at most one line a second for each service and
+//! reason, with the number of those that got none. What is kept is one record a reason.
 
 use std::time::{Duration, Instant};
 

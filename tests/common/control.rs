@@ -32,6 +32,15 @@ pub(crate) fn status_of_port(daemon: &Daemon, port: u16) -> Value {
     status_of(daemon, &format!("{port}/tcp"))
 }
 
+/// `oxinetd upgrade`, by the same program.
+#[track_caller]
+pub(crate) fn upgrade(daemon: &Daemon) {
+    let said = daemon.answer(&["upgrade"]);
+    let version = env!("CARGO_PKG_VERSION");
+    let pid = daemon.pid();
+    assert_eq!(said, format!("upgraded from {version} to {version}, pid {pid}\n"));
+}
+
 /// What `oxinetd ARGUMENTS` says when it fails, and its status.
 #[track_caller]
 pub(crate) fn refused(daemon: &Daemon, arguments: &[&str]) -> (i32, String) {

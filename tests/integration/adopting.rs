@@ -11,6 +11,7 @@ use std::thread;
 use nix::sys::signal::{Signal, kill};
 
 use crate::common::clients::{echo_once, tcp_to, try_tcp, udp_ask};
+use crate::common::control::upgrade;
 use crate::common::daemon::{BINARY, as_pid, command};
 use crate::common::{
     Daemon, Folder, Setup, free_port, free_ports, me, need_ipv6, need_program, need_root, own_line,
@@ -113,7 +114,7 @@ fn an_upgrade_keeps_the_sockets_of_the_manager_and_whose_they_are() {
     });
     assert!(is_adopted(&daemon, ports[0]));
     for _ in 0..2 {
-        assert!(daemon.answer(&["upgrade"]).starts_with("upgraded"));
+        upgrade(&daemon);
         assert_eq!(echo_once(tcp(ports[0]), "hello"), "hello");
     }
     // Nobody claimed the second until now; the first goes back into the store.
@@ -122,7 +123,7 @@ fn an_upgrade_keeps_the_sockets_of_the_manager_and_whose_they_are() {
     assert_eq!(echo_once(tcp(ports[1]), "hello"), "hello");
     let lines = daemon.log.all_after(mark, |line| line.about("listening", ports[1]));
     assert_eq!(lines[0].get("adopted"), Some("yes"));
-    let _ = daemon.answer(&["upgrade"]);
+    upgrade(&daemon);
     let _ = daemon.reload(&text);
     assert_eq!(echo_once(tcp(ports[0]), "again"), "again");
     assert_eq!(daemon.said("unclaimed").len(), 3, "{}", daemon.log.text());

@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 use crate::common::clients::{echo_once, read_to_any_end, reset, tcp_from, udp_ask};
-use crate::common::control::{controlled, status};
+use crate::common::control::{controlled, status, upgrade};
 use crate::common::daemon::as_pid;
 use crate::common::{
     Line, free_ports, me, procs, read_line, shell, tcp, tcp_line, udp, wait_until,
@@ -110,7 +110,7 @@ fn every_start_has_its_end_and_nothing_is_left() {
     let daemon = controlled(&text);
     drop(visit(&ports));
     daemon.wait_childless();
-    assert!(daemon.answer(&["upgrade"]).starts_with("upgraded"));
+    upgrade(&daemon);
     let before = procs::descriptors(daemon.pid());
     for round in 0..3 {
         let stay = visit(&ports);
@@ -119,7 +119,7 @@ fn every_start_has_its_end_and_nothing_is_left() {
         assert_eq!(echo_once(&on_another, "hello"), "hello");
         let pid = daemon.accepted(numbers[8], round + 1).pop().unwrap();
         let _ = daemon.reload(&text);
-        assert!(daemon.answer(&["upgrade"]).starts_with("upgraded"));
+        upgrade(&daemon);
         for client in &stay {
             assert_eq!(echo_once(client, "still"), "still");
         }

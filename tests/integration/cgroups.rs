@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::common::clients::{echo_once, read_to_any_end};
+use crate::common::control::upgrade;
 use crate::common::needs::kernel_lacks;
 use crate::common::{
     Daemon, Setup, free_port, is_root, need_root, own_line, read_all, shell, tcp, wait_until,
@@ -148,7 +149,7 @@ fn an_upgrade_goes_on_with_the_groups() {
     for limit in [32u64, 48] {
         let changed = text.replace("64M", &format!("{limit}M"));
         daemon.folder.write("inetd.conf", &changed);
-        assert!(daemon.answer(&["upgrade"]).starts_with("upgraded"));
+        upgrade(&daemon);
         assert_eq!(group.only_service(), service);
         assert_eq!(number(&service, "memory.max"), limit << 20);
         assert_eq!(echo_once(tcp(port), "new"), "new");
@@ -156,7 +157,7 @@ fn an_upgrade_goes_on_with_the_groups() {
     // Its group goes when the last program of it has gone, not before.
     let _ = daemon.reload(&own_line(port, "/bin/cat cat"));
     assert_eq!(echo_once(&mut client, "still"), "still");
-    assert!(daemon.answer(&["upgrade"]).starts_with("upgraded"));
+    upgrade(&daemon);
     assert_eq!(group.only_service(), service);
     drop(client);
     wait_until("the group to be removed", || group.services().is_empty());

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use nix::sys::signal::Signal;
 
 use crate::common::clients::{udp_ask, udp_read, udp_to};
+use crate::common::control::upgrade;
 use crate::common::needs::need_link_local;
 use crate::common::{
     DEADLINE, Daemon, Folder, Setup, free_port, free_ports, me, need_ipv6, need_program, need_root,
@@ -61,8 +62,7 @@ fn clients_of_two_addresses_are_served_over_a_reload_and_an_upgrade() {
     let _ = daemon.reload(&text);
     talk("reloaded");
     assert_eq!(udp_ask(&asking(SECOND, port), "reloaded"), "reloaded");
-    let said = daemon.answer(&["upgrade"]);
-    assert!(said.starts_with("upgraded "), "{said}");
+    upgrade(&daemon);
     talk("upgraded");
     assert_eq!(udp_ask(&asking(SECOND, port), "upgraded"), "upgraded");
     assert_eq!(udp_ask(&asking(FIRST, port), "upgraded"), "upgraded");
@@ -171,7 +171,7 @@ fn the_program_has_a_socket_like_any_other() {
         }
     };
     ask();
-    let _ = daemon.answer(&["upgrade"]);
+    upgrade(&daemon);
     ask();
 }
 
@@ -190,7 +190,7 @@ fn a_program_that_takes_over_the_socket_is_told_nothing_either() {
     let script = folder.write("options.py", script);
     let daemon = Setup::new().controlled().start_in(folder, &line(port, "/bin/cat cat"));
     assert_eq!(udp_ask(&asking(SECOND, port), "one"), "one");
-    let _ = daemon.answer(&["upgrade"]);
+    upgrade(&daemon);
     let program = format!("python3 python3 {}", script.display());
     let _ = daemon.reload(&format!("{port} dgram udp wait {} {program}\n", me()));
     assert_eq!(udp_ask(&asking(FIRST, port), "?"), "0");

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
 
 use crate::common::clients::{echo_once, tcp_to, udp_ask};
+use crate::common::control::upgrade;
 use crate::common::needs::need_link_local;
 use crate::common::{
     DEADLINE, Daemon, Line, Setup, free_port, free_ports, me, read_all, shell, tcp, tcp_line,
@@ -45,7 +46,7 @@ fn a_link_local_address_stays_the_same_over_reloads_and_upgrades() {
     let peer = client.local_addr().unwrap().to_string();
     assert_eq!(echo_once(&client, "one"), "one");
     assert_eq!(kept_and_updated(&daemon.reload(&text)), (Some(1), Some(0)));
-    let _ = daemon.answer(&["upgrade"]);
+    upgrade(&daemon);
     assert!(daemon.answer(&["peers"]).contains(&peer));
     assert_eq!(echo_once(&client, "two"), "two");
     assert_eq!(echo_once(tcp_to(at(address, port)), "new"), "new");

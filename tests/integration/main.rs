@@ -79,6 +79,7 @@ mod units;
 mod unix;
 mod upgrading;
 mod upgrading_faults;
+mod upgrading_server;
 mod upgrading_waiters;
 mod waiting;
 mod xinetd_files;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 
 use crate::common::clients::{echo_once, try_tcp};
+use crate::common::control::upgrade;
 use crate::common::daemon::{as_pid, command};
 use crate::common::{
     DEADLINE, Daemon, Folder, Setup, free_port, free_ports, own_line, procs, read_all, tcp,
@@ -184,7 +185,7 @@ fn an_upgrade_is_announced_as_a_reload_is() {
     let pid = daemon.pid().to_string();
     let _ = manager.wait("READY=1");
     let refused = ["#!/bin/sh\nexit 1\n", "#!/bin/sh\nexec nothing\n"];
-    let _ = daemon.answer(&["upgrade"]);
+    upgrade(&daemon);
     assert_eq!(manager.next().get("RELOADING"), "1");
     let over = manager.next();
     assert_eq!((over.get("READY"), over.get("MAINPID")), ("1", pid.as_str()));

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process;
 
 use crate::common::clients::{Packets, echo_once};
+use crate::common::control::upgrade;
 use crate::common::{
     DEADLINE, Daemon, Folder, Setup, free_port, me, need_root, read_all, shell, tcp, tcp_line,
 };
@@ -54,7 +55,7 @@ fn what_has_taken_the_place_of_a_socket_keeps_its_owner_and_mode() {
     let said = daemon.wait_after(mark, |line| line.is("trouble"));
     let error = "something else has taken the place of the socket";
     assert_eq!(said.get("error"), Some(error), "{}", said.raw);
-    let _ = daemon.answer(&["upgrade"]);
+    upgrade(&daemon);
     assert_eq!(mode(&victim), 0o600);
     assert_eq!(fs::read_link(&path).unwrap(), victim);
     daemon.stop();

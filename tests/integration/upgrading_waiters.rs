@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use nix::sys::signal::Signal;
 
 use crate::common::clients::{udp_ask, udp_read, udp_to};
+use crate::common::control::upgrade;
 use crate::common::{Setup, free_port, me, udp};
 
 #[test]
@@ -34,7 +35,7 @@ fn waiters_are_served(port: u16, endpoint: &str, peers: &[UdpSocket]) {
     daemon.signal(Signal::SIGCONT);
     assert_eq!(udp_read(&peers[0]), "first");
     let _ = daemon.wait_log(|line| line.about("limit-begin", port));
-    assert!(daemon.answer(&["upgrade"]).starts_with("upgraded "));
+    upgrade(&daemon);
     assert_eq!(udp_ask(&peers[0], "second"), "second");
     for peer in &peers[1..] {
         assert_eq!(udp_read(peer), "first");
