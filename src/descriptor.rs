@@ -145,8 +145,20 @@ pub fn copy(descriptor: &impl AsFd) -> io::Result<OwnedFd> {
 /// Whether reading, or accepting, would find something; true if that cannot be told.
 #[must_use]
 pub fn is_ready(descriptor: &impl AsFd) -> bool {
-    let mut set = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
-    poll(&mut set, PollTimeout::ZERO) != Ok(0)
+    becomes_ready(descriptor, PollFlags::POLLIN, PollTimeout::ZERO).unwrap_or(true)
+}
+
+/// Waits until one of `events`, or an error or an end, is there; false if none is in `time`.
+///
+/// # Errors
+/// poll(2)'s.
+pub fn becomes_ready(
+    descriptor: &impl AsFd,
+    events: PollFlags,
+    time: PollTimeout,
+) -> nix::Result<bool> {
+    let mut set = [PollFd::new(descriptor.as_fd(), events)];
+    poll(&mut set, time).map(|ready| ready > 0)
 }
 
 /// Writes to a pipe without waiting for room, though it may be shared with somebody

@@ -20,8 +20,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::{Metadata, Record};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFlags, PollTimeout};
 
+use crate::descriptor::becomes_ready;
 use crate::journal;
 use crate::log_target::LogTarget;
 use crate::zone::Zone;
@@ -185,9 +186,8 @@ impl Output {
 
 /// Waits until something can be written to a descriptor.
 fn has_room(descriptor: BorrowedFd<'_>, time: Duration) -> bool {
-    let mut set = [PollFd::new(descriptor, PollFlags::POLLOUT)];
     let time = PollTimeout::try_from(time).unwrap_or(PollTimeout::ZERO);
-    poll(&mut set, time).is_ok_and(|ready| ready > 0)
+    becomes_ready(&descriptor, PollFlags::POLLOUT, time).unwrap_or(false)
 }
 
 fn sink() -> MutexGuard<'static, Sink> {

@@ -4,14 +4,14 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
-use std::os::fd::AsFd as _;
 use std::rc::Rc;
 
 use clap::Parser as _;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use oxinetd::cli::{Cli, Command, Common, TryUpgrade};
 use oxinetd::config::model::Service;
 use oxinetd::config::{self, Loaded};
+use oxinetd::descriptor::becomes_ready;
 use oxinetd::drop_in::{self, Asked, Name, Pid};
 use oxinetd::handover::image::Hello;
 use oxinetd::handover::state::FORMAT;
@@ -176,8 +176,7 @@ fn load_in_the_end(job: &Job, served: &[Rc<Service>]) -> Loading {
 /// Whether a signal to stop comes meanwhile, which is left for the server.
 fn is_told_to_stop(meanwhile: u16) -> bool {
     let Ok(stops) = Signals::stops() else { return true };
-    let mut set = [PollFd::new(stops.as_fd(), PollFlags::POLLIN)];
-    poll(&mut set, PollTimeout::from(meanwhile)) != Ok(0)
+    becomes_ready(&stops, PollFlags::POLLIN, meanwhile.into()).unwrap_or(true)
 }
 
 /// A signal to stop is a failure here, and left for the server that goes on, which may have

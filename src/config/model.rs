@@ -211,6 +211,12 @@ pub enum Builtin {
     Tcpmux,
 }
 
+impl Builtin {
+    /// Every one.
+    pub const ALL: [Self; 6] =
+        [Self::Echo, Self::Discard, Self::Chargen, Self::Daytime, Self::Time, Self::Tcpmux];
+}
+
 /// As whom a program runs: numbers and the facts of the passwd entry.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Account {

@@ -220,14 +220,7 @@ fn machines_of_built_in_services_and_relays_are_data() {
     use crate::calendar::WallClock;
     use crate::config::model::Builtin;
     let clock = WallClock { utc_seconds: 0, offset_seconds: 0 };
-    for kind in [
-        Builtin::Echo,
-        Builtin::Discard,
-        Builtin::Chargen,
-        Builtin::Daytime,
-        Builtin::Time,
-        Builtin::Tcpmux,
-    ] {
+    for kind in Builtin::ALL {
         let machine = Conversation::new(kind, SocketType::Stream, clock);
         let data = serde_json::to_value(&machine).unwrap();
         let again: Conversation = serde_json::from_value(data.clone()).unwrap();

@@ -20,7 +20,7 @@ use super::steps::{Finding, Loading, Overview, count_updated, cut, log_files, lo
 use super::wire::{Receiver, Sender};
 use crate::config::model::Service;
 use crate::config::{self, Loaded};
-use crate::descriptor::{raise, set_nonblocking};
+use crate::descriptor::{becomes_ready, raise, set_nonblocking};
 use crate::reload::plan;
 use crate::spawn::kernel::{self, Made};
 
@@ -241,8 +241,8 @@ impl Drop for Loader {
     fn drop(&mut self) {
         self.kill();
         if self.ended.is_none() {
-            let mut set = [PollFd::new(self.child.pidfd.as_fd(), PollFlags::POLLIN)];
-            let _ = poll(&mut set, PollTimeout::try_from(DEATH).unwrap_or(PollTimeout::ZERO));
+            let time = PollTimeout::try_from(DEATH).unwrap_or(PollTimeout::ZERO);
+            let _ = becomes_ready(&self.child.pidfd, PollFlags::POLLIN, time);
             self.reap(WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
         }
     }

@@ -1,7 +1,6 @@
 //! `wait` services: their program gets the socket itself, and meets its peers itself.
 
 use std::io;
-use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use super::Server;
@@ -209,9 +208,9 @@ fn head(listener: &Listener) -> Option<Vec<u8>> {
             waiting.map(|waiting| waiting.to_ne_bytes().to_vec())
         }
         Socket::Unix(_) => {
-            use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-            let mut set = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-            poll(&mut set, PollTimeout::ZERO).is_ok_and(|ready| ready > 0).then(Vec::new)
+            use nix::poll::{PollFlags, PollTimeout};
+            let waits = descriptor::becomes_ready(listener, PollFlags::POLLIN, PollTimeout::ZERO);
+            waits.unwrap_or(false).then(Vec::new)
         }
     }
 }

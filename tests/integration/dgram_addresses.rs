@@ -142,6 +142,11 @@ fn what_is_sent_to_many_starts_no_program() {
     assert_eq!(daemon.accepted(port, 1).len(), 1);
 }
 
+/// A program in Python, written into the folder of a server.
+fn python(folder: &Folder, script: &str) -> String {
+    format!("python3 python3 {}", folder.write("options.py", script).display())
+}
+
 /// Options that only the server needs would be in the way of a program with little room for
 /// what comes with a datagram, or would send its multicasts elsewhere.
 #[test]
@@ -158,8 +163,7 @@ fn the_program_has_a_socket_like_any_other() {
         told = s.getsockopt(level, 8 if v == 4 else 49)\n\
         sends = s.getsockopt(0, 32, 4).hex() if v == 4 else s.getsockopt(41, 17)\n\
         s.send(b'%d %d %s %d' % (v, told, str(sends).encode(), peer == s.getpeername()))\n";
-    let script = folder.write("options.py", script);
-    let program = format!("python3 python3 {}", script.display());
+    let program = python(&folder, script);
     let daemon = Setup::new().controlled().start_in(folder, &line(port, &program));
     let ask = || {
         for ip in [FIRST, SECOND] {
@@ -187,11 +191,10 @@ fn a_program_that_takes_over_the_socket_is_told_nothing_either() {
         s = socket.socket(fileno=0)\n\
         _, peer = s.recvfrom(9)\n\
         s.sendto(b'%d' % s.getsockopt(0, 8), peer)\n";
-    let script = folder.write("options.py", script);
+    let program = python(&folder, script);
     let daemon = Setup::new().controlled().start_in(folder, &line(port, "/bin/cat cat"));
     assert_eq!(udp_ask(&asking(SECOND, port), "one"), "one");
     upgrade(&daemon);
-    let program = format!("python3 python3 {}", script.display());
     let _ = daemon.reload(&format!("{port} dgram udp wait {} {program}\n", me()));
     assert_eq!(udp_ask(&asking(FIRST, port), "?"), "0");
 }

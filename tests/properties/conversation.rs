@@ -7,21 +7,13 @@ use oxinetd::builtin::{Conversation, Progress, TcpmuxRequest, WallClock, answer,
 use oxinetd::config::model::{Builtin, SocketType};
 
 const CLOCK: WallClock = WallClock { utc_seconds: 1_795_387_689, offset_seconds: 3600 };
-const KINDS: [Builtin; 6] = [
-    Builtin::Echo,
-    Builtin::Discard,
-    Builtin::Chargen,
-    Builtin::Daytime,
-    Builtin::Time,
-    Builtin::Tcpmux,
-];
 /// Enough to see that chargen goes on.
 const TURNS: usize = 400;
 
 /// What is answered does not depend on how it moves, nor on an upgrade meanwhile.
 pub(super) fn holds(bytes: &[u8]) {
     let [kind, most, upgrade, sent @ ..] = bytes else { return };
-    let kind = KINDS[usize::from(*kind) % KINDS.len()];
+    let kind = Builtin::ALL[usize::from(*kind) % Builtin::ALL.len()];
     let at_once = served(kind, sent, usize::MAX, 0);
     let client = served(kind, sent, 1 + usize::from(*most), usize::from(*upgrade));
     match kind {
