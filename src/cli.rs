@@ -148,11 +148,11 @@ pub struct Common {
     /// Where the log goes.
     #[arg(
         long,
-        default_value = "stderr",
         value_name = "TARGET",
-        help = "Where the log goes: stderr, syslog[:FACILITY][,SOCKET] or file:PATH"
+        help = "Where the log goes: stderr, syslog[:FACILITY][,SOCKET] or file:PATH [default: \
+                stderr; with --daemon syslog, unless stderr is a file]"
     )]
-    pub log: LogTarget,
+    pub log: Option<LogTarget>,
     /// How lines of the log are written
     #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORM")]
     pub log_format: LogFormat,

@@ -14,8 +14,9 @@ mod own_file;
 mod stderr;
 mod syslog;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,9 @@ const LAST: Duration = Duration::from_secs(1);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// The same while it does not; doubled up to this.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether warnings and errors go to standard error as well.
+static ECHO: AtomicBool = AtomicBool::new(false);
 
 static SINK: Mutex<Sink> = Mutex::new(Sink {
     lines: Lines { waiting: Vec::new(), dropped: 0, dropped_ever: 0, head: Head::Stamp },
@@ -216,7 +220,11 @@ impl log::Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.filter.matches(record) || in_its_file(record) {
+        if !self.filter.matches(record) {
+            return;
+        }
+        echo(record);
+        if in_its_file(record) {
             return;
         }
         let mut sink = sink();
@@ -269,6 +277,36 @@ fn open(target: &LogTarget) -> io::Result<(Head, Output)> {
         }
         LogTarget::File(path) => (Head::Stamp, Output::File(OwnFile::open(path)?)),
     })
+}
+
+/// Whether somebody takes what is sent to a target now.
+///
+/// # Errors
+/// The socket of the system's log where nobody does, and what the system answered.
+pub fn reach(target: &LogTarget) -> io::Result<()> {
+    let LogTarget::Syslog { socket, .. } = target else { return Ok(()) };
+    let failed = |error| io::Error::other(format!("{}: {error}", socket.display()));
+    syslog::connect(socket).map(drop).map_err(failed)
+}
+
+/// From here on, or no longer, warnings and errors go to standard error as well: whoever
+/// starts the server looks there.
+pub fn echo_to_starter(wanted: bool) {
+    ECHO.store(wanted, Ordering::Relaxed);
+}
+
+/// Whether they do.
+#[must_use]
+pub fn echoes_to_starter() -> bool {
+    ECHO.load(Ordering::Relaxed)
+}
+
+fn echo(record: &Record<'_>) {
+    if record.level() <= log::Level::Warn && echoes_to_starter() {
+        let mut line = Vec::new();
+        head::write(&mut line, &mut Head::Stamp, record);
+        let _ = io::stderr().write_all(&line);
+    }
 }
 
 /// Whether standard error is the journal's stream (systemd.exec(5)): the variable

@@ -13,7 +13,8 @@ use oxinetd::log_target::LogTarget;
 use oxinetd::lookup::System;
 use oxinetd::service_manager::ServiceManager;
 
-use super::serving::{Background, Job, Loader, background, run_server};
+use super::background::{Background, background, log_of_another};
+use super::serving::{Job, Loader, run_server};
 use super::{Failure, trying};
 
 /// The command line is wrong.
@@ -39,14 +40,16 @@ fn serve(served: Served) -> Result<(), Failure> {
     // A manager that waits for word of the main process does not want it to fork.
     let manager = ServiceManager::from_environment();
     let foreground = served.foreground || manager.notifier.has_address();
+    let parcel = trying::find()?;
+    let again = parcel.is_some();
     let log = match served.log {
-        Log::Target(target) => target,
-        Log::Usual if !foreground => LogTarget::syslog(),
+        Log::Target(target) if foreground => target,
+        Log::Target(target) => log_of_another(Some(target), again),
+        Log::Usual if !foreground => log_of_another(None, again),
         Log::Usual | Log::Stderr => LogTarget::Stderr,
     };
     let Served { files, defaults, max_children, .. } = served;
-    let common = Common { max_children, log, ..unsaid() };
-    let parcel = trying::find()?;
+    let common = Common { max_children, log: Some(log), ..unsaid() };
     // Who takes over is in the background already.
     let herald = match background(!foreground && parcel.is_none())? {
         Background::Started(_) => return Ok(()),

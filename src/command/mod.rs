@@ -4,6 +4,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `serving` | `oxinetd FILE`, `oxinetd run`: from arguments to a server that runs |
+//! | `background` | leaving the terminal, and where the log goes then |
 //! | `doors` | opening the control socket and the endpoint for metrics |
 //! | `trying` | the other side of an upgrade: being tried out, taking over |
 //! | `as_another` | run under the name of inetd or xinetd |
@@ -12,6 +13,7 @@
 
 mod as_another;
 mod asking;
+mod background;
 mod checking;
 mod doors;
 mod output;

@@ -10,7 +10,7 @@ use oxinetd::config::diagnostic::Severity;
 use oxinetd::config::model::Service;
 use oxinetd::config::{self, Loaded, RunSpec};
 use oxinetd::control::socket;
-use oxinetd::detach::{self, Herald, Role};
+use oxinetd::detach::Herald;
 use oxinetd::drop_in::Pid;
 use oxinetd::handover::Parcel;
 use oxinetd::loading::{Loading, load_and_wait};
@@ -23,6 +23,7 @@ use oxinetd::signals::{Signal, Signals};
 use oxinetd::spawn::{Way, kernel};
 use oxinetd::{journal, log_sink};
 
+use super::background::{Background, background, log_of_ours};
 use super::{CONFIGURATION, Failure, SYSTEM, doors, refused, trying};
 
 /// What reads a configuration, again and again.
@@ -51,17 +52,30 @@ pub(super) fn start_log(common: &Common, level: &str) -> Result<(), Failure> {
     if common.log_format == LogFormat::Json {
         journal::use_json();
     }
-    let path = match &common.log {
+    let target = target_of(common);
+    let path = match &target {
         LogTarget::File(path) => path.as_path(),
         LogTarget::Stderr | LogTarget::Syslog { .. } => Path::new(""),
     };
-    log_sink::start(&common.log, level).map_err(refused(&format!("log file {}", path.display())))
+    log_sink::start(&target, level).map_err(refused(&format!("log file {}", path.display())))
+}
+
+/// Where the log goes, which is standard error if nothing else has been found to be better.
+fn target_of(common: &Common) -> LogTarget {
+    common.log.clone().unwrap_or(LogTarget::Stderr)
 }
 
 /// `oxinetd FILE`.
-pub(super) fn serve(serve: Serve) -> Result<(), Failure> {
+pub(super) fn serve(mut serve: Serve) -> Result<(), Failure> {
     let manager = ServiceManager::from_environment();
     let parcel = trying::find()?;
+    if serve.daemon {
+        let said = serve.common.log.take();
+        let is_said = said.is_some();
+        let target = log_of_ours(said, parcel.is_some())?;
+        log_sink::echo_to_starter(parcel.is_none() && !is_said && target != LogTarget::Stderr);
+        serve.common.log = Some(target);
+    }
     // Who takes over is in the background already.
     let herald = match background(serve.daemon && parcel.is_none())? {
         Background::Started(pid) => {
@@ -89,25 +103,6 @@ pub(super) fn serve(serve: Serve) -> Result<(), Failure> {
 pub(super) fn loader_of_file(serve: &Serve) -> Loader {
     let (file, defaults) = (serve.file.clone(), serve.defaults.clone());
     Box::new(move || config::load(&file, &defaults, &System::new()))
-}
-
-/// Which process this is, after it may have gone to the background.
-pub(super) enum Background {
-    /// The server; a herald if it is in the background.
-    Server(Option<Herald>),
-    /// The one that the user has started, and the pid of the server, which is up.
-    Started(u32),
-}
-
-pub(super) fn background(wanted: bool) -> Result<Background, Failure> {
-    if !wanted {
-        return Ok(Background::Server(None));
-    }
-    match detach::detach().map_err(refused("going to the background"))? {
-        Role::Server(herald) => Ok(Background::Server(Some(herald))),
-        Role::Starter(Some(pid)) => Ok(Background::Started(pid)),
-        Role::Starter(None) => Err(Failure::silent(CONFIGURATION)),
-    }
 }
 
 /// `oxinetd run`.
@@ -180,7 +175,7 @@ pub(super) fn load_for_start(
         journal::configuration(finding.severity == Severity::Error, &finding.line);
     }
     if loading.errors > 0 && (strict || loading.services == 0) {
-        if job.common.log != LogTarget::Stderr {
+        if target_of(&job.common) != LogTarget::Stderr && !log_sink::echoes_to_starter() {
             // Whoever starts it looks here for what is wrong.
             let all = loading.findings.iter().map(|finding| finding.line.clone() + "\n");
             let _ = io::stderr().write_all(all.collect::<String>().as_bytes());
@@ -243,7 +238,8 @@ fn serve_first(mut job: Job) -> Result<(), Failure> {
     }
     server.announce();
     if let Some(herald) = job.herald {
-        let keeps_stderr = job.common.log == LogTarget::Stderr;
+        log_sink::echo_to_starter(false);
+        let keeps_stderr = target_of(&job.common) == LogTarget::Stderr;
         herald.announce(keeps_stderr).map_err(refused("going to the background"))?;
     }
     journal::ready(std::process::id(), server.services(), listeners);

@@ -64,7 +64,8 @@ impl Syslog {
     }
 }
 
-fn connect(path: &Path) -> io::Result<UnixDatagram> {
+/// Connects to the daemon, if it is there.
+pub(super) fn connect(path: &Path) -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
     socket.connect(path)?;

@@ -91,7 +91,7 @@ fn who_waits_for_a_server_in_the_background_waits_no_longer() {
     hang(&folder);
     let file = folder.write("inetd.conf", &with_include(free_port()));
     let mut starter = command(&[]);
-    starter.arg(file).args(["--daemon", "--control", "none"]);
+    starter.arg(file).args(["--daemon", "--control", "none", "--log", "stderr"]);
     let mut starter = starter.stderr(Stdio::piped()).spawn().unwrap();
     let _pipe = reader_of(&folder);
     let server = wait_for("the server", || procs::children(starter.id()).first().copied());
