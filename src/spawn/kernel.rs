@@ -1219,28 +1219,54 @@ pub fn set_multicast_source(
     set_option_of(libc::IPPROTO_IP, socket, libc::IP_MULTICAST_IF, &said)
 }
 
-/// Writes without waiting, whatever flags the descriptor has (RWF_NOWAIT).
+/// Where in a file: wherever it is, in two halves, as the raw calls want it. On 64-bit
+/// machines the first is the whole.
+const HERE: [c_long; 2] = [-1, -1];
+
+/// Writes without waiting, whatever flags the descriptor has (RWF_NOWAIT). The raw call:
+/// musl has it as of 1.2.5 only.
 ///
 /// # Errors
 /// pwritev2(2)'s: EAGAIN when it would wait, EOPNOTSUPP when it cannot promise not to.
 pub fn write_now(descriptor: &impl AsRawFd, bytes: &[u8]) -> io::Result<usize> {
     let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let (number, [low, high]) = (descriptor.as_raw_fd(), HERE);
     // SAFETY: the one part is a live slice, which the kernel reads and does not write.
-    let written =
-        unsafe { libc::pwritev2(descriptor.as_raw_fd(), &raw const part, 1, -1, libc::RWF_NOWAIT) };
+    let written = unsafe {
+        libc::syscall(
+            libc::SYS_pwritev2,
+            number,
+            &raw const part,
+            1usize,
+            low,
+            high,
+            libc::RWF_NOWAIT,
+        )
+    };
     usize::try_from(written).map_err(|_| io::Error::last_os_error())
 }
 
-/// Reads what there is without waiting for more, whatever flags the descriptor has.
+/// Reads what there is without waiting for more, whatever flags the descriptor has. The raw
+/// call, as in [`write_now`].
 ///
 /// # Errors
 /// preadv2(2)'s: EAGAIN when it would wait, EOPNOTSUPP when it cannot promise not to.
 pub fn read_now(descriptor: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<usize> {
     let part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let (number, [low, high]) = (descriptor.as_raw_fd(), HERE);
     // SAFETY: the one part is a live slice that nobody else has, and the kernel writes no
     // more than its length into it.
-    let read =
-        unsafe { libc::preadv2(descriptor.as_raw_fd(), &raw const part, 1, -1, libc::RWF_NOWAIT) };
+    let read = unsafe {
+        libc::syscall(
+            libc::SYS_preadv2,
+            number,
+            &raw const part,
+            1usize,
+            low,
+            high,
+            libc::RWF_NOWAIT,
+        )
+    };
     usize::try_from(read).map_err(|_| io::Error::last_os_error())
 }
 
