@@ -75,6 +75,8 @@ impl Server {
         let mut applying = self.begin_to_apply(loading);
         let mut all = usize::MAX;
         while self.apply_some(&mut applying, &mut all) {}
+        self.groups.look_for_left_over();
+        self.tidy_groups();
         self.listeners.iter().filter(|(_, state)| state.listener.is_some()).count()
     }
 

@@ -26,6 +26,10 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest delay.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
+/// What the log says of programs that have outlived their server where limits cannot.
+const GAP: &str = "programs from before the start had no limits for a while, \
+    and memory that they took by now is not counted";
+
 impl Server {
     /// The first socket that could not be opened and why, for `oxinetd run`.
     #[must_use]
@@ -109,10 +113,15 @@ impl Server {
     fn prepare(&mut self, service: &Service, before: Option<Key>) -> Option<Rc<Prepared>> {
         let Action::Program(program) = &service.action else { return None };
         let before = before.and_then(|key| self.services.get(key));
-        let group = before.and_then(|state| state.prepared.as_ref()?.group());
+        let before = before.and_then(|state| state.prepared.as_ref());
+        let group = before.and_then(|prepared| prepared.group());
         let confinement = Confinement::prepare(service, &mut self.groups, group);
-        if let Some(refusal) = confinement.refusal() {
+        let said = before.and_then(|prepared| prepared.refusal()).map(|it| it.error.as_str());
+        if let Some(refusal) = confinement.refusal().filter(|it| said != Some(&it.error)) {
             journal::trouble(&service.label, refusal.stage, &refusal.error);
+        }
+        if confinement.tell_gap() {
+            journal::trouble(&service.label, "cgroup", &GAP);
         }
         match Prepared::new(service, program, &self.facts.server, confinement) {
             Ok(prepared) => Some(Rc::new(prepared)),
@@ -122,6 +131,16 @@ impl Server {
                 None
             }
         }
+    }
+
+    /// Makes ready again what the programs of a service need, after it was lacking.
+    pub(super) fn prepare_again(&mut self, key: Key) -> Option<Rc<Prepared>> {
+        let service = Rc::clone(&self.services.get(key)?.service);
+        let prepared = self.prepare(&service, Some(key));
+        if let Some(state) = self.services.get_mut(key) {
+            state.prepared.clone_from(&prepared);
+        }
+        prepared
     }
 
     pub(super) fn new_listener(&mut self, service: Key, spec: SocketSpec) -> Key {

@@ -17,7 +17,7 @@ use crate::journal::{self, Label};
 use crate::peers::PeerId;
 use crate::spawn::environment::Connection;
 use crate::spawn::group::Group;
-use crate::spawn::{NotStarted, Started, Table};
+use crate::spawn::{NotStarted, Refusal, Started, Table};
 
 /// What became of a start.
 pub(super) enum Outcome {
@@ -60,7 +60,12 @@ impl Server {
     pub(super) fn start(&mut self, start: &Start<'_>, socket: OwnedFd) -> Outcome {
         let Start { service, peer, .. } = *start;
         let Some(state) = self.services.get(service) else { return Outcome::Failed };
-        let Some(prepared) = state.prepared.as_ref().map(Rc::clone) else { return Outcome::Failed };
+        let Some(mut prepared) = state.prepared.as_ref().map(Rc::clone) else {
+            return Outcome::Failed;
+        };
+        if prepared.refusal().is_some_and(Refusal::may_be_over) {
+            prepared = self.prepare_again(service).unwrap_or(prepared);
+        }
         if let Some(refusal) = prepared.refusal() {
             self.start_failed_at(service, peer, refusal.stage, &refusal.error);
             return Outcome::Failed;
@@ -78,6 +83,10 @@ impl Server {
             }
             Err(failed) => {
                 self.start_failed(service, peer, &failed.error);
+                if prepared.group().is_some_and(|group| !group.exists()) {
+                    // The next finds another.
+                    self.prepare_again(service);
+                }
                 Outcome::Failed
             }
         }

@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use super::group::{Group, Groups};
 use super::{kernel, ruleset};
@@ -42,7 +43,22 @@ pub struct Refusal {
     pub stage: &'static str,
     /// What the system said at load.
     pub error: String,
+    since: Instant,
 }
+
+impl Refusal {
+    /// Whether it is time to try again: whoever is in the way of a group ends some day.
+    #[must_use]
+    pub fn may_be_over(&self) -> bool {
+        self.stage == GROUP && self.since.elapsed() >= AGAIN
+    }
+}
+
+/// The stage at which a group of processes is lacking.
+const GROUP: &str = "cgroup";
+
+/// How long a refusal is not tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 impl Confinement {
     /// What `service` asks for. `before` is the group that the service has already.
@@ -51,15 +67,15 @@ impl Confinement {
         let attributes = &service.attributes;
         let mut refusal = None;
         let mut refuse = |stage, error: io::Error| {
-            refusal = Some(Refusal { stage, error: error.to_string() });
+            refusal = Some(Refusal { stage, error: error.to_string(), since: Instant::now() });
         };
         let ruleset = ruleset::make(attributes).unwrap_or_else(|error| {
             refuse("landlock", error);
             None
         });
-        let group = groups.prepare(&service.label, attributes.group_limits, before);
+        let group = groups.prepare(service, attributes.group_limits, before);
         let group = group.unwrap_or_else(|error| {
-            refuse("cgroup", error);
+            refuse(GROUP, error);
             None
         });
         let ruleset = ruleset.map(raise);
@@ -70,6 +86,13 @@ impl Confinement {
     #[must_use]
     pub fn in_group(group: Option<Rc<Group>>) -> Self {
         Self { group, ..Self::default() }
+    }
+
+    /// Whether it is to be said that programs which are in the group since before the start
+    /// had no limits for a while.
+    #[must_use]
+    pub fn tell_gap(&self) -> bool {
+        self.group.as_ref().is_some_and(|group| group.tell_gap())
     }
 
     /// Why no program will be started, if that is so.

@@ -51,10 +51,12 @@
 #![allow(unsafe_code, reason = "the one place where it is allowed")]
 
 use std::cell::{Cell, UnsafeCell};
-use std::ffi::{CStr, c_char, c_int, c_long, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::ptr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
@@ -1268,6 +1270,18 @@ pub fn read_now(descriptor: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<usiz
         )
     };
     usize::try_from(read).map_err(|_| io::Error::last_os_error())
+}
+
+/// Whether a file has an extended attribute of this name, and it is `1`.
+#[must_use]
+pub fn is_marked(path: &Path, name: &CStr) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    let mut value = [0u8; 2];
+    // SAFETY: two C strings, and as much room as the kernel is told.
+    let length = unsafe {
+        libc::getxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len())
+    };
+    length == 1 && value.starts_with(b"1")
 }
 
 /// Receives a datagram; how long it is, or what of it fits, and who sent it.

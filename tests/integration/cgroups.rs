@@ -6,13 +6,18 @@
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sys::signal::Signal;
 
 use crate::common::clients::{echo_once, read_to_any_end};
 use crate::common::control::upgrade;
+use crate::common::daemon::BINARY;
 use crate::common::needs::kernel_lacks;
 use crate::common::{
-    Daemon, Setup, free_port, is_root, need_root, own_line, read_all, shell, tcp, wait_until,
+    Daemon, Setup, free_port, is_root, need_program, need_root, own_line, read_all, shell, tcp,
+    wait_until,
 };
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -39,8 +44,37 @@ impl Delegated {
 
     /// The daemon's first and only member.
     fn setup(&self, way: &str) -> Setup {
-        let join = format!("echo $$ > {}/cgroup.procs", self.0.display());
+        self.setup_in("", way)
+    }
+
+    /// The same in a group below it.
+    fn setup_in(&self, below: &str, way: &str) -> Setup {
+        let own = self.0.join(below);
+        let join = format!("mkdir -p {0}; echo $$ > {0}/cgroup.procs", own.display());
         Setup::new().after(&join).arg("--spawn").arg(way)
+    }
+
+    /// Marked as the service manager marks what it delegates; false if that cannot be done.
+    fn mark(&self) -> bool {
+        if !need_program("python3") {
+            return false;
+        }
+        let script = "import os, sys; os.setxattr(sys.argv[1], \"user.delegate\", b\"1\")";
+        let marked = Command::new("python3").args(["-c", script]).arg(&self.0).status().unwrap();
+        if !marked.success() {
+            kernel_lacks("extended attributes of cgroups (Linux 5.7)");
+        }
+        marked.success()
+    }
+
+    /// What the service manager runs after the end of a server.
+    fn release(&self) {
+        let own = self.0.join(".control");
+        fs::create_dir(&own).unwrap();
+        let join =
+            format!("echo $$ > {}/cgroup.procs; exec {BINARY} release-groups", own.display());
+        assert!(Command::new("sh").args(["-c", &join]).status().unwrap().success());
+        wait_until("the group to be empty", || fs::remove_dir(&own).is_ok());
     }
 
     /// The groups of services that there are now.
@@ -48,7 +82,7 @@ impl Delegated {
         let entries = fs::read_dir(&self.0).unwrap().flatten().map(|entry| entry.path());
         let is_service = |path: &PathBuf| {
             let name = path.file_name().unwrap().to_str().unwrap();
-            path.is_dir() && name.starts_with("oxinetd.") && name.matches('.').count() >= 2
+            path.is_dir() && name.starts_with("oxinetd.") && name != "oxinetd.server"
         };
         entries.filter(is_service).collect()
     }
@@ -71,6 +105,22 @@ impl Drop for Delegated {
         }
         let _ = fs::remove_dir(&self.0);
     }
+}
+
+/// As the unit's `DelegateSubgroup=` calls it.
+const SUBGROUP: &str = "oxinetd";
+
+/// Ends a daemon without its knowing.
+fn crash(daemon: &mut Daemon) {
+    daemon.signal(Signal::SIGKILL);
+    let _ = daemon.wait_exit();
+}
+
+/// The group that a process is in, by its directory's name.
+fn group_of(pid: u32) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
+    line.rsplit('/').next().unwrap().to_owned()
 }
 
 /// The root of the hierarchy, with the three controllers for the groups in it.
@@ -271,7 +321,7 @@ fn a_server_in_the_root_group_stays_there() {
     let port = free_port();
     let cat = own_line(port, "/bin/cat cat") + "    memory_max = 64M\n";
     let mut daemon = Daemon::start(&cat);
-    let group = root.join(format!("oxinetd.{}.{port}_tcp", daemon.pid()));
+    let group = root.join(format!("oxinetd.{port}_tcp@127.0.0.1"));
     assert_eq!(echo_once(tcp(port), "in\n"), "in\n");
     assert_eq!(number(&group, "memory.max"), 64 << 20);
     let of_daemon = fs::read_to_string(format!("/proc/{}/cgroup", daemon.pid())).unwrap();
@@ -310,4 +360,149 @@ fn without_the_controllers_nothing_runs_unlimited() {
         assert_eq!(failed.get("stage"), Some("cgroup"), "{}", failed.raw);
         assert_eq!(echo_once(tcp(other), "alive\n"), "alive\n");
     }
+}
+
+#[test]
+fn limits_hold_whatever_becomes_of_the_server() {
+    let Some(group) = Delegated::new().filter(Delegated::mark) else { return };
+    let (port, plain) = (free_port(), free_port());
+    let limits = "    memory_max = 64M\n    tasks_max = 10\n    cpu_max = 50%\n";
+    let cat = |port| own_line(port, "/bin/cat cat");
+    let text = cat(port) + limits + &cat(plain);
+    let start = || group.setup_in(SUBGROUP, "auto").start(&text);
+    let mut daemon = start();
+    let (mut client, mut other) = (tcp(port), tcp(plain));
+    assert_eq!(echo_once(&mut client, "in") + &echo_once(&mut other, "in"), "inin");
+    let service = group.only_service();
+    let is_as_said = || {
+        let cpu = fs::read_to_string(service.join("cpu.max")).unwrap();
+        (number(&service, "memory.max"), number(&service, "pids.max"), cpu.trim().to_owned())
+            == (64 << 20, 10, "50000 100000".to_owned())
+    };
+    let mut past = Vec::new();
+    for (end, members) in [(crash as fn(&mut Daemon), 2), (Daemon::stop, 3)] {
+        end(&mut daemon);
+        assert!(is_as_said(), "nobody serves, and the limits are gone");
+        // What the unit does for older service managers has nothing to do here.
+        group.release();
+        assert!(is_as_said(), "the limits have been taken away");
+        // Dropped, it would end its programs.
+        past.push(std::mem::replace(&mut daemon, start()));
+        assert!(is_as_said(), "the limits are others now");
+        assert_eq!(group_of(daemon.pid()), SUBGROUP);
+        assert!(daemon.said("trouble").is_empty(), "{}", daemon.log.text());
+        assert_eq!(echo_once(&mut client, "still") + &echo_once(&mut other, "still"), "stillstill");
+        let newcomer = tcp(port);
+        assert_eq!(echo_once(&newcomer, "new"), "new");
+        assert_eq!(group.only_service(), service);
+        assert_eq!(number(&service, "pids.current"), members);
+        std::mem::forget(newcomer);
+    }
+    // The next has other services: what is left goes with the last program of it.
+    daemon.stop();
+    let mut next = group.setup_in(SUBGROUP, "auto").start(&cat(plain));
+    assert!(is_as_said(), "the service has gone, and the limits of its programs with it");
+    fs::write(service.join("cgroup.kill"), "1").unwrap();
+    wait_until("the group to go", || group.services().is_empty());
+    next.stop();
+}
+
+#[test]
+fn a_server_in_a_group_of_its_own_can_be_started_again() {
+    let Some(group) = Delegated::new().filter(Delegated::mark) else { return };
+    let port = free_port();
+    let text = own_line(port, "/bin/cat cat") + "    memory_max = 64M\n    tasks_max = 10\n";
+    let mut daemon = group.setup("auto").start(&text);
+    let mut client = tcp(port);
+    assert_eq!(echo_once(&mut client, "in"), "in");
+    let service = group.only_service();
+    let mut past = Vec::new();
+    for end in [crash as fn(&mut Daemon), Daemon::stop] {
+        end(&mut daemon);
+        group.release();
+        past.push(std::mem::replace(&mut daemon, group.setup("auto").start(&text)));
+        assert_eq!(number(&service, "memory.max"), 64 << 20);
+        assert_eq!(number(&service, "pids.max"), 10);
+        let gap = daemon.wait_log(|line| line.is("trouble") && line.get("call") == Some("cgroup"));
+        assert!(gap.raw.contains("no limits for a while"), "{}", gap.raw);
+        assert_eq!(echo_once(&mut client, "still"), "still");
+        assert_eq!(echo_once(tcp(port), "new"), "new");
+        assert_eq!(group.only_service(), service);
+    }
+    daemon.stop();
+}
+
+#[test]
+fn limits_can_be_added_while_programs_of_before_run() {
+    for below in ["", SUBGROUP] {
+        let Some(group) = Delegated::new().filter(Delegated::mark) else { return };
+        let port = free_port();
+        let cat = own_line(port, "/bin/cat cat");
+        let mut daemon = group.setup_in(below, "auto").start(&cat);
+        let mut client = tcp(port);
+        assert_eq!(echo_once(&mut client, "in"), "in");
+        crash(&mut daemon);
+        let limited = cat + "    memory_max = 64M\n";
+        let next = group.setup_in(below, "auto").start(&limited);
+        assert_eq!(echo_once(tcp(port), "new"), "new");
+        assert_eq!(number(&group.only_service(), "memory.max"), 64 << 20);
+        assert_eq!(echo_once(&mut client, "still"), "still");
+        assert!(next.said("trouble").is_empty(), "{}", next.log.text());
+    }
+}
+
+#[test]
+fn what_is_in_the_way_of_a_group_is_waited_for() {
+    let Some(group) = Delegated::new() else { return };
+    let port = free_port();
+    // Not of the server's starting, and not its to move.
+    let mut other = Command::new("sleep").arg("600").spawn().unwrap();
+    fs::write(group.0.join("cgroup.procs"), other.id().to_string()).unwrap();
+    let daemon =
+        group.setup("auto").start(&(own_line(port, "/bin/cat cat") + "    memory_max = 64M\n"));
+    let said = daemon.wait_log(|line| line.is("trouble"));
+    assert_eq!(said.get("call"), Some("cgroup"), "{}", said.raw);
+    assert_eq!(read_to_any_end(tcp(port)), "");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    wait_until("clients to be served", || echo_once_or_nothing(port) == "alive");
+    assert_eq!(number(&group.only_service(), "memory.max"), 64 << 20);
+    // And what somebody else has removed is made again.
+    daemon.wait_childless();
+    fs::remove_dir(group.only_service()).unwrap();
+    wait_until("clients to be served again", || echo_once_or_nothing(port) == "alive");
+    assert_eq!(number(&group.only_service(), "memory.max"), 64 << 20);
+}
+
+fn echo_once_or_nothing(port: u16) -> String {
+    use std::io::Write as _;
+    let mut client = tcp(port);
+    // It may be closed at once.
+    let _ = client.write_all(b"alive");
+    let _ = client.shutdown(std::net::Shutdown::Write);
+    read_to_any_end(client)
+}
+
+#[test]
+fn two_servers_beside_each_other_keep_to_their_own_groups() {
+    let Some(group) = Delegated::new().filter(Delegated::mark) else { return };
+    let port = free_port();
+    let on = |address: &str| {
+        format!("{address}:{port} stream tcp nowait root /bin/cat cat\n    tasks_max = 10\n")
+    };
+    let start = |address: &str| group.setup_in(SUBGROUP, "auto").start(&on(address));
+    let mut first = start("127.0.0.1");
+    let mut client = tcp(port);
+    assert_eq!(echo_once(&mut client, "in"), "in");
+    let of_first = group.only_service();
+    let mut second = start("127.0.0.2");
+    assert_eq!(group.services().len(), 2);
+    crash(&mut second);
+    second = start("127.0.0.2");
+    assert_eq!(group.services().len(), 2);
+    second.stop();
+    assert_eq!(group.only_service(), of_first);
+    assert_eq!(number(&of_first, "pids.max"), 10);
+    assert_eq!(echo_once(tcp(port), "still"), "still");
+    first.stop();
 }

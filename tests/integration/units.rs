@@ -48,6 +48,7 @@ fn systemd_understands_the_units() {
     let folder = Folder::new();
     let text = unit(SERVICE);
     assert_eq!(values(&text, "ExecStart"), ["/usr/sbin/oxinetd /etc/inetd.conf"]);
+    assert_eq!(values(&text, "ExecStopPost"), ["-/usr/sbin/oxinetd release-groups"]);
     // It is not installed here.
     let here = folder.copy_of(BINARY, "oxinetd");
     let service = folder.write(SERVICE, &text.replace("/usr/sbin/oxinetd", &here));
@@ -57,7 +58,12 @@ fn systemd_understands_the_units() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
     let about_us = said.lines().filter(|line| line.contains("oxinetd"));
-    let known = |line: &&str| version() < 253 && line.ends_with("ignoring: notify-reload");
+    let news = [
+        (253, "ignoring: notify-reload"),
+        (254, "'DelegateSubgroup' in section [Service], ignoring."),
+    ];
+    let known =
+        |line: &&str| news.iter().any(|(since, end)| version() < *since && line.ends_with(end));
     let complaints: Vec<&str> = about_us.filter(|line| !known(line)).collect();
     assert!(complaints.is_empty(), "{complaints:#?}");
 }

@@ -1,0 +1,237 @@
+//! The group of processes below which those of services are, and who else is in it.
+//!
+//! It is the one that the server was started in. But a group that limits others below it
+//! may have no members of its own, the root excepted, so the server moves out of it, into
+//! [`LEFT_FOR`]; and nobody can be put into it any more, a server after this one included:
+//! at its end the server takes the controllers away again, or [`release`] does it.
+//!
+//! Where the service manager has put the server into a group [`SUBGROUP`] of the one that
+//! it has delegated (`DelegateSubgroup=`, systemd 254), it is that one, and the groups of
+//! services are beside the server's. Then nobody has to move, and limits hold on whatever
+//! becomes of the server.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::files::{is_in_use, make_directory, put, read};
+use crate::config::model::GroupLimits;
+use crate::spawn::kernel;
+
+/// Where the service manager puts the server, as the unit says.
+const SUBGROUP: &str = "oxinetd";
+
+/// Where the server goes if it was started in the group itself.
+const LEFT_FOR: &str = "oxinetd.server";
+
+/// Where the service manager runs what belongs to a unit and is not its main process.
+const CONTROL: &str = ".control";
+
+/// With what the names of our groups begin.
+pub(super) const PREFIX: &str = "oxinetd.";
+
+/// How often it is looked for members that are to be moved: some may fork meanwhile.
+const ROUNDS: usize = 8;
+
+/// The base of this process's groups.
+///
+/// # Errors
+/// When there is no cgroup v2, or it cannot be seen.
+pub(super) fn find() -> io::Result<PathBuf> {
+    let own = current()?;
+    let parent = own.parent().filter(|parent| named(&own, SUBGROUP) && is_delegated(parent));
+    Ok(parent.map(Path::to_owned).unwrap_or(own))
+}
+
+fn named(path: &Path, name: &str) -> bool {
+    path.file_name().is_some_and(|it| it == name)
+}
+
+/// Whether the service manager has left this group to us, with whoever is in it
+/// (`Delegate=yes`).
+fn is_delegated(path: &Path) -> bool {
+    kernel::is_marked(path, c"user.delegate")
+}
+
+/// Has the controllers of these limits work in the groups below `base`. True if one had
+/// to be switched on; `own` becomes where the server went to for that, if it had to.
+pub(super) fn enable(
+    base: &Path,
+    own: &mut Option<PathBuf>,
+    limits: GroupLimits,
+) -> io::Result<bool> {
+    let wanted = [
+        ("memory", limits.memory_max.is_some()),
+        ("pids", limits.tasks_max.is_some()),
+        ("cpu", limits.cpu_max.is_some()),
+    ];
+    let has = |file: &str| read(&base.join(file));
+    let (available, enabled) = (has("cgroup.controllers")?, has("cgroup.subtree_control")?);
+    let mut missing = String::new();
+    for (name, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
+        let is_in = |list: &str| list.split_whitespace().any(|known| known == name);
+        if !is_in(&available) {
+            let base = base.display();
+            let text = format!("the controller {name} is not available in {base}");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        if !is_in(&enabled) {
+            missing.push_str(&format!("+{name} "));
+        }
+    }
+    if missing.is_empty() {
+        return Ok(false);
+    }
+    // Only the root lacks this file; it may have members besides.
+    if base.join("cgroup.type").exists() {
+        move_out(base, own)?;
+    }
+    put(&base.join("cgroup.subtree_control"), missing.trim_end())?;
+    Ok(true)
+}
+
+/// Moves the server and what it has started out of `base`; and what a server before it has
+/// left there, if all that is in it is ours.
+fn move_out(base: &Path, own: &mut Option<PathBuf>) -> io::Result<()> {
+    let me = std::process::id();
+    let mut home = current()?;
+    if home == base {
+        home = base.join(LEFT_FOR);
+        make_directory(&home)?;
+        put(&home.join("cgroup.procs"), &me.to_string())?;
+        *own = Some(home.clone());
+    }
+    let all_is_ours = is_delegated(base);
+    for _ in 0..ROUNDS {
+        let members = read(&base.join("cgroup.procs"))?;
+        let members = members.lines().filter_map(|line| line.parse().ok());
+        let ours = members.filter(|pid| all_is_ours || descends_from(*pid, me));
+        // One that has ended meanwhile (ESRCH) is no harm.
+        let moved = ours.filter(|pid| put(&home.join("cgroup.procs"), &pid.to_string()).is_ok());
+        if moved.count() == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// At the end of a server that has moved to `own`: whoever is started next can be put into
+/// the base again. Who lives on there has no limits until then.
+pub(super) fn give_back(base: &Path, own: &Path) {
+    if is_in_use(base) {
+        return;
+    }
+    let _ = take_controllers_away(base);
+    // Back to where we came from. If somebody else is left there, the group goes with the
+    // base.
+    let _ = put(&base.join("cgroup.procs"), "0").and_then(|()| fs::remove_dir(own));
+}
+
+/// After the end of a server, however it ended: what [`give_back`] would have done, asked
+/// for by the service manager (`ExecStopPost=`) in a group of its own below the base.
+/// Nothing where that is not so, or where nobody is in the way.
+///
+/// # Errors
+/// What the system answered.
+pub fn release() -> io::Result<()> {
+    let own = current()?;
+    let Some(base) = own.parent().filter(|base| named(&own, CONTROL) && is_delegated(base)) else {
+        return Ok(());
+    };
+    // The next server is put there.
+    if base.join(SUBGROUP).exists() || is_in_use(base) {
+        return Ok(());
+    }
+    take_controllers_away(base)
+}
+
+fn take_controllers_away(base: &Path) -> io::Result<()> {
+    let control = base.join("cgroup.subtree_control");
+    let enabled = read(&control)?;
+    let off: Vec<String> = enabled.split_whitespace().map(|name| format!("-{name}")).collect();
+    if off.is_empty() { Ok(()) } else { put(&control, &off.join(" ")) }
+}
+
+/// Whether a name in the base may be that of a service's group.
+pub(super) fn is_of_service(name: &str) -> bool {
+    name.starts_with(PREFIX) && name != LEFT_FOR
+}
+
+/// The directory of the group that this process is in.
+fn current() -> io::Result<PathBuf> {
+    let missing = |what: &str| io::Error::new(io::ErrorKind::Unsupported, what.to_owned());
+    let own = fs::read_to_string("/proc/self/cgroup")?;
+    let own = own
+        .lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .ok_or_else(|| missing("this system has no cgroup v2"))?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let found = mounts.lines().filter_map(|line| directory_of(own, line));
+    found
+        .into_iter()
+        .find(|path| path.join("cgroup.controllers").exists())
+        .ok_or_else(|| missing("cgroup v2 is not mounted, or not where this process is in it"))
+}
+
+/// The directory of a group by a line of /proc/self/mountinfo:
+/// `ID PARENT DEVICE ROOT MOUNTPOINT OPTIONS… - TYPE SOURCE OPTIONS`.
+fn directory_of(group: &str, mount: &str) -> Option<PathBuf> {
+    let (before, after) = mount.split_once(" - ")?;
+    if after.split(' ').next() != Some("cgroup2") {
+        return None;
+    }
+    let mut fields = before.split(' ').skip(3);
+    let (root, place) = (fields.next()?, fields.next()?);
+    let below = Path::new(group).strip_prefix(root).ok()?;
+    Some(Path::new(place).join(below))
+}
+
+/// Whether `pid` is `ancestor` or was started by it, directly or not.
+fn descends_from(mut pid: u32, ancestor: u32) -> bool {
+    // Deeper than any chain of processes; the table may change while it is read.
+    for _ in 0..1000 {
+        if pid == ancestor {
+            return true;
+        }
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
+        match parent.and_then(|parent| parent.parse().ok()) {
+            Some(parent) if parent > 1 => pid = parent,
+            _ => return false,
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{descends_from, directory_of, is_of_service};
+    use std::path::PathBuf;
+
+    #[test]
+    fn the_directory_of_a_group_is_below_its_mount() {
+        let mount = "35 24 0:30 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw";
+        let at = |group: &str, mount: &str| directory_of(group, mount);
+        assert_eq!(at("/", mount), Some(PathBuf::from("/sys/fs/cgroup/")));
+        assert_eq!(at("/a/b", mount), Some(PathBuf::from("/sys/fs/cgroup/a/b")));
+        let bound = mount.replace(" / /sys", " /a /sys");
+        assert_eq!(at("/a/b", &bound), Some(PathBuf::from("/sys/fs/cgroup/b")));
+        assert_eq!(at("/ab", &bound), None);
+        assert_eq!(at("/", &mount.replace("- cgroup2", "- cgroup")), None);
+        assert_eq!(at("/", "nonsense"), None);
+    }
+
+    #[test]
+    fn descent_is_followed_up() {
+        let me = std::process::id();
+        assert!(descends_from(me, me));
+        assert!(descends_from(me, std::os::unix::process::parent_id()));
+        assert!(!descends_from(1, me));
+    }
+
+    #[test]
+    fn the_servers_group_is_no_services() {
+        assert!(is_of_service("oxinetd.echo_tcp"));
+        assert!(!is_of_service("oxinetd.server") && !is_of_service("oxinetd"));
+    }
+}
