@@ -88,6 +88,9 @@ pub enum Command {
     /// Say whether we could go on with the state on standard input.
     #[command(hide = true)]
     TryUpgrade(TryUpgrade),
+    /// After the end of a server: read what its programs write to standard error.
+    #[command(hide = true)]
+    ReadStderr,
     /// After the end of a server: let the service manager start the next in its group.
     #[command(hide = true)]
     ReleaseGroups,

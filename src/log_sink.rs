@@ -16,6 +16,7 @@ mod syslog;
 
 use std::io::{self, Write as _};
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,7 +26,7 @@ use nix::poll::{PollFlags, PollTimeout};
 
 use crate::descriptor::becomes_ready;
 use crate::journal;
-use crate::log_target::LogTarget;
+use crate::log_target::{self, LogTarget};
 use crate::zone::Zone;
 use head::{Head, SyslogHead};
 use own_file::OwnFile;
@@ -306,6 +307,17 @@ fn echo(record: &Record<'_>) {
         let mut line = Vec::new();
         head::write(&mut line, &mut Head::Stamp, record);
         let _ = io::stderr().write_all(&line);
+    }
+}
+
+/// Where the log goes if it goes to the system's, or else where that is: the facility, and
+/// the socket.
+#[must_use]
+pub fn system_log() -> (u8, PathBuf) {
+    let sink = sink();
+    match (&sink.lines.head, &sink.output) {
+        (Head::Syslog(head), Output::Syslog(syslog)) => (head.facility(), syslog.path().to_owned()),
+        _ => (log_target::DAEMON, PathBuf::from(log_target::SOCKET)),
     }
 }
 

@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use oxinetd::cli::{self, Command};
 use oxinetd::drop_in::Name;
 use oxinetd::handover::Invitation;
+use oxinetd::server;
 use oxinetd::spawn::group;
 
 /// Bad configuration, or nothing to serve.
@@ -51,6 +52,7 @@ pub(crate) fn as_ourselves() -> Result<(), Failure> {
         Some(Command::Reload(control)) => asking::reload(&control),
         Some(Command::Upgrade(control)) => asking::upgrade(&control),
         Some(Command::TryUpgrade(trial)) => trying::try_upgrade(trial),
+        Some(Command::ReadStderr) => server::read_for_others().map_err(refused("stderr")),
         Some(Command::ReleaseGroups) => group::release().map_err(refused("cgroup")),
         Some(Command::Stop(stop)) => asking::stop(&stop),
         Some(Command::Start(start)) => asking::start(&start),

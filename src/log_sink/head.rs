@@ -40,6 +40,10 @@ impl SyslogHead {
         Self { facility, tag, zone, last: (i64::MIN, String::new()) }
     }
 
+    pub(super) fn facility(&self) -> u8 {
+        self.facility
+    }
+
     fn write(&mut self, out: &mut Vec<u8>, severity: u8) {
         let now = i64::try_from(now().as_secs()).unwrap_or_default();
         if self.last.0 != now {

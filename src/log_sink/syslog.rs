@@ -33,6 +33,11 @@ impl Syslog {
         Self { path: path.to_owned(), socket: None, missed: None }
     }
 
+    /// Where the daemon is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Sends the first of the lines.
     pub(super) fn put(&mut self, lines: &[u8]) -> Put {
         let line = lines.split(|byte| *byte == b'\n').next().unwrap_or(lines);

@@ -14,6 +14,7 @@
 //! | `orphans` | those of others, as process 1 |
 //! | `ends` | what announces an end at once |
 //! | `stderr_lines` | what programs write to standard error |
+//! | `outliving` | the same of programs that outlive the server |
 //! | `overdue` | programs that run for too long |
 //! | `banners` | what clients are told before they are served, or when they are refused |
 //! | `refusals` | refusals in the log |
@@ -57,6 +58,7 @@ mod installing;
 mod managing;
 mod observing;
 mod orphans;
+mod outliving;
 mod overdue;
 mod peer_queue;
 mod per_peer;
@@ -108,6 +110,7 @@ use ends::Ends;
 use entries::Entries;
 pub use facts::Facts;
 use observing::Weather;
+pub use outliving::read_for_others;
 use overdue::Group;
 use per_peer::Homing;
 use quiet::Quiet;

@@ -18,9 +18,9 @@ use crate::descriptor::{read_now, set_nonblocking};
 use crate::journal;
 
 /// Bytes read from one program in one turn.
-const PER_TURN: usize = 16 * 1024;
+pub(super) const PER_TURN: usize = 16 * 1024;
 /// Bytes read from one program in one second; the rest waits in its pipe.
-const PER_SECOND: usize = 256 * 1024;
+pub(super) const PER_SECOND: usize = 256 * 1024;
 /// Bytes of a line that are logged.
 const LONGEST_LINE: usize = 1024;
 /// Pipes that outlive their program (something it started holds them). When there are more,
@@ -28,7 +28,7 @@ const LONGEST_LINE: usize = 1024;
 const LINGERING: usize = 256;
 
 /// Whether there may be more.
-enum Flow {
+pub(super) enum Flow {
     Drained,
     More,
     /// The program's end of the pipe is closed.
@@ -78,6 +78,14 @@ impl Server {
         }
     }
 
+    /// The server ends: what there is by now, and the end if it has come.
+    pub(super) fn read_last(&mut self, key: Key) {
+        let Some(state) = self.stderr.get_mut(key) else { return };
+        if matches!(read_some(state, &mut self.scratch), Flow::End) {
+            self.close_stderr(key);
+        }
+    }
+
     fn close_stderr(&mut self, key: Key) {
         let Some(mut state) = self.stderr.remove(key) else { return };
         end_line(&mut state);
@@ -102,7 +110,7 @@ fn surplus(pipes: impl Iterator<Item = (Key, Key)> + Clone) -> Option<Key> {
     of_it.next().map(|(pipe, _)| pipe)
 }
 
-fn read_some(state: &mut StderrState, scratch: &mut [u8]) -> Flow {
+pub(super) fn read_some(state: &mut StderrState, scratch: &mut [u8]) -> Flow {
     let buffer = scratch.get_mut(..PER_TURN).unwrap_or_default();
     loop {
         match read(state, buffer) {
@@ -175,7 +183,7 @@ fn add_to_line(state: &mut StderrState, piece: &[u8]) {
     }
 }
 
-fn end_line(state: &mut StderrState) {
+pub(super) fn end_line(state: &mut StderrState) {
     if !std::mem::take(&mut state.skipping) && !state.partial.is_empty() {
         let line = state.partial.strip_suffix(b"\r").unwrap_or(&state.partial);
         journal::stderr(&state.label, state.pid, line, false);

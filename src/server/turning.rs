@@ -49,6 +49,7 @@ impl Server {
             };
         }
         self.stop_serving();
+        self.leave_reader();
         log_sink::let_go();
         self.say_farewell();
         Ok(())

@@ -66,6 +66,7 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "signals",
             "zone",
             "log_sink",
+            "log_target",
             "control",
             "statistics",
             "service_manager",

@@ -59,6 +59,7 @@ mod made_ahead;
 mod manual;
 mod metrics;
 mod notifying;
+mod outliving;
 mod privileges;
 mod quiet;
 mod real_programs;
