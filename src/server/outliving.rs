@@ -175,10 +175,11 @@ fn start_log(json: bool, (facility, socket): (u8, PathBuf)) -> io::Result<()> {
     if json {
         journal::use_json();
     }
-    let target = LogTarget::Syslog { facility, socket };
-    log_sink::start(&target, "info")?;
+    // A daemon that is being started anew is waited for.
+    let is_there = socket.exists();
+    log_sink::start(&LogTarget::Syslog { facility, socket }, "info")?;
     log_sink::hold();
-    if log_sink::reach(&target).is_err() {
+    if !is_there {
         log::set_max_level(log::LevelFilter::Off);
     }
     Ok(())

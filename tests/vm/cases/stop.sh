@@ -15,5 +15,6 @@ systemctl stop "$name"
 [ "$(property Result)" = success ] || fail "$(property Result)"
 ! client "$on" || fail "the port is open"
 tell goes-on two && heard goes-on two
-wait_for "the other program to end" eval '[ "$(members | wc -l)" = 1 ]'
+programs() { members | xargs -I{} cat /proc/{}/comm 2>/dev/null | grep -c '^cat$'; }
+wait_for "the other program to end" eval '[ "$(programs)" = 1 ]'
 logged stopped || fail "no last line"
