@@ -13,11 +13,12 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFlags, PollTimeout};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -76,7 +77,8 @@ impl Server {
             return;
         }
         let (json, log) = (journal::is_json(), log_sink::system_log());
-        if let Err(error) = leave(&Reading { json, log, pipes }) {
+        let program = self.upgrading.image.path();
+        if let Err(error) = leave(&Reading { json, log, pipes }, program) {
             journal::trouble("stderr", COMMAND, &error);
         }
     }
@@ -94,17 +96,22 @@ fn written(state: &StderrState) -> Pipe {
 }
 
 /// Makes the process, and waits until nothing of ours is its own.
-fn leave(reading: &Reading) -> io::Result<()> {
+fn leave(reading: &Reading, program: &Path) -> io::Result<()> {
     let file = File::from(memfd_create(c"oxinetd", MFdFlags::MFD_CLOEXEC)?);
     serde_json::to_writer(&file, reading)?;
     io::Seek::rewind(&mut &file)?;
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
+    // What runs, which may be on the disk no more; or what is there, without /proc.
+    let programs = [c"/proc/self/exe".to_owned(), CString::new(program.as_os_str().as_bytes())?];
     let arguments = [CString::new("oxinetd")?, CString::new(COMMAND)?];
     let environment = environment()?;
     kernel::fork_to_run(|| {
         // Executing closes it. A byte says why that was not to be.
         let mut writer = File::from(writer);
-        let error = become_reader(&file, reading, &arguments, &environment);
+        let error = become_reader(&file, reading, || {
+            let attempts = programs.iter().map(|it| execve(it, &arguments, &environment).err());
+            attempts.flatten().last().unwrap_or(Errno::ENOENT)
+        });
         let number = error.raw_os_error().and_then(|it| u8::try_from(it).ok());
         let _ = writer.write_all(&[number.unwrap_or_default()]);
         kernel::FAILED
@@ -130,12 +137,7 @@ fn environment() -> io::Result<Vec<CString>> {
 
 /// In the copy of this process: executes the program anew, small and with nothing but the
 /// pipes; comes back only if that fails.
-fn become_reader(
-    file: &File,
-    reading: &Reading,
-    arguments: &[CString],
-    environment: &[CString],
-) -> io::Error {
+fn become_reader(file: &File, reading: &Reading, execute: impl FnOnce() -> Errno) -> io::Error {
     let attempt = || -> io::Result<io::Error> {
         setsid()?;
         std::env::set_current_dir("/")?;
@@ -147,8 +149,7 @@ fn become_reader(
             kernel::set_close_on_exec(pipe.descriptor, false)?;
         }
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-        let Err(error) = execve(c"/proc/self/exe", arguments, environment);
-        Ok(error.into())
+        Ok(execute().into())
     };
     attempt().unwrap_or_else(|error| error)
 }

@@ -11,7 +11,7 @@
 //! becomes of the server.
 
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::files::{is_in_use, make_directory, put, read};
@@ -29,6 +29,9 @@ const CONTROL: &str = ".control";
 
 /// With what the names of our groups begin.
 pub(super) const PREFIX: &str = "oxinetd.";
+
+/// Why a controller cannot be switched on.
+const IN_THE_WAY: &str = "something else runs in this group, or in one like it";
 
 /// How often it is looked for members that are to be moved: some may fork meanwhile.
 const ROUNDS: usize = 8;
@@ -73,7 +76,7 @@ pub(super) fn enable(
         if !is_in(&available) {
             let base = base.display();
             let text = format!("the controller {name} is not available in {base}");
-            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+            return Err(io::Error::new(ErrorKind::Unsupported, text));
         }
         if !is_in(&enabled) {
             missing.push_str(&format!("+{name} "));
@@ -86,7 +89,11 @@ pub(super) fn enable(
     if base.join("cgroup.type").exists() {
         move_out(base, own)?;
     }
-    put(&base.join("cgroup.subtree_control"), missing.trim_end())?;
+    let result = put(&base.join("cgroup.subtree_control"), missing.trim_end());
+    result.map_err(|error| match error.kind() {
+        ErrorKind::ResourceBusy => io::Error::new(error.kind(), format!("{error}: {IN_THE_WAY}")),
+        _ => error,
+    })?;
     Ok(true)
 }
 
@@ -159,7 +166,7 @@ pub(super) fn is_of_service(name: &str) -> bool {
 
 /// The directory of the group that this process is in.
 fn current() -> io::Result<PathBuf> {
-    let missing = |what: &str| io::Error::new(io::ErrorKind::Unsupported, what.to_owned());
+    let missing = |what: &str| io::Error::new(ErrorKind::Unsupported, what.to_owned());
     let own = fs::read_to_string("/proc/self/cgroup")?;
     let own = own
         .lines()
