@@ -187,16 +187,28 @@ impl Admission {
     /// it is released or cancelled, or [`Verdict::Refuse`]. A `wait` service's
     /// program has no connection that could be closed: it is told to rest instead.
     pub fn admit(&mut self, seen: &Observed, id: ServiceId, peer: Address) -> Verdict {
+        match self.try_admit(seen, id, peer) {
+            Ok(()) => Verdict::Admit,
+            Err(reason) => self.deny(seen.now, id, reason),
+        }
+    }
+
+    /// The same where whoever is not admitted may be looked at again: nothing is said of him
+    /// before [`Admission::deny`].
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn try_admit(
+        &mut self,
+        seen: &Observed,
+        id: ServiceId,
+        peer: Address,
+    ) -> Result<(), Reason> {
         let now = self.timeline.nanos(seen.now);
         let key = Key { service: id, source: peer.into() };
-        match self.check(seen, now, key, peer) {
-            Ok(()) => {
-                self.count(now, key);
-                Verdict::Admit
-            }
-            Err(Reason::Gone) => Verdict::Refuse(Reason::Gone),
-            Err(reason) => self.deny(now, id, reason),
-        }
+        self.check(seen, now, key, peer)?;
+        self.count(now, key);
+        Ok(())
     }
 
     /// Whether only the end of a child can let somebody in: anybody, or from this source.
@@ -315,7 +327,12 @@ impl Admission {
         }
     }
 
-    fn deny(&mut self, now: Nanos, id: ServiceId, reason: Reason) -> Verdict {
+    /// What becomes of somebody who is not admitted, for this reason.
+    pub fn deny(&mut self, now: Instant, id: ServiceId, reason: Reason) -> Verdict {
+        if reason == Reason::Gone {
+            return Verdict::Refuse(reason);
+        }
+        let now = self.timeline.nanos(now);
         let whose = (Some(id).filter(|_| reason != Reason::MaxChildren), reason);
         let waits = |service: &&Service| service.limits.wait && !service.limits.builtin;
         let Some(service) = held(&self.places, id).filter(waits) else {

@@ -47,6 +47,12 @@ impl Reason {
         Self::Gone,
     ];
 
+    /// Whether the end of a program may be all that is needed.
+    #[must_use]
+    pub fn ends_with_a_program(self) -> bool {
+        matches!(self, Self::PerSource | Self::MaxChildren | Self::Instances)
+    }
+
     /// The word in logs: the attribute's name where there is one.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -5,6 +5,7 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use super::Server;
+use super::holding::Caller;
 use super::reserve::Held;
 use super::slab::Key;
 use super::starting::{Outcome, Start};
@@ -17,6 +18,7 @@ use crate::descriptor;
 use crate::listener::{Accepted, Bound, Connection};
 use crate::peers::PeerId;
 use crate::spawn::NotStarted;
+use crate::spawn::environment::Connection as Facts;
 
 /// Connections taken from one listener in one turn.
 const ACCEPTS: usize = 16;
@@ -116,17 +118,13 @@ impl Server {
         let Some(owner) = self.listeners.get(key).map(|state| state.service) else { return };
         let Some(id) = self.services.get(owner).map(|state| state.admission) else { return };
         let peer = connection.peer;
-        match self.admits(id, peer) {
-            Verdict::Admit if parked => self.serve_connection(key, owner, connection),
-            Verdict::Admit => self.welcome(key, owner, connection),
-            Verdict::Refuse(reason) => {
-                self.refuse(owner, peer, reason);
-                if !parked {
-                    self.dismiss(owner, connection.socket);
-                }
+        match self.try_to_admit(id, peer) {
+            Ok(()) if parked => self.serve_connection(key, owner, connection),
+            Ok(()) => self.welcome(key, owner, connection),
+            Err(reason) => {
+                let caller = Caller::Taken { listener: key, connection, told: parked };
+                self.hold_or_turn_away(caller, reason);
             }
-            // Only `wait` services are told so here, and they do not accept.
-            Verdict::Rest(_, until) => self.rest_for_limit(key, until),
         }
     }
 
@@ -163,38 +161,42 @@ impl Server {
         self.exhausted(key, "spawn", error);
     }
 
-    /// A connection that tcpmux has accepted, for the program of its entry. False if
-    /// that cannot be started.
+    /// A connection that tcpmux has accepted, for the program of its entry, which the child
+    /// greets for. The socket, if that cannot be started.
     pub(super) fn start_accepted(
         &mut self,
         owner: Key,
         connection: Connection,
+        greeting: &'static [u8],
         peer_id: PeerId,
-    ) -> bool {
-        let facts = connection_facts(None, &connection);
+    ) -> Option<OwnedFd> {
+        let facts = Facts { greeting, ..connection_facts(None, &connection) };
         let Connection { socket, peer, .. } = connection;
         let start = Start { peer_id: Some(peer_id), ..Start::new(owner, peer, &facts) };
-        self.start_blocking(&start, socket)
+        match self.start_blocking(&start, socket) {
+            Outcome::Runs => None,
+            Outcome::Failed(socket) => Some(socket),
+            Outcome::Later(failed) => {
+                self.say_not_started(&start, &failed);
+                Some(failed.socket)
+            }
+        }
     }
 
     /// Starts a program on a socket that has been the loop's for a while.
-    pub(super) fn start_blocking(&mut self, start: &Start<'_>, socket: OwnedFd) -> bool {
+    pub(super) fn start_blocking(&mut self, start: &Start<'_>, socket: OwnedFd) -> Outcome {
         match descriptor::set_blocking(&socket) {
-            Ok(()) => self.start_or_say(start, socket),
+            Ok(()) => self.start(start, socket),
             Err(error) => {
                 self.start_failed(start.service, start.peer, &error);
-                false
+                Outcome::Failed(socket)
             }
         }
     }
 }
 
 /// What the program is told of this connection.
-pub(super) fn connection_facts(
-    bound: Option<&Bound>,
-    connection: &Connection,
-) -> crate::spawn::environment::Connection {
-    use crate::spawn::environment::Connection as Facts;
+pub(super) fn connection_facts(bound: Option<&Bound>, connection: &Connection) -> Facts {
     match (bound, connection.peer) {
         (None, Address::Inet(peer)) => Facts {
             protocol: "TCP",
@@ -207,8 +209,7 @@ pub(super) fn connection_facts(
     }
 }
 
-fn bound_facts(bound: &Bound, connection: &Connection) -> crate::spawn::environment::Connection {
-    use crate::spawn::environment::Connection as Facts;
+fn bound_facts(bound: &Bound, connection: &Connection) -> Facts {
     match (bound, connection.peer) {
         (Bound::Inet(address), Address::Inet(peer)) => Facts {
             protocol: "TCP",

@@ -296,5 +296,5 @@ fn facts_of(facts: state::Facts) -> environment::Connection {
         "UNIX" => "UNIX",
         _ => "TCP",
     };
-    environment::Connection { protocol, local, remote, path, credentials }
+    environment::Connection { protocol, local, remote, path, credentials, greeting: b"" }
 }

@@ -18,7 +18,7 @@ use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 use super::Server;
 use super::accepting::connection_facts;
 use super::slab::Key;
-use super::starting::Start;
+use super::starting::{Outcome, Start};
 use super::timers::Timer;
 use super::token::{self, Owner};
 use crate::address::Address;
@@ -27,10 +27,13 @@ use crate::config::model::{Action, Banner, Service, SocketType};
 use crate::descriptor;
 use crate::journal;
 use crate::listener::Connection;
-use crate::spawn::environment;
+use crate::spawn::{NotStarted, environment};
 
 /// How long a client may take to read its banner.
 const GREETING: Duration = Duration::from_secs(30);
+/// How soon a program is tried again for which there was no room, and until when.
+const AGAIN: Duration = Duration::from_millis(250);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a refused client may take to read its text and to close.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Refused clients that are given that time; with more, whoever has had most of it is
@@ -194,13 +197,15 @@ impl Server {
             Telling::Blocked => {}
             Telling::More => self.queue(Owner::Banner(key)),
             Telling::Gone => self.told_for_too_long(key),
-            Telling::Done => {
-                if let Some(state) = self.forget_banner(key)
-                    && let Then::Serve(admitted) = state.then
-                {
-                    self.serve_greeted(*admitted, state.socket);
-                }
-            }
+            Telling::Done => self.serve_if_told(key),
+        }
+    }
+
+    fn serve_if_told(&mut self, key: Key) {
+        if let Some(state) = self.forget_banner(key)
+            && let Then::Serve(admitted) = state.then
+        {
+            self.serve_greeted(*admitted, state.socket);
         }
     }
 
@@ -219,7 +224,8 @@ impl Server {
         if let Some(state) = self.forget_banner(key)
             && let Then::Serve(admitted) = state.then
         {
-            self.give_up(&admitted, "banner not read");
+            let told = state.sent == state.text.len();
+            self.give_up(&admitted, if told { "no room" } else { "banner not read" });
         }
     }
 
@@ -250,13 +256,53 @@ impl Server {
             Action::Relay(_) => self.start_relay(service, connection),
             Action::Program(_) => {
                 let Connection { socket, peer, .. } = connection;
-                self.start_blocking(&Start::new(service, peer, &facts), socket);
+                let outcome = self.start_blocking(&Start::new(service, peer, &facts), socket);
+                if let Outcome::Later(failed) = outcome {
+                    let admission = admitted.admission;
+                    let since = admitted.since;
+                    let admitted = Admitted { service, admission, peer, peer_gid, facts, since };
+                    self.serve_later(admitted, failed);
+                }
             }
+        }
+    }
+
+    /// The system has no room for the program of somebody who has been told that he is
+    /// admitted: he waits for it, as those do who are told nothing.
+    fn serve_later(&mut self, admitted: Admitted, NotStarted { error, socket }: NotStarted) {
+        let Admitted { service, admission, peer, .. } = admitted;
+        if self.exhaustion_is_new()
+            && let Some(state) = self.services.get(service)
+        {
+            journal::trouble(&state.label, "spawn", &error);
+        }
+        // Given back when the program was not started.
+        self.admission.restore(self.now, admission, Source::from(peer));
+        let (text, then, due) = (Rc::from([]), Then::Serve(Box::new(admitted)), self.now + AGAIN);
+        let state = BannerState { socket, text, sent: 0, then, due, queued: false };
+        let key = self.banners.insert(state);
+        self.timers.set(due, Timer::Banner(key));
+    }
+
+    /// A client has not read in time; or its program can be tried once more.
+    pub(super) fn banner_due(&mut self, key: Key) {
+        let Some(state) = self.banners.get(key) else { return };
+        match &state.then {
+            Then::Serve(admitted)
+                if state.is_all_sent() && admitted.since + PATIENCE > self.now =>
+            {
+                self.serve_if_told(key);
+            }
+            _ => self.told_for_too_long(key),
         }
     }
 }
 
 impl BannerState {
+    fn is_all_sent(&self) -> bool {
+        self.sent == self.text.len()
+    }
+
     fn turn(&mut self, scratch: &mut [u8]) -> nix::Result<Telling> {
         let unsent = self.text.get(self.sent..).unwrap_or_default();
         if !unsent.is_empty() {
@@ -265,7 +311,7 @@ impl BannerState {
                 shutdown(self.socket.as_raw_fd(), Shutdown::Write)?;
             }
         }
-        let all_sent = self.sent == self.text.len();
+        let all_sent = self.is_all_sent();
         match &mut self.then {
             Then::Serve(_) if all_sent => Ok(Telling::Done),
             Then::Serve(_) => Ok(Telling::Blocked),

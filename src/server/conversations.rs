@@ -2,7 +2,7 @@
 //! of work per turn, closed when nothing goes on for too long.
 
 use std::borrow::Cow;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,14 @@ use mio::Interest;
 use mio::unix::SourceFd;
 
 use super::Server;
+use super::holding::Caller;
 use super::slab::Key;
 use super::state::{ConversationState, Guest};
 use super::stream::Stream;
 use super::timers::Timer;
 use super::token::{self, Owner};
 use crate::address::Address;
-use crate::admission::{Source, Verdict};
+use crate::admission::{Reason, ServiceId, Source, Verdict};
 use crate::builtin::{Conversation, Progress, TcpmuxRequest, WallClock, tcpmux};
 use crate::config::model::Builtin;
 use crate::descriptor;
@@ -188,7 +189,7 @@ impl Server {
 
     /// tcpmux has read a name: the entry's own admission and the one way of starting
     /// programs decide the rest.
-    fn hand_to_entry(&mut self, mut state: ConversationState, request: &TcpmuxRequest) {
+    fn hand_to_entry(&mut self, state: ConversationState, request: &TcpmuxRequest) {
         let entry = |key: Key| {
             let entry = self.services.get(key).filter(|entry| !entry.stopped)?;
             Some((key, entry.service.tcpmux.as_ref()?, entry.admission))
@@ -197,36 +198,49 @@ impl Server {
             let names = self.entries.keys().filter_map(entry).map(|(_, name, _)| name);
             return self.say_and_end(state, tcpmux::help(names));
         }
-        let Some((entry, name, admission)) = self.entries.find(request).and_then(entry) else {
-            return self.say_and_end(state, tcpmux::NOT_AVAILABLE.to_owned());
+        let Some((entry, _, admission)) = self.entries.find(request).and_then(entry) else {
+            return self.say_not_available(state);
         };
-        let greet = name.greet;
-        self.look_for_room(admission, None);
-        let verdict = match self.admission.before_accept(self.now, admission) {
-            Verdict::Admit => self.admits(admission, state.guest.peer),
-            other => other,
-        };
-        if let Verdict::Refuse(reason) | Verdict::Rest(reason, _) = verdict {
-            self.refuse(entry, state.guest.peer, reason);
-            return self.say_and_end(state, tcpmux::NOT_AVAILABLE.to_owned());
+        match self.may_enter(admission, state.guest.peer) {
+            Ok(()) => self.enter(entry, state),
+            Err(reason) => {
+                let conversation = Box::new(state);
+                self.hold_or_turn_away(Caller::Named { entry, conversation }, reason);
+            }
         }
-        // Five bytes into an empty send buffer; a client for whom that fails is gone.
-        if greet && let Err(error) = state.stream.write_all(tcpmux::GO.as_bytes()) {
-            self.cancel_start(entry, state.guest.peer);
-            return self.end_conversation(state, &error.to_string());
-        }
-        self.release_guest(&state.guest);
-        self.start_entry(entry, state);
     }
 
-    fn start_entry(&mut self, entry: Key, state: ConversationState) {
-        let ConversationState { stream, guest, .. } = state;
-        let Guest { peer, peer_id, .. } = guest;
-        let socket = OwnedFd::from(stream);
-        let connection = listener::Connection { socket, peer, peer_gid: None };
-        if !self.start_accepted(entry, connection, peer_id) {
-            self.peers.ended(peer_id);
+    fn may_enter(&mut self, entry: ServiceId, peer: Address) -> Result<(), Reason> {
+        self.look_for_room(entry, None);
+        match self.admission.before_accept(self.now, entry) {
+            Verdict::Admit => self.try_to_admit(entry, peer),
+            Verdict::Refuse(reason) | Verdict::Rest(reason, _) => Err(reason),
         }
+    }
+
+    /// Whoever has been admitted by an entry gets its program. If that cannot be started, he
+    /// is told so, and nothing else before it: what greets for a program is the child that
+    /// becomes it.
+    pub(super) fn enter(&mut self, entry: Key, mut state: ConversationState) {
+        let named = self.services.get(entry).and_then(|it| it.service.tcpmux.as_ref());
+        let greeting: &'static [u8] = match named {
+            Some(name) if name.greet => tcpmux::GO.as_bytes(),
+            _ => b"",
+        };
+        let Guest { peer, peer_id, .. } = state.guest;
+        let socket = OwnedFd::from(state.stream);
+        let connection = listener::Connection { socket, peer, peer_gid: None };
+        match self.start_accepted(entry, connection, greeting, peer_id) {
+            None => self.release_guest(&state.guest),
+            Some(socket) => {
+                state.stream = Stream::from(socket);
+                self.say_not_available(state);
+            }
+        }
+    }
+
+    pub(super) fn say_not_available(&mut self, state: ConversationState) {
+        self.say_and_end(state, tcpmux::NOT_AVAILABLE.to_owned());
     }
 
     fn say_and_end(&mut self, mut state: ConversationState, words: String) {

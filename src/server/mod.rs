@@ -8,6 +8,7 @@
 //! | `stopping` | draining, and the end |
 //! | `state` | what is known of services, listeners, children, conversations |
 //! | `accepting` | listeners: take, admit, rest, resume |
+//! | `holding` | clients over a limit, for the moment in which a program may end |
 //! | `starting` | a program, for whomever |
 //! | `waiting` | `wait` services, whose program has the socket itself |
 //! | `ending` | children that have ended |
@@ -54,6 +55,7 @@ mod ends;
 mod entries;
 mod facts;
 mod handing_over;
+mod holding;
 mod installing;
 mod managing;
 mod observing;
@@ -109,6 +111,7 @@ use controlling::Controlling;
 use ends::Ends;
 use entries::Entries;
 pub use facts::Facts;
+use holding::Holding;
 use observing::Weather;
 pub use outliving::read_for_others;
 use overdue::Group;
@@ -157,6 +160,7 @@ pub struct Server {
     leftovers: Slab<Group>,
     weather: Weather,
     homing: Slab<Homing>,
+    holding: Holding,
     relays: Slab<RelayState>,
     controlling: Controlling,
     upgrading: Upgrading,
@@ -219,8 +223,7 @@ impl Server {
         let poll = Poll::new()?;
         let alarm = Alarm::new(poll.registry())?;
         let signals = Signals::new(facts.adopts_orphans)?;
-        let token = token::pack(Owner::Signals);
-        poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), token, Interest::READABLE)?;
+        watch_signals(&poll, &signals)?;
         let ends = Ends::new(poll.registry(), facts.adopts_orphans)?;
         let max_children = options.max_children.unwrap_or(facts.max_children);
         journal::spawning(way_word(spawner.way()), max_children);
@@ -249,6 +252,7 @@ impl Server {
             leftovers: Slab::new(),
             weather: Weather::default(),
             homing: Slab::new(),
+            holding: Holding::default(),
             relays: Slab::new(),
             controlling: Controlling::new(),
             upgrading: Upgrading::new(),
@@ -275,6 +279,11 @@ impl Server {
             straggling: now,
         })
     }
+}
+
+fn watch_signals(poll: &Poll, signals: &Signals) -> io::Result<()> {
+    let token = token::pack(Owner::Signals);
+    poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), token, Interest::READABLE)
 }
 
 /// How the log calls a way of making children.

@@ -86,11 +86,17 @@ pub(super) enum Held {
 }
 
 impl Server {
+    /// How many clients may be here that no program has.
+    pub(super) fn room_for_clients(&self) -> usize {
+        self.facts.reserve.clients(self.listeners.len())
+    }
+
     /// Whether there are so many of them that another one would take what programs need.
     pub(super) fn has_no_room_for(&self, held: Held) -> bool {
-        let most = self.facts.reserve.clients(self.listeners.len());
+        let most = self.room_for_clients();
         let relays = self.relays.len().saturating_mul(2);
         let told = self.banners.len();
+        let told = told.saturating_add(self.holding.len());
         let clients = self.conversations.len().saturating_add(relays).saturating_add(told);
         // A relay may lead to a service of this server, and would wait for ever for what
         // relays have taken.

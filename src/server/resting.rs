@@ -123,6 +123,7 @@ impl Server {
     /// Resumes those for whom limits leave room again. Nothing else has become free: who could
     /// not be started now would have the others try in vain, and they him.
     pub(super) fn wake_limited(&mut self, wake: Wake, service: Key) {
+        self.holding.made_room();
         match wake {
             Wake::Nobody => {}
             Wake::Service(_) => self.wake_service(service),

@@ -25,8 +25,8 @@ pub(super) enum Outcome {
     Runs,
     /// The system has no room for it now. Nothing has been said of it yet.
     Later(NotStarted),
-    /// It cannot be started; that has been logged.
-    Failed,
+    /// It cannot be started; that has been logged. What it would have got.
+    Failed(OwnedFd),
 }
 
 impl Outcome {
@@ -59,16 +59,14 @@ impl Server {
     /// the connection, which comes back if the same may succeed later.
     pub(super) fn start(&mut self, start: &Start<'_>, socket: OwnedFd) -> Outcome {
         let Start { service, peer, .. } = *start;
-        let Some(state) = self.services.get(service) else { return Outcome::Failed };
-        let Some(mut prepared) = state.prepared.as_ref().map(Rc::clone) else {
-            return Outcome::Failed;
-        };
+        let prepared = self.services.get(service).and_then(|state| state.prepared.as_ref());
+        let Some(mut prepared) = prepared.map(Rc::clone) else { return Outcome::Failed(socket) };
         if prepared.refusal().is_some_and(Refusal::may_be_over) {
             prepared = self.prepare_again(service).unwrap_or(prepared);
         }
         if let Some(refusal) = prepared.refusal() {
             self.start_failed_at(service, peer, refusal.stage, &refusal.error);
-            return Outcome::Failed;
+            return Outcome::Failed(socket);
         }
         let before = Instant::now();
         match self.spawner.spawn(&prepared, socket, start.facts, self.table()) {
@@ -87,7 +85,7 @@ impl Server {
                     // The next finds another.
                     self.prepare_again(service);
                 }
-                Outcome::Failed
+                Outcome::Failed(failed.socket)
             }
         }
     }
@@ -122,13 +120,18 @@ impl Server {
     /// [`Self::start`] for whom there is no later: true if it runs.
     pub(super) fn start_or_say(&mut self, start: &Start<'_>, socket: OwnedFd) -> bool {
         let outcome = self.start(start, socket);
-        if let Outcome::Later(failed) = &outcome
-            && let Some(state) = self.services.get(start.service)
-        {
+        if let Outcome::Later(failed) = &outcome {
+            self.say_not_started(start, failed);
+        }
+        outcome.runs()
+    }
+
+    /// What might have succeeded later is given up.
+    pub(super) fn say_not_started(&mut self, start: &Start<'_>, failed: &NotStarted) {
+        if let Some(state) = self.services.get(start.service) {
             journal::failed(&state.label, start.peer, None, "spawn", &failed.error);
             self.count_failure(start.service, "spawn", &failed.error);
         }
-        outcome.runs()
     }
 
     fn started(&mut self, start: &Start<'_>, started: Started, group: Option<Rc<Group>>) {

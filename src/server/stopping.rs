@@ -23,6 +23,7 @@ impl Server {
             return;
         }
         journal::draining(time, self.admission.total_running());
+        self.hold_nobody();
         for key in self.listeners.keys() {
             // Who has come by now is served, but no program is started for nobody.
             if !self.is_idle(key) {

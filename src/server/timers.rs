@@ -34,6 +34,8 @@ pub(super) enum Timer {
     Group(Key),
     /// A client has had long enough to read its banner.
     Banner(Key),
+    /// Somebody has been held long enough.
+    Held,
     /// Refusals of a service that have not been told.
     Refusals(Key),
     /// A configuration has been read for too long.

@@ -106,6 +106,7 @@ impl Server {
         }
         self.do_what_is_due();
         self.go_on_reloading();
+        self.let_in();
         for _ in 0..self.ready.len() {
             let Some(owner) = self.ready.pop_front() else { break };
             self.serve(owner);
@@ -114,6 +115,7 @@ impl Server {
         if reap || ended {
             self.tidy(Tidy::WhatIsDue);
         }
+        self.let_in();
         self.make_ready();
         self.tell_limits();
         self.stop_if_drained();
@@ -187,7 +189,8 @@ impl Server {
                 Timer::Quiet => self.look_whether_quiet(),
                 Timer::Overdue(key) => self.overdue(key),
                 Timer::Group(key) => self.end_group(key),
-                Timer::Banner(key) => self.told_for_too_long(key),
+                Timer::Banner(key) => self.banner_due(key),
+                Timer::Held => self.held_long_enough(),
                 Timer::Refusals(key) => self.tell_refusals(key),
                 Timer::Reload => self.reload_overdue(),
                 Timer::Door(key) => self.queue(Owner::Door(key)),

@@ -173,12 +173,14 @@ impl Server {
             return self.timers.set(self.now + LOOK, Timer::Trial);
         }
         // One that still shares our memory would keep it, but what becomes of it before it
-        // is its program would not be known.
-        if !self.spawner.is_settled() && looks < LOOKS {
+        // is its program would not be known. Whoever is held is let in or not in a moment.
+        let is_settled = self.spawner.is_settled() && self.holding.is_empty();
+        if !is_settled && looks < LOOKS {
             self.upgrading.tried = Some(looks.saturating_add(1));
             return self.timers.set(self.now + SETTLING, Timer::Trial);
         }
         self.tidy(Tidy::Everything);
+        self.hold_nobody();
         for key in self.services.keys() {
             self.tell_all_refusals(key);
         }

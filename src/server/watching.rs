@@ -63,6 +63,7 @@ impl Server {
         let Some(child) = self.children.get(key) else { return };
         let somebody_waits = child.listener.is_some()
             || !self.resting_services.is_empty()
+            || !self.holding.is_empty()
             || !self.exhausted.is_empty();
         if somebody_waits {
             return self.watch_child(key);

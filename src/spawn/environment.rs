@@ -21,6 +21,8 @@ pub struct Connection {
     pub path: Option<String>,
     /// Pid, uid and gid of a unix peer.
     pub credentials: Option<(i32, u32, u32)>,
+    /// What the peer is told just before the program begins, when nothing but that can fail.
+    pub greeting: &'static [u8],
 }
 
 /// The strings of one child's environment, in buffers that are used again.
@@ -32,6 +34,8 @@ pub struct Environment {
     starts: Vec<usize>,
     /// The array for execve, ending in null.
     pointers: Vec<*const c_char>,
+    /// What is said before the program begins.
+    pub(super) greeting: &'static [u8],
 }
 
 impl Environment {
@@ -49,11 +53,12 @@ impl Environment {
         self.text.clear();
         self.starts.clear();
         self.pointers.clear();
+        self.greeting = b"";
     }
 
     /// base, then what was pushed, then late; to be called when all is pushed.
     pub(super) fn seal(&mut self, base: &[CString], late: &[CString]) {
-        let Self { text, starts, pointers } = self;
+        let Self { text, starts, pointers, .. } = self;
         pointers.clear();
         pointers.extend(base.iter().map(|variable| variable.as_ptr()));
         pointers.extend(starts.iter().map(|&start| text.as_ptr().wrapping_add(start).cast()));
@@ -69,6 +74,7 @@ impl Environment {
 
 /// Writes the variables; those that the service sets itself are left to it.
 pub fn fill(environment: &mut Environment, prepared: &Prepared, connection: &Connection) {
+    environment.greeting = connection.greeting;
     let mut put = |name: &str, value: &str| {
         if prepared.leaves_free(name) {
             environment.push(name, value);

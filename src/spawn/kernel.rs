@@ -120,6 +120,8 @@ struct Job {
     prepared: *const Prepared,
     environment: *const *const c_char,
     numbers: Numbers,
+    /// Sent before exec.
+    greeting: &'static [u8],
 }
 
 /// One child's stack, job and environment: what it uses of our memory until exec.
@@ -156,7 +158,8 @@ impl Block {
     /// When the system has no memory for a stack.
     pub fn new() -> io::Result<Self> {
         let numbers = Numbers { socket: -1, stderr: -1, failure: -1, ruleset: -1 };
-        let job = Job { prepared: ptr::null(), environment: ptr::null(), numbers };
+        let (prepared, environment) = (ptr::null(), ptr::null());
+        let job = Job { prepared, environment, numbers, greeting: b"" };
         let work = Work { job, prepared: None, environment: Environment::default() };
         let birth = Birth { job: ptr::null(), failure: -1, sharing: false, parcel: None };
         Ok(Self(Box::leak(Box::new(Shared {
@@ -229,8 +232,8 @@ impl Block {
     fn fill(&mut self, prepared: &Rc<Prepared>, numbers: Numbers) -> io::Result<()> {
         let work = self.work()?;
         work.environment.seal(&prepared.environment, &prepared.late_environment);
-        work.job =
-            Job { prepared: Rc::as_ptr(prepared), environment: work.environment.array(), numbers };
+        let (environment, greeting) = (work.environment.array(), work.environment.greeting);
+        work.job = Job { prepared: Rc::as_ptr(prepared), environment, numbers, greeting };
         work.prepared = Some(Rc::clone(prepared));
         Ok(())
     }
@@ -565,6 +568,7 @@ fn prepare_and_exec(birth: &Birth) -> (Stage, isize) {
             give_up_capabilities(prepared)?;
             change_user(prepared, birth.sharing)?;
             confine_to_paths(numbers)?;
+            greet(job.greeting);
             unblock_signals()
         });
         if let Err(failure) = result {
@@ -845,6 +849,19 @@ unsafe fn keep_stdio_only(numbers: Numbers) -> Step {
         }
     }
     Ok(())
+}
+
+/// What the client is told when nothing but exec can fail any more, for the program; it is
+/// a few bytes into an empty buffer, and no signal comes of a client that is gone.
+unsafe fn greet(greeting: &[u8]) {
+    if greeting.is_empty() {
+        return;
+    }
+    let flags = number(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT);
+    let (text, length) = (greeting.as_ptr() as usize, greeting.len());
+    // SAFETY: a slice that lives for ever. Without an address nobody looks at its length.
+    // A client that is gone is for the program to find out.
+    unsafe { call(libc::SYS_sendto, 0, text, length, flags, 0) };
 }
 
 unsafe fn unblock_signals() -> Step {
