@@ -24,7 +24,7 @@ impl Name {
     #[must_use]
     pub fn of(argv0: &OsStr) -> Option<Self> {
         match Path::new(argv0).file_name()?.to_str()? {
-            "inetd" => Some(Self::Inetd),
+            "inetd" | "inetutils-inetd" | "openbsd-inetd" => Some(Self::Inetd),
             "xinetd" => Some(Self::Xinetd),
             _ => None,
         }

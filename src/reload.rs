@@ -122,6 +122,8 @@ struct Planner<'a> {
     old: &'a [Rc<Service>],
     sockets: HashMap<&'a SocketSpec, SocketRef>,
     tcpmux: HashMap<String, usize>,
+    /// Several services may share one.
+    ids: HashMap<&'a Rc<str>, Vec<usize>>,
     /// Old services that a new one continues.
     claimed: HashSet<usize>,
     /// Old sockets that a new service has.
@@ -132,6 +134,7 @@ impl<'a> Planner<'a> {
     fn new(old: &'a [Rc<Service>]) -> Self {
         let mut sockets = HashMap::new();
         let mut tcpmux = HashMap::new();
+        let mut ids: HashMap<_, Vec<usize>> = HashMap::new();
         for (service, it) in old.iter().enumerate() {
             for (socket, spec) in it.sockets.iter().enumerate() {
                 sockets.entry(spec).or_insert(SocketRef { service, socket });
@@ -139,8 +142,11 @@ impl<'a> Planner<'a> {
             if let Some(name) = &it.tcpmux {
                 tcpmux.entry(TcpmuxName::folded(&name.name)).or_insert(service);
             }
+            if let Some(id) = &it.id {
+                ids.entry(id).or_default().push(service);
+            }
         }
-        Self { old, sockets, tcpmux, claimed: HashSet::new(), taken: HashSet::new() }
+        Self { old, sockets, tcpmux, ids, claimed: HashSet::new(), taken: HashSet::new() }
     }
 
     /// The old services that share something with a withheld one.
@@ -151,6 +157,10 @@ impl<'a> Planner<'a> {
             named.extend(sockets.map(|found| found.service));
             let name = withheld.tcpmux.as_ref();
             named.extend(name.and_then(|name| self.tcpmux.get(&TcpmuxName::folded(&name.name))));
+            // Where nothing is known but what it is called.
+            let nameless = withheld.sockets.is_empty() && name.is_none();
+            let id = withheld.id.as_ref().filter(|_| nameless);
+            named.extend(id.and_then(|id| self.ids.get(id)).into_iter().flatten());
         }
         named
     }

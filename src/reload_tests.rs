@@ -36,7 +36,7 @@ fn config(services: Vec<Service>, withheld: Vec<Withheld>) -> Config {
 
 fn withheld(ports: &[u16]) -> Withheld {
     let sockets = ports.iter().map(|port| spec(*port)).collect();
-    Withheld { label: "lacking/tcp".to_owned(), sockets, tcpmux: None }
+    Withheld { label: "lacking/tcp".to_owned(), id: None, sockets, tcpmux: None }
 }
 
 fn run(old: Vec<Service>, new: Vec<Service>, withheld: Vec<Withheld>) -> Plan {

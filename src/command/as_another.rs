@@ -77,7 +77,7 @@ fn serve(served: Served) -> Result<(), Failure> {
 
 /// What reads these files.
 pub(super) fn loader(files: Vec<Named>, defaults: Vec<String>) -> Loader {
-    Box::new(move || config::load_all(&files, &defaults, &System::new()))
+    Box::new(move || config::load_in_place(&files, &defaults, &System::new()))
 }
 
 /// Our own options, where none of them is given.

@@ -38,12 +38,11 @@ fn no(why: String) -> Failure {
 pub(super) fn try_upgrade(trial: TryUpgrade) -> Result<(), Failure> {
     let state = parcel::unpack(io::stdin().lock()).map_err(no)?;
     let Loaded { config, diagnostics } = loader(trial.arguments)?();
-    let (errors, _) = config::summary(&diagnostics);
     let mut out = io::stdout().lock();
     // With nobody to read them, nobody waits for the outcome.
     let said = diagnostics.iter().try_for_each(|it| writeln!(out, "{}", it.render()));
     said.map_err(|error| no(error.to_string()))?;
-    if errors > 0 {
+    if config::refusing(&diagnostics) > 0 {
         return Err(no("the configuration has errors".to_owned()));
     }
     server::examine(&state, &config).map_err(no)?;

@@ -100,6 +100,9 @@ pub struct Diagnostic {
     pub help: Option<String>,
     /// A second place that matters (the first of two equal entries), with its label.
     pub related: Option<(Span, String)>,
+    /// Whether it costs at most the entry that it is about, at a reload too: so it is in a
+    /// file of xinetd, and wherever another server's place is taken.
+    pub contained: bool,
 }
 
 impl Span {
@@ -127,6 +130,13 @@ impl Severity {
 pub fn summary(diagnostics: &[Diagnostic]) -> (usize, usize) {
     let errors = diagnostics.iter().filter(|one| one.severity == Severity::Error).count();
     (errors, diagnostics.len() - errors)
+}
+
+/// How many errors there are for which a reload is refused.
+#[must_use]
+pub fn refusing(diagnostics: &[Diagnostic]) -> usize {
+    let refuses = |one: &&Diagnostic| one.severity == Severity::Error && !one.contained;
+    diagnostics.iter().filter(refuses).count()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What no single entry can know: two entries for one socket, two for one name of
 //! tcpmux, and names of tcpmux without tcpmux.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::diagnostic::Span;
 use super::entry::Entry;
@@ -67,6 +67,50 @@ impl Taken {
                 .help("add the line `tcpmux stream tcp nowait - internal`");
         }
     }
+}
+
+/// A line for one family takes its sockets from a line for both: OpenBSD's own file has a
+/// `tcp6` beside each `tcp`, in either order. Where nothing would be left of the other, they
+/// are two for one socket.
+pub(super) fn give_way(entries: &[Entry], outcomes: &mut [Outcome]) {
+    let mut taken: HashSet<SocketSpec> = HashSet::new();
+    for (entry, outcome) in entries.iter().zip(&*outcomes) {
+        let is_served = matches!(outcome, Outcome::Service(_) | Outcome::Withheld(_));
+        if is_served && has_one_family(entry) {
+            taken.extend(outcome.sockets().iter().map(what_is_bound));
+        }
+    }
+    for (entry, outcome) in entries.iter().zip(outcomes) {
+        let keeps = |socket: &SocketSpec| !taken.contains(&what_is_bound(socket));
+        if !has_one_family(entry)
+            && let Some(sockets) = outcome.sockets_mut()
+            && sockets.iter().any(keeps)
+        {
+            sockets.retain(keeps);
+        }
+    }
+}
+
+/// In the place of an inetd, the last of two lines for one socket counts, as there.
+pub(super) fn last_counts(entries: &[Entry], outcomes: &mut [Outcome], report: &mut Report) {
+    let mut taken: HashMap<SocketSpec, &Entry> = HashMap::new();
+    for (entry, outcome) in entries.iter().zip(outcomes).rev().filter(|(it, _)| it.id.is_none()) {
+        let sockets = || outcome.sockets().iter().map(what_is_bound);
+        if let Some(last) = sockets().find_map(|socket| taken.get(&socket)) {
+            report
+                .warning(&entry.endpoint.span, "this socket is said again: this line is ignored")
+                .related(last.endpoint.span.clone(), "this one counts")
+                .help("take one of them out");
+            *outcome = Outcome::Nothing;
+        } else {
+            taken.extend(sockets().map(|socket| (socket, entry)));
+        }
+    }
+}
+
+fn has_one_family(entry: &Entry) -> bool {
+    let name = entry.protocol.text.split(',').next().unwrap_or_default();
+    name.ends_with("only") || (name.ends_with(['4', '6']) && !name.ends_with("46"))
 }
 
 /// What only one socket can have: a path is one file, whatever the type of its socket;

@@ -167,7 +167,9 @@ impl Reading<'_> {
 
     /// An IPv6 address whose last part would be taken for the service.
     pub(super) fn lacks_brackets(&mut self, word: &Word, address: &Word, service: &Word) -> bool {
-        let bare = address.text.parse::<Ipv6Addr>().is_ok();
+        // Before a number the last colon splits, as everywhere.
+        let number = digits(&service.text).is_some();
+        let bare = address.text.parse::<Ipv6Addr>().is_ok() && !number;
         if bare {
             self.report
                 .error(&word.span, "an IPv6 address stands in brackets before a service")
@@ -274,8 +276,10 @@ impl Reading<'_> {
     /// A port, a range of ports, or the port of a name.
     pub(super) fn ports(&mut self, word: &Word, protocol: Protocol) -> Option<RangeInclusive<u16>> {
         let text = word.text.as_str();
-        if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
-            return self.port(word).map(|port| port..=port);
+        let number = text.strip_prefix('+').unwrap_or(text);
+        if number.bytes().all(|byte| byte.is_ascii_digit()) && !number.is_empty() {
+            let word = word.slice(text.len() - number.len()..text.len());
+            return self.port(&word).map(|port| port..=port);
         }
         if let Some((low, high)) = text.split_once('-')
             && let (Some(_), Some(_)) = (digits(low), digits(high))
@@ -333,12 +337,14 @@ impl Reading<'_> {
                 None => help_without_name(text),
             }
         };
-        let message = if text.is_empty() {
-            "a service is missing here".to_owned()
+        if text.is_empty() {
+            self.report.error(&word.span, "a service is missing here").help(help);
+        } else if text.contains('/') || text.parse::<IpAddr>().is_ok() {
+            self.report.error(&word.span, format!("`{text}` is not a service")).help(help);
         } else {
-            format!("the services database has no `{text}` for {name}")
-        };
-        self.report.error(&word.span, message).help(help);
+            let message = format!("the services database has no `{text}` for {name}: not served");
+            self.report.warning(&word.span, message).help(help);
+        }
     }
 }
 

@@ -69,7 +69,7 @@ impl Fields<'_> {
     pub(super) fn socket_type(&mut self, word: &Word) -> Option<SocketType> {
         let end = word.text.find([',', ':']).unwrap_or(word.text.len());
         let name = word.text.get(..end).unwrap_or("");
-        let socket_type = match name {
+        let socket_type = match name.to_ascii_lowercase().as_str() {
             "stream" => Some(SocketType::Stream),
             "dgram" => Some(SocketType::Dgram),
             "seqpacket" => Some(SocketType::SeqPacket),
@@ -137,13 +137,11 @@ impl Fields<'_> {
 
     fn protocol_name(&mut self, word: &Word) -> Option<Protocol> {
         let name = word.text.as_str();
-        if let Some((_, protocol)) = PROTOCOLS.iter().find(|(known, _)| *known == name) {
+        let is_known = |(known, _): &&(&str, _)| known.eq_ignore_ascii_case(name);
+        if let Some((_, protocol)) = PROTOCOLS.iter().find(is_known) {
             return Some(*protocol);
         }
         let reason = match name.split_once('/') {
-            Some(("rpc", _)) => Some(
-                "Sun RPC registration is not done: give the service a port of its own, `tcp` or `udp`",
-            ),
             Some(("tcp", "ttcp")) => Some("T/TCP is gone from every system: write `tcp`"),
             Some((_, "faith")) => {
                 Some("faith (IPv6-to-IPv4 relay) is gone from every system: write `tcp6`")
@@ -195,7 +193,7 @@ impl Fields<'_> {
     pub(super) fn wait(&mut self, word: &Word) -> Option<bool> {
         let end = word.text.find(['.', ':', '/']).unwrap_or(word.text.len());
         let name = word.text.get(..end).unwrap_or("");
-        let wait = match name {
+        let wait = match name.to_ascii_lowercase().as_str() {
             "wait" => Some(true),
             "nowait" => Some(false),
             _ => {
@@ -259,6 +257,11 @@ impl Fields<'_> {
         };
         self.implied.extend(Setting::implied(name, &value, &word.span));
     }
+}
+
+/// Whether a service would be registered with the port mapper (Sun RPC).
+pub(super) fn is_rpc(word: &Word) -> bool {
+    word.text.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("rpc/"))
 }
 
 /// The protocol that a misspelt one was probably meant to be.

@@ -1,21 +1,23 @@
 //! `oxinetd import`: what a file says, written as inetd.conf, with its comments and
 //! with a note for everything that would be different.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod elsewhere;
+
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
-use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::attribute::Shown;
+use super::attribute::{self, Shown};
 use super::diagnostic::{Diagnostic, Severity};
 use super::entry::Entry;
-use super::facts::{Executable, Lookup, ServiceFacts, UserFacts};
+use super::facts::Lookup;
 use super::inetd::{Context, Reader};
-use super::model::{Config, Resource};
+use super::model::Config;
+use super::relevance::Kind;
 use super::report::Report;
 use super::xinetd::Place;
 use super::{Loaded, Named, files, finish, print, unreadable};
+use elsewhere::Elsewhere;
 
 /// What an import gives.
 #[derive(Debug, Clone, Default)]
@@ -29,8 +31,8 @@ pub struct Imported {
 }
 
 /// Reads a file, or all that `includedir` would read of a directory, and writes it
-/// as inetd.conf. Programs that this machine does not have, and users that only
-/// root can become, are taken as they are: the text may be for another machine.
+/// as inetd.conf. Programs, users and groups that this machine does not have, and users that
+/// only root can become, are taken as they are: the text may be for another machine.
 #[must_use]
 pub fn import(path: &Path, lookup: &dyn Lookup) -> Imported {
     let mut report = Report::default();
@@ -40,7 +42,7 @@ pub fn import(path: &Path, lookup: &dyn Lookup) -> Imported {
         path.is_absolute().then_some(path)
     };
     let programs = entries.iter().filter_map(absolute).collect();
-    let elsewhere = Elsewhere { lookup, programs };
+    let elsewhere = Elsewhere::new(lookup, programs);
     let Loaded { config, diagnostics } = finish(&entries, &elsewhere, report, None);
     let text = Writing { lookup: &elsewhere, places: &places, diagnostics: &diagnostics }
         .text(path, &config);
@@ -99,12 +101,13 @@ impl Writing<'_> {
     }
 
     /// Every service as it is printed, by its place.
-    fn services<'c>(&self, config: &'c Config) -> BTreeMap<At<'c>, String> {
+    fn services<'c>(&self, config: &'c Config) -> BTreeMap<At<'c>, Printed> {
         let served = config.services.iter().map(|service| (service, false));
         let disabled = config.disabled.iter().map(|service| (service, true));
         let text = |(service, disabled)| {
             let shown = Shown { service, disabled, lookup: self.lookup };
-            (place(service), print::entry(&shown))
+            let kind = Kind::of_service(service);
+            (place(service), Printed { kind, text: print::entry(&shown) })
         };
         fn place(service: &super::model::Service) -> At<'_> {
             (&service.origin.file, service.origin.line)
@@ -140,7 +143,7 @@ fn block_of<'a>(diagnostic: &'a Diagnostic, ends: &BTreeMap<At<'a>, u32>) -> Opt
 fn part(
     place: &Place,
     notes: Option<Vec<&Diagnostic>>,
-    service: Option<String>,
+    service: Option<Printed>,
     common: &[String],
 ) -> String {
     let mut text = String::new();
@@ -149,7 +152,16 @@ fn part(
     }
     note_all(&mut text, notes);
     match (service, &place.name) {
-        (Some(service), _) => text.push_str(&without(&service, common)),
+        (Some(service), name) => {
+            let line = without(&service, common);
+            if let Some(name) = name.as_ref().filter(|name| !names(&line, name)) {
+                let _ = writeln!(text, "# {}", one_line(name));
+            }
+            text.push_str(&line);
+            for comment in &place.inside {
+                let _ = writeln!(text, "    {}", one_line(comment));
+            }
+        }
         (None, Some(name)) => {
             let _ = writeln!(text, "# note: the service `{}` is not here", one_line(name));
         }
@@ -158,40 +170,64 @@ fn part(
     text
 }
 
-/// What can be said once for all services, if all say it.
-const SHARED: [&str; 11] = [
-    "only_from",
-    "no_access",
-    "instances",
-    "at_limit",
-    "per_source",
-    "cps",
-    "groups",
-    "passenv",
-    "log_on_success",
-    "log_on_failure",
-    "log_type",
-];
-
-/// The lines that every one of several services has.
-fn common<'a>(mut services: impl Iterator<Item = &'a String>) -> Vec<String> {
-    let (Some(first), Some(second)) = (services.next(), services.next()) else { return Vec::new() };
-    let shared = |line: &&str| SHARED.contains(&line.split_whitespace().next().unwrap_or(""));
-    let mut lines: Vec<String> =
-        first.split_inclusive('\n').skip(1).filter(shared).map(str::to_owned).collect();
-    for service in std::iter::once(second).chain(services) {
-        lines.retain(|line| service.split_inclusive('\n').skip(1).any(|other| other == line));
+/// The lines that all of several services have for whom they mean something, in their order.
+fn common<'a>(services: impl Iterator<Item = &'a Printed>) -> Vec<String> {
+    let services: Vec<&Printed> = services.collect();
+    let mut counted: HashMap<&str, usize> = HashMap::new();
+    for service in &services {
+        service.lines().for_each(|line| *counted.entry(line).or_default() += 1);
     }
-    lines
+    let mut common: Vec<&str> = Vec::new();
+    for attribute in attribute::all().filter(|it| !OF_ONE.contains(&it.name)) {
+        let concerned = services.iter().filter(|one| one.kind.matters(attribute.scope)).count();
+        let is_all = |line: &&&str| {
+            name_of(line) == attribute.name && concerned > 1 && counted.get(**line) == Some(&concerned)
+        };
+        common.extend(counted.keys().find(is_all).copied());
+    }
+    common.into_iter().map(str::to_owned).collect()
 }
 
-fn without(service: &str, common: &[String]) -> String {
-    service.split_inclusive('\n').filter(|line| !common.iter().any(|one| one == line)).collect()
+/// Whether a line has the name of its service.
+fn names(line: &str, name: &str) -> bool {
+    let field = line.split_whitespace().next().unwrap_or_default();
+    field.rsplit([':', '/', '+']).next() == Some(name)
+}
+
+/// What is said of one service only.
+const OF_ONE: [&str; 2] = ["disable", "redirect"];
+
+fn name_of(line: &str) -> &str {
+    line.split_whitespace().next().unwrap_or_default()
+}
+
+fn without(service: &Printed, common: &[String]) -> String {
+    let mut lines = service.text.split_inclusive('\n');
+    let field = lines.next().unwrap_or_default();
+    let is_own = |line: &&str| !service.concerns(line) || !common.iter().any(|one| one == line);
+    std::iter::once(field).chain(lines.filter(is_own)).collect()
 }
 
 fn note_all(text: &mut String, diagnostics: Option<Vec<&Diagnostic>>) {
     for diagnostic in diagnostics.unwrap_or_default() {
         let _ = writeln!(text, "# note: {}", diagnostic.one_line());
+    }
+}
+
+/// A service as it is printed.
+struct Printed {
+    kind: Kind,
+    text: String,
+}
+
+impl Printed {
+    /// Those of the attributes that mean something for it.
+    fn lines(&self) -> impl Iterator<Item = &str> {
+        self.text.split_inclusive('\n').skip(1).filter(|line| self.concerns(line))
+    }
+
+    fn concerns(&self, line: &str) -> bool {
+        attribute::find(name_of(line)).is_some_and(|it| self.kind.matters(it.scope))
     }
 }
 
@@ -211,117 +247,5 @@ impl Imported {
     #[must_use]
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|one| one.severity == Severity::Error)
-    }
-}
-
-/// A machine on which all programs are there and root reads the file.
-struct Elsewhere<'a> {
-    lookup: &'a dyn Lookup,
-    programs: BTreeSet<PathBuf>,
-}
-
-impl Lookup for Elsewhere<'_> {
-    fn interpreter(&self, _path: &Path) -> Option<PathBuf> {
-        None
-    }
-
-    fn executable(&self, path: &Path) -> Executable {
-        if self.programs.contains(path) { Executable::Yes } else { self.lookup.executable(path) }
-    }
-
-    fn is_privileged(&self) -> bool {
-        true
-    }
-
-    fn has_ipv6(&self) -> bool {
-        true
-    }
-
-    fn has_landlock(&self) -> bool {
-        true
-    }
-
-    fn real_path(&self, root: Option<&Path>, path: &Path) -> Option<PathBuf> {
-        self.lookup.real_path(root, path)
-    }
-
-    fn user(&self, name: &str) -> Option<UserFacts> {
-        self.lookup.user(name)
-    }
-
-    fn user_by_id(&self, uid: u32) -> Option<UserFacts> {
-        self.lookup.user_by_id(uid)
-    }
-
-    fn group(&self, name: &str) -> Option<u32> {
-        self.lookup.group(name)
-    }
-
-    fn group_name(&self, gid: u32) -> Option<String> {
-        self.lookup.group_name(gid)
-    }
-
-    fn groups_of(&self, user: &str, gid: u32) -> Vec<u32> {
-        self.lookup.groups_of(user, gid)
-    }
-
-    fn service(&self, name: &str, protocol: &str) -> Option<ServiceFacts> {
-        self.lookup.service(name, protocol)
-    }
-
-    fn service_names(&self, protocol: &str) -> Vec<String> {
-        self.lookup.service_names(protocol)
-    }
-
-    fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        self.lookup.addresses(host)
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.lookup.read(path)
-    }
-
-    fn read_found(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.lookup.read_found(path)
-    }
-
-    fn read_up_to(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
-        self.lookup.read_up_to(path, most)
-    }
-
-    fn is_directory(&self, path: &Path) -> bool {
-        self.lookup.is_directory(path)
-    }
-
-    fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
-        self.lookup.glob(pattern)
-    }
-
-    fn canonical(&self, path: &Path) -> PathBuf {
-        self.lookup.canonical(path)
-    }
-
-    fn search_path(&self) -> Vec<PathBuf> {
-        self.lookup.search_path()
-    }
-
-    fn current_directory(&self) -> Option<PathBuf> {
-        self.lookup.current_directory()
-    }
-
-    fn device_index(&self, name: &str) -> Option<u32> {
-        self.lookup.device_index(name)
-    }
-
-    fn own_account(&self) -> UserFacts {
-        self.lookup.own_account()
-    }
-
-    fn own_groups(&self) -> Vec<u32> {
-        self.lookup.own_groups()
-    }
-
-    fn hard_limit(&self, _resource: Resource) -> Option<u64> {
-        None
     }
 }

@@ -10,12 +10,14 @@ use super::words::{Word, quote};
 
 /// The fields in their order.
 const FIELDS: [&str; 6] = ["service", "type", "protocol", "wait", "user", "program"];
+/// With fewer words, a line is hardly one.
+const FEWEST: usize = 4;
 /// The same as a reminder.
 const FORM: &str = "a line is SERVICE TYPE PROTOCOL wait|nowait USER PROGRAM ARGUMENTS";
 /// What the second field can be in any dialect.
 const TYPES: [&str; 5] = ["stream", "dgram", "seqpacket", "raw", "rdm"];
 
-/// The entry of a line; None where a field is missing.
+/// The entry of a line, broken where a field is missing; None for a line of nothing.
 pub(super) fn entry(
     words: &[Word],
     origin: Origin,
@@ -23,14 +25,29 @@ pub(super) fn entry(
     report: &mut Report,
 ) -> Option<Entry> {
     let complaint = missing_before(words);
-    let [endpoint, socket_type, protocol, wait, user, program, arguments @ ..] = words else {
+    let missing = words.len() < FIELDS.len() || complaint.is_some();
+    if missing {
         report_missing(words, complaint, report);
-        return None;
-    };
-    if let Some(index) = complaint {
-        report_missing(words, Some(index), report);
+    }
+    // What is there is looked at all the same, where it seems to be an entry.
+    if words.len() < FEWEST {
         return None;
     }
+    let end = words.last().map(|word| Span { start: word.span.end, ..word.span.clone() })?;
+    let mut words = words.to_vec();
+    if let Some(index) = complaint {
+        let user = index == 3 && words.get(3).is_some_and(|word| word.text.starts_with('/'));
+        let count = if user { 2 } else { 1 };
+        let missing = std::iter::repeat_n(Word::missing(end.clone()), count);
+        words.splice(index.min(words.len())..index.min(words.len()), missing);
+    }
+    while words.len() < FIELDS.len() {
+        words.push(Word::missing(end.clone()));
+    }
+    let [endpoint, socket_type, protocol, wait, user, program, arguments @ ..] = words.as_slice()
+    else {
+        return None;
+    };
     Some(Entry {
         origin,
         id: None,
@@ -44,7 +61,7 @@ pub(super) fn entry(
         settings: Vec::new(),
         defaults: context.defaults.clone(),
         default_address: context.address.clone(),
-        broken: false,
+        broken: missing,
         off: false,
         withheld: Withhold::No,
     })

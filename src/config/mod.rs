@@ -37,6 +37,7 @@ mod privileges;
 mod program;
 mod quantity;
 mod relay;
+mod relevance;
 mod render;
 mod report;
 mod resolve;
@@ -50,7 +51,7 @@ mod words;
 mod xinetd;
 
 pub use command_line::{RunSpec, from_command_line};
-pub use diagnostic::summary;
+pub use diagnostic::{refusing, summary};
 pub use facts::Lookup;
 pub use import::{Imported, import};
 
@@ -106,7 +107,24 @@ pub fn load(path: &Path, defaults: &[String], lookup: &dyn Lookup) -> Loaded {
 /// Reads several files and directories into one configuration, as [`load`] reads one.
 #[must_use]
 pub fn load_all(places: &[Named], defaults: &[String], lookup: &dyn Lookup) -> Loaded {
+    read_all(places, defaults, lookup, Report::default())
+}
+
+/// The same in the place of another server: what is wrong with an entry never keeps the
+/// others from being served, not at a reload either.
+#[must_use]
+pub fn load_in_place(places: &[Named], defaults: &[String], lookup: &dyn Lookup) -> Loaded {
     let mut report = Report::default();
+    report.contain(true);
+    read_all(places, defaults, lookup, report)
+}
+
+fn read_all(
+    places: &[Named],
+    defaults: &[String],
+    lookup: &dyn Lookup,
+    mut report: Report,
+) -> Loaded {
     let settings = command_line_settings("--default", defaults, &mut report);
     let context = Context { defaults: settings.into(), address: None, broken: report.errors() > 0 };
     let mut reader = Reader::new(lookup, &mut report);
@@ -147,6 +165,9 @@ fn files(place: &Named, reader: &mut Reader<'_>) -> Vec<PathBuf> {
     };
     files.retain(|file| include::is_meant(file) && !reader.lookup.is_directory(file));
     include::sort(&mut files);
+    if files.is_empty() && place.pattern != "*" {
+        return reader.blocks_in(path);
+    }
     files
 }
 
@@ -220,13 +241,25 @@ fn finish(
         lists: access::Lists::new(),
         alike: Alike::default(),
     };
+    let all = resolver.report.contains();
+    let mut outcomes = Vec::with_capacity(entries.len());
     for entry in entries {
+        // That is a file of xinetd.
+        resolver.report.contain(all || entry.id.is_some());
         let mark = resolver.report.mark();
         let outcome = resolver.resolve(entry);
         if entry.off {
-            resolver.report.soften(mark);
+            resolver.report.hush(mark);
         }
-        match taken.claim(entry, outcome, resolver.report) {
+        outcomes.push(outcome);
+    }
+    duplicates::give_way(entries, &mut outcomes);
+    if all {
+        duplicates::last_counts(entries, &mut outcomes, &mut report);
+    }
+    for (entry, outcome) in entries.iter().zip(outcomes) {
+        report.contain(all || entry.id.is_some());
+        match taken.claim(entry, outcome, &mut report) {
             Outcome::Service(service) => config.services.push(service.into()),
             Outcome::Disabled(service) => config.disabled.push(service.into()),
             Outcome::Withheld(withheld) => config.withheld.push(withheld),

@@ -33,12 +33,15 @@ pub struct Config {
     pub disabled: Vec<Rc<Service>>,
 }
 
-/// A service that lacks something here and now: a program, a user, an address.
+/// A service that lacks something here and now: a program, a user, an address; or one that a
+/// file of xinetd says wrong.
 /// At a reload a running service with one of these sockets goes on as it was.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Withheld {
     /// As [`Service::label`].
     pub label: String,
+    /// As [`Service::id`].
+    pub id: Option<Rc<str>>,
     /// The sockets it would have, as far as they are known.
     pub sockets: Vec<SocketSpec>,
     /// Set when it is an entry of tcpmux.

@@ -84,7 +84,7 @@ impl Resolver<'_> {
 
     /// The built-in service of an entry: its first argument, or what the service is called.
     fn builtin(&mut self, entry: &Entry, target: &Target, protocol: Protocol) -> Option<Builtin> {
-        let said = entry.arguments.first();
+        let said = entry.arguments.first().filter(|word| word.text != "internal");
         let (name, place) = match (said, target) {
             (_, Target::Tcpmux(_)) => {
                 self.report
@@ -144,7 +144,8 @@ impl Resolver<'_> {
 
     /// The built-in service that the first argument names, if there is one.
     pub(super) fn check_builtin_name(&mut self, entry: &Entry) {
-        if let Some(word) = entry.arguments.first().filter(|word| by_name(&word.text).is_none()) {
+        let unknown = |word: &&Word| word.text != "internal" && by_name(&word.text).is_none();
+        if let Some(word) = entry.arguments.first().filter(unknown) {
             self.unknown_builtin(&word.text, word);
         }
     }

@@ -252,6 +252,7 @@ mod tests {
             message: "wrong".to_owned(),
             help: Some("do this".to_owned()),
             related: None,
+            contained: false,
         }
     }
 

@@ -11,6 +11,8 @@ pub(crate) struct Report {
     errors: usize,
     /// Names of files in the order in which they were opened, for the final order.
     files: Vec<String>,
+    /// Whether what is found costs at most the entry that it is about.
+    contains: bool,
 }
 
 /// A finding just made, to which help and a second place can be added.
@@ -44,9 +46,12 @@ impl Report {
         self.add(Severity::Error, Some(span.clone()), message.into())
     }
 
-    /// What cannot be served, without a place.
+    /// What cannot be served, without a place: it is about all of a file.
     pub(crate) fn error_without_place(&mut self, message: impl Into<String>) -> Finding<'_> {
-        self.add(Severity::Error, None, message.into())
+        let contains = self.contain(false);
+        self.add(Severity::Error, None, message.into());
+        self.contains = contains;
+        Finding(self.diagnostics.last_mut())
     }
 
     /// What lacks something here or is probably not meant, at a place.
@@ -59,6 +64,17 @@ impl Report {
         self.errors
     }
 
+    /// Whether what is found from now on costs at most the entry that it is about; what held
+    /// before.
+    pub(crate) fn contain(&mut self, contains: bool) -> bool {
+        std::mem::replace(&mut self.contains, contains)
+    }
+
+    /// Whether what is found costs at most the entry that it is about.
+    pub(crate) fn contains(&self) -> bool {
+        self.contains
+    }
+
     /// Where the findings that follow begin.
     pub(crate) fn mark(&self) -> usize {
         self.diagnostics.len()
@@ -67,6 +83,16 @@ impl Report {
     /// Makes warnings of all errors since a mark: they are about nothing that is served.
     pub(crate) fn soften(&mut self, mark: usize) {
         self.soften_some(mark..self.mark());
+    }
+
+    /// The same, and forgets the warnings since then: nobody is hurt by what they say.
+    pub(crate) fn hush(&mut self, mark: usize) {
+        let mut at = 0;
+        self.diagnostics.retain(|one| {
+            at += 1;
+            at <= mark || one.severity == Severity::Error
+        });
+        self.soften(mark);
     }
 
     /// The same for those between two marks.
@@ -111,7 +137,15 @@ impl Report {
 
     fn add(&mut self, severity: Severity, span: Option<Span>, message: String) -> Finding<'_> {
         self.errors += usize::from(severity == Severity::Error);
-        self.diagnostics.push(Diagnostic { severity, span, message, help: None, related: None });
+        let contained = self.contains;
+        self.diagnostics.push(Diagnostic {
+            severity,
+            span,
+            message,
+            help: None,
+            related: None,
+            contained,
+        });
         Finding(self.diagnostics.last_mut())
     }
 }

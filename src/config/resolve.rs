@@ -9,10 +9,11 @@ use super::diagnostic::Span;
 use super::endpoint::Target;
 use super::entry::{Entry, Setting, Withhold};
 use super::facts::Lookup;
-use super::fields::Protocol;
+use super::fields::{Protocol, is_rpc};
 use super::model::{
     Account, Action, Attributes, Endpoint, Service, SocketSpec, SocketType, TcpmuxName, Withheld,
 };
+use super::relevance::Kind;
 use super::report::Report;
 use super::shape::Shape;
 
@@ -27,6 +28,26 @@ pub(super) enum Outcome {
     Withheld(Withheld),
     /// An error, reported; or disabled and lacking something.
     Nothing,
+}
+
+impl Outcome {
+    /// The sockets of what is to be served, as far as they are known.
+    pub(super) fn sockets(&self) -> &[SocketSpec] {
+        match self {
+            Self::Service(service) => &service.sockets,
+            Self::Withheld(withheld) => &withheld.sockets,
+            Self::Disabled(_) | Self::Nothing => &[],
+        }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn sockets_mut(&mut self) -> Option<&mut Vec<SocketSpec>> {
+        match self {
+            Self::Service(service) => Some(&mut service.sockets),
+            Self::Withheld(withheld) => Some(&mut withheld.sockets),
+            Self::Disabled(_) | Self::Nothing => None,
+        }
+    }
 }
 
 /// What resolving one entry after the other needs.
@@ -72,6 +93,12 @@ impl Resolver<'_> {
     /// Checks one entry to the end, whatever is wrong with it on the way.
     pub(super) fn resolve(&mut self, entry: &Entry) -> Outcome {
         let before = self.report.errors();
+        if is_rpc(&entry.protocol) {
+            self.report
+                .warning(&entry.protocol.span, "Sun RPC registration is not done: not served")
+                .help("give the service a port of its own, `tcp` or `udp`");
+            return self.known_by_name(entry);
+        }
         if entry.withheld == Withhold::Unresolved {
             return self.known_by_name(entry);
         }
@@ -80,11 +107,17 @@ impl Resolver<'_> {
         let disabled = draft.disable;
         let Some(shape) = shape else {
             self.judge_alone(entry, draft);
-            return Outcome::Nothing;
+            // Right, but for a name that this machine does not know.
+            let lacks = !entry.broken && !disabled && self.report.errors() == before;
+            return if lacks {
+                Outcome::Withheld(by_name(entry))
+            } else {
+                self.broken(entry, disabled)
+            };
         };
         let service = self.service(entry, shape, draft);
         if entry.broken || self.report.errors() > before {
-            return Outcome::Nothing;
+            return self.broken(entry, disabled);
         }
         match (service, disabled) {
             (None, _) => Outcome::Nothing,
@@ -93,6 +126,7 @@ impl Resolver<'_> {
             (Some((_, false)), true) => Outcome::Nothing,
             (Some((service, false)), false) => Outcome::Withheld(Withheld {
                 label: service.label,
+                id: service.id,
                 sockets: service.sockets,
                 tcpmux: service.tcpmux,
             }),
@@ -103,12 +137,18 @@ impl Resolver<'_> {
     fn known_by_name(&mut self, entry: &Entry) -> Outcome {
         let before = self.report.errors();
         let disabled = self.draft(entry, &[]).disable;
-        if disabled || entry.broken || self.report.errors() > before {
+        if entry.broken || self.report.errors() > before {
+            return self.broken(entry, disabled);
+        }
+        if disabled { Outcome::Nothing } else { Outcome::Withheld(by_name(entry)) }
+    }
+
+    /// An entry with an error. Where the rest of the file goes on, what runs of it does too.
+    fn broken(&self, entry: &Entry, disabled: bool) -> Outcome {
+        if disabled || !self.report.contains() {
             return Outcome::Nothing;
         }
-        let protocol = entry.protocol.text.trim_end_matches(['4', '6']);
-        let label = format!("{}/{protocol}", entry.endpoint.text);
-        Outcome::Withheld(Withheld { label, sockets: Vec::new(), tcpmux: None })
+        Outcome::Withheld(by_name(entry))
     }
 
     /// Something this machine lacks: a warning, and the entry is not served.
@@ -128,7 +168,10 @@ impl Resolver<'_> {
     /// Everything that settings say, the more particular ones last.
     pub(super) fn draft(&mut self, entry: &Entry, implied: &[Setting]) -> Draft {
         let mut draft = self.base.clone();
-        for setting in entry.defaults.iter().chain(implied).chain(&entry.settings) {
+        let kind = Kind::of_entry(entry);
+        let matters = |setting: &&Setting| kind.matters(setting.attribute.scope);
+        let defaults = entry.defaults.iter().filter(matters);
+        for setting in defaults.chain(implied).chain(&entry.settings) {
             setting.apply(&mut draft, self.report);
         }
         let own: Vec<&Setting> = implied.iter().chain(&entry.settings).collect();
@@ -276,7 +319,9 @@ impl Resolver<'_> {
         let tcpmux = matches!(target, Target::Tcpmux(_));
         let relay = matches!(action, Some(Action::Relay(_)));
         let builtin = relay || matches!(action, Some(Action::Builtin(_)));
-        for setting in &entry.settings {
+        // A file of xinetd is full of what does nothing, which nobody there has ever heard of.
+        let settings = if entry.id.is_some() { &[] } else { entry.settings.as_slice() };
+        for setting in settings {
             let (has_effect, what) = match setting.attribute.scope {
                 Scope::Every => (true, ""),
                 Scope::Program if relay => (false, "a relay runs no program"),
@@ -313,6 +358,17 @@ impl Resolver<'_> {
             }
         }
     }
+}
+
+/// An entry of which no more can be said than what it is called.
+fn by_name(entry: &Entry) -> Withheld {
+    let (name, protocol) = (&entry.endpoint.text, &entry.protocol.text);
+    let label = if name.starts_with(['/', '@']) {
+        name.clone()
+    } else {
+        format!("{name}/{}", protocol.trim_end_matches(['4', '6']))
+    };
+    Withheld { label, id: entry.id.clone(), sockets: Vec::new(), tcpmux: None }
 }
 
 /// What stands in for the action of a service that is not served.

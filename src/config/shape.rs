@@ -64,6 +64,9 @@ impl Resolver<'_> {
         protocol: Option<Protocol>,
         draft: &mut Draft,
     ) -> Option<Target> {
+        if entry.broken && entry.endpoint.is_missing() {
+            return None;
+        }
         let any_port = self.keeps_account;
         let mut reading = Reading { lookup: self.lookup, report: self.report, any_port };
         let target = match protocol {

@@ -20,6 +20,7 @@ use super::entry::Entry;
 use super::include::{is_regular_name, pattern_in, sort};
 use super::inetd::{Context, Reader};
 use super::model::Origin;
+use super::report::Report;
 use super::source::File;
 use super::words::Word;
 
@@ -33,8 +34,10 @@ pub(super) struct Place {
     pub(super) last: u32,
     /// The name of the service; None for `defaults` and the end of a file.
     pub(super) name: Option<String>,
-    /// The comments above it and in it.
+    /// The comments above it.
     pub(super) comments: Vec<String>,
+    /// The comments in it.
+    pub(super) inside: Vec<String>,
 }
 
 /// What all files together say, before `defaults` are known.
@@ -42,8 +45,6 @@ pub(super) struct Place {
 struct Collected {
     blocks: Vec<Block>,
     defaults: Option<Block>,
-    /// Comments behind the last block of a file.
-    tails: Vec<Place>,
 }
 
 /// Whether a file is written in this language.
@@ -54,18 +55,16 @@ pub(super) fn recognise(file: &File) -> bool {
 impl Reader<'_> {
     /// Reads a file of xinetd with all that it includes.
     pub(super) fn xinetd(&mut self, file: &File, path: &Path, context: &Context) {
+        let before = self.report.contain(true);
         let mut collected = Collected::default();
         self.collect(file, path, &mut collected);
-        let Collected { blocks, defaults, tails } = collected;
-        if let Some(block) = &defaults {
-            self.places.push(place(block));
-        }
-        self.places.extend(blocks.iter().map(place));
-        self.places.extend(tails);
-        let converter = Converter::new(self.lookup, self.report, context, defaults.as_ref());
-        self.xinetd_defaults = (converter.defaults.clone(), converter.broken);
-        let entries: Vec<Entry> = converter.entries(&blocks);
+        let Collected { mut blocks, mut defaults } = collected;
+        let converter = Converter::new(self.lookup, self.report, context, defaults.as_mut());
+        let broken = converter.broken || !converter.unsure.is_empty();
+        self.xinetd_defaults = (converter.defaults.clone(), broken);
+        let entries: Vec<Entry> = converter.entries(&mut blocks);
         self.entries.extend(entries);
+        self.report.contain(before);
     }
 
     fn collect(&mut self, file: &File, path: &Path, collected: &mut Collected) {
@@ -73,8 +72,15 @@ impl Reader<'_> {
         let parsed = grammar::parse(file, self.report);
         for item in parsed.items {
             match item {
-                Item::Block(block) if block.name.is_some() => collected.blocks.push(block),
-                Item::Block(block) => self.defaults(block, collected),
+                Item::Block(block) => {
+                    self.places.push(place(&block));
+                    if block.name.is_some() {
+                        collected.blocks.push(block);
+                    } else {
+                        self.defaults(block, collected);
+                    }
+                }
+                Item::Comments(line, comments) => self.comments(file, line, comments),
                 Item::Include(name) => {
                     let directory = path.parent().unwrap_or(Path::new(""));
                     self.one(&directory.join(&name.os), (&name, true), collected);
@@ -83,11 +89,15 @@ impl Reader<'_> {
             }
         }
         if !parsed.comments.is_empty() {
-            let origin = Origin { file: Rc::clone(&file.name), line: u32::MAX };
-            let comments = parsed.comments;
-            collected.tails.push(Place { origin, last: u32::MAX, name: None, comments });
+            self.comments(file, u32::MAX, parsed.comments);
         }
         self.open.pop();
+    }
+
+    /// Comments that are about no block.
+    fn comments(&mut self, file: &File, line: u32, comments: Vec<String>) {
+        let origin = Origin { file: Rc::clone(&file.name), line };
+        self.places.push(Place { origin, last: line, name: None, comments, inside: Vec::new() });
     }
 
     fn defaults(&mut self, block: Block, collected: &mut Collected) {
@@ -123,6 +133,17 @@ impl Reader<'_> {
         paths
     }
 
+    /// Of those, the files with blocks: what is meant by a directory such as /etc/xinetd.d.
+    pub(super) fn blocks_in(&self, directory: &Path) -> Vec<PathBuf> {
+        let mut paths = self.files_of(directory);
+        paths.retain(|path| {
+            let bytes = self.lookup.read_found(path).unwrap_or_default();
+            // What is wrong with it is said when it is read.
+            recognise(&File::from_bytes("", &bytes, &mut Report::default()))
+        });
+        paths
+    }
+
     fn one(&mut self, path: &Path, (said, itself): (&Word, bool), collected: &mut Collected) {
         let name = path.display();
         if self.open.contains(&self.lookup.canonical(path)) {
@@ -139,14 +160,15 @@ impl Reader<'_> {
                 let file = File::from_bytes(&path.to_string_lossy(), &bytes, self.report);
                 self.collect(&file, path, collected);
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.report
+                    .warning(&said.span, format!("there is no `{name}`"))
+                    .help("create it, or take the line out");
+            }
             Err(error) => {
-                let help = match error.kind() {
-                    io::ErrorKind::NotFound => "correct the path, or take the line out",
-                    _ => "the server must be able to read every file of its configuration",
-                };
                 self.report
                     .error(&said.span, format!("cannot read `{name}`: {}", super::reason(&error)))
-                    .help(help);
+                    .help("the server must be able to read every file of its configuration");
             }
         }
     }
@@ -158,5 +180,6 @@ fn place(block: &Block) -> Place {
         last: block.last,
         name: block.name.as_ref().map(|name| name.text.clone()),
         comments: block.comments.clone(),
+        inside: block.inside.clone(),
     }
 }

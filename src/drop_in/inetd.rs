@@ -21,6 +21,9 @@ const NO_WRAPPERS: &str = "inetd -l, -w, -W: connections are logged anyway, and 
 const NO_NAMES: &str =
     "inetd --resolve: clients' names are not looked up; TCPREMOTEIP has the address";
 
+/// A program's standard error is the client's, as in every inetd.
+pub(super) const STDERR: &str = "stderr=socket";
+
 pub(super) const USAGE: &str = "\
 Usage: inetd [-dEefilWw] [-a ADDRESS] [-C N] [-c N] [-p FILE] [-q N] [-R N] [-s N] [FILE ...]
 
@@ -30,7 +33,8 @@ Usage: inetd [-dEefilWw] [-a ADDRESS] [-C N] [-c N] [-p FILE] [-q N] [-R N] [-s 
   -d, --debug  stay in the foreground, log more, and to standard error
   -E           give programs the whole environment of the server
   -e           log to standard error in the background too
-  -f, -i       stay in the foreground
+  -f, -i, --foreground
+               stay in the foreground
   -l, -w, -W   TCP wrappers: not done, and the log says so
   -p FILE, --pidfile=FILE
                file for the process id [/run/inetd.pid]; -p alone: none
@@ -157,6 +161,7 @@ impl Said {
         match (name.as_str(), value) {
             ("debug", None) => self.debug = true,
             ("environment", None) => {}
+            ("foreground", None) => self.foreground = true,
             ("resolve", None) => self.resolve = true,
             ("help" | "usage", None) => self.instead = Some(Asked::Help),
             ("version", None) => self.instead = Some(Asked::Version),
@@ -213,6 +218,7 @@ impl Said {
             unlimited("rate", self.starts, "/minute"),
             unlimited("source_rate", self.starts_per_source, "/minute"),
             self.environment.then(|| "passenv=*".to_owned()),
+            Some(STDERR.to_owned()),
         ];
         all.into_iter().flatten().collect()
     }

@@ -133,7 +133,7 @@ impl Said {
         let pid_file = self.pid_file.filter(|_| !self.debug);
         Ok(Asked::Serve(Served {
             files,
-            defaults: Vec::new(),
+            defaults: vec![inetd::STDERR.to_owned()],
             debug: self.debug,
             foreground: self.foreground || self.debug,
             log,

@@ -43,6 +43,7 @@ impl Finding {
             message: format!("{label} is running and goes on as it was"),
             help: None,
             related: None,
+            contained: false,
         })
     }
 
@@ -74,7 +75,7 @@ pub struct Overview {
 pub struct Loading {
     /// All there is to say about the configuration.
     pub findings: Vec<Finding>,
-    /// How many of them are errors.
+    /// How many of them are errors; at a reload those alone for which it is refused.
     pub errors: usize,
     /// How many services the new configuration serves.
     pub services: usize,

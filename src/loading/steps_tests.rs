@@ -170,7 +170,7 @@ proptest! {
         lacking in proptest::collection::vec(1u16..16, 0..3),
     ) {
         let withheld = lacking.iter().map(|port| Withheld {
-            label: "lacking/tcp".to_owned(), sockets: vec![spec(*port)], tcpmux: None,
+            label: "lacking/tcp".to_owned(), id: None, sockets: vec![spec(*port)], tcpmux: None,
         });
         let old = config(old, vec![]).services;
         let new = config(new, withheld.collect());

@@ -128,7 +128,7 @@ fn a_directory_is_imported_as_includedir_reads_it() {
 fn thousands_of_services_with_a_note_each_are_imported_in_seconds() {
     let block = |n: u32| {
         format!(
-            "service s{n}\n{{\n type = UNLISTED\n port = {n}\n socket_type = stream\n wait = no\n user = root\n server = /bin/cat\n log_on_success = USERID\n}}\n"
+            "service s{n}\n{{\n type = UNLISTED\n port = {n}\n socket_type = stream\n wait = no\n user = root\n server = /bin/cat\n bogus = 1\n}}\n"
         )
     };
     let text: String = (1..=3000).map(block).collect();

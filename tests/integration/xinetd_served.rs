@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::common::clients::udp_ask;
 use crate::common::daemon::BINARY;
-use crate::common::{Daemon, Folder, Setup, ask, free_port, read_all, tcp, udp, wait_until};
+use crate::common::{Daemon, Folder, Setup, ask, free_port, free_ports, read_all, tcp, udp, wait_until};
 
 /// The name of whoever runs the test.
 fn user() -> String {
@@ -37,7 +37,7 @@ fn what_xinetd_cannot_reload_is_reloaded() {
 }
 
 #[test]
-fn standard_error_goes_to_the_log_and_the_old_way_is_there() {
+fn standard_error_is_the_clients_as_with_xinetd_unless_the_log_is_asked_for() {
     let folder = Folder::new();
     let script = folder.write("complain", "echo complaint >&2\necho answer\n");
     let port = free_port();
@@ -47,11 +47,11 @@ fn standard_error_goes_to_the_log_and_the_old_way_is_there() {
     );
     let text = block(port, &lines);
     let daemon = Daemon::start(&text);
+    assert_eq!(read_all(tcp(port)), "complaint\nanswer\n");
+    drop(daemon);
+    let daemon = Setup::new().arg("--default").arg("stderr=log").start(&text);
     assert_eq!(read_all(tcp(port)), "answer\n");
     let _ = daemon.wait_log(|line| line.is("stderr"));
-    drop(daemon);
-    let _daemon = Setup::new().arg("--default").arg("stderr=socket").start(&text);
-    assert_eq!(read_all(tcp(port)), "complaint\nanswer\n");
 }
 
 #[test]
@@ -98,4 +98,48 @@ fn what_is_not_done_is_no_reason_to_refuse_a_reload_and_leaves_its_service_as_it
         assert_eq!(read_all(tcp(kept)), "served\n", "{flag}");
         assert_eq!(read_all(tcp(new)), "served\n", "{flag}");
     }
+}
+
+#[test]
+fn a_mistake_costs_its_own_service_and_nothing_else_at_the_start_and_at_a_reload() {
+    let ports = free_ports(3);
+    let line = |text: &str| {
+        format!("socket_type = stream\nwait = no\nserver = /bin/echo\nserver_args = {text}")
+    };
+    let named = |index: usize, name: &str, lines: &str| {
+        block(ports[index], lines).replace("service hello", &format!("service {name}"))
+    };
+    let wrong = format!("{}\ninstances = few", line("one"));
+    let daemon = Daemon::start(
+        &(named(0, "one", &line("one"))
+            + &named(1, "two", &format!("{}\nonly_form = 127.0.0.1", line("two")))
+            + &named(2, "three", &format!("{}\nbogus = 3", line("three")))),
+    );
+    assert_eq!(read_all(tcp(ports[0])), "one\n");
+    assert!(std::net::TcpStream::connect(("127.0.0.1", ports[1])).is_err(), "open to all");
+    assert_eq!(read_all(tcp(ports[2])), "three\n");
+    // What runs of the first goes on, the others are what the file says now.
+    let _ = daemon.reload(
+        &(format!("defaults\n{{\ninstances = x\njunk\n}}\n{}", named(0, "one", &wrong))
+            + &named(1, "two", &line("two"))
+            + &named(2, "three", &line("four"))),
+    );
+    assert_eq!(read_all(tcp(ports[0])), "one\n");
+    assert_eq!(read_all(tcp(ports[1])), "two\n");
+    assert_eq!(read_all(tcp(ports[2])), "four\n");
+}
+
+#[test]
+fn a_wrong_access_list_of_defaults_costs_whoever_takes_it_from_there() {
+    let ports = free_ports(2);
+    let line = |text: &str| {
+        format!("socket_type = stream\nwait = no\nserver = /bin/echo\nserver_args = {text}")
+    };
+    let own = format!("{}\nonly_from = 127.0.0.1 ::1", line("own"));
+    let text = "defaults\n{\nonly_from = 10.0.0.0/99\n}\n".to_owned()
+        + &block(ports[0], &line("open"))
+        + &block(ports[1], &own).replace("service hello", "service own");
+    let _daemon = Daemon::start(&text);
+    assert_eq!(read_all(tcp(ports[1])), "own\n");
+    assert!(std::net::TcpStream::connect(("127.0.0.1", ports[0])).is_err(), "open to all");
 }

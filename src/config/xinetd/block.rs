@@ -14,6 +14,8 @@ use crate::config::words::Word;
 pub(super) enum Item {
     /// `service NAME` or `defaults` and what stands in its braces.
     Block(Block),
+    /// Comments above an include, and its line.
+    Comments(u32, Vec<String>),
     /// `include FILE`.
     Include(Word),
     /// `includedir DIRECTORY`.
@@ -35,8 +37,10 @@ pub(super) struct Block {
     pub(super) last: u32,
     /// Its attributes, in the order of the file.
     pub(super) said: Vec<Said>,
-    /// The comments above it and in it.
+    /// The comments above it.
     pub(super) comments: Vec<String>,
+    /// The comments in it, behind values too.
+    pub(super) inside: Vec<String>,
     /// What stands in it without a sign, which has been reported.
     pub(super) signless: Vec<Word>,
     /// Whether something was wrong already.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::block::{Block, Said};
 use super::fields::{self, Fields};
 use super::known::{self, Kind, Known};
-use crate::config::attribute::{self, Draft, Scope};
+use crate::config::attribute;
 use crate::config::diagnostic::Span;
 use crate::config::entry::{Entry, Setting};
 use crate::config::facts::Lookup;
@@ -18,14 +18,18 @@ use crate::config::value::Operator;
 use crate::config::words::Word;
 
 /// What xinetd does where nothing is said, and this server would not.
-const UNSAID: [(&str, &[&str]); 6] = [
+const UNSAID: [(&str, &[&str]); 7] = [
     ("instances", &["unlimited"]),
     ("at_limit", &["refuse"]),
     ("cps", &["50", "10"]),
     ("groups", &["no"]),
     ("log_on_success", &[]),
     ("log_on_failure", &[]),
+    ("stderr", &["socket"]),
 ];
+
+/// What nearly no service can be without.
+const NEEDED: [&str; 4] = ["socket_type", "wait", "user", "server"];
 
 /// Words of the log that only xinetd has.
 const NOT_LOGGED: [(&str, &str); 2] = [
@@ -45,7 +49,13 @@ pub(super) struct Converter<'a> {
     /// The ids that are enabled, if any are said.
     pub(super) enabled: Option<Vec<Word>>,
     pub(super) disabled: Vec<Word>,
+    /// What `defaults` say wrong of who may connect: whoever takes it from there is not served.
+    pub(super) unsure: Vec<&'static str>,
     pub(super) broken: bool,
+    /// What is not done and has been said: once is enough.
+    told: Vec<&'static str>,
+    /// Whether the block at hand is off.
+    off: bool,
 }
 
 impl<'a> Converter<'a> {
@@ -53,7 +63,7 @@ impl<'a> Converter<'a> {
         lookup: &'a dyn Lookup,
         report: &'a mut Report,
         context: &'a Context,
-        defaults: Option<&Block>,
+        defaults: Option<&mut Block>,
     ) -> Self {
         let mut converter = Self {
             lookup,
@@ -63,7 +73,10 @@ impl<'a> Converter<'a> {
             v6only: None,
             enabled: None,
             disabled: Vec::new(),
+            unsure: Vec::new(),
             broken: context.broken,
+            told: Vec::new(),
+            off: false,
         };
         if let Some(block) = defaults {
             converter.read_defaults(block);
@@ -72,7 +85,12 @@ impl<'a> Converter<'a> {
     }
 
     /// The entries of all blocks.
-    pub(super) fn entries(mut self, blocks: &[Block]) -> Vec<Entry> {
+    pub(super) fn entries(mut self, blocks: &mut [Block]) -> Vec<Entry> {
+        for block in &mut *blocks {
+            let mark = self.report.mark();
+            self.drop_ignored(block);
+            block.mistakes.push(mark..self.report.mark());
+        }
         self.check_ids(blocks);
         self.check_libwrap(blocks);
         blocks.iter().filter_map(|block| self.entry(block)).collect()
@@ -99,36 +117,19 @@ impl<'a> Converter<'a> {
         if block.name.as_ref().is_none_or(|name| name.text.is_empty()) {
             return None;
         }
-        let disabled = self.is_disabled(block);
+        self.off = self.is_disabled(block);
         let before = self.report.errors();
         let mark = self.report.mark();
-        let fields = Fields::read(self, block, disabled);
-        let mut settings: Vec<Setting> = Vec::new();
-        for said in &block.said {
-            if let Some(known) = self.known(said) {
-                settings.extend(self.setting_of_service(said, known, &fields));
-            }
-        }
-        self.twice(block);
-        drop_repeated(&mut settings);
-        if disabled {
-            settings.retain(|setting| setting.attribute.name != "disable");
-            settings.extend(Setting::implied("disable", "yes", &block.head));
-        }
-        settings.extend(fields.implied.iter().cloned());
-        if fields.given_up && self.report.errors() > before {
-            // Nobody else will read its values.
-            let mut draft = Draft::default();
-            settings.iter().for_each(|setting| setting.apply(&mut draft, self.report));
-        }
-        let broken = block.broken || self.broken || self.report.errors() > before;
-        if disabled {
+        let fields = Fields::read(self, block, self.off);
+        let settings = self.settings(block, &fields);
+        let broken = block.broken
+            || self.broken
+            || self.takes_what_is_unsure(block)
+            || self.report.errors() > before;
+        if self.off {
             // Nobody is hurt by what is wrong with a service that is off.
-            self.report.soften(mark);
+            self.report.hush(mark);
             block.mistakes.iter().for_each(|marks| self.report.soften_some(marks.clone()));
-        }
-        if fields.given_up {
-            return None;
         }
         let defaults = self.defaults_for(block, &fields, &settings);
         Some(Entry {
@@ -145,9 +146,36 @@ impl<'a> Converter<'a> {
             defaults,
             default_address: None,
             broken,
-            off: disabled,
+            off: self.off,
             withheld: fields.withheld,
         })
+    }
+
+    /// What the block itself says, and its flags.
+    fn settings(&mut self, block: &Block, fields: &Fields) -> Vec<Setting> {
+        let mut settings: Vec<Setting> = Vec::new();
+        for said in &block.said {
+            if let Some(known) = known::find(&said.name.text) {
+                settings.extend(self.setting_of_service(said, known, fields));
+            }
+        }
+        self.twice(block);
+        drop_repeated(&mut settings);
+        if self.off {
+            settings.retain(|setting| setting.attribute.name != "disable");
+            settings.extend(Setting::implied("disable", "yes", &block.head));
+        }
+        settings.extend(fields.implied.iter().cloned());
+        settings
+    }
+
+    /// Whether who may connect depends on what `defaults` say wrong.
+    fn takes_what_is_unsure(&self, block: &Block) -> bool {
+        let own = |name: &str| {
+            let mut lines = block.said.iter().filter(|said| said.name.text == name);
+            lines.next().is_some_and(|first| first.operator == Operator::Set)
+        };
+        self.unsure.iter().any(|name| !own(name))
     }
 
     /// What holds where the block says nothing: xinetd's own, the command line's,
@@ -163,31 +191,79 @@ impl<'a> Converter<'a> {
             .filter_map(|(name, values)| setting(name, values, &block.head))
             .chain(self.context.defaults.iter().cloned())
             .chain(self.defaults.iter().cloned())
-            .filter(|setting| fields.matters(setting.attribute.scope))
             // Every address is what an entry without one has.
             .filter(|setting| !(fields.any_address && setting.attribute.name == "interface"))
             .collect()
     }
 
-    /// The attribute of a line, if it is one and its operator is one it has.
-    pub(super) fn known(&mut self, said: &Said) -> Option<Known> {
+    /// Takes the lines out of a block that xinetd ignores, with a word of each: attributes
+    /// that it does not know, operators that mean nothing, and too few or too many values.
+    /// Where such a line seems to say who may connect, the block is broken instead.
+    pub(super) fn drop_ignored(&mut self, block: &mut Block) {
+        let mut broken = false;
+        let signless = &mut block.signless;
+        block.said.retain(|said| match known::find(&said.name.text) {
+            Some(known) => {
+                let is_right = self.is_well_formed(said, known);
+                if !is_right {
+                    signless.push(said.name.clone());
+                }
+                is_right
+            }
+            None => {
+                broken |= self.unknown(said);
+                false
+            }
+        });
+        block.broken |= broken;
+    }
+
+    /// True if nothing of the block can be trusted any more.
+    fn unknown(&mut self, said: &Said) -> bool {
         let name = said.name.text.as_str();
-        let Some(known) = known::find(name) else {
-            self.report
-                .error(&said.name.span, format!("unknown attribute `{name}`"))
-                .help(known::help_for_unknown(name));
-            return None;
+        let who = known::says_who(name);
+        let finding = if who {
+            self.report.error(&said.name.span, format!("unknown attribute `{name}`"))
+        } else {
+            self.report.warning(&said.name.span, format!("unknown attribute `{name}`: ignored"))
         };
+        finding.help(known::help_for_unknown(name));
+        who
+    }
+
+    fn is_well_formed(&mut self, said: &Said, known: Known) -> bool {
+        let name = known.name;
         if said.operator != Operator::Set && !known.list {
             self.report
-                .error(
+                .warning(
                     &said.name.span,
-                    format!("`{name}` has one value: `{}` has no meaning", said.operator.text()),
+                    format!("`{name}` has one value: `{}` is ignored", said.operator.text()),
                 )
                 .help(format!("write `{name} = …`"));
-            return None;
+            return false;
         }
-        Some(known)
+        let Some(wanted) = known::words_of(name) else { return true };
+        let (found, place) = (said.values.len(), &said.place);
+        // What xinetd has not: a second of its own, and the name of a unix socket.
+        let fewer = found == 1 && (name == "cps" || said.values.first().is_some_and(is_unix_name));
+        if found == wanted || fewer {
+            return true;
+        }
+        let values = |count| if count == 1 { "1 value" } else { "2 values" };
+        let message = match found {
+            0 => format!("`{name}` has no value"),
+            _ => format!("`{name}` has {found} values, not {wanted}"),
+        };
+        let help = match name {
+            "server" => "write the arguments of the program behind `server_args =`".to_owned(),
+            _ => format!("write {}; blanks cannot be quoted in this file", values(wanted)),
+        };
+        if NEEDED.contains(&name) {
+            self.report.error(place, message).help(help);
+        } else {
+            self.report.warning(place, format!("{message}: ignored")).help(help);
+        }
+        false
     }
 
     /// As in xinetd, the first one counts.
@@ -232,7 +308,7 @@ impl<'a> Converter<'a> {
             Kind::Ignored(why) => {
                 let harmless = known.name == "mdns"
                     && said.values.iter().all(|word| word.text.eq_ignore_ascii_case("no"));
-                if !harmless {
+                if !harmless && self.is_news(known.name) {
                     self.report
                         .warning(&said.name.span, format!("`{}` is ignored", known.name))
                         .help(why);
@@ -258,10 +334,15 @@ impl<'a> Converter<'a> {
         match name {
             "log_on_success" | "log_on_failure" => {
                 values.retain(|word| !self.is_not_logged(word));
-                values.iter_mut().for_each(|word| word.text.make_ascii_uppercase());
+                values.iter_mut().filter(|word| is_logged(word)).for_each(upper);
             }
             "disable" | "groups" => {
                 values.iter_mut().for_each(|word| word.text.make_ascii_lowercase());
+            }
+            "nice" => values.iter_mut().for_each(|word| self.clamp(word)),
+            "cps" if values.first().is_some_and(|word| digits(&word.text) == Some(0)) => {
+                values.truncate(1);
+                values.iter_mut().for_each(|word| "unlimited".clone_into(&mut word.text));
             }
             "log_type" => log_type(&mut values),
             "only_from" | "no_access" => {
@@ -276,10 +357,33 @@ impl<'a> Converter<'a> {
 
     fn is_not_logged(&mut self, word: &Word) -> bool {
         let known = NOT_LOGGED.iter().find(|(name, _)| word.text.eq_ignore_ascii_case(name));
-        if let Some((name, why)) = known {
+        if let Some((name, why)) = known
+            && self.is_news(name)
+        {
             self.report.warning(&word.span, format!("`{name}` is not logged")).help(*why);
         }
         known.is_some()
+    }
+
+    /// Whether what is not done has still to be said: once for all services that are on.
+    pub(super) fn is_news(&mut self, name: &'static str) -> bool {
+        let is_news = !self.off && !self.told.contains(&name);
+        if is_news {
+            self.told.push(name);
+        }
+        is_news
+    }
+
+    /// As setpriority(2) does, of which xinetd asks it.
+    fn clamp(&mut self, word: &mut Word) {
+        let Ok(niceness) = word.text.parse::<i32>() else { return };
+        let most = niceness.clamp(-20, 19);
+        if most != niceness {
+            self.report
+                .warning(&word.span, format!("`{niceness}` is out of range: it is {most}"))
+                .help("a niceness is a number from -20 to 19");
+            word.text = most.to_string();
+        }
     }
 
     /// Names are not looked up: neither hosts, nor domains, nor networks.
@@ -304,6 +408,22 @@ impl<'a> Converter<'a> {
                 .help(help);
         }
     }
+}
+
+/// A word of the table, in any case.
+fn is_logged(word: &Word) -> bool {
+    ["PID", "HOST", "EXIT", "DURATION", "ATTEMPT"]
+        .iter()
+        .any(|name| word.text.eq_ignore_ascii_case(name))
+}
+
+fn upper(word: &mut Word) {
+    word.text.make_ascii_uppercase();
+}
+
+/// What `redirect` can name besides a host and a port.
+fn is_unix_name(word: &Word) -> bool {
+    word.text.starts_with(['/', '@'])
 }
 
 /// In xinetd, its words are known in any case, and a first limit of 0 is none.
@@ -339,18 +459,4 @@ pub(super) fn setting(name: &str, values: &[&str], place: &Span) -> Option<Setti
         values: values.iter().map(word).collect(),
         place: place.clone(),
     })
-}
-
-impl Fields {
-    /// Whether an attribute of this scope does something for such a service.
-    fn matters(&self, scope: Scope) -> bool {
-        match scope {
-            Scope::Nowait => !self.waits || self.internal,
-            Scope::Program => !self.internal,
-            Scope::Listening => self.stream,
-            Scope::Tcp => self.stream,
-            Scope::Connection => self.stream && !self.waits,
-            _ => true,
-        }
-    }
 }

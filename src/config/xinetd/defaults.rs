@@ -1,21 +1,27 @@
 //! `defaults`, which hold for every service, and the lists of those that are on and off.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use super::block::Block;
+use super::block::{Block, Said};
 use super::convert::Converter;
-use super::known::Kind;
+use super::known::{self, Kind, Known};
 use crate::config::attribute::Draft;
 use crate::config::entry::Setting;
 use crate::config::suggest::nearest;
 use crate::config::value::Operator;
+use crate::config::words::Word;
 
 impl Converter<'_> {
-    /// Checks and keeps what the block says.
-    pub(super) fn read_defaults(&mut self, block: &Block) {
-        let before = self.report.errors();
+    /// Checks and keeps what the block says. What is wrong is left out, and costs no service
+    /// anything, unless it says who may connect.
+    pub(super) fn read_defaults(&mut self, block: &mut Block) {
+        let wrong = |said: &Said| known::find(&said.name.text).is_none();
+        let misspelt = block.said.iter().filter(|said| wrong(said)).map(|said| &said.name);
+        let unread: Vec<Word> = misspelt.chain(&block.signless).cloned().collect();
+        unread.iter().for_each(|word| self.unsure.extend(who(&word.text)));
+        self.drop_ignored(block);
         for said in &block.said {
-            let Some(known) = self.known(said) else { continue };
+            let Some(known) = known::find(&said.name.text) else { continue };
             if !known.in_defaults {
                 self.report
                     .warning(
@@ -31,45 +37,41 @@ impl Converter<'_> {
                 }
                 (Kind::Lists, _) => self.disabled.extend(said.values.iter().cloned()),
                 (Kind::Field, _) => self.v6only = Some(said.clone()),
-                _ => {
-                    let Some(mut setting) = self.setting(said, known) else { continue };
-                    // In `defaults`, lists that are said twice add up.
-                    let earlier = |other: &Setting| other.attribute.name == setting.attribute.name;
-                    let again = self.defaults.iter().any(earlier);
-                    if again && !known.list {
-                        continue;
-                    }
-                    if again {
-                        setting.operator = match setting.operator {
-                            Operator::Set => Operator::Add,
-                            other => other,
-                        };
-                    }
-                    setting.apply(&mut Draft::default(), self.report);
-                    self.defaults.push(setting);
-                }
+                _ => self.default_setting(said, known),
             }
         }
         self.twice(block);
-        self.broken |= self.report.errors() > before || block.broken;
     }
 
-    /// Ids that two services share, and ids that none has.
-    pub(super) fn check_ids(&mut self, blocks: &[Block]) {
-        let mut ids: BTreeMap<&str, &Block> = BTreeMap::new();
-        for block in blocks {
-            let Some(first) = ids.get(block.id()) else {
-                ids.insert(block.id(), block);
-                continue;
-            };
-            self.report
-                .warning(&block.head, format!("two services have the id `{}`", block.id()))
-                .related(first.head.clone(), "the first one is here")
-                .help("xinetd would leave this one out; give it an `id` of its own");
+    fn default_setting(&mut self, said: &Said, known: Known) {
+        let before = self.report.errors();
+        let Some(mut setting) = self.setting(said, known) else { return };
+        // In `defaults`, lists that are said twice add up.
+        let earlier = |other: &Setting| other.attribute.name == setting.attribute.name;
+        let again = self.defaults.iter().any(earlier);
+        if again && !known.list {
+            return;
         }
+        if again {
+            setting.operator = match setting.operator {
+                Operator::Set => Operator::Add,
+                other => other,
+            };
+        }
+        setting.apply(&mut Draft::default(), self.report);
+        if self.report.errors() > before {
+            self.unsure.extend(who(known.name));
+        } else {
+            self.defaults.push(setting);
+        }
+    }
+
+    /// Ids of the lists that no service has.
+    pub(super) fn check_ids(&mut self, blocks: &[Block]) {
+        let ids: BTreeSet<&str> = blocks.iter().map(Block::id).collect();
         let lists = self.enabled.iter().flatten().chain(&self.disabled);
-        for word in lists.filter(|word| !ids.contains_key(word.text.as_str())) {
-            let help = match nearest(&word.text, ids.keys().copied()) {
+        for word in lists.filter(|word| !ids.contains(word.text.as_str())) {
+            let help = match nearest(&word.text, ids.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "the id of a service is its name, where it has no `id`".to_owned(),
             };
@@ -78,4 +80,12 @@ impl Converter<'_> {
                 .help(help);
         }
     }
+}
+
+/// The list of who may connect that an attribute is, or is meant to be.
+fn who(name: &str) -> Option<&'static str> {
+    if !known::says_who(name) {
+        return None;
+    }
+    ["only_from", "no_access"].into_iter().find(|list| nearest(name, [*list]).is_some())
 }

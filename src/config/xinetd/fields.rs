@@ -40,16 +40,8 @@ pub(super) struct Fields {
     pub(super) implied: Vec<Setting>,
     /// Whether `bind` names all addresses of both families.
     pub(super) any_address: bool,
-    /// Whether one program takes all clients.
-    pub(super) waits: bool,
-    /// Whether no program runs.
-    pub(super) internal: bool,
-    /// Whether clients have connections.
-    pub(super) stream: bool,
     /// Whether the service is not served, by what was warned of.
     pub(super) withheld: Withhold,
-    /// Whether there is no entry to make: everything about it has been said.
-    pub(super) given_up: bool,
 }
 
 /// A block on its way to fields.
@@ -70,9 +62,9 @@ impl Fields {
         let withheld = reading.withheld();
         let refused = reading.is_list_of_services();
         let fields = reading.fields();
-        let unfinished =
-            reading.incomplete || block.name.as_ref().is_none_or(|n| n.text.is_empty());
-        Self { withheld, given_up: refused || unfinished, ..fields }
+        let unknown = refused || reading.incomplete;
+        let withheld = if unknown { Withhold::Unresolved } else { withheld };
+        Self { withheld, ..fields }
     }
 }
 
@@ -81,11 +73,10 @@ impl Reading<'_, '_, '_> {
         let block = self.block;
         let internal = self.is("type", "INTERNAL");
         let relay = block.get("redirect").is_some();
-        let socket_type = self.required("socket_type", "stream");
+        let socket_type = self.socket_type();
         let stream = socket_type.text != "dgram";
         let (protocol, any_address) = self.protocol(&socket_type);
         let wait = self.wait(internal, stream);
-        let waits = wait.text == "wait";
         let (user, program, arguments) = match (internal, relay) {
             (true, _) => {
                 (self.word("-"), self.word("internal"), block.name.iter().cloned().collect())
@@ -114,11 +105,7 @@ impl Reading<'_, '_, '_> {
             arguments,
             implied: options.into_iter().flatten().filter(|_| tcp).collect(),
             any_address,
-            waits,
-            internal: internal || relay,
-            stream,
             withheld: Withhold::No,
-            given_up: false,
         }
     }
 
@@ -150,30 +137,9 @@ impl Reading<'_, '_, '_> {
         }
     }
 
-    /// The only word of an attribute; None where it is not there or wrong.
-    fn only(&mut self, name: &str) -> Option<Word> {
-        let said: &Said = self.block.get(name)?;
-        match said.values.as_slice() {
-            [word] => return Some(word.clone()),
-            [] => self
-                .converter
-                .report
-                .error(&said.place, "the value is missing")
-                .help(format!("write `{name} = VALUE`")),
-            [_, second, ..] => {
-                let help = match name {
-                    "server" => {
-                        "write the arguments of the program behind `server_args =`".to_owned()
-                    }
-                    _ => {
-                        format!("`{name}` has one value, and blanks cannot be quoted in this file")
-                    }
-                };
-                self.converter.report.error(&second.span, "one value is enough").help(help);
-            }
-        }
-        self.incomplete = true;
-        None
+    /// The only word of an attribute; None where it is not there.
+    fn only(&self, name: &str) -> Option<Word> {
+        self.block.get(name)?.values.first().cloned()
     }
 
     /// The same, of an attribute that every service needs.
@@ -197,11 +163,27 @@ impl Reading<'_, '_, '_> {
         self.word(usual)
     }
 
+    /// What is said, or what goes with the protocol.
+    fn socket_type(&mut self) -> Word {
+        if self.block.get("socket_type").is_none()
+            && let Some(protocol) = self.block.get("protocol").and_then(|said| said.values.first())
+        {
+            let goes = if protocol.text.eq_ignore_ascii_case("udp") { "dgram" } else { "stream" };
+            return Word::new(goes, protocol.span.clone());
+        }
+        let mut word = self.required("socket_type", "stream");
+        word.text.make_ascii_lowercase();
+        word
+    }
+
     /// The protocol with its families, and whether `bind` means every address.
     fn protocol(&mut self, socket_type: &Word) -> (Word, bool) {
         let said = self.only("protocol");
         let default = if socket_type.text == "dgram" { "udp" } else { "tcp" };
         let (name, span) = match &said {
+            // The names of protocols(5), whose other names are in capitals.
+            Some(word) if word.text == "TCP" => ("tcp", word.span.clone()),
+            Some(word) if word.text == "UDP" => ("udp", word.span.clone()),
             Some(word) => (word.text.as_str(), word.span.clone()),
             None => (default, self.block.head.clone()),
         };
@@ -325,7 +307,7 @@ impl Reading<'_, '_, '_> {
         match (listed, port) {
             (None, port) => {
                 self.unlisted(&name, protocol);
-                port.unwrap_or_else(|| self.word("1"))
+                port.unwrap_or(name)
             }
             (Some(listed), Some(port)) if said != Some(u64::from(listed)) => {
                 self.converter
@@ -354,9 +336,12 @@ impl Reading<'_, '_, '_> {
         };
         self.converter
             .report
-            .error(
+            .warning(
                 &name.span,
-                format!("the services database has no `{}` for {protocol}", name.text),
+                format!(
+                    "the services database has no `{}` for {protocol}: not served",
+                    name.text
+                ),
             )
             .help(help);
     }
@@ -364,10 +349,28 @@ impl Reading<'_, '_, '_> {
 
 /// An item of `only_from`; `localhost` needs no looking up (RFC 6761 section 6.3).
 pub(super) fn item(word: Word) -> Vec<Word> {
+    if let Some(whole) = shortened(&word.text) {
+        return vec![Word::new(&whole, word.span)];
+    }
     if !word.text.eq_ignore_ascii_case("localhost") {
         return vec![word];
     }
     ["127.0.0.1", "::1"].map(|text| Word::new(text, word.span.clone())).to_vec()
+}
+
+/// An IPv4 address of fewer than four numbers, the last of which is as long as what is
+/// missing (inet_aton(3)): `10.1` is `10.0.0.1`, and `127.0.0` is `127.0.0.0`.
+fn shortened(item: &str) -> Option<String> {
+    let parts: Vec<u64> = item.split('.').map(digits).collect::<Option<_>>()?;
+    let (last, first) = parts.split_last()?;
+    let written = item.split('.').all(|part| part == "0" || !part.starts_with('0'));
+    if first.len() > 2 || !written {
+        return None;
+    }
+    let whole = first.iter().try_fold(0u64, |all, part| (*part < 256).then_some(all << 8 | part))?;
+    let bits = 32 - 8 * u32::try_from(first.len()).ok()?;
+    let address = whole << bits | (*last < 1 << bits).then_some(*last)?;
+    Some(std::net::Ipv4Addr::from_bits(u32::try_from(address).ok()?).to_string())
 }
 
 /// Whether an item of `only_from` is a name: of a host, of a domain or of a network.

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use super::block::{Block, Item, Parsed, Said};
 use super::known;
 use crate::config::diagnostic::Span;
-use crate::config::line::warn_of_comment;
 use crate::config::report::Report;
 use crate::config::source::{File, Line, is_blank, is_comment};
 use crate::config::suggest::nearest;
@@ -29,16 +28,27 @@ pub(super) fn recognise(file: &File) -> bool {
         }
         let next = lines.peek().map(|next| file.text(next.range.clone()).trim());
         match words.as_slice() {
-            ["defaults"] | ["service", _]
-                if text.contains('{') || next.is_some_and(|next| next.starts_with('{')) =>
-            {
-                return true;
-            }
-            ["include" | "includedir", path] if path.starts_with('/') => return true,
+            [keyword] if is(keyword, "defaults") && opens(text, next) => return true,
+            [keyword, _, ..] if is(keyword, "service") && opens(text, next) => return true,
+            [keyword, path, ..] if is_include(keyword) && path.starts_with('/') => return true,
             _ => {}
         }
     }
     false
+}
+
+/// Whether a line, or the one after it, has the brace that opens a block.
+fn opens(text: &str, next: Option<&str>) -> bool {
+    text.contains('{') || next.is_some_and(|next| next.starts_with('{'))
+}
+
+/// Keywords are known in any case.
+fn is(word: &str, keyword: &str) -> bool {
+    word.eq_ignore_ascii_case(keyword)
+}
+
+fn is_include(word: &str) -> bool {
+    is(word, "include") || is(word, "includedir")
 }
 
 /// Splits a range of a file at blanks: quotes are letters here.
@@ -94,7 +104,7 @@ impl Reading<'_> {
             let text = text.trim();
             if !text.is_empty() {
                 let comments = match &mut self.open {
-                    Some(block) => &mut block.comments,
+                    Some(block) => &mut block.inside,
                     None => &mut self.parsed.comments,
                 };
                 comments.push(text.to_owned());
@@ -112,9 +122,10 @@ impl Reading<'_> {
     }
 
     fn words(&mut self, line: &Line, first: &Word, words: &[Word]) {
-        let opens = matches!(first.text.as_str(), "service" | "defaults" | "defaults{")
+        let keyword = first.text.to_ascii_lowercase();
+        let opens = matches!(keyword.as_str(), "service" | "defaults" | "defaults{")
             && !words.get(1).is_some_and(|word| matches!(word.text.as_str(), "=" | "+=" | "-="));
-        match (&self.open, first.text.as_str()) {
+        match (&self.open, keyword.as_str()) {
             (Some(_), _) if opens => {
                 self.missing_end(&first.span);
                 self.head(line, words);
@@ -123,7 +134,13 @@ impl Reading<'_> {
                 self.stray = Stray::No;
                 self.head(line, words);
             }
-            (None, "include" | "includedir") => self.include(first, words),
+            (None, "include" | "includedir") => {
+                let comments = std::mem::take(&mut self.parsed.comments);
+                if !comments.is_empty() {
+                    self.parsed.items.push(Item::Comments(line.number, comments));
+                }
+                self.include(first, words);
+            }
             (None, "{") if self.stray == Stray::Head => self.stray = Stray::Inside,
             (None, text) if self.stray == Stray::Inside => {
                 if text == "}" {
@@ -143,7 +160,7 @@ impl Reading<'_> {
             (Some(_), _) => {
                 self.require_brace(&first.span);
                 let mark = self.report.mark();
-                self.attribute(line, first, words);
+                self.attribute(line, first);
                 let marks = mark..self.report.mark();
                 if let (Some(block), false) = (&mut self.open, marks.is_empty()) {
                     block.mistakes.push(marks);
@@ -161,25 +178,18 @@ impl Reading<'_> {
         let start = head.first().map_or(line.range.start, |word| word.span.start);
         let stop = head.last().map_or(end, |word| word.span.end);
         let place = file.span(start..stop);
+        // What else stands there, xinetd does not look at.
         let name = match head.as_slice() {
-            [keyword, name] if keyword.text == "service" => Some(name.clone()),
-            [keyword] if keyword.text == "service" => {
+            [keyword, name, ..] if is(&keyword.text, "service") => Some(name.clone()),
+            [keyword] if is(&keyword.text, "service") => {
                 self.report
                     .error(&place, "the name of the service is missing")
                     .help("write `service NAME`, and `{` on the next line");
                 Some(Word::new("", place.clone()))
             }
-            [keyword] if keyword.text == "defaults" => None,
-            [keyword, extra, rest @ ..] => {
-                let extra = if keyword.text == "service" { rest.first() } else { Some(extra) };
-                let place = extra.map_or(&place, |word| &word.span).clone();
-                self.report
-                    .error(&place, "one word too many")
-                    .help("write `service NAME` or `defaults`, and `{` on the next line");
-                (keyword.text == "service").then(|| head.get(1).cloned()).flatten()
-            }
-            [] | [_] => None,
+            _ => None,
         };
+        self.extra_words(&head, if name.is_some() { 2 } else { 1 });
         self.open = Some(Block {
             name,
             head: place,
@@ -188,6 +198,7 @@ impl Reading<'_> {
             last: line.number,
             said: Vec::new(),
             comments: std::mem::take(&mut self.parsed.comments),
+            inside: Vec::new(),
             signless: Vec::new(),
             broken: false,
             mistakes: Vec::new(),
@@ -195,6 +206,15 @@ impl Reading<'_> {
         self.brace = false;
         if let Some(at) = words.iter().position(|word| word.text.contains('{')) {
             self.brace(words.get(at..).unwrap_or_default());
+        }
+    }
+
+    /// Words behind what a line can have.
+    fn extra_words(&mut self, words: &[Word], most: usize) {
+        if let Some(extra) = words.get(most) {
+            self.report
+                .warning(&extra.span, format!("`{}` is ignored: one word too many", extra.text))
+                .help("take it out; blanks cannot be quoted");
         }
     }
 
@@ -263,17 +283,18 @@ impl Reading<'_> {
     }
 
     fn include(&mut self, keyword: &Word, words: &[Word]) {
-        let [_, path] = words else {
+        let Some(path) = words.get(1) else {
             let end = self.file.span(keyword.span.end..keyword.span.end);
-            let place = words.get(2).map_or(end, |word| word.span.clone());
             self.report
-                .error(&place, format!("`{}` takes one path", keyword.text))
-                .help(format!("write `{} /etc/xinetd.d`; blanks cannot be quoted", keyword.text));
+                .error(&end, format!("`{}` takes one path", keyword.text))
+                .help(format!("write `{} /etc/xinetd.d`", keyword.text));
             return;
         };
-        self.parsed.items.push(match keyword.text.as_str() {
-            "include" => Item::Include(path.clone()),
-            _ => Item::IncludeDir(path.clone()),
+        self.extra_words(words, 2);
+        self.parsed.items.push(if is(&keyword.text, "include") {
+            Item::Include(path.clone())
+        } else {
+            Item::IncludeDir(path.clone())
         });
     }
 
@@ -292,7 +313,7 @@ impl Reading<'_> {
     }
 
     /// `name = value …`.
-    fn attribute(&mut self, line: &Line, first: &Word, words: &[Word]) {
+    fn attribute(&mut self, line: &Line, first: &Word) {
         if let Some(sign) = signs().find(|sign| first.text.starts_with(sign.text())) {
             let end = first.span.start + sign.text().len();
             self.report
@@ -302,11 +323,6 @@ impl Reading<'_> {
                 )
                 .help("write `NAME = VALUE`");
             return;
-        }
-        let sign = words.get(1).and_then(|word| operator(&word.text));
-        if let Some(sign) = sign {
-            let values = words.get(2..).unwrap_or_default();
-            return self.said(first.clone(), sign, values);
         }
         let text = self.file.text(first.span.start..line.range.end);
         let Some(at) = text.find('=') else {
@@ -318,35 +334,51 @@ impl Reading<'_> {
             }
             return;
         };
-        // `name=value`, `name =value` and `name+=value` are one mistake.
         let (sign, before) = match text.get(..at).unwrap_or("") {
             head if head.ends_with('+') => (Operator::Add, at - 1),
             head if head.ends_with('-') => (Operator::Remove, at - 1),
             _ => (Operator::Set, at),
         };
-        let name = text.get(..before).unwrap_or("").trim_end_matches(is_blank);
+        let head = text.get(..before).unwrap_or("");
+        let name = head.trim_end_matches(is_blank);
         let start = first.span.start;
         let values = self::words(self.file, start + at + 1..line.range.end);
+        let mut said = Word::new(name, self.file.span(start..start + name.len()));
+        if name.contains(is_blank) {
+            self.report
+                .error(&said.span, format!("`{name}` is no attribute: its name is one word"))
+                .help(format!("write `{} = VALUE`", first.text));
+            return;
+        }
+        if head.len() == name.len() {
+            self.glued(&said, sign, &values, line);
+        }
+        said.text.make_ascii_lowercase();
+        self.said(said, sign, &values);
+    }
+
+    /// `name=value` and `name= value`, which xinetd does not read.
+    fn glued(&mut self, name: &Word, sign: Operator, values: &[Word], line: &Line) {
         let shown: Vec<&str> = values.iter().map(|word| word.text.as_str()).collect();
-        let written = format!("{name} {} {}", sign.text(), shown.join(" "));
+        let written = format!("{} {} {}", name.text, sign.text(), shown.join(" "));
         self.report
-            .error(
-                &self.file.span(start..line.range.start + line.range.len()),
-                format!("`{}` needs blanks around it", sign.text()),
+            .warning(
+                &self.file.span(name.span.start..line.range.start + line.range.len()),
+                format!("xinetd needs a blank before `{}`: it would not serve this", sign.text()),
             )
             .help(format!("write `{}`", written.trim_end()));
-        let name = Word::new(name, self.file.span(start..start + name.len()));
-        if known::find(&name.text).is_some() {
-            self.said(name, sign, &values);
-        }
     }
 
     /// `= 10 # ten` is in files everywhere. xinetd goes on without the whole line, and so
     /// without the limit that it is; here it has the value that is meant.
     fn without_comment<'w>(&mut self, name: &Word, values: &'w [Word]) -> &'w [Word] {
         let comment = values.iter().position(is_comment_word).filter(|at| *at > 0);
-        let Some(at) = comment.filter(|_| known::is_counted(&name.text)) else {
-            warn_of_comment(values, self.report);
+        let Some(at) = comment.filter(|_| known::words_of(&name.text).is_some()) else {
+            if let Some(word) = values.iter().find(|word| is_comment_word(word)) {
+                self.report
+                    .warning(&word.span, "`#` inside a line is text, not the start of a comment")
+                    .help("put a comment on a line of its own");
+            }
             return values;
         };
         let (values, comment) = values.split_at(at);
@@ -357,6 +389,10 @@ impl Reading<'_> {
             value.join(" ")
         );
         let help = "put the comment on a line of its own: xinetd ignores such a line altogether";
+        if let Some(block) = &mut self.open {
+            let words: Vec<&str> = comment.iter().map(|word| word.text.as_str()).collect();
+            block.inside.push(words.join(" "));
+        }
         if let Some(word) = comment.first() {
             self.report.warning(&word.span, message).help(help);
         }
@@ -377,10 +413,6 @@ impl Reading<'_> {
 
 fn is_comment_word(word: &Word) -> bool {
     word.text.starts_with('#')
-}
-
-fn operator(text: &str) -> Option<Operator> {
-    signs().find(|sign| sign.text() == text)
 }
 
 fn signs() -> impl Iterator<Item = Operator> {

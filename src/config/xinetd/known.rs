@@ -108,10 +108,21 @@ const KNOWN: [Known; 47] = [
 /// xinetd's own with any number of words, beside the lists.
 const MANY: [&str; 5] = ["server_args", "log_type", "access_times", "type", "flags"];
 
-/// Whether xinetd counts the words of its value, and ignores a line that has too many.
-pub(super) fn is_counted(name: &str) -> bool {
-    let known = KNOWN.iter().find(|known| known.name == name);
-    known.is_some_and(|known| !known.list) && !MANY.contains(&name)
+/// How many words xinetd wants its value to have; it ignores a line that has another number.
+pub(super) fn words_of(name: &str) -> Option<usize> {
+    let known = KNOWN.iter().find(|known| known.name == name)?;
+    let counted = !known.list && !MANY.contains(&name);
+    counted.then(|| if matches!(name, "redirect" | "cps") { 2 } else { 1 })
+}
+
+/// Whether an attribute, or the one that a misspelt name is near to, says who may connect.
+pub(super) fn says_who(name: &str) -> bool {
+    const WHO: [&str; 3] = ["only_from", "no_access", "access_times"];
+    WHO.contains(&name) || nearest(name, all_names()).is_some_and(|near| WHO.contains(&near))
+}
+
+fn all_names() -> impl Iterator<Item = &'static str> {
+    KNOWN.iter().map(|known| known.name).chain(attribute::names())
 }
 
 /// The attribute of this name: xinetd's, or one that only this server has.
@@ -125,8 +136,7 @@ pub(super) fn find(name: &str) -> Option<Known> {
 
 /// What to say of a name that no attribute has.
 pub(super) fn help_for_unknown(name: &str) -> String {
-    let names = KNOWN.iter().map(|known| known.name).chain(attribute::names());
-    match nearest(name, names) {
+    match nearest(name, all_names()) {
         Some(near) => format!("did you mean `{near}`?"),
         None => "oxinetd.conf(5) lists all attributes of xinetd.conf".to_owned(),
     }
