@@ -181,7 +181,9 @@ fn common<'a>(services: impl Iterator<Item = &'a Printed>) -> Vec<String> {
     for attribute in attribute::all().filter(|it| !OF_ONE.contains(&it.name)) {
         let concerned = services.iter().filter(|one| one.kind.matters(attribute.scope)).count();
         let is_all = |line: &&&str| {
-            name_of(line) == attribute.name && concerned > 1 && counted.get(**line) == Some(&concerned)
+            name_of(line) == attribute.name
+                && concerned > 1
+                && counted.get(**line) == Some(&concerned)
         };
         common.extend(counted.keys().find(is_all).copied());
     }

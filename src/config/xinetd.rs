@@ -2,13 +2,16 @@
 //! xinetd's own meanings where they differ; names, ports and programs are nobody's
 //! business here.
 
+mod assignment;
 mod block;
 mod convert;
 mod defaults;
 mod fields;
 mod grammar;
+mod ignored;
 mod known;
 mod refused;
+mod values;
 
 use std::io;
 use std::path::{Path, PathBuf};

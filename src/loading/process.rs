@@ -288,11 +288,8 @@ fn send(pipe: OwnedFd, loaded: Loaded, served: &[Rc<Service>], with_errors: bool
 /// What follows from what has been read.
 fn compare(loaded: Loaded, served: &[Rc<Service>], with_errors: bool) -> Loading {
     let Loaded { config, diagnostics } = loaded;
-    let errors = if with_errors {
-        config::summary(&diagnostics).0
-    } else {
-        config::refusing(&diagnostics)
-    };
+    let errors =
+        if with_errors { config::summary(&diagnostics).0 } else { config::refusing(&diagnostics) };
     let mut findings: Vec<Finding> = diagnostics.iter().map(Finding::of).collect();
     let services = config.services.len();
     if errors > 0 && !with_errors {

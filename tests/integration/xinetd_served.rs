@@ -4,7 +4,9 @@ use std::process::Command;
 
 use crate::common::clients::udp_ask;
 use crate::common::daemon::BINARY;
-use crate::common::{Daemon, Folder, Setup, ask, free_port, free_ports, read_all, tcp, udp, wait_until};
+use crate::common::{
+    Daemon, Folder, Setup, ask, free_port, free_ports, read_all, tcp, udp, wait_until,
+};
 
 /// The name of whoever runs the test.
 fn user() -> String {

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::block::{Block, Said};
-use super::fields::{self, Fields};
+use super::fields::Fields;
 use super::known::{self, Kind, Known};
 use crate::config::attribute;
 use crate::config::diagnostic::Span;
@@ -12,7 +12,6 @@ use crate::config::entry::{Entry, Setting};
 use crate::config::facts::Lookup;
 use crate::config::inetd::Context;
 use crate::config::model::Origin;
-use crate::config::quantity::digits;
 use crate::config::report::Report;
 use crate::config::value::Operator;
 use crate::config::words::Word;
@@ -26,15 +25,6 @@ const UNSAID: [(&str, &[&str]); 7] = [
     ("log_on_success", &[]),
     ("log_on_failure", &[]),
     ("stderr", &["socket"]),
-];
-
-/// What nearly no service can be without.
-const NEEDED: [&str; 4] = ["socket_type", "wait", "user", "server"];
-
-/// Words of the log that only xinetd has.
-const NOT_LOGGED: [(&str, &str); 2] = [
-    ("USERID", "nobody is asked who the client is (ident, RFC 1413)"),
-    ("TRAFFIC", "bytes are not counted"),
 ];
 
 /// Makes entries of the blocks of one configuration.
@@ -53,9 +43,9 @@ pub(super) struct Converter<'a> {
     pub(super) unsure: Vec<&'static str>,
     pub(super) broken: bool,
     /// What is not done and has been said: once is enough.
-    told: Vec<&'static str>,
+    pub(super) told: Vec<&'static str>,
     /// Whether the block at hand is off.
-    off: bool,
+    pub(super) off: bool,
 }
 
 impl<'a> Converter<'a> {
@@ -196,76 +186,6 @@ impl<'a> Converter<'a> {
             .collect()
     }
 
-    /// Takes the lines out of a block that xinetd ignores, with a word of each: attributes
-    /// that it does not know, operators that mean nothing, and too few or too many values.
-    /// Where such a line seems to say who may connect, the block is broken instead.
-    pub(super) fn drop_ignored(&mut self, block: &mut Block) {
-        let mut broken = false;
-        let signless = &mut block.signless;
-        block.said.retain(|said| match known::find(&said.name.text) {
-            Some(known) => {
-                let is_right = self.is_well_formed(said, known);
-                if !is_right {
-                    signless.push(said.name.clone());
-                }
-                is_right
-            }
-            None => {
-                broken |= self.unknown(said);
-                false
-            }
-        });
-        block.broken |= broken;
-    }
-
-    /// True if nothing of the block can be trusted any more.
-    fn unknown(&mut self, said: &Said) -> bool {
-        let name = said.name.text.as_str();
-        let who = known::says_who(name);
-        let finding = if who {
-            self.report.error(&said.name.span, format!("unknown attribute `{name}`"))
-        } else {
-            self.report.warning(&said.name.span, format!("unknown attribute `{name}`: ignored"))
-        };
-        finding.help(known::help_for_unknown(name));
-        who
-    }
-
-    fn is_well_formed(&mut self, said: &Said, known: Known) -> bool {
-        let name = known.name;
-        if said.operator != Operator::Set && !known.list {
-            self.report
-                .warning(
-                    &said.name.span,
-                    format!("`{name}` has one value: `{}` is ignored", said.operator.text()),
-                )
-                .help(format!("write `{name} = …`"));
-            return false;
-        }
-        let Some(wanted) = known::words_of(name) else { return true };
-        let (found, place) = (said.values.len(), &said.place);
-        // What xinetd has not: a second of its own, and the name of a unix socket.
-        let fewer = found == 1 && (name == "cps" || said.values.first().is_some_and(is_unix_name));
-        if found == wanted || fewer {
-            return true;
-        }
-        let values = |count| if count == 1 { "1 value" } else { "2 values" };
-        let message = match found {
-            0 => format!("`{name}` has no value"),
-            _ => format!("`{name}` has {found} values, not {wanted}"),
-        };
-        let help = match name {
-            "server" => "write the arguments of the program behind `server_args =`".to_owned(),
-            _ => format!("write {}; blanks cannot be quoted in this file", values(wanted)),
-        };
-        if NEEDED.contains(&name) {
-            self.report.error(place, message).help(help);
-        } else {
-            self.report.warning(place, format!("{message}: ignored")).help(help);
-        }
-        false
-    }
-
     /// As in xinetd, the first one counts.
     pub(super) fn twice(&mut self, block: &Block) {
         for (first, second) in block.twice() {
@@ -326,114 +246,6 @@ impl<'a> Converter<'a> {
             values,
             place: said.place.clone(),
         })
-    }
-
-    /// The words of a value, as the table writes them.
-    fn values(&mut self, said: &Said, name: &str) -> Vec<Word> {
-        let mut values = said.values.clone();
-        match name {
-            "log_on_success" | "log_on_failure" => {
-                values.retain(|word| !self.is_not_logged(word));
-                values.iter_mut().filter(|word| is_logged(word)).for_each(upper);
-            }
-            "disable" | "groups" => {
-                values.iter_mut().for_each(|word| word.text.make_ascii_lowercase());
-            }
-            "nice" => values.iter_mut().for_each(|word| self.clamp(word)),
-            "cps" if values.first().is_some_and(|word| digits(&word.text) == Some(0)) => {
-                values.truncate(1);
-                values.iter_mut().for_each(|word| "unlimited".clone_into(&mut word.text));
-            }
-            "log_type" => log_type(&mut values),
-            "only_from" | "no_access" => {
-                values = values.into_iter().flat_map(fields::item).collect();
-                self.check_addresses(&values);
-                values.retain(|word| !fields::is_name(&word.text));
-            }
-            _ => {}
-        }
-        values
-    }
-
-    fn is_not_logged(&mut self, word: &Word) -> bool {
-        let known = NOT_LOGGED.iter().find(|(name, _)| word.text.eq_ignore_ascii_case(name));
-        if let Some((name, why)) = known
-            && self.is_news(name)
-        {
-            self.report.warning(&word.span, format!("`{name}` is not logged")).help(*why);
-        }
-        known.is_some()
-    }
-
-    /// Whether what is not done has still to be said: once for all services that are on.
-    pub(super) fn is_news(&mut self, name: &'static str) -> bool {
-        let is_news = !self.off && !self.told.contains(&name);
-        if is_news {
-            self.told.push(name);
-        }
-        is_news
-    }
-
-    /// As setpriority(2) does, of which xinetd asks it.
-    fn clamp(&mut self, word: &mut Word) {
-        let Ok(niceness) = word.text.parse::<i32>() else { return };
-        let most = niceness.clamp(-20, 19);
-        if most != niceness {
-            self.report
-                .warning(&word.span, format!("`{niceness}` is out of range: it is {most}"))
-                .help("a niceness is a number from -20 to 19");
-            word.text = most.to_string();
-        }
-    }
-
-    /// Names are not looked up: neither hosts, nor domains, nor networks.
-    fn check_addresses(&mut self, values: &[Word]) {
-        for word in values.iter().filter(|word| fields::is_name(&word.text)) {
-            let what = if word.text.starts_with('.') { "domain" } else { "host or network" };
-            let help = match self.lookup.addresses(&word.text) {
-                Ok(found) if !found.is_empty() => {
-                    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
-                    format!("its addresses are now: `{}`", found.join(" "))
-                }
-                _ => "write addresses or prefixes: `192.0.2.7 10.0.0.0/8 2001:db8::/32`".to_owned(),
-            };
-            self.report
-                .error(
-                    &word.span,
-                    format!(
-                        "`{}` is the name of a {what}: clients are known by address alone",
-                        word.text
-                    ),
-                )
-                .help(help);
-        }
-    }
-}
-
-/// A word of the table, in any case.
-fn is_logged(word: &Word) -> bool {
-    ["PID", "HOST", "EXIT", "DURATION", "ATTEMPT"]
-        .iter()
-        .any(|name| word.text.eq_ignore_ascii_case(name))
-}
-
-fn upper(word: &mut Word) {
-    word.text.make_ascii_uppercase();
-}
-
-/// What `redirect` can name besides a host and a port.
-fn is_unix_name(word: &Word) -> bool {
-    word.text.starts_with(['/', '@'])
-}
-
-/// In xinetd, its words are known in any case, and a first limit of 0 is none.
-fn log_type(values: &mut Vec<Word>) {
-    let Some((kind, rest)) = values.split_first_mut() else { return };
-    kind.text.make_ascii_uppercase();
-    match (kind.text.as_str(), rest) {
-        ("SYSLOG", rest) => rest.iter_mut().for_each(|word| word.text.make_ascii_lowercase()),
-        ("FILE", [_, soft, ..]) if digits(&soft.text) == Some(0) => values.truncate(2),
-        _ => {}
     }
 }
 

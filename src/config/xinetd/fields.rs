@@ -338,10 +338,7 @@ impl Reading<'_, '_, '_> {
             .report
             .warning(
                 &name.span,
-                format!(
-                    "the services database has no `{}` for {protocol}: not served",
-                    name.text
-                ),
+                format!("the services database has no `{}` for {protocol}: not served", name.text),
             )
             .help(help);
     }
@@ -367,7 +364,8 @@ fn shortened(item: &str) -> Option<String> {
     if first.len() > 2 || !written {
         return None;
     }
-    let whole = first.iter().try_fold(0u64, |all, part| (*part < 256).then_some(all << 8 | part))?;
+    let whole =
+        first.iter().try_fold(0u64, |all, part| (*part < 256).then_some(all << 8 | part))?;
     let bits = 32 - 8 * u32::try_from(first.len()).ok()?;
     let address = whole << bits | (*last < 1 << bits).then_some(*last)?;
     Some(std::net::Ipv4Addr::from_bits(u32::try_from(address).ok()?).to_string())

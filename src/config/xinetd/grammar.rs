@@ -5,13 +5,11 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::block::{Block, Item, Parsed, Said};
-use super::known;
+use super::block::{Block, Item, Parsed};
 use crate::config::diagnostic::Span;
 use crate::config::report::Report;
 use crate::config::source::{File, Line, is_blank, is_comment};
 use crate::config::suggest::nearest;
-use crate::config::value::Operator;
 use crate::config::words::Word;
 
 /// Whether a file is written in this language: it has a block, or includes as
@@ -78,12 +76,12 @@ pub(super) fn parse(file: &File, report: &mut Report) -> Parsed {
     reading.parsed
 }
 
-struct Reading<'a> {
-    file: &'a File,
-    report: &'a mut Report,
+pub(super) struct Reading<'a> {
+    pub(super) file: &'a File,
+    pub(super) report: &'a mut Report,
     parsed: Parsed,
     /// The block that is not closed yet.
-    open: Option<Block>,
+    pub(super) open: Option<Block>,
     /// Whether its brace was there.
     brace: bool,
     stray: Stray,
@@ -311,110 +309,4 @@ impl Reading<'_> {
         };
         self.report.error(&first.span, format!("`{}` stands in no block", first.text)).help(help);
     }
-
-    /// `name = value …`.
-    fn attribute(&mut self, line: &Line, first: &Word) {
-        if let Some(sign) = signs().find(|sign| first.text.starts_with(sign.text())) {
-            let end = first.span.start + sign.text().len();
-            self.report
-                .error(
-                    &self.file.span(first.span.start..end),
-                    format!("the name of the attribute is missing before `{}`", sign.text()),
-                )
-                .help("write `NAME = VALUE`");
-            return;
-        }
-        let text = self.file.text(first.span.start..line.range.end);
-        let Some(at) = text.find('=') else {
-            self.report
-                .error(&first.span, format!("`{}` has no `=` behind it", first.text))
-                .help(format!("write `{} = VALUE`", first.text));
-            if let Some(block) = &mut self.open {
-                block.signless.push(first.clone());
-            }
-            return;
-        };
-        let (sign, before) = match text.get(..at).unwrap_or("") {
-            head if head.ends_with('+') => (Operator::Add, at - 1),
-            head if head.ends_with('-') => (Operator::Remove, at - 1),
-            _ => (Operator::Set, at),
-        };
-        let head = text.get(..before).unwrap_or("");
-        let name = head.trim_end_matches(is_blank);
-        let start = first.span.start;
-        let values = self::words(self.file, start + at + 1..line.range.end);
-        let mut said = Word::new(name, self.file.span(start..start + name.len()));
-        if name.contains(is_blank) {
-            self.report
-                .error(&said.span, format!("`{name}` is no attribute: its name is one word"))
-                .help(format!("write `{} = VALUE`", first.text));
-            return;
-        }
-        if head.len() == name.len() {
-            self.glued(&said, sign, &values, line);
-        }
-        said.text.make_ascii_lowercase();
-        self.said(said, sign, &values);
-    }
-
-    /// `name=value` and `name= value`, which xinetd does not read.
-    fn glued(&mut self, name: &Word, sign: Operator, values: &[Word], line: &Line) {
-        let shown: Vec<&str> = values.iter().map(|word| word.text.as_str()).collect();
-        let written = format!("{} {} {}", name.text, sign.text(), shown.join(" "));
-        self.report
-            .warning(
-                &self.file.span(name.span.start..line.range.start + line.range.len()),
-                format!("xinetd needs a blank before `{}`: it would not serve this", sign.text()),
-            )
-            .help(format!("write `{}`", written.trim_end()));
-    }
-
-    /// `= 10 # ten` is in files everywhere. xinetd goes on without the whole line, and so
-    /// without the limit that it is; here it has the value that is meant.
-    fn without_comment<'w>(&mut self, name: &Word, values: &'w [Word]) -> &'w [Word] {
-        let comment = values.iter().position(is_comment_word).filter(|at| *at > 0);
-        let Some(at) = comment.filter(|_| known::words_of(&name.text).is_some()) else {
-            if let Some(word) = values.iter().find(|word| is_comment_word(word)) {
-                self.report
-                    .warning(&word.span, "`#` inside a line is text, not the start of a comment")
-                    .help("put a comment on a line of its own");
-            }
-            return values;
-        };
-        let (values, comment) = values.split_at(at);
-        let value: Vec<&str> = values.iter().map(|word| word.text.as_str()).collect();
-        let message = format!(
-            "`#` inside a line starts no comment: `{}` is `{}` all the same",
-            name.text,
-            value.join(" ")
-        );
-        let help = "put the comment on a line of its own: xinetd ignores such a line altogether";
-        if let Some(block) = &mut self.open {
-            let words: Vec<&str> = comment.iter().map(|word| word.text.as_str()).collect();
-            block.inside.push(words.join(" "));
-        }
-        if let Some(word) = comment.first() {
-            self.report.warning(&word.span, message).help(help);
-        }
-        values
-    }
-
-    fn said(&mut self, name: Word, operator: Operator, values: &[Word]) {
-        let values = self.without_comment(&name, values);
-        let place = match (values.first(), values.last()) {
-            (Some(first), Some(last)) => self.file.span(first.span.start..last.span.end),
-            _ => self.file.span(name.span.end..name.span.end),
-        };
-        if let Some(block) = &mut self.open {
-            block.said.push(Said { name, operator, values: values.to_vec(), place });
-        }
-    }
-}
-
-fn is_comment_word(word: &Word) -> bool {
-    word.text.starts_with('#')
-}
-
-fn signs() -> impl Iterator<Item = Operator> {
-    [Operator::Set, Operator::Add, Operator::Remove].into_iter()
 }

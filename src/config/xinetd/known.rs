@@ -112,7 +112,7 @@ const MANY: [&str; 5] = ["server_args", "log_type", "access_times", "type", "fla
 pub(super) fn words_of(name: &str) -> Option<usize> {
     let known = KNOWN.iter().find(|known| known.name == name)?;
     let counted = !known.list && !MANY.contains(&name);
-    counted.then(|| if matches!(name, "redirect" | "cps") { 2 } else { 1 })
+    counted.then_some(if matches!(name, "redirect" | "cps") { 2 } else { 1 })
 }
 
 /// Whether an attribute, or the one that a misspelt name is near to, says who may connect.
