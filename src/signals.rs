@@ -1,5 +1,6 @@
 //! Signals as values: blocked since the start and read from a descriptor, so that
-//! none interrupts anything and none is lost.
+//! none interrupts anything and none is lost. Those that mean that the program is broken
+//! (ABRT, SEGV, …) are not among them: they end it, as everywhere.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};

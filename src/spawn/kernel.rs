@@ -30,8 +30,8 @@
 //!   closed everything that it has copied but the failure pipe and the channel before it
 //!   waits: it keeps no connection and no address in use.
 //! * *Signals.* The server has no signal handler, the runtime's included (see
-//!   [`take_over_signals`]), so none can run in the child; all signals but the
-//!   terminal stops are blocked until the last step before exec.
+//!   [`take_over_signals`]), so none can run in the child. Nearly all are blocked, and all
+//!   are from before the child changes its user until the last step before exec.
 //! * *Time.* A spare waits as the server's user, so that only whoever may signal the server
 //!   may signal it, and no longer than a fraction of a second. It ends when the server has
 //!   ended: the other side of the channel is closed then.
@@ -40,7 +40,7 @@
 //!   alone. The kernel has made the shared memory undumpable at that point, so
 //!   the user cannot trace it; and lest `fs.suid_dumpable = 2` lets a core dump
 //!   through (before Linux 5.16 that ended every process sharing the memory) the
-//!   child forbids it itself, before it unblocks any signal.
+//!   child forbids it itself, while every signal is blocked.
 //!
 //! Where the kernel lacks close_range (before 5.9), on other processors than the
 //! two spelled out below, with `--spawn fork`, when every block is busy, and
@@ -569,7 +569,7 @@ fn prepare_and_exec(birth: &Birth) -> (Stage, isize) {
             change_user(prepared, birth.sharing)?;
             confine_to_paths(numbers)?;
             greet(job.greeting);
-            unblock_signals()
+            set_signal_mask(0)
         });
         if let Err(failure) = result {
             return failure;
@@ -738,6 +738,9 @@ unsafe fn change_user(prepared: &Prepared, sharing: bool) -> Step {
         }
         if let Some(uid) = prepared.uid {
             let uid = uid as usize;
+            if sharing {
+                set_signal_mask(u64::MAX)?;
+            }
             check(Stage::Uid, call(libc::SYS_setresuid, uid, uid, uid, 0, 0))?;
             verify(libc::SYS_getresuid, uid)?;
             if sharing {
@@ -864,14 +867,14 @@ unsafe fn greet(greeting: &[u8]) {
     unsafe { call(libc::SYS_sendto, 0, text, length, flags, 0) };
 }
 
-unsafe fn unblock_signals() -> Step {
-    let empty: u64 = 0;
+/// Blocks the signals whose bits are set, as far as they can be, and no others.
+unsafe fn set_signal_mask(mask: u64) -> Step {
     // SAFETY: a signal set on our stack.
     let result = unsafe {
         call(
             libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK as usize,
-            (&raw const empty) as usize,
+            (&raw const mask) as usize,
             0,
             size_of::<u64>(),
             0,
@@ -964,9 +967,25 @@ pub fn close_inherited_on_exec() {
     }
 }
 
+/// Signals that are not blocked: the terminal's stops, which keep their meaning, and those
+/// by which a mistake of the program, or a watchdog that has lost patience with it, ends it.
+/// Nobody would read these, and whoever sends them wants an end at once.
+const FREE: [c_int; 10] = [
+    libc::SIGTSTP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+    libc::SIGABRT,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGSEGV,
+    libc::SIGSYS,
+    libc::SIGTRAP,
+];
+
 /// No signal handler and nothing ignored from here on, so that none can run in, or
 /// be passed on to, a child: every signal is blocked and read from a signalfd, but
-/// for the terminal's stops, which keep their meaning.
+/// for those of [`FREE`].
 pub fn take_over_signals() {
     // All zero is the default disposition, whatever the layout of struct sigaction.
     let default = [0u64; 4];
@@ -988,8 +1007,8 @@ pub fn take_over_signals() {
     unsafe {
         let mut set = std::mem::zeroed::<libc::sigset_t>();
         libc::sigfillset(&raw mut set);
-        for stop in [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU] {
-            libc::sigdelset(&raw mut set, stop);
+        for signal in FREE {
+            libc::sigdelset(&raw mut set, signal);
         }
         libc::sigprocmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut());
     }

@@ -67,6 +67,7 @@ const CHILD: Budget = &[
 
 /// What it takes to become somebody else.
 const CHANGING_USER: Budget = &[
+    ("rt_sigprocmask", 1, "all of them blocked, since that user may send them"),
     ("setresgid", 1, "the group"),
     ("getresgid", 1, "all three of them, looked at again"),
     ("setresuid", 1, "the user"),

@@ -1,13 +1,14 @@
 //! SIGUSR1, SIGUSR2, SIGTERM, SIGINT: what the server says and how it ends.
 
 use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt as _;
 
 use nix::sys::signal::Signal;
 
 use crate::common::clients::echo_once;
 use crate::common::load::Load;
 use crate::common::procs;
-use crate::common::{Daemon, free_port, free_ports, read_all, tcp, tcp_line, wait_until};
+use crate::common::{Daemon, Setup, free_port, free_ports, read_all, tcp, tcp_line, wait_until};
 
 #[test]
 fn counts_are_exact_with_hundreds_of_connections_under_load() {
@@ -162,4 +163,54 @@ fn a_storm_of_all_signals_leaves_the_server_serving() {
     let _ = daemon.wait_count(served as usize, |line| line.about("ended", port));
     assert_eq!(daemon.count_peers(), (served, 0));
     daemon.stop();
+}
+
+#[test]
+fn a_mistake_of_the_program_or_a_watchdog_ends_it_at_once() {
+    // What the kernel sends for a mistake, and what a service manager's watchdog sends.
+    for signal in [
+        Signal::SIGABRT,
+        Signal::SIGBUS,
+        Signal::SIGFPE,
+        Signal::SIGILL,
+        Signal::SIGSEGV,
+        Signal::SIGSYS,
+        Signal::SIGTRAP,
+    ] {
+        let port = free_port();
+        let text = tcp_line(port, "/bin/cat cat");
+        let mut daemon = Setup::new().after("ulimit -c 0").start(&text);
+        let client = tcp(port);
+        assert_eq!(echo_once(&client, "before"), "before");
+        daemon.signal(signal);
+        assert_eq!(daemon.wait_exit().signal(), Some(signal as i32), "{signal}");
+        // It ends nobody else.
+        assert_eq!(echo_once(&client, "after"), "after");
+    }
+}
+
+#[test]
+fn the_signals_that_it_reads_are_blocked_and_those_that_end_it_are_not() {
+    let port = free_port();
+    let daemon = Daemon::start(&tcp_line(port, "/bin/cat cat"));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let blocked = u64::from_str_radix(&procs::status_field(&status, "SigBlk"), 16).unwrap();
+    let is_blocked = |signal: Signal| blocked & (1 << (signal as i32 - 1)) != 0;
+    let free: Vec<Signal> = Signal::iterator().filter(|signal| !is_blocked(*signal)).collect();
+    let wanted = [
+        Signal::SIGILL,
+        Signal::SIGTRAP,
+        Signal::SIGABRT,
+        Signal::SIGBUS,
+        Signal::SIGFPE,
+        Signal::SIGKILL,
+        Signal::SIGSEGV,
+        Signal::SIGSTOP,
+        Signal::SIGTSTP,
+        Signal::SIGTTIN,
+        Signal::SIGTTOU,
+        Signal::SIGSYS,
+    ];
+    let numbers = |signals: &[Signal]| signals.iter().map(|it| *it as i32).collect::<BTreeSet<_>>();
+    assert_eq!(numbers(&free), numbers(&wanted), "{free:?}");
 }
