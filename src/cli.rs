@@ -141,8 +141,8 @@ pub struct Common {
     /// Programs of all services at once [default: what the limits on descriptors and processes allow]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_children: Option<u32>,
-    /// Socket for `oxinetd status` and the like, or `none` [default: /run/oxinetd.sock for root,
-    /// else $XDG_RUNTIME_DIR/oxinetd.sock; none for `run`]
+    /// Socket for `oxinetd status` and the like, or `none` [default: oxinetd.sock in
+    /// $RUNTIME_DIRECTORY, else in /run for root and $XDG_RUNTIME_DIR for others; none for `run`]
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
     /// Serve metrics over HTTP: PORT (of this machine only), *:PORT, ADDRESS:PORT or /PATH
@@ -212,7 +212,8 @@ pub struct Import {
 /// Where a running server is asked.
 #[derive(Debug, Args)]
 pub struct Control {
-    /// Its control socket [default: /run/oxinetd.sock for root, else $XDG_RUNTIME_DIR/oxinetd.sock]
+    /// Its control socket [default: oxinetd.sock in /run for root, in $XDG_RUNTIME_DIR for
+    /// others, or in /run/oxinetd]
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
 }

@@ -8,7 +8,8 @@
 //! | `table` | answers for people |
 //! | `prometheus` | counters as Prometheus reads them |
 //! | `http` | requests for metrics |
-//! | `socket` | where the server listens, and who may ask |
+//! | `place` | where the control socket is, if nobody says it |
+//! | `socket` | how the server listens, and who may ask |
 //! | `client` | the other end |
 //!
 //! A request is one line: words as on the command line (`status echo/tcp`) or JSON
@@ -19,6 +20,7 @@
 pub mod answer;
 pub mod client;
 pub mod http;
+pub mod place;
 pub mod prometheus;
 pub mod request;
 pub mod socket;

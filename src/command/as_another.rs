@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use clap::Parser as _;
 use oxinetd::cli::{Cli, Common};
 use oxinetd::config::{self, Named};
-use oxinetd::control::socket;
+use oxinetd::control::place;
 use oxinetd::drop_in::{self, Asked, Log, Name, Served};
 use oxinetd::journal;
 use oxinetd::log_target::LogTarget;
@@ -70,7 +70,7 @@ fn serve(served: Served) -> Result<(), Failure> {
         needs_services: served.needs_services,
         only_one: false,
         bare_port: None,
-        control: socket::default_path(),
+        control: Some(place::own()),
     };
     run_server(job, parcel)
 }

@@ -1,7 +1,7 @@
 //! The commands that ask a running server, or tell it what to do.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::poll::{PollTimeout, poll};
@@ -10,7 +10,7 @@ use oxinetd::control::answer::{
     self, Done, PeersAnswer, Reloaded, ServiceStatus, Status, Stopping, Upgraded,
 };
 use oxinetd::control::request::Request;
-use oxinetd::control::{client, socket, table};
+use oxinetd::control::{client, place, table};
 
 use super::output::{show, write};
 use super::{CONFIGURATION, Failure, SYSTEM};
@@ -67,10 +67,8 @@ pub(super) fn stop(stop: &Stop) -> Result<(), Failure> {
     if stop.service.is_some() {
         return done(&stop.control, &request);
     }
-    let path = place(&stop.control)?;
-    let unreachable = |error| unreachable(&path, &error);
-    let mut asked = client::ask(&path, &request).map_err(unreachable)?;
-    let first = asked.first_line().map_err(unreachable)?;
+    let (path, mut asked) = reach(&stop.control, &request)?;
+    let first = asked.first_line().map_err(|error| unreachable(&path, &error))?;
     let stopping: Stopping = read(&first)?;
     if stop.drain.is_some() && stopping.running > 0 {
         show(&format!("waiting for {} programs\n", stopping.running))?;
@@ -95,26 +93,43 @@ fn done(control: &Control, request: &Request) -> Result<(), Failure> {
     show(&(table::printable(&read::<Done>(&answer)?.done) + "\n"))
 }
 
-fn place(control: &Control) -> Result<PathBuf, Failure> {
-    control.control.clone().or_else(socket::default_path).ok_or_else(|| {
-        let why = "which server? There is no XDG_RUNTIME_DIR: name its socket with --control";
-        Failure::new(CONFIGURATION, why)
-    })
+/// Sends a request to the server at the place that is named, or at the first of the usual
+/// ones where somebody listens; and that place.
+fn reach(control: &Control, request: &Request) -> Result<(PathBuf, client::Asked), Failure> {
+    let places = control.control.clone().map_or_else(place::to_ask, |path| vec![path]);
+    let mut first = None;
+    for path in places {
+        match client::ask(&path, request) {
+            Ok(asked) => return Ok((path, asked)),
+            Err(error) => {
+                let nobody = is_nobody(&error);
+                first.get_or_insert((path, error));
+                if !nobody {
+                    break;
+                }
+            }
+        }
+    }
+    let failed = first.map(|(path, error)| unreachable(&path, &error));
+    Err(failed.unwrap_or_else(|| Failure::new(SYSTEM, "there is no place to ask at")))
 }
 
 fn asked(control: &Control, request: &Request) -> Result<Vec<u8>, Failure> {
-    let path = place(control)?;
-    let asked = client::ask(&path, request).and_then(client::Asked::answer);
-    asked.map_err(|error| unreachable(&path, &error))
+    let (path, asked) = reach(control, request)?;
+    asked.answer().map_err(|error| unreachable(&path, &error))
 }
 
-fn unreachable(path: &std::path::Path, error: &io::Error) -> Failure {
+/// Whether no server is there.
+fn is_nobody(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+fn unreachable(path: &Path, error: &io::Error) -> Failure {
     let path = path.display();
-    let hint = match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            "; does it run? --control says where else to ask"
-        }
-        _ => "",
+    let hint = if is_nobody(error) {
+        "; does it run? --control says where else to ask, and to `oxinetd run` where to be asked"
+    } else {
+        ""
     };
     Failure::new(SYSTEM, format!("asking the server at {path}: {error}{hint}"))
 }

@@ -9,7 +9,7 @@ use oxinetd::cli::{Common, LogFormat, Run, Serve, SpawnWay};
 use oxinetd::config::diagnostic::Severity;
 use oxinetd::config::model::Service;
 use oxinetd::config::{self, Loaded, RunSpec};
-use oxinetd::control::socket;
+use oxinetd::control::place;
 use oxinetd::detach::Herald;
 use oxinetd::drop_in::Pid;
 use oxinetd::handover::Parcel;
@@ -95,7 +95,7 @@ pub(super) fn serve(mut serve: Serve) -> Result<(), Failure> {
         manager,
         only_one: false,
         bare_port: None,
-        control: socket::default_path(),
+        control: Some(place::own()),
     };
     run_server(job, parcel)
 }

@@ -14,22 +14,8 @@ use crate::config::model::{
 };
 use crate::listener::Listener;
 
-/// Where root's server is controlled.
-const OF_ROOT: &str = "/run/oxinetd.sock";
-/// The name of everybody else's, in the folder of their session.
-const NAME: &str = "oxinetd.sock";
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 64;
-
-/// The control socket of this user's server; none without a place for it.
-#[must_use]
-pub fn default_path() -> Option<PathBuf> {
-    if Uid::effective().is_root() {
-        return Some(PathBuf::from(OF_ROOT));
-    }
-    let folder = PathBuf::from(std::env::var_os("XDG_RUNTIME_DIR")?);
-    folder.is_absolute().then(|| folder.join(NAME))
-}
 
 /// Opens the control socket: mode 0600, and a stale one is replaced.
 ///

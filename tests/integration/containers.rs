@@ -185,6 +185,10 @@ fn image() -> Option<Folder> {
     let last_stage = copies.iter().rposition(|(word, _)| word == "FROM").unwrap();
     copies.drain(..=last_stage);
     for (_, rest) in copies.iter().filter(|(word, _)| word == "COPY") {
+        if let Some(owner) = rest.strip_prefix("--from=build --chown=") {
+            make_folders(&folder, owner);
+            continue;
+        }
         let (sources, target) = rest.rsplit_once(' ').unwrap();
         let sources: Vec<PathBuf> = match sources.strip_prefix("--from=build ") {
             Some(_) => vec![binary.clone().into()],
@@ -199,6 +203,18 @@ fn image() -> Option<Folder> {
     run("mkdir", &[&folder.name("proc"), &folder.name("dev")]);
     run("mknod", &["-m", "666", &folder.name("dev/null"), "c", "1", "3"]);
     Some(folder)
+}
+
+/// The folders that the first stage makes, and that are copied as they are: `OWNER FROM /`.
+fn make_folders(folder: &Folder, copy: &str) {
+    let words: Vec<&str> = copy.split(' ').collect();
+    let [owner, from, "/"] = words[..] else { panic!("{copy}") };
+    let made = instructions()
+        .into_iter()
+        .find_map(|(_, rest)| Some(rest.split_once(&format!("mkdir -p {from}/"))?.1.to_owned()));
+    let made = made.unwrap_or_else(|| panic!("nobody makes {from}"));
+    run("mkdir", &["-p", &folder.name(&made)]);
+    run("chown", &[owner, &folder.name(&made)]);
 }
 
 #[track_caller]
@@ -265,6 +281,13 @@ fn in_an_empty_root_folder_the_image_serves_as_process_one_and_reaps_orphans() {
     assert_eq!(daemon.said("ready")[0].number("pid"), Some(1));
     assert!(daemon.said("configuration").is_empty(), "{}", daemon.log.text());
     answers(&ports);
+    // As somebody who executes a program in the container.
+    assert!(daemon.said("no-control").is_empty(), "{}", daemon.log.text());
+    let root = daemon.folder.path().to_str().unwrap().to_owned();
+    let user = format!("--userspec={}", last("USER"));
+    let asked = Command::new("chroot").args([&user, &root, "/bin/oxinetd", "status"]).output();
+    let asked = asked.unwrap();
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
     for _ in 0..20 {
         assert_eq!(read_all(tcp(ports[4])), "left\n");
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -319,4 +320,59 @@ fn an_ordinary_user_has_a_place_of_their_own_and_nobody_needs_one() {
     ask("status");
     ask("stop");
     assert!(server.wait().unwrap().success() && !socket.exists());
+}
+
+/// A server's place, and who asks there, by these variables of the environment.
+#[track_caller]
+fn is_asked_at(place: &Path, server: &[(&str, &str)], asker: &[(&str, &str)]) {
+    let with = |variables: &[(&str, &str)], word: &str| {
+        let mut command = Command::new(BINARY);
+        command.arg(word).env_remove("XDG_RUNTIME_DIR").env_remove("RUNTIME_DIRECTORY");
+        command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let folder = Folder::new();
+    let file = folder.write("inetd.conf", "");
+    let mut server = with(server, file.to_str().unwrap()).spawn().unwrap();
+    wait_until("the control socket", || place.exists());
+    for word in ["status", "reload", "stop"] {
+        let status = with(asker, word).status().unwrap();
+        assert!(status.success(), "{word}");
+    }
+    assert!(server.wait().unwrap().success() && !place.exists());
+}
+
+#[test]
+fn the_folder_of_its_unit_is_where_a_server_is_asked() {
+    let folder = Folder::new();
+    let (unit, user) = (folder.name("unit"), folder.name("user"));
+    fs::create_dir(&unit).unwrap();
+    fs::create_dir(&user).unwrap();
+    let several = format!("{unit}:{user}");
+    let place = folder.path().join("unit/oxinetd.sock");
+    // As the service manager calls it, and `ExecReload=`; root too.
+    let of_unit = [("RUNTIME_DIRECTORY", several.as_str()), ("XDG_RUNTIME_DIR", user.as_str())];
+    is_asked_at(&place, &of_unit, &of_unit);
+    if !crate::common::is_root() {
+        // In the unit of something else that asks: there is nobody, so at the user's place.
+        let place = folder.path().join("user/oxinetd.sock");
+        is_asked_at(&place, &of_unit[1..], &of_unit);
+    }
+}
+
+#[test]
+fn without_a_place_for_a_control_socket_the_log_says_so() {
+    let (folder, port) = (Folder::new(), free_port());
+    let missing = folder.name("missing");
+    let file = folder.write("inetd.conf", &tcp_line(port, "/bin/echo echo yes"));
+    let setup = Setup::new().env("RUNTIME_DIRECTORY", &missing);
+    let daemon = setup.run_in(folder, &[file.to_str().unwrap()]);
+    let line = daemon.wait_log(|line| line.is("no-control"));
+    assert_eq!(line.get("path"), Some(format!("{missing}/oxinetd.sock").as_str()));
+    assert_eq!(read_all(tcp(port)), "yes\n");
+    // And whoever looks for one of a server that has none is told how to give it one.
+    let output = Command::new(BINARY).args(["status", "--control", &missing]).output().unwrap();
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(71), "{words}");
+    assert!(words.contains("--control") && words.contains("`oxinetd run`"), "{words}");
 }

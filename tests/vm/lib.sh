@@ -70,7 +70,7 @@ configure() { cat >"$conf"; }
 unit() {
     local unit=${1:-$name}.service folder=/run/systemd/system
     mkdir -p "$folder/$unit.d"
-    sed -e "s|/etc/inetd\.conf|$conf|" -e "s|^RuntimeDirectory=oxinetd|RuntimeDirectory=${unit%.service}|" -e "s|^ExecStart=/usr/sbin/oxinetd|& --control /run/${unit%.service}.sock|" \
+    sed -e "s|/etc/inetd\.conf|$conf|" -e "s|^RuntimeDirectory=oxinetd|RuntimeDirectory=${unit%.service}|" \
         /share/etc/systemd/oxinetd.service >"$folder/$unit"
     cat >"$folder/$unit.d/case.conf"
     owns "$unit"
@@ -98,7 +98,7 @@ log() { journalctl --no-pager --output=cat -u "$name"; }
 logged() { log | grep -q -e "$1"; }
 
 # The unit's server is asked: `ask status`.
-ask() { oxinetd "$@" --control "/run/$name.sock"; }
+ask() { oxinetd "$@" --control "/run/$name/oxinetd.sock"; }
 
 # --- clients ---
 
