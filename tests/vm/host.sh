@@ -76,7 +76,7 @@ vm_run() {
         -drive "file=$vm_image/root.ext4,if=virtio,format=raw,snapshot=on" \
         -drive "file=$work/share.tar,if=virtio,format=raw,readonly=on" \
         -serial "file:$work/console" -serial stdio \
-        -nic none -device virtio-rng-pci </dev/null 2>&1 | tr -d '\r'
+        -nic none -device virtio-rng-pci </dev/null 2>&1 | sed -u 's/\r//g'
 }
 
 # The world of the suite $1: the lines of tests/world for the cases $2… or all of them.
