@@ -94,7 +94,7 @@ members() {
 is_active() { [ "$(property ActiveState)" = active ]; }
 
 # The journal of the unit, and whether a pattern is in it.
-log() { journalctl --no-pager --output=cat -u "$name"; }
+log() { journalctl --sync && journalctl --no-pager --output=cat -u "$name"; }
 logged() { log | grep -q -e "$1"; }
 
 # The unit's server is asked: `ask status`.
