@@ -172,9 +172,20 @@ impl Resolver<'_> {
         let path = beside(&word.span, Path::new(&word.os));
         match self.lookup.read_up_to(&path, LARGEST_BANNER) {
             Ok(text) => Some(Rc::new(Banner { path, text })),
-            Err(error) => {
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
                 self.cannot_read(word, &path, &error, LARGEST_BANNER);
                 None
+            }
+            // A service is not worse without it.
+            Err(error) => {
+                if !self.quiet {
+                    let why = super::reason(&error);
+                    let message = format!("cannot read `{}`: {why}: left out", path.display());
+                    self.report
+                        .warning(&word.span, message)
+                        .help("the name is relative to the file that says it");
+                }
+                Some(Rc::new(Banner { path, text: Vec::new() }))
             }
         }
     }

@@ -184,6 +184,8 @@ impl Reading<'_, '_, '_> {
             // The names of protocols(5), whose other names are in capitals.
             Some(word) if word.text == "TCP" => ("tcp", word.span.clone()),
             Some(word) if word.text == "UDP" => ("udp", word.span.clone()),
+            // Number 0: whatever goes with the type.
+            Some(word) if matches!(word.text.as_str(), "ip" | "IP") => (default, word.span.clone()),
             Some(word) => (word.text.as_str(), word.span.clone()),
             None => (default, self.block.head.clone()),
         };
