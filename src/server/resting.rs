@@ -2,6 +2,7 @@
 //! made. A resting listener keeps its port and its backlog, and is not polled once somebody
 //! has come.
 
+use std::io::ErrorKind;
 use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,15 @@ impl Server {
         let Some(listener) = &state.listener else { return };
         let token = token::pack(Owner::Listener(key));
         let descriptor = listener.as_raw_fd();
-        match self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE) {
+        let (registry, mut source) = (self.poll.registry(), SourceFd(&descriptor));
+        let added = match registry.register(&mut source, token, Interest::READABLE) {
+            // It has not been taken away; this announces what is pending, too.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                registry.reregister(&mut source, token, Interest::READABLE)
+            }
+            other => other,
+        };
+        match added {
             Ok(()) => state.registered = true,
             Err(error) => {
                 // The system has no memory for it now; looked at again by a timer.
@@ -56,10 +65,14 @@ impl Server {
         let Some(state) = self.listeners.get_mut(key).filter(|state| state.registered) else {
             return;
         };
-        if let Some(listener) = &state.listener {
-            let _ = self.poll.registry().deregister(&mut SourceFd(&listener.as_raw_fd()));
-        }
-        state.registered = false;
+        let Some(listener) = &state.listener else {
+            state.registered = false;
+            return;
+        };
+        let number = listener.as_raw_fd();
+        let gone = self.poll.registry().deregister(&mut SourceFd(&number));
+        // One that is polled still is known as such: who rests is told again at each event.
+        state.registered = gone.is_err_and(|error| error.kind() != ErrorKind::NotFound);
     }
 
     /// Rests until `until`, or until a child ends.
