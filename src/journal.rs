@@ -214,6 +214,13 @@ pub fn backoff(service: &Label, delay: Duration) {
     say(Warn, service.target(), "backoff", &[("service", text(service)), ("delay", shown)]);
 }
 
+/// A `wait` service's program has left its socket in a state that cannot be undone.
+pub fn renewed(service: &str, address: &dyn Display, reason: &str) {
+    let fields =
+        [("service", text(service)), ("address", Shown(address)), ("reason", text(reason))];
+    say(Warn, SERVER, "renewed", &fields);
+}
+
 /// accept(2) or another call of the loop failed in a way that may pass.
 pub fn trouble(service: &str, call: &str, error: &dyn Display) {
     let fields = [("service", text(service)), ("call", Word(call)), ("error", Shown(error))];

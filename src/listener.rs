@@ -7,6 +7,8 @@ mod accept;
 mod asked;
 mod beside;
 mod buffers;
+mod plain;
+mod restore;
 mod shown;
 mod told;
 
@@ -27,6 +29,8 @@ use crate::unix_path::{self, BoundPath};
 pub use accept::{Accepted, Connection};
 pub use asked::connect_from;
 pub use beside::{bind_beside, share_address, udp_socket};
+use plain::Plain;
+pub use restore::Condition;
 pub use shown::{NotOpened, ShownEndpoint};
 pub use told::tell_nothing;
 
@@ -43,6 +47,8 @@ pub struct Listener {
     shared: bool,
     /// Each datagram comes with the address that it was sent to.
     told: bool,
+    /// What its options are when no program has had it; none before one has.
+    plain: Option<Plain>,
 }
 
 /// The kinds of sockets, as std knows them.
@@ -82,9 +88,25 @@ impl Listener {
     /// # Errors
     /// What the system answered; for unix paths also what is in the way.
     pub fn open(spec: &SocketSpec, service: &Service) -> io::Result<Self> {
+        // Programs of an earlier server may still have sockets for their peers there.
+        let per_peer = spec.socket_type == SocketType::Dgram && !service.wait;
+        Self::open_where(spec, service, per_peer)
+    }
+
+    /// The same in the place of a datagram socket that has been [given up](Self::give_up), and
+    /// that somebody may still have.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_in_place(spec: &SocketSpec, service: &Service) -> io::Result<Self> {
+        Self::open_where(spec, service, spec.socket_type == SocketType::Dgram)
+    }
+
+    /// `shares`: beside sockets of ours that let others in (SO_REUSEPORT).
+    fn open_where(spec: &SocketSpec, service: &Service, shares: bool) -> io::Result<Self> {
         let attributes = &service.attributes;
         match &spec.endpoint {
-            Endpoint::Inet(address) => Self::open_inet(spec, *address, service),
+            Endpoint::Inet(address) => Self::open_inet(spec, *address, service, shares),
             Endpoint::Unix(path) => {
                 let descriptor = new_socket(AddressFamily::Unix, spec.socket_type)?;
                 buffers::set(&descriptor, attributes)?;
@@ -102,7 +124,12 @@ impl Listener {
         }
     }
 
-    fn open_inet(spec: &SocketSpec, address: SocketAddr, service: &Service) -> io::Result<Self> {
+    fn open_inet(
+        spec: &SocketSpec,
+        address: SocketAddr,
+        service: &Service,
+        shares: bool,
+    ) -> io::Result<Self> {
         let attributes = &service.attributes;
         let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let descriptor = new_socket(family, spec.socket_type)?;
@@ -120,17 +147,15 @@ impl Listener {
             setsockopt(&descriptor, sockopt::BindToDevice, &device.into())?;
         }
         buffers::set(&descriptor, attributes)?;
-        // Programs of an earlier server may still have sockets for their peers here.
-        let per_peer = spec.socket_type == SocketType::Dgram && !service.wait;
-        if per_peer {
+        if shares {
             setsockopt(&descriptor, sockopt::ReusePort, &true)?;
         }
         bind(descriptor.as_raw_fd(), &SockaddrStorage::from(address))?;
-        if per_peer {
+        if shares {
             setsockopt(&descriptor, sockopt::ReusePort, &false)?;
         }
         let mut listener = Self::finish(descriptor, spec, attributes, Bound::Inet(address), None)?;
-        if per_peer {
+        if spec.socket_type == SocketType::Dgram && !service.wait {
             listener.tell_destinations();
         }
         Ok(listener)
@@ -150,7 +175,7 @@ impl Listener {
         if let Bound::Inet(bound) = &mut address {
             *bound = socket.local_address().unwrap_or(*bound);
         }
-        Ok(Self { socket, address, path, adopted: false, shared: false, told: false })
+        Ok(Self { socket, address, path, adopted: false, shared: false, told: false, plain: None })
     }
 
     /// An open socket of the server before us; `identity` is that of its path.
@@ -170,7 +195,7 @@ impl Listener {
             _ => None,
         };
         let told = told::is_told(&socket, &address);
-        Self { socket, address, path, adopted: false, shared: false, told }
+        Self { socket, address, path, adopted: false, shared: false, told, plain: None }
     }
 
     /// The path that is unlinked when it is closed.
@@ -188,7 +213,7 @@ impl Listener {
             unix => Bound::Unix(ShownEndpoint(unix).to_string()),
         };
         let socket = Socket::new(descriptor, endpoint, socket_type);
-        Self { socket, address, path: None, adopted: true, shared: false, told: false }
+        Self { socket, address, path: None, adopted: true, shared: false, told: false, plain: None }
     }
 
     /// Whether it is the service manager's.
@@ -208,6 +233,10 @@ impl Listener {
     pub fn share(&mut self) {
         self.shared = true;
         self.tell_no_destinations();
+        if self.plain.is_none() {
+            let (family, socket_type) = self.socket.kind(&self.address);
+            self.plain = Plain::of(family, socket_type, !self.adopted);
+        }
     }
 
     /// Whether a program has had it, so that nobody may accept from it in the loop.
@@ -229,6 +258,12 @@ impl Listener {
     /// # Errors
     /// What the system answered.
     pub fn update(&self, spec: &SocketSpec, attributes: &Attributes) -> io::Result<()> {
+        self.apply(spec, attributes)?;
+        self.path.as_ref().map_or(Ok(()), |path| path.set_owner_and_mode(attributes))
+    }
+
+    /// The same but for the path.
+    fn apply(&self, spec: &SocketSpec, attributes: &Attributes) -> io::Result<()> {
         buffers::set(self, attributes)?;
         if !self.adopted {
             buffers::forget(self, spec, attributes)?;
@@ -245,7 +280,7 @@ impl Listener {
         if spec.socket_type != SocketType::Dgram && says {
             start_listening(self, attributes)?;
         }
-        self.path.as_ref().map_or(Ok(()), |path| path.set_owner_and_mode(attributes))
+        Ok(())
     }
 
     /// Where it is bound.
@@ -281,6 +316,19 @@ impl Socket {
         }
     }
 
+    /// Its family and type; sequenced packets are a stream, too, where only the options matter.
+    fn kind(&self, address: &Bound) -> (AddressFamily, SocketType) {
+        let family = match address {
+            Bound::Inet(SocketAddr::V4(_)) => AddressFamily::Inet,
+            Bound::Inet(SocketAddr::V6(_)) => AddressFamily::Inet6,
+            Bound::Unix(_) => AddressFamily::Unix,
+        };
+        match self {
+            Self::Udp(_) | Self::UnixDatagram(_) => (family, SocketType::Dgram),
+            Self::Tcp(_) | Self::Unix(_) => (family, SocketType::Stream),
+        }
+    }
+
     fn into_descriptor(self) -> OwnedFd {
         match self {
             Self::Tcp(socket) => socket.into(),
@@ -309,6 +357,12 @@ impl AsFd for Socket {
             Socket::Udp(socket) => socket.as_fd(),
             Socket::UnixDatagram(socket) => socket.as_fd(),
         }
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
     }
 }
 

@@ -230,6 +230,9 @@ pub struct Held {
     /// A program has had it.
     #[serde(default)]
     pub shared: bool,
+    /// And has left it of no use to anybody.
+    #[serde(default)]
+    pub ruined: bool,
 }
 
 /// A socket at which the server is asked.

@@ -182,6 +182,7 @@ fn sample() -> State {
             descriptor: 82,
             lent: true,
             shared: false,
+            ruined: false,
         }],
         watchdog: Some(Duration::from_secs(10)),
         doors: Vec::new(),

@@ -26,6 +26,15 @@ impl Listener {
         }
     }
 
+    /// Has it do so again, though that option was given back.
+    pub(super) fn tell_destinations_again(&self) {
+        if let (true, Socket::Udp(socket), Bound::Inet(address)) =
+            (self.told, &self.socket, &self.address)
+        {
+            let _ = set_telling(socket, address, true);
+        }
+    }
+
     /// For a program, which need not expect that.
     pub(super) fn tell_no_destinations(&mut self) {
         if std::mem::take(&mut self.told)

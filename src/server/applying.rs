@@ -17,6 +17,7 @@ use std::rc::Rc;
 
 use super::Server;
 use super::counting::{Changes, Turnover};
+use super::restoring::is_shared;
 use super::slab::Key;
 use super::state::{ListenerState, Rest};
 use super::token::Owner;
@@ -47,6 +48,8 @@ pub(super) struct Applying {
     /// Files for lines; others stay open until the services that had them are gone.
     log_files: Vec<LogFile>,
     overview: Overview,
+    /// It may have mended what programs have failed for.
+    mends: bool,
     /// Sockets before, and services that go on with something different.
     before: (Turnover, usize),
     /// Whether anything is different.
@@ -72,7 +75,7 @@ enum Stage {
 impl Server {
     /// Serves the first configuration. The number of sockets that are open.
     pub fn install(&mut self, loading: Loading) -> usize {
-        let mut applying = self.begin_to_apply(loading);
+        let mut applying = Applying { mends: false, ..self.begin_to_apply(loading) };
         let mut all = usize::MAX;
         while self.apply_some(&mut applying, &mut all) {}
         self.groups.look_for_left_over();
@@ -93,6 +96,7 @@ impl Server {
             stage: Stage::Steps,
             log_files: loading.log_files,
             overview: loading.overview,
+            mends: true,
             before: (self.reloading.turnover, loading.updated),
             changes,
             turns: 0,
@@ -149,7 +153,7 @@ impl Server {
             Stage::Sockets(from) => {
                 let first = *from;
                 *from = first.saturating_add(SOCKETS);
-                match self.look_over_sockets(first) {
+                match self.look_over_sockets(first, applying.mends) {
                     Some(cost) => cost,
                     None => {
                         applying.stage = Stage::Overview;
@@ -323,15 +327,19 @@ impl Server {
 
     /// Sockets that are closed or rest, or that nobody finds, among some; what that costs.
     /// None after the last.
-    fn look_over_sockets(&mut self, from: usize) -> Option<usize> {
+    fn look_over_sockets(&mut self, from: usize, mends: bool) -> Option<usize> {
         let some = self.listeners.some(from, SOCKETS)?;
         let found: Vec<(Key, Look)> =
             some.filter_map(|(key, state)| Some((key, Look::at(state)?))).collect();
         for (key, look) in &found {
             match look {
-                Look::Closed => self.try_to_open(*key),
+                Look::Closed => self.try_at_once(*key, mends),
                 Look::Lost => self.open_anew(*key),
                 Look::Rests => self.resume(*key),
+                Look::Shared => _ = self.look_after(*key),
+            }
+            if mends {
+                self.forget_backoff(*key);
             }
         }
         Some(found.len().saturating_add(1))
@@ -359,6 +367,8 @@ enum Look {
     Closed,
     Lost,
     Rests,
+    /// A program has had it, and may have left it in any state, or have done so since.
+    Shared,
 }
 
 impl Look {
@@ -366,7 +376,8 @@ impl Look {
         match &state.listener {
             None => Some(Self::Closed),
             Some(listener) if listener.path().is_some_and(BoundPath::is_lost) => Some(Self::Lost),
-            Some(_) => (state.rest == Rest::Limit).then_some(Self::Rests),
+            Some(_) if state.rest == Rest::Limit => Some(Self::Rests),
+            Some(_) => (is_shared(state) && state.rest != Rest::Program).then_some(Self::Shared),
         }
     }
 }

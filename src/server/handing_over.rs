@@ -135,11 +135,11 @@ impl Server {
 
     fn hand_over_held(&self, to: &mut Collector) -> Vec<state::Held> {
         let held = self.manager.sockets.held().map(|(about, descriptor, lent)| {
-            let About { spec, takes_ipv4, name, said, shared } = about;
+            let About { spec, takes_ipv4, name, said, shared, ruined } = about;
             if !lent {
                 to.number(&descriptor);
             }
-            state::Held { spec, takes_ipv4, name, said, descriptor, lent, shared }
+            state::Held { spec, takes_ipv4, name, said, descriptor, lent, shared, ruined }
         });
         held.collect()
     }

@@ -246,7 +246,7 @@ impl Server {
         }
     }
 
-    fn listen(&mut self, key: Key, service: &Service, listener: Listener) {
+    pub(super) fn listen(&mut self, key: Key, service: &Service, listener: Listener) {
         self.reloading.turnover.opens();
         log::debug!("opened descriptor={}", listener.as_raw_fd());
         journal::listening(&service.label, listener.address(), listener.is_adopted());
@@ -256,6 +256,14 @@ impl Server {
             state.retry = FIRST_RETRY;
         }
         self.register_listener(key);
+    }
+
+    /// The same with the shortest delays, if a reload may have mended what was in the way.
+    pub(super) fn try_at_once(&mut self, key: Key, mends: bool) {
+        if let Some(state) = self.listeners.get_mut(key).filter(|_| mends) {
+            state.retry = FIRST_RETRY;
+        }
+        self.try_to_open(key);
     }
 
     /// Opens a socket, or says why not and when it is tried again.

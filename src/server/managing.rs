@@ -103,6 +103,14 @@ impl Server {
         }
     }
 
+    /// A socket of the service manager's that a program has ruined is no service's any more.
+    pub(super) fn close_ruined(&mut self, listener: Listener) {
+        self.reloading.turnover.closes();
+        if let Some(descriptor) = listener.into_adopted() {
+            self.manager.sockets.put_back_ruined(descriptor);
+        }
+    }
+
     /// Says which of the service manager's sockets no service has.
     pub(super) fn say_unclaimed(&mut self) {
         let closed = |spec: &SocketSpec| {

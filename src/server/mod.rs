@@ -11,6 +11,7 @@
 //! | `holding` | clients over a limit, for the moment in which a program may end |
 //! | `starting` | a program, for whomever |
 //! | `waiting` | `wait` services, whose program has the socket itself |
+//! | `restoring` | their sockets, when it has had them |
 //! | `ending` | children that have ended |
 //! | `orphans` | those of others, as process 1 |
 //! | `ends` | what announces an end at once |
@@ -70,6 +71,7 @@ mod relaying;
 mod reloading;
 mod reserve;
 mod resting;
+mod restoring;
 mod slab;
 mod sources;
 mod starting;

@@ -247,14 +247,15 @@ impl Server {
     fn adopt_held(&mut self, state: &State, taken: &mut Adoption) {
         self.manager.watchdog = state.watchdog;
         for held in &state.held {
-            let state::Held { spec, takes_ipv4, name, said, descriptor, lent, shared } =
+            let state::Held { spec, takes_ipv4, name, said, descriptor, lent, shared, ruined } =
                 held.clone();
             let place = match lent {
                 true => taken.lent.get(&descriptor).copied().map(Err),
                 false => taken_or_said(&mut taken.descriptors, descriptor).map(Ok),
             };
             if let Some(place) = place {
-                self.manager.sockets.restore(About { spec, takes_ipv4, name, said, shared }, place);
+                let about = About { spec, takes_ipv4, name, said, shared, ruined };
+                self.manager.sockets.restore(about, place);
             }
         }
     }

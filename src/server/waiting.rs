@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use nix::libc;
+
 use super::Server;
 use super::slab::Key;
 use super::starting::Start;
@@ -14,9 +16,9 @@ use crate::admission::{Reason, Verdict};
 use crate::datagram;
 use crate::descriptor;
 use crate::journal;
-use crate::listener::{Bound, Listener, Socket};
+use crate::listener::{Bound, Condition, Listener, Socket};
 use crate::spawn::environment::Connection;
-use crate::spawn::kernel;
+use crate::spawn::kernel::{self, options};
 
 /// Bytes of a datagram that are compared to see whether it has been taken.
 const HEAD: usize = 64;
@@ -36,6 +38,10 @@ impl Server {
         if !self.drop_refused_datagrams(key, owner) {
             return;
         }
+        let head = self.listeners.get(key).and_then(|it| it.listener.as_ref()).and_then(head);
+        if head.is_none() {
+            return self.nobody_has_come(key);
+        }
         let Some(service) = self.services.get(owner) else { return };
         let observed = self.observed();
         match self.admission.admit(&observed, service.admission, Address::None) {
@@ -48,7 +54,7 @@ impl Server {
         let Some(listener) = &mut state.listener else { return };
         listener.share();
         state.rest = Rest::Program;
-        state.head = head(listener);
+        state.head = head;
         let facts = wait_facts(listener);
         let copy = listener.set_blocking(true).and_then(|()| descriptor::copy(listener));
         let start = Start { listener: Some(key), ..Start::new(owner, Address::None, &facts) };
@@ -125,28 +131,48 @@ impl Server {
         if let Some(Err(error)) = listener.map(|listener| listener.set_blocking(false)) {
             self.say_trouble(key, "fcntl", &error);
         }
+        let condition = self.restore_socket(key);
         let Some(state) = self.listeners.get_mut(key) else { return };
         let Some(listener) = &state.listener else { return };
         let (before, waiting) = (state.head.take(), head(listener));
         let sure = matches!(listener.socket(), Socket::Udp(_));
         state.rest = Rest::Backoff;
-        let unread = waiting.is_some() && waiting == before && run != WaitRun::Long;
+        let unread = waiting.is_some() && waiting == before && (sure || run != WaitRun::Long);
         if !unread {
             (state.unread, state.backoff) = (0, FIRST_BACKOFF);
+        }
+        if let Condition::Ruined(why) = condition
+            && !self.replace_ruined(key, why)
+        {
+            return;
+        }
+        if !unread {
             return self.resume(key);
         }
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        state.rest = Rest::Backoff;
         state.unread = state.unread.saturating_add(1);
         let times = state.unread;
         match run {
-            WaitRun::Failed => self.back_off(key),
-            _ if times < UNREAD => self.resume(key),
-            _ if sure => self.back_off(key),
-            _ => self.rest_for(key, PAUSE, times == UNREAD),
+            WaitRun::Failed | WaitRun::Long => self.back_off(key),
+            WaitRun::Short if times < UNREAD => self.resume(key),
+            WaitRun::Short if sure => self.back_off(key),
+            WaitRun::Short => self.rest_for(key, PAUSE, times == UNREAD),
+        }
+    }
+
+    /// A reload may have mended what a program has failed for: no rest, and no long delays.
+    pub(super) fn forget_backoff(&mut self, key: Key) {
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        (state.unread, state.backoff) = (0, FIRST_BACKOFF);
+        if state.rest == Rest::Backoff {
+            state.not_before = None;
+            self.resume(key);
         }
     }
 
     /// Ever longer.
-    fn back_off(&mut self, key: Key) {
+    pub(super) fn back_off(&mut self, key: Key) {
         let Some(state) = self.listeners.get_mut(key) else { return };
         let delay = state.backoff;
         state.backoff = delay.saturating_mul(2).min(LONGEST_BACKOFF);
@@ -167,7 +193,7 @@ impl Server {
 /// How the program of a `wait` service has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WaitRun {
-    /// Well, after a while.
+    /// After a while.
     Long,
     /// Well, and at once.
     Short,
@@ -203,16 +229,18 @@ fn head(listener: &Listener) -> Option<Vec<u8>> {
             let length = datagram::peek_unix(socket, &mut bytes).ok()?;
             Some(bytes.get(..length).unwrap_or_default().to_vec())
         }
-        Socket::Tcp(socket) => {
-            let waiting = kernel::waiting_connections(socket).filter(|waiting| *waiting > 0);
-            waiting.map(|waiting| waiting.to_ne_bytes().to_vec())
-        }
-        Socket::Unix(_) => {
-            use nix::poll::{PollFlags, PollTimeout};
-            let waits = descriptor::becomes_ready(listener, PollFlags::POLLIN, PollTimeout::ZERO);
-            waits.unwrap_or(false).then(Vec::new)
-        }
+        Socket::Tcp(socket) => somebody_waits(listener).then(|| {
+            kernel::waiting_connections(socket).unwrap_or_default().to_ne_bytes().to_vec()
+        }),
+        Socket::Unix(_) => somebody_waits(listener).then(Vec::new),
     }
+}
+
+/// Whether somebody waits to be accepted; a socket that is shut down is ready, too.
+fn somebody_waits(listener: &Listener) -> bool {
+    let ended = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
+    let found = options::events(listener, libc::POLLIN | libc::POLLRDHUP);
+    found & libc::POLLIN != 0 && found & ended == 0
 }
 
 /// What a `wait` program is told: it meets its peers itself.

@@ -18,6 +18,10 @@ const ONE_PER_PEER: &str = "a program per peer needs a socket of the server's ow
 const SHARED: &str = "a program that waits has had the service manager's socket, and could \
     make us wait at it: have the manager make a new one";
 
+/// Why nobody can have such a socket.
+const RUINED: &str = "a program that waits has left the service manager's socket in a state that \
+    cannot be undone: have the manager make a new one";
+
 /// The sockets.
 #[derive(Debug, Default)]
 pub struct Store(Vec<Held>);
@@ -33,6 +37,8 @@ struct Held {
     said: bool,
     /// A program has had it.
     shared: bool,
+    /// And has left it of no use to anybody.
+    ruined: bool,
 }
 
 #[derive(Debug)]
@@ -55,6 +61,8 @@ pub struct About {
     pub said: bool,
     /// A program has had it.
     pub shared: bool,
+    /// And has left it of no use to anybody.
+    pub ruined: bool,
 }
 
 /// What there is for a socket of a service.
@@ -74,26 +82,28 @@ impl Store {
     pub(super) fn add(&mut self, socket: Inherited) {
         let Inherited { descriptor, spec, takes_ipv4, name } = socket;
         let place = Place::Here(descriptor);
-        self.0.push(Held { spec, takes_ipv4, name, place, said: false, shared: false });
+        let (said, shared, ruined) = (false, false, false);
+        self.0.push(Held { spec, takes_ipv4, name, place, said, shared, ruined });
     }
 
     /// One that was held before, or the number under which a service has it.
     pub fn restore(&mut self, about: About, place: Result<OwnedFd, RawFd>) {
-        let About { spec, takes_ipv4, name, said, shared } = about;
+        let About { spec, takes_ipv4, name, said, shared, ruined } = about;
         let place = place.map_or_else(Place::Lent, Place::Here);
-        self.0.push(Held { spec, takes_ipv4, name, place, said, shared });
+        self.0.push(Held { spec, takes_ipv4, name, place, said, shared, ruined });
     }
 
     /// All that are held, their numbers, and whether a service has them.
     pub fn held(&self) -> impl Iterator<Item = (About, RawFd, bool)> {
         self.0.iter().map(|held| {
-            let Held { spec, takes_ipv4, name, place, said, shared } = held;
+            let Held { spec, takes_ipv4, name, place, said, shared, ruined } = held;
             let (number, lent) = match place {
                 Place::Here(descriptor) => (descriptor.as_raw_fd(), false),
                 Place::Lent(number) => (*number, true),
             };
-            let (takes_ipv4, said, shared) = (*takes_ipv4, *said, *shared);
-            let about = About { spec: spec.clone(), takes_ipv4, name: name.clone(), said, shared };
+            let (takes_ipv4, said, shared, ruined) = (*takes_ipv4, *said, *shared, *ruined);
+            let (spec, name) = (spec.clone(), name.clone());
+            let about = About { spec, takes_ipv4, name, said, shared, ruined };
             (about, number, lent)
         })
     }
@@ -110,6 +120,9 @@ impl Store {
         let Some(held) = self.find(spec, service, Held::is_here) else { return Claim::None };
         if needs_own_sockets(service) {
             return Claim::Unfit(ONE_PER_PEER);
+        }
+        if held.ruined {
+            return Claim::Unfit(RUINED);
         }
         if held.shared && service.is_accepted_from() {
             return Claim::Unfit(SHARED);
@@ -159,6 +172,15 @@ impl Store {
         if let Some(held) = self.0.iter_mut().find(lent) {
             held.place = Place::Here(descriptor);
             held.shared |= shared;
+        }
+    }
+
+    /// Takes back a socket that a program has ruined.
+    pub fn put_back_ruined(&mut self, descriptor: OwnedFd) {
+        let lent = |held: &&mut Held| held.is_lent_as(descriptor.as_raw_fd());
+        if let Some(held) = self.0.iter_mut().find(lent) {
+            held.place = Place::Here(descriptor);
+            (held.shared, held.ruined) = (true, true);
         }
     }
 

@@ -50,6 +50,8 @@
 
 #![allow(unsafe_code, reason = "the one place where it is allowed")]
 
+pub mod options;
+
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::io;

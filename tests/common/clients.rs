@@ -166,6 +166,14 @@ impl Packets {
         Ok(Self { socket })
     }
 
+    /// The next packet; none if there is an end, or an error, first.
+    pub(crate) fn read(&self) -> Option<String> {
+        let mut answer = [0; 65_535];
+        let flags = nix::sys::socket::MsgFlags::empty();
+        let count = recv(self.socket.as_raw_fd(), &mut answer, flags).ok()?;
+        Some(String::from_utf8_lossy(&answer[..count]).into_owned())
+    }
+
     /// Sends one packet and waits for the next one.
     pub(crate) fn ask(&self, text: &str) -> String {
         let flags = nix::sys::socket::MsgFlags::empty();

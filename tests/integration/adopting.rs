@@ -417,3 +417,75 @@ fn sockets_for_another_process_are_left_alone() {
     assert_eq!(echo_once(tcp(port), "served"), "served");
     assert!(daemon.said("not-adopted").is_empty() && !is_adopted(&daemon, port));
 }
+
+/// It cannot be made anew here: the manager holds its address.
+#[test]
+fn a_socket_of_the_manager_that_a_program_has_ruined_stays_closed_and_says_so() {
+    if missing() || !need_program("python3") {
+        return;
+    }
+    let (port, folder) = (free_port(), Folder::new());
+    let script = "import os, socket\n\
+        s = socket.socket(fileno=os.dup(0))\n\
+        data, peer = s.recvfrom(100)\n\
+        try: s.shutdown(2)\n\
+        except OSError: pass\n";
+    let script = folder.write("ruin.py", script);
+    let text =
+        format!("{} dgram udp wait {} python3 python3 {}\n", local(port), me(), script.display());
+    let (held, other) = (local(port), free_port());
+    let text = text + &own_line(other, "/bin/cat cat");
+    let words = activated(&["--datagram"], &[&held]);
+    let daemon = start_controlled(&words, by_udp(port), folder, &text);
+    let said = daemon.wait_log(|line| line.about("not-listening", port));
+    assert!(said.get("error").unwrap().contains("have the manager make a new one"), "{}", said.raw);
+    assert_eq!(daemon.said("renewed").len(), 1);
+    let programs = daemon.said("accepted").len();
+    upgrade(&daemon);
+    let mark = daemon.log.mark();
+    let _ = daemon.reload(&text);
+    let _ = udp(port).send(b"to nobody");
+    assert_eq!(echo_once(tcp(other), "calm"), "calm");
+    let again = daemon.log.all_after(mark, |line| line.about("accepted", port));
+    assert_eq!((again.len(), programs > 0), (0, true), "{}", daemon.log.text());
+}
+
+#[test]
+fn a_listener_of_the_manager_that_a_program_has_shut_listens_again() {
+    if missing() || !need_program("python3") {
+        return;
+    }
+    let (port, folder) = (free_port(), Folder::new());
+    let script = "import os, socket\n\
+        s = socket.socket(fileno=os.dup(0))\n\
+        s.accept()[0].sendall(b'served')\n\
+        s.shutdown(2)\n";
+    let script = folder.write("ruin.py", script);
+    let text =
+        format!("{} stream tcp wait {} python3 python3 {}\n", local(port), me(), script.display());
+    let held = local(port);
+    let words = activated(&[], &[&held]);
+    let daemon = start_controlled(&words, by_tcp(port), folder, &text);
+    for _ in 0..3 {
+        wait_for("somebody to be served", || {
+            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
+            let mut answer = String::new();
+            let _ = std::io::Read::read_to_string(&mut &stream, &mut answer);
+            (answer == "served").then_some(())
+        });
+    }
+    assert_eq!(daemon.said("not-listening").len(), 0, "{}", daemon.log.text());
+}
+
+#[track_caller]
+fn start_controlled(
+    words: &[&str],
+    poke: impl FnOnce() + Send,
+    folder: Folder,
+    text: &str,
+) -> Daemon {
+    thread::scope(|scope| {
+        scope.spawn(poke);
+        Setup::new().controlled().under(words).start_in(folder, text)
+    })
+}

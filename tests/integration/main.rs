@@ -71,6 +71,7 @@ mod reload;
 mod reload_faults;
 mod resilience;
 mod resilience_load;
+mod ruining;
 mod signals;
 mod spawn_paths;
 mod status;

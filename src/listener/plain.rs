@@ -1,0 +1,130 @@
+//! The options that a program can leave set on a socket that it has had, and what they are on
+//! one that nobody has had: some make a socket deaf, some surprise the next program.
+//!
+//! What the service says itself ([`super::Listener::update`]) is not among them.
+
+use nix::libc::{self, c_int};
+use nix::sys::socket::AddressFamily;
+
+use super::new_socket;
+use crate::config::model::SocketType;
+use crate::spawn::kernel::options::{self, Value};
+
+/// Level and name of an option.
+type Name = (c_int, c_int);
+
+/// Those that nobody but a program has set.
+const ITS_OWN: &[Name] = &[
+    (libc::SOL_SOCKET, libc::SO_RCVTIMEO),
+    (libc::SOL_SOCKET, libc::SO_SNDTIMEO),
+    (libc::SOL_SOCKET, libc::SO_RCVLOWAT),
+    (libc::SOL_SOCKET, libc::SO_PEEK_OFF),
+    (libc::SOL_SOCKET, libc::SO_LINGER),
+    (libc::SOL_SOCKET, libc::SO_DONTROUTE),
+    (libc::SOL_SOCKET, libc::SO_OOBINLINE),
+];
+
+/// Those of internet sockets.
+const ITS_OWN_V4: &[Name] = &[
+    (libc::IPPROTO_IP, libc::IP_RECVERR),
+    (libc::IPPROTO_IP, libc::IP_RECVTTL),
+    (libc::IPPROTO_IP, libc::IP_RECVTOS),
+    (libc::IPPROTO_IP, libc::IP_RECVORIGDSTADDR),
+    (libc::IPPROTO_IP, libc::IP_MINTTL),
+    (libc::IPPROTO_IP, libc::IP_OPTIONS),
+];
+const ITS_OWN_V6: &[Name] = &[
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
+    (libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT),
+];
+
+/// Of UDP sockets, `linux/udp.h`: to gather what is sent and to hand over what is received
+/// to another protocol.
+const ITS_OWN_UDP: &[Name] = &[
+    (libc::IPPROTO_UDP, libc::UDP_CORK),
+    (libc::IPPROTO_UDP, libc::UDP_ENCAP),
+    (libc::IPPROTO_UDP, libc::UDP_SEGMENT),
+    (libc::IPPROTO_UDP, libc::UDP_GRO),
+];
+const ITS_OWN_TCP: &[Name] = &[
+    (libc::IPPROTO_TCP, libc::TCP_CORK),
+    (libc::IPPROTO_TCP, libc::TCP_SYNCNT),
+    (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT),
+    (libc::IPPROTO_TCP, libc::TCP_FASTOPEN),
+    (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT),
+];
+
+/// Those that the service manager may have set, too: they are left alone on its sockets.
+const THE_MANAGERS: &[Name] = &[
+    (libc::SOL_SOCKET, libc::SO_BROADCAST),
+    (libc::SOL_SOCKET, libc::SO_PRIORITY),
+    (libc::SOL_SOCKET, libc::SO_MARK),
+    (libc::SOL_SOCKET, libc::SO_PASSCRED),
+    (libc::SOL_SOCKET, libc::SO_PASSSEC),
+    (libc::SOL_SOCKET, libc::SO_TIMESTAMP),
+    (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS),
+    (libc::SOL_SOCKET, libc::SO_TIMESTAMPING),
+    (libc::SOL_SOCKET, libc::SO_REUSEADDR),
+    (libc::SOL_SOCKET, libc::SO_REUSEPORT),
+];
+const THE_MANAGERS_V4: &[Name] = &[
+    (libc::IPPROTO_IP, libc::IP_TOS),
+    (libc::IPPROTO_IP, libc::IP_TTL),
+    (libc::IPPROTO_IP, libc::IP_PKTINFO),
+    (libc::IPPROTO_IP, libc::IP_FREEBIND),
+    (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+];
+const THE_MANAGERS_V6: &[Name] = &[
+    (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+    (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+    (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+];
+
+/// Options with their values.
+#[derive(Debug)]
+pub(super) struct Plain(Vec<(Name, Value)>);
+
+impl Plain {
+    /// What they are on a new socket of this kind; those that this kernel does not know, or
+    /// that such a socket does not have, are not among them. None without a descriptor for it.
+    pub(super) fn of(family: AddressFamily, socket_type: SocketType, own: bool) -> Option<Self> {
+        let new = new_socket(family, socket_type).ok()?;
+        if socket_type == SocketType::Stream && family != AddressFamily::Unix {
+            // As every listener has it.
+            let yes = Value::number(1);
+            options::set(&new, libc::SOL_SOCKET, libc::SO_REUSEADDR, &yes).ok()?;
+        }
+        let groups = groups(family, socket_type, own);
+        let names = groups.into_iter().flatten().copied();
+        let known = names.filter_map(|name| Some((name, options::get(&new, name.0, name.1).ok()?)));
+        Some(Self(known.collect()))
+    }
+
+    /// Gives a socket those values of its options that it has not.
+    pub(super) fn restore(&self, socket: &super::Socket) {
+        for ((level, name), value) in &self.0 {
+            let is_so = options::get(socket, *level, *name).is_ok_and(|it| it == *value);
+            if !is_so && let Err(error) = options::set(socket, *level, *name, value) {
+                log::debug!("option level={level} name={name} error={error}");
+            }
+        }
+    }
+}
+
+fn groups(family: AddressFamily, socket_type: SocketType, own: bool) -> Vec<&'static [Name]> {
+    let (of_program, of_manager, of_protocol) = match (family, socket_type) {
+        (AddressFamily::Inet, SocketType::Dgram) => (ITS_OWN_V4, THE_MANAGERS_V4, ITS_OWN_UDP),
+        (AddressFamily::Inet, _) => (ITS_OWN_V4, THE_MANAGERS_V4, ITS_OWN_TCP),
+        (AddressFamily::Inet6, SocketType::Dgram) => (ITS_OWN_V6, THE_MANAGERS_V6, ITS_OWN_UDP),
+        (AddressFamily::Inet6, _) => (ITS_OWN_V6, THE_MANAGERS_V6, ITS_OWN_TCP),
+        _ => (&[][..], &[][..], &[][..]),
+    };
+    let mut groups = vec![ITS_OWN, of_program, of_protocol];
+    if own {
+        groups.extend([THE_MANAGERS, of_manager]);
+    }
+    groups
+}
