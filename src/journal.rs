@@ -158,6 +158,12 @@ pub fn timeout(service: &Label, peer: Address, pid: i32, signal: &str, log: LogO
     say(Warn, service.target(), "timeout", &fields);
 }
 
+/// The program of a peer has made its socket one for others, and is killed.
+pub fn strayed(service: &Label, peer: Address, pid: i32) {
+    let fields = [("service", text(service)), ("peer", Peer(peer)), ("pid", Pid(Some(pid.into())))];
+    say(Warn, service.target(), "strayed", &fields);
+}
+
 /// A program could not be started; `stage` says at which step.
 pub fn failed(service: &Label, peer: Address, pid: Option<i32>, stage: &str, error: &dyn Display) {
     let fields = [

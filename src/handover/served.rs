@@ -51,6 +51,9 @@ pub struct Child {
     pub kill_after: Duration,
     /// What becomes of it when its service goes.
     pub on_stop: OnStop,
+    /// Its own socket, for one of a peer.
+    #[serde(default)]
+    pub peer_socket: Option<PeerSocket>,
 }
 
 /// The standard error of a program.
@@ -69,6 +72,15 @@ pub struct Pipe {
     pub partial: Vec<u8>,
     /// The rest of a line that was cut is thrown away.
     pub skipping: bool,
+}
+
+/// The socket of a peer's program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerSocket {
+    /// A copy of it.
+    pub descriptor: RawFd,
+    /// To whom it is connected.
+    pub peer: SocketAddr,
 }
 
 /// A connection to a built-in service.

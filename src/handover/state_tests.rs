@@ -78,6 +78,7 @@ fn connections(state: &mut State) {
         pid: 4,
         socket: Some((0, 1)),
         pipe: Some(0),
+        peer_socket: None,
         group: None,
         deadline: Some(Moment(11)),
         overdue: true,

@@ -174,7 +174,7 @@ impl Server {
         let Connection { socket, peer, .. } = connection;
         let start = Start { peer_id: Some(peer_id), ..Start::new(owner, peer, &facts) };
         match self.start_blocking(&start, socket) {
-            Outcome::Runs => None,
+            Outcome::Runs(_) => None,
             Outcome::Failed(socket) => Some(socket),
             Outcome::Later(failed) => {
                 self.say_not_started(&start, &failed);

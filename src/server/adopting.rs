@@ -15,6 +15,7 @@ use super::per_peer::Homing;
 use super::relaying::{Dial, RelayState};
 use super::slab::Key;
 use super::state::{Child, ConversationState, Guest, Rest, StderrState, Terms};
+use super::straying::PeerSocket;
 use super::stream::Stream;
 use super::taking_over::{Adoption, adopted_listener, taken_or_said};
 use super::timers::Timer;
@@ -108,6 +109,10 @@ impl Server {
         let listener = handed
             .socket
             .and_then(|(service, socket)| taken.sockets.get(service)?.get(socket).copied());
+        let peer_socket = handed.peer_socket.and_then(|it| {
+            let socket = taken_or_said(&mut taken.descriptors, it.descriptor)?;
+            Some(PeerSocket::taken_over(socket, it.peer))
+        });
         let deadline = handed.deadline.map(|when| taken.clock.instant(when));
         let child = Child {
             pid,
@@ -121,6 +126,7 @@ impl Server {
             peer_id: PeerId::from_number(served.peer_id),
             started: taken.clock.instant(served.started),
             listener,
+            peer_socket,
             stderr: handed.pipe.and_then(|place| *taken.pipes.get(place)?),
             group: handed.group.and_then(|path| self.find_group(&path, taken)),
             deadline,

@@ -47,6 +47,7 @@ impl Server {
 
     /// Reaps a child that has ended; true if it is there no more.
     pub(super) fn reap_if_ended(&mut self, key: Key) -> bool {
+        self.look_at_peer_socket(key);
         let Some(child) = self.children.get(key) else { return true };
         // As long as it is not reaped, its number, and that of its group, is nobody else's.
         let end = match kernel::ended(Some(child.pid), !child.overdue) {

@@ -261,6 +261,10 @@ impl Collector {
             pid: child.pid,
             socket: child.listener.and_then(|key| self.sockets.get(&key)).copied(),
             pipe: child.stderr.and_then(|key| self.pipes.get(&key)).copied(),
+            peer_socket: child
+                .peer_socket
+                .as_ref()
+                .map(|it| state::PeerSocket { descriptor: self.number(&it.socket), peer: it.peer }),
             group: child.group.as_deref().map(path_of),
             deadline: self.moment(child.deadline),
             overdue: child.overdue,

@@ -25,6 +25,7 @@
 //! | `relaying` | connections relayed to another server |
 //! | `datagrams` | built-in services on datagrams |
 //! | `per_peer` | a program for each who sends datagrams |
+//! | `straying` | those that make their socket one for others |
 //! | `peer_queue` | what of theirs waits |
 //! | `installing` | services and their sockets, made from definitions |
 //! | `sources` | whom a service serves, by source |
@@ -78,6 +79,7 @@ mod starting;
 mod state;
 mod stderr_lines;
 mod stopping;
+mod straying;
 mod stream;
 mod taking_over;
 mod timers;
@@ -125,6 +127,7 @@ use reloading::Reloading;
 use slab::{Key, Slab};
 use state::{Child, ConversationState, ListenerState, ServiceState, StderrState};
 use stopping::Drain;
+use straying::PeerSocket;
 pub use taking_over::{examine, may_follow, nothing_more, served};
 use timers::Timers;
 use token::Owner;
@@ -162,6 +165,8 @@ pub struct Server {
     leftovers: Slab<Group>,
     weather: Weather,
     homing: Slab<Homing>,
+    /// Sockets of programs per peer that have made them others'.
+    strays: Slab<PeerSocket>,
     holding: Holding,
     relays: Slab<RelayState>,
     controlling: Controlling,
@@ -227,8 +232,7 @@ impl Server {
         let signals = Signals::new(facts.adopts_orphans)?;
         watch_signals(&poll, &signals)?;
         let ends = Ends::new(poll.registry(), facts.adopts_orphans)?;
-        let max_children = options.max_children.unwrap_or(facts.max_children);
-        journal::spawning(way_word(spawner.way()), max_children);
+        let max_children = max_children(options.max_children, &facts, &spawner);
         let now = Instant::now();
         Ok(Self {
             poll,
@@ -254,6 +258,7 @@ impl Server {
             leftovers: Slab::new(),
             weather: Weather::default(),
             homing: Slab::new(),
+            strays: Slab::new(),
             holding: Holding::default(),
             relays: Slab::new(),
             controlling: Controlling::new(),
@@ -281,6 +286,13 @@ impl Server {
             straggling: now,
         })
     }
+}
+
+/// How many there may be, which the log says.
+fn max_children(said: Option<u32>, facts: &Facts, spawner: &Spawner) -> u32 {
+    let most = said.unwrap_or(facts.max_children);
+    journal::spawning(way_word(spawner.way()), most);
+    most
 }
 
 fn watch_signals(poll: &Poll, signals: &Signals) -> io::Result<()> {

@@ -19,6 +19,7 @@ use super::Server;
 use super::peer_queue::{Sorted, socket_holding, take_out, waiting_in};
 use super::slab::Key;
 use super::starting::Start;
+use super::straying::PeerSocket;
 use super::timers::Timer;
 use super::token::Owner;
 use crate::address::Address;
@@ -274,12 +275,22 @@ impl Server {
             remote: Some(peer),
             ..Connection::default()
         };
-        match socket.set_nonblocking(false) {
-            Ok(()) => {
+        let kept = socket.set_nonblocking(false).and_then(|()| PeerSocket::of(&socket));
+        match kept {
+            Ok(kept) => {
                 let start = Start::new(owner, Address::Inet(peer), &facts);
-                self.start_or_say(&start, socket.into());
+                self.start_with_peer(&start, socket, kept);
             }
             Err(error) => self.start_failed(owner, Address::Inet(peer), &error),
+        }
+    }
+}
+
+impl Server {
+    fn start_with_peer(&mut self, start: &Start<'_>, socket: UdpSocket, kept: PeerSocket) {
+        let child = self.start_or_say(start, socket.into());
+        if let Some(child) = child.and_then(|key| self.children.get_mut(key)) {
+            child.peer_socket = Some(kept);
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::spawn::{NotStarted, Refusal, Started, Table};
 /// What became of a start.
 pub(super) enum Outcome {
     /// The program runs, or is on its way.
-    Runs,
+    Runs(Option<Key>),
     /// The system has no room for it now. Nothing has been said of it yet.
     Later(NotStarted),
     /// It cannot be started; that has been logged. What it would have got.
@@ -30,8 +30,11 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    pub(super) fn runs(&self) -> bool {
-        matches!(self, Outcome::Runs)
+    pub(super) fn runs(&self) -> Option<Key> {
+        match self {
+            Outcome::Runs(key) => *key,
+            Outcome::Later(_) | Outcome::Failed(_) => None,
+        }
     }
 }
 
@@ -72,8 +75,7 @@ impl Server {
         match self.spawner.spawn(&prepared, socket, start.facts, self.table()) {
             Ok(started) => {
                 self.count(service, |counters| counters.started(before.elapsed()));
-                self.started(start, started, prepared.group());
-                Outcome::Runs
+                Outcome::Runs(self.started(start, started, prepared.group()))
             }
             Err(failed) if failed.may_pass() => {
                 self.cancel_start(service, peer);
@@ -117,8 +119,8 @@ impl Server {
         if descriptor::are_many() || self.reloading.is_busy() { Table::Ours } else { Table::Own }
     }
 
-    /// [`Self::start`] for whom there is no later: true if it runs.
-    pub(super) fn start_or_say(&mut self, start: &Start<'_>, socket: OwnedFd) -> bool {
+    /// [`Self::start`] for whom there is no later: the child, if it runs.
+    pub(super) fn start_or_say(&mut self, start: &Start<'_>, socket: OwnedFd) -> Option<Key> {
         let outcome = self.start(start, socket);
         if let Outcome::Later(failed) = &outcome {
             self.say_not_started(start, failed);
@@ -134,14 +136,17 @@ impl Server {
         }
     }
 
-    fn started(&mut self, start: &Start<'_>, started: Started, group: Option<Rc<Group>>) {
+    fn started(
+        &mut self,
+        start: &Start<'_>,
+        started: Started,
+        group: Option<Rc<Group>>,
+    ) -> Option<Key> {
         let Start { service, peer, .. } = *start;
         let pid = started.pid;
-        let Some(label) = self.services.get(service).map(|state| state.label.clone()) else {
-            return;
-        };
+        let label = self.services.get(service).map(|state| state.label.clone())?;
         let stderr = started.stderr.map(|pipe| self.keep_stderr(pipe, service, label.clone(), pid));
-        let Some(state) = self.services.get(service) else { return };
+        let state = self.services.get(service)?;
         journal::accepted(&label, peer, Some(pid), state.service.attributes.log_on_success);
         let shown = u32::try_from(pid).ok();
         let peer_id = match start.peer_id {
@@ -163,6 +168,7 @@ impl Server {
             peer_id,
             started: self.now,
             listener: start.listener,
+            peer_socket: None,
             stderr,
             group,
             deadline: None,
@@ -173,6 +179,7 @@ impl Server {
         let key = self.children.insert(child);
         self.set_deadline(key, timeout);
         self.watch_in_a_moment(key);
+        Some(key)
     }
 
     fn keep_stderr(&mut self, pipe: OwnedFd, service: Key, label: Label, pid: i32) -> Key {

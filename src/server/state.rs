@@ -10,6 +10,7 @@ use super::banners::Banners;
 use super::peer_queue::Sorted;
 use super::refusals::Refusals;
 use super::slab::Key;
+use super::straying::PeerSocket;
 use super::stream::Stream;
 use super::timers::Timer;
 use crate::address::Address;
@@ -141,6 +142,8 @@ pub(super) struct Child {
     /// The listener that it has, for `wait` services.
     pub(super) listener: Option<Key>,
     pub(super) stderr: Option<Key>,
+    /// A copy of its own socket, for one of a peer.
+    pub(super) peer_socket: Option<PeerSocket>,
     /// Not removed while the program runs.
     pub(super) group: Option<Rc<Group>>,
     /// When it gets its next signal for running too long.

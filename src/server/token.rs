@@ -15,6 +15,10 @@ pub(super) enum Owner {
     Listener(Key),
     /// A child's pidfd.
     Child(Key),
+    /// The socket of a peer's program.
+    PeerSocket(Key),
+    /// The socket of one that has strayed.
+    Stray(Key),
     /// The pipe of a program's standard error.
     Stderr(Key),
     /// A connection to a built-in service.
@@ -55,6 +59,8 @@ pub(super) fn pack(owner: Owner) -> Token {
         Owner::Relay(key) => (5, key),
         Owner::RelayTarget(key) => (6, key),
         Owner::Banner(key) => (7, key),
+        Owner::PeerSocket(key) => (8, key),
+        Owner::Stray(key) => (15, key),
         Owner::Door(key) => (9, key),
         Owner::Edge(key) => (10, key),
     };
@@ -79,6 +85,8 @@ pub(super) fn unpack(token: Token) -> Option<Owner> {
         5 => Some(Owner::Relay(key)),
         6 => Some(Owner::RelayTarget(key)),
         7 => Some(Owner::Banner(key)),
+        8 => Some(Owner::PeerSocket(key)),
+        15 => Some(Owner::Stray(key)),
         9 => Some(Owner::Door(key)),
         10 => Some(Owner::Edge(key)),
         12 => Some(Owner::Trial),
@@ -106,6 +114,8 @@ mod tests {
                     Owner::Relay(key),
                     Owner::RelayTarget(key),
                     Owner::Banner(key),
+                    Owner::PeerSocket(key),
+                    Owner::Stray(key),
                     Owner::Door(key),
                     Owner::Edge(key),
                 ] {

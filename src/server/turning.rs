@@ -92,6 +92,8 @@ impl Server {
                     ended = self.spawner.awaits_end();
                     self.ends.announced(ended);
                 }
+                Some(Owner::PeerSocket(key)) => self.look_at_peer_socket(key),
+                Some(Owner::Stray(key)) => self.look_at_stray(key),
                 Some(Owner::Loader) => self.reloading.announced(),
                 Some(owner) => self.queue(owner),
                 None => {}
@@ -144,6 +146,8 @@ impl Server {
             Owner::Signals
             | Owner::Loader
             | Owner::Child(_)
+            | Owner::PeerSocket(_)
+            | Owner::Stray(_)
             | Owner::Trial
             | Owner::Alarm
             | Owner::Ends => None,
@@ -168,6 +172,8 @@ impl Server {
             Owner::Signals
             | Owner::Loader
             | Owner::Child(_)
+            | Owner::PeerSocket(_)
+            | Owner::Stray(_)
             | Owner::Trial
             | Owner::Alarm
             | Owner::Ends => {}

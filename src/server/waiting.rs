@@ -59,7 +59,7 @@ impl Server {
         let copy = listener.set_blocking(true).and_then(|()| descriptor::copy(listener));
         let start = Start { listener: Some(key), ..Start::new(owner, Address::None, &facts) };
         let runs = match copy {
-            Ok(copy) => self.start_or_say(&start, copy),
+            Ok(copy) => self.start_or_say(&start, copy).is_some(),
             Err(error) => {
                 self.start_failed(owner, Address::None, &error);
                 false

@@ -132,6 +132,7 @@ impl Server {
         if let Some(stderr) = stderr {
             self.watch_stderr(stderr);
         }
+        self.watch_peer_socket(key);
     }
 
     /// Polls the pipe of a program's standard error.

@@ -76,6 +76,7 @@ mod signals;
 mod spawn_paths;
 mod status;
 mod stderr_log;
+mod straying;
 mod stream;
 mod tcpmux;
 mod timeouts;

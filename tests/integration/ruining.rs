@@ -43,7 +43,7 @@ def shut(how):
     except OSError: pass
 def drop_all():
     code = ctypes.create_string_buffer(struct.pack('HBBI', 6, 0, 0, 0))
-    # Where filters of ordinary users have no room the kernel says EPERM.
+    # An ordinary user may not everywhere.
     try: s.setsockopt(socket.SOL_SOCKET, 26, struct.pack('HL', 1, ctypes.addressof(code)))
     except PermissionError: print('no filter', file=sys.stderr, flush=True)
 def serve():
@@ -197,7 +197,7 @@ fn serves_on(place: &Place, folder: Folder, how: &str) -> Daemon {
 fn no_filter(daemon: &Daemon) -> bool {
     let said = daemon.said("stderr");
     said.iter().any(|line| line.raw.contains("no filter"))
-        && !kernel_lacks("room for the filters of ordinary users")
+        && !kernel_lacks("filters of ordinary users on such a socket")
 }
 
 #[test]
