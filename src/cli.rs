@@ -180,6 +180,8 @@ pub enum SpawnWay {
     Auto,
     /// Plain fork(2)
     Fork,
+    /// As auto, but nothing of the server's memory for whoever changes its user
+    Apart,
 }
 
 /// `oxinetd upgrade`, on the other side.

@@ -209,6 +209,7 @@ pub(super) fn new_server(
     let way = match common.spawn {
         SpawnWay::Auto => Way::Sharing,
         SpawnWay::Fork => Way::Forking,
+        SpawnWay::Apart => Way::Apart,
     };
     let options = Options { way, max_children: common.max_children, reload, manager };
     Server::new(options).map_err(refused("starting"))

@@ -3,7 +3,7 @@
 use super::attribute::Draft;
 use super::diagnostic::Span;
 use super::entry::Entry;
-use super::model::{ALL_CAPABILITIES, Action, Resource};
+use super::model::{Action, Resource};
 use super::resolve::Resolver;
 
 impl Resolver<'_> {
@@ -25,11 +25,6 @@ impl Resolver<'_> {
         for (name, lacks, what) in [
             ("chroot", program && attributes.chroot.is_some(), "change the root directory"),
             ("nice", program && attributes.nice < 0, "raise the priority of programs"),
-            (
-                "capabilities",
-                program && attributes.capabilities != ALL_CAPABILITIES,
-                "take capabilities from programs",
-            ),
             (
                 "socket_user",
                 attributes.socket_user.is_some_and(|uid| uid != own.uid),

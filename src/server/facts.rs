@@ -12,7 +12,7 @@ use nix::unistd::{getgroups, getpid, getresgid, getresuid};
 use super::reserve::Reserve;
 use crate::handover::parcel::is_ours;
 use crate::service_manager::is_for_us;
-use crate::spawn::ServerFacts;
+use crate::spawn::{ServerFacts, kernel};
 
 /// Descriptors that a running program costs the server: its pidfd and its pipe.
 const PER_CHILD: u64 = 2;
@@ -61,6 +61,7 @@ impl Facts {
             umask: mask.bits(),
             groups: getgroups()?.into_iter().map(nix::unistd::Gid::as_raw).collect(),
             ids: (uid, gid),
+            capabilities: kernel::own_capabilities(),
             in_root: std::env::current_dir().is_ok_and(|path| path == std::path::Path::new("/")),
             environment: own_environment(),
             last: RefCell::default(),

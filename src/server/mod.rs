@@ -305,6 +305,7 @@ fn way_word(way: Way) -> &'static str {
     match way {
         Way::Sharing => "sharing",
         Way::Forking => "forking",
+        Way::Apart => "apart",
     }
 }
 

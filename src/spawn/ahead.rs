@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::channel::Channel;
 use super::environment::{self, Connection};
 use super::kernel::Block;
-use super::{InFlight, Numbers, Prepared, Spawner, Way, new_pipe};
+use super::{InFlight, Numbers, Prepared, Spawner, new_stderr_pipe};
 
 impl InFlight {
     /// Sends a spare off to become this program.
@@ -61,9 +61,9 @@ impl Spawner {
         }
         if mem::take(&mut self.needs_pipe) {
             // If it cannot be made now, it is tried again when it is needed.
-            self.next_pipe = new_pipe().ok();
+            self.next_pipe = new_stderr_pipe(self.is_root).ok();
         }
-        if !(are_wanted && is_calm && self.way == Way::Sharing) {
+        if !(are_wanted && is_calm && self.can_share) {
             return false;
         }
         self.settle();

@@ -7,33 +7,16 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::group::{Group, Groups};
-use super::{kernel, ruleset};
-use crate::config::model::{ALL_CAPABILITIES, Attributes, GroupLimits, Service};
+use super::ruleset;
+use crate::config::model::{GroupLimits, Service};
 use crate::descriptor::raise;
 
 /// Everything that confines, ready for use.
 #[derive(Debug, Default)]
 pub struct Confinement {
-    pub(super) capabilities: Option<Capabilities>,
     pub(super) ruleset: Option<OwnedFd>,
     pub(super) group: Option<Rc<Group>>,
     pub(super) refusal: Option<Refusal>,
-}
-
-/// A set of capabilities as a child needs it.
-#[derive(Debug)]
-pub(super) struct Capabilities {
-    /// The bits of those that are kept.
-    pub(super) kept: u64,
-    /// The numbers of those that the server has and the program may not.
-    pub(super) dropped: Vec<u32>,
-}
-
-impl Capabilities {
-    fn new(kept: u64, bounding: u64) -> Self {
-        let gone = |number: &u32| bounding & !kept & (1 << number) != 0;
-        Self { kept, dropped: (0..u64::BITS).filter(gone).collect() }
-    }
 }
 
 /// Why no program of a service is started.
@@ -79,7 +62,7 @@ impl Confinement {
             None
         });
         let ruleset = ruleset.map(raise);
-        Self { capabilities: capabilities(attributes), ruleset, group, refusal }
+        Self { ruleset, group, refusal }
     }
 
     /// Nothing but a group of processes.
@@ -102,24 +85,7 @@ impl Confinement {
     }
 }
 
-fn capabilities(attributes: &Attributes) -> Option<Capabilities> {
-    let kept = attributes.capabilities;
-    (kept != ALL_CAPABILITIES).then(|| Capabilities::new(kept, kernel::bounding_set()))
-}
-
 /// Whether a service has a group of processes at all.
 pub(super) fn is_limited(limits: GroupLimits) -> bool {
     limits != GroupLimits::default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Capabilities;
-
-    #[test]
-    fn what_is_there_and_not_kept_is_dropped() {
-        assert_eq!(Capabilities::new(0b0101, 0b1110).dropped, [1, 3]);
-        assert!(Capabilities::new(0b1110, 0b0110).dropped.is_empty());
-        assert_eq!(Capabilities::new(0, 1 << 63).dropped, [63]);
-    }
 }

@@ -1,7 +1,7 @@
 //! What a program is told of its connection: the variables of ucspi-tcp,
 //! ucspi-unix, systemd and xinetd, made of addresses and numbers alone.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::net::SocketAddr;
 use std::ptr;
 
@@ -64,6 +64,14 @@ impl Environment {
         pointers.extend(starts.iter().map(|&start| text.as_ptr().wrapping_add(start).cast()));
         pointers.extend(late.iter().map(|variable| variable.as_ptr()));
         pointers.push(ptr::null());
+    }
+
+    /// The same strings as those of [`Self::seal`], for whoever writes them down.
+    pub(super) fn strings<'a>(&'a self, base: &'a [CString], late: &'a [CString]) -> Vec<&'a CStr> {
+        let own = self.text.split_inclusive(|byte| *byte == 0);
+        let own = own.filter_map(|variable| CStr::from_bytes_until_nul(variable).ok());
+        let plain = |variables: &'a [CString]| variables.iter().map(CString::as_c_str);
+        plain(base).chain(own).chain(plain(late)).collect()
     }
 
     /// For execve(2): valid until it is changed, and as long as what it was sealed with.

@@ -37,15 +37,23 @@
 //!   ended: the other side of the channel is closed then.
 //! * *Other users.* After setresuid the target user may signal the child. A stop
 //!   keeps one block busy and the server does not care; a kill ends the child
-//!   alone. The kernel has made the shared memory undumpable at that point, so
-//!   the user cannot trace it; and lest `fs.suid_dumpable = 2` lets a core dump
-//!   through (before Linux 5.16 that ended every process sharing the memory) the
-//!   child forbids it itself, while every signal is blocked.
+//!   alone. Whether that user may look into the memory, by ptrace(2) or /proc, is written
+//!   down with the memory and not with the process: at setresuid and setresgid the kernel
+//!   writes `fs.suid_dumpable` there. That is 0 or 2, then, which both keep it closed,
+//!   or nobody who changes his user is given the server's memory or a copy of it (see
+//!   [`super::dumpable`]; it has to be so for all of them, since the next one who does so
+//!   opens what one before has closed). With 2 a core dump is still allowed, and before
+//!   Linux 5.16 that ended every process sharing the memory: there it is not shared either,
+//!   and elsewhere the child forbids it while every signal is blocked.
+//! * *What is taken away* (capabilities, paths, limits, set-user-ID, root's session keyring)
+//!   is gone before the user changes, so that nothing depends on who may look into the
+//!   child from then on. What was asked of the kernel is looked at afterwards where it
+//!   can be: ids, groups, the mask of files.
 //!
 //! Where the kernel lacks close_range (before 5.9), on other processors than the
 //! two spelled out below, with `--spawn fork`, when every block is busy, and
 //! for programs in a group of processes (cgroup), the same code runs after a plain
-//! fork. In a group that runs out of memory the kernel kills a process and every other
+//! fork, and in a fresh process ([`super::stub`]) where a user could look into a copy. In a group that runs out of memory the kernel kills a process and every other
 //! that shares its memory: a child that shares ours would take the server with it.
 
 #![allow(unsafe_code, reason = "the one place where it is allowed")]
@@ -53,23 +61,27 @@
 pub mod options;
 
 use std::cell::{Cell, UnsafeCell};
-use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
+use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_long, c_void};
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use nix::sys::socket::{MsgFlags, SockaddrLike as _, SockaddrStorage};
 
+use super::capabilities::Own;
 use super::channel::Channel;
 use super::environment::Environment;
 use super::numbers::{MOST_SENT, Numbers};
-use super::prepared::Prepared;
+use super::prepared::{Pointers, Prepared};
 use super::stage::Stage;
+use super::steps::Steps;
+
+pub(super) mod stub;
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("oxinetd runs on 64-bit Linux");
@@ -119,11 +131,12 @@ struct Parcel {
 
 /// What a child is to become. Nobody writes it while the child may look at it.
 struct Job {
-    prepared: *const Prepared,
+    steps: *const Steps,
+    arguments: *const *const c_char,
     environment: *const *const c_char,
     numbers: Numbers,
     /// Sent before exec.
-    greeting: &'static [u8],
+    greeting: *const [u8],
 }
 
 /// One child's stack, job and environment: what it uses of our memory until exec.
@@ -160,8 +173,8 @@ impl Block {
     /// When the system has no memory for a stack.
     pub fn new() -> io::Result<Self> {
         let numbers = Numbers { socket: -1, stderr: -1, failure: -1, ruleset: -1 };
-        let (prepared, environment) = (ptr::null(), ptr::null());
-        let job = Job { prepared, environment, numbers, greeting: b"" };
+        let (steps, arguments, environment) = (ptr::null(), ptr::null(), ptr::null());
+        let job = Job { steps, arguments, environment, numbers, greeting: b"" };
         let work = Work { job, prepared: None, environment: Environment::default() };
         let birth = Birth { job: ptr::null(), failure: -1, sharing: false, parcel: None };
         Ok(Self(Box::leak(Box::new(Shared {
@@ -234,8 +247,13 @@ impl Block {
     fn fill(&mut self, prepared: &Rc<Prepared>, numbers: Numbers) -> io::Result<()> {
         let work = self.work()?;
         work.environment.seal(&prepared.environment, &prepared.late_environment);
-        let (environment, greeting) = (work.environment.array(), work.environment.greeting);
-        work.job = Job { prepared: Rc::as_ptr(prepared), environment, numbers, greeting };
+        work.job = Job {
+            steps: &raw const prepared.steps,
+            arguments: prepared.arguments.as_ptr(),
+            environment: work.environment.array(),
+            numbers,
+            greeting: work.environment.greeting,
+        };
         work.prepared = Some(Rc::clone(prepared));
         Ok(())
     }
@@ -366,30 +384,54 @@ impl Block {
     pub fn start_forking(&mut self, prepared: &Rc<Prepared>, numbers: Numbers) -> io::Result<i32> {
         self.fill(prepared, numbers)?;
         let birth = self.bear(numbers.failure, false, None)?;
-        let made = match &prepared.confinement.group {
-            None => fork_plainly(birth),
-            Some(group) => fork_into(birth, group.descriptor().as_raw_fd()),
-        };
+        let group = prepared.confinement.group.as_ref().map(|group| group.descriptor().as_raw_fd());
+        // SAFETY: the child makes system calls with what it has a copy of, and never returns.
+        let made = unsafe { fork(group, run_child, birth) };
         // The child has a copy. Kept here, it would keep a service's group in being.
         self.work()?.prepared = None;
         made
     }
 }
 
-/// A plain fork.
-fn fork_plainly(birth: *mut c_void) -> io::Result<i32> {
+/// A fork, into a group of processes perhaps, whose child runs `child` in a copy of our memory.
+///
+/// # Safety
+/// `child` must not return, and do in a copy of this process only what may be done there.
+unsafe fn fork(
+    group: Option<RawFd>,
+    child: extern "C" fn(*mut c_void) -> c_int,
+    argument: *mut c_void,
+) -> io::Result<i32> {
+    let pid = match group {
+        None => fork_plainly(),
+        Some(group) => fork_into(group),
+    };
+    if pid == 0 {
+        child(argument);
+    }
+    if pid < 0 {
+        let error = io::Error::last_os_error();
+        return Err(match group {
+            None => error,
+            // EAGAIN: the group is full. Said so, since the machine need not be.
+            Some(_) => io::Error::new(error.kind(), format!("in the service's cgroup: {error}")),
+        });
+    }
+    i32::try_from(pid).map_err(io::Error::other)
+}
+
+/// A plain fork: 0 in the child.
+fn fork_plainly() -> c_long {
     let flags = c_long::from(libc::SIGCHLD);
-    // SAFETY: a fork of a single-threaded process; the child makes system calls
-    // only and never returns. The raw call (flags, stack, …) and not fork(3), whose
-    // care for libc such a child has no use for.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0usize, 0usize, 0usize, 0usize) };
-    forked(pid, birth)
+    // SAFETY: a fork of a single-threaded process. The raw call (flags, stack, …) and not
+    // fork(3), whose care for libc such a child has no use for.
+    unsafe { libc::syscall(libc::SYS_clone, flags, 0usize, 0usize, 0usize, 0usize) }
 }
 
 /// A fork whose child is in a group of processes (cgroup v2) from its birth, so that
 /// the group's limits hold for it too: one that is moved there later is let in
 /// over the limit. clone3(2), Linux 5.7.
-fn fork_into(birth: *mut c_void, group: RawFd) -> io::Result<i32> {
+fn fork_into(group: RawFd) -> c_long {
     /// `libc` has it as a signed 32-bit number, in which it does not fit.
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     // SAFETY: all zero is a valid value of this struct of numbers.
@@ -398,23 +440,7 @@ fn fork_into(birth: *mut c_void, group: RawFd) -> io::Result<i32> {
     arguments.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
     arguments.cgroup = u64::from(group.unsigned_abs());
     // SAFETY: as for `fork_plainly`; the kernel reads the struct.
-    let pid = unsafe {
-        libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>())
-    };
-    // EAGAIN: the group is full. Said so, since the machine need not be.
-    forked(pid, birth)
-        .map_err(|error| io::Error::new(error.kind(), format!("in the service's cgroup: {error}")))
-}
-
-/// What a fork has returned, on either side of it.
-fn forked(pid: c_long, birth: *mut c_void) -> io::Result<i32> {
-    if pid == 0 {
-        run_child(birth);
-    }
-    if pid < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    i32::try_from(pid).map_err(io::Error::other)
+    unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) }
 }
 
 /// The pidfd of a child that has not been reaped, so that its number is its own: readable
@@ -517,7 +543,11 @@ impl Stack {
 extern "C" fn run_child(birth: *mut c_void) -> c_int {
     // SAFETY: all callers pass a birth that outlives the child's time before exec.
     let birth = unsafe { &*birth.cast::<Birth>() };
-    let (stage, errno) = prepare_and_exec(birth);
+    tell(birth.failure, prepare_and_exec(birth))
+}
+
+/// The end of a child that could not become its program: says why.
+fn tell(failure: RawFd, (stage, errno): (Stage, isize)) -> ! {
     // SAFETY: system calls with a record on our stack; neither returns to Rust code of the server.
     unsafe {
         let mut record = [0u8; RECORD];
@@ -528,7 +558,7 @@ extern "C" fn run_child(birth: *mut c_void) -> c_int {
             at.cast::<[u8; 4]>().write_unaligned(low_word(word));
             at = at.wrapping_add(4);
         }
-        call(libc::SYS_write, number(birth.failure), record.as_ptr() as usize, RECORD, 0, 0);
+        call(libc::SYS_write, number(failure), record.as_ptr() as usize, RECORD, 0, 0);
         loop {
             call(libc::SYS_exit_group, FAILED as usize, 0, 0, 0, 0);
         }
@@ -562,15 +592,17 @@ fn prepare_and_exec(birth: &Birth) -> (Stage, isize) {
             Err(failure) => return failure,
         };
         let job = &*birth.job;
-        let prepared = &*job.prepared;
+        let steps = &*job.steps;
         let result = own_numbers(&job.numbers, arrived.as_ref()).and_then(|numbers| {
             keep_stdio_only(numbers)?;
-            limit(prepared)?;
-            change_directory(prepared)?;
-            give_up_capabilities(prepared)?;
-            change_user(prepared, birth.sharing)?;
+            limit(steps)?;
+            change_directory(steps)?;
+            give_up_capabilities(steps)?;
+            leave_keyring(steps)?;
+            forbid_privileges(steps)?;
             confine_to_paths(numbers)?;
-            greet(job.greeting);
+            change_user(steps, birth.sharing)?;
+            greet(&*job.greeting);
             set_signal_mask(0)
         });
         if let Err(failure) = result {
@@ -578,8 +610,8 @@ fn prepare_and_exec(birth: &Birth) -> (Stage, isize) {
         }
         let errno = call(
             libc::SYS_execve,
-            prepared.path.as_ptr() as usize,
-            prepared.arguments.as_ptr() as usize,
+            steps.path.as_ptr() as usize,
+            job.arguments as usize,
             job.environment as usize,
             0,
             0,
@@ -693,18 +725,23 @@ unsafe fn take_own_session() -> Step {
     check(Stage::Session, unsafe { call(libc::SYS_setsid, 0, 0, 0, 0, 0) })
 }
 
-unsafe fn limit(prepared: &Prepared) -> Step {
-    // SAFETY: the only pointers are to limits inside `prepared`.
+unsafe fn limit(steps: &Steps) -> Step {
+    // SAFETY: the only pointers are to limits on our stack.
     unsafe {
-        for (resource, limit) in &prepared.limits {
-            let limit: *const libc::rlimit64 = limit;
-            let result = call(libc::SYS_prlimit64, 0, *resource as usize, limit as usize, 0, 0);
-            check(Stage::Limits, result)?;
+        for limit in &steps.limits {
+            let values = libc::rlimit64 { rlim_cur: limit.soft, rlim_max: limit.hard };
+            let (resource, values) = (limit.resource as usize, (&raw const values) as usize);
+            check(Stage::Limits, call(libc::SYS_prlimit64, 0, resource, values, 0, 0))?;
         }
-        if let Some(umask) = prepared.umask {
-            call(libc::SYS_umask, umask as usize, 0, 0, 0, 0);
+        if let Some(umask) = steps.umask {
+            let umask = umask as usize;
+            // The answer is the mask before: of the second call the one that was wanted.
+            check(Stage::Umask, call(libc::SYS_umask, umask, 0, 0, 0, 0))?;
+            let now = call(libc::SYS_umask, umask, 0, 0, 0, 0);
+            check(Stage::Umask, now)?;
+            same(Stage::Umask, now.unsigned_abs(), umask)?;
         }
-        if let Some(priority) = prepared.priority {
+        if let Some(priority) = steps.priority {
             let result =
                 call(libc::SYS_setpriority, libc::PRIO_PROCESS as usize, 0, number(priority), 0, 0);
             check(Stage::Nice, result)?;
@@ -713,32 +750,65 @@ unsafe fn limit(prepared: &Prepared) -> Step {
     Ok(())
 }
 
-unsafe fn change_directory(prepared: &Prepared) -> Step {
-    // SAFETY: C strings inside `prepared`.
+unsafe fn change_directory(steps: &Steps) -> Step {
+    // SAFETY: C strings inside `steps`.
     unsafe {
-        if let Some(root) = &prepared.chroot {
+        if let Some(root) = &steps.chroot {
             check(Stage::Chroot, call(libc::SYS_chroot, root.as_ptr() as usize, 0, 0, 0, 0))?;
         }
-        if let Some(directory) = &prepared.chdir {
+        if let Some(directory) = &steps.chdir {
             check(Stage::Chdir, call(libc::SYS_chdir, directory.as_ptr() as usize, 0, 0, 0, 0))?;
         }
     }
     Ok(())
 }
 
-unsafe fn change_user(prepared: &Prepared, sharing: bool) -> Step {
-    // SAFETY: a slice inside `prepared`, and plain numbers.
+/// A session keyring with nothing in it, for whoever is to become somebody else: a process
+/// may do with the keys of its keyring what their owner has granted to holders, whoever it
+/// is by then, and the server's may hold root's (`pam_keyinit`, `kinit`). As the server's
+/// user: a new keyring counts, and of others the kernel lets each have 200.
+///
+/// Where there are no keyrings, where a filter of system calls or a security module keeps
+/// them away, or where there are too many, programs do without.
+unsafe fn leave_keyring(steps: &Steps) -> Step {
+    if steps.uid.is_none() {
+        return Ok(());
+    }
+    let join = libc::KEYCTL_JOIN_SESSION_KEYRING as usize;
+    // SAFETY: no name, so no pointer.
+    let result = unsafe { call(libc::SYS_keyctl, join, 0, 0, 0, 0) };
+    let without = [libc::ENOSYS, libc::EPERM, libc::EACCES, libc::EDQUOT];
+    if without.iter().any(|errno| result == -(*errno as isize)) {
+        return Ok(());
+    }
+    check(Stage::Keyring, result)
+}
+
+/// Before the user is changed: what this and the next step take away, whoever may look into
+/// the process from then on could not give back.
+unsafe fn forbid_privileges(steps: &Steps) -> Step {
+    if !steps.no_new_privs {
+        return Ok(());
+    }
+    // SAFETY: no pointers.
+    let result = unsafe { call(libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS as usize, 1, 0, 0, 0) };
+    check(Stage::Privileges, result)
+}
+
+unsafe fn change_user(steps: &Steps, sharing: bool) -> Step {
+    // SAFETY: a slice inside `steps`, and plain numbers.
     unsafe {
-        if let Some(groups) = &prepared.groups {
+        if let Some(groups) = &steps.groups {
             let result = call(libc::SYS_setgroups, groups.len(), groups.as_ptr() as usize, 0, 0, 0);
             check(Stage::Groups, result)?;
+            verify_groups(groups)?;
         }
-        if let Some(gid) = prepared.gid {
+        if let Some(gid) = steps.gid {
             let gid = gid as usize;
             check(Stage::Gid, call(libc::SYS_setresgid, gid, gid, gid, 0, 0))?;
             verify(libc::SYS_getresgid, gid)?;
         }
-        if let Some(uid) = prepared.uid {
+        if let Some(uid) = steps.uid {
             let uid = uid as usize;
             if sharing {
                 set_signal_mask(u64::MAX)?;
@@ -750,10 +820,6 @@ unsafe fn change_user(prepared: &Prepared, sharing: bool) -> Step {
                 check(Stage::Privileges, result)?;
             }
         }
-        if prepared.no_new_privs {
-            let result = call(libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS as usize, 1, 0, 0, 0);
-            check(Stage::Privileges, result)?;
-        }
     }
     Ok(())
 }
@@ -762,11 +828,12 @@ unsafe fn change_user(prepared: &Prepared, sharing: bool) -> Step {
 /// none that exec could bring back (the bounding set), none to inherit, and none
 /// ambient, which the kernel takes away with the inheritable ones. What this process
 /// has itself it needs until exec, which computes anew: root's from the bounding
-/// set, others' from the inheritable and the ambient one.
-unsafe fn give_up_capabilities(prepared: &Prepared) -> Step {
-    let Some(capabilities) = &prepared.confinement.capabilities else { return Ok(()) };
-    // Version 3 of the interface, this process.
-    let mut header = [0x2008_0522_u32, 0];
+/// set, others' from the inheritable and the ambient one. Where the bounding set cannot be
+/// lowered and nobody's user changes, it goes at once: exec could give it back of it.
+unsafe fn give_up_capabilities(steps: &Steps) -> Step {
+    let Some(capabilities) = &steps.capabilities else { return Ok(()) };
+    // This process.
+    let mut header = [CAPABILITIES_VERSION, 0];
     let header = (&raw mut header) as usize;
     // Effective, permitted and inheritable of the lower 32, then of the upper.
     let mut sets = [0_u32; 6];
@@ -774,9 +841,13 @@ unsafe fn give_up_capabilities(prepared: &Prepared) -> Step {
     unsafe {
         let result = call(libc::SYS_capget, header, (&raw mut sets) as usize, 0, 0, 0);
         check(Stage::Capabilities, result)?;
-        let [_, _, low, _, _, high] = &mut sets;
+        let [effective, permitted, low, high_effective, high_permitted, high] = &mut sets;
         *low &= low_half(capabilities.kept);
         *high &= low_half(capabilities.kept >> 32);
+        if capabilities.at_once {
+            (*effective, *permitted) = (*effective & *low, *permitted & *low);
+            (*high_effective, *high_permitted) = (*high_effective & *high, *high_permitted & *high);
+        }
         let result = call(libc::SYS_capset, header, (&raw mut sets) as usize, 0, 0, 0);
         check(Stage::Capabilities, result)?;
         for capability in &capabilities.dropped {
@@ -793,7 +864,8 @@ const fn low_half(set: u64) -> u32 {
     set as u32
 }
 
-/// After everything that needs the file system but exec itself.
+/// After everything that needs the file system but exec itself, and while the server's user
+/// alone may look into the process.
 unsafe fn confine_to_paths(numbers: Numbers) -> Step {
     if numbers.ruleset < 0 {
         return Ok(());
@@ -819,12 +891,31 @@ unsafe fn verify(question: c_long, wanted: usize) -> Step {
         )
     };
     check(Stage::Verify, result)?;
-    let as_wanted = |id: u32| id as usize == wanted;
-    if as_wanted(real) && as_wanted(effective) && as_wanted(saved) {
-        Ok(())
-    } else {
-        Err((Stage::Verify, libc::EPERM as isize))
+    [real, effective, saved].iter().try_for_each(|id| same(Stage::Verify, *id as usize, wanted))
+}
+
+/// What was asked for is what is, or there is no exec.
+fn same(stage: Stage, is: usize, wanted: usize) -> Step {
+    if is == wanted { Ok(()) } else { Err((stage, libc::EPERM as isize)) }
+}
+
+/// Groups that are looked at one by one; of more, which few have, only how many they are.
+const LOOKED_AT: usize = 256;
+
+/// The groups are those asked for: as many, and each of them one of those.
+unsafe fn verify_groups(wanted: &[u32]) -> Step {
+    let mut groups = [0u32; LOOKED_AT];
+    let room = if wanted.len() > LOOKED_AT { 0 } else { LOOKED_AT };
+    // SAFETY: numbers on our stack, as many as there is said to be room for.
+    let count = unsafe { call(libc::SYS_getgroups, room, (&raw mut groups) as usize, 0, 0, 0) };
+    check(Stage::Verify, count)?;
+    let count = count.unsigned_abs();
+    same(Stage::Verify, count, wanted.len())?;
+    let mut there = groups.iter().take(count.min(room));
+    if there.all(|group| wanted.contains(group)) {
+        return Ok(());
     }
+    Err((Stage::Verify, libc::EPERM as isize))
 }
 
 /// Standard input, output and error, and nothing else but the failure pipe and the
@@ -839,19 +930,21 @@ unsafe fn keep_stdio_only(numbers: Numbers) -> Step {
         for (from, to) in [(numbers.socket, 0usize), (numbers.socket, 1), (numbers.stderr, 2)] {
             check(Stage::Stdio, call(libc::SYS_dup3, number(from), to, 0, 0, 0))?;
         }
-        // The failure pipe is the lowest of the server's own. Kernels without this
-        // call are left with close on exec.
-        let first = number(numbers.failure) + 1;
-        let last = u32::MAX as usize;
-        if numbers.ruleset > numbers.failure {
-            let kept = number(numbers.ruleset);
-            if first < kept {
-                call(libc::SYS_close_range, first, kept - 1, 0, 0, 0);
+        // The failure pipe is the lowest of the server's own, but need not be in a fresh
+        // process. Kernels without this call are left with close on exec.
+        let (failure, ruleset) = (number(numbers.failure), number(numbers.ruleset));
+        let kept = match numbers.ruleset {
+            ..0 => [failure, failure],
+            _ => [failure.min(ruleset), failure.max(ruleset)],
+        };
+        let mut first = 3;
+        for number in kept {
+            if first < number {
+                call(libc::SYS_close_range, first, number - 1, 0, 0, 0);
             }
-            call(libc::SYS_close_range, kept + 1, last, 0, 0, 0);
-        } else {
-            call(libc::SYS_close_range, first, last, 0, 0, 0);
+            first = number + 1;
         }
+        call(libc::SYS_close_range, first, u32::MAX as usize, 0, 0, 0);
     }
     Ok(())
 }
@@ -864,7 +957,7 @@ unsafe fn greet(greeting: &[u8]) {
     }
     let flags = number(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT);
     let (text, length) = (greeting.as_ptr() as usize, greeting.len());
-    // SAFETY: a slice that lives for ever. Without an address nobody looks at its length.
+    // SAFETY: a slice that outlives this child's time before exec. Without an address nobody looks at its length.
     // A client that is gone is for the program to find out.
     unsafe { call(libc::SYS_sendto, 0, text, length, flags, 0) };
 }
@@ -943,15 +1036,62 @@ pub fn can_share() -> bool {
     SHARING && unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, 0) } == 0
 }
 
-/// The capabilities that this process and its children can have at most, as bits.
+/// The first two numbers of the kernel's version; zeros if it does not say.
 #[must_use]
-pub fn bounding_set() -> u64 {
+pub fn version() -> (u32, u32) {
+    // SAFETY: the kernel fills the struct with C strings; zeros are empty ones.
+    let names = unsafe {
+        let mut names: libc::utsname = std::mem::zeroed();
+        libc::uname(&raw mut names);
+        names
+    };
+    // SAFETY: it ends in a NUL byte, at least the one that was there before.
+    let release = unsafe { CStr::from_ptr(names.release.as_ptr()) }.to_bytes();
+    let mut numbers = release.split(|byte| !byte.is_ascii_digit());
+    let mut next = || std::str::from_utf8(numbers.next()?).ok()?.parse().ok();
+    (next().unwrap_or_default(), next().unwrap_or_default())
+}
+
+/// The absolute path that this process was executed by, as the kernel was told it.
+pub(super) fn executed_path() -> Option<PathBuf> {
+    // SAFETY: asks for a number that has been there since exec.
+    let path = unsafe { libc::getauxval(libc::AT_EXECFN) };
+    let path = ptr::with_exposed_provenance::<c_char>(usize::try_from(path).ok()?);
+    if path.is_null() {
+        return None;
+    }
+    // SAFETY: a C string that the kernel has put above our stack, for as long as we run.
+    let path = unsafe { CStr::from_ptr(path) };
+    let path = PathBuf::from(OsStr::from_bytes(path.to_bytes()));
+    path.is_absolute().then_some(path)
+}
+
+/// What this process has of capabilities, and would pass on.
+#[must_use]
+pub fn own_capabilities() -> Own {
     let has = |number: &u32| {
         // SAFETY: a question; a number that the kernel does not know is an error and no harm.
         unsafe { libc::prctl(libc::PR_CAPBSET_READ, c_long::from(*number)) == 1 }
     };
-    (0..u64::BITS).filter(has).fold(0, |set, number| set | 1 << number)
+    let bounding = (0..u64::BITS).filter(has).fold(0, |set, number| set | 1 << number);
+    let header = [CAPABILITIES_VERSION, 0];
+    let mut sets = [0_u32; 6];
+    // SAFETY: both are as large as the kernel takes them to be. It fails for no version that
+    // it knows, and leaves zeros then.
+    unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) };
+    let [effective, _, low, _, _, high] = sets;
+    Own {
+        bounding,
+        inheritable: u64::from(low) | u64::from(high) << 32,
+        can_drop: effective & (1 << CAP_SETPCAP) != 0,
+    }
 }
+
+/// Version 3 of the interface of capget(2) and capset(2).
+const CAPABILITIES_VERSION: u32 = 0x2008_0522;
+
+/// The number of the capability that the bounding set is lowered with.
+const CAP_SETPCAP: u32 = 8;
 
 /// Makes every inherited descriptor above 2 close-on-exec: a careless parent's
 /// descriptors must not reach the programs.

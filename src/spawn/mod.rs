@@ -4,8 +4,10 @@
 //! running child without waiting for it. [`kernel`] holds the child's own code.
 
 mod ahead;
+mod capabilities;
 mod channel;
 mod confinement;
+mod dumpable;
 pub mod environment;
 pub mod group;
 pub mod kernel;
@@ -15,6 +17,8 @@ mod prepared;
 mod ruleset;
 mod spare;
 mod stage;
+mod steps;
+pub mod stub;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -23,12 +27,15 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
 use nix::fcntl::OFlag;
-use nix::unistd::pipe2;
+use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::{Uid, pipe2};
 
 use crate::config::model::StderrTo;
 use crate::descriptor::{LOWEST, raise, set_nonblocking};
+pub use capabilities::Own;
 use channel::Channel;
 pub use confinement::{Confinement, Refusal};
+use dumpable::{Dumpable, Memory};
 use environment::Connection;
 use kernel::{Block, RECORD};
 pub use numbers::Numbers;
@@ -36,6 +43,7 @@ use pool::Pool;
 pub use prepared::{HasNul, Prepared, ServerFacts};
 use spare::Spares;
 pub use stage::{Failure, Stage};
+use stub::Stubs;
 
 /// Children that may be between clone and exec at once, sharing our memory; more
 /// than that and the surplus is forked, which costs several times as much. 64 clients who
@@ -56,6 +64,8 @@ pub enum Way {
     Sharing,
     /// Plain fork.
     Forking,
+    /// As `Sharing`, but whoever changes its user is given nothing of our memory.
+    Apart,
 }
 
 /// The table of descriptors that a child begins with.
@@ -101,6 +111,18 @@ fn new_pipe() -> io::Result<Pipe> {
     Ok(pipe2(OFlag::O_CLOEXEC)?)
 }
 
+/// One for a program's standard error. Programs open theirs again by name (`>/dev/stderr`),
+/// for which the kernel looks at owner and mode of the pipe. It is ours, so root's is opened
+/// for writing to whoever may look into the program: nobody else comes by. Not given away: an
+/// owner could read there what we are to log.
+fn new_stderr_pipe(is_root: bool) -> io::Result<Pipe> {
+    let pipe = new_pipe()?;
+    if is_root {
+        fchmod(&pipe.1, Mode::from_bits_truncate(0o622))?;
+    }
+    Ok(pipe)
+}
+
 /// A child on its way to exec.
 struct InFlight {
     pid: i32,
@@ -114,6 +136,10 @@ struct InFlight {
 /// Makes children.
 pub struct Spawner {
     way: Way,
+    can_share: bool,
+    is_root: bool,
+    dumpable: Dumpable,
+    stubs: Stubs,
     blocks: Pool<Block>,
     channels: Pool<Channel>,
     in_flight: Vec<InFlight>,
@@ -137,7 +163,7 @@ impl Spawner {
     /// # Errors
     /// When the system has no descriptors or no memory.
     pub fn new(way: Way) -> io::Result<Self> {
-        let way = if kernel::can_share() { way } else { Way::Forking };
+        let can_share = kernel::can_share() && way != Way::Forking;
         let (reader, failure) = pipe2(OFlag::O_CLOEXEC)?;
         // First, since it may have the number that the other is to have.
         let reader = raise(reader);
@@ -151,7 +177,11 @@ impl Spawner {
             io::Error::new(error.kind(), format!("/dev/null: {error}"))
         })?;
         Ok(Self {
-            way,
+            way: if can_share || way == Way::Apart { way } else { Way::Forking },
+            can_share,
+            is_root: Uid::effective().is_root(),
+            dumpable: Dumpable::open(way == Way::Apart),
+            stubs: Stubs::new(),
             blocks: Pool::new(BLOCKS),
             channels: Pool::new(CHANNELS),
             in_flight: Vec::new(),
@@ -216,7 +246,8 @@ impl Spawner {
         table: Table,
     ) -> io::Result<i32> {
         self.spares.count_start();
-        if self.may_share(prepared) {
+        let memory = self.memory_for(prepared);
+        if memory == Memory::Shared {
             if let Some(pid) = self.send_spare(prepared, numbers, connection) {
                 return Ok(pid);
             }
@@ -226,7 +257,11 @@ impl Spawner {
                 return self.share(block, prepared, numbers, connection, table);
             }
         }
-        environment::fill(self.forking.environment()?, prepared, connection);
+        let variables = self.forking.environment()?;
+        environment::fill(variables, prepared, connection);
+        if memory == Memory::Fresh {
+            return self.stubs.start(prepared, numbers, variables);
+        }
         self.forking.start_forking(prepared, numbers)
     }
 
@@ -277,21 +312,27 @@ impl Spawner {
             return Ok(None);
         }
         self.needs_pipe = true;
-        self.next_pipe.take().map_or_else(new_pipe, Ok).map(Some)
+        let is_root = self.is_root;
+        self.next_pipe.take().map_or_else(|| new_stderr_pipe(is_root), Ok).map(Some)
     }
 
-    /// Whether a child may share our memory: not when forking is the way.
+    /// What of our memory a child may begin with. What the kernel allows is asked for those
+    /// only who change their user; it shares ours unless forking is the way.
     ///
-    /// Nor for a program in a group of processes: when its memory runs out, the kernel kills
-    /// a process of the group and every process that shares its memory, wherever that is.
-    /// Before exec, that would be the server.
-    fn may_share(&self, prepared: &Prepared) -> bool {
-        self.way == Way::Sharing && prepared.confinement.group.is_none()
+    /// Nor is ours shared with a program in a group of processes: when its memory runs out,
+    /// the kernel kills a process of the group and every process that shares its memory,
+    /// wherever that is. Before exec, that would be the server.
+    fn memory_for(&self, prepared: &Prepared) -> Memory {
+        let changes = prepared.steps.change_user();
+        let allowed = if changes { self.dumpable.allows() } else { Memory::Shared };
+        let shares = self.can_share && prepared.confinement.group.is_none();
+        if allowed == Memory::Shared && !shares { Memory::Copied } else { allowed }
     }
 
     /// Takes back the blocks of children that have exec'd. Cheap; called every turn of
     /// the loop.
     pub fn settle(&mut self) {
+        self.failures.extend(self.stubs.settle());
         let mut at = 0;
         while let Some(child) = self.in_flight.get(at) {
             if child.block.is_busy() {
@@ -318,7 +359,7 @@ impl Spawner {
         self.let_spares_go();
         self.reap_spares();
         self.settle();
-        self.in_flight.is_empty() && self.spares.are_none()
+        self.in_flight.is_empty() && self.spares.are_none() && self.stubs.are_none()
     }
 
     /// What is known of children that have failed and are not reaped yet.
@@ -357,13 +398,15 @@ impl Spawner {
     /// become its program; none if that is the program's own status.
     pub fn failure_of(&mut self, pid: i32) -> Option<Failure> {
         self.read_failures();
-        self.failures.remove(&pid)
+        let of_stub = self.stubs.forget(pid);
+        self.failures.remove(&pid).or(of_stub)
     }
 
     /// To be told of a child that has been reaped with another status: one that has said why
     /// it failed, and was killed before it ended, must not be heard of under the next one's
     /// pid.
     pub fn forget_failure(&mut self, pid: i32) {
+        let _ = self.stubs.forget(pid);
         if !self.failures.is_empty() {
             self.failures.remove(&pid);
         }
@@ -375,11 +418,7 @@ impl Spawner {
         for reader in readers {
             // Writes of one record are atomic, so no read returns a part of one.
             while let Ok(RECORD) = reader.read(&mut record) {
-                let [a, b, c, d, e, f, g, h, i, j, k, l] = record;
-                if let Some(stage) = Stage::from_number(u32::from_ne_bytes([e, f, g, h])) {
-                    let failure = Failure { stage, errno: i32::from_ne_bytes([i, j, k, l]) };
-                    self.failures.insert(i32::from_ne_bytes([a, b, c, d]), failure);
-                }
+                self.failures.extend(Failure::of_record(record));
             }
         }
     }

@@ -3,11 +3,13 @@
 
 use std::os::fd::RawFd;
 
+use serde::{Deserialize, Serialize};
+
 /// Those that are sent to a child at most: socket, standard error, ruleset.
 pub(super) const MOST_SENT: usize = 3;
 
 /// What a child is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Numbers {
     /// Becomes 0 and 1.
     pub socket: RawFd,

@@ -10,10 +10,10 @@ use std::path::Path;
 use std::ptr;
 use std::rc::Rc;
 
-use libc::{RLIMIT_NOFILE, c_int, gid_t, mode_t, rlimit64, uid_t};
-
+use super::capabilities::{Capabilities, Own, Whose};
 use super::confinement::{Confinement, Refusal};
 use super::group::Group;
+use super::steps::{Limit, Steps};
 use crate::config::model::{Attributes, Program, Resource, Service, StderrTo};
 
 /// The search path of a program that belongs to root.
@@ -42,6 +42,8 @@ pub struct ServerFacts {
     pub groups: Vec<u32>,
     /// Real, effective and saved user and group id, if they are all one.
     pub ids: (Option<u32>, Option<u32>),
+    /// What of capabilities it has, and would pass on.
+    pub capabilities: Own,
     /// The server's working directory is `/`.
     pub in_root: bool,
     /// The environment the server was started with, without what is for the server alone.
@@ -64,22 +66,13 @@ impl ServerFacts {
 /// being made hold it, so a reload may replace it at any time.
 #[derive(Debug)]
 pub struct Prepared {
-    pub(super) path: CString,
+    pub(super) steps: Steps,
     pub(super) arguments: Pointers,
     pub(super) environment: Rc<Vec<CString>>,
     pub(super) late_environment: Vec<CString>,
     /// Names that `env` and `passenv` set, which win over the connection's.
     overridden: Vec<String>,
-    pub(super) limits: Vec<(Number, rlimit64)>,
-    pub(super) umask: Option<mode_t>,
-    pub(super) priority: Option<c_int>,
-    pub(super) chroot: Option<CString>,
-    pub(super) chdir: Option<CString>,
-    pub(super) groups: Option<Vec<gid_t>>,
-    pub(super) gid: Option<gid_t>,
-    pub(super) uid: Option<uid_t>,
-    pub(super) no_new_privs: bool,
-    /// What it may not do, touch and use up.
+    /// What it may not touch and use up.
     pub(super) confinement: Confinement,
     /// Where standard error goes.
     pub stderr: StderrTo,
@@ -88,20 +81,24 @@ pub struct Prepared {
 /// C strings and the null-terminated array of pointers to them.
 #[derive(Debug)]
 pub(super) struct Pointers {
-    _strings: Vec<CString>,
+    strings: Vec<CString>,
     table: Vec<*const c_char>,
 }
 
 impl Pointers {
-    fn new(strings: Vec<CString>) -> Self {
+    pub(super) fn new(strings: Vec<CString>) -> Self {
         // A CString's bytes stay where they are when it is moved.
         let end = std::iter::once(ptr::null());
         let table = strings.iter().map(|string| string.as_ptr()).chain(end).collect();
-        Self { _strings: strings, table }
+        Self { strings, table }
     }
 
     pub(super) fn as_ptr(&self) -> *const *const c_char {
         self.table.as_ptr()
+    }
+
+    pub(super) fn strings(&self) -> &[CString] {
+        &self.strings
     }
 }
 
@@ -136,32 +133,16 @@ impl Prepared {
         server: &ServerFacts,
         confinement: Confinement,
     ) -> Result<Self, HasNul> {
-        let Service { attributes, account, .. } = service;
+        let attributes = &service.attributes;
         let late = late_environment(attributes, server);
-        let ids = account.switch.then_some((account.uid, account.gid));
-        let differs = |wanted: u32, have: Option<u32>| (have != Some(wanted)).then_some(wanted);
         Ok(Self {
-            path: c_string(program.path.as_os_str())?,
+            steps: steps(service, program, server, confinement.ruleset.is_some())?,
             arguments: Pointers::new(
                 program.argv.iter().map(|word| c_string(word)).collect::<Result<_, _>>()?,
             ),
             environment: server.share(c_variables(&base_environment(service, &late, server))?),
             late_environment: c_variables(&late)?,
             overridden: late.iter().map(|(n, _)| n.to_string_lossy().into_owned()).collect(),
-            limits: limits(attributes, server),
-            umask: attributes.umask.filter(|umask| *umask != server.umask),
-            priority: (attributes.nice != 0)
-                .then(|| server.nice.saturating_add(attributes.nice).clamp(-20, 19)),
-            chroot: c_path(attributes.chroot.as_deref())?,
-            chdir: c_path(directory(attributes, server))?,
-            groups: account
-                .switch
-                .then(|| account.groups.clone())
-                .filter(|groups| !are_alike(groups, &server.groups, account.gid)),
-            gid: ids.and_then(|(_, gid)| differs(gid, server.ids.1)),
-            uid: ids.and_then(|(uid, _)| differs(uid, server.ids.0)),
-            // Landlock asks for it of whoever is not root.
-            no_new_privs: attributes.no_new_privs || confinement.ruleset.is_some(),
             confinement,
             stderr: attributes.stderr,
         })
@@ -184,6 +165,42 @@ impl Prepared {
     pub fn leaves_free(&self, name: &str) -> bool {
         self.overridden.is_empty() || !self.overridden.iter().any(|set| set == name)
     }
+}
+
+/// What a child does to itself, without what it has in any case.
+fn steps(
+    service: &Service,
+    program: &Program,
+    server: &ServerFacts,
+    is_path_confined: bool,
+) -> Result<Steps, HasNul> {
+    let Service { attributes, account, .. } = service;
+    let ids = account.switch.then_some((account.uid, account.gid));
+    let differs = |wanted: u32, have: Option<u32>| (have != Some(wanted)).then_some(wanted);
+    let kept = attributes.capabilities;
+    let whose = match (account.uid, ids) {
+        (0, _) => Whose::Root,
+        (_, Some(_)) => Whose::Another,
+        (_, None) => Whose::Same,
+    };
+    let groups = account.switch.then(|| account.groups.clone());
+    Ok(Steps {
+        path: c_string(program.path.as_os_str())?,
+        limits: limits(attributes, server),
+        umask: attributes.umask.filter(|umask| *umask != server.umask),
+        priority: (attributes.nice != 0)
+            .then(|| server.nice.saturating_add(attributes.nice).clamp(-20, 19)),
+        chroot: c_path(attributes.chroot.as_deref())?,
+        chdir: c_path(directory(attributes, server))?,
+        capabilities: Capabilities::of(kept, whose, &server.capabilities),
+        // Landlock asks for it of whoever is not root.
+        no_new_privs: attributes.no_new_privs
+            || is_path_confined
+            || Capabilities::need_no_new_privs(kept, whose, &server.capabilities),
+        groups: groups.filter(|groups| !are_alike(groups, &server.groups, account.gid)),
+        gid: ids.and_then(|(_, gid)| differs(gid, server.ids.1)),
+        uid: ids.and_then(|(uid, _)| differs(uid, server.ids.0)),
+    })
 }
 
 /// Whether both lists of groups allow a process of the group `gid` the same: that one it
@@ -276,30 +293,25 @@ fn may_pass(name: &OsStr) -> bool {
 
 /// The limits to set: those of the attributes, and the descriptors the server was
 /// started with in place of the number it has raised its own to.
-fn limits(attributes: &Attributes, server: &ServerFacts) -> Vec<(Number, rlimit64)> {
-    let both = |value: u64| rlimit64 { rlim_cur: value, rlim_max: value };
-    let mut limits: Vec<(Number, rlimit64)> = attributes
-        .rlimits
-        .iter()
-        .map(|(resource, value)| (number(*resource), both(value.unwrap_or(libc::RLIM64_INFINITY))))
-        .collect();
+fn limits(attributes: &Attributes, server: &ServerFacts) -> Vec<Limit> {
+    let both = |(resource, value): &(Resource, Option<u64>)| {
+        let value = value.unwrap_or(libc::RLIM64_INFINITY);
+        Limit { resource: number(*resource), soft: value, hard: value }
+    };
+    let mut limits: Vec<Limit> = attributes.rlimits.iter().map(both).collect();
     if let Some((soft, hard)) = server.nofile
-        && !limits.iter().any(|(resource, _)| *resource == RLIMIT_NOFILE)
+        && !limits.iter().any(|limit| limit.resource == number(Resource::Files))
     {
-        limits.push((RLIMIT_NOFILE, rlimit64 { rlim_cur: soft, rlim_max: hard }));
+        limits.push(Limit { resource: number(Resource::Files), soft, hard });
     }
     limits
 }
 
-/// The number of a resource, in the type that the C library gives it.
-#[cfg(target_env = "musl")]
-type Number = libc::c_int;
-/// The number of a resource, in the type that the C library gives it.
-#[cfg(not(target_env = "musl"))]
-type Number = libc::c_uint;
-
-fn number(resource: Resource) -> Number {
-    match resource {
+/// The number of a resource; the C libraries do not agree on its type.
+#[allow(clippy::cast_sign_loss, reason = "constants from 0 to 15; signed with musl")]
+#[allow(clippy::unnecessary_cast, reason = "unsigned already with glibc")]
+fn number(resource: Resource) -> u32 {
+    let number = match resource {
         Resource::As => libc::RLIMIT_AS,
         Resource::Core => libc::RLIMIT_CORE,
         Resource::Cpu => libc::RLIMIT_CPU,
@@ -308,7 +320,8 @@ fn number(resource: Resource) -> Number {
         Resource::Fsize => libc::RLIMIT_FSIZE,
         Resource::Nproc => libc::RLIMIT_NPROC,
         Resource::Stack => libc::RLIMIT_STACK,
-    }
+    };
+    number as u32
 }
 
 #[cfg(test)]

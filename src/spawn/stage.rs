@@ -3,7 +3,10 @@
 use std::fmt;
 use std::io;
 
-/// The steps of a child, in their order; what a failure names.
+use super::kernel::RECORD;
+
+/// The steps of a child, roughly in their order; what a failure names. Their numbers are
+/// handed over in an upgrade: new ones go to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Stage {
@@ -39,13 +42,20 @@ pub enum Stage {
     Signals,
     /// execve(2).
     Exec,
+    /// The fresh process in which a program's user is changed where that must not happen in
+    /// a copy of the server.
+    Stub,
+    /// umask(2).
+    Umask,
+    /// A session keyring of its own.
+    Keyring,
 }
 
 impl Stage {
     /// The stage of a failure record.
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
-        const ALL: [Stage; 16] = [
+        const ALL: [Stage; 19] = [
             Stage::Descriptors,
             Stage::Session,
             Stage::Stdio,
@@ -62,6 +72,9 @@ impl Stage {
             Stage::Landlock,
             Stage::Signals,
             Stage::Exec,
+            Stage::Stub,
+            Stage::Umask,
+            Stage::Keyring,
         ];
         ALL.into_iter().find(|stage| *stage as u32 == number)
     }
@@ -101,6 +114,9 @@ impl Stage {
             Stage::Landlock => "landlock",
             Stage::Signals => "signals",
             Stage::Exec => "exec",
+            Stage::Stub => "stub",
+            Stage::Umask => "umask",
+            Stage::Keyring => "keyring",
         }
     }
 }
@@ -112,6 +128,16 @@ pub struct Failure {
     pub stage: Stage,
     /// What the system answered.
     pub errno: i32,
+}
+
+impl Failure {
+    /// The child and its failure, of a record that it has written.
+    pub(super) fn of_record(record: [u8; RECORD]) -> Option<(i32, Self)> {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = record;
+        let stage = Stage::from_number(u32::from_ne_bytes([e, f, g, h]))?;
+        let errno = i32::from_ne_bytes([i, j, k, l]);
+        Some((i32::from_ne_bytes([a, b, c, d]), Self { stage, errno }))
+    }
 }
 
 impl fmt::Display for Failure {

@@ -12,6 +12,7 @@ fn prepared(path: &str) -> Rc<Prepared> {
         umask: 0o022,
         groups: Vec::new(),
         ids: (None, None),
+        capabilities: Own::default(),
         in_root: true,
         environment: Vec::new(),
         last: RefCell::default(),

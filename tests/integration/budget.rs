@@ -65,9 +65,16 @@ const CHILD: Budget = &[
     ("execve", 1, "the program"),
 ];
 
+/// What a server that is root does for the pipe of the next program.
+const AS_ROOT: Budget = &[("fchmod", 1, "programs of others may open it by name, to write")];
+
+/// What the server looks at before a child becomes somebody else.
+const BEFORE_CHANGING: Budget = &[("pread64", 1, "fs.suid_dumpable, which may have changed")];
+
 /// What it takes to become somebody else.
 const CHANGING_USER: Budget = &[
     ("rt_sigprocmask", 1, "all of them blocked, since that user may send them"),
+    ("keyctl", 1, "a session keyring without the server's keys"),
     ("setresgid", 1, "the group"),
     ("getresgid", 1, "all three of them, looked at again"),
     ("setresuid", 1, "the user"),
@@ -86,7 +93,7 @@ fn one_connection_keeps_within_its_budget_of_system_calls() {
     if !need_program("strace") {
         return;
     }
-    keeps_within(me(), &[CHILD]);
+    keeps_within(me(), &[], &[CHILD]);
 }
 
 #[test]
@@ -94,11 +101,11 @@ fn one_connection_as_nobody_keeps_within_its_budget_of_system_calls() {
     if !need_root() || !need_program("strace") {
         return;
     }
-    keeps_within("nobody", &[CHILD, CHANGING_USER]);
+    keeps_within("nobody", &[BEFORE_CHANGING], &[CHILD, CHANGING_USER]);
 }
 
 #[track_caller]
-fn keeps_within(user: &str, child: &[Budget]) {
+fn keeps_within(user: &str, server: &[Budget], child: &[Budget]) {
     if !pipes_need_not_be_asked() {
         crate::common::needs::kernel_lacks("RWF_NOWAIT for pipes (6.4)");
         return;
@@ -113,7 +120,10 @@ fn keeps_within(user: &str, child: &[Budget]) {
         let Some(connections) = traced(&daemon, port) else { return };
         cost.lower(&connections);
         // Some of the children have been made ahead, as these clients come one by one.
-        let mut server = vec![SERVER, SENDING];
+        let mut server = [server, &[SERVER, SENDING]].concat();
+        if is_root() {
+            server.push(AS_ROOT);
+        }
         if cost.outlived() {
             server.push(OUTLIVED);
         }

@@ -1,6 +1,6 @@
 //! Programs that try to break out of what their service confines them to: paths
 //! (Landlock) and capabilities. Each with children that share the server's memory until
-//! exec, where it has few descriptors and where it has many, and with plain fork.
+//! exec, where it has few descriptors and where it has many, with plain fork, and apart.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -9,14 +9,16 @@ use std::path::Path;
 use oxinetd::config::Lookup;
 use oxinetd::lookup::System;
 
+use crate::common::daemon::BINARY;
 use crate::common::needs::kernel_lacks;
 use crate::common::procs;
 use crate::common::{
     Daemon, Folder, Setup, free_port, need_program, need_root, own_line, read_all, shell, tcp,
 };
 
-fn every_way() -> [Setup; 3] {
-    [Setup::new(), Setup::new().among(150), Setup::new().arg("--spawn").arg("fork")]
+fn every_way() -> [Setup; 4] {
+    let way = |way| Setup::new().arg("--spawn").arg(way);
+    [Setup::new(), Setup::new().among(150), way("fork"), way("apart")]
 }
 
 /// False, and a loud skip, where the kernel cannot confine programs to paths.
@@ -315,6 +317,81 @@ fn capabilities_that_cannot_be_dropped_keep_the_program_from_starting() {
         let failed = daemon.wait_log(|line| line.is("failed"));
         assert_eq!(failed.get("stage"), Some("capabilities"), "{}", failed.raw);
     }
+}
+
+/// What a program of `nobody` is given by a server that passes something on.
+#[track_caller]
+fn given(setup: Setup, user: &str, attribute: &str) -> [u64; 3] {
+    let port = free_port();
+    let line =
+        format!("127.0.0.1:{port} stream tcp nowait {user} /bin/cat cat /proc/self/status\n");
+    let folder = Folder::new();
+    let copy = folder.copy_of(BINARY, "oxinetd");
+    let _daemon = setup.program(&copy).start_in(folder, &(line + attribute));
+    let status = read_all(tcp(port));
+    ["CapInh", "CapAmb", "CapEff"].map(|set| capability_set(&status, set))
+}
+
+const BIND: u64 = 1 << 10;
+
+/// `SECBIT_NO_SETUID_FIXUP` keeps the kernel from taking anything away at setresuid(2).
+#[test]
+fn what_root_passes_on_is_not_passed_on_to_others() {
+    if !need_root() || !need_program("setpriv") {
+        return;
+    }
+    let words = "setpriv --securebits +no_setuid_fixup --inh-caps +net_bind_service \
+                 --ambient-caps +net_bind_service";
+    let words: Vec<&str> = words.split_whitespace().collect();
+    for setup in every_way() {
+        let given = |attribute| given(setup.clone().under(&words), "nobody", attribute);
+        assert_eq!(given(""), [0, 0, 0]);
+        assert_eq!(given("    capabilities = none\n"), [0, 0, 0]);
+        assert_eq!(given("    capabilities = net_bind_service\n"), [BIND, BIND, BIND]);
+    }
+}
+
+/// As with `User=` and `AmbientCapabilities=` of systemd.
+#[test]
+fn a_server_that_is_not_root_has_its_capabilities_for_itself() {
+    if !need_root() || !need_program("setpriv") {
+        return;
+    }
+    let ids = "setpriv --reuid=nobody --regid=nogroup --clear-groups";
+    let words = format!(
+        "{ids} --inh-caps +net_bind_service,+chown --ambient-caps +net_bind_service,+chown"
+    );
+    let words: Vec<&str> = words.split_whitespace().collect();
+    for way in ["auto", "fork"] {
+        let setup = Setup::new().under(&words).arg("--spawn").arg(way);
+        let given = |attribute| given(setup.clone(), "-", attribute);
+        assert_eq!(given(""), [0, 0, 0]);
+        assert_eq!(given("    capabilities = none\n"), [0, 0, 0]);
+        assert_eq!(given("    capabilities = net_bind_service\n"), [BIND, BIND, BIND]);
+    }
+}
+
+/// The promise that nothing comes back is kept without the right to lower the bounding set.
+#[test]
+fn without_root_a_set_user_id_program_does_not_bring_capabilities_back_either() {
+    if !need_root() || !need_program("setpriv") {
+        return;
+    }
+    let words = "setpriv --reuid=nobody --regid=nogroup --clear-groups";
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let folder = Folder::new();
+    let cat = folder.copy_of("/bin/cat", "cat");
+    fs::set_permissions(&cat, fs::Permissions::from_mode(0o4755)).unwrap();
+    let said = |attribute: &str| {
+        let (port, own) = (free_port(), Folder::new());
+        let program = own.copy_of(BINARY, "oxinetd");
+        let line = format!("127.0.0.1:{port} stream tcp nowait - {cat} cat /proc/self/status\n");
+        let setup = Setup::new().under(&words).program(&program);
+        let _daemon = setup.start_in(own, &(line + attribute));
+        capability_set(&read_all(tcp(port)), "CapEff")
+    };
+    assert_ne!(said(""), 0);
+    assert_eq!(said("    capabilities = none\n"), 0);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod common;
 mod access;
 mod adopting;
 mod answers;
+mod apart;
 mod background;
 mod balance;
 mod banners;

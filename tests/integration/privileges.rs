@@ -197,3 +197,80 @@ fn a_limit_above_the_servers_own_is_a_warning_and_no_failure_of_each_client() {
     let address = std::net::SocketAddr::new("127.0.0.1".parse().unwrap(), high);
     assert!(crate::common::clients::try_tcp(address).is_err());
 }
+
+/// A step that says it has done what it has not: strace(1) stands for the kernel.
+#[test]
+fn a_step_that_did_not_happen_keeps_the_program_from_starting() {
+    if !need_root() || !crate::common::need_program("strace") {
+        return;
+    }
+    let port = free_port();
+    let line = format!("127.0.0.1:{port} stream tcp nowait nobody /bin/echo echo started\n");
+    let attributes = "    umask = 027\n    group = daemon\n";
+    let groups = format!("--groups={},{}", group("games"), group("users"));
+    for (call, answer, stage) in [
+        ("umask", "retval=0", Some("umask")),
+        ("setgroups", "retval=0", Some("verify")),
+        ("setresgid", "retval=0", Some("verify")),
+        ("setresuid", "retval=0", Some("verify")),
+        ("keyctl", "error=ENOMEM", Some("keyring")),
+        ("keyctl", "error=ENOSYS", None),
+        ("keyctl", "error=EPERM", None),
+        ("keyctl", "error=EDQUOT", None),
+    ] {
+        for way in ["auto", "fork", "apart"] {
+            let folder = Folder::new();
+            let trace = folder.name("trace");
+            let inject = format!("inject={call}:{answer}");
+            let only = format!("trace={call}");
+            let words =
+                ["setpriv", &groups, "strace", "-f", "-o", &trace, "-e", &only, "-e", &inject];
+            let setup = Setup::new().under(&words).arg("--spawn").arg(way);
+            let daemon = setup.start_in(folder, &format!("{line}{attributes}"));
+            let answer = read_all(tcp(port));
+            let expected = if stage.is_some() { "" } else { "started\n" };
+            assert_eq!(answer, expected, "{call} {way}");
+            if stage.is_some() {
+                let failed = daemon.wait_log(|line| line.about("failed", port));
+                assert_eq!(failed.get("stage"), stage, "{call} {way}: {}", failed.raw);
+            }
+        }
+    }
+}
+
+/// Joins a session keyring, puts a key there that holders may read, and goes on as the server.
+const WITH_A_KEY: &str = "\
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.syscall(ctypes.c_long(KEYCTL), ctypes.c_long(1), None) < 0:
+    sys.exit('keyctl: ' + os.strerror(ctypes.get_errno()))
+if libc.syscall(ctypes.c_long(ADD_KEY), b'user', b'root-key-of-the-server', b'x', ctypes.c_size_t(1), ctypes.c_long(-3)) < 0:
+    sys.exit('add_key: ' + os.strerror(ctypes.get_errno()))
+os.execv(sys.argv[1], sys.argv[1:])
+";
+
+#[test]
+fn keys_of_roots_session_are_not_held_by_programs_of_others() {
+    if !need_root() || !crate::common::need_program("python3") {
+        return;
+    }
+    if !Path::new("/proc/keys").exists() {
+        crate::common::needs::kernel_lacks("keyrings");
+        return;
+    }
+    let code = WITH_A_KEY
+        .replace("KEYCTL", &nix::libc::SYS_keyctl.to_string())
+        .replace("ADD_KEY", &nix::libc::SYS_add_key.to_string());
+    for way in ["auto", "fork", "apart"] {
+        let (root, other) = (free_port(), free_port());
+        let line = |port: u16, user: &str| {
+            format!("127.0.0.1:{port} stream tcp nowait {user} /bin/cat cat /proc/keys\n")
+        };
+        let setup = Setup::new().under(&["python3", "-c", &code]).arg("--spawn").arg(way);
+        let _daemon = setup.start(&(line(root, "root") + &line(other, "nobody")));
+        let keys = |port: u16| read_all(tcp(port));
+        assert!(keys(root).contains("root-key-of-the-server"), "it is there");
+        let others = keys(other);
+        assert!(!others.contains("root-key-of-the-server"), "{way}: {others}");
+    }
+}

@@ -1,7 +1,7 @@
 //! Standard error of the programs: to the log, the client, or nowhere.
 
 use crate::common::{
-    Daemon, Folder, Line, Setup, free_port, own_line, read_all, shell, tcp, tcp_line,
+    Daemon, Folder, Line, Setup, free_port, is_root, own_line, read_all, shell, tcp, tcp_line,
 };
 
 fn lines_of(daemon: &Daemon, count: usize) -> Vec<Line> {
@@ -19,6 +19,24 @@ fn each_line_is_logged_with_service_and_pid() {
     assert_eq!(texts, ["one", "two"]);
     assert!(lines.iter().all(|line| line.about("stderr", port)));
     assert!(lines.iter().all(|line| line.number("pid") == Some(pid)));
+}
+
+/// The pipe is root's, the program `nobody`'s; with an ordinary user's server both are its own.
+#[test]
+fn programs_open_it_by_name_to_write_and_others_do_not_read_there() {
+    let port = free_port();
+    let script = "echo named >/dev/stderr; echo more >>/proc/self/fd/2; \
+                  (read -r line </dev/stderr) 2>/dev/null || echo unread";
+    let daemon = Daemon::start(&tcp_line(port, &shell(&format!("{script}; echo x >&2"))));
+    // Whoever owns it may read there: only of a server that is not root are they the same.
+    if is_root() {
+        assert_eq!(read_all(tcp(port)), "unread\n");
+    } else {
+        let _ = tcp(port);
+    }
+    let texts: Vec<_> =
+        lines_of(&daemon, 2).iter().map(|it| it.get("line").unwrap().to_owned()).collect();
+    assert_eq!(texts[..2], ["named", "more"]);
 }
 
 #[test]
