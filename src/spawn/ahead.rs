@@ -10,7 +10,8 @@ use std::time::Instant;
 use super::channel::Channel;
 use super::environment::{self, Connection};
 use super::kernel::Block;
-use super::{InFlight, Numbers, Prepared, Spawner, new_stderr_pipe};
+use super::pipe::new_stderr_pipe;
+use super::{InFlight, Numbers, Prepared, Spawner};
 
 impl InFlight {
     /// Sends a spare off to become this program.

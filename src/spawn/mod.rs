@@ -9,9 +9,11 @@ mod channel;
 mod confinement;
 mod dumpable;
 pub mod environment;
+mod failures;
 pub mod group;
 pub mod kernel;
 mod numbers;
+mod pipe;
 mod pool;
 mod prepared;
 mod ruleset;
@@ -22,12 +24,11 @@ pub mod stub;
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
 use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Uid, pipe2};
 
 use crate::config::model::StderrTo;
@@ -37,8 +38,9 @@ use channel::Channel;
 pub use confinement::{Confinement, Refusal};
 use dumpable::{Dumpable, Memory};
 use environment::Connection;
-use kernel::{Block, RECORD};
+use kernel::Block;
 pub use numbers::Numbers;
+use pipe::{Pipe, new_stderr_pipe};
 use pool::Pool;
 pub use prepared::{HasNul, Prepared, ServerFacts};
 use spare::Spares;
@@ -102,25 +104,6 @@ impl NotStarted {
         let passing = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::ENOBUFS];
         self.error.raw_os_error().is_some_and(|errno| passing.contains(&errno))
     }
-}
-
-/// A reader and its writer.
-type Pipe = (OwnedFd, OwnedFd);
-
-fn new_pipe() -> io::Result<Pipe> {
-    Ok(pipe2(OFlag::O_CLOEXEC)?)
-}
-
-/// One for a program's standard error. Programs open theirs again by name (`>/dev/stderr`),
-/// for which the kernel looks at owner and mode of the pipe. It is ours, so root's is opened
-/// for writing to whoever may look into the program: nobody else comes by. Not given away: an
-/// owner could read there what we are to log.
-fn new_stderr_pipe(is_root: bool) -> io::Result<Pipe> {
-    let pipe = new_pipe()?;
-    if is_root {
-        fchmod(&pipe.1, Mode::from_bits_truncate(0o622))?;
-    }
-    Ok(pipe)
 }
 
 /// A child on its way to exec.
@@ -362,28 +345,6 @@ impl Spawner {
         self.in_flight.is_empty() && self.spares.are_none() && self.stubs.are_none()
     }
 
-    /// What is known of children that have failed and are not reaped yet.
-    pub fn failures(&mut self) -> impl Iterator<Item = (i32, Failure)> {
-        self.read_failures();
-        self.failures.iter().map(|(pid, failure)| (*pid, *failure))
-    }
-
-    /// Where the failures of children that were forked are read.
-    #[must_use]
-    pub fn failure_reader(&self) -> &impl AsRawFd {
-        &self.failure_reader
-    }
-
-    /// Goes on with what another knew, and will be told.
-    pub fn take_over(
-        &mut self,
-        failures: impl Iterator<Item = (i32, Failure)>,
-        reader: Option<OwnedFd>,
-    ) {
-        self.failures.extend(failures);
-        self.earlier_reader = reader.map(File::from);
-    }
-
     /// To be told when a child has been reaped: its block is free whatever it says.
     pub fn reaped(&mut self, pid: i32) {
         self.settle();
@@ -391,35 +352,6 @@ impl Spawner {
         if let Some(child) = self.in_flight.iter_mut().find(|child| child.pid == pid) {
             child.block.release_if_gone(pid);
             self.settle();
-        }
-    }
-
-    /// Why a child that has been reaped with status [`kernel::FAILED`] did not
-    /// become its program; none if that is the program's own status.
-    pub fn failure_of(&mut self, pid: i32) -> Option<Failure> {
-        self.read_failures();
-        let of_stub = self.stubs.forget(pid);
-        self.failures.remove(&pid).or(of_stub)
-    }
-
-    /// To be told of a child that has been reaped with another status: one that has said why
-    /// it failed, and was killed before it ended, must not be heard of under the next one's
-    /// pid.
-    pub fn forget_failure(&mut self, pid: i32) {
-        let _ = self.stubs.forget(pid);
-        if !self.failures.is_empty() {
-            self.failures.remove(&pid);
-        }
-    }
-
-    fn read_failures(&mut self) {
-        let mut record = [0u8; RECORD];
-        let readers = self.earlier_reader.iter_mut().chain([&mut self.failure_reader]);
-        for reader in readers {
-            // Writes of one record are atomic, so no read returns a part of one.
-            while let Ok(RECORD) = reader.read(&mut record) {
-                self.failures.extend(Failure::of_record(record));
-            }
         }
     }
 }

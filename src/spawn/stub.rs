@@ -27,9 +27,10 @@ use serde::{Deserialize, Serialize};
 
 use super::environment::Environment;
 use super::kernel::{self, RECORD, stub as child};
+use super::pipe::new_pipe;
 use super::prepared::{Pointers, Prepared};
 use super::steps::Steps;
-use super::{Failure, Numbers, Stage, new_pipe};
+use super::{Failure, Numbers, Stage};
 use crate::descriptor::{self, raise, set_nonblocking};
 
 /// `argv[0]` of a stub; then come the numbers of two descriptors: what it is to do, and

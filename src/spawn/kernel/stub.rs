@@ -42,18 +42,16 @@ pub(in crate::spawn) fn start(
 
 /// In the copy, which is root until it is gone.
 extern "C" fn execute_ourselves(next: *mut c_void) -> c_int {
-    // SAFETY: `start` has passed it, and waits in its own memory, or not.
+    // SAFETY: `start` has passed it, of which this process has a copy.
     let next = unsafe { &*next.cast::<Next>() };
     let nothing: *const c_char = ptr::null();
     // SAFETY: plain numbers, and pointers into this copy.
     let failure = unsafe {
-        let kept = next.kept.iter().filter(|kept| **kept >= 0);
-        let result = kept.fold(Ok(()), |result, kept| {
-            let set = libc::F_SETFD as usize;
-            let kept = || call(libc::SYS_fcntl, number(*kept), set, 0, 0, 0);
-            result.and_then(|()| check(Stage::Stub, kept()))
-        });
-        result.err().unwrap_or_else(|| {
+        let set = libc::F_SETFD as usize;
+        let mut kept = next.kept.iter().filter(|kept| **kept >= 0);
+        let keep =
+            |kept: &RawFd| check(Stage::Stub, call(libc::SYS_fcntl, number(*kept), set, 0, 0, 0));
+        kept.try_for_each(keep).err().unwrap_or_else(|| {
             let errno = call(
                 libc::SYS_execveat,
                 number(next.image),
