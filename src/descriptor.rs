@@ -205,3 +205,29 @@ pub fn set_blocking(descriptor: &impl AsFd) -> io::Result<()> {
     fcntl(descriptor.as_fd(), FcntlArg::F_SETFL(OFlag::empty()))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::libc::{EAGAIN, EOPNOTSUPP};
+
+    use super::*;
+
+    #[test]
+    fn reading_and_writing_do_not_wait() {
+        let (reader, writer) = io::pipe().unwrap();
+        let mut buffer = [0; 8];
+        let refused = |result: io::Result<usize>| result.unwrap_err().raw_os_error();
+        let nothing = refused(read_now(&reader, &mut buffer));
+        if nothing == Some(EOPNOTSUPP) {
+            // Pipes: before Linux 6.4.
+            return;
+        }
+        assert_eq!(nothing, Some(EAGAIN));
+        assert_eq!(write_now(&writer, b"hello").unwrap(), 5);
+        assert_eq!(read_now(&reader, &mut buffer).unwrap(), 5);
+        assert!(buffer.starts_with(b"hello"));
+        let chunk = [0; 4096];
+        while write_now(&writer, &chunk).is_ok() {}
+        assert_eq!(refused(write_now(&writer, &chunk)), Some(EAGAIN));
+    }
+}

@@ -24,6 +24,9 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 /// How soon a group in which something has outlived its service is tried again.
 const STRAGGLERS: Duration = Duration::from_secs(1);
 
+/// The same when it has been tried for long: it doubles each time up to this.
+const LONGEST: Duration = Duration::from_secs(60);
+
 impl Server {
     /// The pidfd of a child says that it has ended: its slot is free for the next, and
     /// it is reaped later in this turn or in the next. True if that must be in this one:
@@ -87,8 +90,11 @@ impl Server {
             self.hold_group(&child);
         }
         let listener = child.listener;
+        let had_group = child.group.is_some();
         drop(child);
-        self.tidy_groups();
+        if had_group {
+            self.tidy_groups();
+        }
         if let Some(listener) = listener {
             let run = match time < AT_ONCE {
                 true if end != End::Status(0) => WaitRun::Failed,
@@ -102,15 +108,25 @@ impl Server {
     /// Removes the groups of processes that nobody needs any more; what still runs in
     /// one is looked at again.
     pub(super) fn tidy_groups(&mut self) {
+        self.tidy_groups_and_wait(STRAGGLERS);
+    }
+
+    /// The same, when it is time.
+    pub(super) fn tidy_groups_again(&mut self) {
+        let (_, delay) = self.straggling;
+        self.tidy_groups_and_wait(delay.saturating_mul(2).min(LONGEST));
+    }
+
+    fn tidy_groups_and_wait(&mut self, delay: Duration) {
         if !self.groups.is_untidy() {
             return;
         }
         self.groups.tidy();
         if self.groups.is_untidy() {
-            let next = self.now + STRAGGLERS;
-            self.timers.cancel(self.straggling, Timer::Groups);
+            let next = self.now + delay;
+            self.timers.cancel(self.straggling.0, Timer::Groups);
             self.timers.set(next, Timer::Groups);
-            self.straggling = next;
+            self.straggling = (next, delay);
         }
     }
 

@@ -203,8 +203,8 @@ pub struct Server {
     manager_told_again: Option<Instant>,
     /// Last, so that it goes when everybody who has a group has gone.
     groups: Groups,
-    /// When it is tried again to remove some of them.
-    straggling: Instant,
+    /// When it is tried again to remove some of them, and after how long.
+    straggling: (Instant, Duration),
 }
 
 /// How a server is to be made.
@@ -283,7 +283,7 @@ impl Server {
             manager: options.manager,
             manager_told_again: None,
             groups: Groups::new(),
-            straggling: now,
+            straggling: (now, Duration::ZERO),
         })
     }
 }

@@ -190,7 +190,7 @@ impl Server {
                 Timer::Stderr(key) => self.queue(Owner::Stderr(key)),
                 Timer::Home(key) => self.look_for_datagrams(key),
                 Timer::Child(key) => self.look_at_child(key),
-                Timer::Groups => self.tidy_groups(),
+                Timer::Groups => self.tidy_groups_again(),
                 Timer::Spares => self.look_at_spares(),
                 Timer::Quiet => self.look_whether_quiet(),
                 Timer::Overdue(key) => self.overdue(key),
