@@ -25,7 +25,7 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 const STRAGGLERS: Duration = Duration::from_secs(1);
 
 /// The same when it has been tried for long: it doubles each time up to this.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(16);
 
 impl Server {
     /// The pidfd of a child says that it has ended: its slot is free for the next, and
