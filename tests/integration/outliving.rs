@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpStream;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -221,30 +221,50 @@ fn the_next_server_starts_at_once_beside_programs_of_the_last() {
 }
 
 #[test]
-fn the_port_of_a_program_that_waits_is_had_again_when_it_ends() {
-    for socket_type in ["stream", "dgram"] {
-        let port = free_port();
-        let protocol = if socket_type == "stream" { "tcp" } else { "udp" };
+fn the_address_of_a_program_that_waits_is_had_again_when_it_ends() {
+    for (socket_type, protocol) in
+        [("stream", "tcp"), ("dgram", "udp"), ("stream", "unix"), ("dgram", "unix")]
+    {
+        let (port, folder) = (free_port(), Folder::new());
+        let (told, path) = (folder.name("go"), folder.name("socket"));
+        let address = if protocol == "unix" { path.clone() } else { format!("127.0.0.1:{port}") };
         // It has the socket until it is told to go.
-        let folder = Folder::new();
-        let told = folder.name("go");
         let program = shell(&format!("while [ ! -e {told} ]; do sleep 0.1; done"));
-        let text = format!("127.0.0.1:{port} {socket_type} {protocol} wait {} {program}\n", me());
+        let text = format!("{address} {socket_type} {protocol} wait {} {program}\n", me());
         let mut daemon = Daemon::start(&text);
-        match protocol {
-            "tcp" => drop(tcp(port)),
-            _ => {
-                let _ = udp(port).send(b"x").unwrap();
-            }
+        match (socket_type, protocol) {
+            (_, "tcp") => drop(tcp(port)),
+            (_, "udp") => drop(udp(port).send(b"x").unwrap()),
+            ("stream", _) => drop(UnixStream::connect(&path).unwrap()),
+            _ => drop(UnixDatagram::unbound().unwrap().send_to(b"x", &path).unwrap()),
         }
-        let running = daemon.accepted(port, 1);
+        let accepted = daemon.wait_log(|line| line.is("accepted"));
+        let running = accepted.number("pid").unwrap();
         daemon.signal(Signal::SIGKILL);
         let _ = daemon.wait_exit();
         let next = Daemon::start(&text);
         let refused = next.wait_log(|line| line.is("not-listening"));
-        assert!(refused.get("error").unwrap().contains("in use"), "{}", refused.raw);
+        let known = ["in use", "another server answers"];
+        let why = refused.get("error").unwrap().to_lowercase();
+        assert!(known.iter().any(|it| why.contains(it)), "{}", refused.raw);
         fs::write(&told, "").unwrap();
-        wait_until("the program to end", || !is_alive(running[0]));
+        wait_until("the program to end", || !is_alive(running));
         let _ = next.wait_log(|line| line.is("listening"));
     }
+}
+
+#[test]
+fn the_path_of_a_socket_goes_with_its_server_whoever_has_the_socket() {
+    let folder = Folder::new();
+    let path = folder.name("socket");
+    let text = format!("{path} stream unix wait {} {}\n", me(), shell("sleep 600"));
+    let mut daemon = Daemon::start(&text);
+    drop(UnixStream::connect(&path).unwrap());
+    let _ = daemon.wait_log(|line| line.is("accepted"));
+    daemon.stop();
+    assert!(!Path::new(&path).exists());
+    let next = Daemon::start(&text);
+    assert!(next.said("not-listening").is_empty(), "{}", next.log.text());
+    drop(UnixStream::connect(&path).unwrap());
+    let _ = next.wait_log(|line| line.is("accepted"));
 }
