@@ -96,7 +96,8 @@ vm_world() {
         esac
     done < <(vm_run)
     if [ "$ended" = no ]; then
-        tail -n 20 "$work/console" | tr -d '\r' | sed 's/^/    /'
-        echo "FAILED $suite: the machine did not come to its end within $vm_deadline seconds"
+        # The last line of a console may have no end, and the next one is to be counted.
+        printf '%s\n' "$(tail -n 20 "$work/console" | tr -d '\r')" | sed 's/^/    /'
+        echo "FAILED $suite: the machine did not come to its end (it has $vm_deadline seconds)"
     fi
 }
