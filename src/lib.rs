@@ -63,5 +63,6 @@ pub mod signals;
 pub mod socket_address;
 pub mod spawn;
 pub mod statistics;
+pub mod trusted_path;
 pub mod unix_path;
 pub mod zone;

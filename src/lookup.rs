@@ -8,7 +8,6 @@ mod files;
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::ffi::CString;
-use std::fs::File;
 use std::hash::Hash;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6, ToSocketAddrs, UdpSocket};
@@ -24,6 +23,8 @@ use nix::unistd::{self, Gid, Group, Uid, User};
 use crate::config::Lookup;
 use crate::config::facts::{Executable, FIRST_LINE, ServiceFacts, UserFacts, interpreter_in};
 use crate::config::model::Resource;
+use crate::trusted_path::rule::Writer;
+use crate::trusted_path::{open_named, open_to_read};
 
 /// Where programs are looked up when the server has no PATH.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -44,6 +45,7 @@ pub struct System {
     executables: Memo<PathBuf, Executable>,
     interpreters: Memo<PathBuf, Option<PathBuf>>,
     configuration: files::Budget,
+    exposures: files::Exposures,
     ipv6: OnceCell<bool>,
     own_account: OnceCell<UserFacts>,
     search_path: OnceCell<Vec<PathBuf>>,
@@ -83,9 +85,22 @@ impl System {
     /// This machine with the services database as it is now; make a new one for a reload.
     #[must_use]
     pub fn new() -> Self {
-        let file = files::open(Path::new("/etc/services"));
-        let text = file.and_then(|file| files::bounded(file, MOST_SERVICES)).unwrap_or_default();
+        let opened = open_to_read(Path::new("/etc/services"));
+        let text = opened.and_then(|opened| files::bounded(opened.file, MOST_SERVICES));
+        let text = text.unwrap_or_default();
         Self { services: services(&String::from_utf8_lossy(&text)), ..Self::default() }
+    }
+}
+
+impl System {
+    /// Whoever can write something, by name.
+    fn name_of(&self, writer: Writer) -> String {
+        let name = match writer {
+            Writer::User(uid) => self.user_by_id(uid).map(|user| format!("user `{}`", user.name)),
+            Writer::Group(gid) => self.group_name(gid).map(|name| format!("group `{name}`")),
+            Writer::Everybody => None,
+        };
+        name.unwrap_or_else(|| writer.to_string())
     }
 }
 
@@ -166,15 +181,20 @@ impl Lookup for System {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         // Whatever it is: a shell's `<(…)` is a pipe.
-        self.configuration.read(File::open(path)?)
+        self.configuration.read(self.exposures.note(open_named(path))?)
     }
 
     fn read_found(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.configuration.read(files::open(path)?)
+        self.configuration.read(self.exposures.note(open_to_read(path))?)
     }
 
     fn read_up_to(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
-        files::bounded(files::open(path)?, most)
+        files::bounded(self.exposures.note(open_to_read(path))?, most)
+    }
+
+    fn exposed(&self) -> Vec<(PathBuf, String)> {
+        let all = self.exposures.all().into_iter();
+        all.map(|(path, by)| (path, self.name_of(by))).collect()
     }
 
     fn is_directory(&self, path: &Path) -> bool {
@@ -196,7 +216,7 @@ impl Lookup for System {
 
     fn interpreter(&self, path: &Path) -> Option<PathBuf> {
         // Who may not read a program may run it all the same.
-        let start = || files::start(files::open(path).ok()?, FIRST_LINE).ok();
+        let start = || files::start(open_to_read(path).ok()?.file, FIRST_LINE).ok();
         self.interpreters.get(&path.to_owned(), || interpreter_in(&start()?))
     }
 

@@ -1,21 +1,34 @@
 //! The pid file: locked for as long as the server lives, so that two servers never
 //! share one and a file left behind by a crash is in nobody's way.
+//!
+//! Everybody may read it, and lock it as one who reads. So the lock is one of writers, which
+//! takes a descriptor that can write; where one of readers is in its way, no server has the
+//! file, and a new one takes its place that was locked before anybody could open it.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, ErrorKind, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
+
+use crate::trusted_path::Place;
 
 /// A locked pid file; removed when dropped, if it is still there.
 #[derive(Debug)]
 pub struct PidFile {
-    file: Flock<File>,
+    file: File,
     path: PathBuf,
+    place: Place,
 }
+
+/// Mode of a new one, less the umask.
+const MODE: u32 = 0o644;
+/// Mode of one that is to take the place of another: nobody else opens it.
+const PRIVATE: u32 = 0o600;
 
 impl PidFile {
     /// Locks the file, and leaves what is in it until [`Self::write`].
@@ -27,64 +40,22 @@ impl PidFile {
         // A server that ends unlinks the file; one that opened it before then has
         // locked a file that is gone, and takes the new one.
         loop {
-            let locked = Self::lock_what_is_there(path)?;
-            if locked.is_there() {
-                return Ok(locked);
+            let place = Place::of(path)?;
+            if let Some(file) = lock_what_is_there(&place, path)? {
+                return Ok(Self { file, path: path.to_owned(), place });
             }
         }
-    }
-
-    fn lock_what_is_there(path: &Path) -> io::Result<Self> {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            // A FIFO would be waited for.
-            .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
-            .open(path)?;
-        // What is locked is removed at the end, which /dev/null must not be.
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(ErrorKind::InvalidData, "not a regular file"));
-        }
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(mut file) => {
-                let mut first = [0];
-                let found = file.read(&mut first)?;
-                if found > 0 && !first[0].is_ascii_digit() {
-                    let message = "this is no pid file: it has something else in it";
-                    return Err(io::Error::new(ErrorKind::InvalidData, message));
-                }
-                Ok(Self { file, path: path.to_owned() })
-            }
-            Err((mut file, Errno::EWOULDBLOCK)) => {
-                let mut pid = String::new();
-                let _ = file.read_to_string(&mut pid);
-                let message = format!("held by a running server, pid {}", pid.trim());
-                Err(io::Error::new(ErrorKind::AlreadyExists, message))
-            }
-            Err((_, error)) => Err(error.into()),
-        }
-    }
-
-    /// Whether its path still leads to it. Somebody may have removed it, and another server
-    /// may have made its own there.
-    fn is_there(&self) -> bool {
-        let identity = |facts: std::fs::Metadata| (facts.dev(), facts.ino());
-        let there = std::fs::symlink_metadata(&self.path).map(identity);
-        there.is_ok_and(|there| self.file.metadata().map(identity).is_ok_and(|it| it == there))
     }
 
     /// Goes on with a file that is locked already, and has the pid in it.
     ///
     /// # Errors
-    /// flock(2)'s.
+    /// fcntl(2)'s.
     pub fn taken_over(descriptor: OwnedFd, path: &Path) -> io::Result<Self> {
+        let file = File::from(descriptor);
         // The lock belongs to the open file, which is the same: this changes nothing.
-        let file = Flock::lock(File::from(descriptor), FlockArg::LockExclusiveNonblock);
-        let file = file.map_err(|(_, error)| error)?;
-        Ok(Self { file, path: path.to_owned() })
+        set_lock(&file, libc::F_WRLCK)?;
+        Ok(Self { file, path: path.to_owned(), place: Place::of(path)? })
     }
 
     /// Where it is.
@@ -106,16 +77,89 @@ impl PidFile {
     pub fn write(&mut self) -> io::Result<()> {
         self.file.rewind()?;
         self.file.set_len(0)?;
-        writeln!(&mut *self.file, "{}", std::process::id())
+        writeln!(self.file, "{}", std::process::id())
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        if self.is_there() {
-            let _ = std::fs::remove_file(&self.path);
+        // Another server may have made its own there.
+        if self.place.leads_to(&self.file) {
+            let _ = self.place.unlink();
         }
     }
+}
+
+/// None if the name leads to another file by now.
+fn lock_what_is_there(place: &Place, path: &Path) -> io::Result<Option<File>> {
+    let mut file = place.open(OFlag::O_RDWR | OFlag::O_CREAT, MODE)?;
+    if is_locked(&file)? {
+        // With the lock of a reader, no server has it or comes to have it meanwhile.
+        return match set_lock(&file, libc::F_RDLCK) {
+            Ok(()) => replace(place, path, &file),
+            Err(_) => Err(held_by(&mut file)),
+        };
+    }
+    check(&mut file)?;
+    Ok(place.leads_to(&file).then_some(file))
+}
+
+/// Puts a file in the place of one that somebody else has locked who can only read it.
+fn replace(place: &Place, path: &Path, old: &File) -> io::Result<Option<File>> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let aside = Place::of(Path::new(&name))?;
+    let mut new = aside.open(OFlag::O_RDWR | OFlag::O_CREAT, PRIVATE)?;
+    if is_locked(&new)? {
+        let message = "another server is about to start with it";
+        return Err(io::Error::new(ErrorKind::AlreadyExists, message));
+    }
+    check(&mut new)?;
+    check(&mut old.try_clone()?)?;
+    if !aside.leads_to(&new) {
+        return Ok(None);
+    }
+    if !place.leads_to(old) {
+        aside.unlink()?;
+        return Ok(None);
+    }
+    place.take_from(&aside)?;
+    let mode = old.metadata()?.permissions().mode() & 0o777;
+    new.set_permissions(Permissions::from_mode(mode))?;
+    Ok(Some(new))
+}
+
+fn check(file: &mut File) -> io::Result<()> {
+    let mut first = [0];
+    if file.read(&mut first)? > 0 && !first[0].is_ascii_digit() {
+        let message = "this is no pid file: it has something else in it";
+        return Err(io::Error::new(ErrorKind::InvalidData, message));
+    }
+    Ok(())
+}
+
+fn held_by(file: &mut File) -> io::Error {
+    let mut pid = String::new();
+    let _ = file.take(20).read_to_string(&mut pid);
+    let message = format!("held by a running server, pid {}", pid.trim());
+    io::Error::new(ErrorKind::AlreadyExists, message)
+}
+
+/// Tries to lock a file as one who writes it.
+fn is_locked(file: &File) -> io::Result<bool> {
+    match set_lock(file, libc::F_WRLCK) {
+        Ok(()) => Ok(false),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The lock belongs to the open file: it stays when another program is executed.
+fn set_lock(file: &File, kind: libc::c_int) -> Result<(), Errno> {
+    let kind = libc::c_short::try_from(kind).unwrap_or_default();
+    let whence = libc::c_short::try_from(libc::SEEK_SET).unwrap_or_default();
+    let whole = libc::flock { l_type: kind, l_whence: whence, l_start: 0, l_len: 0, l_pid: 0 };
+    fcntl(file, FcntlArg::F_OFD_SETLK(&whole)).map(drop)
 }
 
 #[cfg(test)]
@@ -132,6 +176,47 @@ mod tests {
         assert!(refusal.contains(&std::process::id().to_string()), "{refusal}");
         drop(first);
         assert!(!path.exists());
+    }
+
+    /// Whoever can read it, and does not mean well, or only wants to read it in peace.
+    fn reader(path: &Path) -> File {
+        let file = File::open(path).unwrap();
+        set_lock(&file, libc::F_RDLCK).unwrap();
+        file.try_lock().unwrap();
+        file
+    }
+
+    #[test]
+    fn a_reader_locks_nobody_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pid");
+        std::fs::write(&path, "7\n").unwrap();
+        let _reader = reader(&path);
+        let mut first = PidFile::lock(&path).unwrap();
+        first.write().unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o644);
+        let file = File::open(&path).unwrap();
+        set_lock(&file, libc::F_RDLCK).unwrap_err();
+        let refusal = PidFile::lock(&path).unwrap_err().to_string();
+        assert!(refusal.contains(&std::process::id().to_string()), "{refusal}");
+        drop(first);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn one_of_many_gets_what_a_reader_has_locked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pid");
+        for _ in 0..50 {
+            std::fs::write(&path, "7\n").unwrap();
+            let reader = reader(&path);
+            let locked = std::thread::scope(|scope| {
+                let all = [(); 4].map(|()| scope.spawn(|| PidFile::lock(&path)));
+                all.map(|one| one.join().unwrap().ok())
+            });
+            assert_eq!(locked.iter().flatten().count(), 1);
+            drop((reader, locked));
+        }
     }
 
     #[test]

@@ -3,17 +3,18 @@
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::libc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmodat, fstat, umask};
 use nix::unistd::{Gid, Uid, fchownat, getegid, geteuid};
 
 use crate::config::model::{Attributes, SocketType};
+use crate::trusted_path::Place;
 
 /// A path with our socket on it; unlinked when dropped, if it is still ours.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ impl BoundPath {
     /// Whether our socket cannot be found there any more.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        identity(&self.path).ok() != Some(self.identity)
+        Place::of(&self.path).and_then(|place| identity(&place)).ok() != Some(self.identity)
     }
 
     /// Gives our socket its owner, group and mode: those that it would have if it were
@@ -54,7 +55,7 @@ impl BoundPath {
     /// # Errors
     /// chown(2)'s and chmod(2)'s; that something else is there by now.
     pub fn set_owner_and_mode(&self, attributes: &Attributes) -> io::Result<()> {
-        let found = Found::at(&self.path)?;
+        let found = Found::at(&Place::of(&self.path)?)?;
         if found.identity() != self.identity {
             return Err(io::Error::other(REPLACED));
         }
@@ -76,15 +77,16 @@ impl BoundPath {
 impl Drop for BoundPath {
     fn drop(&mut self) {
         // Somebody else's socket may be there by now.
-        if !self.is_lost() {
-            let _ = std::fs::remove_file(&self.path);
+        let Ok(place) = Place::of(&self.path) else { return };
+        if identity(&place).ok() == Some(self.identity) {
+            let _ = place.unlink();
         }
     }
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let found = path.symlink_metadata()?;
-    Ok((found.dev(), found.ino()))
+fn identity(place: &Place) -> io::Result<(u64, u64)> {
+    let found = place.stat()?;
+    Ok((found.st_dev, found.st_ino))
 }
 
 /// Binds `descriptor` to `path` with the owner and mode that the service asks for.
@@ -98,14 +100,16 @@ pub fn bind(
     attributes: &Attributes,
 ) -> io::Result<BoundPath> {
     let address = UnixAddr::new(path)?;
+    // What is bound is looked for there: if the path leads elsewhere by then, nothing is done.
+    let place = Place::of(path)?;
     match bind_privately(descriptor, &address) {
         Err(Errno::EADDRINUSE) => {
-            remove_stale(path, &address, socket_type)?;
+            remove_stale(&place, &address, socket_type)?;
             bind_privately(descriptor, &address)?;
         }
         other => other?,
     }
-    let found = Found::at(path)?;
+    let found = Found::at(&place)?;
     if !found.is_newly_ours() {
         return Err(io::Error::other(REPLACED));
     }
@@ -135,9 +139,8 @@ struct Found {
 }
 
 impl Found {
-    fn at(path: &Path) -> io::Result<Self> {
-        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let descriptor = open(path, flags, Mode::empty())?;
+    fn at(place: &Place) -> io::Result<Self> {
+        let descriptor = place.hold()?;
         let stat = fstat(&descriptor)?;
         Ok(Self { descriptor, stat })
     }
@@ -170,8 +173,8 @@ impl Found {
 }
 
 /// Unlinks a socket that a server has left behind.
-fn remove_stale(path: &Path, address: &UnixAddr, socket_type: SocketType) -> io::Result<()> {
-    if !path.symlink_metadata()?.file_type().is_socket() {
+fn remove_stale(place: &Place, address: &UnixAddr, socket_type: SocketType) -> io::Result<()> {
+    if place.stat()?.st_mode & libc::S_IFMT != libc::S_IFSOCK {
         let message = "the path exists and is not a socket";
         return Err(io::Error::new(ErrorKind::AlreadyExists, message));
     }
@@ -179,7 +182,7 @@ fn remove_stale(path: &Path, address: &UnixAddr, socket_type: SocketType) -> io:
         let message = "another server answers on this path";
         return Err(io::Error::new(ErrorKind::AddrInUse, message));
     }
-    std::fs::remove_file(path)
+    place.unlink()
 }
 
 fn somebody_answers(address: &UnixAddr, socket_type: SocketType) -> io::Result<bool> {

@@ -198,7 +198,11 @@ impl Resolver<'_> {
             return;
         }
         let message = format!("cannot read `{path}`: {}", super::reason(error));
-        self.lacks(&word.span, message, "the name is relative to the file that says it");
+        let help = match error.kind() {
+            io::ErrorKind::Other => super::NO_FILE,
+            _ => "the name is relative to the file that says it",
+        };
+        self.lacks(&word.span, message, help);
     }
 
     /// A `wait` service on a stream: whoever connects is known to the program alone.

@@ -83,7 +83,8 @@ pub trait Lookup {
     /// a limit all together.
     ///
     /// # Errors
-    /// What the system said; that it would be too much.
+    /// What the system said; that it would be too much; that somebody else has a say in which
+    /// file it is.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// The same of a file that happens to lie in a directory: an ordinary one, since opening
     /// or reading anything else may never end.
@@ -96,8 +97,12 @@ pub trait Lookup {
     /// The bytes of an ordinary file of limited size; at most one more than that is read.
     ///
     /// # Errors
-    /// What the system said; a file that is larger is an error too.
+    /// As [`Lookup::read_found`]; a file that is larger is an error too.
     fn read_up_to(&self, path: &Path, most: u64) -> io::Result<Vec<u8>>;
+    /// What others can write of all that was read, files and directories, and who.
+    fn exposed(&self) -> Vec<(PathBuf, String)> {
+        Vec::new()
+    }
     /// Whether this is a directory.
     fn is_directory(&self, path: &Path) -> bool;
     /// The files that match a pattern of sh(1), in any order.

@@ -1,6 +1,5 @@
 //! `.include`: which files a pattern means, and who may be read from whom.
 
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -77,18 +76,13 @@ impl Reader<'_> {
         match super::named(path, itself, self.lookup) {
             Ok(bytes) => self.read(path, &bytes, context.clone()),
             Err(error) => {
-                let help = match error.kind() {
-                    io::ErrorKind::NotFound => {
-                        "the name is relative to the file that says it; a pattern like `conf.d/*.conf` may match nothing"
-                    }
-                    _ => "the server must be able to read every file of its configuration",
-                };
+                let missing = "the name is relative to the file that says it; a pattern like `conf.d/*.conf` may match nothing";
                 self.report
                     .error(
                         &pattern.span,
                         format!("cannot read `{name}`: {}", super::reason(&error)),
                     )
-                    .help(help);
+                    .help(super::help_with_reading(&error, missing));
             }
         }
     }

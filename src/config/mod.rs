@@ -179,6 +179,7 @@ fn unreadable(path: &Path, error: &io::Error, report: &mut Report) {
         io::ErrorKind::PermissionDenied => {
             "start the server as a user that can read the file, or serve one program without a file: `oxinetd run 8080 -- date`"
         }
+        io::ErrorKind::Other => NO_FILE,
         _ => "name a file of services: `oxinetd etc/inetd.conf`",
     };
     report
@@ -192,6 +193,32 @@ fn reason(error: &io::Error) -> String {
     match text.split_once(" (os error") {
         Some((reason, _)) => reason.to_owned(),
         None => text,
+    }
+}
+
+/// What helps against an error of reading a file that a configuration names.
+fn help_with_reading(error: &io::Error, missing: &'static str) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => missing,
+        io::ErrorKind::Other => NO_FILE,
+        _ => "the server must be able to read every file of its configuration",
+    }
+}
+
+/// What is read.
+const NO_FILE: &str = "name a regular file; a link must belong to root or the server's user, in a directory that nobody else can write to";
+
+/// What others can write decides what is served, and it is for whoever serves to know.
+fn warn_of_exposed(lookup: &dyn Lookup, report: &mut Report) {
+    for (path, by) in lookup.exposed() {
+        let path = path.display();
+        report
+            .warning_without_place(format!(
+                "{by} can write to `{path}`, and decides what the server reads there"
+            ))
+            .help(format!(
+                "change its owner or mode (`chown root {path}`, `chmod go-w {path}`), or read another one"
+            ));
     }
 }
 
@@ -268,5 +295,6 @@ fn finish(
     }
     let served: Vec<_> = config.services.iter().map(|service| service.action.clone()).collect();
     taken.check_tcpmux(&served, &mut report);
+    warn_of_exposed(lookup, &mut report);
     Loaded { config, diagnostics: report.into_sorted() }
 }

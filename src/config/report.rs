@@ -59,6 +59,11 @@ impl Report {
         self.add(Severity::Warning, Some(span.clone()), message.into())
     }
 
+    /// What is probably not meant, without a place.
+    pub(crate) fn warning_without_place(&mut self, message: impl Into<String>) -> Finding<'_> {
+        self.add(Severity::Warning, None, message.into())
+    }
+
     /// How many errors there are: grown means that what was just read had one.
     pub(crate) fn errors(&self) -> usize {
         self.errors

@@ -171,7 +171,10 @@ impl Reader<'_> {
             Err(error) => {
                 self.report
                     .error(&said.span, format!("cannot read `{name}`: {}", super::reason(&error)))
-                    .help("the server must be able to read every file of its configuration");
+                    .help(super::help_with_reading(
+                        &error,
+                        "correct the path, or take the line out",
+                    ));
             }
         }
     }

@@ -6,17 +6,17 @@
 //! to their file go to the server's log; that is said once, until one can again.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nix::libc;
+use nix::fcntl::OFlag;
 
 use super::gauge::{Gauge, News};
 use crate::config::model::LogFile;
+use crate::trusted_path::Place;
 use crate::{descriptor, journal};
 
 /// Bytes that are kept until the next [`flush`]; with more they are written at once.
@@ -276,36 +276,17 @@ impl Target {
     }
 }
 
-/// Opens a regular file to append to it, or makes one.
+/// Opens a regular file to append to it, or makes one. Nobody else has a say in where it is.
 pub(super) fn open(path: &Path) -> io::Result<File> {
-    // First, because the mere opening of a device may do something.
-    match fs::symlink_metadata(path) {
-        Ok(metadata) => check(&metadata)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    let file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(MODE)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)?;
-    // Another may have come to its place meanwhile.
-    check(&file.metadata()?)?;
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT;
+    let file = Place::of(path)?.open(flags, MODE)?;
     Ok(File::from(descriptor::raise(OwnedFd::from(file))))
-}
-
-fn check(metadata: &Metadata) -> io::Result<()> {
-    if metadata.is_file() {
-        return Ok(());
-    }
-    let what = if metadata.is_symlink() { "a symbolic link" } else { "not a regular file" };
-    Err(io::Error::other(what))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn file(path: &str, soft: Option<u64>, hard: Option<u64>) -> LogFile {
         LogFile { path: PathBuf::from(path), soft, hard }

@@ -1,14 +1,15 @@
-//! Files that somebody has named, read whole: the name may lead to what has no end, or
-//! to what nobody writes into, so there is a bound, and some kinds are not opened.
+//! Files that somebody has named, read whole: the name may lead to what has no end, so there
+//! is a bound. Which are opened at all, `trusted_path` says; what others can write of what
+//! was read is remembered.
 
-use std::cell::Cell;
-use std::fs::{File, Metadata};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::PathBuf;
 
-use nix::fcntl::OFlag;
-use nix::sys::stat::makedev;
+use crate::trusted_path::rule::Writer;
+use crate::trusted_path::{Exposed, Opened};
 
 /// What one configuration may have, with everything that it includes.
 const CONFIGURATION: u64 = 16 << 20;
@@ -31,24 +32,24 @@ impl Budget {
     }
 }
 
-/// Opens what is to be an ordinary file; /dev/null is an empty one. A FIFO would be waited
-/// for, and devices do things when they are opened.
-pub(super) fn open(path: &Path) -> io::Result<File> {
-    check(&path.metadata()?)?;
-    let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
-    // Something else may be there by now.
-    check(&file.metadata()?)?;
-    Ok(file)
-}
+/// Files and directories that others can write, which something was read from, and who.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Exposures(RefCell<BTreeMap<PathBuf, Writer>>);
 
-fn check(facts: &Metadata) -> io::Result<()> {
-    let is_null = facts.file_type().is_char_device() && facts.rdev() == makedev(1, 3);
-    if facts.is_file() || is_null {
-        return Ok(());
+impl Exposures {
+    /// The file of what was opened.
+    pub(super) fn note(&self, opened: io::Result<Opened>) -> io::Result<File> {
+        let opened = opened?;
+        if let Some(Exposed { path, by }) = opened.exposed {
+            self.0.borrow_mut().insert(path, by);
+        }
+        Ok(opened.file)
     }
-    let why = if facts.is_dir() { "it is a directory" } else { "it is not a regular file" };
-    Err(io::Error::other(why))
+
+    /// All of them so far.
+    pub(super) fn all(&self) -> Vec<(PathBuf, Writer)> {
+        self.0.borrow().iter().map(|(path, by)| (path.clone(), *by)).collect()
+    }
 }
 
 /// All that is in a file, if it is not more than `most`.
@@ -75,9 +76,8 @@ fn length(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
-    use std::path::Path;
 
-    use super::{Budget, bounded, open};
+    use super::{Budget, bounded};
 
     #[test]
     fn what_has_no_end_is_not_read_to_it() {
@@ -85,14 +85,5 @@ mod tests {
         assert!(bounded(zero(), 1000).is_err());
         let said = Budget::default().read(zero()).unwrap_err();
         assert!(said.to_string().contains("16 MiB"), "{said}");
-    }
-
-    #[test]
-    fn only_files_are_opened() {
-        let said = |path: &str| open(Path::new(path)).map(drop).map_err(|error| error.to_string());
-        assert_eq!(said("/dev/null"), Ok(()));
-        assert_eq!(said("/etc/passwd"), Ok(()));
-        assert_eq!(said("/dev/zero"), Err("it is not a regular file".to_owned()));
-        assert_eq!(said("/etc"), Err("it is a directory".to_owned()));
     }
 }

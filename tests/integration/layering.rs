@@ -9,19 +9,31 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Values and words that rooms may share; each knows at most what stands before it.
-const VALUES: &[&str] =
-    &["hex", "digits", "address", "calendar", "unix_path", "peers", "journal", "descriptor"];
+const VALUES: &[&str] = &[
+    "hex",
+    "digits",
+    "address",
+    "calendar",
+    "unix_path",
+    "peers",
+    "journal",
+    "descriptor",
+    "trusted_path",
+];
 
 /// What each top-level module may name besides itself.
 fn may_use(module: &str) -> Option<Vec<&'static str>> {
     let with = |extra: &[&'static str]| Some([VALUES, extra].concat());
     match module {
-        "calendar" | "signals" | "log_target" | "pid_file" | "socket_address" => Some(Vec::new()),
+        "calendar" | "signals" | "log_target" | "trusted_path" | "socket_address" => {
+            Some(Vec::new())
+        }
+        "pid_file" => Some(vec!["trusted_path"]),
         // How their addresses are written down.
         "config" | "address" => Some(vec!["socket_address"]),
         // Which command somebody has nearly written.
         "cli" => Some(vec!["log_target", "config::suggest"]),
-        "unix_path" => Some(vec!["config::model"]),
+        "unix_path" => Some(vec!["config::model", "trusted_path"]),
         // Raw system calls are in one file, where unsafe code is allowed.
         "detach" | "descriptor" | "datagram" => Some(vec!["spawn::kernel"]),
         "peers" => Some(vec!["address"]),
@@ -41,6 +53,7 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "zone",
             "descriptor",
             "log_target",
+            "trusted_path",
             "config::model",
         ]),
         "listener" => with(&["config::model", "spawn::kernel"]),

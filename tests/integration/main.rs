@@ -82,6 +82,7 @@ mod stream;
 mod tcpmux;
 mod timeouts;
 mod times;
+mod trusted_files;
 mod units;
 mod unix;
 mod upgrading;
