@@ -7,21 +7,22 @@
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use nix::cmsg_space;
 use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, SockaddrLike, SockaddrStorage, UnixAddr, getsockopt, recvmsg,
-    sendto, setsockopt, sockopt,
+    ControlMessageOwned, MsgFlags, SockaddrLike, SockaddrStorage, getsockopt, recvmsg, sendto,
+    setsockopt, sockopt,
 };
 use nix::sys::time::TimeSpec;
 
 use crate::spawn::kernel::receive_from;
 
 mod destination;
+mod unix;
 
 pub use destination::{Destination, Flow, peek_told, send_from, take_told};
+pub use unix::{Correspondent, Route, Unreachable, answer_unix, peek_unix, take_unix};
 
 /// Takes a datagram; its length, or what of it fits, and who sent it.
 ///
@@ -77,38 +78,6 @@ pub fn drop_first(socket: &UdpSocket) {
 /// send(2)'s. WouldBlock: there is no room for it.
 pub fn send(socket: &UdpSocket, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
     send_to(socket, bytes, &SockaddrStorage::from(to))
-}
-
-/// Takes a datagram of a unix socket; none is the sender that cannot be answered, since it
-/// has no name.
-///
-/// # Errors
-/// recv(2)'s. WouldBlock: there is none.
-pub fn take_unix(
-    socket: &UnixDatagram,
-    buffer: &mut [u8],
-) -> io::Result<(usize, Option<UnixAddr>)> {
-    let (length, sender) = receive_from(socket, buffer, MsgFlags::MSG_DONTWAIT)?;
-    let sender = sender.and_then(|sender| sender.as_unix_addr().copied());
-    let named = |it: &UnixAddr| it.path().is_some() || it.as_abstract().is_some();
-    Ok((length, sender.filter(named)))
-}
-
-/// Looks at the first datagram of a unix socket, which stays where it is.
-///
-/// # Errors
-/// As [`take_unix`].
-pub fn peek_unix(socket: &UnixDatagram, buffer: &mut [u8]) -> io::Result<usize> {
-    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-    receive_from(socket, buffer, flags).map(|(length, _)| length)
-}
-
-/// Sends a datagram from a unix socket.
-///
-/// # Errors
-/// send(2)'s. WouldBlock: the queue of whoever is to get it is full.
-pub fn send_unix(socket: &UnixDatagram, bytes: &[u8], to: &UnixAddr) -> io::Result<()> {
-    send_to(socket, bytes, to)
 }
 
 fn receive(
@@ -179,24 +148,5 @@ mod tests {
         let here = socket.local_addr().unwrap();
         send(&socket, b"to myself", here).unwrap();
         assert_eq!(take(&socket, &mut [0; 16]).unwrap(), (9, here));
-    }
-
-    #[test]
-    fn whoever_has_a_name_can_be_answered() {
-        let (socket, nameless) = UnixDatagram::pair().unwrap();
-        let mut buffer = [0; 8];
-        assert!(take_unix(&socket, &mut buffer).is_err());
-        nameless.send(b"one").unwrap();
-        assert_eq!(peek_unix(&socket, &mut buffer).unwrap(), 3);
-        let (length, sender) = take_unix(&socket, &mut buffer).unwrap();
-        assert_eq!((length, sender.is_none()), (3, true));
-
-        let dir = tempfile::tempdir().unwrap();
-        let named = |name: &str| UnixDatagram::bind(dir.path().join(name)).unwrap();
-        let (here, there) = (named("here"), named("there"));
-        there.send_to(b"two", dir.path().join("here")).unwrap();
-        let (_, sender) = take_unix(&here, &mut buffer).unwrap();
-        send_unix(&here, b"answer", &sender.unwrap()).unwrap();
-        assert_eq!(there.recv(&mut buffer).unwrap(), 6);
     }
 }

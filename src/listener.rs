@@ -23,7 +23,7 @@ use nix::sys::socket::{
     sockopt,
 };
 
-use crate::config::model::{Attributes, Endpoint, Service, SocketSpec, SocketType};
+use crate::config::model::{Action, Attributes, Endpoint, Service, SocketSpec, SocketType};
 use crate::descriptor;
 use crate::unix_path::{self, BoundPath};
 pub use accept::{Accepted, Connection};
@@ -45,7 +45,8 @@ pub struct Listener {
     adopted: bool,
     /// A program has had it: that, or what it has left behind, may have it still.
     shared: bool,
-    /// Each datagram comes with the address that it was sent to.
+    /// Each datagram comes with the address that it was sent to; on a unix socket, with who
+    /// has sent it.
     told: bool,
     /// What its options are when no program has had it; none before one has.
     plain: Option<Plain>,
@@ -108,15 +109,13 @@ impl Listener {
         match &spec.endpoint {
             Endpoint::Inet(address) => Self::open_inet(spec, *address, service, shares),
             Endpoint::Unix(path) => {
-                let descriptor = new_socket(AddressFamily::Unix, spec.socket_type)?;
-                buffers::set(&descriptor, attributes)?;
+                let descriptor = new_unix_socket(spec, service)?;
                 let bound = unix_path::bind(&descriptor, path, spec.socket_type, attributes)?;
                 let shown = Bound::Unix(path.display().to_string());
                 Self::finish(descriptor, spec, attributes, shown, Some(bound))
             }
             Endpoint::Abstract(name) => {
-                let descriptor = new_socket(AddressFamily::Unix, spec.socket_type)?;
-                buffers::set(&descriptor, attributes)?;
+                let descriptor = new_unix_socket(spec, service)?;
                 bind(descriptor.as_raw_fd(), &nix::sys::socket::UnixAddr::new_abstract(name)?)?;
                 let shown = Bound::Unix(ShownEndpoint(&spec.endpoint).to_string());
                 Self::finish(descriptor, spec, attributes, shown, None)
@@ -175,7 +174,8 @@ impl Listener {
         if let Bound::Inet(bound) = &mut address {
             *bound = socket.local_address().unwrap_or(*bound);
         }
-        Ok(Self { socket, address, path, adopted: false, shared: false, told: false, plain: None })
+        let told = told::is_told(&socket, &address);
+        Ok(Self { socket, address, path, adopted: false, shared: false, told, plain: None })
     }
 
     /// An open socket of the server before us; `identity` is that of its path.
@@ -232,7 +232,7 @@ impl Listener {
     /// the flag is one for all who have the socket, and accept(2) takes no other word for it.
     pub fn share(&mut self) {
         self.shared = true;
-        self.tell_no_destinations();
+        self.tell_nothing_more();
         if self.plain.is_none() {
             let (family, socket_type) = self.socket.kind(&self.address);
             self.plain = Plain::of(family, socket_type, !self.adopted);
@@ -386,6 +386,16 @@ fn new_socket(family: AddressFamily, socket_type: SocketType) -> io::Result<Owne
     };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     Ok(socket(family, kind, flags, None)?)
+}
+
+/// One of a built-in service says who has sent each datagram, from the first one on.
+fn new_unix_socket(spec: &SocketSpec, service: &Service) -> io::Result<OwnedFd> {
+    let descriptor = new_socket(AddressFamily::Unix, spec.socket_type)?;
+    buffers::set(&descriptor, &service.attributes)?;
+    if spec.socket_type == SocketType::Dgram && matches!(service.action, Action::Builtin(_)) {
+        setsockopt(&descriptor, sockopt::PassCred, &true)?;
+    }
+    Ok(descriptor)
 }
 
 fn start_listening(descriptor: &impl AsFd, attributes: &Attributes) -> io::Result<()> {

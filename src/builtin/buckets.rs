@@ -14,11 +14,12 @@ use crate::config::model::Rate;
 /// Sources remembered.
 pub(super) const SOURCES: usize = 4096;
 
-/// A source: an IPv4 address, or the /64 of an IPv6 address.
+/// A source: an IPv4 address, the /64 of an IPv6 address, or a process of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Source {
+pub(super) enum Source {
     V4(u32),
     V6([u8; 8]),
+    Process(i32),
 }
 
 impl From<IpAddr> for Source {
@@ -56,11 +57,11 @@ impl Buckets {
     }
 
     /// Takes a token of the source's bucket; whether there was one.
-    pub(super) fn take(&mut self, now: Instant, address: IpAddr) -> bool {
+    pub(super) fn take(&mut self, now: Instant, source: impl Into<Source>) -> bool {
         let Some(interval) = self.interval else {
             return false;
         };
-        let source = Source::from(address);
+        let source = source.into();
         let missing = match self.full_at.get(&source) {
             Some(full_at) => full_at.saturating_duration_since(now),
             None => {

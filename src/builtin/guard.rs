@@ -6,21 +6,26 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::buckets::Buckets;
-use crate::config::model::Rate;
+use nix::sys::socket::UnixAddr;
+
+use super::buckets::{Buckets, Source};
+use crate::config::model::{Endpoint, Rate};
 
 /// Answers to one source when nothing else is said: 50 a second and as many at
 /// once. A person or a monitor never gets there; a victim of forged requests
 /// gets at most that.
 pub const ANSWERS_PER_SOURCE: Rate = Rate { count: 50, per: Duration::from_secs(1) };
 
+/// Answers to one process at unix sockets: no client that asks gets there, two servers that
+/// answer each other cost a tenth of a processor at most.
+const ANSWERS_PER_PROCESS: Rate = Rate { count: 10_000, per: Duration::from_secs(1) };
+
 /// Source ports below this one are not answered.
 const FIRST_CLIENT_PORT: u16 = 1024;
 
-/// Decides which UDP datagrams the built-in services answer. (Unix datagrams
-/// need no guard: their source cannot be forged.)
+/// Decides which datagrams the built-in services answer.
 ///
-/// The source of a datagram can be forged. Two things follow: an answer may
+/// The source of a UDP datagram can be forged. Two things follow: an answer may
 /// reach a service that answers it, and the two go on for ever (CERT CA-1996-01);
 /// and an answer may reach a victim. Hence these rules, in this order:
 ///
@@ -44,11 +49,16 @@ const FIRST_CLIENT_PORT: u16 = 1024;
 ///
 /// IPv4 addresses mapped into IPv6 are looked at as IPv4. Everything is O(1) but
 /// the two look-ups in the given ports and addresses.
+///
+/// The source of a unix datagram is true. It may be one of our own services all the same,
+/// whose program has the socket, or whose answer this is; or the same of another server.
 #[derive(Debug)]
 pub struct Guard {
     own_ports: BTreeSet<u16>,
+    own_names: BTreeSet<Endpoint>,
     broadcasts: BTreeSet<Ipv4Addr>,
     buckets: Buckets,
+    processes: Buckets,
 }
 
 /// Why a datagram is not answered.
@@ -66,6 +76,8 @@ pub enum Rejection {
     ForMany,
     /// It came from loopback to elsewhere.
     Martian,
+    /// Its source is the name of one of our own unix sockets.
+    OwnName,
     /// Its source has had its share of answers.
     TooMany,
 }
@@ -79,6 +91,7 @@ impl fmt::Display for Rejection {
             Self::NoHost => "source address of no single host",
             Self::ForMany => "sent to a broadcast or multicast address",
             Self::Martian => "loopback source from elsewhere",
+            Self::OwnName => "name of a socket of our own",
             Self::TooMany => "too many from this source",
         })
     }
@@ -90,8 +103,10 @@ impl Guard {
     pub fn new(own_ports: impl IntoIterator<Item = u16>, per_source: Rate) -> Self {
         Self {
             own_ports: own_ports.into_iter().collect(),
+            own_names: BTreeSet::new(),
             broadcasts: BTreeSet::new(),
             buckets: Buckets::new(per_source),
+            processes: Buckets::new(ANSWERS_PER_PROCESS),
         }
     }
 
@@ -99,6 +114,11 @@ impl Guard {
     /// of the sources stays.
     pub fn set_own_ports(&mut self, own_ports: impl IntoIterator<Item = u16>) {
         self.own_ports = own_ports.into_iter().collect();
+    }
+
+    /// The same for the names of our unix datagram sockets.
+    pub fn set_own_names(&mut self, own_names: impl IntoIterator<Item = Endpoint>) {
+        self.own_names = own_names.into_iter().collect();
     }
 
     /// Replaces the directed broadcast addresses of this machine's networks.
@@ -143,6 +163,27 @@ impl Guard {
         } else {
             Err(Rejection::TooMany)
         }
+    }
+
+    /// Whether a unix datagram of this name and process is answered, and if so counts it.
+    ///
+    /// # Errors
+    /// That it is one of ours; that there were too many.
+    pub fn permits_local(
+        &mut self,
+        now: Instant,
+        name: &UnixAddr,
+        process: i32,
+    ) -> Result<(), Rejection> {
+        let name = match (name.path(), name.as_abstract()) {
+            (Some(path), _) => Endpoint::Unix(path.to_owned()),
+            (None, name) => Endpoint::Abstract(name.unwrap_or_default().to_vec()),
+        };
+        if self.own_names.contains(&name) {
+            return Err(Rejection::OwnName);
+        }
+        let granted = self.processes.take(now, Source::Process(process));
+        granted.then_some(()).ok_or(Rejection::TooMany)
     }
 
     fn check_port(&self, port: u16) -> Result<(), Rejection> {
@@ -276,5 +317,19 @@ mod tests {
         assert_eq!(granted, 50);
         guard.set_own_ports([7007]);
         assert_eq!(guard.permits(now, peer, any), Err(Rejection::TooMany));
+    }
+
+    #[test]
+    fn our_own_names_are_not_answered_and_no_process_endlessly() {
+        let mut guard = guard();
+        guard.set_own_names([Endpoint::Unix("/run/echo".into()), Endpoint::Abstract(b"e".into())]);
+        let (path, name) = (UnixAddr::new("/run/echo").unwrap(), UnixAddr::new_abstract(b"e"));
+        let now = Instant::now();
+        assert_eq!(guard.permits_local(now, &path, 1), Err(Rejection::OwnName));
+        assert_eq!(guard.permits_local(now, &name.unwrap(), 1), Err(Rejection::OwnName));
+        let other = UnixAddr::new("e").unwrap();
+        let answered = (0..20_000).filter(|_| guard.permits_local(now, &other, 2).is_ok()).count();
+        assert_eq!(answered, 10_000);
+        assert_eq!(guard.permits_local(now, &other, 3), Ok(()), "another process");
     }
 }

@@ -1,5 +1,6 @@
-//! Sockets that are told to which of several addresses each datagram was sent: those bound to
-//! all, of built-in services and of services that run a program per peer.
+//! What the system says of each datagram besides: to which of several addresses it was sent,
+//! on sockets bound to all, of built-in services and of services that run a program per peer;
+//! who has sent it, on unix sockets of built-in services.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -35,12 +36,26 @@ impl Listener {
         }
     }
 
-    /// For a program, which need not expect that.
-    pub(super) fn tell_no_destinations(&mut self) {
-        if std::mem::take(&mut self.told)
-            && let Socket::Udp(socket) = &self.socket
+    /// Has it say who has sent each datagram, if it is a unix socket. What waits there
+    /// already comes without.
+    pub fn tell_senders(&mut self) {
+        if let Socket::UnixDatagram(socket) = &self.socket
+            && !self.told
         {
-            tell_nothing(socket);
+            // Without it nobody is answered.
+            self.told = setsockopt(socket, sockopt::PassCred, &true).is_ok();
+        }
+    }
+
+    /// For a program, which need not expect that.
+    pub(super) fn tell_nothing_more(&mut self) {
+        if !std::mem::take(&mut self.told) {
+            return;
+        }
+        match &self.socket {
+            Socket::Udp(socket) => tell_nothing(socket),
+            Socket::UnixDatagram(socket) => _ = setsockopt(socket, sockopt::PassCred, &false),
+            Socket::Tcp(_) | Socket::Unix(_) => {}
         }
     }
 }
@@ -54,6 +69,7 @@ pub(super) fn is_told(socket: &Socket, address: &Bound) -> bool {
                 SocketAddr::V6(_) => getsockopt(socket, sockopt::Ipv6RecvPacketInfo),
             }
         }
+        (Socket::UnixDatagram(socket), _) => getsockopt(socket, sockopt::PassCred),
         _ => return false,
     };
     told.unwrap_or(false)

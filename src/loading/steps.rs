@@ -60,6 +60,8 @@ impl Finding {
 pub struct Overview {
     /// UDP ports of services, of which the guard against loops knows.
     pub own_ports: Vec<u16>,
+    /// Names of unix datagram sockets of services, likewise.
+    pub own_names: Vec<Endpoint>,
     /// This machine's directed broadcast addresses, likewise.
     pub broadcasts: Vec<Ipv4Addr>,
     /// Somebody has `access_times`.
@@ -238,16 +240,17 @@ fn all<'a>(new: &'a Config, plan: &'a Plan) -> impl Iterator<Item = &'a Rc<Servi
 /// What is known of all services; the broadcast addresses are the machine's.
 pub(super) fn look_over(new: &Config, plan: &Plan) -> Overview {
     let attributes = || all(new, plan).map(|service| &service.attributes);
-    let own_ports: BTreeSet<u16> = all(new, plan)
-        .flat_map(|service| &service.sockets)
-        .filter(|spec| spec.socket_type == SocketType::Dgram)
-        .filter_map(|spec| match &spec.endpoint {
-            Endpoint::Inet(address) => Some(address.port()),
-            _ => None,
-        })
-        .collect();
+    let (mut own_ports, mut own_names) = (BTreeSet::new(), BTreeSet::new());
+    let sockets = all(new, plan).flat_map(|service| &service.sockets);
+    for spec in sockets.filter(|spec| spec.socket_type == SocketType::Dgram) {
+        match &spec.endpoint {
+            Endpoint::Inet(address) => _ = own_ports.insert(address.port()),
+            name => _ = own_names.insert(name.clone()),
+        }
+    }
     Overview {
         own_ports: own_ports.into_iter().collect(),
+        own_names: own_names.into_iter().collect(),
         broadcasts: Vec::new(),
         asks_for_time: attributes().any(|it| it.access_times.is_some()),
         asks_for_load: attributes().any(|it| it.max_load.is_some()),

@@ -167,6 +167,7 @@ impl Server {
                 let overview = std::mem::take(&mut applying.overview);
                 self.look_what_to_observe(&overview);
                 self.guard.set_own_ports(overview.own_ports);
+                self.guard.set_own_names(overview.own_names);
                 self.guard.set_broadcasts(overview.broadcasts);
                 self.not_served = overview.not_served;
                 applying.stage = Stage::Done;

@@ -25,6 +25,7 @@ impl Server {
         let state = self.listeners.get_mut(key);
         if let Some(listener) = state.and_then(|state| state.listener.as_mut()) {
             listener.tell_destinations();
+            listener.tell_senders();
         }
         for _ in 0..DATAGRAMS {
             if !self.may_accept(key) {
@@ -114,14 +115,27 @@ impl Server {
         else {
             return Err(nothing());
         };
-        let (length, peer) = datagram::take_unix(socket, &mut self.scratch)?;
+        let (length, sender) = datagram::take_unix(socket, &mut self.scratch)?;
         let request = self.scratch.get(..length).unwrap_or_default();
-        if let Some(peer) = peer
-            && answer(kind, request, clock, out)
-            && self.admits_datagram(service, Address::None)
+        let Some(sender) = sender.filter(|_| answer(kind, request, clock, out)) else {
+            return Ok(());
+        };
+        let process = sender.credentials.map_or(0, |it| it.pid());
+        if let Err(rejection) = self.guard.permits_local(self.now, &sender.name, process) {
+            log::debug!("unanswered process={process} reason={rejection:?}");
+            return Ok(());
+        }
+        let route = match sender.route() {
+            Ok(route) => route,
+            Err(reason) => {
+                log::debug!("unanswered process={process} reason={reason:?}");
+                return Ok(());
+            }
+        };
+        if self.admits_datagram(service, Address::None)
             && let Some(Socket::UnixDatagram(socket)) = self.datagram_socket(key)
         {
-            datagram::send_unix(socket, out, &peer).map_err(lost)?;
+            datagram::answer_unix(socket, out, &sender, &route).map_err(lost)?;
         }
         Ok(())
     }

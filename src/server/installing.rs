@@ -246,7 +246,10 @@ impl Server {
         }
     }
 
-    pub(super) fn listen(&mut self, key: Key, service: &Service, listener: Listener) {
+    pub(super) fn listen(&mut self, key: Key, service: &Service, mut listener: Listener) {
+        if matches!(service.action, Action::Builtin(_)) {
+            listener.tell_senders();
+        }
         self.reloading.turnover.opens();
         log::debug!("opened descriptor={}", listener.as_raw_fd());
         journal::listening(&service.label, listener.address(), listener.is_adopted());

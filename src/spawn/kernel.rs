@@ -1493,6 +1493,57 @@ pub fn receive_from(
     Ok((received, sender))
 }
 
+/// Receives a datagram of a unix socket without waiting; how long it is, or what of it fits,
+/// who sent it, and as whom, if the socket has the option for that (SO_PASSCRED). Descriptors
+/// that come with it find no room and are closed by the kernel.
+///
+/// # Errors
+/// recvmsg(2)'s.
+pub fn receive_with_credentials(
+    socket: &impl AsRawFd,
+    buffer: &mut [u8],
+) -> io::Result<(usize, Option<SockaddrStorage>, Option<libc::ucred>)> {
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // Words, so that it is aligned: a header and three numbers.
+    let mut room = [0_u64; 4];
+    // SAFETY: all zero is a value of both structs; the kernel writes no more than the lengths
+    // given, into memory that nobody else has.
+    let (received, message, sender) = unsafe {
+        let mut sender = std::mem::zeroed::<libc::sockaddr_storage>();
+        let mut message = std::mem::zeroed::<libc::msghdr>();
+        message.msg_name = (&raw mut sender).cast();
+        message.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = room.as_mut_ptr().cast();
+        message.msg_controllen = size_of_val(&room) as _;
+        let received = libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT);
+        (received, message, sender)
+    };
+    let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: the address that the kernel has written, of the length it says; a record in
+    // `room`, which is as long as the kernel says.
+    let (sender, credentials) = unsafe {
+        let length = Some(message.msg_namelen);
+        (SockaddrStorage::from_raw((&raw const sender).cast(), length), credentials_in(&message))
+    };
+    Ok((received, sender, credentials))
+}
+
+/// SCM_CREDENTIALS, if that is what comes first.
+unsafe fn credentials_in(message: &libc::msghdr) -> Option<libc::ucred> {
+    // SAFETY: the caller's message, as the kernel has filled it.
+    unsafe {
+        let record = libc::CMSG_FIRSTHDR(message).as_ref()?;
+        let wanted = libc::CMSG_LEN(size_of::<libc::ucred>() as u32) as usize;
+        let fits = record.cmsg_len as usize >= wanted;
+        let is_it = record.cmsg_level == libc::SOL_SOCKET
+            && record.cmsg_type == libc::SCM_CREDENTIALS
+            && fits;
+        is_it.then(|| libc::CMSG_DATA(record).cast::<libc::ucred>().read_unaligned())
+    }
+}
+
 /// Makes a connected datagram socket one without a peer, and without the port that
 /// connecting gave it (connect(2) to AF_UNSPEC).
 ///

@@ -36,6 +36,7 @@ mod containers;
 mod controlling;
 mod dgram;
 mod dgram_addresses;
+mod dgram_unix;
 mod dialects;
 mod docs;
 mod draining;
