@@ -4,6 +4,7 @@
 //! thousand services have few users.
 
 mod files;
+mod reach;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -22,7 +23,7 @@ use nix::unistd::{self, Gid, Group, Uid, User};
 
 use crate::config::Lookup;
 use crate::config::facts::{Executable, FIRST_LINE, ServiceFacts, UserFacts, interpreter_in};
-use crate::config::model::Resource;
+use crate::config::model::{Account, Resource};
 use crate::trusted_path::rule::Writer;
 use crate::trusted_path::{open_named, open_to_read};
 
@@ -128,6 +129,10 @@ fn facts(user: User) -> UserFacts {
 }
 
 impl Lookup for System {
+    fn why_unreachable(&self, path: &Path, account: &Account) -> Option<String> {
+        reach::why_not(path, account)
+    }
+
     fn user(&self, name: &str) -> Option<UserFacts> {
         // NSS takes a NUL for the end of the name.
         let ask =

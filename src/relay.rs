@@ -10,13 +10,15 @@
 //!
 //! The streams are nonblocking, their readiness edge-triggered.
 
+pub mod connector;
+mod held;
 mod socket;
 
 use std::io::{self, ErrorKind, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-pub use socket::{Dialled, Socket, dial};
+pub use socket::{Dialled, Socket, dial, is_busy};
 
 /// Bytes that one call reads, and the most that a direction keeps.
 pub const CHUNK: usize = 64 * 1024;

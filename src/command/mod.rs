@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use oxinetd::cli::{self, Command};
 use oxinetd::drop_in::Name;
 use oxinetd::handover::Invitation;
+use oxinetd::relay::connector;
 use oxinetd::server;
 use oxinetd::spawn::group;
 
@@ -58,6 +59,18 @@ pub(crate) fn as_ourselves() -> Result<(), Failure> {
         Some(Command::Start(start)) => asking::start(&start),
         Some(Command::Kill(kill)) => asking::kill(&kill),
     }
+}
+
+/// Whether this process was one that connects for the relays of a server, and is done.
+pub(crate) fn connects_for_relay() -> bool {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).take(2).collect();
+    if !connector::is_asked_for(&arguments) {
+        return false;
+    }
+    if let Err(error) = connector::serve() {
+        let _ = writeln!(io::stderr(), "oxinetd: {error}");
+    }
+    true
 }
 
 /// clap prints help, version and wrong usage, and exits with 0 and 2.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::model::Resource;
+use super::model::{Account, Resource};
 
 /// What the user database says of one user.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -131,6 +131,11 @@ pub trait Lookup {
     /// The one name of a file that a program in the root directory `root` calls `path`, as
     /// the server sees it; its links lead nowhere else. None if there is no such file.
     fn real_path(&self, root: Option<&Path>, path: &Path) -> Option<PathBuf>;
+    /// Why this account may not connect to the unix socket that is at a path now; none if it
+    /// may, if nothing is there, and if that cannot be told.
+    fn why_unreachable(&self, _path: &Path, _account: &Account) -> Option<String> {
+        None
+    }
     /// Whether programs can be confined to paths (Landlock as of Linux 6.2).
     fn has_landlock(&self) -> bool;
     /// Whether the server may become every user.

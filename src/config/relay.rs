@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::endpoint::{Address, Reading, Target};
 use super::entry::Entry;
 use super::fields::{Families, Protocol};
-use super::model::{Action, Endpoint, RelayTarget, SocketSpec, SocketType};
+use super::model::{Account, Action, Endpoint, RelayTarget, SocketSpec, SocketType};
 use super::resolve::Resolver;
 use super::value::{Problem, Value};
 use super::words::Word;
@@ -185,6 +185,26 @@ impl Resolver<'_> {
             return None;
         }
         Some(usable)
+    }
+
+    /// Whether the user of a relay may connect to what is at its path now.
+    pub(super) fn check_reachable(
+        &mut self,
+        entry: &Entry,
+        account: Option<&Account>,
+        target: &Endpoint,
+    ) {
+        let Some(account) = account.filter(|it| it.switch && it.uid != 0 && !self.quiet) else {
+            return;
+        };
+        let Endpoint::Unix(path) = target else { return };
+        if let Some(why) = self.lookup.why_unreachable(path, account) {
+            let message =
+                format!("`{}` may not connect to `{}`: {why}", account.name, path.display());
+            self.report.warning(&entry.user.span, message).help(
+                "write a user who may, or give that one the rights: it is the user who connects",
+            );
+        }
     }
 
     /// A relay whose target is its own socket would connect to itself for ever.

@@ -11,7 +11,8 @@ use super::entry::{Entry, Setting, Withhold};
 use super::facts::Lookup;
 use super::fields::{Protocol, is_rpc};
 use super::model::{
-    Account, Action, Attributes, Endpoint, Service, SocketSpec, SocketType, TcpmuxName, Withheld,
+    Account, Action, Attributes, Endpoint, RelayTarget, Service, SocketSpec, SocketType,
+    TcpmuxName, Withheld,
 };
 use super::relevance::Kind;
 use super::report::Report;
@@ -207,6 +208,12 @@ impl Resolver<'_> {
             self.check_loop(entry, &sockets, action);
         }
         let account = match &action {
+            // Whose it is that connects is asked for the rights to do so.
+            Some(Action::Relay(RelayTarget::Unix(target))) if !entry.user.is_missing() => {
+                let account = self.account(entry, &draft);
+                self.check_reachable(entry, account.as_ref(), target);
+                account
+            }
             Some(Action::Builtin(_) | Action::Relay(_)) => Some(self.own_account()),
             _ if entry.program.text == "internal" => None,
             _ => self.account(entry, &draft),

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::moment::Moment;
 use crate::address::Address;
-use crate::config::model::{LogOnSuccess, OnStop, RelayTarget};
+use crate::config::model::{Account, LogOnSuccess, OnStop, RelayTarget};
 
 /// What belongs to whoever is served.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -124,6 +124,9 @@ pub struct Dial {
     pub deadline: Moment,
     /// When it is looked at again.
     pub due: Moment,
+    /// Who connects.
+    #[serde(default)]
+    pub account: Option<Account>,
 }
 
 /// A client that is being told something.

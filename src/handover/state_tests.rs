@@ -96,7 +96,7 @@ fn connections(state: &mut State) {
 
 fn clients(state: &mut State) {
     let unix = RelayTarget::Unix(Endpoint::Unix(PathBuf::from("/x")));
-    let dial = Dial { target: unix, at: 0, deadline: Moment(7), due: Moment(8) };
+    let dial = Dial { target: unix, at: 0, deadline: Moment(7), due: Moment(8), account: None };
     state.relays.push(Relay {
         served: served(Some(0)),
         client: 75,

@@ -7,11 +7,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Shutdown, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, connect,
-    getpeername, getsockopt, setsockopt, shutdown, socket, sockopt,
+    AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr,
+    connect, getpeername, getsockopt, recv, setsockopt, shutdown, socket, sockopt,
 };
 
-use super::Duplex;
+use nix::unistd::Uid;
+
+use super::{Duplex, held};
 use crate::config::model::Endpoint;
 use crate::descriptor;
 
@@ -36,25 +38,36 @@ pub enum Dialled {
 /// # Errors
 /// What the system answered at once: no such path, no route.
 pub fn dial(endpoint: &Endpoint) -> io::Result<Dialled> {
-    begin(endpoint).or_else(|error| match error {
-        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::EAGAIN => {
-            Ok(Dialled::Busy(error.into()))
-        }
-        error => Err(error.into()),
-    })
+    begin(endpoint)
+        .or_else(|error| if is_busy(&error) { Ok(Dialled::Busy(error)) } else { Err(error) })
 }
 
-fn begin(endpoint: &Endpoint) -> nix::Result<Dialled> {
-    match endpoint {
+/// Whether the same may succeed later.
+#[must_use]
+pub fn is_busy(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    let later = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM, Errno::EAGAIN];
+    errno.is_some_and(|errno| later.contains(&errno))
+}
+
+fn begin(endpoint: &Endpoint) -> io::Result<Dialled> {
+    let dialled = match endpoint {
         Endpoint::Inet(SocketAddr::V4(v4)) => {
             dial_to(AddressFamily::Inet, &SockaddrStorage::from(*v4))
         }
         Endpoint::Inet(SocketAddr::V6(v6)) => {
             dial_to(AddressFamily::Inet6, &SockaddrStorage::from(*v6))
         }
+        Endpoint::Unix(path) if Uid::effective().is_root() => {
+            let held = held::hold(path)?;
+            // connect(2) takes no such descriptor but by this name.
+            let name = format!("/proc/self/fd/{}", held.as_raw_fd());
+            dial_to(AddressFamily::Unix, &UnixAddr::new(name.as_str())?)
+        }
         Endpoint::Unix(path) => dial_to(AddressFamily::Unix, &UnixAddr::new(path)?),
         Endpoint::Abstract(name) => dial_to(AddressFamily::Unix, &UnixAddr::new_abstract(name)?),
-    }
+    };
+    Ok(dialled?)
 }
 
 fn dial_to(family: AddressFamily, address: &dyn SockaddrLike) -> nix::Result<Dialled> {
@@ -68,6 +81,16 @@ fn dial_to(family: AddressFamily, address: &dyn SockaddrLike) -> nix::Result<Dia
 }
 
 impl Socket {
+    /// A unix socket that somebody else connects.
+    ///
+    /// # Errors
+    /// socket(2)'s.
+    pub fn unconnected() -> io::Result<Self> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        Ok(Self::tuned(descriptor::raise_held(socket)))
+    }
+
     /// A connection that has been accepted.
     ///
     /// # Errors
@@ -138,13 +161,14 @@ impl AsRawFd for Socket {
 
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
+        // Whether it waits is a flag that whoever has connected it may have changed.
+        Ok(recv(self.0.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)?)
     }
 }
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
+        Ok(descriptor::send_now(&self.0, bytes)?)
     }
 
     fn flush(&mut self) -> io::Result<()> {

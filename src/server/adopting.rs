@@ -21,7 +21,7 @@ use super::taking_over::{Adoption, adopted_listener, taken_or_said};
 use super::timers::Timer;
 use super::token::Owner;
 use crate::admission::{ServiceId, Source};
-use crate::config::model::{Action, Service};
+use crate::config::model::{Account, Action, Service};
 use crate::datagram::{Destination, Flow};
 use crate::handover::Moment;
 use crate::handover::state::{self, Served, State};
@@ -191,10 +191,12 @@ impl Server {
         let instant = |moment: Moment| taken.clock.instant(moment);
         let dial = handed.dial.map(|dial| {
             // Still to be connected: its target matters, and nothing else.
-            let service = Service::unwritten(&served.label, Action::Relay(dial.target));
+            let account = Rc::new(dial.account.unwrap_or_else(nobody));
+            let action = Action::Relay(dial.target);
+            let service = Service { account, ..Service::unwritten(&served.label, action) };
             let definition = Rc::new(service);
             let (deadline, due) = (instant(dial.deadline), instant(dial.due));
-            Box::new(Dial { definition, at: dial.at, deadline, due, busy: None })
+            Box::new(Dial { definition, at: dial.at, deadline, due, busy: None, asked: None })
         });
         let due = dial.as_ref().map(|dial| dial.due);
         let has_target = target.is_some();
@@ -287,6 +289,19 @@ impl Server {
 
 fn key_of(place: Option<usize>, taken: &Adoption) -> Key {
     place.and_then(|place| taken.services.get(place).copied()).unwrap_or(Key::NOBODY)
+}
+
+/// Who connects for whom an older program has not said it: somebody without any rights.
+fn nobody() -> Account {
+    const NOBODY: u32 = 65_534;
+    let name = "nobody".to_owned();
+    Account {
+        name,
+        uid: NOBODY,
+        gid: NOBODY,
+        switch: nix::unistd::geteuid().is_root(),
+        ..Account::default()
+    }
 }
 
 pub(super) fn sorted(handed: &[state::Sorted]) -> Sorted {

@@ -185,6 +185,12 @@ impl Server {
         Some(key)
     }
 
+    /// Whether a relay of ours has connected, for somebody who could not.
+    fn is_ourselves(&self, key: Key) -> bool {
+        let peer = self.controlling.edges.get(key).map(|edge| edge.peer);
+        matches!(peer, Some(Address::Unix { pid, .. }) if pid == std::process::id())
+    }
+
     /// Whether the mode of the socket's file has kept everybody else out.
     fn may_ask(&self, key: Key) -> bool {
         let peer = self.controlling.edges.get(key).map(|edge| edge.peer);
@@ -278,6 +284,11 @@ impl Server {
             _ if request.len() < request::LONGEST => return false,
             _ => request,
         };
+        if self.is_ourselves(key) {
+            let error = "the server does not ask itself: a relay leads here".to_owned();
+            self.tell_edge(key, answer::line(&Refusal { error }));
+            return true;
+        }
         if !self.may_ask(key) {
             let error = "only root and the server's own user may ask".to_owned();
             self.tell_edge(key, answer::line(&Refusal { error }));

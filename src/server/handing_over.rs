@@ -317,6 +317,7 @@ impl Collector {
             at: dial.at,
             deadline,
             due,
+            account: Some((*dial.definition.account).clone()),
         })
     }
 

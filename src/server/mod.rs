@@ -23,6 +23,7 @@
 //! | `observing` | the time of day and the load |
 //! | `conversations` | built-in services on streams, tcpmux |
 //! | `relaying` | connections relayed to another server |
+//! | `connecting` | processes that connect to unix sockets for relays, as their users |
 //! | `datagrams` | built-in services on datagrams |
 //! | `per_peer` | a program for each who sends datagrams |
 //! | `straying` | those that make their socket one for others |
@@ -48,6 +49,7 @@ mod answering;
 mod applying;
 mod banners;
 mod commanding;
+mod connecting;
 mod controlling;
 mod conversations;
 mod counting;
@@ -111,6 +113,7 @@ use crate::zone::Zone;
 use alarm::Alarm;
 use answering::unix_time;
 use banners::BannerState;
+use connecting::Connecting;
 use controlling::Controlling;
 use ends::Ends;
 use entries::Entries;
@@ -169,6 +172,7 @@ pub struct Server {
     strays: Slab<PeerSocket>,
     holding: Holding,
     relays: Slab<RelayState>,
+    connecting: Connecting,
     controlling: Controlling,
     upgrading: Upgrading,
     /// Of all services since the start.
@@ -261,6 +265,7 @@ impl Server {
             strays: Slab::new(),
             holding: Holding::default(),
             relays: Slab::new(),
+            connecting: Connecting::new(),
             controlling: Controlling::new(),
             upgrading: Upgrading::new(),
             statistics: Statistics::default(),

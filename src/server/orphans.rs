@@ -54,6 +54,10 @@ impl Server {
             self.reap_if_ended(key);
             return true;
         }
+        if self.connecting.has(pid) {
+            self.look_at_connectors();
+            return !self.connecting.has(pid);
+        }
         if self.spawner.reap_if_spare(pid) {
             return true;
         }

@@ -12,6 +12,7 @@ use mio::unix::SourceFd;
 use nix::errno::Errno;
 
 use super::Server;
+use super::connecting::connects_as_another;
 use super::slab::Key;
 use super::timers::Timer;
 use super::token::{self, Owner};
@@ -21,7 +22,7 @@ use crate::config::model::{Action, Endpoint, LogOnSuccess, RelayTarget, Service}
 use crate::journal::{self, Label};
 use crate::listener::{self, ShownEndpoint};
 use crate::peers::PeerId;
-use crate::relay::{Dialled, Failure, Progress, Relay, Side, Socket, dial};
+use crate::relay::{Dialled, Failure, Progress, Relay, Side, Socket, dial, is_busy};
 
 /// How long one address of a target may take to answer.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -60,6 +61,8 @@ pub(super) struct Dial {
     pub(super) due: Instant,
     /// Why there was no room when it was last tried.
     pub(super) busy: Option<io::Error>,
+    /// Somebody else connects, and was asked under this number.
+    pub(super) asked: Option<u64>,
 }
 
 impl RelayState {
@@ -128,7 +131,14 @@ impl Server {
             relay: Relay::new(),
             client,
             target: None,
-            dial: Some(Box::new(Dial { definition, at: 0, deadline, due: deadline, busy: None })),
+            dial: Some(Box::new(Dial {
+                definition,
+                at: 0,
+                deadline,
+                due: deadline,
+                busy: None,
+                asked: None,
+            })),
             service,
             label: label.clone(),
             log,
@@ -169,6 +179,10 @@ impl Server {
             let Some(state) = self.relays.get_mut(key) else { return };
             let Some(dial_state) = &mut state.dial else { return };
             let Some(address) = dial_state.address() else { return };
+            if connects_as_another(&dial_state.definition) {
+                let address = address.into_owned();
+                return self.dial_as_another(key, &address);
+            }
             match dial(&address) {
                 Ok(Dialled::Connected(socket)) => {
                     state.target = Some(socket);
@@ -185,11 +199,7 @@ impl Server {
                     self.watch_side(key, Side::Target);
                     return;
                 }
-                Ok(Dialled::Busy(error)) => {
-                    dial_state.busy = Some(error);
-                    dial_state.due = dial_state.deadline.min(self.now + BUSY);
-                    return self.timers.set(dial_state.due, Timer::Connect(key));
-                }
+                Ok(Dialled::Busy(error)) => return self.dial_later(key, error),
                 Err(error) => {
                     if !self.next_address(key, &error) {
                         return;
@@ -197,6 +207,43 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Has the user of the service connect.
+    fn dial_as_another(&mut self, key: Key, address: &Endpoint) {
+        let Some(dial) = self.relays.get(key).and_then(|state| state.dial.as_ref()) else {
+            return;
+        };
+        let account = Rc::clone(&dial.definition.account);
+        let asked = self.ask_connector(key, &account, address);
+        let Some(state) = self.relays.get_mut(key) else { return };
+        let Some(dial) = &mut state.dial else { return };
+        match asked {
+            Ok((number, socket)) => {
+                (dial.asked, dial.busy, dial.due) = (Some(number), None, dial.deadline);
+                state.target = Some(socket);
+                self.timers.set(dial.due, Timer::Connect(key));
+            }
+            Err(error) => self.not_connected(key, error),
+        }
+    }
+
+    /// An attempt has failed, or is to be made again.
+    pub(super) fn not_connected(&mut self, key: Key, error: io::Error) {
+        if is_busy(&error) {
+            self.hang_up(key);
+            self.dial_later(key, error);
+        } else if self.next_address(key, &error) {
+            self.dial(key);
+        }
+    }
+
+    fn dial_later(&mut self, key: Key, error: io::Error) {
+        let Some(state) = self.relays.get_mut(key) else { return };
+        let Some(dial) = &mut state.dial else { return };
+        dial.busy = Some(error);
+        dial.due = dial.deadline.min(self.now + BUSY);
+        self.timers.set(dial.due, Timer::Connect(key));
     }
 
     /// Goes on to the next address; false if there is none, and then the relay is over.
@@ -235,12 +282,15 @@ impl Server {
             return self.dial(key);
         }
         let error = dial.busy.take().unwrap_or_else(timed_out);
+        if let Some(number) = dial.asked.take() {
+            self.end_connector_of(key, number);
+        }
         if self.next_address(key, &error) {
             self.dial(key);
         }
     }
 
-    fn connected(&mut self, key: Key) {
+    pub(super) fn connected(&mut self, key: Key) {
         let Some(state) = self.relays.get_mut(key) else { return };
         if let Some(dial) = state.dial.take() {
             self.timers.cancel(dial.due, Timer::Connect(key));
@@ -262,7 +312,8 @@ impl Server {
         if let Some(error) = state.client.error() {
             return self.end_relay(key, Some(&Failure { side: Side::Client, error }));
         }
-        match state.target.as_ref().map(Socket::answered) {
+        let is_asked = state.dial.as_ref().is_some_and(|dial| dial.asked.is_some());
+        match state.target.as_ref().filter(|_| !is_asked).map(Socket::answered) {
             Some(Ok(true)) => self.connected(key),
             Some(Err(error)) => {
                 if self.next_address(key, &error) {

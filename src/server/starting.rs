@@ -115,7 +115,7 @@ impl Server {
 
     /// Not a copy of ours if we have many, nor while a reload closes sockets: their
     /// addresses would stay in use until the child has closed its copies.
-    fn table(&self) -> Table {
+    pub(super) fn table(&self) -> Table {
         if descriptor::are_many() || self.reloading.is_busy() { Table::Ours } else { Table::Own }
     }
 

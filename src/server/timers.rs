@@ -16,6 +16,8 @@ pub(super) enum Timer {
     Idle(Key),
     /// An attempt to connect to a relay's target has had its time, or is made again.
     Connect(Key),
+    /// Look after the processes that connect for relays.
+    Connectors,
     /// Read a program's standard error again.
     Stderr(Key),
     /// Look whether a peer's datagrams have arrived in its socket.

@@ -33,6 +33,8 @@ pub(super) enum Owner {
     Door(Key),
     /// Somebody who asks.
     Edge(Key),
+    /// A process that connects for relays.
+    Connector(Key),
     /// A program that is being tried out.
     Trial,
     /// The earliest deadline has come.
@@ -63,6 +65,7 @@ pub(super) fn pack(owner: Owner) -> Token {
         Owner::Stray(key) => (15, key),
         Owner::Door(key) => (9, key),
         Owner::Edge(key) => (10, key),
+        Owner::Connector(key) => (8, key),
     };
     let packed = kind << 60 | u64::from(key.generation) << 32 | u64::from(key.index);
     // 64-bit only (see kernel.rs), so nothing is lost.
@@ -88,6 +91,7 @@ pub(super) fn unpack(token: Token) -> Option<Owner> {
         8 => Some(Owner::PeerSocket(key)),
         15 => Some(Owner::Stray(key)),
         9 => Some(Owner::Door(key)),
+        8 => Some(Owner::Connector(key)),
         10 => Some(Owner::Edge(key)),
         12 => Some(Owner::Trial),
         13 => Some(Owner::Alarm),
@@ -118,6 +122,7 @@ mod tests {
                     Owner::Stray(key),
                     Owner::Door(key),
                     Owner::Edge(key),
+                    Owner::Connector(key),
                 ] {
                     assert_eq!(unpack(pack(owner)), Some(owner));
                 }

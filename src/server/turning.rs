@@ -143,6 +143,7 @@ impl Server {
             Owner::Banner(key) => self.banners.get_mut(key).map(|banner| &mut banner.queued),
             Owner::Door(key) => self.controlling.doors.get_mut(key).map(|door| &mut door.queued),
             Owner::Edge(key) => self.controlling.edges.get_mut(key).map(|edge| &mut edge.queued),
+            Owner::Connector(key) => self.connecting.queued(key),
             Owner::Signals
             | Owner::Loader
             | Owner::Child(_)
@@ -169,6 +170,7 @@ impl Server {
             Owner::Banner(key) => self.go_on_telling(key),
             Owner::Door(key) => self.answer_door(key),
             Owner::Edge(key) => self.serve_edge(key),
+            Owner::Connector(key) => self.serve_connector(key),
             Owner::Signals
             | Owner::Loader
             | Owner::Child(_)
@@ -187,6 +189,7 @@ impl Server {
                 Timer::Resume(key) => self.resume(key),
                 Timer::Idle(key) => self.look_for_silence(key),
                 Timer::Connect(key) => self.connect_due(key),
+                Timer::Connectors => self.look_at_connectors(),
                 Timer::Stderr(key) => self.queue(Owner::Stderr(key)),
                 Timer::Home(key) => self.look_for_datagrams(key),
                 Timer::Child(key) => self.look_at_child(key),

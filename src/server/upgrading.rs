@@ -174,7 +174,8 @@ impl Server {
         }
         // One that still shares our memory would keep it, but what becomes of it before it
         // is its program would not be known. Whoever is held is let in or not in a moment.
-        let is_settled = self.spawner.is_settled() && self.holding.is_empty();
+        let is_settled =
+            self.connectors_are_gone() && self.spawner.is_settled() && self.holding.is_empty();
         if !is_settled && looks < LOOKS {
             self.upgrading.tried = Some(looks.saturating_add(1));
             return self.timers.set(self.now + SETTLING, Timer::Trial);

@@ -1506,13 +1506,15 @@ pub fn receive_with_credentials(
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // Words, so that it is aligned: a header and three numbers.
     let mut room = [0_u64; 4];
+    let whole = libc::socklen_t::try_from(size_of::<libc::sockaddr_storage>());
+    let whole = whole.map_err(io::Error::other)?;
     // SAFETY: all zero is a value of both structs; the kernel writes no more than the lengths
     // given, into memory that nobody else has.
     let (received, message, sender) = unsafe {
         let mut sender = std::mem::zeroed::<libc::sockaddr_storage>();
         let mut message = std::mem::zeroed::<libc::msghdr>();
         message.msg_name = (&raw mut sender).cast();
-        message.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        message.msg_namelen = whole;
         message.msg_iov = &raw mut part;
         message.msg_iovlen = 1;
         message.msg_control = room.as_mut_ptr().cast();
@@ -1530,16 +1532,60 @@ pub fn receive_with_credentials(
     Ok((received, sender, credentials))
 }
 
+/// Waits for a message with one descriptor and takes both; how long the message is, 0 at the
+/// end. The descriptor is close-on-exec from birth, and there is no room for a second one.
+///
+/// # Errors
+/// recvmsg(2)'s.
+pub fn receive_descriptor(
+    socket: &impl AsRawFd,
+    buffer: &mut [u8],
+) -> io::Result<(usize, Option<OwnedFd>)> {
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // Words, so that it is aligned: a header and a number.
+    let mut room = [0_u64; 3];
+    let header = size_of::<libc::cmsghdr>();
+    // SAFETY: all zero is a value of the struct; the kernel writes no more than the lengths
+    // given, into memory that nobody else has.
+    let (received, message) = unsafe {
+        let mut message = std::mem::zeroed::<libc::msghdr>();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = room.as_mut_ptr().cast();
+        message.msg_controllen = (header + size_of::<RawFd>()) as _;
+        let flags = libc::MSG_CMSG_CLOEXEC;
+        (libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags), message)
+    };
+    let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: a record in `room`, as the kernel has filled it; a descriptor in it was made for
+    // us by the kernel and has no other owner.
+    let descriptor = unsafe {
+        libc::CMSG_FIRSTHDR(&raw const message).as_ref().and_then(|record| {
+            let is_one = record.cmsg_level == libc::SOL_SOCKET
+                && record.cmsg_type == libc::SCM_RIGHTS
+                && length_of(record) == header + size_of::<RawFd>();
+            let number = || libc::CMSG_DATA(record).cast::<RawFd>().read_unaligned();
+            is_one.then(|| OwnedFd::from_raw_fd(number()))
+        })
+    };
+    Ok((received, descriptor))
+}
+
+/// The length of a record, whose type is each libc's own.
+fn length_of(record: &libc::cmsghdr) -> usize {
+    #[allow(clippy::useless_conversion, reason = "musl has a shorter one")]
+    usize::try_from(record.cmsg_len).unwrap_or_default()
+}
+
 /// SCM_CREDENTIALS, if that is what comes first.
 unsafe fn credentials_in(message: &libc::msghdr) -> Option<libc::ucred> {
     // SAFETY: the caller's message, as the kernel has filled it.
     unsafe {
         let record = libc::CMSG_FIRSTHDR(message).as_ref()?;
-        let wanted = libc::CMSG_LEN(size_of::<libc::ucred>() as u32) as usize;
-        let fits = record.cmsg_len as usize >= wanted;
+        let wanted = size_of::<libc::cmsghdr>() + size_of::<libc::ucred>();
         let is_it = record.cmsg_level == libc::SOL_SOCKET
             && record.cmsg_type == libc::SCM_CREDENTIALS
-            && fits;
+            && length_of(record) >= wanted;
         is_it.then(|| libc::CMSG_DATA(record).cast::<libc::ucred>().read_unaligned())
     }
 }

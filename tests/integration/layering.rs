@@ -57,9 +57,9 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
             "config::model",
         ]),
         "listener" => with(&["config::model", "spawn::kernel"]),
-        "spawn" | "admission" | "reload" | "children" | "builtin" | "relay" => {
-            with(&["config::model"])
-        }
+        // A relay's connecting process is sent a descriptor.
+        "relay" => with(&["config::model", "spawn::kernel"]),
+        "spawn" | "admission" | "reload" | "children" | "builtin" => with(&["config::model"]),
         // It reads, and compares with what is served.
         "loading" => with(&["config", "reload", "spawn::kernel"]),
         // It answers the questions that `config` asks of the machine.
@@ -99,7 +99,7 @@ fn the_command_may_use(module: &str) -> Option<Vec<&'static str>> {
         // What a command line asks for is done by whichever room does it.
         "command" => {
             let rooms =
-                "cli config control drop_in loading lookup server log_sink log_target spawn";
+                "cli config control drop_in loading lookup relay server log_sink log_target spawn";
             let own = "detach handover pid_file service_manager signals";
             let rooms = rooms.split(' ').chain(own.split(' '));
             Some(VALUES.iter().copied().chain(rooms).collect())

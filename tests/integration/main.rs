@@ -68,6 +68,7 @@ mod promises;
 mod quiet;
 mod real_programs;
 mod relay_deadlocks;
+mod relay_rights;
 mod relaying;
 mod reload;
 mod reload_faults;

@@ -16,13 +16,14 @@ use crate::common::clients::{echo_once, read_to_any_end, reset};
 use crate::common::needs::skip;
 use crate::common::procs::{self, resident};
 use crate::common::{
-    DEADLINE, Daemon, Folder, Setup, free_port, read_all, tcp, tcp_line, wait_for, wait_until,
+    DEADLINE, Daemon, Folder, Setup, free_port, me, own_line, read_all, tcp, tcp_line, wait_for,
+    wait_until,
 };
 
 const MIB: usize = 1 << 20;
 
 fn relay_line(port: u16, target: &str) -> String {
-    tcp_line(port, "internal") + &format!("    redirect = {target}\n")
+    own_line(port, "internal") + &format!("    redirect = {target}\n")
 }
 
 /// A server to be relayed to, and its port.
@@ -250,7 +251,7 @@ fn unix_sockets_are_relayed_from_and_to() {
     let listener = UnixListener::bind(&inside).unwrap();
     let port = free_port();
     let text = relay_line(port, inside.to_str().unwrap())
-        + &format!("{} stream unix nowait - internal\n", outside.display())
+        + &format!("{} stream unix nowait {} internal\n", outside.display(), me())
         + &format!("    redirect = {}\n", inside.display());
     let daemon = Daemon::start(&text);
     let mut from_tcp = tcp(port);
