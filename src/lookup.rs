@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::hash::Hash;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddrV6, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -129,6 +129,12 @@ fn facts(user: User) -> UserFacts {
 }
 
 impl Lookup for System {
+    fn is_own_address(&self, address: SocketAddr) -> bool {
+        // Nothing is sent, and nothing can be received: any port will do.
+        let any_port = SocketAddr::new(address.ip(), 0);
+        address.ip().is_loopback() || UdpSocket::bind(any_port).is_ok()
+    }
+
     fn why_unreachable(&self, path: &Path, account: &Account) -> Option<String> {
         reach::why_not(path, account)
     }

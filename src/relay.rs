@@ -156,16 +156,36 @@ impl Relay {
         self.failure.as_ref()
     }
 
+    /// Whether everything that the client had to say was passed on, and that it was all.
+    #[must_use]
+    pub fn client_has_ended(&self) -> bool {
+        self.up.state == State::Ended
+    }
+
+    /// Whether the target has said anything.
+    #[must_use]
+    pub fn was_answered(&self) -> bool {
+        self.down.moved
+    }
+
+    /// The client, which has ended, takes no answer any more: there is nothing left to do.
+    pub fn client_is_gone(&mut self, error: io::Error) {
+        self.down.fail();
+        self.failure.get_or_insert(Failure { side: Side::Client, error });
+    }
+
     /// Whether a side is to be closed with a reset, since what it was sent is not
     /// all that there would have been: with an ordinary close it would take a part
-    /// for the whole.
+    /// for the whole. A target that was told nothing but an end has nothing to lose by it, and
+    /// knows at once that nobody waits for its answer.
     #[must_use]
     pub fn resets(&self, side: Side) -> bool {
         let flow = match side {
             Side::Client => &self.down,
             Side::Target => &self.up,
         };
-        flow.state != State::Ended
+        let idle = side == Side::Target && self.failure.is_some() && !flow.moved;
+        flow.state != State::Ended || idle
     }
 
     fn is_over(&self) -> bool {
@@ -242,6 +262,13 @@ struct Flow {
     state: State,
     /// An end of its source would not be a proper one.
     distrusted: bool,
+    /// Its source has said something; so it is taken to be where that is not known.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    moved: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The two streams of a direction, each with what it can do.
@@ -263,7 +290,7 @@ enum Broken {
 impl Flow {
     fn fail(&mut self) {
         if self.state == State::Open {
-            *self = Self { state: State::Failed, ..Self::default() };
+            *self = Self { state: State::Failed, moved: self.moved, ..Self::default() };
         }
     }
 
@@ -290,7 +317,10 @@ impl Flow {
             };
             match scratch.get(..length) {
                 None | Some([]) => self.end(to)?,
-                Some(bytes) => self.pass(bytes, to, (&mut calls, writable))?,
+                Some(bytes) => {
+                    self.moved = true;
+                    self.pass(bytes, to, (&mut calls, writable))?;
+                }
             }
         }
         Ok(Step::Blocked)

@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -131,6 +131,10 @@ pub trait Lookup {
     /// The one name of a file that a program in the root directory `root` calls `path`, as
     /// the server sees it; its links lead nowhere else. None if there is no such file.
     fn real_path(&self, root: Option<&Path>, path: &Path) -> Option<PathBuf>;
+    /// Whether an address is one of this machine.
+    fn is_own_address(&self, address: SocketAddr) -> bool {
+        address.ip().is_loopback()
+    }
     /// Why this account may not connect to the unix socket that is at a path now; none if it
     /// may, if nothing is there, and if that cannot be told.
     fn why_unreachable(&self, _path: &Path, _account: &Account) -> Option<String> {

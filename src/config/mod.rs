@@ -37,6 +37,7 @@ mod privileges;
 mod program;
 mod quantity;
 mod relay;
+mod relay_loops;
 mod relevance;
 mod render;
 mod report;
@@ -257,6 +258,7 @@ fn finish(
     let keeps_account = command_line.is_some();
     let mut config = Config::default();
     let mut taken = Taken::default();
+    let mut relays = relay_loops::Relays::new();
     let mut resolver = Resolver {
         lookup,
         report: &mut report,
@@ -285,14 +287,21 @@ fn finish(
         duplicates::last_counts(entries, &mut outcomes, &mut report);
     }
     for (entry, outcome) in entries.iter().zip(outcomes) {
-        report.contain(all || entry.id.is_some());
+        let contained = all || entry.id.is_some();
+        report.contain(contained);
         match taken.claim(entry, outcome, &mut report) {
-            Outcome::Service(service) => config.services.push(service.into()),
+            Outcome::Service(service) => {
+                if matches!(service.action, model::Action::Relay(_)) {
+                    relays.push((config.services.len(), entry.endpoint.span.clone(), contained));
+                }
+                config.services.push(service.into());
+            }
             Outcome::Disabled(service) => config.disabled.push(service.into()),
             Outcome::Withheld(withheld) => config.withheld.push(withheld),
             Outcome::Nothing => {}
         }
     }
+    relay_loops::check(&mut config, &relays, lookup, &mut report);
     let served: Vec<_> = config.services.iter().map(|service| service.action.clone()).collect();
     taken.check_tcpmux(&served, &mut report);
     warn_of_exposed(lookup, &mut report);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::endpoint::{Address, Reading, Target};
 use super::entry::Entry;
+use super::facts::Lookup;
 use super::fields::{Families, Protocol};
 use super::model::{Account, Action, Endpoint, RelayTarget, SocketSpec, SocketType};
 use super::resolve::Resolver;
@@ -212,7 +213,7 @@ impl Resolver<'_> {
         let Action::Relay(target) = action else { return };
         let meets = |socket: &SocketSpec| match (&socket.endpoint, target) {
             (Endpoint::Inet(own), RelayTarget::Inet { addresses, .. }) => {
-                addresses.iter().any(|address| takes(*own, *address))
+                addresses.iter().any(|address| takes(*own, *address, self.lookup))
             }
             (own, RelayTarget::Unix(endpoint)) => own == endpoint,
             _ => false,
@@ -226,9 +227,13 @@ impl Resolver<'_> {
 }
 
 /// Whether a connection to `target` comes to a socket bound to `own`.
-fn takes(own: SocketAddr, target: SocketAddr) -> bool {
-    let any = own.ip().is_unspecified() && own.is_ipv4() == target.is_ipv4();
-    own.port() == target.port() && (own.ip() == target.ip() || any && target.ip().is_loopback())
+pub(super) fn takes(own: SocketAddr, target: SocketAddr, lookup: &dyn Lookup) -> bool {
+    let target = SocketAddr::new(target.ip().to_canonical(), target.port());
+    let any = || {
+        let same_family = own.is_ipv4() == target.is_ipv4();
+        own.ip().is_unspecified() && same_family && lookup.is_own_address(target)
+    };
+    own.port() == target.port() && (own.ip() == target.ip() || any())
 }
 
 /// `/path` or `@name`.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::poll::{PollFlags, PollTimeout};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr,
     connect, getpeername, getsockopt, recv, setsockopt, shutdown, socket, sockopt,
@@ -16,6 +17,9 @@ use nix::unistd::Uid;
 use super::{Duplex, held};
 use crate::config::model::Endpoint;
 use crate::descriptor;
+
+/// Seconds between two questions to a silent peer that has ended.
+const PROBE: u32 = 20;
 
 /// One side's socket: a nonblocking stream.
 #[derive(Debug)]
@@ -138,6 +142,26 @@ impl Socket {
             Ok(number) => Some(io::Error::from_raw_os_error(number)),
             Err(error) => Some(error.into()),
         }
+    }
+
+    /// Whether the other side is gone altogether: it does not read any more either.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        descriptor::becomes_ready(&self.0, PollFlags::empty(), PollTimeout::ZERO).unwrap_or(false)
+    }
+
+    /// Whether there is nothing of a peer that is gone.
+    #[must_use]
+    pub fn has_said_nothing(&self) -> bool {
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        !matches!(recv(self.0.as_raw_fd(), &mut [0], flags), Ok(1))
+    }
+
+    /// Finds out soon whether it is. A peer that has ended and waits for an answer says so
+    /// when it is asked; for one that is gone its system says it, a minute after it went.
+    pub fn probe(&self) {
+        let _ = setsockopt(&self.0, sockopt::TcpKeepIdle, &PROBE);
+        let _ = setsockopt(&self.0, sockopt::TcpKeepInterval, &PROBE);
     }
 
     /// Closes it with a reset, where the protocol has one.

@@ -214,6 +214,7 @@ impl Server {
             peer_id: PeerId::from_number(served.peer_id),
             started: instant(served.started),
             queued: false,
+            probes: false,
         });
         if let Some(due) = due {
             self.timers.set(due, Timer::Connect(key));

@@ -74,6 +74,7 @@ impl Server {
             banners: Banners::of(service),
             refusals: Refusals::default(),
             statistics: None,
+            fruitless: 0,
             stopped: false,
         });
         self.entries.define(key, None, service);

@@ -28,6 +28,13 @@ use crate::relay::{Dialled, Failure, Progress, Relay, Side, Socket, dial, is_bus
 const CONNECT: Duration = Duration::from_secs(10);
 /// How soon an address for which there was no room is tried again.
 const BUSY: Duration = Duration::from_millis(50);
+/// So many clients in a row that failed before they were answered are as many as there may
+/// be; so many are a ring of relays, or somebody who wants nothing.
+const FRUITLESS: [(u32, Duration); 3] = [
+    (1024, Duration::from_secs(1)),
+    (64, Duration::from_millis(100)),
+    (16, Duration::from_millis(10)),
+];
 
 /// A relay, or one that is still to be connected.
 #[derive(Debug)]
@@ -46,6 +53,8 @@ pub(super) struct RelayState {
     pub(super) peer_id: PeerId,
     pub(super) started: Instant,
     pub(super) queued: bool,
+    /// Its client has ended and is asked now and then whether it is still there.
+    pub(super) probes: bool,
 }
 
 /// The way through the addresses of a target.
@@ -113,6 +122,8 @@ impl Server {
     pub(super) fn start_relay(&mut self, service: Key, connection: listener::Connection) {
         let Some(state) = self.services.get(service) else { return };
         let (label, admission) = (state.label.clone(), state.admission);
+        let delay = FRUITLESS.into_iter().find(|(count, _)| state.fruitless >= *count);
+        let delay = delay.map(|(_, delay)| delay);
         let definition = Rc::clone(&state.service);
         let listener::Connection { socket, peer, .. } = connection;
         let log = definition.attributes.log_on_success;
@@ -147,10 +158,35 @@ impl Server {
             peer_id: self.peers.connected(peer, label.name(), None, self.now),
             started: self.now,
             queued: false,
+            probes: false,
         });
         self.count(service, |counters| counters.served());
         if self.watch_side(key, Side::Client) {
-            self.dial(key);
+            match delay {
+                None => self.dial(key),
+                Some(delay) => self.dial_in(key, delay),
+            }
+        }
+    }
+
+    /// In a ring of relays that nobody could know of (other servers are in it), each client
+    /// becomes the next one. When the first is gone, the news goes round as fast as the
+    /// connections do, and never overtakes them: a little slower, and it does.
+    fn dial_in(&mut self, key: Key, delay: Duration) {
+        let Some(state) = self.relays.get_mut(key) else { return };
+        let Some(dial) = &mut state.dial else { return };
+        dial.due = dial.deadline.min(self.now + delay);
+        self.timers.set(dial.due, Timer::Connect(key));
+    }
+
+    /// How a relay has ended says whether the next one is begun at once.
+    fn note_fruit(&mut self, service: Key, failed: bool, answered: bool) {
+        if let Some(state) = self.services.get_mut(service) {
+            match (failed, answered) {
+                (_, true) => state.fruitless = 0,
+                (true, false) => state.fruitless = state.fruitless.saturating_add(1),
+                (false, false) => {}
+            }
         }
     }
 
@@ -270,6 +306,8 @@ impl Server {
         }
         if let Some(socket) = state.target.take() {
             let _ = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
+            // It may be connected by now, and has been told nothing.
+            socket.reset();
         }
     }
 
@@ -279,6 +317,10 @@ impl Server {
         let Some(dial) = &mut state.dial else { return };
         let timed_out = || Errno::ETIMEDOUT.into();
         if dial.deadline > self.now {
+            if dial.asked.is_none() && state.client.is_gone() && state.client.has_said_nothing() {
+                let error = Errno::EPIPE.into();
+                return self.end_relay(key, Some(&Failure { side: Side::Client, error }));
+            }
             return self.dial(key);
         }
         let error = dial.busy.take().unwrap_or_else(timed_out);
@@ -299,6 +341,7 @@ impl Server {
         state.relay.announced(Side::Client);
         state.relay.announced(Side::Target);
         self.relay_turn(key);
+        self.look_whether_gone(key);
     }
 
     /// A relay of which a socket has been announced, or which had more to do.
@@ -306,7 +349,8 @@ impl Server {
         let Some(state) = self.relays.get_mut(key) else { return };
         state.queued = false;
         if state.dial.is_none() {
-            return self.relay_turn(key);
+            self.relay_turn(key);
+            return self.look_whether_gone(key);
         }
         // Nothing is read before there is somebody to pass it to.
         if let Some(error) = state.client.error() {
@@ -321,6 +365,22 @@ impl Server {
                 }
             }
             Some(Ok(false)) | None => {}
+        }
+    }
+
+    /// A client that has ended waits for its answer, or is gone.
+    fn look_whether_gone(&mut self, key: Key) {
+        let Some(state) = self.relays.get_mut(key) else { return };
+        if !state.relay.client_has_ended() {
+            return;
+        }
+        if !std::mem::replace(&mut state.probes, true) {
+            state.client.probe();
+        }
+        if state.client.is_gone() {
+            let error = state.client.error().unwrap_or_else(|| Errno::EPIPE.into());
+            state.relay.client_is_gone(error);
+            self.end_relay(key, None);
         }
     }
 
@@ -344,6 +404,9 @@ impl Server {
         let time = self.now.saturating_duration_since(state.started);
         journal::closed(&state.label, state.peer, &why, time, state.log);
         let service = state.service;
+        let failed = failure.or(state.relay.failure()).is_some();
+        let answered = state.relay.was_answered();
+        self.note_fruit(service, failed, answered);
         self.count(service, |counters| counters.ran(time));
         self.forget_relay(key);
     }

@@ -43,6 +43,8 @@ pub(super) struct ServiceState {
     pub(super) refusals: Refusals,
     /// What it has counted; none before the first, since most of many are idle.
     pub(super) statistics: Option<Box<Statistics>>,
+    /// Clients of a relay in a row that failed before they were answered.
+    pub(super) fruitless: u32,
     /// `oxinetd stop SERVICE`: its sockets are closed until it is started again.
     pub(super) stopped: bool,
 }

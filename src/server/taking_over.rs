@@ -204,6 +204,7 @@ impl Server {
                 resting: Vec::new(),
                 banners: Banners::default(),
                 refusals: Refusals::default(),
+                fruitless: 0,
                 statistics: handed.statistics.clone().map(Box::new),
                 stopped: handed.stopped,
                 service: Rc::clone(&service),

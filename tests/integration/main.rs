@@ -69,6 +69,7 @@ mod quiet;
 mod real_programs;
 mod relay_deadlocks;
 mod relay_rights;
+mod relay_rings;
 mod relaying;
 mod reload;
 mod reload_faults;
