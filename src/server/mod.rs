@@ -233,8 +233,7 @@ impl Server {
         let facts = Facts::collect()?;
         let poll = Poll::new()?;
         let alarm = Alarm::new(poll.registry())?;
-        let signals = Signals::new(facts.adopts_orphans)?;
-        watch_signals(&poll, &signals)?;
+        let signals = watched_signals(&poll, facts.adopts_orphans)?;
         let ends = Ends::new(poll.registry(), facts.adopts_orphans)?;
         let max_children = max_children(options.max_children, &facts, &spawner);
         let now = Instant::now();
@@ -300,9 +299,10 @@ fn max_children(said: Option<u32>, facts: &Facts, spawner: &Spawner) -> u32 {
     most
 }
 
-fn watch_signals(poll: &Poll, signals: &Signals) -> io::Result<()> {
-    let token = token::pack(Owner::Signals);
-    poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), token, Interest::READABLE)
+fn watched_signals(poll: &Poll, adopts_orphans: bool) -> io::Result<Signals> {
+    let (signals, token) = (Signals::new(adopts_orphans)?, token::pack(Owner::Signals));
+    poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), token, Interest::READABLE)?;
+    Ok(signals)
 }
 
 /// How the log calls a way of making children.

@@ -43,17 +43,19 @@ pub(super) enum Owner {
     Ends,
 }
 
-/// For owners of which there is one.
-const NOBODY: Key = Key { index: 0, generation: 0 };
+/// For owners of which there is one, several of which share a kind.
+const fn only(index: u32) -> Key {
+    Key { index, generation: 0 }
+}
 
 /// Four bits of kind, 28 of generation, 32 of index.
 pub(super) fn pack(owner: Owner) -> Token {
     let (kind, key) = match owner {
-        Owner::Signals => (0u64, NOBODY),
-        Owner::Loader => (11, NOBODY),
-        Owner::Trial => (12, NOBODY),
-        Owner::Alarm => (13, NOBODY),
-        Owner::Ends => (14, NOBODY),
+        Owner::Signals => (0u64, only(0)),
+        Owner::Loader => (0, only(1)),
+        Owner::Trial => (0, only(2)),
+        Owner::Alarm => (0, only(3)),
+        Owner::Ends => (0, only(4)),
         Owner::Listener(key) => (1, key),
         Owner::Child(key) => (2, key),
         Owner::Stderr(key) => (3, key),
@@ -65,7 +67,7 @@ pub(super) fn pack(owner: Owner) -> Token {
         Owner::Stray(key) => (15, key),
         Owner::Door(key) => (9, key),
         Owner::Edge(key) => (10, key),
-        Owner::Connector(key) => (8, key),
+        Owner::Connector(key) => (11, key),
     };
     let packed = kind << 60 | u64::from(key.generation) << 32 | u64::from(key.index);
     // 64-bit only (see kernel.rs), so nothing is lost.
@@ -79,8 +81,7 @@ pub(super) fn unpack(token: Token) -> Option<Owner> {
     let generation = u32::try_from(packed >> 32 & 0x0fff_ffff).ok()?;
     let key = Key { index, generation };
     match packed >> 60 {
-        0 => Some(Owner::Signals),
-        11 => Some(Owner::Loader),
+        0 => the_only(index),
         1 => Some(Owner::Listener(key)),
         2 => Some(Owner::Child(key)),
         3 => Some(Owner::Stderr(key)),
@@ -91,11 +92,19 @@ pub(super) fn unpack(token: Token) -> Option<Owner> {
         8 => Some(Owner::PeerSocket(key)),
         15 => Some(Owner::Stray(key)),
         9 => Some(Owner::Door(key)),
-        8 => Some(Owner::Connector(key)),
+        11 => Some(Owner::Connector(key)),
         10 => Some(Owner::Edge(key)),
-        12 => Some(Owner::Trial),
-        13 => Some(Owner::Alarm),
-        14 => Some(Owner::Ends),
+        _ => None,
+    }
+}
+
+fn the_only(index: u32) -> Option<Owner> {
+    match index {
+        0 => Some(Owner::Signals),
+        1 => Some(Owner::Loader),
+        2 => Some(Owner::Trial),
+        3 => Some(Owner::Alarm),
+        4 => Some(Owner::Ends),
         _ => None,
     }
 }
