@@ -128,10 +128,15 @@ fn move_up<T: AsRawFd + From<OwnedFd>>(owner: &mut T, few: RawFd) {
 /// # Errors
 /// EBADF when it is not open; when there are no more descriptors.
 pub fn take_over(number: RawFd) -> io::Result<OwnedFd> {
-    let copy =
-        copy_above(&number, LONG_LIVED).or_else(|_| kernel::duplicate_from(&number, LOWEST))?;
-    nix::unistd::close(number)?;
-    Ok(copy)
+    let copy = copy_above(&number, LONG_LIVED).or_else(|_| kernel::duplicate_from(&number, LOWEST));
+    match copy {
+        Ok(copy) => {
+            nix::unistd::close(number)?;
+            Ok(copy)
+        }
+        // There are no more numbers; it may have one beyond the limit.
+        Err(_) => kernel::own(number),
+    }
 }
 
 /// A copy for a child, close-on-exec until it is the child's.
@@ -186,6 +191,14 @@ pub fn read_now(descriptor: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> 
 /// send(2)'s. EAGAIN: there is no room.
 pub fn send_now(socket: &impl AsRawFd, bytes: &[u8]) -> nix::Result<usize> {
     send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
+}
+
+/// Sets the mode of what a descriptor names that is good for nothing else.
+///
+/// # Errors
+/// fchmodat2(2)'s: ENOSYS before Linux 6.6.
+pub fn change_mode(named: &impl AsRawFd, mode: u32) -> io::Result<()> {
+    kernel::change_mode(named, mode)
 }
 
 /// Sets O_NONBLOCK.

@@ -98,6 +98,16 @@ pub fn not_listening(service: &str, address: &dyn Display, error: &dyn Display, 
     say(Warn, SERVER, "not-listening", &fields);
 }
 
+/// Sockets are left out, since this process may have only so many descriptors.
+pub fn left_out(sockets: usize, limit: u64) {
+    let fields = [
+        ("sockets", count(sockets)),
+        ("limit", count(usize::try_from(limit).unwrap_or(usize::MAX))),
+        ("error", text("too few descriptors: raise `ulimit -n`, or LimitNOFILE= of the unit")),
+    ];
+    say(Warn, SERVER, "left-out", &fields);
+}
+
 /// A peer is served: by a program, or by ourselves.
 pub fn accepted(service: &Label, peer: Address, pid: Option<i32>, log: LogOnSuccess) {
     if !(log.host || log.pid) {

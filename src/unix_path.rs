@@ -14,6 +14,7 @@ use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmodat, fstat, umask};
 use nix::unistd::{Gid, Uid, fchownat, getegid, geteuid};
 
 use crate::config::model::{Attributes, SocketType};
+use crate::descriptor;
 use crate::trusted_path::Place;
 
 /// A path with our socket on it; unlinked when dropped, if it is still ours.
@@ -127,6 +128,12 @@ fn bind_privately(descriptor: &OwnedFd, address: &UnixAddr) -> Result<(), Errno>
     result
 }
 
+/// The bits that chmod(2) changes.
+const ALL_MODES: u32 = 0o7777;
+
+/// Why a mode cannot be changed.
+const NO_PROC: &str = "its mode can be set with /proc, or from Linux 6.6 on; there is neither";
+
 /// Why nothing is changed at a path.
 const REPLACED: &str = "something else has taken the place of the socket";
 
@@ -165,10 +172,25 @@ impl Found {
         if user.is_some() || group.is_some() {
             fchownat(&self.descriptor, "", user, group, AtFlags::AT_EMPTY_PATH)?;
         }
+        if self.stat.st_mode & ALL_MODES == mode & ALL_MODES {
+            return Ok(());
+        }
         // chmod(2) takes no such descriptor but by this name.
         let itself = format!("/proc/self/fd/{}", self.descriptor.as_raw_fd());
-        let mode = Mode::from_bits_truncate(mode);
-        Ok(fchmodat(AT_FDCWD, itself.as_str(), mode, FchmodatFlags::FollowSymlink)?)
+        let bits = Mode::from_bits_truncate(mode);
+        match fchmodat(AT_FDCWD, itself.as_str(), bits, FchmodatFlags::FollowSymlink) {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => self.change_mode_without_proc(mode),
+            other => Ok(other?),
+        }
+    }
+
+    fn change_mode_without_proc(&self, mode: u32) -> io::Result<()> {
+        descriptor::change_mode(&self.descriptor, mode).map_err(|error| {
+            match error.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::ENOSYS) => io::Error::other(NO_PROC),
+                _ => error,
+            }
+        })
     }
 }
 

@@ -282,6 +282,11 @@ impl Admission {
         self.max_children
     }
 
+    /// Changes how many may run; who runs stays.
+    pub fn set_max_children(&mut self, most: u32) {
+        self.max_children = most;
+    }
+
     /// Which limits have begun and ended to bite since the last call.
     pub fn notices(&mut self) -> Vec<Notice> {
         self.episodes.notices()

@@ -126,5 +126,12 @@ impl Failure {
 
 /// What the system answered when `what` was tried.
 fn refused(what: &str) -> impl Fn(io::Error) -> Failure + '_ {
-    move |error| Failure::new(SYSTEM, format!("{what}: {error}"))
+    const TOO_FEW: i32 = nix::libc::EMFILE;
+    move |error| {
+        let advice = match error.raw_os_error() {
+            Some(TOO_FEW) => ": raise `ulimit -n`, or LimitNOFILE= of the unit",
+            _ => "",
+        };
+        Failure::new(SYSTEM, format!("{what}: {error}{advice}"))
+    }
 }

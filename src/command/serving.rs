@@ -226,6 +226,7 @@ fn serve_first(mut job: Job) -> Result<(), Failure> {
     }
     let mut server = new_server(&job.common, job.load, job.manager)?;
     doors::open(&mut server, &job.common, job.control.as_deref(), None)?;
+    enough_descriptors(&server)?;
     let listeners = server.install(loading);
     if job.only_one
         && listeners == 0
@@ -245,6 +246,17 @@ fn serve_first(mut job: Job) -> Result<(), Failure> {
     }
     journal::ready(std::process::id(), server.services(), listeners);
     server.run().map_err(refused("waiting for events"))
+}
+
+/// Whether there are enough of them to serve anybody with.
+fn enough_descriptors(server: &Server) -> Result<(), Failure> {
+    let Some((lacking, limit)) = server.lacks_descriptors() else { return Ok(()) };
+    let least = u64::try_from(lacking).unwrap_or_default().saturating_add(limit);
+    let why = format!(
+        "with {limit} descriptors nobody could be served: at least {least} are needed \
+         (`ulimit -n`, or LimitNOFILE= of the unit)"
+    );
+    Err(Failure::new(SYSTEM, why))
 }
 
 fn unwritten(file: &PidFile, error: &io::Error) -> Failure {

@@ -191,7 +191,7 @@ pub fn stay_open(number: RawFd, stay: bool) -> io::Result<()> {
 
 /// Whether there is a descriptor of this number.
 pub(super) fn is_open(number: RawFd) -> bool {
-    fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok()
+    kernel::is_open(number)
 }
 
 /// A program that is being tried out.

@@ -14,7 +14,8 @@ use serde::Deserialize;
 
 use super::image::{self, stay_open};
 use super::state::{FORMAT, State};
-use crate::descriptor;
+use crate::descriptor::{self, LOWEST};
+use crate::spawn::kernel;
 
 /// The variable: the parcel's number, that of the program to go back to, the process,
 /// and, on the way back, why.
@@ -101,7 +102,8 @@ impl Invitation {
     pub fn open(&self) -> Result<Parcel, String> {
         // A view of its own, from the beginning.
         let path = format!("/proc/self/fd/{}", self.parcel);
-        let file = File::open(&path).map_err(|error| format!("{path}: {error}"))?;
+        let file = File::open(&path).or_else(|_| self.rewound());
+        let file = file.map_err(|error| format!("{path}: {error}"))?;
         let state = unpack(file)?;
         let left: BTreeSet<RawFd> = state.descriptors.iter().copied().collect();
         for number in &left {
@@ -110,6 +112,13 @@ impl Invitation {
             }
         }
         Ok(Parcel { state, left, invitation: self.clone() })
+    }
+
+    /// The same without /proc, where whoever reads it begins again.
+    fn rewound(&self) -> io::Result<File> {
+        let mut file = File::from(kernel::duplicate_from(&self.parcel, LOWEST)?);
+        file.rewind()?;
+        Ok(file)
     }
 
     /// Executes the program that we come from, which finds everything as it left it.

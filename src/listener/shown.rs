@@ -38,6 +38,7 @@ impl NotOpened<'_> {
                 Some("ports below 1024 are root's")
             }
             (libc::EACCES, Endpoint::Unix(_)) => Some("who runs the server may not write there"),
+            (libc::EMFILE, _) => Some("left out; raise `ulimit -n`, or LimitNOFILE= of the unit"),
             (libc::ENOENT, Endpoint::Unix(_)) => Some("its directory is missing"),
             (libc::EADDRINUSE, Endpoint::Inet(_)) => Some("`ss -lnptu` shows who has it"),
             (libc::EADDRNOTAVAIL, Endpoint::Inet(_)) => Some("`ip address` shows what there is"),

@@ -202,7 +202,7 @@ impl Loader {
         if self.ended.is_some() {
             return;
         }
-        self.ended = match waitid(Id::PIDFd(self.child.pidfd.as_fd()), flags) {
+        self.ended = match waitid(Id::Pid(Pid::from_raw(self.child.pid)), flags) {
             Ok(WaitStatus::StillAlive) => None,
             Ok(status) => Some(status),
             // Somebody else has: nobody knows how it ended.

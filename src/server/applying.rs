@@ -85,7 +85,7 @@ impl Server {
 
     pub(super) fn begin_to_apply(&mut self, loading: Loading) -> Applying {
         descriptor::expect_services(loading.services);
-        log_sink::open_files(loading.log_files.iter());
+        self.facts.reserve.with(|| log_sink::open_files(loading.log_files.iter()));
         let changes = loading.steps.iter().any(|step| !matches!(step, Step::Same { .. }));
         Applying {
             steps: loading.steps.into_iter(),
@@ -146,7 +146,10 @@ impl Server {
                             state.resting.clear();
                         }
                     }
-                    None => applying.stage = Stage::Sockets(0),
+                    None => {
+                        self.open_in_order();
+                        applying.stage = Stage::Sockets(0);
+                    }
                 }
                 1
             }
@@ -170,6 +173,8 @@ impl Server {
                 self.guard.set_own_names(overview.own_names);
                 self.guard.set_broadcasts(overview.broadcasts);
                 self.not_served = overview.not_served;
+                self.say_left_out();
+                self.fit_programs_in();
                 applying.stage = Stage::Done;
                 super::reloading::PORTION
             }

@@ -9,6 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{getgroups, getpid, getresgid, getresuid};
 
+use super::processes::room_for_processes;
 use super::reserve::Reserve;
 use crate::handover::parcel::is_ours;
 use crate::service_manager::is_for_us;
@@ -32,8 +33,9 @@ pub struct Facts {
     pub max_children: u32,
     /// What is kept back of the descriptors.
     pub(super) reserve: Reserve,
-    /// Orphans of this system come to us: we are process 1.
-    pub adopts_orphans: bool,
+    /// A signal tells of every end: we are process 1, and orphans of this system come to us,
+    /// or there are no pidfds.
+    pub told_of_ends: bool,
 }
 
 impl Facts {
@@ -57,7 +59,7 @@ impl Facts {
             .then(|| groups.effective.as_raw());
         let server = ServerFacts {
             nofile: (raised || reserve.is_kept()).then_some((soft, hard)),
-            nice: nice_value(),
+            nice: kernel::nice_value(),
             umask: mask.bits(),
             groups: getgroups()?.into_iter().map(nix::unistd::Gid::as_raw).collect(),
             ids: (uid, gid),
@@ -66,8 +68,9 @@ impl Facts {
             environment: own_environment(),
             last: RefCell::default(),
         };
-        let max_children = room_for_children(descriptors, processes);
-        Ok(Self { server, max_children, reserve, adopts_orphans: getpid().as_raw() == 1 })
+        let max_children = room_for_children(descriptors, processes.min(room_for_processes()));
+        let told_of_ends = getpid().as_raw() == 1 || !kernel::has_pidfds();
+        Ok(Self { server, max_children, reserve, told_of_ends })
     }
 }
 
@@ -76,13 +79,6 @@ impl Facts {
 fn own_environment() -> Vec<(OsString, OsString)> {
     let passed = |name: &OsStr| !is_for_us(name) && !is_ours(name);
     std::env::vars_os().filter(|(name, _)| passed(name)).collect()
-}
-
-/// The nineteenth field of proc_pid_stat(5), counted after the name, which may hold blanks.
-fn nice_value() -> i32 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after_name = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
-    after_name.split_whitespace().nth(16).and_then(|nice| nice.parse().ok()).unwrap_or_default()
 }
 
 fn room_for_children(descriptors: u64, processes: u64) -> u32 {

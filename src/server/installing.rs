@@ -10,6 +10,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use super::Server;
 use super::banners::Banners;
 use super::refusals::Refusals;
+use super::reserve::is_exhausted;
 use super::slab::Key;
 use super::state::{ListenerState, Rest, ServiceState};
 use super::timers::Timer;
@@ -150,6 +151,7 @@ impl Server {
             spec,
             listener: None,
             retry: FIRST_RETRY,
+            left_out: false,
             last_error: None,
             sorted: Vec::new(),
             parked: None,
@@ -224,7 +226,8 @@ impl Server {
             return Ok(());
         }
         let (spec, service) = (state.spec.clone(), Rc::clone(&service.service));
-        if let Some(listener) = self.open_socket(&spec, &service)? {
+        let reserve = self.facts.reserve;
+        if let Some(listener) = reserve.leaving_some(|| self.open_socket(&spec, &service))? {
             self.listen(key, &service, listener);
         }
         Ok(())
@@ -256,6 +259,7 @@ impl Server {
         journal::listening(&service.label, listener.address(), listener.is_adopted());
         if let Some(state) = self.listeners.get_mut(key) {
             state.listener = Some(listener);
+            state.left_out = false;
             state.last_error = None;
             state.retry = FIRST_RETRY;
         }
@@ -275,6 +279,7 @@ impl Server {
         let Err(error) = self.open(key) else { return };
         let Some(state) = self.listeners.get_mut(key) else { return };
         let delay = state.retry;
+        state.left_out = is_exhausted(&error);
         state.retry = delay.saturating_mul(2).min(LONGEST_RETRY);
         let error = NotOpened(&error, &state.spec.endpoint).to_string();
         let said = state.last_error.replace(error.clone());
@@ -284,7 +289,10 @@ impl Server {
             && let Some(service) = self.services.get(state.service)
         {
             let endpoint = ShownEndpoint(&state.spec.endpoint);
-            journal::not_listening(&service.label, &endpoint, &error, delay);
+            // Those are told of together.
+            if !state.left_out {
+                journal::not_listening(&service.label, &endpoint, &error, delay);
+            }
             let (owner, message) = (state.service, format!("{endpoint}: {error}"));
             self.note_error(owner, &message);
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Server;
 use super::slab::Key;
+use super::state::ServiceState;
 use super::timers::Timer;
 use crate::config::model::{Service, SocketSpec, SocketType};
 use crate::control::answer::Reloaded;
@@ -70,7 +71,16 @@ impl Server {
     }
 
     fn shown_status(&self, refused: Option<usize>) -> Status {
-        Status { services: self.services.len(), programs: self.children.len(), refused }
+        let all = self.services.len();
+        let services = self.services.iter().filter(|(_, state)| self.is_served(state)).count();
+        let silent = all.saturating_sub(services);
+        Status { services, silent, programs: self.children.len(), refused }
+    }
+
+    /// Whether anybody can come to it.
+    fn is_served(&self, state: &ServiceState) -> bool {
+        let mut listeners = state.listeners.iter().filter_map(|key| self.listeners.get(*key));
+        state.service.tcpmux.is_some() || listeners.any(|it| it.listener.is_some())
     }
 
     /// Opens a socket, or takes the one that the service manager holds. None for one

@@ -13,6 +13,8 @@
 //! | `waiting` | `wait` services, whose program has the socket itself |
 //! | `restoring` | their sockets, when it has had them |
 //! | `ending` | children that have ended |
+//! | `processes` | how many processes there may still be |
+//! | `reserve` | descriptors that are kept for serving, and for whoever asks |
 //! | `orphans` | those of others, as process 1 |
 //! | `ends` | what announces an end at once |
 //! | `stderr_lines` | what programs write to standard error |
@@ -68,6 +70,7 @@ mod outliving;
 mod overdue;
 mod peer_queue;
 mod per_peer;
+mod processes;
 mod quiet;
 mod refusals;
 mod relaying;
@@ -127,6 +130,7 @@ use quiet::Quiet;
 use relaying::RelayState;
 pub use reloading::ReloadOutcome;
 use reloading::Reloading;
+use reserve::Room;
 use slab::{Key, Slab};
 use state::{Child, ConversationState, ListenerState, ServiceState, StderrState};
 use stopping::Drain;
@@ -149,6 +153,7 @@ pub struct Server {
     admission: Admission,
     peers: Peers,
     facts: Facts,
+    room: Room,
     zone: Zone,
     guard: Guard,
     services: Slab<ServiceState>,
@@ -230,11 +235,10 @@ impl Server {
     /// When the system has no descriptors.
     pub fn new(options: Options) -> io::Result<Self> {
         let spawner = Spawner::new(options.way)?;
-        let facts = Facts::collect()?;
-        let poll = Poll::new()?;
+        let (facts, poll) = (Facts::collect()?, Poll::new()?);
         let alarm = Alarm::new(poll.registry())?;
-        let signals = watched_signals(&poll, facts.adopts_orphans)?;
-        let ends = Ends::new(poll.registry(), facts.adopts_orphans)?;
+        let signals = watched_signals(&poll, facts.told_of_ends)?;
+        let ends = Ends::new(poll.registry(), facts.told_of_ends)?;
         let max_children = max_children(options.max_children, &facts, &spawner);
         let now = Instant::now();
         Ok(Self {
@@ -246,6 +250,7 @@ impl Server {
             admission: Admission::new(max_children),
             peers: Peers::new(),
             facts,
+            room: Room::new(options.max_children),
             zone: local_zone(),
             guard: Guard::new([], ANSWERS_PER_SOURCE),
             services: Slab::new(),
@@ -299,8 +304,9 @@ fn max_children(said: Option<u32>, facts: &Facts, spawner: &Spawner) -> u32 {
     most
 }
 
-fn watched_signals(poll: &Poll, adopts_orphans: bool) -> io::Result<Signals> {
-    let (signals, token) = (Signals::new(adopts_orphans)?, token::pack(Owner::Signals));
+fn watched_signals(poll: &Poll, told_of_ends: bool) -> io::Result<Signals> {
+    let signals = Signals::new(told_of_ends)?;
+    let token = token::pack(Owner::Signals);
     poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), token, Interest::READABLE)?;
     Ok(signals)
 }

@@ -27,14 +27,16 @@ impl Server {
     }
 
     /// Leaders that are not to be reaped yet would be found again and again: the others are
-    /// asked for by number. Ours say themselves when they have ended.
+    /// asked for by number. Ours say themselves when they have ended, where there are pidfds.
     fn reap_beside_leftovers(&mut self) {
         let Ok(mut others) = own_children() else { return };
         for (_, group) in self.leftovers.iter() {
             others.remove(&group.pid);
         }
-        for (_, child) in self.children.iter() {
-            others.remove(&child.pid);
+        if kernel::has_pidfds() {
+            for (_, child) in self.children.iter() {
+                others.remove(&child.pid);
+            }
         }
         for pid in others {
             if matches!(kernel::ended(Some(pid), false), Ok(Some(_))) {

@@ -66,7 +66,7 @@ impl Server {
     /// At the end: leaves a reader to the programs that run on.
     pub(super) fn leave_reader(&mut self) {
         // Nobody outlives process 1.
-        if self.facts.adopts_orphans {
+        if std::process::id() == 1 {
             return;
         }
         for key in self.stderr.keys() {

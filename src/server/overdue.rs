@@ -83,7 +83,7 @@ impl Server {
     /// others have the rest of their time.
     pub(super) fn hold_group(&mut self, child: &Child) {
         // As process 1 we look for whoever has ended, and might find it again and again.
-        let can_wait = || !self.facts.adopts_orphans || orphans::can_be_told_apart();
+        let can_wait = || !self.facts.told_of_ends || orphans::can_be_told_apart();
         match child.deadline {
             Some(due) if self.leftovers.len() < GROUPS && can_wait() => {
                 self.keep_group(Group { pid: child.pid, due });

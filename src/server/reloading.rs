@@ -122,7 +122,7 @@ impl Server {
     /// Reads the configuration again: now, or after the reload that goes on, which may
     /// have read what has been changed since. The number of the reload that is meant.
     pub(super) fn reload(&mut self) -> u64 {
-        log_sink::reopen();
+        self.facts.reserve.with(log_sink::reopen);
         let next = self.reloading.number.saturating_add(1);
         if matches!(self.reloading.phase, Phase::Idle) {
             self.reloading.number = next;

@@ -4,16 +4,29 @@
 //! it) could leave none to anybody else: no program would start, nobody could ask the server
 //! what is wrong, and the file that mends it could not be read. So clients of built-in
 //! services and relays leave a part to programs; and a few descriptors are kept back from
-//! both, by a limit that is lifted for the moment in which one is needed.
+//! both, by a limit that is lifted for the moment in which one is needed. Sockets of services
+//! are opened under a lower one, so that there is always something to serve with: those that
+//! come last in the file are left out, and opened when there is room.
 
 use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::Server;
+use super::slab::Key;
+use crate::descriptor::LOWEST;
+use crate::journal;
+use crate::spawn::kernel;
 
-/// Kept for whoever asks, and for a reload.
+/// Kept for whoever asks, for a reload and for an upgrade: fewer where there are very few.
 const KEPT: u64 = 16;
+const LEAST_KEPT: u64 = 6;
+const VERY_FEW: u64 = 64;
+
+/// Left by the sockets of services to those who come there, an eighth within these: two
+/// programs at once, or some thirty.
+const LEAST_SERVING: u64 = 5;
+const SERVING: u64 = 64;
 
 /// What the server has open for itself, and for children on their way.
 const OWN: usize = 32;
@@ -30,31 +43,65 @@ const PARTS: usize = 8;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reserve {
     most: u64,
-    kept: bool,
+    /// None are where there are plenty.
+    kept: u64,
 }
 
 impl Reserve {
-    /// Keeps some back, where `most` are few and not too few.
+    /// Keeps some back, where `most` are few.
     pub(super) fn of(most: u64) -> Self {
-        let few = (KEPT * 4..PLENTY).contains(&most);
-        Self { most, kept: few && limit_to(most - KEPT).is_ok() }
+        let kept = match most {
+            ..VERY_FEW => LEAST_KEPT,
+            VERY_FEW..PLENTY => KEPT,
+            PLENTY.. => 0,
+        };
+        let is_kept = kept > 0 && limit_to(most.saturating_sub(kept)).is_ok();
+        Self { most, kept: if is_kept { kept } else { 0 } }
     }
 
     /// Whether the limit of this process is another one now.
     pub(super) fn is_kept(self) -> bool {
-        self.kept
+        self.kept > 0
+    }
+
+    /// The limit.
+    pub(super) fn most(self) -> u64 {
+        self.most
     }
 
     /// Does what may need one of those that are kept.
     pub(super) fn with<T>(self, work: impl FnOnce() -> T) -> T {
-        if !self.kept {
+        self.under(self.most, work)
+    }
+
+    /// Opens a socket of a service, which leaves some to those who come there.
+    pub(super) fn leaving_some<T>(self, open: impl FnOnce() -> T) -> T {
+        let left = self.kept.saturating_add(self.serving());
+        self.under(self.most.saturating_sub(left), open)
+    }
+
+    fn under<T>(self, limit: u64, work: impl FnOnce() -> T) -> T {
+        if !self.is_kept() {
             return work();
         }
-        // Cannot fail: between what it is and the hard limit.
-        let _ = limit_to(self.most);
+        // Neither can fail: they are no higher than the hard limit.
+        let _ = limit_to(limit);
         let result = work();
-        let _ = limit_to(self.most - KEPT);
+        let _ = limit_to(self.most.saturating_sub(self.kept));
         result
+    }
+
+    /// How many are for those who are served.
+    pub(super) fn serving(self) -> u64 {
+        (self.most / 8).clamp(LEAST_SERVING, SERVING)
+    }
+
+    /// Programs for which so many that are in use for good leave room. Each has two when it
+    /// runs, and takes three when it begins.
+    pub(super) fn programs(self, in_use: usize) -> u64 {
+        let in_use = u64::try_from(in_use).unwrap_or(u64::MAX);
+        let left = self.most.saturating_sub(self.kept).saturating_sub(in_use);
+        left.saturating_sub(1) / 2
     }
 
     /// How many clients of the server itself there may be, each with a descriptor, beside
@@ -67,6 +114,11 @@ impl Reserve {
     }
 }
 
+/// Whether this process may have no more descriptors.
+pub(super) fn is_exhausted(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMFILE)
+}
+
 fn limit_to(soft: u64) -> io::Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     Ok(setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?)
@@ -74,6 +126,21 @@ fn limit_to(soft: u64) -> io::Result<()> {
 
 fn but_one_part(whole: usize) -> usize {
     whole.saturating_sub(whole / PARTS)
+}
+
+/// What there is room for.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// Somebody has said how many programs there may be.
+    is_said: bool,
+    /// Sockets that are left out, as the log was last told.
+    left_out: usize,
+}
+
+impl Room {
+    pub(super) fn new(max_children: Option<u32>) -> Self {
+        Self { is_said: max_children.is_some(), left_out: 0 }
+    }
 }
 
 /// A client whom the server serves itself.
@@ -85,7 +152,65 @@ pub(super) enum Held {
     Relay,
 }
 
+/// Descriptors that a server has for itself, beside those at which it is asked: the standard
+/// three, what it waits with, what children tell through.
+const OWN_LEAST: usize = 12;
+
 impl Server {
+    /// How many more descriptors there must be to serve anybody, if there are too few; and how
+    /// many there may be.
+    #[must_use]
+    pub fn lacks_descriptors(&self) -> Option<(usize, u64)> {
+        let reserve = self.facts.reserve;
+        if !reserve.is_kept() {
+            return None;
+        }
+        // One more for a socket, unless we were started with some.
+        let own = usize::from(self.manager.sockets.held().next().is_none());
+        let needed = usize::try_from(reserve.serving()).unwrap_or_default().saturating_add(own);
+        let copies: Vec<_> =
+            (0..needed).map_while(|_| kernel::duplicate_from(&self.poll, LOWEST).ok()).collect();
+        let lacking = needed.saturating_sub(copies.len());
+        (lacking > 0).then_some((lacking, reserve.most()))
+    }
+
+    /// What is left by the sockets that are open limits the programs, unless somebody has said
+    /// how many there may be.
+    pub(super) fn fit_programs_in(&mut self) {
+        if self.room.is_said || !self.facts.reserve.is_kept() {
+            return;
+        }
+        let open = self.listeners.iter().filter(|(_, state)| state.listener.is_some()).count();
+        let in_use = open.saturating_add(OWN_LEAST).saturating_add(self.controlling.doors.len());
+        let room = u32::try_from(self.facts.reserve.programs(in_use)).unwrap_or(u32::MAX);
+        self.admission.set_max_children(room.min(self.facts.max_children).max(1));
+    }
+
+    /// Says how many sockets are left out, when that has changed.
+    pub(super) fn say_left_out(&mut self) {
+        let left_out = self.listeners.iter().filter(|(_, state)| state.left_out).count();
+        if std::mem::replace(&mut self.room.left_out, left_out) != left_out && left_out > 0 {
+            journal::left_out(left_out, self.facts.reserve.most());
+        }
+    }
+
+    /// Opens what is closed in the order of the file, as long as there are descriptors: who is
+    /// left out is the last.
+    pub(super) fn open_in_order(&mut self) {
+        if !self.facts.reserve.is_kept() {
+            return;
+        }
+        let listeners = self.order.iter().filter_map(|key| self.services.get(*key));
+        let listeners = listeners.flat_map(|state| state.listeners.iter().copied());
+        let is_closed =
+            |key: &Key| self.listeners.get(*key).is_some_and(|it| it.listener.is_none());
+        for key in listeners.filter(is_closed).collect::<Vec<_>>() {
+            if self.open(key).is_err_and(|error| is_exhausted(&error)) {
+                return;
+            }
+        }
+    }
+
     /// How many clients may be here that no program has.
     pub(super) fn room_for_clients(&self) -> usize {
         self.facts.reserve.clients(self.listeners.len())
@@ -110,7 +235,7 @@ mod tests {
 
     #[test]
     fn clients_leave_a_part_and_are_never_none() {
-        let of = |most| Reserve { most, kept: false };
+        let of = |most| Reserve { most, kept: 0 };
         assert_eq!(of(1024).clients(8), 847);
         assert_eq!(of(1024).clients(1_000), 1);
         assert_eq!(of(16).clients(100), 1);

@@ -73,6 +73,8 @@ pub(super) struct ListenerState {
     pub(super) listener: Option<Listener>,
     /// Delay before the next attempt to open it.
     pub(super) retry: Duration,
+    /// It could not be opened for want of descriptors.
+    pub(super) left_out: bool,
     /// Its error has been said; it is not said again for each attempt.
     pub(super) last_error: Option<String>,
     /// Peers whose datagrams have been taken out, and for whose programs there is no room yet.

@@ -147,7 +147,7 @@ impl Server {
         self.install(loading);
         self.use_new_labels();
         taken.descriptors.close_rest();
-        if self.facts.adopts_orphans {
+        if self.facts.told_of_ends {
             self.reap_orphans();
         }
         let pause = self.now.saturating_duration_since(taken.clock.instant(began));
@@ -306,6 +306,7 @@ impl Server {
                 unread: handed.unread,
                 head: handed.head.clone(),
                 retry: state.retry,
+                left_out: false,
                 last_error: None,
                 registered: false,
                 queued: false,

@@ -95,7 +95,8 @@ impl Server {
 
     fn begin_trial(&mut self) -> io::Result<()> {
         let state = self.collect_state(None);
-        let trial = self.upgrading.image.try_out(parcel::pack(&state)?)?;
+        let image = &self.upgrading.image;
+        let trial = self.facts.reserve.with(|| image.try_out(parcel::pack(&state)?))?;
         let deadline = self.now + PATIENCE;
         let descriptor = trial.as_raw_fd();
         self.upgrading.trial = Some(Trying { trial, deadline, late: false });
@@ -185,7 +186,9 @@ impl Server {
         for key in self.services.keys() {
             self.tell_all_refusals(key);
         }
-        let error = self.execute().unwrap_or_else(|error| error);
+        // The next begins with the whole limit, too.
+        let reserve = self.facts.reserve;
+        let error = reserve.with(|| self.execute()).unwrap_or_else(|error| error);
         let program = self.upgrading.image.path().display().to_string();
         self.refuse_upgrade(&format!("{program}: {error}"));
     }

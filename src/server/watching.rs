@@ -123,7 +123,10 @@ impl Server {
     pub(super) fn watch_child(&mut self, key: Key) {
         let Some(child) = self.children.get_mut(key) else { return };
         let (label, stderr) = (child.label.clone(), child.stderr);
-        if let Err(error) = poll_child(&self.poll, child, key) {
+        // Without pidfds a signal tells of every end.
+        if kernel::has_pidfds()
+            && let Err(error) = poll_child(&self.poll, child, key)
+        {
             self.timers.set(self.now + LOOK, Timer::Child(key));
             if self.exhaustion_is_new() {
                 journal::trouble(&label, "pidfd", &error);

@@ -24,6 +24,8 @@ const WAITING: usize = 8;
 pub struct Status {
     /// Services that are served.
     pub services: usize,
+    /// Others, whose sockets are closed.
+    pub silent: usize,
     /// Programs that run.
     pub programs: usize,
     /// Errors in the configuration, if it has just been refused; 0 for another reason.
@@ -34,6 +36,9 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (services, programs) = (plural(self.services), plural(self.programs));
         write!(f, "Serving {} service{services}, ", self.services)?;
+        if self.silent > 0 {
+            write!(f, "{} not listening, ", self.silent)?;
+        }
         write!(f, "{} program{programs} running", self.programs)?;
         match self.refused {
             Some(0) => f.write_str("; reload refused"),
@@ -154,7 +159,7 @@ mod tests {
     use super::*;
 
     fn text(services: usize, programs: usize, refused: Option<usize>) -> String {
-        Status { services, programs, refused }.to_string()
+        Status { services, silent: 0, programs, refused }.to_string()
     }
 
     fn next(manager: &UnixDatagram) -> String {
@@ -188,7 +193,7 @@ mod tests {
         let path = folder.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
         let mut notifier = Notifier::new(path.as_os_str()).unwrap();
-        let status = Status { services: 1, programs: 0, refused: None };
+        let status = Status { services: 1, silent: 0, programs: 0, refused: None };
         while !notifier.has_unsent() {
             notifier.alive(status);
         }

@@ -116,6 +116,14 @@ impl Spawner {
         next
     }
 
+    /// Lets go of what is made ahead for programs, and of what may be used again: there are no
+    /// more descriptors.
+    pub fn free_descriptors(&mut self) {
+        self.let_spares_go();
+        self.settle();
+        self.channels.empty();
+    }
+
     /// Ends the spares.
     pub fn let_spares_go(&mut self) {
         while let Some(spare) = self.spares.take() {

@@ -69,6 +69,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use nix::sys::socket::{MsgFlags, SockaddrLike as _, SockaddrStorage};
@@ -103,7 +104,8 @@ const STACK: usize = 32 * 1024;
 pub struct Made {
     /// Its process id.
     pub pid: i32,
-    /// Readable when it has ended.
+    /// Readable when it has ended; without pidfds perhaps before, when it has closed what it
+    /// has copied.
     pub pidfd: OwnedFd,
 }
 
@@ -457,6 +459,17 @@ pub fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {
     let pidfd = i32::try_from(pidfd).map_err(io::Error::other)?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
+}
+
+/// Whether children can be watched so: not before Linux 5.3, and not where a filter of system
+/// calls forbids it. Looked at once.
+#[must_use]
+pub fn has_pidfds() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    const LACKS: [c_int; 4] = [libc::ENOSYS, libc::EPERM, libc::EACCES, libc::EINVAL];
+    let own = i32::try_from(std::process::id()).unwrap_or_default();
+    let lacks = |error: io::Error| error.raw_os_error().is_some_and(|it| LACKS.contains(&it));
+    *HAS.get_or_init(|| !open_pidfd(own).is_err_and(lacks))
 }
 
 /// How a child has ended.
@@ -1170,6 +1183,39 @@ pub fn duplicate_from(descriptor: &impl AsRawFd, least: RawFd) -> io::Result<Own
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
+/// Takes over a descriptor that nothing in this process has, under its number, close-on-exec.
+///
+/// # Errors
+/// EBADF.
+pub fn own(number: RawFd) -> io::Result<OwnedFd> {
+    set_close_on_exec(number, true)?;
+    // SAFETY: it is open, and by the caller's word nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Sets the mode of what a descriptor names that is good for nothing else (fchmodat2(2),
+/// Linux 6.6).
+///
+/// # Errors
+/// fchmodat2(2)'s: ENOSYS.
+pub fn change_mode(named: &impl AsRawFd, mode: u32) -> io::Result<()> {
+    /// Not every libc knows it.
+    const SYS_FCHMODAT2: c_long = 452;
+    // SAFETY: an empty path that lives for ever, and plain numbers.
+    let result = unsafe {
+        libc::syscall(SYS_FCHMODAT2, named.as_raw_fd(), c"".as_ptr(), mode, libc::AT_EMPTY_PATH)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// How nice this process is.
+#[must_use]
+pub fn nice_value() -> i32 {
+    // SAFETY: a question. The kernel answers with 20 minus it, and libc's errno is left out.
+    let answer = unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, 0) };
+    i32::try_from(answer).map_or(0, |answer| if answer > 0 { 20 - answer } else { 0 })
+}
+
 /// Whether this is the number of a descriptor.
 #[must_use]
 pub fn is_open(number: RawFd) -> bool {
@@ -1197,9 +1243,23 @@ pub enum Side {
     Child,
 }
 
-/// Whether this process has threads beside the one that asks.
-fn has_threads() -> bool {
-    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1)
+/// An error if this process has threads beside the one that asks, or if that cannot be told.
+fn have_no_threads() -> io::Result<()> {
+    let are_some = match std::fs::read_dir("/proc/self/task") {
+        Ok(tasks) => tasks.count() > 1,
+        // SAFETY: for a process with one thread this does nothing (unshare(2)), for others
+        // it is an error.
+        Err(_) => match unsafe { libc::unshare(libc::CLONE_THREAD) } {
+            0 => false,
+            _ if io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) => true,
+            _ => {
+                let why = "there is no /proc, and unshare(2) is not permitted: nobody can tell \
+                           whether the process has threads";
+                return Err(io::Error::other(why));
+            }
+        },
+    };
+    if are_some { Err(io::Error::other("the process has threads")) } else { Ok(()) }
 }
 
 /// fork(2) for detaching from the terminal, before anything else is set up.
@@ -1207,9 +1267,7 @@ fn has_threads() -> bool {
 /// # Errors
 /// fork(2)'s, or that the process has threads.
 pub fn fork_to_detach() -> io::Result<Side> {
-    if has_threads() {
-        return Err(io::Error::other("the process has threads"));
-    }
+    have_no_threads()?;
     // SAFETY: single-threaded (looked at above), so the child may go on as the parent would.
     match unsafe { libc::fork() } {
         0 => Ok(Side::Child),
@@ -1232,9 +1290,8 @@ pub fn fork_to_run(work: impl FnOnce() -> i32) -> io::Result<Made> {
             end_at_once(FAILED);
         }
     }
-    if has_threads() {
-        return Err(io::Error::other("the process has threads"));
-    }
+    have_no_threads()?;
+    let lifeline = if has_pidfds() { None } else { Some(std::io::pipe()?) };
     // SAFETY: single-threaded (looked at above), so no lock is held by anybody who is not
     // there in the copy, and the child may run ordinary code. Children that share our
     // memory on their way to exec are processes of their own, hold no lock and touch
@@ -1243,9 +1300,14 @@ pub fn fork_to_run(work: impl FnOnce() -> i32) -> io::Result<Made> {
     match unsafe { libc::fork() } {
         0 => {
             let _guard = EndHere;
+            // Kept to the end.
+            std::mem::forget(lifeline);
             end_at_once(work())
         }
-        pid if pid > 0 => watch_forked(pid),
+        pid if pid > 0 => match lifeline {
+            None => watch_forked(pid),
+            Some((reader, _)) => Ok(Made { pid, pidfd: reader.into() }),
+        },
         _ => Err(io::Error::last_os_error()),
     }
 }
@@ -1306,9 +1368,15 @@ pub fn inherited() -> Vec<RawFd> {
     open_descriptors().into_iter().filter(has_come).collect()
 }
 
+/// How far descriptors are looked for where there is no /proc.
+const MOST_NUMBERS: RawFd = 65_536;
+
 /// The numbers of this process's descriptors.
 fn open_descriptors() -> Vec<RawFd> {
-    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
+        // Asked one by one, as far as anybody has any.
+        return (0..MOST_NUMBERS).filter(|number| is_open(*number)).collect();
+    };
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 

@@ -33,7 +33,7 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "config" | "address" => Some(vec!["socket_address"]),
         // Which command somebody has nearly written.
         "cli" => Some(vec!["log_target", "config::suggest"]),
-        "unix_path" => Some(vec!["config::model", "trusted_path"]),
+        "unix_path" => Some(vec!["config::model", "descriptor", "trusted_path"]),
         // Raw system calls are in one file, where unsafe code is allowed.
         "detach" | "descriptor" | "datagram" => Some(vec!["spawn::kernel"]),
         "peers" => Some(vec!["address"]),

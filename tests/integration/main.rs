@@ -34,6 +34,7 @@ mod config_properties;
 mod confinement;
 mod containers;
 mod controlling;
+mod descriptors;
 mod dgram;
 mod dgram_addresses;
 mod dgram_unix;
