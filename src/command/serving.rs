@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use nix::sys::resource::{Resource, getrlimit};
 use oxinetd::cli::{Common, LogFormat, Run, Serve, SpawnWay};
 use oxinetd::config::diagnostic::Severity;
 use oxinetd::config::model::Service;
@@ -25,6 +26,9 @@ use oxinetd::{journal, log_sink};
 
 use super::background::{Background, background, log_of_ours};
 use super::{CONFIGURATION, Failure, SYSTEM, doors, refused, trying};
+
+/// Descriptors that reading a configuration takes, with some to spare.
+const FEWEST: u64 = 16;
 
 /// What reads a configuration, again and again.
 pub(super) type Loader = Box<dyn Fn() -> Loaded>;
@@ -217,6 +221,7 @@ pub(super) fn new_server(
 
 fn serve_first(mut job: Job) -> Result<(), Failure> {
     let mut pid_file = lock_pid_file(&job.pid_file)?;
+    enough_to_begin()?;
     let Some(loading) = load_first(&mut job)? else { return Ok(()) };
     if job.needs_services && loading.services == 0 {
         return Err(Failure::new(CONFIGURATION, "nothing to serve"));
@@ -246,6 +251,17 @@ fn serve_first(mut job: Job) -> Result<(), Failure> {
     }
     journal::ready(std::process::id(), server.services(), listeners);
     server.run().map_err(refused("waiting for events"))
+}
+
+/// Whether there are enough descriptors for the configuration to be read at all, which says
+/// nothing of them.
+fn enough_to_begin() -> Result<(), Failure> {
+    let most = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard);
+    if most >= FEWEST {
+        return Ok(());
+    }
+    let too_few = io::Error::from_raw_os_error(nix::libc::EMFILE);
+    Err(refused("reading the configuration")(too_few))
 }
 
 /// Whether there are enough of them to serve anybody with.
