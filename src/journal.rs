@@ -108,6 +108,13 @@ pub fn left_out(sockets: usize, limit: u64) {
     say(Warn, SERVER, "left-out", &fields);
 }
 
+/// The name of a relay's target has been looked up, and it is connected to these addresses.
+pub fn resolved(service: &str, name: &str, addresses: &dyn Display) {
+    let fields =
+        [("service", text(service)), ("name", text(name)), ("addresses", Shown(addresses))];
+    say(Info, SERVER, "resolved", &fields);
+}
+
 /// A peer is served: by a program, or by ourselves.
 pub fn accepted(service: &Label, peer: Address, pid: Option<i32>, log: LogOnSuccess) {
     if !(log.host || log.pid) {

@@ -2,30 +2,45 @@
 //! /etc/services, hosts from the resolver. May block, so only while a
 //! configuration is read. Each question is put to the machine once per reading: ten
 //! thousand services have few users.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `question` | what is asked of name services |
+//! | `asker` | who asks them: processes that can be killed |
+//! | `asking` | what has been asked in a reading, and the one deadline of all |
+//! | `seeking` | looking up again what a server waits for |
+//! | `files` | files, bounded |
 
+mod asker;
+mod asking;
 mod files;
+mod question;
 mod reach;
+mod seeking;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
-use std::ffi::CString;
 use std::hash::Hash;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::resource::{RLIM_INFINITY, getrlimit};
 use nix::sys::stat::Mode;
-use nix::unistd::{self, Gid, Group, Uid, User};
+use nix::unistd::{self, Gid, Uid};
 
 use crate::config::Lookup;
 use crate::config::facts::{Executable, FIRST_LINE, ServiceFacts, UserFacts, interpreter_in};
-use crate::config::model::{Account, Resource};
+use crate::config::model::{Account, Known, Names, Resource};
 use crate::trusted_path::rule::Writer;
 use crate::trusted_path::{open_named, open_to_read};
+use asking::Asking;
+use question::{Answer, Question};
+pub use seeking::{Sought, seek};
 
 /// Where programs are looked up when the server has no PATH.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -33,16 +48,42 @@ const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 /// The largest services database.
 const MOST_SERVICES: u64 = 64 << 20;
 
+/// How long all names of a configuration have, together, before what needs none is served
+/// without them.
+pub const AT_START: Duration = Duration::from_secs(2);
+/// How long they have where nobody waits for being served.
+pub const AT_LEISURE: Duration = Duration::from_secs(10);
+
+/// How names are looked up while a configuration is read.
+#[derive(Debug, Clone, Default)]
+pub struct Manner {
+    /// What they were before: it holds for those that cannot be looked up now.
+    pub before: Names,
+    /// It holds for all, which are not asked for again.
+    pub trusts: bool,
+    /// How long all of them may take together.
+    pub time: Duration,
+}
+
+impl Manner {
+    /// So long, and nothing is known.
+    #[must_use]
+    pub fn within(time: Duration) -> Self {
+        Self { time, ..Self::default() }
+    }
+}
+
 /// This machine. The services database is read when it is made, and what has been
 /// asked is remembered.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct System {
     services: Vec<KnownService>,
-    users: Memo<String, Option<UserFacts>>,
-    numbers: Memo<u32, Option<UserFacts>>,
-    groups: Memo<(String, u32), Vec<u32>>,
-    group_numbers: Memo<String, Option<u32>>,
-    hosts: Memo<String, Result<Vec<IpAddr>, String>>,
+    asking: Asking,
+    before: Names,
+    trusts: bool,
+    /// Names that are something, as far as anybody has asked.
+    names: RefCell<Names>,
+    texts: RefCell<HashMap<PathBuf, Vec<u8>>>,
     executables: Memo<PathBuf, Executable>,
     interpreters: Memo<PathBuf, Option<PathBuf>>,
     configuration: files::Budget,
@@ -91,6 +132,39 @@ impl System {
         let text = text.unwrap_or_default();
         Self { services: services(&String::from_utf8_lossy(&text)), ..Self::default() }
     }
+
+    /// Reads something that asks this machine, until it has asked for nothing that is not
+    /// known; what nobody answers in time is not known, and not waited for. The same, and
+    /// what the names in it are.
+    pub fn read<T>(manner: Manner, read: impl Fn(&Self) -> T) -> (T, Names) {
+        let asking = Asking::until(Instant::now() + manner.time);
+        let Manner { before, trusts, .. } = manner;
+        let system = Self { asking, before, trusts, ..Self::new() };
+        loop {
+            system.names.borrow_mut().clear();
+            system.configuration.reset();
+            let read = read(&system);
+            if system.asking.settle() {
+                return (read, system.names.take());
+            }
+        }
+    }
+
+    /// Notes what a name is.
+    fn is(&self, name: &str, known: &Known) {
+        self.names.borrow_mut().insert(name.to_owned(), known.clone());
+    }
+
+    fn text(&self, path: &Path, read: impl FnOnce() -> io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
+        // It may be read several times, and a shell's `<(…)` gives its text but once.
+        if let Some(known) = self.texts.borrow().get(path) {
+            self.configuration.again(known)?;
+            return Ok(known.clone());
+        }
+        let text = read()?;
+        self.texts.borrow_mut().insert(path.to_owned(), text.clone());
+        Ok(text)
+    }
 }
 
 impl System {
@@ -118,14 +192,9 @@ fn service(line: &str) -> Option<KnownService> {
     Some(KnownService { names, port: port.parse().ok()?, protocol: protocol.to_owned() })
 }
 
-fn facts(user: User) -> UserFacts {
-    UserFacts {
-        uid: user.uid.as_raw(),
-        gid: user.gid.as_raw(),
-        home: user.dir.to_string_lossy().into_owned(),
-        shell: user.shell.to_string_lossy().into_owned(),
-        name: user.name,
-    }
+fn facts(answer: Option<Answer>) -> Option<UserFacts> {
+    let Some(Answer::User(Some((name, uid, gid, home, shell)))) = answer else { return None };
+    Some(UserFacts { name, uid, gid, home, shell })
 }
 
 impl Lookup for System {
@@ -140,32 +209,44 @@ impl Lookup for System {
     }
 
     fn user(&self, name: &str) -> Option<UserFacts> {
-        // NSS takes a NUL for the end of the name.
-        let ask =
-            || (!name.contains('\0')).then(|| User::from_name(name).ok().flatten().map(facts));
-        self.users.get(&name.to_owned(), || ask().flatten())
+        facts(self.asking.ask(Question::User(name.to_owned())))
     }
 
     fn user_by_id(&self, uid: u32) -> Option<UserFacts> {
-        self.numbers.get(&uid, || User::from_uid(Uid::from_raw(uid)).ok().flatten().map(facts))
+        facts(self.asking.ask(Question::UserById(uid)))
     }
 
     fn group(&self, name: &str) -> Option<u32> {
-        let ask = || (!name.contains('\0')).then(|| Group::from_name(name).ok().flatten())?;
-        self.group_numbers.get(&name.to_owned(), || ask().map(|group| group.gid.as_raw()))
+        match self.asking.ask(Question::Group(name.to_owned())) {
+            Some(Answer::Number(number)) => number,
+            _ => None,
+        }
     }
 
     fn group_name(&self, gid: u32) -> Option<String> {
-        Group::from_gid(Gid::from_raw(gid)).ok().flatten().map(|group| group.name)
+        match self.asking.ask(Question::GroupById(gid)) {
+            Some(Answer::Name(name)) => name,
+            _ => None,
+        }
     }
 
     fn groups_of(&self, user: &str, gid: u32) -> Vec<u32> {
-        let Ok(name) = CString::new(user) else { return vec![gid] };
-        let ask = || match unistd::getgrouplist(&name, Gid::from_raw(gid)) {
-            Ok(groups) => groups.into_iter().map(Gid::as_raw).collect(),
-            Err(_) => vec![gid],
-        };
-        self.groups.get(&(user.to_owned(), gid), ask)
+        match self.asking.ask(Question::GroupsOf(user.to_owned(), gid)) {
+            Some(Answer::Groups(groups)) => groups,
+            _ => vec![gid],
+        }
+    }
+
+    fn is_unanswered(&self, account: &str) -> bool {
+        let user = || self.asking.is_unanswered(&Question::User(account.to_owned()));
+        let group = || self.asking.is_unanswered(&Question::Group(account.to_owned()));
+        user() || group() || self.asking.lacks_groups_of(account)
+    }
+
+    fn before(&self, name: &str) -> Option<Known> {
+        let known = self.before.get(name)?.clone();
+        self.is(name, &known);
+        Some(known)
     }
 
     fn service(&self, name: &str, protocol: &str) -> Option<ServiceFacts> {
@@ -182,21 +263,26 @@ impl Lookup for System {
     }
 
     fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        let ask = || {
-            let found = (host, 0).to_socket_addrs().map_err(|error| error.to_string())?;
-            let found: Vec<IpAddr> = found.map(|address| address.ip()).collect();
-            if found.is_empty() { Err("no address".to_owned()) } else { Ok(found) }
+        let before = self.before.get(host).filter(|_| self.trusts);
+        let known = match before {
+            Some(Known::Host(before)) => Ok(before.clone()),
+            _ => match self.asking.ask(Question::Host(host.to_owned())) {
+                Some(Answer::Host(found)) => found,
+                _ => Err("no answer in time".to_owned()),
+            },
         };
-        self.hosts.get(&host.to_owned(), ask).map_err(io::Error::other)
+        let known = known.map_err(io::Error::other)?;
+        self.is(host, &Known::Host(known.clone()));
+        Ok(known.into_iter().map(|(ip, _)| ip).collect())
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         // Whatever it is: a shell's `<(…)` is a pipe.
-        self.configuration.read(self.exposures.note(open_named(path))?)
+        self.text(path, || self.configuration.read(self.exposures.note(open_named(path))?))
     }
 
     fn read_found(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.configuration.read(self.exposures.note(open_to_read(path))?)
+        self.text(path, || self.configuration.read(self.exposures.note(open_to_read(path))?))
     }
 
     fn read_up_to(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
@@ -250,7 +336,9 @@ impl Lookup for System {
             return None;
         }
         let index = Path::new("/sys/class/net").join(name).join("ifindex");
-        std::fs::read_to_string(index).ok()?.trim().parse().ok()
+        let index = std::fs::read_to_string(index).ok()?.trim().parse().ok()?;
+        self.is(name, &Known::Device(index));
+        Some(index)
     }
 
     fn has_ipv6(&self) -> bool {
@@ -271,8 +359,13 @@ impl Lookup for System {
             home: "/".to_owned(),
             shell: "/bin/sh".to_owned(),
         };
+        let is_known = known.is_some();
         let account = UserFacts { gid, ..known.unwrap_or_else(unknown) };
-        self.own_account.get_or_init(|| account).clone()
+        if is_known {
+            // Who is not known may still be asked about.
+            return self.own_account.get_or_init(|| account).clone();
+        }
+        account
     }
 
     fn own_groups(&self) -> Vec<u32> {

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::model::{Config, Service, SocketSpec, TcpmuxName};
+use crate::config::model::{Config, Service, SocketSpec, TcpmuxName, Withheld};
 
 /// One socket of one service: their places in `services` and in `sockets`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -115,6 +115,35 @@ pub fn plan(old: &[Rc<Service>], new: &Config) -> Plan {
         }
     }
     plan
+}
+
+/// What is served does not give way to what could not be served now, since it waits for a
+/// name: the new service is withheld, and the old one goes on.
+pub fn withhold_replacements(old: &[Rc<Service>], new: &mut Config) {
+    if new.services.iter().all(|service| service.missing_names().next().is_none()) {
+        return;
+    }
+    let serving = old.iter().filter(|service| serves(service));
+    let labels: HashSet<&str> = serving.clone().map(|service| service.label.as_str()).collect();
+    let sockets: HashSet<&SocketSpec> = serving.flat_map(|service| &service.sockets).collect();
+    let (waiting, services) = std::mem::take(&mut new.services).into_iter().partition(|service| {
+        let replaces = service.sockets.iter().any(|spec| sockets.contains(spec))
+            || service.sockets.is_empty() && labels.contains(service.label.as_str());
+        !serves(service) && replaces
+    });
+    new.services = services;
+    let withheld = |service: Rc<Service>| {
+        let Service { label, id, sockets, tcpmux, .. } = Rc::unwrap_or_clone(service);
+        Withheld { label, id, sockets, tcpmux }
+    };
+    let waiting: Vec<Rc<Service>> = waiting;
+    new.withheld.extend(waiting.into_iter().map(withheld));
+}
+
+/// Whether somebody can come to it now.
+fn serves(service: &Service) -> bool {
+    let reachable = !service.sockets.is_empty() || service.tcpmux.is_some();
+    reachable && service.missing_target().is_none()
 }
 
 /// What of the old services has not yet found its place.
@@ -244,6 +273,7 @@ fn same(a: &Service, b: &Service) -> bool {
         origin: _,
         socket_type,
         sockets,
+        awaited,
         tcpmux,
         wait,
         action,
@@ -254,6 +284,7 @@ fn same(a: &Service, b: &Service) -> bool {
         && *id == b.id
         && *socket_type == b.socket_type
         && *sockets == b.sockets
+        && *awaited == b.awaited
         && *tcpmux == b.tcpmux
         && *wait == b.wait
         && *action == b.action

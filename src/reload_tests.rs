@@ -17,6 +17,7 @@ fn service(ports: &[u16]) -> Service {
         origin: Origin::default(),
         socket_type: SocketType::Stream,
         sockets: ports.iter().map(|port| spec(*port)).collect(),
+        awaited: Vec::new(),
         tcpmux: None,
         wait: false,
         action: Action::Builtin(Builtin::Echo),
@@ -222,4 +223,34 @@ proptest! {
         prop_assert!(plan.kept.iter().all(|kept| !kept.reapply && kept.old == kept.new));
         prop_assert_eq!(plan.kept.len(), all_sockets(&config.services).len());
     }
+}
+
+#[test]
+fn what_is_served_goes_on_where_its_successor_waits_for_a_name() {
+    use crate::config::model::{Awaited, RelayTarget, Sought};
+    let awaited = |label: &str, sockets: &[u16]| {
+        let name = "db".to_owned();
+        let one = Awaited { name, what: Sought::Host, ports: (9, 9), families: (true, true) };
+        Service { label: label.to_owned(), awaited: vec![one], ..service(sockets) }
+    };
+    let target = RelayTarget::Inet { host: "db".to_owned(), port: 9, addresses: Vec::new() };
+    let relay = |port| Service { action: Action::Relay(target.clone()), ..service(&[port]) };
+    let old = config(vec![service(&[1]), service(&[2])], vec![]).services;
+    for (new, withheld) in [
+        // With a socket it is served, if not everywhere.
+        (awaited("echo/tcp", &[1]), 0),
+        (awaited("echo/tcp", &[]), 1),
+        (awaited("other/tcp", &[]), 0),
+        (relay(2), 1),
+        (relay(3), 0),
+    ] {
+        let mut config = config(vec![new], vec![]);
+        withhold_replacements(&old, &mut config);
+        assert_eq!((config.services.len(), config.withheld.len()), (1 - withheld, withheld));
+    }
+    // Who serves nobody yet gives way.
+    let old = self::config(vec![relay(3), awaited("echo/tcp", &[])], vec![]).services;
+    let mut config = config(vec![relay(3), awaited("echo/tcp", &[])], vec![]);
+    withhold_replacements(&old, &mut config);
+    assert_eq!((config.services.len(), config.withheld.len()), (2, 0));
 }

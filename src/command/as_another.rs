@@ -10,11 +10,10 @@ use oxinetd::control::place;
 use oxinetd::drop_in::{self, Asked, Log, Name, Served};
 use oxinetd::journal;
 use oxinetd::log_target::LogTarget;
-use oxinetd::lookup::System;
 use oxinetd::service_manager::ServiceManager;
 
 use super::background::{Background, background, log_of_another};
-use super::serving::{Job, Loader, run_server};
+use super::serving::{Job, Loader, reading, run_server};
 use super::{Failure, trying};
 
 /// The command line is wrong.
@@ -77,7 +76,7 @@ fn serve(served: Served) -> Result<(), Failure> {
 
 /// What reads these files.
 pub(super) fn loader(files: Vec<Named>, defaults: Vec<String>) -> Loader {
-    Box::new(move || config::load_in_place(&files, &defaults, &System::new()))
+    reading(move |system| config::load_in_place(&files, &defaults, system))
 }
 
 /// Our own options, where none of them is given.

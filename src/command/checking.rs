@@ -4,14 +4,16 @@ use std::io::{self, Write as _};
 
 use oxinetd::cli::{Check, Import};
 use oxinetd::config;
-use oxinetd::lookup::System;
+use oxinetd::lookup::{AT_LEISURE, Manner, System};
 
 use super::output::{show, write};
 use super::{CONFIGURATION, Failure};
 
 /// `oxinetd check`.
 pub(super) fn check(check: &Check) -> Result<(), Failure> {
-    let loaded = config::load(&check.file, &check.defaults, &System::new());
+    let manner = Manner::within(AT_LEISURE);
+    let read = |system: &System| config::load(&check.file, &check.defaults, system);
+    let (loaded, _) = System::read(manner, read);
     let (errors, warnings) = config::summary(&loaded.diagnostics);
     for diagnostic in &loaded.diagnostics {
         // Whether anybody has read it or not, a mistake is one.
@@ -44,7 +46,8 @@ fn summed_up(
 
 /// `oxinetd import`.
 pub(super) fn import(import: &Import) -> Result<(), Failure> {
-    let imported = config::import(&import.file, &System::new());
+    let manner = Manner::within(AT_LEISURE);
+    let (imported, _) = System::read(manner, |system| config::import(&import.file, system));
     show(&imported.text)?;
     let (errors, warnings) = config::summary(&imported.diagnostics);
     let file = import.file.display();

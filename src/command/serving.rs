@@ -16,7 +16,7 @@ use oxinetd::drop_in::Pid;
 use oxinetd::handover::Parcel;
 use oxinetd::loading::{Loading, load_and_wait};
 use oxinetd::log_target::LogTarget;
-use oxinetd::lookup::System;
+use oxinetd::lookup::{AT_LEISURE, AT_START, Manner, System};
 use oxinetd::pid_file::PidFile;
 use oxinetd::server::{Options, Server};
 use oxinetd::service_manager::ServiceManager;
@@ -31,7 +31,7 @@ use super::{CONFIGURATION, Failure, SYSTEM, doors, refused, trying};
 const FEWEST: u64 = 16;
 
 /// What reads a configuration, again and again.
-pub(super) type Loader = Box<dyn Fn() -> Loaded>;
+pub(super) type Loader = Box<dyn Fn(Manner) -> Loaded>;
 
 /// What a server is started with, whichever way.
 pub(super) struct Job {
@@ -106,7 +106,7 @@ pub(super) fn serve(mut serve: Serve) -> Result<(), Failure> {
 
 pub(super) fn loader_of_file(serve: &Serve) -> Loader {
     let (file, defaults) = (serve.file.clone(), serve.defaults.clone());
-    Box::new(move || config::load(&file, &defaults, &System::new()))
+    reading(move |system| config::load(&file, &defaults, system))
 }
 
 /// `oxinetd run`.
@@ -135,7 +135,15 @@ pub(super) fn loader_of_line(run: &Run) -> Loader {
     let (options, command) = (options.clone(), program.clone());
     let endpoint = absolute(endpoint);
     let spec = RunSpec { endpoint, udp: *udp, options, command };
-    Box::new(move || config::from_command_line(&spec, &System::new()))
+    reading(move |system| config::from_command_line(&spec, system))
+}
+
+/// What reads with names looked up in a certain manner.
+pub(super) fn reading(read: impl Fn(&System) -> Loaded + 'static) -> Loader {
+    Box::new(move |manner| {
+        let (loaded, names) = System::read(manner, &read);
+        Loaded { names, ..loaded }
+    })
 }
 
 /// An endpoint whose path is said from the folder of the caller is the same path from the root.
@@ -168,10 +176,10 @@ pub(super) fn run_server(mut job: Job, parcel: Option<Parcel>) -> Result<(), Fai
 pub(super) fn load_for_start(
     job: &Job,
     served: &[Rc<Service>],
-    strict: bool,
+    (strict, manner): (bool, &Manner),
     stops: &Signals,
 ) -> Result<Option<Loading>, Failure> {
-    let loading = load_and_wait(&*job.load, served, stops);
+    let loading = load_and_wait(|| (job.load)(manner.clone()), served, stops);
     let Some(loading) = loading.map_err(refused("reading the configuration"))? else {
         return Ok(None);
     };
@@ -193,7 +201,9 @@ pub(super) fn load_for_start(
 /// None if we are told to stop meanwhile: then the log ends as it does after serving.
 fn load_first(job: &mut Job) -> Result<Option<Loading>, Failure> {
     let mut stops = Signals::stops().map_err(refused("starting"))?;
-    let loading = load_for_start(job, &[], job.strict, &stops)?;
+    // Who has asked for one service waits for it; many others may need no name.
+    let manner = Manner::within(if job.only_one { AT_LEISURE } else { AT_START });
+    let loading = load_for_start(job, &[], (job.strict, &manner), &stops)?;
     if loading.is_none()
         && let Some(Signal::Stop(name)) = stops.next_signal()
     {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use clap::Parser as _;
 use nix::poll::PollFlags;
 use oxinetd::cli::{Cli, Command, Common, TryUpgrade};
-use oxinetd::config::model::Service;
+use oxinetd::config::model::{Names, Service};
 use oxinetd::config::{self, Loaded};
 use oxinetd::descriptor::becomes_ready;
 use oxinetd::drop_in::{self, Asked, Name, Pid};
@@ -18,6 +18,7 @@ use oxinetd::handover::state::FORMAT;
 use oxinetd::handover::{Invitation, Parcel, parcel};
 use oxinetd::loading::Loading;
 use oxinetd::log_target::LogTarget;
+use oxinetd::lookup::{AT_START, Manner};
 use oxinetd::pid_file::PidFile;
 use oxinetd::server::{self, Server};
 use oxinetd::signals::Signals;
@@ -37,7 +38,7 @@ fn no(why: String) -> Failure {
 /// we could go on with it, and touches nothing.
 pub(super) fn try_upgrade(trial: TryUpgrade) -> Result<(), Failure> {
     let state = parcel::unpack(io::stdin().lock()).map_err(no)?;
-    let Loaded { config, diagnostics } = loader(trial.arguments)?();
+    let Loaded { config, diagnostics, .. } = loader(trial.arguments)?(manner_of(&state.names));
     let mut out = io::stdout().lock();
     // With nobody to read them, nobody waits for the outcome.
     let said = diagnostics.iter().try_for_each(|it| writeln!(out, "{}", it.render()));
@@ -49,6 +50,11 @@ pub(super) fn try_upgrade(trial: TryUpgrade) -> Result<(), Failure> {
     let hello = Hello { format: FORMAT, version: env!("CARGO_PKG_VERSION").to_owned() };
     let hello = serde_json::to_string(&hello).map_err(|error| no(error.to_string()))?;
     writeln!(out, "{hello}").map_err(|error| no(error.to_string()))
+}
+
+/// Who has a server pause looks up no name that it knows.
+fn manner_of(names: &Names) -> Manner {
+    Manner { before: names.clone(), trusts: true, time: AT_START }
 }
 
 /// What a server that is started like this reads.
@@ -139,9 +145,10 @@ struct Ready {
 fn make_ready(job: Job, parcel: &Parcel) -> Result<Ready, Failure> {
     let strict = parcel.refused().is_none();
     let served = server::served(&parcel.state);
+    let manner = manner_of(&parcel.state.names);
     let loading = match strict {
-        true => load_whole(&job, &served)?,
-        false => load_in_the_end(&job, &served),
+        true => load_whole(&job, &served, &manner)?,
+        false => load_in_the_end(&job, &served, &manner),
     };
     let mut server = serving::new_server(&job.common, job.load, job.manager)?;
     match doors::open(&mut server, &job.common, job.control.as_deref(), Some(parcel)) {
@@ -152,8 +159,8 @@ fn make_ready(job: Job, parcel: &Parcel) -> Result<Ready, Failure> {
 }
 
 /// Without an error, and with all that is served.
-fn load_whole(job: &Job, served: &[Rc<Service>]) -> Result<Loading, Failure> {
-    let loading = load(job, served, true)?;
+fn load_whole(job: &Job, served: &[Rc<Service>], manner: &Manner) -> Result<Loading, Failure> {
+    let loading = load(job, served, (true, manner))?;
     server::may_follow(&loading, served).map_err(no)?;
     Ok(loading)
 }
@@ -161,15 +168,15 @@ fn load_whole(job: &Job, served: &[Rc<Service>]) -> Result<Loading, Failure> {
 /// On the way back there is nobody else who could go on, and what is not known is closed. But
 /// a moment ago all was well: whoever is just replacing the file, or a program, is given time.
 /// Then what is right is served.
-fn load_in_the_end(job: &Job, served: &[Rc<Service>]) -> Loading {
+fn load_in_the_end(job: &Job, served: &[Rc<Service>], manner: &Manner) -> Loading {
     for pause in PAUSES {
-        match load_whole(job, served) {
+        match load_whole(job, served, manner) {
             Ok(loading) => return loading,
             Err(_) if is_told_to_stop(pause) => break,
             Err(_) => {}
         }
     }
-    load(job, served, false).unwrap_or_else(|_| server::nothing_more(served))
+    load(job, served, (false, manner)).unwrap_or_else(|_| server::nothing_more(served))
 }
 
 /// Whether a signal to stop comes meanwhile, which is left for the server.
@@ -180,9 +187,9 @@ fn is_told_to_stop(meanwhile: u16) -> bool {
 
 /// A signal to stop is a failure here, and left for the server that goes on, which may have
 /// programs to end: it takes the signal first of all.
-fn load(job: &Job, served: &[Rc<Service>], strict: bool) -> Result<Loading, Failure> {
+fn load(job: &Job, served: &[Rc<Service>], how: (bool, &Manner)) -> Result<Loading, Failure> {
     let stops = Signals::stops().map_err(refused("starting"))?;
-    let loading = serving::load_for_start(job, served, strict, &stops)?;
+    let loading = serving::load_for_start(job, served, how, &stops)?;
     loading.ok_or_else(|| no("the server is told to stop".to_owned()))
 }
 

@@ -98,6 +98,10 @@ impl Resolver<'_> {
             self.lacks(&word.span, message, format!("write `{uid}:GROUP`"));
             return None;
         }
+        if self.lookup.is_unanswered(name) {
+            self.unanswered(word, "user");
+            return None;
+        }
         let common = ["root", "nobody", "daemon"];
         let near =
             nearest(name, common.into_iter().filter(|name| self.lookup.user(name).is_some()));
@@ -110,6 +114,12 @@ impl Resolver<'_> {
         None
     }
 
+    /// The user database does not answer.
+    fn unanswered(&mut self, word: &Word, what: &str) {
+        let message = format!("nobody says in time who the {what} `{}` is", word.text);
+        self.lacks(&word.span, message, "reload when the user database answers again");
+    }
+
     /// The number of a group.
     pub(super) fn group(&mut self, word: &Word) -> Option<u32> {
         let number = || {
@@ -118,7 +128,9 @@ impl Resolver<'_> {
                 .filter(|gid| *gid != u32::MAX)
         };
         let group = self.lookup.group(&word.text).or_else(number);
-        if group.is_none() {
+        if group.is_none() && self.lookup.is_unanswered(&word.text) {
+            self.unanswered(word, "group");
+        } else if group.is_none() {
             let help = "add the group (`groupadd --system`), or name another one";
             self.lacks(&word.span, format!("there is no group `{}`", word.text), help);
         }
@@ -133,7 +145,9 @@ impl Resolver<'_> {
                 .filter(|uid| *uid != u32::MAX)
         };
         let user = self.lookup.user(&word.text).map(|user| user.uid).or_else(number);
-        if user.is_none() {
+        if user.is_none() && self.lookup.is_unanswered(&word.text) {
+            self.unanswered(word, "user");
+        } else if user.is_none() {
             let help = "add the user (`useradd --system`), or name another one";
             self.lacks(&word.span, format!("there is no user `{}`", word.text), help);
         }
@@ -156,6 +170,11 @@ impl Resolver<'_> {
             }
             let groups =
                 if draft.groups { self.lookup.groups_of(&facts.name, gid) } else { Vec::new() };
+            if draft.groups && self.lookup.is_unanswered(&facts.name) {
+                // With fewer groups than it has, a program would be another one.
+                self.unanswered(word, "user");
+                return None;
+            }
             return Some(account(UserFacts { gid, ..facts }, groups, true));
         }
         if facts.uid != own.uid {

@@ -27,6 +27,8 @@ pub(super) enum Address {
     Scoped(Ipv6Addr, Word),
     /// A host name.
     Host(Word),
+    /// What may be a host or a network device, and is neither now.
+    Unknown(Word),
 }
 
 /// Addresses with the place of each.

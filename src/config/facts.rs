@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::model::{Account, Resource};
+use super::model::{Account, Known, Resource};
 
 /// What the user database says of one user.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -79,6 +79,14 @@ pub trait Lookup {
     /// # Errors
     /// What the resolver said; an empty list is reported as an error too.
     fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>>;
+    /// What a name was when it was last known, for when nobody says what it is now.
+    fn before(&self, _name: &str) -> Option<Known> {
+        None
+    }
+    /// Whether nobody has answered in time who a user or a group is.
+    fn is_unanswered(&self, _account: &str) -> bool {
+        false
+    }
     /// The bytes of a file that somebody names. What is read of one configuration has
     /// a limit all together.
     ///

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::facts::{Executable, Lookup, ServiceFacts, UserFacts, interpreter_in};
-use super::model::Resource;
+use super::model::{Known, Names, Resource};
 
 /// Names, port, protocol.
 const SERVICES: &[(&[&str], u16, &str)] = &[
@@ -65,6 +65,8 @@ pub struct FakeLookup {
     pub services: Vec<(&'static [&'static str], u16, &'static str)>,
     /// Host names and their addresses.
     pub hosts: BTreeMap<&'static str, Vec<IpAddr>>,
+    /// What names were before.
+    pub before: Names,
     /// Files and their bytes.
     pub files: BTreeMap<PathBuf, Vec<u8>>,
     /// Programs.
@@ -115,6 +117,7 @@ impl Default for FakeLookup {
                 ("server", vec![ip("192.0.2.1"), ip("192.0.2.2"), ip("2001:db8::1")]),
                 ("four", vec![ip("192.0.2.4")]),
             ]),
+            before: Names::new(),
             files: BTreeMap::new(),
             programs: PROGRAMS.iter().map(PathBuf::from).collect(),
             every_program: false,
@@ -178,6 +181,10 @@ impl Lookup for FakeLookup {
 
     fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>> {
         self.hosts.get(host).cloned().ok_or_else(|| io::Error::other("Name or service not known"))
+    }
+
+    fn before(&self, name: &str) -> Option<Known> {
+        self.before.get(name).cloned()
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {

@@ -43,7 +43,7 @@ pub fn import(path: &Path, lookup: &dyn Lookup) -> Imported {
     };
     let programs = entries.iter().filter_map(absolute).collect();
     let elsewhere = Elsewhere::new(lookup, programs);
-    let Loaded { config, diagnostics } = finish(&entries, &elsewhere, report, None);
+    let Loaded { config, diagnostics, .. } = finish(&entries, &elsewhere, report, None);
     let text = Writing { lookup: &elsewhere, places: &places, diagnostics: &diagnostics }
         .text(path, &config);
     Imported { text, diagnostics, services: config.services.len() + config.disabled.len() }

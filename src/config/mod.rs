@@ -30,6 +30,7 @@ mod import;
 mod include;
 mod inetd;
 mod line;
+mod naming;
 mod netbsd;
 mod path_bytes;
 mod prefix;
@@ -61,7 +62,7 @@ use diagnostic::Diagnostic;
 use duplicates::Taken;
 use entry::{Entry, Indented, Setting};
 use inetd::{Context, Reader};
-use model::Config;
+use model::{Config, Names};
 use report::Report;
 use resolve::{Alike, Outcome, Resolver};
 use source::File;
@@ -74,6 +75,8 @@ pub struct Loaded {
     pub config: Config,
     /// All findings, by file and line.
     pub diagnostics: Vec<Diagnostic>,
+    /// What the names in it are, as far as that is known.
+    pub names: Names,
 }
 
 /// A file or directory that a command line names.
@@ -269,6 +272,7 @@ fn finish(
         quiet: false,
         lists: access::Lists::new(),
         alike: Alike::default(),
+        causes: naming::Causes::default(),
     };
     let all = resolver.report.contains();
     let mut outcomes = Vec::with_capacity(entries.len());
@@ -276,12 +280,14 @@ fn finish(
         // That is a file of xinetd.
         resolver.report.contain(all || entry.id.is_some());
         let mark = resolver.report.mark();
+        resolver.causes.next();
         let outcome = resolver.resolve(entry);
         if entry.off {
             resolver.report.hush(mark);
         }
         outcomes.push(outcome);
     }
+    resolver.say_causes();
     duplicates::give_way(entries, &mut outcomes);
     if all {
         duplicates::last_counts(entries, &mut outcomes, &mut report);
@@ -305,5 +311,5 @@ fn finish(
     let served: Vec<_> = config.services.iter().map(|service| service.action.clone()).collect();
     taken.check_tcpmux(&served, &mut report);
     warn_of_exposed(lookup, &mut report);
-    Loaded { config, diagnostics: report.into_sorted() }
+    Loaded { config, diagnostics: report.into_sorted(), names: Names::new() }
 }

@@ -6,7 +6,9 @@
 //! key-values, xinetd block, command line) a service came from.
 
 mod attributes;
+mod awaited;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,6 +23,11 @@ pub use attributes::{
     ALL_CAPABILITIES, AtLimit, Attributes, Banner, Cps, GroupLimits, Limit, LogFile, LogOnFailure,
     LogOnSuccess, OnStop, Paths, Rate, Resource, StderrTo,
 };
+
+pub use awaited::{Awaited, Known, Sought, with_port};
+
+/// What names are, as far as they have been looked up.
+pub type Names = BTreeMap<String, Known>;
 
 /// A whole configuration.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -61,8 +68,11 @@ pub struct Service {
     pub origin: Origin,
     /// Stream, datagram or sequenced packets.
     pub socket_type: SocketType,
-    /// Its sockets: one per address and port. Empty only for tcpmux entries.
+    /// Its sockets: one per address and port. Empty only for tcpmux entries and
+    /// where no name is known yet.
     pub sockets: Vec<SocketSpec>,
+    /// Names that are not known yet, each of which is some more sockets.
+    pub awaited: Vec<Awaited>,
     /// Set when it is reached through tcpmux (RFC 1078) instead of a socket of its own.
     pub tcpmux: Option<TcpmuxName>,
     /// `wait`: the program gets the listening (or datagram) socket itself.
@@ -82,6 +92,21 @@ impl Service {
         self.socket_type != SocketType::Dgram && !self.wait
     }
 
+    /// The name without which nobody can be served at all: the target of a relay.
+    #[must_use]
+    pub fn missing_target(&self) -> Option<&str> {
+        match &self.action {
+            Action::Relay(target) => target.missing_name(),
+            Action::Program(_) | Action::Builtin(_) => None,
+        }
+    }
+
+    /// All names that are waited for.
+    pub fn missing_names(&self) -> impl Iterator<Item = &str> {
+        let awaited = self.awaited.iter().map(|awaited| awaited.name.as_str());
+        awaited.chain(self.missing_target())
+    }
+
     /// One that no file defines: a stream service without sockets, not `wait`, with the
     /// defaults of everything.
     #[must_use]
@@ -92,6 +117,7 @@ impl Service {
             origin: Origin::default(),
             socket_type: SocketType::Stream,
             sockets: Vec::new(),
+            awaited: Vec::new(),
             tcpmux: None,
             wait: false,
             action,
@@ -179,12 +205,51 @@ pub enum RelayTarget {
     Inet {
         /// The host as written: an address without brackets, or a name.
         host: String,
-        /// What it was when the file was read, tried in this order; never empty.
+        /// The port.
+        #[serde(default)]
+        port: u16,
+        /// What it was when it was last looked up, tried in this order; empty as long as
+        /// that is not known.
         #[serde(with = "crate::socket_address::list")]
         addresses: Vec<SocketAddr>,
     },
     /// A unix socket: a path or an abstract name.
     Unix(Endpoint),
+}
+
+impl RelayTarget {
+    /// The name that is not known yet.
+    #[must_use]
+    pub fn missing_name(&self) -> Option<&str> {
+        match self {
+            Self::Inet { addresses, .. } if addresses.is_empty() => self.name(),
+            _ => None,
+        }
+    }
+
+    /// The name that can be looked up again; none where the address itself is written.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        let Self::Inet { host, .. } = self else { return None };
+        let name = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let name = name.unwrap_or(host);
+        name.parse::<std::net::IpAddr>().is_err().then_some(name)
+    }
+
+    /// The same target with what its name is now; None where that is no host, or no other.
+    #[must_use]
+    pub fn with(&self, known: &Known) -> Option<Self> {
+        let Self::Inet { host, port, addresses } = self else { return None };
+        let Known::Host(found) = known else { return None };
+        let mut new: Vec<SocketAddr> = Vec::new();
+        for address in found.iter().map(|(ip, scope)| with_port(*ip, *scope, *port)) {
+            if !new.contains(&address) {
+                new.push(address);
+            }
+        }
+        let differs = !new.is_empty() && new != *addresses;
+        differs.then(|| Self::Inet { host: host.clone(), port: *port, addresses: new })
+    }
 }
 
 /// A program to execute.

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::attribute::{Shown, all};
 use super::facts::Lookup;
-use super::model::{Account, Action, Config, Endpoint, Service, SocketType};
+use super::model::{Account, Action, Config, Endpoint, Service, SocketType, Sought};
 use super::program::builtin_name;
 use super::words::quote;
 
@@ -85,7 +85,8 @@ fn inet(service: &Service) -> (String, &'static str) {
             _ => None,
         })
         .collect();
-    let ports: BTreeSet<u16> = sockets.iter().map(SocketAddr::port).collect();
+    let awaited = service.awaited.iter().flat_map(|awaited| [awaited.ports.0, awaited.ports.1]);
+    let ports: BTreeSet<u16> = sockets.iter().map(SocketAddr::port).chain(awaited).collect();
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for socket in &sockets {
         let known = |other: &SocketAddr| host(other) == host(socket);
@@ -101,6 +102,9 @@ fn inet(service: &Service) -> (String, &'static str) {
         (Some(port), _) => port.to_string(),
         _ => name,
     };
+    if !service.awaited.is_empty() {
+        return with_names(service, &addresses, &port, datagrams);
+    }
     let any = |address: &SocketAddr| address.ip().is_unspecified();
     let protocol = match addresses.as_slice() {
         [four, six] if any(four) && any(six) && four.is_ipv4() && six.is_ipv6() => {
@@ -115,6 +119,34 @@ fn inet(service: &Service) -> (String, &'static str) {
     };
     let list: Vec<String> = addresses.iter().map(host).collect();
     (quote(format!("{}:{port}", list.join(",")).as_ref()), protocol)
+}
+
+/// The same where some of the addresses are names that are not known yet.
+fn with_names(
+    service: &Service,
+    addresses: &[SocketAddr],
+    port: &str,
+    datagrams: bool,
+) -> (String, &'static str) {
+    let names = service.awaited.iter().filter_map(|awaited| match awaited.what {
+        Sought::Host => Some(awaited.name.clone()),
+        Sought::Scope(ip) => Some(format!("[{ip}%{}]", awaited.name)),
+        // `interface` says that.
+        Sought::HostOrDevice => None,
+    });
+    let list: Vec<String> = addresses.iter().map(host).chain(names).collect();
+    let mut named = service.awaited.iter().filter(|it| !matches!(it.what, Sought::Scope(_)));
+    let protocol = match named.next().map(|awaited| awaited.families) {
+        Some((true, false)) if datagrams => "udp4",
+        Some((true, false)) => "tcp4",
+        Some((false, true)) if datagrams => "udp6",
+        Some((false, true)) => "tcp6",
+        _ => both(datagrams),
+    };
+    match list.as_slice() {
+        [] => (quote(port.as_ref()), protocol),
+        list => (quote(format!("{}:{port}", list.join(",")).as_ref()), protocol),
+    }
 }
 
 fn both(datagrams: bool) -> &'static str {

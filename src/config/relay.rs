@@ -1,6 +1,6 @@
 //! `redirect`: what an entry is relayed to instead of being served by a program.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
@@ -8,7 +8,9 @@ use super::endpoint::{Address, Reading, Target};
 use super::entry::Entry;
 use super::facts::Lookup;
 use super::fields::{Families, Protocol};
-use super::model::{Account, Action, Endpoint, RelayTarget, SocketSpec, SocketType};
+use super::model::{
+    Account, Action, Endpoint, Known, RelayTarget, SocketSpec, SocketType, with_port,
+};
 use super::resolve::Resolver;
 use super::value::{Problem, Value};
 use super::words::Word;
@@ -136,16 +138,14 @@ impl Resolver<'_> {
             ));
             return None;
         }
+        let port = *ports.start();
         let addresses = self.relay_addresses(host, address)?;
-        let with_port = |(ip, scope)| match ip {
-            IpAddr::V4(_) => SocketAddr::new(ip, *ports.start()),
-            IpAddr::V6(v6) => SocketAddrV6::new(v6, *ports.start(), 0, scope).into(),
-        };
-        let addresses = addresses.into_iter().map(with_port).collect();
-        Some(RelayTarget::Inet { host: host.text.clone(), addresses })
+        let addresses = addresses.into_iter().map(|(ip, scope)| with_port(ip, scope, port));
+        Some(RelayTarget::Inet { host: host.text.clone(), port, addresses: addresses.collect() })
     }
 
-    /// The addresses of a host in the resolver's order, each with its scope.
+    /// The addresses of a host in the resolver's order, each with its scope; none while the
+    /// name is not known.
     fn relay_addresses(&mut self, host: &Word, address: Address) -> Option<Vec<(IpAddr, u32)>> {
         let found = match address {
             Address::Ip(ip) if !ip.is_unspecified() => vec![ip],
@@ -156,23 +156,19 @@ impl Resolver<'_> {
                 return None;
             }
             Address::Scoped(ip, device) => {
-                let index =
-                    self.lookup.device_index(&device.text).or_else(|| device.text.parse().ok());
+                let index = self.device(&device.text);
                 if index.is_none() {
                     let message = format!("there is no network device `{}`", device.text);
-                    self.lacks(&device.span, message, "`ip link` lists those there are");
+                    self.waits(host, message);
                 }
-                return index.map(|index| vec![(IpAddr::V6(ip), index)]);
+                return Some(index.map(|index| (IpAddr::V6(ip), index)).into_iter().collect());
             }
-            Address::Host(word) => match self.lookup.addresses(&word.text) {
-                Ok(found) => found,
-                Err(error) => {
-                    let reason = super::reason(&error);
-                    let message = format!("the host `{}` has no address: {reason}", word.text);
-                    self.lacks(&word.span, message, "correct the name, or write the address");
-                    return None;
+            Address::Host(word) | Address::Unknown(word) => {
+                match self.lookup.addresses(&word.text) {
+                    Ok(found) => found,
+                    Err(error) => return Some(self.unknown_target(&word, &error)),
                 }
-            },
+            }
         };
         let mut usable: Vec<(IpAddr, u32)> = Vec::new();
         for ip in found.into_iter().filter(|ip| ip.is_ipv4() || self.lookup.has_ipv6()) {
@@ -206,6 +202,17 @@ impl Resolver<'_> {
                 "write a user who may, or give that one the rights: it is the user who connects",
             );
         }
+    }
+
+    /// A target that cannot be looked up is what it was before, if that is known.
+    fn unknown_target(&mut self, word: &Word, error: &std::io::Error) -> Vec<(IpAddr, u32)> {
+        let reason = super::reason(error);
+        if let Some(Known::Host(before)) = self.lookup.before(&word.text) {
+            self.goes_on_as_before(word, &reason);
+            return before;
+        }
+        self.waits(word, format!("the host `{}` has no address: {reason}", word.text));
+        Vec::new()
     }
 
     /// A relay whose target is its own socket would connect to itself for ever.
@@ -339,8 +346,8 @@ mod tests {
             ("* 80", "not an address to connect to"),
             ("0.0.0.0 80", "not an address to connect to"),
             ("1.2.3 80", "not an IPv4 address"),
-            ("nowhere 80", "has no address: Name or service not known: not served"),
-            ("[fe80::1%eth9] 80", "no network device `eth9`: not served"),
+            ("nowhere 80", "has no address: Name or service not known: 8080/tcp waits for it"),
+            ("[fe80::1%eth9] 80", "no network device `eth9`: 8080/tcp waits for it"),
         ] {
             let text = format!("8080 stream tcp nowait - internal\n redirect = {value}\n");
             let said = said(&text);
@@ -349,9 +356,10 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_unknown_now_withholds_the_service() {
+    fn a_host_that_is_unknown_now_is_waited_for() {
         let config = loaded("80 stream tcp nowait - internal\n redirect = nowhere 80\n").config;
-        assert_eq!((config.services.len(), config.withheld.len()), (0, 1));
+        assert_eq!((config.services.len(), config.withheld.len()), (1, 0));
+        assert_eq!(config.services[0].missing_target(), Some("nowhere"));
     }
 
     #[test]

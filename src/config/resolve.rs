@@ -14,6 +14,7 @@ use super::model::{
     Account, Action, Attributes, Endpoint, RelayTarget, Service, SocketSpec, SocketType,
     TcpmuxName, Withheld,
 };
+use super::naming::Causes;
 use super::relevance::Kind;
 use super::report::Report;
 use super::shape::Shape;
@@ -69,6 +70,8 @@ pub(super) struct Resolver<'a> {
     pub(super) lists: Lists,
     /// What the service before had.
     pub(super) alike: Alike,
+    /// What is the matter with names.
+    pub(super) causes: Causes,
 }
 
 /// Parts that a service shares with the one before it if they are equal.
@@ -108,6 +111,7 @@ impl Resolver<'_> {
         let disabled = draft.disable;
         let Some(shape) = shape else {
             self.judge_alone(entry, draft);
+            self.causes.concern(&entry.endpoint.text);
             // Right, but for a name that this machine does not know.
             let lacks = !entry.broken && !disabled && self.report.errors() == before;
             return if lacks {
@@ -228,12 +232,15 @@ impl Resolver<'_> {
         if draft.attributes.inherit_environment && account.as_ref().is_some_and(|it| it.switch) {
             draft.attributes.inherit_environment = false;
         }
+        let label = label(&target, protocol);
+        let awaited = self.awaited_by(&label, &target);
         let service = Service {
-            label: label(&target, protocol),
+            label,
             id: entry.id.clone(),
             origin: entry.origin.clone(),
             socket_type,
             sockets,
+            awaited,
             tcpmux: tcpmux(&target),
             wait,
             action: action.unwrap_or_else(nothing),

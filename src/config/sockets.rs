@@ -1,6 +1,6 @@
 //! Which sockets an entry has: addresses times ports, as this machine knows them.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use super::attribute::Draft;
@@ -8,12 +8,15 @@ use super::diagnostic::Span;
 use super::endpoint::{Address, Addresses, Reading, Target};
 use super::entry::Entry;
 use super::fields::{Families, Protocol};
-use super::model::{Endpoint, SocketSpec, SocketType};
+use super::model::{Endpoint, Known, SocketSpec, SocketType, Sought, with_port};
 use super::resolve::{Resolver, plain};
 use super::words::Word;
 
 /// An address, with the index of its device where it needs one.
 type Bound = (IpAddr, u32);
+
+/// The longest name of a network device (IFNAMSIZ, its final NUL apart).
+const LONGEST_DEVICE: usize = 15;
 
 /// The longest path of a unix socket, its final NUL apart.
 const LONGEST_PATH: usize = 107;
@@ -63,13 +66,19 @@ impl Resolver<'_> {
         draft: &Draft,
     ) -> (Addresses, Option<String>) {
         let Some(word) = &draft.interface else { return (addresses.clone(), None) };
-        if self.lookup.device_index(&word.text).is_some() {
+        if self.is_device(word) {
             return (addresses.clone(), Some(word.text.clone()));
         }
         let own = entry.settings.iter().any(|setting| setting.attribute.name == "interface");
         if !addresses.is_empty() {
             // A default address gives way to what an entry says itself.
             let field = super::endpoint::has_address(&entry.endpoint.text);
+            if own && field && self.may_be_device(word) {
+                // Its sockets are tried again until it is there.
+                let message = format!("there is no network device `{}`", word.text);
+                self.waits(word, message);
+                return (addresses.clone(), Some(word.text.clone()));
+            }
             if own && field {
                 self.report
                     .error(&word.span, "the address is said twice")
@@ -83,18 +92,31 @@ impl Resolver<'_> {
         }
         let mut reading = Reading { lookup: self.lookup, report: self.report, any_port: false };
         match reading.address(word) {
-            Some(Address::Host(host)) if self.lookup.addresses(&host.text).is_err() => {
-                let message = format!("there is no network device and no host `{}`", word.text);
-                self.lacks(
-                    &word.span,
-                    message,
-                    "`interface` takes an address, a device or a host name",
-                );
-                (Vec::new(), Some(word.text.clone()))
+            Some(Address::Host(host))
+                if self.lookup.before(&host.text).is_none()
+                    && self.lookup.addresses(&host.text).is_err() =>
+            {
+                (vec![(Address::Unknown(host), word.span.clone())], None)
             }
             Some(address) => (vec![(address, word.span.clone())], None),
             None => (addresses.clone(), None),
         }
+    }
+
+    /// Whether it is a network device, or was one when it was last looked at.
+    fn is_device(&self, word: &Word) -> bool {
+        let was = || matches!(self.lookup.before(&word.text), Some(Known::Device(_)));
+        self.lookup.device_index(&word.text).is_some() || was()
+    }
+
+    /// Whether it could be one that is not there now: no address, and no host.
+    fn may_be_device(&self, word: &Word) -> bool {
+        let name = word.text.as_str();
+        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+        plain
+            && (1..=LONGEST_DEVICE).contains(&name.len())
+            && name.parse::<IpAddr>().is_err()
+            && self.lookup.addresses(name).is_err()
     }
 
     /// The families that are asked for, as far as this machine has them.
@@ -152,6 +174,8 @@ impl Resolver<'_> {
         let any = [(Address::Any, entry.endpoint.span.clone())];
         let list = if addresses.is_empty() { any.as_slice() } else { addresses.as_slice() };
         let mut bound: Vec<Bound> = Vec::new();
+        // What one address lacks does not matter to the others.
+        let lacking = std::mem::replace(&mut self.lacking, false);
         for (address, span) in list {
             for one in self.one_address(address, span, families) {
                 if bound.contains(&one) && *address != Address::Any {
@@ -163,6 +187,8 @@ impl Resolver<'_> {
                 }
             }
         }
+        self.lacking &= bound.is_empty() && self.causes.awaited() == 0;
+        self.lacking |= lacking;
         bound
     }
 
@@ -177,6 +203,11 @@ impl Resolver<'_> {
             Address::Ip(ip) => self.ip(*ip, span, (v4, v6)),
             Address::Scoped(ip, device) => self.scoped(*ip, device, v6),
             Address::Host(word) => self.host(word, (v4, v6)),
+            Address::Unknown(word) => {
+                let message = format!("there is no network device and no host `{}`", word.text);
+                self.awaits(word, Sought::HostOrDevice, (v4, v6), message);
+                Vec::new()
+            }
         }
     }
 
@@ -209,7 +240,7 @@ impl Resolver<'_> {
     }
 
     fn scoped(&mut self, ip: Ipv6Addr, device: &Word, v6: bool) -> Vec<Bound> {
-        let index = self.lookup.device_index(&device.text).or_else(|| device.text.parse().ok());
+        let index = self.device(&device.text);
         if !v6 {
             self.report
                 .error(&device.span, "this is an IPv6 address, and the entry is for IPv4 alone")
@@ -217,24 +248,22 @@ impl Resolver<'_> {
             return Vec::new();
         }
         if index.is_none() {
-            let message = format!("there is no network device `{}`", device.text);
-            self.lacks(&device.span, message, "`ip link` lists those there are");
+            self.awaits_device(ip, device);
         }
         index.map(|index| (IpAddr::V6(ip), index)).into_iter().collect()
     }
 
     /// The addresses of a host, as far as they are of the families asked for.
     fn host(&mut self, word: &Word, (v4, v6): (bool, bool)) -> Vec<Bound> {
+        let families = (v4, v6 && self.lookup.has_ipv6());
         let found = match self.lookup.addresses(&word.text) {
             Ok(found) => found,
-            Err(error) => {
-                let message =
-                    format!("the host `{}` has no address: {}", word.text, super::reason(&error));
-                self.lacks(&word.span, message, "correct the name, or write the address itself");
-                return Vec::new();
-            }
+            Err(error) => match self.unknown_host(word, families, &error) {
+                Some(before) => before,
+                None => return Vec::new(),
+            },
         };
-        let v6 = v6 && self.lookup.has_ipv6();
+        let (v4, v6) = families;
         let wanted = |ip: &IpAddr| if ip.is_ipv4() { v4 } else { v6 };
         let mut bound: Vec<Bound> = Vec::new();
         for ip in found.into_iter().filter(wanted) {
@@ -247,15 +276,12 @@ impl Resolver<'_> {
             let family = if v6 { "IPv6" } else { "IPv4" };
             let family = if v4 && v6 { "IPv4 or IPv6" } else { family };
             let message = format!("the host `{}` has no {family} address", word.text);
-            self.lacks(&word.span, message, "write the address itself, or another protocol");
+            self.awaits(word, Sought::Host, families, message);
         }
         bound
     }
 }
 
 fn inet((ip, scope): Bound, port: u16) -> Endpoint {
-    Endpoint::Inet(match ip {
-        IpAddr::V4(_) => SocketAddr::new(ip, port),
-        IpAddr::V6(v6) => SocketAddr::V6(SocketAddrV6::new(v6, port, 0, scope)),
-    })
+    Endpoint::Inet(with_port(ip, scope, port))
 }

@@ -56,8 +56,8 @@ pub struct ServiceStatus {
     /// What serves it: a path, `internal` or `redirect`.
     pub server: String,
     /// `listening`; `resting` at a limit; `busy` while a `wait` program has the socket;
-    /// `backoff` after that has failed; `failed` without any socket; `stopped`; for
-    /// tcpmux entries `tcpmux`.
+    /// `backoff` after that has failed; `failed` without any socket; `waiting` for a
+    /// name without which it has none; `stopped`; for tcpmux entries `tcpmux`.
     pub state: String,
     /// Programs, or connections to it.
     pub running: u32,

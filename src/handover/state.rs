@@ -17,7 +17,7 @@ pub use super::served::{
     Banner, Child, Conversation, Dial, Facts, Homing, PeerSocket, Pipe, Relay, Served, Then,
 };
 use crate::address::Address;
-use crate::config::model::{SocketSpec, SocketType, TcpmuxName};
+use crate::config::model::{Names, SocketSpec, SocketType, TcpmuxName};
 use crate::statistics::Statistics;
 
 /// The number of this format.
@@ -87,6 +87,9 @@ pub struct State {
     pub held: Vec<Held>,
     /// How often that wants a sign of life.
     pub watchdog: Option<Duration>,
+    /// What names are, as far as they are known.
+    #[serde(default)]
+    pub names: Names,
     /// Sockets at which the server is asked.
     pub doors: Vec<Door>,
     /// Those who ask.

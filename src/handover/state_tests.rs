@@ -5,7 +5,7 @@ use proptest::prelude::{any, prop_assert_eq, proptest};
 use serde_json::json;
 
 use super::*;
-use crate::config::model::{Endpoint, LogOnSuccess, OnStop, RelayTarget, SocketType};
+use crate::config::model::{Endpoint, LogOnSuccess, Names, OnStop, RelayTarget, SocketType};
 use crate::handover::parcel::unpack;
 
 fn served(service: Option<usize>) -> Served {
@@ -186,6 +186,7 @@ fn sample() -> State {
             ruined: false,
         }],
         watchdog: Some(Duration::from_secs(10)),
+        names: Names::new(),
         doors: Vec::new(),
         edges: Vec::new(),
     };

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, ErrorKind, Read as _};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -18,14 +18,19 @@ use nix::unistd::{Pid, getpid, getppid, pipe2};
 
 use super::steps::{Finding, Loading, Overview, count_updated, cut, log_files, look_over};
 use super::wire::{Receiver, Sender};
-use crate::config::model::Service;
+use crate::config::model::{Names, Service};
 use crate::config::{self, Loaded};
 use crate::descriptor::{becomes_ready, raise, set_nonblocking};
-use crate::reload::plan;
+use crate::lookup::{Sought, seek};
+use crate::reload::{plan, withhold_replacements};
 use crate::spawn::kernel::{self, Made};
 
-/// How long a reload may read: a name server that does not answer is asked for about ten
-/// seconds, for each name.
+/// How long names that a server waits for are looked up: a resolver asks some name servers,
+/// each of them twice, and is silent for five seconds each time.
+const SEEKING: Duration = Duration::from_secs(30);
+
+/// How long a reload may read, all in all, and how long the names that a server waits for may
+/// be looked up.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// Bytes taken from the pipe in one turn: some two hundred services.
@@ -46,11 +51,11 @@ const UNSENT: i32 = 1;
 /// # Errors
 /// When no process can be made, or it ends too early.
 pub fn load_and_wait(
-    load: &dyn Fn() -> Loaded,
+    load: impl Fn() -> Loaded,
     served: &[Rc<Service>],
     stop: &impl AsFd,
 ) -> io::Result<Option<Loading>> {
-    let (mut loader, pipe) = Loader::fork(|pipe| read_first(pipe, load, served))?;
+    let (mut loader, pipe) = Loader::fork(|pipe| read_first(pipe, &load, served))?;
     if !loader.take_all(File::from(pipe), stop.as_fd())? {
         return Ok(None);
     }
@@ -99,10 +104,23 @@ impl Loader {
     /// # Errors
     /// When the system has no process or no descriptors.
     pub fn start(
-        load: &dyn Fn() -> Loaded,
+        load: impl Fn() -> Loaded,
         served: impl FnOnce() -> Vec<Rc<Service>>,
     ) -> io::Result<Self> {
-        let (mut loader, pipe) = Self::fork(|pipe| read_again(pipe, load, served))?;
+        Self::watched(|pipe| read_again(pipe, &load, served))
+    }
+
+    /// Begins to look up names, which come one by one ([`Self::take_names`]) and are all that
+    /// there is in the end.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn seek(names: Vec<Sought>) -> io::Result<Self> {
+        Self::watched(|pipe| look_up(pipe, names))
+    }
+
+    fn watched(work: impl FnOnce(OwnedFd) -> i32) -> io::Result<Self> {
+        let (mut loader, pipe) = Self::fork(work)?;
         let pipe = raise(pipe);
         set_nonblocking(&pipe)?;
         loader.pipe = Some(File::from(pipe));
@@ -187,6 +205,11 @@ impl Loader {
         }
     }
 
+    /// What names are, as far as that has come since it was last asked for.
+    pub fn take_names(&mut self) -> Names {
+        self.receiver.take_names()
+    }
+
     /// Kills it. It is over when it has been reaped.
     pub fn give_up(&mut self, why: String) {
         self.given_up.get_or_insert(why);
@@ -267,6 +290,24 @@ fn read_again(
     send(pipe, load(), &served(), false)
 }
 
+/// In the copy: what names are. All that the server has is closed, as for reading.
+fn look_up(pipe: OwnedFd, names: Vec<Sought>) -> i32 {
+    kernel::keep_only(&pipe.as_raw_fd());
+    kernel::give_way();
+    hear_signals();
+    let mut sender = Sender::new(File::from(pipe));
+    let mut sent = Ok(());
+    seek(names, Instant::now() + SEEKING, |name, known| {
+        if sent.is_ok() {
+            sent = sender.name(name, known);
+        }
+    });
+    match sent.and_then(|()| sender.send(Loading::default())) {
+        Ok(()) => 0,
+        Err(_) => UNSENT,
+    }
+}
+
 /// In the copy: it can be ended as any process can; but what asks a whole group of processes
 /// for something else must not end it, nor a name service that has hung up on a module of
 /// libc's.
@@ -287,7 +328,7 @@ fn send(pipe: OwnedFd, loaded: Loaded, served: &[Rc<Service>], with_errors: bool
 
 /// What follows from what has been read.
 fn compare(loaded: Loaded, served: &[Rc<Service>], with_errors: bool) -> Loading {
-    let Loaded { config, diagnostics } = loaded;
+    let Loaded { mut config, diagnostics, names } = loaded;
     let errors =
         if with_errors { config::summary(&diagnostics).0 } else { config::refusing(&diagnostics) };
     let mut findings: Vec<Finding> = diagnostics.iter().map(Finding::of).collect();
@@ -295,6 +336,7 @@ fn compare(loaded: Loaded, served: &[Rc<Service>], with_errors: bool) -> Loading
     if errors > 0 && !with_errors {
         return Loading { findings, errors, services, ..Loading::default() };
     }
+    withhold_replacements(served, &mut config);
     let plan = plan(served, &config);
     // After an upgrade nobody knows what a service was.
     if !with_errors {
@@ -308,6 +350,7 @@ fn compare(loaded: Loaded, served: &[Rc<Service>], with_errors: bool) -> Loading
         updated: count_updated(&plan),
         overview: Overview { broadcasts: broadcast_addresses(), ..look_over(&config, &plan) },
         steps: cut(served, config, &plan),
+        names,
     }
 }
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use crate::config::diagnostic::{Diagnostic, Severity};
-use crate::config::model::{Config, Endpoint, LogFile, Origin, Service, SocketType};
+use crate::config::model::{Config, Endpoint, LogFile, Names, Origin, Service, SocketType};
 use crate::reload::{Fate, Plan, SocketRef};
 
 /// A finding about the configuration, ready to be shown.
@@ -89,6 +89,8 @@ pub struct Loading {
     pub updated: usize,
     /// What it comes to all together.
     pub overview: Overview,
+    /// What the names in it are, as far as that is known.
+    pub names: Names,
 }
 
 /// One step. Old services are meant by their places in the old configuration.
@@ -248,6 +250,11 @@ pub(super) fn look_over(new: &Config, plan: &Plan) -> Overview {
             name => _ = own_names.insert(name.clone()),
         }
     }
+    let awaited = all(new, plan)
+        .filter(|service| service.socket_type == SocketType::Dgram)
+        .flat_map(|service| &service.awaited)
+        .flat_map(|awaited| awaited.ports.0..=awaited.ports.1);
+    own_ports.extend(awaited);
     Overview {
         own_ports: own_ports.into_iter().collect(),
         own_names: own_names.into_iter().collect(),

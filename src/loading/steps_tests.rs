@@ -21,6 +21,7 @@ fn service(ports: &[u16], wait: bool, line: u32) -> Service {
         origin: Origin { line, ..Origin::default() },
         socket_type: SocketType::Stream,
         sockets: ports.iter().map(|port| spec(*port)).collect(),
+        awaited: Vec::new(),
         tcpmux: None,
         wait,
         action: Action::Builtin(Builtin::Echo),

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::steps::{Finding, From, Loading, Overview, Serve, Step, What};
 use crate::config::model::{
-    Account, Action, Attributes, LogFile, Origin, Prefix, Service, SocketSpec, SocketType,
-    TcpmuxName,
+    Account, Action, Attributes, Awaited, Known as KnownName, LogFile, Names, Origin, Prefix,
+    Service, SocketSpec, SocketType, TcpmuxName,
 };
 use crate::reload::{Fate, SocketRef};
 
@@ -48,6 +48,8 @@ enum Record {
         old: usize,
         close: Vec<usize>,
     },
+    /// What a name is.
+    Name(String, KnownName),
     /// Nothing comes after it: errors, services, how many of them go on with
     /// something different, what it all comes to.
     End(usize, usize, usize, Overview),
@@ -74,6 +76,7 @@ struct Definition {
     origin: Place,
     socket_type: SocketType,
     sockets: Vec<SocketSpec>,
+    awaited: Vec<Awaited>,
     tcpmux: Option<TcpmuxName>,
     wait: bool,
     action: Action,
@@ -126,7 +129,11 @@ impl<W: Write> Sender<W> {
     /// # Errors
     /// When it cannot be written.
     pub fn send(mut self, loading: Loading) -> io::Result<()> {
-        let Loading { findings, errors, services, log_files, steps, updated, overview } = loading;
+        let Loading { findings, errors, services, log_files, steps, updated, overview, names } =
+            loading;
+        for (name, known) in names {
+            self.put(&Record::Name(name, known))?;
+        }
         for finding in findings {
             self.put(&Record::Finding(finding))?;
         }
@@ -138,6 +145,15 @@ impl<W: Write> Sender<W> {
             self.put(&record)?;
         }
         self.put(&Record::End(errors, services, updated, overview))?;
+        self.to.flush()
+    }
+
+    /// Sends at once what a name is.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn name(&mut self, name: String, known: KnownName) -> io::Result<()> {
+        self.put(&Record::Name(name, known))?;
         self.to.flush()
     }
 
@@ -173,6 +189,7 @@ impl<W: Write> Sender<W> {
             origin,
             socket_type,
             sockets,
+            awaited,
             tcpmux,
             wait,
             action,
@@ -185,6 +202,7 @@ impl<W: Write> Sender<W> {
             origin: self.place(&origin)?,
             socket_type,
             sockets,
+            awaited,
             tcpmux,
             wait,
             action,
@@ -296,6 +314,11 @@ impl Receiver {
         Ok(())
     }
 
+    /// What names are, as far as that has come since it was last asked for.
+    pub fn take_names(&mut self) -> Names {
+        std::mem::take(&mut self.loading.names)
+    }
+
     /// Everything, if nothing is missing.
     pub fn finish(&mut self) -> Option<Loading> {
         let complete = self.ended && self.rest.is_empty();
@@ -307,6 +330,7 @@ impl Receiver {
         match record {
             Record::Finding(finding) => loading.findings.push(finding),
             Record::LogFile(file) => loading.log_files.push(file),
+            Record::Name(name, known) => _ = loading.names.insert(name, known),
             Record::File(name) => self.files.push(name.into()),
             Record::Account(account) => self.accounts.push(account.into()),
             Record::Prefixes(piece, Last(last)) => {
@@ -356,6 +380,7 @@ impl Receiver {
             origin: self.origin(&definition.origin)?,
             socket_type: definition.socket_type,
             sockets: definition.sockets,
+            awaited: definition.awaited,
             tcpmux: definition.tcpmux,
             wait: definition.wait,
             action: definition.action,

@@ -5,7 +5,9 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
 use super::*;
-use crate::config::model::{Banner, Endpoint, Program, RelayTarget, parse_item};
+use crate::config::model::{
+    Awaited, Banner, Endpoint, Known, Program, RelayTarget, Sought, parse_item,
+};
 use crate::loading::Overview;
 use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
 
@@ -45,6 +47,12 @@ fn service(n: u16, account: &Rc<Account>, attributes: &Rc<Attributes>) -> Servic
         origin: Origin { file: "etc/inetd.conf".into(), line: n.into() },
         socket_type: SocketType::Stream,
         sockets: vec![SocketSpec { socket_type: SocketType::Stream, endpoint, device: None }],
+        awaited: vec![Awaited {
+            name: "db".to_owned(),
+            what: Sought::HostOrDevice,
+            ports: (n, n),
+            families: (true, false),
+        }],
         tcpmux: None,
         wait: false,
         action: action(n),
@@ -56,7 +64,7 @@ fn service(n: u16, account: &Rc<Account>, attributes: &Rc<Attributes>) -> Servic
 fn action(n: u16) -> Action {
     if n.is_multiple_of(5) {
         let addresses = vec![([127, 0, 0, 1], n).into(), scoped(n)];
-        return Action::Relay(RelayTarget::Inet { host: "there".to_owned(), addresses });
+        return Action::Relay(RelayTarget::Inet { host: "there".to_owned(), port: 80, addresses });
     }
     Action::Program(Program { path: not_utf8(), argv: vec!["echo".into(), not_utf8().into()] })
 }
@@ -98,6 +106,7 @@ fn loading(services: u16, addresses: usize) -> Loading {
         steps,
         updated: 4,
         overview: Overview { own_ports, asks_for_load: true, ..Overview::default() },
+        names: [("eth9".to_owned(), Known::Device(7))].into(),
     }
 }
 

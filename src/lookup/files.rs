@@ -20,6 +20,21 @@ const TOO_LARGE: &str = "a configuration has at most 16 MiB, with all that it in
 pub(super) struct Budget(Cell<u64>);
 
 impl Budget {
+    /// Nothing has been read yet.
+    pub(super) fn reset(&self) {
+        self.0.set(0);
+    }
+
+    /// The same file once more.
+    pub(super) fn again(&self, bytes: &[u8]) -> io::Result<()> {
+        let read = self.0.get().saturating_add(length(bytes));
+        if read > CONFIGURATION {
+            return Err(io::Error::new(ErrorKind::FileTooLarge, TOO_LARGE));
+        }
+        self.0.set(read);
+        Ok(())
+    }
+
     /// A whole file, if the configuration may still have so much.
     pub(super) fn read(&self, file: File) -> io::Result<Vec<u8>> {
         let left = CONFIGURATION.saturating_sub(self.0.get());

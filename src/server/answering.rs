@@ -9,7 +9,7 @@ use super::counting::Changes;
 use super::reloading::ReloadOutcome;
 use super::slab::Key;
 use super::state::{Rest, ServiceState};
-use crate::config::model::Action;
+use crate::config::model::{Action, Awaited};
 use crate::control::answer::{
     self, Finding, PeerStatus, PeersAnswer, Refusal, Reloaded, ServiceStatus, Status,
 };
@@ -181,7 +181,7 @@ impl Server {
             let sample = Sample {
                 service: &state.label,
                 address: address.as_deref().unwrap_or(&state.service.label),
-                up: !matches!(self.state_of(state), "failed" | "stopped"),
+                up: !matches!(self.state_of(state), "failed" | "stopped" | "waiting"),
                 running: self.admission.running(state.admission),
                 statistics: state.statistics.as_deref(),
             };
@@ -211,7 +211,7 @@ impl Server {
             refused: self.statistics.refused_total(),
             failed,
             log_dropped: log_sink::dropped(),
-            not_served: self.not_served.clone(),
+            not_served: self.naming.not_served.clone(),
             services: Vec::new(),
         }
     }
@@ -255,7 +255,7 @@ impl Server {
             Some(open) => open.address().to_string(),
             None => ShownEndpoint(&listener.spec.endpoint).to_string(),
         });
-        shown.collect()
+        shown.chain(state.service.awaited.iter().map(awaited_address)).collect()
     }
 
     fn state_of(&self, state: &ServiceState) -> &'static str {
@@ -268,7 +268,9 @@ impl Server {
         let listeners = state.listeners.iter().filter_map(|key| self.listeners.get(*key));
         let open = listeners.filter(|listener| listener.listener.is_some());
         let rests: Vec<Rest> = open.map(|listener| listener.rest).collect();
-        if rests.is_empty() {
+        if rests.is_empty() && state.service.missing_names().next().is_some() {
+            "waiting"
+        } else if rests.is_empty() {
             "failed"
         } else if rests.contains(&Rest::Program) {
             "busy"
@@ -303,7 +305,7 @@ impl Server {
     /// What is said of a name that no service here has.
     pub(super) fn no_such_service(&self, name: &str) -> Refusal {
         let is_it = |label: &String| label.split_once('/').is_some_and(|(first, _)| first == name);
-        let error = if self.not_served.iter().any(|label| label == name || is_it(label)) {
+        let error = if self.naming.not_served.iter().any(|label| label == name || is_it(label)) {
             format!("{name} is not served: the log and `oxinetd check` say why")
         } else {
             format!("there is no service {name:?}; `oxinetd status` lists them")
@@ -355,6 +357,14 @@ pub(super) fn answer_of(outcome: &ReloadOutcome) -> Reloaded {
             Reloaded { reloaded: true, reason: None, diagnostics, kept, opened, closed, updated }
         }
         Err(_) => Reloaded { diagnostics, ..Reloaded::default() },
+    }
+}
+
+/// Where a service will be reached when a name is known.
+pub(super) fn awaited_address(awaited: &Awaited) -> String {
+    match awaited.ports {
+        (first, last) if first < last => format!("{}:{first}-{last}", awaited.name),
+        (port, _) => format!("{}:{port}", awaited.name),
     }
 }
 

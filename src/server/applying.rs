@@ -21,7 +21,7 @@ use super::restoring::is_shared;
 use super::slab::Key;
 use super::state::{ListenerState, Rest};
 use super::token::Owner;
-use crate::config::model::{Endpoint, LogFile, Service, SocketSpec};
+use crate::config::model::{Endpoint, LogFile, Names, Service, SocketSpec};
 use crate::descriptor;
 use crate::loading::{From, Loading, Overview, Serve, Step, What};
 use crate::log_sink;
@@ -47,6 +47,7 @@ pub(super) struct Applying {
     stage: Stage,
     /// Files for lines; others stay open until the services that had them are gone.
     log_files: Vec<LogFile>,
+    names: Names,
     overview: Overview,
     /// It may have mended what programs have failed for.
     mends: bool,
@@ -95,6 +96,7 @@ impl Server {
             unopened: HashMap::new(),
             stage: Stage::Steps,
             log_files: loading.log_files,
+            names: loading.names,
             overview: loading.overview,
             mends: true,
             before: (self.reloading.turnover, loading.updated),
@@ -172,7 +174,9 @@ impl Server {
                 self.guard.set_own_ports(overview.own_ports);
                 self.guard.set_own_names(overview.own_names);
                 self.guard.set_broadcasts(overview.broadcasts);
-                self.not_served = overview.not_served;
+                self.naming.not_served = overview.not_served;
+                self.naming.learn(std::mem::take(&mut applying.names));
+                self.expect_names();
                 self.say_left_out();
                 self.fit_programs_in();
                 applying.stage = Stage::Done;

@@ -80,6 +80,7 @@ impl Server {
             peers: self.hand_over_peers(to.clock),
             held: self.hand_over_held(&mut to),
             watchdog: self.manager.watchdog,
+            names: self.naming.known().clone(),
             doors: self.hand_over_doors(&mut to),
             edges: self.hand_over_edges(&mut to),
             descriptors: to.descriptors,

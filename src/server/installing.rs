@@ -23,9 +23,9 @@ use crate::log_sink;
 use crate::spawn::{Confinement, Prepared};
 
 /// Delay before the first further attempt to open a socket; doubles each time.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
+pub(super) const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest delay.
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+pub(super) const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 /// What the log says of programs that have outlived their server where limits cannot.
 const GAP: &str = "programs from before the start had no limits for a while, \
@@ -35,10 +35,11 @@ impl Server {
     /// The first socket that could not be opened and why, for `oxinetd run`.
     #[must_use]
     pub fn first_open_error(&self) -> Option<String> {
-        self.listeners.iter().find_map(|(_, state)| {
+        let socket = self.listeners.iter().find_map(|(_, state)| {
             let error = state.last_error.as_ref()?;
             Some(format!("{}: {error}", ShownEndpoint(&state.spec.endpoint)))
-        })
+        });
+        socket.or_else(|| self.first_missing_name())
     }
 
     /// How many services there are.
@@ -49,6 +50,7 @@ impl Server {
 
     /// The key under which a service of the new configuration is served.
     pub(super) fn install_service(&mut self, service: &Rc<Service>, before: Option<Key>) -> Key {
+        self.say_what_is_missing(service);
         let prepared = self.prepare(service, before);
         // Nobody waits for a built-in service's program, whatever is written.
         let builtin = runs_no_program(service);
@@ -222,7 +224,8 @@ impl Server {
     pub(super) fn open(&mut self, key: Key) -> std::io::Result<()> {
         let Some(state) = self.listeners.get(key) else { return Ok(()) };
         let Some(service) = self.services.get(state.service) else { return Ok(()) };
-        if service.stopped || self.drain.is_some() {
+        let waits = service.service.missing_target().is_some();
+        if service.stopped || waits || self.drain.is_some() {
             return Ok(());
         }
         let (spec, service) = (state.spec.clone(), Rc::clone(&service.service));

@@ -34,6 +34,7 @@
 //! | `sources` | whom a service serves, by source |
 //! | `reloading` | a reload from the signal to its end |
 //! | `applying` | from the old configuration to the new one, some services each turn |
+//! | `naming` | names that services wait for, looked up again by another process |
 //! | `controlling` | connections of those who ask about the server |
 //! | `answering` | what they are told |
 //! | `commanding` | what they tell the server to do |
@@ -64,6 +65,7 @@ mod handing_over;
 mod holding;
 mod installing;
 mod managing;
+mod naming;
 mod observing;
 mod orphans;
 mod outliving;
@@ -106,6 +108,7 @@ use crate::admission::Admission;
 use crate::builtin::{ANSWERS_PER_SOURCE, Guard};
 use crate::config::Loaded;
 use crate::journal;
+use crate::lookup::Manner;
 use crate::peers::Peers;
 use crate::service_manager::ServiceManager;
 use crate::signals::Signals;
@@ -122,6 +125,7 @@ use ends::Ends;
 use entries::Entries;
 pub use facts::Facts;
 use holding::Holding;
+use naming::Naming;
 use observing::Weather;
 pub use outliving::read_for_others;
 use overdue::Group;
@@ -160,8 +164,7 @@ pub struct Server {
     entries: Entries,
     /// In the order of the file.
     order: Vec<Key>,
-    /// Labels of services that lack something on this machine.
-    not_served: Vec<String>,
+    naming: Naming,
     listeners: Slab<ListenerState>,
     children: Slab<Child>,
     stderr: Slab<StderrState>,
@@ -223,7 +226,7 @@ pub struct Options {
     /// Programs of all services at once; None is what the machine allows.
     pub max_children: Option<u32>,
     /// Reads the configuration again; called in a process of its own.
-    pub reload: Box<dyn Fn() -> Loaded>,
+    pub reload: Box<dyn Fn(Manner) -> Loaded>,
     /// Who has started us.
     pub manager: ServiceManager,
 }
@@ -256,7 +259,7 @@ impl Server {
             services: Slab::new(),
             entries: Entries::default(),
             order: Vec::new(),
-            not_served: Vec::new(),
+            naming: Naming::default(),
             listeners: Slab::new(),
             children: Slab::new(),
             stderr: Slab::new(),

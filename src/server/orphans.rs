@@ -68,6 +68,9 @@ impl Server {
             self.reloading.announced();
             return true;
         }
+        if self.naming.reap_if_seeker(pid) {
+            return true;
+        }
         let Ok(Some((_, ending))) = kernel::ended(Some(pid), true) else { return false };
         journal::orphan(pid, end_of(ending));
         true

@@ -290,8 +290,10 @@ impl Server {
         let complaint = dial.complaint(error);
         dial.at = dial.at.saturating_add(1);
         dial.deadline = self.now + CONNECT;
+        let service = state.service;
         if dial.address().is_none() {
             self.relay_failed(key, "connect", &complaint);
+            self.target_was_not_reached(service);
             return false;
         }
         log::debug!("connect service={} peer={} error={complaint:?}", &*state.label, state.peer);

@@ -22,6 +22,7 @@ use crate::config::diagnostic::Severity;
 use crate::journal;
 use crate::loading::{Finding, LIMIT, Loader, Loading, Turn};
 use crate::log_sink;
+use crate::lookup::{AT_LEISURE, Manner};
 use crate::spawn::kernel;
 
 /// Services, sockets or lines that one turn of the loop takes on: a millisecond.
@@ -39,7 +40,7 @@ pub struct ReloadOutcome {
 /// Where a reload is.
 pub(super) struct Reloading {
     /// Reads the configuration; called in a process of its own.
-    load: Box<dyn Fn() -> Loaded>,
+    load: Box<dyn Fn(Manner) -> Loaded>,
     phase: Phase,
     /// It has been asked for again since it began.
     again: bool,
@@ -72,7 +73,7 @@ enum Phase {
 }
 
 impl Reloading {
-    pub(super) fn new(load: Box<dyn Fn() -> Loaded>, now: Instant) -> Self {
+    pub(super) fn new(load: Box<dyn Fn(Manner) -> Loaded>, now: Instant) -> Self {
         Self {
             load,
             phase: Phase::Idle,
@@ -143,7 +144,9 @@ impl Server {
             let states = self.order.iter().filter_map(|key| self.services.get(*key));
             states.map(|state| Rc::clone(&state.service)).collect()
         };
-        let load = &*self.reloading.load;
+        let (read, before) = (&*self.reloading.load, self.naming.known().clone());
+        let manner = Manner { before, trusts: false, time: AT_LEISURE };
+        let load = || read(manner.clone());
         let loader = self.facts.reserve.with(|| Loader::start(load, served));
         let watched = loader.and_then(|loader| self.watch_loader(&loader).map(|()| loader));
         self.reloading.phase = match watched {
@@ -171,10 +174,15 @@ impl Server {
     }
 
     fn watch_loader(&self, loader: &Loader) -> std::io::Result<()> {
+        self.watch_descriptors(loader, Owner::Loader)
+    }
+
+    /// Polls what announces that a process has something to say.
+    pub(super) fn watch_descriptors(&self, loader: &Loader, owner: Owner) -> std::io::Result<()> {
         loader.descriptors().into_iter().flatten().try_for_each(|descriptor| {
             self.poll.registry().register(
                 &mut SourceFd(&descriptor.as_raw_fd()),
-                token::pack(Owner::Loader),
+                token::pack(owner),
                 Interest::READABLE,
             )
         })

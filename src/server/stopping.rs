@@ -67,6 +67,7 @@ impl Server {
     /// Stops as each service wants it. The log, for whose reader is waited, comes after it.
     pub(super) fn stop_serving(&mut self) {
         self.reloading.stop();
+        self.naming.stop();
         self.tidy(Tidy::Everything);
         self.give_up_trial();
         self.manager.notifier.stopping();

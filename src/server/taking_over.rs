@@ -18,7 +18,9 @@ use super::state::{ListenerState, Rest, ServiceState};
 use super::timers::Timer;
 use crate::admission::{Limits, ServiceId};
 use crate::builtin;
-use crate::config::model::{Action, Attributes, Builtin, Config, Program, Service, SocketSpec};
+use crate::config::model::{
+    Action, Attributes, Builtin, Config, Program, RelayTarget, Service, SocketSpec,
+};
 use crate::control::answer::{self, Refusal, Upgraded};
 use crate::handover::state::{self, State};
 use crate::handover::{Clock, Descriptors, Image, Parcel};
@@ -28,7 +30,7 @@ use crate::loading::{Loading, Step};
 use crate::log_sink;
 use crate::peers::{Peer, Peers};
 use crate::relay::Relay;
-use crate::reload::plan;
+use crate::reload::{plan, withhold_replacements};
 use crate::service_manager::About;
 use crate::spawn::group::{Group, Groups};
 use crate::spawn::{Confinement, Failure, Prepared, Stage};
@@ -53,7 +55,9 @@ pub(super) struct Adoption {
 /// # Errors
 /// What stands against it.
 pub fn examine(state: &State, config: &Config) -> Result<(), String> {
-    if let Some(held) = plan(&served(state), config).held.first() {
+    let (served, mut config) = (served(state), config.clone());
+    withhold_replacements(&served, &mut config);
+    if let Some(held) = plan(&served, &config).held.first() {
         return Err(would_be_lost(&held.service));
     }
     let unreadable = |error: serde_json::Error| format!("the state: {error}");
@@ -109,6 +113,11 @@ fn stub(service: &state::Service) -> Service {
     let program = Program { path: PathBuf::from("/"), argv: vec![OsString::from("-")] };
     let action = match service.runs_program {
         true => Action::Program(program),
+        // One that waits for the name of its target serves nobody yet.
+        false if service.sockets.iter().all(|socket| socket.open.is_none()) => {
+            let (host, addresses) = ("-".to_owned(), Vec::new());
+            Action::Relay(RelayTarget::Inet { host, port: 0, addresses })
+        }
         false => Action::Builtin(Builtin::Discard),
     };
     Service {

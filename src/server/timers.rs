@@ -42,6 +42,10 @@ pub(super) enum Timer {
     Refusals(Key),
     /// A configuration has been read for too long.
     Reload,
+    /// Look up the names that somebody waits for.
+    Names,
+    /// That has taken too long.
+    Seeker,
     /// A socket at which the server is asked, for which there was no descriptor.
     Door(Key),
     /// Somebody who asks may have been silent for too long.

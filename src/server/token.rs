@@ -11,6 +11,8 @@ pub(super) enum Owner {
     Signals,
     /// The process that reads a configuration: its pipe and its pidfd.
     Loader,
+    /// The process that looks up names: its pipe and its pidfd.
+    Seeker,
     /// A listener or datagram socket.
     Listener(Key),
     /// A child's pidfd.
@@ -56,6 +58,7 @@ pub(super) fn pack(owner: Owner) -> Token {
         Owner::Trial => (0, only(2)),
         Owner::Alarm => (0, only(3)),
         Owner::Ends => (0, only(4)),
+        Owner::Seeker => (0, only(5)),
         Owner::Listener(key) => (1, key),
         Owner::Child(key) => (2, key),
         Owner::Stderr(key) => (3, key),
@@ -105,6 +108,7 @@ fn the_only(index: u32) -> Option<Owner> {
         2 => Some(Owner::Trial),
         3 => Some(Owner::Alarm),
         4 => Some(Owner::Ends),
+        5 => Some(Owner::Seeker),
         _ => None,
     }
 }
@@ -137,7 +141,9 @@ mod tests {
                 }
             }
         }
-        for owner in [Owner::Signals, Owner::Loader, Owner::Trial, Owner::Alarm, Owner::Ends] {
+        for owner in
+            [Owner::Signals, Owner::Loader, Owner::Seeker, Owner::Trial, Owner::Alarm, Owner::Ends]
+        {
             assert_eq!(unpack(pack(owner)), Some(owner));
         }
     }

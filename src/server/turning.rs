@@ -58,7 +58,7 @@ impl Server {
     /// How long to wait: not at all while something is ready, else until the earliest
     /// deadline, of which the alarm tells.
     fn timeout(&mut self, log: Option<Instant>) -> Option<Duration> {
-        if !self.ready.is_empty() || self.reloading.is_busy() {
+        if !self.ready.is_empty() || self.reloading.is_busy() || self.has_names_to_tell() {
             return Some(Duration::ZERO);
         }
         let deadlines = [
@@ -95,6 +95,7 @@ impl Server {
                 Some(Owner::PeerSocket(key)) => self.look_at_peer_socket(key),
                 Some(Owner::Stray(key)) => self.look_at_stray(key),
                 Some(Owner::Loader) => self.reloading.announced(),
+                Some(Owner::Seeker) => self.naming.announced(),
                 Some(owner) => self.queue(owner),
                 None => {}
             }
@@ -109,6 +110,7 @@ impl Server {
         self.do_what_is_due();
         self.go_on_reloading();
         self.let_in();
+        self.go_on_naming();
         for _ in 0..self.ready.len() {
             let Some(owner) = self.ready.pop_front() else { break };
             self.serve(owner);
@@ -146,6 +148,7 @@ impl Server {
             Owner::Connector(key) => self.connecting.queued(key),
             Owner::Signals
             | Owner::Loader
+            | Owner::Seeker
             | Owner::Child(_)
             | Owner::PeerSocket(_)
             | Owner::Stray(_)
@@ -173,6 +176,7 @@ impl Server {
             Owner::Connector(key) => self.serve_connector(key),
             Owner::Signals
             | Owner::Loader
+            | Owner::Seeker
             | Owner::Child(_)
             | Owner::PeerSocket(_)
             | Owner::Stray(_)
@@ -202,6 +206,8 @@ impl Server {
                 Timer::Held => self.held_long_enough(),
                 Timer::Refusals(key) => self.tell_refusals(key),
                 Timer::Reload => self.reload_overdue(),
+                Timer::Names => self.seek_names(),
+                Timer::Seeker => self.seeker_overdue(),
                 Timer::Door(key) => self.queue(Owner::Door(key)),
                 Timer::Edge(key) => self.look_for_silent_edge(key),
                 Timer::Drained => self.drained(),

@@ -181,6 +181,7 @@ impl Server {
             self.upgrading.tried = Some(looks.saturating_add(1));
             return self.timers.set(self.now + SETTLING, Timer::Trial);
         }
+        self.naming.stop();
         self.tidy(Tidy::Everything);
         self.hold_nobody();
         for key in self.services.keys() {
@@ -191,6 +192,7 @@ impl Server {
         let error = reserve.with(|| self.execute()).unwrap_or_else(|error| error);
         let program = self.upgrading.image.path().display().to_string();
         self.refuse_upgrade(&format!("{program}: {error}"));
+        self.expect_names();
     }
 
     /// Comes back only with an error; everything is as before then.

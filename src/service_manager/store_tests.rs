@@ -20,6 +20,7 @@ fn service(label: &str, sockets: Vec<SocketSpec>) -> Service {
         origin: Origin::default(),
         socket_type: sockets[0].socket_type,
         sockets,
+        awaited: Vec::new(),
         tcpmux: None,
         wait: false,
         action: Action::Program(Program { path: "/bin/cat".into(), argv: vec!["cat".into()] }),

@@ -8,6 +8,7 @@ pub(crate) mod daemon;
 pub(crate) mod files;
 pub(crate) mod load;
 pub(crate) mod log;
+pub(crate) mod name_server;
 pub(crate) mod needs;
 pub(crate) mod ports;
 pub(crate) mod process;

@@ -61,9 +61,10 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "relay" => with(&["config::model", "spawn::kernel"]),
         "spawn" | "admission" | "reload" | "children" | "builtin" => with(&["config::model"]),
         // It reads, and compares with what is served.
-        "loading" => with(&["config", "reload", "spawn::kernel"]),
-        // It answers the questions that `config` asks of the machine.
-        "lookup" => with(&["config"]),
+        "loading" => with(&["config", "lookup", "reload", "spawn::kernel"]),
+        // It answers the questions that `config` asks of the machine; processes of their own
+        // ask name services for it.
+        "lookup" => with(&["config", "spawn::kernel"]),
         "server" => with(&[
             "config",
             "listener",

@@ -61,6 +61,7 @@ mod logging;
 mod made_ahead;
 mod manual;
 mod metrics;
+mod names;
 mod next_client;
 mod notifying;
 mod outliving;

@@ -9,7 +9,7 @@ use super::Shown;
 use crate::config::capability;
 use crate::config::model::{
     Action, AtLimit, Attributes, Endpoint, Limit, OnStop, Paths, Rate, RelayTarget, Resource,
-    StderrTo,
+    Sought, StderrTo,
 };
 use crate::config::quantity::show_size;
 use crate::config::words::quote;
@@ -126,16 +126,17 @@ pub(super) fn rlimit(shown: &Shown<'_>, resource: Resource) -> Option<String> {
 
 /// The network device; addresses stand before the service.
 pub(super) fn interface(shown: &Shown<'_>) -> Option<String> {
-    let device = shown.service.sockets.first()?.device.as_ref()?;
-    Some(quote(device.as_ref()))
+    let awaited = shown.service.awaited.iter().find(|it| it.what == Sought::HostOrDevice);
+    let device = shown.service.sockets.first().and_then(|socket| socket.device.as_ref());
+    let name = device.or(awaited.map(|awaited| &awaited.name))?;
+    Some(quote(name.as_ref()))
 }
 
 /// `HOST PORT`, `/path` or `@name`.
 pub(super) fn redirect(shown: &Shown<'_>) -> Option<String> {
     let Action::Relay(target) = &shown.service.action else { return None };
     Some(match target {
-        RelayTarget::Inet { host, addresses } => {
-            let port = addresses.first().map_or(0, std::net::SocketAddr::port);
+        RelayTarget::Inet { host, port, .. } => {
             format!("{} {port}", quote(host.as_ref()))
         }
         RelayTarget::Unix(Endpoint::Unix(path)) => quote(path.as_os_str()),

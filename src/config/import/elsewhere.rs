@@ -106,6 +106,10 @@ impl Lookup for Elsewhere<'_> {
         self.lookup.service_names(protocol)
     }
 
+    fn is_unanswered(&self, account: &str) -> bool {
+        self.lookup.is_unanswered(account)
+    }
+
     fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>> {
         self.lookup.addresses(host)
     }

@@ -1,0 +1,39 @@
+//! Looking up again what a server waits for.
+
+use std::time::Instant;
+
+use super::System;
+use super::asker::ask_together;
+use super::question::{Answer, Question};
+use crate::config::Lookup as _;
+use crate::config::model::Known;
+
+/// A name that somebody waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sought {
+    /// The name.
+    pub name: String,
+    /// Whether it may be a network device.
+    pub device: bool,
+    /// Whether it may be a host.
+    pub host: bool,
+}
+
+/// Looks up names, all at the same time and until `by`; hands over each that is something, as
+/// soon as that is known.
+pub fn seek(names: Vec<Sought>, by: Instant, mut found: impl FnMut(String, Known)) {
+    let system = System::default();
+    let mut hosts = Vec::new();
+    for Sought { name, device, host } in names {
+        match system.device_index(&name).filter(|_| device) {
+            Some(index) => found(name, Known::Device(index)),
+            None if host => hosts.push(Question::Host(name)),
+            None => {}
+        }
+    }
+    ask_together(hosts, by, |question, answer| {
+        if let (Question::Host(name), Answer::Host(Ok(known))) = (question, answer) {
+            found(name, Known::Host(known));
+        }
+    });
+}
