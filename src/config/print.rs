@@ -38,7 +38,8 @@ pub(super) fn entry(shown: &Shown<'_>) -> String {
         Action::Builtin(builtin) => {
             ("-".to_owned(), format!("internal {}", builtin_name(*builtin)))
         }
-        Action::Relay(_) => ("-".to_owned(), "internal".to_owned()),
+        // Who connects to a unix socket.
+        Action::Relay(_) => (user(&service.account, shown.lookup), "internal".to_owned()),
         Action::Program(program) => {
             let words = program.argv.iter().map(|word| quote(word));
             let words: Vec<String> =

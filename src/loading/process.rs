@@ -95,7 +95,7 @@ pub enum Turn {
     /// Nothing now; one of its descriptors will be readable.
     Waiting,
     /// It has ended: what it has read, or why that is not known.
-    Over(Result<Loading, String>),
+    Over(Result<Box<Loading>, String>),
 }
 
 impl Loader {
@@ -200,7 +200,7 @@ impl Loader {
         self.reap(WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
         match (had_ended || self.pipe.is_none() || self.given_up.is_some(), self.ended) {
             (_, None) => Turn::Waiting,
-            (true, Some(_)) => Turn::Over(self.verdict()),
+            (true, Some(_)) => Turn::Over(self.verdict().map(Box::new)),
             (false, Some(_)) => Turn::More,
         }
     }

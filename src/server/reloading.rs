@@ -217,9 +217,7 @@ impl Server {
                 match loader.turn(&mut self.scratch) {
                     Turn::More => Phase::Reading { loader, ready: true },
                     Turn::Waiting => Phase::Reading { loader, ready: false },
-                    Turn::Over(Ok(loading)) => {
-                        Phase::Telling { loading: Box::new(loading), told: 0 }
-                    }
+                    Turn::Over(Ok(loading)) => Phase::Telling { loading, told: 0 },
                     Turn::Over(Err(why)) => unread(&why),
                 }
             }

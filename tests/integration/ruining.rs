@@ -397,19 +397,21 @@ fn a_reload_sees_to_what_something_left_behind_has_done_to_the_socket() {
         return;
     }
     let folder = Folder::new();
-    let (done, first) = (folder.name("done"), folder.name("first"));
+    let [done, first, go] = ["done", "first", "go"].map(|name| folder.name(name));
     let script = format!(
         "{HELPERS}peer = serve()\n\
          if not os.path.exists('{first}'):\n\
          \x20   open('{first}', 'w').close()\n\
-         \x20   pid = os.getpid()\n\
          \x20   if os.fork() == 0:\n\
-         \x20       while os.getppid() == pid or os.path.exists('/proc/%d' % pid): pass\n\
+         \x20       while not os.path.exists('{go}'): pass\n\
          \x20       s.connect(peer); open('{done}', 'w').close()\n"
     );
     let place = Place::udp();
     let (mut daemon, _) = start(&place, folder, &script);
     place.ask();
+    // What the program itself has left has been seen to.
+    wait_until("the program to end", || daemon.count_peers().1 == 0);
+    std::fs::write(&go, "").unwrap();
     wait_until("the rest of the program", || Path::new(&done).exists());
     let other = Place::Udp(udp(place.port()), place.port());
     assert!(other.try_to_ask().is_none(), "it is deaf");

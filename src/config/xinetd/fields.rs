@@ -81,7 +81,10 @@ impl Reading<'_, '_, '_> {
             (true, _) => {
                 (self.word("-"), self.word("internal"), block.name.iter().cloned().collect())
             }
-            (false, true) => (self.word("-"), self.word("internal"), Vec::new()),
+            (false, true) => {
+                let user = self.only("user").unwrap_or_else(|| self.word("-"));
+                (user, self.word("internal"), Vec::new())
+            }
             (false, false) => {
                 let user = self.required("user", "nobody");
                 let program = self.program();
