@@ -27,10 +27,10 @@ const MOST_MISTAKES: usize = 10;
 /// What has to be read before it can be used.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Said {
-    /// `only_from`, in the order of the file; None where nothing is said.
-    only_from: Option<Vec<Change>>,
+    /// `only_from`; None where nothing is said.
+    only_from: Option<List>,
     /// `no_access`, likewise.
-    no_access: Option<Vec<Change>>,
+    no_access: Option<List>,
     /// The file of `banner`.
     pub(crate) banner: Option<Word>,
     /// The file of `banner_success`.
@@ -41,6 +41,22 @@ pub(crate) struct Said {
 
 /// Lists of addresses that have been read, by file: services often share one.
 pub(super) type Lists = HashMap<PathBuf, Rc<[Prefix]>>;
+
+/// What is said of a list.
+#[derive(Debug, Clone)]
+struct List {
+    /// In the order of the file.
+    changes: Vec<Change>,
+    /// The last setting that is about it.
+    last: Last,
+}
+
+/// What a list that ends empty can be laid at the door of.
+#[derive(Debug, Clone)]
+struct Last {
+    place: Span,
+    removes: bool,
+}
 
 /// One `+=` or `-=` of a list.
 #[derive(Debug, Clone)]
@@ -68,17 +84,17 @@ impl Said {
     }
 }
 
-/// Taking away from a list that nobody has begun does not begin one: it would be empty,
-/// and let nobody in.
-fn change(list: &mut Option<Vec<Change>>, value: &Value<'_>) -> Result<(), Problem> {
-    let remove = value.operator == Operator::Remove;
-    let changes = value.words.iter().map(|word| Ok(Change { remove, item: item(word)? }));
+/// Whoever takes away from a list that nobody has begun has spoken of it, too: it is empty,
+/// which is nobody. Were it none, `only_from -= ADDRESS` would let everybody in.
+fn change(list: &mut Option<List>, value: &Value<'_>) -> Result<(), Problem> {
+    let removes = value.operator == Operator::Remove;
+    let changes = value.words.iter().map(|word| Ok(Change { remove: removes, item: item(word)? }));
     let changes = changes.collect::<Result<Vec<_>, Problem>>()?;
-    match (value.operator, list.as_mut()) {
-        (Operator::Remove, None) => {}
-        (Operator::Add | Operator::Remove, Some(known)) => known.extend(changes),
-        (Operator::Set | Operator::Add, _) => *list = Some(changes),
-    }
+    let last = Last { place: value.place.clone(), removes };
+    let known = list.take().filter(|_| value.operator != Operator::Set);
+    let mut all = known.map(|list| list.changes).unwrap_or_default();
+    all.extend(changes);
+    *list = Some(List { changes: all, last });
     Ok(())
 }
 
@@ -107,13 +123,29 @@ impl Resolver<'_> {
     pub(super) fn read_what_is_said(&mut self, draft: &mut Draft) {
         let said = std::mem::take(&mut draft.said);
         let attributes = &mut draft.attributes;
-        attributes.only_from = said.only_from.map(|changes| self.prefixes(&changes));
-        if let Some(changes) = said.no_access {
-            attributes.no_access = self.prefixes(&changes);
+        attributes.only_from = said.only_from.map(|list| self.only_from(&list));
+        if let Some(list) = said.no_access {
+            attributes.no_access = self.prefixes(&list.changes);
         }
         attributes.banner = said.banner.and_then(|word| self.banner(&word));
         attributes.banner_success = said.banner_success.and_then(|word| self.banner(&word));
         attributes.banner_fail = said.banner_fail.and_then(|word| self.banner(&word));
+    }
+
+    /// Who may connect; a warning if that is nobody and nothing else was said of why.
+    fn only_from(&mut self, list: &List) -> Rc<[Prefix]> {
+        let before = self.report.mark();
+        let prefixes = self.prefixes(&list.changes);
+        if prefixes.is_empty() && !self.quiet && self.report.mark() == before {
+            let Last { place, removes } = &list.last;
+            let help = if *removes {
+                "`-=` takes from those who may connect; say with `no_access` who may not"
+            } else {
+                "`only_from = 0.0.0.0/0 ::/0` is everybody; `disable = yes` is no service"
+            };
+            self.report.warning(place, "`only_from` is empty: nobody may connect").help(help);
+        }
+        prefixes
     }
 
     fn prefixes(&mut self, changes: &[Change]) -> Rc<[Prefix]> {

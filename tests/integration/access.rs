@@ -196,3 +196,75 @@ fn entries_of_tcpmux_have_rules_of_their_own() {
     let line = daemon.wait_log(|line| line.is("refused"));
     assert_eq!((line.get("service"), line.get("reason")), (Some("tcpmux/shut"), Some("access")));
 }
+
+/// Lines after which nobody is left who may connect.
+const NOBODY: [&str; 5] = [
+    "only_from -= 127.0.0.1",
+    "only_from = 127.0.0.1\nonly_from -= 127.0.0.1",
+    "only_from =",
+    "only_from = @nobody",
+    "only_from +=",
+];
+
+fn folder_with_nobody() -> Folder {
+    let folder = Folder::new();
+    folder.write("nobody", "# nobody yet\n");
+    folder
+}
+
+#[test]
+fn a_list_that_ends_empty_lets_nobody_in() {
+    let open = free_port();
+    let ports = NOBODY.map(|_| free_port());
+    let entries = NOBODY
+        .iter()
+        .zip(ports)
+        .map(|(lines, port)| tcp_line(port, CAT) + "    " + &lines.replace('\n', "\n    ") + "\n");
+    let text = entries.collect::<String>() + &tcp_line(open, CAT) + "    no_access -= 127.0.0.1\n";
+    let daemon = Setup::new().start_in(folder_with_nobody(), &text);
+    for (port, lines) in ports.into_iter().zip(NOBODY) {
+        assert!(refused(tcp_from(FRIEND, port)), "{lines}");
+        let line = daemon.wait_log(|line| line.about("refused", port));
+        assert_eq!(line.get("reason"), Some("access"), "{lines}");
+    }
+    assert!(served(&tcp_from(FRIEND, open)));
+}
+
+#[test]
+fn defaults_that_end_empty_let_nobody_in_who_is_not_added() {
+    let (none, one) = (free_port(), free_port());
+    let text = String::from(".defaults\n    only_from -= 127.0.0.1\n")
+        + &tcp_line(none, CAT)
+        + &tcp_line(one, CAT)
+        + "    only_from += 127.0.0.1\n";
+    let daemon = Daemon::start(&text);
+    assert!(refused(tcp_from(FRIEND, none)) && served(&tcp_from(FRIEND, one)));
+    let told = daemon.wait_log(|line| line.is("configuration"));
+    assert!(told.raw.contains("`only_from` is empty: nobody may connect"), "{}", told.raw);
+}
+
+#[test]
+fn a_list_of_xinetd_that_ends_empty_lets_nobody_in() {
+    let ports = NOBODY.map(|_| free_port());
+    let block = |lines: &str, port: u16| {
+        let lines = lines.replace("only_from = @nobody", "only_from =");
+        format!(
+            "service s{port}\n{{\ntype = UNLISTED\nport = {port}\nsocket_type = stream\nprotocol = tcp\nwait = no\nuser = {}\nserver = /bin/cat\nflags = NOLIBWRAP\n{lines}\n}}\n",
+            me()
+        )
+    };
+    let open = free_port();
+    let text: String = NOBODY.iter().zip(ports).map(|(lines, port)| block(lines, port)).collect();
+    let text = text + &block("", open);
+    let daemon = Setup::new().start(&text);
+    for (port, lines) in ports.into_iter().zip(NOBODY) {
+        assert!(refused(tcp_from(FRIEND, port)), "{lines}");
+    }
+    assert!(served(&tcp_from(FRIEND, open)));
+    drop(daemon);
+    // The same by way of `defaults`.
+    let defaults = "defaults\n{\nonly_from -= 127.0.0.1\n}\n".to_owned();
+    let text = defaults + &block("", ports[0]) + &block("only_from += 127.0.0.1", open);
+    let _daemon = Setup::new().start(&text);
+    assert!(refused(tcp_from(FRIEND, ports[0])) && served(&tcp_from(FRIEND, open)));
+}

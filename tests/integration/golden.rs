@@ -23,6 +23,7 @@ fn machine(text: &[u8]) -> FakeLookup {
         ("loop.conf", ".include inetd.conf\n"),
         ("friends", "# who may\n10.0.0.0/8   # the office\n\n  ::1\n10.1.{2,3}\n"),
         ("wrong-friends", "10.0.0.0/8\nfriend.example.org # Tom\n10.0.0.0/33\n@friends\n"),
+        ("nobody", "# none of them\n"),
         ("hello", "Hello.\r\n"),
     ];
     for (path, text) in included {
