@@ -65,4 +65,5 @@ pub mod spawn;
 pub mod statistics;
 pub mod trusted_path;
 pub mod unix_path;
+pub mod visible;
 pub mod zone;

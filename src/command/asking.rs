@@ -74,7 +74,11 @@ pub(super) fn stop(stop: &Stop) -> Result<(), Failure> {
         show(&format!("waiting for {} programs\n", stopping.running))?;
     }
     // The connection ends with the server, perhaps by a reset.
-    let _ = asked.answer();
+    if let Err(error) = asked.answer()
+        && error.kind() == io::ErrorKind::FileTooLarge
+    {
+        return Err(unreachable(&path, &error));
+    }
     show("stopped\n")
 }
 
@@ -135,13 +139,15 @@ fn unreachable(path: &Path, error: &io::Error) -> Failure {
 }
 
 fn read<'a, T: serde::Deserialize<'a>>(answer: &'a [u8]) -> Result<T, Failure> {
-    answer::read(answer).map_err(|error| Failure::new(CONFIGURATION, table::printable(&error)))
+    let failed = |error: String| Failure::new(CONFIGURATION, table::printable_lines(&error));
+    answer::read(answer).map_err(failed)
 }
 
 /// For people to look at, too: on several lines.
 fn as_json(answer: &impl serde::Serialize) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(answer);
-    text.map(|text| text + "\n").map_err(|error| Failure::new(SYSTEM, error.to_string()))
+    text.map(|text| table::printable_json(&text) + "\n")
+        .map_err(|error| Failure::new(SYSTEM, error.to_string()))
 }
 
 /// Waits; an interrupt ends the program.

@@ -17,6 +17,7 @@ use super::relevance::Kind;
 use super::report::Report;
 use super::xinetd::Place;
 use super::{Loaded, Named, files, finish, print, unreadable};
+use crate::visible::is_shown;
 use elsewhere::Elsewhere;
 
 /// What an import gives.
@@ -235,7 +236,7 @@ impl Printed {
 
 /// What must not become a second line.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect()
+    text.chars().map(|c| if is_shown(c) || c == '\t' { c } else { ' ' }).collect()
 }
 
 impl Place {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::diagnostic::{Diagnostic, Span};
+use crate::visible::is_shown;
 
 /// Columns between two tab stops, as terminals have them.
 const TAB: usize = 8;
@@ -137,7 +138,7 @@ impl Cells {
                 let width = TAB - self.width % TAB;
                 (" ".repeat(width), width)
             }
-            other if is_hidden(other) => {
+            other if !is_shown(other) => {
                 let text = escaped(other);
                 let width = text.len();
                 (text, width)
@@ -179,7 +180,7 @@ impl Cells {
 fn escape(text: &str) -> String {
     let mut escaped_text = String::with_capacity(text.len());
     for character in text.chars() {
-        if is_hidden(character) {
+        if !is_shown(character) {
             escaped_text.push_str(&escaped(character));
         } else {
             escaped_text.push(character);
@@ -197,13 +198,6 @@ fn escaped(character: char) -> String {
         other if other.is_ascii() => format!("\\x{:02x}", u32::from(other)),
         other => other.escape_unicode().to_string(),
     }
-}
-
-/// Control characters, and those that change the order or the place of others.
-fn is_hidden(character: char) -> bool {
-    character.is_control()
-        || matches!(character,
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Columns of a character that is shown as it is.

@@ -17,6 +17,11 @@ use super::request::Request;
 /// long is stopped or hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The longest answer: the status of a hundred thousand services has room in it.
+const LARGEST_ANSWER: u64 = 64 << 20;
+/// The longest line that comes before the end of an answer.
+const LONGEST_LINE: u64 = 64 << 10;
+
 /// A request that has been sent.
 #[derive(Debug)]
 pub struct Asked(BufReader<UnixStream>);
@@ -48,24 +53,33 @@ fn late(error: io::Error) -> io::Error {
     io::Error::new(ErrorKind::TimedOut, words)
 }
 
+/// More than a server says: who answers is something else, or means no good.
+fn bounded(text: Vec<u8>, most: u64) -> io::Result<Vec<u8>> {
+    if u64::try_from(text.len()).is_ok_and(|length| length <= most) {
+        return Ok(text);
+    }
+    let words = format!("the answer is longer than {most} bytes: is it oxinetd?");
+    Err(io::Error::new(ErrorKind::FileTooLarge, words))
+}
+
 impl Asked {
     /// The whole answer, when the server has closed the connection.
     ///
     /// # Errors
-    /// What the system answered.
+    /// What the system answered, or that there is no end of it.
     pub fn answer(mut self) -> io::Result<Vec<u8>> {
         let mut answer = Vec::new();
-        self.0.read_to_end(&mut answer).map_err(late)?;
-        Ok(answer)
+        (&mut self.0).take(LARGEST_ANSWER + 1).read_to_end(&mut answer).map_err(late)?;
+        bounded(answer, LARGEST_ANSWER)
     }
 
     /// The first line of it, which a server that stops sends at once.
     ///
     /// # Errors
-    /// What the system answered.
+    /// What the system answered, or that there is no end of it.
     pub fn first_line(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
-        self.0.read_until(b'\n', &mut line).map_err(late)?;
-        Ok(line)
+        (&mut self.0).take(LONGEST_LINE + 1).read_until(b'\n', &mut line).map_err(late)?;
+        bounded(line, LONGEST_LINE)
     }
 }

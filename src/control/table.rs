@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::visible::is_shown;
+
 use super::answer::{PeerStatus, PeersAnswer, Reloaded, ServiceStatus, Status};
 
 /// Rows of cells, under the words of the first one.
@@ -50,10 +52,33 @@ impl Table {
     }
 }
 
-/// Nothing that drives a terminal: a text that is one line.
+/// Nothing that drives a terminal, or makes the text look like another: one line.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
+    text.chars().map(|character| if is_shown(character) { character } else { '?' }).collect()
+}
+
+/// The same of a text that may have several lines; no other than the first begins a line.
+#[must_use]
+pub fn printable_lines(text: &str) -> String {
+    text.trim_end().lines().map(printable).collect::<Vec<_>>().join("\n  ")
+}
+
+/// JSON as it is written for people, whose strings may hold anything but ASCII controls.
+#[must_use]
+pub fn printable_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for character in json.chars() {
+        if is_shown(character) || character == '\n' {
+            out.push(character);
+        } else {
+            // All else but strings is ASCII, so this is in one.
+            let mut units = [0; 2];
+            let units = character.encode_utf16(&mut units).iter();
+            units.for_each(|unit| _ = write!(out, "\\u{unit:04x}"));
+        }
+    }
+    out
 }
 
 /// `45s`, `3m 20s`, `2h 5m`, `3d 4h`.

@@ -3,6 +3,8 @@
 
 use std::fmt::{self, Display, Write};
 
+use crate::visible::is_shown;
+
 /// Adds a text as a value: bare when it is one plain word, else in quotes.
 pub(super) fn push_quoted(out: &mut String, bytes: &[u8]) {
     let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
@@ -48,12 +50,6 @@ impl Display for Plain<'_> {
             _ => write!(f, "\\x{:02x}", u32::from(character)),
         })
     }
-}
-
-/// Neither a control nor a character that reorders or hides text.
-fn is_shown(character: char) -> bool {
-    !character.is_control()
-        && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// A string of JSON. A byte that is not UTF-8, for which JSON has no way, is the text `\xNN`.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Values and words that rooms may share; each knows at most what stands before it.
 const VALUES: &[&str] = &[
+    "visible",
     "hex",
     "digits",
     "address",
@@ -30,15 +31,16 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         }
         "pid_file" => Some(vec!["trusted_path"]),
         // How their addresses are written down.
-        "config" | "address" => Some(vec!["socket_address"]),
+        "config" => Some(vec!["socket_address", "visible"]),
+        "address" => Some(vec!["socket_address"]),
         // Which command somebody has nearly written.
         "cli" => Some(vec!["log_target", "config::suggest"]),
         "unix_path" => Some(vec!["config::model", "descriptor", "trusted_path"]),
         // Raw system calls are in one file, where unsafe code is allowed.
         "detach" | "descriptor" | "datagram" => Some(vec!["spawn::kernel"]),
         "peers" => Some(vec!["address"]),
-        "journal" => Some(vec!["digits", "address", "peers", "config::model"]),
-        "statistics" | "hex" | "digits" => Some(Vec::new()),
+        "journal" => Some(vec!["visible", "digits", "address", "peers", "config::model"]),
+        "statistics" | "hex" | "digits" | "visible" => Some(Vec::new()),
         // What is handed over, and the program that is; exec is a raw system call's work.
         "handover" => with(&["config::model", "statistics", "spawn::kernel"]),
         "control" => with(&["config::model", "listener", "statistics"]),

@@ -58,6 +58,7 @@ mod log_files;
 mod log_json;
 mod log_targets;
 mod logging;
+mod lying_server;
 mod made_ahead;
 mod manual;
 mod metrics;
