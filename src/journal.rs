@@ -21,7 +21,7 @@ use crate::config::model::{LogOnFailure, LogOnSuccess};
 use crate::peers::Peers;
 use label::SERVER;
 use line::Value::{
-    Count, Number, Peer, Pid, Precise, Quote, Rest, Seconds, Shown, Unknown, Word, Yes,
+    Absent, Count, Number, Peer, Pid, Precise, Quote, Rest, Seconds, Shown, Unknown, Word, Yes,
 };
 use line::{Field, count, say, text};
 
@@ -49,6 +49,11 @@ impl End {
             End::Unknown => ("status", Unknown),
         }
     }
+}
+
+/// The process ends, since this is in the way of serving.
+pub fn fatal(error: &str) {
+    say(Error, SERVER, "fatal", &[("error", text(error))]);
 }
 
 /// Everything is read, bound and running.
@@ -181,13 +186,21 @@ pub fn strayed(service: &Label, peer: Address, pid: i32) {
     say(Warn, service.target(), "strayed", &fields);
 }
 
-/// A program could not be started; `stage` says at which step.
-pub fn failed(service: &Label, peer: Address, pid: Option<i32>, stage: &str, error: &dyn Display) {
+/// A program could not be started; `stage` says at which step, `program` which one if that
+/// is what the step was about.
+pub fn failed(
+    service: &Label,
+    peer: Address,
+    pid: Option<i32>,
+    (stage, program): (&str, Option<&Path>),
+    error: &dyn Display,
+) {
     let fields = [
         ("service", text(service)),
         ("peer", Peer(peer)),
         ("pid", Pid(pid.map(i64::from))),
         ("stage", Word(stage)),
+        ("program", program.map_or(Absent, path)),
         ("error", Shown(error)),
     ];
     say(Error, service.target(), "failed", &fields);

@@ -310,6 +310,12 @@ fn echo(record: &Record<'_>) {
     }
 }
 
+/// Whether there is a log that is not on standard error.
+#[must_use]
+pub fn is_elsewhere() -> bool {
+    log::max_level() > log::LevelFilter::Off && !matches!(sink().output, Output::Stderr(_))
+}
+
 /// Where the log goes if it goes to the system's, or else where that is: the facility, and
 /// the socket.
 #[must_use]
@@ -323,7 +329,8 @@ pub fn system_log() -> (u8, PathBuf) {
 
 /// Whether standard error is the journal's stream (systemd.exec(5)): the variable
 /// alone may be inherited from somebody who has redirected it since.
-fn under_journal() -> bool {
+#[must_use]
+pub fn under_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     nix::sys::stat::fstat(io::stderr())
         .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))

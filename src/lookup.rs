@@ -24,17 +24,20 @@ use std::hash::Hash;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::resource::{RLIM_INFINITY, getrlimit};
 use nix::sys::stat::Mode;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{self, Gid, Uid};
 
 use crate::config::Lookup;
-use crate::config::facts::{Executable, FIRST_LINE, ServiceFacts, UserFacts, interpreter_in};
+use crate::config::facts::{
+    Executable, FIRST_LINE, ServiceFacts, UserFacts, Who, interpreter_in, is_plain_text,
+};
 use crate::config::model::{Account, Known, Names, Resource};
 use crate::trusted_path::rule::Writer;
 use crate::trusted_path::{open_named, open_to_read};
@@ -86,6 +89,7 @@ pub struct System {
     texts: RefCell<HashMap<PathBuf, Vec<u8>>>,
     executables: Memo<PathBuf, Executable>,
     interpreters: Memo<PathBuf, Option<PathBuf>>,
+    plain_texts: Memo<PathBuf, bool>,
     configuration: files::Budget,
     exposures: files::Exposures,
     ipv6: OnceCell<bool>,
@@ -315,6 +319,27 @@ impl Lookup for System {
         // Who may not read a program may run it all the same.
         let start = || files::start(open_to_read(path).ok()?.file, FIRST_LINE).ok();
         self.interpreters.get(&path.to_owned(), || interpreter_in(&start()?))
+    }
+
+    fn is_noexec(&self, path: &Path) -> bool {
+        statvfs(path).is_ok_and(|facts| facts.flags().contains(FsFlags::ST_NOEXEC))
+    }
+
+    fn is_plain_text(&self, path: &Path) -> bool {
+        let start = || files::start(open_to_read(path).ok()?.file, FIRST_LINE).ok();
+        self.plain_texts
+            .get(&path.to_owned(), || start().is_some_and(|start| is_plain_text(&start)))
+    }
+
+    fn closed_to(&self, who: &Who<'_>, path: &Path, root: Option<&Path>) -> Option<PathBuf> {
+        let is_inside = |path: &&Path| root.is_none_or(|root| path.starts_with(root));
+        let mut way: Vec<&Path> = path.ancestors().take_while(is_inside).collect();
+        way.reverse();
+        let is_closed = |path: &&Path| {
+            let facts = path.metadata();
+            facts.is_ok_and(|it| !who.may_execute(it.mode(), (it.uid(), it.gid())))
+        };
+        way.into_iter().find(is_closed).map(Path::to_owned)
     }
 
     fn search_path(&self) -> Vec<PathBuf> {

@@ -31,6 +31,7 @@ use oxinetd::handover::Invitation;
 use oxinetd::relay::connector;
 use oxinetd::server;
 use oxinetd::spawn::group;
+use oxinetd::{journal, log_sink};
 
 /// Bad configuration, or nothing to serve.
 const CONFIGURATION: u8 = 1;
@@ -117,8 +118,16 @@ impl Failure {
     /// Says it, and is the exit status.
     pub(crate) fn say(&self) -> ExitCode {
         if let Some(message) = &self.message {
-            // With nobody to read it, there is nothing else to do.
-            let _ = writeln!(io::stderr(), "oxinetd: {message}");
+            // What is wrong stands where the log is, too; on standard error once.
+            log_sink::echo_to_starter(false);
+            if log_sink::is_elsewhere() {
+                journal::fatal(message);
+            }
+            // A priority for the journal, of each line. With nobody to read it, there is
+            // nothing else to do.
+            let mark = if log_sink::under_journal() { "<3>" } else { "" };
+            let lines = message.replace('\n', &format!("\n{mark}"));
+            let _ = writeln!(io::stderr(), "{mark}oxinetd: {lines}");
         }
         ExitCode::from(self.status)
     }

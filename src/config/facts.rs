@@ -46,6 +46,38 @@ pub enum Executable {
     No(String),
 }
 
+/// Whom the mode of a file is asked about.
+#[derive(Debug)]
+pub struct Who<'a> {
+    /// User id.
+    pub uid: u32,
+    /// Main group.
+    pub gid: u32,
+    /// The others.
+    pub groups: &'a [u32],
+}
+
+impl Who<'_> {
+    /// Whether a file of this mode, owner and group may be searched or executed. Root may
+    /// search everything.
+    #[must_use]
+    pub fn may_execute(&self, mode: u32, (owner, group): (u32, u32)) -> bool {
+        let bit = match () {
+            () if self.uid == 0 => return true,
+            () if self.uid == owner => 0o100,
+            () if self.gid == group || self.groups.contains(&group) => 0o010,
+            () => 0o001,
+        };
+        mode & bit != 0
+    }
+}
+
+/// Whether a program of this beginning is neither ELF nor a script, and no other binary that
+/// something registered may know (binfmt_misc): those have a NUL somewhere.
+pub(crate) fn is_plain_text(start: &[u8]) -> bool {
+    !start.starts_with(b"\x7fELF") && !start.starts_with(b"#!") && !start.contains(&0)
+}
+
 /// How much of a program the kernel looks at for `#!` (execve(2)).
 pub(crate) const FIRST_LINE: u64 = 256;
 
@@ -124,6 +156,19 @@ pub trait Lookup {
     fn executable(&self, path: &Path) -> Executable;
     /// What the first line of a program says it is to be run by, if it is a script.
     fn interpreter(&self, path: &Path) -> Option<PathBuf>;
+    /// Whether nothing can be executed where this file is.
+    fn is_noexec(&self, _path: &Path) -> bool {
+        false
+    }
+    /// Whether a file that is to be executed is a text that names nothing to run it.
+    fn is_plain_text(&self, _path: &Path) -> bool {
+        false
+    }
+    /// The first of the directories of a path, or what it ends at, that somebody may not
+    /// search or execute by its mode; from `root` on, if it is below that.
+    fn closed_to(&self, _who: &Who<'_>, _path: &Path, _root: Option<&Path>) -> Option<PathBuf> {
+        None
+    }
     /// The directories in which programs are looked up.
     fn search_path(&self) -> Vec<PathBuf>;
     /// The directory in which the server was started.
@@ -158,7 +203,38 @@ pub trait Lookup {
 
 #[cfg(test)]
 mod tests {
-    use super::interpreter_in;
+    use super::{Who, interpreter_in, is_plain_text};
+
+    #[test]
+    fn a_mode_is_for_one_kind_of_user_each() {
+        let who = Who { uid: 7, gid: 8, groups: &[9] };
+        for (mode, owner, wanted) in [
+            (0o700, (7, 0), true),
+            (0o077, (7, 8), false),
+            (0o010, (0, 8), true),
+            (0o010, (0, 9), true),
+            (0o701, (0, 9), false),
+            (0o001, (0, 0), true),
+            (0o770, (0, 0), false),
+        ] {
+            assert_eq!(who.may_execute(mode, owner), wanted, "{mode:o} {owner:?}");
+        }
+        assert!(Who { uid: 0, gid: 0, groups: &[] }.may_execute(0, (1, 1)));
+    }
+
+    #[test]
+    fn a_text_that_nothing_runs_is_told_from_programs() {
+        for (start, wanted) in [
+            (&b"echo hello\n"[..], true),
+            (b"", true),
+            (b"\xef\xbb\xbf#!/bin/sh\n", true),
+            (b"#!/bin/sh\n", false),
+            (b"\x7fELF\x02\x01", false),
+            (b"MZ\x90\0\x03\0", false),
+        ] {
+            assert_eq!(is_plain_text(start), wanted, "{start:?}");
+        }
+    }
 
     #[test]
     fn the_first_line_is_read_as_the_kernel_reads_it() {

@@ -37,6 +37,7 @@ mod prefix;
 mod privileges;
 mod program;
 mod quantity;
+mod reach;
 mod relay;
 mod relay_loops;
 mod relevance;

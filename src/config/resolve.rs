@@ -223,6 +223,7 @@ impl Resolver<'_> {
             _ => self.account(entry, &draft),
         };
         self.check_surroundings(entry, &mut draft, action.as_ref());
+        self.check_reach(entry, &draft, action.as_ref(), account.as_ref());
         let wait = self.check_wait(entry, (socket_type, protocol), wait, action.as_ref(), &target);
         self.check_scopes(entry, socket_type, wait, action.as_ref(), &target);
         if wait && socket_type == SocketType::Stream && matches!(target, Target::Inet { .. }) {

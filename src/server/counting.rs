@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::path::Path;
 use std::time::Duration;
 
 use super::Server;
@@ -82,9 +83,13 @@ impl Server {
         &mut self,
         child: &Child,
         end: End,
-        failure: Option<Failure>,
+        (failure, program): (Option<Failure>, Option<&Path>),
         time: Duration,
     ) {
+        if let (Some(failure), Some(program)) = (failure, program) {
+            let error = format!("{}: {failure}", program.display());
+            return self.count_failure(child.service, failure.stage.as_str(), &error);
+        }
         if let Some(failure) = failure {
             return self.count_failure(child.service, failure.stage.as_str(), &failure);
         }

@@ -1,6 +1,7 @@
 //! Children that have ended: each is reaped by its number, which costs the same with
 //! one and with ten thousand of them.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -13,10 +14,10 @@ use super::state::Child;
 use super::timers::Timer;
 use super::waiting::WaitRun;
 use super::watching::MOMENT;
-use crate::config::model::OnStop;
+use crate::config::model::{Action, OnStop};
 use crate::journal::{self, End};
-use crate::spawn::Failure;
 use crate::spawn::kernel::{self, Ending};
+use crate::spawn::{Failure, Stage};
 
 /// A `wait` program that fails sooner than this has failed at once.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -82,8 +83,9 @@ impl Server {
             }
         };
         let time = self.now.saturating_duration_since(child.started);
-        tell(&child, end, failure, time);
-        self.count_end(&child, end, failure, time);
+        let program = failure.and_then(|failure| self.program_of(&child, failure));
+        tell(&child, end, (failure, program.as_deref()), time);
+        self.count_end(&child, end, (failure, program.as_deref()), time);
         self.peers.ended(child.peer_id);
         // Somebody else may have reaped one of which nothing is known.
         if child.overdue && end != End::Unknown {
@@ -102,6 +104,15 @@ impl Server {
                 false => WaitRun::Long,
             };
             self.take_back(listener, run);
+        }
+    }
+
+    /// The program that could not be executed, if that is what has failed.
+    fn program_of(&self, child: &Child, failure: Failure) -> Option<PathBuf> {
+        let service = &self.services.get(child.service)?.service;
+        match &service.action {
+            Action::Program(program) if failure.stage == Stage::Exec => Some(program.path.clone()),
+            _ => None,
         }
     }
 
@@ -141,11 +152,17 @@ impl Server {
     }
 }
 
-fn tell(child: &Child, end: End, failure: Option<Failure>, time: Duration) {
+fn tell(
+    child: &Child,
+    end: End,
+    (failure, program): (Option<Failure>, Option<&Path>),
+    time: Duration,
+) {
     match failure {
         Some(failure) => {
             let stage = failure.stage.as_str();
-            journal::failed(&child.label, child.peer, Some(child.pid), stage, &failure);
+            let step = (stage, program);
+            journal::failed(&child.label, child.peer, Some(child.pid), step, &failure);
         }
         None => {
             journal::ended(&child.label, child.peer, child.pid, (end, time), child.terms.log);

@@ -131,7 +131,7 @@ impl Server {
         let client = match Socket::accepted(socket) {
             Ok(client) => client,
             Err(error) => {
-                journal::failed(&label, peer, None, "socket", &error);
+                journal::failed(&label, peer, None, ("socket", None), &error);
                 self.count_failure(service, "socket", &error);
                 let wake = self.admission.release(self.now, admission, Source::from(peer));
                 return self.wake(wake, service);
@@ -416,7 +416,7 @@ impl Server {
     /// The target could not be reached: the client is closed.
     fn relay_failed(&mut self, key: Key, stage: &str, error: &dyn std::fmt::Display) {
         let Some(state) = self.relays.get(key) else { return };
-        journal::failed(&state.label, state.peer, None, stage, error);
+        journal::failed(&state.label, state.peer, None, (stage, None), error);
         self.count_failure(state.service, stage, error);
         self.forget_relay(key);
     }

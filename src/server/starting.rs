@@ -131,7 +131,7 @@ impl Server {
     /// What might have succeeded later is given up.
     pub(super) fn say_not_started(&mut self, start: &Start<'_>, failed: &NotStarted) {
         if let Some(state) = self.services.get(start.service) {
-            journal::failed(&state.label, start.peer, None, "spawn", &failed.error);
+            journal::failed(&state.label, start.peer, None, ("spawn", None), &failed.error);
             self.count_failure(start.service, "spawn", &failed.error);
         }
     }
@@ -212,7 +212,7 @@ impl Server {
         error: &dyn std::fmt::Display,
     ) {
         if let Some(state) = self.services.get(service) {
-            journal::failed(&state.label, peer, None, stage, error);
+            journal::failed(&state.label, peer, None, (stage, None), error);
             self.count_failure(service, stage, error);
         }
         self.cancel_start(service, peer);

@@ -87,8 +87,12 @@ impl Stage {
             (Stage::Exec, libc::ENOENT) => {
                 Some("the program is gone, or what is to run it (`#!` of a script, a loader)")
             }
-            (Stage::Exec, libc::EACCES) => {
-                Some("its user may not execute it, or not search its directories")
+            (Stage::Exec, libc::EACCES) => Some(
+                "its user may not execute it or what runs it (`#!`, a loader), or not search a \
+                     directory on the way; or the file system is mounted noexec",
+            ),
+            (Stage::Chdir | Stage::Chroot, libc::EACCES) => {
+                Some("its user may not search this directory, or one on the way")
             }
             _ => None,
         }

@@ -3,10 +3,14 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use crate::common::daemon::command;
-use crate::common::{Daemon, Folder, Setup, free_port, own_line, read_all, tcp, tcp_line};
+use crate::common::daemon::{BINARY, command};
+use crate::common::needs::skip;
+use crate::common::{
+    Daemon, Folder, Setup, free_port, me, need_program, need_root, own_line, read_all, tcp,
+    tcp_line,
+};
 
 /// Runs `oxinetd ARGUMENTS` in a folder to its end: status, and all that it says.
 fn told(folder: &Folder, arguments: &[&str]) -> (Option<i32>, String) {
@@ -106,6 +110,9 @@ fn a_script_without_its_first_line_is_told_in_the_log_and_by_status() {
     assert!(line.get("error").unwrap().contains("`#!/bin/sh`"), "{}", line.raw);
     let shown = daemon.answer(&["status"]);
     assert!(shown.contains("a script needs a first line"), "{shown}");
+    assert_eq!(line.get("program"), Some(script.as_str()), "{}", line.raw);
+    let label = format!("{port}/tcp");
+    assert!(daemon.answer(&["status", &label]).contains(&format!("exec: {script}: ")), "{shown}");
 }
 
 #[test]
@@ -144,4 +151,90 @@ fn a_directory_of_path_that_is_not_for_us_hides_no_mistake() {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(text.contains("no program `no-such-program` is in PATH"), "{text}");
+}
+
+/// What `check` says of a program that is started as `user`, with more lines below its own.
+fn checked(folder: &Folder, (user, program): (&str, &str), more: &str) -> String {
+    let port = free_port();
+    let text = format!("{port} stream tcp nowait {user} {program} {program}\n{more}");
+    let file = folder.write("inetd.conf", &text);
+    told(folder, &["check", file.to_str().unwrap()]).1
+}
+
+#[test]
+fn a_script_without_its_first_line_is_told_by_check() {
+    let folder = Folder::new();
+    let script = program(&folder, "hello", "echo hello\n");
+    let text = checked(&folder, (me(), &script), "");
+    let wanted = format!("warning: `{script}` is a text without `#!`: exec format error");
+    assert!(text.contains(&wanted) && text.contains("`#!/bin/sh`"), "{text}");
+    let script = program(&folder, "good", "#!/bin/sh\necho hello\n");
+    let text = checked(&folder, (me(), &script), "");
+    assert!(text.contains("0 warnings"), "{text}");
+}
+
+#[test]
+fn a_program_where_nothing_can_be_executed_is_told_by_check() {
+    if !need_root() || !need_program("unshare") {
+        return;
+    }
+    let folder = Folder::new();
+    let inside = folder.open_folder("mounted");
+    let file = folder.write("inetd.conf", "");
+    let script = format!(
+        "mount -t tmpfs -o noexec,mode=755 none {0} || exit 77; cp /bin/cat {0}/cat; \
+         printf '#!{0}/cat\\n' >{1}; chmod 755 {1}; \
+         for program in {0}/cat {1}; do \
+         echo \"9999 stream tcp nowait root $program program\" >{2}; {3} check {2}; done",
+        inside.display(),
+        folder.at("script").display(),
+        file.display(),
+        BINARY
+    );
+    let output = Command::new("unshare").args(["-m", "sh", "-c", &script]).output().unwrap();
+    if output.status.code() == Some(77) {
+        skip("needs to mount");
+        return;
+    }
+    let text =
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        text.matches("cat` is on a file system that is mounted noexec").count(),
+        2,
+        "{text}"
+    );
+}
+
+#[test]
+fn a_directory_that_its_user_may_not_enter_is_told_by_check() {
+    if !need_root() {
+        return;
+    }
+    let folder = Folder::new();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let script = program(&folder, "closed/hello", "#!/bin/sh\necho hello\n");
+    let closed = folder.at("closed");
+    fs::set_permissions(&closed, Permissions::from_mode(0o700)).unwrap();
+    let wanted = format!("user `nobody` may not enter `{}`", closed.display());
+    let text = checked(&folder, ("nobody", &script), "");
+    assert!(text.contains(&wanted), "{text}");
+    assert!(!checked(&folder, ("root", &script), "").contains("may not enter"));
+    let chdir = format!("    chdir = {}\n", closed.display());
+    let text = checked(&folder, ("nobody", "/bin/cat"), &chdir);
+    assert!(text.contains(&wanted), "{text}");
+    // Only what is below it counts where it is the root directory.
+    fs::set_permissions(&closed, Permissions::from_mode(0o755)).unwrap();
+    let open = checked(&folder, ("nobody", &script), "");
+    assert!(!open.contains("may not enter"), "{open}");
+    // And what happens is what was said.
+    fs::set_permissions(&closed, Permissions::from_mode(0o700)).unwrap();
+    let port = free_port();
+    let line = format!("127.0.0.1:{port} stream tcp nowait nobody {script} hello\n");
+    let daemon = Daemon::start(&line);
+    assert_eq!(read_all(tcp(port)), "");
+    let failed = daemon.wait_log(|line| line.about("failed", port));
+    assert!(failed.get("error").unwrap().contains("noexec"), "{}", failed.raw);
+    assert_eq!(failed.get("program"), Some(script.as_str()), "{}", failed.raw);
+    let told = daemon.wait_log(|line| line.is("configuration"));
+    assert!(told.raw.contains("may not enter"), "{}", told.raw);
 }

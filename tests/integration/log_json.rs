@@ -184,3 +184,27 @@ fn the_systems_log_gets_objects_as_messages() {
     let objects = reader.join().unwrap();
     assert_eq!(keys(event(&objects, "accepted")), "event level peer pid service");
 }
+
+/// What a command that fails says to the journal.
+fn failed_in_the_journal(text: &str, arguments: &[&str]) -> Vec<String> {
+    let folder = Folder::new();
+    let file = folder.write("inetd.conf", text);
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let stat = nix::sys::stat::fstat(&theirs).unwrap();
+    let mut command = command(&[]);
+    command.env("JOURNAL_STREAM", format!("{}:{}", stat.st_dev, stat.st_ino));
+    command.arg(file).args(arguments).stderr(OwnedFd::from(theirs));
+    assert!(!command.status().unwrap().success());
+    drop(command);
+    ours.set_read_timeout(Some(DEADLINE)).unwrap();
+    BufReader::new(ours).lines().collect::<Result<_, _>>().unwrap()
+}
+
+#[test]
+fn what_ends_the_server_is_an_error_in_the_journal() {
+    let lines = failed_in_the_journal("nonsense\n", &[]);
+    assert_eq!(lines.last().unwrap(), "<3>oxinetd: nothing to serve");
+    assert!(lines.iter().all(|line| line.starts_with("<3>")), "{lines:?}");
+    let lines = failed_in_the_journal("", &["--control", "/nonexistent/socket"]);
+    assert!(lines.last().unwrap().starts_with("<3>oxinetd: "), "{lines:?}");
+}

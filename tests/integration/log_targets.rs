@@ -356,6 +356,8 @@ fn what_is_wrong_at_the_start_is_said_on_standard_error_too() {
         assert!(said.contains("inetd.conf:1") && said.contains("nothing to serve"), "{said}");
     }
     assert_eq!(count(&folder.at("own.log"), "configuration"), 2);
+    let log = std::fs::read_to_string(folder.at("own.log")).unwrap();
+    assert!(log.contains(" ERROR fatal error=\"nothing to serve\"\n"), "{log}");
 }
 
 #[test]

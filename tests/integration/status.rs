@@ -48,7 +48,8 @@ fn the_status_counts_what_each_service_has_done() {
     let failed = status_of_port(&daemon, missing);
     assert_eq!((&failed["failed"], &failed["exits"]), (&json!(1), &json!({})));
     let message = failed["last_error"]["message"].as_str().unwrap();
-    assert!(message.starts_with("exec: No such file"), "{message}");
+    assert!(message.starts_with("exec: /"), "{message}");
+    assert!(message.contains(": No such file"), "{message}");
     let found = status_of_port(&daemon, echo);
     assert_eq!((&found["running"], &found["server"]), (&json!(1), &json!("internal")));
 
