@@ -222,7 +222,9 @@ impl Server {
     }
 
     pub(super) fn open(&mut self, key: Key) -> std::io::Result<()> {
-        let Some(state) = self.listeners.get(key) else { return Ok(()) };
+        // It may have been opened meanwhile, and would be in its own way.
+        let closed = self.listeners.get(key).filter(|state| state.listener.is_none());
+        let Some(state) = closed else { return Ok(()) };
         let Some(service) = self.services.get(state.service) else { return Ok(()) };
         let waits = service.service.missing_target().is_some();
         if service.stopped || waits || self.drain.is_some() {

@@ -21,11 +21,16 @@ use crate::journal;
 pub(super) const PER_TURN: usize = 16 * 1024;
 /// Bytes read from one program in one second; the rest waits in its pipe.
 pub(super) const PER_SECOND: usize = 256 * 1024;
+/// What a line costs besides its bytes: in the log it has a head, so that a flood of short
+/// lines would be many times what has been written.
+const LINE: usize = 64;
 /// Bytes of a line that are logged.
 const LONGEST_LINE: usize = 1024;
 /// Pipes that outlive their program (something it started holds them). When there are more,
-/// one of the service that has most is closed, its oldest.
+/// one of the service that has most is closed, its oldest. Where descriptors are few, there
+/// may be fewer: [`PART`] of what clients may have.
 const LINGERING: usize = 256;
+const PART: usize = 4;
 
 /// Whether there may be more.
 pub(super) enum Flow {
@@ -70,7 +75,8 @@ impl Server {
         }
         self.watch_stderr(key);
         self.lingering.push_back(key);
-        if self.lingering.len() > LINGERING {
+        let most = LINGERING.min(self.room_for_clients() / PART).max(1);
+        if self.lingering.len() > most {
             let of = |key: &Key| Some((*key, self.stderr.get(*key)?.service));
             if let Some(surplus) = surplus(self.lingering.iter().filter_map(of)) {
                 self.close_stderr(surplus);
@@ -112,17 +118,17 @@ fn surplus(pipes: impl Iterator<Item = (Key, Key)> + Clone) -> Option<Key> {
 
 pub(super) fn read_some(state: &mut StderrState, scratch: &mut [u8]) -> Flow {
     let buffer = scratch.get_mut(..PER_TURN).unwrap_or_default();
+    let mut taken = 0_usize;
     loop {
         match read(state, buffer) {
             Ok(0) => return Flow::End,
             Ok(length) => {
-                state.read = state.read.saturating_add(length);
-                take_bytes(state, buffer.get(..length).unwrap_or_default());
-                if length == PER_TURN {
-                    return Flow::More;
-                }
+                let lines = take_bytes(state, buffer.get(..length).unwrap_or_default());
+                let cost = length.saturating_add(lines.saturating_mul(LINE));
+                state.read = state.read.saturating_add(cost);
+                taken = taken.saturating_add(length);
                 // Fewer than asked for: on with the loop, for the end or the drained pipe.
-                if state.read >= PER_SECOND {
+                if taken >= PER_TURN || state.read >= PER_SECOND {
                     return Flow::More;
                 }
             }
@@ -151,15 +157,19 @@ fn read(state: &mut StderrState, buffer: &mut [u8]) -> io::Result<usize> {
     state.pipe.read(buffer)
 }
 
-/// Logs the lines that are whole now and keeps the beginning of the next.
-fn take_bytes(state: &mut StderrState, bytes: &[u8]) {
+/// Logs the lines that are whole now and keeps the beginning of the next; how many there
+/// were.
+fn take_bytes(state: &mut StderrState, bytes: &[u8]) -> usize {
     let mut pieces = bytes.split(|byte| *byte == b'\n');
-    let Some(last) = pieces.next_back() else { return };
+    let Some(last) = pieces.next_back() else { return 0 };
+    let mut lines = 0_usize;
     for piece in pieces {
         add_to_line(state, piece);
         end_line(state);
+        lines = lines.saturating_add(1);
     }
     add_to_line(state, last);
+    lines
 }
 
 /// Adds to the line; when it is too long, what fits is logged and the rest skipped.
@@ -194,8 +204,46 @@ pub(super) fn end_line(state: &mut StderrState) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::time::Instant;
+
     use super::*;
+    use crate::journal::Label;
     use crate::server::slab::Slab;
+    use crate::spawn::kernel;
+
+    /// What of a full pipe is read in one turn, and what that costs.
+    fn read_of(text: &str) -> (usize, usize) {
+        let (ours, theirs) = nix::unistd::pipe().unwrap();
+        let mut theirs = std::fs::File::from(theirs);
+        theirs.write_all(text.repeat(60_000 / text.len()).as_bytes()).unwrap();
+        let mut state = StderrState {
+            pipe: ours.into(),
+            service: Key::NOBODY,
+            label: Label::new("test", None),
+            pid: 1,
+            partial: Vec::new(),
+            skipping: false,
+            dropped: 0,
+            read: 0,
+            since: Instant::now(),
+            registered: false,
+            queued: false,
+        };
+        let mut scratch = vec![0; PER_TURN];
+        assert!(matches!(read_some(&mut state, &mut scratch), Flow::More));
+        let left = kernel::read_now(&state.pipe, &mut vec![0; 64 * 1024]).unwrap();
+        (60_000 / text.len() * text.len() - left, state.read)
+    }
+
+    #[test]
+    fn a_turn_takes_a_bounded_amount_and_short_lines_cost_more_than_their_bytes() {
+        let (bytes, cost) =
+            read_of("a line of sixty bytes, as programs have them, is a usual one\n");
+        assert!(bytes == PER_TURN && cost < 3 * bytes, "{bytes} {cost}");
+        let (bytes, cost) = read_of("x\n");
+        assert!(bytes == PER_TURN && cost == bytes + bytes / 2 * LINE, "{bytes} {cost}");
+    }
 
     #[test]
     fn who_leaves_most_behind_loses_the_oldest() {

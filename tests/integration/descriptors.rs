@@ -1,7 +1,7 @@
 //! A server that may have few descriptors: what listens is served, whoever asks is answered,
 //! and the rest is left out, which is said.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 
 use crate::common::clients::{echo_once, is_closed};
@@ -82,6 +82,22 @@ fn while_programs_have_all_that_is_left_the_server_answers_and_goes_on() {
         assert_eq!(echo_once(&client, "in turn"), "in turn");
     }
     let _ = daemon.answer(&["stop"]);
+}
+
+#[test]
+fn what_ended_programs_leave_at_standard_error_takes_nobodys_place() {
+    let [shell, cat] = free_ports(2)[..] else { panic!("two ports") };
+    let text = tcp_line(shell, "/bin/sh sh") + &tcp_line(cat, "/bin/cat cat");
+    let mut daemon = Setup::new().controlled().after("ulimit -n 100").start(&text);
+    for _ in 0..120 {
+        let client = tcp(shell);
+        // It ends with its program; what has standard error only runs on.
+        (&client).write_all(b"sleep 20 </dev/null >/dev/null &\nexit\n").unwrap();
+        assert_eq!(read_all(client), "");
+    }
+    assert_eq!(echo_once(tcp(cat), "x"), "x");
+    assert_eq!(listening(&daemon), [shell, cat]);
+    daemon.stop();
 }
 
 #[test]
