@@ -30,7 +30,7 @@ impl Spawner {
         self.earlier_reader = reader.map(File::from);
     }
 
-    /// Why a child that has been reaped with status [`kernel::FAILED`] did not
+    /// Why a child that has been reaped with status [`super::kernel::FAILED`] did not
     /// become its program; none if that is the program's own status.
     pub fn failure_of(&mut self, pid: i32) -> Option<Failure> {
         self.read_failures();

@@ -41,7 +41,7 @@
 //!   down with the memory and not with the process: at setresuid and setresgid the kernel
 //!   writes `fs.suid_dumpable` there. That is 0 or 2, then, which both keep it closed,
 //!   or nobody who changes his user is given the server's memory or a copy of it (see
-//!   [`super::dumpable`]; it has to be so for all of them, since the next one who does so
+//!   `dumpable`; it has to be so for all of them, since the next one who does so
 //!   opens what one before has closed). With 2 a core dump is still allowed, and before
 //!   Linux 5.16 that ended every process sharing the memory: there it is not shared either,
 //!   and elsewhere the child forbids it while every signal is blocked.
@@ -1140,7 +1140,7 @@ const FREE: [c_int; 10] = [
 
 /// No signal handler and nothing ignored from here on, so that none can run in, or
 /// be passed on to, a child: every signal is blocked and read from a signalfd, but
-/// for those of [`FREE`].
+/// for those of `FREE`.
 pub fn take_over_signals() {
     // All zero is the default disposition, whatever the layout of struct sigaction.
     let default = [0u64; 4];

@@ -1,5 +1,5 @@
 //! The stub: a fresh process that changes its user and becomes a program, where that user
-//! could look into a copy of the server (see [`super::dumpable`]).
+//! could look into a copy of the server (see `dumpable`).
 //!
 //! The server forks, and the copy, which is still root, does nothing but execute the
 //! server's own program again, under the name [`NAME`]. What that is to do is in a sealed

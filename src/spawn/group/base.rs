@@ -134,7 +134,7 @@ pub(super) fn give_back(base: &Path, own: &Path) {
     let _ = put(&base.join("cgroup.procs"), "0").and_then(|()| fs::remove_dir(own));
 }
 
-/// After the end of a server, however it ended: what [`give_back`] would have done, asked
+/// After the end of a server, however it ended: what `give_back` would have done, asked
 /// for by the service manager (`ExecStopPost=`) in a group of its own below the base.
 /// Nothing where that is not so, or where nobody is in the way.
 ///
