@@ -21,9 +21,9 @@ use crate::journal;
 pub(super) const PER_TURN: usize = 16 * 1024;
 /// Bytes read from one program in one second; the rest waits in its pipe.
 pub(super) const PER_SECOND: usize = 256 * 1024;
-/// What a line costs besides its bytes: in the log it has a head, so that a flood of short
+/// What a line counts besides its bytes: in the log it has a head, so that a flood of short
 /// lines would be many times what has been written.
-const LINE: usize = 64;
+const LINE: usize = 8;
 /// Bytes of a line that are logged.
 const LONGEST_LINE: usize = 1024;
 /// Pipes that outlive their program (something it started holds them). When there are more,
