@@ -2,9 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::duration;
 use crate::log_target::LogTarget;
 
 mod mistakes;
@@ -141,6 +143,9 @@ pub struct Common {
     /// Programs of all services at once [default: what the limits on descriptors and processes allow]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_children: Option<u32>,
+    /// End when nobody has been here for so long: no client, connection or program (30s, 5m)
+    #[arg(long, value_name = "DURATION", value_parser = idle_time)]
+    pub idle_exit: Option<Duration>,
     /// Socket for `oxinetd status` and the like, or `none` [default: oxinetd.sock in
     /// $RUNTIME_DIRECTORY, else in /run for root and $XDG_RUNTIME_DIR for others; none for `run`]
     #[arg(long, value_name = "PATH")]
@@ -162,6 +167,15 @@ pub struct Common {
     /// How lines of the log are written
     #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORM")]
     pub log_format: LogFormat,
+}
+
+/// The time of `--idle-exit`.
+fn idle_time(text: &str) -> Result<Duration, String> {
+    match duration(text) {
+        Some(Duration::ZERO) => Err("the server would end at once".to_owned()),
+        Some(time) => Ok(time),
+        None => Err("write something like `30s`, `5m`, `2h` or `1d`".to_owned()),
+    }
 }
 
 /// `--log-format`.

@@ -147,6 +147,14 @@ pub fn copy(descriptor: &impl AsFd) -> io::Result<OwnedFd> {
     kernel::duplicate_from(&descriptor.as_fd(), LOWEST)
 }
 
+/// A copy that lives as long as a client or a program.
+///
+/// # Errors
+/// When there are no more descriptors.
+pub fn copy_held(descriptor: &impl AsRawFd) -> io::Result<OwnedFd> {
+    copy_above(descriptor, HELD).or_else(|_| kernel::duplicate_from(descriptor, LOWEST))
+}
+
 /// Whether reading, or accepting, would find something; true if that cannot be told.
 #[must_use]
 pub fn is_ready(descriptor: &impl AsFd) -> bool {

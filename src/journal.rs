@@ -169,13 +169,21 @@ pub fn closed(service: &Label, peer: Address, why: &str, time: Duration, log: Lo
     say(Info, service.target(), "closed", &fields);
 }
 
-/// A program has run for too long and is sent a signal, `TERM` and later `KILL`.
-pub fn timeout(service: &Label, peer: Address, pid: i32, signal: &str, log: LogOnSuccess) {
+/// A program has run for too long and is sent a signal, `TERM` and later `KILL`; with a reason
+/// if it is another one.
+pub fn timeout(
+    service: &Label,
+    peer: Address,
+    pid: i32,
+    (signal, reason): (&str, Option<&str>),
+    log: LogOnSuccess,
+) {
     let fields = [
         ("service", text(service)),
         ("peer", Peer(peer).when(log.host)),
         ("pid", Pid(Some(pid.into()))),
         ("signal", Word(signal)),
+        ("reason", reason.map_or(Absent, Word)),
     ];
     say(Warn, service.target(), "timeout", &fields);
 }
@@ -345,6 +353,13 @@ pub fn no_control(place: &Path, error: &dyn Display) {
 /// Counters are told here.
 pub fn metrics(address: &dyn Display) {
     say(Info, SERVER, "metrics", &[("address", Shown(address))]);
+}
+
+/// A service has stopped by itself, after so many clients.
+pub fn service_stopped(service: &Label, reason: &str, clients: u32) {
+    let fields =
+        [("service", text(service)), ("reason", Word(reason)), ("clients", Count(clients.into()))];
+    say(Info, service.target(), "service-stopped", &fields);
 }
 
 /// The server has been told to stop.

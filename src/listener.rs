@@ -7,6 +7,7 @@ mod accept;
 mod asked;
 mod beside;
 mod buffers;
+mod keepalive;
 mod plain;
 mod restore;
 mod shown;
@@ -29,6 +30,7 @@ use crate::unix_path::{self, BoundPath};
 pub use accept::{Accepted, Connection};
 pub use asked::connect_from;
 pub use beside::{bind_beside, share_address, udp_socket};
+pub use keepalive::{set as set_keepalive, set_times as set_keepalive_times};
 use plain::Plain;
 pub use restore::Condition;
 pub use shown::{NotOpened, ShownEndpoint};
@@ -140,7 +142,7 @@ impl Listener {
             setsockopt(&descriptor, sockopt::ReuseAddr, &true)?;
             // Accepted connections inherit these two.
             setsockopt(&descriptor, sockopt::TcpNoDelay, &attributes.nodelay)?;
-            setsockopt(&descriptor, sockopt::KeepAlive, &attributes.keepalive)?;
+            keepalive::set(&descriptor, attributes.keepalive)?;
         }
         if let Some(device) = &spec.device {
             setsockopt(&descriptor, sockopt::BindToDevice, &device.into())?;
@@ -259,6 +261,11 @@ impl Listener {
     /// What the system answered.
     pub fn update(&self, spec: &SocketSpec, attributes: &Attributes) -> io::Result<()> {
         self.apply(spec, attributes)?;
+        if let Socket::Tcp(listener) = &self.socket
+            && !self.adopted
+        {
+            keepalive::forget(listener, attributes.keepalive)?;
+        }
         self.path.as_ref().map_or(Ok(()), |path| path.set_owner_and_mode(attributes))
     }
 
@@ -272,8 +279,8 @@ impl Listener {
             if attributes.nodelay || !self.adopted {
                 setsockopt(listener, sockopt::TcpNoDelay, &attributes.nodelay)?;
             }
-            if attributes.keepalive || !self.adopted {
-                setsockopt(listener, sockopt::KeepAlive, &attributes.keepalive)?;
+            if attributes.keepalive.is_on() || !self.adopted {
+                keepalive::set(listener, attributes.keepalive)?;
             }
         }
         let says = attributes.backlog.is_some() || !self.adopted;

@@ -1,7 +1,9 @@
 //! Plans of reloads, by example and by property.
 
 use super::*;
-use crate::config::model::{Action, Attributes, Builtin, Endpoint, Origin, SocketType, Withheld};
+use crate::config::model::{
+    Action, Attributes, Builtin, Endpoint, Keepalive, Origin, SocketType, Withheld,
+};
 use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, proptest};
 use std::time::{Duration, Instant};
 
@@ -74,7 +76,7 @@ fn options_of_creation_are_applied_again() {
         |it| it.sndbuf = Some(5),
         |it| it.rcvbuf = Some(5),
         |it| it.nodelay = true,
-        |it| it.keepalive = true,
+        |it| it.keepalive = Keepalive::Yes,
         |it| it.socket_user = Some(5),
         |it| it.socket_group = Some(5),
         |it| it.socket_mode = 0o666,

@@ -20,6 +20,8 @@ pub struct Limits {
     pub(super) rate: Option<Pace>,
     pub(super) per_source: Limit,
     pub(super) source_rate: Option<Pace>,
+    /// So many are admitted, and no more.
+    pub(super) clients: Limit,
     /// Connections per second; over it the listener rests.
     pub cps: Option<Cps>,
     /// Who may connect at all; None is everybody.
@@ -42,6 +44,7 @@ impl Limits {
             rate: attributes.rate.map(Pace::from),
             per_source: attributes.per_source.filter(|_| !wait),
             source_rate: attributes.source_rate.filter(|_| !wait).map(Pace::from),
+            clients: attributes.max_clients,
             cps: attributes.cps,
             access: access(attributes),
             times: attributes.access_times.clone().map(Rc::new),

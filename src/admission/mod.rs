@@ -27,6 +27,7 @@
 pub mod access;
 mod bucket;
 mod checks;
+mod clients;
 mod episodes;
 mod limits;
 mod recount;
@@ -64,6 +65,8 @@ pub struct ServiceId {
 struct Service {
     limits: Limits,
     running: u32,
+    /// Who was admitted, and not cancelled.
+    clients: u32,
     bucket: Bucket,
     cps: CpsState,
     /// Removed; only its running children keep it.
@@ -73,6 +76,10 @@ struct Service {
 impl Service {
     fn is_full(&self) -> bool {
         self.limits.instances.is_some_and(|most| self.running >= most)
+    }
+
+    fn is_spent(&self) -> bool {
+        self.limits.clients.is_some_and(|most| self.clients >= most)
     }
 }
 
@@ -93,6 +100,8 @@ pub struct Admission {
     sources: Sources,
     episodes: Episodes,
     timeline: Timeline,
+    /// A service has had its clients since that was asked last.
+    spent: bool,
 }
 
 impl Admission {
@@ -107,6 +116,7 @@ impl Admission {
             sources: Sources::new(CAPACITY),
             episodes: Episodes::default(),
             timeline: Timeline::default(),
+            spent: false,
         }
     }
 
@@ -115,6 +125,7 @@ impl Admission {
         let service = Service {
             limits,
             running: 0,
+            clients: 0,
             bucket: Bucket::default(),
             cps: CpsState::default(),
             retired: false,
@@ -143,6 +154,7 @@ impl Admission {
                 service.bucket.clamp(pace, now);
             }
             service.limits = limits;
+            self.spent |= service.is_spent();
         }
     }
 
@@ -160,6 +172,10 @@ impl Admission {
     pub fn before_accept(&mut self, now: Instant, id: ServiceId) -> Verdict {
         let now = self.timeline.nanos(now);
         let Some(service) = peek(&self.places, id) else { return Verdict::Refuse(Reason::Gone) };
+        if service.is_spent() {
+            // It is stopped soon, or somebody is cancelled.
+            return Verdict::Rest(Reason::MaxClients, None);
+        }
         if !service.limits.builtin && self.running >= self.max_children {
             self.episodes.rests((None, Reason::MaxChildren), None);
             return Verdict::Rest(Reason::MaxChildren, None);
@@ -246,6 +262,7 @@ impl Admission {
         let now = self.timeline.nanos(now);
         let Some(service) = self.service(id) else { return };
         service.running = service.running.saturating_add(1);
+        service.clients = service.clients.saturating_add(1);
         let (by_source, child) = (service.limits.by_source(), !service.limits.builtin);
         self.running = self.running.saturating_add(u32::from(child));
         if by_source {
@@ -314,6 +331,9 @@ impl Admission {
         peer: Address,
     ) -> Result<(), Reason> {
         let service = peek(&self.places, key.service).ok_or(Reason::Gone)?;
+        if service.is_spent() {
+            return Err(Reason::MaxClients);
+        }
         check_who_and_when(&service.limits, seen, peer)?;
         check_source(&service.limits, &mut self.sources, now, key)?;
         if !service.limits.builtin && self.running >= self.max_children {
@@ -345,7 +365,7 @@ impl Admission {
             return Verdict::Refuse(reason);
         };
         let until = match reason {
-            Reason::MaxChildren | Reason::Instances => None,
+            Reason::MaxChildren | Reason::Instances | Reason::MaxClients => None,
             Reason::Rate => service.limits.rate.and_then(|pace| service.bucket.ready_at(pace, now)),
             Reason::Cps => Some(service.cps.ready_at()),
             _ => Some(now.saturating_add(nanos_of(LOOK_AGAIN))),
@@ -357,11 +377,14 @@ impl Admission {
     fn count(&mut self, now: Nanos, key: Key) {
         let Some(service) = self.service(key.service) else { return };
         service.running += 1;
+        service.clients = service.clients.saturating_add(1);
+        let spent = service.is_spent();
         if let Some(pace) = service.limits.rate {
             service.bucket.take(pace, now);
         }
         let (by_source, pace) = (service.limits.by_source(), service.limits.source_rate);
         self.running += u32::from(!service.limits.builtin);
+        self.spent |= spent;
         if by_source {
             self.sources.start(key, pace, now);
         }
@@ -374,6 +397,7 @@ impl Admission {
         };
         service.running -= 1;
         if refund {
+            service.clients = service.clients.saturating_sub(1);
             service.cps.give_back();
             if let Some(pace) = service.limits.rate {
                 service.bucket.give_back(pace);

@@ -27,13 +27,15 @@ pub enum Reason {
     Rate,
     /// `cps`.
     Cps,
+    /// `max_clients`.
+    MaxClients,
     /// The service was removed meanwhile.
     Gone,
 }
 
 impl Reason {
     /// Every reason there is.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Access,
         Self::Time,
         Self::Load,
@@ -44,6 +46,7 @@ impl Reason {
         Self::Instances,
         Self::Rate,
         Self::Cps,
+        Self::MaxClients,
         Self::Gone,
     ];
 
@@ -67,6 +70,7 @@ impl Reason {
             Self::Instances => "instances",
             Self::Rate => "rate",
             Self::Cps => "cps",
+            Self::MaxClients => "max_clients",
             Self::Gone => "gone",
         }
     }

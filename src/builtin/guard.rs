@@ -9,12 +9,8 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::UnixAddr;
 
 use super::buckets::{Buckets, Source};
+use crate::admission::ServiceId;
 use crate::config::model::{Endpoint, Rate};
-
-/// Answers to one source when nothing else is said: 50 a second and as many at
-/// once. A person or a monitor never gets there; a victim of forged requests
-/// gets at most that.
-pub const ANSWERS_PER_SOURCE: Rate = Rate { count: 50, per: Duration::from_secs(1) };
 
 /// Answers to one process at unix sockets: no client that asks gets there, two servers that
 /// answer each other cost a tenth of a processor at most.
@@ -44,21 +40,31 @@ const FIRST_CLIENT_PORT: u16 = 1024;
 /// 5. **Loopback sources** to an address that is not loopback: forged, or
 ///    routed here by mistake. Where the destination is not known (a socket bound
 ///    to the wildcard address) Linux has dropped these already.
-/// 6. **Too many** answers to one source, an IPv4 address or an IPv6 /64. Not for
-///    loopback: it is nobody else's, and is there to be measured with.
+/// 6. **Too many** answers of the service to one source, an IPv4 address or an IPv6 /64: a
+///    victim of forged requests gets at most that. Not for loopback: it is nobody else's,
+///    and is there to be measured with.
 ///
 /// IPv4 addresses mapped into IPv6 are looked at as IPv4. Everything is O(1) but
 /// the two look-ups in the given ports and addresses.
 ///
 /// The source of a unix datagram is true. It may be one of our own services all the same,
 /// whose program has the socket, or whose answer this is; or the same of another server.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Guard {
     own_ports: BTreeSet<u16>,
     own_names: BTreeSet<Endpoint>,
     broadcasts: BTreeSet<Ipv4Addr>,
     buckets: Buckets,
     processes: Buckets,
+}
+
+/// What a service gives to each source: its `answer_rate`.
+#[derive(Debug, Clone, Copy)]
+pub struct Share {
+    /// Which service.
+    pub service: ServiceId,
+    /// None is no limit.
+    pub rate: Option<Rate>,
 }
 
 /// Why a datagram is not answered.
@@ -98,18 +104,6 @@ impl fmt::Display for Rejection {
 }
 
 impl Guard {
-    /// A guard for services at these ports, with so many answers to each source.
-    #[must_use]
-    pub fn new(own_ports: impl IntoIterator<Item = u16>, per_source: Rate) -> Self {
-        Self {
-            own_ports: own_ports.into_iter().collect(),
-            own_names: BTreeSet::new(),
-            broadcasts: BTreeSet::new(),
-            buckets: Buckets::new(per_source),
-            processes: Buckets::new(ANSWERS_PER_PROCESS),
-        }
-    }
-
     /// Replaces the ports of our own services, as a reload does; what is known
     /// of the sources stays.
     pub fn set_own_ports(&mut self, own_ports: impl IntoIterator<Item = u16>) {
@@ -154,15 +148,14 @@ impl Guard {
         now: Instant,
         peer: SocketAddr,
         destination: IpAddr,
+        Share { service, rate }: Share,
     ) -> Result<(), Rejection> {
         self.check_port(peer.port())?;
         let source = peer.ip().to_canonical();
         self.check_address(source, destination.to_canonical())?;
-        if source.is_loopback() || self.buckets.take(now, source) {
-            Ok(())
-        } else {
-            Err(Rejection::TooMany)
-        }
+        let Some(rate) = rate.filter(|_| !source.is_loopback()) else { return Ok(()) };
+        let granted = self.buckets.take(now, (Some(service), source.into()), rate);
+        granted.then_some(()).ok_or(Rejection::TooMany)
     }
 
     /// Whether a unix datagram of this name and process is answered, and if so counts it.
@@ -182,7 +175,8 @@ impl Guard {
         if self.own_names.contains(&name) {
             return Err(Rejection::OwnName);
         }
-        let granted = self.processes.take(now, Source::Process(process));
+        let owner = (None, Source::Process(process));
+        let granted = self.processes.take(now, owner, ANSWERS_PER_PROCESS);
         granted.then_some(()).ok_or(Rejection::TooMany)
     }
 
@@ -219,15 +213,28 @@ impl Guard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admission::{Admission, Limits};
+    use crate::config::model::Attributes;
 
     fn guard() -> Guard {
-        let mut guard = Guard::new([7, 5007], ANSWERS_PER_SOURCE);
+        let mut guard = Guard::default();
+        guard.set_own_ports([7, 5007]);
         guard.set_broadcasts([Ipv4Addr::new(192, 0, 2, 255)]);
         guard
     }
 
+    /// A service that gives so many answers a second, and another one.
+    fn shares(count: u32) -> [Share; 2] {
+        let mut admission = Admission::new(1);
+        [(); 2].map(|()| {
+            let service = admission.add(Limits::new(&Attributes::default(), false));
+            Share { service, rate: Some(Rate { count, per: Duration::from_secs(1) }) }
+        })
+    }
+
     fn verdict(peer: &str, destination: &str) -> Result<(), Rejection> {
-        guard().permits(Instant::now(), peer.parse().unwrap(), destination.parse().unwrap())
+        let (peer, destination) = (peer.parse().unwrap(), destination.parse().unwrap());
+        guard().permits(Instant::now(), peer, destination, shares(50)[0])
     }
 
     #[test]
@@ -281,42 +288,44 @@ mod tests {
 
     #[test]
     fn a_remote_source_gets_its_share_and_loopback_all_it_wants() {
-        let mut guard = guard();
-        let now = Instant::now();
-        let mut granted = |peer: &str| {
+        let (mut guard, now, [share, other]) = (guard(), Instant::now(), shares(50));
+        let mut granted_by = |share: Share, peer: &str| {
             let (peer, any) = (peer.parse().unwrap(), Ipv4Addr::UNSPECIFIED.into());
-            (0..10_000).filter(|_| guard.permits(now, peer, any).is_ok()).count()
+            (0..10_000).filter(|_| guard.permits(now, peer, any, share).is_ok()).count()
         };
+        assert_eq!(granted_by(Share { rate: None, ..share }, "192.0.2.1:40000"), 10_000);
+        let mut granted = |peer: &str| granted_by(share, peer);
         assert_eq!(granted("192.0.2.1:40000"), 50);
         assert_eq!(granted("192.0.2.1:40001"), 0, "the port does not make it another source");
         assert_eq!(granted("[::ffff:192.0.2.1]:40000"), 0, "nor does mapping it");
         assert_eq!(granted("192.0.2.2:40000"), 50);
         assert_eq!(granted("127.0.0.1:40000"), 10_000);
         assert_eq!(granted("[::1]:40000"), 10_000);
+        assert_eq!(granted_by(other, "192.0.2.1:40000"), 50, "another service has its own");
     }
 
     #[test]
     fn what_is_rejected_costs_no_token() {
-        let mut guard = guard();
+        let (mut guard, [share, _]) = (guard(), shares(50));
         let (now, any) = (Instant::now(), Ipv4Addr::UNSPECIFIED.into());
         for _ in 0..100 {
-            let rejected = guard.permits(now, "192.0.2.1:7".parse().unwrap(), any);
+            let rejected = guard.permits(now, "192.0.2.1:7".parse().unwrap(), any, share);
             assert_eq!(rejected, Err(Rejection::ServicePort));
         }
-        assert_eq!(guard.permits(now, "192.0.2.1:4000".parse().unwrap(), any), Ok(()));
+        assert_eq!(guard.permits(now, "192.0.2.1:4000".parse().unwrap(), any, share), Ok(()));
     }
 
     #[test]
     fn a_reload_changes_the_ports_and_keeps_the_counts() {
-        let mut guard = guard();
+        let (mut guard, [share, _]) = (guard(), shares(50));
         let (now, any) = (Instant::now(), Ipv4Addr::UNSPECIFIED.into());
         let peer: SocketAddr = "192.0.2.1:5007".parse().unwrap();
-        assert_eq!(guard.permits(now, peer, any), Err(Rejection::OwnPort));
+        assert_eq!(guard.permits(now, peer, any, share), Err(Rejection::OwnPort));
         guard.set_own_ports([6007]);
-        let granted = (0..100).filter(|_| guard.permits(now, peer, any).is_ok()).count();
+        let granted = (0..100).filter(|_| guard.permits(now, peer, any, share).is_ok()).count();
         assert_eq!(granted, 50);
         guard.set_own_ports([7007]);
-        assert_eq!(guard.permits(now, peer, any), Err(Rejection::TooMany));
+        assert_eq!(guard.permits(now, peer, any, share), Err(Rejection::TooMany));
     }
 
     #[test]

@@ -20,5 +20,5 @@ mod tests;
 pub use crate::calendar::WallClock;
 pub use conversation::{Conversation, Progress, Wants};
 pub use datagram::answer;
-pub use guard::{ANSWERS_PER_SOURCE, Guard, Rejection};
+pub use guard::{Guard, Rejection, Share};
 pub use tcpmux::TcpmuxRequest;

@@ -218,14 +218,15 @@ fn load_first(job: &mut Job) -> Result<Option<Loading>, Failure> {
 pub(super) fn new_server(
     common: &Common,
     reload: Loader,
-    manager: ServiceManager,
+    (manager, only_one): (ServiceManager, bool),
 ) -> Result<Server, Failure> {
     let way = match common.spawn {
         SpawnWay::Auto => Way::Sharing,
         SpawnWay::Fork => Way::Forking,
         SpawnWay::Apart => Way::Apart,
     };
-    let options = Options { way, max_children: common.max_children, reload, manager };
+    let Common { max_children, idle_exit, .. } = *common;
+    let options = Options { way, max_children, idle_exit, only_one, reload, manager };
     Server::new(options).map_err(refused("starting"))
 }
 
@@ -239,7 +240,7 @@ fn serve_first(mut job: Job) -> Result<(), Failure> {
     if let Some(port) = &job.bare_port {
         journal::local_only(port);
     }
-    let mut server = new_server(&job.common, job.load, job.manager)?;
+    let mut server = new_server(&job.common, job.load, (job.manager, job.only_one))?;
     doors::open(&mut server, &job.common, job.control.as_deref(), None)?;
     enough_descriptors(&server)?;
     let listeners = server.install(loading);

@@ -150,7 +150,7 @@ fn make_ready(job: Job, parcel: &Parcel) -> Result<Ready, Failure> {
         true => load_whole(&job, &served, &manner)?,
         false => load_in_the_end(&job, &served, &manner),
     };
-    let mut server = serving::new_server(&job.common, job.load, job.manager)?;
+    let mut server = serving::new_server(&job.common, job.load, (job.manager, job.only_one))?;
     match doors::open(&mut server, &job.common, job.control.as_deref(), Some(parcel)) {
         Err(_) if !strict => {}
         opened => opened?,

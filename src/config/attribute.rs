@@ -12,6 +12,7 @@ use super::words::Word;
 
 mod confinement;
 mod environment;
+mod keepalive;
 mod limits;
 mod log_type;
 mod print;
@@ -42,6 +43,10 @@ pub enum Scope {
     Tcp,
     /// Those on a unix socket in the file system.
     UnixPath,
+    /// Those whose connections are seen to move: over TCP, and what the server serves itself.
+    Moving,
+    /// Built-in services that answer datagrams of IPv4 or IPv6.
+    Answers,
 }
 
 /// Everything that settings say, before names are looked up.

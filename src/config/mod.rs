@@ -44,6 +44,7 @@ mod relevance;
 mod render;
 mod report;
 mod resolve;
+mod scopes;
 mod shape;
 mod shell;
 mod sockets;
@@ -57,6 +58,7 @@ pub use command_line::{RunSpec, from_command_line};
 pub use diagnostic::{refusing, summary};
 pub use facts::Lookup;
 pub use import::{Imported, import};
+pub(crate) use quantity::duration;
 
 use attribute::Draft;
 use diagnostic::Diagnostic;

@@ -20,8 +20,8 @@ use super::path_bytes;
 pub use super::prefix::{Prefix, parse_item};
 pub use super::times::AccessTimes;
 pub use attributes::{
-    ALL_CAPABILITIES, AtLimit, Attributes, Banner, Cps, GroupLimits, Limit, LogFile, LogOnFailure,
-    LogOnSuccess, OnStop, Paths, Rate, Resource, StderrTo,
+    ALL_CAPABILITIES, AtLimit, Attributes, Banner, Cps, GroupLimits, Keepalive, KeepaliveTimes,
+    Limit, LogFile, LogOnFailure, LogOnSuccess, OnStop, Paths, Rate, Resource, StderrTo,
 };
 
 pub use awaited::{Awaited, Known, Sought, with_port};

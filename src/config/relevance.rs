@@ -3,7 +3,7 @@
 
 use super::attribute::Scope;
 use super::entry::Entry;
-use super::model::{Action, Service, SocketType};
+use super::model::{Action, Endpoint, Service, SocketType};
 
 /// What of a service decides that.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +14,8 @@ pub(super) struct Kind {
     stream: bool,
     /// Whether one program takes all clients.
     waits: bool,
+    /// Whether they come to a unix socket.
+    unix: bool,
 }
 
 impl Kind {
@@ -26,6 +28,7 @@ impl Kind {
             internal: entry.program.text == "internal" && !entry.program.quoted,
             stream: !starts(&entry.socket_type.text, "dgram"),
             waits: starts(&entry.wait.text, "wait"),
+            unix: starts(&entry.protocol.text, "unix"),
         }
     }
 
@@ -35,6 +38,10 @@ impl Kind {
             internal: !matches!(service.action, Action::Program(_)),
             stream: service.socket_type != SocketType::Dgram,
             waits: service.wait,
+            unix: matches!(
+                service.sockets.first().map(|socket| &socket.endpoint),
+                Some(Endpoint::Unix(_) | Endpoint::Abstract(_))
+            ),
         }
     }
 
@@ -45,6 +52,8 @@ impl Kind {
             Scope::Program => !self.internal,
             Scope::Listening | Scope::Tcp => self.stream,
             Scope::Connection => self.stream && !self.waits,
+            Scope::Moving => self.stream && !self.waits && (self.internal || !self.unix),
+            Scope::Answers => self.internal && !self.stream && !self.unix,
             _ => true,
         }
     }

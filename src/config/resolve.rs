@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::access::Lists;
-use super::attribute::{Draft, Scope};
+use super::attribute::Draft;
 use super::diagnostic::Span;
 use super::endpoint::Target;
 use super::entry::{Entry, Setting, Withhold};
@@ -226,6 +226,8 @@ impl Resolver<'_> {
         self.check_reach(entry, &draft, action.as_ref(), account.as_ref());
         let wait = self.check_wait(entry, (socket_type, protocol), wait, action.as_ref(), &target);
         self.check_scopes(entry, socket_type, wait, action.as_ref(), &target);
+        let builtin = matches!(action, Some(Action::Builtin(_) | Action::Relay(_)));
+        self.check_moving(entry, socket_type, (wait && !builtin, builtin), &target);
         if wait && socket_type == SocketType::Stream && matches!(target, Target::Inet { .. }) {
             self.warn_of_unseen_sources(entry);
         }
@@ -319,59 +321,6 @@ impl Resolver<'_> {
                 .help("write `wait`: the program gets the socket itself");
         }
         wait
-    }
-
-    /// Settings of the entry itself that do nothing for such a service.
-    fn check_scopes(
-        &mut self,
-        entry: &Entry,
-        socket_type: SocketType,
-        wait: bool,
-        action: Option<&Action>,
-        target: &Target,
-    ) {
-        let inet = matches!(target, Target::Inet { .. });
-        let tcpmux = matches!(target, Target::Tcpmux(_));
-        let relay = matches!(action, Some(Action::Relay(_)));
-        let builtin = relay || matches!(action, Some(Action::Builtin(_)));
-        // A file of xinetd is full of what does nothing, which nobody there has ever heard of.
-        let settings = if entry.id.is_some() { &[] } else { entry.settings.as_slice() };
-        for setting in settings {
-            let (has_effect, what) = match setting.attribute.scope {
-                Scope::Every => (true, ""),
-                Scope::Program if relay => (false, "a relay runs no program"),
-                Scope::Program => (!builtin, "a built-in service runs no program"),
-                Scope::Nowait => (!wait || builtin, "with `wait`, one program takes all clients"),
-                Scope::Source => (inet || tcpmux, "clients of a unix socket have no address"),
-                Scope::Connection if tcpmux => (false, "tcpmux has greeted the client already"),
-                Scope::Connection => (
-                    socket_type == SocketType::Stream && !wait,
-                    "the server talks to clients on streams only, and with `nowait`",
-                ),
-                Scope::Listening => (
-                    socket_type != SocketType::Dgram && !tcpmux,
-                    "no clients queue for this socket",
-                ),
-                Scope::Socket => (!tcpmux, "an entry of tcpmux has no socket of its own"),
-                Scope::Inet => (inet, "this is no socket of IPv4 or IPv6"),
-                Scope::Tcp => (
-                    (inet || tcpmux) && socket_type == SocketType::Stream,
-                    "this is no service over TCP",
-                ),
-                Scope::UnixPath => (
-                    matches!(target, Target::Unix { .. }),
-                    "this is no unix socket in the file system",
-                ),
-            };
-            if !has_effect {
-                self.report
-                    .warning(
-                        &setting.name.span,
-                        format!("`{}` has no effect: {what}", setting.name.text),
-                    )
-                    .help("take it out");
-            }
-        }
     }
 }
 

@@ -59,6 +59,9 @@ pub struct ServiceStatus {
     /// `backoff` after that has failed; `failed` without any socket; `waiting` for a
     /// name without which it has none; `stopped`; for tcpmux entries `tcpmux`.
     pub state: String,
+    /// Why it is stopped: `command`, or `max_clients`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
     /// Programs, or connections to it.
     pub running: u32,
     /// Since the start.

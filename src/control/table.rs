@@ -143,13 +143,22 @@ fn service_row(service: &ServiceStatus) -> Vec<String> {
     vec![
         service.service.clone(),
         format!("{address}{more}"),
-        service.state.clone(),
+        state(service),
         service.running.to_string(),
         service.accepted.to_string(),
         reasons(service),
         service.failed.to_string(),
         error.map(|error| format!("{} ({})", error.message, ago(error.time))).unwrap_or_default(),
     ]
+}
+
+/// `listening`, or `stopped (max_clients)`.
+fn state(service: &ServiceStatus) -> String {
+    let reason = service.stopped.as_ref().filter(|reason| *reason != "command");
+    match reason {
+        Some(reason) => format!("{} ({reason})", service.state),
+        None => service.state.clone(),
+    }
 }
 
 /// `0`, or `12 (rate 10, access 2)`.
@@ -191,7 +200,7 @@ pub fn service(service: &ServiceStatus) -> String {
     say("from", &service.origin);
     say("addresses", &service.addresses.join(", "));
     say("server", &service.server);
-    say("state", &service.state);
+    say("state", &state(service));
     say("running", &service.running.to_string());
     say("accepted", &service.accepted.to_string());
     say("refused", &reasons(service));

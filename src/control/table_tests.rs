@@ -14,6 +14,7 @@ fn echo() -> ServiceStatus {
         addresses: vec!["0.0.0.0:7".to_owned(), "[::]:7".to_owned()],
         server: "internal".to_owned(),
         state: "listening".to_owned(),
+        stopped: None,
         running: 2,
         accepted: 100,
         refused: BTreeMap::from([("access".to_owned(), 2), ("rate".to_owned(), 10)]),

@@ -54,6 +54,24 @@ pub struct Child {
     /// Its own socket, for one of a peer.
     #[serde(default)]
     pub peer_socket: Option<PeerSocket>,
+    /// Its connection, if that may not be still for too long.
+    #[serde(default)]
+    pub watched: Option<Watched>,
+}
+
+/// A program's connection that may not be still for too long.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Watched {
+    /// A copy of it.
+    pub descriptor: RawFd,
+    /// For how long.
+    pub limit: Duration,
+    /// When something last moved.
+    pub last: Moment,
+    /// How much the client had taken.
+    pub taken: u64,
+    /// The program has been told to end for it.
+    pub is_over: bool,
 }
 
 /// The standard error of a program.
@@ -96,6 +114,9 @@ pub struct Conversation {
     pub active: Moment,
     /// How long it may be silent.
     pub silence: Duration,
+    /// Its service has said so.
+    #[serde(default)]
+    pub limited: bool,
 }
 
 /// A connection that is passed on.
@@ -111,6 +132,9 @@ pub struct Relay {
     pub machine: Value,
     /// Until it is connected.
     pub dial: Option<Dial>,
+    /// How long it may be still, and since when it is, if there is a limit.
+    #[serde(default)]
+    pub still: Option<(Duration, Moment)>,
 }
 
 /// The way to a target.

@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 use super::moment::Moment;
 pub use super::served::{
     Banner, Child, Conversation, Dial, Facts, Homing, PeerSocket, Pipe, Relay, Served, Then,
+    Watched,
 };
 use crate::address::Address;
-use crate::config::model::{Names, SocketSpec, SocketType, TcpmuxName};
+use crate::config::model::{Limit, Names, SocketSpec, SocketType, TcpmuxName};
 use crate::statistics::Statistics;
 
 /// The number of this format.
@@ -85,6 +86,9 @@ pub struct State {
     pub peers: Peers,
     /// Sockets that the service manager holds.
     pub held: Vec<Held>,
+    /// When somebody was last here, if the server ends by itself some time after that.
+    #[serde(default)]
+    pub last_here: Option<Moment>,
     /// How often that wants a sign of life.
     pub watchdog: Option<Duration>,
     /// What names are, as far as they are known.
@@ -109,8 +113,14 @@ pub struct Service {
     pub wait: bool,
     /// Whether a program serves it.
     pub runs_program: bool,
-    /// `oxinetd stop SERVICE`.
+    /// `oxinetd stop SERVICE`, or `max_clients`.
     pub stopped: bool,
+    /// The latter.
+    #[serde(default)]
+    pub spent: bool,
+    /// Clients that count for that, and how many it may have.
+    #[serde(default)]
+    pub clients: (u32, Limit),
     /// What it has counted, if anything.
     pub statistics: Option<Statistics>,
     /// Its group of processes.

@@ -53,6 +53,8 @@ fn service() -> Service {
         wait: true,
         runs_program: true,
         stopped: false,
+        spent: false,
+        clients: (0, None),
         statistics: Some(Statistics::default()),
         group: Some("/sys/fs/cgroup/a".into()),
         sockets: vec![closed, open],
@@ -79,6 +81,7 @@ fn connections(state: &mut State) {
         socket: Some((0, 1)),
         pipe: Some(0),
         peer_socket: None,
+        watched: None,
         group: None,
         deadline: Some(Moment(11)),
         overdue: true,
@@ -91,6 +94,7 @@ fn connections(state: &mut State) {
         machine: json!({"state": {"Echo": {"outbox": {"rest": "6869", "sent": 1}}}}),
         active: Moment(6),
         silence: Duration::from_secs(300),
+        limited: false,
     });
 }
 
@@ -107,6 +111,7 @@ fn clients(state: &mut State) {
             "failure": {"side": "Target", "error": 104},
         }),
         dial: Some(dial),
+        still: None,
     });
     let facts = Facts {
         protocol: "UNIX".to_owned(),
@@ -185,6 +190,7 @@ fn sample() -> State {
             shared: false,
             ruined: false,
         }],
+        last_here: None,
         watchdog: Some(Duration::from_secs(10)),
         names: Names::new(),
         doors: Vec::new(),
@@ -269,6 +275,14 @@ proptest! {
         state.children[0].pipe = Some(numbers.2);
         state.children[0].deadline = numbers.3.map(Moment);
         state.doors[0].spec.endpoint = Endpoint::Unix(PathBuf::from(path));
+        state.services[0].spent = true;
+        state.services[0].clients = (7, numbers.3.map(|number| u32::try_from(number % 9).unwrap()));
+        let (limit, last) = (Duration::from_millis(numbers.1 >> 1), Moment(numbers.1));
+        let (descriptor, taken, is_over) = (31, numbers.1, true);
+        state.children[0].watched = Some(Watched { descriptor, limit, last, taken, is_over });
+        state.conversations[0].limited = true;
+        state.relays[0].still = Some((limit, last));
+        state.last_here = Some(last);
         let text = serde_json::to_vec(&state).unwrap();
         prop_assert_eq!(unpack(&*text), Ok(state));
     }

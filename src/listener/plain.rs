@@ -82,6 +82,11 @@ const THE_MANAGERS_V6: &[Name] = &[
     (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
     (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
 ];
+const THE_MANAGERS_TCP: &[Name] = &[
+    (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPCNT),
+];
 
 /// Options with their values.
 #[derive(Debug)]
@@ -125,6 +130,9 @@ fn groups(family: AddressFamily, socket_type: SocketType, own: bool) -> Vec<&'st
     let mut groups = vec![ITS_OWN, of_program, of_protocol];
     if own {
         groups.extend([THE_MANAGERS, of_manager]);
+    }
+    if own && socket_type == SocketType::Stream && family != AddressFamily::Unix {
+        groups.push(THE_MANAGERS_TCP);
     }
     groups
 }

@@ -15,8 +15,9 @@ use nix::sys::socket::{
 use nix::unistd::Uid;
 
 use super::{Duplex, held};
-use crate::config::model::Endpoint;
+use crate::config::model::{Endpoint, KeepaliveTimes};
 use crate::descriptor;
+use crate::listener::set_keepalive_times;
 
 /// Seconds between two questions to a silent peer that has ended.
 const PROBE: u32 = 20;
@@ -110,13 +111,18 @@ impl Socket {
         Self::tuned(socket)
     }
 
-    /// Peers that vanish are noticed by keepalive, since a relay has no idle limit.
+    /// Peers that vanish are noticed by keepalive, since a relay need not have an idle limit.
     /// What has been read is written at once, so there is nothing for Nagle's
     /// algorithm to collect. A unix socket has neither, which is no error.
     fn tuned(socket: OwnedFd) -> Self {
         let _ = setsockopt(&socket, sockopt::KeepAlive, &true);
         let _ = setsockopt(&socket, sockopt::TcpNoDelay, &true);
         Self(socket.into())
+    }
+
+    /// Asks a silent peer at these times. A unix socket has none, which is no error.
+    pub fn keep_alive(&self, times: KeepaliveTimes) {
+        let _ = set_keepalive_times(self, times);
     }
 
     /// Whether a pending connection is there by now; false while nobody has answered.
@@ -160,8 +166,13 @@ impl Socket {
     /// Finds out soon whether it is. A peer that has ended and waits for an answer says so
     /// when it is asked; for one that is gone its system says it, a minute after it went.
     pub fn probe(&self) {
-        let _ = setsockopt(&self.0, sockopt::TcpKeepIdle, &PROBE);
-        let _ = setsockopt(&self.0, sockopt::TcpKeepInterval, &PROBE);
+        // The service may have it asked sooner.
+        if getsockopt(&self.0, sockopt::TcpKeepIdle).is_ok_and(|idle| idle > PROBE) {
+            let _ = setsockopt(&self.0, sockopt::TcpKeepIdle, &PROBE);
+        }
+        if getsockopt(&self.0, sockopt::TcpKeepInterval).is_ok_and(|interval| interval > PROBE) {
+            let _ = setsockopt(&self.0, sockopt::TcpKeepInterval, &PROBE);
+        }
     }
 
     /// Closes it with a reset, where the protocol has one.

@@ -4,6 +4,8 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
+use nix::sys::socket::{setsockopt, sockopt};
+
 use super::Server;
 use super::holding::Caller;
 use super::reserve::Held;
@@ -15,7 +17,7 @@ use crate::address::{Address, canonical};
 use crate::admission::Verdict;
 use crate::config::model::{Action, SocketType};
 use crate::descriptor;
-use crate::listener::{Accepted, Bound, Connection};
+use crate::listener::{Accepted, Bound, Connection, set_keepalive};
 use crate::peers::PeerId;
 use crate::spawn::NotStarted;
 use crate::spawn::environment::Connection as Facts;
@@ -170,6 +172,7 @@ impl Server {
         greeting: &'static [u8],
         peer_id: PeerId,
     ) -> Option<OwnedFd> {
+        self.tune(owner, &connection);
         let facts = Facts { greeting, ..connection_facts(None, &connection) };
         let Connection { socket, peer, .. } = connection;
         let start = Start { peer_id: Some(peer_id), ..Start::new(owner, peer, &facts) };
@@ -180,6 +183,20 @@ impl Server {
                 self.say_not_started(&start, &failed);
                 Some(failed.socket)
             }
+        }
+    }
+
+    /// The listener that has accepted a connection for an entry of tcpmux was not the entry's:
+    /// what that says of its connections is still to be done.
+    fn tune(&self, owner: Key, connection: &Connection) {
+        let Some(entry) = self.services.get(owner) else { return };
+        let attributes = &entry.service.attributes;
+        // One that is over takes no options, which is for the program to find out.
+        if attributes.nodelay {
+            let _ = setsockopt(&connection.socket, sockopt::TcpNoDelay, &true);
+        }
+        if attributes.keepalive.is_on() {
+            let _ = set_keepalive(&connection.socket, attributes.keepalive);
         }
     }
 

@@ -9,6 +9,7 @@ use super::Server;
 use super::answering::Producer;
 use super::banners::{Admitted, BannerState, Then};
 use super::controlling::{Edge, Kind, Stage};
+use super::idling::{Movement, Stillness, Watched};
 use super::overdue::Group;
 use super::peer_queue::Sorted;
 use super::per_peer::Homing;
@@ -113,6 +114,8 @@ impl Server {
             let socket = taken_or_said(&mut taken.descriptors, it.descriptor)?;
             Some(PeerSocket::taken_over(socket, it.peer))
         });
+        let watched = handed.watched.and_then(|it| watched(&it, taken));
+        let due = watched.as_ref().map(|it| it.due);
         let deadline = handed.deadline.map(|when| taken.clock.instant(when));
         let child = Child {
             pid,
@@ -127,6 +130,7 @@ impl Server {
             started: taken.clock.instant(served.started),
             listener,
             peer_socket,
+            watched: watched.map(Box::new),
             stderr: handed.pipe.and_then(|place| *taken.pipes.get(place)?),
             group: handed.group.and_then(|path| self.find_group(&path, taken)),
             deadline,
@@ -137,6 +141,9 @@ impl Server {
         self.watch_child(key);
         if let Some(deadline) = deadline {
             self.timers.set(deadline, Timer::Overdue(key));
+        }
+        if let Some(due) = due {
+            self.timers.set(due, Timer::Still(key));
         }
         if let Some(listener) = listener {
             self.deregister_listener(listener);
@@ -170,6 +177,7 @@ impl Server {
             stream: Stream::from(stream),
             active,
             silence: handed.silence,
+            limited: handed.limited,
             due: active.checked_add(handed.silence).unwrap_or(active),
             queued: false,
         };
@@ -198,6 +206,7 @@ impl Server {
             let (deadline, due) = (instant(dial.deadline), instant(dial.due));
             Box::new(Dial { definition, at: dial.at, deadline, due, busy: None, asked: None })
         });
+        let still = handed.still.map(|(limit, last)| Stillness::new(limit, instant(last)));
         let due = dial.as_ref().map(|dial| dial.due);
         let has_target = target.is_some();
         let admission = self.count_again(served, false, taken);
@@ -215,7 +224,11 @@ impl Server {
             started: instant(served.started),
             queued: false,
             probes: false,
+            still,
         });
+        if let Some(still) = still {
+            self.timers.set(still.due, Timer::StillRelay(key));
+        }
         if let Some(due) = due {
             self.timers.set(due, Timer::Connect(key));
         }
@@ -286,6 +299,15 @@ impl Server {
             queued: false,
         });
     }
+}
+
+/// The copy of a connection that is watched. Without it there is nothing to look at, which is
+/// said.
+fn watched(handed: &state::Watched, taken: &mut Adoption) -> Option<Watched> {
+    let state::Watched { descriptor, limit, last, taken: bytes, is_over } = *handed;
+    let connection = taken_or_said(&mut taken.descriptors, descriptor)?;
+    let movement = Movement { last: taken.clock.instant(last), taken: bytes };
+    Some(Watched { is_over, ..Watched::new(connection, limit, movement) })
 }
 
 fn key_of(place: Option<usize>, taken: &Adoption) -> Key {

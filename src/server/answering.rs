@@ -237,6 +237,7 @@ impl Server {
                 Action::Relay(_) => "redirect".to_owned(),
             },
             state: self.state_of(state).to_owned(),
+            stopped: state.stopped.reason().map(str::to_owned),
             running: self.admission.running(state.admission),
             accepted: counted.accepted,
             refused: words(&counted.refused),
@@ -259,7 +260,7 @@ impl Server {
     }
 
     fn state_of(&self, state: &ServiceState) -> &'static str {
-        if state.stopped || self.drain.is_some() {
+        if state.stopped.is_so() || self.drain.is_some() {
             return "stopped";
         }
         if state.service.tcpmux.is_some() {

@@ -243,7 +243,12 @@ impl Server {
     /// Gives a service its definition; the key under which it is served.
     fn define(&mut self, before: Option<Key>, what: What) -> Option<(Key, Rc<Service>)> {
         let service = match what {
-            What::New(service) => service,
+            What::New(service) => {
+                if let Some(before) = before {
+                    self.count_clients_afresh(before, &service);
+                }
+                service
+            }
             What::Moved(origin) => {
                 let state = self.services.get_mut(before?)?;
                 if state.service.origin != origin {

@@ -19,6 +19,7 @@ use super::Server;
 use super::accepting::connection_facts;
 use super::slab::Key;
 use super::starting::{Outcome, Start};
+use super::state::Stopped;
 use super::timers::Timer;
 use super::token::{self, Owner};
 use crate::address::Address;
@@ -243,8 +244,9 @@ impl Server {
     /// The whole banner has been sent. The service may have changed meanwhile.
     fn serve_greeted(&mut self, admitted: Admitted, socket: OwnedFd) {
         let counted = self.services.get(admitted.service).filter(|state| {
-            // Counted by another number: it is not the service that has admitted it.
-            state.admission == admitted.admission && !state.stopped
+            // Counted by another number: it is not the service that has admitted it. The last
+            // of so many clients is still served.
+            state.admission == admitted.admission && state.stopped != Stopped::Asked
         });
         let Some(action) = counted.map(|state| state.service.action.clone()) else {
             return self.give_up(&admitted, "stopped");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Server;
 use super::controlling::Stage;
 use super::slab::Key;
-use super::state::Rest;
+use super::state::{Rest, Stopped};
 use crate::address::Address;
 use crate::control::answer::{self, Done, Refusal, Stopping};
 use crate::control::request::Request;
@@ -69,7 +69,7 @@ impl Server {
         let found = self.known(name)?;
         for key in &found {
             let Some(state) = self.services.get_mut(*key) else { continue };
-            state.stopped = true;
+            state.stopped = Stopped::Asked;
             for listener in state.listeners.clone() {
                 self.shut_listener(listener);
             }
@@ -86,7 +86,9 @@ impl Server {
         let mut failed = Vec::new();
         for key in &found {
             let Some(state) = self.services.get_mut(*key) else { continue };
-            state.stopped = false;
+            if std::mem::replace(&mut state.stopped, Stopped::No).is_so() {
+                self.admission.set_clients(state.admission, 0);
+            }
             for listener in state.listeners.clone() {
                 failed.extend(self.open_again(listener));
             }

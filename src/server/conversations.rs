@@ -11,6 +11,7 @@ use mio::unix::SourceFd;
 
 use super::Server;
 use super::holding::Caller;
+use super::idling::IDLE;
 use super::slab::Key;
 use super::state::{ConversationState, Guest};
 use super::stream::Stream;
@@ -61,13 +62,16 @@ impl Server {
         let Some((conversation, stream)) = open else {
             return self.note_end(&guest, &reason(&progress));
         };
-        let silence = if kind == Builtin::Tcpmux { TCPMUX_SILENCE } else { SILENCE };
+        let limit = self.services.get(service).and_then(|it| it.service.attributes.idle_timeout);
+        let usual = if kind == Builtin::Tcpmux { TCPMUX_SILENCE } else { SILENCE };
+        let silence = limit.unwrap_or(usual);
         let state = ConversationState {
             guest,
             conversation,
             stream,
             active: self.now,
             silence,
+            limited: limit.is_some(),
             due: self.now + silence,
             queued: false,
         };
@@ -176,7 +180,8 @@ impl Server {
             return self.timers.set(due, Timer::Idle(key));
         }
         if let Some(state) = self.forget_conversation(key) {
-            self.end_conversation(state, "silent");
+            let why = if state.limited { IDLE } else { "silent" };
+            self.end_conversation(state, why);
         }
     }
 
@@ -191,7 +196,7 @@ impl Server {
     /// programs decide the rest.
     fn hand_to_entry(&mut self, state: ConversationState, request: &TcpmuxRequest) {
         let entry = |key: Key| {
-            let entry = self.services.get(key).filter(|entry| !entry.stopped)?;
+            let entry = self.services.get(key).filter(|entry| !entry.stopped.is_so())?;
             Some((key, entry.service.tcpmux.as_ref()?, entry.admission))
         };
         if request.is_help() {

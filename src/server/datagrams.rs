@@ -8,7 +8,7 @@ use super::slab::Key;
 use super::token::Owner;
 use crate::address::Address;
 use crate::admission::{Source, Verdict};
-use crate::builtin::{WallClock, answer};
+use crate::builtin::{Share, WallClock, answer};
 use crate::config::model::Builtin;
 use crate::datagram::{self, Destination, Flow};
 use crate::listener::{Bound, Listener, Socket};
@@ -68,7 +68,9 @@ impl Server {
         if !answer(kind, request, clock, out) {
             return Ok(());
         }
-        if let Err(rejection) = self.guard.permits(self.now, peer, destination(to, listener)) {
+        let Some(share) = self.share_of(service) else { return Err(nothing()) };
+        if let Err(rejection) = self.guard.permits(self.now, peer, destination(to, listener), share)
+        {
             log::debug!("unanswered peer={peer} reason={rejection:?}");
             return Ok(());
         }
@@ -78,6 +80,13 @@ impl Server {
             datagram::send_from(socket, out, peer, to).map_err(lost)?;
         }
         Ok(())
+    }
+
+    /// What each source gets of this service.
+    fn share_of(&self, service: Key) -> Option<Share> {
+        let state = self.services.get(service)?;
+        let rate = state.service.attributes.answer_rate;
+        Some(Share { service: state.admission, rate })
     }
 
     fn datagram_socket(&self, key: Key) -> Option<&Socket> {

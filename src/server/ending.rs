@@ -71,6 +71,9 @@ impl Server {
         if let Some(deadline) = child.deadline {
             self.timers.cancel(deadline, Timer::Overdue(key));
         }
+        if let Some(watched) = &child.watched {
+            self.timers.cancel(watched.due, Timer::Still(key));
+        }
         self.spawner.reaped(child.pid);
         if let Some(stderr) = child.stderr {
             self.program_ended(stderr);

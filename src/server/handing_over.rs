@@ -15,7 +15,9 @@ use super::banners::{BannerState, Then};
 use super::controlling::{Edge, Kind, Stage};
 use super::relaying::{Dial, RelayState};
 use super::slab::Key;
-use super::state::{Child, ConversationState, ListenerState, Rest, ServiceState, StderrState};
+use super::state::{
+    Child, ConversationState, ListenerState, Rest, ServiceState, StderrState, Stopped,
+};
 use crate::address::Address;
 use crate::config::model::{Action, Endpoint, LogOnSuccess, RelayTarget, SocketSpec, SocketType};
 use crate::datagram::Flow;
@@ -79,6 +81,7 @@ impl Server {
             homing: self.homing.iter().filter_map(|(_, it)| to.homing(it)).collect(),
             peers: self.hand_over_peers(to.clock),
             held: self.hand_over_held(&mut to),
+            last_here: Some(to.clock.moment(self.leaving.last)),
             watchdog: self.manager.watchdog,
             names: self.naming.known().clone(),
             doors: self.hand_over_doors(&mut to),
@@ -110,7 +113,12 @@ impl Server {
             tcpmux: state.service.tcpmux.clone(),
             wait: state.service.wait,
             runs_program: matches!(state.service.action, Action::Program(_)),
-            stopped: state.stopped,
+            stopped: state.stopped.is_so(),
+            spent: state.stopped == Stopped::Spent,
+            clients: (
+                self.admission.clients(state.admission),
+                state.service.attributes.max_clients,
+            ),
             statistics: state.statistics.as_deref().cloned(),
             group: group.as_deref().map(path_of),
             sockets: listeners.map(|listener| to.socket(listener)).collect(),
@@ -266,6 +274,13 @@ impl Collector {
                 .peer_socket
                 .as_ref()
                 .map(|it| state::PeerSocket { descriptor: self.number(&it.socket), peer: it.peer }),
+            watched: child.watched.as_ref().map(|it| state::Watched {
+                descriptor: self.number(&it.connection),
+                limit: it.limit,
+                last: self.clock.moment(it.movement.last),
+                taken: it.movement.taken,
+                is_over: it.is_over,
+            }),
             group: child.group.as_deref().map(path_of),
             deadline: self.moment(child.deadline),
             overdue: child.overdue,
@@ -288,6 +303,7 @@ impl Collector {
             machine: value(&state.conversation),
             active: self.clock.moment(state.active),
             silence: state.silence,
+            limited: state.limited,
         }
     }
 
@@ -308,6 +324,7 @@ impl Collector {
             target: state.target.as_ref().map(|target| self.number(target)),
             machine: value(&state.relay),
             dial,
+            still: state.still.map(|still| (still.limit, self.clock.moment(still.last))),
         })
     }
 

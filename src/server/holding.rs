@@ -138,7 +138,7 @@ impl Server {
             }
             Caller::Named { entry, .. } => *entry,
         };
-        let state = self.services.get(service).filter(|state| !state.stopped);
+        let state = self.services.get(service).filter(|state| !state.stopped.is_so());
         let Some(id) = state.map(|state| state.admission) else {
             self.turn_away(held.caller, Reason::Gone);
             return None;

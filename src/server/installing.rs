@@ -12,7 +12,7 @@ use super::banners::Banners;
 use super::refusals::Refusals;
 use super::reserve::is_exhausted;
 use super::slab::Key;
-use super::state::{ListenerState, Rest, ServiceState};
+use super::state::{ListenerState, Rest, ServiceState, Stopped};
 use super::timers::Timer;
 use super::waiting::FIRST_BACKOFF;
 use crate::admission::{Limits, ServiceId};
@@ -78,7 +78,8 @@ impl Server {
             refusals: Refusals::default(),
             statistics: None,
             fruitless: 0,
-            stopped: false,
+            stopped: Stopped::No,
+            handed_over: false,
         });
         self.entries.define(key, None, service);
         key
@@ -227,7 +228,7 @@ impl Server {
         let Some(state) = closed else { return Ok(()) };
         let Some(service) = self.services.get(state.service) else { return Ok(()) };
         let waits = service.service.missing_target().is_some();
-        if service.stopped || waits || self.drain.is_some() {
+        if service.stopped.is_so() || waits || self.drain.is_some() {
             return Ok(());
         }
         let (spec, service) = (state.spec.clone(), Rc::clone(&service.service));
@@ -242,7 +243,8 @@ impl Server {
     /// old one goes on with it, and so does the server if there can be no other.
     pub(super) fn open_anew(&mut self, key: Key) {
         let Some(state) = self.listeners.get(key) else { return };
-        let Some(service) = self.services.get(state.service).filter(|it| !it.stopped) else {
+        let Some(service) = self.services.get(state.service).filter(|it| !it.stopped.is_so())
+        else {
             return;
         };
         let service = Rc::clone(&service.service);

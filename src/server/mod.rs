@@ -6,8 +6,10 @@
 //! | `alarm` | what ends its sleep |
 //! | `quiet` | memory, when nobody has come for a while |
 //! | `stopping` | draining, and the end |
+//! | `leaving` | the end, when nobody has been here for long |
 //! | `state` | what is known of services, listeners, children, conversations |
 //! | `accepting` | listeners: take, admit, rest, resume |
+//! | `quota` | services that serve so many clients and no more |
 //! | `holding` | clients over a limit, for the moment in which a program may end |
 //! | `starting` | a program, for whomever |
 //! | `waiting` | `wait` services, whose program has the socket itself |
@@ -20,6 +22,7 @@
 //! | `stderr_lines` | what programs write to standard error |
 //! | `outliving` | the same of programs that outlive the server |
 //! | `overdue` | programs that run for too long |
+//! | `idling` | connections on which nothing moves |
 //! | `banners` | what clients are told before they are served, or when they are refused |
 //! | `refusals` | refusals in the log |
 //! | `observing` | the time of day and the load |
@@ -63,7 +66,9 @@ mod entries;
 mod facts;
 mod handing_over;
 mod holding;
+mod idling;
 mod installing;
+mod leaving;
 mod managing;
 mod naming;
 mod observing;
@@ -74,6 +79,7 @@ mod peer_queue;
 mod per_peer;
 mod processes;
 mod quiet;
+mod quota;
 mod refusals;
 mod relaying;
 mod reloading;
@@ -105,7 +111,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Poll};
 
 use crate::admission::Admission;
-use crate::builtin::{ANSWERS_PER_SOURCE, Guard};
+use crate::builtin::Guard;
 use crate::config::Loaded;
 use crate::journal;
 use crate::lookup::Manner;
@@ -125,12 +131,14 @@ use ends::Ends;
 use entries::Entries;
 pub use facts::Facts;
 use holding::Holding;
+use leaving::Leaving;
 use naming::Naming;
 use observing::Weather;
 pub use outliving::read_for_others;
 use overdue::Group;
 use per_peer::Homing;
 use quiet::Quiet;
+use quota::Quota;
 use relaying::RelayState;
 pub use reloading::ReloadOutcome;
 use reloading::Reloading;
@@ -189,6 +197,8 @@ pub struct Server {
     born: (u64, Instant),
     /// Set once nobody is let in any more.
     drain: Drain,
+    leaving: Leaving,
+    quota: Quota,
     /// Programs in their first milliseconds, which are not polled yet.
     young: Vec<Key>,
     /// Pipes whose program has ended while something still holds them, oldest first.
@@ -225,6 +235,10 @@ pub struct Options {
     pub way: Way,
     /// Programs of all services at once; None is what the machine allows.
     pub max_children: Option<u32>,
+    /// After how long without anybody the server ends.
+    pub idle_exit: Option<Duration>,
+    /// It ends when its services have stopped by themselves and nobody is served.
+    pub only_one: bool,
     /// Reads the configuration again; called in a process of its own.
     pub reload: Box<dyn Fn(Manner) -> Loaded>,
     /// Who has started us.
@@ -239,9 +253,7 @@ impl Server {
     pub fn new(options: Options) -> io::Result<Self> {
         let spawner = Spawner::new(options.way)?;
         let (facts, poll) = (Facts::collect()?, Poll::new()?);
-        let alarm = Alarm::new(poll.registry())?;
-        let signals = watched_signals(&poll, facts.told_of_ends)?;
-        let ends = Ends::new(poll.registry(), facts.told_of_ends)?;
+        let (alarm, signals, ends) = watched(&poll, facts.told_of_ends)?;
         let max_children = max_children(options.max_children, &facts, &spawner);
         let now = Instant::now();
         Ok(Self {
@@ -255,7 +267,7 @@ impl Server {
             facts,
             room: Room::new(options.max_children),
             zone: local_zone(),
-            guard: Guard::new([], ANSWERS_PER_SOURCE),
+            guard: Guard::default(),
             services: Slab::new(),
             entries: Entries::default(),
             order: Vec::new(),
@@ -278,6 +290,8 @@ impl Server {
             statistics: Statistics::default(),
             born: (unix_time(), now),
             drain: None,
+            leaving: Leaving::new(options.idle_exit, now),
+            quota: Quota::new(options.only_one),
             young: Vec::new(),
             lingering: VecDeque::new(),
             resting_services: Vec::new(),
@@ -305,6 +319,13 @@ fn max_children(said: Option<u32>, facts: &Facts, spawner: &Spawner) -> u32 {
     let most = said.unwrap_or(facts.max_children);
     journal::spawning(way_word(spawner.way()), most);
     most
+}
+
+/// What wakes the loop beside those whom it serves.
+fn watched(poll: &Poll, told_of_ends: bool) -> io::Result<(Alarm, Signals, Ends)> {
+    let alarm = Alarm::new(poll.registry())?;
+    let signals = watched_signals(poll, told_of_ends)?;
+    Ok((alarm, signals, Ends::new(poll.registry(), told_of_ends)?))
 }
 
 fn watched_signals(poll: &Poll, told_of_ends: bool) -> io::Result<Signals> {

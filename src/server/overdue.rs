@@ -12,6 +12,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
 use super::Server;
+use super::idling::IDLE;
 use super::orphans;
 use super::slab::Key;
 use super::state::Child;
@@ -45,7 +46,9 @@ impl Server {
     pub(super) fn overdue(&mut self, key: Key) {
         let Some(child) = self.children.get_mut(key) else { return };
         let name = if child.overdue { "KILL" } else { "TERM" };
-        journal::timeout(&child.label, child.peer, child.pid, name, child.terms.log);
+        let is_idle = child.watched.as_ref().is_some_and(|watched| watched.is_over);
+        let how = (name, is_idle.then_some(IDLE));
+        journal::timeout(&child.label, child.peer, child.pid, how, child.terms.log);
         if child.overdue {
             child.deadline = None;
             if let Err(error) = signal_group(child.pid, Signal::SIGKILL) {

@@ -13,6 +13,7 @@ use nix::errno::Errno;
 
 use super::Server;
 use super::connecting::connects_as_another;
+use super::idling::{IDLE, Stillness};
 use super::slab::Key;
 use super::timers::Timer;
 use super::token::{self, Owner};
@@ -55,6 +56,8 @@ pub(super) struct RelayState {
     pub(super) queued: bool,
     /// Its client has ended and is asked now and then whether it is still there.
     pub(super) probes: bool,
+    /// None if it may be still for ever.
+    pub(super) still: Option<Stillness>,
 }
 
 /// The way through the addresses of a target.
@@ -92,6 +95,14 @@ impl Dial {
         }
     }
 
+    /// Both sides are asked at the times of the service; the client's socket has them from the
+    /// listener.
+    fn keep_alive(&self, target: &Socket) {
+        if let Some(times) = self.definition.attributes.keepalive.times() {
+            target.keep_alive(times);
+        }
+    }
+
     /// What is wrong with the address that is tried.
     fn complaint(&self, error: &dyn std::fmt::Display) -> String {
         match self.address() {
@@ -106,6 +117,9 @@ impl Server {
     pub(super) fn relay_announced(&mut self, key: Key, side: Side) {
         if let Some(state) = self.relays.get_mut(key) {
             state.relay.announced(side);
+            if let Some(still) = &mut state.still {
+                still.last = self.now;
+            }
             self.queue_relay(key);
         }
     }
@@ -138,6 +152,8 @@ impl Server {
             }
         };
         let deadline = self.now + CONNECT;
+        let limit = definition.attributes.idle_timeout;
+        let still = limit.map(|limit| Stillness::new(limit, self.now));
         let key = self.relays.insert(RelayState {
             relay: Relay::new(),
             client,
@@ -159,7 +175,11 @@ impl Server {
             started: self.now,
             queued: false,
             probes: false,
+            still,
         });
+        if let Some(still) = still {
+            self.timers.set(still.due, Timer::StillRelay(key));
+        }
         self.count(service, |counters| counters.served());
         if self.watch_side(key, Side::Client) {
             match delay {
@@ -221,6 +241,7 @@ impl Server {
             }
             match dial(&address) {
                 Ok(Dialled::Connected(socket)) => {
+                    dial_state.keep_alive(&socket);
                     state.target = Some(socket);
                     if self.watch_side(key, Side::Target) {
                         self.connected(key);
@@ -228,6 +249,7 @@ impl Server {
                     return;
                 }
                 Ok(Dialled::Pending(socket)) => {
+                    dial_state.keep_alive(&socket);
                     state.target = Some(socket);
                     dial_state.busy = None;
                     dial_state.due = dial_state.deadline;
@@ -398,9 +420,19 @@ impl Server {
 
     /// Closes both sides and says why.
     fn end_relay(&mut self, key: Key, failure: Option<&Failure>) {
+        self.end_relay_for(key, failure, "done");
+    }
+
+    /// Closes one on which nothing has moved for too long.
+    pub(super) fn end_still_relay(&mut self, key: Key) {
+        self.end_relay_for(key, None, IDLE);
+    }
+
+    /// `otherwise`: why, if nothing has failed.
+    fn end_relay_for(&mut self, key: Key, failure: Option<&Failure>, otherwise: &'static str) {
         let Some(state) = self.relays.get(key) else { return };
         let why = match failure.or(state.relay.failure()) {
-            None => Cow::Borrowed("done"),
+            None => Cow::Borrowed(otherwise),
             Some(Failure { side, error }) => Cow::Owned(format!("{}: {error}", side.as_str())),
         };
         let time = self.now.saturating_duration_since(state.started);
@@ -431,6 +463,9 @@ impl Server {
             self.hang_up(key);
         }
         let Some(state) = self.relays.remove(key) else { return };
+        if let Some(still) = state.still {
+            self.timers.cancel(still.due, Timer::StillRelay(key));
+        }
         let connected = state.dial.is_none();
         for (side, socket) in [(Side::Client, Some(state.client)), (Side::Target, state.target)] {
             let Some(socket) = socket else { continue };

@@ -72,10 +72,21 @@ impl Server {
             return Outcome::Failed(socket);
         }
         let before = Instant::now();
-        match self.spawner.spawn(&prepared, socket, start.facts, self.table()) {
-            Ok(started) => {
+        let spawned = match self.copy_to_watch(start, &socket) {
+            Ok(copy) => {
+                let started = self.spawner.spawn(&prepared, socket, start.facts, self.table());
+                started.map(|started| (started, copy))
+            }
+            Err(error) => Err(NotStarted { error, socket }),
+        };
+        match spawned {
+            Ok((started, copy)) => {
                 self.count(service, |counters| counters.started(before.elapsed()));
-                Outcome::Runs(self.started(start, started, prepared.group()))
+                let key = self.started(start, started, prepared.group());
+                if let Some(key) = key {
+                    self.watch_movement(key, copy);
+                }
+                Outcome::Runs(key)
             }
             Err(failed) if failed.may_pass() => {
                 self.cancel_start(service, peer);
@@ -169,6 +180,7 @@ impl Server {
             started: self.now,
             listener: start.listener,
             peer_socket: None,
+            watched: None,
             stderr,
             group,
             deadline: None,

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::banners::Banners;
+use super::idling::Watched;
 use super::peer_queue::Sorted;
 use super::refusals::Refusals;
 use super::slab::Key;
@@ -45,8 +46,36 @@ pub(super) struct ServiceState {
     pub(super) statistics: Option<Box<Statistics>>,
     /// Clients of a relay in a row that failed before they were answered.
     pub(super) fruitless: u32,
-    /// `oxinetd stop SERVICE`: its sockets are closed until it is started again.
-    pub(super) stopped: bool,
+    /// Whether its sockets are closed until it is started again.
+    pub(super) stopped: Stopped,
+    /// By the program before us; what it is has not been read yet.
+    pub(super) handed_over: bool,
+}
+
+/// Why a service is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// It is not.
+    No,
+    /// `oxinetd stop SERVICE`.
+    Asked,
+    /// It has had as many clients as `max_clients` says.
+    Spent,
+}
+
+impl Stopped {
+    pub(super) fn is_so(self) -> bool {
+        self != Self::No
+    }
+
+    /// As the status has it.
+    pub(super) fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::No => None,
+            Self::Asked => Some("command"),
+            Self::Spent => Some("max_clients"),
+        }
+    }
 }
 
 /// Why nothing is taken from a listener.
@@ -148,6 +177,8 @@ pub(super) struct Child {
     pub(super) stderr: Option<Key>,
     /// A copy of its own socket, for one of a peer.
     pub(super) peer_socket: Option<PeerSocket>,
+    /// Its connection, if that may not be still for too long.
+    pub(super) watched: Option<Box<Watched>>,
     /// Not removed while the program runs.
     pub(super) group: Option<Rc<Group>>,
     /// When it gets its next signal for running too long.
@@ -200,6 +231,8 @@ pub(super) struct ConversationState {
     pub(super) active: Instant,
     /// How long it may be silent.
     pub(super) silence: Duration,
+    /// Its service has said so.
+    pub(super) limited: bool,
     /// When its timer is due.
     pub(super) due: Instant,
     pub(super) queued: bool,

@@ -14,7 +14,7 @@ use super::Server;
 use super::banners::Banners;
 use super::refusals::Refusals;
 use super::slab::Key;
-use super::state::{ListenerState, Rest, ServiceState};
+use super::state::{ListenerState, Rest, ServiceState, Stopped};
 use super::timers::Timer;
 use crate::admission::{Limits, ServiceId};
 use crate::builtin;
@@ -108,8 +108,12 @@ fn would_be_lost(service: &Service) -> String {
 /// A service that a reload takes for the one that was served: the same sockets and name.
 /// Its options are set again, and everybody is counted by source, whatever it will be.
 fn stub(service: &state::Service) -> Service {
-    let attributes =
-        Attributes { per_source: Some(u32::MAX), socket_mode: u32::MAX, ..Attributes::default() };
+    let attributes = Attributes {
+        per_source: Some(u32::MAX),
+        socket_mode: u32::MAX,
+        max_clients: service.clients.1,
+        ..Attributes::default()
+    };
     let program = Program { path: PathBuf::from("/"), argv: vec![OsString::from("-")] };
     let action = match service.runs_program {
         true => Action::Program(program),
@@ -147,7 +151,9 @@ impl Server {
         self.recall(&state, &mut taken);
         self.adopt_services(&state, &mut taken);
         self.adopt_held(&state, &mut taken);
+        let clients: Vec<u32> = state.services.iter().map(|it| it.clients.0).collect();
         self.adopt_whoever_is_served(state, &mut taken);
+        self.count_clients_on(&clients, &taken);
         for id in [taken.gone.0, taken.gone.1] {
             self.admission.retire(id);
         }
@@ -187,6 +193,9 @@ impl Server {
         self.facts.server.nofile = state.nofile;
         self.born = (state.born.0, clock.instant(state.born.1));
         self.statistics = state.total.clone();
+        if let Some(last) = state.last_here {
+            self.leaving.last = clock.instant(last);
+        }
         let failures = state.failures.iter().filter_map(|(pid, stage, errno)| {
             Some((*pid, Failure { stage: Stage::from_number(*stage)?, errno: *errno }))
         });
@@ -215,7 +224,12 @@ impl Server {
                 refusals: Refusals::default(),
                 fruitless: 0,
                 statistics: handed.statistics.clone().map(Box::new),
-                stopped: handed.stopped,
+                stopped: match (handed.stopped, handed.spent) {
+                    (false, _) => Stopped::No,
+                    (true, false) => Stopped::Asked,
+                    (true, true) => Stopped::Spent,
+                },
+                handed_over: true,
                 service: Rc::clone(&service),
             });
             self.entries.define(key, None, &service);
@@ -326,6 +340,15 @@ impl Server {
             None => self.listen_again(key),
         }
         key
+    }
+
+    /// Goes on from so many clients, whoever of them is still here.
+    fn count_clients_on(&mut self, clients: &[u32], taken: &Adoption) {
+        for (key, clients) in taken.services.iter().zip(clients) {
+            if let Some(state) = self.services.get(*key) {
+                self.admission.set_clients(state.admission, *clients);
+            }
+        }
     }
 
     /// Lines about whoever was here already go where those of the service go now.

@@ -32,6 +32,10 @@ pub(super) enum Timer {
     Quiet,
     /// A program has run for as long as it may, or has had time to end after that.
     Overdue(Key),
+    /// Nothing may have moved on a program's connection for too long.
+    Still(Key),
+    /// The same for a relay.
+    StillRelay(Key),
     /// What a program that ran for too long has left behind.
     Group(Key),
     /// A client has had long enough to read its banner.
@@ -54,6 +58,8 @@ pub(super) enum Timer {
     Trial,
     /// Whoever is still here has had time to come to an end.
     Drained,
+    /// Nobody may have been here for long enough to end.
+    Leave,
     /// The service manager wants a sign of life.
     Watchdog,
     /// Tell the service manager what it had no room for.

@@ -30,6 +30,7 @@ impl Server {
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         log_sink::hold();
+        self.expect_to_leave();
         // What starting has left.
         self.give_memory_back();
         // When lines that wait for their reader are tried again; those of the start may.
@@ -76,6 +77,7 @@ impl Server {
     fn turn(&mut self, events: &Events) -> bool {
         self.now = Instant::now();
         self.observe();
+        self.note_who_is_here();
         let (mut signalled, mut tried, mut reap, mut ended) = (false, false, false, false);
         for event in events {
             let owner = token::unpack(event.token());
@@ -122,6 +124,8 @@ impl Server {
         self.let_in();
         self.make_ready();
         self.tell_limits();
+        self.stop_spent();
+        self.note_who_is_here();
         self.stop_if_drained();
         self.upgrade_if_tried();
         reap
@@ -131,6 +135,7 @@ impl Server {
     pub(super) fn queue(&mut self, owner: Owner) {
         let queued = match owner {
             Owner::Listener(key) => {
+                self.leaving.last = self.now;
                 if self.event_while_resting(key) {
                     return;
                 }
@@ -201,6 +206,8 @@ impl Server {
                 Timer::Spares => self.look_at_spares(),
                 Timer::Quiet => self.look_whether_quiet(),
                 Timer::Overdue(key) => self.overdue(key),
+                Timer::Still(key) => self.look_for_movement(key),
+                Timer::StillRelay(key) => self.look_for_still_relay(key),
                 Timer::Group(key) => self.end_group(key),
                 Timer::Banner(key) => self.banner_due(key),
                 Timer::Held => self.held_long_enough(),
@@ -210,6 +217,7 @@ impl Server {
                 Timer::Seeker => self.seeker_overdue(),
                 Timer::Door(key) => self.queue(Owner::Door(key)),
                 Timer::Edge(key) => self.look_for_silent_edge(key),
+                Timer::Leave => self.look_whether_to_leave(),
                 Timer::Drained => self.drained(),
                 Timer::Trial => self.look_at_trial(),
                 Timer::Watchdog => self.say_alive(),

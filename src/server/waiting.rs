@@ -18,7 +18,7 @@ use crate::descriptor;
 use crate::journal;
 use crate::listener::{Bound, Condition, Listener, Socket};
 use crate::spawn::environment::Connection;
-use crate::spawn::kernel::{self, options};
+use crate::spawn::kernel::{options, tcp};
 
 /// Bytes of a datagram that are compared to see whether it has been taken.
 const HEAD: usize = 64;
@@ -229,9 +229,8 @@ fn head(listener: &Listener) -> Option<Vec<u8>> {
             let length = datagram::peek_unix(socket, &mut bytes).ok()?;
             Some(bytes.get(..length).unwrap_or_default().to_vec())
         }
-        Socket::Tcp(socket) => somebody_waits(listener).then(|| {
-            kernel::waiting_connections(socket).unwrap_or_default().to_ne_bytes().to_vec()
-        }),
+        Socket::Tcp(socket) => somebody_waits(listener)
+            .then(|| tcp::waiting_connections(socket).unwrap_or_default().to_ne_bytes().to_vec()),
         Socket::Unix(_) => somebody_waits(listener).then(Vec::new),
     }
 }

@@ -59,6 +59,7 @@
 #![allow(unsafe_code, reason = "the one place where it is allowed")]
 
 pub mod options;
+pub mod tcp;
 
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_long, c_void};
@@ -1672,27 +1673,6 @@ pub fn disconnect(socket: &impl AsRawFd) -> io::Result<()> {
         libc::connect(socket.as_raw_fd(), &raw const nobody, length)
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// How many connections wait to be accepted from a TCP listener (tcp(7), TCP_INFO).
-#[must_use]
-pub fn waiting_connections(listener: &impl AsRawFd) -> Option<u32> {
-    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).ok()?;
-    // SAFETY: plain numbers, for which all zero is a value; the kernel writes no more
-    // than the length given.
-    let (result, info) = unsafe {
-        let mut info = std::mem::zeroed::<libc::tcp_info>();
-        let result = libc::getsockopt(
-            listener.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            (&raw mut info).cast(),
-            &raw mut length,
-        );
-        (result, info)
-    };
-    // For a listener the kernel tells its accept queue here.
-    (result == 0).then_some(info.tcpi_unacked)
 }
 
 /// Has the allocator put freed pieces together at once. It would put many aside and then,

@@ -153,6 +153,11 @@ const ATTRIBUTES: &[&str] = &[
     "stderr = null",
     "nodelay = yes",
     "keepalive = yes",
+    "keepalive = 60s 10s 6",
+    "keepalive = 2h 1m 127",
+    "answer_rate = 50/second",
+    "answer_rate = unlimited",
+    "max_clients = 3",
     "v6only = yes",
     "sndbuf = 64k",
     "rcvbuf = 1000",
@@ -186,6 +191,9 @@ const ATTRIBUTES: &[&str] = &[
     "log_type = FILE '/var/log/my own.log' 500k",
     "log_type = FILE /var/log/some.log 1M 1536k",
 ];
+
+/// Examples of what is an error where nobody can tell.
+const OF_CONNECTIONS: &[&str] = &["idle_timeout = 90s", "idle_timeout = 100ms"];
 
 /// Examples of `redirect`, which stands instead of a program.
 const REDIRECTS: &[&str] = &[
@@ -291,13 +299,18 @@ fn every_attribute_is_read_and_printed() {
     let machine = FakeLookup::with_file("/tmp/a b/file", "");
     for attribute in all() {
         let name = attribute.name;
-        let action = if name == "redirect" { "- internal" } else { "nobody cat" };
-        let examples =
-            ATTRIBUTES.iter().chain(REDIRECTS).filter(|line| line.split(' ').next() == Some(name));
+        let action = match name {
+            "redirect" => "- internal",
+            "answer_rate" => "- internal echo",
+            _ => "nobody cat",
+        };
+        let examples = ATTRIBUTES.iter().chain(REDIRECTS).chain(OF_CONNECTIONS);
+        let examples = examples.filter(|line| line.split(' ').next() == Some(name));
         let mut count = 0;
         for example in examples {
             let head = match attribute.scope {
                 Scope::UnixPath => "/run/x stream unix nowait",
+                Scope::Answers => "echo dgram udp wait",
                 _ => "80 stream tcp nowait",
             };
             let text = format!("{head} {action}\n    {example}\n");

@@ -94,22 +94,34 @@ pub(super) fn max_load(shown: &Shown<'_>) -> Option<String> {
 }
 
 pub(super) fn set_timeout(draft: &mut Draft, value: &Value<'_>) -> Result<(), Problem> {
-    let unlimited = value.words.first().is_some_and(|word| is_unlimited(&word.text));
-    if unlimited && value.words.len() == 1 {
-        draft.attributes.timeout = None;
-        return Ok(());
-    }
-    let timeout = value.duration()?;
-    if timeout.is_zero() {
-        let help = "write `unlimited` for no limit, or `disable = yes` for no service";
-        return Err(Problem::new(value.place, "no program can run for no time", help));
-    }
-    draft.attributes.timeout = Some(timeout);
+    draft.attributes.timeout = some_time(value, "no program can run for no time")?;
     Ok(())
+}
+
+pub(super) fn set_idle_timeout(draft: &mut Draft, value: &Value<'_>) -> Result<(), Problem> {
+    draft.attributes.idle_timeout = some_time(value, "every connection is idle for no time")?;
+    Ok(())
+}
+
+/// A time that is longer than none, or `unlimited`.
+fn some_time(value: &Value<'_>, none: &str) -> Result<Option<Duration>, Problem> {
+    if matches!(value.words, [word] if is_unlimited(&word.text)) {
+        return Ok(None);
+    }
+    let time = value.duration()?;
+    if time.is_zero() {
+        let help = "write `unlimited` for no limit, or `disable = yes` for no service";
+        return Err(Problem::new(value.place, none, help));
+    }
+    Ok(Some(time))
 }
 
 pub(super) fn timeout(shown: &Shown<'_>) -> Option<String> {
     shown.service.attributes.timeout.map(show_duration)
+}
+
+pub(super) fn idle_timeout(shown: &Shown<'_>) -> Option<String> {
+    shown.service.attributes.idle_timeout.map(show_duration)
 }
 
 pub(super) fn kill_after(shown: &Shown<'_>) -> Option<String> {

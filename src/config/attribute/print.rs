@@ -35,6 +35,13 @@ pub(super) fn rate(shown: &Shown<'_>, get: fn(&Attributes) -> Option<Rate>) -> O
     Some(format!("{count}/{unit}"))
 }
 
+/// Without the limit that there is where nothing is said.
+pub(super) fn answer_rate(shown: &Shown<'_>) -> Option<String> {
+    let default = Attributes::default();
+    differing(shown, &default, |attributes| attributes.answer_rate)?;
+    Some(rate(shown, |attributes| attributes.answer_rate).unwrap_or("unlimited".to_owned()))
+}
+
 pub(super) fn number<T: ToString + PartialEq>(
     shown: &Shown<'_>,
     get: fn(&Attributes) -> Option<T>,

@@ -4,10 +4,11 @@
 use super::confinement::set_capabilities;
 use super::environment::{set_env, set_passenv};
 use super::print::{
-    at_limit, capabilities, env, groups, interface, limit, number, on_stop, passenv, path, paths,
-    rate, redirect, rlimit, size_of, socket_group, socket_mode, socket_user, stderr, umask, yes,
+    answer_rate, at_limit, capabilities, env, groups, interface, limit, number, on_stop, passenv,
+    path, paths, rate, redirect, rlimit, size_of, socket_group, socket_mode, socket_user, stderr,
+    umask, yes,
 };
-use super::{Attribute, Scope, limits, log_type};
+use super::{Attribute, Scope, keepalive, limits, log_type};
 use crate::config::model::{AtLimit, OnStop, Resource, StderrTo};
 use crate::config::quantity::show_size;
 use crate::config::relay::Redirect;
@@ -165,9 +166,19 @@ pub(crate) static TABLE: &[Attribute] = &[
         limits::set_timeout, limits::timeout
     },
     row! {
+        "idle_timeout", Moving, "a duration: `30s`, `5m`, or `unlimited`", "unlimited",
+        "the longest that nothing may move on a connection, either way",
+        limits::set_idle_timeout, limits::idle_timeout
+    },
+    row! {
         "kill_after", Program, "a duration: `5s`", "5s",
         "time between TERM and KILL at the `timeout`",
         set!(kill_after, duration), limits::kill_after
+    },
+    row! {
+        "max_clients", Every, "a number from 1, or `unlimited`", "unlimited",
+        "clients after which the service stops by itself",
+        set!(max_clients, limit), |shown| limit(shown, |a| a.max_clients)
     },
     row! {
         "on_stop", Program, "`terminate` or `leave`", "leave",
@@ -363,9 +374,14 @@ pub(crate) static TABLE: &[Attribute] = &[
         set!(nodelay, yes_no), |shown| yes(shown, |a| a.nodelay)
     },
     row! {
-        "keepalive", Tcp, "`yes` or `no`", "no",
-        "SO_KEEPALIVE on connections",
-        set!(keepalive, yes_no), |shown| yes(shown, |a| a.keepalive)
+        "keepalive", Tcp, "`yes`, `no`, or `IDLE INTERVAL COUNT`: `60s 10s 6`", "no",
+        "whether a silent peer is asked if it is still there, and when",
+        keepalive::set, keepalive::print
+    },
+    row! {
+        "answer_rate", Answers, "`N/second`, `N/minute` or `unlimited`", "1000/second",
+        "answers of a built-in datagram service to one source",
+        set!(answer_rate, rate), answer_rate
     },
     row! {
         "v6only", Inet, "`yes` or `no`", "no",

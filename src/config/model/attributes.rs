@@ -23,6 +23,45 @@ pub struct Rate {
     pub per: Duration,
 }
 
+/// When the system asks a silent peer whether it is still there: `keepalive`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Keepalive {
+    /// Never.
+    No,
+    /// At the times that the system has for it.
+    Yes,
+    /// At these.
+    Times(KeepaliveTimes),
+}
+
+impl Keepalive {
+    /// Whether it asks at all.
+    #[must_use]
+    pub fn is_on(self) -> bool {
+        self != Self::No
+    }
+
+    /// The times that are said.
+    #[must_use]
+    pub fn times(self) -> Option<KeepaliveTimes> {
+        match self {
+            Self::Times(times) => Some(times),
+            Self::No | Self::Yes => None,
+        }
+    }
+}
+
+/// The times of `keepalive`, within what the system takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeepaliveTimes {
+    /// Seconds of silence before the first question.
+    pub idle: u16,
+    /// Seconds between two questions.
+    pub interval: u16,
+    /// Questions without an answer after which the connection is over.
+    pub count: u8,
+}
+
 /// What happens when `instances` programs run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AtLimit {
@@ -202,8 +241,10 @@ pub struct Attributes {
     pub stderr: StderrTo,
     /// TCP_NODELAY on accepted connections.
     pub nodelay: bool,
-    /// SO_KEEPALIVE on accepted connections.
-    pub keepalive: bool,
+    /// SO_KEEPALIVE and its times on accepted connections.
+    pub keepalive: Keepalive,
+    /// Answers of a built-in datagram service to one source; None is no limit.
+    pub answer_rate: Option<Rate>,
     /// SO_SNDBUF, bytes.
     pub sndbuf: Option<u32>,
     /// SO_RCVBUF, bytes.
@@ -227,8 +268,12 @@ pub struct Attributes {
     pub max_load: Option<f64>,
     /// The longest a program may run.
     pub timeout: Option<Duration>,
+    /// The longest that nothing may move on a connection.
+    pub idle_timeout: Option<Duration>,
     /// Time between TERM and KILL at the timeout.
     pub kill_after: Duration,
+    /// Clients after which the service stops by itself.
+    pub max_clients: Limit,
     /// Sent to every client.
     pub banner: Option<Rc<Banner>>,
     /// Sent to every admitted client, after `banner`.
@@ -268,7 +313,8 @@ impl Default for Attributes {
             group_limits: GroupLimits::default(),
             stderr: StderrTo::Log,
             nodelay: false,
-            keepalive: false,
+            keepalive: Keepalive::No,
+            answer_rate: Some(Rate { count: 1000, per: Duration::from_secs(1) }),
             sndbuf: None,
             rcvbuf: None,
             socket_user: None,
@@ -281,7 +327,9 @@ impl Default for Attributes {
             cps: None,
             max_load: None,
             timeout: None,
+            idle_timeout: None,
             kill_after: Duration::from_secs(5),
+            max_clients: None,
             banner: None,
             banner_success: None,
             banner_fail: None,
