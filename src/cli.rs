@@ -53,8 +53,8 @@ Environment:
   RUST_LOG   what is logged at all: error, warn, info (default), debug or trace
 
 Exit status:
-  0 stopped on request, 1 bad configuration or nothing to serve,
-  2 wrong usage, 71 the system refused
+  0 stopped on request, at --idle-exit or after max_clients,
+  1 bad configuration or nothing to serve, 2 wrong usage, 71 the system refused
 
 oxinetd(8) and oxinetd.conf(5) say the rest.";
 
@@ -321,6 +321,7 @@ Examples:
   oxinetd run 8080 -- date               then: nc localhost 8080
   oxinetd run '*:8080' -- sh -c 'echo \"hello $REMOTE_ADDR\"'
   oxinetd run -o instances=4 -o stderr=socket 127.0.0.1:0 -- make
+  oxinetd run -o max_clients=1 8080 -- cat page
   oxinetd run --udp 7777 -- cat
   oxinetd run /tmp/ps.sock -- ps ax      then: nc -U /tmp/ps.sock";
 

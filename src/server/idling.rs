@@ -110,6 +110,14 @@ impl Stillness {
 }
 
 impl Server {
+    /// Whether programs of some service are.
+    pub(super) fn watches_programs(&self) -> bool {
+        let mut services = self.services.iter();
+        services.any(|(_, state)| {
+            state.prepared.is_some() && state.service.attributes.idle_timeout.is_some()
+        })
+    }
+
     /// A copy of the connection that a program is about to get, if it is to be watched.
     ///
     /// # Errors

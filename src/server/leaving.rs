@@ -10,6 +10,9 @@ use super::timers::Timer;
 /// Why the server stops, as the log says it.
 const IDLE: &str = "idle";
 
+/// Whoever asks the server is answered first: it is looked again so soon.
+const ANSWERED: Duration = Duration::from_millis(100);
+
 /// When somebody was last here.
 #[derive(Debug)]
 pub(super) struct Leaving {
@@ -53,9 +56,12 @@ impl Server {
         }
         let due = self.leaving.last + limit;
         if due > self.now {
-            return self.timers.set(due, Timer::Leave);
+            self.timers.set(due, Timer::Leave);
+        } else if self.controlling.edges.len() > 0 {
+            self.timers.set(self.now + ANSWERED, Timer::Leave);
+        } else {
+            self.stop.get_or_insert(IDLE);
         }
-        self.stop.get_or_insert(IDLE);
     }
 
     /// Whether somebody is in a backlog.

@@ -97,11 +97,11 @@ impl Reserve {
     }
 
     /// Programs for which so many that are in use for good leave room. Each has two when it
-    /// runs, and takes three when it begins.
-    pub(super) fn programs(self, in_use: usize) -> u64 {
+    /// runs, or three if its connection is watched, and takes one more when it begins.
+    pub(super) fn programs(self, in_use: usize, watched: bool) -> u64 {
         let in_use = u64::try_from(in_use).unwrap_or(u64::MAX);
         let left = self.most.saturating_sub(self.kept).saturating_sub(in_use);
-        left.saturating_sub(1) / 2
+        left.saturating_sub(1) / (2 + u64::from(watched))
     }
 
     /// How many clients of the server itself there may be, each with a descriptor, beside
@@ -182,7 +182,8 @@ impl Server {
         }
         let open = self.listeners.iter().filter(|(_, state)| state.listener.is_some()).count();
         let in_use = open.saturating_add(OWN_LEAST).saturating_add(self.controlling.doors.len());
-        let room = u32::try_from(self.facts.reserve.programs(in_use)).unwrap_or(u32::MAX);
+        let watched = self.watches_programs();
+        let room = u32::try_from(self.facts.reserve.programs(in_use, watched)).unwrap_or(u32::MAX);
         self.admission.set_max_children(room.min(self.facts.max_children).max(1));
     }
 

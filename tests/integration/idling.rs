@@ -286,3 +286,15 @@ fn a_program_that_has_closed_its_connection_moves_nothing() {
     let _ = daemon.wait_log(|line| is_idle(line, port));
     assert_eq!(read_all(client), "");
 }
+
+#[test]
+fn where_descriptors_are_few_clients_wait_for_them_and_all_are_served() {
+    let port = free_port();
+    let text = tcp_line(port, "/bin/cat cat") + "    idle_timeout = 1h\n";
+    let daemon = Setup::new().after("ulimit -n 40").start(&text);
+    let clients: Vec<TcpStream> = (0..20).map(|_| tcp(port)).collect();
+    for client in clients {
+        assert_eq!(echo_once(&client, "?"), "?");
+    }
+    assert!(daemon.said("failed").is_empty(), "{}", daemon.log.text());
+}

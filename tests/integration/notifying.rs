@@ -303,3 +303,12 @@ fn a_program_sees_nothing_of_the_manager_even_if_it_asks() {
     let _daemon = with_private(Setup::new()).run(&run);
     has_nothing_private(&read_all(tcp(port.parse().unwrap())));
 }
+
+#[test]
+fn a_server_that_ends_because_nobody_comes_says_that_it_stops() {
+    let manager = Manager::new();
+    let port = free_port();
+    let mut daemon = manager.setup().arg("--idle-exit").arg("200ms").start(&echo(port));
+    let _ = manager.wait("STOPPING=1");
+    assert!(daemon.wait_exit().success());
+}
