@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::vsock::VsockAddress;
+
 /// The address of a peer as logs, lists and environments show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Address {
@@ -17,6 +19,8 @@ pub enum Address {
         /// Its effective user id.
         uid: u32,
     },
+    /// A machine at the other end of a virtual socket: this one, its host or a guest.
+    Vsock(VsockAddress),
     /// Nobody in particular: a `wait` service, whose program meets its peers itself.
     #[default]
     None,
@@ -29,7 +33,7 @@ impl Address {
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Inet(address) => Some(address.ip().to_canonical()),
-            Self::Unix { .. } | Self::None => None,
+            Self::Unix { .. } | Self::Vsock(_) | Self::None => None,
         }
     }
 }
@@ -51,11 +55,12 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 impl fmt::Display for Address {
-    /// `127.0.0.1:4711`, `[::1]:4711`, `unix:pid=12,uid=0`, `-`.
+    /// `127.0.0.1:4711`, `[::1]:4711`, `unix:pid=12,uid=0`, `vsock:2:4711`, `-`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inet(address) => address.fmt(f),
             Self::Unix { pid, uid } => write!(f, "unix:pid={pid},uid={uid}"),
+            Self::Vsock(address) => address.fmt(f),
             Self::None => f.write_str("-"),
         }
     }
@@ -74,6 +79,8 @@ mod tests {
         assert_eq!(inet("127.0.0.1:4711").to_string(), "127.0.0.1:4711");
         assert_eq!(inet("[::1]:4711").to_string(), "[::1]:4711");
         assert_eq!(Address::Unix { pid: 12, uid: 0 }.to_string(), "unix:pid=12,uid=0");
+        let host = VsockAddress { cid: 2, port: 4711 };
+        assert_eq!(Address::Vsock(host).to_string(), "vsock:2:4711");
         assert_eq!(Address::None.to_string(), "-");
     }
 

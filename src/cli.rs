@@ -306,7 +306,7 @@ pub struct Run {
     /// Datagrams: one program per peer (with -o wait=yes one for all)
     #[arg(long)]
     pub udp: bool,
-    /// PORT (of this machine only), *:PORT, ADDRESS:PORT, /PATH, ./PATH or @NAME; port 0 is any free one
+    /// PORT (of this machine only), *:PORT, ADDRESS:PORT, /PATH, ./PATH, @NAME or vsock:PORT; port 0 is any free one
     pub endpoint: String,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "PROGRAM [ARGS]")]

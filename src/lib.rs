@@ -66,4 +66,5 @@ pub mod statistics;
 pub mod trusted_path;
 pub mod unix_path;
 pub mod visible;
+pub mod vsock;
 pub mod zone;

@@ -12,6 +12,7 @@ mod plain;
 mod restore;
 mod shown;
 mod told;
+mod virtual_socket;
 
 use std::fmt;
 use std::io;
@@ -27,6 +28,7 @@ use nix::sys::socket::{
 use crate::config::model::{Action, Attributes, Endpoint, Service, SocketSpec, SocketType};
 use crate::descriptor;
 use crate::unix_path::{self, BoundPath};
+use crate::vsock::VsockAddress;
 pub use accept::{Accepted, Connection};
 pub use asked::connect_from;
 pub use beside::{bind_beside, share_address, udp_socket};
@@ -35,6 +37,7 @@ use plain::Plain;
 pub use restore::Condition;
 pub use shown::{NotOpened, ShownEndpoint};
 pub use told::tell_nothing;
+pub use virtual_socket::own_address;
 
 /// An open socket of a service.
 #[derive(Debug)]
@@ -65,6 +68,8 @@ pub enum Socket {
     Udp(UdpSocket),
     /// Unix datagrams.
     UnixDatagram(UnixDatagram),
+    /// Virtual stream or sequenced packets.
+    Vsock(OwnedFd),
 }
 
 /// Where a socket is bound, for logs and environments.
@@ -74,6 +79,8 @@ pub enum Bound {
     Inet(SocketAddr),
     /// A path, or `@name`.
     Unix(String),
+    /// A CID, and the port the system gave if 0 was asked for.
+    Vsock(VsockAddress),
 }
 
 impl fmt::Display for Bound {
@@ -81,6 +88,7 @@ impl fmt::Display for Bound {
         match self {
             Bound::Inet(address) => address.fmt(f),
             Bound::Unix(path) => f.write_str(path),
+            Bound::Vsock(address) => address.fmt(f),
         }
     }
 }
@@ -121,6 +129,10 @@ impl Listener {
                 bind(descriptor.as_raw_fd(), &nix::sys::socket::UnixAddr::new_abstract(name)?)?;
                 let shown = Bound::Unix(ShownEndpoint(&spec.endpoint).to_string());
                 Self::finish(descriptor, spec, attributes, shown, None)
+            }
+            Endpoint::Vsock(address) => {
+                let descriptor = virtual_socket::bind(*address, spec.socket_type)?;
+                Self::finish(descriptor, spec, attributes, Bound::Vsock(*address), None)
             }
         }
     }
@@ -176,6 +188,9 @@ impl Listener {
         if let Bound::Inet(bound) = &mut address {
             *bound = socket.local_address().unwrap_or(*bound);
         }
+        if let Bound::Vsock(bound) = &mut address {
+            *bound = virtual_socket::own_address(&socket).unwrap_or(*bound);
+        }
         let told = told::is_told(&socket, &address);
         Ok(Self { socket, address, path, adopted: false, shared: false, told, plain: None })
     }
@@ -190,6 +205,9 @@ impl Listener {
         let socket = Socket::new(descriptor, &spec.endpoint, spec.socket_type);
         let address = match &spec.endpoint {
             Endpoint::Inet(address) => Bound::Inet(socket.local_address().unwrap_or(*address)),
+            Endpoint::Vsock(address) => {
+                Bound::Vsock(virtual_socket::own_address(&socket).unwrap_or(*address))
+            }
             unix => Bound::Unix(ShownEndpoint(unix).to_string()),
         };
         let path = match &spec.endpoint {
@@ -212,6 +230,7 @@ impl Listener {
     pub fn adopt(descriptor: OwnedFd, endpoint: &Endpoint, socket_type: SocketType) -> Self {
         let address = match endpoint {
             Endpoint::Inet(address) => Bound::Inet(*address),
+            Endpoint::Vsock(address) => Bound::Vsock(*address),
             unix => Bound::Unix(ShownEndpoint(unix).to_string()),
         };
         let socket = Socket::new(descriptor, endpoint, socket_type);
@@ -314,6 +333,9 @@ impl Listener {
 
 impl Socket {
     fn new(descriptor: OwnedFd, endpoint: &Endpoint, socket_type: SocketType) -> Self {
+        if matches!(endpoint, Endpoint::Vsock(_)) {
+            return Self::Vsock(descriptor);
+        }
         let inet = matches!(endpoint, Endpoint::Inet(_));
         match (socket_type, inet) {
             (SocketType::Dgram, true) => Self::Udp(descriptor.into()),
@@ -329,10 +351,11 @@ impl Socket {
             Bound::Inet(SocketAddr::V4(_)) => AddressFamily::Inet,
             Bound::Inet(SocketAddr::V6(_)) => AddressFamily::Inet6,
             Bound::Unix(_) => AddressFamily::Unix,
+            Bound::Vsock(_) => AddressFamily::Vsock,
         };
         match self {
             Self::Udp(_) | Self::UnixDatagram(_) => (family, SocketType::Dgram),
-            Self::Tcp(_) | Self::Unix(_) => (family, SocketType::Stream),
+            Self::Tcp(_) | Self::Unix(_) | Self::Vsock(_) => (family, SocketType::Stream),
         }
     }
 
@@ -342,16 +365,17 @@ impl Socket {
             Self::Unix(socket) => socket.into(),
             Self::Udp(socket) => socket.into(),
             Self::UnixDatagram(socket) => socket.into(),
+            Self::Vsock(socket) => socket,
         }
     }
 
-    /// Our own address; none for unix sockets.
+    /// Our own address; none for sockets that are not the internet's.
     #[must_use]
     pub fn local_address(&self) -> Option<SocketAddr> {
         match self {
             Socket::Tcp(listener) => listener.local_addr().ok(),
             Socket::Udp(socket) => socket.local_addr().ok(),
-            Socket::Unix(_) | Socket::UnixDatagram(_) => None,
+            Socket::Unix(_) | Socket::UnixDatagram(_) | Socket::Vsock(_) => None,
         }
     }
 }
@@ -363,6 +387,7 @@ impl AsFd for Socket {
             Socket::Unix(socket) => socket.as_fd(),
             Socket::Udp(socket) => socket.as_fd(),
             Socket::UnixDatagram(socket) => socket.as_fd(),
+            Socket::Vsock(socket) => socket.as_fd(),
         }
     }
 }

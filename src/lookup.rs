@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::resource::{RLIM_INFINITY, getrlimit};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{self, Gid, Uid};
@@ -364,6 +365,11 @@ impl Lookup for System {
         let index = std::fs::read_to_string(index).ok()?.trim().parse().ok()?;
         self.is(name, &Known::Device(index));
         Some(index)
+    }
+
+    fn has_vsock(&self) -> bool {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        socket(AddressFamily::Vsock, SockType::Stream, flags, None).is_ok()
     }
 
     fn has_ipv6(&self) -> bool {

@@ -6,6 +6,7 @@
 //! are. IPv4 and IPv6 are apart: `::/0` says nothing about IPv4, and an IPv4-mapped
 //! IPv6 address (RFC 4291 section 2.5.5.2) is the IPv4 address that it stands for.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 pub use crate::config::model::{Prefix, parse_item};
@@ -18,6 +19,8 @@ pub struct AccessList {
     /// Where the answer turns into the other one, sorted.
     v4: Vec<u32>,
     v6: Vec<u128>,
+    /// The CIDs of which something else is said.
+    machines: Vec<u32>,
 }
 
 impl AccessList {
@@ -48,7 +51,26 @@ impl AccessList {
             otherwise,
             v4: turns(v4, otherwise, |last| last.checked_add(1)),
             v6: turns(v6, otherwise, |last| last.checked_add(1)),
+            machines: Vec::new(),
         }
+    }
+
+    /// The same with the machines, by CID, that either list names. Addresses say nothing of
+    /// them: where some alone may connect, a machine that is not named may not.
+    #[must_use]
+    pub fn with_machines(mut self, may: &BTreeSet<u32>, may_not: &BTreeSet<u32>) -> Self {
+        self.machines = if self.otherwise {
+            may_not.iter().copied().collect()
+        } else {
+            may.difference(may_not).copied().collect()
+        };
+        self
+    }
+
+    /// Whether the machine of this CID may connect.
+    #[must_use]
+    pub fn allows_machine(&self, cid: u32) -> bool {
+        self.otherwise ^ self.machines.binary_search(&cid).is_ok()
     }
 
     /// Whether an address may connect.

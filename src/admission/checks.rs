@@ -31,6 +31,7 @@ pub(super) fn may_connect(limits: &Limits, peer: Address) -> bool {
         Address::Inet(socket) => access.allows(socket.ip()),
         // A rule on addresses says nothing of users of this machine.
         Address::Unix { .. } => true,
+        Address::Vsock(address) => access.allows_machine(address.cid),
         // Only who cannot be asked may go unasked.
         Address::None => limits.wait,
     }

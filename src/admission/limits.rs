@@ -67,8 +67,9 @@ impl Limits {
 /// Both lists as one; None where nothing is said.
 fn access(attributes: &Attributes) -> Option<Rc<AccessList>> {
     let (only_from, no_access) = (attributes.only_from.as_deref(), &*attributes.no_access);
-    let said = only_from.is_some() || !no_access.is_empty();
-    said.then(|| Rc::new(AccessList::new(only_from, no_access)))
+    let (may, may_not) = &attributes.machines;
+    let said = only_from.is_some() || !no_access.is_empty() || !may_not.is_empty();
+    said.then(|| Rc::new(AccessList::new(only_from, no_access).with_machines(may, may_not)))
 }
 
 const SECOND: Nanos = 1_000_000_000;

@@ -26,6 +26,8 @@ pub enum Source {
     V6(u64),
     /// A user of this machine, by uid, at the other end of a unix socket.
     Local(u32),
+    /// A machine at the other end of a virtual socket, by its CID.
+    Machine(u32),
     /// Nobody in particular: a `wait` service.
     Unknown,
 }
@@ -47,6 +49,7 @@ impl From<Address> for Source {
         match address {
             Address::Inet(socket) => socket.ip().into(),
             Address::Unix { uid, .. } => Self::Local(uid),
+            Address::Vsock(address) => Self::Machine(address.cid),
             Address::None => Self::Unknown,
         }
     }
@@ -283,6 +286,8 @@ mod tests {
         assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff::9"));
         assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
         assert_eq!(Source::from(Address::Unix { pid: 9, uid: 3 }), Source::Local(3));
+        let guest = |port| Address::Vsock(crate::vsock::VsockAddress { cid: 3, port });
+        assert_eq!(Source::from(guest(9)), Source::from(guest(10)));
         assert_eq!(Source::from(Address::None), Source::Unknown);
     }
 

@@ -16,6 +16,7 @@ use super::resolve::Resolver;
 use super::source::{File, is_comment};
 use super::value::{Operator, Problem, Value};
 use super::words::{self, Word};
+use crate::vsock;
 
 /// The largest file of addresses: a million of them.
 const LARGEST_LIST: u64 = 32 << 20;
@@ -68,6 +69,8 @@ struct Change {
 #[derive(Debug, Clone)]
 enum Item {
     Prefixes(Vec<Prefix>),
+    /// `vsock:CID`.
+    Machine(u32),
     /// `@FILE`, the sign included.
     File(Word),
 }
@@ -106,6 +109,12 @@ fn item(word: &Word) -> Result<Item, Problem> {
         }
         return Ok(Item::File(word.clone()));
     }
+    if let Some(cid) = word.text.strip_prefix(vsock::PREFIX) {
+        return vsock::number(cid).map(Item::Machine).ok_or_else(|| {
+            let help = "write `vsock:CID`, a number: 1 is this machine itself, 2 its host";
+            Problem::new(&word.span, format!("`{cid}` is not a CID"), help)
+        });
+    }
     parse_item(&word.text).map(Item::Prefixes).map_err(|message| wrong(&word.span, message))
 }
 
@@ -123,8 +132,12 @@ impl Resolver<'_> {
     pub(super) fn read_what_is_said(&mut self, draft: &mut Draft) {
         let said = std::mem::take(&mut draft.said);
         let attributes = &mut draft.attributes;
-        attributes.only_from = said.only_from.map(|list| self.only_from(&list));
+        if let Some(list) = said.only_from {
+            attributes.machines.0 = machines(&list.changes);
+            attributes.only_from = Some(self.only_from(&list));
+        }
         if let Some(list) = said.no_access {
+            attributes.machines.1 = machines(&list.changes);
             attributes.no_access = self.prefixes(&list.changes);
         }
         attributes.banner = said.banner.and_then(|word| self.banner(&word));
@@ -136,7 +149,8 @@ impl Resolver<'_> {
     fn only_from(&mut self, list: &List) -> Rc<[Prefix]> {
         let before = self.report.mark();
         let prefixes = self.prefixes(&list.changes);
-        if prefixes.is_empty() && !self.quiet && self.report.mark() == before {
+        let nobody = prefixes.is_empty() && machines(&list.changes).is_empty();
+        if nobody && !self.quiet && self.report.mark() == before {
             let Last { place, removes } = &list.last;
             let help = if *removes {
                 "`-=` takes from those who may connect; say with `no_access` who may not"
@@ -158,6 +172,7 @@ impl Resolver<'_> {
             let read;
             let items = match item {
                 Item::Prefixes(items) => items,
+                Item::Machine(_) => continue,
                 Item::File(word) => {
                     read = self.list(word);
                     &*read
@@ -254,6 +269,19 @@ impl Resolver<'_> {
                 .help("write `nowait`, or let the program check its clients");
         }
     }
+}
+
+/// The machines of a list.
+fn machines(changes: &[Change]) -> BTreeSet<u32> {
+    let mut machines = BTreeSet::new();
+    for Change { remove, item } in changes {
+        match item {
+            Item::Machine(cid) if *remove => _ = machines.remove(cid),
+            Item::Machine(cid) => _ = machines.insert(*cid),
+            Item::Prefixes(_) | Item::File(_) => {}
+        }
+    }
+    machines
 }
 
 /// A name relative to the file that says it.

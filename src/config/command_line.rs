@@ -13,13 +13,14 @@ use super::facts::Lookup;
 use super::model::Origin;
 use super::report::Report;
 use super::source::File;
+use super::virtual_socket::is_vsock;
 use super::words::{Word, quote};
 use super::{Loaded, finish};
 
 /// What stands behind `oxinetd run`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunSpec {
-    /// `8080`, `http`, `*:8080`, `ADDR:PORT`, `LO-HI`, a path or `@name`. Without an
+    /// `8080`, `http`, `*:8080`, `ADDR:PORT`, `LO-HI`, a path, `@name` or `vsock:PORT`. Without an
     /// address, only this machine itself can connect.
     pub endpoint: String,
     /// Datagrams instead of streams.
@@ -93,7 +94,9 @@ fn entry(
 ) -> Entry {
     let text = spec.endpoint.as_str();
     let unix = text.starts_with(['/', '@']) || text.starts_with(':') && text.contains(":/");
+    let vsock = is_vsock(text);
     let (socket_type, protocol, wait) = match (unix, spec.udp) {
+        _ if vsock => (if spec.udp { "dgram" } else { "stream" }, "vsock", "nowait"),
         (true, false) => ("stream", "unix", "nowait"),
         (true, true) => ("dgram", "unix", "wait"),
         (false, false) => ("stream", "tcp", "nowait"),
@@ -104,7 +107,7 @@ fn entry(
         origin: Origin { file: Rc::from("command line"), line: 0 },
         id: None,
         endpoint: fixed(text),
-        default_address: (!unix && !has_address(text)).then(|| fixed(loopback)),
+        default_address: (!unix && !vsock && !has_address(text)).then(|| fixed(loopback)),
         socket_type: fixed(socket_type),
         protocol: fixed(protocol),
         wait: pseudo.wait.unwrap_or_else(|| fixed(wait)),

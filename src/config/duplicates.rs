@@ -30,7 +30,11 @@ impl Taken {
             Outcome::Withheld(withheld) => (&withheld.sockets, &withheld.tcpmux),
             Outcome::Disabled(_) | Outcome::Nothing => return outcome,
         };
-        let any_port = |socket: &SocketSpec| matches!(socket.endpoint, Endpoint::Inet(address) if address.port() == 0);
+        let any_port = |socket: &SocketSpec| match socket.endpoint {
+            Endpoint::Inet(address) => address.port() == 0,
+            Endpoint::Vsock(address) => address.port == 0,
+            Endpoint::Unix(_) | Endpoint::Abstract(_) => false,
+        };
         let twice = sockets
             .iter()
             .filter(|socket| !any_port(socket))
@@ -119,6 +123,8 @@ fn what_is_bound(socket: &SocketSpec) -> SocketSpec {
     let socket_type = match socket.endpoint {
         Endpoint::Unix(_) => SocketType::Stream,
         Endpoint::Inet(_) | Endpoint::Abstract(_) => socket.socket_type,
+        // One port, whatever the type.
+        Endpoint::Vsock(_) => SocketType::Stream,
     };
     SocketSpec { socket_type, ..socket.clone() }
 }
@@ -132,6 +138,7 @@ fn text(socket: &SocketSpec) -> String {
         }
         Endpoint::Unix(path) => path.to_string_lossy().into_owned(),
         Endpoint::Abstract(name) => format!("@{}", String::from_utf8_lossy(name)),
+        Endpoint::Vsock(address) => address.to_string(),
     };
     match &socket.device {
         Some(device) => format!("{place} on {device}"),

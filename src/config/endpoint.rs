@@ -14,7 +14,9 @@ use super::program::well_known;
 use super::quantity::digits;
 use super::report::Report;
 use super::suggest::nearest;
+use super::virtual_socket::is_vsock;
 use super::words::Word;
+use crate::vsock::VsockAddress;
 
 /// An address as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub(super) enum Target {
     Unix { path: PathBuf, owner: Option<Box<[Word; 3]>> },
     /// A unix socket without a file.
     Abstract(Vec<u8>),
+    /// A virtual socket, and how it is written.
+    Vsock(VsockAddress, String),
     /// An entry of tcpmux.
     Tcpmux(TcpmuxName),
 }
@@ -64,24 +68,32 @@ impl Reading<'_> {
             return self.inet(entry, protocol);
         }
         let target = self.portless(word);
-        let tcpmux = matches!(target.as_ref()?, Target::Tcpmux(_));
-        match (tcpmux, protocol) {
-            (true, Protocol::Tcp(_)) | (false, Protocol::Unix) => target,
-            (true, _) => {
+        match (target.as_ref()?, protocol) {
+            (Target::Vsock(..), Protocol::Vsock) => target,
+            (Target::Vsock(..), _) => {
+                self.is_not_its_protocol(entry, "a virtual socket", "vsock");
+                None
+            }
+            (Target::Tcpmux(_), Protocol::Tcp(_)) => target,
+            (Target::Tcpmux(_), _) => {
                 self.report
                     .error(&entry.protocol.span, "entries of tcpmux are reached over TCP")
                     .help("write `stream tcp`");
                 None
             }
-            (false, _) => {
-                let message = format!(
-                    "`{text}` is a unix socket, `{}` is not its protocol",
-                    entry.protocol.text
-                );
-                self.report.error(&entry.protocol.span, message).help("write `unix`");
+            (_, Protocol::Unix) => target,
+            (_, _) => {
+                self.is_not_its_protocol(entry, "a unix socket", "unix");
                 None
             }
         }
+    }
+
+    /// A service field that tells another protocol than the one that is said.
+    fn is_not_its_protocol(&mut self, entry: &Entry, what: &str, right: &str) {
+        let (text, said) = (&entry.endpoint.text, &entry.protocol.text);
+        let message = format!("`{text}` is {what}, `{said}` is not its protocol");
+        self.report.error(&entry.protocol.span, message).help(format!("write `{right}`"));
     }
 
     /// A service field without a port.
@@ -92,6 +104,8 @@ impl Reading<'_> {
             Some(Target::Unix { path: PathBuf::from(&word.os), owner: None })
         } else if word.text.starts_with('@') {
             self.abstract_name(word)
+        } else if is_vsock(&word.text) {
+            self.vsock(word)
         } else {
             self.freebsd(word)
         }
@@ -154,6 +168,12 @@ impl Reading<'_> {
                 .help(
                     "write `/path` or `@name` for a unix socket, or `tcp` or `udp` as the protocol",
                 );
+            return None;
+        }
+        if protocol == Protocol::Vsock {
+            self.report
+                .error(&word.span, format!("`{}` is not what `vsock` needs", word.text))
+                .help("write `vsock:PORT` or `vsock:CID:PORT`");
             return None;
         }
         if before.as_ref().is_some_and(|before| self.lacks_brackets(word, before, &service)) {
@@ -367,7 +387,8 @@ fn help_without_name(text: &str) -> String {
 /// Whether a service field has a port, said by its number or its name.
 pub(super) fn is_inet(field: &str) -> bool {
     let freebsd = field.starts_with(':') && field.contains(":/");
-    !field.starts_with("tcpmux/") && !field.starts_with(['/', '@']) && !freebsd
+    let other = field.starts_with("tcpmux/") || field.starts_with(['/', '@']) || is_vsock(field);
+    !other && !freebsd
 }
 
 /// The service of a field, and the addresses before it.

@@ -177,6 +177,8 @@ pub trait Lookup {
     fn device_index(&self, name: &str) -> Option<u32>;
     /// Whether the machine speaks IPv6.
     fn has_ipv6(&self) -> bool;
+    /// Whether the kernel has virtual sockets, and lets us have them.
+    fn has_vsock(&self) -> bool;
     /// The account that runs the server: its user, with the main group it really has.
     fn own_account(&self) -> UserFacts;
     /// The supplementary groups of the server.

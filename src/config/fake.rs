@@ -77,6 +77,8 @@ pub struct FakeLookup {
     pub devices: BTreeMap<&'static str, u32>,
     /// Whether there is IPv6.
     pub ipv6: bool,
+    /// Whether there are virtual sockets.
+    pub vsock: bool,
     /// Whether programs can be confined to paths.
     pub landlock: bool,
     /// Who runs the server; 0 is root.
@@ -123,6 +125,7 @@ impl Default for FakeLookup {
             every_program: false,
             devices: BTreeMap::from([("lo", 1), ("eth0", 2)]),
             ipv6: true,
+            vsock: true,
             landlock: true,
             own_uid: 0,
             hard_limits: BTreeMap::from([(Resource::Core, 0), (Resource::Files, 4096)]),
@@ -245,6 +248,10 @@ impl Lookup for FakeLookup {
 
     fn device_index(&self, name: &str) -> Option<u32> {
         self.devices.get(name).copied()
+    }
+
+    fn has_vsock(&self) -> bool {
+        self.vsock
     }
 
     fn has_ipv6(&self) -> bool {

@@ -22,6 +22,7 @@ pub(super) enum Protocol {
     Tcp(Families),
     Udp(Families),
     Unix,
+    Vsock,
 }
 
 impl Protocol {
@@ -31,6 +32,7 @@ impl Protocol {
             Self::Tcp(_) => "tcp",
             Self::Udp(_) => "udp",
             Self::Unix => "unix",
+            Self::Vsock => "vsock",
         }
     }
 
@@ -38,16 +40,17 @@ impl Protocol {
     pub(super) fn families(self) -> Families {
         match self {
             Self::Tcp(families) | Self::Udp(families) => families,
-            Self::Unix => Families::Both,
+            Self::Unix | Self::Vsock => Families::Both,
         }
     }
 }
 
 /// The names there are, and what each means.
-const PROTOCOLS: [(&str, Protocol); 10] = [
+const PROTOCOLS: [(&str, Protocol); 11] = [
     ("tcp", Protocol::Tcp(Families::Both)),
     ("udp", Protocol::Udp(Families::Both)),
     ("unix", Protocol::Unix),
+    ("vsock", Protocol::Vsock),
     ("tcp4", Protocol::Tcp(Families::V4)),
     ("tcp6", Protocol::Tcp(Families::V6)),
     ("udp4", Protocol::Udp(Families::V4)),
@@ -284,6 +287,9 @@ pub(super) fn check_pair(
         }
         (SocketType::Dgram, Protocol::Tcp(_)) => {
             "TCP has no datagrams: write `stream tcp` or `dgram udp`"
+        }
+        (SocketType::Dgram, Protocol::Vsock) => {
+            "virtual sockets have no datagrams: write `stream vsock`, or `seqpacket vsock`"
         }
         (SocketType::SeqPacket, Protocol::Tcp(_) | Protocol::Udp(_)) => {
             "only unix sockets have sequenced packets: write `seqpacket unix`, or `stream tcp`"

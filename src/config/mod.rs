@@ -51,6 +51,7 @@ mod sockets;
 mod source;
 mod times;
 mod value;
+mod virtual_socket;
 mod words;
 mod xinetd;
 

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::path_bytes;
 pub use super::prefix::{Prefix, parse_item};
 pub use super::times::AccessTimes;
+use crate::vsock::VsockAddress;
 pub use attributes::{
     ALL_CAPABILITIES, AtLimit, Attributes, Banner, Cps, GroupLimits, Keepalive, KeepaliveTimes,
     Limit, LogFile, LogOnFailure, LogOnSuccess, OnStop, Paths, Rate, Resource, StderrTo,
@@ -143,7 +144,7 @@ pub enum SocketType {
     Stream,
     /// Datagrams: UDP or unix.
     Dgram,
-    /// Sequenced packets: unix only.
+    /// Sequenced packets: unix and virtual sockets only.
     SeqPacket,
 }
 
@@ -168,6 +169,8 @@ pub enum Endpoint {
     Unix(#[serde(with = "path_bytes::one")] PathBuf),
     /// A unix socket in Linux's abstract name space, without the leading NUL.
     Abstract(Vec<u8>),
+    /// A virtual socket; port 0 (any free one) only from the command line.
+    Vsock(VsockAddress),
 }
 
 /// An entry behind tcpmux.

@@ -70,6 +70,8 @@ fn endpoint(service: &Service) -> (String, &'static str) {
             word.push(std::ffi::OsStr::from_bytes(name));
             (quote(&word), "unix")
         }
+        // As the log knows it.
+        Some(Endpoint::Vsock(_)) => (quote(service.label.as_ref()), "vsock"),
         Some(Endpoint::Inet(_)) | None => inet(service),
     }
 }

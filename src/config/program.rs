@@ -107,6 +107,14 @@ impl Resolver<'_> {
                 let last = path.file_name().map(|name| name.to_string_lossy().into_owned());
                 (last.unwrap_or_default(), &entry.endpoint)
             }
+            (None, Target::Vsock(address, _)) => {
+                let port = u16::try_from(address.port).ok();
+                let known = BUILTINS.iter().find(|(_, known, _)| Some(*known) == port);
+                if let Some((_, _, builtin)) = known {
+                    return Some(*builtin);
+                }
+                (entry.endpoint.text.clone(), &entry.endpoint)
+            }
             (None, Target::Abstract(name)) => {
                 (String::from_utf8_lossy(name).into_owned(), &entry.endpoint)
             }

@@ -18,6 +18,7 @@ use super::naming::Causes;
 use super::relevance::Kind;
 use super::report::Report;
 use super::shape::Shape;
+use super::virtual_socket::is_vsock;
 
 /// What became of an entry.
 #[derive(Debug)]
@@ -228,7 +229,10 @@ impl Resolver<'_> {
         self.check_scopes(entry, socket_type, wait, action.as_ref(), &target);
         let builtin = matches!(action, Some(Action::Builtin(_) | Action::Relay(_)));
         self.check_moving(entry, socket_type, (wait && !builtin, builtin), &target);
-        if wait && socket_type == SocketType::Stream && matches!(target, Target::Inet { .. }) {
+        if wait
+            && socket_type == SocketType::Stream
+            && matches!(target, Target::Inet { .. } | Target::Vsock(..))
+        {
             self.warn_of_unseen_sources(entry);
         }
         let complete = action.is_some() && account.is_some() && !self.lacking;
@@ -264,6 +268,7 @@ impl Resolver<'_> {
         self.check_directory(entry, &draft.attributes, action);
         self.socket_owner(draft);
         self.read_what_is_said(draft);
+        self.check_machines(entry, &draft.attributes);
         self.check_privileges(entry, draft, action);
     }
 
@@ -327,7 +332,7 @@ impl Resolver<'_> {
 /// An entry of which no more can be said than what it is called.
 fn by_name(entry: &Entry) -> Withheld {
     let (name, protocol) = (&entry.endpoint.text, &entry.protocol.text);
-    let label = if name.starts_with(['/', '@']) {
+    let label = if name.starts_with(['/', '@']) || is_vsock(name) {
         name.clone()
     } else {
         format!("{name}/{}", protocol.trim_end_matches(['4', '6']))
@@ -353,6 +358,7 @@ fn label(target: &Target, protocol: Protocol) -> String {
         Target::Inet { service, .. } => format!("{service}/{}", protocol.name()),
         Target::Unix { path, .. } => path.to_string_lossy().into_owned(),
         Target::Abstract(name) => format!("@{}", String::from_utf8_lossy(name)),
+        Target::Vsock(_, text) => text.clone(),
         Target::Tcpmux(name) => format!("tcpmux/{}", name.name),
     }
 }

@@ -18,6 +18,7 @@ impl Resolver<'_> {
     ) {
         let inet = matches!(target, Target::Inet { .. });
         let tcpmux = matches!(target, Target::Tcpmux(_));
+        let vsock = matches!(target, Target::Vsock(..));
         let relay = matches!(action, Some(Action::Relay(_)));
         let builtin = relay || matches!(action, Some(Action::Builtin(_)));
         // A file of xinetd is full of what does nothing, which nobody there has ever heard of.
@@ -28,7 +29,9 @@ impl Resolver<'_> {
                 Scope::Program if relay => (false, "a relay runs no program"),
                 Scope::Program => (!builtin, "a built-in service runs no program"),
                 Scope::Nowait => (!wait || builtin, "with `wait`, one program takes all clients"),
-                Scope::Source => (inet || tcpmux, "clients of a unix socket have no address"),
+                Scope::Source => {
+                    (inet || vsock || tcpmux, "clients of a unix socket have no address")
+                }
                 Scope::Connection if tcpmux => (false, "tcpmux has greeted the client already"),
                 Scope::Connection => (
                     socket_type == SocketType::Stream && !wait,
@@ -38,6 +41,7 @@ impl Resolver<'_> {
                     socket_type != SocketType::Dgram && !tcpmux,
                     "no clients queue for this socket",
                 ),
+                Scope::Socket if vsock => (false, "a virtual socket has buffers of its own"),
                 Scope::Socket => (!tcpmux, "an entry of tcpmux has no socket of its own"),
                 Scope::Inet => (inet, "this is no socket of IPv4 or IPv6"),
                 Scope::Tcp => (
@@ -79,6 +83,9 @@ impl Resolver<'_> {
             _ if wait => "with `wait`, the program takes the connections itself",
             Target::Unix { .. } | Target::Abstract(_) if !builtin => {
                 "nobody can tell what moves between a program and a unix socket"
+            }
+            Target::Vsock(..) if !builtin => {
+                "nobody can tell what moves between a program and a virtual socket"
             }
             _ => return,
         };

@@ -33,6 +33,10 @@ impl Resolver<'_> {
         match target {
             Target::Tcpmux(_) => Vec::new(),
             Target::Abstract(name) => vec![plain(socket_type, Endpoint::Abstract(name.clone()))],
+            Target::Vsock(address, _) => {
+                self.check_vsock(entry);
+                vec![plain(socket_type, Endpoint::Vsock(*address))]
+            }
             Target::Unix { path, .. } => vec![plain(socket_type, Endpoint::Unix(path.clone()))],
             Target::Inet { addresses, ports, .. } => {
                 let (addresses, device) = self.interface(entry, addresses, draft);

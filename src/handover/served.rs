@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::moment::Moment;
 use crate::address::Address;
 use crate::config::model::{Account, LogOnSuccess, OnStop, RelayTarget};
+use crate::vsock::VsockAddress;
 
 /// What belongs to whoever is served.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -179,7 +180,7 @@ pub enum Then {
         /// The group of a unix peer.
         peer_gid: Option<u32>,
         /// What its program is told.
-        facts: Facts,
+        facts: Box<Facts>,
         /// When it came.
         since: Moment,
     },
@@ -193,7 +194,7 @@ pub enum Then {
 /// What a program is told of its connection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
-    /// `TCP`, `UDP` or `UNIX`.
+    /// `TCP`, `UDP`, `UNIX` or `VSOCK`.
     pub protocol: String,
     /// Our own address.
     pub local: Option<SocketAddr>,
@@ -203,6 +204,9 @@ pub struct Facts {
     pub path: Option<String>,
     /// Pid, uid and gid of a unix peer.
     pub credentials: Option<(i32, u32, u32)>,
+    /// Our own address and the peer's, of a virtual socket.
+    #[serde(default)]
+    pub vsock: (Option<VsockAddress>, Option<VsockAddress>),
 }
 
 /// A socket on its way to the program of a peer.

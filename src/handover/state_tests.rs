@@ -119,12 +119,13 @@ fn clients(state: &mut State) {
         remote: None,
         path: Some("/x".to_owned()),
         credentials: Some((1, 2, 3)),
+        vsock: (None, None),
     };
     let serve = Then::Serve {
         service: Some(0),
         peer: Address::None,
         peer_gid: None,
-        facts,
+        facts: Box::new(facts),
         since: Moment(1),
     };
     for then in [serve, Then::Close { left: 9 }] {

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt};
 
-use super::{Listener, Socket};
+use super::{Listener, Socket, virtual_socket};
 use crate::address::Address;
 
 /// A connection that has been taken.
@@ -44,6 +44,7 @@ impl Listener {
                 peer_gid: None,
             }),
             Socket::Unix(listener) => listener.accept().map(|(stream, _)| unix_peer(stream.into())),
+            Socket::Vsock(listener) => virtual_socket::accept(listener),
             Socket::Udp(_) | Socket::UnixDatagram(_) => return Accepted::Drained,
         };
         match result {

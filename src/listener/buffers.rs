@@ -62,6 +62,7 @@ fn family(endpoint: &Endpoint) -> AddressFamily {
     match endpoint {
         Endpoint::Inet(address) if address.is_ipv4() => AddressFamily::Inet,
         Endpoint::Inet(_) => AddressFamily::Inet6,
+        Endpoint::Vsock(_) => AddressFamily::Vsock,
         Endpoint::Unix(_) | Endpoint::Abstract(_) => AddressFamily::Unix,
     }
 }

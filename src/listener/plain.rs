@@ -97,7 +97,7 @@ impl Plain {
     /// that such a socket does not have, are not among them. None without a descriptor for it.
     pub(super) fn of(family: AddressFamily, socket_type: SocketType, own: bool) -> Option<Self> {
         let new = new_socket(family, socket_type).ok()?;
-        if socket_type == SocketType::Stream && family != AddressFamily::Unix {
+        if socket_type == SocketType::Stream && is_inet(family) {
             // As every listener has it.
             let yes = Value::number(1);
             options::set(&new, libc::SOL_SOCKET, libc::SO_REUSEADDR, &yes).ok()?;
@@ -117,6 +117,10 @@ impl Plain {
             }
         }
     }
+}
+
+fn is_inet(family: AddressFamily) -> bool {
+    matches!(family, AddressFamily::Inet | AddressFamily::Inet6)
 }
 
 fn groups(family: AddressFamily, socket_type: SocketType, own: bool) -> Vec<&'static [Name]> {

@@ -43,7 +43,7 @@ impl Listener {
             Socket::Udp(_) => self.restore_udp(spec),
             Socket::UnixDatagram(_) => self.restore_unix_datagram(),
             Socket::Tcp(_) => self.restore_tcp(spec, attributes),
-            Socket::Unix(_) => self.look_at(false),
+            Socket::Unix(_) | Socket::Vsock(_) => self.look_at(false),
         };
         let result = result.and_then(|()| match options::detach_filter(self) {
             Filter::Locked => Err("it has a filter that is locked"),

@@ -16,6 +16,7 @@ impl fmt::Display for ShownEndpoint<'_> {
         match self.0 {
             Endpoint::Inet(address) => address.fmt(f),
             Endpoint::Unix(path) => path.display().fmt(f),
+            Endpoint::Vsock(address) => address.fmt(f),
             Endpoint::Abstract(name) => write!(f, "@{}", String::from_utf8_lossy(name)),
         }
     }
@@ -42,8 +43,21 @@ impl NotOpened<'_> {
             (libc::ENOENT, Endpoint::Unix(_)) => Some("its directory is missing"),
             (libc::EADDRINUSE, Endpoint::Inet(_)) => Some("`ss -lnptu` shows who has it"),
             (libc::EADDRNOTAVAIL, Endpoint::Inet(_)) => Some("`ip address` shows what there is"),
+            (errno, Endpoint::Vsock(address)) => vsock_advice(errno, address.port),
             _ => None,
         }
+    }
+}
+
+fn vsock_advice(errno: i32, port: u32) -> Option<&'static str> {
+    match errno {
+        libc::EACCES if port < FIRST_UNPRIVILEGED.into() => Some("ports below 1024 are root's"),
+        libc::EADDRINUSE => Some("`ss -lnp --vsock` shows who has it"),
+        libc::EADDRNOTAVAIL => {
+            Some("this machine has no such CID; 1 is its own with the module `vsock_loopback`")
+        }
+        libc::EAFNOSUPPORT => Some("the kernel has no virtual sockets: `modprobe vsock`"),
+        _ => None,
     }
 }
 
@@ -53,10 +67,12 @@ mod tests {
 
     use super::NotOpened;
     use crate::config::model::Endpoint;
+    use crate::vsock::VsockAddress;
 
     #[test]
     fn what_lies_behind_an_answer_is_said_where_it_is_known() {
         let inet = |text: &str| Endpoint::Inet(text.parse().unwrap());
+        let vsock = || Endpoint::Vsock(VsockAddress { cid: 1, port: 5000 });
         let unix = || Endpoint::Unix("/run/x".into());
         for (errno, endpoint, wanted) in [
             (libc::EACCES, inet("127.0.0.1:80"), ": ports below 1024 are root's"),
@@ -65,6 +81,7 @@ mod tests {
             (libc::ENOENT, unix(), ": its directory is missing"),
             (libc::EADDRINUSE, inet("[::1]:80"), ": `ss -lnptu` shows who has it"),
             (libc::EADDRINUSE, Endpoint::Abstract(b"x".to_vec()), ""),
+            (libc::EADDRINUSE, vsock(), ": `ss -lnp --vsock` shows who has it"),
             (libc::EADDRNOTAVAIL, inet("192.0.2.1:80"), ": `ip address` shows what there is"),
             (libc::ENFILE, inet("192.0.2.1:80"), ""),
         ] {

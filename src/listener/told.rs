@@ -55,7 +55,7 @@ impl Listener {
         match &self.socket {
             Socket::Udp(socket) => tell_nothing(socket),
             Socket::UnixDatagram(socket) => _ = setsockopt(socket, sockopt::PassCred, &false),
-            Socket::Tcp(_) | Socket::Unix(_) => {}
+            Socket::Tcp(_) | Socket::Unix(_) | Socket::Vsock(_) => {}
         }
     }
 }

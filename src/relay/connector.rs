@@ -65,7 +65,7 @@ impl Connector {
         let (kind, name) = match to {
             Endpoint::Unix(path) => (b'/', path.as_os_str().as_bytes()),
             Endpoint::Abstract(name) => (b'@', name.as_slice()),
-            Endpoint::Inet(_) => return Err(ErrorKind::InvalidInput.into()),
+            Endpoint::Inet(_) | Endpoint::Vsock(_) => return Err(ErrorKind::InvalidInput.into()),
         };
         let message = [&number.to_le_bytes()[..], &[kind], name].concat();
         let (parts, sockets) = ([IoSlice::new(&message)], [socket.as_raw_fd()]);

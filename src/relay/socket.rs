@@ -63,6 +63,8 @@ fn begin(endpoint: &Endpoint) -> io::Result<Dialled> {
         Endpoint::Inet(SocketAddr::V6(v6)) => {
             dial_to(AddressFamily::Inet6, &SockaddrStorage::from(*v6))
         }
+        // No file says so.
+        Endpoint::Vsock(_) => Err(Errno::EAFNOSUPPORT),
         Endpoint::Unix(path) if Uid::effective().is_root() => {
             let held = held::hold(path)?;
             // connect(2) takes no such descriptor but by this name.

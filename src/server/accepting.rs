@@ -4,7 +4,7 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{SockaddrStorage, getsockname, setsockopt, sockopt};
 
 use super::Server;
 use super::holding::Caller;
@@ -17,7 +17,7 @@ use crate::address::{Address, canonical};
 use crate::admission::Verdict;
 use crate::config::model::{Action, SocketType};
 use crate::descriptor;
-use crate::listener::{Accepted, Bound, Connection, set_keepalive};
+use crate::listener::{Accepted, Bound, Connection, own_address, set_keepalive};
 use crate::peers::PeerId;
 use crate::spawn::NotStarted;
 use crate::spawn::environment::Connection as Facts;
@@ -221,6 +221,7 @@ pub(super) fn connection_facts(bound: Option<&Bound>, connection: &Connection) -
             remote: Some(peer),
             ..Facts::default()
         },
+        (None, peer @ Address::Vsock(_)) => vsock_facts(connection, peer),
         (None, _) => Facts { protocol: "UNIX", ..Facts::default() },
         (Some(bound), _) => bound_facts(bound, connection),
     }
@@ -247,6 +248,7 @@ fn bound_facts(bound: &Bound, connection: &Connection) -> Facts {
                 .map(|gid| (i32::try_from(pid).unwrap_or_default(), uid, gid)),
             ..Facts::default()
         },
+        (Bound::Vsock(_), peer) => vsock_facts(connection, peer),
         (Bound::Unix(path), _) => {
             Facts { protocol: "UNIX", path: Some(path.clone()), ..Facts::default() }
         }
@@ -254,8 +256,17 @@ fn bound_facts(bound: &Bound, connection: &Connection) -> Facts {
     }
 }
 
+/// Each connection has the CID that it was made to.
+fn vsock_facts(connection: &Connection, peer: Address) -> Facts {
+    let local = own_address(&connection.socket);
+    let remote = match peer {
+        Address::Vsock(address) => Some(address),
+        _ => None,
+    };
+    Facts { protocol: "VSOCK", vsock: (local, remote), ..Facts::default() }
+}
+
 fn local_address(connection: &Connection) -> Option<std::net::SocketAddr> {
-    use nix::sys::socket::{SockaddrStorage, getsockname};
     let name: SockaddrStorage = getsockname(connection.socket.as_fd().as_raw_fd()).ok()?;
     if let Some(v4) = name.as_sockaddr_in() {
         return Some(std::net::SocketAddrV4::from(*v4).into());

@@ -248,7 +248,7 @@ impl Server {
                 let admission = state.admission;
                 self.admission.restore(self.now, admission, Source::from(peer));
                 let since = taken.clock.instant(since);
-                let facts = facts_of(facts);
+                let facts = facts_of(*facts);
                 Then::Serve(Box::new(Admitted { service, admission, peer, peer_gid, facts, since }))
             }
         };
@@ -334,11 +334,12 @@ pub(super) fn sorted(handed: &[state::Sorted]) -> Sorted {
 }
 
 fn facts_of(facts: state::Facts) -> environment::Connection {
-    let state::Facts { protocol, local, remote, path, credentials } = facts;
+    let state::Facts { protocol, local, remote, path, credentials, vsock } = facts;
     let protocol = match protocol.as_str() {
         "UDP" => "UDP",
         "UNIX" => "UNIX",
+        "VSOCK" => "VSOCK",
         _ => "TCP",
     };
-    environment::Connection { protocol, local, remote, path, credentials, greeting: b"" }
+    environment::Connection { protocol, local, remote, path, credentials, vsock, greeting: b"" }
 }

@@ -56,7 +56,7 @@ impl Server {
         let socket = match listener.socket() {
             Socket::Udp(socket) => socket,
             Socket::UnixDatagram(_) => return self.answer_unix(key, kind, clock, out),
-            Socket::Tcp(_) | Socket::Unix(_) => return Err(nothing()),
+            Socket::Tcp(_) | Socket::Unix(_) | Socket::Vsock(_) => return Err(nothing()),
         };
         let (length, Flow { peer, to }) = if listener.tells_destinations() {
             datagram::take_told(socket, &mut self.scratch)?
@@ -164,6 +164,6 @@ fn destination(told: Option<Destination>, listener: &Listener) -> IpAddr {
     match (told, listener.address()) {
         (Some(told), _) => told.ip,
         (None, Bound::Inet(address)) => address.ip(),
-        (None, Bound::Unix(_)) => Ipv4Addr::UNSPECIFIED.into(),
+        (None, Bound::Unix(_) | Bound::Vsock(_)) => Ipv4Addr::UNSPECIFIED.into(),
     }
 }

@@ -159,6 +159,7 @@ impl Server {
                 (Some(path), _) => Endpoint::Unix(path.path().to_owned()),
                 (None, Bound::Inet(address)) => Endpoint::Inet(*address),
                 (None, Bound::Unix(path)) => Endpoint::Unix(path.into()),
+                (None, Bound::Vsock(address)) => Endpoint::Vsock(*address),
             };
             let spec = SocketSpec { socket_type: SocketType::Stream, endpoint, device: None };
             let controls = door.kind == Kind::Control;
@@ -346,13 +347,14 @@ impl Collector {
                 service: self.services.get(&admitted.service).copied(),
                 peer: admitted.peer,
                 peer_gid: admitted.peer_gid,
-                facts: state::Facts {
+                facts: Box::new(state::Facts {
                     protocol: admitted.facts.protocol.to_owned(),
                     local: admitted.facts.local,
                     remote: admitted.facts.remote,
                     path: admitted.facts.path.clone(),
                     credentials: admitted.facts.credentials,
-                },
+                    vsock: admitted.facts.vsock,
+                }),
                 since: self.clock.moment(admitted.since),
             },
         };

@@ -231,7 +231,7 @@ fn head(listener: &Listener) -> Option<Vec<u8>> {
         }
         Socket::Tcp(socket) => somebody_waits(listener)
             .then(|| tcp::waiting_connections(socket).unwrap_or_default().to_ne_bytes().to_vec()),
-        Socket::Unix(_) => somebody_waits(listener).then(Vec::new),
+        Socket::Unix(_) | Socket::Vsock(_) => somebody_waits(listener).then(Vec::new),
     }
 }
 
@@ -250,6 +250,9 @@ fn wait_facts(listener: &Listener) -> Connection {
             local: Some(*address),
             ..Connection::default()
         },
+        Bound::Vsock(address) => {
+            Connection { protocol: "VSOCK", vsock: (Some(*address), None), ..Connection::default() }
+        }
         Bound::Unix(path) => {
             Connection { protocol: "UNIX", path: Some(path.clone()), ..Connection::default() }
         }

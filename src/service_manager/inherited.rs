@@ -10,6 +10,7 @@ use nix::sys::socket::{SockType, SockaddrStorage, getpeername, getsockname, gets
 
 use crate::config::model::{Endpoint, SocketSpec, SocketType};
 use crate::descriptor;
+use crate::vsock::VsockAddress;
 
 /// The number of the first of them.
 const FIRST: RawFd = 3;
@@ -106,6 +107,9 @@ fn endpoint(name: &SockaddrStorage) -> io::Result<Endpoint> {
     if let Some(address) = inet {
         let bound = (std::net::SocketAddr::port(&address) != 0).then_some(Endpoint::Inet(address));
         return bound.ok_or_else(|| unfit("it is not bound"));
+    }
+    if let Some(vsock) = name.as_vsock_addr() {
+        return Ok(Endpoint::Vsock(VsockAddress { cid: vsock.cid(), port: vsock.port() }));
     }
     let unix = name.as_unix_addr().ok_or_else(|| unfit("no service has sockets of this family"))?;
     let path = unix.path().map(|path| Endpoint::Unix(path.to_owned()));

@@ -240,6 +240,7 @@ impl Held {
         let family = |endpoint: &Endpoint| match endpoint {
             Endpoint::Inet(SocketAddr::V4(_)) => 4,
             Endpoint::Inet(SocketAddr::V6(_)) => 6,
+            Endpoint::Vsock(_) => 40,
             Endpoint::Unix(_) | Endpoint::Abstract(_) => 0,
         };
         self.spec.socket_type == spec.socket_type

@@ -7,11 +7,12 @@ use std::ptr;
 
 use super::prepared::Prepared;
 use crate::digits::{push_host, push_number};
+use crate::vsock::{self, VsockAddress};
 
 /// The facts of one connection that a program is told.
 #[derive(Debug, Clone, Default)]
 pub struct Connection {
-    /// `TCP`, `UDP` or `UNIX`.
+    /// `TCP`, `UDP`, `UNIX` or `VSOCK`.
     pub protocol: &'static str,
     /// Our own address, for TCP and UDP.
     pub local: Option<SocketAddr>,
@@ -19,6 +20,8 @@ pub struct Connection {
     pub remote: Option<SocketAddr>,
     /// The path or `@name` of a unix socket.
     pub path: Option<String>,
+    /// Our own address and the peer's, of a virtual socket.
+    pub vsock: (Option<VsockAddress>, Option<VsockAddress>),
     /// Pid, uid and gid of a unix peer.
     pub credentials: Option<(i32, u32, u32)>,
     /// What the peer is told just before the program begins, when nothing but that can fail.
@@ -107,6 +110,21 @@ pub fn fill(environment: &mut Environment, prepared: &Prepared, connection: &Con
         for name in [port, "REMOTE_PORT"] {
             put(name, number);
         }
+    }
+    if let Some(local) = connection.vsock.0 {
+        put("VSOCKLOCALCID", &local.cid.to_string());
+        put("VSOCKLOCALPORT", &local.port.to_string());
+    }
+    if let Some(remote) = connection.vsock.1 {
+        let (cid, port) = (remote.cid.to_string(), remote.port.to_string());
+        put("VSOCKREMOTECID", &cid);
+        put("VSOCKREMOTEPORT", &port);
+        // As systemd writes it.
+        let address = format!("{}{cid}", vsock::PREFIX);
+        for name in ["REMOTE_ADDR", "REMOTE_HOST"] {
+            put(name, &address);
+        }
+        put("REMOTE_PORT", &port);
     }
     if let Some(path) = &connection.path {
         put("UNIXLOCALPATH", path);

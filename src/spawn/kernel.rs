@@ -58,6 +58,7 @@
 
 #![allow(unsafe_code, reason = "the one place where it is allowed")]
 
+pub mod accept;
 pub mod options;
 pub mod tcp;
 

@@ -40,6 +40,7 @@ fn outline(service: &Service) -> String {
             Endpoint::Inet(address) => address.to_string(),
             Endpoint::Unix(path) => path.display().to_string(),
             Endpoint::Abstract(name) => format!("@{}", String::from_utf8_lossy(name)),
+            Endpoint::Vsock(address) => address.to_string(),
         })
         .collect();
     let action = match &service.action {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 /// Values and words that rooms may share; each knows at most what stands before it.
 const VALUES: &[&str] = &[
     "visible",
+    "vsock",
     "hex",
     "digits",
     "address",
@@ -31,8 +32,8 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         }
         "pid_file" => Some(vec!["trusted_path"]),
         // How their addresses are written down.
-        "config" => Some(vec!["socket_address", "visible"]),
-        "address" => Some(vec!["socket_address"]),
+        "config" => Some(vec!["socket_address", "visible", "vsock"]),
+        "address" => Some(vec!["socket_address", "vsock"]),
         // Which command somebody has nearly written.
         "cli" => Some(vec!["log_target", "config::suggest"]),
         "unix_path" => Some(vec!["config::model", "descriptor", "trusted_path"]),
@@ -40,13 +41,13 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "detach" | "descriptor" | "datagram" => Some(vec!["spawn::kernel"]),
         "peers" => Some(vec!["address"]),
         "journal" => Some(vec!["visible", "digits", "address", "peers", "config::model"]),
-        "statistics" | "hex" | "digits" | "visible" => Some(Vec::new()),
+        "statistics" | "hex" | "digits" | "visible" | "vsock" => Some(Vec::new()),
         // What is handed over, and the program that is; exec is a raw system call's work.
         "handover" => with(&["config::model", "statistics", "spawn::kernel"]),
         "control" => with(&["config::model", "listener", "statistics"]),
         "zone" => Some(vec!["calendar"]),
         // What it was given are sockets, and services claim them.
-        "service_manager" => Some(vec!["journal", "descriptor", "config::model"]),
+        "service_manager" => Some(vec!["journal", "descriptor", "config::model", "vsock"]),
         // It opens the files that services name for their lines.
         "log_sink" => Some(vec![
             "digits",

@@ -100,6 +100,7 @@ mod upgrading;
 mod upgrading_faults;
 mod upgrading_server;
 mod upgrading_waiters;
+mod vsock;
 mod waiting;
 mod xinetd_files;
 mod xinetd_served;

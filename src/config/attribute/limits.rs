@@ -1,5 +1,6 @@
 //! Setters and printers of who may connect, how long, and what is said.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Draft, Shown};
@@ -10,6 +11,7 @@ use crate::config::quantity::{digits, is_unlimited, show_duration};
 use crate::config::suggest::{listed, nearest};
 use crate::config::value::{Operator, Problem, Value};
 use crate::config::words::quote;
+use crate::vsock;
 
 /// Rest of `cps` where none is said, as in xinetd.
 const REST: Duration = Duration::from_secs(10);
@@ -23,16 +25,19 @@ pub(super) fn set_no_access(draft: &mut Draft, value: &Value<'_>) -> Result<(), 
 }
 
 pub(super) fn only_from(shown: &Shown<'_>) -> Option<String> {
-    shown.service.attributes.only_from.as_deref().map(prefixes)
+    let attributes = &shown.service.attributes;
+    attributes.only_from.as_deref().map(|list| items(list, &attributes.machines.0))
 }
 
 pub(super) fn no_access(shown: &Shown<'_>) -> Option<String> {
-    let list = &shown.service.attributes.no_access;
-    (!list.is_empty()).then(|| prefixes(list))
+    let (list, machines) =
+        (&shown.service.attributes.no_access, &shown.service.attributes.machines.1);
+    (!list.is_empty() || !machines.is_empty()).then(|| items(list, machines))
 }
 
-fn prefixes(list: &[Prefix]) -> String {
-    list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+fn items(list: &[Prefix], machines: &BTreeSet<u32>) -> String {
+    let machines = machines.iter().map(|cid| format!("{}{cid}", vsock::PREFIX));
+    list.iter().map(ToString::to_string).chain(machines).collect::<Vec<_>>().join(" ")
 }
 
 pub(super) fn set_access_times(draft: &mut Draft, value: &Value<'_>) -> Result<(), Problem> {

@@ -152,6 +152,7 @@ pub(super) fn redirect(shown: &Shown<'_>) -> Option<String> {
             word.push(OsStr::from_bytes(name));
             quote(&word)
         }
+        RelayTarget::Unix(Endpoint::Vsock(address)) => address.to_string(),
         RelayTarget::Unix(Endpoint::Inet(address)) => {
             format!("{} {}", address.ip(), address.port())
         }

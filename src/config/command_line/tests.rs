@@ -34,6 +34,7 @@ fn addresses(service: &Service) -> Vec<String> {
         Endpoint::Inet(address) => address.to_string(),
         Endpoint::Unix(path) => path.display().to_string(),
         Endpoint::Abstract(name) => format!("@{}", String::from_utf8_lossy(name)),
+        Endpoint::Vsock(address) => address.to_string(),
     };
     service.sockets.iter().map(|socket| text(&socket.endpoint)).collect()
 }
@@ -50,6 +51,8 @@ fn endpoints_are_local_unless_they_say_otherwise() {
         ("127.0.0.1:80-81", "80-81/tcp", vec!["127.0.0.1:80", "127.0.0.1:81"]),
         ("/run/x", "/run/x", vec!["/run/x"]),
         ("@x", "@x", vec!["@x"]),
+        ("vsock:5000", "vsock:5000", vec!["vsock:5000"]),
+        ("vsock:1:0", "vsock:1:0", vec!["vsock:1:0"]),
     ] {
         let service = service(&spec(endpoint, &[], &["date"]));
         assert_eq!(service.label, label);

@@ -66,6 +66,10 @@ impl Lookup for Elsewhere<'_> {
         true
     }
 
+    fn has_vsock(&self) -> bool {
+        true
+    }
+
     fn has_ipv6(&self) -> bool {
         true
     }

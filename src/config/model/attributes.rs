@@ -1,6 +1,7 @@
 //! The values of attributes: one field for each line of the table of attributes, and the
 //! types of those that are more than a number.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -260,6 +261,8 @@ pub struct Attributes {
     pub only_from: Option<Rc<[Prefix]>>,
     /// Who may not connect, sorted.
     pub no_access: Rc<[Prefix]>,
+    /// The machines among who may connect, and among who may not: CIDs of virtual sockets.
+    pub machines: (BTreeSet<u32>, BTreeSet<u32>),
     /// When, in local time; None is always.
     pub access_times: Option<AccessTimes>,
     /// Connections per second; over it the listener rests.
@@ -323,6 +326,7 @@ impl Default for Attributes {
 
             only_from: None,
             no_access: Rc::from([]),
+            machines: <(BTreeSet<u32>, BTreeSet<u32>)>::default(),
             access_times: None,
             cps: None,
             max_load: None,

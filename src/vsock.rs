@@ -1,0 +1,58 @@
+//! Addresses of virtual sockets (vsock(7)), which join a virtual machine and its host: a
+//! number for the machine (CID), and a port of 32 bits.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How they are written: `vsock:CID:PORT`.
+pub const PREFIX: &str = "vsock:";
+
+/// All CIDs of this machine (VMADDR_CID_ANY), and any free port (VMADDR_PORT_ANY).
+pub const ANY: u32 = u32::MAX;
+
+/// A machine and a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct VsockAddress {
+    /// The machine; [`ANY`] for a socket that is bound to all that this one has.
+    pub cid: u32,
+    /// The port; 0 for any free one, until it is bound.
+    pub port: u32,
+}
+
+impl fmt::Display for VsockAddress {
+    /// `vsock:3:5000`, `vsock:5000` for all CIDs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.cid {
+            ANY => write!(f, "{PREFIX}{}", self.port),
+            cid => write!(f, "{PREFIX}{cid}:{}", self.port),
+        }
+    }
+}
+
+/// A CID or a port, in decimal: everything but [`ANY`].
+#[must_use]
+pub fn number(text: &str) -> Option<u32> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|number| plain && *number != ANY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_cids_are_not_written() {
+        assert_eq!(VsockAddress { cid: 3, port: 5000 }.to_string(), "vsock:3:5000");
+        assert_eq!(VsockAddress { cid: ANY, port: 5000 }.to_string(), "vsock:5000");
+    }
+
+    #[test]
+    fn numbers_have_32_bits_and_the_last_one_means_any() {
+        assert_eq!(number("0"), Some(0));
+        assert_eq!(number("4294967294"), Some(u32::MAX - 1));
+        for wrong in ["4294967295", "4294967296", "+1", "-1", "", " 1", "host"] {
+            assert_eq!(number(wrong), None, "{wrong}");
+        }
+    }
+}
