@@ -141,9 +141,7 @@ impl Server {
         self.now = Instant::now();
         let refused = parcel.refused().map(str::to_owned);
         let (state, descriptors) = parcel.open_up();
-        if refused.is_some() {
-            call_ourselves(&state.program);
-        }
+        call_ourselves(&state.program);
         let (from, began) = (state.version.clone(), state.began);
         let mut taken = self.adoption(descriptors);
         let pid_file = state.pid_file.and_then(|it| taken_or_said(&mut taken.descriptors, it));
@@ -383,9 +381,11 @@ impl Server {
     }
 }
 
-/// A program that was executed by its descriptor is called by that in ps(1).
+/// A program that was executed by its descriptor is called by that in ps(1), and one that was
+/// reached through a link (`inetd`, where update-inetd looks for it) by where that leads.
 fn call_ourselves(program: &OsStr) {
-    if let Some(name) = Path::new(program).file_name() {
+    let own = std::env::args_os().next().filter(|own| !own.is_empty());
+    if let Some(name) = Path::new(own.as_deref().unwrap_or(program)).file_name() {
         // For people to read, and nothing else.
         let _ = std::fs::write("/proc/self/comm", name.as_encoded_bytes());
     }

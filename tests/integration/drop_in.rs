@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use nix::sys::signal::{Signal, kill};
 
 use crate::common::clients::{echo_once, read_to_any_end, try_tcp};
-use crate::common::daemon::{BINARY, as_pid, command_of};
+use crate::common::daemon::{BINARY, as_pid, command, command_of};
 use crate::common::{
     DEADLINE, Daemon, Folder, Line, Setup, free_port, free_ports, need_program, read_all, shell,
     tcp, tcp_line, wait_until,
@@ -230,6 +230,24 @@ fn a_manager_that_waits_for_word_of_the_process_gets_it_in_the_foreground() {
     assert_eq!(read_all(tcp(port)), "hi\n");
     assert!(daemon.is_running());
     daemon.stop();
+}
+
+/// update-inetd sends HUP to a process of this name only.
+#[test]
+fn after_an_upgrade_the_process_is_called_as_before() {
+    let (port, folder) = (free_port(), Folder::new());
+    let file = folder.write("conf", &tcp_line(port, "/bin/cat cat")).display().to_string();
+    let setup = Setup::new().env("RUNTIME_DIRECTORY", folder.path().to_str().unwrap());
+    let daemon = setup.named("inetd").run_in(folder, &["-i", "-p", "--", &file]);
+    let name = || std::fs::read_to_string(format!("/proc/{}/comm", daemon.pid())).unwrap();
+    assert_eq!(name(), "inetd\n");
+    let output = command(&[])
+        .args(["upgrade", "--control", &daemon.folder.name("oxinetd.sock")])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", both(&output));
+    assert_eq!(name(), "inetd\n");
+    assert_eq!(echo_once(tcp(port), "hello"), "hello");
 }
 
 #[test]
