@@ -1,5 +1,6 @@
 //! The documents do what they say: README, the example configuration, the examples of the help.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -28,7 +29,7 @@ fn shell_blocks(text: &str) -> Vec<String> {
 /// The ports that the documents name, as (theirs, ours): nobody else's tests or
 /// connections can be in the way.
 fn own_ports(texts: &[&str]) -> Vec<(String, String)> {
-    let named = (50_000..50_200u16).chain([8080, 8730, 9418, 2222, 6969, 7777]);
+    let named = (50_000..50_200u16).chain([8080, 8443, 8730, 9418, 2222, 6969, 7777]);
     let named = named.map(|port| port.to_string());
     let named = named.filter(|port| texts.iter().any(|text| text.contains(port.as_str())));
     named.map(|port| (port, free_port().to_string())).collect()
@@ -57,8 +58,8 @@ fn ports_are_put_in_as_whole_numbers() {
     assert_eq!(with_ports("nc 50003 8730 18730 x", &ports), "nc 28730 28748 18730 x");
 }
 
-/// Runs a block as a reader would, in `folder`; what it says on standard error.
-fn run_block(block: &str, folder: &Path) -> String {
+/// Runs a block as a reader would, in `folder`; what it says on standard output and error.
+fn run_block(block: &str, folder: &Path) -> (String, String) {
     let tidy = "trap '[ -z \"${!:-}\" ] || kill $! 2>/dev/null || :' EXIT";
     let binaries = Path::new(BINARY).parent().unwrap().display().to_string();
     let output = Command::new("timeout")
@@ -71,23 +72,43 @@ fn run_block(block: &str, folder: &Path) -> String {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{}\n{block}\n{said}", output.status);
-    said
+    (String::from_utf8_lossy(&output.stdout).into_owned(), said)
+}
+
+/// What the blocks of README run, and Debian's package of it.
+const TOOLS: [(&str, &str); 16] = [
+    ("nc", "netcat-openbsd"),
+    ("ps", "procps"),
+    ("cal", "ncal"),
+    ("curl", "curl"),
+    ("git", "git"),
+    ("rsync", "rsync"),
+    ("ssh-keyscan", "openssh-client"),
+    ("ssh-keygen", "openssh-client"),
+    ("sshd", "openssh-server"),
+    ("tftp", "tftp-hpa"),
+    ("in.tftpd", "tftpd-hpa"),
+    ("script", "bsdutils"),
+    ("socat", "socat"),
+    ("openssl", "openssl"),
+    ("stunnel", "stunnel4"),
+    ("systemd-socket-activate", "systemd"),
+];
+
+#[test]
+fn the_readme_lists_the_packages_that_its_blocks_need() {
+    let (readme, runs) = (read("README.md"), read("tests/run"));
+    let list = readme.split("apt install").nth(1).unwrap().split("```").next().unwrap();
+    let listed: BTreeSet<&str> = list.split_whitespace().filter(|word| *word != "\\").collect();
+    assert_eq!(listed, TOOLS.iter().map(|(_, package)| *package).collect());
+    for (tool, package) in TOOLS.iter().filter(|(_, package)| *package != "bsdutils") {
+        assert!(runs.contains(&format!(":{package}")), "tests/run installs no {package} ({tool})");
+    }
 }
 
 #[test]
 fn every_shell_block_of_the_readme_works() {
-    let tools = [
-        "nc",
-        "curl",
-        "git",
-        "rsync",
-        "ssh-keyscan",
-        "ssh-keygen",
-        "tftp",
-        "in.tftpd",
-        "systemd-socket-activate",
-    ];
-    if !tools.into_iter().all(need_program) {
+    if !TOOLS.iter().all(|(tool, _)| need_program(tool)) {
         return;
     }
     let (readme, example) = (read("README.md"), read("etc/inetd.conf"));
@@ -104,7 +125,7 @@ fn every_shell_block_of_the_readme_works() {
             continue;
         }
         let block = with_ports(&block, &ports);
-        let said = run_block(&block, folder.path());
+        let (_, said) = run_block(&block, folder.path());
         for bad in [" ERROR ", "not-listening"] {
             assert!(!said.contains(bad), "{block}\n{said}");
         }
@@ -114,6 +135,27 @@ fn every_shell_block_of_the_readme_works() {
         count += 1;
     }
     assert!(count >= 3, "only {count} blocks were found");
+}
+
+#[test]
+fn programs_are_given_what_they_expect() {
+    if !["script", "socat", "openssl", "stunnel", "curl", "nc"].into_iter().all(need_program) {
+        return;
+    }
+    let readme = read("README.md");
+    let section = readme.split("## What programs expect\n").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let (ports, folder) = (own_ports(&[section]), Folder::new());
+    let said: Vec<String> = shell_blocks(section)
+        .iter()
+        .map(|block| run_block(&with_ports(block, &ports), folder.path()).0)
+        .collect();
+    let [terminal, tls, http, telnet] = said.as_slice() else { panic!("{said:?}") };
+    assert_eq!(terminal.matches("/dev/pts/").count(), 2, "{terminal}");
+    assert_eq!((tls.as_str(), http.as_str()), ("HELLO\n", "hello\n"));
+    // A CR that is left would be a part of the word, and of `exit`.
+    let answers = telnet.lines().filter(|line| line.trim_end() == "hello");
+    assert_eq!(answers.count(), 2, "{telnet:?}");
 }
 
 #[test]
