@@ -24,7 +24,7 @@ mod walk;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -217,6 +217,8 @@ pub struct Place {
     name: OsString,
     /// Whether others may make names in it.
     is_shared: bool,
+    /// Whether others may put another directory in the place of one on the way to it.
+    is_movable: bool,
 }
 
 impl Place {
@@ -229,8 +231,40 @@ impl Place {
         let Some(name) = path.file_name() else { return Err(Errno::EISDIR.into()) };
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let end = walk(&Machine(trust), trust, parent.unwrap_or(Path::new(".")), true)?;
-        let is_shared = end.exposed.is_some() || trust.writer(&end.node.facts).is_some();
-        Ok(Self { directory: end.node.descriptor, name: name.to_owned(), is_shared })
+        let is_movable = end.exposed.is_some();
+        let is_shared = is_movable || trust.writer(&end.node.facts).is_some();
+        Ok(Self { directory: end.node.descriptor, name: name.to_owned(), is_shared, is_movable })
+    }
+
+    /// The place that something has by its path of this moment, whoever has made that.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn of_now(path: &Path) -> io::Result<Self> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(Errno::EISDIR.into());
+        };
+        let directory = open(parent, NAMED.union(OFlag::O_DIRECTORY), Mode::empty())?;
+        Ok(Self { directory, name: name.to_owned(), is_shared: true, is_movable: true })
+    }
+
+    /// Whether the same path may lead elsewhere at any time, as others like it.
+    #[must_use]
+    pub fn is_movable(&self) -> bool {
+        self.is_movable
+    }
+
+    /// The directory, which stays what it is.
+    #[must_use]
+    pub fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    /// Whether it is the same name in the same directory.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        let identity = |place: &Self| fstat(&place.directory).map(|it| (it.st_dev, it.st_ino));
+        self.name == other.name && identity(self).is_ok_and(|it| identity(other) == Ok(it))
     }
 
     /// Opens a regular file, no link, or makes one with this mode, less the umask.

@@ -1,8 +1,10 @@
 //! The path of a unix socket: replaced only when it is a socket and nobody answers
 //! there, made with its owner and mode, and unlinked when the socket is closed.
 
+mod beneath;
+
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -103,21 +105,44 @@ pub fn bind(
     let address = UnixAddr::new(path)?;
     // What is bound is looked for there: if the path leads elsewhere by then, nothing is done.
     let place = Place::of(path)?;
-    match bind_privately(descriptor, &address) {
+    match bind_at(descriptor, &address, &place) {
         Err(Errno::EADDRINUSE) => {
             remove_stale(&place, &address, socket_type)?;
-            bind_privately(descriptor, &address)?;
+            bind_at(descriptor, &address, &place)?;
+        }
+        // There it was not allowed to.
+        Err(Errno::EACCES) if !Place::of(path)?.is(&place) => {
+            return Err(io::Error::other(REPLACED));
         }
         other => other?,
     }
-    let found = Found::at(&place)?;
-    if !found.is_newly_ours() {
-        return Err(io::Error::other(REPLACED));
-    }
+    let found = match Found::at(&place) {
+        Ok(found) if found.is_newly_ours() => found,
+        _ => return Err(bound_elsewhere(descriptor)),
+    };
     let bound = BoundPath { path: path.to_owned(), identity: found.identity() };
     let owner = (attributes.socket_user, attributes.socket_group);
     found.set_owner_and_mode(owner, attributes.socket_mode)?;
     Ok(bound)
+}
+
+fn bind_at(descriptor: &OwnedFd, address: &UnixAddr, place: &Place) -> Result<(), Errno> {
+    if place.is_movable() {
+        beneath::bind(descriptor, address, place)
+    } else {
+        bind_privately(descriptor, address)
+    }
+}
+
+/// The path has led elsewhere when it was bound: what has come to be there is removed.
+fn bound_elsewhere(descriptor: &OwnedFd) -> io::Error {
+    match beneath::remove(descriptor) {
+        Ok(()) => io::Error::other(REPLACED),
+        Err(error) => {
+            let left = "what has been bound elsewhere may be there still";
+            io::Error::other(format!("{REPLACED}; {left}: {error}"))
+        }
+    }
 }
 
 /// Binds with mode 0600: nobody may connect before the owner is right.
@@ -137,6 +162,10 @@ const NO_PROC: &str = "its mode can be set with /proc, or from Linux 6.6 on; the
 /// Why nothing is changed at a path.
 const REPLACED: &str = "something else has taken the place of the socket";
 
+/// Why it cannot be asked whether a socket is still somebody's.
+const NOT_ASKED: &str = "there is a socket already, and others can write on the way to it: \
+                         whether it is still somebody's can be asked with /proc only";
+
 /// What is at a path, held fast: whoever may write to the directory (the service's user, it
 /// may be) can put something else at the path at any time, a link to any file included.
 struct Found {
@@ -154,6 +183,11 @@ impl Found {
 
     fn identity(&self) -> (u64, u64) {
         (self.stat.st_dev, self.stat.st_ino)
+    }
+
+    /// What leads to it and to nothing else, where there is /proc.
+    fn itself(&self) -> io::Result<UnixAddr> {
+        Ok(UnixAddr::new(format!("/proc/self/fd/{}", self.descriptor.as_raw_fd()).as_str())?)
     }
 
     /// A socket of ours that has this name alone, as bind(2) makes it.
@@ -196,18 +230,27 @@ impl Found {
 
 /// Unlinks a socket that a server has left behind.
 fn remove_stale(place: &Place, address: &UnixAddr, socket_type: SocketType) -> io::Result<()> {
-    if place.stat()?.st_mode & libc::S_IFMT != libc::S_IFSOCK {
+    let found = Found::at(place)?;
+    if found.stat.st_mode & libc::S_IFMT != libc::S_IFSOCK {
         let message = "the path exists and is not a socket";
         return Err(io::Error::new(ErrorKind::AlreadyExists, message));
     }
-    if somebody_answers(address, socket_type)? {
+    let answer = match ask(&found.itself()?, socket_type)? {
+        Err(Errno::ENOENT | Errno::ENOTDIR) if place.is_movable() => {
+            return Err(io::Error::other(NOT_ASKED));
+        }
+        Err(Errno::ENOENT | Errno::ENOTDIR) => ask(address, socket_type)?,
+        answer => answer,
+    };
+    // Any answer but "refused" (a full backlog, another type) is somebody.
+    if answer != Err(Errno::ECONNREFUSED) {
         let message = "another server answers on this path";
         return Err(io::Error::new(ErrorKind::AddrInUse, message));
     }
     place.unlink()
 }
 
-fn somebody_answers(address: &UnixAddr, socket_type: SocketType) -> io::Result<bool> {
+fn ask(address: &UnixAddr, socket_type: SocketType) -> io::Result<Result<(), Errno>> {
     let kind = match socket_type {
         SocketType::Stream => SockType::Stream,
         SocketType::Dgram => SockType::Datagram,
@@ -215,6 +258,5 @@ fn somebody_answers(address: &UnixAddr, socket_type: SocketType) -> io::Result<b
     };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let probe = socket(AddressFamily::Unix, kind, flags, None)?;
-    // Any answer but "refused" (a full backlog, another type) is somebody.
-    Ok(connect(probe.as_fd().as_raw_fd(), address) != Err(Errno::ECONNREFUSED))
+    Ok(connect(probe.as_raw_fd(), address))
 }

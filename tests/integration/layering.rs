@@ -36,7 +36,7 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         "address" => Some(vec!["socket_address", "vsock"]),
         // Which command somebody has nearly written.
         "cli" => Some(vec!["log_target", "config::suggest"]),
-        "unix_path" => Some(vec!["config::model", "descriptor", "trusted_path"]),
+        "unix_path" => Some(vec!["config::model", "descriptor", "trusted_path", "spawn::kernel"]),
         // Raw system calls are in one file, where unsafe code is allowed.
         "detach" | "descriptor" | "datagram" => Some(vec!["spawn::kernel"]),
         "peers" => Some(vec!["address"]),

@@ -96,6 +96,7 @@ mod times;
 mod trusted_files;
 mod units;
 mod unix;
+mod unix_swaps;
 mod upgrading;
 mod upgrading_faults;
 mod upgrading_server;

@@ -2,7 +2,7 @@
 //! whether it can still send.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd};
 use std::ptr;
 
 use nix::libc::{self, c_int};
@@ -121,6 +121,23 @@ pub fn sends_no_more(socket: &impl AsRawFd, to: &impl SockaddrLike) -> bool {
     // send to is read, as long as it is.
     let sent = unsafe { libc::sendto(socket.as_raw_fd(), nowhere, 1, flags, address, to.len()) };
     sent < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EPIPE)
+}
+
+/// What a unix socket is bound to, good for naming it (SIOCUNIXFILE, Linux 4.17).
+///
+/// # Errors
+/// ioctl(2)'s: ENOENT where it is bound to no file; only who may administer the network is
+/// told.
+pub fn bound_file(socket: &impl AsRawFd) -> io::Result<OwnedFd> {
+    /// `linux/un.h`.
+    const SIOCUNIXFILE: libc::Ioctl = 0x89e0;
+    // SAFETY: takes no argument, and makes a new descriptor, close-on-exec.
+    let file = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCUNIXFILE) };
+    if file < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(file) })
 }
 
 /// Has a UDP socket cut off what does not come from one peer, for good: of a datagram from
