@@ -194,6 +194,19 @@ pub fn strayed(service: &Label, peer: Address, pid: i32) {
     say(Warn, service.target(), "strayed", &fields);
 }
 
+/// Something that a program has left behind has the address of its service; the process, if it
+/// could be found, and whether it is ended.
+pub fn occupied(service: &Label, address: &dyn Display, holder: Option<(i32, bool)>) {
+    let ended = holder.is_some_and(|(_, ended)| ended);
+    let fields = [
+        ("service", text(service)),
+        ("address", Shown(address)),
+        ("pid", Pid(holder.map(|(pid, _)| i64::from(pid)))),
+        ("signal", Word("KILL").when(ended)),
+    ];
+    say(Warn, service.target(), "occupied", &fields);
+}
+
 /// A program could not be started; `stage` says at which step, `program` which one if that
 /// is what the step was about.
 pub fn failed(

@@ -8,6 +8,7 @@ mod asked;
 mod beside;
 mod buffers;
 mod keepalive;
+mod others;
 mod plain;
 mod restore;
 mod shown;
@@ -256,7 +257,8 @@ impl Listener {
         self.tell_nothing_more();
         if self.plain.is_none() {
             let (family, socket_type) = self.socket.kind(&self.address);
-            self.plain = Plain::of(family, socket_type, !self.adopted);
+            self.plain =
+                Plain::of(family, socket_type, Some(&self.socket).filter(|_| self.adopted));
         }
     }
 

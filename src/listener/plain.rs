@@ -3,6 +3,8 @@
 //!
 //! What the service says itself ([`super::Listener::update`]) is not among them.
 
+use std::os::fd::{AsRawFd, RawFd};
+
 use nix::libc::{self, c_int};
 use nix::sys::socket::AddressFamily;
 
@@ -56,7 +58,7 @@ const ITS_OWN_TCP: &[Name] = &[
     (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT),
 ];
 
-/// Those that the service manager may have set, too: they are left alone on its sockets.
+/// Those that the service manager may have set, too: its sockets keep what it has.
 const THE_MANAGERS: &[Name] = &[
     (libc::SOL_SOCKET, libc::SO_BROADCAST),
     (libc::SOL_SOCKET, libc::SO_PRIORITY),
@@ -95,17 +97,29 @@ pub(super) struct Plain(Vec<(Name, Value)>);
 impl Plain {
     /// What they are on a new socket of this kind; those that this kernel does not know, or
     /// that such a socket does not have, are not among them. None without a descriptor for it.
-    pub(super) fn of(family: AddressFamily, socket_type: SocketType, own: bool) -> Option<Self> {
+    ///
+    /// `managers`: one of the service manager's, which has set some of them as it likes.
+    pub(super) fn of(
+        family: AddressFamily,
+        socket_type: SocketType,
+        managers: Option<&super::Socket>,
+    ) -> Option<Self> {
         let new = new_socket(family, socket_type).ok()?;
         if socket_type == SocketType::Stream && is_inet(family) {
             // As every listener has it.
             let yes = Value::number(1);
             options::set(&new, libc::SOL_SOCKET, libc::SO_REUSEADDR, &yes).ok()?;
         }
-        let groups = groups(family, socket_type, own);
-        let names = groups.into_iter().flatten().copied();
-        let known = names.filter_map(|name| Some((name, options::get(&new, name.0, name.1).ok()?)));
-        Some(Self(known.collect()))
+        let (its_own, the_managers) = groups(family, socket_type);
+        let known = |socket: RawFd, groups: &[&'static [Name]]| {
+            let names = groups.concat().into_iter();
+            let value = |name: Name| Some((name, options::get(&socket, name.0, name.1).ok()?));
+            names.filter_map(value).collect::<Vec<_>>()
+        };
+        let mut all = known(new.as_raw_fd(), &its_own);
+        let as_is = managers.map_or(new.as_raw_fd(), AsRawFd::as_raw_fd);
+        all.append(&mut known(as_is, &the_managers));
+        Some(Self(all))
     }
 
     /// Gives a socket those values of its options that it has not.
@@ -123,7 +137,10 @@ fn is_inet(family: AddressFamily) -> bool {
     matches!(family, AddressFamily::Inet | AddressFamily::Inet6)
 }
 
-fn groups(family: AddressFamily, socket_type: SocketType, own: bool) -> Vec<&'static [Name]> {
+fn groups(
+    family: AddressFamily,
+    socket_type: SocketType,
+) -> ([&'static [Name]; 3], Vec<&'static [Name]>) {
     let (of_program, of_manager, of_protocol) = match (family, socket_type) {
         (AddressFamily::Inet, SocketType::Dgram) => (ITS_OWN_V4, THE_MANAGERS_V4, ITS_OWN_UDP),
         (AddressFamily::Inet, _) => (ITS_OWN_V4, THE_MANAGERS_V4, ITS_OWN_TCP),
@@ -131,12 +148,9 @@ fn groups(family: AddressFamily, socket_type: SocketType, own: bool) -> Vec<&'st
         (AddressFamily::Inet6, _) => (ITS_OWN_V6, THE_MANAGERS_V6, ITS_OWN_TCP),
         _ => (&[][..], &[][..], &[][..]),
     };
-    let mut groups = vec![ITS_OWN, of_program, of_protocol];
-    if own {
-        groups.extend([THE_MANAGERS, of_manager]);
+    let mut the_managers = vec![THE_MANAGERS, of_manager];
+    if socket_type == SocketType::Stream && is_inet(family) {
+        the_managers.push(THE_MANAGERS_TCP);
     }
-    if own && socket_type == SocketType::Stream && family != AddressFamily::Unix {
-        groups.push(THE_MANAGERS_TCP);
-    }
-    groups
+    ([ITS_OWN, of_program, of_protocol], the_managers)
 }

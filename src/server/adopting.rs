@@ -149,6 +149,7 @@ impl Server {
             self.deregister_listener(listener);
             if let Some(state) = self.listeners.get_mut(listener) {
                 state.rest = Rest::Program;
+                state.program = Some(handed.pid);
             }
         }
     }

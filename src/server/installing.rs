@@ -158,6 +158,7 @@ impl Server {
             last_error: None,
             sorted: Vec::new(),
             parked: None,
+            program: None,
             registered: false,
             queued: false,
             rest: Rest::No,

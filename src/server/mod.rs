@@ -13,6 +13,8 @@
 //! | `holding` | clients over a limit, for the moment in which a program may end |
 //! | `starting` | a program, for whomever |
 //! | `waiting` | `wait` services, whose program has the socket itself |
+//! | `occupied` | what programs have left behind at their addresses |
+//! | `holders` | which processes have a socket |
 //! | `restoring` | their sockets, when it has had them |
 //! | `ending` | children that have ended |
 //! | `processes` | how many processes there may still be |
@@ -65,6 +67,7 @@ mod ends;
 mod entries;
 mod facts;
 mod handing_over;
+mod holders;
 mod holding;
 mod idling;
 mod installing;
@@ -72,6 +75,7 @@ mod leaving;
 mod managing;
 mod naming;
 mod observing;
+mod occupied;
 mod orphans;
 mod outliving;
 mod overdue;
@@ -134,6 +138,7 @@ use holding::Holding;
 use leaving::Leaving;
 use naming::Naming;
 use observing::Weather;
+use occupied::Occupied;
 pub use outliving::read_for_others;
 use overdue::Group;
 use per_peer::Homing;
@@ -186,6 +191,7 @@ pub struct Server {
     homing: Slab<Homing>,
     /// Sockets of programs per peer that have made them others'.
     strays: Slab<PeerSocket>,
+    occupied: Occupied,
     holding: Holding,
     relays: Slab<RelayState>,
     connecting: Connecting,
@@ -251,8 +257,7 @@ impl Server {
     /// # Errors
     /// When the system has no descriptors.
     pub fn new(options: Options) -> io::Result<Self> {
-        let spawner = Spawner::new(options.way)?;
-        let (facts, poll) = (Facts::collect()?, Poll::new()?);
+        let (spawner, facts, poll) = (Spawner::new(options.way)?, Facts::collect()?, Poll::new()?);
         let (alarm, signals, ends) = watched(&poll, facts.told_of_ends)?;
         let max_children = max_children(options.max_children, &facts, &spawner);
         let now = Instant::now();
@@ -282,6 +287,7 @@ impl Server {
             weather: Weather::default(),
             homing: Slab::new(),
             strays: Slab::new(),
+            occupied: Occupied::default(),
             holding: Holding::default(),
             relays: Slab::new(),
             connecting: Connecting::new(),

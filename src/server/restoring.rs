@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::Server;
 use super::slab::Key;
 use super::state::{ListenerState, Rest};
-use crate::config::model::{Service, SocketSpec};
+use crate::config::model::{Endpoint, Service, SocketSpec};
 use crate::journal;
 use crate::listener::{Condition, Listener, Socket};
 
@@ -49,6 +49,8 @@ impl Server {
         let Some(listener) = state.listener.take() else { return false };
         (state.rest, state.registered) = (Rest::No, false);
         journal::renewed(&service.label, listener.address(), why);
+        let keeps_name = matches!(state.spec.endpoint, Endpoint::Abstract(_));
+        let former = listener.inode().filter(|_| keeps_name && !listener.is_adopted());
         let next = if listener.is_adopted() {
             self.close_ruined(listener);
             None
@@ -61,7 +63,11 @@ impl Server {
             Some(next) => self.listen(key, &service, next),
             None => self.try_to_open(key),
         }
-        self.listeners.get(key).is_some_and(|state| state.listener.is_some())
+        let is_open = self.listeners.get(key).is_some_and(|state| state.listener.is_some());
+        if let Some(inode) = former.filter(|_| !is_open) {
+            self.look_who_keeps(key, inode);
+        }
+        is_open
     }
 }
 

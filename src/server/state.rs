@@ -122,6 +122,8 @@ pub(super) struct ListenerState {
     pub(super) backoff: Duration,
     /// Short runs of a `wait` service's program in a row that left the same waiting.
     pub(super) unread: u32,
+    /// The last program that has had it, which led a session of this number.
+    pub(super) program: Option<i32>,
     /// What was at the head of a datagram socket when the program was started.
     pub(super) head: Option<Vec<u8>>,
 }

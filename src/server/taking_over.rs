@@ -326,6 +326,7 @@ impl Server {
                 backoff: handed.backoff,
                 unread: handed.unread,
                 head: handed.head.clone(),
+                program: None,
                 retry: state.retry,
                 left_out: false,
                 last_error: None,
@@ -336,6 +337,9 @@ impl Server {
         match not_before {
             Some(when) => self.set_listener_timer(key, when, Timer::Resume),
             None => self.listen_again(key),
+        }
+        if open.is_some_and(|open| open.shared) {
+            self.watch_address(key);
         }
         key
     }

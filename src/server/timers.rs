@@ -40,6 +40,8 @@ pub(super) enum Timer {
     Group(Key),
     /// A client has had long enough to read its banner.
     Banner(Key),
+    /// Look who else is at the addresses of sockets that programs have had.
+    Addresses,
     /// Somebody has been held long enough.
     Held,
     /// Refusals of a service that have not been told.

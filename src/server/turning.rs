@@ -210,6 +210,7 @@ impl Server {
                 Timer::StillRelay(key) => self.look_for_still_relay(key),
                 Timer::Group(key) => self.end_group(key),
                 Timer::Banner(key) => self.banner_due(key),
+                Timer::Addresses => self.look_at_addresses(),
                 Timer::Held => self.held_long_enough(),
                 Timer::Refusals(key) => self.tell_refusals(key),
                 Timer::Reload => self.reload_overdue(),

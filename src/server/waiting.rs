@@ -59,7 +59,14 @@ impl Server {
         let copy = listener.set_blocking(true).and_then(|()| descriptor::copy(listener));
         let start = Start { listener: Some(key), ..Start::new(owner, Address::None, &facts) };
         let runs = match copy {
-            Ok(copy) => self.start_or_say(&start, copy).is_some(),
+            Ok(copy) => {
+                let child = self.start_or_say(&start, copy);
+                let pid = child.and_then(|child| self.children.get(child)).map(|child| child.pid);
+                if let Some(state) = self.listeners.get_mut(key).filter(|_| pid.is_some()) {
+                    state.program = pid;
+                }
+                child.is_some()
+            }
             Err(error) => {
                 self.start_failed(owner, Address::None, &error);
                 false
@@ -132,6 +139,7 @@ impl Server {
             self.say_trouble(key, "fcntl", &error);
         }
         let condition = self.restore_socket(key);
+        self.watch_address(key);
         let Some(state) = self.listeners.get_mut(key) else { return };
         let Some(listener) = &state.listener else { return };
         let (before, waiting) = (state.head.take(), head(listener));

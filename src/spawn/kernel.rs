@@ -463,6 +463,18 @@ pub fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
 }
 
+/// Ends the process of a pidfd (pidfd_send_signal(2), Linux 5.1).
+///
+/// # Errors
+/// ESRCH: it has ended.
+pub fn kill_through(pidfd: &OwnedFd) -> io::Result<()> {
+    let nothing = ptr::null::<libc::siginfo_t>();
+    let (number, signal) = (pidfd.as_raw_fd(), libc::SIGKILL);
+    // SAFETY: no information goes with it, as kill(2) does it.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, number, signal, nothing, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Whether children can be watched so: not before Linux 5.3, and not where a filter of system
 /// calls forbids it. Looked at once.
 #[must_use]

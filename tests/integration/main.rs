@@ -70,6 +70,7 @@ mod metrics;
 mod names;
 mod next_client;
 mod notifying;
+mod occupied;
 mod outliving;
 mod privileges;
 mod promises;
