@@ -14,8 +14,8 @@ pub(super) struct Kind {
     stream: bool,
     /// Whether one program takes all clients.
     waits: bool,
-    /// Whether they come to a unix socket.
-    unix: bool,
+    /// Whether they come over IPv4 or IPv6.
+    ip: bool,
 }
 
 impl Kind {
@@ -28,7 +28,7 @@ impl Kind {
             internal: entry.program.text == "internal" && !entry.program.quoted,
             stream: !starts(&entry.socket_type.text, "dgram"),
             waits: starts(&entry.wait.text, "wait"),
-            unix: starts(&entry.protocol.text, "unix"),
+            ip: ["tcp", "udp"].iter().any(|family| starts(&entry.protocol.text, family)),
         }
     }
 
@@ -38,10 +38,8 @@ impl Kind {
             internal: !matches!(service.action, Action::Program(_)),
             stream: service.socket_type != SocketType::Dgram,
             waits: service.wait,
-            unix: matches!(
-                service.sockets.first().map(|socket| &socket.endpoint),
-                Some(Endpoint::Unix(_) | Endpoint::Abstract(_))
-            ),
+            // Without a socket it is an entry of tcpmux, or waits for a name.
+            ip: service.sockets.first().is_none_or(|it| matches!(it.endpoint, Endpoint::Inet(_))),
         }
     }
 
@@ -50,10 +48,11 @@ impl Kind {
         match scope {
             Scope::Nowait => !self.waits || self.internal,
             Scope::Program => !self.internal,
-            Scope::Listening | Scope::Tcp => self.stream,
+            Scope::Listening => self.stream,
+            Scope::Tcp => self.stream && self.ip,
             Scope::Connection => self.stream && !self.waits,
-            Scope::Moving => self.stream && !self.waits && (self.internal || !self.unix),
-            Scope::Answers => self.internal && !self.stream && !self.unix,
+            Scope::Moving => self.stream && !self.waits && (self.internal || self.ip),
+            Scope::Answers => self.internal && !self.stream && self.ip,
             _ => true,
         }
     }

@@ -81,13 +81,9 @@ impl Resolver<'_> {
         let what = match target {
             _ if socket_type == SocketType::Dgram => "datagrams are no connection",
             _ if wait => "with `wait`, the program takes the connections itself",
-            Target::Unix { .. } | Target::Abstract(_) if !builtin => {
-                "nobody can tell what moves between a program and a unix socket"
-            }
-            Target::Vsock(..) if !builtin => {
-                "nobody can tell what moves between a program and a virtual socket"
-            }
-            _ => return,
+            Target::Inet { .. } | Target::Tcpmux(_) => return,
+            _ if builtin => return,
+            _ => "only over TCP it is known what moves between a client and a program",
         };
         let moving = |setting: &&Setting| setting.attribute.scope == Scope::Moving;
         for setting in entry.settings.iter().filter(moving) {

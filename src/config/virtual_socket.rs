@@ -161,7 +161,7 @@ mod tests {
         assert!(loaded(&text("internal echo")).diagnostics.is_empty());
         let wrong = loaded(&text("cat"));
         assert!(
-            wrong.has_errors() && said(&wrong).contains("a virtual socket"),
+            wrong.has_errors() && said(&wrong).contains("`idle_timeout` cannot be"),
             "{}",
             said(&wrong)
         );

@@ -13,7 +13,8 @@ use serde_json::Value;
 use super::Server;
 use super::banners::{BannerState, Then};
 use super::controlling::{Edge, Kind, Stage};
-use super::relaying::{Dial, RelayState};
+use super::dialling::Dial;
+use super::relaying::RelayState;
 use super::slab::Key;
 use super::state::{
     Child, ConversationState, ListenerState, Rest, ServiceState, StderrState, Stopped,

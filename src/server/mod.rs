@@ -30,6 +30,7 @@
 //! | `observing` | the time of day and the load |
 //! | `conversations` | built-in services on streams, tcpmux |
 //! | `relaying` | connections relayed to another server |
+//! | `dialling` | their way to that server |
 //! | `connecting` | processes that connect to unix sockets for relays, as their users |
 //! | `datagrams` | built-in services on datagrams |
 //! | `per_peer` | a program for each who sends datagrams |
@@ -62,6 +63,7 @@ mod controlling;
 mod conversations;
 mod counting;
 mod datagrams;
+mod dialling;
 mod ending;
 mod ends;
 mod entries;
