@@ -292,7 +292,7 @@ pub(super) fn check_pair(
             "virtual sockets have no datagrams: write `stream vsock`, or `seqpacket vsock`"
         }
         (SocketType::SeqPacket, Protocol::Tcp(_) | Protocol::Udp(_)) => {
-            "only unix sockets have sequenced packets: write `seqpacket unix`, or `stream tcp`"
+            "only unix and virtual sockets have sequenced packets: write `seqpacket unix`, or `stream tcp`"
         }
         _ => return,
     };

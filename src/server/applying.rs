@@ -27,6 +27,7 @@ use crate::loading::{From, Loading, Overview, Serve, Step, What};
 use crate::log_sink;
 use crate::reload::{Fate, SocketRef};
 use crate::unix_path::BoundPath;
+use crate::vsock::{ANY, VsockAddress};
 
 /// Services in a row of unchanged ones that count as one.
 const SAME: usize = 1024;
@@ -398,10 +399,11 @@ impl Look {
 }
 
 /// What another socket must not have, so that one can be bound: the port, on whatever
-/// address, or the path or name.
+/// address or CID, or the path or name.
 fn place(endpoint: &Endpoint) -> Endpoint {
     match endpoint {
         Endpoint::Inet(address) => Endpoint::Inet(([0, 0, 0, 0], address.port()).into()),
+        Endpoint::Vsock(address) => Endpoint::Vsock(VsockAddress { cid: ANY, ..*address }),
         other => other.clone(),
     }
 }

@@ -206,7 +206,7 @@ fn sockets_and_connections_outlive_a_reload_and_an_upgrade() {
     let daemon = controlled(&text);
     let client = stream(port);
     assert_eq!(echo_once(&client, "before"), "before");
-    let said = daemon.reload(&text.replace('3', "2"));
+    let said = daemon.reload(&text.replace("= 3", "= 2"));
     assert_eq!(said.number("kept"), Some(1), "{}", said.raw);
     upgrade(&daemon);
     let second = stream(port);
@@ -215,6 +215,24 @@ fn sockets_and_connections_outlive_a_reload_and_an_upgrade() {
     assert_eq!(read_to_any_end(stream(port)), "");
     drop((client, second));
     wait_until("both to have ended", || daemon.count_peers().1 == 0);
+}
+
+/// A port is one, whatever the CID: the old socket has to go first.
+#[test]
+fn a_reload_takes_another_cid() {
+    if !need_loopback() {
+        return;
+    }
+    let port = port();
+    let text = line(port, "/bin/cat cat");
+    let daemon = Daemon::start(&text);
+    for text in [text.replace("vsock:", "vsock:1:"), text] {
+        let said = daemon.reload(&text);
+        let numbers = (said.number("opened"), said.number("closed"));
+        assert_eq!(numbers, (Some(1), Some(1)), "{}", said.raw);
+        assert_eq!(echo_once(stream(port), "hello"), "hello");
+    }
+    assert!(daemon.said("not-listening").is_empty(), "{}", daemon.log.text());
 }
 
 #[test]
