@@ -31,6 +31,7 @@ mod cgroups;
 mod child_checks;
 mod class_notes;
 mod command_line;
+mod completion;
 mod config_properties;
 mod confinement;
 mod containers;
