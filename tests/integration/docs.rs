@@ -158,6 +158,25 @@ fn programs_are_given_what_they_expect() {
     assert_eq!(answers.count(), 2, "{telnet:?}");
 }
 
+/// The same as lines of a configuration.
+#[test]
+fn what_the_manual_page_gives_programs_is_right() {
+    let page = read("etc/man/oxinetd.conf.5");
+    let section = page.split(".Ss What some programs expect besides\n").nth(1).unwrap();
+    let section = section.split("\n.Sh ").next().unwrap();
+    let blocks = section.split(".Bd -literal\n").skip(1);
+    let lines: Vec<&str> = blocks.map(|block| block.split(".Ed").next().unwrap()).collect();
+    let text = lines.concat().replace("\\e", "\\").replace("nowait root", "nowait -");
+    assert!(lines.len() == 3 && text.contains(r"s/\r$//"), "{text}");
+    let folder = Folder::new();
+    let file = folder.write("lines", &text);
+    let output = command(&[]).arg("check").arg(file).env("PATH", search_path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    // This machine may lack the programs.
+    assert!(output.status.success() && said.contains("4 services, 0 errors"), "{said}");
+}
+
 #[test]
 fn the_example_configuration_checks_without_a_complaint() {
     let output = command(&[]).arg("check").arg(project("etc/inetd.conf")).output().unwrap();
