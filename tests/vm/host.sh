@@ -6,9 +6,12 @@ vm_folder=tests/vm
 vm_packages=(
     linux-image-cloud-amd64 initramfs-tools systemd systemd-sysv udev dbus
     netcat-openbsd python3-minimal iproute2 procps util-linux
+    netbase tcpd update-inetd
 )
+# Whose place ours takes there: a case installs one, and takes it away again.
+vm_others=(xinetd openbsd-inetd inetutils-inetd)
 # How long a machine may take from its start to its end, in seconds.
-vm_deadline=900
+vm_deadline=1200
 
 # What is put in: the server, and the integration tests, whose paths are built in.
 vm_build() {
@@ -36,7 +39,7 @@ vm_build() {
 vm_find_image() {
     local suite=$1 cache key
     cache=${XDG_CACHE_HOME:-$HOME/.cache}/oxinetd-world
-    key=$(cat "$vm_folder/image" <(echo "$suite ${vm_packages[*]}") | sha256sum | cut -c 1-16)
+    key=$(cat "$vm_folder/image" <(echo "$suite ${vm_packages[*]} ${vm_others[*]}") | sha256sum | cut -c 1-16)
     mkdir -p "$cache"
     vm_image=$cache/$suite-$key
     # Whoever comes meanwhile waits, and finds it.
@@ -44,7 +47,7 @@ vm_find_image() {
         flock 9
         [ ! -e "$vm_image/root.ext4" ] || exit 0
         "${root[@]}" rm -rf "$cache/$suite-"*
-        "${root[@]}" "$vm_folder/image" "$suite" "$vm_image" "${vm_packages[@]}" >"$work/image.log" 2>&1
+        "${root[@]}" "$vm_folder/image" "$suite" "$vm_image" "${vm_others[*]}" "${vm_packages[@]}" >"$work/image.log" 2>&1
     ) 9>"$cache/$suite.lock" || {
         "${root[@]}" rm -rf "$vm_image"
         vm_image="no image: $(grep -v '^$' "$work/image.log" | tail -n 1)"

@@ -24,7 +24,7 @@ on_error() {
 }
 trap 'on_error "$?" "$LINENO" "$BASH_COMMAND"' ERR
 
-units=()
+units=() installed=()
 tidy() {
     local status=$? unit
     trap - EXIT ERR
@@ -43,6 +43,7 @@ tidy() {
         echo 1 >"/sys/fs/cgroup/system.slice/$unit/cgroup.kill"
         rm -rf "/run/systemd/system/$unit" "/run/systemd/system/$unit.d"
     done >/dev/null 2>&1
+    [ "${#installed[@]}" = 0 ] || dpkg --purge "${installed[@]}" >/dev/null 2>&1
     kill $(jobs -p) 2>/dev/null
     exit "$status"
 }
@@ -86,7 +87,7 @@ serve() {
     systemctl start "$name"
 }
 property() { systemctl show --property="$1" --value "${2:-$name}"; }
-main_pid() { property MainPID; }
+main_pid() { property MainPID "$@"; }
 # `cgroup.procs` of all groups in the unit's.
 members() {
     find "/sys/fs/cgroup/system.slice/$name.service" -name cgroup.procs -exec cat {} + 2>/dev/null
@@ -99,6 +100,31 @@ logged() { log | grep -q -e "$1"; }
 
 # The unit's server is asked: `ask status`.
 ask() { oxinetd "$@" --control "/run/$name/oxinetd.sock"; }
+
+# --- in the place of others ---
+
+# in_place_of PACKAGE PROGRAM: installs one of the packages that the image has, with our
+# binary in the place of its program. It goes with the case.
+in_place_of() {
+    dpkg-divert --quiet --local --rename --divert "$2.distrib" --add "$2"
+    ln -s /usr/sbin/oxinetd "$2"
+    installed+=("$1")
+    # Another log than journald's would be left behind.
+    rm -f "/var/cache/world/$1"/*-syslogd_*
+    DEBIAN_FRONTEND=noninteractive dpkg --install --force-depends "/var/cache/world/$1"/*.deb
+}
+# script NAME COMMAND: its script for init, which asks no systemd.
+script() {
+    env -i PATH="$PATH" SYSTEMCTL_SKIP_REDIRECT=1 _SYSTEMCTL_SKIP_REDIRECT=1 "/etc/init.d/$1" "$2"
+}
+# Whether a process runs, and it is ours.
+is_ours() { [ "$(readlink "/proc/$1/exe" || true)" = /usr/sbin/oxinetd ]; }
+# The process of a unit, whether systemd knows it or it has gone to the background.
+process_of() {
+    local pid
+    pid=$(main_pid "$1")
+    if [ "$pid" != 0 ]; then echo "$pid"; else cat "$2"; fi
+}
 
 # --- clients ---
 
