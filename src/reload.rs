@@ -134,7 +134,8 @@ pub fn withhold_replacements(old: &[Rc<Service>], new: &mut Config) {
     new.services = services;
     let withheld = |service: Rc<Service>| {
         let Service { label, id, sockets, tcpmux, .. } = Rc::unwrap_or_clone(service);
-        Withheld { label, id, sockets, tcpmux }
+        let why = "it waits for a name".to_owned();
+        Withheld { label, id, sockets, tcpmux, why }
     };
     let waiting: Vec<Rc<Service>> = waiting;
     new.withheld.extend(waiting.into_iter().map(withheld));

@@ -34,12 +34,18 @@ fn mux(name: &str, greet: bool) -> Service {
 
 fn config(services: Vec<Service>, withheld: Vec<Withheld>) -> Config {
     let services = services.into_iter().map(Rc::new).collect();
-    Config { services, withheld, disabled: Vec::new() }
+    Config { services, withheld, ..Config::default() }
 }
 
 fn withheld(ports: &[u16]) -> Withheld {
     let sockets = ports.iter().map(|port| spec(*port)).collect();
-    Withheld { label: "lacking/tcp".to_owned(), id: None, sockets, tcpmux: None }
+    Withheld {
+        label: "lacking/tcp".to_owned(),
+        id: None,
+        sockets,
+        tcpmux: None,
+        why: String::new(),
+    }
 }
 
 fn run(old: Vec<Service>, new: Vec<Service>, withheld: Vec<Withheld>) -> Plan {

@@ -107,7 +107,7 @@ pub struct Statistics {
     /// Bytes that programs wrote to standard error and that are not in the log:
     /// the rests of lines that are too long.
     pub stderr_dropped: u64,
-    /// The last thing that went wrong.
+    /// Why the last one who was admitted could not be served; none once somebody was.
     pub last_error: Option<LastError>,
 }
 
@@ -133,6 +133,7 @@ impl Statistics {
 
     /// A program or a conversation has run for `time`.
     pub fn ran(&mut self, time: Duration) {
+        self.last_error = None;
         self.run_time.add(&RUN_BOUNDS, time);
     }
 

@@ -14,10 +14,7 @@ use oxinetd::service_manager::ServiceManager;
 
 use super::background::{Background, background, log_of_another};
 use super::serving::{Job, Loader, reading, run_server};
-use super::{Failure, trying};
-
-/// The command line is wrong.
-const USAGE: u8 = 2;
+use super::{Failure, USAGE, trying};
 
 /// Does what the arguments after `argv[0]` ask for.
 pub(super) fn run(name: Name, arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
@@ -68,6 +65,7 @@ fn serve(served: Served) -> Result<(), Failure> {
         manager,
         needs_services: served.needs_services,
         only_one: false,
+        gives_up: false,
         bare_port: None,
         control: Some(place::own()),
     };

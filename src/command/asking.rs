@@ -71,7 +71,7 @@ pub(super) fn stop(stop: &Stop) -> Result<(), Failure> {
     let first = asked.first_line().map_err(|error| unreachable(&path, &error))?;
     let stopping: Stopping = read(&first)?;
     if stop.drain.is_some() && stopping.running > 0 {
-        show(&format!("waiting for {} programs\n", stopping.running))?;
+        show(&format!("waiting for {}\n", table::counted(stopping.running, "program")))?;
     }
     // The connection ends with the server, perhaps by a reset.
     if let Err(error) = asked.answer()

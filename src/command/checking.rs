@@ -3,14 +3,15 @@
 use std::io::{self, Write as _};
 
 use oxinetd::cli::{Check, Import};
-use oxinetd::config;
+use oxinetd::config::{self, model::Config};
 use oxinetd::lookup::{AT_LEISURE, Manner, System};
 
 use super::output::{show, write};
-use super::{CONFIGURATION, Failure};
+use super::{CONFIGURATION, Failure, USAGE};
 
 /// `oxinetd check`.
 pub(super) fn check(check: &Check) -> Result<(), Failure> {
+    check_defaults(&check.defaults)?;
     let manner = Manner::within(AT_LEISURE);
     let read = |system: &System| config::load(&check.file, &check.defaults, system);
     let (loaded, _) = System::read(manner, read);
@@ -21,7 +22,7 @@ pub(super) fn check(check: &Check) -> Result<(), Failure> {
             return verdict(errors > 0);
         }
     }
-    let summary = summed_up(&check.file.display(), loaded.config.services.len(), errors, warnings);
+    let summary = summed_up(&check.file.display(), &loaded.config, (errors, warnings));
     show(&format!("{summary}\n"))?;
     verdict(errors > 0)
 }
@@ -30,18 +31,32 @@ fn verdict(is_wrong: bool) -> Result<(), Failure> {
     if is_wrong { Err(Failure::silent(CONFIGURATION)) } else { Ok(()) }
 }
 
-/// `FILE: 2 services, 1 error, 0 warnings`.
+/// What `--default` says is wrong: that is no matter of the file.
+pub(super) fn check_defaults(defaults: &[String]) -> Result<(), Failure> {
+    let wrong = config::wrong_defaults(defaults);
+    let Some(first) = wrong.first() else { return Ok(()) };
+    let texts: String = wrong.iter().map(|one| format!("{}\n", one.render())).collect();
+    let _ = io::stderr().write_all(texts.as_bytes());
+    Err(Failure::new(USAGE, format!("the command line is wrong: {}", first.message)))
+}
+
+/// `FILE: 2 services, 1 off, 1 not served, 1 error, 0 warnings`.
 fn summed_up(
     file: &dyn std::fmt::Display,
-    services: usize,
-    errors: usize,
-    warnings: usize,
+    config: &Config,
+    (errors, warnings): (usize, usize),
 ) -> String {
     let counted = |number: usize, what: &str| {
         format!("{number} {what}{}", if number == 1 { "" } else { "s" })
     };
-    let (services, errors) = (counted(services, "service"), counted(errors, "error"));
-    format!("{file}: {services}, {errors}, {}", counted(warnings, "warning"))
+    let some = |number: usize, what: &str| match number {
+        0 => String::new(),
+        _ => format!(", {number} {what}"),
+    };
+    let services = counted(config.services.len(), "service");
+    let rest = some(config.off, "off") + &some(config.not_served().count(), "not served");
+    let (errors, warnings) = (counted(errors, "error"), counted(warnings, "warning"));
+    format!("{file}: {services}{rest}, {errors}, {warnings}")
 }
 
 /// `oxinetd import`.
@@ -49,10 +64,13 @@ pub(super) fn import(import: &Import) -> Result<(), Failure> {
     let manner = Manner::within(AT_LEISURE);
     let (imported, _) = System::read(manner, |system| config::import(&import.file, system));
     show(&imported.text)?;
-    let (errors, warnings) = config::summary(&imported.diagnostics);
+    let mut err = io::stderr().lock();
+    // They stand in the text, too, where nobody may look who has sent it to a file.
+    for one in imported.diagnostics.iter().filter(|one| one.costs_a_service()) {
+        let _ = writeln!(err, "{}", one.one_line());
+    }
     let file = import.file.display();
-    let services = imported.services;
-    let summary = summed_up(&file, services, errors, warnings);
-    let _ = writeln!(io::stderr(), "{summary}");
+    let counts = config::summary(&imported.diagnostics);
+    let _ = writeln!(err, "{}", summed_up(&file, &imported.config, counts));
     verdict(imported.has_errors())
 }

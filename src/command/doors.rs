@@ -8,7 +8,18 @@ use oxinetd::handover::Parcel;
 use oxinetd::journal;
 use oxinetd::server::Server;
 
-use super::{Failure, refused};
+use super::{Failure, USAGE, refused};
+
+/// Whether what the command line says of them can be meant.
+pub(super) fn check(common: &Common) -> Result<(), Failure> {
+    match &common.metrics {
+        Some(text) if !socket::is_metrics_endpoint(text) => {
+            let why = format!("--metrics {text}: {}", socket::METRICS_WANTED);
+            Err(Failure::new(USAGE, why))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Opens both, unless they are handed over; `usual` is the place of the control socket
 /// where nothing is said of it.

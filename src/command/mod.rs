@@ -35,6 +35,8 @@ use oxinetd::{journal, log_sink};
 
 /// Bad configuration, or nothing to serve.
 const CONFIGURATION: u8 = 1;
+/// The command line is wrong.
+const USAGE: u8 = 2;
 /// The system refused (EX_OSERR of sysexits.h).
 const SYSTEM: u8 = 71;
 

@@ -25,10 +25,16 @@ use oxinetd::spawn::{Way, kernel};
 use oxinetd::{journal, log_sink};
 
 use super::background::{Background, background, log_of_ours};
-use super::{CONFIGURATION, Failure, SYSTEM, doors, refused, trying};
+use super::checking;
+use super::{CONFIGURATION, Failure, SYSTEM, USAGE, doors, refused, trying};
 
 /// Descriptors that reading a configuration takes, with some to spare.
 const FEWEST: u64 = 16;
+
+/// How often, and each time after how many milliseconds, it is tried again to open anything
+/// before a server in the background gives up.
+const LOOKS: usize = 20;
+const PAUSE: u16 = 100;
 
 /// What reads a configuration, again and again.
 pub(super) type Loader = Box<dyn Fn(Manner) -> Loaded>;
@@ -45,6 +51,8 @@ pub(super) struct Job {
     pub(super) manager: ServiceManager,
     /// `oxinetd run`: one socket that cannot be opened at once is a failure.
     pub(super) only_one: bool,
+    /// `oxinetd --daemon`: so is having nothing that can be opened.
+    pub(super) gives_up: bool,
     /// `oxinetd run PORT`: it is this machine's only, which is said.
     pub(super) bare_port: Option<String>,
     /// The control socket where nothing is said of it.
@@ -73,11 +81,13 @@ fn target_of(common: &Common) -> LogTarget {
 pub(super) fn serve(mut serve: Serve) -> Result<(), Failure> {
     let manager = ServiceManager::from_environment();
     let parcel = trying::find()?;
+    if parcel.is_none() {
+        checking::check_defaults(&serve.defaults)?;
+        doors::check(&serve.common)?;
+    }
     if serve.daemon {
-        let said = serve.common.log.take();
-        let is_said = said.is_some();
-        let target = log_of_ours(said, parcel.is_some())?;
-        log_sink::echo_to_starter(parcel.is_none() && !is_said && target != LogTarget::Stderr);
+        let target = log_of_ours(serve.common.log.take(), parcel.is_some())?;
+        log_sink::echo_to_starter(parcel.is_none() && target != LogTarget::Stderr);
         serve.common.log = Some(target);
     }
     // Who takes over is in the background already.
@@ -98,6 +108,7 @@ pub(super) fn serve(mut serve: Serve) -> Result<(), Failure> {
         needs_services: false,
         manager,
         only_one: false,
+        gives_up: serve.daemon,
         bare_port: None,
         control: Some(place::own()),
     };
@@ -113,6 +124,9 @@ pub(super) fn loader_of_file(serve: &Serve) -> Loader {
 pub(super) fn run(run: Run) -> Result<(), Failure> {
     let manager = ServiceManager::from_environment();
     let parcel = trying::find()?;
+    if parcel.is_none() {
+        doors::check(&run.common)?;
+    }
     trying::start_log(&run.common, "info", parcel.as_ref())?;
     let bare_port = (!run.endpoint.contains([':', '/', '@'])).then(|| run.endpoint.clone());
     let job = Job {
@@ -124,6 +138,7 @@ pub(super) fn run(run: Run) -> Result<(), Failure> {
         needs_services: true,
         manager,
         only_one: true,
+        gives_up: false,
         bare_port,
         control: None,
     };
@@ -192,10 +207,19 @@ pub(super) fn load_for_start(
             let all = loading.findings.iter().map(|finding| finding.line.clone() + "\n");
             let _ = io::stderr().write_all(all.collect::<String>().as_bytes());
         }
-        let why = if strict { "the configuration has errors" } else { "nothing to serve" };
-        return Err(Failure::new(CONFIGURATION, why));
+        return Err(match strict {
+            true if is_all_said_there(&loading) => Failure::new(USAGE, "the command line is wrong"),
+            true => Failure::new(CONFIGURATION, "the configuration has errors"),
+            false => Failure::new(CONFIGURATION, "nothing to serve"),
+        });
     }
     Ok(Some(loading))
+}
+
+/// Whether whatever is wrong stands on the command line of `oxinetd run`.
+fn is_all_said_there(loading: &Loading) -> bool {
+    let mut errors = loading.findings.iter().filter(|one| one.severity == Severity::Error);
+    errors.all(|error| error.line.starts_with("command line:"))
 }
 
 /// None if we are told to stop meanwhile: then the log ends as it does after serving.
@@ -244,6 +268,7 @@ fn serve_first(mut job: Job) -> Result<(), Failure> {
     doors::open(&mut server, &job.common, job.control.as_deref(), None)?;
     enough_descriptors(&server)?;
     let listeners = server.install(loading);
+    let listeners = if job.gives_up { insist(&mut server, listeners)? } else { listeners };
     if job.only_one
         && listeners == 0
         && let Some(error) = server.first_open_error()
@@ -262,6 +287,27 @@ fn serve_first(mut job: Job) -> Result<(), Failure> {
     }
     journal::ready(std::process::id(), server.services(), listeners);
     server.run().map_err(refused("waiting for events"))
+}
+
+/// A server in the background of which nobody has anything is none: whoever has started it
+/// hears so. But who has just been told to stop may still have its ports for a moment.
+fn insist(server: &mut Server, listeners: usize) -> Result<usize, Failure> {
+    let mut listeners = listeners;
+    for _ in 0..LOOKS {
+        if !server.serves_nobody() || trying::is_told_to_stop(PAUSE) {
+            return Ok(listeners);
+        }
+        listeners = server.open_what_is_free();
+    }
+    let all = server.not_open();
+    let others = match all.len().saturating_sub(1) {
+        0 => String::new(),
+        more => format!(", nor on {more} more"),
+    };
+    match all.first().filter(|_| server.serves_nobody()) {
+        Some(error) => Err(Failure::new(SYSTEM, format!("cannot listen on {error}{others}"))),
+        None => Ok(listeners),
+    }
 }
 
 /// Whether there are enough descriptors for the configuration to be read at all, which says

@@ -180,7 +180,7 @@ fn load_in_the_end(job: &Job, served: &[Rc<Service>], manner: &Manner) -> Loadin
 }
 
 /// Whether a signal to stop comes meanwhile, which is left for the server.
-fn is_told_to_stop(meanwhile: u16) -> bool {
+pub(super) fn is_told_to_stop(meanwhile: u16) -> bool {
     let Ok(stops) = Signals::stops() else { return true };
     becomes_ready(&stops, PollFlags::POLLIN, meanwhile.into()).unwrap_or(true)
 }

@@ -117,6 +117,8 @@ fn entry(
         settings: Vec::new(),
         defaults: Rc::from([]),
         broken: false,
+        why: None,
+        because: Rc::from([]),
         off: false,
         withheld: Withhold::No,
     }

@@ -47,6 +47,16 @@ impl Resolver<'_> {
         }
     }
 
+    /// The root directory of a program, without which there is none either.
+    pub(super) fn check_root(&mut self, entry: &Entry, attributes: &Attributes) -> Option<()> {
+        let root = attributes.chroot.as_deref().filter(|root| !self.lookup.is_directory(root));
+        let Some(root) = root else { return Some(()) };
+        let span = place(entry, "chroot").unwrap_or_else(|| entry.program.span.clone());
+        let message = format!("there is no directory `{}` to be the root", root.display());
+        self.lacks(&span, message, "make it, with the program in it, or correct the path");
+        None
+    }
+
     /// The working directory of a program. It may come later, so the service is served.
     pub(super) fn check_directory(
         &mut self,

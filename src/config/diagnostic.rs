@@ -125,6 +125,17 @@ impl Severity {
     }
 }
 
+impl Diagnostic {
+    /// Whether something is not served for it.
+    #[must_use]
+    pub fn costs_a_service(&self) -> bool {
+        self.severity == Severity::Error || self.message.ends_with(NOT_SERVED)
+    }
+}
+
+/// How findings end that say what becomes of a service.
+pub(super) const NOT_SERVED: &str = ": not served";
+
 /// How many errors and how many warnings there are.
 #[must_use]
 pub fn summary(diagnostics: &[Diagnostic]) -> (usize, usize) {

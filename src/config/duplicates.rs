@@ -28,7 +28,7 @@ impl Taken {
         let (sockets, tcpmux) = match &outcome {
             Outcome::Service(service) => (&service.sockets, &service.tcpmux),
             Outcome::Withheld(withheld) => (&withheld.sockets, &withheld.tcpmux),
-            Outcome::Disabled(_) | Outcome::Nothing => return outcome,
+            Outcome::Disabled(_) | Outcome::Off | Outcome::Nothing => return outcome,
         };
         let any_port = |socket: &SocketSpec| match socket.endpoint {
             Endpoint::Inet(address) => address.port() == 0,

@@ -9,6 +9,7 @@ use super::model::Origin;
 use super::report::Report;
 use super::source::{File, is_blank};
 use super::value::{Operator, Value};
+use super::withholding::Cause;
 use super::words::{self, Word};
 
 /// One entry: the fields of a line and what belongs to it.
@@ -40,6 +41,10 @@ pub(crate) struct Entry {
     pub(crate) default_address: Option<Word>,
     /// Whether something was wrong already: it is checked and then left out.
     pub(crate) broken: bool,
+    /// What was wrong with itself.
+    pub(crate) why: Option<Cause>,
+    /// What is wrong and holds for others, too.
+    pub(crate) because: Rc<[Rc<Cause>]>,
     /// Whether it is off in a file where what is wrong with such an entry does not
     /// matter: xinetd's.
     pub(crate) off: bool,

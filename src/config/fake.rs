@@ -205,7 +205,9 @@ impl Lookup for FakeLookup {
     }
 
     fn is_directory(&self, path: &Path) -> bool {
-        self.files.keys().any(|file| file != path && file.starts_with(path))
+        let files = self.files.keys().chain(&self.programs);
+        // A root directory of programs, be it empty.
+        path == Path::new("/jail") || files.into_iter().any(|it| it != path && it.starts_with(path))
     }
 
     fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {

@@ -27,8 +27,8 @@ pub struct Imported {
     pub text: String,
     /// All findings; each is a note in the text too.
     pub diagnostics: Vec<Diagnostic>,
-    /// How many services are in the text, the disabled ones included.
-    pub services: usize,
+    /// Whose services are in the text, those included that are off.
+    pub config: Config,
 }
 
 /// Reads a file, or all that `includedir` would read of a directory, and writes it
@@ -47,7 +47,7 @@ pub fn import(path: &Path, lookup: &dyn Lookup) -> Imported {
     let Loaded { config, diagnostics, .. } = finish(&entries, &elsewhere, report, None);
     let text = Writing { lookup: &elsewhere, places: &places, diagnostics: &diagnostics }
         .text(path, &config);
-    Imported { text, diagnostics, services: config.services.len() + config.disabled.len() }
+    Imported { text, diagnostics, config }
 }
 
 fn entries(path: &Path, lookup: &dyn Lookup, report: &mut Report) -> (Vec<Entry>, Vec<Place>) {

@@ -14,6 +14,7 @@ use super::netbsd;
 use super::report::Report;
 use super::source::{File, Line, is_blank, is_comment};
 use super::suggest::{listed, nearest};
+use super::withholding::{Cause, narrows};
 use super::words::{self, Word};
 use super::xinetd::{self, Place};
 
@@ -27,13 +28,13 @@ pub(super) struct Context {
     pub(super) defaults: Rc<[Setting]>,
     /// What an `ADDRESS:` line said: where it is wrong, so is what takes it.
     pub(super) address: Option<Word>,
-    /// Whether a default was wrong: what it holds for is not served.
-    pub(super) broken: bool,
+    /// Defaults that were wrong: what they hold for is not served.
+    pub(super) causes: Rc<[Rc<Cause>]>,
 }
 
 impl Default for Context {
     fn default() -> Self {
-        Self { defaults: Rc::from([]), address: None, broken: false }
+        Self { defaults: Rc::from([]), address: None, causes: Rc::from([]) }
     }
 }
 
@@ -47,8 +48,8 @@ pub(super) struct Reader<'a> {
     pub(super) open: Vec<PathBuf>,
     /// Where the blocks of xinetd's files stand.
     pub(super) places: Vec<Place>,
-    /// What the `defaults` of the last of xinetd's files said, and whether it was wrong.
-    pub(super) xinetd_defaults: (Vec<Setting>, bool),
+    /// What the `defaults` of the last of xinetd's files said, and what was wrong with them.
+    pub(super) xinetd_defaults: (Vec<Setting>, Vec<Rc<Cause>>),
 }
 
 /// What an indented line belongs to.
@@ -59,6 +60,8 @@ enum Above {
     /// An entry that was not understood: what follows is checked all the same.
     Broken,
     Defaults,
+    /// A directive that was not understood: what follows may be meant for others.
+    Lost,
 }
 
 impl<'a> Reader<'a> {
@@ -70,15 +73,16 @@ impl<'a> Reader<'a> {
             entries: Vec::new(),
             open: Vec::new(),
             places: Vec::new(),
-            xinetd_defaults: (Vec::new(), false),
+            xinetd_defaults: (Vec::new(), Vec::new()),
         }
     }
 
     /// A context with the `defaults` of xinetd's files so far added to it.
     pub(super) fn inherited(&self, context: &Context) -> Context {
-        let (settings, broken) = &self.xinetd_defaults;
+        let (settings, causes) = &self.xinetd_defaults;
         let defaults = context.defaults.iter().chain(settings).cloned().collect();
-        Context { defaults, broken: context.broken || *broken, ..context.clone() }
+        let causes = context.causes.iter().chain(causes).cloned().collect();
+        Context { defaults, causes, ..context.clone() }
     }
 }
 
@@ -104,8 +108,9 @@ impl Reader<'_> {
             if is_comment(text) {
                 continue;
             }
-            let before = self.report.errors();
-            if text.starts_with(is_blank) {
+            let (before, mark) = (self.report.errors(), self.report.mark());
+            let goes_on = text.starts_with(is_blank);
+            if goes_on {
                 self.indented(file, line, above, &mut context);
             } else if text.starts_with('.') {
                 above = self.directive(file, line, path, &mut context);
@@ -117,12 +122,32 @@ impl Reader<'_> {
                 above = self.line(file, line, &mut context);
             }
             let wrong = self.report.errors() > before || file.is_bad(line.number);
+            let cause = Cause::since(self.report, mark);
             match (above, self.entries.last_mut()) {
-                (Above::Entry, Some(last)) => last.broken |= wrong || context.broken,
-                (Above::Defaults, _) => context.broken |= wrong,
+                (Above::Entry, Some(last)) if wrong => {
+                    last.broken = true;
+                    last.why = last.why.take().or(cause);
+                }
+                (Above::Defaults, _) if wrong => self.withhold(text, cause, &mut context),
+                (Above::Lost, _) if goes_on => {
+                    let cause =
+                        cause.unwrap_or_else(|| Cause::unheard(file.span(line.range.clone())));
+                    self.withhold(text, Some(cause), &mut context);
+                }
                 _ => {}
             }
         }
+    }
+
+    /// A line that holds for those below it is wrong, or goes unheard: they are not served. In
+    /// the place of another server, which lets no line cost others, they are unless something
+    /// was to be narrowed.
+    fn withhold(&mut self, line: &str, cause: Option<Cause>, context: &mut Context) {
+        if self.report.contains() && !narrows(line) {
+            return;
+        }
+        let known = context.causes.iter().cloned();
+        context.causes = known.chain(cause.map(Rc::new)).collect();
     }
 
     fn push(&mut self, entry: Option<Entry>) -> Above {
@@ -234,7 +259,7 @@ impl Reader<'_> {
                 self.report
                     .error(&name.span, format!("unknown directive `{}`", name.text))
                     .help(help);
-                return Above::Broken;
+                return Above::Lost;
             }
         }
         Above::Nothing

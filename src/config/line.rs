@@ -61,7 +61,9 @@ pub(super) fn entry(
         settings: Vec::new(),
         defaults: context.defaults.clone(),
         default_address: context.address.clone(),
-        broken: missing,
+        broken: missing || !context.causes.is_empty(),
+        why: None,
+        because: context.causes.clone(),
         off: false,
         withheld: Withhold::No,
     })

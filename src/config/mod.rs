@@ -5,6 +5,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 pub mod attribute;
 pub mod diagnostic;
@@ -52,6 +53,7 @@ mod source;
 mod times;
 mod value;
 mod virtual_socket;
+mod withholding;
 mod words;
 mod xinetd;
 
@@ -66,10 +68,11 @@ use diagnostic::Diagnostic;
 use duplicates::Taken;
 use entry::{Entry, Indented, Setting};
 use inetd::{Context, Reader};
-use model::{Config, Names};
+use model::{Config, Names, NotServed, Withheld};
 use report::Report;
 use resolve::{Alike, Outcome, Resolver};
 use source::File;
+use withholding::{Cause, Costs};
 
 /// What reading a configuration gives: as much of it as is right, and everything
 /// there is to say about the rest.
@@ -134,7 +137,9 @@ fn read_all(
     mut report: Report,
 ) -> Loaded {
     let settings = command_line_settings("--default", defaults, &mut report);
-    let context = Context { defaults: settings.into(), address: None, broken: report.errors() > 0 };
+    let wrong = report.since(0).iter().filter(|one| one.severity == diagnostic::Severity::Error);
+    let causes = wrong.filter_map(Cause::of).map(Rc::new).collect();
+    let context = Context { defaults: settings.into(), address: None, causes };
     let mut reader = Reader::new(lookup, &mut report);
     for place in places {
         let context = if place.inherits { reader.inherited(&context) } else { context.clone() };
@@ -230,6 +235,16 @@ fn warn_of_exposed(lookup: &dyn Lookup, report: &mut Report) {
     }
 }
 
+/// What is wrong with `NAME=VALUE` of the command line.
+#[must_use]
+pub fn wrong_defaults(texts: &[String]) -> Vec<Diagnostic> {
+    let mut report = Report::default();
+    command_line_settings("--default", texts, &mut report);
+    let mut found = report.into_sorted();
+    found.retain(|one| one.severity == diagnostic::Severity::Error);
+    found
+}
+
 /// `NAME=VALUE` from the command line as settings; wrong ones are reported and left out.
 fn command_line_settings(option: &str, texts: &[String], report: &mut Report) -> Vec<Setting> {
     let mut settings = Vec::new();
@@ -280,23 +295,28 @@ fn finish(
     };
     let all = resolver.report.contains();
     let mut outcomes = Vec::with_capacity(entries.len());
+    let mut reasons = Vec::with_capacity(entries.len());
+    let mut costs = Costs::default();
     for entry in entries {
         // That is a file of xinetd.
         resolver.report.contain(all || entry.id.is_some());
         let mark = resolver.report.mark();
         resolver.causes.next();
         let outcome = resolver.resolve(entry);
+        reasons.push(resolver.reason(entry, &outcome, mark, &mut costs));
         if entry.off {
             resolver.report.hush(mark);
         }
         outcomes.push(outcome);
     }
     resolver.say_causes();
+    costs.say(resolver.report);
     duplicates::give_way(entries, &mut outcomes);
     if all {
         duplicates::last_counts(entries, &mut outcomes, &mut report);
     }
-    for (entry, outcome) in entries.iter().zip(outcomes) {
+    for ((entry, outcome), reason) in entries.iter().zip(outcomes).zip(reasons) {
+        let mark = report.mark();
         let contained = all || entry.id.is_some();
         report.contain(contained);
         match taken.claim(entry, outcome, &mut report) {
@@ -306,9 +326,22 @@ fn finish(
                 }
                 config.services.push(service.into());
             }
-            Outcome::Disabled(service) => config.disabled.push(service.into()),
-            Outcome::Withheld(withheld) => config.withheld.push(withheld),
-            Outcome::Nothing => {}
+            Outcome::Disabled(service) => {
+                config.off += 1;
+                config.disabled.push(service.into());
+            }
+            Outcome::Withheld(withheld) => {
+                let why = reason.unwrap_or_default();
+                config.withheld.push(Withheld { why, ..withheld });
+            }
+            Outcome::Off => config.off += 1,
+            // One that gives way to another entry has said so itself.
+            Outcome::Nothing => {
+                let twice = || Cause::since(&report, mark).map(|cause| cause.told());
+                let why = reason.or_else(twice);
+                let id = entry.id.as_deref();
+                config.left_out.extend(why.map(|why| NotServed::of(&entry.label(), id, why)));
+            }
         }
     }
     relay_loops::check(&mut config, &relays, lookup, &mut report);

@@ -39,6 +39,39 @@ pub struct Config {
     pub withheld: Vec<Withheld>,
     /// Services that were read and checked and have `disable = yes`.
     pub disabled: Vec<Rc<Service>>,
+    /// How many have `disable = yes`, those included that are wrong or lack something.
+    pub off: usize,
+    /// Services that are wrong, where that costs nobody else anything.
+    pub left_out: Vec<NotServed>,
+}
+
+impl Config {
+    /// All that is not served and should be.
+    pub fn not_served(&self) -> impl Iterator<Item = NotServed> {
+        let withheld = self.withheld.iter();
+        let withheld =
+            withheld.map(|it| NotServed::of(&it.label, it.id.as_deref(), it.why.clone()));
+        self.left_out.iter().cloned().chain(withheld)
+    }
+}
+
+/// A service that the file means and that nobody serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotServed {
+    /// As [`Service::label`].
+    pub label: String,
+    /// As [`Service::id`].
+    pub id: Option<String>,
+    /// Why not, with its place; empty where the log alone says it.
+    pub why: String,
+}
+
+impl NotServed {
+    /// A service of this name and id.
+    #[must_use]
+    pub fn of(label: &str, id: Option<&str>, why: String) -> Self {
+        Self { label: label.to_owned(), id: id.map(str::to_owned), why }
+    }
 }
 
 /// A service that lacks something here and now: a program, a user, an address; or one that a
@@ -54,6 +87,8 @@ pub struct Withheld {
     pub sockets: Vec<SocketSpec>,
     /// Set when it is an entry of tcpmux.
     pub tcpmux: Option<TcpmuxName>,
+    /// As [`NotServed::why`].
+    pub why: String,
 }
 
 /// One service: one entry of the file.

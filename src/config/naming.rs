@@ -26,6 +26,8 @@ pub(super) struct Cause {
 
 /// It is not served where the name says.
 const WAITS: [&str; 2] = ["waits for it", "wait for it"];
+/// The same where nobody waits.
+const NEEDS: [&str; 2] = ["needs it", "need it"];
 /// It is served where the name said when it was last looked up.
 const GOES_ON: [&str; 2] = ["goes on with what it was", "go on with what it was"];
 
@@ -115,8 +117,12 @@ impl Resolver<'_> {
 
     /// Something of this entry waits for a name.
     pub(super) fn waits(&mut self, word: &Word, message: String) {
-        let help = "it is tried again by itself; correct the name, or write the address";
-        self.cause(word, message, WAITS, help);
+        // Who has asked for one service alone does not wait for it.
+        let (means, help) = match self.keeps_account {
+            true => (NEEDS, "correct the name, or write the address"),
+            false => (WAITS, "it is tried again by itself; correct the name, or write the address"),
+        };
+        self.cause(word, message, means, help);
     }
 
     fn cause(
@@ -175,7 +181,7 @@ impl Resolver<'_> {
 }
 
 /// `a`, `a and b`, `a, b and 3 more`.
-fn list(labels: &[String]) -> Option<String> {
+pub(super) fn list(labels: &[String]) -> Option<String> {
     let (last, first) = labels.split_last()?;
     let listed = labels.get(..LISTED).unwrap_or(labels);
     Some(match labels.len().saturating_sub(LISTED) {

@@ -219,7 +219,9 @@ impl Building<'_> {
             default_address: self.value("bind").or_else(|| context.address.clone()),
             settings: self.settings,
             defaults: context.defaults.clone(),
-            broken: false,
+            broken: !context.causes.is_empty(),
+            why: None,
+            because: context.causes.clone(),
             off: false,
             withheld: Withhold::No,
         }

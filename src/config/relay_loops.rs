@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::diagnostic::Span;
 use super::facts::Lookup;
-use super::model::{Action, Config, Endpoint, RelayTarget, Service, SocketType};
+use super::model::{Action, Config, Endpoint, NotServed, RelayTarget, Service, SocketType};
 use super::relay::takes;
 use super::report::Report;
 
@@ -42,12 +42,21 @@ pub(super) fn check(
     }
     let places: BTreeSet<usize> =
         left_out.iter().filter_map(|at| relays.get(*at)).map(|(place, ..)| *place).collect();
+    let gone: Vec<NotServed> =
+        places.iter().filter_map(|at| config.services.get(*at)).map(|it| in_a_ring(it)).collect();
     let mut place = 0;
     config.services.retain(|_| {
         let stays = !places.contains(&place);
         place += 1;
         stays
     });
+    config.left_out.extend(gone);
+}
+
+fn in_a_ring(service: &Service) -> NotServed {
+    let origin = &service.origin;
+    let why = format!("{}:{}: it would be relayed to itself", origin.file, origin.line);
+    NotServed::of(&service.label, service.id.as_deref(), why)
 }
 
 /// Who is at which port and at which name.

@@ -85,6 +85,16 @@ impl Report {
         self.diagnostics.len()
     }
 
+    /// The findings since a mark.
+    pub(crate) fn since(&self, mark: usize) -> &[Diagnostic] {
+        self.diagnostics.get(mark..).unwrap_or_default()
+    }
+
+    /// The findings between two marks.
+    pub(crate) fn between(&self, marks: Range<usize>) -> &[Diagnostic] {
+        self.diagnostics.get(marks).unwrap_or_default()
+    }
+
     /// Makes warnings of all errors since a mark: they are about nothing that is served.
     pub(crate) fn soften(&mut self, mark: usize) {
         self.soften_some(mark..self.mark());

@@ -18,7 +18,6 @@ use super::naming::Causes;
 use super::relevance::Kind;
 use super::report::Report;
 use super::shape::Shape;
-use super::virtual_socket::is_vsock;
 
 /// What became of an entry.
 #[derive(Debug)]
@@ -29,7 +28,9 @@ pub(super) enum Outcome {
     Disabled(Service),
     /// This machine lacks something for it.
     Withheld(Withheld),
-    /// An error, reported; or disabled and lacking something.
+    /// It says `disable = yes`, and is wrong or lacks something.
+    Off,
+    /// An error, reported.
     Nothing,
 }
 
@@ -39,7 +40,7 @@ impl Outcome {
         match self {
             Self::Service(service) => &service.sockets,
             Self::Withheld(withheld) => &withheld.sockets,
-            Self::Disabled(_) | Self::Nothing => &[],
+            Self::Disabled(_) | Self::Off | Self::Nothing => &[],
         }
     }
 
@@ -48,7 +49,7 @@ impl Outcome {
         match self {
             Self::Service(service) => Some(&mut service.sockets),
             Self::Withheld(withheld) => Some(&mut withheld.sockets),
-            Self::Disabled(_) | Self::Nothing => None,
+            Self::Disabled(_) | Self::Off | Self::Nothing => None,
         }
     }
 }
@@ -112,7 +113,7 @@ impl Resolver<'_> {
         let disabled = draft.disable;
         let Some(shape) = shape else {
             self.judge_alone(entry, draft);
-            self.causes.concern(&entry.endpoint.text);
+            self.causes.concern(&entry.label());
             // Right, but for a name that this machine does not know.
             let lacks = !entry.broken && !disabled && self.report.errors() == before;
             return if lacks {
@@ -129,12 +130,13 @@ impl Resolver<'_> {
             (None, _) => Outcome::Nothing,
             (Some((service, true)), true) => Outcome::Disabled(service),
             (Some((service, true)), false) => Outcome::Service(service),
-            (Some((_, false)), true) => Outcome::Nothing,
+            (Some((_, false)), true) => Outcome::Off,
             (Some((service, false)), false) => Outcome::Withheld(Withheld {
                 label: service.label,
                 id: service.id,
                 sockets: service.sockets,
                 tcpmux: service.tcpmux,
+                why: String::new(),
             }),
         }
     }
@@ -146,15 +148,16 @@ impl Resolver<'_> {
         if entry.broken || self.report.errors() > before {
             return self.broken(entry, disabled);
         }
-        if disabled { Outcome::Nothing } else { Outcome::Withheld(by_name(entry)) }
+        if disabled { Outcome::Off } else { Outcome::Withheld(by_name(entry)) }
     }
 
     /// An entry with an error. Where the rest of the file goes on, what runs of it does too.
     fn broken(&self, entry: &Entry, disabled: bool) -> Outcome {
-        if disabled || !self.report.contains() {
-            return Outcome::Nothing;
+        match disabled {
+            true => Outcome::Off,
+            false if self.report.contains() => Outcome::Withheld(by_name(entry)),
+            false => Outcome::Nothing,
         }
-        Outcome::Withheld(by_name(entry))
     }
 
     /// Something this machine lacks: a warning, and the entry is not served.
@@ -240,6 +243,10 @@ impl Resolver<'_> {
             draft.attributes.inherit_environment = false;
         }
         let label = label(&target, protocol);
+        if entry.broken {
+            // Nobody waits for what is not served whatever comes.
+            self.causes.next();
+        }
         let awaited = self.awaited_by(&label, &target);
         let service = Service {
             label,
@@ -331,13 +338,8 @@ impl Resolver<'_> {
 
 /// An entry of which no more can be said than what it is called.
 fn by_name(entry: &Entry) -> Withheld {
-    let (name, protocol) = (&entry.endpoint.text, &entry.protocol.text);
-    let label = if name.starts_with(['/', '@']) || is_vsock(name) {
-        name.clone()
-    } else {
-        format!("{name}/{}", protocol.trim_end_matches(['4', '6']))
-    };
-    Withheld { label, id: entry.id.clone(), sockets: Vec::new(), tcpmux: None }
+    let (label, id) = (entry.label(), entry.id.clone());
+    Withheld { label, id, sockets: Vec::new(), tcpmux: None, why: String::new() }
 }
 
 /// What stands in for the action of a service that is not served.

@@ -63,8 +63,8 @@ impl Reader<'_> {
         self.collect(file, path, &mut collected);
         let Collected { mut blocks, mut defaults } = collected;
         let converter = Converter::new(self.lookup, self.report, context, defaults.as_mut());
-        let broken = converter.broken || !converter.unsure.is_empty();
-        self.xinetd_defaults = (converter.defaults.clone(), broken);
+        let causes = converter.unsure.iter().map(|(_, cause)| Rc::clone(cause)).collect();
+        self.xinetd_defaults = (converter.defaults.clone(), causes);
         let entries: Vec<Entry> = converter.entries(&mut blocks);
         self.entries.extend(entries);
         self.report.contain(before);

@@ -34,10 +34,13 @@ pub struct Status {
     pub failed: u64,
     /// Lines of the log that its reader was too slow for.
     pub log_dropped: u64,
-    /// Labels of services that lack something on this machine: a program, a user, an
-    /// address. The log and `oxinetd check` say what.
+    /// Labels of services that are wrong or lack something on this machine: a program, a
+    /// user, an address.
     #[serde(default)]
     pub not_served: Vec<String>,
+    /// By label, why not: the first of what the log and `oxinetd check` say.
+    #[serde(default)]
+    pub reasons: BTreeMap<String, String>,
     /// In the order of the configuration. The last field, so that it can be written
     /// one service after the other.
     #[serde(default)]
@@ -49,13 +52,16 @@ pub struct Status {
 pub struct ServiceStatus {
     /// How the log calls it.
     pub service: String,
+    /// What it is called in a file of xinetd.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// Where it was said, `FILE:LINE`.
     pub origin: String,
     /// Its sockets.
     pub addresses: Vec<String>,
     /// What serves it: a path, `internal` or `redirect`.
     pub server: String,
-    /// `listening`; `resting` at a limit; `busy` while a `wait` program has the socket;
+    /// `listening`; `partial` if one of its sockets is not open; `resting` at a limit; `busy` while a `wait` program has the socket;
     /// `backoff` after that has failed; `failed` without any socket; `waiting` for a
     /// name without which it has none; `stopped`; for tcpmux entries `tcpmux`.
     pub state: String,
@@ -76,7 +82,7 @@ pub struct ServiceStatus {
     pub run_seconds: f64,
     /// Bytes of standard error that are not in the log.
     pub stderr_dropped: u64,
-    /// The last thing that went wrong.
+    /// What is wrong: why a socket is not open, or why the last client could not be served.
     pub last_error: Option<LastError>,
     /// Who is served now; only when this service was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -227,6 +233,7 @@ mod tests {
             failed: 10,
             log_dropped: 11,
             not_served: vec!["x".to_owned()],
+            reasons: [("x".to_owned(), "y".to_owned())].into(),
             services: Vec::new(),
         }
     }

@@ -17,6 +17,15 @@ use crate::listener::Listener;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 64;
 
+/// What an endpoint for metrics is.
+pub const METRICS_WANTED: &str = "a port, *:PORT, ADDRESS:PORT or /PATH is wanted";
+
+/// Whether an endpoint for metrics can be meant.
+#[must_use]
+pub fn is_metrics_endpoint(text: &str) -> bool {
+    endpoints(text).is_some()
+}
+
 /// Opens the control socket: mode 0600, and a stale one is replaced.
 ///
 /// # Errors
@@ -31,10 +40,8 @@ pub fn open_control(path: &Path) -> io::Result<Listener> {
 /// # Errors
 /// What is wrong with the text, or what the system answered.
 pub fn open_metrics(text: &str) -> io::Result<Vec<Listener>> {
-    let endpoints = endpoints(text).ok_or_else(|| {
-        let wanted = "a port, *:PORT, ADDRESS:PORT or /PATH is wanted";
-        io::Error::new(ErrorKind::InvalidInput, wanted)
-    })?;
+    let endpoints =
+        endpoints(text).ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, METRICS_WANTED))?;
     let (open, failed): (Vec<_>, Vec<_>) =
         endpoints.into_iter().map(open).partition(io::Result::is_ok);
     match failed.into_iter().find_map(Result::err) {

@@ -100,7 +100,10 @@ fn ago(time: u64) -> String {
     format!("{} ago", span(now.saturating_sub(Duration::from_secs(time))))
 }
 
-fn counted(number: usize, what: &str) -> String {
+/// `1 program`, `2 programs`.
+#[must_use]
+pub fn counted(number: impl TryInto<u64>, what: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
@@ -127,10 +130,24 @@ pub fn status(status: &Status) -> String {
     }
     out.push_str(&table.render());
     if !status.not_served.is_empty() {
-        let labels = printable(&status.not_served.join(", "));
-        let _ = writeln!(out, "\nnot served (the log and `oxinetd check` say why): {labels}");
+        let mut table = Table::new(&["NOT SERVED", "WHY"]);
+        for label in &status.not_served {
+            let why = status.reasons.get(label).cloned().unwrap_or_default();
+            table.add(&[label.clone(), why]);
+        }
+        let _ = write!(out, "\n{}", table.render());
     }
     out
+}
+
+/// What a service is called, and what else, as `45101/tcp (hello)`.
+fn named(service: &ServiceStatus) -> String {
+    let label = &service.service;
+    let is_said = |id: &&String| label.split_once('/').is_none_or(|(name, _)| name != id.as_str());
+    match service.id.as_ref().filter(is_said) {
+        Some(id) => format!("{label} ({id})"),
+        None => label.clone(),
+    }
 }
 
 fn service_row(service: &ServiceStatus) -> Vec<String> {
@@ -141,7 +158,7 @@ fn service_row(service: &ServiceStatus) -> Vec<String> {
     let address = service.addresses.first().map_or("-", String::as_str);
     let error = service.last_error.as_ref();
     vec![
-        service.service.clone(),
+        named(service),
         format!("{address}{more}"),
         state(service),
         service.running.to_string(),
@@ -196,7 +213,7 @@ pub fn service(service: &ServiceStatus) -> String {
     let mut say = |name: &str, value: &str| {
         let _ = writeln!(out, "{name:>12}: {}", printable(value));
     };
-    say("service", &service.service);
+    say("service", &named(service));
     say("from", &service.origin);
     say("addresses", &service.addresses.join(", "));
     say("server", &service.server);
@@ -213,7 +230,7 @@ pub fn service(service: &ServiceStatus) -> String {
         say("stderr", &format!("{} bytes are not in the log", service.stderr_dropped));
     }
     if let Some(error) = &service.last_error {
-        say("last error", &format!("{} ({})", error.message, ago(error.time)));
+        say("error", &format!("{} ({})", error.message, ago(error.time)));
     }
     if let Some(peers) = service.peers.as_deref().filter(|peers| !peers.is_empty()) {
         out.push('\n');

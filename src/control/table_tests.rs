@@ -10,6 +10,7 @@ use crate::statistics::LastError;
 fn echo() -> ServiceStatus {
     ServiceStatus {
         service: "echo/tcp".to_owned(),
+        id: None,
         origin: "inetd.conf:3".to_owned(),
         addresses: vec!["0.0.0.0:7".to_owned(), "[::]:7".to_owned()],
         server: "internal".to_owned(),
@@ -42,6 +43,7 @@ fn server(services: Vec<ServiceStatus>) -> Status {
         failed: 0,
         log_dropped: 0,
         not_served: Vec::new(),
+        reasons: std::collections::BTreeMap::new(),
         services,
     }
 }
@@ -61,8 +63,9 @@ echo/tcp  0.0.0.0:7 +1  listening        2       100  12 (access 2, rate 10)    
 #[test]
 fn what_is_not_served_is_said_below() {
     let not_served = vec!["a/tcp".to_owned(), "b/tcp".to_owned()];
-    let shown = status(&Status { not_served, ..server(Vec::new()) });
-    assert!(shown.ends_with("\nnot served (the log and `oxinetd check` say why): a/tcp, b/tcp\n"));
+    let reasons = [("b/tcp".to_owned(), "f:1: no".to_owned())].into();
+    let shown = status(&Status { not_served, reasons, ..server(Vec::new()) });
+    assert!(shown.ends_with("\nNOT SERVED  WHY\na/tcp\nb/tcp       f:1: no\n"), "{shown}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! How a socket is told of: where it is, and why it could not be opened.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
@@ -33,7 +34,18 @@ impl fmt::Display for NotOpened<'_> {
 }
 
 impl NotOpened<'_> {
-    fn advice(&self) -> Option<&'static str> {
+    fn advice(&self) -> Option<Cow<'static, str>> {
+        if let (Some(libc::EADDRINUSE), Endpoint::Inet(address)) = (self.0.raw_os_error(), self.1) {
+            // Whatever its state: a datagram socket, or the program of a `wait` service, that
+            // is connected does not listen.
+            return Some(
+                format!("`ss -antup sport = :{}` shows who has it", address.port()).into(),
+            );
+        }
+        self.usual_advice().map(Cow::Borrowed)
+    }
+
+    fn usual_advice(&self) -> Option<&'static str> {
         match (self.0.raw_os_error()?, self.1) {
             (libc::EACCES, Endpoint::Inet(address)) if address.port() < FIRST_UNPRIVILEGED => {
                 Some("ports below 1024 are root's")
@@ -42,7 +54,6 @@ impl NotOpened<'_> {
             (libc::EMFILE, _) => Some("left out; raise `ulimit -n`, or LimitNOFILE= of the unit"),
             (libc::ENOENT, Endpoint::Unix(_)) => Some("its directory is missing"),
             (libc::EADDRINUSE, Endpoint::Abstract(_)) => Some("`ss -lxp` shows who has it"),
-            (libc::EADDRINUSE, Endpoint::Inet(_)) => Some("`ss -lnptu` shows who has it"),
             (libc::EADDRNOTAVAIL, Endpoint::Inet(_)) => Some("`ip address` shows what there is"),
             (errno, Endpoint::Vsock(address)) => vsock_advice(errno, address.port),
             _ => None,
@@ -80,7 +91,7 @@ mod tests {
             (libc::EACCES, inet("127.0.0.1:8080"), ""),
             (libc::EACCES, unix(), ": who runs the server may not write there"),
             (libc::ENOENT, unix(), ": its directory is missing"),
-            (libc::EADDRINUSE, inet("[::1]:80"), ": `ss -lnptu` shows who has it"),
+            (libc::EADDRINUSE, inet("[::1]:80"), ": `ss -antup sport = :80` shows who has it"),
             (libc::EADDRINUSE, Endpoint::Abstract(b"x".to_vec()), ": `ss -lxp` shows who has it"),
             (libc::EADDRINUSE, vsock(), ": `ss -lnp --vsock` shows who has it"),
             (libc::EADDRNOTAVAIL, inet("192.0.2.1:80"), ": `ip address` shows what there is"),

@@ -22,7 +22,7 @@ use crate::config::model::{Names, Service};
 use crate::config::{self, Loaded};
 use crate::descriptor::{becomes_ready, raise, set_nonblocking};
 use crate::lookup::{Sought, seek};
-use crate::reload::{plan, withhold_replacements};
+use crate::reload::{Held, plan, withhold_replacements};
 use crate::spawn::kernel::{self, Made};
 
 /// How long names that a server waits for are looked up: a resolver asks some name servers,
@@ -340,7 +340,8 @@ fn compare(loaded: Loaded, served: &[Rc<Service>], with_errors: bool) -> Loading
     let plan = plan(served, &config);
     // After an upgrade nobody knows what a service was.
     if !with_errors {
-        findings.extend(plan.held.iter().map(|held| Finding::goes_on(&held.service.label)));
+        let goes_on = |held: &Held| Finding::goes_on(held.old, &held.service.label);
+        findings.extend(plan.held.iter().map(goes_on));
     }
     Loading {
         findings,

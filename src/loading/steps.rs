@@ -9,7 +9,9 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use crate::config::diagnostic::{Diagnostic, Severity};
-use crate::config::model::{Config, Endpoint, LogFile, Names, Origin, Service, SocketType};
+use crate::config::model::{
+    Config, Endpoint, LogFile, Names, NotServed, Origin, Service, SocketType,
+};
 use crate::reload::{Fate, Plan, SocketRef};
 
 /// A finding about the configuration, ready to be shown.
@@ -21,6 +23,9 @@ pub struct Finding {
     pub line: String,
     /// In several, with the place and what would be right, for a terminal.
     pub rendered: String,
+    /// The old service that goes on as it was, if that is what it says: whether it is open
+    /// now is for the server to know.
+    pub held: Option<usize>,
 }
 
 impl Finding {
@@ -31,27 +36,35 @@ impl Finding {
             severity: diagnostic.severity,
             line: diagnostic.one_line(),
             rendered: diagnostic.render(),
+            held: None,
         }
     }
 
-    /// What there is a warning about in the new configuration is served as in the old one.
+    /// What there is a warning about in the new configuration is served as in the old one: the
+    /// service of this place and label.
     #[must_use]
-    pub fn goes_on(label: &str) -> Self {
-        Self::of(&Diagnostic {
-            severity: Severity::Warning,
-            span: None,
-            message: format!("{label} is running and goes on as it was"),
-            help: None,
-            related: None,
-            contained: false,
-        })
+    pub fn goes_on(old: usize, label: &str) -> Self {
+        let message = format!("{label} is running and goes on as it was");
+        Self { held: Some(old), ..Self::warning(message) }
+    }
+
+    /// The same of one that nobody has reached so far.
+    #[must_use]
+    pub fn goes_on_trying(label: &str) -> Self {
+        Self::warning(format!("{label} is not open: it is tried again as it was"))
+    }
+
+    fn warning(message: String) -> Self {
+        let (severity, contained) = (Severity::Warning, false);
+        let (span, help, related) = (None, None, None);
+        Self::of(&Diagnostic { severity, span, message, help, related, contained })
     }
 
     /// An error of the reading itself.
     #[must_use]
     pub fn error(message: &str) -> Self {
         let line = format!("error: {message}");
-        Self { severity: Severity::Error, rendered: line.clone(), line }
+        Self { severity: Severity::Error, rendered: line.clone(), line, held: None }
     }
 }
 
@@ -68,8 +81,8 @@ pub struct Overview {
     pub asks_for_time: bool,
     /// Somebody has `max_load`.
     pub asks_for_load: bool,
-    /// Labels of services that lack something on this machine now.
-    pub not_served: Vec<String>,
+    /// What is not served, since it lacks something on this machine now or is wrong.
+    pub not_served: Vec<NotServed>,
 }
 
 /// What has been read, and what follows from it.
@@ -266,10 +279,9 @@ pub(super) fn look_over(new: &Config, plan: &Plan) -> Overview {
 }
 
 /// Those of which not even an old service goes on.
-fn not_served(new: &Config, plan: &Plan) -> Vec<String> {
+fn not_served(new: &Config, plan: &Plan) -> Vec<NotServed> {
     let held: BTreeSet<&str> = plan.held.iter().map(|held| held.service.label.as_str()).collect();
-    let withheld = new.withheld.iter().map(|withheld| &withheld.label);
-    withheld.filter(|label| !held.contains(label.as_str())).cloned().collect()
+    new.not_served().filter(|one| !held.contains(one.label.as_str())).collect()
 }
 
 /// The files for lines that services name, those included that go on as before.

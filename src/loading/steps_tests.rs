@@ -32,7 +32,7 @@ fn service(ports: &[u16], wait: bool, line: u32) -> Service {
 
 fn config(services: Vec<Service>, withheld: Vec<Withheld>) -> Config {
     let services = services.into_iter().map(Rc::new).collect();
-    Config { services, withheld, disabled: Vec::new() }
+    Config { services, withheld, ..Config::default() }
 }
 
 fn steps_of(old: Vec<Service>, new: Vec<Service>) -> Vec<Step> {
@@ -172,6 +172,7 @@ proptest! {
     ) {
         let withheld = lacking.iter().map(|port| Withheld {
             label: "lacking/tcp".to_owned(), id: None, sockets: vec![spec(*port)], tcpmux: None,
+            why: String::new(),
         });
         let old = config(old, vec![]).services;
         let new = config(new, withheld.collect());

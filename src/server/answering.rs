@@ -6,12 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::Server;
 use super::controlling::Stage;
 use super::counting::Changes;
+use super::naming::waiting_for;
 use super::reloading::ReloadOutcome;
 use super::slab::Key;
 use super::state::{Rest, ServiceState};
 use crate::config::model::{Action, Awaited};
 use crate::control::answer::{
-    self, Finding, PeerStatus, PeersAnswer, Refusal, Reloaded, ServiceStatus, Status,
+    self, Finding, PeerStatus, PeersAnswer, Reloaded, ServiceStatus, Status,
 };
 use crate::control::http::{self, Page};
 use crate::control::prometheus::{self, FAMILIES, Sample};
@@ -19,7 +20,7 @@ use crate::listener::ShownEndpoint;
 use crate::loading;
 use crate::log_sink;
 use crate::peers::{Peer, PeerId};
-use crate::statistics::Statistics;
+use crate::statistics::{LastError, Statistics};
 
 /// Services or peers told of in one turn.
 const PORTION: usize = 64;
@@ -198,6 +199,8 @@ impl Server {
     /// The server, without its services.
     pub(super) fn status(&self) -> Status {
         let Statistics { accepted, failed, .. } = self.statistics;
+        let not_served = self.naming.not_served.iter();
+        let reasons = not_served.clone().filter(|one| !one.why.is_empty());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -211,7 +214,8 @@ impl Server {
             refused: self.statistics.refused_total(),
             failed,
             log_dropped: log_sink::dropped(),
-            not_served: self.naming.not_served.clone(),
+            not_served: not_served.map(|one| one.label.clone()).collect(),
+            reasons: reasons.map(|one| (one.label.clone(), one.why.clone())).collect(),
             services: Vec::new(),
         }
     }
@@ -226,6 +230,7 @@ impl Server {
         };
         Some(ServiceStatus {
             service: state.label.to_string(),
+            id: state.service.id.as_deref().map(str::to_owned),
             origin: match origin.line {
                 0 => origin.file.to_string(),
                 line => format!("{}:{line}", origin.file),
@@ -245,8 +250,22 @@ impl Server {
             exits: words(&counted.exits),
             run_seconds: counted.run_time.sum().as_secs_f64(),
             stderr_dropped: counted.stderr_dropped,
-            last_error: counted.last_error.clone(),
+            last_error: self.what_is_wrong(state).or_else(|| counted.last_error.clone()),
             peers: None,
+        })
+    }
+
+    /// Why a socket of a service is not open.
+    fn what_is_wrong(&self, state: &ServiceState) -> Option<LastError> {
+        let mut listeners = state.listeners.iter().filter_map(|key| self.listeners.get(*key));
+        let closed = listeners.find_map(|it| Some((it, it.last_error.as_ref()?)));
+        let socket = closed.map(|(it, LastError { time, message })| {
+            let message = format!("{}: {message}", ShownEndpoint(&it.spec.endpoint));
+            LastError { time: *time, message }
+        });
+        socket.or_else(|| {
+            let name = state.service.missing_names().next().filter(|_| !state.stopped.is_so())?;
+            Some(LastError { time: state.since, message: waiting_for(name) })
         })
     }
 
@@ -259,6 +278,11 @@ impl Server {
         shown.chain(state.service.awaited.iter().map(awaited_address)).collect()
     }
 
+    /// Whether none of the sockets of a service is open that should be.
+    pub(super) fn is_closed(&self, state: &ServiceState) -> bool {
+        matches!(self.state_of(state), "failed" | "waiting")
+    }
+
     fn state_of(&self, state: &ServiceState) -> &'static str {
         if state.stopped.is_so() || self.drain.is_some() {
             return "stopped";
@@ -269,7 +293,8 @@ impl Server {
         let listeners = state.listeners.iter().filter_map(|key| self.listeners.get(*key));
         let open = listeners.filter(|listener| listener.listener.is_some());
         let rests: Vec<Rest> = open.map(|listener| listener.rest).collect();
-        if rests.is_empty() && state.service.missing_names().next().is_some() {
+        let waits = state.service.missing_names().next().is_some();
+        if rests.is_empty() && waits {
             "waiting"
         } else if rests.is_empty() {
             "failed"
@@ -279,6 +304,8 @@ impl Server {
             "backoff"
         } else if rests.iter().any(|rest| *rest != Rest::No) {
             "resting"
+        } else if self.what_is_wrong(state).is_some() {
+            "partial"
         } else {
             "listening"
         }
@@ -301,33 +328,6 @@ impl Server {
             state: if peer.running { "running" } else { "ended" }.to_owned(),
             age: peer.running.then_some(age),
         }
-    }
-
-    /// What is said of a name that no service here has.
-    pub(super) fn no_such_service(&self, name: &str) -> Refusal {
-        let is_it = |label: &String| label.split_once('/').is_some_and(|(first, _)| first == name);
-        let error = if self.naming.not_served.iter().any(|label| label == name || is_it(label)) {
-            format!("{name} is not served: the log and `oxinetd check` say why")
-        } else {
-            format!("there is no service {name:?}; `oxinetd status` lists them")
-        };
-        Refusal { error }
-    }
-
-    /// The services of this label, or of this part of it before `/`.
-    pub(super) fn services_named(&self, name: &str) -> Vec<Key> {
-        let named = |whole: bool| {
-            let matches = move |label: &str| match whole {
-                true => label == name,
-                false => label.split_once('/').is_some_and(|(first, _)| first == name),
-            };
-            let found = self.order.iter().filter(move |key| {
-                self.services.get(**key).is_some_and(|state| matches(&state.label))
-            });
-            found.copied().collect::<Vec<Key>>()
-        };
-        let exact = named(true);
-        if exact.is_empty() { named(false) } else { exact }
     }
 
     /// Tells everybody who waits for it what has come of the reload of this number.

@@ -60,7 +60,7 @@ impl Server {
         }
         self.serve_edge(key);
         match drain {
-            None => self.stop = Some("control"),
+            None => self.stop_for_reason("control"),
             Some(seconds) => self.begin_drain(Duration::from_secs(seconds)),
         }
     }
@@ -107,7 +107,7 @@ impl Server {
         self.try_to_open(key);
         let state = self.listeners.get(key)?;
         let error = state.last_error.as_ref().filter(|_| state.listener.is_none())?;
-        Some(format!("{}: {error}", state.label()))
+        Some(format!("{}: {}", state.label(), error.message))
     }
 
     /// Closes a socket that may be opened again.

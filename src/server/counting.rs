@@ -12,7 +12,7 @@ use super::slab::Key;
 use super::state::Child;
 use crate::journal::End;
 use crate::spawn::Failure;
-use crate::statistics::{LastError, Statistics, exit_word};
+use crate::statistics::{Statistics, exit_word};
 
 /// How many sockets of services have been opened and closed since the start.
 #[derive(Debug, Clone, Copy, Default)]
@@ -69,13 +69,6 @@ impl Server {
     pub(super) fn count_failure(&mut self, service: Key, stage: &str, error: &dyn Display) {
         let (now, message) = (unix_time(), format!("{stage}: {error}"));
         self.count(service, |counters| counters.failed(now, message.clone()));
-    }
-
-    /// Something of a service does not work.
-    pub(super) fn note_error(&mut self, service: Key, message: &str) {
-        let (time, message) = (unix_time(), message.to_owned());
-        let error = Some(LastError { time, message });
-        self.count(service, |counters| counters.last_error.clone_from(&error));
     }
 
     /// A program has ended, or what should have become one.

@@ -4,11 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
 use super::Server;
-use super::overdue::signal_group;
 use super::slab::Key;
 use super::state::Child;
 use super::timers::Timer;
@@ -146,11 +142,9 @@ impl Server {
 
     /// What `on_stop` says for a program whose service goes or whose server stops.
     pub(super) fn stop_child(&mut self, key: Key) {
-        let Some(child) = self.children.get(key) else { return };
-        if child.terms.on_stop == OnStop::Terminate {
-            // The group: the program leads one, and may have children of its own.
-            let _ = signal_group(child.pid, Signal::SIGTERM);
-            let _ = kill(Pid::from_raw(child.pid), Signal::SIGCONT);
+        let child = self.children.get(key);
+        if child.is_some_and(|child| child.terms.on_stop == OnStop::Terminate) {
+            self.end_child(key);
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::socket::{Shutdown, shutdown};
 
 use super::Server;
+use super::answering::unix_time;
 use super::banners::Banners;
 use super::refusals::Refusals;
 use super::reserve::is_exhausted;
@@ -21,6 +22,7 @@ use crate::journal::{self, Label};
 use crate::listener::{Listener, NotOpened, ShownEndpoint};
 use crate::log_sink;
 use crate::spawn::{Confinement, Prepared};
+use crate::statistics::LastError;
 
 /// Delay before the first further attempt to open a socket; doubles each time.
 pub(super) const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -36,10 +38,39 @@ impl Server {
     #[must_use]
     pub fn first_open_error(&self) -> Option<String> {
         let socket = self.listeners.iter().find_map(|(_, state)| {
-            let error = state.last_error.as_ref()?;
+            let error = &state.last_error.as_ref()?.message;
             Some(format!("{}: {error}", ShownEndpoint(&state.spec.endpoint)))
         });
         socket.or_else(|| self.first_missing_name())
+    }
+
+    /// Where nobody can come, and why not, as long as that is so.
+    #[must_use]
+    pub fn not_open(&self) -> Vec<String> {
+        let closed = self.listeners.iter().filter_map(|(_, state)| {
+            let error = &state.last_error.as_ref()?.message;
+            Some(format!("{}: {error}", ShownEndpoint(&state.spec.endpoint)))
+        });
+        closed.collect()
+    }
+
+    /// Whether there is something to serve and nothing of it is open, for a reason that is not
+    /// that something is still to come: an address, a device, a name.
+    #[must_use]
+    pub fn serves_nobody(&self) -> bool {
+        let open = self.listeners.iter().any(|(_, state)| state.listener.is_some());
+        let is_to_come = |state: &ListenerState| state.is_to_come;
+        let waits = self.listeners.iter().any(|(_, state)| is_to_come(state))
+            || self.first_missing_name().is_some();
+        !open && !waits && self.first_open_error().is_some()
+    }
+
+    /// Opens what has been taken and is free by now.
+    pub fn open_what_is_free(&mut self) -> usize {
+        for key in self.listeners.keys() {
+            self.try_to_open(key);
+        }
+        self.listeners.iter().filter(|(_, state)| state.listener.is_some()).count()
     }
 
     /// How many services there are.
@@ -50,7 +81,6 @@ impl Server {
 
     /// The key under which a service of the new configuration is served.
     pub(super) fn install_service(&mut self, service: &Rc<Service>, before: Option<Key>) -> Key {
-        self.say_what_is_missing(service);
         let prepared = self.prepare(service, before);
         // Nobody waits for a built-in service's program, whatever is written.
         let builtin = runs_no_program(service);
@@ -64,6 +94,7 @@ impl Server {
             self.entries.define(key, Some(&state.service), service);
             (state.service, state.label, state.prepared) = (Rc::clone(service), label, prepared);
             state.banners = Banners::of(service);
+            state.since = unix_time();
             return key;
         }
         let admission = self.admission.add(limits);
@@ -80,6 +111,7 @@ impl Server {
             fruitless: 0,
             stopped: Stopped::No,
             handed_over: false,
+            since: unix_time(),
         });
         self.entries.define(key, None, service);
         key
@@ -149,9 +181,12 @@ impl Server {
     }
 
     pub(super) fn new_listener(&mut self, service: Key, spec: SocketSpec) -> Key {
+        let place = self.room.next_place();
         self.listeners.insert(ListenerState {
             service,
             spec,
+            place,
+            is_to_come: false,
             listener: None,
             retry: FIRST_RETRY,
             left_out: false,
@@ -232,6 +267,9 @@ impl Server {
         if service.stopped.is_so() || waits || self.drain.is_some() {
             return Ok(());
         }
+        if !self.has_place(state.place) {
+            return Err(std::io::Error::from_raw_os_error(libc::EMFILE));
+        }
         let (spec, service) = (state.spec.clone(), Rc::clone(&service.service));
         let reserve = self.facts.reserve;
         if let Some(listener) = reserve.leaving_some(|| self.open_socket(&spec, &service))? {
@@ -288,23 +326,29 @@ impl Server {
         let Some(state) = self.listeners.get_mut(key) else { return };
         let delay = state.retry;
         state.left_out = is_exhausted(&error);
+        state.is_to_come = is_to_come(&error);
         state.retry = delay.saturating_mul(2).min(LONGEST_RETRY);
         let error = NotOpened(&error, &state.spec.endpoint).to_string();
-        let said = state.last_error.replace(error.clone());
+        let is_news = state.last_error.as_ref().is_none_or(|before| before.message != error);
+        if is_news {
+            state.last_error = Some(LastError { time: unix_time(), message: error.clone() });
+        }
         self.set_listener_timer(key, self.now + delay, Timer::Open);
         let Some(state) = self.listeners.get(key) else { return };
-        if said.as_ref() != state.last_error.as_ref()
+        // Those that are left out are told of together.
+        if is_news
+            && !state.left_out
             && let Some(service) = self.services.get(state.service)
         {
             let endpoint = ShownEndpoint(&state.spec.endpoint);
-            // Those are told of together.
-            if !state.left_out {
-                journal::not_listening(&service.label, &endpoint, &error, delay);
-            }
-            let (owner, message) = (state.service, format!("{endpoint}: {error}"));
-            self.note_error(owner, &message);
+            journal::not_listening(&service.label, &endpoint, &error, delay);
         }
     }
+}
+
+/// Whether what is lacking may come with a network: an address, a device.
+fn is_to_come(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::ENODEV))
 }
 
 fn label_of(service: &Service) -> Label {

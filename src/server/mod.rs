@@ -7,6 +7,7 @@
 //! | `quiet` | memory, when nobody has come for a while |
 //! | `stopping` | draining, and the end |
 //! | `leaving` | the end, when nobody has been here for long |
+//! | `terminating` | programs that end with the server |
 //! | `state` | what is known of services, listeners, children, conversations |
 //! | `accepting` | listeners: take, admit, rest, resume |
 //! | `quota` | services that serve so many clients and no more |
@@ -43,6 +44,7 @@
 //! | `naming` | names that services wait for, looked up again by another process |
 //! | `controlling` | connections of those who ask about the server |
 //! | `answering` | what they are told |
+//! | `names` | of which services, by their names |
 //! | `commanding` | what they tell the server to do |
 //! | `counting` | counters of services |
 //! | `upgrading` | the program on disk: tried out, then executed in our place |
@@ -75,6 +77,7 @@ mod idling;
 mod installing;
 mod leaving;
 mod managing;
+mod names;
 mod naming;
 mod observing;
 mod occupied;
@@ -101,6 +104,7 @@ mod stopping;
 mod straying;
 mod stream;
 mod taking_over;
+mod terminating;
 mod timers;
 mod token;
 mod turning;
@@ -155,6 +159,7 @@ use state::{Child, ConversationState, ListenerState, ServiceState, StderrState};
 use stopping::Drain;
 use straying::PeerSocket;
 pub use taking_over::{examine, may_follow, nothing_more, served};
+use terminating::Ending;
 use timers::Timers;
 use token::Owner;
 use upgrading::Upgrading;
@@ -227,6 +232,7 @@ pub struct Server {
     scratch: Vec<u8>,
     now: Instant,
     stop: Option<&'static str>,
+    ending: Ending,
     reloading: Reloading,
     manager: ServiceManager,
     /// When it is told again what it had no room for.
@@ -313,6 +319,7 @@ impl Server {
             scratch: vec![0; SCRATCH],
             now,
             stop: None,
+            ending: Ending::No,
             reloading: Reloading::new(options.reload, now),
             manager: options.manager,
             manager_told_again: None,

@@ -10,15 +10,13 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::Server;
-use super::answering::awaited_address;
 use super::installing::{FIRST_RETRY, LONGEST_RETRY};
 use super::reloading::PORTION;
 use super::slab::Key;
 use super::timers::Timer;
 use super::token::Owner;
-use crate::config::model::{Action, Known, Names, RelayTarget, Service, SocketSpec};
+use crate::config::model::{Action, Known, Names, NotServed, RelayTarget, Service, SocketSpec};
 use crate::journal;
-use crate::listener::ShownEndpoint;
 use crate::loading::{LIMIT, Loader, Turn};
 use crate::lookup::Sought;
 
@@ -28,8 +26,8 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// What is known of names, and who looks them up.
 #[derive(Default)]
 pub(super) struct Naming {
-    /// Labels of services that lack something on this machine, which no name can be.
-    pub(super) not_served: Vec<String>,
+    /// Services that are wrong or lack something on this machine, which no name can be.
+    pub(super) not_served: Vec<NotServed>,
     known: Names,
     seeker: Option<Box<Loader>>,
     /// One of its descriptors has been announced, or there was more.
@@ -87,22 +85,6 @@ impl Naming {
 }
 
 impl Server {
-    /// Says of a service that is about to be served what it waits for.
-    pub(super) fn say_what_is_missing(&self, service: &Service) {
-        for awaited in &service.awaited {
-            let error = format!("waiting for the name {}", awaited.name);
-            let address = awaited_address(awaited);
-            journal::not_listening(&service.label, &address, &error, FIRST_RETRY);
-        }
-        if let Some(name) = service.missing_target() {
-            let error = format!("waiting for the name {name} of its target");
-            for spec in &service.sockets {
-                let address = ShownEndpoint(&spec.endpoint);
-                journal::not_listening(&service.label, &address, &error, FIRST_RETRY);
-            }
-        }
-    }
-
     /// The first name that is waited for, for `oxinetd run`.
     pub(super) fn first_missing_name(&self) -> Option<String> {
         let names = self.services.iter();
@@ -278,17 +260,21 @@ impl Server {
         let before = state.listeners.clone();
         let cost = before.len().saturating_add(new.len()).saturating_add(1);
         for key in before {
-            if self.is_closed(key) {
+            if self.is_shut(key) {
                 self.try_to_open(key);
             }
         }
+        let grows = !new.is_empty();
         for spec in new {
             self.serve_socket(key, spec);
+        }
+        if grows {
+            self.find_room_for_names();
         }
         cost
     }
 
-    fn is_closed(&self, key: Key) -> bool {
+    fn is_shut(&self, key: Key) -> bool {
         self.listeners.get(key).is_some_and(|state| state.listener.is_none())
     }
 
@@ -316,6 +302,11 @@ impl Server {
             self.seek_at(self.now);
         }
     }
+}
+
+/// Why a socket is not open that needs this name.
+pub(super) fn waiting_for(name: &str) -> String {
+    format!("waiting for the name {name}")
 }
 
 /// A service as it is with these names: new sockets after those that it has. None if none of

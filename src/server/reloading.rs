@@ -217,7 +217,10 @@ impl Server {
                 match loader.turn(&mut self.scratch) {
                     Turn::More => Phase::Reading { loader, ready: true },
                     Turn::Waiting => Phase::Reading { loader, ready: false },
-                    Turn::Over(Ok(loading)) => Phase::Telling { loading, told: 0 },
+                    Turn::Over(Ok(mut loading)) => {
+                        self.tell_truly(&mut loading.findings);
+                        Phase::Telling { loading, told: 0 }
+                    }
                     Turn::Over(Err(why)) => unread(&why),
                 }
             }
@@ -233,6 +236,17 @@ impl Server {
                 let result = Ok(self.changes(&applying));
                 self.reload_over(&ReloadOutcome { findings, result });
                 Phase::Idle
+            }
+        }
+    }
+
+    /// What is not open does not go on: it is tried again.
+    fn tell_truly(&self, findings: &mut [Finding]) {
+        for finding in findings {
+            let key = finding.held.and_then(|old| self.order.get(old));
+            let Some(state) = key.and_then(|key| self.services.get(*key)) else { continue };
+            if self.is_closed(state) {
+                *finding = Finding::goes_on_trying(&state.label);
             }
         }
     }

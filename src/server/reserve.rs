@@ -5,8 +5,9 @@
 //! what is wrong, and the file that mends it could not be read. So clients of built-in
 //! services and relays leave a part to programs; and a few descriptors are kept back from
 //! both, by a limit that is lifted for the moment in which one is needed. Sockets of services
-//! are opened under a lower one, so that there is always something to serve with: those that
-//! come last in the file are left out, and opened when there is room.
+//! are so many that there is always something to serve with: which ones follows from the file
+//! and the limit alone, whatever has been open before. Those that come last in the file are
+//! left out.
 
 use std::io;
 
@@ -22,6 +23,13 @@ use crate::spawn::kernel;
 const KEPT: u64 = 16;
 const LEAST_KEPT: u64 = 6;
 const VERY_FEW: u64 = 64;
+
+/// What the server has open for itself beside the sockets of services and those at which it is
+/// asked.
+const OWN_AT_MOST: u64 = 14;
+
+/// However many that may be, sockets of services leave so many to a client and a program.
+const LEAST_LEFT: u64 = 3;
 
 /// Left by the sockets of services to those who come there, an eighth within these: two
 /// programs at once, or some thirty.
@@ -76,8 +84,19 @@ impl Reserve {
 
     /// Opens a socket of a service, which leaves some to those who come there.
     pub(super) fn leaving_some<T>(self, open: impl FnOnce() -> T) -> T {
-        let left = self.kept.saturating_add(self.serving());
+        let left = self.kept.saturating_add(LEAST_LEFT);
         self.under(self.most.saturating_sub(left), open)
+    }
+
+    /// How many sockets services may have, beside so many at which the server is asked.
+    fn sockets(self, doors: usize) -> usize {
+        if !self.is_kept() {
+            return usize::MAX;
+        }
+        let doors = u64::try_from(doors).unwrap_or(u64::MAX);
+        let others = self.kept.saturating_add(self.serving()).saturating_add(OWN_AT_MOST);
+        let left = self.most.saturating_sub(others).saturating_sub(doors);
+        usize::try_from(left).unwrap_or(usize::MAX).max(1)
     }
 
     fn under<T>(self, limit: u64, work: impl FnOnce() -> T) -> T {
@@ -135,11 +154,20 @@ pub(super) struct Room {
     is_said: bool,
     /// Sockets that are left out, as the log was last told.
     left_out: usize,
+    /// How many sockets services have or should have.
+    places: usize,
 }
 
 impl Room {
     pub(super) fn new(max_children: Option<u32>) -> Self {
-        Self { is_said: max_children.is_some(), left_out: 0 }
+        Self { is_said: max_children.is_some(), left_out: 0, places: 0 }
+    }
+
+    /// The place of one more socket, behind all others.
+    pub(super) fn next_place(&mut self) -> usize {
+        let place = self.places;
+        self.places = place.saturating_add(1);
+        place
     }
 }
 
@@ -195,20 +223,49 @@ impl Server {
         }
     }
 
-    /// Opens what is closed in the order of the file, as long as there are descriptors: who is
-    /// left out is the last.
+    /// Whether there is room for a socket at this place.
+    pub(super) fn has_place(&self, place: usize) -> bool {
+        place < self.facts.reserve.sockets(self.controlling.doors.len())
+    }
+
+    /// Gives sockets their places in the order of the file: who is left out is the last, and
+    /// gives way to those that come before it.
     pub(super) fn open_in_order(&mut self) {
         if !self.facts.reserve.is_kept() {
             return;
         }
         let listeners = self.order.iter().filter_map(|key| self.services.get(*key));
-        let listeners = listeners.flat_map(|state| state.listeners.iter().copied());
-        let is_closed =
-            |key: &Key| self.listeners.get(*key).is_some_and(|it| it.listener.is_none());
-        for key in listeners.filter(is_closed).collect::<Vec<_>>() {
-            if self.open(key).is_err_and(|error| is_exhausted(&error)) {
-                return;
+        let all: Vec<Key> = listeners.flat_map(|state| state.listeners.iter().copied()).collect();
+        self.room.places = all.len();
+        let (mut opened, mut closed) = (Vec::new(), Vec::new());
+        for (place, key) in all.into_iter().enumerate() {
+            let fits = self.has_place(place);
+            let Some(state) = self.listeners.get_mut(key) else { continue };
+            state.place = place;
+            match (fits, state.listener.is_some()) {
+                (true, false) => opened.push(key),
+                (false, true) => closed.push(key),
+                _ => {}
             }
+        }
+        closed.into_iter().for_each(|key| self.shut_listener(key));
+        // Why one cannot be opened is said when all are looked over.
+        opened.into_iter().for_each(|key| _ = self.open(key));
+    }
+
+    /// A name that was waited for has become sockets, which may be more than there is room for.
+    pub(super) fn find_room_for_names(&mut self) {
+        if !self.has_place(self.room.places.saturating_sub(1)) {
+            self.open_in_order();
+            self.listeners.keys().into_iter().for_each(|key| self.try_if_left_out(key));
+            self.say_left_out();
+        }
+    }
+
+    fn try_if_left_out(&mut self, key: Key) {
+        let closed = self.listeners.get(key).filter(|it| it.listener.is_none());
+        if closed.is_some_and(|it| !it.left_out && !self.has_place(it.place)) {
+            self.try_to_open(key);
         }
     }
 
@@ -241,5 +298,12 @@ mod tests {
         assert_eq!(of(1024).clients(1_000), 1);
         assert_eq!(of(16).clients(100), 1);
         assert!(of(u64::MAX).clients(10_000) > 1_000_000);
+    }
+
+    #[test]
+    fn sockets_are_as_many_as_the_limit_says() {
+        let of = |most, kept| Reserve { most, kept }.sockets(1);
+        assert_eq!((of(32, 6), of(24, 6), of(1024, 16)), (6, 1, 929));
+        assert_eq!(of(65_536, 0), usize::MAX);
     }
 }

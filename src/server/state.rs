@@ -24,7 +24,7 @@ use crate::listener::{Connection, Listener, ShownEndpoint};
 use crate::peers::PeerId;
 use crate::spawn::Prepared;
 use crate::spawn::group::Group;
-use crate::statistics::Statistics;
+use crate::statistics::{LastError, Statistics};
 
 /// A service that is being served.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ pub(super) struct ServiceState {
     pub(super) stopped: Stopped,
     /// By the program before us; what it is has not been read yet.
     pub(super) handed_over: bool,
+    /// Since when it is what it is, in seconds since 1970.
+    pub(super) since: u64,
 }
 
 /// Why a service is stopped.
@@ -102,10 +104,15 @@ pub(super) struct ListenerState {
     pub(super) listener: Option<Listener>,
     /// Delay before the next attempt to open it.
     pub(super) retry: Duration,
+    /// How many sockets come before it in the file: where descriptors are few, it is open if
+    /// these leave it room.
+    pub(super) place: usize,
+    /// Its address, or its device, is not there yet.
+    pub(super) is_to_come: bool,
     /// It could not be opened for want of descriptors.
     pub(super) left_out: bool,
-    /// Its error has been said; it is not said again for each attempt.
-    pub(super) last_error: Option<String>,
+    /// Why it is not open. That has been said, and is not said again for each attempt.
+    pub(super) last_error: Option<LastError>,
     /// Peers whose datagrams have been taken out, and for whose programs there is no room yet.
     pub(super) sorted: Sorted,
     /// Accepted, and waiting until the system has room for its program.

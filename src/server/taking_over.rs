@@ -228,6 +228,7 @@ impl Server {
                     (true, true) => Stopped::Spent,
                 },
                 handed_over: true,
+                since: self.born.0,
                 service: Rc::clone(&service),
             });
             self.entries.define(key, None, &service);
@@ -328,6 +329,8 @@ impl Server {
                 head: handed.head.clone(),
                 program: None,
                 retry: state.retry,
+                place: state.place,
+                is_to_come: false,
                 left_out: false,
                 last_error: None,
                 registered: false,

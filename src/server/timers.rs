@@ -62,6 +62,8 @@ pub(super) enum Timer {
     Drained,
     /// Nobody may have been here for long enough to end.
     Leave,
+    /// Look whether those are gone who end with the server.
+    Ending,
     /// The service manager wants a sign of life.
     Watchdog,
     /// Tell the service manager what it had no room for.

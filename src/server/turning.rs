@@ -35,7 +35,7 @@ impl Server {
         self.give_memory_back();
         // When lines that wait for their reader are tried again; those of the start may.
         let mut log = flush_log();
-        while self.stop.is_none() {
+        while self.goes_on() {
             let timeout = self.timeout(log);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -220,6 +220,8 @@ impl Server {
                 Timer::Edge(key) => self.look_for_silent_edge(key),
                 Timer::Leave => self.look_whether_to_leave(),
                 Timer::Drained => self.drained(),
+                // It wakes us, which is enough.
+                Timer::Ending => {}
                 Timer::Trial => self.look_at_trial(),
                 Timer::Watchdog => self.say_alive(),
                 Timer::Manager => self.tell_manager_again(),
@@ -236,7 +238,7 @@ impl Server {
                 Signal::Reload => _ = self.reload(),
                 Signal::ListPeers => journal::peers(&self.peers),
                 Signal::CountPeers => self.count_peers(),
-                Signal::Stop(name) => self.stop = Some(name),
+                Signal::Stop(name) => self.stop_for_reason(name),
                 Signal::ChildEnded => self.reap_orphans(),
             }
         }

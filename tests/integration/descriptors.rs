@@ -61,6 +61,36 @@ fn with_few_descriptors_what_listens_is_served_and_the_rest_is_left_out() {
 }
 
 #[test]
+fn which_sockets_are_open_follows_from_the_file_and_the_limit_alone() {
+    let (ports, text) = many(40);
+    let first = free_port();
+    let mut daemon = Setup::new().controlled().after(FEW).start(&text);
+    let open = listening(&daemon);
+    let as_before = |daemon: &Daemon| assert_eq!(listening(daemon), open);
+    assert_eq!(daemon.reload(&text).number("opened"), Some(0));
+    as_before(&daemon);
+    for _ in 0..2 {
+        upgrade(&daemon);
+        as_before(&daemon);
+        assert_eq!(daemon.reload(&text).number("opened"), Some(0));
+        as_before(&daemon);
+    }
+    // Who comes before the others has a place, and the last of them has none any more.
+    let _ = daemon.reload(&(tcp_line(first, "/bin/echo echo first") + &text));
+    let wanted = [&[first], &ports[..open.len() - 1]].concat();
+    assert_eq!(listening(&daemon), wanted);
+    assert!(is_closed(ports[open.len() - 1]));
+    assert_eq!(read_all(tcp(first)), "first\n");
+    let _ = daemon.reload(&text);
+    as_before(&daemon);
+    // So it is where one of them cannot be opened.
+    let _ = daemon.answer(&["stop", &ports[0].to_string()]);
+    assert_eq!(daemon.reload(&text).number("opened"), Some(0));
+    assert_eq!(listening(&daemon), open[1..]);
+    daemon.stop();
+}
+
+#[test]
 fn while_programs_have_all_that_is_left_the_server_answers_and_goes_on() {
     let (mut ports, text) = many(39);
     let cat = free_port();

@@ -82,7 +82,7 @@ fn an_endpoint_that_is_none_is_not_said_to_be_open() {
         ("127.0.0.1", "write `127.0.0.1:PORT`"),
     ] {
         let (status, text) = told(&folder, &["run", word, "--", "date"]);
-        assert_eq!(status, Some(1), "{word}: {text}");
+        assert_eq!(status, Some(2), "{word}: {text}");
         assert!(text.contains(wanted) && !text.contains("local-only"), "{word}: {text}");
     }
     let port = free_port();
@@ -91,11 +91,60 @@ fn an_endpoint_that_is_none_is_not_said_to_be_open() {
     let (status, text) = told(&folder, &["run", &endpoint, "--", "date"]);
     assert_eq!(status, Some(71), "{text}");
     assert!(text.contains(&format!("cannot listen on {endpoint}: Address already")), "{text}");
-    assert!(text.contains("`ss -lnptu` shows who has it"), "{text}");
+    assert!(text.contains(&format!("`ss -antup sport = :{port}` shows who has it")), "{text}");
     drop(taken);
     let nowhere = folder.name("missing/x.sock");
     let (status, text) = told(&folder, &["run", &nowhere, "--", "date"]);
     assert!(status == Some(71) && text.contains("its directory is missing"), "{text}");
+}
+
+#[test]
+fn what_is_wrong_on_the_command_line_is_a_wrong_command_line() {
+    let folder = Folder::new();
+    folder.write("conf", &tcp_line(free_port(), "/bin/date date"));
+    for words in [
+        &["run", "-o", "instnces=1", "127.0.0.1:0", "--", "date"][..],
+        &["run", "-o", "instances=many", "127.0.0.1:0", "--", "date"],
+        &["run", "-o", "instances", "127.0.0.1:0", "--", "date"],
+        &["run", "-o", "wait=maybe", "127.0.0.1:0", "--", "date"],
+        &["--default", "instnces=1", "conf"],
+        &["--default", "instances=many", "conf"],
+        &["--daemon", "--default", "instances", "conf"],
+        &["check", "--default", "instnces=1", "conf"],
+        &["--metrics", "nowhere", "conf"],
+        &["run", "--metrics", "99999", "127.0.0.1:0", "--", "date"],
+        &["--log", "nowhere", "conf"],
+    ] {
+        let (status, text) = told(&folder, words);
+        assert_eq!(status, Some(2), "{words:?}: {text}");
+        assert!(!text.contains("ready") && !text.contains("started"), "{words:?}: {text}");
+    }
+    // What is wrong elsewhere is not.
+    folder.write("conf", "nonsense\n");
+    for words in [&["--strict", "conf"][..], &["check", "conf"], &["missing-file"]] {
+        let (status, text) = told(&folder, words);
+        assert_eq!(status, Some(1), "{words:?}: {text}");
+    }
+}
+
+#[test]
+fn who_asks_for_one_service_of_an_unknown_host_does_not_wait_for_it() {
+    let (status, text) = told(&Folder::new(), &["run", "host.invalid:8080", "--", "/bin/date"]);
+    assert_eq!(status, Some(71), "{text}");
+    assert!(text.contains("the host `host.invalid` has no address"), "{text}");
+    assert!(!text.contains("tried again") && !text.contains("waits"), "{text}");
+}
+
+#[test]
+fn a_root_directory_that_is_missing_is_not_a_missing_program() {
+    let folder = Folder::new();
+    let root = folder.name("missing");
+    let line = format!("127.0.0.1:50001 stream tcp nowait root /bin/cat\n chroot = {root}\n");
+    folder.write("conf", &line);
+    let (status, text) = told(&folder, &["check", "conf"]);
+    assert_eq!(status, Some(0), "{text}");
+    assert!(text.contains(&format!("there is no directory `{root}` to be the root")), "{text}");
+    assert!(!text.contains("no program"), "{text}");
 }
 
 #[test]

@@ -104,7 +104,13 @@ fn the_status_names_what_this_machine_lacks() {
     let text = tcp_line(port, "/bin/date date");
     let daemon = controlled(&(text.clone() + &tcp_line(missing, "/nowhere/at/all x")));
     assert_eq!(status(&daemon, None)["not_served"], json!([format!("{missing}/tcp")]));
-    assert!(daemon.answer(&["status"]).contains(&format!("say why): {missing}/tcp\n")));
+    let shown = daemon.answer(&["status"]);
+    assert!(shown.contains("\nNOT SERVED  WHY\n"), "{shown}");
+    let why = format!(
+        "\n{missing}/tcp   {}:2: there is no program `/nowhere/at/all`\n",
+        daemon.file.display()
+    );
+    assert!(shown.contains(&why), "{shown}");
     for name in [format!("{missing}/tcp"), missing.to_string()] {
         let (code, said) = refused(&daemon, &["start", &name]);
         assert_eq!((code, said.contains(&format!("{name} is not served"))), (1, true), "{said}");

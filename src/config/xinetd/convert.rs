@@ -7,13 +7,14 @@ use super::block::{Block, Said};
 use super::fields::Fields;
 use super::known::{self, Kind, Known};
 use crate::config::attribute;
-use crate::config::diagnostic::Span;
+use crate::config::diagnostic::{Severity, Span};
 use crate::config::entry::{Entry, Setting};
 use crate::config::facts::Lookup;
 use crate::config::inetd::Context;
 use crate::config::model::Origin;
 use crate::config::report::Report;
 use crate::config::value::Operator;
+use crate::config::withholding::Cause;
 use crate::config::words::Word;
 
 /// What xinetd does where nothing is said, and this server would not.
@@ -40,8 +41,7 @@ pub(super) struct Converter<'a> {
     pub(super) enabled: Option<Vec<Word>>,
     pub(super) disabled: Vec<Word>,
     /// What `defaults` say wrong of who may connect: whoever takes it from there is not served.
-    pub(super) unsure: Vec<&'static str>,
-    pub(super) broken: bool,
+    pub(super) unsure: Vec<(&'static str, Rc<Cause>)>,
     /// What is not done and has been said: once is enough.
     pub(super) told: Vec<&'static str>,
     /// Whether the block at hand is off.
@@ -64,7 +64,6 @@ impl<'a> Converter<'a> {
             enabled: None,
             disabled: Vec::new(),
             unsure: Vec::new(),
-            broken: context.broken,
             told: Vec::new(),
             off: false,
         };
@@ -112,10 +111,9 @@ impl<'a> Converter<'a> {
         let mark = self.report.mark();
         let fields = Fields::read(self, block, self.off);
         let settings = self.settings(block, &fields);
-        let broken = block.broken
-            || self.broken
-            || self.takes_what_is_unsure(block)
-            || self.report.errors() > before;
+        let because = self.causes(block);
+        let broken = block.broken || !because.is_empty() || self.report.errors() > before;
+        let why = Cause::since(self.report, mark).or_else(|| self.earlier(block));
         if self.off {
             // Nobody is hurt by what is wrong with a service that is off.
             self.report.hush(mark);
@@ -136,6 +134,8 @@ impl<'a> Converter<'a> {
             defaults,
             default_address: None,
             broken,
+            why,
+            because,
             off: self.off,
             withheld: fields.withheld,
         })
@@ -159,13 +159,20 @@ impl<'a> Converter<'a> {
         settings
     }
 
-    /// Whether who may connect depends on what `defaults` say wrong.
-    fn takes_what_is_unsure(&self, block: &Block) -> bool {
+    /// What was wrong with a block when it was read.
+    fn earlier(&self, block: &Block) -> Option<Cause> {
+        let errors = block.mistakes.iter().flat_map(|marks| self.report.between(marks.clone()));
+        errors.filter(|one| one.severity == Severity::Error).find_map(Cause::of)
+    }
+
+    /// What others say wrong and this block takes: who may connect depends on it.
+    fn causes(&self, block: &Block) -> Rc<[Rc<Cause>]> {
         let own = |name: &str| {
             let mut lines = block.said.iter().filter(|said| said.name.text == name);
             lines.next().is_some_and(|first| first.operator == Operator::Set)
         };
-        self.unsure.iter().any(|name| !own(name))
+        let taken = self.unsure.iter().filter(|(name, _)| !own(name)).map(|(_, cause)| cause);
+        self.context.causes.iter().chain(taken).cloned().collect()
     }
 
     /// What holds where the block says nothing: xinetd's own, the command line's,

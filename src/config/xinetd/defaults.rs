@@ -1,6 +1,7 @@
 //! `defaults`, which hold for every service, and the lists of those that are on and off.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use super::block::{Block, Said};
 use super::convert::Converter;
@@ -9,6 +10,7 @@ use crate::config::attribute::Draft;
 use crate::config::entry::Setting;
 use crate::config::suggest::nearest;
 use crate::config::value::Operator;
+use crate::config::withholding::Cause;
 use crate::config::words::Word;
 
 impl Converter<'_> {
@@ -18,8 +20,11 @@ impl Converter<'_> {
         let wrong = |said: &Said| known::find(&said.name.text).is_none();
         let misspelt = block.said.iter().filter(|said| wrong(said)).map(|said| &said.name);
         let unread: Vec<Word> = misspelt.chain(&block.signless).cloned().collect();
-        unread.iter().for_each(|word| self.unsure.extend(who(&word.text)));
         self.drop_ignored(block);
+        for word in &unread {
+            let cause = || Rc::new(Cause::unread(word));
+            self.unsure.extend(who(&word.text).map(|list| (list, cause())));
+        }
         for said in &block.said {
             let Some(known) = known::find(&said.name.text) else { continue };
             if !known.in_defaults {
@@ -44,7 +49,7 @@ impl Converter<'_> {
     }
 
     fn default_setting(&mut self, said: &Said, known: Known) {
-        let before = self.report.errors();
+        let (before, mark) = (self.report.errors(), self.report.mark());
         let Some(mut setting) = self.setting(said, known) else { return };
         // In `defaults`, lists that are said twice add up.
         let earlier = |other: &Setting| other.attribute.name == setting.attribute.name;
@@ -60,7 +65,8 @@ impl Converter<'_> {
         }
         setting.apply(&mut Draft::default(), self.report);
         if self.report.errors() > before {
-            self.unsure.extend(who(known.name));
+            let cause = Cause::since(self.report, mark).map(Rc::new);
+            self.unsure.extend(who(known.name).zip(cause));
         } else {
             self.defaults.push(setting);
         }

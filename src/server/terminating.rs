@@ -1,0 +1,136 @@
+//! Programs that end with the server: TERM, then KILL after the time that their service gives
+//! them, for which the server waits. Nobody is let in meanwhile.
+//!
+//! A second signal to stop ends the waiting. Service managers give a server a minute and a
+//! half; it is not waited for longer than two thirds of that.
+
+use std::fs;
+use std::time::Duration;
+
+use super::Server;
+use super::slab::Key;
+use super::state::Child;
+use super::timers::Timer;
+use crate::config::model::OnStop;
+use crate::journal;
+
+/// The longest that the server waits for programs at its end.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether a group that has lost its leader has others.
+const LOOKS: Duration = Duration::from_millis(50);
+
+/// How the server comes to its end when it has been told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It has not.
+    No,
+    /// Programs that end with it are waited for.
+    Waits,
+    /// It has been told twice.
+    AtOnce,
+}
+
+impl Server {
+    /// A signal, or somebody who asks, has told the server to stop.
+    pub(super) fn stop_for_reason(&mut self, reason: &'static str) {
+        if self.stop.replace(reason).is_some() {
+            self.ending = Ending::AtOnce;
+        }
+    }
+
+    /// Whether the server goes on, be it for the programs that end with it.
+    pub(super) fn goes_on(&mut self) -> bool {
+        if self.stop.is_none() {
+            return true;
+        }
+        if self.ending == Ending::No {
+            self.begin_to_end();
+        }
+        self.ending == Ending::Waits && self.waits_for_programs()
+    }
+
+    fn begin_to_end(&mut self) {
+        self.ending = Ending::Waits;
+        // Those that had TERM before had their time.
+        self.finish_overdue();
+        let theirs = self.children.iter().map(|(_, child)| child).filter(|it| ends_with_us(it));
+        let times: Vec<Duration> = theirs.map(|child| child.terms.kill_after).collect();
+        let Some(longest) = times.iter().max() else { return };
+        let running = u32::try_from(times.len()).unwrap_or(u32::MAX);
+        journal::draining(LONGEST.min(*longest), running);
+        self.manager.notifier.stopping();
+        self.drain = Some(self.now);
+        self.reloading.stop();
+        self.naming.stop();
+        self.give_up_trial();
+        self.hold_nobody();
+        for key in self.listeners.keys() {
+            self.shut_listener(key);
+        }
+    }
+
+    /// Tells programs to end that have not been told, and whether there are any.
+    fn waits_for_programs(&mut self) -> bool {
+        let theirs = self.children.iter().filter(|(_, child)| ends_with_us(child));
+        let theirs: Vec<Key> = theirs.map(|(key, _)| key).collect();
+        for key in &theirs {
+            if let Some(child) = self.children.get_mut(*key) {
+                child.terms.kill_after = child.terms.kill_after.min(LONGEST);
+            }
+            self.stop_child(*key);
+        }
+        !theirs.is_empty() || self.waits_for_groups()
+    }
+
+    /// Whether others of a group live whose leader has ended; of the rest, each is over.
+    fn waits_for_groups(&mut self) -> bool {
+        for key in self.leftovers.keys() {
+            if self.leftovers.get(key).is_some_and(|group| !has_others(group.pid)) {
+                self.end_group(key);
+            }
+        }
+        let waits = self.leftovers.len() > 0;
+        if waits {
+            self.timers.set(self.now + LOOKS, Timer::Ending);
+        }
+        waits
+    }
+}
+
+fn ends_with_us(child: &Child) -> bool {
+    child.terms.on_stop == OnStop::Terminate
+}
+
+/// Whether somebody lives in the group of this leader, which has ended. Without /proc nobody
+/// knows.
+fn has_others(leader: i32) -> bool {
+    let Ok(entries) = fs::read_dir("/proc") else { return false };
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let numbers = numbers.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+    let mut stats = numbers.filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok());
+    stats.any(|stat| is_of_group(&stat, leader))
+}
+
+/// Whether a line of /proc/PID/stat is of somebody who lives in this group.
+fn is_of_group(stat: &str, leader: i32) -> bool {
+    // The name of the program stands in parentheses, and may have any.
+    let Some((_, rest)) = stat.rsplit_once(')') else { return false };
+    let mut fields = rest.split_whitespace();
+    let state = fields.next().unwrap_or_default();
+    let group = fields.nth(1).and_then(|group| group.parse().ok());
+    group == Some(leader) && !matches!(state, "Z" | "X")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_group;
+
+    #[test]
+    fn who_lives_in_a_group_is_told_from_its_dead_leader() {
+        assert!(is_of_group("12 (a) b) S 1 7 7 0 -1", 7));
+        for other in ["7 (a) Z 1 7 7 0", "12 (a 7 7) S 1 8 7 0", "12 (a", ""] {
+            assert!(!is_of_group(other, 7), "{other}");
+        }
+    }
+}
