@@ -68,7 +68,7 @@ use diagnostic::Diagnostic;
 use duplicates::Taken;
 use entry::{Entry, Indented, Setting};
 use inetd::{Context, Reader};
-use model::{Config, Names, NotServed, Withheld};
+use model::{Config, Names};
 use report::Report;
 use resolve::{Alike, Outcome, Resolver};
 use source::File;
@@ -326,21 +326,9 @@ fn finish(
                 }
                 config.services.push(service.into());
             }
-            Outcome::Disabled(service) => {
-                config.off += 1;
-                config.disabled.push(service.into());
-            }
-            Outcome::Withheld(withheld) => {
-                let why = reason.unwrap_or_default();
-                config.withheld.push(Withheld { why, ..withheld });
-            }
-            Outcome::Off => config.off += 1,
-            // One that gives way to another entry has said so itself.
-            Outcome::Nothing => {
+            other => {
                 let twice = || Cause::since(&report, mark).map(|cause| cause.told());
-                let why = reason.or_else(twice);
-                let id = entry.id.as_deref();
-                config.left_out.extend(why.map(|why| NotServed::of(&entry.label(), id, why)));
+                config.does_without(entry, other, reason.or_else(twice));
             }
         }
     }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::attribute;
 use super::diagnostic::{Diagnostic, NOT_SERVED, Span};
 use super::entry::Entry;
+use super::model::{Config, NotServed, Withheld};
 use super::naming::list;
 use super::report::Report;
 use super::resolve::{Outcome, Resolver};
@@ -125,6 +126,29 @@ impl Resolver<'_> {
         }
         let first = entry.because.first().map(Rc::as_ref).or(entry.why.as_ref());
         first.or(found.first()).map(Cause::told)
+    }
+}
+
+impl Config {
+    /// Takes what is not served, and `why`; of one that gives way to another entry that has
+    /// been said.
+    pub(super) fn does_without(&mut self, entry: &Entry, outcome: Outcome, why: Option<String>) {
+        match outcome {
+            Outcome::Service(service) => self.services.push(service.into()),
+            Outcome::Disabled(service) => {
+                self.off += 1;
+                self.disabled.push(service.into());
+            }
+            Outcome::Off => self.off += 1,
+            Outcome::Withheld(withheld) => {
+                let why = why.unwrap_or_default();
+                self.withheld.push(Withheld { why, ..withheld });
+            }
+            Outcome::Nothing => {
+                let id = entry.id.as_deref();
+                self.left_out.extend(why.map(|why| NotServed::of(&entry.label(), id, why)));
+            }
+        }
     }
 }
 

@@ -268,7 +268,6 @@ impl Server {
         let (spawner, facts, poll) = (Spawner::new(options.way)?, Facts::collect()?, Poll::new()?);
         let (alarm, signals, ends) = watched(&poll, facts.told_of_ends)?;
         let max_children = max_children(options.max_children, &facts, &spawner);
-        let now = Instant::now();
         Ok(Self {
             poll,
             alarm,
