@@ -161,8 +161,9 @@ fn the_screen_in_the_readme_is_what_people_see() {
         refused: 12,
         ..server(vec![
             service("50007/tcp", "listening", 1, 25),
+            service("50008/tcp", "listening", 1, 7),
+            service("50008/udp", "listening", 0, 0),
             date,
-            service("50002/udp", "busy", 1, 7),
         ])
     };
     let readme = include_str!("../../README.md");

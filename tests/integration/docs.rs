@@ -7,8 +7,6 @@ use std::net::Shutdown;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde_json::json;
-
 use crate::common::clients::udp_ask;
 use crate::common::daemon::{BINARY, command};
 use crate::common::needs::search_path;
@@ -145,39 +143,24 @@ fn plain_block<'a>(text: &'a str, begins: &str) -> &'a str {
     text[start..].split("```").next().unwrap()
 }
 
-/// The table that the README shows is one that is printed, of services that its server has.
+/// The services of the table in the README are those of the file that its server has.
 #[test]
-fn the_status_of_the_readme_is_what_is_printed() {
+fn the_services_of_the_readme_are_those_of_the_example_configuration() {
     let (readme, example) = (read("README.md"), read("etc/inetd.conf"));
-    let sample = plain_block(&readme, "oxinetd 0.1.0, pid ");
-    let service = |label: &str, running: u32, accepted: u64, refused: u64| {
-        let (port, protocol) = label.split_once('/').unwrap();
-        let kind = if protocol == "udp" { "dgram" } else { "stream" };
-        let mut lines = example.lines().filter(|line| line.starts_with("127.0.0.1:"));
-        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        let wanted = [format!("127.0.0.1:{port}"), kind.to_owned(), protocol.to_owned()];
-        assert!(lines.any(|line| words(line)[..3] == wanted), "{label}");
-        let refused = if refused > 0 { json!({"per_source": refused}) } else { json!({}) };
-        json!({
-            "service": label, "origin": "f:1", "addresses": [format!("127.0.0.1:{port}")],
-            "server": "x", "state": "listening", "running": running, "accepted": accepted,
-            "refused": refused, "failed": 0, "exits": {}, "run_seconds": 0.0,
-            "stderr_dropped": 0, "last_error": null,
-        })
-    };
-    let status = json!({
-        "version": "0.1.0", "pid": 4711, "state": "serving", "started": 0, "uptime": 7500,
-        "running": 1, "max_children": 9952, "conversations": 1, "accepted": 1312,
-        "refused": 12, "failed": 0, "log_dropped": 0,
-        "services": [
-            service("50007/tcp", 1, 25, 0),
-            service("50008/tcp", 1, 7, 0),
-            service("50008/udp", 0, 0, 0),
-            service("50013/tcp", 0, 1280, 12),
-        ],
-    });
-    let status = serde_json::from_value(status).unwrap();
-    assert_eq!(sample, oxinetd::control::table::status(&status));
+    let rows = plain_block(&readme, "oxinetd 0.1.0, pid ").lines().skip(4);
+    let mut count = 0;
+    for row in rows {
+        let words: Vec<&str> = row.split_whitespace().collect();
+        let (port, protocol) = words[0].split_once('/').unwrap();
+        assert_eq!(words[1], format!("127.0.0.1:{port}"), "{row}");
+        let is_it = |line: &str| {
+            let fields: Vec<&str> = line.split_whitespace().take(3).collect();
+            fields.first() == Some(&words[1]) && fields.last() == Some(&protocol)
+        };
+        assert!(example.lines().any(is_it), "{row}");
+        count += 1;
+    }
+    assert!(count > 0);
 }
 
 /// The lines of the log in the README have the keys that the manual gives them.

@@ -52,7 +52,7 @@ fn a_server_that_drains_lets_nobody_in_and_waits_for_who_is_there() {
     drop((program, talk));
     assert!(daemon.wait_exit().success());
     let output = client.wait_with_output().unwrap();
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "waiting for 1 programs\nstopped\n");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "waiting for 1 program\nstopped\n");
 }
 
 #[test]
