@@ -267,14 +267,14 @@ impl Server {
     pub fn new(options: Options) -> io::Result<Self> {
         let (spawner, facts, poll) = (Spawner::new(options.way)?, Facts::collect()?, Poll::new()?);
         let (alarm, signals, ends) = watched(&poll, facts.told_of_ends)?;
-        let max_children = max_children(options.max_children, &facts, &spawner);
+        let (most, now) = (max_children(options.max_children, &facts, &spawner), Instant::now());
         Ok(Self {
             poll,
             alarm,
             ends,
             signals,
             spawner,
-            admission: Admission::new(max_children),
+            admission: Admission::new(most),
             peers: Peers::new(),
             facts,
             room: Room::new(options.max_children),
