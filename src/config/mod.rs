@@ -51,6 +51,7 @@ mod shell;
 mod sockets;
 mod source;
 mod times;
+mod unix_socket;
 mod value;
 mod virtual_socket;
 mod withholding;

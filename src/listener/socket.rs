@@ -1,0 +1,114 @@
+//! The kinds of sockets that services have, and where they are bound.
+
+use std::fmt;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+
+use nix::sys::socket::AddressFamily;
+
+use crate::config::model::{Endpoint, SocketType};
+use crate::vsock::VsockAddress;
+
+/// The kinds of sockets, as std knows them.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP.
+    Tcp(TcpListener),
+    /// Unix stream or sequenced packets.
+    Unix(UnixListener),
+    /// UDP.
+    Udp(UdpSocket),
+    /// Unix datagrams.
+    UnixDatagram(UnixDatagram),
+    /// Virtual stream or sequenced packets.
+    Vsock(OwnedFd),
+}
+
+/// Where a socket is bound, for logs and environments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bound {
+    /// An IP address and the port the system gave if 0 was asked for.
+    Inet(SocketAddr),
+    /// A path, or `@name`.
+    Unix(String),
+    /// A CID, and the port the system gave if 0 was asked for.
+    Vsock(VsockAddress),
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Bound::Inet(address) => address.fmt(f),
+            Bound::Unix(path) => f.write_str(path),
+            Bound::Vsock(address) => address.fmt(f),
+        }
+    }
+}
+
+impl Socket {
+    pub(super) fn new(descriptor: OwnedFd, endpoint: &Endpoint, socket_type: SocketType) -> Self {
+        if matches!(endpoint, Endpoint::Vsock(_)) {
+            return Self::Vsock(descriptor);
+        }
+        let inet = matches!(endpoint, Endpoint::Inet(_));
+        match (socket_type, inet) {
+            (SocketType::Dgram, true) => Self::Udp(descriptor.into()),
+            (SocketType::Dgram, false) => Self::UnixDatagram(descriptor.into()),
+            (_, true) => Self::Tcp(descriptor.into()),
+            (_, false) => Self::Unix(descriptor.into()),
+        }
+    }
+
+    /// Its family and type; sequenced packets are a stream, too, where only the options matter.
+    pub(super) fn kind(&self, address: &Bound) -> (AddressFamily, SocketType) {
+        let family = match address {
+            Bound::Inet(SocketAddr::V4(_)) => AddressFamily::Inet,
+            Bound::Inet(SocketAddr::V6(_)) => AddressFamily::Inet6,
+            Bound::Unix(_) => AddressFamily::Unix,
+            Bound::Vsock(_) => AddressFamily::Vsock,
+        };
+        match self {
+            Self::Udp(_) | Self::UnixDatagram(_) => (family, SocketType::Dgram),
+            Self::Tcp(_) | Self::Unix(_) | Self::Vsock(_) => (family, SocketType::Stream),
+        }
+    }
+
+    pub(super) fn into_descriptor(self) -> OwnedFd {
+        match self {
+            Self::Tcp(socket) => socket.into(),
+            Self::Unix(socket) => socket.into(),
+            Self::Udp(socket) => socket.into(),
+            Self::UnixDatagram(socket) => socket.into(),
+            Self::Vsock(socket) => socket,
+        }
+    }
+
+    /// Our own address; none for sockets that are not the internet's.
+    #[must_use]
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Socket::Tcp(listener) => listener.local_addr().ok(),
+            Socket::Udp(socket) => socket.local_addr().ok(),
+            Socket::Unix(_) | Socket::UnixDatagram(_) | Socket::Vsock(_) => None,
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Tcp(socket) => socket.as_fd(),
+            Socket::Unix(socket) => socket.as_fd(),
+            Socket::Udp(socket) => socket.as_fd(),
+            Socket::UnixDatagram(socket) => socket.as_fd(),
+            Socket::Vsock(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
