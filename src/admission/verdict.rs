@@ -19,6 +19,9 @@ pub enum Reason {
     SourceRate,
     /// [`CAPACITY`](super::CAPACITY) sources have running children: no further one can be counted.
     Sources,
+    /// One source has as many clients of the server itself as there may be, where descriptors
+    /// are few.
+    Share,
     /// The server's own limit.
     MaxChildren,
     /// `instances`.
@@ -35,13 +38,14 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason there is.
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Access,
         Self::Time,
         Self::Load,
         Self::PerSource,
         Self::SourceRate,
         Self::Sources,
+        Self::Share,
         Self::MaxChildren,
         Self::Instances,
         Self::Rate,
@@ -66,6 +70,7 @@ impl Reason {
             Self::PerSource => "per_source",
             Self::SourceRate => "source_rate",
             Self::Sources => "sources",
+            Self::Share => "share",
             Self::MaxChildren => "max_children",
             Self::Instances => "instances",
             Self::Rate => "rate",

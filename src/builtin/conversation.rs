@@ -140,6 +140,12 @@ impl Conversation {
         }
     }
 
+    /// Whether it is one of tcpmux whose client has not said yet what he wants.
+    #[must_use]
+    pub fn awaits_name(&self) -> bool {
+        matches!(&self.state, State::Tcpmux(machine) if !machine.refuses())
+    }
+
     /// What readiness it waits for after [`Progress::Blocked`]. A stream that is
     /// registered for both from the start works too, and costs no system calls.
     #[must_use]

@@ -63,6 +63,10 @@ enum Piece {
 }
 
 impl Tcpmux {
+    pub(super) fn refuses(&self) -> bool {
+        self.refusal.is_some()
+    }
+
     fn refuse(&mut self, words: &str) {
         self.refusal = Some(Box::new(Speech::last(words.into())));
     }

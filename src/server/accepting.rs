@@ -14,8 +14,8 @@ use super::starting::{Outcome, Start};
 use super::state::{ListenerState, Rest};
 use super::token::Owner;
 use crate::address::{Address, canonical};
-use crate::admission::Verdict;
-use crate::config::model::{Action, SocketType};
+use crate::admission::{Reason, Verdict};
+use crate::config::model::{Action, Builtin, SocketType};
 use crate::descriptor;
 use crate::listener::{Accepted, Bound, Connection, own_address, set_keepalive};
 use crate::peers::PeerId;
@@ -52,6 +52,7 @@ impl Server {
                 }
                 let holds = match service.action {
                     Action::Program(_) => None,
+                    Action::Builtin(Builtin::Tcpmux) => Some(Held::Nameless),
                     Action::Builtin(_) => Some(Held::Conversation),
                     Action::Relay(_) => Some(Held::Relay),
                 };
@@ -66,7 +67,7 @@ impl Server {
             if !self.may_accept(key) {
                 return;
             }
-            if holds.is_some_and(|held| self.has_no_room_for(held)) {
+            if holds.is_some_and(|held| !self.make_room_at(key, held)) {
                 return self.exhausted(key, "accept", &NO_ROOM);
             }
             let Some(state) = self.listeners.get_mut(key) else { return };
@@ -80,7 +81,11 @@ impl Server {
             let Some(listener) = &state.listener else { return };
             match listener.accept() {
                 Accepted::Connection(connection) => {
-                    self.admit(key, connection, false);
+                    if holds.is_some_and(|held| self.source_has_share(connection.peer, held)) {
+                        self.turn_away_from(key, connection);
+                    } else {
+                        self.admit(key, connection, false);
+                    }
                     if !self.listeners.get(key).is_some_and(ListenerState::has_waiting) {
                         return;
                     }
@@ -94,6 +99,17 @@ impl Server {
         }
         // More may wait, and the edge will not be announced again.
         self.queue(Owner::Listener(key));
+    }
+
+    fn make_room_at(&mut self, key: Key, held: Held) -> bool {
+        let service = self.listeners.get(key).map(|state| state.service);
+        service.is_none_or(|service| self.make_room_for(service, held))
+    }
+
+    /// Somebody of whom there are too many.
+    fn turn_away_from(&mut self, listener: Key, connection: Connection) {
+        let caller = Caller::Taken { listener, connection, told: false };
+        self.hold_or_turn_away(caller, Reason::Share);
     }
 
     /// Asks whether anything may be taken at all; lets the listener rest if not.

@@ -15,6 +15,7 @@ use super::overdue::Group;
 use super::peer_queue::Sorted;
 use super::per_peer::Homing;
 use super::relaying::RelayState;
+use super::reserve::Held;
 use super::slab::Key;
 use super::state::{Child, ConversationState, Guest, Rest, StderrState, Terms};
 use super::straying::PeerSocket;
@@ -212,12 +213,14 @@ impl Server {
         let due = dial.as_ref().map(|dial| dial.due);
         let has_target = target.is_some();
         let admission = self.count_again(served, false, taken);
+        let service = key_of(served.service, taken);
+        self.shares.take(service, served.peer, Held::Relay);
         let key = self.relays.insert(RelayState {
             relay,
             client,
             target,
             dial,
-            service: key_of(served.service, taken),
+            service,
             label: Label::new(&served.label, None),
             log: served.log,
             admission,

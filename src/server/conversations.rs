@@ -12,6 +12,7 @@ use mio::unix::SourceFd;
 use super::Server;
 use super::holding::Caller;
 use super::idling::IDLE;
+use super::reserve::Held;
 use super::slab::Key;
 use super::state::{ConversationState, Guest};
 use super::stream::Stream;
@@ -104,7 +105,13 @@ impl Server {
         descriptor::raise_held_in_place(&mut state.stream);
         let descriptor = state.stream.as_raw_fd();
         let due = state.due;
+        let (service, peer) = (state.guest.service, state.guest.peer);
+        self.shares.take(service, peer, Held::Conversation);
+        let is_nameless = state.conversation.awaits_name();
         let key = self.conversations.insert(state);
+        if is_nameless {
+            self.note_nameless(key);
+        }
         let registered = self.poll.registry().register(
             &mut SourceFd(&descriptor),
             token::pack(Owner::Conversation(key)),
@@ -113,6 +120,7 @@ impl Server {
         if let Err(error) = registered
             && let Some(state) = self.conversations.remove(key)
         {
+            self.shares.give_back(service, peer, Held::Conversation);
             return self.end_conversation(state, &error.to_string());
         }
         self.timers.set(due, Timer::Idle(key));
@@ -125,7 +133,10 @@ impl Server {
     pub(super) fn converse(&mut self, key: Key) {
         let Some(state) = self.conversations.get_mut(key) else { return };
         state.queued = false;
-        state.active = self.now;
+        // Whoever says a name has so long for all of it.
+        if !state.conversation.awaits_name() {
+            state.active = self.now;
+        }
         match state.conversation.turn(&mut state.stream, &mut self.scratch) {
             Ok(Progress::Blocked) => {}
             Ok(Progress::More) => self.queue(Owner::Conversation(key)),
@@ -139,6 +150,7 @@ impl Server {
 
     fn forget_conversation(&mut self, key: Key) -> Option<ConversationState> {
         let state = self.conversations.remove(key)?;
+        self.shares.give_back(state.guest.service, state.guest.peer, Held::Conversation);
         let _ = self.poll.registry().deregister(&mut SourceFd(&state.stream.as_raw_fd()));
         self.timers.cancel(state.due, Timer::Idle(key));
         Some(state)
@@ -250,6 +262,7 @@ impl Server {
 
     fn say_and_end(&mut self, mut state: ConversationState, words: String) {
         state.conversation = Conversation::farewell(words);
+        state.active = self.now;
         match state.conversation.turn(&mut state.stream, &mut self.scratch) {
             Ok(Progress::Blocked) => self.watch_conversation(state, false),
             Ok(Progress::More) => self.watch_conversation(state, true),

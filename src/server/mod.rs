@@ -20,6 +20,7 @@
 //! | `ending` | children that have ended |
 //! | `processes` | how many processes there may still be |
 //! | `reserve` | descriptors that are kept for serving, and for whoever asks |
+//! | `shares` | what one service and one source may have of that |
 //! | `orphans` | those of others, as process 1 |
 //! | `ends` | what announces an end at once |
 //! | `stderr_lines` | what programs write to standard error |
@@ -95,6 +96,7 @@ mod reloading;
 mod reserve;
 mod resting;
 mod restoring;
+mod shares;
 mod slab;
 mod sources;
 mod starting;
@@ -154,6 +156,7 @@ use relaying::RelayState;
 pub use reloading::ReloadOutcome;
 use reloading::Reloading;
 use reserve::Room;
+use shares::Shares;
 use slab::{Key, Slab};
 use state::{Child, ConversationState, ListenerState, ServiceState, StderrState};
 use stopping::Drain;
@@ -200,6 +203,7 @@ pub struct Server {
     strays: Slab<PeerSocket>,
     occupied: Occupied,
     holding: Holding,
+    shares: Shares,
     relays: Slab<RelayState>,
     connecting: Connecting,
     controlling: Controlling,
@@ -296,6 +300,7 @@ impl Server {
             strays: Slab::new(),
             occupied: Occupied::default(),
             holding: Holding::default(),
+            shares: Shares::default(),
             relays: Slab::new(),
             connecting: Connecting::new(),
             controlling: Controlling::new(),

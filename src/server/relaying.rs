@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use super::Server;
 use super::dialling::{CONNECT, Dial};
 use super::idling::{IDLE, Stillness};
+use super::reserve::Held;
 use super::slab::Key;
 use super::timers::Timer;
 use super::token::{self, Owner};
@@ -103,6 +104,7 @@ impl Server {
         let deadline = self.now + CONNECT;
         let limit = definition.attributes.idle_timeout;
         let still = limit.map(|limit| Stillness::new(limit, self.now));
+        self.shares.take(service, peer, Held::Relay);
         let key = self.relays.insert(RelayState {
             relay: Relay::new(),
             client,
@@ -275,6 +277,7 @@ impl Server {
             self.hang_up(key);
         }
         let Some(state) = self.relays.remove(key) else { return };
+        self.shares.give_back(state.service, state.peer, Held::Relay);
         if let Some(still) = state.still {
             self.timers.cancel(still.due, Timer::StillRelay(key));
         }

@@ -143,7 +143,7 @@ fn limit_to(soft: u64) -> io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?)
 }
 
-fn but_one_part(whole: usize) -> usize {
+pub(super) fn but_one_part(whole: usize) -> usize {
     whole.saturating_sub(whole / PARTS)
 }
 
@@ -176,8 +176,17 @@ impl Room {
 pub(super) enum Held {
     /// Of a built-in service.
     Conversation,
+    /// Of tcpmux, who has not said yet what he wants.
+    Nameless,
     /// Of a relay, with whatever that has connected to.
     Relay,
+}
+
+impl Held {
+    /// How many are held for him.
+    pub(super) fn descriptors(self) -> usize {
+        if self == Self::Relay { 2 } else { 1 }
+    }
 }
 
 /// Descriptors that a server has for itself, beside those at which it is asked: the standard

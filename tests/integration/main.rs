@@ -86,6 +86,7 @@ mod reload_faults;
 mod resilience;
 mod resilience_load;
 mod ruining;
+mod shares;
 mod signals;
 mod spawn_paths;
 mod status;
