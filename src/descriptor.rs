@@ -161,6 +161,14 @@ pub fn is_ready(descriptor: &impl AsFd) -> bool {
     becomes_ready(descriptor, PollFlags::POLLIN, PollTimeout::ZERO).unwrap_or(true)
 }
 
+/// Names the call that has failed, and what it was for, where the error is all that is told.
+pub fn of<E: Into<io::Error>>(what: &'static str) -> impl Fn(E) -> io::Error {
+    move |error| {
+        let error: io::Error = error.into();
+        io::Error::new(error.kind(), format!("{what}: {error}"))
+    }
+}
+
 /// Waits until one of `events`, or an error or an end, is there; false if none is in `time`.
 ///
 /// # Errors

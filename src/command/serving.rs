@@ -224,7 +224,7 @@ fn is_all_said_there(loading: &Loading) -> bool {
 
 /// None if we are told to stop meanwhile: then the log ends as it does after serving.
 fn load_first(job: &mut Job) -> Result<Option<Loading>, Failure> {
-    let mut stops = Signals::stops().map_err(refused("starting"))?;
+    let mut stops = Signals::stops().map_err(refused("starting: signalfd4, for signals"))?;
     // Who has asked for one service waits for it; many others may need no name.
     let manner = Manner::within(if job.only_one { AT_LEISURE } else { AT_START });
     let loading = load_for_start(job, &[], (job.strict, &manner), &stops)?;

@@ -54,6 +54,14 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// Whether it listens no more: somebody else who has it has shut it down.
+    #[must_use]
+    pub fn is_deaf(&self) -> bool {
+        getsockopt(self, sockopt::AcceptConn).is_ok_and(|listens| !listens)
+    }
+}
+
 fn unix_peer(socket: OwnedFd) -> Connection {
     // A peer that cannot be known is nobody in particular; the connection is fine.
     let credentials = getsockopt(&socket, sockopt::PeerCredentials).ok();

@@ -20,7 +20,7 @@ use super::steps::{Finding, Loading, Overview, count_updated, cut, log_files, lo
 use super::wire::{Receiver, Sender};
 use crate::config::model::{Names, Service};
 use crate::config::{self, Loaded};
-use crate::descriptor::{becomes_ready, raise, set_nonblocking};
+use crate::descriptor::{becomes_ready, of, raise, set_nonblocking};
 use crate::lookup::{Sought, seek};
 use crate::reload::{Held, plan, withhold_replacements};
 use crate::spawn::kernel::{self, Made};
@@ -128,7 +128,8 @@ impl Loader {
     }
 
     fn fork(work: impl FnOnce(OwnedFd) -> i32) -> io::Result<(Self, OwnedFd)> {
-        let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
+        let pipe = pipe2(OFlag::O_CLOEXEC);
+        let (reader, writer) = pipe.map_err(of("pipe2, for the process that reads it"))?;
         let server = getpid();
         let child = kernel::fork_to_run(|| {
             // In vain where the server is gone already.

@@ -2,6 +2,7 @@
 //! their services do it. Over a limit a listener rests and clients wait or, as the limit
 //! says, they are refused.
 
+use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use nix::sys::socket::{SockaddrStorage, getsockname, setsockopt, sockopt};
@@ -17,7 +18,7 @@ use crate::address::{Address, canonical};
 use crate::admission::{Reason, Verdict};
 use crate::config::model::{Action, Builtin, SocketType};
 use crate::descriptor;
-use crate::listener::{Accepted, Bound, Connection, own_address, set_keepalive};
+use crate::listener::{Accepted, Bound, Connection, Listener, own_address, set_keepalive};
 use crate::peers::PeerId;
 use crate::spawn::NotStarted;
 use crate::spawn::environment::Connection as Facts;
@@ -63,6 +64,7 @@ impl Server {
 
     /// The server itself serves those who come, if it `holds` them.
     fn accept(&mut self, key: Key, holds: Option<Held>) {
+        let mut lost = 0usize;
         for _ in 0..ACCEPTS {
             if !self.may_accept(key) {
                 return;
@@ -93,6 +95,10 @@ impl Server {
                 Accepted::Drained => return,
                 Accepted::Lost(error) => {
                     log::debug!("lost listener={} error={error}", listener.address());
+                    lost = lost.saturating_add(1);
+                    if lost == ACCEPTS {
+                        return self.accepts_nothing(key, &error);
+                    }
                 }
                 Accepted::Exhausted(error) => return self.exhausted(key, "accept", &error),
             }
@@ -104,6 +110,16 @@ impl Server {
     fn make_room_at(&mut self, key: Key, held: Held) -> bool {
         let service = self.listeners.get(key).map(|state| state.service);
         service.is_none_or(|service| self.make_room_for(service, held))
+    }
+
+    /// Whoever came has been lost, each of them: something is wrong here, and not with them.
+    fn accepts_nothing(&mut self, key: Key, error: &io::Error) {
+        let listener = self.listeners.get(key).and_then(|state| state.listener.as_ref());
+        if listener.is_some_and(Listener::is_deaf) {
+            self.replace_ruined(key, "it listens no more");
+        } else {
+            self.exhausted(key, "accept", error);
+        }
     }
 
     /// Somebody of whom there are too many.

@@ -15,6 +15,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use super::token::{self, Owner};
+use crate::descriptor::of;
 
 /// The alarm (timerfd_create(2)).
 #[derive(Debug)]
@@ -31,10 +32,12 @@ impl Alarm {
     /// When the system has no descriptors or no memory.
     pub(super) fn new(registry: &Registry) -> io::Result<Self> {
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
-        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)
+            .map_err(of("timerfd_create, for what is due later"))?;
         let descriptor = timer.as_fd().as_raw_fd();
         let token = token::pack(Owner::Alarm);
-        registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)?;
+        let added = registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE);
+        added.map_err(of("epoll_ctl, for what is due later"))?;
         Ok(Self { timer, due: None })
     }
 

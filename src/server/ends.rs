@@ -14,6 +14,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
 use super::token::{self, Owner};
+use crate::descriptor::of;
 use crate::signals::Signals;
 
 /// What tells of them.
@@ -30,7 +31,11 @@ impl Ends {
     /// # Errors
     /// When the system has no descriptors or no memory.
     pub(super) fn new(registry: &Registry, told_elsewhere: bool) -> io::Result<Self> {
-        let signals = if told_elsewhere { None } else { Some(Signals::ends()?) };
+        let signals = if told_elsewhere {
+            None
+        } else {
+            Some(Signals::ends().map_err(of("signalfd4, for the ends of programs"))?)
+        };
         if let Some(signals) = &signals {
             let token = token::pack(Owner::Ends);
             registry.register(&mut SourceFd(&signals.as_raw_fd()), token, Interest::READABLE)?;

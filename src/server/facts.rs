@@ -11,6 +11,7 @@ use nix::unistd::{getgroups, getpid, getresgid, getresuid};
 
 use super::processes::room_for_processes;
 use super::reserve::Reserve;
+use crate::descriptor::of;
 use crate::handover::parcel::is_ours;
 use crate::service_manager::is_for_us;
 use crate::spawn::{ServerFacts, kernel};
@@ -44,15 +45,18 @@ impl Facts {
     /// # Errors
     /// When the system does not even tell the limits.
     pub fn collect() -> io::Result<Self> {
-        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)
+            .map_err(of("prlimit64, for the limit of descriptors"))?;
         // Left as it is where that is not allowed.
         let raised = soft != hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
         let descriptors = if raised { hard } else { soft };
         let reserve = Reserve::of(descriptors);
-        let (processes, _) = getrlimit(Resource::RLIMIT_NPROC)?;
+        let (processes, _) = getrlimit(Resource::RLIMIT_NPROC)
+            .map_err(of("prlimit64, for the limit of processes"))?;
         let mask = umask(Mode::from_bits_truncate(0o022));
         umask(mask);
-        let (users, groups) = (getresuid()?, getresgid()?);
+        let (users, groups) =
+            (getresuid().map_err(of("getresuid"))?, getresgid().map_err(of("getresgid"))?);
         let uid = (users.real == users.effective && users.effective == users.saved)
             .then(|| users.effective.as_raw());
         let gid = (groups.real == groups.effective && groups.effective == groups.saved)
@@ -61,7 +65,11 @@ impl Facts {
             nofile: (raised || reserve.is_kept()).then_some((soft, hard)),
             nice: kernel::nice_value(),
             umask: mask.bits(),
-            groups: getgroups()?.into_iter().map(nix::unistd::Gid::as_raw).collect(),
+            groups: getgroups()
+                .map_err(of("getgroups"))?
+                .into_iter()
+                .map(nix::unistd::Gid::as_raw)
+                .collect(),
             ids: (uid, gid),
             capabilities: kernel::own_capabilities(),
             in_root: std::env::current_dir().is_ok_and(|path| path == std::path::Path::new("/")),

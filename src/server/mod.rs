@@ -125,6 +125,7 @@ use mio::{Interest, Poll};
 use crate::admission::Admission;
 use crate::builtin::Guard;
 use crate::config::Loaded;
+use crate::descriptor::of;
 use crate::journal;
 use crate::lookup::Manner;
 use crate::peers::Peers;
@@ -269,7 +270,7 @@ impl Server {
     /// # Errors
     /// When the system has no descriptors.
     pub fn new(options: Options) -> io::Result<Self> {
-        let (spawner, facts, poll) = (Spawner::new(options.way)?, Facts::collect()?, Poll::new()?);
+        let (spawner, facts, poll) = (Spawner::new(options.way)?, Facts::collect()?, new_poll()?);
         let (alarm, signals, ends) = watched(&poll, facts.told_of_ends)?;
         let (most, now) = (max_children(options.max_children, &facts, &spawner), Instant::now());
         Ok(Self {
@@ -348,10 +349,14 @@ fn watched(poll: &Poll, told_of_ends: bool) -> io::Result<(Alarm, Signals, Ends)
 }
 
 fn watched_signals(poll: &Poll, told_of_ends: bool) -> io::Result<Signals> {
-    let signals = Signals::new(told_of_ends)?;
+    let signals = Signals::new(told_of_ends).map_err(of("signalfd4, for signals"))?;
     let token = token::pack(Owner::Signals);
     poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), token, Interest::READABLE)?;
     Ok(signals)
+}
+
+fn new_poll() -> io::Result<Poll> {
+    Poll::new().map_err(of("epoll_create1, to wait for clients with"))
 }
 
 /// How the log calls a way of making children.

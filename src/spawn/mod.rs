@@ -32,7 +32,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::{Uid, pipe2};
 
 use crate::config::model::StderrTo;
-use crate::descriptor::{LOWEST, raise, set_nonblocking};
+use crate::descriptor::{LOWEST, of, raise, set_nonblocking};
 pub use capabilities::Own;
 use channel::Channel;
 pub use confinement::{Confinement, Refusal};
@@ -147,7 +147,8 @@ impl Spawner {
     /// When the system has no descriptors or no memory.
     pub fn new(way: Way) -> io::Result<Self> {
         let can_share = kernel::can_share() && way != Way::Forking;
-        let (reader, failure) = pipe2(OFlag::O_CLOEXEC)?;
+        let (reader, failure) =
+            pipe2(OFlag::O_CLOEXEC).map_err(of("pipe2, for children that fail"))?;
         // First, since it may have the number that the other is to have.
         let reader = raise(reader);
         // A child's stdio must come from above 2, whatever the server was started with.
@@ -169,7 +170,7 @@ impl Spawner {
             channels: Pool::new(CHANNELS),
             in_flight: Vec::new(),
             spares: Spares::default(),
-            forking: Block::new()?,
+            forking: Block::new().map_err(of("mmap, for a child's stack"))?,
             null: kernel::duplicate_from(&null, LOWEST)?,
             failure,
             failure_reader: File::from(reader),

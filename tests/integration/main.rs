@@ -25,6 +25,7 @@ mod background;
 mod balance;
 mod banners;
 mod beside_xinetd;
+mod broken_calls;
 mod budget;
 mod builtin;
 mod cgroups;
