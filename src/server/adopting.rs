@@ -214,7 +214,7 @@ impl Server {
         let has_target = target.is_some();
         let admission = self.count_again(served, false, taken);
         let service = key_of(served.service, taken);
-        self.shares.take(service, served.peer, Held::Relay);
+        self.room.shares.take(service, served.peer, Held::Relay);
         let key = self.relays.insert(RelayState {
             relay,
             client,

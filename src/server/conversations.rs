@@ -106,7 +106,7 @@ impl Server {
         let descriptor = state.stream.as_raw_fd();
         let due = state.due;
         let (service, peer) = (state.guest.service, state.guest.peer);
-        self.shares.take(service, peer, Held::Conversation);
+        self.room.shares.take(service, peer, Held::Conversation);
         let is_nameless = state.conversation.awaits_name();
         let key = self.conversations.insert(state);
         if is_nameless {
@@ -120,7 +120,7 @@ impl Server {
         if let Err(error) = registered
             && let Some(state) = self.conversations.remove(key)
         {
-            self.shares.give_back(service, peer, Held::Conversation);
+            self.room.shares.give_back(service, peer, Held::Conversation);
             return self.end_conversation(state, &error.to_string());
         }
         self.timers.set(due, Timer::Idle(key));
@@ -150,7 +150,7 @@ impl Server {
 
     fn forget_conversation(&mut self, key: Key) -> Option<ConversationState> {
         let state = self.conversations.remove(key)?;
-        self.shares.give_back(state.guest.service, state.guest.peer, Held::Conversation);
+        self.room.shares.give_back(state.guest.service, state.guest.peer, Held::Conversation);
         let _ = self.poll.registry().deregister(&mut SourceFd(&state.stream.as_raw_fd()));
         self.timers.cancel(state.due, Timer::Idle(key));
         Some(state)

@@ -157,7 +157,6 @@ use relaying::RelayState;
 pub use reloading::ReloadOutcome;
 use reloading::Reloading;
 use reserve::Room;
-use shares::Shares;
 use slab::{Key, Slab};
 use state::{Child, ConversationState, ListenerState, ServiceState, StderrState};
 use stopping::Drain;
@@ -204,7 +203,6 @@ pub struct Server {
     strays: Slab<PeerSocket>,
     occupied: Occupied,
     holding: Holding,
-    shares: Shares,
     relays: Slab<RelayState>,
     connecting: Connecting,
     controlling: Controlling,
@@ -301,7 +299,6 @@ impl Server {
             strays: Slab::new(),
             occupied: Occupied::default(),
             holding: Holding::default(),
-            shares: Shares::default(),
             relays: Slab::new(),
             connecting: Connecting::new(),
             controlling: Controlling::new(),

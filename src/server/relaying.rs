@@ -104,7 +104,7 @@ impl Server {
         let deadline = self.now + CONNECT;
         let limit = definition.attributes.idle_timeout;
         let still = limit.map(|limit| Stillness::new(limit, self.now));
-        self.shares.take(service, peer, Held::Relay);
+        self.room.shares.take(service, peer, Held::Relay);
         let key = self.relays.insert(RelayState {
             relay: Relay::new(),
             client,
@@ -277,7 +277,7 @@ impl Server {
             self.hang_up(key);
         }
         let Some(state) = self.relays.remove(key) else { return };
-        self.shares.give_back(state.service, state.peer, Held::Relay);
+        self.room.shares.give_back(state.service, state.peer, Held::Relay);
         if let Some(still) = state.still {
             self.timers.cancel(still.due, Timer::StillRelay(key));
         }

@@ -14,6 +14,7 @@ use std::io;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::Server;
+use super::shares::Shares;
 use super::slab::Key;
 use crate::descriptor::LOWEST;
 use crate::journal;
@@ -156,11 +157,14 @@ pub(super) struct Room {
     left_out: usize,
     /// How many sockets services have or should have.
     places: usize,
+    /// What services and sources have of it.
+    pub(super) shares: Shares,
 }
 
 impl Room {
     pub(super) fn new(max_children: Option<u32>) -> Self {
-        Self { is_said: max_children.is_some(), left_out: 0, places: 0 }
+        let is_said = max_children.is_some();
+        Self { is_said, left_out: 0, places: 0, shares: Shares::default() }
     }
 
     /// The place of one more socket, behind all others.

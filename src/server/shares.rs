@@ -30,8 +30,8 @@ impl Shares {
 
     /// He is gone.
     pub(super) fn give_back(&mut self, service: Key, peer: Address, held: Held) {
-        subtract(&mut self.of_services, service, held.descriptors());
-        subtract(&mut self.of_sources, Source::from(peer), held.descriptors());
+        subtract(&mut self.of_services, &service, held.descriptors());
+        subtract(&mut self.of_sources, &Source::from(peer), held.descriptors());
     }
 
     fn has_share(&self, service: Key, held: Held, room: usize) -> bool {
@@ -49,11 +49,11 @@ fn add<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K, more: usize) {
     *count = count.saturating_add(more);
 }
 
-fn subtract<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K, less: usize) {
-    if let Some(count) = counts.get_mut(&key) {
+fn subtract<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K, less: usize) {
+    if let Some(count) = counts.get_mut(key) {
         *count = count.saturating_sub(less);
         if *count == 0 {
-            counts.remove(&key);
+            counts.remove(key);
         }
     }
 }
@@ -63,7 +63,7 @@ impl Server {
     /// have to go for it.
     pub(super) fn make_room_for(&mut self, service: Key, held: Held) -> bool {
         let room = self.room_for_clients();
-        if self.shares.has_share(service, held, room) {
+        if self.room.shares.has_share(service, held, room) {
             return false;
         }
         while self.has_no_room_for(held) {
@@ -82,22 +82,22 @@ impl Server {
         }
         let quarter = self.room_for_clients() / 4;
         let share = if held == Held::Nameless { quarter } else { quarter.saturating_mul(3) };
-        let has = self.shares.of_sources.get(&Source::from(peer));
+        let has = self.room.shares.of_sources.get(&Source::from(peer));
         has.is_some_and(|has| *has >= share.max(1))
     }
 
     /// Notes one who has not said yet what he wants.
     pub(super) fn note_nameless(&mut self, key: Key) {
-        if self.shares.nameless.len() > self.conversations.len().saturating_mul(2) {
+        if self.room.shares.nameless.len() > self.conversations.len().saturating_mul(2) {
             let conversations = &self.conversations;
-            self.shares.nameless.retain(|key| conversations.get(*key).is_some());
+            self.room.shares.nameless.retain(|key| conversations.get(*key).is_some());
         }
-        self.shares.nameless.push_back(key);
+        self.room.shares.nameless.push_back(key);
     }
 
     /// The one who has waited longest without a word of what he wants is closed.
     fn displace(&mut self) -> bool {
-        while let Some(key) = self.shares.nameless.pop_front() {
+        while let Some(key) = self.room.shares.nameless.pop_front() {
             let state = self.conversations.get(key);
             if state.is_some_and(|state| state.conversation.awaits_name()) {
                 self.close_conversation(key, "displaced");
