@@ -45,6 +45,13 @@ pub(crate) fn kernel_lacks(what: &str) -> bool {
     false
 }
 
+/// Says that the machine was too busy for the test to see what it looks for; no failure even
+/// where nothing may be skipped.
+#[track_caller]
+pub(crate) fn too_busy(what: &str) {
+    say_skip(&format!("{}: the machine is too busy for {what}\n", test_name()));
+}
+
 /// False, and a loud skip, if `program` is not in `PATH` (or its sbin folders).
 #[track_caller]
 pub(crate) fn need_program(program: &str) -> bool {

@@ -72,8 +72,17 @@ pub(crate) fn status_field(text: &str, name: &str) -> String {
 
 /// KiB of a process that are in memory.
 pub(crate) fn resident(pid: u32) -> u64 {
+    kibibytes(pid, "VmRSS")
+}
+
+/// The same without its code, which goes and comes back as it is needed.
+pub(crate) fn resident_data(pid: u32) -> u64 {
+    kibibytes(pid, "RssAnon")
+}
+
+fn kibibytes(pid: u32, field: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let size = status_field(&text, "VmRSS");
+    let size = status_field(&text, field);
     size.split_whitespace().next().unwrap().parse().unwrap()
 }
 

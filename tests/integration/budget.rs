@@ -330,15 +330,21 @@ fn where_there_are_many_descriptors_nobody_begins_with_a_copy_of_them() {
     let low = procs::descriptor_numbers(daemon.pid()).into_iter().filter(|number| *number < LOW);
     let low = low.count();
     assert!(low < 24, "{low} of {HELD} connections are in the way of every child");
-    let Some(trace) = Trace::attach(daemon.pid()) else { return };
-    for _ in 0..5 {
-        let clients: Vec<_> = (0..AT_ONCE).map(|_| tcp(port)).collect();
-        for client in clients {
-            assert_eq!(read_all(client), "");
+    for round in 1..=ROUNDS {
+        let Some(trace) = Trace::attach(daemon.pid()) else { return };
+        for _ in 0..5 {
+            let clients: Vec<_> = (0..AT_ONCE).map(|_| tcp(port)).collect();
+            for client in clients {
+                assert_eq!(read_all(client), "");
+            }
         }
+        let (all, shared) = trace.stop().made();
+        // One may be told to do so by how many there were a moment ago.
+        if all >= AT_ONCE && shared == all {
+            break;
+        }
+        assert!(round < ROUNDS, "{} of {all} children copy everything", all - shared);
     }
-    let (all, shared) = trace.stop().made();
-    assert!(all >= AT_ONCE && shared == all, "{} of {all} children copy everything", all - shared);
     drop(held);
 }
 

@@ -306,10 +306,11 @@ fn services_that_wait_for_descriptors_do_not_keep_each_other_busy() {
         park(Duration::from_millis(300));
         taken() == before
     });
-    let before = procs::cpu_time(daemon.pid());
-    park(Duration::from_secs(1));
-    let used = procs::cpu_time(daemon.pid()).checked_sub(before).unwrap();
-    assert!(used < Duration::from_millis(500), "{used:?} of a second");
+    wait_until("it to need little processor time", || {
+        let before = procs::cpu_time(daemon.pid());
+        park(Duration::from_secs(1));
+        procs::cpu_time(daemon.pid()).saturating_sub(before) < Duration::from_millis(500)
+    });
     drop(held);
     wait_until("others are served", || ask(ports[0], "hello") == "hello");
 }

@@ -2,13 +2,16 @@
 //! they become the same programs, keep nothing meanwhile, and go when nobody comes.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 
 use crate::common::daemon::as_pid;
+use crate::common::needs::too_busy;
 use crate::common::trace::{Connection, Trace};
 use crate::common::{
-    Daemon, free_port, need_program, own_line, procs, read_all, shell, tcp, wait_for, wait_until,
+    DEADLINE, Daemon, free_port, free_ports, need_program, own_line, procs, read_all, shell, tcp,
+    wait_until,
 };
 
 /// What a program was given; the client's port first.
@@ -17,8 +20,14 @@ const SCRIPT: &str = "echo $REMOTE_PORT; env | grep -v PORT= | sort; ls -l /proc
      pid=$$; read -r stat </proc/$$/stat; set -- $stat; [ $5 = $pid ] && [ $6 = $pid ] && echo leads; \
      umask; pwd; ulimit -n";
 
+/// A server of the script at a port, and of a program that is quick at the next.
 fn daemon(port: u16) -> Daemon {
-    Daemon::start(&own_line(port, &shell(SCRIPT)))
+    Daemon::start(&(own_line(port, &shell(SCRIPT)) + &own_line(port + 1, "/bin/true true")))
+}
+
+/// Two ports in a row, of which the first is told.
+fn port() -> u16 {
+    free_ports(2)[0]
 }
 
 /// Children that wait for what they are to become; the oldest first.
@@ -39,17 +48,41 @@ fn spare(daemon: &Daemon) -> Option<u32> {
     spares(daemon).pop()
 }
 
-/// Connects until there is one.
-fn wait_spare(daemon: &Daemon, port: u16) -> u32 {
-    wait_for("a child to be made ahead", || {
-        let _ = read_all(tcp(port));
+/// Clients come one after the other where each comes in less than this.
+const QUICK: Duration = Duration::from_millis(40);
+
+/// After so many of them in a row there is a child that was made ahead, and more.
+const ROW: usize = 40;
+
+/// Connects until there is one; none, and a loud skip, if that takes for ever since the
+/// machine lets no clients come soon after each other.
+#[track_caller]
+fn wait_spare(daemon: &Daemon, port: u16) -> Option<u32> {
+    look_for(|| {
+        let _ = read_all(tcp(port + 1));
         spare(daemon)
     })
 }
 
+/// Looks until there is something; a failure only where all looks were quick for long.
+#[track_caller]
+fn look_for<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let (begun, mut row) = (Instant::now(), 0);
+    while begun.elapsed() < DEADLINE {
+        let started = Instant::now();
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        row = if started.elapsed() < QUICK { row + 1 } else { 0 };
+        assert!(row < ROW, "{ROW} clients came soon after each other, and nothing is made ahead");
+    }
+    too_busy("children to be made ahead");
+    None
+}
+
 #[test]
 fn what_was_made_ahead_becomes_the_same_program() {
-    let port = free_port();
+    let port = port();
     let daemon = daemon(port);
     let ask = || {
         let mark = daemon.log.mark();
@@ -63,32 +96,42 @@ fn what_was_made_ahead_becomes_the_same_program() {
     };
     let (_, usual) = ask();
     assert!(usual.contains("\nleads\n"), "{usual}");
-    let other = wait_for("a program that was made ahead", || {
-        let waits = wait_spare(&daemon, port);
+    let begun = Instant::now();
+    while begun.elapsed() < DEADLINE {
+        let Some(waits) = wait_spare(&daemon, port) else { return };
         let (pid, answer) = ask();
-        (pid == waits).then_some(answer)
-    });
-    assert_eq!(other, usual);
+        if pid == waits {
+            assert_eq!(answer, usual);
+            return;
+        }
+    }
+    too_busy("a child that was made ahead to be used");
 }
 
 #[test]
 fn who_waits_keeps_nothing_of_anybodys_and_goes_when_nobody_comes() {
-    let port = free_port();
+    let port = port();
     let daemon = daemon(port);
-    let links = wait_for("its descriptors to be seen", || {
-        let waits = wait_spare(&daemon, port);
-        let entries = fs::read_dir(format!("/proc/{waits}/fd")).ok()?;
-        let links: Vec<_> = entries
-            .map(|entry| fs::read_link(entry.unwrap().path()).map(|it| it.display().to_string()))
-            .collect::<Result<_, _>>()
-            .ok()?;
-        // It was still there then, and still waited.
-        (spare(&daemon) == Some(waits)).then_some(links)
-    });
+    let mut links = None;
+    let begun = Instant::now();
+    while links.is_none() && begun.elapsed() < DEADLINE {
+        let Some(waits) = wait_spare(&daemon, port) else { return };
+        links = descriptors_of(&daemon, waits);
+    }
+    let Some(links) = links else { return too_busy("a child to be looked at") };
     let sockets = links.iter().filter(|link| link.starts_with("socket:")).count();
     // The standard three, the failure pipe, and where it is sent what it needs.
     assert!(links.len() <= 5 && sockets <= 1, "{links:?}");
     daemon.wait_childless();
+}
+
+/// What one that waits has open, if it was still there then, and still waited.
+fn descriptors_of(daemon: &Daemon, waits: u32) -> Option<Vec<String>> {
+    let entries = fs::read_dir(format!("/proc/{waits}/fd")).ok()?;
+    let links = entries
+        .map(|entry| fs::read_link(entry.ok()?.path()).ok().map(|path| path.display().to_string()));
+    let links = links.collect::<Option<Vec<_>>>()?;
+    (spare(daemon) == Some(waits)).then_some(links)
 }
 
 #[test]
@@ -100,22 +143,29 @@ fn the_next_is_made_when_the_program_has_ended_that_was_sent_off() {
     }
     let port = free_port();
     let daemon = Daemon::start(&own_line(port, "/bin/true true"));
+    let (mut row, mut longest) = (0, 0);
     let seen = (0..10).any(|_| {
         let Some(trace) = Trace::attach(daemon.pid()) else { return true };
         for _ in 0..CLIENTS {
+            let started = Instant::now();
             assert_eq!(read_all(tcp(port)), "");
+            row = if started.elapsed() < QUICK { row + 1 } else { 0 };
+            longest = longest.max(row);
         }
         trace.finish(1).iter().any(Connection::makes_next_at_the_end)
     });
+    if !seen && longest < CLIENTS {
+        return too_busy("children to be made ahead");
+    }
     assert!(seen, "children are made ahead before the last program has ended, or not at all");
 }
 
 #[test]
 fn who_is_killed_while_it_waits_is_missed_by_nobody() {
-    let port = free_port();
+    let port = port();
     let daemon = daemon(port);
     for _ in 0..5 {
-        let waits = wait_spare(&daemon, port);
+        let Some(waits) = wait_spare(&daemon, port) else { return };
         let _ = kill(as_pid(waits), Signal::SIGKILL);
         wait_until("its end", || !procs::is_alive(waits));
         assert!(read_all(tcp(port)).contains("\nleads\n"));
@@ -125,18 +175,20 @@ fn who_is_killed_while_it_waits_is_missed_by_nobody() {
 
 #[test]
 fn who_waits_goes_with_the_server() {
-    let port = free_port();
+    let port = port();
     let mut daemon = daemon(port);
-    let waits = wait_for("one that waits when the server is killed", || {
-        let waits = wait_spare(&daemon, port);
+    let mut found = None;
+    let begun = Instant::now();
+    while found.is_none() && begun.elapsed() < DEADLINE {
+        let Some(waits) = wait_spare(&daemon, port) else { return };
         daemon.signal(Signal::SIGSTOP);
         wait_until("the server to stop", || procs::state(daemon.pid()) == Some('T'));
-        if procs::state(waits) == Some('S') {
-            return Some(waits);
+        found = (procs::state(waits) == Some('S')).then_some(waits);
+        if found.is_none() {
+            daemon.signal(Signal::SIGCONT);
         }
-        daemon.signal(Signal::SIGCONT);
-        None
-    });
+    }
+    let Some(waits) = found else { return too_busy("a child to be met while it waits") };
     daemon.signal(Signal::SIGKILL);
     let _ = daemon.wait_exit();
     wait_until("its end", || !procs::is_alive(waits));

@@ -14,7 +14,7 @@ use nix::sys::socket::{
 
 use crate::common::clients::{echo_once, read_to_any_end, reset};
 use crate::common::needs::skip;
-use crate::common::procs::{self, resident};
+use crate::common::procs::{self, resident_data};
 use crate::common::{
     DEADLINE, Daemon, Folder, Setup, free_port, me, own_line, read_all, tcp, tcp_line, wait_for,
     wait_until,
@@ -197,11 +197,12 @@ fn a_target_that_does_not_answer_is_given_up_after_ten_seconds() {
     reset(other);
     let line = daemon.wait_log(|line| line.about("closed", port));
     assert!(line.get("reason").unwrap().starts_with("client: "), "{}", line.raw);
-    assert!(started.elapsed() < Duration::from_secs(8));
     assert_eq!(read_to_any_end(client), "");
     assert!(started.elapsed() >= Duration::from_secs(9), "{:?}", started.elapsed());
     let line = daemon.wait_log(|line| line.about("failed", port));
     assert!(line.get("error").unwrap().contains("timed out"), "{}", line.raw);
+    let ends = daemon.log.all_after(0, |line| line.is("closed") || line.is("failed"));
+    assert!(ends[0].is("closed"), "others are not held up: {ends:?}");
     assert_eq!(daemon.count_peers(), (2, 0));
 }
 
@@ -209,10 +210,10 @@ fn a_target_that_does_not_answer_is_given_up_after_ten_seconds() {
 fn a_side_that_does_not_read_holds_the_other_back_and_costs_no_memory() {
     let (daemon, port, listener) = relay();
     let pairs: Vec<_> = (0..20).map(|_| (tcp(port), accept(&listener))).collect();
-    let before = resident(daemon.pid());
+    let before = resident_data(daemon.pid());
     let written: Vec<usize> = pairs.iter().map(|(client, _)| fill(client)).collect();
     assert!(written.iter().all(|count| *count < 64 * MIB), "{written:?}");
-    let grown = resident(daemon.pid()).saturating_sub(before);
+    let grown = resident_data(daemon.pid()).saturating_sub(before);
     // At most a chunk of 64 KiB each, and what the allocator rounds up.
     assert!(grown < 20 * 64 * 2, "{grown} KiB for 20 stalled relays");
     // Everything that was taken arrives once it is read.
@@ -386,14 +387,16 @@ fn two_thousand_at_once_cost_less_than_a_kibibyte_each() {
     let text = relay_line(port, &format!("127.0.0.1 {to}")) + "    instances = unlimited\n";
     let daemon = Setup::new().after("ulimit -n 6000").start(&text);
     // What the first ones make the server allocate for good is not theirs.
-    let warm = (tcp(port), accept(&listener));
-    let before = resident(daemon.pid());
+    let mut warm = (tcp(port), accept(&listener));
+    assert_eq!(echo_through(&mut warm.0, &mut warm.1), "?");
+    let before = resident_data(daemon.pid());
     let mut pairs: Vec<_> = (0..COUNT).map(|_| (tcp(port), accept(&listener))).collect();
     for (client, server) in &mut pairs {
         assert_eq!(echo_through(client, server), "?");
     }
-    let each = resident(daemon.pid()).saturating_sub(before) * 1024 / COUNT as u64;
-    assert!(each < 1024, "{each} bytes for an idle relay");
+    // What the log keeps for a reader that is slow is not theirs either.
+    let each = || resident_data(daemon.pid()).saturating_sub(before) * 1024 / COUNT as u64;
+    wait_until("an idle relay to cost little", || each() < 1024);
     assert_eq!(daemon.count_peers(), (2_001, 2_001));
     let descriptors = || procs::descriptors(daemon.pid());
     assert!(descriptors() > 2 * COUNT);

