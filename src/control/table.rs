@@ -107,11 +107,19 @@ pub fn counted(number: impl TryInto<u64>, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
+/// Nobody would look for it in a log that lacks lines.
+fn lost_lines(count: u64) -> String {
+    match count {
+        0 => String::new(),
+        _ => format!("{} of the log lost, which nobody took\n", counted(count, "line")),
+    }
+}
+
 /// The whole server.
 #[must_use]
 pub fn status(status: &Status) -> String {
     let mut out = format!(
-        "oxinetd {}, pid {}, {} for {}\n{} of {} programs, {}; {} accepted, {} refused, {} failed\n\n",
+        "oxinetd {}, pid {}, {} for {}\n{} of {} programs, {}; {} accepted, {} refused, {} failed\n{}\n",
         printable(&status.version),
         status.pid,
         printable(&status.state),
@@ -122,6 +130,7 @@ pub fn status(status: &Status) -> String {
         status.accepted,
         status.refused,
         status.failed,
+        lost_lines(status.log_dropped),
     );
     let head = ["SERVICE", "ADDRESS", "STATE", "RUNNING", "ACCEPTED", "REFUSED", "FAILED", "ERROR"];
     let mut table = Table::new(&head);

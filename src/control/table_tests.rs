@@ -61,6 +61,12 @@ echo/tcp  0.0.0.0:7 +1  listening        2       100  12 (access 2, rate 10)    
 }
 
 #[test]
+fn a_log_that_lacks_lines_is_told_of_elsewhere() {
+    let shown = status(&Status { log_dropped: 12, ..server(Vec::new()) });
+    assert!(shown.contains(" 0 failed\n12 lines of the log lost, which nobody took\n\nSERVICE"));
+}
+
+#[test]
 fn what_is_not_served_is_said_below() {
     let not_served = vec!["a/tcp".to_owned(), "b/tcp".to_owned()];
     let reasons = [("b/tcp".to_owned(), "f:1: no".to_owned())].into();
