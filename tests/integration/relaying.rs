@@ -388,7 +388,7 @@ fn two_thousand_at_once_cost_less_than_a_kibibyte_each() {
     let daemon = Setup::new().after("ulimit -n 6000").start(&text);
     // What the first ones make the server allocate for good is not theirs.
     let mut warm = (tcp(port), accept(&listener));
-    assert_eq!(echo_through(&mut warm.0, &mut warm.1), "?");
+    assert_eq!(echo_through(&warm.0, &mut warm.1), "?");
     let before = resident_data(daemon.pid());
     let mut pairs: Vec<_> = (0..COUNT).map(|_| (tcp(port), accept(&listener))).collect();
     for (client, server) in &mut pairs {
