@@ -82,7 +82,7 @@ use super::environment::Environment;
 use super::numbers::{MOST_SENT, Numbers};
 use super::prepared::{Pointers, Prepared};
 use super::stage::Stage;
-use super::steps::Steps;
+use super::steps::{Limit, Steps};
 
 pub(super) mod stub;
 
@@ -757,8 +757,13 @@ unsafe fn limit(steps: &Steps) -> Step {
     unsafe {
         for limit in &steps.limits {
             let values = libc::rlimit64 { rlim_cur: limit.soft, rlim_max: limit.hard };
-            let (resource, values) = (limit.resource as usize, (&raw const values) as usize);
-            check(Stage::Limits, call(libc::SYS_prlimit64, 0, resource, values, 0, 0))?;
+            let (resource, wanted) = (limit.resource as usize, (&raw const values) as usize);
+            let result = call(libc::SYS_prlimit64, 0, resource, wanted, 0, 0);
+            if result == -(libc::EPERM as isize) && limit.is_usual {
+                limit_to_what_there_is(limit)?;
+            } else {
+                check(Stage::Limits, result)?;
+            }
         }
         if let Some(umask) = steps.umask {
             let umask = umask as usize;
@@ -775,6 +780,19 @@ unsafe fn limit(steps: &Steps) -> Step {
         }
     }
     Ok(())
+}
+
+/// Somebody has lowered the server's own limit since it was started (prlimit(2)).
+unsafe fn limit_to_what_there_is(limit: &Limit) -> Step {
+    let mut now = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the only pointers are to limits on our stack.
+    unsafe {
+        let (resource, room) = (limit.resource as usize, (&raw mut now) as usize);
+        check(Stage::Limits, call(libc::SYS_prlimit64, 0, resource, 0, room, 0))?;
+        now.rlim_cur = limit.soft.min(now.rlim_max);
+        let wanted = (&raw const now) as usize;
+        check(Stage::Limits, call(libc::SYS_prlimit64, 0, resource, wanted, 0, 0))
+    }
 }
 
 unsafe fn change_directory(steps: &Steps) -> Step {

@@ -296,13 +296,13 @@ fn may_pass(name: &OsStr) -> bool {
 fn limits(attributes: &Attributes, server: &ServerFacts) -> Vec<Limit> {
     let both = |(resource, value): &(Resource, Option<u64>)| {
         let value = value.unwrap_or(libc::RLIM64_INFINITY);
-        Limit { resource: number(*resource), soft: value, hard: value }
+        Limit { resource: number(*resource), soft: value, hard: value, is_usual: false }
     };
     let mut limits: Vec<Limit> = attributes.rlimits.iter().map(both).collect();
     if let Some((soft, hard)) = server.nofile
         && !limits.iter().any(|limit| limit.resource == number(Resource::Files))
     {
-        limits.push(Limit { resource: number(Resource::Files), soft, hard });
+        limits.push(Limit { resource: number(Resource::Files), soft, hard, is_usual: true });
     }
     limits
 }

@@ -32,6 +32,9 @@ pub(super) struct Limit {
     pub(super) resource: u32,
     pub(super) soft: u64,
     pub(super) hard: u64,
+    /// Nobody has asked for it: it is what the server was started with, or what there is of
+    /// it by now.
+    pub(super) is_usual: bool,
 }
 
 impl Steps {

@@ -64,6 +64,7 @@ mod log_files;
 mod log_json;
 mod log_targets;
 mod logging;
+mod low_limits;
 mod lying_server;
 mod made_ahead;
 mod manual;
