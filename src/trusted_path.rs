@@ -157,6 +157,16 @@ pub fn open_named(path: &Path) -> io::Result<Opened> {
     })
 }
 
+/// What a path leads to, a link at its end followed like the others, held by a descriptor that
+/// is good for naming it only.
+///
+/// # Errors
+/// The system's; why a link is not followed.
+pub fn hold(path: &Path) -> io::Result<OwnedFd> {
+    let trust = trust();
+    Ok(walk(&Machine(trust), trust, path, false)?.node.descriptor)
+}
+
 fn open_some(path: &Path, takes: impl Fn(&Trust, &End<Node>) -> bool) -> io::Result<Opened> {
     let trust = trust();
     let machine = Machine(trust);

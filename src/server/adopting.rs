@@ -80,19 +80,8 @@ impl Server {
 
     fn adopt_pipe(&mut self, pipe: state::Pipe, taken: &mut Adoption) -> Option<Key> {
         let descriptor = taken_or_said(&mut taken.descriptors, pipe.descriptor)?;
-        let key = self.stderr.insert(StderrState {
-            pipe: descriptor.into(),
-            service: key_of(pipe.service, taken),
-            label: Label::new(&pipe.label, None),
-            pid: pipe.pid,
-            partial: pipe.partial,
-            skipping: pipe.skipping,
-            dropped: 0,
-            read: 0,
-            since: self.now,
-            registered: false,
-            queued: false,
-        });
+        let service = key_of(pipe.service, taken);
+        let key = self.stderr.insert(StderrState::handed_over(pipe, descriptor, service, self.now));
         self.watch_stderr(key);
         Some(key)
     }

@@ -32,7 +32,7 @@ use super::state::StderrState;
 use super::stderr_lines::{Flow, PER_SECOND, PER_TURN, end_line, read_some};
 use crate::descriptor::{becomes_ready, set_nonblocking, take_over};
 use crate::handover::state::Pipe;
-use crate::journal::{self, Label};
+use crate::journal;
 use crate::log_sink::{self, Backlog};
 use crate::log_target::LogTarget;
 use crate::spawn::kernel;
@@ -266,17 +266,6 @@ impl Reader {
 }
 
 fn state(pipe: Pipe, descriptor: OwnedFd) -> StderrState {
-    StderrState {
-        pipe: descriptor.into(),
-        service: Key::NOBODY,
-        label: Label::new(&pipe.label, None),
-        pid: pipe.pid,
-        partial: pipe.partial,
-        skipping: pipe.skipping,
-        dropped: 0,
-        read: 0,
-        since: Instant::now(),
-        registered: true,
-        queued: false,
-    }
+    let state = StderrState::handed_over(pipe, descriptor, Key::NOBODY, Instant::now());
+    StderrState { registered: true, ..state }
 }

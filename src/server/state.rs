@@ -19,6 +19,7 @@ use crate::admission::{ServiceId, Source};
 use crate::builtin::Conversation;
 use crate::config::model::{LogOnSuccess, OnStop, Service, SocketSpec};
 use crate::descriptor;
+use crate::handover;
 use crate::journal::Label;
 use crate::listener::{Connection, Listener, ShownEndpoint};
 use crate::peers::PeerId;
@@ -216,6 +217,30 @@ pub(super) struct StderrState {
     pub(super) since: Instant,
     pub(super) registered: bool,
     pub(super) queued: bool,
+}
+
+impl StderrState {
+    /// One that another process of ours has read so far.
+    pub(super) fn handed_over(
+        pipe: handover::state::Pipe,
+        descriptor: OwnedFd,
+        service: Key,
+        since: Instant,
+    ) -> Self {
+        Self {
+            pipe: descriptor.into(),
+            service,
+            label: Label::new(&pipe.label, None),
+            pid: pipe.pid,
+            partial: pipe.partial,
+            skipping: pipe.skipping,
+            dropped: 0,
+            read: 0,
+            since,
+            registered: false,
+            queued: false,
+        }
+    }
 }
 
 /// Somebody who is served by a built-in service.
