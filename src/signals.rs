@@ -76,6 +76,14 @@ impl Signals {
     }
 }
 
+impl Signals {
+    /// Of [`Self::ends`]: the number of a child that has ended, if one has since the last time.
+    pub fn next_end(&mut self) -> Option<i32> {
+        let information = self.0.read_signal().ok()??;
+        i32::try_from(information.ssi_pid).ok()
+    }
+}
+
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

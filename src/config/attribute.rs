@@ -43,6 +43,8 @@ pub enum Scope {
     Tcp,
     /// Those on a unix socket in the file system.
     UnixPath,
+    /// Programs that have a connection.
+    Connected,
     /// Those whose connections are seen to move: over TCP, and what the server serves itself.
     Moving,
     /// Built-in services that answer datagrams of IPv4 or IPv6.

@@ -37,6 +37,12 @@ impl Resolver<'_> {
                     socket_type == SocketType::Stream && !wait,
                     "the server talks to clients on streams only, and with `nowait`",
                 ),
+                Scope::Connected if relay => (false, "a relay runs no program"),
+                Scope::Connected if builtin => (false, "a built-in service runs no program"),
+                Scope::Connected => (
+                    socket_type != SocketType::Dgram && !wait,
+                    "only programs of `nowait` services on streams have a connection",
+                ),
                 Scope::Listening => (
                     socket_type != SocketType::Dgram && !tcpmux,
                     "no clients queue for this socket",

@@ -26,6 +26,12 @@ pub struct Status {
     pub max_children: u32,
     /// Connections to built-in services and relays now.
     pub conversations: usize,
+    /// Connections that are over but for what their clients still send.
+    #[serde(default)]
+    pub lingering: usize,
+    /// Processes that programs have left when they ended; none if nobody can tell.
+    #[serde(default)]
+    pub left_behind: Option<usize>,
     /// Of all services since the start, those that are gone included.
     pub accepted: u64,
     /// Likewise.
@@ -228,6 +234,8 @@ mod tests {
             running: 5,
             max_children: 6,
             conversations: 7,
+            lingering: 12,
+            left_behind: Some(13),
             accepted: 8,
             refused: 9,
             failed: 10,

@@ -115,11 +115,19 @@ fn lost_lines(count: u64) -> String {
     }
 }
 
+/// What is left of those who were served, if anything is.
+fn beside(status: &Status) -> String {
+    let left = status.left_behind.unwrap_or_default();
+    let parts = [(status.lingering, "lingering"), (left, "left behind")];
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    parts.map(|(count, what)| format!(", {count} {what}")).collect()
+}
+
 /// The whole server.
 #[must_use]
 pub fn status(status: &Status) -> String {
     let mut out = format!(
-        "oxinetd {}, pid {}, {} for {}\n{} of {} programs, {}; {} accepted, {} refused, {} failed\n{}\n",
+        "oxinetd {}, pid {}, {} for {}\n{} of {} programs, {}{}; {} accepted, {} refused, {} failed\n{}\n",
         printable(&status.version),
         status.pid,
         printable(&status.state),
@@ -127,6 +135,7 @@ pub fn status(status: &Status) -> String {
         status.running,
         status.max_children,
         counted(status.conversations, "conversation"),
+        beside(status),
         status.accepted,
         status.refused,
         status.failed,

@@ -38,6 +38,8 @@ fn server(services: Vec<ServiceStatus>) -> Status {
         running: 0,
         max_children: 500,
         conversations: 2,
+        lingering: 0,
+        left_behind: None,
         accepted: 100,
         refused: 12,
         failed: 0,
@@ -46,6 +48,15 @@ fn server(services: Vec<ServiceStatus>) -> Status {
         reasons: std::collections::BTreeMap::new(),
         services,
     }
+}
+
+#[test]
+fn what_is_left_is_told_if_there_is_any() {
+    let left = Status { lingering: 3, left_behind: Some(1), ..server(Vec::new()) };
+    let text = super::status(&left);
+    assert!(text.contains("2 conversations, 3 lingering, 1 left behind; 100"), "{text}");
+    let nobody = super::status(&Status { left_behind: Some(0), ..server(Vec::new()) });
+    assert!(nobody.contains("2 conversations; 100"), "{nobody}");
 }
 
 #[test]

@@ -21,8 +21,8 @@ const NO_WRAPPERS: &str = "inetd -l, -w, -W: connections are logged anyway, and 
 const NO_NAMES: &str =
     "inetd --resolve: clients' names are not looked up; TCPREMOTEIP has the address";
 
-/// A program's standard error is the client's, as in every inetd.
-pub(super) const STDERR: &str = "stderr=socket";
+/// What every inetd does: a program's standard error is the client's, and so is the connection.
+pub(super) const AS_THERE: [&str; 2] = ["stderr=socket", "linger=no"];
 
 pub(super) const USAGE: &str = "\
 Usage: inetd [-dEefilWw] [-a ADDRESS] [-C N] [-c N] [-p FILE] [-q N] [-R N] [-s N] [FILE ...]
@@ -218,9 +218,8 @@ impl Said {
             unlimited("rate", self.starts, "/minute"),
             unlimited("source_rate", self.starts_per_source, "/minute"),
             self.environment.then(|| "passenv=*".to_owned()),
-            Some(STDERR.to_owned()),
         ];
-        all.into_iter().flatten().collect()
+        all.into_iter().flatten().chain(AS_THERE.map(str::to_owned)).collect()
     }
 }
 

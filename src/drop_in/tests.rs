@@ -57,7 +57,7 @@ fn inetd_alone_goes_to_the_background_with_the_usual_files() {
     assert_eq!(served.pid_file, Pid::Usual("/run/inetd.pid".into()));
     assert_eq!(served.log, Log::Usual);
     assert!(!served.foreground && !served.debug && !served.needs_services);
-    assert_eq!(served.defaults, ["stderr=socket"]);
+    assert_eq!(served.defaults, ["stderr=socket", "linger=no"]);
     assert!(served.notes.is_empty());
 }
 
@@ -87,15 +87,16 @@ fn inetds_limits_become_defaults_and_0_is_none() {
             "rate=30/minute",
             "source_rate=60/minute",
             "passenv=*",
-            "stderr=socket"
+            "stderr=socket",
+            "linger=no"
         ]
     );
     assert_eq!(inetd("--rate=5").defaults, inetd("--rate 5").defaults);
     let none = inetd("-R0 -c 0 -C 0 -s 0").defaults;
-    assert_eq!(none.len(), 5);
+    assert_eq!(none.len(), 6);
     let limits = none.iter().filter(|one| one.ends_with("=unlimited"));
     assert_eq!(limits.count(), 4, "{none:?}");
-    assert_eq!(inetd("-R 1 -R 2").defaults, ["rate=2/minute", "stderr=socket"]);
+    assert_eq!(inetd("-R 1 -R 2").defaults, ["rate=2/minute", "stderr=socket", "linger=no"]);
 }
 
 #[test]

@@ -133,7 +133,7 @@ impl Said {
         let pid_file = self.pid_file.filter(|_| !self.debug);
         Ok(Asked::Serve(Served {
             files,
-            defaults: vec![inetd::STDERR.to_owned()],
+            defaults: inetd::AS_THERE.map(str::to_owned).into(),
             debug: self.debug,
             foreground: self.foreground || self.debug,
             log,

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::moment::Moment;
 use crate::address::Address;
-use crate::config::model::{Account, LogOnSuccess, OnStop, RelayTarget};
+use crate::config::model::{Account, Linger, LogOnSuccess, OnStop, RelayTarget};
 use crate::vsock::VsockAddress;
 
 /// What belongs to whoever is served.
@@ -55,16 +55,28 @@ pub struct Child {
     /// Its own socket, for one of a peer.
     #[serde(default)]
     pub peer_socket: Option<PeerSocket>,
-    /// Its connection, if that may not be still for too long.
+    /// A copy of its connection.
+    #[serde(default)]
+    pub kept: Option<Kept>,
+    /// What has moved on that, if it may not be still for too long.
     #[serde(default)]
     pub watched: Option<Watched>,
+}
+
+/// A copy of a program's connection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// It.
+    pub descriptor: RawFd,
+    /// What becomes of it.
+    pub linger: Linger,
+    /// When the program was started, since the system was.
+    pub since: Duration,
 }
 
 /// A program's connection that may not be still for too long.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Watched {
-    /// A copy of it.
-    pub descriptor: RawFd,
     /// For how long.
     pub limit: Duration,
     /// When something last moved.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::moment::Moment;
 pub use super::served::{
-    Banner, Child, Conversation, Dial, Facts, Homing, PeerSocket, Pipe, Relay, Served, Then,
+    Banner, Child, Conversation, Dial, Facts, Homing, Kept, PeerSocket, Pipe, Relay, Served, Then,
     Watched,
 };
 use crate::address::Address;

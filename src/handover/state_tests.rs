@@ -5,7 +5,9 @@ use proptest::prelude::{any, prop_assert_eq, proptest};
 use serde_json::json;
 
 use super::*;
-use crate::config::model::{Endpoint, LogOnSuccess, Names, OnStop, RelayTarget, SocketType};
+use crate::config::model::{
+    Endpoint, Linger, LogOnSuccess, Names, OnStop, RelayTarget, SocketType,
+};
 use crate::handover::parcel::unpack;
 
 fn served(service: Option<usize>) -> Served {
@@ -81,6 +83,7 @@ fn connections(state: &mut State) {
         socket: Some((0, 1)),
         pipe: Some(0),
         peer_socket: None,
+        kept: None,
         watched: None,
         group: None,
         deadline: Some(Moment(11)),
@@ -279,8 +282,9 @@ proptest! {
         state.services[0].spent = true;
         state.services[0].clients = (7, numbers.3.map(|number| u32::try_from(number % 9).unwrap()));
         let (limit, last) = (Duration::from_millis(numbers.1 >> 1), Moment(numbers.1));
-        let (descriptor, taken, is_over) = (31, numbers.1, true);
-        state.children[0].watched = Some(Watched { descriptor, limit, last, taken, is_over });
+        let (taken, is_over) = (numbers.1, true);
+        state.children[0].kept = Some(Kept { descriptor: 31, linger: Linger::Yes, since: limit });
+        state.children[0].watched = Some(Watched { limit, last, taken, is_over });
         state.conversations[0].limited = true;
         state.relays[0].still = Some((limit, last));
         state.last_here = Some(last);

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::Server;
 use super::answering::Producer;
 use super::banners::{Admitted, BannerState, Then};
+use super::closing::Kept;
 use super::controlling::{Edge, Kind, Stage};
 use super::dialling::Dial;
 use super::idling::{Movement, Stillness, Watched};
@@ -105,7 +106,8 @@ impl Server {
             let socket = taken_or_said(&mut taken.descriptors, it.descriptor)?;
             Some(PeerSocket::taken_over(socket, it.peer))
         });
-        let watched = handed.watched.and_then(|it| watched(&it, taken));
+        let kept = handed.kept.and_then(|it| kept(&it, taken));
+        let watched = handed.watched.filter(|_| kept.is_some()).map(|it| watched(&it, taken));
         let due = watched.as_ref().map(|it| it.due);
         let deadline = handed.deadline.map(|when| taken.clock.instant(when));
         let child = Child {
@@ -121,6 +123,7 @@ impl Server {
             started: taken.clock.instant(served.started),
             listener,
             peer_socket,
+            kept,
             watched: watched.map(Box::new),
             stderr: handed.pipe.and_then(|place| *taken.pipes.get(place)?),
             group: handed.group.and_then(|path| self.find_group(&path, taken)),
@@ -295,13 +298,17 @@ impl Server {
     }
 }
 
-/// The copy of a connection that is watched. Without it there is nothing to look at, which is
-/// said.
-fn watched(handed: &state::Watched, taken: &mut Adoption) -> Option<Watched> {
-    let state::Watched { descriptor, limit, last, taken: bytes, is_over } = *handed;
-    let connection = taken_or_said(&mut taken.descriptors, descriptor)?;
+/// The copy of a connection. Without it the program has it alone, which is said.
+fn kept(handed: &state::Kept, taken: &mut Adoption) -> Option<Kept> {
+    let state::Kept { descriptor, linger, since } = *handed;
+    let socket = taken_or_said(&mut taken.descriptors, descriptor)?;
+    Some(Kept { socket, linger, since })
+}
+
+fn watched(handed: &state::Watched, taken: &Adoption) -> Watched {
+    let state::Watched { limit, last, taken: bytes, is_over } = *handed;
     let movement = Movement { last: taken.clock.instant(last), taken: bytes };
-    Some(Watched { is_over, ..Watched::new(connection, limit, movement) })
+    Watched { is_over, ..Watched::new(limit, movement) }
 }
 
 fn key_of(place: Option<usize>, taken: &Adoption) -> Key {

@@ -210,6 +210,8 @@ impl Server {
             running: self.admission.total_running(),
             max_children: self.admission.max_children(),
             conversations: self.conversations.len().saturating_add(self.relays.len()),
+            lingering: self.closing.dismissed.len(),
+            left_behind: self.left_behind(),
             accepted,
             refused: self.statistics.refused_total(),
             failed,

@@ -37,9 +37,12 @@ const AGAIN: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a refused client may take to read its text and to close.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// Refused clients that are given that time; with more, whoever has had most of it is
-/// let go. There are descriptors for so many.
-const DISMISSED: usize = 64;
+/// The same for one whose program has ended, to read its answer, and what it may send in it.
+const LINGERING: Duration = Duration::from_secs(15);
+const LEFT_UNREAD: usize = 64 * 1024 * 1024;
+/// Clients that are given that time; with more, or more than half of what is there for clients,
+/// whoever has had most of it is let go.
+const DISMISSED: usize = 256;
 /// Bytes of a refused client that are thrown away, and how many at once.
 const UNREAD: usize = 256 * 1024;
 const PER_TURN: usize = 64 * 1024;
@@ -146,12 +149,45 @@ impl Server {
         if sent == text.len() {
             let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
         }
-        if self.dismissed.len() >= DISMISSED
-            && let Some(oldest) = self.dismissed.pop_front()
+        self.make_way();
+        self.watch_banner(socket, text, sent, Then::Close { left: UNREAD }, FAREWELL);
+    }
+
+    /// A connection is over but for what the client still sends: nothing more will come to it,
+    /// and what it sends is thrown away until it closes, too.
+    pub(super) fn close_slowly(&mut self, socket: OwnedFd) {
+        if shutdown(socket.as_raw_fd(), Shutdown::Write).is_err() {
+            return;
+        }
+        let (due, then) = (self.now + LINGERING, Then::Close { left: LEFT_UNREAD });
+        let mut state =
+            BannerState { socket, text: Rc::from([]), sent: 0, then, due, queued: false };
+        match state.turn(&mut self.scratch) {
+            Ok(Telling::Done | Telling::Gone) => {}
+            Err(error) if error != Errno::EAGAIN => {}
+            _ => {
+                self.make_way();
+                descriptor::raise_held_in_place(&mut state.socket);
+                self.keep_telling(state);
+            }
+        }
+    }
+
+    /// For one more who is on his way out.
+    fn make_way(&mut self) {
+        let most = DISMISSED.min(self.room_for_clients() / 2).max(1);
+        while self.closing.dismissed.len() >= most
+            && let Some(oldest) = self.closing.dismissed.pop_front()
         {
             self.told_for_too_long(oldest);
         }
-        self.watch_banner(socket, text, sent, Then::Close { left: UNREAD }, FAREWELL);
+    }
+
+    /// Descriptors are scarce: who is on his way out has had his time.
+    pub(super) fn close_at_once(&mut self) {
+        for key in std::mem::take(&mut self.closing.dismissed) {
+            self.told_for_too_long(key);
+        }
     }
 
     fn watch_banner(
@@ -172,7 +208,7 @@ impl Server {
         let closes = matches!(state.then, Then::Close { .. });
         let key = self.banners.insert(state);
         if closes {
-            self.dismissed.push_back(key);
+            self.closing.dismissed.push_back(key);
         }
         let registered = self.poll.registry().register(
             &mut SourceFd(&descriptor),
@@ -215,7 +251,7 @@ impl Server {
         let _ = self.poll.registry().deregister(&mut SourceFd(&state.socket.as_raw_fd()));
         self.timers.cancel(state.due, Timer::Banner(key));
         if let Then::Close { .. } = state.then {
-            self.dismissed.retain(|dismissed| *dismissed != key);
+            self.closing.dismissed.retain(|dismissed| *dismissed != key);
         }
         Some(state)
     }

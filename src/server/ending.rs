@@ -27,12 +27,12 @@ const LONGEST: Duration = Duration::from_secs(16);
 impl Server {
     /// The pidfd of a child says that it has ended: its slot is free for the next, and
     /// it is reaped later in this turn or in the next. True if that must be in this one:
-    /// somebody may wait for the socket of a `wait` service.
+    /// somebody may wait for the socket of a `wait` service, or for the end of the answer.
     pub(super) fn end_announced(&mut self, key: Key) -> bool {
         self.release_child(key);
         self.ended.push(key);
         self.tidy_by.get_or_insert(self.now + MOMENT);
-        self.children.get(key).is_some_and(|child| child.listener.is_some())
+        self.children.get(key).is_some_and(|child| child.listener.is_some() || child.kept.is_some())
     }
 
     fn release_child(&mut self, key: Key) {
@@ -92,7 +92,7 @@ impl Server {
         }
         let listener = child.listener;
         let had_group = child.group.is_some();
-        drop(child);
+        self.close_kept(child);
         if had_group {
             self.tidy_groups();
         }

@@ -4,6 +4,9 @@
 //! the moment for what the next one needs: no program waits for a processor then, and when
 //! the client comes the loop is awake already.
 //!
+//! And where the server has a copy of a program's connection, its client waits for the end of
+//! the answer.
+//!
 //! SIGCHLD says it. As long as that is pending another one is not announced (signal(7)): where
 //! nobody reads it, a thousand ends wake nobody and cost nothing.
 
@@ -43,22 +46,19 @@ impl Ends {
         Ok(Self { signals, next_is_announced: false })
     }
 
-    /// The next end is to be announced.
-    pub(super) fn announce_next(&mut self) {
+    /// The next end is to be announced. The program of the first since the last one that was.
+    pub(super) fn announce_next(&mut self) -> Option<i32> {
         if self.next_is_announced {
-            return;
+            return None;
         }
-        if let Some(signals) = &mut self.signals {
-            let _ = signals.next_signal();
-            self.next_is_announced = true;
-        }
+        let signals = self.signals.as_mut()?;
+        self.next_is_announced = true;
+        signals.next_end()
     }
 
-    /// One has been. Others follow silently, unless somebody waits for them.
-    pub(super) fn announced(&mut self, is_awaited: bool) {
+    /// One has been: whose it was. Others follow silently, unless somebody waits for them.
+    pub(super) fn announced(&mut self, is_awaited: bool) -> Option<i32> {
         self.next_is_announced = false;
-        if is_awaited {
-            self.announce_next();
-        }
+        if is_awaited { self.announce_next() } else { None }
     }
 }

@@ -276,8 +276,12 @@ impl Collector {
                 .peer_socket
                 .as_ref()
                 .map(|it| state::PeerSocket { descriptor: self.number(&it.socket), peer: it.peer }),
+            kept: child.kept.as_ref().map(|it| state::Kept {
+                descriptor: self.number(&it.socket),
+                linger: it.linger,
+                since: it.since,
+            }),
             watched: child.watched.as_ref().map(|it| state::Watched {
-                descriptor: self.number(&it.connection),
                 limit: it.limit,
                 last: self.clock.moment(it.movement.last),
                 taken: it.movement.taken,

@@ -1,25 +1,19 @@
 //! Connections on which nothing has moved for too long: `idle_timeout`.
 //!
-//! What a program moves is known to the system alone. It is asked about a copy of the
-//! connection, which is there for services that have such a limit and for no others, and is
-//! closed when the program has ended. Each is looked at when it may have been still for long
+//! What a program moves is known to the system alone, which is asked about the copy of the
+//! connection that the server keeps ([closing](super::closing)). Each is looked at when it may have been still for long
 //! enough, and not before: at the last movement that is known, and the limit after it.
 //!
 //! What moves is what comes from the client, and what it takes of what it is sent. Bytes that
 //! wait for a client which takes none, or is gone, do not move, however often the system sends
 //! them again; nor do they when a program writes more of them.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::Server;
 use super::slab::Key;
-use super::starting::Start;
 use super::timers::Timer;
-use crate::address::Address;
-use crate::config::model::SocketType;
-use crate::descriptor;
 use crate::journal;
 use crate::spawn::kernel::tcp::{self, Seen};
 
@@ -62,8 +56,6 @@ impl Movement {
 /// A program's connection that may not be still for too long.
 #[derive(Debug)]
 pub(super) struct Watched {
-    /// A copy of it.
-    pub(super) connection: OwnedFd,
     pub(super) limit: Duration,
     pub(super) movement: Movement,
     /// When it is looked at.
@@ -73,14 +65,14 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(connection: OwnedFd, limit: Duration, movement: Movement) -> Self {
+    pub(super) fn new(limit: Duration, movement: Movement) -> Self {
         let due = later(movement.last, limit);
-        Self { connection, limit, movement, due, is_over: false }
+        Self { limit, movement, due, is_over: false }
     }
 
     /// Looks; false if nothing has moved for too long.
-    fn look(&mut self, now: Instant) -> bool {
-        if let Some(seen) = tcp::seen(&self.connection) {
+    fn look(&mut self, connection: &OwnedFd, now: Instant) -> bool {
+        if let Some(seen) = tcp::seen(connection) {
             self.movement.see(now, &seen);
         }
         let due = later(self.movement.last, self.limit);
@@ -110,37 +102,14 @@ impl Stillness {
 }
 
 impl Server {
-    /// Whether programs of some service are.
-    pub(super) fn watches_programs(&self) -> bool {
-        let mut services = self.services.iter();
-        services.any(|(_, state)| {
-            state.prepared.is_some() && state.service.attributes.idle_timeout.is_some()
-        })
-    }
-
-    /// A copy of the connection that a program is about to get, if it is to be watched.
-    ///
-    /// # Errors
-    /// When there are no more descriptors.
-    pub(super) fn copy_to_watch(
-        &self,
-        start: &Start<'_>,
-        socket: &OwnedFd,
-    ) -> io::Result<Option<OwnedFd>> {
-        let Some(state) = self.services.get(start.service) else { return Ok(None) };
-        let is_limited = state.service.attributes.idle_timeout.is_some();
-        let is_tcp = matches!(start.peer, Address::Inet(_))
-            && state.service.socket_type == SocketType::Stream;
-        (is_limited && is_tcp).then(|| descriptor::copy_held(socket)).transpose()
-    }
-
-    /// A program runs: its connection is watched, if there is a copy of it.
-    pub(super) fn watch_movement(&mut self, key: Key, copy: Option<OwnedFd>) {
-        let Some(child) = self.children.get_mut(key) else { return };
+    /// A program runs: its connection is watched, if it may not be still for too long.
+    pub(super) fn watch_movement(&mut self, key: Key) {
+        let Some(child) = self.children.get_mut(key).filter(|child| child.kept.is_some()) else {
+            return;
+        };
         let limit = self.services.get(child.service).map(|state| &state.service.attributes);
-        let limit = limit.and_then(|attributes| attributes.idle_timeout);
-        let Some((copy, limit)) = copy.zip(limit) else { return };
-        let watched = Watched::new(copy, limit, Movement::since(self.now));
+        let Some(limit) = limit.and_then(|attributes| attributes.idle_timeout) else { return };
+        let watched = Watched::new(limit, Movement::since(self.now));
         self.timers.set(watched.due, Timer::Still(key));
         child.watched = Some(Box::new(watched));
     }
@@ -149,8 +118,8 @@ impl Server {
     /// if something has.
     pub(super) fn look_for_movement(&mut self, key: Key) {
         let Some(child) = self.children.get_mut(key).filter(|child| !child.overdue) else { return };
-        let Some(watched) = &mut child.watched else { return };
-        if watched.look(self.now) {
+        let Some((watched, kept)) = child.watched.as_mut().zip(child.kept.as_ref()) else { return };
+        if watched.look(&kept.socket, self.now) {
             return self.timers.set(watched.due, Timer::Still(key));
         }
         watched.is_over = true;

@@ -22,6 +22,7 @@
 //! | `reserve` | descriptors that are kept for serving, and for whoever asks |
 //! | `shares` | what one service and one source may have of that |
 //! | `orphans` | those of others, as process 1 |
+//! | `closing` | their connections, so that clients get all of the answer |
 //! | `ends` | what announces an end at once |
 //! | `stderr_lines` | what programs write to standard error |
 //! | `outliving` | the same of programs that outlive the server |
@@ -60,6 +61,7 @@ mod alarm;
 mod answering;
 mod applying;
 mod banners;
+mod closing;
 mod commanding;
 mod connecting;
 mod controlling;
@@ -138,6 +140,7 @@ use crate::zone::Zone;
 use alarm::Alarm;
 use answering::unix_time;
 use banners::BannerState;
+use closing::Closing;
 use connecting::Connecting;
 use controlling::Controlling;
 use ends::Ends;
@@ -193,8 +196,7 @@ pub struct Server {
     stderr: Slab<StderrState>,
     conversations: Slab<ConversationState>,
     banners: Slab<BannerState>,
-    /// Refused clients among those that are told something, the longest there first.
-    dismissed: VecDeque<Key>,
+    closing: Closing,
     /// What is left of programs that ran for too long.
     leftovers: Slab<Group>,
     weather: Weather,
@@ -292,7 +294,7 @@ impl Server {
             stderr: Slab::new(),
             conversations: Slab::new(),
             banners: Slab::new(),
-            dismissed: VecDeque::new(),
+            closing: Closing::default(),
             leftovers: Slab::new(),
             weather: Weather::default(),
             homing: Slab::new(),

@@ -68,6 +68,11 @@ impl Naming {
         self.seeker = None;
     }
 
+    /// Whether this is the process that looks them up.
+    pub(super) fn has_seeker(&self, pid: i32) -> bool {
+        self.seeker.as_ref().is_some_and(|seeker| seeker.pid() == pid)
+    }
+
     /// True if this is the process that looks them up, of whose end note has been taken.
     pub(super) fn reap_if_seeker(&mut self, pid: i32) -> bool {
         let Some(seeker) = self.seeker.as_mut().filter(|seeker| seeker.pid() == pid) else {

@@ -1,4 +1,5 @@
-//! As process 1: whoever comes to us without being ours is reaped, too.
+//! Whoever comes to us without being ours, because its parent is gone, is reaped, too: as
+//! process 1, and where connections of programs are [kept](super::closing).
 
 use std::collections::HashSet;
 use std::io::{self, ErrorKind};
@@ -14,6 +15,15 @@ use crate::spawn::kernel;
 const CHILDREN: &str = "/proc/thread-self/children";
 
 impl Server {
+    /// From time to time while something happens, and when it is quiet: what has come to us and
+    /// ended, if no signal tells of that. What ends then is told of.
+    pub(super) fn reap_the_adopted(&mut self) {
+        if self.closing.adopts() && !self.facts.told_of_ends {
+            self.reap_orphans();
+            self.await_next_end();
+        }
+    }
+
     /// Reaps orphans, and ours as usual.
     pub(super) fn reap_orphans(&mut self) {
         if self.leftovers.len() > 0 {
@@ -43,6 +53,16 @@ impl Server {
                 self.reap_found(pid);
             }
         }
+    }
+
+    /// Whether a child is one that we have started; not a program.
+    pub(super) fn is_ours(&self, pid: i32) -> bool {
+        self.leftovers.iter().any(|(_, group)| group.pid == pid)
+            || self.is_trial(Pid::from_raw(pid))
+            || self.connecting.has(pid)
+            || self.spawner.has_spare(pid)
+            || self.reloading.has_loader(pid)
+            || self.naming.has_seeker(pid)
     }
 
     /// Reaps a child that has ended; false if it is still there.
@@ -83,7 +103,7 @@ pub(super) fn can_be_told_apart() -> bool {
 }
 
 /// Our children by number. A `/proc` of other numbers than ours does not help.
-fn own_children() -> io::Result<HashSet<i32>> {
+pub(super) fn own_children() -> io::Result<HashSet<i32>> {
     let number = std::fs::read_link("/proc/self")?;
     if number.to_str() != Some(std::process::id().to_string().as_str()) {
         return Err(ErrorKind::NotFound.into());

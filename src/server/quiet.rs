@@ -45,6 +45,7 @@ impl Server {
 
     /// Gives memory back, if it is quiet.
     pub(super) fn look_whether_quiet(&mut self) {
+        self.reap_the_adopted();
         if let Some(again) = self.quiet.look(self.now) {
             return self.timers.set(again, Timer::Quiet);
         }

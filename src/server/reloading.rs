@@ -117,6 +117,11 @@ impl Reloading {
             _ => None,
         }
     }
+
+    /// Whether this is the process that reads a configuration.
+    pub(super) fn has_loader(&self, pid: i32) -> bool {
+        matches!(&self.phase, Phase::Reading { loader, .. } if loader.pid() == pid)
+    }
 }
 
 impl Server {

@@ -41,7 +41,7 @@ const SERVING: u64 = 64;
 const OWN: usize = 32;
 
 /// Who may have so many does not run out of them: programs are [bounded](super::facts), and
-/// take no more than half of these.
+/// take no more than three quarters of these.
 const PLENTY: u64 = 65_536;
 
 /// One of so many parts is kept from clients whom the server serves itself, for programs; and
@@ -117,11 +117,11 @@ impl Reserve {
     }
 
     /// Programs for which so many that are in use for good leave room. Each has two when it
-    /// runs, or three if its connection is watched, and takes one more when it begins.
-    pub(super) fn programs(self, in_use: usize, watched: bool) -> u64 {
+    /// runs, or three if a copy of its connection is kept, and takes one more when it begins.
+    pub(super) fn programs(self, in_use: usize, keeps: bool) -> u64 {
         let in_use = u64::try_from(in_use).unwrap_or(u64::MAX);
         let left = self.most.saturating_sub(self.kept).saturating_sub(in_use);
-        left.saturating_sub(1) / (2 + u64::from(watched))
+        left.saturating_sub(1) / (2 + u64::from(keeps))
     }
 
     /// How many clients of the server itself there may be, each with a descriptor, beside
@@ -223,8 +223,8 @@ impl Server {
         }
         let open = self.listeners.iter().filter(|(_, state)| state.listener.is_some()).count();
         let in_use = open.saturating_add(OWN_LEAST).saturating_add(self.controlling.doors.len());
-        let watched = self.watches_programs();
-        let room = u32::try_from(self.facts.reserve.programs(in_use, watched)).unwrap_or(u32::MAX);
+        let keeps = self.keeps_connections();
+        let room = u32::try_from(self.facts.reserve.programs(in_use, keeps)).unwrap_or(u32::MAX);
         self.admission.set_max_children(room.min(self.facts.max_children).max(1));
     }
 

@@ -170,6 +170,7 @@ impl Server {
         if self.exhaustion_is_new() {
             self.say_trouble(key, call, error);
         }
+        self.close_at_once();
         self.spawner.free_descriptors();
         // The end of any child may help, so all are polled.
         self.tidy(Tidy::Everything);

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::Server;
+use super::closing::Kept;
 use super::slab::Key;
 use super::state::{Child, StderrState, Terms};
 use super::timers::Timer;
@@ -72,21 +73,10 @@ impl Server {
             return Outcome::Failed(socket);
         }
         let before = Instant::now();
-        let spawned = match self.copy_to_watch(start, &socket) {
-            Ok(copy) => {
-                let started = self.spawner.spawn(&prepared, socket, start.facts, self.table());
-                started.map(|started| (started, copy))
-            }
-            Err(error) => Err(NotStarted { error, socket }),
-        };
-        match spawned {
-            Ok((started, copy)) => {
+        match self.spawner.spawn(&prepared, socket, start.facts, self.table()) {
+            Ok(started) => {
                 self.count(service, |counters| counters.started(before.elapsed()));
-                let key = self.started(start, started, prepared.group());
-                if let Some(key) = key {
-                    self.watch_movement(key, copy);
-                }
-                Outcome::Runs(key)
+                Outcome::Runs(self.started(start, started, prepared.group(), before))
             }
             Err(failed) if failed.may_pass() => {
                 self.cancel_start(service, peer);
@@ -113,7 +103,7 @@ impl Server {
             self.look_at_spares();
         }
         if self.spawner.awaits_end() {
-            self.ends.announce_next();
+            self.await_next_end();
         }
     }
 
@@ -152,6 +142,7 @@ impl Server {
         start: &Start<'_>,
         started: Started,
         group: Option<Rc<Group>>,
+        before: Instant,
     ) -> Option<Key> {
         let Start { service, peer, .. } = *start;
         let pid = started.pid;
@@ -167,6 +158,7 @@ impl Server {
             }
             None => self.peers.connected(peer, label.name(), shown, self.now),
         };
+        let kept = Kept::of(started.socket, &state.service, before);
         let child = Child {
             pid,
             pidfd: None,
@@ -180,6 +172,7 @@ impl Server {
             started: self.now,
             listener: start.listener,
             peer_socket: None,
+            kept,
             watched: None,
             stderr,
             group,
@@ -190,6 +183,7 @@ impl Server {
         let timeout = state.service.attributes.timeout;
         let key = self.children.insert(child);
         self.set_deadline(key, timeout);
+        self.watch_movement(key);
         self.watch_in_a_moment(key);
         Some(key)
     }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::banners::Banners;
+use super::closing::Kept;
 use super::idling::Watched;
 use super::peer_queue::Sorted;
 use super::refusals::Refusals;
@@ -187,7 +188,9 @@ pub(super) struct Child {
     pub(super) stderr: Option<Key>,
     /// A copy of its own socket, for one of a peer.
     pub(super) peer_socket: Option<PeerSocket>,
-    /// Its connection, if that may not be still for too long.
+    /// A copy of its connection.
+    pub(super) kept: Option<Kept>,
+    /// What has moved on that, if it may not be still for too long.
     pub(super) watched: Option<Box<Watched>>,
     /// Not removed while the program runs.
     pub(super) group: Option<Rc<Group>>,

@@ -90,10 +90,7 @@ impl Server {
                 Some(Owner::Signals) => signalled = true,
                 Some(Owner::Trial) => tried = true,
                 Some(Owner::Child(key)) => reap |= self.end_announced(key),
-                Some(Owner::Ends) => {
-                    ended = self.spawner.awaits_end();
-                    self.ends.announced(ended);
-                }
+                Some(Owner::Ends) => ended |= self.some_end_announced(),
                 Some(Owner::PeerSocket(key)) => self.look_at_peer_socket(key),
                 Some(Owner::Stray(key)) => self.look_at_stray(key),
                 Some(Owner::Loader) => self.reloading.announced(),
@@ -121,6 +118,7 @@ impl Server {
         if reap || ended {
             self.tidy(Tidy::WhatIsDue);
         }
+        self.close_what_ended();
         self.let_in();
         self.make_ready();
         self.tell_limits();

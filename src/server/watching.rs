@@ -40,6 +40,9 @@ const PATIENCE: Duration = Duration::from_millis(4);
 /// less on a busy machine.
 const YOUTH: Duration = Duration::from_millis(16);
 
+/// So many that are young are looked at whenever one of them has ended.
+const FEW: usize = 8;
+
 /// A child that cannot be polled is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -68,8 +71,38 @@ impl Server {
         if somebody_waits {
             return self.watch_child(key);
         }
+        let is_kept = child.kept.is_some();
         self.young.push(key);
         self.tidy_by.get_or_insert(self.now + MOMENT);
+        if is_kept {
+            self.await_next_end();
+        }
+    }
+
+    /// The next end is to be announced.
+    pub(super) fn await_next_end(&mut self) {
+        let ended = self.ends.announce_next();
+        self.look_at_young(ended);
+    }
+
+    /// The end of some program has been announced; true if all that are young are to be looked
+    /// at.
+    pub(super) fn some_end_announced(&mut self) -> bool {
+        let keeps = |key: &Key| self.children.get(*key).is_some_and(|child| child.kept.is_some());
+        let waits = self.young.iter().any(keeps);
+        let awaited = self.spawner.awaits_end();
+        let ended = self.ends.announced(awaited || waits);
+        self.look_at_young(ended);
+        awaited || waits && self.young.len() <= FEW
+    }
+
+    /// One that is young has ended, perhaps.
+    fn look_at_young(&mut self, ended: Option<i32>) {
+        let Some(pid) = ended else { return };
+        let is_it = |key: &&Key| self.children.get(**key).is_some_and(|child| child.pid == pid);
+        if let Some(key) = self.young.iter().find(is_it).copied() {
+            self.reap_if_ended(key);
+        }
     }
 
     /// Reaps whoever has ended, and polls those that go on.
@@ -136,6 +169,9 @@ impl Server {
             self.watch_stderr(stderr);
         }
         self.watch_peer_socket(key);
+        if let Some(kept) = self.children.get_mut(key).and_then(|child| child.kept.as_mut()) {
+            descriptor::raise_held_in_place(&mut kept.socket);
+        }
     }
 
     /// Polls the pipe of a program's standard error.

@@ -144,7 +144,13 @@ impl Spawner {
         }
     }
 
-    /// As process 1: whether a child that has ended was a spare; it is reaped then.
+    /// Whether a child is a spare, or was one.
+    #[must_use]
+    pub fn has_spare(&self, pid: i32) -> bool {
+        self.spares.is_waiting(pid) || self.spares.has_ended(pid)
+    }
+
+    /// Whether a child that has ended was a spare; it is reaped then.
     pub fn reap_if_spare(&mut self, pid: i32) -> bool {
         if self.spares.is_waiting(pid) {
             self.let_spares_go();

@@ -86,6 +86,8 @@ pub struct Started {
     pub pid: i32,
     /// What it writes to standard error; none unless that is logged.
     pub stderr: Option<OwnedFd>,
+    /// Our copy of what it has got.
+    pub socket: OwnedFd,
 }
 
 /// A child could not be made.
@@ -217,7 +219,7 @@ impl Spawner {
             ruleset: ruleset.map_or(-1, AsRawFd::as_raw_fd),
         };
         match self.make(prepared, numbers, connection, table) {
-            Ok(pid) => Ok(Started { pid, stderr: reader }),
+            Ok(pid) => Ok(Started { pid, stderr: reader, socket }),
             Err(error) => Err(NotStarted { error, socket }),
         }
     }

@@ -31,13 +31,21 @@ const SERVER: Budget = &[
     ("pwritev2", 1, "the lines `accepted` and `ended`, into a pipe that is not waited for"),
 ];
 
+/// What it costs that the client gets all of the answer, in the ordinary case.
+const CLOSING: Budget = &[
+    ("epoll_wait", 1, "the program has ended"),
+    ("read", 2, "that ends are announced, and that this one is"),
+    ("recvfrom", 1, "whether something is unread"),
+    ("getsockopt", 1, "whether something waits to be sent"),
+];
+
 /// What comes to it when the program outlives its first milliseconds. Under a tracer some do.
 const OUTLIVED: Budget = &[
     ("epoll_wait", 1, "the child has ended"),
     ("pidfd_open", 1, "what tells its end"),
-    ("fcntl", 2, "the pidfd and the pipe above the child's low numbers"),
+    ("fcntl", 3, "the pidfd, the pipe and the connection above the child's low numbers"),
     ("epoll_ctl", 3, "both; the pipe no more"),
-    ("close", 3, "both where they were before, and the pidfd"),
+    ("close", 4, "all where they were before, and the pidfd"),
     ("pwritev2", 1, "`accepted` does not wait for `ended`"),
 ];
 
@@ -120,7 +128,7 @@ fn keeps_within(user: &str, server: &[Budget], child: &[Budget]) {
         let Some(connections) = traced(&daemon, port) else { return };
         cost.lower(&connections);
         // Some of the children have been made ahead, as these clients come one by one.
-        let mut server = [server, &[SERVER, SENDING]].concat();
+        let mut server = [server, &[SERVER, CLOSING, SENDING]].concat();
         if is_root() {
             server.push(AS_ROOT);
         }

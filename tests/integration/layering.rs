@@ -34,8 +34,8 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         // How their addresses are written down.
         "config" => Some(vec!["socket_address", "visible", "vsock"]),
         "address" => Some(vec!["socket_address", "vsock"]),
-        // Which command somebody has nearly written.
-        "cli" => Some(vec!["log_target", "config::suggest"]),
+        // Which command somebody has nearly written; times are written as in the files.
+        "cli" => Some(vec!["log_target", "config::suggest", "config::duration"]),
         "unix_path" => Some(vec!["config::model", "descriptor", "trusted_path", "spawn::kernel"]),
         // Raw system calls are in one file, where unsafe code is allowed.
         "detach" | "descriptor" | "datagram" => Some(vec!["spawn::kernel"]),
@@ -61,8 +61,10 @@ fn may_use(module: &str) -> Option<Vec<&'static str>> {
         ]),
         "listener" => with(&["config::model", "spawn::kernel"]),
         // A relay's connecting process is sent a descriptor.
-        "relay" => with(&["config::model", "spawn::kernel"]),
-        "spawn" | "admission" | "reload" | "children" | "builtin" => with(&["config::model"]),
+        "relay" => with(&["config::model", "spawn::kernel", "listener::set_keepalive_times"]),
+        "spawn" | "admission" | "reload" | "children" => with(&["config::model"]),
+        // What it counts by.
+        "builtin" => with(&["config::model", "admission::ServiceId"]),
         // It reads, and compares with what is served.
         "loading" => with(&["config", "lookup", "reload", "spawn::kernel"]),
         // It answers the questions that `config` asks of the machine; processes of their own

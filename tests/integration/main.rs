@@ -56,6 +56,7 @@ mod idling;
 mod keepalive;
 mod layering;
 mod limits;
+mod lingering;
 mod link_local;
 mod loading;
 mod loading_first;

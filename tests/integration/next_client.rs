@@ -151,7 +151,7 @@ fn whoever_is_over_a_limit_for_longer_is_refused_and_told_so() {
     let (open, closed) = (free_port(), free_port());
     let fail = "    banner_fail = go-away\n";
     let text = tcp_line(open, "/bin/cat cat") + "    per_source = 1\n" + fail;
-    let text = text + &own_line(closed, &stayer()) + "    per_source = 1\n" + fail;
+    let text = text + &own_line(closed, &stayer()) + "    per_source = 1\n    linger = no\n" + fail;
     let daemon = Setup::new().start_in(folder, &text);
     let first = tcp(open);
     assert_eq!(echo_once(&first, "x"), "x");

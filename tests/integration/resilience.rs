@@ -134,7 +134,8 @@ fn a_stopped_child_harms_nobody() {
 #[test]
 fn a_child_that_closes_its_connection_but_runs_on_is_still_counted() {
     let port = free_port();
-    let daemon = Daemon::start(&tcp_line(port, &shell("exec 0<&- 1>&-; exec sleep 60")));
+    let line = tcp_line(port, &shell("exec 0<&- 1>&-; exec sleep 60")) + "    linger = no\n";
+    let daemon = Daemon::start(&line);
     assert_eq!(read_all(tcp(port)), "", "the server holds no copy of the connection");
     assert_eq!(daemon.count_peers(), (1, 1));
 }

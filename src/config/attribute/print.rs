@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::Shown;
 use crate::config::capability;
 use crate::config::model::{
-    Action, AtLimit, Attributes, Endpoint, Limit, OnStop, Paths, Rate, RelayTarget, Resource,
-    Sought, StderrTo,
+    Action, AtLimit, Attributes, Endpoint, Limit, Linger, OnStop, Paths, Rate, RelayTarget,
+    Resource, Sought, StderrTo,
 };
 use crate::config::quantity::show_size;
 use crate::config::words::quote;
@@ -76,6 +76,14 @@ pub(super) fn stderr(shown: &Shown<'_>) -> Option<String> {
         StderrTo::Log => None,
         StderrTo::Socket => Some("socket".to_owned()),
         StderrTo::Null => Some("null".to_owned()),
+    }
+}
+
+pub(super) fn linger(shown: &Shown<'_>) -> Option<String> {
+    match shown.service.attributes.linger {
+        Linger::Auto => None,
+        Linger::Yes => Some("yes".to_owned()),
+        Linger::No => Some("no".to_owned()),
     }
 }
 

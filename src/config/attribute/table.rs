@@ -4,12 +4,12 @@
 use super::confinement::set_capabilities;
 use super::environment::{set_env, set_passenv};
 use super::print::{
-    answer_rate, at_limit, capabilities, env, groups, interface, limit, number, on_stop, passenv,
-    path, paths, rate, redirect, rlimit, size_of, socket_group, socket_mode, socket_user, stderr,
-    umask, yes,
+    answer_rate, at_limit, capabilities, env, groups, interface, limit, linger, number, on_stop,
+    passenv, path, paths, rate, redirect, rlimit, size_of, socket_group, socket_mode, socket_user,
+    stderr, umask, yes,
 };
 use super::{Attribute, Scope, keepalive, limits, log_type};
-use crate::config::model::{AtLimit, OnStop, Resource, StderrTo};
+use crate::config::model::{AtLimit, Linger, OnStop, Resource, StderrTo};
 use crate::config::quantity::show_size;
 use crate::config::relay::Redirect;
 
@@ -358,6 +358,11 @@ pub(crate) static TABLE: &[Attribute] = &[
         "stderr", Program, "`log`, `socket` or `null`", "log",
         "where standard error goes",
         choice!(stderr, "log" => StderrTo::Log, "socket" => StderrTo::Socket, "null" => StderrTo::Null), stderr
+    },
+    row! {
+        "linger", Connected, "`auto`, `yes` or `no`", "auto",
+        "the client gets all of the answer after the program's end",
+        choice!(linger, "auto" => Linger::Auto, "yes" => Linger::Yes, "no" => Linger::No), linger
     },
     // The socket.
     Attribute {

@@ -83,6 +83,18 @@ pub enum StderrTo {
     Null,
 }
 
+/// Whether the server takes care that a client gets all of the answer when its program has
+/// ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Linger {
+    /// The connection is the program's alone, and closed with it.
+    No,
+    /// Where closing it would cost the client some of the answer.
+    Auto,
+    /// Always.
+    Yes,
+}
+
 /// What happens to running programs when the server stops or their service goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnStop {
@@ -240,6 +252,8 @@ pub struct Attributes {
     pub group_limits: GroupLimits,
     /// Where standard error goes.
     pub stderr: StderrTo,
+    /// What becomes of a connection when its program has ended.
+    pub linger: Linger,
     /// TCP_NODELAY on accepted connections.
     pub nodelay: bool,
     /// SO_KEEPALIVE and its times on accepted connections.
@@ -315,6 +329,7 @@ impl Default for Attributes {
             read_write: Paths::default(),
             group_limits: GroupLimits::default(),
             stderr: StderrTo::Log,
+            linger: Linger::Auto,
             nodelay: false,
             keepalive: Keepalive::No,
             answer_rate: Some(Rate { count: 1000, per: Duration::from_secs(1) }),

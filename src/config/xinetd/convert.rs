@@ -18,7 +18,7 @@ use crate::config::withholding::Cause;
 use crate::config::words::Word;
 
 /// What xinetd does where nothing is said, and this server would not.
-const UNSAID: [(&str, &[&str]); 7] = [
+const UNSAID: [(&str, &[&str]); 8] = [
     ("instances", &["unlimited"]),
     ("at_limit", &["refuse"]),
     ("cps", &["50", "10"]),
@@ -26,6 +26,7 @@ const UNSAID: [(&str, &[&str]); 7] = [
     ("log_on_success", &[]),
     ("log_on_failure", &[]),
     ("stderr", &["socket"]),
+    ("linger", &["no"]),
 ];
 
 /// Makes entries of the blocks of one configuration.

@@ -34,6 +34,12 @@ pub fn seen(connection: &impl AsRawFd) -> Option<Seen> {
     })
 }
 
+/// Whether something waits to be sent for the first time.
+#[must_use]
+pub fn has_unsent(connection: &impl AsRawFd) -> bool {
+    info(connection).is_some_and(|info| info.tcpi_notsent_bytes > 0)
+}
+
 /// How many connections wait to be accepted from a listener.
 #[must_use]
 pub fn waiting_connections(listener: &impl AsRawFd) -> Option<u32> {
