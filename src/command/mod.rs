@@ -137,11 +137,13 @@ impl Failure {
 
 /// What the system answered when `what` was tried.
 fn refused(what: &str) -> impl Fn(io::Error) -> Failure + '_ {
-    const TOO_FEW: i32 = nix::libc::EMFILE;
+    // The name of a call may stand before it.
+    let too_few = io::Error::from_raw_os_error(nix::libc::EMFILE).to_string();
     move |error| {
-        let advice = match error.raw_os_error() {
-            Some(TOO_FEW) => ": raise `ulimit -n`, or LimitNOFILE= of the unit",
-            _ => "",
+        let error = error.to_string();
+        let advice = match error.ends_with(&too_few) {
+            true => ": raise `ulimit -n`, or LimitNOFILE= of the unit",
+            false => "",
         };
         Failure::new(SYSTEM, format!("{what}: {error}{advice}"))
     }
