@@ -56,6 +56,12 @@ impl Ends {
         signals.next_end()
     }
 
+    /// Whose was the first since the last time, if any has been; the next is to be announced.
+    pub(super) fn take(&mut self) -> Option<i32> {
+        self.next_is_announced = false;
+        self.announce_next()
+    }
+
     /// One has been: whose it was. Others follow silently, unless somebody waits for them.
     pub(super) fn announced(&mut self, is_awaited: bool) -> Option<i32> {
         self.next_is_announced = false;

@@ -40,8 +40,9 @@ const PATIENCE: Duration = Duration::from_millis(4);
 /// less on a busy machine.
 const YOUTH: Duration = Duration::from_millis(16);
 
-/// So many that are young are looked at whenever one of them has ended.
-const FEW: usize = 8;
+/// With no more programs, the system is asked for others that have ended when one has: it looks
+/// at all for that.
+const FEW: usize = 64;
 
 /// A child that cannot be polled is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
@@ -75,34 +76,46 @@ impl Server {
         self.young.push(key);
         self.tidy_by.get_or_insert(self.now + MOMENT);
         if is_kept {
-            self.await_next_end();
+            // While others are started, clients of those that have ended wait.
+            let ended = self.ends.take();
+            self.reap_young(ended);
         }
     }
 
     /// The next end is to be announced.
     pub(super) fn await_next_end(&mut self) {
         let ended = self.ends.announce_next();
-        self.look_at_young(ended);
+        self.reap_young(ended);
     }
 
     /// The end of some program has been announced; true if all that are young are to be looked
     /// at.
     pub(super) fn some_end_announced(&mut self) -> bool {
         let keeps = |key: &Key| self.children.get(*key).is_some_and(|child| child.kept.is_some());
-        let waits = self.young.iter().any(keeps);
         let awaited = self.spawner.awaits_end();
-        let ended = self.ends.announced(awaited || waits);
-        self.look_at_young(ended);
-        awaited || waits && self.young.len() <= FEW
+        let ended = self.ends.announced(awaited || self.young.iter().any(keeps));
+        self.reap_young(ended);
+        awaited
     }
 
-    /// One that is young has ended, perhaps.
-    fn look_at_young(&mut self, ended: Option<i32>) {
-        let Some(pid) = ended else { return };
-        let is_it = |key: &&Key| self.children.get(**key).is_some_and(|child| child.pid == pid);
-        if let Some(key) = self.young.iter().find(is_it).copied() {
-            self.reap_if_ended(key);
+    /// One has ended, and perhaps others with it, of which nothing more is said.
+    fn reap_young(&mut self, ended: Option<i32>) {
+        let Some(first) = ended else { return };
+        self.look_at_young(first);
+        while self.children.len() <= FEW
+            && let Ok(Some((pid, _))) = kernel::ended(None, false)
+        {
+            if !self.look_at_young(pid) {
+                return;
+            }
         }
+    }
+
+    /// True if it was one that is young, and has ended.
+    fn look_at_young(&mut self, pid: i32) -> bool {
+        let is_it = |key: &&Key| self.children.get(**key).is_some_and(|child| child.pid == pid);
+        let key = self.young.iter().find(is_it).copied();
+        key.is_some_and(|key| self.reap_if_ended(key))
     }
 
     /// Reaps whoever has ended, and polls those that go on.
