@@ -7,14 +7,16 @@ mod xinetd;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use crate::config::Named;
+use crate::config::{Dialect, Named};
 use crate::log_target::LogTarget;
 
 /// Whose options are on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Name {
-    /// inetd of the BSDs, Debian, GNU inetutils and busybox.
+    /// inetd of the BSDs, Debian and busybox.
     Inetd,
+    /// inetd of GNU inetutils, under the name that Debian gives it.
+    Gnu,
     /// xinetd.
     Xinetd,
 }
@@ -24,7 +26,8 @@ impl Name {
     #[must_use]
     pub fn of(argv0: &OsStr) -> Option<Self> {
         match Path::new(argv0).file_name()?.to_str()? {
-            "inetd" | "inetutils-inetd" | "openbsd-inetd" => Some(Self::Inetd),
+            "inetd" | "openbsd-inetd" => Some(Self::Inetd),
+            "inetutils-inetd" => Some(Self::Gnu),
             "xinetd" => Some(Self::Xinetd),
             _ => None,
         }
@@ -34,7 +37,7 @@ impl Name {
     #[must_use]
     pub fn text(self) -> &'static str {
         match self {
-            Self::Inetd => "inetd",
+            Self::Inetd | Self::Gnu => "inetd",
             Self::Xinetd => "xinetd",
         }
     }
@@ -43,7 +46,7 @@ impl Name {
     #[must_use]
     pub fn usage(self) -> &'static str {
         match self {
-            Self::Inetd => inetd::USAGE,
+            Self::Inetd | Self::Gnu => inetd::USAGE,
             Self::Xinetd => xinetd::USAGE,
         }
     }
@@ -65,6 +68,8 @@ pub enum Asked {
 pub struct Served {
     /// What to read.
     pub files: Vec<Named>,
+    /// What protocols mean in them.
+    pub dialect: Dialect,
     /// Attributes for every service that does not set them: `NAME=VALUE`.
     pub defaults: Vec<String>,
     /// Log what is of use for debugging too.
@@ -112,7 +117,8 @@ pub enum Pid {
 pub fn read(name: Name, arguments: impl Iterator<Item = OsString>) -> Result<Asked, String> {
     let mut arguments = Arguments { left: arguments.collect::<Vec<_>>().into_iter() };
     match name {
-        Name::Inetd => inetd::read(&mut arguments),
+        Name::Inetd => inetd::read(&mut arguments, Dialect::OpenBsd),
+        Name::Gnu => inetd::read(&mut arguments, Dialect::Gnu),
         Name::Xinetd => xinetd::read(&mut arguments),
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 
 use clap::Parser as _;
 use oxinetd::cli::{Cli, Common};
-use oxinetd::config::{self, Named};
+use oxinetd::config::{self, Dialect, Named};
 use oxinetd::control::place;
 use oxinetd::drop_in::{self, Asked, Log, Name, Served};
 use oxinetd::journal;
@@ -44,7 +44,7 @@ fn serve(served: Served) -> Result<(), Failure> {
         Log::Usual if !foreground => log_of_another(None, again),
         Log::Usual | Log::Stderr => LogTarget::Stderr,
     };
-    let Served { files, defaults, max_children, .. } = served;
+    let Served { files, dialect, defaults, max_children, .. } = served;
     let common = Common { max_children, log: Some(log), ..unsaid() };
     // Who takes over is in the background already.
     let herald = match background(!foreground && parcel.is_none())? {
@@ -57,7 +57,7 @@ fn serve(served: Served) -> Result<(), Failure> {
         journal::configuration(false, note);
     }
     let job = Job {
-        load: loader(files, defaults),
+        load: loader(files, dialect, defaults),
         common,
         strict: false,
         pid_file: served.pid_file,
@@ -73,8 +73,8 @@ fn serve(served: Served) -> Result<(), Failure> {
 }
 
 /// What reads these files.
-pub(super) fn loader(files: Vec<Named>, defaults: Vec<String>) -> Loader {
-    reading(move |system| config::load_in_place(&files, &defaults, system))
+pub(super) fn loader(files: Vec<Named>, dialect: Dialect, defaults: Vec<String>) -> Loader {
+    reading(move |system| config::load_in_place(&files, &defaults, dialect, system))
 }
 
 /// Our own options, where none of them is given.

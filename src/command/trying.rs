@@ -63,7 +63,7 @@ fn loader(arguments: Vec<OsString>) -> Result<Loader, Failure> {
     if let Some(name) = rest.next().and_then(|argv0| Name::of(&argv0)) {
         return match drop_in::read(name, rest) {
             Ok(Asked::Serve(served)) => {
-                Ok(super::as_another::loader(served.files, served.defaults))
+                Ok(super::as_another::loader(served.files, served.dialect, served.defaults))
             }
             _ => Err(no("this is not what a server is started with".to_owned())),
         };

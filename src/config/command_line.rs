@@ -120,6 +120,7 @@ fn entry(
         why: None,
         because: Rc::from([]),
         off: false,
+        families: None,
         withheld: Withhold::No,
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::diagnostic::Span;
 use super::entry::Entry;
+use super::fields::has_one_family;
 use super::model::{Action, Builtin, Endpoint, SocketSpec, SocketType, TcpmuxName};
 use super::report::Report;
 use super::resolve::Outcome;
@@ -80,13 +81,13 @@ pub(super) fn give_way(entries: &[Entry], outcomes: &mut [Outcome]) {
     let mut taken: HashSet<SocketSpec> = HashSet::new();
     for (entry, outcome) in entries.iter().zip(&*outcomes) {
         let is_served = matches!(outcome, Outcome::Service(_) | Outcome::Withheld(_));
-        if is_served && has_one_family(entry) {
+        if is_served && has_one_family(&entry.protocol) {
             taken.extend(outcome.sockets().iter().map(what_is_bound));
         }
     }
     for (entry, outcome) in entries.iter().zip(outcomes) {
         let keeps = |socket: &SocketSpec| !taken.contains(&what_is_bound(socket));
-        if !has_one_family(entry)
+        if !has_one_family(&entry.protocol)
             && let Some(sockets) = outcome.sockets_mut()
             && sockets.iter().any(keeps)
         {
@@ -110,11 +111,6 @@ pub(super) fn last_counts(entries: &[Entry], outcomes: &mut [Outcome], report: &
             taken.extend(sockets().map(|socket| (socket, entry)));
         }
     }
-}
-
-fn has_one_family(entry: &Entry) -> bool {
-    let name = entry.protocol.text.split(',').next().unwrap_or_default();
-    name.ends_with("only") || (name.ends_with(['4', '6']) && !name.ends_with("46"))
 }
 
 /// What only one socket can have: a path is one file, whatever the type of its socket;

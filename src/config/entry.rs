@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::attribute::{self, Attribute, Draft};
 use super::diagnostic::Span;
+use super::fields::Families;
 use super::model::Origin;
 use super::report::Report;
 use super::source::{File, is_blank};
@@ -48,6 +49,8 @@ pub(crate) struct Entry {
     /// Whether it is off in a file where what is wrong with such an entry does not
     /// matter: xinetd's.
     pub(crate) off: bool,
+    /// Which families its protocol means, where the file is read as another server reads it.
+    pub(super) families: Option<Families>,
     /// Whether it is not served, by a warning that was made when it was read.
     pub(crate) withheld: Withhold,
 }

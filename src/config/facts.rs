@@ -111,6 +111,11 @@ pub trait Lookup {
     /// # Errors
     /// What the resolver said; an empty list is reported as an error too.
     fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>>;
+
+    /// Whether something is to be said of a host that has no address.
+    fn tells_of(&self, _host: &str) -> bool {
+        true
+    }
     /// What a name was when it was last known, for when nobody says what it is now.
     fn before(&self, _name: &str) -> Option<Known> {
         None

@@ -36,6 +36,15 @@ impl Protocol {
         }
     }
 
+    /// The same, if its families are others.
+    pub(super) fn on(self, families: Option<Families>) -> Self {
+        match (self, families) {
+            (Self::Tcp(_), Some(families)) => Self::Tcp(families),
+            (Self::Udp(_), Some(families)) => Self::Udp(families),
+            _ => self,
+        }
+    }
+
     /// Which addresses it means.
     pub(super) fn families(self) -> Families {
         match self {
@@ -260,6 +269,12 @@ impl Fields<'_> {
         };
         self.implied.extend(Setting::implied(name, &value, &word.span));
     }
+}
+
+/// Whether a protocol says which family it is for.
+pub(super) fn has_one_family(word: &Word) -> bool {
+    let name = word.text.split(',').next().unwrap_or_default();
+    name.ends_with("only") || (name.ends_with(['4', '6']) && !name.ends_with("46"))
 }
 
 /// Whether a service would be registered with the port mapper (Sun RPC).

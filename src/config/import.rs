@@ -3,7 +3,7 @@
 
 mod elsewhere;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,8 @@ pub struct Imported {
 #[must_use]
 pub fn import(path: &Path, lookup: &dyn Lookup) -> Imported {
     let mut report = Report::default();
-    let (entries, places) = entries(path, lookup, &mut report);
+    let reading = Elsewhere::new(lookup, BTreeSet::new());
+    let (entries, places) = entries(path, &reading, &mut report);
     let absolute = |entry: &Entry| {
         let path = PathBuf::from(&entry.program.os);
         path.is_absolute().then_some(path)

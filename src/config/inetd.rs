@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::attribute::Draft;
+use super::dialect::Dialect;
 use super::endpoint::Reading;
 use super::entry::{Entry, Indented, Setting, indented};
 use super::facts::Lookup;
@@ -42,6 +43,8 @@ impl Default for Context {
 pub(super) struct Reader<'a> {
     pub(super) lookup: &'a dyn Lookup,
     pub(super) report: &'a mut Report,
+    /// In whose place it reads.
+    pub(super) dialect: Dialect,
     /// All entries so far.
     pub(super) entries: Vec<Entry>,
     /// The files being read, outermost first, by their one name.
@@ -70,6 +73,7 @@ impl<'a> Reader<'a> {
         Self {
             lookup,
             report,
+            dialect: Dialect::Own,
             entries: Vec::new(),
             open: Vec::new(),
             places: Vec::new(),
@@ -152,7 +156,8 @@ impl Reader<'_> {
 
     fn push(&mut self, entry: Option<Entry>) -> Above {
         match entry {
-            Some(entry) => {
+            Some(mut entry) => {
+                entry.families = self.dialect.families(&entry.protocol.text);
                 self.entries.push(entry);
                 Above::Entry
             }

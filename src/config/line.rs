@@ -65,6 +65,7 @@ pub(super) fn entry(
         why: None,
         because: context.causes.clone(),
         off: false,
+        families: None,
         withheld: Withhold::No,
     })
 }

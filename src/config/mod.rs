@@ -22,6 +22,7 @@ mod alone;
 mod capability;
 mod command_line;
 mod confinement;
+mod dialect;
 mod duplicates;
 mod endpoint;
 mod entry;
@@ -60,6 +61,7 @@ mod xinetd;
 
 pub use command_line::{RunSpec, from_command_line};
 pub use diagnostic::{refusing, summary};
+pub use dialect::Dialect;
 pub use facts::Lookup;
 pub use import::{Imported, import};
 pub(crate) use quantity::duration;
@@ -119,21 +121,27 @@ pub fn load(path: &Path, defaults: &[String], lookup: &dyn Lookup) -> Loaded {
 /// Reads several files and directories into one configuration, as [`load`] reads one.
 #[must_use]
 pub fn load_all(places: &[Named], defaults: &[String], lookup: &dyn Lookup) -> Loaded {
-    read_all(places, defaults, lookup, Report::default())
+    read_all(places, defaults, Dialect::Own, lookup, Report::default())
 }
 
 /// The same in the place of another server: what is wrong with an entry never keeps the
 /// others from being served, not at a reload either.
 #[must_use]
-pub fn load_in_place(places: &[Named], defaults: &[String], lookup: &dyn Lookup) -> Loaded {
+pub fn load_in_place(
+    places: &[Named],
+    defaults: &[String],
+    dialect: Dialect,
+    lookup: &dyn Lookup,
+) -> Loaded {
     let mut report = Report::default();
     report.contain(true);
-    read_all(places, defaults, lookup, report)
+    read_all(places, defaults, dialect, lookup, report)
 }
 
 fn read_all(
     places: &[Named],
     defaults: &[String],
+    dialect: Dialect,
     lookup: &dyn Lookup,
     mut report: Report,
 ) -> Loaded {
@@ -142,6 +150,7 @@ fn read_all(
     let causes = wrong.filter_map(Cause::of).map(Rc::new).collect();
     let context = Context { defaults: settings.into(), address: None, causes };
     let mut reader = Reader::new(lookup, &mut report);
+    reader.dialect = dialect;
     for place in places {
         let context = if place.inherits { reader.inherited(&context) } else { context.clone() };
         for path in files(place, &mut reader) {
@@ -312,6 +321,7 @@ fn finish(
     }
     resolver.say_causes();
     costs.say(resolver.report);
+    dialect::leave_ipv4(entries, &mut outcomes);
     duplicates::give_way(entries, &mut outcomes);
     if all {
         duplicates::last_counts(entries, &mut outcomes, &mut report);

@@ -132,7 +132,7 @@ impl Resolver<'_> {
         means: [&'static str; 2],
         help: &'static str,
     ) {
-        if self.quiet {
+        if self.quiet || !self.lookup.tells_of(&word.text) {
             return;
         }
         let (name, span) = (word.text.clone(), word.span.clone());

@@ -223,6 +223,7 @@ impl Building<'_> {
             why: None,
             because: context.causes.clone(),
             off: false,
+            families: None,
             withheld: Withhold::No,
         }
     }

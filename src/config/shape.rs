@@ -27,6 +27,7 @@ impl Resolver<'_> {
         let mut fields = Fields { report: self.report, implied: Vec::new() };
         let socket_type = entry.socket_type.written().and_then(|word| fields.socket_type(word));
         let protocol = entry.protocol.written().and_then(|word| fields.protocol(word));
+        let protocol = protocol.map(|protocol| protocol.on(entry.families));
         let wait = entry.wait.written().and_then(|word| fields.wait(word));
         let implied = fields.implied;
         if let (Some(socket_type), Some(protocol)) = (socket_type, protocol) {

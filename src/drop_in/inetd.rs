@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use super::{Arguments, Asked, Log, Pid, Served, number};
-use crate::config::Named;
+use crate::config::{Dialect, Named};
 
 /// Where inetd's services are.
 pub(super) const FILE: &str = "/etc/inetd.conf";
@@ -54,7 +54,7 @@ This is oxinetd under the name inetd; oxinetd(8) says the rest.
 ";
 
 /// Translates them.
-pub(super) fn read(arguments: &mut Arguments) -> Result<Asked, String> {
+pub(super) fn read(arguments: &mut Arguments, dialect: Dialect) -> Result<Asked, String> {
     let mut said = Said::default();
     let mut options = true;
     while let Some(word) = arguments.next() {
@@ -67,7 +67,7 @@ pub(super) fn read(arguments: &mut Arguments) -> Result<Asked, String> {
             _ => said.files.push(word.into()),
         }
     }
-    Ok(said.asked())
+    Ok(said.asked(dialect))
 }
 
 /// What has been said so far. The last of two counts.
@@ -177,7 +177,7 @@ impl Said {
         Ok(())
     }
 
-    fn asked(self) -> Asked {
+    fn asked(self, dialect: Dialect) -> Asked {
         let defaults = self.defaults();
         if let Some(instead) = self.instead {
             return instead;
@@ -192,6 +192,7 @@ impl Said {
         let notes = [(self.wrappers, NO_WRAPPERS), (self.resolve, NO_NAMES)];
         Asked::Serve(Served {
             files,
+            dialect,
             defaults,
             debug: self.debug,
             foreground: self.foreground || self.debug,

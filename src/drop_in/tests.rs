@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Asked, Log, Name, Pid, Served, read};
 use crate::config::fake::FakeLookup;
-use crate::config::{Named, load_all};
+use crate::config::{Dialect, Named, load_all};
 
 fn asked(name: Name, line: &str) -> Result<Asked, String> {
     read(name, line.split_whitespace().map(Into::into))
@@ -39,6 +39,8 @@ fn the_last_component_is_the_name_exactly() {
         ("inetd", Some(Name::Inetd)),
         ("/usr/sbin/xinetd", Some(Name::Xinetd)),
         ("./inetd", Some(Name::Inetd)),
+        ("/usr/sbin/inetutils-inetd", Some(Name::Gnu)),
+        ("openbsd-inetd", Some(Name::Inetd)),
         ("in.inetd", None),
         ("inetd.real", None),
         ("oxinetd", None),
@@ -72,6 +74,13 @@ fn inetd_stays_in_the_foreground_in_every_familys_words() {
     assert!(matches!(inetd("-i").pid_file, Pid::Usual(_)));
     let logged = inetd("-e");
     assert!(logged.log == Log::Stderr && !logged.foreground);
+}
+
+#[test]
+fn the_name_says_what_protocols_mean() {
+    assert_eq!(served(Name::Gnu, "-d").dialect, Dialect::Gnu);
+    assert_eq!(inetd("-d").dialect, Dialect::OpenBsd);
+    assert_eq!(xinetd("-d").dialect, Dialect::Own);
 }
 
 #[test]

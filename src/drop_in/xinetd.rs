@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::{Arguments, Asked, Log, Pid, Served, inetd, number};
-use crate::config::Named;
+use crate::config::{Dialect, Named};
 use crate::log_target::LogTarget;
 
 /// Where xinetd's services are.
@@ -133,6 +133,7 @@ impl Said {
         let pid_file = self.pid_file.filter(|_| !self.debug);
         Ok(Asked::Serve(Served {
             files,
+            dialect: Dialect::Own,
             defaults: inetd::AS_THERE.map(str::to_owned).into(),
             debug: self.debug,
             foreground: self.foreground || self.debug,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use oxinetd::config::fake::FakeLookup;
 use oxinetd::config::model::{Action, Builtin, Endpoint, Rate, Service, SocketType};
-use oxinetd::config::{Loaded, load};
+use oxinetd::config::{Dialect, Loaded, Named, load, load_in_place};
 
 fn read(text: &str) -> Loaded {
     let mut fake = FakeLookup::with_file("inetd.conf", text);
@@ -345,4 +345,47 @@ fn attributes_can_stand_below_key_values_too() {
     assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
     assert_eq!(loaded.config.services[0].attributes.nice, 3);
     assert_eq!(loaded.config.disabled[0].label, "81/tcp");
+}
+
+/// The sockets of each service, read in the place of another server.
+fn sockets_as(dialect: Dialect, text: &str) -> Vec<String> {
+    let fake = FakeLookup::with_file("inetd.conf", text);
+    let loaded = load_in_place(&[Named::new("inetd.conf")], &[], dialect, &fake);
+    assert!(loaded.diagnostics.is_empty(), "{text}: {:?}", loaded.diagnostics);
+    let sockets = |service: &Service| {
+        let text = outline(service);
+        text.split(' ').nth(2).unwrap_or_default().to_owned()
+    };
+    loaded.config.services.iter().map(|service| sockets(service)).collect()
+}
+
+#[test]
+fn in_the_place_of_another_server_protocols_have_its_families() {
+    let line = |kind: &str, protocol: &str| format!("80 {kind} {protocol} nowait - cat\n");
+    let of = |dialect, kind: &str, protocol: &str| {
+        sockets_as(dialect, &line(kind, protocol).replace("dgram udp6 nowait", "dgram udp6 wait"))
+            .remove(0)
+    };
+    let (four, six, both) = ("0.0.0.0:80", "[::]:80", "0.0.0.0:80,[::]:80");
+    for (protocol, own, openbsd, gnu) in
+        [("tcp", both, both, four), ("tcp6", six, six, both), ("tcp4", four, four, four)]
+    {
+        assert_eq!(of(Dialect::Own, "stream", protocol), own);
+        assert_eq!(of(Dialect::OpenBsd, "stream", protocol), openbsd);
+        assert_eq!(of(Dialect::Gnu, "stream", protocol), gnu);
+    }
+    assert_eq!(of(Dialect::Own, "dgram", "udp6"), six);
+    assert_eq!(of(Dialect::OpenBsd, "dgram", "udp6"), both);
+    assert_eq!(of(Dialect::Gnu, "dgram", "udp6"), both);
+}
+
+#[test]
+fn what_takes_both_families_there_leaves_ipv4_to_a_line_that_is_for_it() {
+    let lines = ["80 stream tcp nowait - cat\n", "80 stream tcp6 nowait - cat\n"];
+    let wanted = ["0.0.0.0:80", "[::]:80"];
+    assert_eq!(sockets_as(Dialect::Gnu, &lines.concat()), wanted);
+    let [four, six] = lines;
+    assert_eq!(sockets_as(Dialect::Gnu, &[six, four].concat()), [wanted[1], wanted[0]]);
+    let pair = "80 dgram udp6 wait - cat\n80 dgram udp wait - cat\n";
+    assert_eq!(sockets_as(Dialect::OpenBsd, pair), [wanted[1], wanted[0]]);
 }

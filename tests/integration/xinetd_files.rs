@@ -370,3 +370,37 @@ fn piece() -> impl Strategy<Value = String> {
     ]);
     prop_oneof![9 => words.prop_map(str::to_owned), 1 => any::<char>().prop_map(String::from)]
 }
+
+#[test]
+fn names_that_this_machine_does_not_know_are_written_as_they_are() {
+    let text = "service svn\n{\n socket_type = stream\n wait = no\n user = nosuch\n group = none\n server = /usr/bin/svnserve\n bind = nowhere\n}\nservice rsync\n{\n port = 873\n socket_type = stream\n wait = no\n user = root\n redirect = nowhere 873\n bind = localhost\n}\n";
+    let mut fake = machine(text);
+    fake.services.clear();
+    let imported = import(Path::new("/etc/xinetd.conf"), &fake);
+    assert_eq!((imported.services, imported.has_errors()), (2, false), "{}", imported.text);
+    for wanted in [
+        "\nsvn stream tcp nowait nosuch:none /usr/bin/svnserve svnserve\n",
+        "    interface = nowhere\n",
+        "\n873 stream tcp nowait",
+        "    interface = localhost\n",
+        "    redirect = nowhere 873\n",
+    ] {
+        assert!(imported.text.contains(wanted), "{wanted}: {}", imported.text);
+    }
+}
+
+#[test]
+fn a_wrong_value_of_what_xinetd_does_not_know_costs_its_line() {
+    let read = |line: &str| {
+        let text = format!(
+            "service echo\n{{\n type = INTERNAL\n socket_type = stream\n wait = no\n {line}\n}}\n"
+        );
+        let loaded = load(Path::new("/etc/xinetd.conf"), &[], &machine(&text));
+        (loaded.config.services.len(), loaded.diagnostics.len())
+    };
+    for line in ["timeout = 30", "rate = 5", "stderr = syslog", "keepalive = maybe"] {
+        assert_eq!(read(line), (1, 1), "{line}");
+    }
+    // What confines is not left out.
+    assert_eq!(read("no_new_privs = maybe"), (0, 1));
+}

@@ -53,6 +53,14 @@ impl<'a> Elsewhere<'a> {
     }
 }
 
+/// A service that the database here does not have is printed by its name, and has no port
+/// that another one could have.
+fn unknown_service(name: &str) -> Option<ServiceFacts> {
+    let is_name = name.bytes().any(|byte| byte.is_ascii_alphabetic())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte));
+    is_name.then(|| ServiceFacts { name: name.to_owned(), port: 0 })
+}
+
 impl Lookup for Elsewhere<'_> {
     fn interpreter(&self, _path: &Path) -> Option<PathBuf> {
         None
@@ -103,7 +111,7 @@ impl Lookup for Elsewhere<'_> {
     }
 
     fn service(&self, name: &str, protocol: &str) -> Option<ServiceFacts> {
-        self.lookup.service(name, protocol)
+        self.lookup.service(name, protocol).or_else(|| unknown_service(name))
     }
 
     fn service_names(&self, protocol: &str) -> Vec<String> {
@@ -115,7 +123,12 @@ impl Lookup for Elsewhere<'_> {
     }
 
     fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        self.lookup.addresses(host)
+        // A name is printed as a name: its addresses may be others where the text is for.
+        self.lookup.addresses(host).and(Err(io::Error::from(io::ErrorKind::NotFound)))
+    }
+
+    fn tells_of(&self, host: &str) -> bool {
+        self.lookup.addresses(host).is_err()
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::block::{Block, Said};
 use super::fields::Fields;
 use super::known::{self, Kind, Known};
-use crate::config::attribute;
+use crate::config::attribute::{self, Draft};
 use crate::config::diagnostic::{Severity, Span};
 use crate::config::entry::{Entry, Setting};
 use crate::config::facts::Lookup;
@@ -138,6 +138,7 @@ impl<'a> Converter<'a> {
             why,
             because,
             off: self.off,
+            families: None,
             withheld: fields.withheld,
         })
     }
@@ -225,8 +226,25 @@ impl<'a> Converter<'a> {
                 None
             }
             Kind::Named("interface") if fields.any_address => None,
-            _ => self.setting(said, known),
+            _ => {
+                let setting = self.setting(said, known)?;
+                self.forgiven(setting)
+            }
         }
+    }
+
+    /// Other servers have never heard of what is only ours, and ignore its line whatever it
+    /// says: so is a wrong one here, where that takes nobody's rights away or gives them.
+    fn forgiven(&mut self, setting: Setting) -> Option<Setting> {
+        if !known::only_ours_and_harmless(setting.attribute.name) {
+            return Some(setting);
+        }
+        let mark = self.report.mark();
+        let before = self.report.errors();
+        setting.apply(&mut Draft::default(), self.report);
+        let is_right = self.report.errors() == before;
+        self.report.soften_some(mark..self.report.mark());
+        is_right.then_some(setting)
     }
 
     /// The setting of the table that an attribute is.

@@ -314,6 +314,8 @@ impl Reading<'_, '_, '_> {
                 self.unlisted(&name, protocol);
                 port.unwrap_or(name)
             }
+            // A text for another machine, and this one does not know the name.
+            (Some(0), Some(port)) => port,
             (Some(listed), Some(port)) if said != Some(u64::from(listed)) => {
                 self.converter
                     .report
