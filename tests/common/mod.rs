@@ -10,9 +10,12 @@ pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod name_server;
 pub(crate) mod needs;
+pub(crate) mod peers;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod procs;
+pub(crate) mod rooted;
+pub(crate) mod sight;
 pub(crate) mod trace;
 pub(crate) mod wait;
 

@@ -24,6 +24,7 @@ mod apart;
 mod background;
 mod balance;
 mod banners;
+mod beside;
 mod beside_xinetd;
 mod broken_calls;
 mod budget;
