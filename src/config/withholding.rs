@@ -203,7 +203,7 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use crate::config::fake::FakeLookup;
-    use crate::config::{Loaded, Named, load, load_in_place};
+    use crate::config::{Dialect, Loaded, Named, load, load_in_place};
 
     fn lookup(text: &str) -> FakeLookup {
         FakeLookup::with_file("/f", text)
@@ -265,7 +265,7 @@ mod tests {
             (".defaults\n    no_new_prvis = yes\n", false),
         ] {
             let text = format!("{default}81 stream tcp nowait root cat\n");
-            let loaded = load_in_place(&[Named::new("/f")], &[], &lookup(&text));
+            let loaded = load_in_place(&[Named::new("/f")], &[], Dialect::OpenBsd, &lookup(&text));
             assert_eq!(!served(&loaded).is_empty(), is_served, "{text}");
             assert_eq!(said(&loaded).contains("81/tcp takes this"), !is_served, "{text}");
         }

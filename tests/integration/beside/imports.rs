@@ -79,7 +79,7 @@ fn without_ports(text: &str) -> String {
 /// machine.
 fn counts(said: &str) -> String {
     let last = said.lines().last().unwrap_or_default();
-    last.split(", ").take(2).collect::<Vec<_>>().join(", ")
+    last.rsplit_once(", ").map_or(last, |(counted, _)| counted).to_owned()
 }
 
 fn compare_all(peer: Peer, from: usize, of: usize) {
