@@ -13,7 +13,11 @@ use crate::common::peers::Peer;
 const MARKS: u16 = 61_000;
 
 /// What is different on purpose, and told in the manual: a file, and a part of the difference.
-const ON_PURPOSE: [(&str, &str); 42] = [
+const ON_PURPOSE: [(&str, &str); 46] = [
+    ("unix.conf", "unix /run/report.sock: there \"not there\""),
+    ("families_pair.conf", "tcp 7126: there \"not there\""),
+    ("families_pair_4_6.conf", "there \"not there\""),
+    ("openbsd_stock.conf", "there \"not there\""),
     ("logging.conf", "tcp 7070: there \"not there\""),
     ("unknown_attributes.conf", "here limit nproc: 100 100"),
     ("wrong_lines.conf", "tcp 7154: there argv: <c>"),
