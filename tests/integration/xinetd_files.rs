@@ -386,7 +386,7 @@ fn names_that_this_machine_does_not_know_are_written_as_they_are() {
     for wanted in [
         "\nsvn stream tcp nowait nosuch:none /usr/bin/svnserve svnserve\n",
         "    interface = nowhere\n",
-        "\n873 stream tcp nowait",
+        "\nrsync stream tcp nowait",
         "    interface = localhost\n",
         "    redirect = nowhere 873\n",
     ] {

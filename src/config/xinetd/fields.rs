@@ -315,7 +315,7 @@ impl Reading<'_, '_, '_> {
                 port.unwrap_or(name)
             }
             // A text for another machine, and this one does not know the name.
-            (Some(0), Some(port)) => port,
+            (Some(0), _) => name,
             (Some(listed), Some(port)) if said != Some(u64::from(listed)) => {
                 self.converter
                     .report
