@@ -25,7 +25,7 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
 use super::Server;
-use super::orphans::own_children;
+use super::orphans::{own_children, own_children_up_to};
 use super::slab::Key;
 use super::state::Child;
 use crate::config::model::{Linger, Service, SocketType};
@@ -34,6 +34,8 @@ use crate::spawn::kernel::tcp;
 /// With more children, or more who have lost their parents, nobody is looked for among them.
 const MOST_CHILDREN: usize = 4096;
 const MOST_ORPHANS: usize = 64;
+/// Children that are no programs and whom nobody counts there: more than there are at once.
+const HELPERS: usize = 128;
 
 /// Fields of /proc/PID/stat after the name: the state, the threads, and when it was started.
 const STATE: usize = 0;
@@ -149,6 +151,8 @@ impl Server {
         if self.closing.ended.is_empty() {
             return;
         }
+        // What has ended is not left.
+        self.reap_orphans();
         let left = self.left();
         for (pid, kept) in std::mem::take(&mut self.closing.ended) {
             if left.is_older_than(kept.since) && has_no_group(pid) {
@@ -159,11 +163,12 @@ impl Server {
 
     /// How many processes have come to us; none if nobody can tell.
     pub(super) fn left_behind(&self) -> Option<usize> {
-        self.adopted().map(|pids| pids.len())
+        self.adopted(own_children().ok()).map(|pids| pids.len())
     }
 
-    fn adopted(&self) -> Option<HashSet<i32>> {
-        let mut pids = own_children().ok().filter(|_| self.closing.adopts)?;
+    /// Those of our children that we have not started.
+    fn adopted(&self, children: Option<HashSet<i32>>) -> Option<HashSet<i32>> {
+        let mut pids = children.filter(|_| self.closing.adopts)?;
         for (_, child) in self.children.iter() {
             pids.remove(&child.pid);
         }
@@ -175,7 +180,8 @@ impl Server {
         if self.children.len() > MOST_CHILDREN {
             return Left::Unknown;
         }
-        let few = self.adopted().filter(|pids| pids.len() <= MOST_ORPHANS);
+        let most = self.children.len().saturating_add(MOST_ORPHANS).saturating_add(HELPERS);
+        let few = self.adopted(own_children_up_to(most)).filter(|pids| pids.len() <= MOST_ORPHANS);
         let Some(pids) = few else { return Left::Unknown };
         let began: Result<Vec<_>, ()> = pids.into_iter().filter_map(began).collect();
         began.map_or(Left::Unknown, |began| {

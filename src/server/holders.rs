@@ -8,6 +8,8 @@ use nix::unistd::getpid;
 
 /// Processes that are looked at in one turn.
 const PROCESSES: usize = 16;
+/// After so many descriptors no further process is looked at in it.
+const IN_A_TURN: usize = 512;
 /// Descriptors of one process that are looked at.
 const DESCRIPTORS: usize = 4096;
 
@@ -50,12 +52,18 @@ impl<T> Search<T> {
         if self.left.is_empty() {
             return None;
         }
-        let next = self.left.split_off(self.left.len().saturating_sub(PROCESSES));
-        let has = |pid: i32| {
-            let sockets = sockets_of(pid).into_iter();
-            sockets.filter(|it| self.get(*it).is_some()).map(move |inode| Holder { pid, inode })
-        };
-        Some(next.into_iter().flat_map(has).collect())
+        let (mut found, mut seen) = (Vec::new(), 0usize);
+        for _ in 0..PROCESSES {
+            if seen >= IN_A_TURN {
+                break;
+            }
+            let Some(pid) = self.left.pop() else { break };
+            let (sockets, count) = sockets_of(pid);
+            seen = seen.saturating_add(count);
+            let wanted = sockets.into_iter().filter(|it| self.get(*it).is_some());
+            found.extend(wanted.map(|inode| Holder { pid, inode }));
+        }
+        Some(found)
     }
 
     /// What a socket is looked for for.
@@ -70,20 +78,22 @@ impl<T> Search<T> {
 }
 
 /// All others.
-fn processes() -> Vec<i32> {
+pub(super) fn processes() -> Vec<i32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     numbers.filter(|pid| *pid != getpid().as_raw()).collect()
 }
 
-/// The sockets that a process has, each once; none if we may not look.
-fn sockets_of(pid: i32) -> Vec<u64> {
-    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
-    let links = entries.take(DESCRIPTORS).flatten().filter_map(|it| fs::read_link(it.path()).ok());
-    let mut sockets: Vec<u64> = links.filter_map(|link| number_of(&link)).collect();
+/// The sockets that a process has, each once, and how many descriptors that took; none if we
+/// may not look.
+fn sockets_of(pid: i32) -> (Vec<u64>, usize) {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return (Vec::new(), 0) };
+    let links = entries.take(DESCRIPTORS).flatten().map(|it| fs::read_link(it.path()).ok());
+    let links: Vec<_> = links.collect();
+    let mut sockets: Vec<u64> = links.iter().flatten().filter_map(|it| number_of(it)).collect();
     sockets.sort_unstable();
     sockets.dedup();
-    sockets
+    (sockets, links.len())
 }
 
 fn number_of(link: &Path) -> Option<u64> {
@@ -92,7 +102,7 @@ fn number_of(link: &Path) -> Option<u64> {
 
 /// Whether a process has a socket.
 pub(super) fn has(pid: i32, inode: u64) -> bool {
-    sockets_of(pid).contains(&inode)
+    sockets_of(pid).0.contains(&inode)
 }
 
 /// The user of a process, if it is one alone: real, effective, saved and for files.

@@ -2,7 +2,7 @@
 //! process 1, and where connections of programs are [kept](super::closing).
 
 use std::collections::HashSet;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read as _};
 
 use nix::unistd::Pid;
 
@@ -26,14 +26,14 @@ impl Server {
 
     /// Reaps orphans, and ours as usual.
     pub(super) fn reap_orphans(&mut self) {
-        if self.leftovers.len() > 0 {
-            return self.reap_beside_leftovers();
-        }
-        while let Ok(Some((pid, _))) = kernel::ended(None, false) {
+        // One that is found may be the first that is not to be reaped yet.
+        while self.leftovers.len() == 0 {
+            let Ok(Some((pid, _))) = kernel::ended(None, false) else { return };
             if !self.reap_found(pid) {
                 return;
             }
         }
+        self.reap_beside_leftovers();
     }
 
     /// Leaders that are not to be reaped yet would be found again and again: the others are
@@ -67,6 +67,10 @@ impl Server {
 
     /// Reaps a child that has ended; false if it is still there.
     fn reap_found(&mut self, pid: i32) -> bool {
+        if self.leftovers.iter().any(|(_, group)| group.pid == pid) {
+            // Its number is still needed.
+            return false;
+        }
         if self.is_trial(Pid::from_raw(pid)) {
             self.look_at_trial();
             return true;
@@ -102,12 +106,30 @@ pub(super) fn can_be_told_apart() -> bool {
     own_children().is_ok()
 }
 
+/// The same, if there are no more than so many. Reading them all would take long.
+pub(super) fn own_children_up_to(most: usize) -> Option<HashSet<i32>> {
+    // As many digits as a number may have, and a blank.
+    let length = most.saturating_mul(8);
+    let mut text = String::new();
+    let file = std::fs::File::open(CHILDREN).ok().filter(|_| is_own_proc())?;
+    let mut file = file.take(u64::try_from(length).ok()?.saturating_add(1));
+    let read = file.read_to_string(&mut text).ok()?;
+    (read <= length).then(|| numbers_in(&text))
+}
+
 /// Our children by number. A `/proc` of other numbers than ours does not help.
 pub(super) fn own_children() -> io::Result<HashSet<i32>> {
-    let number = std::fs::read_link("/proc/self")?;
-    if number.to_str() != Some(std::process::id().to_string().as_str()) {
+    if !is_own_proc() {
         return Err(ErrorKind::NotFound.into());
     }
-    let text = std::fs::read_to_string(CHILDREN)?;
-    Ok(text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+    Ok(numbers_in(&std::fs::read_to_string(CHILDREN)?))
+}
+
+fn is_own_proc() -> bool {
+    let number = std::fs::read_link("/proc/self");
+    number.is_ok_and(|number| number.to_str() == Some(std::process::id().to_string().as_str()))
+}
+
+fn numbers_in(text: &str) -> HashSet<i32> {
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }

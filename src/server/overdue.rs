@@ -108,7 +108,8 @@ impl Server {
     }
 
     fn kill_and_reap(&mut self, pid: i32) {
-        let _ = signal_group(pid, Signal::SIGKILL);
+        // The leader has ended: nobody else is meant by its number.
+        let _ = kill(Pid::from_raw(pid.saturating_neg()), Signal::SIGKILL);
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         let _ = waitid(Id::Pid(Pid::from_raw(pid)), flags);
         self.spawner.reaped(pid);
