@@ -187,6 +187,8 @@ impl Cost {
         }
         for calls in [&mut cost.server, &mut cost.child] {
             calls.retain(|name, _| !MADE_AHEAD.contains(&name.as_str()));
+            // One end is announced to the next start or to the next turn, whichever comes first.
+            calls.remove("read");
         }
         cost
     }
