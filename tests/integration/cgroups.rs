@@ -302,7 +302,7 @@ fn what_outlives_its_program_keeps_the_group_until_it_ends() {
     let rest = own_line(other, "/bin/cat cat");
     let daemon = group.setup("auto").start(&format!("{leaver}    tasks_max = 10\n{rest}"));
     let pid: i32 = read_all(tcp(port)).trim().parse().unwrap();
-    daemon.wait_childless();
+    let _ = daemon.wait_log(|line| line.about("ended", port));
     let _ = daemon.reload(&rest);
     assert_eq!(group.services().len(), 1);
     let pid = nix::unistd::Pid::from_raw(pid);
