@@ -218,8 +218,12 @@ fn began_by(stat: &[u8]) -> Option<Option<Duration>> {
     if is_alone && fields.get(STATE).is_some_and(|state| matches!(*state, "Z" | "X")) {
         return None;
     }
-    let ticks = fields.get(STARTED).and_then(|field| field.parse::<u32>().ok());
-    Some(ticks.map(|ticks| tick().saturating_mul(ticks)))
+    let ticks = fields.get(STARTED).and_then(|field| field.parse::<u64>().ok());
+    // A system may run for longer than 32 bits of them last.
+    Some(ticks.map(|ticks| {
+        let nanos = tick().as_nanos().saturating_mul(ticks.into());
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }))
 }
 
 /// In what the system counts there.
@@ -250,6 +254,9 @@ mod tests {
             began_by(stat.as_bytes()).is_none()
         };
         assert_eq!((ended(1), ended(2)), (true, false));
+        let late = after.replace("1234", "5000000000");
+        let late = began_by(format!("42 (sh) {late}").as_bytes());
+        assert_eq!(late, Some(Some(tick() * 1_000_000_000 * 5)), "after more than 497 days");
         assert_eq!(began_by(b"42 (sh) S 1"), Some(None));
         assert_eq!(began_by(b""), Some(None));
     }
