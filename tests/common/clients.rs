@@ -4,13 +4,14 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, UnixAddr, bind, connect, recv, send, setsockopt,
     socket, sockopt,
 };
 
-use super::wait::DEADLINE;
+use super::wait::{DEADLINE, wait_for};
 
 /// A connection to 127.0.0.1.
 #[track_caller]
@@ -140,6 +141,20 @@ pub(crate) fn udp_to(address: SocketAddr) -> UdpSocket {
 pub(crate) fn udp_ask(socket: &UdpSocket, text: &str) -> String {
     socket.send(text.as_bytes()).unwrap();
     udp_read(socket)
+}
+
+/// Asks for the same in capitals again and again, after so long each time, since datagrams may
+/// be lost.
+#[track_caller]
+pub(crate) fn ask_until_answered(client: &UdpSocket, text: &str, patience: Duration) {
+    client.set_read_timeout(Some(patience)).unwrap();
+    let answer = text.to_uppercase();
+    wait_for("an answer", || {
+        client.send(text.as_bytes()).ok()?;
+        let mut bytes = [0; 64];
+        let length = client.recv(&mut bytes).ok()?;
+        (bytes[..length] == *answer.as_bytes()).then_some(())
+    });
 }
 
 /// The next datagram.

@@ -6,6 +6,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::time::Duration;
 
+use crate::common::clients::ask_until_answered;
 use crate::common::control::upgrade;
 use crate::common::needs::kernel_lacks;
 use crate::common::{
@@ -67,14 +68,7 @@ fn start(endpoint: &str, user: &str, script: &str) -> Daemon {
 /// Asks until it is answered, since what somebody else gets meanwhile is lost.
 fn ask(port: u16, text: &str) {
     let client = udp(port);
-    client.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    let answer = text.to_uppercase();
-    wait_for("an answer", || {
-        client.send(text.as_bytes()).ok()?;
-        let mut bytes = [0; 64];
-        let length = client.recv(&mut bytes).ok()?;
-        (bytes[..length] == *answer.as_bytes()).then_some(())
-    });
+    ask_until_answered(&client, text, Duration::from_millis(300));
 }
 
 /// The process that the first program has left behind.

@@ -4,11 +4,10 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use crate::common::clients::{udp_ask, udp_to};
+use crate::common::clients::{ask_until_answered, udp_ask, udp_to};
 use crate::common::control::upgrade;
 use crate::common::{
-    Daemon, Folder, Line, Setup, free_port, me, need_ipv6, need_program, procs, udp, wait_for,
-    wait_until,
+    Daemon, Folder, Line, Setup, free_port, me, need_ipv6, need_program, procs, udp, wait_until,
 };
 
 /// Answers its peer; told so, it does that to its socket, and says what it then gets.
@@ -52,14 +51,7 @@ fn start(endpoint: &str, how: &str) -> Daemon {
 
 /// As clients of datagrams do: what is lost is sent again.
 fn ask(client: &UdpSocket, text: &str) {
-    client.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-    let answer = text.to_uppercase();
-    wait_for("an answer", || {
-        client.send(text.as_bytes()).ok()?;
-        let mut bytes = [0; 64];
-        let length = client.recv(&mut bytes).ok()?;
-        (bytes[..length] == *answer.as_bytes()).then_some(())
-    });
+    ask_until_answered(client, text, Duration::from_secs(1));
 }
 
 fn steals(line: &Line) -> bool {

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -50,6 +50,17 @@ fn serves(path: &Path) -> Option<()> {
     (echo_once(stream, "here") == "here").then_some(())
 }
 
+/// A directory, the link that takes its place, and where that leads.
+fn places() -> (Folder, [PathBuf; 3]) {
+    let folder = Folder::new();
+    let open = folder.open_folder("open");
+    let (directory, link, secret) = (open.join("d"), open.join("next"), folder.at("secret"));
+    fs::create_dir(&directory).unwrap();
+    fs::create_dir(&secret).unwrap();
+    symlink(&secret, &link).unwrap();
+    (folder, [directory, link, secret])
+}
+
 /// Opens and closes sockets again and again.
 fn reload_often(daemon: &Daemon, directory: &Path) {
     for round in 0..20u32 {
@@ -60,12 +71,7 @@ fn reload_often(daemon: &Daemon, directory: &Path) {
 
 #[test]
 fn a_directory_that_is_swapped_for_a_link_leads_no_socket_elsewhere() {
-    let folder = Folder::new();
-    let open = folder.open_folder("open");
-    let (directory, link, secret) = (open.join("d"), open.join("next"), folder.at("secret"));
-    fs::create_dir(&directory).unwrap();
-    fs::create_dir(&secret).unwrap();
-    symlink(&secret, &link).unwrap();
+    let (folder, [directory, link, secret]) = places();
     let mut daemon = Setup::new().controlled().start_in(folder, &lines(&directory, [0], ""));
     assert_eq!(serves(&directory.join("s0")), Some(()));
     while_swapping(&directory, &link, || reload_often(&daemon, &directory));
@@ -79,12 +85,7 @@ fn a_directory_that_is_swapped_for_a_link_leads_no_socket_elsewhere() {
 /// Whoever looks whether a socket is left over from another server connects to it.
 #[test]
 fn somebody_elses_socket_is_not_connected_to() {
-    let folder = Folder::new();
-    let open = folder.open_folder("open");
-    let (directory, link, secret) = (open.join("d"), open.join("next"), folder.at("secret"));
-    fs::create_dir(&directory).unwrap();
-    fs::create_dir(&secret).unwrap();
-    symlink(&secret, &link).unwrap();
+    let (folder, [directory, link, secret]) = places();
     let others = UnixListener::bind(secret.join("s0")).unwrap();
     others.set_nonblocking(true).unwrap();
     let line = lines(&directory, [0], "");
