@@ -96,7 +96,8 @@ fn sockets_of(pid: i32) -> (Vec<u64>, usize) {
     (sockets, links.len())
 }
 
-fn number_of(link: &Path) -> Option<u64> {
+/// The number of a socket by what a descriptor leads to.
+pub(super) fn number_of(link: &Path) -> Option<u64> {
     link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 

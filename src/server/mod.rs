@@ -23,6 +23,9 @@
 //! | `shares` | what one service and one source may have of that |
 //! | `orphans` | those of others, as process 1 |
 //! | `closing` | their connections, so that clients get all of the answer |
+//! | `adopted` | who has lost his parent and has come to us |
+//! | `process_stat` | when a process began, and whether it has ended |
+//! | `still_used` | connections that those have who are left of a program |
 //! | `ends` | what announces an end at once |
 //! | `stderr_lines` | what programs write to standard error |
 //! | `outliving` | the same of programs that outlive the server |
@@ -56,6 +59,7 @@
 //! | `managing` | what the service manager is told, its sockets |
 
 mod accepting;
+mod adopted;
 mod adopting;
 mod alarm;
 mod answering;
@@ -89,6 +93,7 @@ mod outliving;
 mod overdue;
 mod peer_queue;
 mod per_peer;
+mod process_stat;
 mod processes;
 mod quiet;
 mod quota;
@@ -104,6 +109,7 @@ mod sources;
 mod starting;
 mod state;
 mod stderr_lines;
+mod still_used;
 mod stopping;
 mod straying;
 mod stream;

@@ -96,6 +96,7 @@ impl Server {
             return true;
         }
         let Ok(Some((_, ending))) = kernel::ended(Some(pid), true) else { return false };
+        self.closing.adopted.forget(pid);
         journal::orphan(pid, end_of(ending));
         true
     }

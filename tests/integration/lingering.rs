@@ -6,8 +6,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
+use nix::sys::signal::{Signal, kill};
+
 use crate::common::clients::{echo_once, read_to_any_end, reset};
 use crate::common::control::{controlled, status, upgrade};
+use crate::common::daemon::as_pid;
 use crate::common::{
     DEADLINE, Daemon, Folder, Setup, free_port, free_ports, need_program, own_line, procs,
     read_all, read_line, shell, tcp, tcp_line, wait_until,
@@ -112,6 +115,8 @@ fn whoever_still_uses_the_connection_keeps_it() {
         "set -m; cat & set +m",
         "(setsid cat 2>/dev/null &)",
         "(setsid sh -c \"cat 2>/dev/null &\" 2>/dev/null &)",
+        // The child of one that has come to the server, and that has let it go itself.
+        "(setsid sh -c \"cat >&3 2>/dev/null & exec </dev/null >/dev/null 2>&1 3<&-; wait\" &)",
     ];
     let ports = free_ports(u16::try_from(leftovers.len()).unwrap());
     let services = ports.iter().zip(leftovers).map(|(port, left)| {
@@ -130,6 +135,109 @@ fn whoever_still_uses_the_connection_keeps_it() {
         client.shutdown(Shutdown::Write).unwrap();
         assert_eq!(read_all(&client), "");
     }
+}
+
+/// Of these services the first leaves so many processes behind for each client, which have
+/// nothing of his connection, and the second answers without reading.
+fn leaving_and_answering(ports: &[u16], number: usize) -> String {
+    let away = "</dev/null >/dev/null 2>&1";
+    let script =
+        format!("for i in $(seq {number}); do (setsid sleep 600 {away} &); done; echo left");
+    tcp_line(ports[0], &shell(&script)) + &tcp_line(ports[1], &unread("echo here"))
+}
+
+/// A client whose program has been started.
+fn started(daemon: &Daemon, port: u16, clients: usize) -> TcpStream {
+    let client = tcp(port);
+    let _ = daemon.accepted(port, clients);
+    client
+}
+
+/// He gets the answer of a program that does not read what he says.
+#[track_caller]
+fn is_answered(mut client: TcpStream) {
+    client.write_all(b"a request that nobody reads\n").unwrap();
+    assert_eq!(whole(client), "here\n".len());
+}
+
+/// Whoever has been left behind so far, when so many have come to the server.
+fn wait_left(daemon: &Daemon, number: usize) -> Vec<u32> {
+    let left = || {
+        let command = |pid| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let sleeps = |pid: &u32| command(*pid) == b"sleep\x00600\x00";
+        procs::children(daemon.pid()).into_iter().filter(sleeps).collect::<Vec<_>>()
+    };
+    wait_until("all have come to the server", || left().len() == number);
+    left()
+}
+
+fn end(pid: u32) {
+    kill(as_pid(pid), Signal::SIGKILL).unwrap();
+}
+
+#[test]
+fn what_others_leave_behind_all_the_time_is_no_matter() {
+    let ports = free_ports(2);
+    let daemon = Daemon::start(&leaving_and_answering(&ports, 1));
+    for round in 1..=20 {
+        let client = started(&daemon, ports[1], round);
+        // It is younger than the program.
+        assert_eq!(read_all(tcp(ports[0])), "left\n");
+        let _ = wait_left(&daemon, round);
+        is_answered(client);
+    }
+    wait_left(&daemon, 20).into_iter().for_each(end);
+}
+
+#[test]
+fn so_it_is_with_many_of_them_before_and_after_the_program_was_started() {
+    let (ports, each) = (free_ports(2), 70);
+    let daemon = Daemon::start(&leaving_and_answering(&ports, each));
+    let leave = || assert_eq!(read_all(tcp(ports[0])), "left\n");
+    let clients = [started(&daemon, ports[1], 1), {
+        leave();
+        let _ = wait_left(&daemon, each);
+        started(&daemon, ports[1], 2)
+    }];
+    for client in clients {
+        is_answered(client);
+    }
+    let client = started(&daemon, ports[1], 3);
+    leave();
+    let _ = wait_left(&daemon, each * 2);
+    is_answered(client);
+    wait_left(&daemon, each * 2).into_iter().for_each(end);
+}
+
+#[test]
+fn threads_that_go_on_when_the_first_has_ended_keep_it() {
+    if !need_program("python3") {
+        return;
+    }
+    let port = free_port();
+    let script = "import ctypes, os, threading\n\
+        def echo():\n  \
+          while data := os.read(0, 4096): os.write(0, data)\n  \
+          os._exit(0)\n\
+        if os.fork(): os._exit(0)\n\
+        os.setsid()\n\
+        threading.Thread(target=echo).start()\n\
+        ctypes.CDLL(None).pthread_exit(None)\n";
+    let folder = Folder::new();
+    let path = folder.open_folder("script").join("threads");
+    std::fs::write(&path, script).unwrap();
+    let line = unread(&format!("exec python3 {}", path.display()));
+    let daemon = Setup::new().start_in(folder, &tcp_line(port, &line));
+    let mut client = tcp(port);
+    client.write_all(b"unread\n").unwrap();
+    assert_eq!(read_line(&client), "unread\n");
+    let _ = daemon.wait_log(|line| line.about("ended", port));
+    for round in 0..20 {
+        let text = format!("{round} to and fro\n");
+        assert_eq!(echo_once(&client, &text), text);
+    }
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(&client), "");
 }
 
 #[test]
@@ -220,11 +328,7 @@ fn without_it_the_connection_is_the_programs_alone() {
     let pid = daemon.accepted(ports[1], 1)[0];
     wait_until("it has closed it", || !Path::new(&format!("/proc/{pid}/fd/0")).exists());
     kept.write_all(b"still there").unwrap();
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(pid.try_into().unwrap()),
-        nix::sys::signal::Signal::SIGKILL,
-    )
-    .unwrap();
+    end(pid);
     assert_eq!(read_all(&kept), "");
 }
 
