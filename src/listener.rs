@@ -10,6 +10,7 @@ mod buffers;
 mod keepalive;
 mod others;
 mod plain;
+mod question;
 mod restore;
 mod shown;
 mod socket;

@@ -1,34 +1,42 @@
 //! Who else has a socket at the address of one of ours: the kernel is asked (sock_diag(7)),
-//! which tells of those at one port alone, whatever there is at others.
+//! which tells of those at one port alone, whatever there is at others, and of those that are
+//! at one of its addresses, however many there are at others.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd, AsRawFd as _};
 
 use nix::libc;
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, getsockopt, recv, send, socket,
+    sockopt,
 };
 use nix::sys::stat::fstat;
 
+use super::question::{HEAD, Question};
 use super::{Bound, Listener, Socket};
 
 /// More than so many at one address are not told apart.
-const MOST: usize = 64;
+const MOST: usize = 256;
 
 /// What the kernel answers at once.
 const ROOM: usize = 32 * 1024;
 
-/// `linux/sock_diag.h`, `linux/netlink.h`, `linux/tcp_states.h`.
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const REQUEST_ALL: u16 = 0x301;
+/// `linux/netlink.h`, `linux/tcp_states.h`.
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
 const TCP_CLOSE: u32 = 7;
 const TCP_LISTEN: u32 = 10;
 
-/// Bytes of a message's head.
-const HEAD: usize = 16;
+/// What the kernel has told.
+#[derive(Debug, Default)]
+pub struct Others {
+    /// The sockets of others.
+    pub sockets: Vec<Other>,
+    /// There are more.
+    pub are_more: bool,
+}
 
 /// A socket of somebody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,19 +60,49 @@ impl Listener {
     /// a unix or a virtual socket, whose address nobody else has.
     ///
     /// # Errors
-    /// The system's: ENOENT where the kernel does not tell.
-    pub fn others(&self) -> io::Result<Vec<Other>> {
+    /// The system's: ENOENT where the kernel does not tell. That our own socket is not among
+    /// what it tells.
+    pub fn others(&self) -> io::Result<Others> {
         let (protocol, state) = match &self.socket {
             Socket::Udp(_) => (libc::IPPROTO_UDP, TCP_CLOSE),
             Socket::Tcp(_) => (libc::IPPROTO_TCP, TCP_LISTEN),
-            Socket::Unix(_) | Socket::UnixDatagram(_) | Socket::Vsock(_) => return Ok(Vec::new()),
+            Socket::Unix(_) | Socket::UnixDatagram(_) | Socket::Vsock(_) => {
+                return Ok(Others::default());
+            }
         };
-        let Bound::Inet(address) = self.address else { return Ok(Vec::new()) };
-        let all = bound_at(address, protocol, 1 << state)?;
-        let own = all.iter().find(|other| Some(other.inode) == self.inode()).copied();
-        let Some(own) = own else { return Ok(Vec::new()) };
-        Ok(all.into_iter().filter(|other| other.inode != own.inode && meet(other, &own)).collect())
+        let Bound::Inet(address) = self.address else { return Ok(Others::default()) };
+        let inode = self.inode().ok_or(ErrorKind::NotFound)?;
+        let own = Other { ip: address.ip(), device: self.device(), inode };
+        let mut met = Met::of(own);
+        met.ask(address, protocol, 1 << state)?;
+        if takes_ipv4(self, address) {
+            met.ask(by_ipv4(address), protocol, 1 << state)?;
+        }
+        if met.own_is_there || met.others.are_more { Ok(met.others) } else { Err(absent()) }
     }
+
+    /// The one network device of whose packets it gets; 0 for none. One that is gone has no
+    /// number.
+    fn device(&self) -> u32 {
+        let name = getsockopt(self, sockopt::BindToDevice).unwrap_or_default();
+        let name = name.to_str().unwrap_or_default().trim_end_matches('\0');
+        if name.is_empty() { 0 } else { if_nametoindex(name).unwrap_or_default() }
+    }
+}
+
+/// Whether it is for both families: one of the service manager's may be.
+fn takes_ipv4(socket: impl AsFd, address: SocketAddr) -> bool {
+    let is_for_both = || getsockopt(&socket, sockopt::Ipv6V6Only).is_ok_and(|only| !only);
+    address.is_ipv6() && address.ip().is_unspecified() && is_for_both()
+}
+
+/// Where one for IPv4 alone gets what comes by that, before one for both.
+fn by_ipv4(address: SocketAddr) -> SocketAddr {
+    (Ipv4Addr::UNSPECIFIED, address.port()).into()
+}
+
+fn absent() -> io::Error {
+    io::Error::new(ErrorKind::NotFound, "the socket is not at its address any more")
 }
 
 /// Whether something may be for either.
@@ -73,55 +111,60 @@ fn meet(one: &Other, other: &Other) -> bool {
     ips && (one.device == other.device || one.device == 0 || other.device == 0)
 }
 
-fn bound_at(address: SocketAddr, protocol: i32, states: u32) -> io::Result<Vec<Other>> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let of = SockProtocol::NetlinkSockDiag;
-    let kernel = socket(AddressFamily::Netlink, SockType::Raw, flags, of)?;
-    let protocol = u8::try_from(protocol).map_err(io::Error::other)?;
-    send(kernel.as_raw_fd(), &question(address, protocol, states)?, MsgFlags::empty())?;
-    let (mut found, mut room) = (Vec::new(), vec![0; ROOM]);
-    while found.len() < MOST {
-        let length = recv(kernel.as_raw_fd(), &mut room, MsgFlags::MSG_DONTWAIT)?;
-        if read_all(room.get(..length).unwrap_or_default(), &mut found)? {
-            break;
-        }
-    }
-    Ok(found)
+/// Those that meet one of ours, and no others, however many there are.
+struct Met {
+    own: Other,
+    own_is_there: bool,
+    others: Others,
 }
 
-/// `struct nlmsghdr` and `struct inet_diag_req_v2` (`linux/inet_diag.h`).
-fn question(address: SocketAddr, protocol: u8, states: u32) -> io::Result<Vec<u8>> {
-    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    let family = u8::try_from(family).map_err(io::Error::other)?;
-    let mut body = vec![family, protocol, 0, 0];
-    body.extend(states.to_ne_bytes());
-    body.extend(address.port().to_be_bytes());
-    // The other port, both addresses and the device, the cookie: whatever they are.
-    body.extend([0; 2 + 16 + 16 + 4]);
-    body.extend([0xff; 8]);
-    let length = u32::try_from(HEAD.saturating_add(body.len())).map_err(io::Error::other)?;
-    let mut message = Vec::new();
-    message.extend(length.to_ne_bytes());
-    message.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    message.extend(REQUEST_ALL.to_ne_bytes());
-    message.extend([0; 8]);
-    message.append(&mut body);
-    Ok(message)
-}
-
-/// True when that was all.
-fn read_all(mut messages: &[u8], found: &mut Vec<Other>) -> io::Result<bool> {
-    while let (Some(length), Some(kind)) = (number(messages, 0), messages.get(4..6)) {
-        let length = usize::try_from(length).map_err(io::Error::other)?;
-        let body = messages.get(HEAD..length).ok_or(ErrorKind::InvalidData)?;
-        match u16::from_ne_bytes(kind.try_into().unwrap_or_default()) {
-            DONE => return Ok(true),
-            ERROR => return Err(refusal(body)),
-            _ => found.extend(other(body)),
-        }
-        messages = messages.get(length.next_multiple_of(4)..).unwrap_or_default();
+impl Met {
+    fn of(own: Other) -> Self {
+        Self { own, own_is_there: false, others: Others::default() }
     }
-    Ok(false)
+
+    fn take(&mut self, other: Other) {
+        if other.inode == self.own.inode {
+            self.own_is_there = true;
+        } else if meet(&other, &self.own) {
+            self.others.are_more = self.others.sockets.len() >= MOST;
+            if !self.others.are_more {
+                self.others.sockets.push(other);
+            }
+        }
+    }
+
+    fn ask(&mut self, address: SocketAddr, protocol: i32, states: u32) -> io::Result<()> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let of = SockProtocol::NetlinkSockDiag;
+        let kernel = socket(AddressFamily::Netlink, SockType::Raw, flags, of)?;
+        let protocol = u8::try_from(protocol).map_err(io::Error::other)?;
+        let question = Question { address, protocol, states }.message()?;
+        send(kernel.as_raw_fd(), &question, MsgFlags::empty())?;
+        let mut room = vec![0; ROOM];
+        while !self.others.are_more {
+            let length = recv(kernel.as_raw_fd(), &mut room, MsgFlags::MSG_DONTWAIT)?;
+            if self.read_all(room.get(..length).unwrap_or_default())? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// True when that was all.
+    fn read_all(&mut self, mut messages: &[u8]) -> io::Result<bool> {
+        while let (Some(length), Some(kind)) = (number(messages, 0), messages.get(4..6)) {
+            let length = usize::try_from(length).map_err(io::Error::other)?;
+            let body = messages.get(HEAD..length).ok_or(ErrorKind::InvalidData)?;
+            match u16::from_ne_bytes(kind.try_into().unwrap_or_default()) {
+                DONE => return Ok(true),
+                ERROR => return Err(refusal(body)),
+                _ => other(body).into_iter().for_each(|it| self.take(it)),
+            }
+            messages = messages.get(length.next_multiple_of(4)..).unwrap_or_default();
+        }
+        Ok(false)
+    }
 }
 
 fn refusal(body: &[u8]) -> io::Error {
@@ -146,14 +189,34 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, UdpSocket};
+    use std::os::fd::OwnedFd;
 
-    use nix::sys::socket::{setsockopt, sockopt};
+    use nix::sys::socket::{SockaddrStorage, bind, setsockopt};
 
     use super::*;
 
-    fn told(result: io::Result<Vec<Other>>) -> Option<Vec<Other>> {
-        // Not every kernel has it.
-        result.ok()
+    fn other_at(ip: &str, device: u32, inode: u64) -> Other {
+        Other { ip: ip.parse().unwrap(), device, inode }
+    }
+
+    /// What meets this socket; none where the kernel does not tell.
+    fn told(of: impl AsFd, address: SocketAddr, protocol: i32, state: u32) -> Option<Met> {
+        let own = Other { ip: address.ip(), device: 0, inode: fstat(of).unwrap().st_ino };
+        let mut met = Met::of(own);
+        met.ask(address, protocol, 1 << state).ok().map(|()| met)
+    }
+
+    fn told_of_udp(socket: &UdpSocket) -> Option<Met> {
+        told(socket, socket.local_addr().unwrap(), libc::IPPROTO_UDP, TCP_CLOSE)
+    }
+
+    /// One that lets others in beside it.
+    fn shared(address: SocketAddr) -> OwnedFd {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let next = socket(AddressFamily::Inet, SockType::Datagram, flags, None).unwrap();
+        setsockopt(&next, sockopt::ReuseAddr, &true).unwrap();
+        bind(next.as_raw_fd(), &SockaddrStorage::from(address)).unwrap();
+        next
     }
 
     #[test]
@@ -161,16 +224,12 @@ mod tests {
         for ip in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(one) = UdpSocket::bind(ip) else { continue };
             let _another_port = UdpSocket::bind(ip).unwrap();
-            let address = one.local_addr().unwrap();
-            let Some(found) = told(bound_at(address, libc::IPPROTO_UDP, 1 << TCP_CLOSE)) else {
-                return;
-            };
-            let inode = fstat(&one).unwrap().st_ino;
-            assert_eq!(found, [Other { ip: address.ip(), device: 0, inode }]);
+            let Some(met) = told_of_udp(&one) else { return };
+            assert!(met.own_is_there && met.others.sockets.is_empty());
             // One that is connected is its peer's alone.
+            let address = one.local_addr().unwrap();
             one.connect(address).unwrap();
-            let found = told(bound_at(address, libc::IPPROTO_UDP, 1 << TCP_CLOSE)).unwrap();
-            assert_eq!(found, []);
+            assert!(!told_of_udp(&one).unwrap().own_is_there);
         }
     }
 
@@ -180,36 +239,54 @@ mod tests {
         let address = one.local_addr().unwrap();
         let _client = std::net::TcpStream::connect(address).unwrap();
         let _connection = one.accept().unwrap();
-        let Some(found) = told(bound_at(address, libc::IPPROTO_TCP, 1 << TCP_LISTEN)) else {
-            return;
-        };
-        assert_eq!(found.len(), 1);
+        let Some(met) = told(&one, address, libc::IPPROTO_TCP, TCP_LISTEN) else { return };
+        assert!(met.own_is_there && met.others.sockets.is_empty());
     }
 
     #[test]
     fn many_are_not_all_told() {
-        let first = UdpSocket::bind("127.0.0.1:0").unwrap();
-        setsockopt(&first, sockopt::ReuseAddr, &true).unwrap();
+        let first = UdpSocket::from(shared("127.0.0.1:0".parse().unwrap()));
         let address = first.local_addr().unwrap();
-        let more: Vec<_> = (0..300)
-            .map(|_| {
-                let flags = SockFlag::SOCK_CLOEXEC;
-                let next = socket(AddressFamily::Inet, SockType::Datagram, flags, None).unwrap();
-                setsockopt(&next, sockopt::ReuseAddr, &true).unwrap();
-                let address = nix::sys::socket::SockaddrStorage::from(address);
-                nix::sys::socket::bind(next.as_raw_fd(), &address).unwrap();
-                next
-            })
-            .collect();
-        let Some(found) = told(bound_at(address, libc::IPPROTO_UDP, 1 << TCP_CLOSE)) else {
+        let more: Vec<_> = (0..MOST + 50).map(|_| shared(address)).collect();
+        let Some(met) = told_of_udp(&first) else { return };
+        assert!(met.others.are_more && met.others.sockets.len() == MOST, "{}", more.len());
+    }
+
+    #[test]
+    fn however_many_there_are_at_other_addresses_those_at_ours_are_told() {
+        let first = UdpSocket::from(shared("127.0.0.1:0".parse().unwrap()));
+        let address = first.local_addr().unwrap();
+        let beside = shared(address);
+        let wide = shared((Ipv4Addr::UNSPECIFIED, address.port()).into());
+        let elsewhere = |n: u8| shared((Ipv4Addr::new(127, 7, 7, n), address.port()).into());
+        let decoys: Vec<_> = (1..=250).chain(1..=250).map(elsewhere).collect();
+        let Some(met) = told_of_udp(&first) else { return };
+        let mut inodes: Vec<_> = met.others.sockets.iter().map(|other| other.inode).collect();
+        let mut expected = [&beside, &wide].map(|it| fstat(it).unwrap().st_ino);
+        inodes.sort_unstable();
+        expected.sort_unstable();
+        assert!(met.own_is_there && !met.others.are_more, "{}", decoys.len());
+        assert_eq!(inodes, expected);
+    }
+
+    #[test]
+    fn one_for_ipv4_alone_is_beside_one_for_both() {
+        let Ok(both) = UdpSocket::bind("[::]:0") else { return };
+        let address = both.local_addr().unwrap();
+        if !takes_ipv4(&both, address) {
             return;
-        };
-        assert!((MOST..=more.len() + 1).contains(&found.len()), "{}", found.len());
+        }
+        setsockopt(&both, sockopt::ReuseAddr, &true).unwrap();
+        let beside = shared(by_ipv4(address));
+        let Some(mut met) = told_of_udp(&both) else { return };
+        met.ask(by_ipv4(address), libc::IPPROTO_UDP, 1 << TCP_CLOSE).unwrap();
+        let inode = fstat(&beside).unwrap().st_ino;
+        assert!(met.own_is_there && met.others.sockets.iter().any(|other| other.inode == inode));
     }
 
     #[test]
     fn those_of_other_addresses_and_devices_are_in_nobodys_way() {
-        let other = |ip: &str, device| Other { ip: ip.parse().unwrap(), device, inode: 1 };
+        let other = |ip: &str, device| other_at(ip, device, 1);
         let own = other("127.0.0.1", 0);
         assert!(meet(&own, &other("127.0.0.1", 7)) && meet(&own, &other("0.0.0.0", 0)));
         assert!(!meet(&own, &other("127.0.0.2", 0)));
@@ -218,9 +295,9 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_no_reason_to_go_on_for_ever() {
-        let mut found = Vec::new();
-        assert!(read_all(&[0; 64], &mut found).is_err(), "a message of no length");
-        assert!(read_all(&[255; 64], &mut found).is_err());
-        assert!(!read_all(&[], &mut found).unwrap() && found.is_empty());
+        let mut found = Met::of(other_at("127.0.0.1", 0, 1));
+        assert!(found.read_all(&[0; 64]).is_err(), "a message of no length");
+        assert!(found.read_all(&[255; 64]).is_err());
+        assert!(!found.read_all(&[]).unwrap() && found.others.sockets.is_empty());
     }
 }

@@ -1,38 +1,67 @@
-//! Which processes have certain sockets: looked for in /proc, some processes at a time, since
+//! Which processes have certain sockets: looked for in /proc, some descriptors at a time, since
 //! there may be many and nothing else waits for it.
+//!
+//! A thread may have a table of descriptors of its own, and the first thread of a process may
+//! have ended before the others: their tables are looked at, too. What is read of a process is
+//! read after it has been taken hold of, so that nobody else who has come to its number
+//! meanwhile is meant.
 
-use std::fs;
-use std::path::Path;
+use std::fs::{self, ReadDir};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use nix::unistd::getpid;
 
-/// Processes that are looked at in one turn.
-const PROCESSES: usize = 16;
-/// After so many descriptors no further process is looked at in it.
+use crate::spawn::kernel;
+use crate::spawn::kernel::tables;
+
+/// Descriptors that are looked at in one turn.
 const IN_A_TURN: usize = 512;
-/// Descriptors of one process that are looked at.
-const DESCRIPTORS: usize = 4096;
+/// A process takes as long as so many, a further thread as one.
+const PROCESS: usize = 32;
 
 /// A search that goes on.
 #[derive(Debug)]
 pub(super) struct Search<T> {
     /// The sockets by their number in the system, and what they are looked for for.
     wanted: Vec<(u64, T)>,
-    /// Processes that are left.
-    left: Vec<i32>,
+    /// Those that are left; None before it has begun.
+    left: Option<Vec<Thread>>,
+    /// What is being looked at.
+    table: Option<Table>,
 }
 
 impl<T> Default for Search<T> {
     fn default() -> Self {
-        Self { wanted: Vec::new(), left: Vec::new() }
+        Self { wanted: Vec::new(), left: None, table: None }
     }
 }
 
+/// A thread whose descriptors are to be looked at, by the number of its process and its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Thread {
+    pid: i32,
+    number: i32,
+}
+
+/// The descriptors of a thread that have not been looked at yet.
+#[derive(Debug)]
+struct Table {
+    pid: i32,
+    process: Option<Rc<OwnedFd>>,
+    entries: ReadDir,
+}
+
 /// A process that has one of the sockets.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Holder {
     pub(super) pid: i32,
     pub(super) inode: u64,
+    /// The process itself, whoever has its number by now; none where the system has no pidfds.
+    pub(super) process: Option<Rc<OwnedFd>>,
+    /// Its descriptor.
+    link: PathBuf,
 }
 
 impl<T> Search<T> {
@@ -40,30 +69,47 @@ impl<T> Search<T> {
     pub(super) fn want(&mut self, inode: u64, what: T) {
         self.wanted.retain(|(other, _)| *other != inode);
         self.wanted.push((inode, what));
-        self.left = processes();
+        (self.left, self.table) = (None, None);
     }
 
     pub(super) fn is_under_way(&self) -> bool {
         !self.wanted.is_empty()
     }
 
-    /// Those in the next processes; None when there are none left.
+    /// Those among the next descriptors; None when there are none left.
     pub(super) fn go_on(&mut self) -> Option<Vec<Holder>> {
-        if self.left.is_empty() {
+        if self.table.is_none() && self.left.get_or_insert_with(all_processes).is_empty() {
             return None;
         }
-        let (mut found, mut seen) = (Vec::new(), 0usize);
-        for _ in 0..PROCESSES {
-            if seen >= IN_A_TURN {
-                break;
+        let (mut found, mut seen) = (Vec::<Holder>::new(), 0usize);
+        while seen < IN_A_TURN {
+            let Some(table) = &mut self.table else {
+                let Some(cost) = self.next_table() else { break };
+                seen = seen.saturating_add(cost);
+                continue;
+            };
+            seen = seen.saturating_add(1);
+            match table.next() {
+                Some(holder) if self.get(holder.inode).is_some() => found.push(holder),
+                Some(_) => {}
+                None => self.table = None,
             }
-            let Some(pid) = self.left.pop() else { break };
-            let (sockets, count) = sockets_of(pid);
-            seen = seen.saturating_add(count);
-            let wanted = sockets.into_iter().filter(|it| self.get(*it).is_some());
-            found.extend(wanted.map(|inode| Holder { pid, inode }));
         }
+        found.dedup_by_key(|holder| (holder.pid, holder.inode));
         Some(found)
+    }
+
+    /// Turns to the next thread, and says what that costs; None when there is none left.
+    fn next_table(&mut self) -> Option<usize> {
+        let left = self.left.get_or_insert_with(all_processes);
+        let next = left.pop()?;
+        if !next.is_first() {
+            self.table = Table::of_its_own(next);
+            return Some(1);
+        }
+        left.extend(other_threads(next.pid));
+        self.table = Table::of(next);
+        Some(PROCESS)
     }
 
     /// What a socket is looked for for.
@@ -73,37 +119,76 @@ impl<T> Search<T> {
 
     /// It is over.
     pub(super) fn take(&mut self) -> Vec<(u64, T)> {
+        (self.left, self.table) = (None, None);
         std::mem::take(&mut self.wanted)
     }
 }
 
-/// All others.
-pub(super) fn processes() -> Vec<i32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    numbers.filter(|pid| *pid != getpid().as_raw()).collect()
+impl Thread {
+    fn first(pid: i32) -> Self {
+        Self { pid, number: pid }
+    }
+
+    fn is_first(self) -> bool {
+        self.pid == self.number
+    }
 }
 
-/// The sockets that a process has, each once, and how many descriptors that took; none if we
-/// may not look.
-fn sockets_of(pid: i32) -> (Vec<u64>, usize) {
-    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return (Vec::new(), 0) };
-    let links = entries.take(DESCRIPTORS).flatten().map(|it| fs::read_link(it.path()).ok());
-    let links: Vec<_> = links.collect();
-    let mut sockets: Vec<u64> = links.iter().flatten().filter_map(|it| number_of(it)).collect();
-    sockets.sort_unstable();
-    sockets.dedup();
-    (sockets, links.len())
+impl Table {
+    /// None if there is nothing that we may look at.
+    fn of(thread: Thread) -> Option<Self> {
+        let Thread { pid, number } = thread;
+        let process = kernel::open_pidfd(pid).ok().map(Rc::new);
+        let entries = fs::read_dir(format!("/proc/{pid}/task/{number}/fd")).ok()?;
+        Some(Self { pid, process, entries })
+    }
+
+    /// None if it is that of the first thread, too.
+    fn of_its_own(thread: Thread) -> Option<Self> {
+        if tables::is_one(thread.pid, thread.number) { None } else { Self::of(thread) }
+    }
+
+    /// The next descriptor as if it were a socket that is looked for: no other has the number 0.
+    fn next(&mut self) -> Option<Holder> {
+        let link = self.entries.next()?.ok()?.path();
+        let inode = socket_at(&link).unwrap_or_default();
+        Some(Holder { pid: self.pid, inode, process: self.process.clone(), link })
+    }
+}
+
+impl Holder {
+    /// Whether what now has the number of the process has the socket still.
+    pub(super) fn has_it_still(&self) -> bool {
+        socket_at(&self.link) == Some(self.inode)
+    }
+}
+
+fn all_processes() -> Vec<Thread> {
+    processes().into_iter().map(Thread::first).collect()
+}
+
+/// All others.
+pub(super) fn processes() -> Vec<i32> {
+    numbers_in("/proc").into_iter().filter(|pid| *pid != getpid().as_raw()).collect()
+}
+
+fn other_threads(pid: i32) -> impl Iterator<Item = Thread> {
+    let threads = numbers_in(&format!("/proc/{pid}/task")).into_iter();
+    threads.map(move |number| Thread { pid, number }).filter(|thread| !thread.is_first())
+}
+
+fn numbers_in(folder: &str) -> Vec<i32> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+fn socket_at(link: &Path) -> Option<u64> {
+    number_of(&fs::read_link(link).ok()?)
 }
 
 /// The number of a socket by what a descriptor leads to.
 pub(super) fn number_of(link: &Path) -> Option<u64> {
     link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-}
-
-/// Whether a process has a socket.
-pub(super) fn has(pid: i32, inode: u64) -> bool {
-    sockets_of(pid).0.contains(&inode)
 }
 
 /// The user of a process, if it is one alone: real, effective, saved and for files.
@@ -126,6 +211,16 @@ mod tests {
 
     use super::*;
 
+    fn holders<T>(search: &mut Search<T>) -> (Vec<(i32, u64)>, usize) {
+        let (mut found, mut turns) = (Vec::new(), 0);
+        while let Some(more) = search.go_on() {
+            assert!(more.iter().all(Holder::has_it_still));
+            found.extend(more.iter().map(|holder| (holder.pid, holder.inode)));
+            turns += 1;
+        }
+        (found, turns)
+    }
+
     #[test]
     fn whoever_has_a_socket_is_found() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -135,17 +230,47 @@ mod tests {
         let pid = i32::try_from(child.id()).unwrap();
         let mut search = Search::default();
         search.want(inode, "it");
-        let mut found = Vec::new();
-        while let Some(more) = search.go_on() {
-            found.extend(more);
-        }
-        assert_eq!(found, [Holder { pid, inode }]);
+        assert_eq!(holders(&mut search).0, [(pid, inode)]);
         assert_eq!(search.take(), [(inode, "it")]);
-        assert!(!search.is_under_way() && search.go_on().is_none());
-        assert!(has(pid, inode) && !has(pid, inode + 1));
+        assert!(!search.is_under_way());
         assert_eq!(user_of(pid), Some(geteuid().as_raw()));
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(user_of(i32::MAX), None);
+    }
+
+    /// One process is as much as any: it is left where the turn has ended, and taken up there.
+    #[test]
+    fn a_table_is_looked_through_in_several_turns() {
+        let files: Vec<_> =
+            (0..IN_A_TURN + 50).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+        let last = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let inode = fstat(&last).unwrap().st_ino;
+        let mut search = Search::default();
+        search.want(inode, ());
+        search.left = Some(vec![Thread::first(getpid().as_raw())]);
+        let (found, turns) = holders(&mut search);
+        assert!(found.contains(&(getpid().as_raw(), inode)));
+        assert!(turns >= 2, "{turns} for {} files", files.len());
+    }
+
+    #[test]
+    fn a_thread_with_a_table_of_its_own_is_a_holder() {
+        let (opened, closes) = (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES).unwrap();
+                let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+                opened.0.send(fstat(&socket).unwrap().st_ino).unwrap();
+                let _ = closes.1.recv();
+            });
+            let inode = opened.1.recv().unwrap();
+            let mut search = Search::default();
+            search.want(inode, ());
+            search.left = Some(vec![Thread::first(getpid().as_raw())]);
+            let found = holders(&mut search).0;
+            drop(closes.0);
+            assert_eq!(found, [(getpid().as_raw(), inode)]);
+        });
     }
 }

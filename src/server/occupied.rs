@@ -11,13 +11,14 @@
 //! those of the service's user, or where it belongs to the session of the program.
 
 use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid, getsid};
 
 use super::Server;
-use super::holders::{Holder, Search, has, user_of};
+use super::holders::{Holder, Search, user_of};
 use super::slab::Key;
 use super::state::Rest;
 use super::timers::Timer;
@@ -57,7 +58,7 @@ pub(super) struct Occupied {
     delay: Duration,
     search: Search<Sought>,
     told: VecDeque<u64>,
-    /// Somebody has a socket of ours.
+    /// Somebody has a socket of ours, or there is more at an address than has been told.
     is_held: bool,
 }
 
@@ -116,13 +117,13 @@ impl Server {
         }
         let own: Vec<u64> =
             self.listeners.iter().filter_map(|(_, it)| it.listener.as_ref()?.inode()).collect();
+        self.occupied.is_held = false;
         for key in &watched {
             for inode in self.others_at(*key).into_iter().filter(|it| !own.contains(it)) {
                 self.occupied.search.want(inode, Sought::Intruder(*key));
             }
         }
         if self.occupied.delay >= LAST {
-            self.occupied.is_held = false;
             let inode = |key: &Key| self.listeners.get(*key)?.listener.as_ref()?.inode();
             for inode in watched.iter().filter_map(inode) {
                 self.occupied.search.want(inode, Sought::Ours);
@@ -147,15 +148,36 @@ impl Server {
         })
     }
 
-    fn others_at(&self, key: Key) -> Vec<u64> {
+    fn others_at(&mut self, key: Key) -> Vec<u64> {
         let listener = self.listeners.get(key).and_then(|state| state.listener.as_ref());
         match listener.map(Listener::others) {
-            Some(Ok(others)) => others.into_iter().map(|other| other.inode).collect(),
+            Some(Ok(others)) => {
+                if others.are_more {
+                    self.occupied.is_held = true;
+                    self.tell_blind(key, &io::Error::other("more sockets than can be told apart"));
+                }
+                others.sockets.into_iter().map(|other| other.inode).collect()
+            }
             Some(Err(error)) => {
-                log::debug!("sock_diag error={error}");
+                self.tell_blind(key, &error);
                 Vec::new()
             }
             None => Vec::new(),
+        }
+    }
+
+    /// Who is at the address of a socket is not known, or not all: said once of each, and not
+    /// at all where nobody can know.
+    fn tell_blind(&mut self, key: Key, error: &io::Error) {
+        if never_tells(error) {
+            return log::debug!("sock_diag error={error}");
+        }
+        let Some(state) = self.listeners.get(key) else { return };
+        let Some(inode) = state.listener.as_ref().and_then(Listener::inode) else { return };
+        if let Some(service) = self.services.get(state.service)
+            && self.occupied.tells(inode)
+        {
+            journal::trouble(&service.label, "sock_diag", error);
         }
     }
 
@@ -215,16 +237,19 @@ impl Server {
     }
 }
 
-/// Ends the process that has the socket, and no other that has come to its number.
+/// Whether the system tells nobody who is at an address, or not us.
+fn never_tells(error: &io::Error) -> bool {
+    const SILENT: [i32; 3] = [libc::EAFNOSUPPORT, libc::EPROTONOSUPPORT, libc::ENOENT];
+    matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied)
+        || error.raw_os_error().is_some_and(|it| SILENT.contains(&it))
+}
+
+/// Ends the process that has the socket. It was taken hold of before it was looked at: whoever
+/// may have come to its number since then is not meant.
 fn end(holder: &Holder) -> bool {
-    let Holder { pid, inode } = *holder;
-    let pidfd = kernel::open_pidfd(pid);
-    if !has(pid, inode) {
-        return false;
-    }
-    match pidfd {
-        Ok(pidfd) => kernel::kill_through(&pidfd).is_ok(),
-        Err(_) if kernel::has_pidfds() => false,
-        Err(_) => kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok(),
+    match &holder.process {
+        Some(process) => kernel::kill_through(process).is_ok(),
+        None if kernel::has_pidfds() || !holder.has_it_still() => false,
+        None => kill(Pid::from_raw(holder.pid), Signal::SIGKILL).is_ok(),
     }
 }

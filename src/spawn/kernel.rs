@@ -60,6 +60,7 @@
 
 pub mod accept;
 pub mod options;
+pub mod tables;
 pub mod tcp;
 
 use std::cell::{Cell, UnsafeCell};

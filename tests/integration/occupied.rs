@@ -53,6 +53,30 @@ s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); time.sleep(2.5)
 t = socket.socket(s.family, s.type); t.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); \
 t.bind(s.getsockname())";
 
+/// As many descriptors as there may be.
+const MANY: &str = "\
+import resource
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))";
+/// Sockets of the same port, at addresses that are nobody's.
+const DECOYS: &str = "\
+decoys = [socket.socket(s.family, s.type) for n in range(600)]
+for n, d in enumerate(decoys): d.bind(('127.9.%d.%d' % divmod(n, 200), s.getsockname()[1]))";
+/// Thousands of descriptors before the one that matters.
+const FAR_AWAY: &str = "\
+null = os.open('/dev/null', os.O_RDONLY)
+    for n in range(4500): os.dup(null)
+    far = os.dup(t.fileno()); t.close(); s.close()";
+/// The first thread has nothing of it.
+const IN_A_THREAD: &str = "\
+import ctypes, threading
+    ready = threading.Event()
+    def hold():
+        assert ctypes.CDLL(None).unshare(0x400) == 0
+        ready.set()
+        time.sleep(60)
+    threading.Thread(target=hold).start(); ready.wait(); t.close(); s.close()";
+
 fn somebody() -> &'static str {
     if is_root() { "nobody" } else { me() }
 }
@@ -108,6 +132,60 @@ fn a_second_socket_beside_the_services_is_found_and_its_holder_ended() {
         wait_until("the thief to end", || !procs::is_alive(thief));
         ask(port, "second");
     }
+}
+
+/// What it does so that it is not seen.
+#[test]
+fn one_that_hides_is_found_as_well() {
+    if !need_program(PYTHON) || !may_have_descriptors(6000) {
+        return;
+    }
+    let hidden = [
+        (format!("{MANY}\n{BESIDE}\n{DECOYS}"), KEEPS_IT_ALONE),
+        (format!("{MANY}\n{BESIDE}"), FAR_AWAY),
+        (BESIDE.to_owned(), IN_A_THREAD),
+    ];
+    for (before, how) in hidden {
+        let port = free_port();
+        let daemon = start(&format!("127.0.0.1:{port}"), somebody(), &leaves(&before, how));
+        ask(port, "first");
+        let thief = behind(&daemon);
+        let said = daemon.wait_log(|line| line.is("occupied") || line.is("sock_diag"));
+        if is_silent(&daemon) {
+            return;
+        }
+        assert_eq!(said.number("pid"), Some(thief), "{}", said.raw);
+        assert_eq!(said.get("signal"), Some("KILL"), "{}", said.raw);
+        wait_until("the thief to end", || !procs::is_alive(thief));
+        ask(port, "second");
+    }
+}
+
+/// Whether a process here may have so many.
+fn may_have_descriptors(most: u64) -> bool {
+    use nix::sys::resource::{Resource, getrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    hard >= most || !kernel_lacks("that many descriptors for a process")
+}
+
+/// Something left behind has connected it: it is deaf, and nobody can say who is there.
+#[test]
+fn a_socket_that_is_not_at_its_address_any_more_is_told_of_once() {
+    if !need_program(PYTHON) {
+        return;
+    }
+    let port = free_port();
+    let connects = "time.sleep(0.3); s.connect(('127.0.0.1', 9)); time.sleep(60)";
+    let daemon = start(&format!("127.0.0.1:{port}"), somebody(), &leaves("", connects));
+    ask(port, "first");
+    let said = daemon.wait_log(|line| line.is("trouble") || line.is("sock_diag"));
+    if is_silent(&daemon) {
+        return;
+    }
+    assert_eq!(said.get("call"), Some("sock_diag"), "{}", said.raw);
+    // It is looked at several times.
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(daemon.said("trouble").len(), 1, "{}", daemon.log.text());
 }
 
 #[test]
