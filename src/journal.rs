@@ -188,6 +188,24 @@ pub fn timeout(
     say(Warn, service.target(), "timeout", &fields);
 }
 
+/// What a program has left behind, so many processes, is sent a signal, `TERM` and later `KILL`.
+pub fn leftovers(
+    service: &Label,
+    peer: Address,
+    pid: i32,
+    (signal, processes): (&str, usize),
+    log: LogOnSuccess,
+) {
+    let fields = [
+        ("service", text(service)),
+        ("peer", Peer(peer).when(log.host)),
+        ("pid", Pid(Some(pid.into()))),
+        ("signal", Word(signal)),
+        ("processes", count(processes)),
+    ];
+    say(Info, service.target(), "leftovers", &fields);
+}
+
 /// The program of a peer has made its socket one for others, and is killed.
 pub fn strayed(service: &Label, peer: Address, pid: i32) {
     let fields = [("service", text(service)), ("peer", Peer(peer)), ("pid", Pid(Some(pid.into())))];

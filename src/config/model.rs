@@ -22,7 +22,8 @@ pub use super::times::AccessTimes;
 use crate::vsock::VsockAddress;
 pub use attributes::{
     ALL_CAPABILITIES, AtLimit, Attributes, Banner, Cps, GroupLimits, Keepalive, KeepaliveTimes,
-    Limit, Linger, LogFile, LogOnFailure, LogOnSuccess, OnStop, Paths, Rate, Resource, StderrTo,
+    Leftovers, Limit, Linger, LogFile, LogOnFailure, LogOnSuccess, OnStop, Paths, Rate, Resource,
+    StderrTo,
 };
 
 pub use awaited::{Awaited, Known, Sought, with_port};

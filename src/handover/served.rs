@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::moment::Moment;
 use crate::address::Address;
-use crate::config::model::{Account, Linger, LogOnSuccess, OnStop, RelayTarget};
+use crate::config::model::{Account, Leftovers, Linger, LogOnSuccess, OnStop, RelayTarget};
 use crate::vsock::VsockAddress;
 
 /// What belongs to whoever is served.
@@ -52,6 +52,9 @@ pub struct Child {
     pub kill_after: Duration,
     /// What becomes of it when its service goes.
     pub on_stop: OnStop,
+    /// What becomes of what it leaves behind.
+    #[serde(default)]
+    pub leftovers: Leftovers,
     /// Its own socket, for one of a peer.
     #[serde(default)]
     pub peer_socket: Option<PeerSocket>,
@@ -72,6 +75,32 @@ pub struct Kept {
     pub linger: Linger,
     /// When the program was started, since the system was.
     pub since: Duration,
+}
+
+/// What a program that has ended leaves behind, if its whole session is to end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Remains {
+    /// The number of the program, which is not reaped yet.
+    pub pid: i32,
+    /// How the log calls its service.
+    pub label: String,
+    /// Whom it has served.
+    pub peer: Address,
+    /// What is logged of it.
+    pub log: LogOnSuccess,
+    /// Who has had TERM.
+    pub told: Told,
+}
+
+/// Who of a session has had TERM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Told {
+    /// It has not been looked who is there.
+    Nobody,
+    /// The process group of its leader.
+    Group,
+    /// All of them.
+    Everybody,
 }
 
 /// A program's connection that may not be still for too long.

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::moment::Moment;
 pub use super::served::{
-    Banner, Child, Conversation, Dial, Facts, Homing, Kept, PeerSocket, Pipe, Relay, Served, Then,
-    Watched,
+    Banner, Child, Conversation, Dial, Facts, Homing, Kept, PeerSocket, Pipe, Relay, Remains,
+    Served, Then, Told, Watched,
 };
 use crate::address::Address;
 use crate::config::model::{Limit, Names, SocketSpec, SocketType, TcpmuxName};
@@ -65,9 +65,12 @@ pub struct State {
     pub failures: Vec<(i32, u32, i32)>,
     /// Where those say it that are not reported yet.
     pub failure_pipe: Option<RawFd>,
-    /// Programs that ended when they had run for too long: pid, and until when what is
-    /// left of them has time.
+    /// Programs that ended when they had run for too long, or whose session is to end with
+    /// them: pid, and until when what is left of them has time.
     pub leftovers: Vec<(i32, Moment)>,
+    /// The latter.
+    #[serde(default)]
+    pub remains: Vec<Remains>,
     /// Pipes of standard error.
     pub pipes: Vec<Pipe>,
     /// Places of pipes that have outlived their program, the oldest first.

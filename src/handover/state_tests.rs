@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::config::model::{
-    Endpoint, Linger, LogOnSuccess, Names, OnStop, RelayTarget, SocketType,
+    Endpoint, Leftovers, Linger, LogOnSuccess, Names, OnStop, RelayTarget, SocketType,
 };
 use crate::handover::parcel::unpack;
 
@@ -90,6 +90,7 @@ fn connections(state: &mut State) {
         overdue: true,
         kill_after: Duration::from_millis(1500),
         on_stop: OnStop::Leave,
+        leftovers: Leftovers::Leave,
     });
     state.conversations.push(Conversation {
         served: served(Some(0)),
@@ -141,6 +142,19 @@ fn clients(state: &mut State) {
     state.homing.push(Homing { descriptor, socket, peer, to, sender, expected, looks });
 }
 
+fn held() -> Held {
+    Held {
+        spec: spec(Endpoint::Unix("/run/h".into())),
+        takes_ipv4: false,
+        name: "h".to_owned(),
+        said: true,
+        descriptor: 82,
+        lent: true,
+        shared: false,
+        ruined: false,
+    }
+}
+
 /// Something of everything.
 fn sample() -> State {
     let peer = Peer {
@@ -169,6 +183,7 @@ fn sample() -> State {
         failures: vec![(4, 16, 2)],
         failure_pipe: Some(83),
         leftovers: vec![(5, Moment(10))],
+        remains: Vec::new(),
         pipes: vec![Pipe {
             descriptor: 79,
             service: None,
@@ -184,16 +199,7 @@ fn sample() -> State {
         banners: Vec::new(),
         homing: Vec::new(),
         peers: Peers { total: 9, known: [(3, peer)].into(), ended: vec![3] },
-        held: vec![Held {
-            spec: spec(Endpoint::Unix("/run/h".into())),
-            takes_ipv4: false,
-            name: "h".to_owned(),
-            said: true,
-            descriptor: 82,
-            lent: true,
-            shared: false,
-            ruined: false,
-        }],
+        held: vec![held()],
         last_here: None,
         watchdog: Some(Duration::from_secs(10)),
         names: Names::new(),
@@ -285,6 +291,14 @@ proptest! {
         let (taken, is_over) = (numbers.1, true);
         state.children[0].kept = Some(Kept { descriptor: 31, linger: Linger::Yes, since: limit });
         state.children[0].watched = Some(Watched { limit, last, taken, is_over });
+        state.children[0].leftovers = Leftovers::End;
+        state.remains = vec![Remains {
+            pid: numbers.0,
+            label: state.pipes[0].label.clone(),
+            peer: state.children[0].served.peer,
+            log: state.children[0].served.log,
+            told: Told::Group,
+        }];
         state.conversations[0].limited = true;
         state.relays[0].still = Some((limit, last));
         state.last_here = Some(last);

@@ -16,6 +16,7 @@ use super::overdue::Group;
 use super::peer_queue::Sorted;
 use super::per_peer::Homing;
 use super::relaying::RelayState;
+use super::remains::Remains;
 use super::reserve::Held;
 use super::slab::Key;
 use super::state::{Child, ConversationState, Guest, Rest, StderrState, Terms};
@@ -46,8 +47,12 @@ impl Server {
         for child in state.children {
             self.adopt_child(child, taken);
         }
+        let mut remains = state.remains;
         for (pid, due) in state.leftovers {
-            self.keep_group(Group { pid, due: taken.clock.instant(due) });
+            let place = remains.iter().position(|it| it.pid == pid);
+            let remains = place.map(|place| remains.swap_remove(place));
+            let remains = remains.map(|it| Box::new(Remains::taken_over(&it, self.now)));
+            self.keep_group(Group { pid, due: taken.clock.instant(due), remains });
         }
         for conversation in state.conversations {
             self.adopt_conversation(conversation, taken);
@@ -98,7 +103,7 @@ impl Server {
     }
 
     fn adopt_child(&mut self, handed: state::Child, taken: &mut Adoption) {
-        let state::Child { served, pid, kill_after, on_stop, .. } = handed;
+        let state::Child { served, pid, kill_after, on_stop, leftovers, .. } = handed;
         let listener = handed
             .socket
             .and_then(|(service, socket)| taken.sockets.get(service)?.get(socket).copied());
@@ -114,7 +119,7 @@ impl Server {
             pid,
             pidfd: None,
             service: key_of(served.service, taken),
-            terms: Terms { log: served.log, on_stop, kill_after },
+            terms: Terms { log: served.log, on_stop, kill_after, leftovers },
             label: Label::new(&served.label, None),
             admission: self.count_again(&served, true, taken),
             source: Source::from(served.peer),

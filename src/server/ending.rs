@@ -50,7 +50,7 @@ impl Server {
         self.look_at_peer_socket(key);
         let Some(child) = self.children.get(key) else { return true };
         // As long as it is not reaped, its number, and that of its group, is nobody else's.
-        let end = match kernel::ended(Some(child.pid), !child.overdue) {
+        let end = match kernel::ended(Some(child.pid), !child.keeps_its_number()) {
             Ok(None) => return false,
             Ok(Some((_, ending))) => end_of(ending),
             Err(_) => End::Unknown,
@@ -87,7 +87,7 @@ impl Server {
         self.count_end(&child, end, (failure, program.as_deref()), time);
         self.peers.ended(child.peer_id);
         // Somebody else may have reaped one of which nothing is known.
-        if child.overdue && end != End::Unknown {
+        if child.keeps_its_number() && end != End::Unknown {
             self.hold_group(&child);
         }
         let listener = child.listener;

@@ -53,7 +53,7 @@ impl Server {
         let services = services.map(|state| self.hand_over_service(state, &mut to)).collect();
         let lingering = self.lingering.iter().filter_map(|key| to.pipes.get(key)).copied();
         let lingering = lingering.collect();
-        let leftovers = self.leftovers.iter();
+        let leftovers = self.leftovers.groups.iter();
         State {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -72,6 +72,7 @@ impl Server {
             failures,
             failure_pipe: Some(to.number(self.spawner.failure_reader())),
             leftovers: leftovers.map(|(_, it)| (it.pid, to.clock.moment(it.due))).collect(),
+            remains: self.leftovers.groups.iter().filter_map(|(_, it)| it.remains()).collect(),
             lingering,
             groups: self.hand_over_groups(),
             pipes: self.stderr.iter().map(|(_, it)| to.pipe(it)).collect(),
@@ -292,6 +293,7 @@ impl Collector {
             overdue: child.overdue,
             kill_after: child.terms.kill_after,
             on_stop: child.terms.on_stop,
+            leftovers: child.terms.leftovers,
         }
     }
 

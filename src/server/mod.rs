@@ -30,6 +30,8 @@
 //! | `stderr_lines` | what programs write to standard error |
 //! | `outliving` | the same of programs that outlive the server |
 //! | `overdue` | programs that run for too long |
+//! | `remains` | what programs leave behind that is to end with them |
+//! | `sessions` | who that is |
 //! | `idling` | connections on which nothing moves |
 //! | `banners` | what clients are told before they are served, or when they are refused |
 //! | `refusals` | refusals in the log |
@@ -100,9 +102,11 @@ mod quota;
 mod refusals;
 mod relaying;
 mod reloading;
+mod remains;
 mod reserve;
 mod resting;
 mod restoring;
+mod sessions;
 mod shares;
 mod slab;
 mod sources;
@@ -158,13 +162,13 @@ use naming::Naming;
 use observing::Weather;
 use occupied::Occupied;
 pub use outliving::read_for_others;
-use overdue::Group;
 use per_peer::Homing;
 use quiet::Quiet;
 use quota::Quota;
 use relaying::RelayState;
 pub use reloading::ReloadOutcome;
 use reloading::Reloading;
+use remains::Left;
 use reserve::Room;
 use slab::{Key, Slab};
 use state::{Child, ConversationState, ListenerState, ServiceState, StderrState};
@@ -203,8 +207,8 @@ pub struct Server {
     conversations: Slab<ConversationState>,
     banners: Slab<BannerState>,
     closing: Closing,
-    /// What is left of programs that ran for too long.
-    leftovers: Slab<Group>,
+    /// What is left of programs that ran for too long, or are to leave nothing behind.
+    leftovers: Left,
     weather: Weather,
     homing: Slab<Homing>,
     /// Sockets of programs per peer that have made them others'.
@@ -301,7 +305,7 @@ impl Server {
             conversations: Slab::new(),
             banners: Slab::new(),
             closing: Closing::default(),
-            leftovers: Slab::new(),
+            leftovers: Left::default(),
             weather: Weather::default(),
             homing: Slab::new(),
             strays: Slab::new(),

@@ -248,7 +248,7 @@ fn never_tells(error: &io::Error) -> bool {
 /// may have come to its number since then is not meant.
 fn end(holder: &Holder) -> bool {
     match &holder.process {
-        Some(process) => kernel::kill_through(process).is_ok(),
+        Some(process) => kernel::signal_through(process, Signal::SIGKILL).is_ok(),
         None if kernel::has_pidfds() || !holder.has_it_still() => false,
         None => kill(Pid::from_raw(holder.pid), Signal::SIGKILL).is_ok(),
     }

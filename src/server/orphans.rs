@@ -27,7 +27,7 @@ impl Server {
     /// Reaps orphans, and ours as usual.
     pub(super) fn reap_orphans(&mut self) {
         // One that is found may be the first that is not to be reaped yet.
-        while self.leftovers.len() == 0 {
+        while self.leftovers.groups.len() == 0 {
             let Ok(Some((pid, _))) = kernel::ended(None, false) else { return };
             if !self.reap_found(pid) {
                 return;
@@ -40,7 +40,7 @@ impl Server {
     /// asked for by number. Ours say themselves when they have ended, where there are pidfds.
     fn reap_beside_leftovers(&mut self) {
         let Ok(mut others) = own_children() else { return };
-        for (_, group) in self.leftovers.iter() {
+        for (_, group) in self.leftovers.groups.iter() {
             others.remove(&group.pid);
         }
         if kernel::has_pidfds() {
@@ -57,7 +57,7 @@ impl Server {
 
     /// Whether a child is one that we have started; not a program.
     pub(super) fn is_ours(&self, pid: i32) -> bool {
-        self.leftovers.iter().any(|(_, group)| group.pid == pid)
+        self.leftovers.groups.iter().any(|(_, group)| group.pid == pid)
             || self.is_trial(Pid::from_raw(pid))
             || self.connecting.has(pid)
             || self.spawner.has_spare(pid)
@@ -67,7 +67,7 @@ impl Server {
 
     /// Reaps a child that has ended; false if it is still there.
     fn reap_found(&mut self, pid: i32) -> bool {
-        if self.leftovers.iter().any(|(_, group)| group.pid == pid) {
+        if self.leftovers.groups.iter().any(|(_, group)| group.pid == pid) {
             // Its number is still needed.
             return false;
         }
@@ -126,7 +126,8 @@ pub(super) fn own_children() -> io::Result<HashSet<i32>> {
     Ok(numbers_in(&std::fs::read_to_string(CHILDREN)?))
 }
 
-fn is_own_proc() -> bool {
+/// Whether the numbers there are those that we know processes by.
+pub(super) fn is_own_proc() -> bool {
     let number = std::fs::read_link("/proc/self");
     number.is_ok_and(|number| number.to_str() == Some(std::process::id().to_string().as_str()))
 }

@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use super::Server;
 use super::idling::IDLE;
 use super::orphans;
+use super::remains::Remains;
 use super::slab::Key;
 use super::state::Child;
 use super::timers::Timer;
@@ -21,15 +22,17 @@ use crate::journal;
 
 /// Groups that are given time after their leader's end; with more than that, they
 /// are killed at once.
-const GROUPS: usize = 256;
+pub(super) const GROUPS: usize = 256;
 
 /// What is left of a program that ran for too long: its number, which stays its own
 /// until it is reaped, and perhaps others in its group.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Group {
     pub(super) pid: i32,
     /// Until when the others have time.
     pub(super) due: Instant,
+    /// Its whole session is to end.
+    pub(super) remains: Option<Box<Remains>>,
 }
 
 impl Server {
@@ -82,27 +85,32 @@ impl Server {
         self.terminate(key);
     }
 
-    /// The leader of a group that has had TERM has ended; it is not reaped yet. The
-    /// others have the rest of their time.
+    /// The leader of a group that has had TERM, or of a session that is to end with it, has
+    /// ended; it is not reaped yet. The others have the rest of their time.
     pub(super) fn hold_group(&mut self, child: &Child) {
         // As process 1 we look for whoever has ended, and might find it again and again.
         let can_wait = || !self.facts.told_of_ends || orphans::can_be_told_apart();
         match child.deadline {
-            Some(due) if self.leftovers.len() < GROUPS && can_wait() => {
-                self.keep_group(Group { pid: child.pid, due });
+            _ if child.ends_its_leftovers() && can_wait() => self.hold_session(child),
+            Some(due) if self.leftovers.groups.len() < GROUPS && can_wait() => {
+                self.keep_group(Group { pid: child.pid, due, remains: None });
             }
             _ => self.kill_and_reap(child.pid),
         }
     }
 
     pub(super) fn keep_group(&mut self, group: Group) {
-        let key = self.leftovers.insert(group);
-        self.timers.set(group.due, Timer::Group(key));
+        let (due, look) = (group.due, group.remains.as_ref().map(|it| it.look));
+        let key = self.leftovers.groups.insert(group);
+        match look {
+            Some(look) => self.look_for_leftovers_at(look),
+            None => self.timers.set(due, Timer::Group(key)),
+        }
     }
 
     /// The others have had their time.
     pub(super) fn end_group(&mut self, key: Key) {
-        if let Some(group) = self.leftovers.remove(key) {
+        if let Some(group) = self.leftovers.groups.remove(key) {
             self.kill_and_reap(group.pid);
         }
     }
@@ -120,7 +128,8 @@ impl Server {
         for (_, child) in self.children.iter().filter(|(_, child)| child.overdue) {
             let _ = signal_group(child.pid, Signal::SIGKILL);
         }
-        for key in self.leftovers.keys() {
+        self.finish_sessions();
+        for key in self.leftovers.groups.keys() {
             self.end_group(key);
         }
     }

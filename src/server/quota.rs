@@ -90,7 +90,7 @@ impl Server {
             self.relays.len(),
             self.banners.len(),
             self.homing.len(),
-            self.leftovers.len(),
+            self.leftovers.groups.len(),
             self.holding.len(),
         ];
         held.iter().all(|number| *number == 0) && !self.somebody_is_parked()

@@ -18,7 +18,7 @@ use super::timers::Timer;
 use crate::address::Address;
 use crate::admission::{ServiceId, Source};
 use crate::builtin::Conversation;
-use crate::config::model::{LogOnSuccess, OnStop, Service, SocketSpec};
+use crate::config::model::{Leftovers, LogOnSuccess, OnStop, Service, SocketSpec};
 use crate::descriptor;
 use crate::handover;
 use crate::journal::Label;
@@ -158,13 +158,18 @@ pub(super) struct Terms {
     pub(super) on_stop: OnStop,
     /// Between TERM and KILL.
     pub(super) kill_after: Duration,
+    pub(super) leftovers: Leftovers,
 }
 
 impl Terms {
     pub(super) fn of(service: &Service) -> Self {
         let attributes = &service.attributes;
-        let (log, on_stop) = (attributes.log_on_success, attributes.on_stop);
-        Self { log, on_stop, kill_after: attributes.kill_after }
+        Self {
+            log: attributes.log_on_success,
+            on_stop: attributes.on_stop,
+            kill_after: attributes.kill_after,
+            leftovers: attributes.leftovers,
+        }
     }
 }
 

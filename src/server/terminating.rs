@@ -85,12 +85,12 @@ impl Server {
 
     /// Whether others of a group live whose leader has ended; of the rest, each is over.
     fn waits_for_groups(&mut self) -> bool {
-        for key in self.leftovers.keys() {
-            if self.leftovers.get(key).is_some_and(|group| !has_others(group.pid)) {
+        for key in self.leftovers.groups.keys() {
+            if self.leftovers.groups.get(key).is_some_and(|group| !has_others(group.pid)) {
                 self.end_group(key);
             }
         }
-        let waits = self.leftovers.len() > 0;
+        let waits = self.leftovers.groups.len() > 0;
         if waits {
             self.timers.set(self.now + LOOKS, Timer::Ending);
         }

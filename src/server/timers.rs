@@ -38,6 +38,8 @@ pub(super) enum Timer {
     StillRelay(Key),
     /// What a program that ran for too long has left behind.
     Group(Key),
+    /// Look for what programs have left behind that is to end with them.
+    Leftovers,
     /// A client has had long enough to read its banner.
     Banner(Key),
     /// Look who else is at the addresses of sockets that programs have had.

@@ -207,6 +207,7 @@ impl Server {
                 Timer::Still(key) => self.look_for_movement(key),
                 Timer::StillRelay(key) => self.look_for_still_relay(key),
                 Timer::Group(key) => self.end_group(key),
+                Timer::Leftovers => self.look_for_leftovers(),
                 Timer::Banner(key) => self.banner_due(key),
                 Timer::Addresses => self.look_at_addresses(),
                 Timer::Held => self.held_long_enough(),

@@ -75,6 +75,7 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
+use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, SockaddrLike as _, SockaddrStorage};
 
 use super::capabilities::Own;
@@ -464,13 +465,13 @@ pub fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
 }
 
-/// Ends the process of a pidfd (pidfd_send_signal(2), Linux 5.1).
+/// Signals the process of a pidfd (pidfd_send_signal(2), Linux 5.1).
 ///
 /// # Errors
 /// ESRCH: it has ended.
-pub fn kill_through(pidfd: &OwnedFd) -> io::Result<()> {
+pub fn signal_through(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
     let nothing = ptr::null::<libc::siginfo_t>();
-    let (number, signal) = (pidfd.as_raw_fd(), libc::SIGKILL);
+    let (number, signal) = (pidfd.as_raw_fd(), signal as c_int);
     // SAFETY: no information goes with it, as kill(2) does it.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, number, signal, nothing, 0) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

@@ -183,6 +183,7 @@ const ATTRIBUTES: &[&str] = &[
     "timeout = 90s",
     "timeout = 36h",
     "kill_after = 500ms",
+    "leftovers = end",
     "banner = hello",
     "banner_success = hello",
     "banner_fail = 'hello'",

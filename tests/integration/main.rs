@@ -56,6 +56,7 @@ mod idle_exit;
 mod idling;
 mod keepalive;
 mod layering;
+mod leftovers;
 mod limits;
 mod lingering;
 mod link_local;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::Shown;
 use crate::config::capability;
 use crate::config::model::{
-    Action, AtLimit, Attributes, Endpoint, Limit, Linger, OnStop, Paths, Rate, RelayTarget,
-    Resource, Sought, StderrTo,
+    Action, AtLimit, Attributes, Endpoint, Leftovers, Limit, Linger, OnStop, Paths, Rate,
+    RelayTarget, Resource, Sought, StderrTo,
 };
 use crate::config::quantity::show_size;
 use crate::config::words::quote;
@@ -65,6 +65,10 @@ pub(super) fn path(shown: &Shown<'_>, get: fn(&Attributes) -> Option<&Path>) -> 
 
 pub(super) fn at_limit(shown: &Shown<'_>) -> Option<String> {
     (shown.service.attributes.at_limit == AtLimit::Refuse).then(|| "refuse".to_owned())
+}
+
+pub(super) fn leftovers(shown: &Shown<'_>) -> Option<String> {
+    (shown.service.attributes.leftovers == Leftovers::End).then(|| "end".to_owned())
 }
 
 pub(super) fn on_stop(shown: &Shown<'_>) -> Option<String> {

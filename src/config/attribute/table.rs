@@ -4,12 +4,12 @@
 use super::confinement::set_capabilities;
 use super::environment::{set_env, set_passenv};
 use super::print::{
-    answer_rate, at_limit, capabilities, env, groups, interface, limit, linger, number, on_stop,
-    passenv, path, paths, rate, redirect, rlimit, size_of, socket_group, socket_mode, socket_user,
-    stderr, umask, yes,
+    answer_rate, at_limit, capabilities, env, groups, interface, leftovers, limit, linger, number,
+    on_stop, passenv, path, paths, rate, redirect, rlimit, size_of, socket_group, socket_mode,
+    socket_user, stderr, umask, yes,
 };
 use super::{Attribute, Scope, keepalive, limits, log_type};
-use crate::config::model::{AtLimit, Linger, OnStop, Resource, StderrTo};
+use crate::config::model::{AtLimit, Leftovers, Linger, OnStop, Resource, StderrTo};
 use crate::config::quantity::show_size;
 use crate::config::relay::Redirect;
 
@@ -174,6 +174,11 @@ pub(crate) static TABLE: &[Attribute] = &[
         "kill_after", Program, "a duration: `5s`", "5s",
         "time between TERM and KILL at the `timeout`",
         set!(kill_after, duration), limits::kill_after
+    },
+    row! {
+        "leftovers", Program, "`end` or `leave`", "leave",
+        "what becomes of what a program leaves behind when it ends",
+        choice!(leftovers, "end" => Leftovers::End, "leave" => Leftovers::Leave), leftovers
     },
     row! {
         "max_clients", Every, "a number from 1, or `unlimited`", "unlimited",

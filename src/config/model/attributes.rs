@@ -104,6 +104,16 @@ pub enum OnStop {
     Leave,
 }
 
+/// What becomes of what a program leaves behind when it ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Leftovers {
+    /// It goes on.
+    #[default]
+    Leave,
+    /// TERM to its session, and KILL after `kill_after`.
+    End,
+}
+
 /// `cps`: connections per second, and how long the listener rests when there are more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cps {
@@ -289,6 +299,8 @@ pub struct Attributes {
     pub idle_timeout: Option<Duration>,
     /// Time between TERM and KILL at the timeout.
     pub kill_after: Duration,
+    /// What becomes of what a program leaves behind.
+    pub leftovers: Leftovers,
     /// Clients after which the service stops by itself.
     pub max_clients: Limit,
     /// Sent to every client.
@@ -348,6 +360,7 @@ impl Default for Attributes {
             timeout: None,
             idle_timeout: None,
             kill_after: Duration::from_secs(5),
+            leftovers: Leftovers::Leave,
             max_clients: None,
             banner: None,
             banner_success: None,
