@@ -70,10 +70,17 @@ fn keeps(service: &Service) -> bool {
     is_wanted && !service.wait && service.socket_type != SocketType::Dgram
 }
 
+/// What is kept of a program that has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) pid: i32,
+    pub(super) kept: Kept,
+}
+
 /// Programs that have ended, and what is kept of them.
 #[derive(Debug, Default)]
 pub(super) struct Closing {
-    ended: Vec<Kept>,
+    ended: Vec<Ended>,
     /// Clients that are on their way out, the longest there first ([banners](super::banners)).
     pub(super) dismissed: VecDeque<Key>,
     /// Whoever loses its parent comes to us.
@@ -102,11 +109,15 @@ impl Server {
 
     /// A program has ended.
     pub(super) fn close_kept(&mut self, child: Child) {
-        if let Some(kept) = child.kept
-            && self.closing.adopts
-            && kept.would_lose()
-        {
-            self.closing.ended.push(kept);
+        if let Some(kept) = child.kept {
+            self.close_ended(Ended { pid: child.pid, kept });
+        }
+    }
+
+    /// A connection is to be closed in this turn, if that needs time and nobody has it.
+    pub(super) fn close_ended(&mut self, ended: Ended) {
+        if self.closing.adopts && ended.kept.would_lose() {
+            self.closing.ended.push(ended);
         }
     }
 
@@ -119,8 +130,12 @@ impl Server {
         // What has ended is not left.
         self.reap_orphans();
         let ended = std::mem::take(&mut self.closing.ended);
-        for kept in self.not_used_still(ended) {
-            self.close_slowly(kept.socket);
+        let (unused, used) = self.by_use(ended);
+        for ended in unused {
+            self.close_slowly(ended.kept.socket);
+        }
+        for ended in used {
+            self.keep_for_leftovers(ended);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What /proc/PID/stat says of a process: when it began, and whether it has ended.
+//! What /proc/PID/stat says of a process: its group, when it began, and whether it has ended.
 
 use std::fs;
 use std::io;
@@ -7,8 +7,9 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{SysconfVar, sysconf};
 
-/// Fields after the name: the state, the threads, and when it was started.
+/// Fields after the name: the state, the process group, the threads, and when it was started.
 const STATE: usize = 0;
+const GROUP: usize = 2;
 const THREADS: usize = 17;
 const STARTED: usize = 19;
 
@@ -17,6 +18,8 @@ const STARTED: usize = 19;
 pub(super) struct Stat {
     /// All of its threads have ended: it waits to be reaped.
     pub(super) has_ended: bool,
+    /// The number of its process group.
+    pub(super) group: Option<i32>,
     /// When it began, since the system did.
     pub(super) began: Option<Duration>,
 }
@@ -43,7 +46,8 @@ fn by_text(stat: &[u8]) -> Stat {
         let nanos = tick().as_nanos().saturating_mul(ticks.into());
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     });
-    Stat { has_ended, began }
+    let group = fields.get(GROUP).and_then(|field| field.parse().ok());
+    Stat { has_ended, group, began }
 }
 
 /// In what the system counts there.
@@ -63,20 +67,20 @@ mod tests {
     use super::*;
 
     fn text(name: &str, state: &str, threads: u32, ticks: u64) -> Stat {
-        let before = "1 7 7 0 -1 4194304 1 2 3 4 5 6 7 8 20 0";
+        let before = "1 7 8 0 -1 4194304 1 2 3 4 5 6 7 8 20 0";
         by_text(format!("42 ({name}) {state} {before} {threads} 0 {ticks} 5 6\n").as_bytes())
     }
 
     #[test]
     fn when_a_process_began_is_read_whatever_its_name() {
         for name in ["sh", "a) Z 1", "(x y)"] {
-            let stat = Stat { has_ended: false, began: Some(tick() * 1234) };
+            let stat = Stat { has_ended: false, group: Some(7), began: Some(tick() * 1234) };
             assert_eq!(text(name, "S", 1, 1234), stat, "{name}");
         }
         let late = text("sh", "S", 1, 5_000_000_000).began;
         assert_eq!(late, Some(tick() * 1_000_000_000 * 5), "after more than 497 days");
         for nothing in ["", "42 (sh)", "42 (sh) S 1"] {
-            let stat = Stat { has_ended: false, began: None };
+            let stat = Stat { has_ended: false, group: None, began: None };
             assert_eq!(by_text(nothing.as_bytes()), stat, "{nothing}");
         }
     }

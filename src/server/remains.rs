@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::Server;
+use super::closing::{Ended, Kept};
 use super::overdue::{GROUPS, Group, signal_group};
 use super::sessions::{Member, members_of, signal_member};
 use super::slab::{Key, Slab};
@@ -46,12 +47,14 @@ pub(super) struct Remains {
     pause: Duration,
     /// How often they have had KILL.
     kills: u32,
+    /// The program's connection, if somebody has it still.
+    kept: Option<Kept>,
 }
 
 impl Remains {
     fn new(of: (Label, Address, LogOnSuccess), told: Told, look: Instant) -> Self {
         let (label, peer, log) = of;
-        Self { label, peer, log, told, look, pause: FIRST, kills: 0 }
+        Self { label, peer, log, told, look, pause: FIRST, kills: 0, kept: None }
     }
 
     pub(super) fn taken_over(handed: &state::Remains, now: Instant) -> Self {
@@ -107,6 +110,35 @@ impl Server {
         self.keep_group(Group { pid: child.pid, due, remains: Some(Box::new(remains)) });
     }
 
+    /// Somebody has the connection of a program that has ended. If he is to end, too, it is
+    /// closed afterwards so that the client gets all of the answer.
+    pub(super) fn keep_for_leftovers(&mut self, ended: Ended) {
+        let Ended { pid, kept } = ended;
+        let group = self.leftovers.groups.iter().find(|(_, group)| group.pid == pid);
+        let key = group.map(|(key, _)| key);
+        let group = key.and_then(|key| self.leftovers.groups.get_mut(key));
+        if let Some(remains) = group.and_then(|group| group.remains.as_mut()) {
+            remains.kept = Some(kept);
+        }
+    }
+
+    /// Connections of which somebody may have let go since the last look are closed then.
+    fn close_what_was_kept(&mut self) {
+        for key in self.leftovers.groups.keys() {
+            let Some(group) = self.leftovers.groups.get_mut(key) else { continue };
+            let kept = group.remains.as_mut().and_then(|remains| remains.kept.take());
+            let ended = kept.map(|kept| Ended { pid: group.pid, kept });
+            if let Some(ended) = ended {
+                self.close_ended(ended);
+            }
+        }
+    }
+
+    /// Whether something is left that is to end.
+    pub(super) fn ends_leftovers(&self) -> bool {
+        self.leftovers.groups.iter().any(|(_, group)| group.remains.is_some())
+    }
+
     pub(super) fn look_for_leftovers_at(&mut self, when: Instant) {
         let when = self.leftovers.not_before.map_or(when, |earliest| earliest.max(when));
         if self.leftovers.due.is_some_and(|due| due <= when) {
@@ -126,6 +158,11 @@ impl Server {
             return;
         }
         let began = Instant::now();
+        if self.closing.adopts() {
+            // They have come to us when they lost the program.
+            self.reap_orphans();
+        }
+        self.close_what_was_kept();
         let found = members_of(&leaders);
         self.forget_the_gone(&found);
         for (key, has_time) in self.in_the_order_of_time() {

@@ -5,7 +5,6 @@
 //! leader's, and nobody else's for as long as that one has not been reaped.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::io::ErrorKind;
 
 use nix::sys::signal::{Signal, kill};
@@ -13,10 +12,8 @@ use nix::unistd::{Pid, getpgid, getsid};
 
 use super::holders::processes;
 use super::orphans::is_own_proc;
+use super::process_stat::stat_of;
 use crate::spawn::kernel;
-
-/// The place of the number of threads in /proc/PID/stat, counted from the state (proc(5)).
-const THREADS: usize = 17;
 
 /// A process that runs in a session which it does not lead.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,20 +67,10 @@ fn session_of(pid: i32) -> Option<i32> {
 
 /// Whether it has only not been reaped; false if we may not know.
 fn has_ended(pid: i32) -> bool {
-    match fs::read(format!("/proc/{pid}/stat")) {
-        Ok(stat) => is_of_ended(&stat),
+    match stat_of(pid) {
+        Ok(stat) => stat.has_ended,
         Err(error) => error.kind() == ErrorKind::NotFound,
     }
-}
-
-/// A process whose first thread has ended looks so, too, while others of it run.
-fn is_of_ended(stat: &[u8]) -> bool {
-    // The name before may have anything in it.
-    let rest = stat.rsplit(|byte| *byte == b')').next().unwrap_or_default();
-    let rest = String::from_utf8_lossy(rest);
-    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-    let is_alone = fields.get(THREADS).is_none_or(|number| ["0", "1"].contains(number));
-    matches!(fields.first(), Some(&("Z" | "X"))) && is_alone
 }
 
 #[cfg(test)]
@@ -122,22 +109,5 @@ mod tests {
         let _ = kill(Pid::from_raw(other), Signal::SIGKILL);
         let _ = kill(Pid::from_raw(session), Signal::SIGKILL);
         leader.wait().unwrap();
-    }
-
-    #[test]
-    fn one_that_has_ended_is_told_from_one_whose_first_thread_has() {
-        let stat = |name: &str, state: &str, threads: &str| {
-            format!("7 ({name}) {state} 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 9 0\n")
-        };
-        for (name, state, threads, ended) in [
-            ("sleep", "S", "1", false),
-            ("sleep", "Z", "1", true),
-            ("sleep", "Z", "2", false),
-            ("a) Z 1 (b", "S", "1", false),
-            ("a) S 1 (b", "X", "0", true),
-        ] {
-            assert_eq!(is_of_ended(stat(name, state, threads).as_bytes()), ended, "{name} {state}");
-        }
-        assert!(!is_of_ended(b"") && !is_of_ended(b"7 (sleep)"));
     }
 }

@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 
 use super::Server;
 use super::adopted::is_young;
-use super::closing::Kept;
+use super::closing::{Ended, Kept};
 use super::holders::number_of;
 use super::process_stat::stat_of;
 
@@ -47,19 +47,24 @@ struct Users {
 struct Unknown;
 
 impl Server {
-    /// Those of these connections that are nobody's any more.
-    pub(super) fn not_used_still(&mut self, mut ended: Vec<Kept>) -> Vec<Kept> {
-        let Some(earliest) = ended.iter().map(|kept| kept.since).min() else { return ended };
-        let Some(young) = self.adopted_since(earliest) else { return Vec::new() };
-        if !young.is_empty() {
-            let users = self.users_of(&ended, earliest, young);
-            ended.retain(|kept| users.leave(kept));
+    /// Those of these connections that are nobody's any more, and those that are or may be.
+    pub(super) fn by_use(&mut self, ended: Vec<Ended>) -> (Vec<Ended>, Vec<Ended>) {
+        let Some(since) = ended.iter().map(|it| it.kept.since).min() else { return <_>::default() };
+        match self.adopted_since(since) {
+            None => (Vec::new(), ended),
+            Some(young) if young.is_empty() => (ended, Vec::new()),
+            Some(young) => {
+                let users = self.users_of(&ended, since, young);
+                ended.into_iter().partition(|it| users.leave(&it.kept))
+            }
         }
-        ended
     }
 
-    fn users_of(&mut self, of: &[Kept], since: Duration, young: Vec<(Duration, i32)>) -> Users {
-        let mut users = Users { wanted: of.iter().filter_map(inode).collect(), ..Users::default() };
+    fn users_of(&mut self, of: &[Ended], since: Duration, young: Vec<(Duration, i32)>) -> Users {
+        let mut users = Users {
+            wanted: of.iter().filter_map(|it| inode(&it.kept)).collect(),
+            ..Users::default()
+        };
         let mut roots = young;
         for _ in 0..ROUNDS {
             let is_new = users.look_at_all(&roots);

@@ -54,7 +54,8 @@ impl Server {
         let empty = self.children.len() == 0
             && self.conversations.len() == 0
             && self.relays.len() == 0
-            && self.banners.len() == 0;
+            && self.banners.len() == 0
+            && !self.ends_leftovers();
         if self.drain.is_some() && empty && self.stop.is_none() {
             self.stop = Some("control");
         }

@@ -4,10 +4,12 @@
 //! A second signal to stop ends the waiting. Service managers give a server a minute and a
 //! half; it is not waited for longer than two thirds of that.
 
-use std::fs;
 use std::time::Duration;
 
 use super::Server;
+use super::holders::processes;
+use super::overdue::Group;
+use super::process_stat::stat_of;
 use super::slab::Key;
 use super::state::Child;
 use super::timers::Timer;
@@ -86,7 +88,9 @@ impl Server {
     /// Whether others of a group live whose leader has ended; of the rest, each is over.
     fn waits_for_groups(&mut self) -> bool {
         for key in self.leftovers.groups.keys() {
-            if self.leftovers.groups.get(key).is_some_and(|group| !has_others(group.pid)) {
+            // Of a session it is looked for elsewhere who is left.
+            let is_over = |group: &Group| group.remains.is_none() && !has_others(group.pid);
+            if self.leftovers.groups.get(key).is_some_and(is_over) {
                 self.end_group(key);
             }
         }
@@ -105,32 +109,29 @@ fn ends_with_us(child: &Child) -> bool {
 /// Whether somebody lives in the group of this leader, which has ended. Without /proc nobody
 /// knows.
 fn has_others(leader: i32) -> bool {
-    let Ok(entries) = fs::read_dir("/proc") else { return false };
-    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let numbers = numbers.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
-    let mut stats = numbers.filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok());
-    stats.any(|stat| is_of_group(&stat, leader))
-}
-
-/// Whether a line of /proc/PID/stat is of somebody who lives in this group.
-fn is_of_group(stat: &str, leader: i32) -> bool {
-    // The name of the program stands in parentheses, and may have any.
-    let Some((_, rest)) = stat.rsplit_once(')') else { return false };
-    let mut fields = rest.split_whitespace();
-    let state = fields.next().unwrap_or_default();
-    let group = fields.nth(1).and_then(|group| group.parse().ok());
-    group == Some(leader) && !matches!(state, "Z" | "X")
+    let stats = processes().into_iter().filter_map(|pid| stat_of(pid).ok());
+    let mut living = stats.filter(|stat| !stat.has_ended);
+    living.any(|stat| stat.group == Some(leader))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_of_group;
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Command, Stdio};
+
+    use super::*;
 
     #[test]
     fn who_lives_in_a_group_is_told_from_its_dead_leader() {
-        assert!(is_of_group("12 (a) b) S 1 7 7 0 -1", 7));
-        for other in ["7 (a) Z 1 7 7 0", "12 (a 7 7) S 1 8 7 0", "12 (a", ""] {
-            assert!(!is_of_group(other, 7), "{other}");
+        let mut command = Command::new("sleep");
+        let mut child = command.arg("600").process_group(0).stdin(Stdio::null()).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(has_others(pid) && !has_others(i32::MAX));
+        child.kill().unwrap();
+        while !stat_of(pid).is_ok_and(|stat| stat.has_ended) {
+            std::thread::yield_now();
         }
+        assert!(!has_others(pid));
+        child.wait().unwrap();
     }
 }

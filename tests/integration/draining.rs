@@ -24,7 +24,7 @@ fn stop_returns_when_the_server_has_ended() {
 }
 
 /// `oxinetd stop --drain=SECONDS`, which goes on until the server has ended.
-fn drain(daemon: &Daemon, seconds: &str) -> std::process::Child {
+pub(crate) fn drain(daemon: &Daemon, seconds: &str) -> std::process::Child {
     let mut asking = command(&[]);
     asking.args(["stop", &format!("--drain={seconds}"), "--control"]).arg(daemon.control());
     let child = asking.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();

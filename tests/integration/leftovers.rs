@@ -1,14 +1,19 @@
 //! `leftovers`: what a program leaves behind when it ends goes on, or ends with it.
 
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::process::Child;
+
 use nix::sys::signal::{Signal, kill};
 
+use super::draining::drain;
 use crate::common::control::{controlled, upgrade};
 use crate::common::daemon::as_pid;
 use crate::common::files::wait_text;
 use crate::common::procs::{is_alive, zombies};
 use crate::common::{
     Daemon, Folder, Line, Setup, free_port, need_program, need_root, own_line, read_all, read_line,
-    shell, tcp, udp, wait_until,
+    shell, tcp, tcp_line, udp, wait_until,
 };
 
 const END: &str = "    leftovers = end\n";
@@ -241,6 +246,86 @@ fn an_upgrade_goes_on_with_it() {
     assert_eq!((term.get("signal"), kill.number("pid")), (Some("TERM"), term.number("pid")));
     wait_gone(left);
     daemon.wait_childless();
+}
+
+#[test]
+fn the_client_gets_all_of_the_answer_when_what_is_left_has_ended() {
+    if !need_program("bash") {
+        return;
+    }
+    // Both have the connection, and nobody reads what the client says.
+    let waits = "until read -t 0; do sleep 0.01; done";
+    for left in ["sleep 600 &", "set -m; sleep 600 & set +m;", "trap \"\" TERM; sleep 600 &"] {
+        let port = free_port();
+        let text = tcp_line(port, &format!("/bin/bash bash -c '{waits}; {left} echo here'"));
+        let daemon = Daemon::start(&(text + END + "    kill_after = 300ms\n"));
+        let mut client = tcp(port);
+        client.write_all(b"a request that nobody reads\n").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("the connection is reset");
+        assert_eq!(answer, "here\n");
+        let _ = daemon.wait_log(|line| line.about("ended", port));
+        drop(client);
+        daemon.wait_childless();
+    }
+}
+
+#[test]
+fn the_answer_ends_with_the_program_where_what_is_left_does_not_have_it() {
+    let port = free_port();
+    let text = tcp_line(port, &shell(&deaf())) + END + "    kill_after = 1h\n";
+    let daemon = Daemon::start(&(text + "    linger = yes\n"));
+    // It does not wait for what is left.
+    let left = left_by(port);
+    let _ = daemon.wait_log(|line| line.about("leftovers", port));
+    assert!(is_alive(left));
+}
+
+/// What a program leaves behind in a group of its own, which ends a while after it is told to.
+fn leaving_one_that_takes_its_time(out: &Path) -> String {
+    let order = format!("trap \"sleep 1; echo in order >{}; exit 0\" TERM", out.display());
+    bash(&format!("({order}; echo ready; exec {AWAY}; while :; do sleep 0.05; done) & read line"))
+}
+
+/// The server does not end before it has.
+#[track_caller]
+fn is_waited_for(setup: Setup, attributes: &str, end: impl FnOnce(&Daemon) -> Option<Child>) {
+    if !need_program("bash") {
+        return;
+    }
+    let (port, folder) = (free_port(), Folder::new());
+    let out = folder.open_folder("out").join("text");
+    let text = own_line(port, &leaving_one_that_takes_its_time(&out)) + END;
+    let text = text + "    kill_after = 50s\n" + attributes;
+    let mut daemon = setup.start_in(folder, &text);
+    let client = tcp(port);
+    assert_eq!(read_line(&client), "ready\n");
+    let asking = end(&daemon);
+    drop(client);
+    assert!(daemon.wait_exit().success());
+    if let Some(mut asking) = asking {
+        assert!(asking.wait().unwrap().success());
+    }
+    assert_eq!(std::fs::read_to_string(&out).unwrap_or_default(), "in order\n");
+}
+
+#[test]
+fn a_server_that_drains_waits_for_it() {
+    is_waited_for(Setup::new().controlled(), "", |daemon| Some(drain(daemon, "3600")));
+}
+
+#[test]
+fn a_server_that_ends_when_nobody_is_here_waits_for_it() {
+    is_waited_for(Setup::new().arg("--idle-exit").arg("100ms"), "", |_| None);
+}
+
+#[test]
+fn a_server_that_waits_for_its_programs_waits_for_it() {
+    let stop = |daemon: &Daemon| {
+        daemon.signal(Signal::SIGTERM);
+        None
+    };
+    is_waited_for(Setup::new(), "    on_stop = terminate\n", stop);
 }
 
 #[test]
