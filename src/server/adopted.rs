@@ -29,6 +29,18 @@ impl Adopted {
         self.began.remove(&pid);
     }
 
+    /// Those of our children of whom nothing is known; who is no child of ours is forgotten.
+    fn others_in(&mut self, children: Vec<i32>) -> HashSet<i32> {
+        let number = children.len();
+        let is_other = |pid: &i32| !self.began.contains_key(pid);
+        let others: HashSet<i32> = children.iter().copied().filter(is_other).collect();
+        if number.saturating_sub(others.len()) < self.began.len() {
+            let children: HashSet<i32> = children.into_iter().collect();
+            self.began.retain(|pid, _| children.contains(pid));
+        }
+        others
+    }
+
     /// Those that may have been begun by something that began then, the youngest first.
     fn young(&self, since: Duration) -> Vec<(Duration, i32)> {
         let all = self.began.iter().map(|(pid, began)| (*began, *pid));
@@ -60,14 +72,10 @@ impl Server {
             return None;
         }
         let most = programs.saturating_add(MOST_CHILDREN).saturating_add(HELPERS);
-        let mut pids = own_children_up_to(most)?;
-        self.closing.adopted.began.retain(|pid, _| pids.contains(pid));
-        self.without_programs(&mut pids);
-        for pid in pids {
-            if !self.closing.adopted.began.contains_key(&pid) && !self.is_ours(pid) {
-                self.closing.adopted.began.insert(pid, began(pid));
-            }
-        }
+        let mut others = self.closing.adopted.others_in(own_children_up_to(most)?);
+        self.without_programs(&mut others);
+        others.retain(|pid| !self.is_ours(*pid));
+        self.closing.adopted.began.extend(others.into_iter().map(|pid| (pid, began(pid))));
         Some(self.closing.adopted.young(since))
     }
 
@@ -96,6 +104,9 @@ mod tests {
         adopted.began.insert(5, program - tick());
         let young: Vec<i32> = adopted.young(program).into_iter().map(|(_, pid)| pid).collect();
         assert_eq!(young, [4, 3, 2, 5]);
+        assert_eq!(adopted.others_in(vec![1, 2, 3, 4, 5, 6]), HashSet::from([6]));
+        assert_eq!(adopted.others_in(vec![2, 7, 3, 4, 5]), HashSet::from([7]));
+        assert_eq!(adopted.began.len(), 4, "one is there no more");
         adopted.forget(4);
         assert_eq!(adopted.young(program + tick() * 2).len(), 1);
     }

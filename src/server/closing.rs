@@ -124,11 +124,13 @@ impl Server {
     /// Closes what programs that have ended in this turn have left, in the client's time where
     /// nothing else has it.
     pub(super) fn close_what_ended(&mut self) {
-        if self.closing.ended.is_empty() {
-            return;
+        // Others may be found to have ended meanwhile.
+        while !self.closing.ended.is_empty() {
+            self.close_those_that_ended();
         }
-        // What has ended is not left.
-        self.reap_orphans();
+    }
+
+    fn close_those_that_ended(&mut self) {
         let ended = std::mem::take(&mut self.closing.ended);
         let (unused, used) = self.by_use(ended);
         for ended in unused {

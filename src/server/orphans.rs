@@ -108,14 +108,14 @@ pub(super) fn can_be_told_apart() -> bool {
 }
 
 /// The same, if there are no more than so many. Reading them all would take long.
-pub(super) fn own_children_up_to(most: usize) -> Option<HashSet<i32>> {
+pub(super) fn own_children_up_to(most: usize) -> Option<Vec<i32>> {
     // As many digits as a number may have, and a blank.
     let length = most.saturating_mul(8);
     let mut text = String::new();
     let file = std::fs::File::open(CHILDREN).ok().filter(|_| is_own_proc())?;
     let mut file = file.take(u64::try_from(length).ok()?.saturating_add(1));
     let read = file.read_to_string(&mut text).ok()?;
-    (read <= length).then(|| numbers_in(&text))
+    (read <= length).then(|| numbers_in(&text).collect())
 }
 
 /// Our children by number. A `/proc` of other numbers than ours does not help.
@@ -123,7 +123,7 @@ pub(super) fn own_children() -> io::Result<HashSet<i32>> {
     if !is_own_proc() {
         return Err(ErrorKind::NotFound.into());
     }
-    Ok(numbers_in(&std::fs::read_to_string(CHILDREN)?))
+    Ok(numbers_in(&std::fs::read_to_string(CHILDREN)?).collect())
 }
 
 /// Whether the numbers there are those that we know processes by.
@@ -132,6 +132,6 @@ pub(super) fn is_own_proc() -> bool {
     number.is_ok_and(|number| number.to_str() == Some(std::process::id().to_string().as_str()))
 }
 
-fn numbers_in(text: &str) -> HashSet<i32> {
-    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+fn numbers_in(text: &str) -> impl Iterator<Item = i32> {
+    text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok())
 }

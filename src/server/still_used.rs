@@ -50,12 +50,24 @@ impl Server {
     /// Those of these connections that are nobody's any more, and those that are or may be.
     pub(super) fn by_use(&mut self, ended: Vec<Ended>) -> (Vec<Ended>, Vec<Ended>) {
         let Some(since) = ended.iter().map(|it| it.kept.since).min() else { return <_>::default() };
-        match self.adopted_since(since) {
+        match self.adopted_who_run(since) {
             None => (Vec::new(), ended),
             Some(young) if young.is_empty() => (ended, Vec::new()),
             Some(young) => {
                 let users = self.users_of(&ended, since, young);
                 ended.into_iter().partition(|it| users.leave(&it.kept))
+            }
+        }
+    }
+
+    /// Those that may be of a program which began then. Usually there are none; otherwise
+    /// those who have ended are reaped first.
+    fn adopted_who_run(&mut self, since: Duration) -> Option<Vec<(Duration, i32)>> {
+        match self.adopted_since(since) {
+            Some(none) if none.is_empty() => Some(none),
+            _ => {
+                self.reap_orphans();
+                self.adopted_since(since)
             }
         }
     }
