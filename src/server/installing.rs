@@ -267,7 +267,7 @@ impl Server {
         if service.stopped.is_so() || waits || self.drain.is_some() {
             return Ok(());
         }
-        if !self.has_place(state.place) {
+        if !self.fits(key) {
             return Err(std::io::Error::from_raw_os_error(libc::EMFILE));
         }
         let (spec, service) = (state.spec.clone(), Rc::clone(&service.service));

@@ -7,7 +7,8 @@
 //! both, by a limit that is lifted for the moment in which one is needed. Sockets of services
 //! are so many that there is always something to serve with: which ones follows from the file
 //! and the limit alone, whatever has been open before. Those that come last in the file are
-//! left out.
+//! left out, but for those that the service manager holds: they are open anyway, and clients
+//! would wait there for ever.
 
 use std::io;
 
@@ -16,8 +17,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::Server;
 use super::shares::Shares;
 use super::slab::Key;
+use super::state::ListenerState;
 use crate::descriptor::LOWEST;
 use crate::journal;
+use crate::listener::Listener;
 use crate::spawn::kernel;
 
 /// Kept for whoever asks, for a reload and for an upgrade: fewer where there are very few.
@@ -238,7 +241,27 @@ impl Server {
 
     /// Whether there is room for a socket at this place.
     pub(super) fn has_place(&self, place: usize) -> bool {
-        place < self.facts.reserve.sockets(self.controlling.doors.len())
+        let most = self.facts.reserve.sockets(self.controlling.doors.len());
+        place < most && place.saturating_add(self.held_behind(place)) < most
+    }
+
+    /// Sockets of the service manager's that take up room and are not before this place.
+    fn held_behind(&self, place: usize) -> usize {
+        let here = self.manager.sockets.count_here();
+        let adopted = |it: &&ListenerState| it.listener.as_ref().is_some_and(Listener::is_adopted);
+        let listeners = self.listeners.iter().map(|(_, state)| state).filter(adopted);
+        here.saturating_add(listeners.filter(|state| state.place > place).count())
+    }
+
+    /// Whether a listener may be open: those that the service manager holds are so anyway.
+    pub(super) fn fits(&self, key: Key) -> bool {
+        let Some(state) = self.listeners.get(key) else { return false };
+        let service = self.services.get(state.service).map(|it| &it.service);
+        let is_held = match &state.listener {
+            Some(listener) => listener.is_adopted(),
+            None => service.is_some_and(|it| self.manager.sockets.has_one_for(&state.spec, it)),
+        };
+        is_held || self.has_place(state.place)
     }
 
     /// Gives sockets their places in the order of the file: who is left out is the last, and
@@ -251,10 +274,12 @@ impl Server {
         let all: Vec<Key> = listeners.flat_map(|state| state.listeners.iter().copied()).collect();
         self.room.places = all.len();
         let (mut opened, mut closed) = (Vec::new(), Vec::new());
-        for (place, key) in all.into_iter().enumerate() {
-            let fits = self.has_place(place);
-            let Some(state) = self.listeners.get_mut(key) else { continue };
-            state.place = place;
+        for (place, key) in all.iter().enumerate() {
+            self.listeners.get_mut(*key).into_iter().for_each(|state| state.place = place);
+        }
+        for key in all {
+            let fits = self.fits(key);
+            let Some(state) = self.listeners.get(key) else { continue };
             match (fits, state.listener.is_some()) {
                 (true, false) => opened.push(key),
                 (false, true) => closed.push(key),
@@ -277,7 +302,7 @@ impl Server {
 
     fn try_if_left_out(&mut self, key: Key) {
         let closed = self.listeners.get(key).filter(|it| it.listener.is_none());
-        if closed.is_some_and(|it| !it.left_out && !self.has_place(it.place)) {
+        if closed.is_some_and(|it| !it.left_out && !self.fits(key)) {
             self.try_to_open(key);
         }
     }

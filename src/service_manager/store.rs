@@ -134,14 +134,36 @@ impl Store {
         })
     }
 
+    /// Whether there is a socket here for `spec` of `service`, which it could have.
+    #[must_use]
+    pub fn has_one_for(&self, spec: &SocketSpec, service: &Service) -> bool {
+        !needs_own_sockets(service) && self.place_of(spec, service, Held::is_here).is_some()
+    }
+
+    /// How many no service has.
+    #[must_use]
+    pub fn count_here(&self) -> usize {
+        self.0.iter().filter(|held| held.is_here()).count()
+    }
+
     fn find(
         &mut self,
         spec: &SocketSpec,
         service: &Service,
         may: impl Fn(&Held) -> bool,
     ) -> Option<&mut Held> {
+        let place = self.place_of(spec, service, may)?;
+        self.0.get_mut(place)
+    }
+
+    fn place_of(
+        &self,
+        spec: &SocketSpec,
+        service: &Service,
+        may: impl Fn(&Held) -> bool,
+    ) -> Option<usize> {
         let exact = |held: &Held| may(held) && held.spec == *spec;
-        let index = self.0.iter().position(exact).or_else(|| {
+        self.0.iter().position(exact).or_else(|| {
             // One that is at another address of the service is that address's.
             let named = |held: &Held| {
                 may(held)
@@ -150,8 +172,7 @@ impl Store {
                     && !service.sockets.contains(&held.spec)
             };
             self.0.iter().position(named)
-        })?;
-        self.0.get_mut(index)
+        })
     }
 
     /// Whether `spec` is the IPv4 wildcard beside an IPv6 one that has a socket for both.

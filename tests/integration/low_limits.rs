@@ -48,7 +48,6 @@ fn sockets_of_the_manager_are_served_where_few_others_can_be_opened() {
     if !need_program("python3") {
         return;
     }
-    let (ports, folder) = (free_ports(40), Folder::new());
     let script = "import fcntl, os, resource, socket, sys\n\
         ports = [int(p) for p in sys.argv[1].split(',')]\n\
         kept = []\n\
@@ -59,14 +58,27 @@ fn sockets_of_the_manager_are_served_where_few_others_can_be_opened() {
         os.environ.update(LISTEN_FDS=str(len(kept)), LISTEN_PID=str(os.getpid()))\n\
         resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))\n\
         os.execv(sys.argv[2], sys.argv[2:])\n";
-    let script = folder.write("gives.py", script);
-    let given: Vec<_> = ports[..10].iter().map(ToString::to_string).collect();
-    let words = ["python3", script.to_str().unwrap(), &given.join(",")];
-    let mut daemon = Setup::new().controlled().under(&words).start_in(folder, &lines(&ports));
-    let said = daemon.wait_log(|line| line.is("left-out"));
-    assert_eq!(said.number("limit"), Some(48), "{}", said.raw);
-    serves(&ports[..10]);
-    upgrade(&daemon);
-    serves(&ports[..10]);
-    daemon.stop();
+    // They are open anyway, wherever they stand in the file.
+    for given in [0..10, 30..40] {
+        let (ports, folder) = (free_ports(40), Folder::new());
+        let script = folder.write("gives.py", script);
+        let held: Vec<_> = ports[given.clone()].iter().map(ToString::to_string).collect();
+        let words = ["python3", script.to_str().unwrap(), &held.join(",")];
+        let text = lines(&ports);
+        let mut daemon = Setup::new().controlled().under(&words).start_in(folder, &text);
+        let said = daemon.wait_log(|line| line.is("left-out"));
+        assert_eq!(said.number("limit"), Some(48), "{}", said.raw);
+        assert_eq!(said.number("sockets"), Some(19), "{}", said.raw);
+        let serves = || {
+            serves(&ports[given.clone()]);
+            serves(&ports[..1]);
+        };
+        serves();
+        upgrade(&daemon);
+        serves();
+        assert_eq!(daemon.reload(&text).number("opened"), Some(0));
+        serves();
+        assert_eq!(daemon.said("unclaimed").len(), 0, "{}", daemon.log.text());
+        daemon.stop();
+    }
 }

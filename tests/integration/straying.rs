@@ -134,3 +134,57 @@ fn the_same_over_ipv6_and_after_an_upgrade() {
     let _ = daemon.wait_log(steals);
     is_harmless(&daemon, &[client(), client(), client()], pid);
 }
+
+/// Lets go of its peer and takes it back, again and again, and takes what has come meanwhile.
+const TOGGLES: &str = "\
+here = s.getpeername()
+print('steals', file=sys.stderr, flush=True)
+s.setblocking(False)
+while True:
+    dissolve()
+    for n in range(3):
+        try: print('got', s.recv(100), file=sys.stderr, flush=True)
+        except OSError: pass
+    s.connect(here)";
+
+/// Whether it is noticed or not, it reads nothing of theirs.
+#[test]
+fn a_program_that_takes_its_peer_back_has_read_nothing_of_others() {
+    if !need_program("python3") {
+        return;
+    }
+    let port = free_port();
+    let daemon = start(&port.to_string(), TOGGLES);
+    let attacker = udp(port);
+    assert_eq!(udp_ask(&attacker, "hello"), "HELLO");
+    attacker.send(b"steal").unwrap();
+    let _ = daemon.wait_log(steals);
+    for number in 0..5 {
+        ask(&udp(port), &format!("secret {number}"));
+    }
+    if daemon.said("filter").is_empty() {
+        has_nothing(&daemon);
+    }
+}
+
+/// An empty datagram has nothing that could be cut off: it announces the thief as others do.
+#[test]
+fn an_empty_datagram_of_somebody_else_tells_of_it_as_well() {
+    if !need_program("python3") {
+        return;
+    }
+    let port = free_port();
+    let daemon = start(&port.to_string(), DISSOLVE);
+    let attacker = udp(port);
+    assert_eq!(udp_ask(&attacker, "hello"), "HELLO");
+    let pid = daemon.accepted(port, 1)[0];
+    attacker.send(b"steal").unwrap();
+    let _ = daemon.wait_log(steals);
+    let other = udp(port);
+    wait_until("it to be noticed", || {
+        let _ = other.send(b"");
+        !daemon.said("strayed").is_empty()
+    });
+    wait_until("the thief to end", || !procs::is_alive(pid));
+    ask(&other, "served");
+}
