@@ -323,6 +323,8 @@ fn a_server_that_ends_when_nobody_is_here_waits_for_it() {
 fn a_server_that_waits_for_its_programs_waits_for_it() {
     let stop = |daemon: &Daemon| {
         daemon.signal(Signal::SIGTERM);
+        // What was left of a program that has ended before is killed.
+        let _ = daemon.wait_log(|line| line.is("draining"));
         None
     };
     is_waited_for(Setup::new(), "    on_stop = terminate\n", stop);
