@@ -67,6 +67,8 @@ pub struct Manner {
     pub trusts: bool,
     /// How long all of them may take together.
     pub time: Duration,
+    /// Whoever reads serves already.
+    pub serves: bool,
 }
 
 impl Manner {
@@ -85,6 +87,7 @@ pub struct System {
     asking: Asking,
     before: Names,
     trusts: bool,
+    serves: bool,
     /// Names that are something, as far as anybody has asked.
     names: RefCell<Names>,
     texts: RefCell<HashMap<PathBuf, Vec<u8>>>,
@@ -143,8 +146,8 @@ impl System {
     /// what the names in it are.
     pub fn read<T>(manner: Manner, read: impl Fn(&Self) -> T) -> (T, Names) {
         let asking = Asking::until(Instant::now() + manner.time);
-        let Manner { before, trusts, .. } = manner;
-        let system = Self { asking, before, trusts, ..Self::new() };
+        let Manner { before, trusts, serves, .. } = manner;
+        let system = Self { asking, before, trusts, serves, ..Self::new() };
         loop {
             system.names.borrow_mut().clear();
             system.configuration.reset();
@@ -292,6 +295,10 @@ impl Lookup for System {
 
     fn read_up_to(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
         files::bounded(self.exposures.note(open_to_read(path))?, most)
+    }
+
+    fn serves_already(&self) -> bool {
+        self.serves
     }
 
     fn exposed(&self) -> Vec<(PathBuf, String)> {

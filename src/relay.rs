@@ -188,6 +188,16 @@ impl Relay {
         flow.state != State::Ended || idle
     }
 
+    /// Whether a side has not got all that was said to it so far.
+    #[must_use]
+    pub fn owes(&self, side: Side) -> bool {
+        let flow = match side {
+            Side::Client => &self.down,
+            Side::Target => &self.up,
+        };
+        flow.state == State::Failed || !flow.rest.is_empty()
+    }
+
     fn is_over(&self) -> bool {
         self.up.state != State::Open && self.down.state != State::Open
     }

@@ -271,6 +271,7 @@ fn same(a: &Service, b: &Service) -> bool {
     let Service {
         label,
         id,
+        name,
         origin: _,
         socket_type,
         sockets,
@@ -283,6 +284,7 @@ fn same(a: &Service, b: &Service) -> bool {
     } = a;
     *label == b.label
         && *id == b.id
+        && *name == b.name
         && *socket_type == b.socket_type
         && *sockets == b.sockets
         && *awaited == b.awaited

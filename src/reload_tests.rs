@@ -16,6 +16,7 @@ fn service(ports: &[u16]) -> Service {
     Service {
         label: "echo/tcp".to_owned(),
         id: None,
+        name: None,
         origin: Origin::default(),
         socket_type: SocketType::Stream,
         sockets: ports.iter().map(|port| spec(*port)).collect(),

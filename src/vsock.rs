@@ -30,6 +30,19 @@ impl fmt::Display for VsockAddress {
     }
 }
 
+/// The CID by which a machine reaches itself (VMADDR_CID_LOCAL).
+const LOCAL: u32 = 1;
+
+impl VsockAddress {
+    /// Whether a connection to `target` comes to a socket that is bound here, as far as that
+    /// can be told without asking the machine for its own CID.
+    #[must_use]
+    pub fn takes(self, target: Self) -> bool {
+        let is_here = self.cid == target.cid || self.cid == ANY && target.cid == LOCAL;
+        self.port == target.port && is_here
+    }
+}
+
 /// A CID or a port, in decimal: everything but [`ANY`].
 #[must_use]
 pub fn number(text: &str) -> Option<u32> {
@@ -45,6 +58,13 @@ mod tests {
     fn all_cids_are_not_written() {
         assert_eq!(VsockAddress { cid: 3, port: 5000 }.to_string(), "vsock:3:5000");
         assert_eq!(VsockAddress { cid: ANY, port: 5000 }.to_string(), "vsock:5000");
+    }
+
+    #[test]
+    fn all_cids_take_what_comes_from_this_machine() {
+        let at = |cid| VsockAddress { cid, port: 7 };
+        assert!(at(3).takes(at(3)) && at(ANY).takes(at(1)));
+        assert!(!at(3).takes(at(1)) && !at(ANY).takes(VsockAddress { cid: 1, port: 8 }));
     }
 
     #[test]

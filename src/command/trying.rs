@@ -54,7 +54,7 @@ pub(super) fn try_upgrade(trial: TryUpgrade) -> Result<(), Failure> {
 
 /// Who has a server pause looks up no name that it knows.
 fn manner_of(names: &Names) -> Manner {
-    Manner { before: names.clone(), trusts: true, time: AT_START }
+    Manner { before: names.clone(), trusts: true, time: AT_START, serves: true }
 }
 
 /// What a server that is started like this reads.

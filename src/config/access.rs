@@ -128,13 +128,14 @@ fn wrong(span: &Span, message: String) -> Problem {
 }
 
 impl Resolver<'_> {
-    /// Reads the files that a service's settings name.
-    pub(super) fn read_what_is_said(&mut self, draft: &mut Draft) {
+    /// Reads the files that a service's settings name; of one that is `broken`, what was wrong
+    /// has been said.
+    pub(super) fn read_what_is_said(&mut self, draft: &mut Draft, broken: bool) {
         let said = std::mem::take(&mut draft.said);
         let attributes = &mut draft.attributes;
         if let Some(list) = said.only_from {
             attributes.machines.0 = machines(&list.changes);
-            attributes.only_from = Some(self.only_from(&list));
+            attributes.only_from = Some(self.only_from(&list, broken));
         }
         if let Some(list) = said.no_access {
             attributes.machines.1 = machines(&list.changes);
@@ -146,11 +147,11 @@ impl Resolver<'_> {
     }
 
     /// Who may connect; a warning if that is nobody and nothing else was said of why.
-    fn only_from(&mut self, list: &List) -> Rc<[Prefix]> {
+    fn only_from(&mut self, list: &List, broken: bool) -> Rc<[Prefix]> {
         let before = self.report.mark();
         let prefixes = self.prefixes(&list.changes);
         let nobody = prefixes.is_empty() && machines(&list.changes).is_empty();
-        if nobody && !self.quiet && self.report.mark() == before {
+        if nobody && !broken && !self.quiet && self.report.mark() == before {
             let Last { place, removes } = &list.last;
             let help = if *removes {
                 "`-=` takes from those who may connect; say with `no_access` who may not"

@@ -65,7 +65,7 @@ impl Resolver<'_> {
         }
         if internal || redirect.is_some() {
             self.socket_owner(&mut draft);
-            self.read_what_is_said(&mut draft);
+            self.read_what_is_said(&mut draft, entry.broken);
             return;
         }
         let action = self.program(entry, &draft);

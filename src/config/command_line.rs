@@ -106,6 +106,7 @@ fn entry(
     Entry {
         origin: Origin { file: Rc::from("command line"), line: 0 },
         id: None,
+        name: None,
         endpoint: fixed(text),
         default_address: (!unix && !vsock && !has_address(text)).then(|| fixed(loopback)),
         socket_type: fixed(socket_type),

@@ -100,6 +100,8 @@ pub struct Diagnostic {
     pub help: Option<String>,
     /// A second place that matters (the first of two equal entries), with its label.
     pub related: Option<(Span, String)>,
+    /// Other places of which the very same is to be said.
+    pub also: Vec<Span>,
     /// Whether it costs at most the entry that it is about, at a reload too: so it is in a
     /// file of xinetd, and wherever another server's place is taken.
     pub contained: bool,

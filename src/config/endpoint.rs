@@ -303,9 +303,10 @@ impl Reading<'_> {
             Some(port) => return Some(port),
             None => {}
         }
+        let least = if self.any_port { "0, which is any free one," } else { "1" };
         self.report
             .error(&word.span, format!("`{}` is not a port", word.text))
-            .help("ports are numbers from 1 to 65535");
+            .help(format!("ports are numbers from {least} to 65535"));
         None
     }
 

@@ -20,6 +20,8 @@ pub(crate) struct Entry {
     pub(crate) origin: Origin,
     /// The id of an xinetd block.
     pub(crate) id: Option<Rc<str>>,
+    /// The service name of an xinetd block that has another id.
+    pub(crate) name: Option<Rc<str>>,
     /// The service field.
     pub(crate) endpoint: Word,
     /// The socket type.
@@ -116,6 +118,11 @@ impl Setting {
                 wrong = self.attribute.set(&mut Draft::default(), &self.value(rest)).err();
             }
         }
+    }
+
+    /// Whether its value can be what it says: of a wrong one no more is to be said.
+    pub(super) fn is_right(&self) -> bool {
+        self.attribute.set(&mut Draft::default(), &self.value(&self.values)).is_ok()
     }
 
     fn value<'a>(&'a self, words: &'a [Word]) -> Value<'a> {

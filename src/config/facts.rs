@@ -112,6 +112,11 @@ pub trait Lookup {
     /// What the resolver said; an empty list is reported as an error too.
     fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>>;
 
+    /// Whether whoever reads this serves already, and goes on with what he has read before.
+    fn serves_already(&self) -> bool {
+        false
+    }
+
     /// Whether something is to be said of a host that has no address.
     fn tells_of(&self, _host: &str) -> bool {
         true

@@ -61,7 +61,7 @@ fn entries(path: &Path, lookup: &dyn Lookup, report: &mut Report) -> (Vec<Entry>
     for found in paths {
         match super::named(&found, found == path, lookup) {
             Ok(bytes) => reader.read(&found, &bytes, Context::default()),
-            Err(error) => unreadable(&found, &error, reader.report),
+            Err(error) => unreadable(&found, &error, false, reader.report),
         }
     }
     (reader.entries, reader.places)
@@ -156,8 +156,10 @@ fn part(
     match (service, &place.name) {
         (Some(service), name) => {
             let line = without(&service, common);
-            if let Some(name) = name.as_ref().filter(|name| !names(&line, name)) {
-                let _ = writeln!(text, "# {}", one_line(name));
+            let called = name.as_ref().filter(|name| place.id.is_some() || !names(&line, name));
+            if let Some(name) = called {
+                let id = place.id.iter().map(|id| format!(" (id {id})")).collect::<String>();
+                let _ = writeln!(text, "# {}", one_line(&format!("{name}{id}")));
             }
             text.push_str(&line);
             for comment in &place.inside {

@@ -51,6 +51,7 @@ pub(super) fn entry(
     Some(Entry {
         origin,
         id: None,
+        name: None,
         endpoint: endpoint.clone(),
         socket_type: socket_type.clone(),
         protocol: protocol.clone(),

@@ -28,6 +28,7 @@ mod endpoint;
 mod entry;
 mod fields;
 mod found;
+mod gathering;
 mod import;
 mod include;
 mod inetd;
@@ -157,12 +158,13 @@ fn read_all(
             match named(&path, place.path == path, lookup) {
                 Ok(bytes) => reader.read(&path, &bytes, context.clone()),
                 Err(error) if place.optional && error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => unreadable(&path, &error, reader.report),
+                Err(error) => unreadable(&path, &error, lookup.serves_already(), reader.report),
             }
         }
     }
     let entries = reader.entries;
-    finish(&entries, lookup, report, None)
+    let loaded = finish(&entries, lookup, report, None);
+    Loaded { diagnostics: gathering::gather(loaded.diagnostics), ..loaded }
 }
 
 /// A file that is named `itself`, or one that was found in a directory.
@@ -194,16 +196,23 @@ fn files(place: &Named, reader: &mut Reader<'_>) -> Vec<PathBuf> {
     files
 }
 
-fn unreadable(path: &Path, error: &io::Error, report: &mut Report) {
-    let help = match error.kind() {
-        io::ErrorKind::NotFound => {
+fn unreadable(path: &Path, error: &io::Error, serves: bool, report: &mut Report) {
+    let help = match (error.kind(), serves) {
+        (io::ErrorKind::Other, _) => NO_FILE,
+        (io::ErrorKind::NotFound, true) => {
+            "put it back and reload again; until then everything goes on as it was"
+        }
+        (io::ErrorKind::PermissionDenied, true) => {
+            "let the server's user read it and reload again; until then everything goes on as it was"
+        }
+        (_, true) => "put a file of services there and reload again",
+        (io::ErrorKind::NotFound, false) => {
             "name a file that is there (`oxinetd etc/inetd.conf`), or serve one program without a file: `oxinetd run 8080 -- date`"
         }
-        io::ErrorKind::PermissionDenied => {
+        (io::ErrorKind::PermissionDenied, false) => {
             "start the server as a user that can read the file, or serve one program without a file: `oxinetd run 8080 -- date`"
         }
-        io::ErrorKind::Other => NO_FILE,
-        _ => "name a file of services: `oxinetd etc/inetd.conf`",
+        (_, false) => "name a file of services: `oxinetd etc/inetd.conf`",
     };
     report
         .error_without_place(format!("cannot read `{}`: {}", path.display(), reason(error)))

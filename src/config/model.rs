@@ -101,6 +101,8 @@ pub struct Service {
     pub label: String,
     /// What it is called besides: the `id` of an xinetd block, its service name without one.
     pub id: Option<Rc<str>>,
+    /// The service name of an xinetd block that has another `id`.
+    pub name: Option<Rc<str>>,
     /// Where it was said.
     pub origin: Origin,
     /// Stream, datagram or sequenced packets.
@@ -151,6 +153,7 @@ impl Service {
         Self {
             label: label.to_owned(),
             id: None,
+            name: None,
             origin: Origin::default(),
             socket_type: SocketType::Stream,
             sockets: Vec::new(),

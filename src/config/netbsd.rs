@@ -209,6 +209,7 @@ impl Building<'_> {
         Entry {
             origin,
             id: None,
+            name: None,
             endpoint: self.endpoint.clone(),
             socket_type,
             protocol,

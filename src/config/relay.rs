@@ -13,7 +13,9 @@ use super::model::{
 };
 use super::resolve::Resolver;
 use super::value::{Problem, Value};
+use super::virtual_socket::{self, is_vsock};
 use super::words::Word;
+use crate::vsock::VsockAddress;
 
 /// The longest path and abstract name: sun_path has 108 bytes, one of them NUL.
 const LONGEST_NAME: usize = 107;
@@ -25,6 +27,8 @@ pub(crate) enum Redirect {
     Inet { host: Word, port: Word },
     /// `/path` or `@name`.
     Unix(Word),
+    /// `vsock:CID:PORT`.
+    Vsock(VsockAddress, Word),
 }
 
 impl Redirect {
@@ -34,6 +38,7 @@ impl Redirect {
         match value.words {
             [] => Err(Problem::new(value.place, "the value is missing", help)),
             [one] if one.text.starts_with(['/', '@']) => unix(one),
+            [one] if is_vsock(&one.text) => virtual_socket::redirect(one),
             [one] => {
                 let help = match one.text.rsplit_once(':') {
                     Some((host, port)) if !host.is_empty() && !port.is_empty() => {
@@ -90,6 +95,10 @@ impl Resolver<'_> {
         match redirect {
             Redirect::Inet { host, port } => self.relay_host(host, port),
             Redirect::Unix(word) => Some(RelayTarget::Unix(endpoint(word))),
+            Redirect::Vsock(address, word) => {
+                self.check_vsock(word);
+                Some(RelayTarget::Unix(Endpoint::Vsock(*address)))
+            }
         }
     }
 
@@ -221,6 +230,9 @@ impl Resolver<'_> {
         let meets = |socket: &SocketSpec| match (&socket.endpoint, target) {
             (Endpoint::Inet(own), RelayTarget::Inet { addresses, .. }) => {
                 addresses.iter().any(|address| takes(*own, *address, self.lookup))
+            }
+            (Endpoint::Vsock(own), RelayTarget::Unix(Endpoint::Vsock(target))) => {
+                own.takes(*target)
             }
             (own, RelayTarget::Unix(endpoint)) => own == endpoint,
             _ => false,

@@ -86,6 +86,12 @@ impl<'a> Sockets<'a> {
     fn next(&self, service: &Service, lookup: &dyn Lookup) -> Vec<usize> {
         let Action::Relay(target) = &service.action else { return Vec::new() };
         match target {
+            RelayTarget::Unix(Endpoint::Vsock(to)) => {
+                let takes =
+                    |name: &Endpoint| matches!(name, Endpoint::Vsock(own) if own.takes(*to));
+                let met = self.names.iter().filter(|(name, _)| takes(name));
+                met.map(|(_, at)| *at).collect()
+            }
             RelayTarget::Unix(name) => self.names.get(name).copied().into_iter().collect(),
             RelayTarget::Inet { addresses, .. } => {
                 let at_port = |to: &SocketAddr| self.ports.get(&to.port()).into_iter().flatten();

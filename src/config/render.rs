@@ -11,6 +11,8 @@ use crate::visible::is_shown;
 const TAB: usize = 8;
 /// The widest excerpt of a line: beyond it, only what surrounds the carets is shown.
 const WIDEST: usize = 120;
+/// How many more places stand in one line.
+const LISTED: usize = 12;
 /// What is kept left of the carets when a line is cut.
 const CONTEXT: usize = 30;
 /// Bytes of a line that are looked at on each side of a place: more than are shown.
@@ -25,6 +27,10 @@ impl fmt::Display for Diagnostic {
         }
         if let Some(help) = &self.help {
             write!(f, "\n{:gutter$} = help: {}", "", escape(help))?;
+        }
+        if !self.also.is_empty() {
+            let places: Vec<String> = self.also.iter().map(place).collect();
+            write!(f, "\n{:gutter$} = also: {}", "", places.join(", "))?;
         }
         if let Some((span, label)) = &self.related {
             write!(f, "\nnote: {}\n{}", escape(label), snippet(span, gutter))?;
@@ -51,7 +57,20 @@ impl Diagnostic {
             Some(help) => format!(" ({})", escape(help)),
             None => String::new(),
         };
-        format!("{place}{}: {}{help}", self.severity.name(), escape(&self.message))
+        let also = self.elsewhere();
+        format!("{place}{}: {}{also}{help}", self.severity.name(), escape(&self.message))
+    }
+
+    /// Where else the same is to be said; a log has no room for hundreds of places.
+    fn elsewhere(&self) -> String {
+        let places: Vec<String> = self.also.iter().take(LISTED).map(place).collect();
+        let and = if self.costs_a_service() { "; neither at" } else { "; so at" };
+        let Some((last, first)) = places.split_last() else { return String::new() };
+        match self.also.len().saturating_sub(places.len()) {
+            0 if first.is_empty() => format!("{and} {last}"),
+            0 => format!("{and} {} and {last}", first.join(", ")),
+            more => format!("{and} {} and {more} more", places.join(", ")),
+        }
     }
 
     /// Digits of the largest line number shown.
@@ -246,6 +265,7 @@ mod tests {
             message: "wrong".to_owned(),
             help: Some("do this".to_owned()),
             related: None,
+            also: Vec::new(),
             contained: false,
         }
     }

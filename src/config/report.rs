@@ -31,6 +31,14 @@ impl Finding<'_> {
         }
     }
 
+    /// Other places of which the same is to be said.
+    pub(crate) fn also(mut self, spans: Vec<Span>) -> Self {
+        if let Some(diagnostic) = self.0.as_deref_mut() {
+            diagnostic.also = spans;
+        }
+        self
+    }
+
     /// A second place that matters.
     pub(crate) fn related(mut self, span: Span, label: impl Into<String>) -> Self {
         if let Some(diagnostic) = self.0.as_deref_mut() {
@@ -159,6 +167,7 @@ impl Report {
             message,
             help: None,
             related: None,
+            also: Vec::new(),
             contained,
         });
         Finding(self.diagnostics.last_mut())

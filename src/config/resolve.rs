@@ -217,7 +217,9 @@ impl Resolver<'_> {
         }
         let account = match &action {
             // Whose it is that connects is asked for the rights to do so.
-            Some(Action::Relay(RelayTarget::Unix(target))) if !entry.user.is_missing() => {
+            Some(Action::Relay(RelayTarget::Unix(target)))
+                if !entry.user.is_missing() && !matches!(target, Endpoint::Vsock(_)) =>
+            {
                 let account = self.account(entry, &draft);
                 self.check_reachable(entry, account.as_ref(), target);
                 account
@@ -251,6 +253,7 @@ impl Resolver<'_> {
         let service = Service {
             label,
             id: entry.id.clone(),
+            name: entry.name.clone(),
             origin: entry.origin.clone(),
             socket_type,
             sockets,
@@ -274,7 +277,7 @@ impl Resolver<'_> {
         self.check_paths(entry, draft, action);
         self.check_directory(entry, &draft.attributes, action);
         self.socket_owner(draft);
-        self.read_what_is_said(draft);
+        self.read_what_is_said(draft, entry.broken);
         self.check_machines(entry, &draft.attributes);
         self.check_privileges(entry, draft, action);
     }

@@ -65,7 +65,7 @@ impl Resolver<'_> {
                     "this is no built-in service that answers datagrams over UDP",
                 ),
             };
-            if !has_effect {
+            if !has_effect && setting.is_right() {
                 self.report
                     .warning(
                         &setting.name.span,
@@ -91,7 +91,8 @@ impl Resolver<'_> {
             _ if builtin => return,
             _ => "only over TCP it is known what moves between a client and a program",
         };
-        let moving = |setting: &&Setting| setting.attribute.scope == Scope::Moving;
+        let moving =
+            |setting: &&Setting| setting.attribute.scope == Scope::Moving && setting.is_right();
         for setting in entry.settings.iter().filter(moving) {
             let message = format!("`{}` cannot be: {what}", setting.name.text);
             self.report.error(&setting.name.span, message).help("take it out");

@@ -34,7 +34,7 @@ impl Resolver<'_> {
             Target::Tcpmux(_) => Vec::new(),
             Target::Abstract(name) => vec![plain(socket_type, Endpoint::Abstract(name.clone()))],
             Target::Vsock(address, _) => {
-                self.check_vsock(entry);
+                self.check_vsock(&entry.protocol);
                 vec![plain(socket_type, Endpoint::Vsock(*address))]
             }
             Target::Unix { path, .. } => vec![plain(socket_type, Endpoint::Unix(path.clone()))],

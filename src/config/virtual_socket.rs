@@ -3,7 +3,9 @@
 use super::endpoint::{Reading, Target};
 use super::entry::Entry;
 use super::model::Attributes;
+use super::relay::Redirect;
 use super::resolve::Resolver;
+use super::value::Problem;
 use super::words::Word;
 use crate::vsock::{self, VsockAddress};
 
@@ -22,20 +24,34 @@ impl Reading<'_> {
         if let (Some(cid), Some(port)) = (cid, port) {
             return Some(Target::Vsock(VsockAddress { cid, port }, word.text.clone()));
         }
-        self.report
-            .error(&word.span, "this is not the address of a virtual socket")
-            .help("write `vsock:PORT` or `vsock:CID:PORT`: numbers, a port from 1 to 4294967294");
+        let ports = if self.any_port { "0, which is any free one," } else { "1" };
+        self.report.error(&word.span, "this is not the address of a virtual socket").help(format!(
+            "write `vsock:PORT` or `vsock:CID:PORT`: numbers, a port from {ports} to 4294967294"
+        ));
         None
     }
 }
 
+/// `vsock:CID:PORT`, to connect to.
+pub(super) fn redirect(word: &Word) -> Result<Redirect, Problem> {
+    let rest = word.text.get(vsock::PREFIX.len()..).unwrap_or_default();
+    let help = "write `vsock:CID:PORT`: 1 is this machine itself, 2 its host, and a port is a \
+                number from 1 to 4294967294";
+    let wrong = |message: &str| Problem::new(&word.span, message, help);
+    let (cid, port) = rest.rsplit_once(':').ok_or_else(|| wrong("the CID is missing"))?;
+    let numbers = vsock::number(cid).zip(vsock::number(port).filter(|port| *port != 0));
+    let (cid, port) =
+        numbers.ok_or_else(|| wrong("this is not the address of a virtual socket"))?;
+    Ok(Redirect::Vsock(VsockAddress { cid, port }, word.clone()))
+}
+
 impl Resolver<'_> {
-    /// Whether this machine has such sockets at all.
-    pub(super) fn check_vsock(&mut self, entry: &Entry) {
+    /// Whether this machine has such sockets at all; `place` is what needs them.
+    pub(super) fn check_vsock(&mut self, place: &Word) {
         if !self.lookup.has_vsock() {
             let message = "this machine has no virtual sockets (AF_VSOCK)";
             let help = "load its module, `modprobe vsock`; in a unit, RestrictAddressFamilies= has to name AF_VSOCK";
-            self.lacks(&entry.protocol.span, message, help);
+            self.lacks(&place.span, message, help);
         }
     }
 
@@ -93,7 +109,7 @@ mod tests {
     #[test]
     fn what_it_cannot_be_is_named() {
         for (line, wanted) in [
-            ("vsock:0 stream vsock", "not the address of a virtual socket"),
+            ("vsock:0 stream vsock", "a port from 1 to 4294967294"),
             ("vsock:host:1 stream vsock", "not the address of a virtual socket"),
             ("vsock:1:2:3 stream vsock", "not the address of a virtual socket"),
             ("vsock:4294967295 stream vsock", "not the address of a virtual socket"),

@@ -92,15 +92,29 @@ impl Costs {
         }
     }
 
-    /// A line for each.
+    /// A line for all that cost the same services something.
     pub(super) fn say(self, report: &mut Report) {
-        for (cause, labels) in self.0 {
-            let Some(listed) = list(&labels) else { continue };
+        for (spans, labels) in self.by_whom() {
+            let (Some((first, others)), Some(listed)) = (spans.split_first(), list(&labels)) else {
+                continue;
+            };
             let take = if labels.len() == 1 { "takes" } else { "take" };
             report
-                .warning(&cause.span, format!("{listed} {take} this, and cannot be served"))
+                .warning(first, format!("{listed} {take} this, and cannot be served"))
+                .also(others.to_vec())
                 .help("correct it: it holds for all of them");
         }
+    }
+
+    fn by_whom(self) -> Vec<(Vec<Span>, Vec<String>)> {
+        let mut all: Vec<(Vec<Span>, Vec<String>)> = Vec::new();
+        for (cause, labels) in self.0 {
+            match all.iter_mut().find(|(_, known)| *known == labels) {
+                Some((spans, _)) => spans.push(cause.span),
+                None => all.push((vec![cause.span], labels)),
+            }
+        }
+        all
     }
 }
 
@@ -233,6 +247,17 @@ mod tests {
         let said = said(&loaded);
         let wanted = "/f:3:5: warning: 81/tcp, 82/udp and /x take this, and cannot be served";
         assert_eq!(said.matches(wanted).count(), 1, "{said}");
+    }
+
+    #[test]
+    fn several_wrong_defaults_are_one_cost_with_every_place() {
+        let text = ".defaults\n    per_sorce = 10\n    instances = x\n    log_on_success = A B C D\n\
+            81 stream tcp nowait - cat\n82 stream tcp nowait - cat\n";
+        let said = said(&load("/f".as_ref(), &[], &lookup(text)));
+        let wanted = "/f:2:5: warning: 81/tcp and 82/tcp take this, and cannot be served; \
+                      so at /f:3:17 and /f:4:22 (correct it";
+        assert!(said.contains(wanted), "{said}");
+        assert_eq!((said.matches("take this").count(), said.matches("error:").count()), (1, 6));
     }
 
     #[test]

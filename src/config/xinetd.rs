@@ -37,6 +37,8 @@ pub(super) struct Place {
     pub(super) last: u32,
     /// The name of the service; None for `defaults` and the end of a file.
     pub(super) name: Option<String>,
+    /// Its `id`, if that is another name.
+    pub(super) id: Option<String>,
     /// The comments above it.
     pub(super) comments: Vec<String>,
     /// The comments in it.
@@ -100,7 +102,8 @@ impl Reader<'_> {
     /// Comments that are about no block.
     fn comments(&mut self, file: &File, line: u32, comments: Vec<String>) {
         let origin = Origin { file: Rc::clone(&file.name), line };
-        self.places.push(Place { origin, last: line, name: None, comments, inside: Vec::new() });
+        let (name, id, inside) = (None, None, Vec::new());
+        self.places.push(Place { origin, last: line, name, id, comments, inside });
     }
 
     fn defaults(&mut self, block: Block, collected: &mut Collected) {
@@ -185,6 +188,7 @@ fn place(block: &Block) -> Place {
         origin: Origin { file: Rc::clone(&block.file), line: block.first },
         last: block.last,
         name: block.name.as_ref().map(|name| name.text.clone()),
+        id: block.other_name().map(|_| block.id().to_owned()),
         comments: block.comments.clone(),
         inside: block.inside.clone(),
     }

@@ -172,7 +172,7 @@ fn the_screen_in_the_readme_is_what_people_see() {
         pid: 4711,
         uptime: 7500,
         running: 1,
-        max_children: 9952,
+        max_children: 6649,
         conversations: 1,
         accepted: 1312,
         refused: 12,

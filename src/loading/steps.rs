@@ -56,8 +56,8 @@ impl Finding {
 
     fn warning(message: String) -> Self {
         let (severity, contained) = (Severity::Warning, false);
-        let (span, help, related) = (None, None, None);
-        Self::of(&Diagnostic { severity, span, message, help, related, contained })
+        let (span, help, related, also) = (None, None, None, Vec::new());
+        Self::of(&Diagnostic { severity, span, message, help, related, also, contained })
     }
 
     /// An error of the reading itself.

@@ -18,6 +18,7 @@ fn service(ports: &[u16], wait: bool, line: u32) -> Service {
     Service {
         label: "echo/tcp".to_owned(),
         id: None,
+        name: None,
         origin: Origin { line, ..Origin::default() },
         socket_type: SocketType::Stream,
         sockets: ports.iter().map(|port| spec(*port)).collect(),

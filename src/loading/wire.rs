@@ -73,6 +73,7 @@ struct Place(Number, u32);
 struct Definition {
     label: String,
     id: Option<String>,
+    name: Option<String>,
     origin: Place,
     socket_type: SocketType,
     sockets: Vec<SocketSpec>,
@@ -186,6 +187,7 @@ impl<W: Write> Sender<W> {
         let Service {
             label,
             id,
+            name,
             origin,
             socket_type,
             sockets,
@@ -199,6 +201,7 @@ impl<W: Write> Sender<W> {
         Ok(Definition {
             label,
             id: id.map(|id| id.as_ref().to_owned()),
+            name: name.map(|name| name.as_ref().to_owned()),
             origin: self.place(&origin)?,
             socket_type,
             sockets,
@@ -377,6 +380,7 @@ impl Receiver {
         Some(Rc::new(Service {
             label: definition.label,
             id: definition.id.map(Rc::from),
+            name: definition.name.map(Rc::from),
             origin: self.origin(&definition.origin)?,
             socket_type: definition.socket_type,
             sockets: definition.sockets,

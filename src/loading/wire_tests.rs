@@ -44,6 +44,7 @@ fn service(n: u16, account: &Rc<Account>, attributes: &Rc<Attributes>) -> Servic
     Service {
         label: format!("{n}/tcp"),
         id: n.is_multiple_of(2).then(|| "id".into()),
+        name: n.is_multiple_of(3).then(|| "name".into()),
         origin: Origin { file: "etc/inetd.conf".into(), line: n.into() },
         socket_type: SocketType::Stream,
         sockets: vec![SocketSpec { socket_type: SocketType::Stream, endpoint, device: None }],

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFlags, PollTimeout};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr,
-    connect, getpeername, getsockopt, recv, setsockopt, shutdown, socket, sockopt,
+    VsockAddr, connect, getpeername, getsockopt, recv, setsockopt, shutdown, socket, sockopt,
 };
 
 use nix::unistd::Uid;
@@ -18,6 +18,7 @@ use super::{Duplex, held};
 use crate::config::model::{Endpoint, KeepaliveTimes};
 use crate::descriptor;
 use crate::listener::set_keepalive_times;
+use crate::vsock::VsockAddress;
 
 /// Seconds between two questions to a silent peer that has ended.
 const PROBE: u32 = 20;
@@ -63,8 +64,9 @@ fn begin(endpoint: &Endpoint) -> io::Result<Dialled> {
         Endpoint::Inet(SocketAddr::V6(v6)) => {
             dial_to(AddressFamily::Inet6, &SockaddrStorage::from(*v6))
         }
-        // No file says so.
-        Endpoint::Vsock(_) => Err(Errno::EAFNOSUPPORT),
+        Endpoint::Vsock(VsockAddress { cid, port }) => {
+            dial_to(AddressFamily::Vsock, &VsockAddr::new(*cid, *port))
+        }
         Endpoint::Unix(path) if Uid::effective().is_root() => {
             let held = held::hold(path)?;
             // connect(2) takes no such descriptor but by this name.
@@ -181,6 +183,12 @@ impl Socket {
     pub fn reset(self) {
         let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
         let _ = setsockopt(&self.0, sockopt::Linger, &linger);
+    }
+}
+
+impl From<Socket> for OwnedFd {
+    fn from(socket: Socket) -> Self {
+        socket.0.into()
     }
 }
 

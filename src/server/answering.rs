@@ -54,12 +54,14 @@ impl Server {
             let keys = self.order.clone();
             return self.produce_for(key, Producer::Services { keys, next: 0, after });
         };
-        let words = match self.services_named(service).first() {
-            None => answer::line(&self.no_such_service(service)),
-            Some(found) => {
-                let peers = self.peers_of(*found);
-                let status = self.service_status(*found);
-                answer::line(&status.map(|status| ServiceStatus { peers: Some(peers), ..status }))
+        let words = match self.known(service) {
+            Err(refusal) => answer::line(&refusal),
+            Ok(found) => {
+                let status = found.first().and_then(|first| {
+                    let peers = Some(self.peers_of(*first));
+                    Some(ServiceStatus { peers, ..self.service_status(*first)? })
+                });
+                answer::line(&status)
             }
         };
         self.tell_edge(key, words);

@@ -180,6 +180,7 @@ impl Server {
                 self.expect_names();
                 self.say_left_out();
                 self.fit_programs_in();
+                self.say_room();
                 self.adopt_orphans();
                 applying.stage = Stage::Done;
                 super::reloading::PORTION

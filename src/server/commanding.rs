@@ -83,8 +83,10 @@ impl Server {
         if self.drain.is_some() {
             return Err(Refusal { error: "the server is draining".to_owned() });
         }
+        let (running, begun): (Vec<Key>, Vec<Key>) =
+            found.into_iter().partition(|key| self.is_running(*key));
         let mut failed = Vec::new();
-        for key in &found {
+        for key in &begun {
             let Some(state) = self.services.get_mut(*key) else { continue };
             if std::mem::replace(&mut state.stopped, Stopped::No).is_so() {
                 self.admission.set_clients(state.admission, 0);
@@ -94,8 +96,28 @@ impl Server {
             }
         }
         match failed.first() {
-            None => Ok(format!("started {}", self.labels(&found))),
+            None => Ok(self.what_was_started(&begun, &running)),
             Some(error) => Err(Refusal { error: format!("{error}; it is tried again") }),
+        }
+    }
+
+    /// Whether there is nothing about a service that could be started.
+    fn is_running(&self, key: Key) -> bool {
+        let is_open = |key: &Key| self.listeners.get(*key).is_some_and(|it| it.listener.is_some());
+        let state = self.services.get(key);
+        state.is_some_and(|it| !it.stopped.is_so() && it.listeners.iter().all(is_open))
+    }
+
+    fn what_was_started(&self, begun: &[Key], running: &[Key]) -> String {
+        let is = if running.len() == 1 { "is" } else { "are" };
+        let running = match running {
+            [] => String::new(),
+            some => format!("{} {is} running already", self.labels(some)),
+        };
+        match begun {
+            [] => running,
+            begun if running.is_empty() => format!("started {}", self.labels(begun)),
+            begun => format!("started {}; {running}", self.labels(begun)),
         }
     }
 
@@ -130,11 +152,6 @@ impl Server {
     /// be taken back when that program ends.
     fn forget_holder(&mut self, key: Key) {
         self.children.each(|child| child.listener = child.listener.filter(|held| *held != key));
-    }
-
-    fn known(&self, name: &str) -> Result<Vec<Key>, Refusal> {
-        let found = self.services_named(name);
-        if found.is_empty() { Err(self.no_such_service(name)) } else { Ok(found) }
     }
 
     fn labels(&self, keys: &[Key]) -> String {

@@ -89,7 +89,9 @@ impl Connecting {
 /// Whether somebody else connects to the target of a service than the server itself.
 pub(super) fn connects_as_another(service: &Service) -> bool {
     let account = &service.account;
-    matches!(service.action, Action::Relay(RelayTarget::Unix(_)))
+    // Who connects is nothing that virtual sockets tell.
+    let is_unix = |to: &Endpoint| !matches!(to, Endpoint::Vsock(_));
+    matches!(&service.action, Action::Relay(RelayTarget::Unix(to)) if is_unix(to))
         && account.switch
         && account.uid != nix::unistd::geteuid().as_raw()
 }

@@ -193,7 +193,9 @@ impl Server {
         }
         if let Some(state) = self.forget_conversation(key) {
             let why = if state.limited { IDLE } else { "silent" };
-            self.end_conversation(state, why);
+            let ConversationState { guest, stream, .. } = state;
+            self.note_end(&guest, why);
+            self.close_slowly(stream.into());
         }
     }
 

@@ -282,7 +282,7 @@ impl Server {
     pub fn new(options: Options) -> io::Result<Self> {
         let (spawner, facts, poll) = (Spawner::new(options.way)?, Facts::collect()?, new_poll()?);
         let (alarm, signals, ends) = watched(&poll, facts.told_of_ends)?;
-        let (most, now) = (max_children(options.max_children, &facts, &spawner), Instant::now());
+        let (most, now) = (options.max_children.unwrap_or(facts.max_children), Instant::now());
         Ok(Self {
             poll,
             alarm,
@@ -343,13 +343,6 @@ impl Server {
     }
 }
 
-/// How many there may be, which the log says.
-fn max_children(said: Option<u32>, facts: &Facts, spawner: &Spawner) -> u32 {
-    let most = said.unwrap_or(facts.max_children);
-    journal::spawning(way_word(spawner.way()), most);
-    most
-}
-
 /// What wakes the loop beside those whom it serves.
 fn watched(poll: &Poll, told_of_ends: bool) -> io::Result<(Alarm, Signals, Ends)> {
     let alarm = Alarm::new(poll.registry())?;
@@ -366,15 +359,6 @@ fn watched_signals(poll: &Poll, told_of_ends: bool) -> io::Result<Signals> {
 
 fn new_poll() -> io::Result<Poll> {
     Poll::new().map_err(of("epoll_create1, to wait for clients with"))
-}
-
-/// How the log calls a way of making children.
-fn way_word(way: Way) -> &'static str {
-    match way {
-        Way::Sharing => "sharing",
-        Way::Forking => "forking",
-        Way::Apart => "apart",
-    }
 }
 
 /// The time zone of the machine, for daytime; UTC if it cannot be told.

@@ -256,7 +256,7 @@ impl Server {
         let answered = state.relay.was_answered();
         self.note_fruit(service, failed, answered);
         self.count(service, |counters| counters.ran(time));
-        self.forget_relay(key);
+        self.forget_relay(key, otherwise == IDLE);
     }
 
     /// The target could not be reached: the client is closed.
@@ -264,7 +264,7 @@ impl Server {
         let Some(state) = self.relays.get(key) else { return };
         journal::failed(&state.label, state.peer, None, (stage, None), error);
         self.count_failure(state.service, stage, error);
-        self.forget_relay(key);
+        self.forget_relay(key, false);
     }
 
     /// Closes a relay, whatever it is doing.
@@ -272,7 +272,8 @@ impl Server {
         self.end_relay(key, None);
     }
 
-    fn forget_relay(&mut self, key: Key) {
+    /// `in_order`: whoever has got all that there was sees an end and no failure.
+    fn forget_relay(&mut self, key: Key, in_order: bool) {
         if self.relays.get(key).is_some_and(|state| state.dial.is_some()) {
             self.hang_up(key);
         }
@@ -285,7 +286,9 @@ impl Server {
         for (side, socket) in [(Side::Client, Some(state.client)), (Side::Target, state.target)] {
             let Some(socket) = socket else { continue };
             let _ = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
-            if connected && state.relay.resets(side) {
+            if connected && in_order && !state.relay.owes(side) {
+                self.close_slowly(socket.into());
+            } else if connected && state.relay.resets(side) {
                 socket.reset();
             }
         }

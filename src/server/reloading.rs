@@ -150,7 +150,7 @@ impl Server {
             states.map(|state| Rc::clone(&state.service)).collect()
         };
         let (read, before) = (&*self.reloading.load, self.naming.known().clone());
-        let manner = Manner { before, trusts: false, time: AT_LEISURE };
+        let manner = Manner { before, trusts: false, time: AT_LEISURE, serves: true };
         let load = || read(manner.clone());
         let loader = self.facts.reserve.with(|| Loader::start(load, served));
         let watched = loader.and_then(|loader| self.watch_loader(&loader).map(|()| loader));

@@ -21,7 +21,7 @@ use super::state::ListenerState;
 use crate::descriptor::LOWEST;
 use crate::journal;
 use crate::listener::Listener;
-use crate::spawn::kernel;
+use crate::spawn::{Way, kernel};
 
 /// Kept for whoever asks, for a reload and for an upgrade: fewer where there are very few.
 const KEPT: u64 = 16;
@@ -158,6 +158,8 @@ pub(super) struct Room {
     is_said: bool,
     /// Sockets that are left out, as the log was last told.
     left_out: usize,
+    /// How many programs there may be, as the log was last told.
+    told: Option<u32>,
     /// How many sockets services have or should have.
     places: usize,
     /// What services and sources have of it.
@@ -167,7 +169,7 @@ pub(super) struct Room {
 impl Room {
     pub(super) fn new(max_children: Option<u32>) -> Self {
         let is_said = max_children.is_some();
-        Self { is_said, left_out: 0, places: 0, shares: Shares::default() }
+        Self { is_said, left_out: 0, told: None, places: 0, shares: Shares::default() }
     }
 
     /// The place of one more socket, behind all others.
@@ -229,6 +231,15 @@ impl Server {
         let keeps = self.keeps_connections();
         let room = u32::try_from(self.facts.reserve.programs(in_use, keeps)).unwrap_or(u32::MAX);
         self.admission.set_max_children(room.min(self.facts.max_children).max(1));
+    }
+
+    /// Says how many programs there may be, when that has changed: what services keep open for
+    /// each of theirs is known when they are installed.
+    pub(super) fn say_room(&mut self) {
+        let most = self.admission.max_children();
+        if self.room.told.replace(most) != Some(most) {
+            journal::spawning(way_word(self.spawner.way()), most);
+        }
     }
 
     /// Says how many sockets are left out, when that has changed.
@@ -322,6 +333,15 @@ impl Server {
         // A relay may lead to a service of this server, and would wait for ever for what
         // relays have taken.
         clients >= most || held == Held::Relay && relays >= but_one_part(most)
+    }
+}
+
+/// How the log calls a way of making children.
+fn way_word(way: Way) -> &'static str {
+    match way {
+        Way::Sharing => "sharing",
+        Way::Forking => "forking",
+        Way::Apart => "apart",
     }
 }
 

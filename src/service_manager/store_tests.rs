@@ -17,6 +17,7 @@ fn service(label: &str, sockets: Vec<SocketSpec>) -> Service {
     Service {
         label: label.to_owned(),
         id: None,
+        name: None,
         origin: Origin::default(),
         socket_type: sockets[0].socket_type,
         sockets,

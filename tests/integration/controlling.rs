@@ -247,6 +247,12 @@ fn a_reload_is_waited_for_and_tells_what_came_of_it() {
     assert_eq!(output.status.code(), Some(1), "{words}");
     assert!(words.contains("inetd.conf:2:") && words.contains("not reloaded: "), "{words}");
     assert!(!read_all(tcp(other)).is_empty());
+
+    std::fs::remove_file(daemon.folder.at("inetd.conf")).unwrap();
+    let words = String::from_utf8(daemon.ask(&["reload"]).stdout).unwrap();
+    let help = "put it back and reload again; until then everything goes on as it was";
+    assert!(words.contains(help) && !words.contains("oxinetd run"), "{words}");
+    assert!(!read_all(tcp(other)).is_empty());
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn a_program_that_cannot_be_meant_is_refused_with_what_is() {
 fn an_endpoint_that_is_none_is_not_said_to_be_open() {
     let folder = Folder::new();
     for (word, wanted) in [
-        ("70000", "ports are numbers from 1 to 65535"),
+        ("70000", "ports are numbers from 0, which is any free one, to 65535"),
         ("8080/tcp", "write `8080`"),
         ("run/x.sock", "a unix socket is an absolute path"),
         ("127.0.0.1", "write `127.0.0.1:PORT`"),

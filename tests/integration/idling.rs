@@ -218,6 +218,60 @@ fn built_in_services_and_relays_close_connections_on_which_nothing_moves() {
     let _ = daemon.wait_log(|line| line.is("closed") && line.get("service") == path.to_str());
 }
 
+/// Writes until nothing is taken any more.
+fn stuff(stream: &TcpStream) {
+    stream.set_nonblocking(true).unwrap();
+    wait_until("the connection to be full", || {
+        let mut written = false;
+        while (&*stream).write(&[b'x'; 4096]).is_ok() {
+            written = true;
+        }
+        !written
+    });
+    stream.set_nonblocking(false).unwrap();
+}
+
+#[test]
+fn whoever_was_idle_sees_an_end_and_no_failure() {
+    let ports = free_ports(2);
+    let target = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let to = target.local_addr().unwrap().port();
+    let text = tcp_line(ports[0], &format!("internal\n    redirect = 127.0.0.1 {to}"))
+        + SOON
+        + &tcp_line(ports[1], "internal echo")
+        + SOON;
+    let daemon = Daemon::start(&text);
+    let mut client = tcp(ports[0]);
+    let (mut behind, _) = target.accept().unwrap();
+    behind.set_read_timeout(Some(DEADLINE)).unwrap();
+    client.write_all(b"up").unwrap();
+    behind.write_all(b"down").unwrap();
+    assert_eq!((read_all(client), read_all(behind)), ("down".to_owned(), "up".to_owned()));
+    // What it has sent meanwhile is not read, and what it is sent not taken.
+    let full = tcp(ports[1]);
+    stuff(&full);
+    let _ = daemon.wait_log(|line| is_idle(line, ports[1]));
+    assert!(read_all(full).bytes().all(|byte| byte == b'x'));
+}
+
+#[test]
+fn a_side_that_did_not_take_all_is_not_told_that_it_was_all() {
+    let port = free_port();
+    let target = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let to = target.local_addr().unwrap().port();
+    let line = tcp_line(port, &format!("internal\n    redirect = 127.0.0.1 {to}"));
+    let daemon = Daemon::start(&(line + SOON));
+    let client = tcp(port);
+    let (behind, _) = target.accept().unwrap();
+    stuff(&client);
+    let _ = daemon.wait_log(|line| is_idle(line, port));
+    let mut behind = behind;
+    behind.set_read_timeout(Some(DEADLINE)).unwrap();
+    let end = behind.read_to_end(&mut Vec::new());
+    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(read_all(client), "", "nothing was said to the other side, which has it all");
+}
+
 #[test]
 fn a_reload_changes_the_time_for_the_next_connections() {
     let ports = free_ports(2);

@@ -131,7 +131,8 @@ fn an_upgrade_tears_no_line_and_tells_what_has_been_dropped() {
     let of = |event: &str| lines.iter().filter(|line| line["event"] == event).count();
     let dropped: u64 = lines.iter().filter_map(|line| line["lines"].as_u64()).sum();
     let all = of("stderr") + usize::try_from(dropped).unwrap();
-    // Among those dropped may be some about clients and the upgrade.
+    // Among those dropped may be some about clients and the upgrade, with what the new one says
+    // of itself.
     assert!(dropped > 0 && (FLOOD..FLOOD + 20).contains(&all), "{dropped} of {all}");
-    assert_eq!((of("spawning"), of("stopped")), (2, 1));
+    assert_eq!((of("spawning") > 0, of("stopped")), (true, 1));
 }

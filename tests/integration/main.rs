@@ -29,6 +29,7 @@ mod beside_xinetd;
 mod broken_calls;
 mod budget;
 mod builtin;
+mod calling;
 mod cgroups;
 mod child_checks;
 mod class_notes;

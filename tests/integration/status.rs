@@ -11,7 +11,8 @@ use crate::common::control::{controlled, refused, status, status_of_port};
 use crate::common::daemon::command;
 use crate::common::needs::search_path;
 use crate::common::{
-    DEADLINE, Folder, free_port, need_program, read_all, read_line, tcp, tcp_line, udp, wait_for,
+    DEADLINE, Folder, Setup, free_port, need_program, read_all, read_line, tcp, tcp_line, udp,
+    wait_for,
 };
 
 #[test]
@@ -60,6 +61,18 @@ fn the_status_counts_what_each_service_has_done() {
         (&all["accepted"], &all["refused"], &all["failed"]),
         (&json!(5), &json!(1), &json!(1))
     );
+}
+
+#[test]
+fn the_log_says_how_many_programs_there_may_be_as_the_status_does() {
+    // A copy of each connection is kept, or not.
+    for linger in ["auto", "no"] {
+        let line = tcp_line(free_port(), "/bin/cat cat") + &format!("    linger = {linger}\n");
+        let daemon = Setup::new().controlled().after("ulimit -n 500").start(&line);
+        let said = daemon.wait_log(|line| line.is("spawning"));
+        let most = status(&daemon, None)["max_children"].as_i64();
+        assert_eq!(said.number("max_children").map(i64::from), most, "{linger}: {}", said.raw);
+    }
 }
 
 #[test]

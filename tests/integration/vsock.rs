@@ -12,10 +12,11 @@ use serde_json::json;
 
 use crate::common::clients::{echo_once, read_to_any_end};
 use crate::common::control::{controlled, status_of, upgrade};
+use crate::common::daemon::command;
 use crate::common::needs::kernel_lacks;
 use crate::common::{
-    DEADLINE, Daemon, Folder, Setup, free_port, me, need_program, read_all, read_line, tcp_line,
-    wait_until,
+    DEADLINE, Daemon, Folder, Setup, free_port, me, need_program, read_all, read_line, tcp,
+    tcp_line, wait_until,
 };
 
 /// This machine, for itself (VMADDR_CID_LOCAL).
@@ -175,6 +176,43 @@ fn what_the_server_serves_itself_is_served_there_too() {
     assert_eq!(echo_once(&client, "hello"), "hello");
     let large = "x".repeat(50_000);
     assert_eq!(echo_once(stream(relay), &large), large);
+}
+
+#[test]
+fn a_relay_leads_to_one() {
+    if !need_loopback() {
+        return;
+    }
+    let (echo, nobody) = (port(), port());
+    let ports = [free_port(), free_port()];
+    let redirect = |from: u16, to: u32| {
+        tcp_line(from, "internal") + &format!("    redirect = vsock:{LOCAL}:{to}\n")
+    };
+    let text = line(echo, "/bin/cat cat") + &redirect(ports[0], echo) + &redirect(ports[1], nobody);
+    let daemon = controlled(&text);
+    let large = "x".repeat(200_000);
+    let client = tcp(ports[0]);
+    assert_eq!(echo_once(&client, &large), large);
+    upgrade(&daemon);
+    assert_eq!(echo_once(&client, "still here"), "still here");
+    assert_eq!(read_to_any_end(tcp(ports[1])), "");
+    let said = daemon.wait_log(|line| line.about("failed", ports[1]));
+    let address = format!("vsock:{LOCAL}:{nobody}");
+    assert!(said.raw.contains(&address) && said.get("stage") == Some("connect"), "{}", said.raw);
+}
+
+#[test]
+fn relays_that_lead_back_over_them_are_a_ring() {
+    let folder = Folder::new();
+    let (one, other) = (port(), port());
+    let redirect = |from: &str, to: u32| {
+        format!("vsock:{from} stream vsock nowait - internal\n    redirect = vsock:1:{to}\n")
+    };
+    let text = redirect(&one.to_string(), other) + &redirect(&format!("1:{other}"), one);
+    let file = folder.write("inetd.conf", &text);
+    let output = command(&[]).arg("check").arg(&file).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("relayed to itself") || said.contains("no virtual sockets"), "{said}");
 }
 
 #[test]

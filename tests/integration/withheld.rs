@@ -122,7 +122,7 @@ fn a_service_of_xinetds_is_known_by_its_name() {
     assert!(is_closed(ports[1]) && !is_closed(ports[0]));
     assert_eq!(daemon.answer(&["start", "second"]), format!("started {}/tcp\n", ports[1]));
     assert_eq!(read_all(tcp(ports[1])), "hi\n");
-    assert!(refused(&daemon, &["stop", "other"]).1.contains("there is no service"));
+    assert!(refused(&daemon, &["stop", "another"]).1.contains("there is no service"));
 }
 
 #[test]

@@ -73,8 +73,10 @@ fn with_programs(mut fake: FakeLookup, text: &str) -> FakeLookup {
 fn services(config: &Config) -> Vec<Service> {
     let all = config.services.iter().chain(&config.disabled);
     let mut all: Vec<Service> = all.map(|service| (**service).clone()).collect();
-    // A line has another place, and no id.
-    all.iter_mut().for_each(|service| (service.origin, service.id) = Default::default());
+    // A line has another place, and no names of a block.
+    for service in &mut all {
+        (service.origin, service.id, service.name) = Default::default();
+    }
     all.sort_by(|a, b| (&a.label, &a.sockets).cmp(&(&b.label, &b.sockets)));
     all
 }

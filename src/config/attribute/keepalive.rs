@@ -28,10 +28,17 @@ pub(super) fn set(draft: &mut Draft, value: &Value<'_>) -> Result<(), Problem> {
         [first, ..] if duration(&first.text).is_some() => {
             return Err(Problem::new(value.place, "three values are needed", HELP));
         }
-        _ if value.yes_no()? => Keepalive::Yes,
+        _ if value.yes_no().map_err(or_times)? => Keepalive::Yes,
         _ => Keepalive::No,
     };
     Ok(())
+}
+
+/// What is neither `yes` nor `no` may have been meant as times.
+fn or_times(problem: Problem) -> Problem {
+    let first = problem.help.unwrap_or_default();
+    let join = if first.ends_with('?') { " Or" } else { "; or" };
+    Problem { help: Some(format!("{first}{join} {HELP}")), ..problem }
 }
 
 /// A whole number of seconds, however it is written.

@@ -471,7 +471,7 @@ pub(crate) static TABLE: &[Attribute] = &[
     },
     // Instead of a program.
     row! {
-        "redirect", Every, "`HOST PORT`, or the path or `@name` of a unix socket", "none",
+        "redirect", Every, "`HOST PORT`, `vsock:CID:PORT`, or the path or `@name` of a unix socket", "none",
         "a relay to there instead of a program",
         |draft, value| {
             draft.redirect = Some(Redirect::read(value)?);

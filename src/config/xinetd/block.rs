@@ -95,6 +95,11 @@ impl Block {
         id.map_or(name, |id| id.text.as_str())
     }
 
+    /// Its service name, if that is not its id.
+    pub(super) fn other_name(&self) -> Option<&str> {
+        self.name.as_ref().map(|name| name.text.as_str()).filter(|name| *name != self.id())
+    }
+
     /// Names said more than once that can be said once only: the first and the second.
     pub(super) fn twice(&self) -> Vec<(&Said, &Said)> {
         let mut seen = HashSet::new();

@@ -124,6 +124,7 @@ impl<'a> Converter<'a> {
         Some(Entry {
             origin: Origin { file: Rc::clone(&block.file), line: block.first },
             id: Some(block.id().into()),
+            name: block.other_name().map(Into::into),
             endpoint: fields.endpoint,
             socket_type: fields.socket_type,
             protocol: fields.protocol,

@@ -302,12 +302,8 @@ impl Reading<'_, '_, '_> {
         let listed = self.converter.lookup.service(&name.text, protocol).map(|facts| facts.port);
         let said = port.as_ref().and_then(|port| digits(&port.text));
         if self.is("type", "UNLISTED") {
-            let same = said.is_some() && said == listed.map(u64::from);
-            return match port {
-                Some(_) if same => name,
-                Some(port) => port,
-                None => self.required("port", "9999"),
-            };
+            // The database is not asked, whatever it says of that name or that port.
+            return port.unwrap_or_else(|| self.required("port", "9999"));
         }
         match (listed, port) {
             (None, port) => {

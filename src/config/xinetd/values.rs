@@ -86,7 +86,8 @@ impl Converter<'_> {
                 .error(
                     &word.span,
                     format!(
-                        "`{}` is the name of a {what}: clients are known by address alone",
+                        "`{}` is the name of a {what}: clients are known by address alone, \
+                         and no machine that reads this looks names up",
                         word.text
                     ),
                 )

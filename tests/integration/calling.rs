@@ -1,0 +1,63 @@
+//! What services are called by those who start, stop and ask for them.
+
+use crate::common::clients::is_closed;
+use crate::common::control::{controlled, refused};
+use crate::common::{free_port, free_ports, me, tcp_line};
+
+/// A service of xinetd's, with whatever more stands in it.
+fn block(name: &str, more: &str, port: u16) -> String {
+    let user = me();
+    format!(
+        "service {name}\n{{\ntype = UNLISTED\n{more}port = {port}\nbind = 127.0.0.1\n\
+         socket_type = stream\nprotocol = tcp\nwait = no\nuser = {user}\nserver = /bin/cat\n}}\n"
+    )
+}
+
+#[test]
+fn a_service_that_runs_is_not_said_to_be_started() {
+    let (one, other) = (free_port(), free_port());
+    let daemon = controlled(&(tcp_line(one, "/bin/cat cat") + &tcp_line(other, "/bin/cat cat")));
+    let label = format!("{one}/tcp");
+    let runs = format!("{label} is running already\n");
+    assert_eq!(daemon.answer(&["start", &label]), runs);
+    let _ = daemon.answer(&["stop", &label]);
+    assert_eq!(daemon.answer(&["start", &label]), format!("started {label}\n"));
+    assert_eq!(daemon.answer(&["start", &label]), runs);
+}
+
+#[test]
+fn some_of_a_name_may_be_started_while_others_run() {
+    let ports = free_ports(2);
+    // Two of one id are meant together.
+    let daemon =
+        controlled(&(block("x", "id = twice\n", ports[0]) + &block("x", "id = twice\n", ports[1])));
+    let label = format!("{}/tcp", ports[0]);
+    let _ = daemon.answer(&["stop", &label]);
+    let other = format!("{}/tcp", ports[1]);
+    let said = daemon.answer(&["start", "twice"]);
+    assert_eq!(said, format!("started {label}; {other} is running already\n"));
+}
+
+#[test]
+fn a_service_of_xinetd_is_known_by_its_name_where_that_is_one_service() {
+    let ports = free_ports(4);
+    let text = block("hello", "id = greeting\n", ports[0])
+        + &block("twice", "id = one\n", ports[1])
+        + &block("twice", "id = two\n", ports[2])
+        + &block("another", "", ports[3]);
+    let daemon = controlled(&text);
+    let label = format!("{}/tcp", ports[0]);
+    assert_eq!(daemon.answer(&["stop", "another"]), format!("stopped {}/tcp\n", ports[3]));
+    assert_eq!(daemon.answer(&["stop", "hello"]), format!("stopped {label}\n"));
+    assert!(is_closed(ports[0]));
+    assert_eq!(daemon.answer(&["start", "hello"]), format!("started {label}\n"));
+    assert!(daemon.answer(&["status", "hello"]).contains(&label));
+    assert_eq!(daemon.answer(&["start", "greeting"]), format!("{label} is running already\n"));
+    for command in ["stop", "start", "status"] {
+        let (_, said) = refused(&daemon, &[command, "twice"]);
+        assert!(said.contains("twice is several services: one, two"), "{command}: {said}");
+    }
+    assert!(!is_closed(ports[1]) && !is_closed(ports[2]));
+    let _ = daemon.answer(&["stop", "two"]);
+    assert!(!is_closed(ports[1]) && is_closed(ports[2]));
+}
