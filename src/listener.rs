@@ -27,7 +27,7 @@ use nix::sys::socket::{
 };
 
 use crate::config::model::{Action, Attributes, Endpoint, Service, SocketSpec, SocketType};
-use crate::descriptor;
+use crate::sys::descriptor;
 use crate::unix_path::{self, BoundPath};
 pub use accept::{Accepted, Connection};
 pub use asked::connect_from;

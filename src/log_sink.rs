@@ -24,10 +24,10 @@ use std::time::{Duration, Instant};
 use log::{Metadata, Record};
 use nix::poll::{PollFlags, PollTimeout};
 
-use crate::descriptor::becomes_ready;
 use crate::journal;
 use crate::log_target::{self, LogTarget};
-use crate::zone::Zone;
+use crate::sys::descriptor::becomes_ready;
+use crate::sys::zone::Zone;
 use head::{Head, SyslogHead};
 use own_file::OwnFile;
 use stderr::Stderr;

@@ -40,8 +40,8 @@ use crate::config::facts::{
     Executable, FIRST_LINE, ServiceFacts, UserFacts, Who, interpreter_in, is_plain_text,
 };
 use crate::config::model::{Account, Known, Names, Resource};
-use crate::trusted_path::rule::Writer;
-use crate::trusted_path::{open_named, open_to_read};
+use crate::sys::trusted_path::rule::Writer;
+use crate::sys::trusted_path::{open_named, open_to_read};
 use asking::Asking;
 use question::{Answer, Question};
 pub use seeking::{Sought, seek};

@@ -16,8 +16,8 @@ use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmodat, fstat, umask};
 use nix::unistd::{Gid, Uid, fchownat, getegid, geteuid};
 
 use crate::config::model::{Attributes, SocketType};
-use crate::descriptor;
-use crate::trusted_path::Place;
+use crate::sys::descriptor;
+use crate::sys::trusted_path::Place;
 
 /// A path with our socket on it; unlinked when dropped, if it is still ours.
 #[derive(Debug)]

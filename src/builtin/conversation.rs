@@ -9,8 +9,8 @@ use super::echo::{Discard, Echo};
 use super::link::{Link, Stop};
 use super::speech::{Speech, daytime, time};
 use super::tcpmux::{Tcpmux, TcpmuxRequest};
-use crate::calendar::WallClock;
 use crate::config::model::{Builtin, SocketType};
+use crate::sys::calendar::WallClock;
 
 /// What a turn came to.
 #[derive(Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use super::chargen::pattern;
 use super::speech::{daytime, time};
-use crate::calendar::WallClock;
 use crate::config::model::Builtin;
+use crate::sys::calendar::WallClock;
 
 /// The longest answer of chargen, RFC 864.
 const LONGEST_CHARGEN: usize = 512;

@@ -17,7 +17,7 @@ pub mod tcpmux;
 #[cfg(test)]
 mod tests;
 
-pub use crate::calendar::WallClock;
+pub use crate::sys::calendar::WallClock;
 pub use conversation::{Conversation, Progress, Wants};
 pub use datagram::answer;
 pub use guard::{Guard, Rejection, Share};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::conversation::{Finish, Machine, Wants};
 use super::link::{Link, Outbox, Stop};
-use crate::calendar::WallClock;
+use crate::sys::calendar::WallClock;
 
 /// Seconds from 1900-01-01, where RFC 868 counts from, to 1970-01-01.
 const SINCE_1900: i64 = 2_208_988_800;

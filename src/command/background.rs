@@ -9,9 +9,9 @@ use std::io::{self, Write as _};
 
 use nix::libc;
 use nix::sys::stat::{fstat, makedev};
-use oxinetd::detach::{self, Herald, Role};
 use oxinetd::log_sink;
 use oxinetd::log_target::LogTarget;
+use oxinetd::sys::detach::{self, Herald, Role};
 
 use super::{CONFIGURATION, Failure, refused};
 

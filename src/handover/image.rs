@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use super::parcel::{VARIABLE, is_ours};
 use super::state::FORMAT;
-use crate::descriptor;
 use crate::spawn::kernel;
+use crate::sys::descriptor;
 
 /// The command of a trial.
 pub const COMMAND: &str = "try-upgrade";

@@ -14,8 +14,8 @@ use serde::Deserialize;
 
 use super::image::{self, stay_open};
 use super::state::{FORMAT, State};
-use crate::descriptor::{self, LOWEST};
 use crate::spawn::kernel;
+use crate::sys::descriptor::{self, LOWEST};
 
 /// The variable: the parcel's number, that of the program to go back to, the process,
 /// and, on the way back, why.

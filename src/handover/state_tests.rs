@@ -236,8 +236,8 @@ fn fields_that_are_not_known_yet_do_no_harm() {
 #[test]
 fn machines_of_built_in_services_and_relays_are_data() {
     use crate::builtin::Conversation;
-    use crate::calendar::WallClock;
     use crate::config::model::Builtin;
+    use crate::sys::calendar::WallClock;
     let clock = WallClock { utc_seconds: 0, offset_seconds: 0 };
     for kind in Builtin::ALL {
         let machine = Conversation::new(kind, SocketType::Stream, clock);

@@ -9,7 +9,7 @@ use nix::sys::socket::{AddressFamily, SockaddrStorage, bind, setsockopt, sockopt
 use super::told::set_telling;
 use super::{buffers, new_socket};
 use crate::config::model::{Attributes, SocketSpec, SocketType};
-use crate::descriptor;
+use crate::sys::descriptor;
 
 /// A UDP socket that is not bound yet, of the family of `address`.
 ///

@@ -20,10 +20,10 @@ use super::steps::{Finding, Loading, Overview, count_updated, cut, log_files, lo
 use super::wire::{Receiver, Sender};
 use crate::config::model::{Names, Service};
 use crate::config::{self, Loaded};
-use crate::descriptor::{becomes_ready, of, raise, set_nonblocking};
 use crate::lookup::{Sought, seek};
 use crate::reload::{Held, plan, withhold_replacements};
 use crate::spawn::kernel::{self, Made};
+use crate::sys::descriptor::{becomes_ready, of, raise, set_nonblocking};
 
 /// How long names that a server waits for are looked up: a resolver asks some name servers,
 /// each of them twice, and is silent for five seconds each time.

@@ -16,8 +16,9 @@ use nix::fcntl::OFlag;
 
 use super::gauge::{Gauge, News};
 use crate::config::model::LogFile;
-use crate::trusted_path::Place;
-use crate::{descriptor, journal};
+use crate::journal;
+use crate::sys::descriptor;
+use crate::sys::trusted_path::Place;
 
 /// Bytes that are kept until the next [`flush`]; with more they are written at once.
 const KEPT: usize = 64 * 1024;

@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use log::{Level, Record};
 
-use crate::calendar::Civil;
 use crate::digits::push_millis;
 use crate::journal::{self, Message};
-use crate::zone::Zone;
+use crate::sys::calendar::Civil;
+use crate::sys::zone::Zone;
 
 /// What stands before a line.
 pub(super) enum Head {

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
 use super::{Put, has_room};
-use crate::descriptor;
+use crate::sys::descriptor;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::stat::{fstat, makedev};

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::{Put, has_room};
-use crate::descriptor;
+use crate::sys::descriptor;
 
 /// How long a daemon that is not there is left alone.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -18,8 +18,8 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, getpid, getppid};
 
 use super::question::{Answer, Question};
-use crate::descriptor::becomes_ready;
 use crate::spawn::kernel::{self, Made};
+use crate::sys::descriptor::becomes_ready;
 
 /// As many ask at the same time.
 const MOST: usize = 64;

@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::PathBuf;
 
-use crate::trusted_path::rule::Writer;
-use crate::trusted_path::{Exposed, Opened};
+use crate::sys::trusted_path::rule::Writer;
+use crate::sys::trusted_path::{Exposed, Opened};
 
 /// What one configuration may have, with everything that it includes.
 const CONFIGURATION: u64 = 16 << 20;

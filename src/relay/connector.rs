@@ -22,8 +22,8 @@ use nix::sys::socket::{
 };
 
 use crate::config::model::Endpoint;
-use crate::descriptor::raise;
 use crate::spawn::kernel;
+use crate::sys::descriptor::raise;
 
 /// The one argument with which this program is such a process.
 pub const ARGUMENT: &str = "connect-for-relay";

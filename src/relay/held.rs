@@ -1,7 +1,7 @@
 //! The unix socket at a path, for a server of root that connects to it with root's rights.
 //!
 //! A link decides which socket it is, and whoever may write the directory can put one there. So
-//! no link is followed but as [`crate::trusted_path`] says, and what was found is held fast
+//! no link is followed but as [`crate::sys::trusted_path`] says, and what was found is held fast
 //! while it is connected to.
 
 use std::io;
@@ -11,7 +11,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 
-use crate::trusted_path;
+use crate::sys::trusted_path;
 
 /// What is at a path, for connecting to it and for nothing else.
 ///

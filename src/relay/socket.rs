@@ -16,8 +16,8 @@ use nix::unistd::Uid;
 
 use super::{Duplex, held};
 use crate::config::model::{Endpoint, KeepaliveTimes};
-use crate::descriptor;
 use crate::listener::set_keepalive_times;
+use crate::sys::descriptor;
 use crate::vsock::VsockAddress;
 
 /// Seconds between two questions to a silent peer that has ended.

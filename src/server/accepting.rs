@@ -17,11 +17,11 @@ use super::token::Owner;
 use crate::address::{Address, canonical};
 use crate::admission::{Reason, Verdict};
 use crate::config::model::{Action, Builtin, SocketType};
-use crate::descriptor;
 use crate::listener::{Accepted, Bound, Connection, Listener, own_address, set_keepalive};
 use crate::peers::PeerId;
 use crate::spawn::NotStarted;
 use crate::spawn::environment::Connection as Facts;
+use crate::sys::descriptor;
 
 /// Connections taken from one listener in one turn.
 const ACCEPTS: usize = 16;

@@ -15,7 +15,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use super::token::{self, Owner};
-use crate::descriptor::of;
+use crate::sys::descriptor::of;
 
 /// The alarm (timerfd_create(2)).
 #[derive(Debug)]

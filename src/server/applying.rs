@@ -22,10 +22,10 @@ use super::slab::Key;
 use super::state::{ListenerState, Rest};
 use super::token::Owner;
 use crate::config::model::{Endpoint, LogFile, Names, Service, SocketSpec};
-use crate::descriptor;
 use crate::loading::{From, Loading, Overview, Serve, Step, What};
 use crate::log_sink;
 use crate::reload::{Fate, SocketRef};
+use crate::sys::descriptor;
 use crate::unix_path::BoundPath;
 use crate::vsock::{ANY, VsockAddress};
 

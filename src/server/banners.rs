@@ -25,10 +25,10 @@ use super::token::{self, Owner};
 use crate::address::Address;
 use crate::admission::{ServiceId, Source};
 use crate::config::model::{Action, Banner, Service, SocketType};
-use crate::descriptor;
 use crate::journal;
 use crate::listener::Connection;
 use crate::spawn::{NotStarted, environment};
+use crate::sys::descriptor;
 
 /// How long a client may take to read its banner.
 const GREETING: Duration = Duration::from_secs(30);

@@ -22,9 +22,9 @@ use crate::control::answer::{self, Refusal};
 use crate::control::http::{self, Reading};
 use crate::control::request::{self, Request};
 use crate::control::socket::may_control;
-use crate::descriptor;
 use crate::journal;
 use crate::listener::{Accepted, Connection, Listener};
+use crate::sys::descriptor;
 
 /// Connections of each kind at once.
 const MOST: usize = 32;

@@ -22,9 +22,9 @@ use crate::address::Address;
 use crate::admission::{Reason, ServiceId, Source, Verdict};
 use crate::builtin::{Conversation, Progress, TcpmuxRequest, WallClock, tcpmux};
 use crate::config::model::Builtin;
-use crate::descriptor;
 use crate::journal;
 use crate::listener;
+use crate::sys::descriptor;
 
 /// A connection on which nothing goes on for so long is closed.
 const SILENCE: Duration = Duration::from_secs(300);

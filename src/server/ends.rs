@@ -17,8 +17,8 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
 use super::token::{self, Owner};
-use crate::descriptor::of;
-use crate::signals::Signals;
+use crate::sys::descriptor::of;
+use crate::sys::signals::Signals;
 
 /// What tells of them.
 pub(super) struct Ends {

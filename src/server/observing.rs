@@ -7,8 +7,8 @@ use nix::sys::sysinfo::sysinfo;
 
 use super::Server;
 use crate::admission::Observed;
-use crate::calendar::WallClock;
 use crate::loading::Overview;
+use crate::sys::calendar::WallClock;
 
 /// The load average of a minute does not change faster.
 const LOAD_AGE: Duration = Duration::from_secs(5);
@@ -62,7 +62,7 @@ fn minute_of_day(clock: WallClock) -> u16 {
 mod tests {
     use super::minute_of_day;
     use crate::config::model::AccessTimes;
-    use crate::zone::Zone;
+    use crate::sys::zone::Zone;
 
     /// 2026-03-29 00:00 UTC; at 01:00 UTC the clocks of Berlin go from 2:00 to 3:00.
     const SPRING: i64 = 1_774_742_400;

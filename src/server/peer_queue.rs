@@ -5,9 +5,9 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use crate::datagram::{self, Flow};
-use crate::descriptor;
 use crate::listener;
 use crate::spawn::kernel;
+use crate::sys::descriptor;
 
 /// Datagrams looked at or taken out at once; the rest of a longer queue is lost.
 const QUEUE: usize = 128;

@@ -18,10 +18,10 @@ use super::Server;
 use super::shares::Shares;
 use super::slab::Key;
 use super::state::ListenerState;
-use crate::descriptor::LOWEST;
 use crate::journal;
 use crate::listener::Listener;
 use crate::spawn::{Way, kernel};
+use crate::sys::descriptor::LOWEST;
 
 /// Kept for whoever asks, for a reload and for an upgrade: fewer where there are very few.
 const KEPT: u64 = 16;

@@ -13,12 +13,12 @@ use super::state::{Child, StderrState, Terms};
 use super::timers::Timer;
 use crate::address::Address;
 use crate::admission::Source;
-use crate::descriptor;
 use crate::journal::{self, Label};
 use crate::peers::PeerId;
 use crate::spawn::environment::Connection;
 use crate::spawn::group::Group;
 use crate::spawn::{NotStarted, Refusal, Started, Table};
+use crate::sys::descriptor;
 
 /// What became of a start.
 pub(super) enum Outcome {

@@ -19,7 +19,6 @@ use crate::address::Address;
 use crate::admission::{ServiceId, Source};
 use crate::builtin::Conversation;
 use crate::config::model::{Leftovers, LogOnSuccess, OnStop, Service, SocketSpec};
-use crate::descriptor;
 use crate::handover;
 use crate::journal::Label;
 use crate::listener::{Connection, Listener, ShownEndpoint};
@@ -27,6 +26,7 @@ use crate::peers::PeerId;
 use crate::spawn::Prepared;
 use crate::spawn::group::Group;
 use crate::statistics::{LastError, Statistics};
+use crate::sys::descriptor;
 
 /// A service that is being served.
 #[derive(Debug)]

@@ -14,8 +14,8 @@ use super::slab::Key;
 use super::state::StderrState;
 use super::timers::Timer;
 use super::token::Owner;
-use crate::descriptor::{read_now, set_nonblocking};
 use crate::journal;
+use crate::sys::descriptor::{read_now, set_nonblocking};
 
 /// Bytes read from one program in one turn.
 pub(super) const PER_TURN: usize = 16 * 1024;

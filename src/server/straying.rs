@@ -21,9 +21,9 @@ use super::overdue::signal_group;
 use super::slab::Key;
 use super::timers::Timer;
 use super::token::{self, Owner};
-use crate::descriptor;
 use crate::journal;
 use crate::spawn::kernel::options;
+use crate::sys::descriptor;
 
 /// Sockets of programs that have strayed, which something may have still; the oldest goes when
 /// there are more.

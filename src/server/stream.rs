@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use nix::sys::socket::{MsgFlags, recv};
 
-use crate::descriptor::send_now;
+use crate::sys::descriptor::send_now;
 
 /// A connected socket on which nothing waits: each call says so itself. To say so once
 /// (O_NONBLOCK) would be one more call for each of those that end in their first turn, and

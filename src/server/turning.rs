@@ -17,7 +17,7 @@ use super::watching::{MOMENT, Tidy, at_latest};
 use crate::journal;
 use crate::log_sink::{self, Backlog};
 use crate::relay::Side;
-use crate::signals::Signal;
+use crate::sys::signals::Signal;
 
 /// Events taken from the system at once; more come with the next turn.
 const EVENTS: usize = 1024;

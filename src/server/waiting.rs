@@ -14,11 +14,11 @@ use super::token::Owner;
 use crate::address::Address;
 use crate::admission::{Reason, Verdict};
 use crate::datagram;
-use crate::descriptor;
 use crate::journal;
 use crate::listener::{Bound, Condition, Listener, Socket};
 use crate::spawn::environment::Connection;
 use crate::spawn::kernel::{options, tcp};
+use crate::sys::descriptor;
 
 /// Bytes of a datagram that are compared to see whether it has been taken.
 const HEAD: usize = 64;

@@ -26,9 +26,9 @@ use super::timers::Timer;
 use super::token::{self, Owner};
 use crate::address::Address;
 use crate::admission::{ServiceId, Source, Verdict};
-use crate::descriptor;
 use crate::journal;
 use crate::spawn::kernel;
+use crate::sys::descriptor;
 
 /// The first turn after so long notices ends and writes the log.
 pub(super) const MOMENT: Duration = Duration::from_millis(1);

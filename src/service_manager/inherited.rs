@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{SockType, SockaddrStorage, getpeername, getsockname, getsockopt, sockopt};
 
 use crate::config::model::{Endpoint, SocketSpec, SocketType};
-use crate::descriptor;
+use crate::sys::descriptor;
 use crate::vsock::VsockAddress;
 
 /// The number of the first of them.

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::{descriptor, journal};
+use crate::journal;
+use crate::sys::descriptor;
 
 /// Messages that wait for room; the oldest gives way.
 const WAITING: usize = 8;

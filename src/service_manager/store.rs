@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 use super::inherited::Inherited;
 use crate::config::model::{Action, Endpoint, Service, SocketSpec, SocketType};
-use crate::descriptor;
+use crate::sys::descriptor;
 
 /// Why a program per peer cannot have such a socket.
 const ONE_PER_PEER: &str = "a program per peer needs a socket of the server's own, \

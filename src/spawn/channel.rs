@@ -12,7 +12,7 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
 };
 
-use crate::descriptor::{FAR, raise};
+use crate::sys::descriptor::{FAR, raise};
 
 /// One child's way to its descriptors.
 #[derive(Debug)]

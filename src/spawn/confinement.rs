@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::group::{Group, Groups};
 use super::ruleset;
 use crate::config::model::{GroupLimits, Service};
-use crate::descriptor::raise;
+use crate::sys::descriptor::raise;
 
 /// Everything that confines, ready for use.
 #[derive(Debug, Default)]

@@ -19,7 +19,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 
 use super::kernel;
-use crate::descriptor::raise;
+use crate::sys::descriptor::raise;
 
 const SETTING: &str = "/proc/sys/fs/suid_dumpable";
 

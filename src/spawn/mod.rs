@@ -32,7 +32,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::{Uid, pipe2};
 
 use crate::config::model::StderrTo;
-use crate::descriptor::{LOWEST, of, raise, set_nonblocking};
+use crate::sys::descriptor::{LOWEST, of, raise, set_nonblocking};
 pub use capabilities::Own;
 use channel::Channel;
 pub use confinement::{Confinement, Refusal};

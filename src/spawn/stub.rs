@@ -31,7 +31,7 @@ use super::pipe::new_pipe;
 use super::prepared::{Pointers, Prepared};
 use super::steps::Steps;
 use super::{Failure, Numbers, Stage};
-use crate::descriptor::{self, raise, set_nonblocking};
+use crate::sys::descriptor::{self, raise, set_nonblocking};
 
 /// `argv[0]` of a stub; then come the numbers of two descriptors: what it is to do, and
 /// where it says why it cannot.

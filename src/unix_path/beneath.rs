@@ -24,9 +24,9 @@ use nix::sys::stat::fstat;
 use nix::unistd::Pid;
 
 use super::bind_privately;
-use crate::descriptor::becomes_ready;
 use crate::spawn::kernel::{self, Ending, Made};
-use crate::trusted_path::Place;
+use crate::sys::descriptor::becomes_ready;
+use crate::sys::trusted_path::Place;
 
 /// How long the copy may take, in milliseconds.
 const PATIENCE: u16 = 10_000;

@@ -15,7 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 
 use super::base::is_of_service;
-use crate::descriptor::raise;
+use crate::sys::descriptor::raise;
 
 /// A group's directory.
 #[derive(Debug)]

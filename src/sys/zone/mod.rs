@@ -16,7 +16,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::calendar::WallClock;
+use super::calendar::WallClock;
 use posix::Rule;
 
 /// The zone of the machine, for when `TZ` is not set.

@@ -117,7 +117,7 @@ pub fn may_be_a_secret(file: &Facts) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::sys::trusted_path::rule::*;
 
     fn directory(uid: u32, gid: u32, mode: u32) -> Facts {
         Facts { kind: Kind::Directory, uid, gid, mode, names: 2, read_only: false }

@@ -1,6 +1,6 @@
 //! Zones against coreutils' date(1), against rules known by heart, and against garbage.
 
-use super::*;
+use crate::sys::zone::*;
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::io::Write;

@@ -70,7 +70,7 @@ fn outside(map: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::sys::trusted_path::account::*;
 
     #[test]
     fn a_private_group_is_that_of_one_user() {

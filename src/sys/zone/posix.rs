@@ -5,7 +5,7 @@
 //! times after its table. RFC 9636's extension (times of -167 to 167 hours) is
 //! read everywhere.
 
-use crate::calendar::{Civil, DAY, days_from_civil, is_leap, month_length, weekday};
+use crate::sys::calendar::{Civil, DAY, days_from_civil, is_leap, month_length, weekday};
 
 /// The rule POSIX leaves to the implementation when summer time is named but
 /// not dated: everybody uses that of the United States.

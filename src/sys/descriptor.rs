@@ -239,7 +239,7 @@ pub fn set_blocking(descriptor: &impl AsFd) -> io::Result<()> {
 mod tests {
     use nix::libc::{EAGAIN, EOPNOTSUPP};
 
-    use super::*;
+    use crate::sys::descriptor::*;
 
     #[test]
     fn reading_and_writing_do_not_wait() {

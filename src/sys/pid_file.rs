@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 
-use crate::trusted_path::Place;
+use super::trusted_path::Place;
 
 /// A locked pid file; removed when dropped, if it is still there.
 #[derive(Debug)]
@@ -164,7 +164,7 @@ fn set_lock(file: &File, kind: libc::c_int) -> Result<(), Errno> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::sys::pid_file::*;
 
     #[test]
     fn one_server_at_a_time() {
