@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use log::Level::{Debug, Error, Info, Warn};
 
-use crate::address::Address;
 use crate::config::model::{LogOnFailure, LogOnSuccess};
+use crate::net::address::Address;
 use crate::peers::Peers;
 use label::SERVER;
 use line::Value::{

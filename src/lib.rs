@@ -33,32 +33,27 @@
 //! Nothing in the loop blocks. `unsafe` is in [`spawn::kernel`] only. Dependencies
 //! point one way: `main` → `server` → everything below it → `config::model`.
 
-pub mod address;
 pub mod admission;
 pub mod builtin;
 pub mod cli;
 pub mod config;
 pub mod control;
-pub mod datagram;
 pub mod digits;
 pub mod drop_in;
 pub mod handover;
 pub mod hex;
 pub mod journal;
-pub mod listener;
 pub mod loading;
 pub mod log_sink;
 pub mod log_target;
 pub mod lookup;
+pub mod net;
 pub mod peers;
 pub mod relay;
 pub mod reload;
 pub mod server;
 pub mod service_manager;
-pub mod socket_address;
 pub mod spawn;
 pub mod statistics;
 pub mod sys;
-pub mod unix_path;
 pub mod visible;
-pub mod vsock;

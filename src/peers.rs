@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::address::Address;
+use crate::net::address::Address;
 
 /// How many peers are remembered after they ended.
 pub const REMEMBERED: usize = 1_000;

@@ -297,7 +297,7 @@ fn same(a: &Service, b: &Service) -> bool {
 
 /// Whether a socket would be made in another way: all that [`Listener::update`] sets.
 ///
-/// [`Listener::update`]: crate::listener::Listener::update
+/// [`Listener::update`]: crate::net::listener::Listener::update
 fn creation_differs(a: &Service, b: &Service) -> bool {
     let (a, b) = (&a.attributes, &b.attributes);
     (a.backlog, a.sndbuf, a.rcvbuf) != (b.backlog, b.sndbuf, b.rcvbuf)

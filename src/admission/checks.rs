@@ -4,7 +4,7 @@ use super::bucket::Nanos;
 use super::limits::Limits;
 use super::sources::{Key, Sources};
 use super::verdict::{Observed, Reason};
-use crate::address::Address;
+use crate::net::address::Address;
 
 /// The checks that concern only the peer, the time of day and the machine.
 pub(super) fn check_who_and_when(

@@ -42,9 +42,9 @@ use episodes::Episodes;
 use limits::CpsState;
 use sources::{Key, Sources};
 
-use crate::address::Address;
 use crate::config::model::AtLimit;
 pub use crate::config::model::Cps;
+use crate::net::address::Address;
 pub use episodes::{Notice, QUIET};
 pub use limits::Limits;
 pub use sources::{CAPACITY, Source};

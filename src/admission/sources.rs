@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 use super::ServiceId;
 use super::bucket::{Bucket, Nanos, Pace};
-use crate::address::Address;
+use crate::net::address::Address;
 
 /// How many sources are remembered, over all services.
 pub const CAPACITY: usize = 65_536;
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff::9"));
         assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
         assert_eq!(Source::from(Address::Unix { pid: 9, uid: 3 }), Source::Local(3));
-        let guest = |port| Address::Vsock(crate::vsock::VsockAddress { cid: 3, port });
+        let guest = |port| Address::Vsock(crate::net::vsock::VsockAddress { cid: 3, port });
         assert_eq!(Source::from(guest(9)), Source::from(guest(10)));
         assert_eq!(Source::from(Address::None), Source::Unknown);
     }

@@ -16,7 +16,7 @@ use super::resolve::Resolver;
 use super::source::{File, is_comment};
 use super::value::{Operator, Problem, Value};
 use super::words::{self, Word};
-use crate::vsock;
+use crate::net::vsock;
 
 /// The largest file of addresses: a million of them.
 const LARGEST_LIST: u64 = 32 << 20;

@@ -15,7 +15,7 @@ use super::report::Report;
 use super::suggest::nearest;
 use super::virtual_socket::is_vsock;
 use super::words::Word;
-use crate::vsock::VsockAddress;
+use crate::net::vsock::VsockAddress;
 
 /// An address as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]

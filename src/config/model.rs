@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::path_bytes;
 pub use super::prefix::{Prefix, parse_item};
 pub use super::times::AccessTimes;
-use crate::vsock::VsockAddress;
+use crate::net::vsock::VsockAddress;
 pub use attributes::{
     ALL_CAPABILITIES, AtLimit, Attributes, Banner, Cps, GroupLimits, Keepalive, KeepaliveTimes,
     Leftovers, Limit, Linger, LogFile, LogOnFailure, LogOnSuccess, OnStop, Paths, Rate, Resource,
@@ -203,7 +203,7 @@ pub struct SocketSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Endpoint {
     /// An IPv4 or IPv6 address with its port; port 0 (any free one) only from the command line.
-    Inet(#[serde(with = "crate::socket_address::one")] SocketAddr),
+    Inet(#[serde(with = "crate::net::socket_address::one")] SocketAddr),
     /// A unix socket in the file system: an absolute path.
     Unix(#[serde(with = "path_bytes::one")] PathBuf),
     /// A unix socket in Linux's abstract name space, without the leading NUL.
@@ -252,7 +252,7 @@ pub enum RelayTarget {
         port: u16,
         /// What it was when it was last looked up, tried in this order; empty as long as
         /// that is not known.
-        #[serde(with = "crate::socket_address::list")]
+        #[serde(with = "crate::net::socket_address::list")]
         addresses: Vec<SocketAddr>,
     },
     /// A unix socket: a path or an abstract name.

@@ -15,7 +15,7 @@ use super::resolve::Resolver;
 use super::value::{Problem, Value};
 use super::virtual_socket::{self, is_vsock};
 use super::words::Word;
-use crate::vsock::VsockAddress;
+use crate::net::vsock::VsockAddress;
 
 /// The longest path and abstract name: sun_path has 108 bytes, one of them NUL.
 const LONGEST_NAME: usize = 107;

@@ -7,7 +7,7 @@ use super::relay::Redirect;
 use super::resolve::Resolver;
 use super::value::Problem;
 use super::words::Word;
-use crate::vsock::{self, VsockAddress};
+use crate::net::vsock::{self, VsockAddress};
 
 /// Whether a service field is a virtual socket.
 pub(super) fn is_vsock(field: &str) -> bool {
@@ -73,7 +73,7 @@ mod tests {
     use crate::config::model::{Endpoint, SocketType};
     use crate::config::print::inetd_conf;
     use crate::config::{Loaded, load};
-    use crate::vsock::{ANY, VsockAddress};
+    use crate::net::vsock::{ANY, VsockAddress};
 
     fn loaded_where(text: &str, vsock: bool) -> Loaded {
         let fake = FakeLookup { vsock, ..FakeLookup::with_file("/f", text) };

@@ -12,7 +12,7 @@ use nix::unistd::Uid;
 use crate::config::model::{
     Action, Attributes, Builtin, Endpoint, Service, SocketSpec, SocketType,
 };
-use crate::listener::Listener;
+use crate::net::listener::Listener;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 64;

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::moment::Moment;
-use crate::address::Address;
 use crate::config::model::{Account, Leftovers, Linger, LogOnSuccess, OnStop, RelayTarget};
-use crate::vsock::VsockAddress;
+use crate::net::address::Address;
+use crate::net::vsock::VsockAddress;
 
 /// What belongs to whoever is served.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -17,8 +17,8 @@ pub use super::served::{
     Banner, Child, Conversation, Dial, Facts, Homing, Kept, PeerSocket, Pipe, Relay, Remains,
     Served, Then, Told, Watched,
 };
-use crate::address::Address;
 use crate::config::model::{Limit, Names, SocketSpec, SocketType, TcpmuxName};
+use crate::net::address::Address;
 use crate::statistics::Statistics;
 
 /// The number of this format.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use log::Level;
 
 use super::escape::{Json, JsonOf, Plain, push_always_quoted, push_quoted};
-use crate::address::Address;
 use crate::digits::{push_millis, push_number, push_signed, push_socket_address};
+use crate::net::address::Address;
 
 /// Whether lines are JSON. Set once, before the first line.
 static JSON: AtomicBool = AtomicBool::new(false);

@@ -16,9 +16,9 @@ use nix::unistd::Uid;
 
 use super::{Duplex, held};
 use crate::config::model::{Endpoint, KeepaliveTimes};
-use crate::listener::set_keepalive_times;
+use crate::net::listener::set_keepalive_times;
+use crate::net::vsock::VsockAddress;
 use crate::sys::descriptor;
-use crate::vsock::VsockAddress;
 
 /// Seconds between two questions to a silent peer that has ended.
 const PROBE: u32 = 20;

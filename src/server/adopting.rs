@@ -27,10 +27,10 @@ use super::timers::Timer;
 use super::token::Owner;
 use crate::admission::{ServiceId, Source};
 use crate::config::model::{Account, Action, Service};
-use crate::datagram::{Destination, Flow};
 use crate::handover::Moment;
 use crate::handover::state::{self, Served, State};
 use crate::journal::{self, Label};
+use crate::net::datagram::{Destination, Flow};
 use crate::peers::PeerId;
 use crate::relay::{Side, Socket};
 use crate::spawn::environment;
@@ -267,7 +267,11 @@ impl Server {
         let id = state.admission;
         let Some(socket) = taken_or_said(&mut taken.descriptors, handed.descriptor) else { return };
         let state::Homing { peer, to, sender, expected, looks, .. } = *handed;
-        self.admission.restore(self.now, id, Source::from(crate::address::Address::Inet(peer)));
+        self.admission.restore(
+            self.now,
+            id,
+            Source::from(crate::net::address::Address::Inet(peer)),
+        );
         let (socket, flow) =
             (UdpSocket::from(socket), Flow { peer, to: to.map(Destination::from) });
         self.look_again(Homing { listener, owner, socket, flow, sender, expected, looks });

@@ -16,9 +16,9 @@ use crate::control::answer::{
 };
 use crate::control::http::{self, Page};
 use crate::control::prometheus::{self, FAMILIES, Sample};
-use crate::listener::ShownEndpoint;
 use crate::loading;
 use crate::log_sink;
+use crate::net::listener::ShownEndpoint;
 use crate::peers::{Peer, PeerId};
 use crate::statistics::{LastError, Statistics};
 

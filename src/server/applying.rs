@@ -24,10 +24,10 @@ use super::token::Owner;
 use crate::config::model::{Endpoint, LogFile, Names, Service, SocketSpec};
 use crate::loading::{From, Loading, Overview, Serve, Step, What};
 use crate::log_sink;
+use crate::net::unix_path::BoundPath;
+use crate::net::vsock::{ANY, VsockAddress};
 use crate::reload::{Fate, SocketRef};
 use crate::sys::descriptor;
-use crate::unix_path::BoundPath;
-use crate::vsock::{ANY, VsockAddress};
 
 /// Services in a row of unchanged ones that count as one.
 const SAME: usize = 1024;

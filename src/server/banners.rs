@@ -22,11 +22,11 @@ use super::starting::{Outcome, Start};
 use super::state::Stopped;
 use super::timers::Timer;
 use super::token::{self, Owner};
-use crate::address::Address;
 use crate::admission::{ServiceId, Source};
 use crate::config::model::{Action, Banner, Service, SocketType};
 use crate::journal;
-use crate::listener::Connection;
+use crate::net::address::Address;
+use crate::net::listener::Connection;
 use crate::spawn::{NotStarted, environment};
 use crate::sys::descriptor;
 

@@ -8,9 +8,9 @@ use super::Server;
 use super::controlling::Stage;
 use super::slab::Key;
 use super::state::{Rest, Stopped};
-use crate::address::Address;
 use crate::control::answer::{self, Done, Refusal, Stopping};
 use crate::control::request::Request;
+use crate::net::address::Address;
 
 impl Server {
     /// Does what a request says, and answers.

@@ -17,13 +17,13 @@ use super::slab::{Key, Slab};
 use super::timers::Timer;
 use super::token::{self, Owner};
 use super::watching::Tidy;
-use crate::address::Address;
 use crate::control::answer::{self, Refusal};
 use crate::control::http::{self, Reading};
 use crate::control::request::{self, Request};
 use crate::control::socket::may_control;
 use crate::journal;
-use crate::listener::{Accepted, Connection, Listener};
+use crate::net::address::Address;
+use crate::net::listener::{Accepted, Connection, Listener};
 use crate::sys::descriptor;
 
 /// Connections of each kind at once.

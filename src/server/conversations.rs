@@ -18,12 +18,12 @@ use super::state::{ConversationState, Guest};
 use super::stream::Stream;
 use super::timers::Timer;
 use super::token::{self, Owner};
-use crate::address::Address;
 use crate::admission::{Reason, ServiceId, Source, Verdict};
 use crate::builtin::{Conversation, Progress, TcpmuxRequest, WallClock, tcpmux};
 use crate::config::model::Builtin;
 use crate::journal;
-use crate::listener;
+use crate::net::address::Address;
+use crate::net::listener;
 use crate::sys::descriptor;
 
 /// A connection on which nothing goes on for so long is closed.

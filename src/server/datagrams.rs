@@ -6,12 +6,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::Server;
 use super::slab::Key;
 use super::token::Owner;
-use crate::address::Address;
 use crate::admission::{Source, Verdict};
 use crate::builtin::{Share, WallClock, answer};
 use crate::config::model::Builtin;
-use crate::datagram::{self, Destination, Flow};
-use crate::listener::{Bound, Listener, Socket};
+use crate::net::address::Address;
+use crate::net::datagram::{self, Destination, Flow};
+use crate::net::listener::{Bound, Listener, Socket};
 use crate::statistics::Statistics;
 
 /// Datagrams answered on one socket in one turn.

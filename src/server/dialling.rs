@@ -15,7 +15,7 @@ use super::connecting::connects_as_another;
 use super::slab::Key;
 use super::timers::Timer;
 use crate::config::model::{Action, Endpoint, RelayTarget, Service};
-use crate::listener::ShownEndpoint;
+use crate::net::listener::ShownEndpoint;
 use crate::relay::{Dialled, Failure, Side, Socket, dial, is_busy};
 
 /// How long one address of a target may take to answer.

@@ -19,18 +19,18 @@ use super::slab::Key;
 use super::state::{
     Child, ConversationState, ListenerState, Rest, ServiceState, StderrState, Stopped,
 };
-use crate::address::Address;
 use crate::config::model::{Action, Endpoint, LogOnSuccess, RelayTarget, SocketSpec, SocketType};
-use crate::datagram::Flow;
 use crate::handover::state::{self, FORMAT, State};
 use crate::handover::{Clock, Moment};
 use crate::journal::Label;
-use crate::listener::{Bound, Listener};
 use crate::log_sink;
+use crate::net::address::Address;
+use crate::net::datagram::Flow;
+use crate::net::listener::{Bound, Listener};
+use crate::net::unix_path::BoundPath;
 use crate::peers::PeerId;
 use crate::service_manager::About;
 use crate::spawn::group::Group;
-use crate::unix_path::BoundPath;
 
 /// What is being collected: places by key, and every descriptor.
 struct Collector {

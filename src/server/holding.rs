@@ -16,9 +16,9 @@ use super::Server;
 use super::slab::Key;
 use super::state::ConversationState;
 use super::timers::Timer;
-use crate::address::Address;
 use crate::admission::{Reason, ServiceId, Source};
-use crate::listener::Connection;
+use crate::net::address::Address;
+use crate::net::listener::Connection;
 
 /// How long a program may take to exit: most of it is spent waiting for a processor.
 const MOMENT: Duration = Duration::from_millis(250);

@@ -19,8 +19,8 @@ use super::waiting::FIRST_BACKOFF;
 use crate::admission::{Limits, ServiceId};
 use crate::config::model::{Action, Service, SocketSpec};
 use crate::journal::{self, Label};
-use crate::listener::{Listener, NotOpened, ShownEndpoint};
 use crate::log_sink;
+use crate::net::listener::{Listener, NotOpened, ShownEndpoint};
 use crate::spawn::{Confinement, Prepared};
 use crate::statistics::LastError;
 

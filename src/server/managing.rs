@@ -11,7 +11,7 @@ use super::timers::Timer;
 use crate::config::model::{Service, SocketSpec, SocketType};
 use crate::control::answer::Reloaded;
 use crate::journal;
-use crate::listener::{Listener, ShownEndpoint};
+use crate::net::listener::{Listener, ShownEndpoint};
 use crate::service_manager::{Claim, Status, needs_own_sockets};
 
 /// How soon a message that the manager had no room for is sent again.

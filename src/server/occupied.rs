@@ -23,7 +23,7 @@ use super::slab::Key;
 use super::state::Rest;
 use super::timers::Timer;
 use crate::journal;
-use crate::listener::Listener;
+use crate::net::listener::Listener;
 use crate::spawn::kernel;
 
 /// How soon after the end of a program; each time it takes twice as long.

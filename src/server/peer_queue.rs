@@ -4,8 +4,8 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use crate::datagram::{self, Flow};
-use crate::listener;
+use crate::net::datagram::{self, Flow};
+use crate::net::listener;
 use crate::spawn::kernel;
 use crate::sys::descriptor;
 

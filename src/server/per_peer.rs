@@ -22,10 +22,10 @@ use super::starting::Start;
 use super::straying::PeerSocket;
 use super::timers::Timer;
 use super::token::Owner;
-use crate::address::Address;
 use crate::admission::Verdict;
-use crate::datagram::{self, Flow};
-use crate::listener::{self, Socket};
+use crate::net::address::Address;
+use crate::net::datagram::{self, Flow};
+use crate::net::listener::{self, Socket};
 use crate::spawn::environment::Connection;
 use crate::spawn::kernel;
 

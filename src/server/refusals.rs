@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use super::Server;
 use super::slab::Key;
 use super::timers::Timer;
-use crate::address::Address;
 use crate::admission::{Notice, Reason};
 use crate::journal;
+use crate::net::address::Address;
 
 /// Between two lines of one service and reason.
 const BETWEEN: Duration = Duration::from_secs(1);

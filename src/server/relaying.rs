@@ -17,11 +17,11 @@ use super::reserve::Held;
 use super::slab::Key;
 use super::timers::Timer;
 use super::token::{self, Owner};
-use crate::address::Address;
 use crate::admission::{ServiceId, Source};
 use crate::config::model::LogOnSuccess;
 use crate::journal::{self, Label};
-use crate::listener;
+use crate::net::address::Address;
+use crate::net::listener;
 use crate::peers::PeerId;
 use crate::relay::{Failure, Progress, Relay, Side, Socket};
 

@@ -17,10 +17,10 @@ use super::sessions::{Member, members_of, signal_member};
 use super::slab::{Key, Slab};
 use super::state::Child;
 use super::timers::Timer;
-use crate::address::Address;
 use crate::config::model::{Leftovers, LogOnSuccess};
 use crate::handover::state::{self, Told};
 use crate::journal::{self, Label};
+use crate::net::address::Address;
 
 /// How soon it is looked whether those who were told have ended; each time it takes twice as long.
 const FIRST: Duration = Duration::from_millis(20);

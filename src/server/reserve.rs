@@ -19,7 +19,7 @@ use super::shares::Shares;
 use super::slab::Key;
 use super::state::ListenerState;
 use crate::journal;
-use crate::listener::Listener;
+use crate::net::listener::Listener;
 use crate::spawn::{Way, kernel};
 use crate::sys::descriptor::LOWEST;
 

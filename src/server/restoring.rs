@@ -8,7 +8,7 @@ use super::slab::Key;
 use super::state::{ListenerState, Rest};
 use crate::config::model::{Endpoint, Service, SocketSpec};
 use crate::journal;
-use crate::listener::{Condition, Listener, Socket};
+use crate::net::listener::{Condition, Listener, Socket};
 
 impl Server {
     /// A socket is ready, and nothing is there that a program could take. What an earlier one

@@ -9,8 +9,8 @@ use std::hash::Hash;
 use super::Server;
 use super::reserve::{Held, but_one_part};
 use super::slab::Key;
-use crate::address::Address;
 use crate::admission::Source;
+use crate::net::address::Address;
 
 /// Who is there, by the descriptors that are held for him.
 #[derive(Debug, Default)]

@@ -2,8 +2,8 @@
 
 use super::Server;
 use super::banners::{BannerState, Then};
-use crate::address::Address;
 use crate::admission::{ServiceId, Source};
+use crate::net::address::Address;
 
 impl Server {
     /// Counts everybody by source who is counted by this number.

@@ -24,9 +24,9 @@ use super::slab::Key;
 use super::state::{Child, StderrState};
 use super::timers::Timer;
 use super::token::{self, Owner};
-use crate::address::Address;
 use crate::admission::{ServiceId, Source, Verdict};
 use crate::journal;
+use crate::net::address::Address;
 use crate::spawn::kernel;
 use crate::sys::descriptor;
 

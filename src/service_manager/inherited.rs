@@ -9,8 +9,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{SockType, SockaddrStorage, getpeername, getsockname, getsockopt, sockopt};
 
 use crate::config::model::{Endpoint, SocketSpec, SocketType};
+use crate::net::vsock::VsockAddress;
 use crate::sys::descriptor;
-use crate::vsock::VsockAddress;
 
 /// The number of the first of them.
 const FIRST: RawFd = 3;

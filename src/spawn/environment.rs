@@ -7,7 +7,7 @@ use std::ptr;
 
 use super::prepared::Prepared;
 use crate::digits::{push_host, push_number};
-use crate::vsock::{self, VsockAddress};
+use crate::net::vsock::{self, VsockAddress};
 
 /// The facts of one connection that a program is told.
 #[derive(Debug, Clone, Default)]

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::sync::Once;
 
 use log::{LevelFilter, Log, Metadata, Record};
-use oxinetd::address::Address;
 use oxinetd::journal::{self, Label, Message, Plain};
+use oxinetd::net::address::Address;
 
 thread_local! {
     static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };

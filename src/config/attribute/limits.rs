@@ -11,7 +11,7 @@ use crate::config::quantity::{digits, is_unlimited, show_duration};
 use crate::config::suggest::{listed, nearest};
 use crate::config::value::{Operator, Problem, Value};
 use crate::config::words::quote;
-use crate::vsock;
+use crate::net::vsock;
 
 /// Rest of `cps` where none is said, as in xinetd.
 const REST: Duration = Duration::from_secs(10);

@@ -89,7 +89,7 @@ pub mod list {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::net::socket_address::*;
     use proptest::prelude::{any, prop_assert_eq, proptest};
 
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -52,7 +52,7 @@ pub fn number(text: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::net::vsock::*;
 
     #[test]
     fn all_cids_are_not_written() {

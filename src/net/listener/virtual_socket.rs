@@ -6,10 +6,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use nix::sys::socket::{AddressFamily, VsockAddr, getpeername, getsockname};
 
 use super::{Connection, new_socket};
-use crate::address::Address;
 use crate::config::model::SocketType;
+use crate::net::address::Address;
+use crate::net::vsock::{ANY, VsockAddress};
 use crate::spawn::kernel;
-use crate::vsock::{ANY, VsockAddress};
 
 /// A socket that is bound there.
 pub(super) fn bind(address: VsockAddress, socket_type: SocketType) -> io::Result<OwnedFd> {

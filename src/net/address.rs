@@ -5,13 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::vsock::VsockAddress;
+use super::vsock::VsockAddress;
 
 /// The address of a peer as logs, lists and environments show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Address {
     /// A TCP or UDP peer.
-    Inet(#[serde(with = "crate::socket_address::one")] SocketAddr),
+    Inet(#[serde(with = "super::socket_address::one")] SocketAddr),
     /// The process at the other end of a unix socket (SO_PEERCRED, when it connected).
     Unix {
         /// Its process id.
@@ -68,7 +68,7 @@ impl fmt::Display for Address {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::net::address::*;
 
     fn inet(text: &str) -> Address {
         Address::Inet(text.parse().unwrap())

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, SockaddrStorage, bind, setsockopt, sockopt};
 
-use super::told::set_telling;
+use super::packet_info::set_telling;
 use super::{buffers, new_socket};
 use crate::config::model::{Attributes, SocketSpec, SocketType};
 use crate::sys::descriptor;

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt};
 
 use super::{Listener, Socket, virtual_socket};
-use crate::address::Address;
+use crate::net::address::Address;
 
 /// A connection that has been taken.
 #[derive(Debug)]

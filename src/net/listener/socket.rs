@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use nix::sys::socket::AddressFamily;
 
 use crate::config::model::{Endpoint, SocketType};
-use crate::vsock::VsockAddress;
+use crate::net::vsock::VsockAddress;
 
 /// The kinds of sockets, as std knows them.
 #[derive(Debug)]

@@ -4,17 +4,17 @@
 //! blocking, as programs expect it.
 
 mod accept;
-mod asked;
-mod beside;
 mod buffers;
+mod display;
 mod keepalive;
 mod others;
+mod packet_info;
 mod plain;
 mod question;
 mod restore;
-mod shown;
+mod sibling;
 mod socket;
-mod told;
+mod source_address;
 mod virtual_socket;
 
 use std::io;
@@ -26,18 +26,18 @@ use nix::sys::socket::{
     sockopt,
 };
 
+use super::unix_path::{self, BoundPath};
 use crate::config::model::{Action, Attributes, Endpoint, Service, SocketSpec, SocketType};
 use crate::sys::descriptor;
-use crate::unix_path::{self, BoundPath};
 pub use accept::{Accepted, Connection};
-pub use asked::connect_from;
-pub use beside::{bind_beside, share_address, udp_socket};
+pub use display::{NotOpened, ShownEndpoint};
 pub use keepalive::{set as set_keepalive, set_times as set_keepalive_times};
+pub use packet_info::tell_nothing;
 use plain::Plain;
 pub use restore::Condition;
-pub use shown::{NotOpened, ShownEndpoint};
+pub use sibling::{bind_beside, share_address, udp_socket};
 pub use socket::{Bound, Socket};
-pub use told::tell_nothing;
+pub use source_address::connect_from;
 pub use virtual_socket::own_address;
 
 /// An open socket of a service.
@@ -156,7 +156,7 @@ impl Listener {
         if let Bound::Vsock(bound) = &mut address {
             *bound = virtual_socket::own_address(&socket).unwrap_or(*bound);
         }
-        let told = told::is_told(&socket, &address);
+        let told = packet_info::is_told(&socket, &address);
         Ok(Self { socket, address, path, adopted: false, shared: false, told, plain: None })
     }
 
@@ -179,7 +179,7 @@ impl Listener {
             Endpoint::Unix(path) => identity.map(|it| BoundPath::taken_over(path, it)),
             _ => None,
         };
-        let told = told::is_told(&socket, &address);
+        let told = packet_info::is_told(&socket, &address);
         Self { socket, address, path, adopted: false, shared: false, told, plain: None }
     }
 

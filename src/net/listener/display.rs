@@ -79,7 +79,7 @@ mod tests {
 
     use super::NotOpened;
     use crate::config::model::Endpoint;
-    use crate::vsock::VsockAddress;
+    use crate::net::vsock::VsockAddress;
 
     #[test]
     fn what_lies_behind_an_answer_is_said_where_it_is_known() {
