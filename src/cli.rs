@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::duration;
-use crate::log_target::LogTarget;
+use crate::log::target::LogTarget;
 
 mod mistakes;
 

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::config::{Dialect, Named};
-use crate::log_target::LogTarget;
+use crate::log::target::LogTarget;
 
 /// Whose options are on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub use notify::{Notifier, Status};
 pub use store::{About, Claim, Store, needs_own_sockets};
 
-use crate::journal;
+use crate::log::events;
 use inherited::Passed;
 
 /// What speaks to us and to nobody that we start.
@@ -85,10 +85,10 @@ impl ServiceManager {
         for trouble in self.troubles.drain(..) {
             match trouble {
                 Trouble::Address(error) => {
-                    journal::trouble("service manager", "NOTIFY_SOCKET", &error);
+                    events::trouble("service manager", "NOTIFY_SOCKET", &error);
                 }
                 Trouble::Descriptor(passed, error) => {
-                    journal::not_adopted(passed.number, &passed.name, &error);
+                    events::not_adopted(passed.number, &passed.name, &error);
                 }
             }
         }

@@ -8,8 +8,8 @@ use oxinetd::cli::{Cli, Common};
 use oxinetd::config::{self, Dialect, Named};
 use oxinetd::control::place;
 use oxinetd::drop_in::{self, Asked, Log, Name, Served};
-use oxinetd::journal;
-use oxinetd::log_target::LogTarget;
+use oxinetd::log::events;
+use oxinetd::log::target::LogTarget;
 use oxinetd::service_manager::ServiceManager;
 
 use super::background::{Background, background, log_of_another};
@@ -54,7 +54,7 @@ fn serve(served: Served) -> Result<(), Failure> {
     let level = if served.debug { "debug" } else { "info" };
     trying::start_log(&common, level, parcel.as_ref())?;
     for note in served.notes {
-        journal::configuration(false, note);
+        events::configuration(false, note);
     }
     let job = Job {
         load: loader(files, dialect, defaults),

@@ -9,8 +9,8 @@ use std::io::{self, Write as _};
 
 use nix::libc;
 use nix::sys::stat::{fstat, makedev};
-use oxinetd::log_sink;
-use oxinetd::log_target::LogTarget;
+use oxinetd::log::sink;
+use oxinetd::log::target::LogTarget;
 use oxinetd::sys::detach::{self, Herald, Role};
 
 use super::{CONFIGURATION, Failure, refused};
@@ -73,9 +73,9 @@ pub(super) fn log_of_ours(said: Option<LogTarget>, again: bool) -> Result<LogTar
         (None, Stderr::Kept) => Ok(LogTarget::Stderr),
         // It was kept before, whatever it is.
         (None, Stderr::LetGo(_)) if again => Ok(LogTarget::Stderr),
-        (None, Stderr::Null) if again || log_sink::reach(&usual).is_ok() => Ok(usual),
+        (None, Stderr::Null) if again || sink::reach(&usual).is_ok() => Ok(usual),
         (None, Stderr::Null) => Ok(LogTarget::Stderr),
-        (None, Stderr::LetGo(what)) => match log_sink::reach(&usual) {
+        (None, Stderr::LetGo(what)) => match sink::reach(&usual) {
             Ok(()) => Ok(usual),
             Err(error) => Err(Failure::new(
                 CONFIGURATION,
@@ -92,7 +92,7 @@ pub(super) fn log_of_ours(said: Option<LogTarget>, again: bool) -> Result<LogTar
 /// another. Those serve without a log: so it is only said that there is none.
 pub(super) fn log_of_another(said: Option<LogTarget>, again: bool) -> LogTarget {
     let usual = LogTarget::syslog();
-    if said.is_none() && log_sink::reach(&usual).is_err() && Stderr::find_out() == Stderr::Kept {
+    if said.is_none() && sink::reach(&usual).is_err() && Stderr::find_out() == Stderr::Kept {
         return LogTarget::Stderr;
     }
     let target = said.unwrap_or(usual);
@@ -102,7 +102,7 @@ pub(super) fn log_of_another(said: Option<LogTarget>, again: bool) -> LogTarget 
 
 /// A syslog daemon may come later, but whoever starts the server should know.
 fn say_what_is_missing(target: &LogTarget, again: bool) {
-    if let Err(error) = log_sink::reach(target)
+    if let Err(error) = sink::reach(target)
         && !again
     {
         let _ = writeln!(

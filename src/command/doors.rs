@@ -5,7 +5,7 @@ use std::path::Path;
 use oxinetd::cli::Common;
 use oxinetd::control::socket;
 use oxinetd::handover::Parcel;
-use oxinetd::journal;
+use oxinetd::log::events;
 use oxinetd::server::Server;
 
 use super::{Failure, USAGE, refused};
@@ -53,7 +53,7 @@ fn open_control(
     match socket::open_control(path).and_then(|listener| server.control(listener)) {
         Ok(()) => {}
         // Another server may have the usual place; it can be asked there, this one not.
-        Err(error) if wanted.is_none() => journal::no_control(path, &error),
+        Err(error) if wanted.is_none() => events::no_control(path, &error),
         Err(error) => return Err(refused(&format!("control socket {}", path.display()))(error)),
     }
     Ok(())
@@ -62,7 +62,7 @@ fn open_control(
 fn open_metrics(server: &mut Server, endpoint: &str) -> Result<(), Failure> {
     let place = format!("metrics endpoint {endpoint}");
     for listener in socket::open_metrics(endpoint).map_err(refused(&place))? {
-        journal::metrics(listener.address());
+        events::metrics(listener.address());
         server.measure(listener).map_err(refused(&place))?;
     }
     Ok(())

@@ -28,10 +28,10 @@ use std::process::ExitCode;
 use oxinetd::cli::{self, Command};
 use oxinetd::drop_in::Name;
 use oxinetd::handover::Invitation;
+use oxinetd::log::{events, sink};
 use oxinetd::relay::connector;
 use oxinetd::server;
 use oxinetd::spawn::group;
-use oxinetd::{journal, log_sink};
 
 /// Bad configuration, or nothing to serve.
 const CONFIGURATION: u8 = 1;
@@ -121,13 +121,13 @@ impl Failure {
     pub(crate) fn say(&self) -> ExitCode {
         if let Some(message) = &self.message {
             // What is wrong stands where the log is, too; on standard error once.
-            log_sink::echo_to_starter(false);
-            if log_sink::is_elsewhere() {
-                journal::fatal(message);
+            sink::echo_to_starter(false);
+            if sink::is_elsewhere() {
+                events::fatal(message);
             }
             // A priority for the journal, of each line. With nobody to read it, there is
             // nothing else to do.
-            let mark = if log_sink::under_journal() { "<3>" } else { "" };
+            let mark = if sink::under_journal() { "<3>" } else { "" };
             let lines = message.replace('\n', &format!("\n{mark}"));
             let _ = writeln!(io::stderr(), "{mark}oxinetd: {lines}");
         }

@@ -14,7 +14,8 @@ use oxinetd::control::place;
 use oxinetd::drop_in::Pid;
 use oxinetd::handover::Parcel;
 use oxinetd::loading::{Loading, load_and_wait};
-use oxinetd::log_target::LogTarget;
+use oxinetd::log::target::LogTarget;
+use oxinetd::log::{events, sink};
 use oxinetd::lookup::{AT_LEISURE, AT_START, Manner, System};
 use oxinetd::server::{Options, Server};
 use oxinetd::service_manager::ServiceManager;
@@ -22,7 +23,6 @@ use oxinetd::spawn::{Way, kernel};
 use oxinetd::sys::detach::Herald;
 use oxinetd::sys::pid_file::PidFile;
 use oxinetd::sys::signals::{Signal, Signals};
-use oxinetd::{journal, log_sink};
 
 use super::background::{Background, background, log_of_ours};
 use super::checking;
@@ -62,14 +62,14 @@ pub(super) struct Job {
 /// In the process that serves, which the system's log calls by its number.
 pub(super) fn start_log(common: &Common, level: &str) -> Result<(), Failure> {
     if common.log_format == LogFormat::Json {
-        journal::use_json();
+        events::use_json();
     }
     let target = target_of(common);
     let path = match &target {
         LogTarget::File(path) => path.as_path(),
         LogTarget::Stderr | LogTarget::Syslog { .. } => Path::new(""),
     };
-    log_sink::start(&target, level).map_err(refused(&format!("log file {}", path.display())))
+    sink::start(&target, level).map_err(refused(&format!("log file {}", path.display())))
 }
 
 /// Where the log goes, which is standard error if nothing else has been found to be better.
@@ -87,7 +87,7 @@ pub(super) fn serve(mut serve: Serve) -> Result<(), Failure> {
     }
     if serve.daemon {
         let target = log_of_ours(serve.common.log.take(), parcel.is_some())?;
-        log_sink::echo_to_starter(parcel.is_none() && target != LogTarget::Stderr);
+        sink::echo_to_starter(parcel.is_none() && target != LogTarget::Stderr);
         serve.common.log = Some(target);
     }
     // Who takes over is in the background already.
@@ -199,10 +199,10 @@ pub(super) fn load_for_start(
         return Ok(None);
     };
     for finding in &loading.findings {
-        journal::configuration(finding.severity == Severity::Error, &finding.line);
+        events::configuration(finding.severity == Severity::Error, &finding.line);
     }
     if loading.errors > 0 && (strict || loading.services == 0) {
-        if target_of(&job.common) != LogTarget::Stderr && !log_sink::echoes_to_starter() {
+        if target_of(&job.common) != LogTarget::Stderr && !sink::echoes_to_starter() {
             // Whoever starts it looks here for what is wrong.
             let all = loading.findings.iter().map(|finding| finding.line.clone() + "\n");
             let _ = io::stderr().write_all(all.collect::<String>().as_bytes());
@@ -231,10 +231,10 @@ fn load_first(job: &mut Job) -> Result<Option<Loading>, Failure> {
     if loading.is_none()
         && let Some(Signal::Stop(name)) = stops.next_signal()
     {
-        journal::peer_counts(0, 0);
-        journal::stopping(name);
+        events::peer_counts(0, 0);
+        events::stopping(name);
         job.manager.notifier.stopping();
-        journal::stopped();
+        events::stopped();
     }
     Ok(loading)
 }
@@ -262,7 +262,7 @@ fn serve_first(mut job: Job) -> Result<(), Failure> {
         return Err(Failure::new(CONFIGURATION, "nothing to serve"));
     }
     if let Some(port) = &job.bare_port {
-        journal::local_only(port);
+        events::local_only(port);
     }
     let mut server = new_server(&job.common, job.load, (job.manager, job.only_one))?;
     doors::open(&mut server, &job.common, job.control.as_deref(), None)?;
@@ -281,11 +281,11 @@ fn serve_first(mut job: Job) -> Result<(), Failure> {
     }
     server.announce();
     if let Some(herald) = job.herald {
-        log_sink::echo_to_starter(false);
+        sink::echo_to_starter(false);
         let keeps_stderr = target_of(&job.common) == LogTarget::Stderr;
         herald.announce(keeps_stderr).map_err(refused("going to the background"))?;
     }
-    journal::ready(std::process::id(), server.services(), listeners);
+    events::ready(std::process::id(), server.services(), listeners);
     server.run().map_err(refused("waiting for events"))
 }
 
@@ -343,7 +343,7 @@ pub(super) fn lock_pid_file(wanted: &Pid) -> Result<Option<PidFile>, Failure> {
         Ok(file) => Ok(Some(file)),
         // Nobody has asked for it: an ordinary user can do without.
         Err(error) if matches!(wanted, Pid::Usual(_)) && error.kind() != AlreadyExists => {
-            journal::configuration(false, &failed(&error));
+            events::configuration(false, &failed(&error));
             Ok(None)
         }
         Err(error) => Err(Failure::new(SYSTEM, failed(&error))),

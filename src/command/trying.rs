@@ -16,13 +16,13 @@ use oxinetd::handover::image::Hello;
 use oxinetd::handover::state::FORMAT;
 use oxinetd::handover::{Invitation, Parcel, parcel};
 use oxinetd::loading::Loading;
-use oxinetd::log_target::LogTarget;
+use oxinetd::log::target::LogTarget;
+use oxinetd::log::{events, sink};
 use oxinetd::lookup::{AT_START, Manner};
 use oxinetd::server::{self, Server};
 use oxinetd::sys::descriptor::becomes_ready;
 use oxinetd::sys::pid_file::PidFile;
 use oxinetd::sys::signals::Signals;
-use oxinetd::{journal, log_sink};
 
 use super::serving::{self, Job, Loader};
 use super::{CONFIGURATION, Failure, SYSTEM, doors, refused};
@@ -115,12 +115,12 @@ pub(super) fn start_log(
     parcel: Option<&Parcel>,
 ) -> Result<(), Failure> {
     if parcel.is_some_and(|parcel| !parcel.state.log.is_empty()) {
-        log_sink::wait_for_another();
+        sink::wait_for_another();
     }
     match (serving::start_log(common, level), parcel) {
         (Err(failure), Some(parcel)) if parcel.refused().is_none() => Err(back(parcel, &failure)),
         (Err(_), Some(_)) => {
-            log_sink::start(&LogTarget::Stderr, level).map_err(refused("starting the log"))
+            sink::start(&LogTarget::Stderr, level).map_err(refused("starting the log"))
         }
         (result, _) => result,
     }
@@ -203,7 +203,7 @@ fn go_on(ready: Ready, parcel: Parcel) -> Result<(), Failure> {
     // It is removed at the end of this function.
     let _pid_file = path.zip(locked).and_then(|(path, locked)| {
         let file = PidFile::taken_over(locked, &path);
-        let file = file.inspect_err(|error| journal::trouble("pid file", "flock", error)).ok()?;
+        let file = file.inspect_err(|error| events::trouble("pid file", "flock", error)).ok()?;
         server.keep_pid_file(file.number());
         Some(file)
     });

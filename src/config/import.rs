@@ -17,7 +17,7 @@ use super::relevance::Kind;
 use super::report::Report;
 use super::xinetd::Place;
 use super::{Loaded, Named, files, finish, print, unreadable};
-use crate::visible::is_shown;
+use crate::log::visible::is_shown;
 use elsewhere::Elsewhere;
 
 /// What an import gives.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::diagnostic::{Diagnostic, Span};
-use crate::visible::is_shown;
+use crate::log::visible::is_shown;
 
 /// Columns between two tab stops, as terminals have them.
 const TAB: usize = 8;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::visible::is_shown;
+use crate::log::visible::is_shown;
 
 use super::answer::{PeerStatus, PeersAnswer, Reloaded, ServiceStatus, Status};
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{Arguments, Asked, Log, Pid, Served, inetd, number};
 use crate::config::{Dialect, Named};
-use crate::log_target::LogTarget;
+use crate::log::target::LogTarget;
 
 /// Where xinetd's services are.
 const FILE: &str = "/etc/xinetd.conf";

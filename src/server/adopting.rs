@@ -29,7 +29,7 @@ use crate::admission::{ServiceId, Source};
 use crate::config::model::{Account, Action, Service};
 use crate::handover::Moment;
 use crate::handover::state::{self, Served, State};
-use crate::journal::{self, Label};
+use crate::log::events::{self, Label};
 use crate::net::datagram::{Destination, Flow};
 use crate::peers::PeerId;
 use crate::relay::{Side, Socket};
@@ -157,7 +157,7 @@ impl Server {
         let served = &handed.served;
         let stream = taken_or_said(&mut taken.descriptors, handed.descriptor);
         let machine = serde_json::from_value(handed.machine);
-        let machine = machine.map_err(|error| journal::trouble(&served.label, "state", &error));
+        let machine = machine.map_err(|error| events::trouble(&served.label, "state", &error));
         let Some((stream, conversation)) = stream.zip(machine.ok()) else {
             return self.peers.ended(PeerId::from_number(served.peer_id));
         };
@@ -192,7 +192,7 @@ impl Server {
         };
         let (client, target) = (socket(handed.client), handed.target.and_then(&mut socket));
         let machine = serde_json::from_value(handed.machine);
-        let machine = machine.map_err(|error| journal::trouble(&served.label, "state", &error));
+        let machine = machine.map_err(|error| events::trouble(&served.label, "state", &error));
         let Some((client, relay)) = client.zip(machine.ok()) else {
             return self.peers.ended(PeerId::from_number(served.peer_id));
         };
@@ -282,7 +282,7 @@ impl Server {
         let kind = if handed.controls { Kind::Control } else { Kind::Metrics };
         let place = listener.address().to_string();
         if let Err(error) = self.open_door(listener, kind) {
-            journal::trouble(&place, "epoll_ctl", &error);
+            events::trouble(&place, "epoll_ctl", &error);
         }
     }
 

@@ -17,7 +17,7 @@ use crate::control::answer::{
 use crate::control::http::{self, Page};
 use crate::control::prometheus::{self, FAMILIES, Sample};
 use crate::loading;
-use crate::log_sink;
+use crate::log::sink;
 use crate::net::listener::ShownEndpoint;
 use crate::peers::{Peer, PeerId};
 use crate::statistics::{LastError, Statistics};
@@ -217,7 +217,7 @@ impl Server {
             accepted,
             refused: self.statistics.refused_total(),
             failed,
-            log_dropped: log_sink::dropped(),
+            log_dropped: sink::dropped(),
             not_served: not_served.map(|one| one.label.clone()).collect(),
             reasons: reasons.map(|one| (one.label.clone(), one.why.clone())).collect(),
             services: Vec::new(),

@@ -23,7 +23,7 @@ use super::state::{ListenerState, Rest};
 use super::token::Owner;
 use crate::config::model::{Endpoint, LogFile, Names, Service, SocketSpec};
 use crate::loading::{From, Loading, Overview, Serve, Step, What};
-use crate::log_sink;
+use crate::log::sink;
 use crate::net::unix_path::BoundPath;
 use crate::net::vsock::{ANY, VsockAddress};
 use crate::reload::{Fate, SocketRef};
@@ -87,7 +87,7 @@ impl Server {
 
     pub(super) fn begin_to_apply(&mut self, loading: Loading) -> Applying {
         descriptor::expect_services(loading.services);
-        self.facts.reserve.with(|| log_sink::open_files(loading.log_files.iter()));
+        self.facts.reserve.with(|| sink::open_files(loading.log_files.iter()));
         let changes = loading.steps.iter().any(|step| !matches!(step, Step::Same { .. }));
         Applying {
             steps: loading.steps.into_iter(),
@@ -168,7 +168,7 @@ impl Server {
                 }
             }
             Stage::Overview => {
-                log_sink::keep_files(applying.log_files.iter());
+                sink::keep_files(applying.log_files.iter());
                 self.say_unclaimed();
                 let overview = std::mem::take(&mut applying.overview);
                 self.look_what_to_observe(&overview);

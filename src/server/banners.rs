@@ -24,7 +24,7 @@ use super::timers::Timer;
 use super::token::{self, Owner};
 use crate::admission::{ServiceId, Source};
 use crate::config::model::{Action, Banner, Service, SocketType};
-use crate::journal;
+use crate::log::events;
 use crate::net::address::Address;
 use crate::net::listener::Connection;
 use crate::spawn::{NotStarted, environment};
@@ -271,7 +271,7 @@ impl Server {
         if let Some(state) = self.services.get(service) {
             let time = self.now.saturating_duration_since(since);
             let log = state.service.attributes.log_on_success;
-            journal::closed(&state.label, peer, why, time, log);
+            events::closed(&state.label, peer, why, time, log);
         }
         let wake = self.admission.release(self.now, admission, Source::from(peer));
         self.wake(wake, service);
@@ -312,7 +312,7 @@ impl Server {
         if self.exhaustion_is_new()
             && let Some(state) = self.services.get(service)
         {
-            journal::trouble(&state.label, "spawn", &error);
+            events::trouble(&state.label, "spawn", &error);
         }
         // Given back when the program was not started.
         self.admission.restore(self.now, admission, Source::from(peer));

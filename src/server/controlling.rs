@@ -21,7 +21,7 @@ use crate::control::answer::{self, Refusal};
 use crate::control::http::{self, Reading};
 use crate::control::request::{self, Request};
 use crate::control::socket::may_control;
-use crate::journal;
+use crate::log::events;
 use crate::net::address::Address;
 use crate::net::listener::{Accepted, Connection, Listener};
 use crate::sys::descriptor;
@@ -299,7 +299,7 @@ impl Server {
                 if request.changes()
                     && let Some(edge) = self.controlling.edges.get(key)
                 {
-                    journal::control(edge.peer, &request.words());
+                    events::control(edge.peer, &request.words());
                 }
                 self.carry_out(key, &request);
             }

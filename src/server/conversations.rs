@@ -21,7 +21,7 @@ use super::token::{self, Owner};
 use crate::admission::{Reason, ServiceId, Source, Verdict};
 use crate::builtin::{Conversation, Progress, TcpmuxRequest, WallClock, tcpmux};
 use crate::config::model::Builtin;
-use crate::journal;
+use crate::log::events;
 use crate::net::address::Address;
 use crate::net::listener;
 use crate::sys::descriptor;
@@ -95,7 +95,7 @@ impl Server {
             peer_id: self.peers.connected(peer, state.label.name(), None, self.now),
             started: self.now,
         };
-        journal::accepted(&guest.label, peer, None, guest.log);
+        events::accepted(&guest.label, peer, None, guest.log);
         self.count(service, |counters| counters.served());
         Some(guest)
     }
@@ -171,7 +171,7 @@ impl Server {
 
     fn note_end(&mut self, guest: &Guest, why: &str) {
         let time = self.now.saturating_duration_since(guest.started);
-        journal::closed(&guest.label, guest.peer, why, time, guest.log);
+        events::closed(&guest.label, guest.peer, why, time, guest.log);
         self.count(guest.service, |counters| counters.ran(time));
         self.peers.ended(guest.peer_id);
         self.release_guest(guest);

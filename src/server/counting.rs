@@ -10,7 +10,7 @@ use super::Server;
 use super::answering::unix_time;
 use super::slab::Key;
 use super::state::Child;
-use crate::journal::End;
+use crate::log::events::End;
 use crate::spawn::Failure;
 use crate::statistics::{Statistics, exit_word};
 

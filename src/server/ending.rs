@@ -11,7 +11,7 @@ use super::timers::Timer;
 use super::waiting::WaitRun;
 use super::watching::MOMENT;
 use crate::config::model::{Action, OnStop};
-use crate::journal::{self, End};
+use crate::log::events::{self, End};
 use crate::spawn::kernel::{self, Ending};
 use crate::spawn::{Failure, Stage};
 
@@ -159,10 +159,10 @@ fn tell(
         Some(failure) => {
             let stage = failure.stage.as_str();
             let step = (stage, program);
-            journal::failed(&child.label, child.peer, Some(child.pid), step, &failure);
+            events::failed(&child.label, child.peer, Some(child.pid), step, &failure);
         }
         None => {
-            journal::ended(&child.label, child.peer, child.pid, (end, time), child.terms.log);
+            events::ended(&child.label, child.peer, child.pid, (end, time), child.terms.log);
         }
     }
 }
@@ -170,6 +170,6 @@ fn tell(
 pub(super) fn end_of(ending: Ending) -> End {
     match ending {
         Ending::Status(status) => End::Status(status),
-        Ending::Signal(number) => End::Signal(journal::signal_name(number)),
+        Ending::Signal(number) => End::Signal(events::signal_name(number)),
     }
 }

@@ -22,8 +22,8 @@ use super::state::{
 use crate::config::model::{Action, Endpoint, LogOnSuccess, RelayTarget, SocketSpec, SocketType};
 use crate::handover::state::{self, FORMAT, State};
 use crate::handover::{Clock, Moment};
-use crate::journal::Label;
-use crate::log_sink;
+use crate::log::events::Label;
+use crate::log::sink;
 use crate::net::address::Address;
 use crate::net::datagram::Flow;
 use crate::net::listener::{Bound, Listener};
@@ -48,7 +48,7 @@ impl Server {
         let mut to = self.collector();
         let failures = self.spawner.failures();
         let failures = failures.map(|(pid, it)| (pid, it.stage as u32, it.errno)).collect();
-        let log_sink::Unwritten { log, dropped, untold } = log_sink::unwritten();
+        let sink::Unwritten { log, dropped, untold } = sink::unwritten();
         let services = self.order.iter().filter_map(|key| self.services.get(*key));
         let services = services.map(|state| self.hand_over_service(state, &mut to)).collect();
         let lingering = self.lingering.iter().filter_map(|key| to.pipes.get(key)).copied();

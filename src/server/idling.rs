@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::Server;
 use super::slab::Key;
 use super::timers::Timer;
-use crate::journal;
+use crate::log::events;
 use crate::spawn::kernel::tcp::{self, Seen};
 
 /// Why a connection is closed, as the log says it.
@@ -124,7 +124,7 @@ impl Server {
         }
         watched.is_over = true;
         let how = ("TERM", Some(IDLE));
-        journal::timeout(&child.label, child.peer, child.pid, how, child.terms.log);
+        events::timeout(&child.label, child.peer, child.pid, how, child.terms.log);
         self.end_child(key);
     }
 

@@ -18,8 +18,8 @@ use super::timers::Timer;
 use super::waiting::FIRST_BACKOFF;
 use crate::admission::{Limits, ServiceId};
 use crate::config::model::{Action, Service, SocketSpec};
-use crate::journal::{self, Label};
-use crate::log_sink;
+use crate::log::events::{self, Label};
+use crate::log::sink;
 use crate::net::listener::{Listener, NotOpened, ShownEndpoint};
 use crate::spawn::{Confinement, Prepared};
 use crate::statistics::LastError;
@@ -155,16 +155,16 @@ impl Server {
         let confinement = Confinement::prepare(service, &mut self.groups, group);
         let said = before.and_then(|prepared| prepared.refusal()).map(|it| it.error.as_str());
         if let Some(refusal) = confinement.refusal().filter(|it| said != Some(&it.error)) {
-            journal::trouble(&service.label, refusal.stage, &refusal.error);
+            events::trouble(&service.label, refusal.stage, &refusal.error);
         }
         if confinement.tell_gap() {
-            journal::trouble(&service.label, "cgroup", &GAP);
+            events::trouble(&service.label, "cgroup", &GAP);
         }
         match Prepared::new(service, program, &self.facts.server, confinement) {
             Ok(prepared) => Some(Rc::new(prepared)),
             Err(error) => {
                 // The reader of configurations lets no NUL byte through.
-                journal::trouble(&service.label, "prepare", &error);
+                events::trouble(&service.label, "prepare", &error);
                 None
             }
         }
@@ -214,7 +214,7 @@ impl Server {
         if let Some(listener) = &state.listener
             && let Err(error) = listener.update(&state.spec, &service.attributes)
         {
-            journal::trouble(&service.label, "setsockopt", &error);
+            events::trouble(&service.label, "setsockopt", &error);
         }
     }
 
@@ -302,7 +302,7 @@ impl Server {
         }
         self.reloading.turnover.opens();
         log::debug!("opened descriptor={}", listener.as_raw_fd());
-        journal::listening(&service.label, listener.address(), listener.is_adopted());
+        events::listening(&service.label, listener.address(), listener.is_adopted());
         if let Some(state) = self.listeners.get_mut(key) {
             state.listener = Some(listener);
             state.left_out = false;
@@ -341,7 +341,7 @@ impl Server {
             && let Some(service) = self.services.get(state.service)
         {
             let endpoint = ShownEndpoint(&state.spec.endpoint);
-            journal::not_listening(&service.label, &endpoint, &error, delay);
+            events::not_listening(&service.label, &endpoint, &error, delay);
         }
     }
 }
@@ -353,7 +353,7 @@ fn is_to_come(error: &std::io::Error) -> bool {
 
 fn label_of(service: &Service) -> Label {
     let file = service.attributes.log_file.as_ref();
-    Label::new(&service.label, file.and_then(|file| log_sink::number_of(&file.path)))
+    Label::new(&service.label, file.and_then(|file| sink::number_of(&file.path)))
 }
 
 fn runs_no_program(service: &Service) -> bool {

@@ -10,7 +10,7 @@ use super::state::ServiceState;
 use super::timers::Timer;
 use crate::config::model::{Service, SocketSpec, SocketType};
 use crate::control::answer::Reloaded;
-use crate::journal;
+use crate::log::events;
 use crate::net::listener::{Listener, ShownEndpoint};
 use crate::service_manager::{Claim, Status, needs_own_sockets};
 
@@ -97,7 +97,7 @@ impl Server {
             Claim::Socket(descriptor, endpoint) => {
                 let listener = Listener::adopt(descriptor, &endpoint, spec.socket_type);
                 if let Err(error) = listener.update(spec, &service.attributes) {
-                    journal::trouble(&service.label, "setsockopt", &error);
+                    events::trouble(&service.label, "setsockopt", &error);
                 }
                 Ok(Some(listener))
             }
@@ -132,7 +132,7 @@ impl Server {
                 SocketType::Dgram => "dgram",
                 SocketType::SeqPacket => "seqpacket",
             };
-            journal::unclaimed(&ShownEndpoint(&spec.endpoint), socket_type, &name);
+            events::unclaimed(&ShownEndpoint(&spec.endpoint), socket_type, &name);
         }
     }
 

@@ -137,7 +137,7 @@ use mio::{Interest, Poll};
 use crate::admission::Admission;
 use crate::builtin::Guard;
 use crate::config::Loaded;
-use crate::journal;
+use crate::log::events;
 use crate::lookup::Manner;
 use crate::peers::Peers;
 use crate::service_manager::ServiceManager;
@@ -364,7 +364,7 @@ fn new_poll() -> io::Result<Poll> {
 /// The time zone of the machine, for daytime; UTC if it cannot be told.
 fn local_zone() -> Zone {
     Zone::load(std::env::var_os("TZ").as_deref()).unwrap_or_else(|error| {
-        journal::trouble("daytime", "timezone", &error);
+        events::trouble("daytime", "timezone", &error);
         Zone::utc()
     })
 }

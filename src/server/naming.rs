@@ -16,8 +16,8 @@ use super::slab::Key;
 use super::timers::Timer;
 use super::token::Owner;
 use crate::config::model::{Action, Known, Names, NotServed, RelayTarget, Service, SocketSpec};
-use crate::journal;
 use crate::loading::{LIMIT, Loader, Turn};
+use crate::log::events;
 use crate::lookup::Sought;
 
 /// As often the name of a target that cannot be reached is looked up again, at most.
@@ -162,7 +162,7 @@ impl Server {
                 self.timers.set(late, Timer::Seeker);
             }
             Err(error) => {
-                journal::trouble("names", "fork", &error);
+                events::trouble("names", "fork", &error);
                 self.seek_later();
             }
         }
@@ -259,7 +259,7 @@ impl Server {
             && let Some(name) = target.name()
         {
             let shown: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-            journal::resolved(&changed.label, name, &shown.join(" "));
+            events::resolved(&changed.label, name, &shown.join(" "));
         }
         state.service = Rc::new(changed);
         let before = state.listeners.clone();

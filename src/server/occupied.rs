@@ -22,7 +22,7 @@ use super::holders::{Holder, Search, user_of};
 use super::slab::Key;
 use super::state::Rest;
 use super::timers::Timer;
-use crate::journal;
+use crate::log::events;
 use crate::net::listener::Listener;
 use crate::spawn::kernel;
 
@@ -177,7 +177,7 @@ impl Server {
         if let Some(service) = self.services.get(state.service)
             && self.occupied.tells(inode)
         {
-            journal::trouble(&service.label, "sock_diag", error);
+            events::trouble(&service.label, "sock_diag", error);
         }
     }
 
@@ -205,7 +205,7 @@ impl Server {
     fn tell_occupied(&self, key: Key, holder: Option<(i32, bool)>) {
         let Some(state) = self.listeners.get(key) else { return };
         if let Some(service) = self.services.get(state.service) {
-            journal::occupied(&service.label, &state.label(), holder);
+            events::occupied(&service.label, &state.label(), holder);
         }
     }
 

@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 
 use super::Server;
 use super::ending::end_of;
-use crate::journal;
+use crate::log::events;
 use crate::spawn::kernel;
 
 /// Of the process that asks, by number, the ended ones among them.
@@ -97,7 +97,7 @@ impl Server {
         }
         let Ok(Some((_, ending))) = kernel::ended(Some(pid), true) else { return false };
         self.closing.adopted.forget(pid);
-        journal::orphan(pid, end_of(ending));
+        events::orphan(pid, end_of(ending));
         true
     }
 }

@@ -31,9 +31,9 @@ use super::slab::Key;
 use super::state::StderrState;
 use super::stderr_lines::{Flow, PER_SECOND, PER_TURN, end_line, read_some};
 use crate::handover::state::Pipe;
-use crate::journal;
-use crate::log_sink::{self, Backlog};
-use crate::log_target::LogTarget;
+use crate::log::events;
+use crate::log::sink::{self, Backlog};
+use crate::log::target::LogTarget;
 use crate::spawn::kernel;
 use crate::sys::descriptor::{becomes_ready, set_nonblocking, take_over};
 
@@ -76,10 +76,10 @@ impl Server {
         if pipes.is_empty() {
             return;
         }
-        let (json, log) = (journal::is_json(), log_sink::system_log());
+        let (json, log) = (events::is_json(), sink::system_log());
         let program = self.upgrading.image.path();
         if let Err(error) = leave(&Reading { json, log, pipes }, program) {
-            journal::trouble("stderr", COMMAND, &error);
+            events::trouble("stderr", COMMAND, &error);
         }
     }
 }
@@ -168,18 +168,18 @@ pub fn read_for_others() -> io::Result<()> {
     let mut reader = Reader::new(reading.pipes)?;
     start_log(reading.json, reading.log)?;
     reader.run()?;
-    log_sink::let_go();
+    sink::let_go();
     Ok(())
 }
 
 fn start_log(json: bool, (facility, socket): (u8, PathBuf)) -> io::Result<()> {
     if json {
-        journal::use_json();
+        events::use_json();
     }
     // A daemon that is being started anew is waited for.
     let is_there = socket.exists();
-    log_sink::start(&LogTarget::Syslog { facility, socket }, "info")?;
-    log_sink::hold();
+    sink::start(&LogTarget::Syslog { facility, socket }, "info")?;
+    sink::hold();
     if !is_there {
         log::set_max_level(log::LevelFilter::Off);
     }
@@ -215,7 +215,7 @@ impl Reader {
         let mut events = Events::with_capacity(256);
         loop {
             self.read_queued();
-            log_sink::flush();
+            sink::flush();
             if self.pipes.is_empty() {
                 return Ok(());
             }
@@ -230,7 +230,7 @@ impl Reader {
     fn timeout(&self) -> Option<Duration> {
         let may_write =
             |place: &usize| self.pipes.get(place).is_some_and(|it| it.read < PER_SECOND);
-        match log_sink::backlog() {
+        match sink::backlog() {
             _ if self.queue.iter().any(may_write) => Some(Duration::ZERO),
             _ if !self.queue.is_empty() => Some(NAP),
             Backlog::Nothing => None,

@@ -18,7 +18,7 @@ use super::remains::Remains;
 use super::slab::Key;
 use super::state::Child;
 use super::timers::Timer;
-use crate::journal;
+use crate::log::events;
 
 /// Groups that are given time after their leader's end; with more than that, they
 /// are killed at once.
@@ -51,11 +51,11 @@ impl Server {
         let name = if child.overdue { "KILL" } else { "TERM" };
         let is_idle = child.watched.as_ref().is_some_and(|watched| watched.is_over);
         let how = (name, is_idle.then_some(IDLE));
-        journal::timeout(&child.label, child.peer, child.pid, how, child.terms.log);
+        events::timeout(&child.label, child.peer, child.pid, how, child.terms.log);
         if child.overdue {
             child.deadline = None;
             if let Err(error) = signal_group(child.pid, Signal::SIGKILL) {
-                journal::trouble(&child.label, "kill", &error);
+                events::trouble(&child.label, "kill", &error);
             }
             return;
         }
@@ -66,7 +66,7 @@ impl Server {
         let Some(child) = self.children.get_mut(key) else { return };
         if let Err(error) = signal_group(child.pid, Signal::SIGTERM) {
             // It has become another user, by a set-user-id program.
-            journal::trouble(&child.label, "kill", &error);
+            events::trouble(&child.label, "kill", &error);
         }
         // A program that is stopped does not hear the signal.
         let _ = signal_group(child.pid, Signal::SIGCONT);

@@ -9,7 +9,7 @@ use super::Server;
 use super::slab::Key;
 use super::state::{Rest, ServiceState, Stopped};
 use crate::config::model::Service;
-use crate::journal;
+use crate::log::events;
 
 /// As the log and the status call the limit.
 pub(super) const NAME: &str = "max_clients";
@@ -67,7 +67,7 @@ impl Server {
         let Some(state) = self.services.get_mut(key) else { return };
         state.stopped = Stopped::Spent;
         let clients = self.admission.clients(state.admission);
-        journal::service_stopped(&state.label, NAME, clients);
+        events::service_stopped(&state.label, NAME, clients);
         for listener in state.listeners.clone() {
             self.shut_listener(listener);
         }

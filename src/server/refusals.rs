@@ -7,7 +7,7 @@ use super::Server;
 use super::slab::Key;
 use super::timers::Timer;
 use crate::admission::{Notice, Reason};
-use crate::journal;
+use crate::log::events;
 use crate::net::address::Address;
 
 /// Between two lines of one service and reason.
@@ -81,12 +81,12 @@ impl Server {
                 }
             };
             let state = self.services.iter().find(|(_, state)| Some(state.admission) == id);
-            let everybody = journal::Label::new("*", None);
+            let everybody = events::Label::new("*", None);
             let label = state.map_or(&everybody, |(_, state)| &state.label);
             match notice {
-                Notice::LimitBegan { .. } => journal::limit_begins(label, reason.as_str()),
+                Notice::LimitBegan { .. } => events::limit_begins(label, reason.as_str()),
                 Notice::LimitEnded { left_out, .. } => {
-                    journal::limit_ends(label, reason.as_str(), left_out);
+                    events::limit_ends(label, reason.as_str(), left_out);
                 }
             }
         }
@@ -99,7 +99,7 @@ impl Server {
         let Some(state) = self.services.get_mut(service) else { return };
         let log = state.service.attributes.log_on_failure;
         match state.refusals.add(reason, peer, now) {
-            Telling::Now => journal::refused(&state.label, peer, reason.as_str(), 0, log),
+            Telling::Now => events::refused(&state.label, peer, reason.as_str(), 0, log),
             Telling::At(when) => self.timers.set(when, Timer::Refusals(service)),
             Telling::WithOthers => {}
         }
@@ -119,7 +119,7 @@ impl Server {
         let Some(state) = self.services.get_mut(service) else { return };
         let (label, log) = (state.label.clone(), state.service.attributes.log_on_failure);
         for (reason, peer, left_out) in state.refusals.take(now) {
-            journal::refused(&label, peer, reason.as_str(), left_out, log);
+            events::refused(&label, peer, reason.as_str(), left_out, log);
         }
     }
 }

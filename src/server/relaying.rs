@@ -19,7 +19,7 @@ use super::timers::Timer;
 use super::token::{self, Owner};
 use crate::admission::{ServiceId, Source};
 use crate::config::model::LogOnSuccess;
-use crate::journal::{self, Label};
+use crate::log::events::{self, Label};
 use crate::net::address::Address;
 use crate::net::listener;
 use crate::peers::PeerId;
@@ -91,11 +91,11 @@ impl Server {
         let definition = Rc::clone(&state.service);
         let listener::Connection { socket, peer, .. } = connection;
         let log = definition.attributes.log_on_success;
-        journal::accepted(&label, peer, None, log);
+        events::accepted(&label, peer, None, log);
         let client = match Socket::accepted(socket) {
             Ok(client) => client,
             Err(error) => {
-                journal::failed(&label, peer, None, ("socket", None), &error);
+                events::failed(&label, peer, None, ("socket", None), &error);
                 self.count_failure(service, "socket", &error);
                 let wake = self.admission.release(self.now, admission, Source::from(peer));
                 return self.wake(wake, service);
@@ -250,7 +250,7 @@ impl Server {
             Some(Failure { side, error }) => Cow::Owned(format!("{}: {error}", side.as_str())),
         };
         let time = self.now.saturating_duration_since(state.started);
-        journal::closed(&state.label, state.peer, &why, time, state.log);
+        events::closed(&state.label, state.peer, &why, time, state.log);
         let service = state.service;
         let failed = failure.or(state.relay.failure()).is_some();
         let answered = state.relay.was_answered();
@@ -262,7 +262,7 @@ impl Server {
     /// The target could not be reached: the client is closed.
     pub(super) fn relay_failed(&mut self, key: Key, stage: &str, error: &dyn std::fmt::Display) {
         let Some(state) = self.relays.get(key) else { return };
-        journal::failed(&state.label, state.peer, None, (stage, None), error);
+        events::failed(&state.label, state.peer, None, (stage, None), error);
         self.count_failure(state.service, stage, error);
         self.forget_relay(key, false);
     }

@@ -19,9 +19,9 @@ use super::timers::Timer;
 use super::token::{self, Owner};
 use crate::config::Loaded;
 use crate::config::diagnostic::Severity;
-use crate::journal;
 use crate::loading::{Finding, LIMIT, Loader, Loading, Turn};
-use crate::log_sink;
+use crate::log::events;
+use crate::log::sink;
 use crate::lookup::{AT_LEISURE, Manner};
 use crate::spawn::kernel;
 
@@ -128,7 +128,7 @@ impl Server {
     /// Reads the configuration again: now, or after the reload that goes on, which may
     /// have read what has been changed since. The number of the reload that is meant.
     pub(super) fn reload(&mut self) -> u64 {
-        self.facts.reserve.with(log_sink::reopen);
+        self.facts.reserve.with(sink::reopen);
         let next = self.reloading.number.saturating_add(1);
         if matches!(self.reloading.phase, Phase::Idle) {
             self.reloading.number = next;
@@ -165,12 +165,12 @@ impl Server {
         self.timers.cancel(self.reloading.due, Timer::Reload);
         match outcome.result {
             Ok(Changes { kept, opened, closed, updated }) => {
-                journal::reloaded(kept, opened, closed, updated);
+                events::reloaded(kept, opened, closed, updated);
             }
             Err(errors) => {
                 // As by one that succeeds.
-                log_sink::open_again();
-                journal::reload_refused(errors);
+                sink::open_again();
+                events::reload_refused(errors);
             }
         }
         let answer = answer_of(outcome);
@@ -260,7 +260,7 @@ impl Server {
         let mut told = told;
         for finding in loading.findings.iter().skip(told).take(*left) {
             let is_error = finding.severity == Severity::Error;
-            journal::configuration(is_error, &finding.line);
+            events::configuration(is_error, &finding.line);
             told = told.saturating_add(1);
             *left = left.saturating_sub(1);
         }

@@ -19,7 +19,7 @@ use super::state::Child;
 use super::timers::Timer;
 use crate::config::model::{Leftovers, LogOnSuccess};
 use crate::handover::state::{self, Told};
-use crate::journal::{self, Label};
+use crate::log::events::{self, Label};
 use crate::net::address::Address;
 
 /// How soon it is looked whether those who were told have ended; each time it takes twice as long.
@@ -225,7 +225,7 @@ impl Server {
             return;
         };
         if !has_time && remains.kills >= KILLS {
-            journal::trouble(&remains.label, "kill", &"something that is left does not end");
+            events::trouble(&remains.label, "kill", &"something that is left does not end");
             return self.end_group(key);
         }
         if has_time {
@@ -302,7 +302,7 @@ impl Remains {
 
     fn say(&self, leader: i32, signal: &str, processes: usize) {
         let how = (signal, processes);
-        journal::leftovers(&self.label, self.peer, leader, how, self.log);
+        events::leftovers(&self.label, self.peer, leader, how, self.log);
     }
 }
 

@@ -18,7 +18,7 @@ use super::Server;
 use super::shares::Shares;
 use super::slab::Key;
 use super::state::ListenerState;
-use crate::journal;
+use crate::log::events;
 use crate::net::listener::Listener;
 use crate::spawn::{Way, kernel};
 use crate::sys::descriptor::LOWEST;
@@ -238,7 +238,7 @@ impl Server {
     pub(super) fn say_room(&mut self) {
         let most = self.admission.max_children();
         if self.room.told.replace(most) != Some(most) {
-            journal::spawning(way_word(self.spawner.way()), most);
+            events::spawning(way_word(self.spawner.way()), most);
         }
     }
 
@@ -246,7 +246,7 @@ impl Server {
     pub(super) fn say_left_out(&mut self) {
         let left_out = self.listeners.iter().filter(|(_, state)| state.left_out).count();
         if std::mem::replace(&mut self.room.left_out, left_out) != left_out && left_out > 0 {
-            journal::left_out(left_out, self.facts.reserve.most());
+            events::left_out(left_out, self.facts.reserve.most());
         }
     }
 

@@ -16,7 +16,7 @@ use super::timers::Timer;
 use super::token::{self, Owner};
 use super::watching::Tidy;
 use crate::admission::Wake;
-use crate::journal;
+use crate::log::events;
 
 /// The same trouble again within this time is not told again.
 const EPISODE: Duration = Duration::from_secs(10);
@@ -180,7 +180,7 @@ impl Server {
     pub(super) fn say_trouble(&self, key: Key, call: &str, error: &dyn std::fmt::Display) {
         let Some(state) = self.listeners.get(key) else { return };
         let service = self.services.get(state.service).map(|it| it.service.label.clone());
-        journal::trouble(&service.unwrap_or_else(|| state.label()), call, error);
+        events::trouble(&service.unwrap_or_else(|| state.label()), call, error);
     }
 
     /// The system has no room: is that to be told? Once an episode, which is over when

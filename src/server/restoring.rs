@@ -7,7 +7,7 @@ use super::Server;
 use super::slab::Key;
 use super::state::{ListenerState, Rest};
 use crate::config::model::{Endpoint, Service, SocketSpec};
-use crate::journal;
+use crate::log::events;
 use crate::net::listener::{Condition, Listener, Socket};
 
 impl Server {
@@ -48,7 +48,7 @@ impl Server {
         let service = Rc::clone(&service.service);
         let Some(listener) = state.listener.take() else { return false };
         (state.rest, state.registered) = (Rest::No, false);
-        journal::renewed(&service.label, listener.address(), why);
+        events::renewed(&service.label, listener.address(), why);
         let keeps_name = matches!(state.spec.endpoint, Endpoint::Abstract(_));
         let former = listener.inode().filter(|_| keeps_name && !listener.is_adopted());
         let next = if listener.is_adopted() {

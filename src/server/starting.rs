@@ -12,7 +12,7 @@ use super::slab::Key;
 use super::state::{Child, StderrState, Terms};
 use super::timers::Timer;
 use crate::admission::Source;
-use crate::journal::{self, Label};
+use crate::log::events::{self, Label};
 use crate::net::address::Address;
 use crate::peers::PeerId;
 use crate::spawn::environment::Connection;
@@ -132,7 +132,7 @@ impl Server {
     /// What might have succeeded later is given up.
     pub(super) fn say_not_started(&mut self, start: &Start<'_>, failed: &NotStarted) {
         if let Some(state) = self.services.get(start.service) {
-            journal::failed(&state.label, start.peer, None, ("spawn", None), &failed.error);
+            events::failed(&state.label, start.peer, None, ("spawn", None), &failed.error);
             self.count_failure(start.service, "spawn", &failed.error);
         }
     }
@@ -149,7 +149,7 @@ impl Server {
         let label = self.services.get(service).map(|state| state.label.clone())?;
         let stderr = started.stderr.map(|pipe| self.keep_stderr(pipe, service, label.clone(), pid));
         let state = self.services.get(service)?;
-        journal::accepted(&label, peer, Some(pid), state.service.attributes.log_on_success);
+        events::accepted(&label, peer, Some(pid), state.service.attributes.log_on_success);
         let shown = u32::try_from(pid).ok();
         let peer_id = match start.peer_id {
             Some(known) => {
@@ -218,7 +218,7 @@ impl Server {
         error: &dyn std::fmt::Display,
     ) {
         if let Some(state) = self.services.get(service) {
-            journal::failed(&state.label, peer, None, (stage, None), error);
+            events::failed(&state.label, peer, None, (stage, None), error);
             self.count_failure(service, stage, error);
         }
         self.cancel_start(service, peer);

@@ -19,7 +19,7 @@ use crate::admission::{ServiceId, Source};
 use crate::builtin::Conversation;
 use crate::config::model::{Leftovers, LogOnSuccess, OnStop, Service, SocketSpec};
 use crate::handover;
-use crate::journal::Label;
+use crate::log::events::Label;
 use crate::net::address::Address;
 use crate::net::listener::{Connection, Listener, ShownEndpoint};
 use crate::peers::PeerId;

@@ -14,7 +14,7 @@ use super::slab::Key;
 use super::state::StderrState;
 use super::timers::Timer;
 use super::token::Owner;
-use crate::journal;
+use crate::log::events;
 use crate::sys::descriptor::{read_now, set_nonblocking};
 
 /// Bytes read from one program in one turn.
@@ -185,7 +185,7 @@ fn add_to_line(state: &mut StderrState, piece: &[u8]) {
         Some(fits) if piece.len() > room => {
             state.partial.extend_from_slice(fits);
             state.dropped = state.dropped.saturating_add(piece.len().saturating_sub(room));
-            journal::stderr(&state.label, state.pid, &state.partial, true);
+            events::stderr(&state.label, state.pid, &state.partial, true);
             state.partial = Vec::new();
             state.skipping = true;
         }
@@ -196,7 +196,7 @@ fn add_to_line(state: &mut StderrState, piece: &[u8]) {
 pub(super) fn end_line(state: &mut StderrState) {
     if !std::mem::take(&mut state.skipping) && !state.partial.is_empty() {
         let line = state.partial.strip_suffix(b"\r").unwrap_or(&state.partial);
-        journal::stderr(&state.label, state.pid, line, false);
+        events::stderr(&state.label, state.pid, line, false);
     }
     // An idle program's buffer costs nothing.
     state.partial = Vec::new();
@@ -208,7 +208,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::journal::Label;
+    use crate::log::events::Label;
     use crate::server::slab::Slab;
     use crate::spawn::kernel;
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::Server;
 use super::timers::Timer;
 use super::watching::Tidy;
-use crate::journal;
-use crate::log_sink;
+use crate::log::events;
+use crate::log::sink;
 
 /// Until when whoever is there may go on by itself.
 pub(super) type Drain = Option<Instant>;
@@ -22,7 +22,7 @@ impl Server {
         if before.is_some() {
             return;
         }
-        journal::draining(time, self.admission.total_running());
+        events::draining(time, self.admission.total_running());
         self.hold_nobody();
         for key in self.listeners.keys() {
             // Who has come by now is served, but no program is started for nobody.
@@ -62,7 +62,7 @@ impl Server {
     }
 
     pub(super) fn count_peers(&self) {
-        journal::peer_counts(self.peers.total(), self.peers.running());
+        events::peer_counts(self.peers.total(), self.peers.running());
     }
 
     /// Stops as each service wants it. The log, for whose reader is waited, comes after it.
@@ -85,14 +85,14 @@ impl Server {
 
     /// Says who the peers are and were, and what is left to say.
     pub(super) fn say_farewell(&mut self) {
-        journal::peers(&self.peers);
+        events::peers(&self.peers);
         self.count_peers();
-        journal::stopping(self.stop.unwrap_or("-"));
+        events::stopping(self.stop.unwrap_or("-"));
         for key in self.services.keys() {
             self.tell_all_refusals(key);
         }
         // Says of files that are full how many lines they lack.
-        log_sink::keep_files(std::iter::empty());
-        journal::stopped();
+        sink::keep_files(std::iter::empty());
+        events::stopped();
     }
 }

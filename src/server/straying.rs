@@ -21,7 +21,7 @@ use super::overdue::signal_group;
 use super::slab::Key;
 use super::timers::Timer;
 use super::token::{self, Owner};
-use crate::journal;
+use crate::log::events;
 use crate::spawn::kernel::options;
 use crate::sys::descriptor;
 
@@ -82,7 +82,7 @@ impl Server {
         let Some(child) = self.children.get(key) else { return };
         let Some(peer) = &child.peer_socket else { return };
         if let Err(error) = self.poll_peer_socket(peer, Owner::PeerSocket(key)) {
-            journal::trouble(&child.label, "epoll_ctl", &error);
+            events::trouble(&child.label, "epoll_ctl", &error);
         }
     }
 
@@ -105,9 +105,9 @@ impl Server {
             self.timers.cancel(deadline, Timer::Overdue(key));
         }
         child.overdue = true;
-        journal::strayed(&child.label, child.peer, child.pid);
+        events::strayed(&child.label, child.peer, child.pid);
         if let Err(error) = signal_group(child.pid, Signal::SIGKILL) {
-            journal::trouble(&child.label, "kill", &error);
+            events::trouble(&child.label, "kill", &error);
         }
         self.keep_stray(peer);
     }

@@ -24,9 +24,9 @@ use crate::config::model::{
 use crate::control::answer::{self, Refusal, Upgraded};
 use crate::handover::state::{self, State};
 use crate::handover::{Clock, Descriptors, Image, Parcel};
-use crate::journal::{self, Label};
 use crate::loading::{Loading, Step};
-use crate::log_sink;
+use crate::log::events::{self, Label};
+use crate::log::sink;
 use crate::net::listener::{Connection, Listener};
 use crate::peers::{Peer, Peers};
 use crate::relay::Relay;
@@ -145,7 +145,7 @@ impl Server {
         let (from, began) = (state.version.clone(), state.began);
         let mut taken = self.adoption(descriptors);
         let pid_file = state.pid_file.and_then(|it| taken_or_said(&mut taken.descriptors, it));
-        log_sink::go_on_with(&state.log, state.log_dropped, state.log_untold);
+        sink::go_on_with(&state.log, state.log_dropped, state.log_untold);
         self.recall(&state, &mut taken);
         self.adopt_services(&state, &mut taken);
         self.adopt_held(&state, &mut taken);
@@ -261,7 +261,7 @@ impl Server {
                 Some(group)
             }
             Err(error) => {
-                journal::trouble(&path.to_string_lossy(), "open", &error);
+                events::trouble(&path.to_string_lossy(), "open", &error);
                 None
             }
         }
@@ -375,11 +375,11 @@ impl Server {
         let version = env!("CARGO_PKG_VERSION");
         let words = match refused {
             Some(reason) => {
-                journal::upgrade_refused(reason);
+                events::upgrade_refused(reason);
                 answer::line(&Refusal { error: reason.to_owned() })
             }
             None => {
-                journal::upgraded((version, from), pause, self.children.len());
+                events::upgraded((version, from), pause, self.children.len());
                 let (upgraded, from) = (version.to_owned(), from.to_owned());
                 answer::line(&Upgraded { upgraded, from, pid: std::process::id() })
             }
@@ -411,7 +411,7 @@ fn remove_held(loading: &mut Loading) {
 
 /// A descriptor of the state; without it whatever needs it is lost, which is said.
 pub(super) fn taken_or_said(descriptors: &mut Descriptors, number: RawFd) -> Option<OwnedFd> {
-    descriptors.take(number).inspect_err(|error| journal::trouble("upgrade", "fcntl", error)).ok()
+    descriptors.take(number).inspect_err(|error| events::trouble("upgrade", "fcntl", error)).ok()
 }
 
 pub(super) fn adopted_listener(

@@ -14,7 +14,7 @@ use super::slab::Key;
 use super::state::Child;
 use super::timers::Timer;
 use crate::config::model::OnStop;
-use crate::journal;
+use crate::log::events;
 
 /// The longest that the server waits for programs at its end.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -60,7 +60,7 @@ impl Server {
         let times: Vec<Duration> = theirs.map(|child| child.terms.kill_after).collect();
         let Some(longest) = times.iter().max() else { return };
         let running = u32::try_from(times.len()).unwrap_or(u32::MAX);
-        journal::draining(LONGEST.min(*longest), running);
+        events::draining(LONGEST.min(*longest), running);
         self.manager.notifier.stopping();
         self.drain = Some(self.now);
         self.reloading.stop();

@@ -14,8 +14,8 @@ use super::Server;
 use super::timers::Timer;
 use super::token::{self, Owner};
 use super::watching::{MOMENT, Tidy, at_latest};
-use crate::journal;
-use crate::log_sink::{self, Backlog};
+use crate::log::events;
+use crate::log::sink::{self, Backlog};
 use crate::relay::Side;
 use crate::sys::signals::Signal;
 
@@ -29,7 +29,7 @@ impl Server {
     /// When the poll itself fails, which no peer and no program can bring about.
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
-        log_sink::hold();
+        sink::hold();
         self.expect_to_leave();
         // What starting has left.
         self.give_memory_back();
@@ -42,7 +42,7 @@ impl Server {
                 other => other?,
             }
             let reaped = self.turn(&events);
-            log = match log_sink::backlog() {
+            log = match sink::backlog() {
                 Backlog::Nothing => None,
                 Backlog::Few if !reaped && log.is_none() => Some(self.now + MOMENT),
                 Backlog::Few if !reaped && log.is_some_and(|when| when > self.now) => log,
@@ -51,7 +51,7 @@ impl Server {
         }
         self.stop_serving();
         self.leave_reader();
-        log_sink::let_go();
+        sink::let_go();
         self.say_farewell();
         Ok(())
     }
@@ -235,7 +235,7 @@ impl Server {
         while let Some(signal) = self.signals.next_signal() {
             match signal {
                 Signal::Reload => _ = self.reload(),
-                Signal::ListPeers => journal::peers(&self.peers),
+                Signal::ListPeers => events::peers(&self.peers),
                 Signal::CountPeers => self.count_peers(),
                 Signal::Stop(name) => self.stop_for_reason(name),
                 Signal::ChildEnded => self.reap_orphans(),
@@ -246,5 +246,5 @@ impl Server {
 
 /// Writes what has been logged; when to do so again, if something is left.
 fn flush_log() -> Option<Instant> {
-    log_sink::flush().map(|pause| Instant::now() + pause)
+    sink::flush().map(|pause| Instant::now() + pause)
 }

@@ -21,7 +21,7 @@ use super::watching::Tidy;
 use crate::control::answer::{self, Refusal};
 use crate::handover::image::{self, Image, Trial};
 use crate::handover::parcel;
-use crate::{journal, log_sink};
+use crate::log::{events, sink};
 
 /// How long a trial may take: it reads the configuration, and names may be slow.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -72,13 +72,13 @@ impl Server {
     /// `upgrade`: the answer comes from the new program, or says why there is none.
     pub(super) fn upgrade_for(&mut self, key: Key) {
         if let Some(reason) = self.why_no_upgrade() {
-            journal::upgrade_refused(reason);
+            events::upgrade_refused(reason);
             return self.tell_edge(key, answer::line(&Refusal { error: reason.to_owned() }));
         }
         if let Some(edge) = self.controlling.edges.get_mut(key) {
             edge.stage = Stage::AwaitsUpgrade;
         }
-        journal::upgrading(self.upgrading.image.path());
+        events::upgrading(self.upgrading.image.path());
         if let Err(error) = self.begin_trial() {
             let program = self.upgrading.image.path().display().to_string();
             self.refuse_upgrade(&format!("{program}: {error}"));
@@ -150,7 +150,7 @@ impl Server {
     /// The program that runs goes on, and whoever asked is told why.
     pub(super) fn refuse_upgrade(&mut self, reason: &str) {
         self.upgrading.tried = None;
-        journal::upgrade_refused(reason);
+        events::upgrade_refused(reason);
         self.answer_upgrade(&answer::line(&Refusal { error: reason.to_owned() }));
     }
 
@@ -199,7 +199,7 @@ impl Server {
     fn execute(&mut self) -> io::Result<io::Error> {
         self.upgrading.began = Instant::now();
         let own = image::open_own()?;
-        log_sink::flush();
+        sink::flush();
         let state = self.collect_state(Some(own.as_raw_fd()));
         let parcel = parcel::pack(&state)?;
         let kept = [own.as_raw_fd(), parcel.as_raw_fd()];

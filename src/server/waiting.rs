@@ -12,7 +12,7 @@ use super::state::Rest;
 use super::timers::Timer;
 use super::token::Owner;
 use crate::admission::{Reason, Verdict};
-use crate::journal;
+use crate::log::events;
 use crate::net::address::Address;
 use crate::net::datagram;
 use crate::net::listener::{Bound, Condition, Listener, Socket};
@@ -193,7 +193,7 @@ impl Server {
         let owner = state.service;
         self.set_listener_timer(key, self.now + delay, Timer::Resume);
         if let Some(service) = self.services.get(owner).filter(|_| say) {
-            journal::backoff(&service.label, delay);
+            events::backoff(&service.label, delay);
         }
     }
 }

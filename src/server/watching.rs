@@ -25,7 +25,7 @@ use super::state::{Child, StderrState};
 use super::timers::Timer;
 use super::token::{self, Owner};
 use crate::admission::{ServiceId, Source, Verdict};
-use crate::journal;
+use crate::log::events;
 use crate::net::address::Address;
 use crate::spawn::kernel;
 use crate::sys::descriptor;
@@ -175,7 +175,7 @@ impl Server {
         {
             self.timers.set(self.now + LOOK, Timer::Child(key));
             if self.exhaustion_is_new() {
-                journal::trouble(&label, "pidfd", &error);
+                events::trouble(&label, "pidfd", &error);
             }
         }
         if let Some(stderr) = stderr {
@@ -194,7 +194,7 @@ impl Server {
         };
         if let Err(error) = poll_pipe(&self.poll, state, key) {
             // The program's lines are read when it ends.
-            journal::trouble(&state.label, "epoll_ctl", &error);
+            events::trouble(&state.label, "epoll_ctl", &error);
         }
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::journal;
+use crate::log::events;
 use crate::sys::descriptor;
 
 /// Messages that wait for room; the oldest gives way.
@@ -133,7 +133,7 @@ impl Notifier {
             match socket.send_to_addr(message.as_bytes(), address) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if !self.failing => {
-                    journal::trouble("service manager", "sendto", &error);
+                    events::trouble("service manager", "sendto", &error);
                     self.failing = true;
                 }
                 Err(_) => {}

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::ptr;
 
 use super::prepared::Prepared;
-use crate::digits::{push_host, push_number};
+use crate::log::digits::{push_host, push_number};
 use crate::net::vsock::{self, VsockAddress};
 
 /// The facts of one connection that a program is told.

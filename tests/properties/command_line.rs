@@ -8,7 +8,7 @@ use clap::Parser as _;
 use oxinetd::cli::{Cli, Command};
 use oxinetd::config::{Loaded, RunSpec, from_command_line, load, load_all};
 use oxinetd::drop_in::{Asked, Name, read};
-use oxinetd::log_target::LogTarget;
+use oxinetd::log::target::LogTarget;
 
 use super::{findings, machine};
 

@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::sync::Once;
 
 use log::{LevelFilter, Log, Metadata, Record};
-use oxinetd::journal::{self, Label, Message, Plain};
+use oxinetd::log::events;
+use oxinetd::log::events::{Label, Message, Plain};
 use oxinetd::net::address::Address;
 
 thread_local! {
@@ -44,13 +45,13 @@ fn said(say: impl FnOnce()) -> String {
 pub(super) fn holds(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let label = Label::new(&text, None);
-    let line = said(|| journal::stderr(&label, 7, bytes, false));
+    let line = said(|| events::stderr(&label, 7, bytes, false));
     is_plain(&line);
     let quoted = line.rsplit_once(" line=\"").map(|(_, rest)| rest).unwrap();
     assert_eq!(unescaped(quoted.strip_suffix('"').unwrap()), bytes, "{line}");
-    is_plain(&said(|| journal::control(Address::None, &text)));
-    is_plain(&said(|| journal::trouble(&text, "call", &text)));
-    is_plain(&said(|| journal::upgrade_refused(&text)));
+    is_plain(&said(|| events::control(Address::None, &text)));
+    is_plain(&said(|| events::trouble(&text, "call", &text)));
+    is_plain(&said(|| events::upgrade_refused(&text)));
     is_plain(&Plain(&text).to_string());
     let object = format!("{{{}}}", Message(&text));
     is_plain(&object);

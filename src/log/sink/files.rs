@@ -14,9 +14,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::fcntl::OFlag;
 
-use super::gauge::{Gauge, News};
+use super::size_limit::{Gauge, News};
 use crate::config::model::LogFile;
-use crate::journal;
+use crate::log::events;
 use crate::sys::descriptor;
 use crate::sys::trusted_path::Place;
 
@@ -142,10 +142,10 @@ fn say(mut files: MutexGuard<'_, Files>) {
     drop(files);
     for Outcome { path, what } in outcomes {
         match what {
-            What::News(News::Large(limit)) => journal::log_file_large(&path, limit),
-            What::News(News::Full(limit)) => journal::log_file_full(&path, limit),
-            What::News(News::Resumed(left_out)) => journal::log_file_resumed(&path, left_out),
-            What::Failed(error) => journal::log_file_failed(&path, &error),
+            What::News(News::Large(limit)) => events::log_file_large(&path, limit),
+            What::News(News::Full(limit)) => events::log_file_full(&path, limit),
+            What::News(News::Resumed(left_out)) => events::log_file_resumed(&path, left_out),
+            What::Failed(error) => events::log_file_failed(&path, &error),
         }
     }
 }
@@ -286,7 +286,7 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::log::sink::files::*;
     use std::fs;
 
     fn file(path: &str, soft: Option<u64>, hard: Option<u64>) -> LogFile {

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use log::{Level, Record};
 
-use crate::digits::push_millis;
-use crate::journal::{self, Message};
+use crate::log::digits::push_millis;
+use crate::log::events::{self, Message};
 use crate::sys::calendar::Civil;
 use crate::sys::zone::Zone;
 
@@ -68,7 +68,7 @@ pub(super) fn write(out: &mut Vec<u8>, head: &mut Head, record: &Record<'_>) {
         Head::Syslog(head) => head.write(out, severity),
     }
     let stamped = matches!(head, Head::Stamp);
-    if journal::is_json() {
+    if events::is_json() {
         out.push(b'{');
         if stamped {
             out.extend_from_slice(b"\"timestamp\":\"");
@@ -76,7 +76,7 @@ pub(super) fn write(out: &mut Vec<u8>, head: &mut Head, record: &Record<'_>) {
             out.extend_from_slice(b"\",");
         }
         let _ = write!(out, "\"level\":\"{json}\",");
-        let _ = match journal::is_ours(record.target()) {
+        let _ = match events::is_ours(record.target()) {
             true => write!(out, "{}", record.args()),
             false => write!(out, "{}", Message(record.args())),
         };
@@ -87,11 +87,11 @@ pub(super) fn write(out: &mut Vec<u8>, head: &mut Head, record: &Record<'_>) {
         out.extend_from_slice(text.as_bytes());
         out.push(b' ');
         let _ = write!(out, "{}", record.args());
-    } else if journal::is_ours(record.target()) {
+    } else if events::is_ours(record.target()) {
         let _ = write!(out, "{}", record.args());
     } else {
         // A line of its own must not become two messages.
-        let _ = write!(out, "{}", journal::Plain(&record.args().to_string()));
+        let _ = write!(out, "{}", events::Plain(&record.args().to_string()));
     }
     out.push(b'\n');
 }
@@ -149,7 +149,7 @@ fn second_of(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::log::sink::prefix::*;
 
     fn record(head: &mut Head, target: &str, text: &str) -> String {
         let mut out = Vec::new();

@@ -8,9 +8,9 @@
 //! The lines of a service that has a file of its own go there instead.
 
 mod files;
-mod gauge;
-mod head;
 mod own_file;
+mod prefix;
+mod size_limit;
 mod stderr;
 mod syslog;
 
@@ -24,12 +24,12 @@ use std::time::{Duration, Instant};
 use log::{Metadata, Record};
 use nix::poll::{PollFlags, PollTimeout};
 
-use crate::journal;
-use crate::log_target::{self, LogTarget};
+use super::events;
+use super::target::{self, LogTarget};
 use crate::sys::descriptor::becomes_ready;
 use crate::sys::zone::Zone;
-use head::{Head, SyslogHead};
 use own_file::OwnFile;
+use prefix::{Head, SyslogHead};
 use stderr::Stderr;
 use syslog::Syslog;
 
@@ -204,7 +204,7 @@ fn sink() -> MutexGuard<'static, Sink> {
 fn add(lines: &[u8]) {
     let mut sink = sink();
     for line in lines.split_inclusive(|byte| *byte == b'\n') {
-        sink.lines.take(|out, head| head::write_whole(out, head, line));
+        sink.lines.take(|out, head| prefix::write_whole(out, head, line));
     }
     sink.taken();
 }
@@ -229,7 +229,7 @@ impl log::Log for Logger {
             return;
         }
         let mut sink = sink();
-        sink.lines.take(|out, head| head::write(out, head, record));
+        sink.lines.take(|out, head| prefix::write(out, head, record));
         sink.taken();
     }
 
@@ -238,9 +238,9 @@ impl log::Log for Logger {
 
 /// Whether a line went to the file that it is for, if it is for one.
 fn in_its_file(record: &Record<'_>) -> bool {
-    let file = journal::file_of(record.target());
+    let file = events::file_of(record.target());
     file.is_some_and(|number| {
-        files::take(number, |lines| head::write(lines, &mut Head::Stamp, record))
+        files::take(number, |lines| prefix::write(lines, &mut Head::Stamp, record))
     })
 }
 
@@ -305,7 +305,7 @@ pub fn echoes_to_starter() -> bool {
 fn echo(record: &Record<'_>) {
     if record.level() <= log::Level::Warn && echoes_to_starter() {
         let mut line = Vec::new();
-        head::write(&mut line, &mut Head::Stamp, record);
+        prefix::write(&mut line, &mut Head::Stamp, record);
         let _ = io::stderr().write_all(&line);
     }
 }
@@ -323,7 +323,7 @@ pub fn system_log() -> (u8, PathBuf) {
     let sink = sink();
     match (&sink.lines.head, &sink.output) {
         (Head::Syslog(head), Output::Syslog(syslog)) => (head.facility(), syslog.path().to_owned()),
-        _ => (log_target::DAEMON, PathBuf::from(log_target::SOCKET)),
+        _ => (target::DAEMON, PathBuf::from(target::SOCKET)),
     }
 }
 
@@ -397,7 +397,7 @@ pub fn reopen() {
     let failed = file.reopen().err().map(|error| (file.path().to_owned(), error));
     drop(sink);
     if let Some((path, error)) = failed {
-        journal::log_file_failed(&path, &error);
+        events::log_file_failed(&path, &error);
     }
 }
 
@@ -432,7 +432,7 @@ pub fn flush() -> Option<Duration> {
     let pause = (!done).then_some(sink.pause);
     drop(sink);
     if dropped > 0 {
-        journal::lines_dropped(dropped);
+        events::lines_dropped(dropped);
         return flush();
     }
     pause

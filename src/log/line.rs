@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use log::Level;
 
+use super::digits::{push_millis, push_number, push_signed, push_socket_address};
 use super::escape::{Json, JsonOf, Plain, push_always_quoted, push_quoted};
-use crate::digits::{push_millis, push_number, push_signed, push_socket_address};
 use crate::net::address::Address;
 
 /// Whether lines are JSON. Set once, before the first line.
@@ -28,7 +28,7 @@ pub fn is_json() -> bool {
 
 /// A value of a line. What is a number in text is one in JSON, and what is `-` or
 /// unknown there is null.
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     /// A text from anywhere, escaped; in quotes unless it is one plain word.
     Text(&'a [u8]),
     /// A text from anywhere, always in quotes.
@@ -61,23 +61,23 @@ pub(super) enum Value<'a> {
 
 impl Value<'_> {
     /// The value, if it is wanted.
-    pub(super) fn when(self, wanted: bool) -> Self {
+    pub(crate) fn when(self, wanted: bool) -> Self {
         if wanted { self } else { Value::Absent }
     }
 }
 
 /// Of a text in this program's own encoding.
-pub(super) fn text(text: &str) -> Value<'_> {
+pub(crate) fn text(text: &str) -> Value<'_> {
     Value::Text(text.as_bytes())
 }
 
 /// A number of things.
-pub(super) fn count(number: usize) -> Value<'static> {
+pub(crate) fn count(number: usize) -> Value<'static> {
     Value::Count(u64::try_from(number).unwrap_or(u64::MAX))
 }
 
 /// A key and its value.
-pub(super) type Field<'a> = (&'static str, Value<'a>);
+pub(crate) type Field<'a> = (&'static str, Value<'a>);
 
 thread_local! {
     /// The line that was said last: its memory serves the next.
@@ -88,7 +88,7 @@ thread_local! {
 const KEPT: usize = 4096;
 
 /// Says a line, in the log that the target of its record leads to.
-pub(super) fn say(level: Level, target: &str, word: &'static str, fields: &[Field<'_>]) {
+pub(crate) fn say(level: Level, target: &str, word: &'static str, fields: &[Field<'_>]) {
     if level > log::max_level() {
         return;
     }

@@ -76,7 +76,7 @@ pub fn push_socket_address(out: &mut String, address: &SocketAddr) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::log::digits::*;
     use proptest::prelude::{any, prop_assert_eq, proptest};
 
     fn text(push: impl FnOnce(&mut String)) -> String {

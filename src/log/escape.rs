@@ -3,10 +3,10 @@
 
 use std::fmt::{self, Display, Write};
 
-use crate::visible::is_shown;
+use super::visible::is_shown;
 
 /// Adds a text as a value: bare when it is one plain word, else in quotes.
-pub(super) fn push_quoted(out: &mut String, bytes: &[u8]) {
+pub(crate) fn push_quoted(out: &mut String, bytes: &[u8]) {
     let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
     match std::str::from_utf8(bytes) {
         Ok(word) if !word.is_empty() && bytes.iter().all(plain) => out.push_str(word),
@@ -15,7 +15,7 @@ pub(super) fn push_quoted(out: &mut String, bytes: &[u8]) {
 }
 
 /// Adds a value that is quoted even when it is one word.
-pub(super) fn push_always_quoted(out: &mut String, bytes: &[u8]) {
+pub(crate) fn push_always_quoted(out: &mut String, bytes: &[u8]) {
     out.push('"');
     push_escaped(out, bytes);
     out.push('"');
@@ -53,7 +53,7 @@ impl Display for Plain<'_> {
 }
 
 /// A string of JSON. A byte that is not UTF-8, for which JSON has no way, is the text `\xNN`.
-pub(super) struct Json<'a>(pub(super) &'a [u8]);
+pub(crate) struct Json<'a>(pub(crate) &'a [u8]);
 
 impl Display for Json<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,7 +69,7 @@ impl Display for Json<'_> {
 }
 
 /// Whatever can be displayed, as a string of JSON, without a copy of its text.
-pub(super) struct JsonOf<'a>(pub(super) &'a dyn Display);
+pub(crate) struct JsonOf<'a>(pub(crate) &'a dyn Display);
 
 impl Display for JsonOf<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -99,7 +99,7 @@ impl<W: Write> Write for Inside<W> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::log::escape::*;
     use proptest::prelude::*;
 
     fn quoted(bytes: &[u8]) -> String {

@@ -1,4 +1,4 @@
-use super::*;
+use crate::log::line::*;
 use serde_json::json;
 
 fn both(fields: &[Field<'_>]) -> (String, serde_json::Value) {

@@ -49,7 +49,7 @@ impl OwnFile {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::log::sink::own_file::*;
     use std::fs;
 
     #[test]

@@ -5,30 +5,25 @@
 //! from a peer, a program or a file are escaped: no byte of theirs can end a line
 //! or drive a terminal.
 
-mod escape;
-mod label;
-mod line;
-mod signal;
-
 use std::fmt::Display;
 use std::path::Path;
 use std::time::Duration;
 
 use log::Level::{Debug, Error, Info, Warn};
 
+use super::label::SERVER;
+use super::line::Value::{
+    Absent, Count, Number, Peer, Pid, Precise, Quote, Rest, Seconds, Shown, Unknown, Word, Yes,
+};
+use super::line::{Field, count, say, text};
 use crate::config::model::{LogOnFailure, LogOnSuccess};
 use crate::net::address::Address;
 use crate::peers::Peers;
-use label::SERVER;
-use line::Value::{
-    Absent, Count, Number, Peer, Pid, Precise, Quote, Rest, Seconds, Shown, Unknown, Word, Yes,
-};
-use line::{Field, count, say, text};
 
-pub use escape::Plain;
-pub use label::{Label, file_of, is_ours};
-pub use line::{Message, is_json, use_json};
-pub use signal::signal_name;
+pub use super::escape::Plain;
+pub use super::label::{Label, file_of, is_ours};
+pub use super::line::{Message, is_json, use_json};
+pub use super::signal::signal_name;
 
 /// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -429,8 +424,8 @@ pub fn log_file_failed(file: &Path, error: &dyn Display) {
     say(Error, SERVER, "log-file-failed", &[("file", path(file)), ("error", Shown(error))]);
 }
 
-fn path(path: &Path) -> line::Value<'_> {
-    line::Value::Text(path.as_os_str().as_encoded_bytes())
+fn path(path: &Path) -> super::line::Value<'_> {
+    super::line::Value::Text(path.as_os_str().as_encoded_bytes())
 }
 
 /// How programs are started, and how many may run at once.

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::rc::Rc;
 
 /// The target of lines that have none of their own; `RUST_LOG` selects by its beginning.
-pub(super) const SERVER: &str = "oxinetd::journal";
+pub(crate) const SERVER: &str = "oxinetd::journal";
 
 /// A service, as its lines call it, and where those that tell of its clients go. One
 /// pointer, since every running program has one.
@@ -33,7 +33,7 @@ impl Label {
     }
 
     /// The target of its records.
-    pub(super) fn target(&self) -> &str {
+    pub(crate) fn target(&self) -> &str {
         self.0.target.as_deref().unwrap_or(SERVER)
     }
 }
@@ -60,7 +60,7 @@ pub fn is_ours(target: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::log::label::*;
 
     #[test]
     fn a_label_leads_to_its_file() {
