@@ -49,7 +49,7 @@ pub mod peers;
 pub mod relay;
 pub mod reload;
 pub mod server;
-pub mod service_manager;
 pub mod spawn;
 pub mod statistics;
 pub mod sys;
+pub mod systemd;

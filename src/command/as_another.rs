@@ -10,7 +10,7 @@ use oxinetd::control::place;
 use oxinetd::drop_in::{self, Asked, Log, Name, Served};
 use oxinetd::log::events;
 use oxinetd::log::target::LogTarget;
-use oxinetd::service_manager::ServiceManager;
+use oxinetd::systemd::ServiceManager;
 
 use super::background::{Background, background, log_of_another};
 use super::serving::{Job, Loader, reading, run_server};

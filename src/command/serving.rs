@@ -18,11 +18,11 @@ use oxinetd::log::target::LogTarget;
 use oxinetd::log::{events, sink};
 use oxinetd::lookup::{AT_LEISURE, AT_START, Manner, System};
 use oxinetd::server::{Options, Server};
-use oxinetd::service_manager::ServiceManager;
 use oxinetd::spawn::{Way, kernel};
 use oxinetd::sys::detach::Herald;
 use oxinetd::sys::pid_file::PidFile;
 use oxinetd::sys::signals::{Signal, Signals};
+use oxinetd::systemd::ServiceManager;
 
 use super::background::{Background, background, log_of_ours};
 use super::checking;

@@ -29,8 +29,8 @@ use crate::net::datagram::Flow;
 use crate::net::listener::{Bound, Listener};
 use crate::net::unix_path::BoundPath;
 use crate::peers::PeerId;
-use crate::service_manager::About;
 use crate::spawn::group::Group;
+use crate::systemd::About;
 
 /// What is being collected: places by key, and every descriptor.
 struct Collector {

@@ -12,7 +12,7 @@ use crate::config::model::{Service, SocketSpec, SocketType};
 use crate::control::answer::Reloaded;
 use crate::log::events;
 use crate::net::listener::{Listener, ShownEndpoint};
-use crate::service_manager::{Claim, Status, needs_own_sockets};
+use crate::systemd::{Claim, Status, needs_own_sockets};
 
 /// How soon a message that the manager had no room for is sent again.
 const AGAIN: Duration = Duration::from_millis(100);

@@ -31,9 +31,9 @@ use crate::net::listener::{Connection, Listener};
 use crate::peers::{Peer, Peers};
 use crate::relay::Relay;
 use crate::reload::{plan, withhold_replacements};
-use crate::service_manager::About;
 use crate::spawn::group::{Group, Groups};
 use crate::spawn::{Confinement, Failure, Prepared, Stage};
+use crate::systemd::About;
 
 /// What has been taken over so far, by the places in the state.
 pub(super) struct Adoption {

@@ -157,7 +157,7 @@ fn monotonic() -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::systemd::notify::*;
 
     fn text(services: usize, programs: usize, refused: Option<usize>) -> String {
         Status { services, silent: 0, programs, refused }.to_string()

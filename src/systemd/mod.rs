@@ -113,7 +113,7 @@ pub fn is_for_us(name: &OsStr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::systemd::*;
 
     fn variables(pairs: &[(&str, &str)]) -> impl Fn(&str) -> Option<OsString> {
         let pairs: Vec<(String, OsString)> =

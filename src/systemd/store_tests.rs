@@ -1,8 +1,8 @@
 use std::net::UdpSocket;
 use std::rc::Rc;
 
-use super::*;
 use crate::config::model::{Account, Attributes, Builtin, Origin, Program};
+use crate::systemd::store::*;
 
 fn inet(socket_type: SocketType, address: &str) -> SocketSpec {
     let endpoint = Endpoint::Inet(address.parse().unwrap());

@@ -125,7 +125,7 @@ mod tests {
     use std::os::linux::net::SocketAddrExt as _;
     use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 
-    use super::*;
+    use crate::systemd::inherited::*;
 
     fn numbers(pairs: &[(&str, &str)]) -> Vec<(RawFd, String)> {
         let variable = |name: &str| {
