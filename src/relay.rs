@@ -264,7 +264,7 @@ enum State {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Flow {
     /// What was read and not yet written; allocated only while there is something.
-    #[serde(with = "crate::hex")]
+    #[serde(with = "crate::upgrade::hex")]
     rest: Vec<u8>,
     /// How much of it has been written meanwhile; of a direction that has failed, how much
     /// has been thrown away since.

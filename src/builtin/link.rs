@@ -71,7 +71,7 @@ impl<'a, S: Read + Write> Link<'a, S> {
 /// Bytes on their way out. Nothing is kept while everything fits into the stream.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Outbox {
-    #[serde(with = "crate::hex")]
+    #[serde(with = "crate::upgrade::hex")]
     rest: Vec<u8>,
     sent: usize,
 }

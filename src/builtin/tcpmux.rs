@@ -48,7 +48,7 @@ pub fn help<'a>(names: impl IntoIterator<Item = &'a TcpmuxName>) -> String {
 /// Reads the line.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Tcpmux {
-    #[serde(with = "crate::hex")]
+    #[serde(with = "crate::upgrade::hex")]
     line: Vec<u8>,
     refusal: Option<Box<Speech>>,
 }

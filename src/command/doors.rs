@@ -4,9 +4,9 @@ use std::path::Path;
 
 use oxinetd::cli::Common;
 use oxinetd::control::socket;
-use oxinetd::handover::Parcel;
 use oxinetd::log::events;
 use oxinetd::server::Server;
+use oxinetd::upgrade::Parcel;
 
 use super::{Failure, USAGE, refused};
 

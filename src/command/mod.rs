@@ -27,11 +27,11 @@ use std::process::ExitCode;
 
 use oxinetd::cli::{self, Command};
 use oxinetd::drop_in::Name;
-use oxinetd::handover::Invitation;
 use oxinetd::log::{events, sink};
 use oxinetd::relay::connector;
 use oxinetd::server;
 use oxinetd::spawn::group;
+use oxinetd::upgrade::Invitation;
 
 /// Bad configuration, or nothing to serve.
 const CONFIGURATION: u8 = 1;

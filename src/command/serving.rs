@@ -12,7 +12,6 @@ use oxinetd::config::model::Service;
 use oxinetd::config::{self, Loaded, RunSpec};
 use oxinetd::control::place;
 use oxinetd::drop_in::Pid;
-use oxinetd::handover::Parcel;
 use oxinetd::loading::{Loading, load_and_wait};
 use oxinetd::log::target::LogTarget;
 use oxinetd::log::{events, sink};
@@ -23,6 +22,7 @@ use oxinetd::sys::detach::Herald;
 use oxinetd::sys::pid_file::PidFile;
 use oxinetd::sys::signals::{Signal, Signals};
 use oxinetd::systemd::ServiceManager;
+use oxinetd::upgrade::Parcel;
 
 use super::background::{Background, background, log_of_ours};
 use super::checking;

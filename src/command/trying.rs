@@ -12,9 +12,6 @@ use oxinetd::cli::{Cli, Command, Common, TryUpgrade};
 use oxinetd::config::model::{Names, Service};
 use oxinetd::config::{self, Loaded};
 use oxinetd::drop_in::{self, Asked, Name, Pid};
-use oxinetd::handover::image::Hello;
-use oxinetd::handover::state::FORMAT;
-use oxinetd::handover::{Invitation, Parcel, parcel};
 use oxinetd::loading::Loading;
 use oxinetd::log::target::LogTarget;
 use oxinetd::log::{events, sink};
@@ -23,6 +20,9 @@ use oxinetd::server::{self, Server};
 use oxinetd::sys::descriptor::becomes_ready;
 use oxinetd::sys::pid_file::PidFile;
 use oxinetd::sys::signals::Signals;
+use oxinetd::upgrade::executable::Hello;
+use oxinetd::upgrade::state::FORMAT;
+use oxinetd::upgrade::{Invitation, Parcel, snapshot};
 
 use super::serving::{self, Job, Loader};
 use super::{CONFIGURATION, Failure, SYSTEM, doors, refused};
@@ -37,7 +37,7 @@ fn no(why: String) -> Failure {
 /// `oxinetd try-upgrade -- NAME ARGUMENTS`, with the state on standard input: says that
 /// we could go on with it, and touches nothing.
 pub(super) fn try_upgrade(trial: TryUpgrade) -> Result<(), Failure> {
-    let state = parcel::unpack(io::stdin().lock()).map_err(no)?;
+    let state = snapshot::unpack(io::stdin().lock()).map_err(no)?;
     let Loaded { config, diagnostics, .. } = loader(trial.arguments)?(manner_of(&state.names));
     let mut out = io::stdout().lock();
     // With nobody to read them, nobody waits for the outcome.

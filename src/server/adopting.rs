@@ -27,13 +27,13 @@ use super::timers::Timer;
 use super::token::Owner;
 use crate::admission::{ServiceId, Source};
 use crate::config::model::{Account, Action, Service};
-use crate::handover::Moment;
-use crate::handover::state::{self, Served, State};
 use crate::log::events::{self, Label};
 use crate::net::datagram::{Destination, Flow};
 use crate::peers::PeerId;
 use crate::relay::{Side, Socket};
 use crate::spawn::environment;
+use crate::upgrade::Moment;
+use crate::upgrade::state::{self, Served, State};
 
 impl Server {
     pub(super) fn adopt_whoever_is_served(&mut self, state: State, taken: &mut Adoption) {

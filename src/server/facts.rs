@@ -11,10 +11,10 @@ use nix::unistd::{getgroups, getpid, getresgid, getresuid};
 
 use super::processes::room_for_processes;
 use super::reserve::Reserve;
-use crate::handover::parcel::is_ours;
 use crate::spawn::{ServerFacts, kernel};
 use crate::sys::descriptor::of;
 use crate::systemd::is_for_us;
+use crate::upgrade::snapshot::is_ours;
 
 /// Descriptors that a running program costs the server: its pidfd and its pipe.
 const PER_CHILD: u64 = 2;

@@ -20,8 +20,6 @@ use super::state::{
     Child, ConversationState, ListenerState, Rest, ServiceState, StderrState, Stopped,
 };
 use crate::config::model::{Action, Endpoint, LogOnSuccess, RelayTarget, SocketSpec, SocketType};
-use crate::handover::state::{self, FORMAT, State};
-use crate::handover::{Clock, Moment};
 use crate::log::events::Label;
 use crate::log::sink;
 use crate::net::address::Address;
@@ -31,6 +29,8 @@ use crate::net::unix_path::BoundPath;
 use crate::peers::PeerId;
 use crate::spawn::group::Group;
 use crate::systemd::About;
+use crate::upgrade::state::{self, FORMAT, State};
+use crate::upgrade::{Clock, Moment};
 
 /// What is being collected: places by key, and every descriptor.
 struct Collector {

@@ -30,12 +30,12 @@ use super::Server;
 use super::slab::Key;
 use super::state::StderrState;
 use super::stderr_lines::{Flow, PER_SECOND, PER_TURN, end_line, read_some};
-use crate::handover::state::Pipe;
 use crate::log::events;
 use crate::log::sink::{self, Backlog};
 use crate::log::target::LogTarget;
 use crate::spawn::kernel;
 use crate::sys::descriptor::{becomes_ready, set_nonblocking, take_over};
+use crate::upgrade::state::Pipe;
 
 /// The command that it is.
 const COMMAND: &str = "read-stderr";

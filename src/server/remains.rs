@@ -18,9 +18,9 @@ use super::slab::{Key, Slab};
 use super::state::Child;
 use super::timers::Timer;
 use crate::config::model::{Leftovers, LogOnSuccess};
-use crate::handover::state::{self, Told};
 use crate::log::events::{self, Label};
 use crate::net::address::Address;
+use crate::upgrade::state::{self, Told};
 
 /// How soon it is looked whether those who were told have ended; each time it takes twice as long.
 const FIRST: Duration = Duration::from_millis(20);

@@ -18,7 +18,6 @@ use super::timers::Timer;
 use crate::admission::{ServiceId, Source};
 use crate::builtin::Conversation;
 use crate::config::model::{Leftovers, LogOnSuccess, OnStop, Service, SocketSpec};
-use crate::handover;
 use crate::log::events::Label;
 use crate::net::address::Address;
 use crate::net::listener::{Connection, Listener, ShownEndpoint};
@@ -27,6 +26,7 @@ use crate::spawn::Prepared;
 use crate::spawn::group::Group;
 use crate::statistics::{LastError, Statistics};
 use crate::sys::descriptor;
+use crate::upgrade;
 
 /// A service that is being served.
 #[derive(Debug)]
@@ -230,7 +230,7 @@ pub(super) struct StderrState {
 impl StderrState {
     /// One that another process of ours has read so far.
     pub(super) fn handed_over(
-        pipe: handover::state::Pipe,
+        pipe: upgrade::state::Pipe,
         descriptor: OwnedFd,
         service: Key,
         since: Instant,

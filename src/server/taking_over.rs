@@ -22,8 +22,6 @@ use crate::config::model::{
     Action, Attributes, Builtin, Config, Program, RelayTarget, Service, SocketSpec,
 };
 use crate::control::answer::{self, Refusal, Upgraded};
-use crate::handover::state::{self, State};
-use crate::handover::{Clock, Descriptors, Image, Parcel};
 use crate::loading::{Loading, Step};
 use crate::log::events::{self, Label};
 use crate::log::sink;
@@ -34,6 +32,8 @@ use crate::reload::{plan, withhold_replacements};
 use crate::spawn::group::{Group, Groups};
 use crate::spawn::{Confinement, Failure, Prepared, Stage};
 use crate::systemd::About;
+use crate::upgrade::state::{self, State};
+use crate::upgrade::{Clock, Descriptors, Image, Parcel};
 
 /// What has been taken over so far, by the places in the state.
 pub(super) struct Adoption {

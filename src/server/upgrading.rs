@@ -19,9 +19,9 @@ use super::timers::Timer;
 use super::token::{self, Owner};
 use super::watching::Tidy;
 use crate::control::answer::{self, Refusal};
-use crate::handover::image::{self, Image, Trial};
-use crate::handover::parcel;
 use crate::log::{events, sink};
+use crate::upgrade::executable::{self, Image, Trial};
+use crate::upgrade::snapshot;
 
 /// How long a trial may take: it reads the configuration, and names may be slow.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -96,7 +96,7 @@ impl Server {
     fn begin_trial(&mut self) -> io::Result<()> {
         let state = self.collect_state(None);
         let image = &self.upgrading.image;
-        let trial = self.facts.reserve.with(|| image.try_out(parcel::pack(&state)?))?;
+        let trial = self.facts.reserve.with(|| image.try_out(snapshot::pack(&state)?))?;
         let deadline = self.now + PATIENCE;
         let descriptor = trial.as_raw_fd();
         self.upgrading.trial = Some(Trying { trial, deadline, late: false });
@@ -198,25 +198,25 @@ impl Server {
     /// Comes back only with an error; everything is as before then.
     fn execute(&mut self) -> io::Result<io::Error> {
         self.upgrading.began = Instant::now();
-        let own = image::open_own()?;
+        let own = executable::open_own()?;
         sink::flush();
         let state = self.collect_state(Some(own.as_raw_fd()));
-        let parcel = parcel::pack(&state)?;
+        let parcel = snapshot::pack(&state)?;
         let kept = [own.as_raw_fd(), parcel.as_raw_fd()];
         let kept: Vec<RawFd> = state.descriptors.iter().copied().chain(kept).collect();
-        let open = kept.iter().try_for_each(|number| image::stay_open(*number, true));
+        let open = kept.iter().try_for_each(|number| executable::stay_open(*number, true));
         let error = match open {
             Ok(()) => {
                 // The new program says when it is over.
                 self.reload_begins();
-                let error = self.upgrading.image.execute(&parcel::invite(&parcel, &own));
+                let error = self.upgrading.image.execute(&snapshot::invite(&parcel, &own));
                 self.announce();
                 error
             }
             Err(error) => error,
         };
         for number in kept {
-            image::stay_open(number, false)?;
+            executable::stay_open(number, false)?;
         }
         Ok(error)
     }

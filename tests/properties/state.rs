@@ -3,9 +3,9 @@
 use std::fs::File;
 
 use oxinetd::builtin::Conversation;
-use oxinetd::handover::Clock;
-use oxinetd::handover::parcel::{pack, unpack};
 use oxinetd::relay::Relay;
+use oxinetd::upgrade::Clock;
+use oxinetd::upgrade::snapshot::{pack, unpack};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;

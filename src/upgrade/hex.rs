@@ -38,7 +38,7 @@ mod tests {
     use serde::{Deserialize, Serialize};
 
     #[derive(Serialize, Deserialize)]
-    struct Bytes(#[serde(with = "crate::hex")] Vec<u8>);
+    struct Bytes(#[serde(with = "crate::upgrade::hex")] Vec<u8>);
 
     #[test]
     fn what_is_no_hex_is_refused() {

@@ -128,7 +128,7 @@ pub struct Pipe {
     /// The program.
     pub pid: i32,
     /// The beginning of a line.
-    #[serde(with = "crate::hex")]
+    #[serde(with = "super::hex")]
     pub partial: Vec<u8>,
     /// The rest of a line that was cut is thrown away.
     pub skipping: bool,
@@ -201,7 +201,7 @@ pub struct Banner {
     /// The socket.
     pub descriptor: RawFd,
     /// What is still to be sent.
-    #[serde(with = "crate::hex")]
+    #[serde(with = "super::hex")]
     pub unsent: Vec<u8>,
     /// When it has had its time.
     pub due: Moment,

@@ -48,7 +48,7 @@ pub struct State {
     /// The pid file, locked.
     pub pid_file: Option<RawFd>,
     /// Lines of the log that are still to be written.
-    #[serde(with = "crate::hex")]
+    #[serde(with = "super::hex")]
     pub log: Vec<u8>,
     /// Lines that were not.
     pub log_dropped: u64,
@@ -168,7 +168,7 @@ pub struct Sorted {
 
 /// A datagram.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Datagram(#[serde(with = "crate::hex")] pub Vec<u8>);
+pub struct Datagram(#[serde(with = "super::hex")] pub Vec<u8>);
 
 /// An open listening or datagram socket.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -274,10 +274,10 @@ pub struct Edge {
     /// How far.
     pub stage: Stage,
     /// What has been read of the request.
-    #[serde(with = "crate::hex")]
+    #[serde(with = "super::hex")]
     pub request: Vec<u8>,
     /// What is still to be sent of the answer.
-    #[serde(with = "crate::hex")]
+    #[serde(with = "super::hex")]
     pub unsent: Vec<u8>,
 }
 

@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::Deserialize;
 
-use super::image::{self, stay_open};
+use super::executable::{self, stay_open};
 use super::state::{FORMAT, State};
 use crate::spawn::kernel;
 use crate::sys::descriptor::{self, LOWEST};
@@ -107,7 +107,7 @@ impl Invitation {
         let state = unpack(file)?;
         let left: BTreeSet<RawFd> = state.descriptors.iter().copied().collect();
         for number in &left {
-            if *number <= 2 || !image::is_open(*number) {
+            if *number <= 2 || !executable::is_open(*number) {
                 return Err(format!("descriptor {number} is not open"));
             }
         }
@@ -129,7 +129,7 @@ impl Invitation {
             return io::Error::other("there is no other program to go back to");
         }
         let back = Self { refused: Some(why.to_owned()), ..self.clone() };
-        image::execute_open(self.image, arguments, &back.value())
+        executable::execute_open(self.image, arguments, &back.value())
     }
 }
 
@@ -210,7 +210,7 @@ pub fn is_ours(name: &OsStr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::upgrade::snapshot::*;
 
     #[test]
     fn an_invitation_is_read_as_it_was_written() {

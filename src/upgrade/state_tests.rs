@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use proptest::prelude::{any, prop_assert_eq, proptest};
 use serde_json::json;
 
-use super::*;
 use crate::config::model::{
     Endpoint, Leftovers, Linger, LogOnSuccess, Names, OnStop, RelayTarget, SocketType,
 };
-use crate::handover::parcel::unpack;
+use crate::upgrade::snapshot::unpack;
+use crate::upgrade::state::*;
 
 fn served(service: Option<usize>) -> Served {
     Served {

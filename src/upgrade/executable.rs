@@ -20,7 +20,7 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::unistd::{execve, execveat, pipe2};
 use serde::{Deserialize, Serialize};
 
-use super::parcel::{VARIABLE, is_ours};
+use super::snapshot::{VARIABLE, is_ours};
 use super::state::FORMAT;
 use crate::spawn::kernel;
 use crate::sys::descriptor;
@@ -284,7 +284,7 @@ fn verdict(said: &[u8], status: ExitStatus) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::upgrade::executable::*;
     use std::os::unix::process::ExitStatusExt as _;
 
     fn judged(said: &str, status: i32) -> Result<String, String> {

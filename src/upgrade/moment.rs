@@ -50,7 +50,7 @@ fn nanos_of(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::upgrade::moment::*;
     use proptest::prelude::{prop_assert_eq, proptest};
 
     #[test]

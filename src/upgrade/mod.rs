@@ -14,13 +14,14 @@
 //! a format with a number; a program that does not know the number says so when it is
 //! tried out, and the old one goes on.
 
-pub mod image;
+pub mod executable;
+pub mod hex;
 pub mod moment;
-pub mod parcel;
 pub mod served;
+pub mod snapshot;
 pub mod state;
 
-pub use image::Image;
+pub use executable::Image;
 pub use moment::{Clock, Moment};
-pub use parcel::{Descriptors, Invitation, Parcel};
+pub use snapshot::{Descriptors, Invitation, Parcel};
 pub use state::State;
