@@ -39,7 +39,6 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod drop_in;
-pub mod loading;
 pub mod log;
 pub mod lookup;
 pub mod net;

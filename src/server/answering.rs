@@ -16,10 +16,10 @@ use crate::control::answer::{
 };
 use crate::control::http::{self, Page};
 use crate::control::prometheus::{self, FAMILIES, Sample};
-use crate::loading;
 use crate::log::sink;
 use crate::net::listener::ShownEndpoint;
 use crate::peers::{Peer, PeerId};
+use crate::reload;
 use crate::statistics::{LastError, Statistics};
 
 /// Services or peers told of in one turn.
@@ -352,7 +352,7 @@ impl Server {
 
 /// What has come of a reload, as it is told.
 pub(super) fn answer_of(outcome: &ReloadOutcome) -> Reloaded {
-    let finding = |finding: &loading::Finding| Finding {
+    let finding = |finding: &reload::Finding| Finding {
         severity: finding.severity.name().to_owned(),
         text: finding.rendered.clone(),
     };

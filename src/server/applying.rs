@@ -22,11 +22,11 @@ use super::slab::Key;
 use super::state::{ListenerState, Rest};
 use super::token::Owner;
 use crate::config::model::{Endpoint, LogFile, Names, Service, SocketSpec};
-use crate::loading::{From, Loading, Overview, Serve, Step, What};
 use crate::log::sink;
 use crate::net::unix_path::BoundPath;
 use crate::net::vsock::{ANY, VsockAddress};
-use crate::reload::{Fate, SocketRef};
+use crate::reload::plan::{Fate, SocketRef};
+use crate::reload::{From, Loading, Overview, Serve, Step, What};
 use crate::sys::descriptor;
 
 /// Services in a row of unchanged ones that count as one.

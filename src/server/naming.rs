@@ -16,9 +16,9 @@ use super::slab::Key;
 use super::timers::Timer;
 use super::token::Owner;
 use crate::config::model::{Action, Known, Names, NotServed, RelayTarget, Service, SocketSpec};
-use crate::loading::{LIMIT, Loader, Turn};
 use crate::log::events;
 use crate::lookup::Sought;
+use crate::reload::{LIMIT, Loader, Turn};
 
 /// As often the name of a target that cannot be reached is looked up again, at most.
 const AGAIN: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use nix::sys::sysinfo::sysinfo;
 
 use super::Server;
 use crate::admission::Observed;
-use crate::loading::Overview;
+use crate::reload::Overview;
 use crate::sys::calendar::WallClock;
 
 /// The load average of a minute does not change faster.

@@ -1,4 +1,4 @@
-//! A reload as the loop sees it: another process reads ([`crate::loading`]), then what
+//! A reload as the loop sees it: another process reads ([`crate::reload`]), then what
 //! it has found is told and done, a bounded part each turn.
 //!
 //! Reading → telling → applying. One error anywhere in the file, or a reader that fails,
@@ -19,10 +19,10 @@ use super::timers::Timer;
 use super::token::{self, Owner};
 use crate::config::Loaded;
 use crate::config::diagnostic::Severity;
-use crate::loading::{Finding, LIMIT, Loader, Loading, Turn};
 use crate::log::events;
 use crate::log::sink;
 use crate::lookup::{AT_LEISURE, Manner};
+use crate::reload::{Finding, LIMIT, Loader, Loading, Turn};
 use crate::spawn::kernel;
 
 /// Services, sockets or lines that one turn of the loop takes on: a millisecond.

@@ -22,13 +22,13 @@ use crate::config::model::{
     Action, Attributes, Builtin, Config, Program, RelayTarget, Service, SocketSpec,
 };
 use crate::control::answer::{self, Refusal, Upgraded};
-use crate::loading::{Loading, Step};
 use crate::log::events::{self, Label};
 use crate::log::sink;
 use crate::net::listener::{Connection, Listener};
 use crate::peers::{Peer, Peers};
 use crate::relay::Relay;
-use crate::reload::{plan, withhold_replacements};
+use crate::reload::plan::{plan, withhold_replacements};
+use crate::reload::{Loading, Step};
 use crate::spawn::group::{Group, Groups};
 use crate::spawn::{Confinement, Failure, Prepared, Stage};
 use crate::systemd::About;

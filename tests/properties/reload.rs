@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use oxinetd::config::load;
 use oxinetd::config::model::{Config, Service};
-use oxinetd::loading::{Loading, Serve, Step, What};
-use oxinetd::reload::{Fate, Plan, SocketRef, plan};
+use oxinetd::reload::plan::{Fate, Plan, SocketRef, plan};
+use oxinetd::reload::{Loading, Serve, Step, What};
 
 use super::{machine, wire};
 

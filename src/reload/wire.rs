@@ -9,12 +9,12 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use super::plan::{Fate, SocketRef};
 use super::steps::{Finding, From, Loading, Overview, Serve, Step, What};
 use crate::config::model::{
     Account, Action, Attributes, Awaited, Known as KnownName, LogFile, Names, Origin, Prefix,
     Service, SocketSpec, SocketType, TcpmuxName,
 };
-use crate::reload::{Fate, SocketRef};
 
 /// Bytes that are taken of one configuration: a hundred thousand services.
 const MOST: usize = 64 << 20;

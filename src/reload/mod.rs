@@ -3,7 +3,7 @@
 //! Reading asks NSS, the resolver and the file system, all of which may take any time,
 //! and it takes a processor for a while. So a copy of the server does it (fork(2)),
 //! which knows the configuration that is served as well: it reads the file, compares
-//! ([`crate::reload::plan`]) and sends back through a pipe what there is to say and to
+//! ([`plan::plan`]) and sends back through a pipe what there is to say and to
 //! do, as [`Step`]s. What stays the same is not sent at all. The server's loop reads the
 //! pipe as it reads any other descriptor, a bounded amount each turn.
 //!
@@ -21,9 +21,10 @@
 //! no program's pipe open. It ends without running a destructor, and so unlinks nothing.
 //! It dies with the server (PR_SET_PDEATHSIG).
 
-mod process;
+pub mod plan;
 mod steps;
 pub mod wire;
+mod worker;
 
-pub use process::{LIMIT, Loader, Turn, load_and_wait};
 pub use steps::{Finding, From, Loading, Overview, Serve, Step, What};
+pub use worker::{LIMIT, Loader, Turn, load_and_wait};

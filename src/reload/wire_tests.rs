@@ -4,11 +4,11 @@ use std::net::{SocketAddr, SocketAddrV6};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
-use super::*;
 use crate::config::model::{
     Awaited, Banner, Endpoint, Known, Program, RelayTarget, Sought, parse_item,
 };
-use crate::loading::Overview;
+use crate::reload::Overview;
+use crate::reload::wire::*;
 use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
 
 fn not_utf8() -> PathBuf {

@@ -8,11 +8,11 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use super::plan::{Fate, Plan, SocketRef};
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::model::{
     Config, Endpoint, LogFile, Names, NotServed, Origin, Service, SocketType,
 };
-use crate::reload::{Fate, Plan, SocketRef};
 
 /// A finding about the configuration, ready to be shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,7 +165,7 @@ pub enum From {
     Keep {
         /// Whose it was.
         old: SocketRef,
-        /// As [`crate::reload::Kept::reapply`].
+        /// As [`super::plan::Kept::reapply`].
         reapply: bool,
     },
 }

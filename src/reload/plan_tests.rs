@@ -1,9 +1,9 @@
 //! Plans of reloads, by example and by property.
 
-use super::*;
 use crate::config::model::{
     Action, Attributes, Builtin, Endpoint, Keepalive, Origin, SocketType, Withheld,
 };
+use crate::reload::plan::*;
 use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, proptest};
 use std::time::{Duration, Instant};
 

@@ -2,11 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::*;
 use crate::config::model::{
     Action, Attributes, Builtin, Endpoint, Paths, SocketSpec, SocketType, Withheld,
 };
-use crate::reload::plan;
+use crate::reload::plan::plan;
+use crate::reload::steps::*;
 use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, proptest};
 
 fn spec(port: u16) -> SocketSpec {

@@ -307,5 +307,5 @@ fn creation_differs(a: &Service, b: &Service) -> bool {
 }
 
 #[cfg(test)]
-#[path = "reload_tests.rs"]
+#[path = "plan_tests.rs"]
 mod tests;
