@@ -47,7 +47,6 @@ pub mod relay;
 pub mod reload;
 pub mod server;
 pub mod spawn;
-pub mod statistics;
 pub mod sys;
 pub mod systemd;
 pub mod upgrade;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::statistics::LastError;
+use super::statistics::LastError;
 
 /// The whole server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

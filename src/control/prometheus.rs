@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::answer::Status;
-use crate::statistics::{Histogram, RUN_BOUNDS, START_BOUNDS, Statistics};
+use super::statistics::{Histogram, RUN_BOUNDS, START_BOUNDS, Statistics};
 
 /// The type that this text has in HTTP.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -234,7 +234,7 @@ impl std::fmt::Display for Escaped<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::statistics::exit_word;
+    use crate::control::statistics::exit_word;
 
     fn text(family: Family, statistics: &Statistics) -> String {
         let sample = Sample {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::control::answer::Finding;
-use crate::statistics::LastError;
+use crate::control::statistics::LastError;
 
 fn echo() -> ServiceStatus {
     ServiceStatus {

@@ -16,11 +16,11 @@ use crate::control::answer::{
 };
 use crate::control::http::{self, Page};
 use crate::control::prometheus::{self, FAMILIES, Sample};
+use crate::control::statistics::{LastError, Statistics};
 use crate::log::sink;
 use crate::net::listener::ShownEndpoint;
 use crate::peers::{Peer, PeerId};
 use crate::reload;
-use crate::statistics::{LastError, Statistics};
 
 /// Services or peers told of in one turn.
 const PORTION: usize = 64;

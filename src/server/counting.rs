@@ -10,9 +10,9 @@ use super::Server;
 use super::answering::unix_time;
 use super::slab::Key;
 use super::state::Child;
+use crate::control::statistics::{Statistics, exit_word};
 use crate::log::events::End;
 use crate::spawn::Failure;
-use crate::statistics::{Statistics, exit_word};
 
 /// How many sockets of services have been opened and closed since the start.
 #[derive(Debug, Clone, Copy, Default)]

@@ -9,10 +9,10 @@ use super::token::Owner;
 use crate::admission::{Source, Verdict};
 use crate::builtin::{Share, WallClock, answer};
 use crate::config::model::Builtin;
+use crate::control::statistics::Statistics;
 use crate::net::address::Address;
 use crate::net::datagram::{self, Destination, Flow};
 use crate::net::listener::{Bound, Listener, Socket};
-use crate::statistics::Statistics;
 
 /// Datagrams answered on one socket in one turn.
 const DATAGRAMS: usize = 64;

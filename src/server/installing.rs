@@ -18,11 +18,11 @@ use super::timers::Timer;
 use super::waiting::FIRST_BACKOFF;
 use crate::admission::{Limits, ServiceId};
 use crate::config::model::{Action, Service, SocketSpec};
+use crate::control::statistics::LastError;
 use crate::log::events::{self, Label};
 use crate::log::sink;
 use crate::net::listener::{Listener, NotOpened, ShownEndpoint};
 use crate::spawn::{Confinement, Prepared};
-use crate::statistics::LastError;
 
 /// Delay before the first further attempt to open a socket; doubles each time.
 pub(super) const FIRST_RETRY: Duration = Duration::from_secs(1);

@@ -18,13 +18,13 @@ use super::timers::Timer;
 use crate::admission::{ServiceId, Source};
 use crate::builtin::Conversation;
 use crate::config::model::{Leftovers, LogOnSuccess, OnStop, Service, SocketSpec};
+use crate::control::statistics::{LastError, Statistics};
 use crate::log::events::Label;
 use crate::net::address::Address;
 use crate::net::listener::{Connection, Listener, ShownEndpoint};
 use crate::peers::PeerId;
 use crate::spawn::Prepared;
 use crate::spawn::group::Group;
-use crate::statistics::{LastError, Statistics};
 use crate::sys::descriptor;
 use crate::upgrade;
 

@@ -18,8 +18,8 @@ pub use super::served::{
     Served, Then, Told, Watched,
 };
 use crate::config::model::{Limit, Names, SocketSpec, SocketType, TcpmuxName};
+use crate::control::statistics::Statistics;
 use crate::net::address::Address;
-use crate::statistics::Statistics;
 
 /// The number of this format.
 pub const FORMAT: u32 = 1;

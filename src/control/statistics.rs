@@ -167,7 +167,7 @@ pub fn exit_word(status: i32) -> Word {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::control::statistics::*;
     use proptest::prelude::{prop_assert_eq, proptest};
 
     #[test]

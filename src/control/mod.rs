@@ -24,4 +24,5 @@ pub mod place;
 pub mod prometheus;
 pub mod request;
 pub mod socket;
+pub mod statistics;
 pub mod table;
