@@ -43,7 +43,6 @@ pub mod log;
 pub mod lookup;
 pub mod net;
 pub mod peers;
-pub mod relay;
 pub mod reload;
 pub mod server;
 pub mod spawn;

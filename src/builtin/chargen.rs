@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::conversation::{Finish, Machine, Wants};
-use super::link::{Link, Stop};
+use super::budgeted_stream::{Link, Stop};
+use super::session::{Finish, Machine, Wants};
 
 /// Characters in the ring: space to tilde.
 const RING: u8 = 95;

@@ -1,7 +1,7 @@
 //! Datagrams: each is answered by one datagram or by none.
 
 use super::chargen::pattern;
-use super::speech::{daytime, time};
+use super::one_shot::{daytime, time};
 use crate::config::model::Builtin;
 use crate::sys::calendar::WallClock;
 

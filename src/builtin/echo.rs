@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::conversation::{Finish, Machine, Wants};
-use super::link::{Link, Outbox, Stop};
+use super::budgeted_stream::{Link, Outbox, Stop};
+use super::session::{Finish, Machine, Wants};
 
 /// RFC 862. While something is unwritten nothing is read, so that a client that
 /// does not take its bytes is slowed down by its own kernel and costs us one buffer.

@@ -6,19 +6,20 @@
 //! to do. [`Guard`] decides which datagrams are answered at all.
 
 mod buckets;
+mod budgeted_stream;
 mod chargen;
-mod conversation;
 mod datagram;
 mod echo;
 mod guard;
-mod link;
-mod speech;
+mod one_shot;
+pub mod relay;
+mod session;
 pub mod tcpmux;
 #[cfg(test)]
 mod tests;
 
 pub use crate::sys::calendar::WallClock;
-pub use conversation::{Conversation, Progress, Wants};
 pub use datagram::answer;
 pub use guard::{Guard, Rejection, Share};
+pub use session::{Conversation, Progress, Wants};
 pub use tcpmux::TcpmuxRequest;

@@ -11,9 +11,9 @@ use std::mem;
 
 use serde::{Deserialize, Serialize};
 
-use super::conversation::{Finish, Machine, Wants};
-use super::link::{Link, Stop};
-use super::speech::Speech;
+use super::budgeted_stream::{Link, Stop};
+use super::one_shot::Speech;
+use super::session::{Finish, Machine, Wants};
 use crate::config::model::TcpmuxName;
 
 /// The longest line before its LF, in bytes.

@@ -25,10 +25,10 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
+use oxinetd::builtin::relay::connector;
 use oxinetd::cli::{self, Command};
 use oxinetd::drop_in::Name;
 use oxinetd::log::{events, sink};
-use oxinetd::relay::connector;
 use oxinetd::server;
 use oxinetd::spawn::group;
 use oxinetd::upgrade::Invitation;

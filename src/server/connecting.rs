@@ -1,6 +1,6 @@
 //! Relays to unix sockets of a server of root: who connects is the user of the service. One
 //! process for each such user, started when it is needed and let go when it has been idle for
-//! a while, connects for all of that user's relays ([`crate::relay::connector`]). It is not
+//! a while, connects for all of that user's relays ([`crate::builtin::relay::connector`]). It is not
 //! trusted: what it does not answer in time fails, and it is ended; what it answers without
 //! having been asked ends it, too.
 
@@ -21,11 +21,11 @@ use super::Server;
 use super::slab::{Key, Slab};
 use super::timers::Timer;
 use super::token::{self, Owner};
+use crate::builtin::relay::connector::{self, Answer, Connector};
+use crate::builtin::relay::{Side, Socket, is_busy};
 use crate::config::model::{
     Account, Action, Attributes, Endpoint, Program, RelayTarget, Service, StderrTo,
 };
-use crate::relay::connector::{self, Answer, Connector};
-use crate::relay::{Side, Socket, is_busy};
 use crate::spawn::environment::Connection;
 use crate::spawn::kernel::{self, Ending};
 use crate::spawn::{Confinement, Prepared};

@@ -14,9 +14,9 @@ use super::Server;
 use super::connecting::connects_as_another;
 use super::slab::Key;
 use super::timers::Timer;
+use crate::builtin::relay::{Dialled, Failure, Side, Socket, dial, is_busy};
 use crate::config::model::{Action, Endpoint, RelayTarget, Service};
 use crate::net::listener::ShownEndpoint;
-use crate::relay::{Dialled, Failure, Side, Socket, dial, is_busy};
 
 /// How long one address of a target may take to answer.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);

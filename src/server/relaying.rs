@@ -18,12 +18,12 @@ use super::slab::Key;
 use super::timers::Timer;
 use super::token::{self, Owner};
 use crate::admission::{ServiceId, Source};
+use crate::builtin::relay::{Failure, Progress, Relay, Side, Socket};
 use crate::config::model::LogOnSuccess;
 use crate::log::events::{self, Label};
 use crate::net::address::Address;
 use crate::net::listener;
 use crate::peers::PeerId;
-use crate::relay::{Failure, Progress, Relay, Side, Socket};
 
 /// So many clients in a row that failed before they were answered are as many as there may
 /// be; so many are a ring of relays, or somebody who wants nothing.

@@ -18,6 +18,7 @@ use super::state::{ListenerState, Rest, ServiceState, Stopped};
 use super::timers::Timer;
 use crate::admission::{Limits, ServiceId};
 use crate::builtin;
+use crate::builtin::relay::Relay;
 use crate::config::model::{
     Action, Attributes, Builtin, Config, Program, RelayTarget, Service, SocketSpec,
 };
@@ -26,7 +27,6 @@ use crate::log::events::{self, Label};
 use crate::log::sink;
 use crate::net::listener::{Connection, Listener};
 use crate::peers::{Peer, Peers};
-use crate::relay::Relay;
 use crate::reload::plan::{plan, withhold_replacements};
 use crate::reload::{Loading, Step};
 use crate::spawn::group::{Group, Groups};

@@ -14,9 +14,9 @@ use super::Server;
 use super::timers::Timer;
 use super::token::{self, Owner};
 use super::watching::{MOMENT, Tidy, at_latest};
+use crate::builtin::relay::Side;
 use crate::log::events;
 use crate::log::sink::{self, Backlog};
-use crate::relay::Side;
 use crate::sys::signals::Signal;
 
 /// Events taken from the system at once; more come with the next turn.

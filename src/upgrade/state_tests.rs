@@ -245,8 +245,8 @@ fn machines_of_built_in_services_and_relays_are_data() {
         let again: Conversation = serde_json::from_value(data.clone()).unwrap();
         assert_eq!(serde_json::to_value(&again).unwrap(), data, "{kind:?}");
     }
-    let data = serde_json::to_value(crate::relay::Relay::new()).unwrap();
-    let again: crate::relay::Relay = serde_json::from_value(data.clone()).unwrap();
+    let data = serde_json::to_value(crate::builtin::relay::Relay::new()).unwrap();
+    let again: crate::builtin::relay::Relay = serde_json::from_value(data.clone()).unwrap();
     assert_eq!(serde_json::to_value(&again).unwrap(), data);
     // As they were handed over first.
     let state = sample();
@@ -254,7 +254,7 @@ fn machines_of_built_in_services_and_relays_are_data() {
     let again: Conversation = serde_json::from_value(data.clone()).unwrap();
     assert_eq!(serde_json::to_value(&again).unwrap(), data);
     let data = state.relays[0].machine.clone();
-    let again: crate::relay::Relay = serde_json::from_value(data.clone()).unwrap();
+    let again: crate::builtin::relay::Relay = serde_json::from_value(data.clone()).unwrap();
     assert_eq!(serde_json::to_value(&again).unwrap(), data);
 }
 

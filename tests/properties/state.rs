@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use oxinetd::builtin::Conversation;
-use oxinetd::relay::Relay;
+use oxinetd::builtin::relay::Relay;
 use oxinetd::upgrade::Clock;
 use oxinetd::upgrade::snapshot::{pack, unpack};
 use serde::Serialize;

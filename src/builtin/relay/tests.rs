@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
-use super::*;
+use crate::builtin::relay::*;
 
 /// Our end of a connection whose peer is the test.
 #[derive(Default)]

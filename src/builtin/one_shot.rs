@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::conversation::{Finish, Machine, Wants};
-use super::link::{Link, Outbox, Stop};
+use super::budgeted_stream::{Link, Outbox, Stop};
+use super::session::{Finish, Machine, Wants};
 use crate::sys::calendar::WallClock;
 
 /// Seconds from 1900-01-01, where RFC 868 counts from, to 1970-01-01.
@@ -72,7 +72,7 @@ impl Machine for Speech {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::builtin::one_shot::*;
 
     fn at(utc_seconds: i64) -> WallClock {
         WallClock { utc_seconds, offset_seconds: -18_000 }

@@ -4,10 +4,10 @@ use std::io::{self, ErrorKind, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
+use super::budgeted_stream::{Link, Stop};
 use super::chargen::Chargen;
 use super::echo::{Discard, Echo};
-use super::link::{Link, Stop};
-use super::speech::{Speech, daytime, time};
+use super::one_shot::{Speech, daytime, time};
 use super::tcpmux::{Tcpmux, TcpmuxRequest};
 use crate::config::model::{Builtin, SocketType};
 use crate::sys::calendar::WallClock;

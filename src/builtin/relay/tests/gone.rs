@@ -1,6 +1,6 @@
 //! One side is gone while both wait for the other to read.
 
-use super::*;
+use crate::builtin::relay::tests::*;
 
 #[test]
 fn for_a_side_that_is_gone_the_other_is_read_until_it_has_taken_the_rest() {
