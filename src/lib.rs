@@ -38,7 +38,6 @@ pub mod builtin;
 pub mod cli;
 pub mod config;
 pub mod control;
-pub mod drop_in;
 pub mod log;
 pub mod lookup;
 pub mod net;

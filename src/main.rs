@@ -4,7 +4,7 @@ mod command;
 
 use std::process::ExitCode;
 
-use oxinetd::drop_in::Name;
+use oxinetd::cli::compat::Name;
 use oxinetd::spawn::stub;
 
 fn main() -> ExitCode {

@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 
 use clap::Parser as _;
+use oxinetd::cli::compat::{self, Asked, Log, Name, Served};
 use oxinetd::cli::{Cli, Common};
 use oxinetd::config::{self, Dialect, Named};
 use oxinetd::control::place;
-use oxinetd::drop_in::{self, Asked, Log, Name, Served};
 use oxinetd::log::events;
 use oxinetd::log::target::LogTarget;
 use oxinetd::systemd::ServiceManager;
@@ -18,7 +18,7 @@ use super::{Failure, USAGE, trying};
 
 /// Does what the arguments after `argv[0]` ask for.
 pub(super) fn run(name: Name, arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
-    let text = match drop_in::read(name, arguments) {
+    let text = match compat::read(name, arguments) {
         Ok(Asked::Serve(served)) => return serve(served),
         Ok(Asked::Help) => name.usage().to_owned(),
         Ok(Asked::Version) => format!("{} (oxinetd {})\n", name.text(), env!("CARGO_PKG_VERSION")),

@@ -26,8 +26,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use oxinetd::builtin::relay::connector;
+use oxinetd::cli::compat::Name;
 use oxinetd::cli::{self, Command};
-use oxinetd::drop_in::Name;
 use oxinetd::log::{events, sink};
 use oxinetd::server;
 use oxinetd::spawn::group;

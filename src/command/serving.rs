@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use nix::sys::resource::{Resource, getrlimit};
+use oxinetd::cli::compat::Pid;
 use oxinetd::cli::{Common, LogFormat, Run, Serve, SpawnWay};
 use oxinetd::config::diagnostic::Severity;
 use oxinetd::config::model::Service;
 use oxinetd::config::{self, Loaded, RunSpec};
 use oxinetd::control::place;
-use oxinetd::drop_in::Pid;
 use oxinetd::log::target::LogTarget;
 use oxinetd::log::{events, sink};
 use oxinetd::lookup::{AT_LEISURE, AT_START, Manner, System};

@@ -8,10 +8,10 @@ use std::rc::Rc;
 
 use clap::Parser as _;
 use nix::poll::PollFlags;
+use oxinetd::cli::compat::{self, Asked, Name, Pid};
 use oxinetd::cli::{Cli, Command, Common, TryUpgrade};
 use oxinetd::config::model::{Names, Service};
 use oxinetd::config::{self, Loaded};
-use oxinetd::drop_in::{self, Asked, Name, Pid};
 use oxinetd::log::target::LogTarget;
 use oxinetd::log::{events, sink};
 use oxinetd::lookup::{AT_START, Manner};
@@ -61,7 +61,7 @@ fn manner_of(names: &Names) -> Manner {
 fn loader(arguments: Vec<OsString>) -> Result<Loader, Failure> {
     let mut rest = arguments.iter().cloned();
     if let Some(name) = rest.next().and_then(|argv0| Name::of(&argv0)) {
-        return match drop_in::read(name, rest) {
+        return match compat::read(name, rest) {
             Ok(Asked::Serve(served)) => {
                 Ok(super::as_another::loader(served.files, served.dialect, served.defaults))
             }

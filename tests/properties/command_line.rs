@@ -5,9 +5,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
 use clap::Parser as _;
+use oxinetd::cli::compat::{Asked, Name, read};
 use oxinetd::cli::{Cli, Command};
 use oxinetd::config::{Loaded, RunSpec, from_command_line, load, load_all};
-use oxinetd::drop_in::{Asked, Name, read};
 use oxinetd::log::target::LogTarget;
 
 use super::{findings, machine};

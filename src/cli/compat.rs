@@ -156,5 +156,5 @@ fn number(option: &str, value: &OsStr, least: u32) -> Result<u32, String> {
 }
 
 #[cfg(test)]
-#[path = "drop_in/tests.rs"]
+#[path = "compat/tests.rs"]
 mod tests;

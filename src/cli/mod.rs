@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::duration;
 use crate::log::target::LogTarget;
 
+pub mod compat;
 mod mistakes;
 
 pub use mistakes::{explain, nearly_a_command};
