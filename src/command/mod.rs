@@ -30,7 +30,7 @@ use oxinetd::cli::compat::Name;
 use oxinetd::cli::{self, Command};
 use oxinetd::log::{events, sink};
 use oxinetd::server;
-use oxinetd::spawn::group;
+use oxinetd::spawn::sandbox::cgroup;
 use oxinetd::upgrade::Invitation;
 
 /// Bad configuration, or nothing to serve.
@@ -57,7 +57,7 @@ pub(crate) fn as_ourselves() -> Result<(), Failure> {
         Some(Command::Upgrade(control)) => asking::upgrade(&control),
         Some(Command::TryUpgrade(trial)) => trying::try_upgrade(trial),
         Some(Command::ReadStderr) => server::read_for_others().map_err(refused("stderr")),
-        Some(Command::ReleaseGroups) => group::release().map_err(refused("cgroup")),
+        Some(Command::ReleaseGroups) => cgroup::release().map_err(refused("cgroup")),
         Some(Command::Stop(stop)) => asking::stop(&stop),
         Some(Command::Start(start)) => asking::start(&start),
         Some(Command::Kill(kill)) => asking::kill(&kill),

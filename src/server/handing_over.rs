@@ -27,7 +27,7 @@ use crate::net::datagram::Flow;
 use crate::net::listener::{Bound, Listener};
 use crate::net::unix_path::BoundPath;
 use crate::peers::PeerId;
-use crate::spawn::group::Group;
+use crate::spawn::sandbox::cgroup::Group;
 use crate::systemd::About;
 use crate::upgrade::state::{self, FORMAT, State};
 use crate::upgrade::{Clock, Moment};

@@ -141,7 +141,7 @@ use crate::control::statistics::Statistics;
 use crate::log::events;
 use crate::lookup::Manner;
 use crate::peers::Peers;
-use crate::spawn::group::Groups;
+use crate::spawn::sandbox::cgroup::Groups;
 use crate::spawn::{Spawner, Way};
 use crate::sys::descriptor::of;
 use crate::sys::signals::Signals;

@@ -16,7 +16,7 @@ use crate::log::events::{self, Label};
 use crate::net::address::Address;
 use crate::peers::PeerId;
 use crate::spawn::environment::Connection;
-use crate::spawn::group::Group;
+use crate::spawn::sandbox::cgroup::Group;
 use crate::spawn::{NotStarted, Refusal, Started, Table};
 use crate::sys::descriptor;
 

@@ -24,7 +24,7 @@ use crate::net::address::Address;
 use crate::net::listener::{Connection, Listener, ShownEndpoint};
 use crate::peers::PeerId;
 use crate::spawn::Prepared;
-use crate::spawn::group::Group;
+use crate::spawn::sandbox::cgroup::Group;
 use crate::sys::descriptor;
 use crate::upgrade;
 

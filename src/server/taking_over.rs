@@ -29,7 +29,7 @@ use crate::net::listener::{Connection, Listener};
 use crate::peers::{Peer, Peers};
 use crate::reload::plan::{plan, withhold_replacements};
 use crate::reload::{Loading, Step};
-use crate::spawn::group::{Group, Groups};
+use crate::spawn::sandbox::cgroup::{Group, Groups};
 use crate::spawn::{Confinement, Failure, Prepared, Stage};
 use crate::systemd::About;
 use crate::upgrade::state::{self, State};

@@ -78,11 +78,11 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, SockaddrLike as _, SockaddrStorage};
 
-use super::capabilities::Own;
 use super::channel::Channel;
 use super::environment::Environment;
 use super::numbers::{MOST_SENT, Numbers};
 use super::prepared::{Pointers, Prepared};
+use super::sandbox::capabilities::Own;
 use super::stage::Stage;
 use super::steps::{Limit, Steps};
 

@@ -4,20 +4,17 @@
 //! running child without waiting for it. [`kernel`] holds the child's own code.
 
 mod ahead;
-mod capabilities;
 mod channel;
-mod confinement;
 mod dumpable;
 pub mod environment;
 mod failures;
-pub mod group;
 pub mod kernel;
 mod numbers;
 mod pipe;
 mod pool;
+mod preforked;
 mod prepared;
-mod ruleset;
-mod spare;
+pub mod sandbox;
 mod stage;
 mod steps;
 pub mod stub;
@@ -33,17 +30,17 @@ use nix::unistd::{Uid, pipe2};
 
 use crate::config::model::StderrTo;
 use crate::sys::descriptor::{LOWEST, of, raise, set_nonblocking};
-pub use capabilities::Own;
 use channel::Channel;
-pub use confinement::{Confinement, Refusal};
 use dumpable::{Dumpable, Memory};
 use environment::Connection;
 use kernel::Block;
 pub use numbers::Numbers;
 use pipe::{Pipe, new_stderr_pipe};
 use pool::Pool;
+use preforked::Spares;
 pub use prepared::{HasNul, Prepared, ServerFacts};
-use spare::Spares;
+pub use sandbox::capabilities::Own;
+pub use sandbox::{Confinement, Refusal};
 pub use stage::{Failure, Stage};
 use stub::Stubs;
 

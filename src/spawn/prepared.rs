@@ -10,9 +10,9 @@ use std::path::Path;
 use std::ptr;
 use std::rc::Rc;
 
-use super::capabilities::{Capabilities, Own, Whose};
-use super::confinement::{Confinement, Refusal};
-use super::group::Group;
+use super::sandbox::capabilities::{Capabilities, Own, Whose};
+use super::sandbox::cgroup::Group;
+use super::sandbox::{Confinement, Refusal};
 use super::steps::{Limit, Steps};
 use crate::config::model::{Attributes, Program, Resource, Service, StderrTo};
 

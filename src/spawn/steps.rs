@@ -6,7 +6,7 @@ use std::ffi::CString;
 
 use serde::{Deserialize, Serialize};
 
-use super::capabilities::Capabilities;
+use super::sandbox::capabilities::Capabilities;
 
 /// The steps of [`super::Stage`] in numbers and strings; what is none stays as it is.
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,13 +1,17 @@
 //! What a service's programs are confined to beyond user, limits and directory:
 //! made ready at load; what cannot be, keeps every start from happening.
 
+pub(super) mod capabilities;
+pub mod cgroup;
+pub(super) mod landlock;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::group::{Group, Groups};
-use super::ruleset;
+use cgroup::{Group, Groups};
+
 use crate::config::model::{GroupLimits, Service};
 use crate::sys::descriptor::raise;
 
@@ -52,7 +56,7 @@ impl Confinement {
         let mut refuse = |stage, error: io::Error| {
             refusal = Some(Refusal { stage, error: error.to_string(), since: Instant::now() });
         };
-        let ruleset = ruleset::make(attributes).unwrap_or_else(|error| {
+        let ruleset = landlock::make(attributes).unwrap_or_else(|error| {
             refuse("landlock", error);
             None
         });

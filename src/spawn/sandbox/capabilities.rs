@@ -19,18 +19,18 @@ pub struct Own {
 
 /// A set of capabilities as a child needs it.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Capabilities {
+pub(in crate::spawn) struct Capabilities {
     /// The bits of those that may stay inheritable, and so ambient.
-    pub(super) kept: u64,
+    pub(in crate::spawn) kept: u64,
     /// The numbers of those that leave the bounding set.
-    pub(super) dropped: Vec<u32>,
+    pub(in crate::spawn) dropped: Vec<u32>,
     /// The child itself, too, gives up what is not kept.
-    pub(super) at_once: bool,
+    pub(in crate::spawn) at_once: bool,
 }
 
 /// Whose program it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Whose {
+pub(in crate::spawn) enum Whose {
     /// Root's: exec gives it what the bounding set has.
     Root,
     /// Somebody else's than the server's.
@@ -45,7 +45,7 @@ impl Capabilities {
     /// Without the attribute a program of root is what the server is. Anybody else's gets
     /// nothing that the server happens to pass on: started with ambient capabilities
     /// (systemd's `AmbientCapabilities=`), it has them for itself.
-    pub(super) fn of(attribute: u64, whose: Whose, own: &Own) -> Option<Self> {
+    pub(in crate::spawn) fn of(attribute: u64, whose: Whose, own: &Own) -> Option<Self> {
         if attribute == ALL_CAPABILITIES {
             let passes_on = whose != Whose::Root && own.inheritable != 0;
             return passes_on.then(|| Self { kept: 0, dropped: Vec::new(), at_once: false });
@@ -58,14 +58,14 @@ impl Capabilities {
 
     /// Whether exec must give no privileges, since the bounding set cannot be lowered:
     /// that keeps others than root as far from what is not kept.
-    pub(super) fn need_no_new_privs(attribute: u64, whose: Whose, own: &Own) -> bool {
+    pub(in crate::spawn) fn need_no_new_privs(attribute: u64, whose: Whose, own: &Own) -> bool {
         attribute != ALL_CAPABILITIES && whose != Whose::Root && !own.can_drop
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::spawn::sandbox::capabilities::*;
 
     const ROOT: Own = Own { bounding: 0b1110, inheritable: 0, can_drop: true };
     const AMBIENT: Own = Own { bounding: 0b1110, inheritable: 0b0010, can_drop: false };

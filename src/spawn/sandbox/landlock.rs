@@ -26,7 +26,7 @@ const WANTED: ABI = ABI::V5;
 ///
 /// # Errors
 /// When the kernel lacks it, or a path cannot be opened.
-pub(super) fn make(attributes: &Attributes) -> io::Result<Option<OwnedFd>> {
+pub(in crate::spawn) fn make(attributes: &Attributes) -> io::Result<Option<OwnedFd>> {
     if !attributes.is_path_confined() {
         return Ok(None);
     }

@@ -17,7 +17,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::confinement::is_limited;
+use super::is_limited;
 use crate::config::model::{Endpoint, GroupLimits, Service};
 use files::{Directory, about, groups_of_services, is_populated, is_removed, is_settled, put};
 
@@ -60,12 +60,12 @@ impl Group {
     }
 
     /// Whether it is to be said now that programs had no limits for a while.
-    pub(super) fn tell_gap(&self) -> bool {
+    pub(in crate::spawn) fn tell_gap(&self) -> bool {
         self.had_gap.take()
     }
 
     /// The descriptor with which a child is born into it.
-    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+    pub(in crate::spawn) fn descriptor(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
 
@@ -117,7 +117,7 @@ impl Groups {
     }
 
     /// The group of a service, with its limits set; none if it has no limits.
-    pub(super) fn prepare(
+    pub(in crate::spawn) fn prepare(
         &mut self,
         service: &Service,
         limits: GroupLimits,

@@ -163,7 +163,7 @@ fn is_gone(pid: i32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::spawn::preforked::*;
 
     #[test]
     fn spares_are_wanted_while_clients_come_one_by_one() {
