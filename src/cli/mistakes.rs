@@ -5,7 +5,7 @@ use clap::error::{Error, ErrorKind};
 use clap::{Command, CommandFactory as _};
 
 use super::Cli;
-use crate::config::suggest::nearest;
+use crate::config::diagnostic::suggest::nearest;
 
 /// What `oxinetd FILE` takes and `run` does not.
 const OF_A_FILE: [&str; 4] = ["--daemon", "--pid-file", "--strict", "--default"];

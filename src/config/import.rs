@@ -7,15 +7,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::attribute::relevance::Kind;
 use super::attribute::{self, Shown};
+use super::diagnostic::report::Report;
 use super::diagnostic::{Diagnostic, Severity};
-use super::entry::Entry;
 use super::facts::Lookup;
-use super::inetd::{Context, Reader};
 use super::model::Config;
-use super::relevance::Kind;
-use super::report::Report;
-use super::xinetd::Place;
+use super::syntax::entry::Entry;
+use super::syntax::inetd::{Context, Reader};
+use super::syntax::xinetd::Place;
 use super::{Loaded, Named, files, finish, print, unreadable};
 use crate::log::visible::is_shown;
 use elsewhere::Elsewhere;
@@ -56,7 +56,7 @@ fn entries(path: &Path, lookup: &dyn Lookup, report: &mut Report) -> (Vec<Entry>
     let mut paths = files(&Named::new(path), &mut reader);
     if lookup.is_directory(path) {
         paths.extend(reader.files_of(path));
-        super::include::sort(&mut paths);
+        super::syntax::include::sort(&mut paths);
     }
     for found in paths {
         match super::named(&found, found == path, lookup) {

@@ -14,69 +14,29 @@ pub mod facts;
 pub mod fake;
 pub mod model;
 pub mod print;
-pub(crate) mod suggest;
 
-mod access;
-mod account;
-mod alone;
-mod capability;
-mod command_line;
-mod confinement;
-mod dialect;
-mod duplicates;
-mod endpoint;
-mod entry;
-mod fields;
-mod found;
-mod gathering;
 mod import;
-mod include;
-mod inetd;
-mod line;
-mod naming;
-mod netbsd;
-mod path_bytes;
-mod prefix;
-mod privileges;
-mod program;
-mod quantity;
-mod reach;
-mod relay;
-mod relay_loops;
-mod relevance;
-mod render;
-mod report;
 mod resolve;
-mod scopes;
-mod shape;
-mod shell;
-mod sockets;
-mod source;
-mod times;
-mod unix_socket;
-mod value;
-mod virtual_socket;
-mod withholding;
-mod words;
-mod xinetd;
+pub(crate) mod syntax;
+pub(crate) mod text;
 
-pub use command_line::{RunSpec, from_command_line};
+pub(crate) use attribute::quantity::duration;
 pub use diagnostic::{refusing, summary};
-pub use dialect::Dialect;
 pub use facts::Lookup;
 pub use import::{Imported, import};
-pub(crate) use quantity::duration;
+pub use syntax::command_line::{RunSpec, from_command_line};
+pub use syntax::dialect::Dialect;
 
 use attribute::Draft;
 use diagnostic::Diagnostic;
-use duplicates::Taken;
-use entry::{Entry, Indented, Setting};
-use inetd::{Context, Reader};
+use diagnostic::report::Report;
 use model::{Config, Names};
-use report::Report;
+use resolve::duplicates::Taken;
+use resolve::unavailable::{Cause, Costs};
 use resolve::{Alike, Outcome, Resolver};
-use source::File;
-use withholding::{Cause, Costs};
+use syntax::entry::{Entry, Indented, Setting};
+use syntax::inetd::{Context, Reader};
+use text::source::File;
 
 /// What reading a configuration gives: as much of it as is right, and everything
 /// there is to say about the rest.
@@ -164,7 +124,7 @@ fn read_all(
     }
     let entries = reader.entries;
     let loaded = finish(&entries, lookup, report, None);
-    Loaded { diagnostics: gathering::gather(loaded.diagnostics), ..loaded }
+    Loaded { diagnostics: diagnostic::gathering::gather(loaded.diagnostics), ..loaded }
 }
 
 /// A file that is named `itself`, or one that was found in a directory.
@@ -178,7 +138,7 @@ fn files(place: &Named, reader: &mut Reader<'_>) -> Vec<PathBuf> {
     if !reader.lookup.is_directory(path) {
         return vec![path.to_owned()];
     }
-    let pattern = include::pattern_in(path, place.pattern);
+    let pattern = syntax::include::pattern_in(path, place.pattern);
     let mut files = match reader.lookup.glob(&pattern) {
         Ok(files) => files,
         Err(problem) => {
@@ -188,8 +148,8 @@ fn files(place: &Named, reader: &mut Reader<'_>) -> Vec<PathBuf> {
             return Vec::new();
         }
     };
-    files.retain(|file| include::is_meant(file) && !reader.lookup.is_directory(file));
-    include::sort(&mut files);
+    files.retain(|file| syntax::include::is_meant(file) && !reader.lookup.is_directory(file));
+    syntax::include::sort(&mut files);
     if files.is_empty() && place.pattern != "*" {
         return reader.blocks_in(path);
     }
@@ -271,7 +231,7 @@ fn command_line_settings(option: &str, texts: &[String], report: &mut Report) ->
         let file = File::new(option, text.clone());
         report.opened(option);
         let before = report.errors();
-        match entry::indented(&file, 0..text.len(), report) {
+        match syntax::entry::indented(&file, 0..text.len(), report) {
             Indented::Setting(setting) => {
                 setting.apply(&mut Draft::default(), report);
                 if report.errors() == before {
@@ -299,7 +259,7 @@ fn finish(
     let keeps_account = command_line.is_some();
     let mut config = Config::default();
     let mut taken = Taken::default();
-    let mut relays = relay_loops::Relays::new();
+    let mut relays = resolve::relay_loops::Relays::new();
     let mut resolver = Resolver {
         lookup,
         report: &mut report,
@@ -308,9 +268,9 @@ fn finish(
         said_no_ipv6: keeps_account,
         lacking: false,
         quiet: false,
-        lists: access::Lists::new(),
+        lists: resolve::access::Lists::new(),
         alike: Alike::default(),
-        causes: naming::Causes::default(),
+        causes: resolve::naming::Causes::default(),
     };
     let all = resolver.report.contains();
     let mut outcomes = Vec::with_capacity(entries.len());
@@ -330,10 +290,10 @@ fn finish(
     }
     resolver.say_causes();
     costs.say(resolver.report);
-    dialect::leave_ipv4(entries, &mut outcomes);
-    duplicates::give_way(entries, &mut outcomes);
+    syntax::dialect::leave_ipv4(entries, &mut outcomes);
+    resolve::duplicates::give_way(entries, &mut outcomes);
     if all {
-        duplicates::last_counts(entries, &mut outcomes, &mut report);
+        resolve::duplicates::last_counts(entries, &mut outcomes, &mut report);
     }
     for ((entry, outcome), reason) in entries.iter().zip(outcomes).zip(reasons) {
         let mark = report.mark();
@@ -352,7 +312,7 @@ fn finish(
             }
         }
     }
-    relay_loops::check(&mut config, &relays, lookup, &mut report);
+    resolve::relay_loops::check(&mut config, &relays, lookup, &mut report);
     let served: Vec<_> = config.services.iter().map(|service| service.action.clone()).collect();
     taken.check_tcpmux(&served, &mut report);
     warn_of_exposed(lookup, &mut report);

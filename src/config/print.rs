@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use super::attribute::{Shown, all};
 use super::facts::Lookup;
 use super::model::{Account, Action, Config, Endpoint, Service, SocketType, Sought};
-use super::program::builtin_name;
-use super::words::quote;
+use super::resolve::program::builtin_name;
+use super::text::words::quote;
 
 /// All services of a configuration, the disabled ones last. Services withheld are
 /// not in the model, so they are not printed.

@@ -133,7 +133,7 @@ fn is_test(path: &Path) -> bool {
     path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"))
 }
 
-/// `src/config/model.rs` belongs to `config`.
+/// `src/config/model/mod.rs` belongs to `config`.
 fn module_of(file: &Path, root: &Path) -> String {
     let inside = file.strip_prefix(root).unwrap().with_extension("");
     inside.components().next().unwrap().as_os_str().to_str().unwrap().to_owned()

@@ -1,9 +1,9 @@
 //! What a program is confined to: sets of capabilities.
 
 use super::Draft;
-use crate::config::capability;
+use super::capability;
+use super::value::{Operator, Problem, Value};
 use crate::config::model::ALL_CAPABILITIES;
-use crate::config::value::{Operator, Problem, Value};
 
 /// `capabilities`: names, or `all` or `none` alone.
 pub(super) fn set_capabilities(draft: &mut Draft, value: &Value<'_>) -> Result<(), Problem> {

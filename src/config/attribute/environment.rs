@@ -1,7 +1,7 @@
 //! `env` and `passenv`: the two attributes that are lists.
 
 use super::Draft;
-use crate::config::value::{Operator, Problem, Value};
+use super::value::{Operator, Problem, Value};
 
 /// `env`: names are unique, the last value counts; `-=` takes names.
 pub(super) fn set_env(draft: &mut Draft, value: &Value<'_>) -> Result<(), Problem> {

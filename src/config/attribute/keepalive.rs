@@ -2,11 +2,11 @@
 
 use std::fmt::Display;
 
+use super::quantity::{digits, duration};
+use super::value::{Problem, Value};
 use super::{Draft, Shown};
 use crate::config::model::{Keepalive, KeepaliveTimes};
-use crate::config::quantity::{digits, duration};
-use crate::config::value::{Problem, Value};
-use crate::config::words::Word;
+use crate::config::text::words::Word;
 
 /// The longest times, and the most questions, that the system takes (tcp(7)).
 const LONGEST: u16 = 32_767;

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::quantity::{digits, is_unlimited, show_duration};
+use super::value::{Operator, Problem, Value};
 use super::{Draft, Shown};
+use crate::config::diagnostic::suggest::{listed, nearest};
 use crate::config::model::{
     AccessTimes, Attributes, Banner, Cps, LogOnFailure, LogOnSuccess, Prefix,
 };
-use crate::config::quantity::{digits, is_unlimited, show_duration};
-use crate::config::suggest::{listed, nearest};
-use crate::config::value::{Operator, Problem, Value};
-use crate::config::words::quote;
+use crate::config::text::words::quote;
 use crate::net::vsock;
 
 /// Rest of `cps` where none is said, as in xinetd.
@@ -72,7 +72,7 @@ pub(super) fn set_cps(draft: &mut Draft, value: &Value<'_>) -> Result<(), Proble
         }
         _ => (value.word()?, None),
     };
-    let number = |word: &crate::config::words::Word, most: u32| {
+    let number = |word: &crate::config::text::words::Word, most: u32| {
         digits(&word.text)
             .and_then(|number| u32::try_from(number).ok())
             .filter(|number| (1..=most).contains(number))

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use super::quantity::{show_size, size};
+use super::value::{Problem, Value};
 use super::{Draft, Shown};
+use crate::config::diagnostic::suggest::{listed, nearest};
 use crate::config::model::LogFile;
-use crate::config::quantity::{show_size, size};
-use crate::config::suggest::{listed, nearest};
-use crate::config::value::{Problem, Value};
-use crate::config::words::{Word, quote};
+use crate::config::text::words::{Word, quote};
 
 /// Where lines go.
 const KINDS: [&str; 2] = ["SYSLOG", "FILE"];

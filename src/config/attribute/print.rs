@@ -6,13 +6,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Shown;
-use crate::config::capability;
+use super::capability;
+use super::quantity::show_size;
 use crate::config::model::{
     Action, AtLimit, Attributes, Endpoint, Leftovers, Limit, Linger, OnStop, Paths, Rate,
     RelayTarget, Resource, Sought, StderrTo,
 };
-use crate::config::quantity::show_size;
-use crate::config::words::quote;
+use crate::config::text::words::quote;
 
 /// The value where it is not the default.
 fn differing<'a, T: PartialEq>(

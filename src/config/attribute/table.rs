@@ -8,10 +8,10 @@ use super::print::{
     on_stop, passenv, path, paths, rate, redirect, rlimit, size_of, socket_group, socket_mode,
     socket_user, stderr, umask, yes,
 };
+use super::quantity::show_size;
 use super::{Attribute, Scope, keepalive, limits, log_type};
 use crate::config::model::{AtLimit, Leftovers, Linger, OnStop, Resource, StderrTo};
-use crate::config::quantity::show_size;
-use crate::config::relay::Redirect;
+use crate::config::resolve::relay::Redirect;
 
 /// A field of the model that a method of `Value` reads.
 macro_rules! set {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::path_bytes;
 use super::{AccessTimes, Prefix};
-use crate::config::path_bytes;
 
 /// A number or no limit.
 pub type Limit = Option<u32>;

@@ -1,0 +1,92 @@
+//! The capabilities of capabilities(7) by name and number.
+
+/// Their names without `CAP_`, in the order of their numbers.
+const NAMES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+/// All that have a name here. A kernel may have newer ones: those are kept by
+/// [`crate::config::model::ALL_CAPABILITIES`] only.
+const NAMED: u64 = (1 << NAMES.len()) - 1;
+
+/// The bit of a name, with or without `CAP_`, in any case.
+pub(crate) fn bit(name: &str) -> Option<u64> {
+    let upper = name.to_ascii_uppercase();
+    let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
+    NAMES.iter().position(|known| *known == bare).map(|number| 1 << number)
+}
+
+/// A set without what has no name.
+pub(crate) fn named(set: u64) -> u64 {
+    set & NAMED
+}
+
+/// The names of a set, with `CAP_`.
+pub(crate) fn names(set: u64) -> impl Iterator<Item = String> {
+    let kept = move |(number, _): &(usize, &&str)| set & (1 << number) != 0;
+    NAMES.iter().enumerate().filter(kept).map(|(_, name)| format!("CAP_{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NAMED, bit, named, names};
+
+    #[test]
+    fn names_have_the_numbers_of_the_kernel() {
+        for (name, number) in
+            [("CAP_CHOWN", 0), ("net_bind_service", 10), ("Cap_Sys_Admin", 21), ("bpf", 39)]
+        {
+            assert_eq!(bit(name), Some(1 << number), "{name}");
+        }
+        assert_eq!(bit("CAP_"), None);
+        assert_eq!(bit("CAP_EVERYTHING"), None);
+    }
+
+    #[test]
+    fn a_set_is_its_names() {
+        let back = names(NAMED).filter_map(|name| bit(&name)).fold(0, |set, bit| set | bit);
+        assert_eq!(back, NAMED);
+        assert_eq!(named(u64::MAX), NAMED);
+        assert_eq!(names(0).count(), 0);
+    }
+}

@@ -1,0 +1,222 @@
+//! What an attribute is, and how one is found in the one table.
+
+use std::fmt;
+
+use super::diagnostic::suggest::nearest;
+use super::facts::Lookup;
+use super::model::{Attributes, Service};
+use super::resolve::access::Said;
+use super::resolve::relay::Redirect;
+use super::text::words::Word;
+use value::{Problem, Value};
+
+pub(super) mod capability;
+mod confinement;
+mod environment;
+mod keepalive;
+mod limits;
+mod log_type;
+mod print;
+pub(super) mod quantity;
+pub(super) mod relevance;
+mod table;
+pub(super) mod value;
+
+pub(crate) use table::TABLE;
+
+/// What an attribute has an effect on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Every service.
+    Every,
+    /// Those that run a program.
+    Program,
+    /// Those that take connections one by one (`nowait`).
+    Nowait,
+    /// Those whose clients have IP addresses.
+    Source,
+    /// Those that take connections of streams one by one.
+    Connection,
+    /// Those that have clients queue for them (streams and sequenced packets).
+    Listening,
+    /// Those that have a socket of their own.
+    Socket,
+    /// Those on IPv4 or IPv6.
+    Inet,
+    /// Streams on IPv4 or IPv6.
+    Tcp,
+    /// Those on a unix socket in the file system.
+    UnixPath,
+    /// Programs that have a connection.
+    Connected,
+    /// Those whose connections are seen to move: over TCP, and what the server serves itself.
+    Moving,
+    /// Built-in services that answer datagrams of IPv4 or IPv6.
+    Answers,
+}
+
+/// Everything that settings say, before names are looked up.
+#[derive(Debug, Clone)]
+pub(crate) struct Draft {
+    /// What is in the model as it is.
+    pub(crate) attributes: Attributes,
+    /// `interface`.
+    pub(crate) interface: Option<Word>,
+    /// `group`.
+    pub(crate) group: Option<Word>,
+    /// `groups`.
+    pub(crate) groups: bool,
+    /// `socket_user`.
+    pub(crate) socket_user: Option<Word>,
+    /// `socket_group`.
+    pub(crate) socket_group: Option<Word>,
+    /// `v6only`.
+    pub(crate) v6only: bool,
+    /// `redirect`.
+    pub(crate) redirect: Option<Redirect>,
+    /// `disable`.
+    pub(crate) disable: bool,
+    /// What has to be read from files.
+    pub(crate) said: Said,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self {
+            attributes: Attributes::default(),
+            interface: None,
+            group: None,
+            groups: true,
+            socket_user: None,
+            socket_group: None,
+            v6only: false,
+            redirect: None,
+            disable: false,
+            said: Said::default(),
+        }
+    }
+}
+
+/// What a printer may look at.
+pub(crate) struct Shown<'a> {
+    /// The service to print.
+    pub(crate) service: &'a Service,
+    /// Whether it is one of the disabled.
+    pub(crate) disabled: bool,
+    /// For the names of numbers.
+    pub(crate) lookup: &'a dyn Lookup,
+}
+
+/// How a value is written into a draft.
+type Setter = fn(&mut Draft, &Value<'_>) -> Result<(), Problem>;
+/// How a value is printed; None where it is the default.
+type Printer = fn(&Shown<'_>) -> Option<String>;
+
+/// One line of the table.
+pub struct Attribute {
+    /// Its name.
+    pub name: &'static str,
+    /// Other names for it.
+    pub aliases: &'static [&'static str],
+    /// What a value looks like.
+    pub value: &'static str,
+    /// What holds where nothing is said.
+    pub default: &'static str,
+    /// What it does, in one line.
+    pub help: &'static str,
+    /// Whether `+=` and `-=` mean something besides `=`.
+    pub list: bool,
+    /// What it has an effect on.
+    pub scope: Scope,
+    set: Setter,
+    print: Printer,
+}
+
+impl fmt::Debug for Attribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Attribute {
+    /// Writes a value into a draft.
+    pub(crate) fn set(&self, draft: &mut Draft, value: &Value<'_>) -> Result<(), Problem> {
+        (self.set)(draft, value)
+    }
+
+    /// The value to print; None where it is the default.
+    pub(crate) fn print(&self, shown: &Shown<'_>) -> Option<String> {
+        (self.print)(shown)
+    }
+}
+
+/// The whole table, in the order of the manual page.
+pub fn all() -> impl Iterator<Item = &'static Attribute> {
+    TABLE.iter()
+}
+
+/// The names of all attributes, other names included.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().flat_map(|attribute| {
+        std::iter::once(attribute.name).chain(attribute.aliases.iter().copied())
+    })
+}
+
+/// The attribute of this name.
+pub(crate) fn find(name: &str) -> Option<&'static Attribute> {
+    TABLE.iter().find(|attribute| attribute.name == name || attribute.aliases.contains(&name))
+}
+
+/// What to say to somebody who wrote a name that no attribute has.
+pub(crate) fn help_for_unknown(name: &str) -> String {
+    let field = match name {
+        "server" | "server_args" => "the program and its arguments are",
+        "socket_type" | "protocol" | "wait" | "user" => "that is",
+        "port" | "id" | "type" => "the service is",
+        _ => {
+            return match nearest(name, names()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!(
+                    "oxinetd.conf(5) lists all attributes; an argument with `=` is written in quotes: '{name}=…'"
+                ),
+            };
+        }
+    };
+    format!(
+        "{field} said in the line itself: SERVICE TYPE PROTOCOL wait|nowait USER PROGRAM ARGUMENTS"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{all, find, help_for_unknown, names};
+
+    #[test]
+    fn every_name_is_there_once_and_found() {
+        let mut seen: Vec<&str> = names().collect();
+        for name in &seen {
+            assert!(find(name).is_some(), "{name}");
+        }
+        let count = seen.len();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), count);
+        assert_eq!(find("bind").map(|found| found.name), Some("interface"));
+    }
+
+    #[test]
+    fn every_line_of_the_table_is_filled_in() {
+        for attribute in all() {
+            for text in [attribute.value, attribute.default, attribute.help] {
+                assert!(!text.is_empty(), "{}", attribute.name);
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_names_are_helped() {
+        assert!(help_for_unknown("instnaces").contains("`instances`"));
+        assert!(help_for_unknown("server").contains("the line itself"));
+        assert!(help_for_unknown("if").contains("quotes"));
+    }
+}

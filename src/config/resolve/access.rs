@@ -1,0 +1,318 @@
+//! Attributes whose values stand in other files: lists of addresses (`@FILE`) and
+//! banners. Their names are relative to the file that says them; they are read while
+//! the configuration is, and at every reload again.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::Resolver;
+use crate::config::attribute::Draft;
+use crate::config::attribute::value::{Operator, Problem, Value};
+use crate::config::diagnostic::Span;
+use crate::config::diagnostic::report::Report;
+use crate::config::model::{Banner, Prefix, parse_item};
+use crate::config::syntax::entry::{Entry, Setting};
+use crate::config::text::source::{File, is_comment};
+use crate::config::text::words::{self, Word};
+use crate::net::vsock;
+
+/// The largest file of addresses: a million of them.
+const LARGEST_LIST: u64 = 32 << 20;
+/// The largest banner.
+const LARGEST_BANNER: u64 = 64 << 10;
+/// Mistakes that are shown of one file of addresses.
+const MOST_MISTAKES: usize = 10;
+
+/// What has to be read before it can be used.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Said {
+    /// `only_from`; None where nothing is said.
+    only_from: Option<List>,
+    /// `no_access`, likewise.
+    no_access: Option<List>,
+    /// The file of `banner`.
+    pub(crate) banner: Option<Word>,
+    /// The file of `banner_success`.
+    pub(crate) banner_success: Option<Word>,
+    /// The file of `banner_fail`.
+    pub(crate) banner_fail: Option<Word>,
+}
+
+/// Lists of addresses that have been read, by file: services often share one.
+pub(in crate::config) type Lists = HashMap<PathBuf, Rc<[Prefix]>>;
+
+/// What is said of a list.
+#[derive(Debug, Clone)]
+struct List {
+    /// In the order of the file.
+    changes: Vec<Change>,
+    /// The last setting that is about it.
+    last: Last,
+}
+
+/// What a list that ends empty can be laid at the door of.
+#[derive(Debug, Clone)]
+struct Last {
+    place: Span,
+    removes: bool,
+}
+
+/// One `+=` or `-=` of a list.
+#[derive(Debug, Clone)]
+struct Change {
+    remove: bool,
+    item: Item,
+}
+
+#[derive(Debug, Clone)]
+enum Item {
+    Prefixes(Vec<Prefix>),
+    /// `vsock:CID`.
+    Machine(u32),
+    /// `@FILE`, the sign included.
+    File(Word),
+}
+
+impl Said {
+    /// `only_from` with any operator.
+    pub(in crate::config) fn change_only_from(&mut self, value: &Value<'_>) -> Result<(), Problem> {
+        change(&mut self.only_from, value)
+    }
+
+    /// `no_access` with any operator.
+    pub(in crate::config) fn change_no_access(&mut self, value: &Value<'_>) -> Result<(), Problem> {
+        change(&mut self.no_access, value)
+    }
+}
+
+/// Whoever takes away from a list that nobody has begun has spoken of it, too: it is empty,
+/// which is nobody. Were it none, `only_from -= ADDRESS` would let everybody in.
+fn change(list: &mut Option<List>, value: &Value<'_>) -> Result<(), Problem> {
+    let removes = value.operator == Operator::Remove;
+    let changes = value.words.iter().map(|word| Ok(Change { remove: removes, item: item(word)? }));
+    let changes = changes.collect::<Result<Vec<_>, Problem>>()?;
+    let last = Last { place: value.place.clone(), removes };
+    let known = list.take().filter(|_| value.operator != Operator::Set);
+    let mut all = known.map(|list| list.changes).unwrap_or_default();
+    all.extend(changes);
+    *list = Some(List { changes: all, last });
+    Ok(())
+}
+
+fn item(word: &Word) -> Result<Item, Problem> {
+    if let Some(name) = word.text.strip_prefix('@') {
+        if name.is_empty() {
+            let help = "write `@/etc/friends`, a file with one address or prefix a line";
+            return Err(Problem::new(&word.span, "the name of the file is missing", help));
+        }
+        return Ok(Item::File(word.clone()));
+    }
+    if let Some(cid) = word.text.strip_prefix(vsock::PREFIX) {
+        return vsock::number(cid).map(Item::Machine).ok_or_else(|| {
+            let help = "write `vsock:CID`, a number: 1 is this machine itself, 2 its host";
+            Problem::new(&word.span, format!("`{cid}` is not a CID"), help)
+        });
+    }
+    parse_item(&word.text).map(Item::Prefixes).map_err(|message| wrong(&word.span, message))
+}
+
+fn wrong(span: &Span, message: String) -> Problem {
+    let help = if message.contains("host names") {
+        "a name means what a name server says; write addresses, or put `tcpd` before the program"
+    } else {
+        "write addresses and prefixes: `192.0.2.7 10.0.0.0/8 2001:db8::/32 10.1.{2,3}`"
+    };
+    Problem::new(span, message, help)
+}
+
+impl Resolver<'_> {
+    /// Reads the files that a service's settings name; of one that is `broken`, what was wrong
+    /// has been said.
+    pub(in crate::config) fn read_what_is_said(&mut self, draft: &mut Draft, broken: bool) {
+        let said = std::mem::take(&mut draft.said);
+        let attributes = &mut draft.attributes;
+        if let Some(list) = said.only_from {
+            attributes.machines.0 = machines(&list.changes);
+            attributes.only_from = Some(self.only_from(&list, broken));
+        }
+        if let Some(list) = said.no_access {
+            attributes.machines.1 = machines(&list.changes);
+            attributes.no_access = self.prefixes(&list.changes);
+        }
+        attributes.banner = said.banner.and_then(|word| self.banner(&word));
+        attributes.banner_success = said.banner_success.and_then(|word| self.banner(&word));
+        attributes.banner_fail = said.banner_fail.and_then(|word| self.banner(&word));
+    }
+
+    /// Who may connect; a warning if that is nobody and nothing else was said of why.
+    fn only_from(&mut self, list: &List, broken: bool) -> Rc<[Prefix]> {
+        let before = self.report.mark();
+        let prefixes = self.prefixes(&list.changes);
+        let nobody = prefixes.is_empty() && machines(&list.changes).is_empty();
+        if nobody && !broken && !self.quiet && self.report.mark() == before {
+            let Last { place, removes } = &list.last;
+            let help = if *removes {
+                "`-=` takes from those who may connect; say with `no_access` who may not"
+            } else {
+                "`only_from = 0.0.0.0/0 ::/0` is everybody; `disable = yes` is no service"
+            };
+            self.report.warning(place, "`only_from` is empty: nobody may connect").help(help);
+        }
+        prefixes
+    }
+
+    fn prefixes(&mut self, changes: &[Change]) -> Rc<[Prefix]> {
+        // Nothing but one file, as is usual where lists are long: shared as it is.
+        if let [Change { remove: false, item: Item::File(word) }] = changes {
+            return self.list(word);
+        }
+        let mut prefixes = BTreeSet::new();
+        for Change { remove, item } in changes {
+            let read;
+            let items = match item {
+                Item::Prefixes(items) => items,
+                Item::Machine(_) => continue,
+                Item::File(word) => {
+                    read = self.list(word);
+                    &*read
+                }
+            };
+            for prefix in items {
+                if *remove {
+                    prefixes.remove(prefix);
+                } else {
+                    prefixes.insert(*prefix);
+                }
+            }
+        }
+        prefixes.into_iter().collect()
+    }
+
+    /// The addresses of `@FILE`, sorted; none after an error, and then the service is
+    /// not served.
+    fn list(&mut self, word: &Word) -> Rc<[Prefix]> {
+        let path = beside(&word.span, Path::new(&word.tail(1)));
+        if let Some(known) = self.lists.get(&path) {
+            return Rc::clone(known);
+        }
+        let bytes = match self.lookup.read_up_to(&path, LARGEST_LIST) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.cannot_read(word, &path, &error, LARGEST_LIST);
+                return Rc::from([]);
+            }
+        };
+        let before = self.report.errors();
+        let file = File::from_bytes(&path.to_string_lossy(), &bytes, self.report);
+        let mut prefixes = addresses(&file, self.report);
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        let list: Rc<[Prefix]> = prefixes.into();
+        if self.report.errors() == before {
+            self.lists.insert(path, Rc::clone(&list));
+        }
+        list
+    }
+
+    fn banner(&mut self, word: &Word) -> Option<Rc<Banner>> {
+        let path = beside(&word.span, Path::new(&word.os));
+        match self.lookup.read_up_to(&path, LARGEST_BANNER) {
+            Ok(text) => Some(Rc::new(Banner { path, text })),
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                self.cannot_read(word, &path, &error, LARGEST_BANNER);
+                None
+            }
+            // A service is not worse without it.
+            Err(error) => {
+                if !self.quiet {
+                    let why = crate::config::reason(&error);
+                    let message = format!("cannot read `{}`: {why}: left out", path.display());
+                    self.report
+                        .warning(&word.span, message)
+                        .help("the name is relative to the file that says it");
+                }
+                Some(Rc::new(Banner { path, text: Vec::new() }))
+            }
+        }
+    }
+
+    fn cannot_read(&mut self, word: &Word, path: &Path, error: &io::Error, most: u64) {
+        let path = path.display();
+        if error.kind() == io::ErrorKind::FileTooLarge {
+            let message = format!("`{path}` is larger than {} bytes", most);
+            self.report.error(&word.span, message).help("name a smaller file");
+            return;
+        }
+        let message = format!("cannot read `{path}`: {}", crate::config::reason(error));
+        let help = match error.kind() {
+            io::ErrorKind::Other => crate::config::NO_FILE,
+            _ => "the name is relative to the file that says it",
+        };
+        self.lacks(&word.span, message, help);
+    }
+
+    /// A `wait` service on a stream: whoever connects is known to the program alone.
+    pub(in crate::config) fn warn_of_unseen_sources(&mut self, entry: &Entry) {
+        let is_rule =
+            |setting: &&Setting| matches!(setting.attribute.name, "only_from" | "no_access");
+        let said = entry.defaults.iter().chain(&entry.settings).filter(is_rule);
+        for setting in said.collect::<Vec<_>>() {
+            self.report
+                .warning(
+                    &setting.name.span,
+                    format!(
+                        "`{}` has no effect on `{}`: with `wait`, the program accepts its clients itself",
+                        setting.name.text, entry.endpoint.text
+                    ),
+                )
+                .help("write `nowait`, or let the program check its clients");
+        }
+    }
+}
+
+/// The machines of a list.
+fn machines(changes: &[Change]) -> BTreeSet<u32> {
+    let mut machines = BTreeSet::new();
+    for Change { remove, item } in changes {
+        match item {
+            Item::Machine(cid) if *remove => _ = machines.remove(cid),
+            Item::Machine(cid) => _ = machines.insert(*cid),
+            Item::Prefixes(_) | Item::File(_) => {}
+        }
+    }
+    machines
+}
+
+/// A name relative to the file that says it.
+fn beside(span: &Span, name: &Path) -> PathBuf {
+    Path::new(&span.source.name).parent().unwrap_or(Path::new("")).join(name)
+}
+
+/// One item a line; the rest of a line may be a comment.
+fn addresses(file: &File, report: &mut Report) -> Vec<Prefix> {
+    let mut prefixes = Vec::new();
+    let mut mistakes = 0;
+    for line in &file.lines {
+        let text = file.text(line.range.clone());
+        if is_comment(text) || file.is_bad(line.number) {
+            continue;
+        }
+        let end = text.find('#').map_or(line.range.end, |at| line.range.start + at);
+        for word in words::split(file, line.range.start..end, report) {
+            match parse_item(&word.text) {
+                Ok(items) => prefixes.extend(items),
+                Err(message) => {
+                    let problem = wrong(&word.span, message);
+                    report.error(&problem.span, problem.message).maybe_help(problem.help);
+                    mistakes += 1;
+                }
+            }
+        }
+        if mistakes >= MOST_MISTAKES {
+            break;
+        }
+    }
+    prefixes
+}

@@ -1,0 +1,147 @@
+//! What no single entry can know: two entries for one socket, two for one name of
+//! tcpmux, and names of tcpmux without tcpmux.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::Outcome;
+use super::fields::has_one_family;
+use crate::config::diagnostic::Span;
+use crate::config::diagnostic::report::Report;
+use crate::config::model::{Action, Builtin, Endpoint, SocketSpec, SocketType, TcpmuxName};
+use crate::config::syntax::entry::Entry;
+
+/// What was taken so far, with the entry that took it.
+#[derive(Default)]
+pub(in crate::config) struct Taken {
+    /// Sockets as [`what_is_bound`] tells them apart.
+    sockets: BTreeMap<SocketSpec, Span>,
+    names: BTreeMap<String, Span>,
+}
+
+impl Taken {
+    /// The outcome of an entry, or nothing if another one has what it wants.
+    pub(in crate::config) fn claim(
+        &mut self,
+        entry: &Entry,
+        outcome: Outcome,
+        report: &mut Report,
+    ) -> Outcome {
+        let (sockets, tcpmux) = match &outcome {
+            Outcome::Service(service) => (&service.sockets, &service.tcpmux),
+            Outcome::Withheld(withheld) => (&withheld.sockets, &withheld.tcpmux),
+            Outcome::Disabled(_) | Outcome::Off | Outcome::Nothing => return outcome,
+        };
+        let any_port = |socket: &SocketSpec| match socket.endpoint {
+            Endpoint::Inet(address) => address.port() == 0,
+            Endpoint::Vsock(address) => address.port == 0,
+            Endpoint::Unix(_) | Endpoint::Abstract(_) => false,
+        };
+        let twice = sockets
+            .iter()
+            .filter(|socket| !any_port(socket))
+            .find(|socket| self.sockets.contains_key(&what_is_bound(socket)));
+        let name = tcpmux.as_ref().map(|TcpmuxName { name, .. }| TcpmuxName::folded(name));
+        let first = match (twice, &name) {
+            (Some(socket), _) => self.sockets.get(&what_is_bound(socket)).map(|span| {
+                (span.clone(), format!("two entries for the same socket: {}", text(socket)))
+            }),
+            (None, Some(name)) => self.names.get(name).map(|span| {
+                (span.clone(), format!("two entries for the same name: tcpmux/{name}"))
+            }),
+            (None, None) => None,
+        };
+        if let Some((first, what)) = first {
+            report
+                .error(&entry.endpoint.span, what)
+                .related(first, "the first one is here")
+                .help("take one of them out, or give it another port or address");
+            return Outcome::Nothing;
+        }
+        let span = &entry.endpoint.span;
+        self.sockets.extend(sockets.iter().map(|socket| (what_is_bound(socket), span.clone())));
+        self.names.extend(name.map(|name| (name, span.clone())));
+        outcome
+    }
+
+    /// Names of tcpmux that nobody can reach.
+    pub(in crate::config) fn check_tcpmux(&self, served: &[Action], report: &mut Report) {
+        let tcpmux = served.contains(&Action::Builtin(Builtin::Tcpmux));
+        if let (false, Some(first)) = (tcpmux, self.names.values().min_by_key(|span| span.start)) {
+            report
+                .warning(first, "no entry serves tcpmux itself: this one cannot be reached")
+                .help("add the line `tcpmux stream tcp nowait - internal`");
+        }
+    }
+}
+
+/// A line for one family takes its sockets from a line for both: OpenBSD's own file has a
+/// `tcp6` beside each `tcp`, in either order. Where nothing would be left of the other, they
+/// are two for one socket.
+pub(in crate::config) fn give_way(entries: &[Entry], outcomes: &mut [Outcome]) {
+    let mut taken: HashSet<SocketSpec> = HashSet::new();
+    for (entry, outcome) in entries.iter().zip(&*outcomes) {
+        let is_served = matches!(outcome, Outcome::Service(_) | Outcome::Withheld(_));
+        if is_served && has_one_family(&entry.protocol) {
+            taken.extend(outcome.sockets().iter().map(what_is_bound));
+        }
+    }
+    for (entry, outcome) in entries.iter().zip(outcomes) {
+        let keeps = |socket: &SocketSpec| !taken.contains(&what_is_bound(socket));
+        if !has_one_family(&entry.protocol)
+            && let Some(sockets) = outcome.sockets_mut()
+            && sockets.iter().any(keeps)
+        {
+            sockets.retain(keeps);
+        }
+    }
+}
+
+/// In the place of an inetd, the last of two lines for one socket counts, as there.
+pub(in crate::config) fn last_counts(
+    entries: &[Entry],
+    outcomes: &mut [Outcome],
+    report: &mut Report,
+) {
+    let mut taken: HashMap<SocketSpec, &Entry> = HashMap::new();
+    for (entry, outcome) in entries.iter().zip(outcomes).rev().filter(|(it, _)| it.id.is_none()) {
+        let sockets = || outcome.sockets().iter().map(what_is_bound);
+        if let Some(last) = sockets().find_map(|socket| taken.get(&socket)) {
+            report
+                .warning(&entry.endpoint.span, "this socket is said again: this line is ignored")
+                .related(last.endpoint.span.clone(), "this one counts")
+                .help("take one of them out");
+            *outcome = Outcome::Nothing;
+        } else {
+            taken.extend(sockets().map(|socket| (socket, entry)));
+        }
+    }
+}
+
+/// What only one socket can have: a path is one file, whatever the type of its socket;
+/// for the kernel, ports and abstract names are each type's own.
+fn what_is_bound(socket: &SocketSpec) -> SocketSpec {
+    let socket_type = match socket.endpoint {
+        Endpoint::Unix(_) => SocketType::Stream,
+        Endpoint::Inet(_) | Endpoint::Abstract(_) => socket.socket_type,
+        // One port, whatever the type.
+        Endpoint::Vsock(_) => SocketType::Stream,
+    };
+    SocketSpec { socket_type, ..socket.clone() }
+}
+
+/// A socket in a sentence.
+fn text(socket: &SocketSpec) -> String {
+    let place = match &socket.endpoint {
+        Endpoint::Inet(address) => {
+            let protocol = if socket.socket_type == SocketType::Dgram { "udp" } else { "tcp" };
+            format!("{address} {protocol}")
+        }
+        Endpoint::Unix(path) => path.to_string_lossy().into_owned(),
+        Endpoint::Abstract(name) => format!("@{}", String::from_utf8_lossy(name)),
+        Endpoint::Vsock(address) => address.to_string(),
+    };
+    match &socket.device {
+        Some(device) => format!("{place} on {device}"),
+        None => place,
+    }
+}

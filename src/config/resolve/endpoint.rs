@@ -1,0 +1,393 @@
+//! The service field: addresses, a port or a name; a path; an entry of tcpmux.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use super::fields::Protocol;
+use super::program::well_known;
+use super::virtual_socket::is_vsock;
+use crate::config::attribute::quantity::digits;
+use crate::config::diagnostic::Span;
+use crate::config::diagnostic::report::Report;
+use crate::config::diagnostic::suggest::nearest;
+use crate::config::facts::Lookup;
+use crate::config::model::TcpmuxName;
+use crate::config::syntax::entry::Entry;
+use crate::config::text::words::Word;
+use crate::net::vsock::VsockAddress;
+
+/// An address as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::config) enum Address {
+    /// `*`.
+    Any,
+    /// A number.
+    Ip(IpAddr),
+    /// `fe80::1%eth0`.
+    Scoped(Ipv6Addr, Word),
+    /// A host name.
+    Host(Word),
+    /// What may be a host or a network device, and is neither now.
+    Unknown(Word),
+}
+
+/// Addresses with the place of each.
+pub(in crate::config) type Addresses = Vec<(Address, Span)>;
+
+/// What a service field means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::config) enum Target {
+    /// Ports on addresses; no addresses where none are said.
+    Inet { addresses: Addresses, ports: RangeInclusive<u16>, service: String },
+    /// A unix socket, with FreeBSD's user, group and mode.
+    Unix { path: PathBuf, owner: Option<Box<[Word; 3]>> },
+    /// A unix socket without a file.
+    Abstract(Vec<u8>),
+    /// A virtual socket, and how it is written.
+    Vsock(VsockAddress, String),
+    /// An entry of tcpmux.
+    Tcpmux(TcpmuxName),
+}
+
+/// Reads service fields.
+pub(in crate::config) struct Reading<'a> {
+    pub(in crate::config) lookup: &'a dyn Lookup,
+    pub(in crate::config) report: &'a mut Report,
+    /// Whether port 0 (any free one) is a port: on the command line.
+    pub(in crate::config) any_port: bool,
+}
+
+impl Reading<'_> {
+    /// The service field of an entry; None after an error.
+    pub(in crate::config) fn target(
+        &mut self,
+        entry: &Entry,
+        protocol: Protocol,
+    ) -> Option<Target> {
+        let word = &entry.endpoint;
+        let text = word.text.as_str();
+        if is_inet(text) {
+            return self.inet(entry, protocol);
+        }
+        let target = self.portless(word);
+        match (target.as_ref()?, protocol) {
+            (Target::Vsock(..), Protocol::Vsock) => target,
+            (Target::Vsock(..), _) => {
+                self.is_not_its_protocol(entry, "a virtual socket", "vsock");
+                None
+            }
+            (Target::Tcpmux(_), Protocol::Tcp(_)) => target,
+            (Target::Tcpmux(_), _) => {
+                self.report
+                    .error(&entry.protocol.span, "entries of tcpmux are reached over TCP")
+                    .help("write `stream tcp`");
+                None
+            }
+            (_, Protocol::Unix) => target,
+            (_, _) => {
+                self.is_not_its_protocol(entry, "a unix socket", "unix");
+                None
+            }
+        }
+    }
+
+    /// A service field that tells another protocol than the one that is said.
+    fn is_not_its_protocol(&mut self, entry: &Entry, what: &str, right: &str) {
+        let (text, said) = (&entry.endpoint.text, &entry.protocol.text);
+        let message = format!("`{text}` is {what}, `{said}` is not its protocol");
+        self.report.error(&entry.protocol.span, message).help(format!("write `{right}`"));
+    }
+
+    /// A service field without a port.
+    pub(in crate::config) fn portless(&mut self, word: &Word) -> Option<Target> {
+        if let Some(name) = word.text.strip_prefix("tcpmux/") {
+            self.tcpmux(word, name)
+        } else if word.text.starts_with('/') {
+            Some(Target::Unix { path: PathBuf::from(&word.os), owner: None })
+        } else if word.text.starts_with('@') {
+            self.abstract_name(word)
+        } else if is_vsock(&word.text) {
+            self.vsock(word)
+        } else {
+            self.freebsd(word)
+        }
+    }
+
+    fn tcpmux(&mut self, word: &Word, name: &str) -> Option<Target> {
+        let greet = name.starts_with('+');
+        let name = name.strip_prefix('+').unwrap_or(name);
+        let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+        if plain && name.len() <= 256 && !name.eq_ignore_ascii_case("help") {
+            return Some(Target::Tcpmux(TcpmuxName { name: name.to_owned(), greet }));
+        }
+        let message = if name.eq_ignore_ascii_case("help") {
+            "the name `help` is tcpmux's own: it lists the others"
+        } else {
+            "this is not a name that a client of tcpmux can send"
+        };
+        self.report.error(&word.span, message).help("write `tcpmux/NAME` or `tcpmux/+NAME`");
+        None
+    }
+
+    /// `[ADDRESS[,ADDRESS…]:]SERVICE`.
+    fn inet(&mut self, entry: &Entry, protocol: Protocol) -> Option<Target> {
+        let word = &entry.endpoint;
+        let (service, before) = split(word);
+        if protocol == Protocol::Unix {
+            self.report
+                .error(&word.span, format!("`{}` is not a path, which `unix` needs", word.text))
+                .help(
+                    "write `/path` or `@name` for a unix socket, or `tcp` or `udp` as the protocol",
+                );
+            return None;
+        }
+        if protocol == Protocol::Vsock {
+            self.report
+                .error(&word.span, format!("`{}` is not what `vsock` needs", word.text))
+                .help("write `vsock:PORT` or `vsock:CID:PORT`");
+            return None;
+        }
+        if before.as_ref().is_some_and(|before| self.lacks_brackets(word, before, &service)) {
+            return None;
+        }
+        let addresses = match before.or_else(|| self.default_address(entry)) {
+            Some(word) => self.addresses(&word),
+            None => Some(Vec::new()),
+        };
+        let ports = self.ports(&service, protocol);
+        Some(Target::Inet { addresses: addresses?, ports: ports?, service: service.text })
+    }
+
+    /// An IPv6 address whose last part would be taken for the service.
+    pub(in crate::config) fn lacks_brackets(
+        &mut self,
+        word: &Word,
+        address: &Word,
+        service: &Word,
+    ) -> bool {
+        // Before a number the last colon splits, as everywhere.
+        let number = digits(&service.text).is_some();
+        let bare = address.text.parse::<Ipv6Addr>().is_ok() && !number;
+        if bare {
+            self.report
+                .error(&word.span, "an IPv6 address stands in brackets before a service")
+                .help(format!("write `[{}]:{}`", address.text, service.text));
+        }
+        bare
+    }
+
+    /// The default address, right or wrong; it gives way to an attribute below the entry
+    /// that says another one. A device goes with any address.
+    pub(in crate::config) fn default_address(&self, entry: &Entry) -> Option<Word> {
+        let said = entry.settings.iter().rev().find(|one| one.attribute.name == "interface");
+        let word = said.and_then(|setting| setting.values.first());
+        let own = word.is_some_and(|word| self.lookup.device_index(&word.text).is_none());
+        entry.default_address.clone().filter(|_| !own)
+    }
+
+    /// A list of addresses.
+    pub(in crate::config) fn addresses(&mut self, word: &Word) -> Option<Addresses> {
+        let mut addresses = Some(Vec::new());
+        let mut start = 0;
+        for part in word.text.split(',') {
+            let piece = word.slice(start..start + part.len());
+            let address = self.address(&piece);
+            addresses = addresses.zip(address).map(|(mut all, one)| {
+                all.push((one, piece.span.clone()));
+                all
+            });
+            start += part.len() + 1;
+        }
+        addresses
+    }
+
+    /// One address, an IPv6 address in brackets or (where it stands alone) without.
+    pub(in crate::config) fn address(&mut self, word: &Word) -> Option<Address> {
+        let text = word.text.as_str();
+        if text == "*" {
+            return Some(Address::Any);
+        }
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            return self.plain_ip(ip, word);
+        }
+        if let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+            return self.bracketed(word, inner);
+        }
+        let (message, help) = if text.is_empty() {
+            ("an address is missing here".to_owned(), "write an address, `*` for all, or no `:`")
+        } else if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+            (format!("`{text}` is not an IPv4 address"), "four numbers from 0 to 255: `127.0.0.1`")
+        } else if text.contains(['[', ']', ':']) {
+            (
+                format!("`{text}` is not an address"),
+                "an IPv6 address stands in brackets: `[::1]:8080`",
+            )
+        } else if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
+            return Some(Address::Host(word.clone()));
+        } else {
+            (
+                format!("`{text}` is not an address"),
+                "write an IPv4 address, an IPv6 address in brackets, a host name or `*`",
+            )
+        };
+        self.report.error(&word.span, message).help(help);
+        None
+    }
+
+    fn plain_ip(&mut self, ip: IpAddr, word: &Word) -> Option<Address> {
+        if let IpAddr::V6(v6) = ip
+            && let Some(v4) = v6.to_ipv4_mapped()
+        {
+            self.report
+                .error(&word.span, "IPv6 sockets take no IPv4 connections here")
+                .help(format!("write the IPv4 address itself: `{v4}`"));
+            return None;
+        }
+        Some(Address::Ip(ip))
+    }
+
+    /// What stands between `[` and `]`.
+    fn bracketed(&mut self, word: &Word, inner: &str) -> Option<Address> {
+        let (address, scope) = match inner.split_once('%') {
+            Some((address, scope)) => (address, Some(scope)),
+            None => (inner, None),
+        };
+        match (address.parse::<Ipv6Addr>(), scope) {
+            (Ok(ip), None) => self.plain_ip(IpAddr::V6(ip), word),
+            (Ok(ip), Some(scope)) if !scope.is_empty() => {
+                let start = 2 + address.len();
+                Some(Address::Scoped(ip, word.slice(start..start + scope.len())))
+            }
+            _ => {
+                let help = match address.parse::<Ipv4Addr>() {
+                    Ok(v4) => format!("an IPv4 address has no brackets: `{v4}`"),
+                    Err(_) => "write something like `[::1]` or `[fe80::1%eth0]`".to_owned(),
+                };
+                self.report
+                    .error(&word.span, format!("`{inner}` is not an IPv6 address"))
+                    .help(help);
+                None
+            }
+        }
+    }
+
+    /// A port, a range of ports, or the port of a name.
+    pub(in crate::config) fn ports(
+        &mut self,
+        word: &Word,
+        protocol: Protocol,
+    ) -> Option<RangeInclusive<u16>> {
+        let text = word.text.as_str();
+        let number = text.strip_prefix('+').unwrap_or(text);
+        if number.bytes().all(|byte| byte.is_ascii_digit()) && !number.is_empty() {
+            let word = word.slice(text.len() - number.len()..text.len());
+            return self.port(&word).map(|port| port..=port);
+        }
+        if let Some((low, high)) = text.split_once('-')
+            && let (Some(_), Some(_)) = (digits(low), digits(high))
+        {
+            let first = self.port(&word.slice(0..low.len()));
+            let last = self.port(&word.slice(low.len() + 1..text.len()));
+            let (first, last) = (first?, last?);
+            if first <= last && first != 0 {
+                return Some(first..=last);
+            }
+            self.report
+                .error(&word.span, format!("no port is in the range `{text}`"))
+                .help(format!("write the smaller one first: `{last}-{first}`"));
+            return None;
+        }
+        if let Some(facts) = self.lookup.service(text, protocol.name()) {
+            return Some(facts.port..=facts.port);
+        }
+        // A machine without /etc/services has these all the same.
+        if let Some(port) = well_known(text) {
+            return Some(port..=port);
+        }
+        self.unknown_service(word, protocol);
+        None
+    }
+
+    fn port(&mut self, word: &Word) -> Option<u16> {
+        let port = digits(&word.text).and_then(|port| u16::try_from(port).ok());
+        match port {
+            Some(0) if !self.any_port => {}
+            Some(port) => return Some(port),
+            None => {}
+        }
+        let least = if self.any_port { "0, which is any free one," } else { "1" };
+        self.report
+            .error(&word.span, format!("`{}` is not a port", word.text))
+            .help(format!("ports are numbers from {least} to 65535"));
+        None
+    }
+
+    fn unknown_service(&mut self, word: &Word, protocol: Protocol) {
+        let text = word.text.as_str();
+        let name = protocol.name();
+        let other = if name == "tcp" { "udp" } else { "tcp" };
+        let help = if text.is_empty() {
+            "write a port or a name after the `:`".to_owned()
+        } else if let Some(facts) = self.lookup.service(text, other) {
+            format!(
+                "it is there for `{other}`, with port {}: write that protocol, or the number",
+                facts.port
+            )
+        } else {
+            let known = self.lookup.service_names(name);
+            match nearest(text, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => help_without_name(text),
+            }
+        };
+        if text.is_empty() {
+            self.report.error(&word.span, "a service is missing here").help(help);
+        } else if text.contains('/') || text.parse::<IpAddr>().is_ok() {
+            self.report.error(&word.span, format!("`{text}` is not a service")).help(help);
+        } else {
+            let message = format!("the services database has no `{text}` for {name}: not served");
+            self.report.warning(&word.span, message).help(help);
+        }
+    }
+}
+
+/// What may have been meant that is near no name.
+fn help_without_name(text: &str) -> String {
+    let of = |part: &str| text.strip_suffix(part).filter(|port| digits(port).is_some());
+    if let Some(port) = of("/tcp").or(of("/udp")) {
+        format!("write `{port}`: the protocol is said apart from the port")
+    } else if text.contains('/') {
+        "write its port; a unix socket is an absolute path: `/run/x.sock`".to_owned()
+    } else if text.parse::<IpAddr>().is_ok() {
+        format!("that is an address alone: write `{text}:PORT`")
+    } else {
+        "write its port, or add it to /etc/services".to_owned()
+    }
+}
+
+/// Whether a service field has a port, said by its number or its name.
+pub(in crate::config) fn is_inet(field: &str) -> bool {
+    let freebsd = field.starts_with(':') && field.contains(":/");
+    let other = field.starts_with("tcpmux/") || field.starts_with(['/', '@']) || is_vsock(field);
+    !other && !freebsd
+}
+
+/// The service of a field, and the addresses before it.
+pub(in crate::config) fn split(word: &Word) -> (Word, Option<Word>) {
+    match last_colon(&word.text) {
+        Some(at) => (word.slice(at + 1..word.text.len()), Some(word.slice(0..at))),
+        None => (word.clone(), None),
+    }
+}
+
+/// The colon before the service: the last one outside brackets.
+fn last_colon(text: &str) -> Option<usize> {
+    let from = text.rfind(']').unwrap_or(0);
+    text.get(from..)?.rfind(':').map(|at| from + at)
+}
+
+/// Whether a service field names its addresses itself.
+pub(in crate::config) fn has_address(field: &str) -> bool {
+    last_colon(field).is_some()
+}

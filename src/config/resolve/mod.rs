@@ -1,0 +1,396 @@
+//! An entry becomes a service: every name a number, every combination checked.
+
+pub(super) mod access;
+pub(super) mod account;
+pub(super) mod duplicates;
+pub(super) mod endpoint;
+pub(super) mod executable;
+pub(super) mod fields;
+pub(super) mod incomplete;
+pub(super) mod naming;
+pub(super) mod privileges;
+pub(super) mod program;
+pub(super) mod reach;
+pub(super) mod relay;
+pub(super) mod relay_loops;
+pub(super) mod sandbox;
+pub(super) mod scopes;
+pub(super) mod shell;
+pub(super) mod sockets;
+pub(super) mod transport;
+pub(super) mod unavailable;
+pub(super) mod unix_socket;
+pub(super) mod virtual_socket;
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use super::attribute::Draft;
+use super::attribute::relevance::Kind;
+use super::diagnostic::Span;
+use super::diagnostic::report::Report;
+use super::facts::Lookup;
+use super::model::{
+    Account, Action, Attributes, Endpoint, RelayTarget, Service, SocketSpec, SocketType,
+    TcpmuxName, Withheld,
+};
+use super::syntax::entry::{Entry, Setting, Withhold};
+use access::Lists;
+use endpoint::Target;
+use fields::{Protocol, is_rpc};
+use naming::Causes;
+use transport::Shape;
+
+/// What became of an entry.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It can be served.
+    Service(Service),
+    /// It says `disable = yes`.
+    Disabled(Service),
+    /// This machine lacks something for it.
+    Withheld(Withheld),
+    /// It says `disable = yes`, and is wrong or lacks something.
+    Off,
+    /// An error, reported.
+    Nothing,
+}
+
+impl Outcome {
+    /// The sockets of what is to be served, as far as they are known.
+    pub(super) fn sockets(&self) -> &[SocketSpec] {
+        match self {
+            Self::Service(service) => &service.sockets,
+            Self::Withheld(withheld) => &withheld.sockets,
+            Self::Disabled(_) | Self::Off | Self::Nothing => &[],
+        }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn sockets_mut(&mut self) -> Option<&mut Vec<SocketSpec>> {
+        match self {
+            Self::Service(service) => Some(&mut service.sockets),
+            Self::Withheld(withheld) => Some(&mut withheld.sockets),
+            Self::Disabled(_) | Self::Off | Self::Nothing => None,
+        }
+    }
+}
+
+/// What resolving one entry after the other needs.
+pub(super) struct Resolver<'a> {
+    pub(super) lookup: &'a dyn Lookup,
+    pub(super) report: &'a mut Report,
+    /// `oxinetd run`: whoever runs it serves, from where it was started.
+    pub(super) keeps_account: bool,
+    /// What drafts start from.
+    pub(super) base: Draft,
+    /// Whether it was said that IPv6 is not there: once is enough.
+    pub(super) said_no_ipv6: bool,
+    /// Whether the entry at hand lacks something.
+    pub(super) lacking: bool,
+    /// Whether what it lacks does not matter: it is disabled.
+    pub(super) quiet: bool,
+    /// The files of addresses that have been read.
+    pub(super) lists: Lists,
+    /// What the service before had.
+    pub(super) alike: Alike,
+    /// What is the matter with names.
+    pub(super) causes: Causes,
+}
+
+/// Parts that a service shares with the one before it if they are equal.
+#[derive(Default)]
+pub(super) struct Alike {
+    account: Last<Account>,
+    attributes: Last<Attributes>,
+}
+
+#[derive(Default)]
+struct Last<T>(Option<Rc<T>>);
+
+impl<T: PartialEq> Last<T> {
+    fn share(&mut self, value: T) -> Rc<T> {
+        match &self.0 {
+            Some(last) if **last == value => Rc::clone(last),
+            _ => Rc::clone(self.0.insert(Rc::new(value))),
+        }
+    }
+}
+
+impl Resolver<'_> {
+    /// Checks one entry to the end, whatever is wrong with it on the way.
+    pub(super) fn resolve(&mut self, entry: &Entry) -> Outcome {
+        let before = self.report.errors();
+        if is_rpc(&entry.protocol) {
+            self.report
+                .warning(&entry.protocol.span, "Sun RPC registration is not done: not served")
+                .help("give the service a port of its own, `tcp` or `udp`");
+            return self.known_by_name(entry);
+        }
+        if entry.withheld == Withhold::Unresolved {
+            return self.known_by_name(entry);
+        }
+        self.lacking = entry.withheld == Withhold::Resolved;
+        let (shape, draft) = self.shape(entry);
+        let disabled = draft.disable;
+        let Some(shape) = shape else {
+            self.judge_alone(entry, draft);
+            self.causes.concern(&entry.label());
+            // Right, but for a name that this machine does not know.
+            let lacks = !entry.broken && !disabled && self.report.errors() == before;
+            return if lacks {
+                Outcome::Withheld(by_name(entry))
+            } else {
+                self.broken(entry, disabled)
+            };
+        };
+        let service = self.service(entry, shape, draft);
+        if entry.broken || self.report.errors() > before {
+            return self.broken(entry, disabled);
+        }
+        match (service, disabled) {
+            (None, _) => Outcome::Nothing,
+            (Some((service, true)), true) => Outcome::Disabled(service),
+            (Some((service, true)), false) => Outcome::Service(service),
+            (Some((_, false)), true) => Outcome::Off,
+            (Some((service, false)), false) => Outcome::Withheld(Withheld {
+                label: service.label,
+                id: service.id,
+                sockets: service.sockets,
+                tcpmux: service.tcpmux,
+                why: String::new(),
+            }),
+        }
+    }
+
+    /// An entry of which only the name is known; what its settings say is checked.
+    fn known_by_name(&mut self, entry: &Entry) -> Outcome {
+        let before = self.report.errors();
+        let disabled = self.draft(entry, &[]).disable;
+        if entry.broken || self.report.errors() > before {
+            return self.broken(entry, disabled);
+        }
+        if disabled { Outcome::Off } else { Outcome::Withheld(by_name(entry)) }
+    }
+
+    /// An entry with an error. Where the rest of the file goes on, what runs of it does too.
+    fn broken(&self, entry: &Entry, disabled: bool) -> Outcome {
+        match disabled {
+            true => Outcome::Off,
+            false if self.report.contains() => Outcome::Withheld(by_name(entry)),
+            false => Outcome::Nothing,
+        }
+    }
+
+    /// Something this machine lacks: a warning, and the entry is not served.
+    pub(super) fn lacks(
+        &mut self,
+        span: &Span,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.lacking = true;
+        if !self.quiet {
+            let message = format!("{}: not served", message.into());
+            self.report.warning(span, message).help(help);
+        }
+    }
+
+    /// Everything that settings say, the more particular ones last.
+    pub(super) fn draft(&mut self, entry: &Entry, implied: &[Setting]) -> Draft {
+        let mut draft = self.base.clone();
+        let kind = Kind::of_entry(entry);
+        let matters = |setting: &&Setting| kind.matters(setting.attribute.scope);
+        let defaults = entry.defaults.iter().filter(matters);
+        for setting in defaults.chain(implied).chain(&entry.settings) {
+            setting.apply(&mut draft, self.report);
+        }
+        let own: Vec<&Setting> = implied.iter().chain(&entry.settings).collect();
+        for (index, setting) in own.iter().enumerate() {
+            let earlier = own.iter().take(index);
+            let same = |other: &&&Setting| {
+                !setting.attribute.list && other.attribute.name == setting.attribute.name
+            };
+            if let Some(first) = earlier.clone().find(same) {
+                self.report
+                    .warning(
+                        &setting.name.span,
+                        format!("`{}` is said twice: this one counts", setting.name.text),
+                    )
+                    .related(first.name.span.clone(), "said here before")
+                    .help("take one of them away");
+            }
+        }
+        draft
+    }
+
+    /// The service, and whether it can be served; None after errors only.
+    fn service(
+        &mut self,
+        entry: &Entry,
+        shape: Shape,
+        mut draft: Draft,
+    ) -> Option<(Service, bool)> {
+        let Shape { socket_type, protocol, wait, target } = shape;
+        let sockets = self.sockets(entry, &target, &draft, (socket_type, protocol));
+        let action = self.action(entry, &target, &draft, (socket_type, protocol));
+        if let Some(action) = &action {
+            self.check_loop(entry, &sockets, action);
+        }
+        let account = match &action {
+            // Whose it is that connects is asked for the rights to do so.
+            Some(Action::Relay(RelayTarget::Unix(target)))
+                if !entry.user.is_missing() && !matches!(target, Endpoint::Vsock(_)) =>
+            {
+                let account = self.account(entry, &draft);
+                self.check_reachable(entry, account.as_ref(), target);
+                account
+            }
+            Some(Action::Builtin(_) | Action::Relay(_)) => Some(self.own_account()),
+            _ if entry.program.text == "internal" => None,
+            _ => self.account(entry, &draft),
+        };
+        self.check_surroundings(entry, &mut draft, action.as_ref());
+        self.check_reach(entry, &draft, action.as_ref(), account.as_ref());
+        let wait = self.check_wait(entry, (socket_type, protocol), wait, action.as_ref(), &target);
+        self.check_scopes(entry, socket_type, wait, action.as_ref(), &target);
+        let builtin = matches!(action, Some(Action::Builtin(_) | Action::Relay(_)));
+        self.check_moving(entry, socket_type, (wait && !builtin, builtin), &target);
+        if wait
+            && socket_type == SocketType::Stream
+            && matches!(target, Target::Inet { .. } | Target::Vsock(..))
+        {
+            self.warn_of_unseen_sources(entry);
+        }
+        let complete = action.is_some() && account.is_some() && !self.lacking;
+        if draft.attributes.inherit_environment && account.as_ref().is_some_and(|it| it.switch) {
+            draft.attributes.inherit_environment = false;
+        }
+        let label = label(&target, protocol);
+        if entry.broken {
+            // Nobody waits for what is not served whatever comes.
+            self.causes.next();
+        }
+        let awaited = self.awaited_by(&label, &target);
+        let service = Service {
+            label,
+            id: entry.id.clone(),
+            name: entry.name.clone(),
+            origin: entry.origin.clone(),
+            socket_type,
+            sockets,
+            awaited,
+            tcpmux: tcpmux(&target),
+            wait,
+            action: action.unwrap_or_else(nothing),
+            account: self.alike.account.share(account.unwrap_or_else(Account::default)),
+            attributes: self.alike.attributes.share(draft.attributes),
+        };
+        Some((service, complete))
+    }
+
+    /// What attributes name on this machine: paths, accounts, files.
+    pub(super) fn check_surroundings(
+        &mut self,
+        entry: &Entry,
+        draft: &mut Draft,
+        action: Option<&Action>,
+    ) {
+        self.check_paths(entry, draft, action);
+        self.check_directory(entry, &draft.attributes, action);
+        self.socket_owner(draft);
+        self.read_what_is_said(draft, entry.broken);
+        self.check_machines(entry, &draft.attributes);
+        self.check_privileges(entry, draft, action);
+    }
+
+    pub(super) fn socket_owner(&mut self, draft: &mut Draft) {
+        if let Some(word) = draft.socket_user.take() {
+            draft.attributes.socket_user = self.user_number(&word);
+        }
+        if let Some(word) = draft.socket_group.take() {
+            draft.attributes.socket_group = self.group(&word);
+        }
+    }
+
+    /// What `wait` cannot mean; built-in services have no choice.
+    fn check_wait(
+        &mut self,
+        entry: &Entry,
+        (socket_type, protocol): (SocketType, Protocol),
+        wait: bool,
+        action: Option<&Action>,
+        target: &Target,
+    ) -> bool {
+        let datagrams = socket_type == SocketType::Dgram;
+        if matches!(action, Some(Action::Relay(_))) {
+            if wait {
+                self.report
+                    .error(&entry.wait.span, "a relay takes each connection itself")
+                    .help("write `nowait`, or take `redirect` out");
+            }
+            return false;
+        }
+        if let Some(Action::Builtin(_)) = action {
+            if wait != datagrams {
+                let right = if datagrams { "wait" } else { "nowait" };
+                let what = if datagrams { "datagrams" } else { "connections" };
+                self.report
+                    .warning(
+                        &entry.wait.span,
+                        format!("built-in services answer {what} themselves: `{right}` is meant"),
+                    )
+                    .help(format!("write `{right}`"));
+            }
+            return datagrams;
+        }
+        if matches!(target, Target::Tcpmux(_)) && wait {
+            self.report
+                .error(
+                    &entry.wait.span,
+                    "entries of tcpmux get a connection, not a socket to wait on",
+                )
+                .help("write `nowait`");
+        }
+        if datagrams && protocol == Protocol::Unix && !wait {
+            self.report
+                .error(&entry.wait.span, "a unix datagram has no peer to connect to")
+                .help("write `wait`: the program gets the socket itself");
+        }
+        wait
+    }
+}
+
+/// An entry of which no more can be said than what it is called.
+fn by_name(entry: &Entry) -> Withheld {
+    let (label, id) = (entry.label(), entry.id.clone());
+    Withheld { label, id, sockets: Vec::new(), tcpmux: None, why: String::new() }
+}
+
+/// What stands in for the action of a service that is not served.
+fn nothing() -> Action {
+    Action::Program(super::model::Program { path: PathBuf::new(), argv: Vec::new() })
+}
+
+fn tcpmux(target: &Target) -> Option<TcpmuxName> {
+    match target {
+        Target::Tcpmux(name) => Some(name.clone()),
+        _ => None,
+    }
+}
+
+/// How the log calls a service.
+fn label(target: &Target, protocol: Protocol) -> String {
+    match target {
+        Target::Inet { service, .. } => format!("{service}/{}", protocol.name()),
+        Target::Unix { path, .. } => path.to_string_lossy().into_owned(),
+        Target::Abstract(name) => format!("@{}", String::from_utf8_lossy(name)),
+        Target::Vsock(_, text) => text.clone(),
+        Target::Tcpmux(name) => format!("tcpmux/{}", name.name),
+    }
+}
+
+/// A socket without a device.
+pub(super) fn plain(socket_type: SocketType, endpoint: Endpoint) -> SocketSpec {
+    SocketSpec { socket_type, endpoint, device: None }
+}

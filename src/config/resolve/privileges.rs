@@ -1,0 +1,81 @@
+//! What only root can do for a service: asked of another server, it is not served.
+
+use super::Resolver;
+use crate::config::attribute::Draft;
+use crate::config::diagnostic::Span;
+use crate::config::model::{Action, Resource};
+use crate::config::syntax::entry::Entry;
+
+impl Resolver<'_> {
+    /// Warns of attributes that this server has not the rights for.
+    pub(in crate::config) fn check_privileges(
+        &mut self,
+        entry: &Entry,
+        draft: &Draft,
+        action: Option<&Action>,
+    ) {
+        if self.lookup.is_privileged() {
+            return;
+        }
+        self.check_limits(entry, draft, action);
+        let own = self.lookup.own_account();
+        let attributes = &draft.attributes;
+        let program = !matches!(action, Some(Action::Builtin(_) | Action::Relay(_)));
+        let foreign_group = |gid: u32| gid != own.gid && !self.lookup.own_groups().contains(&gid);
+        for (name, lacks, what) in [
+            ("chroot", program && attributes.chroot.is_some(), "change the root directory"),
+            ("nice", program && attributes.nice < 0, "raise the priority of programs"),
+            (
+                "socket_user",
+                attributes.socket_user.is_some_and(|uid| uid != own.uid),
+                "give a socket to another user",
+            ),
+            (
+                "socket_group",
+                attributes.socket_group.is_some_and(foreign_group),
+                "give a socket to a group it is not in",
+            ),
+        ] {
+            if lacks {
+                let help = "start the server as root, or take it out";
+                self.lacks(&place(entry, name), format!("only root can {what}"), help);
+            }
+        }
+    }
+
+    /// A limit sets both the soft and the hard one, and that goes down only.
+    fn check_limits(&mut self, entry: &Entry, draft: &Draft, action: Option<&Action>) {
+        if matches!(action, Some(Action::Builtin(_) | Action::Relay(_))) {
+            return;
+        }
+        for (resource, limit) in &draft.attributes.rlimits {
+            let Some(own) = self.lookup.hard_limit(*resource) else { continue };
+            if limit.is_none_or(|limit| limit > own) {
+                let what = format!("only root can raise a limit above the server's own, {own}");
+                let help = "lower it, or start the server as root or with a higher limit";
+                self.lacks(&place(entry, name(*resource)), what, help);
+            }
+        }
+    }
+}
+
+/// What an attribute calls a resource.
+fn name(resource: Resource) -> &'static str {
+    match resource {
+        Resource::As => "rlimit_as",
+        Resource::Core => "rlimit_core",
+        Resource::Cpu => "rlimit_cpu",
+        Resource::Data => "rlimit_data",
+        Resource::Files => "rlimit_files",
+        Resource::Fsize => "rlimit_fsize",
+        Resource::Nproc => "rlimit_nproc",
+        Resource::Stack => "rlimit_stack",
+    }
+}
+
+/// Where an attribute is said; the service field can say who owns a socket.
+fn place(entry: &Entry, name: &str) -> Span {
+    let mut settings = entry.settings.iter().rev().chain(entry.defaults.iter().rev());
+    let found = settings.find(|setting| setting.attribute.name == name);
+    found.map_or(&entry.endpoint.span, |setting| &setting.place).clone()
+}

@@ -1,0 +1,88 @@
+//! Words that a shell would act on. Here they are arguments like any other, which is
+//! seldom meant.
+
+use super::Resolver;
+use crate::config::syntax::entry::Entry;
+use crate::config::text::words::Word;
+
+/// What joins and redirects commands where it stands alone.
+const OPERATORS: &[&str] =
+    &["|", "||", "&&", "&", ";", "<", ">", ">>", "2>", "2>>", "2>&1", ">&2", "1>&2", "&>"];
+
+impl Resolver<'_> {
+    /// Quotes say that a word is meant as it stands; xinetd has none, and the words of a
+    /// command line have been through a shell.
+    pub(in crate::config) fn check_shell_words(&mut self, entry: &Entry) {
+        if self.keeps_account || entry.id.is_some() {
+            return;
+        }
+        for word in entry.arguments.iter().filter(|word| joins_lines(word)) {
+            self.report
+                .warning(
+                    &word.span,
+                    "`\\` is an argument of the program: it does not join lines".to_owned(),
+                )
+                .help(
+                    "take it out: a line that begins with a blank belongs to the entry above it; \
+                     put it into quotes if it is meant",
+                );
+        }
+        let Some(word) = entry.arguments.iter().find(|word| is_for_a_shell(word)) else { return };
+        self.report
+            .warning(
+                &word.span,
+                format!("`{}` is an argument of the program: no shell reads this line", word.text),
+            )
+            .help("write `sh sh -c '…'` to have one, or quotes if it is meant");
+    }
+}
+
+fn is_for_a_shell(word: &Word) -> bool {
+    let variable = || {
+        let name = word.text.strip_prefix('$').unwrap_or("").trim_start_matches('{');
+        name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+    };
+    !word.quoted && (OPERATORS.contains(&word.text.as_str()) || variable())
+}
+
+/// A backslash at the end of its line, as a shell and other files go on with the next one.
+fn joins_lines(word: &Word) -> bool {
+    let rest = || word.span.source.text.get(word.span.end..).unwrap_or_default();
+    word.text == "\\" && !word.quoted && rest().lines().next().is_none_or(|it| it.trim().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::fake::FakeLookup;
+    use crate::config::load;
+
+    fn said(arguments: &str) -> Vec<String> {
+        let text = format!("80 stream tcp nowait - cat cat {arguments}\n");
+        let lookup = FakeLookup::with_file("/x", text);
+        let loaded = load("/x".as_ref(), &[], &lookup);
+        loaded.diagnostics.iter().map(crate::config::diagnostic::Diagnostic::one_line).collect()
+    }
+
+    #[test]
+    fn what_a_shell_would_act_on_is_said_once() {
+        for arguments in ["| wc", "a > /tmp/x 2>&1", "x && y", "$REMOTE_ADDR", "${HOME}"] {
+            let said = said(arguments);
+            assert!(said.len() == 1 && said[0].contains("no shell"), "{arguments}: {said:?}");
+        }
+        for arguments in ["'|' wc", "a|b", "-e s/$/x/", "$1", "'$HOME'", "a>b", "--x=$HOME"] {
+            assert!(said(arguments).is_empty(), "{arguments}: {:?}", said(arguments));
+        }
+    }
+
+    #[test]
+    fn a_backslash_at_the_end_joins_no_lines() {
+        for arguments in ["\\", "x \\\n    y", "x \\ \n    y \\\r\n  z"] {
+            let said = said(arguments);
+            assert!(!said.is_empty(), "{arguments}");
+            assert!(said.iter().all(|it| it.contains("does not join")), "{arguments}: {said:?}");
+        }
+        for arguments in ["'\\'", "\\ x", "x\\", "\\;"] {
+            assert!(said(arguments).is_empty(), "{arguments}: {:?}", said(arguments));
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! inetd.conf: lines become entries. Every dialect's way to arrange lines is known
+//! here, and nothing of what a user or a port is.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::dialect::Dialect;
+use super::entry::{Entry, Indented, Setting, indented};
+use super::line;
+use super::netbsd;
+use super::xinetd::{self, Place};
+use crate::config::attribute::Draft;
+use crate::config::diagnostic::report::Report;
+use crate::config::diagnostic::suggest::{listed, nearest};
+use crate::config::facts::Lookup;
+use crate::config::model::Origin;
+use crate::config::resolve::endpoint::Reading;
+use crate::config::resolve::unavailable::{Cause, narrows};
+use crate::config::text::source::{File, Line, is_blank, is_comment};
+use crate::config::text::words::{self, Word};
+
+/// The words after a dot.
+const DIRECTIVES: [&str; 2] = [".defaults", ".include"];
+
+/// What holds for the entries that follow; a file that is included has its own copy.
+#[derive(Debug, Clone)]
+pub(in crate::config) struct Context {
+    /// What `.defaults` said.
+    pub(in crate::config) defaults: Rc<[Setting]>,
+    /// What an `ADDRESS:` line said: where it is wrong, so is what takes it.
+    pub(in crate::config) address: Option<Word>,
+    /// Defaults that were wrong: what they hold for is not served.
+    pub(in crate::config) causes: Rc<[Rc<Cause>]>,
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self { defaults: Rc::from([]), address: None, causes: Rc::from([]) }
+    }
+}
+
+/// Reads files into entries.
+pub(in crate::config) struct Reader<'a> {
+    pub(in crate::config) lookup: &'a dyn Lookup,
+    pub(in crate::config) report: &'a mut Report,
+    /// In whose place it reads.
+    pub(in crate::config) dialect: Dialect,
+    /// All entries so far.
+    pub(in crate::config) entries: Vec<Entry>,
+    /// The files being read, outermost first, by their one name.
+    pub(in crate::config) open: Vec<PathBuf>,
+    /// Where the blocks of xinetd's files stand.
+    pub(in crate::config) places: Vec<Place>,
+    /// What the `defaults` of the last of xinetd's files said, and what was wrong with them.
+    pub(in crate::config) xinetd_defaults: (Vec<Setting>, Vec<Rc<Cause>>),
+}
+
+/// What an indented line belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Above {
+    Nothing,
+    Entry,
+    /// An entry that was not understood: what follows is checked all the same.
+    Broken,
+    Defaults,
+    /// A directive that was not understood: what follows may be meant for others.
+    Lost,
+}
+
+impl<'a> Reader<'a> {
+    /// Nothing is read yet.
+    pub(in crate::config) fn new(lookup: &'a dyn Lookup, report: &'a mut Report) -> Self {
+        Self {
+            lookup,
+            report,
+            dialect: Dialect::Own,
+            entries: Vec::new(),
+            open: Vec::new(),
+            places: Vec::new(),
+            xinetd_defaults: (Vec::new(), Vec::new()),
+        }
+    }
+
+    /// A context with the `defaults` of xinetd's files so far added to it.
+    pub(in crate::config) fn inherited(&self, context: &Context) -> Context {
+        let (settings, causes) = &self.xinetd_defaults;
+        let defaults = context.defaults.iter().chain(settings).cloned().collect();
+        let causes = context.causes.iter().chain(causes).cloned().collect();
+        Context { defaults, causes, ..context.clone() }
+    }
+}
+
+impl Reader<'_> {
+    /// Reads one file that is there.
+    pub(in crate::config) fn read(&mut self, path: &Path, bytes: &[u8], context: Context) {
+        let file = File::from_bytes(&path.to_string_lossy(), bytes, self.report);
+        if xinetd::recognise(&file) {
+            self.xinetd(&file, path, &context);
+            return;
+        }
+        self.open.push(self.lookup.canonical(path));
+        self.lines(&file, path, context);
+        self.open.pop();
+    }
+
+    fn lines(&mut self, file: &File, path: &Path, mut context: Context) {
+        let mut above = Above::Nothing;
+        let mut index = 0;
+        while let Some(line) = file.lines.get(index) {
+            index += 1;
+            let text = file.text(line.range.clone());
+            if is_comment(text) {
+                continue;
+            }
+            let (before, mark) = (self.report.errors(), self.report.mark());
+            let goes_on = text.starts_with(is_blank);
+            if goes_on {
+                self.indented(file, line, above, &mut context);
+            } else if text.starts_with('.') {
+                above = self.directive(file, line, path, &mut context);
+            } else if let Some(next) = netbsd::recognise(file, index - 1) {
+                let entry = netbsd::read(file, index - 1, next, &context, self.report);
+                above = self.push(entry);
+                index = next.max(index);
+            } else {
+                above = self.line(file, line, &mut context);
+            }
+            let wrong = self.report.errors() > before || file.is_bad(line.number);
+            let cause = Cause::since(self.report, mark);
+            match (above, self.entries.last_mut()) {
+                (Above::Entry, Some(last)) if wrong => {
+                    last.broken = true;
+                    last.why = last.why.take().or(cause);
+                }
+                (Above::Defaults, _) if wrong => self.withhold(text, cause, &mut context),
+                (Above::Lost, _) if goes_on => {
+                    let cause =
+                        cause.unwrap_or_else(|| Cause::unheard(file.span(line.range.clone())));
+                    self.withhold(text, Some(cause), &mut context);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A line that holds for those below it is wrong, or goes unheard: they are not served. In
+    /// the place of another server, which lets no line cost others, they are unless something
+    /// was to be narrowed.
+    fn withhold(&mut self, line: &str, cause: Option<Cause>, context: &mut Context) {
+        if self.report.contains() && !narrows(line) {
+            return;
+        }
+        let known = context.causes.iter().cloned();
+        context.causes = known.chain(cause.map(Rc::new)).collect();
+    }
+
+    fn push(&mut self, entry: Option<Entry>) -> Above {
+        match entry {
+            Some(mut entry) => {
+                entry.families = self.dialect.families(&entry.protocol.text);
+                self.entries.push(entry);
+                Above::Entry
+            }
+            None => Above::Broken,
+        }
+    }
+
+    /// A line of fields, or a default address.
+    fn line(&mut self, file: &File, line: &Line, context: &mut Context) -> Above {
+        let words = words::split(file, line.range.clone(), self.report);
+        line::warn_of_comment(&words, self.report);
+        if let [only] = words.as_slice()
+            && let Some(address) = only.text.strip_suffix(':')
+            && !only.quoted
+        {
+            context.address = (address != "*").then(|| only.slice(0..address.len()));
+            let address = only.slice(0..address.len());
+            let mut reading = Reading { lookup: self.lookup, report: self.report, any_port: false };
+            // What takes a wrong address from here says the same again, which is shown once.
+            let _ = reading.addresses(&address);
+            return Above::Nothing;
+        }
+        let origin = Origin { file: Rc::clone(&file.name), line: line.number };
+        let entry = line::entry(&words, origin, context, self.report);
+        self.push(entry)
+    }
+
+    /// A line that belongs to the one above it.
+    fn indented(&mut self, file: &File, line: &Line, above: Above, context: &mut Context) {
+        let text = file.text(line.range.clone());
+        let start = line.range.start + text.len() - text.trim_start_matches(is_blank).len();
+        let place = file.span(start..line.range.start + text.trim_end_matches(is_blank).len());
+        if above == Above::Nothing {
+            self.report
+                .error(&place, "nothing stands above this line that it could belong to")
+                .help("a line that starts with blanks belongs to the entry above it; take the blanks away to start an entry");
+            return;
+        }
+        match indented(file, line.range.clone(), self.report) {
+            Indented::Wrong => {}
+            Indented::Setting(setting) => {
+                line::warn_of_comment(&setting.values, self.report);
+                self.setting(setting, above, context);
+            }
+            Indented::Words(_) if above == Above::Defaults => {
+                self.report
+                    .error(&place, "only attributes can follow `.defaults`")
+                    .help("write `name = value`");
+            }
+            Indented::Words(words) => {
+                line::warn_of_argument_line(&words, &place, self.report);
+                if let (Above::Entry, Some(entry)) = (above, self.entries.last_mut()) {
+                    entry.arguments.extend(words);
+                }
+            }
+        }
+    }
+
+    fn setting(&mut self, setting: Setting, above: Above, context: &mut Context) {
+        match (above, self.entries.last_mut()) {
+            (Above::Entry, Some(entry)) => entry.settings.push(setting),
+            (Above::Defaults, _) => {
+                let before = self.report.errors();
+                setting.apply(&mut Draft::default(), self.report);
+                if self.report.errors() == before {
+                    let known = context.defaults.iter().cloned();
+                    context.defaults = known.chain(std::iter::once(setting)).collect();
+                }
+            }
+            _ => setting.apply(&mut Draft::default(), self.report),
+        }
+    }
+
+    /// A line that starts with a dot.
+    fn directive(&mut self, file: &File, line: &Line, path: &Path, context: &mut Context) -> Above {
+        let words = words::split(file, line.range.clone(), self.report);
+        line::warn_of_comment(&words, self.report);
+        let Some((name, rest)) = words.split_first() else { return Above::Nothing };
+        match (name.text.as_str(), rest) {
+            (".defaults", []) => return Above::Defaults,
+            (".defaults", [first, ..]) => {
+                self.report
+                    .error(&first.span, "`.defaults` stands alone on its line")
+                    .help("write each attribute on an indented line below it: `    name = value`");
+                return Above::Defaults;
+            }
+            (".include", [pattern]) => self.include(pattern, path, context),
+            (".include", []) => {
+                let end = file.span(name.span.end..name.span.end);
+                self.report
+                    .error(&end, "`.include` needs the name of a file")
+                    .help("write `.include conf.d/*.conf`");
+            }
+            (".include", [_, second, ..]) => {
+                self.report
+                    .error(&second.span, "`.include` takes one pattern")
+                    .help("write a line for each, and quotes around a name with blanks");
+            }
+            _ => {
+                let help = match nearest(&name.text, DIRECTIVES) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("there are {}", listed(DIRECTIVES)),
+                };
+                self.report
+                    .error(&name.span, format!("unknown directive `{}`", name.text))
+                    .help(help);
+                return Above::Lost;
+            }
+        }
+        Above::Nothing
+    }
+}

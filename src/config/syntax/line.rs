@@ -1,0 +1,184 @@
+//! The fields of one line, and what people write when they leave one out.
+
+use super::entry::{Entry, Withhold};
+use super::inetd::Context;
+use crate::config::attribute;
+use crate::config::diagnostic::Span;
+use crate::config::diagnostic::report::Report;
+use crate::config::model::Origin;
+use crate::config::text::words::{Word, quote};
+
+/// The fields in their order.
+const FIELDS: [&str; 6] = ["service", "type", "protocol", "wait", "user", "program"];
+/// With fewer words, a line is hardly one.
+const FEWEST: usize = 4;
+/// The same as a reminder.
+const FORM: &str = "a line is SERVICE TYPE PROTOCOL wait|nowait USER PROGRAM ARGUMENTS";
+/// What the second field can be in any dialect.
+const TYPES: [&str; 5] = ["stream", "dgram", "seqpacket", "raw", "rdm"];
+
+/// The entry of a line, broken where a field is missing; None for a line of nothing.
+pub(in crate::config) fn entry(
+    words: &[Word],
+    origin: Origin,
+    context: &Context,
+    report: &mut Report,
+) -> Option<Entry> {
+    let complaint = missing_before(words);
+    let missing = words.len() < FIELDS.len() || complaint.is_some();
+    if missing {
+        report_missing(words, complaint, report);
+    }
+    // What is there is looked at all the same, where it seems to be an entry.
+    if words.len() < FEWEST {
+        return None;
+    }
+    let end = words.last().map(|word| Span { start: word.span.end, ..word.span.clone() })?;
+    let mut words = words.to_vec();
+    if let Some(index) = complaint {
+        let user = index == 3 && words.get(3).is_some_and(|word| word.text.starts_with('/'));
+        let count = if user { 2 } else { 1 };
+        let missing = std::iter::repeat_n(Word::missing(end.clone()), count);
+        words.splice(index.min(words.len())..index.min(words.len()), missing);
+    }
+    while words.len() < FIELDS.len() {
+        words.push(Word::missing(end.clone()));
+    }
+    let [endpoint, socket_type, protocol, wait, user, program, arguments @ ..] = words.as_slice()
+    else {
+        return None;
+    };
+    Some(Entry {
+        origin,
+        id: None,
+        name: None,
+        endpoint: endpoint.clone(),
+        socket_type: socket_type.clone(),
+        protocol: protocol.clone(),
+        wait: wait.clone(),
+        user: user.clone(),
+        program: program.clone(),
+        arguments: arguments.to_vec(),
+        settings: Vec::new(),
+        defaults: context.defaults.clone(),
+        default_address: context.address.clone(),
+        broken: missing || !context.causes.is_empty(),
+        why: None,
+        because: context.causes.clone(),
+        off: false,
+        families: None,
+        withheld: Withhold::No,
+    })
+}
+
+/// The field before which something is missing: where a word stands that can
+/// only be the next one.
+fn missing_before(words: &[Word]) -> Option<usize> {
+    let text = |index: usize| words.get(index).map_or("", |word| word.text.as_str());
+    let is_type = |word: &str| TYPES.iter().any(|name| head(word) == *name);
+    let is_protocol = |word: &str| {
+        let word = head(word);
+        word == "unix" || word.starts_with("tcp") || word.starts_with("udp")
+    };
+    let is_wait = |word: &str| matches!(head(word), "wait" | "nowait");
+    if is_type(text(0)) && is_protocol(text(1)) {
+        return Some(0);
+    }
+    if is_protocol(text(1)) && is_wait(text(2)) {
+        return Some(1);
+    }
+    if is_wait(text(2)) && is_type(text(1)) {
+        return Some(2);
+    }
+    if is_protocol(text(2)) && text(3).starts_with('/') {
+        return Some(3);
+    }
+    let user = text(4);
+    if user.starts_with('/') || (user == "internal" && words.len() == 5) {
+        // Where the fourth field is no `wait` either, that is what is missing.
+        let wait = is_protocol(text(2)) && !text(3).contains("wait") && !text(3).is_empty();
+        return Some(if wait { 3 } else { 4 });
+    }
+    None
+}
+
+/// What stands before the first of `,.:/`.
+fn head(word: &str) -> &str {
+    word.split([',', '.', ':', '/']).next().unwrap_or(word)
+}
+
+fn report_missing(words: &[Word], before: Option<usize>, report: &mut Report) {
+    let index = before.unwrap_or(words.len()).min(FIELDS.len() - 1);
+    let name = FIELDS.get(index).copied().unwrap_or("program");
+    let message = format!("the field `{name}` is missing");
+    match (words.get(index), words.last()) {
+        (Some(word), Some(_)) => {
+            let usual = match index {
+                1 => "stream",
+                2 => "tcp",
+                3 if word.text.starts_with('/') => "nowait -",
+                3 => "nowait",
+                _ => "-",
+            };
+            let help = if index == 0 {
+                FORM.to_owned()
+            } else {
+                format!("something like `{}`; {FORM}", corrected(words, index, usual))
+            };
+            report.error(&word.span, format!("{message} before `{}`", word.text)).help(help);
+        }
+        (None, Some(last)) => {
+            let end = Span { start: last.span.end, ..last.span.clone() };
+            report.error(&end, message).help(FORM);
+        }
+        (_, None) => {}
+    }
+}
+
+/// The line with a word put in, as it would be written.
+pub(in crate::config) fn corrected(words: &[Word], at: usize, word: &str) -> String {
+    let mut line: Vec<String> = words
+        .iter()
+        .map(|word| if word.quoted { quote(&word.os) } else { word.text.clone() })
+        .collect();
+    line.insert(at.min(line.len()), word.to_owned());
+    line.join(" ")
+}
+
+/// `# …` behind words is text here, and most people think otherwise.
+pub(in crate::config) fn warn_of_comment(words: &[Word], report: &mut Report) {
+    let Some(word) = words.iter().find(|word| word.text.starts_with('#') && !word.quoted) else {
+        return;
+    };
+    report.warning(&word.span, "`#` inside a line is text, not the start of a comment").help(
+        format!(
+            "put a comment on a line of its own; if it is meant as text, write \"{}\"",
+            word.text
+        ),
+    );
+}
+
+/// Indented words that were probably not meant as arguments.
+pub(in crate::config) fn warn_of_argument_line(words: &[Word], place: &Span, report: &mut Report) {
+    warn_of_comment(words, report);
+    let text = |index: usize| words.get(index).map_or("", |word| word.text.as_str());
+    let waits = matches!(head(text(3)), "wait" | "nowait");
+    if TYPES.contains(&head(text(1))) && waits {
+        report
+            .warning(place, "this line is read as arguments of the entry above it")
+            .help("take the blanks away at its start to make it an entry of its own");
+        return;
+    }
+    let Some(first) = words.first() else { return };
+    if let (Some(attribute), false) = (attribute::find(&first.text), first.quoted) {
+        let value: Vec<&str> = words.iter().skip(1).map(|word| word.text.as_str()).collect();
+        report
+            .warning(&first.span, format!("`{}` without `=` is read as an argument", first.text))
+            .help(format!(
+                "write `{} = {}` for the attribute, or '{}' for the argument",
+                first.text,
+                if value.is_empty() { attribute.default.to_owned() } else { value.join(" ") },
+                first.text
+            ));
+    }
+}

@@ -1,0 +1,10 @@
+//! The spellings of a configuration: each makes the same entries of its text.
+
+pub(super) mod command_line;
+pub(super) mod dialect;
+pub(super) mod entry;
+pub(super) mod include;
+pub(super) mod inetd;
+pub(super) mod line;
+pub(super) mod netbsd;
+pub(super) mod xinetd;

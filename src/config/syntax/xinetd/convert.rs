@@ -1,0 +1,301 @@
+//! A block becomes an entry: what xinetd takes for granted, what `defaults` say,
+//! and what the block says itself, each as settings of the one table.
+
+use std::rc::Rc;
+
+use super::block::{Block, Said};
+use super::fields::Fields;
+use super::known::{self, Kind, Known};
+use crate::config::attribute::value::Operator;
+use crate::config::attribute::{self, Draft};
+use crate::config::diagnostic::report::Report;
+use crate::config::diagnostic::{Severity, Span};
+use crate::config::facts::Lookup;
+use crate::config::model::Origin;
+use crate::config::resolve::unavailable::Cause;
+use crate::config::syntax::entry::{Entry, Setting};
+use crate::config::syntax::inetd::Context;
+use crate::config::text::words::Word;
+
+/// What xinetd does where nothing is said, and this server would not.
+const UNSAID: [(&str, &[&str]); 8] = [
+    ("instances", &["unlimited"]),
+    ("at_limit", &["refuse"]),
+    ("cps", &["50", "10"]),
+    ("groups", &["no"]),
+    ("log_on_success", &[]),
+    ("log_on_failure", &[]),
+    ("stderr", &["socket"]),
+    ("linger", &["no"]),
+];
+
+/// Makes entries of the blocks of one configuration.
+pub(super) struct Converter<'a> {
+    pub(super) lookup: &'a dyn Lookup,
+    pub(super) report: &'a mut Report,
+    context: &'a Context,
+    /// What `defaults` say, checked.
+    pub(super) defaults: Vec<Setting>,
+    /// `v6only` of `defaults`.
+    pub(super) v6only: Option<Said>,
+    /// The ids that are enabled, if any are said.
+    pub(super) enabled: Option<Vec<Word>>,
+    pub(super) disabled: Vec<Word>,
+    /// What `defaults` say wrong of who may connect: whoever takes it from there is not served.
+    pub(super) unsure: Vec<(&'static str, Rc<Cause>)>,
+    /// What is not done and has been said: once is enough.
+    pub(super) told: Vec<&'static str>,
+    /// Whether the block at hand is off.
+    pub(super) off: bool,
+}
+
+impl<'a> Converter<'a> {
+    pub(super) fn new(
+        lookup: &'a dyn Lookup,
+        report: &'a mut Report,
+        context: &'a Context,
+        defaults: Option<&mut Block>,
+    ) -> Self {
+        let mut converter = Self {
+            lookup,
+            report,
+            context,
+            defaults: Vec::new(),
+            v6only: None,
+            enabled: None,
+            disabled: Vec::new(),
+            unsure: Vec::new(),
+            told: Vec::new(),
+            off: false,
+        };
+        if let Some(block) = defaults {
+            converter.read_defaults(block);
+        }
+        converter
+    }
+
+    /// The entries of all blocks.
+    pub(super) fn entries(mut self, blocks: &mut [Block]) -> Vec<Entry> {
+        for block in &mut *blocks {
+            let mark = self.report.mark();
+            self.drop_ignored(block);
+            block.mistakes.push(mark..self.report.mark());
+        }
+        self.check_ids(blocks);
+        self.check_libwrap(blocks);
+        blocks.iter().filter_map(|block| self.entry(block)).collect()
+    }
+
+    /// What holds for an attribute where a block says nothing: the file's own
+    /// `defaults` before those that came from elsewhere.
+    pub(super) fn default(&self, name: &str) -> Option<&Setting> {
+        let all = self.context.defaults.iter().chain(&self.defaults);
+        all.rev().find(|setting| setting.attribute.name == name)
+    }
+
+    /// Whether a service is off, by its block or by the lists.
+    pub(super) fn is_disabled(&self, block: &Block) -> bool {
+        let id = block.id();
+        let lists = |word: &Word| word.text == id;
+        let off = block.all("disable").any(|word| word.text.eq_ignore_ascii_case("yes"))
+            || block.all("flags").any(|word| word.text.eq_ignore_ascii_case("DISABLE"));
+        let not_on = self.enabled.as_ref().is_some_and(|ids| !ids.iter().any(lists));
+        off || not_on || self.disabled.iter().any(lists)
+    }
+
+    fn entry(&mut self, block: &Block) -> Option<Entry> {
+        if block.name.as_ref().is_none_or(|name| name.text.is_empty()) {
+            return None;
+        }
+        self.off = self.is_disabled(block);
+        let before = self.report.errors();
+        let mark = self.report.mark();
+        let fields = Fields::read(self, block, self.off);
+        let settings = self.settings(block, &fields);
+        let because = self.causes(block);
+        let broken = block.broken || !because.is_empty() || self.report.errors() > before;
+        let why = Cause::since(self.report, mark).or_else(|| self.earlier(block));
+        if self.off {
+            // Nobody is hurt by what is wrong with a service that is off.
+            self.report.hush(mark);
+            block.mistakes.iter().for_each(|marks| self.report.soften_some(marks.clone()));
+        }
+        let defaults = self.defaults_for(block, &fields, &settings);
+        Some(Entry {
+            origin: Origin { file: Rc::clone(&block.file), line: block.first },
+            id: Some(block.id().into()),
+            name: block.other_name().map(Into::into),
+            endpoint: fields.endpoint,
+            socket_type: fields.socket_type,
+            protocol: fields.protocol,
+            wait: fields.wait,
+            user: fields.user,
+            program: fields.program,
+            arguments: fields.arguments,
+            settings,
+            defaults,
+            default_address: None,
+            broken,
+            why,
+            because,
+            off: self.off,
+            families: None,
+            withheld: fields.withheld,
+        })
+    }
+
+    /// What the block itself says, and its flags.
+    fn settings(&mut self, block: &Block, fields: &Fields) -> Vec<Setting> {
+        let mut settings: Vec<Setting> = Vec::new();
+        for said in &block.said {
+            if let Some(known) = known::find(&said.name.text) {
+                settings.extend(self.setting_of_service(said, known, fields));
+            }
+        }
+        self.twice(block);
+        drop_repeated(&mut settings);
+        if self.off {
+            settings.retain(|setting| setting.attribute.name != "disable");
+            settings.extend(Setting::implied("disable", "yes", &block.head));
+        }
+        settings.extend(fields.implied.iter().cloned());
+        settings
+    }
+
+    /// What was wrong with a block when it was read.
+    fn earlier(&self, block: &Block) -> Option<Cause> {
+        let errors = block.mistakes.iter().flat_map(|marks| self.report.between(marks.clone()));
+        errors.filter(|one| one.severity == Severity::Error).find_map(Cause::of)
+    }
+
+    /// What others say wrong and this block takes: who may connect depends on it.
+    fn causes(&self, block: &Block) -> Rc<[Rc<Cause>]> {
+        let own = |name: &str| {
+            let mut lines = block.said.iter().filter(|said| said.name.text == name);
+            lines.next().is_some_and(|first| first.operator == Operator::Set)
+        };
+        let taken = self.unsure.iter().filter(|(name, _)| !own(name)).map(|(_, cause)| cause);
+        self.context.causes.iter().chain(taken).cloned().collect()
+    }
+
+    /// What holds where the block says nothing: xinetd's own, the command line's,
+    /// and those of the file, as far as they mean something for such a service.
+    fn defaults_for(&self, block: &Block, fields: &Fields, own: &[Setting]) -> Rc<[Setting]> {
+        let said = |name: &str| {
+            own.iter().chain(&self.defaults).any(|setting| setting.attribute.name == name)
+        };
+        let unsaid = UNSAID.iter().copied();
+        let everything = (!said("passenv")).then_some(("passenv", ["*"].as_slice()));
+        unsaid
+            .chain(everything)
+            .filter_map(|(name, values)| setting(name, values, &block.head))
+            .chain(self.context.defaults.iter().cloned())
+            .chain(self.defaults.iter().cloned())
+            // Every address is what an entry without one has.
+            .filter(|setting| !(fields.any_address && setting.attribute.name == "interface"))
+            .collect()
+    }
+
+    /// As in xinetd, the first one counts.
+    pub(super) fn twice(&mut self, block: &Block) {
+        for (first, second) in block.twice() {
+            self.report
+                .warning(
+                    &second.name.span,
+                    format!("`{}` is said twice: this one is ignored", second.name.text),
+                )
+                .related(first.name.span.clone(), "this one counts")
+                .help("take one of them away");
+        }
+    }
+
+    fn setting_of_service(
+        &mut self,
+        said: &Said,
+        known: Known,
+        fields: &Fields,
+    ) -> Option<Setting> {
+        match known.kind {
+            Kind::Field => None,
+            Kind::Lists => {
+                self.report
+                    .warning(
+                        &said.name.span,
+                        format!("`{}` can be said in `defaults` only: ignored", known.name),
+                    )
+                    .help("write `disable = yes` or `disable = no` for one service");
+                None
+            }
+            Kind::Named("interface") if fields.any_address => None,
+            _ => {
+                let setting = self.setting(said, known)?;
+                self.forgiven(setting)
+            }
+        }
+    }
+
+    /// Other servers have never heard of what is only ours, and ignore its line whatever it
+    /// says: so is a wrong one here, where that takes nobody's rights away or gives them.
+    fn forgiven(&mut self, setting: Setting) -> Option<Setting> {
+        if !known::only_ours_and_harmless(setting.attribute.name) {
+            return Some(setting);
+        }
+        let mark = self.report.mark();
+        let before = self.report.errors();
+        setting.apply(&mut Draft::default(), self.report);
+        let is_right = self.report.errors() == before;
+        self.report.soften_some(mark..self.report.mark());
+        is_right.then_some(setting)
+    }
+
+    /// The setting of the table that an attribute is.
+    pub(super) fn setting(&mut self, said: &Said, known: Known) -> Option<Setting> {
+        let name = match known.kind {
+            Kind::Named(name) => name,
+            Kind::Ignored(why) => {
+                let harmless = known.name == "mdns"
+                    && said.values.iter().all(|word| word.text.eq_ignore_ascii_case("no"));
+                if !harmless && self.is_news(known.name) {
+                    self.report
+                        .warning(&said.name.span, format!("`{}` is ignored", known.name))
+                        .help(why);
+                }
+                return None;
+            }
+            _ => known.name,
+        };
+        let attribute = attribute::find(name)?;
+        let values = self.values(said, known.name);
+        Some(Setting {
+            attribute,
+            name: said.name.clone(),
+            operator: said.operator,
+            values,
+            place: said.place.clone(),
+        })
+    }
+}
+
+/// Of what can be said once, the first.
+fn drop_repeated(settings: &mut Vec<Setting>) {
+    let mut seen: Vec<&'static str> = Vec::new();
+    settings.retain(|setting| {
+        let attribute = setting.attribute;
+        let again = !attribute.list && seen.contains(&attribute.name);
+        seen.push(attribute.name);
+        !again
+    });
+}
+
+/// A setting that nobody wrote; None where the table has no use for it.
+pub(super) fn setting(name: &str, values: &[&str], place: &Span) -> Option<Setting> {
+    let attribute = attribute::find(name)?;
+    let word = |text: &&str| Word::new(text, place.clone());
+    Some(Setting {
+        attribute,
+        name: Word::new(name, place.clone()),
+        operator: Operator::Set,
+        values: values.iter().map(word).collect(),
+        place: place.clone(),
+    })
+}

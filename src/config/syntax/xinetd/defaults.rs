@@ -1,0 +1,97 @@
+//! `defaults`, which hold for every service, and the lists of those that are on and off.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use super::block::{Block, Said};
+use super::convert::Converter;
+use super::known::{self, Kind, Known};
+use crate::config::attribute::Draft;
+use crate::config::attribute::value::Operator;
+use crate::config::diagnostic::suggest::nearest;
+use crate::config::resolve::unavailable::Cause;
+use crate::config::syntax::entry::Setting;
+use crate::config::text::words::Word;
+
+impl Converter<'_> {
+    /// Checks and keeps what the block says. What is wrong is left out, and costs no service
+    /// anything, unless it says who may connect.
+    pub(super) fn read_defaults(&mut self, block: &mut Block) {
+        let wrong = |said: &Said| known::find(&said.name.text).is_none();
+        let misspelt = block.said.iter().filter(|said| wrong(said)).map(|said| &said.name);
+        let unread: Vec<Word> = misspelt.chain(&block.signless).cloned().collect();
+        self.drop_ignored(block);
+        for word in &unread {
+            let cause = || Rc::new(Cause::unread(word));
+            self.unsure.extend(who(&word.text).map(|list| (list, cause())));
+        }
+        for said in &block.said {
+            let Some(known) = known::find(&said.name.text) else { continue };
+            if !known.in_defaults {
+                self.report
+                    .warning(
+                        &said.name.span,
+                        format!("`{}` cannot be said in `defaults`: ignored", known.name),
+                    )
+                    .help("say it in the blocks of the services");
+                continue;
+            }
+            match (known.kind, known.name) {
+                (Kind::Lists, "enabled") => {
+                    self.enabled.get_or_insert_default().extend(said.values.iter().cloned());
+                }
+                (Kind::Lists, _) => self.disabled.extend(said.values.iter().cloned()),
+                (Kind::Field, _) => self.v6only = Some(said.clone()),
+                _ => self.default_setting(said, known),
+            }
+        }
+        self.twice(block);
+    }
+
+    fn default_setting(&mut self, said: &Said, known: Known) {
+        let (before, mark) = (self.report.errors(), self.report.mark());
+        let Some(mut setting) = self.setting(said, known) else { return };
+        // In `defaults`, lists that are said twice add up.
+        let earlier = |other: &Setting| other.attribute.name == setting.attribute.name;
+        let again = self.defaults.iter().any(earlier);
+        if again && !known.list {
+            return;
+        }
+        if again {
+            setting.operator = match setting.operator {
+                Operator::Set => Operator::Add,
+                other => other,
+            };
+        }
+        setting.apply(&mut Draft::default(), self.report);
+        if self.report.errors() > before {
+            let cause = Cause::since(self.report, mark).map(Rc::new);
+            self.unsure.extend(who(known.name).zip(cause));
+        } else {
+            self.defaults.push(setting);
+        }
+    }
+
+    /// Ids of the lists that no service has.
+    pub(super) fn check_ids(&mut self, blocks: &[Block]) {
+        let ids: BTreeSet<&str> = blocks.iter().map(Block::id).collect();
+        let lists = self.enabled.iter().flatten().chain(&self.disabled);
+        for word in lists.filter(|word| !ids.contains(word.text.as_str())) {
+            let help = match nearest(&word.text, ids.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "the id of a service is its name, where it has no `id`".to_owned(),
+            };
+            self.report
+                .warning(&word.span, format!("no service has the id `{}`", word.text))
+                .help(help);
+        }
+    }
+}
+
+/// The list of who may connect that an attribute is, or is meant to be.
+fn who(name: &str) -> Option<&'static str> {
+    if !known::says_who(name) {
+        return None;
+    }
+    ["only_from", "no_access"].into_iter().find(|list| nearest(name, [*list]).is_some())
+}

@@ -1,0 +1,312 @@
+//! The grammar of xinetd.conf: blocks in braces, one attribute a line, and
+//! `include` and `includedir` between them. Nothing is quoted and nothing goes on
+//! in the next line.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use super::block::{Block, Item, Parsed};
+use crate::config::diagnostic::Span;
+use crate::config::diagnostic::report::Report;
+use crate::config::diagnostic::suggest::nearest;
+use crate::config::text::source::{File, Line, is_blank, is_comment};
+use crate::config::text::words::Word;
+
+/// Whether a file is written in this language: it has a block, or includes as
+/// only this language does.
+pub(super) fn recognise(file: &File) -> bool {
+    let says = |line: &&Line| !is_comment(file.text(line.range.clone()));
+    let mut lines = file.lines.iter().filter(says).peekable();
+    while let Some(line) = lines.next() {
+        let text = file.text(line.range.clone()).trim();
+        let head = text.split('{').next().unwrap_or("");
+        let words: Vec<&str> = head.split_whitespace().collect();
+        if text == "{" {
+            return true;
+        }
+        let next = lines.peek().map(|next| file.text(next.range.clone()).trim());
+        match words.as_slice() {
+            [keyword] if is(keyword, "defaults") && opens(text, next) => return true,
+            [keyword, _, ..] if is(keyword, "service") && opens(text, next) => return true,
+            [keyword, path, ..] if is_include(keyword) && path.starts_with('/') => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Whether a line, or the one after it, has the brace that opens a block.
+fn opens(text: &str, next: Option<&str>) -> bool {
+    text.contains('{') || next.is_some_and(|next| next.starts_with('{'))
+}
+
+/// Keywords are known in any case.
+fn is(word: &str, keyword: &str) -> bool {
+    word.eq_ignore_ascii_case(keyword)
+}
+
+fn is_include(word: &str) -> bool {
+    is(word, "include") || is(word, "includedir")
+}
+
+/// Splits a range of a file at blanks: quotes are letters here.
+pub(super) fn words(file: &File, range: Range<usize>) -> Vec<Word> {
+    let text = file.text(range.clone());
+    let mut words = Vec::new();
+    let mut at = 0;
+    for part in text.split(is_blank) {
+        if !part.is_empty() {
+            let start = range.start + at;
+            words.push(Word::new(part, file.span(start..start + part.len())));
+        }
+        // What separates words is one byte long.
+        at += part.len() + 1;
+    }
+    words
+}
+
+/// Reads a file.
+pub(super) fn parse(file: &File, report: &mut Report) -> Parsed {
+    let parsed = Parsed::default();
+    let mut reading = Reading { file, report, parsed, open: None, brace: true, stray: Stray::No };
+    for line in &file.lines {
+        reading.line(line);
+    }
+    reading.end();
+    reading.parsed
+}
+
+pub(super) struct Reading<'a> {
+    pub(super) file: &'a File,
+    pub(super) report: &'a mut Report,
+    parsed: Parsed,
+    /// The block that is not closed yet.
+    pub(super) open: Option<Block>,
+    /// Whether its brace was there.
+    brace: bool,
+    stray: Stray,
+}
+
+/// A block of no known kind: what stands in it is not looked at.
+#[derive(PartialEq)]
+enum Stray {
+    No,
+    Head,
+    Inside,
+}
+
+impl Reading<'_> {
+    fn line(&mut self, line: &Line) {
+        let text = self.file.text(line.range.clone());
+        if is_comment(text) {
+            let text = text.trim();
+            if !text.is_empty() {
+                let comments = match &mut self.open {
+                    Some(block) => &mut block.inside,
+                    None => &mut self.parsed.comments,
+                };
+                comments.push(text.to_owned());
+            }
+            return;
+        }
+        let words = words(self.file, line.range.clone());
+        let Some(first) = words.first().cloned() else { return };
+        let before = self.report.errors();
+        self.words(line, &first, &words);
+        let wrong = self.report.errors() > before || self.file.is_bad(line.number);
+        if let (true, Some(block)) = (wrong, &mut self.open) {
+            block.broken = true;
+        }
+    }
+
+    fn words(&mut self, line: &Line, first: &Word, words: &[Word]) {
+        let keyword = first.text.to_ascii_lowercase();
+        let opens = matches!(keyword.as_str(), "service" | "defaults" | "defaults{")
+            && !words.get(1).is_some_and(|word| matches!(word.text.as_str(), "=" | "+=" | "-="));
+        match (&self.open, keyword.as_str()) {
+            (Some(_), _) if opens => {
+                self.missing_end(&first.span);
+                self.head(line, words);
+            }
+            (None, _) if opens => {
+                self.stray = Stray::No;
+                self.head(line, words);
+            }
+            (None, "include" | "includedir") => {
+                let comments = std::mem::take(&mut self.parsed.comments);
+                if !comments.is_empty() {
+                    self.parsed.items.push(Item::Comments(line.number, comments));
+                }
+                self.include(first, words);
+            }
+            (None, "{") if self.stray == Stray::Head => self.stray = Stray::Inside,
+            (None, text) if self.stray == Stray::Inside => {
+                if text == "}" {
+                    self.stray = Stray::No;
+                }
+            }
+            (None, _) => {
+                self.stray(first);
+                self.stray = if words.iter().any(|word| word.text == "{") {
+                    Stray::Inside
+                } else {
+                    Stray::Head
+                };
+            }
+            (Some(_), text) if !self.brace && text.starts_with('{') => self.brace(words),
+            (Some(_), "}") => self.close(line, words),
+            (Some(_), _) => {
+                self.require_brace(&first.span);
+                let mark = self.report.mark();
+                self.attribute(line, first);
+                let marks = mark..self.report.mark();
+                if let (Some(block), false) = (&mut self.open, marks.is_empty()) {
+                    block.mistakes.push(marks);
+                }
+            }
+        }
+    }
+
+    /// `service NAME` or `defaults`, with or without the brace.
+    fn head(&mut self, line: &Line, words: &[Word]) {
+        let file = self.file;
+        let text = file.text(line.range.clone());
+        let end = line.range.start + text.find('{').unwrap_or(text.len());
+        let head = self::words(file, line.range.start..end);
+        let start = head.first().map_or(line.range.start, |word| word.span.start);
+        let stop = head.last().map_or(end, |word| word.span.end);
+        let place = file.span(start..stop);
+        // What else stands there, xinetd does not look at.
+        let name = match head.as_slice() {
+            [keyword, name, ..] if is(&keyword.text, "service") => Some(name.clone()),
+            [keyword] if is(&keyword.text, "service") => {
+                self.report
+                    .error(&place, "the name of the service is missing")
+                    .help("write `service NAME`, and `{` on the next line");
+                Some(Word::new("", place.clone()))
+            }
+            _ => None,
+        };
+        self.extra_words(&head, if name.is_some() { 2 } else { 1 });
+        self.open = Some(Block {
+            name,
+            head: place,
+            file: Rc::clone(&file.name),
+            first: line.number,
+            last: line.number,
+            said: Vec::new(),
+            comments: std::mem::take(&mut self.parsed.comments),
+            inside: Vec::new(),
+            signless: Vec::new(),
+            broken: false,
+            mistakes: Vec::new(),
+        });
+        self.brace = false;
+        if let Some(at) = words.iter().position(|word| word.text.contains('{')) {
+            self.brace(words.get(at..).unwrap_or_default());
+        }
+    }
+
+    /// Words behind what a line can have.
+    fn extra_words(&mut self, words: &[Word], most: usize) {
+        if let Some(extra) = words.get(most) {
+            self.report
+                .warning(&extra.span, format!("`{}` is ignored: one word too many", extra.text))
+                .help("take it out; blanks cannot be quoted");
+        }
+    }
+
+    /// `{`, behind which nothing stands.
+    fn brace(&mut self, words: &[Word]) {
+        self.brace = true;
+        let extra = match words {
+            [first, ..] if !first.text.ends_with('{') => Some(first),
+            [_, second, ..] => Some(second),
+            _ => None,
+        };
+        if let Some(extra) = extra {
+            self.report
+                .error(&extra.span, "nothing can stand behind the `{`")
+                .help("write every attribute, and the `}`, on a line of its own");
+        }
+    }
+
+    fn require_brace(&mut self, place: &Span) {
+        if !self.brace {
+            self.brace = true;
+            self.report
+                .error(place, "a `{` is missing before this line")
+                .help("write `{` on a line of its own after the name");
+        }
+    }
+
+    fn close(&mut self, line: &Line, words: &[Word]) {
+        self.require_brace(&words.first().map_or_else(|| self.file.span(0..0), |w| w.span.clone()));
+        if let Some(extra) = words.get(1) {
+            self.report
+                .error(&extra.span, "nothing can stand behind the `}`")
+                .help("write `}` on a line of its own");
+            if let Some(block) = &mut self.open {
+                block.broken = true;
+            }
+        }
+        if let Some(mut block) = self.open.take() {
+            block.last = line.number;
+            self.parsed.items.push(Item::Block(block));
+        }
+    }
+
+    fn missing_end(&mut self, place: &Span) {
+        let Some(mut block) = self.open.take() else { return };
+        let start = block.head.clone();
+        self.report
+            .error(place, "a `}` is missing before this line")
+            .related(start, "it would close this block")
+            .help("write `}` on a line of its own");
+        block.broken = true;
+        self.parsed.items.push(Item::Block(block));
+    }
+
+    /// The end of the file, where every block is closed.
+    fn end(&mut self) {
+        let Some(mut block) = self.open.take() else { return };
+        let message = match &block.name {
+            Some(name) => format!("the block of `{}` is not closed", name.text),
+            None => "the block `defaults` is not closed".to_owned(),
+        };
+        self.report.error(&block.head, message).help("write `}` on a line of its own at its end");
+        block.broken = true;
+        block.last = self.file.lines.last().map_or(block.first, |line| line.number);
+        self.parsed.items.push(Item::Block(block));
+    }
+
+    fn include(&mut self, keyword: &Word, words: &[Word]) {
+        let Some(path) = words.get(1) else {
+            let end = self.file.span(keyword.span.end..keyword.span.end);
+            self.report
+                .error(&end, format!("`{}` takes one path", keyword.text))
+                .help(format!("write `{} /etc/xinetd.d`", keyword.text));
+            return;
+        };
+        self.extra_words(words, 2);
+        self.parsed.items.push(if is(&keyword.text, "include") {
+            Item::Include(path.clone())
+        } else {
+            Item::IncludeDir(path.clone())
+        });
+    }
+
+    /// A line between the blocks that belongs to none.
+    fn stray(&mut self, first: &Word) {
+        let names = ["service", "defaults", "include", "includedir"];
+        let help = match nearest(&first.text, names) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if first.text == "}" => "no block is open here: take it out".to_owned(),
+            None => {
+                "between blocks there are `service NAME`, `defaults`, `include FILE` and `includedir DIRECTORY`"
+                    .to_owned()
+            }
+        };
+        self.report.error(&first.span, format!("`{}` stands in no block", first.text)).help(help);
+    }
+}

@@ -1,0 +1,88 @@
+//! Lines of a block that xinetd ignores, with a word in its log: here they are ignored with
+//! a warning.
+
+use super::block::{Block, Said};
+use super::convert::Converter;
+use super::known::{self, Known};
+use crate::config::attribute::value::Operator;
+use crate::config::text::words::Word;
+
+/// What nearly no service can be without.
+const NEEDED: [&str; 4] = ["socket_type", "wait", "user", "server"];
+
+impl Converter<'_> {
+    /// Takes the lines out of a block that xinetd ignores, with a word of each: attributes
+    /// that it does not know, operators that mean nothing, and too few or too many values.
+    /// Where such a line seems to say who may connect, the block is broken instead.
+    pub(super) fn drop_ignored(&mut self, block: &mut Block) {
+        let mut broken = false;
+        let signless = &mut block.signless;
+        block.said.retain(|said| match known::find(&said.name.text) {
+            Some(known) => {
+                let is_right = self.is_well_formed(said, known);
+                if !is_right {
+                    signless.push(said.name.clone());
+                }
+                is_right
+            }
+            None => {
+                broken |= self.unknown(said);
+                false
+            }
+        });
+        block.broken |= broken;
+    }
+
+    /// True if nothing of the block can be trusted any more.
+    fn unknown(&mut self, said: &Said) -> bool {
+        let name = said.name.text.as_str();
+        let who = known::says_who(name);
+        let finding = if who {
+            self.report.error(&said.name.span, format!("unknown attribute `{name}`"))
+        } else {
+            self.report.warning(&said.name.span, format!("unknown attribute `{name}`: ignored"))
+        };
+        finding.help(known::help_for_unknown(name));
+        who
+    }
+
+    fn is_well_formed(&mut self, said: &Said, known: Known) -> bool {
+        let name = known.name;
+        if said.operator != Operator::Set && !known.list {
+            self.report
+                .warning(
+                    &said.name.span,
+                    format!("`{name}` has one value: `{}` is ignored", said.operator.text()),
+                )
+                .help(format!("write `{name} = …`"));
+            return false;
+        }
+        let Some(wanted) = known::words_of(name) else { return true };
+        let (found, place) = (said.values.len(), &said.place);
+        // What xinetd has not: a second of its own, and the name of a unix socket.
+        let fewer = found == 1 && (name == "cps" || said.values.first().is_some_and(is_unix_name));
+        if found == wanted || fewer {
+            return true;
+        }
+        let values = |count| if count == 1 { "1 value" } else { "2 values" };
+        let message = match found {
+            0 => format!("`{name}` has no value"),
+            _ => format!("`{name}` has {found} values, not {wanted}"),
+        };
+        let help = match name {
+            "server" => "write the arguments of the program behind `server_args =`".to_owned(),
+            _ => format!("write {}; blanks cannot be quoted in this file", values(wanted)),
+        };
+        if NEEDED.contains(&name) {
+            self.report.error(place, message).help(help);
+        } else {
+            self.report.warning(place, format!("{message}: ignored")).help(help);
+        }
+        false
+    }
+}
+
+/// What `redirect` can name besides a host and a port.
+fn is_unix_name(word: &Word) -> bool {
+    word.text.starts_with(['/', '@'])
+}

@@ -1,0 +1,119 @@
+//! The words of a value, as the one table writes them: xinetd knows its own in any case.
+
+use super::block::Said;
+use super::convert::Converter;
+use super::fields;
+use crate::config::attribute::quantity::digits;
+use crate::config::text::words::Word;
+
+/// Words of the log that only xinetd has.
+const NOT_LOGGED: [(&str, &str); 2] = [
+    ("USERID", "nobody is asked who the client is (ident, RFC 1413)"),
+    ("TRAFFIC", "bytes are not counted"),
+];
+
+impl Converter<'_> {
+    /// The words of a value, as the table writes them.
+    pub(super) fn values(&mut self, said: &Said, name: &str) -> Vec<Word> {
+        let mut values = said.values.clone();
+        match name {
+            "log_on_success" | "log_on_failure" => {
+                values.retain(|word| !self.is_not_logged(word));
+                values.iter_mut().filter(|word| is_logged(word)).for_each(upper);
+            }
+            "disable" | "groups" => {
+                values.iter_mut().for_each(|word| word.text.make_ascii_lowercase());
+            }
+            "nice" => values.iter_mut().for_each(|word| self.clamp(word)),
+            "cps" if values.first().is_some_and(|word| digits(&word.text) == Some(0)) => {
+                values.truncate(1);
+                values.iter_mut().for_each(|word| "unlimited".clone_into(&mut word.text));
+            }
+            "log_type" => log_type(&mut values),
+            "only_from" | "no_access" => {
+                values = values.into_iter().flat_map(fields::item).collect();
+                self.check_addresses(&values);
+                values.retain(|word| !fields::is_name(&word.text));
+            }
+            _ => {}
+        }
+        values
+    }
+
+    fn is_not_logged(&mut self, word: &Word) -> bool {
+        let known = NOT_LOGGED.iter().find(|(name, _)| word.text.eq_ignore_ascii_case(name));
+        if let Some((name, why)) = known
+            && self.is_news(name)
+        {
+            self.report.warning(&word.span, format!("`{name}` is not logged")).help(*why);
+        }
+        known.is_some()
+    }
+
+    /// Whether what is not done has still to be said: once for all services that are on.
+    pub(super) fn is_news(&mut self, name: &'static str) -> bool {
+        let is_news = !self.off && !self.told.contains(&name);
+        if is_news {
+            self.told.push(name);
+        }
+        is_news
+    }
+
+    /// As setpriority(2) does, of which xinetd asks it.
+    fn clamp(&mut self, word: &mut Word) {
+        let Ok(niceness) = word.text.parse::<i32>() else { return };
+        let most = niceness.clamp(-20, 19);
+        if most != niceness {
+            self.report
+                .warning(&word.span, format!("`{niceness}` is out of range: it is {most}"))
+                .help("a niceness is a number from -20 to 19");
+            word.text = most.to_string();
+        }
+    }
+
+    /// Names are not looked up: neither hosts, nor domains, nor networks.
+    fn check_addresses(&mut self, values: &[Word]) {
+        for word in values.iter().filter(|word| fields::is_name(&word.text)) {
+            let what = if word.text.starts_with('.') { "domain" } else { "host or network" };
+            let help = match self.lookup.addresses(&word.text) {
+                Ok(found) if !found.is_empty() => {
+                    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+                    format!("its addresses are now: `{}`", found.join(" "))
+                }
+                _ => "write addresses or prefixes: `192.0.2.7 10.0.0.0/8 2001:db8::/32`".to_owned(),
+            };
+            self.report
+                .error(
+                    &word.span,
+                    format!(
+                        "`{}` is the name of a {what}: clients are known by address alone, \
+                         and no machine that reads this looks names up",
+                        word.text
+                    ),
+                )
+                .help(help);
+        }
+    }
+}
+
+/// A word of the table, in any case.
+fn is_logged(word: &Word) -> bool {
+    ["PID", "HOST", "EXIT", "DURATION", "ATTEMPT"]
+        .iter()
+        .any(|name| word.text.eq_ignore_ascii_case(name))
+}
+
+fn upper(word: &mut Word) {
+    word.text.make_ascii_uppercase();
+}
+
+/// In xinetd, its words are known in any case, and a first limit of 0 is none.
+fn log_type(values: &mut Vec<Word>) {
+    let Some((kind, rest)) = values.split_first_mut() else { return };
+    kind.text.make_ascii_uppercase();
+    match (kind.text.as_str(), rest) {
+        ("SYSLOG", rest) => rest.iter_mut().for_each(|word| word.text.make_ascii_lowercase()),
+        ("FILE", [_, soft, ..]) if digits(&soft.text) == Some(0) => values.truncate(2),
+        _ => {}
+    }
+}
