@@ -39,7 +39,6 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod log;
-pub mod lookup;
 pub mod net;
 pub mod peers;
 pub mod reload;

@@ -3,8 +3,8 @@
 use std::io::{self, Write as _};
 
 use oxinetd::cli::{Check, Import};
+use oxinetd::config::lookup::{AT_LEISURE, Manner, System};
 use oxinetd::config::{self, model::Config};
-use oxinetd::lookup::{AT_LEISURE, Manner, System};
 
 use super::output::{show, write};
 use super::{CONFIGURATION, Failure, USAGE};

@@ -16,6 +16,7 @@ pub mod model;
 pub mod print;
 
 mod import;
+pub mod lookup;
 mod resolve;
 pub(crate) mod syntax;
 pub(crate) mod text;

@@ -19,9 +19,9 @@ use nix::unistd::{Pid, getpid, getppid, pipe2};
 use super::plan::{Held, plan, withhold_replacements};
 use super::steps::{Finding, Loading, Overview, count_updated, cut, log_files, look_over};
 use super::wire::{Receiver, Sender};
+use crate::config::lookup::{Sought, seek};
 use crate::config::model::{Names, Service};
 use crate::config::{self, Loaded};
-use crate::lookup::{Sought, seek};
 use crate::spawn::kernel::{self, Made};
 use crate::sys::descriptor::{becomes_ready, of, raise, set_nonblocking};
 

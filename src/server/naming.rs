@@ -15,9 +15,9 @@ use super::reloading::PORTION;
 use super::slab::Key;
 use super::timers::Timer;
 use super::token::Owner;
+use crate::config::lookup::Sought;
 use crate::config::model::{Action, Known, Names, NotServed, RelayTarget, Service, SocketSpec};
 use crate::log::events;
-use crate::lookup::Sought;
 use crate::reload::{LIMIT, Loader, Turn};
 
 /// As often the name of a target that cannot be reached is looked up again, at most.

@@ -19,9 +19,9 @@ use super::timers::Timer;
 use super::token::{self, Owner};
 use crate::config::Loaded;
 use crate::config::diagnostic::Severity;
+use crate::config::lookup::{AT_LEISURE, Manner};
 use crate::log::events;
 use crate::log::sink;
-use crate::lookup::{AT_LEISURE, Manner};
 use crate::reload::{Finding, LIMIT, Loader, Loading, Turn};
 use crate::spawn::kernel;
 

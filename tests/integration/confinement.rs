@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use oxinetd::config::Lookup;
-use oxinetd::lookup::System;
+use oxinetd::config::lookup::System;
 
 use crate::common::daemon::BINARY;
 use crate::common::needs::kernel_lacks;

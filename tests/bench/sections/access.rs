@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use oxinetd::admission::access::{AccessList, Prefix, parse_item};
-use oxinetd::lookup::System;
+use oxinetd::config::lookup::System;
 
 use crate::Result;
 use crate::calm::Calm;

@@ -11,12 +11,12 @@
 //! | `seeking` | looking up again what a server waits for |
 //! | `files` | files, bounded |
 
-mod asker;
-mod asking;
+mod again;
 mod files;
 mod question;
+mod questions;
 mod reach;
-mod seeking;
+mod worker;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -42,9 +42,9 @@ use crate::config::facts::{
 use crate::config::model::{Account, Known, Names, Resource};
 use crate::sys::trusted_path::rule::Writer;
 use crate::sys::trusted_path::{open_named, open_to_read};
-use asking::Asking;
+pub use again::{Sought, seek};
 use question::{Answer, Question};
-pub use seeking::{Sought, seek};
+use questions::Asking;
 
 /// Where programs are looked up when the server has no PATH.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

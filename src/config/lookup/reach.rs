@@ -43,7 +43,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::net::UnixListener;
 
-    use super::*;
+    use crate::config::lookup::reach::*;
 
     #[test]
     fn modes_of_the_socket_and_of_its_directories_decide() {

@@ -10,8 +10,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use super::asker::{Asker, ask_together};
 use super::question::{Answer, Question};
+use super::worker::{Asker, ask_together};
 
 /// How long one question about an account is waited for where it is met.
 const NEAR: Duration = Duration::from_secs(1);

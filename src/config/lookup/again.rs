@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::System;
-use super::asker::ask_together;
 use super::question::{Answer, Question};
+use super::worker::ask_together;
 use crate::config::Lookup as _;
 use crate::config::model::Known;
 
