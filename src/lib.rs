@@ -40,7 +40,6 @@ pub mod config;
 pub mod control;
 pub mod log;
 pub mod net;
-pub mod peers;
 pub mod reload;
 pub mod server;
 pub mod spawn;

@@ -18,7 +18,7 @@ use super::line::Value::{
 use super::line::{Field, count, say, text};
 use crate::config::model::{LogOnFailure, LogOnSuccess};
 use crate::net::address::Address;
-use crate::peers::Peers;
+use crate::server::peers::Peers;
 
 pub use super::escape::Plain;
 pub use super::label::{Label, file_of, is_ours};

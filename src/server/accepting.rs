@@ -9,6 +9,7 @@ use nix::sys::socket::{SockaddrStorage, getsockname, setsockopt, sockopt};
 
 use super::Server;
 use super::holding::Caller;
+use super::peers::PeerId;
 use super::reserve::Held;
 use super::slab::Key;
 use super::starting::{Outcome, Start};
@@ -18,7 +19,6 @@ use crate::admission::{Reason, Verdict};
 use crate::config::model::{Action, Builtin, SocketType};
 use crate::net::address::{Address, canonical};
 use crate::net::listener::{Accepted, Bound, Connection, Listener, own_address, set_keepalive};
-use crate::peers::PeerId;
 use crate::spawn::NotStarted;
 use crate::spawn::environment::Connection as Facts;
 use crate::sys::descriptor;

@@ -7,6 +7,7 @@ use super::Server;
 use super::controlling::Stage;
 use super::counting::Changes;
 use super::naming::waiting_for;
+use super::peers::{Peer, PeerId};
 use super::reloading::ReloadOutcome;
 use super::slab::Key;
 use super::state::{Rest, ServiceState};
@@ -19,7 +20,6 @@ use crate::control::prometheus::{self, FAMILIES, Sample};
 use crate::control::statistics::{LastError, Statistics};
 use crate::log::sink;
 use crate::net::listener::ShownEndpoint;
-use crate::peers::{Peer, PeerId};
 use crate::reload;
 
 /// Services or peers told of in one turn.

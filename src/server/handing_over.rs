@@ -14,6 +14,7 @@ use super::Server;
 use super::banners::{BannerState, Then};
 use super::controlling::{Edge, Kind, Stage};
 use super::dialling::Dial;
+use super::peers::PeerId;
 use super::relaying::RelayState;
 use super::slab::Key;
 use super::state::{
@@ -26,7 +27,6 @@ use crate::net::address::Address;
 use crate::net::datagram::Flow;
 use crate::net::listener::{Bound, Listener};
 use crate::net::unix_path::BoundPath;
-use crate::peers::PeerId;
 use crate::spawn::sandbox::cgroup::Group;
 use crate::systemd::About;
 use crate::upgrade::state::{self, FORMAT, State};

@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use super::Server;
 use super::dialling::{CONNECT, Dial};
 use super::idling::{IDLE, Stillness};
+use super::peers::PeerId;
 use super::reserve::Held;
 use super::slab::Key;
 use super::timers::Timer;
@@ -23,7 +24,6 @@ use crate::config::model::LogOnSuccess;
 use crate::log::events::{self, Label};
 use crate::net::address::Address;
 use crate::net::listener;
-use crate::peers::PeerId;
 
 /// So many clients in a row that failed before they were answered are as many as there may
 /// be; so many are a ring of relays, or somebody who wants nothing.

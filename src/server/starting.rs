@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use super::Server;
 use super::closing::Kept;
+use super::peers::PeerId;
 use super::slab::Key;
 use super::state::{Child, StderrState, Terms};
 use super::timers::Timer;
 use crate::admission::Source;
 use crate::log::events::{self, Label};
 use crate::net::address::Address;
-use crate::peers::PeerId;
 use crate::spawn::environment::Connection;
 use crate::spawn::sandbox::cgroup::Group;
 use crate::spawn::{NotStarted, Refusal, Started, Table};

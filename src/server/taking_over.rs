@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use super::Server;
 use super::banners::Banners;
+use super::peers::{Peer, Peers};
 use super::refusals::Refusals;
 use super::slab::Key;
 use super::state::{ListenerState, Rest, ServiceState, Stopped};
@@ -26,7 +27,6 @@ use crate::control::answer::{self, Refusal, Upgraded};
 use crate::log::events::{self, Label};
 use crate::log::sink;
 use crate::net::listener::{Connection, Listener};
-use crate::peers::{Peer, Peers};
 use crate::reload::plan::{plan, withhold_replacements};
 use crate::reload::{Loading, Step};
 use crate::spawn::sandbox::cgroup::{Group, Groups};

@@ -143,7 +143,7 @@ impl Peers {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::server::peers::*;
     use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
 
     fn connect(peers: &mut Peers) -> PeerId {
