@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::Server;
-use super::timers::Timer;
-use super::watching::Tidy;
+use super::programs::watching::Tidy;
+use super::reactor::timers::Timer;
 use crate::log::events;
 use crate::log::sink;
 

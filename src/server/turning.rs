@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use mio::Events;
 
 use super::Server;
-use super::timers::Timer;
-use super::token::{self, Owner};
-use super::watching::{MOMENT, Tidy, at_latest};
+use super::programs::watching::{MOMENT, Tidy, at_latest};
+use super::reactor::timers::Timer;
+use super::reactor::token::{self, Owner};
 use crate::builtin::relay::Side;
 use crate::log::events;
 use crate::log::sink::{self, Backlog};

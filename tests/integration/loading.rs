@@ -266,7 +266,8 @@ fn room() -> usize {
 fn ten_thousand_services_change_some_at_a_time_and_no_connection_is_lost() {
     let (count, ports) = (room(), free_ports(2));
     let own = own_line(ports[0], "/bin/echo echo on");
-    let daemon = Setup::new().env("RUST_LOG", "info,oxinetd::server::applying=debug").start(&own);
+    let daemon =
+        Setup::new().env("RUST_LOG", "info,oxinetd::server::services::applying=debug").start(&own);
     // So many lines about new sockets may be more than the log has room for.
     daemon.rewrite(&(own.clone() + &many(count, ports[1], "old")));
     wait_until("the last of them", || {

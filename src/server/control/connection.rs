@@ -1,0 +1,373 @@
+//! Connections of those who ask about the server: the control socket and the endpoint
+//! for metrics. Few at a time, each a bounded amount of work per turn and a bounded
+//! amount of memory; one that is silent for too long is closed, and a newcomer takes
+//! the place of whoever was silent longest.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::time::{Duration, Instant};
+
+use mio::Interest;
+use mio::unix::SourceFd;
+
+use super::render::Producer;
+use crate::control::answer::{self, Refusal};
+use crate::control::http::{self, Reading};
+use crate::control::request::{self, Request};
+use crate::control::socket::may_control;
+use crate::log::events;
+use crate::net::address::Address;
+use crate::net::listener::{Accepted, Connection, Listener};
+use crate::server::Server;
+use crate::server::programs::watching::Tidy;
+use crate::server::reactor::slab::{Key, Slab};
+use crate::server::reactor::timers::Timer;
+use crate::server::reactor::token::{self, Owner};
+use crate::sys::descriptor;
+
+/// Connections of each kind at once.
+const MOST: usize = 32;
+/// Connections taken from one of the sockets in one turn.
+const ACCEPTS: usize = 16;
+/// A connection on which nothing goes on for so long is closed.
+const SILENCE: Duration = Duration::from_secs(10);
+/// When a socket is looked at again for which there was no descriptor.
+const EXHAUSTED: Duration = Duration::from_millis(250);
+/// An answer is made further when fewer bytes than this wait to be sent.
+const LOW: usize = 32 * 1024;
+
+/// What a socket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) enum Kind {
+    Control,
+    Metrics,
+}
+
+/// A socket at which the server is asked.
+#[derive(Debug)]
+pub(in crate::server) struct Door {
+    pub(in crate::server) listener: Listener,
+    pub(in crate::server) kind: Kind,
+    pub(in crate::server) queued: bool,
+}
+
+/// Somebody who asks.
+#[derive(Debug)]
+pub(in crate::server) struct Edge {
+    pub(in crate::server) stream: File,
+    pub(in crate::server) kind: Kind,
+    pub(in crate::server) peer: Address,
+    pub(in crate::server) stage: Stage,
+    /// What has been read of the request.
+    pub(in crate::server) request: Vec<u8>,
+    /// What is to be sent, and how much of it has been.
+    pub(in crate::server) out: Vec<u8>,
+    pub(in crate::server) sent: usize,
+    /// Where more of the answer comes from.
+    pub(in crate::server) producer: Producer,
+    /// When something last went on.
+    pub(in crate::server) active: Instant,
+    pub(in crate::server) queued: bool,
+}
+
+/// How far somebody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) enum Stage {
+    /// The request is being read.
+    Asking,
+    /// The answer comes when the reload of this number is over.
+    AwaitsReload(u64),
+    /// The answer comes from the program that goes on in our place.
+    AwaitsUpgrade,
+    /// The answer is being sent.
+    Told,
+    /// The same, but the connection ends with the server.
+    Stays,
+}
+
+/// Everything about those who ask.
+#[derive(Debug)]
+pub(in crate::server) struct Controlling {
+    pub(in crate::server) doors: Slab<Door>,
+    pub(in crate::server) edges: Slab<Edge>,
+}
+
+impl Controlling {
+    pub(in crate::server) fn new() -> Self {
+        Self { doors: Slab::new(), edges: Slab::new() }
+    }
+}
+
+/// What a turn of a connection came to.
+enum Flow {
+    Blocked,
+    More,
+    Over,
+}
+
+impl Server {
+    /// Takes requests from this control socket.
+    ///
+    /// # Errors
+    /// epoll_ctl(2)'s.
+    pub fn control(&mut self, listener: Listener) -> std::io::Result<()> {
+        self.open_door(listener, Kind::Control)
+    }
+
+    /// Tells metrics to whoever asks here.
+    ///
+    /// # Errors
+    /// epoll_ctl(2)'s.
+    pub fn measure(&mut self, listener: Listener) -> std::io::Result<()> {
+        self.open_door(listener, Kind::Metrics)
+    }
+
+    pub(in crate::server) fn open_door(
+        &mut self,
+        listener: Listener,
+        kind: Kind,
+    ) -> std::io::Result<()> {
+        let descriptor = listener.as_raw_fd();
+        let key = self.controlling.doors.insert(Door { listener, kind, queued: false });
+        let token = token::pack(Owner::Door(key));
+        self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE)
+    }
+
+    /// Takes who waits at a socket.
+    pub(in crate::server) fn answer_door(&mut self, key: Key) {
+        for _ in 0..ACCEPTS {
+            let Some(door) = self.controlling.doors.get_mut(key) else { return };
+            door.queued = false;
+            let kind = door.kind;
+            let accepted = match door.listener.accept() {
+                Accepted::Exhausted(_) => self.facts.reserve.with(|| door.listener.accept()),
+                other => other,
+            };
+            match accepted {
+                Accepted::Connection(connection) => self.welcome_edge(kind, connection),
+                Accepted::Drained => return,
+                Accepted::Lost(error) => log::debug!("lost listener=control error={error}"),
+                Accepted::Exhausted(_) => {
+                    return self.timers.set(self.now + EXHAUSTED, Timer::Door(key));
+                }
+            }
+        }
+        self.queue(Owner::Door(key));
+    }
+
+    fn welcome_edge(&mut self, kind: Kind, connection: Connection) {
+        let Connection { socket, peer, .. } = connection;
+        self.make_room(kind);
+        let Ok(()) = descriptor::set_nonblocking(&socket) else { return };
+        let edge = Edge {
+            stream: File::from(descriptor::raise_held(socket)),
+            kind,
+            peer,
+            stage: Stage::Asking,
+            request: Vec::new(),
+            out: Vec::new(),
+            sent: 0,
+            producer: Producer::Nothing,
+            active: self.now,
+            queued: false,
+        };
+        let _ = self.watch_edge(edge);
+    }
+
+    /// None if the system has no memory for it.
+    pub(in crate::server) fn watch_edge(&mut self, edge: Edge) -> Option<Key> {
+        let descriptor = edge.stream.as_raw_fd();
+        let key = self.controlling.edges.insert(edge);
+        let token = token::pack(Owner::Edge(key));
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if self.poll.registry().register(&mut SourceFd(&descriptor), token, interest).is_err() {
+            self.controlling.edges.remove(key);
+            return None;
+        }
+        self.timers.set(self.now + SILENCE, Timer::Edge(key));
+        Some(key)
+    }
+
+    /// Whether a relay of ours has connected, for somebody who could not.
+    fn is_ourselves(&self, key: Key) -> bool {
+        let peer = self.controlling.edges.get(key).map(|edge| edge.peer);
+        matches!(peer, Some(Address::Unix { pid, .. }) if pid == std::process::id())
+    }
+
+    /// Whether the mode of the socket's file has kept everybody else out.
+    fn may_ask(&self, key: Key) -> bool {
+        let peer = self.controlling.edges.get(key).map(|edge| edge.peer);
+        matches!(peer, Some(Address::Unix { uid, .. }) if may_control(uid))
+    }
+
+    /// Lets go of whoever has been silent longest, if there are too many.
+    fn make_room(&mut self, kind: Kind) {
+        let same = self.controlling.edges.iter().filter(|(_, edge)| edge.kind == kind);
+        let mut since: Vec<(Instant, Key)> = same.map(|(key, edge)| (edge.active, key)).collect();
+        since.sort_unstable();
+        if since.len() >= MOST
+            && let Some((_, oldest)) = since.first()
+        {
+            self.close_edge(*oldest);
+        }
+    }
+
+    fn close_edge(&mut self, key: Key) {
+        if let Some(edge) = self.controlling.edges.remove(key) {
+            let _ = self.poll.registry().deregister(&mut SourceFd(&edge.stream.as_raw_fd()));
+        }
+    }
+
+    /// Closes a connection on which nothing goes on; looks again later if something did.
+    pub(in crate::server) fn look_for_silent_edge(&mut self, key: Key) {
+        let Some(edge) = self.controlling.edges.get(key) else { return };
+        match edge.stage {
+            Stage::Asking | Stage::Told if edge.active + SILENCE <= self.now => {
+                self.close_edge(key);
+            }
+            _ => self.timers.set(self.now + SILENCE, Timer::Edge(key)),
+        }
+    }
+
+    /// One turn of one connection.
+    pub(in crate::server) fn serve_edge(&mut self, key: Key) {
+        let Some(edge) = self.controlling.edges.get_mut(key) else { return };
+        edge.queued = false;
+        let flow = match edge.stage {
+            Stage::Asking => self.hear(key),
+            Stage::AwaitsReload(_) | Stage::AwaitsUpgrade => Flow::Blocked,
+            Stage::Told | Stage::Stays => self.tell_more(key),
+        };
+        match flow {
+            Flow::Blocked => {}
+            Flow::More => self.queue(Owner::Edge(key)),
+            Flow::Over => self.close_edge(key),
+        }
+    }
+
+    /// Reads a request, and does what it says when it is whole.
+    fn hear(&mut self, key: Key) -> Flow {
+        let now = self.now;
+        let Some(edge) = self.controlling.edges.get_mut(key) else { return Flow::Over };
+        let most = if edge.kind == Kind::Control { request::LONGEST } else { http::LONGEST };
+        let room = most.saturating_sub(edge.request.len());
+        let buffer = self.scratch.get_mut(..room).unwrap_or_default();
+        let ended = match edge.stream.read(buffer) {
+            Ok(0) => true,
+            Ok(length) => {
+                edge.active = now;
+                edge.request.extend_from_slice(buffer.get(..length).unwrap_or_default());
+                false
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Flow::Blocked,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Flow::More,
+            Err(_) => return Flow::Over,
+        };
+        let request = std::mem::take(&mut edge.request);
+        let whole = match edge.kind {
+            Kind::Control => {
+                self.tidy(Tidy::Everything);
+                self.hear_command(key, &request, ended)
+            }
+            Kind::Metrics => self.hear_http(key, &request),
+        };
+        if let Some(edge) = self.controlling.edges.get_mut(key)
+            && !whole
+        {
+            edge.request = request;
+            return if ended { Flow::Over } else { Flow::More };
+        }
+        Flow::More
+    }
+
+    /// False if the line has not ended.
+    fn hear_command(&mut self, key: Key, request: &[u8], ended: bool) -> bool {
+        let line = match request.split(|byte| *byte == b'\n').next() {
+            Some(line) if line.len() < request.len() || ended && !line.is_empty() => line,
+            _ if request.len() < request::LONGEST => return false,
+            _ => request,
+        };
+        if self.is_ourselves(key) {
+            let error = "the server does not ask itself: a relay leads here".to_owned();
+            self.tell_edge(key, answer::line(&Refusal { error }));
+            return true;
+        }
+        if !self.may_ask(key) {
+            let error = "only root and the server's own user may ask".to_owned();
+            self.tell_edge(key, answer::line(&Refusal { error }));
+            return true;
+        }
+        match Request::parse(&String::from_utf8_lossy(line)) {
+            Ok(request) => {
+                if request.changes()
+                    && let Some(edge) = self.controlling.edges.get(key)
+                {
+                    events::control(edge.peer, &request.words());
+                }
+                self.carry_out(key, &request);
+            }
+            Err(error) => self.tell_edge(key, answer::line(&Refusal { error })),
+        }
+        true
+    }
+
+    /// False if the head of the request has not ended.
+    fn hear_http(&mut self, key: Key, request: &[u8]) -> bool {
+        match http::read(request) {
+            Reading::Incomplete => return false,
+            Reading::Wants { page, body } => self.show_page(key, page, body),
+            Reading::Refused(status) => {
+                self.tell_edge(key, http::short(status, &status.explained(), true));
+            }
+        }
+        true
+    }
+
+    /// Sends this, and then the connection ends.
+    pub(in crate::server) fn tell_edge(&mut self, key: Key, words: Vec<u8>) {
+        if let Some(edge) = self.controlling.edges.get_mut(key) {
+            edge.out = words;
+            edge.sent = 0;
+            edge.stage = Stage::Told;
+            edge.active = self.now;
+        }
+        self.queue(Owner::Edge(key));
+    }
+
+    /// Sends what there is, and makes more of the answer when that is nearly gone.
+    fn tell_more(&mut self, key: Key) -> Flow {
+        self.make_more(key);
+        let Some(edge) = self.controlling.edges.get_mut(key) else { return Flow::Over };
+        match edge.stream.write(edge.out.get(edge.sent..).unwrap_or_default()) {
+            Ok(length) => {
+                edge.sent = edge.sent.saturating_add(length);
+                edge.active = self.now;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Flow::Blocked,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return Flow::Over,
+        }
+        let all = edge.sent >= edge.out.len() && edge.producer.is_done();
+        match (all, edge.stage) {
+            (false, _) => Flow::More,
+            (true, Stage::Stays) => Flow::Blocked,
+            (true, _) => Flow::Over,
+        }
+    }
+
+    fn make_more(&mut self, key: Key) {
+        let Some(edge) = self.controlling.edges.get_mut(key) else { return };
+        if edge.out.len().saturating_sub(edge.sent) > LOW || edge.producer.is_done() {
+            return;
+        }
+        edge.out.drain(..edge.sent);
+        edge.sent = 0;
+        let mut producer = std::mem::take(&mut edge.producer);
+        let mut out = std::mem::take(&mut edge.out);
+        self.produce(&mut producer, &mut out);
+        if let Some(edge) = self.controlling.edges.get_mut(key) {
+            (edge.producer, edge.out) = (producer, out);
+        }
+    }
+}

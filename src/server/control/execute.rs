@@ -1,0 +1,221 @@
+//! What those who control the server tell it to do: reload, stop and start services,
+//! end programs, drain and stop.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::connection::Stage;
+use crate::control::answer::{self, Done, Refusal, Stopping};
+use crate::control::request::Request;
+use crate::net::address::Address;
+use crate::server::Server;
+use crate::server::reactor::slab::Key;
+use crate::server::state::{Rest, Stopped};
+
+impl Server {
+    /// Does what a request says, and answers.
+    pub(in crate::server) fn carry_out(&mut self, key: Key, request: &Request) {
+        match request {
+            Request::Status { service } => self.tell_status(key, service.as_deref()),
+            Request::Peers {} => self.tell_peers(key),
+            Request::Reload {} => self.reload_for(key),
+            Request::Upgrade {} => self.upgrade_for(key),
+            Request::Stop { service: Some(service), .. } => {
+                let done = self.stop_services(service);
+                self.tell_done(key, done);
+            }
+            Request::Stop { service: None, drain } => self.stop_for(key, *drain),
+            Request::Start { service } => {
+                let done = self.start_services(service);
+                self.tell_done(key, done);
+            }
+            Request::Kill { who } => {
+                let done = self.kill(who);
+                self.tell_done(key, done);
+            }
+        }
+    }
+
+    fn tell_done(&mut self, key: Key, done: Result<String, Refusal>) {
+        let words = match done {
+            Ok(done) => answer::line(&Done { done }),
+            Err(refusal) => answer::line(&refusal),
+        };
+        self.tell_edge(key, words);
+    }
+
+    fn reload_for(&mut self, key: Key) {
+        let number = self.reload();
+        if let Some(edge) = self.controlling.edges.get_mut(key) {
+            edge.stage = Stage::AwaitsReload(number);
+        }
+    }
+
+    /// Says that it will stop; the end of the connection says that it has.
+    fn stop_for(&mut self, key: Key, drain: Option<u64>) {
+        let running = self.admission.total_running();
+        self.tell_edge(key, answer::line(&Stopping { stopping: true, running, drain }));
+        if let Some(edge) = self.controlling.edges.get_mut(key) {
+            edge.stage = Stage::Stays;
+        }
+        self.serve_edge(key);
+        match drain {
+            None => self.stop_for_reason("control"),
+            Some(seconds) => self.begin_drain(Duration::from_secs(seconds)),
+        }
+    }
+
+    fn stop_services(&mut self, name: &str) -> Result<String, Refusal> {
+        let found = self.known(name)?;
+        for key in &found {
+            let Some(state) = self.services.get_mut(*key) else { continue };
+            state.stopped = Stopped::Asked;
+            for listener in state.listeners.clone() {
+                self.shut_listener(listener);
+            }
+            self.stop_children_of(*key);
+        }
+        Ok(format!("stopped {}", self.labels(&found)))
+    }
+
+    fn start_services(&mut self, name: &str) -> Result<String, Refusal> {
+        let found = self.known(name)?;
+        if self.drain.is_some() {
+            return Err(Refusal { error: "the server is draining".to_owned() });
+        }
+        let (running, begun): (Vec<Key>, Vec<Key>) =
+            found.into_iter().partition(|key| self.is_running(*key));
+        let mut failed = Vec::new();
+        for key in &begun {
+            let Some(state) = self.services.get_mut(*key) else { continue };
+            if std::mem::replace(&mut state.stopped, Stopped::No).is_so() {
+                self.admission.set_clients(state.admission, 0);
+            }
+            for listener in state.listeners.clone() {
+                failed.extend(self.open_again(listener));
+            }
+        }
+        match failed.first() {
+            None => Ok(self.what_was_started(&begun, &running)),
+            Some(error) => Err(Refusal { error: format!("{error}; it is tried again") }),
+        }
+    }
+
+    /// Whether there is nothing about a service that could be started.
+    fn is_running(&self, key: Key) -> bool {
+        let is_open = |key: &Key| self.listeners.get(*key).is_some_and(|it| it.listener.is_some());
+        let state = self.services.get(key);
+        state.is_some_and(|it| !it.stopped.is_so() && it.listeners.iter().all(is_open))
+    }
+
+    fn what_was_started(&self, begun: &[Key], running: &[Key]) -> String {
+        let is = if running.len() == 1 { "is" } else { "are" };
+        let running = match running {
+            [] => String::new(),
+            some => format!("{} {is} running already", self.labels(some)),
+        };
+        match begun {
+            [] => running,
+            begun if running.is_empty() => format!("started {}", self.labels(begun)),
+            begun => format!("started {}; {running}", self.labels(begun)),
+        }
+    }
+
+    /// Opens a socket of a service that was stopped; what is wrong if that fails.
+    fn open_again(&mut self, key: Key) -> Option<String> {
+        if self.listeners.get(key)?.listener.is_some() {
+            return None;
+        }
+        self.try_to_open(key);
+        let state = self.listeners.get(key)?;
+        let error = state.last_error.as_ref().filter(|_| state.listener.is_none())?;
+        Some(format!("{}: {}", state.label(), error.message))
+    }
+
+    /// Closes a socket that may be opened again.
+    pub(in crate::server) fn shut_listener(&mut self, key: Key) {
+        self.deregister_listener(key);
+        self.stop_listening(key);
+        if let Some(state) = self.listeners.get_mut(key) {
+            state.parked = None;
+            state.sorted = Vec::new();
+            state.last_error = None;
+            state.rest = Rest::No;
+            if let Some(listener) = state.listener.take() {
+                self.close_socket(listener);
+            }
+        }
+        self.forget_holder(key);
+    }
+
+    /// The program that has this socket has it no more: what is opened in its place is not to
+    /// be taken back when that program ends.
+    fn forget_holder(&mut self, key: Key) {
+        self.children.each(|child| child.listener = child.listener.filter(|held| *held != key));
+    }
+
+    fn labels(&self, keys: &[Key]) -> String {
+        let states = keys.iter().filter_map(|key| self.services.get(*key));
+        let labels: Vec<&str> = states.map(|state| &*state.label).collect();
+        labels.join(", ")
+    }
+
+    /// Ends the program of this pid, or everything that serves this peer.
+    fn kill(&mut self, who: &str) -> Result<String, Refusal> {
+        let whom = Whom::read(who);
+        let children = self.children.iter();
+        let children = children.filter(|(_, it)| whom.is_program(it.pid) || whom.is_peer(it.peer));
+        let children: Vec<Key> = children.map(|(key, _)| key).collect();
+        let conversations = self.conversations.iter().filter(|(_, it)| whom.is_peer(it.guest.peer));
+        let conversations: Vec<Key> = conversations.map(|(key, _)| key).collect();
+        let relays = self.relays.iter().filter(|(_, it)| whom.is_peer(it.peer()));
+        let relays: Vec<Key> = relays.map(|(key, _)| key).collect();
+        if children.is_empty() && conversations.is_empty() && relays.is_empty() {
+            let error =
+                format!("no program and no peer here is {who:?}; `oxinetd peers` lists them");
+            return Err(Refusal { error });
+        }
+        let pids = children.iter().filter_map(|key| self.children.get(*key));
+        let pids: Vec<String> = pids.map(|child| child.pid.to_string()).collect();
+        for key in &children {
+            self.end_child(*key);
+        }
+        for key in &conversations {
+            self.close_conversation(*key, "killed");
+        }
+        for key in &relays {
+            self.close_relay(*key);
+        }
+        let closed = conversations.len().saturating_add(relays.len());
+        Ok(match (pids.is_empty(), closed) {
+            (true, _) => format!("closed {closed}"),
+            (false, 0) => format!("sent TERM to {}", pids.join(", ")),
+            (false, _) => format!("sent TERM to {}, closed {closed}", pids.join(", ")),
+        })
+    }
+}
+
+/// Who is to be ended.
+struct Whom<'a> {
+    text: &'a str,
+    pid: Option<i32>,
+    ip: Option<IpAddr>,
+}
+
+impl<'a> Whom<'a> {
+    fn read(text: &'a str) -> Self {
+        Self { text, pid: text.parse().ok(), ip: text.parse().ok() }
+    }
+
+    fn is_program(&self, pid: i32) -> bool {
+        self.pid == Some(pid)
+    }
+
+    /// An address with its port is one peer, without it all from there.
+    fn is_peer(&self, peer: Address) -> bool {
+        match self.ip {
+            Some(ip) => peer.ip() == Some(ip.to_canonical()),
+            None => peer != Address::None && peer.to_string() == self.text,
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! What those who ask are told: the state of the server as data, a portion per turn,
+//! so that ten thousand services hold nobody up.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::connection::Stage;
+use crate::config::model::{Action, Awaited};
+use crate::control::answer::{
+    self, Finding, PeerStatus, PeersAnswer, Reloaded, ServiceStatus, Status,
+};
+use crate::control::http::{self, Page};
+use crate::control::prometheus::{self, FAMILIES, Sample};
+use crate::control::statistics::{LastError, Statistics};
+use crate::log::sink;
+use crate::net::listener::ShownEndpoint;
+use crate::reload;
+use crate::server::Server;
+use crate::server::peers::{Peer, PeerId};
+use crate::server::reactor::slab::Key;
+use crate::server::reload::ReloadOutcome;
+use crate::server::services::counting::Changes;
+use crate::server::services::naming::waiting_for;
+use crate::server::state::{Rest, ServiceState};
+
+/// Services or peers told of in one turn.
+const PORTION: usize = 64;
+
+/// Where the rest of an answer comes from.
+#[derive(Debug, Default, Clone)]
+pub(in crate::server) enum Producer {
+    /// There is none.
+    #[default]
+    Nothing,
+    /// The services of a status, from this one on.
+    Services { keys: Vec<Key>, next: usize, after: &'static [u8] },
+    /// The peers after this one.
+    Peers { last: Option<PeerId>, first: bool },
+    /// The samples of a family, from this service on.
+    Metrics { keys: Vec<Key>, family: usize, next: usize },
+}
+
+impl Producer {
+    pub(in crate::server) fn is_done(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+}
+
+impl Server {
+    /// `status`: of everything a portion at a time, of one service at once.
+    pub(in crate::server) fn tell_status(&mut self, key: Key, service: Option<&str>) {
+        let Some(service) = service else {
+            let (before, after) = answer::around_services(&self.status());
+            self.tell_edge(key, before);
+            let keys = self.order.clone();
+            return self.produce_for(key, Producer::Services { keys, next: 0, after });
+        };
+        let words = match self.known(service) {
+            Err(refusal) => answer::line(&refusal),
+            Ok(found) => {
+                let status = found.first().and_then(|first| {
+                    let peers = Some(self.peers_of(*first));
+                    Some(ServiceStatus { peers, ..self.service_status(*first)? })
+                });
+                answer::line(&status)
+            }
+        };
+        self.tell_edge(key, words);
+    }
+
+    /// `peers`.
+    pub(in crate::server) fn tell_peers(&mut self, key: Key) {
+        let answer = PeersAnswer {
+            total: self.peers.total(),
+            running: self.peers.running(),
+            peers: Vec::new(),
+        };
+        let mut before = answer::line(&answer);
+        before.truncate(before.len().saturating_sub(b"]}\n".len()));
+        self.tell_edge(key, before);
+        self.produce_for(key, Producer::Peers { last: None, first: true });
+    }
+
+    /// A page of the endpoint for metrics.
+    pub(in crate::server) fn show_page(&mut self, key: Key, page: Page, body: bool) {
+        let ready = self.drain.is_none();
+        match page {
+            Page::Alive => self.tell_edge(key, http::short(http::Status::Ok, "ok", body)),
+            Page::Ready if ready => {
+                self.tell_edge(key, http::short(http::Status::Ok, "ready", body));
+            }
+            Page::Ready => {
+                self.tell_edge(key, http::short(http::Status::Unavailable, "draining", body));
+            }
+            Page::Metrics => {
+                let head = http::head(http::Status::Ok, prometheus::CONTENT_TYPE);
+                let mut text = String::new();
+                prometheus::server(&self.status(), resident_memory(), &mut text);
+                if !body {
+                    return self.tell_edge(key, head);
+                }
+                self.tell_edge(key, [head, text.into_bytes()].concat());
+                let keys = self.order.clone();
+                self.produce_for(key, Producer::Metrics { keys, family: 0, next: 0 });
+            }
+        }
+    }
+
+    /// Makes the rest of an answer at once.
+    pub(in crate::server) fn whole_answer(&self, mut producer: Producer, out: &mut Vec<u8>) {
+        while !producer.is_done() {
+            self.produce(&mut producer, out);
+        }
+    }
+
+    fn produce_for(&mut self, key: Key, producer: Producer) {
+        if let Some(edge) = self.controlling.edges.get_mut(key) {
+            edge.producer = producer;
+        }
+    }
+
+    /// Makes the next portion of an answer.
+    pub(in crate::server) fn produce(&self, producer: &mut Producer, out: &mut Vec<u8>) {
+        let done = match producer {
+            Producer::Nothing => true,
+            Producer::Services { keys, next, after } => {
+                self.more_services(keys, next, out);
+                let done = *next >= keys.len();
+                out.extend_from_slice(if done { after } else { b"" });
+                done
+            }
+            Producer::Peers { last, first } => {
+                let done = self.more_peers(last, first, out);
+                out.extend_from_slice(if done { b"]}\n" } else { b"" });
+                done
+            }
+            Producer::Metrics { keys, family, next } => self.more_samples(keys, family, next, out),
+        };
+        if done {
+            *producer = Producer::Nothing;
+        }
+    }
+
+    fn more_services(&self, keys: &[Key], next: &mut usize, out: &mut Vec<u8>) {
+        for key in keys.iter().skip(*next).take(PORTION) {
+            // One that a reload has removed meanwhile is left out.
+            let Some(status) = self.service_status(*key) else { continue };
+            if !out.ends_with(b"[") {
+                out.push(b',');
+            }
+            // Numbers, strings and maps with strings as keys: nothing that JSON lacks.
+            let _ = serde_json::to_writer(&mut *out, &status);
+        }
+        *next = next.saturating_add(PORTION);
+    }
+
+    fn more_peers(&self, last: &mut Option<PeerId>, first: &mut bool, out: &mut Vec<u8>) -> bool {
+        let mut told = 0;
+        for (id, peer) in self.peers.after(*last).take(PORTION) {
+            if !std::mem::take(first) {
+                out.push(b',');
+            }
+            let _ = serde_json::to_writer(&mut *out, &self.peer_status(id, peer));
+            *last = Some(id);
+            told += 1;
+        }
+        told < PORTION
+    }
+
+    fn more_samples(
+        &self,
+        keys: &[Key],
+        family: &mut usize,
+        next: &mut usize,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let Some(which) = FAMILIES.get(*family).copied() else { return true };
+        let mut text = String::new();
+        if *next == 0 {
+            prometheus::heading(which, &mut text);
+        }
+        for key in keys.iter().skip(*next).take(PORTION) {
+            let Some(state) = self.services.get(*key) else { continue };
+            let address = self.addresses_of(state).into_iter().next();
+            let sample = Sample {
+                service: &state.label,
+                address: address.as_deref().unwrap_or(&state.service.label),
+                up: !matches!(self.state_of(state), "failed" | "stopped" | "waiting"),
+                running: self.admission.running(state.admission),
+                statistics: state.statistics.as_deref(),
+            };
+            prometheus::samples(which, &sample, &mut text);
+        }
+        out.extend_from_slice(text.as_bytes());
+        *next = next.saturating_add(PORTION);
+        if *next >= keys.len() {
+            (*family, *next) = (family.saturating_add(1), 0);
+        }
+        *family >= FAMILIES.len()
+    }
+
+    /// The server, without its services.
+    pub(in crate::server) fn status(&self) -> Status {
+        let Statistics { accepted, failed, .. } = self.statistics;
+        let not_served = self.naming.not_served.iter();
+        let reasons = not_served.clone().filter(|one| !one.why.is_empty());
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            state: if self.drain.is_some() { "draining" } else { "serving" }.to_owned(),
+            started: self.born.0,
+            uptime: self.now.saturating_duration_since(self.born.1).as_secs(),
+            running: self.admission.total_running(),
+            max_children: self.admission.max_children(),
+            conversations: self.conversations.len().saturating_add(self.relays.len()),
+            lingering: self.closing.dismissed.len(),
+            left_behind: self.left_behind(),
+            accepted,
+            refused: self.statistics.refused_total(),
+            failed,
+            log_dropped: sink::dropped(),
+            not_served: not_served.map(|one| one.label.clone()).collect(),
+            reasons: reasons.map(|one| (one.label.clone(), one.why.clone())).collect(),
+            services: Vec::new(),
+        }
+    }
+
+    fn service_status(&self, key: Key) -> Option<ServiceStatus> {
+        let state = self.services.get(key)?;
+        let none = Statistics::default();
+        let counted = state.statistics.as_deref().unwrap_or(&none);
+        let origin = &state.service.origin;
+        let words = |counts: &std::collections::BTreeMap<std::borrow::Cow<'static, str>, u64>| {
+            counts.iter().map(|(word, count)| (word.to_string(), *count)).collect()
+        };
+        Some(ServiceStatus {
+            service: state.label.to_string(),
+            id: state.service.id.as_deref().map(str::to_owned),
+            origin: match origin.line {
+                0 => origin.file.to_string(),
+                line => format!("{}:{line}", origin.file),
+            },
+            addresses: self.addresses_of(state),
+            server: match &state.service.action {
+                Action::Program(program) => program.path.display().to_string(),
+                Action::Builtin(_) => "internal".to_owned(),
+                Action::Relay(_) => "redirect".to_owned(),
+            },
+            state: self.state_of(state).to_owned(),
+            stopped: state.stopped.reason().map(str::to_owned),
+            running: self.admission.running(state.admission),
+            accepted: counted.accepted,
+            refused: words(&counted.refused),
+            failed: counted.failed,
+            exits: words(&counted.exits),
+            run_seconds: counted.run_time.sum().as_secs_f64(),
+            stderr_dropped: counted.stderr_dropped,
+            last_error: self.what_is_wrong(state).or_else(|| counted.last_error.clone()),
+            peers: None,
+        })
+    }
+
+    /// Why a socket of a service is not open.
+    fn what_is_wrong(&self, state: &ServiceState) -> Option<LastError> {
+        let mut listeners = state.listeners.iter().filter_map(|key| self.listeners.get(*key));
+        let closed = listeners.find_map(|it| Some((it, it.last_error.as_ref()?)));
+        let socket = closed.map(|(it, LastError { time, message })| {
+            let message = format!("{}: {message}", ShownEndpoint(&it.spec.endpoint));
+            LastError { time: *time, message }
+        });
+        socket.or_else(|| {
+            let name = state.service.missing_names().next().filter(|_| !state.stopped.is_so())?;
+            Some(LastError { time: state.since, message: waiting_for(name) })
+        })
+    }
+
+    fn addresses_of(&self, state: &ServiceState) -> Vec<String> {
+        let listeners = state.listeners.iter().filter_map(|key| self.listeners.get(*key));
+        let shown = listeners.map(|listener| match &listener.listener {
+            Some(open) => open.address().to_string(),
+            None => ShownEndpoint(&listener.spec.endpoint).to_string(),
+        });
+        shown.chain(state.service.awaited.iter().map(awaited_address)).collect()
+    }
+
+    /// Whether none of the sockets of a service is open that should be.
+    pub(in crate::server) fn is_closed(&self, state: &ServiceState) -> bool {
+        matches!(self.state_of(state), "failed" | "waiting")
+    }
+
+    fn state_of(&self, state: &ServiceState) -> &'static str {
+        if state.stopped.is_so() || self.drain.is_some() {
+            return "stopped";
+        }
+        if state.service.tcpmux.is_some() {
+            return "tcpmux";
+        }
+        let listeners = state.listeners.iter().filter_map(|key| self.listeners.get(*key));
+        let open = listeners.filter(|listener| listener.listener.is_some());
+        let rests: Vec<Rest> = open.map(|listener| listener.rest).collect();
+        let waits = state.service.missing_names().next().is_some();
+        if rests.is_empty() && waits {
+            "waiting"
+        } else if rests.is_empty() {
+            "failed"
+        } else if rests.contains(&Rest::Program) {
+            "busy"
+        } else if rests.contains(&Rest::Backoff) {
+            "backoff"
+        } else if rests.iter().any(|rest| *rest != Rest::No) {
+            "resting"
+        } else if self.what_is_wrong(state).is_some() {
+            "partial"
+        } else {
+            "listening"
+        }
+    }
+
+    fn peers_of(&self, key: Key) -> Vec<PeerStatus> {
+        let Some(state) = self.services.get(key) else { return Vec::new() };
+        let here = |peer: &Peer| peer.running && *peer.service == *state.label;
+        let peers = self.peers.iter().filter(|(_, peer)| here(peer));
+        peers.map(|(id, peer)| self.peer_status(id, peer)).collect()
+    }
+
+    fn peer_status(&self, id: PeerId, peer: &Peer) -> PeerStatus {
+        let age = self.now.saturating_duration_since(peer.since).as_secs_f64();
+        PeerStatus {
+            n: id.number(),
+            address: peer.address.to_string(),
+            service: peer.service.to_string(),
+            pid: peer.pid,
+            state: if peer.running { "running" } else { "ended" }.to_owned(),
+            age: peer.running.then_some(age),
+        }
+    }
+
+    /// Tells everybody who waits for it what has come of the reload of this number.
+    pub(in crate::server) fn tell_reloaded(&mut self, number: u64, outcome: &Reloaded) {
+        let waits = |stage| matches!(stage, Stage::AwaitsReload(wanted) if wanted <= number);
+        self.tell_those(waits, &answer::line(outcome));
+    }
+
+    /// Tells everybody who has come to a certain stage.
+    pub(in crate::server) fn tell_those(&mut self, wanted: impl Fn(Stage) -> bool, words: &[u8]) {
+        let edges = self.controlling.edges.iter().filter(|(_, edge)| wanted(edge.stage));
+        let keys: Vec<Key> = edges.map(|(key, _)| key).collect();
+        for key in keys {
+            self.tell_edge(key, words.to_vec());
+        }
+    }
+}
+
+/// What has come of a reload, as it is told.
+pub(in crate::server) fn answer_of(outcome: &ReloadOutcome) -> Reloaded {
+    let finding = |finding: &reload::Finding| Finding {
+        severity: finding.severity.name().to_owned(),
+        text: finding.rendered.clone(),
+    };
+    let diagnostics = outcome.findings.iter().map(finding).collect();
+    match outcome.result {
+        Ok(Changes { kept, opened, closed, updated }) => {
+            Reloaded { reloaded: true, reason: None, diagnostics, kept, opened, closed, updated }
+        }
+        Err(_) => Reloaded { diagnostics, ..Reloaded::default() },
+    }
+}
+
+/// Where a service will be reached when a name is known.
+pub(in crate::server) fn awaited_address(awaited: &Awaited) -> String {
+    match awaited.ports {
+        (first, last) if first < last => format!("{}:{first}-{last}", awaited.name),
+        (port, _) => format!("{}:{port}", awaited.name),
+    }
+}
+
+/// Seconds since 1970.
+pub(in crate::server) fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Bytes in memory (proc_pid_status(5)).
+fn resident_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or_default().saturating_mul(1024)
+}

@@ -1,0 +1,80 @@
+//! What serving clients has taken of the system's memory is given back when nobody has
+//! come for a while: a superserver is idle most of its time. It comes back as it is needed,
+//! which costs the first client after that some tens of microseconds.
+
+use std::time::{Duration, Instant};
+
+use super::reactor::timers::Timer;
+use super::{SCRATCH, Server};
+use crate::spawn::kernel;
+
+/// Nothing has happened for so long.
+const A_WHILE: Duration = Duration::from_secs(10);
+
+/// When something last happened, and whether a timer is set.
+#[derive(Debug, Default)]
+pub(super) struct Quiet {
+    last: Option<Instant>,
+    watched: bool,
+}
+
+impl Quiet {
+    /// Something happens now; when to look whether it was the last for a while, if nobody
+    /// is going to.
+    fn stir(&mut self, now: Instant) -> Option<Instant> {
+        self.last = Some(now);
+        (!std::mem::replace(&mut self.watched, true)).then(|| now + A_WHILE)
+    }
+
+    /// That time has come; when to look again, if it is too early.
+    fn look(&mut self, now: Instant) -> Option<Instant> {
+        let again = self.last.map(|last| last + A_WHILE).filter(|when| *when > now);
+        self.watched = again.is_some();
+        again
+    }
+}
+
+impl Server {
+    /// Something has been announced: a client, the end of a program, a signal. Deadlines
+    /// are not: each would lead to the next.
+    pub(super) fn stir(&mut self) {
+        if let Some(when) = self.quiet.stir(self.now) {
+            self.timers.set(when, Timer::Quiet);
+        }
+    }
+
+    /// Gives memory back, if it is quiet.
+    pub(super) fn look_whether_quiet(&mut self) {
+        self.reap_the_adopted();
+        if let Some(again) = self.quiet.look(self.now) {
+            return self.timers.set(again, Timer::Quiet);
+        }
+        self.give_memory_back();
+    }
+
+    /// Gives back what nobody needs now.
+    pub(super) fn give_memory_back(&mut self) {
+        self.spawner.release_memory();
+        // A new one has no pages until it is used.
+        self.scratch = vec![0; SCRATCH];
+        kernel::trim_memory();
+        kernel::release_code();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::server::idle::*;
+
+    #[test]
+    fn it_is_quiet_a_while_after_the_last_that_happened() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut quiet = Quiet::default();
+        assert_eq!(quiet.stir(at(0)), Some(at(10)));
+        assert_eq!((quiet.stir(at(3)), quiet.stir(at(7))), (None, None));
+        assert_eq!(quiet.look(at(10)), Some(at(17)));
+        assert_eq!(quiet.look(at(17)), None, "now it is");
+        assert_eq!(quiet.stir(at(60)), Some(at(70)));
+    }
+}

@@ -1,0 +1,137 @@
+//! Whoever comes to us without being ours, because its parent is gone, is reaped, too: as
+//! process 1, and where connections of programs are [kept](crate::server::sessions::closing).
+
+use std::collections::HashSet;
+use std::io::{self, ErrorKind, Read as _};
+
+use nix::unistd::Pid;
+
+use super::ending::end_of;
+use crate::log::events;
+use crate::server::Server;
+use crate::spawn::kernel;
+
+/// Of the process that asks, by number, the ended ones among them.
+const CHILDREN: &str = "/proc/thread-self/children";
+
+impl Server {
+    /// From time to time while something happens, and when it is quiet: what has come to us and
+    /// ended, if no signal tells of that. What ends then is told of.
+    pub(in crate::server) fn reap_the_adopted(&mut self) {
+        if self.closing.adopts() && !self.facts.told_of_ends {
+            self.reap_orphans();
+            self.await_next_end();
+        }
+    }
+
+    /// Reaps orphans, and ours as usual.
+    pub(in crate::server) fn reap_orphans(&mut self) {
+        // One that is found may be the first that is not to be reaped yet.
+        while self.leftovers.groups.len() == 0 {
+            let Ok(Some((pid, _))) = kernel::ended(None, false) else { return };
+            if !self.reap_found(pid) {
+                return;
+            }
+        }
+        self.reap_beside_leftovers();
+    }
+
+    /// Leaders that are not to be reaped yet would be found again and again: the others are
+    /// asked for by number. Ours say themselves when they have ended, where there are pidfds.
+    fn reap_beside_leftovers(&mut self) {
+        let Ok(mut others) = own_children() else { return };
+        for (_, group) in self.leftovers.groups.iter() {
+            others.remove(&group.pid);
+        }
+        if kernel::has_pidfds() {
+            for (_, child) in self.children.iter() {
+                others.remove(&child.pid);
+            }
+        }
+        for pid in others {
+            if matches!(kernel::ended(Some(pid), false), Ok(Some(_))) {
+                self.reap_found(pid);
+            }
+        }
+    }
+
+    /// Whether a child is one that we have started; not a program.
+    pub(in crate::server) fn is_ours(&self, pid: i32) -> bool {
+        self.leftovers.groups.iter().any(|(_, group)| group.pid == pid)
+            || self.is_trial(Pid::from_raw(pid))
+            || self.connecting.has(pid)
+            || self.spawner.has_spare(pid)
+            || self.reloading.has_loader(pid)
+            || self.naming.has_seeker(pid)
+    }
+
+    /// Reaps a child that has ended; false if it is still there.
+    fn reap_found(&mut self, pid: i32) -> bool {
+        if self.leftovers.groups.iter().any(|(_, group)| group.pid == pid) {
+            // Its number is still needed.
+            return false;
+        }
+        if self.is_trial(Pid::from_raw(pid)) {
+            self.look_at_trial();
+            return true;
+        }
+        let ours = self.children.iter().find(|(_, child)| child.pid == pid);
+        if let Some((key, _)) = ours {
+            self.reap_if_ended(key);
+            return true;
+        }
+        if self.connecting.has(pid) {
+            self.look_at_connectors();
+            return !self.connecting.has(pid);
+        }
+        if self.spawner.reap_if_spare(pid) {
+            return true;
+        }
+        if let Some(loader) = self.reloading.loader().filter(|it| it.pid() == pid) {
+            loader.reap_if_ended();
+            self.reloading.announced();
+            return true;
+        }
+        if self.naming.reap_if_seeker(pid) {
+            return true;
+        }
+        let Ok(Some((_, ending))) = kernel::ended(Some(pid), true) else { return false };
+        self.closing.adopted.forget(pid);
+        events::orphan(pid, end_of(ending));
+        true
+    }
+}
+
+/// Whether orphans can be told from leaders that are kept unreaped.
+pub(in crate::server) fn can_be_told_apart() -> bool {
+    own_children().is_ok()
+}
+
+/// The same, if there are no more than so many. Reading them all would take long.
+pub(in crate::server) fn own_children_up_to(most: usize) -> Option<Vec<i32>> {
+    // As many digits as a number may have, and a blank.
+    let length = most.saturating_mul(8);
+    let mut text = String::new();
+    let file = std::fs::File::open(CHILDREN).ok().filter(|_| is_own_proc())?;
+    let mut file = file.take(u64::try_from(length).ok()?.saturating_add(1));
+    let read = file.read_to_string(&mut text).ok()?;
+    (read <= length).then(|| numbers_in(&text).collect())
+}
+
+/// Our children by number. A `/proc` of other numbers than ours does not help.
+pub(in crate::server) fn own_children() -> io::Result<HashSet<i32>> {
+    if !is_own_proc() {
+        return Err(ErrorKind::NotFound.into());
+    }
+    Ok(numbers_in(&std::fs::read_to_string(CHILDREN)?).collect())
+}
+
+/// Whether the numbers there are those that we know processes by.
+pub(in crate::server) fn is_own_proc() -> bool {
+    let number = std::fs::read_link("/proc/self");
+    number.is_ok_and(|number| number.to_str() == Some(std::process::id().to_string().as_str()))
+}
+
+fn numbers_in(text: &str) -> impl Iterator<Item = i32> {
+    text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok())
+}

@@ -1,0 +1,242 @@
+//! Starting a program: for a connection, for the first datagram of a peer, or with
+//! the socket of a `wait` service itself. All go through [`Server::start`].
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Instant;
+
+use crate::admission::Source;
+use crate::log::events::{self, Label};
+use crate::net::address::Address;
+use crate::server::Server;
+use crate::server::peers::PeerId;
+use crate::server::reactor::slab::Key;
+use crate::server::reactor::timers::Timer;
+use crate::server::sessions::closing::Kept;
+use crate::server::state::{Child, StderrState, Terms};
+use crate::spawn::environment::Connection;
+use crate::spawn::sandbox::cgroup::Group;
+use crate::spawn::{NotStarted, Refusal, Started, Table};
+use crate::sys::descriptor;
+
+/// What became of a start.
+pub(in crate::server) enum Outcome {
+    /// The program runs, or is on its way.
+    Runs(Option<Key>),
+    /// The system has no room for it now. Nothing has been said of it yet.
+    Later(NotStarted),
+    /// It cannot be started; that has been logged. What it would have got.
+    Failed(OwnedFd),
+}
+
+impl Outcome {
+    pub(in crate::server) fn runs(&self) -> Option<Key> {
+        match self {
+            Outcome::Runs(key) => *key,
+            Outcome::Later(_) | Outcome::Failed(_) => None,
+        }
+    }
+}
+
+/// A program that is to be started, for somebody who has been admitted.
+pub(in crate::server) struct Start<'a> {
+    pub(in crate::server) service: Key,
+    pub(in crate::server) peer: Address,
+    /// What the program is told.
+    pub(in crate::server) facts: &'a Connection,
+    /// The listener that it gets, for `wait` services.
+    pub(in crate::server) listener: Option<Key>,
+    /// The peer is known already: it came through tcpmux.
+    pub(in crate::server) peer_id: Option<PeerId>,
+}
+
+impl<'a> Start<'a> {
+    /// For a connection.
+    pub(in crate::server) fn new(service: Key, peer: Address, facts: &'a Connection) -> Self {
+        Self { service, peer, facts, listener: None, peer_id: None }
+    }
+}
+
+impl Server {
+    /// Starts a program with `socket`. Failure is logged and takes nothing with it but
+    /// the connection, which comes back if the same may succeed later.
+    pub(in crate::server) fn start(&mut self, start: &Start<'_>, socket: OwnedFd) -> Outcome {
+        let Start { service, peer, .. } = *start;
+        let prepared = self.services.get(service).and_then(|state| state.prepared.as_ref());
+        let Some(mut prepared) = prepared.map(Rc::clone) else { return Outcome::Failed(socket) };
+        if prepared.refusal().is_some_and(Refusal::may_be_over) {
+            prepared = self.prepare_again(service).unwrap_or(prepared);
+        }
+        if let Some(refusal) = prepared.refusal() {
+            self.start_failed_at(service, peer, refusal.stage, &refusal.error);
+            return Outcome::Failed(socket);
+        }
+        let before = Instant::now();
+        match self.spawner.spawn(&prepared, socket, start.facts, self.table()) {
+            Ok(started) => {
+                self.count(service, |counters| counters.started(before.elapsed()));
+                Outcome::Runs(self.started(start, started, prepared.group(), before))
+            }
+            Err(failed) if failed.may_pass() => {
+                self.cancel_start(service, peer);
+                Outcome::Later(failed)
+            }
+            Err(failed) => {
+                self.start_failed(service, peer, &failed.error);
+                if prepared.group().is_some_and(|group| !group.exists()) {
+                    // The next finds another.
+                    self.prepare_again(service);
+                }
+                Outcome::Failed(failed.socket)
+            }
+        }
+    }
+
+    /// At the end of a turn: makes what the next program needs while nobody waits for it.
+    pub(in crate::server) fn make_ready(&mut self) {
+        let is_calm = self.ready.is_empty()
+            && !self.reloading.is_busy()
+            && !self.is_upgrading()
+            && self.stop.is_none();
+        if self.spawner.make_ready(self.now, is_calm) {
+            self.look_at_spares();
+        }
+        if self.spawner.awaits_end() {
+            self.await_next_end();
+        }
+    }
+
+    /// Lets children go that were made ahead and that nobody has needed for a while.
+    pub(in crate::server) fn look_at_spares(&mut self) {
+        if let Some(next) = self.spawner.look_at_spares(self.now) {
+            self.timers.set(next, Timer::Spares);
+        }
+    }
+
+    /// Not a copy of ours if we have many, nor while a reload closes sockets: their
+    /// addresses would stay in use until the child has closed its copies.
+    pub(in crate::server) fn table(&self) -> Table {
+        if descriptor::are_many() || self.reloading.is_busy() { Table::Ours } else { Table::Own }
+    }
+
+    /// [`Self::start`] for whom there is no later: the child, if it runs.
+    pub(in crate::server) fn start_or_say(
+        &mut self,
+        start: &Start<'_>,
+        socket: OwnedFd,
+    ) -> Option<Key> {
+        let outcome = self.start(start, socket);
+        if let Outcome::Later(failed) = &outcome {
+            self.say_not_started(start, failed);
+        }
+        outcome.runs()
+    }
+
+    /// What might have succeeded later is given up.
+    pub(in crate::server) fn say_not_started(&mut self, start: &Start<'_>, failed: &NotStarted) {
+        if let Some(state) = self.services.get(start.service) {
+            events::failed(&state.label, start.peer, None, ("spawn", None), &failed.error);
+            self.count_failure(start.service, "spawn", &failed.error);
+        }
+    }
+
+    fn started(
+        &mut self,
+        start: &Start<'_>,
+        started: Started,
+        group: Option<Rc<Group>>,
+        before: Instant,
+    ) -> Option<Key> {
+        let Start { service, peer, .. } = *start;
+        let pid = started.pid;
+        let label = self.services.get(service).map(|state| state.label.clone())?;
+        let stderr = started.stderr.map(|pipe| self.keep_stderr(pipe, service, label.clone(), pid));
+        let state = self.services.get(service)?;
+        events::accepted(&label, peer, Some(pid), state.service.attributes.log_on_success);
+        let shown = u32::try_from(pid).ok();
+        let peer_id = match start.peer_id {
+            Some(known) => {
+                self.peers.handed_to(known, shown.unwrap_or_default());
+                known
+            }
+            None => self.peers.connected(peer, label.name(), shown, self.now),
+        };
+        let kept = Kept::of(started.socket, &state.service, before);
+        let child = Child {
+            pid,
+            pidfd: None,
+            service,
+            terms: Terms::of(&state.service),
+            label: label.clone(),
+            admission: state.admission,
+            source: Source::from(peer),
+            peer,
+            peer_id,
+            started: self.now,
+            listener: start.listener,
+            peer_socket: None,
+            kept,
+            watched: None,
+            stderr,
+            group,
+            deadline: None,
+            overdue: false,
+            released: false,
+        };
+        let timeout = state.service.attributes.timeout;
+        let key = self.children.insert(child);
+        self.set_deadline(key, timeout);
+        self.watch_movement(key);
+        self.watch_in_a_moment(key);
+        Some(key)
+    }
+
+    fn keep_stderr(&mut self, pipe: OwnedFd, service: Key, label: Label, pid: i32) -> Key {
+        self.stderr.insert(StderrState {
+            pipe: pipe.into(),
+            service,
+            label,
+            pid,
+            partial: Vec::new(),
+            skipping: false,
+            dropped: 0,
+            read: 0,
+            since: self.now,
+            registered: false,
+            queued: false,
+        })
+    }
+
+    /// Somebody admitted cannot be served: says so and gives back what was counted.
+    pub(in crate::server) fn start_failed(
+        &mut self,
+        service: Key,
+        peer: Address,
+        error: &io::Error,
+    ) {
+        self.start_failed_at(service, peer, "spawn", error);
+    }
+
+    /// The same, at a step of its own.
+    fn start_failed_at(
+        &mut self,
+        service: Key,
+        peer: Address,
+        stage: &str,
+        error: &dyn std::fmt::Display,
+    ) {
+        if let Some(state) = self.services.get(service) {
+            events::failed(&state.label, peer, None, (stage, None), error);
+            self.count_failure(service, stage, error);
+        }
+        self.cancel_start(service, peer);
+    }
+
+    /// Gives back what admission has counted for a program that never ran.
+    pub(in crate::server) fn cancel_start(&mut self, service: Key, peer: Address) {
+        let Some(state) = self.services.get(service) else { return };
+        let wake = self.admission.cancel(self.now, state.admission, Source::from(peer));
+        self.wake_limited(wake, service);
+    }
+}

@@ -1,0 +1,258 @@
+//! What programs write to standard error: line by line into the log, a bounded
+//! amount per turn and per second. A program that writes more waits for us; nobody
+//! else does.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind, Read as _};
+use std::os::fd::AsRawFd as _;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+
+use crate::log::events;
+use crate::server::Server;
+use crate::server::reactor::slab::Key;
+use crate::server::reactor::timers::Timer;
+use crate::server::reactor::token::Owner;
+use crate::server::state::StderrState;
+use crate::sys::descriptor::{read_now, set_nonblocking};
+
+/// Bytes read from one program in one turn.
+pub(in crate::server) const PER_TURN: usize = 16 * 1024;
+/// Bytes read from one program in one second; the rest waits in its pipe.
+pub(in crate::server) const PER_SECOND: usize = 256 * 1024;
+/// What a line counts besides its bytes: in the log it has a head, so that a flood of short
+/// lines would be many times what has been written.
+const LINE: usize = 8;
+/// Bytes of a line that are logged.
+const LONGEST_LINE: usize = 1024;
+/// Pipes that outlive their program (something it started holds them). When there are more,
+/// one of the service that has most is closed, its oldest. Where descriptors are few, there
+/// may be fewer: [`PART`] of what clients may have.
+const LINGERING: usize = 256;
+const PART: usize = 4;
+
+/// Whether there may be more.
+pub(in crate::server) enum Flow {
+    Drained,
+    More,
+    /// The program's end of the pipe is closed.
+    End,
+}
+
+impl Server {
+    /// Reads what there is, within bounds.
+    pub(in crate::server) fn read_stderr(&mut self, key: Key) {
+        let Some(state) = self.stderr.get_mut(key) else { return };
+        state.queued = false;
+        let second = Duration::from_secs(1);
+        if self.now.saturating_duration_since(state.since) >= second {
+            (state.since, state.read) = (self.now, 0);
+        }
+        if state.read >= PER_SECOND {
+            self.timers.set(state.since + second, Timer::Stderr(key));
+            return;
+        }
+        let flow = read_some(state, &mut self.scratch);
+        self.count_dropped(key);
+        match flow {
+            Flow::Drained => {}
+            Flow::More => self.queue(Owner::Stderr(key)),
+            Flow::End => self.close_stderr(key),
+        }
+    }
+
+    /// The program has ended: what it has written is logged before its end is told,
+    /// and a pipe that others still hold goes among the lingering ones.
+    pub(in crate::server) fn program_ended(&mut self, key: Key) {
+        let Some(state) = self.stderr.get_mut(key) else { return };
+        let flow = read_some(state, &mut self.scratch);
+        self.count_dropped(key);
+        match flow {
+            Flow::End => return self.close_stderr(key),
+            Flow::More => self.queue(Owner::Stderr(key)),
+            Flow::Drained => {}
+        }
+        self.watch_stderr(key);
+        self.lingering.push_back(key);
+        let most = LINGERING.min(self.room_for_clients() / PART).max(1);
+        if self.lingering.len() > most {
+            let of = |key: &Key| Some((*key, self.stderr.get(*key)?.service));
+            if let Some(surplus) = surplus(self.lingering.iter().filter_map(of)) {
+                self.close_stderr(surplus);
+            }
+        }
+    }
+
+    /// The server ends: what there is by now, and the end if it has come.
+    pub(in crate::server) fn read_last(&mut self, key: Key) {
+        let Some(state) = self.stderr.get_mut(key) else { return };
+        if matches!(read_some(state, &mut self.scratch), Flow::End) {
+            self.close_stderr(key);
+        }
+    }
+
+    fn close_stderr(&mut self, key: Key) {
+        let Some(mut state) = self.stderr.remove(key) else { return };
+        end_line(&mut state);
+        if state.registered {
+            let _ = self.poll.registry().deregister(&mut SourceFd(&state.pipe.as_raw_fd()));
+        }
+        if self.lingering.contains(&key) {
+            self.lingering.retain(|lingering| *lingering != key);
+        }
+    }
+}
+
+/// Of pipes and their services, the oldest first: the first of the service that has most. One
+/// that leaves many behind must not cost another its only one.
+fn surplus(pipes: impl Iterator<Item = (Key, Key)> + Clone) -> Option<Key> {
+    let mut counts = HashMap::new();
+    for (_, service) in pipes.clone() {
+        *counts.entry(service).or_insert(0_usize) += 1;
+    }
+    let (most, _) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+    let mut of_it = pipes.filter(|(_, service)| *service == most);
+    of_it.next().map(|(pipe, _)| pipe)
+}
+
+pub(in crate::server) fn read_some(state: &mut StderrState, scratch: &mut [u8]) -> Flow {
+    let buffer = scratch.get_mut(..PER_TURN).unwrap_or_default();
+    let mut taken = 0_usize;
+    loop {
+        match read(state, buffer) {
+            Ok(0) => return Flow::End,
+            Ok(length) => {
+                let lines = take_bytes(state, buffer.get(..length).unwrap_or_default());
+                let cost = length.saturating_add(lines.saturating_mul(LINE));
+                state.read = state.read.saturating_add(cost);
+                taken = taken.saturating_add(length);
+                // Fewer than asked for: on with the loop, for the end or the drained pipe.
+                if taken >= PER_TURN || state.read >= PER_SECOND {
+                    return Flow::More;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Flow::Drained,
+            Err(_) => return Flow::End,
+        }
+    }
+}
+
+/// Reads without waiting. A pipe that is not polled yet would make us wait for those who
+/// hold the other end, and need not be told not to, for most are read only once.
+fn read(state: &mut StderrState, buffer: &mut [u8]) -> io::Result<usize> {
+    if !state.registered {
+        match read_now(&state.pipe, buffer) {
+            Ok(count) => return Ok(count),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                return Err(error);
+            }
+            // The kernel, or a filter of system calls, does not have it.
+            Err(_) => set_nonblocking(&state.pipe)?,
+        }
+    }
+    state.pipe.read(buffer)
+}
+
+/// Logs the lines that are whole now and keeps the beginning of the next; how many there
+/// were.
+fn take_bytes(state: &mut StderrState, bytes: &[u8]) -> usize {
+    let mut pieces = bytes.split(|byte| *byte == b'\n');
+    let Some(last) = pieces.next_back() else { return 0 };
+    let mut lines = 0_usize;
+    for piece in pieces {
+        add_to_line(state, piece);
+        end_line(state);
+        lines = lines.saturating_add(1);
+    }
+    add_to_line(state, last);
+    lines
+}
+
+/// Adds to the line; when it is too long, what fits is logged and the rest skipped.
+fn add_to_line(state: &mut StderrState, piece: &[u8]) {
+    if state.skipping {
+        state.dropped = state.dropped.saturating_add(piece.len());
+    }
+    if state.skipping || piece.is_empty() {
+        return;
+    }
+    let room = LONGEST_LINE.saturating_sub(state.partial.len());
+    match piece.get(..room) {
+        Some(fits) if piece.len() > room => {
+            state.partial.extend_from_slice(fits);
+            state.dropped = state.dropped.saturating_add(piece.len().saturating_sub(room));
+            events::stderr(&state.label, state.pid, &state.partial, true);
+            state.partial = Vec::new();
+            state.skipping = true;
+        }
+        _ => state.partial.extend_from_slice(piece),
+    }
+}
+
+pub(in crate::server) fn end_line(state: &mut StderrState) {
+    if !std::mem::take(&mut state.skipping) && !state.partial.is_empty() {
+        let line = state.partial.strip_suffix(b"\r").unwrap_or(&state.partial);
+        events::stderr(&state.label, state.pid, line, false);
+    }
+    // An idle program's buffer costs nothing.
+    state.partial = Vec::new();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::time::Instant;
+
+    use crate::log::events::Label;
+    use crate::server::programs::stderr_lines::*;
+    use crate::server::reactor::slab::Slab;
+    use crate::spawn::kernel;
+
+    /// What of a full pipe is read in one turn, and what that costs.
+    fn read_of(text: &str) -> (usize, usize) {
+        let (ours, theirs) = nix::unistd::pipe().unwrap();
+        let mut theirs = std::fs::File::from(theirs);
+        theirs.write_all(text.repeat(60_000 / text.len()).as_bytes()).unwrap();
+        let mut state = StderrState {
+            pipe: ours.into(),
+            service: Key::NOBODY,
+            label: Label::new("test", None),
+            pid: 1,
+            partial: Vec::new(),
+            skipping: false,
+            dropped: 0,
+            read: 0,
+            since: Instant::now(),
+            registered: false,
+            queued: false,
+        };
+        let mut scratch = vec![0; PER_TURN];
+        assert!(matches!(read_some(&mut state, &mut scratch), Flow::More));
+        let left = kernel::read_now(&state.pipe, &mut vec![0; 64 * 1024]).unwrap();
+        (60_000 / text.len() * text.len() - left, state.read)
+    }
+
+    #[test]
+    fn a_turn_takes_a_bounded_amount_and_short_lines_cost_more_than_their_bytes() {
+        let (bytes, cost) =
+            read_of("a line of sixty bytes, as programs have them, is a usual one\n");
+        assert!(bytes == PER_TURN && cost < 3 * bytes, "{bytes} {cost}");
+        let (bytes, cost) = read_of("x\n");
+        assert!(bytes == PER_TURN && cost == bytes + bytes / 2 * LINE, "{bytes} {cost}");
+    }
+
+    #[test]
+    fn who_leaves_most_behind_loses_the_oldest() {
+        let mut slab = Slab::new();
+        let keys: Vec<Key> = (0..6).map(|_| slab.insert(())).collect();
+        let (quiet, loud) = (keys[0], keys[1]);
+        let pipes = [(keys[2], quiet), (keys[3], loud), (keys[4], loud), (keys[5], quiet)];
+        assert_eq!(surplus(pipes[..3].iter().copied()), Some(keys[3]));
+        assert_eq!(surplus(pipes[..1].iter().copied()), Some(keys[2]));
+        assert_eq!(surplus([].into_iter()), None);
+    }
+}

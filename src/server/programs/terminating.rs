@@ -1,0 +1,137 @@
+//! Programs that end with the server: TERM, then KILL after the time that their service gives
+//! them, for which the server waits. Nobody is let in meanwhile.
+//!
+//! A second signal to stop ends the waiting. Service managers give a server a minute and a
+//! half; it is not waited for longer than two thirds of that.
+
+use std::time::Duration;
+
+use super::process_stat::stat_of;
+use super::time_limits::Group;
+use crate::config::model::OnStop;
+use crate::log::events;
+use crate::server::Server;
+use crate::server::reactor::slab::Key;
+use crate::server::reactor::timers::Timer;
+use crate::server::services::holders::processes;
+use crate::server::state::Child;
+
+/// The longest that the server waits for programs at its end.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether a group that has lost its leader has others.
+const LOOKS: Duration = Duration::from_millis(50);
+
+/// How the server comes to its end when it has been told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) enum Ending {
+    /// It has not.
+    No,
+    /// Programs that end with it are waited for.
+    Waits,
+    /// It has been told twice.
+    AtOnce,
+}
+
+impl Server {
+    /// A signal, or somebody who asks, has told the server to stop.
+    pub(in crate::server) fn stop_for_reason(&mut self, reason: &'static str) {
+        if self.stop.replace(reason).is_some() {
+            self.ending = Ending::AtOnce;
+        }
+    }
+
+    /// Whether the server goes on, be it for the programs that end with it.
+    pub(in crate::server) fn goes_on(&mut self) -> bool {
+        if self.stop.is_none() {
+            return true;
+        }
+        if self.ending == Ending::No {
+            self.begin_to_end();
+        }
+        self.ending == Ending::Waits && self.waits_for_programs()
+    }
+
+    fn begin_to_end(&mut self) {
+        self.ending = Ending::Waits;
+        // Those that had TERM before had their time.
+        self.finish_overdue();
+        let theirs = self.children.iter().map(|(_, child)| child).filter(|it| ends_with_us(it));
+        let times: Vec<Duration> = theirs.map(|child| child.terms.kill_after).collect();
+        let Some(longest) = times.iter().max() else { return };
+        let running = u32::try_from(times.len()).unwrap_or(u32::MAX);
+        events::draining(LONGEST.min(*longest), running);
+        self.manager.notifier.stopping();
+        self.drain = Some(self.now);
+        self.reloading.stop();
+        self.naming.stop();
+        self.give_up_trial();
+        self.hold_nobody();
+        for key in self.listeners.keys() {
+            self.shut_listener(key);
+        }
+    }
+
+    /// Tells programs to end that have not been told, and whether there are any.
+    fn waits_for_programs(&mut self) -> bool {
+        let theirs = self.children.iter().filter(|(_, child)| ends_with_us(child));
+        let theirs: Vec<Key> = theirs.map(|(key, _)| key).collect();
+        for key in &theirs {
+            if let Some(child) = self.children.get_mut(*key) {
+                child.terms.kill_after = child.terms.kill_after.min(LONGEST);
+            }
+            self.stop_child(*key);
+        }
+        !theirs.is_empty() || self.waits_for_groups()
+    }
+
+    /// Whether others of a group live whose leader has ended; of the rest, each is over.
+    fn waits_for_groups(&mut self) -> bool {
+        for key in self.leftovers.groups.keys() {
+            // Of a session it is looked for elsewhere who is left.
+            let is_over = |group: &Group| group.remains.is_none() && !has_others(group.pid);
+            if self.leftovers.groups.get(key).is_some_and(is_over) {
+                self.end_group(key);
+            }
+        }
+        let waits = self.leftovers.groups.len() > 0;
+        if waits {
+            self.timers.set(self.now + LOOKS, Timer::Ending);
+        }
+        waits
+    }
+}
+
+fn ends_with_us(child: &Child) -> bool {
+    child.terms.on_stop == OnStop::Terminate
+}
+
+/// Whether somebody lives in the group of this leader, which has ended. Without /proc nobody
+/// knows.
+fn has_others(leader: i32) -> bool {
+    let stats = processes().into_iter().filter_map(|pid| stat_of(pid).ok());
+    let mut living = stats.filter(|stat| !stat.has_ended);
+    living.any(|stat| stat.group == Some(leader))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Command, Stdio};
+
+    use crate::server::programs::terminating::*;
+
+    #[test]
+    fn who_lives_in_a_group_is_told_from_its_dead_leader() {
+        let mut command = Command::new("sleep");
+        let mut child = command.arg("600").process_group(0).stdin(Stdio::null()).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(has_others(pid) && !has_others(i32::MAX));
+        child.kill().unwrap();
+        while !stat_of(pid).is_ok_and(|stat| stat.has_ended) {
+            std::thread::yield_now();
+        }
+        assert!(!has_others(pid));
+        child.wait().unwrap();
+    }
+}

@@ -1,0 +1,145 @@
+//! Programs that run for too long: TERM to the whole process group, KILL after a while.
+//!
+//! A signal goes to a group by the number of its leader, which may be somebody else's
+//! as soon as the leader has been reaped. So a leader that ends before its group had
+//! its time is told of as usual, but stays unreaped until the group has been killed.
+
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+
+use super::leftovers::Remains;
+use super::orphans;
+use crate::log::events;
+use crate::server::Server;
+use crate::server::reactor::slab::Key;
+use crate::server::reactor::timers::Timer;
+use crate::server::sessions::idling::IDLE;
+use crate::server::state::Child;
+
+/// Groups that are given time after their leader's end; with more than that, they
+/// are killed at once.
+pub(in crate::server) const GROUPS: usize = 256;
+
+/// What is left of a program that ran for too long: its number, which stays its own
+/// until it is reaped, and perhaps others in its group.
+#[derive(Debug)]
+pub(in crate::server) struct Group {
+    pub(in crate::server) pid: i32,
+    /// Until when the others have time.
+    pub(in crate::server) due: Instant,
+    /// Its whole session is to end.
+    pub(in crate::server) remains: Option<Box<Remains>>,
+}
+
+impl Server {
+    /// A program has been started: until when may it run?
+    pub(in crate::server) fn set_deadline(&mut self, key: Key, timeout: Option<Duration>) {
+        let Some(child) = self.children.get_mut(key) else { return };
+        child.deadline = timeout.map(|timeout| self.now + timeout);
+        if let Some(deadline) = child.deadline {
+            self.timers.set(deadline, Timer::Overdue(key));
+        }
+    }
+
+    /// A program has had its time: TERM, or KILL if it has had that.
+    pub(in crate::server) fn overdue(&mut self, key: Key) {
+        let Some(child) = self.children.get_mut(key) else { return };
+        let name = if child.overdue { "KILL" } else { "TERM" };
+        let is_idle = child.watched.as_ref().is_some_and(|watched| watched.is_over);
+        let how = (name, is_idle.then_some(IDLE));
+        events::timeout(&child.label, child.peer, child.pid, how, child.terms.log);
+        if child.overdue {
+            child.deadline = None;
+            if let Err(error) = signal_group(child.pid, Signal::SIGKILL) {
+                events::trouble(&child.label, "kill", &error);
+            }
+            return;
+        }
+        self.terminate(key);
+    }
+
+    fn terminate(&mut self, key: Key) {
+        let Some(child) = self.children.get_mut(key) else { return };
+        if let Err(error) = signal_group(child.pid, Signal::SIGTERM) {
+            // It has become another user, by a set-user-id program.
+            events::trouble(&child.label, "kill", &error);
+        }
+        // A program that is stopped does not hear the signal.
+        let _ = signal_group(child.pid, Signal::SIGCONT);
+        child.overdue = true;
+        let deadline = self.now + child.terms.kill_after;
+        child.deadline = Some(deadline);
+        self.timers.set(deadline, Timer::Overdue(key));
+    }
+
+    /// A program is to end: TERM now, KILL if that does not help in time.
+    pub(in crate::server) fn end_child(&mut self, key: Key) {
+        let Some(child) = self.children.get_mut(key).filter(|child| !child.overdue) else { return };
+        if let Some(deadline) = child.deadline.take() {
+            self.timers.cancel(deadline, Timer::Overdue(key));
+        }
+        self.terminate(key);
+    }
+
+    /// The leader of a group that has had TERM, or of a session that is to end with it, has
+    /// ended; it is not reaped yet. The others have the rest of their time.
+    pub(in crate::server) fn hold_group(&mut self, child: &Child) {
+        // As process 1 we look for whoever has ended, and might find it again and again.
+        let can_wait = || !self.facts.told_of_ends || orphans::can_be_told_apart();
+        match child.deadline {
+            _ if child.ends_its_leftovers() && can_wait() => self.hold_session(child),
+            Some(due) if self.leftovers.groups.len() < GROUPS && can_wait() => {
+                self.keep_group(Group { pid: child.pid, due, remains: None });
+            }
+            _ => self.kill_and_reap(child.pid),
+        }
+    }
+
+    pub(in crate::server) fn keep_group(&mut self, group: Group) {
+        let (due, look) = (group.due, group.remains.as_ref().map(|it| it.look));
+        let key = self.leftovers.groups.insert(group);
+        match look {
+            Some(look) => self.look_for_leftovers_at(look),
+            None => self.timers.set(due, Timer::Group(key)),
+        }
+    }
+
+    /// The others have had their time.
+    pub(in crate::server) fn end_group(&mut self, key: Key) {
+        if let Some(group) = self.leftovers.groups.remove(key) {
+            self.kill_and_reap(group.pid);
+        }
+    }
+
+    fn kill_and_reap(&mut self, pid: i32) {
+        // The leader has ended: nobody else is meant by its number.
+        let _ = kill(Pid::from_raw(pid.saturating_neg()), Signal::SIGKILL);
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+        let _ = waitid(Id::Pid(Pid::from_raw(pid)), flags);
+        self.spawner.reaped(pid);
+    }
+
+    /// The server stops: nobody will be there to kill those who had TERM.
+    pub(in crate::server) fn finish_overdue(&mut self) {
+        for (_, child) in self.children.iter().filter(|(_, child)| child.overdue) {
+            let _ = signal_group(child.pid, Signal::SIGKILL);
+        }
+        self.finish_sessions();
+        for key in self.leftovers.groups.keys() {
+            self.end_group(key);
+        }
+    }
+}
+
+/// Sends a signal to the group of a program that has not been reaped; to itself if it
+/// has no group yet.
+pub(in crate::server) fn signal_group(pid: i32, signal: Signal) -> nix::Result<()> {
+    match kill(Pid::from_raw(pid.saturating_neg()), signal) {
+        Err(Errno::ESRCH) => kill(Pid::from_raw(pid), signal),
+        other => other,
+    }
+}

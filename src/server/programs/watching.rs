@@ -1,0 +1,217 @@
+//! Noticing that programs have ended, and what they write to standard error: by a
+//! pidfd and by the pipe, which are polled only when a program has outlived its first
+//! milliseconds.
+//!
+//! Most end sooner. For them nothing is made or registered, and nobody is woken (but see
+//! `ends`): they are looked at once in a millisecond, several at once, after the loop has
+//! served whoever came meanwhile; when nobody comes, a few milliseconds later. What the
+//! loop leaves undone between the start of a program and going to sleep, the program need
+//! not wait for: the kernel likes to give a child the processor of its parent.
+//!
+//! Nobody waits for that. Before anybody is told that there is no room they are looked
+//! at ([`Server::look_for_room`]), as they are for signals and requests; and while a
+//! listener rests until a child ends, all are polled from their start.
+
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Poll};
+
+use crate::admission::{ServiceId, Source, Verdict};
+use crate::log::events;
+use crate::net::address::Address;
+use crate::server::Server;
+use crate::server::reactor::slab::Key;
+use crate::server::reactor::timers::Timer;
+use crate::server::reactor::token::{self, Owner};
+use crate::server::state::{Child, StderrState};
+use crate::spawn::kernel;
+use crate::sys::descriptor;
+
+/// The first turn after so long notices ends and writes the log.
+pub(in crate::server) const MOMENT: Duration = Duration::from_millis(1);
+
+/// So much later the loop wakes up for it, if it has not been woken.
+const PATIENCE: Duration = Duration::from_millis(4);
+
+/// How long a program is looked at once in a [`MOMENT`] and not polled: /bin/date takes
+/// less on a busy machine.
+const YOUTH: Duration = Duration::from_millis(16);
+
+/// With no more programs, the system is asked for others that have ended when one has: it looks
+/// at all for that.
+const FEW: usize = 64;
+
+/// A child that cannot be polled is looked at this often.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Which of the programs that run [`Server::tidy`] polls from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) enum Tidy {
+    /// Those that are young no more.
+    WhatIsDue,
+    /// All.
+    Everything,
+}
+
+/// When the loop wakes up for what the first turn from `when` on does.
+pub(in crate::server) fn at_latest(when: Instant) -> Instant {
+    when + PATIENCE
+}
+
+impl Server {
+    /// A program has been started.
+    pub(in crate::server) fn watch_in_a_moment(&mut self, key: Key) {
+        let Some(child) = self.children.get(key) else { return };
+        let somebody_waits = child.listener.is_some()
+            || !self.resting_services.is_empty()
+            || !self.holding.is_empty()
+            || !self.exhausted.is_empty();
+        if somebody_waits {
+            return self.watch_child(key);
+        }
+        let is_kept = child.kept.is_some();
+        self.young.push(key);
+        self.tidy_by.get_or_insert(self.now + MOMENT);
+        if is_kept {
+            // While others are started, clients of those that have ended wait.
+            let ended = self.ends.take();
+            self.reap_young(ended);
+        }
+    }
+
+    /// The next end is to be announced.
+    pub(in crate::server) fn await_next_end(&mut self) {
+        let ended = self.ends.announce_next();
+        self.reap_young(ended);
+    }
+
+    /// The end of some program has been announced; true if all that are young are to be looked
+    /// at.
+    pub(in crate::server) fn some_end_announced(&mut self) -> bool {
+        let keeps = |key: &Key| self.children.get(*key).is_some_and(|child| child.kept.is_some());
+        let awaited = self.spawner.awaits_end();
+        let ended = self.ends.announced(awaited || self.young.iter().any(keeps));
+        self.reap_young(ended);
+        awaited
+    }
+
+    /// One has ended, and perhaps others with it, of which nothing more is said.
+    fn reap_young(&mut self, ended: Option<i32>) {
+        let Some(first) = ended else { return };
+        self.look_at_young(first);
+        while self.children.len() <= FEW
+            && let Ok(Some((pid, _))) = kernel::ended(None, false)
+        {
+            if !self.look_at_young(pid) {
+                return;
+            }
+        }
+    }
+
+    /// True if it was one that is young, and has ended.
+    fn look_at_young(&mut self, pid: i32) -> bool {
+        let is_it = |key: &&Key| self.children.get(**key).is_some_and(|child| child.pid == pid);
+        let key = self.young.iter().find(is_it).copied();
+        key.is_some_and(|key| self.reap_if_ended(key))
+    }
+
+    /// Reaps whoever has ended, and polls those that go on.
+    pub(in crate::server) fn tidy(&mut self, tidy: Tidy) {
+        for key in std::mem::take(&mut self.ended) {
+            self.look_at_child(key);
+        }
+        for key in std::mem::take(&mut self.young) {
+            if self.reap_if_ended(key) {
+                continue;
+            }
+            let is_young = |child: &Child| {
+                tidy == Tidy::WhatIsDue && self.now.saturating_duration_since(child.started) < YOUTH
+            };
+            if self.children.get(key).is_some_and(is_young) {
+                self.young.push(key);
+            } else {
+                self.watch_child(key);
+            }
+        }
+        self.tidy_by = (!self.young.is_empty()).then(|| self.now + MOMENT);
+        descriptor::forget_closed();
+    }
+
+    /// Before somebody is told that there is no room, for the service or for the source.
+    pub(in crate::server) fn look_for_room(&mut self, id: ServiceId, source: Option<Source>) {
+        if !self.young.is_empty() && self.admission.awaits_an_end(id, source) {
+            self.tidy(Tidy::Everything);
+        }
+    }
+
+    /// Whether this peer may start.
+    pub(in crate::server) fn admits(&mut self, id: ServiceId, peer: Address) -> Verdict {
+        self.look_for_room(id, Some(Source::from(peer)));
+        self.admission.admit(&self.observed(), id, peer)
+    }
+
+    /// Reaps a program whose end has been announced, or that cannot be polled.
+    pub(in crate::server) fn look_at_child(&mut self, key: Key) {
+        if self.reap_if_ended(key) {
+            return;
+        }
+        if self.children.get(key).is_some_and(|child| child.pidfd.is_none()) {
+            return self.watch_child(key);
+        }
+        // Announced too early: whoever traces it is told first.
+        self.timers.set(self.now + LOOK, Timer::Child(key));
+    }
+
+    /// Polls a program, and its pipe. One that has ended is announced at once.
+    pub(in crate::server) fn watch_child(&mut self, key: Key) {
+        let Some(child) = self.children.get_mut(key) else { return };
+        let (label, stderr) = (child.label.clone(), child.stderr);
+        // Without pidfds a signal tells of every end.
+        if kernel::has_pidfds()
+            && let Err(error) = poll_child(&self.poll, child, key)
+        {
+            self.timers.set(self.now + LOOK, Timer::Child(key));
+            if self.exhaustion_is_new() {
+                events::trouble(&label, "pidfd", &error);
+            }
+        }
+        if let Some(stderr) = stderr {
+            self.watch_stderr(stderr);
+        }
+        self.watch_peer_socket(key);
+        if let Some(kept) = self.children.get_mut(key).and_then(|child| child.kept.as_mut()) {
+            descriptor::raise_held_in_place(&mut kept.socket);
+        }
+    }
+
+    /// Polls the pipe of a program's standard error.
+    pub(in crate::server) fn watch_stderr(&mut self, key: Key) {
+        let Some(state) = self.stderr.get_mut(key).filter(|state| !state.registered) else {
+            return;
+        };
+        if let Err(error) = poll_pipe(&self.poll, state, key) {
+            // The program's lines are read when it ends.
+            events::trouble(&state.label, "epoll_ctl", &error);
+        }
+    }
+}
+
+fn poll_child(poll: &Poll, child: &mut Child, key: Key) -> io::Result<()> {
+    let pidfd = descriptor::raise_held(kernel::open_pidfd(child.pid)?);
+    let token = token::pack(Owner::Child(key));
+    poll.registry().register(&mut SourceFd(&pidfd.as_raw_fd()), token, Interest::READABLE)?;
+    child.pidfd = Some(pidfd);
+    Ok(())
+}
+
+fn poll_pipe(poll: &Poll, state: &mut StderrState, key: Key) -> io::Result<()> {
+    descriptor::set_nonblocking(&state.pipe)?;
+    descriptor::raise_held_in_place(&mut state.pipe);
+    let token = token::pack(Owner::Stderr(key));
+    poll.registry().register(&mut SourceFd(&state.pipe.as_raw_fd()), token, Interest::READABLE)?;
+    state.registered = true;
+    Ok(())
+}

@@ -1,0 +1,285 @@
+//! A reload as the loop sees it: another process reads ([`crate::reload`]), then what
+//! it has found is told and done, a bounded part each turn.
+//!
+//! Reading → telling → applying. One error anywhere in the file, or a reader that fails,
+//! and nothing is applied. A signal that comes meanwhile is followed by one more reload.
+
+use std::os::fd::AsRawFd as _;
+use std::rc::Rc;
+use std::time::Instant;
+
+use mio::Interest;
+use mio::unix::SourceFd;
+
+use super::Server;
+use super::control::render::answer_of;
+use super::reactor::timers::Timer;
+use super::reactor::token::{self, Owner};
+use super::services::applying::Applying;
+use super::services::counting::{Changes, Turnover};
+use crate::config::Loaded;
+use crate::config::diagnostic::Severity;
+use crate::config::lookup::{AT_LEISURE, Manner};
+use crate::log::events;
+use crate::log::sink;
+use crate::reload::{Finding, LIMIT, Loader, Loading, Turn};
+use crate::spawn::kernel;
+
+/// Services, sockets or lines that one turn of the loop takes on: a millisecond.
+pub(super) const PORTION: usize = 32;
+
+/// What a reload came to.
+#[derive(Debug)]
+pub struct ReloadOutcome {
+    /// All there was to say about the configuration.
+    pub findings: Vec<Finding>,
+    /// What is different now; or how many errors there were, and nothing is.
+    pub result: Result<Changes, usize>,
+}
+
+/// Where a reload is.
+pub(super) struct Reloading {
+    /// Reads the configuration; called in a process of its own.
+    load: Box<dyn Fn(Manner) -> Loaded>,
+    phase: Phase,
+    /// It has been asked for again since it began.
+    again: bool,
+    /// How many have begun.
+    number: u64,
+    /// By when it must have been read.
+    due: Instant,
+    /// What the sockets of services have come to, reload or not.
+    pub(super) turnover: Turnover,
+}
+
+#[derive(Default)]
+enum Phase {
+    #[default]
+    Idle,
+    Reading {
+        loader: Box<Loader>,
+        /// One of its descriptors has been announced, or there was more.
+        ready: bool,
+    },
+    /// The log is told what was found, of which so much has been.
+    Telling {
+        loading: Box<Loading>,
+        told: usize,
+    },
+    Applying {
+        applying: Box<Applying>,
+        findings: Vec<Finding>,
+    },
+}
+
+impl Reloading {
+    pub(super) fn new(load: Box<dyn Fn(Manner) -> Loaded>, now: Instant) -> Self {
+        Self {
+            load,
+            phase: Phase::Idle,
+            again: false,
+            number: 0,
+            due: now,
+            turnover: Turnover::default(),
+        }
+    }
+
+    /// The server stops: nothing is applied any more, and whoever reads is ended.
+    pub(super) fn stop(&mut self) {
+        (self.phase, self.again) = (Phase::Idle, false);
+    }
+
+    /// Whether none goes on.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Idle) && !self.again
+    }
+
+    /// Whether it goes on without waiting for anything.
+    pub(super) fn is_busy(&self) -> bool {
+        match self.phase {
+            Phase::Idle => false,
+            Phase::Reading { ready, .. } => ready,
+            Phase::Telling { .. } | Phase::Applying { .. } => true,
+        }
+    }
+
+    /// A descriptor of the process that reads has been announced.
+    pub(super) fn announced(&mut self) {
+        if let Phase::Reading { ready, .. } = &mut self.phase {
+            *ready = true;
+        }
+    }
+
+    /// The process that reads, while there is one.
+    pub(super) fn loader(&mut self) -> Option<&mut Loader> {
+        match &mut self.phase {
+            Phase::Reading { loader, .. } => Some(loader),
+            _ => None,
+        }
+    }
+
+    /// Whether this is the process that reads a configuration.
+    pub(super) fn has_loader(&self, pid: i32) -> bool {
+        matches!(&self.phase, Phase::Reading { loader, .. } if loader.pid() == pid)
+    }
+}
+
+impl Server {
+    /// Reads the configuration again: now, or after the reload that goes on, which may
+    /// have read what has been changed since. The number of the reload that is meant.
+    pub(super) fn reload(&mut self) -> u64 {
+        self.facts.reserve.with(sink::reopen);
+        let next = self.reloading.number.saturating_add(1);
+        if matches!(self.reloading.phase, Phase::Idle) {
+            self.reloading.number = next;
+            self.begin_reload();
+        } else {
+            self.reloading.again = true;
+        }
+        next
+    }
+
+    /// The one beginning of every reload. To its end, [`Self::reload_over`], it takes as
+    /// many turns as it needs.
+    fn begin_reload(&mut self) {
+        self.reload_begins();
+        self.reloading.due = self.now + LIMIT;
+        self.timers.set(self.reloading.due, Timer::Reload);
+        let served = || {
+            let states = self.order.iter().filter_map(|key| self.services.get(*key));
+            states.map(|state| Rc::clone(&state.service)).collect()
+        };
+        let (read, before) = (&*self.reloading.load, self.naming.known().clone());
+        let manner = Manner { before, trusts: false, time: AT_LEISURE, serves: true };
+        let load = || read(manner.clone());
+        let loader = self.facts.reserve.with(|| Loader::start(load, served));
+        let watched = loader.and_then(|loader| self.watch_loader(&loader).map(|()| loader));
+        self.reloading.phase = match watched {
+            Ok(loader) => Phase::Reading { loader: Box::new(loader), ready: true },
+            Err(error) => unread(&format!("no process can be made for it: {error}")),
+        };
+    }
+
+    /// The one end of every reload, whatever has become of it.
+    fn reload_over(&mut self, outcome: &ReloadOutcome) {
+        self.timers.cancel(self.reloading.due, Timer::Reload);
+        match outcome.result {
+            Ok(Changes { kept, opened, closed, updated }) => {
+                events::reloaded(kept, opened, closed, updated);
+            }
+            Err(errors) => {
+                // As by one that succeeds.
+                sink::open_again();
+                events::reload_refused(errors);
+            }
+        }
+        let answer = answer_of(outcome);
+        self.tell_reloaded(self.reloading.number, &answer);
+        self.reload_ended(&answer);
+    }
+
+    fn watch_loader(&self, loader: &Loader) -> std::io::Result<()> {
+        self.watch_descriptors(loader, Owner::Loader)
+    }
+
+    /// Polls what announces that a process has something to say.
+    pub(super) fn watch_descriptors(&self, loader: &Loader, owner: Owner) -> std::io::Result<()> {
+        loader.descriptors().into_iter().flatten().try_for_each(|descriptor| {
+            self.poll.registry().register(
+                &mut SourceFd(&descriptor.as_raw_fd()),
+                token::pack(owner),
+                Interest::READABLE,
+            )
+        })
+    }
+
+    /// It has read for too long.
+    pub(super) fn reload_overdue(&mut self) {
+        if let Some(loader) = self.reloading.loader() {
+            loader.give_up(format!("it took longer than {} seconds", LIMIT.as_secs()));
+        }
+        self.reloading.announced();
+    }
+
+    /// A turn's part of a reload.
+    pub(super) fn go_on_reloading(&mut self) {
+        let mut left = PORTION;
+        while left > 0 && self.reloading.is_busy() {
+            let phase = std::mem::take(&mut self.reloading.phase);
+            self.reloading.phase = self.next_phase(phase, &mut left);
+        }
+        if matches!(self.reloading.phase, Phase::Idle) && std::mem::take(&mut self.reloading.again)
+        {
+            self.reload();
+        }
+    }
+
+    fn next_phase(&mut self, phase: Phase, left: &mut usize) -> Phase {
+        match phase {
+            Phase::Idle => Phase::Idle,
+            Phase::Reading { mut loader, .. } => {
+                *left = 0;
+                match loader.turn(&mut self.scratch) {
+                    Turn::More => Phase::Reading { loader, ready: true },
+                    Turn::Waiting => Phase::Reading { loader, ready: false },
+                    Turn::Over(Ok(mut loading)) => {
+                        self.tell_truly(&mut loading.findings);
+                        Phase::Telling { loading, told: 0 }
+                    }
+                    Turn::Over(Err(why)) => unread(&why),
+                }
+            }
+            Phase::Telling { loading, told } => self.tell_findings(loading, told, left),
+            Phase::Applying { mut applying, findings } => {
+                if self.apply_some(&mut applying, left) {
+                    return Phase::Applying { applying, findings };
+                }
+                if applying.changes {
+                    kernel::trim_memory();
+                }
+                kernel::release_code();
+                let result = Ok(self.changes(&applying));
+                self.reload_over(&ReloadOutcome { findings, result });
+                Phase::Idle
+            }
+        }
+    }
+
+    /// What is not open does not go on: it is tried again.
+    fn tell_truly(&self, findings: &mut [Finding]) {
+        for finding in findings {
+            let key = finding.held.and_then(|old| self.order.get(old));
+            let Some(state) = key.and_then(|key| self.services.get(*key)) else { continue };
+            if self.is_closed(state) {
+                *finding = Finding::goes_on_trying(&state.label);
+            }
+        }
+    }
+
+    fn tell_findings(&mut self, loading: Box<Loading>, told: usize, left: &mut usize) -> Phase {
+        let mut told = told;
+        for finding in loading.findings.iter().skip(told).take(*left) {
+            let is_error = finding.severity == Severity::Error;
+            events::configuration(is_error, &finding.line);
+            told = told.saturating_add(1);
+            *left = left.saturating_sub(1);
+        }
+        if told < loading.findings.len() {
+            return Phase::Telling { loading, told };
+        }
+        let mut loading = *loading;
+        let findings = std::mem::take(&mut loading.findings);
+        if loading.errors > 0 {
+            self.reload_over(&ReloadOutcome { findings, result: Err(loading.errors) });
+            return Phase::Idle;
+        }
+        Phase::Applying { applying: Box::new(self.begin_to_apply(loading)), findings }
+    }
+}
+
+/// The reading itself has failed: an error like one in the file.
+fn unread(why: &str) -> Phase {
+    let finding = Finding::error(&format!("the configuration could not be read: {why}"));
+    let loading = Loading { findings: vec![finding], errors: 1, ..Loading::default() };
+    Phase::Telling { loading: Box::new(loading), told: 0 }
+}

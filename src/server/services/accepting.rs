@@ -1,0 +1,317 @@
+//! Taking connections from listeners, a bounded number each turn, and having them served as
+//! their services do it. Over a limit a listener rests and clients wait or, as the limit
+//! says, they are refused.
+
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+
+use nix::sys::socket::{SockaddrStorage, getsockname, setsockopt, sockopt};
+
+use super::reserve::Held;
+use crate::admission::{Reason, Verdict};
+use crate::config::model::{Action, Builtin, SocketType};
+use crate::net::address::{Address, canonical};
+use crate::net::listener::{Accepted, Bound, Connection, Listener, own_address, set_keepalive};
+use crate::server::Server;
+use crate::server::peers::PeerId;
+use crate::server::programs::starting::{Outcome, Start};
+use crate::server::reactor::slab::Key;
+use crate::server::reactor::token::Owner;
+use crate::server::sessions::holding::Caller;
+use crate::server::state::{ListenerState, Rest};
+use crate::spawn::NotStarted;
+use crate::spawn::environment::Connection as Facts;
+use crate::sys::descriptor;
+
+/// Connections taken from one listener in one turn.
+const ACCEPTS: usize = 16;
+
+/// Why those whom the server would serve itself wait.
+const NO_ROOM: &str = "what is left of the descriptors is for programs";
+
+impl Server {
+    /// Takes what waits on a listener, as its service does it.
+    pub(in crate::server) fn serve_listener(&mut self, key: Key) {
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        state.queued = false;
+        if state.rest != Rest::No || state.listener.is_none() {
+            return;
+        }
+        let Some(service) = self.services.get(state.service).map(|it| &it.service) else { return };
+        match (&service.action, service.wait, service.socket_type) {
+            (Action::Builtin(kind), _, SocketType::Dgram) => {
+                let kind = *kind;
+                self.answer_datagrams(key, kind);
+            }
+            (Action::Program(_), true, _) => self.hand_over(key),
+            (Action::Program(_), false, SocketType::Dgram) => self.take_peer(key),
+            // The reader of configurations lets no relay of datagrams through.
+            (Action::Relay(_), _, SocketType::Dgram) => {}
+            (_, _, SocketType::Stream | SocketType::SeqPacket) => {
+                if self.needs_renewal(key) {
+                    return self.renew_socket(key);
+                }
+                let holds = match service.action {
+                    Action::Program(_) => None,
+                    Action::Builtin(Builtin::Tcpmux) => Some(Held::Nameless),
+                    Action::Builtin(_) => Some(Held::Conversation),
+                    Action::Relay(_) => Some(Held::Relay),
+                };
+                self.accept(key, holds);
+            }
+        }
+    }
+
+    /// The server itself serves those who come, if it `holds` them.
+    fn accept(&mut self, key: Key, holds: Option<Held>) {
+        let mut lost = 0usize;
+        for _ in 0..ACCEPTS {
+            if !self.may_accept(key) {
+                return;
+            }
+            if holds.is_some_and(|held| !self.make_room_at(key, held)) {
+                return self.exhausted(key, "accept", &NO_ROOM);
+            }
+            let Some(state) = self.listeners.get_mut(key) else { return };
+            if state.rest != Rest::No {
+                return;
+            }
+            if let Some(connection) = state.parked.take() {
+                self.admit(key, connection, true);
+                continue;
+            }
+            let Some(listener) = &state.listener else { return };
+            match listener.accept() {
+                Accepted::Connection(connection) => {
+                    if holds.is_some_and(|held| self.source_has_share(connection.peer, held)) {
+                        self.turn_away_from(key, connection);
+                    } else {
+                        self.admit(key, connection, false);
+                    }
+                    if !self.listeners.get(key).is_some_and(ListenerState::has_waiting) {
+                        return;
+                    }
+                }
+                Accepted::Drained => return,
+                Accepted::Lost(error) => {
+                    log::debug!("lost listener={} error={error}", listener.address());
+                    lost = lost.saturating_add(1);
+                    if lost == ACCEPTS {
+                        return self.accepts_nothing(key, &error);
+                    }
+                }
+                Accepted::Exhausted(error) => return self.exhausted(key, "accept", &error),
+            }
+        }
+        // More may wait, and the edge will not be announced again.
+        self.queue(Owner::Listener(key));
+    }
+
+    fn make_room_at(&mut self, key: Key, held: Held) -> bool {
+        let service = self.listeners.get(key).map(|state| state.service);
+        service.is_none_or(|service| self.make_room_for(service, held))
+    }
+
+    /// Whoever came has been lost, each of them: something is wrong here, and not with them.
+    fn accepts_nothing(&mut self, key: Key, error: &io::Error) {
+        let listener = self.listeners.get(key).and_then(|state| state.listener.as_ref());
+        if listener.is_some_and(Listener::is_deaf) {
+            self.replace_ruined(key, "it listens no more");
+        } else {
+            self.exhausted(key, "accept", error);
+        }
+    }
+
+    /// Somebody of whom there are too many.
+    fn turn_away_from(&mut self, listener: Key, connection: Connection) {
+        let caller = Caller::Taken { listener, connection, told: false };
+        self.hold_or_turn_away(caller, Reason::Share);
+    }
+
+    /// Asks whether anything may be taken at all; lets the listener rest if not.
+    pub(in crate::server) fn may_accept(&mut self, key: Key) -> bool {
+        let Some(service) = self.listeners.get(key).map(|state| state.service) else {
+            return false;
+        };
+        let Some(admission) = self.services.get(service).map(|state| state.admission) else {
+            return false;
+        };
+        self.look_for_room(admission, None);
+        match self.admission.before_accept(self.now, admission) {
+            Verdict::Admit => true,
+            Verdict::Refuse(_) => false,
+            Verdict::Rest(_, until) => {
+                self.rest_for_limit(key, until);
+                false
+            }
+        }
+    }
+
+    /// Who was parked has been admitted before, and has been told so.
+    fn admit(&mut self, key: Key, connection: Connection, parked: bool) {
+        let Some(owner) = self.listeners.get(key).map(|state| state.service) else { return };
+        let Some(id) = self.services.get(owner).map(|state| state.admission) else { return };
+        let peer = connection.peer;
+        match self.try_to_admit(id, peer) {
+            Ok(()) if parked => self.serve_connection(key, owner, connection),
+            Ok(()) => self.welcome(key, owner, connection),
+            Err(reason) => {
+                let caller = Caller::Taken { listener: key, connection, told: parked };
+                self.hold_or_turn_away(caller, reason);
+            }
+        }
+    }
+
+    /// Serves a connection that has been admitted and has been told what there is to tell.
+    pub(in crate::server) fn serve_connection(
+        &mut self,
+        key: Key,
+        owner: Key,
+        connection: Connection,
+    ) {
+        let Some(service) = self.services.get(owner) else { return };
+        match service.service.action {
+            Action::Builtin(kind) => self.start_conversation(owner, kind, connection),
+            Action::Relay(_) => self.start_relay(owner, connection),
+            Action::Program(_) => self.start_for_connection(key, owner, connection),
+        }
+    }
+
+    fn start_for_connection(&mut self, key: Key, owner: Key, connection: Connection) {
+        let Some(listener) = self.listeners.get(key).and_then(|state| state.listener.as_ref())
+        else {
+            return;
+        };
+        let facts = connection_facts(Some(listener.address()), &connection);
+        let Connection { socket, peer, peer_gid } = connection;
+        if let Outcome::Later(NotStarted { error, socket }) =
+            self.start(&Start::new(owner, peer, &facts), socket)
+        {
+            self.park(key, Connection { socket, peer, peer_gid }, &error);
+        }
+    }
+
+    /// Keeps a connection for which there is no room now, before all that are still in
+    /// the backlog.
+    fn park(&mut self, key: Key, connection: Connection, error: &std::io::Error) {
+        if let Some(state) = self.listeners.get_mut(key) {
+            state.parked = Some(connection);
+        }
+        self.exhausted(key, "spawn", error);
+    }
+
+    /// A connection that tcpmux has accepted, for the program of its entry, which the child
+    /// greets for. The socket, if that cannot be started.
+    pub(in crate::server) fn start_accepted(
+        &mut self,
+        owner: Key,
+        connection: Connection,
+        greeting: &'static [u8],
+        peer_id: PeerId,
+    ) -> Option<OwnedFd> {
+        self.tune(owner, &connection);
+        let facts = Facts { greeting, ..connection_facts(None, &connection) };
+        let Connection { socket, peer, .. } = connection;
+        let start = Start { peer_id: Some(peer_id), ..Start::new(owner, peer, &facts) };
+        match self.start_blocking(&start, socket) {
+            Outcome::Runs(_) => None,
+            Outcome::Failed(socket) => Some(socket),
+            Outcome::Later(failed) => {
+                self.say_not_started(&start, &failed);
+                Some(failed.socket)
+            }
+        }
+    }
+
+    /// The listener that has accepted a connection for an entry of tcpmux was not the entry's:
+    /// what that says of its connections is still to be done.
+    fn tune(&self, owner: Key, connection: &Connection) {
+        let Some(entry) = self.services.get(owner) else { return };
+        let attributes = &entry.service.attributes;
+        // One that is over takes no options, which is for the program to find out.
+        if attributes.nodelay {
+            let _ = setsockopt(&connection.socket, sockopt::TcpNoDelay, &true);
+        }
+        if attributes.keepalive.is_on() {
+            let _ = set_keepalive(&connection.socket, attributes.keepalive);
+        }
+    }
+
+    /// Starts a program on a socket that has been the loop's for a while.
+    pub(in crate::server) fn start_blocking(
+        &mut self,
+        start: &Start<'_>,
+        socket: OwnedFd,
+    ) -> Outcome {
+        match descriptor::set_blocking(&socket) {
+            Ok(()) => self.start(start, socket),
+            Err(error) => {
+                self.start_failed(start.service, start.peer, &error);
+                Outcome::Failed(socket)
+            }
+        }
+    }
+}
+
+/// What the program is told of this connection.
+pub(in crate::server) fn connection_facts(bound: Option<&Bound>, connection: &Connection) -> Facts {
+    match (bound, connection.peer) {
+        (None, Address::Inet(peer)) => Facts {
+            protocol: "TCP",
+            local: local_address(connection),
+            remote: Some(peer),
+            ..Facts::default()
+        },
+        (None, peer @ Address::Vsock(_)) => vsock_facts(connection, peer),
+        (None, _) => Facts { protocol: "UNIX", ..Facts::default() },
+        (Some(bound), _) => bound_facts(bound, connection),
+    }
+}
+
+fn bound_facts(bound: &Bound, connection: &Connection) -> Facts {
+    match (bound, connection.peer) {
+        (Bound::Inet(address), Address::Inet(peer)) => Facts {
+            protocol: "TCP",
+            // A listener on one address has accepted on that one.
+            local: if address.ip().is_unspecified() {
+                local_address(connection)
+            } else {
+                Some(*address)
+            },
+            remote: Some(peer),
+            ..Facts::default()
+        },
+        (Bound::Unix(path), Address::Unix { pid, uid }) => Facts {
+            protocol: "UNIX",
+            path: Some(path.clone()),
+            credentials: connection
+                .peer_gid
+                .map(|gid| (i32::try_from(pid).unwrap_or_default(), uid, gid)),
+            ..Facts::default()
+        },
+        (Bound::Vsock(_), peer) => vsock_facts(connection, peer),
+        (Bound::Unix(path), _) => {
+            Facts { protocol: "UNIX", path: Some(path.clone()), ..Facts::default() }
+        }
+        (Bound::Inet(_), _) => Facts { protocol: "TCP", ..Facts::default() },
+    }
+}
+
+/// Each connection has the CID that it was made to.
+fn vsock_facts(connection: &Connection, peer: Address) -> Facts {
+    let local = own_address(&connection.socket);
+    let remote = match peer {
+        Address::Vsock(address) => Some(address),
+        _ => None,
+    };
+    Facts { protocol: "VSOCK", vsock: (local, remote), ..Facts::default() }
+}
+
+fn local_address(connection: &Connection) -> Option<std::net::SocketAddr> {
+    let name: SockaddrStorage = getsockname(connection.socket.as_fd().as_raw_fd()).ok()?;
+    if let Some(v4) = name.as_sockaddr_in() {
+        return Some(std::net::SocketAddrV4::from(*v4).into());
+    }
+    let v6 = name.as_sockaddr_in6().map(|v6| std::net::SocketAddrV6::from(*v6).into());
+    v6.map(canonical)
+}

@@ -1,0 +1,96 @@
+//! What admission wants to know of the world: the time of day, once a turn, and the
+//! load, every few seconds; both only while a service asks for them.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::sysinfo::sysinfo;
+
+use crate::admission::Observed;
+use crate::reload::Overview;
+use crate::server::Server;
+use crate::sys::calendar::WallClock;
+
+/// The load average of a minute does not change faster.
+const LOAD_AGE: Duration = Duration::from_secs(5);
+
+/// What was seen last.
+#[derive(Debug, Default)]
+pub(in crate::server) struct Weather {
+    asks_for_time: bool,
+    asks_for_load: bool,
+    minute_of_day: u16,
+    load: f64,
+    load_seen: Option<Instant>,
+}
+
+impl Server {
+    /// After the services have changed: what do they ask for?
+    pub(in crate::server) fn look_what_to_observe(&mut self, overview: &Overview) {
+        self.weather.asks_for_time = overview.asks_for_time;
+        self.weather.asks_for_load = overview.asks_for_load;
+        self.observe();
+    }
+
+    /// At the beginning of a turn.
+    pub(in crate::server) fn observe(&mut self) {
+        if self.weather.asks_for_time {
+            self.weather.minute_of_day = minute_of_day(self.clock());
+        }
+        let old = |seen| self.now.saturating_duration_since(seen) >= LOAD_AGE;
+        if self.weather.asks_for_load && self.weather.load_seen.is_none_or(old) {
+            self.weather.load_seen = Some(self.now);
+            // The call fails for a wrong pointer only.
+            self.weather.load = sysinfo().map_or(0.0, |system| system.load_average().0);
+        }
+    }
+
+    /// What is known of the world when somebody comes.
+    pub(in crate::server) fn observed(&self) -> Observed {
+        let Weather { minute_of_day, load, .. } = self.weather;
+        Observed { now: self.now, minute_of_day, load }
+    }
+}
+
+/// Minutes since midnight by the clock on the wall, which a change of daylight saving
+/// turns forward or back.
+fn minute_of_day(clock: WallClock) -> u16 {
+    let local = clock.local();
+    u16::try_from(local.hour * 60 + local.minute).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::minute_of_day;
+    use crate::config::model::AccessTimes;
+    use crate::sys::zone::Zone;
+
+    /// 2026-03-29 00:00 UTC; at 01:00 UTC the clocks of Berlin go from 2:00 to 3:00.
+    const SPRING: i64 = 1_774_742_400;
+    /// 2026-10-25 00:00 UTC; at 01:00 UTC they go back from 3:00 to 2:00.
+    const AUTUMN: i64 = 1_792_886_400;
+
+    fn at(utc_seconds: i64) -> u16 {
+        let berlin = Zone::from_posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        minute_of_day(berlin.clock(utc_seconds))
+    }
+
+    #[test]
+    fn the_hour_that_is_left_out_and_the_one_that_comes_twice() {
+        let minutes = [-1, 0, 3_599, 3_600].map(|seconds| at(SPRING + seconds));
+        assert_eq!(minutes, [59, 60, 119, 180]);
+        let minutes = [0, 3_599, 3_600, 7_199, 7_200].map(|seconds| at(AUTUMN + seconds));
+        assert_eq!(minutes, [120, 179, 120, 179, 180]);
+    }
+
+    #[test]
+    fn access_times_are_those_of_the_clock_on_the_wall() {
+        let night = AccessTimes::parse("22:00-2:30").unwrap();
+        // Summer time begins at what would be 2:00, so the night ends half an hour early …
+        assert!(night.contains(at(SPRING + 3_599)) && !night.contains(at(SPRING + 3_600)));
+        // … and 2:10 comes twice in autumn.
+        assert!(night.contains(at(AUTUMN + 600)) && night.contains(at(AUTUMN + 3_600 + 600)));
+        assert!(!night.contains(at(AUTUMN + 7_200)));
+        // Midnight by local time, not by UTC.
+        assert!(night.contains(at(SPRING - 2 * 3_600)) && !night.contains(at(SPRING - 4 * 3_600)));
+    }
+}

@@ -1,0 +1,113 @@
+//! Counters: each event is counted for its service and for the server, so that what a
+//! removed service has done is not forgotten.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::control::statistics::{Statistics, exit_word};
+use crate::log::events::End;
+use crate::server::Server;
+use crate::server::control::render::unix_time;
+use crate::server::reactor::slab::Key;
+use crate::server::state::Child;
+use crate::spawn::Failure;
+
+/// How many sockets of services have been opened and closed since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::server) struct Turnover {
+    pub(in crate::server) opened: usize,
+    pub(in crate::server) closed: usize,
+}
+
+/// What is different from what was, in sockets and services.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Changes {
+    /// Sockets that were open and still are.
+    pub kept: usize,
+    /// Sockets that have been opened.
+    pub opened: usize,
+    /// Sockets that have been closed.
+    pub closed: usize,
+    /// Services that go on with something different.
+    pub updated: usize,
+}
+
+impl Turnover {
+    pub(in crate::server) fn opens(&mut self) {
+        self.opened = self.opened.saturating_add(1);
+    }
+
+    pub(in crate::server) fn closes(&mut self) {
+        self.closed = self.closed.saturating_add(1);
+    }
+
+    /// What has happened since `before`.
+    pub(in crate::server) fn since(self, before: Self, updated: usize) -> Changes {
+        let closed = self.closed.saturating_sub(before.closed);
+        let were_open = before.opened.saturating_sub(before.closed);
+        Changes {
+            kept: were_open.saturating_sub(closed),
+            opened: self.opened.saturating_sub(before.opened),
+            closed,
+            updated,
+        }
+    }
+}
+
+impl Server {
+    /// Counts for a service, if it is still there, and for all.
+    pub(in crate::server) fn count(&mut self, service: Key, change: impl Fn(&mut Statistics)) {
+        change(&mut self.statistics);
+        if let Some(state) = self.services.get_mut(service) {
+            change(state.statistics.get_or_insert_default());
+        }
+    }
+
+    /// Somebody who was admitted is not served.
+    pub(in crate::server) fn count_failure(
+        &mut self,
+        service: Key,
+        stage: &str,
+        error: &dyn Display,
+    ) {
+        let (now, message) = (unix_time(), format!("{stage}: {error}"));
+        self.count(service, |counters| counters.failed(now, message.clone()));
+    }
+
+    /// A program has ended, or what should have become one.
+    pub(in crate::server) fn count_end(
+        &mut self,
+        child: &Child,
+        end: End,
+        (failure, program): (Option<Failure>, Option<&Path>),
+        time: Duration,
+    ) {
+        if let (Some(failure), Some(program)) = (failure, program) {
+            let error = format!("{}: {failure}", program.display());
+            return self.count_failure(child.service, failure.stage.as_str(), &error);
+        }
+        if let Some(failure) = failure {
+            return self.count_failure(child.service, failure.stage.as_str(), &failure);
+        }
+        let how = match end {
+            End::Status(status) => exit_word(status),
+            End::Signal(name) => Cow::Borrowed(name),
+            End::Unknown => Cow::Borrowed("unknown"),
+        };
+        self.count(child.service, |counters| counters.ended(how.clone(), time));
+    }
+
+    /// Bytes of a program's standard error that were thrown away.
+    pub(in crate::server) fn count_dropped(&mut self, key: Key) {
+        let Some(state) = self.stderr.get_mut(key).filter(|state| state.dropped > 0) else {
+            return;
+        };
+        let bytes = u64::try_from(std::mem::take(&mut state.dropped)).unwrap_or(u64::MAX);
+        let service = state.service;
+        self.count(service, |counters| {
+            counters.stderr_dropped = counters.stderr_dropped.saturating_add(bytes);
+        });
+    }
+}

@@ -1,0 +1,255 @@
+//! What programs of `wait` services leave behind at the addresses of their sockets.
+//!
+//! Whoever has had a UDP socket may have let others in at its address (SO_REUSEADDR), and bound
+//! one of his own there: from then on that gets what is for the service. With TCP, whoever is
+//! the server's user may do so (SO_REUSEPORT). And whoever keeps an abstract socket that is of
+//! no use any more keeps its name. Nothing in the system hinders it, and nothing announces it.
+//!
+//! So the kernel is asked who else is at the address, for some seconds after a program has
+//! ended; and every minute for as long as something of it has the socket still, which could do
+//! so at any time. What is found is told, and ended where that needs no more rights than
+//! those of the service's user, or where it belongs to the session of the program.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid, getsid};
+
+use super::holders::{Holder, Search, user_of};
+use crate::log::events;
+use crate::net::listener::Listener;
+use crate::server::Server;
+use crate::server::reactor::slab::Key;
+use crate::server::reactor::timers::Timer;
+use crate::server::state::Rest;
+use crate::spawn::kernel;
+
+/// How soon after the end of a program; each time it takes twice as long.
+const FIRST: Duration = Duration::from_secs(1);
+/// Then it is looked whether anybody has the socket still.
+const LAST: Duration = Duration::from_secs(4);
+/// As long as that is so.
+const EVERY: Duration = Duration::from_secs(60);
+/// Between two parts of a search.
+const PAUSE: Duration = Duration::from_millis(1);
+/// How soon an address is tried again whose holder has been ended.
+const FREED: Duration = Duration::from_millis(50);
+/// Sockets of others that have been told of.
+const TOLD: usize = 256;
+
+/// Why a socket is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sought {
+    /// It is at the address of this listener.
+    Intruder(Key),
+    /// It has been this listener's, and has its name.
+    Former(Key),
+    /// It is a listener's.
+    Ours,
+}
+
+/// What is looked for.
+#[derive(Debug, Default)]
+pub(in crate::server) struct Occupied {
+    /// When the kernel is asked, or the search goes on.
+    due: Option<Instant>,
+    delay: Duration,
+    search: Search<Sought>,
+    told: VecDeque<u64>,
+    /// Somebody has a socket of ours, or there is more at an address than has been told.
+    is_held: bool,
+}
+
+impl Occupied {
+    /// Whether this one has not been told of yet; it has now.
+    fn tells(&mut self, inode: u64) -> bool {
+        if self.told.contains(&inode) {
+            return false;
+        }
+        if self.told.len() >= TOLD {
+            self.told.pop_front();
+        }
+        self.told.push_back(inode);
+        true
+    }
+}
+
+impl Server {
+    /// A program that has had an internet socket has ended.
+    pub(in crate::server) fn watch_address(&mut self, key: Key) {
+        let listener = self.listeners.get(key).and_then(|state| state.listener.as_ref());
+        if listener.is_some_and(|it| it.socket().local_address().is_some()) {
+            self.occupied.delay = FIRST;
+            self.look_at_addresses_at(self.now + FIRST);
+        }
+    }
+
+    fn look_at_addresses_at(&mut self, when: Instant) {
+        let due = &mut self.occupied.due;
+        if due.is_none_or(|due| due > when) {
+            if let Some(due) = due.replace(when) {
+                self.timers.cancel(due, Timer::Addresses);
+            }
+            self.timers.set(when, Timer::Addresses);
+        }
+    }
+
+    /// It is time to ask, or to search on.
+    pub(in crate::server) fn look_at_addresses(&mut self) {
+        self.occupied.due = None;
+        if !self.occupied.search.is_under_way() {
+            return self.ask_who_is_there();
+        }
+        match self.occupied.search.go_on() {
+            Some(holders) => holders.iter().for_each(|holder| self.found(holder)),
+            None => return self.search_is_over(),
+        }
+        self.look_at_addresses_at(self.now + PAUSE);
+    }
+
+    fn ask_who_is_there(&mut self) {
+        let watched: Vec<Key> =
+            self.listeners.keys().into_iter().filter(|key| self.is_watched(*key)).collect();
+        if watched.is_empty() {
+            return;
+        }
+        let own: Vec<u64> =
+            self.listeners.iter().filter_map(|(_, it)| it.listener.as_ref()?.inode()).collect();
+        self.occupied.is_held = false;
+        for key in &watched {
+            for inode in self.others_at(*key).into_iter().filter(|it| !own.contains(it)) {
+                self.occupied.search.want(inode, Sought::Intruder(*key));
+            }
+        }
+        if self.occupied.delay >= LAST {
+            let inode = |key: &Key| self.listeners.get(*key)?.listener.as_ref()?.inode();
+            for inode in watched.iter().filter_map(inode) {
+                self.occupied.search.want(inode, Sought::Ours);
+            }
+        }
+        let pause = if self.occupied.search.is_under_way() { PAUSE } else { self.next_delay() };
+        self.look_at_addresses_at(self.now + pause);
+    }
+
+    fn next_delay(&mut self) -> Duration {
+        self.occupied.delay = self.occupied.delay.saturating_mul(2);
+        self.occupied.delay
+    }
+
+    /// Whether a program has had it, and has it no more.
+    fn is_watched(&self, key: Key) -> bool {
+        self.listeners.get(key).is_some_and(|state| {
+            let listener = state.listener.as_ref();
+            state.rest != Rest::Program
+                && listener
+                    .is_some_and(|it| it.is_shared() && it.socket().local_address().is_some())
+        })
+    }
+
+    fn others_at(&mut self, key: Key) -> Vec<u64> {
+        let listener = self.listeners.get(key).and_then(|state| state.listener.as_ref());
+        match listener.map(Listener::others) {
+            Some(Ok(others)) => {
+                if others.are_more {
+                    self.occupied.is_held = true;
+                    self.tell_blind(key, &io::Error::other("more sockets than can be told apart"));
+                }
+                others.sockets.into_iter().map(|other| other.inode).collect()
+            }
+            Some(Err(error)) => {
+                self.tell_blind(key, &error);
+                Vec::new()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// Who is at the address of a socket is not known, or not all: said once of each, and not
+    /// at all where nobody can know.
+    fn tell_blind(&mut self, key: Key, error: &io::Error) {
+        if never_tells(error) {
+            return log::debug!("sock_diag error={error}");
+        }
+        let Some(state) = self.listeners.get(key) else { return };
+        let Some(inode) = state.listener.as_ref().and_then(Listener::inode) else { return };
+        if let Some(service) = self.services.get(state.service)
+            && self.occupied.tells(inode)
+        {
+            events::trouble(&service.label, "sock_diag", error);
+        }
+    }
+
+    /// A socket that was a listener's is kept by somebody, and its name with it.
+    pub(in crate::server) fn look_who_keeps(&mut self, key: Key, inode: u64) {
+        self.occupied.search.want(inode, Sought::Former(key));
+        self.look_at_addresses_at(self.now + PAUSE);
+    }
+
+    fn found(&mut self, holder: &Holder) {
+        let key = match self.occupied.search.get(holder.inode) {
+            Some(Sought::Intruder(key) | Sought::Former(key)) => *key,
+            Some(Sought::Ours) => return self.occupied.is_held = true,
+            None => return,
+        };
+        let ended = self.may_end(key, holder.pid) && end(holder);
+        if self.occupied.tells(holder.inode) {
+            self.tell_occupied(key, Some((holder.pid, ended)));
+        }
+        if ended && self.listeners.get(key).is_some_and(|state| state.listener.is_none()) {
+            self.set_listener_timer(key, self.now + FREED, Timer::Open);
+        }
+    }
+
+    fn tell_occupied(&self, key: Key, holder: Option<(i32, bool)>) {
+        let Some(state) = self.listeners.get(key) else { return };
+        if let Some(service) = self.services.get(state.service) {
+            events::occupied(&service.label, &state.label(), holder);
+        }
+    }
+
+    /// What the service's user could end, or what belongs to the session of its program.
+    fn may_end(&self, key: Key, pid: i32) -> bool {
+        let Some(state) = self.listeners.get(key) else { return false };
+        let Some(service) = self.services.get(state.service) else { return false };
+        let user = service.service.account.uid;
+        let is_users = user != geteuid().as_raw() && user_of(pid) == Some(user);
+        let session = || getsid(Some(Pid::from_raw(pid))).ok().map(Pid::as_raw);
+        is_users || state.program.is_some_and(|program| session() == Some(program))
+    }
+
+    /// Nobody is left to be looked at.
+    fn search_is_over(&mut self) {
+        for (inode, sought) in self.occupied.search.take() {
+            if let Sought::Intruder(key) | Sought::Former(key) = sought
+                && self.occupied.tells(inode)
+            {
+                self.tell_occupied(key, None);
+            }
+        }
+        if self.occupied.delay < LAST {
+            let delay = self.next_delay();
+            self.look_at_addresses_at(self.now + delay);
+        } else if std::mem::take(&mut self.occupied.is_held) {
+            self.look_at_addresses_at(self.now + EVERY);
+        }
+    }
+}
+
+/// Whether the system tells nobody who is at an address, or not us.
+fn never_tells(error: &io::Error) -> bool {
+    const SILENT: [i32; 3] = [libc::EAFNOSUPPORT, libc::EPROTONOSUPPORT, libc::ENOENT];
+    matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied)
+        || error.raw_os_error().is_some_and(|it| SILENT.contains(&it))
+}
+
+/// Ends the process that has the socket. It was taken hold of before it was looked at: whoever
+/// may have come to its number since then is not meant.
+fn end(holder: &Holder) -> bool {
+    match &holder.process {
+        Some(process) => kernel::signal_through(process, Signal::SIGKILL).is_ok(),
+        None if kernel::has_pidfds() || !holder.has_it_still() => false,
+        None => kill(Pid::from_raw(holder.pid), Signal::SIGKILL).is_ok(),
+    }
+}

@@ -1,0 +1,167 @@
+//! Limits and refusals in the log. Of refusals at most one line a second for each service and
+//! reason, with the number of those that got none. What is kept is one record a reason.
+
+use std::time::{Duration, Instant};
+
+use crate::admission::{Notice, Reason};
+use crate::log::events;
+use crate::net::address::Address;
+use crate::server::Server;
+use crate::server::reactor::slab::Key;
+use crate::server::reactor::timers::Timer;
+
+/// Between two lines of one service and reason.
+const BETWEEN: Duration = Duration::from_secs(1);
+
+/// What the log has told and will tell of one service.
+#[derive(Debug, Default)]
+pub(in crate::server) struct Refusals(Vec<Told>);
+
+#[derive(Debug)]
+struct Told {
+    reason: Reason,
+    /// When the last line was written.
+    at: Instant,
+    /// Refusals since then.
+    untold: u64,
+    /// The last of them.
+    peer: Address,
+}
+
+/// What is to be done about a refusal.
+#[derive(Debug, PartialEq, Eq)]
+enum Telling {
+    Now,
+    /// With others, at this moment.
+    At(Instant),
+    /// With those for whom that has been arranged.
+    WithOthers,
+}
+
+/// A line: reason, one peer, how many others.
+type Line = (Reason, Address, u64);
+
+impl Refusals {
+    fn add(&mut self, reason: Reason, peer: Address, now: Instant) -> Telling {
+        let Some(told) = self.0.iter_mut().find(|told| told.reason == reason) else {
+            self.0.push(Told { reason, at: now, untold: 0, peer });
+            return Telling::Now;
+        };
+        if told.untold == 0 && now.saturating_duration_since(told.at) >= BETWEEN {
+            told.at = now;
+            return Telling::Now;
+        }
+        told.peer = peer;
+        told.untold = told.untold.saturating_add(1);
+        if told.untold == 1 { Telling::At(told.at + BETWEEN) } else { Telling::WithOthers }
+    }
+
+    /// The lines that are due at a moment; all if there is none.
+    fn take(&mut self, now: Option<Instant>) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for told in &mut self.0 {
+            let due = now.is_none_or(|now| now.saturating_duration_since(told.at) >= BETWEEN);
+            if due && let Some(left_out) = told.untold.checked_sub(1) {
+                lines.push((told.reason, told.peer, left_out));
+                told.untold = 0;
+                told.at = now.unwrap_or(told.at);
+            }
+        }
+        lines
+    }
+}
+
+impl Server {
+    /// Says which limits have begun and ended to bite.
+    pub(in crate::server) fn tell_limits(&mut self) {
+        for notice in self.admission.notices() {
+            let (id, reason) = match notice {
+                Notice::LimitBegan { id, reason } | Notice::LimitEnded { id, reason, .. } => {
+                    (id, reason)
+                }
+            };
+            let state = self.services.iter().find(|(_, state)| Some(state.admission) == id);
+            let everybody = events::Label::new("*", None);
+            let label = state.map_or(&everybody, |(_, state)| &state.label);
+            match notice {
+                Notice::LimitBegan { .. } => events::limit_begins(label, reason.as_str()),
+                Notice::LimitEnded { left_out, .. } => {
+                    events::limit_ends(label, reason.as_str(), left_out);
+                }
+            }
+        }
+    }
+
+    /// Somebody is turned away.
+    pub(in crate::server) fn refuse(&mut self, service: Key, peer: Address, reason: Reason) {
+        let now = self.now;
+        self.count(service, |counters| counters.refused(reason.as_str()));
+        let Some(state) = self.services.get_mut(service) else { return };
+        let log = state.service.attributes.log_on_failure;
+        match state.refusals.add(reason, peer, now) {
+            Telling::Now => events::refused(&state.label, peer, reason.as_str(), 0, log),
+            Telling::At(when) => self.timers.set(when, Timer::Refusals(service)),
+            Telling::WithOthers => {}
+        }
+    }
+
+    /// A second after a line: those who came after it.
+    pub(in crate::server) fn tell_refusals(&mut self, service: Key) {
+        self.tell(service, Some(self.now));
+    }
+
+    /// What is still to be told of a service that goes.
+    pub(in crate::server) fn tell_all_refusals(&mut self, service: Key) {
+        self.tell(service, None);
+    }
+
+    fn tell(&mut self, service: Key, now: Option<Instant>) {
+        let Some(state) = self.services.get_mut(service) else { return };
+        let (label, log) = (state.label.clone(), state.service.attributes.log_on_failure);
+        for (reason, peer, left_out) in state.refusals.take(now) {
+            events::refused(&label, peer, reason.as_str(), left_out, log);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::server::services::rejection_log::*;
+
+    fn peer(port: u16) -> Address {
+        Address::Inet(([127, 0, 0, 1], port).into())
+    }
+
+    #[test]
+    fn a_flood_is_one_line_a_second_and_everybody_is_counted() {
+        let (mut refusals, start) = (Refusals::default(), Instant::now());
+        let mut told = 0;
+        for tick in 0..10_000u16 {
+            let now = start + Duration::from_millis(tick.into());
+            for (_, _, left_out) in refusals.take(Some(now)) {
+                told += left_out + 1;
+            }
+            told += u64::from(refusals.add(Reason::Rate, peer(tick), now) == Telling::Now);
+        }
+        let last = refusals.take(None);
+        assert_eq!(last.len(), 1);
+        assert_eq!(last.first().map(|(_, peer, _)| *peer), Some(peer(9_999)));
+        told += last.iter().map(|(_, _, left_out)| left_out + 1).sum::<u64>();
+        assert_eq!(told, 10_000);
+        assert_eq!(refusals.0.len(), 1);
+    }
+
+    #[test]
+    fn reasons_are_apart_and_a_line_is_due_a_second_after_the_last() {
+        let (mut refusals, start) = (Refusals::default(), Instant::now());
+        assert_eq!(refusals.add(Reason::Access, peer(1), start), Telling::Now);
+        assert_eq!(refusals.add(Reason::Rate, peer(1), start), Telling::Now);
+        assert_eq!(refusals.add(Reason::Access, peer(2), start), Telling::At(start + BETWEEN));
+        assert_eq!(refusals.add(Reason::Access, peer(3), start), Telling::WithOthers);
+        assert_eq!(refusals.take(Some(start)), []);
+        let later = start + BETWEEN;
+        assert_eq!(refusals.take(Some(later)), [(Reason::Access, peer(3), 1)]);
+        assert_eq!(refusals.add(Reason::Rate, peer(4), later), Telling::Now);
+        assert_eq!(refusals.add(Reason::Access, peer(5), later), Telling::At(later + BETWEEN));
+    }
+}

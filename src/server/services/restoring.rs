@@ -1,0 +1,86 @@
+//! Sockets that a program has had itself: as they should be again, or others in their place.
+
+use std::io;
+use std::rc::Rc;
+
+use crate::config::model::{Endpoint, Service, SocketSpec};
+use crate::log::events;
+use crate::net::listener::{Condition, Listener, Socket};
+use crate::server::Server;
+use crate::server::reactor::slab::Key;
+use crate::server::state::{ListenerState, Rest};
+
+impl Server {
+    /// A socket is ready, and nothing is there that a program could take. What an earlier one
+    /// has left behind may have it still, and do so again and again.
+    pub(in crate::server) fn nobody_has_come(&mut self, key: Key) {
+        if self.listeners.get(key).is_some_and(is_shared) && self.look_after(key) {
+            let Some(state) = self.listeners.get_mut(key) else { return };
+            state.rest = Rest::Backoff;
+            self.back_off(key);
+        }
+    }
+
+    /// Looks whether a socket that a program has had, and has no more, is as it should be, and
+    /// sees to it; true if it is another one now.
+    pub(in crate::server) fn look_after(&mut self, key: Key) -> bool {
+        match self.restore_socket(key) {
+            Condition::Sound => false,
+            Condition::Ruined(why) => self.replace_ruined(key, why),
+        }
+    }
+
+    pub(in crate::server) fn restore_socket(&self, key: Key) -> Condition {
+        let Some(state) = self.listeners.get(key) else { return Condition::Sound };
+        let service = self.services.get(state.service).map(|it| &it.service);
+        let (Some(listener), Some(service)) = (&state.listener, service) else {
+            return Condition::Sound;
+        };
+        listener.restore(&state.spec, &service.attributes)
+    }
+
+    /// Opens another socket in the place of one that is of no use any more; false if there is
+    /// none now. One of the service manager's stays closed: it alone can make another.
+    pub(in crate::server) fn replace_ruined(&mut self, key: Key, why: &'static str) -> bool {
+        self.deregister_listener(key);
+        let Some(state) = self.listeners.get_mut(key) else { return false };
+        let Some(service) = self.services.get(state.service) else { return false };
+        let service = Rc::clone(&service.service);
+        let Some(listener) = state.listener.take() else { return false };
+        (state.rest, state.registered) = (Rest::No, false);
+        events::renewed(&service.label, listener.address(), why);
+        let keeps_name = matches!(state.spec.endpoint, Endpoint::Abstract(_));
+        let former = listener.inode().filter(|_| keeps_name && !listener.is_adopted());
+        let next = if listener.is_adopted() {
+            self.close_ruined(listener);
+            None
+        } else {
+            let next = succeed(listener, &state.spec, &service);
+            self.reloading.turnover.closes();
+            next.ok()
+        };
+        match next {
+            Some(next) => self.listen(key, &service, next),
+            None => self.try_to_open(key),
+        }
+        let is_open = self.listeners.get(key).is_some_and(|state| state.listener.is_some());
+        if let Some(inode) = former.filter(|_| !is_open) {
+            self.look_who_keeps(key, inode);
+        }
+        is_open
+    }
+}
+
+pub(in crate::server) fn is_shared(state: &ListenerState) -> bool {
+    state.listener.as_ref().is_some_and(Listener::is_shared)
+}
+
+/// A UDP socket has its successor beside it before it goes, which works though somebody else
+/// has it still; another gives its place up first.
+fn succeed(old: Listener, spec: &SocketSpec, service: &Service) -> io::Result<Listener> {
+    old.give_up();
+    let held = matches!(old.socket(), Socket::Udp(_)).then_some(old);
+    let next = Listener::open_in_place(spec, service);
+    drop(held);
+    next
+}

@@ -1,0 +1,137 @@
+//! What one service, and one source, may have of the room for those whom the server serves
+//! itself (see `reserve`): never all of it, so that others come in beside whoever takes what he
+//! can get. Clients of tcpmux that have not said yet what they want have the least: half of it
+//! together, for so long and no longer, and only while nobody else needs it.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+
+use super::reserve::{Held, but_one_part};
+use crate::admission::Source;
+use crate::net::address::Address;
+use crate::server::Server;
+use crate::server::reactor::slab::Key;
+
+/// Who is there, by the descriptors that are held for him.
+#[derive(Debug, Default)]
+pub(in crate::server) struct Shares {
+    of_services: HashMap<Key, usize>,
+    of_sources: HashMap<Source, usize>,
+    /// Clients of tcpmux, the longest there first; some may be gone, or have said a name.
+    nameless: VecDeque<Key>,
+}
+
+impl Shares {
+    /// Somebody has come.
+    pub(in crate::server) fn take(&mut self, service: Key, peer: Address, held: Held) {
+        add(&mut self.of_services, service, held.descriptors());
+        add(&mut self.of_sources, Source::from(peer), held.descriptors());
+    }
+
+    /// He is gone.
+    pub(in crate::server) fn give_back(&mut self, service: Key, peer: Address, held: Held) {
+        subtract(&mut self.of_services, &service, held.descriptors());
+        subtract(&mut self.of_sources, &Source::from(peer), held.descriptors());
+    }
+
+    fn has_share(&self, service: Key, held: Held, room: usize) -> bool {
+        let share = match held {
+            Held::Nameless => (room / 2).max(1),
+            Held::Conversation => but_one_part(room),
+            Held::Relay => but_one_part(but_one_part(room)),
+        };
+        self.of_services.get(&service).is_some_and(|has| *has >= share)
+    }
+}
+
+fn add<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K, more: usize) {
+    let count = counts.entry(key).or_default();
+    *count = count.saturating_add(more);
+}
+
+fn subtract<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K, less: usize) {
+    if let Some(count) = counts.get_mut(key) {
+        *count = count.saturating_sub(less);
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+impl Server {
+    /// Whether there is room for one more of this service; somebody who waits for nothing may
+    /// have to go for it.
+    pub(in crate::server) fn make_room_for(&mut self, service: Key, held: Held) -> bool {
+        let room = self.room_for_clients();
+        if self.room.shares.has_share(service, held, room) {
+            return false;
+        }
+        while self.has_no_room_for(held) {
+            if held == Held::Nameless || !self.displace() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether a source has its share: less than any service has. The loopback is no single
+    /// source, and whoever comes from there may wait.
+    pub(in crate::server) fn source_has_share(&self, peer: Address, held: Held) -> bool {
+        if matches!(peer, Address::Inet(peer) if peer.ip().to_canonical().is_loopback()) {
+            return false;
+        }
+        let quarter = self.room_for_clients() / 4;
+        let share = if held == Held::Nameless { quarter } else { quarter.saturating_mul(3) };
+        let has = self.room.shares.of_sources.get(&Source::from(peer));
+        has.is_some_and(|has| *has >= share.max(1))
+    }
+
+    /// Notes one who has not said yet what he wants.
+    pub(in crate::server) fn note_nameless(&mut self, key: Key) {
+        if self.room.shares.nameless.len() > self.conversations.len().saturating_mul(2) {
+            let conversations = &self.conversations;
+            self.room.shares.nameless.retain(|key| conversations.get(*key).is_some());
+        }
+        self.room.shares.nameless.push_back(key);
+    }
+
+    /// The one who has waited longest without a word of what he wants is closed.
+    fn displace(&mut self) -> bool {
+        while let Some(key) = self.room.shares.nameless.pop_front() {
+            let state = self.conversations.get(key);
+            if state.is_some_and(|state| state.conversation.awaits_name()) {
+                self.close_conversation(key, "displaced");
+                return true;
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::server::services::shares::*;
+
+    #[test]
+    fn a_service_has_all_but_a_part_and_those_without_a_name_half() {
+        let key = |index| Key { index, generation: 0 };
+        let peer = |last: u8| Address::Inet(([127, 0, 0, last], 1).into());
+        let mut shares = Shares::default();
+        for _ in 0..8 {
+            shares.take(key(1), peer(1), Held::Nameless);
+        }
+        assert!(shares.has_share(key(1), Held::Nameless, 16));
+        assert!(!shares.has_share(key(1), Held::Nameless, 18));
+        assert!(!shares.has_share(key(1), Held::Conversation, 16));
+        assert!(!shares.has_share(key(2), Held::Nameless, 1), "there is always one");
+        for _ in 0..7 {
+            shares.take(key(2), peer(2), Held::Relay);
+        }
+        assert!(shares.has_share(key(2), Held::Conversation, 16));
+        assert!(!shares.has_share(key(2), Held::Conversation, 17));
+        for _ in 0..8 {
+            shares.give_back(key(1), peer(1), Held::Nameless);
+        }
+        assert_eq!((shares.of_services.len(), shares.of_sources.len()), (1, 1));
+    }
+}

@@ -1,0 +1,268 @@
+//! `wait` services: their program gets the socket itself, and meets its peers itself.
+
+use std::io;
+use std::time::Duration;
+
+use nix::libc;
+
+use crate::admission::{Reason, Verdict};
+use crate::log::events;
+use crate::net::address::Address;
+use crate::net::datagram;
+use crate::net::listener::{Bound, Condition, Listener, Socket};
+use crate::server::Server;
+use crate::server::programs::starting::Start;
+use crate::server::reactor::slab::Key;
+use crate::server::reactor::timers::Timer;
+use crate::server::reactor::token::Owner;
+use crate::server::state::Rest;
+use crate::spawn::environment::Connection;
+use crate::spawn::kernel::{options, tcp};
+use crate::sys::descriptor;
+
+/// Bytes of a datagram that are compared to see whether it has been taken.
+const HEAD: usize = 64;
+
+/// Refused datagrams taken out of one socket in one turn.
+const DATAGRAMS: usize = 64;
+
+impl Server {
+    /// Starts a `wait` service's program: it gets the socket itself, blocking, and
+    /// nobody else takes from it until it has ended.
+    pub(in crate::server) fn hand_over(&mut self, key: Key) {
+        if !self.may_accept(key) {
+            return;
+        }
+        let Some(state) = self.listeners.get(key) else { return };
+        let owner = state.service;
+        if !self.drop_refused_datagrams(key, owner) {
+            return;
+        }
+        let head = self.listeners.get(key).and_then(|it| it.listener.as_ref()).and_then(head);
+        if head.is_none() {
+            return self.nobody_has_come(key);
+        }
+        let Some(service) = self.services.get(owner) else { return };
+        let observed = self.observed();
+        match self.admission.admit(&observed, service.admission, Address::None) {
+            Verdict::Admit => {}
+            Verdict::Rest(_, until) => return self.rest_for_limit(key, until),
+            Verdict::Refuse(_) => return,
+        }
+        self.deregister_listener(key);
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        let Some(listener) = &mut state.listener else { return };
+        listener.share();
+        state.rest = Rest::Program;
+        state.head = head;
+        let facts = wait_facts(listener);
+        let copy = listener.set_blocking(true).and_then(|()| descriptor::copy(listener));
+        let start = Start { listener: Some(key), ..Start::new(owner, Address::None, &facts) };
+        let runs = match copy {
+            Ok(copy) => {
+                let child = self.start_or_say(&start, copy);
+                let pid = child.and_then(|child| self.children.get(child)).map(|child| child.pid);
+                if let Some(state) = self.listeners.get_mut(key).filter(|_| pid.is_some()) {
+                    state.program = pid;
+                }
+                child.is_some()
+            }
+            Err(error) => {
+                self.start_failed(owner, Address::None, &error);
+                false
+            }
+        };
+        if !runs {
+            self.take_back(key, WaitRun::Failed);
+        }
+    }
+
+    /// Whether a program that would get this socket itself would find nothing there.
+    pub(in crate::server) fn is_idle(&self, key: Key) -> bool {
+        let Some(state) = self.listeners.get(key) else { return true };
+        let service = self.services.get(state.service).map(|it| &it.service);
+        service.is_some_and(|it| it.wait && !it.is_accepted_from())
+            && (state.rest != Rest::No
+                || state.listener.as_ref().is_none_or(|it| head(it).is_none()))
+    }
+
+    /// Takes datagrams out of a socket whose senders may not use the service: they must
+    /// not start its program. False if none is left that may.
+    fn drop_refused_datagrams(&mut self, key: Key, owner: Key) -> bool {
+        let Some(id) = self.services.get(owner).map(|state| state.admission) else { return false };
+        if !self.admission.looks_at_senders(id) {
+            return true;
+        }
+        for _ in 0..DATAGRAMS {
+            let Some(Socket::Udp(socket)) =
+                self.listeners.get(key).and_then(|it| it.listener.as_ref()).map(Listener::socket)
+            else {
+                return true;
+            };
+            let peer = match datagram::peek(socket, &mut [0]) {
+                Ok((_, peer)) => Address::Inet(peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                // Something sent before could not be delivered.
+                Err(_) => continue,
+            };
+            if self.admission.admits_sender(self.now, id, peer) {
+                return true;
+            }
+            datagram::drop_first(socket);
+            self.refuse(owner, peer, Reason::Access);
+        }
+        self.queue(Owner::Listener(key));
+        false
+    }
+
+    /// Whether a program has had the socket from which the loop is to accept now, since its
+    /// service waits no more.
+    pub(in crate::server) fn needs_renewal(&self, key: Key) -> bool {
+        let Some(state) = self.listeners.get(key) else { return false };
+        let service = self.services.get(state.service).map(|it| &it.service);
+        service.is_some_and(|it| it.is_accepted_from())
+            && state.listener.as_ref().is_some_and(Listener::is_shared)
+    }
+
+    /// Another takes its place.
+    pub(in crate::server) fn renew_socket(&mut self, key: Key) {
+        self.shut_listener(key);
+        self.try_to_open(key);
+    }
+
+    /// A `wait` service's socket is ours again, and its program is started again when
+    /// something waits there. It gets time first when it has left that unread: at once when it
+    /// has failed, too, else when it has done so often.
+    pub(in crate::server) fn take_back(&mut self, key: Key, run: WaitRun) {
+        let listener = self.listeners.get(key).and_then(|state| state.listener.as_ref());
+        if let Some(Err(error)) = listener.map(|listener| listener.set_blocking(false)) {
+            self.say_trouble(key, "fcntl", &error);
+        }
+        let condition = self.restore_socket(key);
+        self.watch_address(key);
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        let Some(listener) = &state.listener else { return };
+        let (before, waiting) = (state.head.take(), head(listener));
+        let sure = matches!(listener.socket(), Socket::Udp(_));
+        state.rest = Rest::Backoff;
+        let unread = waiting.is_some() && waiting == before && (sure || run != WaitRun::Long);
+        if !unread {
+            (state.unread, state.backoff) = (0, FIRST_BACKOFF);
+        }
+        if let Condition::Ruined(why) = condition
+            && !self.replace_ruined(key, why)
+        {
+            return;
+        }
+        if !unread {
+            return self.resume(key);
+        }
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        state.rest = Rest::Backoff;
+        state.unread = state.unread.saturating_add(1);
+        let times = state.unread;
+        match run {
+            WaitRun::Failed | WaitRun::Long => self.back_off(key),
+            WaitRun::Short if times < UNREAD => self.resume(key),
+            WaitRun::Short if sure => self.back_off(key),
+            WaitRun::Short => self.rest_for(key, PAUSE, times == UNREAD),
+        }
+    }
+
+    /// A reload may have mended what a program has failed for: no rest, and no long delays.
+    pub(in crate::server) fn forget_backoff(&mut self, key: Key) {
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        (state.unread, state.backoff) = (0, FIRST_BACKOFF);
+        if state.rest == Rest::Backoff {
+            state.not_before = None;
+            self.resume(key);
+        }
+    }
+
+    /// Ever longer.
+    pub(in crate::server) fn back_off(&mut self, key: Key) {
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        let delay = state.backoff;
+        state.backoff = delay.saturating_mul(2).min(LONGEST_BACKOFF);
+        self.rest_for(key, delay, true);
+    }
+
+    fn rest_for(&mut self, key: Key, delay: Duration, say: bool) {
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        state.not_before = Some(self.now + delay);
+        let owner = state.service;
+        self.set_listener_timer(key, self.now + delay, Timer::Resume);
+        if let Some(service) = self.services.get(owner).filter(|_| say) {
+            events::backoff(&service.label, delay);
+        }
+    }
+}
+
+/// How the program of a `wait` service has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) enum WaitRun {
+    /// After a while.
+    Long,
+    /// Well, and at once.
+    Short,
+    /// Badly and at once, or it could not be started.
+    Failed,
+}
+
+/// Short runs in a row that leave the same waiting, after which the program is given time.
+const UNREAD: u32 = 16;
+
+/// Delay before a program that leaves what waits unread is started again.
+pub(in crate::server) const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+/// It doubles each time up to this.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+/// The same where nobody can tell whether it was read: one who takes one of many equal ones
+/// each time is held up by it, and must not be held up for long.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What waits first on a socket: who sent it, when it came and how it begins; for listening
+/// sockets how many wait. None when nothing does.
+fn head(listener: &Listener) -> Option<Vec<u8>> {
+    let mut bytes = [0u8; HEAD];
+    match listener.socket() {
+        Socket::Udp(socket) => {
+            let (length, from) = datagram::peek(socket, &mut bytes).ok()?;
+            let came = datagram::arrival(socket).unwrap_or_default();
+            let mut head = from.to_string().into_bytes();
+            head.extend_from_slice(&came.as_nanos().to_ne_bytes());
+            head.extend_from_slice(bytes.get(..length).unwrap_or_default());
+            Some(head)
+        }
+        Socket::UnixDatagram(socket) => {
+            let length = datagram::peek_unix(socket, &mut bytes).ok()?;
+            Some(bytes.get(..length).unwrap_or_default().to_vec())
+        }
+        Socket::Tcp(socket) => somebody_waits(listener)
+            .then(|| tcp::waiting_connections(socket).unwrap_or_default().to_ne_bytes().to_vec()),
+        Socket::Unix(_) | Socket::Vsock(_) => somebody_waits(listener).then(Vec::new),
+    }
+}
+
+/// Whether somebody waits to be accepted; a socket that is shut down is ready, too.
+fn somebody_waits(listener: &Listener) -> bool {
+    let ended = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
+    let found = options::events(listener, libc::POLLIN | libc::POLLRDHUP);
+    found & libc::POLLIN != 0 && found & ended == 0
+}
+
+/// What a `wait` program is told: it meets its peers itself.
+fn wait_facts(listener: &Listener) -> Connection {
+    match listener.address() {
+        Bound::Inet(address) => Connection {
+            protocol: if matches!(listener.socket(), Socket::Udp(_)) { "UDP" } else { "TCP" },
+            local: Some(*address),
+            ..Connection::default()
+        },
+        Bound::Vsock(address) => {
+            Connection { protocol: "VSOCK", vsock: (Some(*address), None), ..Connection::default() }
+        }
+        Bound::Unix(path) => {
+            Connection { protocol: "UNIX", path: Some(path.clone()), ..Connection::default() }
+        }
+    }
+}

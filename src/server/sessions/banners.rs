@@ -1,0 +1,389 @@
+//! What clients are told by the server: before they are served, or instead of it.
+//!
+//! Most banners fit into the send buffer of a fresh connection, and then that is all.
+//! The rest of a longer one is sent as the client reads it; its program is started
+//! afterwards. A refused client must be able to read its text: closing a TCP
+//! connection on which something is unread resets it, and the reset can overtake the
+//! text. So what the client sends is thrown away for a while, until it closes.
+
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use mio::Interest;
+use mio::unix::SourceFd;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
+
+use crate::admission::{ServiceId, Source};
+use crate::config::model::{Action, Banner, Service, SocketType};
+use crate::log::events;
+use crate::net::address::Address;
+use crate::net::listener::Connection;
+use crate::server::Server;
+use crate::server::programs::starting::{Outcome, Start};
+use crate::server::reactor::slab::Key;
+use crate::server::reactor::timers::Timer;
+use crate::server::reactor::token::{self, Owner};
+use crate::server::services::accepting::connection_facts;
+use crate::server::state::Stopped;
+use crate::spawn::{NotStarted, environment};
+use crate::sys::descriptor;
+
+/// How long a client may take to read its banner.
+const GREETING: Duration = Duration::from_secs(30);
+/// How soon a program is tried again for which there was no room, and until when.
+const AGAIN: Duration = Duration::from_millis(250);
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a refused client may take to read its text and to close.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// The same for one whose program has ended, to read its answer, and what it may send in it.
+const LINGERING: Duration = Duration::from_secs(15);
+const LEFT_UNREAD: usize = 64 * 1024 * 1024;
+/// Clients that are given that time; with more, or more than half of what is there for clients,
+/// whoever has had most of it is let go.
+const DISMISSED: usize = 256;
+/// Bytes of a refused client that are thrown away, and how many at once.
+const UNREAD: usize = 256 * 1024;
+const PER_TURN: usize = 64 * 1024;
+
+/// What the clients of a service are told.
+#[derive(Debug, Default)]
+pub(in crate::server) struct Banners {
+    admitted: Option<Rc<[u8]>>,
+    refused: Option<Rc<[u8]>>,
+}
+
+impl Banners {
+    /// What a service says; nothing where there is no stream that is ours.
+    pub(in crate::server) fn of(service: &Service) -> Self {
+        let attributes = &service.attributes;
+        if service.socket_type != SocketType::Stream || service.wait || service.tcpmux.is_some() {
+            return Self::default();
+        }
+        let both = |second: &Option<Rc<Banner>>| {
+            let parts = [&attributes.banner, second];
+            let texts = parts.into_iter().flatten().map(|banner| banner.text.as_slice());
+            let text = texts.collect::<Vec<_>>().concat();
+            (!text.is_empty()).then(|| Rc::from(text))
+        };
+        Self { admitted: both(&attributes.banner_success), refused: both(&attributes.banner_fail) }
+    }
+}
+
+/// A client that is being told something.
+#[derive(Debug)]
+pub(in crate::server) struct BannerState {
+    pub(in crate::server) socket: OwnedFd,
+    pub(in crate::server) text: Rc<[u8]>,
+    pub(in crate::server) sent: usize,
+    pub(in crate::server) then: Then,
+    pub(in crate::server) due: Instant,
+    pub(in crate::server) queued: bool,
+}
+
+/// What happens when it has been told.
+#[derive(Debug)]
+pub(in crate::server) enum Then {
+    Serve(Box<Admitted>),
+    /// Closed when the client does, or when that many more bytes have come.
+    Close {
+        left: usize,
+    },
+}
+
+/// Who is served afterwards.
+#[derive(Debug)]
+pub(in crate::server) struct Admitted {
+    pub(in crate::server) service: Key,
+    pub(in crate::server) admission: ServiceId,
+    pub(in crate::server) peer: Address,
+    pub(in crate::server) peer_gid: Option<u32>,
+    pub(in crate::server) facts: environment::Connection,
+    pub(in crate::server) since: Instant,
+}
+
+/// How far it is.
+enum Telling {
+    Blocked,
+    /// Everything has been sent, and for refused clients read.
+    Done,
+    /// The turn's share is used up.
+    More,
+    /// The client is gone.
+    Gone,
+}
+
+impl Server {
+    /// A client has been admitted: it is told so, and served.
+    pub(in crate::server) fn welcome(&mut self, listener: Key, owner: Key, connection: Connection) {
+        let Some(state) = self.services.get(owner) else { return };
+        let Some(text) = state.banners.admitted.clone() else {
+            return self.serve_connection(listener, owner, connection);
+        };
+        match send_now(&connection.socket, &text) {
+            Ok(sent) if sent < text.len() => {
+                let bound = self.listeners.get(listener).and_then(|it| it.listener.as_ref());
+                let admitted = Admitted {
+                    service: owner,
+                    admission: state.admission,
+                    peer: connection.peer,
+                    peer_gid: connection.peer_gid,
+                    facts: connection_facts(bound.map(|it| it.address()), &connection),
+                    since: self.now,
+                };
+                let then = Then::Serve(Box::new(admitted));
+                self.watch_banner(connection.socket, text, sent, then, GREETING);
+            }
+            // A client that is gone is served as ever: it is for the program to find out.
+            _ => self.serve_connection(listener, owner, connection),
+        }
+    }
+
+    /// A client has been refused: it is told so, and the connection closed.
+    pub(in crate::server) fn dismiss(&mut self, owner: Key, socket: OwnedFd) {
+        let Some(text) = self.services.get(owner).and_then(|it| it.banners.refused.clone()) else {
+            return;
+        };
+        let Ok(sent) = send_now(&socket, &text) else { return };
+        if sent == text.len() {
+            let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
+        }
+        self.make_way();
+        self.watch_banner(socket, text, sent, Then::Close { left: UNREAD }, FAREWELL);
+    }
+
+    /// A connection is over but for what the client still sends: nothing more will come to it,
+    /// and what it sends is thrown away until it closes, too.
+    pub(in crate::server) fn close_slowly(&mut self, socket: OwnedFd) {
+        if shutdown(socket.as_raw_fd(), Shutdown::Write).is_err() {
+            return;
+        }
+        let (due, then) = (self.now + LINGERING, Then::Close { left: LEFT_UNREAD });
+        let mut state =
+            BannerState { socket, text: Rc::from([]), sent: 0, then, due, queued: false };
+        match state.turn(&mut self.scratch) {
+            Ok(Telling::Done | Telling::Gone) => {}
+            Err(error) if error != Errno::EAGAIN => {}
+            _ => {
+                self.make_way();
+                descriptor::raise_held_in_place(&mut state.socket);
+                self.keep_telling(state);
+            }
+        }
+    }
+
+    /// For one more who is on his way out.
+    fn make_way(&mut self) {
+        let most = DISMISSED.min(self.room_for_clients() / 2).max(1);
+        while self.closing.dismissed.len() >= most
+            && let Some(oldest) = self.closing.dismissed.pop_front()
+        {
+            self.told_for_too_long(oldest);
+        }
+    }
+
+    /// Descriptors are scarce: who is on his way out has had his time.
+    pub(in crate::server) fn close_at_once(&mut self) {
+        for key in std::mem::take(&mut self.closing.dismissed) {
+            self.told_for_too_long(key);
+        }
+    }
+
+    fn watch_banner(
+        &mut self,
+        socket: OwnedFd,
+        text: Rc<[u8]>,
+        sent: usize,
+        then: Then,
+        patience: Duration,
+    ) {
+        let (socket, due) = (descriptor::raise_held(socket), self.now + patience);
+        self.keep_telling(BannerState { socket, text, sent, then, due, queued: false });
+    }
+
+    /// Goes on with a client whenever it can be told more.
+    pub(in crate::server) fn keep_telling(&mut self, state: BannerState) {
+        let (descriptor, due) = (state.socket.as_raw_fd(), state.due);
+        let closes = matches!(state.then, Then::Close { .. });
+        let key = self.banners.insert(state);
+        if closes {
+            self.closing.dismissed.push_back(key);
+        }
+        let registered = self.poll.registry().register(
+            &mut SourceFd(&descriptor),
+            token::pack(Owner::Banner(key)),
+            Interest::READABLE | Interest::WRITABLE,
+        );
+        self.timers.set(due, Timer::Banner(key));
+        if registered.is_err() {
+            self.told_for_too_long(key);
+        }
+    }
+
+    /// One turn of one client.
+    pub(in crate::server) fn go_on_telling(&mut self, key: Key) {
+        let Some(state) = self.banners.get_mut(key) else { return };
+        state.queued = false;
+        let telling = match state.turn(&mut self.scratch) {
+            Ok(telling) => telling,
+            Err(Errno::EAGAIN) => Telling::Blocked,
+            Err(_) => Telling::Gone,
+        };
+        match telling {
+            Telling::Blocked => {}
+            Telling::More => self.queue(Owner::Banner(key)),
+            Telling::Gone => self.told_for_too_long(key),
+            Telling::Done => self.serve_if_told(key),
+        }
+    }
+
+    fn serve_if_told(&mut self, key: Key) {
+        if let Some(state) = self.forget_banner(key)
+            && let Then::Serve(admitted) = state.then
+        {
+            self.serve_greeted(*admitted, state.socket);
+        }
+    }
+
+    fn forget_banner(&mut self, key: Key) -> Option<BannerState> {
+        let state = self.banners.remove(key)?;
+        let _ = self.poll.registry().deregister(&mut SourceFd(&state.socket.as_raw_fd()));
+        self.timers.cancel(state.due, Timer::Banner(key));
+        if let Then::Close { .. } = state.then {
+            self.closing.dismissed.retain(|dismissed| *dismissed != key);
+        }
+        Some(state)
+    }
+
+    /// A client that does not read, or is gone: what was counted for it is given back.
+    pub(in crate::server) fn told_for_too_long(&mut self, key: Key) {
+        if let Some(state) = self.forget_banner(key)
+            && let Then::Serve(admitted) = state.then
+        {
+            let told = state.sent == state.text.len();
+            self.give_up(&admitted, if told { "no room" } else { "banner not read" });
+        }
+    }
+
+    fn give_up(&mut self, admitted: &Admitted, why: &str) {
+        let Admitted { service, admission, peer, since, .. } = *admitted;
+        if let Some(state) = self.services.get(service) {
+            let time = self.now.saturating_duration_since(since);
+            let log = state.service.attributes.log_on_success;
+            events::closed(&state.label, peer, why, time, log);
+        }
+        let wake = self.admission.release(self.now, admission, Source::from(peer));
+        self.wake(wake, service);
+    }
+
+    /// The whole banner has been sent. The service may have changed meanwhile.
+    fn serve_greeted(&mut self, admitted: Admitted, socket: OwnedFd) {
+        let counted = self.services.get(admitted.service).filter(|state| {
+            // Counted by another number: it is not the service that has admitted it. The last
+            // of so many clients is still served.
+            state.admission == admitted.admission && state.stopped != Stopped::Asked
+        });
+        let Some(action) = counted.map(|state| state.service.action.clone()) else {
+            return self.give_up(&admitted, "stopped");
+        };
+        let Admitted { service, peer, peer_gid, facts, .. } = admitted;
+        let connection = Connection { socket, peer, peer_gid };
+        match action {
+            Action::Builtin(kind) => self.start_conversation(service, kind, connection),
+            Action::Relay(_) => self.start_relay(service, connection),
+            Action::Program(_) => {
+                let Connection { socket, peer, .. } = connection;
+                let outcome = self.start_blocking(&Start::new(service, peer, &facts), socket);
+                if let Outcome::Later(failed) = outcome {
+                    let admission = admitted.admission;
+                    let since = admitted.since;
+                    let admitted = Admitted { service, admission, peer, peer_gid, facts, since };
+                    self.serve_later(admitted, failed);
+                }
+            }
+        }
+    }
+
+    /// The system has no room for the program of somebody who has been told that he is
+    /// admitted: he waits for it, as those do who are told nothing.
+    fn serve_later(&mut self, admitted: Admitted, NotStarted { error, socket }: NotStarted) {
+        let Admitted { service, admission, peer, .. } = admitted;
+        if self.exhaustion_is_new()
+            && let Some(state) = self.services.get(service)
+        {
+            events::trouble(&state.label, "spawn", &error);
+        }
+        // Given back when the program was not started.
+        self.admission.restore(self.now, admission, Source::from(peer));
+        let (text, then, due) = (Rc::from([]), Then::Serve(Box::new(admitted)), self.now + AGAIN);
+        let state = BannerState { socket, text, sent: 0, then, due, queued: false };
+        let key = self.banners.insert(state);
+        self.timers.set(due, Timer::Banner(key));
+    }
+
+    /// A client has not read in time; or its program can be tried once more.
+    pub(in crate::server) fn banner_due(&mut self, key: Key) {
+        let Some(state) = self.banners.get(key) else { return };
+        match &state.then {
+            Then::Serve(admitted)
+                if state.is_all_sent() && admitted.since + PATIENCE > self.now =>
+            {
+                self.serve_if_told(key);
+            }
+            _ => self.told_for_too_long(key),
+        }
+    }
+}
+
+impl BannerState {
+    fn is_all_sent(&self) -> bool {
+        self.sent == self.text.len()
+    }
+
+    fn turn(&mut self, scratch: &mut [u8]) -> nix::Result<Telling> {
+        let unsent = self.text.get(self.sent..).unwrap_or_default();
+        if !unsent.is_empty() {
+            self.sent = self.sent.saturating_add(send_now(&self.socket, unsent)?);
+            if self.sent == self.text.len() && matches!(self.then, Then::Close { .. }) {
+                shutdown(self.socket.as_raw_fd(), Shutdown::Write)?;
+            }
+        }
+        let all_sent = self.is_all_sent();
+        match &mut self.then {
+            Then::Serve(_) if all_sent => Ok(Telling::Done),
+            Then::Serve(_) => Ok(Telling::Blocked),
+            Then::Close { left } => throw_away(&self.socket, left, all_sent, scratch),
+        }
+    }
+}
+
+/// Reads what a refused client sends. Done at its end, if it has been told everything.
+fn throw_away(
+    socket: &OwnedFd,
+    left: &mut usize,
+    all_sent: bool,
+    scratch: &mut [u8],
+) -> nix::Result<Telling> {
+    let room = scratch.get_mut(..PER_TURN.min(*left)).unwrap_or_default();
+    if room.is_empty() {
+        return Ok(Telling::Done);
+    }
+    match recv(socket.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT)? {
+        0 if all_sent => Ok(Telling::Done),
+        // It has said everything and may still read.
+        0 => Ok(Telling::Blocked),
+        length => {
+            *left = left.saturating_sub(length);
+            Ok(Telling::More)
+        }
+    }
+}
+
+/// Sends what fits into the buffer; nothing if that is full.
+fn send_now(socket: &OwnedFd, text: &[u8]) -> nix::Result<usize> {
+    match descriptor::send_now(socket, text) {
+        Err(Errno::EAGAIN) => Ok(0),
+        other => other,
+    }
+}

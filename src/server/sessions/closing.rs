@@ -1,0 +1,147 @@
+//! Connections whose programs have ended, closed so that the client gets all of the answer.
+//!
+//! Closing a connection on which something is unread resets it, and the reset can overtake
+//! what is on its way: a client whose request was not read loses the answer. So the server
+//! keeps a copy of a program's connection. When the program has ended and closing would cost
+//! the client something, the server says that nothing more will come and throws away what the
+//! client still sends, until that closes, too ([banners](super::banners)).
+//!
+//! A connection that something still uses is left to it. What a program leaves behind comes to
+//! this server when it loses its parent, since that is a subreaper (prctl(2)): who has come so
+//! ([adopted](crate::server::programs::adopted)), and is younger than the program, is looked at with all who
+//! descend from him ([still_used](crate::server::programs::still_used)). Where nobody can tell, nothing is done.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::socket::{MsgFlags, recv};
+
+use crate::config::model::{Linger, Service, SocketType};
+use crate::server::Server;
+use crate::server::programs::adopted::Adopted;
+use crate::server::programs::process_stat::since_boot;
+use crate::server::reactor::slab::Key;
+use crate::server::state::Child;
+use crate::spawn::kernel::tcp;
+
+/// A copy of a program's connection.
+#[derive(Debug)]
+pub(in crate::server) struct Kept {
+    pub(in crate::server) socket: OwnedFd,
+    pub(in crate::server) linger: Linger,
+    /// When the program was about to be started, since the system was.
+    pub(in crate::server) since: Duration,
+}
+
+impl Kept {
+    /// What is kept of what a program has got that was about to be started at `before`.
+    pub(in crate::server) fn of(
+        socket: OwnedFd,
+        service: &Service,
+        before: Instant,
+    ) -> Option<Self> {
+        keeps(service).then(|| Self {
+            socket,
+            linger: service.attributes.linger,
+            since: since_boot().saturating_sub(before.elapsed()),
+        })
+    }
+
+    /// Whether closing it now would cost the client something of the answer.
+    fn would_lose(&self) -> bool {
+        if self.linger == Linger::No {
+            return false;
+        }
+        let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        match recv(self.socket.as_raw_fd(), &mut [0], look) {
+            // It has closed, and will send nothing more.
+            Ok(0) => false,
+            Ok(_) => true,
+            // What it sends while it is still being sent something would reset it, too.
+            Err(Errno::EAGAIN) => self.linger == Linger::Yes || tcp::has_unsent(&self.socket),
+            Err(_) => false,
+        }
+    }
+}
+
+/// Whether the connections of a service's programs are kept.
+fn keeps(service: &Service) -> bool {
+    let attributes = &service.attributes;
+    let is_wanted = attributes.linger != Linger::No || attributes.idle_timeout.is_some();
+    is_wanted && !service.wait && service.socket_type != SocketType::Dgram
+}
+
+/// What is kept of a program that has ended.
+#[derive(Debug)]
+pub(in crate::server) struct Ended {
+    pub(in crate::server) pid: i32,
+    pub(in crate::server) kept: Kept,
+}
+
+/// Programs that have ended, and what is kept of them.
+#[derive(Debug, Default)]
+pub(in crate::server) struct Closing {
+    ended: Vec<Ended>,
+    /// Clients that are on their way out, the longest there first ([banners](super::banners)).
+    pub(in crate::server) dismissed: VecDeque<Key>,
+    /// Whoever loses its parent comes to us.
+    adopts: bool,
+    pub(in crate::server) adopted: Adopted,
+}
+
+impl Closing {
+    pub(in crate::server) fn adopts(&self) -> bool {
+        self.adopts
+    }
+}
+
+impl Server {
+    /// Whether connections of programs of some service are kept.
+    pub(in crate::server) fn keeps_connections(&self) -> bool {
+        self.services.iter().any(|(_, state)| state.prepared.is_some() && keeps(&state.service))
+    }
+
+    /// Whoever loses its parent comes to us, if connections are kept.
+    pub(in crate::server) fn adopt_orphans(&mut self) {
+        if !self.closing.adopts && self.keeps_connections() {
+            self.closing.adopts = set_child_subreaper(true).is_ok();
+        }
+    }
+
+    /// A program has ended.
+    pub(in crate::server) fn close_kept(&mut self, child: Child) {
+        if let Some(kept) = child.kept {
+            self.close_ended(Ended { pid: child.pid, kept });
+        }
+    }
+
+    /// A connection is to be closed in this turn, if that needs time and nobody has it.
+    pub(in crate::server) fn close_ended(&mut self, ended: Ended) {
+        if self.closing.adopts && ended.kept.would_lose() {
+            self.closing.ended.push(ended);
+        }
+    }
+
+    /// Closes what programs that have ended in this turn have left, in the client's time where
+    /// nothing else has it.
+    pub(in crate::server) fn close_what_ended(&mut self) {
+        // Others may be found to have ended meanwhile.
+        while !self.closing.ended.is_empty() {
+            self.close_those_that_ended();
+        }
+    }
+
+    fn close_those_that_ended(&mut self) {
+        let ended = std::mem::take(&mut self.closing.ended);
+        let (unused, used) = self.by_use(ended);
+        for ended in unused {
+            self.close_slowly(ended.kept.socket);
+        }
+        for ended in used {
+            self.keep_for_leftovers(ended);
+        }
+    }
+}

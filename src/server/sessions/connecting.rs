@@ -1,0 +1,331 @@
+//! Relays to unix sockets of a server of root: who connects is the user of the service. One
+//! process for each such user, started when it is needed and let go when it has been idle for
+//! a while, connects for all of that user's relays ([`crate::builtin::relay::connector`]). It is not
+//! trusted: what it does not answer in time fails, and it is ended; what it answers without
+//! having been asked ends it, too.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use mio::Interest;
+use mio::unix::SourceFd;
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::builtin::relay::connector::{self, Answer, Connector};
+use crate::builtin::relay::{Side, Socket, is_busy};
+use crate::config::model::{
+    Account, Action, Attributes, Endpoint, Program, RelayTarget, Service, StderrTo,
+};
+use crate::server::Server;
+use crate::server::reactor::slab::{Key, Slab};
+use crate::server::reactor::timers::Timer;
+use crate::server::reactor::token::{self, Owner};
+use crate::spawn::environment::Connection;
+use crate::spawn::kernel::{self, Ending};
+use crate::spawn::{Confinement, Prepared};
+
+/// An idle one is let go after so long.
+const IDLE: Duration = Duration::from_secs(10);
+/// How soon one that is ended is looked for.
+const LOOK: Duration = Duration::from_millis(5);
+/// Sockets that one has at a time.
+const MOST: usize = 64;
+/// Answers taken from one in one turn.
+const ANSWERS: usize = 64;
+
+/// A process that connects.
+#[derive(Debug)]
+struct Process {
+    account: Rc<Account>,
+    pid: i32,
+    /// None once it is ended, and still to be reaped.
+    connector: Option<Connector>,
+    /// What it has not answered: the number, and whose relay it is for.
+    asked: VecDeque<(u64, Key)>,
+    /// It has answered before: it works.
+    has_answered: bool,
+    active: Instant,
+    queued: bool,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(in crate::server) struct Connecting {
+    processes: Slab<Process>,
+    /// Numbers are never used again.
+    last: u64,
+    due: Option<Instant>,
+}
+
+impl Connecting {
+    pub(in crate::server) fn new() -> Self {
+        Self { processes: Slab::new(), last: 0, due: None }
+    }
+
+    /// Whether a process is one of them.
+    pub(in crate::server) fn has(&self, pid: i32) -> bool {
+        self.processes.iter().any(|(_, process)| process.pid == pid)
+    }
+
+    /// The flag by which one is put into the ready queue once.
+    pub(in crate::server) fn queued(&mut self, key: Key) -> Option<&mut bool> {
+        self.processes.get_mut(key).map(|process| &mut process.queued)
+    }
+
+    fn of(&self, account: &Account) -> Option<Key> {
+        let same = |it: &Account| {
+            (it.uid, it.gid, &it.groups) == (account.uid, account.gid, &account.groups)
+        };
+        self.processes.iter().find(|(_, process)| same(&process.account)).map(|(key, _)| key)
+    }
+}
+
+/// Whether somebody else connects to the target of a service than the server itself.
+pub(in crate::server) fn connects_as_another(service: &Service) -> bool {
+    let account = &service.account;
+    // Who connects is nothing that virtual sockets tell.
+    let is_unix = |to: &Endpoint| !matches!(to, Endpoint::Vsock(_));
+    matches!(&service.action, Action::Relay(RelayTarget::Unix(to)) if is_unix(to))
+        && account.switch
+        && account.uid != nix::unistd::geteuid().as_raw()
+}
+
+impl Server {
+    /// Has a socket connected for a relay; that it is busy is the answer to try again.
+    ///
+    /// # Errors
+    /// Why that cannot be done.
+    pub(in crate::server) fn ask_connector(
+        &mut self,
+        relay: Key,
+        account: &Rc<Account>,
+        to: &Endpoint,
+    ) -> io::Result<(u64, Socket)> {
+        let busy = || io::Error::from(Errno::EAGAIN);
+        if self.is_upgrading() {
+            return Err(busy());
+        }
+        let socket = Socket::unconnected()?;
+        let key = match self.connecting.of(account) {
+            Some(key) => key,
+            None => self.start_connector(account)?,
+        };
+        let number = self.connecting.last.wrapping_add(1);
+        let Some(process) = self.connecting.processes.get_mut(key) else { return Err(busy()) };
+        let Some(connector) = &process.connector else { return Err(busy()) };
+        if process.asked.len() >= MOST {
+            return Err(busy());
+        }
+        match connector.ask(number, &socket, to) {
+            Ok(()) => {}
+            Err(error) if is_busy(&error) => return Err(error),
+            // It has ended, which is told when it is reaped.
+            Err(_) => {
+                self.end_connector(key);
+                return Err(busy());
+            }
+        }
+        process.asked.push_back((number, relay));
+        process.active = self.now;
+        self.connecting.last = number;
+        Ok((number, socket))
+    }
+
+    fn start_connector(&mut self, account: &Rc<Account>) -> io::Result<Key> {
+        let prepared = self.prepare_connector(account)?;
+        let (connector, theirs) = Connector::pair()?;
+        let facts = Connection { protocol: "UNIX", ..Connection::default() };
+        let table = self.table();
+        let started = self.spawner.spawn(&prepared, theirs, &facts, table);
+        let pid = started.map_err(|failed| failed.error)?.pid;
+        let descriptor = connector.as_raw_fd();
+        let key = self.connecting.processes.insert(Process {
+            account: Rc::clone(account),
+            pid,
+            connector: Some(connector),
+            asked: VecDeque::new(),
+            has_answered: false,
+            active: self.now,
+            queued: false,
+        });
+        log::debug!("connecting user={} pid={pid}", account.name);
+        let token = token::pack(Owner::Connector(key));
+        let registry = self.poll.registry();
+        if let Err(error) = registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)
+        {
+            self.end_connector(key);
+            return Err(error);
+        }
+        self.look_at_connectors_at(self.now + IDLE);
+        Ok(key)
+    }
+
+    /// This program, as this user.
+    fn prepare_connector(&self, account: &Rc<Account>) -> io::Result<Rc<Prepared>> {
+        let program = Program {
+            path: PathBuf::from("/proc/self/exe"),
+            argv: vec!["oxinetd".into(), connector::ARGUMENT.into()],
+        };
+        let attributes = Attributes { stderr: StderrTo::Null, ..Attributes::default() };
+        let service = Service {
+            account: Rc::clone(account),
+            attributes: Rc::new(attributes),
+            ..Service::unwritten("relay", Action::Program(program.clone()))
+        };
+        let confinement = Confinement::default();
+        let prepared = Prepared::new(&service, &program, &self.facts.server, confinement);
+        prepared.map(Rc::new).map_err(io::Error::other)
+    }
+
+    /// It has answered, or is gone.
+    pub(in crate::server) fn serve_connector(&mut self, key: Key) {
+        if let Some(queued) = self.connecting.queued(key) {
+            *queued = false;
+        }
+        for _ in 0..ANSWERS {
+            let Some(process) = self.connecting.processes.get(key) else { return };
+            let Some(connector) = &process.connector else { return };
+            match connector.answer() {
+                Ok(Some(answer)) => {
+                    if !self.take_answer(key, answer) {
+                        return self.end_connector(key);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Ok(None) | Err(_) => return self.end_connector(key),
+            }
+        }
+        self.queue(Owner::Connector(key));
+    }
+
+    /// False if that was not asked.
+    fn take_answer(&mut self, key: Key, answer: Answer) -> bool {
+        let now = self.now;
+        let Some(process) = self.connecting.processes.get_mut(key) else { return true };
+        let known = process.asked.iter().position(|(number, _)| *number == answer.number);
+        let Some((number, relay)) = known.and_then(|at| process.asked.remove(at)) else {
+            return false;
+        };
+        (process.has_answered, process.active) = (true, now);
+        let result = match answer.errno {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        };
+        self.connector_answered(relay, number, result);
+        true
+    }
+
+    /// Ends one; what it has not answered is told when it is reaped.
+    fn end_connector(&mut self, key: Key) {
+        let Some(process) = self.connecting.processes.get_mut(key) else { return };
+        if let Some(connector) = process.connector.take() {
+            let _ = self.poll.registry().deregister(&mut SourceFd(&connector.as_raw_fd()));
+        }
+        // Not reaped, so the number is its own.
+        let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+        self.look_at_connectors_at(self.now + LOOK);
+    }
+
+    /// A relay has waited for too long: whoever should connect it is of no use to others.
+    pub(in crate::server) fn end_connector_of(&mut self, relay: Key, number: u64) {
+        let asked = |process: &Process| process.asked.contains(&(number, relay));
+        let found = self.connecting.processes.iter().find(|(_, process)| asked(process));
+        if let Some(key) = found.map(|(key, _)| key) {
+            self.end_connector(key);
+        }
+    }
+
+    fn look_at_connectors_at(&mut self, when: Instant) {
+        let due = &mut self.connecting.due;
+        if due.is_none_or(|due| due > when) {
+            if let Some(due) = due.replace(when) {
+                self.timers.cancel(due, Timer::Connectors);
+            }
+            self.timers.set(when, Timer::Connectors);
+        }
+    }
+
+    /// Reaps those that are ended, and lets those go that nobody needs.
+    pub(in crate::server) fn look_at_connectors(&mut self) {
+        self.connecting.due = None;
+        for key in self.connecting.processes.keys() {
+            let Some(process) = self.connecting.processes.get(key) else { continue };
+            let idle_at = process.active + IDLE;
+            match (process.connector.is_some(), process.asked.is_empty()) {
+                (false, _) => self.reap_connector(key),
+                (true, true) if idle_at <= self.now => self.end_connector(key),
+                (true, true) => self.look_at_connectors_at(idle_at),
+                (true, false) => self.look_at_connectors_at(self.now + IDLE),
+            }
+        }
+    }
+
+    fn reap_connector(&mut self, key: Key) {
+        let Some(pid) = self.connecting.processes.get(key).map(|process| process.pid) else {
+            return;
+        };
+        let ending = match kernel::ended(Some(pid), true) {
+            Ok(None) => return self.look_at_connectors_at(self.now + LOOK),
+            Ok(Some((_, ending))) => Some(ending),
+            Err(_) => None,
+        };
+        self.spawner.reaped(pid);
+        let failure = match ending {
+            Some(Ending::Status(kernel::FAILED)) => self.spawner.failure_of(pid),
+            _ => {
+                self.spawner.forget_failure(pid);
+                None
+            }
+        };
+        let Some(process) = self.connecting.processes.remove(key) else { return };
+        for (number, relay) in process.asked {
+            let error = match failure {
+                Some(failure) => io::Error::other(format!(
+                    "as {}: {}: {failure}",
+                    process.account.name,
+                    failure.stage.as_str()
+                )),
+                // It works, or was let go for an upgrade: the next one is asked.
+                None if process.has_answered || self.is_upgrading() => Errno::EAGAIN.into(),
+                None => io::Error::other(format!("as {}: it was ended", process.account.name)),
+            };
+            self.connector_answered(relay, number, Err(error));
+        }
+    }
+
+    /// Lets all go, for an upgrade; whether none is left.
+    pub(in crate::server) fn connectors_are_gone(&mut self) -> bool {
+        for key in self.connecting.processes.keys() {
+            self.end_connector(key);
+        }
+        self.look_at_connectors();
+        self.connecting.processes.len() == 0
+    }
+
+    /// A relay's socket is connected, or why not.
+    fn connector_answered(&mut self, key: Key, number: u64, result: io::Result<()>) {
+        let Some(state) = self.relays.get_mut(key) else { return };
+        let Some(dial) = state.dial.as_mut().filter(|dial| dial.asked == Some(number)) else {
+            return;
+        };
+        dial.asked = None;
+        let connected = || match state.target.as_ref().map(Socket::answered) {
+            Some(Ok(true)) => Ok(()),
+            _ => Err(io::Error::from(Errno::ECONNABORTED)),
+        };
+        match result.and_then(|()| connected()) {
+            Ok(()) => {
+                if self.watch_side(key, Side::Target) {
+                    self.connected(key);
+                }
+            }
+            Err(error) => self.not_connected(key, error),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Connections on which nothing has moved for too long: `idle_timeout`.
+//!
+//! What a program moves is known to the system alone, which is asked about the copy of the
+//! connection that the server keeps ([closing](super::closing)). Each is looked at when it may have been still for long
+//! enough, and not before: at the last movement that is known, and the limit after it.
+//!
+//! What moves is what comes from the client, and what it takes of what it is sent. Bytes that
+//! wait for a client which takes none, or is gone, do not move, however often the system sends
+//! them again; nor do they when a program writes more of them.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use crate::log::events;
+use crate::server::Server;
+use crate::server::reactor::slab::Key;
+use crate::server::reactor::timers::Timer;
+use crate::spawn::kernel::tcp::{self, Seen};
+
+/// Why a connection is closed, as the log says it.
+pub(in crate::server) const IDLE: &str = "idle";
+
+/// The system's clock for this is a coarse one: no look sooner than this after another.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// When something last moved on a connection over TCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) struct Movement {
+    /// As far as is known.
+    pub(in crate::server) last: Instant,
+    /// How much the client had taken when it was last looked at.
+    pub(in crate::server) taken: u64,
+}
+
+impl Movement {
+    /// Nothing has moved yet.
+    pub(in crate::server) fn since(now: Instant) -> Self {
+        Self { last: now, taken: 0 }
+    }
+
+    /// What the system says now.
+    fn see(&mut self, now: Instant, seen: &Seen) {
+        let mut moved = |ago: Duration| {
+            self.last = self.last.max(now.checked_sub(ago).unwrap_or(self.last));
+        };
+        moved(seen.since_received);
+        // Kernels that do not count tell none.
+        if seen.taken != self.taken || seen.taken == 0 {
+            self.taken = seen.taken;
+            // What has all been taken was sent for the last time before that.
+            moved(if seen.waits { seen.since_answered } else { seen.since_sent });
+        }
+    }
+}
+
+/// A program's connection that may not be still for too long.
+#[derive(Debug)]
+pub(in crate::server) struct Watched {
+    pub(in crate::server) limit: Duration,
+    pub(in crate::server) movement: Movement,
+    /// When it is looked at.
+    pub(in crate::server) due: Instant,
+    /// It was, and the program has been told to end.
+    pub(in crate::server) is_over: bool,
+}
+
+impl Watched {
+    pub(in crate::server) fn new(limit: Duration, movement: Movement) -> Self {
+        let due = later(movement.last, limit);
+        Self { limit, movement, due, is_over: false }
+    }
+
+    /// Looks; false if nothing has moved for too long.
+    fn look(&mut self, connection: &OwnedFd, now: Instant) -> bool {
+        if let Some(seen) = tcp::seen(connection) {
+            self.movement.see(now, &seen);
+        }
+        let due = later(self.movement.last, self.limit);
+        self.due = due.max(now + AGAIN);
+        due > now
+    }
+}
+
+fn later(when: Instant, time: Duration) -> Instant {
+    // Limits are ten years at most.
+    when.checked_add(time).unwrap_or(when)
+}
+
+/// A relay that may not be still for too long.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::server) struct Stillness {
+    pub(in crate::server) limit: Duration,
+    /// When one of its sockets was last announced.
+    pub(in crate::server) last: Instant,
+    pub(in crate::server) due: Instant,
+}
+
+impl Stillness {
+    pub(in crate::server) fn new(limit: Duration, last: Instant) -> Self {
+        Self { limit, last, due: later(last, limit) }
+    }
+}
+
+impl Server {
+    /// A program runs: its connection is watched, if it may not be still for too long.
+    pub(in crate::server) fn watch_movement(&mut self, key: Key) {
+        let Some(child) = self.children.get_mut(key).filter(|child| child.kept.is_some()) else {
+            return;
+        };
+        let limit = self.services.get(child.service).map(|state| &state.service.attributes);
+        let Some(limit) = limit.and_then(|attributes| attributes.idle_timeout) else { return };
+        let watched = Watched::new(limit, Movement::since(self.now));
+        self.timers.set(watched.due, Timer::Still(key));
+        child.watched = Some(Box::new(watched));
+    }
+
+    /// Ends a program if nothing has moved on its connection for too long; looks again later
+    /// if something has.
+    pub(in crate::server) fn look_for_movement(&mut self, key: Key) {
+        let Some(child) = self.children.get_mut(key).filter(|child| !child.overdue) else { return };
+        let Some((watched, kept)) = child.watched.as_mut().zip(child.kept.as_ref()) else { return };
+        if watched.look(&kept.socket, self.now) {
+            return self.timers.set(watched.due, Timer::Still(key));
+        }
+        watched.is_over = true;
+        let how = ("TERM", Some(IDLE));
+        events::timeout(&child.label, child.peer, child.pid, how, child.terms.log);
+        self.end_child(key);
+    }
+
+    /// The same for a relay. While it is being connected, that has a limit of its own.
+    pub(in crate::server) fn look_for_still_relay(&mut self, key: Key) {
+        let Some(state) = self.relays.get_mut(key) else { return };
+        let Some(still) = &mut state.still else { return };
+        let last = if state.dial.is_some() { self.now } else { still.last };
+        still.due = later(last, still.limit);
+        if still.due > self.now {
+            return self.timers.set(still.due, Timer::StillRelay(key));
+        }
+        self.end_still_relay(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::server::sessions::idling::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Nothing has been sent or received since the connection began, so long ago.
+    fn silent(ago: Duration) -> Seen {
+        Seen { since_received: ago, since_sent: ago, since_answered: ago, taken: 1, waits: false }
+    }
+
+    fn at(seconds: u32) -> impl Fn(Instant) -> Instant {
+        move |start| start + SECOND * seconds
+    }
+
+    #[test]
+    fn what_comes_moves() {
+        let start = Instant::now();
+        let mut movement = Movement::since(start);
+        movement.see(at(10)(start), &Seen { since_received: SECOND * 3, ..silent(SECOND * 10) });
+        assert_eq!(movement.last, at(7)(start));
+        movement.see(at(20)(start), &Seen { since_received: SECOND * 13, ..silent(SECOND * 20) });
+        assert_eq!(movement.last, at(7)(start), "and then it does not");
+    }
+
+    #[test]
+    fn what_is_taken_moves_and_what_is_sent_again_does_not() {
+        let start = Instant::now();
+        let mut movement = Movement::since(start);
+        let sent = Seen { since_sent: SECOND * 4, taken: 100, ..silent(SECOND * 10) };
+        movement.see(at(10)(start), &sent);
+        assert_eq!(movement.last, at(6)(start));
+        // More is sent, over and over, and nobody takes it; the system is still answered.
+        let stuck = Seen {
+            since_received: SECOND * 20,
+            since_sent: SECOND,
+            since_answered: SECOND,
+            waits: true,
+            ..sent
+        };
+        movement.see(at(20)(start), &stuck);
+        assert_eq!(movement.last, at(6)(start));
+        // Some of it is taken at last.
+        movement.see(at(30)(start), &Seen { since_received: SECOND * 30, taken: 101, ..stuck });
+        assert_eq!(movement.last, at(29)(start));
+    }
+}

@@ -1,0 +1,223 @@
+//! `oxinetd upgrade`: the program on disk is tried out as a child, while everything goes
+//! on; only if it could go on in our place does it. The state is collected twice, once
+//! to be tried with and once at the end of the turn in which exec(2) comes.
+//!
+//! No signal is lost: they stay blocked through exec and those that are pending with
+//! them. No child is: those that have ended stay unreaped until the new program looks.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::time::{Duration, Instant};
+
+use mio::Interest;
+use mio::unix::SourceFd;
+
+use crate::control::answer::{self, Refusal};
+use crate::log::{events, sink};
+use crate::server::Server;
+use crate::server::control::connection::Stage;
+use crate::server::programs::watching::Tidy;
+use crate::server::reactor::slab::Key;
+use crate::server::reactor::timers::Timer;
+use crate::server::reactor::token::{self, Owner};
+use crate::upgrade::executable::{self, Image, Trial};
+use crate::upgrade::snapshot;
+
+/// How long a trial may take: it reads the configuration, and names may be slow.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How soon a trial that has said everything is looked at again.
+const LOOK: Duration = Duration::from_millis(10);
+/// How soon, and how often, it is looked whether children that are just being made have
+/// become their programs.
+const SETTLING: Duration = Duration::from_millis(1);
+const LOOKS: u32 = 1000;
+
+/// The program, and the trial of another.
+#[derive(Debug)]
+pub(in crate::server) struct Upgrading {
+    pub(in crate::server) image: Image,
+    pub(in crate::server) pid_file: Option<RawFd>,
+    trial: Option<Trying>,
+    /// It has gone well: how often we have looked for a good moment since.
+    tried: Option<u32>,
+    began: Instant,
+}
+
+#[derive(Debug)]
+struct Trying {
+    trial: Trial,
+    deadline: Instant,
+    /// It has had its time, and is to end.
+    late: bool,
+}
+
+impl Upgrading {
+    pub(in crate::server) fn new() -> Self {
+        let (image, began) = (Image::own(), Instant::now());
+        Self { image, pid_file: None, trial: None, tried: None, began }
+    }
+
+    /// When the present upgrade began, or the moment from which nobody is served.
+    pub(in crate::server) fn began(&self) -> Instant {
+        self.began
+    }
+}
+
+impl Server {
+    /// To be kept open for whoever goes on in our place: the locked pid file.
+    pub fn keep_pid_file(&mut self, number: RawFd) {
+        self.upgrading.pid_file = Some(number);
+    }
+
+    /// `upgrade`: the answer comes from the new program, or says why there is none.
+    pub(in crate::server) fn upgrade_for(&mut self, key: Key) {
+        if let Some(reason) = self.why_no_upgrade() {
+            events::upgrade_refused(reason);
+            return self.tell_edge(key, answer::line(&Refusal { error: reason.to_owned() }));
+        }
+        if let Some(edge) = self.controlling.edges.get_mut(key) {
+            edge.stage = Stage::AwaitsUpgrade;
+        }
+        events::upgrading(self.upgrading.image.path());
+        if let Err(error) = self.begin_trial() {
+            let program = self.upgrading.image.path().display().to_string();
+            self.refuse_upgrade(&format!("{program}: {error}"));
+        }
+    }
+
+    fn why_no_upgrade(&self) -> Option<&'static str> {
+        let under_way = self.upgrading.trial.is_some() || self.upgrading.tried.is_some();
+        if under_way {
+            return Some("an upgrade is under way");
+        }
+        (self.drain.is_some() || self.stop.is_some()).then_some("the server is draining")
+    }
+
+    fn begin_trial(&mut self) -> io::Result<()> {
+        let state = self.collect_state(None);
+        let image = &self.upgrading.image;
+        let trial = self.facts.reserve.with(|| image.try_out(snapshot::pack(&state)?))?;
+        let deadline = self.now + PATIENCE;
+        let descriptor = trial.as_raw_fd();
+        self.upgrading.trial = Some(Trying { trial, deadline, late: false });
+        self.timers.set(deadline, Timer::Trial);
+        let token = token::pack(Owner::Trial);
+        let registry = self.poll.registry();
+        registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)
+    }
+
+    pub(in crate::server) fn is_trial(&self, pid: nix::unistd::Pid) -> bool {
+        let trying = self.upgrading.trial.as_ref().and_then(|it| it.trial.pid().try_into().ok());
+        trying == Some(pid.as_raw())
+    }
+
+    /// The trial has said something or has ended, or has had its time.
+    pub(in crate::server) fn look_at_trial(&mut self) {
+        let now = self.now;
+        let Some(trying) = &mut self.upgrading.trial else { return };
+        match trying.trial.look() {
+            None if trying.late => self.timers.set(now + LOOK, Timer::Trial),
+            None if trying.deadline <= now => {
+                trying.late = true;
+                trying.trial.kill();
+                self.timers.set(now + LOOK, Timer::Trial);
+            }
+            None if trying.trial.is_unannounced() => self.timers.set(now + LOOK, Timer::Trial),
+            None => {}
+            Some(verdict) => {
+                let late = trying.late;
+                self.timers.cancel(trying.deadline, Timer::Trial);
+                self.upgrading.trial = None;
+                match verdict {
+                    _ if late => self.refuse_upgrade(&format!(
+                        "the program was not ready after {} s",
+                        PATIENCE.as_secs()
+                    )),
+                    Ok(_) => self.upgrading.tried = Some(0),
+                    Err(reason) => self.refuse_upgrade(&reason),
+                }
+            }
+        }
+    }
+
+    /// The server stops.
+    pub(in crate::server) fn give_up_trial(&mut self) {
+        if let Some(mut trying) = self.upgrading.trial.take() {
+            trying.trial.kill();
+        }
+    }
+
+    /// The program that runs goes on, and whoever asked is told why.
+    pub(in crate::server) fn refuse_upgrade(&mut self, reason: &str) {
+        self.upgrading.tried = None;
+        events::upgrade_refused(reason);
+        self.answer_upgrade(&answer::line(&Refusal { error: reason.to_owned() }));
+    }
+
+    /// Tells everybody who waits for it how the upgrade has ended.
+    pub(in crate::server) fn answer_upgrade(&mut self, words: &[u8]) {
+        self.tell_those(|stage| stage == Stage::AwaitsUpgrade, words);
+    }
+
+    /// Whether the program on disk is about to go on in our place.
+    pub(in crate::server) fn is_upgrading(&self) -> bool {
+        self.upgrading.tried.is_some()
+    }
+
+    /// At the end of a turn: has the trial gone well, and is this a good moment?
+    pub(in crate::server) fn upgrade_if_tried(&mut self) {
+        let Some(looks) = self.upgrading.tried else { return };
+        if self.drain.is_some() || self.stop.is_some() {
+            return self.refuse_upgrade("the server is draining");
+        }
+        if !self.reloading.is_idle() {
+            return self.timers.set(self.now + LOOK, Timer::Trial);
+        }
+        // One that still shares our memory would keep it, but what becomes of it before it
+        // is its program would not be known. Whoever is held is let in or not in a moment.
+        let is_settled =
+            self.connectors_are_gone() && self.spawner.is_settled() && self.holding.is_empty();
+        if !is_settled && looks < LOOKS {
+            self.upgrading.tried = Some(looks.saturating_add(1));
+            return self.timers.set(self.now + SETTLING, Timer::Trial);
+        }
+        self.naming.stop();
+        self.tidy(Tidy::Everything);
+        self.hold_nobody();
+        for key in self.services.keys() {
+            self.tell_all_refusals(key);
+        }
+        // The next begins with the whole limit, too.
+        let reserve = self.facts.reserve;
+        let error = reserve.with(|| self.execute()).unwrap_or_else(|error| error);
+        let program = self.upgrading.image.path().display().to_string();
+        self.refuse_upgrade(&format!("{program}: {error}"));
+        self.expect_names();
+    }
+
+    /// Comes back only with an error; everything is as before then.
+    fn execute(&mut self) -> io::Result<io::Error> {
+        self.upgrading.began = Instant::now();
+        let own = executable::open_own()?;
+        sink::flush();
+        let state = self.collect_state(Some(own.as_raw_fd()));
+        let parcel = snapshot::pack(&state)?;
+        let kept = [own.as_raw_fd(), parcel.as_raw_fd()];
+        let kept: Vec<RawFd> = state.descriptors.iter().copied().chain(kept).collect();
+        let open = kept.iter().try_for_each(|number| executable::stay_open(*number, true));
+        let error = match open {
+            Ok(()) => {
+                // The new program says when it is over.
+                self.reload_begins();
+                let error = self.upgrading.image.execute(&snapshot::invite(&parcel, &own));
+                self.announce();
+                error
+            }
+            Err(error) => error,
+        };
+        for number in kept {
+            executable::stay_open(number, false)?;
+        }
+        Ok(error)
+    }
+}

@@ -1,0 +1,449 @@
+//! Going on where another program has left off. First everything is as it was there,
+//! with services of which no more is known than what a reload recognises them by; then
+//! the configuration is applied, and from there on it is a reload: sockets that both
+//! have stay, what is no more goes, programs run on.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Instant;
+
+use crate::admission::{Limits, ServiceId};
+use crate::builtin;
+use crate::builtin::relay::Relay;
+use crate::config::model::{
+    Action, Attributes, Builtin, Config, Program, RelayTarget, Service, SocketSpec,
+};
+use crate::control::answer::{self, Refusal, Upgraded};
+use crate::log::events::{self, Label};
+use crate::log::sink;
+use crate::net::listener::{Connection, Listener};
+use crate::reload::plan::{plan, withhold_replacements};
+use crate::reload::{Loading, Step};
+use crate::server::Server;
+use crate::server::peers::{Peer, Peers};
+use crate::server::reactor::slab::Key;
+use crate::server::reactor::timers::Timer;
+use crate::server::services::rejection_log::Refusals;
+use crate::server::sessions::banners::Banners;
+use crate::server::state::{ListenerState, Rest, ServiceState, Stopped};
+use crate::spawn::sandbox::cgroup::{Group, Groups};
+use crate::spawn::{Confinement, Failure, Prepared, Stage};
+use crate::systemd::About;
+use crate::upgrade::state::{self, State};
+use crate::upgrade::{Clock, Descriptors, Image, Parcel};
+
+/// What has been taken over so far, by the places in the state.
+pub(in crate::server) struct Adoption {
+    pub(in crate::server) clock: Clock,
+    pub(in crate::server) descriptors: Descriptors,
+    pub(in crate::server) services: Vec<Key>,
+    pub(in crate::server) sockets: Vec<Vec<Key>>,
+    pub(in crate::server) pipes: Vec<Option<Key>>,
+    /// Of the service manager's sockets that a service has: as handed over, and now.
+    lent: HashMap<RawFd, RawFd>,
+    pub(in crate::server) groups: HashMap<OsString, Rc<Group>>,
+    /// By these, programs of services that are no more are counted, and whom we serve.
+    pub(in crate::server) gone: (ServiceId, ServiceId),
+}
+
+/// Whether a state could be gone on with under a configuration that has no errors: the
+/// last question of a trial.
+///
+/// # Errors
+/// What stands against it.
+pub fn examine(state: &State, config: &Config) -> Result<(), String> {
+    let (served, mut config) = (served(state), config.clone());
+    withhold_replacements(&served, &mut config);
+    if let Some(held) = plan(&served, &config).held.first() {
+        return Err(would_be_lost(&held.service));
+    }
+    let unreadable = |error: serde_json::Error| format!("the state: {error}");
+    for conversation in &state.conversations {
+        let machine = conversation.machine.clone();
+        let _: builtin::Conversation = serde_json::from_value(machine).map_err(unreadable)?;
+    }
+    for relay in &state.relays {
+        let _: Relay = serde_json::from_value(relay.machine.clone()).map_err(unreadable)?;
+    }
+    Ok(())
+}
+
+/// The services of a state, as far as they are known: what a configuration is compared with.
+#[must_use]
+pub fn served(state: &State) -> Vec<Rc<Service>> {
+    state.services.iter().map(stub).map(Rc::new).collect()
+}
+
+/// Whether what has been read, compared with [`served`], can be gone on with: what
+/// [`examine`] asks in a trial, of what has been read since.
+///
+/// # Errors
+/// What stands against it.
+pub fn may_follow(loading: &Loading, served: &[Rc<Service>]) -> Result<(), String> {
+    let held = loading.steps.iter().find_map(|step| match step {
+        Step::Hold { old, .. } => served.get(*old),
+        _ => None,
+    });
+    held.map_or(Ok(()), |service| Err(would_be_lost(service)))
+}
+
+/// What to do when nothing could be read: nobody knows what was served.
+#[must_use]
+pub fn nothing_more(served: &[Rc<Service>]) -> Loading {
+    let steps = served.iter().zip(0..).map(|(service, old)| {
+        let close = (0..service.sockets.len()).collect();
+        Step::Remove { old, close }
+    });
+    Loading { steps: steps.collect(), ..Loading::default() }
+}
+
+/// What a service is goes with the program that has read it.
+fn would_be_lost(service: &Service) -> String {
+    format!("{} is served, and could not be now: see the warnings", service.label)
+}
+
+/// A service that a reload takes for the one that was served: the same sockets and name.
+/// Its options are set again, and everybody is counted by source, whatever it will be.
+fn stub(service: &state::Service) -> Service {
+    let attributes = Attributes {
+        per_source: Some(u32::MAX),
+        socket_mode: u32::MAX,
+        max_clients: service.clients.1,
+        ..Attributes::default()
+    };
+    let program = Program { path: PathBuf::from("/"), argv: vec![OsString::from("-")] };
+    let action = match service.runs_program {
+        true => Action::Program(program),
+        // One that waits for the name of its target serves nobody yet.
+        false if service.sockets.iter().all(|socket| socket.open.is_none()) => {
+            let (host, addresses) = ("-".to_owned(), Vec::new());
+            Action::Relay(RelayTarget::Inet { host, port: 0, addresses })
+        }
+        false => Action::Builtin(Builtin::Discard),
+    };
+    Service {
+        socket_type: service.socket_type,
+        sockets: service.sockets.iter().map(|socket| socket.spec.clone()).collect(),
+        tcpmux: service.tcpmux.clone(),
+        wait: service.wait,
+        attributes: Rc::new(attributes),
+        ..Service::unwritten(&service.label, action)
+    }
+}
+
+impl Server {
+    /// Goes on with what is in the parcel, and serves this configuration. Nothing in it
+    /// can fail as a whole. The pid file, if there is one.
+    pub fn take_over(&mut self, parcel: Parcel, mut loading: Loading) -> Option<OwnedFd> {
+        self.now = Instant::now();
+        let refused = parcel.refused().map(str::to_owned);
+        let (state, descriptors) = parcel.open_up();
+        call_ourselves(&state.program);
+        let (from, began) = (state.version.clone(), state.began);
+        let mut taken = self.adoption(descriptors);
+        let pid_file = state.pid_file.and_then(|it| taken_or_said(&mut taken.descriptors, it));
+        sink::go_on_with(&state.log, state.log_dropped, state.log_untold);
+        self.recall(&state, &mut taken);
+        self.adopt_services(&state, &mut taken);
+        self.adopt_held(&state, &mut taken);
+        let clients: Vec<u32> = state.services.iter().map(|it| it.clients.0).collect();
+        self.adopt_whoever_is_served(state, &mut taken);
+        self.count_clients_on(&clients, &taken);
+        for id in [taken.gone.0, taken.gone.1] {
+            self.admission.retire(id);
+        }
+        taken.groups.clear();
+        remove_held(&mut loading);
+        self.install(loading);
+        self.use_new_labels();
+        taken.descriptors.close_rest();
+        if self.facts.told_of_ends {
+            self.reap_orphans();
+        }
+        let pause = self.now.saturating_duration_since(taken.clock.instant(began));
+        self.say_upgraded(&from, refused.as_deref(), pause);
+        pid_file
+    }
+
+    fn adoption(&mut self, descriptors: Descriptors) -> Adoption {
+        let limits = || Limits::new(&Attributes::default(), false);
+        let programs = self.admission.add(limits());
+        let own = self.admission.add(limits().for_builtin(true));
+        Adoption {
+            clock: Clock::now(),
+            descriptors,
+            services: Vec::new(),
+            sockets: Vec::new(),
+            pipes: Vec::new(),
+            lent: HashMap::new(),
+            groups: HashMap::new(),
+            gone: (programs, own),
+        }
+    }
+
+    /// What concerns the server as a whole.
+    fn recall(&mut self, state: &State, taken: &mut Adoption) {
+        let clock = taken.clock;
+        self.upgrading.image = Image::handed_over(&state.program, &state.arguments);
+        self.facts.server.nofile = state.nofile;
+        self.born = (state.born.0, clock.instant(state.born.1));
+        self.statistics = state.total.clone();
+        if let Some(last) = state.last_here {
+            self.leaving.last = clock.instant(last);
+        }
+        let failures = state.failures.iter().filter_map(|(pid, stage, errno)| {
+            Some((*pid, Failure { stage: Stage::from_number(*stage)?, errno: *errno }))
+        });
+        let reader = state.failure_pipe.and_then(|it| taken_or_said(&mut taken.descriptors, it));
+        self.spawner.take_over(failures, reader);
+        let path = |text: &OsString| PathBuf::from(text);
+        let state::Groups { base, own, lingering } = &state.groups;
+        let lingering = lingering.iter().map(path).collect();
+        self.groups =
+            Groups::taken_over(base.as_ref().map(path), own.as_ref().map(path), lingering);
+        self.peers = peers(&state.peers, clock);
+    }
+
+    fn adopt_services(&mut self, state: &State, taken: &mut Adoption) {
+        for handed in &state.services {
+            let service = Rc::new(stub(handed));
+            let limits = Limits::new(&service.attributes, service.wait);
+            let group = handed.group.as_ref().and_then(|path| self.find_group(path, taken));
+            let key = self.services.insert(ServiceState {
+                label: Label::new(&service.label, None),
+                prepared: self.prepared_in(&service, group),
+                admission: self.admission.add(limits.for_builtin(!handed.runs_program)),
+                listeners: Vec::new(),
+                resting: Vec::new(),
+                banners: Banners::default(),
+                refusals: Refusals::default(),
+                fruitless: 0,
+                statistics: handed.statistics.clone().map(Box::new),
+                stopped: match (handed.stopped, handed.spent) {
+                    (false, _) => Stopped::No,
+                    (true, false) => Stopped::Asked,
+                    (true, true) => Stopped::Spent,
+                },
+                handed_over: true,
+                since: self.born.0,
+                service: Rc::clone(&service),
+            });
+            self.entries.define(key, None, &service);
+            let sockets = handed.sockets.iter();
+            let sockets = sockets.map(|it| self.adopt_socket(key, it, &state.held, taken));
+            let sockets: Vec<Key> = sockets.collect();
+            if let Some(state) = self.services.get_mut(key) {
+                state.listeners.clone_from(&sockets);
+            }
+            self.order.push(key);
+            taken.services.push(key);
+            taken.sockets.push(sockets);
+        }
+    }
+
+    /// Something to hold the group with, until the real program is prepared in it.
+    fn prepared_in(&self, service: &Service, group: Option<Rc<Group>>) -> Option<Rc<Prepared>> {
+        let Action::Program(program) = &service.action else { return None };
+        let confinement = Confinement::in_group(Some(group?));
+        Prepared::new(service, program, &self.facts.server, confinement).ok().map(Rc::new)
+    }
+
+    pub(in crate::server) fn find_group(
+        &self,
+        path: &OsStr,
+        taken: &mut Adoption,
+    ) -> Option<Rc<Group>> {
+        if let Some(known) = taken.groups.get(path) {
+            return Some(Rc::clone(known));
+        }
+        match self.groups.find(Path::new(path)) {
+            Ok(group) => {
+                taken.groups.insert(path.to_owned(), Rc::clone(&group));
+                Some(group)
+            }
+            Err(error) => {
+                events::trouble(&path.to_string_lossy(), "open", &error);
+                None
+            }
+        }
+    }
+
+    fn adopt_held(&mut self, state: &State, taken: &mut Adoption) {
+        self.manager.watchdog = state.watchdog;
+        for held in &state.held {
+            let state::Held { spec, takes_ipv4, name, said, descriptor, lent, shared, ruined } =
+                held.clone();
+            let place = match lent {
+                true => taken.lent.get(&descriptor).copied().map(Err),
+                false => taken_or_said(&mut taken.descriptors, descriptor).map(Ok),
+            };
+            if let Some(place) = place {
+                let about = About { spec, takes_ipv4, name, said, shared, ruined };
+                self.manager.sockets.restore(about, place);
+            }
+        }
+    }
+
+    fn adopt_socket(
+        &mut self,
+        owner: Key,
+        handed: &state::Socket,
+        held: &[state::Held],
+        taken: &mut Adoption,
+    ) -> Key {
+        let key = self.new_listener(owner, handed.spec.clone());
+        let open = handed.open.as_ref();
+        let listener = open.and_then(|open| {
+            let number = open.descriptor;
+            match held.iter().find(|held| held.lent && held.descriptor == number) {
+                None => adopted_listener(open, &handed.spec, taken),
+                Some(held) => {
+                    let descriptor = taken_or_said(&mut taken.descriptors, number)?;
+                    taken.lent.insert(number, descriptor.as_raw_fd());
+                    let SocketSpec { endpoint, socket_type, .. } = &held.spec;
+                    let listener = Listener::adopt(descriptor, endpoint, *socket_type);
+                    Some(with_sharing(listener, open))
+                }
+            }
+        });
+        if listener.is_some() {
+            self.reloading.turnover.opens();
+        }
+        let parked = handed.parked.as_ref().and_then(|parked| {
+            let state::Parked { descriptor, peer, peer_gid } = *parked;
+            let socket = taken_or_said(&mut taken.descriptors, descriptor)?;
+            Some(Connection { socket, peer, peer_gid })
+        });
+        let not_before = handed.not_before.map(|when| taken.clock.instant(when));
+        if let Some(state) = self.listeners.get_mut(key) {
+            *state = ListenerState {
+                service: state.service,
+                spec: handed.spec.clone(),
+                listener,
+                sorted: super::restore_served::sorted(&handed.sorted),
+                parked,
+                not_before,
+                rest: if not_before.is_some() { Rest::Backoff } else { Rest::No },
+                timer: None,
+                backoff: handed.backoff,
+                unread: handed.unread,
+                head: handed.head.clone(),
+                program: None,
+                retry: state.retry,
+                place: state.place,
+                is_to_come: false,
+                left_out: false,
+                last_error: None,
+                registered: false,
+                queued: false,
+            };
+        }
+        match not_before {
+            Some(when) => self.set_listener_timer(key, when, Timer::Resume),
+            None => self.listen_again(key),
+        }
+        if open.is_some_and(|open| open.shared) {
+            self.watch_address(key);
+        }
+        key
+    }
+
+    /// Goes on from so many clients, whoever of them is still here.
+    fn count_clients_on(&mut self, clients: &[u32], taken: &Adoption) {
+        for (key, clients) in taken.services.iter().zip(clients) {
+            if let Some(state) = self.services.get(*key) {
+                self.admission.set_clients(state.admission, *clients);
+            }
+        }
+    }
+
+    /// Lines about whoever was here already go where those of the service go now.
+    fn use_new_labels(&mut self) {
+        let services = &self.services;
+        let renew = |service: Key, label: &mut Label| {
+            let now = services.get(service).map(|state| &state.label);
+            if let Some(now) = now.filter(|now| ***now == **label) {
+                *label = now.clone();
+            }
+        };
+        self.children.each(|child| renew(child.service, &mut child.label));
+        self.stderr.each(|pipe| renew(pipe.service, &mut pipe.label));
+        self.conversations.each(|it| renew(it.guest.service, &mut it.guest.label));
+        self.relays.each(|relay| renew(relay.service, &mut relay.label));
+    }
+
+    fn say_upgraded(&mut self, from: &str, refused: Option<&str>, pause: std::time::Duration) {
+        let version = env!("CARGO_PKG_VERSION");
+        let words = match refused {
+            Some(reason) => {
+                events::upgrade_refused(reason);
+                answer::line(&Refusal { error: reason.to_owned() })
+            }
+            None => {
+                events::upgraded((version, from), pause, self.children.len());
+                let (upgraded, from) = (version.to_owned(), from.to_owned());
+                answer::line(&Upgraded { upgraded, from, pid: std::process::id() })
+            }
+        };
+        self.answer_upgrade(&words);
+    }
+}
+
+/// A program that was executed by its descriptor is called by that in ps(1), and one that was
+/// reached through a link (`inetd`, where update-inetd looks for it) by where that leads.
+fn call_ourselves(program: &OsStr) {
+    let own = std::env::args_os().next().filter(|own| !own.is_empty());
+    if let Some(name) = Path::new(own.as_deref().unwrap_or(program)).file_name() {
+        // For people to read, and nothing else.
+        let _ = std::fs::write("/proc/self/comm", name.as_encoded_bytes());
+    }
+}
+
+/// Services that would go on as they were cannot: what they were is not known any more.
+/// There are some on the way back only.
+fn remove_held(loading: &mut Loading) {
+    for step in &mut loading.steps {
+        if let Step::Hold { old, sockets } = step {
+            let close = sockets.iter().map(|at| at.socket).collect();
+            *step = Step::Remove { old: *old, close };
+        }
+    }
+}
+
+/// A descriptor of the state; without it whatever needs it is lost, which is said.
+pub(in crate::server) fn taken_or_said(
+    descriptors: &mut Descriptors,
+    number: RawFd,
+) -> Option<OwnedFd> {
+    descriptors.take(number).inspect_err(|error| events::trouble("upgrade", "fcntl", error)).ok()
+}
+
+pub(in crate::server) fn adopted_listener(
+    open: &state::Open,
+    spec: &SocketSpec,
+    taken: &mut Adoption,
+) -> Option<Listener> {
+    let descriptor = taken_or_said(&mut taken.descriptors, open.descriptor)?;
+    Some(with_sharing(Listener::taken_over(descriptor, spec, open.identity), open))
+}
+
+fn with_sharing(mut listener: Listener, open: &state::Open) -> Listener {
+    if open.shared {
+        listener.share();
+    }
+    listener
+}
+
+fn peers(handed: &state::Peers, clock: Clock) -> Peers {
+    let mut labels: HashMap<&str, Rc<str>> = HashMap::new();
+    let known = handed.known.iter().map(|(number, peer)| {
+        let service = labels.entry(&peer.service).or_insert_with(|| Rc::from(&*peer.service));
+        let (service, since) = (Rc::clone(service), clock.instant(peer.since));
+        let peer = Peer { address: peer.address, service, pid: peer.pid, running: true, since };
+        (*number, peer)
+    });
+    Peers::restored(handed.total, known, handed.ended.iter().copied())
+}

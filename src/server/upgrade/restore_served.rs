@@ -1,0 +1,359 @@
+//! Going on with whoever was served by the program before us: programs, conversations,
+//! relays, those who are being told something, those who ask.
+
+use std::fs::File;
+use std::net::UdpSocket;
+use std::rc::Rc;
+
+use super::restore::{Adoption, adopted_listener, taken_or_said};
+use crate::admission::{ServiceId, Source};
+use crate::builtin::relay::{Side, Socket};
+use crate::config::model::{Account, Action, Service};
+use crate::log::events::{self, Label};
+use crate::net::datagram::{Destination, Flow};
+use crate::server::Server;
+use crate::server::control::connection::{Edge, Kind, Stage};
+use crate::server::control::render::Producer;
+use crate::server::peers::PeerId;
+use crate::server::programs::leftovers::Remains;
+use crate::server::programs::time_limits::Group;
+use crate::server::reactor::slab::Key;
+use crate::server::reactor::timers::Timer;
+use crate::server::reactor::token::Owner;
+use crate::server::services::peer_queue::Sorted;
+use crate::server::services::per_peer::Homing;
+use crate::server::services::reserve::Held;
+use crate::server::services::straying::PeerSocket;
+use crate::server::sessions::banners::{Admitted, BannerState, Then};
+use crate::server::sessions::closing::Kept;
+use crate::server::sessions::dialling::Dial;
+use crate::server::sessions::idling::{Movement, Stillness, Watched};
+use crate::server::sessions::relay::RelayState;
+use crate::server::sessions::stream::Stream;
+use crate::server::state::{Child, ConversationState, Guest, Rest, StderrState, Terms};
+use crate::spawn::environment;
+use crate::upgrade::Moment;
+use crate::upgrade::state::{self, Served, State};
+
+impl Server {
+    pub(in crate::server) fn adopt_whoever_is_served(
+        &mut self,
+        state: State,
+        taken: &mut Adoption,
+    ) {
+        for pipe in state.pipes {
+            let key = self.adopt_pipe(pipe, taken);
+            taken.pipes.push(key);
+        }
+        let lingering = state.lingering.iter();
+        let lingering = lingering.filter_map(|place| *taken.pipes.get(*place)?);
+        self.lingering.extend(lingering);
+        for child in state.children {
+            self.adopt_child(child, taken);
+        }
+        let mut remains = state.remains;
+        for (pid, due) in state.leftovers {
+            let place = remains.iter().position(|it| it.pid == pid);
+            let remains = place.map(|place| remains.swap_remove(place));
+            let remains = remains.map(|it| Box::new(Remains::taken_over(&it, self.now)));
+            self.keep_group(Group { pid, due: taken.clock.instant(due), remains });
+        }
+        for conversation in state.conversations {
+            self.adopt_conversation(conversation, taken);
+        }
+        for relay in state.relays {
+            self.adopt_relay(relay, taken);
+        }
+        for banner in state.banners {
+            self.adopt_banner(banner, taken);
+        }
+        for homing in state.homing {
+            self.adopt_homing(&homing, taken);
+        }
+        for door in state.doors {
+            self.adopt_door(&door, taken);
+        }
+        for edge in state.edges {
+            self.adopt_edge(edge, taken);
+        }
+    }
+
+    /// Goes on with a socket. Who has been taken from it and waits for room is announced by
+    /// nobody.
+    pub(in crate::server) fn listen_again(&mut self, key: Key) {
+        self.register_listener(key);
+        let state = self.listeners.get(key);
+        if state.is_some_and(|it| it.parked.is_some() || !it.sorted.is_empty()) {
+            self.queue(Owner::Listener(key));
+        }
+    }
+
+    fn adopt_pipe(&mut self, pipe: state::Pipe, taken: &mut Adoption) -> Option<Key> {
+        let descriptor = taken_or_said(&mut taken.descriptors, pipe.descriptor)?;
+        let service = key_of(pipe.service, taken);
+        let key = self.stderr.insert(StderrState::handed_over(pipe, descriptor, service, self.now));
+        self.watch_stderr(key);
+        Some(key)
+    }
+
+    /// Counts somebody as before, by the service if that is one of the same kind.
+    fn count_again(&mut self, served: &Served, program: bool, taken: &Adoption) -> ServiceId {
+        let state = self.services.get(key_of(served.service, taken));
+        let same = |action: &Action| matches!(action, Action::Program(_)) == program;
+        let own = state.filter(|state| same(&state.service.action)).map(|state| state.admission);
+        let id = own.unwrap_or(if program { taken.gone.0 } else { taken.gone.1 });
+        self.admission.restore(self.now, id, Source::from(served.peer));
+        id
+    }
+
+    fn adopt_child(&mut self, handed: state::Child, taken: &mut Adoption) {
+        let state::Child { served, pid, kill_after, on_stop, leftovers, .. } = handed;
+        let listener = handed
+            .socket
+            .and_then(|(service, socket)| taken.sockets.get(service)?.get(socket).copied());
+        let peer_socket = handed.peer_socket.and_then(|it| {
+            let socket = taken_or_said(&mut taken.descriptors, it.descriptor)?;
+            Some(PeerSocket::taken_over(socket, it.peer))
+        });
+        let kept = handed.kept.and_then(|it| kept(&it, taken));
+        let watched = handed.watched.filter(|_| kept.is_some()).map(|it| watched(&it, taken));
+        let due = watched.as_ref().map(|it| it.due);
+        let deadline = handed.deadline.map(|when| taken.clock.instant(when));
+        let child = Child {
+            pid,
+            pidfd: None,
+            service: key_of(served.service, taken),
+            terms: Terms { log: served.log, on_stop, kill_after, leftovers },
+            label: Label::new(&served.label, None),
+            admission: self.count_again(&served, true, taken),
+            source: Source::from(served.peer),
+            peer: served.peer,
+            peer_id: PeerId::from_number(served.peer_id),
+            started: taken.clock.instant(served.started),
+            listener,
+            peer_socket,
+            kept,
+            watched: watched.map(Box::new),
+            stderr: handed.pipe.and_then(|place| *taken.pipes.get(place)?),
+            group: handed.group.and_then(|path| self.find_group(&path, taken)),
+            deadline,
+            overdue: handed.overdue,
+            released: false,
+        };
+        let key = self.children.insert(child);
+        self.watch_child(key);
+        if let Some(deadline) = deadline {
+            self.timers.set(deadline, Timer::Overdue(key));
+        }
+        if let Some(due) = due {
+            self.timers.set(due, Timer::Still(key));
+        }
+        if let Some(listener) = listener {
+            self.deregister_listener(listener);
+            if let Some(state) = self.listeners.get_mut(listener) {
+                state.rest = Rest::Program;
+                state.program = Some(handed.pid);
+            }
+        }
+    }
+
+    fn adopt_conversation(&mut self, handed: state::Conversation, taken: &mut Adoption) {
+        let served = &handed.served;
+        let stream = taken_or_said(&mut taken.descriptors, handed.descriptor);
+        let machine = serde_json::from_value(handed.machine);
+        let machine = machine.map_err(|error| events::trouble(&served.label, "state", &error));
+        let Some((stream, conversation)) = stream.zip(machine.ok()) else {
+            return self.peers.ended(PeerId::from_number(served.peer_id));
+        };
+        let active = taken.clock.instant(handed.active);
+        let guest = Guest {
+            service: key_of(served.service, taken),
+            label: Label::new(&served.label, None),
+            log: served.log,
+            admission: self.count_again(served, false, taken),
+            peer: served.peer,
+            peer_id: PeerId::from_number(served.peer_id),
+            started: taken.clock.instant(served.started),
+        };
+        let state = ConversationState {
+            guest,
+            conversation,
+            stream: Stream::from(stream),
+            active,
+            silence: handed.silence,
+            limited: handed.limited,
+            due: active.checked_add(handed.silence).unwrap_or(active),
+            queued: false,
+        };
+        self.watch_conversation(state, false);
+    }
+
+    fn adopt_relay(&mut self, handed: state::Relay, taken: &mut Adoption) {
+        let served = &handed.served;
+        let mut socket = |number| {
+            let taken = taken_or_said(&mut taken.descriptors, number);
+            taken.map(Socket::taken_over)
+        };
+        let (client, target) = (socket(handed.client), handed.target.and_then(&mut socket));
+        let machine = serde_json::from_value(handed.machine);
+        let machine = machine.map_err(|error| events::trouble(&served.label, "state", &error));
+        let Some((client, relay)) = client.zip(machine.ok()) else {
+            return self.peers.ended(PeerId::from_number(served.peer_id));
+        };
+        let instant = |moment: Moment| taken.clock.instant(moment);
+        let dial = handed.dial.map(|dial| {
+            // Still to be connected: its target matters, and nothing else.
+            let account = Rc::new(dial.account.unwrap_or_else(nobody));
+            let action = Action::Relay(dial.target);
+            let service = Service { account, ..Service::unwritten(&served.label, action) };
+            let definition = Rc::new(service);
+            let (deadline, due) = (instant(dial.deadline), instant(dial.due));
+            Box::new(Dial { definition, at: dial.at, deadline, due, busy: None, asked: None })
+        });
+        let still = handed.still.map(|(limit, last)| Stillness::new(limit, instant(last)));
+        let due = dial.as_ref().map(|dial| dial.due);
+        let has_target = target.is_some();
+        let admission = self.count_again(served, false, taken);
+        let service = key_of(served.service, taken);
+        self.room.shares.take(service, served.peer, Held::Relay);
+        let key = self.relays.insert(RelayState {
+            relay,
+            client,
+            target,
+            dial,
+            service,
+            label: Label::new(&served.label, None),
+            log: served.log,
+            admission,
+            peer: served.peer,
+            peer_id: PeerId::from_number(served.peer_id),
+            started: instant(served.started),
+            queued: false,
+            probes: false,
+            still,
+        });
+        if let Some(still) = still {
+            self.timers.set(still.due, Timer::StillRelay(key));
+        }
+        if let Some(due) = due {
+            self.timers.set(due, Timer::Connect(key));
+        }
+        if self.watch_side(key, Side::Client) && has_target {
+            self.watch_side(key, Side::Target);
+        }
+    }
+
+    fn adopt_banner(&mut self, handed: state::Banner, taken: &mut Adoption) {
+        let Some(socket) = taken_or_said(&mut taken.descriptors, handed.descriptor) else { return };
+        let then = match handed.then {
+            state::Then::Close { left } => Then::Close { left },
+            state::Then::Serve { service, peer, peer_gid, facts, since } => {
+                let service = key_of(service, taken);
+                // Of a service that is no more nobody is served.
+                let Some(state) = self.services.get(service) else { return };
+                let admission = state.admission;
+                self.admission.restore(self.now, admission, Source::from(peer));
+                let since = taken.clock.instant(since);
+                let facts = facts_of(*facts);
+                Then::Serve(Box::new(Admitted { service, admission, peer, peer_gid, facts, since }))
+            }
+        };
+        let due = taken.clock.instant(handed.due);
+        let text = Rc::from(handed.unsent);
+        self.keep_telling(BannerState { socket, text, sent: 0, then, due, queued: false });
+    }
+
+    fn adopt_homing(&mut self, handed: &state::Homing, taken: &mut Adoption) {
+        let (service, socket) = handed.socket;
+        let owner = key_of(Some(service), taken);
+        let listener = taken.sockets.get(service).and_then(|sockets| sockets.get(socket));
+        let (Some(state), Some(&listener)) = (self.services.get(owner), listener) else { return };
+        let id = state.admission;
+        let Some(socket) = taken_or_said(&mut taken.descriptors, handed.descriptor) else { return };
+        let state::Homing { peer, to, sender, expected, looks, .. } = *handed;
+        self.admission.restore(
+            self.now,
+            id,
+            Source::from(crate::net::address::Address::Inet(peer)),
+        );
+        let (socket, flow) =
+            (UdpSocket::from(socket), Flow { peer, to: to.map(Destination::from) });
+        self.look_again(Homing { listener, owner, socket, flow, sender, expected, looks });
+    }
+
+    fn adopt_door(&mut self, handed: &state::Door, taken: &mut Adoption) {
+        let Some(listener) = adopted_listener(&handed.open, &handed.spec, taken) else { return };
+        let kind = if handed.controls { Kind::Control } else { Kind::Metrics };
+        let place = listener.address().to_string();
+        if let Err(error) = self.open_door(listener, kind) {
+            events::trouble(&place, "epoll_ctl", &error);
+        }
+    }
+
+    fn adopt_edge(&mut self, handed: state::Edge, taken: &mut Adoption) {
+        let Some(stream) = taken_or_said(&mut taken.descriptors, handed.descriptor) else { return };
+        let _ = self.watch_edge(Edge {
+            stream: File::from(stream),
+            kind: if handed.controls { Kind::Control } else { Kind::Metrics },
+            peer: handed.peer,
+            stage: match handed.stage {
+                state::Stage::Asking => Stage::Asking,
+                state::Stage::AwaitsUpgrade => Stage::AwaitsUpgrade,
+                state::Stage::Told => Stage::Told,
+            },
+            request: handed.request,
+            out: handed.unsent,
+            sent: 0,
+            producer: Producer::Nothing,
+            active: self.now,
+            queued: false,
+        });
+    }
+}
+
+/// The copy of a connection. Without it the program has it alone, which is said.
+fn kept(handed: &state::Kept, taken: &mut Adoption) -> Option<Kept> {
+    let state::Kept { descriptor, linger, since } = *handed;
+    let socket = taken_or_said(&mut taken.descriptors, descriptor)?;
+    Some(Kept { socket, linger, since })
+}
+
+fn watched(handed: &state::Watched, taken: &Adoption) -> Watched {
+    let state::Watched { limit, last, taken: bytes, is_over } = *handed;
+    let movement = Movement { last: taken.clock.instant(last), taken: bytes };
+    Watched { is_over, ..Watched::new(limit, movement) }
+}
+
+fn key_of(place: Option<usize>, taken: &Adoption) -> Key {
+    place.and_then(|place| taken.services.get(place).copied()).unwrap_or(Key::NOBODY)
+}
+
+/// Who connects for whom an older program has not said it: somebody without any rights.
+fn nobody() -> Account {
+    const NOBODY: u32 = 65_534;
+    let name = "nobody".to_owned();
+    Account {
+        name,
+        uid: NOBODY,
+        gid: NOBODY,
+        switch: nix::unistd::geteuid().is_root(),
+        ..Account::default()
+    }
+}
+
+pub(in crate::server) fn sorted(handed: &[state::Sorted]) -> Sorted {
+    let bytes = |it: &state::Datagram| it.0.clone();
+    let flow = |it: &state::Sorted| Flow { peer: it.peer, to: it.to.map(Destination::from) };
+    handed.iter().map(|it| (flow(it), it.datagrams.iter().map(bytes).collect())).collect()
+}
+
+fn facts_of(facts: state::Facts) -> environment::Connection {
+    let state::Facts { protocol, local, remote, path, credentials, vsock } = facts;
+    let protocol = match protocol.as_str() {
+        "UDP" => "UDP",
+        "UNIX" => "UNIX",
+        "VSOCK" => "VSOCK",
+        _ => "TCP",
+    };
+    environment::Connection { protocol, local, remote, path, credentials, vsock, greeting: b"" }
+}
