@@ -36,6 +36,7 @@
 pub mod admission;
 pub mod builtin;
 pub mod cli;
+pub mod command;
 pub mod config;
 pub mod control;
 pub mod log;

@@ -7,11 +7,11 @@
 
 use std::io::{self, Write as _};
 
+use crate::log::sink;
+use crate::log::target::LogTarget;
+use crate::sys::detach::{self, Herald, Role};
 use nix::libc;
 use nix::sys::stat::{fstat, makedev};
-use oxinetd::log::sink;
-use oxinetd::log::target::LogTarget;
-use oxinetd::sys::detach::{self, Herald, Role};
 
 use super::{CONFIGURATION, Failure, refused};
 

@@ -3,35 +3,36 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `serving` | `oxinetd FILE`, `oxinetd run`: from arguments to a server that runs |
+//! | `serve` | `oxinetd FILE`, `oxinetd run`: from arguments to a server that runs |
 //! | `background` | leaving the terminal, and where the log goes then |
-//! | `doors` | opening the control socket and the endpoint for metrics |
-//! | `trying` | the other side of an upgrade: being tried out, taking over |
-//! | `as_another` | run under the name of inetd or xinetd |
-//! | `asking` | `status`, `reload`, `stop` and the like |
-//! | `checking` | `check` and `import` |
+//! | `endpoints` | opening the control socket and the endpoint for metrics |
+//! | `upgrade` | the other side of an upgrade: being tried out, taking over |
+//! | `compat` | run under the name of inetd or xinetd |
+//! | `client` | `status`, `reload`, `stop` and the like |
+//! | `check` | `check` and `import` |
 
-mod as_another;
-mod asking;
 mod background;
-mod checking;
-mod doors;
+mod check;
+mod client;
+mod compat;
+mod endpoints;
 mod output;
-mod serving;
-mod trying;
+mod serve;
+mod upgrade;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use oxinetd::builtin::relay::connector;
-use oxinetd::cli::compat::Name;
-use oxinetd::cli::{self, Command};
-use oxinetd::log::{events, sink};
-use oxinetd::server;
-use oxinetd::spawn::sandbox::cgroup;
-use oxinetd::upgrade::Invitation;
+use crate::builtin::relay::connector;
+use crate::cli::compat::Name;
+use crate::cli::{self, Command};
+use crate::log::{events, sink};
+use crate::server;
+use crate::spawn::sandbox::cgroup;
+use crate::spawn::stub;
+use crate::upgrade::Invitation;
 
 /// Bad configuration, or nothing to serve.
 const CONFIGURATION: u8 = 1;
@@ -40,32 +41,54 @@ const USAGE: u8 = 2;
 /// The system refused (EX_OSERR of sysexits.h).
 const SYSTEM: u8 = 71;
 
+/// The whole program: what it is asked to do is in its name and its arguments.
+#[must_use]
+pub fn run() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let argv0 = arguments.next();
+    if argv0.as_ref().is_some_and(|argv0| argv0 == stub::NAME) {
+        return ExitCode::from(stub::run(arguments));
+    }
+    if connects_for_relay() {
+        return ExitCode::SUCCESS;
+    }
+    let name = argv0.and_then(|argv0| Name::of(&argv0));
+    let result = match name {
+        Some(name) => as_another(name, arguments),
+        None => as_ourselves(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.say(),
+    }
+}
+
 /// `oxinetd` and its subcommands.
-pub(crate) fn as_ourselves() -> Result<(), Failure> {
-    let cli = trying::parse()?;
+fn as_ourselves() -> Result<(), Failure> {
+    let cli = upgrade::parse()?;
     match cli.command {
         None => {
             refuse_a_misspelt_command(&cli.serve.file);
-            serving::serve(cli.serve)
+            serve::serve(cli.serve)
         }
-        Some(Command::Check(check)) => checking::check(&check),
-        Some(Command::Run(run)) => serving::run(run),
-        Some(Command::Import(import)) => checking::import(&import),
-        Some(Command::Status(of)) => asking::status(&of),
-        Some(Command::Peers(of)) => asking::peers(&of),
-        Some(Command::Reload(control)) => asking::reload(&control),
-        Some(Command::Upgrade(control)) => asking::upgrade(&control),
-        Some(Command::TryUpgrade(trial)) => trying::try_upgrade(trial),
+        Some(Command::Check(check)) => check::check(&check),
+        Some(Command::Run(run)) => serve::run(run),
+        Some(Command::Import(import)) => check::import(&import),
+        Some(Command::Status(of)) => client::status(&of),
+        Some(Command::Peers(of)) => client::peers(&of),
+        Some(Command::Reload(control)) => client::reload(&control),
+        Some(Command::Upgrade(control)) => client::upgrade(&control),
+        Some(Command::TryUpgrade(trial)) => upgrade::try_upgrade(trial),
         Some(Command::ReadStderr) => server::read_for_others().map_err(refused("stderr")),
         Some(Command::ReleaseGroups) => cgroup::release().map_err(refused("cgroup")),
-        Some(Command::Stop(stop)) => asking::stop(&stop),
-        Some(Command::Start(start)) => asking::start(&start),
-        Some(Command::Kill(kill)) => asking::kill(&kill),
+        Some(Command::Stop(stop)) => client::stop(&stop),
+        Some(Command::Start(start)) => client::start(&start),
+        Some(Command::Kill(kill)) => client::kill(&kill),
     }
 }
 
 /// Whether this process was one that connects for the relays of a server, and is done.
-pub(crate) fn connects_for_relay() -> bool {
+fn connects_for_relay() -> bool {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).take(2).collect();
     if !connector::is_asked_for(&arguments) {
         return false;
@@ -94,15 +117,12 @@ fn refuse_a_misspelt_command(file: &Path) {
 }
 
 /// The same program under the name of another.
-pub(crate) fn as_another(
-    name: Name,
-    arguments: impl Iterator<Item = OsString>,
-) -> Result<(), Failure> {
-    as_another::run(name, arguments)
+fn as_another(name: Name, arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
+    compat::run(name, arguments)
 }
 
 /// Why the command ends with another status than 0.
-pub(crate) struct Failure {
+struct Failure {
     status: u8,
     /// None if everything has been said.
     message: Option<String>,
@@ -118,7 +138,7 @@ impl Failure {
     }
 
     /// Says it, and is the exit status.
-    pub(crate) fn say(&self) -> ExitCode {
+    fn say(&self) -> ExitCode {
         if let Some(message) = &self.message {
             // What is wrong stands where the log is, too; on standard error once.
             sink::echo_to_starter(false);

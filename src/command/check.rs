@@ -2,9 +2,9 @@
 
 use std::io::{self, Write as _};
 
-use oxinetd::cli::{Check, Import};
-use oxinetd::config::lookup::{AT_LEISURE, Manner, System};
-use oxinetd::config::{self, model::Config};
+use crate::cli::{Check, Import};
+use crate::config::lookup::{AT_LEISURE, Manner, System};
+use crate::config::{self, model::Config};
 
 use super::output::{show, write};
 use super::{CONFIGURATION, Failure, USAGE};

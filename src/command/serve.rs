@@ -5,28 +5,28 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use crate::cli::compat::Pid;
+use crate::cli::{Common, LogFormat, Run, Serve, SpawnWay};
+use crate::config::diagnostic::Severity;
+use crate::config::lookup::{AT_LEISURE, AT_START, Manner, System};
+use crate::config::model::Service;
+use crate::config::{self, Loaded, RunSpec};
+use crate::control::place;
+use crate::log::target::LogTarget;
+use crate::log::{events, sink};
+use crate::reload::{Loading, load_and_wait};
+use crate::server::{Options, Server};
+use crate::spawn::{Way, kernel};
+use crate::sys::detach::Herald;
+use crate::sys::pid_file::PidFile;
+use crate::sys::signals::{Signal, Signals};
+use crate::systemd::ServiceManager;
+use crate::upgrade::Parcel;
 use nix::sys::resource::{Resource, getrlimit};
-use oxinetd::cli::compat::Pid;
-use oxinetd::cli::{Common, LogFormat, Run, Serve, SpawnWay};
-use oxinetd::config::diagnostic::Severity;
-use oxinetd::config::lookup::{AT_LEISURE, AT_START, Manner, System};
-use oxinetd::config::model::Service;
-use oxinetd::config::{self, Loaded, RunSpec};
-use oxinetd::control::place;
-use oxinetd::log::target::LogTarget;
-use oxinetd::log::{events, sink};
-use oxinetd::reload::{Loading, load_and_wait};
-use oxinetd::server::{Options, Server};
-use oxinetd::spawn::{Way, kernel};
-use oxinetd::sys::detach::Herald;
-use oxinetd::sys::pid_file::PidFile;
-use oxinetd::sys::signals::{Signal, Signals};
-use oxinetd::systemd::ServiceManager;
-use oxinetd::upgrade::Parcel;
 
 use super::background::{Background, background, log_of_ours};
-use super::checking;
-use super::{CONFIGURATION, Failure, SYSTEM, USAGE, doors, refused, trying};
+use super::check;
+use super::{CONFIGURATION, Failure, SYSTEM, USAGE, endpoints, refused, upgrade};
 
 /// Descriptors that reading a configuration takes, with some to spare.
 const FEWEST: u64 = 16;
@@ -80,10 +80,10 @@ fn target_of(common: &Common) -> LogTarget {
 /// `oxinetd FILE`.
 pub(super) fn serve(mut serve: Serve) -> Result<(), Failure> {
     let manager = ServiceManager::from_environment();
-    let parcel = trying::find()?;
+    let parcel = upgrade::find()?;
     if parcel.is_none() {
-        checking::check_defaults(&serve.defaults)?;
-        doors::check(&serve.common)?;
+        check::check_defaults(&serve.defaults)?;
+        endpoints::check(&serve.common)?;
     }
     if serve.daemon {
         let target = log_of_ours(serve.common.log.take(), parcel.is_some())?;
@@ -98,7 +98,7 @@ pub(super) fn serve(mut serve: Serve) -> Result<(), Failure> {
         }
         Background::Server(herald) => herald,
     };
-    trying::start_log(&serve.common, "info", parcel.as_ref())?;
+    upgrade::start_log(&serve.common, "info", parcel.as_ref())?;
     let job = Job {
         load: loader_of_file(&serve),
         common: serve.common,
@@ -123,11 +123,11 @@ pub(super) fn loader_of_file(serve: &Serve) -> Loader {
 /// `oxinetd run`.
 pub(super) fn run(run: Run) -> Result<(), Failure> {
     let manager = ServiceManager::from_environment();
-    let parcel = trying::find()?;
+    let parcel = upgrade::find()?;
     if parcel.is_none() {
-        doors::check(&run.common)?;
+        endpoints::check(&run.common)?;
     }
-    trying::start_log(&run.common, "info", parcel.as_ref())?;
+    upgrade::start_log(&run.common, "info", parcel.as_ref())?;
     let bare_port = (!run.endpoint.contains([':', '/', '@'])).then(|| run.endpoint.clone());
     let job = Job {
         load: loader_of_line(&run),
@@ -182,7 +182,7 @@ pub(super) fn run_server(mut job: Job, parcel: Option<Parcel>) -> Result<(), Fai
     job.manager.say_troubles();
     match parcel {
         None => serve_first(job),
-        Some(parcel) => trying::take_over(job, parcel),
+        Some(parcel) => upgrade::take_over(job, parcel),
     }
 }
 
@@ -265,7 +265,7 @@ fn serve_first(mut job: Job) -> Result<(), Failure> {
         events::local_only(port);
     }
     let mut server = new_server(&job.common, job.load, (job.manager, job.only_one))?;
-    doors::open(&mut server, &job.common, job.control.as_deref(), None)?;
+    endpoints::open(&mut server, &job.common, job.control.as_deref(), None)?;
     enough_descriptors(&server)?;
     let listeners = server.install(loading);
     let listeners = if job.gives_up { insist(&mut server, listeners)? } else { listeners };
@@ -294,7 +294,7 @@ fn serve_first(mut job: Job) -> Result<(), Failure> {
 fn insist(server: &mut Server, listeners: usize) -> Result<usize, Failure> {
     let mut listeners = listeners;
     for _ in 0..LOOKS {
-        if !server.serves_nobody() || trying::is_told_to_stop(PAUSE) {
+        if !server.serves_nobody() || upgrade::is_told_to_stop(PAUSE) {
             return Ok(listeners);
         }
         listeners = server.open_what_is_free();

@@ -3,18 +3,18 @@
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 
+use crate::cli::compat::{self, Asked, Log, Name, Served};
+use crate::cli::{Cli, Common};
+use crate::config::{self, Dialect, Named};
+use crate::control::place;
+use crate::log::events;
+use crate::log::target::LogTarget;
+use crate::systemd::ServiceManager;
 use clap::Parser as _;
-use oxinetd::cli::compat::{self, Asked, Log, Name, Served};
-use oxinetd::cli::{Cli, Common};
-use oxinetd::config::{self, Dialect, Named};
-use oxinetd::control::place;
-use oxinetd::log::events;
-use oxinetd::log::target::LogTarget;
-use oxinetd::systemd::ServiceManager;
 
 use super::background::{Background, background, log_of_another};
-use super::serving::{Job, Loader, reading, run_server};
-use super::{Failure, USAGE, trying};
+use super::serve::{Job, Loader, reading, run_server};
+use super::{Failure, USAGE, upgrade};
 
 /// Does what the arguments after `argv[0]` ask for.
 pub(super) fn run(name: Name, arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
@@ -36,7 +36,7 @@ fn serve(served: Served) -> Result<(), Failure> {
     // A manager that waits for word of the main process does not want it to fork.
     let manager = ServiceManager::from_environment();
     let foreground = served.foreground || manager.notifier.has_address();
-    let parcel = trying::find()?;
+    let parcel = upgrade::find()?;
     let again = parcel.is_some();
     let log = match served.log {
         Log::Target(target) if foreground => target,
@@ -52,7 +52,7 @@ fn serve(served: Served) -> Result<(), Failure> {
         Background::Server(herald) => herald,
     };
     let level = if served.debug { "debug" } else { "info" };
-    trying::start_log(&common, level, parcel.as_ref())?;
+    upgrade::start_log(&common, level, parcel.as_ref())?;
     for note in served.notes {
         events::configuration(false, note);
     }

@@ -4,13 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::poll::{PollTimeout, poll};
-use oxinetd::cli::{Control, Kill, PeersOf, Start, StatusOf, Stop};
-use oxinetd::control::answer::{
+use crate::cli::{Control, Kill, PeersOf, Start, StatusOf, Stop};
+use crate::control::answer::{
     self, Done, PeersAnswer, Reloaded, ServiceStatus, Status, Stopping, Upgraded,
 };
-use oxinetd::control::request::Request;
-use oxinetd::control::{client, place, table};
+use crate::control::request::Request;
+use crate::control::{client, place, table};
+use nix::poll::{PollTimeout, poll};
 
 use super::output::{show, write};
 use super::{CONFIGURATION, Failure, SYSTEM};

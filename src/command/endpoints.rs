@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use oxinetd::cli::Common;
-use oxinetd::control::socket;
-use oxinetd::log::events;
-use oxinetd::server::Server;
-use oxinetd::upgrade::Parcel;
+use crate::cli::Common;
+use crate::control::socket;
+use crate::log::events;
+use crate::server::Server;
+use crate::upgrade::Parcel;
 
 use super::{Failure, USAGE, refused};
 

@@ -6,26 +6,26 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::rc::Rc;
 
+use crate::cli::compat::{self, Asked, Name, Pid};
+use crate::cli::{Cli, Command, Common, TryUpgrade};
+use crate::config::lookup::{AT_START, Manner};
+use crate::config::model::{Names, Service};
+use crate::config::{self, Loaded};
+use crate::log::target::LogTarget;
+use crate::log::{events, sink};
+use crate::reload::Loading;
+use crate::server::{self, Server};
+use crate::sys::descriptor::becomes_ready;
+use crate::sys::pid_file::PidFile;
+use crate::sys::signals::Signals;
+use crate::upgrade::executable::Hello;
+use crate::upgrade::state::FORMAT;
+use crate::upgrade::{Invitation, Parcel, snapshot};
 use clap::Parser as _;
 use nix::poll::PollFlags;
-use oxinetd::cli::compat::{self, Asked, Name, Pid};
-use oxinetd::cli::{Cli, Command, Common, TryUpgrade};
-use oxinetd::config::lookup::{AT_START, Manner};
-use oxinetd::config::model::{Names, Service};
-use oxinetd::config::{self, Loaded};
-use oxinetd::log::target::LogTarget;
-use oxinetd::log::{events, sink};
-use oxinetd::reload::Loading;
-use oxinetd::server::{self, Server};
-use oxinetd::sys::descriptor::becomes_ready;
-use oxinetd::sys::pid_file::PidFile;
-use oxinetd::sys::signals::Signals;
-use oxinetd::upgrade::executable::Hello;
-use oxinetd::upgrade::state::FORMAT;
-use oxinetd::upgrade::{Invitation, Parcel, snapshot};
 
-use super::serving::{self, Job, Loader};
-use super::{CONFIGURATION, Failure, SYSTEM, doors, refused};
+use super::serve::{self, Job, Loader};
+use super::{CONFIGURATION, Failure, SYSTEM, endpoints, refused};
 
 /// Milliseconds after which the configuration is read once more on the way back.
 const PAUSES: [u16; 5] = [100, 200, 400, 800, 1600];
@@ -63,15 +63,15 @@ fn loader(arguments: Vec<OsString>) -> Result<Loader, Failure> {
     if let Some(name) = rest.next().and_then(|argv0| Name::of(&argv0)) {
         return match compat::read(name, rest) {
             Ok(Asked::Serve(served)) => {
-                Ok(super::as_another::loader(served.files, served.dialect, served.defaults))
+                Ok(super::compat::loader(served.files, served.dialect, served.defaults))
             }
             _ => Err(no("this is not what a server is started with".to_owned())),
         };
     }
     let cli = Cli::try_parse_from(arguments).map_err(|error| no(error.to_string()))?;
     match cli.command {
-        None => Ok(serving::loader_of_file(&cli.serve)),
-        Some(Command::Run(run)) => Ok(serving::loader_of_line(&run)),
+        None => Ok(serve::loader_of_file(&cli.serve)),
+        Some(Command::Run(run)) => Ok(serve::loader_of_line(&run)),
         Some(_) => Err(no("this is not what a server is started with".to_owned())),
     }
 }
@@ -117,7 +117,7 @@ pub(super) fn start_log(
     if parcel.is_some_and(|parcel| !parcel.state.log.is_empty()) {
         sink::wait_for_another();
     }
-    match (serving::start_log(common, level), parcel) {
+    match (serve::start_log(common, level), parcel) {
         (Err(failure), Some(parcel)) if parcel.refused().is_none() => Err(back(parcel, &failure)),
         (Err(_), Some(_)) => {
             sink::start(&LogTarget::Stderr, level).map_err(refused("starting the log"))
@@ -150,8 +150,8 @@ fn make_ready(job: Job, parcel: &Parcel) -> Result<Ready, Failure> {
         true => load_whole(&job, &served, &manner)?,
         false => load_in_the_end(&job, &served, &manner),
     };
-    let mut server = serving::new_server(&job.common, job.load, (job.manager, job.only_one))?;
-    match doors::open(&mut server, &job.common, job.control.as_deref(), Some(parcel)) {
+    let mut server = serve::new_server(&job.common, job.load, (job.manager, job.only_one))?;
+    match endpoints::open(&mut server, &job.common, job.control.as_deref(), Some(parcel)) {
         Err(_) if !strict => {}
         opened => opened?,
     }
@@ -189,7 +189,7 @@ pub(super) fn is_told_to_stop(meanwhile: u16) -> bool {
 /// programs to end: it takes the signal first of all.
 fn load(job: &Job, served: &[Rc<Service>], how: (bool, &Manner)) -> Result<Loading, Failure> {
     let stops = Signals::stops().map_err(refused("starting"))?;
-    let loading = serving::load_for_start(job, served, how, &stops)?;
+    let loading = serve::load_for_start(job, served, how, &stops)?;
     loading.ok_or_else(|| no("the server is told to stop".to_owned()))
 }
 
