@@ -2,7 +2,7 @@
 
 use super::bucket::Nanos;
 use super::limits::Limits;
-use super::sources::{Key, Sources};
+use super::sources::{SourceKey, Sources};
 use super::verdict::{Observed, Reason};
 use crate::net::address::Address;
 
@@ -42,7 +42,7 @@ pub(super) fn check_source(
     limits: &Limits,
     sources: &mut Sources,
     now: Nanos,
-    key: Key,
+    key: SourceKey,
 ) -> Result<(), Reason> {
     if !limits.by_source() {
         return Ok(());

@@ -11,7 +11,7 @@ impl Admission {
     /// Whether this one has.
     #[must_use]
     pub fn is_spent(&self, id: ServiceId) -> bool {
-        held(&self.places, id).is_some_and(super::Service::is_spent)
+        held(&self.places, id).is_some_and(super::ServiceCounts::is_spent)
     }
 
     /// Who was admitted and not cancelled.

@@ -40,7 +40,7 @@ pub enum Notice {
 }
 
 /// Whose limit, and which.
-type Key = (Option<ServiceId>, Reason);
+type LimitKey = (Option<ServiceId>, Reason);
 
 #[derive(Debug)]
 struct Episode {
@@ -61,23 +61,23 @@ enum Bites {
 /// The episodes under way.
 #[derive(Debug, Default)]
 pub(super) struct Episodes {
-    open: HashMap<Key, Episode>,
+    open: HashMap<LimitKey, Episode>,
     /// When to look after which, the earliest first. An episode is in it at most once
     /// and stays at its old moment when it is prolonged, so that a bite costs O(1).
-    queue: BinaryHeap<Reverse<(Nanos, Key)>>,
+    queue: BinaryHeap<Reverse<(Nanos, LimitKey)>>,
     notices: Vec<Notice>,
 }
 
 impl Episodes {
     /// Somebody was refused now.
-    pub(super) fn refused(&mut self, key: Key, now: Nanos) {
+    pub(super) fn refused(&mut self, key: LimitKey, now: Nanos) {
         let episode = self.bite(key, Bites::Until(now));
         episode.left_out = episode.left_out.saturating_add(1);
         self.enqueue(key);
     }
 
     /// A listener rests, until the moment or until [`Episodes::resumed`].
-    pub(super) fn rests(&mut self, key: Key, until: Option<Nanos>) {
+    pub(super) fn rests(&mut self, key: LimitKey, until: Option<Nanos>) {
         self.bite(key, until.map_or(Bites::On, Bites::Until));
         if until.is_some() {
             self.enqueue(key);
@@ -85,7 +85,7 @@ impl Episodes {
     }
 
     /// The limit no longer keeps a listener at rest.
-    pub(super) fn resumed(&mut self, key: Key, now: Nanos) {
+    pub(super) fn resumed(&mut self, key: LimitKey, now: Nanos) {
         let Some(episode) = self.open.get_mut(&key) else { return };
         if episode.bites_until == Bites::On {
             episode.bites_until = Bites::Until(now);
@@ -124,7 +124,7 @@ impl Episodes {
         std::mem::take(&mut self.notices)
     }
 
-    fn bite(&mut self, key: Key, until: Bites) -> &mut Episode {
+    fn bite(&mut self, key: LimitKey, until: Bites) -> &mut Episode {
         let notices = &mut self.notices;
         let episode = self.open.entry(key).or_insert_with(|| {
             notices.push(Notice::LimitBegan { id: key.0, reason: key.1 });
@@ -137,7 +137,7 @@ impl Episodes {
         episode
     }
 
-    fn enqueue(&mut self, key: Key) {
+    fn enqueue(&mut self, key: LimitKey) {
         let Some(episode) = self.open.get_mut(&key) else { return };
         if let (Bites::Until(last), false) = (episode.bites_until, episode.queued) {
             episode.queued = true;
@@ -145,7 +145,7 @@ impl Episodes {
         }
     }
 
-    fn end(&mut self, (id, reason): Key) {
+    fn end(&mut self, (id, reason): LimitKey) {
         if let Some(episode) = self.open.remove(&(id, reason)) {
             let left_out = episode.left_out;
             self.notices.push(Notice::LimitEnded { id, reason, left_out });
@@ -159,7 +159,7 @@ mod tests {
 
     const SECOND: Nanos = 1_000_000_000;
     const ID: ServiceId = ServiceId { index: 3, generation: 0 };
-    const KEY: Key = (Some(ID), Reason::Rate);
+    const KEY: LimitKey = (Some(ID), Reason::Rate);
 
     fn began() -> Notice {
         Notice::LimitBegan { id: KEY.0, reason: KEY.1 }

@@ -40,7 +40,7 @@ use bucket::{Bucket, Nanos, Timeline, nanos_of};
 use checks::{check_source, check_who_and_when, may_connect};
 use episodes::Episodes;
 use limits::CpsState;
-use sources::{Key, Sources};
+use sources::{SourceKey, Sources};
 
 use crate::config::model::AtLimit;
 pub use crate::config::model::Cps;
@@ -62,7 +62,7 @@ pub struct ServiceId {
 }
 
 #[derive(Debug)]
-struct Service {
+struct ServiceCounts {
     limits: Limits,
     running: u32,
     /// Who was admitted, and not cancelled.
@@ -73,7 +73,7 @@ struct Service {
     retired: bool,
 }
 
-impl Service {
+impl ServiceCounts {
     fn is_full(&self) -> bool {
         self.limits.instances.is_some_and(|most| self.running >= most)
     }
@@ -84,16 +84,16 @@ impl Service {
 }
 
 #[derive(Debug)]
-struct Place {
+struct ServicePlace {
     generation: u32,
-    service: Option<Service>,
+    service: Option<ServiceCounts>,
 }
 
 /// All counters of the server. Every operation is O(1), but for O(log n) in
 /// [`Admission::expire`].
 #[derive(Debug)]
 pub struct Admission {
-    places: Vec<Place>,
+    places: Vec<ServicePlace>,
     free: Vec<u32>,
     max_children: u32,
     running: u32,
@@ -122,7 +122,7 @@ impl Admission {
 
     /// Takes a service in.
     pub fn add(&mut self, limits: Limits) -> ServiceId {
-        let service = Service {
+        let service = ServiceCounts {
             limits,
             running: 0,
             clients: 0,
@@ -138,7 +138,7 @@ impl Admission {
         }
         // 2^32 services do not fit into memory.
         let index = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
-        self.places.push(Place { generation: 0, service: Some(service) });
+        self.places.push(ServicePlace { generation: 0, service: Some(service) });
         ServiceId { index, generation: 0 }
     }
 
@@ -221,7 +221,7 @@ impl Admission {
         peer: Address,
     ) -> Result<(), Reason> {
         let now = self.timeline.nanos(seen.now);
-        let key = Key { service: id, source: peer.into() };
+        let key = SourceKey { service: id, source: peer.into() };
         self.check(seen, now, key, peer)?;
         self.count(now, key);
         Ok(())
@@ -232,7 +232,7 @@ impl Admission {
     pub fn awaits_an_end(&self, id: ServiceId, source: Option<Source>) -> bool {
         let Some(service) = peek(&self.places, id) else { return false };
         let holds_its_share =
-            |(source, most)| self.sources.record(Key { service: id, source }).running >= most;
+            |(source, most)| self.sources.record(SourceKey { service: id, source }).running >= most;
         service.is_full()
             || (!service.limits.builtin && self.running >= self.max_children)
             || source.zip(service.limits.per_source).is_some_and(holds_its_share)
@@ -266,7 +266,7 @@ impl Admission {
         let (by_source, child) = (service.limits.by_source(), !service.limits.builtin);
         self.running = self.running.saturating_add(u32::from(child));
         if by_source {
-            self.sources.start(Key { service: id, source }, None, now);
+            self.sources.start(SourceKey { service: id, source }, None, now);
         }
     }
 
@@ -327,7 +327,7 @@ impl Admission {
         &mut self,
         seen: &Observed,
         now: Nanos,
-        key: Key,
+        key: SourceKey,
         peer: Address,
     ) -> Result<(), Reason> {
         let service = peek(&self.places, key.service).ok_or(Reason::Gone)?;
@@ -359,7 +359,7 @@ impl Admission {
         }
         let now = self.timeline.nanos(now);
         let whose = (Some(id).filter(|_| reason != Reason::MaxChildren), reason);
-        let waits = |service: &&Service| service.limits.wait && !service.limits.builtin;
+        let waits = |service: &&ServiceCounts| service.limits.wait && !service.limits.builtin;
         let Some(service) = held(&self.places, id).filter(waits) else {
             self.episodes.refused(whose, now);
             return Verdict::Refuse(reason);
@@ -374,7 +374,7 @@ impl Admission {
         Verdict::Rest(reason, until.and_then(|until| self.timeline.instant(until)))
     }
 
-    fn count(&mut self, now: Nanos, key: Key) {
+    fn count(&mut self, now: Nanos, key: SourceKey) {
         let Some(service) = self.service(key.service) else { return };
         service.running += 1;
         service.clients = service.clients.saturating_add(1);
@@ -406,7 +406,7 @@ impl Admission {
         let pace = service.limits.source_rate.filter(|_| refund);
         let room = !service.is_full() && !service.retired;
         let child = !service.limits.builtin;
-        self.sources.end(Key { service: id, source }, pace, now);
+        self.sources.end(SourceKey { service: id, source }, pace, now);
         self.running = self.running.saturating_sub(u32::from(child));
         if room {
             self.episodes.resumed((Some(id), Reason::Instances), now);
@@ -424,7 +424,7 @@ impl Admission {
 
     fn free_if_done(&mut self, id: ServiceId) {
         let Some(place) = self.place(id.index) else { return };
-        let done = |service: &Service| service.retired && service.running == 0;
+        let done = |service: &ServiceCounts| service.retired && service.running == 0;
         if place.generation == id.generation && place.service.as_ref().is_some_and(done) {
             place.service = None;
             // A place whose generations are used up is left empty for ever.
@@ -435,24 +435,24 @@ impl Admission {
         }
     }
 
-    fn place(&mut self, index: u32) -> Option<&mut Place> {
+    fn place(&mut self, index: u32) -> Option<&mut ServicePlace> {
         self.places.get_mut(usize::try_from(index).ok()?)
     }
 
-    fn service(&mut self, id: ServiceId) -> Option<&mut Service> {
+    fn service(&mut self, id: ServiceId) -> Option<&mut ServiceCounts> {
         let place = self.place(id.index).filter(|place| place.generation == id.generation)?;
         place.service.as_mut()
     }
 }
 
 /// A service, retired or not.
-fn held(places: &[Place], id: ServiceId) -> Option<&Service> {
+fn held(places: &[ServicePlace], id: ServiceId) -> Option<&ServiceCounts> {
     let place = places.get(usize::try_from(id.index).ok()?)?;
     place.service.as_ref().filter(|_| place.generation == id.generation)
 }
 
 /// A service that still admits.
-fn peek(places: &[Place], id: ServiceId) -> Option<&Service> {
+fn peek(places: &[ServicePlace], id: ServiceId) -> Option<&ServiceCounts> {
     held(places, id).filter(|service| !service.retired)
 }
 

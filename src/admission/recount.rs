@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::sources::Key;
+use super::sources::SourceKey;
 use super::{Admission, ServiceId, Source, held};
 
 impl Admission {
@@ -17,6 +17,6 @@ impl Admission {
     /// was no use of a rate that there was not.
     pub fn count_by_source(&mut self, now: Instant, id: ServiceId, source: Source) {
         let now = self.timeline.nanos(now);
-        self.sources.start(Key { service: id, source }, None, now);
+        self.sources.start(SourceKey { service: id, source }, None, now);
     }
 }

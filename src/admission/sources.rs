@@ -57,14 +57,14 @@ impl From<Address> for Source {
 
 /// A source of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(super) struct SourceKey {
     pub(super) service: ServiceId,
     pub(super) source: Source,
 }
 
 /// What is known of a source; the default is all there is to know of an unknown one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Record {
+pub(super) struct SourceRecord {
     /// Its running children.
     pub(super) running: u32,
     /// Its starts.
@@ -75,9 +75,9 @@ pub(super) struct Record {
 const NIL: u32 = u32::MAX;
 
 #[derive(Debug)]
-struct Entry {
-    key: Key,
-    record: Record,
+struct SourceEntry {
+    key: SourceKey,
+    record: SourceRecord,
     /// Neighbours in the list of idle entries; meaningless while children run.
     older: u32,
     newer: u32,
@@ -86,8 +86,8 @@ struct Entry {
 /// The table.
 #[derive(Debug)]
 pub(super) struct Sources {
-    index: HashMap<Key, u32>,
-    slab: Vec<Entry>,
+    index: HashMap<SourceKey, u32>,
+    slab: Vec<SourceEntry>,
     free: Vec<u32>,
     /// The idle entries: least recently used, …
     oldest: u32,
@@ -114,20 +114,20 @@ impl Sources {
     }
 
     /// What is known of a source.
-    pub(super) fn record(&self, key: Key) -> Record {
+    pub(super) fn record(&self, key: SourceKey) -> SourceRecord {
         let slot = self.index.get(&key).and_then(|slot| self.entry(*slot));
         slot.map(|entry| entry.record).unwrap_or_default()
     }
 
     /// Whether a child of this source could be counted: it is known, or there is
     /// room, or somebody idle can be forgotten.
-    pub(super) fn has_room_for(&self, key: Key) -> bool {
+    pub(super) fn has_room_for(&self, key: SourceKey) -> bool {
         self.len() < self.capacity || self.oldest != NIL || self.index.contains_key(&key)
     }
 
     /// A source was refused: that is a use, so that it is not forgotten meanwhile. And
     /// if a reload has made its bucket smaller, this is when that is found out.
-    pub(super) fn refused(&mut self, key: Key, pace: Option<Pace>, now: Nanos) {
+    pub(super) fn refused(&mut self, key: SourceKey, pace: Option<Pace>, now: Nanos) {
         let Some(&slot) = self.index.get(&key) else { return };
         let Some(entry) = self.entry_mut(slot) else { return };
         if let Some(pace) = pace {
@@ -141,7 +141,7 @@ impl Sources {
 
     /// Counts a running child of a source, for which there must be room, and takes a
     /// token if starts are counted too.
-    pub(super) fn start(&mut self, key: Key, pace: Option<Pace>, now: Nanos) {
+    pub(super) fn start(&mut self, key: SourceKey, pace: Option<Pace>, now: Nanos) {
         let known = self.index.get(&key).copied();
         let Some(slot) = known.or_else(|| self.insert(key, now)) else { return };
         if self.entry(slot).is_some_and(|entry| entry.record.running == 0) {
@@ -157,7 +157,7 @@ impl Sources {
 
     /// A child of a source is gone; `refund` puts its token back. A child that was
     /// started before its service counted sources changes nothing.
-    pub(super) fn end(&mut self, key: Key, refund: Option<Pace>, now: Nanos) {
+    pub(super) fn end(&mut self, key: SourceKey, refund: Option<Pace>, now: Nanos) {
         let Some(&slot) = self.index.get(&key) else { return };
         let Some(entry) = self.entry_mut(slot) else { return };
         if entry.record.running == 0 {
@@ -167,7 +167,7 @@ impl Sources {
         if let Some(pace) = refund {
             entry.record.bucket.give_back(pace);
         }
-        let Record { running, bucket } = entry.record;
+        let SourceRecord { running, bucket } = entry.record;
         if running > 0 {
             return;
         }
@@ -178,12 +178,12 @@ impl Sources {
     }
 
     /// A new idle entry, for which room is made. None if everybody is running.
-    fn insert(&mut self, key: Key, now: Nanos) -> Option<u32> {
+    fn insert(&mut self, key: SourceKey, now: Nanos) -> Option<u32> {
         self.forget_recovered(now);
         if self.len() >= self.capacity {
             self.remove(Some(self.oldest).filter(|slot| *slot != NIL)?);
         }
-        let entry = Entry { key, record: Record::default(), older: NIL, newer: NIL };
+        let entry = SourceEntry { key, record: SourceRecord::default(), older: NIL, newer: NIL };
         let slot = if let Some(slot) = self.free.pop() {
             *self.entry_mut(slot)? = entry;
             slot
@@ -231,7 +231,7 @@ impl Sources {
     }
 
     fn unlink(&mut self, slot: u32) {
-        let Some(&Entry { older, newer, .. }) = self.entry(slot) else { return };
+        let Some(&SourceEntry { older, newer, .. }) = self.entry(slot) else { return };
         match self.entry_mut(older) {
             Some(entry) => entry.newer = newer,
             None => self.oldest = newer,
@@ -242,11 +242,11 @@ impl Sources {
         }
     }
 
-    fn entry(&self, slot: u32) -> Option<&Entry> {
+    fn entry(&self, slot: u32) -> Option<&SourceEntry> {
         self.slab.get(usize::try_from(slot).ok()?)
     }
 
-    fn entry_mut(&mut self, slot: u32) -> Option<&mut Entry> {
+    fn entry_mut(&mut self, slot: u32) -> Option<&mut SourceEntry> {
         self.slab.get_mut(usize::try_from(slot).ok()?)
     }
 }
@@ -258,8 +258,8 @@ mod tests {
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
     use std::time::Duration;
 
-    fn key(source: u64) -> Key {
-        Key { service: ServiceId { index: 0, generation: 0 }, source: Source::V6(source) }
+    fn key(source: u64) -> SourceKey {
+        SourceKey { service: ServiceId { index: 0, generation: 0 }, source: Source::V6(source) }
     }
 
     fn pace() -> Option<Pace> {
@@ -267,7 +267,7 @@ mod tests {
     }
 
     /// The idle entries from oldest to newest, checked in both directions.
-    fn idle(sources: &Sources) -> Vec<Key> {
+    fn idle(sources: &Sources) -> Vec<SourceKey> {
         let (mut keys, mut slot, mut before) = (Vec::new(), sources.oldest, NIL);
         while let Some(entry) = sources.entry(slot) {
             assert_eq!(entry.older, before);
@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(idle(&sources), [key(0), key(1)]);
         sources.start(key(3), pace(), 0);
         assert_eq!(idle(&sources), [key(1)]);
-        assert_eq!(sources.record(key(0)), Record::default());
+        assert_eq!(sources.record(key(0)), SourceRecord::default());
         assert_eq!(sources.record(key(2)).running, 1);
     }
 
@@ -319,7 +319,7 @@ mod tests {
         sources.end(key(2), pace(), 0);
         assert_eq!(sources.len(), 0, "its token was given back");
         sources.end(key(2), None, 0);
-        assert_eq!(sources.record(key(2)), Record::default());
+        assert_eq!(sources.record(key(2)), SourceRecord::default());
     }
 
     #[test]
@@ -331,7 +331,7 @@ mod tests {
         }
         assert_eq!((sources.len(), sources.slab.len()), (CAPACITY, CAPACITY));
         assert!(sources.index.capacity() < 4 * CAPACITY);
-        assert!(size_of::<Entry>() <= 56);
+        assert!(size_of::<SourceEntry>() <= 56);
         for source in 0..40_000 {
             sources.start(key(source), None, u64::MAX);
             sources.end(key(source), None, u64::MAX);

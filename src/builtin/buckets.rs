@@ -17,13 +17,13 @@ pub(super) const SOURCES: usize = 4096;
 
 /// A source: an IPv4 address, the /64 of an IPv6 address, or a process of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Source {
+pub(super) enum BucketSource {
     V4(u32),
     V6([u8; 8]),
     Process(i32),
 }
 
-impl From<IpAddr> for Source {
+impl From<IpAddr> for BucketSource {
     fn from(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(address) => Self::V4(address.to_bits()),
@@ -36,14 +36,14 @@ impl From<IpAddr> for Source {
 }
 
 /// Whose bucket it is: that of a source at a service, or at all of them.
-type Owner = (Option<ServiceId>, Source);
+type BucketOwner = (Option<ServiceId>, BucketSource);
 
 /// The buckets.
 #[derive(Debug, Default)]
 pub(super) struct Buckets {
-    full_at: HashMap<Owner, Instant>,
+    full_at: HashMap<BucketOwner, Instant>,
     /// Those of the table, the one known longest first.
-    ages: VecDeque<Owner>,
+    ages: VecDeque<BucketOwner>,
 }
 
 impl Buckets {
@@ -51,7 +51,7 @@ impl Buckets {
     pub(super) fn take(
         &mut self,
         now: Instant,
-        (service, source): (Option<ServiceId>, Source),
+        (service, source): (Option<ServiceId>, BucketSource),
         rate: Rate,
     ) -> bool {
         // A token comes back in this time; never where there are none.
@@ -74,7 +74,7 @@ impl Buckets {
         granted
     }
 
-    fn remember(&mut self, owner: Owner) {
+    fn remember(&mut self, owner: BucketOwner) {
         if self.ages.len() >= SOURCES
             && let Some(oldest) = self.ages.pop_front()
         {
@@ -94,7 +94,7 @@ mod tests {
 
     const ONE: Rate = Rate { count: 1, ..FIFTY };
 
-    fn v4(bits: u32) -> (Option<ServiceId>, Source) {
+    fn v4(bits: u32) -> (Option<ServiceId>, BucketSource) {
         (None, IpAddr::from(Ipv4Addr::from_bits(bits)).into())
     }
 

@@ -12,7 +12,7 @@ const BYTES: usize = 1 << 20;
 
 /// Why a turn ends before the service is finished.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(super) enum TurnEnd {
     /// The stream would block.
     Blocked,
     /// The turn's budget is used up.
@@ -34,14 +34,14 @@ impl<'a, S: Read + Write> Link<'a, S> {
     }
 
     /// Reads once; 0 is the end of the stream.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Stop> {
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, TurnEnd> {
         self.counted(|stream| stream.read(buffer))
     }
 
     /// Writes once; some of it, never nothing.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<usize, Stop> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<usize, TurnEnd> {
         match self.counted(|stream| stream.write(bytes))? {
-            0 => Err(Stop::Failed(ErrorKind::WriteZero.into())),
+            0 => Err(TurnEnd::Failed(ErrorKind::WriteZero.into())),
             written => Ok(written),
         }
     }
@@ -49,10 +49,10 @@ impl<'a, S: Read + Write> Link<'a, S> {
     fn counted(
         &mut self,
         mut call: impl FnMut(&mut S) -> io::Result<usize>,
-    ) -> Result<usize, Stop> {
+    ) -> Result<usize, TurnEnd> {
         loop {
             if self.calls == 0 || self.bytes == 0 {
-                return Err(Stop::Spent);
+                return Err(TurnEnd::Spent);
             }
             self.calls -= 1;
             match call(self.stream) {
@@ -61,8 +61,10 @@ impl<'a, S: Read + Write> Link<'a, S> {
                     return Ok(moved);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(Stop::Blocked),
-                Err(error) => return Err(Stop::Failed(error)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Err(TurnEnd::Blocked);
+                }
+                Err(error) => return Err(TurnEnd::Failed(error)),
             }
         }
     }
@@ -88,7 +90,7 @@ impl Outbox {
     }
 
     /// Writes what is left, and frees it.
-    pub(super) fn flush<S: Read + Write>(&mut self, link: &mut Link<'_, S>) -> Result<(), Stop> {
+    pub(super) fn flush<S: Read + Write>(&mut self, link: &mut Link<'_, S>) -> Result<(), TurnEnd> {
         while let Some(unsent @ [_, ..]) = self.rest.get(self.sent..) {
             self.sent += link.write(unsent)?;
         }
@@ -101,7 +103,7 @@ impl Outbox {
         &mut self,
         link: &mut Link<'_, S>,
         mut bytes: &[u8],
-    ) -> Result<(), Stop> {
+    ) -> Result<(), TurnEnd> {
         while !bytes.is_empty() {
             match link.write(bytes) {
                 Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),

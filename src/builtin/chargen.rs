@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::budgeted_stream::{Link, Stop};
-use super::session::{Finish, Machine, Wants};
+use super::budgeted_stream::{Link, TurnEnd};
+use super::session::{Finish, StateMachine, Wants};
 
 /// Characters in the ring: space to tilde.
 const RING: u8 = 95;
@@ -64,14 +64,14 @@ impl Chargen {
         &mut self,
         link: &mut Link<'_, S>,
         scratch: &mut [u8],
-    ) -> Result<bool, Stop> {
+    ) -> Result<bool, TurnEnd> {
         for _ in 0..DRAINS {
             if self.ended {
                 return Ok(false);
             }
             match link.read(scratch) {
                 Ok(length) => self.ended = length == 0,
-                Err(Stop::Blocked) => return Ok(false),
+                Err(TurnEnd::Blocked) => return Ok(false),
                 Err(stop) => return Err(stop),
             }
         }
@@ -79,7 +79,7 @@ impl Chargen {
     }
 
     /// Writes until something stops it.
-    fn fill<S: Read + Write>(&mut self, link: &mut Link<'_, S>) -> Stop {
+    fn fill<S: Read + Write>(&mut self, link: &mut Link<'_, S>) -> TurnEnd {
         loop {
             let rest = PATTERN.get(self.position..).unwrap_or_default();
             match link.write(rest.get(..self.most).unwrap_or(rest)) {
@@ -90,16 +90,16 @@ impl Chargen {
     }
 }
 
-impl Machine for Chargen {
+impl StateMachine for Chargen {
     fn turn<S: Read + Write>(
         &mut self,
         link: &mut Link<'_, S>,
         scratch: &mut [u8],
-    ) -> Result<Finish, Stop> {
+    ) -> Result<Finish, TurnEnd> {
         let more_to_read = self.drain(link, scratch)?;
         match self.fill(link) {
             // Readiness is announced once: what is left to read would be forgotten.
-            Stop::Blocked if more_to_read => Err(Stop::Spent),
+            TurnEnd::Blocked if more_to_read => Err(TurnEnd::Spent),
             stop => Err(stop),
         }
     }

@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::budgeted_stream::{Link, Outbox, Stop};
-use super::session::{Finish, Machine, Wants};
+use super::budgeted_stream::{Link, Outbox, TurnEnd};
+use super::session::{Finish, StateMachine, Wants};
 
 /// RFC 862. While something is unwritten nothing is read, so that a client that
 /// does not take its bytes is slowed down by its own kernel and costs us one buffer.
@@ -14,12 +14,12 @@ pub(super) struct Echo {
     outbox: Outbox,
 }
 
-impl Machine for Echo {
+impl StateMachine for Echo {
     fn turn<S: Read + Write>(
         &mut self,
         link: &mut Link<'_, S>,
         scratch: &mut [u8],
-    ) -> Result<Finish, Stop> {
+    ) -> Result<Finish, TurnEnd> {
         loop {
             self.outbox.flush(link)?;
             // The end is seen only when nothing is unwritten: a client that shuts
@@ -43,12 +43,12 @@ impl Machine for Echo {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Discard;
 
-impl Machine for Discard {
+impl StateMachine for Discard {
     fn turn<S: Read + Write>(
         &mut self,
         link: &mut Link<'_, S>,
         scratch: &mut [u8],
-    ) -> Result<Finish, Stop> {
+    ) -> Result<Finish, TurnEnd> {
         while link.read(scratch)? > 0 {}
         Ok(Finish::Done)
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::UnixAddr;
 
-use super::buckets::{Buckets, Source};
+use super::buckets::{BucketSource, Buckets};
 use crate::admission::ServiceId;
 use crate::config::model::{Endpoint, Rate};
 
@@ -175,7 +175,7 @@ impl Guard {
         if self.own_names.contains(&name) {
             return Err(Rejection::OwnName);
         }
-        let owner = (None, Source::Process(process));
+        let owner = (None, BucketSource::Process(process));
         let granted = self.processes.take(now, owner, ANSWERS_PER_PROCESS);
         granted.then_some(()).ok_or(Rejection::TooMany)
     }

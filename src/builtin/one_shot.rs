@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::budgeted_stream::{Link, Outbox, Stop};
-use super::session::{Finish, Machine, Wants};
+use super::budgeted_stream::{Link, Outbox, TurnEnd};
+use super::session::{Finish, StateMachine, Wants};
 use crate::sys::calendar::WallClock;
 
 /// Seconds from 1900-01-01, where RFC 868 counts from, to 1970-01-01.
@@ -44,12 +44,12 @@ impl Speech {
     }
 }
 
-impl Machine for Speech {
+impl StateMachine for Speech {
     fn turn<S: Read + Write>(
         &mut self,
         link: &mut Link<'_, S>,
         scratch: &mut [u8],
-    ) -> Result<Finish, Stop> {
+    ) -> Result<Finish, TurnEnd> {
         self.outbox.flush(link)?;
         if self.keep_input {
             return Ok(Finish::Done);
@@ -59,7 +59,7 @@ impl Machine for Speech {
         loop {
             match link.read(scratch) {
                 Ok(1..) => {}
-                Ok(0) | Err(Stop::Blocked | Stop::Spent) => return Ok(Finish::Done),
+                Ok(0) | Err(TurnEnd::Blocked | TurnEnd::Spent) => return Ok(Finish::Done),
                 Err(stop) => return Err(stop),
             }
         }

@@ -18,7 +18,7 @@ use std::io::{self, ErrorKind, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-pub use socket::{Dialled, Socket, dial, is_busy};
+pub use socket::{Dialled, RelaySocket, dial, is_busy};
 
 /// Bytes that one call reads, and the most that a direction keeps.
 pub const CHUNK: usize = 64 * 1024;
@@ -61,7 +61,7 @@ impl Side {
 
 /// What a turn came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
+pub enum RelayProgress {
     /// Nothing can be done until a stream is ready again.
     Blocked,
     /// The turn's budget is used up: call again in the next turn of the loop,
@@ -73,7 +73,7 @@ pub enum Progress {
 
 /// Why a direction broke off.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Failure {
+pub struct RelayFailure {
     /// Whose stream failed.
     pub side: Side,
     /// What the system said.
@@ -84,14 +84,14 @@ pub struct Failure {
 /// What has to be remembered of a relay between two turns.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Relay {
-    up: Flow,
-    down: Flow,
+    up: Direction,
+    down: Direction,
     /// Announced again wherever it goes on.
     #[serde(skip)]
-    client: Ready,
+    client: Readiness,
     #[serde(skip)]
-    target: Ready,
-    failure: Option<Failure>,
+    target: Readiness,
+    failure: Option<RelayFailure>,
 }
 
 impl Relay {
@@ -107,7 +107,7 @@ impl Relay {
             Side::Client => &mut self.client,
             Side::Target => &mut self.target,
         };
-        *ready = Ready { read: true, write: true };
+        *ready = Readiness { read: true, write: true };
     }
 
     /// Moves bytes until nothing can be moved or the turn's budget (16 calls, 1 MiB
@@ -120,46 +120,46 @@ impl Relay {
         client: &mut S,
         target: &mut S,
         scratch: &mut [u8],
-    ) -> Progress {
+    ) -> RelayProgress {
         let length = scratch.len().min(CHUNK);
         let scratch = scratch.get_mut(..length).unwrap_or_default();
-        let ends = Ends {
+        let ends = Streams {
             from: (&mut *client, &mut self.client.read),
             to: (&mut *target, &mut self.target.write),
         };
         let up = self.up.turn(ends, scratch);
-        let mut more = !matches!(up, Ok(Step::Blocked));
+        let mut more = !matches!(up, Ok(RelayStep::Blocked));
         if let Err(broken) = up {
             self.broke(Side::Client, broken);
         }
         if self.is_over() {
-            return Progress::Finished;
+            return RelayProgress::Finished;
         }
         let ends =
-            Ends { from: (target, &mut self.target.read), to: (client, &mut self.client.write) };
+            Streams { from: (target, &mut self.target.read), to: (client, &mut self.client.write) };
         let down = self.down.turn(ends, scratch);
-        more |= !matches!(down, Ok(Step::Blocked));
+        more |= !matches!(down, Ok(RelayStep::Blocked));
         if let Err(broken) = down {
             // The other direction may have something to find out.
             self.broke(Side::Target, broken);
         }
         match (self.is_over(), more) {
-            (true, _) => Progress::Finished,
-            (false, true) => Progress::More,
-            (false, false) => Progress::Blocked,
+            (true, _) => RelayProgress::Finished,
+            (false, true) => RelayProgress::More,
+            (false, false) => RelayProgress::Blocked,
         }
     }
 
     /// The first failure; none while all is well, or after two proper ends.
     #[must_use]
-    pub fn failure(&self) -> Option<&Failure> {
+    pub fn failure(&self) -> Option<&RelayFailure> {
         self.failure.as_ref()
     }
 
     /// Whether everything that the client had to say was passed on, and that it was all.
     #[must_use]
     pub fn client_has_ended(&self) -> bool {
-        self.up.state == State::Ended
+        self.up.state == DirectionState::Ended
     }
 
     /// Whether the target has said anything.
@@ -171,7 +171,7 @@ impl Relay {
     /// The client, which has ended, takes no answer any more: there is nothing left to do.
     pub fn client_is_gone(&mut self, error: io::Error) {
         self.down.fail();
-        self.failure.get_or_insert(Failure { side: Side::Client, error });
+        self.failure.get_or_insert(RelayFailure { side: Side::Client, error });
     }
 
     /// Whether a side is to be closed with a reset, since what it was sent is not
@@ -185,7 +185,7 @@ impl Relay {
             Side::Target => &self.up,
         };
         let idle = side == Side::Target && self.failure.is_some() && !flow.moved;
-        flow.state != State::Ended || idle
+        flow.state != DirectionState::Ended || idle
     }
 
     /// Whether a side has not got all that was said to it so far.
@@ -195,11 +195,11 @@ impl Relay {
             Side::Client => &self.down,
             Side::Target => &self.up,
         };
-        flow.state == State::Failed || !flow.rest.is_empty()
+        flow.state == DirectionState::Failed || !flow.rest.is_empty()
     }
 
     fn is_over(&self) -> bool {
-        self.up.state != State::Open && self.down.state != State::Open
+        self.up.state != DirectionState::Open && self.down.state != DirectionState::Open
     }
 
     /// A stream that cannot be read is gone, and both directions with it. One that
@@ -213,14 +213,14 @@ impl Relay {
         let failure = match broken {
             Broken::Reading(error) => {
                 back.fail();
-                Failure { side: from, error }
+                RelayFailure { side: from, error }
             }
             Broken::Writing(error) => {
                 // The system has told its error and will now show an end. Only where
                 // it says EPIPE has there been a proper end before.
                 back.distrusted = error.kind() != ErrorKind::BrokenPipe;
                 ready.read = true;
-                Failure { side: to, error }
+                RelayFailure { side: to, error }
             }
         };
         self.failure.get_or_insert(failure);
@@ -245,14 +245,14 @@ mod error_number {
 
 /// What a stream can do, as far as is known: false once it would have blocked.
 #[derive(Debug, Default, Clone, Copy)]
-struct Ready {
+struct Readiness {
     read: bool,
     write: bool,
 }
 
 /// How far a direction is.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum State {
+enum DirectionState {
     #[default]
     Open,
     /// The end has been passed on.
@@ -262,14 +262,14 @@ enum State {
 
 /// One direction.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Flow {
+struct Direction {
     /// What was read and not yet written; allocated only while there is something.
     #[serde(with = "crate::upgrade::hex")]
     rest: Vec<u8>,
     /// How much of it has been written meanwhile; of a direction that has failed, how much
     /// has been thrown away since.
     sent: usize,
-    state: State,
+    state: DirectionState,
     /// An end of its source would not be a proper one.
     distrusted: bool,
     /// Its source has said something; so it is taken to be where that is not known.
@@ -282,12 +282,12 @@ fn yes() -> bool {
 }
 
 /// The two streams of a direction, each with what it can do.
-struct Ends<'a, S> {
+struct Streams<'a, S> {
     from: (&'a mut S, &'a mut bool),
     to: (&'a mut S, &'a mut bool),
 }
 
-enum Step {
+enum RelayStep {
     Blocked,
     Spent,
 }
@@ -297,20 +297,24 @@ enum Broken {
     Writing(io::Error),
 }
 
-impl Flow {
+impl Direction {
     fn fail(&mut self) {
-        if self.state == State::Open {
-            *self = Self { state: State::Failed, moved: self.moved, ..Self::default() };
+        if self.state == DirectionState::Open {
+            *self = Self { state: DirectionState::Failed, moved: self.moved, ..Self::default() };
         }
     }
 
-    fn turn<S: Duplex>(&mut self, ends: Ends<'_, S>, scratch: &mut [u8]) -> Result<Step, Broken> {
-        let Ends { from: (from, readable), to: (to, writable) } = ends;
-        if self.state == State::Failed {
+    fn turn<S: Duplex>(
+        &mut self,
+        ends: Streams<'_, S>,
+        scratch: &mut [u8],
+    ) -> Result<RelayStep, Broken> {
+        let Streams { from: (from, readable), to: (to, writable) } = ends;
+        if self.state == DirectionState::Failed {
             return self.throw_away((from, readable), scratch);
         }
         let mut calls = CALLS;
-        while self.state == State::Open {
+        while self.state == DirectionState::Open {
             if let Some(unsent @ [_, ..]) = self.rest.get(self.sent..) {
                 let Some(written) =
                     attempt(&mut calls, writable, || to.write(unsent)).map_err(Broken::Writing)?
@@ -333,7 +337,7 @@ impl Flow {
                 }
             }
         }
-        Ok(Step::Blocked)
+        Ok(RelayStep::Blocked)
     }
 
     /// Reads for a side that is gone, as long as the other direction goes on.
@@ -341,7 +345,7 @@ impl Flow {
         &mut self,
         (from, readable): (&mut S, &mut bool),
         scratch: &mut [u8],
-    ) -> Result<Step, Broken> {
+    ) -> Result<RelayStep, Broken> {
         let mut calls = CALLS;
         while let Some(length) =
             attempt(&mut calls, readable, || from.read(scratch)).map_err(Broken::Reading)?
@@ -390,14 +394,14 @@ impl Flow {
             return Err(Broken::Reading(ErrorKind::ConnectionReset.into()));
         }
         to.end_writing().map_err(Broken::Writing)?;
-        self.state = State::Ended;
+        self.state = DirectionState::Ended;
         Ok(())
     }
 }
 
 /// Why a direction does not go on: its stream would block, or it has had its share.
-fn step(calls: u32, ready: bool) -> Step {
-    if calls == 0 && ready { Step::Spent } else { Step::Blocked }
+fn step(calls: u32, ready: bool) -> RelayStep {
+    if calls == 0 && ready { RelayStep::Spent } else { RelayStep::Blocked }
 }
 
 /// One call on a stream that may be ready; None if it is not, or nothing is left of

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::budgeted_stream::{Link, Stop};
+use super::budgeted_stream::{Link, TurnEnd};
 use super::chargen::Chargen;
 use super::echo::{Discard, Echo};
 use super::one_shot::{Speech, daytime, time};
@@ -43,12 +43,12 @@ pub(super) enum Finish {
 }
 
 /// A service's state machine: goes on until the stream or the budget stops it.
-pub(super) trait Machine {
+pub(super) trait StateMachine {
     fn turn<S: Read + Write>(
         &mut self,
         link: &mut Link<'_, S>,
         scratch: &mut [u8],
-    ) -> Result<Finish, Stop>;
+    ) -> Result<Finish, TurnEnd>;
 
     fn wants(&self) -> Wants;
 }
@@ -57,11 +57,11 @@ pub(super) trait Machine {
 /// between two turns. An idle one holds no buffer.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Conversation {
-    state: State,
+    state: SessionState,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum State {
+enum SessionState {
     Echo(Echo),
     Discard(Discard),
     Chargen(Chargen),
@@ -80,15 +80,15 @@ impl Conversation {
     #[must_use]
     pub fn new(kind: Builtin, socket_type: SocketType, clock: WallClock) -> Self {
         let state = match kind {
-            Builtin::Echo => State::Echo(Echo::default()),
-            Builtin::Discard => State::Discard(Discard),
+            Builtin::Echo => SessionState::Echo(Echo::default()),
+            Builtin::Discard => SessionState::Discard(Discard),
             Builtin::Chargen if socket_type == SocketType::SeqPacket => {
-                State::Chargen(Chargen::packets())
+                SessionState::Chargen(Chargen::packets())
             }
-            Builtin::Chargen => State::Chargen(Chargen::stream()),
-            Builtin::Daytime => State::Speech(Speech::last(daytime(clock))),
-            Builtin::Time => State::Speech(Speech::last(time(clock).to_vec())),
-            Builtin::Tcpmux => State::Tcpmux(Tcpmux::default()),
+            Builtin::Chargen => SessionState::Chargen(Chargen::stream()),
+            Builtin::Daytime => SessionState::Speech(Speech::last(daytime(clock))),
+            Builtin::Time => SessionState::Speech(Speech::last(time(clock).to_vec())),
+            Builtin::Tcpmux => SessionState::Tcpmux(Tcpmux::default()),
         };
         Self { state }
     }
@@ -96,14 +96,14 @@ impl Conversation {
     /// Says something and finishes: tcpmux's refusals and its list of names.
     #[must_use]
     pub fn farewell(words: impl Into<Vec<u8>>) -> Self {
-        Self { state: State::Speech(Speech::last(words.into())) }
+        Self { state: SessionState::Speech(Speech::last(words.into())) }
     }
 
     /// Says something and finishes without reading anything, so that whoever
     /// gets the stream next finds all that the client has sent.
     #[must_use]
     pub fn greeting(words: impl Into<Vec<u8>>) -> Self {
-        Self { state: State::Speech(Speech::greeting(words.into())) }
+        Self { state: SessionState::Speech(Speech::greeting(words.into())) }
     }
 
     /// Goes on until the stream would block or the turn's budget (16 reads and
@@ -124,26 +124,26 @@ impl Conversation {
     ) -> io::Result<Progress> {
         let link = &mut Link::new(stream);
         let end = match &mut self.state {
-            State::Echo(machine) => machine.turn(link, scratch),
-            State::Discard(machine) => machine.turn(link, scratch),
-            State::Chargen(machine) => machine.turn(link, scratch),
-            State::Speech(machine) => machine.turn(link, scratch),
-            State::Tcpmux(machine) => machine.turn(link, scratch),
+            SessionState::Echo(machine) => machine.turn(link, scratch),
+            SessionState::Discard(machine) => machine.turn(link, scratch),
+            SessionState::Chargen(machine) => machine.turn(link, scratch),
+            SessionState::Speech(machine) => machine.turn(link, scratch),
+            SessionState::Tcpmux(machine) => machine.turn(link, scratch),
         };
         match end {
             Ok(Finish::Done) => Ok(Progress::Finished),
             Ok(Finish::Handoff(request)) => Ok(Progress::Handoff(request)),
-            Err(Stop::Blocked) => Ok(Progress::Blocked),
-            Err(Stop::Spent) => Ok(Progress::More),
-            Err(Stop::Failed(error)) if is_gone(&error) => Ok(Progress::Finished),
-            Err(Stop::Failed(error)) => Err(error),
+            Err(TurnEnd::Blocked) => Ok(Progress::Blocked),
+            Err(TurnEnd::Spent) => Ok(Progress::More),
+            Err(TurnEnd::Failed(error)) if is_gone(&error) => Ok(Progress::Finished),
+            Err(TurnEnd::Failed(error)) => Err(error),
         }
     }
 
     /// Whether it is one of tcpmux whose client has not said yet what he wants.
     #[must_use]
     pub fn awaits_name(&self) -> bool {
-        matches!(&self.state, State::Tcpmux(machine) if !machine.refuses())
+        matches!(&self.state, SessionState::Tcpmux(machine) if !machine.refuses())
     }
 
     /// What readiness it waits for after [`Progress::Blocked`]. A stream that is
@@ -151,11 +151,11 @@ impl Conversation {
     #[must_use]
     pub fn wants(&self) -> Wants {
         match &self.state {
-            State::Echo(machine) => machine.wants(),
-            State::Discard(machine) => machine.wants(),
-            State::Chargen(machine) => machine.wants(),
-            State::Speech(machine) => machine.wants(),
-            State::Tcpmux(machine) => machine.wants(),
+            SessionState::Echo(machine) => machine.wants(),
+            SessionState::Discard(machine) => machine.wants(),
+            SessionState::Chargen(machine) => machine.wants(),
+            SessionState::Speech(machine) => machine.wants(),
+            SessionState::Tcpmux(machine) => machine.wants(),
         }
     }
 }

@@ -11,9 +11,9 @@ use std::mem;
 
 use serde::{Deserialize, Serialize};
 
-use super::budgeted_stream::{Link, Stop};
+use super::budgeted_stream::{Link, TurnEnd};
 use super::one_shot::Speech;
-use super::session::{Finish, Machine, Wants};
+use super::session::{Finish, StateMachine, Wants};
 use crate::config::model::TcpmuxName;
 
 /// The longest line before its LF, in bytes.
@@ -73,7 +73,7 @@ impl Tcpmux {
 
     /// Reads on in the line. The end of the stream ends a line too, as it did
     /// with inetd: clients that half-close are served.
-    fn read<S: Read + Write>(&self, link: &mut Link<'_, S>) -> Result<Piece, Stop> {
+    fn read<S: Read + Write>(&self, link: &mut Link<'_, S>) -> Result<Piece, TurnEnd> {
         let mut byte = [0];
         let length = link.read(&mut byte)?;
         Ok(match byte {
@@ -94,12 +94,12 @@ impl Tcpmux {
     }
 }
 
-impl Machine for Tcpmux {
+impl StateMachine for Tcpmux {
     fn turn<S: Read + Write>(
         &mut self,
         link: &mut Link<'_, S>,
         scratch: &mut [u8],
-    ) -> Result<Finish, Stop> {
+    ) -> Result<Finish, TurnEnd> {
         while self.refusal.is_none() {
             match self.read(link)? {
                 Piece::Byte(_) if self.line.len() >= LONGEST_LINE => self.refuse(TOO_LONG),

@@ -12,7 +12,7 @@ use crate::log::target::LogTarget;
 
 /// Whose options are on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Name {
+pub enum CompatName {
     /// inetd of the BSDs, Debian and busybox.
     Inetd,
     /// inetd of GNU inetutils, under the name that Debian gives it.
@@ -21,7 +21,7 @@ pub enum Name {
     Xinetd,
 }
 
-impl Name {
+impl CompatName {
     /// By the last component of `argv[0]`, which has to be exactly the name.
     #[must_use]
     pub fn of(argv0: &OsStr) -> Option<Self> {
@@ -54,9 +54,9 @@ impl Name {
 
 /// What a command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asked {
+pub enum CompatRequest {
     /// To serve.
-    Serve(Served),
+    Serve(CompatServices),
     /// The usage, on standard output.
     Help,
     /// The version.
@@ -65,7 +65,7 @@ pub enum Asked {
 
 /// Services to be served, in this server's own terms.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Served {
+pub struct CompatServices {
     /// What to read.
     pub files: Vec<Named>,
     /// What protocols mean in them.
@@ -113,13 +113,16 @@ pub enum Pid {
 /// Translates the arguments after `argv[0]`.
 ///
 /// # Errors
-/// What is wrong with them, to be shown above [`Name::usage`].
-pub fn read(name: Name, arguments: impl Iterator<Item = OsString>) -> Result<Asked, String> {
+/// What is wrong with them, to be shown above [`CompatName::usage`].
+pub fn read(
+    name: CompatName,
+    arguments: impl Iterator<Item = OsString>,
+) -> Result<CompatRequest, String> {
     let mut arguments = Arguments { left: arguments.collect::<Vec<_>>().into_iter() };
     match name {
-        Name::Inetd => inetd::read(&mut arguments, Dialect::OpenBsd),
-        Name::Gnu => inetd::read(&mut arguments, Dialect::Gnu),
-        Name::Xinetd => xinetd::read(&mut arguments),
+        CompatName::Inetd => inetd::read(&mut arguments, Dialect::OpenBsd),
+        CompatName::Gnu => inetd::read(&mut arguments, Dialect::Gnu),
+        CompatName::Xinetd => xinetd::read(&mut arguments),
     }
 }
 

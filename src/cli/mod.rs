@@ -29,7 +29,7 @@ pub struct Cli {
     pub command: Option<Command>,
     /// Serving FILE.
     #[command(flatten)]
-    pub serve: Serve,
+    pub serve: ServeArguments,
 }
 
 const EXAMPLES: &str = "\
@@ -101,9 +101,9 @@ pub enum Command {
     ///
     /// Returns when the server has ended. A stopped service has its sockets closed,
     /// over reloads too, until it is started again.
-    Stop(Stop),
+    Stop(StopArguments),
     /// Serve a stopped service again.
-    Start(Start),
+    Start(StartArguments),
     /// End a program of a running server, or whatever serves a peer.
     ///
     /// Programs are sent TERM, and KILL if they do not end within kill_after.
@@ -117,7 +117,7 @@ pub enum Command {
 
 /// `oxinetd [FILE]`.
 #[derive(Debug, Args)]
-pub struct Serve {
+pub struct ServeArguments {
     /// Configuration; a directory stands for its *.conf
     #[arg(default_value = "/etc/inetd.conf")]
     pub file: PathBuf,
@@ -265,7 +265,7 @@ pub struct PeersOf {
 
 /// `oxinetd stop`.
 #[derive(Debug, Args)]
-pub struct Stop {
+pub struct StopArguments {
     /// A service; the server itself without it
     pub service: Option<String>,
     /// Let nobody in and give programs time to end by themselves [default: 30]
@@ -279,7 +279,7 @@ pub struct Stop {
 
 /// `oxinetd start`.
 #[derive(Debug, Args)]
-pub struct Start {
+pub struct StartArguments {
     /// A label as the log has it, or its part before the /
     pub service: String,
     /// Where.

@@ -13,7 +13,7 @@ use crate::sys::detach::{self, Herald, Role};
 use nix::libc;
 use nix::sys::stat::{fstat, makedev};
 
-use super::{CONFIGURATION, Failure, refused};
+use super::{CONFIGURATION, CommandFailure, refused};
 
 /// Which process this is, after it may have gone to the background.
 pub(super) enum Background {
@@ -23,20 +23,20 @@ pub(super) enum Background {
     Started(u32),
 }
 
-pub(super) fn background(wanted: bool) -> Result<Background, Failure> {
+pub(super) fn background(wanted: bool) -> Result<Background, CommandFailure> {
     if !wanted {
         return Ok(Background::Server(None));
     }
     match detach::detach().map_err(refused("going to the background"))? {
         Role::Server(herald) => Ok(Background::Server(Some(herald))),
         Role::Starter(Some(pid)) => Ok(Background::Started(pid)),
-        Role::Starter(None) => Err(Failure::silent(CONFIGURATION)),
+        Role::Starter(None) => Err(CommandFailure::silent(CONFIGURATION)),
     }
 }
 
 /// What standard error is, as far as it matters who waits for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stderr {
+enum StderrKind {
     /// A regular file, or another device than a terminal: nobody waits for its end.
     Kept,
     /// /dev/null: that of somebody who wants no log there, or of who was here before us.
@@ -45,7 +45,7 @@ enum Stderr {
     LetGo(&'static str),
 }
 
-impl Stderr {
+impl StderrKind {
     fn find_out() -> Self {
         let Ok(stat) = fstat(io::stderr()) else { return Self::Null };
         match stat.st_mode & libc::S_IFMT {
@@ -63,21 +63,24 @@ impl Stderr {
 
 /// Where the log of `oxinetd --daemon` goes; `said` is what its user has said. `again`: it
 /// was in the background before.
-pub(super) fn log_of_ours(said: Option<LogTarget>, again: bool) -> Result<LogTarget, Failure> {
+pub(super) fn log_of_ours(
+    said: Option<LogTarget>,
+    again: bool,
+) -> Result<LogTarget, CommandFailure> {
     let usual = LogTarget::syslog();
-    match (said, Stderr::find_out()) {
+    match (said, StderrKind::find_out()) {
         (Some(target), _) => {
             say_what_is_missing(&target, again);
             Ok(target)
         }
-        (None, Stderr::Kept) => Ok(LogTarget::Stderr),
+        (None, StderrKind::Kept) => Ok(LogTarget::Stderr),
         // It was kept before, whatever it is.
-        (None, Stderr::LetGo(_)) if again => Ok(LogTarget::Stderr),
-        (None, Stderr::Null) if again || sink::reach(&usual).is_ok() => Ok(usual),
-        (None, Stderr::Null) => Ok(LogTarget::Stderr),
-        (None, Stderr::LetGo(what)) => match sink::reach(&usual) {
+        (None, StderrKind::LetGo(_)) if again => Ok(LogTarget::Stderr),
+        (None, StderrKind::Null) if again || sink::reach(&usual).is_ok() => Ok(usual),
+        (None, StderrKind::Null) => Ok(LogTarget::Stderr),
+        (None, StderrKind::LetGo(what)) => match sink::reach(&usual) {
             Ok(()) => Ok(usual),
-            Err(error) => Err(Failure::new(
+            Err(error) => Err(CommandFailure::new(
                 CONFIGURATION,
                 format!(
                     "--daemon: standard error is {what}, which is let go, and nobody takes the \
@@ -92,7 +95,8 @@ pub(super) fn log_of_ours(said: Option<LogTarget>, again: bool) -> Result<LogTar
 /// another. Those serve without a log: so it is only said that there is none.
 pub(super) fn log_of_another(said: Option<LogTarget>, again: bool) -> LogTarget {
     let usual = LogTarget::syslog();
-    if said.is_none() && sink::reach(&usual).is_err() && Stderr::find_out() == Stderr::Kept {
+    if said.is_none() && sink::reach(&usual).is_err() && StderrKind::find_out() == StderrKind::Kept
+    {
         return LogTarget::Stderr;
     }
     let target = said.unwrap_or(usual);

@@ -7,10 +7,10 @@ use crate::config::lookup::{AT_LEISURE, Manner, System};
 use crate::config::{self, model::Config};
 
 use super::output::{show, write};
-use super::{CONFIGURATION, Failure, USAGE};
+use super::{CONFIGURATION, CommandFailure, USAGE};
 
 /// `oxinetd check`.
-pub(super) fn check(check: &Check) -> Result<(), Failure> {
+pub(super) fn check(check: &Check) -> Result<(), CommandFailure> {
     check_defaults(&check.defaults)?;
     let manner = Manner::within(AT_LEISURE);
     let read = |system: &System| config::load(&check.file, &check.defaults, system);
@@ -27,17 +27,17 @@ pub(super) fn check(check: &Check) -> Result<(), Failure> {
     verdict(errors > 0)
 }
 
-fn verdict(is_wrong: bool) -> Result<(), Failure> {
-    if is_wrong { Err(Failure::silent(CONFIGURATION)) } else { Ok(()) }
+fn verdict(is_wrong: bool) -> Result<(), CommandFailure> {
+    if is_wrong { Err(CommandFailure::silent(CONFIGURATION)) } else { Ok(()) }
 }
 
 /// What `--default` says is wrong: that is no matter of the file.
-pub(super) fn check_defaults(defaults: &[String]) -> Result<(), Failure> {
+pub(super) fn check_defaults(defaults: &[String]) -> Result<(), CommandFailure> {
     let wrong = config::wrong_defaults(defaults);
     let Some(first) = wrong.first() else { return Ok(()) };
     let texts: String = wrong.iter().map(|one| format!("{}\n", one.render())).collect();
     let _ = io::stderr().write_all(texts.as_bytes());
-    Err(Failure::new(USAGE, format!("the command line is wrong: {}", first.message)))
+    Err(CommandFailure::new(USAGE, format!("the command line is wrong: {}", first.message)))
 }
 
 /// `FILE: 2 services, 1 off, 1 not served, 1 error, 0 warnings`.
@@ -60,7 +60,7 @@ fn summed_up(
 }
 
 /// `oxinetd import`.
-pub(super) fn import(import: &Import) -> Result<(), Failure> {
+pub(super) fn import(import: &Import) -> Result<(), CommandFailure> {
     let manner = Manner::within(AT_LEISURE);
     let (imported, _) = System::read(manner, |system| config::import(&import.file, system));
     show(&imported.text)?;

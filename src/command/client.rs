@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cli::{Control, Kill, PeersOf, Start, StatusOf, Stop};
+use crate::cli::{Control, Kill, PeersOf, StartArguments, StatusOf, StopArguments};
 use crate::control::answer::{
     self, Done, PeersAnswer, Reloaded, ServiceStatus, Status, Stopping, Upgraded,
 };
@@ -13,13 +13,13 @@ use crate::control::{client, place, table};
 use nix::poll::{PollTimeout, poll};
 
 use super::output::{show, write};
-use super::{CONFIGURATION, Failure, SYSTEM};
+use super::{CONFIGURATION, CommandFailure, SYSTEM};
 
 /// Clears a terminal, and goes to its first line.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
 /// `oxinetd status`.
-pub(super) fn status(of: &StatusOf) -> Result<(), Failure> {
+pub(super) fn status(of: &StatusOf) -> Result<(), CommandFailure> {
     let Some(seconds) = of.watch else { return show(&render_status(of)?) };
     // Until interrupted, or until nobody reads it any more.
     while write(&format!("{CLEAR}{}", render_status(of)?))? {
@@ -28,7 +28,7 @@ pub(super) fn status(of: &StatusOf) -> Result<(), Failure> {
     Ok(())
 }
 
-fn render_status(of: &StatusOf) -> Result<String, Failure> {
+fn render_status(of: &StatusOf) -> Result<String, CommandFailure> {
     let answer = asked(&of.control, &Request::Status { service: of.service.clone() })?;
     match (&of.service, of.json) {
         (None, false) => Ok(table::status(&read(&answer)?)),
@@ -39,22 +39,22 @@ fn render_status(of: &StatusOf) -> Result<String, Failure> {
 }
 
 /// `oxinetd peers`.
-pub(super) fn peers(of: &PeersOf) -> Result<(), Failure> {
+pub(super) fn peers(of: &PeersOf) -> Result<(), CommandFailure> {
     let answer = asked(&of.control, &Request::Peers {})?;
     let peers: PeersAnswer = read(&answer)?;
     show(&if of.json { as_json(&peers)? } else { table::peers(&peers) })
 }
 
 /// `oxinetd reload`.
-pub(super) fn reload(control: &Control) -> Result<(), Failure> {
+pub(super) fn reload(control: &Control) -> Result<(), CommandFailure> {
     let answer = asked(control, &Request::Reload {})?;
     let reloaded: Reloaded = read(&answer)?;
     show(&table::reloaded(&reloaded))?;
-    if reloaded.reloaded { Ok(()) } else { Err(Failure::silent(CONFIGURATION)) }
+    if reloaded.reloaded { Ok(()) } else { Err(CommandFailure::silent(CONFIGURATION)) }
 }
 
 /// `oxinetd upgrade`.
-pub(super) fn upgrade(control: &Control) -> Result<(), Failure> {
+pub(super) fn upgrade(control: &Control) -> Result<(), CommandFailure> {
     let answer = asked(control, &Request::Upgrade {})?;
     let Upgraded { upgraded, from, pid } = read(&answer)?;
     let words = format!("upgraded from {from} to {upgraded}, pid {pid}");
@@ -62,7 +62,7 @@ pub(super) fn upgrade(control: &Control) -> Result<(), Failure> {
 }
 
 /// `oxinetd stop`.
-pub(super) fn stop(stop: &Stop) -> Result<(), Failure> {
+pub(super) fn stop(stop: &StopArguments) -> Result<(), CommandFailure> {
     let request = Request::Stop { service: stop.service.clone(), drain: stop.drain };
     if stop.service.is_some() {
         return done(&stop.control, &request);
@@ -83,23 +83,26 @@ pub(super) fn stop(stop: &Stop) -> Result<(), Failure> {
 }
 
 /// `oxinetd start`.
-pub(super) fn start(start: &Start) -> Result<(), Failure> {
+pub(super) fn start(start: &StartArguments) -> Result<(), CommandFailure> {
     done(&start.control, &Request::Start { service: start.service.clone() })
 }
 
 /// `oxinetd kill`.
-pub(super) fn kill(kill: &Kill) -> Result<(), Failure> {
+pub(super) fn kill(kill: &Kill) -> Result<(), CommandFailure> {
     done(&kill.control, &Request::Kill { who: kill.who.clone() })
 }
 
-fn done(control: &Control, request: &Request) -> Result<(), Failure> {
+fn done(control: &Control, request: &Request) -> Result<(), CommandFailure> {
     let answer = asked(control, request)?;
     show(&(table::printable(&read::<Done>(&answer)?.done) + "\n"))
 }
 
 /// Sends a request to the server at the place that is named, or at the first of the usual
 /// ones where somebody listens; and that place.
-fn reach(control: &Control, request: &Request) -> Result<(PathBuf, client::Asked), Failure> {
+fn reach(
+    control: &Control,
+    request: &Request,
+) -> Result<(PathBuf, client::PendingRequest), CommandFailure> {
     let places = control.control.clone().map_or_else(place::to_ask, |path| vec![path]);
     let mut first = None;
     for path in places {
@@ -115,10 +118,10 @@ fn reach(control: &Control, request: &Request) -> Result<(PathBuf, client::Asked
         }
     }
     let failed = first.map(|(path, error)| unreachable(&path, &error));
-    Err(failed.unwrap_or_else(|| Failure::new(SYSTEM, "there is no place to ask at")))
+    Err(failed.unwrap_or_else(|| CommandFailure::new(SYSTEM, "there is no place to ask at")))
 }
 
-fn asked(control: &Control, request: &Request) -> Result<Vec<u8>, Failure> {
+fn asked(control: &Control, request: &Request) -> Result<Vec<u8>, CommandFailure> {
     let (path, asked) = reach(control, request)?;
     asked.answer().map_err(|error| unreachable(&path, &error))
 }
@@ -128,26 +131,26 @@ fn is_nobody(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
-fn unreachable(path: &Path, error: &io::Error) -> Failure {
+fn unreachable(path: &Path, error: &io::Error) -> CommandFailure {
     let path = path.display();
     let hint = if is_nobody(error) {
         "; does it run? --control says where else to ask, and to `oxinetd run` where to be asked"
     } else {
         ""
     };
-    Failure::new(SYSTEM, format!("asking the server at {path}: {error}{hint}"))
+    CommandFailure::new(SYSTEM, format!("asking the server at {path}: {error}{hint}"))
 }
 
-fn read<'a, T: serde::Deserialize<'a>>(answer: &'a [u8]) -> Result<T, Failure> {
-    let failed = |error: String| Failure::new(CONFIGURATION, table::printable_lines(&error));
+fn read<'a, T: serde::Deserialize<'a>>(answer: &'a [u8]) -> Result<T, CommandFailure> {
+    let failed = |error: String| CommandFailure::new(CONFIGURATION, table::printable_lines(&error));
     answer::read(answer).map_err(failed)
 }
 
 /// For people to look at, too: on several lines.
-fn as_json(answer: &impl serde::Serialize) -> Result<String, Failure> {
+fn as_json(answer: &impl serde::Serialize) -> Result<String, CommandFailure> {
     let text = serde_json::to_string_pretty(answer);
     text.map(|text| table::printable_json(&text) + "\n")
-        .map_err(|error| Failure::new(SYSTEM, error.to_string()))
+        .map_err(|error| CommandFailure::new(SYSTEM, error.to_string()))
 }
 
 /// Waits; an interrupt ends the program.

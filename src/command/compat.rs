@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 
-use crate::cli::compat::{self, Asked, Log, Name, Served};
+use crate::cli::compat::{self, CompatName, CompatRequest, CompatServices, Log};
 use crate::cli::{Cli, Common};
 use crate::config::{self, Dialect, Named};
 use crate::control::place;
@@ -13,18 +13,23 @@ use crate::systemd::ServiceManager;
 use clap::Parser as _;
 
 use super::background::{Background, background, log_of_another};
-use super::serve::{Job, Loader, reading, run_server};
-use super::{Failure, USAGE, upgrade};
+use super::serve::{ConfigReader, ServeJob, reading, run_server};
+use super::{CommandFailure, USAGE, upgrade};
 
 /// Does what the arguments after `argv[0]` ask for.
-pub(super) fn run(name: Name, arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
+pub(super) fn run(
+    name: CompatName,
+    arguments: impl Iterator<Item = OsString>,
+) -> Result<(), CommandFailure> {
     let text = match compat::read(name, arguments) {
-        Ok(Asked::Serve(served)) => return serve(served),
-        Ok(Asked::Help) => name.usage().to_owned(),
-        Ok(Asked::Version) => format!("{} (oxinetd {})\n", name.text(), env!("CARGO_PKG_VERSION")),
+        Ok(CompatRequest::Serve(served)) => return serve(served),
+        Ok(CompatRequest::Help) => name.usage().to_owned(),
+        Ok(CompatRequest::Version) => {
+            format!("{} (oxinetd {})\n", name.text(), env!("CARGO_PKG_VERSION"))
+        }
         Err(wrong) => {
             let _ = write!(io::stderr(), "{}: {wrong}\n{}", name.text(), name.usage());
-            return Err(Failure::silent(USAGE));
+            return Err(CommandFailure::silent(USAGE));
         }
     };
     // A reader that has seen enough (head) is no failure of ours.
@@ -32,7 +37,7 @@ pub(super) fn run(name: Name, arguments: impl Iterator<Item = OsString>) -> Resu
     Ok(())
 }
 
-fn serve(served: Served) -> Result<(), Failure> {
+fn serve(served: CompatServices) -> Result<(), CommandFailure> {
     // A manager that waits for word of the main process does not want it to fork.
     let manager = ServiceManager::from_environment();
     let foreground = served.foreground || manager.notifier.has_address();
@@ -44,7 +49,7 @@ fn serve(served: Served) -> Result<(), Failure> {
         Log::Usual if !foreground => log_of_another(None, again),
         Log::Usual | Log::Stderr => LogTarget::Stderr,
     };
-    let Served { files, dialect, defaults, max_children, .. } = served;
+    let CompatServices { files, dialect, defaults, max_children, .. } = served;
     let common = Common { max_children, log: Some(log), ..unsaid() };
     // Who takes over is in the background already.
     let herald = match background(!foreground && parcel.is_none())? {
@@ -56,7 +61,7 @@ fn serve(served: Served) -> Result<(), Failure> {
     for note in served.notes {
         events::configuration(false, note);
     }
-    let job = Job {
+    let job = ServeJob {
         load: loader(files, dialect, defaults),
         common,
         strict: false,
@@ -73,7 +78,7 @@ fn serve(served: Served) -> Result<(), Failure> {
 }
 
 /// What reads these files.
-pub(super) fn loader(files: Vec<Named>, dialect: Dialect, defaults: Vec<String>) -> Loader {
+pub(super) fn loader(files: Vec<Named>, dialect: Dialect, defaults: Vec<String>) -> ConfigReader {
     reading(move |system| config::load_in_place(&files, &defaults, dialect, system))
 }
 

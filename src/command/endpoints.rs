@@ -6,16 +6,16 @@ use crate::cli::Common;
 use crate::control::socket;
 use crate::log::events;
 use crate::server::Server;
-use crate::upgrade::Parcel;
+use crate::upgrade::Snapshot;
 
-use super::{Failure, USAGE, refused};
+use super::{CommandFailure, USAGE, refused};
 
 /// Whether what the command line says of them can be meant.
-pub(super) fn check(common: &Common) -> Result<(), Failure> {
+pub(super) fn check(common: &Common) -> Result<(), CommandFailure> {
     match &common.metrics {
         Some(text) if !socket::is_metrics_endpoint(text) => {
             let why = format!("--metrics {text}: {}", socket::METRICS_WANTED);
-            Err(Failure::new(USAGE, why))
+            Err(CommandFailure::new(USAGE, why))
         }
         _ => Ok(()),
     }
@@ -27,8 +27,8 @@ pub(super) fn open(
     server: &mut Server,
     common: &Common,
     usual: Option<&Path>,
-    parcel: Option<&Parcel>,
-) -> Result<(), Failure> {
+    parcel: Option<&Snapshot>,
+) -> Result<(), CommandFailure> {
     // Those that are handed over are as our arguments say: they are the same.
     let handed = |controls: bool| {
         parcel.is_some_and(|it| it.state.doors.iter().any(|door| door.controls == controls))
@@ -46,7 +46,7 @@ fn open_control(
     server: &mut Server,
     wanted: Option<&Path>,
     usual: Option<&Path>,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let Some(path) = wanted.or(usual).filter(|path| *path != Path::new("none")) else {
         return Ok(());
     };
@@ -59,7 +59,7 @@ fn open_control(
     Ok(())
 }
 
-fn open_metrics(server: &mut Server, endpoint: &str) -> Result<(), Failure> {
+fn open_metrics(server: &mut Server, endpoint: &str) -> Result<(), CommandFailure> {
     let place = format!("metrics endpoint {endpoint}");
     for listener in socket::open_metrics(endpoint).map_err(refused(&place))? {
         events::metrics(listener.address());

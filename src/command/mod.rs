@@ -1,5 +1,5 @@
 //! What the command line asks for, done: one function for each subcommand, each ending
-//! well or with a [`Failure`].
+//! well or with a [`CommandFailure`].
 //!
 //! | file | what it does |
 //! |---|---|
@@ -26,7 +26,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::builtin::relay::connector;
-use crate::cli::compat::Name;
+use crate::cli::compat::CompatName;
 use crate::cli::{self, Command};
 use crate::log::{events, sink};
 use crate::server;
@@ -52,7 +52,7 @@ pub fn run() -> ExitCode {
     if connects_for_relay() {
         return ExitCode::SUCCESS;
     }
-    let name = argv0.and_then(|argv0| Name::of(&argv0));
+    let name = argv0.and_then(|argv0| CompatName::of(&argv0));
     let result = match name {
         Some(name) => as_another(name, arguments),
         None => as_ourselves(),
@@ -64,7 +64,7 @@ pub fn run() -> ExitCode {
 }
 
 /// `oxinetd` and its subcommands.
-fn as_ourselves() -> Result<(), Failure> {
+fn as_ourselves() -> Result<(), CommandFailure> {
     let cli = upgrade::parse()?;
     match cli.command {
         None => {
@@ -117,18 +117,21 @@ fn refuse_a_misspelt_command(file: &Path) {
 }
 
 /// The same program under the name of another.
-fn as_another(name: Name, arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
+fn as_another(
+    name: CompatName,
+    arguments: impl Iterator<Item = OsString>,
+) -> Result<(), CommandFailure> {
     compat::run(name, arguments)
 }
 
 /// Why the command ends with another status than 0.
-struct Failure {
+struct CommandFailure {
     status: u8,
     /// None if everything has been said.
     message: Option<String>,
 }
 
-impl Failure {
+impl CommandFailure {
     fn new(status: u8, message: impl Into<String>) -> Self {
         Self { status, message: Some(message.into()) }
     }
@@ -156,7 +159,7 @@ impl Failure {
 }
 
 /// What the system answered when `what` was tried.
-fn refused(what: &str) -> impl Fn(io::Error) -> Failure + '_ {
+fn refused(what: &str) -> impl Fn(io::Error) -> CommandFailure + '_ {
     // The name of a call may stand before it.
     let too_few = io::Error::from_raw_os_error(nix::libc::EMFILE).to_string();
     move |error| {
@@ -165,6 +168,6 @@ fn refused(what: &str) -> impl Fn(io::Error) -> Failure + '_ {
             true => ": raise `ulimit -n`, or LimitNOFILE= of the unit",
             false => "",
         };
-        Failure::new(SYSTEM, format!("{what}: {error}{advice}"))
+        CommandFailure::new(SYSTEM, format!("{what}: {error}{advice}"))
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::cli::compat::Pid;
-use crate::cli::{Common, LogFormat, Run, Serve, SpawnWay};
+use crate::cli::{Common, LogFormat, Run, ServeArguments, SpawnWay};
 use crate::config::diagnostic::Severity;
 use crate::config::lookup::{AT_LEISURE, AT_START, Manner, System};
 use crate::config::model::Service;
@@ -21,12 +21,12 @@ use crate::sys::detach::Herald;
 use crate::sys::pid_file::PidFile;
 use crate::sys::signals::{Signal, Signals};
 use crate::systemd::ServiceManager;
-use crate::upgrade::Parcel;
+use crate::upgrade::Snapshot;
 use nix::sys::resource::{Resource, getrlimit};
 
 use super::background::{Background, background, log_of_ours};
 use super::check;
-use super::{CONFIGURATION, Failure, SYSTEM, USAGE, endpoints, refused, upgrade};
+use super::{CONFIGURATION, CommandFailure, SYSTEM, USAGE, endpoints, refused, upgrade};
 
 /// Descriptors that reading a configuration takes, with some to spare.
 const FEWEST: u64 = 16;
@@ -37,11 +37,11 @@ const LOOKS: usize = 20;
 const PAUSE: u16 = 100;
 
 /// What reads a configuration, again and again.
-pub(super) type Loader = Box<dyn Fn(Manner) -> Loaded>;
+pub(super) type ConfigReader = Box<dyn Fn(Manner) -> Loaded>;
 
 /// What a server is started with, whichever way.
-pub(super) struct Job {
-    pub(super) load: Loader,
+pub(super) struct ServeJob {
+    pub(super) load: ConfigReader,
     pub(super) common: Common,
     pub(super) strict: bool,
     pub(super) pid_file: Pid,
@@ -60,7 +60,7 @@ pub(super) struct Job {
 }
 
 /// In the process that serves, which the system's log calls by its number.
-pub(super) fn start_log(common: &Common, level: &str) -> Result<(), Failure> {
+pub(super) fn start_log(common: &Common, level: &str) -> Result<(), CommandFailure> {
     if common.log_format == LogFormat::Json {
         events::use_json();
     }
@@ -78,7 +78,7 @@ fn target_of(common: &Common) -> LogTarget {
 }
 
 /// `oxinetd FILE`.
-pub(super) fn serve(mut serve: Serve) -> Result<(), Failure> {
+pub(super) fn serve(mut serve: ServeArguments) -> Result<(), CommandFailure> {
     let manager = ServiceManager::from_environment();
     let parcel = upgrade::find()?;
     if parcel.is_none() {
@@ -99,7 +99,7 @@ pub(super) fn serve(mut serve: Serve) -> Result<(), Failure> {
         Background::Server(herald) => herald,
     };
     upgrade::start_log(&serve.common, "info", parcel.as_ref())?;
-    let job = Job {
+    let job = ServeJob {
         load: loader_of_file(&serve),
         common: serve.common,
         strict: serve.strict,
@@ -115,13 +115,13 @@ pub(super) fn serve(mut serve: Serve) -> Result<(), Failure> {
     run_server(job, parcel)
 }
 
-pub(super) fn loader_of_file(serve: &Serve) -> Loader {
+pub(super) fn loader_of_file(serve: &ServeArguments) -> ConfigReader {
     let (file, defaults) = (serve.file.clone(), serve.defaults.clone());
     reading(move |system| config::load(&file, &defaults, system))
 }
 
 /// `oxinetd run`.
-pub(super) fn run(run: Run) -> Result<(), Failure> {
+pub(super) fn run(run: Run) -> Result<(), CommandFailure> {
     let manager = ServiceManager::from_environment();
     let parcel = upgrade::find()?;
     if parcel.is_none() {
@@ -129,7 +129,7 @@ pub(super) fn run(run: Run) -> Result<(), Failure> {
     }
     upgrade::start_log(&run.common, "info", parcel.as_ref())?;
     let bare_port = (!run.endpoint.contains([':', '/', '@'])).then(|| run.endpoint.clone());
-    let job = Job {
+    let job = ServeJob {
         load: loader_of_line(&run),
         common: run.common,
         strict: true,
@@ -145,7 +145,7 @@ pub(super) fn run(run: Run) -> Result<(), Failure> {
     run_server(job, parcel)
 }
 
-pub(super) fn loader_of_line(run: &Run) -> Loader {
+pub(super) fn loader_of_line(run: &Run) -> ConfigReader {
     let Run { options, udp, endpoint, program, .. } = run;
     let (options, command) = (options.clone(), program.clone());
     let endpoint = absolute(endpoint);
@@ -154,7 +154,7 @@ pub(super) fn loader_of_line(run: &Run) -> Loader {
 }
 
 /// What reads with names looked up in a certain manner.
-pub(super) fn reading(read: impl Fn(&System) -> Loaded + 'static) -> Loader {
+pub(super) fn reading(read: impl Fn(&System) -> Loaded + 'static) -> ConfigReader {
     Box::new(move |manner| {
         let (loaded, names) = System::read(manner, &read);
         Loaded { names, ..loaded }
@@ -172,7 +172,10 @@ fn absolute(endpoint: &str) -> String {
     path.unwrap_or_else(|| endpoint.to_owned())
 }
 
-pub(super) fn run_server(mut job: Job, parcel: Option<Parcel>) -> Result<(), Failure> {
+pub(super) fn run_server(
+    mut job: ServeJob,
+    parcel: Option<Snapshot>,
+) -> Result<(), CommandFailure> {
     // Before anything is waited for: as process 1 we would not be sent any signal that is
     // not blocked. And where a parent has left SIGCHLD ignored, nobody could tell how the
     // process has ended that reads the configuration.
@@ -189,11 +192,11 @@ pub(super) fn run_server(mut job: Job, parcel: Option<Parcel>) -> Result<(), Fai
 /// Reads the configuration and says what was found in it; `strict`: one error is one
 /// too many. None if one of `stops` comes first, which is still to be taken.
 pub(super) fn load_for_start(
-    job: &Job,
+    job: &ServeJob,
     served: &[Rc<Service>],
     (strict, manner): (bool, &Manner),
     stops: &Signals,
-) -> Result<Option<Loading>, Failure> {
+) -> Result<Option<Loading>, CommandFailure> {
     let loading = load_and_wait(|| (job.load)(manner.clone()), served, stops);
     let Some(loading) = loading.map_err(refused("reading the configuration"))? else {
         return Ok(None);
@@ -208,9 +211,11 @@ pub(super) fn load_for_start(
             let _ = io::stderr().write_all(all.collect::<String>().as_bytes());
         }
         return Err(match strict {
-            true if is_all_said_there(&loading) => Failure::new(USAGE, "the command line is wrong"),
-            true => Failure::new(CONFIGURATION, "the configuration has errors"),
-            false => Failure::new(CONFIGURATION, "nothing to serve"),
+            true if is_all_said_there(&loading) => {
+                CommandFailure::new(USAGE, "the command line is wrong")
+            }
+            true => CommandFailure::new(CONFIGURATION, "the configuration has errors"),
+            false => CommandFailure::new(CONFIGURATION, "nothing to serve"),
         });
     }
     Ok(Some(loading))
@@ -223,7 +228,7 @@ fn is_all_said_there(loading: &Loading) -> bool {
 }
 
 /// None if we are told to stop meanwhile: then the log ends as it does after serving.
-fn load_first(job: &mut Job) -> Result<Option<Loading>, Failure> {
+fn load_first(job: &mut ServeJob) -> Result<Option<Loading>, CommandFailure> {
     let mut stops = Signals::stops().map_err(refused("starting: signalfd4, for signals"))?;
     // Who has asked for one service waits for it; many others may need no name.
     let manner = Manner::within(if job.only_one { AT_LEISURE } else { AT_START });
@@ -241,9 +246,9 @@ fn load_first(job: &mut Job) -> Result<Option<Loading>, Failure> {
 
 pub(super) fn new_server(
     common: &Common,
-    reload: Loader,
+    reload: ConfigReader,
     (manager, only_one): (ServiceManager, bool),
-) -> Result<Server, Failure> {
+) -> Result<Server, CommandFailure> {
     let way = match common.spawn {
         SpawnWay::Auto => Way::Sharing,
         SpawnWay::Fork => Way::Forking,
@@ -254,12 +259,12 @@ pub(super) fn new_server(
     Server::new(options).map_err(refused("starting"))
 }
 
-fn serve_first(mut job: Job) -> Result<(), Failure> {
+fn serve_first(mut job: ServeJob) -> Result<(), CommandFailure> {
     let mut pid_file = lock_pid_file(&job.pid_file)?;
     enough_to_begin()?;
     let Some(loading) = load_first(&mut job)? else { return Ok(()) };
     if job.needs_services && loading.services == 0 {
-        return Err(Failure::new(CONFIGURATION, "nothing to serve"));
+        return Err(CommandFailure::new(CONFIGURATION, "nothing to serve"));
     }
     if let Some(port) = &job.bare_port {
         events::local_only(port);
@@ -273,7 +278,7 @@ fn serve_first(mut job: Job) -> Result<(), Failure> {
         && listeners == 0
         && let Some(error) = server.first_open_error()
     {
-        return Err(Failure::new(SYSTEM, format!("cannot listen on {error}")));
+        return Err(CommandFailure::new(SYSTEM, format!("cannot listen on {error}")));
     }
     if let Some(file) = &mut pid_file {
         file.write().map_err(|error| unwritten(file, &error))?;
@@ -291,7 +296,7 @@ fn serve_first(mut job: Job) -> Result<(), Failure> {
 
 /// A server in the background of which nobody has anything is none: whoever has started it
 /// hears so. But who has just been told to stop may still have its ports for a moment.
-fn insist(server: &mut Server, listeners: usize) -> Result<usize, Failure> {
+fn insist(server: &mut Server, listeners: usize) -> Result<usize, CommandFailure> {
     let mut listeners = listeners;
     for _ in 0..LOOKS {
         if !server.serves_nobody() || upgrade::is_told_to_stop(PAUSE) {
@@ -305,14 +310,16 @@ fn insist(server: &mut Server, listeners: usize) -> Result<usize, Failure> {
         more => format!(", nor on {more} more"),
     };
     match all.first().filter(|_| server.serves_nobody()) {
-        Some(error) => Err(Failure::new(SYSTEM, format!("cannot listen on {error}{others}"))),
+        Some(error) => {
+            Err(CommandFailure::new(SYSTEM, format!("cannot listen on {error}{others}")))
+        }
         None => Ok(listeners),
     }
 }
 
 /// Whether there are enough descriptors for the configuration to be read at all, which says
 /// nothing of them.
-fn enough_to_begin() -> Result<(), Failure> {
+fn enough_to_begin() -> Result<(), CommandFailure> {
     let most = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard);
     if most >= FEWEST {
         return Ok(());
@@ -322,21 +329,21 @@ fn enough_to_begin() -> Result<(), Failure> {
 }
 
 /// Whether there are enough of them to serve anybody with.
-fn enough_descriptors(server: &Server) -> Result<(), Failure> {
+fn enough_descriptors(server: &Server) -> Result<(), CommandFailure> {
     let Some((lacking, limit)) = server.lacks_descriptors() else { return Ok(()) };
     let least = u64::try_from(lacking).unwrap_or_default().saturating_add(limit);
     let why = format!(
         "with {limit} descriptors nobody could be served: at least {least} are needed \
          (`ulimit -n`, or LimitNOFILE= of the unit)"
     );
-    Err(Failure::new(SYSTEM, why))
+    Err(CommandFailure::new(SYSTEM, why))
 }
 
-fn unwritten(file: &PidFile, error: &io::Error) -> Failure {
-    Failure::new(SYSTEM, format!("writing the pid file {}: {error}", file.path().display()))
+fn unwritten(file: &PidFile, error: &io::Error) -> CommandFailure {
+    CommandFailure::new(SYSTEM, format!("writing the pid file {}: {error}", file.path().display()))
 }
 
-pub(super) fn lock_pid_file(wanted: &Pid) -> Result<Option<PidFile>, Failure> {
+pub(super) fn lock_pid_file(wanted: &Pid) -> Result<Option<PidFile>, CommandFailure> {
     let (Pid::Named(path) | Pid::Usual(path)) = wanted else { return Ok(None) };
     let failed = |error: &io::Error| format!("pid file {}: {error}", path.display());
     match PidFile::lock(path) {
@@ -346,6 +353,6 @@ pub(super) fn lock_pid_file(wanted: &Pid) -> Result<Option<PidFile>, Failure> {
             events::configuration(false, &failed(&error));
             Ok(None)
         }
-        Err(error) => Err(Failure::new(SYSTEM, failed(&error))),
+        Err(error) => Err(CommandFailure::new(SYSTEM, failed(&error))),
     }
 }

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::rc::Rc;
 
-use crate::cli::compat::{self, Asked, Name, Pid};
+use crate::cli::compat::{self, CompatName, CompatRequest, Pid};
 use crate::cli::{Cli, Command, Common, TryUpgrade};
 use crate::config::lookup::{AT_START, Manner};
 use crate::config::model::{Names, Service};
@@ -20,23 +20,23 @@ use crate::sys::pid_file::PidFile;
 use crate::sys::signals::Signals;
 use crate::upgrade::executable::Hello;
 use crate::upgrade::state::FORMAT;
-use crate::upgrade::{Invitation, Parcel, snapshot};
+use crate::upgrade::{Invitation, Snapshot, snapshot};
 use clap::Parser as _;
 use nix::poll::PollFlags;
 
-use super::serve::{self, Job, Loader};
-use super::{CONFIGURATION, Failure, SYSTEM, endpoints, refused};
+use super::serve::{self, ConfigReader, ServeJob};
+use super::{CONFIGURATION, CommandFailure, SYSTEM, endpoints, refused};
 
 /// Milliseconds after which the configuration is read once more on the way back.
 const PAUSES: [u16; 5] = [100, 200, 400, 800, 1600];
 
-fn no(why: String) -> Failure {
-    Failure::new(CONFIGURATION, why)
+fn no(why: String) -> CommandFailure {
+    CommandFailure::new(CONFIGURATION, why)
 }
 
 /// `oxinetd try-upgrade -- NAME ARGUMENTS`, with the state on standard input: says that
 /// we could go on with it, and touches nothing.
-pub(super) fn try_upgrade(trial: TryUpgrade) -> Result<(), Failure> {
+pub(super) fn try_upgrade(trial: TryUpgrade) -> Result<(), CommandFailure> {
     let state = snapshot::unpack(io::stdin().lock()).map_err(no)?;
     let Loaded { config, diagnostics, .. } = loader(trial.arguments)?(manner_of(&state.names));
     let mut out = io::stdout().lock();
@@ -58,11 +58,11 @@ fn manner_of(names: &Names) -> Manner {
 }
 
 /// What a server that is started like this reads.
-fn loader(arguments: Vec<OsString>) -> Result<Loader, Failure> {
+fn loader(arguments: Vec<OsString>) -> Result<ConfigReader, CommandFailure> {
     let mut rest = arguments.iter().cloned();
-    if let Some(name) = rest.next().and_then(|argv0| Name::of(&argv0)) {
+    if let Some(name) = rest.next().and_then(|argv0| CompatName::of(&argv0)) {
         return match compat::read(name, rest) {
-            Ok(Asked::Serve(served)) => {
+            Ok(CompatRequest::Serve(served)) => {
                 Ok(super::compat::loader(served.files, served.dialect, served.defaults))
             }
             _ => Err(no("this is not what a server is started with".to_owned())),
@@ -77,19 +77,19 @@ fn loader(arguments: Vec<OsString>) -> Result<Loader, Failure> {
 }
 
 /// The command line. Who should take over and does not understand it goes back.
-pub(super) fn parse() -> Result<Cli, Failure> {
+pub(super) fn parse() -> Result<Cli, CommandFailure> {
     Cli::try_parse().map_err(|error| {
         let Some(invitation) = Invitation::find() else { super::misunderstood(error) };
         let why = error.to_string();
         match invitation.open() {
             Ok(parcel) => lost(&why, &parcel.go_back(&why)),
-            Err(_) => Failure::new(SYSTEM, why),
+            Err(_) => CommandFailure::new(SYSTEM, why),
         }
     })
 }
 
 /// What we are to go on with, if we were executed for that.
-pub(super) fn find() -> Result<Option<Parcel>, Failure> {
+pub(super) fn find() -> Result<Option<Snapshot>, CommandFailure> {
     let Some(invitation) = Invitation::find() else { return Ok(None) };
     invitation.open().map(Some).map_err(|why| {
         // Nothing has been changed yet: every descriptor is still there for the other.
@@ -98,13 +98,13 @@ pub(super) fn find() -> Result<Option<Parcel>, Failure> {
     })
 }
 
-fn back(parcel: &Parcel, failure: &Failure) -> Failure {
+fn back(parcel: &Snapshot, failure: &CommandFailure) -> CommandFailure {
     let why = failure.message.as_deref().unwrap_or("the new program has failed");
     lost(why, &parcel.go_back(why))
 }
 
-fn lost(why: &str, error: &io::Error) -> Failure {
-    Failure::new(SYSTEM, format!("taking over: {why}; going back: {error}"))
+fn lost(why: &str, error: &io::Error) -> CommandFailure {
+    CommandFailure::new(SYSTEM, format!("taking over: {why}; going back: {error}"))
 }
 
 /// Starts the log. Who takes over goes back without it; who has come back has nobody to
@@ -112,8 +112,8 @@ fn lost(why: &str, error: &io::Error) -> Failure {
 pub(super) fn start_log(
     common: &Common,
     level: &str,
-    parcel: Option<&Parcel>,
-) -> Result<(), Failure> {
+    parcel: Option<&Snapshot>,
+) -> Result<(), CommandFailure> {
     if parcel.is_some_and(|parcel| !parcel.state.log.is_empty()) {
         sink::wait_for_another();
     }
@@ -127,7 +127,7 @@ pub(super) fn start_log(
 }
 
 /// Goes on where the other program has left off, or back to it.
-pub(super) fn take_over(job: Job, parcel: Parcel) -> Result<(), Failure> {
+pub(super) fn take_over(job: ServeJob, parcel: Snapshot) -> Result<(), CommandFailure> {
     match make_ready(job, &parcel) {
         Ok(ready) => go_on(ready, parcel),
         Err(failure) => Err(back(&parcel, &failure)),
@@ -135,14 +135,14 @@ pub(super) fn take_over(job: Job, parcel: Parcel) -> Result<(), Failure> {
 }
 
 /// A server that has taken nothing over yet, and what it will serve.
-struct Ready {
+struct ReadyServer {
     server: Server,
     loading: Loading,
     pid_file: Pid,
 }
 
 /// Does everything that may fail.
-fn make_ready(job: Job, parcel: &Parcel) -> Result<Ready, Failure> {
+fn make_ready(job: ServeJob, parcel: &Snapshot) -> Result<ReadyServer, CommandFailure> {
     let strict = parcel.refused().is_none();
     let served = server::served(&parcel.state);
     let manner = manner_of(&parcel.state.names);
@@ -155,11 +155,15 @@ fn make_ready(job: Job, parcel: &Parcel) -> Result<Ready, Failure> {
         Err(_) if !strict => {}
         opened => opened?,
     }
-    Ok(Ready { server, loading, pid_file: job.pid_file })
+    Ok(ReadyServer { server, loading, pid_file: job.pid_file })
 }
 
 /// Without an error, and with all that is served.
-fn load_whole(job: &Job, served: &[Rc<Service>], manner: &Manner) -> Result<Loading, Failure> {
+fn load_whole(
+    job: &ServeJob,
+    served: &[Rc<Service>],
+    manner: &Manner,
+) -> Result<Loading, CommandFailure> {
     let loading = load(job, served, (true, manner))?;
     server::may_follow(&loading, served).map_err(no)?;
     Ok(loading)
@@ -168,7 +172,7 @@ fn load_whole(job: &Job, served: &[Rc<Service>], manner: &Manner) -> Result<Load
 /// On the way back there is nobody else who could go on, and what is not known is closed. But
 /// a moment ago all was well: whoever is just replacing the file, or a program, is given time.
 /// Then what is right is served.
-fn load_in_the_end(job: &Job, served: &[Rc<Service>], manner: &Manner) -> Loading {
+fn load_in_the_end(job: &ServeJob, served: &[Rc<Service>], manner: &Manner) -> Loading {
     for pause in PAUSES {
         match load_whole(job, served, manner) {
             Ok(loading) => return loading,
@@ -187,14 +191,18 @@ pub(super) fn is_told_to_stop(meanwhile: u16) -> bool {
 
 /// A signal to stop is a failure here, and left for the server that goes on, which may have
 /// programs to end: it takes the signal first of all.
-fn load(job: &Job, served: &[Rc<Service>], how: (bool, &Manner)) -> Result<Loading, Failure> {
+fn load(
+    job: &ServeJob,
+    served: &[Rc<Service>],
+    how: (bool, &Manner),
+) -> Result<Loading, CommandFailure> {
     let stops = Signals::stops().map_err(refused("starting"))?;
     let loading = serve::load_for_start(job, served, how, &stops)?;
     loading.ok_or_else(|| no("the server is told to stop".to_owned()))
 }
 
-fn go_on(ready: Ready, parcel: Parcel) -> Result<(), Failure> {
-    let Ready { mut server, loading, pid_file } = ready;
+fn go_on(ready: ReadyServer, parcel: Snapshot) -> Result<(), CommandFailure> {
+    let ReadyServer { mut server, loading, pid_file } = ready;
     let locked = server.take_over(parcel, loading);
     let path = match pid_file {
         Pid::Named(path) | Pid::Usual(path) => Some(path),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::attribute::relevance::Kind;
+use super::attribute::relevance::ServiceKind;
 use super::attribute::{self, Shown};
 use super::diagnostic::report::Report;
 use super::diagnostic::{Diagnostic, Severity};
@@ -15,7 +15,7 @@ use super::facts::Lookup;
 use super::model::Config;
 use super::syntax::entry::Entry;
 use super::syntax::inetd::{Context, Reader};
-use super::syntax::xinetd::Place;
+use super::syntax::xinetd::ServiceOrigin;
 use super::{Loaded, Named, files, finish, print, unreadable};
 use crate::log::visible::is_shown;
 use elsewhere::Elsewhere;
@@ -51,7 +51,11 @@ pub fn import(path: &Path, lookup: &dyn Lookup) -> Imported {
     Imported { text, diagnostics, config }
 }
 
-fn entries(path: &Path, lookup: &dyn Lookup, report: &mut Report) -> (Vec<Entry>, Vec<Place>) {
+fn entries(
+    path: &Path,
+    lookup: &dyn Lookup,
+    report: &mut Report,
+) -> (Vec<Entry>, Vec<ServiceOrigin>) {
     let mut reader = Reader::new(lookup, report);
     let mut paths = files(&Named::new(path), &mut reader);
     if lookup.is_directory(path) {
@@ -73,7 +77,7 @@ type At<'a> = (&'a str, u32);
 /// The text being written.
 struct Writing<'a> {
     lookup: &'a dyn Lookup,
-    places: &'a [Place],
+    places: &'a [ServiceOrigin],
     diagnostics: &'a [Diagnostic],
 }
 
@@ -108,7 +112,7 @@ impl Writing<'_> {
         let disabled = config.disabled.iter().map(|service| (service, true));
         let text = |(service, disabled)| {
             let shown = Shown { service, disabled, lookup: self.lookup };
-            let kind = Kind::of_service(service);
+            let kind = ServiceKind::of_service(service);
             (place(service), Printed { kind, text: print::entry(&shown) })
         };
         fn place(service: &super::model::Service) -> At<'_> {
@@ -143,7 +147,7 @@ fn block_of<'a>(diagnostic: &'a Diagnostic, ends: &BTreeMap<At<'a>, u32>) -> Opt
 
 /// A block with its comments and notes.
 fn part(
-    place: &Place,
+    place: &ServiceOrigin,
     notes: Option<Vec<&Diagnostic>>,
     service: Option<Printed>,
     common: &[String],
@@ -222,7 +226,7 @@ fn note_all(text: &mut String, diagnostics: Option<Vec<&Diagnostic>>) {
 
 /// A service as it is printed.
 struct Printed {
-    kind: Kind,
+    kind: ServiceKind,
     text: String,
 }
 
@@ -242,7 +246,7 @@ fn one_line(text: &str) -> String {
     text.chars().map(|c| if is_shown(c) || c == '\t' { c } else { ' ' }).collect()
 }
 
-impl Place {
+impl ServiceOrigin {
     fn at(&self) -> At<'_> {
         (&self.origin.file, self.origin.line)
     }

@@ -42,8 +42,8 @@ use crate::config::facts::{
 use crate::config::model::{Account, Known, Names, Resource};
 use crate::sys::trusted_path::rule::Writer;
 use crate::sys::trusted_path::{open_named, open_to_read};
-pub use again::{Sought, seek};
-use question::{Answer, Question};
+pub use again::{AwaitedName, seek};
+use question::{NameAnswer, NameQuestion};
 use questions::Asking;
 
 /// Where programs are looked up when the server has no PATH.
@@ -200,8 +200,8 @@ fn service(line: &str) -> Option<KnownService> {
     Some(KnownService { names, port: port.parse().ok()?, protocol: protocol.to_owned() })
 }
 
-fn facts(answer: Option<Answer>) -> Option<UserFacts> {
-    let Some(Answer::User(Some((name, uid, gid, home, shell)))) = answer else { return None };
+fn facts(answer: Option<NameAnswer>) -> Option<UserFacts> {
+    let Some(NameAnswer::User(Some((name, uid, gid, home, shell)))) = answer else { return None };
     Some(UserFacts { name, uid, gid, home, shell })
 }
 
@@ -217,37 +217,37 @@ impl Lookup for System {
     }
 
     fn user(&self, name: &str) -> Option<UserFacts> {
-        facts(self.asking.ask(Question::User(name.to_owned())))
+        facts(self.asking.ask(NameQuestion::User(name.to_owned())))
     }
 
     fn user_by_id(&self, uid: u32) -> Option<UserFacts> {
-        facts(self.asking.ask(Question::UserById(uid)))
+        facts(self.asking.ask(NameQuestion::UserById(uid)))
     }
 
     fn group(&self, name: &str) -> Option<u32> {
-        match self.asking.ask(Question::Group(name.to_owned())) {
-            Some(Answer::Number(number)) => number,
+        match self.asking.ask(NameQuestion::Group(name.to_owned())) {
+            Some(NameAnswer::Number(number)) => number,
             _ => None,
         }
     }
 
     fn group_name(&self, gid: u32) -> Option<String> {
-        match self.asking.ask(Question::GroupById(gid)) {
-            Some(Answer::Name(name)) => name,
+        match self.asking.ask(NameQuestion::GroupById(gid)) {
+            Some(NameAnswer::Name(name)) => name,
             _ => None,
         }
     }
 
     fn groups_of(&self, user: &str, gid: u32) -> Vec<u32> {
-        match self.asking.ask(Question::GroupsOf(user.to_owned(), gid)) {
-            Some(Answer::Groups(groups)) => groups,
+        match self.asking.ask(NameQuestion::GroupsOf(user.to_owned(), gid)) {
+            Some(NameAnswer::Groups(groups)) => groups,
             _ => vec![gid],
         }
     }
 
     fn is_unanswered(&self, account: &str) -> bool {
-        let user = || self.asking.is_unanswered(&Question::User(account.to_owned()));
-        let group = || self.asking.is_unanswered(&Question::Group(account.to_owned()));
+        let user = || self.asking.is_unanswered(&NameQuestion::User(account.to_owned()));
+        let group = || self.asking.is_unanswered(&NameQuestion::Group(account.to_owned()));
         user() || group() || self.asking.lacks_groups_of(account)
     }
 
@@ -274,8 +274,8 @@ impl Lookup for System {
         let before = self.before.get(host).filter(|_| self.trusts);
         let known = match before {
             Some(Known::Host(before)) => Ok(before.clone()),
-            _ => match self.asking.ask(Question::Host(host.to_owned())) {
-                Some(Answer::Host(found)) => found,
+            _ => match self.asking.ask(NameQuestion::Host(host.to_owned())) {
+                Some(NameAnswer::Host(found)) => found,
                 _ => Err("no answer in time".to_owned()),
             },
         };

@@ -34,7 +34,7 @@ use diagnostic::report::Report;
 use model::{Config, Names};
 use resolve::duplicates::Taken;
 use resolve::unavailable::{Cause, Costs};
-use resolve::{Alike, Outcome, Resolver};
+use resolve::{Alike, EntryOutcome, Resolver};
 use syntax::entry::{Entry, Indented, Setting};
 use syntax::inetd::{Context, Reader};
 use text::source::File;
@@ -301,7 +301,7 @@ fn finish(
         let contained = all || entry.id.is_some();
         report.contain(contained);
         match taken.claim(entry, outcome, &mut report) {
-            Outcome::Service(service) => {
+            EntryOutcome::Service(service) => {
                 if matches!(service.action, model::Action::Relay(_)) {
                     relays.push((config.services.len(), entry.endpoint.span.clone(), contained));
                 }

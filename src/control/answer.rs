@@ -134,7 +134,7 @@ pub struct Reloaded {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What was found in it.
-    pub diagnostics: Vec<Finding>,
+    pub diagnostics: Vec<ReportedFinding>,
     /// Sockets that stayed.
     pub kept: usize,
     /// Sockets that are new.
@@ -147,7 +147,7 @@ pub struct Reloaded {
 
 /// One finding about the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
+pub struct ReportedFinding {
     /// `error` or `warning`.
     pub severity: String,
     /// As `oxinetd check` prints it.
@@ -186,7 +186,7 @@ pub struct Stopping {
 
 /// Why there is no other answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refusal {
+pub struct RequestRefusal {
     /// In words.
     pub error: String,
 }
@@ -214,7 +214,7 @@ pub fn around_services(status: &Status) -> (Vec<u8>, &'static [u8]) {
 /// # Errors
 /// The server's own words when it refused, else what is wrong with the answer.
 pub fn read<'a, T: Deserialize<'a>>(answer: &'a [u8]) -> Result<T, String> {
-    if let Ok(Refusal { error }) = serde_json::from_slice(answer) {
+    if let Ok(RequestRefusal { error }) = serde_json::from_slice(answer) {
         return Err(error);
     }
     serde_json::from_slice(answer).map_err(|error| format!("the server's answer: {error}"))
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_an_error() {
-        let refusal = line(&Refusal { error: "no".to_owned() });
+        let refusal = line(&RequestRefusal { error: "no".to_owned() });
         assert_eq!(read::<Done>(&refusal), Err("no".to_owned()));
         assert!(read::<Done>(b"nonsense").is_err());
     }

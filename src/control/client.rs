@@ -24,13 +24,13 @@ const LONGEST_LINE: u64 = 64 << 10;
 
 /// A request that has been sent.
 #[derive(Debug)]
-pub struct Asked(BufReader<UnixStream>);
+pub struct PendingRequest(BufReader<UnixStream>);
 
 /// Sends a request to the server at this path.
 ///
 /// # Errors
 /// What the system answered.
-pub fn ask(path: &Path, request: &Request) -> io::Result<Asked> {
+pub fn ask(path: &Path, request: &Request) -> io::Result<PendingRequest> {
     let descriptor = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     // For connecting, too, while others wait to be taken.
     let patience = i64::try_from(PATIENCE.as_secs()).map_err(io::Error::other)?;
@@ -41,7 +41,7 @@ pub fn ask(path: &Path, request: &Request) -> io::Result<Asked> {
     let mut line = serde_json::to_vec(request).map_err(io::Error::other)?;
     line.push(b'\n');
     stream.write_all(&line).map_err(late)?;
-    Ok(Asked(BufReader::new(stream)))
+    Ok(PendingRequest(BufReader::new(stream)))
 }
 
 /// What the system says of a time that has passed is no word for people.
@@ -62,7 +62,7 @@ fn bounded(text: Vec<u8>, most: u64) -> io::Result<Vec<u8>> {
     Err(io::Error::new(ErrorKind::FileTooLarge, words))
 }
 
-impl Asked {
+impl PendingRequest {
     /// The whole answer, when the server has closed the connection.
     ///
     /// # Errors

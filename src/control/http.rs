@@ -19,7 +19,7 @@ pub enum Page {
 
 /// What has been read so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reading {
+pub enum RequestRead {
     /// The head of the request has not ended.
     Incomplete,
     /// A page is asked for; `body` is false for HEAD.
@@ -30,12 +30,12 @@ pub enum Reading {
         body: bool,
     },
     /// The answer is this status and nothing else.
-    Refused(Status),
+    Refused(HttpStatus),
 }
 
 /// The statuses that are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
+pub enum HttpStatus {
     /// 200.
     Ok,
     /// 400.
@@ -50,7 +50,7 @@ pub enum Status {
     Unavailable,
 }
 
-impl Status {
+impl HttpStatus {
     /// Number and words, as in the first line of an answer.
     #[must_use]
     pub fn line(self) -> &'static str {
@@ -75,40 +75,40 @@ impl Status {
 
 /// Reads the head of a request.
 #[must_use]
-pub fn read(bytes: &[u8]) -> Reading {
+pub fn read(bytes: &[u8]) -> RequestRead {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS];
     let mut request = httparse::Request::new(&mut fields);
     match request.parse(bytes) {
         Ok(httparse::Status::Complete(_)) => wanted(request.method, request.path),
-        Ok(httparse::Status::Partial) if bytes.len() < LONGEST => Reading::Incomplete,
+        Ok(httparse::Status::Partial) if bytes.len() < LONGEST => RequestRead::Incomplete,
         Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
-            Reading::Refused(Status::TooLarge)
+            RequestRead::Refused(HttpStatus::TooLarge)
         }
-        Err(_) => Reading::Refused(Status::BadRequest),
+        Err(_) => RequestRead::Refused(HttpStatus::BadRequest),
     }
 }
 
-fn wanted(method: Option<&str>, path: Option<&str>) -> Reading {
+fn wanted(method: Option<&str>, path: Option<&str>) -> RequestRead {
     let path = path.unwrap_or_default();
     // What comes after a question mark is for nobody here.
     let page = match path.split_once('?').map_or(path, |(path, _)| path) {
         "/metrics" => Page::Metrics,
         "/healthz" => Page::Alive,
         "/readyz" => Page::Ready,
-        _ => return Reading::Refused(Status::NotFound),
+        _ => return RequestRead::Refused(HttpStatus::NotFound),
     };
     match method {
-        Some("GET") => Reading::Wants { page, body: true },
-        Some("HEAD") => Reading::Wants { page, body: false },
-        _ => Reading::Refused(Status::MethodNotAllowed),
+        Some("GET") => RequestRead::Wants { page, body: true },
+        Some("HEAD") => RequestRead::Wants { page, body: false },
+        _ => RequestRead::Refused(HttpStatus::MethodNotAllowed),
     }
 }
 
 /// The head of an answer whose end is the end of the connection.
 #[must_use]
-pub fn head(status: Status, content_type: &str) -> Vec<u8> {
+pub fn head(status: HttpStatus, content_type: &str) -> Vec<u8> {
     let status_line = status.line();
-    let allow = if status == Status::MethodNotAllowed { "Allow: GET, HEAD\r\n" } else { "" };
+    let allow = if status == HttpStatus::MethodNotAllowed { "Allow: GET, HEAD\r\n" } else { "" };
     format!(
         "HTTP/1.1 {status_line}\r\nContent-Type: {content_type}\r\n{allow}\
          Cache-Control: no-store\r\nConnection: close\r\n\r\n"
@@ -118,7 +118,7 @@ pub fn head(status: Status, content_type: &str) -> Vec<u8> {
 
 /// A whole answer of a few words.
 #[must_use]
-pub fn short(status: Status, words: &str, body: bool) -> Vec<u8> {
+pub fn short(status: HttpStatus, words: &str, body: bool) -> Vec<u8> {
     let mut answer = head(status, "text/plain; charset=utf-8");
     if body {
         answer.extend_from_slice(words.as_bytes());
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
     use proptest::prelude::proptest;
 
-    fn reading(text: &str) -> Reading {
+    fn reading(text: &str) -> RequestRead {
         read(text.as_bytes())
     }
 
@@ -144,9 +144,9 @@ mod tests {
             ("GET /readyz?x=1 HTTP/1.1", Page::Ready, true),
         ] {
             let whole = format!("{line}\r\nHost: x\r\n\r\n");
-            assert_eq!(reading(&whole), Reading::Wants { page, body }, "{line}");
+            assert_eq!(reading(&whole), RequestRead::Wants { page, body }, "{line}");
             for end in 0..whole.len() {
-                assert_eq!(reading(&whole[..end]), Reading::Incomplete, "{line} {end}");
+                assert_eq!(reading(&whole[..end]), RequestRead::Incomplete, "{line} {end}");
             }
         }
     }
@@ -154,17 +154,17 @@ mod tests {
     #[test]
     fn refuses_what_it_cannot_answer() {
         let refused = |text: &str| match reading(text) {
-            Reading::Refused(status) => status,
+            RequestRead::Refused(status) => status,
             other => panic!("{text}: {other:?}"),
         };
-        assert_eq!(refused("GET / HTTP/1.1\r\n\r\n"), Status::NotFound);
-        assert_eq!(refused("POST /metrics HTTP/1.1\r\n\r\n"), Status::MethodNotAllowed);
-        assert_eq!(refused("\x16\x03\x01"), Status::BadRequest);
-        assert_eq!(refused(&"GET /".repeat(LONGEST)), Status::BadRequest);
+        assert_eq!(refused("GET / HTTP/1.1\r\n\r\n"), HttpStatus::NotFound);
+        assert_eq!(refused("POST /metrics HTTP/1.1\r\n\r\n"), HttpStatus::MethodNotAllowed);
+        assert_eq!(refused("\x16\x03\x01"), HttpStatus::BadRequest);
+        assert_eq!(refused(&"GET /".repeat(LONGEST)), HttpStatus::BadRequest);
         let long = format!("GET /metrics HTTP/1.1\r\nx: {}", "y".repeat(LONGEST));
-        assert_eq!(refused(&long), Status::TooLarge);
+        assert_eq!(refused(&long), HttpStatus::TooLarge);
         let many = format!("GET /metrics HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(FIELDS + 1));
-        assert_eq!(refused(&many), Status::TooLarge);
+        assert_eq!(refused(&many), HttpStatus::TooLarge);
     }
 
     proptest! {

@@ -86,7 +86,7 @@ pub struct LastError {
 }
 
 /// A word of ours or one that was read.
-type Word = Cow<'static, str>;
+type StatisticWord = Cow<'static, str>;
 
 /// The counters of one service, or of all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,11 +95,11 @@ pub struct Statistics {
     /// services answered.
     pub accepted: u64,
     /// Those turned away, by the reason that the log tells.
-    pub refused: BTreeMap<Word, u64>,
+    pub refused: BTreeMap<StatisticWord, u64>,
     /// Those admitted that could not be served.
     pub failed: u64,
     /// Ends of programs: by status (`0`, `1`, …), signal (`SIGTERM`) or `unknown`.
-    pub exits: BTreeMap<Word, u64>,
+    pub exits: BTreeMap<StatisticWord, u64>,
     /// How long the server was busy starting each program.
     pub start_time: Histogram,
     /// How long programs and conversations ran.
@@ -125,7 +125,7 @@ impl Statistics {
     }
 
     /// A program has ended after `time`.
-    pub fn ended(&mut self, how: Word, time: Duration) {
+    pub fn ended(&mut self, how: StatisticWord, time: Duration) {
         let count = self.exits.entry(how).or_default();
         *count = count.saturating_add(1);
         self.ran(time);
@@ -157,7 +157,7 @@ impl Statistics {
 
 /// The word for an exit status. The common ones cost no memory.
 #[must_use]
-pub fn exit_word(status: i32) -> Word {
+pub fn exit_word(status: i32) -> StatisticWord {
     match status {
         0 => Cow::Borrowed("0"),
         1 => Cow::Borrowed("1"),

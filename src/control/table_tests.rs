@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
-use crate::control::answer::Finding;
+use crate::control::answer::ReportedFinding;
 use crate::control::statistics::LastError;
 
 fn echo() -> ServiceStatus {
@@ -96,7 +96,7 @@ fn nothing_drives_the_terminal() {
 #[test]
 fn a_reload_drives_no_terminal_and_keeps_its_lines() {
     let text = "error: \x1b[2J\n --> f:1:1\n".to_owned();
-    let finding = Finding { severity: "error".to_owned(), text };
+    let finding = ReportedFinding { severity: "error".to_owned(), text };
     let shown = reloaded(&Reloaded { diagnostics: vec![finding], ..Reloaded::default() });
     assert!(shown.starts_with("error: ?[2J\n --> f:1:1\n\n"), "{shown}");
 }
@@ -139,7 +139,7 @@ fn a_reload_says_what_changed_or_why_not() {
         reloaded(&answer),
         "reloaded: 1 socket kept, 2 opened, 0 closed; 0 services changed\n"
     );
-    let finding = Finding { severity: "error".to_owned(), text: "error: no\n".to_owned() };
+    let finding = ReportedFinding { severity: "error".to_owned(), text: "error: no\n".to_owned() };
     let answer = Reloaded { diagnostics: vec![finding], ..Reloaded::default() };
     let expected = "error: no\n\nnot reloaded: 1 error; everything is as it was\n";
     assert_eq!(reloaded(&answer), expected);

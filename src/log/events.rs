@@ -12,7 +12,7 @@ use std::time::Duration;
 use log::Level::{Debug, Error, Info, Warn};
 
 use super::label::SERVER;
-use super::line::Value::{
+use super::line::LogValue::{
     Absent, Count, Number, Peer, Pid, Precise, Quote, Rest, Seconds, Shown, Unknown, Word, Yes,
 };
 use super::line::{Field, count, say, text};
@@ -424,8 +424,8 @@ pub fn log_file_failed(file: &Path, error: &dyn Display) {
     say(Error, SERVER, "log-file-failed", &[("file", path(file)), ("error", Shown(error))]);
 }
 
-fn path(path: &Path) -> super::line::Value<'_> {
-    super::line::Value::Text(path.as_os_str().as_encoded_bytes())
+fn path(path: &Path) -> super::line::LogValue<'_> {
+    super::line::LogValue::Text(path.as_os_str().as_encoded_bytes())
 }
 
 /// How programs are started, and how many may run at once.

@@ -28,12 +28,12 @@ pub fn is_json() -> bool {
 
 /// A value of a line. What is a number in text is one in JSON, and what is `-` or
 /// unknown there is null.
-pub(crate) enum Value<'a> {
+pub(crate) enum LogValue<'a> {
     /// A text from anywhere, escaped; in quotes unless it is one plain word.
     Text(&'a [u8]),
     /// A text from anywhere, always in quotes.
     Quote(&'a [u8]),
-    /// As [`Value::Text`], of anything that can be displayed.
+    /// As [`LogValue::Text`], of anything that can be displayed.
     Shown(&'a dyn Display),
     /// A text of our own, written as it is.
     Word(&'a str),
@@ -59,25 +59,25 @@ pub(crate) enum Value<'a> {
     Absent,
 }
 
-impl Value<'_> {
+impl LogValue<'_> {
     /// The value, if it is wanted.
     pub(crate) fn when(self, wanted: bool) -> Self {
-        if wanted { self } else { Value::Absent }
+        if wanted { self } else { LogValue::Absent }
     }
 }
 
 /// Of a text in this program's own encoding.
-pub(crate) fn text(text: &str) -> Value<'_> {
-    Value::Text(text.as_bytes())
+pub(crate) fn text(text: &str) -> LogValue<'_> {
+    LogValue::Text(text.as_bytes())
 }
 
 /// A number of things.
-pub(crate) fn count(number: usize) -> Value<'static> {
-    Value::Count(u64::try_from(number).unwrap_or(u64::MAX))
+pub(crate) fn count(number: usize) -> LogValue<'static> {
+    LogValue::Count(u64::try_from(number).unwrap_or(u64::MAX))
 }
 
 /// A key and its value.
-pub(crate) type Field<'a> = (&'static str, Value<'a>);
+pub(crate) type Field<'a> = (&'static str, LogValue<'a>);
 
 thread_local! {
     /// The line that was said last: its memory serves the next.
@@ -95,7 +95,7 @@ pub(crate) fn say(level: Level, target: &str, word: &'static str, fields: &[Fiel
     // Taken away meanwhile: writing a line may make another one be said.
     let mut line = LINE.take();
     line.clear();
-    Line { word, fields }.write(&mut line);
+    LogLine { word, fields }.write(&mut line);
     log::log!(target: target, level, "{line}");
     if line.capacity() <= KEPT {
         LINE.set(line);
@@ -103,13 +103,13 @@ pub(crate) fn say(level: Level, target: &str, word: &'static str, fields: &[Fiel
 }
 
 /// `word key=value …`, or `"event":"word","key":value,…`, the inside of an object.
-struct Line<'a> {
+struct LogLine<'a> {
     word: &'static str,
     fields: &'a [Field<'a>],
 }
 
 // Writing to memory does not fail.
-impl Line<'_> {
+impl LogLine<'_> {
     fn write(&self, out: &mut String) {
         if is_json() { self.json(out) } else { self.text(out) }
     }
@@ -118,8 +118,8 @@ impl Line<'_> {
         out.push_str(self.word);
         for (key, value) in self.fields {
             match value {
-                Value::Absent => continue,
-                Value::Rest(_) => out.push(' '),
+                LogValue::Absent => continue,
+                LogValue::Rest(_) => out.push(' '),
                 _ => {
                     out.push(' ');
                     out.push_str(key);
@@ -132,7 +132,7 @@ impl Line<'_> {
 
     fn json(&self, out: &mut String) {
         let _ = write!(out, "\"event\":\"{}\"", self.word);
-        let fields = self.fields.iter().filter(|(_, value)| !matches!(value, Value::Absent));
+        let fields = self.fields.iter().filter(|(_, value)| !matches!(value, LogValue::Absent));
         for (key, value) in fields {
             let _ = write!(out, ",\"{key}\":");
             value.json(out);
@@ -140,47 +140,47 @@ impl Line<'_> {
     }
 }
 
-impl Value<'_> {
+impl LogValue<'_> {
     fn text(&self, out: &mut String) {
         match self {
-            Value::Text(bytes) => push_quoted(out, bytes),
-            Value::Quote(bytes) => push_always_quoted(out, bytes),
-            Value::Shown(value) => push_quoted(out, value.to_string().as_bytes()),
-            Value::Word(word) => out.push_str(word),
-            Value::Peer(Address::Inet(address)) => push_socket_address(out, address),
-            Value::Peer(address) => _ = write!(out, "{address}"),
-            Value::Number(number) | Value::Pid(Some(number)) => push_signed(out, *number),
-            Value::Count(number) => push_number(out, *number),
-            Value::Pid(None) => out.push('-'),
-            Value::Precise(time) => {
+            LogValue::Text(bytes) => push_quoted(out, bytes),
+            LogValue::Quote(bytes) => push_always_quoted(out, bytes),
+            LogValue::Shown(value) => push_quoted(out, value.to_string().as_bytes()),
+            LogValue::Word(word) => out.push_str(word),
+            LogValue::Peer(Address::Inet(address)) => push_socket_address(out, address),
+            LogValue::Peer(address) => _ = write!(out, "{address}"),
+            LogValue::Number(number) | LogValue::Pid(Some(number)) => push_signed(out, *number),
+            LogValue::Count(number) => push_number(out, *number),
+            LogValue::Pid(None) => out.push('-'),
+            LogValue::Precise(time) => {
                 push_precise(out, *time);
                 out.push('s');
             }
-            Value::Seconds(time) => {
+            LogValue::Seconds(time) => {
                 push_number(out, time.as_secs());
                 out.push('s');
             }
-            Value::Yes => out.push_str("yes"),
-            Value::Unknown => out.push_str("unknown"),
-            Value::Rest(rest) => _ = write!(out, "{}", Plain(rest)),
-            Value::Absent => {}
+            LogValue::Yes => out.push_str("yes"),
+            LogValue::Unknown => out.push_str("unknown"),
+            LogValue::Rest(rest) => _ = write!(out, "{}", Plain(rest)),
+            LogValue::Absent => {}
         }
     }
 
     fn json(&self, out: &mut String) {
         match self {
-            Value::Text(bytes) | Value::Quote(bytes) => _ = write!(out, "{}", Json(bytes)),
-            Value::Shown(value) => _ = write!(out, "{}", JsonOf(value)),
-            Value::Word(word) => _ = write!(out, "{}", Json(word.as_bytes())),
-            Value::Peer(Address::None) => out.push_str("null"),
-            Value::Peer(address) => _ = write!(out, "{}", JsonOf(address)),
-            Value::Number(number) | Value::Pid(Some(number)) => push_signed(out, *number),
-            Value::Count(number) => push_number(out, *number),
-            Value::Precise(time) => push_precise(out, *time),
-            Value::Seconds(time) => push_number(out, time.as_secs()),
-            Value::Yes => out.push_str("true"),
-            Value::Rest(rest) => _ = write!(out, "{}", JsonOf(rest)),
-            Value::Pid(None) | Value::Unknown | Value::Absent => out.push_str("null"),
+            LogValue::Text(bytes) | LogValue::Quote(bytes) => _ = write!(out, "{}", Json(bytes)),
+            LogValue::Shown(value) => _ = write!(out, "{}", JsonOf(value)),
+            LogValue::Word(word) => _ = write!(out, "{}", Json(word.as_bytes())),
+            LogValue::Peer(Address::None) => out.push_str("null"),
+            LogValue::Peer(address) => _ = write!(out, "{}", JsonOf(address)),
+            LogValue::Number(number) | LogValue::Pid(Some(number)) => push_signed(out, *number),
+            LogValue::Count(number) => push_number(out, *number),
+            LogValue::Precise(time) => push_precise(out, *time),
+            LogValue::Seconds(time) => push_number(out, time.as_secs()),
+            LogValue::Yes => out.push_str("true"),
+            LogValue::Rest(rest) => _ = write!(out, "{}", JsonOf(rest)),
+            LogValue::Pid(None) | LogValue::Unknown | LogValue::Absent => out.push_str("null"),
         }
     }
 }

@@ -2,7 +2,7 @@ use crate::log::line::*;
 use serde_json::json;
 
 fn both(fields: &[Field<'_>]) -> (String, serde_json::Value) {
-    let line = Line { word: "word", fields };
+    let line = LogLine { word: "word", fields };
     let (mut text, mut json) = (String::new(), String::from("{"));
     line.text(&mut text);
     line.json(&mut json);
@@ -15,16 +15,16 @@ fn a_line_says_the_same_in_both_forms() {
     let peer = Address::Inet("127.0.0.1:4711".parse().unwrap());
     let (text, json) = both(&[
         ("service", text("echo/tcp")),
-        ("peer", Value::Peer(peer)),
-        ("pid", Value::Pid(Some(12))),
-        ("status", Value::Number(-1)),
-        ("gone", Value::Word("here").when(false)),
-        ("time", Value::Precise(Duration::from_micros(12_345))),
-        ("delay", Value::Seconds(Duration::from_secs(61))),
-        ("left_out", Value::Count(u64::MAX)),
-        ("error", Value::Shown(&"two words")),
-        ("line", Value::Quote(b"word \"\xff")),
-        ("cut", Value::Yes),
+        ("peer", LogValue::Peer(peer)),
+        ("pid", LogValue::Pid(Some(12))),
+        ("status", LogValue::Number(-1)),
+        ("gone", LogValue::Word("here").when(false)),
+        ("time", LogValue::Precise(Duration::from_micros(12_345))),
+        ("delay", LogValue::Seconds(Duration::from_secs(61))),
+        ("left_out", LogValue::Count(u64::MAX)),
+        ("error", LogValue::Shown(&"two words")),
+        ("line", LogValue::Quote(b"word \"\xff")),
+        ("cut", LogValue::Yes),
     ]);
     assert_eq!(
         text,
@@ -42,9 +42,9 @@ fn a_line_says_the_same_in_both_forms() {
 #[test]
 fn what_is_not_there_or_not_known_is_null() {
     let (text, json) = both(&[
-        ("peer", Value::Peer(Address::None)),
-        ("pid", Value::Pid(None)),
-        ("status", Value::Unknown),
+        ("peer", LogValue::Peer(Address::None)),
+        ("pid", LogValue::Pid(None)),
+        ("status", LogValue::Unknown),
     ]);
     assert_eq!(text, "word peer=- pid=- status=unknown");
     assert_eq!(json, json!({"event": "word", "peer": null, "pid": null, "status": null}));
@@ -52,14 +52,14 @@ fn what_is_not_there_or_not_known_is_null() {
 
 #[test]
 fn the_rest_of_a_line_has_a_key_in_json_only() {
-    let (text, json) = both(&[("message", Value::Rest("file:1: no \"x\"\n"))]);
+    let (text, json) = both(&[("message", LogValue::Rest("file:1: no \"x\"\n"))]);
     assert_eq!(text, "word file:1: no \"x\"\\x0a");
     assert_eq!(json, json!({"event": "word", "message": "file:1: no \"x\"\n"}));
 }
 
 #[test]
 fn times_have_milliseconds() {
-    let (text, json) = both(&[("time", Value::Precise(Duration::from_secs(61)))]);
+    let (text, json) = both(&[("time", LogValue::Precise(Duration::from_secs(61)))]);
     assert_eq!((text.as_str(), &json["time"]), ("word time=61.000s", &json!(61.0)));
 }
 

@@ -29,8 +29,8 @@ use super::target::{self, LogTarget};
 use crate::sys::descriptor::becomes_ready;
 use crate::sys::zone::Zone;
 use own_file::OwnFile;
-use prefix::{Head, SyslogHead};
-use stderr::Stderr;
+use prefix::{LinePrefix, SyslogHead};
+use stderr::StderrLog;
 use syslog::Syslog;
 
 pub use files::{keep_files, number_of, open_again, open_files};
@@ -57,12 +57,12 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 static ECHO: AtomicBool = AtomicBool::new(false);
 
 static SINK: Mutex<Sink> = Mutex::new(Sink {
-    lines: Lines { waiting: Vec::new(), dropped: 0, dropped_ever: 0, head: Head::Stamp },
+    lines: Lines { waiting: Vec::new(), dropped: 0, dropped_ever: 0, head: LinePrefix::Stamp },
     held: false,
     stalled: false,
     patience: Duration::ZERO,
     pause: SHORTEST_PAUSE,
-    output: Output::Stderr(Stderr::Asked),
+    output: Output::Stderr(StderrLog::Asked),
 });
 
 struct Sink {
@@ -84,11 +84,11 @@ struct Lines {
     dropped: u64,
     /// Lines dropped since the start.
     dropped_ever: u64,
-    head: Head,
+    head: LinePrefix,
 }
 
 enum Output {
-    Stderr(Stderr),
+    Stderr(StderrLog),
     Syslog(Syslog),
     File(OwnFile),
 }
@@ -108,7 +108,7 @@ enum Put {
 
 impl Lines {
     /// Takes a line, if there is room for it.
-    fn take(&mut self, line: impl FnOnce(&mut Vec<u8>, &mut Head)) {
+    fn take(&mut self, line: impl FnOnce(&mut Vec<u8>, &mut LinePrefix)) {
         let before = self.waiting.len();
         line(&mut self.waiting, &mut self.head);
         if self.waiting.len() > CAPACITY {
@@ -240,7 +240,7 @@ impl log::Log for Logger {
 fn in_its_file(record: &Record<'_>) -> bool {
     let file = events::file_of(record.target());
     file.is_some_and(|number| {
-        files::take(number, |lines| prefix::write(lines, &mut Head::Stamp, record))
+        files::take(number, |lines| prefix::write(lines, &mut LinePrefix::Stamp, record))
     })
 }
 
@@ -264,19 +264,19 @@ pub fn start(target: &LogTarget, level: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn open(target: &LogTarget) -> io::Result<(Head, Output)> {
+fn open(target: &LogTarget) -> io::Result<(LinePrefix, Output)> {
     Ok(match target {
         LogTarget::Stderr => {
-            let head = if under_journal() { Head::Priority } else { Head::Stamp };
-            (head, Output::Stderr(Stderr::find_out()))
+            let head = if under_journal() { LinePrefix::Priority } else { LinePrefix::Stamp };
+            (head, Output::Stderr(StderrLog::find_out()))
         }
         LogTarget::Syslog { facility, socket } => {
             // Whoever tells the time of day says what is wrong with the zone.
             let zone = Zone::load(std::env::var_os("TZ").as_deref()).unwrap_or_default();
-            let head = Head::Syslog(SyslogHead::new(*facility, zone));
+            let head = LinePrefix::Syslog(SyslogHead::new(*facility, zone));
             (head, Output::Syslog(Syslog::new(socket)))
         }
-        LogTarget::File(path) => (Head::Stamp, Output::File(OwnFile::open(path)?)),
+        LogTarget::File(path) => (LinePrefix::Stamp, Output::File(OwnFile::open(path)?)),
     })
 }
 
@@ -305,7 +305,7 @@ pub fn echoes_to_starter() -> bool {
 fn echo(record: &Record<'_>) {
     if record.level() <= log::Level::Warn && echoes_to_starter() {
         let mut line = Vec::new();
-        prefix::write(&mut line, &mut Head::Stamp, record);
+        prefix::write(&mut line, &mut LinePrefix::Stamp, record);
         let _ = io::stderr().write_all(&line);
     }
 }
@@ -322,7 +322,9 @@ pub fn is_elsewhere() -> bool {
 pub fn system_log() -> (u8, PathBuf) {
     let sink = sink();
     match (&sink.lines.head, &sink.output) {
-        (Head::Syslog(head), Output::Syslog(syslog)) => (head.facility(), syslog.path().to_owned()),
+        (LinePrefix::Syslog(head), Output::Syslog(syslog)) => {
+            (head.facility(), syslog.path().to_owned())
+        }
         _ => (target::DAEMON, PathBuf::from(target::SOCKET)),
     }
 }

@@ -33,7 +33,7 @@ pub use accept::{Accepted, Connection};
 pub use display::{NotOpened, ShownEndpoint};
 pub use keepalive::{set as set_keepalive, set_times as set_keepalive_times};
 pub use packet_info::tell_nothing;
-use plain::Plain;
+use plain::PlainOptions;
 pub use restore::Condition;
 pub use sibling::{bind_beside, share_address, udp_socket};
 pub use socket::{Bound, Socket};
@@ -55,7 +55,7 @@ pub struct Listener {
     /// has sent it.
     told: bool,
     /// What its options are when no program has had it; none before one has.
-    plain: Option<Plain>,
+    plain: Option<PlainOptions>,
 }
 
 impl Listener {
@@ -222,7 +222,7 @@ impl Listener {
         if self.plain.is_none() {
             let (family, socket_type) = self.socket.kind(&self.address);
             self.plain =
-                Plain::of(family, socket_type, Some(&self.socket).filter(|_| self.adopted));
+                PlainOptions::of(family, socket_type, Some(&self.socket).filter(|_| self.adopted));
         }
     }
 

@@ -17,7 +17,7 @@ use nix::unistd::{Gid, Uid, fchownat, getegid, geteuid};
 
 use crate::config::model::{Attributes, SocketType};
 use crate::sys::descriptor;
-use crate::sys::trusted_path::Place;
+use crate::sys::trusted_path::ParentDirectory;
 
 /// A path with our socket on it; unlinked when dropped, if it is still ours.
 #[derive(Debug)]
@@ -49,7 +49,8 @@ impl BoundPath {
     /// Whether our socket cannot be found there any more.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        Place::of(&self.path).and_then(|place| identity(&place)).ok() != Some(self.identity)
+        ParentDirectory::of(&self.path).and_then(|place| identity(&place)).ok()
+            != Some(self.identity)
     }
 
     /// Gives our socket its owner, group and mode: those that it would have if it were
@@ -58,7 +59,7 @@ impl BoundPath {
     /// # Errors
     /// chown(2)'s and chmod(2)'s; that something else is there by now.
     pub fn set_owner_and_mode(&self, attributes: &Attributes) -> io::Result<()> {
-        let found = Found::at(&Place::of(&self.path)?)?;
+        let found = Found::at(&ParentDirectory::of(&self.path)?)?;
         if found.identity() != self.identity {
             return Err(io::Error::other(REPLACED));
         }
@@ -80,14 +81,14 @@ impl BoundPath {
 impl Drop for BoundPath {
     fn drop(&mut self) {
         // Somebody else's socket may be there by now.
-        let Ok(place) = Place::of(&self.path) else { return };
+        let Ok(place) = ParentDirectory::of(&self.path) else { return };
         if identity(&place).ok() == Some(self.identity) {
             let _ = place.unlink();
         }
     }
 }
 
-fn identity(place: &Place) -> io::Result<(u64, u64)> {
+fn identity(place: &ParentDirectory) -> io::Result<(u64, u64)> {
     let found = place.stat()?;
     Ok((found.st_dev, found.st_ino))
 }
@@ -104,14 +105,14 @@ pub fn bind(
 ) -> io::Result<BoundPath> {
     let address = UnixAddr::new(path)?;
     // What is bound is looked for there: if the path leads elsewhere by then, nothing is done.
-    let place = Place::of(path)?;
+    let place = ParentDirectory::of(path)?;
     match bind_at(descriptor, &address, &place) {
         Err(Errno::EADDRINUSE) => {
             remove_stale(&place, &address, socket_type)?;
             bind_at(descriptor, &address, &place)?;
         }
         // There it was not allowed to.
-        Err(Errno::EACCES) if !Place::of(path)?.is(&place) => {
+        Err(Errno::EACCES) if !ParentDirectory::of(path)?.is(&place) => {
             return Err(io::Error::other(REPLACED));
         }
         other => other?,
@@ -126,7 +127,7 @@ pub fn bind(
     Ok(bound)
 }
 
-fn bind_at(descriptor: &OwnedFd, address: &UnixAddr, place: &Place) -> Result<(), Errno> {
+fn bind_at(descriptor: &OwnedFd, address: &UnixAddr, place: &ParentDirectory) -> Result<(), Errno> {
     if place.is_movable() {
         beneath::bind(descriptor, address, place)
     } else {
@@ -175,7 +176,7 @@ struct Found {
 }
 
 impl Found {
-    fn at(place: &Place) -> io::Result<Self> {
+    fn at(place: &ParentDirectory) -> io::Result<Self> {
         let descriptor = place.hold()?;
         let stat = fstat(&descriptor)?;
         Ok(Self { descriptor, stat })
@@ -229,7 +230,11 @@ impl Found {
 }
 
 /// Unlinks a socket that a server has left behind.
-fn remove_stale(place: &Place, address: &UnixAddr, socket_type: SocketType) -> io::Result<()> {
+fn remove_stale(
+    place: &ParentDirectory,
+    address: &UnixAddr,
+    socket_type: SocketType,
+) -> io::Result<()> {
     let found = Found::at(place)?;
     if found.stat.st_mode & libc::S_IFMT != libc::S_IFSOCK {
         let message = "the path exists and is not a socket";

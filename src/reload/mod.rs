@@ -26,5 +26,5 @@ mod steps;
 pub mod wire;
 mod worker;
 
-pub use steps::{Finding, From, Loading, Overview, Serve, Step, What};
-pub use worker::{LIMIT, Loader, Turn, load_and_wait};
+pub use steps::{From, LoadedFinding, Loading, Overview, Serve, ServiceChange, Step};
+pub use worker::{LIMIT, ReloadWorker, Turn, load_and_wait};

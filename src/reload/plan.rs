@@ -35,7 +35,7 @@ pub enum Fate {
 
 /// A socket that stays open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kept {
+pub struct KeptSocket {
     /// Whose it was.
     pub old: SocketRef,
     /// Whose it is.
@@ -48,7 +48,7 @@ pub struct Kept {
 
 /// An old service that goes on as it was, since what should replace it is withheld.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Held {
+pub struct RetainedService {
     /// Its index.
     pub old: usize,
     /// Itself, without the sockets that a new service has taken over.
@@ -65,11 +65,11 @@ pub struct Plan {
     /// What each new service is, in their order.
     pub services: Vec<Fate>,
     /// Old services that go on exactly as they were.
-    pub held: Vec<Held>,
+    pub held: Vec<RetainedService>,
     /// Old services that are no more.
     pub gone: Vec<usize>,
     /// Sockets that stay open, in the order of the new services.
-    pub kept: Vec<Kept>,
+    pub kept: Vec<KeptSocket>,
     /// Sockets of new services to open.
     pub open: Vec<SocketRef>,
     /// Sockets of old services to close.
@@ -223,7 +223,7 @@ impl<'a> Planner<'a> {
             self.taken.insert(found);
             let before = self.old.get(found.service);
             let reapply = before.is_none_or(|before| creation_differs(before, service));
-            plan.kept.push(Kept { old: found, new, reapply });
+            plan.kept.push(KeptSocket { old: found, new, reapply });
         }
     }
 
@@ -234,7 +234,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Lets an old service go on with the sockets that no new one has.
-    fn hold(&self, service: &Rc<Service>, index: usize) -> Held {
+    fn hold(&self, service: &Rc<Service>, index: usize) -> RetainedService {
         let all = service.sockets.iter().enumerate();
         let (sockets, specs): (Vec<_>, Vec<_>) = all
             .map(|(socket, spec)| (SocketRef { service: index, socket }, spec.clone()))
@@ -245,7 +245,7 @@ impl<'a> Planner<'a> {
         } else {
             Rc::new(Service { sockets: specs, ..(**service).clone() })
         };
-        Held { old: index, service, sockets }
+        RetainedService { old: index, service, sockets }
     }
 }
 

@@ -57,8 +57,8 @@ fn at(service: usize, socket: usize) -> SocketRef {
     SocketRef { service, socket }
 }
 
-fn kept(old: SocketRef, new: SocketRef, reapply: bool) -> Kept {
-    Kept { old, new, reapply }
+fn kept(old: SocketRef, new: SocketRef, reapply: bool) -> KeptSocket {
+    KeptSocket { old, new, reapply }
 }
 
 #[test]
@@ -128,8 +128,11 @@ fn what_should_replace_it_is_lacking_so_it_goes_on() {
     let plan =
         run(vec![service(&[1, 2]), service(&[3])], vec![service(&[3])], vec![withheld(&[2])]);
     assert_eq!(plan.services, [Fate::Unchanged(1)]);
-    let held =
-        Held { old: 0, service: Rc::new(service(&[1, 2])), sockets: vec![at(0, 0), at(0, 1)] };
+    let held = RetainedService {
+        old: 0,
+        service: Rc::new(service(&[1, 2])),
+        sockets: vec![at(0, 0), at(0, 1)],
+    };
     assert_eq!(plan.held, [held]);
     assert!(plan.changes_nothing());
 
@@ -143,7 +146,7 @@ fn a_held_service_gives_up_what_another_is_said_to_have() {
     let plan = run(vec![service(&[1, 2])], vec![service(&[2])], vec![withheld(&[1])]);
     assert_eq!(plan.services, [Fate::New]);
     assert_eq!(plan.kept, [kept(at(0, 1), at(0, 0), false)]);
-    let held = Held { old: 0, service: Rc::new(service(&[1])), sockets: vec![at(0, 0)] };
+    let held = RetainedService { old: 0, service: Rc::new(service(&[1])), sockets: vec![at(0, 0)] };
     assert_eq!((plan.held, plan.close), (vec![held], vec![]));
 }
 

@@ -16,7 +16,7 @@ use crate::config::model::{
 
 /// A finding about the configuration, ready to be shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
+pub struct LoadedFinding {
     /// How bad.
     pub severity: Severity,
     /// In one line, for the log.
@@ -28,7 +28,7 @@ pub struct Finding {
     pub held: Option<usize>,
 }
 
-impl Finding {
+impl LoadedFinding {
     /// What the reader of configurations has found.
     #[must_use]
     pub fn of(diagnostic: &Diagnostic) -> Self {
@@ -89,7 +89,7 @@ pub struct Overview {
 #[derive(Debug, Default, PartialEq)]
 pub struct Loading {
     /// All there is to say about the configuration.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<LoadedFinding>,
     /// How many of them are errors; at a reload those alone for which it is refused.
     pub errors: usize,
     /// How many services the new configuration serves.
@@ -140,7 +140,7 @@ pub struct Serve {
     /// Whether it goes on as an old one.
     pub fate: Fate,
     /// What it is now.
-    pub what: What,
+    pub what: ServiceChange,
     /// Where each of its sockets comes from, in their order.
     pub sockets: Vec<From>,
     /// Sockets of the old one that nobody has any more.
@@ -149,7 +149,7 @@ pub struct Serve {
 
 /// What a service is now.
 #[derive(Debug, PartialEq)]
-pub enum What {
+pub enum ServiceChange {
     /// What it was, said at this place.
     Moved(Origin),
     /// This.
@@ -219,8 +219,8 @@ fn push(
         return;
     }
     let what = match fate {
-        Fate::Unchanged(_) => What::Moved(service.origin.clone()),
-        Fate::New | Fate::Updated(_) => What::New(service),
+        Fate::Unchanged(_) => ServiceChange::Moved(service.origin.clone()),
+        Fate::New | Fate::Updated(_) => ServiceChange::New(service),
     };
     steps.push(Step::Serve(Serve { fate, what, sockets, close }));
 }

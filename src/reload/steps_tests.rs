@@ -68,7 +68,8 @@ fn a_change_in_the_middle_is_one_more() {
 fn a_line_put_before_them_moves_services_and_nothing_else() {
     let steps = steps_of(many(1..4), many(2..5));
     for ((n, step), line) in steps.iter().enumerate().zip(2..) {
-        let Step::Serve(Serve { fate, what: What::Moved(origin), sockets, close }) = step else {
+        let Step::Serve(Serve { fate, what: ServiceChange::Moved(origin), sockets, close }) = step
+        else {
             panic!("{step:?}");
         };
         assert_eq!((*fate, origin.line, close.len()), (Fate::Unchanged(n), line, 0));
@@ -130,8 +131,8 @@ fn after(old: &[Rc<Service>], steps: &[Step]) -> Vec<(Service, Vec<Option<Socket
             }
             Step::Serve(Serve { fate, what, sockets, .. }) => {
                 let service = match (what, fate) {
-                    (What::New(service), _) => (**service).clone(),
-                    (What::Moved(origin), Fate::Unchanged(index)) => {
+                    (ServiceChange::New(service), _) => (**service).clone(),
+                    (ServiceChange::Moved(origin), Fate::Unchanged(index)) => {
                         Service { origin: origin.clone(), ..(*old[*index]).clone() }
                     }
                     other => panic!("{other:?}"),

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Fate, SocketRef};
-use super::steps::{Finding, From, Loading, Overview, Serve, Step, What};
+use super::steps::{From, LoadedFinding, Loading, Overview, Serve, ServiceChange, Step};
 use crate::config::model::{
     Account, Action, Attributes, Awaited, Known as KnownName, LogFile, Names, Origin, Prefix,
     Service, SocketSpec, SocketType, TcpmuxName,
@@ -25,14 +25,14 @@ const PIECE: usize = 1024;
 type Number = u32;
 
 #[derive(Serialize, Deserialize)]
-enum Record {
-    Finding(Finding),
+enum WireRecord {
+    Finding(LoadedFinding),
     LogFile(LogFile),
     /// The name of a file of configuration.
     File(String),
     Account(Account),
     /// A piece of a list of addresses; the last one ends it.
-    Prefixes(Vec<Prefix>, Last),
+    Prefixes(Vec<Prefix>, WireEnd),
     /// Without its lists, whose numbers are beside it.
     Attributes(Box<Attributes>, Option<Number>, Option<Number>),
     Same {
@@ -56,17 +56,17 @@ enum Record {
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq)]
-struct Last(bool);
+struct WireEnd(bool);
 
 #[derive(Serialize, Deserialize)]
 enum Sent {
-    Moved(Place),
+    Moved(WirePlace),
     New(Box<Definition>),
 }
 
 /// The number of the file, and the line.
 #[derive(Serialize, Deserialize)]
-struct Place(Number, u32);
+struct WirePlace(Number, u32);
 
 /// A service with numbers for what it shares.
 #[derive(Serialize, Deserialize)]
@@ -74,7 +74,7 @@ struct Definition {
     label: String,
     id: Option<String>,
     name: Option<String>,
-    origin: Place,
+    origin: WirePlace,
     socket_type: SocketType,
     sockets: Vec<SocketSpec>,
     awaited: Vec<Awaited>,
@@ -90,15 +90,15 @@ pub struct Sender<W> {
     to: W,
     bytes: Vec<u8>,
     files: HashMap<Rc<str>, Number>,
-    accounts: Known<Account>,
-    attributes: Known<Attributes>,
-    lists: Known<[Prefix]>,
+    accounts: SentShared<Account>,
+    attributes: SentShared<Attributes>,
+    lists: SentShared<[Prefix]>,
 }
 
 /// What has been sent, by where it is. Kept, so that nothing else gets there.
-struct Known<T: ?Sized>(HashMap<usize, (Number, Rc<T>)>);
+struct SentShared<T: ?Sized>(HashMap<usize, (Number, Rc<T>)>);
 
-impl<T: ?Sized> Known<T> {
+impl<T: ?Sized> SentShared<T> {
     /// Its number, and whether it is new.
     fn number(&mut self, shared: &Rc<T>) -> (Number, bool) {
         let address = Rc::as_ptr(shared).cast::<u8>().addr();
@@ -119,9 +119,9 @@ impl<W: Write> Sender<W> {
             to,
             bytes: Vec::new(),
             files: HashMap::new(),
-            accounts: Known(HashMap::new()),
-            attributes: Known(HashMap::new()),
-            lists: Known(HashMap::new()),
+            accounts: SentShared(HashMap::new()),
+            attributes: SentShared(HashMap::new()),
+            lists: SentShared(HashMap::new()),
         }
     }
 
@@ -133,19 +133,19 @@ impl<W: Write> Sender<W> {
         let Loading { findings, errors, services, log_files, steps, updated, overview, names } =
             loading;
         for (name, known) in names {
-            self.put(&Record::Name(name, known))?;
+            self.put(&WireRecord::Name(name, known))?;
         }
         for finding in findings {
-            self.put(&Record::Finding(finding))?;
+            self.put(&WireRecord::Finding(finding))?;
         }
         for file in log_files {
-            self.put(&Record::LogFile(file))?;
+            self.put(&WireRecord::LogFile(file))?;
         }
         for step in steps {
             let record = self.step(step)?;
             self.put(&record)?;
         }
-        self.put(&Record::End(errors, services, updated, overview))?;
+        self.put(&WireRecord::End(errors, services, updated, overview))?;
         self.to.flush()
     }
 
@@ -154,11 +154,11 @@ impl<W: Write> Sender<W> {
     /// # Errors
     /// When it cannot be written.
     pub fn name(&mut self, name: String, known: KnownName) -> io::Result<()> {
-        self.put(&Record::Name(name, known))?;
+        self.put(&WireRecord::Name(name, known))?;
         self.to.flush()
     }
 
-    fn put(&mut self, record: &Record) -> io::Result<()> {
+    fn put(&mut self, record: &WireRecord) -> io::Result<()> {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
         self.bytes = postcard::to_extend(record, bytes).map_err(io::Error::other)?;
@@ -167,17 +167,17 @@ impl<W: Write> Sender<W> {
         self.to.write_all(&self.bytes)
     }
 
-    fn step(&mut self, step: Step) -> io::Result<Record> {
+    fn step(&mut self, step: Step) -> io::Result<WireRecord> {
         Ok(match step {
-            Step::Same { first, count } => Record::Same { first, count },
-            Step::Hold { old, sockets } => Record::Hold { old, sockets },
-            Step::Remove { old, close } => Record::Remove { old, close },
+            Step::Same { first, count } => WireRecord::Same { first, count },
+            Step::Hold { old, sockets } => WireRecord::Hold { old, sockets },
+            Step::Remove { old, close } => WireRecord::Remove { old, close },
             Step::Serve(Serve { fate, what, sockets, close }) => {
                 let sent = match what {
-                    What::Moved(origin) => Sent::Moved(self.place(&origin)?),
-                    What::New(service) => Sent::New(Box::new(self.definition(service)?)),
+                    ServiceChange::Moved(origin) => Sent::Moved(self.place(&origin)?),
+                    ServiceChange::New(service) => Sent::New(Box::new(self.definition(service)?)),
                 };
-                Record::Serve(fate, sent, sockets, close)
+                WireRecord::Serve(fate, sent, sockets, close)
             }
         })
     }
@@ -214,20 +214,20 @@ impl<W: Write> Sender<W> {
         })
     }
 
-    fn place(&mut self, origin: &Origin) -> io::Result<Place> {
+    fn place(&mut self, origin: &Origin) -> io::Result<WirePlace> {
         if let Some(known) = self.files.get(&origin.file) {
-            return Ok(Place(*known, origin.line));
+            return Ok(WirePlace(*known, origin.line));
         }
         let next = number(self.files.len());
         self.files.insert(Rc::clone(&origin.file), next);
-        self.put(&Record::File(origin.file.to_string()))?;
-        Ok(Place(next, origin.line))
+        self.put(&WireRecord::File(origin.file.to_string()))?;
+        Ok(WirePlace(next, origin.line))
     }
 
     fn account(&mut self, account: &Rc<Account>) -> io::Result<Number> {
         let (number, is_new) = self.accounts.number(account);
         if is_new {
-            self.put(&Record::Account((**account).clone()))?;
+            self.put(&WireRecord::Account((**account).clone()))?;
         }
         Ok(number)
     }
@@ -240,7 +240,7 @@ impl<W: Write> Sender<W> {
             let no_access = &attributes.no_access;
             let no_access = (!no_access.is_empty()).then(|| self.list(no_access)).transpose()?;
             let without = without_lists(attributes);
-            self.put(&Record::Attributes(Box::new(without), only_from, no_access))?;
+            self.put(&WireRecord::Attributes(Box::new(without), only_from, no_access))?;
         }
         Ok(number)
     }
@@ -251,10 +251,10 @@ impl<W: Write> Sender<W> {
             let pieces = list.chunks(PIECE);
             let last = pieces.len().saturating_sub(1);
             for (n, piece) in pieces.enumerate() {
-                self.put(&Record::Prefixes(piece.to_vec(), Last(n == last)))?;
+                self.put(&WireRecord::Prefixes(piece.to_vec(), WireEnd(n == last)))?;
             }
             if list.is_empty() {
-                self.put(&Record::Prefixes(Vec::new(), Last(true)))?;
+                self.put(&WireRecord::Prefixes(Vec::new(), WireEnd(true)))?;
             }
         }
         Ok(number)
@@ -328,21 +328,21 @@ impl Receiver {
         complete.then(|| std::mem::take(self).loading)
     }
 
-    fn add(&mut self, record: Record) -> Option<()> {
+    fn add(&mut self, record: WireRecord) -> Option<()> {
         let loading = &mut self.loading;
         match record {
-            Record::Finding(finding) => loading.findings.push(finding),
-            Record::LogFile(file) => loading.log_files.push(file),
-            Record::Name(name, known) => _ = loading.names.insert(name, known),
-            Record::File(name) => self.files.push(name.into()),
-            Record::Account(account) => self.accounts.push(account.into()),
-            Record::Prefixes(piece, Last(last)) => {
+            WireRecord::Finding(finding) => loading.findings.push(finding),
+            WireRecord::LogFile(file) => loading.log_files.push(file),
+            WireRecord::Name(name, known) => _ = loading.names.insert(name, known),
+            WireRecord::File(name) => self.files.push(name.into()),
+            WireRecord::Account(account) => self.accounts.push(account.into()),
+            WireRecord::Prefixes(piece, WireEnd(last)) => {
                 self.list.extend(piece);
                 if last {
                     self.lists.push(std::mem::take(&mut self.list).into());
                 }
             }
-            Record::Attributes(mut attributes, only_from, no_access) => {
+            WireRecord::Attributes(mut attributes, only_from, no_access) => {
                 let lists = &self.lists;
                 let list = |number: Number| lists.get(index(number)).map(Rc::clone);
                 if let Some(only_from) = only_from {
@@ -353,17 +353,17 @@ impl Receiver {
                 }
                 self.attributes.push(Rc::from(attributes));
             }
-            Record::Same { first, count } => loading.steps.push(Step::Same { first, count }),
-            Record::Hold { old, sockets } => loading.steps.push(Step::Hold { old, sockets }),
-            Record::Remove { old, close } => loading.steps.push(Step::Remove { old, close }),
-            Record::Serve(fate, sent, sockets, close) => {
+            WireRecord::Same { first, count } => loading.steps.push(Step::Same { first, count }),
+            WireRecord::Hold { old, sockets } => loading.steps.push(Step::Hold { old, sockets }),
+            WireRecord::Remove { old, close } => loading.steps.push(Step::Remove { old, close }),
+            WireRecord::Serve(fate, sent, sockets, close) => {
                 let what = match sent {
-                    Sent::Moved(place) => What::Moved(self.origin(&place)?),
-                    Sent::New(definition) => What::New(self.service(*definition)?),
+                    Sent::Moved(place) => ServiceChange::Moved(self.origin(&place)?),
+                    Sent::New(definition) => ServiceChange::New(self.service(*definition)?),
                 };
                 self.loading.steps.push(Step::Serve(Serve { fate, what, sockets, close }));
             }
-            Record::End(errors, services, updated, overview) => {
+            WireRecord::End(errors, services, updated, overview) => {
                 (loading.errors, loading.services) = (errors, services);
                 (loading.updated, loading.overview) = (updated, overview);
                 self.ended = true;
@@ -372,7 +372,7 @@ impl Receiver {
         Some(())
     }
 
-    fn origin(&self, Place(file, line): &Place) -> Option<Origin> {
+    fn origin(&self, WirePlace(file, line): &WirePlace) -> Option<Origin> {
         Some(Origin { file: Rc::clone(self.files.get(index(*file))?), line: *line })
     }
 

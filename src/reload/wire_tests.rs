@@ -74,7 +74,7 @@ fn serve(service: Service) -> Step {
     let old = SocketRef { service: 3, socket: 1 };
     Step::Serve(Serve {
         fate: Fate::Updated(3),
-        what: What::New(Rc::new(service)),
+        what: ServiceChange::New(Rc::new(service)),
         sockets: vec![From::Open, From::Keep { old, reapply: true }],
         close: vec![7],
     })
@@ -92,7 +92,7 @@ fn loading(services: u16, addresses: usize) -> Loading {
     let origin = Origin { file: "other.conf".into(), line: 9 };
     steps.push(Step::Serve(Serve {
         fate: Fate::Unchanged(0),
-        what: What::Moved(origin),
+        what: ServiceChange::Moved(origin),
         sockets: vec![],
         close: vec![],
     }));
@@ -100,7 +100,7 @@ fn loading(services: u16, addresses: usize) -> Loading {
     steps.push(Step::Remove { old: 6, close: vec![0, 1] });
     let own_ports = vec![7, 9];
     Loading {
-        findings: vec![Finding::error("what it says")],
+        findings: vec![LoadedFinding::error("what it says")],
         errors: 1,
         services: services.into(),
         log_files: vec![LogFile { path: not_utf8(), soft: None, hard: Some(9) }],
@@ -127,7 +127,7 @@ fn received(bytes: &[u8], portion: usize) -> Option<Loading> {
 
 fn parts(loading: &Loading) -> Vec<Rc<Service>> {
     let services = loading.steps.iter().filter_map(|step| match step {
-        Step::Serve(Serve { what: What::New(service), .. }) => Some(Rc::clone(service)),
+        Step::Serve(Serve { what: ServiceChange::New(service), .. }) => Some(Rc::clone(service)),
         _ => None,
     });
     services.collect()

@@ -16,10 +16,10 @@ use nix::sys::socket::SockaddrStorage;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpid, getppid, pipe2};
 
-use super::plan::{Held, plan, withhold_replacements};
-use super::steps::{Finding, Loading, Overview, count_updated, cut, log_files, look_over};
+use super::plan::{RetainedService, plan, withhold_replacements};
+use super::steps::{LoadedFinding, Loading, Overview, count_updated, cut, log_files, look_over};
 use super::wire::{Receiver, Sender};
-use crate::config::lookup::{Sought, seek};
+use crate::config::lookup::{AwaitedName, seek};
 use crate::config::model::{Names, Service};
 use crate::config::{self, Loaded};
 use crate::spawn::kernel::{self, Made};
@@ -55,7 +55,7 @@ pub fn load_and_wait(
     served: &[Rc<Service>],
     stop: &impl AsFd,
 ) -> io::Result<Option<Loading>> {
-    let (mut loader, pipe) = Loader::fork(|pipe| read_first(pipe, &load, served))?;
+    let (mut loader, pipe) = ReloadWorker::fork(|pipe| read_first(pipe, &load, served))?;
     if !loader.take_all(File::from(pipe), stop.as_fd())? {
         return Ok(None);
     }
@@ -78,7 +78,7 @@ fn comes_first(descriptor: &impl AsFd, stop: BorrowedFd<'_>) -> io::Result<bool>
 }
 
 /// A process that reads a configuration for a server that runs.
-pub struct Loader {
+pub struct ReloadWorker {
     child: Made,
     /// Nonblocking; none where [`load_and_wait`] has it.
     pipe: Option<File>,
@@ -88,7 +88,7 @@ pub struct Loader {
     given_up: Option<String>,
 }
 
-/// What a look at a [`Loader`] came to.
+/// What a look at a [`ReloadWorker`] came to.
 pub enum Turn {
     /// There may be more to take at once.
     More,
@@ -98,7 +98,7 @@ pub enum Turn {
     Over(Result<Box<Loading>, String>),
 }
 
-impl Loader {
+impl ReloadWorker {
     /// Begins to read. `served` is asked in the copy: what is served, in order.
     ///
     /// # Errors
@@ -115,7 +115,7 @@ impl Loader {
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub fn seek(names: Vec<Sought>) -> io::Result<Self> {
+    pub fn seek(names: Vec<AwaitedName>) -> io::Result<Self> {
         Self::watched(|pipe| look_up(pipe, names))
     }
 
@@ -260,7 +260,7 @@ impl Loader {
     }
 }
 
-impl Drop for Loader {
+impl Drop for ReloadWorker {
     /// It leaves no process behind; one that the kernel holds is gone with the server.
     fn drop(&mut self) {
         self.kill();
@@ -292,7 +292,7 @@ fn read_again(
 }
 
 /// In the copy: what names are. All that the server has is closed, as for reading.
-fn look_up(pipe: OwnedFd, names: Vec<Sought>) -> i32 {
+fn look_up(pipe: OwnedFd, names: Vec<AwaitedName>) -> i32 {
     kernel::keep_only(&pipe.as_raw_fd());
     kernel::give_way();
     hear_signals();
@@ -332,7 +332,7 @@ fn compare(loaded: Loaded, served: &[Rc<Service>], with_errors: bool) -> Loading
     let Loaded { mut config, diagnostics, names } = loaded;
     let errors =
         if with_errors { config::summary(&diagnostics).0 } else { config::refusing(&diagnostics) };
-    let mut findings: Vec<Finding> = diagnostics.iter().map(Finding::of).collect();
+    let mut findings: Vec<LoadedFinding> = diagnostics.iter().map(LoadedFinding::of).collect();
     let services = config.services.len();
     if errors > 0 && !with_errors {
         return Loading { findings, errors, services, ..Loading::default() };
@@ -341,7 +341,8 @@ fn compare(loaded: Loaded, served: &[Rc<Service>], with_errors: bool) -> Loading
     let plan = plan(served, &config);
     // After an upgrade nobody knows what a service was.
     if !with_errors {
-        let goes_on = |held: &Held| Finding::goes_on(held.old, &held.service.label);
+        let goes_on =
+            |held: &RetainedService| LoadedFinding::goes_on(held.old, &held.service.label);
         findings.extend(plan.held.iter().map(goes_on));
     }
     Loading {

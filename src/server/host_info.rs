@@ -27,7 +27,7 @@ const MOST_CHILDREN: u32 = 16_384;
 
 /// The facts.
 #[derive(Debug, Clone)]
-pub struct Facts {
+pub struct HostInfo {
     /// For the children.
     pub server: ServerFacts,
     /// Programs that the limits on descriptors and processes leave room for.
@@ -39,7 +39,7 @@ pub struct Facts {
     pub told_of_ends: bool,
 }
 
-impl Facts {
+impl HostInfo {
     /// Raises the limit on descriptors and collects everything.
     ///
     /// # Errors

@@ -89,7 +89,7 @@ use crate::config::Loaded;
 use crate::config::lookup::Manner;
 use crate::control::statistics::Statistics;
 use crate::log::events;
-use crate::spawn::sandbox::cgroup::Groups;
+use crate::spawn::sandbox::cgroup::Cgroups;
 use crate::spawn::{Spawner, Way};
 use crate::sys::descriptor::of;
 use crate::sys::signals::Signals;
@@ -97,25 +97,25 @@ use crate::sys::zone::Zone;
 use crate::systemd::ServiceManager;
 use control::connection::Controlling;
 use control::render::unix_time;
-pub use host_info::Facts;
+pub use host_info::HostInfo;
 use idle::Quiet;
 use idle_exit::Leaving;
 use peers::Peers;
-use programs::exit_notifier::Ends;
+use programs::exit_notifier::ExitNotifier;
 use programs::leftovers::Left;
 pub use programs::outliving::read_for_others;
-use programs::terminating::Ending;
+use programs::terminating::ServerEnding;
 use reactor::slab::{Key, Slab};
 use reactor::timers::Timers;
 use reactor::token::Owner;
 use reactor::wake_up::Alarm;
 pub use reload::ReloadOutcome;
 use reload::Reloading;
-use services::conditions::Weather;
+use services::conditions::Conditions;
 use services::entries::Entries;
 use services::naming::Naming;
 use services::occupied::Occupied;
-use services::per_peer::Homing;
+use services::per_peer::PendingPeer;
 use services::quota::Quota;
 use services::reserve::Room;
 use services::straying::PeerSocket;
@@ -136,12 +136,12 @@ const SCRATCH: usize = 128 * 1024;
 pub struct Server {
     poll: Poll,
     alarm: Alarm,
-    ends: Ends,
+    ends: ExitNotifier,
     signals: Signals,
     spawner: Spawner,
     admission: Admission,
     peers: Peers,
-    facts: Facts,
+    facts: HostInfo,
     room: Room,
     zone: Zone,
     guard: Guard,
@@ -158,8 +158,8 @@ pub struct Server {
     closing: Closing,
     /// What is left of programs that ran for too long, or are to leave nothing behind.
     leftovers: Left,
-    weather: Weather,
-    homing: Slab<Homing>,
+    weather: Conditions,
+    homing: Slab<PendingPeer>,
     /// Sockets of programs per peer that have made them others'.
     strays: Slab<PeerSocket>,
     occupied: Occupied,
@@ -196,13 +196,13 @@ pub struct Server {
     scratch: Vec<u8>,
     now: Instant,
     stop: Option<&'static str>,
-    ending: Ending,
+    ending: ServerEnding,
     reloading: Reloading,
     manager: ServiceManager,
     /// When it is told again what it had no room for.
     manager_told_again: Option<Instant>,
     /// Last, so that it goes when everybody who has a group has gone.
-    groups: Groups,
+    groups: Cgroups,
     /// When it is tried again to remove some of them, and after how long.
     straggling: (Instant, Duration),
 }
@@ -229,7 +229,8 @@ impl Server {
     /// # Errors
     /// When the system has no descriptors.
     pub fn new(options: Options) -> io::Result<Self> {
-        let (spawner, facts, poll) = (Spawner::new(options.way)?, Facts::collect()?, new_poll()?);
+        let (spawner, facts, poll) =
+            (Spawner::new(options.way)?, HostInfo::collect()?, new_poll()?);
         let (alarm, signals, ends) = watched(&poll, facts.told_of_ends)?;
         let (most, now) = (options.max_children.unwrap_or(facts.max_children), Instant::now());
         Ok(Self {
@@ -255,7 +256,7 @@ impl Server {
             banners: Slab::new(),
             closing: Closing::default(),
             leftovers: Left::default(),
-            weather: Weather::default(),
+            weather: Conditions::default(),
             homing: Slab::new(),
             strays: Slab::new(),
             occupied: Occupied::default(),
@@ -282,21 +283,21 @@ impl Server {
             scratch: vec![0; SCRATCH],
             now,
             stop: None,
-            ending: Ending::No,
+            ending: ServerEnding::No,
             reloading: Reloading::new(options.reload, now),
             manager: options.manager,
             manager_told_again: None,
-            groups: Groups::new(),
+            groups: Cgroups::new(),
             straggling: (now, Duration::ZERO),
         })
     }
 }
 
 /// What wakes the loop beside those whom it serves.
-fn watched(poll: &Poll, told_of_ends: bool) -> io::Result<(Alarm, Signals, Ends)> {
+fn watched(poll: &Poll, told_of_ends: bool) -> io::Result<(Alarm, Signals, ExitNotifier)> {
     let alarm = Alarm::new(poll.registry())?;
     let signals = watched_signals(poll, told_of_ends)?;
-    Ok((alarm, signals, Ends::new(poll.registry(), told_of_ends)?))
+    Ok((alarm, signals, ExitNotifier::new(poll.registry(), told_of_ends)?))
 }
 
 fn watched_signals(poll: &Poll, told_of_ends: bool) -> io::Result<Signals> {

@@ -22,7 +22,7 @@ use crate::config::diagnostic::Severity;
 use crate::config::lookup::{AT_LEISURE, Manner};
 use crate::log::events;
 use crate::log::sink;
-use crate::reload::{Finding, LIMIT, Loader, Loading, Turn};
+use crate::reload::{LIMIT, LoadedFinding, Loading, ReloadWorker, Turn};
 use crate::spawn::kernel;
 
 /// Services, sockets or lines that one turn of the loop takes on: a millisecond.
@@ -32,7 +32,7 @@ pub(super) const PORTION: usize = 32;
 #[derive(Debug)]
 pub struct ReloadOutcome {
     /// All there was to say about the configuration.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<LoadedFinding>,
     /// What is different now; or how many errors there were, and nothing is.
     pub result: Result<Changes, usize>,
 }
@@ -57,7 +57,7 @@ enum Phase {
     #[default]
     Idle,
     Reading {
-        loader: Box<Loader>,
+        loader: Box<ReloadWorker>,
         /// One of its descriptors has been announced, or there was more.
         ready: bool,
     },
@@ -68,7 +68,7 @@ enum Phase {
     },
     Applying {
         applying: Box<Applying>,
-        findings: Vec<Finding>,
+        findings: Vec<LoadedFinding>,
     },
 }
 
@@ -111,7 +111,7 @@ impl Reloading {
     }
 
     /// The process that reads, while there is one.
-    pub(super) fn loader(&mut self) -> Option<&mut Loader> {
+    pub(super) fn loader(&mut self) -> Option<&mut ReloadWorker> {
         match &mut self.phase {
             Phase::Reading { loader, .. } => Some(loader),
             _ => None,
@@ -152,7 +152,7 @@ impl Server {
         let (read, before) = (&*self.reloading.load, self.naming.known().clone());
         let manner = Manner { before, trusts: false, time: AT_LEISURE, serves: true };
         let load = || read(manner.clone());
-        let loader = self.facts.reserve.with(|| Loader::start(load, served));
+        let loader = self.facts.reserve.with(|| ReloadWorker::start(load, served));
         let watched = loader.and_then(|loader| self.watch_loader(&loader).map(|()| loader));
         self.reloading.phase = match watched {
             Ok(loader) => Phase::Reading { loader: Box::new(loader), ready: true },
@@ -178,12 +178,16 @@ impl Server {
         self.reload_ended(&answer);
     }
 
-    fn watch_loader(&self, loader: &Loader) -> std::io::Result<()> {
+    fn watch_loader(&self, loader: &ReloadWorker) -> std::io::Result<()> {
         self.watch_descriptors(loader, Owner::Loader)
     }
 
     /// Polls what announces that a process has something to say.
-    pub(super) fn watch_descriptors(&self, loader: &Loader, owner: Owner) -> std::io::Result<()> {
+    pub(super) fn watch_descriptors(
+        &self,
+        loader: &ReloadWorker,
+        owner: Owner,
+    ) -> std::io::Result<()> {
         loader.descriptors().into_iter().flatten().try_for_each(|descriptor| {
             self.poll.registry().register(
                 &mut SourceFd(&descriptor.as_raw_fd()),
@@ -246,12 +250,12 @@ impl Server {
     }
 
     /// What is not open does not go on: it is tried again.
-    fn tell_truly(&self, findings: &mut [Finding]) {
+    fn tell_truly(&self, findings: &mut [LoadedFinding]) {
         for finding in findings {
             let key = finding.held.and_then(|old| self.order.get(old));
             let Some(state) = key.and_then(|key| self.services.get(*key)) else { continue };
             if self.is_closed(state) {
-                *finding = Finding::goes_on_trying(&state.label);
+                *finding = LoadedFinding::goes_on_trying(&state.label);
             }
         }
     }
@@ -279,7 +283,7 @@ impl Server {
 
 /// The reading itself has failed: an error like one in the file.
 fn unread(why: &str) -> Phase {
-    let finding = Finding::error(&format!("the configuration could not be read: {why}"));
+    let finding = LoadedFinding::error(&format!("the configuration could not be read: {why}"));
     let loading = Loading { findings: vec![finding], errors: 1, ..Loading::default() };
     Phase::Telling { loading: Box::new(loading), told: 0 }
 }

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use super::peers::PeerId;
 use super::reactor::slab::Key;
 use super::reactor::timers::Timer;
-use super::services::peer_queue::Sorted;
+use super::services::peer_queue::SortedDatagrams;
 use super::services::rejection_log::Refusals;
 use super::services::straying::PeerSocket;
 use super::sessions::banners::Banners;
-use super::sessions::closing::Kept;
-use super::sessions::idling::Watched;
+use super::sessions::closing::KeptConnection;
+use super::sessions::idling::IdleWatch;
 use super::sessions::stream::Stream;
 use crate::admission::{ServiceId, Source};
 use crate::builtin::Conversation;
@@ -24,7 +24,7 @@ use crate::log::events::Label;
 use crate::net::address::Address;
 use crate::net::listener::{Connection, Listener, ShownEndpoint};
 use crate::spawn::Prepared;
-use crate::spawn::sandbox::cgroup::Group;
+use crate::spawn::sandbox::cgroup::Cgroup;
 use crate::sys::descriptor;
 use crate::upgrade;
 
@@ -116,7 +116,7 @@ pub(super) struct ListenerState {
     /// Why it is not open. That has been said, and is not said again for each attempt.
     pub(super) last_error: Option<LastError>,
     /// Peers whose datagrams have been taken out, and for whose programs there is no room yet.
-    pub(super) sorted: Sorted,
+    pub(super) sorted: SortedDatagrams,
     /// Accepted, and waiting until the system has room for its program.
     pub(super) parked: Option<Connection>,
     pub(super) registered: bool,
@@ -194,11 +194,11 @@ pub(super) struct Child {
     /// A copy of its own socket, for one of a peer.
     pub(super) peer_socket: Option<PeerSocket>,
     /// A copy of its connection.
-    pub(super) kept: Option<Kept>,
+    pub(super) kept: Option<KeptConnection>,
     /// What has moved on that, if it may not be still for too long.
-    pub(super) watched: Option<Box<Watched>>,
+    pub(super) watched: Option<Box<IdleWatch>>,
     /// Not removed while the program runs.
-    pub(super) group: Option<Rc<Group>>,
+    pub(super) group: Option<Rc<Cgroup>>,
     /// When it gets its next signal for running too long.
     pub(super) deadline: Option<Instant>,
     /// It has had the first one.
@@ -230,7 +230,7 @@ pub(super) struct StderrState {
 impl StderrState {
     /// One that another process of ours has read so far.
     pub(super) fn handed_over(
-        pipe: upgrade::state::Pipe,
+        pipe: upgrade::state::SavedPipe,
         descriptor: OwnedFd,
         service: Key,
         since: Instant,

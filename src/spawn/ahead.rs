@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::channel::Channel;
-use super::environment::{self, Connection};
-use super::kernel::Block;
+use super::environment::{self, ConnectionEnvironment};
+use super::kernel::ChildSlot;
 use super::pipe::new_stderr_pipe;
 use super::{InFlight, Numbers, Prepared, Spawner};
 
@@ -19,7 +19,7 @@ impl InFlight {
         &mut self,
         prepared: &Rc<Prepared>,
         numbers: Numbers,
-        connection: &Connection,
+        connection: &ConnectionEnvironment,
     ) -> io::Result<i32> {
         let channel = self.channel.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         environment::fill(self.block.environment()?, prepared, connection);
@@ -35,7 +35,7 @@ impl Spawner {
         &mut self,
         prepared: &Rc<Prepared>,
         numbers: Numbers,
-        connection: &Connection,
+        connection: &ConnectionEnvironment,
     ) -> Option<i32> {
         let mut spare = self.spares.take()?;
         match spare.send_off(prepared, numbers, connection) {
@@ -87,7 +87,7 @@ impl Spawner {
     }
 
     fn new_spare(&mut self) -> Option<InFlight> {
-        let mut block = self.blocks.take(Block::new)?;
+        let mut block = self.blocks.take(ChildSlot::new)?;
         let Some(channel) = self.channels.take(Channel::new) else {
             self.take_back(block, None);
             return None;

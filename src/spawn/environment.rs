@@ -11,7 +11,7 @@ use crate::net::vsock::{self, VsockAddress};
 
 /// The facts of one connection that a program is told.
 #[derive(Debug, Clone, Default)]
-pub struct Connection {
+pub struct ConnectionEnvironment {
     /// `TCP`, `UDP`, `UNIX` or `VSOCK`.
     pub protocol: &'static str,
     /// Our own address, for TCP and UDP.
@@ -84,7 +84,11 @@ impl Environment {
 }
 
 /// Writes the variables; those that the service sets itself are left to it.
-pub fn fill(environment: &mut Environment, prepared: &Prepared, connection: &Connection) {
+pub fn fill(
+    environment: &mut Environment,
+    prepared: &Prepared,
+    connection: &ConnectionEnvironment,
+) {
     environment.greeting = connection.greeting;
     let mut put = |name: &str, value: &str| {
         if prepared.leaves_free(name) {

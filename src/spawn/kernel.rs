@@ -11,7 +11,7 @@
 //! neither for a clone nor for a session.
 //!
 //! # Why that is sound
-//! * *Memory.* The child reads its [`Block`] only: its birth, written before the clone,
+//! * *Memory.* The child reads its [`ChildSlot`] only: its birth, written before the clone,
 //!   and its job, the prepared program and the environment, written before the clone or,
 //!   for a spare, before it is sent its descriptors, without which it does not look at
 //!   them. Nobody writes them from then on, until the kernel clears `busy` when the child
@@ -84,7 +84,7 @@ use super::numbers::{MOST_SENT, Numbers};
 use super::prepared::{Pointers, Prepared};
 use super::sandbox::capabilities::Own;
 use super::stage::Stage;
-use super::steps::{Limit, Steps};
+use super::steps::{ResourceLimit, Steps};
 
 pub(super) mod stub;
 
@@ -115,18 +115,18 @@ pub struct Made {
 
 /// What a child reads first. Nobody writes it while the child lives before exec.
 struct Birth {
-    job: *const Job,
+    job: *const ChildJob,
     /// Where it tells why it could not become its program.
     failure: RawFd,
     /// Whether it shares our memory.
     sharing: bool,
     /// Where its descriptors come from; none if it has them.
-    parcel: Option<Parcel>,
+    parcel: Option<DescriptorMessage>,
 }
 
 /// How a child that begins with our table of descriptors comes by its own.
 #[derive(Clone, Copy)]
-struct Parcel {
+struct DescriptorMessage {
     /// Where it takes those that `numbers` of its job names.
     channel: RawFd,
     /// 0 from when they are sent until it has them.
@@ -136,7 +136,7 @@ struct Parcel {
 }
 
 /// What a child is to become. Nobody writes it while the child may look at it.
-struct Job {
+struct ChildJob {
     steps: *const Steps,
     arguments: *const *const c_char,
     environment: *const *const c_char,
@@ -147,7 +147,7 @@ struct Job {
 
 /// One child's stack, job and environment: what it uses of our memory until exec.
 /// Never freed: there are few, and the last children may outlive the server's loop.
-pub struct Block(&'static Shared);
+pub struct ChildSlot(&'static Shared);
 
 struct Shared {
     stack: Stack,
@@ -166,13 +166,13 @@ struct Shared {
 }
 
 struct Work {
-    job: Job,
+    job: ChildJob,
     /// Kept alive for the child, whatever a reload does meanwhile.
     prepared: Option<Rc<Prepared>>,
     environment: Environment,
 }
 
-impl Block {
+impl ChildSlot {
     /// A fresh block.
     ///
     /// # Errors
@@ -180,7 +180,7 @@ impl Block {
     pub fn new() -> io::Result<Self> {
         let numbers = Numbers { socket: -1, stderr: -1, failure: -1, ruleset: -1 };
         let (steps, arguments, environment) = (ptr::null(), ptr::null(), ptr::null());
-        let job = Job { steps, arguments, environment, numbers, greeting: b"" };
+        let job = ChildJob { steps, arguments, environment, numbers, greeting: b"" };
         let work = Work { job, prepared: None, environment: Environment::default() };
         let birth = Birth { job: ptr::null(), failure: -1, sharing: false, parcel: None };
         Ok(Self(Box::leak(Box::new(Shared {
@@ -253,7 +253,7 @@ impl Block {
     fn fill(&mut self, prepared: &Rc<Prepared>, numbers: Numbers) -> io::Result<()> {
         let work = self.work()?;
         work.environment.seal(&prepared.environment, &prepared.late_environment);
-        work.job = Job {
+        work.job = ChildJob {
             steps: &raw const prepared.steps,
             arguments: prepared.arguments.as_ptr(),
             environment: work.environment.array(),
@@ -269,7 +269,7 @@ impl Block {
         &mut self,
         failure: RawFd,
         sharing: bool,
-        parcel: Option<Parcel>,
+        parcel: Option<DescriptorMessage>,
     ) -> io::Result<*mut c_void> {
         if self.is_busy() {
             return Err(io::ErrorKind::ResourceBusy.into());
@@ -310,8 +310,11 @@ impl Block {
     /// # Errors
     /// clone(2)'s, or that the block is busy.
     pub fn start_waiting(&mut self, failure: RawFd, channel: &Channel) -> io::Result<i32> {
-        let parcel =
-            Parcel { channel: channel.theirs(), taken: &raw const self.0.taken, waits: true };
+        let parcel = DescriptorMessage {
+            channel: channel.theirs(),
+            taken: &raw const self.0.taken,
+            waits: true,
+        };
         let pid = self.start(failure, Some(parcel))?;
         self.0.waits.set(true);
         Ok(pid)
@@ -337,7 +340,7 @@ impl Block {
         Ok(self.0.pid.load(Ordering::Relaxed))
     }
 
-    fn start(&mut self, failure: RawFd, parcel: Option<Parcel>) -> io::Result<i32> {
+    fn start(&mut self, failure: RawFd, parcel: Option<DescriptorMessage>) -> io::Result<i32> {
         if !SHARING {
             return Err(io::ErrorKind::Unsupported.into());
         }
@@ -370,7 +373,7 @@ impl Block {
     }
 
     /// Sends what the job names, which is not written any more until it has been taken.
-    fn send(&self, numbers: Numbers, channel: &Channel) -> io::Result<Parcel> {
+    fn send(&self, numbers: Numbers, channel: &Channel) -> io::Result<DescriptorMessage> {
         let taken = &self.0.taken;
         let (all, sent) = numbers.sent();
         // A spare looks at its job when it sees this, and not before it is sent something.
@@ -379,7 +382,7 @@ impl Block {
             taken.store(1, Ordering::Relaxed);
             return Err(error);
         }
-        Ok(Parcel { channel: channel.theirs(), taken, waits: false })
+        Ok(DescriptorMessage { channel: channel.theirs(), taken, waits: false })
     }
 
     /// Makes a child by plain fork. Descriptors may be closed at once, and the
@@ -490,7 +493,7 @@ pub fn has_pidfds() -> bool {
 
 /// How a child has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum ChildExit {
     /// With this exit status.
     Status(i32),
     /// By the signal of this number.
@@ -503,7 +506,7 @@ pub enum Ending {
 ///
 /// # Errors
 /// When there is no such child.
-pub fn ended(pid: Option<i32>, reap: bool) -> io::Result<Option<(i32, Ending)>> {
+pub fn ended(pid: Option<i32>, reap: bool) -> io::Result<Option<(i32, ChildExit)>> {
     let (of, number) = pid.map_or((libc::P_ALL, 0), |pid| (libc::P_PID, pid));
     let number = libc::id_t::try_from(number).map_err(io::Error::other)?;
     let flags = libc::WEXITED | libc::WNOHANG | if reap { 0 } else { libc::WNOWAIT };
@@ -517,8 +520,8 @@ pub fn ended(pid: Option<i32>, reap: bool) -> io::Result<Option<(i32, Ending)>> 
     match (answer, code) {
         (..0, _) => Err(io::Error::last_os_error()),
         _ if pid == 0 => Ok(None),
-        (_, libc::CLD_EXITED) => Ok(Some((pid, Ending::Status(status)))),
-        _ => Ok(Some((pid, Ending::Signal(status)))),
+        (_, libc::CLD_EXITED) => Ok(Some((pid, ChildExit::Status(status)))),
+        _ => Ok(Some((pid, ChildExit::Signal(status)))),
     }
 }
 
@@ -649,16 +652,16 @@ fn prepare_and_exec(birth: &Birth) -> (Stage, isize) {
     }
 }
 
-type Step = Result<(), (Stage, isize)>;
+type StepResult = Result<(), (Stage, isize)>;
 
-fn check(stage: Stage, result: isize) -> Step {
+fn check(stage: Stage, result: isize) -> StepResult {
     if result < 0 { Err((stage, -result)) } else { Ok(()) }
 }
 
 /// Gives a child that has begun with the server's table of descriptors a copy of its lower
 /// end. If that fails, nothing may be changed in it, and nothing is, but the failure is told
 /// as any other.
-unsafe fn take_own_table(birth: &Birth) -> Step {
+unsafe fn take_own_table(birth: &Birth) -> StepResult {
     let Some(parcel) = birth.parcel else { return Ok(()) };
     let (failure, channel) = (number(birth.failure), number(parcel.channel));
     let unshare = libc::CLOSE_RANGE_UNSHARE as usize;
@@ -703,7 +706,7 @@ struct Rights {
 
 /// What recvmsg(2) takes, as the kernel has it: that of libc need not be the same.
 #[repr(C)]
-struct Message {
+struct MessageHeader {
     name: usize,
     name_length: usize,
     parts: *mut libc::iovec,
@@ -714,10 +717,10 @@ struct Message {
 }
 
 /// Receives the descriptors that were sent, or are going to be.
-unsafe fn receive(parcel: &Parcel, rights: &mut Rights) -> Step {
+unsafe fn receive(parcel: &DescriptorMessage, rights: &mut Rights) -> StepResult {
     let mut byte = 0u8;
     let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
-    let mut message = Message {
+    let mut message = MessageHeader {
         name: 0,
         name_length: 0,
         parts: &raw mut part,
@@ -749,12 +752,12 @@ fn own_numbers(numbers: &Numbers, arrived: Option<&Rights>) -> Result<Numbers, (
 }
 
 /// A session of its own, and with it a group of processes.
-unsafe fn take_own_session() -> Step {
+unsafe fn take_own_session() -> StepResult {
     // SAFETY: no pointers.
     check(Stage::Session, unsafe { call(libc::SYS_setsid, 0, 0, 0, 0, 0) })
 }
 
-unsafe fn limit(steps: &Steps) -> Step {
+unsafe fn limit(steps: &Steps) -> StepResult {
     // SAFETY: the only pointers are to limits on our stack.
     unsafe {
         for limit in &steps.limits {
@@ -785,7 +788,7 @@ unsafe fn limit(steps: &Steps) -> Step {
 }
 
 /// Somebody has lowered the server's own limit since it was started (prlimit(2)).
-unsafe fn limit_to_what_there_is(limit: &Limit) -> Step {
+unsafe fn limit_to_what_there_is(limit: &ResourceLimit) -> StepResult {
     let mut now = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the only pointers are to limits on our stack.
     unsafe {
@@ -797,7 +800,7 @@ unsafe fn limit_to_what_there_is(limit: &Limit) -> Step {
     }
 }
 
-unsafe fn change_directory(steps: &Steps) -> Step {
+unsafe fn change_directory(steps: &Steps) -> StepResult {
     // SAFETY: C strings inside `steps`.
     unsafe {
         if let Some(root) = &steps.chroot {
@@ -817,7 +820,7 @@ unsafe fn change_directory(steps: &Steps) -> Step {
 ///
 /// Where there are no keyrings, where a filter of system calls or a security module keeps
 /// them away, or where there are too many, programs do without.
-unsafe fn leave_keyring(steps: &Steps) -> Step {
+unsafe fn leave_keyring(steps: &Steps) -> StepResult {
     if steps.uid.is_none() {
         return Ok(());
     }
@@ -833,7 +836,7 @@ unsafe fn leave_keyring(steps: &Steps) -> Step {
 
 /// Before the user is changed: what this and the next step take away, whoever may look into
 /// the process from then on could not give back.
-unsafe fn forbid_privileges(steps: &Steps) -> Step {
+unsafe fn forbid_privileges(steps: &Steps) -> StepResult {
     if !steps.no_new_privs {
         return Ok(());
     }
@@ -842,7 +845,7 @@ unsafe fn forbid_privileges(steps: &Steps) -> Step {
     check(Stage::Privileges, result)
 }
 
-unsafe fn change_user(steps: &Steps, sharing: bool) -> Step {
+unsafe fn change_user(steps: &Steps, sharing: bool) -> StepResult {
     // SAFETY: a slice inside `steps`, and plain numbers.
     unsafe {
         if let Some(groups) = &steps.groups {
@@ -877,7 +880,7 @@ unsafe fn change_user(steps: &Steps, sharing: bool) -> Step {
 /// has itself it needs until exec, which computes anew: root's from the bounding
 /// set, others' from the inheritable and the ambient one. Where the bounding set cannot be
 /// lowered and nobody's user changes, it goes at once: exec could give it back of it.
-unsafe fn give_up_capabilities(steps: &Steps) -> Step {
+unsafe fn give_up_capabilities(steps: &Steps) -> StepResult {
     let Some(capabilities) = &steps.capabilities else { return Ok(()) };
     // This process.
     let mut header = [CAPABILITIES_VERSION, 0];
@@ -913,7 +916,7 @@ const fn low_half(set: u64) -> u32 {
 
 /// After everything that needs the file system but exec itself, and while the server's user
 /// alone may look into the process.
-unsafe fn confine_to_paths(numbers: Numbers) -> Step {
+unsafe fn confine_to_paths(numbers: Numbers) -> StepResult {
     if numbers.ruleset < 0 {
         return Ok(());
     }
@@ -924,7 +927,7 @@ unsafe fn confine_to_paths(numbers: Numbers) -> Step {
 }
 
 /// Real, effective and saved id are all the one asked for, or there is no exec.
-unsafe fn verify(question: c_long, wanted: usize) -> Step {
+unsafe fn verify(question: c_long, wanted: usize) -> StepResult {
     let (mut real, mut effective, mut saved) = (0u32, 0u32, 0u32);
     // SAFETY: three numbers on our stack.
     let result = unsafe {
@@ -942,7 +945,7 @@ unsafe fn verify(question: c_long, wanted: usize) -> Step {
 }
 
 /// What was asked for is what is, or there is no exec.
-fn same(stage: Stage, is: usize, wanted: usize) -> Step {
+fn same(stage: Stage, is: usize, wanted: usize) -> StepResult {
     if is == wanted { Ok(()) } else { Err((stage, libc::EPERM as isize)) }
 }
 
@@ -950,7 +953,7 @@ fn same(stage: Stage, is: usize, wanted: usize) -> Step {
 const LOOKED_AT: usize = 256;
 
 /// The groups are those asked for: as many, and each of them one of those.
-unsafe fn verify_groups(wanted: &[u32]) -> Step {
+unsafe fn verify_groups(wanted: &[u32]) -> StepResult {
     let mut groups = [0u32; LOOKED_AT];
     let room = if wanted.len() > LOOKED_AT { 0 } else { LOOKED_AT };
     // SAFETY: numbers on our stack, as many as there is said to be room for.
@@ -969,7 +972,7 @@ unsafe fn verify_groups(wanted: &[u32]) -> Step {
 /// ruleset: close
 /// on exec would do that too, but a child that its user stops before exec must not
 /// keep other services' connections open.
-unsafe fn keep_stdio_only(numbers: Numbers) -> Step {
+unsafe fn keep_stdio_only(numbers: Numbers) -> StepResult {
     // SAFETY: plain numbers.
     unsafe {
         // dup3 clears close-on-exec on the copy. The sources are above 2 (see
@@ -1010,7 +1013,7 @@ unsafe fn greet(greeting: &[u8]) {
 }
 
 /// Blocks the signals whose bits are set, as far as they can be, and no others.
-unsafe fn set_signal_mask(mask: u64) -> Step {
+unsafe fn set_signal_mask(mask: u64) -> StepResult {
     // SAFETY: a signal set on our stack.
     let result = unsafe {
         call(
@@ -1270,7 +1273,7 @@ pub fn set_close_on_exec(number: RawFd, close: bool) -> io::Result<()> {
 
 /// Which side of a fork this is.
 #[derive(Debug)]
-pub enum Side {
+pub enum ForkSide {
     /// The original process.
     Parent,
     /// The copy.
@@ -1300,12 +1303,12 @@ fn have_no_threads() -> io::Result<()> {
 ///
 /// # Errors
 /// fork(2)'s, or that the process has threads.
-pub fn fork_to_detach() -> io::Result<Side> {
+pub fn fork_to_detach() -> io::Result<ForkSide> {
     have_no_threads()?;
     // SAFETY: single-threaded (looked at above), so the child may go on as the parent would.
     match unsafe { libc::fork() } {
-        0 => Ok(Side::Child),
-        pid if pid > 0 => Ok(Side::Parent),
+        0 => Ok(ForkSide::Child),
+        pid if pid > 0 => Ok(ForkSide::Parent),
         _ => Err(io::Error::last_os_error()),
     }
 }

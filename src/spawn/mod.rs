@@ -32,15 +32,15 @@ use crate::config::model::StderrTo;
 use crate::sys::descriptor::{LOWEST, of, raise, set_nonblocking};
 use channel::Channel;
 use dumpable::{Dumpable, Memory};
-use environment::Connection;
-use kernel::Block;
+use environment::ConnectionEnvironment;
+use kernel::ChildSlot;
 pub use numbers::Numbers;
-use pipe::{Pipe, new_stderr_pipe};
+use pipe::{PipePair, new_stderr_pipe};
 use pool::Pool;
 use preforked::Spares;
 pub use prepared::{HasNul, Prepared, ServerFacts};
 pub use sandbox::capabilities::Own;
-pub use sandbox::{Confinement, Refusal};
+pub use sandbox::{Confinement, SandboxRefusal};
 pub use stage::{Failure, Stage};
 use stub::Stubs;
 
@@ -69,7 +69,7 @@ pub enum Way {
 
 /// The table of descriptors that a child begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Table {
+pub enum DescriptorTable {
     /// A copy of ours: the cheapest way as long as we have few.
     Own,
     /// Ours, until the child has copied the lower end of it; what it is given is sent.
@@ -110,7 +110,7 @@ struct InFlight {
     pid: i32,
     /// What it is to become; none yet for a spare.
     prepared: Option<Rc<Prepared>>,
-    block: Block,
+    block: ChildSlot,
     /// Through which it gets its descriptors, if it begins with our table.
     channel: Option<Channel>,
 }
@@ -122,16 +122,16 @@ pub struct Spawner {
     is_root: bool,
     dumpable: Dumpable,
     stubs: Stubs,
-    blocks: Pool<Block>,
+    blocks: Pool<ChildSlot>,
     channels: Pool<Channel>,
     in_flight: Vec<InFlight>,
     spares: Spares,
-    forking: Block,
+    forking: ChildSlot,
     null: OwnedFd,
     failure: OwnedFd,
     failure_reader: File,
     /// For the standard error of the next program.
-    next_pipe: Option<Pipe>,
+    next_pipe: Option<PipePair>,
     needs_pipe: bool,
     /// That of the program before us, to which children on their way may still write.
     earlier_reader: Option<File>,
@@ -169,7 +169,7 @@ impl Spawner {
             channels: Pool::new(CHANNELS),
             in_flight: Vec::new(),
             spares: Spares::default(),
-            forking: Block::new().map_err(of("mmap, for a child's stack"))?,
+            forking: ChildSlot::new().map_err(of("mmap, for a child's stack"))?,
             null: kernel::duplicate_from(&null, LOWEST)?,
             failure,
             failure_reader: File::from(reader),
@@ -195,8 +195,8 @@ impl Spawner {
         &mut self,
         prepared: &Rc<Prepared>,
         socket: OwnedFd,
-        connection: &Connection,
-        table: Table,
+        connection: &ConnectionEnvironment,
+        table: DescriptorTable,
     ) -> Result<Started, NotStarted> {
         self.settle();
         let (reader, writer) = match self.stderr_pipe(prepared.stderr) {
@@ -225,8 +225,8 @@ impl Spawner {
         &mut self,
         prepared: &Rc<Prepared>,
         numbers: Numbers,
-        connection: &Connection,
-        table: Table,
+        connection: &ConnectionEnvironment,
+        table: DescriptorTable,
     ) -> io::Result<i32> {
         self.spares.count_start();
         let memory = self.memory_for(prepared);
@@ -235,7 +235,7 @@ impl Spawner {
                 return Ok(pid);
             }
             if !self.has_its_share(prepared)
-                && let Some(block) = self.blocks.take(Block::new)
+                && let Some(block) = self.blocks.take(ChildSlot::new)
             {
                 return self.share(block, prepared, numbers, connection, table);
             }
@@ -259,13 +259,14 @@ impl Spawner {
 
     fn share(
         &mut self,
-        mut block: Block,
+        mut block: ChildSlot,
         prepared: &Rc<Prepared>,
         numbers: Numbers,
-        connection: &Connection,
-        table: Table,
+        connection: &ConnectionEnvironment,
+        table: DescriptorTable,
     ) -> io::Result<i32> {
-        let channel = (table == Table::Ours).then(|| self.channels.take(Channel::new)).flatten();
+        let channel =
+            (table == DescriptorTable::Ours).then(|| self.channels.take(Channel::new)).flatten();
         let started = block
             .environment()
             .map(|variables| environment::fill(variables, prepared, connection))
@@ -281,7 +282,7 @@ impl Spawner {
     }
 
     /// A block is idle again.
-    fn take_back(&mut self, block: Block, channel: Option<Channel>) {
+    fn take_back(&mut self, block: ChildSlot, channel: Option<Channel>) {
         if let Some(channel) = channel {
             block.clear(&channel);
             self.channels.give_back_by(channel, Channel::theirs);
@@ -290,7 +291,7 @@ impl Spawner {
     }
 
     /// The reader and the writer of a program's standard error, if it is logged.
-    fn stderr_pipe(&mut self, to: StderrTo) -> io::Result<Option<Pipe>> {
+    fn stderr_pipe(&mut self, to: StderrTo) -> io::Result<Option<PipePair>> {
         if to != StderrTo::Log {
             return Ok(None);
         }
@@ -332,7 +333,7 @@ impl Spawner {
     pub fn release_memory(&mut self) {
         self.settle();
         self.channels.empty();
-        self.blocks.idle().for_each(Block::release_memory);
+        self.blocks.idle().for_each(ChildSlot::release_memory);
         self.forking.release_memory();
     }
 

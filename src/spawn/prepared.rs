@@ -11,9 +11,9 @@ use std::ptr;
 use std::rc::Rc;
 
 use super::sandbox::capabilities::{Capabilities, Own, Whose};
-use super::sandbox::cgroup::Group;
-use super::sandbox::{Confinement, Refusal};
-use super::steps::{Limit, Steps};
+use super::sandbox::cgroup::Cgroup;
+use super::sandbox::{Confinement, SandboxRefusal};
+use super::steps::{ResourceLimit, Steps};
 use crate::config::model::{Attributes, Program, Resource, Service, StderrTo};
 
 /// The search path of a program that belongs to root.
@@ -150,13 +150,13 @@ impl Prepared {
 
     /// Why it cannot be started, if that is known already.
     #[must_use]
-    pub fn refusal(&self) -> Option<&Refusal> {
+    pub fn refusal(&self) -> Option<&SandboxRefusal> {
         self.confinement.refusal()
     }
 
     /// The group of processes that its children are born into.
     #[must_use]
-    pub fn group(&self) -> Option<Rc<Group>> {
+    pub fn group(&self) -> Option<Rc<Cgroup>> {
         self.confinement.group.as_ref().map(Rc::clone)
     }
 
@@ -293,16 +293,21 @@ fn may_pass(name: &OsStr) -> bool {
 
 /// The limits to set: those of the attributes, and the descriptors the server was
 /// started with in place of the number it has raised its own to.
-fn limits(attributes: &Attributes, server: &ServerFacts) -> Vec<Limit> {
+fn limits(attributes: &Attributes, server: &ServerFacts) -> Vec<ResourceLimit> {
     let both = |(resource, value): &(Resource, Option<u64>)| {
         let value = value.unwrap_or(libc::RLIM64_INFINITY);
-        Limit { resource: number(*resource), soft: value, hard: value, is_usual: false }
+        ResourceLimit { resource: number(*resource), soft: value, hard: value, is_usual: false }
     };
-    let mut limits: Vec<Limit> = attributes.rlimits.iter().map(both).collect();
+    let mut limits: Vec<ResourceLimit> = attributes.rlimits.iter().map(both).collect();
     if let Some((soft, hard)) = server.nofile
         && !limits.iter().any(|limit| limit.resource == number(Resource::Files))
     {
-        limits.push(Limit { resource: number(Resource::Files), soft, hard, is_usual: true });
+        limits.push(ResourceLimit {
+            resource: number(Resource::Files),
+            soft,
+            hard,
+            is_usual: true,
+        });
     }
     limits
 }

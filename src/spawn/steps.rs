@@ -13,7 +13,7 @@ use super::sandbox::capabilities::Capabilities;
 pub(super) struct Steps {
     /// What is executed in the end.
     pub(super) path: CString,
-    pub(super) limits: Vec<Limit>,
+    pub(super) limits: Vec<ResourceLimit>,
     pub(super) umask: Option<u32>,
     pub(super) priority: Option<i32>,
     pub(super) chroot: Option<CString>,
@@ -27,7 +27,7 @@ pub(super) struct Steps {
 
 /// A limit of setrlimit(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Limit {
+pub(super) struct ResourceLimit {
     /// The number of the resource.
     pub(super) resource: u32,
     pub(super) soft: u64,

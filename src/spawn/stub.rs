@@ -42,7 +42,7 @@ const LOOKS: usize = 8;
 
 /// What a stub is to do.
 #[derive(Serialize)]
-struct Job<'a> {
+struct StubJob<'a> {
     steps: &'a Steps,
     arguments: &'a [CString],
     environment: Vec<&'a CStr>,
@@ -95,7 +95,7 @@ impl Stubs {
         numbers.failure = failure.as_raw_fd();
         let greeting = environment.greeting;
         let environment = environment.strings(&prepared.environment, &prepared.late_environment);
-        let job = Job {
+        let job = StubJob {
             steps: &prepared.steps,
             arguments: prepared.arguments.strings(),
             environment,
@@ -118,9 +118,9 @@ impl Stubs {
         for _ in 0..self.under_way.len().min(LOOKS) {
             let Some((pid, mut pipe)) = self.under_way.pop_front() else { break };
             match told(pid, &mut pipe) {
-                Told::NotYet => self.under_way.push_back((pid, pipe)),
-                Told::Nothing => {}
-                Told::Failed(failure) => failures.push((pid, failure)),
+                StubReport::NotYet => self.under_way.push_back((pid, pipe)),
+                StubReport::Nothing => {}
+                StubReport::Failed(failure) => failures.push((pid, failure)),
             }
         }
         failures
@@ -131,8 +131,8 @@ impl Stubs {
         let at = self.under_way.iter().position(|(other, _)| *other == pid)?;
         let (_, mut pipe) = self.under_way.remove(at)?;
         match told(pid, &mut pipe) {
-            Told::Failed(failure) => Some(failure),
-            Told::Nothing | Told::NotYet => None,
+            StubReport::Failed(failure) => Some(failure),
+            StubReport::Nothing | StubReport::NotYet => None,
         }
     }
 
@@ -148,7 +148,7 @@ fn open_image(path: impl AsRef<std::path::Path>) -> Option<OwnedFd> {
 }
 
 /// What a stub has said of itself.
-enum Told {
+enum StubReport {
     NotYet,
     /// And will say nothing any more.
     Nothing,
@@ -156,15 +156,15 @@ enum Told {
 }
 
 /// Whoever can look into a stub can write there, too, but of that one alone.
-fn told(pid: i32, pipe: &mut File) -> Told {
+fn told(pid: i32, pipe: &mut File) -> StubReport {
     let mut record = [0; RECORD];
     match pipe.read(&mut record) {
         Ok(RECORD) => match Failure::of_record(record) {
-            Some((of, failure)) if of == pid => Told::Failed(failure),
-            _ => Told::Nothing,
+            Some((of, failure)) if of == pid => StubReport::Failed(failure),
+            _ => StubReport::Nothing,
         },
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Told::NotYet,
-        Ok(_) | Err(_) => Told::Nothing,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => StubReport::NotYet,
+        Ok(_) | Err(_) => StubReport::Nothing,
     }
 }
 

@@ -26,13 +26,13 @@ fn one_service_cannot_have_all_blocks() {
     let (greedy, other) = (prepared("/bin/cat"), prepared("/bin/date"));
     for pid in 1..=PER_SERVICE {
         assert!(!spawner.has_its_share(&greedy));
-        let block = spawner.blocks.take(Block::new).unwrap();
+        let block = spawner.blocks.take(ChildSlot::new).unwrap();
         let (pid, prepared) = (i32::try_from(pid).unwrap(), Some(Rc::clone(&greedy)));
         spawner.in_flight.push(InFlight { pid, prepared, block, channel: None });
     }
     assert!(spawner.has_its_share(&greedy));
     assert!(!spawner.has_its_share(&other));
-    assert!(spawner.blocks.take(Block::new).is_some(), "there are some for others");
+    assert!(spawner.blocks.take(ChildSlot::new).is_some(), "there are some for others");
 }
 
 #[test]

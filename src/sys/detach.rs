@@ -8,7 +8,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use nix::fcntl::OFlag;
 use nix::unistd::{close, dup2_stderr, dup2_stdin, dup2_stdout, pipe2, setsid};
 
-use crate::spawn::kernel::{Side, fork_to_detach, inherited};
+use crate::spawn::kernel::{ForkSide, fork_to_detach, inherited};
 
 /// The server's side: tells the waiting parent that it serves.
 #[derive(Debug)]
@@ -36,11 +36,11 @@ pub enum Role {
 pub fn detach() -> io::Result<Role> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
     match fork_to_detach()? {
-        Side::Parent => {
+        ForkSide::Parent => {
             drop(writer);
             wait_for_verdict(reader).map(Role::Starter)
         }
-        Side::Child => {
+        ForkSide::Child => {
             drop(reader);
             setsid()?;
             Ok(Role::Server(Herald { parent: File::from(writer), inherited: inherited() }))

@@ -15,14 +15,14 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 
-use super::trusted_path::Place;
+use super::trusted_path::ParentDirectory;
 
 /// A locked pid file; removed when dropped, if it is still there.
 #[derive(Debug)]
 pub struct PidFile {
     file: File,
     path: PathBuf,
-    place: Place,
+    place: ParentDirectory,
 }
 
 /// Mode of a new one, less the umask.
@@ -40,7 +40,7 @@ impl PidFile {
         // A server that ends unlinks the file; one that opened it before then has
         // locked a file that is gone, and takes the new one.
         loop {
-            let place = Place::of(path)?;
+            let place = ParentDirectory::of(path)?;
             if let Some(file) = lock_what_is_there(&place, path)? {
                 return Ok(Self { file, path: path.to_owned(), place });
             }
@@ -55,7 +55,7 @@ impl PidFile {
         let file = File::from(descriptor);
         // The lock belongs to the open file, which is the same: this changes nothing.
         set_lock(&file, libc::F_WRLCK)?;
-        Ok(Self { file, path: path.to_owned(), place: Place::of(path)? })
+        Ok(Self { file, path: path.to_owned(), place: ParentDirectory::of(path)? })
     }
 
     /// Where it is.
@@ -91,7 +91,7 @@ impl Drop for PidFile {
 }
 
 /// None if the name leads to another file by now.
-fn lock_what_is_there(place: &Place, path: &Path) -> io::Result<Option<File>> {
+fn lock_what_is_there(place: &ParentDirectory, path: &Path) -> io::Result<Option<File>> {
     let mut file = place.open(OFlag::O_RDWR | OFlag::O_CREAT, MODE)?;
     if is_locked(&file)? {
         // With the lock of a reader, no server has it or comes to have it meanwhile.
@@ -105,10 +105,10 @@ fn lock_what_is_there(place: &Place, path: &Path) -> io::Result<Option<File>> {
 }
 
 /// Puts a file in the place of one that somebody else has locked who can only read it.
-fn replace(place: &Place, path: &Path, old: &File) -> io::Result<Option<File>> {
+fn replace(place: &ParentDirectory, path: &Path, old: &File) -> io::Result<Option<File>> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
-    let aside = Place::of(Path::new(&name))?;
+    let aside = ParentDirectory::of(Path::new(&name))?;
     let mut new = aside.open(OFlag::O_RDWR | OFlag::O_CREAT, PRIVATE)?;
     if is_locked(&new)? {
         let message = "another server is about to start with it";

@@ -36,25 +36,25 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 pub use account::trust;
-use rule::{Facts, Kind, Trust, may_be_a_secret};
+use rule::{FileFacts, FileKind, Trust, may_be_a_secret};
 pub use walk::Exposed;
-use walk::{End, Tree, walk};
+use walk::{Tree, WalkEnd, walk};
 
 /// How often a name may lead to something else while it is opened.
 const TRIES: usize = 8;
 
 /// What is under a name.
-struct Node {
+struct PathNode {
     descriptor: OwnedFd,
-    facts: Facts,
+    facts: FileFacts,
     identity: (u64, u64),
 }
 
 /// The names of this machine.
-struct Machine<'a>(&'a Trust);
+struct MachineNames<'a>(&'a Trust);
 
-impl Machine<'_> {
-    fn node(&self, descriptor: OwnedFd) -> io::Result<Node> {
+impl MachineNames<'_> {
+    fn node(&self, descriptor: OwnedFd) -> io::Result<PathNode> {
         let stat = fstat(&descriptor)?;
         let mut facts = facts(&stat);
         // It costs a call, and matters where somebody else may write otherwise.
@@ -62,10 +62,10 @@ impl Machine<'_> {
             let mount = fstatvfs(&descriptor)?;
             facts.read_only = mount.flags().contains(FsFlags::ST_RDONLY);
         }
-        Ok(Node { descriptor, facts, identity: (stat.st_dev, stat.st_ino) })
+        Ok(PathNode { descriptor, facts, identity: (stat.st_dev, stat.st_ino) })
     }
 
-    fn directory(&self, name: &str) -> io::Result<Node> {
+    fn directory(&self, name: &str) -> io::Result<PathNode> {
         self.node(open(name, NAMED.union(OFlag::O_DIRECTORY), Mode::empty())?)
     }
 }
@@ -73,32 +73,32 @@ impl Machine<'_> {
 /// Good for naming it, and for nothing else; a link itself.
 const NAMED: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
-fn facts(stat: &FileStat) -> Facts {
+fn facts(stat: &FileStat) -> FileFacts {
     let kind = match SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT) {
-        SFlag::S_IFDIR => Kind::Directory,
-        SFlag::S_IFLNK => Kind::Link,
-        SFlag::S_IFREG => Kind::File,
-        SFlag::S_IFCHR if stat.st_rdev == makedev(1, 3) => Kind::Null,
-        _ => Kind::Other,
+        SFlag::S_IFDIR => FileKind::Directory,
+        SFlag::S_IFLNK => FileKind::Link,
+        SFlag::S_IFREG => FileKind::File,
+        SFlag::S_IFCHR if stat.st_rdev == makedev(1, 3) => FileKind::Null,
+        _ => FileKind::Other,
     };
     let (uid, gid, mode) = (stat.st_uid, stat.st_gid, stat.st_mode & 0o7777);
     #[allow(clippy::useless_conversion, reason = "it has 32 bits on other processors")]
     let names = stat.st_nlink.into();
-    Facts { kind, uid, gid, mode, names, read_only: false }
+    FileFacts { kind, uid, gid, mode, names, read_only: false }
 }
 
-impl Tree for Machine<'_> {
-    type Node = Node;
+impl Tree for MachineNames<'_> {
+    type Node = PathNode;
 
-    fn root(&self) -> io::Result<Node> {
+    fn root(&self) -> io::Result<PathNode> {
         self.directory("/")
     }
 
-    fn here(&self) -> io::Result<Node> {
+    fn here(&self) -> io::Result<PathNode> {
         self.directory(".")
     }
 
-    fn enter(&self, from: &Node, name: &OsStr, passing: bool) -> io::Result<Node> {
+    fn enter(&self, from: &PathNode, name: &OsStr, passing: bool) -> io::Result<PathNode> {
         if passing {
             // Which mounts what is mounted when somebody comes.
             let flags = NAMED.union(OFlag::O_DIRECTORY);
@@ -110,15 +110,15 @@ impl Tree for Machine<'_> {
         self.node(openat(&from.descriptor, name, NAMED, Mode::empty())?)
     }
 
-    fn facts<'a>(&self, node: &'a Node) -> &'a Facts {
+    fn facts<'a>(&self, node: &'a PathNode) -> &'a FileFacts {
         &node.facts
     }
 
-    fn target(&self, link: &Node) -> io::Result<OsString> {
+    fn target(&self, link: &PathNode) -> io::Result<OsString> {
         Ok(readlinkat(&link.descriptor, "")?)
     }
 
-    fn jump(&self, from: &Node, name: &OsStr) -> io::Result<Option<Node>> {
+    fn jump(&self, from: &PathNode, name: &OsStr) -> io::Result<Option<PathNode>> {
         if fstatfs(&from.descriptor)?.filesystem_type() != PROC_SUPER_MAGIC {
             return Ok(None);
         }
@@ -164,17 +164,20 @@ pub fn open_named(path: &Path) -> io::Result<Opened> {
 /// The system's; why a link is not followed.
 pub fn hold(path: &Path) -> io::Result<OwnedFd> {
     let trust = trust();
-    Ok(walk(&Machine(trust), trust, path, false)?.node.descriptor)
+    Ok(walk(&MachineNames(trust), trust, path, false)?.node.descriptor)
 }
 
-fn open_some(path: &Path, takes: impl Fn(&Trust, &End<Node>) -> bool) -> io::Result<Opened> {
+fn open_some(
+    path: &Path,
+    takes: impl Fn(&Trust, &WalkEnd<PathNode>) -> bool,
+) -> io::Result<Opened> {
     let trust = trust();
-    let machine = Machine(trust);
+    let machine = MachineNames(trust);
     for _ in 0..TRIES {
         let end = walk(&machine, trust, path, false)?;
         match end.node.facts.kind {
-            Kind::File | Kind::Null => {}
-            Kind::Directory => return Err(io::Error::other("it is a directory")),
+            FileKind::File | FileKind::Null => {}
+            FileKind::Directory => return Err(io::Error::other("it is a directory")),
             _ if takes(trust, &end) => {}
             _ => return Err(io::Error::other("it is not a regular file")),
         }
@@ -187,7 +190,7 @@ fn open_some(path: &Path, takes: impl Fn(&Trust, &End<Node>) -> bool) -> io::Res
 }
 
 /// Who else has a say in it; an error if it may be a secret of a third.
-fn exposed(trust: &Trust, end: &End<Node>) -> io::Result<Option<Exposed>> {
+fn exposed(trust: &Trust, end: &WalkEnd<PathNode>) -> io::Result<Option<Exposed>> {
     let facts = &end.node.facts;
     let parent = end.parent.as_ref().and_then(|parent| trust.writer(&parent.facts));
     let linker = end.exposed.as_ref().map(|it| it.by).or(parent);
@@ -197,18 +200,18 @@ fn exposed(trust: &Trust, end: &End<Node>) -> io::Result<Option<Exposed>> {
         );
         return Err(io::Error::other(why));
     }
-    let own = trust.writer(facts).filter(|_| facts.kind == Kind::File);
+    let own = trust.writer(facts).filter(|_| facts.kind == FileKind::File);
     let own = own.map(|by| Exposed { path: end.path.clone(), by });
     Ok(own.or_else(|| end.exposed.clone()))
 }
 
 /// None if the name has come to lead to something else.
-fn open_end(end: &End<Node>) -> io::Result<Option<File>> {
+fn open_end(end: &WalkEnd<PathNode>) -> io::Result<Option<File>> {
     let Some(parent) = &end.parent else { return Err(Errno::EISDIR.into()) };
     let mut flags = OFlag::O_RDONLY | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     flags.set(OFlag::O_NOFOLLOW, !end.jumped);
     // Nobody is waited for, but for whoever writes into a pipe.
-    flags.set(OFlag::O_NONBLOCK, end.node.facts.kind != Kind::Other);
+    flags.set(OFlag::O_NONBLOCK, end.node.facts.kind != FileKind::Other);
     let descriptor = match openat(&parent.descriptor, end.name.as_os_str(), flags, Mode::empty()) {
         Err(Errno::ELOOP | Errno::ENOENT) => return Ok(None),
         opened => opened?,
@@ -222,7 +225,7 @@ fn open_end(end: &End<Node>) -> io::Result<Option<File>> {
 
 /// The directory that something is in, or will be.
 #[derive(Debug)]
-pub struct Place {
+pub struct ParentDirectory {
     directory: OwnedFd,
     name: OsString,
     /// Whether others may make names in it.
@@ -231,7 +234,7 @@ pub struct Place {
     is_movable: bool,
 }
 
-impl Place {
+impl ParentDirectory {
     /// The place of a name, which need not be there.
     ///
     /// # Errors
@@ -240,7 +243,7 @@ impl Place {
         let trust = trust();
         let Some(name) = path.file_name() else { return Err(Errno::EISDIR.into()) };
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let end = walk(&Machine(trust), trust, parent.unwrap_or(Path::new(".")), true)?;
+        let end = walk(&MachineNames(trust), trust, parent.unwrap_or(Path::new(".")), true)?;
         let is_movable = end.exposed.is_some();
         let is_shared = is_movable || trust.writer(&end.node.facts).is_some();
         Ok(Self { directory: end.node.descriptor, name: name.to_owned(), is_shared, is_movable })
@@ -301,11 +304,11 @@ impl Place {
     fn check(&self, stat: &FileStat) -> io::Result<()> {
         let facts = facts(stat);
         let what = match facts.kind {
-            Kind::File if self.is_shared && facts.names > 1 => {
+            FileKind::File if self.is_shared && facts.names > 1 => {
                 "a file with several names, in a directory that others can write to"
             }
-            Kind::File => return Ok(()),
-            Kind::Link => "a symbolic link",
+            FileKind::File => return Ok(()),
+            FileKind::Link => "a symbolic link",
             _ => "not a regular file",
         };
         Err(io::Error::other(what))

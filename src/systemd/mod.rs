@@ -14,7 +14,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
-pub use notify::{Notifier, Status};
+pub use notify::{Notifier, NotifyStatus};
 pub use store::{About, Claim, Store, needs_own_sockets};
 
 use crate::log::events;

@@ -22,7 +22,7 @@ const WAITING: usize = 8;
 
 /// What people are shown of us (`systemctl status`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Status {
+pub struct NotifyStatus {
     /// Services that are served.
     pub services: usize,
     /// Others, whose sockets are closed.
@@ -33,7 +33,7 @@ pub struct Status {
     pub refused: Option<usize>,
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for NotifyStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (services, programs) = (plural(self.services), plural(self.programs));
         write!(f, "Serving {} service{services}, ", self.services)?;
@@ -90,7 +90,7 @@ impl Notifier {
     }
 
     /// Every socket is bound; `pid` is who serves.
-    pub fn ready(&mut self, pid: u32, status: Status) {
+    pub fn ready(&mut self, pid: u32, status: NotifyStatus) {
         self.say(format!("READY=1\nSTATUS={status}\nMAINPID={pid}"));
     }
 
@@ -100,12 +100,12 @@ impl Notifier {
     }
 
     /// It has been read, whatever came of it.
-    pub fn reloaded(&mut self, status: Status) {
+    pub fn reloaded(&mut self, status: NotifyStatus) {
         self.say(format!("READY=1\nSTATUS={status}"));
     }
 
     /// A sign of life.
-    pub fn alive(&mut self, status: Status) {
+    pub fn alive(&mut self, status: NotifyStatus) {
         self.say(format!("WATCHDOG=1\nSTATUS={status}"));
     }
 
@@ -160,7 +160,7 @@ mod tests {
     use crate::systemd::notify::*;
 
     fn text(services: usize, programs: usize, refused: Option<usize>) -> String {
-        Status { services, silent: 0, programs, refused }.to_string()
+        NotifyStatus { services, silent: 0, programs, refused }.to_string()
     }
 
     fn next(manager: &UnixDatagram) -> String {
@@ -194,7 +194,7 @@ mod tests {
         let path = folder.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
         let mut notifier = Notifier::new(path.as_os_str()).unwrap();
-        let status = Status { services: 1, silent: 0, programs: 0, refused: None };
+        let status = NotifyStatus { services: 1, silent: 0, programs: 0, refused: None };
         while !notifier.has_unsent() {
             notifier.alive(status);
         }

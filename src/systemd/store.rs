@@ -24,15 +24,15 @@ const RUINED: &str = "a program that waits has left the service manager's socket
 
 /// The sockets.
 #[derive(Debug, Default)]
-pub struct Store(Vec<Held>);
+pub struct Store(Vec<StoredSocket>);
 
 #[derive(Debug)]
-struct Held {
+struct StoredSocket {
     /// What it is and where it is bound.
     spec: SocketSpec,
     takes_ipv4: bool,
     name: String,
-    place: Place,
+    place: StorePlace,
     /// The log has it that nobody claims it.
     said: bool,
     /// A program has had it.
@@ -42,7 +42,7 @@ struct Held {
 }
 
 #[derive(Debug)]
-enum Place {
+enum StorePlace {
     Here(OwnedFd),
     /// A service has it, under this number.
     Lent(RawFd),
@@ -81,25 +81,25 @@ pub enum Claim {
 impl Store {
     pub(super) fn add(&mut self, socket: Inherited) {
         let Inherited { descriptor, spec, takes_ipv4, name } = socket;
-        let place = Place::Here(descriptor);
+        let place = StorePlace::Here(descriptor);
         let (said, shared, ruined) = (false, false, false);
-        self.0.push(Held { spec, takes_ipv4, name, place, said, shared, ruined });
+        self.0.push(StoredSocket { spec, takes_ipv4, name, place, said, shared, ruined });
     }
 
     /// One that was held before, or the number under which a service has it.
     pub fn restore(&mut self, about: About, place: Result<OwnedFd, RawFd>) {
         let About { spec, takes_ipv4, name, said, shared, ruined } = about;
-        let place = place.map_or_else(Place::Lent, Place::Here);
-        self.0.push(Held { spec, takes_ipv4, name, place, said, shared, ruined });
+        let place = place.map_or_else(StorePlace::Lent, StorePlace::Here);
+        self.0.push(StoredSocket { spec, takes_ipv4, name, place, said, shared, ruined });
     }
 
     /// All that are held, their numbers, and whether a service has them.
     pub fn held(&self) -> impl Iterator<Item = (About, RawFd, bool)> {
         self.0.iter().map(|held| {
-            let Held { spec, takes_ipv4, name, place, said, shared, ruined } = held;
+            let StoredSocket { spec, takes_ipv4, name, place, said, shared, ruined } = held;
             let (number, lent) = match place {
-                Place::Here(descriptor) => (descriptor.as_raw_fd(), false),
-                Place::Lent(number) => (*number, true),
+                StorePlace::Here(descriptor) => (descriptor.as_raw_fd(), false),
+                StorePlace::Lent(number) => (*number, true),
             };
             let (takes_ipv4, said, shared, ruined) = (*takes_ipv4, *said, *shared, *ruined);
             let (spec, name) = (spec.clone(), name.clone());
@@ -117,7 +117,9 @@ impl Store {
         if self.covers(spec, service) {
             return Claim::Covered;
         }
-        let Some(held) = self.find(spec, service, Held::is_here) else { return Claim::None };
+        let Some(held) = self.find(spec, service, StoredSocket::is_here) else {
+            return Claim::None;
+        };
         if needs_own_sockets(service) {
             return Claim::Unfit(ONE_PER_PEER);
         }
@@ -137,7 +139,7 @@ impl Store {
     /// Whether there is a socket here for `spec` of `service`, which it could have.
     #[must_use]
     pub fn has_one_for(&self, spec: &SocketSpec, service: &Service) -> bool {
-        !needs_own_sockets(service) && self.place_of(spec, service, Held::is_here).is_some()
+        !needs_own_sockets(service) && self.place_of(spec, service, StoredSocket::is_here).is_some()
     }
 
     /// How many no service has.
@@ -150,8 +152,8 @@ impl Store {
         &mut self,
         spec: &SocketSpec,
         service: &Service,
-        may: impl Fn(&Held) -> bool,
-    ) -> Option<&mut Held> {
+        may: impl Fn(&StoredSocket) -> bool,
+    ) -> Option<&mut StoredSocket> {
         let place = self.place_of(spec, service, may)?;
         self.0.get_mut(place)
     }
@@ -160,12 +162,12 @@ impl Store {
         &self,
         spec: &SocketSpec,
         service: &Service,
-        may: impl Fn(&Held) -> bool,
+        may: impl Fn(&StoredSocket) -> bool,
     ) -> Option<usize> {
-        let exact = |held: &Held| may(held) && held.spec == *spec;
+        let exact = |held: &StoredSocket| may(held) && held.spec == *spec;
         self.0.iter().position(exact).or_else(|| {
             // One that is at another address of the service is that address's.
-            let named = |held: &Held| {
+            let named = |held: &StoredSocket| {
                 may(held)
                     && held.is_named_after(service)
                     && held.could_be(spec)
@@ -189,18 +191,18 @@ impl Store {
 
     /// Takes back a socket whose service has gone; whether a program has had it.
     pub fn put_back(&mut self, descriptor: OwnedFd, shared: bool) {
-        let lent = |held: &&mut Held| held.is_lent_as(descriptor.as_raw_fd());
+        let lent = |held: &&mut StoredSocket| held.is_lent_as(descriptor.as_raw_fd());
         if let Some(held) = self.0.iter_mut().find(lent) {
-            held.place = Place::Here(descriptor);
+            held.place = StorePlace::Here(descriptor);
             held.shared |= shared;
         }
     }
 
     /// Takes back a socket that a program has ruined.
     pub fn put_back_ruined(&mut self, descriptor: OwnedFd) {
-        let lent = |held: &&mut Held| held.is_lent_as(descriptor.as_raw_fd());
+        let lent = |held: &&mut StoredSocket| held.is_lent_as(descriptor.as_raw_fd());
         if let Some(held) = self.0.iter_mut().find(lent) {
-            held.place = Place::Here(descriptor);
+            held.place = StorePlace::Here(descriptor);
             (held.shared, held.ruined) = (true, true);
         }
     }
@@ -229,22 +231,22 @@ pub fn needs_own_sockets(service: &Service) -> bool {
     service.socket_type == SocketType::Dgram && !service.wait && program
 }
 
-impl Held {
+impl StoredSocket {
     fn is_here(&self) -> bool {
-        matches!(self.place, Place::Here(_))
+        matches!(self.place, StorePlace::Here(_))
     }
 
     fn is_lent_as(&self, number: RawFd) -> bool {
-        matches!(self.place, Place::Lent(lent) if lent == number)
+        matches!(self.place, StorePlace::Lent(lent) if lent == number)
     }
 
     fn lend(&mut self) -> Option<OwnedFd> {
-        let Place::Here(descriptor) = &self.place else { return None };
-        let lent = Place::Lent(descriptor.as_raw_fd());
+        let StorePlace::Here(descriptor) = &self.place else { return None };
+        let lent = StorePlace::Lent(descriptor.as_raw_fd());
         self.said = false;
         match std::mem::replace(&mut self.place, lent) {
-            Place::Here(descriptor) => Some(descriptor),
-            Place::Lent(_) => None,
+            StorePlace::Here(descriptor) => Some(descriptor),
+            StorePlace::Lent(_) => None,
         }
     }
 

@@ -23,5 +23,5 @@ pub mod state;
 
 pub use executable::Image;
 pub use moment::{Clock, Moment};
-pub use snapshot::{Descriptors, Invitation, Parcel};
+pub use snapshot::{Descriptors, Invitation, Snapshot};
 pub use state::State;

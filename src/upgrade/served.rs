@@ -16,7 +16,7 @@ use crate::net::vsock::VsockAddress;
 
 /// What belongs to whoever is served.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Served {
+pub struct SavedSessions {
     /// The place of the service; none if it is no more.
     pub service: Option<usize>,
     /// How the log calls that.
@@ -33,9 +33,9 @@ pub struct Served {
 
 /// A running program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Child {
+pub struct SavedChild {
     /// Whom it serves.
-    pub served: Served,
+    pub served: SavedSessions,
     /// Its process id.
     pub pid: i32,
     /// The places of a service and of the socket in it that it has, for `wait`.
@@ -57,18 +57,18 @@ pub struct Child {
     pub leftovers: Leftovers,
     /// Its own socket, for one of a peer.
     #[serde(default)]
-    pub peer_socket: Option<PeerSocket>,
+    pub peer_socket: Option<SavedPeerSocket>,
     /// A copy of its connection.
     #[serde(default)]
-    pub kept: Option<Kept>,
+    pub kept: Option<SavedConnection>,
     /// What has moved on that, if it may not be still for too long.
     #[serde(default)]
-    pub watched: Option<Watched>,
+    pub watched: Option<SavedIdleWatch>,
 }
 
 /// A copy of a program's connection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct SavedConnection {
     /// It.
     pub descriptor: RawFd,
     /// What becomes of it.
@@ -79,7 +79,7 @@ pub struct Kept {
 
 /// What a program that has ended leaves behind, if its whole session is to end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Remains {
+pub struct SavedLeftovers {
     /// The number of the program, which is not reaped yet.
     pub pid: i32,
     /// How the log calls its service.
@@ -105,7 +105,7 @@ pub enum Told {
 
 /// A program's connection that may not be still for too long.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Watched {
+pub struct SavedIdleWatch {
     /// For how long.
     pub limit: Duration,
     /// When something last moved.
@@ -118,7 +118,7 @@ pub struct Watched {
 
 /// The standard error of a program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Pipe {
+pub struct SavedPipe {
     /// Our end.
     pub descriptor: RawFd,
     /// The place of the service; none if it is no more.
@@ -136,7 +136,7 @@ pub struct Pipe {
 
 /// The socket of a peer's program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PeerSocket {
+pub struct SavedPeerSocket {
     /// A copy of it.
     pub descriptor: RawFd,
     /// To whom it is connected.
@@ -145,9 +145,9 @@ pub struct PeerSocket {
 
 /// A connection to a built-in service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Conversation {
+pub struct SavedBuiltin {
     /// Who.
-    pub served: Served,
+    pub served: SavedSessions,
     /// The socket.
     pub descriptor: RawFd,
     /// How far it is, as the service itself writes it.
@@ -163,9 +163,9 @@ pub struct Conversation {
 
 /// A connection that is passed on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Relay {
+pub struct SavedRelay {
     /// Who.
-    pub served: Served,
+    pub served: SavedSessions,
     /// The client's socket.
     pub client: RawFd,
     /// The target's, if there is one yet.
@@ -173,7 +173,7 @@ pub struct Relay {
     /// How far it is, as the relay itself writes it.
     pub machine: Value,
     /// Until it is connected.
-    pub dial: Option<Dial>,
+    pub dial: Option<SavedDial>,
     /// How long it may be still, and since when it is, if there is a limit.
     #[serde(default)]
     pub still: Option<(Duration, Moment)>,
@@ -181,7 +181,7 @@ pub struct Relay {
 
 /// The way to a target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Dial {
+pub struct SavedDial {
     /// Its addresses.
     pub target: RelayTarget,
     /// The one that is tried.
@@ -197,7 +197,7 @@ pub struct Dial {
 
 /// A client that is being told something.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Banner {
+pub struct SavedBanner {
     /// The socket.
     pub descriptor: RawFd,
     /// What is still to be sent.
@@ -206,12 +206,12 @@ pub struct Banner {
     /// When it has had its time.
     pub due: Moment,
     /// What happens then.
-    pub then: Then,
+    pub then: SavedThen,
 }
 
 /// What happens to a client that has been told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Then {
+pub enum SavedThen {
     /// It is served.
     Serve {
         /// The place of the service; none if it is no more.
@@ -221,7 +221,7 @@ pub enum Then {
         /// The group of a unix peer.
         peer_gid: Option<u32>,
         /// What its program is told.
-        facts: Box<Facts>,
+        facts: Box<SavedFacts>,
         /// When it came.
         since: Moment,
     },
@@ -234,7 +234,7 @@ pub enum Then {
 
 /// What a program is told of its connection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Facts {
+pub struct SavedFacts {
     /// `TCP`, `UDP`, `UNIX` or `VSOCK`.
     pub protocol: String,
     /// Our own address.
@@ -252,7 +252,7 @@ pub struct Facts {
 
 /// A socket on its way to the program of a peer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Homing {
+pub struct SavedPendingPeer {
     /// The socket.
     pub descriptor: RawFd,
     /// The places of the service and of its socket.

@@ -99,7 +99,7 @@ impl Invitation {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn open(&self) -> Result<Parcel, String> {
+    pub fn open(&self) -> Result<Snapshot, String> {
         // A view of its own, from the beginning.
         let path = format!("/proc/self/fd/{}", self.parcel);
         let file = File::open(&path).or_else(|_| self.rewound());
@@ -111,7 +111,7 @@ impl Invitation {
                 return Err(format!("descriptor {number} is not open"));
             }
         }
-        Ok(Parcel { state, left, invitation: self.clone() })
+        Ok(Snapshot { state, left, invitation: self.clone() })
     }
 
     /// The same without /proc, where whoever reads it begins again.
@@ -135,7 +135,7 @@ impl Invitation {
 
 /// A state and the descriptors that belong to it.
 #[derive(Debug)]
-pub struct Parcel {
+pub struct Snapshot {
     /// The state.
     pub state: State,
     /// Descriptors that nobody has taken.
@@ -143,7 +143,7 @@ pub struct Parcel {
     invitation: Invitation,
 }
 
-impl Parcel {
+impl Snapshot {
     /// Why the upgrade has failed, if this is the way back.
     #[must_use]
     pub fn refused(&self) -> Option<&str> {

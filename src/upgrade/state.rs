@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::moment::Moment;
 pub use super::served::{
-    Banner, Child, Conversation, Dial, Facts, Homing, Kept, PeerSocket, Pipe, Relay, Remains,
-    Served, Then, Told, Watched,
+    SavedBanner, SavedBuiltin, SavedChild, SavedConnection, SavedDial, SavedFacts, SavedIdleWatch,
+    SavedLeftovers, SavedPeerSocket, SavedPendingPeer, SavedPipe, SavedRelay, SavedSessions,
+    SavedThen, Told,
 };
 use crate::config::model::{Limit, Names, SocketSpec, SocketType, TcpmuxName};
 use crate::control::statistics::Statistics;
@@ -58,9 +59,9 @@ pub struct State {
     /// Of all services since the start.
     pub total: Statistics,
     /// In the order of the configuration.
-    pub services: Vec<Service>,
+    pub services: Vec<SavedService>,
     /// Running programs.
-    pub children: Vec<Child>,
+    pub children: Vec<SavedChild>,
     /// Why children have failed that are not reaped yet: pid, stage, errno.
     pub failures: Vec<(i32, u32, i32)>,
     /// Where those say it that are not reported yet.
@@ -70,25 +71,25 @@ pub struct State {
     pub leftovers: Vec<(i32, Moment)>,
     /// The latter.
     #[serde(default)]
-    pub remains: Vec<Remains>,
+    pub remains: Vec<SavedLeftovers>,
     /// Pipes of standard error.
-    pub pipes: Vec<Pipe>,
+    pub pipes: Vec<SavedPipe>,
     /// Places of pipes that have outlived their program, the oldest first.
     pub lingering: Vec<usize>,
     /// Groups of processes.
-    pub groups: Groups,
+    pub groups: SavedCgroups,
     /// Connections to built-in services.
-    pub conversations: Vec<Conversation>,
+    pub conversations: Vec<SavedBuiltin>,
     /// Connections that are passed on.
-    pub relays: Vec<Relay>,
+    pub relays: Vec<SavedRelay>,
     /// Clients that are being told something.
-    pub banners: Vec<Banner>,
+    pub banners: Vec<SavedBanner>,
     /// Sockets on their way to the program of a peer.
-    pub homing: Vec<Homing>,
+    pub homing: Vec<SavedPendingPeer>,
     /// The list of peers.
-    pub peers: Peers,
+    pub peers: SavedPeers,
     /// Sockets that the service manager holds.
-    pub held: Vec<Held>,
+    pub held: Vec<SavedStoredSocket>,
     /// When somebody was last here, if the server ends by itself some time after that.
     #[serde(default)]
     pub last_here: Option<Moment>,
@@ -98,14 +99,14 @@ pub struct State {
     #[serde(default)]
     pub names: Names,
     /// Sockets at which the server is asked.
-    pub doors: Vec<Door>,
+    pub doors: Vec<SavedControlListener>,
     /// Those who ask.
-    pub edges: Vec<Edge>,
+    pub edges: Vec<SavedControlConnection>,
 }
 
 /// A service; its definition is read from the configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Service {
+pub struct SavedService {
     /// How the log calls it.
     pub label: String,
     /// The type of its sockets.
@@ -129,12 +130,12 @@ pub struct Service {
     /// Its group of processes.
     pub group: Option<OsString>,
     /// In the order of its definition.
-    pub sockets: Vec<Socket>,
+    pub sockets: Vec<SavedSocket>,
 }
 
 /// A socket of a service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Socket {
+pub struct SavedSocket {
     /// What it is recognised by.
     pub spec: SocketSpec,
     /// None while it cannot be opened, or its service is stopped.
@@ -151,12 +152,12 @@ pub struct Socket {
     pub head: Option<Vec<u8>>,
     /// What has been taken out of it and waits until there is room for programs.
     #[serde(default)]
-    pub sorted: Vec<Sorted>,
+    pub sorted: Vec<SavedDatagrams>,
 }
 
 /// What a peer has sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Sorted {
+pub struct SavedDatagrams {
     /// The peer.
     pub peer: SocketAddr,
     /// To which of several addresses; the port says nothing.
@@ -195,7 +196,7 @@ pub struct Parked {
 
 /// Groups of processes, by their directories.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Groups {
+pub struct SavedCgroups {
     /// The one the server was started in, once that was looked for.
     pub base: Option<OsString>,
     /// The one it has moved to.
@@ -206,18 +207,18 @@ pub struct Groups {
 
 /// The list of peers.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Peers {
+pub struct SavedPeers {
     /// Since the start.
     pub total: u64,
     /// Those that are known, by their number.
-    pub known: BTreeMap<u64, Peer>,
+    pub known: BTreeMap<u64, SavedPeer>,
     /// Those that have ended, the first one first.
     pub ended: Vec<u64>,
 }
 
 /// One peer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Peer {
+pub struct SavedPeer {
     /// Where it came from.
     pub address: Address,
     /// The service it came to.
@@ -230,7 +231,7 @@ pub struct Peer {
 
 /// A socket that the service manager holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Held {
+pub struct SavedStoredSocket {
     /// What it is.
     pub spec: SocketSpec,
     /// An IPv6 wildcard that takes IPv4 clients too.
@@ -253,7 +254,7 @@ pub struct Held {
 
 /// A socket at which the server is asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Door {
+pub struct SavedControlListener {
     /// What it is and where.
     pub spec: SocketSpec,
     /// Itself.
@@ -264,7 +265,7 @@ pub struct Door {
 
 /// Somebody who asks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Edge {
+pub struct SavedControlConnection {
     /// The socket.
     pub descriptor: RawFd,
     /// At the control socket; otherwise for metrics.
@@ -272,7 +273,7 @@ pub struct Edge {
     /// Who.
     pub peer: Address,
     /// How far.
-    pub stage: Stage,
+    pub stage: SavedControlStage,
     /// What has been read of the request.
     #[serde(with = "super::hex")]
     pub request: Vec<u8>,
@@ -283,7 +284,7 @@ pub struct Edge {
 
 /// How far somebody who asks is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Stage {
+pub enum SavedControlStage {
     /// The request is being read.
     Asking,
     /// It waits for the end of the upgrade.

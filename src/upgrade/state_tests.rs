@@ -10,8 +10,8 @@ use crate::config::model::{
 use crate::upgrade::snapshot::unpack;
 use crate::upgrade::state::*;
 
-fn served(service: Option<usize>) -> Served {
-    Served {
+fn served(service: Option<usize>) -> SavedSessions {
+    SavedSessions {
         service,
         label: "a/tcp".to_owned(),
         peer: Address::Inet(([127, 0, 0, 1], 7).into()),
@@ -25,9 +25,9 @@ fn spec(endpoint: Endpoint) -> SocketSpec {
     SocketSpec { socket_type: SocketType::Stream, endpoint, device: Some("lo".to_owned()) }
 }
 
-fn service() -> Service {
+fn service() -> SavedService {
     let inet = Endpoint::Inet(([127, 0, 0, 1], 80).into());
-    let closed = Socket {
+    let closed = SavedSocket {
         spec: spec(Endpoint::Abstract(vec![0, 255])),
         open: None,
         parked: None,
@@ -39,7 +39,7 @@ fn service() -> Service {
     };
     let parked =
         Parked { descriptor: 71, peer: Address::Unix { pid: 1, uid: 2 }, peer_gid: Some(3) };
-    let open = Socket {
+    let open = SavedSocket {
         spec: spec(inet),
         open: Some(Open { descriptor: 70, identity: Some((8, u64::MAX)), shared: false }),
         parked: Some(parked),
@@ -48,7 +48,7 @@ fn service() -> Service {
         head: Some(vec![1, 2]),
         ..closed.clone()
     };
-    Service {
+    SavedService {
         label: "a/tcp".to_owned(),
         socket_type: SocketType::Stream,
         tcpmux: Some(TcpmuxName { name: "a".to_owned(), greet: true }),
@@ -64,20 +64,20 @@ fn service() -> Service {
 }
 
 fn connections(state: &mut State) {
-    state.doors.push(Door {
+    state.doors.push(SavedControlListener {
         spec: spec(Endpoint::Unix("/run/c".into())),
         open: Open { descriptor: 80, identity: None, shared: false },
         controls: true,
     });
-    state.edges.push(Edge {
+    state.edges.push(SavedControlConnection {
         descriptor: 81,
         controls: false,
         peer: Address::None,
-        stage: Stage::AwaitsUpgrade,
+        stage: SavedControlStage::AwaitsUpgrade,
         request: b"GET".to_vec(),
         unsent: Vec::new(),
     });
-    state.children.push(Child {
+    state.children.push(SavedChild {
         served: served(None),
         pid: 4,
         socket: Some((0, 1)),
@@ -92,7 +92,7 @@ fn connections(state: &mut State) {
         on_stop: OnStop::Leave,
         leftovers: Leftovers::Leave,
     });
-    state.conversations.push(Conversation {
+    state.conversations.push(SavedBuiltin {
         served: served(Some(0)),
         descriptor: 74,
         machine: json!({"state": {"Echo": {"outbox": {"rest": "6869", "sent": 1}}}}),
@@ -104,8 +104,9 @@ fn connections(state: &mut State) {
 
 fn clients(state: &mut State) {
     let unix = RelayTarget::Unix(Endpoint::Unix(PathBuf::from("/x")));
-    let dial = Dial { target: unix, at: 0, deadline: Moment(7), due: Moment(8), account: None };
-    state.relays.push(Relay {
+    let dial =
+        SavedDial { target: unix, at: 0, deadline: Moment(7), due: Moment(8), account: None };
+    state.relays.push(SavedRelay {
         served: served(Some(0)),
         client: 75,
         target: Some(76),
@@ -117,7 +118,7 @@ fn clients(state: &mut State) {
         dial: Some(dial),
         still: None,
     });
-    let facts = Facts {
+    let facts = SavedFacts {
         protocol: "UNIX".to_owned(),
         local: None,
         remote: None,
@@ -125,25 +126,25 @@ fn clients(state: &mut State) {
         credentials: Some((1, 2, 3)),
         vsock: (None, None),
     };
-    let serve = Then::Serve {
+    let serve = SavedThen::Serve {
         service: Some(0),
         peer: Address::None,
         peer_gid: None,
         facts: Box::new(facts),
         since: Moment(1),
     };
-    for then in [serve, Then::Close { left: 9 }] {
+    for then in [serve, SavedThen::Close { left: 9 }] {
         let unsent = vec![0, 128, 255];
-        state.banners.push(Banner { descriptor: 77, unsent, due: Moment(3), then });
+        state.banners.push(SavedBanner { descriptor: 77, unsent, due: Moment(3), then });
     }
     let peer = ([127, 0, 0, 1], 9).into();
     let (sender, expected, looks) = (peer, 2, 1);
     let (descriptor, socket, to) = (78, (0, 1), None);
-    state.homing.push(Homing { descriptor, socket, peer, to, sender, expected, looks });
+    state.homing.push(SavedPendingPeer { descriptor, socket, peer, to, sender, expected, looks });
 }
 
-fn held() -> Held {
-    Held {
+fn held() -> SavedStoredSocket {
+    SavedStoredSocket {
         spec: spec(Endpoint::Unix("/run/h".into())),
         takes_ipv4: false,
         name: "h".to_owned(),
@@ -157,7 +158,7 @@ fn held() -> Held {
 
 /// Something of everything.
 fn sample() -> State {
-    let peer = Peer {
+    let peer = SavedPeer {
         address: Address::None,
         service: "a/tcp".to_owned(),
         pid: Some(4),
@@ -184,7 +185,7 @@ fn sample() -> State {
         failure_pipe: Some(83),
         leftovers: vec![(5, Moment(10))],
         remains: Vec::new(),
-        pipes: vec![Pipe {
+        pipes: vec![SavedPipe {
             descriptor: 79,
             service: None,
             label: "a/tcp".to_owned(),
@@ -193,12 +194,12 @@ fn sample() -> State {
             skipping: true,
         }],
         lingering: vec![0],
-        groups: Groups { base: Some("/b".into()), own: None, lingering: vec!["/l".into()] },
+        groups: SavedCgroups { base: Some("/b".into()), own: None, lingering: vec!["/l".into()] },
         conversations: Vec::new(),
         relays: Vec::new(),
         banners: Vec::new(),
         homing: Vec::new(),
-        peers: Peers { total: 9, known: [(3, peer)].into(), ended: vec![3] },
+        peers: SavedPeers { total: 9, known: [(3, peer)].into(), ended: vec![3] },
         held: vec![held()],
         last_here: None,
         watchdog: Some(Duration::from_secs(10)),
@@ -289,10 +290,10 @@ proptest! {
         state.services[0].clients = (7, numbers.3.map(|number| u32::try_from(number % 9).unwrap()));
         let (limit, last) = (Duration::from_millis(numbers.1 >> 1), Moment(numbers.1));
         let (taken, is_over) = (numbers.1, true);
-        state.children[0].kept = Some(Kept { descriptor: 31, linger: Linger::Yes, since: limit });
-        state.children[0].watched = Some(Watched { limit, last, taken, is_over });
+        state.children[0].kept = Some(SavedConnection { descriptor: 31, linger: Linger::Yes, since: limit });
+        state.children[0].watched = Some(SavedIdleWatch { limit, last, taken, is_over });
         state.children[0].leftovers = Leftovers::End;
-        state.remains = vec![Remains {
+        state.remains = vec![SavedLeftovers {
             pid: numbers.0,
             label: state.pipes[0].label.clone(),
             peer: state.children[0].served.peer,

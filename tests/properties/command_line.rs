@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
 use clap::Parser as _;
-use oxinetd::cli::compat::{Asked, Name, read};
+use oxinetd::cli::compat::{CompatName, CompatRequest, read};
 use oxinetd::cli::{Cli, Command};
 use oxinetd::config::{Loaded, RunSpec, from_command_line, load, load_all};
 use oxinetd::log::target::LogTarget;
@@ -21,7 +21,7 @@ pub(super) fn holds(bytes: &[u8]) {
     for word in words.iter().filter_map(|word| word.to_str()) {
         assert!(word.parse::<LogTarget>().err().is_none_or(|why| !why.is_empty()));
     }
-    let name = words.first().and_then(|word| Name::of(word));
+    let name = words.first().and_then(|word| CompatName::of(word));
     let loaded = match name {
         Some(name) => by_another_name(name, &words),
         None => by_our_own(words),
@@ -29,13 +29,13 @@ pub(super) fn holds(bytes: &[u8]) {
     findings::are_sound(&loaded.map(|loaded| loaded.diagnostics).unwrap_or_default());
 }
 
-fn by_another_name(name: Name, words: &[OsString]) -> Option<Loaded> {
+fn by_another_name(name: CompatName, words: &[OsString]) -> Option<Loaded> {
     match read(name, words.iter().skip(1).cloned()) {
-        Ok(Asked::Serve(served)) => {
+        Ok(CompatRequest::Serve(served)) => {
             let machine = machine::with_file("/etc/inetd.conf", CONFIGURATION);
             Some(load_all(&served.files, &served.defaults, &machine))
         }
-        Ok(Asked::Help | Asked::Version) => None,
+        Ok(CompatRequest::Help | CompatRequest::Version) => None,
         Err(why) => {
             assert!(!why.is_empty() && !why.contains(char::is_control), "{why:?}");
             None

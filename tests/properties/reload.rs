@@ -6,7 +6,7 @@ use std::rc::Rc;
 use oxinetd::config::load;
 use oxinetd::config::model::{Config, Service};
 use oxinetd::reload::plan::{Fate, Plan, SocketRef, plan};
-use oxinetd::reload::{Loading, Serve, Step, What};
+use oxinetd::reload::{Loading, Serve, ServiceChange, Step};
 
 use super::{machine, wire};
 
@@ -73,7 +73,7 @@ fn nothing_changes(config: &Config) {
 fn arrives(config: &Config) {
     let loading = || {
         let serve = |service: &Rc<Service>| {
-            let what = What::New(Rc::clone(service));
+            let what = ServiceChange::New(Rc::clone(service));
             Step::Serve(Serve { fate: Fate::New, what, sockets: Vec::new(), close: Vec::new() })
         };
         Loading { steps: config.services.iter().map(serve).collect(), ..Loading::default() }

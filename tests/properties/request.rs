@@ -1,6 +1,6 @@
 //! A line that somebody says at the control socket.
 
-use oxinetd::control::answer::{Refusal, line};
+use oxinetd::control::answer::{RequestRefusal, line};
 use oxinetd::control::request::Request;
 
 /// It is a request that is the same when it is sent again, or the error is answered in one line.
@@ -15,7 +15,7 @@ pub(super) fn holds(bytes: &[u8]) {
         }
         Err(error) => {
             assert!(!error.is_empty());
-            let answer = line(&Refusal { error });
+            let answer = line(&RequestRefusal { error });
             assert_eq!(answer.iter().position(|byte| *byte == b'\n'), Some(answer.len() - 1));
         }
     }

@@ -39,7 +39,7 @@ pub struct Connector(OwnedFd);
 
 /// How an attempt went: its number, and the system's error if there was one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answer {
+pub struct ConnectResult {
     /// As it was asked under.
     pub number: u64,
     /// 0 if the socket is connected.
@@ -79,14 +79,14 @@ impl Connector {
     ///
     /// # Errors
     /// recv(2)'s. WouldBlock: nothing yet.
-    pub fn answer(&self) -> io::Result<Option<Answer>> {
+    pub fn answer(&self) -> io::Result<Option<ConnectResult>> {
         let mut bytes = [0; ANSWER + 1];
         // Descriptors that somebody sends find no room: the system closes them.
         let length = recv(self.0.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT)?;
         let [a, b, c, d, e, f, g, h, i, j, k, l, _] = bytes;
         let number = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
         let errno = i32::from_le_bytes([i, j, k, l]);
-        Ok((length == ANSWER).then_some(Answer { number, errno }))
+        Ok((length == ANSWER).then_some(ConnectResult { number, errno }))
     }
 }
 

@@ -25,15 +25,15 @@ const PROBE: u32 = 20;
 
 /// One side's socket: a nonblocking stream.
 #[derive(Debug)]
-pub struct Socket(File);
+pub struct RelaySocket(File);
 
 /// What dialling came to.
 #[derive(Debug)]
 pub enum Dialled {
     /// It is connected.
-    Connected(Socket),
-    /// It will be announced as writable when it is known how it went ([`Socket::answered`]).
-    Pending(Socket),
+    Connected(RelaySocket),
+    /// It will be announced as writable when it is known how it went ([`RelaySocket::answered`]).
+    Pending(RelaySocket),
     /// There is no room now, in the system or in the backlog of a unix socket, and
     /// nothing will announce it: try again later.
     Busy(io::Error),
@@ -83,13 +83,13 @@ fn dial_to(family: AddressFamily, address: &dyn SockaddrLike) -> nix::Result<Dia
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = descriptor::raise_held(socket(family, SockType::Stream, flags, None)?);
     match connect(socket.as_raw_fd(), address) {
-        Ok(()) => Ok(Dialled::Connected(Socket::tuned(socket))),
-        Err(Errno::EINPROGRESS | Errno::EINTR) => Ok(Dialled::Pending(Socket::tuned(socket))),
+        Ok(()) => Ok(Dialled::Connected(RelaySocket::tuned(socket))),
+        Err(Errno::EINPROGRESS | Errno::EINTR) => Ok(Dialled::Pending(RelaySocket::tuned(socket))),
         Err(error) => Err(error),
     }
 }
 
-impl Socket {
+impl RelaySocket {
     /// A unix socket that somebody else connects.
     ///
     /// # Errors
@@ -186,32 +186,32 @@ impl Socket {
     }
 }
 
-impl From<Socket> for OwnedFd {
-    fn from(socket: Socket) -> Self {
+impl From<RelaySocket> for OwnedFd {
+    fn from(socket: RelaySocket) -> Self {
         socket.0.into()
     }
 }
 
-impl AsFd for Socket {
+impl AsFd for RelaySocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
-impl AsRawFd for Socket {
+impl AsRawFd for RelaySocket {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
 }
 
-impl Read for Socket {
+impl Read for RelaySocket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         // Whether it waits is a flag that whoever has connected it may have changed.
         Ok(recv(self.0.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)?)
     }
 }
 
-impl Write for Socket {
+impl Write for RelaySocket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(descriptor::send_now(&self.0, bytes)?)
     }
@@ -221,7 +221,7 @@ impl Write for Socket {
     }
 }
 
-impl Duplex for Socket {
+impl Duplex for RelaySocket {
     fn end_writing(&mut self) -> io::Result<()> {
         Ok(shutdown(self.0.as_raw_fd(), Shutdown::Write)?)
     }

@@ -149,8 +149,8 @@ impl Bench {
             (self.client.calls, self.target.calls) = (0, 0);
             let end = self.relay.turn(&mut self.client, &mut self.target, &mut self.scratch);
             assert!(self.client.calls + self.target.calls <= 2 * CALLS);
-            self.more = end == Progress::More;
-            self.finished = end == Progress::Finished;
+            self.more = end == RelayProgress::More;
+            self.finished = end == RelayProgress::Finished;
         }
     }
 

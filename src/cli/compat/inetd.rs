@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use super::{Arguments, Asked, Log, Pid, Served, number};
+use super::{Arguments, CompatRequest, CompatServices, Log, Pid, number};
 use crate::config::{Dialect, Named};
 
 /// Where inetd's services are.
@@ -54,8 +54,8 @@ This is oxinetd under the name inetd; oxinetd(8) says the rest.
 ";
 
 /// Translates them.
-pub(super) fn read(arguments: &mut Arguments, dialect: Dialect) -> Result<Asked, String> {
-    let mut said = Said::default();
+pub(super) fn read(arguments: &mut Arguments, dialect: Dialect) -> Result<CompatRequest, String> {
+    let mut said = InetdOptions::default();
     let mut options = true;
     while let Some(word) = arguments.next() {
         match word.as_bytes() {
@@ -72,7 +72,7 @@ pub(super) fn read(arguments: &mut Arguments, dialect: Dialect) -> Result<Asked,
 
 /// What has been said so far. The last of two counts.
 #[derive(Default)]
-struct Said {
+struct InetdOptions {
     files: Vec<PathBuf>,
     address: Option<OsString>,
     backlog: Option<u32>,
@@ -87,10 +87,10 @@ struct Said {
     stderr: bool,
     wrappers: bool,
     resolve: bool,
-    instead: Option<Asked>,
+    instead: Option<CompatRequest>,
 }
 
-impl Said {
+impl InetdOptions {
     /// `-dE`, `-R40`, `-p/run/inetd.pid`.
     fn cluster(&mut self, letters: &[u8], arguments: &mut Arguments) -> Result<(), String> {
         let mut rest = letters;
@@ -112,8 +112,8 @@ impl Said {
             b'e' => self.stderr = true,
             b'f' | b'i' => self.foreground = true,
             b'l' | b'w' | b'W' => self.wrappers = true,
-            b'h' | b'?' => self.instead = Some(Asked::Help),
-            b'V' => self.instead = Some(Asked::Version),
+            b'h' | b'?' => self.instead = Some(CompatRequest::Help),
+            b'V' => self.instead = Some(CompatRequest::Version),
             _ => return false,
         }
         true
@@ -163,8 +163,8 @@ impl Said {
             ("environment", None) => {}
             ("foreground", None) => self.foreground = true,
             ("resolve", None) => self.resolve = true,
-            ("help" | "usage", None) => self.instead = Some(Asked::Help),
-            ("version", None) => self.instead = Some(Asked::Version),
+            ("help" | "usage", None) => self.instead = Some(CompatRequest::Help),
+            ("version", None) => self.instead = Some(CompatRequest::Version),
             ("pidfile", file) => {
                 self.pid_file = Some(file.map_or(Pid::None, |file| Pid::Named(file.into())));
             }
@@ -177,7 +177,7 @@ impl Said {
         Ok(())
     }
 
-    fn asked(self, dialect: Dialect) -> Asked {
+    fn asked(self, dialect: Dialect) -> CompatRequest {
         let defaults = self.defaults();
         if let Some(instead) = self.instead {
             return instead;
@@ -190,7 +190,7 @@ impl Said {
         };
         let usual = if self.debug { Pid::None } else { Pid::Usual(PID_FILE.into()) };
         let notes = [(self.wrappers, NO_WRAPPERS), (self.resolve, NO_NAMES)];
-        Asked::Serve(Served {
+        CompatRequest::Serve(CompatServices {
             files,
             dialect,
             defaults,

@@ -2,30 +2,30 @@
 
 use std::path::Path;
 
-use super::{Asked, Log, Name, Pid, Served, read};
+use super::{CompatName, CompatRequest, CompatServices, Log, Pid, read};
 use crate::config::fake::FakeLookup;
 use crate::config::{Dialect, Named, load_all};
 
-fn asked(name: Name, line: &str) -> Result<Asked, String> {
+fn asked(name: CompatName, line: &str) -> Result<CompatRequest, String> {
     read(name, line.split_whitespace().map(Into::into))
 }
 
-fn served(name: Name, line: &str) -> Served {
+fn served(name: CompatName, line: &str) -> CompatServices {
     match asked(name, line) {
-        Ok(Asked::Serve(served)) => served,
+        Ok(CompatRequest::Serve(served)) => served,
         other => panic!("{line}: {other:?}"),
     }
 }
 
-fn inetd(line: &str) -> Served {
-    served(Name::Inetd, line)
+fn inetd(line: &str) -> CompatServices {
+    served(CompatName::Inetd, line)
 }
 
-fn xinetd(line: &str) -> Served {
-    served(Name::Xinetd, line)
+fn xinetd(line: &str) -> CompatServices {
+    served(CompatName::Xinetd, line)
 }
 
-fn paths(served: &Served) -> Vec<&Path> {
+fn paths(served: &CompatServices) -> Vec<&Path> {
     served.files.iter().map(|file| file.path.as_path()).collect()
 }
 
@@ -36,18 +36,18 @@ fn named(path: &str) -> Pid {
 #[test]
 fn the_last_component_is_the_name_exactly() {
     for (argv0, name) in [
-        ("inetd", Some(Name::Inetd)),
-        ("/usr/sbin/xinetd", Some(Name::Xinetd)),
-        ("./inetd", Some(Name::Inetd)),
-        ("/usr/sbin/inetutils-inetd", Some(Name::Gnu)),
-        ("openbsd-inetd", Some(Name::Inetd)),
+        ("inetd", Some(CompatName::Inetd)),
+        ("/usr/sbin/xinetd", Some(CompatName::Xinetd)),
+        ("./inetd", Some(CompatName::Inetd)),
+        ("/usr/sbin/inetutils-inetd", Some(CompatName::Gnu)),
+        ("openbsd-inetd", Some(CompatName::Inetd)),
         ("in.inetd", None),
         ("inetd.real", None),
         ("oxinetd", None),
         ("", None),
         ("/", None),
     ] {
-        assert_eq!(Name::of(argv0.as_ref()), name, "{argv0}");
+        assert_eq!(CompatName::of(argv0.as_ref()), name, "{argv0}");
     }
 }
 
@@ -78,7 +78,7 @@ fn inetd_stays_in_the_foreground_in_every_familys_words() {
 
 #[test]
 fn the_name_says_what_protocols_mean() {
-    assert_eq!(served(Name::Gnu, "-d").dialect, Dialect::Gnu);
+    assert_eq!(served(CompatName::Gnu, "-d").dialect, Dialect::Gnu);
     assert_eq!(inetd("-d").dialect, Dialect::OpenBsd);
     assert_eq!(xinetd("-d").dialect, Dialect::Own);
 }
@@ -138,21 +138,21 @@ fn what_inetd_cannot_do_here_is_said_once() {
 #[test]
 fn wrong_usage_is_named() {
     for (name, line, part) in [
-        (Name::Inetd, "-x", "-x"),
-        (Name::Inetd, "-dx", "-x"),
-        (Name::Inetd, "-R", "-R needs a value"),
-        (Name::Inetd, "-R many", "many"),
-        (Name::Inetd, "-R -1", "-1"),
-        (Name::Inetd, "-q 0", "from 1"),
-        (Name::Inetd, "-c 99999999999", "99999999999"),
-        (Name::Inetd, "--pid", "--pid"),
-        (Name::Inetd, "--debug=2", "--debug"),
-        (Name::Xinetd, "-x", "-x"),
-        (Name::Xinetd, "/etc/xinetd.conf", "/etc/xinetd.conf"),
-        (Name::Xinetd, "-f", "-f needs a value"),
-        (Name::Xinetd, "-limit lots", "lots"),
-        (Name::Xinetd, "-syslog mail", "mail"),
-        (Name::Xinetd, "-filelog /x -syslog daemon", "exclude"),
+        (CompatName::Inetd, "-x", "-x"),
+        (CompatName::Inetd, "-dx", "-x"),
+        (CompatName::Inetd, "-R", "-R needs a value"),
+        (CompatName::Inetd, "-R many", "many"),
+        (CompatName::Inetd, "-R -1", "-1"),
+        (CompatName::Inetd, "-q 0", "from 1"),
+        (CompatName::Inetd, "-c 99999999999", "99999999999"),
+        (CompatName::Inetd, "--pid", "--pid"),
+        (CompatName::Inetd, "--debug=2", "--debug"),
+        (CompatName::Xinetd, "-x", "-x"),
+        (CompatName::Xinetd, "/etc/xinetd.conf", "/etc/xinetd.conf"),
+        (CompatName::Xinetd, "-f", "-f needs a value"),
+        (CompatName::Xinetd, "-limit lots", "lots"),
+        (CompatName::Xinetd, "-syslog mail", "mail"),
+        (CompatName::Xinetd, "-filelog /x -syslog daemon", "exclude"),
     ] {
         let wrong = asked(name, line).unwrap_err();
         assert!(wrong.contains(part), "{line}: {wrong}");
@@ -162,13 +162,13 @@ fn wrong_usage_is_named() {
 #[test]
 fn help_and_version_are_asked_for_in_each_ones_way() {
     for line in ["-h", "--help", "-?", "--usage", "-d -h"] {
-        assert_eq!(asked(Name::Inetd, line), Ok(Asked::Help), "{line}");
+        assert_eq!(asked(CompatName::Inetd, line), Ok(CompatRequest::Help), "{line}");
     }
     for line in ["-V", "--version"] {
-        assert_eq!(asked(Name::Inetd, line), Ok(Asked::Version), "{line}");
+        assert_eq!(asked(CompatName::Inetd, line), Ok(CompatRequest::Version), "{line}");
     }
-    assert_eq!(asked(Name::Xinetd, "-version"), Ok(Asked::Version));
-    assert_eq!(asked(Name::Xinetd, "-d -help"), Ok(Asked::Help));
+    assert_eq!(asked(CompatName::Xinetd, "-version"), Ok(CompatRequest::Version));
+    assert_eq!(asked(CompatName::Xinetd, "-d -help"), Ok(CompatRequest::Help));
 }
 
 #[test]
@@ -214,7 +214,7 @@ const LINE: &str = "50002 stream tcp4 nowait root /bin/cat cat\n";
 fn the_largest_numbers_are_values_of_their_attributes() {
     let most = i32::MAX;
     let line = format!("-q {most} -R {most} -c {most} -C {most} -s {most} -a 127.0.0.1 x.conf");
-    let Served { files, defaults, .. } = inetd(&line);
+    let CompatServices { files, defaults, .. } = inetd(&line);
     let loaded = load_all(&files, &defaults, &machine(&[("x.conf", LINE)]));
     assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
     assert_eq!(loaded.config.services.len(), 1);
@@ -243,7 +243,7 @@ fn a_file_that_may_be_missing_is_no_error_and_one_that_must_not_is() {
 fn the_defaults_of_xinetd_conf_hold_for_inetd_conf_too() {
     let defaults = "defaults\n{\n\tonly_from = 10.0.0.0/8\n}\n";
     let machine = machine(&[("/etc/xinetd.conf", defaults), ("/etc/inetd.conf", LINE)]);
-    let Served { files, defaults, .. } = xinetd("-inetd_compat");
+    let CompatServices { files, defaults, .. } = xinetd("-inetd_compat");
     let loaded = load_all(&files, &defaults, &machine);
     assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
     let service = &loaded.config.services[0];

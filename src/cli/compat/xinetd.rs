@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::{Arguments, Asked, Log, Pid, Served, inetd, number};
+use super::{Arguments, CompatRequest, CompatServices, Log, Pid, inetd, number};
 use crate::config::{Dialect, Named};
 use crate::log::target::LogTarget;
 
@@ -44,13 +44,13 @@ This is oxinetd under the name xinetd; oxinetd(8) says the rest.
 ";
 
 /// Translates them.
-pub(super) fn read(arguments: &mut Arguments) -> Result<Asked, String> {
-    let mut said = Said::default();
+pub(super) fn read(arguments: &mut Arguments) -> Result<CompatRequest, String> {
+    let mut said = XinetdOptions::default();
     while let Some(word) = arguments.next() {
         let option = word.to_str().unwrap_or_default();
         match option {
-            "-help" | "--help" | "-h" => return Ok(Asked::Help),
-            "-version" | "--version" => return Ok(Asked::Version),
+            "-help" | "--help" | "-h" => return Ok(CompatRequest::Help),
+            "-version" | "--version" => return Ok(CompatRequest::Version),
             _ if said.flag(option) || said.valued(option, arguments)? => {}
             _ => return Err(format!("there is no option {word:?}")),
         }
@@ -60,7 +60,7 @@ pub(super) fn read(arguments: &mut Arguments) -> Result<Asked, String> {
 
 /// What has been said so far. The last of two counts.
 #[derive(Default)]
-struct Said {
+struct XinetdOptions {
     file: Option<PathBuf>,
     file_log: Option<PathBuf>,
     facility: Option<LogTarget>,
@@ -73,7 +73,7 @@ struct Said {
     notes: Vec<&'static str>,
 }
 
-impl Said {
+impl XinetdOptions {
     /// An option without a value; false if it is none.
     fn flag(&mut self, option: &str) -> bool {
         match option {
@@ -117,7 +117,7 @@ impl Said {
         Ok(())
     }
 
-    fn asked(self) -> Result<Asked, String> {
+    fn asked(self) -> Result<CompatRequest, String> {
         let log = match (self.file_log, self.facility) {
             (Some(_), Some(_)) => return Err("-filelog and -syslog exclude each other".to_owned()),
             // In debug mode everything goes to the terminal, and no pid file is written.
@@ -131,7 +131,7 @@ impl Said {
             files.push(Named { optional: true, inherits: true, ..Named::new(inetd::FILE) });
         }
         let pid_file = self.pid_file.filter(|_| !self.debug);
-        Ok(Asked::Serve(Served {
+        Ok(CompatRequest::Serve(CompatServices {
             files,
             dialect: Dialect::Own,
             defaults: inetd::AS_THERE.map(str::to_owned).into(),

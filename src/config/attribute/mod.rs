@@ -5,7 +5,7 @@ use std::fmt;
 use super::diagnostic::suggest::nearest;
 use super::facts::Lookup;
 use super::model::{Attributes, Service};
-use super::resolve::access::Said;
+use super::resolve::access::AccessSpec;
 use super::resolve::relay::Redirect;
 use super::text::words::Word;
 use value::{Problem, Value};
@@ -77,7 +77,7 @@ pub(crate) struct Draft {
     /// `disable`.
     pub(crate) disable: bool,
     /// What has to be read from files.
-    pub(crate) said: Said,
+    pub(crate) said: AccessSpec,
 }
 
 impl Default for Draft {
@@ -92,7 +92,7 @@ impl Default for Draft {
             v6only: false,
             redirect: None,
             disable: false,
-            said: Said::default(),
+            said: AccessSpec::default(),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::config::syntax::entry::Entry;
 
 /// What of a service decides that.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::config) struct Kind {
+pub(in crate::config) struct ServiceKind {
     /// Whether no program runs.
     internal: bool,
     /// Whether clients have connections.
@@ -18,7 +18,7 @@ pub(in crate::config) struct Kind {
     ip: bool,
 }
 
-impl Kind {
+impl ServiceKind {
     /// By the words of an entry, as far as they are right.
     pub(in crate::config) fn of_entry(entry: &Entry) -> Self {
         let starts = |text: &str, word: &str| {

@@ -21,7 +21,7 @@ pub enum Severity {
 
 /// The text of one file, shared by all spans that point into it.
 #[derive(Debug)]
-pub struct Source {
+pub struct SourceText {
     /// The file as the user named it.
     pub name: String,
     /// Its bytes, made text (bytes that are not UTF-8 are an error of their own).
@@ -29,18 +29,18 @@ pub struct Source {
     /// Where its lines begin, the first but; found when the first place in it is told.
     breaks: OnceCell<Vec<usize>>,
     /// The place that was told last.
-    told: Cell<Told>,
+    told: Cell<LinePlace>,
 }
 
 /// A place in a line: where that begins, the byte, and how many characters are before it.
 #[derive(Debug, Clone, Copy, Default)]
-struct Told {
+struct LinePlace {
     line: usize,
     at: usize,
     before: usize,
 }
 
-impl Source {
+impl SourceText {
     /// A file and its text.
     #[must_use]
     pub fn new(name: impl Into<String>, text: String) -> Self {
@@ -63,29 +63,29 @@ impl Source {
     fn before(&self, line: usize, at: usize) -> usize {
         let told = self.told.get();
         let goes_on = told.line == line && told.at <= at;
-        let Told { at: from, before, .. } =
-            if goes_on { told } else { Told { line, at: line, before: 0 } };
+        let LinePlace { at: from, before, .. } =
+            if goes_on { told } else { LinePlace { line, at: line, before: 0 } };
         let passed = self.text.get(from..at).unwrap_or("");
         let passed = if before == 0 { passed.trim_start_matches('\u{feff}') } else { passed };
         let before = before + passed.chars().count();
-        self.told.set(Told { line, at, before });
+        self.told.set(LinePlace { line, at, before });
         before
     }
 }
 
-impl PartialEq for Source {
+impl PartialEq for SourceText {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name && self.text == other.text
     }
 }
 
-impl Eq for Source {}
+impl Eq for SourceText {}
 
 /// A range of bytes inside one file: `start <= end <= text.len()`, on character boundaries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
     /// The file.
-    pub source: Rc<Source>,
+    pub source: Rc<SourceText>,
     /// First byte.
     pub start: usize,
     /// One past the last byte.
@@ -169,7 +169,7 @@ mod tests {
             text in "[a\u{e9}\u{feff}\n]{0,40}",
             places in vec(0usize..60, 1..6),
         ) {
-            let source = Rc::new(Source::new("any", text.clone()));
+            let source = Rc::new(SourceText::new("any", text.clone()));
             for at in places {
                 let whole = |at: &usize| text.is_char_boundary(*at);
                 let at = (0..=at.min(text.len())).rev().find(whole).unwrap();

@@ -255,10 +255,10 @@ fn width_of(character: char) -> usize {
 mod tests {
     use std::rc::Rc;
 
-    use crate::config::diagnostic::{Diagnostic, Severity, Source, Span, summary};
+    use crate::config::diagnostic::{Diagnostic, Severity, SourceText, Span, summary};
 
     fn diagnostic(text: &str, start: usize, end: usize) -> Diagnostic {
-        let source = Rc::new(Source::new("etc/inetd.conf", text.to_owned()));
+        let source = Rc::new(SourceText::new("etc/inetd.conf", text.to_owned()));
         Diagnostic {
             severity: Severity::Error,
             span: Some(Span { source, start, end }),
@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn a_line_of_nothing_but_mistakes_is_told_in_seconds() {
         let text = "\u{e9}".repeat(1 << 20);
-        let source = Rc::new(Source::new("etc/inetd.conf", text));
+        let source = Rc::new(SourceText::new("etc/inetd.conf", text));
         for start in (0..1 << 20).step_by(256) {
             let span = Span { source: Rc::clone(&source), start, end: start + 2 };
             let finding = Diagnostic { span: Some(span), ..diagnostic("", 0, 0) };

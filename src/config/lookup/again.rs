@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use super::System;
-use super::question::{Answer, Question};
+use super::question::{NameAnswer, NameQuestion};
 use super::worker::ask_together;
 use crate::config::Lookup as _;
 use crate::config::model::Known;
 
 /// A name that somebody waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sought {
+pub struct AwaitedName {
     /// The name.
     pub name: String,
     /// Whether it may be a network device.
@@ -21,18 +21,18 @@ pub struct Sought {
 
 /// Looks up names, all at the same time and until `by`; hands over each that is something, as
 /// soon as that is known.
-pub fn seek(names: Vec<Sought>, by: Instant, mut found: impl FnMut(String, Known)) {
+pub fn seek(names: Vec<AwaitedName>, by: Instant, mut found: impl FnMut(String, Known)) {
     let system = System::default();
     let mut hosts = Vec::new();
-    for Sought { name, device, host } in names {
+    for AwaitedName { name, device, host } in names {
         match system.device_index(&name).filter(|_| device) {
             Some(index) => found(name, Known::Device(index)),
-            None if host => hosts.push(Question::Host(name)),
+            None if host => hosts.push(NameQuestion::Host(name)),
             None => {}
         }
     }
     ask_together(hosts, by, |question, answer| {
-        if let (Question::Host(name), Answer::Host(Ok(known))) = (question, answer) {
+        if let (NameQuestion::Host(name), NameAnswer::Host(Ok(known))) = (question, answer) {
             found(name, Known::Host(known));
         }
     });

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// A question to a name service.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) enum Question {
+pub(super) enum NameQuestion {
     /// The user of this login name.
     User(String),
     /// The user with this number.
@@ -25,7 +25,7 @@ pub(super) enum Question {
 
 /// What was answered; of what is not there, nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Answer {
+pub(super) enum NameAnswer {
     /// Name, uid, gid, home, shell.
     User(Option<(String, u32, u32, String, String)>),
     /// A number.
@@ -38,24 +38,24 @@ pub(super) enum Answer {
     Host(Result<Vec<(IpAddr, u32)>, String>),
 }
 
-impl Question {
+impl NameQuestion {
     /// Asks it, and waits.
-    pub(super) fn ask(&self) -> Answer {
+    pub(super) fn ask(&self) -> NameAnswer {
         match self {
             // NSS takes a NUL for the end of the name.
-            Self::User(name) | Self::Group(name) if name.contains('\0') => Answer::User(None),
+            Self::User(name) | Self::Group(name) if name.contains('\0') => NameAnswer::User(None),
             Self::User(name) => user(User::from_name(name)),
             Self::UserById(uid) => user(User::from_uid(Uid::from_raw(*uid))),
             Self::Group(name) => {
                 let group = Group::from_name(name).ok().flatten();
-                Answer::Number(group.map(|group| group.gid.as_raw()))
+                NameAnswer::Number(group.map(|group| group.gid.as_raw()))
             }
             Self::GroupById(gid) => {
                 let group = Group::from_gid(Gid::from_raw(*gid)).ok().flatten();
-                Answer::Name(group.map(|group| group.name))
+                NameAnswer::Name(group.map(|group| group.name))
             }
-            Self::GroupsOf(user, gid) => Answer::Groups(groups(user, *gid)),
-            Self::Host(name) => Answer::Host(addresses(name)),
+            Self::GroupsOf(user, gid) => NameAnswer::Groups(groups(user, *gid)),
+            Self::Host(name) => NameAnswer::Host(addresses(name)),
         }
     }
 
@@ -65,8 +65,8 @@ impl Question {
     }
 }
 
-fn user(found: nix::Result<Option<User>>) -> Answer {
-    Answer::User(found.ok().flatten().map(|user| {
+fn user(found: nix::Result<Option<User>>) -> NameAnswer {
+    NameAnswer::User(found.ok().flatten().map(|user| {
         let home = user.dir.to_string_lossy().into_owned();
         let shell = user.shell.to_string_lossy().into_owned();
         (user.name, user.uid.as_raw(), user.gid.as_raw(), home, shell)

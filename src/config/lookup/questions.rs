@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use super::question::{Answer, Question};
+use super::question::{NameAnswer, NameQuestion};
 use super::worker::{Asker, ask_together};
 
 /// How long one question about an account is waited for where it is met.
@@ -25,9 +25,9 @@ pub(super) struct Asking {
     /// None: in this process, which waits as long as it takes.
     by: Option<Instant>,
     /// None where nobody has answered in time.
-    answers: RefCell<HashMap<Question, Option<Answer>>>,
+    answers: RefCell<HashMap<NameQuestion, Option<NameAnswer>>>,
     /// Those that are still to be asked.
-    open: RefCell<BTreeSet<Question>>,
+    open: RefCell<BTreeSet<NameQuestion>>,
     /// Who asks about accounts.
     near: RefCell<Option<Asker>>,
     /// Somebody has not answered about an account.
@@ -41,7 +41,7 @@ impl Asking {
     }
 
     /// The answer; none if there is none yet, or will be none.
-    pub(super) fn ask(&self, question: Question) -> Option<Answer> {
+    pub(super) fn ask(&self, question: NameQuestion) -> Option<NameAnswer> {
         if let Some(known) = self.answers.borrow().get(&question) {
             return known.clone();
         }
@@ -57,7 +57,7 @@ impl Asking {
         answer
     }
 
-    fn ask_near(&self, question: &Question, by: Instant) -> Option<Answer> {
+    fn ask_near(&self, question: &NameQuestion, by: Instant) -> Option<NameAnswer> {
         let mut near = self.near.borrow_mut();
         if near.is_none() {
             *near = match Asker::start() {
@@ -93,14 +93,13 @@ impl Asking {
     }
 
     /// Whether nobody has answered this in time.
-    pub(super) fn is_unanswered(&self, question: &Question) -> bool {
+    pub(super) fn is_unanswered(&self, question: &NameQuestion) -> bool {
         matches!(self.answers.borrow().get(question), Some(None))
     }
 
     /// Whether nobody has said in time which groups a user has.
     pub(super) fn lacks_groups_of(&self, name: &str) -> bool {
-        let is_it =
-            |question: &Question| matches!(question, Question::GroupsOf(user, _) if user == name);
+        let is_it = |question: &NameQuestion| matches!(question, NameQuestion::GroupsOf(user, _) if user == name);
         let answers = self.answers.borrow();
         self.is_slow.get() && answers.iter().any(|(it, answer)| answer.is_none() && is_it(it))
     }

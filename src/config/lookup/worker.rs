@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, getpid, getppid};
 
-use super::question::{Answer, Question};
+use super::question::{NameAnswer, NameQuestion};
 use crate::spawn::kernel::{self, Made};
 use crate::sys::descriptor::becomes_ready;
 
@@ -56,17 +56,17 @@ impl Asker {
     }
 
     /// Puts a question, of which the answer is to be taken before the next one.
-    fn put(&self, question: &Question) -> io::Result<()> {
+    fn put(&self, question: &NameQuestion) -> io::Result<()> {
         send(&self.stream, question)
     }
 
     /// Takes the answer, which has begun to come.
-    fn take(&self) -> io::Result<Answer> {
+    fn take(&self) -> io::Result<NameAnswer> {
         receive(&self.stream)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     /// Asks, and waits for so long. None if there is no answer: it cannot be asked again.
-    pub(super) fn ask(&self, question: &Question, time: Duration) -> Option<Answer> {
+    pub(super) fn ask(&self, question: &NameQuestion, time: Duration) -> Option<NameAnswer> {
         self.put(question).ok()?;
         let time = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
         becomes_ready(&self.stream, PollFlags::POLLIN, time).ok().filter(|ready| *ready)?;
@@ -88,7 +88,7 @@ impl Drop for Asker {
 
 /// In the process: until nobody asks any more.
 fn answer_all(stream: &UnixStream) -> io::Result<()> {
-    while let Some(question) = receive::<Question>(stream)? {
+    while let Some(question) = receive::<NameQuestion>(stream)? {
         send(stream, &question.ask())?;
     }
     Ok(())
@@ -116,12 +116,12 @@ fn receive<T: serde::de::DeserializeOwned>(mut stream: &UnixStream) -> io::Resul
 /// Asks many questions at the same time, until `by`; hands over each answer as it comes.
 /// Those who are silent until then are killed.
 pub(super) fn ask_together(
-    questions: Vec<Question>,
+    questions: Vec<NameQuestion>,
     by: Instant,
-    mut answered: impl FnMut(Question, Answer),
+    mut answered: impl FnMut(NameQuestion, NameAnswer),
 ) {
-    let mut waiting: VecDeque<Question> = questions.into();
-    let mut busy: Vec<(Asker, Question)> = Vec::new();
+    let mut waiting: VecDeque<NameQuestion> = questions.into();
+    let mut busy: Vec<(Asker, NameQuestion)> = Vec::new();
     let mut idle: Vec<Asker> = Vec::new();
     loop {
         while busy.len() < MOST
@@ -151,7 +151,7 @@ pub(super) fn ask_together(
 }
 
 /// Waits until one of them answers, or has ended; false if nobody has in that time.
-fn some_answer(busy: &[(Asker, Question)], time: Duration) -> bool {
+fn some_answer(busy: &[(Asker, NameQuestion)], time: Duration) -> bool {
     let streams =
         busy.iter().map(|(asker, _)| PollFd::new(asker.stream.as_fd(), PollFlags::POLLIN));
     let mut streams: Vec<PollFd<'_>> = streams.collect();

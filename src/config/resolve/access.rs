@@ -27,7 +27,7 @@ const MOST_MISTAKES: usize = 10;
 
 /// What has to be read before it can be used.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Said {
+pub(crate) struct AccessSpec {
     /// `only_from`; None where nothing is said.
     only_from: Option<List>,
     /// `no_access`, likewise.
@@ -47,27 +47,27 @@ pub(in crate::config) type Lists = HashMap<PathBuf, Rc<[Prefix]>>;
 #[derive(Debug, Clone)]
 struct List {
     /// In the order of the file.
-    changes: Vec<Change>,
+    changes: Vec<ListChange>,
     /// The last setting that is about it.
-    last: Last,
+    last: LastEmptied,
 }
 
 /// What a list that ends empty can be laid at the door of.
 #[derive(Debug, Clone)]
-struct Last {
+struct LastEmptied {
     place: Span,
     removes: bool,
 }
 
 /// One `+=` or `-=` of a list.
 #[derive(Debug, Clone)]
-struct Change {
+struct ListChange {
     remove: bool,
-    item: Item,
+    item: ListItem,
 }
 
 #[derive(Debug, Clone)]
-enum Item {
+enum ListItem {
     Prefixes(Vec<Prefix>),
     /// `vsock:CID`.
     Machine(u32),
@@ -75,7 +75,7 @@ enum Item {
     File(Word),
 }
 
-impl Said {
+impl AccessSpec {
     /// `only_from` with any operator.
     pub(in crate::config) fn change_only_from(&mut self, value: &Value<'_>) -> Result<(), Problem> {
         change(&mut self.only_from, value)
@@ -91,9 +91,10 @@ impl Said {
 /// which is nobody. Were it none, `only_from -= ADDRESS` would let everybody in.
 fn change(list: &mut Option<List>, value: &Value<'_>) -> Result<(), Problem> {
     let removes = value.operator == Operator::Remove;
-    let changes = value.words.iter().map(|word| Ok(Change { remove: removes, item: item(word)? }));
+    let changes =
+        value.words.iter().map(|word| Ok(ListChange { remove: removes, item: item(word)? }));
     let changes = changes.collect::<Result<Vec<_>, Problem>>()?;
-    let last = Last { place: value.place.clone(), removes };
+    let last = LastEmptied { place: value.place.clone(), removes };
     let known = list.take().filter(|_| value.operator != Operator::Set);
     let mut all = known.map(|list| list.changes).unwrap_or_default();
     all.extend(changes);
@@ -101,21 +102,21 @@ fn change(list: &mut Option<List>, value: &Value<'_>) -> Result<(), Problem> {
     Ok(())
 }
 
-fn item(word: &Word) -> Result<Item, Problem> {
+fn item(word: &Word) -> Result<ListItem, Problem> {
     if let Some(name) = word.text.strip_prefix('@') {
         if name.is_empty() {
             let help = "write `@/etc/friends`, a file with one address or prefix a line";
             return Err(Problem::new(&word.span, "the name of the file is missing", help));
         }
-        return Ok(Item::File(word.clone()));
+        return Ok(ListItem::File(word.clone()));
     }
     if let Some(cid) = word.text.strip_prefix(vsock::PREFIX) {
-        return vsock::number(cid).map(Item::Machine).ok_or_else(|| {
+        return vsock::number(cid).map(ListItem::Machine).ok_or_else(|| {
             let help = "write `vsock:CID`, a number: 1 is this machine itself, 2 its host";
             Problem::new(&word.span, format!("`{cid}` is not a CID"), help)
         });
     }
-    parse_item(&word.text).map(Item::Prefixes).map_err(|message| wrong(&word.span, message))
+    parse_item(&word.text).map(ListItem::Prefixes).map_err(|message| wrong(&word.span, message))
 }
 
 fn wrong(span: &Span, message: String) -> Problem {
@@ -152,7 +153,7 @@ impl Resolver<'_> {
         let prefixes = self.prefixes(&list.changes);
         let nobody = prefixes.is_empty() && machines(&list.changes).is_empty();
         if nobody && !broken && !self.quiet && self.report.mark() == before {
-            let Last { place, removes } = &list.last;
+            let LastEmptied { place, removes } = &list.last;
             let help = if *removes {
                 "`-=` takes from those who may connect; say with `no_access` who may not"
             } else {
@@ -163,18 +164,18 @@ impl Resolver<'_> {
         prefixes
     }
 
-    fn prefixes(&mut self, changes: &[Change]) -> Rc<[Prefix]> {
+    fn prefixes(&mut self, changes: &[ListChange]) -> Rc<[Prefix]> {
         // Nothing but one file, as is usual where lists are long: shared as it is.
-        if let [Change { remove: false, item: Item::File(word) }] = changes {
+        if let [ListChange { remove: false, item: ListItem::File(word) }] = changes {
             return self.list(word);
         }
         let mut prefixes = BTreeSet::new();
-        for Change { remove, item } in changes {
+        for ListChange { remove, item } in changes {
             let read;
             let items = match item {
-                Item::Prefixes(items) => items,
-                Item::Machine(_) => continue,
-                Item::File(word) => {
+                ListItem::Prefixes(items) => items,
+                ListItem::Machine(_) => continue,
+                ListItem::File(word) => {
                     read = self.list(word);
                     &*read
                 }
@@ -273,13 +274,13 @@ impl Resolver<'_> {
 }
 
 /// The machines of a list.
-fn machines(changes: &[Change]) -> BTreeSet<u32> {
+fn machines(changes: &[ListChange]) -> BTreeSet<u32> {
     let mut machines = BTreeSet::new();
-    for Change { remove, item } in changes {
+    for ListChange { remove, item } in changes {
         match item {
-            Item::Machine(cid) if *remove => _ = machines.remove(cid),
-            Item::Machine(cid) => _ = machines.insert(*cid),
-            Item::Prefixes(_) | Item::File(_) => {}
+            ListItem::Machine(cid) if *remove => _ = machines.remove(cid),
+            ListItem::Machine(cid) => _ = machines.insert(*cid),
+            ListItem::Prefixes(_) | ListItem::File(_) => {}
         }
     }
     machines

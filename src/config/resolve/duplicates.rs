@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::Outcome;
+use super::EntryOutcome;
 use super::fields::has_one_family;
 use crate::config::diagnostic::Span;
 use crate::config::diagnostic::report::Report;
@@ -23,13 +23,15 @@ impl Taken {
     pub(in crate::config) fn claim(
         &mut self,
         entry: &Entry,
-        outcome: Outcome,
+        outcome: EntryOutcome,
         report: &mut Report,
-    ) -> Outcome {
+    ) -> EntryOutcome {
         let (sockets, tcpmux) = match &outcome {
-            Outcome::Service(service) => (&service.sockets, &service.tcpmux),
-            Outcome::Withheld(withheld) => (&withheld.sockets, &withheld.tcpmux),
-            Outcome::Disabled(_) | Outcome::Off | Outcome::Nothing => return outcome,
+            EntryOutcome::Service(service) => (&service.sockets, &service.tcpmux),
+            EntryOutcome::Withheld(withheld) => (&withheld.sockets, &withheld.tcpmux),
+            EntryOutcome::Disabled(_) | EntryOutcome::Off | EntryOutcome::Nothing => {
+                return outcome;
+            }
         };
         let any_port = |socket: &SocketSpec| match socket.endpoint {
             Endpoint::Inet(address) => address.port() == 0,
@@ -55,7 +57,7 @@ impl Taken {
                 .error(&entry.endpoint.span, what)
                 .related(first, "the first one is here")
                 .help("take one of them out, or give it another port or address");
-            return Outcome::Nothing;
+            return EntryOutcome::Nothing;
         }
         let span = &entry.endpoint.span;
         self.sockets.extend(sockets.iter().map(|socket| (what_is_bound(socket), span.clone())));
@@ -77,10 +79,10 @@ impl Taken {
 /// A line for one family takes its sockets from a line for both: OpenBSD's own file has a
 /// `tcp6` beside each `tcp`, in either order. Where nothing would be left of the other, they
 /// are two for one socket.
-pub(in crate::config) fn give_way(entries: &[Entry], outcomes: &mut [Outcome]) {
+pub(in crate::config) fn give_way(entries: &[Entry], outcomes: &mut [EntryOutcome]) {
     let mut taken: HashSet<SocketSpec> = HashSet::new();
     for (entry, outcome) in entries.iter().zip(&*outcomes) {
-        let is_served = matches!(outcome, Outcome::Service(_) | Outcome::Withheld(_));
+        let is_served = matches!(outcome, EntryOutcome::Service(_) | EntryOutcome::Withheld(_));
         if is_served && has_one_family(&entry.protocol) {
             taken.extend(outcome.sockets().iter().map(what_is_bound));
         }
@@ -99,7 +101,7 @@ pub(in crate::config) fn give_way(entries: &[Entry], outcomes: &mut [Outcome]) {
 /// In the place of an inetd, the last of two lines for one socket counts, as there.
 pub(in crate::config) fn last_counts(
     entries: &[Entry],
-    outcomes: &mut [Outcome],
+    outcomes: &mut [EntryOutcome],
     report: &mut Report,
 ) {
     let mut taken: HashMap<SocketSpec, &Entry> = HashMap::new();
@@ -110,7 +112,7 @@ pub(in crate::config) fn last_counts(
                 .warning(&entry.endpoint.span, "this socket is said again: this line is ignored")
                 .related(last.endpoint.span.clone(), "this one counts")
                 .help("take one of them out");
-            *outcome = Outcome::Nothing;
+            *outcome = EntryOutcome::Nothing;
         } else {
             taken.extend(sockets().map(|socket| (socket, entry)));
         }

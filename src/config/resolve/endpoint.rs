@@ -19,7 +19,7 @@ use crate::net::vsock::VsockAddress;
 
 /// An address as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::config) enum Address {
+pub(in crate::config) enum WrittenAddress {
     /// `*`.
     Any,
     /// A number.
@@ -33,11 +33,11 @@ pub(in crate::config) enum Address {
 }
 
 /// Addresses with the place of each.
-pub(in crate::config) type Addresses = Vec<(Address, Span)>;
+pub(in crate::config) type Addresses = Vec<(WrittenAddress, Span)>;
 
 /// What a service field means.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::config) enum Target {
+pub(in crate::config) enum ServiceField {
     /// Ports on addresses; no addresses where none are said.
     Inet { addresses: Addresses, ports: RangeInclusive<u16>, service: String },
     /// A unix socket, with FreeBSD's user, group and mode.
@@ -51,20 +51,20 @@ pub(in crate::config) enum Target {
 }
 
 /// Reads service fields.
-pub(in crate::config) struct Reading<'a> {
+pub(in crate::config) struct EndpointReader<'a> {
     pub(in crate::config) lookup: &'a dyn Lookup,
     pub(in crate::config) report: &'a mut Report,
     /// Whether port 0 (any free one) is a port: on the command line.
     pub(in crate::config) any_port: bool,
 }
 
-impl Reading<'_> {
+impl EndpointReader<'_> {
     /// The service field of an entry; None after an error.
     pub(in crate::config) fn target(
         &mut self,
         entry: &Entry,
         protocol: Protocol,
-    ) -> Option<Target> {
+    ) -> Option<ServiceField> {
         let word = &entry.endpoint;
         let text = word.text.as_str();
         if is_inet(text) {
@@ -72,13 +72,13 @@ impl Reading<'_> {
         }
         let target = self.portless(word);
         match (target.as_ref()?, protocol) {
-            (Target::Vsock(..), Protocol::Vsock) => target,
-            (Target::Vsock(..), _) => {
+            (ServiceField::Vsock(..), Protocol::Vsock) => target,
+            (ServiceField::Vsock(..), _) => {
                 self.is_not_its_protocol(entry, "a virtual socket", "vsock");
                 None
             }
-            (Target::Tcpmux(_), Protocol::Tcp(_)) => target,
-            (Target::Tcpmux(_), _) => {
+            (ServiceField::Tcpmux(_), Protocol::Tcp(_)) => target,
+            (ServiceField::Tcpmux(_), _) => {
                 self.report
                     .error(&entry.protocol.span, "entries of tcpmux are reached over TCP")
                     .help("write `stream tcp`");
@@ -100,11 +100,11 @@ impl Reading<'_> {
     }
 
     /// A service field without a port.
-    pub(in crate::config) fn portless(&mut self, word: &Word) -> Option<Target> {
+    pub(in crate::config) fn portless(&mut self, word: &Word) -> Option<ServiceField> {
         if let Some(name) = word.text.strip_prefix("tcpmux/") {
             self.tcpmux(word, name)
         } else if word.text.starts_with('/') {
-            Some(Target::Unix { path: PathBuf::from(&word.os), owner: None })
+            Some(ServiceField::Unix { path: PathBuf::from(&word.os), owner: None })
         } else if word.text.starts_with('@') {
             self.abstract_name(word)
         } else if is_vsock(&word.text) {
@@ -114,12 +114,12 @@ impl Reading<'_> {
         }
     }
 
-    fn tcpmux(&mut self, word: &Word, name: &str) -> Option<Target> {
+    fn tcpmux(&mut self, word: &Word, name: &str) -> Option<ServiceField> {
         let greet = name.starts_with('+');
         let name = name.strip_prefix('+').unwrap_or(name);
         let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
         if plain && name.len() <= 256 && !name.eq_ignore_ascii_case("help") {
-            return Some(Target::Tcpmux(TcpmuxName { name: name.to_owned(), greet }));
+            return Some(ServiceField::Tcpmux(TcpmuxName { name: name.to_owned(), greet }));
         }
         let message = if name.eq_ignore_ascii_case("help") {
             "the name `help` is tcpmux's own: it lists the others"
@@ -131,7 +131,7 @@ impl Reading<'_> {
     }
 
     /// `[ADDRESS[,ADDRESS…]:]SERVICE`.
-    fn inet(&mut self, entry: &Entry, protocol: Protocol) -> Option<Target> {
+    fn inet(&mut self, entry: &Entry, protocol: Protocol) -> Option<ServiceField> {
         let word = &entry.endpoint;
         let (service, before) = split(word);
         if protocol == Protocol::Unix {
@@ -156,7 +156,7 @@ impl Reading<'_> {
             None => Some(Vec::new()),
         };
         let ports = self.ports(&service, protocol);
-        Some(Target::Inet { addresses: addresses?, ports: ports?, service: service.text })
+        Some(ServiceField::Inet { addresses: addresses?, ports: ports?, service: service.text })
     }
 
     /// An IPv6 address whose last part would be taken for the service.
@@ -203,10 +203,10 @@ impl Reading<'_> {
     }
 
     /// One address, an IPv6 address in brackets or (where it stands alone) without.
-    pub(in crate::config) fn address(&mut self, word: &Word) -> Option<Address> {
+    pub(in crate::config) fn address(&mut self, word: &Word) -> Option<WrittenAddress> {
         let text = word.text.as_str();
         if text == "*" {
-            return Some(Address::Any);
+            return Some(WrittenAddress::Any);
         }
         if let Ok(ip) = text.parse::<IpAddr>() {
             return self.plain_ip(ip, word);
@@ -224,7 +224,7 @@ impl Reading<'_> {
                 "an IPv6 address stands in brackets: `[::1]:8080`",
             )
         } else if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
-            return Some(Address::Host(word.clone()));
+            return Some(WrittenAddress::Host(word.clone()));
         } else {
             (
                 format!("`{text}` is not an address"),
@@ -235,7 +235,7 @@ impl Reading<'_> {
         None
     }
 
-    fn plain_ip(&mut self, ip: IpAddr, word: &Word) -> Option<Address> {
+    fn plain_ip(&mut self, ip: IpAddr, word: &Word) -> Option<WrittenAddress> {
         if let IpAddr::V6(v6) = ip
             && let Some(v4) = v6.to_ipv4_mapped()
         {
@@ -244,11 +244,11 @@ impl Reading<'_> {
                 .help(format!("write the IPv4 address itself: `{v4}`"));
             return None;
         }
-        Some(Address::Ip(ip))
+        Some(WrittenAddress::Ip(ip))
     }
 
     /// What stands between `[` and `]`.
-    fn bracketed(&mut self, word: &Word, inner: &str) -> Option<Address> {
+    fn bracketed(&mut self, word: &Word, inner: &str) -> Option<WrittenAddress> {
         let (address, scope) = match inner.split_once('%') {
             Some((address, scope)) => (address, Some(scope)),
             None => (inner, None),
@@ -257,7 +257,7 @@ impl Reading<'_> {
             (Ok(ip), None) => self.plain_ip(IpAddr::V6(ip), word),
             (Ok(ip), Some(scope)) if !scope.is_empty() => {
                 let start = 2 + address.len();
-                Some(Address::Scoped(ip, word.slice(start..start + scope.len())))
+                Some(WrittenAddress::Scoped(ip, word.slice(start..start + scope.len())))
             }
             _ => {
                 let help = match address.parse::<Ipv4Addr>() {

@@ -3,7 +3,7 @@
 //! only after the other is corrected.
 
 use super::Resolver;
-use super::endpoint::{Reading, Target, is_inet, split};
+use super::endpoint::{EndpointReader, ServiceField, is_inet, split};
 use super::fields::{Families, Protocol, probably_meant};
 use super::program::well_known;
 use crate::config::attribute::Draft;
@@ -11,9 +11,9 @@ use crate::config::attribute::quantity::digits;
 use crate::config::syntax::entry::Entry;
 use crate::config::text::words::Word;
 
-impl Reading<'_> {
+impl EndpointReader<'_> {
     /// The service field where the protocol is not known.
-    pub(in crate::config) fn without_protocol(&mut self, entry: &Entry) -> Option<Target> {
+    pub(in crate::config) fn without_protocol(&mut self, entry: &Entry) -> Option<ServiceField> {
         let word = &entry.endpoint;
         if !is_inet(&word.text) {
             return self.portless(word);

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::attribute::Draft;
-use super::attribute::relevance::Kind;
+use super::attribute::relevance::ServiceKind;
 use super::diagnostic::Span;
 use super::diagnostic::report::Report;
 use super::facts::Lookup;
@@ -36,14 +36,14 @@ use super::model::{
 };
 use super::syntax::entry::{Entry, Setting, Withhold};
 use access::Lists;
-use endpoint::Target;
+use endpoint::ServiceField;
 use fields::{Protocol, is_rpc};
 use naming::Causes;
 use transport::Shape;
 
 /// What became of an entry.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum EntryOutcome {
     /// It can be served.
     Service(Service),
     /// It says `disable = yes`.
@@ -56,7 +56,7 @@ pub(super) enum Outcome {
     Nothing,
 }
 
-impl Outcome {
+impl EntryOutcome {
     /// The sockets of what is to be served, as far as they are known.
     pub(super) fn sockets(&self) -> &[SocketSpec] {
         match self {
@@ -101,14 +101,14 @@ pub(super) struct Resolver<'a> {
 /// Parts that a service shares with the one before it if they are equal.
 #[derive(Default)]
 pub(super) struct Alike {
-    account: Last<Account>,
-    attributes: Last<Attributes>,
+    account: LastShared<Account>,
+    attributes: LastShared<Attributes>,
 }
 
 #[derive(Default)]
-struct Last<T>(Option<Rc<T>>);
+struct LastShared<T>(Option<Rc<T>>);
 
-impl<T: PartialEq> Last<T> {
+impl<T: PartialEq> LastShared<T> {
     fn share(&mut self, value: T) -> Rc<T> {
         match &self.0 {
             Some(last) if **last == value => Rc::clone(last),
@@ -119,7 +119,7 @@ impl<T: PartialEq> Last<T> {
 
 impl Resolver<'_> {
     /// Checks one entry to the end, whatever is wrong with it on the way.
-    pub(super) fn resolve(&mut self, entry: &Entry) -> Outcome {
+    pub(super) fn resolve(&mut self, entry: &Entry) -> EntryOutcome {
         let before = self.report.errors();
         if is_rpc(&entry.protocol) {
             self.report
@@ -139,7 +139,7 @@ impl Resolver<'_> {
             // Right, but for a name that this machine does not know.
             let lacks = !entry.broken && !disabled && self.report.errors() == before;
             return if lacks {
-                Outcome::Withheld(by_name(entry))
+                EntryOutcome::Withheld(by_name(entry))
             } else {
                 self.broken(entry, disabled)
             };
@@ -149,11 +149,11 @@ impl Resolver<'_> {
             return self.broken(entry, disabled);
         }
         match (service, disabled) {
-            (None, _) => Outcome::Nothing,
-            (Some((service, true)), true) => Outcome::Disabled(service),
-            (Some((service, true)), false) => Outcome::Service(service),
-            (Some((_, false)), true) => Outcome::Off,
-            (Some((service, false)), false) => Outcome::Withheld(Withheld {
+            (None, _) => EntryOutcome::Nothing,
+            (Some((service, true)), true) => EntryOutcome::Disabled(service),
+            (Some((service, true)), false) => EntryOutcome::Service(service),
+            (Some((_, false)), true) => EntryOutcome::Off,
+            (Some((service, false)), false) => EntryOutcome::Withheld(Withheld {
                 label: service.label,
                 id: service.id,
                 sockets: service.sockets,
@@ -164,21 +164,21 @@ impl Resolver<'_> {
     }
 
     /// An entry of which only the name is known; what its settings say is checked.
-    fn known_by_name(&mut self, entry: &Entry) -> Outcome {
+    fn known_by_name(&mut self, entry: &Entry) -> EntryOutcome {
         let before = self.report.errors();
         let disabled = self.draft(entry, &[]).disable;
         if entry.broken || self.report.errors() > before {
             return self.broken(entry, disabled);
         }
-        if disabled { Outcome::Off } else { Outcome::Withheld(by_name(entry)) }
+        if disabled { EntryOutcome::Off } else { EntryOutcome::Withheld(by_name(entry)) }
     }
 
     /// An entry with an error. Where the rest of the file goes on, what runs of it does too.
-    fn broken(&self, entry: &Entry, disabled: bool) -> Outcome {
+    fn broken(&self, entry: &Entry, disabled: bool) -> EntryOutcome {
         match disabled {
-            true => Outcome::Off,
-            false if self.report.contains() => Outcome::Withheld(by_name(entry)),
-            false => Outcome::Nothing,
+            true => EntryOutcome::Off,
+            false if self.report.contains() => EntryOutcome::Withheld(by_name(entry)),
+            false => EntryOutcome::Nothing,
         }
     }
 
@@ -199,7 +199,7 @@ impl Resolver<'_> {
     /// Everything that settings say, the more particular ones last.
     pub(super) fn draft(&mut self, entry: &Entry, implied: &[Setting]) -> Draft {
         let mut draft = self.base.clone();
-        let kind = Kind::of_entry(entry);
+        let kind = ServiceKind::of_entry(entry);
         let matters = |setting: &&Setting| kind.matters(setting.attribute.scope);
         let defaults = entry.defaults.iter().filter(matters);
         for setting in defaults.chain(implied).chain(&entry.settings) {
@@ -258,7 +258,7 @@ impl Resolver<'_> {
         self.check_moving(entry, socket_type, (wait && !builtin, builtin), &target);
         if wait
             && socket_type == SocketType::Stream
-            && matches!(target, Target::Inet { .. } | Target::Vsock(..))
+            && matches!(target, ServiceField::Inet { .. } | ServiceField::Vsock(..))
         {
             self.warn_of_unseen_sources(entry);
         }
@@ -320,7 +320,7 @@ impl Resolver<'_> {
         (socket_type, protocol): (SocketType, Protocol),
         wait: bool,
         action: Option<&Action>,
-        target: &Target,
+        target: &ServiceField,
     ) -> bool {
         let datagrams = socket_type == SocketType::Dgram;
         if matches!(action, Some(Action::Relay(_))) {
@@ -344,7 +344,7 @@ impl Resolver<'_> {
             }
             return datagrams;
         }
-        if matches!(target, Target::Tcpmux(_)) && wait {
+        if matches!(target, ServiceField::Tcpmux(_)) && wait {
             self.report
                 .error(
                     &entry.wait.span,
@@ -372,21 +372,21 @@ fn nothing() -> Action {
     Action::Program(super::model::Program { path: PathBuf::new(), argv: Vec::new() })
 }
 
-fn tcpmux(target: &Target) -> Option<TcpmuxName> {
+fn tcpmux(target: &ServiceField) -> Option<TcpmuxName> {
     match target {
-        Target::Tcpmux(name) => Some(name.clone()),
+        ServiceField::Tcpmux(name) => Some(name.clone()),
         _ => None,
     }
 }
 
 /// How the log calls a service.
-fn label(target: &Target, protocol: Protocol) -> String {
+fn label(target: &ServiceField, protocol: Protocol) -> String {
     match target {
-        Target::Inet { service, .. } => format!("{service}/{}", protocol.name()),
-        Target::Unix { path, .. } => path.to_string_lossy().into_owned(),
-        Target::Abstract(name) => format!("@{}", String::from_utf8_lossy(name)),
-        Target::Vsock(_, text) => text.clone(),
-        Target::Tcpmux(name) => format!("tcpmux/{}", name.name),
+        ServiceField::Inet { service, .. } => format!("{service}/{}", protocol.name()),
+        ServiceField::Unix { path, .. } => path.to_string_lossy().into_owned(),
+        ServiceField::Abstract(name) => format!("@{}", String::from_utf8_lossy(name)),
+        ServiceField::Vsock(_, text) => text.clone(),
+        ServiceField::Tcpmux(name) => format!("tcpmux/{}", name.name),
     }
 }
 

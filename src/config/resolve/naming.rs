@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::Resolver;
-use super::endpoint::Target;
+use super::endpoint::ServiceField;
 use crate::config::diagnostic::Span;
 use crate::config::model::{Awaited, Known, Sought};
 use crate::config::text::words::Word;
@@ -14,7 +14,7 @@ use crate::config::text::words::Word;
 const LISTED: usize = 12;
 
 /// Something that was found out about a name, and the services for which it matters.
-pub(in crate::config) struct Cause {
+pub(in crate::config) struct NameCause {
     name: String,
     span: Span,
     message: String,
@@ -34,7 +34,7 @@ const GOES_ON: [&str; 2] = ["goes on with what it was", "go on with what it was"
 /// What has been found out of names, each once.
 #[derive(Default)]
 pub(in crate::config) struct Causes {
-    all: Vec<Cause>,
+    all: Vec<NameCause>,
     /// Those that matter for the entry at hand.
     at_hand: Vec<usize>,
     /// What its sockets wait for.
@@ -53,8 +53,8 @@ impl Causes {
         self.awaited.len()
     }
 
-    fn matters(&mut self, cause: Cause) {
-        let same = |one: &Cause| one.name == cause.name && one.means == cause.means;
+    fn matters(&mut self, cause: NameCause) {
+        let same = |one: &NameCause| one.name == cause.name && one.means == cause.means;
         let index = self.all.iter().position(same).unwrap_or_else(|| {
             self.all.push(cause);
             self.all.len().saturating_sub(1)
@@ -136,7 +136,7 @@ impl Resolver<'_> {
             return;
         }
         let (name, span) = (word.text.clone(), word.span.clone());
-        self.causes.matters(Cause { name, span, message, means, help, labels: Vec::new() });
+        self.causes.matters(NameCause { name, span, message, means, help, labels: Vec::new() });
     }
 
     /// The index of a device; one that has gone is the one it was.
@@ -155,10 +155,14 @@ impl Resolver<'_> {
     }
 
     /// What the entry at hand waits for, which is a service of this label.
-    pub(in crate::config) fn awaited_by(&mut self, label: &str, target: &Target) -> Vec<Awaited> {
+    pub(in crate::config) fn awaited_by(
+        &mut self,
+        label: &str,
+        target: &ServiceField,
+    ) -> Vec<Awaited> {
         self.causes.concern(label);
         let awaited = std::mem::take(&mut self.causes.awaited);
-        let Target::Inet { ports, .. } = target else { return Vec::new() };
+        let ServiceField::Inet { ports, .. } = target else { return Vec::new() };
         let ports = (*ports.start(), *ports.end());
         let each = awaited.into_iter().map(|(name, what, families)| Awaited {
             name,
@@ -172,7 +176,7 @@ impl Resolver<'_> {
     /// Says of each name what is the matter, and with whom.
     pub(in crate::config) fn say_causes(&mut self) {
         for cause in std::mem::take(&mut self.causes.all) {
-            let Cause { span, message, means: [one, several], help, labels, .. } = cause;
+            let NameCause { span, message, means: [one, several], help, labels, .. } = cause;
             let Some(listed) = list(&labels) else { continue };
             let means = if labels.len() == 1 { one } else { several };
             self.report.warning(&span, format!("{message}: {listed} {means}")).help(help);

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::Resolver;
-use super::endpoint::Target;
+use super::endpoint::ServiceField;
 use super::fields::Protocol;
 use crate::config::attribute::Draft;
 use crate::config::diagnostic::suggest::{listed, nearest};
@@ -49,7 +49,7 @@ impl Resolver<'_> {
     pub(in crate::config) fn action(
         &mut self,
         entry: &Entry,
-        target: &Target,
+        target: &ServiceField,
         draft: &Draft,
         (socket_type, protocol): (SocketType, Protocol),
     ) -> Option<Action> {
@@ -84,17 +84,22 @@ impl Resolver<'_> {
     }
 
     /// The built-in service of an entry: its first argument, or what the service is called.
-    fn builtin(&mut self, entry: &Entry, target: &Target, protocol: Protocol) -> Option<Builtin> {
+    fn builtin(
+        &mut self,
+        entry: &Entry,
+        target: &ServiceField,
+        protocol: Protocol,
+    ) -> Option<Builtin> {
         let said = entry.arguments.first().filter(|word| word.text != "internal");
         let (name, place) = match (said, target) {
-            (_, Target::Tcpmux(_)) => {
+            (_, ServiceField::Tcpmux(_)) => {
                 self.report
                     .error(&entry.program.span, "an entry of tcpmux runs a program")
                     .help("write the program; a built-in service has a port of its own");
                 return None;
             }
             (Some(word), _) => (word.text.clone(), word),
-            (None, Target::Inet { ports, service, .. }) => {
+            (None, ServiceField::Inet { ports, service, .. }) => {
                 let port = *ports.start();
                 let known =
                     BUILTINS.iter().find(|(_, known, _)| *known == port && ports.end() == &port);
@@ -104,11 +109,11 @@ impl Resolver<'_> {
                 let facts = self.lookup.service(service, protocol.name());
                 (facts.map_or(service.clone(), |facts| facts.name), &entry.endpoint)
             }
-            (None, Target::Unix { path, .. }) => {
+            (None, ServiceField::Unix { path, .. }) => {
                 let last = path.file_name().map(|name| name.to_string_lossy().into_owned());
                 (last.unwrap_or_default(), &entry.endpoint)
             }
-            (None, Target::Vsock(address, _)) => {
+            (None, ServiceField::Vsock(address, _)) => {
                 let port = u16::try_from(address.port).ok();
                 let known = BUILTINS.iter().find(|(_, known, _)| Some(*known) == port);
                 if let Some((_, _, builtin)) = known {
@@ -116,7 +121,7 @@ impl Resolver<'_> {
                 }
                 (entry.endpoint.text.clone(), &entry.endpoint)
             }
-            (None, Target::Abstract(name)) => {
+            (None, ServiceField::Abstract(name)) => {
                 (String::from_utf8_lossy(name).into_owned(), &entry.endpoint)
             }
         };

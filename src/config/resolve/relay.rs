@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use super::Resolver;
-use super::endpoint::{Address, Reading, Target};
+use super::endpoint::{EndpointReader, ServiceField, WrittenAddress};
 use super::fields::{Families, Protocol};
 use super::virtual_socket::{self, is_vsock};
 use crate::config::attribute::value::{Problem, Value};
@@ -76,7 +76,7 @@ impl Resolver<'_> {
         &mut self,
         entry: &Entry,
         redirect: &Redirect,
-        target: &Target,
+        target: &ServiceField,
         socket_type: SocketType,
     ) -> Option<Action> {
         let before = self.report.errors();
@@ -117,8 +117,8 @@ impl Resolver<'_> {
     }
 
     /// What cannot be relayed.
-    fn check_relayed(&mut self, entry: &Entry, target: &Target, socket_type: SocketType) {
-        if matches!(target, Target::Tcpmux(_)) {
+    fn check_relayed(&mut self, entry: &Entry, target: &ServiceField, socket_type: SocketType) {
+        if matches!(target, ServiceField::Tcpmux(_)) {
             self.report
                 .error(&entry.endpoint.span, "an entry of tcpmux cannot be relayed")
                 .help("give the relay a port of its own, or take `redirect` out");
@@ -135,7 +135,8 @@ impl Resolver<'_> {
     }
 
     fn relay_host(&mut self, host: &Word, port: &Word) -> Option<RelayTarget> {
-        let mut reading = Reading { lookup: self.lookup, report: self.report, any_port: false };
+        let mut reading =
+            EndpointReader { lookup: self.lookup, report: self.report, any_port: false };
         let address = reading.address(host);
         let ports = reading.ports(port, Protocol::Tcp(Families::Both));
         let (address, ports) = (address?, ports?);
@@ -155,16 +156,20 @@ impl Resolver<'_> {
 
     /// The addresses of a host in the resolver's order, each with its scope; none while the
     /// name is not known.
-    fn relay_addresses(&mut self, host: &Word, address: Address) -> Option<Vec<(IpAddr, u32)>> {
+    fn relay_addresses(
+        &mut self,
+        host: &Word,
+        address: WrittenAddress,
+    ) -> Option<Vec<(IpAddr, u32)>> {
         let found = match address {
-            Address::Ip(ip) if !ip.is_unspecified() => vec![ip],
-            Address::Any | Address::Ip(_) => {
+            WrittenAddress::Ip(ip) if !ip.is_unspecified() => vec![ip],
+            WrittenAddress::Any | WrittenAddress::Ip(_) => {
                 self.report
                     .error(&host.span, format!("`{}` is not an address to connect to", host.text))
                     .help("write `127.0.0.1` or `::1` for this machine");
                 return None;
             }
-            Address::Scoped(ip, device) => {
+            WrittenAddress::Scoped(ip, device) => {
                 let index = self.device(&device.text);
                 if index.is_none() {
                     let message = format!("there is no network device `{}`", device.text);
@@ -172,7 +177,7 @@ impl Resolver<'_> {
                 }
                 return Some(index.map(|index| (IpAddr::V6(ip), index)).into_iter().collect());
             }
-            Address::Host(word) | Address::Unknown(word) => {
+            WrittenAddress::Host(word) | WrittenAddress::Unknown(word) => {
                 match self.lookup.addresses(&word.text) {
                     Ok(found) => found,
                     Err(error) => return Some(self.unknown_target(&word, &error)),

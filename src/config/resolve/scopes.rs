@@ -1,7 +1,7 @@
 //! Settings of an entry that do nothing for a service of its kind, or cannot be there.
 
 use super::Resolver;
-use super::endpoint::Target;
+use super::endpoint::ServiceField;
 use crate::config::attribute::Scope;
 use crate::config::model::{Action, SocketType};
 use crate::config::syntax::entry::{Entry, Setting};
@@ -14,11 +14,11 @@ impl Resolver<'_> {
         socket_type: SocketType,
         wait: bool,
         action: Option<&Action>,
-        target: &Target,
+        target: &ServiceField,
     ) {
-        let inet = matches!(target, Target::Inet { .. });
-        let tcpmux = matches!(target, Target::Tcpmux(_));
-        let vsock = matches!(target, Target::Vsock(..));
+        let inet = matches!(target, ServiceField::Inet { .. });
+        let tcpmux = matches!(target, ServiceField::Tcpmux(_));
+        let vsock = matches!(target, ServiceField::Vsock(..));
         let relay = matches!(action, Some(Action::Relay(_)));
         let builtin = relay || matches!(action, Some(Action::Builtin(_)));
         // A file of xinetd is full of what does nothing, which nobody there has ever heard of.
@@ -55,7 +55,7 @@ impl Resolver<'_> {
                     "this is no service over TCP",
                 ),
                 Scope::UnixPath => (
-                    matches!(target, Target::Unix { .. }),
+                    matches!(target, ServiceField::Unix { .. }),
                     "this is no unix socket in the file system",
                 ),
                 // Whoever relies on such a limit is told that there is none: below.
@@ -82,12 +82,12 @@ impl Resolver<'_> {
         entry: &Entry,
         socket_type: SocketType,
         (wait, builtin): (bool, bool),
-        target: &Target,
+        target: &ServiceField,
     ) {
         let what = match target {
             _ if socket_type == SocketType::Dgram => "datagrams are no connection",
             _ if wait => "with `wait`, the program takes the connections itself",
-            Target::Inet { .. } | Target::Tcpmux(_) => return,
+            ServiceField::Inet { .. } | ServiceField::Tcpmux(_) => return,
             _ if builtin => return,
             _ => "only over TCP it is known what moves between a client and a program",
         };

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use super::endpoint::{Address, Addresses, Reading, Target};
+use super::endpoint::{Addresses, EndpointReader, ServiceField, WrittenAddress};
 use super::fields::{Families, Protocol};
 use super::{Resolver, plain};
 use crate::config::attribute::Draft;
@@ -13,7 +13,7 @@ use crate::config::syntax::entry::Entry;
 use crate::config::text::words::Word;
 
 /// An address, with the index of its device where it needs one.
-type Bound = (IpAddr, u32);
+type ScopedAddress = (IpAddr, u32);
 
 /// The longest name of a network device (IFNAMSIZ, its final NUL apart).
 const LONGEST_DEVICE: usize = 15;
@@ -26,19 +26,23 @@ impl Resolver<'_> {
     pub(in crate::config) fn sockets(
         &mut self,
         entry: &Entry,
-        target: &Target,
+        target: &ServiceField,
         draft: &Draft,
         (socket_type, protocol): (SocketType, Protocol),
     ) -> Vec<SocketSpec> {
         match target {
-            Target::Tcpmux(_) => Vec::new(),
-            Target::Abstract(name) => vec![plain(socket_type, Endpoint::Abstract(name.clone()))],
-            Target::Vsock(address, _) => {
+            ServiceField::Tcpmux(_) => Vec::new(),
+            ServiceField::Abstract(name) => {
+                vec![plain(socket_type, Endpoint::Abstract(name.clone()))]
+            }
+            ServiceField::Vsock(address, _) => {
                 self.check_vsock(&entry.protocol);
                 vec![plain(socket_type, Endpoint::Vsock(*address))]
             }
-            Target::Unix { path, .. } => vec![plain(socket_type, Endpoint::Unix(path.clone()))],
-            Target::Inet { addresses, ports, .. } => {
+            ServiceField::Unix { path, .. } => {
+                vec![plain(socket_type, Endpoint::Unix(path.clone()))]
+            }
+            ServiceField::Inet { addresses, ports, .. } => {
                 let (addresses, device) = self.interface(entry, addresses, draft);
                 let families = self.families(entry, protocol.families(), &addresses, draft);
                 let bound = self.bound(entry, &addresses, families);
@@ -94,13 +98,14 @@ impl Resolver<'_> {
                 return (addresses.clone(), None);
             }
         }
-        let mut reading = Reading { lookup: self.lookup, report: self.report, any_port: false };
+        let mut reading =
+            EndpointReader { lookup: self.lookup, report: self.report, any_port: false };
         match reading.address(word) {
-            Some(Address::Host(host))
+            Some(WrittenAddress::Host(host))
                 if self.lookup.before(&host.text).is_none()
                     && self.lookup.addresses(&host.text).is_err() =>
             {
-                (vec![(Address::Unknown(host), word.span.clone())], None)
+                (vec![(WrittenAddress::Unknown(host), word.span.clone())], None)
             }
             Some(address) => (vec![(address, word.span.clone())], None),
             None => (addresses.clone(), None),
@@ -147,8 +152,8 @@ impl Resolver<'_> {
         if self.lookup.has_ipv6() {
             return asked;
         }
-        let any =
-            addresses.is_empty() || addresses.iter().any(|(address, _)| *address == Address::Any);
+        let any = addresses.is_empty()
+            || addresses.iter().any(|(address, _)| *address == WrittenAddress::Any);
         match asked {
             Families::V6 => {
                 let message = "this machine has no IPv6".to_owned();
@@ -174,15 +179,20 @@ impl Resolver<'_> {
     }
 
     /// The addresses of a list, each once, IPv4 before IPv6 where both are meant.
-    fn bound(&mut self, entry: &Entry, addresses: &Addresses, families: Families) -> Vec<Bound> {
-        let any = [(Address::Any, entry.endpoint.span.clone())];
+    fn bound(
+        &mut self,
+        entry: &Entry,
+        addresses: &Addresses,
+        families: Families,
+    ) -> Vec<ScopedAddress> {
+        let any = [(WrittenAddress::Any, entry.endpoint.span.clone())];
         let list = if addresses.is_empty() { any.as_slice() } else { addresses.as_slice() };
-        let mut bound: Vec<Bound> = Vec::new();
+        let mut bound: Vec<ScopedAddress> = Vec::new();
         // What one address lacks does not matter to the others.
         let lacking = std::mem::replace(&mut self.lacking, false);
         for (address, span) in list {
             for one in self.one_address(address, span, families) {
-                if bound.contains(&one) && *address != Address::Any {
+                if bound.contains(&one) && *address != WrittenAddress::Any {
                     self.report
                         .warning(span, format!("the address {} is listed twice", one.0))
                         .help("take one of them away");
@@ -196,18 +206,23 @@ impl Resolver<'_> {
         bound
     }
 
-    fn one_address(&mut self, address: &Address, span: &Span, families: Families) -> Vec<Bound> {
+    fn one_address(
+        &mut self,
+        address: &WrittenAddress,
+        span: &Span,
+        families: Families,
+    ) -> Vec<ScopedAddress> {
         let (v4, v6) = (families != Families::V6, families != Families::V4);
         match address {
-            Address::Any => {
+            WrittenAddress::Any => {
                 let four = v4.then_some((IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
                 let six = v6.then_some((IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0));
                 four.into_iter().chain(six).collect()
             }
-            Address::Ip(ip) => self.ip(*ip, span, (v4, v6)),
-            Address::Scoped(ip, device) => self.scoped(*ip, device, v6),
-            Address::Host(word) => self.host(word, (v4, v6)),
-            Address::Unknown(word) => {
+            WrittenAddress::Ip(ip) => self.ip(*ip, span, (v4, v6)),
+            WrittenAddress::Scoped(ip, device) => self.scoped(*ip, device, v6),
+            WrittenAddress::Host(word) => self.host(word, (v4, v6)),
+            WrittenAddress::Unknown(word) => {
                 let message = format!("there is no network device and no host `{}`", word.text);
                 self.awaits(word, Sought::HostOrDevice, (v4, v6), message);
                 Vec::new()
@@ -215,7 +230,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn ip(&mut self, ip: IpAddr, span: &Span, (v4, v6): (bool, bool)) -> Vec<Bound> {
+    fn ip(&mut self, ip: IpAddr, span: &Span, (v4, v6): (bool, bool)) -> Vec<ScopedAddress> {
         if !(if ip.is_ipv4() { v4 } else { v6 }) {
             let (this, other) = if ip.is_ipv4() { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
             self.report
@@ -243,7 +258,7 @@ impl Resolver<'_> {
         vec![(ip, 0)]
     }
 
-    fn scoped(&mut self, ip: Ipv6Addr, device: &Word, v6: bool) -> Vec<Bound> {
+    fn scoped(&mut self, ip: Ipv6Addr, device: &Word, v6: bool) -> Vec<ScopedAddress> {
         let index = self.device(&device.text);
         if !v6 {
             self.report
@@ -258,7 +273,7 @@ impl Resolver<'_> {
     }
 
     /// The addresses of a host, as far as they are of the families asked for.
-    fn host(&mut self, word: &Word, (v4, v6): (bool, bool)) -> Vec<Bound> {
+    fn host(&mut self, word: &Word, (v4, v6): (bool, bool)) -> Vec<ScopedAddress> {
         let families = (v4, v6 && self.lookup.has_ipv6());
         let found = match self.lookup.addresses(&word.text) {
             Ok(found) => found,
@@ -269,7 +284,7 @@ impl Resolver<'_> {
         };
         let (v4, v6) = families;
         let wanted = |ip: &IpAddr| if ip.is_ipv4() { v4 } else { v6 };
-        let mut bound: Vec<Bound> = Vec::new();
+        let mut bound: Vec<ScopedAddress> = Vec::new();
         for ip in found.into_iter().filter(wanted) {
             if !bound.contains(&(ip, 0)) {
                 bound.push((ip, 0));
@@ -286,6 +301,6 @@ impl Resolver<'_> {
     }
 }
 
-fn inet((ip, scope): Bound, port: u16) -> Endpoint {
+fn inet((ip, scope): ScopedAddress, port: u16) -> Endpoint {
     Endpoint::Inet(with_port(ip, scope, port))
 }

@@ -2,7 +2,7 @@
 //! them is right.
 
 use super::Resolver;
-use super::endpoint::{Reading, Target};
+use super::endpoint::{EndpointReader, ServiceField};
 use super::fields::{Fields, Protocol, check_pair};
 use crate::config::attribute::Draft;
 use crate::config::attribute::quantity::octal;
@@ -15,7 +15,7 @@ pub(in crate::config) struct Shape {
     pub(in crate::config) socket_type: SocketType,
     pub(in crate::config) protocol: Protocol,
     pub(in crate::config) wait: bool,
-    pub(in crate::config) target: Target,
+    pub(in crate::config) target: ServiceField,
 }
 
 /// Type, protocol and wait, as far as they are right.
@@ -46,7 +46,7 @@ impl Resolver<'_> {
         &mut self,
         entry: &Entry,
         short: Short,
-        target: Target,
+        target: ServiceField,
         draft: &Draft,
     ) -> Option<Shape> {
         if let (Some(socket_type), Some(protocol), Some(wait)) = short {
@@ -64,17 +64,17 @@ impl Resolver<'_> {
         entry: &Entry,
         protocol: Option<Protocol>,
         draft: &mut Draft,
-    ) -> Option<Target> {
+    ) -> Option<ServiceField> {
         if entry.broken && entry.endpoint.is_missing() {
             return None;
         }
         let any_port = self.keeps_account;
-        let mut reading = Reading { lookup: self.lookup, report: self.report, any_port };
+        let mut reading = EndpointReader { lookup: self.lookup, report: self.report, any_port };
         let target = match protocol {
             Some(protocol) => reading.target(entry, protocol)?,
             None => reading.without_protocol(entry)?,
         };
-        if let Target::Unix { path, owner } = &target {
+        if let ServiceField::Unix { path, owner } = &target {
             self.check_socket_path(entry, path);
             self.owner(owner.as_deref(), draft);
         }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::naming::list;
 use super::virtual_socket::is_vsock;
-use super::{Outcome, Resolver};
+use super::{EntryOutcome, Resolver};
 use crate::config::attribute;
 use crate::config::diagnostic::report::Report;
 use crate::config::diagnostic::suggest::nearest;
@@ -124,11 +124,11 @@ impl Resolver<'_> {
     pub(in crate::config) fn reason(
         &mut self,
         entry: &Entry,
-        outcome: &Outcome,
+        outcome: &EntryOutcome,
         mark: usize,
         costs: &mut Costs,
     ) -> Option<String> {
-        if !matches!(outcome, Outcome::Nothing | Outcome::Withheld(_)) {
+        if !matches!(outcome, EntryOutcome::Nothing | EntryOutcome::Withheld(_)) {
             return None;
         }
         let found = self.report.since(mark).iter().filter(|one| one.costs_a_service());
@@ -149,21 +149,21 @@ impl Config {
     pub(in crate::config) fn does_without(
         &mut self,
         entry: &Entry,
-        outcome: Outcome,
+        outcome: EntryOutcome,
         why: Option<String>,
     ) {
         match outcome {
-            Outcome::Service(service) => self.services.push(service.into()),
-            Outcome::Disabled(service) => {
+            EntryOutcome::Service(service) => self.services.push(service.into()),
+            EntryOutcome::Disabled(service) => {
                 self.off += 1;
                 self.disabled.push(service.into());
             }
-            Outcome::Off => self.off += 1,
-            Outcome::Withheld(withheld) => {
+            EntryOutcome::Off => self.off += 1,
+            EntryOutcome::Withheld(withheld) => {
                 let why = why.unwrap_or_default();
                 self.withheld.push(Withheld { why, ..withheld });
             }
-            Outcome::Nothing => {
+            EntryOutcome::Nothing => {
                 let id = entry.id.as_deref();
                 self.left_out.extend(why.map(|why| NotServed::of(&entry.label(), id, why)));
             }

@@ -1,7 +1,7 @@
 //! Services on virtual sockets: `vsock:[CID:]PORT`.
 
 use super::Resolver;
-use super::endpoint::{Reading, Target};
+use super::endpoint::{EndpointReader, ServiceField};
 use super::relay::Redirect;
 use crate::config::attribute::value::Problem;
 use crate::config::model::Attributes;
@@ -14,15 +14,15 @@ pub(in crate::config) fn is_vsock(field: &str) -> bool {
     field.starts_with(vsock::PREFIX)
 }
 
-impl Reading<'_> {
+impl EndpointReader<'_> {
     /// `vsock:PORT`, `vsock:CID:PORT`; systemd writes `vsock::PORT` for the first one.
-    pub(in crate::config) fn vsock(&mut self, word: &Word) -> Option<Target> {
+    pub(in crate::config) fn vsock(&mut self, word: &Word) -> Option<ServiceField> {
         let rest = word.text.get(vsock::PREFIX.len()..).unwrap_or_default();
         let (cid, port) = rest.rsplit_once(':').unwrap_or(("", rest));
         let cid = if matches!(cid, "" | "*") { Some(vsock::ANY) } else { vsock::number(cid) };
         let port = vsock::number(port).filter(|port| *port != 0 || self.any_port);
         if let (Some(cid), Some(port)) = (cid, port) {
-            return Some(Target::Vsock(VsockAddress { cid, port }, word.text.clone()));
+            return Some(ServiceField::Vsock(VsockAddress { cid, port }, word.text.clone()));
         }
         let ports = if self.any_port { "0, which is any free one," } else { "1" };
         self.report.error(&word.span, "this is not the address of a virtual socket").help(format!(

@@ -2,7 +2,7 @@
 
 use super::entry::Entry;
 use crate::config::model::{Endpoint, SocketSpec};
-use crate::config::resolve::Outcome;
+use crate::config::resolve::EntryOutcome;
 use crate::config::resolve::fields::{Families, has_one_family};
 
 /// Whose file it is.
@@ -30,7 +30,7 @@ impl Dialect {
 }
 
 /// What says `udp6` and takes IPv4 too leaves it to a line that is for it.
-pub(in crate::config) fn leave_ipv4(entries: &[Entry], outcomes: &mut [Outcome]) {
+pub(in crate::config) fn leave_ipv4(entries: &[Entry], outcomes: &mut [EntryOutcome]) {
     let is_wide = |entry: &Entry| entry.families == Some(Families::Both);
     if !entries.iter().any(is_wide) {
         return;

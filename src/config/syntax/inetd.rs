@@ -8,13 +8,13 @@ use super::dialect::Dialect;
 use super::entry::{Entry, Indented, Setting, indented};
 use super::line;
 use super::netbsd;
-use super::xinetd::{self, Place};
+use super::xinetd::{self, ServiceOrigin};
 use crate::config::attribute::Draft;
 use crate::config::diagnostic::report::Report;
 use crate::config::diagnostic::suggest::{listed, nearest};
 use crate::config::facts::Lookup;
 use crate::config::model::Origin;
-use crate::config::resolve::endpoint::Reading;
+use crate::config::resolve::endpoint::EndpointReader;
 use crate::config::resolve::unavailable::{Cause, narrows};
 use crate::config::text::source::{File, Line, is_blank, is_comment};
 use crate::config::text::words::{self, Word};
@@ -50,7 +50,7 @@ pub(in crate::config) struct Reader<'a> {
     /// The files being read, outermost first, by their one name.
     pub(in crate::config) open: Vec<PathBuf>,
     /// Where the blocks of xinetd's files stand.
-    pub(in crate::config) places: Vec<Place>,
+    pub(in crate::config) places: Vec<ServiceOrigin>,
     /// What the `defaults` of the last of xinetd's files said, and what was wrong with them.
     pub(in crate::config) xinetd_defaults: (Vec<Setting>, Vec<Rc<Cause>>),
 }
@@ -175,7 +175,8 @@ impl Reader<'_> {
         {
             context.address = (address != "*").then(|| only.slice(0..address.len()));
             let address = only.slice(0..address.len());
-            let mut reading = Reading { lookup: self.lookup, report: self.report, any_port: false };
+            let mut reading =
+                EndpointReader { lookup: self.lookup, report: self.report, any_port: false };
             // What takes a wrong address from here says the same again, which is shown once.
             let _ = reading.addresses(&address);
             return Above::Nothing;

@@ -24,13 +24,13 @@ use crate::config::diagnostic::report::Report;
 use crate::config::model::Origin;
 use crate::config::text::source::File;
 use crate::config::text::words::Word;
-use block::{Block, Item};
+use block::{Block, BlockItem};
 use convert::Converter;
 
 /// Where a service stands in the file that it was read from, and what was said
 /// about it in comments.
 #[derive(Debug, Clone)]
-pub(in crate::config) struct Place {
+pub(in crate::config) struct ServiceOrigin {
     /// File and first line; equal to the origin of its entry.
     pub(in crate::config) origin: Origin,
     /// The last line.
@@ -77,7 +77,7 @@ impl Reader<'_> {
         let parsed = grammar::parse(file, self.report);
         for item in parsed.items {
             match item {
-                Item::Block(block) => {
+                BlockItem::Block(block) => {
                     self.places.push(place(&block));
                     if block.name.is_some() {
                         collected.blocks.push(block);
@@ -85,12 +85,12 @@ impl Reader<'_> {
                         self.defaults(block, collected);
                     }
                 }
-                Item::Comments(line, comments) => self.comments(file, line, comments),
-                Item::Include(name) => {
+                BlockItem::Comments(line, comments) => self.comments(file, line, comments),
+                BlockItem::Include(name) => {
                     let directory = path.parent().unwrap_or(Path::new(""));
                     self.one(&directory.join(&name.os), (&name, true), collected);
                 }
-                Item::IncludeDir(name) => self.directory(path, &name, collected),
+                BlockItem::IncludeDir(name) => self.directory(path, &name, collected),
             }
         }
         if !parsed.comments.is_empty() {
@@ -103,7 +103,7 @@ impl Reader<'_> {
     fn comments(&mut self, file: &File, line: u32, comments: Vec<String>) {
         let origin = Origin { file: Rc::clone(&file.name), line };
         let (name, id, inside) = (None, None, Vec::new());
-        self.places.push(Place { origin, last: line, name, id, comments, inside });
+        self.places.push(ServiceOrigin { origin, last: line, name, id, comments, inside });
     }
 
     fn defaults(&mut self, block: Block, collected: &mut Collected) {
@@ -186,8 +186,8 @@ impl Reader<'_> {
     }
 }
 
-fn place(block: &Block) -> Place {
-    Place {
+fn place(block: &Block) -> ServiceOrigin {
+    ServiceOrigin {
         origin: Origin { file: Rc::clone(&block.file), line: block.first },
         last: block.last,
         name: block.name.as_ref().map(|name| name.text.clone()),

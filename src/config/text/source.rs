@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use crate::config::diagnostic::report::Report;
-use crate::config::diagnostic::{Source, Span};
+use crate::config::diagnostic::{SourceText, Span};
 
 /// One line of a file, without its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(crate) struct Line {
 #[derive(Debug)]
 pub(crate) struct File {
     /// The text that all spans share.
-    pub(crate) source: Rc<Source>,
+    pub(crate) source: Rc<SourceText>,
     /// The name that origins carry.
     pub(crate) name: Rc<str>,
     /// All lines.
@@ -33,7 +33,7 @@ impl File {
     /// Text that is known to be text.
     pub(crate) fn new(name: &str, text: String) -> Self {
         let lines = split(&text);
-        let source = Rc::new(Source::new(name, text));
+        let source = Rc::new(SourceText::new(name, text));
         Self { source, name: Rc::from(name), lines, bad: BTreeSet::new() }
     }
 

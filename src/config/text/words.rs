@@ -118,7 +118,7 @@ pub(crate) fn one(
     ends: &dyn Fn(char) -> bool,
     report: &mut Report,
 ) -> Word {
-    let mut reading = Reading { file, at: range.start, end: range.end, bytes: Vec::new() };
+    let mut reading = WordReader { file, at: range.start, end: range.end, bytes: Vec::new() };
     let mut quoted = false;
     while let Some(character) = reading.peek() {
         match character {
@@ -136,14 +136,14 @@ pub(crate) fn one(
 }
 
 /// A word being read.
-struct Reading<'a> {
+struct WordReader<'a> {
     file: &'a File,
     at: usize,
     end: usize,
     bytes: Vec<u8>,
 }
 
-impl Reading<'_> {
+impl WordReader<'_> {
     fn peek(&self) -> Option<char> {
         self.file.text(self.at..self.end).chars().next()
     }

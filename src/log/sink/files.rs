@@ -18,7 +18,7 @@ use super::size_limit::{Gauge, News};
 use crate::config::model::LogFile;
 use crate::log::events;
 use crate::sys::descriptor;
-use crate::sys::trusted_path::Place;
+use crate::sys::trusted_path::ParentDirectory;
 
 /// Bytes that are kept until the next [`flush`]; with more they are written at once.
 const KEPT: usize = 64 * 1024;
@@ -30,28 +30,28 @@ static FILES: Mutex<Files> =
 
 struct Files {
     /// By number.
-    list: Vec<Target>,
+    list: Vec<FileTarget>,
     /// Numbers are given once, so that an old one names nobody.
     next: u64,
     /// Whether there is anything to write.
     unwritten: bool,
     /// What is to be said then.
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<FileOutcome>,
 }
 
 /// What has come of a file.
-struct Outcome {
+struct FileOutcome {
     path: PathBuf,
-    what: What,
+    what: FileWork,
 }
 
-enum What {
+enum FileWork {
     News(News),
     Failed(io::Error),
 }
 
 /// A file, open or not.
-struct Target {
+struct FileTarget {
     number: u64,
     path: PathBuf,
     /// None if it could not be opened, which has been said.
@@ -86,7 +86,7 @@ pub fn open_again() {
     files.write_out();
     let Files { list, outcomes, .. } = &mut *files;
     for target in list {
-        let failed = target.open().err().map(What::Failed);
+        let failed = target.open().err().map(FileWork::Failed);
         outcomes.extend(failed.map(|what| target.outcome(what)));
     }
     say(files);
@@ -140,21 +140,21 @@ pub(super) fn flush() {
 fn say(mut files: MutexGuard<'_, Files>) {
     let outcomes = std::mem::take(&mut files.outcomes);
     drop(files);
-    for Outcome { path, what } in outcomes {
+    for FileOutcome { path, what } in outcomes {
         match what {
-            What::News(News::Large(limit)) => events::log_file_large(&path, limit),
-            What::News(News::Full(limit)) => events::log_file_full(&path, limit),
-            What::News(News::Resumed(left_out)) => events::log_file_resumed(&path, left_out),
-            What::Failed(error) => events::log_file_failed(&path, &error),
+            FileWork::News(News::Large(limit)) => events::log_file_large(&path, limit),
+            FileWork::News(News::Full(limit)) => events::log_file_full(&path, limit),
+            FileWork::News(News::Resumed(left_out)) => events::log_file_resumed(&path, left_out),
+            FileWork::Failed(error) => events::log_file_failed(&path, &error),
         }
     }
 }
 
 /// Soft and hard, in bytes.
-type Limits = (Option<u64>, Option<u64>);
+type FileLimits = (Option<u64>, Option<u64>);
 
-fn least_limits<'a>(wanted: impl Iterator<Item = &'a LogFile>) -> BTreeMap<&'a Path, Limits> {
-    let mut least: BTreeMap<&Path, Limits> = BTreeMap::new();
+fn least_limits<'a>(wanted: impl Iterator<Item = &'a LogFile>) -> BTreeMap<&'a Path, FileLimits> {
+    let mut least: BTreeMap<&Path, FileLimits> = BTreeMap::new();
     for LogFile { path, soft, hard } in wanted {
         let known = least.entry(path).or_default();
         let less = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
@@ -170,32 +170,33 @@ impl Files {
         }
     }
 
-    fn close_all_but(&mut self, wanted: &BTreeMap<&Path, Limits>) {
+    fn close_all_but(&mut self, wanted: &BTreeMap<&Path, FileLimits>) {
         let outcomes = &mut self.outcomes;
         self.list.retain_mut(|target| {
             let stays = wanted.contains_key(&*target.path);
             if !stays {
-                outcomes.extend(target.gauge.end().map(|news| target.outcome(What::News(news))));
+                outcomes
+                    .extend(target.gauge.end().map(|news| target.outcome(FileWork::News(news))));
             }
             stays
         });
     }
 
-    fn open(&mut self, path: &Path, (soft, hard): Limits) {
+    fn open(&mut self, path: &Path, (soft, hard): FileLimits) {
         let index = self.list.iter().position(|target| target.path == path).unwrap_or_else(|| {
-            self.list.push(Target::new(self.next, path));
+            self.list.push(FileTarget::new(self.next, path));
             self.next = self.next.saturating_add(1);
             self.list.len().saturating_sub(1)
         });
         let Some(target) = self.list.get_mut(index) else { return };
-        let resumed = target.gauge.limit(soft, hard).map(What::News);
-        let failed = target.open().err().map(What::Failed);
+        let resumed = target.gauge.limit(soft, hard).map(FileWork::News);
+        let failed = target.open().err().map(FileWork::Failed);
         let outcomes = [resumed, failed].into_iter().flatten();
         self.outcomes.extend(outcomes.map(|what| target.outcome(what)));
     }
 }
 
-impl Target {
+impl FileTarget {
     fn new(number: u64, path: &Path) -> Self {
         Self {
             number,
@@ -208,8 +209,8 @@ impl Target {
         }
     }
 
-    fn outcome(&self, what: What) -> Outcome {
-        Outcome { path: self.path.clone(), what }
+    fn outcome(&self, what: FileWork) -> FileOutcome {
+        FileOutcome { path: self.path.clone(), what }
     }
 
     /// Another file may be there than the one that is open.
@@ -220,19 +221,19 @@ impl Target {
     }
 
     /// Writes what waits; what the file does not take goes to the server's log.
-    fn write_out(&mut self, outcomes: &mut Vec<Outcome>) {
+    fn write_out(&mut self, outcomes: &mut Vec<FileOutcome>) {
         let mut lines = std::mem::take(&mut self.waiting);
         if lines.is_empty() {
             return;
         }
         let mut news = Vec::new();
         let result = self.admit(&mut lines, &mut news).and_then(|()| self.append(&mut lines));
-        outcomes.extend(news.into_iter().map(|news| self.outcome(What::News(news))));
+        outcomes.extend(news.into_iter().map(|news| self.outcome(FileWork::News(news))));
         match result {
             Ok(()) => self.failing = false,
             Err(error) => {
                 if !std::mem::replace(&mut self.failing, true) {
-                    outcomes.push(self.outcome(What::Failed(error)));
+                    outcomes.push(self.outcome(FileWork::Failed(error)));
                 }
                 super::add(&lines);
             }
@@ -280,7 +281,7 @@ impl Target {
 /// Opens a regular file to append to it, or makes one. Nobody else has a say in where it is.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT;
-    let file = Place::of(path)?.open(flags, MODE)?;
+    let file = ParentDirectory::of(path)?.open(flags, MODE)?;
     Ok(File::from(descriptor::raise(OwnedFd::from(file))))
 }
 
@@ -293,8 +294,8 @@ mod tests {
         LogFile { path: PathBuf::from(path), soft, hard }
     }
 
-    fn opened(path: &Path) -> Target {
-        let mut target = Target::new(0, path);
+    fn opened(path: &Path) -> FileTarget {
+        let mut target = FileTarget::new(0, path);
         target.open().unwrap();
         target
     }
@@ -343,7 +344,7 @@ mod tests {
         let (mut target, mut outcomes) = (opened(&path), Vec::new());
         // Read-only: every write fails.
         target.file = Some(File::open(&path).unwrap());
-        let mut write = |target: &mut Target| {
+        let mut write = |target: &mut FileTarget| {
             target.waiting.extend_from_slice(b"line\n");
             target.write_out(&mut outcomes);
             outcomes.len()

@@ -14,7 +14,7 @@ use crate::sys::calendar::Civil;
 use crate::sys::zone::Zone;
 
 /// What stands before a line.
-pub(super) enum Head {
+pub(super) enum LinePrefix {
     /// The time and the level.
     Stamp,
     /// The priority, as the journal reads it (sd-daemon(3)).
@@ -58,16 +58,16 @@ impl SyslogHead {
 }
 
 /// Adds a record as a whole line.
-pub(super) fn write(out: &mut Vec<u8>, head: &mut Head, record: &Record<'_>) {
+pub(super) fn write(out: &mut Vec<u8>, head: &mut LinePrefix, record: &Record<'_>) {
     let (severity, text, json) = names(record.level());
     match head {
-        Head::Stamp => {}
-        Head::Priority => {
+        LinePrefix::Stamp => {}
+        LinePrefix::Priority => {
             let _ = write!(out, "<{severity}>");
         }
-        Head::Syslog(head) => head.write(out, severity),
+        LinePrefix::Syslog(head) => head.write(out, severity),
     }
-    let stamped = matches!(head, Head::Stamp);
+    let stamped = matches!(head, LinePrefix::Stamp);
     if events::is_json() {
         out.push(b'{');
         if stamped {
@@ -97,8 +97,8 @@ pub(super) fn write(out: &mut Vec<u8>, head: &mut Head, record: &Record<'_>) {
 }
 
 /// Adds a line that is whole already, but for what this log has before each.
-pub(super) fn write_whole(out: &mut Vec<u8>, head: &mut Head, line: &[u8]) {
-    if let Head::Syslog(head) = head {
+pub(super) fn write_whole(out: &mut Vec<u8>, head: &mut LinePrefix, line: &[u8]) {
+    if let LinePrefix::Syslog(head) = head {
         head.write(out, names(Level::Info).0);
     }
     out.extend_from_slice(line);
@@ -151,7 +151,7 @@ fn second_of(seconds: u64) -> String {
 mod tests {
     use crate::log::sink::prefix::*;
 
-    fn record(head: &mut Head, target: &str, text: &str) -> String {
+    fn record(head: &mut LinePrefix, target: &str, text: &str) -> String {
         let mut out = Vec::new();
         let mut builder = Record::builder();
         builder.level(Level::Warn).target(target);
@@ -162,11 +162,11 @@ mod tests {
     #[test]
     fn each_log_has_its_head() {
         let ours = "oxinetd::journal";
-        let line = record(&mut Head::Stamp, ours, "word key=1");
+        let line = record(&mut LinePrefix::Stamp, ours, "word key=1");
         assert!(line.starts_with("20") && line.ends_with("Z WARN  word key=1\n"), "{line}");
         assert_eq!(line.find('Z'), Some(23));
-        assert_eq!(record(&mut Head::Priority, ours, "word"), "<4>word\n");
-        let mut head = Head::Syslog(SyslogHead::new(16, Zone::utc()));
+        assert_eq!(record(&mut LinePrefix::Priority, ours, "word"), "<4>word\n");
+        let mut head = LinePrefix::Syslog(SyslogHead::new(16, Zone::utc()));
         let line = record(&mut head, ours, "word");
         let tag = format!(" oxinetd[{}]: word\n", std::process::id());
         assert!(line.starts_with("<132>") && line.ends_with(&tag), "{line}");
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_message_of_another_module_is_one_line_where_lines_are_messages() {
-        assert_eq!(record(&mut Head::Priority, "mio", "a\nb"), "<4>a\\x0ab\n");
+        assert_eq!(record(&mut LinePrefix::Priority, "mio", "a\nb"), "<4>a\\x0ab\n");
     }
 
     #[test]

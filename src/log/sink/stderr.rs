@@ -18,7 +18,7 @@ const PORTION: usize = 4096;
 
 /// Standard error, and how to write to it without waiting.
 #[derive(Debug)]
-pub(super) enum Stderr {
+pub(super) enum StderrLog {
     /// A regular file or /dev/null, where nothing waits.
     Free,
     /// A socket (the journal's stream): the call says that it must not wait.
@@ -32,7 +32,7 @@ pub(super) enum Stderr {
     Asked,
 }
 
-impl Stderr {
+impl StderrLog {
     /// As it is now.
     pub(super) fn find_out() -> Self {
         let Ok(stat) = fstat(io::stderr()) else { return Self::Asked };
@@ -109,6 +109,6 @@ mod tests {
     #[test]
     fn a_full_disk_is_no_reason_to_give_up() {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        assert_eq!(Stderr::Own(full).put(b"a line\n"), Put::Later);
+        assert_eq!(StderrLog::Own(full).put(b"a line\n"), Put::Later);
     }
 }

@@ -14,7 +14,7 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::fstat;
 
-use super::question::{HEAD, Question};
+use super::question::{HEAD, SocketQuestion};
 use super::{Bound, Listener, Socket};
 
 /// More than so many at one address are not told apart.
@@ -139,7 +139,7 @@ impl Met {
         let of = SockProtocol::NetlinkSockDiag;
         let kernel = socket(AddressFamily::Netlink, SockType::Raw, flags, of)?;
         let protocol = u8::try_from(protocol).map_err(io::Error::other)?;
-        let question = Question { address, protocol, states }.message()?;
+        let question = SocketQuestion { address, protocol, states }.message()?;
         send(kernel.as_raw_fd(), &question, MsgFlags::empty())?;
         let mut room = vec![0; ROOM];
         while !self.others.are_more {

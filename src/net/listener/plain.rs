@@ -10,13 +10,13 @@ use nix::sys::socket::AddressFamily;
 
 use super::new_socket;
 use crate::config::model::SocketType;
-use crate::spawn::kernel::options::{self, Value};
+use crate::spawn::kernel::options::{self, OptionValue};
 
 /// Level and name of an option.
-type Name = (c_int, c_int);
+type OptionName = (c_int, c_int);
 
 /// Those that nobody but a program has set.
-const ITS_OWN: &[Name] = &[
+const ITS_OWN: &[OptionName] = &[
     (libc::SOL_SOCKET, libc::SO_RCVTIMEO),
     (libc::SOL_SOCKET, libc::SO_SNDTIMEO),
     (libc::SOL_SOCKET, libc::SO_RCVLOWAT),
@@ -27,7 +27,7 @@ const ITS_OWN: &[Name] = &[
 ];
 
 /// Those of internet sockets.
-const ITS_OWN_V4: &[Name] = &[
+const ITS_OWN_V4: &[OptionName] = &[
     (libc::IPPROTO_IP, libc::IP_RECVERR),
     (libc::IPPROTO_IP, libc::IP_RECVTTL),
     (libc::IPPROTO_IP, libc::IP_RECVTOS),
@@ -35,7 +35,7 @@ const ITS_OWN_V4: &[Name] = &[
     (libc::IPPROTO_IP, libc::IP_MINTTL),
     (libc::IPPROTO_IP, libc::IP_OPTIONS),
 ];
-const ITS_OWN_V6: &[Name] = &[
+const ITS_OWN_V6: &[OptionName] = &[
     (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
     (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT),
     (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
@@ -44,13 +44,13 @@ const ITS_OWN_V6: &[Name] = &[
 
 /// Of UDP sockets, `linux/udp.h`: to gather what is sent and to hand over what is received
 /// to another protocol.
-const ITS_OWN_UDP: &[Name] = &[
+const ITS_OWN_UDP: &[OptionName] = &[
     (libc::IPPROTO_UDP, libc::UDP_CORK),
     (libc::IPPROTO_UDP, libc::UDP_ENCAP),
     (libc::IPPROTO_UDP, libc::UDP_SEGMENT),
     (libc::IPPROTO_UDP, libc::UDP_GRO),
 ];
-const ITS_OWN_TCP: &[Name] = &[
+const ITS_OWN_TCP: &[OptionName] = &[
     (libc::IPPROTO_TCP, libc::TCP_CORK),
     (libc::IPPROTO_TCP, libc::TCP_SYNCNT),
     (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT),
@@ -59,7 +59,7 @@ const ITS_OWN_TCP: &[Name] = &[
 ];
 
 /// Those that the service manager may have set, too: its sockets keep what it has.
-const THE_MANAGERS: &[Name] = &[
+const THE_MANAGERS: &[OptionName] = &[
     (libc::SOL_SOCKET, libc::SO_BROADCAST),
     (libc::SOL_SOCKET, libc::SO_PRIORITY),
     (libc::SOL_SOCKET, libc::SO_MARK),
@@ -71,20 +71,20 @@ const THE_MANAGERS: &[Name] = &[
     (libc::SOL_SOCKET, libc::SO_REUSEADDR),
     (libc::SOL_SOCKET, libc::SO_REUSEPORT),
 ];
-const THE_MANAGERS_V4: &[Name] = &[
+const THE_MANAGERS_V4: &[OptionName] = &[
     (libc::IPPROTO_IP, libc::IP_TOS),
     (libc::IPPROTO_IP, libc::IP_TTL),
     (libc::IPPROTO_IP, libc::IP_PKTINFO),
     (libc::IPPROTO_IP, libc::IP_FREEBIND),
     (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
 ];
-const THE_MANAGERS_V6: &[Name] = &[
+const THE_MANAGERS_V6: &[OptionName] = &[
     (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
     (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS),
     (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
     (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
 ];
-const THE_MANAGERS_TCP: &[Name] = &[
+const THE_MANAGERS_TCP: &[OptionName] = &[
     (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE),
     (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL),
     (libc::IPPROTO_TCP, libc::TCP_KEEPCNT),
@@ -92,9 +92,9 @@ const THE_MANAGERS_TCP: &[Name] = &[
 
 /// Options with their values.
 #[derive(Debug)]
-pub(super) struct Plain(Vec<(Name, Value)>);
+pub(super) struct PlainOptions(Vec<(OptionName, OptionValue)>);
 
-impl Plain {
+impl PlainOptions {
     /// What they are on a new socket of this kind; those that this kernel does not know, or
     /// that such a socket does not have, are not among them. None without a descriptor for it.
     ///
@@ -107,13 +107,14 @@ impl Plain {
         let new = new_socket(family, socket_type).ok()?;
         if socket_type == SocketType::Stream && is_inet(family) {
             // As every listener has it.
-            let yes = Value::number(1);
+            let yes = OptionValue::number(1);
             options::set(&new, libc::SOL_SOCKET, libc::SO_REUSEADDR, &yes).ok()?;
         }
         let (its_own, the_managers) = groups(family, socket_type);
-        let known = |socket: RawFd, groups: &[&'static [Name]]| {
+        let known = |socket: RawFd, groups: &[&'static [OptionName]]| {
             let names = groups.concat().into_iter();
-            let value = |name: Name| Some((name, options::get(&socket, name.0, name.1).ok()?));
+            let value =
+                |name: OptionName| Some((name, options::get(&socket, name.0, name.1).ok()?));
             names.filter_map(value).collect::<Vec<_>>()
         };
         let mut all = known(new.as_raw_fd(), &its_own);
@@ -140,7 +141,7 @@ fn is_inet(family: AddressFamily) -> bool {
 fn groups(
     family: AddressFamily,
     socket_type: SocketType,
-) -> ([&'static [Name]; 3], Vec<&'static [Name]>) {
+) -> ([&'static [OptionName]; 3], Vec<&'static [OptionName]>) {
     let (of_program, of_manager, of_protocol) = match (family, socket_type) {
         (AddressFamily::Inet, SocketType::Dgram) => (ITS_OWN_V4, THE_MANAGERS_V4, ITS_OWN_UDP),
         (AddressFamily::Inet, _) => (ITS_OWN_V4, THE_MANAGERS_V4, ITS_OWN_TCP),

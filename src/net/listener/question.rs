@@ -22,13 +22,13 @@ const STEP: usize = 4;
 
 /// Which sockets are to be told.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Question {
+pub(super) struct SocketQuestion {
     pub(super) address: SocketAddr,
     pub(super) protocol: u8,
     pub(super) states: u32,
 }
 
-impl Question {
+impl SocketQuestion {
     /// `struct nlmsghdr`, `struct inet_diag_req_v2`, and an attribute with the filter.
     pub(super) fn message(self) -> io::Result<Vec<u8>> {
         let mut body = vec![family(self.address.ip())?, self.protocol, 0, 0];

@@ -17,7 +17,7 @@ use nix::sys::socket::{
 use super::{Bound, Listener, Socket, start_listening};
 use crate::config::model::{Attributes, Endpoint, SocketSpec};
 use crate::spawn::kernel;
-use crate::spawn::kernel::options::{self, Filter, Value};
+use crate::spawn::kernel::options::{self, Filter, OptionValue};
 
 /// What a socket has been found in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +120,7 @@ impl Listener {
             Bound::Inet(SocketAddr::V4(_)) => (libc::IPPROTO_IP, libc::IP_RECVERR),
             _ => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
         };
-        let _ = options::set(self, level, name, &Value::number(0));
+        let _ = options::set(self, level, name, &OptionValue::number(0));
     }
 
     fn look_whether_it_sends(&self, ended: bool) -> Result<(), &'static str> {
@@ -184,7 +184,7 @@ fn device_of(socket: &Listener) -> Option<i32> {
 
 fn set_device(socket: &Listener, device: Option<i32>) {
     if let Some(device) = device {
-        let device = Value::number(device);
+        let device = OptionValue::number(device);
         let _ = options::set(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, &device);
     }
 }

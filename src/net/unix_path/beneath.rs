@@ -24,15 +24,19 @@ use nix::sys::stat::fstat;
 use nix::unistd::Pid;
 
 use super::bind_privately;
-use crate::spawn::kernel::{self, Ending, Made};
+use crate::spawn::kernel::{self, ChildExit, Made};
 use crate::sys::descriptor::becomes_ready;
-use crate::sys::trusted_path::Place;
+use crate::sys::trusted_path::ParentDirectory;
 
 /// How long the copy may take, in milliseconds.
 const PATIENCE: u16 = 10_000;
 
 /// Binds a socket in a directory that is held.
-pub(super) fn bind(socket: &OwnedFd, address: &UnixAddr, place: &Place) -> Result<(), Errno> {
+pub(super) fn bind(
+    socket: &OwnedFd,
+    address: &UnixAddr,
+    place: &ParentDirectory,
+) -> Result<(), Errno> {
     let Ok(rules) = rules(place) else { return bind_privately(socket, address) };
     let errno = |error: io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
     let copy = kernel::fork_to_run(|| bind_under(rules, socket, address)).map_err(errno)?;
@@ -42,7 +46,7 @@ pub(super) fn bind(socket: &OwnedFd, address: &UnixAddr, place: &Place) -> Resul
     }
 }
 
-fn rules(place: &Place) -> Result<RulesetCreated, RulesetError> {
+fn rules(place: &ParentDirectory) -> Result<RulesetCreated, RulesetError> {
     Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::MakeSock)?
@@ -65,8 +69,8 @@ fn status_of(copy: &Made) -> io::Result<i32> {
     }
     loop {
         match kernel::ended(Some(copy.pid), true)? {
-            Some((_, Ending::Status(status))) => return Ok(status),
-            Some((_, Ending::Signal(_))) => return Err(ErrorKind::TimedOut.into()),
+            Some((_, ChildExit::Status(status))) => return Ok(status),
+            Some((_, ChildExit::Signal(_))) => return Err(ErrorKind::TimedOut.into()),
             None => std::thread::yield_now(),
         }
     }
@@ -79,7 +83,7 @@ fn status_of(copy: &Made) -> io::Result<i32> {
 pub(super) fn remove(socket: &OwnedFd) -> io::Result<()> {
     let file = kernel::options::bound_file(socket)?;
     let path = readlink(format!("/proc/self/fd/{}", file.as_raw_fd()).as_str())?;
-    let place = Place::of_now(path.as_ref())?;
+    let place = ParentDirectory::of_now(path.as_ref())?;
     let (there, it) = (place.stat()?, fstat(&file)?);
     if (there.st_dev, there.st_ino) == (it.st_dev, it.st_ino) {
         place.unlink()?;

@@ -12,8 +12,8 @@ use mio::Interest;
 use mio::unix::SourceFd;
 
 use super::render::Producer;
-use crate::control::answer::{self, Refusal};
-use crate::control::http::{self, Reading};
+use crate::control::answer::{self, RequestRefusal};
+use crate::control::http::{self, RequestRead};
 use crate::control::request::{self, Request};
 use crate::control::socket::may_control;
 use crate::log::events;
@@ -39,26 +39,26 @@ const LOW: usize = 32 * 1024;
 
 /// What a socket is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::server) enum Kind {
+pub(in crate::server) enum ControlKind {
     Control,
     Metrics,
 }
 
 /// A socket at which the server is asked.
 #[derive(Debug)]
-pub(in crate::server) struct Door {
+pub(in crate::server) struct ControlListener {
     pub(in crate::server) listener: Listener,
-    pub(in crate::server) kind: Kind,
+    pub(in crate::server) kind: ControlKind,
     pub(in crate::server) queued: bool,
 }
 
 /// Somebody who asks.
 #[derive(Debug)]
-pub(in crate::server) struct Edge {
+pub(in crate::server) struct ControlConnection {
     pub(in crate::server) stream: File,
-    pub(in crate::server) kind: Kind,
+    pub(in crate::server) kind: ControlKind,
     pub(in crate::server) peer: Address,
-    pub(in crate::server) stage: Stage,
+    pub(in crate::server) stage: ControlStage,
     /// What has been read of the request.
     pub(in crate::server) request: Vec<u8>,
     /// What is to be sent, and how much of it has been.
@@ -73,7 +73,7 @@ pub(in crate::server) struct Edge {
 
 /// How far somebody is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::server) enum Stage {
+pub(in crate::server) enum ControlStage {
     /// The request is being read.
     Asking,
     /// The answer comes when the reload of this number is over.
@@ -89,8 +89,8 @@ pub(in crate::server) enum Stage {
 /// Everything about those who ask.
 #[derive(Debug)]
 pub(in crate::server) struct Controlling {
-    pub(in crate::server) doors: Slab<Door>,
-    pub(in crate::server) edges: Slab<Edge>,
+    pub(in crate::server) doors: Slab<ControlListener>,
+    pub(in crate::server) edges: Slab<ControlConnection>,
 }
 
 impl Controlling {
@@ -100,7 +100,7 @@ impl Controlling {
 }
 
 /// What a turn of a connection came to.
-enum Flow {
+enum TurnResult {
     Blocked,
     More,
     Over,
@@ -112,7 +112,7 @@ impl Server {
     /// # Errors
     /// epoll_ctl(2)'s.
     pub fn control(&mut self, listener: Listener) -> std::io::Result<()> {
-        self.open_door(listener, Kind::Control)
+        self.open_door(listener, ControlKind::Control)
     }
 
     /// Tells metrics to whoever asks here.
@@ -120,16 +120,16 @@ impl Server {
     /// # Errors
     /// epoll_ctl(2)'s.
     pub fn measure(&mut self, listener: Listener) -> std::io::Result<()> {
-        self.open_door(listener, Kind::Metrics)
+        self.open_door(listener, ControlKind::Metrics)
     }
 
     pub(in crate::server) fn open_door(
         &mut self,
         listener: Listener,
-        kind: Kind,
+        kind: ControlKind,
     ) -> std::io::Result<()> {
         let descriptor = listener.as_raw_fd();
-        let key = self.controlling.doors.insert(Door { listener, kind, queued: false });
+        let key = self.controlling.doors.insert(ControlListener { listener, kind, queued: false });
         let token = token::pack(Owner::Door(key));
         self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE)
     }
@@ -156,15 +156,15 @@ impl Server {
         self.queue(Owner::Door(key));
     }
 
-    fn welcome_edge(&mut self, kind: Kind, connection: Connection) {
+    fn welcome_edge(&mut self, kind: ControlKind, connection: Connection) {
         let Connection { socket, peer, .. } = connection;
         self.make_room(kind);
         let Ok(()) = descriptor::set_nonblocking(&socket) else { return };
-        let edge = Edge {
+        let edge = ControlConnection {
             stream: File::from(descriptor::raise_held(socket)),
             kind,
             peer,
-            stage: Stage::Asking,
+            stage: ControlStage::Asking,
             request: Vec::new(),
             out: Vec::new(),
             sent: 0,
@@ -176,7 +176,7 @@ impl Server {
     }
 
     /// None if the system has no memory for it.
-    pub(in crate::server) fn watch_edge(&mut self, edge: Edge) -> Option<Key> {
+    pub(in crate::server) fn watch_edge(&mut self, edge: ControlConnection) -> Option<Key> {
         let descriptor = edge.stream.as_raw_fd();
         let key = self.controlling.edges.insert(edge);
         let token = token::pack(Owner::Edge(key));
@@ -202,7 +202,7 @@ impl Server {
     }
 
     /// Lets go of whoever has been silent longest, if there are too many.
-    fn make_room(&mut self, kind: Kind) {
+    fn make_room(&mut self, kind: ControlKind) {
         let same = self.controlling.edges.iter().filter(|(_, edge)| edge.kind == kind);
         let mut since: Vec<(Instant, Key)> = same.map(|(key, edge)| (edge.active, key)).collect();
         since.sort_unstable();
@@ -223,7 +223,7 @@ impl Server {
     pub(in crate::server) fn look_for_silent_edge(&mut self, key: Key) {
         let Some(edge) = self.controlling.edges.get(key) else { return };
         match edge.stage {
-            Stage::Asking | Stage::Told if edge.active + SILENCE <= self.now => {
+            ControlStage::Asking | ControlStage::Told if edge.active + SILENCE <= self.now => {
                 self.close_edge(key);
             }
             _ => self.timers.set(self.now + SILENCE, Timer::Edge(key)),
@@ -235,22 +235,22 @@ impl Server {
         let Some(edge) = self.controlling.edges.get_mut(key) else { return };
         edge.queued = false;
         let flow = match edge.stage {
-            Stage::Asking => self.hear(key),
-            Stage::AwaitsReload(_) | Stage::AwaitsUpgrade => Flow::Blocked,
-            Stage::Told | Stage::Stays => self.tell_more(key),
+            ControlStage::Asking => self.hear(key),
+            ControlStage::AwaitsReload(_) | ControlStage::AwaitsUpgrade => TurnResult::Blocked,
+            ControlStage::Told | ControlStage::Stays => self.tell_more(key),
         };
         match flow {
-            Flow::Blocked => {}
-            Flow::More => self.queue(Owner::Edge(key)),
-            Flow::Over => self.close_edge(key),
+            TurnResult::Blocked => {}
+            TurnResult::More => self.queue(Owner::Edge(key)),
+            TurnResult::Over => self.close_edge(key),
         }
     }
 
     /// Reads a request, and does what it says when it is whole.
-    fn hear(&mut self, key: Key) -> Flow {
+    fn hear(&mut self, key: Key) -> TurnResult {
         let now = self.now;
-        let Some(edge) = self.controlling.edges.get_mut(key) else { return Flow::Over };
-        let most = if edge.kind == Kind::Control { request::LONGEST } else { http::LONGEST };
+        let Some(edge) = self.controlling.edges.get_mut(key) else { return TurnResult::Over };
+        let most = if edge.kind == ControlKind::Control { request::LONGEST } else { http::LONGEST };
         let room = most.saturating_sub(edge.request.len());
         let buffer = self.scratch.get_mut(..room).unwrap_or_default();
         let ended = match edge.stream.read(buffer) {
@@ -260,25 +260,25 @@ impl Server {
                 edge.request.extend_from_slice(buffer.get(..length).unwrap_or_default());
                 false
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Flow::Blocked,
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Flow::More,
-            Err(_) => return Flow::Over,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return TurnResult::Blocked,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return TurnResult::More,
+            Err(_) => return TurnResult::Over,
         };
         let request = std::mem::take(&mut edge.request);
         let whole = match edge.kind {
-            Kind::Control => {
+            ControlKind::Control => {
                 self.tidy(Tidy::Everything);
                 self.hear_command(key, &request, ended)
             }
-            Kind::Metrics => self.hear_http(key, &request),
+            ControlKind::Metrics => self.hear_http(key, &request),
         };
         if let Some(edge) = self.controlling.edges.get_mut(key)
             && !whole
         {
             edge.request = request;
-            return if ended { Flow::Over } else { Flow::More };
+            return if ended { TurnResult::Over } else { TurnResult::More };
         }
-        Flow::More
+        TurnResult::More
     }
 
     /// False if the line has not ended.
@@ -290,12 +290,12 @@ impl Server {
         };
         if self.is_ourselves(key) {
             let error = "the server does not ask itself: a relay leads here".to_owned();
-            self.tell_edge(key, answer::line(&Refusal { error }));
+            self.tell_edge(key, answer::line(&RequestRefusal { error }));
             return true;
         }
         if !self.may_ask(key) {
             let error = "only root and the server's own user may ask".to_owned();
-            self.tell_edge(key, answer::line(&Refusal { error }));
+            self.tell_edge(key, answer::line(&RequestRefusal { error }));
             return true;
         }
         match Request::parse(&String::from_utf8_lossy(line)) {
@@ -307,7 +307,7 @@ impl Server {
                 }
                 self.carry_out(key, &request);
             }
-            Err(error) => self.tell_edge(key, answer::line(&Refusal { error })),
+            Err(error) => self.tell_edge(key, answer::line(&RequestRefusal { error })),
         }
         true
     }
@@ -315,9 +315,9 @@ impl Server {
     /// False if the head of the request has not ended.
     fn hear_http(&mut self, key: Key, request: &[u8]) -> bool {
         match http::read(request) {
-            Reading::Incomplete => return false,
-            Reading::Wants { page, body } => self.show_page(key, page, body),
-            Reading::Refused(status) => {
+            RequestRead::Incomplete => return false,
+            RequestRead::Wants { page, body } => self.show_page(key, page, body),
+            RequestRead::Refused(status) => {
                 self.tell_edge(key, http::short(status, &status.explained(), true));
             }
         }
@@ -329,30 +329,30 @@ impl Server {
         if let Some(edge) = self.controlling.edges.get_mut(key) {
             edge.out = words;
             edge.sent = 0;
-            edge.stage = Stage::Told;
+            edge.stage = ControlStage::Told;
             edge.active = self.now;
         }
         self.queue(Owner::Edge(key));
     }
 
     /// Sends what there is, and makes more of the answer when that is nearly gone.
-    fn tell_more(&mut self, key: Key) -> Flow {
+    fn tell_more(&mut self, key: Key) -> TurnResult {
         self.make_more(key);
-        let Some(edge) = self.controlling.edges.get_mut(key) else { return Flow::Over };
+        let Some(edge) = self.controlling.edges.get_mut(key) else { return TurnResult::Over };
         match edge.stream.write(edge.out.get(edge.sent..).unwrap_or_default()) {
             Ok(length) => {
                 edge.sent = edge.sent.saturating_add(length);
                 edge.active = self.now;
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Flow::Blocked,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return TurnResult::Blocked,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return Flow::Over,
+            Err(_) => return TurnResult::Over,
         }
         let all = edge.sent >= edge.out.len() && edge.producer.is_done();
         match (all, edge.stage) {
-            (false, _) => Flow::More,
-            (true, Stage::Stays) => Flow::Blocked,
-            (true, _) => Flow::Over,
+            (false, _) => TurnResult::More,
+            (true, ControlStage::Stays) => TurnResult::Blocked,
+            (true, _) => TurnResult::Over,
         }
     }
 

@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::connection::Stage;
-use crate::control::answer::{self, Done, Refusal, Stopping};
+use super::connection::ControlStage;
+use crate::control::answer::{self, Done, RequestRefusal, Stopping};
 use crate::control::request::Request;
 use crate::net::address::Address;
 use crate::server::Server;
@@ -36,7 +36,7 @@ impl Server {
         }
     }
 
-    fn tell_done(&mut self, key: Key, done: Result<String, Refusal>) {
+    fn tell_done(&mut self, key: Key, done: Result<String, RequestRefusal>) {
         let words = match done {
             Ok(done) => answer::line(&Done { done }),
             Err(refusal) => answer::line(&refusal),
@@ -47,7 +47,7 @@ impl Server {
     fn reload_for(&mut self, key: Key) {
         let number = self.reload();
         if let Some(edge) = self.controlling.edges.get_mut(key) {
-            edge.stage = Stage::AwaitsReload(number);
+            edge.stage = ControlStage::AwaitsReload(number);
         }
     }
 
@@ -56,7 +56,7 @@ impl Server {
         let running = self.admission.total_running();
         self.tell_edge(key, answer::line(&Stopping { stopping: true, running, drain }));
         if let Some(edge) = self.controlling.edges.get_mut(key) {
-            edge.stage = Stage::Stays;
+            edge.stage = ControlStage::Stays;
         }
         self.serve_edge(key);
         match drain {
@@ -65,7 +65,7 @@ impl Server {
         }
     }
 
-    fn stop_services(&mut self, name: &str) -> Result<String, Refusal> {
+    fn stop_services(&mut self, name: &str) -> Result<String, RequestRefusal> {
         let found = self.known(name)?;
         for key in &found {
             let Some(state) = self.services.get_mut(*key) else { continue };
@@ -78,10 +78,10 @@ impl Server {
         Ok(format!("stopped {}", self.labels(&found)))
     }
 
-    fn start_services(&mut self, name: &str) -> Result<String, Refusal> {
+    fn start_services(&mut self, name: &str) -> Result<String, RequestRefusal> {
         let found = self.known(name)?;
         if self.drain.is_some() {
-            return Err(Refusal { error: "the server is draining".to_owned() });
+            return Err(RequestRefusal { error: "the server is draining".to_owned() });
         }
         let (running, begun): (Vec<Key>, Vec<Key>) =
             found.into_iter().partition(|key| self.is_running(*key));
@@ -97,7 +97,7 @@ impl Server {
         }
         match failed.first() {
             None => Ok(self.what_was_started(&begun, &running)),
-            Some(error) => Err(Refusal { error: format!("{error}; it is tried again") }),
+            Some(error) => Err(RequestRefusal { error: format!("{error}; it is tried again") }),
         }
     }
 
@@ -161,7 +161,7 @@ impl Server {
     }
 
     /// Ends the program of this pid, or everything that serves this peer.
-    fn kill(&mut self, who: &str) -> Result<String, Refusal> {
+    fn kill(&mut self, who: &str) -> Result<String, RequestRefusal> {
         let whom = Whom::read(who);
         let children = self.children.iter();
         let children = children.filter(|(_, it)| whom.is_program(it.pid) || whom.is_peer(it.peer));
@@ -173,7 +173,7 @@ impl Server {
         if children.is_empty() && conversations.is_empty() && relays.is_empty() {
             let error =
                 format!("no program and no peer here is {who:?}; `oxinetd peers` lists them");
-            return Err(Refusal { error });
+            return Err(RequestRefusal { error });
         }
         let pids = children.iter().filter_map(|key| self.children.get(*key));
         let pids: Vec<String> = pids.map(|child| child.pid.to_string()).collect();

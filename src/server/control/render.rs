@@ -3,10 +3,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::connection::Stage;
+use super::connection::ControlStage;
 use crate::config::model::{Action, Awaited};
 use crate::control::answer::{
-    self, Finding, PeerStatus, PeersAnswer, Reloaded, ServiceStatus, Status,
+    self, PeerStatus, PeersAnswer, Reloaded, ReportedFinding, ServiceStatus, Status,
 };
 use crate::control::http::{self, Page};
 use crate::control::prometheus::{self, FAMILIES, Sample};
@@ -84,15 +84,15 @@ impl Server {
     pub(in crate::server) fn show_page(&mut self, key: Key, page: Page, body: bool) {
         let ready = self.drain.is_none();
         match page {
-            Page::Alive => self.tell_edge(key, http::short(http::Status::Ok, "ok", body)),
+            Page::Alive => self.tell_edge(key, http::short(http::HttpStatus::Ok, "ok", body)),
             Page::Ready if ready => {
-                self.tell_edge(key, http::short(http::Status::Ok, "ready", body));
+                self.tell_edge(key, http::short(http::HttpStatus::Ok, "ready", body));
             }
             Page::Ready => {
-                self.tell_edge(key, http::short(http::Status::Unavailable, "draining", body));
+                self.tell_edge(key, http::short(http::HttpStatus::Unavailable, "draining", body));
             }
             Page::Metrics => {
-                let head = http::head(http::Status::Ok, prometheus::CONTENT_TYPE);
+                let head = http::head(http::HttpStatus::Ok, prometheus::CONTENT_TYPE);
                 let mut text = String::new();
                 prometheus::server(&self.status(), resident_memory(), &mut text);
                 if !body {
@@ -336,12 +336,16 @@ impl Server {
 
     /// Tells everybody who waits for it what has come of the reload of this number.
     pub(in crate::server) fn tell_reloaded(&mut self, number: u64, outcome: &Reloaded) {
-        let waits = |stage| matches!(stage, Stage::AwaitsReload(wanted) if wanted <= number);
+        let waits = |stage| matches!(stage, ControlStage::AwaitsReload(wanted) if wanted <= number);
         self.tell_those(waits, &answer::line(outcome));
     }
 
     /// Tells everybody who has come to a certain stage.
-    pub(in crate::server) fn tell_those(&mut self, wanted: impl Fn(Stage) -> bool, words: &[u8]) {
+    pub(in crate::server) fn tell_those(
+        &mut self,
+        wanted: impl Fn(ControlStage) -> bool,
+        words: &[u8],
+    ) {
         let edges = self.controlling.edges.iter().filter(|(_, edge)| wanted(edge.stage));
         let keys: Vec<Key> = edges.map(|(key, _)| key).collect();
         for key in keys {
@@ -352,7 +356,7 @@ impl Server {
 
 /// What has come of a reload, as it is told.
 pub(in crate::server) fn answer_of(outcome: &ReloadOutcome) -> Reloaded {
-    let finding = |finding: &reload::Finding| Finding {
+    let finding = |finding: &reload::LoadedFinding| ReportedFinding {
         severity: finding.severity.name().to_owned(),
         text: finding.rendered.clone(),
     };

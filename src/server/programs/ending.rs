@@ -12,7 +12,7 @@ use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::services::waiting::WaitRun;
 use crate::server::state::Child;
-use crate::spawn::kernel::{self, Ending};
+use crate::spawn::kernel::{self, ChildExit};
 use crate::spawn::{Failure, Stage};
 
 /// A `wait` program that fails sooner than this has failed at once.
@@ -167,9 +167,9 @@ fn tell(
     }
 }
 
-pub(in crate::server) fn end_of(ending: Ending) -> End {
+pub(in crate::server) fn end_of(ending: ChildExit) -> End {
     match ending {
-        Ending::Status(status) => End::Status(status),
-        Ending::Signal(number) => End::Signal(events::signal_name(number)),
+        ChildExit::Status(status) => End::Status(status),
+        ChildExit::Signal(number) => End::Signal(events::signal_name(number)),
     }
 }

@@ -21,14 +21,14 @@ use crate::sys::descriptor::of;
 use crate::sys::signals::Signals;
 
 /// What tells of them.
-pub(in crate::server) struct Ends {
+pub(in crate::server) struct ExitNotifier {
     /// None as process 1, to which [`Signals`] tells of every end.
     signals: Option<Signals>,
     /// None is pending.
     next_is_announced: bool,
 }
 
-impl Ends {
+impl ExitNotifier {
     /// They are announced in this poll, unless told of elsewhere.
     ///
     /// # Errors

@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::process_sessions::{Member, members_of, signal_member};
-use super::time_limits::{GROUPS, Group, signal_group};
+use super::time_limits::{DoomedGroup, GROUPS, signal_group};
 use crate::config::model::{Leftovers, LogOnSuccess};
 use crate::log::events::{self, Label};
 use crate::net::address::Address;
 use crate::server::Server;
 use crate::server::reactor::slab::{Key, Slab};
 use crate::server::reactor::timers::Timer;
-use crate::server::sessions::closing::{Ended, Kept};
+use crate::server::sessions::closing::{Ended, KeptConnection};
 use crate::server::state::Child;
 use crate::upgrade::state::{self, Told};
 
@@ -48,7 +48,7 @@ pub(in crate::server) struct Remains {
     /// How often they have had KILL.
     kills: u32,
     /// The program's connection, if somebody has it still.
-    kept: Option<Kept>,
+    kept: Option<KeptConnection>,
 }
 
 impl Remains {
@@ -57,25 +57,25 @@ impl Remains {
         Self { label, peer, log, told, look, pause: FIRST, kills: 0, kept: None }
     }
 
-    pub(in crate::server) fn taken_over(handed: &state::Remains, now: Instant) -> Self {
+    pub(in crate::server) fn taken_over(handed: &state::SavedLeftovers, now: Instant) -> Self {
         let of = (Label::new(&handed.label, None), handed.peer, handed.log);
         Self::new(of, handed.told, now)
     }
 }
 
-impl Group {
+impl DoomedGroup {
     /// What is handed over of it besides.
-    pub(in crate::server) fn remains(&self) -> Option<state::Remains> {
+    pub(in crate::server) fn remains(&self) -> Option<state::SavedLeftovers> {
         let Remains { label, peer, log, told, .. } = self.remains.as_deref()?;
         let (label, peer, log, told) = (label.to_string(), *peer, *log, *told);
-        Some(state::Remains { pid: self.pid, label, peer, log, told })
+        Some(state::SavedLeftovers { pid: self.pid, label, peer, log, told })
     }
 }
 
 /// What is left of all programs that have ended and are not reaped yet.
 #[derive(Debug)]
 pub(in crate::server) struct Left {
-    pub(in crate::server) groups: Slab<Group>,
+    pub(in crate::server) groups: Slab<DoomedGroup>,
     /// When it is looked who is left of sessions.
     due: Option<Instant>,
     not_before: Option<Instant>,
@@ -107,7 +107,7 @@ impl Server {
         };
         let of = (child.label.clone(), child.peer, child.terms.log);
         let remains = Remains::new(of, told, self.now);
-        self.keep_group(Group { pid: child.pid, due, remains: Some(Box::new(remains)) });
+        self.keep_group(DoomedGroup { pid: child.pid, due, remains: Some(Box::new(remains)) });
     }
 
     /// Somebody has the connection of a program that has ended. If he is to end, too, it is

@@ -26,7 +26,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, execve, pipe2, setsid};
 use serde::{Deserialize, Serialize};
 
-use super::stderr_lines::{Flow, PER_SECOND, PER_TURN, end_line, read_some};
+use super::stderr_lines::{PER_SECOND, PER_TURN, PipeFlow, end_line, read_some};
 use crate::log::events;
 use crate::log::sink::{self, Backlog};
 use crate::log::target::LogTarget;
@@ -35,7 +35,7 @@ use crate::server::reactor::slab::Key;
 use crate::server::state::StderrState;
 use crate::spawn::kernel;
 use crate::sys::descriptor::{becomes_ready, set_nonblocking, take_over};
-use crate::upgrade::state::Pipe;
+use crate::upgrade::state::SavedPipe;
 
 /// The command that it is.
 const COMMAND: &str = "read-stderr";
@@ -54,12 +54,12 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// What is sent to it.
 #[derive(Debug, Serialize, Deserialize)]
-struct Reading {
+struct ReaderMessage {
     /// How lines are written.
     json: bool,
     /// The facility and the socket of the system's log.
     log: (u8, PathBuf),
-    pipes: Vec<Pipe>,
+    pipes: Vec<SavedPipe>,
 }
 
 impl Server {
@@ -72,20 +72,20 @@ impl Server {
         for key in self.stderr.keys() {
             self.read_last(key);
         }
-        let pipes: Vec<Pipe> = self.stderr.iter().map(|(_, state)| written(state)).collect();
+        let pipes: Vec<SavedPipe> = self.stderr.iter().map(|(_, state)| written(state)).collect();
         if pipes.is_empty() {
             return;
         }
         let (json, log) = (events::is_json(), sink::system_log());
         let program = self.upgrading.image.path();
-        if let Err(error) = leave(&Reading { json, log, pipes }, program) {
+        if let Err(error) = leave(&ReaderMessage { json, log, pipes }, program) {
             events::trouble("stderr", COMMAND, &error);
         }
     }
 }
 
-fn written(state: &StderrState) -> Pipe {
-    Pipe {
+fn written(state: &StderrState) -> SavedPipe {
+    SavedPipe {
         descriptor: state.pipe.as_raw_fd(),
         service: None,
         label: state.label.to_string(),
@@ -96,7 +96,7 @@ fn written(state: &StderrState) -> Pipe {
 }
 
 /// Makes the process, and waits until nothing of ours is its own.
-fn leave(reading: &Reading, program: &Path) -> io::Result<()> {
+fn leave(reading: &ReaderMessage, program: &Path) -> io::Result<()> {
     let file = File::from(memfd_create(c"oxinetd", MFdFlags::MFD_CLOEXEC)?);
     serde_json::to_writer(&file, reading)?;
     io::Seek::rewind(&mut &file)?;
@@ -137,7 +137,11 @@ fn environment() -> io::Result<Vec<CString>> {
 
 /// In the copy of this process: executes the program anew, small and with nothing but the
 /// pipes; comes back only if that fails.
-fn become_reader(file: &File, reading: &Reading, execute: impl FnOnce() -> Errno) -> io::Error {
+fn become_reader(
+    file: &File,
+    reading: &ReaderMessage,
+    execute: impl FnOnce() -> Errno,
+) -> io::Error {
     let attempt = || -> io::Result<io::Error> {
         setsid()?;
         std::env::set_current_dir("/")?;
@@ -161,11 +165,11 @@ fn become_reader(file: &File, reading: &Reading, execute: impl FnOnce() -> Errno
 pub fn read_for_others() -> io::Result<()> {
     let mut bytes = Vec::new();
     io::stdin().lock().read_to_end(&mut bytes)?;
-    let reading: Reading = serde_json::from_slice(&bytes)?;
+    let reading: ReaderMessage = serde_json::from_slice(&bytes)?;
     dup2_stdin(File::open("/dev/null")?)?;
     // For people to read, and nothing else.
     let _ = std::fs::write("/proc/self/comm", NAME);
-    let mut reader = Reader::new(reading.pipes)?;
+    let mut reader = SurvivorReader::new(reading.pipes)?;
     start_log(reading.json, reading.log)?;
     reader.run()?;
     sink::let_go();
@@ -187,7 +191,7 @@ fn start_log(json: bool, (facility, socket): (u8, PathBuf)) -> io::Result<()> {
 }
 
 /// All pipes, by the place they had.
-struct Reader {
+struct SurvivorReader {
     poll: Poll,
     pipes: BTreeMap<usize, StderrState>,
     /// Those that may have more.
@@ -195,8 +199,8 @@ struct Reader {
     scratch: Vec<u8>,
 }
 
-impl Reader {
-    fn new(pipes: Vec<Pipe>) -> io::Result<Self> {
+impl SurvivorReader {
+    fn new(pipes: Vec<SavedPipe>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut states = BTreeMap::new();
         for (place, pipe) in pipes.into_iter().enumerate() {
@@ -253,9 +257,9 @@ impl Reader {
                 continue;
             }
             match read_some(state, &mut self.scratch) {
-                Flow::Drained => {}
-                Flow::More => self.queue.push(place),
-                Flow::End => {
+                PipeFlow::Drained => {}
+                PipeFlow::More => self.queue.push(place),
+                PipeFlow::End => {
                     end_line(state);
                     // Closing it ends its registration: nobody else has it.
                     self.pipes.remove(&place);
@@ -265,7 +269,7 @@ impl Reader {
     }
 }
 
-fn state(pipe: Pipe, descriptor: OwnedFd) -> StderrState {
+fn state(pipe: SavedPipe, descriptor: OwnedFd) -> StderrState {
     let state = StderrState::handed_over(pipe, descriptor, Key::NOBODY, Instant::now());
     StderrState { registered: true, ..state }
 }

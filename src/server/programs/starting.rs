@@ -13,15 +13,15 @@ use crate::server::Server;
 use crate::server::peers::PeerId;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
-use crate::server::sessions::closing::Kept;
+use crate::server::sessions::closing::KeptConnection;
 use crate::server::state::{Child, StderrState, Terms};
-use crate::spawn::environment::Connection;
-use crate::spawn::sandbox::cgroup::Group;
-use crate::spawn::{NotStarted, Refusal, Started, Table};
+use crate::spawn::environment::ConnectionEnvironment;
+use crate::spawn::sandbox::cgroup::Cgroup;
+use crate::spawn::{DescriptorTable, NotStarted, SandboxRefusal, Started};
 use crate::sys::descriptor;
 
 /// What became of a start.
-pub(in crate::server) enum Outcome {
+pub(in crate::server) enum StartOutcome {
     /// The program runs, or is on its way.
     Runs(Option<Key>),
     /// The system has no room for it now. Nothing has been said of it yet.
@@ -30,30 +30,34 @@ pub(in crate::server) enum Outcome {
     Failed(OwnedFd),
 }
 
-impl Outcome {
+impl StartOutcome {
     pub(in crate::server) fn runs(&self) -> Option<Key> {
         match self {
-            Outcome::Runs(key) => *key,
-            Outcome::Later(_) | Outcome::Failed(_) => None,
+            StartOutcome::Runs(key) => *key,
+            StartOutcome::Later(_) | StartOutcome::Failed(_) => None,
         }
     }
 }
 
 /// A program that is to be started, for somebody who has been admitted.
-pub(in crate::server) struct Start<'a> {
+pub(in crate::server) struct ProgramStart<'a> {
     pub(in crate::server) service: Key,
     pub(in crate::server) peer: Address,
     /// What the program is told.
-    pub(in crate::server) facts: &'a Connection,
+    pub(in crate::server) facts: &'a ConnectionEnvironment,
     /// The listener that it gets, for `wait` services.
     pub(in crate::server) listener: Option<Key>,
     /// The peer is known already: it came through tcpmux.
     pub(in crate::server) peer_id: Option<PeerId>,
 }
 
-impl<'a> Start<'a> {
+impl<'a> ProgramStart<'a> {
     /// For a connection.
-    pub(in crate::server) fn new(service: Key, peer: Address, facts: &'a Connection) -> Self {
+    pub(in crate::server) fn new(
+        service: Key,
+        peer: Address,
+        facts: &'a ConnectionEnvironment,
+    ) -> Self {
         Self { service, peer, facts, listener: None, peer_id: None }
     }
 }
@@ -61,26 +65,32 @@ impl<'a> Start<'a> {
 impl Server {
     /// Starts a program with `socket`. Failure is logged and takes nothing with it but
     /// the connection, which comes back if the same may succeed later.
-    pub(in crate::server) fn start(&mut self, start: &Start<'_>, socket: OwnedFd) -> Outcome {
-        let Start { service, peer, .. } = *start;
+    pub(in crate::server) fn start(
+        &mut self,
+        start: &ProgramStart<'_>,
+        socket: OwnedFd,
+    ) -> StartOutcome {
+        let ProgramStart { service, peer, .. } = *start;
         let prepared = self.services.get(service).and_then(|state| state.prepared.as_ref());
-        let Some(mut prepared) = prepared.map(Rc::clone) else { return Outcome::Failed(socket) };
-        if prepared.refusal().is_some_and(Refusal::may_be_over) {
+        let Some(mut prepared) = prepared.map(Rc::clone) else {
+            return StartOutcome::Failed(socket);
+        };
+        if prepared.refusal().is_some_and(SandboxRefusal::may_be_over) {
             prepared = self.prepare_again(service).unwrap_or(prepared);
         }
         if let Some(refusal) = prepared.refusal() {
             self.start_failed_at(service, peer, refusal.stage, &refusal.error);
-            return Outcome::Failed(socket);
+            return StartOutcome::Failed(socket);
         }
         let before = Instant::now();
         match self.spawner.spawn(&prepared, socket, start.facts, self.table()) {
             Ok(started) => {
                 self.count(service, |counters| counters.started(before.elapsed()));
-                Outcome::Runs(self.started(start, started, prepared.group(), before))
+                StartOutcome::Runs(self.started(start, started, prepared.group(), before))
             }
             Err(failed) if failed.may_pass() => {
                 self.cancel_start(service, peer);
-                Outcome::Later(failed)
+                StartOutcome::Later(failed)
             }
             Err(failed) => {
                 self.start_failed(service, peer, &failed.error);
@@ -88,7 +98,7 @@ impl Server {
                     // The next finds another.
                     self.prepare_again(service);
                 }
-                Outcome::Failed(failed.socket)
+                StartOutcome::Failed(failed.socket)
             }
         }
     }
@@ -116,25 +126,33 @@ impl Server {
 
     /// Not a copy of ours if we have many, nor while a reload closes sockets: their
     /// addresses would stay in use until the child has closed its copies.
-    pub(in crate::server) fn table(&self) -> Table {
-        if descriptor::are_many() || self.reloading.is_busy() { Table::Ours } else { Table::Own }
+    pub(in crate::server) fn table(&self) -> DescriptorTable {
+        if descriptor::are_many() || self.reloading.is_busy() {
+            DescriptorTable::Ours
+        } else {
+            DescriptorTable::Own
+        }
     }
 
     /// [`Self::start`] for whom there is no later: the child, if it runs.
     pub(in crate::server) fn start_or_say(
         &mut self,
-        start: &Start<'_>,
+        start: &ProgramStart<'_>,
         socket: OwnedFd,
     ) -> Option<Key> {
         let outcome = self.start(start, socket);
-        if let Outcome::Later(failed) = &outcome {
+        if let StartOutcome::Later(failed) = &outcome {
             self.say_not_started(start, failed);
         }
         outcome.runs()
     }
 
     /// What might have succeeded later is given up.
-    pub(in crate::server) fn say_not_started(&mut self, start: &Start<'_>, failed: &NotStarted) {
+    pub(in crate::server) fn say_not_started(
+        &mut self,
+        start: &ProgramStart<'_>,
+        failed: &NotStarted,
+    ) {
         if let Some(state) = self.services.get(start.service) {
             events::failed(&state.label, start.peer, None, ("spawn", None), &failed.error);
             self.count_failure(start.service, "spawn", &failed.error);
@@ -143,12 +161,12 @@ impl Server {
 
     fn started(
         &mut self,
-        start: &Start<'_>,
+        start: &ProgramStart<'_>,
         started: Started,
-        group: Option<Rc<Group>>,
+        group: Option<Rc<Cgroup>>,
         before: Instant,
     ) -> Option<Key> {
-        let Start { service, peer, .. } = *start;
+        let ProgramStart { service, peer, .. } = *start;
         let pid = started.pid;
         let label = self.services.get(service).map(|state| state.label.clone())?;
         let stderr = started.stderr.map(|pipe| self.keep_stderr(pipe, service, label.clone(), pid));
@@ -162,7 +180,7 @@ impl Server {
             }
             None => self.peers.connected(peer, label.name(), shown, self.now),
         };
-        let kept = Kept::of(started.socket, &state.service, before);
+        let kept = KeptConnection::of(started.socket, &state.service, before);
         let child = Child {
             pid,
             pidfd: None,

@@ -33,7 +33,7 @@ const LINGERING: usize = 256;
 const PART: usize = 4;
 
 /// Whether there may be more.
-pub(in crate::server) enum Flow {
+pub(in crate::server) enum PipeFlow {
     Drained,
     More,
     /// The program's end of the pipe is closed.
@@ -56,9 +56,9 @@ impl Server {
         let flow = read_some(state, &mut self.scratch);
         self.count_dropped(key);
         match flow {
-            Flow::Drained => {}
-            Flow::More => self.queue(Owner::Stderr(key)),
-            Flow::End => self.close_stderr(key),
+            PipeFlow::Drained => {}
+            PipeFlow::More => self.queue(Owner::Stderr(key)),
+            PipeFlow::End => self.close_stderr(key),
         }
     }
 
@@ -69,9 +69,9 @@ impl Server {
         let flow = read_some(state, &mut self.scratch);
         self.count_dropped(key);
         match flow {
-            Flow::End => return self.close_stderr(key),
-            Flow::More => self.queue(Owner::Stderr(key)),
-            Flow::Drained => {}
+            PipeFlow::End => return self.close_stderr(key),
+            PipeFlow::More => self.queue(Owner::Stderr(key)),
+            PipeFlow::Drained => {}
         }
         self.watch_stderr(key);
         self.lingering.push_back(key);
@@ -87,7 +87,7 @@ impl Server {
     /// The server ends: what there is by now, and the end if it has come.
     pub(in crate::server) fn read_last(&mut self, key: Key) {
         let Some(state) = self.stderr.get_mut(key) else { return };
-        if matches!(read_some(state, &mut self.scratch), Flow::End) {
+        if matches!(read_some(state, &mut self.scratch), PipeFlow::End) {
             self.close_stderr(key);
         }
     }
@@ -116,12 +116,12 @@ fn surplus(pipes: impl Iterator<Item = (Key, Key)> + Clone) -> Option<Key> {
     of_it.next().map(|(pipe, _)| pipe)
 }
 
-pub(in crate::server) fn read_some(state: &mut StderrState, scratch: &mut [u8]) -> Flow {
+pub(in crate::server) fn read_some(state: &mut StderrState, scratch: &mut [u8]) -> PipeFlow {
     let buffer = scratch.get_mut(..PER_TURN).unwrap_or_default();
     let mut taken = 0_usize;
     loop {
         match read(state, buffer) {
-            Ok(0) => return Flow::End,
+            Ok(0) => return PipeFlow::End,
             Ok(length) => {
                 let lines = take_bytes(state, buffer.get(..length).unwrap_or_default());
                 let cost = length.saturating_add(lines.saturating_mul(LINE));
@@ -129,12 +129,12 @@ pub(in crate::server) fn read_some(state: &mut StderrState, scratch: &mut [u8]) 
                 taken = taken.saturating_add(length);
                 // Fewer than asked for: on with the loop, for the end or the drained pipe.
                 if taken >= PER_TURN || state.read >= PER_SECOND {
-                    return Flow::More;
+                    return PipeFlow::More;
                 }
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Flow::Drained,
-            Err(_) => return Flow::End,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return PipeFlow::Drained,
+            Err(_) => return PipeFlow::End,
         }
     }
 }
@@ -231,7 +231,7 @@ mod tests {
             queued: false,
         };
         let mut scratch = vec![0; PER_TURN];
-        assert!(matches!(read_some(&mut state, &mut scratch), Flow::More));
+        assert!(matches!(read_some(&mut state, &mut scratch), PipeFlow::More));
         let left = kernel::read_now(&state.pipe, &mut vec![0; 64 * 1024]).unwrap();
         (60_000 / text.len() * text.len() - left, state.read)
     }

@@ -20,7 +20,7 @@ use super::adopted::is_young;
 use super::process_stat::stat_of;
 use crate::server::Server;
 use crate::server::services::holders::number_of;
-use crate::server::sessions::closing::{Ended, Kept};
+use crate::server::sessions::closing::{Ended, KeptConnection};
 
 /// Processes that are looked at in one round, and descriptors and threads of theirs.
 const PROCESSES: usize = 256;
@@ -95,7 +95,7 @@ impl Server {
 
 impl Users {
     /// Whether nobody has a connection.
-    fn leave(&self, kept: &Kept) -> bool {
+    fn leave(&self, kept: &KeptConnection) -> bool {
         self.doubt.is_none_or(|began| !is_young(began, kept.since))
             && inode(kept).is_some_and(|inode| !self.used.contains(&inode))
     }
@@ -175,7 +175,7 @@ impl Users {
     }
 }
 
-fn inode(kept: &Kept) -> Option<u64> {
+fn inode(kept: &KeptConnection) -> Option<u64> {
     fstat(&kept.socket).ok().map(|stat| stat.st_ino)
 }
 

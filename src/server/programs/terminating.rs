@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::process_stat::stat_of;
-use super::time_limits::Group;
+use super::time_limits::DoomedGroup;
 use crate::config::model::OnStop;
 use crate::log::events;
 use crate::server::Server;
@@ -24,7 +24,7 @@ const LOOKS: Duration = Duration::from_millis(50);
 
 /// How the server comes to its end when it has been told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::server) enum Ending {
+pub(in crate::server) enum ServerEnding {
     /// It has not.
     No,
     /// Programs that end with it are waited for.
@@ -37,7 +37,7 @@ impl Server {
     /// A signal, or somebody who asks, has told the server to stop.
     pub(in crate::server) fn stop_for_reason(&mut self, reason: &'static str) {
         if self.stop.replace(reason).is_some() {
-            self.ending = Ending::AtOnce;
+            self.ending = ServerEnding::AtOnce;
         }
     }
 
@@ -46,14 +46,14 @@ impl Server {
         if self.stop.is_none() {
             return true;
         }
-        if self.ending == Ending::No {
+        if self.ending == ServerEnding::No {
             self.begin_to_end();
         }
-        self.ending == Ending::Waits && self.waits_for_programs()
+        self.ending == ServerEnding::Waits && self.waits_for_programs()
     }
 
     fn begin_to_end(&mut self) {
-        self.ending = Ending::Waits;
+        self.ending = ServerEnding::Waits;
         // Those that had TERM before had their time.
         self.finish_overdue();
         let theirs = self.children.iter().map(|(_, child)| child).filter(|it| ends_with_us(it));
@@ -89,7 +89,7 @@ impl Server {
     fn waits_for_groups(&mut self) -> bool {
         for key in self.leftovers.groups.keys() {
             // Of a session it is looked for elsewhere who is left.
-            let is_over = |group: &Group| group.remains.is_none() && !has_others(group.pid);
+            let is_over = |group: &DoomedGroup| group.remains.is_none() && !has_others(group.pid);
             if self.leftovers.groups.get(key).is_some_and(is_over) {
                 self.end_group(key);
             }

@@ -27,7 +27,7 @@ pub(in crate::server) const GROUPS: usize = 256;
 /// What is left of a program that ran for too long: its number, which stays its own
 /// until it is reaped, and perhaps others in its group.
 #[derive(Debug)]
-pub(in crate::server) struct Group {
+pub(in crate::server) struct DoomedGroup {
     pub(in crate::server) pid: i32,
     /// Until when the others have time.
     pub(in crate::server) due: Instant,
@@ -93,13 +93,13 @@ impl Server {
         match child.deadline {
             _ if child.ends_its_leftovers() && can_wait() => self.hold_session(child),
             Some(due) if self.leftovers.groups.len() < GROUPS && can_wait() => {
-                self.keep_group(Group { pid: child.pid, due, remains: None });
+                self.keep_group(DoomedGroup { pid: child.pid, due, remains: None });
             }
             _ => self.kill_and_reap(child.pid),
         }
     }
 
-    pub(in crate::server) fn keep_group(&mut self, group: Group) {
+    pub(in crate::server) fn keep_group(&mut self, group: DoomedGroup) {
         let (due, look) = (group.due, group.remains.as_ref().map(|it| it.look));
         let key = self.leftovers.groups.insert(group);
         match look {

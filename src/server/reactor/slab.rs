@@ -18,7 +18,7 @@ impl Key {
 pub(in crate::server) const GENERATIONS: u32 = (1 << 28) - 1;
 
 #[derive(Debug)]
-struct Place<T> {
+struct SlabEntry<T> {
     generation: u32,
     entry: Option<T>,
 }
@@ -26,7 +26,7 @@ struct Place<T> {
 /// Entries by key. Every operation is O(1).
 #[derive(Debug)]
 pub(in crate::server) struct Slab<T> {
-    places: Vec<Place<T>>,
+    places: Vec<SlabEntry<T>>,
     free: Vec<u32>,
     len: usize,
 }
@@ -50,7 +50,7 @@ impl<T> Slab<T> {
         }
         // 2^32 entries do not fit into memory.
         let index = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
-        self.places.push(Place { generation: 0, entry: Some(entry) });
+        self.places.push(SlabEntry { generation: 0, entry: Some(entry) });
         Key { index, generation: 0 }
     }
 

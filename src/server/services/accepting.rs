@@ -7,20 +7,20 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use nix::sys::socket::{SockaddrStorage, getsockname, setsockopt, sockopt};
 
-use super::reserve::Held;
+use super::reserve::ServedClient;
 use crate::admission::{Reason, Verdict};
 use crate::config::model::{Action, Builtin, SocketType};
 use crate::net::address::{Address, canonical};
 use crate::net::listener::{Accepted, Bound, Connection, Listener, own_address, set_keepalive};
 use crate::server::Server;
 use crate::server::peers::PeerId;
-use crate::server::programs::starting::{Outcome, Start};
+use crate::server::programs::starting::{ProgramStart, StartOutcome};
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::token::Owner;
 use crate::server::sessions::holding::Caller;
 use crate::server::state::{ListenerState, Rest};
 use crate::spawn::NotStarted;
-use crate::spawn::environment::Connection as Facts;
+use crate::spawn::environment::ConnectionEnvironment as Facts;
 use crate::sys::descriptor;
 
 /// Connections taken from one listener in one turn.
@@ -53,9 +53,9 @@ impl Server {
                 }
                 let holds = match service.action {
                     Action::Program(_) => None,
-                    Action::Builtin(Builtin::Tcpmux) => Some(Held::Nameless),
-                    Action::Builtin(_) => Some(Held::Conversation),
-                    Action::Relay(_) => Some(Held::Relay),
+                    Action::Builtin(Builtin::Tcpmux) => Some(ServedClient::Nameless),
+                    Action::Builtin(_) => Some(ServedClient::Conversation),
+                    Action::Relay(_) => Some(ServedClient::Relay),
                 };
                 self.accept(key, holds);
             }
@@ -63,7 +63,7 @@ impl Server {
     }
 
     /// The server itself serves those who come, if it `holds` them.
-    fn accept(&mut self, key: Key, holds: Option<Held>) {
+    fn accept(&mut self, key: Key, holds: Option<ServedClient>) {
         let mut lost = 0usize;
         for _ in 0..ACCEPTS {
             if !self.may_accept(key) {
@@ -107,7 +107,7 @@ impl Server {
         self.queue(Owner::Listener(key));
     }
 
-    fn make_room_at(&mut self, key: Key, held: Held) -> bool {
+    fn make_room_at(&mut self, key: Key, held: ServedClient) -> bool {
         let service = self.listeners.get(key).map(|state| state.service);
         service.is_none_or(|service| self.make_room_for(service, held))
     }
@@ -184,8 +184,8 @@ impl Server {
         };
         let facts = connection_facts(Some(listener.address()), &connection);
         let Connection { socket, peer, peer_gid } = connection;
-        if let Outcome::Later(NotStarted { error, socket }) =
-            self.start(&Start::new(owner, peer, &facts), socket)
+        if let StartOutcome::Later(NotStarted { error, socket }) =
+            self.start(&ProgramStart::new(owner, peer, &facts), socket)
         {
             self.park(key, Connection { socket, peer, peer_gid }, &error);
         }
@@ -212,11 +212,12 @@ impl Server {
         self.tune(owner, &connection);
         let facts = Facts { greeting, ..connection_facts(None, &connection) };
         let Connection { socket, peer, .. } = connection;
-        let start = Start { peer_id: Some(peer_id), ..Start::new(owner, peer, &facts) };
+        let start =
+            ProgramStart { peer_id: Some(peer_id), ..ProgramStart::new(owner, peer, &facts) };
         match self.start_blocking(&start, socket) {
-            Outcome::Runs(_) => None,
-            Outcome::Failed(socket) => Some(socket),
-            Outcome::Later(failed) => {
+            StartOutcome::Runs(_) => None,
+            StartOutcome::Failed(socket) => Some(socket),
+            StartOutcome::Later(failed) => {
                 self.say_not_started(&start, &failed);
                 Some(failed.socket)
             }
@@ -240,14 +241,14 @@ impl Server {
     /// Starts a program on a socket that has been the loop's for a while.
     pub(in crate::server) fn start_blocking(
         &mut self,
-        start: &Start<'_>,
+        start: &ProgramStart<'_>,
         socket: OwnedFd,
-    ) -> Outcome {
+    ) -> StartOutcome {
         match descriptor::set_blocking(&socket) {
             Ok(()) => self.start(start, socket),
             Err(error) => {
                 self.start_failed(start.service, start.peer, &error);
-                Outcome::Failed(socket)
+                StartOutcome::Failed(socket)
             }
         }
     }

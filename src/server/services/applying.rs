@@ -22,7 +22,7 @@ use crate::log::sink;
 use crate::net::unix_path::BoundPath;
 use crate::net::vsock::{ANY, VsockAddress};
 use crate::reload::plan::{Fate, SocketRef};
-use crate::reload::{From, Loading, Overview, Serve, Step, What};
+use crate::reload::{From, Loading, Overview, Serve, ServiceChange, Step};
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::token::Owner;
@@ -45,7 +45,7 @@ pub(in crate::server) struct Applying {
     order: Vec<Key>,
     /// Sockets that could not be opened, by what may be in their way.
     unopened: HashMap<Endpoint, Vec<Key>>,
-    stage: Stage,
+    stage: ApplyStage,
     /// Files for lines; others stay open until the services that had them are gone.
     log_files: Vec<LogFile>,
     names: Names,
@@ -61,7 +61,7 @@ pub(in crate::server) struct Applying {
     most: usize,
 }
 
-enum Stage {
+enum ApplyStage {
     Steps,
     /// Nobody waits for a child any more, since each of these is looked at next.
     Rested(Vec<Key>),
@@ -95,7 +95,7 @@ impl Server {
             had: HashMap::new(),
             order: Vec::with_capacity(loading.services),
             unopened: HashMap::new(),
-            stage: Stage::Steps,
+            stage: ApplyStage::Steps,
             log_files: loading.log_files,
             names: loading.names,
             overview: loading.overview,
@@ -114,13 +114,13 @@ impl Server {
         left: &mut usize,
     ) -> bool {
         let before = *left;
-        while *left > 0 && !matches!(applying.stage, Stage::Done) {
+        while *left > 0 && !matches!(applying.stage, ApplyStage::Done) {
             let cost = self.apply_next(applying);
             *left = left.saturating_sub(cost);
             applying.most = applying.most.max(before.saturating_sub(*left));
         }
         applying.turns = applying.turns.saturating_add(1);
-        if !matches!(applying.stage, Stage::Done) {
+        if !matches!(applying.stage, ApplyStage::Done) {
             return true;
         }
         log::debug!("applied turns={} most={}", applying.turns, applying.most);
@@ -136,17 +136,17 @@ impl Server {
     /// One step; what it costs in services and sockets.
     fn apply_next(&mut self, applying: &mut Applying) -> usize {
         match &mut applying.stage {
-            Stage::Steps => match applying.steps.next() {
+            ApplyStage::Steps => match applying.steps.next() {
                 Some(step) => self.step(applying, step),
                 None => {
                     self.order = std::mem::take(&mut applying.order);
                     self.tidy_groups();
                     let rested = std::mem::take(&mut self.resting_services);
-                    applying.stage = Stage::Rested(rested);
+                    applying.stage = ApplyStage::Rested(rested);
                     1
                 }
             },
-            Stage::Rested(services) => {
+            ApplyStage::Rested(services) => {
                 match services.pop() {
                     Some(key) => {
                         if let Some(state) = self.services.get_mut(key) {
@@ -155,23 +155,23 @@ impl Server {
                     }
                     None => {
                         self.open_in_order();
-                        applying.stage = Stage::Sockets(0);
+                        applying.stage = ApplyStage::Sockets(0);
                     }
                 }
                 1
             }
-            Stage::Sockets(from) => {
+            ApplyStage::Sockets(from) => {
                 let first = *from;
                 *from = first.saturating_add(SOCKETS);
                 match self.look_over_sockets(first, applying.mends) {
                     Some(cost) => cost,
                     None => {
-                        applying.stage = Stage::Overview;
+                        applying.stage = ApplyStage::Overview;
                         1
                     }
                 }
             }
-            Stage::Overview => {
+            ApplyStage::Overview => {
                 sink::keep_files(applying.log_files.iter());
                 self.say_unclaimed();
                 let overview = std::mem::take(&mut applying.overview);
@@ -186,10 +186,10 @@ impl Server {
                 self.fit_programs_in();
                 self.say_room();
                 self.adopt_orphans();
-                applying.stage = Stage::Done;
+                applying.stage = ApplyStage::Done;
                 crate::server::reload::PORTION
             }
-            Stage::Done => 0,
+            ApplyStage::Done => 0,
         }
     }
 
@@ -248,15 +248,15 @@ impl Server {
     }
 
     /// Gives a service its definition; the key under which it is served.
-    fn define(&mut self, before: Option<Key>, what: What) -> Option<(Key, Rc<Service>)> {
+    fn define(&mut self, before: Option<Key>, what: ServiceChange) -> Option<(Key, Rc<Service>)> {
         let service = match what {
-            What::New(service) => {
+            ServiceChange::New(service) => {
                 if let Some(before) = before {
                     self.count_clients_afresh(before, &service);
                 }
                 service
             }
-            What::Moved(origin) => {
+            ServiceChange::Moved(origin) => {
                 let state = self.services.get_mut(before?)?;
                 if state.service.origin != origin {
                     Rc::make_mut(&mut state.service).origin = origin;

@@ -15,7 +15,7 @@ const LOAD_AGE: Duration = Duration::from_secs(5);
 
 /// What was seen last.
 #[derive(Debug, Default)]
-pub(in crate::server) struct Weather {
+pub(in crate::server) struct Conditions {
     asks_for_time: bool,
     asks_for_load: bool,
     minute_of_day: u16,
@@ -46,7 +46,7 @@ impl Server {
 
     /// What is known of the world when somebody comes.
     pub(in crate::server) fn observed(&self) -> Observed {
-        let Weather { minute_of_day, load, .. } = self.weather;
+        let Conditions { minute_of_day, load, .. } = self.weather;
         Observed { now: self.now, minute_of_day, load }
     }
 }

@@ -29,7 +29,7 @@ pub(in crate::server) struct Search<T> {
     /// Those that are left; None before it has begun.
     left: Option<Vec<Thread>>,
     /// What is being looked at.
-    table: Option<Table>,
+    table: Option<DescriptorsLeft>,
 }
 
 impl<T> Default for Search<T> {
@@ -47,7 +47,7 @@ struct Thread {
 
 /// The descriptors of a thread that have not been looked at yet.
 #[derive(Debug)]
-struct Table {
+struct DescriptorsLeft {
     pid: i32,
     process: Option<Rc<OwnedFd>>,
     entries: ReadDir,
@@ -104,11 +104,11 @@ impl<T> Search<T> {
         let left = self.left.get_or_insert_with(all_processes);
         let next = left.pop()?;
         if !next.is_first() {
-            self.table = Table::of_its_own(next);
+            self.table = DescriptorsLeft::of_its_own(next);
             return Some(1);
         }
         left.extend(other_threads(next.pid));
-        self.table = Table::of(next);
+        self.table = DescriptorsLeft::of(next);
         Some(PROCESS)
     }
 
@@ -134,7 +134,7 @@ impl Thread {
     }
 }
 
-impl Table {
+impl DescriptorsLeft {
     /// None if there is nothing that we may look at.
     fn of(thread: Thread) -> Option<Self> {
         let Thread { pid, number } = thread;

@@ -12,7 +12,7 @@ use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::state::ServiceState;
-use crate::systemd::{Claim, Status, needs_own_sockets};
+use crate::systemd::{Claim, NotifyStatus, needs_own_sockets};
 
 /// How soon a message that the manager had no room for is sent again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -70,11 +70,11 @@ impl Server {
         }
     }
 
-    fn shown_status(&self, refused: Option<usize>) -> Status {
+    fn shown_status(&self, refused: Option<usize>) -> NotifyStatus {
         let all = self.services.len();
         let services = self.services.iter().filter(|(_, state)| self.is_served(state)).count();
         let silent = all.saturating_sub(services);
-        Status { services, silent, programs: self.children.len(), refused }
+        NotifyStatus { services, silent, programs: self.children.len(), refused }
     }
 
     /// Whether anybody can come to it.

@@ -1,7 +1,7 @@
 //! Services by what those who ask call them: a label, the names in a file of xinetd, or a part.
 
 use crate::config::model::NotServed;
-use crate::control::answer::Refusal;
+use crate::control::answer::RequestRefusal;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::state::ServiceState;
@@ -9,7 +9,7 @@ use crate::server::state::ServiceState;
 impl Server {
     /// The services that somebody means by a name; what to say where there are none, or where
     /// it may be one of several.
-    pub(in crate::server) fn known(&self, name: &str) -> Result<Vec<Key>, Refusal> {
+    pub(in crate::server) fn known(&self, name: &str) -> Result<Vec<Key>, RequestRefusal> {
         let found = self.services_named(name);
         if !found.is_empty() {
             return Ok(found);
@@ -22,7 +22,7 @@ impl Server {
     }
 
     /// What is said of a name that no service here has.
-    fn no_such_service(&self, name: &str) -> Refusal {
+    fn no_such_service(&self, name: &str) -> RequestRefusal {
         let is_it = |label: &str| label.split_once('/').is_some_and(|(first, _)| first == name);
         let is_meant = |it: &&NotServed| {
             it.label == name || it.id.as_deref() == Some(name) || is_it(&it.label)
@@ -35,7 +35,7 @@ impl Server {
             }
             Some(one) => format!("{name} is not served: {}", one.why),
         };
-        Refusal { error }
+        RequestRefusal { error }
     }
 
     /// The services of this label, or this id, or this part of the label before `/`.
@@ -59,9 +59,9 @@ impl Server {
         self.order.iter().copied().filter(is_meant).collect()
     }
 
-    fn is_ambiguous(&self, name: &str, several: &[Key]) -> Refusal {
+    fn is_ambiguous(&self, name: &str, several: &[Key]) -> RequestRefusal {
         let states = several.iter().filter_map(|key| self.services.get(*key));
         let ids: Vec<&str> = states.filter_map(|state| state.service.id.as_deref()).collect();
-        Refusal { error: format!("{name} is several services: {}", ids.join(", ")) }
+        RequestRefusal { error: format!("{name} is several services: {}", ids.join(", ")) }
     }
 }

@@ -10,10 +10,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::installing::{FIRST_RETRY, LONGEST_RETRY};
-use crate::config::lookup::Sought;
+use crate::config::lookup::AwaitedName;
 use crate::config::model::{Action, Known, Names, NotServed, RelayTarget, Service, SocketSpec};
 use crate::log::events;
-use crate::reload::{LIMIT, Loader, Turn};
+use crate::reload::{LIMIT, ReloadWorker, Turn};
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
@@ -29,7 +29,7 @@ pub(in crate::server) struct Naming {
     /// Services that are wrong or lack something on this machine, which no name can be.
     pub(in crate::server) not_served: Vec<NotServed>,
     known: Names,
-    seeker: Option<Box<Loader>>,
+    seeker: Option<Box<ReloadWorker>>,
     /// One of its descriptors has been announced, or there was more.
     ready: bool,
     /// When they are looked up next, and when whoever does so has had its time.
@@ -115,7 +115,7 @@ impl Server {
 
     /// What is to be looked up, others first each time: there may be more than are asked for
     /// at the same time.
-    fn sought(&self) -> Vec<Sought> {
+    fn sought(&self) -> Vec<AwaitedName> {
         let mut all: BTreeMap<&str, (bool, bool)> = BTreeMap::new();
         for (_, state) in self.services.iter() {
             for awaited in &state.service.awaited {
@@ -133,8 +133,8 @@ impl Server {
         }
         let each = all.into_iter();
         let each =
-            each.map(|(name, (device, host))| Sought { name: name.to_owned(), device, host });
-        let mut sought: Vec<Sought> = each.collect();
+            each.map(|(name, (device, host))| AwaitedName { name: name.to_owned(), device, host });
+        let mut sought: Vec<AwaitedName> = each.collect();
         if !sought.is_empty() {
             let first = self.naming.rounds.wrapping_mul(PORTION) % sought.len();
             sought.rotate_left(first);
@@ -151,7 +151,7 @@ impl Server {
             return;
         }
         self.naming.rounds = self.naming.rounds.wrapping_add(1);
-        let seeker = self.facts.reserve.with(|| Loader::seek(sought));
+        let seeker = self.facts.reserve.with(|| ReloadWorker::seek(sought));
         let watched = seeker.and_then(|it| self.watch_descriptors(&it, Owner::Seeker).map(|()| it));
         match watched {
             Ok(seeker) => {

@@ -41,7 +41,7 @@ const TOLD: usize = 256;
 
 /// Why a socket is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sought {
+enum SearchReason {
     /// It is at the address of this listener.
     Intruder(Key),
     /// It has been this listener's, and has its name.
@@ -56,7 +56,7 @@ pub(in crate::server) struct Occupied {
     /// When the kernel is asked, or the search goes on.
     due: Option<Instant>,
     delay: Duration,
-    search: Search<Sought>,
+    search: Search<SearchReason>,
     told: VecDeque<u64>,
     /// Somebody has a socket of ours, or there is more at an address than has been told.
     is_held: bool,
@@ -120,13 +120,13 @@ impl Server {
         self.occupied.is_held = false;
         for key in &watched {
             for inode in self.others_at(*key).into_iter().filter(|it| !own.contains(it)) {
-                self.occupied.search.want(inode, Sought::Intruder(*key));
+                self.occupied.search.want(inode, SearchReason::Intruder(*key));
             }
         }
         if self.occupied.delay >= LAST {
             let inode = |key: &Key| self.listeners.get(*key)?.listener.as_ref()?.inode();
             for inode in watched.iter().filter_map(inode) {
-                self.occupied.search.want(inode, Sought::Ours);
+                self.occupied.search.want(inode, SearchReason::Ours);
             }
         }
         let pause = if self.occupied.search.is_under_way() { PAUSE } else { self.next_delay() };
@@ -183,14 +183,14 @@ impl Server {
 
     /// A socket that was a listener's is kept by somebody, and its name with it.
     pub(in crate::server) fn look_who_keeps(&mut self, key: Key, inode: u64) {
-        self.occupied.search.want(inode, Sought::Former(key));
+        self.occupied.search.want(inode, SearchReason::Former(key));
         self.look_at_addresses_at(self.now + PAUSE);
     }
 
     fn found(&mut self, holder: &Holder) {
         let key = match self.occupied.search.get(holder.inode) {
-            Some(Sought::Intruder(key) | Sought::Former(key)) => *key,
-            Some(Sought::Ours) => return self.occupied.is_held = true,
+            Some(SearchReason::Intruder(key) | SearchReason::Former(key)) => *key,
+            Some(SearchReason::Ours) => return self.occupied.is_held = true,
             None => return,
         };
         let ended = self.may_end(key, holder.pid) && end(holder);
@@ -222,7 +222,7 @@ impl Server {
     /// Nobody is left to be looked at.
     fn search_is_over(&mut self) {
         for (inode, sought) in self.occupied.search.take() {
-            if let Sought::Intruder(key) | Sought::Former(key) = sought
+            if let SearchReason::Intruder(key) | SearchReason::Former(key) = sought
                 && self.occupied.tells(inode)
             {
                 self.tell_occupied(key, None);

@@ -17,7 +17,7 @@ const WAITING: usize = 256 * 1024;
 const LARGEST: usize = 65_535;
 
 /// Datagrams by flow, in the order of the flows' first.
-pub(in crate::server) type Sorted = Vec<(Flow, Vec<Vec<u8>>)>;
+pub(in crate::server) type SortedDatagrams = Vec<(Flow, Vec<Vec<u8>>)>;
 
 /// A socket with the peer's datagrams on their way into it, and their new sender. They were
 /// taken out of another and are sent again from here, so the sender that recvfrom(2) tells is
@@ -60,7 +60,7 @@ pub(in crate::server) fn waiting_in(socket: &UdpSocket) -> Option<Vec<Flow>> {
 }
 
 /// Takes everything out of a socket, as long as it is not too much.
-pub(in crate::server) fn take_out(socket: &UdpSocket, flows: &mut Sorted) {
+pub(in crate::server) fn take_out(socket: &UdpSocket, flows: &mut SortedDatagrams) {
     let mut buffer = vec![0; LARGEST];
     let waiting = flows.iter().flat_map(|(_, datagrams)| datagrams);
     let (mut count, mut bytes) =

@@ -15,18 +15,18 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use super::peer_queue::{Sorted, socket_holding, take_out, waiting_in};
+use super::peer_queue::{SortedDatagrams, socket_holding, take_out, waiting_in};
 use super::straying::PeerSocket;
 use crate::admission::Verdict;
 use crate::net::address::Address;
 use crate::net::datagram::{self, Flow};
 use crate::net::listener::{self, Socket};
 use crate::server::Server;
-use crate::server::programs::starting::Start;
+use crate::server::programs::starting::ProgramStart;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
-use crate::spawn::environment::Connection;
+use crate::spawn::environment::ConnectionEnvironment;
 use crate::spawn::kernel;
 
 /// Peers taken from one socket in one turn.
@@ -109,7 +109,7 @@ impl Server {
     }
 
     /// Those for whom there is no room now wait.
-    fn serve_sorted(&mut self, listener: Key, owner: Key, peers: Sorted) {
+    fn serve_sorted(&mut self, listener: Key, owner: Key, peers: SortedDatagrams) {
         let mut peers = VecDeque::from(peers);
         while !peers.is_empty() && self.may_accept(listener) {
             let Some((flow, datagrams)) = peers.pop_front() else { break };
@@ -147,7 +147,15 @@ impl Server {
         match socket_holding(flow.peer, datagrams) {
             Ok((socket, sender)) => {
                 let expected = datagrams.len();
-                self.bring_home(Homing { listener, owner, socket, flow, sender, expected, looks });
+                self.bring_home(PendingPeer {
+                    listener,
+                    owner,
+                    socket,
+                    flow,
+                    sender,
+                    expected,
+                    looks,
+                });
             }
             Err(error) => self.start_failed(owner, Address::Inet(flow.peer), &error),
         }
@@ -155,12 +163,12 @@ impl Server {
 
     /// Gives a socket that holds a peer's datagrams the service's address and its
     /// program, once they have all arrived in it: at once, but for a busy machine.
-    fn bring_home(&mut self, homing: Homing) {
-        let Homing { listener, owner, flow, sender, looks, .. } = homing;
+    fn bring_home(&mut self, homing: PendingPeer) {
+        let PendingPeer { listener, owner, flow, sender, looks, .. } = homing;
         let peer = flow.peer;
         let arrived = waiting_in(&homing.socket).map_or(0, |from| from.len());
         if arrived < homing.expected && looks < LOOKS {
-            return self.look_again(Homing { looks: looks.saturating_add(1), ..homing });
+            return self.look_again(PendingPeer { looks: looks.saturating_add(1), ..homing });
         }
         let taken = match self.take_address(listener, &homing.socket, flow) {
             Ok(()) if arrived >= homing.expected && looks < LOOKS => waiting_in(&homing.socket),
@@ -179,17 +187,17 @@ impl Server {
         }
     }
 
-    pub(in crate::server) fn look_again(&mut self, homing: Homing) {
+    pub(in crate::server) fn look_again(&mut self, homing: PendingPeer) {
         let key = self.homing.insert(homing);
         self.timers.set(self.now + LOOK, Timer::Home(key));
     }
 
     /// While it had the address and not yet its peer, others' datagrams came in.
-    fn sort_again(&mut self, homing: &Homing) {
-        let Homing { listener, owner, flow, sender, looks, .. } = *homing;
+    fn sort_again(&mut self, homing: &PendingPeer) {
+        let PendingPeer { listener, owner, flow, sender, looks, .. } = *homing;
         let mut peers = Vec::new();
         take_out(&homing.socket, &mut peers);
-        let (own, mut others): (Sorted, Sorted) =
+        let (own, mut others): (SortedDatagrams, SortedDatagrams) =
             peers.into_iter().partition(|(from, _)| from.peer == sender || from.peer == flow.peer);
         let own: Vec<Vec<u8>> = own.into_iter().flat_map(|(_, datagrams)| datagrams).collect();
         self.send_home(listener, owner, flow, &own, looks.saturating_add(1));
@@ -269,16 +277,16 @@ impl Server {
     }
 
     fn start_on(&mut self, owner: Key, socket: UdpSocket, peer: SocketAddr) {
-        let facts = Connection {
+        let facts = ConnectionEnvironment {
             protocol: "UDP",
             local: socket.local_addr().ok(),
             remote: Some(peer),
-            ..Connection::default()
+            ..ConnectionEnvironment::default()
         };
         let kept = socket.set_nonblocking(false).and_then(|()| PeerSocket::of(&socket));
         match kept {
             Ok(kept) => {
-                let start = Start::new(owner, Address::Inet(peer), &facts);
+                let start = ProgramStart::new(owner, Address::Inet(peer), &facts);
                 self.start_with_peer(&start, socket, kept);
             }
             Err(error) => self.start_failed(owner, Address::Inet(peer), &error),
@@ -287,7 +295,7 @@ impl Server {
 }
 
 impl Server {
-    fn start_with_peer(&mut self, start: &Start<'_>, socket: UdpSocket, kept: PeerSocket) {
+    fn start_with_peer(&mut self, start: &ProgramStart<'_>, socket: UdpSocket, kept: PeerSocket) {
         let child = self.start_or_say(start, socket.into());
         if let Some(child) = child.and_then(|key| self.children.get_mut(key)) {
             child.peer_socket = Some(kept);
@@ -307,7 +315,7 @@ fn is_own_address(address: SocketAddr) -> bool {
 
 /// A socket on its way to a peer's program.
 #[derive(Debug)]
-pub(in crate::server) struct Homing {
+pub(in crate::server) struct PendingPeer {
     pub(in crate::server) listener: Key,
     pub(in crate::server) owner: Key,
     pub(in crate::server) socket: UdpSocket,

@@ -15,10 +15,10 @@ const BETWEEN: Duration = Duration::from_secs(1);
 
 /// What the log has told and will tell of one service.
 #[derive(Debug, Default)]
-pub(in crate::server) struct Refusals(Vec<Told>);
+pub(in crate::server) struct Refusals(Vec<RejectionsTold>);
 
 #[derive(Debug)]
-struct Told {
+struct RejectionsTold {
     reason: Reason,
     /// When the last line was written.
     at: Instant,
@@ -30,7 +30,7 @@ struct Told {
 
 /// What is to be done about a refusal.
 #[derive(Debug, PartialEq, Eq)]
-enum Telling {
+enum RejectionAction {
     Now,
     /// With others, at this moment.
     At(Instant),
@@ -39,25 +39,29 @@ enum Telling {
 }
 
 /// A line: reason, one peer, how many others.
-type Line = (Reason, Address, u64);
+type RejectionLine = (Reason, Address, u64);
 
 impl Refusals {
-    fn add(&mut self, reason: Reason, peer: Address, now: Instant) -> Telling {
+    fn add(&mut self, reason: Reason, peer: Address, now: Instant) -> RejectionAction {
         let Some(told) = self.0.iter_mut().find(|told| told.reason == reason) else {
-            self.0.push(Told { reason, at: now, untold: 0, peer });
-            return Telling::Now;
+            self.0.push(RejectionsTold { reason, at: now, untold: 0, peer });
+            return RejectionAction::Now;
         };
         if told.untold == 0 && now.saturating_duration_since(told.at) >= BETWEEN {
             told.at = now;
-            return Telling::Now;
+            return RejectionAction::Now;
         }
         told.peer = peer;
         told.untold = told.untold.saturating_add(1);
-        if told.untold == 1 { Telling::At(told.at + BETWEEN) } else { Telling::WithOthers }
+        if told.untold == 1 {
+            RejectionAction::At(told.at + BETWEEN)
+        } else {
+            RejectionAction::WithOthers
+        }
     }
 
     /// The lines that are due at a moment; all if there is none.
-    fn take(&mut self, now: Option<Instant>) -> Vec<Line> {
+    fn take(&mut self, now: Option<Instant>) -> Vec<RejectionLine> {
         let mut lines = Vec::new();
         for told in &mut self.0 {
             let due = now.is_none_or(|now| now.saturating_duration_since(told.at) >= BETWEEN);
@@ -99,9 +103,9 @@ impl Server {
         let Some(state) = self.services.get_mut(service) else { return };
         let log = state.service.attributes.log_on_failure;
         match state.refusals.add(reason, peer, now) {
-            Telling::Now => events::refused(&state.label, peer, reason.as_str(), 0, log),
-            Telling::At(when) => self.timers.set(when, Timer::Refusals(service)),
-            Telling::WithOthers => {}
+            RejectionAction::Now => events::refused(&state.label, peer, reason.as_str(), 0, log),
+            RejectionAction::At(when) => self.timers.set(when, Timer::Refusals(service)),
+            RejectionAction::WithOthers => {}
         }
     }
 
@@ -141,7 +145,7 @@ mod tests {
             for (_, _, left_out) in refusals.take(Some(now)) {
                 told += left_out + 1;
             }
-            told += u64::from(refusals.add(Reason::Rate, peer(tick), now) == Telling::Now);
+            told += u64::from(refusals.add(Reason::Rate, peer(tick), now) == RejectionAction::Now);
         }
         let last = refusals.take(None);
         assert_eq!(last.len(), 1);
@@ -154,14 +158,20 @@ mod tests {
     #[test]
     fn reasons_are_apart_and_a_line_is_due_a_second_after_the_last() {
         let (mut refusals, start) = (Refusals::default(), Instant::now());
-        assert_eq!(refusals.add(Reason::Access, peer(1), start), Telling::Now);
-        assert_eq!(refusals.add(Reason::Rate, peer(1), start), Telling::Now);
-        assert_eq!(refusals.add(Reason::Access, peer(2), start), Telling::At(start + BETWEEN));
-        assert_eq!(refusals.add(Reason::Access, peer(3), start), Telling::WithOthers);
+        assert_eq!(refusals.add(Reason::Access, peer(1), start), RejectionAction::Now);
+        assert_eq!(refusals.add(Reason::Rate, peer(1), start), RejectionAction::Now);
+        assert_eq!(
+            refusals.add(Reason::Access, peer(2), start),
+            RejectionAction::At(start + BETWEEN)
+        );
+        assert_eq!(refusals.add(Reason::Access, peer(3), start), RejectionAction::WithOthers);
         assert_eq!(refusals.take(Some(start)), []);
         let later = start + BETWEEN;
         assert_eq!(refusals.take(Some(later)), [(Reason::Access, peer(3), 1)]);
-        assert_eq!(refusals.add(Reason::Rate, peer(4), later), Telling::Now);
-        assert_eq!(refusals.add(Reason::Access, peer(5), later), Telling::At(later + BETWEEN));
+        assert_eq!(refusals.add(Reason::Rate, peer(4), later), RejectionAction::Now);
+        assert_eq!(
+            refusals.add(Reason::Access, peer(5), later),
+            RejectionAction::At(later + BETWEEN)
+        );
     }
 }

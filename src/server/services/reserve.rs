@@ -182,7 +182,7 @@ impl Room {
 
 /// A client whom the server serves itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::server) enum Held {
+pub(in crate::server) enum ServedClient {
     /// Of a built-in service.
     Conversation,
     /// Of tcpmux, who has not said yet what he wants.
@@ -191,7 +191,7 @@ pub(in crate::server) enum Held {
     Relay,
 }
 
-impl Held {
+impl ServedClient {
     /// How many are held for him.
     pub(in crate::server) fn descriptors(self) -> usize {
         if self == Self::Relay { 2 } else { 1 }
@@ -324,7 +324,7 @@ impl Server {
     }
 
     /// Whether there are so many of them that another one would take what programs need.
-    pub(in crate::server) fn has_no_room_for(&self, held: Held) -> bool {
+    pub(in crate::server) fn has_no_room_for(&self, held: ServedClient) -> bool {
         let most = self.room_for_clients();
         let relays = self.relays.len().saturating_mul(2);
         let told = self.banners.len();
@@ -332,7 +332,7 @@ impl Server {
         let clients = self.conversations.len().saturating_add(relays).saturating_add(told);
         // A relay may lead to a service of this server, and would wait for ever for what
         // relays have taken.
-        clients >= most || held == Held::Relay && relays >= but_one_part(most)
+        clients >= most || held == ServedClient::Relay && relays >= but_one_part(most)
     }
 }
 

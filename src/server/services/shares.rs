@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-use super::reserve::{Held, but_one_part};
+use super::reserve::{ServedClient, but_one_part};
 use crate::admission::Source;
 use crate::net::address::Address;
 use crate::server::Server;
@@ -23,22 +23,22 @@ pub(in crate::server) struct Shares {
 
 impl Shares {
     /// Somebody has come.
-    pub(in crate::server) fn take(&mut self, service: Key, peer: Address, held: Held) {
+    pub(in crate::server) fn take(&mut self, service: Key, peer: Address, held: ServedClient) {
         add(&mut self.of_services, service, held.descriptors());
         add(&mut self.of_sources, Source::from(peer), held.descriptors());
     }
 
     /// He is gone.
-    pub(in crate::server) fn give_back(&mut self, service: Key, peer: Address, held: Held) {
+    pub(in crate::server) fn give_back(&mut self, service: Key, peer: Address, held: ServedClient) {
         subtract(&mut self.of_services, &service, held.descriptors());
         subtract(&mut self.of_sources, &Source::from(peer), held.descriptors());
     }
 
-    fn has_share(&self, service: Key, held: Held, room: usize) -> bool {
+    fn has_share(&self, service: Key, held: ServedClient, room: usize) -> bool {
         let share = match held {
-            Held::Nameless => (room / 2).max(1),
-            Held::Conversation => but_one_part(room),
-            Held::Relay => but_one_part(but_one_part(room)),
+            ServedClient::Nameless => (room / 2).max(1),
+            ServedClient::Conversation => but_one_part(room),
+            ServedClient::Relay => but_one_part(but_one_part(room)),
         };
         self.of_services.get(&service).is_some_and(|has| *has >= share)
     }
@@ -61,13 +61,13 @@ fn subtract<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K, less: usize) 
 impl Server {
     /// Whether there is room for one more of this service; somebody who waits for nothing may
     /// have to go for it.
-    pub(in crate::server) fn make_room_for(&mut self, service: Key, held: Held) -> bool {
+    pub(in crate::server) fn make_room_for(&mut self, service: Key, held: ServedClient) -> bool {
         let room = self.room_for_clients();
         if self.room.shares.has_share(service, held, room) {
             return false;
         }
         while self.has_no_room_for(held) {
-            if held == Held::Nameless || !self.displace() {
+            if held == ServedClient::Nameless || !self.displace() {
                 return false;
             }
         }
@@ -76,12 +76,13 @@ impl Server {
 
     /// Whether a source has its share: less than any service has. The loopback is no single
     /// source, and whoever comes from there may wait.
-    pub(in crate::server) fn source_has_share(&self, peer: Address, held: Held) -> bool {
+    pub(in crate::server) fn source_has_share(&self, peer: Address, held: ServedClient) -> bool {
         if matches!(peer, Address::Inet(peer) if peer.ip().to_canonical().is_loopback()) {
             return false;
         }
         let quarter = self.room_for_clients() / 4;
-        let share = if held == Held::Nameless { quarter } else { quarter.saturating_mul(3) };
+        let share =
+            if held == ServedClient::Nameless { quarter } else { quarter.saturating_mul(3) };
         let has = self.room.shares.of_sources.get(&Source::from(peer));
         has.is_some_and(|has| *has >= share.max(1))
     }
@@ -118,19 +119,19 @@ mod tests {
         let peer = |last: u8| Address::Inet(([127, 0, 0, last], 1).into());
         let mut shares = Shares::default();
         for _ in 0..8 {
-            shares.take(key(1), peer(1), Held::Nameless);
+            shares.take(key(1), peer(1), ServedClient::Nameless);
         }
-        assert!(shares.has_share(key(1), Held::Nameless, 16));
-        assert!(!shares.has_share(key(1), Held::Nameless, 18));
-        assert!(!shares.has_share(key(1), Held::Conversation, 16));
-        assert!(!shares.has_share(key(2), Held::Nameless, 1), "there is always one");
+        assert!(shares.has_share(key(1), ServedClient::Nameless, 16));
+        assert!(!shares.has_share(key(1), ServedClient::Nameless, 18));
+        assert!(!shares.has_share(key(1), ServedClient::Conversation, 16));
+        assert!(!shares.has_share(key(2), ServedClient::Nameless, 1), "there is always one");
         for _ in 0..7 {
-            shares.take(key(2), peer(2), Held::Relay);
+            shares.take(key(2), peer(2), ServedClient::Relay);
         }
-        assert!(shares.has_share(key(2), Held::Conversation, 16));
-        assert!(!shares.has_share(key(2), Held::Conversation, 17));
+        assert!(shares.has_share(key(2), ServedClient::Conversation, 16));
+        assert!(!shares.has_share(key(2), ServedClient::Conversation, 17));
         for _ in 0..8 {
-            shares.give_back(key(1), peer(1), Held::Nameless);
+            shares.give_back(key(1), peer(1), ServedClient::Nameless);
         }
         assert_eq!((shares.of_services.len(), shares.of_sources.len()), (1, 1));
     }

@@ -3,7 +3,7 @@
 use crate::admission::{ServiceId, Source};
 use crate::net::address::Address;
 use crate::server::Server;
-use crate::server::sessions::banners::{BannerState, Then};
+use crate::server::sessions::banners::{AfterBanner, BannerState};
 
 impl Server {
     /// Counts everybody by source who is counted by this number.
@@ -38,7 +38,7 @@ impl Server {
 /// Who is told a banner, and counted already.
 fn greeted(state: &BannerState, id: ServiceId) -> Option<Address> {
     match &state.then {
-        Then::Serve(admitted) if admitted.admission == id => Some(admitted.peer),
-        Then::Serve(_) | Then::Close { .. } => None,
+        AfterBanner::Serve(admitted) if admitted.admission == id => Some(admitted.peer),
+        AfterBanner::Serve(_) | AfterBanner::Close { .. } => None,
     }
 }

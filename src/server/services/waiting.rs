@@ -11,12 +11,12 @@ use crate::net::address::Address;
 use crate::net::datagram;
 use crate::net::listener::{Bound, Condition, Listener, Socket};
 use crate::server::Server;
-use crate::server::programs::starting::Start;
+use crate::server::programs::starting::ProgramStart;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
 use crate::server::state::Rest;
-use crate::spawn::environment::Connection;
+use crate::spawn::environment::ConnectionEnvironment;
 use crate::spawn::kernel::{options, tcp};
 use crate::sys::descriptor;
 
@@ -57,7 +57,8 @@ impl Server {
         state.head = head;
         let facts = wait_facts(listener);
         let copy = listener.set_blocking(true).and_then(|()| descriptor::copy(listener));
-        let start = Start { listener: Some(key), ..Start::new(owner, Address::None, &facts) };
+        let start =
+            ProgramStart { listener: Some(key), ..ProgramStart::new(owner, Address::None, &facts) };
         let runs = match copy {
             Ok(copy) => {
                 let child = self.start_or_say(&start, copy);
@@ -251,18 +252,22 @@ fn somebody_waits(listener: &Listener) -> bool {
 }
 
 /// What a `wait` program is told: it meets its peers itself.
-fn wait_facts(listener: &Listener) -> Connection {
+fn wait_facts(listener: &Listener) -> ConnectionEnvironment {
     match listener.address() {
-        Bound::Inet(address) => Connection {
+        Bound::Inet(address) => ConnectionEnvironment {
             protocol: if matches!(listener.socket(), Socket::Udp(_)) { "UDP" } else { "TCP" },
             local: Some(*address),
-            ..Connection::default()
+            ..ConnectionEnvironment::default()
         },
-        Bound::Vsock(address) => {
-            Connection { protocol: "VSOCK", vsock: (Some(*address), None), ..Connection::default() }
-        }
-        Bound::Unix(path) => {
-            Connection { protocol: "UNIX", path: Some(path.clone()), ..Connection::default() }
-        }
+        Bound::Vsock(address) => ConnectionEnvironment {
+            protocol: "VSOCK",
+            vsock: (Some(*address), None),
+            ..ConnectionEnvironment::default()
+        },
+        Bound::Unix(path) => ConnectionEnvironment {
+            protocol: "UNIX",
+            path: Some(path.clone()),
+            ..ConnectionEnvironment::default()
+        },
     }
 }

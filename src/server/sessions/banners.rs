@@ -21,7 +21,7 @@ use crate::log::events;
 use crate::net::address::Address;
 use crate::net::listener::Connection;
 use crate::server::Server;
-use crate::server::programs::starting::{Outcome, Start};
+use crate::server::programs::starting::{ProgramStart, StartOutcome};
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
@@ -77,14 +77,14 @@ pub(in crate::server) struct BannerState {
     pub(in crate::server) socket: OwnedFd,
     pub(in crate::server) text: Rc<[u8]>,
     pub(in crate::server) sent: usize,
-    pub(in crate::server) then: Then,
+    pub(in crate::server) then: AfterBanner,
     pub(in crate::server) due: Instant,
     pub(in crate::server) queued: bool,
 }
 
 /// What happens when it has been told.
 #[derive(Debug)]
-pub(in crate::server) enum Then {
+pub(in crate::server) enum AfterBanner {
     Serve(Box<Admitted>),
     /// Closed when the client does, or when that many more bytes have come.
     Close {
@@ -99,12 +99,12 @@ pub(in crate::server) struct Admitted {
     pub(in crate::server) admission: ServiceId,
     pub(in crate::server) peer: Address,
     pub(in crate::server) peer_gid: Option<u32>,
-    pub(in crate::server) facts: environment::Connection,
+    pub(in crate::server) facts: environment::ConnectionEnvironment,
     pub(in crate::server) since: Instant,
 }
 
 /// How far it is.
-enum Telling {
+enum BannerProgress {
     Blocked,
     /// Everything has been sent, and for refused clients read.
     Done,
@@ -132,7 +132,7 @@ impl Server {
                     facts: connection_facts(bound.map(|it| it.address()), &connection),
                     since: self.now,
                 };
-                let then = Then::Serve(Box::new(admitted));
+                let then = AfterBanner::Serve(Box::new(admitted));
                 self.watch_banner(connection.socket, text, sent, then, GREETING);
             }
             // A client that is gone is served as ever: it is for the program to find out.
@@ -150,7 +150,7 @@ impl Server {
             let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
         }
         self.make_way();
-        self.watch_banner(socket, text, sent, Then::Close { left: UNREAD }, FAREWELL);
+        self.watch_banner(socket, text, sent, AfterBanner::Close { left: UNREAD }, FAREWELL);
     }
 
     /// A connection is over but for what the client still sends: nothing more will come to it,
@@ -159,11 +159,11 @@ impl Server {
         if shutdown(socket.as_raw_fd(), Shutdown::Write).is_err() {
             return;
         }
-        let (due, then) = (self.now + LINGERING, Then::Close { left: LEFT_UNREAD });
+        let (due, then) = (self.now + LINGERING, AfterBanner::Close { left: LEFT_UNREAD });
         let mut state =
             BannerState { socket, text: Rc::from([]), sent: 0, then, due, queued: false };
         match state.turn(&mut self.scratch) {
-            Ok(Telling::Done | Telling::Gone) => {}
+            Ok(BannerProgress::Done | BannerProgress::Gone) => {}
             Err(error) if error != Errno::EAGAIN => {}
             _ => {
                 self.make_way();
@@ -195,7 +195,7 @@ impl Server {
         socket: OwnedFd,
         text: Rc<[u8]>,
         sent: usize,
-        then: Then,
+        then: AfterBanner,
         patience: Duration,
     ) {
         let (socket, due) = (descriptor::raise_held(socket), self.now + patience);
@@ -205,7 +205,7 @@ impl Server {
     /// Goes on with a client whenever it can be told more.
     pub(in crate::server) fn keep_telling(&mut self, state: BannerState) {
         let (descriptor, due) = (state.socket.as_raw_fd(), state.due);
-        let closes = matches!(state.then, Then::Close { .. });
+        let closes = matches!(state.then, AfterBanner::Close { .. });
         let key = self.banners.insert(state);
         if closes {
             self.closing.dismissed.push_back(key);
@@ -227,20 +227,20 @@ impl Server {
         state.queued = false;
         let telling = match state.turn(&mut self.scratch) {
             Ok(telling) => telling,
-            Err(Errno::EAGAIN) => Telling::Blocked,
-            Err(_) => Telling::Gone,
+            Err(Errno::EAGAIN) => BannerProgress::Blocked,
+            Err(_) => BannerProgress::Gone,
         };
         match telling {
-            Telling::Blocked => {}
-            Telling::More => self.queue(Owner::Banner(key)),
-            Telling::Gone => self.told_for_too_long(key),
-            Telling::Done => self.serve_if_told(key),
+            BannerProgress::Blocked => {}
+            BannerProgress::More => self.queue(Owner::Banner(key)),
+            BannerProgress::Gone => self.told_for_too_long(key),
+            BannerProgress::Done => self.serve_if_told(key),
         }
     }
 
     fn serve_if_told(&mut self, key: Key) {
         if let Some(state) = self.forget_banner(key)
-            && let Then::Serve(admitted) = state.then
+            && let AfterBanner::Serve(admitted) = state.then
         {
             self.serve_greeted(*admitted, state.socket);
         }
@@ -250,7 +250,7 @@ impl Server {
         let state = self.banners.remove(key)?;
         let _ = self.poll.registry().deregister(&mut SourceFd(&state.socket.as_raw_fd()));
         self.timers.cancel(state.due, Timer::Banner(key));
-        if let Then::Close { .. } = state.then {
+        if let AfterBanner::Close { .. } = state.then {
             self.closing.dismissed.retain(|dismissed| *dismissed != key);
         }
         Some(state)
@@ -259,7 +259,7 @@ impl Server {
     /// A client that does not read, or is gone: what was counted for it is given back.
     pub(in crate::server) fn told_for_too_long(&mut self, key: Key) {
         if let Some(state) = self.forget_banner(key)
-            && let Then::Serve(admitted) = state.then
+            && let AfterBanner::Serve(admitted) = state.then
         {
             let told = state.sent == state.text.len();
             self.give_up(&admitted, if told { "no room" } else { "banner not read" });
@@ -294,8 +294,9 @@ impl Server {
             Action::Relay(_) => self.start_relay(service, connection),
             Action::Program(_) => {
                 let Connection { socket, peer, .. } = connection;
-                let outcome = self.start_blocking(&Start::new(service, peer, &facts), socket);
-                if let Outcome::Later(failed) = outcome {
+                let outcome =
+                    self.start_blocking(&ProgramStart::new(service, peer, &facts), socket);
+                if let StartOutcome::Later(failed) = outcome {
                     let admission = admitted.admission;
                     let since = admitted.since;
                     let admitted = Admitted { service, admission, peer, peer_gid, facts, since };
@@ -316,7 +317,8 @@ impl Server {
         }
         // Given back when the program was not started.
         self.admission.restore(self.now, admission, Source::from(peer));
-        let (text, then, due) = (Rc::from([]), Then::Serve(Box::new(admitted)), self.now + AGAIN);
+        let (text, then, due) =
+            (Rc::from([]), AfterBanner::Serve(Box::new(admitted)), self.now + AGAIN);
         let state = BannerState { socket, text, sent: 0, then, due, queued: false };
         let key = self.banners.insert(state);
         self.timers.set(due, Timer::Banner(key));
@@ -326,7 +328,7 @@ impl Server {
     pub(in crate::server) fn banner_due(&mut self, key: Key) {
         let Some(state) = self.banners.get(key) else { return };
         match &state.then {
-            Then::Serve(admitted)
+            AfterBanner::Serve(admitted)
                 if state.is_all_sent() && admitted.since + PATIENCE > self.now =>
             {
                 self.serve_if_told(key);
@@ -341,19 +343,19 @@ impl BannerState {
         self.sent == self.text.len()
     }
 
-    fn turn(&mut self, scratch: &mut [u8]) -> nix::Result<Telling> {
+    fn turn(&mut self, scratch: &mut [u8]) -> nix::Result<BannerProgress> {
         let unsent = self.text.get(self.sent..).unwrap_or_default();
         if !unsent.is_empty() {
             self.sent = self.sent.saturating_add(send_now(&self.socket, unsent)?);
-            if self.sent == self.text.len() && matches!(self.then, Then::Close { .. }) {
+            if self.sent == self.text.len() && matches!(self.then, AfterBanner::Close { .. }) {
                 shutdown(self.socket.as_raw_fd(), Shutdown::Write)?;
             }
         }
         let all_sent = self.is_all_sent();
         match &mut self.then {
-            Then::Serve(_) if all_sent => Ok(Telling::Done),
-            Then::Serve(_) => Ok(Telling::Blocked),
-            Then::Close { left } => throw_away(&self.socket, left, all_sent, scratch),
+            AfterBanner::Serve(_) if all_sent => Ok(BannerProgress::Done),
+            AfterBanner::Serve(_) => Ok(BannerProgress::Blocked),
+            AfterBanner::Close { left } => throw_away(&self.socket, left, all_sent, scratch),
         }
     }
 }
@@ -364,18 +366,18 @@ fn throw_away(
     left: &mut usize,
     all_sent: bool,
     scratch: &mut [u8],
-) -> nix::Result<Telling> {
+) -> nix::Result<BannerProgress> {
     let room = scratch.get_mut(..PER_TURN.min(*left)).unwrap_or_default();
     if room.is_empty() {
-        return Ok(Telling::Done);
+        return Ok(BannerProgress::Done);
     }
     match recv(socket.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT)? {
-        0 if all_sent => Ok(Telling::Done),
+        0 if all_sent => Ok(BannerProgress::Done),
         // It has said everything and may still read.
-        0 => Ok(Telling::Blocked),
+        0 => Ok(BannerProgress::Blocked),
         length => {
             *left = left.saturating_sub(length);
-            Ok(Telling::More)
+            Ok(BannerProgress::More)
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
-use crate::server::services::reserve::Held;
+use crate::server::services::reserve::ServedClient;
 use crate::server::state::{ConversationState, Guest};
 use crate::sys::descriptor;
 
@@ -110,7 +110,7 @@ impl Server {
         let descriptor = state.stream.as_raw_fd();
         let due = state.due;
         let (service, peer) = (state.guest.service, state.guest.peer);
-        self.room.shares.take(service, peer, Held::Conversation);
+        self.room.shares.take(service, peer, ServedClient::Conversation);
         let is_nameless = state.conversation.awaits_name();
         let key = self.conversations.insert(state);
         if is_nameless {
@@ -124,7 +124,7 @@ impl Server {
         if let Err(error) = registered
             && let Some(state) = self.conversations.remove(key)
         {
-            self.room.shares.give_back(service, peer, Held::Conversation);
+            self.room.shares.give_back(service, peer, ServedClient::Conversation);
             return self.end_conversation(state, &error.to_string());
         }
         self.timers.set(due, Timer::Idle(key));
@@ -154,7 +154,11 @@ impl Server {
 
     fn forget_conversation(&mut self, key: Key) -> Option<ConversationState> {
         let state = self.conversations.remove(key)?;
-        self.room.shares.give_back(state.guest.service, state.guest.peer, Held::Conversation);
+        self.room.shares.give_back(
+            state.guest.service,
+            state.guest.peer,
+            ServedClient::Conversation,
+        );
         let _ = self.poll.registry().deregister(&mut SourceFd(&state.stream.as_raw_fd()));
         self.timers.cancel(state.due, Timer::Idle(key));
         Some(state)

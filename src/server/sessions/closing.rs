@@ -29,14 +29,14 @@ use crate::spawn::kernel::tcp;
 
 /// A copy of a program's connection.
 #[derive(Debug)]
-pub(in crate::server) struct Kept {
+pub(in crate::server) struct KeptConnection {
     pub(in crate::server) socket: OwnedFd,
     pub(in crate::server) linger: Linger,
     /// When the program was about to be started, since the system was.
     pub(in crate::server) since: Duration,
 }
 
-impl Kept {
+impl KeptConnection {
     /// What is kept of what a program has got that was about to be started at `before`.
     pub(in crate::server) fn of(
         socket: OwnedFd,
@@ -78,7 +78,7 @@ fn keeps(service: &Service) -> bool {
 #[derive(Debug)]
 pub(in crate::server) struct Ended {
     pub(in crate::server) pid: i32,
-    pub(in crate::server) kept: Kept,
+    pub(in crate::server) kept: KeptConnection,
 }
 
 /// Programs that have ended, and what is kept of them.

@@ -17,8 +17,8 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::builtin::relay::connector::{self, Answer, Connector};
-use crate::builtin::relay::{Side, Socket, is_busy};
+use crate::builtin::relay::connector::{self, ConnectResult, Connector};
+use crate::builtin::relay::{RelaySocket, Side, is_busy};
 use crate::config::model::{
     Account, Action, Attributes, Endpoint, Program, RelayTarget, Service, StderrTo,
 };
@@ -26,8 +26,8 @@ use crate::server::Server;
 use crate::server::reactor::slab::{Key, Slab};
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
-use crate::spawn::environment::Connection;
-use crate::spawn::kernel::{self, Ending};
+use crate::spawn::environment::ConnectionEnvironment;
+use crate::spawn::kernel::{self, ChildExit};
 use crate::spawn::{Confinement, Prepared};
 
 /// An idle one is let go after so long.
@@ -106,12 +106,12 @@ impl Server {
         relay: Key,
         account: &Rc<Account>,
         to: &Endpoint,
-    ) -> io::Result<(u64, Socket)> {
+    ) -> io::Result<(u64, RelaySocket)> {
         let busy = || io::Error::from(Errno::EAGAIN);
         if self.is_upgrading() {
             return Err(busy());
         }
-        let socket = Socket::unconnected()?;
+        let socket = RelaySocket::unconnected()?;
         let key = match self.connecting.of(account) {
             Some(key) => key,
             None => self.start_connector(account)?,
@@ -140,7 +140,7 @@ impl Server {
     fn start_connector(&mut self, account: &Rc<Account>) -> io::Result<Key> {
         let prepared = self.prepare_connector(account)?;
         let (connector, theirs) = Connector::pair()?;
-        let facts = Connection { protocol: "UNIX", ..Connection::default() };
+        let facts = ConnectionEnvironment { protocol: "UNIX", ..ConnectionEnvironment::default() };
         let table = self.table();
         let started = self.spawner.spawn(&prepared, theirs, &facts, table);
         let pid = started.map_err(|failed| failed.error)?.pid;
@@ -205,7 +205,7 @@ impl Server {
     }
 
     /// False if that was not asked.
-    fn take_answer(&mut self, key: Key, answer: Answer) -> bool {
+    fn take_answer(&mut self, key: Key, answer: ConnectResult) -> bool {
         let now = self.now;
         let Some(process) = self.connecting.processes.get_mut(key) else { return true };
         let known = process.asked.iter().position(|(number, _)| *number == answer.number);
@@ -277,7 +277,7 @@ impl Server {
         };
         self.spawner.reaped(pid);
         let failure = match ending {
-            Some(Ending::Status(kernel::FAILED)) => self.spawner.failure_of(pid),
+            Some(ChildExit::Status(kernel::FAILED)) => self.spawner.failure_of(pid),
             _ => {
                 self.spawner.forget_failure(pid);
                 None
@@ -315,7 +315,7 @@ impl Server {
             return;
         };
         dial.asked = None;
-        let connected = || match state.target.as_ref().map(Socket::answered) {
+        let connected = || match state.target.as_ref().map(RelaySocket::answered) {
             Some(Ok(true)) => Ok(()),
             _ => Err(io::Error::from(Errno::ECONNABORTED)),
         };

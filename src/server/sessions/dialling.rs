@@ -11,7 +11,7 @@ use mio::unix::SourceFd;
 use nix::errno::Errno;
 
 use super::connecting::connects_as_another;
-use crate::builtin::relay::{Dialled, Failure, Side, Socket, dial, is_busy};
+use crate::builtin::relay::{Dialled, RelayFailure, RelaySocket, Side, dial, is_busy};
 use crate::config::model::{Action, Endpoint, RelayTarget, Service};
 use crate::net::listener::ShownEndpoint;
 use crate::server::Server;
@@ -54,7 +54,7 @@ impl Dial {
 
     /// Both sides are asked at the times of the service; the client's socket has them from the
     /// listener.
-    fn keep_alive(&self, target: &Socket) {
+    fn keep_alive(&self, target: &RelaySocket) {
         if let Some(times) = self.definition.attributes.keepalive.times() {
             target.keep_alive(times);
         }
@@ -198,7 +198,7 @@ impl Server {
         if dial.deadline > self.now {
             if dial.asked.is_none() && state.client.is_gone() && state.client.has_said_nothing() {
                 let error = Errno::EPIPE.into();
-                return self.end_relay(key, Some(&Failure { side: Side::Client, error }));
+                return self.end_relay(key, Some(&RelayFailure { side: Side::Client, error }));
             }
             return self.dial(key);
         }

@@ -48,7 +48,7 @@ impl Caller {
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldClient {
     caller: Caller,
     source: Source,
     /// Why he was not admitted when he came.
@@ -59,7 +59,7 @@ struct Held {
 /// All that are held, in the order in which they came.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Holding {
-    held: VecDeque<Held>,
+    held: VecDeque<HeldClient>,
     /// Something has ended since they were last looked at.
     freed: bool,
     /// They are being looked at.
@@ -110,7 +110,7 @@ impl Server {
             return self.turn_away(caller, reason);
         }
         let until = self.now + MOMENT;
-        self.holding.held.push_back(Held { caller, source, reason, until });
+        self.holding.held.push_back(HeldClient { caller, source, reason, until });
         if !std::mem::replace(&mut self.holding.timed, true) {
             self.timers.set(until, Timer::Held);
         }
@@ -133,7 +133,7 @@ impl Server {
     }
 
     /// Gives him back if there is still no room.
-    fn let_one_in(&mut self, held: Held) -> Option<Held> {
+    fn let_one_in(&mut self, held: HeldClient) -> Option<HeldClient> {
         let service = match &held.caller {
             Caller::Taken { listener, .. } => {
                 let open = self.listeners.get(*listener).filter(|it| it.listener.is_some());
@@ -230,7 +230,7 @@ mod tests {
                 let connection = Connection { socket: socket(), peer, peer_gid: None };
                 let caller = Caller::Taken { listener: Key::NOBODY, connection, told: false };
                 let (reason, until) = (Reason::PerSource, Instant::now());
-                holding.held.push_back(Held { caller, source, reason, until });
+                holding.held.push_back(HeldClient { caller, source, reason, until });
             }
             has_place
         };

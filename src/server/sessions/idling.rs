@@ -55,7 +55,7 @@ impl Movement {
 
 /// A program's connection that may not be still for too long.
 #[derive(Debug)]
-pub(in crate::server) struct Watched {
+pub(in crate::server) struct IdleWatch {
     pub(in crate::server) limit: Duration,
     pub(in crate::server) movement: Movement,
     /// When it is looked at.
@@ -64,7 +64,7 @@ pub(in crate::server) struct Watched {
     pub(in crate::server) is_over: bool,
 }
 
-impl Watched {
+impl IdleWatch {
     pub(in crate::server) fn new(limit: Duration, movement: Movement) -> Self {
         let due = later(movement.last, limit);
         Self { limit, movement, due, is_over: false }
@@ -109,7 +109,7 @@ impl Server {
         };
         let limit = self.services.get(child.service).map(|state| &state.service.attributes);
         let Some(limit) = limit.and_then(|attributes| attributes.idle_timeout) else { return };
-        let watched = Watched::new(limit, Movement::since(self.now));
+        let watched = IdleWatch::new(limit, Movement::since(self.now));
         self.timers.set(watched.due, Timer::Still(key));
         child.watched = Some(Box::new(watched));
     }

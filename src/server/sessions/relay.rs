@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use super::dialling::{CONNECT, Dial};
 use super::idling::{IDLE, Stillness};
 use crate::admission::{ServiceId, Source};
-use crate::builtin::relay::{Failure, Progress, Relay, Side, Socket};
+use crate::builtin::relay::{Relay, RelayFailure, RelayProgress, RelaySocket, Side};
 use crate::config::model::LogOnSuccess;
 use crate::log::events::{self, Label};
 use crate::net::address::Address;
@@ -23,7 +23,7 @@ use crate::server::peers::PeerId;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
-use crate::server::services::reserve::Held;
+use crate::server::services::reserve::ServedClient;
 
 /// So many clients in a row that failed before they were answered are as many as there may
 /// be; so many are a ring of relays, or somebody who wants nothing.
@@ -37,9 +37,9 @@ const FRUITLESS: [(u32, Duration); 3] = [
 #[derive(Debug)]
 pub(in crate::server) struct RelayState {
     pub(in crate::server) relay: Relay,
-    pub(in crate::server) client: Socket,
+    pub(in crate::server) client: RelaySocket,
     /// None while no address is being tried.
-    pub(in crate::server) target: Option<Socket>,
+    pub(in crate::server) target: Option<RelaySocket>,
     /// None once connected.
     pub(in crate::server) dial: Option<Box<Dial>>,
     pub(in crate::server) service: Key,
@@ -96,7 +96,7 @@ impl Server {
         let listener::Connection { socket, peer, .. } = connection;
         let log = definition.attributes.log_on_success;
         events::accepted(&label, peer, None, log);
-        let client = match Socket::accepted(socket) {
+        let client = match RelaySocket::accepted(socket) {
             Ok(client) => client,
             Err(error) => {
                 events::failed(&label, peer, None, ("socket", None), &error);
@@ -108,7 +108,7 @@ impl Server {
         let deadline = self.now + CONNECT;
         let limit = definition.attributes.idle_timeout;
         let still = limit.map(|limit| Stillness::new(limit, self.now));
-        self.room.shares.take(service, peer, Held::Relay);
+        self.room.shares.take(service, peer, ServedClient::Relay);
         let key = self.relays.insert(RelayState {
             relay: Relay::new(),
             client,
@@ -162,7 +162,7 @@ impl Server {
             Side::Client => (Some(&state.client), Owner::Relay(key)),
             Side::Target => (state.target.as_ref(), Owner::RelayTarget(key)),
         };
-        let Some(descriptor) = socket.map(Socket::as_raw_fd) else { return false };
+        let Some(descriptor) = socket.map(RelaySocket::as_raw_fd) else { return false };
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registry = self.poll.registry();
         match registry.register(&mut SourceFd(&descriptor), token::pack(owner), interest) {
@@ -196,10 +196,10 @@ impl Server {
         }
         // Nothing is read before there is somebody to pass it to.
         if let Some(error) = state.client.error() {
-            return self.end_relay(key, Some(&Failure { side: Side::Client, error }));
+            return self.end_relay(key, Some(&RelayFailure { side: Side::Client, error }));
         }
         let is_asked = state.dial.as_ref().is_some_and(|dial| dial.asked.is_some());
-        match state.target.as_ref().filter(|_| !is_asked).map(Socket::answered) {
+        match state.target.as_ref().filter(|_| !is_asked).map(RelaySocket::answered) {
             Some(Ok(true)) => self.connected(key),
             Some(Err(error)) => {
                 if self.next_address(key, &error) {
@@ -230,14 +230,14 @@ impl Server {
         let Some(state) = self.relays.get_mut(key) else { return };
         let Some(target) = &mut state.target else { return };
         match state.relay.turn(&mut state.client, target, &mut self.scratch) {
-            Progress::Blocked => {}
-            Progress::More => self.queue_relay(key),
-            Progress::Finished => self.end_relay(key, None),
+            RelayProgress::Blocked => {}
+            RelayProgress::More => self.queue_relay(key),
+            RelayProgress::Finished => self.end_relay(key, None),
         }
     }
 
     /// Closes both sides and says why.
-    pub(in crate::server) fn end_relay(&mut self, key: Key, failure: Option<&Failure>) {
+    pub(in crate::server) fn end_relay(&mut self, key: Key, failure: Option<&RelayFailure>) {
         self.end_relay_for(key, failure, "done");
     }
 
@@ -247,11 +247,11 @@ impl Server {
     }
 
     /// `otherwise`: why, if nothing has failed.
-    fn end_relay_for(&mut self, key: Key, failure: Option<&Failure>, otherwise: &'static str) {
+    fn end_relay_for(&mut self, key: Key, failure: Option<&RelayFailure>, otherwise: &'static str) {
         let Some(state) = self.relays.get(key) else { return };
         let why = match failure.or(state.relay.failure()) {
             None => Cow::Borrowed(otherwise),
-            Some(Failure { side, error }) => Cow::Owned(format!("{}: {error}", side.as_str())),
+            Some(RelayFailure { side, error }) => Cow::Owned(format!("{}: {error}", side.as_str())),
         };
         let time = self.now.saturating_duration_since(state.started);
         events::closed(&state.label, state.peer, &why, time, state.log);
@@ -287,7 +287,7 @@ impl Server {
             self.hang_up(key);
         }
         let Some(state) = self.relays.remove(key) else { return };
-        self.room.shares.give_back(state.service, state.peer, Held::Relay);
+        self.room.shares.give_back(state.service, state.peer, ServedClient::Relay);
         if let Some(still) = state.still {
             self.timers.cancel(still.due, Timer::StillRelay(key));
         }

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use mio::Interest;
 use mio::unix::SourceFd;
 
-use crate::control::answer::{self, Refusal};
+use crate::control::answer::{self, RequestRefusal};
 use crate::log::{events, sink};
 use crate::server::Server;
-use crate::server::control::connection::Stage;
+use crate::server::control::connection::ControlStage;
 use crate::server::programs::watching::Tidy;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
@@ -73,10 +73,10 @@ impl Server {
     pub(in crate::server) fn upgrade_for(&mut self, key: Key) {
         if let Some(reason) = self.why_no_upgrade() {
             events::upgrade_refused(reason);
-            return self.tell_edge(key, answer::line(&Refusal { error: reason.to_owned() }));
+            return self.tell_edge(key, answer::line(&RequestRefusal { error: reason.to_owned() }));
         }
         if let Some(edge) = self.controlling.edges.get_mut(key) {
-            edge.stage = Stage::AwaitsUpgrade;
+            edge.stage = ControlStage::AwaitsUpgrade;
         }
         events::upgrading(self.upgrading.image.path());
         if let Err(error) = self.begin_trial() {
@@ -151,12 +151,12 @@ impl Server {
     pub(in crate::server) fn refuse_upgrade(&mut self, reason: &str) {
         self.upgrading.tried = None;
         events::upgrade_refused(reason);
-        self.answer_upgrade(&answer::line(&Refusal { error: reason.to_owned() }));
+        self.answer_upgrade(&answer::line(&RequestRefusal { error: reason.to_owned() }));
     }
 
     /// Tells everybody who waits for it how the upgrade has ended.
     pub(in crate::server) fn answer_upgrade(&mut self, words: &[u8]) {
-        self.tell_those(|stage| stage == Stage::AwaitsUpgrade, words);
+        self.tell_those(|stage| stage == ControlStage::AwaitsUpgrade, words);
     }
 
     /// Whether the program on disk is about to go on in our place.

@@ -16,7 +16,7 @@ use crate::builtin::relay::Relay;
 use crate::config::model::{
     Action, Attributes, Builtin, Config, Program, RelayTarget, Service, SocketSpec,
 };
-use crate::control::answer::{self, Refusal, Upgraded};
+use crate::control::answer::{self, RequestRefusal, Upgraded};
 use crate::log::events::{self, Label};
 use crate::log::sink;
 use crate::net::listener::{Connection, Listener};
@@ -29,11 +29,11 @@ use crate::server::reactor::timers::Timer;
 use crate::server::services::rejection_log::Refusals;
 use crate::server::sessions::banners::Banners;
 use crate::server::state::{ListenerState, Rest, ServiceState, Stopped};
-use crate::spawn::sandbox::cgroup::{Group, Groups};
+use crate::spawn::sandbox::cgroup::{Cgroup, Cgroups};
 use crate::spawn::{Confinement, Failure, Prepared, Stage};
 use crate::systemd::About;
 use crate::upgrade::state::{self, State};
-use crate::upgrade::{Clock, Descriptors, Image, Parcel};
+use crate::upgrade::{Clock, Descriptors, Image, Snapshot};
 
 /// What has been taken over so far, by the places in the state.
 pub(in crate::server) struct Adoption {
@@ -44,7 +44,7 @@ pub(in crate::server) struct Adoption {
     pub(in crate::server) pipes: Vec<Option<Key>>,
     /// Of the service manager's sockets that a service has: as handed over, and now.
     lent: HashMap<RawFd, RawFd>,
-    pub(in crate::server) groups: HashMap<OsString, Rc<Group>>,
+    pub(in crate::server) groups: HashMap<OsString, Rc<Cgroup>>,
     /// By these, programs of services that are no more are counted, and whom we serve.
     pub(in crate::server) gone: (ServiceId, ServiceId),
 }
@@ -107,7 +107,7 @@ fn would_be_lost(service: &Service) -> String {
 
 /// A service that a reload takes for the one that was served: the same sockets and name.
 /// Its options are set again, and everybody is counted by source, whatever it will be.
-fn stub(service: &state::Service) -> Service {
+fn stub(service: &state::SavedService) -> Service {
     let attributes = Attributes {
         per_source: Some(u32::MAX),
         socket_mode: u32::MAX,
@@ -137,7 +137,7 @@ fn stub(service: &state::Service) -> Service {
 impl Server {
     /// Goes on with what is in the parcel, and serves this configuration. Nothing in it
     /// can fail as a whole. The pid file, if there is one.
-    pub fn take_over(&mut self, parcel: Parcel, mut loading: Loading) -> Option<OwnedFd> {
+    pub fn take_over(&mut self, parcel: Snapshot, mut loading: Loading) -> Option<OwnedFd> {
         self.now = Instant::now();
         let refused = parcel.refused().map(str::to_owned);
         let (state, descriptors) = parcel.open_up();
@@ -200,10 +200,10 @@ impl Server {
         let reader = state.failure_pipe.and_then(|it| taken_or_said(&mut taken.descriptors, it));
         self.spawner.take_over(failures, reader);
         let path = |text: &OsString| PathBuf::from(text);
-        let state::Groups { base, own, lingering } = &state.groups;
+        let state::SavedCgroups { base, own, lingering } = &state.groups;
         let lingering = lingering.iter().map(path).collect();
         self.groups =
-            Groups::taken_over(base.as_ref().map(path), own.as_ref().map(path), lingering);
+            Cgroups::taken_over(base.as_ref().map(path), own.as_ref().map(path), lingering);
         self.peers = peers(&state.peers, clock);
     }
 
@@ -245,7 +245,7 @@ impl Server {
     }
 
     /// Something to hold the group with, until the real program is prepared in it.
-    fn prepared_in(&self, service: &Service, group: Option<Rc<Group>>) -> Option<Rc<Prepared>> {
+    fn prepared_in(&self, service: &Service, group: Option<Rc<Cgroup>>) -> Option<Rc<Prepared>> {
         let Action::Program(program) = &service.action else { return None };
         let confinement = Confinement::in_group(Some(group?));
         Prepared::new(service, program, &self.facts.server, confinement).ok().map(Rc::new)
@@ -255,7 +255,7 @@ impl Server {
         &self,
         path: &OsStr,
         taken: &mut Adoption,
-    ) -> Option<Rc<Group>> {
+    ) -> Option<Rc<Cgroup>> {
         if let Some(known) = taken.groups.get(path) {
             return Some(Rc::clone(known));
         }
@@ -274,8 +274,16 @@ impl Server {
     fn adopt_held(&mut self, state: &State, taken: &mut Adoption) {
         self.manager.watchdog = state.watchdog;
         for held in &state.held {
-            let state::Held { spec, takes_ipv4, name, said, descriptor, lent, shared, ruined } =
-                held.clone();
+            let state::SavedStoredSocket {
+                spec,
+                takes_ipv4,
+                name,
+                said,
+                descriptor,
+                lent,
+                shared,
+                ruined,
+            } = held.clone();
             let place = match lent {
                 true => taken.lent.get(&descriptor).copied().map(Err),
                 false => taken_or_said(&mut taken.descriptors, descriptor).map(Ok),
@@ -290,8 +298,8 @@ impl Server {
     fn adopt_socket(
         &mut self,
         owner: Key,
-        handed: &state::Socket,
-        held: &[state::Held],
+        handed: &state::SavedSocket,
+        held: &[state::SavedStoredSocket],
         taken: &mut Adoption,
     ) -> Key {
         let key = self.new_listener(owner, handed.spec.clone());
@@ -380,7 +388,7 @@ impl Server {
         let words = match refused {
             Some(reason) => {
                 events::upgrade_refused(reason);
-                answer::line(&Refusal { error: reason.to_owned() })
+                answer::line(&RequestRefusal { error: reason.to_owned() })
             }
             None => {
                 events::upgraded((version, from), pause, self.children.len());
@@ -437,7 +445,7 @@ fn with_sharing(mut listener: Listener, open: &state::Open) -> Listener {
     listener
 }
 
-fn peers(handed: &state::Peers, clock: Clock) -> Peers {
+fn peers(handed: &state::SavedPeers, clock: Clock) -> Peers {
     let mut labels: HashMap<&str, Rc<str>> = HashMap::new();
     let known = handed.known.iter().map(|(number, peer)| {
         let service = labels.entry(&peer.service).or_insert_with(|| Rc::from(&*peer.service));

@@ -7,33 +7,33 @@ use std::rc::Rc;
 
 use super::restore::{Adoption, adopted_listener, taken_or_said};
 use crate::admission::{ServiceId, Source};
-use crate::builtin::relay::{Side, Socket};
+use crate::builtin::relay::{RelaySocket, Side};
 use crate::config::model::{Account, Action, Service};
 use crate::log::events::{self, Label};
 use crate::net::datagram::{Destination, Flow};
 use crate::server::Server;
-use crate::server::control::connection::{Edge, Kind, Stage};
+use crate::server::control::connection::{ControlConnection, ControlKind, ControlStage};
 use crate::server::control::render::Producer;
 use crate::server::peers::PeerId;
 use crate::server::programs::leftovers::Remains;
-use crate::server::programs::time_limits::Group;
+use crate::server::programs::time_limits::DoomedGroup;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
-use crate::server::services::peer_queue::Sorted;
-use crate::server::services::per_peer::Homing;
-use crate::server::services::reserve::Held;
+use crate::server::services::peer_queue::SortedDatagrams;
+use crate::server::services::per_peer::PendingPeer;
+use crate::server::services::reserve::ServedClient;
 use crate::server::services::straying::PeerSocket;
-use crate::server::sessions::banners::{Admitted, BannerState, Then};
-use crate::server::sessions::closing::Kept;
+use crate::server::sessions::banners::{Admitted, AfterBanner, BannerState};
+use crate::server::sessions::closing::KeptConnection;
 use crate::server::sessions::dialling::Dial;
-use crate::server::sessions::idling::{Movement, Stillness, Watched};
+use crate::server::sessions::idling::{IdleWatch, Movement, Stillness};
 use crate::server::sessions::relay::RelayState;
 use crate::server::sessions::stream::Stream;
 use crate::server::state::{Child, ConversationState, Guest, Rest, StderrState, Terms};
 use crate::spawn::environment;
 use crate::upgrade::Moment;
-use crate::upgrade::state::{self, Served, State};
+use crate::upgrade::state::{self, SavedSessions, State};
 
 impl Server {
     pub(in crate::server) fn adopt_whoever_is_served(
@@ -56,7 +56,7 @@ impl Server {
             let place = remains.iter().position(|it| it.pid == pid);
             let remains = place.map(|place| remains.swap_remove(place));
             let remains = remains.map(|it| Box::new(Remains::taken_over(&it, self.now)));
-            self.keep_group(Group { pid, due: taken.clock.instant(due), remains });
+            self.keep_group(DoomedGroup { pid, due: taken.clock.instant(due), remains });
         }
         for conversation in state.conversations {
             self.adopt_conversation(conversation, taken);
@@ -88,7 +88,7 @@ impl Server {
         }
     }
 
-    fn adopt_pipe(&mut self, pipe: state::Pipe, taken: &mut Adoption) -> Option<Key> {
+    fn adopt_pipe(&mut self, pipe: state::SavedPipe, taken: &mut Adoption) -> Option<Key> {
         let descriptor = taken_or_said(&mut taken.descriptors, pipe.descriptor)?;
         let service = key_of(pipe.service, taken);
         let key = self.stderr.insert(StderrState::handed_over(pipe, descriptor, service, self.now));
@@ -97,7 +97,12 @@ impl Server {
     }
 
     /// Counts somebody as before, by the service if that is one of the same kind.
-    fn count_again(&mut self, served: &Served, program: bool, taken: &Adoption) -> ServiceId {
+    fn count_again(
+        &mut self,
+        served: &SavedSessions,
+        program: bool,
+        taken: &Adoption,
+    ) -> ServiceId {
         let state = self.services.get(key_of(served.service, taken));
         let same = |action: &Action| matches!(action, Action::Program(_)) == program;
         let own = state.filter(|state| same(&state.service.action)).map(|state| state.admission);
@@ -106,8 +111,8 @@ impl Server {
         id
     }
 
-    fn adopt_child(&mut self, handed: state::Child, taken: &mut Adoption) {
-        let state::Child { served, pid, kill_after, on_stop, leftovers, .. } = handed;
+    fn adopt_child(&mut self, handed: state::SavedChild, taken: &mut Adoption) {
+        let state::SavedChild { served, pid, kill_after, on_stop, leftovers, .. } = handed;
         let listener = handed
             .socket
             .and_then(|(service, socket)| taken.sockets.get(service)?.get(socket).copied());
@@ -157,7 +162,7 @@ impl Server {
         }
     }
 
-    fn adopt_conversation(&mut self, handed: state::Conversation, taken: &mut Adoption) {
+    fn adopt_conversation(&mut self, handed: state::SavedBuiltin, taken: &mut Adoption) {
         let served = &handed.served;
         let stream = taken_or_said(&mut taken.descriptors, handed.descriptor);
         let machine = serde_json::from_value(handed.machine);
@@ -188,11 +193,11 @@ impl Server {
         self.watch_conversation(state, false);
     }
 
-    fn adopt_relay(&mut self, handed: state::Relay, taken: &mut Adoption) {
+    fn adopt_relay(&mut self, handed: state::SavedRelay, taken: &mut Adoption) {
         let served = &handed.served;
         let mut socket = |number| {
             let taken = taken_or_said(&mut taken.descriptors, number);
-            taken.map(Socket::taken_over)
+            taken.map(RelaySocket::taken_over)
         };
         let (client, target) = (socket(handed.client), handed.target.and_then(&mut socket));
         let machine = serde_json::from_value(handed.machine);
@@ -215,7 +220,7 @@ impl Server {
         let has_target = target.is_some();
         let admission = self.count_again(served, false, taken);
         let service = key_of(served.service, taken);
-        self.room.shares.take(service, served.peer, Held::Relay);
+        self.room.shares.take(service, served.peer, ServedClient::Relay);
         let key = self.relays.insert(RelayState {
             relay,
             client,
@@ -243,11 +248,11 @@ impl Server {
         }
     }
 
-    fn adopt_banner(&mut self, handed: state::Banner, taken: &mut Adoption) {
+    fn adopt_banner(&mut self, handed: state::SavedBanner, taken: &mut Adoption) {
         let Some(socket) = taken_or_said(&mut taken.descriptors, handed.descriptor) else { return };
         let then = match handed.then {
-            state::Then::Close { left } => Then::Close { left },
-            state::Then::Serve { service, peer, peer_gid, facts, since } => {
+            state::SavedThen::Close { left } => AfterBanner::Close { left },
+            state::SavedThen::Serve { service, peer, peer_gid, facts, since } => {
                 let service = key_of(service, taken);
                 // Of a service that is no more nobody is served.
                 let Some(state) = self.services.get(service) else { return };
@@ -255,7 +260,14 @@ impl Server {
                 self.admission.restore(self.now, admission, Source::from(peer));
                 let since = taken.clock.instant(since);
                 let facts = facts_of(*facts);
-                Then::Serve(Box::new(Admitted { service, admission, peer, peer_gid, facts, since }))
+                AfterBanner::Serve(Box::new(Admitted {
+                    service,
+                    admission,
+                    peer,
+                    peer_gid,
+                    facts,
+                    since,
+                }))
             }
         };
         let due = taken.clock.instant(handed.due);
@@ -263,14 +275,14 @@ impl Server {
         self.keep_telling(BannerState { socket, text, sent: 0, then, due, queued: false });
     }
 
-    fn adopt_homing(&mut self, handed: &state::Homing, taken: &mut Adoption) {
+    fn adopt_homing(&mut self, handed: &state::SavedPendingPeer, taken: &mut Adoption) {
         let (service, socket) = handed.socket;
         let owner = key_of(Some(service), taken);
         let listener = taken.sockets.get(service).and_then(|sockets| sockets.get(socket));
         let (Some(state), Some(&listener)) = (self.services.get(owner), listener) else { return };
         let id = state.admission;
         let Some(socket) = taken_or_said(&mut taken.descriptors, handed.descriptor) else { return };
-        let state::Homing { peer, to, sender, expected, looks, .. } = *handed;
+        let state::SavedPendingPeer { peer, to, sender, expected, looks, .. } = *handed;
         self.admission.restore(
             self.now,
             id,
@@ -278,28 +290,28 @@ impl Server {
         );
         let (socket, flow) =
             (UdpSocket::from(socket), Flow { peer, to: to.map(Destination::from) });
-        self.look_again(Homing { listener, owner, socket, flow, sender, expected, looks });
+        self.look_again(PendingPeer { listener, owner, socket, flow, sender, expected, looks });
     }
 
-    fn adopt_door(&mut self, handed: &state::Door, taken: &mut Adoption) {
+    fn adopt_door(&mut self, handed: &state::SavedControlListener, taken: &mut Adoption) {
         let Some(listener) = adopted_listener(&handed.open, &handed.spec, taken) else { return };
-        let kind = if handed.controls { Kind::Control } else { Kind::Metrics };
+        let kind = if handed.controls { ControlKind::Control } else { ControlKind::Metrics };
         let place = listener.address().to_string();
         if let Err(error) = self.open_door(listener, kind) {
             events::trouble(&place, "epoll_ctl", &error);
         }
     }
 
-    fn adopt_edge(&mut self, handed: state::Edge, taken: &mut Adoption) {
+    fn adopt_edge(&mut self, handed: state::SavedControlConnection, taken: &mut Adoption) {
         let Some(stream) = taken_or_said(&mut taken.descriptors, handed.descriptor) else { return };
-        let _ = self.watch_edge(Edge {
+        let _ = self.watch_edge(ControlConnection {
             stream: File::from(stream),
-            kind: if handed.controls { Kind::Control } else { Kind::Metrics },
+            kind: if handed.controls { ControlKind::Control } else { ControlKind::Metrics },
             peer: handed.peer,
             stage: match handed.stage {
-                state::Stage::Asking => Stage::Asking,
-                state::Stage::AwaitsUpgrade => Stage::AwaitsUpgrade,
-                state::Stage::Told => Stage::Told,
+                state::SavedControlStage::Asking => ControlStage::Asking,
+                state::SavedControlStage::AwaitsUpgrade => ControlStage::AwaitsUpgrade,
+                state::SavedControlStage::Told => ControlStage::Told,
             },
             request: handed.request,
             out: handed.unsent,
@@ -312,16 +324,16 @@ impl Server {
 }
 
 /// The copy of a connection. Without it the program has it alone, which is said.
-fn kept(handed: &state::Kept, taken: &mut Adoption) -> Option<Kept> {
-    let state::Kept { descriptor, linger, since } = *handed;
+fn kept(handed: &state::SavedConnection, taken: &mut Adoption) -> Option<KeptConnection> {
+    let state::SavedConnection { descriptor, linger, since } = *handed;
     let socket = taken_or_said(&mut taken.descriptors, descriptor)?;
-    Some(Kept { socket, linger, since })
+    Some(KeptConnection { socket, linger, since })
 }
 
-fn watched(handed: &state::Watched, taken: &Adoption) -> Watched {
-    let state::Watched { limit, last, taken: bytes, is_over } = *handed;
+fn watched(handed: &state::SavedIdleWatch, taken: &Adoption) -> IdleWatch {
+    let state::SavedIdleWatch { limit, last, taken: bytes, is_over } = *handed;
     let movement = Movement { last: taken.clock.instant(last), taken: bytes };
-    Watched { is_over, ..Watched::new(limit, movement) }
+    IdleWatch { is_over, ..IdleWatch::new(limit, movement) }
 }
 
 fn key_of(place: Option<usize>, taken: &Adoption) -> Key {
@@ -341,19 +353,28 @@ fn nobody() -> Account {
     }
 }
 
-pub(in crate::server) fn sorted(handed: &[state::Sorted]) -> Sorted {
+pub(in crate::server) fn sorted(handed: &[state::SavedDatagrams]) -> SortedDatagrams {
     let bytes = |it: &state::Datagram| it.0.clone();
-    let flow = |it: &state::Sorted| Flow { peer: it.peer, to: it.to.map(Destination::from) };
+    let flow =
+        |it: &state::SavedDatagrams| Flow { peer: it.peer, to: it.to.map(Destination::from) };
     handed.iter().map(|it| (flow(it), it.datagrams.iter().map(bytes).collect())).collect()
 }
 
-fn facts_of(facts: state::Facts) -> environment::Connection {
-    let state::Facts { protocol, local, remote, path, credentials, vsock } = facts;
+fn facts_of(facts: state::SavedFacts) -> environment::ConnectionEnvironment {
+    let state::SavedFacts { protocol, local, remote, path, credentials, vsock } = facts;
     let protocol = match protocol.as_str() {
         "UDP" => "UDP",
         "UNIX" => "UNIX",
         "VSOCK" => "VSOCK",
         _ => "TCP",
     };
-    environment::Connection { protocol, local, remote, path, credentials, vsock, greeting: b"" }
+    environment::ConnectionEnvironment {
+        protocol,
+        local,
+        remote,
+        path,
+        credentials,
+        vsock,
+        greeting: b"",
+    }
 }

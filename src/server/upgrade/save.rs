@@ -18,16 +18,16 @@ use crate::net::datagram::Flow;
 use crate::net::listener::{Bound, Listener};
 use crate::net::unix_path::BoundPath;
 use crate::server::Server;
-use crate::server::control::connection::{Edge, Kind, Stage};
+use crate::server::control::connection::{ControlConnection, ControlKind, ControlStage};
 use crate::server::peers::PeerId;
 use crate::server::reactor::slab::Key;
-use crate::server::sessions::banners::{BannerState, Then};
+use crate::server::sessions::banners::{AfterBanner, BannerState};
 use crate::server::sessions::dialling::Dial;
 use crate::server::sessions::relay::RelayState;
 use crate::server::state::{
     Child, ConversationState, ListenerState, Rest, ServiceState, StderrState, Stopped,
 };
-use crate::spawn::sandbox::cgroup::Group;
+use crate::spawn::sandbox::cgroup::Cgroup;
 use crate::systemd::About;
 use crate::upgrade::state::{self, FORMAT, State};
 use crate::upgrade::{Clock, Moment};
@@ -106,10 +106,10 @@ impl Server {
         Collector { clock: Clock::now(), descriptors: Vec::new(), services, sockets, pipes }
     }
 
-    fn hand_over_service(&self, state: &ServiceState, to: &mut Collector) -> state::Service {
+    fn hand_over_service(&self, state: &ServiceState, to: &mut Collector) -> state::SavedService {
         let group = state.prepared.as_ref().and_then(|prepared| prepared.group());
         let listeners = state.listeners.iter().filter_map(|key| self.listeners.get(*key));
-        state::Service {
+        state::SavedService {
             label: state.label.to_string(),
             socket_type: state.service.socket_type,
             tcpmux: state.service.tcpmux.clone(),
@@ -127,35 +127,44 @@ impl Server {
         }
     }
 
-    fn hand_over_groups(&self) -> state::Groups {
+    fn hand_over_groups(&self) -> state::SavedCgroups {
         let (base, own, lingering) = self.groups.known();
         let text = |path: &Path| path.as_os_str().to_owned();
         let lingering = lingering.iter().map(|path| text(path)).collect();
-        state::Groups { base: base.map(text), own: own.map(text), lingering }
+        state::SavedCgroups { base: base.map(text), own: own.map(text), lingering }
     }
 
-    fn hand_over_peers(&self, clock: Clock) -> state::Peers {
+    fn hand_over_peers(&self, clock: Clock) -> state::SavedPeers {
         let known = self.peers.iter().map(|(id, peer)| {
             let (address, service) = (peer.address, peer.service.to_string());
             let since = clock.moment(peer.since);
-            (id.number(), state::Peer { address, service, pid: peer.pid, since })
+            (id.number(), state::SavedPeer { address, service, pid: peer.pid, since })
         });
         let ended = self.peers.ended_ones().map(|id| id.number()).collect();
-        state::Peers { total: self.peers.total(), known: known.collect(), ended }
+        state::SavedPeers { total: self.peers.total(), known: known.collect(), ended }
     }
 
-    fn hand_over_held(&self, to: &mut Collector) -> Vec<state::Held> {
+    fn hand_over_held(&self, to: &mut Collector) -> Vec<state::SavedStoredSocket> {
         let held = self.manager.sockets.held().map(|(about, descriptor, lent)| {
             let About { spec, takes_ipv4, name, said, shared, ruined } = about;
             if !lent {
                 to.number(&descriptor);
             }
-            state::Held { spec, takes_ipv4, name, said, descriptor, lent, shared, ruined }
+            state::SavedStoredSocket {
+                spec,
+                takes_ipv4,
+                name,
+                said,
+                descriptor,
+                lent,
+                shared,
+                ruined,
+            }
         });
         held.collect()
     }
 
-    fn hand_over_doors(&self, to: &mut Collector) -> Vec<state::Door> {
+    fn hand_over_doors(&self, to: &mut Collector) -> Vec<state::SavedControlListener> {
         let doors = self.controlling.doors.iter().map(|(_, door)| {
             let endpoint = match (door.listener.path(), door.listener.address()) {
                 (Some(path), _) => Endpoint::Unix(path.path().to_owned()),
@@ -164,31 +173,35 @@ impl Server {
                 (None, Bound::Vsock(address)) => Endpoint::Vsock(*address),
             };
             let spec = SocketSpec { socket_type: SocketType::Stream, endpoint, device: None };
-            let controls = door.kind == Kind::Control;
-            state::Door { spec, open: to.open(&door.listener), controls }
+            let controls = door.kind == ControlKind::Control;
+            state::SavedControlListener { spec, open: to.open(&door.listener), controls }
         });
         doors.collect()
     }
 
-    fn hand_over_edges(&self, to: &mut Collector) -> Vec<state::Edge> {
+    fn hand_over_edges(&self, to: &mut Collector) -> Vec<state::SavedControlConnection> {
         let edges = self.controlling.edges.iter();
         edges.filter_map(|(_, edge)| self.hand_over_edge(edge, to)).collect()
     }
 
     /// An answer of which only the beginning has been made is made whole here.
-    fn hand_over_edge(&self, edge: &Edge, to: &mut Collector) -> Option<state::Edge> {
+    fn hand_over_edge(
+        &self,
+        edge: &ControlConnection,
+        to: &mut Collector,
+    ) -> Option<state::SavedControlConnection> {
         let mut unsent = edge.out.get(edge.sent..).unwrap_or_default().to_vec();
         self.whole_answer(edge.producer.clone(), &mut unsent);
         let stage = match edge.stage {
-            Stage::Asking => state::Stage::Asking,
-            Stage::AwaitsUpgrade => state::Stage::AwaitsUpgrade,
-            Stage::Told => state::Stage::Told,
+            ControlStage::Asking => state::SavedControlStage::Asking,
+            ControlStage::AwaitsUpgrade => state::SavedControlStage::AwaitsUpgrade,
+            ControlStage::Told => state::SavedControlStage::Told,
             // There is no upgrade while these wait.
-            Stage::AwaitsReload(_) | Stage::Stays => return None,
+            ControlStage::AwaitsReload(_) | ControlStage::Stays => return None,
         };
-        Some(state::Edge {
+        Some(state::SavedControlConnection {
             descriptor: to.number(&edge.stream),
-            controls: edge.kind == Kind::Control,
+            controls: edge.kind == ControlKind::Control,
             peer: edge.peer,
             stage,
             request: edge.request.clone(),
@@ -214,9 +227,9 @@ impl Collector {
         state::Open { descriptor: self.number(listener), identity, shared }
     }
 
-    fn socket(&mut self, state: &ListenerState) -> state::Socket {
+    fn socket(&mut self, state: &ListenerState) -> state::SavedSocket {
         let rests = state.rest == Rest::Backoff;
-        state::Socket {
+        state::SavedSocket {
             spec: state.spec.clone(),
             open: state.listener.as_ref().map(|listener| self.open(listener)),
             parked: state.parked.as_ref().map(|parked| state::Parked {
@@ -232,8 +245,8 @@ impl Collector {
         }
     }
 
-    fn pipe(&mut self, state: &StderrState) -> state::Pipe {
-        state::Pipe {
+    fn pipe(&mut self, state: &StderrState) -> state::SavedPipe {
+        state::SavedPipe {
             descriptor: self.number(&state.pipe),
             service: self.services.get(&state.service).copied(),
             label: state.label.to_string(),
@@ -250,8 +263,8 @@ impl Collector {
         (peer, peer_id): (Address, PeerId),
         started: Instant,
         log: LogOnSuccess,
-    ) -> state::Served {
-        state::Served {
+    ) -> state::SavedSessions {
+        state::SavedSessions {
             service: self.services.get(&service).copied(),
             label: label.to_string(),
             peer,
@@ -261,28 +274,28 @@ impl Collector {
         }
     }
 
-    fn child(&mut self, child: &Child) -> state::Child {
+    fn child(&mut self, child: &Child) -> state::SavedChild {
         let served = self.served(
             (child.service, &child.label),
             (child.peer, child.peer_id),
             child.started,
             child.terms.log,
         );
-        state::Child {
+        state::SavedChild {
             served,
             pid: child.pid,
             socket: child.listener.and_then(|key| self.sockets.get(&key)).copied(),
             pipe: child.stderr.and_then(|key| self.pipes.get(&key)).copied(),
-            peer_socket: child
-                .peer_socket
-                .as_ref()
-                .map(|it| state::PeerSocket { descriptor: self.number(&it.socket), peer: it.peer }),
-            kept: child.kept.as_ref().map(|it| state::Kept {
+            peer_socket: child.peer_socket.as_ref().map(|it| state::SavedPeerSocket {
+                descriptor: self.number(&it.socket),
+                peer: it.peer,
+            }),
+            kept: child.kept.as_ref().map(|it| state::SavedConnection {
                 descriptor: self.number(&it.socket),
                 linger: it.linger,
                 since: it.since,
             }),
-            watched: child.watched.as_ref().map(|it| state::Watched {
+            watched: child.watched.as_ref().map(|it| state::SavedIdleWatch {
                 limit: it.limit,
                 last: self.clock.moment(it.movement.last),
                 taken: it.movement.taken,
@@ -297,7 +310,7 @@ impl Collector {
         }
     }
 
-    fn conversation(&mut self, state: &ConversationState) -> state::Conversation {
+    fn conversation(&mut self, state: &ConversationState) -> state::SavedBuiltin {
         let guest = &state.guest;
         let served = self.served(
             (guest.service, &guest.label),
@@ -305,7 +318,7 @@ impl Collector {
             guest.started,
             guest.log,
         );
-        state::Conversation {
+        state::SavedBuiltin {
             served,
             descriptor: self.number(&state.stream),
             machine: value(&state.conversation),
@@ -315,7 +328,7 @@ impl Collector {
         }
     }
 
-    fn relay(&mut self, state: &RelayState) -> Option<state::Relay> {
+    fn relay(&mut self, state: &RelayState) -> Option<state::SavedRelay> {
         let dial = match state.dial.as_deref() {
             None => None,
             Some(dial) => Some(self.dial(dial)?),
@@ -326,7 +339,7 @@ impl Collector {
             state.started,
             state.log,
         );
-        Some(state::Relay {
+        Some(state::SavedRelay {
             served,
             client: self.number(&state.client),
             target: state.target.as_ref().map(|target| self.number(target)),
@@ -336,9 +349,9 @@ impl Collector {
         })
     }
 
-    fn dial(&self, dial: &Dial) -> Option<state::Dial> {
+    fn dial(&self, dial: &Dial) -> Option<state::SavedDial> {
         let (deadline, due) = (self.clock.moment(dial.deadline), self.clock.moment(dial.due));
-        target_of(&dial.definition.action).map(|target| state::Dial {
+        target_of(&dial.definition.action).map(|target| state::SavedDial {
             target: target.clone(),
             at: dial.at,
             deadline,
@@ -347,14 +360,14 @@ impl Collector {
         })
     }
 
-    fn banner(&mut self, state: &BannerState) -> state::Banner {
+    fn banner(&mut self, state: &BannerState) -> state::SavedBanner {
         let then = match &state.then {
-            Then::Close { left } => state::Then::Close { left: *left },
-            Then::Serve(admitted) => state::Then::Serve {
+            AfterBanner::Close { left } => state::SavedThen::Close { left: *left },
+            AfterBanner::Serve(admitted) => state::SavedThen::Serve {
                 service: self.services.get(&admitted.service).copied(),
                 peer: admitted.peer,
                 peer_gid: admitted.peer_gid,
-                facts: Box::new(state::Facts {
+                facts: Box::new(state::SavedFacts {
                     protocol: admitted.facts.protocol.to_owned(),
                     local: admitted.facts.local,
                     remote: admitted.facts.remote,
@@ -365,7 +378,7 @@ impl Collector {
                 since: self.clock.moment(admitted.since),
             },
         };
-        state::Banner {
+        state::SavedBanner {
             descriptor: self.number(&state.socket),
             unsent: state.text.get(state.sent..).unwrap_or_default().to_vec(),
             due: self.clock.moment(state.due),
@@ -375,9 +388,9 @@ impl Collector {
 
     fn homing(
         &mut self,
-        homing: &crate::server::services::per_peer::Homing,
-    ) -> Option<state::Homing> {
-        Some(state::Homing {
+        homing: &crate::server::services::per_peer::PendingPeer,
+    ) -> Option<state::SavedPendingPeer> {
+        Some(state::SavedPendingPeer {
             socket: *self.sockets.get(&homing.listener)?,
             descriptor: self.number(&homing.socket),
             peer: homing.flow.peer,
@@ -396,13 +409,13 @@ fn target_of(action: &Action) -> Option<&RelayTarget> {
     }
 }
 
-fn path_of(group: &Group) -> OsString {
+fn path_of(group: &Cgroup) -> OsString {
     group.path().as_os_str().to_owned()
 }
 
-fn sorted((flow, datagrams): &(Flow, Vec<Vec<u8>>)) -> state::Sorted {
+fn sorted((flow, datagrams): &(Flow, Vec<Vec<u8>>)) -> state::SavedDatagrams {
     let datagrams = datagrams.iter().cloned().map(state::Datagram).collect();
-    state::Sorted { peer: flow.peer, to: flow.to.map(|to| to.at(0)), datagrams }
+    state::SavedDatagrams { peer: flow.peer, to: flow.to.map(|to| to.at(0)), datagrams }
 }
 
 /// Numbers, strings, lists and structures of them: nothing that JSON lacks.

@@ -13,12 +13,12 @@ const LARGEST: usize = 16;
 
 /// The value of an option, as the kernel writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Value {
+pub struct OptionValue {
     bytes: [u8; LARGEST],
     length: usize,
 }
 
-impl Value {
+impl OptionValue {
     /// One number.
     #[must_use]
     pub fn number(number: c_int) -> Self {
@@ -42,7 +42,7 @@ impl Value {
 ///
 /// # Errors
 /// getsockopt(2)'s: ENOPROTOOPT where this kernel, or this kind of socket, has no such one.
-pub fn get(socket: &impl AsRawFd, level: c_int, name: c_int) -> io::Result<Value> {
+pub fn get(socket: &impl AsRawFd, level: c_int, name: c_int) -> io::Result<OptionValue> {
     let mut bytes = [0u8; LARGEST];
     let mut length = libc::socklen_t::try_from(LARGEST).map_err(io::Error::other)?;
     let (place, room) = (bytes.as_mut_ptr().cast(), &raw mut length);
@@ -52,14 +52,19 @@ pub fn get(socket: &impl AsRawFd, level: c_int, name: c_int) -> io::Result<Value
         return Err(io::Error::last_os_error());
     }
     let length = usize::try_from(length).map_err(io::Error::other)?.min(LARGEST);
-    Ok(Value { bytes, length })
+    Ok(OptionValue { bytes, length })
 }
 
 /// Sets an option.
 ///
 /// # Errors
 /// setsockopt(2)'s.
-pub fn set(socket: &impl AsRawFd, level: c_int, name: c_int, value: &Value) -> io::Result<()> {
+pub fn set(
+    socket: &impl AsRawFd,
+    level: c_int,
+    name: c_int,
+    value: &OptionValue,
+) -> io::Result<()> {
     let length = libc::socklen_t::try_from(value.length).map_err(io::Error::other)?;
     let bytes = value.bytes.as_ptr().cast();
     // SAFETY: the kernel reads no more than the length, which is no more than there is.
@@ -91,7 +96,7 @@ pub enum Filter {
 /// Takes the filter of a socket away.
 #[must_use]
 pub fn detach_filter(socket: &impl AsRawFd) -> Filter {
-    let nothing = Value::number(0);
+    let nothing = OptionValue::number(0);
     match set(socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, &nothing) {
         Ok(()) => Filter::Detached,
         Err(error) if error.raw_os_error() == Some(libc::EPERM) && has_filter(socket) => {

@@ -7,8 +7,8 @@ use std::os::fd::RawFd;
 use std::ptr;
 
 use super::{
-    Birth, FAILED, Job, Numbers, Pointers, Stage, Steps, call, check, end_at_once, fork, number,
-    run_child, set_close_on_exec, tell,
+    Birth, ChildJob, FAILED, Numbers, Pointers, Stage, Steps, call, check, end_at_once, fork,
+    number, run_child, set_close_on_exec, tell,
 };
 
 /// What the copy of the server reads.
@@ -81,7 +81,7 @@ pub(in crate::spawn) fn do_steps(
         }
     }
     let (arguments, environment) = (arguments.as_ptr(), environment.as_ptr());
-    let job = Job { steps: ptr::from_ref(steps), arguments, environment, numbers, greeting };
+    let job = ChildJob { steps: ptr::from_ref(steps), arguments, environment, numbers, greeting };
     let birth =
         Birth { job: &raw const job, failure: numbers.failure, sharing: false, parcel: None };
     // It ends this process or becomes the program.

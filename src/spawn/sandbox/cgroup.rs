@@ -37,7 +37,7 @@ type Lingering = Rc<RefCell<Vec<PathBuf>>>;
 
 /// One service's group.
 #[derive(Debug)]
-pub struct Group {
+pub struct Cgroup {
     path: PathBuf,
     directory: Directory,
     /// Programs that are in it since before the start had no limits for a while, which is
@@ -46,7 +46,7 @@ pub struct Group {
     lingering: Lingering,
 }
 
-impl Group {
+impl Cgroup {
     /// Its directory.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -88,7 +88,7 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for Cgroup {
     fn drop(&mut self) {
         // Else somebody has removed it already, and the name may be another's.
         if self.exists() && !is_removed(&self.path) {
@@ -99,7 +99,7 @@ impl Drop for Group {
 
 /// All groups of this server.
 #[derive(Debug, Default)]
-pub struct Groups {
+pub struct Cgroups {
     /// The group below which they are; found when it is first needed.
     base: Option<PathBuf>,
     /// The group that the server has moved to, if it was in the base itself.
@@ -109,7 +109,7 @@ pub struct Groups {
     lingering: Lingering,
 }
 
-impl Groups {
+impl Cgroups {
     /// No groups yet: nothing is looked for before a service asks for limits.
     #[must_use]
     pub fn new() -> Self {
@@ -121,8 +121,8 @@ impl Groups {
         &mut self,
         service: &Service,
         limits: GroupLimits,
-        before: Option<Rc<Group>>,
-    ) -> io::Result<Option<Rc<Group>>> {
+        before: Option<Rc<Cgroup>>,
+    ) -> io::Result<Option<Rc<Cgroup>>> {
         if !is_limited(limits) {
             return Ok(None);
         }
@@ -146,7 +146,7 @@ impl Groups {
     }
 
     /// A new group, or the one that a server before us has left.
-    fn make(&self, base: &Path, service: &Service) -> io::Result<Group> {
+    fn make(&self, base: &Path, service: &Service) -> io::Result<Cgroup> {
         let stem = format!("{}{}", base::PREFIX, name_of(service));
         let names = (2..NAMESAKES).map(|n| format!("{stem}.{n}"));
         for name in std::iter::once(stem.clone()).chain(names) {
@@ -158,7 +158,7 @@ impl Groups {
     }
 
     /// None if somebody has it.
-    fn take(&self, path: PathBuf) -> io::Result<Option<Group>> {
+    fn take(&self, path: PathBuf) -> io::Result<Option<Cgroup>> {
         loop {
             let made = match fs::create_dir(&path) {
                 Ok(()) => true,
@@ -177,7 +177,7 @@ impl Groups {
             if directory.is_at(&path) {
                 let had_gap = Cell::new(!made && self.switched_on && is_populated(&path));
                 let lingering = Rc::clone(&self.lingering);
-                return Ok(Some(Group { path, directory, had_gap, lingering }));
+                return Ok(Some(Cgroup { path, directory, had_gap, lingering }));
             }
         }
     }
@@ -197,11 +197,11 @@ impl Groups {
     ///
     /// # Errors
     /// open(2)'s.
-    pub fn find(&self, path: &Path) -> io::Result<Rc<Group>> {
+    pub fn find(&self, path: &Path) -> io::Result<Rc<Cgroup>> {
         let directory = Directory::open(path)?;
         let lingering = Rc::clone(&self.lingering);
         let had_gap = Cell::new(false);
-        Ok(Rc::new(Group { path: path.to_owned(), directory, had_gap, lingering }))
+        Ok(Rc::new(Cgroup { path: path.to_owned(), directory, had_gap, lingering }))
     }
 
     /// What [`Self::taken_over`] wants.
@@ -233,7 +233,7 @@ impl Groups {
     }
 }
 
-impl Drop for Groups {
+impl Drop for Cgroups {
     fn drop(&mut self) {
         self.tidy();
         if let (Some(base), Some(own)) = (&self.base, &self.own) {

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use cgroup::{Group, Groups};
+use cgroup::{Cgroup, Cgroups};
 
 use crate::config::model::{GroupLimits, Service};
 use crate::sys::descriptor::raise;
@@ -19,13 +19,13 @@ use crate::sys::descriptor::raise;
 #[derive(Debug, Default)]
 pub struct Confinement {
     pub(super) ruleset: Option<OwnedFd>,
-    pub(super) group: Option<Rc<Group>>,
-    pub(super) refusal: Option<Refusal>,
+    pub(super) group: Option<Rc<Cgroup>>,
+    pub(super) refusal: Option<SandboxRefusal>,
 }
 
 /// Why no program of a service is started.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct SandboxRefusal {
     /// `landlock` or `cgroup`.
     pub stage: &'static str,
     /// What the system said at load.
@@ -33,7 +33,7 @@ pub struct Refusal {
     since: Instant,
 }
 
-impl Refusal {
+impl SandboxRefusal {
     /// Whether it is time to try again: whoever is in the way of a group ends some day.
     #[must_use]
     pub fn may_be_over(&self) -> bool {
@@ -50,11 +50,12 @@ const AGAIN: Duration = Duration::from_secs(1);
 impl Confinement {
     /// What `service` asks for. `before` is the group that the service has already.
     #[must_use]
-    pub fn prepare(service: &Service, groups: &mut Groups, before: Option<Rc<Group>>) -> Self {
+    pub fn prepare(service: &Service, groups: &mut Cgroups, before: Option<Rc<Cgroup>>) -> Self {
         let attributes = &service.attributes;
         let mut refusal = None;
         let mut refuse = |stage, error: io::Error| {
-            refusal = Some(Refusal { stage, error: error.to_string(), since: Instant::now() });
+            refusal =
+                Some(SandboxRefusal { stage, error: error.to_string(), since: Instant::now() });
         };
         let ruleset = landlock::make(attributes).unwrap_or_else(|error| {
             refuse("landlock", error);
@@ -71,7 +72,7 @@ impl Confinement {
 
     /// Nothing but a group of processes.
     #[must_use]
-    pub fn in_group(group: Option<Rc<Group>>) -> Self {
+    pub fn in_group(group: Option<Rc<Cgroup>>) -> Self {
         Self { group, ..Self::default() }
     }
 
@@ -84,7 +85,7 @@ impl Confinement {
 
     /// Why no program will be started, if that is so.
     #[must_use]
-    pub fn refusal(&self) -> Option<&Refusal> {
+    pub fn refusal(&self) -> Option<&SandboxRefusal> {
         self.refusal.as_ref()
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// What is found under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// A directory.
     Directory,
     /// A symbolic link.
@@ -20,9 +20,9 @@ pub enum Kind {
 
 /// What the system says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
+pub struct FileFacts {
     /// What it is.
-    pub kind: Kind,
+    pub kind: FileKind,
     /// Its owner.
     pub uid: u32,
     /// Its group.
@@ -83,10 +83,10 @@ impl Trust {
     /// Who else may write to a file, or make and remove names in a directory. On a read-only
     /// mount nobody may: a ConfigMap has mode 0777.
     #[must_use]
-    pub fn writer(&self, facts: &Facts) -> Option<Writer> {
+    pub fn writer(&self, facts: &FileFacts) -> Option<Writer> {
         let mode = facts.mode;
         let is_ours = facts.gid == 0 || self.group == Some(facts.gid);
-        if facts.read_only || facts.kind == Kind::Null {
+        if facts.read_only || facts.kind == FileKind::Null {
             None
         } else if !self.knows(facts.uid) {
             Some(Writer::User(facts.uid))
@@ -102,7 +102,7 @@ impl Trust {
     /// Who else may put something else in the place of what is in a directory and belongs to
     /// whom we trust: not in a sticky one, such as /tmp.
     #[must_use]
-    pub fn replacer(&self, directory: &Facts) -> Option<Writer> {
+    pub fn replacer(&self, directory: &FileFacts) -> Option<Writer> {
         let is_sticky = directory.mode & STICKY != 0 && self.knows(directory.uid);
         self.writer(directory).filter(|_| !is_sticky)
     }
@@ -111,7 +111,7 @@ impl Trust {
 /// Whether a file may be somebody's secret to which another has given a second name (where
 /// fs.protected_hardlinks is off), since others can make names in its directory.
 #[must_use]
-pub fn may_be_a_secret(file: &Facts) -> bool {
+pub fn may_be_a_secret(file: &FileFacts) -> bool {
     file.names > 1 && file.mode & ALL_READ == 0
 }
 
@@ -119,8 +119,8 @@ pub fn may_be_a_secret(file: &Facts) -> bool {
 mod tests {
     use crate::sys::trusted_path::rule::*;
 
-    fn directory(uid: u32, gid: u32, mode: u32) -> Facts {
-        Facts { kind: Kind::Directory, uid, gid, mode, names: 2, read_only: false }
+    fn directory(uid: u32, gid: u32, mode: u32) -> FileFacts {
+        FileFacts { kind: FileKind::Directory, uid, gid, mode, names: 2, read_only: false }
     }
 
     const TRUST: Trust = Trust { user: 1000, group: Some(1001), outside: None };
@@ -136,7 +136,7 @@ mod tests {
             (directory(0, 0, 0o1777), Some(Writer::Everybody), None),
             (directory(1001, 0, 0o700), Some(Writer::User(1001)), Some(Writer::User(1001))),
             (directory(1001, 0, 0o1777), Some(Writer::User(1001)), Some(Writer::User(1001))),
-            (Facts { read_only: true, ..directory(0, 0, 0o777) }, None, None),
+            (FileFacts { read_only: true, ..directory(0, 0, 0o777) }, None, None),
         ] {
             assert_eq!((TRUST.writer(&facts), TRUST.replacer(&facts)), (writer, replacer));
         }

@@ -12,39 +12,39 @@ use proptest::collection::vec;
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Just;
 
-use super::rule::{Facts, Kind, Trust};
-use super::walk::{End, Tree, walk};
-use super::{Place, open_to_read};
+use super::rule::{FileFacts, FileKind, Trust};
+use super::walk::{Tree, WalkEnd, walk};
+use super::{ParentDirectory, open_to_read};
 
 const TRUST: Trust = Trust { user: 0, group: None, outside: None };
 
 /// Absolute paths and what is there.
 #[derive(Debug, Clone, Default)]
-struct Names(BTreeMap<PathBuf, (Facts, OsString)>);
+struct Names(BTreeMap<PathBuf, (FileFacts, OsString)>);
 
-fn facts(kind: Kind, uid: u32, mode: u32) -> Facts {
-    Facts { kind, uid, gid: 0, mode, names: 1, read_only: false }
+fn facts(kind: FileKind, uid: u32, mode: u32) -> FileFacts {
+    FileFacts { kind, uid, gid: 0, mode, names: 1, read_only: false }
 }
 
 impl Names {
     fn directory(mut self, path: &str, uid: u32, mode: u32) -> Self {
-        self.0.insert(path.into(), (facts(Kind::Directory, uid, mode), OsString::new()));
+        self.0.insert(path.into(), (facts(FileKind::Directory, uid, mode), OsString::new()));
         self
     }
 
     fn link(mut self, path: &str, uid: u32, target: &str) -> Self {
-        self.0.insert(path.into(), (facts(Kind::Link, uid, 0o777), target.into()));
+        self.0.insert(path.into(), (facts(FileKind::Link, uid, 0o777), target.into()));
         self
     }
 
     fn file(mut self, path: &str, uid: u32) -> Self {
-        self.0.insert(path.into(), (facts(Kind::File, uid, 0o644), OsString::new()));
+        self.0.insert(path.into(), (facts(FileKind::File, uid, 0o644), OsString::new()));
         self
     }
 
     fn leads(&self, path: &str) -> Result<(PathBuf, bool), String> {
         let end = walk(self, &TRUST, Path::new(path), false);
-        let end: End<PathBuf> = end.map_err(|error| error.to_string())?;
+        let end: WalkEnd<PathBuf> = end.map_err(|error| error.to_string())?;
         assert!(!path.starts_with('/') || end.node == end.path, "{path}: {:?}", end.path);
         Ok((end.node, end.exposed.is_some()))
     }
@@ -69,7 +69,7 @@ impl Tree for Names {
         if self.0.contains_key(&path) { Ok(path) } else { Err(Errno::ENOENT.into()) }
     }
 
-    fn facts<'a>(&self, node: &'a PathBuf) -> &'a Facts {
+    fn facts<'a>(&self, node: &'a PathBuf) -> &'a FileFacts {
         // The tree of a test lives as long as the test.
         let facts = self.0.get(node).map(|known| known.0.clone());
         Box::leak(Box::new(facts.unwrap()))
@@ -164,7 +164,7 @@ proptest! {
             let parent = path.parent().and_then(|parent| tree.0.get(parent));
             let his = facts.uid == 1
                 || parent.is_some_and(|(parent, _)| TRUST.replacer(parent).is_some());
-            if facts.kind == Kind::Link && his {
+            if facts.kind == FileKind::Link && his {
                 *to = target.into();
             }
         }
@@ -225,7 +225,7 @@ fn a_second_name_of_a_private_file_is_refused_where_others_make_names() {
         std::fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
         let said = open_to_read(&at("second")).unwrap_err().to_string();
         assert!(said.contains("more names than this one"), "{said}");
-        let place = Place::of(&at("second")).unwrap();
+        let place = ParentDirectory::of(&at("second")).unwrap();
         assert!(place.open(nix::fcntl::OFlag::O_RDWR, 0o644).is_err());
     }
 }

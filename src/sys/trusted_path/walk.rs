@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 
-use super::rule::{Facts, Kind, Trust, Writer};
+use super::rule::{FileFacts, FileKind, Trust, Writer};
 
 /// As many links as the system follows.
 const MOST_LINKS: u32 = 40;
@@ -23,7 +23,7 @@ pub(super) trait Tree {
     fn here(&self) -> io::Result<Self::Node>;
     /// What is under a name, a link itself; `passing`: if it is a directory, it is passed.
     fn enter(&self, from: &Self::Node, name: &OsStr, passing: bool) -> io::Result<Self::Node>;
-    fn facts<'a>(&self, node: &'a Self::Node) -> &'a Facts;
+    fn facts<'a>(&self, node: &'a Self::Node) -> &'a FileFacts;
     /// Where a link leads.
     fn target(&self, link: &Self::Node) -> io::Result<OsString>;
     /// What a link of the kernel's own (`/proc/self/fd/3`), whose text says nothing, leads to;
@@ -41,7 +41,7 @@ pub struct Exposed {
 }
 
 /// Where a path has led.
-pub(super) struct End<N> {
+pub(super) struct WalkEnd<N> {
     /// The directory that it is in; None for a directory that was not entered by a name.
     pub(super) parent: Option<N>,
     /// Its name there.
@@ -61,7 +61,7 @@ struct Walker<'a, T: Tree> {
     tree: &'a T,
     trust: &'a Trust,
     /// Where it is.
-    at: End<T::Node>,
+    at: WalkEnd<T::Node>,
     /// The names that are left, the next one last.
     left: Vec<OsString>,
     links: u32,
@@ -73,11 +73,11 @@ pub(super) fn walk<T: Tree>(
     trust: &Trust,
     path: &Path,
     through: bool,
-) -> io::Result<End<T::Node>> {
+) -> io::Result<WalkEnd<T::Node>> {
     if path.as_os_str().is_empty() {
         return Err(Errno::ENOENT.into());
     }
-    let at = End {
+    let at = WalkEnd {
         parent: None,
         name: OsString::new(),
         node: if path.is_absolute() { tree.root()? } else { tree.here()? },
@@ -109,7 +109,7 @@ impl<T: Tree> Walker<'_, T> {
     /// Looks at the directory that is left behind.
     fn pass(&mut self) -> io::Result<()> {
         let facts = self.tree.facts(&self.at.node);
-        if facts.kind != Kind::Directory {
+        if facts.kind != FileKind::Directory {
             return Err(Errno::ENOTDIR.into());
         }
         if let Some(by) = self.trust.replacer(facts).filter(|_| self.at.exposed.is_none()) {
@@ -122,7 +122,7 @@ impl<T: Tree> Walker<'_, T> {
     fn step(&mut self, name: OsString, through: bool) -> io::Result<()> {
         let passing = through || !self.left.is_empty();
         let node = self.tree.enter(&self.at.node, &name, passing)?;
-        if self.tree.facts(&node).kind == Kind::Link {
+        if self.tree.facts(&node).kind == FileKind::Link {
             return self.follow(&name, &node);
         }
         let parent = std::mem::replace(&mut self.at.node, node);

@@ -21,14 +21,14 @@ pub(super) struct Rule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Summer {
     offset: i32,
-    start: Change,
-    end: Change,
+    start: TransitionRule,
+    end: TransitionRule,
 }
 
 /// When in a year the offset changes: a day, and seconds after its midnight in
 /// the local time that was in force until then.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Change {
+struct TransitionRule {
     day: Day,
     time: i32,
 }
@@ -46,7 +46,7 @@ enum Day {
 impl Rule {
     /// Reads a whole string; None if it is not one.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut reader = Reader { rest: text.as_bytes() };
+        let mut reader = PosixReader { rest: text.as_bytes() };
         reader.name()?;
         let standard = reader.signed_time(24)?.checked_neg()?;
         if reader.rest.is_empty() {
@@ -95,7 +95,7 @@ impl Rule {
     }
 }
 
-impl Change {
+impl TransitionRule {
     /// The instant in UTC seconds at which it happens in `year`, the offset until then given.
     fn at(&self, year: i64, offset: i32) -> i64 {
         self.day
@@ -127,11 +127,11 @@ impl Day {
 }
 
 /// What is left of the string.
-struct Reader<'a> {
+struct PosixReader<'a> {
     rest: &'a [u8],
 }
 
-impl Reader<'_> {
+impl PosixReader<'_> {
     /// Takes one byte if it is `wanted`.
     fn take(&mut self, wanted: u8) -> bool {
         match self.rest.split_first() {
@@ -190,13 +190,13 @@ impl Reader<'_> {
     }
 
     /// `,date[/time]`; 02:00:00 if no time is said.
-    fn change(&mut self) -> Option<Change> {
+    fn change(&mut self) -> Option<TransitionRule> {
         if !self.take(b',') {
             return None;
         }
         let day = self.day()?;
         let time = if self.take(b'/') { self.signed_time(167)? } else { 2 * 3600 };
-        Some(Change { day, time })
+        Some(TransitionRule { day, time })
     }
 
     fn day(&mut self) -> Option<Day> {

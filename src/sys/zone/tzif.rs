@@ -24,7 +24,7 @@ struct Header {
 
 /// Reads a whole file.
 pub(super) fn parse(bytes: &[u8]) -> Result<Zone, ZoneError> {
-    let mut reader = Reader { rest: bytes };
+    let mut reader = TzifReader { rest: bytes };
     let header = reader.header()?;
     if header.version < b'2' {
         return reader.block(&header, 4);
@@ -37,11 +37,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Zone, ZoneError> {
 }
 
 /// What is left of the file.
-struct Reader<'a> {
+struct TzifReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> TzifReader<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8], ZoneError> {
         let (taken, rest) =
             self.rest.split_at_checked(length).ok_or(ZoneError::Malformed("cut short"))?;

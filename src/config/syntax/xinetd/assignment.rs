@@ -1,13 +1,13 @@
 //! `name = value`: one line of a block, with blanks where people put them.
 
-use super::block::Said;
-use super::grammar::{Reading, words};
+use super::block::BlockLine;
+use super::grammar::{BlockParser, words};
 use super::known;
 use crate::config::attribute::value::Operator;
 use crate::config::text::source::{Line, is_blank};
 use crate::config::text::words::Word;
 
-impl Reading<'_> {
+impl BlockParser<'_> {
     /// `name = value …`.
     pub(super) fn attribute(&mut self, line: &Line, first: &Word) {
         if let Some(sign) = signs().find(|sign| first.text.starts_with(sign.text())) {
@@ -102,7 +102,7 @@ impl Reading<'_> {
             _ => self.file.span(name.span.end..name.span.end),
         };
         if let Some(block) = &mut self.open {
-            block.said.push(Said { name, operator, values: values.to_vec(), place });
+            block.said.push(BlockLine { name, operator, values: values.to_vec(), place });
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::config::text::words::Word;
 
 /// What a file says between its first and its last line.
 #[derive(Debug)]
-pub(super) enum Item {
+pub(super) enum BlockItem {
     /// `service NAME` or `defaults` and what stands in its braces.
     Block(Block),
     /// Comments above an include, and its line.
@@ -36,7 +36,7 @@ pub(super) struct Block {
     /// The number of its last line.
     pub(super) last: u32,
     /// Its attributes, in the order of the file.
-    pub(super) said: Vec<Said>,
+    pub(super) said: Vec<BlockLine>,
     /// The comments above it.
     pub(super) comments: Vec<String>,
     /// The comments in it, behind values too.
@@ -51,7 +51,7 @@ pub(super) struct Block {
 
 /// One line of a block.
 #[derive(Debug, Clone)]
-pub(super) struct Said {
+pub(super) struct BlockLine {
     /// The attribute.
     pub(super) name: Word,
     /// The operator.
@@ -66,14 +66,14 @@ pub(super) struct Said {
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
     /// Blocks and includes, in the order of the file.
-    pub(super) items: Vec<Item>,
+    pub(super) items: Vec<BlockItem>,
     /// Comments after the last block.
     pub(super) comments: Vec<String>,
 }
 
 impl Block {
     /// An attribute that has one value: the first time that it is said counts.
-    pub(super) fn get(&self, name: &str) -> Option<&Said> {
+    pub(super) fn get(&self, name: &str) -> Option<&BlockLine> {
         self.said.iter().find(|said| said.name.text == name)
     }
 
@@ -101,9 +101,10 @@ impl Block {
     }
 
     /// Names said more than once that can be said once only: the first and the second.
-    pub(super) fn twice(&self) -> Vec<(&Said, &Said)> {
+    pub(super) fn twice(&self) -> Vec<(&BlockLine, &BlockLine)> {
         let mut seen = HashSet::new();
-        let once = |said: &&Said| known::find(&said.name.text).is_some_and(|known| !known.list);
+        let once =
+            |said: &&BlockLine| known::find(&said.name.text).is_some_and(|known| !known.list);
         let again = self.said.iter().filter(once).filter(|said| !seen.insert(&said.name.text));
         again
             .filter_map(|second| {

@@ -3,9 +3,9 @@
 
 use std::rc::Rc;
 
-use super::block::{Block, Said};
-use super::fields::Fields;
-use super::known::{self, Kind, Known};
+use super::block::{Block, BlockLine};
+use super::fields::BlockFields;
+use super::known::{self, Conversion, KnownAttribute};
 use crate::config::attribute::value::Operator;
 use crate::config::attribute::{self, Draft};
 use crate::config::diagnostic::report::Report;
@@ -37,7 +37,7 @@ pub(super) struct Converter<'a> {
     /// What `defaults` say, checked.
     pub(super) defaults: Vec<Setting>,
     /// `v6only` of `defaults`.
-    pub(super) v6only: Option<Said>,
+    pub(super) v6only: Option<BlockLine>,
     /// The ids that are enabled, if any are said.
     pub(super) enabled: Option<Vec<Word>>,
     pub(super) disabled: Vec<Word>,
@@ -110,7 +110,7 @@ impl<'a> Converter<'a> {
         self.off = self.is_disabled(block);
         let before = self.report.errors();
         let mark = self.report.mark();
-        let fields = Fields::read(self, block, self.off);
+        let fields = BlockFields::read(self, block, self.off);
         let settings = self.settings(block, &fields);
         let because = self.causes(block);
         let broken = block.broken || !because.is_empty() || self.report.errors() > before;
@@ -145,7 +145,7 @@ impl<'a> Converter<'a> {
     }
 
     /// What the block itself says, and its flags.
-    fn settings(&mut self, block: &Block, fields: &Fields) -> Vec<Setting> {
+    fn settings(&mut self, block: &Block, fields: &BlockFields) -> Vec<Setting> {
         let mut settings: Vec<Setting> = Vec::new();
         for said in &block.said {
             if let Some(known) = known::find(&said.name.text) {
@@ -180,7 +180,7 @@ impl<'a> Converter<'a> {
 
     /// What holds where the block says nothing: xinetd's own, the command line's,
     /// and those of the file, as far as they mean something for such a service.
-    fn defaults_for(&self, block: &Block, fields: &Fields, own: &[Setting]) -> Rc<[Setting]> {
+    fn defaults_for(&self, block: &Block, fields: &BlockFields, own: &[Setting]) -> Rc<[Setting]> {
         let said = |name: &str| {
             own.iter().chain(&self.defaults).any(|setting| setting.attribute.name == name)
         };
@@ -211,13 +211,13 @@ impl<'a> Converter<'a> {
 
     fn setting_of_service(
         &mut self,
-        said: &Said,
-        known: Known,
-        fields: &Fields,
+        said: &BlockLine,
+        known: KnownAttribute,
+        fields: &BlockFields,
     ) -> Option<Setting> {
         match known.kind {
-            Kind::Field => None,
-            Kind::Lists => {
+            Conversion::Field => None,
+            Conversion::Lists => {
                 self.report
                     .warning(
                         &said.name.span,
@@ -226,7 +226,7 @@ impl<'a> Converter<'a> {
                     .help("write `disable = yes` or `disable = no` for one service");
                 None
             }
-            Kind::Named("interface") if fields.any_address => None,
+            Conversion::Named("interface") if fields.any_address => None,
             _ => {
                 let setting = self.setting(said, known)?;
                 self.forgiven(setting)
@@ -249,10 +249,10 @@ impl<'a> Converter<'a> {
     }
 
     /// The setting of the table that an attribute is.
-    pub(super) fn setting(&mut self, said: &Said, known: Known) -> Option<Setting> {
+    pub(super) fn setting(&mut self, said: &BlockLine, known: KnownAttribute) -> Option<Setting> {
         let name = match known.kind {
-            Kind::Named(name) => name,
-            Kind::Ignored(why) => {
+            Conversion::Named(name) => name,
+            Conversion::Ignored(why) => {
                 let harmless = known.name == "mdns"
                     && said.values.iter().all(|word| word.text.eq_ignore_ascii_case("no"));
                 if !harmless && self.is_news(known.name) {

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use super::block::{Block, Said};
+use super::block::{Block, BlockLine};
 use super::convert::Converter;
-use super::known::{self, Kind, Known};
+use super::known::{self, Conversion, KnownAttribute};
 use crate::config::attribute::Draft;
 use crate::config::attribute::value::Operator;
 use crate::config::diagnostic::suggest::nearest;
@@ -17,7 +17,7 @@ impl Converter<'_> {
     /// Checks and keeps what the block says. What is wrong is left out, and costs no service
     /// anything, unless it says who may connect.
     pub(super) fn read_defaults(&mut self, block: &mut Block) {
-        let wrong = |said: &Said| known::find(&said.name.text).is_none();
+        let wrong = |said: &BlockLine| known::find(&said.name.text).is_none();
         let misspelt = block.said.iter().filter(|said| wrong(said)).map(|said| &said.name);
         let unread: Vec<Word> = misspelt.chain(&block.signless).cloned().collect();
         self.drop_ignored(block);
@@ -37,18 +37,18 @@ impl Converter<'_> {
                 continue;
             }
             match (known.kind, known.name) {
-                (Kind::Lists, "enabled") => {
+                (Conversion::Lists, "enabled") => {
                     self.enabled.get_or_insert_default().extend(said.values.iter().cloned());
                 }
-                (Kind::Lists, _) => self.disabled.extend(said.values.iter().cloned()),
-                (Kind::Field, _) => self.v6only = Some(said.clone()),
+                (Conversion::Lists, _) => self.disabled.extend(said.values.iter().cloned()),
+                (Conversion::Field, _) => self.v6only = Some(said.clone()),
                 _ => self.default_setting(said, known),
             }
         }
         self.twice(block);
     }
 
-    fn default_setting(&mut self, said: &Said, known: Known) {
+    fn default_setting(&mut self, said: &BlockLine, known: KnownAttribute) {
         let (before, mark) = (self.report.errors(), self.report.mark());
         let Some(mut setting) = self.setting(said, known) else { return };
         // In `defaults`, lists that are said twice add up.

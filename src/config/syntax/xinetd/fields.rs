@@ -1,7 +1,7 @@
 //! The attributes of a block that are fields of a line: what it listens on and
 //! what it runs, and the flags and types that choose between them.
 
-use super::block::{Block, Said};
+use super::block::{Block, BlockLine};
 use super::convert::{Converter, setting};
 use crate::config::attribute::quantity::digits;
 use crate::config::diagnostic::suggest::{listed, nearest};
@@ -28,7 +28,7 @@ const FLAGS: [&str; 13] = [
 ];
 
 /// The fields of one entry.
-pub(super) struct Fields {
+pub(super) struct BlockFields {
     pub(super) endpoint: Word,
     pub(super) socket_type: Word,
     pub(super) protocol: Word,
@@ -45,7 +45,7 @@ pub(super) struct Fields {
 }
 
 /// A block on its way to fields.
-pub(super) struct Reading<'c, 'a, 'b> {
+pub(super) struct BlockReader<'c, 'a, 'b> {
     pub(super) converter: &'c mut Converter<'a>,
     pub(super) block: &'b Block,
     pub(super) disabled: bool,
@@ -53,10 +53,10 @@ pub(super) struct Reading<'c, 'a, 'b> {
     incomplete: bool,
 }
 
-impl Fields {
+impl BlockFields {
     /// Reads the fields of a block; what is wrong or missing is reported.
     pub(super) fn read(converter: &mut Converter<'_>, block: &Block, disabled: bool) -> Self {
-        let mut reading = Reading { converter, block, disabled, incomplete: false };
+        let mut reading = BlockReader { converter, block, disabled, incomplete: false };
         reading.words_are_known("type", &TYPES);
         reading.words_are_known("flags", &FLAGS);
         let withheld = reading.withheld();
@@ -68,8 +68,8 @@ impl Fields {
     }
 }
 
-impl Reading<'_, '_, '_> {
-    fn fields(&mut self) -> Fields {
+impl BlockReader<'_, '_, '_> {
+    fn fields(&mut self) -> BlockFields {
         let block = self.block;
         let internal = self.is("type", "INTERNAL");
         let relay = block.get("redirect").is_some();
@@ -98,7 +98,7 @@ impl Reading<'_, '_, '_> {
         };
         let tcp = protocol.text.starts_with("tcp");
         let options = [flag("NODELAY", "nodelay"), flag("KEEPALIVE", "keepalive")];
-        Fields {
+        BlockFields {
             endpoint: self.endpoint(&protocol),
             socket_type,
             protocol,
@@ -216,7 +216,7 @@ impl Reading<'_, '_, '_> {
 
     /// What to listen on: the first that the block says, or what holds by default.
     fn bind(&self) -> Option<&Word> {
-        let is_bind = |said: &&Said| matches!(said.name.text.as_str(), "bind" | "interface");
+        let is_bind = |said: &&BlockLine| matches!(said.name.text.as_str(), "bind" | "interface");
         match self.block.said.iter().find(is_bind) {
             Some(said) => said.values.first(),
             None => self.converter.default("interface")?.values.first(),

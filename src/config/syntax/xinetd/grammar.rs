@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::block::{Block, Item, Parsed};
+use super::block::{Block, BlockItem, Parsed};
 use crate::config::diagnostic::Span;
 use crate::config::diagnostic::report::Report;
 use crate::config::diagnostic::suggest::nearest;
@@ -68,7 +68,8 @@ pub(super) fn words(file: &File, range: Range<usize>) -> Vec<Word> {
 /// Reads a file.
 pub(super) fn parse(file: &File, report: &mut Report) -> Parsed {
     let parsed = Parsed::default();
-    let mut reading = Reading { file, report, parsed, open: None, brace: true, stray: Stray::No };
+    let mut reading =
+        BlockParser { file, report, parsed, open: None, brace: true, stray: Stray::No };
     for line in &file.lines {
         reading.line(line);
     }
@@ -76,7 +77,7 @@ pub(super) fn parse(file: &File, report: &mut Report) -> Parsed {
     reading.parsed
 }
 
-pub(super) struct Reading<'a> {
+pub(super) struct BlockParser<'a> {
     pub(super) file: &'a File,
     pub(super) report: &'a mut Report,
     parsed: Parsed,
@@ -95,7 +96,7 @@ enum Stray {
     Inside,
 }
 
-impl Reading<'_> {
+impl BlockParser<'_> {
     fn line(&mut self, line: &Line) {
         let text = self.file.text(line.range.clone());
         if is_comment(text) {
@@ -135,7 +136,7 @@ impl Reading<'_> {
             (None, "include" | "includedir") => {
                 let comments = std::mem::take(&mut self.parsed.comments);
                 if !comments.is_empty() {
-                    self.parsed.items.push(Item::Comments(line.number, comments));
+                    self.parsed.items.push(BlockItem::Comments(line.number, comments));
                 }
                 self.include(first, words);
             }
@@ -252,7 +253,7 @@ impl Reading<'_> {
         }
         if let Some(mut block) = self.open.take() {
             block.last = line.number;
-            self.parsed.items.push(Item::Block(block));
+            self.parsed.items.push(BlockItem::Block(block));
         }
     }
 
@@ -264,7 +265,7 @@ impl Reading<'_> {
             .related(start, "it would close this block")
             .help("write `}` on a line of its own");
         block.broken = true;
-        self.parsed.items.push(Item::Block(block));
+        self.parsed.items.push(BlockItem::Block(block));
     }
 
     /// The end of the file, where every block is closed.
@@ -277,7 +278,7 @@ impl Reading<'_> {
         self.report.error(&block.head, message).help("write `}` on a line of its own at its end");
         block.broken = true;
         block.last = self.file.lines.last().map_or(block.first, |line| line.number);
-        self.parsed.items.push(Item::Block(block));
+        self.parsed.items.push(BlockItem::Block(block));
     }
 
     fn include(&mut self, keyword: &Word, words: &[Word]) {
@@ -290,9 +291,9 @@ impl Reading<'_> {
         };
         self.extra_words(words, 2);
         self.parsed.items.push(if is(&keyword.text, "include") {
-            Item::Include(path.clone())
+            BlockItem::Include(path.clone())
         } else {
-            Item::IncludeDir(path.clone())
+            BlockItem::IncludeDir(path.clone())
         });
     }
 

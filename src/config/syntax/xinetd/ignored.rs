@@ -1,9 +1,9 @@
 //! Lines of a block that xinetd ignores, with a word in its log: here they are ignored with
 //! a warning.
 
-use super::block::{Block, Said};
+use super::block::{Block, BlockLine};
 use super::convert::Converter;
-use super::known::{self, Known};
+use super::known::{self, KnownAttribute};
 use crate::config::attribute::value::Operator;
 use crate::config::text::words::Word;
 
@@ -34,7 +34,7 @@ impl Converter<'_> {
     }
 
     /// True if nothing of the block can be trusted any more.
-    fn unknown(&mut self, said: &Said) -> bool {
+    fn unknown(&mut self, said: &BlockLine) -> bool {
         let name = said.name.text.as_str();
         let who = known::says_who(name);
         let finding = if who {
@@ -46,7 +46,7 @@ impl Converter<'_> {
         who
     }
 
-    fn is_well_formed(&mut self, said: &Said, known: Known) -> bool {
+    fn is_well_formed(&mut self, said: &BlockLine, known: KnownAttribute) -> bool {
         let name = known.name;
         if said.operator != Operator::Set && !known.list {
             self.report

@@ -5,7 +5,7 @@ use crate::config::diagnostic::suggest::nearest;
 
 /// What becomes of an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Conversion {
     /// A line of the table that means the same.
     Same,
     /// The line of the table with this name.
@@ -20,86 +20,86 @@ pub(super) enum Kind {
 
 /// One attribute of xinetd.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Known {
+pub(super) struct KnownAttribute {
     /// Its name.
     pub(super) name: &'static str,
     /// What becomes of it.
-    pub(super) kind: Kind,
+    pub(super) kind: Conversion,
     /// Whether it can be said many times, with `+=` and `-=`.
     pub(super) list: bool,
     /// Whether `defaults` can have it.
     pub(super) in_defaults: bool,
 }
 
-const fn one(name: &'static str, kind: Kind) -> Known {
-    Known { name, kind, list: false, in_defaults: false }
+const fn one(name: &'static str, kind: Conversion) -> KnownAttribute {
+    KnownAttribute { name, kind, list: false, in_defaults: false }
 }
 
-const fn default(name: &'static str, kind: Kind) -> Known {
-    Known { name, kind, list: false, in_defaults: true }
+const fn default(name: &'static str, kind: Conversion) -> KnownAttribute {
+    KnownAttribute { name, kind, list: false, in_defaults: true }
 }
 
-const fn list(name: &'static str) -> Known {
-    Known { name, kind: Kind::Same, list: true, in_defaults: true }
+const fn list(name: &'static str) -> KnownAttribute {
+    KnownAttribute { name, kind: Conversion::Same, list: true, in_defaults: true }
 }
 
 /// All of xinetd.conf(5).
-const KNOWN: [Known; 47] = [
-    one("id", Kind::Field),
-    one("type", Kind::Field),
-    one("flags", Kind::Field),
-    one("socket_type", Kind::Field),
-    one("protocol", Kind::Field),
-    one("port", Kind::Field),
-    one("wait", Kind::Field),
-    one("user", Kind::Field),
-    one("server", Kind::Field),
-    one("server_args", Kind::Field),
-    one("disable", Kind::Same),
-    Known { list: true, ..default("disabled", Kind::Lists) },
-    Known { list: true, ..default("enabled", Kind::Lists) },
+const KNOWN: [KnownAttribute; 47] = [
+    one("id", Conversion::Field),
+    one("type", Conversion::Field),
+    one("flags", Conversion::Field),
+    one("socket_type", Conversion::Field),
+    one("protocol", Conversion::Field),
+    one("port", Conversion::Field),
+    one("wait", Conversion::Field),
+    one("user", Conversion::Field),
+    one("server", Conversion::Field),
+    one("server_args", Conversion::Field),
+    one("disable", Conversion::Same),
+    KnownAttribute { list: true, ..default("disabled", Conversion::Lists) },
+    KnownAttribute { list: true, ..default("enabled", Conversion::Lists) },
     list("only_from"),
     list("no_access"),
     list("log_on_success"),
     list("log_on_failure"),
     list("passenv"),
-    Known { list: true, ..one("env", Kind::Same) },
-    one("access_times", Kind::Same),
-    default("instances", Kind::Same),
-    default("per_source", Kind::Same),
-    default("cps", Kind::Same),
-    default("max_load", Kind::Same),
-    default("umask", Kind::Same),
-    default("groups", Kind::Same),
-    default("banner", Kind::Same),
-    default("banner_success", Kind::Same),
-    default("banner_fail", Kind::Same),
-    default("bind", Kind::Named("interface")),
-    default("interface", Kind::Named("interface")),
-    default("v6only", Kind::Field),
-    one("group", Kind::Same),
-    one("nice", Kind::Same),
-    one("redirect", Kind::Same),
-    one("rlimit_as", Kind::Same),
-    one("rlimit_cpu", Kind::Same),
-    one("rlimit_data", Kind::Same),
-    one("rlimit_stack", Kind::Same),
-    one("rlimit_files", Kind::Same),
+    KnownAttribute { list: true, ..one("env", Conversion::Same) },
+    one("access_times", Conversion::Same),
+    default("instances", Conversion::Same),
+    default("per_source", Conversion::Same),
+    default("cps", Conversion::Same),
+    default("max_load", Conversion::Same),
+    default("umask", Conversion::Same),
+    default("groups", Conversion::Same),
+    default("banner", Conversion::Same),
+    default("banner_success", Conversion::Same),
+    default("banner_fail", Conversion::Same),
+    default("bind", Conversion::Named("interface")),
+    default("interface", Conversion::Named("interface")),
+    default("v6only", Conversion::Field),
+    one("group", Conversion::Same),
+    one("nice", Conversion::Same),
+    one("redirect", Conversion::Same),
+    one("rlimit_as", Conversion::Same),
+    one("rlimit_cpu", Conversion::Same),
+    one("rlimit_data", Conversion::Same),
+    one("rlimit_stack", Conversion::Same),
+    one("rlimit_files", Conversion::Same),
     one(
         "rlimit_rss",
-        Kind::Ignored("Linux has no limit on resident memory; `rlimit_as` is one that works"),
+        Conversion::Ignored("Linux has no limit on resident memory; `rlimit_as` is one that works"),
     ),
-    default("log_type", Kind::Same),
-    one("mdns", Kind::Ignored("no service is announced by multicast DNS")),
+    default("log_type", Conversion::Same),
+    one("mdns", Conversion::Ignored("no service is announced by multicast DNS")),
     one(
         "deny_time",
-        Kind::Ignored("nobody is banned; `source_rate` and `cps` slow attackers down"),
+        Conversion::Ignored("nobody is banned; `source_rate` and `cps` slow attackers down"),
     ),
-    one("rpc_version", Kind::Field),
-    one("rpc_number", Kind::Field),
+    one("rpc_version", Conversion::Field),
+    one("rpc_number", Conversion::Field),
     one(
         "libwrap",
-        Kind::Ignored(
+        Conversion::Ignored(
             "hosts.allow and hosts.deny are not asked; put `/usr/sbin/tcpd` in front with `flags = NAMEINARGS`, or say with `only_from` who may connect",
         ),
     ),
@@ -126,11 +126,16 @@ fn all_names() -> impl Iterator<Item = &'static str> {
 }
 
 /// The attribute of this name: xinetd's, or one that only this server has.
-pub(super) fn find(name: &str) -> Option<Known> {
+pub(super) fn find(name: &str) -> Option<KnownAttribute> {
     let known = KNOWN.iter().find(|known| known.name == name).copied();
     known.or_else(|| {
         let ours = attribute::find(name)?;
-        Some(Known { name: ours.name, kind: Kind::Same, list: ours.list, in_defaults: true })
+        Some(KnownAttribute {
+            name: ours.name,
+            kind: Conversion::Same,
+            list: ours.list,
+            in_defaults: true,
+        })
     })
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::block::Block;
 use super::convert::Converter;
-use super::fields::Reading;
+use super::fields::BlockReader;
 use crate::config::syntax::entry::Withhold;
 use crate::config::text::source::is_comment;
 
@@ -36,7 +36,7 @@ impl Converter<'_> {
     }
 }
 
-impl Reading<'_, '_, '_> {
+impl BlockReader<'_, '_, '_> {
     /// What types and flags ask for that is not done: a warning for each, and whether
     /// the service is withheld, since it would not be the one that is meant.
     pub(super) fn withheld(&mut self) -> Withhold {

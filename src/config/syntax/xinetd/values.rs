@@ -1,6 +1,6 @@
 //! The words of a value, as the one table writes them: xinetd knows its own in any case.
 
-use super::block::Said;
+use super::block::BlockLine;
 use super::convert::Converter;
 use super::fields;
 use crate::config::attribute::quantity::digits;
@@ -14,7 +14,7 @@ const NOT_LOGGED: [(&str, &str); 2] = [
 
 impl Converter<'_> {
     /// The words of a value, as the table writes them.
-    pub(super) fn values(&mut self, said: &Said, name: &str) -> Vec<Word> {
+    pub(super) fn values(&mut self, said: &BlockLine, name: &str) -> Vec<Word> {
         let mut values = said.values.clone();
         match name {
             "log_on_success" | "log_on_failure" => {
