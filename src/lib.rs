@@ -1,49 +1,101 @@
 //! oxinetd, a superserver: for each connection to a port, a program.
 //!
 //! # One connection
-//! The text of a file becomes entries with their places in it, those a validated
-//! model ([`config`], which asks the machine through [`lookup`]), and each service's
-//! program a [`spawn::Prepared`] with every allocation made. [`listener`] opens the
-//! sockets, [`server`] polls them. In a turn of its loop: [`signals`], children that
-//! have ended, then the ready listeners, a bounded number of connections each.
-//! [`admission`] says admit, refuse or rest; [`spawn`] makes the child, which nobody
-//! waits for; [`peers`] and [`journal`] note it. When it has ended, which its pidfd
-//! announces if it is not noticed before, the slot is released, whoever rested for it
-//! resumes, and the journal says how it ended.
-//! What needs no program ([`builtin`], [`relay`]) is served inside the loop. Whoever
-//! started the server may hold its sockets and hears how it is ([`service_manager`]).
+//! The bytes of a file become entries whose words know their places (`config::syntax`), those
+//! a validated model (`config::resolve`, [`config::model`]; what it asks of the machine,
+//! `config::lookup` answers), and each service's program a `spawn::Prepared` with every
+//! allocation made. `server::services::installing` has `net::listener` open the sockets,
+//! which `server::turning` polls. In a turn: signals (`sys::signals`), programs that have
+//! ended, timers, then the ready listeners, a bounded number of connections each
+//! (`server::services::accepting`). `admission` says admit, refuse or pause; `spawn` makes
+//! the child, which nobody waits for; `log::events` tells it. When it has ended, which its
+//! pidfd announces (`server::programs::ending`), its place is free, paused listeners resume,
+//! and the log says how it ended. What needs no program (`builtin`, the relay among them) is
+//! served inside the loop (`server::sessions`). Whoever started the server may hold its
+//! sockets and hears how it is (`systemd`).
 //!
 //! # One reload
-//! SIGHUP: a copy of the server ([`loading`]) reads the whole file into a new model,
-//! compares it with its own ([`reload::plan`]) and sends back what there is to say and to
-//! do; meanwhile clients are served, whatever it waits for. One error leaves everything
-//! as it was. Else the loop takes some services over each turn, each of them whole: new
-//! sockets are opened, kept ones keep their descriptor and backlog under the new service,
-//! the rest is closed. Running programs keep the service they were started with.
+//! SIGHUP: a copy of the server (`reload::worker`) reads the whole file into a new model,
+//! compares it with its own (`reload::plan`) and sends back what there is to say and to do
+//! (`reload::wire`, `reload::steps`); meanwhile clients are served, whatever it waits for. One
+//! error leaves everything as it was. Else the loop takes some services over each turn
+//! (`server::services::applying`), each of them whole: new sockets are opened, kept ones keep
+//! their descriptor and backlog under the new service, the rest is closed. Running programs
+//! keep the service they were started with.
 //!
 //! # One upgrade
-//! `oxinetd upgrade` asks over the socket of [`control`], as all commands that speak to a
-//! running server do. The program on disk is tried out as a child: can it read the
-//! configuration and what it would be handed? Then everything that is alive is written
-//! down ([`handover`]), the descriptors lose close-on-exec, and the new program is
-//! executed in the place of the old one. It serves what it finds as after a reload; if
-//! it cannot, it executes the old one again.
+//! `oxinetd upgrade` asks over the socket of `control`, as all commands that speak to a running
+//! server do. The program on disk is tried out as a child (`server::upgrade::preflight`): can
+//! it read the configuration and what it would be handed? Then everything that is alive is
+//! written down (`server::upgrade::save`, in the words of `upgrade::state`), the descriptors
+//! lose close-on-exec, and the new program is executed in the place of the old one
+//! (`upgrade::executable`). It serves what it finds (`server::upgrade::restore`) as after a
+//! reload; if it cannot, it executes the old one again.
+//!
+//! # To add something
+//! *An attribute*: its field and default in `config::model::attributes`, its row in
+//! `config::attribute::table` (parser, printer, scope, help), its lines in `etc/man`; tests
+//! hold the three against each other. *A built-in service*: a state machine like
+//! `builtin::echo`, its name in `config::model::Builtin`. *A log line*: a function of
+//! `log::events`, its words in `etc/man`.
 //!
 //! # Rules
-//! Nothing in the loop blocks. `unsafe` is in [`spawn::kernel`] only. Dependencies
-//! point one way: `main` → `server` → everything below it → `config::model`.
+//! Nothing in the loop blocks. `unsafe` is in `spawn::kernel` only. Dependencies point one way:
+//! `command` → `server` → everything below it → [`config::model`]; a test holds them to it.
 
-pub mod admission;
-pub mod builtin;
-pub mod cli;
 pub mod command;
 pub mod config;
-pub mod control;
-pub mod log;
-pub mod net;
-pub mod reload;
-pub mod server;
-pub mod spawn;
-pub mod sys;
-pub mod systemd;
-pub mod upgrade;
+
+pub(crate) mod admission;
+pub(crate) mod builtin;
+pub(crate) mod cli;
+pub(crate) mod control;
+pub(crate) mod log;
+pub(crate) mod net;
+pub(crate) mod reload;
+pub(crate) mod server;
+pub(crate) mod spawn;
+pub(crate) mod sys;
+pub(crate) mod systemd;
+pub(crate) mod upgrade;
+
+/// What reads bytes of strangers, and what is timed alone: for the properties, the fuzz targets
+/// and the benchmark below `tests`. No interface.
+#[doc(hidden)]
+pub mod under_test {
+    pub mod admission {
+        pub use crate::admission::access::{AccessList, Prefix, parse_item};
+    }
+    pub mod builtin {
+        pub use crate::builtin::relay::Relay;
+        pub use crate::builtin::session::{Conversation, Progress};
+        pub use crate::builtin::{TcpmuxRequest, WallClock, answer, tcpmux};
+    }
+    pub mod cli {
+        pub use crate::cli::compat::{CompatName, CompatRequest, read};
+        pub use crate::cli::{Cli, Command};
+        pub use crate::log::target::LogTarget;
+    }
+    pub mod control {
+        pub use crate::control::request::Request;
+        pub use crate::control::{answer, http, table};
+    }
+    pub mod log {
+        pub use crate::log::events::{self, Label, Message, Plain};
+        pub use crate::net::address::Address;
+    }
+    pub mod reload {
+        pub use crate::reload::plan::{Fate, Plan, SocketRef, plan};
+        pub use crate::reload::steps::{Loading, Serve, ServiceChange, Step};
+        pub use crate::reload::wire::{Receiver, Sender};
+    }
+    pub mod sys {
+        pub use crate::sys::calendar::{Civil, DAY};
+        pub use crate::sys::trusted_path::open_to_read;
+        pub use crate::sys::zone::Zone;
+    }
+    pub mod upgrade {
+        pub use crate::upgrade::moment::Clock;
+        pub use crate::upgrade::snapshot::{pack, unpack};
+    }
+}

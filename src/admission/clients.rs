@@ -4,24 +4,24 @@ use super::{Admission, ServiceId, held};
 
 impl Admission {
     /// Whether some service has had all of its clients since this was asked last.
-    pub fn take_spent(&mut self) -> bool {
+    pub(crate) fn take_spent(&mut self) -> bool {
         std::mem::take(&mut self.spent)
     }
 
     /// Whether this one has.
     #[must_use]
-    pub fn is_spent(&self, id: ServiceId) -> bool {
+    pub(crate) fn is_spent(&self, id: ServiceId) -> bool {
         held(&self.places, id).is_some_and(super::ServiceCounts::is_spent)
     }
 
     /// Who was admitted and not cancelled.
     #[must_use]
-    pub fn clients(&self, id: ServiceId) -> u32 {
+    pub(crate) fn clients(&self, id: ServiceId) -> u32 {
         held(&self.places, id).map_or(0, |service| service.clients)
     }
 
     /// Counts on from there.
-    pub fn set_clients(&mut self, id: ServiceId, clients: u32) {
+    pub(crate) fn set_clients(&mut self, id: ServiceId, clients: u32) {
         let Some(service) = self.service(id) else { return };
         service.clients = clients;
         let spent = service.is_spent();

@@ -7,20 +7,17 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::time::Duration;
 
 use super::bucket::Nanos;
 use super::{Reason, ServiceId};
 
-/// How long a limit must not have bitten for its episode to end.
-pub const QUIET: Duration = Duration::from_secs(10);
-
-const QUIET_NANOS: Nanos = 10_000_000_000;
+/// How long a limit must not have bitten for its episode to end: 10 s.
+const QUIET: Nanos = 10_000_000_000;
 
 /// The beginning or end of an episode. `id` is None for the whole server's limit,
 /// [`Reason::MaxChildren`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Notice {
+pub(crate) enum Notice {
     /// A limit bites for the first time.
     LimitBegan {
         /// Of which service.
@@ -112,7 +109,7 @@ impl Episodes {
             let Some(episode) = self.open.get_mut(&key) else { continue };
             episode.queued = false;
             match episode.bites_until {
-                Bites::Until(last) if last.saturating_add(QUIET_NANOS) <= now => self.end(key),
+                Bites::Until(last) if last.saturating_add(QUIET) <= now => self.end(key),
                 Bites::Until(_) => self.enqueue(key),
                 Bites::On => {}
             }
@@ -141,7 +138,7 @@ impl Episodes {
         let Some(episode) = self.open.get_mut(&key) else { return };
         if let (Bites::Until(last), false) = (episode.bites_until, episode.queued) {
             episode.queued = true;
-            self.queue.push(Reverse((last.saturating_add(QUIET_NANOS), key)));
+            self.queue.push(Reverse((last.saturating_add(QUIET), key)));
         }
     }
 
@@ -167,11 +164,6 @@ mod tests {
 
     fn ended(left_out: u64) -> Notice {
         Notice::LimitEnded { id: KEY.0, reason: KEY.1, left_out }
-    }
-
-    #[test]
-    fn the_constants_agree() {
-        assert_eq!(super::super::bucket::nanos_of(QUIET), QUIET_NANOS);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::config::model::{AccessTimes, AtLimit, Attributes, Cps, Limit};
 /// The limits of one service. A limit of 0 admits nobody; where 0 is written for "no
 /// limit", whoever reads it makes None of it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Whether the program gets the listening socket itself. Then the peers are not
     /// known, what concerns sources does not apply, and over the rate it rests.
     pub(super) wait: bool,
@@ -35,7 +35,7 @@ pub struct Limits {
 impl Limits {
     /// The limits that a service's attributes say.
     #[must_use]
-    pub fn new(attributes: &Attributes, wait: bool) -> Self {
+    pub(crate) fn new(attributes: &Attributes, wait: bool) -> Self {
         Self {
             wait,
             builtin: false,
@@ -54,7 +54,7 @@ impl Limits {
 
     /// The same for a service that is served without a child, if `builtin`.
     #[must_use]
-    pub fn for_builtin(self, builtin: bool) -> Self {
+    pub(crate) fn for_builtin(self, builtin: bool) -> Self {
         Self { builtin, ..self }
     }
 

@@ -24,7 +24,7 @@
 //! backlog, without using up the slot that was free. Others wait behind its refusals,
 //! at the speed of accept(2), and not behind its children.
 
-pub mod access;
+pub(crate) mod access;
 mod bucket;
 mod checks;
 mod clients;
@@ -43,12 +43,11 @@ use limits::CpsState;
 use sources::{SourceKey, Sources};
 
 use crate::config::model::AtLimit;
-pub use crate::config::model::Cps;
 use crate::net::address::Address;
-pub use episodes::{Notice, QUIET};
-pub use limits::Limits;
-pub use sources::{CAPACITY, Source};
-pub use verdict::{Observed, Reason, Verdict, Wake};
+pub(crate) use episodes::Notice;
+pub(crate) use limits::Limits;
+pub(crate) use sources::{CAPACITY, Source};
+pub(crate) use verdict::{Observed, Reason, Verdict, Wake};
 
 /// When a `wait` service that rests for [`Reason::Time`] or [`Reason::Load`] is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
@@ -56,7 +55,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// Names a service for as long as it or one of its children is there. Its place is
 /// used again after that, its id never is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ServiceId {
+pub(crate) struct ServiceId {
     index: u32,
     generation: u32,
 }
@@ -92,7 +91,7 @@ struct ServicePlace {
 /// All counters of the server. Every operation is O(1), but for O(log n) in
 /// [`Admission::expire`].
 #[derive(Debug)]
-pub struct Admission {
+pub(crate) struct Admission {
     places: Vec<ServicePlace>,
     free: Vec<u32>,
     max_children: u32,
@@ -107,7 +106,7 @@ pub struct Admission {
 impl Admission {
     /// For a server with at most so many children at once.
     #[must_use]
-    pub fn new(max_children: u32) -> Self {
+    pub(crate) fn new(max_children: u32) -> Self {
         Self {
             places: Vec::new(),
             free: Vec::new(),
@@ -121,7 +120,7 @@ impl Admission {
     }
 
     /// Takes a service in.
-    pub fn add(&mut self, limits: Limits) -> ServiceId {
+    pub(crate) fn add(&mut self, limits: Limits) -> ServiceId {
         let service = ServiceCounts {
             limits,
             running: 0,
@@ -146,7 +145,7 @@ impl Admission {
     /// empty as it can be. Its listeners should be polled again, as more may be
     /// possible. If it counts sources only now, [`Admission::count_by_source`] is to be told
     /// who is there.
-    pub fn update(&mut self, now: Instant, id: ServiceId, limits: Limits) {
+    pub(crate) fn update(&mut self, now: Instant, id: ServiceId, limits: Limits) {
         let now = self.timeline.nanos(now);
         if let Some(service) = self.service(id) {
             service.cps.clamp(limits.cps, now);
@@ -160,7 +159,7 @@ impl Admission {
 
     /// Removes a service: nobody is admitted any more, and when its last child has
     /// been released its place is free.
-    pub fn retire(&mut self, id: ServiceId) {
+    pub(crate) fn retire(&mut self, id: ServiceId) {
         let Some(service) = self.service(id) else { return };
         service.retired = true;
         self.episodes.close(id);
@@ -169,7 +168,7 @@ impl Admission {
 
     /// Whether to take anything from a listener of this service: [`Verdict::Admit`]
     /// or [`Verdict::Rest`]; [`Verdict::Refuse`] only for a service that is gone.
-    pub fn before_accept(&mut self, now: Instant, id: ServiceId) -> Verdict {
+    pub(crate) fn before_accept(&mut self, now: Instant, id: ServiceId) -> Verdict {
         let now = self.timeline.nanos(now);
         let Some(service) = peek(&self.places, id) else { return Verdict::Refuse(Reason::Gone) };
         if service.is_spent() {
@@ -202,7 +201,7 @@ impl Admission {
     /// Whether this peer may start: [`Verdict::Admit`], and then it is counted until
     /// it is released or cancelled, or [`Verdict::Refuse`]. A `wait` service's
     /// program has no connection that could be closed: it is told to rest instead.
-    pub fn admit(&mut self, seen: &Observed, id: ServiceId, peer: Address) -> Verdict {
+    pub(crate) fn admit(&mut self, seen: &Observed, id: ServiceId, peer: Address) -> Verdict {
         match self.try_admit(seen, id, peer) {
             Ok(()) => Verdict::Admit,
             Err(reason) => self.deny(seen.now, id, reason),
@@ -214,7 +213,7 @@ impl Admission {
     ///
     /// # Errors
     /// Why not.
-    pub fn try_admit(
+    pub(crate) fn try_admit(
         &mut self,
         seen: &Observed,
         id: ServiceId,
@@ -229,7 +228,7 @@ impl Admission {
 
     /// Whether only the end of a child can let somebody in: anybody, or from this source.
     #[must_use]
-    pub fn awaits_an_end(&self, id: ServiceId, source: Option<Source>) -> bool {
+    pub(crate) fn awaits_an_end(&self, id: ServiceId, source: Option<Source>) -> bool {
         let Some(service) = peek(&self.places, id) else { return false };
         let holds_its_share =
             |(source, most)| self.sources.record(SourceKey { service: id, source }).running >= most;
@@ -240,13 +239,13 @@ impl Admission {
 
     /// Whether datagrams for this service are looked at before they start its program.
     #[must_use]
-    pub fn looks_at_senders(&self, id: ServiceId) -> bool {
+    pub(crate) fn looks_at_senders(&self, id: ServiceId) -> bool {
         peek(&self.places, id).is_some_and(|service| service.limits.access.is_some())
     }
 
     /// Whether a datagram from this peer may start the program of a `wait` service.
     /// Nothing is counted but a refusal.
-    pub fn admits_sender(&mut self, now: Instant, id: ServiceId, peer: Address) -> bool {
+    pub(crate) fn admits_sender(&mut self, now: Instant, id: ServiceId, peer: Address) -> bool {
         let now = self.timeline.nanos(now);
         let Some(service) = peek(&self.places, id) else { return false };
         let admits = may_connect(&service.limits, peer);
@@ -258,7 +257,7 @@ impl Admission {
 
     /// Counts somebody who was admitted before we knew of this service. What has been used
     /// up of rates is not known.
-    pub fn restore(&mut self, now: Instant, id: ServiceId, source: Source) {
+    pub(crate) fn restore(&mut self, now: Instant, id: ServiceId, source: Source) {
         let now = self.timeline.nanos(now);
         let Some(service) = self.service(id) else { return };
         service.running = service.running.saturating_add(1);
@@ -271,52 +270,52 @@ impl Admission {
     }
 
     /// A child has ended.
-    pub fn release(&mut self, now: Instant, id: ServiceId, source: Source) -> Wake {
+    pub(crate) fn release(&mut self, now: Instant, id: ServiceId, source: Source) -> Wake {
         self.give_back(now, id, source, false)
     }
 
     /// Somebody admitted could not be started: as [`Admission::release`], and the
     /// starts are not counted either.
-    pub fn cancel(&mut self, now: Instant, id: ServiceId, source: Source) -> Wake {
+    pub(crate) fn cancel(&mut self, now: Instant, id: ServiceId, source: Source) -> Wake {
         self.give_back(now, id, source, true)
     }
 
     /// How many children of a service run.
     #[must_use]
-    pub fn running(&self, id: ServiceId) -> u32 {
+    pub(crate) fn running(&self, id: ServiceId) -> u32 {
         held(&self.places, id).map_or(0, |service| service.running)
     }
 
     /// How many children run.
     #[must_use]
-    pub fn total_running(&self) -> u32 {
+    pub(crate) fn total_running(&self) -> u32 {
         self.running
     }
 
     /// How many may run.
     #[must_use]
-    pub fn max_children(&self) -> u32 {
+    pub(crate) fn max_children(&self) -> u32 {
         self.max_children
     }
 
     /// Changes how many may run; who runs stays.
-    pub fn set_max_children(&mut self, most: u32) {
+    pub(crate) fn set_max_children(&mut self, most: u32) {
         self.max_children = most;
     }
 
     /// Which limits have begun and ended to bite since the last call.
-    pub fn notices(&mut self) -> Vec<Notice> {
+    pub(crate) fn notices(&mut self) -> Vec<Notice> {
         self.episodes.notices()
     }
 
     /// When [`Admission::expire`] wants to be called.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.timeline.instant(self.episodes.next_deadline()?)
     }
 
     /// Ends the episodes of limits that have not bitten for [`QUIET`].
-    pub fn expire(&mut self, now: Instant) {
+    pub(crate) fn expire(&mut self, now: Instant) {
         let now = self.timeline.nanos(now);
         self.episodes.expire(now);
     }
@@ -353,7 +352,7 @@ impl Admission {
     }
 
     /// What becomes of somebody who is not admitted, for this reason.
-    pub fn deny(&mut self, now: Instant, id: ServiceId, reason: Reason) -> Verdict {
+    pub(crate) fn deny(&mut self, now: Instant, id: ServiceId, reason: Reason) -> Verdict {
         if reason == Reason::Gone {
             return Verdict::Refuse(reason);
         }

@@ -9,13 +9,13 @@ use super::{Admission, ServiceId, Source, held};
 impl Admission {
     /// Whether a service counts whom it serves by source.
     #[must_use]
-    pub fn counts_sources(&self, id: ServiceId) -> bool {
+    pub(crate) fn counts_sources(&self, id: ServiceId) -> bool {
         held(&self.places, id).is_some_and(|service| service.limits.by_source())
     }
 
     /// Counts somebody by source who was admitted before that was done. His start is not: it
     /// was no use of a rate that there was not.
-    pub fn count_by_source(&mut self, now: Instant, id: ServiceId, source: Source) {
+    pub(crate) fn count_by_source(&mut self, now: Instant, id: ServiceId, source: Source) {
         let now = self.timeline.nanos(now);
         self.sources.start(SourceKey { service: id, source }, None, now);
     }

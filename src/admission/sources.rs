@@ -15,11 +15,11 @@ use super::bucket::{Bucket, Nanos, Pace};
 use crate::net::address::Address;
 
 /// How many sources are remembered, over all services.
-pub const CAPACITY: usize = 65_536;
+pub(crate) const CAPACITY: usize = 65_536;
 
 /// What counts as one source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Source {
+pub(crate) enum Source {
     /// An IPv4 address, also one that came as an IPv4-mapped IPv6 address.
     V4(std::net::Ipv4Addr),
     /// The upper 64 bits of an IPv6 address: one subscriber has at least a /64.

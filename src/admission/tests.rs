@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::access::{AccessList, parse_item};
 use super::*;
+use crate::config::model::Cps;
 use crate::config::model::{AccessTimes, Attributes, Rate};
 
 /// A clock that is moved by hand.

@@ -6,7 +6,7 @@ use super::ServiceId;
 
 /// Why somebody may not start now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// `only_from` or `no_access`.
     Access,
     /// `access_times`.
@@ -56,13 +56,13 @@ impl Reason {
 
     /// Whether the end of a program may be all that is needed.
     #[must_use]
-    pub fn ends_with_a_program(self) -> bool {
+    pub(crate) fn ends_with_a_program(self) -> bool {
         matches!(self, Self::PerSource | Self::MaxChildren | Self::Instances)
     }
 
     /// The word in logs: the attribute's name where there is one.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Access => "access",
             Self::Time => "access_times",
@@ -89,7 +89,7 @@ impl std::fmt::Display for Reason {
 
 /// The answer to "may it start?".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Yes.
     Admit,
     /// No: close it.
@@ -101,7 +101,7 @@ pub enum Verdict {
 
 /// Which resting listeners may resume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wake {
+pub(crate) enum Wake {
     /// Nobody for whom something changed.
     Nobody,
     /// Those of one service.
@@ -112,7 +112,7 @@ pub enum Wake {
 
 /// What there is to know of the world when somebody comes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Observed {
+pub(crate) struct Observed {
     /// The monotonic clock.
     pub now: Instant,
     /// Local time of day, 0 to 1439.

@@ -50,7 +50,7 @@ const FIRST_CLIENT_PORT: u16 = 1024;
 /// The source of a unix datagram is true. It may be one of our own services all the same,
 /// whose program has the socket, or whose answer this is; or the same of another server.
 #[derive(Debug, Default)]
-pub struct Guard {
+pub(crate) struct Guard {
     own_ports: BTreeSet<u16>,
     own_names: BTreeSet<Endpoint>,
     broadcasts: BTreeSet<Ipv4Addr>,
@@ -60,7 +60,7 @@ pub struct Guard {
 
 /// What a service gives to each source: its `answer_rate`.
 #[derive(Debug, Clone, Copy)]
-pub struct Share {
+pub(crate) struct Share {
     /// Which service.
     pub service: ServiceId,
     /// None is no limit.
@@ -69,7 +69,7 @@ pub struct Share {
 
 /// Why a datagram is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Rejection {
+pub(crate) enum Rejection {
     /// Its source port is 0.
     PortZero,
     /// Its source port is below 1024.
@@ -106,29 +106,29 @@ impl fmt::Display for Rejection {
 impl Guard {
     /// Replaces the ports of our own services, as a reload does; what is known
     /// of the sources stays.
-    pub fn set_own_ports(&mut self, own_ports: impl IntoIterator<Item = u16>) {
+    pub(crate) fn set_own_ports(&mut self, own_ports: impl IntoIterator<Item = u16>) {
         self.own_ports = own_ports.into_iter().collect();
     }
 
     /// The same for the names of our unix datagram sockets.
-    pub fn set_own_names(&mut self, own_names: impl IntoIterator<Item = Endpoint>) {
+    pub(crate) fn set_own_names(&mut self, own_names: impl IntoIterator<Item = Endpoint>) {
         self.own_names = own_names.into_iter().collect();
     }
 
     /// Replaces the directed broadcast addresses of this machine's networks.
-    pub fn set_broadcasts(&mut self, broadcasts: impl IntoIterator<Item = Ipv4Addr>) {
+    pub(crate) fn set_broadcasts(&mut self, broadcasts: impl IntoIterator<Item = Ipv4Addr>) {
         self.broadcasts = broadcasts.into_iter().collect();
     }
 
     /// Whether a port is that of one of our own datagram services.
     #[must_use]
-    pub fn is_own_port(&self, port: u16) -> bool {
+    pub(crate) fn is_own_port(&self, port: u16) -> bool {
         self.own_ports.contains(&port)
     }
 
     /// Whether an address is that of many: broadcast or multicast.
     #[must_use]
-    pub fn is_for_many(&self, destination: IpAddr) -> bool {
+    pub(crate) fn is_for_many(&self, destination: IpAddr) -> bool {
         match destination {
             IpAddr::V4(to) => {
                 to.is_multicast() || to.is_broadcast() || self.broadcasts.contains(&to)
@@ -143,7 +143,7 @@ impl Guard {
     ///
     /// # Errors
     /// The first rule that it breaks.
-    pub fn permits(
+    pub(crate) fn permits(
         &mut self,
         now: Instant,
         peer: SocketAddr,
@@ -162,7 +162,7 @@ impl Guard {
     ///
     /// # Errors
     /// That it is one of ours; that there were too many.
-    pub fn permits_local(
+    pub(crate) fn permits_local(
         &mut self,
         now: Instant,
         name: &UnixAddr,

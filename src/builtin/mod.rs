@@ -12,14 +12,14 @@ mod datagram;
 mod echo;
 mod guard;
 mod one_shot;
-pub mod relay;
-mod session;
+pub(crate) mod relay;
+pub(crate) mod session;
 pub mod tcpmux;
 #[cfg(test)]
 mod tests;
 
 pub use crate::sys::calendar::WallClock;
 pub use datagram::answer;
-pub use guard::{Guard, Rejection, Share};
-pub use session::{Conversation, Progress, Wants};
+pub(crate) use guard::{Guard, Share};
+pub(crate) use session::{Conversation, Progress};
 pub use tcpmux::TcpmuxRequest;

@@ -10,7 +10,7 @@
 //!
 //! The streams are nonblocking, their readiness edge-triggered.
 
-pub mod connector;
+pub(crate) mod connector;
 mod held;
 mod socket;
 
@@ -18,10 +18,10 @@ use std::io::{self, ErrorKind, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-pub use socket::{Dialled, RelaySocket, dial, is_busy};
+pub(crate) use socket::{Dialled, RelaySocket, dial, is_busy};
 
 /// Bytes that one call reads, and the most that a direction keeps.
-pub const CHUNK: usize = 64 * 1024;
+pub(crate) const CHUNK: usize = 64 * 1024;
 
 /// Reads and writes of a direction in one turn: with [`CHUNK`], 1 MiB for both.
 const CALLS: u32 = 8;

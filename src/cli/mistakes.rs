@@ -12,14 +12,14 @@ const OF_A_FILE: [&str; 4] = ["--daemon", "--pid-file", "--strict", "--default"]
 
 /// The same error, or one that says what was meant.
 #[must_use]
-pub fn explain(error: Error, arguments: &[String]) -> Error {
+pub(crate) fn explain(error: Error, arguments: &[String]) -> Error {
     let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if asked { error } else { meant(arguments).unwrap_or(error) }
 }
 
 /// What to say of a FILE that is not there, if it is nearly the name of a command.
 #[must_use]
-pub fn nearly_a_command(word: &str) -> Option<Error> {
+pub(crate) fn nearly_a_command(word: &str) -> Option<Error> {
     let mut root = built();
     let near = nearest(word, names(&root).iter().map(String::as_str))?.to_owned();
     let message =

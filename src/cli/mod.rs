@@ -9,10 +9,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::duration;
 use crate::log::target::LogTarget;
 
-pub mod compat;
+pub(crate) mod compat;
 mod mistakes;
 
-pub use mistakes::{explain, nearly_a_command};
+pub(crate) use mistakes::{explain, nearly_a_command};
 
 /// A superserver: listens on the ports of an inetd.conf-like file and runs a
 /// program for each connection, with the socket on its standard input and output.

@@ -24,13 +24,13 @@ const LONGEST_LINE: u64 = 64 << 10;
 
 /// A request that has been sent.
 #[derive(Debug)]
-pub struct PendingRequest(BufReader<UnixStream>);
+pub(crate) struct PendingRequest(BufReader<UnixStream>);
 
 /// Sends a request to the server at this path.
 ///
 /// # Errors
 /// What the system answered.
-pub fn ask(path: &Path, request: &Request) -> io::Result<PendingRequest> {
+pub(crate) fn ask(path: &Path, request: &Request) -> io::Result<PendingRequest> {
     let descriptor = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     // For connecting, too, while others wait to be taken.
     let patience = i64::try_from(PATIENCE.as_secs()).map_err(io::Error::other)?;
@@ -67,7 +67,7 @@ impl PendingRequest {
     ///
     /// # Errors
     /// What the system answered, or that there is no end of it.
-    pub fn answer(mut self) -> io::Result<Vec<u8>> {
+    pub(crate) fn answer(mut self) -> io::Result<Vec<u8>> {
         let mut answer = Vec::new();
         (&mut self.0).take(LARGEST_ANSWER + 1).read_to_end(&mut answer).map_err(late)?;
         bounded(answer, LARGEST_ANSWER)
@@ -77,7 +77,7 @@ impl PendingRequest {
     ///
     /// # Errors
     /// What the system answered, or that there is no end of it.
-    pub fn first_line(&mut self) -> io::Result<Vec<u8>> {
+    pub(crate) fn first_line(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
         (&mut self.0).take(LONGEST_LINE + 1).read_until(b'\n', &mut line).map_err(late)?;
         bounded(line, LONGEST_LINE)

@@ -18,11 +18,11 @@
 //! its connection ends when it has.
 
 pub mod answer;
-pub mod client;
+pub(crate) mod client;
 pub mod http;
-pub mod place;
-pub mod prometheus;
-pub mod request;
-pub mod socket;
-pub mod statistics;
+pub(crate) mod place;
+pub(crate) mod prometheus;
+pub(crate) mod request;
+pub(crate) mod socket;
+pub(crate) mod statistics;
 pub mod table;

@@ -16,7 +16,7 @@ const NAME: &str = "oxinetd.sock";
 
 /// The place of this process's own control socket.
 #[must_use]
-pub fn own() -> PathBuf {
+pub(crate) fn own() -> PathBuf {
     let first = to_ask().into_iter().next();
     first.unwrap_or_else(|| Path::new(FOLDER).join(NAME))
 }
@@ -24,7 +24,7 @@ pub fn own() -> PathBuf {
 /// Where to ask, the most likely place first: the one of the unit that this process belongs
 /// to (as `ExecReload=` does), the user's, the one of the unit that we ship.
 #[must_use]
-pub fn to_ask() -> Vec<PathBuf> {
+pub(crate) fn to_ask() -> Vec<PathBuf> {
     places(Uid::effective().is_root(), &|name| std::env::var_os(name))
 }
 

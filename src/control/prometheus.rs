@@ -10,11 +10,11 @@ use super::answer::Status;
 use super::statistics::{Histogram, RUN_BOUNDS, START_BOUNDS, Statistics};
 
 /// The type that this text has in HTTP.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What is counted for each service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
+pub(crate) enum Family {
     /// Whether it can be reached.
     Up,
     /// Programs and connections now.
@@ -36,7 +36,7 @@ pub enum Family {
 }
 
 /// All families, in the order in which they are written.
-pub const FAMILIES: [Family; 9] = [
+pub(crate) const FAMILIES: [Family; 9] = [
     Family::Up,
     Family::Running,
     Family::Accepted,
@@ -50,7 +50,7 @@ pub const FAMILIES: [Family; 9] = [
 
 /// One service at this moment.
 #[derive(Debug)]
-pub struct Sample<'a> {
+pub(crate) struct Sample<'a> {
     /// How the log calls it.
     pub service: &'a str,
     /// Its first address: several services may have one name.
@@ -64,7 +64,7 @@ pub struct Sample<'a> {
 }
 
 /// What a family is, before its samples.
-pub fn heading(family: Family, out: &mut String) {
+pub(crate) fn heading(family: Family, out: &mut String) {
     let (name, kind, help) = describe(family);
     // Writing to a string does not fail.
     let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
@@ -113,7 +113,7 @@ fn describe(family: Family) -> (&'static str, &'static str, &'static str) {
 }
 
 /// The samples of one family and service.
-pub fn samples(family: Family, sample: &Sample<'_>, out: &mut String) {
+pub(crate) fn samples(family: Family, sample: &Sample<'_>, out: &mut String) {
     let (name, ..) = describe(family);
     let labels = Labels(sample);
     let none = Statistics::default();
@@ -174,7 +174,7 @@ fn histogram(
 }
 
 /// What concerns the whole server.
-pub fn server(status: &Status, memory: u64, out: &mut String) {
+pub(crate) fn server(status: &Status, memory: u64, out: &mut String) {
     let version = Escaped(&status.version);
     let mut gauge = |name: &str, kind: &str, help: &str, value: u64| {
         let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");

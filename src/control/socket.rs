@@ -18,11 +18,11 @@ use crate::net::listener::Listener;
 const BACKLOG: u32 = 64;
 
 /// What an endpoint for metrics is.
-pub const METRICS_WANTED: &str = "a port, *:PORT, ADDRESS:PORT or /PATH is wanted";
+pub(crate) const METRICS_WANTED: &str = "a port, *:PORT, ADDRESS:PORT or /PATH is wanted";
 
 /// Whether an endpoint for metrics can be meant.
 #[must_use]
-pub fn is_metrics_endpoint(text: &str) -> bool {
+pub(crate) fn is_metrics_endpoint(text: &str) -> bool {
     endpoints(text).is_some()
 }
 
@@ -30,7 +30,7 @@ pub fn is_metrics_endpoint(text: &str) -> bool {
 ///
 /// # Errors
 /// What the system answered, or what is in the way.
-pub fn open_control(path: &Path) -> io::Result<Listener> {
+pub(crate) fn open_control(path: &Path) -> io::Result<Listener> {
     open(Endpoint::Unix(path.to_owned()))
 }
 
@@ -39,7 +39,7 @@ pub fn open_control(path: &Path) -> io::Result<Listener> {
 ///
 /// # Errors
 /// What is wrong with the text, or what the system answered.
-pub fn open_metrics(text: &str) -> io::Result<Vec<Listener>> {
+pub(crate) fn open_metrics(text: &str) -> io::Result<Vec<Listener>> {
     let endpoints =
         endpoints(text).ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, METRICS_WANTED))?;
     let (open, failed): (Vec<_>, Vec<_>) =
@@ -85,7 +85,7 @@ fn open(endpoint: Endpoint) -> io::Result<Listener> {
 
 /// Whether a process of this user may ask.
 #[must_use]
-pub fn may_control(uid: u32) -> bool {
+pub(crate) fn may_control(uid: u32) -> bool {
     uid == 0 || uid == Uid::effective().as_raw()
 }
 

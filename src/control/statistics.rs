@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// Upper bounds of the buckets for the time that starting a program takes the server.
-pub const START_BOUNDS: [Duration; 8] = [
+pub(crate) const START_BOUNDS: [Duration; 8] = [
     Duration::from_micros(50),
     Duration::from_micros(100),
     Duration::from_micros(250),
@@ -20,7 +20,7 @@ pub const START_BOUNDS: [Duration; 8] = [
 ];
 
 /// Upper bounds of the buckets for the time that a program or a conversation runs.
-pub const RUN_BOUNDS: [Duration; 10] = [
+pub(crate) const RUN_BOUNDS: [Duration; 10] = [
     Duration::from_millis(1),
     Duration::from_millis(5),
     Duration::from_millis(10),
@@ -157,7 +157,7 @@ impl Statistics {
 
 /// The word for an exit status. The common ones cost no memory.
 #[must_use]
-pub fn exit_word(status: i32) -> StatisticWord {
+pub(crate) fn exit_word(status: i32) -> StatisticWord {
     match status {
         0 => Cow::Borrowed("0"),
         1 => Cow::Borrowed("1"),

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 /// Adds a number.
-pub fn push_number(out: &mut String, number: u64) {
+pub(crate) fn push_number(out: &mut String, number: u64) {
     // As deep as it has digits, 20 at most.
     if number >= 10 {
         push_number(out, number / 10);
@@ -17,7 +17,7 @@ pub fn push_number(out: &mut String, number: u64) {
 }
 
 /// Adds a number that may be negative.
-pub fn push_signed(out: &mut String, number: i64) {
+pub(crate) fn push_signed(out: &mut String, number: i64) {
     if number < 0 {
         out.push('-');
     }
@@ -25,7 +25,7 @@ pub fn push_signed(out: &mut String, number: i64) {
 }
 
 /// Adds the milliseconds of a second, in three digits.
-pub fn push_millis(out: &mut String, millis: u32) {
+pub(crate) fn push_millis(out: &mut String, millis: u32) {
     for power in [100, 10] {
         if millis < power {
             out.push('0');
@@ -35,7 +35,7 @@ pub fn push_millis(out: &mut String, millis: u32) {
 }
 
 /// Adds an address: `127.0.0.1`, `::1`.
-pub fn push_ip(out: &mut String, ip: IpAddr) {
+pub(crate) fn push_ip(out: &mut String, ip: IpAddr) {
     match ip {
         IpAddr::V4(ip) => {
             let [first, rest @ ..] = ip.octets();
@@ -52,7 +52,7 @@ pub fn push_ip(out: &mut String, ip: IpAddr) {
 
 /// Adds the address of a socket address, with the scope without which a link-local one is
 /// nowhere: `127.0.0.1`, `::1`, `fe80::1%2`.
-pub fn push_host(out: &mut String, address: &SocketAddr) {
+pub(crate) fn push_host(out: &mut String, address: &SocketAddr) {
     push_ip(out, address.ip());
     if let SocketAddr::V6(v6) = address
         && v6.scope_id() != 0
@@ -63,7 +63,7 @@ pub fn push_host(out: &mut String, address: &SocketAddr) {
 }
 
 /// Adds an address and a port: `127.0.0.1:4711`, `[::1]:4711`.
-pub fn push_socket_address(out: &mut String, address: &SocketAddr) {
+pub(crate) fn push_socket_address(out: &mut String, address: &SocketAddr) {
     match address {
         SocketAddr::V4(v4) => {
             push_ip(out, IpAddr::V4(*v4.ip()));

@@ -18,7 +18,6 @@ use super::line::LogValue::{
 use super::line::{Field, count, say, text};
 use crate::config::model::{LogOnFailure, LogOnSuccess};
 use crate::net::address::Address;
-use crate::server::peers::Peers;
 
 pub use super::escape::Plain;
 pub use super::label::{Label, file_of, is_ours};
@@ -341,18 +340,17 @@ pub fn upgrade_refused(reason: &str) {
     say(Error, SERVER, "upgrade-refused", &[("reason", text(reason))]);
 }
 
-/// The list of peers, as SIGUSR1 asks for it.
-pub fn peers(peers: &Peers) {
-    for (id, peer) in peers.iter() {
-        let fields = [
-            ("n", Count(id.number())),
-            ("address", Peer(peer.address)),
-            ("service", text(&peer.service)),
-            ("pid", Pid(peer.pid.map(i64::from))),
-            ("state", Word(if peer.running { "running" } else { "ended" })),
-        ];
-        say(Info, SERVER, "peer", &fields);
-    }
+/// One of the list of peers, as SIGUSR1 asks for it: its number, where it came from and to
+/// which service, its program, and whether it is served still.
+pub fn peer(number: u64, (address, service): (Address, &str), pid: Option<u32>, running: bool) {
+    let fields = [
+        ("n", Count(number)),
+        ("address", Peer(address)),
+        ("service", text(service)),
+        ("pid", Pid(pid.map(i64::from))),
+        ("state", Word(if running { "running" } else { "ended" })),
+    ];
+    say(Info, SERVER, "peer", &fields);
 }
 
 /// How many peers there have been and are, as SIGUSR2 asks for it.

@@ -33,7 +33,7 @@ use prefix::{LinePrefix, SyslogHead};
 use stderr::StderrLog;
 use syslog::Syslog;
 
-pub use files::{keep_files, number_of, open_again, open_files};
+pub(crate) use files::{keep_files, number_of, open_again, open_files};
 
 /// Bytes that may wait for a slow reader; more are dropped, line by line, and counted.
 const CAPACITY: usize = 256 * 1024;
@@ -249,7 +249,7 @@ fn in_its_file(record: &Record<'_>) -> bool {
 ///
 /// # Errors
 /// When the file cannot be opened. A syslog daemon may come later.
-pub fn start(target: &LogTarget, level: &str) -> io::Result<()> {
+pub(crate) fn start(target: &LogTarget, level: &str) -> io::Result<()> {
     let (head, output) = open(target)?;
     let mut sink = sink();
     (sink.lines.head, sink.output) = (head, output);
@@ -284,7 +284,7 @@ fn open(target: &LogTarget) -> io::Result<(LinePrefix, Output)> {
 ///
 /// # Errors
 /// The socket of the system's log where nobody does, and what the system answered.
-pub fn reach(target: &LogTarget) -> io::Result<()> {
+pub(crate) fn reach(target: &LogTarget) -> io::Result<()> {
     let LogTarget::Syslog { socket, .. } = target else { return Ok(()) };
     let failed = |error| io::Error::other(format!("{}: {error}", socket.display()));
     syslog::connect(socket).map(drop).map_err(failed)
@@ -292,13 +292,13 @@ pub fn reach(target: &LogTarget) -> io::Result<()> {
 
 /// From here on, or no longer, warnings and errors go to standard error as well: whoever
 /// starts the server looks there.
-pub fn echo_to_starter(wanted: bool) {
+pub(crate) fn echo_to_starter(wanted: bool) {
     ECHO.store(wanted, Ordering::Relaxed);
 }
 
 /// Whether they do.
 #[must_use]
-pub fn echoes_to_starter() -> bool {
+pub(crate) fn echoes_to_starter() -> bool {
     ECHO.load(Ordering::Relaxed)
 }
 
@@ -312,14 +312,14 @@ fn echo(record: &Record<'_>) {
 
 /// Whether there is a log that is not on standard error.
 #[must_use]
-pub fn is_elsewhere() -> bool {
+pub(crate) fn is_elsewhere() -> bool {
     log::max_level() > log::LevelFilter::Off && !matches!(sink().output, Output::Stderr(_))
 }
 
 /// Where the log goes if it goes to the system's, or else where that is: the facility, and
 /// the socket.
 #[must_use]
-pub fn system_log() -> (u8, PathBuf) {
+pub(crate) fn system_log() -> (u8, PathBuf) {
     let sink = sink();
     match (&sink.lines.head, &sink.output) {
         (LinePrefix::Syslog(head), Output::Syslog(syslog)) => {
@@ -332,7 +332,7 @@ pub fn system_log() -> (u8, PathBuf) {
 /// Whether standard error is the journal's stream (systemd.exec(5)): the variable
 /// alone may be inherited from somebody who has redirected it since.
 #[must_use]
-pub fn under_journal() -> bool {
+pub(crate) fn under_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     nix::sys::stat::fstat(io::stderr())
         .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
@@ -340,12 +340,12 @@ pub fn under_journal() -> bool {
 
 /// How many lines were dropped since the start because their reader was too slow.
 #[must_use]
-pub fn dropped() -> u64 {
+pub(crate) fn dropped() -> u64 {
     sink().lines.dropped_ever
 }
 
 /// What has been logged and is not out.
-pub struct Unwritten {
+pub(crate) struct Unwritten {
     /// Lines that have not been written yet, the first of them perhaps in part.
     pub log: Vec<u8>,
     /// How many never were since the start.
@@ -356,14 +356,14 @@ pub struct Unwritten {
 
 /// For another to go on with.
 #[must_use]
-pub fn unwritten() -> Unwritten {
+pub(crate) fn unwritten() -> Unwritten {
     let sink = sink();
     let Lines { waiting, dropped, dropped_ever, .. } = &sink.lines;
     Unwritten { log: waiting.clone(), dropped: *dropped_ever, untold: *dropped }
 }
 
 /// Goes on with the lines of another before ours.
-pub fn go_on_with(waiting: &[u8], dropped: u64, untold: u64) {
+pub(crate) fn go_on_with(waiting: &[u8], dropped: u64, untold: u64) {
     let mut sink = sink();
     let lines = &mut sink.lines;
     lines.dropped_ever = lines.dropped_ever.saturating_add(dropped);
@@ -372,18 +372,18 @@ pub fn go_on_with(waiting: &[u8], dropped: u64, untold: u64) {
 }
 
 /// No line goes out before those of another, who may have written a part of one.
-pub fn wait_for_another() {
+pub(crate) fn wait_for_another() {
     let mut sink = sink();
     (sink.held, sink.stalled) = (true, true);
 }
 
 /// From here on lines wait for [`flush`].
-pub fn hold() {
+pub(crate) fn hold() {
     sink().held = true;
 }
 
 /// Lines go out at once again, and the reader is waited for a last time.
-pub fn let_go() {
+pub(crate) fn let_go() {
     flush();
     let mut sink = sink();
     (sink.held, sink.patience) = (false, LAST);
@@ -392,7 +392,7 @@ pub fn let_go() {
 
 /// Opens the file of the server's log again, if it is one: the other may have been
 /// rotated away.
-pub fn reopen() {
+pub(crate) fn reopen() {
     let mut sink = sink();
     sink.write_out();
     let Output::File(file) = &mut sink.output else { return };
@@ -405,7 +405,7 @@ pub fn reopen() {
 
 /// How much there is to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backlog {
+pub(crate) enum Backlog {
     /// Everything is written.
     Nothing,
     /// Some lines, which may wait for more.
@@ -416,7 +416,7 @@ pub enum Backlog {
 
 /// How much has been logged and not been written.
 #[must_use]
-pub fn backlog() -> Backlog {
+pub(crate) fn backlog() -> Backlog {
     match sink().lines.waiting.len() {
         0 if !files::have_lines() => Backlog::Nothing,
         0..MANY => Backlog::Few,
@@ -426,7 +426,7 @@ pub fn backlog() -> Backlog {
 
 /// Writes what has been logged since the last call, as far as there is room. If
 /// something is left: after how long to call it again at the latest.
-pub fn flush() -> Option<Duration> {
+pub(crate) fn flush() -> Option<Duration> {
     files::flush();
     let mut sink = sink();
     let done = sink.write_out();

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Where syslog(3) sends its messages.
-pub const SOCKET: &str = "/dev/log";
+pub(crate) const SOCKET: &str = "/dev/log";
 
 /// The facility of daemons.
-pub const DAEMON: u8 = 3;
+pub(crate) const DAEMON: u8 = 3;
 /// Facilities of syslog(3) by name, and their numbers (RFC 5424 section 6.2.1).
 const FACILITIES: [(&str, u8); 20] = [
     ("kern", 0),

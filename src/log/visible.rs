@@ -5,7 +5,7 @@
 /// one that is drawn as nothing at all (a variation selector, a tag, a filler), or as
 /// whatever somebody likes (private use, what is no character, planes without any).
 #[must_use]
-pub fn is_shown(character: char) -> bool {
+pub(crate) fn is_shown(character: char) -> bool {
     if character.is_ascii() {
         return !character.is_ascii_control();
     }

@@ -47,7 +47,7 @@ impl From<SocketAddr> for Address {
 /// An IPv4-mapped address, as an IPv6 socket that takes both families gives it, as the
 /// IPv4 address that it stands for; others as they are.
 #[must_use]
-pub fn canonical(address: SocketAddr) -> SocketAddr {
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
         IpAddr::V6(_) => address,

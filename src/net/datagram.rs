@@ -21,14 +21,14 @@ use crate::spawn::kernel::receive_from;
 mod destination;
 mod unix;
 
-pub use destination::{Destination, Flow, peek_told, send_from, take_told};
-pub use unix::{Correspondent, Route, Unreachable, answer_unix, peek_unix, take_unix};
+pub(crate) use destination::{Destination, Flow, peek_told, send_from, take_told};
+pub(crate) use unix::{answer_unix, peek_unix, take_unix};
 
 /// Takes a datagram; its length, or what of it fits, and who sent it.
 ///
 /// # Errors
 /// recv(2)'s. WouldBlock: there is none.
-pub fn take(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+pub(crate) fn take(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
     receive(socket, buffer, MsgFlags::empty())
 }
 
@@ -36,7 +36,7 @@ pub fn take(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketA
 ///
 /// # Errors
 /// As [`take`].
-pub fn peek(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+pub(crate) fn peek(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
     receive(socket, buffer, MsgFlags::MSG_PEEK)
 }
 
@@ -45,7 +45,7 @@ pub fn peek(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketA
 ///
 /// The socket has the option for that (`SO_TIMESTAMPNS`, socket(7)) for the moment only:
 /// whoever has it next may have no room for a time among what comes with each datagram.
-pub fn arrival(socket: &UdpSocket) -> Option<Duration> {
+pub(crate) fn arrival(socket: &UdpSocket) -> Option<Duration> {
     let was_on = getsockopt(socket, sockopt::ReceiveTimestampns).ok()?;
     setsockopt(socket, sockopt::ReceiveTimestampns, &true).ok()?;
     let time = first_time(socket);
@@ -68,7 +68,7 @@ fn first_time(socket: &UdpSocket) -> Option<Duration> {
 }
 
 /// Throws away the first datagram, if there is one.
-pub fn drop_first(socket: &UdpSocket) {
+pub(crate) fn drop_first(socket: &UdpSocket) {
     let _ = take(socket, &mut [0]);
 }
 
@@ -76,7 +76,7 @@ pub fn drop_first(socket: &UdpSocket) {
 ///
 /// # Errors
 /// send(2)'s. WouldBlock: there is no room for it.
-pub fn send(socket: &UdpSocket, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+pub(crate) fn send(socket: &UdpSocket, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
     send_to(socket, bytes, &SockaddrStorage::from(to))
 }
 

@@ -29,20 +29,20 @@ use nix::sys::socket::{
 use super::unix_path::{self, BoundPath};
 use crate::config::model::{Action, Attributes, Endpoint, Service, SocketSpec, SocketType};
 use crate::sys::descriptor;
-pub use accept::{Accepted, Connection};
-pub use display::{NotOpened, ShownEndpoint};
-pub use keepalive::{set as set_keepalive, set_times as set_keepalive_times};
-pub use packet_info::tell_nothing;
+pub(crate) use accept::{Accepted, Connection};
+pub(crate) use display::{NotOpened, ShownEndpoint};
+pub(crate) use keepalive::{set as set_keepalive, set_times as set_keepalive_times};
+pub(crate) use packet_info::tell_nothing;
 use plain::PlainOptions;
-pub use restore::Condition;
-pub use sibling::{bind_beside, share_address, udp_socket};
-pub use socket::{Bound, Socket};
-pub use source_address::connect_from;
-pub use virtual_socket::own_address;
+pub(crate) use restore::Condition;
+pub(crate) use sibling::{bind_beside, share_address, udp_socket};
+pub(crate) use socket::{Bound, Socket};
+pub(crate) use source_address::connect_from;
+pub(crate) use virtual_socket::own_address;
 
 /// An open socket of a service.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     socket: Socket,
     address: Bound,
     /// Unlinks the path of a unix socket when it is dropped.
@@ -63,7 +63,7 @@ impl Listener {
     ///
     /// # Errors
     /// What the system answered; for unix paths also what is in the way.
-    pub fn open(spec: &SocketSpec, service: &Service) -> io::Result<Self> {
+    pub(crate) fn open(spec: &SocketSpec, service: &Service) -> io::Result<Self> {
         // Programs of an earlier server may still have sockets for their peers there.
         let per_peer = spec.socket_type == SocketType::Dgram && !service.wait;
         Self::open_where(spec, service, per_peer)
@@ -74,7 +74,7 @@ impl Listener {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_in_place(spec: &SocketSpec, service: &Service) -> io::Result<Self> {
+    pub(crate) fn open_in_place(spec: &SocketSpec, service: &Service) -> io::Result<Self> {
         Self::open_where(spec, service, spec.socket_type == SocketType::Dgram)
     }
 
@@ -162,7 +162,7 @@ impl Listener {
 
     /// An open socket of the server before us; `identity` is that of its path.
     #[must_use]
-    pub fn taken_over(
+    pub(crate) fn taken_over(
         descriptor: OwnedFd,
         spec: &SocketSpec,
         identity: Option<(u64, u64)>,
@@ -185,14 +185,14 @@ impl Listener {
 
     /// The path that is unlinked when it is closed.
     #[must_use]
-    pub fn path(&self) -> Option<&BoundPath> {
+    pub(crate) fn path(&self) -> Option<&BoundPath> {
         self.path.as_ref()
     }
 
     /// A nonblocking socket that the service manager has bound to `endpoint`, and that
     /// listens if it is of a type that does.
     #[must_use]
-    pub fn adopt(descriptor: OwnedFd, endpoint: &Endpoint, socket_type: SocketType) -> Self {
+    pub(crate) fn adopt(descriptor: OwnedFd, endpoint: &Endpoint, socket_type: SocketType) -> Self {
         let address = match endpoint {
             Endpoint::Inet(address) => Bound::Inet(*address),
             Endpoint::Vsock(address) => Bound::Vsock(*address),
@@ -204,19 +204,19 @@ impl Listener {
 
     /// Whether it is the service manager's.
     #[must_use]
-    pub fn is_adopted(&self) -> bool {
+    pub(crate) fn is_adopted(&self) -> bool {
         self.adopted
     }
 
     /// The socket, if it is the service manager's; closed otherwise.
     #[must_use]
-    pub fn into_adopted(self) -> Option<OwnedFd> {
+    pub(crate) fn into_adopted(self) -> Option<OwnedFd> {
         self.adopted.then(|| self.socket.into_descriptor())
     }
 
     /// A program gets it. From then on whether accepting waits is in that one's hands, too:
     /// the flag is one for all who have the socket, and accept(2) takes no other word for it.
-    pub fn share(&mut self) {
+    pub(crate) fn share(&mut self) {
         self.shared = true;
         self.tell_nothing_more();
         if self.plain.is_none() {
@@ -228,14 +228,14 @@ impl Listener {
 
     /// Whether a program has had it, so that nobody may accept from it in the loop.
     #[must_use]
-    pub fn is_shared(&self) -> bool {
+    pub(crate) fn is_shared(&self) -> bool {
         self.shared
     }
 
     /// Puts another UDP socket in the place of this one, which goes to a program. Both are
     /// told the same.
     #[must_use]
-    pub fn replace_socket(&mut self, socket: UdpSocket) -> Socket {
+    pub(crate) fn replace_socket(&mut self, socket: UdpSocket) -> Socket {
         std::mem::replace(&mut self.socket, Socket::Udp(socket))
     }
 
@@ -244,7 +244,7 @@ impl Listener {
     ///
     /// # Errors
     /// What the system answered.
-    pub fn update(&self, spec: &SocketSpec, attributes: &Attributes) -> io::Result<()> {
+    pub(crate) fn update(&self, spec: &SocketSpec, attributes: &Attributes) -> io::Result<()> {
         self.apply(spec, attributes)?;
         if let Socket::Tcp(listener) = &self.socket
             && !self.adopted
@@ -277,13 +277,13 @@ impl Listener {
 
     /// Where it is bound.
     #[must_use]
-    pub fn address(&self) -> &Bound {
+    pub(crate) fn address(&self) -> &Bound {
         &self.address
     }
 
     /// The socket itself.
     #[must_use]
-    pub fn socket(&self) -> &Socket {
+    pub(crate) fn socket(&self) -> &Socket {
         &self.socket
     }
 
@@ -292,7 +292,7 @@ impl Listener {
     ///
     /// # Errors
     /// fcntl(2)'s.
-    pub fn set_blocking(&self, blocking: bool) -> io::Result<()> {
+    pub(crate) fn set_blocking(&self, blocking: bool) -> io::Result<()> {
         if blocking { descriptor::set_blocking(self) } else { descriptor::set_nonblocking(self) }
     }
 }

@@ -1,8 +1,8 @@
 //! What the network offers: addresses, listeners and connections, datagrams, unix paths.
 
-pub mod address;
-pub mod datagram;
-pub mod listener;
-pub mod socket_address;
-pub mod unix_path;
-pub mod vsock;
+pub(crate) mod address;
+pub(crate) mod datagram;
+pub(crate) mod listener;
+pub(crate) mod socket_address;
+pub(crate) mod unix_path;
+pub(crate) mod vsock;

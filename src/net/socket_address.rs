@@ -37,14 +37,14 @@ impl From<Whole> for SocketAddr {
 }
 
 /// One address.
-pub mod one {
+pub(crate) mod one {
     use super::{Deserialize, Deserializer, Serialize, Serializer, SocketAddr, Whole};
 
     /// As text, or whole.
     ///
     /// # Errors
     /// The serializer's.
-    pub fn serialize<S: Serializer>(address: &SocketAddr, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(address: &SocketAddr, to: S) -> Result<S::Ok, S::Error> {
         match to.is_human_readable() {
             true => address.serialize(to),
             false => Whole::from(*address).serialize(to),
@@ -55,7 +55,7 @@ pub mod one {
     ///
     /// # Errors
     /// When it is no address.
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
         match from.is_human_readable() {
             true => SocketAddr::deserialize(from),
             false => Whole::deserialize(from).map(SocketAddr::from),
@@ -64,7 +64,7 @@ pub mod one {
 }
 
 /// Any number of addresses.
-pub mod list {
+pub(crate) mod list {
     use super::{Deserialize, Deserializer, Serialize, Serializer, SocketAddr, one};
 
     #[derive(Serialize, Deserialize)]
@@ -74,7 +74,10 @@ pub mod list {
     ///
     /// # Errors
     /// The serializer's.
-    pub fn serialize<S: Serializer>(addresses: &[SocketAddr], to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        addresses: &[SocketAddr],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.collect_seq(addresses.iter().copied().map(One))
     }
 
@@ -82,7 +85,9 @@ pub mod list {
     ///
     /// # Errors
     /// When one is no address.
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<SocketAddr>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<SocketAddr>, D::Error> {
         Ok(Vec::<One>::deserialize(from)?.into_iter().map(|One(address)| address).collect())
     }
 }

@@ -21,7 +21,7 @@ use crate::sys::trusted_path::ParentDirectory;
 
 /// A path with our socket on it; unlinked when dropped, if it is still ours.
 #[derive(Debug)]
-pub struct BoundPath {
+pub(crate) struct BoundPath {
     path: PathBuf,
     /// Device and inode at the time of binding.
     identity: (u64, u64),
@@ -30,25 +30,25 @@ pub struct BoundPath {
 impl BoundPath {
     /// A path that was bound before, by the socket of this device and inode.
     #[must_use]
-    pub fn taken_over(path: &Path, identity: (u64, u64)) -> Self {
+    pub(crate) fn taken_over(path: &Path, identity: (u64, u64)) -> Self {
         Self { path: path.to_owned(), identity }
     }
 
     /// The path.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Device and inode at the time of binding.
     #[must_use]
-    pub fn identity(&self) -> (u64, u64) {
+    pub(crate) fn identity(&self) -> (u64, u64) {
         self.identity
     }
 
     /// Whether our socket cannot be found there any more.
     #[must_use]
-    pub fn is_lost(&self) -> bool {
+    pub(crate) fn is_lost(&self) -> bool {
         ParentDirectory::of(&self.path).and_then(|place| identity(&place)).ok()
             != Some(self.identity)
     }
@@ -58,7 +58,7 @@ impl BoundPath {
     ///
     /// # Errors
     /// chown(2)'s and chmod(2)'s; that something else is there by now.
-    pub fn set_owner_and_mode(&self, attributes: &Attributes) -> io::Result<()> {
+    pub(crate) fn set_owner_and_mode(&self, attributes: &Attributes) -> io::Result<()> {
         let found = Found::at(&ParentDirectory::of(&self.path)?)?;
         if found.identity() != self.identity {
             return Err(io::Error::other(REPLACED));
@@ -97,7 +97,7 @@ fn identity(place: &ParentDirectory) -> io::Result<(u64, u64)> {
 ///
 /// # Errors
 /// What the system answered, or what is in the way at that path.
-pub fn bind(
+pub(crate) fn bind(
     descriptor: &OwnedFd,
     path: &Path,
     socket_type: SocketType,

@@ -6,10 +6,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// How they are written: `vsock:CID:PORT`.
-pub const PREFIX: &str = "vsock:";
+pub(crate) const PREFIX: &str = "vsock:";
 
 /// All CIDs of this machine (VMADDR_CID_ANY), and any free port (VMADDR_PORT_ANY).
-pub const ANY: u32 = u32::MAX;
+pub(crate) const ANY: u32 = u32::MAX;
 
 /// A machine and a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ impl VsockAddress {
 
 /// A CID or a port, in decimal: everything but [`ANY`].
 #[must_use]
-pub fn number(text: &str) -> Option<u32> {
+pub(crate) fn number(text: &str) -> Option<u32> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|number| plain && *number != ANY)
 }

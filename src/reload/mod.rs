@@ -21,10 +21,10 @@
 //! no program's pipe open. It ends without running a destructor, and so unlinks nothing.
 //! It dies with the server (PR_SET_PDEATHSIG).
 
-pub mod plan;
-mod steps;
-pub mod wire;
+pub(crate) mod plan;
+pub(crate) mod steps;
+pub(crate) mod wire;
 mod worker;
 
-pub use steps::{From, LoadedFinding, Loading, Overview, Serve, ServiceChange, Step};
-pub use worker::{LIMIT, ReloadWorker, Turn, load_and_wait};
+pub(crate) use steps::{From, LoadedFinding, Loading, Overview, Serve, ServiceChange, Step};
+pub(crate) use worker::{LIMIT, ReloadWorker, Turn, load_and_wait};

@@ -119,7 +119,7 @@ pub fn plan(old: &[Rc<Service>], new: &Config) -> Plan {
 
 /// What is served does not give way to what could not be served now, since it waits for a
 /// name: the new service is withheld, and the old one goes on.
-pub fn withhold_replacements(old: &[Rc<Service>], new: &mut Config) {
+pub(crate) fn withhold_replacements(old: &[Rc<Service>], new: &mut Config) {
     if new.services.iter().all(|service| service.missing_names().next().is_none()) {
         return;
     }

@@ -31,7 +31,7 @@ const SEEKING: Duration = Duration::from_secs(30);
 
 /// How long a reload may read, all in all, and how long the names that a server waits for may
 /// be looked up.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Bytes taken from the pipe in one turn: some two hundred services.
 const PORTION: usize = 16 * 1024;
@@ -50,7 +50,7 @@ const UNSENT: i32 = 1;
 ///
 /// # Errors
 /// When no process can be made, or it ends too early.
-pub fn load_and_wait(
+pub(crate) fn load_and_wait(
     load: impl Fn() -> Loaded,
     served: &[Rc<Service>],
     stop: &impl AsFd,
@@ -78,7 +78,7 @@ fn comes_first(descriptor: &impl AsFd, stop: BorrowedFd<'_>) -> io::Result<bool>
 }
 
 /// A process that reads a configuration for a server that runs.
-pub struct ReloadWorker {
+pub(crate) struct ReloadWorker {
     child: Made,
     /// Nonblocking; none where [`load_and_wait`] has it.
     pipe: Option<File>,
@@ -89,7 +89,7 @@ pub struct ReloadWorker {
 }
 
 /// What a look at a [`ReloadWorker`] came to.
-pub enum Turn {
+pub(crate) enum Turn {
     /// There may be more to take at once.
     More,
     /// Nothing now; one of its descriptors will be readable.
@@ -103,7 +103,7 @@ impl ReloadWorker {
     ///
     /// # Errors
     /// When the system has no process or no descriptors.
-    pub fn start(
+    pub(crate) fn start(
         load: impl Fn() -> Loaded,
         served: impl FnOnce() -> Vec<Rc<Service>>,
     ) -> io::Result<Self> {
@@ -115,7 +115,7 @@ impl ReloadWorker {
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub fn seek(names: Vec<AwaitedName>) -> io::Result<Self> {
+    pub(crate) fn seek(names: Vec<AwaitedName>) -> io::Result<Self> {
         Self::watched(|pipe| look_up(pipe, names))
     }
 
@@ -165,18 +165,18 @@ impl ReloadWorker {
 
     /// Its process id.
     #[must_use]
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         self.child.pid
     }
 
     /// What to poll: the pipe and the pidfd.
     #[must_use]
-    pub fn descriptors(&self) -> [Option<BorrowedFd<'_>>; 2] {
+    pub(crate) fn descriptors(&self) -> [Option<BorrowedFd<'_>>; 2] {
         [self.pipe.as_ref().map(AsFd::as_fd), Some(self.child.pidfd.as_fd())]
     }
 
     /// Takes what has come, a bounded amount.
-    pub fn turn(&mut self, scratch: &mut [u8]) -> Turn {
+    pub(crate) fn turn(&mut self, scratch: &mut [u8]) -> Turn {
         if self.given_up.is_none()
             && let Some(pipe) = &mut self.pipe
         {
@@ -207,18 +207,18 @@ impl ReloadWorker {
     }
 
     /// What names are, as far as that has come since it was last asked for.
-    pub fn take_names(&mut self) -> Names {
+    pub(crate) fn take_names(&mut self) -> Names {
         self.receiver.take_names()
     }
 
     /// Kills it. It is over when it has been reaped.
-    pub fn give_up(&mut self, why: String) {
+    pub(crate) fn give_up(&mut self, why: String) {
         self.given_up.get_or_insert(why);
         self.kill();
     }
 
     /// Takes note of its end, if it has ended.
-    pub fn reap_if_ended(&mut self) {
+    pub(crate) fn reap_if_ended(&mut self) {
         self.reap(WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
     }
 

@@ -27,7 +27,7 @@ const MOST_CHILDREN: u32 = 16_384;
 
 /// The facts.
 #[derive(Debug, Clone)]
-pub struct HostInfo {
+pub(crate) struct HostInfo {
     /// For the children.
     pub server: ServerFacts,
     /// Programs that the limits on descriptors and processes leave room for.
@@ -44,7 +44,7 @@ impl HostInfo {
     ///
     /// # Errors
     /// When the system does not even tell the limits.
-    pub fn collect() -> io::Result<Self> {
+    pub(crate) fn collect() -> io::Result<Self> {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)
             .map_err(of("prlimit64, for the limit of descriptors"))?;
         // Left as it is where that is not allowed.

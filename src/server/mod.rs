@@ -64,7 +64,7 @@ pub(crate) mod control;
 mod host_info;
 mod idle;
 mod idle_exit;
-pub mod peers;
+pub(crate) mod peers;
 pub(crate) mod programs;
 pub(crate) mod reactor;
 mod reload;
@@ -97,19 +97,18 @@ use crate::sys::zone::Zone;
 use crate::systemd::ServiceManager;
 use control::connection::Controlling;
 use control::render::unix_time;
-pub use host_info::HostInfo;
+pub(crate) use host_info::HostInfo;
 use idle::Quiet;
 use idle_exit::Leaving;
 use peers::Peers;
 use programs::exit_notifier::ExitNotifier;
 use programs::leftovers::Left;
-pub use programs::outliving::read_for_others;
+pub(crate) use programs::outliving::read_for_others;
 use programs::terminating::ServerEnding;
 use reactor::slab::{Key, Slab};
 use reactor::timers::Timers;
 use reactor::token::Owner;
 use reactor::wake_up::Alarm;
-pub use reload::ReloadOutcome;
 use reload::Reloading;
 use services::conditions::Conditions;
 use services::entries::Entries;
@@ -127,13 +126,13 @@ use sessions::relay::RelayState;
 use state::{Child, ConversationState, ListenerState, ServiceState, StderrState};
 use stopping::Drain;
 use upgrade::preflight::Upgrading;
-pub use upgrade::restore::{examine, may_follow, nothing_more, served};
+pub(crate) use upgrade::restore::{examine, may_follow, nothing_more, served};
 
 /// Bytes read from or written to a socket in one call by the built-in services.
 const SCRATCH: usize = 128 * 1024;
 
 /// What the server is made of; see the files for what they do with it.
-pub struct Server {
+pub(crate) struct Server {
     poll: Poll,
     alarm: Alarm,
     ends: ExitNotifier,
@@ -208,7 +207,7 @@ pub struct Server {
 }
 
 /// How a server is to be made.
-pub struct Options {
+pub(crate) struct Options {
     /// How programs are started.
     pub way: Way,
     /// Programs of all services at once; None is what the machine allows.
@@ -228,7 +227,7 @@ impl Server {
     ///
     /// # Errors
     /// When the system has no descriptors.
-    pub fn new(options: Options) -> io::Result<Self> {
+    pub(crate) fn new(options: Options) -> io::Result<Self> {
         let (spawner, facts, poll) =
             (Spawner::new(options.way)?, HostInfo::collect()?, new_poll()?);
         let (alarm, signals, ends) = watched(&poll, facts.told_of_ends)?;

@@ -6,32 +6,33 @@ use std::ops::Bound;
 use std::rc::Rc;
 use std::time::Instant;
 
+use crate::log::events;
 use crate::net::address::Address;
 
 /// How many peers are remembered after they ended.
-pub const REMEMBERED: usize = 1_000;
+pub(crate) const REMEMBERED: usize = 1_000;
 
 /// Names one peer for the life of the server: its number, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PeerId(u64);
+pub(crate) struct PeerId(u64);
 
 impl PeerId {
     /// The how-manieth peer since the server started it is.
     #[must_use]
-    pub fn number(self) -> u64 {
+    pub(crate) fn number(self) -> u64 {
         self.0
     }
 
     /// The peer of this number.
     #[must_use]
-    pub fn from_number(number: u64) -> Self {
+    pub(crate) fn from_number(number: u64) -> Self {
         Self(number)
     }
 }
 
 /// One peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// Where it came from.
     pub address: Address,
     /// The label of the service it came to.
@@ -47,7 +48,7 @@ pub struct Peer {
 /// All running peers and the last [`REMEMBERED`] ended ones. Every change costs
 /// O(log n); memory is bounded by the number of running peers.
 #[derive(Debug, Default)]
-pub struct Peers {
+pub(crate) struct Peers {
     /// Ordered by number, which is the order of connecting.
     known: BTreeMap<PeerId, Peer>,
     /// The ended ones among them, the one that ended first in front.
@@ -58,12 +59,20 @@ pub struct Peers {
 impl Peers {
     /// An empty list.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
+    /// Tells the log of each, in the order of connecting.
+    pub(crate) fn tell(&self) {
+        for (id, peer) in self.iter() {
+            let whom = (peer.address, &*peer.service);
+            events::peer(id.number(), whom, peer.pid, peer.running);
+        }
+    }
+
     /// A peer has come to a service and is now served, by `pid` if by a program.
-    pub fn connected(
+    pub(crate) fn connected(
         &mut self,
         address: Address,
         service: Rc<str>,
@@ -78,14 +87,14 @@ impl Peers {
 
     /// A running peer is served by this program from now on (after tcpmux has asked
     /// for the name).
-    pub fn handed_to(&mut self, id: PeerId, pid: u32) {
+    pub(crate) fn handed_to(&mut self, id: PeerId, pid: u32) {
         if let Some(peer) = self.known.get_mut(&id).filter(|peer| peer.running) {
             peer.pid = Some(pid);
         }
     }
 
     /// A running peer is no longer served. Telling it twice changes nothing.
-    pub fn ended(&mut self, id: PeerId) {
+    pub(crate) fn ended(&mut self, id: PeerId) {
         let Some(peer) = self.known.get_mut(&id).filter(|peer| peer.running) else { return };
         peer.running = false;
         self.ended.push_back(id);
@@ -99,7 +108,7 @@ impl Peers {
     /// As they were known before: everybody who connected, by number, and those that have
     /// ended, in order. Of the latter the last ones are kept.
     #[must_use]
-    pub fn restored(
+    pub(crate) fn restored(
         total: u64,
         known: impl Iterator<Item = (u64, Peer)>,
         ended: impl Iterator<Item = u64>,
@@ -113,29 +122,29 @@ impl Peers {
     }
 
     /// Those that have ended, the one that ended first in front.
-    pub fn ended_ones(&self) -> impl Iterator<Item = PeerId> {
+    pub(crate) fn ended_ones(&self) -> impl Iterator<Item = PeerId> {
         self.ended.iter().copied()
     }
 
     /// How many have connected since the server started.
     #[must_use]
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.total
     }
 
     /// How many are served now.
     #[must_use]
-    pub fn running(&self) -> usize {
+    pub(crate) fn running(&self) -> usize {
         self.known.len().saturating_sub(self.ended.len())
     }
 
     /// All that are known, in the order in which they connected.
-    pub fn iter(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
         self.known.iter().map(|(id, peer)| (*id, peer))
     }
 
     /// Those who connected after this one.
-    pub fn after(&self, last: Option<PeerId>) -> impl Iterator<Item = (PeerId, &Peer)> {
+    pub(crate) fn after(&self, last: Option<PeerId>) -> impl Iterator<Item = (PeerId, &Peer)> {
         let from = last.map_or(Bound::Unbounded, Bound::Excluded);
         self.known.range((from, Bound::Unbounded)).map(|(id, peer)| (*id, peer))
     }

@@ -30,7 +30,7 @@ pub(super) const PORTION: usize = 32;
 
 /// What a reload came to.
 #[derive(Debug)]
-pub struct ReloadOutcome {
+pub(crate) struct ReloadOutcome {
     /// All there was to say about the configuration.
     pub findings: Vec<LoadedFinding>,
     /// What is different now; or how many errors there were, and nothing is.

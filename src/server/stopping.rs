@@ -85,7 +85,7 @@ impl Server {
 
     /// Says who the peers are and were, and what is left to say.
     pub(super) fn say_farewell(&mut self) {
-        events::peers(&self.peers);
+        self.peers.tell();
         self.count_peers();
         events::stopping(self.stop.unwrap_or("-"));
         for key in self.services.keys() {

@@ -15,7 +15,6 @@ use super::programs::watching::{MOMENT, Tidy, at_latest};
 use super::reactor::timers::Timer;
 use super::reactor::token::{self, Owner};
 use crate::builtin::relay::Side;
-use crate::log::events;
 use crate::log::sink::{self, Backlog};
 use crate::sys::signals::Signal;
 
@@ -27,7 +26,7 @@ impl Server {
     ///
     /// # Errors
     /// When the poll itself fails, which no peer and no program can bring about.
-    pub fn run(&mut self) -> io::Result<()> {
+    pub(crate) fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         sink::hold();
         self.expect_to_leave();
@@ -235,7 +234,7 @@ impl Server {
         while let Some(signal) = self.signals.next_signal() {
             match signal {
                 Signal::Reload => _ = self.reload(),
-                Signal::ListPeers => events::peers(&self.peers),
+                Signal::ListPeers => self.peers.tell(),
                 Signal::CountPeers => self.count_peers(),
                 Signal::Stop(name) => self.stop_for_reason(name),
                 Signal::ChildEnded => self.reap_orphans(),

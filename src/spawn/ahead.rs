@@ -55,7 +55,7 @@ impl Spawner {
     /// it: its pipe, and, if `is_calm` and clients come one after the other, spares. Not in
     /// a turn in which one was sent off, which gets the processor sooner that way. True if
     /// [`Self::look_at_spares`] is to be called, soon.
-    pub fn make_ready(&mut self, now: Instant, is_calm: bool) -> bool {
+    pub(crate) fn make_ready(&mut self, now: Instant, is_calm: bool) -> bool {
         let are_wanted = self.spares.are_wanted(now);
         if self.awaits_end() {
             return false;
@@ -82,7 +82,7 @@ impl Spawner {
 
     /// Whether it is to be made when the program has ended that was started last.
     #[must_use]
-    pub fn awaits_end(&self) -> bool {
+    pub(crate) fn awaits_end(&self) -> bool {
         self.spares.are_due()
     }
 
@@ -103,7 +103,7 @@ impl Spawner {
 
     /// Lets spares go that nobody has needed, and reaps those that are gone; when to look
     /// again.
-    pub fn look_at_spares(&mut self, now: Instant) -> Option<Instant> {
+    pub(crate) fn look_at_spares(&mut self, now: Instant) -> Option<Instant> {
         while let Some(spare) = self.spares.take_old(now) {
             self.let_go(spare);
         }
@@ -118,14 +118,14 @@ impl Spawner {
 
     /// Lets go of what is made ahead for programs, and of what may be used again: there are no
     /// more descriptors.
-    pub fn free_descriptors(&mut self) {
+    pub(crate) fn free_descriptors(&mut self) {
         self.let_spares_go();
         self.settle();
         self.channels.empty();
     }
 
     /// Ends the spares.
-    pub fn let_spares_go(&mut self) {
+    pub(crate) fn let_spares_go(&mut self) {
         while let Some(spare) = self.spares.take() {
             self.let_go(spare);
         }
@@ -146,12 +146,12 @@ impl Spawner {
 
     /// Whether a child is a spare, or was one.
     #[must_use]
-    pub fn has_spare(&self, pid: i32) -> bool {
+    pub(crate) fn has_spare(&self, pid: i32) -> bool {
         self.spares.is_waiting(pid) || self.spares.has_ended(pid)
     }
 
     /// Whether a child that has ended was a spare; it is reaped then.
-    pub fn reap_if_spare(&mut self, pid: i32) -> bool {
+    pub(crate) fn reap_if_spare(&mut self, pid: i32) -> bool {
         if self.spares.is_waiting(pid) {
             self.let_spares_go();
         }

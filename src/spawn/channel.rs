@@ -16,7 +16,7 @@ use crate::sys::descriptor::{FAR, raise};
 
 /// One child's way to its descriptors.
 #[derive(Debug)]
-pub struct Channel {
+pub(crate) struct Channel {
     ours: OwnedFd,
     /// Under a low number: a child copies our table up to it.
     theirs: OwnedFd,

@@ -11,7 +11,7 @@ use crate::net::vsock::{self, VsockAddress};
 
 /// The facts of one connection that a program is told.
 #[derive(Debug, Clone, Default)]
-pub struct ConnectionEnvironment {
+pub(crate) struct ConnectionEnvironment {
     /// `TCP`, `UDP`, `UNIX` or `VSOCK`.
     pub protocol: &'static str,
     /// Our own address, for TCP and UDP.
@@ -30,7 +30,7 @@ pub struct ConnectionEnvironment {
 
 /// The strings of one child's environment, in buffers that are used again.
 #[derive(Default)]
-pub struct Environment {
+pub(crate) struct Environment {
     /// `NAME=VALUE\0` one after the other.
     text: Vec<u8>,
     /// Where each begins.
@@ -43,7 +43,7 @@ pub struct Environment {
 
 impl Environment {
     /// Adds one variable; a value with a NUL byte ends there.
-    pub fn push(&mut self, name: &str, value: &str) {
+    pub(crate) fn push(&mut self, name: &str, value: &str) {
         self.starts.push(self.text.len());
         self.text.extend_from_slice(name.as_bytes());
         self.text.push(b'=');
@@ -84,7 +84,7 @@ impl Environment {
 }
 
 /// Writes the variables; those that the service sets itself are left to it.
-pub fn fill(
+pub(crate) fn fill(
     environment: &mut Environment,
     prepared: &Prepared,
     connection: &ConnectionEnvironment,

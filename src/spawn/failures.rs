@@ -9,19 +9,19 @@ use super::{Failure, Spawner};
 
 impl Spawner {
     /// What is known of children that have failed and are not reaped yet.
-    pub fn failures(&mut self) -> impl Iterator<Item = (i32, Failure)> {
+    pub(crate) fn failures(&mut self) -> impl Iterator<Item = (i32, Failure)> {
         self.read_failures();
         self.failures.iter().map(|(pid, failure)| (*pid, *failure))
     }
 
     /// Where the failures of children that were forked are read.
     #[must_use]
-    pub fn failure_reader(&self) -> &impl AsRawFd {
+    pub(crate) fn failure_reader(&self) -> &impl AsRawFd {
         &self.failure_reader
     }
 
     /// Goes on with what another knew, and will be told.
-    pub fn take_over(
+    pub(crate) fn take_over(
         &mut self,
         failures: impl Iterator<Item = (i32, Failure)>,
         reader: Option<OwnedFd>,
@@ -32,7 +32,7 @@ impl Spawner {
 
     /// Why a child that has been reaped with status [`super::kernel::FAILED`] did not
     /// become its program; none if that is the program's own status.
-    pub fn failure_of(&mut self, pid: i32) -> Option<Failure> {
+    pub(crate) fn failure_of(&mut self, pid: i32) -> Option<Failure> {
         self.read_failures();
         let of_stub = self.stubs.forget(pid);
         self.failures.remove(&pid).or(of_stub)
@@ -41,7 +41,7 @@ impl Spawner {
     /// To be told of a child that has been reaped with another status: one that has said why
     /// it failed, and was killed before it ended, must not be heard of under the next one's
     /// pid.
-    pub fn forget_failure(&mut self, pid: i32) {
+    pub(crate) fn forget_failure(&mut self, pid: i32) {
         let _ = self.stubs.forget(pid);
         if !self.failures.is_empty() {
             self.failures.remove(&pid);

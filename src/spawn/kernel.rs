@@ -58,10 +58,10 @@
 
 #![allow(unsafe_code, reason = "the one place where it is allowed")]
 
-pub mod accept;
-pub mod options;
-pub mod tables;
-pub mod tcp;
+pub(crate) mod accept;
+pub(crate) mod options;
+pub(crate) mod tables;
+pub(crate) mod tcp;
 
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_long, c_void};
@@ -92,10 +92,10 @@ pub(super) mod stub;
 compile_error!("oxinetd runs on 64-bit Linux");
 
 /// Exit status of a child that failed before exec; the reason is in the failure pipe.
-pub const FAILED: i32 = 127;
+pub(crate) const FAILED: i32 = 127;
 
 /// Size of one record in the failure pipe: pid, stage, errno. Below PIPE_BUF, so atomic.
-pub const RECORD: usize = 12;
+pub(crate) const RECORD: usize = 12;
 
 /// Signals of Linux, from 1.
 const SIGNALS: c_long = 64;
@@ -105,7 +105,7 @@ const STACK: usize = 32 * 1024;
 
 /// A copy of this process that works for it.
 #[derive(Debug)]
-pub struct Made {
+pub(crate) struct Made {
     /// Its process id.
     pub pid: i32,
     /// Readable when it has ended; without pidfds perhaps before, when it has closed what it
@@ -147,7 +147,7 @@ struct ChildJob {
 
 /// One child's stack, job and environment: what it uses of our memory until exec.
 /// Never freed: there are few, and the last children may outlive the server's loop.
-pub struct ChildSlot(&'static Shared);
+pub(crate) struct ChildSlot(&'static Shared);
 
 struct Shared {
     stack: Stack,
@@ -177,7 +177,7 @@ impl ChildSlot {
     ///
     /// # Errors
     /// When the system has no memory for a stack.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let numbers = Numbers { socket: -1, stderr: -1, failure: -1, ruleset: -1 };
         let (steps, arguments, environment) = (ptr::null(), ptr::null(), ptr::null());
         let job = ChildJob { steps, arguments, environment, numbers, greeting: b"" };
@@ -196,13 +196,13 @@ impl ChildSlot {
 
     /// Whether a child may still be using it.
     #[must_use]
-    pub fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.0.busy.load(Ordering::Acquire) != 0
     }
 
     /// Frees the block if its child is gone, once it has been reaped: the kernel does
     /// not clear the word of a process that dies dumping core.
-    pub fn release_if_gone(&self, pid: i32) {
+    pub(crate) fn release_if_gone(&self, pid: i32) {
         // SAFETY: signal 0 asks whether the process exists and sends nothing.
         let gone = unsafe { libc::kill(pid, 0) } < 0
             && io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH);
@@ -213,7 +213,7 @@ impl ChildSlot {
 
     /// To be called when it is idle again, before its channel is used for another child:
     /// closes what this one has not taken.
-    pub fn clear(&self, channel: &Channel) {
+    pub(crate) fn clear(&self, channel: &Channel) {
         if self.0.taken.swap(1, Ordering::Acquire) == 0 {
             channel.clear();
         }
@@ -230,7 +230,7 @@ impl ChildSlot {
 
     /// Gives the pages of the stack and of the environment back to the system, and lets go
     /// of the program that was started last. Nothing if a child may be using them.
-    pub fn release_memory(&mut self) {
+    pub(crate) fn release_memory(&mut self) {
         if self.is_busy() {
             return;
         }
@@ -244,7 +244,7 @@ impl ChildSlot {
     ///
     /// # Errors
     /// When the block is busy.
-    pub fn environment(&mut self) -> io::Result<&mut Environment> {
+    pub(crate) fn environment(&mut self) -> io::Result<&mut Environment> {
         let environment = &mut self.work()?.environment;
         environment.clear();
         Ok(environment)
@@ -288,7 +288,7 @@ impl ChildSlot {
     ///
     /// # Errors
     /// clone(2)'s, or that the block is busy.
-    pub fn start_sharing(
+    pub(crate) fn start_sharing(
         &mut self,
         prepared: &Rc<Prepared>,
         numbers: Numbers,
@@ -309,7 +309,7 @@ impl ChildSlot {
     ///
     /// # Errors
     /// clone(2)'s, or that the block is busy.
-    pub fn start_waiting(&mut self, failure: RawFd, channel: &Channel) -> io::Result<i32> {
+    pub(crate) fn start_waiting(&mut self, failure: RawFd, channel: &Channel) -> io::Result<i32> {
         let parcel = DescriptorMessage {
             channel: channel.theirs(),
             taken: &raw const self.0.taken,
@@ -325,7 +325,7 @@ impl ChildSlot {
     ///
     /// # Errors
     /// sendmsg(2)'s, or that it is there no more.
-    pub fn send_off(
+    pub(crate) fn send_off(
         &mut self,
         prepared: &Rc<Prepared>,
         numbers: Numbers,
@@ -390,7 +390,11 @@ impl ChildSlot {
     ///
     /// # Errors
     /// fork(2)'s, or that the block is busy.
-    pub fn start_forking(&mut self, prepared: &Rc<Prepared>, numbers: Numbers) -> io::Result<i32> {
+    pub(crate) fn start_forking(
+        &mut self,
+        prepared: &Rc<Prepared>,
+        numbers: Numbers,
+    ) -> io::Result<i32> {
         self.fill(prepared, numbers)?;
         let birth = self.bear(numbers.failure, false, None)?;
         let group = prepared.confinement.group.as_ref().map(|group| group.descriptor().as_raw_fd());
@@ -457,7 +461,7 @@ fn fork_into(group: RawFd) -> c_long {
 ///
 /// # Errors
 /// When the system has no descriptors.
-pub fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {
+pub(crate) fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: plain numbers.
     let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     if pidfd < 0 {
@@ -472,7 +476,7 @@ pub fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// ESRCH: it has ended.
-pub fn signal_through(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
+pub(crate) fn signal_through(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
     let nothing = ptr::null::<libc::siginfo_t>();
     let (number, signal) = (pidfd.as_raw_fd(), signal as c_int);
     // SAFETY: no information goes with it, as kill(2) does it.
@@ -483,7 +487,7 @@ pub fn signal_through(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
 /// Whether children can be watched so: not before Linux 5.3, and not where a filter of system
 /// calls forbids it. Looked at once.
 #[must_use]
-pub fn has_pidfds() -> bool {
+pub(crate) fn has_pidfds() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
     const LACKS: [c_int; 4] = [libc::ENOSYS, libc::EPERM, libc::EACCES, libc::EINVAL];
     let own = i32::try_from(std::process::id()).unwrap_or_default();
@@ -493,7 +497,7 @@ pub fn has_pidfds() -> bool {
 
 /// How a child has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChildExit {
+pub(crate) enum ChildExit {
     /// With this exit status.
     Status(i32),
     /// By the signal of this number.
@@ -506,7 +510,7 @@ pub enum ChildExit {
 ///
 /// # Errors
 /// When there is no such child.
-pub fn ended(pid: Option<i32>, reap: bool) -> io::Result<Option<(i32, ChildExit)>> {
+pub(crate) fn ended(pid: Option<i32>, reap: bool) -> io::Result<Option<(i32, ChildExit)>> {
     let (of, number) = pid.map_or((libc::P_ALL, 0), |pid| (libc::P_PID, pid));
     let number = libc::id_t::try_from(number).map_err(io::Error::other)?;
     let flags = libc::WEXITED | libc::WNOHANG | if reap { 0 } else { libc::WNOWAIT };
@@ -1081,14 +1085,14 @@ unsafe fn call(nr: c_long, a: usize, b: usize, c: usize, d: usize, e: usize) -> 
 
 /// Whether this kernel has close_range with its own table for the caller (Linux 5.9).
 #[must_use]
-pub fn can_share() -> bool {
+pub(crate) fn can_share() -> bool {
     // SAFETY: an empty range far above any descriptor: closes nothing.
     SHARING && unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, 0) } == 0
 }
 
 /// The first two numbers of the kernel's version; zeros if it does not say.
 #[must_use]
-pub fn version() -> (u32, u32) {
+pub(crate) fn version() -> (u32, u32) {
     // SAFETY: the kernel fills the struct with C strings; zeros are empty ones.
     let names = unsafe {
         let mut names: libc::utsname = std::mem::zeroed();
@@ -1118,7 +1122,7 @@ pub(super) fn executed_path() -> Option<PathBuf> {
 
 /// What this process has of capabilities, and would pass on.
 #[must_use]
-pub fn own_capabilities() -> Own {
+pub(crate) fn own_capabilities() -> Own {
     let has = |number: &u32| {
         // SAFETY: a question; a number that the kernel does not know is an error and no harm.
         unsafe { libc::prctl(libc::PR_CAPBSET_READ, c_long::from(*number)) == 1 }
@@ -1145,7 +1149,7 @@ const CAP_SETPCAP: u32 = 8;
 
 /// Makes every inherited descriptor above 2 close-on-exec: a careless parent's
 /// descriptors must not reach the programs.
-pub fn close_inherited_on_exec() {
+pub(crate) fn close_inherited_on_exec() {
     const CLOSE_RANGE_CLOEXEC: c_int = 4;
     // SAFETY: sets a flag on descriptors; closes none.
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, CLOSE_RANGE_CLOEXEC) };
@@ -1178,7 +1182,7 @@ const FREE: [c_int; 10] = [
 /// No signal handler and nothing ignored from here on, so that none can run in, or
 /// be passed on to, a child: every signal is blocked and read from a signalfd, but
 /// for those of `FREE`.
-pub fn take_over_signals() {
+pub(crate) fn take_over_signals() {
     // All zero is the default disposition, whatever the layout of struct sigaction.
     let default = [0u64; 4];
     for signal in 1..=SIGNALS {
@@ -1210,7 +1214,7 @@ pub fn take_over_signals() {
 ///
 /// # Errors
 /// fcntl(2)'s.
-pub fn duplicate_from(descriptor: &impl AsRawFd, least: RawFd) -> io::Result<OwnedFd> {
+pub(crate) fn duplicate_from(descriptor: &impl AsRawFd, least: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: makes a new descriptor.
     let copy = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) };
     if copy < 0 {
@@ -1224,7 +1228,7 @@ pub fn duplicate_from(descriptor: &impl AsRawFd, least: RawFd) -> io::Result<Own
 ///
 /// # Errors
 /// EBADF.
-pub fn own(number: RawFd) -> io::Result<OwnedFd> {
+pub(crate) fn own(number: RawFd) -> io::Result<OwnedFd> {
     set_close_on_exec(number, true)?;
     // SAFETY: it is open, and by the caller's word nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
@@ -1235,7 +1239,7 @@ pub fn own(number: RawFd) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// fchmodat2(2)'s: ENOSYS.
-pub fn change_mode(named: &impl AsRawFd, mode: u32) -> io::Result<()> {
+pub(crate) fn change_mode(named: &impl AsRawFd, mode: u32) -> io::Result<()> {
     /// Not every libc knows it.
     const SYS_FCHMODAT2: c_long = 452;
     // SAFETY: an empty path that lives for ever, and plain numbers.
@@ -1247,7 +1251,7 @@ pub fn change_mode(named: &impl AsRawFd, mode: u32) -> io::Result<()> {
 
 /// How nice this process is.
 #[must_use]
-pub fn nice_value() -> i32 {
+pub(crate) fn nice_value() -> i32 {
     // SAFETY: a question. The kernel answers with 20 minus it, and libc's errno is left out.
     let answer = unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, 0) };
     i32::try_from(answer).map_or(0, |answer| if answer > 0 { 20 - answer } else { 0 })
@@ -1255,7 +1259,7 @@ pub fn nice_value() -> i32 {
 
 /// Whether this is the number of a descriptor.
 #[must_use]
-pub fn is_open(number: RawFd) -> bool {
+pub(crate) fn is_open(number: RawFd) -> bool {
     // SAFETY: a question; a number that is not open is an error and no harm.
     unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
 }
@@ -1264,7 +1268,7 @@ pub fn is_open(number: RawFd) -> bool {
 ///
 /// # Errors
 /// EBADF.
-pub fn set_close_on_exec(number: RawFd, close: bool) -> io::Result<()> {
+pub(crate) fn set_close_on_exec(number: RawFd, close: bool) -> io::Result<()> {
     let flags = if close { libc::FD_CLOEXEC } else { 0 };
     // SAFETY: sets a flag; a number that is not open is an error and no harm.
     let result = unsafe { libc::fcntl(number, libc::F_SETFD, flags) };
@@ -1273,7 +1277,7 @@ pub fn set_close_on_exec(number: RawFd, close: bool) -> io::Result<()> {
 
 /// Which side of a fork this is.
 #[derive(Debug)]
-pub enum ForkSide {
+pub(crate) enum ForkSide {
     /// The original process.
     Parent,
     /// The copy.
@@ -1303,7 +1307,7 @@ fn have_no_threads() -> io::Result<()> {
 ///
 /// # Errors
 /// fork(2)'s, or that the process has threads.
-pub fn fork_to_detach() -> io::Result<ForkSide> {
+pub(crate) fn fork_to_detach() -> io::Result<ForkSide> {
     have_no_threads()?;
     // SAFETY: single-threaded (looked at above), so the child may go on as the parent would.
     match unsafe { libc::fork() } {
@@ -1319,7 +1323,7 @@ pub fn fork_to_detach() -> io::Result<ForkSide> {
 ///
 /// # Errors
 /// fork(2)'s and pidfd_open(2)'s, or that the process has threads.
-pub fn fork_to_run(work: impl FnOnce() -> i32) -> io::Result<Made> {
+pub(crate) fn fork_to_run(work: impl FnOnce() -> i32) -> io::Result<Made> {
     struct EndHere;
     impl Drop for EndHere {
         fn drop(&mut self) {
@@ -1370,7 +1374,7 @@ fn end_at_once(status: i32) -> ! {
 
 /// In a copy of this process: closes every descriptor above 2 but one. Whoever owns
 /// them there must not be used any more, nor dropped; [`fork_to_run`] sees to the latter.
-pub fn keep_only(descriptor: &impl AsRawFd) {
+pub(crate) fn keep_only(descriptor: &impl AsRawFd) {
     let kept = descriptor.as_raw_fd();
     let close = |first: RawFd, last: u32| {
         // SAFETY: closes numbers whose owners in this copy are never used again (above).
@@ -1388,7 +1392,7 @@ pub fn keep_only(descriptor: &impl AsRawFd) {
 }
 
 /// In a copy of this process: lets the server go first where both want a processor.
-pub fn give_way() {
+pub(crate) fn give_way() {
     const LESS: c_int = 5;
     // SAFETY: plain numbers; a refusal is no harm.
     unsafe { libc::nice(LESS) };
@@ -1398,7 +1402,7 @@ pub fn give_way() {
 /// over: what it opens itself is close-on-exec from birth, and what is not has come through
 /// an exec. To be asked before [`close_inherited_on_exec`].
 #[must_use]
-pub fn inherited() -> Vec<RawFd> {
+pub(crate) fn inherited() -> Vec<RawFd> {
     // SAFETY: a question; of a number that is not open any more the answer is an error.
     let flags = |number: RawFd| unsafe { libc::fcntl(number, libc::F_GETFD) };
     let has_come = |number: &RawFd| *number > 2 && flags(*number) == 0;
@@ -1440,7 +1444,7 @@ fn set_option_of<T>(
 ///
 /// # Errors
 /// getsockopt(2)'s: before Linux 5.14 nobody is told.
-pub fn said_sizes(socket: &impl AsRawFd) -> io::Result<(bool, bool)> {
+pub(crate) fn said_sizes(socket: &impl AsRawFd) -> io::Result<(bool, bool)> {
     let mut said: c_int = 0;
     let mut length = libc::socklen_t::try_from(size_of::<c_int>()).map_err(io::Error::other)?;
     // SAFETY: the kernel writes one number, for which there is room.
@@ -1464,7 +1468,10 @@ pub fn said_sizes(socket: &impl AsRawFd) -> io::Result<(bool, bool)> {
 ///
 /// # Errors
 /// setsockopt(2)'s: before Linux 5.14 they stay.
-pub fn keep_sizes(socket: &impl AsRawFd, (sending, receiving): (bool, bool)) -> io::Result<()> {
+pub(crate) fn keep_sizes(
+    socket: &impl AsRawFd,
+    (sending, receiving): (bool, bool),
+) -> io::Result<()> {
     let sending = if sending { SAID_FOR_SENDING } else { 0 };
     let receiving = if receiving { SAID_FOR_RECEIVING } else { 0 };
     set_option(socket, SO_BUF_LOCK, &(sending | receiving))
@@ -1480,7 +1487,7 @@ const SAID_FOR_RECEIVING: c_int = 2;
 ///
 /// # Errors
 /// setsockopt(2)'s.
-pub fn set_peek_offset(socket: &impl AsRawFd, offset: c_int) -> io::Result<()> {
+pub(crate) fn set_peek_offset(socket: &impl AsRawFd, offset: c_int) -> io::Result<()> {
     set_option(socket, libc::SO_PEEK_OFF, &offset)
 }
 
@@ -1490,7 +1497,7 @@ pub fn set_peek_offset(socket: &impl AsRawFd, offset: c_int) -> io::Result<()> {
 ///
 /// # Errors
 /// setsockopt(2)'s: EADDRNOTAVAIL if no interface has the address.
-pub fn set_multicast_source(
+pub(crate) fn set_multicast_source(
     socket: &impl AsRawFd,
     ip: Ipv4Addr,
     interface: c_int,
@@ -1513,7 +1520,7 @@ const HERE: [c_long; 2] = [-1, -1];
 ///
 /// # Errors
 /// pwritev2(2)'s: EAGAIN when it would wait, EOPNOTSUPP when it cannot promise not to.
-pub fn write_now(descriptor: &impl AsRawFd, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) fn write_now(descriptor: &impl AsRawFd, bytes: &[u8]) -> io::Result<usize> {
     let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let (number, [low, high]) = (descriptor.as_raw_fd(), HERE);
     // SAFETY: the one part is a live slice, which the kernel reads and does not write.
@@ -1536,7 +1543,7 @@ pub fn write_now(descriptor: &impl AsRawFd, bytes: &[u8]) -> io::Result<usize> {
 ///
 /// # Errors
 /// preadv2(2)'s: EAGAIN when it would wait, EOPNOTSUPP when it cannot promise not to.
-pub fn read_now(descriptor: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn read_now(descriptor: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<usize> {
     let part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let (number, [low, high]) = (descriptor.as_raw_fd(), HERE);
     // SAFETY: the one part is a live slice that nobody else has, and the kernel writes no
@@ -1557,7 +1564,7 @@ pub fn read_now(descriptor: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<usiz
 
 /// Whether a file has an extended attribute of this name, and it is `1`.
 #[must_use]
-pub fn is_marked(path: &Path, name: &CStr) -> bool {
+pub(crate) fn is_marked(path: &Path, name: &CStr) -> bool {
     let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
     let mut value = [0u8; 2];
     // SAFETY: two C strings, and as much room as the kernel is told.
@@ -1571,7 +1578,7 @@ pub fn is_marked(path: &Path, name: &CStr) -> bool {
 ///
 /// # Errors
 /// recvfrom(2)'s.
-pub fn receive_from(
+pub(crate) fn receive_from(
     socket: &impl AsRawFd,
     buffer: &mut [u8],
     flags: MsgFlags,
@@ -1604,7 +1611,7 @@ pub fn receive_from(
 ///
 /// # Errors
 /// recvmsg(2)'s.
-pub fn receive_with_credentials(
+pub(crate) fn receive_with_credentials(
     socket: &impl AsRawFd,
     buffer: &mut [u8],
 ) -> io::Result<(usize, Option<SockaddrStorage>, Option<libc::ucred>)> {
@@ -1642,7 +1649,7 @@ pub fn receive_with_credentials(
 ///
 /// # Errors
 /// recvmsg(2)'s.
-pub fn receive_descriptor(
+pub(crate) fn receive_descriptor(
     socket: &impl AsRawFd,
     buffer: &mut [u8],
 ) -> io::Result<(usize, Option<OwnedFd>)> {
@@ -1700,7 +1707,7 @@ unsafe fn credentials_in(message: &libc::msghdr) -> Option<libc::ucred> {
 ///
 /// # Errors
 /// connect(2)'s.
-pub fn disconnect(socket: &impl AsRawFd) -> io::Result<()> {
+pub(crate) fn disconnect(socket: &impl AsRawFd) -> io::Result<()> {
     // SAFETY: all zero is AF_UNSPEC; the kernel reads no more than the length given.
     let result = unsafe {
         let nobody = std::mem::zeroed::<libc::sockaddr>();
@@ -1713,7 +1720,7 @@ pub fn disconnect(socket: &impl AsRawFd) -> io::Result<()> {
 
 /// Has the allocator put freed pieces together at once. It would put many aside and then,
 /// at some free(3), all of them together: milliseconds after a reload of many services.
-pub fn tidy_memory_always() {
+pub(crate) fn tidy_memory_always() {
     #[cfg(target_env = "gnu")]
     // SAFETY: sets a parameter of the allocator.
     unsafe {
@@ -1722,7 +1729,7 @@ pub fn tidy_memory_always() {
 }
 
 /// Gives memory back to the system that a reload has used and freed.
-pub fn trim_memory() {
+pub(crate) fn trim_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: looks at the allocator's own free lists.
     unsafe {
@@ -1733,7 +1740,7 @@ pub fn trim_memory() {
 /// Lets go of the pages of code and constants, this program's and its libraries': most of
 /// those that starting has touched are never needed again, and what is needed is still in
 /// the page cache.
-pub fn release_code() {
+pub(crate) fn release_code() {
     // SAFETY: the callback looks at what it is given while it is given it.
     unsafe { libc::dl_iterate_phdr(Some(release_segments), ptr::null_mut()) };
 }

@@ -6,18 +6,18 @@
 mod ahead;
 mod channel;
 mod dumpable;
-pub mod environment;
+pub(crate) mod environment;
 mod failures;
-pub mod kernel;
+pub(crate) mod kernel;
 mod numbers;
 mod pipe;
 mod pool;
 mod preforked;
 mod prepared;
-pub mod sandbox;
+pub(crate) mod sandbox;
 mod stage;
 mod steps;
-pub mod stub;
+pub(crate) mod stub;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -34,14 +34,13 @@ use channel::Channel;
 use dumpable::{Dumpable, Memory};
 use environment::ConnectionEnvironment;
 use kernel::ChildSlot;
-pub use numbers::Numbers;
+pub(crate) use numbers::Numbers;
 use pipe::{PipePair, new_stderr_pipe};
 use pool::Pool;
 use preforked::Spares;
-pub use prepared::{HasNul, Prepared, ServerFacts};
-pub use sandbox::capabilities::Own;
-pub use sandbox::{Confinement, SandboxRefusal};
-pub use stage::{Failure, Stage};
+pub(crate) use prepared::{Prepared, ServerFacts};
+pub(crate) use sandbox::{Confinement, SandboxRefusal};
+pub(crate) use stage::{Failure, Stage};
 use stub::Stubs;
 
 /// Children that may be between clone and exec at once, sharing our memory; more
@@ -58,7 +57,7 @@ const CHANNELS: usize = 64;
 
 /// How children are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub(crate) enum Way {
     /// Sharing memory until exec where the kernel can; the surplus forked.
     Sharing,
     /// Plain fork.
@@ -69,7 +68,7 @@ pub enum Way {
 
 /// The table of descriptors that a child begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DescriptorTable {
+pub(crate) enum DescriptorTable {
     /// A copy of ours: the cheapest way as long as we have few.
     Own,
     /// Ours, until the child has copied the lower end of it; what it is given is sent.
@@ -78,7 +77,7 @@ pub enum DescriptorTable {
 
 /// A child that has been started.
 #[derive(Debug)]
-pub struct Started {
+pub(crate) struct Started {
     /// Its process id.
     pub pid: i32,
     /// What it writes to standard error; none unless that is logged.
@@ -89,7 +88,7 @@ pub struct Started {
 
 /// A child could not be made.
 #[derive(Debug)]
-pub struct NotStarted {
+pub(crate) struct NotStarted {
     /// What the system answered.
     pub error: io::Error,
     /// What the child would have got.
@@ -99,7 +98,7 @@ pub struct NotStarted {
 impl NotStarted {
     /// Whether the same may succeed when other programs have ended.
     #[must_use]
-    pub fn may_pass(&self) -> bool {
+    pub(crate) fn may_pass(&self) -> bool {
         let passing = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::ENOBUFS];
         self.error.raw_os_error().is_some_and(|errno| passing.contains(&errno))
     }
@@ -116,7 +115,7 @@ struct InFlight {
 }
 
 /// Makes children.
-pub struct Spawner {
+pub(crate) struct Spawner {
     way: Way,
     can_share: bool,
     is_root: bool,
@@ -144,7 +143,7 @@ impl Spawner {
     ///
     /// # Errors
     /// When the system has no descriptors or no memory.
-    pub fn new(way: Way) -> io::Result<Self> {
+    pub(crate) fn new(way: Way) -> io::Result<Self> {
         let can_share = kernel::can_share() && way != Way::Forking;
         let (reader, failure) =
             pipe2(OFlag::O_CLOEXEC).map_err(of("pipe2, for children that fail"))?;
@@ -182,7 +181,7 @@ impl Spawner {
 
     /// How children are made, after a look at what the kernel can do.
     #[must_use]
-    pub fn way(&self) -> Way {
+    pub(crate) fn way(&self) -> Way {
         self.way
     }
 
@@ -191,7 +190,7 @@ impl Spawner {
     ///
     /// # Errors
     /// When no pipe or no process can be made; gives the socket back.
-    pub fn spawn(
+    pub(crate) fn spawn(
         &mut self,
         prepared: &Rc<Prepared>,
         socket: OwnedFd,
@@ -315,7 +314,7 @@ impl Spawner {
 
     /// Takes back the blocks of children that have exec'd. Cheap; called every turn of
     /// the loop.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.failures.extend(self.stubs.settle());
         let mut at = 0;
         while let Some(child) = self.in_flight.get(at) {
@@ -330,7 +329,7 @@ impl Spawner {
 
     /// Gives back to the system what children have used of our memory, where none uses it
     /// now, and of its own for them.
-    pub fn release_memory(&mut self) {
+    pub(crate) fn release_memory(&mut self) {
         self.settle();
         self.channels.empty();
         self.blocks.idle().for_each(ChildSlot::release_memory);
@@ -339,7 +338,7 @@ impl Spawner {
 
     /// Whether no child shares our memory any more; spares are let go for that.
     #[must_use]
-    pub fn is_settled(&mut self) -> bool {
+    pub(crate) fn is_settled(&mut self) -> bool {
         self.let_spares_go();
         self.reap_spares();
         self.settle();
@@ -347,7 +346,7 @@ impl Spawner {
     }
 
     /// To be told when a child has been reaped: its block is free whatever it says.
-    pub fn reaped(&mut self, pid: i32) {
+    pub(crate) fn reaped(&mut self, pid: i32) {
         self.settle();
         // Still there only if it died dumping core.
         if let Some(child) = self.in_flight.iter_mut().find(|child| child.pid == pid) {

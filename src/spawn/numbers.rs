@@ -10,7 +10,7 @@ pub(super) const MOST_SENT: usize = 3;
 
 /// What a child is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Numbers {
+pub(crate) struct Numbers {
     /// Becomes 0 and 1.
     pub socket: RawFd,
     /// Becomes 2; may be the socket.

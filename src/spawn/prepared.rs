@@ -30,7 +30,7 @@ const NEVER_PASSED_PREFIXES: [&str; 1] = ["LD_"];
 
 /// What the server itself is, where a child's state follows from it.
 #[derive(Debug, Clone)]
-pub struct ServerFacts {
+pub(crate) struct ServerFacts {
     /// The limit on descriptors that the server was started with; it has raised
     /// its own, and programs get this one back. None if it has not.
     pub nofile: Option<(u64, u64)>,
@@ -65,7 +65,7 @@ impl ServerFacts {
 /// A program with all that its children need. Never changes; children that are
 /// being made hold it, so a reload may replace it at any time.
 #[derive(Debug)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     pub(super) steps: Steps,
     pub(super) arguments: Pointers,
     pub(super) environment: Rc<Vec<CString>>,
@@ -104,7 +104,7 @@ impl Pointers {
 
 /// A value that cannot be handed to the system: it has a NUL byte.
 #[derive(Debug)]
-pub struct HasNul(String);
+pub(crate) struct HasNul(String);
 
 impl std::fmt::Display for HasNul {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -127,7 +127,7 @@ impl Prepared {
     ///
     /// # Errors
     /// When a string has a NUL byte.
-    pub fn new(
+    pub(crate) fn new(
         service: &Service,
         program: &Program,
         server: &ServerFacts,
@@ -150,19 +150,19 @@ impl Prepared {
 
     /// Why it cannot be started, if that is known already.
     #[must_use]
-    pub fn refusal(&self) -> Option<&SandboxRefusal> {
+    pub(crate) fn refusal(&self) -> Option<&SandboxRefusal> {
         self.confinement.refusal()
     }
 
     /// The group of processes that its children are born into.
     #[must_use]
-    pub fn group(&self) -> Option<Rc<Cgroup>> {
+    pub(crate) fn group(&self) -> Option<Rc<Cgroup>> {
         self.confinement.group.as_ref().map(Rc::clone)
     }
 
     /// Whether the connection may set this variable.
     #[must_use]
-    pub fn leaves_free(&self, name: &str) -> bool {
+    pub(crate) fn leaves_free(&self, name: &str) -> bool {
         self.overridden.is_empty() || !self.overridden.iter().any(|set| set == name)
     }
 }

@@ -9,7 +9,7 @@ use super::kernel::RECORD;
 /// handed over in an upgrade: new ones go to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// A descriptor table of its own, and what is in it.
     Descriptors = 1,
     /// setsid(2).
@@ -54,7 +54,7 @@ pub enum Stage {
 impl Stage {
     /// The stage of a failure record.
     #[must_use]
-    pub fn from_number(number: u32) -> Option<Self> {
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
         const ALL: [Stage; 19] = [
             Stage::Descriptors,
             Stage::Session,
@@ -81,7 +81,7 @@ impl Stage {
 
     /// What usually lies behind an answer of the system that says little.
     #[must_use]
-    pub fn advice(self, errno: i32) -> Option<&'static str> {
+    pub(crate) fn advice(self, errno: i32) -> Option<&'static str> {
         match (self, errno) {
             (Stage::Exec, libc::ENOEXEC) => Some("a script needs a first line such as `#!/bin/sh`"),
             (Stage::Exec, libc::ENOENT) => {
@@ -100,7 +100,7 @@ impl Stage {
 
     /// Its word in the log.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Stage::Descriptors => "descriptors",
             Stage::Session => "session",
@@ -127,7 +127,7 @@ impl Stage {
 
 /// Why a child ended before it became the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// The step that failed.
     pub stage: Stage,
     /// What the system answered.

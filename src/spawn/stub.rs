@@ -35,7 +35,7 @@ use crate::sys::descriptor::{self, raise, set_nonblocking};
 
 /// `argv[0]` of a stub; then come the numbers of two descriptors: what it is to do, and
 /// where it says why it cannot.
-pub const NAME: &str = "oxinetd-stub";
+pub(crate) const NAME: &str = "oxinetd-stub";
 
 /// Of those that may have become their programs, so many are looked at in one turn.
 const LOOKS: usize = 8;
@@ -184,7 +184,7 @@ fn sealed(bytes: &[u8]) -> io::Result<File> {
 
 /// The other side: does what `numbers` lead to, and becomes the program; the status to end
 /// with if it cannot.
-pub fn run(mut numbers: impl Iterator<Item = OsString>) -> u8 {
+pub(crate) fn run(mut numbers: impl Iterator<Item = OsString>) -> u8 {
     // As the server has them. The runtime has set SIGPIPE to be ignored again, which the
     // program would inherit.
     kernel::take_over_signals();

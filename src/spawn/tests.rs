@@ -1,5 +1,6 @@
 use std::cell::RefCell;
 
+use super::sandbox::capabilities::Own;
 use super::*;
 use crate::config::model::{Action, Program, Service};
 

@@ -107,7 +107,7 @@ fn name(names: &[&'static str], index: i64) -> &'static str {
 /// Days from 1970-01-01 to a date; `month` 1 to 12, `day` from 1 (a day past the
 /// month's end runs on into the next).
 #[must_use]
-pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+pub(crate) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let march_year = if month <= 2 { year.saturating_sub(1) } else { year };
     let era = march_year.div_euclid(400);
     let year_of_era = march_year.rem_euclid(400);
@@ -119,7 +119,7 @@ pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 
 /// Year, month (1 to 12) and day (1 to 31) of the day so many days after 1970-01-01.
 #[must_use]
-pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
+pub(crate) fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let shifted = days.saturating_add(EPOCH);
     let era = shifted.div_euclid(ERA);
     let day_of_era = shifted.rem_euclid(ERA);
@@ -134,20 +134,20 @@ pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
 
 /// Day of the week of the day so many days after 1970-01-01; 0 is Sunday.
 #[must_use]
-pub fn weekday(days: i64) -> i64 {
+pub(crate) fn weekday(days: i64) -> i64 {
     // 1970-01-01 was a Thursday.
     (days.rem_euclid(7) + 4) % 7
 }
 
 /// Whether a year has a 29 February.
 #[must_use]
-pub fn is_leap(year: i64) -> bool {
+pub(crate) fn is_leap(year: i64) -> bool {
     year.rem_euclid(4) == 0 && (year.rem_euclid(100) != 0 || year.rem_euclid(400) == 0)
 }
 
 /// Days in a month (1 to 12) of a year.
 #[must_use]
-pub fn month_length(year: i64, month: i64) -> i64 {
+pub(crate) fn month_length(year: i64, month: i64) -> i64 {
     match month {
         2 if is_leap(year) => 29,
         2 => 28,

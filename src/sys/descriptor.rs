@@ -17,7 +17,7 @@ use nix::sys::socket::{MsgFlags, send};
 use crate::spawn::kernel;
 
 /// Descriptors that live long are numbered from here where there are few.
-pub const LONG_LIVED: RawFd = 16;
+pub(crate) const LONG_LIVED: RawFd = 16;
 
 /// Those that live as long as a client or a program are numbered from here where there are
 /// few: when they have become many, these stay where they are, and each child copies them.
@@ -27,10 +27,10 @@ const HELD: RawFd = 48;
 const SMALL: RawFd = 64;
 
 /// Where there are many, they are numbered from here.
-pub const FAR: RawFd = 128;
+pub(crate) const FAR: RawFd = 128;
 
 /// The lowest number of the server's own descriptors; below are the standard three.
-pub const LOWEST: RawFd = 3;
+pub(crate) const LOWEST: RawFd = 3;
 
 /// With so many services there are many. Some numbers are for their programs' sake.
 const FEW_SERVICES: usize = 32;
@@ -49,20 +49,20 @@ static HIGHEST: AtomicI32 = AtomicI32::new(LONG_LIVED);
 static MANY_EXPECTED: AtomicBool = AtomicBool::new(false);
 
 /// To be told of the number of services before their sockets are opened.
-pub fn expect_services(count: usize) {
+pub(crate) fn expect_services(count: usize) {
     MANY_EXPECTED.store(count > FEW_SERVICES, Ordering::Relaxed);
 }
 
 /// Whether there are many, by the highest number: whoever copies our table copies it up
 /// to there, however few are left below.
 #[must_use]
-pub fn are_many() -> bool {
+pub(crate) fn are_many() -> bool {
     HIGHEST.load(Ordering::Relaxed) > FEW
 }
 
 /// Finds out, bit by bit, that there are many no more. Each number is looked at once
 /// for each time that it was given away, at most.
-pub fn forget_closed() {
+pub(crate) fn forget_closed() {
     for _ in 0..LOOKS {
         let highest = HIGHEST.load(Ordering::Relaxed);
         if highest < SMALL || kernel::is_open(highest) {
@@ -96,20 +96,20 @@ fn copy_above(descriptor: &impl AsRawFd, few: RawFd) -> io::Result<OwnedFd> {
 /// Moves a descriptor up to where the long-lived ones are. It stays where it is if
 /// there are no such numbers (a very low limit): that costs time, not function.
 #[must_use]
-pub fn raise(mut descriptor: OwnedFd) -> OwnedFd {
+pub(crate) fn raise(mut descriptor: OwnedFd) -> OwnedFd {
     move_up(&mut descriptor, LONG_LIVED);
     descriptor
 }
 
 /// The same for one that lives as long as a client or a program.
 #[must_use]
-pub fn raise_held(mut descriptor: OwnedFd) -> OwnedFd {
+pub(crate) fn raise_held(mut descriptor: OwnedFd) -> OwnedFd {
     raise_held_in_place(&mut descriptor);
     descriptor
 }
 
 /// The same for one that somebody has.
-pub fn raise_held_in_place<T: AsRawFd + From<OwnedFd>>(owner: &mut T) {
+pub(crate) fn raise_held_in_place<T: AsRawFd + From<OwnedFd>>(owner: &mut T) {
     move_up(owner, HELD);
 }
 
@@ -127,7 +127,7 @@ fn move_up<T: AsRawFd + From<OwnedFd>>(owner: &mut T, few: RawFd) {
 ///
 /// # Errors
 /// EBADF when it is not open; when there are no more descriptors.
-pub fn take_over(number: RawFd) -> io::Result<OwnedFd> {
+pub(crate) fn take_over(number: RawFd) -> io::Result<OwnedFd> {
     let copy = copy_above(&number, LONG_LIVED).or_else(|_| kernel::duplicate_from(&number, LOWEST));
     match copy {
         Ok(copy) => {
@@ -143,26 +143,18 @@ pub fn take_over(number: RawFd) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// When there are no more descriptors.
-pub fn copy(descriptor: &impl AsFd) -> io::Result<OwnedFd> {
+pub(crate) fn copy(descriptor: &impl AsFd) -> io::Result<OwnedFd> {
     kernel::duplicate_from(&descriptor.as_fd(), LOWEST)
-}
-
-/// A copy that lives as long as a client or a program.
-///
-/// # Errors
-/// When there are no more descriptors.
-pub fn copy_held(descriptor: &impl AsRawFd) -> io::Result<OwnedFd> {
-    copy_above(descriptor, HELD).or_else(|_| kernel::duplicate_from(descriptor, LOWEST))
 }
 
 /// Whether reading, or accepting, would find something; true if that cannot be told.
 #[must_use]
-pub fn is_ready(descriptor: &impl AsFd) -> bool {
+pub(crate) fn is_ready(descriptor: &impl AsFd) -> bool {
     becomes_ready(descriptor, PollFlags::POLLIN, PollTimeout::ZERO).unwrap_or(true)
 }
 
 /// Names the call that has failed, and what it was for, where the error is all that is told.
-pub fn of<E: Into<io::Error>>(what: &'static str) -> impl Fn(E) -> io::Error {
+pub(crate) fn of<E: Into<io::Error>>(what: &'static str) -> impl Fn(E) -> io::Error {
     move |error| {
         let error: io::Error = error.into();
         io::Error::new(error.kind(), format!("{what}: {error}"))
@@ -173,7 +165,7 @@ pub fn of<E: Into<io::Error>>(what: &'static str) -> impl Fn(E) -> io::Error {
 ///
 /// # Errors
 /// poll(2)'s.
-pub fn becomes_ready(
+pub(crate) fn becomes_ready(
     descriptor: &impl AsFd,
     events: PollFlags,
     time: PollTimeout,
@@ -187,7 +179,7 @@ pub fn becomes_ready(
 ///
 /// # Errors
 /// EAGAIN: there is no room. EOPNOTSUPP: the kernel cannot tell (pipes: before Linux 6.4).
-pub fn write_now(descriptor: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) fn write_now(descriptor: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     kernel::write_now(&descriptor.as_fd(), bytes)
 }
 
@@ -196,7 +188,7 @@ pub fn write_now(descriptor: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
 ///
 /// # Errors
 /// EAGAIN: there is nothing. EOPNOTSUPP: the kernel cannot tell (pipes: before Linux 6.4).
-pub fn read_now(descriptor: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn read_now(descriptor: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
     kernel::read_now(&descriptor.as_fd(), buffer)
 }
 
@@ -205,7 +197,7 @@ pub fn read_now(descriptor: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> 
 ///
 /// # Errors
 /// send(2)'s. EAGAIN: there is no room.
-pub fn send_now(socket: &impl AsRawFd, bytes: &[u8]) -> nix::Result<usize> {
+pub(crate) fn send_now(socket: &impl AsRawFd, bytes: &[u8]) -> nix::Result<usize> {
     send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
 }
 
@@ -213,7 +205,7 @@ pub fn send_now(socket: &impl AsRawFd, bytes: &[u8]) -> nix::Result<usize> {
 ///
 /// # Errors
 /// fchmodat2(2)'s: ENOSYS before Linux 6.6.
-pub fn change_mode(named: &impl AsRawFd, mode: u32) -> io::Result<()> {
+pub(crate) fn change_mode(named: &impl AsRawFd, mode: u32) -> io::Result<()> {
     kernel::change_mode(named, mode)
 }
 
@@ -221,7 +213,7 @@ pub fn change_mode(named: &impl AsRawFd, mode: u32) -> io::Result<()> {
 ///
 /// # Errors
 /// fcntl(2)'s.
-pub fn set_nonblocking(descriptor: &impl AsFd) -> io::Result<()> {
+pub(crate) fn set_nonblocking(descriptor: &impl AsFd) -> io::Result<()> {
     fcntl(descriptor.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     Ok(())
 }
@@ -230,7 +222,7 @@ pub fn set_nonblocking(descriptor: &impl AsFd) -> io::Result<()> {
 ///
 /// # Errors
 /// fcntl(2)'s.
-pub fn set_blocking(descriptor: &impl AsFd) -> io::Result<()> {
+pub(crate) fn set_blocking(descriptor: &impl AsFd) -> io::Result<()> {
     fcntl(descriptor.as_fd(), FcntlArg::F_SETFL(OFlag::empty()))?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::spawn::kernel::{ForkSide, fork_to_detach, inherited};
 
 /// The server's side: tells the waiting parent that it serves.
 #[derive(Debug)]
-pub struct Herald {
+pub(crate) struct Herald {
     parent: File,
     /// What the one who has started it had open: kept until it serves, since the
     /// configuration may be read from there.
@@ -21,7 +21,7 @@ pub struct Herald {
 
 /// What this process is after the fork.
 #[derive(Debug)]
-pub enum Role {
+pub(crate) enum Role {
     /// The server, in the background.
     Server(Herald),
     /// The process the user has started; the server's pid, or none if it failed to
@@ -33,7 +33,7 @@ pub enum Role {
 ///
 /// # Errors
 /// When the system refuses a process, a pipe or a session.
-pub fn detach() -> io::Result<Role> {
+pub(crate) fn detach() -> io::Result<Role> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
     match fork_to_detach()? {
         ForkSide::Parent => {
@@ -62,7 +62,7 @@ impl Herald {
     ///
     /// # Errors
     /// When /dev/null cannot be opened.
-    pub fn announce(mut self, keeps_stderr: bool) -> io::Result<()> {
+    pub(crate) fn announce(mut self, keeps_stderr: bool) -> io::Result<()> {
         let null = File::options().read(true).write(true).open("/dev/null")?;
         dup2_stdin(&null)?;
         dup2_stdout(&null)?;

@@ -19,7 +19,7 @@ use super::trusted_path::ParentDirectory;
 
 /// A locked pid file; removed when dropped, if it is still there.
 #[derive(Debug)]
-pub struct PidFile {
+pub(crate) struct PidFile {
     file: File,
     path: PathBuf,
     place: ParentDirectory,
@@ -36,7 +36,7 @@ impl PidFile {
     /// # Errors
     /// When another server holds it (its pid is in the error), when it is no regular file or
     /// what is in it is no pid, so that a mistyped name costs nobody a file, or the system's.
-    pub fn lock(path: &Path) -> io::Result<Self> {
+    pub(crate) fn lock(path: &Path) -> io::Result<Self> {
         // A server that ends unlinks the file; one that opened it before then has
         // locked a file that is gone, and takes the new one.
         loop {
@@ -51,7 +51,7 @@ impl PidFile {
     ///
     /// # Errors
     /// fcntl(2)'s.
-    pub fn taken_over(descriptor: OwnedFd, path: &Path) -> io::Result<Self> {
+    pub(crate) fn taken_over(descriptor: OwnedFd, path: &Path) -> io::Result<Self> {
         let file = File::from(descriptor);
         // The lock belongs to the open file, which is the same: this changes nothing.
         set_lock(&file, libc::F_WRLCK)?;
@@ -60,13 +60,13 @@ impl PidFile {
 
     /// Where it is.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Its descriptor.
     #[must_use]
-    pub fn number(&self) -> RawFd {
+    pub(crate) fn number(&self) -> RawFd {
         self.file.as_raw_fd()
     }
 
@@ -74,7 +74,7 @@ impl PidFile {
     ///
     /// # Errors
     /// The system's.
-    pub fn write(&mut self) -> io::Result<()> {
+    pub(crate) fn write(&mut self) -> io::Result<()> {
         self.file.rewind()?;
         self.file.set_len(0)?;
         writeln!(self.file, "{}", std::process::id())

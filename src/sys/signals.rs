@@ -13,7 +13,7 @@ const STOPS: [Unix; 3] = [Unix::SIGTERM, Unix::SIGINT, Unix::SIGQUIT];
 
 /// What the server is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
+pub(crate) enum Signal {
     /// HUP: read the configuration again.
     Reload,
     /// USR1: say who the peers are.
@@ -27,14 +27,14 @@ pub enum Signal {
 }
 
 /// The descriptor from which signals are read.
-pub struct Signals(SignalFd);
+pub(crate) struct Signals(SignalFd);
 
 impl Signals {
     /// Reads the signals of [`Signal`]; CHLD too if this process adopts orphans.
     ///
     /// # Errors
     /// signalfd(2)'s.
-    pub fn new(adopts_orphans: bool) -> io::Result<Self> {
+    pub(crate) fn new(adopts_orphans: bool) -> io::Result<Self> {
         let asked = [Unix::SIGHUP, Unix::SIGUSR1, Unix::SIGUSR2];
         let orphans = adopts_orphans.then_some(Unix::SIGCHLD);
         Self::of(asked.into_iter().chain(STOPS).chain(orphans))
@@ -44,7 +44,7 @@ impl Signals {
     ///
     /// # Errors
     /// signalfd(2)'s.
-    pub fn stops() -> io::Result<Self> {
+    pub(crate) fn stops() -> io::Result<Self> {
         Self::of(STOPS)
     }
 
@@ -52,7 +52,7 @@ impl Signals {
     ///
     /// # Errors
     /// signalfd(2)'s.
-    pub fn ends() -> io::Result<Self> {
+    pub(crate) fn ends() -> io::Result<Self> {
         Self::of([Unix::SIGCHLD])
     }
 
@@ -63,7 +63,7 @@ impl Signals {
     }
 
     /// The next signal that has arrived, if any.
-    pub fn next_signal(&mut self) -> Option<Signal> {
+    pub(crate) fn next_signal(&mut self) -> Option<Signal> {
         let information = self.0.read_signal().ok()??;
         let number = i32::try_from(information.ssi_signo).ok()?;
         Some(match Unix::try_from(number).ok()? {
@@ -78,7 +78,7 @@ impl Signals {
 
 impl Signals {
     /// Of [`Self::ends`]: the number of a child that has ended, if one has since the last time.
-    pub fn next_end(&mut self) -> Option<i32> {
+    pub(crate) fn next_end(&mut self) -> Option<i32> {
         let information = self.0.read_signal().ok()??;
         i32::try_from(information.ssi_pid).ok()
     }

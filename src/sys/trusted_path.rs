@@ -16,7 +16,7 @@
 //! | `account` | the user and the group that are the server's own |
 
 mod account;
-pub mod rule;
+pub(crate) mod rule;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -35,9 +35,9 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-pub use account::trust;
+pub(crate) use account::trust;
 use rule::{FileFacts, FileKind, Trust, may_be_a_secret};
-pub use walk::Exposed;
+pub(crate) use walk::Exposed;
 use walk::{Tree, WalkEnd, walk};
 
 /// How often a name may lead to something else while it is opened.
@@ -151,7 +151,7 @@ pub fn open_to_read(path: &Path) -> io::Result<Opened> {
 ///
 /// # Errors
 /// As [`open_to_read`].
-pub fn open_named(path: &Path) -> io::Result<Opened> {
+pub(crate) fn open_named(path: &Path) -> io::Result<Opened> {
     open_some(path, |trust, end| {
         end.jumped || end.exposed.is_none() && trust.writer(&end.node.facts).is_none()
     })
@@ -162,7 +162,7 @@ pub fn open_named(path: &Path) -> io::Result<Opened> {
 ///
 /// # Errors
 /// The system's; why a link is not followed.
-pub fn hold(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn hold(path: &Path) -> io::Result<OwnedFd> {
     let trust = trust();
     Ok(walk(&MachineNames(trust), trust, path, false)?.node.descriptor)
 }
@@ -225,7 +225,7 @@ fn open_end(end: &WalkEnd<PathNode>) -> io::Result<Option<File>> {
 
 /// The directory that something is in, or will be.
 #[derive(Debug)]
-pub struct ParentDirectory {
+pub(crate) struct ParentDirectory {
     directory: OwnedFd,
     name: OsString,
     /// Whether others may make names in it.
@@ -239,7 +239,7 @@ impl ParentDirectory {
     ///
     /// # Errors
     /// The system's; why a link on the way is not followed.
-    pub fn of(path: &Path) -> io::Result<Self> {
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
         let trust = trust();
         let Some(name) = path.file_name() else { return Err(Errno::EISDIR.into()) };
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -253,7 +253,7 @@ impl ParentDirectory {
     ///
     /// # Errors
     /// The system's.
-    pub fn of_now(path: &Path) -> io::Result<Self> {
+    pub(crate) fn of_now(path: &Path) -> io::Result<Self> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(Errno::EISDIR.into());
         };
@@ -263,19 +263,19 @@ impl ParentDirectory {
 
     /// Whether the same path may lead elsewhere at any time, as others like it.
     #[must_use]
-    pub fn is_movable(&self) -> bool {
+    pub(crate) fn is_movable(&self) -> bool {
         self.is_movable
     }
 
     /// The directory, which stays what it is.
     #[must_use]
-    pub fn directory(&self) -> BorrowedFd<'_> {
+    pub(crate) fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
 
     /// Whether it is the same name in the same directory.
     #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         let identity = |place: &Self| fstat(&place.directory).map(|it| (it.st_dev, it.st_ino));
         self.name == other.name && identity(self).is_ok_and(|it| identity(other) == Ok(it))
     }
@@ -285,7 +285,7 @@ impl ParentDirectory {
     /// # Errors
     /// The system's; what else is there; another name that somebody else may have given to
     /// a file that is not his.
-    pub fn open(&self, flags: OFlag, mode: u32) -> io::Result<File> {
+    pub(crate) fn open(&self, flags: OFlag, mode: u32) -> io::Result<File> {
         // First, because the mere opening of a device may do something.
         match self.stat() {
             Ok(stat) => self.check(&stat)?,
@@ -318,7 +318,7 @@ impl ParentDirectory {
     ///
     /// # Errors
     /// The system's.
-    pub fn hold(&self) -> io::Result<OwnedFd> {
+    pub(crate) fn hold(&self) -> io::Result<OwnedFd> {
         Ok(openat(&self.directory, self.name.as_os_str(), NAMED, Mode::empty())?)
     }
 
@@ -326,14 +326,14 @@ impl ParentDirectory {
     ///
     /// # Errors
     /// The system's.
-    pub fn stat(&self) -> io::Result<FileStat> {
+    pub(crate) fn stat(&self) -> io::Result<FileStat> {
         let name = self.name.as_os_str();
         Ok(fstatat(&self.directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?)
     }
 
     /// Whether the name leads to this very file.
     #[must_use]
-    pub fn leads_to(&self, file: &File) -> bool {
+    pub(crate) fn leads_to(&self, file: &File) -> bool {
         let identity = |stat: FileStat| (stat.st_dev, stat.st_ino);
         let there = self.stat().map(identity);
         there.is_ok_and(|there| fstat(file).map(identity).is_ok_and(|it| it == there))
@@ -343,7 +343,7 @@ impl ParentDirectory {
     ///
     /// # Errors
     /// The system's.
-    pub fn take_from(&self, other: &Self) -> io::Result<()> {
+    pub(crate) fn take_from(&self, other: &Self) -> io::Result<()> {
         let (from, to) = (other.name.as_os_str(), self.name.as_os_str());
         Ok(renameat(&other.directory, from, &self.directory, to)?)
     }
@@ -352,7 +352,7 @@ impl ParentDirectory {
     ///
     /// # Errors
     /// The system's.
-    pub fn unlink(&self) -> io::Result<()> {
+    pub(crate) fn unlink(&self) -> io::Result<()> {
         Ok(unlinkat(&self.directory, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir)?)
     }
 }

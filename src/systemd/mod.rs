@@ -14,8 +14,8 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
-pub use notify::{Notifier, NotifyStatus};
-pub use store::{About, Claim, Store, needs_own_sockets};
+pub(crate) use notify::{Notifier, NotifyStatus};
+pub(crate) use store::{About, Claim, Store, needs_own_sockets};
 
 use crate::log::events;
 use inherited::Passed;
@@ -28,7 +28,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 
 /// What the service manager has given us and wants of us.
 #[derive(Debug, Default)]
-pub struct ServiceManager {
+pub(crate) struct ServiceManager {
     /// Where it is told how we are.
     pub notifier: Notifier,
     /// How often it wants a sign of life: half of the time after which it gives us up.
@@ -53,7 +53,7 @@ impl ServiceManager {
     /// called before anything else is opened and before going to the background,
     /// where our process id is no longer the one that the manager knows.
     #[must_use]
-    pub fn from_environment() -> Self {
+    pub(crate) fn from_environment() -> Self {
         Self::new(&|name| std::env::var_os(name), std::process::id())
     }
 
@@ -81,7 +81,7 @@ impl ServiceManager {
     }
 
     /// Says what of all that cannot be used, now that there is a log.
-    pub fn say_troubles(&mut self) {
+    pub(crate) fn say_troubles(&mut self) {
         for trouble in self.troubles.drain(..) {
             match trouble {
                 Trouble::Address(error) => {
@@ -107,7 +107,7 @@ fn watchdog(variable: &dyn Fn(&str) -> Option<OsString>, pid: u32) -> Option<Dur
 
 /// Whether a variable is between the service manager and us.
 #[must_use]
-pub fn is_for_us(name: &OsStr) -> bool {
+pub(crate) fn is_for_us(name: &OsStr) -> bool {
     OURS.iter().any(|ours| name.as_bytes().starts_with(ours.as_bytes()))
 }
 

@@ -22,7 +22,7 @@ const WAITING: usize = 8;
 
 /// What people are shown of us (`systemctl status`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotifyStatus {
+pub(crate) struct NotifyStatus {
     /// Services that are served.
     pub services: usize,
     /// Others, whose sockets are closed.
@@ -55,7 +55,7 @@ fn plural(count: usize) -> &'static str {
 
 /// The way to the service manager; without one, whatever is said is said to nobody.
 #[derive(Debug, Default)]
-pub struct Notifier {
+pub(crate) struct Notifier {
     to: Option<(UnixDatagram, SocketAddr)>,
     /// What there was no room for, in order.
     unsent: VecDeque<String>,
@@ -68,7 +68,7 @@ impl Notifier {
     ///
     /// # Errors
     /// For other addresses; when the system refuses a socket.
-    pub fn new(address: &OsStr) -> io::Result<Self> {
+    pub(crate) fn new(address: &OsStr) -> io::Result<Self> {
         let address = match address.as_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
             [b'/', ..] => SocketAddr::from_pathname(Path::new(address))?,
@@ -85,32 +85,32 @@ impl Notifier {
 
     /// Whether there is somebody to tell.
     #[must_use]
-    pub fn has_address(&self) -> bool {
+    pub(crate) fn has_address(&self) -> bool {
         self.to.is_some()
     }
 
     /// Every socket is bound; `pid` is who serves.
-    pub fn ready(&mut self, pid: u32, status: NotifyStatus) {
+    pub(crate) fn ready(&mut self, pid: u32, status: NotifyStatus) {
         self.say(format!("READY=1\nSTATUS={status}\nMAINPID={pid}"));
     }
 
     /// A new configuration is being read.
-    pub fn reloading(&mut self) {
+    pub(crate) fn reloading(&mut self) {
         self.say(format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic().as_micros()));
     }
 
     /// It has been read, whatever came of it.
-    pub fn reloaded(&mut self, status: NotifyStatus) {
+    pub(crate) fn reloaded(&mut self, status: NotifyStatus) {
         self.say(format!("READY=1\nSTATUS={status}"));
     }
 
     /// A sign of life.
-    pub fn alive(&mut self, status: NotifyStatus) {
+    pub(crate) fn alive(&mut self, status: NotifyStatus) {
         self.say(format!("WATCHDOG=1\nSTATUS={status}"));
     }
 
     /// The end has begun.
-    pub fn stopping(&mut self) {
+    pub(crate) fn stopping(&mut self) {
         self.say("STOPPING=1\nSTATUS=Stopping".to_owned());
     }
 
@@ -126,7 +126,7 @@ impl Notifier {
     }
 
     /// Sends what there is room for.
-    pub fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         let Some((socket, address)) = &self.to else { return };
         while let Some(message) = self.unsent.front() {
             // Each time by its address: a manager that was restarted has a new socket there.
@@ -145,7 +145,7 @@ impl Notifier {
 
     /// Whether something waits for room.
     #[must_use]
-    pub fn has_unsent(&self) -> bool {
+    pub(crate) fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()
     }
 }

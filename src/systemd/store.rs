@@ -24,7 +24,7 @@ const RUINED: &str = "a program that waits has left the service manager's socket
 
 /// The sockets.
 #[derive(Debug, Default)]
-pub struct Store(Vec<StoredSocket>);
+pub(crate) struct Store(Vec<StoredSocket>);
 
 #[derive(Debug)]
 struct StoredSocket {
@@ -50,7 +50,7 @@ enum StorePlace {
 
 /// What is known of a socket.
 #[derive(Debug, Clone, PartialEq)]
-pub struct About {
+pub(crate) struct About {
     /// What it is and where it is bound.
     pub spec: SocketSpec,
     /// An IPv6 wildcard that takes IPv4 clients too.
@@ -67,7 +67,7 @@ pub struct About {
 
 /// What there is for a socket of a service.
 #[derive(Debug)]
-pub enum Claim {
+pub(crate) enum Claim {
     /// Nothing: it is to be opened.
     None,
     /// This one, nonblocking, and where it is bound.
@@ -87,14 +87,14 @@ impl Store {
     }
 
     /// One that was held before, or the number under which a service has it.
-    pub fn restore(&mut self, about: About, place: Result<OwnedFd, RawFd>) {
+    pub(crate) fn restore(&mut self, about: About, place: Result<OwnedFd, RawFd>) {
         let About { spec, takes_ipv4, name, said, shared, ruined } = about;
         let place = place.map_or_else(StorePlace::Lent, StorePlace::Here);
         self.0.push(StoredSocket { spec, takes_ipv4, name, place, said, shared, ruined });
     }
 
     /// All that are held, their numbers, and whether a service has them.
-    pub fn held(&self) -> impl Iterator<Item = (About, RawFd, bool)> {
+    pub(crate) fn held(&self) -> impl Iterator<Item = (About, RawFd, bool)> {
         self.0.iter().map(|held| {
             let StoredSocket { spec, takes_ipv4, name, place, said, shared, ruined } = held;
             let (number, lent) = match place {
@@ -110,7 +110,7 @@ impl Store {
 
     /// The socket for `spec` of `service`: that of the same type and address, or else
     /// one with the name of the service.
-    pub fn claim(&mut self, spec: &SocketSpec, service: &Service) -> Claim {
+    pub(crate) fn claim(&mut self, spec: &SocketSpec, service: &Service) -> Claim {
         if self.0.is_empty() {
             return Claim::None;
         }
@@ -138,13 +138,13 @@ impl Store {
 
     /// Whether there is a socket here for `spec` of `service`, which it could have.
     #[must_use]
-    pub fn has_one_for(&self, spec: &SocketSpec, service: &Service) -> bool {
+    pub(crate) fn has_one_for(&self, spec: &SocketSpec, service: &Service) -> bool {
         !needs_own_sockets(service) && self.place_of(spec, service, StoredSocket::is_here).is_some()
     }
 
     /// How many no service has.
     #[must_use]
-    pub fn count_here(&self) -> usize {
+    pub(crate) fn count_here(&self) -> usize {
         self.0.iter().filter(|held| held.is_here()).count()
     }
 
@@ -190,7 +190,7 @@ impl Store {
     }
 
     /// Takes back a socket whose service has gone; whether a program has had it.
-    pub fn put_back(&mut self, descriptor: OwnedFd, shared: bool) {
+    pub(crate) fn put_back(&mut self, descriptor: OwnedFd, shared: bool) {
         let lent = |held: &&mut StoredSocket| held.is_lent_as(descriptor.as_raw_fd());
         if let Some(held) = self.0.iter_mut().find(lent) {
             held.place = StorePlace::Here(descriptor);
@@ -199,7 +199,7 @@ impl Store {
     }
 
     /// Takes back a socket that a program has ruined.
-    pub fn put_back_ruined(&mut self, descriptor: OwnedFd) {
+    pub(crate) fn put_back_ruined(&mut self, descriptor: OwnedFd) {
         let lent = |held: &&mut StoredSocket| held.is_lent_as(descriptor.as_raw_fd());
         if let Some(held) = self.0.iter_mut().find(lent) {
             held.place = StorePlace::Here(descriptor);
@@ -209,7 +209,7 @@ impl Store {
 
     /// What nobody claims, and its name; each once, until somebody has had it. Those that
     /// are `spoken_for` belong to a service that does not serve now.
-    pub fn unclaimed(
+    pub(crate) fn unclaimed(
         &mut self,
         spoken_for: impl Fn(&SocketSpec) -> bool,
     ) -> Vec<(SocketSpec, String)> {
@@ -226,7 +226,7 @@ impl Store {
 /// Whether its programs get sockets that were ours, one for each peer: connected to the
 /// peer, the manager's would be of no use to whoever gets it next.
 #[must_use]
-pub fn needs_own_sockets(service: &Service) -> bool {
+pub(crate) fn needs_own_sockets(service: &Service) -> bool {
     let program = matches!(service.action, Action::Program(_));
     service.socket_type == SocketType::Dgram && !service.wait && program
 }

@@ -26,7 +26,7 @@ use crate::spawn::kernel;
 use crate::sys::descriptor;
 
 /// The command of a trial.
-pub const COMMAND: &str = "try-upgrade";
+pub(crate) const COMMAND: &str = "try-upgrade";
 
 /// Reads of what it says at once: more than a pipe holds.
 const PIECES: usize = 32;
@@ -36,7 +36,7 @@ const MOST: usize = 16 * 1024;
 
 /// What a trial that went well prints, as one line of JSON.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hello {
+pub(crate) struct Hello {
     /// The format of states that it understands.
     pub format: u32,
     /// The version of the program.
@@ -45,7 +45,7 @@ pub struct Hello {
 
 /// Where the program is, and what it was started with.
 #[derive(Debug, Clone)]
-pub struct Image {
+pub(crate) struct Image {
     /// None if the system did not tell.
     path: Option<PathBuf>,
     arguments: Vec<OsString>,
@@ -62,27 +62,27 @@ struct Identity {
 impl Image {
     /// The present program: to be asked for at the start, before it can be replaced.
     #[must_use]
-    pub fn own() -> Self {
+    pub(crate) fn own() -> Self {
         let path = fs::read_link("/proc/self/exe").ok().map(|path| as_started(&path));
         Self { path, arguments: std::env::args_os().collect() }
     }
 
     /// As another server knew it before.
     #[must_use]
-    pub fn handed_over(program: &OsStr, arguments: &[OsString]) -> Self {
+    pub(crate) fn handed_over(program: &OsStr, arguments: &[OsString]) -> Self {
         let path = (!program.is_empty()).then(|| PathBuf::from(program));
         Self { path, arguments: arguments.to_vec() }
     }
 
     /// Its path, to be shown and handed over; empty if it is not known.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.path.as_deref().unwrap_or(Path::new(""))
     }
 
     /// Its arguments, the name first.
     #[must_use]
-    pub fn arguments(&self) -> &[OsString] {
+    pub(crate) fn arguments(&self) -> &[OsString] {
         &self.arguments
     }
 
@@ -90,7 +90,7 @@ impl Image {
     ///
     /// # Errors
     /// What the system answered: no such file, not executable.
-    pub fn try_out(&self, parcel: OwnedFd) -> io::Result<Trial> {
+    pub(crate) fn try_out(&self, parcel: OwnedFd) -> io::Result<Trial> {
         let path = self.path.as_ref();
         let path = path.ok_or_else(|| io::Error::other("/proc/self/exe cannot be read"))?;
         let identity = identity(path)?;
@@ -115,7 +115,7 @@ impl Image {
     /// Executes what is at the path now in our place; comes back only if that fails. The
     /// signal mask stays as it is, so that no signal is lost between the two.
     #[must_use]
-    pub fn execute(&self, invitation: &OsStr) -> io::Error {
+    pub(crate) fn execute(&self, invitation: &OsStr) -> io::Error {
         let attempt = || -> io::Result<io::Error> {
             let path = CString::new(self.path().as_os_str().as_bytes())?;
             let (arguments, environment) = for_exec(&self.arguments, invitation)?;
@@ -130,7 +130,7 @@ impl Image {
 ///
 /// # Errors
 /// open(2)'s.
-pub fn open_own() -> io::Result<OwnedFd> {
+pub(crate) fn open_own() -> io::Result<OwnedFd> {
     let flags = nix::libc::O_PATH;
     let file = File::options().read(true).custom_flags(flags).open("/proc/self/exe")?;
     Ok(descriptor::raise(file.into()))
@@ -185,7 +185,7 @@ fn identity(path: &Path) -> io::Result<Identity> {
 ///
 /// # Errors
 /// fcntl(2)'s.
-pub fn stay_open(number: RawFd, stay: bool) -> io::Result<()> {
+pub(crate) fn stay_open(number: RawFd, stay: bool) -> io::Result<()> {
     kernel::set_close_on_exec(number, !stay)
 }
 
@@ -196,7 +196,7 @@ pub(super) fn is_open(number: RawFd) -> bool {
 
 /// A program that is being tried out.
 #[derive(Debug)]
-pub struct Trial {
+pub(crate) struct Trial {
     child: Child,
     pipe: File,
     said: Vec<u8>,
@@ -212,12 +212,12 @@ pub struct Trial {
 impl Trial {
     /// Its process.
     #[must_use]
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Reads what it says and looks whether it has ended; then the version, or why not.
-    pub fn look(&mut self) -> Option<Result<String, String>> {
+    pub(crate) fn look(&mut self) -> Option<Result<String, String>> {
         if self.status.is_none() {
             self.status = self.child.try_wait().ok().flatten();
         }
@@ -233,7 +233,7 @@ impl Trial {
     /// Whether it is to be looked at again without being announced: it has said everything,
     /// and will have ended soon, or more than could be read at once.
     #[must_use]
-    pub fn is_unannounced(&self) -> bool {
+    pub(crate) fn is_unannounced(&self) -> bool {
         self.silent || self.unread
     }
 
@@ -259,7 +259,7 @@ impl Trial {
     }
 
     /// Has it end, which is to be looked for as before.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         // It may have ended by itself.
         let _ = self.child.kill();
     }

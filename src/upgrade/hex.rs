@@ -8,7 +8,7 @@ use serde::{Deserialize as _, Deserializer, Serializer};
 ///
 /// # Errors
 /// The serializer's.
-pub fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
     let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default();
     let text: String = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
     to.serialize_str(&text)
@@ -18,7 +18,7 @@ pub fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> 
 ///
 /// # Errors
 /// When it is not pairs of hexadecimal digits.
-pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
     let text = String::deserialize(from)?;
     read(&text).ok_or_else(|| D::Error::custom("not pairs of hexadecimal digits"))
 }

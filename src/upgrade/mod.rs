@@ -14,14 +14,13 @@
 //! a format with a number; a program that does not know the number says so when it is
 //! tried out, and the old one goes on.
 
-pub mod executable;
-pub mod hex;
-pub mod moment;
-pub mod served;
-pub mod snapshot;
-pub mod state;
+pub(crate) mod executable;
+pub(crate) mod hex;
+pub(crate) mod moment;
+pub(crate) mod served;
+pub(crate) mod snapshot;
+pub(crate) mod state;
 
-pub use executable::Image;
-pub use moment::{Clock, Moment};
-pub use snapshot::{Descriptors, Invitation, Snapshot};
-pub use state::State;
+pub(crate) use executable::Image;
+pub(crate) use moment::{Clock, Moment};
+pub(crate) use snapshot::{Descriptors, Invitation, Snapshot};

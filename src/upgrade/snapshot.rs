@@ -19,7 +19,7 @@ use crate::sys::descriptor::{self, LOWEST};
 
 /// The variable: the parcel's number, that of the program to go back to, the process,
 /// and, on the way back, why.
-pub const VARIABLE: &str = "OXINETD_HANDOVER";
+pub(crate) const VARIABLE: &str = "OXINETD_HANDOVER";
 
 /// Bytes of a state that are read: more than a server with all its programs can have.
 const MOST: u64 = 1 << 30;
@@ -60,7 +60,7 @@ pub fn unpack(file: impl io::Read) -> Result<State, String> {
 
 /// What the variable says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invitation {
+pub(crate) struct Invitation {
     /// The parcel's number.
     pub parcel: RawFd,
     /// The program to go back to.
@@ -73,7 +73,7 @@ impl Invitation {
     /// Looks whether there is something to take over. A variable that some other process
     /// was meant to have is no invitation.
     #[must_use]
-    pub fn find() -> Option<Self> {
+    pub(crate) fn find() -> Option<Self> {
         Self::read(&std::env::var_os(VARIABLE)?, std::process::id())
     }
 
@@ -88,7 +88,7 @@ impl Invitation {
 
     /// The value of the variable.
     #[must_use]
-    pub fn value(&self) -> OsString {
+    pub(crate) fn value(&self) -> OsString {
         let Self { parcel, image, refused } = self;
         let pid = std::process::id();
         let reason = refused.as_ref().map(|reason| format!(" {}", reason.replace('\0', "")));
@@ -99,7 +99,7 @@ impl Invitation {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn open(&self) -> Result<Snapshot, String> {
+    pub(crate) fn open(&self) -> Result<Snapshot, String> {
         // A view of its own, from the beginning.
         let path = format!("/proc/self/fd/{}", self.parcel);
         let file = File::open(&path).or_else(|_| self.rewound());
@@ -124,7 +124,7 @@ impl Invitation {
     /// Executes the program that we come from, which finds everything as it left it.
     /// Comes back only if that fails, with the reason.
     #[must_use]
-    pub fn go_back(&self, arguments: &[OsString], why: &str) -> io::Error {
+    pub(crate) fn go_back(&self, arguments: &[OsString], why: &str) -> io::Error {
         if self.refused.is_some() {
             return io::Error::other("there is no other program to go back to");
         }
@@ -135,7 +135,7 @@ impl Invitation {
 
 /// A state and the descriptors that belong to it.
 #[derive(Debug)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// The state.
     pub state: State,
     /// Descriptors that nobody has taken.
@@ -146,13 +146,13 @@ pub struct Snapshot {
 impl Snapshot {
     /// Why the upgrade has failed, if this is the way back.
     #[must_use]
-    pub fn refused(&self) -> Option<&str> {
+    pub(crate) fn refused(&self) -> Option<&str> {
         self.invitation.refused.as_deref()
     }
 
     /// As [`Invitation::go_back`], as long as nothing has been taken.
     #[must_use]
-    pub fn go_back(&self, why: &str) -> io::Error {
+    pub(crate) fn go_back(&self, why: &str) -> io::Error {
         let Invitation { parcel, image, .. } = self.invitation;
         for number in self.left.iter().chain([&parcel, &image]) {
             let _ = stay_open(*number, true);
@@ -162,7 +162,7 @@ impl Snapshot {
 
     /// The contents. From now on there is no way back, and room for more descriptors.
     #[must_use]
-    pub fn open_up(self) -> (State, Descriptors) {
+    pub(crate) fn open_up(self) -> (State, Descriptors) {
         for number in [self.invitation.parcel, self.invitation.image] {
             let _ = nix::unistd::close(number);
         }
@@ -172,14 +172,14 @@ impl Snapshot {
 
 /// Descriptors that are handed over and that nobody has taken.
 #[derive(Debug)]
-pub struct Descriptors(BTreeSet<RawFd>);
+pub(crate) struct Descriptors(BTreeSet<RawFd>);
 
 impl Descriptors {
     /// Takes a descriptor, close-on-exec, under a number of our own.
     ///
     /// # Errors
     /// When the state does not list it or it has been taken; the system's.
-    pub fn take(&mut self, number: RawFd) -> io::Result<OwnedFd> {
+    pub(crate) fn take(&mut self, number: RawFd) -> io::Result<OwnedFd> {
         if !self.0.remove(&number) {
             return Err(io::Error::other(format!("descriptor {number} is not handed over")));
         }
@@ -187,7 +187,7 @@ impl Descriptors {
     }
 
     /// Closes those that nobody has taken.
-    pub fn close_rest(self) {
+    pub(crate) fn close_rest(self) {
         for number in self.0 {
             log::debug!("not taken over: descriptor {number}");
             let _ = nix::unistd::close(number);
@@ -197,14 +197,14 @@ impl Descriptors {
 
 /// The value for a parcel and a program that are open.
 #[must_use]
-pub fn invite(parcel: &OwnedFd, image: &OwnedFd) -> OsString {
+pub(crate) fn invite(parcel: &OwnedFd, image: &OwnedFd) -> OsString {
     let (parcel, image) = (parcel.as_raw_fd(), image.as_raw_fd());
     Invitation { parcel, image, refused: None }.value()
 }
 
 /// Whether a variable is between a server and the one that goes on in its place.
 #[must_use]
-pub fn is_ours(name: &OsStr) -> bool {
+pub(crate) fn is_ours(name: &OsStr) -> bool {
     name.as_bytes() == VARIABLE.as_bytes()
 }
 

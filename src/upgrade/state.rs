@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::moment::Moment;
-pub use super::served::{
+pub(crate) use super::served::{
     SavedBanner, SavedBuiltin, SavedChild, SavedConnection, SavedDial, SavedFacts, SavedIdleWatch,
     SavedLeftovers, SavedPeerSocket, SavedPendingPeer, SavedPipe, SavedRelay, SavedSessions,
     SavedThen, Told,
@@ -23,7 +23,7 @@ use crate::control::statistics::Statistics;
 use crate::net::address::Address;
 
 /// The number of this format.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// Everything. New fields of later versions need a default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

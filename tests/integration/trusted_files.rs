@@ -245,7 +245,7 @@ fn a_link_is_not_followed_whenever_it_is_put_there() {
         });
         let mut read = 0;
         for _ in 0..20_000 {
-            if let Ok(opened) = oxinetd::sys::trusted_path::open_to_read(&path) {
+            if let Ok(opened) = oxinetd::under_test::sys::open_to_read(&path) {
                 assert_eq!(std::io::read_to_string(opened.file).unwrap(), "mine\n");
                 read += 1;
             }

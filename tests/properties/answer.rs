@@ -1,10 +1,10 @@
 //! What a server answers, as `oxinetd status` and the like show it. Whoever answers at a
 //! socket need not be a server of ours.
 
-use oxinetd::control::answer::{
+use oxinetd::under_test::control::answer::{
     Done, PeersAnswer, Reloaded, ServiceStatus, Status, Stopping, Upgraded, line, read,
 };
-use oxinetd::control::table;
+use oxinetd::under_test::control::table;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

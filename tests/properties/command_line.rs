@@ -5,10 +5,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
 use clap::Parser as _;
-use oxinetd::cli::compat::{CompatName, CompatRequest, read};
-use oxinetd::cli::{Cli, Command};
 use oxinetd::config::{Loaded, RunSpec, from_command_line, load, load_all};
-use oxinetd::log::target::LogTarget;
+use oxinetd::under_test::cli::LogTarget;
+use oxinetd::under_test::cli::{Cli, Command};
+use oxinetd::under_test::cli::{CompatName, CompatRequest, read};
 
 use super::{findings, machine};
 

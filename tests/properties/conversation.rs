@@ -3,8 +3,10 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
-use oxinetd::builtin::{Conversation, Progress, TcpmuxRequest, WallClock, answer, tcpmux};
 use oxinetd::config::model::{Builtin, SocketType};
+use oxinetd::under_test::builtin::{
+    Conversation, Progress, TcpmuxRequest, WallClock, answer, tcpmux,
+};
 
 const CLOCK: WallClock = WallClock { utc_seconds: 1_795_387_689, offset_seconds: 3600 };
 /// Enough to see that chargen goes on.

@@ -1,6 +1,6 @@
 //! The head of a request to the metrics endpoint, which comes in pieces.
 
-use oxinetd::control::http::{LONGEST, RequestRead, read};
+use oxinetd::under_test::control::http::{LONGEST, RequestRead, read};
 
 /// What is decided at some byte stays decided, and a head that is too long is refused.
 pub(super) fn holds(bytes: &[u8]) {

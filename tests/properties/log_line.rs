@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::sync::Once;
 
 use log::{LevelFilter, Log, Metadata, Record};
-use oxinetd::log::events;
-use oxinetd::log::events::{Label, Message, Plain};
-use oxinetd::net::address::Address;
+use oxinetd::under_test::log::Address;
+use oxinetd::under_test::log::events;
+use oxinetd::under_test::log::{Label, Message, Plain};
 
 thread_local! {
     static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };

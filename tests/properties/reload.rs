@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use oxinetd::config::load;
 use oxinetd::config::model::{Config, Service};
-use oxinetd::reload::plan::{Fate, Plan, SocketRef, plan};
-use oxinetd::reload::{Loading, Serve, ServiceChange, Step};
+use oxinetd::under_test::reload::{Fate, Plan, SocketRef, plan};
+use oxinetd::under_test::reload::{Loading, Serve, ServiceChange, Step};
 
 use super::{machine, wire};
 

@@ -1,7 +1,7 @@
 //! A line that somebody says at the control socket.
 
-use oxinetd::control::answer::{RequestRefusal, line};
-use oxinetd::control::request::Request;
+use oxinetd::under_test::control::Request;
+use oxinetd::under_test::control::answer::{RequestRefusal, line};
 
 /// It is a request that is the same when it is sent again, or the error is answered in one line.
 pub(super) fn holds(bytes: &[u8]) {

@@ -2,10 +2,10 @@
 
 use std::fs::File;
 
-use oxinetd::builtin::Conversation;
-use oxinetd::builtin::relay::Relay;
-use oxinetd::upgrade::Clock;
-use oxinetd::upgrade::snapshot::{pack, unpack};
+use oxinetd::under_test::builtin::Conversation;
+use oxinetd::under_test::builtin::Relay;
+use oxinetd::under_test::upgrade::Clock;
+use oxinetd::under_test::upgrade::{pack, unpack};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;

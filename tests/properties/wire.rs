@@ -1,7 +1,7 @@
 //! What the process that reads a configuration sends to the server.
 
-use oxinetd::reload::Loading;
-use oxinetd::reload::wire::{Receiver, Sender};
+use oxinetd::under_test::reload::Loading;
+use oxinetd::under_test::reload::{Receiver, Sender};
 
 /// It is refused, or it is the same in whatever portions it comes, and when it is sent
 /// once more.

@@ -1,7 +1,7 @@
 //! A time zone file, or what `TZ` says.
 
-use oxinetd::sys::calendar::{Civil, DAY};
-use oxinetd::sys::zone::Zone;
+use oxinetd::under_test::sys::Zone;
+use oxinetd::under_test::sys::{Civil, DAY};
 
 /// After as many seconds the calendar repeats.
 const ERA: i64 = 146_097 * DAY;

@@ -26,7 +26,7 @@ use crate::spawn::kernel;
 use crate::sys::descriptor::raise;
 
 /// The one argument with which this program is such a process.
-pub const ARGUMENT: &str = "connect-for-relay";
+pub(crate) const ARGUMENT: &str = "connect-for-relay";
 
 /// A number, and a name after the letter that says of which kind it is.
 const LONGEST: usize = 8 + 1 + 108;
@@ -35,11 +35,11 @@ const ANSWER: usize = 8 + 4;
 
 /// The server's end.
 #[derive(Debug)]
-pub struct Connector(OwnedFd);
+pub(crate) struct Connector(OwnedFd);
 
 /// How an attempt went: its number, and the system's error if there was one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConnectResult {
+pub(crate) struct ConnectResult {
     /// As it was asked under.
     pub number: u64,
     /// 0 if the socket is connected.
@@ -51,7 +51,7 @@ impl Connector {
     ///
     /// # Errors
     /// socketpair(2)'s.
-    pub fn pair() -> io::Result<(Self, OwnedFd)> {
+    pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
         let flags = SockFlag::SOCK_CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
         Ok((Self(raise(ours)), raise(theirs)))
@@ -61,7 +61,7 @@ impl Connector {
     ///
     /// # Errors
     /// WouldBlock: it has too much to do. Otherwise it is gone.
-    pub fn ask(&self, number: u64, socket: &impl AsRawFd, to: &Endpoint) -> io::Result<()> {
+    pub(crate) fn ask(&self, number: u64, socket: &impl AsRawFd, to: &Endpoint) -> io::Result<()> {
         let (kind, name) = match to {
             Endpoint::Unix(path) => (b'/', path.as_os_str().as_bytes()),
             Endpoint::Abstract(name) => (b'@', name.as_slice()),
@@ -79,7 +79,7 @@ impl Connector {
     ///
     /// # Errors
     /// recv(2)'s. WouldBlock: nothing yet.
-    pub fn answer(&self) -> io::Result<Option<ConnectResult>> {
+    pub(crate) fn answer(&self) -> io::Result<Option<ConnectResult>> {
         let mut bytes = [0; ANSWER + 1];
         // Descriptors that somebody sends find no room: the system closes them.
         let length = recv(self.0.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT)?;
@@ -98,7 +98,7 @@ impl AsRawFd for Connector {
 
 /// Whether a command line is that of such a process.
 #[must_use]
-pub fn is_asked_for(arguments: &[std::ffi::OsString]) -> bool {
+pub(crate) fn is_asked_for(arguments: &[std::ffi::OsString]) -> bool {
     matches!(arguments, [one] if one == ARGUMENT)
 }
 
@@ -106,7 +106,7 @@ pub fn is_asked_for(arguments: &[std::ffi::OsString]) -> bool {
 ///
 /// # Errors
 /// When nobody has started it who could use it.
-pub fn serve() -> io::Result<()> {
+pub(crate) fn serve() -> io::Result<()> {
     let stdin = io::stdin();
     let channel = stdin.as_fd();
     if getsockopt(&channel, sockopt::SockType)? != SockType::SeqPacket {

@@ -29,7 +29,7 @@ pub struct RelaySocket(File);
 
 /// What dialling came to.
 #[derive(Debug)]
-pub enum Dialled {
+pub(crate) enum Dialled {
     /// It is connected.
     Connected(RelaySocket),
     /// It will be announced as writable when it is known how it went ([`RelaySocket::answered`]).
@@ -43,14 +43,14 @@ pub enum Dialled {
 ///
 /// # Errors
 /// What the system answered at once: no such path, no route.
-pub fn dial(endpoint: &Endpoint) -> io::Result<Dialled> {
+pub(crate) fn dial(endpoint: &Endpoint) -> io::Result<Dialled> {
     begin(endpoint)
         .or_else(|error| if is_busy(&error) { Ok(Dialled::Busy(error)) } else { Err(error) })
 }
 
 /// Whether the same may succeed later.
 #[must_use]
-pub fn is_busy(error: &io::Error) -> bool {
+pub(crate) fn is_busy(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     let later = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM, Errno::EAGAIN];
     errno.is_some_and(|errno| later.contains(&errno))

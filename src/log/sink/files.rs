@@ -71,7 +71,7 @@ fn files() -> MutexGuard<'static, Files> {
 
 /// Opens the files that these name, again if they are open. Of several limits of one file,
 /// the least hold.
-pub fn open_files<'a>(wanted: impl Iterator<Item = &'a LogFile>) {
+pub(crate) fn open_files<'a>(wanted: impl Iterator<Item = &'a LogFile>) {
     let mut files = files();
     files.write_out();
     for (path, limits) in least_limits(wanted) {
@@ -81,7 +81,7 @@ pub fn open_files<'a>(wanted: impl Iterator<Item = &'a LogFile>) {
 }
 
 /// Opens those again that are there: they may have been rotated away.
-pub fn open_again() {
+pub(crate) fn open_again() {
     let mut files = files();
     files.write_out();
     let Files { list, outcomes, .. } = &mut *files;
@@ -93,7 +93,7 @@ pub fn open_again() {
 }
 
 /// Closes all files but those that these name.
-pub fn keep_files<'a>(wanted: impl Iterator<Item = &'a LogFile>) {
+pub(crate) fn keep_files<'a>(wanted: impl Iterator<Item = &'a LogFile>) {
     let mut files = files();
     files.write_out();
     files.close_all_but(&least_limits(wanted));
@@ -102,7 +102,7 @@ pub fn keep_files<'a>(wanted: impl Iterator<Item = &'a LogFile>) {
 
 /// The number of the file at this path, if [`open_files`] was given it.
 #[must_use]
-pub fn number_of(path: &Path) -> Option<u64> {
+pub(crate) fn number_of(path: &Path) -> Option<u64> {
     files().list.iter().find(|target| target.path == path).map(|target| target.number)
 }
 

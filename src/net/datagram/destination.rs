@@ -14,7 +14,7 @@ use nix::sys::socket::{
 
 /// Where a datagram was sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Destination {
+pub(crate) struct Destination {
     /// The address; 255.255.255.255 stands for every IPv4 address that is not one host's.
     pub ip: IpAddr,
     /// The interface, for an address that is one of several networks.
@@ -35,7 +35,7 @@ impl From<SocketAddr> for Destination {
 impl Destination {
     /// The address with a port, as a socket has it.
     #[must_use]
-    pub fn at(self, port: u16) -> SocketAddr {
+    pub(crate) fn at(self, port: u16) -> SocketAddr {
         match self.ip {
             IpAddr::V4(ip) => (ip, port).into(),
             IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, self.interface).into(),
@@ -46,7 +46,7 @@ impl Destination {
 /// Who talks to whom: a datagram's sender, and to which of our addresses it was sent. None:
 /// to the one that the socket has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Flow {
+pub(crate) struct Flow {
     /// The sender.
     pub peer: SocketAddr,
     /// Where to.
@@ -58,7 +58,7 @@ pub struct Flow {
 ///
 /// # Errors
 /// recvmsg(2)'s. WouldBlock: there is none.
-pub fn take_told(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, Flow)> {
+pub(crate) fn take_told(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, Flow)> {
     receive(socket, buffer, MsgFlags::empty())
 }
 
@@ -66,7 +66,7 @@ pub fn take_told(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, Fl
 ///
 /// # Errors
 /// As [`take_told`].
-pub fn peek_told(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, Flow)> {
+pub(crate) fn peek_told(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, Flow)> {
     receive(socket, buffer, MsgFlags::MSG_PEEK)
 }
 
@@ -103,7 +103,7 @@ fn from_v6(info: in6_pktinfo) -> Destination {
 ///
 /// # Errors
 /// sendmsg(2)'s. WouldBlock: there is no room for it.
-pub fn send_from(
+pub(crate) fn send_from(
     socket: &UdpSocket,
     bytes: &[u8],
     to: SocketAddr,

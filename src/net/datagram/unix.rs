@@ -29,7 +29,7 @@ const NAMELESS: u32 = 65_534;
 
 /// Who has sent a datagram to a unix socket.
 #[derive(Debug)]
-pub struct Correspondent {
+pub(crate) struct Correspondent {
     /// Where its socket is bound.
     pub name: UnixAddr,
     /// Its process, user and group; none if the system has not said it.
@@ -38,7 +38,7 @@ pub struct Correspondent {
 
 /// Why a sender cannot be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unreachable {
+pub(crate) enum Unreachable {
     /// The system has not said who it is.
     Unknown,
     /// It is this process.
@@ -53,7 +53,7 @@ pub enum Unreachable {
 
 /// How a sender is answered.
 #[derive(Debug)]
-pub enum Route {
+pub(crate) enum Route {
     /// At its name: it has our rights, or more.
     Directly,
     /// At what is at its path, or at its name that is none; as its user if that is said.
@@ -70,7 +70,7 @@ impl Correspondent {
     ///
     /// # Errors
     /// Why it may not.
-    pub fn route(&self) -> Result<Route, Unreachable> {
+    pub(crate) fn route(&self) -> Result<Route, Unreachable> {
         let them = self.credentials.ok_or(Unreachable::Unknown)?;
         if them.pid() == getpid().as_raw() {
             return Err(Unreachable::Ourselves);
@@ -106,7 +106,7 @@ fn socket_of(path: &Path, user: Uid) -> Result<OwnedFd, Unreachable> {
 ///
 /// # Errors
 /// recv(2)'s. WouldBlock: there is none.
-pub fn take_unix(
+pub(crate) fn take_unix(
     socket: &UnixDatagram,
     buffer: &mut [u8],
 ) -> io::Result<(usize, Option<Correspondent>)> {
@@ -124,7 +124,7 @@ pub fn take_unix(
 ///
 /// # Errors
 /// recv(2)'s. WouldBlock: there is none.
-pub fn peek_unix(socket: &UnixDatagram, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn peek_unix(socket: &UnixDatagram, buffer: &mut [u8]) -> io::Result<usize> {
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
     receive_from(socket, buffer, flags).map(|(length, _)| length)
 }
@@ -133,7 +133,7 @@ pub fn peek_unix(socket: &UnixDatagram, buffer: &mut [u8]) -> io::Result<usize> 
 ///
 /// # Errors
 /// send(2)'s. WouldBlock: the queue of whoever is to get it is full.
-pub fn answer_unix(
+pub(crate) fn answer_unix(
     socket: &UnixDatagram,
     bytes: &[u8],
     to: &Correspondent,

@@ -11,7 +11,7 @@ use crate::net::address::Address;
 
 /// A connection that has been taken.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     /// The socket: blocking, close-on-exec.
     pub socket: OwnedFd,
     /// Who is at the other end.
@@ -22,7 +22,7 @@ pub struct Connection {
 
 /// What an attempt to accept came to.
 #[derive(Debug)]
-pub enum Accepted {
+pub(crate) enum Accepted {
     /// A connection.
     Connection(Connection),
     /// Nobody is waiting.
@@ -36,7 +36,7 @@ pub enum Accepted {
 impl Listener {
     /// Takes one connection; nothing it answers is a reason to stop.
     #[must_use]
-    pub fn accept(&self) -> Accepted {
+    pub(crate) fn accept(&self) -> Accepted {
         let result = match &self.socket {
             Socket::Tcp(listener) => listener.accept().map(|(stream, peer)| Connection {
                 socket: stream.into(),
@@ -57,7 +57,7 @@ impl Listener {
 impl Listener {
     /// Whether it listens no more: somebody else who has it has shut it down.
     #[must_use]
-    pub fn is_deaf(&self) -> bool {
+    pub(crate) fn is_deaf(&self) -> bool {
         getsockopt(self, sockopt::AcceptConn).is_ok_and(|listens| !listens)
     }
 }

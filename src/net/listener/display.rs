@@ -10,7 +10,7 @@ use crate::config::model::Endpoint;
 const FIRST_UNPRIVILEGED: u16 = 1024;
 
 /// How an endpoint reads in the log, before it is bound.
-pub struct ShownEndpoint<'a>(pub &'a Endpoint);
+pub(crate) struct ShownEndpoint<'a>(pub &'a Endpoint);
 
 impl fmt::Display for ShownEndpoint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -24,7 +24,7 @@ impl fmt::Display for ShownEndpoint<'_> {
 }
 
 /// The answer of the system with what usually lies behind it.
-pub struct NotOpened<'a>(pub &'a io::Error, pub &'a Endpoint);
+pub(crate) struct NotOpened<'a>(pub &'a io::Error, pub &'a Endpoint);
 
 impl fmt::Display for NotOpened<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,7 +14,7 @@ use crate::config::model::{Keepalive, KeepaliveTimes, SocketType};
 ///
 /// # Errors
 /// setsockopt(2)'s.
-pub fn set(socket: &impl AsFd, keepalive: Keepalive) -> nix::Result<()> {
+pub(crate) fn set(socket: &impl AsFd, keepalive: Keepalive) -> nix::Result<()> {
     setsockopt(&socket.as_fd(), sockopt::KeepAlive, &keepalive.is_on())?;
     keepalive.times().map_or(Ok(()), |times| set_times(socket, times))
 }
@@ -23,7 +23,7 @@ pub fn set(socket: &impl AsFd, keepalive: Keepalive) -> nix::Result<()> {
 ///
 /// # Errors
 /// setsockopt(2)'s.
-pub fn set_times(socket: &impl AsFd, times: KeepaliveTimes) -> nix::Result<()> {
+pub(crate) fn set_times(socket: &impl AsFd, times: KeepaliveTimes) -> nix::Result<()> {
     let KeepaliveTimes { idle, interval, count } = times;
     let socket = &socket.as_fd();
     setsockopt(socket, sockopt::TcpKeepIdle, &idle.into())?;

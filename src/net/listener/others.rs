@@ -31,7 +31,7 @@ const TCP_LISTEN: u32 = 10;
 
 /// What the kernel has told.
 #[derive(Debug, Default)]
-pub struct Others {
+pub(crate) struct Others {
     /// The sockets of others.
     pub sockets: Vec<Other>,
     /// There are more.
@@ -40,7 +40,7 @@ pub struct Others {
 
 /// A socket of somebody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Other {
+pub(crate) struct Other {
     /// Where it is bound.
     pub ip: IpAddr,
     /// The one network device that it is bound to; 0 for none.
@@ -52,7 +52,7 @@ pub struct Other {
 impl Listener {
     /// Its number in the system.
     #[must_use]
-    pub fn inode(&self) -> Option<u64> {
+    pub(crate) fn inode(&self) -> Option<u64> {
         fstat(self).ok().map(|stat| stat.st_ino)
     }
 
@@ -62,7 +62,7 @@ impl Listener {
     /// # Errors
     /// The system's: ENOENT where the kernel does not tell. That our own socket is not among
     /// what it tells.
-    pub fn others(&self) -> io::Result<Others> {
+    pub(crate) fn others(&self) -> io::Result<Others> {
         let (protocol, state) = match &self.socket {
             Socket::Udp(_) => (libc::IPPROTO_UDP, TCP_CLOSE),
             Socket::Tcp(_) => (libc::IPPROTO_TCP, TCP_LISTEN),

@@ -12,12 +12,12 @@ use super::{Bound, Listener, Socket};
 impl Listener {
     /// Whether the system says it with each datagram.
     #[must_use]
-    pub fn tells_destinations(&self) -> bool {
+    pub(crate) fn tells_destinations(&self) -> bool {
         self.told
     }
 
     /// Has it do so, where there are several addresses.
-    pub fn tell_destinations(&mut self) {
+    pub(crate) fn tell_destinations(&mut self) {
         if let (Socket::Udp(socket), Bound::Inet(address)) = (&self.socket, &self.address)
             && address.ip().is_unspecified()
             && !self.told
@@ -38,7 +38,7 @@ impl Listener {
 
     /// Has it say who has sent each datagram, if it is a unix socket. What waits there
     /// already comes without.
-    pub fn tell_senders(&mut self) {
+    pub(crate) fn tell_senders(&mut self) {
         if let Socket::UnixDatagram(socket) = &self.socket
             && !self.told
         {
@@ -76,7 +76,7 @@ pub(super) fn is_told(socket: &Socket, address: &Bound) -> bool {
 }
 
 /// For the program of a peer, which need not expect what only the server has asked for.
-pub fn tell_nothing(socket: &UdpSocket) {
+pub(crate) fn tell_nothing(socket: &UdpSocket) {
     if let Ok(address) = socket.local_addr() {
         let _ = set_telling(socket, &address, false);
     }

@@ -21,7 +21,7 @@ use crate::spawn::kernel::options::{self, Filter, OptionValue};
 
 /// What a socket has been found in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Condition {
+pub(crate) enum Condition {
     /// It is as it was before the program had it.
     Sound,
     /// It stays like that, and is of no use to anybody.
@@ -34,7 +34,7 @@ const NOWHERE: u16 = 9;
 impl Listener {
     /// Makes the socket as the service wants it again.
     #[must_use]
-    pub fn restore(&self, spec: &SocketSpec, attributes: &Attributes) -> Condition {
+    pub(crate) fn restore(&self, spec: &SocketSpec, attributes: &Attributes) -> Condition {
         if let Some(plain) = &self.plain {
             plain.restore(&self.socket);
             self.tell_destinations_again();
@@ -150,7 +150,7 @@ impl Listener {
 
     /// Before another socket is opened in its place: whoever has this one still gets nobody's
     /// datagrams and connections any more, and does not keep others from the address.
-    pub fn give_up(&self) {
+    pub(crate) fn give_up(&self) {
         match (&self.socket, &self.address) {
             (Socket::Udp(socket), Bound::Inet(address)) => {
                 let _ = setsockopt(socket, sockopt::ReusePort, &true);

@@ -15,7 +15,7 @@ use crate::sys::descriptor;
 ///
 /// # Errors
 /// What the system answered.
-pub fn udp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
+pub(crate) fn udp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     new_socket(family, SocketType::Dgram)
 }
@@ -26,7 +26,7 @@ pub fn udp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// What the system answered.
-pub fn bind_beside(
+pub(crate) fn bind_beside(
     listener: &UdpSocket,
     spec: &SocketSpec,
     attributes: &Attributes,
@@ -48,7 +48,7 @@ pub fn bind_beside(
 ///
 /// # Errors
 /// What the system answered.
-pub fn share_address(
+pub(crate) fn share_address(
     socket: &UdpSocket,
     listener: &UdpSocket,
     address: SocketAddr,

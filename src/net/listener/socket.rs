@@ -12,7 +12,7 @@ use crate::net::vsock::VsockAddress;
 
 /// The kinds of sockets, as std knows them.
 #[derive(Debug)]
-pub enum Socket {
+pub(crate) enum Socket {
     /// TCP.
     Tcp(TcpListener),
     /// Unix stream or sequenced packets.
@@ -27,7 +27,7 @@ pub enum Socket {
 
 /// Where a socket is bound, for logs and environments.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Bound {
+pub(crate) enum Bound {
     /// An IP address and the port the system gave if 0 was asked for.
     Inet(SocketAddr),
     /// A path, or `@name`.
@@ -86,7 +86,7 @@ impl Socket {
 
     /// Our own address; none for sockets that are not the internet's.
     #[must_use]
-    pub fn local_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         match self {
             Socket::Tcp(listener) => listener.local_addr().ok(),
             Socket::Udp(socket) => socket.local_addr().ok(),

@@ -17,7 +17,7 @@ const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
 ///
 /// # Errors
 /// connect(2)'s.
-pub fn connect_from(
+pub(crate) fn connect_from(
     socket: &UdpSocket,
     peer: SocketAddr,
     asked: Option<SocketAddr>,

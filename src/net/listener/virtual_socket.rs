@@ -30,7 +30,7 @@ pub(super) fn accept(listener: &OwnedFd) -> io::Result<Connection> {
 
 /// Where a virtual socket is bound; of a connection, the CID that it was made to.
 #[must_use]
-pub fn own_address(socket: &impl AsRawFd) -> Option<VsockAddress> {
+pub(crate) fn own_address(socket: &impl AsRawFd) -> Option<VsockAddress> {
     getsockname(socket.as_raw_fd()).ok().map(read)
 }
 

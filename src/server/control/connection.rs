@@ -111,7 +111,7 @@ impl Server {
     ///
     /// # Errors
     /// epoll_ctl(2)'s.
-    pub fn control(&mut self, listener: Listener) -> std::io::Result<()> {
+    pub(crate) fn control(&mut self, listener: Listener) -> std::io::Result<()> {
         self.open_door(listener, ControlKind::Control)
     }
 
@@ -119,7 +119,7 @@ impl Server {
     ///
     /// # Errors
     /// epoll_ctl(2)'s.
-    pub fn measure(&mut self, listener: Listener) -> std::io::Result<()> {
+    pub(crate) fn measure(&mut self, listener: Listener) -> std::io::Result<()> {
         self.open_door(listener, ControlKind::Metrics)
     }
 

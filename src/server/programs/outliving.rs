@@ -162,7 +162,7 @@ fn become_reader(
 ///
 /// # Errors
 /// What is wrong with that, or what the system lacks.
-pub fn read_for_others() -> io::Result<()> {
+pub(crate) fn read_for_others() -> io::Result<()> {
     let mut bytes = Vec::new();
     io::stdin().lock().read_to_end(&mut bytes)?;
     let reading: ReaderMessage = serde_json::from_slice(&bytes)?;

@@ -76,7 +76,7 @@ enum ApplyStage {
 
 impl Server {
     /// Serves the first configuration. The number of sockets that are open.
-    pub fn install(&mut self, loading: Loading) -> usize {
+    pub(crate) fn install(&mut self, loading: Loading) -> usize {
         let mut applying = Applying { mends: false, ..self.begin_to_apply(loading) };
         let mut all = usize::MAX;
         while self.apply_some(&mut applying, &mut all) {}

@@ -23,7 +23,7 @@ pub(in crate::server) struct Turnover {
 
 /// What is different from what was, in sockets and services.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// Sockets that were open and still are.
     pub kept: usize,
     /// Sockets that have been opened.

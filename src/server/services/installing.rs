@@ -36,7 +36,7 @@ const GAP: &str = "programs from before the start had no limits for a while, \
 impl Server {
     /// The first socket that could not be opened and why, for `oxinetd run`.
     #[must_use]
-    pub fn first_open_error(&self) -> Option<String> {
+    pub(crate) fn first_open_error(&self) -> Option<String> {
         let socket = self.listeners.iter().find_map(|(_, state)| {
             let error = &state.last_error.as_ref()?.message;
             Some(format!("{}: {error}", ShownEndpoint(&state.spec.endpoint)))
@@ -46,7 +46,7 @@ impl Server {
 
     /// Where nobody can come, and why not, as long as that is so.
     #[must_use]
-    pub fn not_open(&self) -> Vec<String> {
+    pub(crate) fn not_open(&self) -> Vec<String> {
         let closed = self.listeners.iter().filter_map(|(_, state)| {
             let error = &state.last_error.as_ref()?.message;
             Some(format!("{}: {error}", ShownEndpoint(&state.spec.endpoint)))
@@ -57,7 +57,7 @@ impl Server {
     /// Whether there is something to serve and nothing of it is open, for a reason that is not
     /// that something is still to come: an address, a device, a name.
     #[must_use]
-    pub fn serves_nobody(&self) -> bool {
+    pub(crate) fn serves_nobody(&self) -> bool {
         let open = self.listeners.iter().any(|(_, state)| state.listener.is_some());
         let is_to_come = |state: &ListenerState| state.is_to_come;
         let waits = self.listeners.iter().any(|(_, state)| is_to_come(state))
@@ -66,7 +66,7 @@ impl Server {
     }
 
     /// Opens what has been taken and is free by now.
-    pub fn open_what_is_free(&mut self) -> usize {
+    pub(crate) fn open_what_is_free(&mut self) -> usize {
         for key in self.listeners.keys() {
             self.try_to_open(key);
         }
@@ -75,7 +75,7 @@ impl Server {
 
     /// How many services there are.
     #[must_use]
-    pub fn services(&self) -> usize {
+    pub(crate) fn services(&self) -> usize {
         self.services.len()
     }
 

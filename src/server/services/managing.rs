@@ -20,7 +20,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 impl Server {
     /// Tells the service manager that everything is bound, and from now on, if it
     /// wants to know, that we are alive.
-    pub fn announce(&mut self) {
+    pub(crate) fn announce(&mut self) {
         let status = self.shown_status(None);
         self.manager.notifier.ready(std::process::id(), status);
         self.told_manager();

@@ -206,7 +206,7 @@ impl Server {
     /// How many more descriptors there must be to serve anybody, if there are too few; and how
     /// many there may be.
     #[must_use]
-    pub fn lacks_descriptors(&self) -> Option<(usize, u64)> {
+    pub(crate) fn lacks_descriptors(&self) -> Option<(usize, u64)> {
         let reserve = self.facts.reserve;
         if !reserve.is_kept() {
             return None;

@@ -65,7 +65,7 @@ impl Upgrading {
 
 impl Server {
     /// To be kept open for whoever goes on in our place: the locked pid file.
-    pub fn keep_pid_file(&mut self, number: RawFd) {
+    pub(crate) fn keep_pid_file(&mut self, number: RawFd) {
         self.upgrading.pid_file = Some(number);
     }
 

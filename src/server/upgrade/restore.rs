@@ -54,7 +54,7 @@ pub(in crate::server) struct Adoption {
 ///
 /// # Errors
 /// What stands against it.
-pub fn examine(state: &State, config: &Config) -> Result<(), String> {
+pub(crate) fn examine(state: &State, config: &Config) -> Result<(), String> {
     let (served, mut config) = (served(state), config.clone());
     withhold_replacements(&served, &mut config);
     if let Some(held) = plan(&served, &config).held.first() {
@@ -73,7 +73,7 @@ pub fn examine(state: &State, config: &Config) -> Result<(), String> {
 
 /// The services of a state, as far as they are known: what a configuration is compared with.
 #[must_use]
-pub fn served(state: &State) -> Vec<Rc<Service>> {
+pub(crate) fn served(state: &State) -> Vec<Rc<Service>> {
     state.services.iter().map(stub).map(Rc::new).collect()
 }
 
@@ -82,7 +82,7 @@ pub fn served(state: &State) -> Vec<Rc<Service>> {
 ///
 /// # Errors
 /// What stands against it.
-pub fn may_follow(loading: &Loading, served: &[Rc<Service>]) -> Result<(), String> {
+pub(crate) fn may_follow(loading: &Loading, served: &[Rc<Service>]) -> Result<(), String> {
     let held = loading.steps.iter().find_map(|step| match step {
         Step::Hold { old, .. } => served.get(*old),
         _ => None,
@@ -92,7 +92,7 @@ pub fn may_follow(loading: &Loading, served: &[Rc<Service>]) -> Result<(), Strin
 
 /// What to do when nothing could be read: nobody knows what was served.
 #[must_use]
-pub fn nothing_more(served: &[Rc<Service>]) -> Loading {
+pub(crate) fn nothing_more(served: &[Rc<Service>]) -> Loading {
     let steps = served.iter().zip(0..).map(|(service, old)| {
         let close = (0..service.sockets.len()).collect();
         Step::Remove { old, close }
@@ -137,7 +137,7 @@ fn stub(service: &state::SavedService) -> Service {
 impl Server {
     /// Goes on with what is in the parcel, and serves this configuration. Nothing in it
     /// can fail as a whole. The pid file, if there is one.
-    pub fn take_over(&mut self, parcel: Snapshot, mut loading: Loading) -> Option<OwnedFd> {
+    pub(crate) fn take_over(&mut self, parcel: Snapshot, mut loading: Loading) -> Option<OwnedFd> {
         self.now = Instant::now();
         let refused = parcel.refused().map(str::to_owned);
         let (state, descriptors) = parcel.open_up();

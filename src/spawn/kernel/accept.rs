@@ -10,7 +10,7 @@ use nix::libc;
 ///
 /// # Errors
 /// What the system answered.
-pub fn accept(listener: &impl AsFd) -> io::Result<OwnedFd> {
+pub(crate) fn accept(listener: &impl AsFd) -> io::Result<OwnedFd> {
     let number = listener.as_fd().as_raw_fd();
     let (name, length) = (std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: accept4(2) on a descriptor that is open; it is not asked for the address.

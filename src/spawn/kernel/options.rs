@@ -13,7 +13,7 @@ const LARGEST: usize = 16;
 
 /// The value of an option, as the kernel writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OptionValue {
+pub(crate) struct OptionValue {
     bytes: [u8; LARGEST],
     length: usize,
 }
@@ -21,7 +21,7 @@ pub struct OptionValue {
 impl OptionValue {
     /// One number.
     #[must_use]
-    pub fn number(number: c_int) -> Self {
+    pub(crate) fn number(number: c_int) -> Self {
         let mut bytes = [0; LARGEST];
         let own = number.to_ne_bytes();
         if let Some(place) = bytes.get_mut(..own.len()) {
@@ -32,7 +32,7 @@ impl OptionValue {
 
     /// The number that it begins with.
     #[must_use]
-    pub fn as_number(&self) -> c_int {
+    pub(crate) fn as_number(&self) -> c_int {
         let [a, b, c, d, ..] = self.bytes;
         c_int::from_ne_bytes([a, b, c, d])
     }
@@ -42,7 +42,7 @@ impl OptionValue {
 ///
 /// # Errors
 /// getsockopt(2)'s: ENOPROTOOPT where this kernel, or this kind of socket, has no such one.
-pub fn get(socket: &impl AsRawFd, level: c_int, name: c_int) -> io::Result<OptionValue> {
+pub(crate) fn get(socket: &impl AsRawFd, level: c_int, name: c_int) -> io::Result<OptionValue> {
     let mut bytes = [0u8; LARGEST];
     let mut length = libc::socklen_t::try_from(LARGEST).map_err(io::Error::other)?;
     let (place, room) = (bytes.as_mut_ptr().cast(), &raw mut length);
@@ -59,7 +59,7 @@ pub fn get(socket: &impl AsRawFd, level: c_int, name: c_int) -> io::Result<Optio
 ///
 /// # Errors
 /// setsockopt(2)'s.
-pub fn set(
+pub(crate) fn set(
     socket: &impl AsRawFd,
     level: c_int,
     name: c_int,
@@ -75,7 +75,7 @@ pub fn set(
 /// What there is of some events, errors and ends at a socket now, with POLLRDHUP among them
 /// (poll(2)): the other side, or shutdown(2), has ended it. Nothing if that cannot be told.
 #[must_use]
-pub fn events(socket: &impl AsRawFd, events: libc::c_short) -> libc::c_short {
+pub(crate) fn events(socket: &impl AsRawFd, events: libc::c_short) -> libc::c_short {
     let mut asked = libc::pollfd { fd: socket.as_raw_fd(), events, revents: 0 };
     // SAFETY: one structure, which the kernel reads and writes, and it does not wait.
     let found = unsafe { libc::poll(&raw mut asked, 1, 0) };
@@ -84,7 +84,7 @@ pub fn events(socket: &impl AsRawFd, events: libc::c_short) -> libc::c_short {
 
 /// What became of taking a socket's filter away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Filter {
+pub(crate) enum Filter {
     /// There was none.
     None,
     /// It is there no more.
@@ -95,7 +95,7 @@ pub enum Filter {
 
 /// Takes the filter of a socket away.
 #[must_use]
-pub fn detach_filter(socket: &impl AsRawFd) -> Filter {
+pub(crate) fn detach_filter(socket: &impl AsRawFd) -> Filter {
     let nothing = OptionValue::number(0);
     match set(socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, &nothing) {
         Ok(()) => Filter::Detached,
@@ -119,7 +119,7 @@ fn has_filter(socket: &impl AsRawFd) -> bool {
 /// Whether a datagram socket can send no more (shutdown(2)). Nothing is sent by asking: what
 /// it would be cannot be read, which the kernel finds out after it has looked.
 #[must_use]
-pub fn sends_no_more(socket: &impl AsRawFd, to: &impl SockaddrLike) -> bool {
+pub(crate) fn sends_no_more(socket: &impl AsRawFd, to: &impl SockaddrLike) -> bool {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     let (nowhere, address) = (ptr::without_provenance(1), to.as_ptr());
     // SAFETY: the kernel finds no memory at the address 1, and answers EFAULT; the address to
@@ -133,7 +133,7 @@ pub fn sends_no_more(socket: &impl AsRawFd, to: &impl SockaddrLike) -> bool {
 /// # Errors
 /// ioctl(2)'s: ENOENT where it is bound to no file; only who may administer the network is
 /// told.
-pub fn bound_file(socket: &impl AsRawFd) -> io::Result<OwnedFd> {
+pub(crate) fn bound_file(socket: &impl AsRawFd) -> io::Result<OwnedFd> {
     /// `linux/un.h`.
     const SIOCUNIXFILE: libc::Ioctl = 0x89e0;
     // SAFETY: takes no argument, and makes a new descriptor, close-on-exec.
@@ -150,7 +150,7 @@ pub fn bound_file(socket: &impl AsRawFd) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// setsockopt(2)'s.
-pub fn keep_to_peer(socket: &impl AsRawFd, peer: &std::net::SocketAddr) -> io::Result<()> {
+pub(crate) fn keep_to_peer(socket: &impl AsRawFd, peer: &std::net::SocketAddr) -> io::Result<()> {
     let mut program = filter_for(peer);
     let length = u16::try_from(program.len()).map_err(io::Error::other)?;
     let filter = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };

@@ -7,7 +7,7 @@ const FILES: c_int = 2;
 
 /// Whether two threads are known to have one table of descriptors.
 #[must_use]
-pub fn is_one(pid: i32, other: i32) -> bool {
+pub(crate) fn is_one(pid: i32, other: i32) -> bool {
     // SAFETY: plain numbers.
     unsafe { libc::syscall(libc::SYS_kcmp, pid, other, FILES, 0, 0) == 0 }
 }

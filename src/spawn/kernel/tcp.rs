@@ -7,7 +7,7 @@ use nix::libc;
 
 /// What has moved on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Since something came.
     pub since_received: Duration,
     /// Since something was sent, perhaps once more.
@@ -22,7 +22,7 @@ pub struct Seen {
 
 /// Looks at a connection; None where that is none.
 #[must_use]
-pub fn seen(connection: &impl AsRawFd) -> Option<Seen> {
+pub(crate) fn seen(connection: &impl AsRawFd) -> Option<Seen> {
     let info = info(connection)?;
     let milliseconds = |count: u32| Duration::from_millis(count.into());
     Some(Seen {
@@ -36,13 +36,13 @@ pub fn seen(connection: &impl AsRawFd) -> Option<Seen> {
 
 /// Whether something waits to be sent for the first time.
 #[must_use]
-pub fn has_unsent(connection: &impl AsRawFd) -> bool {
+pub(crate) fn has_unsent(connection: &impl AsRawFd) -> bool {
     info(connection).is_some_and(|info| info.tcpi_notsent_bytes > 0)
 }
 
 /// How many connections wait to be accepted from a listener.
 #[must_use]
-pub fn waiting_connections(listener: &impl AsRawFd) -> Option<u32> {
+pub(crate) fn waiting_connections(listener: &impl AsRawFd) -> Option<u32> {
     // For a listener the kernel tells its accept queue here.
     info(listener).map(|info| info.tcpi_unacked)
 }

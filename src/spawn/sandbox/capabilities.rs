@@ -8,7 +8,7 @@ use crate::config::model::ALL_CAPABILITIES;
 
 /// What the server has of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Own {
+pub(crate) struct Own {
     /// What it and its children can have at most.
     pub bounding: u64,
     /// What it passes on; the ambient ones are among them.

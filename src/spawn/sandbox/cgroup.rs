@@ -21,7 +21,7 @@ use super::is_limited;
 use crate::config::model::{Endpoint, GroupLimits, Service};
 use files::{Directory, about, groups_of_services, is_populated, is_removed, is_settled, put};
 
-pub use base::release;
+pub(crate) use base::release;
 
 /// The span of time in which `cpu_max` holds, in microseconds: the kernel's default.
 const PERIOD: u64 = 100_000;
@@ -37,7 +37,7 @@ type Lingering = Rc<RefCell<Vec<PathBuf>>>;
 
 /// One service's group.
 #[derive(Debug)]
-pub struct Cgroup {
+pub(crate) struct Cgroup {
     path: PathBuf,
     directory: Directory,
     /// Programs that are in it since before the start had no limits for a while, which is
@@ -49,13 +49,13 @@ pub struct Cgroup {
 impl Cgroup {
     /// Its directory.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Whether it is there: somebody else may have removed it.
     #[must_use]
-    pub fn exists(&self) -> bool {
+    pub(crate) fn exists(&self) -> bool {
         self.directory.is_at(&self.path)
     }
 
@@ -99,7 +99,7 @@ impl Drop for Cgroup {
 
 /// All groups of this server.
 #[derive(Debug, Default)]
-pub struct Cgroups {
+pub(crate) struct Cgroups {
     /// The group below which they are; found when it is first needed.
     base: Option<PathBuf>,
     /// The group that the server has moved to, if it was in the base itself.
@@ -112,7 +112,7 @@ pub struct Cgroups {
 impl Cgroups {
     /// No groups yet: nothing is looked for before a service asks for limits.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
@@ -184,7 +184,7 @@ impl Cgroups {
 
     /// The groups of the server before us, which is the same process.
     #[must_use]
-    pub fn taken_over(
+    pub(crate) fn taken_over(
         base: Option<PathBuf>,
         own: Option<PathBuf>,
         lingering: Vec<PathBuf>,
@@ -197,7 +197,7 @@ impl Cgroups {
     ///
     /// # Errors
     /// open(2)'s.
-    pub fn find(&self, path: &Path) -> io::Result<Rc<Cgroup>> {
+    pub(crate) fn find(&self, path: &Path) -> io::Result<Rc<Cgroup>> {
         let directory = Directory::open(path)?;
         let lingering = Rc::clone(&self.lingering);
         let had_gap = Cell::new(false);
@@ -206,13 +206,13 @@ impl Cgroups {
 
     /// What [`Self::taken_over`] wants.
     #[must_use]
-    pub fn known(&self) -> (Option<&Path>, Option<&Path>, Vec<PathBuf>) {
+    pub(crate) fn known(&self) -> (Option<&Path>, Option<&Path>, Vec<PathBuf>) {
         (self.base.as_deref(), self.own.as_deref(), self.lingering.borrow().clone())
     }
 
     /// Every service has its group: what servers before us have left besides is removed, at
     /// once or when nothing runs in it any more.
-    pub fn look_for_left_over(&mut self) {
+    pub(crate) fn look_for_left_over(&mut self) {
         let Ok(base) = self.base() else { return };
         let mut lingering = self.lingering.borrow_mut();
         let known = |path: &PathBuf| lingering.contains(path);
@@ -223,12 +223,12 @@ impl Cgroups {
 
     /// Whether there are groups that could not be removed yet.
     #[must_use]
-    pub fn is_untidy(&self) -> bool {
+    pub(crate) fn is_untidy(&self) -> bool {
         !self.lingering.borrow().is_empty()
     }
 
     /// Removes the groups of services that have gone, as far as nothing runs in them.
-    pub fn tidy(&mut self) {
+    pub(crate) fn tidy(&mut self) {
         self.lingering.borrow_mut().retain(|path| !is_settled(path));
     }
 }

@@ -2,7 +2,7 @@
 //! made ready at load; what cannot be, keeps every start from happening.
 
 pub(super) mod capabilities;
-pub mod cgroup;
+pub(crate) mod cgroup;
 pub(super) mod landlock;
 
 use std::io;
@@ -17,7 +17,7 @@ use crate::sys::descriptor::raise;
 
 /// Everything that confines, ready for use.
 #[derive(Debug, Default)]
-pub struct Confinement {
+pub(crate) struct Confinement {
     pub(super) ruleset: Option<OwnedFd>,
     pub(super) group: Option<Rc<Cgroup>>,
     pub(super) refusal: Option<SandboxRefusal>,
@@ -25,7 +25,7 @@ pub struct Confinement {
 
 /// Why no program of a service is started.
 #[derive(Debug)]
-pub struct SandboxRefusal {
+pub(crate) struct SandboxRefusal {
     /// `landlock` or `cgroup`.
     pub stage: &'static str,
     /// What the system said at load.
@@ -36,7 +36,7 @@ pub struct SandboxRefusal {
 impl SandboxRefusal {
     /// Whether it is time to try again: whoever is in the way of a group ends some day.
     #[must_use]
-    pub fn may_be_over(&self) -> bool {
+    pub(crate) fn may_be_over(&self) -> bool {
         self.stage == GROUP && self.since.elapsed() >= AGAIN
     }
 }
@@ -50,7 +50,11 @@ const AGAIN: Duration = Duration::from_secs(1);
 impl Confinement {
     /// What `service` asks for. `before` is the group that the service has already.
     #[must_use]
-    pub fn prepare(service: &Service, groups: &mut Cgroups, before: Option<Rc<Cgroup>>) -> Self {
+    pub(crate) fn prepare(
+        service: &Service,
+        groups: &mut Cgroups,
+        before: Option<Rc<Cgroup>>,
+    ) -> Self {
         let attributes = &service.attributes;
         let mut refusal = None;
         let mut refuse = |stage, error: io::Error| {
@@ -72,20 +76,20 @@ impl Confinement {
 
     /// Nothing but a group of processes.
     #[must_use]
-    pub fn in_group(group: Option<Rc<Cgroup>>) -> Self {
+    pub(crate) fn in_group(group: Option<Rc<Cgroup>>) -> Self {
         Self { group, ..Self::default() }
     }
 
     /// Whether it is to be said that programs which are in the group since before the start
     /// had no limits for a while.
     #[must_use]
-    pub fn tell_gap(&self) -> bool {
+    pub(crate) fn tell_gap(&self) -> bool {
         self.group.as_ref().is_some_and(|group| group.tell_gap())
     }
 
     /// Why no program will be started, if that is so.
     #[must_use]
-    pub fn refusal(&self) -> Option<&SandboxRefusal> {
+    pub(crate) fn refusal(&self) -> Option<&SandboxRefusal> {
         self.refusal.as_ref()
     }
 }

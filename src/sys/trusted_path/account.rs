@@ -14,7 +14,7 @@ const MOST: u64 = 16 << 20;
 
 /// Whom this process trusts.
 #[must_use]
-pub fn trust() -> &'static Trust {
+pub(crate) fn trust() -> &'static Trust {
     static TRUST: OnceLock<Trust> = OnceLock::new();
     TRUST.get_or_init(find)
 }

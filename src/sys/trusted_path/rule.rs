@@ -5,7 +5,7 @@ use std::fmt;
 
 /// What is found under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileKind {
+pub(crate) enum FileKind {
     /// A directory.
     Directory,
     /// A symbolic link.
@@ -20,7 +20,7 @@ pub enum FileKind {
 
 /// What the system says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileFacts {
+pub(crate) struct FileFacts {
     /// What it is.
     pub kind: FileKind,
     /// Its owner.
@@ -63,7 +63,7 @@ const ALL_READ: u32 = 0o004;
 
 /// Who is trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trust {
+pub(crate) struct Trust {
     /// The server's user; root always is.
     pub user: u32,
     /// The group that has no member but that user, if there is one; root's always is.
@@ -76,14 +76,14 @@ pub struct Trust {
 impl Trust {
     /// Whether something of this user's is as good as ours.
     #[must_use]
-    pub fn knows(&self, uid: u32) -> bool {
+    pub(crate) fn knows(&self, uid: u32) -> bool {
         uid == 0 || uid == self.user || self.outside == Some(uid)
     }
 
     /// Who else may write to a file, or make and remove names in a directory. On a read-only
     /// mount nobody may: a ConfigMap has mode 0777.
     #[must_use]
-    pub fn writer(&self, facts: &FileFacts) -> Option<Writer> {
+    pub(crate) fn writer(&self, facts: &FileFacts) -> Option<Writer> {
         let mode = facts.mode;
         let is_ours = facts.gid == 0 || self.group == Some(facts.gid);
         if facts.read_only || facts.kind == FileKind::Null {
@@ -102,7 +102,7 @@ impl Trust {
     /// Who else may put something else in the place of what is in a directory and belongs to
     /// whom we trust: not in a sticky one, such as /tmp.
     #[must_use]
-    pub fn replacer(&self, directory: &FileFacts) -> Option<Writer> {
+    pub(crate) fn replacer(&self, directory: &FileFacts) -> Option<Writer> {
         let is_sticky = directory.mode & STICKY != 0 && self.knows(directory.uid);
         self.writer(directory).filter(|_| !is_sticky)
     }
@@ -111,7 +111,7 @@ impl Trust {
 /// Whether a file may be somebody's secret to which another has given a second name (where
 /// fs.protected_hardlinks is off), since others can make names in its directory.
 #[must_use]
-pub fn may_be_a_secret(file: &FileFacts) -> bool {
+pub(crate) fn may_be_a_secret(file: &FileFacts) -> bool {
     file.names > 1 && file.mode & ALL_READ == 0
 }
 

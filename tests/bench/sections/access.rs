@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use oxinetd::admission::access::{AccessList, Prefix, parse_item};
 use oxinetd::config::lookup::System;
+use oxinetd::under_test::admission::{AccessList, Prefix, parse_item};
 
 use crate::Result;
 use crate::calm::Calm;

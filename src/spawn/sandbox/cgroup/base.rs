@@ -140,7 +140,7 @@ pub(super) fn give_back(base: &Path, own: &Path) {
 ///
 /// # Errors
 /// What the system answered.
-pub fn release() -> io::Result<()> {
+pub(crate) fn release() -> io::Result<()> {
     let own = current()?;
     let Some(base) = own.parent().filter(|base| named(&own, CONTROL) && is_delegated(base)) else {
         return Ok(());
