@@ -314,7 +314,7 @@ impl Admission {
         self.timeline.instant(self.episodes.next_deadline()?)
     }
 
-    /// Ends the episodes of limits that have not bitten for [`QUIET`].
+    /// Ends the episodes of limits that have not bitten for a while.
     pub(crate) fn expire(&mut self, now: Instant) {
         let now = self.timeline.nanos(now);
         self.episodes.expire(now);

@@ -18,7 +18,7 @@ const LONGEST_CHARGEN: usize = 512;
 /// bytes) and time (4 bytes) answer any datagram, as their RFCs demand, an empty
 /// one too: with its IP and UDP headers that is 54 bytes for 28, and on Ethernet,
 /// where no frame is below 64 bytes, 72 for 64. What remains is
-/// rate-limited for each source by the [`Guard`](super::Guard).
+/// rate-limited for each source by `Guard`.
 pub fn answer(kind: Builtin, request: &[u8], clock: WallClock, out: &mut Vec<u8>) -> bool {
     out.clear();
     match kind {

@@ -113,7 +113,7 @@ impl Relay {
     /// Moves bytes until nothing can be moved or the turn's budget (16 calls, 1 MiB
     /// in and out together) is used up. A spurious call does no harm.
     ///
-    /// `scratch` is free for others between turns; [`CHUNK`] of it is used, and it
+    /// `scratch` is free for others between turns; `CHUNK` of it is used, and it
     /// must not be empty.
     pub fn turn<S: Duplex>(
         &mut self,

@@ -1,5 +1,5 @@
 //! What the command line asks for, done: one function for each subcommand, each ending
-//! well or with a [`CommandFailure`].
+//! well or with a failure.
 //!
 //! | file | what it does |
 //! |---|---|

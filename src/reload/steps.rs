@@ -165,7 +165,7 @@ pub enum From {
     Keep {
         /// Whose it was.
         old: SocketRef,
-        /// As [`super::plan::Kept::reapply`].
+        /// As [`super::plan::KeptSocket::reapply`].
         reapply: bool,
     },
 }

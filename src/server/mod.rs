@@ -228,8 +228,7 @@ impl Server {
     /// # Errors
     /// When the system has no descriptors.
     pub(crate) fn new(options: Options) -> io::Result<Self> {
-        let (spawner, facts, poll) =
-            (Spawner::new(options.way)?, HostInfo::collect()?, new_poll()?);
+        let (spawner, facts, poll) = ground(options.way)?;
         let (alarm, signals, ends) = watched(&poll, facts.told_of_ends)?;
         let (most, now) = (options.max_children.unwrap_or(facts.max_children), Instant::now());
         Ok(Self {
@@ -306,8 +305,10 @@ fn watched_signals(poll: &Poll, told_of_ends: bool) -> io::Result<Signals> {
     Ok(signals)
 }
 
-fn new_poll() -> io::Result<Poll> {
-    Poll::new().map_err(of("epoll_create1, to wait for clients with"))
+/// What all else stands on.
+fn ground(way: Way) -> io::Result<(Spawner, HostInfo, Poll)> {
+    let poll = Poll::new().map_err(of("epoll_create1, to wait for clients with"));
+    Ok((Spawner::new(way)?, HostInfo::collect()?, poll?))
 }
 
 /// The time zone of the machine, for daytime; UTC if it cannot be told.

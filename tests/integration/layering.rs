@@ -1,145 +1,128 @@
-//! Dependencies between the modules of the program point one way: down.
+//! Dependencies between the rooms of the program point one way: down.
 //!
-//! The rule: `main` calls `cli`, `config`, `lookup` and `server`; `server` knows everything
-//! below it; the rooms it is made of know the validated model and values, not each
-//! other; `config` knows nobody.
+//! A room is a folder of `src`; those of `config` and `server` have rooms of their own. One line
+//! of [`ROOMS`] for each: what it may name. What is not said there is forbidden, and what is
+//! said and not used is taken out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Values and words that rooms may share; each knows at most what stands before it.
-const VALUES: &[&str] = &[
-    "visible",
-    "vsock",
-    "hex",
-    "digits",
-    "address",
-    "calendar",
-    "unix_path",
-    "peers",
-    "journal",
-    "descriptor",
-    "trusted_path",
+/// What each room may name besides itself. `config/model`, the validated model, is everybody's
+/// word; a room stands below all that may name it. A house may name the rooms in it.
+const ROOMS: &[(&str, &str)] = &[
+    // The ground floor. Raw system calls are in one file, where unsafe code is allowed.
+    ("sys", "spawn"),
+    ("net", "config/model spawn sys"),
+    ("log", "config/model net sys"),
+    // The language, each room to the right of what it names.
+    ("config/model", "net"),
+    ("config/diagnostic", "log"),
+    ("config/text", "config/diagnostic"),
+    (
+        "config/attribute",
+        "config config/diagnostic config/model config/resolve config/syntax config/text net",
+    ),
+    (
+        "config/syntax",
+        "config config/attribute config/diagnostic config/model config/resolve config/text",
+    ),
+    (
+        "config/resolve",
+        "config config/attribute config/diagnostic config/model config/syntax config/text net",
+    ),
+    ("config/import", "config config/attribute config/diagnostic config/model config/syntax log"),
+    ("config/lookup", "config config/model spawn sys"),
+    ("config", ""),
+    // What serves, without knowing who uses it.
+    ("admission", "config/model net"),
+    ("spawn", "config/model log net sys"),
+    ("systemd", "config/model log net sys"),
+    ("control", "config/model log net"),
+    ("upgrade", "config/model control net spawn sys"),
+    ("builtin", "admission config/model net spawn sys upgrade"),
+    ("reload", "config config/diagnostic config/lookup config/model spawn sys"),
+    // The server: whoever owns what stands further up.
+    ("server/reactor", "sys"),
+    ("server/programs", "PARTS admission config/model log net spawn sys upgrade"),
+    ("server/sessions", "PARTS admission builtin config/model log net spawn sys"),
+    (
+        "server/services",
+        "PARTS admission builtin config/lookup config/model control log net reload spawn sys systemd",
+    ),
+    ("server/control", "PARTS config/model control log net reload sys"),
+    (
+        "server/upgrade",
+        "PARTS admission builtin config/model control log net reload spawn systemd upgrade",
+    ),
+    (
+        "server",
+        "PARTS admission builtin config config/diagnostic config/lookup config/model control log net reload spawn sys systemd upgrade",
+    ),
+    // What somebody has asked for, done by whichever room does it.
+    ("cli", "config config/diagnostic log"),
+    (
+        "command",
+        "builtin cli config config/diagnostic config/lookup config/model control log reload server spawn sys systemd upgrade",
+    ),
 ];
 
-/// What each top-level module may name besides itself.
-fn may_use(module: &str) -> Option<Vec<&'static str>> {
-    let with = |extra: &[&'static str]| Some([VALUES, extra].concat());
-    match module {
-        "calendar" | "signals" | "log_target" | "trusted_path" | "socket_address" => {
-            Some(Vec::new())
-        }
-        "pid_file" => Some(vec!["trusted_path"]),
-        // How their addresses are written down.
-        "config" => Some(vec!["socket_address", "visible", "vsock"]),
-        "address" => Some(vec!["socket_address", "vsock"]),
-        // Which command somebody has nearly written; times are written as in the files.
-        "cli" => Some(vec!["log_target", "config::suggest", "config::duration"]),
-        "unix_path" => Some(vec!["config::model", "descriptor", "trusted_path", "spawn::kernel"]),
-        // Raw system calls are in one file, where unsafe code is allowed.
-        "detach" | "descriptor" | "datagram" => Some(vec!["spawn::kernel"]),
-        "peers" => Some(vec!["address"]),
-        "journal" => Some(vec!["visible", "digits", "address", "peers", "config::model"]),
-        "statistics" | "hex" | "digits" | "visible" | "vsock" => Some(Vec::new()),
-        // What is handed over, and the program that is; exec is a raw system call's work.
-        "handover" => with(&["config::model", "statistics", "spawn::kernel"]),
-        "control" => with(&["config::model", "listener", "statistics"]),
-        "zone" => Some(vec!["calendar"]),
-        // What it was given are sockets, and services claim them.
-        "service_manager" => Some(vec!["journal", "descriptor", "config::model", "vsock"]),
-        // It opens the files that services name for their lines.
-        "log_sink" => Some(vec![
-            "digits",
-            "journal",
-            "calendar",
-            "zone",
-            "descriptor",
-            "log_target",
-            "trusted_path",
-            "config::model",
-        ]),
-        "listener" => with(&["config::model", "spawn::kernel"]),
-        // A relay's connecting process is sent a descriptor.
-        "relay" => with(&["config::model", "spawn::kernel", "listener::set_keepalive_times"]),
-        "spawn" | "admission" | "reload" | "children" => with(&["config::model"]),
-        // What it counts by.
-        "builtin" => with(&["config::model", "admission::ServiceId"]),
-        // It reads, and compares with what is served.
-        "loading" => with(&["config", "lookup", "reload", "spawn::kernel"]),
-        // It answers the questions that `config` asks of the machine; processes of their own
-        // ask name services for it.
-        "lookup" => with(&["config", "spawn::kernel"]),
-        "server" => with(&[
-            "config",
-            "listener",
-            "datagram",
-            "spawn",
-            "admission",
-            "reload",
-            "loading",
-            "children",
-            "builtin",
-            "relay",
-            "lookup",
-            "signals",
-            "zone",
-            "log_sink",
-            "log_target",
-            "control",
-            "statistics",
-            "service_manager",
-            "handover",
-        ]),
-        // Other servers' options, said in words of the configuration.
-        "drop_in" => Some(vec!["config", "log_target"]),
-        "lib" => Some(Vec::new()),
-        _ => the_command_may_use(module),
-    }
+/// The rooms of the server; its parts name each other.
+const PARTS: &str = "server server/control server/programs server/reactor server/services server/sessions server/upgrade";
+
+/// What a room may name.
+fn allowed(room: &str) -> Option<BTreeSet<&'static str>> {
+    let (_, words) = ROOMS.iter().find(|(name, _)| *name == room)?;
+    let words = words.split(' ').flat_map(|word| match word {
+        "PARTS" => PARTS.split(' ').collect::<Vec<_>>(),
+        word => vec![word],
+    });
+    Some(words.filter(|word| *word != room && !word.is_empty()).collect())
 }
 
-/// The same for the modules of the command itself.
-fn the_command_may_use(module: &str) -> Option<Vec<&'static str>> {
-    match module {
-        "main" => Some(vec!["drop_in", "spawn::stub"]),
-        // What a command line asks for is done by whichever room does it.
-        "command" => {
-            let rooms =
-                "cli config control drop_in loading lookup relay server log_sink log_target spawn";
-            let own = "detach handover pid_file service_manager signals";
-            let rooms = rooms.split(' ').chain(own.split(' '));
-            Some(VALUES.iter().copied().chain(rooms).collect())
-        }
-        _ => None,
-    }
+/// One file of the program: the path of its module, and its text without comments and without
+/// the unit tests at its end.
+struct Module {
+    path: Vec<String>,
+    code: String,
 }
 
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn modules() -> Vec<Module> {
+    let mut modules = Vec::new();
+    collect(&root(), &mut modules);
+    modules
+}
+
+fn collect(folder: &Path, modules: &mut Vec<Module>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            found.extend(sources(&path));
+            collect(&path, modules);
         } else if path.extension().is_some_and(|end| end == "rs") && !is_test(&path) {
-            found.push(path);
+            modules.push(Module { path: path_of(&path), code: code_of(&path) });
         }
     }
-    found.sort();
-    found
 }
 
-/// Sets of unit tests in files of their own: `tests.rs`, `reload_tests.rs`.
+/// Sets of unit tests in files of their own: `tests.rs`, `plan_tests.rs`, a folder `tests`.
 fn is_test(path: &Path) -> bool {
-    path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"))
+    path.with_extension("").iter().any(|part| {
+        let part = part.to_string_lossy();
+        part.ends_with("_tests") || (part == "tests" && path.starts_with(root()))
+    })
 }
 
-/// `src/config/model/mod.rs` belongs to `config`.
-fn module_of(file: &Path, root: &Path) -> String {
-    let inside = file.strip_prefix(root).unwrap().with_extension("");
-    inside.components().next().unwrap().as_os_str().to_str().unwrap().to_owned()
+/// `src/config/model/mod.rs` is `config::model`.
+fn path_of(file: &Path) -> Vec<String> {
+    let inside = file.strip_prefix(root()).unwrap().with_extension("");
+    let parts = inside.iter().map(|part| part.to_string_lossy().into_owned());
+    parts.filter(|part| part != "mod" && part != "lib" && part != "main").collect()
 }
 
-/// The text without comments and without the unit tests at its end.
 fn code_of(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap();
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
@@ -147,81 +130,144 @@ fn code_of(file: &Path) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Every `crate::a::b` (in `main.rs`: `oxinetd::a::b`), as `a::b` or `a`.
-fn names_in(code: &str, prefix: &str) -> BTreeSet<String> {
+/// The room of a module or of what is in one: the first two names where the first has rooms
+/// of its own, else the first.
+fn room_of(path: &[String]) -> String {
+    let two = path.iter().take(2).cloned().collect::<Vec<_>>().join("/");
+    if ROOMS.iter().any(|(room, _)| *room == two) {
+        return two;
+    }
+    path.first().cloned().unwrap_or_default()
+}
+
+/// Everything of this program that the text names, from the root.
+fn names_in(module: &Module) -> BTreeSet<Vec<String>> {
     let mut names = BTreeSet::new();
-    for (start, _) in code.match_indices(prefix) {
-        let rest = &code[start + prefix.len()..];
-        if let Some(group) = rest.strip_prefix('{') {
-            names.extend(parts_of(group));
+    for (start, word) in words_in(&module.code) {
+        let before = &module.code[..start];
+        // A visibility names nobody.
+        let is_start =
+            !before.ends_with(':') && !before.ends_with("(in ") && !before.ends_with("pub(");
+        if !is_start || !["crate", "super"].contains(&word) {
             continue;
         }
-        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
-        names.insert(rest[..end.unwrap_or(rest.len())].trim_end_matches(':').to_owned());
+        for path in paths_at(&module.code[start..]) {
+            names.extend(absolute(&module.path, &path));
+        }
     }
     names
 }
 
-/// The paths of `{a::b, c::{d, e}}` after its first brace.
+fn words_in(code: &str) -> impl Iterator<Item = (usize, &str)> {
+    let is_part = |character: char| character.is_alphanumeric() || character == '_';
+    code.split(move |character| !is_part(character))
+        .filter(|word| !word.is_empty())
+        .map(|word| (word.as_ptr().addr() - code.as_ptr().addr(), word))
+}
+
+/// `a::{b, c::d}` as `a::b` and `a::c::d`.
+fn paths_at(text: &str) -> Vec<Vec<String>> {
+    let end = text.find(|it: char| !it.is_alphanumeric() && it != '_' && it != ':');
+    let (head, rest) = text.split_at(end.unwrap_or(text.len()));
+    let head: Vec<String> =
+        head.split("::").filter(|it| !it.is_empty()).map(str::to_owned).collect();
+    let Some(group) = rest.strip_prefix('{') else { return vec![head] };
+    let with_head = |path: Vec<String>| [head.clone(), path].concat();
+    parts_of(group).iter().flat_map(|part| paths_at(part)).map(with_head).collect()
+}
+
+/// The parts of `a::b, c::{d, e}}` up to the brace that closes it.
 fn parts_of(group: &str) -> Vec<String> {
     let (mut parts, mut depth, mut part) = (Vec::new(), 0, String::new());
-    for character in group.chars() {
+    for character in group.chars().filter(|it| !it.is_whitespace()) {
         match character {
             '}' if depth == 0 => break,
-            ',' if depth == 0 => parts.push(std::mem::take(&mut part)),
+            ',' if depth == 0 => {
+                parts.push(std::mem::take(&mut part));
+                continue;
+            }
             '{' => depth += 1,
             '}' => depth -= 1,
-            _ if depth == 0 && !character.is_whitespace() => part.push(character),
             _ => {}
         }
+        part.push(character);
     }
     parts.push(part);
-    parts.retain(|name| !name.is_empty());
+    parts.retain(|part| !part.is_empty());
     parts
 }
 
-/// Whether `name` (`config::model::Service`) lies under one of `allowed` (`config::model`).
-fn is_allowed(name: &str, allowed: &[&str]) -> bool {
-    allowed.iter().any(|under| name == *under || name.starts_with(&format!("{under}::")))
+fn absolute(module: &[String], path: &[String]) -> Option<Vec<String>> {
+    let ups = path.iter().take_while(|part| *part == "super").count();
+    if ups == 0 {
+        return Some(path[1..].to_vec());
+    }
+    let base = module.get(..module.len().checked_sub(ups)?)?;
+    Some([base, &path[ups..]].concat())
+}
+
+/// Which room names which, and where.
+fn edges() -> BTreeMap<(String, String), String> {
+    let mut edges = BTreeMap::new();
+    for module in modules().iter().filter(|module| !module.path.is_empty()) {
+        let room = room_of(&module.path);
+        for name in names_in(module) {
+            let other = room_of(&name);
+            let is_within = other.strip_prefix(&room).is_some_and(|rest| rest.starts_with('/'));
+            if other != room && !other.is_empty() && !is_within {
+                edges.entry((room.clone(), other)).or_insert_with(|| {
+                    format!("{} names {}", module.path.join("::"), name.join("::"))
+                });
+            }
+        }
+    }
+    edges
 }
 
 #[test]
-fn no_module_names_one_that_it_must_not_know() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+fn no_room_names_one_that_it_must_not_know() {
+    let edges = edges();
     let mut faults = Vec::new();
-    for file in sources(&root) {
-        let module = module_of(&file, &root);
-        let Some(allowed) = may_use(&module) else {
-            faults.push(format!("{module}: the rule says nothing about this module"));
-            continue;
-        };
-        // The command is a program of its own, on top of the library.
-        let command = ["main", "command"].contains(&module.as_str());
-        let prefix = if command { "oxinetd::" } else { "crate::" };
-        for name in names_in(&code_of(&file), prefix) {
-            let own = name.split("::").next() == Some(module.as_str());
-            if !own && !is_allowed(&name, &allowed) {
-                faults.push(format!("{}: {name}", file.display()));
+    for ((room, other), example) in &edges {
+        match allowed(room) {
+            None => faults.push(format!("{room}: the rule says nothing about this room")),
+            Some(allowed) if !allowed.contains(other.as_str()) => {
+                faults.push(format!("{room} -> {other}: {example}"));
             }
+            Some(_) => {}
         }
     }
     assert!(faults.is_empty(), "edges that the rule forbids:\n{}", faults.join("\n"));
 }
 
 #[test]
-fn the_reader_of_use_lines_sees_groups_and_paths() {
-    let code = "use crate::{a::b, c::{d, e}};\nuse crate::f::g;\nlet x = crate::h::i();";
-    let names: Vec<String> = names_in(code, "crate::").into_iter().collect();
-    assert_eq!(names, ["a::b", "c::", "f::g", "h::i"]);
+fn what_a_room_may_name_it_does_name() {
+    let edges = edges();
+    let mut unused = Vec::new();
+    for (room, words) in ROOMS {
+        let said = words.split(' ').filter(|word| !["", "PARTS"].contains(word));
+        let unneeded =
+            said.filter(|it| !edges.contains_key(&((*room).to_owned(), (*it).to_owned())));
+        unused.extend(unneeded.map(|it| format!("{room} -> {it}")));
+    }
+    assert!(unused.is_empty(), "the rule allows what nobody does:\n{}", unused.join("\n"));
+}
+
+#[test]
+fn the_reader_of_paths_sees_groups_and_parents() {
+    let code = "use crate::{a::b, c::{d, e}};\nuse super::{f::g, h};\nlet x = super::super::i();";
+    let path = ["p", "q", "r"].map(str::to_owned).to_vec();
+    let module = Module { path, code: code.to_owned() };
+    let names: Vec<String> = names_in(&module).iter().map(|name| name.join("::")).collect();
+    assert_eq!(names, ["a::b", "c::d", "c::e", "p::i", "p::q::f::g", "p::q::h"]);
 }
 
 #[test]
 fn unsafe_code_is_in_the_rooms_that_need_it_only() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let users: BTreeSet<String> = sources(&root)
+    let users: BTreeSet<String> = modules()
         .iter()
-        .filter(|file| code_of(file).contains("unsafe {"))
-        .map(|file| module_of(file, &root))
+        .filter(|module| module.code.contains("unsafe {"))
+        .map(|module| room_of(&module.path))
         .collect();
-    assert!(users.iter().all(|module| module == "spawn"), "unsafe code in: {users:?}");
+    assert!(users.iter().all(|room| room == "spawn"), "unsafe code in: {users:?}");
 }

@@ -8,7 +8,7 @@
 //! that is not its user's business.
 //!
 //! The server trusts nothing of it. The socket is the server's own, of a type that it knows;
-//! whoever keeps a copy of it can make it wait ([`super::Socket`] does not), connect it to
+//! whoever keeps a copy of it can make it wait (`RelaySocket` does not), connect it to
 //! something that is this user's to reach, or not at all.
 
 use std::io::{self, ErrorKind, IoSlice};

@@ -77,7 +77,7 @@ impl Zone {
     /// Reads a TZif file of any version (RFC 9636).
     ///
     /// # Errors
-    /// [`ZoneError::Malformed`] if the bytes are not one, whatever they are.
+    /// `ZoneError::Malformed` if the bytes are not one, whatever they are.
     pub fn from_tzif(bytes: &[u8]) -> Result<Self, ZoneError> {
         tzif::parse(bytes)
     }
