@@ -1,64 +1,21 @@
 //! The server while it runs: one thread, one poll, one turn after the other.
 //!
-//! | file | what it does |
+//! | room or file | what it does |
 //! |---|---|
-//! | `turning` | the turn of the loop |
-//! | `alarm` | what ends its sleep |
-//! | `quiet` | memory, when nobody has come for a while |
-//! | `stopping` | draining, and the end |
-//! | `leaving` | the end, when nobody has been here for long |
-//! | `terminating` | programs that end with the server |
-//! | `state` | what is known of services, listeners, children, conversations |
-//! | `accepting` | listeners: take, admit, rest, resume |
-//! | `quota` | services that serve so many clients and no more |
-//! | `holding` | clients over a limit, for the moment in which a program may end |
-//! | `starting` | a program, for whomever |
-//! | `waiting` | `wait` services, whose program has the socket itself |
-//! | `occupied` | what programs have left behind at their addresses |
-//! | `holders` | which processes have a socket |
-//! | `restoring` | their sockets, when it has had them |
-//! | `ending` | children that have ended |
-//! | `processes` | how many processes there may still be |
-//! | `reserve` | descriptors that are kept for serving, and for whoever asks |
-//! | `shares` | what one service and one source may have of that |
-//! | `orphans` | those of others, as process 1 |
-//! | `closing` | their connections, so that clients get all of the answer |
-//! | `adopted` | who has lost his parent and has come to us |
-//! | `process_stat` | when a process began, and whether it has ended |
-//! | `still_used` | connections that those have who are left of a program |
-//! | `ends` | what announces an end at once |
-//! | `stderr_lines` | what programs write to standard error |
-//! | `outliving` | the same of programs that outlive the server |
-//! | `overdue` | programs that run for too long |
-//! | `remains` | what programs leave behind that is to end with them |
-//! | `sessions` | who that is |
-//! | `idling` | connections on which nothing moves |
-//! | `banners` | what clients are told before they are served, or when they are refused |
-//! | `refusals` | refusals in the log |
-//! | `observing` | the time of day and the load |
-//! | `conversations` | built-in services on streams, tcpmux |
-//! | `relaying` | connections relayed to another server |
-//! | `dialling` | their way to that server |
-//! | `connecting` | processes that connect to unix sockets for relays, as their users |
-//! | `datagrams` | built-in services on datagrams |
-//! | `per_peer` | a program for each who sends datagrams |
-//! | `straying` | those that make their socket one for others |
-//! | `peer_queue` | what of theirs waits |
-//! | `installing` | services and their sockets, made from definitions |
-//! | `sources` | whom a service serves, by source |
-//! | `reloading` | a reload from the signal to its end |
-//! | `applying` | from the old configuration to the new one, some services each turn |
-//! | `naming` | names that services wait for, looked up again by another process |
-//! | `controlling` | connections of those who ask about the server |
-//! | `answering` | what they are told |
-//! | `names` | of which services, by their names |
-//! | `commanding` | what they tell the server to do |
-//! | `counting` | counters of services |
-//! | `upgrading` | the program on disk: tried out, then executed in our place |
-//! | `handing_over` | what it is handed |
-//! | `taking_over` | going on with that |
-//! | `adopting` | whoever was served |
-//! | `managing` | what the service manager is told, its sockets |
+//! | [`reactor`] | what can happen, and when. It does not know what an event means |
+//! | [`services`] | services and their listeners: opened, paused, lent to programs, changed by a reload |
+//! | [`sessions`] | clients that are served without a program, and what clients are told before and after one |
+//! | [`programs`] | programs: started, watched, ended and reaped, and what they leave behind |
+//! | [`control`] | those who ask about the server, and what they tell it to do |
+//! | [`upgrade`] | the program on disk goes on in the place of this one |
+//! | [`host_info`] | what the server is and may do, found once |
+//! | [`idle`] | memory, when nobody has come for a while |
+//! | [`idle_exit`] | the end, when nobody has been here for long |
+//! | [`peers`] | everybody who is here, and the last who were |
+//! | [`reload`] | a reload from the signal to its end |
+//! | [`state`] | what is known of services, listeners, children, conversations |
+//! | [`stopping`] | draining, and the end |
+//! | [`turning`] | the turn of the loop |
 
 pub(crate) mod control;
 mod host_info;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// `unlimited` in any case.
-pub(crate) fn is_unlimited(text: &str) -> bool {
+pub(super) fn is_unlimited(text: &str) -> bool {
     text.eq_ignore_ascii_case("unlimited")
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
 }
 
 /// The shortest way to write a span that `duration` reads back.
-pub(crate) fn show_duration(span: Duration) -> String {
+pub(super) fn show_duration(span: Duration) -> String {
     let milliseconds = u64::try_from(span.as_millis()).unwrap_or(LONGEST);
     for (unit, one) in UNITS.iter().filter(|(_, one)| *one > 1) {
         if milliseconds.is_multiple_of(*one) && milliseconds != 0 {
@@ -57,7 +57,7 @@ pub(crate) fn show_duration(span: Duration) -> String {
 }
 
 /// The shortest way to write a size that `size` reads back.
-pub(crate) fn show_size(size: u64) -> String {
+pub(super) fn show_size(size: u64) -> String {
     for (unit, letter) in [(1 << 30, 'G'), (1 << 20, 'M'), (1 << 10, 'k')] {
         if size != 0 && size.is_multiple_of(unit) {
             return format!("{}{letter}", size / unit);

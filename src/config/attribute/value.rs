@@ -153,7 +153,7 @@ impl Value<'_> {
     }
 
     /// One of some names.
-    pub(crate) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, Problem> {
+    pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, Problem> {
         let word = self.word()?;
         if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == word.text) {
             return Ok(*choice);
@@ -209,7 +209,7 @@ impl Value<'_> {
     }
 
     /// Whether it is `+=` or `-=`.
-    pub(crate) fn is_change(&self) -> bool {
+    pub(super) fn is_change(&self) -> bool {
         self.operator != Operator::Set
     }
 

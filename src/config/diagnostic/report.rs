@@ -104,7 +104,7 @@ impl Report {
     }
 
     /// Makes warnings of all errors since a mark: they are about nothing that is served.
-    pub(crate) fn soften(&mut self, mark: usize) {
+    pub(super) fn soften(&mut self, mark: usize) {
         self.soften_some(mark..self.mark());
     }
 

@@ -131,7 +131,7 @@ fn wrong(span: &Span, message: String) -> Problem {
 impl Resolver<'_> {
     /// Reads the files that a service's settings name; of one that is `broken`, what was wrong
     /// has been said.
-    pub(in crate::config) fn read_what_is_said(&mut self, draft: &mut Draft, broken: bool) {
+    pub(super) fn read_what_is_said(&mut self, draft: &mut Draft, broken: bool) {
         let said = std::mem::take(&mut draft.said);
         let attributes = &mut draft.attributes;
         if let Some(list) = said.only_from {
@@ -255,7 +255,7 @@ impl Resolver<'_> {
     }
 
     /// A `wait` service on a stream: whoever connects is known to the program alone.
-    pub(in crate::config) fn warn_of_unseen_sources(&mut self, entry: &Entry) {
+    pub(super) fn warn_of_unseen_sources(&mut self, entry: &Entry) {
         let is_rule =
             |setting: &&Setting| matches!(setting.attribute.name, "only_from" | "no_access");
         let said = entry.defaults.iter().chain(&entry.settings).filter(is_rule);

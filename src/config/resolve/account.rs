@@ -41,7 +41,7 @@ impl Resolver<'_> {
     }
 
     /// `USER[:GROUP]`, `USER.GROUP`, `/CLASS` behind it.
-    pub(in crate::config) fn user_field(&mut self, word: &Word) -> Option<(Word, Option<Word>)> {
+    pub(super) fn user_field(&mut self, word: &Word) -> Option<(Word, Option<Word>)> {
         if word.is_missing() {
             return None;
         }
@@ -138,7 +138,7 @@ impl Resolver<'_> {
     }
 
     /// The number of a user.
-    pub(in crate::config) fn user_number(&mut self, word: &Word) -> Option<u32> {
+    pub(super) fn user_number(&mut self, word: &Word) -> Option<u32> {
         let number = || {
             digits(&word.text)
                 .and_then(|uid| u32::try_from(uid).ok())

@@ -100,7 +100,7 @@ impl EndpointReader<'_> {
     }
 
     /// A service field without a port.
-    pub(in crate::config) fn portless(&mut self, word: &Word) -> Option<ServiceField> {
+    pub(super) fn portless(&mut self, word: &Word) -> Option<ServiceField> {
         if let Some(name) = word.text.strip_prefix("tcpmux/") {
             self.tcpmux(word, name)
         } else if word.text.starts_with('/') {
@@ -160,12 +160,7 @@ impl EndpointReader<'_> {
     }
 
     /// An IPv6 address whose last part would be taken for the service.
-    pub(in crate::config) fn lacks_brackets(
-        &mut self,
-        word: &Word,
-        address: &Word,
-        service: &Word,
-    ) -> bool {
+    pub(super) fn lacks_brackets(&mut self, word: &Word, address: &Word, service: &Word) -> bool {
         // Before a number the last colon splits, as everywhere.
         let number = digits(&service.text).is_some();
         let bare = address.text.parse::<Ipv6Addr>().is_ok() && !number;

@@ -8,11 +8,7 @@ use crate::config::text::words::Word;
 
 impl Resolver<'_> {
     /// The program's absolute path, as it is called inside `chroot`.
-    pub(in crate::config) fn program_path(
-        &mut self,
-        word: &Word,
-        chroot: Option<&Path>,
-    ) -> Option<PathBuf> {
+    pub(super) fn program_path(&mut self, word: &Word, chroot: Option<&Path>) -> Option<PathBuf> {
         if word.is_missing() {
             return None;
         }

@@ -278,19 +278,19 @@ pub(in crate::config) fn has_one_family(word: &Word) -> bool {
 }
 
 /// Whether a service would be registered with the port mapper (Sun RPC).
-pub(in crate::config) fn is_rpc(word: &Word) -> bool {
+pub(super) fn is_rpc(word: &Word) -> bool {
     word.text.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("rpc/"))
 }
 
 /// The protocol that a misspelt one was probably meant to be.
-pub(in crate::config) fn probably_meant(word: &Word) -> Option<Protocol> {
+pub(super) fn probably_meant(word: &Word) -> Option<Protocol> {
     let name = word.text.split(',').next().unwrap_or("");
     let near = nearest(name, PROTOCOLS.iter().map(|(name, _)| *name))?;
     PROTOCOLS.iter().find(|(name, _)| *name == near).map(|(_, protocol)| *protocol)
 }
 
 /// Type and protocol that do not go together.
-pub(in crate::config) fn check_pair(
+pub(super) fn check_pair(
     entry: &Entry,
     socket_type: SocketType,
     protocol: Protocol,

@@ -13,7 +13,7 @@ use crate::config::text::words::Word;
 
 impl EndpointReader<'_> {
     /// The service field where the protocol is not known.
-    pub(in crate::config) fn without_protocol(&mut self, entry: &Entry) -> Option<ServiceField> {
+    pub(super) fn without_protocol(&mut self, entry: &Entry) -> Option<ServiceField> {
         let word = &entry.endpoint;
         if !is_inet(&word.text) {
             return self.portless(word);
@@ -55,7 +55,7 @@ fn is_number(service: &str) -> bool {
 
 impl Resolver<'_> {
     /// What runs, as whom, and what attributes name.
-    pub(in crate::config) fn judge_alone(&mut self, entry: &Entry, mut draft: Draft) {
+    pub(super) fn judge_alone(&mut self, entry: &Entry, mut draft: Draft) {
         let internal = entry.program.text == "internal" && !entry.program.quoted;
         let redirect = draft.redirect.take();
         if let Some(redirect) = &redirect {

@@ -65,7 +65,7 @@ impl Causes {
     }
 
     /// The entry at hand is this service.
-    pub(in crate::config) fn concern(&mut self, label: &str) {
+    pub(super) fn concern(&mut self, label: &str) {
         for index in std::mem::take(&mut self.at_hand) {
             let Some(cause) = self.all.get_mut(index) else { continue };
             if !cause.labels.iter().any(|known| known == label) {
@@ -77,7 +77,7 @@ impl Causes {
 
 impl Resolver<'_> {
     /// A host that has no address now is what it was before; without that its sockets wait.
-    pub(in crate::config) fn unknown_host(
+    pub(super) fn unknown_host(
         &mut self,
         word: &Word,
         families: (bool, bool),
@@ -97,14 +97,14 @@ impl Resolver<'_> {
         }
     }
 
-    pub(in crate::config) fn goes_on_as_before(&mut self, word: &Word, reason: &str) {
+    pub(super) fn goes_on_as_before(&mut self, word: &Word, reason: &str) {
         let message = format!("the host `{}` cannot be looked up now: {reason}", word.text);
         let help = "reload when the name server answers again";
         self.cause(word, message, GOES_ON, help);
     }
 
     /// The sockets of a name wait until it is known.
-    pub(in crate::config) fn awaits(
+    pub(super) fn awaits(
         &mut self,
         word: &Word,
         what: Sought,
@@ -149,17 +149,13 @@ impl Resolver<'_> {
     }
 
     /// A link-local address waits for its device.
-    pub(in crate::config) fn awaits_device(&mut self, ip: Ipv6Addr, device: &Word) {
+    pub(super) fn awaits_device(&mut self, ip: Ipv6Addr, device: &Word) {
         let message = format!("there is no network device `{}`", device.text);
         self.awaits(device, Sought::Scope(ip), (false, true), message);
     }
 
     /// What the entry at hand waits for, which is a service of this label.
-    pub(in crate::config) fn awaited_by(
-        &mut self,
-        label: &str,
-        target: &ServiceField,
-    ) -> Vec<Awaited> {
+    pub(super) fn awaited_by(&mut self, label: &str, target: &ServiceField) -> Vec<Awaited> {
         self.causes.concern(label);
         let awaited = std::mem::take(&mut self.causes.awaited);
         let ServiceField::Inet { ports, .. } = target else { return Vec::new() };

@@ -8,7 +8,7 @@ use crate::config::syntax::entry::Entry;
 
 impl Resolver<'_> {
     /// Warns of attributes that this server has not the rights for.
-    pub(in crate::config) fn check_privileges(
+    pub(super) fn check_privileges(
         &mut self,
         entry: &Entry,
         draft: &Draft,

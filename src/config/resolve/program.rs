@@ -32,7 +32,7 @@ pub(in crate::config) fn builtin_name(builtin: Builtin) -> &'static str {
 }
 
 /// The port of a service of our own, as its RFC says.
-pub(in crate::config) fn well_known(name: &str) -> Option<u16> {
+pub(super) fn well_known(name: &str) -> Option<u16> {
     BUILTINS.iter().find(|(known, _, _)| *known == name).map(|(_, port, _)| *port)
 }
 
@@ -157,7 +157,7 @@ impl Resolver<'_> {
     }
 
     /// The built-in service that the first argument names, if there is one.
-    pub(in crate::config) fn check_builtin_name(&mut self, entry: &Entry) {
+    pub(super) fn check_builtin_name(&mut self, entry: &Entry) {
         let unknown = |word: &&Word| word.text != "internal" && by_name(&word.text).is_none();
         if let Some(word) = entry.arguments.first().filter(unknown) {
             self.unknown_builtin(&word.text, word);

@@ -13,7 +13,7 @@ use crate::config::syntax::entry::Entry;
 
 impl Resolver<'_> {
     /// Warns of what will be in the way of a program.
-    pub(in crate::config) fn check_reach(
+    pub(super) fn check_reach(
         &mut self,
         entry: &Entry,
         draft: &Draft,

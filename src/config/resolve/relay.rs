@@ -86,7 +86,7 @@ impl Resolver<'_> {
     }
 
     /// Where a relay connects to, whatever it takes connections from.
-    pub(in crate::config) fn relay_target(
+    pub(super) fn relay_target(
         &mut self,
         entry: &Entry,
         redirect: &Redirect,
@@ -199,7 +199,7 @@ impl Resolver<'_> {
     }
 
     /// Whether the user of a relay may connect to what is at its path now.
-    pub(in crate::config) fn check_reachable(
+    pub(super) fn check_reachable(
         &mut self,
         entry: &Entry,
         account: Option<&Account>,
@@ -230,12 +230,7 @@ impl Resolver<'_> {
     }
 
     /// A relay whose target is its own socket would connect to itself for ever.
-    pub(in crate::config) fn check_loop(
-        &mut self,
-        entry: &Entry,
-        sockets: &[SocketSpec],
-        action: &Action,
-    ) {
+    pub(super) fn check_loop(&mut self, entry: &Entry, sockets: &[SocketSpec], action: &Action) {
         let Action::Relay(target) = action else { return };
         let meets = |socket: &SocketSpec| match (&socket.endpoint, target) {
             (Endpoint::Inet(own), RelayTarget::Inet { addresses, .. }) => {

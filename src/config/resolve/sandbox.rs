@@ -11,12 +11,7 @@ use crate::config::syntax::entry::Entry;
 
 impl Resolver<'_> {
     /// Everything about `read_only` and `read_write` that this machine can tell.
-    pub(in crate::config) fn check_paths(
-        &mut self,
-        entry: &Entry,
-        draft: &Draft,
-        action: Option<&Action>,
-    ) {
+    pub(super) fn check_paths(&mut self, entry: &Entry, draft: &Draft, action: Option<&Action>) {
         let attributes = &draft.attributes;
         let Some(Action::Program(program)) = action.filter(|_| attributes.is_path_confined())
         else {
@@ -53,11 +48,7 @@ impl Resolver<'_> {
     }
 
     /// The root directory of a program, without which there is none either.
-    pub(in crate::config) fn check_root(
-        &mut self,
-        entry: &Entry,
-        attributes: &Attributes,
-    ) -> Option<()> {
+    pub(super) fn check_root(&mut self, entry: &Entry, attributes: &Attributes) -> Option<()> {
         let root = attributes.chroot.as_deref().filter(|root| !self.lookup.is_directory(root));
         let Some(root) = root else { return Some(()) };
         let span = place(entry, "chroot").unwrap_or_else(|| entry.program.span.clone());
@@ -67,7 +58,7 @@ impl Resolver<'_> {
     }
 
     /// The working directory of a program. It may come later, so the service is served.
-    pub(in crate::config) fn check_directory(
+    pub(super) fn check_directory(
         &mut self,
         entry: &Entry,
         attributes: &Attributes,

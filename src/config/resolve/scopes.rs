@@ -8,7 +8,7 @@ use crate::config::syntax::entry::{Entry, Setting};
 
 impl Resolver<'_> {
     /// Settings of the entry itself that do nothing for such a service.
-    pub(in crate::config) fn check_scopes(
+    pub(super) fn check_scopes(
         &mut self,
         entry: &Entry,
         socket_type: SocketType,
@@ -77,7 +77,7 @@ impl Resolver<'_> {
     }
 
     /// Settings of the entry itself that need connections which are seen to move.
-    pub(in crate::config) fn check_moving(
+    pub(super) fn check_moving(
         &mut self,
         entry: &Entry,
         socket_type: SocketType,

@@ -12,7 +12,7 @@ const OPERATORS: &[&str] =
 impl Resolver<'_> {
     /// Quotes say that a word is meant as it stands; xinetd has none, and the words of a
     /// command line have been through a shell.
-    pub(in crate::config) fn check_shell_words(&mut self, entry: &Entry) {
+    pub(super) fn check_shell_words(&mut self, entry: &Entry) {
         if self.keeps_account || entry.id.is_some() {
             return;
         }

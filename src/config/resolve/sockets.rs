@@ -57,7 +57,7 @@ impl Resolver<'_> {
     }
 
     /// Paths at which no socket can be.
-    pub(in crate::config) fn check_socket_path(&mut self, entry: &Entry, path: &Path) {
+    pub(super) fn check_socket_path(&mut self, entry: &Entry, path: &Path) {
         let long = path.as_os_str().len() > LONGEST_PATH;
         if long || path.file_name().is_none() || entry.endpoint.text.ends_with('/') {
             self.report.error(&entry.endpoint.span, "this cannot be the path of a socket").help(

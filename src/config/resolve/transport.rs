@@ -23,7 +23,7 @@ type Short = (Option<SocketType>, Option<Protocol>, Option<bool>);
 
 impl Resolver<'_> {
     /// Fields and settings; no shape where one of the fields is wrong.
-    pub(in crate::config) fn shape(&mut self, entry: &Entry) -> (Option<Shape>, Draft) {
+    pub(super) fn shape(&mut self, entry: &Entry) -> (Option<Shape>, Draft) {
         let mut fields = Fields { report: self.report, implied: Vec::new() };
         let socket_type = entry.socket_type.written().and_then(|word| fields.socket_type(word));
         let protocol = entry.protocol.written().and_then(|word| fields.protocol(word));

@@ -21,7 +21,7 @@ impl EndpointReader<'_> {
     }
 
     /// `:user:group:mode:/path`.
-    pub(in crate::config) fn freebsd(&mut self, word: &Word) -> Option<ServiceField> {
+    pub(super) fn freebsd(&mut self, word: &Word) -> Option<ServiceField> {
         let mut ends = word.text.match_indices(':').map(|(at, _)| at);
         let places = [ends.next(), ends.next(), ends.next(), ends.next()];
         if let [Some(a), Some(b), Some(c), Some(d)] = places

@@ -47,7 +47,7 @@ pub(in crate::config) fn redirect(word: &Word) -> Result<Redirect, Problem> {
 
 impl Resolver<'_> {
     /// Whether this machine has such sockets at all; `place` is what needs them.
-    pub(in crate::config) fn check_vsock(&mut self, place: &Word) {
+    pub(super) fn check_vsock(&mut self, place: &Word) {
         if !self.lookup.has_vsock() {
             let message = "this machine has no virtual sockets (AF_VSOCK)";
             let help = "load its module, `modprobe vsock`; in a unit, RestrictAddressFamilies= has to name AF_VSOCK";
@@ -56,7 +56,7 @@ impl Resolver<'_> {
     }
 
     /// A list that names addresses alone: machines have none.
-    pub(in crate::config) fn check_machines(&mut self, entry: &Entry, attributes: &Attributes) {
+    pub(super) fn check_machines(&mut self, entry: &Entry, attributes: &Attributes) {
         let names = |list: &[crate::config::model::Prefix]| !list.is_empty();
         let nobody = attributes.only_from.as_deref().is_some_and(names);
         if nobody && attributes.machines.0.is_empty() && is_vsock(&entry.endpoint.text) {

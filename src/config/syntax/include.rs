@@ -24,7 +24,7 @@ pub(in crate::config) fn is_meant(path: &Path) -> bool {
 }
 
 /// Whether xinetd's `includedir` reads a file of this name.
-pub(in crate::config) fn is_regular_name(path: &Path) -> bool {
+pub(super) fn is_regular_name(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.as_bytes()).unwrap_or_default();
     !name.is_empty() && !name.contains(&b'.') && !name.ends_with(b"~")
 }

@@ -52,7 +52,7 @@ pub(in crate::config) struct Reader<'a> {
     /// Where the blocks of xinetd's files stand.
     pub(in crate::config) places: Vec<ServiceOrigin>,
     /// What the `defaults` of the last of xinetd's files said, and what was wrong with them.
-    pub(in crate::config) xinetd_defaults: (Vec<Setting>, Vec<Rc<Cause>>),
+    pub(super) xinetd_defaults: (Vec<Setting>, Vec<Rc<Cause>>),
 }
 
 /// What an indented line belongs to.

@@ -146,7 +146,7 @@ pub(in crate::config) fn corrected(words: &[Word], at: usize, word: &str) -> Str
 }
 
 /// `# …` behind words is text here, and most people think otherwise.
-pub(in crate::config) fn warn_of_comment(words: &[Word], report: &mut Report) {
+pub(super) fn warn_of_comment(words: &[Word], report: &mut Report) {
     let Some(word) = words.iter().find(|word| word.text.starts_with('#') && !word.quoted) else {
         return;
     };
@@ -159,7 +159,7 @@ pub(in crate::config) fn warn_of_comment(words: &[Word], report: &mut Report) {
 }
 
 /// Indented words that were probably not meant as arguments.
-pub(in crate::config) fn warn_of_argument_line(words: &[Word], place: &Span, report: &mut Report) {
+pub(super) fn warn_of_argument_line(words: &[Word], place: &Span, report: &mut Report) {
     warn_of_comment(words, report);
     let text = |index: usize| words.get(index).map_or("", |word| word.text.as_str());
     let waits = matches!(head(text(3)), "wait" | "nowait");

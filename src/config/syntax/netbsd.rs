@@ -36,7 +36,7 @@ const KEYS: [&str; 15] = [
 ];
 
 /// Whether such an entry starts at this line; the index of the line behind it.
-pub(in crate::config) fn recognise(file: &File, index: usize) -> Option<usize> {
+pub(super) fn recognise(file: &File, index: usize) -> Option<usize> {
     let second = second_word(file, index)?;
     if !matches!(second.trim_end_matches(';'), "on" | "off") {
         return None;

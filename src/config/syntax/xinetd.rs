@@ -53,7 +53,7 @@ struct Collected {
 }
 
 /// Whether a file is written in this language.
-pub(in crate::config) fn recognise(file: &File) -> bool {
+pub(super) fn recognise(file: &File) -> bool {
     grammar::recognise(file)
 }
 

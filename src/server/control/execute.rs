@@ -14,7 +14,7 @@ use crate::server::state::{Rest, Stopped};
 
 impl Server {
     /// Does what a request says, and answers.
-    pub(in crate::server) fn carry_out(&mut self, key: Key, request: &Request) {
+    pub(super) fn carry_out(&mut self, key: Key, request: &Request) {
         match request {
             Request::Status { service } => self.tell_status(key, service.as_deref()),
             Request::Peers {} => self.tell_peers(key),

@@ -40,14 +40,14 @@ pub(in crate::server) enum Producer {
 }
 
 impl Producer {
-    pub(in crate::server) fn is_done(&self) -> bool {
+    pub(super) fn is_done(&self) -> bool {
         matches!(self, Self::Nothing)
     }
 }
 
 impl Server {
     /// `status`: of everything a portion at a time, of one service at once.
-    pub(in crate::server) fn tell_status(&mut self, key: Key, service: Option<&str>) {
+    pub(super) fn tell_status(&mut self, key: Key, service: Option<&str>) {
         let Some(service) = service else {
             let (before, after) = answer::around_services(&self.status());
             self.tell_edge(key, before);
@@ -68,7 +68,7 @@ impl Server {
     }
 
     /// `peers`.
-    pub(in crate::server) fn tell_peers(&mut self, key: Key) {
+    pub(super) fn tell_peers(&mut self, key: Key) {
         let answer = PeersAnswer {
             total: self.peers.total(),
             running: self.peers.running(),
@@ -81,7 +81,7 @@ impl Server {
     }
 
     /// A page of the endpoint for metrics.
-    pub(in crate::server) fn show_page(&mut self, key: Key, page: Page, body: bool) {
+    pub(super) fn show_page(&mut self, key: Key, page: Page, body: bool) {
         let ready = self.drain.is_none();
         match page {
             Page::Alive => self.tell_edge(key, http::short(http::HttpStatus::Ok, "ok", body)),
@@ -119,7 +119,7 @@ impl Server {
     }
 
     /// Makes the next portion of an answer.
-    pub(in crate::server) fn produce(&self, producer: &mut Producer, out: &mut Vec<u8>) {
+    pub(super) fn produce(&self, producer: &mut Producer, out: &mut Vec<u8>) {
         let done = match producer {
             Producer::Nothing => true,
             Producer::Services { keys, next, after } => {
@@ -370,7 +370,7 @@ pub(in crate::server) fn answer_of(outcome: &ReloadOutcome) -> Reloaded {
 }
 
 /// Where a service will be reached when a name is known.
-pub(in crate::server) fn awaited_address(awaited: &Awaited) -> String {
+pub(super) fn awaited_address(awaited: &Awaited) -> String {
     match awaited.ports {
         (first, last) if first < last => format!("{}:{first}-{last}", awaited.name),
         (port, _) => format!("{}:{port}", awaited.name),

@@ -51,7 +51,7 @@ impl Adopted {
 }
 
 /// Whether what began then may have been begun by what began at `since`.
-pub(in crate::server) fn is_young(began: Duration, since: Duration) -> bool {
+pub(super) fn is_young(began: Duration, since: Duration) -> bool {
     began.saturating_add(tick()) >= since
 }
 
@@ -66,10 +66,7 @@ impl Server {
 
     /// Those of them that something may have begun that began then, the youngest first; none
     /// if nobody can tell.
-    pub(in crate::server) fn adopted_since(
-        &mut self,
-        since: Duration,
-    ) -> Option<Vec<(Duration, i32)>> {
+    pub(super) fn adopted_since(&mut self, since: Duration) -> Option<Vec<(Duration, i32)>> {
         let programs = self.children.len();
         if programs > MOST_CHILDREN {
             return None;

@@ -167,7 +167,7 @@ fn tell(
     }
 }
 
-pub(in crate::server) fn end_of(ending: ChildExit) -> End {
+pub(super) fn end_of(ending: ChildExit) -> End {
     match ending {
         ChildExit::Status(status) => End::Status(status),
         ChildExit::Signal(number) => End::Signal(events::signal_name(number)),

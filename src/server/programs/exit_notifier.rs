@@ -47,7 +47,7 @@ impl ExitNotifier {
     }
 
     /// The next end is to be announced. The program of the first since the last one that was.
-    pub(in crate::server) fn announce_next(&mut self) -> Option<i32> {
+    pub(super) fn announce_next(&mut self) -> Option<i32> {
         if self.next_is_announced {
             return None;
         }

@@ -89,18 +89,18 @@ impl Default for Left {
 
 impl Child {
     /// Its number is still needed when it has ended, so it is not reaped at once.
-    pub(in crate::server) fn keeps_its_number(&self) -> bool {
+    pub(super) fn keeps_its_number(&self) -> bool {
         self.overdue || self.ends_its_leftovers()
     }
 
-    pub(in crate::server) fn ends_its_leftovers(&self) -> bool {
+    pub(super) fn ends_its_leftovers(&self) -> bool {
         self.terms.leftovers == Leftovers::End
     }
 }
 
 impl Server {
     /// A program has ended, and is not reaped yet: its session is to end, too.
-    pub(in crate::server) fn hold_session(&mut self, child: &Child) {
+    pub(super) fn hold_session(&mut self, child: &Child) {
         let (due, told) = match child.overdue {
             true => (child.deadline.unwrap_or(self.now), Told::Group),
             false => (self.now + child.terms.kill_after, Told::Nobody),
@@ -139,7 +139,7 @@ impl Server {
         self.leftovers.groups.iter().any(|(_, group)| group.remains.is_some())
     }
 
-    pub(in crate::server) fn look_for_leftovers_at(&mut self, when: Instant) {
+    pub(super) fn look_for_leftovers_at(&mut self, when: Instant) {
         let when = self.leftovers.not_before.map_or(when, |earliest| earliest.max(when));
         if self.leftovers.due.is_some_and(|due| due <= when) {
             return;
@@ -239,7 +239,7 @@ impl Server {
     }
 
     /// The server stops: kills what is left of programs that have ended, or that have had TERM.
-    pub(in crate::server) fn finish_sessions(&mut self) {
+    pub(super) fn finish_sessions(&mut self) {
         let ending = self.children.iter().filter(|(_, it)| it.overdue && it.ends_its_leftovers());
         let ending: Vec<i32> = ending.map(|(_, child)| child.pid).collect();
         let mut leaders = self.leaders();

@@ -103,12 +103,12 @@ impl Server {
 }
 
 /// Whether orphans can be told from leaders that are kept unreaped.
-pub(in crate::server) fn can_be_told_apart() -> bool {
+pub(super) fn can_be_told_apart() -> bool {
     own_children().is_ok()
 }
 
 /// The same, if there are no more than so many. Reading them all would take long.
-pub(in crate::server) fn own_children_up_to(most: usize) -> Option<Vec<i32>> {
+pub(super) fn own_children_up_to(most: usize) -> Option<Vec<i32>> {
     // As many digits as a number may have, and a blank.
     let length = most.saturating_mul(8);
     let mut text = String::new();
@@ -119,7 +119,7 @@ pub(in crate::server) fn own_children_up_to(most: usize) -> Option<Vec<i32>> {
 }
 
 /// Our children by number. A `/proc` of other numbers than ours does not help.
-pub(in crate::server) fn own_children() -> io::Result<HashSet<i32>> {
+pub(super) fn own_children() -> io::Result<HashSet<i32>> {
     if !is_own_proc() {
         return Err(ErrorKind::NotFound.into());
     }
@@ -127,7 +127,7 @@ pub(in crate::server) fn own_children() -> io::Result<HashSet<i32>> {
 }
 
 /// Whether the numbers there are those that we know processes by.
-pub(in crate::server) fn is_own_proc() -> bool {
+pub(super) fn is_own_proc() -> bool {
     let number = std::fs::read_link("/proc/self");
     number.is_ok_and(|number| number.to_str() == Some(std::process::id().to_string().as_str()))
 }

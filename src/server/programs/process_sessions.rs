@@ -26,7 +26,7 @@ pub(in crate::server) struct Member {
 /// Who runs in which of these sessions besides its leader. What is not there is not known: a
 /// /proc that is not ours, or that does not even show us the leader. One call of the system for
 /// each process that there is.
-pub(in crate::server) fn members_of(leaders: &HashSet<i32>) -> HashMap<i32, Vec<Member>> {
+pub(super) fn members_of(leaders: &HashSet<i32>) -> HashMap<i32, Vec<Member>> {
     let mut found: HashMap<i32, Vec<Member>> = HashMap::new();
     if !is_own_proc() {
         return found;
@@ -50,7 +50,7 @@ pub(in crate::server) fn members_of(leaders: &HashSet<i32>) -> HashMap<i32, Vec<
 
 /// Sends a signal to a member, and to nobody who has its number after it. What cannot be told
 /// by a pidfd, for want of descriptors, is told by its number at once.
-pub(in crate::server) fn signal_member(leader: i32, pid: i32, signal: Signal) {
+pub(super) fn signal_member(leader: i32, pid: i32, signal: Signal) {
     let pidfd = kernel::open_pidfd(pid);
     if session_of(pid) != Some(leader) {
         return;

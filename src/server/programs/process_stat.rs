@@ -28,7 +28,7 @@ pub(in crate::server) struct Stat {
 ///
 /// # Errors
 /// There is none by that number, or we may not know.
-pub(in crate::server) fn stat_of(pid: i32) -> io::Result<Stat> {
+pub(super) fn stat_of(pid: i32) -> io::Result<Stat> {
     fs::read(format!("/proc/{pid}/stat")).map(|stat| by_text(&stat))
 }
 

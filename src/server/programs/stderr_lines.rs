@@ -20,7 +20,7 @@ use crate::sys::descriptor::{read_now, set_nonblocking};
 /// Bytes read from one program in one turn.
 pub(in crate::server) const PER_TURN: usize = 16 * 1024;
 /// Bytes read from one program in one second; the rest waits in its pipe.
-pub(in crate::server) const PER_SECOND: usize = 256 * 1024;
+pub(super) const PER_SECOND: usize = 256 * 1024;
 /// What a line counts besides its bytes: in the log it has a head, so that a flood of short
 /// lines would be many times what has been written.
 const LINE: usize = 8;
@@ -64,7 +64,7 @@ impl Server {
 
     /// The program has ended: what it has written is logged before its end is told,
     /// and a pipe that others still hold goes among the lingering ones.
-    pub(in crate::server) fn program_ended(&mut self, key: Key) {
+    pub(super) fn program_ended(&mut self, key: Key) {
         let Some(state) = self.stderr.get_mut(key) else { return };
         let flow = read_some(state, &mut self.scratch);
         self.count_dropped(key);
@@ -85,7 +85,7 @@ impl Server {
     }
 
     /// The server ends: what there is by now, and the end if it has come.
-    pub(in crate::server) fn read_last(&mut self, key: Key) {
+    pub(super) fn read_last(&mut self, key: Key) {
         let Some(state) = self.stderr.get_mut(key) else { return };
         if matches!(read_some(state, &mut self.scratch), PipeFlow::End) {
             self.close_stderr(key);
@@ -116,7 +116,7 @@ fn surplus(pipes: impl Iterator<Item = (Key, Key)> + Clone) -> Option<Key> {
     of_it.next().map(|(pipe, _)| pipe)
 }
 
-pub(in crate::server) fn read_some(state: &mut StderrState, scratch: &mut [u8]) -> PipeFlow {
+pub(super) fn read_some(state: &mut StderrState, scratch: &mut [u8]) -> PipeFlow {
     let buffer = scratch.get_mut(..PER_TURN).unwrap_or_default();
     let mut taken = 0_usize;
     loop {
@@ -193,7 +193,7 @@ fn add_to_line(state: &mut StderrState, piece: &[u8]) {
     }
 }
 
-pub(in crate::server) fn end_line(state: &mut StderrState) {
+pub(super) fn end_line(state: &mut StderrState) {
     if !std::mem::take(&mut state.skipping) && !state.partial.is_empty() {
         let line = state.partial.strip_suffix(b"\r").unwrap_or(&state.partial);
         events::stderr(&state.label, state.pid, line, false);

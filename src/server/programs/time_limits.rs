@@ -22,7 +22,7 @@ use crate::server::state::Child;
 
 /// Groups that are given time after their leader's end; with more than that, they
 /// are killed at once.
-pub(in crate::server) const GROUPS: usize = 256;
+pub(super) const GROUPS: usize = 256;
 
 /// What is left of a program that ran for too long: its number, which stays its own
 /// until it is reaped, and perhaps others in its group.
@@ -37,7 +37,7 @@ pub(in crate::server) struct DoomedGroup {
 
 impl Server {
     /// A program has been started: until when may it run?
-    pub(in crate::server) fn set_deadline(&mut self, key: Key, timeout: Option<Duration>) {
+    pub(super) fn set_deadline(&mut self, key: Key, timeout: Option<Duration>) {
         let Some(child) = self.children.get_mut(key) else { return };
         child.deadline = timeout.map(|timeout| self.now + timeout);
         if let Some(deadline) = child.deadline {
@@ -87,7 +87,7 @@ impl Server {
 
     /// The leader of a group that has had TERM, or of a session that is to end with it, has
     /// ended; it is not reaped yet. The others have the rest of their time.
-    pub(in crate::server) fn hold_group(&mut self, child: &Child) {
+    pub(super) fn hold_group(&mut self, child: &Child) {
         // As process 1 we look for whoever has ended, and might find it again and again.
         let can_wait = || !self.facts.told_of_ends || orphans::can_be_told_apart();
         match child.deadline {

@@ -63,7 +63,7 @@ pub(in crate::server) fn at_latest(when: Instant) -> Instant {
 
 impl Server {
     /// A program has been started.
-    pub(in crate::server) fn watch_in_a_moment(&mut self, key: Key) {
+    pub(super) fn watch_in_a_moment(&mut self, key: Key) {
         let Some(child) = self.children.get(key) else { return };
         let somebody_waits = child.listener.is_some()
             || !self.resting_services.is_empty()
@@ -83,7 +83,7 @@ impl Server {
     }
 
     /// The next end is to be announced.
-    pub(in crate::server) fn await_next_end(&mut self) {
+    pub(super) fn await_next_end(&mut self) {
         let ended = self.ends.announce_next();
         self.reap_young(ended);
     }

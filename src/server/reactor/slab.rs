@@ -15,7 +15,7 @@ impl Key {
 }
 
 /// Generations that fit into a token; a place that has had so many is retired.
-pub(in crate::server) const GENERATIONS: u32 = (1 << 28) - 1;
+pub(super) const GENERATIONS: u32 = (1 << 28) - 1;
 
 #[derive(Debug)]
 struct SlabEntry<T> {

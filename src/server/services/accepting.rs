@@ -129,7 +129,7 @@ impl Server {
     }
 
     /// Asks whether anything may be taken at all; lets the listener rest if not.
-    pub(in crate::server) fn may_accept(&mut self, key: Key) -> bool {
+    pub(super) fn may_accept(&mut self, key: Key) -> bool {
         let Some(service) = self.listeners.get(key).map(|state| state.service) else {
             return false;
         };

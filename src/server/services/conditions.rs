@@ -25,7 +25,7 @@ pub(in crate::server) struct Conditions {
 
 impl Server {
     /// After the services have changed: what do they ask for?
-    pub(in crate::server) fn look_what_to_observe(&mut self, overview: &Overview) {
+    pub(super) fn look_what_to_observe(&mut self, overview: &Overview) {
         self.weather.asks_for_time = overview.asks_for_time;
         self.weather.asks_for_load = overview.asks_for_load;
         self.observe();

@@ -19,7 +19,7 @@ const DATAGRAMS: usize = 64;
 
 impl Server {
     /// Answers what waits on a datagram socket.
-    pub(in crate::server) fn answer_datagrams(&mut self, key: Key, kind: Builtin) {
+    pub(super) fn answer_datagrams(&mut self, key: Key, kind: Builtin) {
         let clock = self.clock();
         let mut out = Vec::new();
         let state = self.listeners.get_mut(key);

@@ -66,13 +66,13 @@ pub(in crate::server) struct Holder {
 
 impl<T> Search<T> {
     /// Looks for one more, in all processes.
-    pub(in crate::server) fn want(&mut self, inode: u64, what: T) {
+    pub(super) fn want(&mut self, inode: u64, what: T) {
         self.wanted.retain(|(other, _)| *other != inode);
         self.wanted.push((inode, what));
         (self.left, self.table) = (None, None);
     }
 
-    pub(in crate::server) fn is_under_way(&self) -> bool {
+    pub(super) fn is_under_way(&self) -> bool {
         !self.wanted.is_empty()
     }
 
@@ -158,7 +158,7 @@ impl DescriptorsLeft {
 
 impl Holder {
     /// Whether what now has the number of the process has the socket still.
-    pub(in crate::server) fn has_it_still(&self) -> bool {
+    pub(super) fn has_it_still(&self) -> bool {
         socket_at(&self.link) == Some(self.inode)
     }
 }
@@ -192,7 +192,7 @@ pub(in crate::server) fn number_of(link: &Path) -> Option<u64> {
 }
 
 /// The user of a process, if it is one alone: real, effective, saved and for files.
-pub(in crate::server) fn user_of(pid: i32) -> Option<u32> {
+pub(super) fn user_of(pid: i32) -> Option<u32> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     let mut users = line.split_whitespace().map(str::parse);

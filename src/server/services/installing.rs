@@ -25,9 +25,9 @@ use crate::server::state::{ListenerState, Rest, ServiceState, Stopped};
 use crate::spawn::{Confinement, Prepared};
 
 /// Delay before the first further attempt to open a socket; doubles each time.
-pub(in crate::server) const FIRST_RETRY: Duration = Duration::from_secs(1);
+pub(super) const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest delay.
-pub(in crate::server) const LONGEST_RETRY: Duration = Duration::from_secs(60);
+pub(super) const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 /// What the log says of programs that have outlived their server where limits cannot.
 const GAP: &str = "programs from before the start had no limits for a while, \
@@ -80,11 +80,7 @@ impl Server {
     }
 
     /// The key under which a service of the new configuration is served.
-    pub(in crate::server) fn install_service(
-        &mut self,
-        service: &Rc<Service>,
-        before: Option<Key>,
-    ) -> Key {
+    pub(super) fn install_service(&mut self, service: &Rc<Service>, before: Option<Key>) -> Key {
         let prepared = self.prepare(service, before);
         // Nobody waits for a built-in service's program, whatever is written.
         let builtin = runs_no_program(service);
@@ -210,7 +206,7 @@ impl Server {
     }
 
     /// Sets again what an open socket can be given afterwards.
-    pub(in crate::server) fn apply_again(&self, key: Key) {
+    pub(super) fn apply_again(&self, key: Key) {
         let Some(state) = self.listeners.get(key) else { return };
         let Some(service) = self.services.get(state.service).map(|state| &state.service) else {
             return;
@@ -222,7 +218,7 @@ impl Server {
         }
     }
 
-    pub(in crate::server) fn remove_service(&mut self, key: Key) {
+    pub(super) fn remove_service(&mut self, key: Key) {
         self.tell_all_refusals(key);
         self.retire(key);
         let Some(state) = self.services.remove(key) else { return };
@@ -284,7 +280,7 @@ impl Server {
 
     /// Somebody has deleted the path of a unix socket: it gets another one. Whoever has the
     /// old one goes on with it, and so does the server if there can be no other.
-    pub(in crate::server) fn open_anew(&mut self, key: Key) {
+    pub(super) fn open_anew(&mut self, key: Key) {
         let Some(state) = self.listeners.get(key) else { return };
         let Some(service) = self.services.get(state.service).filter(|it| !it.stopped.is_so())
         else {
@@ -322,7 +318,7 @@ impl Server {
     }
 
     /// The same with the shortest delays, if a reload may have mended what was in the way.
-    pub(in crate::server) fn try_at_once(&mut self, key: Key, mends: bool) {
+    pub(super) fn try_at_once(&mut self, key: Key, mends: bool) {
         if let Some(state) = self.listeners.get_mut(key).filter(|_| mends) {
             state.retry = FIRST_RETRY;
         }

@@ -85,7 +85,7 @@ impl Server {
 
     /// Opens a socket, or takes the one that the service manager holds. None for one
     /// whose clients arrive on another.
-    pub(in crate::server) fn open_socket(
+    pub(super) fn open_socket(
         &mut self,
         spec: &SocketSpec,
         service: &Rc<Service>,
@@ -114,7 +114,7 @@ impl Server {
     }
 
     /// A socket of the service manager's that a program has ruined is no service's any more.
-    pub(in crate::server) fn close_ruined(&mut self, listener: Listener) {
+    pub(super) fn close_ruined(&mut self, listener: Listener) {
         self.reloading.turnover.closes();
         if let Some(descriptor) = listener.into_adopted() {
             self.manager.sockets.put_back_ruined(descriptor);
@@ -122,7 +122,7 @@ impl Server {
     }
 
     /// Says which of the service manager's sockets no service has.
-    pub(in crate::server) fn say_unclaimed(&mut self) {
+    pub(super) fn say_unclaimed(&mut self) {
         let closed = |spec: &SocketSpec| {
             self.listeners.iter().any(|(_, state)| state.listener.is_none() && state.spec == *spec)
         };
@@ -137,7 +137,7 @@ impl Server {
     }
 
     /// Takes a socket of the service manager from a service that is to have its own.
-    pub(in crate::server) fn take_back_unfit(&mut self, key: Key, service: &Service) {
+    pub(super) fn take_back_unfit(&mut self, key: Key, service: &Service) {
         let Some(state) = self.listeners.get(key) else { return };
         let adopted = state.listener.as_ref().is_some_and(Listener::is_adopted);
         if !adopted || !needs_own_sockets(service) {

@@ -1,4 +1,30 @@
 //! Services and their listeners: opened, paused, lent to programs, changed by a reload.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `accepting` | listeners: take, admit, rest, resume |
+//! | `applying` | from the old configuration to the new one, some services each turn |
+//! | `conditions` | the time of day and the load |
+//! | `counting` | counters of services |
+//! | `datagrams` | built-in services on datagrams |
+//! | `entries` | what stands behind tcpmux, by its name |
+//! | `holders` | which processes have a socket |
+//! | `installing` | services and their sockets, made from definitions |
+//! | `managing` | what the service manager is told, its sockets |
+//! | `names` | of which services, by their names |
+//! | `naming` | names that services wait for, looked up again by another process |
+//! | `occupied` | what programs have left behind at their addresses |
+//! | `pausing` | listeners that take nobody for a while |
+//! | `peer_queue` | what of theirs waits |
+//! | `per_peer` | a program for each who sends datagrams |
+//! | `quota` | services that serve so many clients and no more |
+//! | `rejection_log` | refusals in the log |
+//! | `reserve` | descriptors that are kept for serving, and for whoever asks |
+//! | `restoring` | their sockets, when it has had them |
+//! | `shares` | what one service and one source may have of that |
+//! | `sources` | whom a service serves, by source |
+//! | `straying` | those that make their socket one for others |
+//! | `waiting` | `wait` services, whose program has the socket itself |
 
 pub(super) mod accepting;
 pub(super) mod applying;

@@ -54,7 +54,7 @@ impl Naming {
     }
 
     /// The names of a new configuration.
-    pub(in crate::server) fn learn(&mut self, names: Names) {
+    pub(super) fn learn(&mut self, names: Names) {
         self.known = names;
     }
 
@@ -91,7 +91,7 @@ impl Naming {
 
 impl Server {
     /// The first name that is waited for, for `oxinetd run`.
-    pub(in crate::server) fn first_missing_name(&self) -> Option<String> {
+    pub(super) fn first_missing_name(&self) -> Option<String> {
         let names = self.services.iter();
         let mut names = names.filter_map(|(_, state)| state.service.missing_names().next());
         names.next().map(|name| format!("{name}: the name is not known"))

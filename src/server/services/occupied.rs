@@ -182,7 +182,7 @@ impl Server {
     }
 
     /// A socket that was a listener's is kept by somebody, and its name with it.
-    pub(in crate::server) fn look_who_keeps(&mut self, key: Key, inode: u64) {
+    pub(super) fn look_who_keeps(&mut self, key: Key, inode: u64) {
         self.occupied.search.want(inode, SearchReason::Former(key));
         self.look_at_addresses_at(self.now + PAUSE);
     }

@@ -76,7 +76,7 @@ impl Server {
     }
 
     /// Rests until `until`, or until a child ends.
-    pub(in crate::server) fn rest_for_limit(&mut self, key: Key, until: Option<Instant>) {
+    pub(super) fn rest_for_limit(&mut self, key: Key, until: Option<Instant>) {
         let Some(state) = self.listeners.get_mut(key) else { return };
         state.rest = Rest::Limit;
         if let Some(until) = until {
@@ -182,12 +182,7 @@ impl Server {
     }
 
     /// Something of a listener's does not work.
-    pub(in crate::server) fn say_trouble(
-        &self,
-        key: Key,
-        call: &str,
-        error: &dyn std::fmt::Display,
-    ) {
+    pub(super) fn say_trouble(&self, key: Key, call: &str, error: &dyn std::fmt::Display) {
         let Some(state) = self.listeners.get(key) else { return };
         let service = self.services.get(state.service).map(|it| it.service.label.clone());
         events::trouble(&service.unwrap_or_else(|| state.label()), call, error);

@@ -22,7 +22,7 @@ pub(in crate::server) type SortedDatagrams = Vec<(Flow, Vec<Vec<u8>>)>;
 /// A socket with the peer's datagrams on their way into it, and their new sender. They were
 /// taken out of another and are sent again from here, so the sender that recvfrom(2) tells is
 /// not the peer; read(2) and write(2) do as ever.
-pub(in crate::server) fn socket_holding(
+pub(super) fn socket_holding(
     peer: SocketAddr,
     datagrams: &[Vec<u8>],
 ) -> io::Result<(UdpSocket, SocketAddr)> {
@@ -43,7 +43,7 @@ pub(in crate::server) fn socket_holding(
 }
 
 /// Who sent what waits on a socket, in order; None if that cannot be told.
-pub(in crate::server) fn waiting_in(socket: &UdpSocket) -> Option<Vec<Flow>> {
+pub(super) fn waiting_in(socket: &UdpSocket) -> Option<Vec<Flow>> {
     kernel::set_peek_offset(socket, 0).ok()?;
     let mut buffer = vec![0; LARGEST];
     let mut flows = Vec::new();
@@ -60,7 +60,7 @@ pub(in crate::server) fn waiting_in(socket: &UdpSocket) -> Option<Vec<Flow>> {
 }
 
 /// Takes everything out of a socket, as long as it is not too much.
-pub(in crate::server) fn take_out(socket: &UdpSocket, flows: &mut SortedDatagrams) {
+pub(super) fn take_out(socket: &UdpSocket, flows: &mut SortedDatagrams) {
     let mut buffer = vec![0; LARGEST];
     let waiting = flows.iter().flat_map(|(_, datagrams)| datagrams);
     let (mut count, mut bytes) =

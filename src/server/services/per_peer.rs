@@ -37,7 +37,7 @@ const LOOK: Duration = Duration::from_millis(1);
 
 impl Server {
     /// Takes the peers whose datagrams wait on a socket.
-    pub(in crate::server) fn take_peer(&mut self, key: Key) {
+    pub(super) fn take_peer(&mut self, key: Key) {
         let state = self.listeners.get_mut(key);
         if let Some(listener) = state.and_then(|state| state.listener.as_mut()) {
             listener.tell_destinations();

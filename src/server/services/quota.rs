@@ -104,7 +104,7 @@ impl Server {
 
     /// A service goes on with another definition: whoever it has had belongs to the one before.
     /// An upgrade only knows whether that says another number.
-    pub(in crate::server) fn count_clients_afresh(&mut self, key: Key, service: &Service) {
+    pub(super) fn count_clients_afresh(&mut self, key: Key, service: &Service) {
         let Some(state) = self.services.get_mut(key) else { return };
         let same = state.service.attributes.max_clients == service.attributes.max_clients;
         if std::mem::take(&mut state.handed_over) && same {

@@ -87,7 +87,7 @@ impl Reserve {
     }
 
     /// Opens a socket of a service, which leaves some to those who come there.
-    pub(in crate::server) fn leaving_some<T>(self, open: impl FnOnce() -> T) -> T {
+    pub(super) fn leaving_some<T>(self, open: impl FnOnce() -> T) -> T {
         let left = self.kept.saturating_add(LEAST_LEFT);
         self.under(self.most.saturating_sub(left), open)
     }
@@ -138,7 +138,7 @@ impl Reserve {
 }
 
 /// Whether this process may have no more descriptors.
-pub(in crate::server) fn is_exhausted(error: &io::Error) -> bool {
+pub(super) fn is_exhausted(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EMFILE)
 }
 
@@ -147,7 +147,7 @@ fn limit_to(soft: u64) -> io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?)
 }
 
-pub(in crate::server) fn but_one_part(whole: usize) -> usize {
+pub(super) fn but_one_part(whole: usize) -> usize {
     whole.saturating_sub(whole / PARTS)
 }
 
@@ -173,7 +173,7 @@ impl Room {
     }
 
     /// The place of one more socket, behind all others.
-    pub(in crate::server) fn next_place(&mut self) -> usize {
+    pub(super) fn next_place(&mut self) -> usize {
         let place = self.places;
         self.places = place.saturating_add(1);
         place
@@ -222,7 +222,7 @@ impl Server {
 
     /// What is left by the sockets that are open limits the programs, unless somebody has said
     /// how many there may be.
-    pub(in crate::server) fn fit_programs_in(&mut self) {
+    pub(super) fn fit_programs_in(&mut self) {
         if self.room.is_said || !self.facts.reserve.is_kept() {
             return;
         }
@@ -235,7 +235,7 @@ impl Server {
 
     /// Says how many programs there may be, when that has changed: what services keep open for
     /// each of theirs is known when they are installed.
-    pub(in crate::server) fn say_room(&mut self) {
+    pub(super) fn say_room(&mut self) {
         let most = self.admission.max_children();
         if self.room.told.replace(most) != Some(most) {
             events::spawning(way_word(self.spawner.way()), most);
@@ -243,7 +243,7 @@ impl Server {
     }
 
     /// Says how many sockets are left out, when that has changed.
-    pub(in crate::server) fn say_left_out(&mut self) {
+    pub(super) fn say_left_out(&mut self) {
         let left_out = self.listeners.iter().filter(|(_, state)| state.left_out).count();
         if std::mem::replace(&mut self.room.left_out, left_out) != left_out && left_out > 0 {
             events::left_out(left_out, self.facts.reserve.most());
@@ -277,7 +277,7 @@ impl Server {
 
     /// Gives sockets their places in the order of the file: who is left out is the last, and
     /// gives way to those that come before it.
-    pub(in crate::server) fn open_in_order(&mut self) {
+    pub(super) fn open_in_order(&mut self) {
         if !self.facts.reserve.is_kept() {
             return;
         }
@@ -303,7 +303,7 @@ impl Server {
     }
 
     /// A name that was waited for has become sockets, which may be more than there is room for.
-    pub(in crate::server) fn find_room_for_names(&mut self) {
+    pub(super) fn find_room_for_names(&mut self) {
         if !self.has_place(self.room.places.saturating_sub(1)) {
             self.open_in_order();
             self.listeners.keys().into_iter().for_each(|key| self.try_if_left_out(key));
@@ -324,7 +324,7 @@ impl Server {
     }
 
     /// Whether there are so many of them that another one would take what programs need.
-    pub(in crate::server) fn has_no_room_for(&self, held: ServedClient) -> bool {
+    pub(super) fn has_no_room_for(&self, held: ServedClient) -> bool {
         let most = self.room_for_clients();
         let relays = self.relays.len().saturating_mul(2);
         let told = self.banners.len();

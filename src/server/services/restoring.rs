@@ -13,7 +13,7 @@ use crate::server::state::{ListenerState, Rest};
 impl Server {
     /// A socket is ready, and nothing is there that a program could take. What an earlier one
     /// has left behind may have it still, and do so again and again.
-    pub(in crate::server) fn nobody_has_come(&mut self, key: Key) {
+    pub(super) fn nobody_has_come(&mut self, key: Key) {
         if self.listeners.get(key).is_some_and(is_shared) && self.look_after(key) {
             let Some(state) = self.listeners.get_mut(key) else { return };
             state.rest = Rest::Backoff;
@@ -23,14 +23,14 @@ impl Server {
 
     /// Looks whether a socket that a program has had, and has no more, is as it should be, and
     /// sees to it; true if it is another one now.
-    pub(in crate::server) fn look_after(&mut self, key: Key) -> bool {
+    pub(super) fn look_after(&mut self, key: Key) -> bool {
         match self.restore_socket(key) {
             Condition::Sound => false,
             Condition::Ruined(why) => self.replace_ruined(key, why),
         }
     }
 
-    pub(in crate::server) fn restore_socket(&self, key: Key) -> Condition {
+    pub(super) fn restore_socket(&self, key: Key) -> Condition {
         let Some(state) = self.listeners.get(key) else { return Condition::Sound };
         let service = self.services.get(state.service).map(|it| &it.service);
         let (Some(listener), Some(service)) = (&state.listener, service) else {
@@ -41,7 +41,7 @@ impl Server {
 
     /// Opens another socket in the place of one that is of no use any more; false if there is
     /// none now. One of the service manager's stays closed: it alone can make another.
-    pub(in crate::server) fn replace_ruined(&mut self, key: Key, why: &'static str) -> bool {
+    pub(super) fn replace_ruined(&mut self, key: Key, why: &'static str) -> bool {
         self.deregister_listener(key);
         let Some(state) = self.listeners.get_mut(key) else { return false };
         let Some(service) = self.services.get(state.service) else { return false };

@@ -61,7 +61,7 @@ fn subtract<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K, less: usize) 
 impl Server {
     /// Whether there is room for one more of this service; somebody who waits for nothing may
     /// have to go for it.
-    pub(in crate::server) fn make_room_for(&mut self, service: Key, held: ServedClient) -> bool {
+    pub(super) fn make_room_for(&mut self, service: Key, held: ServedClient) -> bool {
         let room = self.room_for_clients();
         if self.room.shares.has_share(service, held, room) {
             return false;
@@ -76,7 +76,7 @@ impl Server {
 
     /// Whether a source has its share: less than any service has. The loopback is no single
     /// source, and whoever comes from there may wait.
-    pub(in crate::server) fn source_has_share(&self, peer: Address, held: ServedClient) -> bool {
+    pub(super) fn source_has_share(&self, peer: Address, held: ServedClient) -> bool {
         if matches!(peer, Address::Inet(peer) if peer.ip().to_canonical().is_loopback()) {
             return false;
         }

@@ -7,7 +7,7 @@ use crate::server::sessions::banners::{AfterBanner, BannerState};
 
 impl Server {
     /// Counts everybody by source who is counted by this number.
-    pub(in crate::server) fn count_sources(&mut self, id: ServiceId) {
+    pub(super) fn count_sources(&mut self, id: ServiceId) {
         // Most are idle, and this is all that it costs them.
         if self.admission.running(id) == 0 {
             return;

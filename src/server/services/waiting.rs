@@ -29,7 +29,7 @@ const DATAGRAMS: usize = 64;
 impl Server {
     /// Starts a `wait` service's program: it gets the socket itself, blocking, and
     /// nobody else takes from it until it has ended.
-    pub(in crate::server) fn hand_over(&mut self, key: Key) {
+    pub(super) fn hand_over(&mut self, key: Key) {
         if !self.may_accept(key) {
             return;
         }
@@ -118,7 +118,7 @@ impl Server {
 
     /// Whether a program has had the socket from which the loop is to accept now, since its
     /// service waits no more.
-    pub(in crate::server) fn needs_renewal(&self, key: Key) -> bool {
+    pub(super) fn needs_renewal(&self, key: Key) -> bool {
         let Some(state) = self.listeners.get(key) else { return false };
         let service = self.services.get(state.service).map(|it| &it.service);
         service.is_some_and(|it| it.is_accepted_from())
@@ -126,7 +126,7 @@ impl Server {
     }
 
     /// Another takes its place.
-    pub(in crate::server) fn renew_socket(&mut self, key: Key) {
+    pub(super) fn renew_socket(&mut self, key: Key) {
         self.shut_listener(key);
         self.try_to_open(key);
     }
@@ -171,7 +171,7 @@ impl Server {
     }
 
     /// A reload may have mended what a program has failed for: no rest, and no long delays.
-    pub(in crate::server) fn forget_backoff(&mut self, key: Key) {
+    pub(super) fn forget_backoff(&mut self, key: Key) {
         let Some(state) = self.listeners.get_mut(key) else { return };
         (state.unread, state.backoff) = (0, FIRST_BACKOFF);
         if state.rest == Rest::Backoff {
@@ -181,7 +181,7 @@ impl Server {
     }
 
     /// Ever longer.
-    pub(in crate::server) fn back_off(&mut self, key: Key) {
+    pub(super) fn back_off(&mut self, key: Key) {
         let Some(state) = self.listeners.get_mut(key) else { return };
         let delay = state.backoff;
         state.backoff = delay.saturating_mul(2).min(LONGEST_BACKOFF);
@@ -214,7 +214,7 @@ pub(in crate::server) enum WaitRun {
 const UNREAD: u32 = 16;
 
 /// Delay before a program that leaves what waits unread is started again.
-pub(in crate::server) const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+pub(super) const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// It doubles each time up to this.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// The same where nobody can tell whether it was read: one who takes one of many equal ones

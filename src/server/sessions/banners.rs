@@ -141,7 +141,7 @@ impl Server {
     }
 
     /// A client has been refused: it is told so, and the connection closed.
-    pub(in crate::server) fn dismiss(&mut self, owner: Key, socket: OwnedFd) {
+    pub(super) fn dismiss(&mut self, owner: Key, socket: OwnedFd) {
         let Some(text) = self.services.get(owner).and_then(|it| it.banners.refused.clone()) else {
             return;
         };
@@ -155,7 +155,7 @@ impl Server {
 
     /// A connection is over but for what the client still sends: nothing more will come to it,
     /// and what it sends is thrown away until it closes, too.
-    pub(in crate::server) fn close_slowly(&mut self, socket: OwnedFd) {
+    pub(super) fn close_slowly(&mut self, socket: OwnedFd) {
         if shutdown(socket.as_raw_fd(), Shutdown::Write).is_err() {
             return;
         }
@@ -257,7 +257,7 @@ impl Server {
     }
 
     /// A client that does not read, or is gone: what was counted for it is given back.
-    pub(in crate::server) fn told_for_too_long(&mut self, key: Key) {
+    pub(super) fn told_for_too_long(&mut self, key: Key) {
         if let Some(state) = self.forget_banner(key)
             && let AfterBanner::Serve(admitted) = state.then
         {

@@ -266,7 +266,7 @@ impl Server {
         }
     }
 
-    pub(in crate::server) fn say_not_available(&mut self, state: ConversationState) {
+    pub(super) fn say_not_available(&mut self, state: ConversationState) {
         self.say_and_end(state, tcpmux::NOT_AVAILABLE.to_owned());
     }
 

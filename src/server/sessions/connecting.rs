@@ -87,7 +87,7 @@ impl Connecting {
 }
 
 /// Whether somebody else connects to the target of a service than the server itself.
-pub(in crate::server) fn connects_as_another(service: &Service) -> bool {
+pub(super) fn connects_as_another(service: &Service) -> bool {
     let account = &service.account;
     // Who connects is nothing that virtual sockets tell.
     let is_unix = |to: &Endpoint| !matches!(to, Endpoint::Vsock(_));
@@ -101,7 +101,7 @@ impl Server {
     ///
     /// # Errors
     /// Why that cannot be done.
-    pub(in crate::server) fn ask_connector(
+    pub(super) fn ask_connector(
         &mut self,
         relay: Key,
         account: &Rc<Account>,
@@ -233,7 +233,7 @@ impl Server {
     }
 
     /// A relay has waited for too long: whoever should connect it is of no use to others.
-    pub(in crate::server) fn end_connector_of(&mut self, relay: Key, number: u64) {
+    pub(super) fn end_connector_of(&mut self, relay: Key, number: u64) {
         let asked = |process: &Process| process.asked.contains(&(number, relay));
         let found = self.connecting.processes.iter().find(|(_, process)| asked(process));
         if let Some(key) = found.map(|(key, _)| key) {

@@ -19,7 +19,7 @@ use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 
 /// How long one address of a target may take to answer.
-pub(in crate::server) const CONNECT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
 /// How soon an address for which there was no room is tried again.
 const BUSY: Duration = Duration::from_millis(50);
 
@@ -73,7 +73,7 @@ impl Server {
     /// In a ring of relays that nobody could know of (other servers are in it), each client
     /// becomes the next one. When the first is gone, the news goes round as fast as the
     /// connections do, and never overtakes them: a little slower, and it does.
-    pub(in crate::server) fn dial_in(&mut self, key: Key, delay: Duration) {
+    pub(super) fn dial_in(&mut self, key: Key, delay: Duration) {
         let Some(state) = self.relays.get_mut(key) else { return };
         let Some(dial) = &mut state.dial else { return };
         dial.due = dial.deadline.min(self.now + delay);
@@ -138,7 +138,7 @@ impl Server {
     }
 
     /// An attempt has failed, or is to be made again.
-    pub(in crate::server) fn not_connected(&mut self, key: Key, error: io::Error) {
+    pub(super) fn not_connected(&mut self, key: Key, error: io::Error) {
         if is_busy(&error) {
             self.hang_up(key);
             self.dial_later(key, error);
@@ -156,11 +156,7 @@ impl Server {
     }
 
     /// Goes on to the next address; false if there is none, and then the relay is over.
-    pub(in crate::server) fn next_address(
-        &mut self,
-        key: Key,
-        error: &dyn std::fmt::Display,
-    ) -> bool {
+    pub(super) fn next_address(&mut self, key: Key, error: &dyn std::fmt::Display) -> bool {
         self.hang_up(key);
         let Some(state) = self.relays.get_mut(key) else { return false };
         let Some(dial) = &mut state.dial else { return false };
@@ -178,7 +174,7 @@ impl Server {
     }
 
     /// Forgets an attempt to connect.
-    pub(in crate::server) fn hang_up(&mut self, key: Key) {
+    pub(super) fn hang_up(&mut self, key: Key) {
         let Some(state) = self.relays.get_mut(key) else { return };
         if let Some(dial) = &state.dial {
             self.timers.cancel(dial.due, Timer::Connect(key));

@@ -237,12 +237,12 @@ impl Server {
     }
 
     /// Closes both sides and says why.
-    pub(in crate::server) fn end_relay(&mut self, key: Key, failure: Option<&RelayFailure>) {
+    pub(super) fn end_relay(&mut self, key: Key, failure: Option<&RelayFailure>) {
         self.end_relay_for(key, failure, "done");
     }
 
     /// Closes one on which nothing has moved for too long.
-    pub(in crate::server) fn end_still_relay(&mut self, key: Key) {
+    pub(super) fn end_still_relay(&mut self, key: Key) {
         self.end_relay_for(key, None, IDLE);
     }
 
@@ -264,12 +264,7 @@ impl Server {
     }
 
     /// The target could not be reached: the client is closed.
-    pub(in crate::server) fn relay_failed(
-        &mut self,
-        key: Key,
-        stage: &str,
-        error: &dyn std::fmt::Display,
-    ) {
+    pub(super) fn relay_failed(&mut self, key: Key, stage: &str, error: &dyn std::fmt::Display) {
         let Some(state) = self.relays.get(key) else { return };
         events::failed(&state.label, state.peer, None, (stage, None), error);
         self.count_failure(state.service, stage, error);

@@ -1,4 +1,11 @@
-//! The program on disk goes on in the place of this one: tried out, handed everything, or taking it.
+//! The program on disk goes on in the place of this one.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `preflight` | the program on disk: tried out, then executed in our place |
+//! | `restore` | going on with that |
+//! | `restore_served` | whoever was served |
+//! | `save` | what it is handed |
 
 pub(super) mod preflight;
 pub(super) mod restore;

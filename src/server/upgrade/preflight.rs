@@ -148,14 +148,14 @@ impl Server {
     }
 
     /// The program that runs goes on, and whoever asked is told why.
-    pub(in crate::server) fn refuse_upgrade(&mut self, reason: &str) {
+    pub(super) fn refuse_upgrade(&mut self, reason: &str) {
         self.upgrading.tried = None;
         events::upgrade_refused(reason);
         self.answer_upgrade(&answer::line(&RequestRefusal { error: reason.to_owned() }));
     }
 
     /// Tells everybody who waits for it how the upgrade has ended.
-    pub(in crate::server) fn answer_upgrade(&mut self, words: &[u8]) {
+    pub(super) fn answer_upgrade(&mut self, words: &[u8]) {
         self.tell_those(|stage| stage == ControlStage::AwaitsUpgrade, words);
     }
 

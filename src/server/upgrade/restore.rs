@@ -251,11 +251,7 @@ impl Server {
         Prepared::new(service, program, &self.facts.server, confinement).ok().map(Rc::new)
     }
 
-    pub(in crate::server) fn find_group(
-        &self,
-        path: &OsStr,
-        taken: &mut Adoption,
-    ) -> Option<Rc<Cgroup>> {
+    pub(super) fn find_group(&self, path: &OsStr, taken: &mut Adoption) -> Option<Rc<Cgroup>> {
         if let Some(known) = taken.groups.get(path) {
             return Some(Rc::clone(known));
         }
@@ -422,14 +418,11 @@ fn remove_held(loading: &mut Loading) {
 }
 
 /// A descriptor of the state; without it whatever needs it is lost, which is said.
-pub(in crate::server) fn taken_or_said(
-    descriptors: &mut Descriptors,
-    number: RawFd,
-) -> Option<OwnedFd> {
+pub(super) fn taken_or_said(descriptors: &mut Descriptors, number: RawFd) -> Option<OwnedFd> {
     descriptors.take(number).inspect_err(|error| events::trouble("upgrade", "fcntl", error)).ok()
 }
 
-pub(in crate::server) fn adopted_listener(
+pub(super) fn adopted_listener(
     open: &state::Open,
     spec: &SocketSpec,
     taken: &mut Adoption,

@@ -36,11 +36,7 @@ use crate::upgrade::Moment;
 use crate::upgrade::state::{self, SavedSessions, State};
 
 impl Server {
-    pub(in crate::server) fn adopt_whoever_is_served(
-        &mut self,
-        state: State,
-        taken: &mut Adoption,
-    ) {
+    pub(super) fn adopt_whoever_is_served(&mut self, state: State, taken: &mut Adoption) {
         for pipe in state.pipes {
             let key = self.adopt_pipe(pipe, taken);
             taken.pipes.push(key);
@@ -80,7 +76,7 @@ impl Server {
 
     /// Goes on with a socket. Who has been taken from it and waits for room is announced by
     /// nobody.
-    pub(in crate::server) fn listen_again(&mut self, key: Key) {
+    pub(super) fn listen_again(&mut self, key: Key) {
         self.register_listener(key);
         let state = self.listeners.get(key);
         if state.is_some_and(|it| it.parked.is_some() || !it.sorted.is_empty()) {

@@ -44,7 +44,7 @@ struct Collector {
 
 impl Server {
     /// Collects the state; `image` is the number of the program that runs, to go back to.
-    pub(in crate::server) fn collect_state(&mut self, image: Option<RawFd>) -> State {
+    pub(super) fn collect_state(&mut self, image: Option<RawFd>) -> State {
         let mut to = self.collector();
         let failures = self.spawner.failures();
         let failures = failures.map(|(pid, it)| (pid, it.stage as u32, it.errno)).collect();
