@@ -4,8 +4,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::Server;
+use super::reactor::SCRATCH;
 use super::reactor::timers::Timer;
-use super::{SCRATCH, Server};
 use crate::spawn::kernel;
 
 /// Nothing has happened for so long.
@@ -38,25 +39,25 @@ impl Server {
     /// Something has been announced: a client, the end of a program, a signal. Deadlines
     /// are not: each would lead to the next.
     pub(super) fn stir(&mut self) {
-        if let Some(when) = self.quiet.stir(self.now) {
-            self.timers.set(when, Timer::Quiet);
+        if let Some(when) = self.life.quiet.stir(self.reactor.now) {
+            self.reactor.timers.set(when, Timer::Quiet);
         }
     }
 
     /// Gives memory back, if it is quiet.
     pub(super) fn look_whether_quiet(&mut self) {
         self.reap_the_adopted();
-        if let Some(again) = self.quiet.look(self.now) {
-            return self.timers.set(again, Timer::Quiet);
+        if let Some(again) = self.life.quiet.look(self.reactor.now) {
+            return self.reactor.timers.set(again, Timer::Quiet);
         }
         self.give_memory_back();
     }
 
     /// Gives back what nobody needs now.
     pub(super) fn give_memory_back(&mut self) {
-        self.spawner.release_memory();
+        self.programs.spawner.release_memory();
         // A new one has no pages until it is used.
-        self.scratch = vec![0; SCRATCH];
+        self.reactor.scratch = vec![0; SCRATCH];
         kernel::trim_memory();
         kernel::release_code();
     }

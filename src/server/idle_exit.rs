@@ -30,15 +30,15 @@ impl Leaving {
 impl Server {
     /// The loop begins.
     pub(super) fn expect_to_leave(&mut self) {
-        if let Some(limit) = self.leaving.limit {
-            self.timers.set(self.leaving.last + limit, Timer::Leave);
+        if let Some(limit) = self.life.idle_exit.limit {
+            self.reactor.timers.set(self.life.idle_exit.last + limit, Timer::Leave);
         }
     }
 
     /// At both ends of a turn: who has gone in it was here.
     pub(super) fn note_who_is_here(&mut self) {
-        if self.leaving.limit.is_some() && self.is_needed() {
-            self.leaving.last = self.now;
+        if self.life.idle_exit.limit.is_some() && self.is_needed() {
+            self.life.idle_exit.last = self.reactor.now;
         }
     }
 
@@ -48,25 +48,25 @@ impl Server {
 
     /// Ends if nobody has been here for long enough; looks again later if somebody has.
     pub(super) fn look_whether_to_leave(&mut self) {
-        let Some(limit) = self.leaving.limit else { return };
-        let is_early = self.leaving.last + limit > self.now;
+        let Some(limit) = self.life.idle_exit.limit else { return };
+        let is_early = self.life.idle_exit.last + limit > self.reactor.now;
         // Whoever has come in this very moment is served, too.
         if !is_early && (self.is_needed() || self.somebody_waits()) {
-            self.leaving.last = self.now;
+            self.life.idle_exit.last = self.reactor.now;
         }
-        let due = self.leaving.last + limit;
-        if due > self.now {
-            self.timers.set(due, Timer::Leave);
+        let due = self.life.idle_exit.last + limit;
+        if due > self.reactor.now {
+            self.reactor.timers.set(due, Timer::Leave);
         } else if self.controlling.edges.len() > 0 {
-            self.timers.set(self.now + ANSWERED, Timer::Leave);
+            self.reactor.timers.set(self.reactor.now + ANSWERED, Timer::Leave);
         } else {
-            self.stop.get_or_insert(IDLE);
+            self.life.stop.get_or_insert(IDLE);
         }
     }
 
     /// Whether somebody is in a backlog.
     fn somebody_waits(&self) -> bool {
-        let mut listeners = self.listeners.iter();
+        let mut listeners = self.services.listeners.iter();
         listeners.any(|(_, listener)| listener.rest != Rest::Program && listener.has_waiting())
     }
 }

@@ -143,13 +143,13 @@ impl Server {
     /// many turns as it needs.
     fn begin_reload(&mut self) {
         self.reload_begins();
-        self.reloading.due = self.now + LIMIT;
-        self.timers.set(self.reloading.due, Timer::Reload);
+        self.reloading.due = self.reactor.now + LIMIT;
+        self.reactor.timers.set(self.reloading.due, Timer::Reload);
         let served = || {
-            let states = self.order.iter().filter_map(|key| self.services.get(*key));
+            let states = self.services.order.iter().filter_map(|key| self.services.all.get(*key));
             states.map(|state| Rc::clone(&state.service)).collect()
         };
-        let (read, before) = (&*self.reloading.load, self.naming.known().clone());
+        let (read, before) = (&*self.reloading.load, self.services.naming.known().clone());
         let manner = Manner { before, trusts: false, time: AT_LEISURE, serves: true };
         let load = || read(manner.clone());
         let loader = self.facts.reserve.with(|| ReloadWorker::start(load, served));
@@ -162,7 +162,7 @@ impl Server {
 
     /// The one end of every reload, whatever has become of it.
     fn reload_over(&mut self, outcome: &ReloadOutcome) {
-        self.timers.cancel(self.reloading.due, Timer::Reload);
+        self.reactor.timers.cancel(self.reloading.due, Timer::Reload);
         match outcome.result {
             Ok(Changes { kept, opened, closed, updated }) => {
                 events::reloaded(kept, opened, closed, updated);
@@ -189,7 +189,7 @@ impl Server {
         owner: Owner,
     ) -> std::io::Result<()> {
         loader.descriptors().into_iter().flatten().try_for_each(|descriptor| {
-            self.poll.registry().register(
+            self.reactor.poll.registry().register(
                 &mut SourceFd(&descriptor.as_raw_fd()),
                 token::pack(owner),
                 Interest::READABLE,
@@ -223,7 +223,7 @@ impl Server {
             Phase::Idle => Phase::Idle,
             Phase::Reading { mut loader, .. } => {
                 *left = 0;
-                match loader.turn(&mut self.scratch) {
+                match loader.turn(&mut self.reactor.scratch) {
                     Turn::More => Phase::Reading { loader, ready: true },
                     Turn::Waiting => Phase::Reading { loader, ready: false },
                     Turn::Over(Ok(mut loading)) => {
@@ -252,8 +252,8 @@ impl Server {
     /// What is not open does not go on: it is tried again.
     fn tell_truly(&self, findings: &mut [LoadedFinding]) {
         for finding in findings {
-            let key = finding.held.and_then(|old| self.order.get(old));
-            let Some(state) = key.and_then(|key| self.services.get(*key)) else { continue };
+            let key = finding.held.and_then(|old| self.services.order.get(old));
+            let Some(state) = key.and_then(|key| self.services.all.get(*key)) else { continue };
             if self.is_closed(state) {
                 *finding = LoadedFinding::goes_on_trying(&state.label);
             }

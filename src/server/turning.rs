@@ -36,15 +36,15 @@ impl Server {
         let mut log = flush_log();
         while self.goes_on() {
             let timeout = self.timeout(log);
-            match self.poll.poll(&mut events, timeout) {
+            match self.reactor.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => other?,
             }
             let reaped = self.turn(&events);
             log = match sink::backlog() {
                 Backlog::Nothing => None,
-                Backlog::Few if !reaped && log.is_none() => Some(self.now + MOMENT),
-                Backlog::Few if !reaped && log.is_some_and(|when| when > self.now) => log,
+                Backlog::Few if !reaped && log.is_none() => Some(self.reactor.now + MOMENT),
+                Backlog::Few if !reaped && log.is_some_and(|when| when > self.reactor.now) => log,
                 Backlog::Few | Backlog::Many => flush_log(),
             };
         }
@@ -58,30 +58,30 @@ impl Server {
     /// How long to wait: not at all while something is ready, else until the earliest
     /// deadline, of which the alarm tells.
     fn timeout(&mut self, log: Option<Instant>) -> Option<Duration> {
-        if !self.ready.is_empty() || self.reloading.is_busy() || self.has_names_to_tell() {
+        if !self.reactor.ready.is_empty() || self.reloading.is_busy() || self.has_names_to_tell() {
             return Some(Duration::ZERO);
         }
         let deadlines = [
-            self.timers.earliest(),
+            self.reactor.timers.earliest(),
             self.admission.next_deadline(),
-            self.tidy_by.map(at_latest),
+            self.programs.tidy_by.map(at_latest),
             log.map(at_latest),
         ];
-        self.alarm.timeout(deadlines.into_iter().flatten().min())
+        self.reactor.wake_up.timeout(deadlines.into_iter().flatten().min())
     }
 
     /// True if the log is to be written now, with what is told of programs that have been
     /// looked at because it was time. What else there is waits for a moment, and others with
     /// it: whoever comes next does not wait for its writing.
     fn turn(&mut self, events: &Events) -> bool {
-        self.now = Instant::now();
+        self.reactor.now = Instant::now();
         self.observe();
         self.note_who_is_here();
         let (mut signalled, mut tried, mut reap, mut ended) = (false, false, false, false);
         for event in events {
             let owner = token::unpack(event.token());
             if owner == Some(Owner::Alarm) {
-                self.alarm.went_off();
+                self.reactor.wake_up.went_off();
                 continue;
             }
             self.stir();
@@ -93,7 +93,7 @@ impl Server {
                 Some(Owner::PeerSocket(key)) => self.look_at_peer_socket(key),
                 Some(Owner::Stray(key)) => self.look_at_stray(key),
                 Some(Owner::Loader) => self.reloading.announced(),
-                Some(Owner::Seeker) => self.naming.announced(),
+                Some(Owner::Seeker) => self.services.naming.announced(),
                 Some(owner) => self.queue(owner),
                 None => {}
             }
@@ -109,11 +109,11 @@ impl Server {
         self.go_on_reloading();
         self.let_in();
         self.go_on_naming();
-        for _ in 0..self.ready.len() {
-            let Some(owner) = self.ready.pop_front() else { break };
+        for _ in 0..self.reactor.ready.len() {
+            let Some(owner) = self.reactor.ready.pop_front() else { break };
             self.serve(owner);
         }
-        reap |= self.tidy_by.is_some_and(|when| when <= self.now);
+        reap |= self.programs.tidy_by.is_some_and(|when| when <= self.reactor.now);
         if reap || ended {
             self.tidy(Tidy::WhatIsDue);
         }
@@ -132,22 +132,26 @@ impl Server {
     pub(super) fn queue(&mut self, owner: Owner) {
         let queued = match owner {
             Owner::Listener(key) => {
-                self.leaving.last = self.now;
+                self.life.idle_exit.last = self.reactor.now;
                 if self.event_while_resting(key) {
                     return;
                 }
-                self.listeners.get_mut(key).map(|listener| &mut listener.queued)
+                self.services.listeners.get_mut(key).map(|listener| &mut listener.queued)
             }
-            Owner::Stderr(key) => self.stderr.get_mut(key).map(|stderr| &mut stderr.queued),
+            Owner::Stderr(key) => {
+                self.programs.stderr.get_mut(key).map(|stderr| &mut stderr.queued)
+            }
             Owner::Conversation(key) => {
-                self.conversations.get_mut(key).map(|conversation| &mut conversation.queued)
+                self.sessions.builtins.get_mut(key).map(|conversation| &mut conversation.queued)
             }
             Owner::Relay(key) => return self.relay_announced(key, Side::Client),
             Owner::RelayTarget(key) => return self.relay_announced(key, Side::Target),
-            Owner::Banner(key) => self.banners.get_mut(key).map(|banner| &mut banner.queued),
+            Owner::Banner(key) => {
+                self.sessions.banners.get_mut(key).map(|banner| &mut banner.queued)
+            }
             Owner::Door(key) => self.controlling.doors.get_mut(key).map(|door| &mut door.queued),
             Owner::Edge(key) => self.controlling.edges.get_mut(key).map(|edge| &mut edge.queued),
-            Owner::Connector(key) => self.connecting.queued(key),
+            Owner::Connector(key) => self.sessions.connecting.queued(key),
             Owner::Signals
             | Owner::Loader
             | Owner::Seeker
@@ -162,7 +166,7 @@ impl Server {
             && !*queued
         {
             *queued = true;
-            self.ready.push_back(owner);
+            self.reactor.ready.push_back(owner);
         }
     }
 
@@ -189,7 +193,7 @@ impl Server {
     }
 
     fn do_what_is_due(&mut self) {
-        while let Some(timer) = self.timers.pop_due(self.now) {
+        while let Some(timer) = self.reactor.timers.pop_due(self.reactor.now) {
             match timer {
                 Timer::Open(key) => self.try_to_open(key),
                 Timer::Resume(key) => self.resume(key),
@@ -225,16 +229,16 @@ impl Server {
                 Timer::Manager => self.tell_manager_again(),
             }
         }
-        if self.admission.next_deadline().is_some_and(|when| when <= self.now) {
-            self.admission.expire(self.now);
+        if self.admission.next_deadline().is_some_and(|when| when <= self.reactor.now) {
+            self.admission.expire(self.reactor.now);
         }
     }
 
     fn take_signals(&mut self) {
-        while let Some(signal) = self.signals.next_signal() {
+        while let Some(signal) = self.reactor.signals.next_signal() {
             match signal {
                 Signal::Reload => _ = self.reload(),
-                Signal::ListPeers => self.peers.tell(),
+                Signal::ListPeers => self.sessions.peers.tell(),
                 Signal::CountPeers => self.count_peers(),
                 Signal::Stop(name) => self.stop_for_reason(name),
                 Signal::ChildEnded => self.reap_orphans(),

@@ -131,7 +131,7 @@ impl Server {
         let descriptor = listener.as_raw_fd();
         let key = self.controlling.doors.insert(ControlListener { listener, kind, queued: false });
         let token = token::pack(Owner::Door(key));
-        self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE)
+        self.reactor.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE)
     }
 
     /// Takes who waits at a socket.
@@ -149,7 +149,7 @@ impl Server {
                 Accepted::Drained => return,
                 Accepted::Lost(error) => log::debug!("lost listener=control error={error}"),
                 Accepted::Exhausted(_) => {
-                    return self.timers.set(self.now + EXHAUSTED, Timer::Door(key));
+                    return self.reactor.timers.set(self.reactor.now + EXHAUSTED, Timer::Door(key));
                 }
             }
         }
@@ -169,7 +169,7 @@ impl Server {
             out: Vec::new(),
             sent: 0,
             producer: Producer::Nothing,
-            active: self.now,
+            active: self.reactor.now,
             queued: false,
         };
         let _ = self.watch_edge(edge);
@@ -181,11 +181,17 @@ impl Server {
         let key = self.controlling.edges.insert(edge);
         let token = token::pack(Owner::Edge(key));
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if self.poll.registry().register(&mut SourceFd(&descriptor), token, interest).is_err() {
+        if self
+            .reactor
+            .poll
+            .registry()
+            .register(&mut SourceFd(&descriptor), token, interest)
+            .is_err()
+        {
             self.controlling.edges.remove(key);
             return None;
         }
-        self.timers.set(self.now + SILENCE, Timer::Edge(key));
+        self.reactor.timers.set(self.reactor.now + SILENCE, Timer::Edge(key));
         Some(key)
     }
 
@@ -215,7 +221,8 @@ impl Server {
 
     fn close_edge(&mut self, key: Key) {
         if let Some(edge) = self.controlling.edges.remove(key) {
-            let _ = self.poll.registry().deregister(&mut SourceFd(&edge.stream.as_raw_fd()));
+            let _ =
+                self.reactor.poll.registry().deregister(&mut SourceFd(&edge.stream.as_raw_fd()));
         }
     }
 
@@ -223,10 +230,12 @@ impl Server {
     pub(in crate::server) fn look_for_silent_edge(&mut self, key: Key) {
         let Some(edge) = self.controlling.edges.get(key) else { return };
         match edge.stage {
-            ControlStage::Asking | ControlStage::Told if edge.active + SILENCE <= self.now => {
+            ControlStage::Asking | ControlStage::Told
+                if edge.active + SILENCE <= self.reactor.now =>
+            {
                 self.close_edge(key);
             }
-            _ => self.timers.set(self.now + SILENCE, Timer::Edge(key)),
+            _ => self.reactor.timers.set(self.reactor.now + SILENCE, Timer::Edge(key)),
         }
     }
 
@@ -248,11 +257,11 @@ impl Server {
 
     /// Reads a request, and does what it says when it is whole.
     fn hear(&mut self, key: Key) -> TurnResult {
-        let now = self.now;
+        let now = self.reactor.now;
         let Some(edge) = self.controlling.edges.get_mut(key) else { return TurnResult::Over };
         let most = if edge.kind == ControlKind::Control { request::LONGEST } else { http::LONGEST };
         let room = most.saturating_sub(edge.request.len());
-        let buffer = self.scratch.get_mut(..room).unwrap_or_default();
+        let buffer = self.reactor.scratch.get_mut(..room).unwrap_or_default();
         let ended = match edge.stream.read(buffer) {
             Ok(0) => true,
             Ok(length) => {
@@ -330,7 +339,7 @@ impl Server {
             edge.out = words;
             edge.sent = 0;
             edge.stage = ControlStage::Told;
-            edge.active = self.now;
+            edge.active = self.reactor.now;
         }
         self.queue(Owner::Edge(key));
     }
@@ -342,7 +351,7 @@ impl Server {
         match edge.stream.write(edge.out.get(edge.sent..).unwrap_or_default()) {
             Ok(length) => {
                 edge.sent = edge.sent.saturating_add(length);
-                edge.active = self.now;
+                edge.active = self.reactor.now;
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return TurnResult::Blocked,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

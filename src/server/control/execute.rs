@@ -68,7 +68,7 @@ impl Server {
     fn stop_services(&mut self, name: &str) -> Result<String, RequestRefusal> {
         let found = self.known(name)?;
         for key in &found {
-            let Some(state) = self.services.get_mut(*key) else { continue };
+            let Some(state) = self.services.all.get_mut(*key) else { continue };
             state.stopped = Stopped::Asked;
             for listener in state.listeners.clone() {
                 self.shut_listener(listener);
@@ -80,14 +80,14 @@ impl Server {
 
     fn start_services(&mut self, name: &str) -> Result<String, RequestRefusal> {
         let found = self.known(name)?;
-        if self.drain.is_some() {
+        if self.life.drain.is_some() {
             return Err(RequestRefusal { error: "the server is draining".to_owned() });
         }
         let (running, begun): (Vec<Key>, Vec<Key>) =
             found.into_iter().partition(|key| self.is_running(*key));
         let mut failed = Vec::new();
         for key in &begun {
-            let Some(state) = self.services.get_mut(*key) else { continue };
+            let Some(state) = self.services.all.get_mut(*key) else { continue };
             if std::mem::replace(&mut state.stopped, Stopped::No).is_so() {
                 self.admission.set_clients(state.admission, 0);
             }
@@ -103,8 +103,9 @@ impl Server {
 
     /// Whether there is nothing about a service that could be started.
     fn is_running(&self, key: Key) -> bool {
-        let is_open = |key: &Key| self.listeners.get(*key).is_some_and(|it| it.listener.is_some());
-        let state = self.services.get(key);
+        let is_open =
+            |key: &Key| self.services.listeners.get(*key).is_some_and(|it| it.listener.is_some());
+        let state = self.services.all.get(key);
         state.is_some_and(|it| !it.stopped.is_so() && it.listeners.iter().all(is_open))
     }
 
@@ -123,11 +124,11 @@ impl Server {
 
     /// Opens a socket of a service that was stopped; what is wrong if that fails.
     fn open_again(&mut self, key: Key) -> Option<String> {
-        if self.listeners.get(key)?.listener.is_some() {
+        if self.services.listeners.get(key)?.listener.is_some() {
             return None;
         }
         self.try_to_open(key);
-        let state = self.listeners.get(key)?;
+        let state = self.services.listeners.get(key)?;
         let error = state.last_error.as_ref().filter(|_| state.listener.is_none())?;
         Some(format!("{}: {}", state.label(), error.message))
     }
@@ -136,7 +137,7 @@ impl Server {
     pub(in crate::server) fn shut_listener(&mut self, key: Key) {
         self.deregister_listener(key);
         self.stop_listening(key);
-        if let Some(state) = self.listeners.get_mut(key) {
+        if let Some(state) = self.services.listeners.get_mut(key) {
             state.parked = None;
             state.sorted = Vec::new();
             state.last_error = None;
@@ -151,11 +152,13 @@ impl Server {
     /// The program that has this socket has it no more: what is opened in its place is not to
     /// be taken back when that program ends.
     fn forget_holder(&mut self, key: Key) {
-        self.children.each(|child| child.listener = child.listener.filter(|held| *held != key));
+        self.programs
+            .children
+            .each(|child| child.listener = child.listener.filter(|held| *held != key));
     }
 
     fn labels(&self, keys: &[Key]) -> String {
-        let states = keys.iter().filter_map(|key| self.services.get(*key));
+        let states = keys.iter().filter_map(|key| self.services.all.get(*key));
         let labels: Vec<&str> = states.map(|state| &*state.label).collect();
         labels.join(", ")
     }
@@ -163,19 +166,20 @@ impl Server {
     /// Ends the program of this pid, or everything that serves this peer.
     fn kill(&mut self, who: &str) -> Result<String, RequestRefusal> {
         let whom = Whom::read(who);
-        let children = self.children.iter();
+        let children = self.programs.children.iter();
         let children = children.filter(|(_, it)| whom.is_program(it.pid) || whom.is_peer(it.peer));
         let children: Vec<Key> = children.map(|(key, _)| key).collect();
-        let conversations = self.conversations.iter().filter(|(_, it)| whom.is_peer(it.guest.peer));
+        let conversations =
+            self.sessions.builtins.iter().filter(|(_, it)| whom.is_peer(it.guest.peer));
         let conversations: Vec<Key> = conversations.map(|(key, _)| key).collect();
-        let relays = self.relays.iter().filter(|(_, it)| whom.is_peer(it.peer()));
+        let relays = self.sessions.relays.iter().filter(|(_, it)| whom.is_peer(it.peer()));
         let relays: Vec<Key> = relays.map(|(key, _)| key).collect();
         if children.is_empty() && conversations.is_empty() && relays.is_empty() {
             let error =
                 format!("no program and no peer here is {who:?}; `oxinetd peers` lists them");
             return Err(RequestRefusal { error });
         }
-        let pids = children.iter().filter_map(|key| self.children.get(*key));
+        let pids = children.iter().filter_map(|key| self.programs.children.get(*key));
         let pids: Vec<String> = pids.map(|child| child.pid.to_string()).collect();
         for key in &children {
             self.end_child(*key);

@@ -51,7 +51,7 @@ impl Server {
         let Some(service) = service else {
             let (before, after) = answer::around_services(&self.status());
             self.tell_edge(key, before);
-            let keys = self.order.clone();
+            let keys = self.services.order.clone();
             return self.produce_for(key, Producer::Services { keys, next: 0, after });
         };
         let words = match self.known(service) {
@@ -70,8 +70,8 @@ impl Server {
     /// `peers`.
     pub(super) fn tell_peers(&mut self, key: Key) {
         let answer = PeersAnswer {
-            total: self.peers.total(),
-            running: self.peers.running(),
+            total: self.sessions.peers.total(),
+            running: self.sessions.peers.running(),
             peers: Vec::new(),
         };
         let mut before = answer::line(&answer);
@@ -82,7 +82,7 @@ impl Server {
 
     /// A page of the endpoint for metrics.
     pub(super) fn show_page(&mut self, key: Key, page: Page, body: bool) {
-        let ready = self.drain.is_none();
+        let ready = self.life.drain.is_none();
         match page {
             Page::Alive => self.tell_edge(key, http::short(http::HttpStatus::Ok, "ok", body)),
             Page::Ready if ready => {
@@ -99,7 +99,7 @@ impl Server {
                     return self.tell_edge(key, head);
                 }
                 self.tell_edge(key, [head, text.into_bytes()].concat());
-                let keys = self.order.clone();
+                let keys = self.services.order.clone();
                 self.produce_for(key, Producer::Metrics { keys, family: 0, next: 0 });
             }
         }
@@ -155,7 +155,7 @@ impl Server {
 
     fn more_peers(&self, last: &mut Option<PeerId>, first: &mut bool, out: &mut Vec<u8>) -> bool {
         let mut told = 0;
-        for (id, peer) in self.peers.after(*last).take(PORTION) {
+        for (id, peer) in self.sessions.peers.after(*last).take(PORTION) {
             if !std::mem::take(first) {
                 out.push(b',');
             }
@@ -179,7 +179,7 @@ impl Server {
             prometheus::heading(which, &mut text);
         }
         for key in keys.iter().skip(*next).take(PORTION) {
-            let Some(state) = self.services.get(*key) else { continue };
+            let Some(state) = self.services.all.get(*key) else { continue };
             let address = self.addresses_of(state).into_iter().next();
             let sample = Sample {
                 service: &state.label,
@@ -201,18 +201,18 @@ impl Server {
     /// The server, without its services.
     pub(in crate::server) fn status(&self) -> Status {
         let Statistics { accepted, failed, .. } = self.statistics;
-        let not_served = self.naming.not_served.iter();
+        let not_served = self.services.naming.not_served.iter();
         let reasons = not_served.clone().filter(|one| !one.why.is_empty());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            state: if self.drain.is_some() { "draining" } else { "serving" }.to_owned(),
-            started: self.born.0,
-            uptime: self.now.saturating_duration_since(self.born.1).as_secs(),
+            state: if self.life.drain.is_some() { "draining" } else { "serving" }.to_owned(),
+            started: self.life.born.0,
+            uptime: self.reactor.now.saturating_duration_since(self.life.born.1).as_secs(),
             running: self.admission.total_running(),
             max_children: self.admission.max_children(),
-            conversations: self.conversations.len().saturating_add(self.relays.len()),
-            lingering: self.closing.dismissed.len(),
+            conversations: self.sessions.builtins.len().saturating_add(self.sessions.relays.len()),
+            lingering: self.sessions.closing.dismissed.len(),
             left_behind: self.left_behind(),
             accepted,
             refused: self.statistics.refused_total(),
@@ -225,7 +225,7 @@ impl Server {
     }
 
     fn service_status(&self, key: Key) -> Option<ServiceStatus> {
-        let state = self.services.get(key)?;
+        let state = self.services.all.get(key)?;
         let none = Statistics::default();
         let counted = state.statistics.as_deref().unwrap_or(&none);
         let origin = &state.service.origin;
@@ -261,7 +261,8 @@ impl Server {
 
     /// Why a socket of a service is not open.
     fn what_is_wrong(&self, state: &ServiceState) -> Option<LastError> {
-        let mut listeners = state.listeners.iter().filter_map(|key| self.listeners.get(*key));
+        let mut listeners =
+            state.listeners.iter().filter_map(|key| self.services.listeners.get(*key));
         let closed = listeners.find_map(|it| Some((it, it.last_error.as_ref()?)));
         let socket = closed.map(|(it, LastError { time, message })| {
             let message = format!("{}: {message}", ShownEndpoint(&it.spec.endpoint));
@@ -274,7 +275,7 @@ impl Server {
     }
 
     fn addresses_of(&self, state: &ServiceState) -> Vec<String> {
-        let listeners = state.listeners.iter().filter_map(|key| self.listeners.get(*key));
+        let listeners = state.listeners.iter().filter_map(|key| self.services.listeners.get(*key));
         let shown = listeners.map(|listener| match &listener.listener {
             Some(open) => open.address().to_string(),
             None => ShownEndpoint(&listener.spec.endpoint).to_string(),
@@ -288,13 +289,13 @@ impl Server {
     }
 
     fn state_of(&self, state: &ServiceState) -> &'static str {
-        if state.stopped.is_so() || self.drain.is_some() {
+        if state.stopped.is_so() || self.life.drain.is_some() {
             return "stopped";
         }
         if state.service.tcpmux.is_some() {
             return "tcpmux";
         }
-        let listeners = state.listeners.iter().filter_map(|key| self.listeners.get(*key));
+        let listeners = state.listeners.iter().filter_map(|key| self.services.listeners.get(*key));
         let open = listeners.filter(|listener| listener.listener.is_some());
         let rests: Vec<Rest> = open.map(|listener| listener.rest).collect();
         let waits = state.service.missing_names().next().is_some();
@@ -316,14 +317,14 @@ impl Server {
     }
 
     fn peers_of(&self, key: Key) -> Vec<PeerStatus> {
-        let Some(state) = self.services.get(key) else { return Vec::new() };
+        let Some(state) = self.services.all.get(key) else { return Vec::new() };
         let here = |peer: &Peer| peer.running && *peer.service == *state.label;
-        let peers = self.peers.iter().filter(|(_, peer)| here(peer));
+        let peers = self.sessions.peers.iter().filter(|(_, peer)| here(peer));
         peers.map(|(id, peer)| self.peer_status(id, peer)).collect()
     }
 
     fn peer_status(&self, id: PeerId, peer: &Peer) -> PeerStatus {
-        let age = self.now.saturating_duration_since(peer.since).as_secs_f64();
+        let age = self.reactor.now.saturating_duration_since(peer.since).as_secs_f64();
         PeerStatus {
             n: id.number(),
             address: peer.address.to_string(),

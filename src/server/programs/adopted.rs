@@ -58,7 +58,7 @@ pub(super) fn is_young(began: Duration, since: Duration) -> bool {
 impl Server {
     /// How many processes have come to us; none if nobody can tell.
     pub(in crate::server) fn left_behind(&self) -> Option<usize> {
-        let mut pids = own_children().ok().filter(|_| self.closing.adopts())?;
+        let mut pids = own_children().ok().filter(|_| self.sessions.closing.adopts())?;
         self.without_programs(&mut pids);
         pids.retain(|pid| !self.is_ours(*pid));
         Some(pids.len())
@@ -67,20 +67,20 @@ impl Server {
     /// Those of them that something may have begun that began then, the youngest first; none
     /// if nobody can tell.
     pub(super) fn adopted_since(&mut self, since: Duration) -> Option<Vec<(Duration, i32)>> {
-        let programs = self.children.len();
+        let programs = self.programs.children.len();
         if programs > MOST_CHILDREN {
             return None;
         }
         let most = programs.saturating_add(MOST_CHILDREN).saturating_add(HELPERS);
-        let mut others = self.closing.adopted.others_in(own_children_up_to(most)?);
+        let mut others = self.sessions.closing.adopted.others_in(own_children_up_to(most)?);
         self.without_programs(&mut others);
         others.retain(|pid| !self.is_ours(*pid));
-        self.closing.adopted.began.extend(others.into_iter().map(|pid| (pid, began(pid))));
-        Some(self.closing.adopted.young(since))
+        self.sessions.closing.adopted.began.extend(others.into_iter().map(|pid| (pid, began(pid))));
+        Some(self.sessions.closing.adopted.young(since))
     }
 
     fn without_programs(&self, pids: &mut HashSet<i32>) {
-        for (_, child) in self.children.iter() {
+        for (_, child) in self.programs.children.iter() {
             pids.remove(&child.pid);
         }
     }

@@ -30,25 +30,28 @@ impl Server {
     /// somebody may wait for the socket of a `wait` service, or for the end of the answer.
     pub(in crate::server) fn end_announced(&mut self, key: Key) -> bool {
         self.release_child(key);
-        self.ended.push(key);
-        self.tidy_by.get_or_insert(self.now + MOMENT);
-        self.children.get(key).is_some_and(|child| child.listener.is_some() || child.kept.is_some())
+        self.programs.ended.push(key);
+        self.programs.tidy_by.get_or_insert(self.reactor.now + MOMENT);
+        self.programs
+            .children
+            .get(key)
+            .is_some_and(|child| child.listener.is_some() || child.kept.is_some())
     }
 
     fn release_child(&mut self, key: Key) {
-        let Some(child) = self.children.get_mut(key) else { return };
+        let Some(child) = self.programs.children.get_mut(key) else { return };
         if std::mem::replace(&mut child.released, true) {
             return;
         }
         let service = child.service;
-        let wake = self.admission.release(self.now, child.admission, child.source);
+        let wake = self.admission.release(self.reactor.now, child.admission, child.source);
         self.wake(wake, service);
     }
 
     /// Reaps a child that has ended; true if it is there no more.
     pub(in crate::server) fn reap_if_ended(&mut self, key: Key) -> bool {
         self.look_at_peer_socket(key);
-        let Some(child) = self.children.get(key) else { return true };
+        let Some(child) = self.programs.children.get(key) else { return true };
         // As long as it is not reaped, its number, and that of its group, is nobody else's.
         let end = match kernel::ended(Some(child.pid), !child.keeps_its_number()) {
             Ok(None) => return false,
@@ -61,31 +64,31 @@ impl Server {
 
     fn reaped(&mut self, key: Key, end: End) {
         self.release_child(key);
-        let Some(child) = self.children.remove(key) else { return };
+        let Some(child) = self.programs.children.remove(key) else { return };
         // Closing the pidfd ends its registration. A child on its way to exec may hold
         // a copy for a moment; an event from that has a key that names nobody.
         if let Some(deadline) = child.deadline {
-            self.timers.cancel(deadline, Timer::Overdue(key));
+            self.reactor.timers.cancel(deadline, Timer::Overdue(key));
         }
         if let Some(watched) = &child.watched {
-            self.timers.cancel(watched.due, Timer::Still(key));
+            self.reactor.timers.cancel(watched.due, Timer::Still(key));
         }
-        self.spawner.reaped(child.pid);
+        self.programs.spawner.reaped(child.pid);
         if let Some(stderr) = child.stderr {
             self.program_ended(stderr);
         }
         let failure = match end {
-            End::Status(kernel::FAILED) => self.spawner.failure_of(child.pid),
+            End::Status(kernel::FAILED) => self.programs.spawner.failure_of(child.pid),
             _ => {
-                self.spawner.forget_failure(child.pid);
+                self.programs.spawner.forget_failure(child.pid);
                 None
             }
         };
-        let time = self.now.saturating_duration_since(child.started);
+        let time = self.reactor.now.saturating_duration_since(child.started);
         let program = failure.and_then(|failure| self.program_of(&child, failure));
         tell(&child, end, (failure, program.as_deref()), time);
         self.count_end(&child, end, (failure, program.as_deref()), time);
-        self.peers.ended(child.peer_id);
+        self.sessions.peers.ended(child.peer_id);
         // Somebody else may have reaped one of which nothing is known.
         if child.keeps_its_number() && end != End::Unknown {
             self.hold_group(&child);
@@ -108,7 +111,7 @@ impl Server {
 
     /// The program that could not be executed, if that is what has failed.
     fn program_of(&self, child: &Child, failure: Failure) -> Option<PathBuf> {
-        let service = &self.services.get(child.service)?.service;
+        let service = &self.services.all.get(child.service)?.service;
         match &service.action {
             Action::Program(program) if failure.stage == Stage::Exec => Some(program.path.clone()),
             _ => None,
@@ -123,26 +126,26 @@ impl Server {
 
     /// The same, when it is time.
     pub(in crate::server) fn tidy_groups_again(&mut self) {
-        let (_, delay) = self.straggling;
+        let (_, delay) = self.programs.straggling;
         self.tidy_groups_and_wait(delay.saturating_mul(2).min(LONGEST));
     }
 
     fn tidy_groups_and_wait(&mut self, delay: Duration) {
-        if !self.groups.is_untidy() {
+        if !self.programs.cgroups.is_untidy() {
             return;
         }
-        self.groups.tidy();
-        if self.groups.is_untidy() {
-            let next = self.now + delay;
-            self.timers.cancel(self.straggling.0, Timer::Groups);
-            self.timers.set(next, Timer::Groups);
-            self.straggling = (next, delay);
+        self.programs.cgroups.tidy();
+        if self.programs.cgroups.is_untidy() {
+            let next = self.reactor.now + delay;
+            self.reactor.timers.cancel(self.programs.straggling.0, Timer::Groups);
+            self.reactor.timers.set(next, Timer::Groups);
+            self.programs.straggling = (next, delay);
         }
     }
 
     /// What `on_stop` says for a program whose service goes or whose server stops.
     pub(in crate::server) fn stop_child(&mut self, key: Key) {
-        let child = self.children.get(key);
+        let child = self.programs.children.get(key);
         if child.is_some_and(|child| child.terms.on_stop == OnStop::Terminate) {
             self.end_child(key);
         }

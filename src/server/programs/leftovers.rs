@@ -102,11 +102,11 @@ impl Server {
     /// A program has ended, and is not reaped yet: its session is to end, too.
     pub(super) fn hold_session(&mut self, child: &Child) {
         let (due, told) = match child.overdue {
-            true => (child.deadline.unwrap_or(self.now), Told::Group),
-            false => (self.now + child.terms.kill_after, Told::Nobody),
+            true => (child.deadline.unwrap_or(self.reactor.now), Told::Group),
+            false => (self.reactor.now + child.terms.kill_after, Told::Nobody),
         };
         let of = (child.label.clone(), child.peer, child.terms.log);
-        let remains = Remains::new(of, told, self.now);
+        let remains = Remains::new(of, told, self.reactor.now);
         self.keep_group(DoomedGroup { pid: child.pid, due, remains: Some(Box::new(remains)) });
     }
 
@@ -114,9 +114,9 @@ impl Server {
     /// closed afterwards so that the client gets all of the answer.
     pub(in crate::server) fn keep_for_leftovers(&mut self, ended: Ended) {
         let Ended { pid, kept } = ended;
-        let group = self.leftovers.groups.iter().find(|(_, group)| group.pid == pid);
+        let group = self.programs.doomed.groups.iter().find(|(_, group)| group.pid == pid);
         let key = group.map(|(key, _)| key);
-        let group = key.and_then(|key| self.leftovers.groups.get_mut(key));
+        let group = key.and_then(|key| self.programs.doomed.groups.get_mut(key));
         if let Some(remains) = group.and_then(|group| group.remains.as_mut()) {
             remains.kept = Some(kept);
         }
@@ -124,8 +124,8 @@ impl Server {
 
     /// Connections of which somebody may have let go since the last look are closed then.
     fn close_what_was_kept(&mut self) {
-        for key in self.leftovers.groups.keys() {
-            let Some(group) = self.leftovers.groups.get_mut(key) else { continue };
+        for key in self.programs.doomed.groups.keys() {
+            let Some(group) = self.programs.doomed.groups.get_mut(key) else { continue };
             let kept = group.remains.as_mut().and_then(|remains| remains.kept.take());
             let ended = kept.map(|kept| Ended { pid: group.pid, kept });
             if let Some(ended) = ended {
@@ -136,29 +136,29 @@ impl Server {
 
     /// Whether something is left that is to end.
     pub(in crate::server) fn ends_leftovers(&self) -> bool {
-        self.leftovers.groups.iter().any(|(_, group)| group.remains.is_some())
+        self.programs.doomed.groups.iter().any(|(_, group)| group.remains.is_some())
     }
 
     pub(super) fn look_for_leftovers_at(&mut self, when: Instant) {
-        let when = self.leftovers.not_before.map_or(when, |earliest| earliest.max(when));
-        if self.leftovers.due.is_some_and(|due| due <= when) {
+        let when = self.programs.doomed.not_before.map_or(when, |earliest| earliest.max(when));
+        if self.programs.doomed.due.is_some_and(|due| due <= when) {
             return;
         }
-        if let Some(due) = self.leftovers.due.replace(when) {
-            self.timers.cancel(due, Timer::Leftovers);
+        if let Some(due) = self.programs.doomed.due.replace(when) {
+            self.reactor.timers.cancel(due, Timer::Leftovers);
         }
-        self.timers.set(when, Timer::Leftovers);
+        self.reactor.timers.set(when, Timer::Leftovers);
     }
 
     /// Looks who is left of all programs that have ended.
     pub(in crate::server) fn look_for_leftovers(&mut self) {
-        self.leftovers.due = None;
+        self.programs.doomed.due = None;
         let leaders = self.leaders();
         if leaders.is_empty() {
             return;
         }
         let began = Instant::now();
-        if self.closing.adopts() {
+        if self.sessions.closing.adopts() {
             // They have come to us when they lost the program.
             self.reap_orphans();
         }
@@ -169,9 +169,10 @@ impl Server {
             self.end_session(key, has_time, &found);
         }
         let rest = began.elapsed().saturating_mul(REST).clamp(RESTS.0, RESTS.1);
-        self.leftovers.not_before = Some(Instant::now() + rest);
+        self.programs.doomed.not_before = Some(Instant::now() + rest);
         let looks = self
-            .leftovers
+            .programs
+            .doomed
             .groups
             .iter()
             .filter_map(|(_, group)| Some(group.remains.as_ref()?.look));
@@ -181,14 +182,15 @@ impl Server {
     }
 
     fn leaders(&self) -> HashSet<i32> {
-        let held = self.leftovers.groups.iter().filter(|(_, group)| group.remains.is_some());
+        let held = self.programs.doomed.groups.iter().filter(|(_, group)| group.remains.is_some());
         held.map(|(_, group)| group.pid).collect()
     }
 
     /// Reaps those of whom nothing is left.
     fn forget_the_gone(&mut self, found: &HashMap<i32, Vec<Member>>) {
-        for key in self.leftovers.groups.keys() {
-            let Some(group) = self.leftovers.groups.get(key).filter(|it| it.remains.is_some())
+        for key in self.programs.doomed.groups.keys() {
+            let Some(group) =
+                self.programs.doomed.groups.get(key).filter(|it| it.remains.is_some())
             else {
                 continue;
             };
@@ -201,17 +203,17 @@ impl Server {
     /// Those that are held, and whether they have time still: with too many of them the first
     /// have none.
     fn in_the_order_of_time(&self) -> Vec<(Key, bool)> {
-        let held = self.leftovers.groups.iter().filter(|(_, group)| group.remains.is_some());
+        let held = self.programs.doomed.groups.iter().filter(|(_, group)| group.remains.is_some());
         let mut held: Vec<(Instant, Key)> = held.map(|(key, group)| (group.due, key)).collect();
         held.sort_unstable();
-        let excess = self.leftovers.groups.len().saturating_sub(GROUPS);
+        let excess = self.programs.doomed.groups.len().saturating_sub(GROUPS);
         let places = held.into_iter().enumerate();
-        places.map(|(place, (due, key))| (key, place >= excess && due > self.now)).collect()
+        places.map(|(place, (due, key))| (key, place >= excess && due > self.reactor.now)).collect()
     }
 
     fn end_session(&mut self, key: Key, has_time: bool, found: &HashMap<i32, Vec<Member>>) {
-        let Some(group) = self.leftovers.groups.get_mut(key) else { return };
-        let (pid, due, now) = (group.pid, group.due, self.now);
+        let Some(group) = self.programs.doomed.groups.get_mut(key) else { return };
+        let (pid, due, now) = (group.pid, group.due, self.reactor.now);
         let Some(remains) = &mut group.remains else { return };
         let Some(members) = found.get(&pid) else {
             // All that is known is the group.
@@ -240,7 +242,8 @@ impl Server {
 
     /// The server stops: kills what is left of programs that have ended, or that have had TERM.
     pub(super) fn finish_sessions(&mut self) {
-        let ending = self.children.iter().filter(|(_, it)| it.overdue && it.ends_its_leftovers());
+        let ending =
+            self.programs.children.iter().filter(|(_, it)| it.overdue && it.ends_its_leftovers());
         let ending: Vec<i32> = ending.map(|(_, child)| child.pid).collect();
         let mut leaders = self.leaders();
         leaders.extend(ending);

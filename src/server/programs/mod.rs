@@ -33,3 +33,57 @@ pub(super) mod still_used;
 pub(super) mod terminating;
 pub(super) mod time_limits;
 pub(super) mod watching;
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::reactor::Reactor;
+use super::reactor::slab::{Key, Slab};
+use super::state::{Child, StderrState};
+use crate::spawn::Spawner;
+use crate::spawn::sandbox::cgroup::Cgroups;
+use exit_notifier::ExitNotifier;
+use leftovers::Left;
+
+/// All programs, and what is left of them.
+pub(super) struct Programs {
+    pub(super) spawner: Spawner,
+    pub(super) children: Slab<Child>,
+    pub(super) stderr: Slab<StderrState>,
+    pub(super) exit_notifier: ExitNotifier,
+    /// Children whose end has been announced and that are not reaped yet.
+    pub(super) ended: Vec<Key>,
+    /// When those are reaped, and the unwatched ones looked at.
+    pub(super) tidy_by: Option<Instant>,
+    /// Programs in their first milliseconds, which are not polled yet.
+    pub(super) unwatched: Vec<Key>,
+    /// Pipes whose program has ended while something still holds them, oldest first.
+    pub(super) orphan_pipes: VecDeque<Key>,
+    /// What is left of programs that ran for too long, or are to leave nothing behind.
+    pub(super) doomed: Left,
+    /// When it is tried again to remove some of the groups, and after how long.
+    pub(super) straggling: (Instant, Duration),
+    /// Last, so that it goes when everybody who has a group has gone.
+    pub(super) cgroups: Cgroups,
+}
+
+impl Programs {
+    /// # Errors
+    /// When the system has no descriptors.
+    pub(super) fn new(spawner: Spawner, reactor: &Reactor, told_of_ends: bool) -> io::Result<Self> {
+        Ok(Self {
+            spawner,
+            children: Slab::new(),
+            stderr: Slab::new(),
+            exit_notifier: ExitNotifier::new(reactor.poll.registry(), told_of_ends)?,
+            ended: Vec::new(),
+            tidy_by: None,
+            unwatched: Vec::new(),
+            orphan_pipes: VecDeque::new(),
+            doomed: Left::default(),
+            straggling: (reactor.now, Duration::ZERO),
+            cgroups: Cgroups::new(),
+        })
+    }
+}

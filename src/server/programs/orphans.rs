@@ -18,7 +18,7 @@ impl Server {
     /// From time to time while something happens, and when it is quiet: what has come to us and
     /// ended, if no signal tells of that. What ends then is told of.
     pub(in crate::server) fn reap_the_adopted(&mut self) {
-        if self.closing.adopts() && !self.facts.told_of_ends {
+        if self.sessions.closing.adopts() && !self.facts.told_of_ends {
             self.reap_orphans();
             self.await_next_end();
         }
@@ -27,7 +27,7 @@ impl Server {
     /// Reaps orphans, and ours as usual.
     pub(in crate::server) fn reap_orphans(&mut self) {
         // One that is found may be the first that is not to be reaped yet.
-        while self.leftovers.groups.len() == 0 {
+        while self.programs.doomed.groups.len() == 0 {
             let Ok(Some((pid, _))) = kernel::ended(None, false) else { return };
             if !self.reap_found(pid) {
                 return;
@@ -40,11 +40,11 @@ impl Server {
     /// asked for by number. Ours say themselves when they have ended, where there are pidfds.
     fn reap_beside_leftovers(&mut self) {
         let Ok(mut others) = own_children() else { return };
-        for (_, group) in self.leftovers.groups.iter() {
+        for (_, group) in self.programs.doomed.groups.iter() {
             others.remove(&group.pid);
         }
         if kernel::has_pidfds() {
-            for (_, child) in self.children.iter() {
+            for (_, child) in self.programs.children.iter() {
                 others.remove(&child.pid);
             }
         }
@@ -57,17 +57,17 @@ impl Server {
 
     /// Whether a child is one that we have started; not a program.
     pub(in crate::server) fn is_ours(&self, pid: i32) -> bool {
-        self.leftovers.groups.iter().any(|(_, group)| group.pid == pid)
+        self.programs.doomed.groups.iter().any(|(_, group)| group.pid == pid)
             || self.is_trial(Pid::from_raw(pid))
-            || self.connecting.has(pid)
-            || self.spawner.has_spare(pid)
+            || self.sessions.connecting.has(pid)
+            || self.programs.spawner.has_spare(pid)
             || self.reloading.has_loader(pid)
-            || self.naming.has_seeker(pid)
+            || self.services.naming.has_seeker(pid)
     }
 
     /// Reaps a child that has ended; false if it is still there.
     fn reap_found(&mut self, pid: i32) -> bool {
-        if self.leftovers.groups.iter().any(|(_, group)| group.pid == pid) {
+        if self.programs.doomed.groups.iter().any(|(_, group)| group.pid == pid) {
             // Its number is still needed.
             return false;
         }
@@ -75,16 +75,16 @@ impl Server {
             self.look_at_trial();
             return true;
         }
-        let ours = self.children.iter().find(|(_, child)| child.pid == pid);
+        let ours = self.programs.children.iter().find(|(_, child)| child.pid == pid);
         if let Some((key, _)) = ours {
             self.reap_if_ended(key);
             return true;
         }
-        if self.connecting.has(pid) {
+        if self.sessions.connecting.has(pid) {
             self.look_at_connectors();
-            return !self.connecting.has(pid);
+            return !self.sessions.connecting.has(pid);
         }
-        if self.spawner.reap_if_spare(pid) {
+        if self.programs.spawner.reap_if_spare(pid) {
             return true;
         }
         if let Some(loader) = self.reloading.loader().filter(|it| it.pid() == pid) {
@@ -92,11 +92,11 @@ impl Server {
             self.reloading.announced();
             return true;
         }
-        if self.naming.reap_if_seeker(pid) {
+        if self.services.naming.reap_if_seeker(pid) {
             return true;
         }
         let Ok(Some((_, ending))) = kernel::ended(Some(pid), true) else { return false };
-        self.closing.adopted.forget(pid);
+        self.sessions.closing.adopted.forget(pid);
         events::orphan(pid, end_of(ending));
         true
     }

@@ -69,10 +69,11 @@ impl Server {
         if std::process::id() == 1 {
             return;
         }
-        for key in self.stderr.keys() {
+        for key in self.programs.stderr.keys() {
             self.read_last(key);
         }
-        let pipes: Vec<SavedPipe> = self.stderr.iter().map(|(_, state)| written(state)).collect();
+        let pipes: Vec<SavedPipe> =
+            self.programs.stderr.iter().map(|(_, state)| written(state)).collect();
         if pipes.is_empty() {
             return;
         }

@@ -71,7 +71,7 @@ impl Server {
         socket: OwnedFd,
     ) -> StartOutcome {
         let ProgramStart { service, peer, .. } = *start;
-        let prepared = self.services.get(service).and_then(|state| state.prepared.as_ref());
+        let prepared = self.services.all.get(service).and_then(|state| state.prepared.as_ref());
         let Some(mut prepared) = prepared.map(Rc::clone) else {
             return StartOutcome::Failed(socket);
         };
@@ -83,7 +83,7 @@ impl Server {
             return StartOutcome::Failed(socket);
         }
         let before = Instant::now();
-        match self.spawner.spawn(&prepared, socket, start.facts, self.table()) {
+        match self.programs.spawner.spawn(&prepared, socket, start.facts, self.table()) {
             Ok(started) => {
                 self.count(service, |counters| counters.started(before.elapsed()));
                 StartOutcome::Runs(self.started(start, started, prepared.group(), before))
@@ -105,22 +105,22 @@ impl Server {
 
     /// At the end of a turn: makes what the next program needs while nobody waits for it.
     pub(in crate::server) fn make_ready(&mut self) {
-        let is_calm = self.ready.is_empty()
+        let is_calm = self.reactor.ready.is_empty()
             && !self.reloading.is_busy()
             && !self.is_upgrading()
-            && self.stop.is_none();
-        if self.spawner.make_ready(self.now, is_calm) {
+            && self.life.stop.is_none();
+        if self.programs.spawner.make_ready(self.reactor.now, is_calm) {
             self.look_at_spares();
         }
-        if self.spawner.awaits_end() {
+        if self.programs.spawner.awaits_end() {
             self.await_next_end();
         }
     }
 
     /// Lets children go that were made ahead and that nobody has needed for a while.
     pub(in crate::server) fn look_at_spares(&mut self) {
-        if let Some(next) = self.spawner.look_at_spares(self.now) {
-            self.timers.set(next, Timer::Spares);
+        if let Some(next) = self.programs.spawner.look_at_spares(self.reactor.now) {
+            self.reactor.timers.set(next, Timer::Spares);
         }
     }
 
@@ -153,7 +153,7 @@ impl Server {
         start: &ProgramStart<'_>,
         failed: &NotStarted,
     ) {
-        if let Some(state) = self.services.get(start.service) {
+        if let Some(state) = self.services.all.get(start.service) {
             events::failed(&state.label, start.peer, None, ("spawn", None), &failed.error);
             self.count_failure(start.service, "spawn", &failed.error);
         }
@@ -168,17 +168,17 @@ impl Server {
     ) -> Option<Key> {
         let ProgramStart { service, peer, .. } = *start;
         let pid = started.pid;
-        let label = self.services.get(service).map(|state| state.label.clone())?;
+        let label = self.services.all.get(service).map(|state| state.label.clone())?;
         let stderr = started.stderr.map(|pipe| self.keep_stderr(pipe, service, label.clone(), pid));
-        let state = self.services.get(service)?;
+        let state = self.services.all.get(service)?;
         events::accepted(&label, peer, Some(pid), state.service.attributes.log_on_success);
         let shown = u32::try_from(pid).ok();
         let peer_id = match start.peer_id {
             Some(known) => {
-                self.peers.handed_to(known, shown.unwrap_or_default());
+                self.sessions.peers.handed_to(known, shown.unwrap_or_default());
                 known
             }
-            None => self.peers.connected(peer, label.name(), shown, self.now),
+            None => self.sessions.peers.connected(peer, label.name(), shown, self.reactor.now),
         };
         let kept = KeptConnection::of(started.socket, &state.service, before);
         let child = Child {
@@ -191,7 +191,7 @@ impl Server {
             source: Source::from(peer),
             peer,
             peer_id,
-            started: self.now,
+            started: self.reactor.now,
             listener: start.listener,
             peer_socket: None,
             kept,
@@ -203,7 +203,7 @@ impl Server {
             released: false,
         };
         let timeout = state.service.attributes.timeout;
-        let key = self.children.insert(child);
+        let key = self.programs.children.insert(child);
         self.set_deadline(key, timeout);
         self.watch_movement(key);
         self.watch_in_a_moment(key);
@@ -211,7 +211,7 @@ impl Server {
     }
 
     fn keep_stderr(&mut self, pipe: OwnedFd, service: Key, label: Label, pid: i32) -> Key {
-        self.stderr.insert(StderrState {
+        self.programs.stderr.insert(StderrState {
             pipe: pipe.into(),
             service,
             label,
@@ -220,7 +220,7 @@ impl Server {
             skipping: false,
             dropped: 0,
             read: 0,
-            since: self.now,
+            since: self.reactor.now,
             registered: false,
             queued: false,
         })
@@ -244,7 +244,7 @@ impl Server {
         stage: &str,
         error: &dyn std::fmt::Display,
     ) {
-        if let Some(state) = self.services.get(service) {
+        if let Some(state) = self.services.all.get(service) {
             events::failed(&state.label, peer, None, (stage, None), error);
             self.count_failure(service, stage, error);
         }
@@ -253,8 +253,8 @@ impl Server {
 
     /// Gives back what admission has counted for a program that never ran.
     pub(in crate::server) fn cancel_start(&mut self, service: Key, peer: Address) {
-        let Some(state) = self.services.get(service) else { return };
-        let wake = self.admission.cancel(self.now, state.admission, Source::from(peer));
+        let Some(state) = self.services.all.get(service) else { return };
+        let wake = self.admission.cancel(self.reactor.now, state.admission, Source::from(peer));
         self.wake_limited(wake, service);
     }
 }

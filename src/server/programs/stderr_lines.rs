@@ -43,17 +43,17 @@ pub(in crate::server) enum PipeFlow {
 impl Server {
     /// Reads what there is, within bounds.
     pub(in crate::server) fn read_stderr(&mut self, key: Key) {
-        let Some(state) = self.stderr.get_mut(key) else { return };
+        let Some(state) = self.programs.stderr.get_mut(key) else { return };
         state.queued = false;
         let second = Duration::from_secs(1);
-        if self.now.saturating_duration_since(state.since) >= second {
-            (state.since, state.read) = (self.now, 0);
+        if self.reactor.now.saturating_duration_since(state.since) >= second {
+            (state.since, state.read) = (self.reactor.now, 0);
         }
         if state.read >= PER_SECOND {
-            self.timers.set(state.since + second, Timer::Stderr(key));
+            self.reactor.timers.set(state.since + second, Timer::Stderr(key));
             return;
         }
-        let flow = read_some(state, &mut self.scratch);
+        let flow = read_some(state, &mut self.reactor.scratch);
         self.count_dropped(key);
         match flow {
             PipeFlow::Drained => {}
@@ -65,8 +65,8 @@ impl Server {
     /// The program has ended: what it has written is logged before its end is told,
     /// and a pipe that others still hold goes among the lingering ones.
     pub(super) fn program_ended(&mut self, key: Key) {
-        let Some(state) = self.stderr.get_mut(key) else { return };
-        let flow = read_some(state, &mut self.scratch);
+        let Some(state) = self.programs.stderr.get_mut(key) else { return };
+        let flow = read_some(state, &mut self.reactor.scratch);
         self.count_dropped(key);
         match flow {
             PipeFlow::End => return self.close_stderr(key),
@@ -74,11 +74,11 @@ impl Server {
             PipeFlow::Drained => {}
         }
         self.watch_stderr(key);
-        self.lingering.push_back(key);
+        self.programs.orphan_pipes.push_back(key);
         let most = LINGERING.min(self.room_for_clients() / PART).max(1);
-        if self.lingering.len() > most {
-            let of = |key: &Key| Some((*key, self.stderr.get(*key)?.service));
-            if let Some(surplus) = surplus(self.lingering.iter().filter_map(of)) {
+        if self.programs.orphan_pipes.len() > most {
+            let of = |key: &Key| Some((*key, self.programs.stderr.get(*key)?.service));
+            if let Some(surplus) = surplus(self.programs.orphan_pipes.iter().filter_map(of)) {
                 self.close_stderr(surplus);
             }
         }
@@ -86,20 +86,20 @@ impl Server {
 
     /// The server ends: what there is by now, and the end if it has come.
     pub(super) fn read_last(&mut self, key: Key) {
-        let Some(state) = self.stderr.get_mut(key) else { return };
-        if matches!(read_some(state, &mut self.scratch), PipeFlow::End) {
+        let Some(state) = self.programs.stderr.get_mut(key) else { return };
+        if matches!(read_some(state, &mut self.reactor.scratch), PipeFlow::End) {
             self.close_stderr(key);
         }
     }
 
     fn close_stderr(&mut self, key: Key) {
-        let Some(mut state) = self.stderr.remove(key) else { return };
+        let Some(mut state) = self.programs.stderr.remove(key) else { return };
         end_line(&mut state);
         if state.registered {
-            let _ = self.poll.registry().deregister(&mut SourceFd(&state.pipe.as_raw_fd()));
+            let _ = self.reactor.poll.registry().deregister(&mut SourceFd(&state.pipe.as_raw_fd()));
         }
-        if self.lingering.contains(&key) {
-            self.lingering.retain(|lingering| *lingering != key);
+        if self.programs.orphan_pipes.contains(&key) {
+            self.programs.orphan_pipes.retain(|lingering| *lingering != key);
         }
     }
 }

@@ -36,48 +36,49 @@ pub(in crate::server) enum ServerEnding {
 impl Server {
     /// A signal, or somebody who asks, has told the server to stop.
     pub(in crate::server) fn stop_for_reason(&mut self, reason: &'static str) {
-        if self.stop.replace(reason).is_some() {
-            self.ending = ServerEnding::AtOnce;
+        if self.life.stop.replace(reason).is_some() {
+            self.life.ending = ServerEnding::AtOnce;
         }
     }
 
     /// Whether the server goes on, be it for the programs that end with it.
     pub(in crate::server) fn goes_on(&mut self) -> bool {
-        if self.stop.is_none() {
+        if self.life.stop.is_none() {
             return true;
         }
-        if self.ending == ServerEnding::No {
+        if self.life.ending == ServerEnding::No {
             self.begin_to_end();
         }
-        self.ending == ServerEnding::Waits && self.waits_for_programs()
+        self.life.ending == ServerEnding::Waits && self.waits_for_programs()
     }
 
     fn begin_to_end(&mut self) {
-        self.ending = ServerEnding::Waits;
+        self.life.ending = ServerEnding::Waits;
         // Those that had TERM before had their time.
         self.finish_overdue();
-        let theirs = self.children.iter().map(|(_, child)| child).filter(|it| ends_with_us(it));
+        let theirs =
+            self.programs.children.iter().map(|(_, child)| child).filter(|it| ends_with_us(it));
         let times: Vec<Duration> = theirs.map(|child| child.terms.kill_after).collect();
         let Some(longest) = times.iter().max() else { return };
         let running = u32::try_from(times.len()).unwrap_or(u32::MAX);
         events::draining(LONGEST.min(*longest), running);
         self.manager.notifier.stopping();
-        self.drain = Some(self.now);
+        self.life.drain = Some(self.reactor.now);
         self.reloading.stop();
-        self.naming.stop();
+        self.services.naming.stop();
         self.give_up_trial();
         self.hold_nobody();
-        for key in self.listeners.keys() {
+        for key in self.services.listeners.keys() {
             self.shut_listener(key);
         }
     }
 
     /// Tells programs to end that have not been told, and whether there are any.
     fn waits_for_programs(&mut self) -> bool {
-        let theirs = self.children.iter().filter(|(_, child)| ends_with_us(child));
+        let theirs = self.programs.children.iter().filter(|(_, child)| ends_with_us(child));
         let theirs: Vec<Key> = theirs.map(|(key, _)| key).collect();
         for key in &theirs {
-            if let Some(child) = self.children.get_mut(*key) {
+            if let Some(child) = self.programs.children.get_mut(*key) {
                 child.terms.kill_after = child.terms.kill_after.min(LONGEST);
             }
             self.stop_child(*key);
@@ -87,16 +88,16 @@ impl Server {
 
     /// Whether others of a group live whose leader has ended; of the rest, each is over.
     fn waits_for_groups(&mut self) -> bool {
-        for key in self.leftovers.groups.keys() {
+        for key in self.programs.doomed.groups.keys() {
             // Of a session it is looked for elsewhere who is left.
             let is_over = |group: &DoomedGroup| group.remains.is_none() && !has_others(group.pid);
-            if self.leftovers.groups.get(key).is_some_and(is_over) {
+            if self.programs.doomed.groups.get(key).is_some_and(is_over) {
                 self.end_group(key);
             }
         }
-        let waits = self.leftovers.groups.len() > 0;
+        let waits = self.programs.doomed.groups.len() > 0;
         if waits {
-            self.timers.set(self.now + LOOKS, Timer::Ending);
+            self.reactor.timers.set(self.reactor.now + LOOKS, Timer::Ending);
         }
         waits
     }

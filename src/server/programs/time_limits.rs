@@ -38,16 +38,16 @@ pub(in crate::server) struct DoomedGroup {
 impl Server {
     /// A program has been started: until when may it run?
     pub(super) fn set_deadline(&mut self, key: Key, timeout: Option<Duration>) {
-        let Some(child) = self.children.get_mut(key) else { return };
-        child.deadline = timeout.map(|timeout| self.now + timeout);
+        let Some(child) = self.programs.children.get_mut(key) else { return };
+        child.deadline = timeout.map(|timeout| self.reactor.now + timeout);
         if let Some(deadline) = child.deadline {
-            self.timers.set(deadline, Timer::Overdue(key));
+            self.reactor.timers.set(deadline, Timer::Overdue(key));
         }
     }
 
     /// A program has had its time: TERM, or KILL if it has had that.
     pub(in crate::server) fn overdue(&mut self, key: Key) {
-        let Some(child) = self.children.get_mut(key) else { return };
+        let Some(child) = self.programs.children.get_mut(key) else { return };
         let name = if child.overdue { "KILL" } else { "TERM" };
         let is_idle = child.watched.as_ref().is_some_and(|watched| watched.is_over);
         let how = (name, is_idle.then_some(IDLE));
@@ -63,7 +63,7 @@ impl Server {
     }
 
     fn terminate(&mut self, key: Key) {
-        let Some(child) = self.children.get_mut(key) else { return };
+        let Some(child) = self.programs.children.get_mut(key) else { return };
         if let Err(error) = signal_group(child.pid, Signal::SIGTERM) {
             // It has become another user, by a set-user-id program.
             events::trouble(&child.label, "kill", &error);
@@ -71,16 +71,18 @@ impl Server {
         // A program that is stopped does not hear the signal.
         let _ = signal_group(child.pid, Signal::SIGCONT);
         child.overdue = true;
-        let deadline = self.now + child.terms.kill_after;
+        let deadline = self.reactor.now + child.terms.kill_after;
         child.deadline = Some(deadline);
-        self.timers.set(deadline, Timer::Overdue(key));
+        self.reactor.timers.set(deadline, Timer::Overdue(key));
     }
 
     /// A program is to end: TERM now, KILL if that does not help in time.
     pub(in crate::server) fn end_child(&mut self, key: Key) {
-        let Some(child) = self.children.get_mut(key).filter(|child| !child.overdue) else { return };
+        let Some(child) = self.programs.children.get_mut(key).filter(|child| !child.overdue) else {
+            return;
+        };
         if let Some(deadline) = child.deadline.take() {
-            self.timers.cancel(deadline, Timer::Overdue(key));
+            self.reactor.timers.cancel(deadline, Timer::Overdue(key));
         }
         self.terminate(key);
     }
@@ -92,7 +94,7 @@ impl Server {
         let can_wait = || !self.facts.told_of_ends || orphans::can_be_told_apart();
         match child.deadline {
             _ if child.ends_its_leftovers() && can_wait() => self.hold_session(child),
-            Some(due) if self.leftovers.groups.len() < GROUPS && can_wait() => {
+            Some(due) if self.programs.doomed.groups.len() < GROUPS && can_wait() => {
                 self.keep_group(DoomedGroup { pid: child.pid, due, remains: None });
             }
             _ => self.kill_and_reap(child.pid),
@@ -101,16 +103,16 @@ impl Server {
 
     pub(in crate::server) fn keep_group(&mut self, group: DoomedGroup) {
         let (due, look) = (group.due, group.remains.as_ref().map(|it| it.look));
-        let key = self.leftovers.groups.insert(group);
+        let key = self.programs.doomed.groups.insert(group);
         match look {
             Some(look) => self.look_for_leftovers_at(look),
-            None => self.timers.set(due, Timer::Group(key)),
+            None => self.reactor.timers.set(due, Timer::Group(key)),
         }
     }
 
     /// The others have had their time.
     pub(in crate::server) fn end_group(&mut self, key: Key) {
-        if let Some(group) = self.leftovers.groups.remove(key) {
+        if let Some(group) = self.programs.doomed.groups.remove(key) {
             self.kill_and_reap(group.pid);
         }
     }
@@ -120,16 +122,16 @@ impl Server {
         let _ = kill(Pid::from_raw(pid.saturating_neg()), Signal::SIGKILL);
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         let _ = waitid(Id::Pid(Pid::from_raw(pid)), flags);
-        self.spawner.reaped(pid);
+        self.programs.spawner.reaped(pid);
     }
 
     /// The server stops: nobody will be there to kill those who had TERM.
     pub(in crate::server) fn finish_overdue(&mut self) {
-        for (_, child) in self.children.iter().filter(|(_, child)| child.overdue) {
+        for (_, child) in self.programs.children.iter().filter(|(_, child)| child.overdue) {
             let _ = signal_group(child.pid, Signal::SIGKILL);
         }
         self.finish_sessions();
-        for key in self.leftovers.groups.keys() {
+        for key in self.programs.doomed.groups.keys() {
             self.end_group(key);
         }
     }

@@ -64,36 +64,40 @@ pub(in crate::server) fn at_latest(when: Instant) -> Instant {
 impl Server {
     /// A program has been started.
     pub(super) fn watch_in_a_moment(&mut self, key: Key) {
-        let Some(child) = self.children.get(key) else { return };
+        let Some(child) = self.programs.children.get(key) else { return };
         let somebody_waits = child.listener.is_some()
-            || !self.resting_services.is_empty()
-            || !self.holding.is_empty()
-            || !self.exhausted.is_empty();
+            || !self.services.paused.is_empty()
+            || !self.sessions.holding.is_empty()
+            || !self.services.exhausted.is_empty();
         if somebody_waits {
             return self.watch_child(key);
         }
         let is_kept = child.kept.is_some();
-        self.young.push(key);
-        self.tidy_by.get_or_insert(self.now + MOMENT);
+        self.programs.unwatched.push(key);
+        self.programs.tidy_by.get_or_insert(self.reactor.now + MOMENT);
         if is_kept {
             // While others are started, clients of those that have ended wait.
-            let ended = self.ends.take();
+            let ended = self.programs.exit_notifier.take();
             self.reap_young(ended);
         }
     }
 
     /// The next end is to be announced.
     pub(super) fn await_next_end(&mut self) {
-        let ended = self.ends.announce_next();
+        let ended = self.programs.exit_notifier.announce_next();
         self.reap_young(ended);
     }
 
     /// The end of some program has been announced; true if all that are young are to be looked
     /// at.
     pub(in crate::server) fn some_end_announced(&mut self) -> bool {
-        let keeps = |key: &Key| self.children.get(*key).is_some_and(|child| child.kept.is_some());
-        let awaited = self.spawner.awaits_end();
-        let ended = self.ends.announced(awaited || self.young.iter().any(keeps));
+        let keeps =
+            |key: &Key| self.programs.children.get(*key).is_some_and(|child| child.kept.is_some());
+        let awaited = self.programs.spawner.awaits_end();
+        let ended = self
+            .programs
+            .exit_notifier
+            .announced(awaited || self.programs.unwatched.iter().any(keeps));
         self.reap_young(ended);
         awaited
     }
@@ -102,7 +106,7 @@ impl Server {
     fn reap_young(&mut self, ended: Option<i32>) {
         let Some(first) = ended else { return };
         self.look_at_young(first);
-        while self.children.len() <= FEW
+        while self.programs.children.len() <= FEW
             && let Ok(Some((pid, _))) = kernel::ended(None, false)
         {
             if !self.look_at_young(pid) {
@@ -113,36 +117,39 @@ impl Server {
 
     /// True if it was one that is young, and has ended.
     fn look_at_young(&mut self, pid: i32) -> bool {
-        let is_it = |key: &&Key| self.children.get(**key).is_some_and(|child| child.pid == pid);
-        let key = self.young.iter().find(is_it).copied();
+        let is_it =
+            |key: &&Key| self.programs.children.get(**key).is_some_and(|child| child.pid == pid);
+        let key = self.programs.unwatched.iter().find(is_it).copied();
         key.is_some_and(|key| self.reap_if_ended(key))
     }
 
     /// Reaps whoever has ended, and polls those that go on.
     pub(in crate::server) fn tidy(&mut self, tidy: Tidy) {
-        for key in std::mem::take(&mut self.ended) {
+        for key in std::mem::take(&mut self.programs.ended) {
             self.look_at_child(key);
         }
-        for key in std::mem::take(&mut self.young) {
+        for key in std::mem::take(&mut self.programs.unwatched) {
             if self.reap_if_ended(key) {
                 continue;
             }
             let is_young = |child: &Child| {
-                tidy == Tidy::WhatIsDue && self.now.saturating_duration_since(child.started) < YOUTH
+                tidy == Tidy::WhatIsDue
+                    && self.reactor.now.saturating_duration_since(child.started) < YOUTH
             };
-            if self.children.get(key).is_some_and(is_young) {
-                self.young.push(key);
+            if self.programs.children.get(key).is_some_and(is_young) {
+                self.programs.unwatched.push(key);
             } else {
                 self.watch_child(key);
             }
         }
-        self.tidy_by = (!self.young.is_empty()).then(|| self.now + MOMENT);
+        self.programs.tidy_by =
+            (!self.programs.unwatched.is_empty()).then(|| self.reactor.now + MOMENT);
         descriptor::forget_closed();
     }
 
     /// Before somebody is told that there is no room, for the service or for the source.
     pub(in crate::server) fn look_for_room(&mut self, id: ServiceId, source: Option<Source>) {
-        if !self.young.is_empty() && self.admission.awaits_an_end(id, source) {
+        if !self.programs.unwatched.is_empty() && self.admission.awaits_an_end(id, source) {
             self.tidy(Tidy::Everything);
         }
     }
@@ -158,22 +165,22 @@ impl Server {
         if self.reap_if_ended(key) {
             return;
         }
-        if self.children.get(key).is_some_and(|child| child.pidfd.is_none()) {
+        if self.programs.children.get(key).is_some_and(|child| child.pidfd.is_none()) {
             return self.watch_child(key);
         }
         // Announced too early: whoever traces it is told first.
-        self.timers.set(self.now + LOOK, Timer::Child(key));
+        self.reactor.timers.set(self.reactor.now + LOOK, Timer::Child(key));
     }
 
     /// Polls a program, and its pipe. One that has ended is announced at once.
     pub(in crate::server) fn watch_child(&mut self, key: Key) {
-        let Some(child) = self.children.get_mut(key) else { return };
+        let Some(child) = self.programs.children.get_mut(key) else { return };
         let (label, stderr) = (child.label.clone(), child.stderr);
         // Without pidfds a signal tells of every end.
         if kernel::has_pidfds()
-            && let Err(error) = poll_child(&self.poll, child, key)
+            && let Err(error) = poll_child(&self.reactor.poll, child, key)
         {
-            self.timers.set(self.now + LOOK, Timer::Child(key));
+            self.reactor.timers.set(self.reactor.now + LOOK, Timer::Child(key));
             if self.exhaustion_is_new() {
                 events::trouble(&label, "pidfd", &error);
             }
@@ -182,17 +189,20 @@ impl Server {
             self.watch_stderr(stderr);
         }
         self.watch_peer_socket(key);
-        if let Some(kept) = self.children.get_mut(key).and_then(|child| child.kept.as_mut()) {
+        if let Some(kept) =
+            self.programs.children.get_mut(key).and_then(|child| child.kept.as_mut())
+        {
             descriptor::raise_held_in_place(&mut kept.socket);
         }
     }
 
     /// Polls the pipe of a program's standard error.
     pub(in crate::server) fn watch_stderr(&mut self, key: Key) {
-        let Some(state) = self.stderr.get_mut(key).filter(|state| !state.registered) else {
+        let Some(state) = self.programs.stderr.get_mut(key).filter(|state| !state.registered)
+        else {
             return;
         };
-        if let Err(error) = poll_pipe(&self.poll, state, key) {
+        if let Err(error) = poll_pipe(&self.reactor.poll, state, key) {
             // The program's lines are read when it ends.
             events::trouble(&state.label, "epoll_ctl", &error);
         }

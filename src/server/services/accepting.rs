@@ -32,12 +32,14 @@ const NO_ROOM: &str = "what is left of the descriptors is for programs";
 impl Server {
     /// Takes what waits on a listener, as its service does it.
     pub(in crate::server) fn serve_listener(&mut self, key: Key) {
-        let Some(state) = self.listeners.get_mut(key) else { return };
+        let Some(state) = self.services.listeners.get_mut(key) else { return };
         state.queued = false;
         if state.rest != Rest::No || state.listener.is_none() {
             return;
         }
-        let Some(service) = self.services.get(state.service).map(|it| &it.service) else { return };
+        let Some(service) = self.services.all.get(state.service).map(|it| &it.service) else {
+            return;
+        };
         match (&service.action, service.wait, service.socket_type) {
             (Action::Builtin(kind), _, SocketType::Dgram) => {
                 let kind = *kind;
@@ -72,7 +74,7 @@ impl Server {
             if holds.is_some_and(|held| !self.make_room_at(key, held)) {
                 return self.exhausted(key, "accept", &NO_ROOM);
             }
-            let Some(state) = self.listeners.get_mut(key) else { return };
+            let Some(state) = self.services.listeners.get_mut(key) else { return };
             if state.rest != Rest::No {
                 return;
             }
@@ -88,7 +90,7 @@ impl Server {
                     } else {
                         self.admit(key, connection, false);
                     }
-                    if !self.listeners.get(key).is_some_and(ListenerState::has_waiting) {
+                    if !self.services.listeners.get(key).is_some_and(ListenerState::has_waiting) {
                         return;
                     }
                 }
@@ -108,13 +110,13 @@ impl Server {
     }
 
     fn make_room_at(&mut self, key: Key, held: ServedClient) -> bool {
-        let service = self.listeners.get(key).map(|state| state.service);
+        let service = self.services.listeners.get(key).map(|state| state.service);
         service.is_none_or(|service| self.make_room_for(service, held))
     }
 
     /// Whoever came has been lost, each of them: something is wrong here, and not with them.
     fn accepts_nothing(&mut self, key: Key, error: &io::Error) {
-        let listener = self.listeners.get(key).and_then(|state| state.listener.as_ref());
+        let listener = self.services.listeners.get(key).and_then(|state| state.listener.as_ref());
         if listener.is_some_and(Listener::is_deaf) {
             self.replace_ruined(key, "it listens no more");
         } else {
@@ -130,14 +132,14 @@ impl Server {
 
     /// Asks whether anything may be taken at all; lets the listener rest if not.
     pub(super) fn may_accept(&mut self, key: Key) -> bool {
-        let Some(service) = self.listeners.get(key).map(|state| state.service) else {
+        let Some(service) = self.services.listeners.get(key).map(|state| state.service) else {
             return false;
         };
-        let Some(admission) = self.services.get(service).map(|state| state.admission) else {
+        let Some(admission) = self.services.all.get(service).map(|state| state.admission) else {
             return false;
         };
         self.look_for_room(admission, None);
-        match self.admission.before_accept(self.now, admission) {
+        match self.admission.before_accept(self.reactor.now, admission) {
             Verdict::Admit => true,
             Verdict::Refuse(_) => false,
             Verdict::Rest(_, until) => {
@@ -149,8 +151,10 @@ impl Server {
 
     /// Who was parked has been admitted before, and has been told so.
     fn admit(&mut self, key: Key, connection: Connection, parked: bool) {
-        let Some(owner) = self.listeners.get(key).map(|state| state.service) else { return };
-        let Some(id) = self.services.get(owner).map(|state| state.admission) else { return };
+        let Some(owner) = self.services.listeners.get(key).map(|state| state.service) else {
+            return;
+        };
+        let Some(id) = self.services.all.get(owner).map(|state| state.admission) else { return };
         let peer = connection.peer;
         match self.try_to_admit(id, peer) {
             Ok(()) if parked => self.serve_connection(key, owner, connection),
@@ -169,7 +173,7 @@ impl Server {
         owner: Key,
         connection: Connection,
     ) {
-        let Some(service) = self.services.get(owner) else { return };
+        let Some(service) = self.services.all.get(owner) else { return };
         match service.service.action {
             Action::Builtin(kind) => self.start_conversation(owner, kind, connection),
             Action::Relay(_) => self.start_relay(owner, connection),
@@ -178,7 +182,8 @@ impl Server {
     }
 
     fn start_for_connection(&mut self, key: Key, owner: Key, connection: Connection) {
-        let Some(listener) = self.listeners.get(key).and_then(|state| state.listener.as_ref())
+        let Some(listener) =
+            self.services.listeners.get(key).and_then(|state| state.listener.as_ref())
         else {
             return;
         };
@@ -194,7 +199,7 @@ impl Server {
     /// Keeps a connection for which there is no room now, before all that are still in
     /// the backlog.
     fn park(&mut self, key: Key, connection: Connection, error: &std::io::Error) {
-        if let Some(state) = self.listeners.get_mut(key) {
+        if let Some(state) = self.services.listeners.get_mut(key) {
             state.parked = Some(connection);
         }
         self.exhausted(key, "spawn", error);
@@ -227,7 +232,7 @@ impl Server {
     /// The listener that has accepted a connection for an entry of tcpmux was not the entry's:
     /// what that says of its connections is still to be done.
     fn tune(&self, owner: Key, connection: &Connection) {
-        let Some(entry) = self.services.get(owner) else { return };
+        let Some(entry) = self.services.all.get(owner) else { return };
         let attributes = &entry.service.attributes;
         // One that is over takes no options, which is for the program to find out.
         if attributes.nodelay {

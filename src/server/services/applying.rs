@@ -80,9 +80,9 @@ impl Server {
         let mut applying = Applying { mends: false, ..self.begin_to_apply(loading) };
         let mut all = usize::MAX;
         while self.apply_some(&mut applying, &mut all) {}
-        self.groups.look_for_left_over();
+        self.programs.cgroups.look_for_left_over();
         self.tidy_groups();
-        self.listeners.iter().filter(|(_, state)| state.listener.is_some()).count()
+        self.services.listeners.iter().filter(|(_, state)| state.listener.is_some()).count()
     }
 
     pub(in crate::server) fn begin_to_apply(&mut self, loading: Loading) -> Applying {
@@ -91,7 +91,7 @@ impl Server {
         let changes = loading.steps.iter().any(|step| !matches!(step, Step::Same { .. }));
         Applying {
             steps: loading.steps.into_iter(),
-            old: self.order.clone(),
+            old: self.services.order.clone(),
             had: HashMap::new(),
             order: Vec::with_capacity(loading.services),
             unopened: HashMap::new(),
@@ -139,9 +139,9 @@ impl Server {
             ApplyStage::Steps => match applying.steps.next() {
                 Some(step) => self.step(applying, step),
                 None => {
-                    self.order = std::mem::take(&mut applying.order);
+                    self.services.order = std::mem::take(&mut applying.order);
                     self.tidy_groups();
-                    let rested = std::mem::take(&mut self.resting_services);
+                    let rested = std::mem::take(&mut self.services.paused);
                     applying.stage = ApplyStage::Rested(rested);
                     1
                 }
@@ -149,7 +149,7 @@ impl Server {
             ApplyStage::Rested(services) => {
                 match services.pop() {
                     Some(key) => {
-                        if let Some(state) = self.services.get_mut(key) {
+                        if let Some(state) = self.services.all.get_mut(key) {
                             state.resting.clear();
                         }
                     }
@@ -176,11 +176,11 @@ impl Server {
                 self.say_unclaimed();
                 let overview = std::mem::take(&mut applying.overview);
                 self.look_what_to_observe(&overview);
-                self.guard.set_own_ports(overview.own_ports);
-                self.guard.set_own_names(overview.own_names);
-                self.guard.set_broadcasts(overview.broadcasts);
-                self.naming.not_served = overview.not_served;
-                self.naming.learn(std::mem::take(&mut applying.names));
+                self.sessions.guard.set_own_ports(overview.own_ports);
+                self.sessions.guard.set_own_names(overview.own_names);
+                self.sessions.guard.set_broadcasts(overview.broadcasts);
+                self.services.naming.not_served = overview.not_served;
+                self.services.naming.learn(std::mem::take(&mut applying.names));
                 self.expect_names();
                 self.say_left_out();
                 self.fit_programs_in();
@@ -233,12 +233,14 @@ impl Server {
         }
         let mut leaves_some = false;
         for listener in had.iter().filter(|listener| !listeners.contains(listener)) {
-            if let Some(state) = self.listeners.get_mut(*listener).filter(|it| it.service == key) {
+            if let Some(state) =
+                self.services.listeners.get_mut(*listener).filter(|it| it.service == key)
+            {
                 state.service = Key::NOBODY;
                 leaves_some = true;
             }
         }
-        if let Some(state) = self.services.get_mut(key) {
+        if let Some(state) = self.services.all.get_mut(key) {
             state.listeners = listeners;
         }
         if let Some(index) = index.filter(|_| leaves_some) {
@@ -257,7 +259,7 @@ impl Server {
                 service
             }
             ServiceChange::Moved(origin) => {
-                let state = self.services.get_mut(before?)?;
+                let state = self.services.all.get_mut(before?)?;
                 if state.service.origin != origin {
                     Rc::make_mut(&mut state.service).origin = origin;
                 }
@@ -307,7 +309,7 @@ impl Server {
         if owner == key {
             return had.get(at.socket).copied();
         }
-        self.services.get(owner)?.listeners.get(at.socket).copied()
+        self.services.all.get(owner)?.listeners.get(at.socket).copied()
     }
 
     fn open_new(&mut self, applying: &mut Applying, owner: Key, spec: &SocketSpec) -> Key {
@@ -320,7 +322,8 @@ impl Server {
 
     /// Closes a socket, and opens what it was in the way of.
     fn close_and_retry(&mut self, applying: &mut Applying, key: Key) {
-        let Some(place) = self.listeners.get(key).map(|state| place(&state.spec.endpoint)) else {
+        let Some(place) = self.services.listeners.get(key).map(|state| place(&state.spec.endpoint))
+        else {
             return;
         };
         self.close_listener(key);
@@ -332,7 +335,7 @@ impl Server {
     /// What should replace this service is withheld: it goes on as it was.
     fn hold(&mut self, applying: &mut Applying, old: usize, sockets: &[SocketRef]) {
         let Some(&key) = applying.old.get(old) else { return };
-        let Some(state) = self.services.get_mut(key) else { return };
+        let Some(state) = self.services.all.get_mut(key) else { return };
         if sockets.len() < state.listeners.len() {
             let (all, places) = (&state.listeners, sockets.iter().map(|at| at.socket));
             let listeners = places.clone().filter_map(|place| all.get(place)).copied().collect();
@@ -344,13 +347,13 @@ impl Server {
     }
 
     fn listeners_of(&self, key: Key) -> Vec<Key> {
-        self.services.get(key).map(|state| state.listeners.clone()).unwrap_or_default()
+        self.services.all.get(key).map(|state| state.listeners.clone()).unwrap_or_default()
     }
 
     /// Sockets that are closed or rest, or that nobody finds, among some; what that costs.
     /// None after the last.
     fn look_over_sockets(&mut self, from: usize, mends: bool) -> Option<usize> {
-        let some = self.listeners.some(from, SOCKETS)?;
+        let some = self.services.listeners.some(from, SOCKETS)?;
         let found: Vec<(Key, Look)> =
             some.filter_map(|(key, state)| Some((key, Look::at(state)?))).collect();
         for (key, look) in &found {
@@ -369,12 +372,12 @@ impl Server {
 
     /// A socket that both configurations have: its descriptor and its backlog stay.
     fn keep_listener(&mut self, key: Key, owner: Key, reapply: bool) {
-        let Some(state) = self.listeners.get_mut(key) else { return };
+        let Some(state) = self.services.listeners.get_mut(key) else { return };
         let waited = std::mem::replace(&mut state.service, owner) == Key::NOBODY;
         if reapply {
             self.apply_again(key);
         }
-        if let Some(service) = self.services.get(owner).map(|state| Rc::clone(&state.service)) {
+        if let Some(service) = self.services.all.get(owner).map(|state| Rc::clone(&state.service)) {
             self.take_back_unfit(key, &service);
         }
         if waited || self.needs_renewal(key) {

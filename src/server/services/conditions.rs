@@ -26,28 +26,30 @@ pub(in crate::server) struct Conditions {
 impl Server {
     /// After the services have changed: what do they ask for?
     pub(super) fn look_what_to_observe(&mut self, overview: &Overview) {
-        self.weather.asks_for_time = overview.asks_for_time;
-        self.weather.asks_for_load = overview.asks_for_load;
+        self.services.conditions.asks_for_time = overview.asks_for_time;
+        self.services.conditions.asks_for_load = overview.asks_for_load;
         self.observe();
     }
 
     /// At the beginning of a turn.
     pub(in crate::server) fn observe(&mut self) {
-        if self.weather.asks_for_time {
-            self.weather.minute_of_day = minute_of_day(self.clock());
+        if self.services.conditions.asks_for_time {
+            self.services.conditions.minute_of_day = minute_of_day(self.clock());
         }
-        let old = |seen| self.now.saturating_duration_since(seen) >= LOAD_AGE;
-        if self.weather.asks_for_load && self.weather.load_seen.is_none_or(old) {
-            self.weather.load_seen = Some(self.now);
+        let old = |seen| self.reactor.now.saturating_duration_since(seen) >= LOAD_AGE;
+        if self.services.conditions.asks_for_load
+            && self.services.conditions.load_seen.is_none_or(old)
+        {
+            self.services.conditions.load_seen = Some(self.reactor.now);
             // The call fails for a wrong pointer only.
-            self.weather.load = sysinfo().map_or(0.0, |system| system.load_average().0);
+            self.services.conditions.load = sysinfo().map_or(0.0, |system| system.load_average().0);
         }
     }
 
     /// What is known of the world when somebody comes.
     pub(in crate::server) fn observed(&self) -> Observed {
-        let Conditions { minute_of_day, load, .. } = self.weather;
-        Observed { now: self.now, minute_of_day, load }
+        let Conditions { minute_of_day, load, .. } = self.services.conditions;
+        Observed { now: self.reactor.now, minute_of_day, load }
     }
 }
 

@@ -60,7 +60,7 @@ impl Server {
     /// Counts for a service, if it is still there, and for all.
     pub(in crate::server) fn count(&mut self, service: Key, change: impl Fn(&mut Statistics)) {
         change(&mut self.statistics);
-        if let Some(state) = self.services.get_mut(service) {
+        if let Some(state) = self.services.all.get_mut(service) {
             change(state.statistics.get_or_insert_default());
         }
     }
@@ -101,7 +101,8 @@ impl Server {
 
     /// Bytes of a program's standard error that were thrown away.
     pub(in crate::server) fn count_dropped(&mut self, key: Key) {
-        let Some(state) = self.stderr.get_mut(key).filter(|state| state.dropped > 0) else {
+        let Some(state) = self.programs.stderr.get_mut(key).filter(|state| state.dropped > 0)
+        else {
             return;
         };
         let bytes = u64::try_from(std::mem::take(&mut state.dropped)).unwrap_or(u64::MAX);

@@ -22,7 +22,7 @@ impl Server {
     pub(super) fn answer_datagrams(&mut self, key: Key, kind: Builtin) {
         let clock = self.clock();
         let mut out = Vec::new();
-        let state = self.listeners.get_mut(key);
+        let state = self.services.listeners.get_mut(key);
         if let Some(listener) = state.and_then(|state| state.listener.as_mut()) {
             listener.tell_destinations();
             listener.tell_senders();
@@ -50,7 +50,7 @@ impl Server {
         out: &mut Vec<u8>,
     ) -> io::Result<()> {
         let nothing = || io::Error::from(ErrorKind::WouldBlock);
-        let state = self.listeners.get(key).ok_or_else(nothing)?;
+        let state = self.services.listeners.get(key).ok_or_else(nothing)?;
         let service = state.service;
         let listener = state.listener.as_ref().ok_or_else(nothing)?;
         let socket = match listener.socket() {
@@ -59,17 +59,18 @@ impl Server {
             Socket::Tcp(_) | Socket::Unix(_) | Socket::Vsock(_) => return Err(nothing()),
         };
         let (length, Flow { peer, to }) = if listener.tells_destinations() {
-            datagram::take_told(socket, &mut self.scratch)?
+            datagram::take_told(socket, &mut self.reactor.scratch)?
         } else {
-            let (length, peer) = datagram::take(socket, &mut self.scratch)?;
+            let (length, peer) = datagram::take(socket, &mut self.reactor.scratch)?;
             (length, Flow { peer, to: None })
         };
-        let request = self.scratch.get(..length).unwrap_or_default();
+        let request = self.reactor.scratch.get(..length).unwrap_or_default();
         if !answer(kind, request, clock, out) {
             return Ok(());
         }
         let Some(share) = self.share_of(service) else { return Err(nothing()) };
-        if let Err(rejection) = self.guard.permits(self.now, peer, destination(to, listener), share)
+        if let Err(rejection) =
+            self.sessions.guard.permits(self.reactor.now, peer, destination(to, listener), share)
         {
             log::debug!("unanswered peer={peer} reason={rejection:?}");
             return Ok(());
@@ -84,22 +85,22 @@ impl Server {
 
     /// What each source gets of this service.
     fn share_of(&self, service: Key) -> Option<Share> {
-        let state = self.services.get(service)?;
+        let state = self.services.all.get(service)?;
         let rate = state.service.attributes.answer_rate;
         Some(Share { service: state.admission, rate })
     }
 
     fn datagram_socket(&self, key: Key) -> Option<&Socket> {
-        self.listeners.get(key)?.listener.as_ref().map(Listener::socket)
+        self.services.listeners.get(key)?.listener.as_ref().map(Listener::socket)
     }
 
     /// The service's own limits on starts; an answer is over as soon as it is begun.
     fn admits_datagram(&mut self, service: Key, peer: Address) -> bool {
-        let Some(state) = self.services.get(service) else { return false };
+        let Some(state) = self.services.all.get(service) else { return false };
         let id = state.admission;
         match self.admits(id, peer) {
             Verdict::Admit => {
-                let _ = self.admission.release(self.now, id, Source::from(peer));
+                let _ = self.admission.release(self.reactor.now, id, Source::from(peer));
                 self.count(service, Statistics::served);
                 true
             }
@@ -118,19 +119,21 @@ impl Server {
         out: &mut Vec<u8>,
     ) -> io::Result<()> {
         let nothing = || io::Error::from(ErrorKind::WouldBlock);
-        let state = self.listeners.get(key).ok_or_else(nothing)?;
+        let state = self.services.listeners.get(key).ok_or_else(nothing)?;
         let service = state.service;
         let Some(Socket::UnixDatagram(socket)) = state.listener.as_ref().map(Listener::socket)
         else {
             return Err(nothing());
         };
-        let (length, sender) = datagram::take_unix(socket, &mut self.scratch)?;
-        let request = self.scratch.get(..length).unwrap_or_default();
+        let (length, sender) = datagram::take_unix(socket, &mut self.reactor.scratch)?;
+        let request = self.reactor.scratch.get(..length).unwrap_or_default();
         let Some(sender) = sender.filter(|_| answer(kind, request, clock, out)) else {
             return Ok(());
         };
         let process = sender.credentials.map_or(0, |it| it.pid());
-        if let Err(rejection) = self.guard.permits_local(self.now, &sender.name, process) {
+        if let Err(rejection) =
+            self.sessions.guard.permits_local(self.reactor.now, &sender.name, process)
+        {
             log::debug!("unanswered process={process} reason={rejection:?}");
             return Ok(());
         }

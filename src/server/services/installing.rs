@@ -37,7 +37,7 @@ impl Server {
     /// The first socket that could not be opened and why, for `oxinetd run`.
     #[must_use]
     pub(crate) fn first_open_error(&self) -> Option<String> {
-        let socket = self.listeners.iter().find_map(|(_, state)| {
+        let socket = self.services.listeners.iter().find_map(|(_, state)| {
             let error = &state.last_error.as_ref()?.message;
             Some(format!("{}: {error}", ShownEndpoint(&state.spec.endpoint)))
         });
@@ -47,7 +47,7 @@ impl Server {
     /// Where nobody can come, and why not, as long as that is so.
     #[must_use]
     pub(crate) fn not_open(&self) -> Vec<String> {
-        let closed = self.listeners.iter().filter_map(|(_, state)| {
+        let closed = self.services.listeners.iter().filter_map(|(_, state)| {
             let error = &state.last_error.as_ref()?.message;
             Some(format!("{}: {error}", ShownEndpoint(&state.spec.endpoint)))
         });
@@ -58,25 +58,25 @@ impl Server {
     /// that something is still to come: an address, a device, a name.
     #[must_use]
     pub(crate) fn serves_nobody(&self) -> bool {
-        let open = self.listeners.iter().any(|(_, state)| state.listener.is_some());
+        let open = self.services.listeners.iter().any(|(_, state)| state.listener.is_some());
         let is_to_come = |state: &ListenerState| state.is_to_come;
-        let waits = self.listeners.iter().any(|(_, state)| is_to_come(state))
+        let waits = self.services.listeners.iter().any(|(_, state)| is_to_come(state))
             || self.first_missing_name().is_some();
         !open && !waits && self.first_open_error().is_some()
     }
 
     /// Opens what has been taken and is free by now.
     pub(crate) fn open_what_is_free(&mut self) -> usize {
-        for key in self.listeners.keys() {
+        for key in self.services.listeners.keys() {
             self.try_to_open(key);
         }
-        self.listeners.iter().filter(|(_, state)| state.listener.is_some()).count()
+        self.services.listeners.iter().filter(|(_, state)| state.listener.is_some()).count()
     }
 
     /// How many services there are.
     #[must_use]
     pub(crate) fn services(&self) -> usize {
-        self.services.len()
+        self.services.all.len()
     }
 
     /// The key under which a service of the new configuration is served.
@@ -87,18 +87,18 @@ impl Server {
         let waits = service.wait && !builtin;
         let limits = Limits::new(&service.attributes, waits).for_builtin(builtin);
         let label = label_of(service);
-        if let Some(key) = before.filter(|key| self.services.get(*key).is_some()) {
+        if let Some(key) = before.filter(|key| self.services.all.get(*key).is_some()) {
             let admission = self.counted_by(key, service, limits);
-            let Some(state) = self.services.get_mut(key) else { return key };
+            let Some(state) = self.services.all.get_mut(key) else { return key };
             state.admission = admission;
-            self.entries.define(key, Some(&state.service), service);
+            self.services.entries.define(key, Some(&state.service), service);
             (state.service, state.label, state.prepared) = (Rc::clone(service), label, prepared);
             state.banners = Banners::of(service);
             state.since = unix_time();
             return key;
         }
         let admission = self.admission.add(limits);
-        let key = self.services.insert(ServiceState {
+        let key = self.services.all.insert(ServiceState {
             service: Rc::clone(service),
             label,
             prepared,
@@ -113,7 +113,7 @@ impl Server {
             handed_over: false,
             since: unix_time(),
         });
-        self.entries.define(key, None, service);
+        self.services.entries.define(key, None, service);
         key
     }
 
@@ -121,10 +121,10 @@ impl Server {
     fn counted_by(&mut self, key: Key, service: &Service, limits: Limits) -> ServiceId {
         let same =
             |state: &&ServiceState| runs_no_program(&state.service) == runs_no_program(service);
-        match self.services.get(key).filter(same).map(|state| state.admission) {
+        match self.services.all.get(key).filter(same).map(|state| state.admission) {
             Some(id) => {
                 let counted = self.admission.counts_sources(id);
-                self.admission.update(self.now, id, limits);
+                self.admission.update(self.reactor.now, id, limits);
                 if !counted && self.admission.counts_sources(id) {
                     self.count_sources(id);
                 }
@@ -141,7 +141,7 @@ impl Server {
     /// Nobody is admitted by this service's limits any more. Those that bite end with that,
     /// which is said while it is known whose they were.
     fn retire(&mut self, key: Key) {
-        let Some(state) = self.services.get(key) else { return };
+        let Some(state) = self.services.all.get(key) else { return };
         self.admission.retire(state.admission);
         self.tell_limits();
     }
@@ -149,10 +149,10 @@ impl Server {
     /// What the programs of a service need, which `before` may have a part of already.
     fn prepare(&mut self, service: &Service, before: Option<Key>) -> Option<Rc<Prepared>> {
         let Action::Program(program) = &service.action else { return None };
-        let before = before.and_then(|key| self.services.get(key));
+        let before = before.and_then(|key| self.services.all.get(key));
         let before = before.and_then(|state| state.prepared.as_ref());
         let group = before.and_then(|prepared| prepared.group());
-        let confinement = Confinement::prepare(service, &mut self.groups, group);
+        let confinement = Confinement::prepare(service, &mut self.programs.cgroups, group);
         let said = before.and_then(|prepared| prepared.refusal()).map(|it| it.error.as_str());
         if let Some(refusal) = confinement.refusal().filter(|it| said != Some(&it.error)) {
             events::trouble(&service.label, refusal.stage, &refusal.error);
@@ -172,17 +172,17 @@ impl Server {
 
     /// Makes ready again what the programs of a service need, after it was lacking.
     pub(in crate::server) fn prepare_again(&mut self, key: Key) -> Option<Rc<Prepared>> {
-        let service = Rc::clone(&self.services.get(key)?.service);
+        let service = Rc::clone(&self.services.all.get(key)?.service);
         let prepared = self.prepare(&service, Some(key));
-        if let Some(state) = self.services.get_mut(key) {
+        if let Some(state) = self.services.all.get_mut(key) {
             state.prepared.clone_from(&prepared);
         }
         prepared
     }
 
     pub(in crate::server) fn new_listener(&mut self, service: Key, spec: SocketSpec) -> Key {
-        let place = self.room.next_place();
-        self.listeners.insert(ListenerState {
+        let place = self.services.room.next_place();
+        self.services.listeners.insert(ListenerState {
             service,
             spec,
             place,
@@ -207,8 +207,8 @@ impl Server {
 
     /// Sets again what an open socket can be given afterwards.
     pub(super) fn apply_again(&self, key: Key) {
-        let Some(state) = self.listeners.get(key) else { return };
-        let Some(service) = self.services.get(state.service).map(|state| &state.service) else {
+        let Some(state) = self.services.listeners.get(key) else { return };
+        let Some(service) = self.services.all.get(state.service).map(|state| &state.service) else {
             return;
         };
         if let Some(listener) = &state.listener
@@ -221,15 +221,15 @@ impl Server {
     pub(super) fn remove_service(&mut self, key: Key) {
         self.tell_all_refusals(key);
         self.retire(key);
-        let Some(state) = self.services.remove(key) else { return };
-        self.entries.remove(key, &state.service);
-        self.resting_services.retain(|resting| *resting != key);
+        let Some(state) = self.services.all.remove(key) else { return };
+        self.services.entries.remove(key, &state.service);
+        self.services.paused.retain(|resting| *resting != key);
         self.stop_children_of(key);
     }
 
     /// What `on_stop` says for the programs of a service.
     pub(in crate::server) fn stop_children_of(&mut self, key: Key) {
-        let children = self.children.iter().filter(|(_, child)| child.service == key);
+        let children = self.programs.children.iter().filter(|(_, child)| child.service == key);
         let children: Vec<Key> = children.map(|(child, _)| child).collect();
         for child in children {
             self.stop_child(child);
@@ -240,8 +240,8 @@ impl Server {
     /// way to its program may have a copy of it for a moment. A `wait` service's program may
     /// have it for longer, and the service manager's is not ours to shut.
     pub(in crate::server) fn stop_listening(&self, key: Key) {
-        let Some(state) = self.listeners.get(key) else { return };
-        let service = self.services.get(state.service).map(|it| &it.service);
+        let Some(state) = self.services.listeners.get(key) else { return };
+        let service = self.services.all.get(state.service).map(|it| &it.service);
         let accepts = service.is_some_and(|it| it.is_accepted_from());
         if let Some(listener) = state.listener.as_ref().filter(|it| accepts && !it.is_adopted()) {
             // It may never have listened.
@@ -252,7 +252,7 @@ impl Server {
     pub(in crate::server) fn close_listener(&mut self, key: Key) {
         self.deregister_listener(key);
         self.stop_listening(key);
-        let state = self.listeners.remove(key);
+        let state = self.services.listeners.remove(key);
         if let Some(listener) = state.and_then(|state| state.listener) {
             self.close_socket(listener);
         }
@@ -260,11 +260,11 @@ impl Server {
 
     pub(in crate::server) fn open(&mut self, key: Key) -> std::io::Result<()> {
         // It may have been opened meanwhile, and would be in its own way.
-        let closed = self.listeners.get(key).filter(|state| state.listener.is_none());
+        let closed = self.services.listeners.get(key).filter(|state| state.listener.is_none());
         let Some(state) = closed else { return Ok(()) };
-        let Some(service) = self.services.get(state.service) else { return Ok(()) };
+        let Some(service) = self.services.all.get(state.service) else { return Ok(()) };
         let waits = service.service.missing_target().is_some();
-        if service.stopped.is_so() || waits || self.drain.is_some() {
+        if service.stopped.is_so() || waits || self.life.drain.is_some() {
             return Ok(());
         }
         if !self.fits(key) {
@@ -281,8 +281,8 @@ impl Server {
     /// Somebody has deleted the path of a unix socket: it gets another one. Whoever has the
     /// old one goes on with it, and so does the server if there can be no other.
     pub(super) fn open_anew(&mut self, key: Key) {
-        let Some(state) = self.listeners.get(key) else { return };
-        let Some(service) = self.services.get(state.service).filter(|it| !it.stopped.is_so())
+        let Some(state) = self.services.listeners.get(key) else { return };
+        let Some(service) = self.services.all.get(state.service).filter(|it| !it.stopped.is_so())
         else {
             return;
         };
@@ -308,7 +308,7 @@ impl Server {
         self.reloading.turnover.opens();
         log::debug!("opened descriptor={}", listener.as_raw_fd());
         events::listening(&service.label, listener.address(), listener.is_adopted());
-        if let Some(state) = self.listeners.get_mut(key) {
+        if let Some(state) = self.services.listeners.get_mut(key) {
             state.listener = Some(listener);
             state.left_out = false;
             state.last_error = None;
@@ -319,7 +319,7 @@ impl Server {
 
     /// The same with the shortest delays, if a reload may have mended what was in the way.
     pub(super) fn try_at_once(&mut self, key: Key, mends: bool) {
-        if let Some(state) = self.listeners.get_mut(key).filter(|_| mends) {
+        if let Some(state) = self.services.listeners.get_mut(key).filter(|_| mends) {
             state.retry = FIRST_RETRY;
         }
         self.try_to_open(key);
@@ -328,7 +328,7 @@ impl Server {
     /// Opens a socket, or says why not and when it is tried again.
     pub(in crate::server) fn try_to_open(&mut self, key: Key) {
         let Err(error) = self.open(key) else { return };
-        let Some(state) = self.listeners.get_mut(key) else { return };
+        let Some(state) = self.services.listeners.get_mut(key) else { return };
         let delay = state.retry;
         state.left_out = is_exhausted(&error);
         state.is_to_come = is_to_come(&error);
@@ -338,12 +338,12 @@ impl Server {
         if is_news {
             state.last_error = Some(LastError { time: unix_time(), message: error.clone() });
         }
-        self.set_listener_timer(key, self.now + delay, Timer::Open);
-        let Some(state) = self.listeners.get(key) else { return };
+        self.set_listener_timer(key, self.reactor.now + delay, Timer::Open);
+        let Some(state) = self.services.listeners.get(key) else { return };
         // Those that are left out are told of together.
         if is_news
             && !state.left_out
-            && let Some(service) = self.services.get(state.service)
+            && let Some(service) = self.services.all.get(state.service)
         {
             let endpoint = ShownEndpoint(&state.spec.endpoint);
             events::not_listening(&service.label, &endpoint, &error, delay);

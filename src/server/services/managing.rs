@@ -51,7 +51,7 @@ impl Server {
 
     fn expect_watchdog(&mut self) {
         if let Some(span) = self.manager.watchdog.filter(|_| self.manager.notifier.has_address()) {
-            self.timers.set(self.now + span, Timer::Watchdog);
+            self.reactor.timers.set(self.reactor.now + span, Timer::Watchdog);
         }
     }
 
@@ -63,23 +63,24 @@ impl Server {
 
     fn told_manager(&mut self) {
         let late = self.manager.notifier.has_unsent();
-        if late && self.manager_told_again.is_none_or(|when| when <= self.now) {
-            let when = self.now + AGAIN;
+        if late && self.manager_told_again.is_none_or(|when| when <= self.reactor.now) {
+            let when = self.reactor.now + AGAIN;
             self.manager_told_again = Some(when);
-            self.timers.set(when, Timer::Manager);
+            self.reactor.timers.set(when, Timer::Manager);
         }
     }
 
     fn shown_status(&self, refused: Option<usize>) -> NotifyStatus {
-        let all = self.services.len();
-        let services = self.services.iter().filter(|(_, state)| self.is_served(state)).count();
+        let all = self.services.all.len();
+        let services = self.services.all.iter().filter(|(_, state)| self.is_served(state)).count();
         let silent = all.saturating_sub(services);
-        NotifyStatus { services, silent, programs: self.children.len(), refused }
+        NotifyStatus { services, silent, programs: self.programs.children.len(), refused }
     }
 
     /// Whether anybody can come to it.
     fn is_served(&self, state: &ServiceState) -> bool {
-        let mut listeners = state.listeners.iter().filter_map(|key| self.listeners.get(*key));
+        let mut listeners =
+            state.listeners.iter().filter_map(|key| self.services.listeners.get(*key));
         state.service.tcpmux.is_some() || listeners.any(|it| it.listener.is_some())
     }
 
@@ -124,7 +125,10 @@ impl Server {
     /// Says which of the service manager's sockets no service has.
     pub(super) fn say_unclaimed(&mut self) {
         let closed = |spec: &SocketSpec| {
-            self.listeners.iter().any(|(_, state)| state.listener.is_none() && state.spec == *spec)
+            self.services
+                .listeners
+                .iter()
+                .any(|(_, state)| state.listener.is_none() && state.spec == *spec)
         };
         for (spec, name) in self.manager.sockets.unclaimed(closed) {
             let socket_type = match spec.socket_type {
@@ -138,13 +142,13 @@ impl Server {
 
     /// Takes a socket of the service manager from a service that is to have its own.
     pub(super) fn take_back_unfit(&mut self, key: Key, service: &Service) {
-        let Some(state) = self.listeners.get(key) else { return };
+        let Some(state) = self.services.listeners.get(key) else { return };
         let adopted = state.listener.as_ref().is_some_and(Listener::is_adopted);
         if !adopted || !needs_own_sockets(service) {
             return;
         }
         self.deregister_listener(key);
-        let state = self.listeners.get_mut(key);
+        let state = self.services.listeners.get_mut(key);
         if let Some(listener) = state.and_then(|state| state.listener.take()) {
             self.close_socket(listener);
         }

@@ -49,3 +49,53 @@ pub(super) mod shares;
 pub(super) mod sources;
 pub(super) mod straying;
 pub(super) mod waiting;
+
+use std::time::{Duration, Instant};
+
+use super::reactor::slab::{Key, Slab};
+use super::state::{ListenerState, ServiceState};
+use conditions::Conditions;
+use entries::Entries;
+use naming::Naming;
+use occupied::Occupied;
+use quota::Quota;
+use reserve::Room;
+
+/// All services, their listeners, and those of them that wait for something.
+pub(super) struct Services {
+    pub(super) all: Slab<ServiceState>,
+    pub(super) listeners: Slab<ListenerState>,
+    pub(super) entries: Entries,
+    /// In the order of the file.
+    pub(super) order: Vec<Key>,
+    pub(super) naming: Naming,
+    pub(super) occupied: Occupied,
+    pub(super) quota: Quota,
+    /// Services with listeners that are paused until a child ends.
+    pub(super) paused: Vec<Key>,
+    /// Listeners that are paused because the system has no descriptors.
+    pub(super) exhausted: Vec<Key>,
+    /// When the system last had none.
+    pub(super) last_exhausted: Instant,
+    pub(super) room: Room,
+    pub(super) conditions: Conditions,
+}
+
+impl Services {
+    pub(super) fn new(max_children: Option<u32>, quota: Quota, now: Instant) -> Self {
+        Self {
+            all: Slab::new(),
+            listeners: Slab::new(),
+            entries: Entries::default(),
+            order: Vec::new(),
+            naming: Naming::default(),
+            occupied: Occupied::default(),
+            quota,
+            paused: Vec::new(),
+            exhausted: Vec::new(),
+            last_exhausted: now.checked_sub(Duration::from_secs(3600)).unwrap_or(now),
+            room: Room::new(max_children),
+            conditions: Conditions::default(),
+        }
+    }
+}

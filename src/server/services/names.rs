@@ -27,7 +27,7 @@ impl Server {
         let is_meant = |it: &&NotServed| {
             it.label == name || it.id.as_deref() == Some(name) || is_it(&it.label)
         };
-        let known = self.naming.not_served.iter().find(is_meant);
+        let known = self.services.naming.not_served.iter().find(is_meant);
         let error = match known {
             None => format!("there is no service {name:?}; `oxinetd status` lists them"),
             Some(one) if one.why.is_empty() => {
@@ -55,12 +55,12 @@ impl Server {
     }
 
     fn all_that(&self, matches: &dyn Fn(&ServiceState) -> bool) -> Vec<Key> {
-        let is_meant = |key: &Key| self.services.get(*key).is_some_and(matches);
-        self.order.iter().copied().filter(is_meant).collect()
+        let is_meant = |key: &Key| self.services.all.get(*key).is_some_and(matches);
+        self.services.order.iter().copied().filter(is_meant).collect()
     }
 
     fn is_ambiguous(&self, name: &str, several: &[Key]) -> RequestRefusal {
-        let states = several.iter().filter_map(|key| self.services.get(*key));
+        let states = several.iter().filter_map(|key| self.services.all.get(*key));
         let ids: Vec<&str> = states.filter_map(|state| state.service.id.as_deref()).collect();
         RequestRefusal { error: format!("{name} is several services: {}", ids.join(", ")) }
     }

@@ -92,7 +92,7 @@ impl Naming {
 impl Server {
     /// The first name that is waited for, for `oxinetd run`.
     pub(super) fn first_missing_name(&self) -> Option<String> {
-        let names = self.services.iter();
+        let names = self.services.all.iter();
         let mut names = names.filter_map(|(_, state)| state.service.missing_names().next());
         names.next().map(|name| format!("{name}: the name is not known"))
     }
@@ -100,24 +100,24 @@ impl Server {
     /// If somebody waits for a name, it is looked up at once, and from then on less and less
     /// often.
     pub(in crate::server) fn expect_names(&mut self) {
-        self.naming.delay = FIRST_RETRY;
+        self.services.naming.delay = FIRST_RETRY;
         if !self.sought().is_empty() {
-            self.seek_at(self.now);
+            self.seek_at(self.reactor.now);
         }
     }
 
     fn seek_at(&mut self, when: Instant) {
-        if let Some(before) = self.naming.due.replace(when) {
-            self.timers.cancel(before, Timer::Names);
+        if let Some(before) = self.services.naming.due.replace(when) {
+            self.reactor.timers.cancel(before, Timer::Names);
         }
-        self.timers.set(when, Timer::Names);
+        self.reactor.timers.set(when, Timer::Names);
     }
 
     /// What is to be looked up, others first each time: there may be more than are asked for
     /// at the same time.
     fn sought(&self) -> Vec<AwaitedName> {
         let mut all: BTreeMap<&str, (bool, bool)> = BTreeMap::new();
-        for (_, state) in self.services.iter() {
+        for (_, state) in self.services.all.iter() {
             for awaited in &state.service.awaited {
                 use crate::config::model::Sought as What;
                 let (device, host) = all.entry(&awaited.name).or_default();
@@ -128,7 +128,7 @@ impl Server {
                 all.entry(name).or_default().1 = true;
             }
         }
-        for name in &self.naming.unreached {
+        for name in &self.services.naming.unreached {
             all.entry(name).or_default().1 = true;
         }
         let each = all.into_iter();
@@ -136,7 +136,7 @@ impl Server {
             each.map(|(name, (device, host))| AwaitedName { name: name.to_owned(), device, host });
         let mut sought: Vec<AwaitedName> = each.collect();
         if !sought.is_empty() {
-            let first = self.naming.rounds.wrapping_mul(PORTION) % sought.len();
+            let first = self.services.naming.rounds.wrapping_mul(PORTION) % sought.len();
             sought.rotate_left(first);
         }
         sought
@@ -144,22 +144,22 @@ impl Server {
 
     /// It is time to look up names.
     pub(in crate::server) fn seek_names(&mut self) {
-        self.naming.due = None;
+        self.services.naming.due = None;
         let sought = self.sought();
         // Who is looking already will see to the next time.
-        if sought.is_empty() || self.naming.seeker.is_some() {
+        if sought.is_empty() || self.services.naming.seeker.is_some() {
             return;
         }
-        self.naming.rounds = self.naming.rounds.wrapping_add(1);
+        self.services.naming.rounds = self.services.naming.rounds.wrapping_add(1);
         let seeker = self.facts.reserve.with(|| ReloadWorker::seek(sought));
         let watched = seeker.and_then(|it| self.watch_descriptors(&it, Owner::Seeker).map(|()| it));
         match watched {
             Ok(seeker) => {
-                self.naming.seeker = Some(Box::new(seeker));
-                self.naming.ready = true;
-                let late = self.now + LIMIT;
-                self.naming.late = Some(late);
-                self.timers.set(late, Timer::Seeker);
+                self.services.naming.seeker = Some(Box::new(seeker));
+                self.services.naming.ready = true;
+                let late = self.reactor.now + LIMIT;
+                self.services.naming.late = Some(late);
+                self.reactor.timers.set(late, Timer::Seeker);
             }
             Err(error) => {
                 events::trouble("names", "fork", &error);
@@ -169,58 +169,61 @@ impl Server {
     }
 
     fn seek_later(&mut self) {
-        let delay = self.naming.delay;
-        self.naming.delay = delay.saturating_mul(2).min(LONGEST_RETRY);
-        self.seek_at(self.now + delay);
+        let delay = self.services.naming.delay;
+        self.services.naming.delay = delay.saturating_mul(2).min(LONGEST_RETRY);
+        self.seek_at(self.reactor.now + delay);
     }
 
     /// Whoever looks them up has had more than its time.
     pub(in crate::server) fn seeker_overdue(&mut self) {
-        if self.naming.late.is_none_or(|late| late > self.now) {
+        if self.services.naming.late.is_none_or(|late| late > self.reactor.now) {
             return;
         }
-        if let Some(seeker) = &mut self.naming.seeker {
+        if let Some(seeker) = &mut self.services.naming.seeker {
             seeker.give_up("it took too long".to_owned());
         }
-        self.naming.ready = true;
+        self.services.naming.ready = true;
     }
 
     /// A turn's part of all this.
     pub(in crate::server) fn go_on_naming(&mut self) {
-        if self.naming.is_busy() {
+        if self.services.naming.is_busy() {
             self.hear_seeker();
         }
         if !self.reloading.is_idle() {
             return;
         }
-        if self.naming.to_tell.is_empty() && !self.naming.news.is_empty() {
-            self.naming.to_tell.clone_from(&self.order);
-            self.naming.to_tell.reverse();
+        if self.services.naming.to_tell.is_empty() && !self.services.naming.news.is_empty() {
+            self.services.naming.to_tell.clone_from(&self.services.order);
+            self.services.naming.to_tell.reverse();
         }
         self.tell_some_of_names();
     }
 
     /// Whether there is more to tell, now.
     pub(in crate::server) fn has_names_to_tell(&self) -> bool {
-        self.naming.is_busy() || (self.reloading.is_idle() && !self.naming.news.is_empty())
+        self.services.naming.is_busy()
+            || (self.reloading.is_idle() && !self.services.naming.news.is_empty())
     }
 
     fn hear_seeker(&mut self) {
-        let Some(mut seeker) = self.naming.seeker.take() else { return };
-        let turn = seeker.turn(&mut self.scratch);
+        let Some(mut seeker) = self.services.naming.seeker.take() else { return };
+        let turn = seeker.turn(&mut self.reactor.scratch);
         let names = seeker.take_names();
         self.hear_names(names);
         match turn {
-            Turn::More => self.naming.seeker = Some(seeker),
-            Turn::Waiting => (self.naming.seeker, self.naming.ready) = (Some(seeker), false),
+            Turn::More => self.services.naming.seeker = Some(seeker),
+            Turn::Waiting => {
+                (self.services.naming.seeker, self.services.naming.ready) = (Some(seeker), false)
+            }
             Turn::Over(outcome) => {
                 if let Ok(loading) = outcome {
                     self.hear_names(loading.names);
                 }
-                if let Some(late) = self.naming.late.take() {
-                    self.timers.cancel(late, Timer::Seeker);
+                if let Some(late) = self.services.naming.late.take() {
+                    self.reactor.timers.cancel(late, Timer::Seeker);
                 }
-                self.naming.unreached.clear();
+                self.services.naming.unreached.clear();
                 self.seek_later();
             }
         }
@@ -230,28 +233,28 @@ impl Server {
         if names.is_empty() {
             return;
         }
-        self.naming.to_tell.clear();
-        self.naming.known.extend(names.clone());
-        self.naming.news.extend(names);
+        self.services.naming.to_tell.clear();
+        self.services.naming.known.extend(names.clone());
+        self.services.naming.news.extend(names);
     }
 
     /// Tells some services what their names are.
     fn tell_some_of_names(&mut self) {
-        if self.naming.news.is_empty() {
+        if self.services.naming.news.is_empty() {
             return;
         }
-        let news = std::mem::take(&mut self.naming.news);
+        let news = std::mem::take(&mut self.services.naming.news);
         let mut left = PORTION;
         while left > 0 {
-            let Some(key) = self.naming.to_tell.pop() else { return };
+            let Some(key) = self.services.naming.to_tell.pop() else { return };
             left = left.saturating_sub(self.tell_names(key, &news));
         }
-        self.naming.news = news;
+        self.services.naming.news = news;
     }
 
     /// Serves what a service could not serve without these names; what that costs.
     fn tell_names(&mut self, key: Key, news: &Names) -> usize {
-        let Some(state) = self.services.get_mut(key) else { return 0 };
+        let Some(state) = self.services.all.get_mut(key) else { return 0 };
         let Some(changed) = with_names(&state.service, news) else { return 0 };
         let new = changed.sockets.get(state.service.sockets.len()..).unwrap_or_default().to_vec();
         if changed.action != state.service.action
@@ -280,12 +283,12 @@ impl Server {
     }
 
     fn is_shut(&self, key: Key) -> bool {
-        self.listeners.get(key).is_some_and(|state| state.listener.is_none())
+        self.services.listeners.get(key).is_some_and(|state| state.listener.is_none())
     }
 
     fn serve_socket(&mut self, service: Key, spec: SocketSpec) {
         let listener = self.new_listener(service, spec);
-        if let Some(state) = self.services.get_mut(service) {
+        if let Some(state) = self.services.all.get_mut(service) {
             state.listeners.push(listener);
         }
         self.try_to_open(listener);
@@ -293,18 +296,18 @@ impl Server {
 
     /// No address of a relay's target could be reached: its name may have others by now.
     pub(in crate::server) fn target_was_not_reached(&mut self, service: Key) {
-        let Some(state) = self.services.get(service) else { return };
+        let Some(state) = self.services.all.get(service) else { return };
         let Action::Relay(target) = &state.service.action else { return };
         let Some(name) = target.name() else { return };
-        let recent = |when: &Instant| self.now.saturating_duration_since(*when) < AGAIN;
-        self.naming.looked_up.retain(|_, when| recent(when));
-        if self.naming.looked_up.contains_key(name) {
+        let recent = |when: &Instant| self.reactor.now.saturating_duration_since(*when) < AGAIN;
+        self.services.naming.looked_up.retain(|_, when| recent(when));
+        if self.services.naming.looked_up.contains_key(name) {
             return;
         }
-        self.naming.looked_up.insert(name.to_owned(), self.now);
-        self.naming.unreached.insert(name.to_owned());
-        if self.naming.seeker.is_none() {
-            self.seek_at(self.now);
+        self.services.naming.looked_up.insert(name.to_owned(), self.reactor.now);
+        self.services.naming.unreached.insert(name.to_owned());
+        if self.services.naming.seeker.is_none() {
+            self.seek_at(self.reactor.now);
         }
     }
 }

@@ -79,68 +79,78 @@ impl Occupied {
 impl Server {
     /// A program that has had an internet socket has ended.
     pub(in crate::server) fn watch_address(&mut self, key: Key) {
-        let listener = self.listeners.get(key).and_then(|state| state.listener.as_ref());
+        let listener = self.services.listeners.get(key).and_then(|state| state.listener.as_ref());
         if listener.is_some_and(|it| it.socket().local_address().is_some()) {
-            self.occupied.delay = FIRST;
-            self.look_at_addresses_at(self.now + FIRST);
+            self.services.occupied.delay = FIRST;
+            self.look_at_addresses_at(self.reactor.now + FIRST);
         }
     }
 
     fn look_at_addresses_at(&mut self, when: Instant) {
-        let due = &mut self.occupied.due;
+        let due = &mut self.services.occupied.due;
         if due.is_none_or(|due| due > when) {
             if let Some(due) = due.replace(when) {
-                self.timers.cancel(due, Timer::Addresses);
+                self.reactor.timers.cancel(due, Timer::Addresses);
             }
-            self.timers.set(when, Timer::Addresses);
+            self.reactor.timers.set(when, Timer::Addresses);
         }
     }
 
     /// It is time to ask, or to search on.
     pub(in crate::server) fn look_at_addresses(&mut self) {
-        self.occupied.due = None;
-        if !self.occupied.search.is_under_way() {
+        self.services.occupied.due = None;
+        if !self.services.occupied.search.is_under_way() {
             return self.ask_who_is_there();
         }
-        match self.occupied.search.go_on() {
+        match self.services.occupied.search.go_on() {
             Some(holders) => holders.iter().for_each(|holder| self.found(holder)),
             None => return self.search_is_over(),
         }
-        self.look_at_addresses_at(self.now + PAUSE);
+        self.look_at_addresses_at(self.reactor.now + PAUSE);
     }
 
     fn ask_who_is_there(&mut self) {
-        let watched: Vec<Key> =
-            self.listeners.keys().into_iter().filter(|key| self.is_watched(*key)).collect();
+        let watched: Vec<Key> = self
+            .services
+            .listeners
+            .keys()
+            .into_iter()
+            .filter(|key| self.is_watched(*key))
+            .collect();
         if watched.is_empty() {
             return;
         }
-        let own: Vec<u64> =
-            self.listeners.iter().filter_map(|(_, it)| it.listener.as_ref()?.inode()).collect();
-        self.occupied.is_held = false;
+        let own: Vec<u64> = self
+            .services
+            .listeners
+            .iter()
+            .filter_map(|(_, it)| it.listener.as_ref()?.inode())
+            .collect();
+        self.services.occupied.is_held = false;
         for key in &watched {
             for inode in self.others_at(*key).into_iter().filter(|it| !own.contains(it)) {
-                self.occupied.search.want(inode, SearchReason::Intruder(*key));
+                self.services.occupied.search.want(inode, SearchReason::Intruder(*key));
             }
         }
-        if self.occupied.delay >= LAST {
-            let inode = |key: &Key| self.listeners.get(*key)?.listener.as_ref()?.inode();
+        if self.services.occupied.delay >= LAST {
+            let inode = |key: &Key| self.services.listeners.get(*key)?.listener.as_ref()?.inode();
             for inode in watched.iter().filter_map(inode) {
-                self.occupied.search.want(inode, SearchReason::Ours);
+                self.services.occupied.search.want(inode, SearchReason::Ours);
             }
         }
-        let pause = if self.occupied.search.is_under_way() { PAUSE } else { self.next_delay() };
-        self.look_at_addresses_at(self.now + pause);
+        let pause =
+            if self.services.occupied.search.is_under_way() { PAUSE } else { self.next_delay() };
+        self.look_at_addresses_at(self.reactor.now + pause);
     }
 
     fn next_delay(&mut self) -> Duration {
-        self.occupied.delay = self.occupied.delay.saturating_mul(2);
-        self.occupied.delay
+        self.services.occupied.delay = self.services.occupied.delay.saturating_mul(2);
+        self.services.occupied.delay
     }
 
     /// Whether a program has had it, and has it no more.
     fn is_watched(&self, key: Key) -> bool {
-        self.listeners.get(key).is_some_and(|state| {
+        self.services.listeners.get(key).is_some_and(|state| {
             let listener = state.listener.as_ref();
             state.rest != Rest::Program
                 && listener
@@ -149,11 +159,11 @@ impl Server {
     }
 
     fn others_at(&mut self, key: Key) -> Vec<u64> {
-        let listener = self.listeners.get(key).and_then(|state| state.listener.as_ref());
+        let listener = self.services.listeners.get(key).and_then(|state| state.listener.as_ref());
         match listener.map(Listener::others) {
             Some(Ok(others)) => {
                 if others.are_more {
-                    self.occupied.is_held = true;
+                    self.services.occupied.is_held = true;
                     self.tell_blind(key, &io::Error::other("more sockets than can be told apart"));
                 }
                 others.sockets.into_iter().map(|other| other.inode).collect()
@@ -172,10 +182,10 @@ impl Server {
         if never_tells(error) {
             return log::debug!("sock_diag error={error}");
         }
-        let Some(state) = self.listeners.get(key) else { return };
+        let Some(state) = self.services.listeners.get(key) else { return };
         let Some(inode) = state.listener.as_ref().and_then(Listener::inode) else { return };
-        if let Some(service) = self.services.get(state.service)
-            && self.occupied.tells(inode)
+        if let Some(service) = self.services.all.get(state.service)
+            && self.services.occupied.tells(inode)
         {
             events::trouble(&service.label, "sock_diag", error);
         }
@@ -183,36 +193,36 @@ impl Server {
 
     /// A socket that was a listener's is kept by somebody, and its name with it.
     pub(super) fn look_who_keeps(&mut self, key: Key, inode: u64) {
-        self.occupied.search.want(inode, SearchReason::Former(key));
-        self.look_at_addresses_at(self.now + PAUSE);
+        self.services.occupied.search.want(inode, SearchReason::Former(key));
+        self.look_at_addresses_at(self.reactor.now + PAUSE);
     }
 
     fn found(&mut self, holder: &Holder) {
-        let key = match self.occupied.search.get(holder.inode) {
+        let key = match self.services.occupied.search.get(holder.inode) {
             Some(SearchReason::Intruder(key) | SearchReason::Former(key)) => *key,
-            Some(SearchReason::Ours) => return self.occupied.is_held = true,
+            Some(SearchReason::Ours) => return self.services.occupied.is_held = true,
             None => return,
         };
         let ended = self.may_end(key, holder.pid) && end(holder);
-        if self.occupied.tells(holder.inode) {
+        if self.services.occupied.tells(holder.inode) {
             self.tell_occupied(key, Some((holder.pid, ended)));
         }
-        if ended && self.listeners.get(key).is_some_and(|state| state.listener.is_none()) {
-            self.set_listener_timer(key, self.now + FREED, Timer::Open);
+        if ended && self.services.listeners.get(key).is_some_and(|state| state.listener.is_none()) {
+            self.set_listener_timer(key, self.reactor.now + FREED, Timer::Open);
         }
     }
 
     fn tell_occupied(&self, key: Key, holder: Option<(i32, bool)>) {
-        let Some(state) = self.listeners.get(key) else { return };
-        if let Some(service) = self.services.get(state.service) {
+        let Some(state) = self.services.listeners.get(key) else { return };
+        if let Some(service) = self.services.all.get(state.service) {
             events::occupied(&service.label, &state.label(), holder);
         }
     }
 
     /// What the service's user could end, or what belongs to the session of its program.
     fn may_end(&self, key: Key, pid: i32) -> bool {
-        let Some(state) = self.listeners.get(key) else { return false };
-        let Some(service) = self.services.get(state.service) else { return false };
+        let Some(state) = self.services.listeners.get(key) else { return false };
+        let Some(service) = self.services.all.get(state.service) else { return false };
         let user = service.service.account.uid;
         let is_users = user != geteuid().as_raw() && user_of(pid) == Some(user);
         let session = || getsid(Some(Pid::from_raw(pid))).ok().map(Pid::as_raw);
@@ -221,18 +231,18 @@ impl Server {
 
     /// Nobody is left to be looked at.
     fn search_is_over(&mut self) {
-        for (inode, sought) in self.occupied.search.take() {
+        for (inode, sought) in self.services.occupied.search.take() {
             if let SearchReason::Intruder(key) | SearchReason::Former(key) = sought
-                && self.occupied.tells(inode)
+                && self.services.occupied.tells(inode)
             {
                 self.tell_occupied(key, None);
             }
         }
-        if self.occupied.delay < LAST {
+        if self.services.occupied.delay < LAST {
             let delay = self.next_delay();
-            self.look_at_addresses_at(self.now + delay);
-        } else if std::mem::take(&mut self.occupied.is_held) {
-            self.look_at_addresses_at(self.now + EVERY);
+            self.look_at_addresses_at(self.reactor.now + delay);
+        } else if std::mem::take(&mut self.services.occupied.is_held) {
+            self.look_at_addresses_at(self.reactor.now + EVERY);
         }
     }
 }

@@ -28,7 +28,8 @@ impl Server {
     /// An event for a listener that rests: it is not polled any more, so that what
     /// arrives meanwhile wakes nobody. True if it rests.
     pub(in crate::server) fn event_while_resting(&mut self, key: Key) -> bool {
-        let rests = self.listeners.get(key).is_some_and(|listener| listener.rest != Rest::No);
+        let rests =
+            self.services.listeners.get(key).is_some_and(|listener| listener.rest != Rest::No);
         if rests {
             self.deregister_listener(key);
         }
@@ -36,13 +37,14 @@ impl Server {
     }
 
     pub(in crate::server) fn register_listener(&mut self, key: Key) {
-        let Some(state) = self.listeners.get_mut(key).filter(|state| !state.registered) else {
+        let Some(state) = self.services.listeners.get_mut(key).filter(|state| !state.registered)
+        else {
             return;
         };
         let Some(listener) = &state.listener else { return };
         let token = token::pack(Owner::Listener(key));
         let descriptor = listener.as_raw_fd();
-        let (registry, mut source) = (self.poll.registry(), SourceFd(&descriptor));
+        let (registry, mut source) = (self.reactor.poll.registry(), SourceFd(&descriptor));
         let added = match registry.register(&mut source, token, Interest::READABLE) {
             // It has not been taken away; this announces what is pending, too.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -56,13 +58,14 @@ impl Server {
                 // The system has no memory for it now; looked at again by a timer.
                 state.rest = Rest::Exhausted;
                 self.say_trouble(key, "epoll_ctl", &error);
-                self.set_listener_timer(key, self.now + EXHAUSTED, Timer::Resume);
+                self.set_listener_timer(key, self.reactor.now + EXHAUSTED, Timer::Resume);
             }
         }
     }
 
     pub(in crate::server) fn deregister_listener(&mut self, key: Key) {
-        let Some(state) = self.listeners.get_mut(key).filter(|state| state.registered) else {
+        let Some(state) = self.services.listeners.get_mut(key).filter(|state| state.registered)
+        else {
             return;
         };
         let Some(listener) = &state.listener else {
@@ -70,22 +73,22 @@ impl Server {
             return;
         };
         let number = listener.as_raw_fd();
-        let gone = self.poll.registry().deregister(&mut SourceFd(&number));
+        let gone = self.reactor.poll.registry().deregister(&mut SourceFd(&number));
         // One that is polled still is known as such: who rests is told again at each event.
         state.registered = gone.is_err_and(|error| error.kind() != ErrorKind::NotFound);
     }
 
     /// Rests until `until`, or until a child ends.
     pub(super) fn rest_for_limit(&mut self, key: Key, until: Option<Instant>) {
-        let Some(state) = self.listeners.get_mut(key) else { return };
+        let Some(state) = self.services.listeners.get_mut(key) else { return };
         state.rest = Rest::Limit;
         if let Some(until) = until {
             return self.set_listener_timer(key, until, Timer::Resume);
         }
         let owner = state.service;
-        let Some(service) = self.services.get_mut(owner) else { return };
+        let Some(service) = self.services.all.get_mut(owner) else { return };
         if service.resting.is_empty() {
-            self.resting_services.push(owner);
+            self.services.paused.push(owner);
         }
         service.resting.push(key);
     }
@@ -98,18 +101,18 @@ impl Server {
         when: Instant,
         timer: impl Fn(Key) -> Timer,
     ) {
-        let Some(state) = self.listeners.get_mut(key) else { return };
+        let Some(state) = self.services.listeners.get_mut(key) else { return };
         let timer = timer(key);
         if let Some((before, old)) = state.timer.replace((when, timer)) {
-            self.timers.cancel(before, old);
+            self.reactor.timers.cancel(before, old);
         }
-        self.timers.set(when, timer);
+        self.reactor.timers.set(when, timer);
     }
 
     /// Serves a listener again.
     pub(in crate::server) fn resume(&mut self, key: Key) {
-        let Some(state) = self.listeners.get_mut(key) else { return };
-        let early = state.not_before.is_some_and(|when| when > self.now);
+        let Some(state) = self.services.listeners.get_mut(key) else { return };
+        let early = state.not_before.is_some_and(|when| when > self.reactor.now);
         if matches!(state.rest, Rest::No | Rest::Program) || early {
             return;
         }
@@ -128,7 +131,7 @@ impl Server {
     /// Resumes those for whom the end of a child, or of a client of ours, has made room.
     pub(in crate::server) fn wake(&mut self, wake: Wake, service: Key) {
         self.wake_limited(wake, service);
-        for key in std::mem::take(&mut self.exhausted) {
+        for key in std::mem::take(&mut self.services.exhausted) {
             self.resume(key);
         }
     }
@@ -136,12 +139,12 @@ impl Server {
     /// Resumes those for whom limits leave room again. Nothing else has become free: who could
     /// not be started now would have the others try in vain, and they him.
     pub(in crate::server) fn wake_limited(&mut self, wake: Wake, service: Key) {
-        self.holding.made_room();
+        self.sessions.holding.made_room();
         match wake {
             Wake::Nobody => {}
             Wake::Service(_) => self.wake_service(service),
             Wake::All => {
-                for service in std::mem::take(&mut self.resting_services) {
+                for service in std::mem::take(&mut self.services.paused) {
                     self.wake_service(service);
                 }
             }
@@ -149,14 +152,14 @@ impl Server {
     }
 
     fn wake_service(&mut self, service: Key) {
-        let Some(state) = self.services.get_mut(service) else { return };
+        let Some(state) = self.services.all.get_mut(service) else { return };
         if state.resting.is_empty() {
             return;
         }
         for key in std::mem::take(&mut state.resting) {
             self.resume(key);
         }
-        self.resting_services.retain(|resting| *resting != service);
+        self.services.paused.retain(|resting| *resting != service);
     }
 
     /// Lets a listener rest while the system has no descriptors or no memory.
@@ -166,33 +169,34 @@ impl Server {
         call: &str,
         error: &dyn std::fmt::Display,
     ) {
-        let Some(state) = self.listeners.get_mut(key) else { return };
+        let Some(state) = self.services.listeners.get_mut(key) else { return };
         state.rest = Rest::Exhausted;
-        if !self.exhausted.contains(&key) {
-            self.exhausted.push(key);
+        if !self.services.exhausted.contains(&key) {
+            self.services.exhausted.push(key);
         }
-        self.set_listener_timer(key, self.now + EXHAUSTED, Timer::Resume);
+        self.set_listener_timer(key, self.reactor.now + EXHAUSTED, Timer::Resume);
         if self.exhaustion_is_new() {
             self.say_trouble(key, call, error);
         }
         self.close_at_once();
-        self.spawner.free_descriptors();
+        self.programs.spawner.free_descriptors();
         // The end of any child may help, so all are polled.
         self.tidy(Tidy::Everything);
     }
 
     /// Something of a listener's does not work.
     pub(super) fn say_trouble(&self, key: Key, call: &str, error: &dyn std::fmt::Display) {
-        let Some(state) = self.listeners.get(key) else { return };
-        let service = self.services.get(state.service).map(|it| it.service.label.clone());
+        let Some(state) = self.services.listeners.get(key) else { return };
+        let service = self.services.all.get(state.service).map(|it| it.service.label.clone());
         events::trouble(&service.unwrap_or_else(|| state.label()), call, error);
     }
 
     /// The system has no room: is that to be told? Once an episode, which is over when
     /// there has been no such error for a while.
     pub(in crate::server) fn exhaustion_is_new(&mut self) -> bool {
-        let quiet = self.now.saturating_duration_since(self.last_exhausted) > EPISODE;
-        self.last_exhausted = self.now;
+        let quiet =
+            self.reactor.now.saturating_duration_since(self.services.last_exhausted) > EPISODE;
+        self.services.last_exhausted = self.reactor.now;
         quiet
     }
 }

@@ -38,7 +38,7 @@ const LOOK: Duration = Duration::from_millis(1);
 impl Server {
     /// Takes the peers whose datagrams wait on a socket.
     pub(super) fn take_peer(&mut self, key: Key) {
-        let state = self.listeners.get_mut(key);
+        let state = self.services.listeners.get_mut(key);
         if let Some(listener) = state.and_then(|state| state.listener.as_mut()) {
             listener.tell_destinations();
         }
@@ -58,7 +58,7 @@ impl Server {
     }
 
     fn udp_socket(&self, key: Key) -> Option<&UdpSocket> {
-        match self.listeners.get(key)?.listener.as_ref()?.socket() {
+        match self.services.listeners.get(key)?.listener.as_ref()?.socket() {
             Socket::Udp(socket) => Some(socket),
             _ => None,
         }
@@ -70,7 +70,9 @@ impl Server {
     }
 
     fn serve_peer(&mut self, key: Key, flow: Flow) {
-        let Some(owner) = self.listeners.get(key).map(|state| state.service) else { return };
+        let Some(owner) = self.services.listeners.get(key).map(|state| state.service) else {
+            return;
+        };
         let peer = flow.peer;
         if !self.admits_peer(owner, flow) {
             // Out of the queue, or it would be looked at for ever.
@@ -117,14 +119,14 @@ impl Server {
                 self.send_home(listener, owner, flow, &datagrams, 0);
             }
         }
-        if let Some(state) = self.listeners.get_mut(listener) {
+        if let Some(state) = self.services.listeners.get_mut(listener) {
             state.sorted.extend(peers);
         }
     }
 
     /// Serves those who have waited, with what they have sent meanwhile, before others.
     fn serve_waiting(&mut self, key: Key) {
-        let Some(state) = self.listeners.get_mut(key) else { return };
+        let Some(state) = self.services.listeners.get_mut(key) else { return };
         let (mut peers, owner) = (std::mem::take(&mut state.sorted), state.service);
         if peers.is_empty() {
             return;
@@ -188,8 +190,8 @@ impl Server {
     }
 
     pub(in crate::server) fn look_again(&mut self, homing: PendingPeer) {
-        let key = self.homing.insert(homing);
-        self.timers.set(self.now + LOOK, Timer::Home(key));
+        let key = self.sessions.pending_peers.insert(homing);
+        self.reactor.timers.set(self.reactor.now + LOOK, Timer::Home(key));
     }
 
     /// While it had the address and not yet its peer, others' datagrams came in.
@@ -208,7 +210,7 @@ impl Server {
 
     /// Looks again whether a peer's datagrams have arrived.
     pub(in crate::server) fn look_for_datagrams(&mut self, key: Key) {
-        if let Some(homing) = self.homing.remove(key) {
+        if let Some(homing) = self.sessions.pending_peers.remove(key) {
             self.bring_home(homing);
         }
     }
@@ -216,8 +218,8 @@ impl Server {
     /// The listener's address, or of several the one that was asked, and the real peer, in
     /// place of those that served to fill it.
     fn take_address(&self, key: Key, socket: &UdpSocket, flow: Flow) -> io::Result<()> {
-        let state = self.listeners.get(key).ok_or(ErrorKind::NotFound)?;
-        let service = self.services.get(state.service).ok_or(ErrorKind::NotFound)?;
+        let state = self.services.listeners.get(key).ok_or(ErrorKind::NotFound)?;
+        let service = self.services.all.get(state.service).ok_or(ErrorKind::NotFound)?;
         let beside = self.udp_socket(key).ok_or(ErrorKind::NotFound)?;
         let all = beside.local_addr()?;
         let address = flow.to.map_or(all, |to| to.at(all.port()));
@@ -228,7 +230,7 @@ impl Server {
     }
 
     fn admits_peer(&mut self, owner: Key, Flow { peer, to }: Flow) -> bool {
-        if to.is_some_and(|to| self.guard.is_for_many(to.ip)) {
+        if to.is_some_and(|to| self.sessions.guard.is_for_many(to.ip)) {
             log::debug!("unanswered peer={peer} reason=ForMany");
             return false;
         }
@@ -236,7 +238,9 @@ impl Server {
             log::debug!("unanswered peer={peer} reason=OwnService");
             return false;
         }
-        let Some(id) = self.services.get(owner).map(|state| state.admission) else { return false };
+        let Some(id) = self.services.all.get(owner).map(|state| state.admission) else {
+            return false;
+        };
         let peer = Address::Inet(peer);
         match self.admits(id, peer) {
             Verdict::Admit => true,
@@ -252,13 +256,13 @@ impl Server {
     /// there are protocols whose two ends have one port.
     fn is_one_of_us(&self, peer: SocketAddr) -> bool {
         let is_here = |ip: IpAddr| ip.is_loopback() || is_own_address(peer);
-        self.guard.is_own_port(peer.port()) && is_here(peer.ip().to_canonical())
+        self.sessions.guard.is_own_port(peer.port()) && is_here(peer.ip().to_canonical())
     }
 
     /// Puts a new socket into the listener's place and connects the old one.
     fn take_socket(&mut self, key: Key, flow: Flow) -> io::Result<UdpSocket> {
-        let state = self.listeners.get(key).ok_or(ErrorKind::NotFound)?;
-        let service = self.services.get(state.service).ok_or(ErrorKind::NotFound)?;
+        let state = self.services.listeners.get(key).ok_or(ErrorKind::NotFound)?;
+        let service = self.services.all.get(state.service).ok_or(ErrorKind::NotFound)?;
         let socket = self.udp_socket(key).ok_or(ErrorKind::NotFound)?;
         let attributes = &service.service.attributes;
         let next = listener::bind_beside(socket, &state.spec, attributes, flow.to.is_some())?;
@@ -266,7 +270,7 @@ impl Server {
         let (asked, device) = (flow.to.map(|to| to.at(port)), state.spec.device.as_deref());
         listener::connect_from(socket, flow.peer, asked, device)?;
         self.deregister_listener(key);
-        let state = self.listeners.get_mut(key).ok_or(ErrorKind::NotFound)?;
+        let state = self.services.listeners.get_mut(key).ok_or(ErrorKind::NotFound)?;
         let listener = state.listener.as_mut().ok_or(ErrorKind::NotFound)?;
         let taken = listener.replace_socket(next);
         self.register_listener(key);
@@ -297,7 +301,7 @@ impl Server {
 impl Server {
     fn start_with_peer(&mut self, start: &ProgramStart<'_>, socket: UdpSocket, kept: PeerSocket) {
         let child = self.start_or_say(start, socket.into());
-        if let Some(child) = child.and_then(|key| self.children.get_mut(key)) {
+        if let Some(child) = child.and_then(|key| self.programs.children.get_mut(key)) {
             child.peer_socket = Some(kept);
         }
     }

@@ -33,14 +33,14 @@ impl Server {
     /// At the end of a turn: stops the services that have had their clients.
     pub(in crate::server) fn stop_spent(&mut self) {
         if self.admission.take_spent() {
-            self.quota.spent = self.services.keys();
+            self.services.quota.spent = self.services.all.keys();
         }
-        for key in std::mem::take(&mut self.quota.spent) {
+        for key in std::mem::take(&mut self.services.quota.spent) {
             if !self.is_spent(key) {
                 continue;
             }
             if self.is_still_needed(key) {
-                self.quota.spent.push(key);
+                self.services.quota.spent.push(key);
             } else {
                 self.stop_one_spent(key);
             }
@@ -49,22 +49,23 @@ impl Server {
     }
 
     fn is_spent(&self, key: Key) -> bool {
-        let state = self.services.get(key).filter(|state| state.stopped == Stopped::No);
+        let state = self.services.all.get(key).filter(|state| state.stopped == Stopped::No);
         state.is_some_and(|state| self.admission.is_spent(state.admission))
     }
 
     /// Whether somebody who has been admitted needs a socket of the service.
     fn is_still_needed(&self, key: Key) -> bool {
-        let listeners = self.services.get(key).map(|state| state.listeners.as_slice());
+        let listeners = self.services.all.get(key).map(|state| state.listeners.as_slice());
         let mut listeners = listeners.unwrap_or_default().iter();
         let has_program = |key: &Key| {
-            self.listeners.get(*key).is_some_and(|listener| listener.rest == Rest::Program)
+            self.services.listeners.get(*key).is_some_and(|listener| listener.rest == Rest::Program)
         };
-        listeners.any(has_program) || self.homing.iter().any(|(_, homing)| homing.owner == key)
+        listeners.any(has_program)
+            || self.sessions.pending_peers.iter().any(|(_, homing)| homing.owner == key)
     }
 
     fn stop_one_spent(&mut self, key: Key) {
-        let Some(state) = self.services.get_mut(key) else { return };
+        let Some(state) = self.services.all.get_mut(key) else { return };
         state.stopped = Stopped::Spent;
         let clients = self.admission.clients(state.admission);
         events::service_stopped(&state.label, NAME, clients);
@@ -76,36 +77,41 @@ impl Server {
     /// `oxinetd run` ends with its service, when nobody is served any more.
     fn end_with_the_last(&mut self) {
         let is_spent = |(_, state): (Key, &ServiceState)| state.stopped == Stopped::Spent;
-        let are_spent = || self.services.len() > 0 && self.services.iter().all(is_spent);
-        if self.quota.only_one && self.stop.is_none() && are_spent() && self.nobody_is_here() {
-            self.stop = Some(NAME);
+        let are_spent = || self.services.all.len() > 0 && self.services.all.iter().all(is_spent);
+        if self.services.quota.only_one
+            && self.life.stop.is_none()
+            && are_spent()
+            && self.nobody_is_here()
+        {
+            self.life.stop = Some(NAME);
         }
     }
 
     /// Whether nobody is served, nor waits for it or for what is left of a program.
     pub(in crate::server) fn nobody_is_here(&self) -> bool {
         let held = [
-            self.children.len(),
-            self.conversations.len(),
-            self.relays.len(),
-            self.banners.len(),
-            self.homing.len(),
-            self.leftovers.groups.len(),
-            self.holding.len(),
+            self.programs.children.len(),
+            self.sessions.builtins.len(),
+            self.sessions.relays.len(),
+            self.sessions.banners.len(),
+            self.sessions.pending_peers.len(),
+            self.programs.doomed.groups.len(),
+            self.sessions.holding.len(),
         ];
         held.iter().all(|number| *number == 0) && !self.somebody_is_parked()
     }
 
     /// Whether somebody has been accepted and waits until the system has room.
     fn somebody_is_parked(&self) -> bool {
-        let mut listeners = self.exhausted.iter().filter_map(|key| self.listeners.get(*key));
+        let mut listeners =
+            self.services.exhausted.iter().filter_map(|key| self.services.listeners.get(*key));
         listeners.any(|listener| listener.parked.is_some())
     }
 
     /// A service goes on with another definition: whoever it has had belongs to the one before.
     /// An upgrade only knows whether that says another number.
     pub(super) fn count_clients_afresh(&mut self, key: Key, service: &Service) {
-        let Some(state) = self.services.get_mut(key) else { return };
+        let Some(state) = self.services.all.get_mut(key) else { return };
         let same = state.service.attributes.max_clients == service.attributes.max_clients;
         if std::mem::take(&mut state.handed_over) && same {
             return;

@@ -84,7 +84,7 @@ impl Server {
                     (id, reason)
                 }
             };
-            let state = self.services.iter().find(|(_, state)| Some(state.admission) == id);
+            let state = self.services.all.iter().find(|(_, state)| Some(state.admission) == id);
             let everybody = events::Label::new("*", None);
             let label = state.map_or(&everybody, |(_, state)| &state.label);
             match notice {
@@ -98,20 +98,20 @@ impl Server {
 
     /// Somebody is turned away.
     pub(in crate::server) fn refuse(&mut self, service: Key, peer: Address, reason: Reason) {
-        let now = self.now;
+        let now = self.reactor.now;
         self.count(service, |counters| counters.refused(reason.as_str()));
-        let Some(state) = self.services.get_mut(service) else { return };
+        let Some(state) = self.services.all.get_mut(service) else { return };
         let log = state.service.attributes.log_on_failure;
         match state.refusals.add(reason, peer, now) {
             RejectionAction::Now => events::refused(&state.label, peer, reason.as_str(), 0, log),
-            RejectionAction::At(when) => self.timers.set(when, Timer::Refusals(service)),
+            RejectionAction::At(when) => self.reactor.timers.set(when, Timer::Refusals(service)),
             RejectionAction::WithOthers => {}
         }
     }
 
     /// A second after a line: those who came after it.
     pub(in crate::server) fn tell_refusals(&mut self, service: Key) {
-        self.tell(service, Some(self.now));
+        self.tell(service, Some(self.reactor.now));
     }
 
     /// What is still to be told of a service that goes.
@@ -120,7 +120,7 @@ impl Server {
     }
 
     fn tell(&mut self, service: Key, now: Option<Instant>) {
-        let Some(state) = self.services.get_mut(service) else { return };
+        let Some(state) = self.services.all.get_mut(service) else { return };
         let (label, log) = (state.label.clone(), state.service.attributes.log_on_failure);
         for (reason, peer, left_out) in state.refusals.take(now) {
             events::refused(&label, peer, reason.as_str(), left_out, log);

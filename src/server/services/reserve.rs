@@ -214,8 +214,9 @@ impl Server {
         // One more for a socket, unless we were started with some.
         let own = usize::from(self.manager.sockets.held().next().is_none());
         let needed = usize::try_from(reserve.serving()).unwrap_or_default().saturating_add(own);
-        let copies: Vec<_> =
-            (0..needed).map_while(|_| kernel::duplicate_from(&self.poll, LOWEST).ok()).collect();
+        let copies: Vec<_> = (0..needed)
+            .map_while(|_| kernel::duplicate_from(&self.reactor.poll, LOWEST).ok())
+            .collect();
         let lacking = needed.saturating_sub(copies.len());
         (lacking > 0).then_some((lacking, reserve.most()))
     }
@@ -223,10 +224,11 @@ impl Server {
     /// What is left by the sockets that are open limits the programs, unless somebody has said
     /// how many there may be.
     pub(super) fn fit_programs_in(&mut self) {
-        if self.room.is_said || !self.facts.reserve.is_kept() {
+        if self.services.room.is_said || !self.facts.reserve.is_kept() {
             return;
         }
-        let open = self.listeners.iter().filter(|(_, state)| state.listener.is_some()).count();
+        let open =
+            self.services.listeners.iter().filter(|(_, state)| state.listener.is_some()).count();
         let in_use = open.saturating_add(OWN_LEAST).saturating_add(self.controlling.doors.len());
         let keeps = self.keeps_connections();
         let room = u32::try_from(self.facts.reserve.programs(in_use, keeps)).unwrap_or(u32::MAX);
@@ -237,15 +239,16 @@ impl Server {
     /// each of theirs is known when they are installed.
     pub(super) fn say_room(&mut self) {
         let most = self.admission.max_children();
-        if self.room.told.replace(most) != Some(most) {
-            events::spawning(way_word(self.spawner.way()), most);
+        if self.services.room.told.replace(most) != Some(most) {
+            events::spawning(way_word(self.programs.spawner.way()), most);
         }
     }
 
     /// Says how many sockets are left out, when that has changed.
     pub(super) fn say_left_out(&mut self) {
-        let left_out = self.listeners.iter().filter(|(_, state)| state.left_out).count();
-        if std::mem::replace(&mut self.room.left_out, left_out) != left_out && left_out > 0 {
+        let left_out = self.services.listeners.iter().filter(|(_, state)| state.left_out).count();
+        if std::mem::replace(&mut self.services.room.left_out, left_out) != left_out && left_out > 0
+        {
             events::left_out(left_out, self.facts.reserve.most());
         }
     }
@@ -260,14 +263,14 @@ impl Server {
     fn held_behind(&self, place: usize) -> usize {
         let here = self.manager.sockets.count_here();
         let adopted = |it: &&ListenerState| it.listener.as_ref().is_some_and(Listener::is_adopted);
-        let listeners = self.listeners.iter().map(|(_, state)| state).filter(adopted);
+        let listeners = self.services.listeners.iter().map(|(_, state)| state).filter(adopted);
         here.saturating_add(listeners.filter(|state| state.place > place).count())
     }
 
     /// Whether a listener may be open: those that the service manager holds are so anyway.
     pub(in crate::server) fn fits(&self, key: Key) -> bool {
-        let Some(state) = self.listeners.get(key) else { return false };
-        let service = self.services.get(state.service).map(|it| &it.service);
+        let Some(state) = self.services.listeners.get(key) else { return false };
+        let service = self.services.all.get(state.service).map(|it| &it.service);
         let is_held = match &state.listener {
             Some(listener) => listener.is_adopted(),
             None => service.is_some_and(|it| self.manager.sockets.has_one_for(&state.spec, it)),
@@ -281,16 +284,16 @@ impl Server {
         if !self.facts.reserve.is_kept() {
             return;
         }
-        let listeners = self.order.iter().filter_map(|key| self.services.get(*key));
+        let listeners = self.services.order.iter().filter_map(|key| self.services.all.get(*key));
         let all: Vec<Key> = listeners.flat_map(|state| state.listeners.iter().copied()).collect();
-        self.room.places = all.len();
+        self.services.room.places = all.len();
         let (mut opened, mut closed) = (Vec::new(), Vec::new());
         for (place, key) in all.iter().enumerate() {
-            self.listeners.get_mut(*key).into_iter().for_each(|state| state.place = place);
+            self.services.listeners.get_mut(*key).into_iter().for_each(|state| state.place = place);
         }
         for key in all {
             let fits = self.fits(key);
-            let Some(state) = self.listeners.get(key) else { continue };
+            let Some(state) = self.services.listeners.get(key) else { continue };
             match (fits, state.listener.is_some()) {
                 (true, false) => opened.push(key),
                 (false, true) => closed.push(key),
@@ -304,15 +307,15 @@ impl Server {
 
     /// A name that was waited for has become sockets, which may be more than there is room for.
     pub(super) fn find_room_for_names(&mut self) {
-        if !self.has_place(self.room.places.saturating_sub(1)) {
+        if !self.has_place(self.services.room.places.saturating_sub(1)) {
             self.open_in_order();
-            self.listeners.keys().into_iter().for_each(|key| self.try_if_left_out(key));
+            self.services.listeners.keys().into_iter().for_each(|key| self.try_if_left_out(key));
             self.say_left_out();
         }
     }
 
     fn try_if_left_out(&mut self, key: Key) {
-        let closed = self.listeners.get(key).filter(|it| it.listener.is_none());
+        let closed = self.services.listeners.get(key).filter(|it| it.listener.is_none());
         if closed.is_some_and(|it| !it.left_out && !self.fits(key)) {
             self.try_to_open(key);
         }
@@ -320,16 +323,16 @@ impl Server {
 
     /// How many clients may be here that no program has.
     pub(in crate::server) fn room_for_clients(&self) -> usize {
-        self.facts.reserve.clients(self.listeners.len())
+        self.facts.reserve.clients(self.services.listeners.len())
     }
 
     /// Whether there are so many of them that another one would take what programs need.
     pub(super) fn has_no_room_for(&self, held: ServedClient) -> bool {
         let most = self.room_for_clients();
-        let relays = self.relays.len().saturating_mul(2);
-        let told = self.banners.len();
-        let told = told.saturating_add(self.holding.len());
-        let clients = self.conversations.len().saturating_add(relays).saturating_add(told);
+        let relays = self.sessions.relays.len().saturating_mul(2);
+        let told = self.sessions.banners.len();
+        let told = told.saturating_add(self.sessions.holding.len());
+        let clients = self.sessions.builtins.len().saturating_add(relays).saturating_add(told);
         // A relay may lead to a service of this server, and would wait for ever for what
         // relays have taken.
         clients >= most || held == ServedClient::Relay && relays >= but_one_part(most)

@@ -14,8 +14,8 @@ impl Server {
     /// A socket is ready, and nothing is there that a program could take. What an earlier one
     /// has left behind may have it still, and do so again and again.
     pub(super) fn nobody_has_come(&mut self, key: Key) {
-        if self.listeners.get(key).is_some_and(is_shared) && self.look_after(key) {
-            let Some(state) = self.listeners.get_mut(key) else { return };
+        if self.services.listeners.get(key).is_some_and(is_shared) && self.look_after(key) {
+            let Some(state) = self.services.listeners.get_mut(key) else { return };
             state.rest = Rest::Backoff;
             self.back_off(key);
         }
@@ -31,8 +31,8 @@ impl Server {
     }
 
     pub(super) fn restore_socket(&self, key: Key) -> Condition {
-        let Some(state) = self.listeners.get(key) else { return Condition::Sound };
-        let service = self.services.get(state.service).map(|it| &it.service);
+        let Some(state) = self.services.listeners.get(key) else { return Condition::Sound };
+        let service = self.services.all.get(state.service).map(|it| &it.service);
         let (Some(listener), Some(service)) = (&state.listener, service) else {
             return Condition::Sound;
         };
@@ -43,8 +43,8 @@ impl Server {
     /// none now. One of the service manager's stays closed: it alone can make another.
     pub(super) fn replace_ruined(&mut self, key: Key, why: &'static str) -> bool {
         self.deregister_listener(key);
-        let Some(state) = self.listeners.get_mut(key) else { return false };
-        let Some(service) = self.services.get(state.service) else { return false };
+        let Some(state) = self.services.listeners.get_mut(key) else { return false };
+        let Some(service) = self.services.all.get(state.service) else { return false };
         let service = Rc::clone(&service.service);
         let Some(listener) = state.listener.take() else { return false };
         (state.rest, state.registered) = (Rest::No, false);
@@ -63,7 +63,8 @@ impl Server {
             Some(next) => self.listen(key, &service, next),
             None => self.try_to_open(key),
         }
-        let is_open = self.listeners.get(key).is_some_and(|state| state.listener.is_some());
+        let is_open =
+            self.services.listeners.get(key).is_some_and(|state| state.listener.is_some());
         if let Some(inode) = former.filter(|_| !is_open) {
             self.look_who_keeps(key, inode);
         }

@@ -13,21 +13,21 @@ impl Server {
             return;
         }
         for source in self.sources_of(id) {
-            self.admission.count_by_source(self.now, id, source);
+            self.admission.count_by_source(self.reactor.now, id, source);
         }
     }
 
     fn sources_of(&self, id: ServiceId) -> Vec<Source> {
-        let children = self.children.iter().map(|(_, it)| it);
+        let children = self.programs.children.iter().map(|(_, it)| it);
         let children = children.filter(|it| it.admission == id && !it.released);
-        let guests = self.conversations.iter().map(|(_, it)| &it.guest);
+        let guests = self.sessions.builtins.iter().map(|(_, it)| &it.guest);
         let guests = guests.filter(|it| it.admission == id).map(|it| it.peer);
-        let relays = self.relays.iter().map(|(_, it)| it);
+        let relays = self.sessions.relays.iter().map(|(_, it)| it);
         let relays = relays.filter(|it| it.admission == id).map(|it| it.peer);
-        let told = self.banners.iter().filter_map(|(_, it)| greeted(it, id));
-        let homing = self.homing.iter().map(|(_, it)| it);
+        let told = self.sessions.banners.iter().filter_map(|(_, it)| greeted(it, id));
+        let homing = self.sessions.pending_peers.iter().map(|(_, it)| it);
         let homing = homing.filter(|it| {
-            self.services.get(it.owner).is_some_and(|service| service.admission == id)
+            self.services.all.get(it.owner).is_some_and(|service| service.admission == id)
         });
         let homing = homing.map(|it| Address::Inet(it.flow.peer));
         let peers = guests.chain(relays).chain(told).chain(homing).map(Source::from);

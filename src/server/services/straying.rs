@@ -79,7 +79,7 @@ impl PeerSocket {
 impl Server {
     /// Polls the socket of a peer's program. What has come before is announced at once.
     pub(in crate::server) fn watch_peer_socket(&mut self, key: Key) {
-        let Some(child) = self.children.get(key) else { return };
+        let Some(child) = self.programs.children.get(key) else { return };
         let Some(peer) = &child.peer_socket else { return };
         if let Err(error) = self.poll_peer_socket(peer, Owner::PeerSocket(key)) {
             events::trouble(&child.label, "epoll_ctl", &error);
@@ -89,20 +89,20 @@ impl Server {
     fn poll_peer_socket(&self, peer: &PeerSocket, owner: Owner) -> io::Result<()> {
         let number = peer.socket.as_raw_fd();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut SourceFd(&number), token::pack(owner), interest)
+        self.reactor.poll.registry().register(&mut SourceFd(&number), token::pack(owner), interest)
     }
 
     /// Something has come to the socket of a peer's program, or the program has ended: is it
     /// its peer's still? Ends it if not, at once: each moment costs others what they send.
     pub(in crate::server) fn look_at_peer_socket(&mut self, key: Key) {
-        let Some(child) = self.children.get_mut(key) else { return };
+        let Some(child) = self.programs.children.get_mut(key) else { return };
         if child.peer_socket.as_ref().is_none_or(PeerSocket::has_its_peer) {
             return;
         }
         let Some(mut peer) = child.peer_socket.take() else { return };
         peer.lead_nowhere();
         if let Some(deadline) = child.deadline.take() {
-            self.timers.cancel(deadline, Timer::Overdue(key));
+            self.reactor.timers.cancel(deadline, Timer::Overdue(key));
         }
         child.overdue = true;
         events::strayed(&child.label, child.peer, child.pid);
@@ -114,21 +114,21 @@ impl Server {
 
     /// What has left the program's group may have the socket still.
     fn keep_stray(&mut self, peer: PeerSocket) {
-        let _ = self.poll.registry().deregister(&mut SourceFd(&peer.socket.as_raw_fd()));
-        if self.strays.len() >= STRAYS
-            && let Some(oldest) = self.strays.keys().into_iter().next()
+        let _ = self.reactor.poll.registry().deregister(&mut SourceFd(&peer.socket.as_raw_fd()));
+        if self.sessions.strays.len() >= STRAYS
+            && let Some(oldest) = self.sessions.strays.keys().into_iter().next()
         {
-            self.strays.remove(oldest);
+            self.sessions.strays.remove(oldest);
         }
-        let key = self.strays.insert(peer);
-        if let Some(peer) = self.strays.get(key) {
+        let key = self.sessions.strays.insert(peer);
+        if let Some(peer) = self.sessions.strays.get(key) {
             let _ = self.poll_peer_socket(peer, Owner::Stray(key));
         }
     }
 
     /// Something has come to a socket whose program has strayed.
     pub(in crate::server) fn look_at_stray(&mut self, key: Key) {
-        let Some(peer) = self.strays.get_mut(key) else { return };
+        let Some(peer) = self.sessions.strays.get_mut(key) else { return };
         if !peer.has_its_peer() {
             peer.lead_nowhere();
         }

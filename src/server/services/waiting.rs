@@ -33,16 +33,17 @@ impl Server {
         if !self.may_accept(key) {
             return;
         }
-        let Some(state) = self.listeners.get(key) else { return };
+        let Some(state) = self.services.listeners.get(key) else { return };
         let owner = state.service;
         if !self.drop_refused_datagrams(key, owner) {
             return;
         }
-        let head = self.listeners.get(key).and_then(|it| it.listener.as_ref()).and_then(head);
+        let head =
+            self.services.listeners.get(key).and_then(|it| it.listener.as_ref()).and_then(head);
         if head.is_none() {
             return self.nobody_has_come(key);
         }
-        let Some(service) = self.services.get(owner) else { return };
+        let Some(service) = self.services.all.get(owner) else { return };
         let observed = self.observed();
         match self.admission.admit(&observed, service.admission, Address::None) {
             Verdict::Admit => {}
@@ -50,7 +51,7 @@ impl Server {
             Verdict::Refuse(_) => return,
         }
         self.deregister_listener(key);
-        let Some(state) = self.listeners.get_mut(key) else { return };
+        let Some(state) = self.services.listeners.get_mut(key) else { return };
         let Some(listener) = &mut state.listener else { return };
         listener.share();
         state.rest = Rest::Program;
@@ -62,8 +63,11 @@ impl Server {
         let runs = match copy {
             Ok(copy) => {
                 let child = self.start_or_say(&start, copy);
-                let pid = child.and_then(|child| self.children.get(child)).map(|child| child.pid);
-                if let Some(state) = self.listeners.get_mut(key).filter(|_| pid.is_some()) {
+                let pid = child
+                    .and_then(|child| self.programs.children.get(child))
+                    .map(|child| child.pid);
+                if let Some(state) = self.services.listeners.get_mut(key).filter(|_| pid.is_some())
+                {
                     state.program = pid;
                 }
                 child.is_some()
@@ -80,8 +84,8 @@ impl Server {
 
     /// Whether a program that would get this socket itself would find nothing there.
     pub(in crate::server) fn is_idle(&self, key: Key) -> bool {
-        let Some(state) = self.listeners.get(key) else { return true };
-        let service = self.services.get(state.service).map(|it| &it.service);
+        let Some(state) = self.services.listeners.get(key) else { return true };
+        let service = self.services.all.get(state.service).map(|it| &it.service);
         service.is_some_and(|it| it.wait && !it.is_accepted_from())
             && (state.rest != Rest::No
                 || state.listener.as_ref().is_none_or(|it| head(it).is_none()))
@@ -90,13 +94,19 @@ impl Server {
     /// Takes datagrams out of a socket whose senders may not use the service: they must
     /// not start its program. False if none is left that may.
     fn drop_refused_datagrams(&mut self, key: Key, owner: Key) -> bool {
-        let Some(id) = self.services.get(owner).map(|state| state.admission) else { return false };
+        let Some(id) = self.services.all.get(owner).map(|state| state.admission) else {
+            return false;
+        };
         if !self.admission.looks_at_senders(id) {
             return true;
         }
         for _ in 0..DATAGRAMS {
-            let Some(Socket::Udp(socket)) =
-                self.listeners.get(key).and_then(|it| it.listener.as_ref()).map(Listener::socket)
+            let Some(Socket::Udp(socket)) = self
+                .services
+                .listeners
+                .get(key)
+                .and_then(|it| it.listener.as_ref())
+                .map(Listener::socket)
             else {
                 return true;
             };
@@ -106,7 +116,7 @@ impl Server {
                 // Something sent before could not be delivered.
                 Err(_) => continue,
             };
-            if self.admission.admits_sender(self.now, id, peer) {
+            if self.admission.admits_sender(self.reactor.now, id, peer) {
                 return true;
             }
             datagram::drop_first(socket);
@@ -119,8 +129,8 @@ impl Server {
     /// Whether a program has had the socket from which the loop is to accept now, since its
     /// service waits no more.
     pub(super) fn needs_renewal(&self, key: Key) -> bool {
-        let Some(state) = self.listeners.get(key) else { return false };
-        let service = self.services.get(state.service).map(|it| &it.service);
+        let Some(state) = self.services.listeners.get(key) else { return false };
+        let service = self.services.all.get(state.service).map(|it| &it.service);
         service.is_some_and(|it| it.is_accepted_from())
             && state.listener.as_ref().is_some_and(Listener::is_shared)
     }
@@ -135,13 +145,13 @@ impl Server {
     /// something waits there. It gets time first when it has left that unread: at once when it
     /// has failed, too, else when it has done so often.
     pub(in crate::server) fn take_back(&mut self, key: Key, run: WaitRun) {
-        let listener = self.listeners.get(key).and_then(|state| state.listener.as_ref());
+        let listener = self.services.listeners.get(key).and_then(|state| state.listener.as_ref());
         if let Some(Err(error)) = listener.map(|listener| listener.set_blocking(false)) {
             self.say_trouble(key, "fcntl", &error);
         }
         let condition = self.restore_socket(key);
         self.watch_address(key);
-        let Some(state) = self.listeners.get_mut(key) else { return };
+        let Some(state) = self.services.listeners.get_mut(key) else { return };
         let Some(listener) = &state.listener else { return };
         let (before, waiting) = (state.head.take(), head(listener));
         let sure = matches!(listener.socket(), Socket::Udp(_));
@@ -158,7 +168,7 @@ impl Server {
         if !unread {
             return self.resume(key);
         }
-        let Some(state) = self.listeners.get_mut(key) else { return };
+        let Some(state) = self.services.listeners.get_mut(key) else { return };
         state.rest = Rest::Backoff;
         state.unread = state.unread.saturating_add(1);
         let times = state.unread;
@@ -172,7 +182,7 @@ impl Server {
 
     /// A reload may have mended what a program has failed for: no rest, and no long delays.
     pub(super) fn forget_backoff(&mut self, key: Key) {
-        let Some(state) = self.listeners.get_mut(key) else { return };
+        let Some(state) = self.services.listeners.get_mut(key) else { return };
         (state.unread, state.backoff) = (0, FIRST_BACKOFF);
         if state.rest == Rest::Backoff {
             state.not_before = None;
@@ -182,18 +192,18 @@ impl Server {
 
     /// Ever longer.
     pub(super) fn back_off(&mut self, key: Key) {
-        let Some(state) = self.listeners.get_mut(key) else { return };
+        let Some(state) = self.services.listeners.get_mut(key) else { return };
         let delay = state.backoff;
         state.backoff = delay.saturating_mul(2).min(LONGEST_BACKOFF);
         self.rest_for(key, delay, true);
     }
 
     fn rest_for(&mut self, key: Key, delay: Duration, say: bool) {
-        let Some(state) = self.listeners.get_mut(key) else { return };
-        state.not_before = Some(self.now + delay);
+        let Some(state) = self.services.listeners.get_mut(key) else { return };
+        state.not_before = Some(self.reactor.now + delay);
         let owner = state.service;
-        self.set_listener_timer(key, self.now + delay, Timer::Resume);
-        if let Some(service) = self.services.get(owner).filter(|_| say) {
+        self.set_listener_timer(key, self.reactor.now + delay, Timer::Resume);
+        if let Some(service) = self.services.all.get(owner).filter(|_| say) {
             events::backoff(&service.label, delay);
         }
     }

@@ -117,20 +117,21 @@ enum BannerProgress {
 impl Server {
     /// A client has been admitted: it is told so, and served.
     pub(in crate::server) fn welcome(&mut self, listener: Key, owner: Key, connection: Connection) {
-        let Some(state) = self.services.get(owner) else { return };
+        let Some(state) = self.services.all.get(owner) else { return };
         let Some(text) = state.banners.admitted.clone() else {
             return self.serve_connection(listener, owner, connection);
         };
         match send_now(&connection.socket, &text) {
             Ok(sent) if sent < text.len() => {
-                let bound = self.listeners.get(listener).and_then(|it| it.listener.as_ref());
+                let bound =
+                    self.services.listeners.get(listener).and_then(|it| it.listener.as_ref());
                 let admitted = Admitted {
                     service: owner,
                     admission: state.admission,
                     peer: connection.peer,
                     peer_gid: connection.peer_gid,
                     facts: connection_facts(bound.map(|it| it.address()), &connection),
-                    since: self.now,
+                    since: self.reactor.now,
                 };
                 let then = AfterBanner::Serve(Box::new(admitted));
                 self.watch_banner(connection.socket, text, sent, then, GREETING);
@@ -142,7 +143,8 @@ impl Server {
 
     /// A client has been refused: it is told so, and the connection closed.
     pub(super) fn dismiss(&mut self, owner: Key, socket: OwnedFd) {
-        let Some(text) = self.services.get(owner).and_then(|it| it.banners.refused.clone()) else {
+        let Some(text) = self.services.all.get(owner).and_then(|it| it.banners.refused.clone())
+        else {
             return;
         };
         let Ok(sent) = send_now(&socket, &text) else { return };
@@ -159,10 +161,10 @@ impl Server {
         if shutdown(socket.as_raw_fd(), Shutdown::Write).is_err() {
             return;
         }
-        let (due, then) = (self.now + LINGERING, AfterBanner::Close { left: LEFT_UNREAD });
+        let (due, then) = (self.reactor.now + LINGERING, AfterBanner::Close { left: LEFT_UNREAD });
         let mut state =
             BannerState { socket, text: Rc::from([]), sent: 0, then, due, queued: false };
-        match state.turn(&mut self.scratch) {
+        match state.turn(&mut self.reactor.scratch) {
             Ok(BannerProgress::Done | BannerProgress::Gone) => {}
             Err(error) if error != Errno::EAGAIN => {}
             _ => {
@@ -176,8 +178,8 @@ impl Server {
     /// For one more who is on his way out.
     fn make_way(&mut self) {
         let most = DISMISSED.min(self.room_for_clients() / 2).max(1);
-        while self.closing.dismissed.len() >= most
-            && let Some(oldest) = self.closing.dismissed.pop_front()
+        while self.sessions.closing.dismissed.len() >= most
+            && let Some(oldest) = self.sessions.closing.dismissed.pop_front()
         {
             self.told_for_too_long(oldest);
         }
@@ -185,7 +187,7 @@ impl Server {
 
     /// Descriptors are scarce: who is on his way out has had his time.
     pub(in crate::server) fn close_at_once(&mut self) {
-        for key in std::mem::take(&mut self.closing.dismissed) {
+        for key in std::mem::take(&mut self.sessions.closing.dismissed) {
             self.told_for_too_long(key);
         }
     }
@@ -198,7 +200,7 @@ impl Server {
         then: AfterBanner,
         patience: Duration,
     ) {
-        let (socket, due) = (descriptor::raise_held(socket), self.now + patience);
+        let (socket, due) = (descriptor::raise_held(socket), self.reactor.now + patience);
         self.keep_telling(BannerState { socket, text, sent, then, due, queued: false });
     }
 
@@ -206,16 +208,16 @@ impl Server {
     pub(in crate::server) fn keep_telling(&mut self, state: BannerState) {
         let (descriptor, due) = (state.socket.as_raw_fd(), state.due);
         let closes = matches!(state.then, AfterBanner::Close { .. });
-        let key = self.banners.insert(state);
+        let key = self.sessions.banners.insert(state);
         if closes {
-            self.closing.dismissed.push_back(key);
+            self.sessions.closing.dismissed.push_back(key);
         }
-        let registered = self.poll.registry().register(
+        let registered = self.reactor.poll.registry().register(
             &mut SourceFd(&descriptor),
             token::pack(Owner::Banner(key)),
             Interest::READABLE | Interest::WRITABLE,
         );
-        self.timers.set(due, Timer::Banner(key));
+        self.reactor.timers.set(due, Timer::Banner(key));
         if registered.is_err() {
             self.told_for_too_long(key);
         }
@@ -223,9 +225,9 @@ impl Server {
 
     /// One turn of one client.
     pub(in crate::server) fn go_on_telling(&mut self, key: Key) {
-        let Some(state) = self.banners.get_mut(key) else { return };
+        let Some(state) = self.sessions.banners.get_mut(key) else { return };
         state.queued = false;
-        let telling = match state.turn(&mut self.scratch) {
+        let telling = match state.turn(&mut self.reactor.scratch) {
             Ok(telling) => telling,
             Err(Errno::EAGAIN) => BannerProgress::Blocked,
             Err(_) => BannerProgress::Gone,
@@ -247,11 +249,11 @@ impl Server {
     }
 
     fn forget_banner(&mut self, key: Key) -> Option<BannerState> {
-        let state = self.banners.remove(key)?;
-        let _ = self.poll.registry().deregister(&mut SourceFd(&state.socket.as_raw_fd()));
-        self.timers.cancel(state.due, Timer::Banner(key));
+        let state = self.sessions.banners.remove(key)?;
+        let _ = self.reactor.poll.registry().deregister(&mut SourceFd(&state.socket.as_raw_fd()));
+        self.reactor.timers.cancel(state.due, Timer::Banner(key));
         if let AfterBanner::Close { .. } = state.then {
-            self.closing.dismissed.retain(|dismissed| *dismissed != key);
+            self.sessions.closing.dismissed.retain(|dismissed| *dismissed != key);
         }
         Some(state)
     }
@@ -268,18 +270,18 @@ impl Server {
 
     fn give_up(&mut self, admitted: &Admitted, why: &str) {
         let Admitted { service, admission, peer, since, .. } = *admitted;
-        if let Some(state) = self.services.get(service) {
-            let time = self.now.saturating_duration_since(since);
+        if let Some(state) = self.services.all.get(service) {
+            let time = self.reactor.now.saturating_duration_since(since);
             let log = state.service.attributes.log_on_success;
             events::closed(&state.label, peer, why, time, log);
         }
-        let wake = self.admission.release(self.now, admission, Source::from(peer));
+        let wake = self.admission.release(self.reactor.now, admission, Source::from(peer));
         self.wake(wake, service);
     }
 
     /// The whole banner has been sent. The service may have changed meanwhile.
     fn serve_greeted(&mut self, admitted: Admitted, socket: OwnedFd) {
-        let counted = self.services.get(admitted.service).filter(|state| {
+        let counted = self.services.all.get(admitted.service).filter(|state| {
             // Counted by another number: it is not the service that has admitted it. The last
             // of so many clients is still served.
             state.admission == admitted.admission && state.stopped != Stopped::Asked
@@ -311,25 +313,25 @@ impl Server {
     fn serve_later(&mut self, admitted: Admitted, NotStarted { error, socket }: NotStarted) {
         let Admitted { service, admission, peer, .. } = admitted;
         if self.exhaustion_is_new()
-            && let Some(state) = self.services.get(service)
+            && let Some(state) = self.services.all.get(service)
         {
             events::trouble(&state.label, "spawn", &error);
         }
         // Given back when the program was not started.
-        self.admission.restore(self.now, admission, Source::from(peer));
+        self.admission.restore(self.reactor.now, admission, Source::from(peer));
         let (text, then, due) =
-            (Rc::from([]), AfterBanner::Serve(Box::new(admitted)), self.now + AGAIN);
+            (Rc::from([]), AfterBanner::Serve(Box::new(admitted)), self.reactor.now + AGAIN);
         let state = BannerState { socket, text, sent: 0, then, due, queued: false };
-        let key = self.banners.insert(state);
-        self.timers.set(due, Timer::Banner(key));
+        let key = self.sessions.banners.insert(state);
+        self.reactor.timers.set(due, Timer::Banner(key));
     }
 
     /// A client has not read in time; or its program can be tried once more.
     pub(in crate::server) fn banner_due(&mut self, key: Key) {
-        let Some(state) = self.banners.get(key) else { return };
+        let Some(state) = self.sessions.banners.get(key) else { return };
         match &state.then {
             AfterBanner::Serve(admitted)
-                if state.is_all_sent() && admitted.since + PATIENCE > self.now =>
+                if state.is_all_sent() && admitted.since + PATIENCE > self.reactor.now =>
             {
                 self.serve_if_told(key);
             }

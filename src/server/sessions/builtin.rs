@@ -51,11 +51,11 @@ impl Server {
         kind: Builtin,
         connection: listener::Connection,
     ) {
-        let Some(state) = self.services.get(service) else { return };
+        let Some(state) = self.services.all.get(service) else { return };
         let mut conversation = Conversation::new(kind, state.service.socket_type, self.clock());
         let listener::Connection { socket, peer, .. } = connection;
         let mut stream = Stream::from(socket);
-        let progress = conversation.turn(&mut stream, &mut self.scratch);
+        let progress = conversation.turn(&mut stream, &mut self.reactor.scratch);
         let is_over = matches!(progress, Ok(Progress::Finished) | Err(_));
         // If it is, this closes the connection.
         let open = (!is_over).then_some((conversation, stream));
@@ -63,17 +63,18 @@ impl Server {
         let Some((conversation, stream)) = open else {
             return self.note_end(&guest, &reason(&progress));
         };
-        let limit = self.services.get(service).and_then(|it| it.service.attributes.idle_timeout);
+        let limit =
+            self.services.all.get(service).and_then(|it| it.service.attributes.idle_timeout);
         let usual = if kind == Builtin::Tcpmux { TCPMUX_SILENCE } else { SILENCE };
         let silence = limit.unwrap_or(usual);
         let state = ConversationState {
             guest,
             conversation,
             stream,
-            active: self.now,
+            active: self.reactor.now,
             silence,
             limited: limit.is_some(),
-            due: self.now + silence,
+            due: self.reactor.now + silence,
             queued: false,
         };
         match progress {
@@ -85,15 +86,20 @@ impl Server {
 
     /// Notes that somebody is served.
     fn note_guest(&mut self, service: Key, peer: Address) -> Option<Guest> {
-        let state = self.services.get(service)?;
+        let state = self.services.all.get(service)?;
         let guest = Guest {
             service,
             label: state.label.clone(),
             log: state.service.attributes.log_on_success,
             admission: state.admission,
             peer,
-            peer_id: self.peers.connected(peer, state.label.name(), None, self.now),
-            started: self.now,
+            peer_id: self.sessions.peers.connected(
+                peer,
+                state.label.name(),
+                None,
+                self.reactor.now,
+            ),
+            started: self.reactor.now,
         };
         events::accepted(&guest.label, peer, None, guest.log);
         self.count(service, |counters| counters.served());
@@ -110,24 +116,24 @@ impl Server {
         let descriptor = state.stream.as_raw_fd();
         let due = state.due;
         let (service, peer) = (state.guest.service, state.guest.peer);
-        self.room.shares.take(service, peer, ServedClient::Conversation);
+        self.services.room.shares.take(service, peer, ServedClient::Conversation);
         let is_nameless = state.conversation.awaits_name();
-        let key = self.conversations.insert(state);
+        let key = self.sessions.builtins.insert(state);
         if is_nameless {
             self.note_nameless(key);
         }
-        let registered = self.poll.registry().register(
+        let registered = self.reactor.poll.registry().register(
             &mut SourceFd(&descriptor),
             token::pack(Owner::Conversation(key)),
             Interest::READABLE | Interest::WRITABLE,
         );
         if let Err(error) = registered
-            && let Some(state) = self.conversations.remove(key)
+            && let Some(state) = self.sessions.builtins.remove(key)
         {
-            self.room.shares.give_back(service, peer, ServedClient::Conversation);
+            self.services.room.shares.give_back(service, peer, ServedClient::Conversation);
             return self.end_conversation(state, &error.to_string());
         }
-        self.timers.set(due, Timer::Idle(key));
+        self.reactor.timers.set(due, Timer::Idle(key));
         if more {
             self.queue(Owner::Conversation(key));
         }
@@ -135,13 +141,13 @@ impl Server {
 
     /// One turn of one conversation.
     pub(in crate::server) fn converse(&mut self, key: Key) {
-        let Some(state) = self.conversations.get_mut(key) else { return };
+        let Some(state) = self.sessions.builtins.get_mut(key) else { return };
         state.queued = false;
         // Whoever says a name has so long for all of it.
         if !state.conversation.awaits_name() {
-            state.active = self.now;
+            state.active = self.reactor.now;
         }
-        match state.conversation.turn(&mut state.stream, &mut self.scratch) {
+        match state.conversation.turn(&mut state.stream, &mut self.reactor.scratch) {
             Ok(Progress::Blocked) => {}
             Ok(Progress::More) => self.queue(Owner::Conversation(key)),
             other => {
@@ -153,14 +159,14 @@ impl Server {
     }
 
     fn forget_conversation(&mut self, key: Key) -> Option<ConversationState> {
-        let state = self.conversations.remove(key)?;
-        self.room.shares.give_back(
+        let state = self.sessions.builtins.remove(key)?;
+        self.services.room.shares.give_back(
             state.guest.service,
             state.guest.peer,
             ServedClient::Conversation,
         );
-        let _ = self.poll.registry().deregister(&mut SourceFd(&state.stream.as_raw_fd()));
-        self.timers.cancel(state.due, Timer::Idle(key));
+        let _ = self.reactor.poll.registry().deregister(&mut SourceFd(&state.stream.as_raw_fd()));
+        self.reactor.timers.cancel(state.due, Timer::Idle(key));
         Some(state)
     }
 
@@ -178,26 +184,26 @@ impl Server {
     }
 
     fn note_end(&mut self, guest: &Guest, why: &str) {
-        let time = self.now.saturating_duration_since(guest.started);
+        let time = self.reactor.now.saturating_duration_since(guest.started);
         events::closed(&guest.label, guest.peer, why, time, guest.log);
         self.count(guest.service, |counters| counters.ran(time));
-        self.peers.ended(guest.peer_id);
+        self.sessions.peers.ended(guest.peer_id);
         self.release_guest(guest);
     }
 
     fn release_guest(&mut self, guest: &Guest) {
         let source = Source::from(guest.peer);
-        let wake = self.admission.release(self.now, guest.admission, source);
+        let wake = self.admission.release(self.reactor.now, guest.admission, source);
         self.wake(wake, guest.service);
     }
 
     /// Closes a conversation that has been silent for too long; looks again later if not.
     pub(in crate::server) fn look_for_silence(&mut self, key: Key) {
-        let Some(state) = self.conversations.get_mut(key) else { return };
+        let Some(state) = self.sessions.builtins.get_mut(key) else { return };
         let due: Instant = state.active + state.silence;
-        if due > self.now {
+        if due > self.reactor.now {
             state.due = due;
-            return self.timers.set(due, Timer::Idle(key));
+            return self.reactor.timers.set(due, Timer::Idle(key));
         }
         if let Some(state) = self.forget_conversation(key) {
             let why = if state.limited { IDLE } else { "silent" };
@@ -218,14 +224,15 @@ impl Server {
     /// programs decide the rest.
     fn hand_to_entry(&mut self, state: ConversationState, request: &TcpmuxRequest) {
         let entry = |key: Key| {
-            let entry = self.services.get(key).filter(|entry| !entry.stopped.is_so())?;
+            let entry = self.services.all.get(key).filter(|entry| !entry.stopped.is_so())?;
             Some((key, entry.service.tcpmux.as_ref()?, entry.admission))
         };
         if request.is_help() {
-            let names = self.entries.keys().filter_map(entry).map(|(_, name, _)| name);
+            let names = self.services.entries.keys().filter_map(entry).map(|(_, name, _)| name);
             return self.say_and_end(state, tcpmux::help(names));
         }
-        let Some((entry, _, admission)) = self.entries.find(request).and_then(entry) else {
+        let Some((entry, _, admission)) = self.services.entries.find(request).and_then(entry)
+        else {
             return self.say_not_available(state);
         };
         match self.may_enter(admission, state.guest.peer) {
@@ -239,7 +246,7 @@ impl Server {
 
     fn may_enter(&mut self, entry: ServiceId, peer: Address) -> Result<(), Reason> {
         self.look_for_room(entry, None);
-        match self.admission.before_accept(self.now, entry) {
+        match self.admission.before_accept(self.reactor.now, entry) {
             Verdict::Admit => self.try_to_admit(entry, peer),
             Verdict::Refuse(reason) | Verdict::Rest(reason, _) => Err(reason),
         }
@@ -249,7 +256,7 @@ impl Server {
     /// is told so, and nothing else before it: what greets for a program is the child that
     /// becomes it.
     pub(in crate::server) fn enter(&mut self, entry: Key, mut state: ConversationState) {
-        let named = self.services.get(entry).and_then(|it| it.service.tcpmux.as_ref());
+        let named = self.services.all.get(entry).and_then(|it| it.service.tcpmux.as_ref());
         let greeting: &'static [u8] = match named {
             Some(name) if name.greet => tcpmux::GO.as_bytes(),
             _ => b"",
@@ -272,8 +279,8 @@ impl Server {
 
     fn say_and_end(&mut self, mut state: ConversationState, words: String) {
         state.conversation = Conversation::farewell(words);
-        state.active = self.now;
-        match state.conversation.turn(&mut state.stream, &mut self.scratch) {
+        state.active = self.reactor.now;
+        match state.conversation.turn(&mut state.stream, &mut self.reactor.scratch) {
             Ok(Progress::Blocked) => self.watch_conversation(state, false),
             Ok(Progress::More) => self.watch_conversation(state, true),
             _ => self.end_conversation(state, DONE),

@@ -101,13 +101,13 @@ impl Closing {
 impl Server {
     /// Whether connections of programs of some service are kept.
     pub(in crate::server) fn keeps_connections(&self) -> bool {
-        self.services.iter().any(|(_, state)| state.prepared.is_some() && keeps(&state.service))
+        self.services.all.iter().any(|(_, state)| state.prepared.is_some() && keeps(&state.service))
     }
 
     /// Whoever loses its parent comes to us, if connections are kept.
     pub(in crate::server) fn adopt_orphans(&mut self) {
-        if !self.closing.adopts && self.keeps_connections() {
-            self.closing.adopts = set_child_subreaper(true).is_ok();
+        if !self.sessions.closing.adopts && self.keeps_connections() {
+            self.sessions.closing.adopts = set_child_subreaper(true).is_ok();
         }
     }
 
@@ -120,8 +120,8 @@ impl Server {
 
     /// A connection is to be closed in this turn, if that needs time and nobody has it.
     pub(in crate::server) fn close_ended(&mut self, ended: Ended) {
-        if self.closing.adopts && ended.kept.would_lose() {
-            self.closing.ended.push(ended);
+        if self.sessions.closing.adopts && ended.kept.would_lose() {
+            self.sessions.closing.ended.push(ended);
         }
     }
 
@@ -129,13 +129,13 @@ impl Server {
     /// nothing else has it.
     pub(in crate::server) fn close_what_ended(&mut self) {
         // Others may be found to have ended meanwhile.
-        while !self.closing.ended.is_empty() {
+        while !self.sessions.closing.ended.is_empty() {
             self.close_those_that_ended();
         }
     }
 
     fn close_those_that_ended(&mut self) {
-        let ended = std::mem::take(&mut self.closing.ended);
+        let ended = std::mem::take(&mut self.sessions.closing.ended);
         let (unused, used) = self.by_use(ended);
         for ended in unused {
             self.close_slowly(ended.kept.socket);

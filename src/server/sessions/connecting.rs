@@ -112,12 +112,14 @@ impl Server {
             return Err(busy());
         }
         let socket = RelaySocket::unconnected()?;
-        let key = match self.connecting.of(account) {
+        let key = match self.sessions.connecting.of(account) {
             Some(key) => key,
             None => self.start_connector(account)?,
         };
-        let number = self.connecting.last.wrapping_add(1);
-        let Some(process) = self.connecting.processes.get_mut(key) else { return Err(busy()) };
+        let number = self.sessions.connecting.last.wrapping_add(1);
+        let Some(process) = self.sessions.connecting.processes.get_mut(key) else {
+            return Err(busy());
+        };
         let Some(connector) = &process.connector else { return Err(busy()) };
         if process.asked.len() >= MOST {
             return Err(busy());
@@ -132,8 +134,8 @@ impl Server {
             }
         }
         process.asked.push_back((number, relay));
-        process.active = self.now;
-        self.connecting.last = number;
+        process.active = self.reactor.now;
+        self.sessions.connecting.last = number;
         Ok((number, socket))
     }
 
@@ -142,27 +144,27 @@ impl Server {
         let (connector, theirs) = Connector::pair()?;
         let facts = ConnectionEnvironment { protocol: "UNIX", ..ConnectionEnvironment::default() };
         let table = self.table();
-        let started = self.spawner.spawn(&prepared, theirs, &facts, table);
+        let started = self.programs.spawner.spawn(&prepared, theirs, &facts, table);
         let pid = started.map_err(|failed| failed.error)?.pid;
         let descriptor = connector.as_raw_fd();
-        let key = self.connecting.processes.insert(Process {
+        let key = self.sessions.connecting.processes.insert(Process {
             account: Rc::clone(account),
             pid,
             connector: Some(connector),
             asked: VecDeque::new(),
             has_answered: false,
-            active: self.now,
+            active: self.reactor.now,
             queued: false,
         });
         log::debug!("connecting user={} pid={pid}", account.name);
         let token = token::pack(Owner::Connector(key));
-        let registry = self.poll.registry();
+        let registry = self.reactor.poll.registry();
         if let Err(error) = registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)
         {
             self.end_connector(key);
             return Err(error);
         }
-        self.look_at_connectors_at(self.now + IDLE);
+        self.look_at_connectors_at(self.reactor.now + IDLE);
         Ok(key)
     }
 
@@ -185,11 +187,11 @@ impl Server {
 
     /// It has answered, or is gone.
     pub(in crate::server) fn serve_connector(&mut self, key: Key) {
-        if let Some(queued) = self.connecting.queued(key) {
+        if let Some(queued) = self.sessions.connecting.queued(key) {
             *queued = false;
         }
         for _ in 0..ANSWERS {
-            let Some(process) = self.connecting.processes.get(key) else { return };
+            let Some(process) = self.sessions.connecting.processes.get(key) else { return };
             let Some(connector) = &process.connector else { return };
             match connector.answer() {
                 Ok(Some(answer)) => {
@@ -206,8 +208,8 @@ impl Server {
 
     /// False if that was not asked.
     fn take_answer(&mut self, key: Key, answer: ConnectResult) -> bool {
-        let now = self.now;
-        let Some(process) = self.connecting.processes.get_mut(key) else { return true };
+        let now = self.reactor.now;
+        let Some(process) = self.sessions.connecting.processes.get_mut(key) else { return true };
         let known = process.asked.iter().position(|(number, _)| *number == answer.number);
         let Some((number, relay)) = known.and_then(|at| process.asked.remove(at)) else {
             return false;
@@ -223,67 +225,68 @@ impl Server {
 
     /// Ends one; what it has not answered is told when it is reaped.
     fn end_connector(&mut self, key: Key) {
-        let Some(process) = self.connecting.processes.get_mut(key) else { return };
+        let Some(process) = self.sessions.connecting.processes.get_mut(key) else { return };
         if let Some(connector) = process.connector.take() {
-            let _ = self.poll.registry().deregister(&mut SourceFd(&connector.as_raw_fd()));
+            let _ = self.reactor.poll.registry().deregister(&mut SourceFd(&connector.as_raw_fd()));
         }
         // Not reaped, so the number is its own.
         let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
-        self.look_at_connectors_at(self.now + LOOK);
+        self.look_at_connectors_at(self.reactor.now + LOOK);
     }
 
     /// A relay has waited for too long: whoever should connect it is of no use to others.
     pub(super) fn end_connector_of(&mut self, relay: Key, number: u64) {
         let asked = |process: &Process| process.asked.contains(&(number, relay));
-        let found = self.connecting.processes.iter().find(|(_, process)| asked(process));
+        let found = self.sessions.connecting.processes.iter().find(|(_, process)| asked(process));
         if let Some(key) = found.map(|(key, _)| key) {
             self.end_connector(key);
         }
     }
 
     fn look_at_connectors_at(&mut self, when: Instant) {
-        let due = &mut self.connecting.due;
+        let due = &mut self.sessions.connecting.due;
         if due.is_none_or(|due| due > when) {
             if let Some(due) = due.replace(when) {
-                self.timers.cancel(due, Timer::Connectors);
+                self.reactor.timers.cancel(due, Timer::Connectors);
             }
-            self.timers.set(when, Timer::Connectors);
+            self.reactor.timers.set(when, Timer::Connectors);
         }
     }
 
     /// Reaps those that are ended, and lets those go that nobody needs.
     pub(in crate::server) fn look_at_connectors(&mut self) {
-        self.connecting.due = None;
-        for key in self.connecting.processes.keys() {
-            let Some(process) = self.connecting.processes.get(key) else { continue };
+        self.sessions.connecting.due = None;
+        for key in self.sessions.connecting.processes.keys() {
+            let Some(process) = self.sessions.connecting.processes.get(key) else { continue };
             let idle_at = process.active + IDLE;
             match (process.connector.is_some(), process.asked.is_empty()) {
                 (false, _) => self.reap_connector(key),
-                (true, true) if idle_at <= self.now => self.end_connector(key),
+                (true, true) if idle_at <= self.reactor.now => self.end_connector(key),
                 (true, true) => self.look_at_connectors_at(idle_at),
-                (true, false) => self.look_at_connectors_at(self.now + IDLE),
+                (true, false) => self.look_at_connectors_at(self.reactor.now + IDLE),
             }
         }
     }
 
     fn reap_connector(&mut self, key: Key) {
-        let Some(pid) = self.connecting.processes.get(key).map(|process| process.pid) else {
+        let Some(pid) = self.sessions.connecting.processes.get(key).map(|process| process.pid)
+        else {
             return;
         };
         let ending = match kernel::ended(Some(pid), true) {
-            Ok(None) => return self.look_at_connectors_at(self.now + LOOK),
+            Ok(None) => return self.look_at_connectors_at(self.reactor.now + LOOK),
             Ok(Some((_, ending))) => Some(ending),
             Err(_) => None,
         };
-        self.spawner.reaped(pid);
+        self.programs.spawner.reaped(pid);
         let failure = match ending {
-            Some(ChildExit::Status(kernel::FAILED)) => self.spawner.failure_of(pid),
+            Some(ChildExit::Status(kernel::FAILED)) => self.programs.spawner.failure_of(pid),
             _ => {
-                self.spawner.forget_failure(pid);
+                self.programs.spawner.forget_failure(pid);
                 None
             }
         };
-        let Some(process) = self.connecting.processes.remove(key) else { return };
+        let Some(process) = self.sessions.connecting.processes.remove(key) else { return };
         for (number, relay) in process.asked {
             let error = match failure {
                 Some(failure) => io::Error::other(format!(
@@ -301,16 +304,16 @@ impl Server {
 
     /// Lets all go, for an upgrade; whether none is left.
     pub(in crate::server) fn connectors_are_gone(&mut self) -> bool {
-        for key in self.connecting.processes.keys() {
+        for key in self.sessions.connecting.processes.keys() {
             self.end_connector(key);
         }
         self.look_at_connectors();
-        self.connecting.processes.len() == 0
+        self.sessions.connecting.processes.len() == 0
     }
 
     /// A relay's socket is connected, or why not.
     fn connector_answered(&mut self, key: Key, number: u64, result: io::Result<()>) {
-        let Some(state) = self.relays.get_mut(key) else { return };
+        let Some(state) = self.sessions.relays.get_mut(key) else { return };
         let Some(dial) = state.dial.as_mut().filter(|dial| dial.asked == Some(number)) else {
             return;
         };

@@ -105,44 +105,46 @@ impl Server {
     pub(in crate::server) fn hold_or_turn_away(&mut self, caller: Caller, reason: Reason) {
         let source = Source::from(caller.peer());
         let most = MOST.min(self.room_for_clients() / PARTS).max(1);
-        let waits = reason.ends_with_a_program() && self.drain.is_none() && self.stop.is_none();
-        if !(waits && self.holding.has_place_for(source, most)) {
+        let waits =
+            reason.ends_with_a_program() && self.life.drain.is_none() && self.life.stop.is_none();
+        if !(waits && self.sessions.holding.has_place_for(source, most)) {
             return self.turn_away(caller, reason);
         }
-        let until = self.now + MOMENT;
-        self.holding.held.push_back(HeldClient { caller, source, reason, until });
-        if !std::mem::replace(&mut self.holding.timed, true) {
-            self.timers.set(until, Timer::Held);
+        let until = self.reactor.now + MOMENT;
+        self.sessions.holding.held.push_back(HeldClient { caller, source, reason, until });
+        if !std::mem::replace(&mut self.sessions.holding.timed, true) {
+            self.reactor.timers.set(until, Timer::Held);
         }
     }
 
     /// Lets those in for whom an end has made room.
     pub(in crate::server) fn let_in(&mut self) {
-        if self.holding.busy {
+        if self.sessions.holding.busy {
             return;
         }
-        self.holding.busy = true;
-        while std::mem::take(&mut self.holding.freed) {
-            for held in std::mem::take(&mut self.holding.held) {
+        self.sessions.holding.busy = true;
+        while std::mem::take(&mut self.sessions.holding.freed) {
+            for held in std::mem::take(&mut self.sessions.holding.held) {
                 if let Some(held) = self.let_one_in(held) {
-                    self.holding.held.push_back(held);
+                    self.sessions.holding.held.push_back(held);
                 }
             }
         }
-        self.holding.busy = false;
+        self.sessions.holding.busy = false;
     }
 
     /// Gives him back if there is still no room.
     fn let_one_in(&mut self, held: HeldClient) -> Option<HeldClient> {
         let service = match &held.caller {
             Caller::Taken { listener, .. } => {
-                let open = self.listeners.get(*listener).filter(|it| it.listener.is_some());
+                let open =
+                    self.services.listeners.get(*listener).filter(|it| it.listener.is_some());
                 // Closed meanwhile: whoever is in its backlog is gone, too.
                 open?.service
             }
             Caller::Named { entry, .. } => *entry,
         };
-        let state = self.services.get(service).filter(|state| !state.stopped.is_so());
+        let state = self.services.all.get(service).filter(|state| !state.stopped.is_so());
         let Some(id) = state.map(|state| state.admission) else {
             self.turn_away(held.caller, Reason::Gone);
             return None;
@@ -167,22 +169,22 @@ impl Server {
     pub(in crate::server) fn held_long_enough(&mut self) {
         // What has been announced together with the time comes first.
         self.let_in();
-        let now = self.now;
-        while self.holding.held.front().is_some_and(|held| held.until <= now)
-            && let Some(held) = self.holding.held.pop_front()
+        let now = self.reactor.now;
+        while self.sessions.holding.held.front().is_some_and(|held| held.until <= now)
+            && let Some(held) = self.sessions.holding.held.pop_front()
         {
             self.turn_away(held.caller, held.reason);
         }
-        let next = self.holding.held.front().map(|held| held.until);
-        self.holding.timed = next.is_some();
+        let next = self.sessions.holding.held.front().map(|held| held.until);
+        self.sessions.holding.timed = next.is_some();
         if let Some(until) = next {
-            self.timers.set(until, Timer::Held);
+            self.reactor.timers.set(until, Timer::Held);
         }
     }
 
     /// Nobody is let in any more.
     pub(in crate::server) fn hold_nobody(&mut self) {
-        for held in std::mem::take(&mut self.holding.held) {
+        for held in std::mem::take(&mut self.sessions.holding.held) {
             self.turn_away(held.caller, held.reason);
         }
     }
@@ -191,7 +193,8 @@ impl Server {
         let peer = caller.peer();
         match caller {
             Caller::Taken { listener, connection, told } => {
-                let Some(owner) = self.listeners.get(listener).map(|state| state.service) else {
+                let Some(owner) = self.services.listeners.get(listener).map(|state| state.service)
+                else {
                     return;
                 };
                 self.deny(owner, peer, reason);
@@ -207,8 +210,8 @@ impl Server {
     }
 
     fn deny(&mut self, service: Key, peer: Address, reason: Reason) {
-        if let Some(state) = self.services.get(service) {
-            self.admission.deny(self.now, state.admission, reason);
+        if let Some(state) = self.services.all.get(service) {
+            self.admission.deny(self.reactor.now, state.admission, reason);
         }
         self.refuse(service, peer, reason);
     }

@@ -21,3 +21,48 @@ pub(super) mod holding;
 pub(super) mod idling;
 pub(super) mod relay;
 pub(super) mod stream;
+
+use super::peers::Peers;
+use super::reactor::slab::Slab;
+use super::services::per_peer::PendingPeer;
+use super::services::straying::PeerSocket;
+use super::state::ConversationState;
+use crate::builtin::Guard;
+use banners::BannerState;
+use closing::Closing;
+use connecting::Connecting;
+use holding::Holding;
+use relay::RelayState;
+
+/// Everybody whom the server itself has something to do with, and the list of all.
+pub(super) struct Sessions {
+    pub(super) builtins: Slab<ConversationState>,
+    /// Which datagrams are answered.
+    pub(super) guard: Guard,
+    pub(super) banners: Slab<BannerState>,
+    pub(super) closing: Closing,
+    pub(super) pending_peers: Slab<PendingPeer>,
+    /// Sockets of programs per peer that have made them others'.
+    pub(super) strays: Slab<PeerSocket>,
+    pub(super) holding: Holding,
+    pub(super) relays: Slab<RelayState>,
+    pub(super) connecting: Connecting,
+    pub(super) peers: Peers,
+}
+
+impl Sessions {
+    pub(super) fn new() -> Self {
+        Self {
+            builtins: Slab::new(),
+            guard: Guard::default(),
+            banners: Slab::new(),
+            closing: Closing::default(),
+            pending_peers: Slab::new(),
+            strays: Slab::new(),
+            holding: Holding::default(),
+            relays: Slab::new(),
+            connecting: Connecting::new(),
+            peers: Peers::new(),
+        }
+    }
+}

@@ -65,20 +65,20 @@ impl RelayState {
 impl Server {
     /// Remembers what was announced and puts the relay into the ready queue, once.
     pub(in crate::server) fn relay_announced(&mut self, key: Key, side: Side) {
-        if let Some(state) = self.relays.get_mut(key) {
+        if let Some(state) = self.sessions.relays.get_mut(key) {
             state.relay.announced(side);
             if let Some(still) = &mut state.still {
-                still.last = self.now;
+                still.last = self.reactor.now;
             }
             self.queue_relay(key);
         }
     }
 
     fn queue_relay(&mut self, key: Key) {
-        if let Some(state) = self.relays.get_mut(key)
+        if let Some(state) = self.sessions.relays.get_mut(key)
             && !std::mem::replace(&mut state.queued, true)
         {
-            self.ready.push_back(Owner::Relay(key));
+            self.reactor.ready.push_back(Owner::Relay(key));
         }
     }
 
@@ -88,7 +88,7 @@ impl Server {
         service: Key,
         connection: listener::Connection,
     ) {
-        let Some(state) = self.services.get(service) else { return };
+        let Some(state) = self.services.all.get(service) else { return };
         let (label, admission) = (state.label.clone(), state.admission);
         let delay = FRUITLESS.into_iter().find(|(count, _)| state.fruitless >= *count);
         let delay = delay.map(|(_, delay)| delay);
@@ -101,15 +101,15 @@ impl Server {
             Err(error) => {
                 events::failed(&label, peer, None, ("socket", None), &error);
                 self.count_failure(service, "socket", &error);
-                let wake = self.admission.release(self.now, admission, Source::from(peer));
+                let wake = self.admission.release(self.reactor.now, admission, Source::from(peer));
                 return self.wake(wake, service);
             }
         };
-        let deadline = self.now + CONNECT;
+        let deadline = self.reactor.now + CONNECT;
         let limit = definition.attributes.idle_timeout;
-        let still = limit.map(|limit| Stillness::new(limit, self.now));
-        self.room.shares.take(service, peer, ServedClient::Relay);
-        let key = self.relays.insert(RelayState {
+        let still = limit.map(|limit| Stillness::new(limit, self.reactor.now));
+        self.services.room.shares.take(service, peer, ServedClient::Relay);
+        let key = self.sessions.relays.insert(RelayState {
             relay: Relay::new(),
             client,
             target: None,
@@ -126,14 +126,14 @@ impl Server {
             log,
             admission,
             peer,
-            peer_id: self.peers.connected(peer, label.name(), None, self.now),
-            started: self.now,
+            peer_id: self.sessions.peers.connected(peer, label.name(), None, self.reactor.now),
+            started: self.reactor.now,
             queued: false,
             probes: false,
             still,
         });
         if let Some(still) = still {
-            self.timers.set(still.due, Timer::StillRelay(key));
+            self.reactor.timers.set(still.due, Timer::StillRelay(key));
         }
         self.count(service, |counters| counters.served());
         if self.watch_side(key, Side::Client) {
@@ -146,7 +146,7 @@ impl Server {
 
     /// How a relay has ended says whether the next one is begun at once.
     fn note_fruit(&mut self, service: Key, failed: bool, answered: bool) {
-        if let Some(state) = self.services.get_mut(service) {
+        if let Some(state) = self.services.all.get_mut(service) {
             match (failed, answered) {
                 (_, true) => state.fruitless = 0,
                 (true, false) => state.fruitless = state.fruitless.saturating_add(1),
@@ -157,14 +157,14 @@ impl Server {
 
     /// False if the system has no memory for it; the relay is over then.
     pub(in crate::server) fn watch_side(&mut self, key: Key, side: Side) -> bool {
-        let Some(state) = self.relays.get(key) else { return false };
+        let Some(state) = self.sessions.relays.get(key) else { return false };
         let (socket, owner) = match side {
             Side::Client => (Some(&state.client), Owner::Relay(key)),
             Side::Target => (state.target.as_ref(), Owner::RelayTarget(key)),
         };
         let Some(descriptor) = socket.map(RelaySocket::as_raw_fd) else { return false };
         let interest = Interest::READABLE | Interest::WRITABLE;
-        let registry = self.poll.registry();
+        let registry = self.reactor.poll.registry();
         match registry.register(&mut SourceFd(&descriptor), token::pack(owner), interest) {
             Ok(()) => true,
             Err(error) => {
@@ -175,9 +175,9 @@ impl Server {
     }
 
     pub(in crate::server) fn connected(&mut self, key: Key) {
-        let Some(state) = self.relays.get_mut(key) else { return };
+        let Some(state) = self.sessions.relays.get_mut(key) else { return };
         if let Some(dial) = state.dial.take() {
-            self.timers.cancel(dial.due, Timer::Connect(key));
+            self.reactor.timers.cancel(dial.due, Timer::Connect(key));
         }
         // What was announced meanwhile was announced for both.
         state.relay.announced(Side::Client);
@@ -188,7 +188,7 @@ impl Server {
 
     /// A relay of which a socket has been announced, or which had more to do.
     pub(in crate::server) fn serve_relay(&mut self, key: Key) {
-        let Some(state) = self.relays.get_mut(key) else { return };
+        let Some(state) = self.sessions.relays.get_mut(key) else { return };
         state.queued = false;
         if state.dial.is_none() {
             self.relay_turn(key);
@@ -212,7 +212,7 @@ impl Server {
 
     /// A client that has ended waits for its answer, or is gone.
     fn look_whether_gone(&mut self, key: Key) {
-        let Some(state) = self.relays.get_mut(key) else { return };
+        let Some(state) = self.sessions.relays.get_mut(key) else { return };
         if !state.relay.client_has_ended() {
             return;
         }
@@ -227,9 +227,9 @@ impl Server {
     }
 
     fn relay_turn(&mut self, key: Key) {
-        let Some(state) = self.relays.get_mut(key) else { return };
+        let Some(state) = self.sessions.relays.get_mut(key) else { return };
         let Some(target) = &mut state.target else { return };
-        match state.relay.turn(&mut state.client, target, &mut self.scratch) {
+        match state.relay.turn(&mut state.client, target, &mut self.reactor.scratch) {
             RelayProgress::Blocked => {}
             RelayProgress::More => self.queue_relay(key),
             RelayProgress::Finished => self.end_relay(key, None),
@@ -248,12 +248,12 @@ impl Server {
 
     /// `otherwise`: why, if nothing has failed.
     fn end_relay_for(&mut self, key: Key, failure: Option<&RelayFailure>, otherwise: &'static str) {
-        let Some(state) = self.relays.get(key) else { return };
+        let Some(state) = self.sessions.relays.get(key) else { return };
         let why = match failure.or(state.relay.failure()) {
             None => Cow::Borrowed(otherwise),
             Some(RelayFailure { side, error }) => Cow::Owned(format!("{}: {error}", side.as_str())),
         };
-        let time = self.now.saturating_duration_since(state.started);
+        let time = self.reactor.now.saturating_duration_since(state.started);
         events::closed(&state.label, state.peer, &why, time, state.log);
         let service = state.service;
         let failed = failure.or(state.relay.failure()).is_some();
@@ -265,7 +265,7 @@ impl Server {
 
     /// The target could not be reached: the client is closed.
     pub(super) fn relay_failed(&mut self, key: Key, stage: &str, error: &dyn std::fmt::Display) {
-        let Some(state) = self.relays.get(key) else { return };
+        let Some(state) = self.sessions.relays.get(key) else { return };
         events::failed(&state.label, state.peer, None, (stage, None), error);
         self.count_failure(state.service, stage, error);
         self.forget_relay(key, false);
@@ -278,26 +278,27 @@ impl Server {
 
     /// `in_order`: whoever has got all that there was sees an end and no failure.
     fn forget_relay(&mut self, key: Key, in_order: bool) {
-        if self.relays.get(key).is_some_and(|state| state.dial.is_some()) {
+        if self.sessions.relays.get(key).is_some_and(|state| state.dial.is_some()) {
             self.hang_up(key);
         }
-        let Some(state) = self.relays.remove(key) else { return };
-        self.room.shares.give_back(state.service, state.peer, ServedClient::Relay);
+        let Some(state) = self.sessions.relays.remove(key) else { return };
+        self.services.room.shares.give_back(state.service, state.peer, ServedClient::Relay);
         if let Some(still) = state.still {
-            self.timers.cancel(still.due, Timer::StillRelay(key));
+            self.reactor.timers.cancel(still.due, Timer::StillRelay(key));
         }
         let connected = state.dial.is_none();
         for (side, socket) in [(Side::Client, Some(state.client)), (Side::Target, state.target)] {
             let Some(socket) = socket else { continue };
-            let _ = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
+            let _ = self.reactor.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
             if connected && in_order && !state.relay.owes(side) {
                 self.close_slowly(socket.into());
             } else if connected && state.relay.resets(side) {
                 socket.reset();
             }
         }
-        self.peers.ended(state.peer_id);
-        let wake = self.admission.release(self.now, state.admission, Source::from(state.peer));
+        self.sessions.peers.ended(state.peer_id);
+        let wake =
+            self.admission.release(self.reactor.now, state.admission, Source::from(state.peer));
         self.wake(wake, state.service);
     }
 }

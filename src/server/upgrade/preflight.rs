@@ -90,19 +90,19 @@ impl Server {
         if under_way {
             return Some("an upgrade is under way");
         }
-        (self.drain.is_some() || self.stop.is_some()).then_some("the server is draining")
+        (self.life.drain.is_some() || self.life.stop.is_some()).then_some("the server is draining")
     }
 
     fn begin_trial(&mut self) -> io::Result<()> {
         let state = self.collect_state(None);
         let image = &self.upgrading.image;
         let trial = self.facts.reserve.with(|| image.try_out(snapshot::pack(&state)?))?;
-        let deadline = self.now + PATIENCE;
+        let deadline = self.reactor.now + PATIENCE;
         let descriptor = trial.as_raw_fd();
         self.upgrading.trial = Some(Trying { trial, deadline, late: false });
-        self.timers.set(deadline, Timer::Trial);
+        self.reactor.timers.set(deadline, Timer::Trial);
         let token = token::pack(Owner::Trial);
-        let registry = self.poll.registry();
+        let registry = self.reactor.poll.registry();
         registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)
     }
 
@@ -113,20 +113,22 @@ impl Server {
 
     /// The trial has said something or has ended, or has had its time.
     pub(in crate::server) fn look_at_trial(&mut self) {
-        let now = self.now;
+        let now = self.reactor.now;
         let Some(trying) = &mut self.upgrading.trial else { return };
         match trying.trial.look() {
-            None if trying.late => self.timers.set(now + LOOK, Timer::Trial),
+            None if trying.late => self.reactor.timers.set(now + LOOK, Timer::Trial),
             None if trying.deadline <= now => {
                 trying.late = true;
                 trying.trial.kill();
-                self.timers.set(now + LOOK, Timer::Trial);
+                self.reactor.timers.set(now + LOOK, Timer::Trial);
             }
-            None if trying.trial.is_unannounced() => self.timers.set(now + LOOK, Timer::Trial),
+            None if trying.trial.is_unannounced() => {
+                self.reactor.timers.set(now + LOOK, Timer::Trial)
+            }
             None => {}
             Some(verdict) => {
                 let late = trying.late;
-                self.timers.cancel(trying.deadline, Timer::Trial);
+                self.reactor.timers.cancel(trying.deadline, Timer::Trial);
                 self.upgrading.trial = None;
                 match verdict {
                     _ if late => self.refuse_upgrade(&format!(
@@ -167,24 +169,25 @@ impl Server {
     /// At the end of a turn: has the trial gone well, and is this a good moment?
     pub(in crate::server) fn upgrade_if_tried(&mut self) {
         let Some(looks) = self.upgrading.tried else { return };
-        if self.drain.is_some() || self.stop.is_some() {
+        if self.life.drain.is_some() || self.life.stop.is_some() {
             return self.refuse_upgrade("the server is draining");
         }
         if !self.reloading.is_idle() {
-            return self.timers.set(self.now + LOOK, Timer::Trial);
+            return self.reactor.timers.set(self.reactor.now + LOOK, Timer::Trial);
         }
         // One that still shares our memory would keep it, but what becomes of it before it
         // is its program would not be known. Whoever is held is let in or not in a moment.
-        let is_settled =
-            self.connectors_are_gone() && self.spawner.is_settled() && self.holding.is_empty();
+        let is_settled = self.connectors_are_gone()
+            && self.programs.spawner.is_settled()
+            && self.sessions.holding.is_empty();
         if !is_settled && looks < LOOKS {
             self.upgrading.tried = Some(looks.saturating_add(1));
-            return self.timers.set(self.now + SETTLING, Timer::Trial);
+            return self.reactor.timers.set(self.reactor.now + SETTLING, Timer::Trial);
         }
-        self.naming.stop();
+        self.services.naming.stop();
         self.tidy(Tidy::Everything);
         self.hold_nobody();
-        for key in self.services.keys() {
+        for key in self.services.all.keys() {
             self.tell_all_refusals(key);
         }
         // The next begins with the whole limit, too.

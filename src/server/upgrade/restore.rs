@@ -138,7 +138,7 @@ impl Server {
     /// Goes on with what is in the parcel, and serves this configuration. Nothing in it
     /// can fail as a whole. The pid file, if there is one.
     pub(crate) fn take_over(&mut self, parcel: Snapshot, mut loading: Loading) -> Option<OwnedFd> {
-        self.now = Instant::now();
+        self.reactor.now = Instant::now();
         let refused = parcel.refused().map(str::to_owned);
         let (state, descriptors) = parcel.open_up();
         call_ourselves(&state.program);
@@ -163,7 +163,7 @@ impl Server {
         if self.facts.told_of_ends {
             self.reap_orphans();
         }
-        let pause = self.now.saturating_duration_since(taken.clock.instant(began));
+        let pause = self.reactor.now.saturating_duration_since(taken.clock.instant(began));
         self.say_upgraded(&from, refused.as_deref(), pause);
         pid_file
     }
@@ -189,22 +189,22 @@ impl Server {
         let clock = taken.clock;
         self.upgrading.image = Image::handed_over(&state.program, &state.arguments);
         self.facts.server.nofile = state.nofile;
-        self.born = (state.born.0, clock.instant(state.born.1));
+        self.life.born = (state.born.0, clock.instant(state.born.1));
         self.statistics = state.total.clone();
         if let Some(last) = state.last_here {
-            self.leaving.last = clock.instant(last);
+            self.life.idle_exit.last = clock.instant(last);
         }
         let failures = state.failures.iter().filter_map(|(pid, stage, errno)| {
             Some((*pid, Failure { stage: Stage::from_number(*stage)?, errno: *errno }))
         });
         let reader = state.failure_pipe.and_then(|it| taken_or_said(&mut taken.descriptors, it));
-        self.spawner.take_over(failures, reader);
+        self.programs.spawner.take_over(failures, reader);
         let path = |text: &OsString| PathBuf::from(text);
         let state::SavedCgroups { base, own, lingering } = &state.groups;
         let lingering = lingering.iter().map(path).collect();
-        self.groups =
+        self.programs.cgroups =
             Cgroups::taken_over(base.as_ref().map(path), own.as_ref().map(path), lingering);
-        self.peers = peers(&state.peers, clock);
+        self.sessions.peers = peers(&state.peers, clock);
     }
 
     fn adopt_services(&mut self, state: &State, taken: &mut Adoption) {
@@ -212,7 +212,7 @@ impl Server {
             let service = Rc::new(stub(handed));
             let limits = Limits::new(&service.attributes, service.wait);
             let group = handed.group.as_ref().and_then(|path| self.find_group(path, taken));
-            let key = self.services.insert(ServiceState {
+            let key = self.services.all.insert(ServiceState {
                 label: Label::new(&service.label, None),
                 prepared: self.prepared_in(&service, group),
                 admission: self.admission.add(limits.for_builtin(!handed.runs_program)),
@@ -228,17 +228,17 @@ impl Server {
                     (true, true) => Stopped::Spent,
                 },
                 handed_over: true,
-                since: self.born.0,
+                since: self.life.born.0,
                 service: Rc::clone(&service),
             });
-            self.entries.define(key, None, &service);
+            self.services.entries.define(key, None, &service);
             let sockets = handed.sockets.iter();
             let sockets = sockets.map(|it| self.adopt_socket(key, it, &state.held, taken));
             let sockets: Vec<Key> = sockets.collect();
-            if let Some(state) = self.services.get_mut(key) {
+            if let Some(state) = self.services.all.get_mut(key) {
                 state.listeners.clone_from(&sockets);
             }
-            self.order.push(key);
+            self.services.order.push(key);
             taken.services.push(key);
             taken.sockets.push(sockets);
         }
@@ -255,7 +255,7 @@ impl Server {
         if let Some(known) = taken.groups.get(path) {
             return Some(Rc::clone(known));
         }
-        match self.groups.find(Path::new(path)) {
+        match self.programs.cgroups.find(Path::new(path)) {
             Ok(group) => {
                 taken.groups.insert(path.to_owned(), Rc::clone(&group));
                 Some(group)
@@ -322,7 +322,7 @@ impl Server {
             Some(Connection { socket, peer, peer_gid })
         });
         let not_before = handed.not_before.map(|when| taken.clock.instant(when));
-        if let Some(state) = self.listeners.get_mut(key) {
+        if let Some(state) = self.services.listeners.get_mut(key) {
             *state = ListenerState {
                 service: state.service,
                 spec: handed.spec.clone(),
@@ -358,7 +358,7 @@ impl Server {
     /// Goes on from so many clients, whoever of them is still here.
     fn count_clients_on(&mut self, clients: &[u32], taken: &Adoption) {
         for (key, clients) in taken.services.iter().zip(clients) {
-            if let Some(state) = self.services.get(*key) {
+            if let Some(state) = self.services.all.get(*key) {
                 self.admission.set_clients(state.admission, *clients);
             }
         }
@@ -366,17 +366,17 @@ impl Server {
 
     /// Lines about whoever was here already go where those of the service go now.
     fn use_new_labels(&mut self) {
-        let services = &self.services;
+        let services = &self.services.all;
         let renew = |service: Key, label: &mut Label| {
             let now = services.get(service).map(|state| &state.label);
             if let Some(now) = now.filter(|now| ***now == **label) {
                 *label = now.clone();
             }
         };
-        self.children.each(|child| renew(child.service, &mut child.label));
-        self.stderr.each(|pipe| renew(pipe.service, &mut pipe.label));
-        self.conversations.each(|it| renew(it.guest.service, &mut it.guest.label));
-        self.relays.each(|relay| renew(relay.service, &mut relay.label));
+        self.programs.children.each(|child| renew(child.service, &mut child.label));
+        self.programs.stderr.each(|pipe| renew(pipe.service, &mut pipe.label));
+        self.sessions.builtins.each(|it| renew(it.guest.service, &mut it.guest.label));
+        self.sessions.relays.each(|relay| renew(relay.service, &mut relay.label));
     }
 
     fn say_upgraded(&mut self, from: &str, refused: Option<&str>, pause: std::time::Duration) {
@@ -387,7 +387,7 @@ impl Server {
                 answer::line(&RequestRefusal { error: reason.to_owned() })
             }
             None => {
-                events::upgraded((version, from), pause, self.children.len());
+                events::upgraded((version, from), pause, self.programs.children.len());
                 let (upgraded, from) = (version.to_owned(), from.to_owned());
                 answer::line(&Upgraded { upgraded, from, pid: std::process::id() })
             }

@@ -43,7 +43,7 @@ impl Server {
         }
         let lingering = state.lingering.iter();
         let lingering = lingering.filter_map(|place| *taken.pipes.get(*place)?);
-        self.lingering.extend(lingering);
+        self.programs.orphan_pipes.extend(lingering);
         for child in state.children {
             self.adopt_child(child, taken);
         }
@@ -51,7 +51,7 @@ impl Server {
         for (pid, due) in state.leftovers {
             let place = remains.iter().position(|it| it.pid == pid);
             let remains = place.map(|place| remains.swap_remove(place));
-            let remains = remains.map(|it| Box::new(Remains::taken_over(&it, self.now)));
+            let remains = remains.map(|it| Box::new(Remains::taken_over(&it, self.reactor.now)));
             self.keep_group(DoomedGroup { pid, due: taken.clock.instant(due), remains });
         }
         for conversation in state.conversations {
@@ -78,7 +78,7 @@ impl Server {
     /// nobody.
     pub(super) fn listen_again(&mut self, key: Key) {
         self.register_listener(key);
-        let state = self.listeners.get(key);
+        let state = self.services.listeners.get(key);
         if state.is_some_and(|it| it.parked.is_some() || !it.sorted.is_empty()) {
             self.queue(Owner::Listener(key));
         }
@@ -87,7 +87,12 @@ impl Server {
     fn adopt_pipe(&mut self, pipe: state::SavedPipe, taken: &mut Adoption) -> Option<Key> {
         let descriptor = taken_or_said(&mut taken.descriptors, pipe.descriptor)?;
         let service = key_of(pipe.service, taken);
-        let key = self.stderr.insert(StderrState::handed_over(pipe, descriptor, service, self.now));
+        let key = self.programs.stderr.insert(StderrState::handed_over(
+            pipe,
+            descriptor,
+            service,
+            self.reactor.now,
+        ));
         self.watch_stderr(key);
         Some(key)
     }
@@ -99,11 +104,11 @@ impl Server {
         program: bool,
         taken: &Adoption,
     ) -> ServiceId {
-        let state = self.services.get(key_of(served.service, taken));
+        let state = self.services.all.get(key_of(served.service, taken));
         let same = |action: &Action| matches!(action, Action::Program(_)) == program;
         let own = state.filter(|state| same(&state.service.action)).map(|state| state.admission);
         let id = own.unwrap_or(if program { taken.gone.0 } else { taken.gone.1 });
-        self.admission.restore(self.now, id, Source::from(served.peer));
+        self.admission.restore(self.reactor.now, id, Source::from(served.peer));
         id
     }
 
@@ -141,17 +146,17 @@ impl Server {
             overdue: handed.overdue,
             released: false,
         };
-        let key = self.children.insert(child);
+        let key = self.programs.children.insert(child);
         self.watch_child(key);
         if let Some(deadline) = deadline {
-            self.timers.set(deadline, Timer::Overdue(key));
+            self.reactor.timers.set(deadline, Timer::Overdue(key));
         }
         if let Some(due) = due {
-            self.timers.set(due, Timer::Still(key));
+            self.reactor.timers.set(due, Timer::Still(key));
         }
         if let Some(listener) = listener {
             self.deregister_listener(listener);
-            if let Some(state) = self.listeners.get_mut(listener) {
+            if let Some(state) = self.services.listeners.get_mut(listener) {
                 state.rest = Rest::Program;
                 state.program = Some(handed.pid);
             }
@@ -164,7 +169,7 @@ impl Server {
         let machine = serde_json::from_value(handed.machine);
         let machine = machine.map_err(|error| events::trouble(&served.label, "state", &error));
         let Some((stream, conversation)) = stream.zip(machine.ok()) else {
-            return self.peers.ended(PeerId::from_number(served.peer_id));
+            return self.sessions.peers.ended(PeerId::from_number(served.peer_id));
         };
         let active = taken.clock.instant(handed.active);
         let guest = Guest {
@@ -199,7 +204,7 @@ impl Server {
         let machine = serde_json::from_value(handed.machine);
         let machine = machine.map_err(|error| events::trouble(&served.label, "state", &error));
         let Some((client, relay)) = client.zip(machine.ok()) else {
-            return self.peers.ended(PeerId::from_number(served.peer_id));
+            return self.sessions.peers.ended(PeerId::from_number(served.peer_id));
         };
         let instant = |moment: Moment| taken.clock.instant(moment);
         let dial = handed.dial.map(|dial| {
@@ -216,8 +221,8 @@ impl Server {
         let has_target = target.is_some();
         let admission = self.count_again(served, false, taken);
         let service = key_of(served.service, taken);
-        self.room.shares.take(service, served.peer, ServedClient::Relay);
-        let key = self.relays.insert(RelayState {
+        self.services.room.shares.take(service, served.peer, ServedClient::Relay);
+        let key = self.sessions.relays.insert(RelayState {
             relay,
             client,
             target,
@@ -234,10 +239,10 @@ impl Server {
             still,
         });
         if let Some(still) = still {
-            self.timers.set(still.due, Timer::StillRelay(key));
+            self.reactor.timers.set(still.due, Timer::StillRelay(key));
         }
         if let Some(due) = due {
-            self.timers.set(due, Timer::Connect(key));
+            self.reactor.timers.set(due, Timer::Connect(key));
         }
         if self.watch_side(key, Side::Client) && has_target {
             self.watch_side(key, Side::Target);
@@ -251,9 +256,9 @@ impl Server {
             state::SavedThen::Serve { service, peer, peer_gid, facts, since } => {
                 let service = key_of(service, taken);
                 // Of a service that is no more nobody is served.
-                let Some(state) = self.services.get(service) else { return };
+                let Some(state) = self.services.all.get(service) else { return };
                 let admission = state.admission;
-                self.admission.restore(self.now, admission, Source::from(peer));
+                self.admission.restore(self.reactor.now, admission, Source::from(peer));
                 let since = taken.clock.instant(since);
                 let facts = facts_of(*facts);
                 AfterBanner::Serve(Box::new(Admitted {
@@ -275,12 +280,14 @@ impl Server {
         let (service, socket) = handed.socket;
         let owner = key_of(Some(service), taken);
         let listener = taken.sockets.get(service).and_then(|sockets| sockets.get(socket));
-        let (Some(state), Some(&listener)) = (self.services.get(owner), listener) else { return };
+        let (Some(state), Some(&listener)) = (self.services.all.get(owner), listener) else {
+            return;
+        };
         let id = state.admission;
         let Some(socket) = taken_or_said(&mut taken.descriptors, handed.descriptor) else { return };
         let state::SavedPendingPeer { peer, to, sender, expected, looks, .. } = *handed;
         self.admission.restore(
-            self.now,
+            self.reactor.now,
             id,
             Source::from(crate::net::address::Address::Inet(peer)),
         );
@@ -313,7 +320,7 @@ impl Server {
             out: handed.unsent,
             sent: 0,
             producer: Producer::Nothing,
-            active: self.now,
+            active: self.reactor.now,
             queued: false,
         });
     }

@@ -46,14 +46,15 @@ impl Server {
     /// Collects the state; `image` is the number of the program that runs, to go back to.
     pub(super) fn collect_state(&mut self, image: Option<RawFd>) -> State {
         let mut to = self.collector();
-        let failures = self.spawner.failures();
+        let failures = self.programs.spawner.failures();
         let failures = failures.map(|(pid, it)| (pid, it.stage as u32, it.errno)).collect();
         let sink::Unwritten { log, dropped, untold } = sink::unwritten();
-        let services = self.order.iter().filter_map(|key| self.services.get(*key));
+        let services = self.services.order.iter().filter_map(|key| self.services.all.get(*key));
         let services = services.map(|state| self.hand_over_service(state, &mut to)).collect();
-        let lingering = self.lingering.iter().filter_map(|key| to.pipes.get(key)).copied();
+        let lingering =
+            self.programs.orphan_pipes.iter().filter_map(|key| to.pipes.get(key)).copied();
         let lingering = lingering.collect();
-        let leftovers = self.leftovers.groups.iter();
+        let leftovers = self.programs.doomed.groups.iter();
         State {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -61,7 +62,7 @@ impl Server {
             program: self.upgrading.image.path().as_os_str().to_owned(),
             image,
             began: to.clock.moment(self.upgrading.began()),
-            born: (self.born.0, to.clock.moment(self.born.1)),
+            born: (self.life.born.0, to.clock.moment(self.life.born.1)),
             nofile: self.facts.server.nofile,
             pid_file: self.upgrading.pid_file.map(|number| to.number(&number)),
             log,
@@ -70,22 +71,38 @@ impl Server {
             total: self.statistics.clone(),
             services,
             failures,
-            failure_pipe: Some(to.number(self.spawner.failure_reader())),
+            failure_pipe: Some(to.number(self.programs.spawner.failure_reader())),
             leftovers: leftovers.map(|(_, it)| (it.pid, to.clock.moment(it.due))).collect(),
-            remains: self.leftovers.groups.iter().filter_map(|(_, it)| it.remains()).collect(),
+            remains: self
+                .programs
+                .doomed
+                .groups
+                .iter()
+                .filter_map(|(_, it)| it.remains())
+                .collect(),
             lingering,
             groups: self.hand_over_groups(),
-            pipes: self.stderr.iter().map(|(_, it)| to.pipe(it)).collect(),
-            children: self.children.iter().map(|(_, it)| to.child(it)).collect(),
-            conversations: self.conversations.iter().map(|(_, it)| to.conversation(it)).collect(),
-            relays: self.relays.iter().filter_map(|(_, it)| to.relay(it)).collect(),
-            banners: self.banners.iter().map(|(_, it)| to.banner(it)).collect(),
-            homing: self.homing.iter().filter_map(|(_, it)| to.homing(it)).collect(),
+            pipes: self.programs.stderr.iter().map(|(_, it)| to.pipe(it)).collect(),
+            children: self.programs.children.iter().map(|(_, it)| to.child(it)).collect(),
+            conversations: self
+                .sessions
+                .builtins
+                .iter()
+                .map(|(_, it)| to.conversation(it))
+                .collect(),
+            relays: self.sessions.relays.iter().filter_map(|(_, it)| to.relay(it)).collect(),
+            banners: self.sessions.banners.iter().map(|(_, it)| to.banner(it)).collect(),
+            homing: self
+                .sessions
+                .pending_peers
+                .iter()
+                .filter_map(|(_, it)| to.homing(it))
+                .collect(),
             peers: self.hand_over_peers(to.clock),
             held: self.hand_over_held(&mut to),
-            last_here: Some(to.clock.moment(self.leaving.last)),
+            last_here: Some(to.clock.moment(self.life.idle_exit.last)),
             watchdog: self.manager.watchdog,
-            names: self.naming.known().clone(),
+            names: self.services.naming.known().clone(),
             doors: self.hand_over_doors(&mut to),
             edges: self.hand_over_edges(&mut to),
             descriptors: to.descriptors,
@@ -93,22 +110,23 @@ impl Server {
     }
 
     fn collector(&self) -> Collector {
-        let places = self.order.iter().copied().zip(0..);
+        let places = self.services.order.iter().copied().zip(0..);
         let services: HashMap<Key, usize> = places.collect();
         let mut sockets = HashMap::new();
         for (key, place) in &services {
-            let listeners = self.services.get(*key).map(|state| state.listeners.as_slice());
+            let listeners = self.services.all.get(*key).map(|state| state.listeners.as_slice());
             for (listener, index) in listeners.unwrap_or_default().iter().zip(0..) {
                 sockets.insert(*listener, (*place, index));
             }
         }
-        let pipes = self.stderr.iter().zip(0..).map(|((key, _), place)| (key, place)).collect();
+        let pipes =
+            self.programs.stderr.iter().zip(0..).map(|((key, _), place)| (key, place)).collect();
         Collector { clock: Clock::now(), descriptors: Vec::new(), services, sockets, pipes }
     }
 
     fn hand_over_service(&self, state: &ServiceState, to: &mut Collector) -> state::SavedService {
         let group = state.prepared.as_ref().and_then(|prepared| prepared.group());
-        let listeners = state.listeners.iter().filter_map(|key| self.listeners.get(*key));
+        let listeners = state.listeners.iter().filter_map(|key| self.services.listeners.get(*key));
         state::SavedService {
             label: state.label.to_string(),
             socket_type: state.service.socket_type,
@@ -128,20 +146,20 @@ impl Server {
     }
 
     fn hand_over_groups(&self) -> state::SavedCgroups {
-        let (base, own, lingering) = self.groups.known();
+        let (base, own, lingering) = self.programs.cgroups.known();
         let text = |path: &Path| path.as_os_str().to_owned();
         let lingering = lingering.iter().map(|path| text(path)).collect();
         state::SavedCgroups { base: base.map(text), own: own.map(text), lingering }
     }
 
     fn hand_over_peers(&self, clock: Clock) -> state::SavedPeers {
-        let known = self.peers.iter().map(|(id, peer)| {
+        let known = self.sessions.peers.iter().map(|(id, peer)| {
             let (address, service) = (peer.address, peer.service.to_string());
             let since = clock.moment(peer.since);
             (id.number(), state::SavedPeer { address, service, pid: peer.pid, since })
         });
-        let ended = self.peers.ended_ones().map(|id| id.number()).collect();
-        state::SavedPeers { total: self.peers.total(), known: known.collect(), ended }
+        let ended = self.sessions.peers.ended_ones().map(|id| id.number()).collect();
+        state::SavedPeers { total: self.sessions.peers.total(), known: known.collect(), ended }
     }
 
     fn hand_over_held(&self, to: &mut Collector) -> Vec<state::SavedStoredSocket> {
