@@ -35,6 +35,11 @@ pub(super) fn prints_and_reads_back(config: &Config, machine: &FakeLookup) {
 /// The services without what a line has not: the place of another one, an id.
 fn without_places(config: &Config) -> Vec<Service> {
     let all = config.services.iter().chain(&config.disabled);
-    all.map(|service| Service { origin: Default::default(), id: None, ..(**service).clone() })
-        .collect()
+    all.map(|service| Service {
+        origin: Default::default(),
+        id: None,
+        name: None,
+        ..(**service).clone()
+    })
+    .collect()
 }

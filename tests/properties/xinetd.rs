@@ -32,11 +32,16 @@ fn means_the_same(before: &Config, text: &str, mut machine: FakeLookup) {
     assert_eq!(services(before), services(&after.config), "{text}");
 }
 
-/// A line has another place than a block, and no id.
+/// A line has another place than a block, and neither an id nor the name beside it.
 fn services(config: &Config) -> Vec<Service> {
     let all = config.services.iter().chain(&config.disabled);
     let mut all: Vec<Service> = all
-        .map(|service| Service { origin: Default::default(), id: None, ..(**service).clone() })
+        .map(|service| Service {
+            origin: Default::default(),
+            id: None,
+            name: None,
+            ..(**service).clone()
+        })
         .collect();
     all.sort_by(|a, b| (&a.label, &a.sockets).cmp(&(&b.label, &b.sockets)));
     all

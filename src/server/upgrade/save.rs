@@ -51,10 +51,10 @@ impl Server {
         let sink::Unwritten { log, dropped, untold } = sink::unwritten();
         let services = self.services.order.iter().filter_map(|key| self.services.all.get(*key));
         let services = services.map(|state| self.hand_over_service(state, &mut to)).collect();
-        let lingering =
-            self.programs.orphan_pipes.iter().filter_map(|key| to.pipes.get(key)).copied();
+        let (programs, sessions) = (&self.programs, &self.sessions);
+        let lingering = programs.orphan_pipes.iter().filter_map(|key| to.pipes.get(key)).copied();
         let lingering = lingering.collect();
-        let leftovers = self.programs.doomed.groups.iter();
+        let doomed = &programs.doomed.groups;
         State {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -72,32 +72,16 @@ impl Server {
             services,
             failures,
             failure_pipe: Some(to.number(self.programs.spawner.failure_reader())),
-            leftovers: leftovers.map(|(_, it)| (it.pid, to.clock.moment(it.due))).collect(),
-            remains: self
-                .programs
-                .doomed
-                .groups
-                .iter()
-                .filter_map(|(_, it)| it.remains())
-                .collect(),
+            leftovers: doomed.iter().map(|(_, it)| (it.pid, to.clock.moment(it.due))).collect(),
+            remains: doomed.iter().filter_map(|(_, it)| it.remains()).collect(),
             lingering,
             groups: self.hand_over_groups(),
-            pipes: self.programs.stderr.iter().map(|(_, it)| to.pipe(it)).collect(),
-            children: self.programs.children.iter().map(|(_, it)| to.child(it)).collect(),
-            conversations: self
-                .sessions
-                .builtins
-                .iter()
-                .map(|(_, it)| to.conversation(it))
-                .collect(),
-            relays: self.sessions.relays.iter().filter_map(|(_, it)| to.relay(it)).collect(),
-            banners: self.sessions.banners.iter().map(|(_, it)| to.banner(it)).collect(),
-            homing: self
-                .sessions
-                .pending_peers
-                .iter()
-                .filter_map(|(_, it)| to.homing(it))
-                .collect(),
+            pipes: programs.stderr.iter().map(|(_, it)| to.pipe(it)).collect(),
+            children: programs.children.iter().map(|(_, it)| to.child(it)).collect(),
+            conversations: sessions.builtins.iter().map(|(_, it)| to.conversation(it)).collect(),
+            relays: sessions.relays.iter().filter_map(|(_, it)| to.relay(it)).collect(),
+            banners: sessions.banners.iter().map(|(_, it)| to.banner(it)).collect(),
+            homing: sessions.pending_peers.iter().filter_map(|(_, it)| to.homing(it)).collect(),
             peers: self.hand_over_peers(to.clock),
             held: self.hand_over_held(&mut to),
             last_here: Some(to.clock.moment(self.life.idle_exit.last)),
