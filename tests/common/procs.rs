@@ -33,6 +33,16 @@ pub(crate) fn cpu_time(pid: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// How nice it is.
+pub(crate) fn niceness(pid: u32) -> i32 {
+    stat(pid).unwrap()[16].parse().unwrap()
+}
+
+/// What `nice` makes of the niceness of whoever asks, which a server that it starts has too.
+pub(crate) fn nicer_by(more: i32) -> i32 {
+    (niceness(std::process::id()) + more).clamp(-20, 19)
+}
+
 /// The processes whose parent is `parent`, zombies too.
 pub(crate) fn children(parent: u32) -> Vec<u32> {
     let wanted = parent.to_string();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use crate::common::clients::udp_ask;
-use crate::common::procs::status_field;
+use crate::common::procs::{nicer_by, status_field};
 use crate::common::{Folder, Setup, free_port, me, own_line, read_all, read_line, shell, tcp};
 use crate::common::{tcp_line, udp};
 
@@ -218,9 +218,10 @@ pub(crate) fn resource_limits_are_what_the_attributes_say(setup: Setup) {
 pub(crate) fn umask_folder_and_nice_have_their_defaults_and_are_settable(setup: Setup) {
     let script = "umask; pwd; nice";
     let started = setup.clone().after("cd /usr; umask 0");
-    assert_eq!(printed(started, script, ""), "0022\n/\n0\n");
+    assert_eq!(printed(started, script, ""), format!("0022\n/\n{}\n", nicer_by(0)));
     let attributes = "    umask = 027\n    chdir = /usr/lib\n    nice = 5\n";
-    assert_eq!(printed(setup, script, attributes), "0027\n/usr/lib\n5\n");
+    let wanted = format!("0027\n/usr/lib\n{}\n", nicer_by(5));
+    assert_eq!(printed(setup, script, attributes), wanted);
 }
 
 /// NoNewPrivs of /proc/self/status.

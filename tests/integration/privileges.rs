@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::common::procs::libraries;
+use crate::common::procs::{libraries, nicer_by};
 use crate::common::{Daemon, Folder, Setup, free_port, is_root, need_root, read_all, shell, tcp};
 
 /// What `id` prints under a service with this user field and these attributes.
@@ -143,7 +143,7 @@ fn a_negative_nice_value_is_root_s_to_give() {
     let port = free_port();
     let line = format!("127.0.0.1:{port} stream tcp nowait nobody /usr/bin/nice nice\n");
     let _daemon = Daemon::start(&(line + "    nice = -3\n"));
-    assert_eq!(read_all(tcp(port)), "-3\n");
+    assert_eq!(read_all(tcp(port)), format!("{}\n", nicer_by(-3)));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::common::daemon::BINARY;
+use crate::common::procs::nicer_by;
 use crate::common::{Folder, Setup, free_port, need_program, need_root, read_all, shell, tcp};
 
 const ANALYZE: &str = "systemd-analyze";
@@ -156,5 +157,6 @@ fn the_server_does_everything_with_the_capabilities_of_the_unit() {
     let words = ["setpriv", "--bounding-set", &set, "--inh-caps", &set];
     let daemon = Setup::new().under(&words).start(&text);
     let uid = nix::unistd::User::from_name("nobody").unwrap().unwrap().uid;
-    assert_eq!(read_all(tcp(port)), format!("{uid}\n-3\n/\n"), "{}", daemon.log.text());
+    let nice = nicer_by(-3);
+    assert_eq!(read_all(tcp(port)), format!("{uid}\n{nice}\n/\n"), "{}", daemon.log.text());
 }

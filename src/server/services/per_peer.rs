@@ -307,14 +307,20 @@ impl Server {
     }
 }
 
-/// Whether an address is this machine's: the way there begins and ends at it.
+/// Whether an address is this machine's: the way there begins and ends at it. It may be if that
+/// cannot be told; but there is a way to all that are.
 fn is_own_address(address: SocketAddr) -> bool {
     let way_to = || {
         let socket = UdpSocket::from(listener::udp_socket(&address)?);
         socket.connect(address)?;
         socket.local_addr()
     };
-    way_to().is_ok_and(|own| own.ip() == address.ip())
+    match way_to() {
+        Ok(own) => own.ip() == address.ip(),
+        Err(error) => {
+            !matches!(error.kind(), ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable)
+        }
+    }
 }
 
 /// A socket on its way to a peer's program.
@@ -330,4 +336,18 @@ pub(in crate::server) struct PendingPeer {
     pub(in crate::server) expected: usize,
     /// How often that was not so, or others' came in.
     pub(in crate::server) looks: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::server::services::per_peer::is_own_address;
+
+    #[test]
+    fn an_address_is_ours_if_it_may_be() {
+        assert!(is_own_address("127.0.0.1:9".parse().unwrap()));
+        // There is a way to this one, or there is none.
+        assert!(!is_own_address("192.0.2.1:9".parse().unwrap()));
+        // The system does not say: a socket has to ask for this one (EACCES).
+        assert!(is_own_address("255.255.255.255:9".parse().unwrap()));
+    }
 }

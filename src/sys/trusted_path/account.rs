@@ -2,7 +2,8 @@
 //! /etc/group alone: a name service may have to be waited for.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use nix::unistd::{getegid, geteuid};
@@ -21,16 +22,23 @@ pub(crate) fn trust() -> &'static Trust {
 
 fn find() -> Trust {
     let (user, gid) = (geteuid().as_raw(), getegid().as_raw());
-    let is_private =
-        || user != 0 && is_private(user, gid, &text("/etc/passwd"), &text("/etc/group"));
-    let group = is_private().then_some(gid);
-    Trust { user, group, outside: outside(&text("/proc/self/uid_map")) }
+    let has_own_group = || Some(is_private(user, gid, &text("/etc/passwd")?, &text("/etc/group")?));
+    let group = (user != 0 && has_own_group() == Some(true)).then_some(gid);
+    let overflow = text("/proc/sys/kernel/overflowuid");
+    let outside = text("/proc/self/uid_map").and_then(|map| outside(&map, &overflow?));
+    Trust { user, group, outside }
 }
 
-fn text(path: &str) -> String {
+/// All of a file, nothing if there is none; none if that cannot be told. What the rest of it
+/// would have said is not to be guessed.
+fn text(path: &str) -> Option<String> {
     let mut bytes = Vec::new();
-    let _ = File::open(path).map(|file| file.take(MOST).read_to_end(&mut bytes));
-    String::from_utf8_lossy(&bytes).into_owned()
+    match File::open(path).map(|file| file.take(MOST.saturating_add(1)).read_to_end(&mut bytes)) {
+        Ok(Ok(read)) if u64::try_from(read).is_ok_and(|read| read <= MOST) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        _ => return None,
+    }
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Whether a group is there for one user: it has his name, and no other member. With a umask
@@ -56,16 +64,20 @@ fn line_of(number: u32, lines: &str) -> Option<[&str; 4]> {
     })
 }
 
-/// Whoever is not in this user name space, by the number as which its files show him.
-fn outside(map: &str) -> Option<u32> {
-    let overflow: u32 = text("/proc/sys/kernel/overflowuid").trim().parse().ok()?;
-    let is_inside = |line: &str| {
-        let mut numbers = line.split_whitespace().map(|word| word.parse::<u64>().unwrap_or(0));
-        let (first, _, count) = (numbers.next()?, numbers.next()?, numbers.next()?);
-        Some((first..first.saturating_add(count)).contains(&overflow.into()))
-    };
-    let inside = map.is_empty() || map.lines().filter_map(is_inside).any(|inside| inside);
+/// Whoever is not in this user name space, by the number as which its files show him: of the
+/// system, which may be somebody's in it.
+fn outside(map: &str, overflow: &str) -> Option<u32> {
+    let overflow: u32 = overflow.trim().parse().ok()?;
+    let is_inside = |line: &str| range_of(line).is_none_or(|ids| ids.contains(&overflow.into()));
+    let inside = map.is_empty() || map.lines().any(is_inside);
     (!inside).then_some(overflow)
+}
+
+/// The numbers of a line of `uid_map`: the first, that outside, and how many.
+fn range_of(line: &str) -> Option<Range<u64>> {
+    let mut numbers = line.split_whitespace().map(str::parse::<u64>);
+    let (first, _, count) = (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
+    Some(first..first.saturating_add(count))
 }
 
 #[cfg(test)]
@@ -91,9 +103,32 @@ mod tests {
 
     #[test]
     fn a_name_space_knows_who_is_in_it() {
+        let outside = |map| outside(map, "65534\n");
         assert_eq!(outside("         0          0 4294967295\n"), None);
         assert_eq!(outside("0 1000 1\n"), Some(65_534));
         assert_eq!(outside("0 1000 1\n1 100000 65536\n"), None);
         assert_eq!(outside(""), None);
+    }
+
+    #[test]
+    fn nobody_is_trusted_for_what_cannot_be_read() {
+        for map in ["0 1000\n", "0 1000 x\n", "0 1000 1\n1 -1 65536\n", "\n"] {
+            assert_eq!(outside(map, "65534\n"), None, "{map}");
+        }
+        assert_eq!(outside("0 1000 1\n", ""), None);
+        assert_eq!(outside("0 1000 1\n", "nobody\n"), None);
+        let folder = tempfile::tempdir().unwrap();
+        let name = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        std::fs::write(name("file"), "line\n").unwrap();
+        std::os::unix::fs::symlink(name("loop"), name("loop")).unwrap();
+        assert_eq!(text(&name("file")).as_deref(), Some("line\n"));
+        assert_eq!(text(&name("missing")).as_deref(), Some(""));
+        assert_eq!(text(&name("loop")), None);
+        assert_eq!(text(folder.path().to_str().unwrap()), None, "a folder");
+        let long = File::create(name("long")).unwrap();
+        long.set_len(MOST).unwrap();
+        assert!(text(&name("long")).is_some());
+        long.set_len(MOST + 1).unwrap();
+        assert_eq!(text(&name("long")), None, "it would be cut off");
     }
 }

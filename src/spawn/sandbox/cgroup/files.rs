@@ -9,7 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
@@ -81,23 +81,36 @@ pub(super) fn is_removed(path: &Path) -> bool {
     }
 }
 
-/// Whether somebody has a service's group below `base`.
+/// Whether somebody has a service's group below `base`, or that cannot be told: who has one
+/// needs its limits.
 pub(super) fn is_in_use(base: &Path) -> bool {
-    let has_lock = |path: &Path| Directory::open(path).is_ok_and(|it| !it.is_locked());
-    groups_of_services(base).iter().any(|path| has_lock(path))
+    let is_had = |path: &PathBuf| match Directory::open(path) {
+        Ok(directory) => !directory.is_locked(),
+        Err(error) => error.kind() != ErrorKind::NotFound,
+    };
+    match read_groups_of_services(base) {
+        Ok(groups) => groups.iter().any(is_had),
+        Err(error) => error.kind() != ErrorKind::NotFound,
+    }
 }
 
-/// What may be groups of services below `base`.
-pub(super) fn groups_of_services(base: &Path) -> Vec<std::path::PathBuf> {
-    let Ok(entries) = fs::read_dir(base) else { return Vec::new() };
-    let named = entries.flatten().filter(|it| it.file_name().to_str().is_some_and(is_of_service));
-    named.map(|entry| entry.path()).collect()
+/// What may be groups of services below `base`, as far as that can be told.
+pub(super) fn groups_of_services(base: &Path) -> Vec<PathBuf> {
+    read_groups_of_services(base).unwrap_or_default()
 }
 
-/// Whether something runs in a group or below it.
+fn read_groups_of_services(base: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(base)?.collect::<io::Result<Vec<_>>>()?;
+    let named = |it: &fs::DirEntry| it.file_name().to_str().is_some_and(is_of_service);
+    Ok(entries.into_iter().filter(named).map(|entry| entry.path()).collect())
+}
+
+/// Whether something runs in a group or below it, or that cannot be told.
 pub(super) fn is_populated(path: &Path) -> bool {
-    let events = fs::read_to_string(path.join("cgroup.events")).unwrap_or_default();
-    events.lines().any(|line| line == "populated 1")
+    match fs::read_to_string(path.join("cgroup.events")) {
+        Ok(events) => events.lines().any(|line| line == "populated 1"),
+        Err(error) => error.kind() != ErrorKind::NotFound,
+    }
 }
 
 /// One write of a whole value, as these files want it; never makes a file.
@@ -120,4 +133,37 @@ pub(super) fn make_directory(path: &Path) -> io::Result<()> {
 
 pub(super) fn about(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use crate::spawn::sandbox::cgroup::files::*;
+
+    #[test]
+    fn a_group_is_in_use_while_somebody_has_its_lock() {
+        let base = tempfile::tempdir().unwrap();
+        assert!(!is_in_use(base.path()));
+        assert!(!is_in_use(&base.path().join("missing")));
+        let group = base.path().join("oxinetd.echo_tcp");
+        make_directory(&group).unwrap();
+        make_directory(&base.path().join("others")).unwrap();
+        assert!(!is_in_use(base.path()));
+        let own = Directory::open(&group).unwrap();
+        assert!(own.is_locked() && is_in_use(base.path()));
+        drop(own);
+        assert!(!is_in_use(base.path()));
+    }
+
+    /// As when the system has no descriptors.
+    #[test]
+    fn what_cannot_be_opened_is_in_use() {
+        let base = tempfile::tempdir().unwrap();
+        let group = base.path().join("oxinetd.echo_tcp");
+        symlink(&group, &group).unwrap();
+        assert!(is_in_use(base.path()), "a group");
+        assert!(is_in_use(&group), "all of them");
+        assert!(is_populated(&group) && !is_populated(base.path()));
+    }
 }
