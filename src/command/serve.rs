@@ -16,10 +16,11 @@ use crate::log::target::LogTarget;
 use crate::log::{events, sink};
 use crate::reload::{Loading, load_and_wait};
 use crate::server::{Options, Server};
-use crate::spawn::{Way, kernel};
+use crate::spawn::Way;
 use crate::sys::detach::Herald;
 use crate::sys::pid_file::PidFile;
 use crate::sys::signals::{Signal, Signals};
+use crate::sys::{fd, memory, signals};
 use crate::systemd::ServiceManager;
 use crate::upgrade::Snapshot;
 use nix::sys::resource::{Resource, getrlimit};
@@ -179,9 +180,9 @@ pub(super) fn run_server(
     // Before anything is waited for: as process 1 we would not be sent any signal that is
     // not blocked. And where a parent has left SIGCHLD ignored, nobody could tell how the
     // process has ended that reads the configuration.
-    kernel::take_over_signals();
-    kernel::close_inherited_on_exec();
-    kernel::tidy_memory_always();
+    signals::take_over_signals();
+    fd::close_inherited_on_exec();
+    memory::tidy_memory_always();
     job.manager.say_troubles();
     match parcel {
         None => serve_first(job),

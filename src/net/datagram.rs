@@ -16,7 +16,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeSpec;
 
-use crate::spawn::kernel::receive_from;
+use crate::sys::messages::receive_from;
 
 mod destination;
 mod unix;

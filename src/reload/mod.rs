@@ -12,7 +12,7 @@
 //!
 //! # Why a copy, and not
 //! * *a thread*: the server starts programs by sharing its memory with them, which
-//!   is sound only in a process without threads (see [`crate::spawn::kernel`]).
+//!   is sound only in a process without threads (see [`crate::sys::process::fork_to_run`]).
 //! * *a program of its own*: it would not know what is served, and would have to be found
 //!   and executed by a server that may have lost its rights, its root or its file.
 //!

@@ -22,8 +22,9 @@ use super::wire::{Receiver, Sender};
 use crate::config::lookup::{AwaitedName, seek};
 use crate::config::model::{Names, Service};
 use crate::config::{self, Loaded};
-use crate::spawn::kernel::{self, Made};
 use crate::sys::descriptor::{becomes_ready, of, raise, set_nonblocking};
+use crate::sys::fd;
+use crate::sys::process::{self, Made};
 
 /// How long names that a server waits for are looked up: a resolver asks some name servers,
 /// each of them twice, and is silent for five seconds each time.
@@ -131,7 +132,7 @@ impl ReloadWorker {
         let pipe = pipe2(OFlag::O_CLOEXEC);
         let (reader, writer) = pipe.map_err(of("pipe2, for the process that reads it"))?;
         let server = getpid();
-        let child = kernel::fork_to_run(|| {
+        let child = process::fork_to_run(|| {
             // In vain where the server is gone already.
             if set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != server {
                 return UNSENT;
@@ -285,16 +286,16 @@ fn read_again(
     load: &dyn Fn() -> Loaded,
     served: impl FnOnce() -> Vec<Rc<Service>>,
 ) -> i32 {
-    kernel::keep_only(&pipe.as_raw_fd());
-    kernel::give_way();
+    fd::keep_only(&pipe.as_raw_fd());
+    process::give_way();
     hear_signals();
     send(pipe, load(), &served(), false)
 }
 
 /// In the copy: what names are. All that the server has is closed, as for reading.
 fn look_up(pipe: OwnedFd, names: Vec<AwaitedName>) -> i32 {
-    kernel::keep_only(&pipe.as_raw_fd());
-    kernel::give_way();
+    fd::keep_only(&pipe.as_raw_fd());
+    process::give_way();
     hear_signals();
     let mut sender = Sender::new(File::from(pipe));
     let mut sent = Ok(());

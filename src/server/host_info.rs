@@ -11,8 +11,9 @@ use nix::unistd::{getgroups, getpid, getresgid, getresuid};
 
 use super::programs::processes::room_for_processes;
 use super::services::reserve::Reserve;
-use crate::spawn::{ServerFacts, kernel};
+use crate::spawn::ServerFacts;
 use crate::sys::descriptor::of;
+use crate::sys::{capabilities, process};
 use crate::systemd::is_for_us;
 use crate::upgrade::snapshot::is_ours;
 
@@ -63,7 +64,7 @@ impl HostInfo {
             .then(|| groups.effective.as_raw());
         let server = ServerFacts {
             nofile: (raised || reserve.is_kept()).then_some((soft, hard)),
-            nice: kernel::nice_value(),
+            nice: process::nice_value(),
             umask: mask.bits(),
             groups: getgroups()
                 .map_err(of("getgroups"))?
@@ -71,13 +72,13 @@ impl HostInfo {
                 .map(nix::unistd::Gid::as_raw)
                 .collect(),
             ids: (uid, gid),
-            capabilities: kernel::own_capabilities(),
+            capabilities: capabilities::own_capabilities(),
             in_root: std::env::current_dir().is_ok_and(|path| path == std::path::Path::new("/")),
             environment: own_environment(),
             last: RefCell::default(),
         };
         let max_children = room_for_children(descriptors, processes.min(room_for_processes()));
-        let told_of_ends = getpid().as_raw() == 1 || !kernel::has_pidfds();
+        let told_of_ends = getpid().as_raw() == 1 || !process::has_pidfds();
         Ok(Self { server, max_children, reserve, told_of_ends })
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Server;
 use super::reactor::SCRATCH;
 use super::reactor::timers::Timer;
-use crate::spawn::kernel;
+use crate::sys::memory;
 
 /// Nothing has happened for so long.
 const A_WHILE: Duration = Duration::from_secs(10);
@@ -58,8 +58,8 @@ impl Server {
         self.programs.spawner.release_memory();
         // A new one has no pages until it is used.
         self.reactor.scratch = vec![0; SCRATCH];
-        kernel::trim_memory();
-        kernel::release_code();
+        memory::trim_memory();
+        memory::release_code();
     }
 }
 

@@ -23,7 +23,7 @@ use crate::config::lookup::{AT_LEISURE, Manner};
 use crate::log::events;
 use crate::log::sink;
 use crate::reload::{LIMIT, LoadedFinding, Loading, ReloadWorker, Turn};
-use crate::spawn::kernel;
+use crate::sys::memory;
 
 /// Services, sockets or lines that one turn of the loop takes on: a millisecond.
 pub(super) const PORTION: usize = 32;
@@ -239,9 +239,9 @@ impl Server {
                     return Phase::Applying { applying, findings };
                 }
                 if applying.changes {
-                    kernel::trim_memory();
+                    memory::trim_memory();
                 }
-                kernel::release_code();
+                memory::release_code();
                 let result = Ok(self.changes(&applying));
                 self.reload_over(&ReloadOutcome { findings, result });
                 Phase::Idle

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::channel::Channel;
+use super::child::ChildSlot;
 use super::environment::{self, ConnectionEnvironment};
-use super::kernel::ChildSlot;
 use super::pipe::new_stderr_pipe;
 use super::{InFlight, Numbers, Prepared, Spawner};
 

@@ -18,8 +18,8 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 
-use super::kernel;
 use crate::sys::descriptor::raise;
+use crate::sys::process;
 
 const SETTING: &str = "/proc/sys/fs/suid_dumpable";
 
@@ -52,7 +52,7 @@ impl Dumpable {
     pub(super) fn open(always_fresh: bool) -> Self {
         let setting = File::open(SETTING).ok();
         let setting = setting.map(|file| File::from(raise(OwnedFd::from(file))));
-        Self { always_fresh, setting, kernel: kernel::version() }
+        Self { always_fresh, setting, kernel: process::version() }
     }
 
     /// What it allows now.

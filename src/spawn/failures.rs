@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::kernel::RECORD;
+use super::child::RECORD;
 use super::{Failure, Spawner};
 
 impl Spawner {
@@ -30,7 +30,7 @@ impl Spawner {
         self.earlier_reader = reader.map(File::from);
     }
 
-    /// Why a child that has been reaped with status [`super::kernel::FAILED`] did not
+    /// Why a child that has been reaped with status [`super::child::FAILED`] did not
     /// become its program; none if that is the program's own status.
     pub(crate) fn failure_of(&mut self, pid: i32) -> Option<Failure> {
         self.read_failures();

@@ -1,14 +1,14 @@
 //! Starting programs: one path for every way a service can start one.
 //!
 //! [`Prepared`] is made at load; [`Spawner::spawn`] turns it and a socket into a
-//! running child without waiting for it. [`kernel`] holds the child's own code.
+//! running child without waiting for it. [`child`] holds the child's own code.
 
 mod ahead;
 mod channel;
+pub(crate) mod child;
 mod dumpable;
 pub(crate) mod environment;
 mod failures;
-pub(crate) mod kernel;
 mod numbers;
 mod pipe;
 mod pool;
@@ -30,10 +30,11 @@ use nix::unistd::{Uid, pipe2};
 
 use crate::config::model::StderrTo;
 use crate::sys::descriptor::{LOWEST, of, raise, set_nonblocking};
+use crate::sys::fd;
 use channel::Channel;
+use child::ChildSlot;
 use dumpable::{Dumpable, Memory};
 use environment::ConnectionEnvironment;
-use kernel::ChildSlot;
 pub(crate) use numbers::Numbers;
 use pipe::{PipePair, new_stderr_pipe};
 use pool::Pool;
@@ -144,13 +145,13 @@ impl Spawner {
     /// # Errors
     /// When the system has no descriptors or no memory.
     pub(crate) fn new(way: Way) -> io::Result<Self> {
-        let can_share = kernel::can_share() && way != Way::Forking;
+        let can_share = child::can_share() && way != Way::Forking;
         let (reader, failure) =
             pipe2(OFlag::O_CLOEXEC).map_err(of("pipe2, for children that fail"))?;
         // First, since it may have the number that the other is to have.
         let reader = raise(reader);
         // A child's stdio must come from above 2, whatever the server was started with.
-        let failure = kernel::duplicate_from(&failure, LOWEST)?;
+        let failure = fd::duplicate_from(&failure, LOWEST)?;
         set_nonblocking(&reader)?;
         // Only a failing child writes to it, and must not wait for us.
         set_nonblocking(&failure)?;
@@ -169,7 +170,7 @@ impl Spawner {
             in_flight: Vec::new(),
             spares: Spares::default(),
             forking: ChildSlot::new().map_err(of("mmap, for a child's stack"))?,
-            null: kernel::duplicate_from(&null, LOWEST)?,
+            null: fd::duplicate_from(&null, LOWEST)?,
             failure,
             failure_reader: File::from(reader),
             next_pipe: None,

@@ -9,7 +9,8 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{InFlight, kernel};
+use super::InFlight;
+use crate::sys::process;
 
 /// Programs that are started within this time come one after the other, and a spare that
 /// has not been needed for so long is not going to be.
@@ -155,7 +156,7 @@ impl Spares {
 }
 
 fn is_gone(pid: i32) -> bool {
-    match kernel::ended(Some(pid), true) {
+    match process::ended(Some(pid), true) {
         Ok(ended) => ended.is_some(),
         Err(error) => error.raw_os_error() == Some(Errno::ECHILD as i32),
     }

@@ -10,11 +10,12 @@ use std::path::Path;
 use std::ptr;
 use std::rc::Rc;
 
-use super::sandbox::capabilities::{Capabilities, Own, Whose};
+use super::sandbox::capabilities::{Capabilities, Whose};
 use super::sandbox::cgroup::Cgroup;
 use super::sandbox::{Confinement, SandboxRefusal};
 use super::steps::{ResourceLimit, Steps};
 use crate::config::model::{Attributes, Program, Resource, Service, StderrTo};
+use crate::sys::capabilities::Own;
 
 /// The search path of a program that belongs to root.
 const ROOT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

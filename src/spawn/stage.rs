@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use super::kernel::RECORD;
+use super::child::RECORD;
 
 /// The steps of a child, roughly in their order; what a failure names. Their numbers are
 /// handed over in an upgrade: new ones go to the end.

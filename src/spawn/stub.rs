@@ -25,13 +25,14 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
+use super::child::{self, RECORD};
 use super::environment::Environment;
-use super::kernel::{self, RECORD, stub as child};
 use super::pipe::new_pipe;
 use super::prepared::{Pointers, Prepared};
 use super::steps::Steps;
 use super::{Failure, Numbers, Stage};
 use crate::sys::descriptor::{self, raise, set_nonblocking};
+use crate::sys::{process, signals};
 
 /// `argv[0]` of a stub; then come the numbers of two descriptors: what it is to do, and
 /// where it says why it cannot.
@@ -72,7 +73,7 @@ impl Stubs {
     /// None yet.
     pub(super) fn new() -> Self {
         let image = open_image("/proc/self/exe");
-        let image = image.or_else(|| kernel::executed_path().and_then(open_image));
+        let image = image.or_else(|| process::executed_path().and_then(open_image));
         Self { image: image.map(raise), under_way: VecDeque::new() }
     }
 
@@ -107,7 +108,7 @@ impl Stubs {
         let words = words.map(|word| CString::new(word).unwrap_or_default());
         let words = Pointers::new(Vec::from(words));
         let group = prepared.confinement.group.as_ref().map(|group| group.descriptor().as_raw_fd());
-        let pid = child::start(image.as_raw_fd(), &words, job.as_raw_fd(), &numbers, group)?;
+        let pid = child::stub::start(image.as_raw_fd(), &words, job.as_raw_fd(), &numbers, group)?;
         self.under_way.push_back((pid, File::from(reader)));
         Ok(pid)
     }
@@ -187,17 +188,17 @@ fn sealed(bytes: &[u8]) -> io::Result<File> {
 pub(crate) fn run(mut numbers: impl Iterator<Item = OsString>) -> u8 {
     // As the server has them. The runtime has set SIGPIPE to be ignored again, which the
     // program would inherit.
-    kernel::take_over_signals();
+    signals::take_over_signals();
     let mut number = || numbers.next()?.to_str()?.parse::<RawFd>().ok().filter(|it| *it > 2);
     let (Some(job), Some(failure)) = (number(), number()) else { return u8::MAX };
     let error = match read(job) {
         Ok(Task { steps, arguments, environment, numbers, greeting }) => {
             let (arguments, environment) = (Pointers::new(arguments), Pointers::new(environment));
-            child::do_steps(&steps, &arguments, &environment, numbers, &greeting)
+            child::stub::do_steps(&steps, &arguments, &environment, numbers, &greeting)
         }
         Err(error) => error,
     };
-    child::fail(failure, Stage::Stub, error.raw_os_error().unwrap_or(libc::EINVAL))
+    child::stub::fail(failure, Stage::Stub, error.raw_os_error().unwrap_or(libc::EINVAL))
 }
 
 fn read(job: RawFd) -> io::Result<Task> {

@@ -1,8 +1,8 @@
 use std::cell::RefCell;
 
-use super::sandbox::capabilities::Own;
 use super::*;
 use crate::config::model::{Action, Program, Service};
+use crate::sys::capabilities::Own;
 
 fn prepared(path: &str) -> Rc<Prepared> {
     let program = Program { path: path.into(), argv: vec!["any".into()] };

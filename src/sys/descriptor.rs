@@ -14,7 +14,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 
-use crate::spawn::kernel;
+use crate::sys::{fd, file_attributes};
 
 /// Descriptors that live long are numbered from here where there are few.
 pub(crate) const LONG_LIVED: RawFd = 16;
@@ -65,7 +65,7 @@ pub(crate) fn are_many() -> bool {
 pub(crate) fn forget_closed() {
     for _ in 0..LOOKS {
         let highest = HIGHEST.load(Ordering::Relaxed);
-        if highest < SMALL || kernel::is_open(highest) {
+        if highest < SMALL || fd::is_open(highest) {
             return;
         }
         HIGHEST.store(highest.saturating_sub(1), Ordering::Relaxed);
@@ -84,10 +84,10 @@ fn note(descriptor: &impl AsRawFd) {
 /// A copy under a number for those that live long, which begin with `few` where there are few.
 fn copy_above(descriptor: &impl AsRawFd, few: RawFd) -> io::Result<OwnedFd> {
     let first = if keep_away() { FAR } else { few };
-    let mut copy = kernel::duplicate_from(descriptor, first)?;
+    let mut copy = fd::duplicate_from(descriptor, first)?;
     if (SMALL..FAR).contains(&copy.as_raw_fd()) {
         // The lower ones are taken. Those in between are for what comes and goes, too.
-        copy = kernel::duplicate_from(&copy, FAR).unwrap_or(copy);
+        copy = fd::duplicate_from(&copy, FAR).unwrap_or(copy);
     }
     note(&copy);
     Ok(copy)
@@ -128,14 +128,14 @@ fn move_up<T: AsRawFd + From<OwnedFd>>(owner: &mut T, few: RawFd) {
 /// # Errors
 /// EBADF when it is not open; when there are no more descriptors.
 pub(crate) fn take_over(number: RawFd) -> io::Result<OwnedFd> {
-    let copy = copy_above(&number, LONG_LIVED).or_else(|_| kernel::duplicate_from(&number, LOWEST));
+    let copy = copy_above(&number, LONG_LIVED).or_else(|_| fd::duplicate_from(&number, LOWEST));
     match copy {
         Ok(copy) => {
             nix::unistd::close(number)?;
             Ok(copy)
         }
         // There are no more numbers; it may have one beyond the limit.
-        Err(_) => kernel::own(number),
+        Err(_) => fd::own(number),
     }
 }
 
@@ -144,7 +144,7 @@ pub(crate) fn take_over(number: RawFd) -> io::Result<OwnedFd> {
 /// # Errors
 /// When there are no more descriptors.
 pub(crate) fn copy(descriptor: &impl AsFd) -> io::Result<OwnedFd> {
-    kernel::duplicate_from(&descriptor.as_fd(), LOWEST)
+    fd::duplicate_from(&descriptor.as_fd(), LOWEST)
 }
 
 /// Whether reading, or accepting, would find something; true if that cannot be told.
@@ -180,7 +180,7 @@ pub(crate) fn becomes_ready(
 /// # Errors
 /// EAGAIN: there is no room. EOPNOTSUPP: the kernel cannot tell (pipes: before Linux 6.4).
 pub(crate) fn write_now(descriptor: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
-    kernel::write_now(&descriptor.as_fd(), bytes)
+    fd::write_now(&descriptor.as_fd(), bytes)
 }
 
 /// Reads from a pipe what there is without waiting for more, though it is one for which
@@ -189,7 +189,7 @@ pub(crate) fn write_now(descriptor: &impl AsFd, bytes: &[u8]) -> io::Result<usiz
 /// # Errors
 /// EAGAIN: there is nothing. EOPNOTSUPP: the kernel cannot tell (pipes: before Linux 6.4).
 pub(crate) fn read_now(descriptor: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
-    kernel::read_now(&descriptor.as_fd(), buffer)
+    fd::read_now(&descriptor.as_fd(), buffer)
 }
 
 /// Sends to a connected socket what there is room for, without waiting for more and without
@@ -206,7 +206,7 @@ pub(crate) fn send_now(socket: &impl AsRawFd, bytes: &[u8]) -> nix::Result<usize
 /// # Errors
 /// fchmodat2(2)'s: ENOSYS before Linux 6.6.
 pub(crate) fn change_mode(named: &impl AsRawFd, mode: u32) -> io::Result<()> {
-    kernel::change_mode(named, mode)
+    file_attributes::change_mode(named, mode)
 }
 
 /// Sets O_NONBLOCK.

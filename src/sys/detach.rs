@@ -8,7 +8,8 @@ use std::os::fd::{OwnedFd, RawFd};
 use nix::fcntl::OFlag;
 use nix::unistd::{close, dup2_stderr, dup2_stdin, dup2_stdout, pipe2, setsid};
 
-use crate::spawn::kernel::{ForkSide, fork_to_detach, inherited};
+use crate::sys::fd::inherited;
+use crate::sys::process::{ForkSide, fork_to_detach};
 
 /// The server's side: tells the waiting parent that it serves.
 #[derive(Debug)]

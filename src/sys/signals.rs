@@ -2,9 +2,14 @@
 //! none interrupts anything and none is lost. Those that mean that the program is broken
 //! (ABRT, SEGV, …) are not among them: they end it, as everywhere.
 
+#![allow(unsafe_code, reason = "raw system calls")]
+
+use std::ffi::{c_int, c_long};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::ptr;
 
+use nix::libc;
 use nix::sys::signal::{SigSet, Signal as Unix};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
@@ -93,5 +98,55 @@ impl AsFd for Signals {
 impl AsRawFd for Signals {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
+    }
+}
+
+/// Signals of Linux, from 1.
+const SIGNALS: c_long = 64;
+
+/// Signals that are not blocked: the terminal's stops, which keep their meaning, and those
+/// by which a mistake of the program, or a watchdog that has lost patience with it, ends it.
+/// Nobody would read these, and whoever sends them wants an end at once.
+const FREE: [c_int; 10] = [
+    libc::SIGTSTP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+    libc::SIGABRT,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGSEGV,
+    libc::SIGSYS,
+    libc::SIGTRAP,
+];
+
+/// No signal handler and nothing ignored from here on, so that none can run in, or
+/// be passed on to, a child: every signal is blocked and read from a signalfd, but
+/// for those of `FREE`.
+pub(crate) fn take_over_signals() {
+    // All zero is the default disposition, whatever the layout of struct sigaction.
+    let default = [0u64; 4];
+    for signal in 1..=SIGNALS {
+        // SAFETY: runs no code of ours. The raw call, since signal(2) of libc keeps two
+        // signals to itself, and a parent may have left those ignored, too. KILL and
+        // STOP cannot be changed: an error and no harm.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            )
+        };
+    }
+    // SAFETY: a set on our stack.
+    unsafe {
+        let mut set = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigfillset(&raw mut set);
+        for signal in FREE {
+            libc::sigdelset(&raw mut set, signal);
+        }
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut());
     }
 }

@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use super::snapshot::{VARIABLE, is_ours};
 use super::state::FORMAT;
-use crate::spawn::kernel;
 use crate::sys::descriptor;
+use crate::sys::fd;
 
 /// The command of a trial.
 pub(crate) const COMMAND: &str = "try-upgrade";
@@ -139,7 +139,7 @@ pub(crate) fn open_own() -> io::Result<OwnedFd> {
 /// Executes an open program in our place; comes back only if that fails.
 pub(super) fn execute_open(number: RawFd, arguments: &[OsString], invitation: &OsStr) -> io::Error {
     let attempt = || -> io::Result<io::Error> {
-        let image = kernel::duplicate_from(&number, descriptor::LOWEST)?;
+        let image = fd::duplicate_from(&number, descriptor::LOWEST)?;
         let (arguments, environment) = for_exec(arguments, invitation)?;
         let flags = AtFlags::AT_EMPTY_PATH;
         let Err(error) = execveat(image.as_fd(), c"", &arguments, &environment, flags);
@@ -186,12 +186,12 @@ fn identity(path: &Path) -> io::Result<Identity> {
 /// # Errors
 /// fcntl(2)'s.
 pub(crate) fn stay_open(number: RawFd, stay: bool) -> io::Result<()> {
-    kernel::set_close_on_exec(number, !stay)
+    fd::set_close_on_exec(number, !stay)
 }
 
 /// Whether there is a descriptor of this number.
 pub(super) fn is_open(number: RawFd) -> bool {
-    kernel::is_open(number)
+    fd::is_open(number)
 }
 
 /// A program that is being tried out.

@@ -14,8 +14,8 @@ use serde::Deserialize;
 
 use super::executable::{self, stay_open};
 use super::state::{FORMAT, State};
-use crate::spawn::kernel;
 use crate::sys::descriptor::{self, LOWEST};
+use crate::sys::fd;
 
 /// The variable: the parcel's number, that of the program to go back to, the process,
 /// and, on the way back, why.
@@ -116,7 +116,7 @@ impl Invitation {
 
     /// The same without /proc, where whoever reads it begins again.
     fn rewound(&self) -> io::Result<File> {
-        let mut file = File::from(kernel::duplicate_from(&self.parcel, LOWEST)?);
+        let mut file = File::from(fd::duplicate_from(&self.parcel, LOWEST)?);
         file.rewind()?;
         Ok(file)
     }

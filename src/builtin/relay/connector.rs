@@ -22,8 +22,8 @@ use nix::sys::socket::{
 };
 
 use crate::config::model::Endpoint;
-use crate::spawn::kernel;
 use crate::sys::descriptor::raise;
+use crate::sys::messages;
 
 /// The one argument with which this program is such a process.
 pub(crate) const ARGUMENT: &str = "connect-for-relay";
@@ -116,7 +116,7 @@ pub(crate) fn serve() -> io::Result<()> {
     let _ = nix::sys::prctl::set_dumpable(false);
     let mut message = [0; LONGEST];
     loop {
-        let (length, socket) = match kernel::receive_descriptor(&channel, &mut message) {
+        let (length, socket) = match messages::receive_descriptor(&channel, &mut message) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             received => received?,
         };

@@ -18,8 +18,9 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, getpid, getppid};
 
 use super::question::{NameAnswer, NameQuestion};
-use crate::spawn::kernel::{self, Made};
 use crate::sys::descriptor::becomes_ready;
+use crate::sys::fd;
+use crate::sys::process::{self, Made};
 
 /// As many ask at the same time.
 const MOST: usize = 64;
@@ -43,12 +44,12 @@ impl Asker {
     pub(super) fn start() -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         let parent = getpid();
-        let child = kernel::fork_to_run(|| {
+        let child = process::fork_to_run(|| {
             // In vain where the parent is gone already.
             if set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != parent {
                 return 1;
             }
-            kernel::keep_only(&theirs.as_raw_fd());
+            fd::keep_only(&theirs.as_raw_fd());
             log::set_max_level(log::LevelFilter::Off);
             i32::from(answer_all(&theirs).is_err())
         })?;

@@ -22,7 +22,7 @@ use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, UnixCredentials, send
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{Uid, getpid};
 
-use crate::spawn::kernel::{receive_from, receive_with_credentials};
+use crate::sys::messages::{receive_from, receive_with_credentials};
 
 /// The user that stands for those whom this machine, or this container, cannot name.
 const NAMELESS: u32 = 65_534;

@@ -8,7 +8,7 @@ use nix::sys::socket::{AddressFamily, GetSockOpt, SetSockOpt, getsockopt, setsoc
 
 use super::new_socket;
 use crate::config::model::{Attributes, Endpoint, SocketSpec};
-use crate::spawn::kernel;
+use crate::sys::socket_options;
 
 /// Sets what the service says.
 pub(super) fn set(socket: &impl AsFd, attributes: &Attributes) -> io::Result<()> {
@@ -30,7 +30,7 @@ pub(super) fn forget(
 ) -> io::Result<()> {
     let says = (attributes.sndbuf.is_some(), attributes.rcvbuf.is_some());
     // Not known before Linux 5.14: then both may have been said.
-    let said = kernel::said_sizes(&socket.as_fd()).unwrap_or((true, true));
+    let said = socket_options::said_sizes(&socket.as_fd()).unwrap_or((true, true));
     if (said.0 && !says.0) || (said.1 && !says.1) {
         let new = new_socket(family(&spec.endpoint), spec.socket_type)?;
         if !says.0 {
@@ -40,7 +40,7 @@ pub(super) fn forget(
             copy_size(&new, socket, sockopt::RcvBuf)?;
         }
         // Before Linux 5.14 they are right by now, and stay as they are.
-        let _ = kernel::keep_sizes(&socket.as_fd(), says);
+        let _ = socket_options::keep_sizes(&socket.as_fd(), says);
     }
     Ok(())
 }

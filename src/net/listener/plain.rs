@@ -10,7 +10,7 @@ use nix::sys::socket::AddressFamily;
 
 use super::new_socket;
 use crate::config::model::SocketType;
-use crate::spawn::kernel::options::{self, OptionValue};
+use crate::sys::socket_options::{self, OptionValue};
 
 /// Level and name of an option.
 type OptionName = (c_int, c_int);
@@ -108,13 +108,13 @@ impl PlainOptions {
         if socket_type == SocketType::Stream && is_inet(family) {
             // As every listener has it.
             let yes = OptionValue::number(1);
-            options::set(&new, libc::SOL_SOCKET, libc::SO_REUSEADDR, &yes).ok()?;
+            socket_options::set(&new, libc::SOL_SOCKET, libc::SO_REUSEADDR, &yes).ok()?;
         }
         let (its_own, the_managers) = groups(family, socket_type);
         let known = |socket: RawFd, groups: &[&'static [OptionName]]| {
             let names = groups.concat().into_iter();
             let value =
-                |name: OptionName| Some((name, options::get(&socket, name.0, name.1).ok()?));
+                |name: OptionName| Some((name, socket_options::get(&socket, name.0, name.1).ok()?));
             names.filter_map(value).collect::<Vec<_>>()
         };
         let mut all = known(new.as_raw_fd(), &its_own);
@@ -126,8 +126,8 @@ impl PlainOptions {
     /// Gives a socket those values of its options that it has not.
     pub(super) fn restore(&self, socket: &super::Socket) {
         for ((level, name), value) in &self.0 {
-            let is_so = options::get(socket, *level, *name).is_ok_and(|it| it == *value);
-            if !is_so && let Err(error) = options::set(socket, *level, *name, value) {
+            let is_so = socket_options::get(socket, *level, *name).is_ok_and(|it| it == *value);
+            if !is_so && let Err(error) = socket_options::set(socket, *level, *name, value) {
                 log::debug!("option level={level} name={name} error={error}");
             }
         }

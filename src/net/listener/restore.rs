@@ -16,8 +16,8 @@ use nix::sys::socket::{
 
 use super::{Bound, Listener, Socket, start_listening};
 use crate::config::model::{Attributes, Endpoint, SocketSpec};
-use crate::spawn::kernel;
-use crate::spawn::kernel::options::{self, Filter, OptionValue};
+use crate::sys::messages;
+use crate::sys::socket_options::{self, Filter, OptionValue};
 
 /// What a socket has been found in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Listener {
             Socket::Tcp(_) => self.restore_tcp(spec, attributes),
             Socket::Unix(_) | Socket::Vsock(_) => self.look_at(false),
         };
-        let result = result.and_then(|()| match options::detach_filter(self) {
+        let result = result.and_then(|()| match socket_options::detach_filter(self) {
             Filter::Locked => Err("it has a filter that is locked"),
             Filter::None | Filter::Detached => Ok(()),
         });
@@ -71,7 +71,10 @@ impl Listener {
             Bound::Inet(SocketAddr::V4(_)) => SocketAddr::from((Ipv4Addr::LOCALHOST, NOWHERE)),
             _ => SocketAddr::from((Ipv6Addr::LOCALHOST, NOWHERE)),
         };
-        self.look_whether_it_sends(options::sends_no_more(self, &SockaddrStorage::from(nobody)))
+        self.look_whether_it_sends(socket_options::sends_no_more(
+            self,
+            &SockaddrStorage::from(nobody),
+        ))
     }
 
     fn restore_unix_datagram(&self) -> Result<(), &'static str> {
@@ -81,7 +84,7 @@ impl Listener {
         self.look_at(false)?;
         // A name that nobody has.
         let nobody = UnixAddr::new_abstract(b"oxinetd nobody\0");
-        self.look_whether_it_sends(nobody.is_ok_and(|it| options::sends_no_more(self, &it)))
+        self.look_whether_it_sends(nobody.is_ok_and(|it| socket_options::sends_no_more(self, &it)))
     }
 
     /// listen(2) has what was shut down listen again.
@@ -91,17 +94,17 @@ impl Listener {
             return Ok(());
         }
         // It may even be somebody's connection.
-        let _ = kernel::disconnect(self);
+        let _ = messages::disconnect(self);
         start_listening(self, attributes).map_err(|_| "it listens no more")
     }
 
     fn disconnect(&self) -> Result<(), &'static str> {
-        kernel::disconnect(self).map_err(|_| "it is connected")
+        messages::disconnect(self).map_err(|_| "it is connected")
     }
 
     /// Whether it has been shut down, and which errors wait on it.
     fn look_at(&self, inet: bool) -> Result<(), &'static str> {
-        let seen = options::events(self, libc::POLLRDHUP);
+        let seen = socket_options::events(self, libc::POLLRDHUP);
         if seen & libc::POLLRDHUP != 0 {
             return Err("it is shut down");
         }
@@ -120,7 +123,7 @@ impl Listener {
             Bound::Inet(SocketAddr::V4(_)) => (libc::IPPROTO_IP, libc::IP_RECVERR),
             _ => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
         };
-        let _ = options::set(self, level, name, &OptionValue::number(0));
+        let _ = socket_options::set(self, level, name, &OptionValue::number(0));
     }
 
     fn look_whether_it_sends(&self, ended: bool) -> Result<(), &'static str> {
@@ -130,7 +133,7 @@ impl Listener {
     /// Only an IPv6 socket that takes IPv4 too can become one of IPv4; ours do not.
     fn is_of_another_family(&self) -> bool {
         let v6 = matches!(self.address, Bound::Inet(SocketAddr::V6(_)));
-        let family = || options::get(self, libc::SOL_SOCKET, libc::SO_DOMAIN);
+        let family = || socket_options::get(self, libc::SOL_SOCKET, libc::SO_DOMAIN);
         self.adopted && v6 && family().is_ok_and(|it| it.as_number() != libc::AF_INET6)
     }
 
@@ -142,7 +145,7 @@ impl Listener {
         }
         if let Socket::Udp(socket) = &self.socket {
             // That needs no privilege, and takes the device away.
-            let _ = kernel::disconnect(socket);
+            let _ = messages::disconnect(socket);
         }
         set_device(self, Some(wanted));
         if is_so() { Ok(()) } else { Err("it is bound to a device") }
@@ -178,14 +181,14 @@ fn is_connected(socket: RawFd) -> bool {
 /// The one device that a socket is bound to, 0 for none; None where the kernel does not say
 /// (before Linux 5.0).
 fn device_of(socket: &Listener) -> Option<i32> {
-    let said = options::get(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX);
+    let said = socket_options::get(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX);
     said.ok().map(|value| value.as_number())
 }
 
 fn set_device(socket: &Listener, device: Option<i32>) {
     if let Some(device) = device {
         let device = OptionValue::number(device);
-        let _ = options::set(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, &device);
+        let _ = socket_options::set(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, &device);
     }
 }
 

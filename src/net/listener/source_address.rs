@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use nix::net::if_::if_nametoindex;
 
-use crate::spawn::kernel;
+use crate::sys::socket_options;
 
 /// All hosts of a network: reached from whatever address one says, over no route.
 const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
@@ -41,9 +41,9 @@ fn choose(socket: &UdpSocket, own: SocketAddr, device: Option<&str>) -> io::Resu
             // Its address may be that of another.
             let interface = device.map(if_nametoindex).transpose()?.unwrap_or(0);
             let interface = i32::try_from(interface).map_err(io::Error::other)?;
-            kernel::set_multicast_source(socket, *v4.ip(), interface)?;
+            socket_options::set_multicast_source(socket, *v4.ip(), interface)?;
             let chosen = socket.connect((GROUP, v4.port()));
-            kernel::set_multicast_source(socket, Ipv4Addr::UNSPECIFIED, 0)?;
+            socket_options::set_multicast_source(socket, Ipv4Addr::UNSPECIFIED, 0)?;
             chosen
         }
     }

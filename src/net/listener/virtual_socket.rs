@@ -9,7 +9,7 @@ use super::{Connection, new_socket};
 use crate::config::model::SocketType;
 use crate::net::address::Address;
 use crate::net::vsock::{ANY, VsockAddress};
-use crate::spawn::kernel;
+use crate::sys::accept;
 
 /// A socket that is bound there.
 pub(super) fn bind(address: VsockAddress, socket_type: SocketType) -> io::Result<OwnedFd> {
@@ -21,7 +21,7 @@ pub(super) fn bind(address: VsockAddress, socket_type: SocketType) -> io::Result
 
 /// Takes a connection.
 pub(super) fn accept(listener: &OwnedFd) -> io::Result<Connection> {
-    let socket = kernel::accept::accept(listener)?;
+    let socket = accept::accept(listener)?;
     // Whoever is gone already is nobody in particular.
     let peer = getpeername(socket.as_raw_fd()).ok();
     let peer = peer.map_or(Address::None, |name| Address::Vsock(read(name)));

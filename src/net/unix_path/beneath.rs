@@ -24,8 +24,9 @@ use nix::sys::stat::fstat;
 use nix::unistd::Pid;
 
 use super::bind_privately;
-use crate::spawn::kernel::{self, ChildExit, Made};
 use crate::sys::descriptor::becomes_ready;
+use crate::sys::process::{self, ChildExit, Made};
+use crate::sys::socket_options;
 use crate::sys::trusted_path::ParentDirectory;
 
 /// How long the copy may take, in milliseconds.
@@ -39,7 +40,7 @@ pub(super) fn bind(
 ) -> Result<(), Errno> {
     let Ok(rules) = rules(place) else { return bind_privately(socket, address) };
     let errno = |error: io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
-    let copy = kernel::fork_to_run(|| bind_under(rules, socket, address)).map_err(errno)?;
+    let copy = process::fork_to_run(|| bind_under(rules, socket, address)).map_err(errno)?;
     match status_of(&copy).map_err(errno)? {
         0 => Ok(()),
         number => Err(Errno::from_raw(number)),
@@ -68,7 +69,7 @@ fn status_of(copy: &Made) -> io::Result<i32> {
         let _ = kill(Pid::from_raw(copy.pid), Signal::SIGKILL);
     }
     loop {
-        match kernel::ended(Some(copy.pid), true)? {
+        match process::ended(Some(copy.pid), true)? {
             Some((_, ChildExit::Status(status))) => return Ok(status),
             Some((_, ChildExit::Signal(_))) => return Err(ErrorKind::TimedOut.into()),
             None => std::thread::yield_now(),
@@ -81,7 +82,7 @@ fn status_of(copy: &Made) -> io::Result<i32> {
 /// # Errors
 /// The system's: only who may administer the network is told where it is.
 pub(super) fn remove(socket: &OwnedFd) -> io::Result<()> {
-    let file = kernel::options::bound_file(socket)?;
+    let file = socket_options::bound_file(socket)?;
     let path = readlink(format!("/proc/self/fd/{}", file.as_raw_fd()).as_str())?;
     let place = ParentDirectory::of_now(path.as_ref())?;
     let (there, it) = (place.stat()?, fstat(&file)?);

@@ -12,8 +12,9 @@ use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::services::waiting::WaitRun;
 use crate::server::state::Child;
-use crate::spawn::kernel::{self, ChildExit};
+use crate::spawn::child;
 use crate::spawn::{Failure, Stage};
+use crate::sys::process::{self, ChildExit};
 
 /// A `wait` program that fails sooner than this has failed at once.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -53,7 +54,7 @@ impl Server {
         self.look_at_peer_socket(key);
         let Some(child) = self.programs.children.get(key) else { return true };
         // As long as it is not reaped, its number, and that of its group, is nobody else's.
-        let end = match kernel::ended(Some(child.pid), !child.keeps_its_number()) {
+        let end = match process::ended(Some(child.pid), !child.keeps_its_number()) {
             Ok(None) => return false,
             Ok(Some((_, ending))) => end_of(ending),
             Err(_) => End::Unknown,
@@ -78,7 +79,7 @@ impl Server {
             self.program_ended(stderr);
         }
         let failure = match end {
-            End::Status(kernel::FAILED) => self.programs.spawner.failure_of(child.pid),
+            End::Status(child::FAILED) => self.programs.spawner.failure_of(child.pid),
             _ => {
                 self.programs.spawner.forget_failure(child.pid);
                 None

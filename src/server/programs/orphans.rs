@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use super::ending::end_of;
 use crate::log::events;
 use crate::server::Server;
-use crate::spawn::kernel;
+use crate::sys::process;
 
 /// Of the process that asks, by number, the ended ones among them.
 const CHILDREN: &str = "/proc/thread-self/children";
@@ -28,7 +28,7 @@ impl Server {
     pub(in crate::server) fn reap_orphans(&mut self) {
         // One that is found may be the first that is not to be reaped yet.
         while self.programs.doomed.groups.len() == 0 {
-            let Ok(Some((pid, _))) = kernel::ended(None, false) else { return };
+            let Ok(Some((pid, _))) = process::ended(None, false) else { return };
             if !self.reap_found(pid) {
                 return;
             }
@@ -43,13 +43,13 @@ impl Server {
         for (_, group) in self.programs.doomed.groups.iter() {
             others.remove(&group.pid);
         }
-        if kernel::has_pidfds() {
+        if process::has_pidfds() {
             for (_, child) in self.programs.children.iter() {
                 others.remove(&child.pid);
             }
         }
         for pid in others {
-            if matches!(kernel::ended(Some(pid), false), Ok(Some(_))) {
+            if matches!(process::ended(Some(pid), false), Ok(Some(_))) {
                 self.reap_found(pid);
             }
         }
@@ -95,7 +95,7 @@ impl Server {
         if self.services.naming.reap_if_seeker(pid) {
             return true;
         }
-        let Ok(Some((_, ending))) = kernel::ended(Some(pid), true) else { return false };
+        let Ok(Some((_, ending))) = process::ended(Some(pid), true) else { return false };
         self.sessions.closing.adopted.forget(pid);
         events::orphan(pid, end_of(ending));
         true

@@ -33,8 +33,8 @@ use crate::log::target::LogTarget;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::state::StderrState;
-use crate::spawn::kernel;
 use crate::sys::descriptor::{becomes_ready, set_nonblocking, take_over};
+use crate::sys::{fd, process};
 use crate::upgrade::state::SavedPipe;
 
 /// The command that it is.
@@ -106,7 +106,7 @@ fn leave(reading: &ReaderMessage, program: &Path) -> io::Result<()> {
     let programs = [c"/proc/self/exe".to_owned(), CString::new(program.as_os_str().as_bytes())?];
     let arguments = [CString::new("oxinetd")?, CString::new(COMMAND)?];
     let environment = environment()?;
-    kernel::fork_to_run(|| {
+    process::fork_to_run(|| {
         // Executing closes it. A byte says why that was not to be.
         let mut writer = File::from(writer);
         let error = become_reader(&file, reading, || {
@@ -115,7 +115,7 @@ fn leave(reading: &ReaderMessage, program: &Path) -> io::Result<()> {
         });
         let number = error.raw_os_error().and_then(|it| u8::try_from(it).ok());
         let _ = writer.write_all(&[number.unwrap_or_default()]);
-        kernel::FAILED
+        process::FAILED
     })?;
     becomes_ready(&reader, PollFlags::POLLIN, PollTimeout::from(PATIENCE))?;
     set_nonblocking(&reader)?;
@@ -151,7 +151,7 @@ fn become_reader(
         dup2_stdout(&null)?;
         dup2_stderr(&null)?;
         for pipe in &reading.pipes {
-            kernel::set_close_on_exec(pipe.descriptor, false)?;
+            fd::set_close_on_exec(pipe.descriptor, false)?;
         }
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
         Ok(execute().into())

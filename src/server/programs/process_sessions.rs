@@ -13,7 +13,7 @@ use nix::unistd::{Pid, getpgid, getsid};
 use super::orphans::is_own_proc;
 use super::process_stat::stat_of;
 use crate::server::services::holders::processes;
-use crate::spawn::kernel;
+use crate::sys::process;
 
 /// A process that runs in a session which it does not lead.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,12 +51,12 @@ pub(super) fn members_of(leaders: &HashSet<i32>) -> HashMap<i32, Vec<Member>> {
 /// Sends a signal to a member, and to nobody who has its number after it. What cannot be told
 /// by a pidfd, for want of descriptors, is told by its number at once.
 pub(super) fn signal_member(leader: i32, pid: i32, signal: Signal) {
-    let pidfd = kernel::open_pidfd(pid);
+    let pidfd = process::open_pidfd(pid);
     if session_of(pid) != Some(leader) {
         return;
     }
     let _ = match pidfd {
-        Ok(pidfd) => kernel::signal_through(&pidfd, signal).is_ok(),
+        Ok(pidfd) => process::signal_through(&pidfd, signal).is_ok(),
         Err(_) => kill(Pid::from_raw(pid), signal).is_ok(),
     };
 }

@@ -210,7 +210,7 @@ mod tests {
     use crate::log::events::Label;
     use crate::server::programs::stderr_lines::*;
     use crate::server::reactor::slab::Slab;
-    use crate::spawn::kernel;
+    use crate::sys::fd;
 
     /// What of a full pipe is read in one turn, and what that costs.
     fn read_of(text: &str) -> (usize, usize) {
@@ -232,7 +232,7 @@ mod tests {
         };
         let mut scratch = vec![0; PER_TURN];
         assert!(matches!(read_some(&mut state, &mut scratch), PipeFlow::More));
-        let left = kernel::read_now(&state.pipe, &mut vec![0; 64 * 1024]).unwrap();
+        let left = fd::read_now(&state.pipe, &mut vec![0; 64 * 1024]).unwrap();
         (60_000 / text.len() * text.len() - left, state.read)
     }
 

@@ -27,8 +27,8 @@ use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
 use crate::server::state::{Child, StderrState};
-use crate::spawn::kernel;
 use crate::sys::descriptor;
+use crate::sys::process;
 
 /// The first turn after so long notices ends and writes the log.
 pub(in crate::server) const MOMENT: Duration = Duration::from_millis(1);
@@ -107,7 +107,7 @@ impl Server {
         let Some(first) = ended else { return };
         self.look_at_young(first);
         while self.programs.children.len() <= FEW
-            && let Ok(Some((pid, _))) = kernel::ended(None, false)
+            && let Ok(Some((pid, _))) = process::ended(None, false)
         {
             if !self.look_at_young(pid) {
                 return;
@@ -177,7 +177,7 @@ impl Server {
         let Some(child) = self.programs.children.get_mut(key) else { return };
         let (label, stderr) = (child.label.clone(), child.stderr);
         // Without pidfds a signal tells of every end.
-        if kernel::has_pidfds()
+        if process::has_pidfds()
             && let Err(error) = poll_child(&self.reactor.poll, child, key)
         {
             self.reactor.timers.set(self.reactor.now + LOOK, Timer::Child(key));
@@ -210,7 +210,7 @@ impl Server {
 }
 
 fn poll_child(poll: &Poll, child: &mut Child, key: Key) -> io::Result<()> {
-    let pidfd = descriptor::raise_held(kernel::open_pidfd(child.pid)?);
+    let pidfd = descriptor::raise_held(process::open_pidfd(child.pid)?);
     let token = token::pack(Owner::Child(key));
     poll.registry().register(&mut SourceFd(&pidfd.as_raw_fd()), token, Interest::READABLE)?;
     child.pidfd = Some(pidfd);

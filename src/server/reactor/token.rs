@@ -73,7 +73,7 @@ pub(in crate::server) fn pack(owner: Owner) -> Token {
         Owner::Connector(key) => (11, key),
     };
     let packed = kind << 60 | u64::from(key.generation) << 32 | u64::from(key.index);
-    // 64-bit only (see kernel.rs), so nothing is lost.
+    // 64-bit only (see `spawn::child`), so nothing is lost.
     Token(usize::try_from(packed).unwrap_or(usize::MAX))
 }
 

@@ -13,8 +13,8 @@ use std::rc::Rc;
 
 use nix::unistd::getpid;
 
-use crate::spawn::kernel;
-use crate::spawn::kernel::tables;
+use crate::sys::descriptor_tables;
+use crate::sys::process;
 
 /// Descriptors that are looked at in one turn.
 const IN_A_TURN: usize = 512;
@@ -138,14 +138,14 @@ impl DescriptorsLeft {
     /// None if there is nothing that we may look at.
     fn of(thread: Thread) -> Option<Self> {
         let Thread { pid, number } = thread;
-        let process = kernel::open_pidfd(pid).ok().map(Rc::new);
+        let process = process::open_pidfd(pid).ok().map(Rc::new);
         let entries = fs::read_dir(format!("/proc/{pid}/task/{number}/fd")).ok()?;
         Some(Self { pid, process, entries })
     }
 
     /// None if it is that of the first thread, too.
     fn of_its_own(thread: Thread) -> Option<Self> {
-        if tables::is_one(thread.pid, thread.number) { None } else { Self::of(thread) }
+        if descriptor_tables::is_one(thread.pid, thread.number) { None } else { Self::of(thread) }
     }
 
     /// The next descriptor as if it were a socket that is looked for: no other has the number 0.

@@ -24,7 +24,7 @@ use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::state::Rest;
-use crate::spawn::kernel;
+use crate::sys::process;
 
 /// How soon after the end of a program; each time it takes twice as long.
 const FIRST: Duration = Duration::from_secs(1);
@@ -258,8 +258,8 @@ fn never_tells(error: &io::Error) -> bool {
 /// may have come to its number since then is not meant.
 fn end(holder: &Holder) -> bool {
     match &holder.process {
-        Some(process) => kernel::signal_through(process, Signal::SIGKILL).is_ok(),
-        None if kernel::has_pidfds() || !holder.has_it_still() => false,
+        Some(process) => process::signal_through(process, Signal::SIGKILL).is_ok(),
+        None if process::has_pidfds() || !holder.has_it_still() => false,
         None => kill(Pid::from_raw(holder.pid), Signal::SIGKILL).is_ok(),
     }
 }

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use crate::net::datagram::{self, Flow};
 use crate::net::listener;
-use crate::spawn::kernel;
 use crate::sys::descriptor;
+use crate::sys::socket_options;
 
 /// Datagrams looked at or taken out at once; the rest of a longer queue is lost.
 const QUEUE: usize = 128;
@@ -44,7 +44,7 @@ pub(super) fn socket_holding(
 
 /// Who sent what waits on a socket, in order; None if that cannot be told.
 pub(super) fn waiting_in(socket: &UdpSocket) -> Option<Vec<Flow>> {
-    kernel::set_peek_offset(socket, 0).ok()?;
+    socket_options::set_peek_offset(socket, 0).ok()?;
     let mut buffer = vec![0; LARGEST];
     let mut flows = Vec::new();
     let end = loop {
@@ -55,7 +55,7 @@ pub(super) fn waiting_in(socket: &UdpSocket) -> Option<Vec<Flow>> {
         }
     };
     // Back to the head, for the program.
-    kernel::set_peek_offset(socket, -1).ok()?;
+    socket_options::set_peek_offset(socket, -1).ok()?;
     (end == Some(ErrorKind::WouldBlock)).then_some(flows)
 }
 

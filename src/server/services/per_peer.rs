@@ -27,7 +27,7 @@ use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
 use crate::spawn::environment::ConnectionEnvironment;
-use crate::spawn::kernel;
+use crate::sys::messages;
 
 /// Peers taken from one socket in one turn.
 const PEERS: usize = 16;
@@ -223,7 +223,7 @@ impl Server {
         let beside = self.udp_socket(key).ok_or(ErrorKind::NotFound)?;
         let all = beside.local_addr()?;
         let address = flow.to.map_or(all, |to| to.at(all.port()));
-        kernel::disconnect(socket)?;
+        messages::disconnect(socket)?;
         let attributes = &service.service.attributes;
         listener::share_address(socket, beside, address, &state.spec, attributes)?;
         socket.connect(flow.peer)

@@ -20,8 +20,9 @@ use crate::net::listener::Listener;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::state::ListenerState;
-use crate::spawn::{Way, kernel};
+use crate::spawn::Way;
 use crate::sys::descriptor::LOWEST;
+use crate::sys::fd;
 
 /// Kept for whoever asks, for a reload and for an upgrade: fewer where there are very few.
 const KEPT: u64 = 16;
@@ -215,7 +216,7 @@ impl Server {
         let own = usize::from(self.manager.sockets.held().next().is_none());
         let needed = usize::try_from(reserve.serving()).unwrap_or_default().saturating_add(own);
         let copies: Vec<_> = (0..needed)
-            .map_while(|_| kernel::duplicate_from(&self.reactor.poll, LOWEST).ok())
+            .map_while(|_| fd::duplicate_from(&self.reactor.poll, LOWEST).ok())
             .collect();
         let lacking = needed.saturating_sub(copies.len());
         (lacking > 0).then_some((lacking, reserve.most()))

@@ -6,7 +6,7 @@
 //! socket, of which the poll tells us at each datagram, and look whether it has its peer still.
 //! It is told at each datagram, though the program may have taken it by then, since the socket
 //! is nearly always ready for sending, too. Whatever strangers have sent meanwhile is cut off
-//! for good (see [`options::keep_to_peer`]): the program has nothing of it.
+//! for good (see [`socket_options::keep_to_peer`]): the program has nothing of it.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -22,8 +22,8 @@ use crate::server::programs::time_limits::signal_group;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
-use crate::spawn::kernel::options;
 use crate::sys::descriptor;
+use crate::sys::socket_options;
 
 /// Sockets of programs that have strayed, which something may have still; the oldest goes when
 /// there are more.
@@ -45,7 +45,7 @@ impl PeerSocket {
     /// anybody but its peer.
     pub(in crate::server) fn of(socket: &UdpSocket) -> io::Result<Self> {
         let peer = socket.peer_addr()?;
-        if let Err(error) = options::keep_to_peer(socket, &peer) {
+        if let Err(error) = socket_options::keep_to_peer(socket, &peer) {
             // It is noticed all the same.
             log::debug!("filter peer={peer} error={error}");
         }

@@ -17,8 +17,8 @@ use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
 use crate::server::state::Rest;
 use crate::spawn::environment::ConnectionEnvironment;
-use crate::spawn::kernel::{options, tcp};
 use crate::sys::descriptor;
+use crate::sys::{socket_options, tcp};
 
 /// Bytes of a datagram that are compared to see whether it has been taken.
 const HEAD: usize = 64;
@@ -257,7 +257,7 @@ fn head(listener: &Listener) -> Option<Vec<u8>> {
 /// Whether somebody waits to be accepted; a socket that is shut down is ready, too.
 fn somebody_waits(listener: &Listener) -> bool {
     let ended = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
-    let found = options::events(listener, libc::POLLIN | libc::POLLRDHUP);
+    let found = socket_options::events(listener, libc::POLLIN | libc::POLLRDHUP);
     found & libc::POLLIN != 0 && found & ended == 0
 }
 

@@ -25,7 +25,7 @@ use crate::server::programs::adopted::Adopted;
 use crate::server::programs::process_stat::since_boot;
 use crate::server::reactor::slab::Key;
 use crate::server::state::Child;
-use crate::spawn::kernel::tcp;
+use crate::sys::tcp;
 
 /// A copy of a program's connection.
 #[derive(Debug)]

@@ -26,9 +26,10 @@ use crate::server::Server;
 use crate::server::reactor::slab::{Key, Slab};
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
+use crate::spawn::child;
 use crate::spawn::environment::ConnectionEnvironment;
-use crate::spawn::kernel::{self, ChildExit};
 use crate::spawn::{Confinement, Prepared};
+use crate::sys::process::{self, ChildExit};
 
 /// An idle one is let go after so long.
 const IDLE: Duration = Duration::from_secs(10);
@@ -273,14 +274,14 @@ impl Server {
         else {
             return;
         };
-        let ending = match kernel::ended(Some(pid), true) {
+        let ending = match process::ended(Some(pid), true) {
             Ok(None) => return self.look_at_connectors_at(self.reactor.now + LOOK),
             Ok(Some((_, ending))) => Some(ending),
             Err(_) => None,
         };
         self.programs.spawner.reaped(pid);
         let failure = match ending {
-            Some(ChildExit::Status(kernel::FAILED)) => self.programs.spawner.failure_of(pid),
+            Some(ChildExit::Status(child::FAILED)) => self.programs.spawner.failure_of(pid),
             _ => {
                 self.programs.spawner.forget_failure(pid);
                 None

@@ -15,7 +15,7 @@ use crate::log::events;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
-use crate::spawn::kernel::tcp::{self, Seen};
+use crate::sys::tcp::{self, Seen};
 
 /// Why a connection is closed, as the log says it.
 pub(in crate::server) const IDLE: &str = "idle";

@@ -5,17 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::model::ALL_CAPABILITIES;
-
-/// What the server has of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Own {
-    /// What it and its children can have at most.
-    pub bounding: u64,
-    /// What it passes on; the ambient ones are among them.
-    pub inheritable: u64,
-    /// It may lower the bounding set of its children (CAP_SETPCAP).
-    pub can_drop: bool,
-}
+use crate::sys::capabilities::Own;
 
 /// A set of capabilities as a child needs it.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::{is_in_use, make_directory, put, read};
 use crate::config::model::GroupLimits;
-use crate::spawn::kernel;
+use crate::sys::file_attributes;
 
 /// Where the service manager puts the server, as the unit says.
 const SUBGROUP: &str = "oxinetd";
@@ -53,7 +53,7 @@ fn named(path: &Path, name: &str) -> bool {
 /// Whether the service manager has left this group to us, with whoever is in it
 /// (`Delegate=yes`).
 fn is_delegated(path: &Path) -> bool {
-    kernel::is_marked(path, c"user.delegate")
+    file_attributes::is_marked(path, c"user.delegate")
 }
 
 /// Has the controllers of these limits work in the groups below `base`. True if one had

@@ -1,5 +1,7 @@
 //! accept4(2) for sockets of families that the standard library does not know.
 
+#![allow(unsafe_code, reason = "raw system calls")]
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
 

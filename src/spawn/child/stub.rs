@@ -6,10 +6,15 @@ use std::io;
 use std::os::fd::RawFd;
 use std::ptr;
 
-use super::{
-    Birth, ChildJob, FAILED, Numbers, Pointers, Stage, Steps, call, check, end_at_once, fork,
-    number, run_child, set_close_on_exec, tell,
-};
+use super::call::{call, number};
+use super::fork::fork;
+use super::{Birth, ChildJob, FAILED, check, run_child, tell};
+use crate::spawn::numbers::Numbers;
+use crate::spawn::prepared::Pointers;
+use crate::spawn::stage::Stage;
+use crate::spawn::steps::Steps;
+use crate::sys::fd::set_close_on_exec;
+use crate::sys::process::end_at_once;
 
 /// What the copy of the server reads.
 struct Next {

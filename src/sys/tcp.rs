@@ -1,5 +1,7 @@
 //! What the system knows of a connection or a listener over TCP (tcp(7), TCP_INFO).
 
+#![allow(unsafe_code, reason = "raw system calls")]
+
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 

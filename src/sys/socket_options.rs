@@ -1,7 +1,10 @@
-//! Options of sockets by their numbers, whatever their type; the filter of a socket, and
-//! whether it can still send.
+//! Options of sockets: by their numbers, whatever their type, and some by name; the filter of
+//! a socket, and whether it can still send.
+
+#![allow(unsafe_code, reason = "raw system calls")]
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd};
 use std::ptr;
 
@@ -154,8 +157,8 @@ pub(crate) fn keep_to_peer(socket: &impl AsRawFd, peer: &std::net::SocketAddr) -
     let mut program = filter_for(peer);
     let length = u16::try_from(program.len()).map_err(io::Error::other)?;
     let filter = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
-    super::set_option(socket, libc::SO_ATTACH_FILTER, &filter)?;
-    super::set_option(socket, libc::SO_LOCK_FILTER, &1)
+    set_option(socket, libc::SO_ATTACH_FILTER, &filter)?;
+    set_option(socket, libc::SO_LOCK_FILTER, &1)
 }
 
 /// Bytes of a UDP header, at which a filter finds the datagram.
@@ -197,6 +200,98 @@ fn statement(code: u32, value: u32, otherwise: u8) -> libc::sock_filter {
     libc::sock_filter { code, jt: 0, jf: otherwise, k: value }
 }
 
+fn set_option<T>(descriptor: &impl AsRawFd, name: c_int, value: &T) -> io::Result<()> {
+    set_option_of(libc::SOL_SOCKET, descriptor, name, value)
+}
+
+fn set_option_of<T>(
+    level: c_int,
+    descriptor: &impl AsRawFd,
+    name: c_int,
+    value: &T,
+) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
+    // SAFETY: the value is read, as long as it is.
+    let result = unsafe {
+        libc::setsockopt(descriptor.as_raw_fd(), level, name, ptr::from_ref(value).cast(), length)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether the sizes of a socket's buffers for sending and for receiving have been said;
+/// otherwise the kernel sees to them.
+///
+/// # Errors
+/// getsockopt(2)'s: before Linux 5.14 nobody is told.
+pub(crate) fn said_sizes(socket: &impl AsRawFd) -> io::Result<(bool, bool)> {
+    let mut said: c_int = 0;
+    let mut length = libc::socklen_t::try_from(size_of::<c_int>()).map_err(io::Error::other)?;
+    // SAFETY: the kernel writes one number, for which there is room.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_BUF_LOCK,
+            (&raw mut said).cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((said & SAID_FOR_SENDING != 0, said & SAID_FOR_RECEIVING != 0))
+}
+
+/// Lets the sizes of a socket's buffers for sending and for receiving stay as they have been
+/// said, or the kernel see to them again.
+///
+/// # Errors
+/// setsockopt(2)'s: before Linux 5.14 they stay.
+pub(crate) fn keep_sizes(
+    socket: &impl AsRawFd,
+    (sending, receiving): (bool, bool),
+) -> io::Result<()> {
+    let sending = if sending { SAID_FOR_SENDING } else { 0 };
+    let receiving = if receiving { SAID_FOR_RECEIVING } else { 0 };
+    set_option(socket, SO_BUF_LOCK, &(sending | receiving))
+}
+
+/// `SO_BUF_LOCK` and its bits, which not every libc knows.
+const SO_BUF_LOCK: c_int =
+    if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) { 0x51 } else { 72 };
+
+const SAID_FOR_SENDING: c_int = 1;
+
+const SAID_FOR_RECEIVING: c_int = 2;
+
+/// Where the next peek at a socket's queue begins; each moves it on. -1: at its head again.
+///
+/// # Errors
+/// setsockopt(2)'s.
+pub(crate) fn set_peek_offset(socket: &impl AsRawFd, offset: c_int) -> io::Result<()> {
+    set_option(socket, libc::SO_PEEK_OFF, &offset)
+}
+
+/// From which of our addresses, and through which interface, a socket bound to all sends to
+/// multicast groups (IP_MULTICAST_IF). 0: the address's own interface; 0.0.0.0: the system
+/// chooses.
+///
+/// # Errors
+/// setsockopt(2)'s: EADDRNOTAVAIL if no interface has the address.
+pub(crate) fn set_multicast_source(
+    socket: &impl AsRawFd,
+    ip: Ipv4Addr,
+    interface: c_int,
+) -> io::Result<()> {
+    let address = |ip: Ipv4Addr| libc::in_addr { s_addr: u32::from(ip).to_be() };
+    let said = libc::ip_mreqn {
+        imr_multiaddr: address(Ipv4Addr::UNSPECIFIED),
+        imr_address: address(ip),
+        imr_ifindex: interface,
+    };
+    set_option_of(libc::IPPROTO_IP, socket, libc::IP_MULTICAST_IF, &said)
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
@@ -225,10 +320,10 @@ mod tests {
         assert_eq!(detach_filter(&socket), Filter::None);
         let mut nothing = [statement(libc::BPF_RET | libc::BPF_K, 0, 0)];
         let filter = libc::sock_fprog { len: 1, filter: nothing.as_mut_ptr() };
-        super::super::set_option(&socket, libc::SO_ATTACH_FILTER, &filter).unwrap();
+        set_option(&socket, libc::SO_ATTACH_FILTER, &filter).unwrap();
         assert_eq!(detach_filter(&socket), Filter::Detached);
         // One that is locked without being there keeps nothing back.
-        super::super::set_option(&socket, libc::SO_LOCK_FILTER, &1).unwrap();
+        set_option(&socket, libc::SO_LOCK_FILTER, &1).unwrap();
         assert_eq!(detach_filter(&socket), Filter::None);
     }
 

@@ -1,5 +1,7 @@
 //! Which threads have a table of descriptors of their own (kcmp(2), Linux 3.5).
 
+#![allow(unsafe_code, reason = "raw system calls")]
+
 use std::ffi::c_int;
 
 /// `linux/kcmp.h`.

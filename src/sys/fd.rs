@@ -1,0 +1,163 @@
+//! Descriptors by their numbers: copies of them, what exec(2) keeps, which there are, and
+//! reading and writing that never waits.
+
+#![allow(unsafe_code, reason = "raw system calls")]
+
+use std::ffi::{c_int, c_long};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd, RawFd};
+
+use nix::libc;
+
+/// Makes every inherited descriptor above 2 close-on-exec: a careless parent's
+/// descriptors must not reach the programs.
+pub(crate) fn close_inherited_on_exec() {
+    const CLOSE_RANGE_CLOEXEC: c_int = 4;
+    // SAFETY: sets a flag on descriptors; closes none.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, CLOSE_RANGE_CLOEXEC) };
+    if result == 0 {
+        return;
+    }
+    // Before Linux 5.11: one by one, as far as this process can have any.
+    for descriptor in open_descriptors().into_iter().filter(|&number| number > 2) {
+        // SAFETY: sets a flag; a number that is not open is an error and no harm.
+        unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
+/// A copy of a descriptor under the lowest free number from `least`, close-on-exec.
+///
+/// # Errors
+/// fcntl(2)'s.
+pub(crate) fn duplicate_from(descriptor: &impl AsRawFd, least: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: makes a new descriptor.
+    let copy = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Takes over a descriptor that nothing in this process has, under its number, close-on-exec.
+///
+/// # Errors
+/// EBADF.
+pub(crate) fn own(number: RawFd) -> io::Result<OwnedFd> {
+    set_close_on_exec(number, true)?;
+    // SAFETY: it is open, and by the caller's word nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Whether this is the number of a descriptor.
+#[must_use]
+pub(crate) fn is_open(number: RawFd) -> bool {
+    // SAFETY: a question; a number that is not open is an error and no harm.
+    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+}
+
+/// Whether exec(2) closes a descriptor.
+///
+/// # Errors
+/// EBADF.
+pub(crate) fn set_close_on_exec(number: RawFd, close: bool) -> io::Result<()> {
+    let flags = if close { libc::FD_CLOEXEC } else { 0 };
+    // SAFETY: sets a flag; a number that is not open is an error and no harm.
+    let result = unsafe { libc::fcntl(number, libc::F_SETFD, flags) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// In a copy of this process: closes every descriptor above 2 but one. Whoever owns
+/// them there must not be used any more, nor dropped; [`fork_to_run`] sees to the latter.
+///
+/// [`fork_to_run`]: super::process::fork_to_run
+pub(crate) fn keep_only(descriptor: &impl AsRawFd) {
+    let kept = descriptor.as_raw_fd();
+    let close = |first: RawFd, last: u32| {
+        // SAFETY: closes numbers whose owners in this copy are never used again (above).
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) == 0 }
+    };
+    let below = kept <= 3 || close(3, kept.unsigned_abs().saturating_sub(1));
+    if below && close(kept.saturating_add(1), u32::MAX) {
+        return;
+    }
+    // Before Linux 5.9: one by one.
+    for number in open_descriptors().into_iter().filter(|&number| number > 2 && number != kept) {
+        // SAFETY: as above; a number that is not open is an error and no harm.
+        unsafe { libc::close(number) };
+    }
+}
+
+/// The descriptors above 2 that this process was started with and that nobody has taken
+/// over: what it opens itself is close-on-exec from birth, and what is not has come through
+/// an exec. To be asked before [`close_inherited_on_exec`].
+#[must_use]
+pub(crate) fn inherited() -> Vec<RawFd> {
+    // SAFETY: a question; of a number that is not open any more the answer is an error.
+    let flags = |number: RawFd| unsafe { libc::fcntl(number, libc::F_GETFD) };
+    let has_come = |number: &RawFd| *number > 2 && flags(*number) == 0;
+    open_descriptors().into_iter().filter(has_come).collect()
+}
+
+/// How far descriptors are looked for where there is no /proc.
+const MOST_NUMBERS: RawFd = 65_536;
+
+/// The numbers of this process's descriptors.
+fn open_descriptors() -> Vec<RawFd> {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
+        // Asked one by one, as far as anybody has any.
+        return (0..MOST_NUMBERS).filter(|number| is_open(*number)).collect();
+    };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Where in a file: wherever it is, in two halves, as the raw calls want it. On 64-bit
+/// machines the first is the whole.
+const HERE: [c_long; 2] = [-1, -1];
+
+/// Writes without waiting, whatever flags the descriptor has (RWF_NOWAIT). The raw call:
+/// musl has it as of 1.2.5 only.
+///
+/// # Errors
+/// pwritev2(2)'s: EAGAIN when it would wait, EOPNOTSUPP when it cannot promise not to.
+pub(crate) fn write_now(descriptor: &impl AsRawFd, bytes: &[u8]) -> io::Result<usize> {
+    let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let (number, [low, high]) = (descriptor.as_raw_fd(), HERE);
+    // SAFETY: the one part is a live slice, which the kernel reads and does not write.
+    let written = unsafe {
+        libc::syscall(
+            libc::SYS_pwritev2,
+            number,
+            &raw const part,
+            1usize,
+            low,
+            high,
+            libc::RWF_NOWAIT,
+        )
+    };
+    usize::try_from(written).map_err(|_| io::Error::last_os_error())
+}
+
+/// Reads what there is without waiting for more, whatever flags the descriptor has. The raw
+/// call, as in [`write_now`].
+///
+/// # Errors
+/// preadv2(2)'s: EAGAIN when it would wait, EOPNOTSUPP when it cannot promise not to.
+pub(crate) fn read_now(descriptor: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let (number, [low, high]) = (descriptor.as_raw_fd(), HERE);
+    // SAFETY: the one part is a live slice that nobody else has, and the kernel writes no
+    // more than its length into it.
+    let read = unsafe {
+        libc::syscall(
+            libc::SYS_preadv2,
+            number,
+            &raw const part,
+            1usize,
+            low,
+            high,
+            libc::RWF_NOWAIT,
+        )
+    };
+    usize::try_from(read).map_err(|_| io::Error::last_os_error())
+}
