@@ -16,6 +16,7 @@ pub(crate) mod process;
 pub(crate) mod procs;
 pub(crate) mod rooted;
 pub(crate) mod sight;
+pub(crate) mod strace;
 pub(crate) mod trace;
 pub(crate) mod wait;
 

@@ -1,18 +1,9 @@
 //! System calls of a running process and of its children until their execve, by strace(1).
 
+use super::strace::Strace;
+use super::wait::wait_until;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
-use super::files::Folder;
-use super::needs::kernel_lacks;
-use super::procs::status_field;
-use super::wait::{wait_for, wait_until};
 
 /// Calls by name, and how often.
 pub(crate) type Counts = BTreeMap<String, usize>;
@@ -141,78 +132,30 @@ pub(crate) fn least<'a>(all: impl IntoIterator<Item = &'a Counts>) -> Counts {
 
 /// A strace at work on a server.
 pub(crate) struct Trace {
-    strace: Child,
+    strace: Strace,
     server: u32,
-    folder: Folder,
 }
 
 impl Trace {
     /// Attaches to `server`; none, and a loud skip, where that is not permitted.
     #[track_caller]
     pub(crate) fn attach(server: u32) -> Option<Self> {
-        let folder = Folder::new();
-        let complaints = File::create(folder.at("complaints")).unwrap();
-        let strace = Command::new("strace")
-            .args(["-f", "-b", "execve", "-s", "512", "-o", &folder.name("trace")])
-            .args(["-p", &server.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(complaints)
-            .spawn()
-            .unwrap();
-        let mut trace = Self { strace, server, folder };
-        if trace.wait_attached() {
-            return Some(trace);
-        }
-        let why = fs::read_to_string(trace.folder.at("complaints")).unwrap_or_default();
-        kernel_lacks(&format!("ptrace of other processes: {}", why.trim()));
-        None
-    }
-
-    fn wait_attached(&mut self) -> bool {
-        let status = format!("/proc/{}/status", self.server);
-        wait_for("strace to attach", || {
-            let text = fs::read_to_string(&status).unwrap();
-            if status_field(&text, "TracerPid") == self.strace.id().to_string() {
-                return Some(true);
-            }
-            self.strace.try_wait().unwrap().map(|_| false)
-        })
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.at("trace")
+        let strace = Strace::attach(server, &["-f", "-b", "execve", "-s", "512"])?;
+        Some(Self { strace, server })
     }
 
     /// Waits for the end of `count` connections in the trace, detaches, and gives them.
     #[track_caller]
-    pub(crate) fn finish(mut self, count: usize) -> Vec<Connection> {
+    pub(crate) fn finish(self, count: usize) -> Vec<Connection> {
         wait_until("the trace of the last connection", || {
-            let text = fs::read_to_string(self.file()).unwrap();
-            connections(&text, self.server).len() >= count
+            connections(&self.strace.text(), self.server).len() >= count
         });
-        self.detach();
-        connections(&fs::read_to_string(self.file()).unwrap(), self.server)
+        connections(&self.strace.finish(), self.server)
     }
 
     /// Detaches, and gives whatever has been seen as one.
-    pub(crate) fn stop(mut self) -> Connection {
-        self.detach();
-        let calls = calls(&fs::read_to_string(self.file()).unwrap());
-        Connection { server: self.server, calls }
-    }
-
-    fn detach(&mut self) {
-        if self.strace.try_wait().is_ok_and(|ended| ended.is_none()) {
-            let _ = kill(Pid::from_raw(self.strace.id().try_into().unwrap()), Signal::SIGINT);
-            let _ = self.strace.wait();
-        }
-    }
-}
-
-impl Drop for Trace {
-    fn drop(&mut self) {
-        self.detach();
+    pub(crate) fn stop(self) -> Connection {
+        Connection { server: self.server, calls: calls(&self.strace.finish()) }
     }
 }
 

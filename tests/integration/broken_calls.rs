@@ -4,12 +4,11 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-
-use crate::common::daemon::{BINARY, as_pid};
+use crate::common::daemon::BINARY;
 use crate::common::needs::kernel_lacks;
+use crate::common::strace::Strace;
 use crate::common::{
-    Daemon, Folder, Setup, free_port, me, need_program, procs, read_all, tcp, tcp_line, wait_for,
+    Daemon, Folder, Setup, free_port, me, need_program, procs, read_all, tcp, tcp_line,
 };
 
 /// What the server says when every call of this name fails, from the given one on.
@@ -53,25 +52,8 @@ fn a_listener_that_can_accept_nobody_is_told_of_and_rests() {
     }
     let port = free_port();
     let daemon = Daemon::start(&tcp_line(port, "/bin/echo echo here"));
-    let mut strace = Command::new("strace")
-        .args(["-qq", "-o", "/dev/null", "-e", "trace=accept4"])
-        .args(["-e", "inject=accept4:error=EOPNOTSUPP", "-p", &daemon.pid().to_string()])
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let status = format!("/proc/{}/status", daemon.pid());
-    let tracer = strace.id().to_string();
-    let is_traced = || {
-        let text = std::fs::read_to_string(&status).unwrap();
-        procs::status_field(&text, "TracerPid") == tracer
-    };
-    let began = || {
-        if is_traced() { Some(true) } else { strace.try_wait().unwrap().map(|_| false) }
-    };
-    if !wait_for("strace", began) {
-        let _ = (strace.wait(), kernel_lacks("ptrace of other processes"));
-        return;
-    }
+    let options = ["-e", "trace=accept4", "-e", "inject=accept4:error=EOPNOTSUPP"];
+    let Some(strace) = Strace::attach(daemon.pid(), &options) else { return };
     let client = tcp(port);
     let said = daemon.wait_log(|line| line.is("trouble"));
     assert_eq!(said.get("call"), Some("accept"), "{}", said.raw);
@@ -80,8 +62,7 @@ fn a_listener_that_can_accept_nobody_is_told_of_and_rests() {
     std::thread::sleep(Duration::from_secs(1));
     let cost = procs::cpu_time(daemon.pid()) - before;
     assert!(cost < Duration::from_millis(500), "{cost:?}");
-    kill(as_pid(strace.id()), Signal::SIGINT).unwrap();
-    strace.wait().unwrap();
+    drop(strace);
     assert_eq!(read_all(client), "here\n");
     assert_eq!(daemon.said("trouble").len(), 1, "{}", daemon.log.text());
 }

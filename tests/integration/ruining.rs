@@ -4,20 +4,16 @@
 use std::net::UdpSocket;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-use nix::sys::signal::{Signal, kill};
 
 use crate::common::clients::{Packets, try_tcp};
 use crate::common::control::upgrade;
-use crate::common::daemon::as_pid;
 use crate::common::needs::kernel_lacks;
+use crate::common::strace::Strace;
 use crate::common::{
-    DEADLINE, Daemon, Folder, Setup, free_port, free_ports, me, need_ipv6, need_program, read_all,
-    tcp, udp, wait_for, wait_until,
+    DEADLINE, Daemon, Folder, Line, Setup, free_port, free_ports, me, need_ipv6, need_program,
+    read_all, tcp, udp, wait_for, wait_until,
 };
-use crate::common::{Line, procs};
 
 /// What a program does with `s`, its socket, and `peer`, the one whom it has served last.
 /// ENOTCONN is what shutdown(2) says of datagrams, and yet does it.
@@ -485,29 +481,12 @@ fn a_socket_that_stays_in_the_poll_against_our_will_is_served_on() {
     let (daemon, other) = start(&place, Folder::new(), &ruins("pass"));
     // The first such call takes the socket out while its program has it.
     let inject = "inject=epoll_ctl:error=ENOMEM:when=1";
-    let mut strace = Command::new("strace")
-        .args(["-qq", "-e", "trace=epoll_ctl", "-e", inject, "-p", &daemon.pid().to_string()])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let status = format!("/proc/{}/status", daemon.pid());
-    let tracer = strace.id().to_string();
-    let is_traced = || {
-        let text = std::fs::read_to_string(&status).unwrap();
-        procs::status_field(&text, "TracerPid") == tracer
-    };
-    if !wait_for("strace", || {
-        if is_traced() { Some(true) } else { strace.try_wait().unwrap().map(|_| false) }
-    }) {
-        let _ = (strace.wait(), kernel_lacks("ptrace of other processes"));
-        return;
-    }
+    let options = ["-e", "trace=epoll_ctl", "-e", inject];
+    let Some(strace) = Strace::attach(daemon.pid(), &options) else { return };
     for _ in 0..3 {
         place.ask();
     }
-    kill(as_pid(strace.id()), Signal::SIGINT).unwrap();
-    let said = strace.wait_with_output().unwrap().stderr;
-    let said = String::from_utf8_lossy(&said);
+    let said = strace.finish();
     let refused = |line: &&str| line.contains("EPOLL_CTL_DEL") && line.contains("(INJECTED)");
     assert_eq!(said.lines().filter(refused).count(), 1, "{said}");
     is_calm(&daemon, other);

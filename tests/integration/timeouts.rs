@@ -2,10 +2,11 @@
 
 use crate::common::clients::echo_once;
 use crate::common::files::wait_text;
-use crate::common::procs::{children, is_alive};
+use crate::common::procs::{children, is_alive, zombies};
+use crate::common::strace::Strace;
 use crate::common::{
-    Daemon, Folder, Setup, free_port, need_program, need_root, own_line, read_all, read_line,
-    shell, tcp, wait_until,
+    Daemon, Folder, Setup, free_port, free_ports, need_program, need_root, own_line, read_all,
+    read_line, shell, tcp, wait_until,
 };
 
 const SLEEP: &str = "/bin/sleep sleep 600";
@@ -115,6 +116,45 @@ fn outliving(setup: Setup, others: Option<&str>) -> Daemon {
     assert_eq!(line.get("signal"), Some("SIGTERM"));
     assert_eq!(wait_text(&out), "in order\n");
     daemon
+}
+
+/// The server has been told of somebody else's end, and sees the leader's when it looks.
+#[test]
+fn a_leader_that_ends_while_orphans_are_reaped_keeps_its_number() {
+    if !need_root() || !need_program("unshare") || !need_program("strace") {
+        return;
+    }
+    let (ports, folder) = (free_ports(2), Folder::new());
+    let until = |name| format!("until [ -e {} ]; do sleep 0.02; done", folder.name(name));
+    let over = folder.script("over", &format!("trap '' TERM; echo $$; {}", until("leader")));
+    let orphan = format!("({}) </dev/null >/dev/null 2>&1 & echo left", until("orphan"));
+    let leaving = folder.script("leaving", &orphan);
+    let text = own_line(ports[0], &over) + "    timeout = 300ms\n    kill_after = 1h\n";
+    let daemon = Setup::new()
+        .under(&["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"])
+        .env("RUST_LOG", "debug")
+        .start_in(folder, &(text + &own_line(ports[1], &leaving)));
+    let client = tcp(ports[0]);
+    let leader: u32 = read_line(&client).trim().parse().unwrap();
+    let _ = daemon.wait_log(|line| line.about("timeout", ports[0]));
+    assert_eq!(read_all(tcp(ports[1])), "left\n");
+    let _ = daemon.wait_log(|line| line.about("ended", ports[1]));
+    // Between a signal and the look that it leads to.
+    let delay = ["-e", "trace=waitid", "-e", "inject=waitid:delay_enter=3000000:when=1"];
+    let Some(strace) = Strace::attach(daemon.pid(), &delay) else { return };
+    let _ = daemon.folder.write("orphan", "");
+    wait_until("the look", || strace.text().contains("waitid(P_ALL"));
+    let _ = daemon.folder.write("leader", "");
+    let ended = daemon.wait_log(|line| line.about("ended", ports[0]));
+    assert_eq!((ended.number("pid"), ended.get("status")), (Some(leader), Some("0")));
+    drop(strace);
+    // Whatever was done to it then has been told of before this.
+    assert_eq!(read_all(tcp(ports[1])), "left\n");
+    let _ = daemon.wait_count(2, |line| line.about("ended", ports[1]));
+    let orphans = daemon.said("orphan");
+    assert!(!orphans.is_empty(), "{}", daemon.log.text());
+    assert!(orphans.iter().all(|line| line.number("pid") != Some(leader)), "{orphans:?}");
+    wait_until("the leader to be left of all", || zombies(daemon.pid()).len() == 1);
 }
 
 #[test]
