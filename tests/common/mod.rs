@@ -2,6 +2,7 @@
 //!
 //! Everything waits on a condition with a deadline; nothing waits for a time to pass.
 
+pub(crate) mod awake;
 pub(crate) mod clients;
 pub(crate) mod control;
 pub(crate) mod daemon;

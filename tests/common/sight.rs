@@ -30,7 +30,10 @@ const DESTINATIONS: [IpAddr; 5] = [
 
 /// How often a client of datagrams asks: what comes while a program ends is thrown away by
 /// xinetd.
-const TRIES: u32 = 4;
+const TRIES: u32 = 5;
+
+/// How long a client of a stream waits for each answer.
+const HEARD: Duration = Duration::from_secs(4);
 
 /// More than any of the programs there says.
 const MOST: u64 = 100_000;
@@ -90,15 +93,15 @@ pub(crate) fn look(root: &Root, server: &Running, mark: u16, patience: Duration)
 
 /// What a client gets who says one line.
 fn connected(to: SocketAddr) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(20)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut stream = TcpStream::connect_timeout(&to, HEARD).ok()?;
+    stream.set_read_timeout(Some(HEARD)).unwrap();
     let _ = stream.write_all(b"hello\r\n");
     let _ = stream.shutdown(Shutdown::Write);
     Some(read(&mut stream))
 }
 
 fn talked(mut stream: &UnixStream) -> String {
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(HEARD)).unwrap();
     let _ = stream.write_all(b"hello\r\n");
     let _ = stream.shutdown(Shutdown::Write);
     read(&mut stream)
@@ -119,9 +122,10 @@ fn asked(to: SocketAddr, patience: Duration) -> Option<String> {
         if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((own, 0)).ok()?;
     socket.connect(to).ok()?;
-    socket.set_read_timeout(Some(patience / TRIES)).unwrap();
     let mut answer = vec![0; 65_535];
-    for _ in 0..TRIES {
+    // The first is asked again soon, the last has half of the time.
+    for doubled in (1..=TRIES).rev() {
+        socket.set_read_timeout(Some(patience / 2_u32.pow(doubled))).unwrap();
         socket.send(b"hello").ok()?;
         match socket.recv(&mut answer) {
             Ok(count) => return Some(String::from_utf8_lossy(&answer[..count]).into_owned()),

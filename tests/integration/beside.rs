@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::common::awake::kept_awake;
 use crate::common::daemon::BINARY;
 use crate::common::peers::Peer;
 use crate::common::rooted::{Root, Running};
@@ -18,9 +19,8 @@ use crate::common::sight::{Sight, listens, look};
 use crate::common::wait::{park, wait_until};
 
 /// How long the two may take to come to the same.
-const PATIENCE: Duration = Duration::from_secs(8);
-/// How long an answer to a datagram may take before it counts as none: some need a second
-/// to see that the program before has ended.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long an answer to a datagram may take before it counts as none.
 const ANSWERED: Duration = Duration::from_secs(2);
 
 /// Files of a configuration: a path in the root and its bytes; the first is the one that the
@@ -142,7 +142,7 @@ pub(crate) fn settle(
 ) -> Vec<String> {
     let begun = Instant::now();
     loop {
-        let [theirs, ours] = servers.map(|(root, server)| look(root, server, mark, ANSWERED));
+        let [theirs, ours] = look_at_both(servers, mark);
         let differences = apart(&theirs, &ours, tidy);
         let unknown = differences.iter().any(|difference| !known(difference));
         if !unknown || begun.elapsed() > PATIENCE {
@@ -151,6 +151,16 @@ pub(crate) fn settle(
         // More than 50 connections in a second close a port of xinetd's.
         park(ANSWERED / 4);
     }
+}
+
+/// What each gives to clients, at the same time.
+fn look_at_both(servers: [(&Root, &Running); 2], mark: u16) -> [Sight; 2] {
+    std::thread::scope(|scope| {
+        let looks = servers.map(|(root, server)| {
+            scope.spawn(move || kept_awake(server.pid(), || look(root, server, mark, ANSWERED)))
+        });
+        looks.map(|look| look.join().unwrap())
+    })
 }
 
 /// What is not the same, each with everywhere it is so.

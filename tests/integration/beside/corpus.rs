@@ -62,9 +62,6 @@ const ON_PURPOSE: [(&str, &str); 46] = [
     ("default_address.conf", "tcp 7117: there \"not there\""),
 ];
 
-/// Into how many parts the files of GNU's are divided.
-const GNU_PARTS: usize = 4;
-
 /// The same in every file: what cannot be started, where others listen and close, and a
 /// datagram that is lost while a program ends.
 const ANYWHERE: [&str; 2] = ["there \"\", here \"not there\"", "there \"silent\", here argv: "];
@@ -173,15 +170,9 @@ fn what_openbsds_inetd_serves_of_published_files_is_served() {
     compare(Peer::OpenBsd, 0, 1);
 }
 
-/// It needs a second to see that a program which had the socket itself has ended, so these
-/// wait beside each other.
 #[test]
 fn what_gnus_inetd_serves_of_published_files_is_served() {
-    std::thread::scope(|scope| {
-        for part in 0..GNU_PARTS {
-            scope.spawn(move || compare(Peer::Gnu, part, GNU_PARTS));
-        }
-    });
+    compare(Peer::Gnu, 0, 1);
 }
 
 /// A machine with the files of a case, and neither the programs nor the users.
