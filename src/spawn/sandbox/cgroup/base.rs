@@ -203,7 +203,8 @@ fn descends_from(mut pid: u32, ancestor: u32) -> bool {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
         match parent.and_then(|parent| parent.parse().ok()) {
-            Some(parent) if parent > 1 => pid = parent,
+            // The ancestor may be process 1, in a container: its own parent is 0.
+            Some(parent) if parent > 0 => pid = parent,
             _ => return false,
         }
     }
