@@ -29,23 +29,29 @@ echo complaint >&2
 "#;
 
 /// Lines that are put into the block.
-const ADDED: &str = "disable = no|disable = YES|disable = maybe|Disable = no|instances = UNLIMITED|instances = unlimited|instances = x|instances = 5 6|instances += 3|instances =|INSTANCES = 3|nice = 5|nice = -3|nice = 99|nice = x|nice =|umask = 77|umask = 0|umask = 8|umask = 27 1|rlimit_as = 512m|rlimit_as = 512M|rlimit_as = x|rlimit_cpu = 9|rlimit_cpu = unlimited|rlimit_files = 40|rlimit_stack = 1M|rlimit_data = 900M|rlimit_rss = 1M|groups = YES|groups = maybe|group = daemon|group = nosuchgroup|group = 2|group =|env = A=5|env += A=5|env = A=5 B=6|env -= A|env = A|env =|passenv = FOO|passenv =|passenv += FOO|passenv -= FOO|only_from = 127.0.0.1|only_from = 127.0.0.0|only_from = 127.0.0|only_from = 127|only_from = 127.0.0.0/8|only_from = 10.0.0.1|only_from = 127.1|only_from = 127.0.0.{1,2}|only_from = 127.0.0.1,10.0.0.1|only_from =|only_from = 0.0.0.0|only_from = 0.0.0.0/0|only_from += 127.0.0.1|only_from += 10.0.0.1|only_from -= 127.0.0.1|only_from -= 10.0.0.1|only_from +=|only_from -=|no_access -= 127.0.0.1|no_access = 127.0.0.1|no_access = 10.0.0.1|no_access =|no_access += 127.0.0.0|access_times = 0:00-23:59|access_times = 3-4|access_times =|flags = REUSE|flags = reuse nodelay|flags = NONSENSE|flags = IPv4|flags = ipv4|flags = KEEPALIVE NORETRY|id = other|id =|id = a b|max_load = 500|max_load = x|max_load =|cps = 0 0|cps = 50 10|cps = 50 10 5|cps = x 5|cps = 5 x|cps =|per_source = 0x|per_source = 4|per_source = UNLIMITED|per_source =|log_type = SYSLOG daemon info|log_type = syslog daemon|log_type = SYSLOG|log_type = NONSENSE x|log_type =|log_on_success += PID|log_on_success = pid host|log_on_success =|log_on_success = NONSENSE|log_on_success -= PID|log_on_failure = ATTEMPT host|log_on_failure = x|log_on_failure =|deny_time = FOREVER|deny_time = 5|mdns = no|mdns = yes|libwrap = x|foo = 3|foo =|foo += 3|foo.bar = 3|bind = 127.0.0.1|bind = 0.0.0.0|bind =|bind = 127.0.0.1 127.0.0.2|interface = 127.0.0.1|v6only = no|v6only = maybe|v6only =|redirect = 127.0.0.1|redirect = 127.0.0.1 1 2|redirect =|enabled = s0|disabled = s0|rpc_version = 2|rpc_number = 300|banner_fail = /nonexistent|server_args = PROBE a -x=y = z|server_args += q|wait =no|instances =5|nice =3|umask   =   22|\tnice = 4|type = UNLISTED|socket_type = dgram|user = daemon";
+const ADDED: &str = "disable = no|disable = YES|disable = maybe|Disable = no|instances = UNLIMITED|instances = unlimited|instances = x|instances = 5 6|instances += 3|instances =|INSTANCES = 3|nice = 5|nice = -3|nice = 99|nice = x|nice =|umask = 77|umask = 0|umask = 8|umask = 27 1|rlimit_as = 512m|rlimit_as = 512M|rlimit_as = x|rlimit_cpu = 9|rlimit_cpu = unlimited|rlimit_files = 40|rlimit_stack = 1M|rlimit_data = 900M|rlimit_rss = 1M|groups = YES|groups = maybe|group = daemon|group = nosuchgroup|group = 2|group =|env = A=5|env += A=5|env = A=5 B=6|env -= A|env = A|env =|passenv = FOO|passenv =|passenv += FOO|passenv -= FOO|only_from = 127.0.0.1|only_from = 127.0.0.0|only_from = 127.0.0|only_from = 127|only_from = 127.0.0.0/8|only_from = 10.0.0.1|only_from = 127.1|only_from = 127.0.0.{1,2}|only_from = 127.0.0.1,10.0.0.1|only_from =|only_from = 0.0.0.0|only_from = 0.0.0.0/0|only_from = ::/0|no_access = ::/0|only_from = 127.0.0.1/33|only_from = 127.0.0.1/255.0.0.0|only_from = 10.0.0.1/33|only_from = ::1/64|only_from += 127.0.0.1|only_from += 10.0.0.1|only_from -= 127.0.0.1|only_from -= 10.0.0.1|only_from +=|only_from -=|no_access -= 127.0.0.1|no_access = 127.0.0.1|no_access = 10.0.0.1|no_access =|no_access += 127.0.0.0|access_times = 0:00-23:59|access_times = 3-4|access_times =|flags = REUSE|flags = reuse nodelay|flags = NONSENSE|flags = IPv4|flags = ipv4|flags = KEEPALIVE NORETRY|id = other|id =|id = a b|max_load = 500|max_load = x|max_load =|cps = 0 0|cps = 50 10|cps = 50 10 5|cps = x 5|cps = 5 x|cps =|per_source = 0x|per_source = 4|per_source = UNLIMITED|per_source =|log_type = SYSLOG daemon info|log_type = syslog daemon|log_type = SYSLOG|log_type = NONSENSE x|log_type =|log_on_success += PID|log_on_success = pid host|log_on_success =|log_on_success = NONSENSE|log_on_success -= PID|log_on_failure = ATTEMPT host|log_on_failure = x|log_on_failure =|deny_time = FOREVER|deny_time = 5|mdns = no|mdns = yes|libwrap = x|foo = 3|foo =|foo += 3|foo.bar = 3|bind = 127.0.0.1|bind = 0.0.0.0|bind =|bind = 127.0.0.1 127.0.0.2|interface = 127.0.0.1|v6only = no|v6only = maybe|v6only =|redirect = 127.0.0.1|redirect = 127.0.0.1 1 2|redirect =|enabled = s0|disabled = s0|rpc_version = 2|rpc_number = 300|banner_fail = /nonexistent|server_args = PROBE a -x=y = z|server_args += q|wait =no|instances =5|nice =3|umask   =   22|\tnice = 4|type = UNLISTED|socket_type = dgram|user = daemon";
 
 /// Values in place of those of the block.
 const CHANGED: [(&str, &str); 9] = [
     ("type", "unlisted|UNLISTED INTERNAL|NONSENSE|UNLISTED NONSENSE"),
-    ("port", "0x50|65536|-1|port"),
+    ("port", "0x50|65536|-1|port|echo|@-@|127.0.0.1:@|*:@|+@"),
     ("socket_type", "STREAM|Stream|nonsense|stream tcp"),
     ("protocol", "TCP|tcp6|ip|tcp udp"),
     ("wait", "NO|No|maybe|no no"),
     ("user", "ROOT|nosuchuser|2|daemon root"),
     ("server", "/nonexistent|sh|/bin/sh -x|/etc/passwd"),
-    ("flags", "nolibwrap|NOLIBWRAP IPv6|NOLIBWRAP IPv4 IPv6"),
+    ("flags", "|nolibwrap|NOLIBWRAP IPv6|NOLIBWRAP IPv4 IPv6"),
     ("server_args", "|PROBE"),
 ];
 
 /// Served here and not by xinetd, or the other way round, on purpose: in the manual.
-const ON_PURPOSE: [&str; 2] = ["env -= A", "v6only = no"];
+const ON_PURPOSE: [&str; 5] = [
+    "env -= A",
+    "v6only = no",
+    "only_from = 127.0.0.1/33",
+    "only_from = 127.0.0.1/255.0.0.0",
+    "only_from = ::1/64",
+];
 
 /// Services in one file: as many as there are ports in a row.
 const AT_ONCE: usize = 40;

@@ -286,6 +286,19 @@ impl BlockReader<'_, '_, '_> {
         words
     }
 
+    /// What `port` says: a number and nothing else, whatever an endpoint can be elsewhere.
+    fn port(&mut self) -> Option<Word> {
+        let word = self.only("port")?;
+        if digits(word.text.strip_prefix('+').unwrap_or(&word.text)).is_some() {
+            return Some(word);
+        }
+        self.converter
+            .report
+            .error(&word.span, format!("`{}` is not the number of a port", word.text))
+            .help("write a number from 1 to 65535; `bind` says at which address");
+        Some(Word::missing(word.span))
+    }
+
     /// The service field: a name of tcpmux, a port, or a name of the services database.
     fn endpoint(&mut self, protocol: &Word) -> Word {
         let Some(name) = self.block.name.clone() else { return self.word("") };
@@ -297,7 +310,7 @@ impl BlockReader<'_, '_, '_> {
         if self.is("type", "RPC") {
             return name;
         }
-        let port = self.only("port");
+        let port = self.port();
         let protocol = if protocol.text.starts_with("udp") { "udp" } else { "tcp" };
         let listed = self.converter.lookup.service(&name.text, protocol).map(|facts| facts.port);
         let said = port.as_ref().and_then(|port| digits(&port.text));

@@ -10,12 +10,15 @@ use crate::config::text::words::Word;
 /// What nearly no service can be without.
 const NEEDED: [&str; 4] = ["socket_type", "wait", "user", "server"];
 
+/// Fields that can have many words.
+const FIELDS: [&str; 3] = ["type", "flags", "server_args"];
+
 impl Converter<'_> {
     /// Takes the lines out of a block that xinetd ignores, with a word of each: attributes
     /// that it does not know, operators that mean nothing, and too few or too many values.
     /// Where such a line seems to say who may connect, the block is broken instead.
     pub(super) fn drop_ignored(&mut self, block: &mut Block) {
-        let mut broken = false;
+        let mut broken = self.lacks_words(block);
         let signless = &mut block.signless;
         block.said.retain(|said| match known::find(&said.name.text) {
             Some(known) => {
@@ -31,6 +34,19 @@ impl Converter<'_> {
             }
         });
         block.broken |= broken;
+    }
+
+    /// Whether a field that can have many words has none: xinetd leaves the service out.
+    fn lacks_words(&mut self, block: &Block) -> bool {
+        let wordless = |name: &&str| block.get(name).filter(|said| said.values.is_empty());
+        let found: Vec<&BlockLine> = FIELDS.iter().filter_map(wordless).collect();
+        for said in &found {
+            let name = &said.name.text;
+            self.report
+                .error(&said.place, format!("`{name}` has no value"))
+                .help(format!("write what it is to be behind `{name} =`, or take the line out"));
+        }
+        !found.is_empty()
     }
 
     /// True if nothing of the block can be trusted any more.

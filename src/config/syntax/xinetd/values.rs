@@ -1,5 +1,7 @@
 //! The words of a value, as the one table writes them: xinetd knows its own in any case.
 
+use std::net::IpAddr;
+
 use super::block::BlockLine;
 use super::convert::Converter;
 use super::fields;
@@ -32,6 +34,7 @@ impl Converter<'_> {
             "log_type" => log_type(&mut values),
             "only_from" | "no_access" => {
                 values = values.into_iter().flat_map(fields::item).collect();
+                add_everybody(&mut values);
                 self.check_addresses(&values);
                 values.retain(|word| !fields::is_name(&word.text));
             }
@@ -94,6 +97,17 @@ impl Converter<'_> {
                 .help(help);
         }
     }
+}
+
+/// Where xinetd has one socket for both families, all of IPv6 has IPv4 in it.
+fn add_everybody(values: &mut Vec<Word>) {
+    let all = |word: &&Word| {
+        let address = word.text.strip_suffix("/0").map(str::parse);
+        matches!(address, Some(Ok(IpAddr::V6(_))))
+    };
+    let whole = values.iter().find(all).map(|word| Word::new("0.0.0.0/0", word.span.clone()));
+    let is_said = values.iter().any(|word| word.text == "0.0.0.0/0");
+    values.extend(whole.filter(|_| !is_said));
 }
 
 /// A word of the table, in any case.
