@@ -1,8 +1,9 @@
-//! One change to one line of a block that both serve, a service each: what becomes of it
+//! One change to one line of a block that both serve, and two at once, a service each: what becomes of it
 //! there becomes of it here. What is different on purpose is written down, and in
 //! oxinetd.conf(5) with its reason.
 
 use std::net::{Ipv4Addr, Shutdown};
+use std::path::Path;
 
 use super::{Both, xinetd};
 use crate::common::Folder;
@@ -61,38 +62,59 @@ struct Case {
     lines: Vec<String>,
 }
 
-/// Every block there is to try, with `@` for its port.
-fn cases(probe: &str) -> Vec<Case> {
+/// A complete block without the lines of these names, with `@` for its port.
+fn without(names: &[String], probe: &str) -> Vec<String> {
     let line = |(name, value): (&str, &str)| match name {
         "port" => "port = @".to_owned(),
         _ => format!("{name} = {value}"),
     };
-    let arguments = format!("server_args = {probe} one");
-    let whole = || WHOLE.into_iter().map(line).chain([arguments.clone()]);
-    let without = |name: &str| -> Vec<String> {
-        whole().filter(|line| line.split_whitespace().next() != Some(name)).collect()
-    };
-    let mut cases = vec![Case { what: "nothing".into(), lines: whole().collect() }];
+    let whole = WHOLE.into_iter().map(line).chain([format!("server_args = {probe} one")]);
+    let is_kept = |line: &String| !names.contains(&name_of(line));
+    whole.filter(is_kept).collect()
+}
+
+fn name_of(line: &str) -> String {
+    line.split_whitespace().next().unwrap_or_default().to_lowercase()
+}
+
+/// A block with these lines, in place of what stands there of the same names: the first would
+/// count.
+fn case(lines: &[String], probe: &str) -> Case {
+    let names: Vec<String> = lines.iter().map(|line| name_of(line)).collect();
+    let all = without(&names, probe).into_iter().chain(lines.iter().cloned()).collect();
+    Case { what: lines.join(" and "), lines: all }
+}
+
+/// Every line there is to try.
+fn changes(probe: &str) -> Vec<String> {
+    let added = ADDED.split('|').map(|added| added.replace("\\t", "\t"));
+    let changed = CHANGED
+        .iter()
+        .flat_map(|(name, values)| values.split('|').map(move |value| format!("{name} = {value}")));
+    added.chain(changed).map(|line| line.replace("PROBE", probe)).collect()
+}
+
+/// Every block there is to try with one change.
+fn cases(probe: &str) -> Vec<Case> {
+    let mut cases = vec![Case { what: "nothing".into(), lines: without(&[], probe) }];
     for (name, _) in WHOLE {
-        cases.push(Case { what: format!("without {name}"), lines: without(name) });
+        let lines = without(&[name.to_owned()], probe);
+        cases.push(Case { what: format!("without {name}"), lines });
     }
-    for added in ADDED.split('|') {
-        let added = added.replace("PROBE", probe).replace("\\t", "\t");
-        let name = added.split_whitespace().next().unwrap_or_default().to_lowercase();
-        // In place of what stands there already, or else the first would count.
-        let mut lines = without(&name);
-        lines.push(added.clone());
-        cases.push(Case { what: added, lines });
-    }
-    for (name, values) in CHANGED {
-        for value in values.split('|') {
-            let changed = format!("{name} = {}", value.replace("PROBE", probe));
-            let mut lines = without(name);
-            lines.insert(0, changed.clone());
-            cases.push(Case { what: changed, lines });
-        }
-    }
+    cases.extend(changes(probe).into_iter().map(|line| case(&[line], probe)));
     cases
+}
+
+/// Blocks with two: each line with some of the others, before and behind it.
+fn pairs(probe: &str) -> Vec<Case> {
+    let all = changes(probe);
+    let count = all.len();
+    let partner =
+        |first: usize, turn: usize| (first + 1 + (37 + first) * turn % (count - 1)) % count;
+    (1..=3)
+        .flat_map(|turn| (0..count).map(move |first| (first, turn)))
+        .map(|(first, turn)| case(&[all[first].clone(), all[partner(first, turn)].clone()], probe))
+        .collect()
 }
 
 fn text(cases: &[Case]) -> String {
@@ -111,24 +133,42 @@ fn seen(port: u16) -> String {
     read_to_any_end(stream)
 }
 
+/// What is not the same of these.
+fn wrong(xinetd: &Path, cases: &[Case], is_known: &dyn Fn(&Case) -> Option<bool>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for some in cases.chunks(AT_ONCE) {
+        let both = Both::start(xinetd, Folder::new(), u16::try_from(AT_ONCE).unwrap(), &text(some));
+        for (index, case) in some.iter().enumerate() {
+            let (theirs, ours) = both.each(index, seen);
+            if is_known(case).is_some_and(|known| (theirs == ours) == known) {
+                wrong.push(format!("{}\n  xinetd: {theirs:?}\n  here:   {ours:?}", case.what));
+            }
+        }
+    }
+    wrong
+}
+
 #[test]
 fn one_change_to_a_line_costs_what_it_costs_in_xinetd() {
     let Some(xinetd) = xinetd() else { return };
     let folder = Folder::new();
     let probe = folder.write("probe", PROBE).display().to_string();
-    let cases = cases(&probe);
-    let mut wrong = Vec::new();
-    for some in cases.chunks(AT_ONCE) {
-        let both =
-            Both::start(&xinetd, Folder::new(), u16::try_from(AT_ONCE).unwrap(), &text(some));
-        for (index, case) in some.iter().enumerate() {
-            let (theirs, ours) = both.each(index, seen);
-            let known = ON_PURPOSE.contains(&case.what.replace(&probe, "PROBE").as_str());
-            if (theirs == ours) == known {
-                wrong.push(format!("{}\n  xinetd: {theirs:?}\n  here:   {ours:?}", case.what));
-            }
-        }
-    }
-    let count = cases.len();
-    assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
+    let known =
+        |case: &Case| Some(ON_PURPOSE.contains(&case.what.replace(&probe, "PROBE").as_str()));
+    let wrong = wrong(&xinetd, &cases(&probe), &known);
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn two_changes_to_a_block_cost_what_they_cost_in_xinetd() {
+    let Some(xinetd) = xinetd() else { return };
+    let folder = Folder::new();
+    let probe = folder.write("probe", PROBE).display().to_string();
+    // What is different by itself may be so in a pair, or not.
+    let known = |case: &Case| {
+        let peculiar = case.what.split(" and ").any(|line| ON_PURPOSE.contains(&line));
+        (!peculiar).then_some(false)
+    };
+    let wrong = wrong(&xinetd, &pairs(&probe), &known);
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
 }

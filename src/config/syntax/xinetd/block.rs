@@ -83,9 +83,9 @@ impl Block {
         signless || self.get(name).is_some()
     }
 
-    /// All words of an attribute in its block.
+    /// All words of an attribute that is said once: a second line of it is ignored.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Word> {
-        self.said.iter().filter(move |said| said.name.text == name).flat_map(|said| &said.values)
+        self.get(name).into_iter().flat_map(|said| &said.values)
     }
 
     /// By what `enabled` and `disabled` name it.
