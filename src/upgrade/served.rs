@@ -90,6 +90,9 @@ pub struct SavedLeftovers {
     pub log: LogOnSuccess,
     /// Who has had TERM.
     pub told: Told,
+    /// A copy of the program's connection, if somebody has that still.
+    #[serde(default)]
+    pub kept: Option<SavedConnection>,
 }
 
 /// Who of a session has had TERM.

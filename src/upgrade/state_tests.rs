@@ -299,6 +299,7 @@ proptest! {
             peer: state.children[0].served.peer,
             log: state.children[0].served.log,
             told: Told::Group,
+            kept: state.children[0].kept.clone(),
         }];
         state.conversations[0].limited = true;
         state.relays[0].still = Some((limit, last));

@@ -21,6 +21,9 @@ const END: &str = "    leftovers = end\n";
 /// Away from the connection.
 const AWAY: &str = "</dev/null >/dev/null 2>&1";
 
+/// The client has said something, which nobody reads.
+const UNREAD: &str = "until read -t 0; do sleep 0.01; done";
+
 /// The number that a program says before it ends: of what it leaves behind.
 #[track_caller]
 fn left_by(port: u16) -> u32 {
@@ -253,11 +256,10 @@ fn the_client_gets_all_of_the_answer_when_what_is_left_has_ended() {
     if !need_program("bash") {
         return;
     }
-    // Both have the connection, and nobody reads what the client says.
-    let waits = "until read -t 0; do sleep 0.01; done";
+    // Both have the connection.
     for left in ["sleep 600 &", "set -m; sleep 600 & set +m;", "trap \"\" TERM; sleep 600 &"] {
         let port = free_port();
-        let text = tcp_line(port, &format!("/bin/bash bash -c '{waits}; {left} echo here'"));
+        let text = tcp_line(port, &format!("/bin/bash bash -c '{UNREAD}; {left} echo here'"));
         let daemon = Daemon::start(&(text + END + "    kill_after = 300ms\n"));
         let mut client = tcp(port);
         client.write_all(b"a request that nobody reads\n").unwrap();
@@ -268,6 +270,42 @@ fn the_client_gets_all_of_the_answer_when_what_is_left_has_ended() {
         drop(client);
         daemon.wait_childless();
     }
+}
+
+#[test]
+fn the_client_gets_all_of_it_with_an_upgrade_in_between_too() {
+    all_of_it_comes_after_an_upgrade(|_| {});
+}
+
+#[test]
+fn so_it_is_when_the_service_is_no_more() {
+    all_of_it_comes_after_an_upgrade(|daemon| {
+        let _ = daemon.reload("");
+    });
+}
+
+/// What is left answers after it, when something has happened before.
+#[track_caller]
+fn all_of_it_comes_after_an_upgrade(before: impl FnOnce(&Daemon)) {
+    if !need_program("bash") {
+        return;
+    }
+    let (port, folder) = (free_port(), Folder::new());
+    let flag = folder.open_folder("flag").join("here");
+    let wait = format!("until [ -e {} ]; do sleep 0.05; done", flag.display());
+    let script = format!("{UNREAD}; trap \"\" TERM; ({wait}; head -c 1000000 /dev/zero) &");
+    let text = tcp_line(port, &format!("/bin/bash bash -c '{script}'"));
+    let text = text + END + "    kill_after = 1h\n";
+    let daemon = Setup::new().controlled().start_in(folder, &text);
+    let mut client = tcp(port);
+    client.write_all(b"a request that nobody reads\n").unwrap();
+    let _ = daemon.wait_log(|line| line.about("leftovers", port));
+    before(&daemon);
+    upgrade(&daemon);
+    std::fs::write(&flag, "").unwrap();
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).expect("the connection is reset");
+    assert_eq!(answer.len(), 1_000_000);
 }
 
 #[test]

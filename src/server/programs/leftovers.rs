@@ -57,18 +57,26 @@ impl Remains {
         Self { label, peer, log, told, look, pause: FIRST, kills: 0, kept: None }
     }
 
-    pub(in crate::server) fn taken_over(handed: &state::SavedLeftovers, now: Instant) -> Self {
+    pub(in crate::server) fn taken_over(
+        handed: &state::SavedLeftovers,
+        kept: Option<KeptConnection>,
+        now: Instant,
+    ) -> Self {
         let of = (Label::new(&handed.label, None), handed.peer, handed.log);
-        Self::new(of, handed.told, now)
+        Self { kept, ..Self::new(of, handed.told, now) }
     }
 }
 
 impl DoomedGroup {
-    /// What is handed over of it besides.
-    pub(in crate::server) fn remains(&self) -> Option<state::SavedLeftovers> {
-        let Remains { label, peer, log, told, .. } = self.remains.as_deref()?;
+    /// What is handed over of it besides; `save` hands a connection over.
+    pub(in crate::server) fn remains(
+        &self,
+        save: impl FnOnce(&KeptConnection) -> state::SavedConnection,
+    ) -> Option<state::SavedLeftovers> {
+        let Remains { label, peer, log, told, kept, .. } = self.remains.as_deref()?;
         let (label, peer, log, told) = (label.to_string(), *peer, *log, *told);
-        Some(state::SavedLeftovers { pid: self.pid, label, peer, log, told })
+        let kept = kept.as_ref().map(save);
+        Some(state::SavedLeftovers { pid: self.pid, label, peer, log, told, kept })
     }
 }
 

@@ -16,7 +16,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::prctl::set_child_subreaper;
+use nix::sys::prctl::{get_child_subreaper, set_child_subreaper};
 use nix::sys::socket::{MsgFlags, recv};
 
 use crate::config::model::{Linger, Service, SocketType};
@@ -104,9 +104,14 @@ impl Server {
         self.services.all.iter().any(|(_, state)| state.prepared.is_some() && keeps(&state.service))
     }
 
-    /// Whoever loses its parent comes to us, if connections are kept.
+    /// Whoever loses its parent comes to us, if connections are kept, and if it did so to the
+    /// program before us: of services that are no more, connections may be kept still.
     pub(in crate::server) fn adopt_orphans(&mut self) {
-        if !self.sessions.closing.adopts && self.keeps_connections() {
+        if self.sessions.closing.adopts {
+            return;
+        }
+        let is_subreaper = || get_child_subreaper().unwrap_or(false);
+        if self.keeps_connections() || is_subreaper() {
             self.sessions.closing.adopts = set_child_subreaper(true).is_ok();
         }
     }

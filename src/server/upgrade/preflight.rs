@@ -186,6 +186,7 @@ impl Server {
         }
         self.services.naming.stop();
         self.tidy(Tidy::Everything);
+        self.close_what_ended();
         self.hold_nobody();
         for key in self.services.all.keys() {
             self.tell_all_refusals(key);

@@ -51,7 +51,10 @@ impl Server {
         for (pid, due) in state.leftovers {
             let place = remains.iter().position(|it| it.pid == pid);
             let remains = place.map(|place| remains.swap_remove(place));
-            let remains = remains.map(|it| Box::new(Remains::taken_over(&it, self.reactor.now)));
+            let remains = remains.map(|it| {
+                let kept = it.kept.as_ref().and_then(|it| kept(it, taken));
+                Box::new(Remains::taken_over(&it, kept, self.reactor.now))
+            });
             self.keep_group(DoomedGroup { pid, due: taken.clock.instant(due), remains });
         }
         for conversation in state.conversations {
@@ -326,7 +329,7 @@ impl Server {
     }
 }
 
-/// The copy of a connection. Without it the program has it alone, which is said.
+/// The copy of a connection. Without it others have it alone, which is said.
 fn kept(handed: &state::SavedConnection, taken: &mut Adoption) -> Option<KeptConnection> {
     let state::SavedConnection { descriptor, linger, since } = *handed;
     let socket = taken_or_said(&mut taken.descriptors, descriptor)?;

@@ -22,6 +22,7 @@ use crate::server::control::connection::{ControlConnection, ControlKind, Control
 use crate::server::peers::PeerId;
 use crate::server::reactor::slab::Key;
 use crate::server::sessions::banners::{AfterBanner, BannerState};
+use crate::server::sessions::closing::KeptConnection;
 use crate::server::sessions::dialling::Dial;
 use crate::server::sessions::relay::RelayState;
 use crate::server::state::{
@@ -73,7 +74,7 @@ impl Server {
             failures,
             failure_pipe: Some(to.number(self.programs.spawner.failure_reader())),
             leftovers: doomed.iter().map(|(_, it)| (it.pid, to.clock.moment(it.due))).collect(),
-            remains: doomed.iter().filter_map(|(_, it)| it.remains()).collect(),
+            remains: doomed.iter().filter_map(|(_, it)| it.remains(|it| to.kept(it))).collect(),
             lingering,
             groups: self.hand_over_groups(),
             pipes: programs.stderr.iter().map(|(_, it)| to.pipe(it)).collect(),
@@ -292,11 +293,7 @@ impl Collector {
                 descriptor: self.number(&it.socket),
                 peer: it.peer,
             }),
-            kept: child.kept.as_ref().map(|it| state::SavedConnection {
-                descriptor: self.number(&it.socket),
-                linger: it.linger,
-                since: it.since,
-            }),
+            kept: child.kept.as_ref().map(|it| self.kept(it)),
             watched: child.watched.as_ref().map(|it| state::SavedIdleWatch {
                 limit: it.limit,
                 last: self.clock.moment(it.movement.last),
@@ -309,6 +306,14 @@ impl Collector {
             kill_after: child.terms.kill_after,
             on_stop: child.terms.on_stop,
             leftovers: child.terms.leftovers,
+        }
+    }
+
+    fn kept(&mut self, kept: &KeptConnection) -> state::SavedConnection {
+        state::SavedConnection {
+            descriptor: self.number(&kept.socket),
+            linger: kept.linger,
+            since: kept.since,
         }
     }
 
