@@ -30,10 +30,11 @@ pub use syntax::dialect::Dialect;
 
 use attribute::Draft;
 use diagnostic::Diagnostic;
+use diagnostic::cause::Cause;
 use diagnostic::report::Report;
 use model::{Config, Names};
 use resolve::duplicates::Taken;
-use resolve::unavailable::{Cause, Costs};
+use resolve::unavailable::Costs;
 use resolve::{Alike, EntryOutcome, Resolver};
 use syntax::entry::{Entry, Indented, Setting};
 use syntax::inetd::{Context, Reader};

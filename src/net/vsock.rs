@@ -50,6 +50,12 @@ pub(crate) fn number(text: &str) -> Option<u32> {
     text.parse().ok().filter(|number| plain && *number != ANY)
 }
 
+/// Whether the service field of an entry, or a value, is such an address.
+#[must_use]
+pub(crate) fn is_vsock(field: &str) -> bool {
+    field.starts_with(PREFIX)
+}
+
 #[cfg(test)]
 mod tests {
     use crate::net::vsock::*;

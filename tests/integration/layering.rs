@@ -21,11 +21,11 @@ const ROOMS: &[(&str, &str)] = &[
     ("config/text", "config/diagnostic"),
     (
         "config/attribute",
-        "config config/diagnostic config/model config/resolve config/syntax config/text net",
+        "config config/diagnostic config/model config/syntax config/text net",
     ),
     (
         "config/syntax",
-        "config config/attribute config/diagnostic config/model config/resolve config/text",
+        "config config/attribute config/diagnostic config/model config/resolve config/text net",
     ),
     (
         "config/resolve",

@@ -188,7 +188,7 @@ fn what_a_program_over_its_time_leaves_behind_ends_too() {
     }
     let port = free_port();
     let script = bash(&format!("sleep 600 {AWAY} & echo $!; exec sleep 600"));
-    let text = own_line(port, &script) + END + "    timeout = 500ms\n    kill_after = 1h\n";
+    let text = own_line(port, &script) + END + "    timeout = 3s\n    kill_after = 1h\n";
     let daemon = Daemon::start(&text);
     wait_gone(left_by(port));
     assert_told(&daemon.wait_log(|line| line.about("leftovers", port)), "TERM");

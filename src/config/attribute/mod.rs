@@ -5,8 +5,6 @@ use std::fmt;
 use super::diagnostic::suggest::nearest;
 use super::facts::Lookup;
 use super::model::{Attributes, Service};
-use super::resolve::access::AccessSpec;
-use super::resolve::relay::Redirect;
 use super::text::words::Word;
 use value::{Problem, Value};
 
@@ -15,13 +13,17 @@ mod confinement;
 mod environment;
 mod keepalive;
 mod limits;
+pub(super) mod lists;
 mod log_type;
 mod print;
 pub(super) mod quantity;
+pub(super) mod redirect;
 pub(super) mod relevance;
 mod table;
 pub(super) mod value;
 
+use lists::AccessSpec;
+use redirect::Redirect;
 pub(crate) use table::TABLE;
 
 /// What an attribute has an effect on.

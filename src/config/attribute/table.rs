@@ -9,9 +9,9 @@ use super::print::{
     socket_user, stderr, umask, yes,
 };
 use super::quantity::show_size;
+use super::redirect::Redirect;
 use super::{Attribute, Scope, keepalive, limits, log_type};
 use crate::config::model::{AtLimit, Leftovers, Linger, OnStop, Resource, StderrTo};
-use crate::config::resolve::relay::Redirect;
 
 /// A field of the model that a method of `Value` reads.
 macro_rules! set {

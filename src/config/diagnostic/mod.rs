@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, where, and what would be right.
 
+pub(super) mod cause;
 pub(super) mod gathering;
 pub(super) mod render;
 pub(super) mod report;

@@ -9,6 +9,7 @@ mod attributes;
 mod awaited;
 pub(super) mod path_bytes;
 pub(super) mod prefix;
+pub(super) mod protocol;
 pub(super) mod times;
 
 use std::collections::BTreeMap;

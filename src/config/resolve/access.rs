@@ -9,14 +9,13 @@ use std::rc::Rc;
 
 use super::Resolver;
 use crate::config::attribute::Draft;
-use crate::config::attribute::value::{Operator, Problem, Value};
+use crate::config::attribute::lists::{LastEmptied, List, ListChange, ListItem, wrong};
 use crate::config::diagnostic::Span;
 use crate::config::diagnostic::report::Report;
 use crate::config::model::{Banner, Prefix, parse_item};
 use crate::config::syntax::entry::{Entry, Setting};
 use crate::config::text::source::{File, is_comment};
 use crate::config::text::words::{self, Word};
-use crate::net::vsock;
 
 /// The largest file of addresses: a million of them.
 const LARGEST_LIST: u64 = 32 << 20;
@@ -25,108 +24,8 @@ const LARGEST_BANNER: u64 = 64 << 10;
 /// Mistakes that are shown of one file of addresses.
 const MOST_MISTAKES: usize = 10;
 
-/// What has to be read before it can be used.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct AccessSpec {
-    /// `only_from`; None where nothing is said.
-    only_from: Option<List>,
-    /// `no_access`, likewise.
-    no_access: Option<List>,
-    /// The file of `banner`.
-    pub(crate) banner: Option<Word>,
-    /// The file of `banner_success`.
-    pub(crate) banner_success: Option<Word>,
-    /// The file of `banner_fail`.
-    pub(crate) banner_fail: Option<Word>,
-}
-
 /// Lists of addresses that have been read, by file: services often share one.
 pub(in crate::config) type Lists = HashMap<PathBuf, Rc<[Prefix]>>;
-
-/// What is said of a list.
-#[derive(Debug, Clone)]
-struct List {
-    /// In the order of the file.
-    changes: Vec<ListChange>,
-    /// The last setting that is about it.
-    last: LastEmptied,
-}
-
-/// What a list that ends empty can be laid at the door of.
-#[derive(Debug, Clone)]
-struct LastEmptied {
-    place: Span,
-    removes: bool,
-}
-
-/// One `+=` or `-=` of a list.
-#[derive(Debug, Clone)]
-struct ListChange {
-    remove: bool,
-    item: ListItem,
-}
-
-#[derive(Debug, Clone)]
-enum ListItem {
-    Prefixes(Vec<Prefix>),
-    /// `vsock:CID`.
-    Machine(u32),
-    /// `@FILE`, the sign included.
-    File(Word),
-}
-
-impl AccessSpec {
-    /// `only_from` with any operator.
-    pub(in crate::config) fn change_only_from(&mut self, value: &Value<'_>) -> Result<(), Problem> {
-        change(&mut self.only_from, value)
-    }
-
-    /// `no_access` with any operator.
-    pub(in crate::config) fn change_no_access(&mut self, value: &Value<'_>) -> Result<(), Problem> {
-        change(&mut self.no_access, value)
-    }
-}
-
-/// Whoever takes away from a list that nobody has begun has spoken of it, too: it is empty,
-/// which is nobody. Were it none, `only_from -= ADDRESS` would let everybody in.
-fn change(list: &mut Option<List>, value: &Value<'_>) -> Result<(), Problem> {
-    let removes = value.operator == Operator::Remove;
-    let changes =
-        value.words.iter().map(|word| Ok(ListChange { remove: removes, item: item(word)? }));
-    let changes = changes.collect::<Result<Vec<_>, Problem>>()?;
-    let last = LastEmptied { place: value.place.clone(), removes };
-    let known = list.take().filter(|_| value.operator != Operator::Set);
-    let mut all = known.map(|list| list.changes).unwrap_or_default();
-    all.extend(changes);
-    *list = Some(List { changes: all, last });
-    Ok(())
-}
-
-fn item(word: &Word) -> Result<ListItem, Problem> {
-    if let Some(name) = word.text.strip_prefix('@') {
-        if name.is_empty() {
-            let help = "write `@/etc/friends`, a file with one address or prefix a line";
-            return Err(Problem::new(&word.span, "the name of the file is missing", help));
-        }
-        return Ok(ListItem::File(word.clone()));
-    }
-    if let Some(cid) = word.text.strip_prefix(vsock::PREFIX) {
-        return vsock::number(cid).map(ListItem::Machine).ok_or_else(|| {
-            let help = "write `vsock:CID`, a number: 1 is this machine itself, 2 its host";
-            Problem::new(&word.span, format!("`{cid}` is not a CID"), help)
-        });
-    }
-    parse_item(&word.text).map(ListItem::Prefixes).map_err(|message| wrong(&word.span, message))
-}
-
-fn wrong(span: &Span, message: String) -> Problem {
-    let help = if message.contains("host names") {
-        "a name means what a name server says; write addresses, or put `tcpd` before the program"
-    } else {
-        "write addresses and prefixes: `192.0.2.7 10.0.0.0/8 2001:db8::/32 10.1.{2,3}`"
-    };
-    Problem::new(span, message, help)
-}
 
 impl Resolver<'_> {
     /// Reads the files that a service's settings name; of one that is `broken`, what was wrong

@@ -4,18 +4,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use super::fields::Protocol;
 use super::program::well_known;
-use super::virtual_socket::is_vsock;
 use crate::config::attribute::quantity::digits;
 use crate::config::diagnostic::Span;
 use crate::config::diagnostic::report::Report;
 use crate::config::diagnostic::suggest::nearest;
 use crate::config::facts::Lookup;
 use crate::config::model::TcpmuxName;
+use crate::config::model::protocol::Protocol;
 use crate::config::syntax::entry::Entry;
 use crate::config::text::words::Word;
 use crate::net::vsock::VsockAddress;
+use crate::net::vsock::is_vsock;
 
 /// An address as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,54 +5,9 @@ use crate::config::attribute::quantity::{digits, size};
 use crate::config::diagnostic::report::Report;
 use crate::config::diagnostic::suggest::{listed, nearest};
 use crate::config::model::SocketType;
+use crate::config::model::protocol::{Families, Protocol};
 use crate::config::syntax::entry::{Entry, Setting};
 use crate::config::text::words::Word;
-
-/// Which addresses a service is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::config) enum Families {
-    Both,
-    V4,
-    V6,
-}
-
-/// The protocol field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::config) enum Protocol {
-    Tcp(Families),
-    Udp(Families),
-    Unix,
-    Vsock,
-}
-
-impl Protocol {
-    /// The name in the services database and in labels.
-    pub(in crate::config) fn name(self) -> &'static str {
-        match self {
-            Self::Tcp(_) => "tcp",
-            Self::Udp(_) => "udp",
-            Self::Unix => "unix",
-            Self::Vsock => "vsock",
-        }
-    }
-
-    /// The same, if its families are others.
-    pub(in crate::config) fn on(self, families: Option<Families>) -> Self {
-        match (self, families) {
-            (Self::Tcp(_), Some(families)) => Self::Tcp(families),
-            (Self::Udp(_), Some(families)) => Self::Udp(families),
-            _ => self,
-        }
-    }
-
-    /// Which addresses it means.
-    pub(in crate::config) fn families(self) -> Families {
-        match self {
-            Self::Tcp(families) | Self::Udp(families) => families,
-            Self::Unix | Self::Vsock => Families::Both,
-        }
-    }
-}
 
 /// The names there are, and what each means.
 const PROTOCOLS: [(&str, Protocol); 11] = [

@@ -4,10 +4,11 @@
 
 use super::Resolver;
 use super::endpoint::{EndpointReader, ServiceField, is_inet, split};
-use super::fields::{Families, Protocol, probably_meant};
+use super::fields::probably_meant;
 use super::program::well_known;
 use crate::config::attribute::Draft;
 use crate::config::attribute::quantity::digits;
+use crate::config::model::protocol::{Families, Protocol};
 use crate::config::syntax::entry::Entry;
 use crate::config::text::words::Word;
 

@@ -35,9 +35,10 @@ use super::model::{
     TcpmuxName, Withheld,
 };
 use super::syntax::entry::{Entry, Setting, Withhold};
+use crate::config::model::protocol::Protocol;
 use access::Lists;
 use endpoint::ServiceField;
-use fields::{Protocol, is_rpc};
+use fields::is_rpc;
 use naming::Causes;
 use transport::Shape;
 

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::Resolver;
 use super::endpoint::ServiceField;
-use super::fields::Protocol;
 use crate::config::attribute::Draft;
 use crate::config::diagnostic::suggest::{listed, nearest};
+use crate::config::model::protocol::Protocol;
 use crate::config::model::{Action, Builtin, Program, SocketType};
 use crate::config::syntax::entry::Entry;
 use crate::config::syntax::line::corrected;

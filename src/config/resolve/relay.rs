@@ -6,69 +6,14 @@ use std::path::PathBuf;
 
 use super::Resolver;
 use super::endpoint::{EndpointReader, ServiceField, WrittenAddress};
-use super::fields::{Families, Protocol};
-use super::virtual_socket::{self, is_vsock};
-use crate::config::attribute::value::{Problem, Value};
+use crate::config::attribute::redirect::Redirect;
 use crate::config::facts::Lookup;
+use crate::config::model::protocol::{Families, Protocol};
 use crate::config::model::{
     Account, Action, Endpoint, Known, RelayTarget, SocketSpec, SocketType, with_port,
 };
 use crate::config::syntax::entry::Entry;
 use crate::config::text::words::Word;
-use crate::net::vsock::VsockAddress;
-
-/// The longest path and abstract name: sun_path has 108 bytes, one of them NUL.
-const LONGEST_NAME: usize = 107;
-
-/// The value of `redirect`, before names are looked up.
-#[derive(Debug, Clone)]
-pub(crate) enum Redirect {
-    /// `HOST PORT`.
-    Inet { host: Word, port: Word },
-    /// `/path` or `@name`.
-    Unix(Word),
-    /// `vsock:CID:PORT`.
-    Vsock(VsockAddress, Word),
-}
-
-impl Redirect {
-    /// Two words, or one that names a unix socket.
-    pub(crate) fn read(value: &Value<'_>) -> Result<Self, Problem> {
-        let help = format!("a value is {}", value.form);
-        match value.words {
-            [] => Err(Problem::new(value.place, "the value is missing", help)),
-            [one] if one.text.starts_with(['/', '@']) => unix(one),
-            [one] if is_vsock(&one.text) => virtual_socket::redirect(one),
-            [one] => {
-                let help = match one.text.rsplit_once(':') {
-                    Some((host, port)) if !host.is_empty() && !port.is_empty() => {
-                        format!("write `{host} {port}`")
-                    }
-                    _ => help,
-                };
-                Err(Problem::new(&one.span, "the port is missing", help))
-            }
-            [path, second] if path.text.starts_with(['/', '@']) => {
-                Err(Problem::new(&second.span, "a unix socket has no port", help))
-            }
-            [host, port] => Ok(Self::Inet { host: host.clone(), port: port.clone() }),
-            [_, _, third, ..] => {
-                Err(Problem::new(&third.span, "one host and one port are enough", help))
-            }
-        }
-    }
-}
-
-fn unix(word: &Word) -> Result<Redirect, Problem> {
-    let length = word.os.as_bytes().len();
-    // The `@` stands for the NUL with which an abstract name starts.
-    let longest = LONGEST_NAME + usize::from(word.text.starts_with('@'));
-    if (2..=longest).contains(&length) {
-        return Ok(Redirect::Unix(word.clone()));
-    }
-    let help = "write `/path` or `@name`";
-    Err(Problem::new(&word.span, "the name of a unix socket has 1 to 107 bytes", help))
-}
 
 impl Resolver<'_> {
     /// The relay of an entry; None where there cannot be one.

@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use super::endpoint::{Addresses, EndpointReader, ServiceField, WrittenAddress};
-use super::fields::{Families, Protocol};
 use super::{Resolver, plain};
 use crate::config::attribute::Draft;
 use crate::config::diagnostic::Span;
+use crate::config::model::protocol::{Families, Protocol};
 use crate::config::model::{Endpoint, Known, SocketSpec, SocketType, Sought, with_port};
 use crate::config::syntax::entry::Entry;
 use crate::config::text::words::Word;

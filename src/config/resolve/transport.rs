@@ -3,10 +3,11 @@
 
 use super::Resolver;
 use super::endpoint::{EndpointReader, ServiceField};
-use super::fields::{Fields, Protocol, check_pair};
+use super::fields::{Fields, check_pair};
 use crate::config::attribute::Draft;
 use crate::config::attribute::quantity::octal;
 use crate::config::model::SocketType;
+use crate::config::model::protocol::Protocol;
 use crate::config::syntax::entry::Entry;
 use crate::config::text::words::Word;
 

@@ -4,15 +4,15 @@
 use std::rc::Rc;
 
 use super::naming::list;
-use super::virtual_socket::is_vsock;
 use super::{EntryOutcome, Resolver};
 use crate::config::attribute;
+use crate::config::diagnostic::Span;
+use crate::config::diagnostic::cause::Cause;
 use crate::config::diagnostic::report::Report;
 use crate::config::diagnostic::suggest::nearest;
-use crate::config::diagnostic::{Diagnostic, NOT_SERVED, Span};
 use crate::config::model::{Config, NotServed, Withheld};
 use crate::config::syntax::entry::Entry;
-use crate::config::text::words::Word;
+use crate::net::vsock::is_vsock;
 
 /// What is narrowed by these is wide open without them: where one of them is wrong and holds
 /// for others, those are not served, whatever else a mistake may cost.
@@ -28,43 +28,6 @@ const NARROWS: [&str; 10] = [
     "read_only",
     "read_write",
 ];
-
-/// Something wrong, for which an entry is not served.
-#[derive(Debug, Clone)]
-pub(crate) struct Cause {
-    span: Span,
-    message: String,
-}
-
-impl Cause {
-    /// The first finding since a mark for which something is not served.
-    pub(in crate::config) fn since(report: &Report, mark: usize) -> Option<Self> {
-        report.since(mark).iter().find(|one| one.costs_a_service()).and_then(Self::of)
-    }
-
-    /// What a finding says; none where it is about no place.
-    pub(in crate::config) fn of(finding: &Diagnostic) -> Option<Self> {
-        let span = finding.span.clone()?;
-        Some(Self { span, message: finding.message.clone() })
-    }
-
-    /// A line below a directive that nobody knows.
-    pub(in crate::config) fn unheard(span: Span) -> Self {
-        Self { span, message: "it belongs to an unknown directive".to_owned() }
-    }
-
-    /// A word that is not understood, and may say who may connect.
-    pub(in crate::config) fn unread(word: &Word) -> Self {
-        let message = format!("`{}` is not understood", word.text);
-        Self { span: word.span.clone(), message }
-    }
-
-    /// With its place, for whoever asks.
-    pub(in crate::config) fn told(&self) -> String {
-        let message = self.message.strip_suffix(NOT_SERVED).unwrap_or(&self.message);
-        format!("{}:{}: {message}", self.span.source.name, self.span.position().0)
-    }
-}
 
 /// Whether a line that is wrong seems to narrow something.
 pub(in crate::config) fn narrows(line: &str) -> bool {

@@ -2,17 +2,10 @@
 
 use super::Resolver;
 use super::endpoint::{EndpointReader, ServiceField};
-use super::relay::Redirect;
-use crate::config::attribute::value::Problem;
 use crate::config::model::Attributes;
 use crate::config::syntax::entry::Entry;
 use crate::config::text::words::Word;
-use crate::net::vsock::{self, VsockAddress};
-
-/// Whether a service field is a virtual socket.
-pub(in crate::config) fn is_vsock(field: &str) -> bool {
-    field.starts_with(vsock::PREFIX)
-}
+use crate::net::vsock::{self, VsockAddress, is_vsock};
 
 impl EndpointReader<'_> {
     /// `vsock:PORT`, `vsock:CID:PORT`; systemd writes `vsock::PORT` for the first one.
@@ -30,19 +23,6 @@ impl EndpointReader<'_> {
         ));
         None
     }
-}
-
-/// `vsock:CID:PORT`, to connect to.
-pub(in crate::config) fn redirect(word: &Word) -> Result<Redirect, Problem> {
-    let rest = word.text.get(vsock::PREFIX.len()..).unwrap_or_default();
-    let help = "write `vsock:CID:PORT`: 1 is this machine itself, 2 its host, and a port is a \
-                number from 1 to 4294967294";
-    let wrong = |message: &str| Problem::new(&word.span, message, help);
-    let (cid, port) = rest.rsplit_once(':').ok_or_else(|| wrong("the CID is missing"))?;
-    let numbers = vsock::number(cid).zip(vsock::number(port).filter(|port| *port != 0));
-    let (cid, port) =
-        numbers.ok_or_else(|| wrong("this is not the address of a virtual socket"))?;
-    Ok(Redirect::Vsock(VsockAddress { cid, port }, word.clone()))
 }
 
 impl Resolver<'_> {

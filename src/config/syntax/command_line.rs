@@ -12,10 +12,10 @@ use crate::config::diagnostic::report::Report;
 use crate::config::facts::Lookup;
 use crate::config::model::Origin;
 use crate::config::resolve::endpoint::has_address;
-use crate::config::resolve::virtual_socket::is_vsock;
 use crate::config::text::source::File;
 use crate::config::text::words::{Word, quote};
 use crate::config::{Loaded, finish};
+use crate::net::vsock::is_vsock;
 
 /// What stands behind `oxinetd run`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,9 +1,10 @@
 //! What the protocols of an inetd.conf mean to the server in whose place this one reads it.
 
 use super::entry::Entry;
+use crate::config::model::protocol::Families;
 use crate::config::model::{Endpoint, SocketSpec};
 use crate::config::resolve::EntryOutcome;
-use crate::config::resolve::fields::{Families, has_one_family};
+use crate::config::resolve::fields::has_one_family;
 
 /// Whose file it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

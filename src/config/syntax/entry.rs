@@ -6,10 +6,10 @@ use std::rc::Rc;
 use crate::config::attribute::value::{Operator, Value};
 use crate::config::attribute::{self, Attribute, Draft};
 use crate::config::diagnostic::Span;
+use crate::config::diagnostic::cause::Cause;
 use crate::config::diagnostic::report::Report;
 use crate::config::model::Origin;
-use crate::config::resolve::fields::Families;
-use crate::config::resolve::unavailable::Cause;
+use crate::config::model::protocol::Families;
 use crate::config::text::source::{File, is_blank};
 use crate::config::text::words::{self, Word};
 

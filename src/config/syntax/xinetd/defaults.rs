@@ -8,8 +8,8 @@ use super::convert::Converter;
 use super::known::{self, Conversion, KnownAttribute};
 use crate::config::attribute::Draft;
 use crate::config::attribute::value::Operator;
+use crate::config::diagnostic::cause::Cause;
 use crate::config::diagnostic::suggest::nearest;
-use crate::config::resolve::unavailable::Cause;
 use crate::config::syntax::entry::Setting;
 use crate::config::text::words::Word;
 
@@ -22,7 +22,7 @@ impl Converter<'_> {
         let unread: Vec<Word> = misspelt.chain(&block.signless).cloned().collect();
         self.drop_ignored(block);
         for word in &unread {
-            let cause = || Rc::new(Cause::unread(word));
+            let cause = || Rc::new(Cause::unread(&word.text, &word.span));
             self.unsure.extend(who(&word.text).map(|list| (list, cause())));
         }
         for said in &block.said {
