@@ -244,7 +244,8 @@ pub struct StatusOf {
     #[arg(long)]
     pub json: bool,
     /// Again every SECONDS [default: 2], until it is interrupted
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true,
+        default_missing_value = "2",
         value_parser = clap::value_parser!(u64).range(1..=86_400), conflicts_with = "json")]
     pub watch: Option<u64>,
     /// Where.
@@ -269,7 +270,8 @@ pub struct StopArguments {
     /// A service; the server itself without it
     pub service: Option<String>,
     /// Let nobody in and give programs time to end by themselves [default: 30]
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30",
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true,
+        default_missing_value = "30",
         conflicts_with = "service")]
     pub drain: Option<u64>,
     /// Where.

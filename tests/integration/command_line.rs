@@ -112,6 +112,19 @@ fn wrong_usage_gives_2_and_says_what_was_wrong() {
 }
 
 #[test]
+fn a_service_that_is_a_number_is_not_taken_for_a_time() {
+    for arguments in [["stop", "--drain", "8080"], ["status", "--watch", "8080"]] {
+        let mut command = vec!["--control", "/nowhere"];
+        command.splice(0..0, arguments);
+        let output = oxinetd(&command);
+        let text = both(&output);
+        // One service can be watched; none can be drained.
+        let wanted = if arguments[0] == "stop" { 2 } else { 71 };
+        assert_eq!(output.status.code(), Some(wanted), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
 fn a_file_with_nothing_but_errors_ends_the_start_with_1() {
     let folder = Folder::new();
     folder.write("bad", "nonsense\n");

@@ -19,10 +19,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("config/model", "net"),
     ("config/diagnostic", "log"),
     ("config/text", "config/diagnostic"),
-    (
-        "config/attribute",
-        "config config/diagnostic config/model config/syntax config/text net",
-    ),
+    ("config/attribute", "config config/diagnostic config/model config/syntax config/text net"),
     (
         "config/syntax",
         "config config/attribute config/diagnostic config/model config/resolve config/text net",

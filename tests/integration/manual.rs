@@ -38,7 +38,8 @@ fn options(arguments: &[&str]) -> Vec<String> {
     // `- auto: …` is a value of an option, not an option.
     let options = lines.filter(|line| line.starts_with('-') && !line.starts_with("- "));
     let words = options.flat_map(|line| line.split(' ').take_while(|word| word.starts_with('-')));
-    words.map(|word| word.trim_end_matches(',').to_owned()).collect()
+    let name = |word: &str| word.split(['[', ',', '=']).next().unwrap().to_owned();
+    words.map(name).collect()
 }
 
 #[test]

@@ -202,7 +202,7 @@ fn a_server_that_stops_does_not_wait_for_a_trial() {
     let first = asking(&daemon);
     let _ = wait_text(&daemon.folder.at("begun"));
     let drain = std::thread::scope(|scope| {
-        let drain = scope.spawn(|| daemon.ask(&["stop", "--drain", "60"]));
+        let drain = scope.spawn(|| daemon.ask(&["stop", "--drain=60"]));
         let _ = daemon.wait_log(|line| line.is("draining"));
         drop(client);
         drain.join().unwrap()
