@@ -12,11 +12,17 @@ use crate::sys::memory;
 /// Nothing has happened for so long.
 const A_WHILE: Duration = Duration::from_secs(10);
 
-/// When something last happened, and whether a timer is set.
+/// Whoever has come to us and ended is there for so long at most: it counts as one of its
+/// user's processes.
+const ORPHANED: Duration = Duration::from_secs(1);
+
+/// When something last happened, and whether timers are set.
 #[derive(Debug, Default)]
 pub(super) struct Quiet {
     last: Option<Instant>,
     watched: bool,
+    /// Whether there is a time for reaping what has come to us.
+    reaps: bool,
 }
 
 impl Quiet {
@@ -42,6 +48,15 @@ impl Server {
         if let Some(when) = self.life.quiet.stir(self.reactor.now) {
             self.reactor.timers.set(when, Timer::Quiet);
         }
+        if self.sessions.closing.adopts() && !std::mem::replace(&mut self.life.quiet.reaps, true) {
+            self.reactor.timers.set(self.reactor.now + ORPHANED, Timer::Orphans);
+        }
+    }
+
+    /// What has come to us and ended since something was announced; the next end is.
+    pub(super) fn reap_the_adopted_again(&mut self) {
+        self.life.quiet.reaps = false;
+        self.reap_the_adopted();
     }
 
     /// Gives memory back, if it is quiet.

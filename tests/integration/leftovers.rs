@@ -123,6 +123,29 @@ fn whoever_does_not_hear_it_is_killed_after_a_while() {
 }
 
 #[test]
+fn whoever_is_born_while_his_parent_ends_is_found_too() {
+    if !need_program("bash") {
+        return;
+    }
+    let (port, folder) = (free_port(), Folder::new());
+    let out = folder.open_folder("out").join("pid");
+    let script = folder.open_folder("script").join("chain");
+    let last = format!("echo $BASHPID >>{}; exec sleep 600", out.display());
+    let next = "if [ $1 = 0 ]; then LAST; fi; (next $(($1 - 1)) &)".replace("LAST", &last);
+    let text = format!("set -m; trap '' TERM; next() {{ {next}; }}; next 60 {AWAY}");
+    std::fs::write(&script, text).unwrap();
+    let line = own_line(port, &format!("/bin/bash bash {}", script.display()));
+    let daemon = Setup::new().start_in(folder, &(line + END + "    kill_after = 500ms\n"));
+    for _ in 0..5 {
+        assert_eq!(read_all(tcp(port)), "");
+    }
+    let lasts = || std::fs::read_to_string(&out).unwrap_or_default();
+    let _ = daemon.wait_count(5, |line| line.about("ended", port));
+    daemon.wait_childless();
+    assert!(lasts().lines().all(|pid| !is_alive(pid.parse().unwrap())), "{}", lasts());
+}
+
+#[test]
 fn it_has_time_and_once_it_has_ended_nobody_waits_for_it() {
     putting_in_order("read line", "");
 }

@@ -251,6 +251,25 @@ fn what_has_lost_its_parent_is_reaped_when_it_ends() {
 }
 
 #[test]
+fn those_who_lose_their_parents_one_after_the_other_do_not_pile_up() {
+    let port = free_port();
+    let chain = "i=0; while [ $i -lt 300 ]; do (true &); i=$((i+1)); sleep 0.02; done";
+    let script = format!("setsid sh -c '{chain}' </dev/null >/dev/null 2>&1 & echo $!");
+    let folder = Folder::new();
+    let path = folder.open_folder("script").join("chain");
+    std::fs::write(&path, script).unwrap();
+    let line = tcp_line(port, &format!("/bin/sh sh {}", path.display()));
+    let daemon = Setup::new().start_in(folder, &line);
+    let chain: u32 = read_all(tcp(port)).trim().parse().unwrap();
+    let mut most = 0;
+    wait_until("the chain to be at its end", || {
+        most = procs::zombies(daemon.pid()).len().max(most);
+        !procs::is_alive(chain)
+    });
+    assert!(most < 200, "{most} of 300 at a time");
+}
+
+#[test]
 fn a_client_that_never_stops_sending_or_never_closes_is_let_go() {
     let ports = free_ports(2);
     let here = shell("echo here");

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::process_sessions::{Member, members_of, signal_member};
+use super::process_sessions::{Look, Member, members_of, signal_member};
 use super::time_limits::{DoomedGroup, GROUPS, signal_group};
 use crate::config::model::{Leftovers, LogOnSuccess};
 use crate::log::events::{self, Label};
@@ -22,8 +22,12 @@ use crate::server::sessions::closing::{Ended, KeptConnection};
 use crate::server::state::Child;
 use crate::upgrade::state::{self, Told};
 
-/// How soon it is looked whether those who were told have ended; each time it takes twice as long.
+/// How soon it is looked whether those who were told have ended; each time it takes twice as
+/// long, up to a second: clients, and a server that drains, may wait for that.
 const FIRST: Duration = Duration::from_millis(20);
+const LONGEST: Duration = Duration::from_secs(1);
+/// After so many looks that have found nobody there is nobody, if they cannot tell for certain.
+const IN_VAIN: u32 = 3;
 /// After so many signals that end everybody, whoever is there is left alone: we may not signal
 /// it, or the kernel does not let it end.
 const KILLS: u32 = 10;
@@ -47,6 +51,8 @@ pub(in crate::server) struct Remains {
     pause: Duration,
     /// How often they have had KILL.
     kills: u32,
+    /// How often nobody has been found, one look after the other.
+    in_vain: u32,
     /// The program's connection, if somebody has it still.
     kept: Option<KeptConnection>,
 }
@@ -54,7 +60,7 @@ pub(in crate::server) struct Remains {
 impl Remains {
     fn new(of: (Label, Address, LogOnSuccess), told: Told, look: Instant) -> Self {
         let (label, peer, log) = of;
-        Self { label, peer, log, told, look, pause: FIRST, kills: 0, kept: None }
+        Self { label, peer, log, told, look, pause: FIRST, kills: 0, in_vain: 0, kept: None }
     }
 
     pub(in crate::server) fn taken_over(
@@ -171,10 +177,10 @@ impl Server {
             self.reap_orphans();
         }
         self.close_what_was_kept();
-        let found = members_of(&leaders);
-        self.forget_the_gone(&found);
+        let look = members_of(&leaders);
+        self.forget_the_gone(&look);
         for (key, has_time) in self.in_the_order_of_time() {
-            self.end_session(key, has_time, &found);
+            self.end_session(key, has_time, &look.found);
         }
         let rest = began.elapsed().saturating_mul(REST).clamp(RESTS.0, RESTS.1);
         self.programs.doomed.not_before = Some(Instant::now() + rest);
@@ -195,14 +201,16 @@ impl Server {
     }
 
     /// Reaps those of whom nothing is left.
-    fn forget_the_gone(&mut self, found: &HashMap<i32, Vec<Member>>) {
+    fn forget_the_gone(&mut self, look: &Look) {
         for key in self.programs.doomed.groups.keys() {
-            let Some(group) =
-                self.programs.doomed.groups.get(key).filter(|it| it.remains.is_some())
-            else {
+            let Some(group) = self.programs.doomed.groups.get_mut(key) else { continue };
+            let Some(remains) = &mut group.remains else { continue };
+            if look.found.get(&group.pid).is_none_or(|members| !members.is_empty()) {
+                remains.in_vain = 0;
                 continue;
-            };
-            if found.get(&group.pid).is_some_and(Vec::is_empty) {
+            }
+            remains.in_vain = remains.in_vain.saturating_add(1);
+            if look.is_whole || remains.in_vain >= IN_VAIN {
                 self.end_group(key);
             }
         }
@@ -238,6 +246,10 @@ impl Server {
             events::trouble(&remains.label, "kill", &"something that is left does not end");
             return self.end_group(key);
         }
+        if has_time && members.is_empty() {
+            remains.look = now + FIRST;
+            return;
+        }
         if has_time {
             remains.tell(pid, members);
             remains.look = (now + remains.pause).min(due);
@@ -245,7 +257,7 @@ impl Server {
             remains.kill(pid, members);
             remains.look = now + remains.pause;
         }
-        remains.pause = remains.pause.saturating_mul(2);
+        remains.pause = remains.pause.saturating_mul(2).min(LONGEST);
     }
 
     /// The server stops: kills what is left of programs that have ended, or that have had TERM.
@@ -264,7 +276,7 @@ impl Server {
         let mut killed = HashSet::new();
         for _ in 0..LAST_LOOKS {
             let before = killed.len();
-            for (leader, members) in members_of(&leaders) {
+            for (leader, members) in members_of(&leaders).found {
                 for member in members.into_iter().filter(|it| killed.insert(it.pid)) {
                     signal_member(leader, member.pid, Signal::SIGKILL);
                 }

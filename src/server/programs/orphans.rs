@@ -15,12 +15,13 @@ use crate::sys::process;
 const CHILDREN: &str = "/proc/thread-self/children";
 
 impl Server {
-    /// From time to time while something happens, and when it is quiet: what has come to us and
+    /// A while after something has happened, and when it is quiet: what has come to us and
     /// ended, if no signal tells of that. What ends then is told of.
     pub(in crate::server) fn reap_the_adopted(&mut self) {
         if self.sessions.closing.adopts() && !self.facts.told_of_ends {
-            self.reap_orphans();
+            // In this order: what ends while they are reaped is announced.
             self.await_next_end();
+            self.reap_orphans();
         }
     }
 

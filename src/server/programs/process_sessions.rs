@@ -5,6 +5,7 @@
 //! leader's, and nobody else's for as long as that one has not been reaped.
 
 use std::collections::{HashMap, HashSet};
+use std::fs;
 use std::io::ErrorKind;
 
 use nix::sys::signal::{Signal, kill};
@@ -23,14 +24,34 @@ pub(in crate::server) struct Member {
     pub(in crate::server) in_group: bool,
 }
 
-/// Who runs in which of these sessions besides its leader. What is not there is not known: a
-/// /proc that is not ours, or that does not even show us the leader. One call of the system for
-/// each process that there is.
-pub(super) fn members_of(leaders: &HashSet<i32>) -> HashMap<i32, Vec<Member>> {
-    let mut found: HashMap<i32, Vec<Member>> = HashMap::new();
+/// What a look at all processes has found.
+#[derive(Debug, Default)]
+pub(in crate::server) struct Look {
+    /// Who runs in which session besides its leader. What is not there is not known: a /proc
+    /// that is not ours, or that does not even show us the leader.
+    pub(super) found: HashMap<i32, Vec<Member>>,
+    /// Nobody has been born meanwhile. Else one who was may have lost his parent before that
+    /// one was looked at, and have come after those were read who are looked at.
+    pub(super) is_whole: bool,
+}
+
+/// Who runs in which of these sessions. One call of the system for each process that there is.
+pub(super) fn members_of(leaders: &HashSet<i32>) -> Look {
     if !is_own_proc() {
-        return found;
+        return Look::default();
     }
+    let before = youngest();
+    let found = look_for(leaders);
+    Look { found, is_whole: before.is_some() && before == youngest() }
+}
+
+/// The number that was given last (proc(5), loadavg).
+fn youngest() -> Option<i32> {
+    fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().nth(4)?.parse().ok()
+}
+
+fn look_for(leaders: &HashSet<i32>) -> HashMap<i32, Vec<Member>> {
+    let mut found: HashMap<i32, Vec<Member>> = HashMap::new();
     for pid in processes() {
         let Some(leader) = session_of(pid).filter(|leader| leaders.contains(leader)) else {
             // One that has failed before it had a session.
@@ -96,7 +117,7 @@ mod tests {
         };
         let session = session_of(same).unwrap();
         let own = session_of(other);
-        let mut found = members_of(&HashSet::from([session, i32::MAX]));
+        let mut found = members_of(&HashSet::from([session, i32::MAX])).found;
         let members = found.remove(&session).unwrap();
         let has = |pid: i32, in_group| members.contains(&Member { pid, in_group });
         assert!(has(job, false) && has(same, true), "{members:?} {pids:?}");

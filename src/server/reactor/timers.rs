@@ -38,6 +38,8 @@ pub(in crate::server) enum Timer {
     StillRelay(Key),
     /// What a program that ran for too long has left behind.
     Group(Key),
+    /// Reap whoever has come to us and has ended.
+    Orphans,
     /// Look for what programs have left behind that is to end with them.
     Leftovers,
     /// A client has had long enough to read its banner.
