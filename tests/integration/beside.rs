@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::common::awake::kept_awake;
 use crate::common::daemon::BINARY;
 use crate::common::peers::Peer;
+use crate::common::procs::is_alive;
 use crate::common::rooted::{Root, Running};
 use crate::common::sight::{Sight, listens, look};
 use crate::common::wait::{park, wait_until};
@@ -97,7 +98,18 @@ impl Pair<'_> {
         self.twins.write(files, self.mark);
         self.theirs.reload();
         self.ours.reload();
+        if !self.theirs_goes_on() {
+            // xinetd that has relayed ends of a reload now and then.
+            *self = self.twins.start(files, self.mark);
+        }
         self.wait_mark();
+    }
+
+    /// Whether the original has read them, and not ended of it.
+    fn theirs_goes_on(&self) -> bool {
+        let pid = self.theirs.pid();
+        wait_until("the original to read it", || !is_alive(pid) || listens(pid, self.mark));
+        is_alive(pid)
     }
 
     fn wait_mark(&self) {
