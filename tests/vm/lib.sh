@@ -94,9 +94,18 @@ members() {
 }
 is_active() { [ "$(property ActiveState)" = active ]; }
 
-# The journal of the unit, and whether a pattern is in it.
+# The journal of the unit, and whether a pattern is in it: soon, as one that is being
+# written to may be read in part only. What is in the journal so far: `in_the_log`.
 log() { journalctl --sync && journalctl --no-pager --output=cat -u "$name"; }
-logged() { log | grep -q -e "$1"; }
+in_the_log() { log | grep -q -e "$1"; }
+logged() {
+    local try
+    for try in {1..20}; do
+        if in_the_log "$1"; then return; fi
+        sleep 0.5
+    done
+    return 1
+}
 
 # The unit's server is asked: `ask status`.
 ask() { oxinetd "$@" --control "/run/$name/oxinetd.sock"; }

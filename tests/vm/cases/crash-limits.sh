@@ -29,7 +29,7 @@ tell two after && heard two after
 [ "$(wc -l <"$group/cgroup.procs")" = 1 ] || fail "the program is not in the group of before"
 # Where limits were not there for a while, the log has it.
 if [ "$SYSTEMD" -ge 254 ]; then
-    ! logged 'call=cgroup' || fail "$(log | grep cgroup)"
+    ! in_the_log 'call=cgroup' || fail "$(log | grep cgroup)"
 else
     logged 'trouble .*call=cgroup .*no limits for a while' || fail "nothing is said"
 fi

@@ -12,7 +12,7 @@ NoNewPrivileges=yes
 END
 systemctl start "$name"
 answers "$port" nobody || fail "not served as nobody"
-! logged no-control || fail "no control socket"
+! in_the_log no-control || fail "no control socket"
 ask status | grep "$port/tcp"
 setpriv --reuid=nobody --regid=nogroup --clear-groups \
     env "RUNTIME_DIRECTORY=/run/$name" oxinetd status | grep "$port/tcp"
