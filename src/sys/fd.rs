@@ -6,6 +6,7 @@
 use std::ffi::{c_int, c_long};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd, RawFd};
+use std::ptr;
 
 use nix::libc;
 
@@ -122,20 +123,8 @@ const HERE: [c_long; 2] = [-1, -1];
 /// pwritev2(2)'s: EAGAIN when it would wait, EOPNOTSUPP when it cannot promise not to.
 pub(crate) fn write_now(descriptor: &impl AsRawFd, bytes: &[u8]) -> io::Result<usize> {
     let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    let (number, [low, high]) = (descriptor.as_raw_fd(), HERE);
     // SAFETY: the one part is a live slice, which the kernel reads and does not write.
-    let written = unsafe {
-        libc::syscall(
-            libc::SYS_pwritev2,
-            number,
-            &raw const part,
-            1usize,
-            low,
-            high,
-            libc::RWF_NOWAIT,
-        )
-    };
-    usize::try_from(written).map_err(|_| io::Error::last_os_error())
+    unsafe { without_waiting(libc::SYS_pwritev2, descriptor, &part) }
 }
 
 /// Reads what there is without waiting for more, whatever flags the descriptor has. The raw
@@ -145,19 +134,21 @@ pub(crate) fn write_now(descriptor: &impl AsRawFd, bytes: &[u8]) -> io::Result<u
 /// preadv2(2)'s: EAGAIN when it would wait, EOPNOTSUPP when it cannot promise not to.
 pub(crate) fn read_now(descriptor: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<usize> {
     let part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    let (number, [low, high]) = (descriptor.as_raw_fd(), HERE);
     // SAFETY: the one part is a live slice that nobody else has, and the kernel writes no
     // more than its length into it.
-    let read = unsafe {
-        libc::syscall(
-            libc::SYS_preadv2,
-            number,
-            &raw const part,
-            1usize,
-            low,
-            high,
-            libc::RWF_NOWAIT,
-        )
-    };
-    usize::try_from(read).map_err(|_| io::Error::last_os_error())
+    unsafe { without_waiting(libc::SYS_preadv2, descriptor, &part) }
+}
+
+/// # Safety
+/// `call` is preadv2(2) or pwritev2(2), and may do to the part what it does.
+unsafe fn without_waiting(
+    call: c_long,
+    descriptor: &impl AsRawFd,
+    part: &libc::iovec,
+) -> io::Result<usize> {
+    let (number, [low, high]) = (descriptor.as_raw_fd(), HERE);
+    let part = ptr::from_ref(part);
+    // SAFETY: one part, which the caller vouches for.
+    let done = unsafe { libc::syscall(call, number, part, 1usize, low, high, libc::RWF_NOWAIT) };
+    usize::try_from(done).map_err(|_| io::Error::last_os_error())
 }
