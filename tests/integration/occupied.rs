@@ -109,6 +109,24 @@ fn is_silent(daemon: &Daemon) -> bool {
     !daemon.said("sock_diag").is_empty() && !kernel_lacks("sock_diag of UDP")
 }
 
+/// What a program of a service leaves behind beside its socket is told of and ended, and the
+/// service goes on.
+#[track_caller]
+fn thief_is_ended(before: &str, how: &str) {
+    let port = free_port();
+    let daemon = start(&format!("127.0.0.1:{port}"), somebody(), &leaves(before, how));
+    ask(port, "first");
+    let thief = behind(&daemon);
+    let said = daemon.wait_log(|line| line.is("occupied") || line.is("sock_diag"));
+    if is_silent(&daemon) {
+        return;
+    }
+    assert_eq!(said.number("pid"), Some(thief), "{}", said.raw);
+    assert_eq!(said.get("signal"), Some("KILL"), "{}", said.raw);
+    wait_until("the thief to end", || !procs::is_alive(thief));
+    ask(port, "second");
+}
+
 #[test]
 fn a_second_socket_beside_the_services_is_found_and_its_holder_ended() {
     if !need_program(PYTHON) {
@@ -118,19 +136,7 @@ fn a_second_socket_beside_the_services_is_found_and_its_holder_ended() {
         if how == APART && !is_root() {
             continue;
         }
-        let port = free_port();
-        let before = if how == LATER { "" } else { BESIDE };
-        let daemon = start(&format!("127.0.0.1:{port}"), somebody(), &leaves(before, how));
-        ask(port, "first");
-        let thief = behind(&daemon);
-        let said = daemon.wait_log(|line| line.is("occupied") || line.is("sock_diag"));
-        if is_silent(&daemon) {
-            return;
-        }
-        assert_eq!(said.number("pid"), Some(thief), "{}", said.raw);
-        assert_eq!(said.get("signal"), Some("KILL"), "{}", said.raw);
-        wait_until("the thief to end", || !procs::is_alive(thief));
-        ask(port, "second");
+        thief_is_ended(if how == LATER { "" } else { BESIDE }, how);
     }
 }
 
@@ -146,18 +152,7 @@ fn one_that_hides_is_found_as_well() {
         (BESIDE.to_owned(), IN_A_THREAD),
     ];
     for (before, how) in hidden {
-        let port = free_port();
-        let daemon = start(&format!("127.0.0.1:{port}"), somebody(), &leaves(&before, how));
-        ask(port, "first");
-        let thief = behind(&daemon);
-        let said = daemon.wait_log(|line| line.is("occupied") || line.is("sock_diag"));
-        if is_silent(&daemon) {
-            return;
-        }
-        assert_eq!(said.number("pid"), Some(thief), "{}", said.raw);
-        assert_eq!(said.get("signal"), Some("KILL"), "{}", said.raw);
-        wait_until("the thief to end", || !procs::is_alive(thief));
-        ask(port, "second");
+        thief_is_ended(&before, how);
     }
 }
 
