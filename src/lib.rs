@@ -40,7 +40,8 @@
 //! `log::events`, its words in `etc/man`.
 //!
 //! # Rules
-//! Nothing in the loop blocks. `unsafe` is in `spawn::child` and in files of `sys`, which say so. Dependencies point one way:
+//! Nothing in the loop blocks. `unsafe` is in `spawn::child` and in files of `sys`, which say
+//! so. Dependencies point one way:
 //! `command` → `server` → everything below it → [`config::model`]; a test holds them to it.
 
 pub mod command;

@@ -72,7 +72,7 @@ impl StateMachine for Speech {
 
 #[cfg(test)]
 mod tests {
-    use crate::builtin::one_shot::*;
+    use super::*;
 
     fn at(utc_seconds: i64) -> WallClock {
         WallClock { utc_seconds, offset_seconds: -18_000 }

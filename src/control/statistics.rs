@@ -167,7 +167,7 @@ pub(crate) fn exit_word(status: i32) -> StatisticWord {
 
 #[cfg(test)]
 mod tests {
-    use crate::control::statistics::*;
+    use super::*;
     use proptest::prelude::{prop_assert_eq, proptest};
 
     #[test]

@@ -76,7 +76,7 @@ pub(crate) fn push_socket_address(out: &mut String, address: &SocketAddr) {
 
 #[cfg(test)]
 mod tests {
-    use crate::log::digits::*;
+    use super::*;
     use proptest::prelude::{any, prop_assert_eq, proptest};
 
     fn text(push: impl FnOnce(&mut String)) -> String {

@@ -99,7 +99,7 @@ impl<W: Write> Write for Inside<W> {
 
 #[cfg(test)]
 mod tests {
-    use crate::log::escape::*;
+    use super::*;
     use proptest::prelude::*;
 
     fn quoted(bytes: &[u8]) -> String {

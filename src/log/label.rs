@@ -60,7 +60,7 @@ pub fn is_ours(target: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::log::label::*;
+    use super::*;
 
     #[test]
     fn a_label_leads_to_its_file() {

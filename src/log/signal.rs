@@ -55,7 +55,7 @@ pub fn signal_name(number: i32) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use crate::log::signal::*;
+    use super::*;
 
     #[test]
     fn every_signal_has_the_name_that_people_know() {

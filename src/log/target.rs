@@ -95,7 +95,7 @@ fn facility(name: &str) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use crate::log::target::*;
+    use super::*;
 
     fn syslog(facility: u8, socket: &str) -> Result<LogTarget, String> {
         Ok(LogTarget::Syslog { facility, socket: PathBuf::from(socket) })

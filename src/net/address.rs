@@ -68,7 +68,7 @@ impl fmt::Display for Address {
 
 #[cfg(test)]
 mod tests {
-    use crate::net::address::*;
+    use super::*;
 
     fn inet(text: &str) -> Address {
         Address::Inet(text.parse().unwrap())

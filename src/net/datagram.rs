@@ -102,7 +102,7 @@ fn send_to(socket: &impl AsRawFd, bytes: &[u8], to: &impl SockaddrLike) -> io::R
 
 #[cfg(test)]
 mod tests {
-    use crate::net::datagram::*;
+    use super::*;
 
     #[test]
     fn no_call_waits_whatever_the_flags_of_the_socket() {

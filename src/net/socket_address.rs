@@ -94,7 +94,7 @@ pub(crate) mod list {
 
 #[cfg(test)]
 mod tests {
-    use crate::net::socket_address::*;
+    use super::*;
     use proptest::prelude::{any, prop_assert_eq, proptest};
 
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -58,7 +58,7 @@ pub(crate) fn is_vsock(field: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::net::vsock::*;
+    use super::*;
 
     #[test]
     fn all_cids_are_not_written() {

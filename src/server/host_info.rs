@@ -100,7 +100,7 @@ fn room_for_children(descriptors: u64, processes: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use crate::server::host_info::*;
+    use super::*;
 
     #[test]
     fn room_follows_the_tighter_limit_and_is_never_none() {

@@ -80,7 +80,7 @@ impl Server {
 
 #[cfg(test)]
 mod tests {
-    use crate::server::idle::*;
+    use super::*;
 
     #[test]
     fn it_is_quiet_a_while_after_the_last_that_happened() {

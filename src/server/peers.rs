@@ -152,7 +152,7 @@ impl Peers {
 
 #[cfg(test)]
 mod tests {
-    use crate::server::peers::*;
+    use super::*;
     use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
 
     fn connect(peers: &mut Peers) -> PeerId {

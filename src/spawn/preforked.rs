@@ -164,7 +164,7 @@ fn is_gone(pid: i32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::spawn::preforked::*;
+    use super::*;
 
     #[test]
     fn spares_are_wanted_while_clients_come_one_by_one() {

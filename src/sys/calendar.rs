@@ -158,7 +158,7 @@ pub(crate) fn month_length(year: i64, month: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::sys::calendar::*;
+    use super::*;
     use proptest::prelude::*;
 
     /// Counts day by day from 1970-01-01, as slowly as one would with a finger.

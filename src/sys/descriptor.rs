@@ -231,7 +231,7 @@ pub(crate) fn set_blocking(descriptor: &impl AsFd) -> io::Result<()> {
 mod tests {
     use nix::libc::{EAGAIN, EOPNOTSUPP};
 
-    use crate::sys::descriptor::*;
+    use super::*;
 
     #[test]
     fn reading_and_writing_do_not_wait() {

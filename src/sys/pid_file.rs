@@ -164,7 +164,7 @@ fn set_lock(file: &File, kind: libc::c_int) -> Result<(), Errno> {
 
 #[cfg(test)]
 mod tests {
-    use crate::sys::pid_file::*;
+    use super::*;
 
     #[test]
     fn one_server_at_a_time() {

@@ -125,7 +125,7 @@ mod tests {
     use std::os::linux::net::SocketAddrExt as _;
     use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 
-    use crate::systemd::inherited::*;
+    use super::*;
 
     fn numbers(pairs: &[(&str, &str)]) -> Vec<(RawFd, String)> {
         let variable = |name: &str| {

@@ -113,7 +113,7 @@ pub(crate) fn is_for_us(name: &OsStr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::systemd::*;
+    use super::*;
 
     fn variables(pairs: &[(&str, &str)]) -> impl Fn(&str) -> Option<OsString> {
         let pairs: Vec<(String, OsString)> =

@@ -157,7 +157,7 @@ fn monotonic() -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use crate::systemd::notify::*;
+    use super::*;
 
     fn text(services: usize, programs: usize, refused: Option<usize>) -> String {
         NotifyStatus { services, silent: 0, programs, refused }.to_string()

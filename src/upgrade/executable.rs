@@ -284,7 +284,7 @@ fn verdict(said: &[u8], status: ExitStatus) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::upgrade::executable::*;
+    use super::*;
     use std::os::unix::process::ExitStatusExt as _;
 
     fn judged(said: &str, status: i32) -> Result<String, String> {

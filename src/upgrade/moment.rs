@@ -50,7 +50,7 @@ fn nanos_of(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::upgrade::moment::*;
+    use super::*;
     use proptest::prelude::{prop_assert_eq, proptest};
 
     #[test]

@@ -210,7 +210,7 @@ pub(crate) fn is_ours(name: &OsStr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::upgrade::snapshot::*;
+    use super::*;
 
     #[test]
     fn an_invitation_is_read_as_it_was_written() {

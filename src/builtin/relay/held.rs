@@ -34,7 +34,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
     use std::os::unix::net::UnixListener;
 
-    use crate::builtin::relay::held::*;
+    use super::*;
 
     #[test]
     fn links_are_followed_where_nobody_else_can_have_put_them() {

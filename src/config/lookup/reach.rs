@@ -43,7 +43,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::net::UnixListener;
 
-    use crate::config::lookup::reach::*;
+    use super::*;
 
     #[test]
     fn modes_of_the_socket_and_of_its_directories_decide() {

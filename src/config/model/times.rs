@@ -75,7 +75,7 @@ fn time(text: &str) -> Result<u16, String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::model::times::*;
+    use super::*;
     use proptest::prelude::{prop_assert_eq, proptest};
 
     fn times(text: &str) -> AccessTimes {

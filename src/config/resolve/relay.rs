@@ -216,8 +216,8 @@ fn endpoint(word: &Word) -> Endpoint {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::config::fake::FakeLookup;
-    use crate::config::resolve::relay::*;
     use crate::config::{Loaded, load, print::inetd_conf};
 
     fn loaded(text: &str) -> Loaded {

@@ -287,7 +287,7 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use crate::log::sink::files::*;
+    use super::*;
     use std::fs;
 
     fn file(path: &str, soft: Option<u64>, hard: Option<u64>) -> LogFile {

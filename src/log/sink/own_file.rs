@@ -49,7 +49,7 @@ impl OwnFile {
 
 #[cfg(test)]
 mod tests {
-    use crate::log::sink::own_file::*;
+    use super::*;
     use std::fs;
 
     #[test]

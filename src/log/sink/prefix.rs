@@ -149,7 +149,7 @@ fn second_of(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::log::sink::prefix::*;
+    use super::*;
 
     fn record(head: &mut LinePrefix, target: &str, text: &str) -> String {
         let mut out = Vec::new();

@@ -95,7 +95,7 @@ pub(super) fn count(lines: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::log::sink::size_limit::*;
+    use super::*;
 
     fn gauge(soft: u64, hard: u64) -> Gauge {
         let mut gauge = Gauge::default();

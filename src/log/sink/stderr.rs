@@ -104,7 +104,7 @@ fn errno(error: io::Error) -> Errno {
 
 #[cfg(test)]
 mod tests {
-    use crate::log::sink::stderr::*;
+    use super::*;
 
     #[test]
     fn a_full_disk_is_no_reason_to_give_up() {

@@ -79,7 +79,7 @@ pub(super) fn connect(path: &Path) -> io::Result<UnixDatagram> {
 
 #[cfg(test)]
 mod tests {
-    use crate::log::sink::syslog::*;
+    use super::*;
 
     fn received(daemon: &UnixDatagram) -> String {
         let mut bytes = [0; 100];

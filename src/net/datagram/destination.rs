@@ -133,7 +133,7 @@ pub(crate) fn send_from(
 mod tests {
     use nix::sys::socket::{setsockopt, sockopt};
 
-    use crate::net::datagram::destination::*;
+    use super::*;
 
     #[test]
     fn an_answer_comes_from_the_address_that_was_asked() {

@@ -159,7 +159,7 @@ mod tests {
 
     use nix::sys::socket::{setsockopt, sockopt};
 
-    use crate::net::datagram::unix::*;
+    use super::*;
 
     fn correspondent(name: &Path, uid: u32) -> Correspondent {
         let credentials = libc::ucred { pid: 1, uid, gid: 1 }.into();

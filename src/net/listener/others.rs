@@ -193,7 +193,7 @@ mod tests {
 
     use nix::sys::socket::{SockaddrStorage, bind, setsockopt};
 
-    use crate::net::listener::others::*;
+    use super::*;
 
     fn other_at(ip: &str, device: u32, inode: u64) -> Other {
         Other { ip: ip.parse().unwrap(), device, inode }

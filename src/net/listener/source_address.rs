@@ -53,7 +53,7 @@ fn choose(socket: &UdpSocket, own: SocketAddr, device: Option<&str>) -> io::Resu
 mod tests {
     use nix::sys::socket::{setsockopt, sockopt};
 
-    use crate::net::listener::source_address::*;
+    use super::*;
 
     /// An answer to one who takes it from `own` alone, and what was sent before and after.
     fn talk(any: &str, own: &str) {

@@ -97,7 +97,7 @@ mod tests {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType};
     use nix::unistd::geteuid;
 
-    use crate::net::unix_path::beneath::*;
+    use super::*;
 
     #[test]
     fn what_has_been_bound_elsewhere_is_removed_there() {

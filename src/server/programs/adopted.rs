@@ -93,7 +93,7 @@ fn began(pid: i32) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use crate::server::programs::adopted::*;
+    use super::*;
 
     #[test]
     fn those_are_young_that_may_be_of_a_program() {

@@ -99,7 +99,7 @@ mod tests {
     use std::io::{BufRead as _, BufReader};
     use std::process::{Command, Stdio};
 
-    use crate::server::programs::process_sessions::*;
+    use super::*;
 
     #[test]
     fn whoever_runs_in_a_session_is_found_and_nobody_else() {

@@ -64,7 +64,7 @@ pub(in crate::server) fn since_boot() -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use crate::server::programs::process_stat::*;
+    use super::*;
 
     fn text(name: &str, state: &str, threads: u32, ticks: u64) -> Stat {
         let before = "1 7 8 0 -1 4194304 1 2 3 4 5 6 7 8 20 0";

@@ -53,7 +53,7 @@ fn number(path: &Path) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use crate::server::programs::processes::*;
+    use super::*;
 
     #[test]
     fn the_group_with_the_smallest_room_counts() {

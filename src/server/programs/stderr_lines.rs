@@ -207,8 +207,8 @@ mod tests {
     use std::io::Write as _;
     use std::time::Instant;
 
+    use super::*;
     use crate::log::events::Label;
-    use crate::server::programs::stderr_lines::*;
     use crate::server::reactor::slab::Slab;
     use crate::sys::fd;
 

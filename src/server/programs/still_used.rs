@@ -219,7 +219,7 @@ mod tests {
     use std::os::fd::OwnedFd;
     use std::process::{Child, ChildStdout, Command, Stdio};
 
-    use crate::server::programs::still_used::*;
+    use super::*;
 
     fn shell(script: &str, socket: &UdpSocket) -> (Child, BufReader<ChildStdout>) {
         let stdin = Stdio::from(OwnedFd::from(socket.try_clone().unwrap()));

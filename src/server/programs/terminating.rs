@@ -120,7 +120,7 @@ mod tests {
     use std::os::unix::process::CommandExt as _;
     use std::process::{Command, Stdio};
 
-    use crate::server::programs::terminating::*;
+    use super::*;
 
     #[test]
     fn who_lives_in_a_group_is_told_from_its_dead_leader() {

@@ -114,7 +114,7 @@ fn to_usize(index: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use crate::server::reactor::slab::*;
+    use super::*;
 
     #[test]
     fn some_after_some_are_all() {

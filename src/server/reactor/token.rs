@@ -115,8 +115,8 @@ fn the_only(index: u32) -> Option<Owner> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::server::reactor::slab::GENERATIONS;
-    use crate::server::reactor::token::*;
 
     #[test]
     fn what_is_packed_is_unpacked() {

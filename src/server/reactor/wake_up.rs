@@ -72,7 +72,7 @@ impl Alarm {
 mod tests {
     use mio::{Events, Poll};
 
-    use crate::server::reactor::wake_up::*;
+    use super::*;
 
     const MOMENT: Duration = Duration::from_millis(1);
     const LONG: Duration = Duration::from_secs(3600);

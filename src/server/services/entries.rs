@@ -49,9 +49,9 @@ impl Entries {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::config::model::{Action, Builtin};
     use crate::server::reactor::slab::Slab;
-    use crate::server::services::entries::*;
 
     fn named(name: Option<&str>) -> Service {
         let tcpmux = name.map(|name| TcpmuxName { name: name.into(), greet: false });

@@ -209,7 +209,7 @@ mod tests {
     use nix::sys::stat::fstat;
     use nix::unistd::geteuid;
 
-    use crate::server::services::holders::*;
+    use super::*;
 
     fn holders<T>(search: &mut Search<T>) -> (Vec<(i32, u64)>, usize) {
         let (mut found, mut turns) = (Vec::new(), 0);

@@ -356,8 +356,8 @@ fn with_names(service: &Rc<Service>, news: &Names) -> Option<Service> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::config::model::{Awaited, Endpoint, Program, SocketType, Sought as What};
-    use crate::server::services::naming::*;
 
     fn news(name: &str, address: &str) -> Names {
         [(name.to_owned(), Known::Host(vec![(address.parse().unwrap(), 0)]))].into()

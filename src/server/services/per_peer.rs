@@ -340,7 +340,7 @@ pub(in crate::server) struct PendingPeer {
 
 #[cfg(test)]
 mod tests {
-    use crate::server::services::per_peer::is_own_address;
+    use super::is_own_address;
 
     #[test]
     fn an_address_is_ours_if_it_may_be() {

@@ -130,7 +130,7 @@ impl Server {
 
 #[cfg(test)]
 mod tests {
-    use crate::server::services::rejection_log::*;
+    use super::*;
 
     fn peer(port: u16) -> Address {
         Address::Inet(([127, 0, 0, 1], port).into())

@@ -44,8 +44,8 @@ const SERVING: u64 = 64;
 /// What the server has open for itself, and for children on their way.
 const OWN: usize = 32;
 
-/// Who may have so many does not run out of them: programs are [bounded](crate::server::host_info), and
-/// take no more than three quarters of these.
+/// Who may have so many does not run out of them: programs are
+/// [bounded](crate::server::host_info), and take no more than three quarters of these.
 const PLENTY: u64 = 65_536;
 
 /// One of so many parts is kept from clients whom the server serves itself, for programs; and
@@ -351,7 +351,7 @@ fn way_word(way: Way) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use crate::server::services::reserve::*;
+    use super::*;
 
     #[test]
     fn clients_leave_a_part_and_are_never_none() {

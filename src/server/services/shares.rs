@@ -112,7 +112,7 @@ impl Server {
 
 #[cfg(test)]
 mod tests {
-    use crate::server::services::shares::*;
+    use super::*;
 
     #[test]
     fn a_service_has_all_but_a_part_and_those_without_a_name_half() {

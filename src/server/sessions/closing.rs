@@ -8,8 +8,9 @@
 //!
 //! A connection that something still uses is left to it. What a program leaves behind comes to
 //! this server when it loses its parent, since that is a subreaper (prctl(2)): who has come so
-//! ([adopted](crate::server::programs::adopted)), and is younger than the program, is looked at with all who
-//! descend from him ([still_used](crate::server::programs::still_used)). Where nobody can tell, nothing is done.
+//! ([adopted](crate::server::programs::adopted)), and is younger than the program, is looked at
+//! with all who descend from him ([still_used](crate::server::programs::still_used)). Where
+//! nobody can tell, nothing is done.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd as _, OwnedFd};

@@ -1,8 +1,8 @@
 //! Relays to unix sockets of a server of root: who connects is the user of the service. One
 //! process for each such user, started when it is needed and let go when it has been idle for
-//! a while, connects for all of that user's relays ([`crate::builtin::relay::connector`]). It is not
-//! trusted: what it does not answer in time fails, and it is ended; what it answers without
-//! having been asked ends it, too.
+//! a while, connects for all of that user's relays ([`crate::builtin::relay::connector`]). It
+//! is not trusted: what it does not answer in time fails, and it is ended; what it answers
+//! without having been asked ends it, too.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};

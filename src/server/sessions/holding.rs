@@ -219,7 +219,7 @@ impl Server {
 
 #[cfg(test)]
 mod tests {
-    use crate::server::sessions::holding::*;
+    use super::*;
 
     #[test]
     fn one_source_has_a_part_of_the_places() {

@@ -1,8 +1,9 @@
 //! Connections on which nothing has moved for too long: `idle_timeout`.
 //!
 //! What a program moves is known to the system alone, which is asked about the copy of the
-//! connection that the server keeps ([closing](super::closing)). Each is looked at when it may have been still for long
-//! enough, and not before: at the last movement that is known, and the limit after it.
+//! connection that the server keeps ([closing](super::closing)). Each is looked at when it may
+//! have been still for long enough, and not before: at the last movement that is known, and
+//! the limit after it.
 //!
 //! What moves is what comes from the client, and what it takes of what it is sent. Bytes that
 //! wait for a client which takes none, or is gone, do not move, however often the system sends
@@ -146,7 +147,7 @@ impl Server {
 
 #[cfg(test)]
 mod tests {
-    use crate::server::sessions::idling::*;
+    use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -55,7 +55,7 @@ impl Capabilities {
 
 #[cfg(test)]
 mod tests {
-    use crate::spawn::sandbox::capabilities::*;
+    use super::*;
 
     const ROOT: Own = Own { bounding: 0b1110, inheritable: 0, can_drop: true };
     const AMBIENT: Own = Own { bounding: 0b1110, inheritable: 0b0010, can_drop: false };

@@ -82,7 +82,7 @@ fn range_of(line: &str) -> Option<Range<u64>> {
 
 #[cfg(test)]
 mod tests {
-    use crate::sys::trusted_path::account::*;
+    use super::*;
 
     #[test]
     fn a_private_group_is_that_of_one_user() {

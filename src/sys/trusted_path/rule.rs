@@ -117,7 +117,7 @@ pub(crate) fn may_be_a_secret(file: &FileFacts) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::sys::trusted_path::rule::*;
+    use super::*;
 
     fn directory(uid: u32, gid: u32, mode: u32) -> FileFacts {
         FileFacts { kind: FileKind::Directory, uid, gid, mode, names: 2, read_only: false }

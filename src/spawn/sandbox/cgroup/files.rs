@@ -139,7 +139,7 @@ pub(super) fn about(path: &Path, error: &io::Error) -> io::Error {
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use crate::spawn::sandbox::cgroup::files::*;
+    use super::*;
 
     #[test]
     fn a_group_is_in_use_while_somebody_has_its_lock() {
