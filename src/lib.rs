@@ -44,6 +44,9 @@
 //! so. Dependencies point one way:
 //! `command` → `server` → everything below it → [`config::model`]; a test holds them to it.
 
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!("oxinetd is for 64-bit Linux: counters, times and inode numbers are 64 bits wide");
+
 pub mod command;
 pub mod config;
 

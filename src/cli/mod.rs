@@ -11,8 +11,10 @@ use crate::log::target::LogTarget;
 
 pub(crate) mod compat;
 mod mistakes;
+mod shipped;
 
 pub(crate) use mistakes::{explain, nearly_a_command};
+pub(crate) use shipped::{Completions, Man};
 
 /// A superserver: listens on the ports of an inetd.conf-like file and runs a
 /// program for each connection, with the socket on its standard input and output.
@@ -113,6 +115,10 @@ pub enum Command {
     /// Comments stay above their services, and what would be different is said in
     /// a note. Exit status 1 if a service could not be taken over, else 0.
     Import(Import),
+    /// Print what has a shell complete this command line.
+    Completions(Completions),
+    /// Print a manual page, for `man -l -`.
+    Man(Man),
 }
 
 /// `oxinetd [FILE]`.

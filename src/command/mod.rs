@@ -10,6 +10,7 @@
 //! | `compat` | run under the name of inetd or xinetd |
 //! | `client` | `status`, `reload`, `stop` and the like |
 //! | `check` | `check` and `import` |
+//! | `output` | what a command prints, and `completions` and `man`, which do no more |
 
 mod background;
 mod check;
@@ -84,6 +85,8 @@ fn as_ourselves() -> Result<(), CommandFailure> {
         Some(Command::Stop(stop)) => client::stop(&stop),
         Some(Command::Start(start)) => client::start(&start),
         Some(Command::Kill(kill)) => client::kill(&kill),
+        Some(Command::Completions(of)) => output::show(&of.shell.script()),
+        Some(Command::Man(man)) => output::show(man.page.source()),
     }
 }
 

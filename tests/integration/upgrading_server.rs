@@ -9,6 +9,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
+use crate::banners::CAT;
 use crate::common::clients::echo_once;
 use crate::common::control::{controlled, upgrade};
 use crate::common::{
@@ -223,4 +224,21 @@ fn under_the_name_of_inetd_it_goes_on_as_inetd() {
     assert_eq!(read_all(tcp(port)), "hello\n");
     let _ = daemon.count_peers();
     assert_eq!(daemon.said("upgraded").len(), 1);
+}
+
+/// Debian's update-inetd wants it so.
+#[test]
+fn whoever_is_in_the_pid_file_of_an_inetd_is_called_so_after_an_upgrade_too() {
+    let port = free_port();
+    for (file, name) in [("inetd.pid", "inetd\n"), ("pid", "oxinetd\n")] {
+        let folder = Folder::new();
+        let path = folder.name(file);
+        let setup = Setup::new().controlled().arg("--pid-file").arg(&path);
+        let mut daemon = setup.start_in(folder, &tcp_line(port, CAT));
+        let called = || std::fs::read_to_string(format!("/proc/{}/comm", daemon.pid())).unwrap();
+        assert_eq!(called(), name);
+        upgrade(&daemon);
+        assert_eq!(called(), name);
+        daemon.stop();
+    }
 }
