@@ -54,6 +54,7 @@ pub(crate) mod admission;
 pub(crate) mod builtin;
 pub(crate) mod cli;
 pub(crate) mod control;
+pub(crate) mod front;
 pub(crate) mod log;
 pub(crate) mod net;
 pub(crate) mod reload;
@@ -83,6 +84,9 @@ pub mod under_test {
     pub mod control {
         pub use crate::control::request::Request;
         pub use crate::control::{answer, http, table};
+    }
+    pub mod front {
+        pub use crate::front::telnet::Telnet;
     }
     pub mod log {
         pub use crate::log::events::{self, Label, Message, Plain};

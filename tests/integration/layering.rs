@@ -38,6 +38,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("control", "config/model log net"),
     ("upgrade", "config/model control net sys"),
     ("builtin", "admission config/model net sys upgrade"),
+    ("front", "config/model"),
     ("reload", "config config/diagnostic config/lookup config/model sys"),
     // The server: whoever owns what stands further up.
     ("server/reactor", "sys"),

@@ -14,6 +14,7 @@ mod machine;
 mod reload;
 mod request;
 mod state;
+mod telnet;
 mod wire;
 mod xinetd;
 mod zone;
@@ -33,6 +34,7 @@ pub(crate) const TARGETS: &[(&str, Property)] = &[
     ("reload", reload::holds),
     ("request", request::holds),
     ("state", state::holds),
+    ("telnet", telnet::holds),
     ("wire", wire::holds),
     ("xinetd", xinetd::holds),
     ("zone", zone::holds),

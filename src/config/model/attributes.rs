@@ -188,6 +188,28 @@ pub enum Resource {
     Stack,
 }
 
+/// The size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminalSize {
+    /// Of one line.
+    pub columns: u16,
+    /// Lines.
+    pub rows: u16,
+}
+
+impl Default for TerminalSize {
+    fn default() -> Self {
+        Self { columns: 80, rows: 24 }
+    }
+}
+
+/// Whether the variable TERM may be this: a short name of harmless characters, whoever says it.
+#[must_use]
+pub fn is_terminal_name(name: &str) -> bool {
+    let is_harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-+._".contains(&byte);
+    (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(is_harmless)
+}
+
 /// Every capability, those included that newer kernels have.
 pub const ALL_CAPABILITIES: u64 = u64::MAX;
 

@@ -24,7 +24,7 @@ use crate::net::vsock::VsockAddress;
 pub use attributes::{
     ALL_CAPABILITIES, AtLimit, Attributes, Banner, Cps, GroupLimits, Keepalive, KeepaliveTimes,
     Leftovers, Limit, Linger, LogFile, LogOnFailure, LogOnSuccess, OnStop, Paths, Rate, Resource,
-    StderrTo,
+    StderrTo, TerminalSize, is_terminal_name,
 };
 pub use prefix::{Prefix, parse_item};
 pub use times::AccessTimes;
