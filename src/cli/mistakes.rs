@@ -1,7 +1,7 @@
 //! What somebody meant whose command line is not understood: for clap, a word that is no
 //! command is a FILE, and what comes after it is one argument too many.
 
-use clap::error::{Error, ErrorKind};
+use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{Command, CommandFactory as _};
 
 use super::Cli;
@@ -10,20 +10,71 @@ use crate::config::diagnostic::suggest::nearest;
 /// What `oxinetd FILE` takes and `run` does not.
 const OF_A_FILE: [&str; 4] = ["--daemon", "--pid-file", "--strict", "--default"];
 
+/// Words that are commands of others, and what does that here.
+const OF_OTHERS: [(&str, &str); 8] = [
+    ("serve", "`oxinetd FILE` serves a file, `oxinetd run 8080 -- date` one program"),
+    ("server", "`oxinetd FILE` serves a file, `oxinetd run 8080 -- date` one program"),
+    ("daemon", "`oxinetd --daemon FILE` serves a file in the background"),
+    ("listen", "`oxinetd run 8080 -- date` attaches a program to a port"),
+    (
+        "restart",
+        "`oxinetd reload` reads the configuration again, `oxinetd upgrade` starts the program \
+         anew; neither closes a port",
+    ),
+    ("test", "`oxinetd check FILE` says what is wrong with a file"),
+    ("list", "`oxinetd status` lists the services, `oxinetd peers` the clients"),
+    ("version", "`oxinetd --version` says it"),
+];
+
+/// Options of others, and what does that here.
+const OPTIONS_OF_OTHERS: [(&[&str], &str); 6] = [
+    (&["-f", "-c", "-C", "--file", "--config", "--conf"], "a FILE stands alone: `oxinetd FILE`"),
+    (
+        &["-d", "--debug", "--foreground", "-F"],
+        "it stays in the foreground; `RUST_LOG=debug` in the environment logs more",
+    ),
+    (&["-D", "-b", "--background"], "the background is `--daemon`"),
+    (&["-p", "--pidfile", "--pid"], "a pid file is `--pid-file FILE`"),
+    (&["-v"], "the version is `-V`; `RUST_LOG=debug` in the environment logs more"),
+    (&["-t", "--test", "--check"], "`oxinetd check FILE` says what is wrong with a file"),
+];
+
 /// The same error, or one that says what was meant.
 #[must_use]
 pub(crate) fn explain(error: Error, arguments: &[String]) -> Error {
     let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    if asked { error } else { meant(arguments).unwrap_or(error) }
+    if asked {
+        return error;
+    }
+    option_of_others(&error, arguments).or_else(|| meant(arguments)).unwrap_or(error)
+}
+
+/// An option that is none, of what serves a file.
+fn option_of_others(error: &Error, arguments: &[String]) -> Option<Error> {
+    let mut root = built();
+    let serves = !arguments.iter().any(|word| names(&root).contains(word));
+    let name = |word: &String| word.split('=').next().unwrap_or_default().to_owned();
+    let mut words = arguments.iter().map(name);
+    let wrong = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(wrong)) if serves => wrong.clone(),
+        _ => return None,
+    };
+    let said = words.find(|word| *word == wrong || word.starts_with(&wrong))?;
+    let (_, here) = OPTIONS_OF_OTHERS.iter().find(|(options, _)| options.contains(&&*said))?;
+    Some(root.error(ErrorKind::UnknownArgument, format!("there is no `{said}`: {here}")))
 }
 
 /// What to say of a FILE that is not there, if it is nearly the name of a command.
 #[must_use]
 pub(crate) fn nearly_a_command(word: &str) -> Option<Error> {
     let mut root = built();
-    let near = nearest(word, names(&root).iter().map(String::as_str))?.to_owned();
-    let message =
-        format!("there is no command `{word}`, and no file: did you mean `oxinetd {near}`?");
+    let message = match of_others(word) {
+        Some(here) => format!("there is no command `{word}`, and no file: {here}"),
+        None => {
+            let near = nearest(word, names(&root).iter().map(String::as_str))?.to_owned();
+            format!("there is no command `{word}`, and no file: did you mean `oxinetd {near}`?")
+        }
+    };
     Some(root.error(ErrorKind::InvalidSubcommand, message))
 }
 
@@ -39,6 +90,9 @@ fn meant(arguments: &[String]) -> Option<Error> {
         return None;
     }
     let message = match nearest(first, names.iter().map(String::as_str)) {
+        _ if of_others(first).is_some() => {
+            format!("there is no command `{first}`: {}", of_others(first).unwrap_or_default())
+        }
         Some(near) => format!("there is no command `{first}`: did you mean `oxinetd {near}`?"),
         None if is_service(arguments) => {
             format!("`{first}` is no command: `oxinetd run {}` attaches a program", line(arguments))
@@ -46,6 +100,10 @@ fn meant(arguments: &[String]) -> Option<Error> {
         None => return None,
     };
     Some(root.error(ErrorKind::InvalidSubcommand, message))
+}
+
+fn of_others(word: &str) -> Option<&'static str> {
+    OF_OTHERS.iter().find(|(other, _)| *other == word).map(|(_, here)| *here)
 }
 
 /// `oxinetd run --daemon …`.
@@ -138,6 +196,24 @@ mod tests {
             let text = said(words);
             assert!(text.contains("is for serving a FILE") && text.contains("-o NAME="), "{text}");
         }
+    }
+
+    #[test]
+    fn words_and_options_of_others_are_told_from_ours() {
+        for (words, wanted) in [
+            (&["serve", "x.conf"][..], "`oxinetd FILE` serves a file"),
+            (&["restart", "now"], "`oxinetd reload`"),
+            (&["-f", "x.conf"], "there is no `-f`: a FILE stands alone"),
+            (&["--config=x.conf"], "there is no `--config`: a FILE stands alone"),
+            (&["-d", "x.conf"], "RUST_LOG=debug"),
+            (&["-D"], "`--daemon`"),
+            (&["-v"], "`-V`"),
+        ] {
+            assert!(said(words).contains(wanted), "{words:?}: {}", said(words));
+        }
+        let text = nearly_a_command("restart").unwrap().to_string();
+        assert!(text.contains("`oxinetd upgrade`") && !text.contains("did you mean"), "{text}");
+        assert!(!said(&["run", "-p", "8080", "--", "date"]).contains("--pid-file"));
     }
 
     #[test]

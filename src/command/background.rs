@@ -104,6 +104,13 @@ pub(super) fn log_of_another(said: Option<LogTarget>, again: bool) -> LogTarget 
     target
 }
 
+/// What a server in the foreground is told whose log goes to nobody.
+pub(super) fn say_lost(said: Option<&LogTarget>, again: bool) {
+    if let Some(target) = said {
+        say_what_is_missing(target, again);
+    }
+}
+
 /// A syslog daemon may come later, but whoever starts the server should know.
 fn say_what_is_missing(target: &LogTarget, again: bool) {
     if let Err(error) = sink::reach(target)

@@ -18,6 +18,10 @@ use super::{CONFIGURATION, CommandFailure, SYSTEM};
 /// Clears a terminal, and goes to its first line.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
+/// Where a user's own server would have been asked.
+const NO_SESSION: &str = "; XDG_RUNTIME_DIR is not set, where a server of yours would be asked \
+    (`export XDG_RUNTIME_DIR=/run/user/$(id -u)`)";
+
 /// `oxinetd status`.
 pub(super) fn status(of: &StatusOf) -> Result<(), CommandFailure> {
     let Some(seconds) = of.watch else { return show(&render_status(of)?) };
@@ -84,7 +88,16 @@ pub(super) fn stop(stop: &StopArguments) -> Result<(), CommandFailure> {
 
 /// `oxinetd start`.
 pub(super) fn start(start: &StartArguments) -> Result<(), CommandFailure> {
-    done(&start.control, &Request::Start { service: start.service.clone() })
+    let service = &start.service;
+    let outcome = done(&start.control, &Request::Start { service: service.clone() });
+    outcome.map_err(|failure| match failure.message {
+        // No service is called so, and somebody may have meant the file.
+        Some(message) if Path::new(service).is_file() => {
+            let message = format!("{message}; to serve the file {service}: `oxinetd {service}`");
+            CommandFailure { message: Some(message), ..failure }
+        }
+        _ => failure,
+    })
 }
 
 /// `oxinetd kill`.
@@ -138,7 +151,8 @@ fn unreachable(path: &Path, error: &io::Error) -> CommandFailure {
     } else {
         ""
     };
-    CommandFailure::new(SYSTEM, format!("asking the server at {path}: {error}{hint}"))
+    let session = if is_nobody(error) && place::lacks_session() { NO_SESSION } else { "" };
+    CommandFailure::new(SYSTEM, format!("asking the server at {path}: {error}{hint}{session}"))
 }
 
 fn read<'a, T: serde::Deserialize<'a>>(answer: &'a [u8]) -> Result<T, CommandFailure> {

@@ -1,9 +1,10 @@
 //! Where the server is asked: the control socket and the endpoint for metrics.
 
+use std::io;
 use std::path::Path;
 
 use crate::cli::Common;
-use crate::control::socket;
+use crate::control::{place, socket};
 use crate::log::events;
 use crate::server::Server;
 use crate::upgrade::Snapshot;
@@ -53,10 +54,18 @@ fn open_control(
     match socket::open_control(path).and_then(|listener| server.control(listener)) {
         Ok(()) => {}
         // Another server may have the usual place; it can be asked there, this one not.
-        Err(error) if wanted.is_none() => events::no_control(path, &error),
+        Err(error) if wanted.is_none() => events::no_control(path, &unusual(&error)),
         Err(error) => return Err(refused(&format!("control socket {}", path.display()))(error)),
     }
     Ok(())
+}
+
+/// Why the server cannot be asked at the usual place, and what helps.
+fn unusual(error: &io::Error) -> String {
+    match place::lacks_session() && error.kind() != io::ErrorKind::AddrInUse {
+        true => format!("{error}: XDG_RUNTIME_DIR is not set; --control says another place"),
+        false => error.to_string(),
+    }
 }
 
 fn open_metrics(server: &mut Server, endpoint: &str) -> Result<(), CommandFailure> {

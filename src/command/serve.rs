@@ -25,7 +25,7 @@ use crate::systemd::ServiceManager;
 use crate::upgrade::Snapshot;
 use nix::sys::resource::{Resource, getrlimit};
 
-use super::background::{Background, background, log_of_ours};
+use super::background::{Background, background, log_of_ours, say_lost};
 use super::check;
 use super::{CONFIGURATION, CommandFailure, SYSTEM, USAGE, endpoints, refused, upgrade};
 
@@ -91,6 +91,9 @@ pub(super) fn serve(mut serve: ServeArguments) -> Result<(), CommandFailure> {
         sink::echo_to_starter(parcel.is_none() && target != LogTarget::Stderr);
         serve.common.log = Some(target);
     }
+    if !serve.daemon {
+        say_lost(serve.common.log.as_ref(), parcel.is_some());
+    }
     // Who takes over is in the background already.
     let herald = match background(serve.daemon && parcel.is_none())? {
         Background::Started(pid) => {
@@ -128,6 +131,7 @@ pub(super) fn run(run: Run) -> Result<(), CommandFailure> {
     if parcel.is_none() {
         endpoints::check(&run.common)?;
     }
+    say_lost(run.common.log.as_ref(), parcel.is_some());
     upgrade::start_log(&run.common, "info", parcel.as_ref())?;
     let bare_port = (!run.endpoint.contains([':', '/', '@'])).then(|| run.endpoint.clone());
     let job = ServeJob {
@@ -206,11 +210,7 @@ pub(super) fn load_for_start(
         events::configuration(finding.severity == Severity::Error, &finding.line);
     }
     if loading.errors > 0 && (strict || loading.services == 0) {
-        if target_of(&job.common) != LogTarget::Stderr && !sink::echoes_to_starter() {
-            // Whoever starts it looks here for what is wrong.
-            let all = loading.findings.iter().map(|finding| finding.line.clone() + "\n");
-            let _ = io::stderr().write_all(all.collect::<String>().as_bytes());
-        }
+        tell_starter(job, &loading);
         return Err(match strict {
             true if is_all_said_there(&loading) => {
                 CommandFailure::new(USAGE, "the command line is wrong")
@@ -220,6 +220,19 @@ pub(super) fn load_for_start(
         });
     }
     Ok(Some(loading))
+}
+
+/// Says what is wrong to whoever starts the server, where the log does not: that goes
+/// elsewhere, or `RUST_LOG` leaves it out.
+fn tell_starter(job: &ServeJob, loading: &Loading) {
+    let is_here = target_of(&job.common) == LogTarget::Stderr || sink::echoes_to_starter();
+    let is_said = |severity| {
+        let level = events::level_of_finding(severity == Severity::Error);
+        is_here && level <= log::max_level()
+    };
+    let findings = loading.findings.iter().filter(|finding| !is_said(finding.severity));
+    let text: String = findings.map(|finding| finding.line.clone() + "\n").collect();
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// Whether whatever is wrong stands on the command line of `oxinetd run`.
@@ -265,6 +278,7 @@ fn serve_first(mut job: ServeJob) -> Result<(), CommandFailure> {
     enough_to_begin()?;
     let Some(loading) = load_first(&mut job)? else { return Ok(()) };
     if job.needs_services && loading.services == 0 {
+        tell_starter(&job, &loading);
         return Err(CommandFailure::new(CONFIGURATION, "nothing to serve"));
     }
     if let Some(port) = &job.bare_port {
@@ -276,7 +290,7 @@ fn serve_first(mut job: ServeJob) -> Result<(), CommandFailure> {
     let listeners = server.install(loading);
     let listeners = if job.gives_up { insist(&mut server, listeners)? } else { listeners };
     if job.only_one
-        && listeners == 0
+        && (listeners == 0 || server.lacks_what_is_here())
         && let Some(error) = server.first_open_error()
     {
         return Err(CommandFailure::new(SYSTEM, format!("cannot listen on {error}")));

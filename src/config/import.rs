@@ -57,7 +57,9 @@ fn entries(
     report: &mut Report,
 ) -> (Vec<Entry>, Vec<ServiceOrigin>) {
     let mut reader = Reader::new(lookup, report);
-    let mut paths = files(&Named::new(path), &mut reader);
+    // Whatever its files are called, what is in them is read below.
+    let place = Named { optional: true, ..Named::new(path) };
+    let mut paths = files(&place, &mut reader);
     if lookup.is_directory(path) {
         paths.extend(reader.files_of(path));
         super::syntax::include::sort(&mut paths);

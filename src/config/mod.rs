@@ -153,9 +153,29 @@ fn files(place: &Named, reader: &mut Reader<'_>) -> Vec<PathBuf> {
     files.retain(|file| syntax::include::is_meant(file) && !reader.lookup.is_directory(file));
     syntax::include::sort(&mut files);
     if files.is_empty() && place.pattern != "*" {
-        return reader.blocks_in(path);
+        files = reader.blocks_in(path);
+        if files.is_empty() && !place.optional {
+            warn_of_nothing(path, reader);
+        }
     }
     files
+}
+
+/// A directory in which no file is meant: some of another name may have been.
+fn warn_of_nothing(path: &Path, reader: &mut Reader<'_>) {
+    let others = reader.lookup.glob(&syntax::include::pattern_in(path, "*")).unwrap_or_default();
+    let is_file = |file: &&PathBuf| {
+        syntax::include::is_meant(file) && !reader.lookup.is_directory(file.as_path())
+    };
+    let help = match others.iter().find(is_file).and_then(|file| file.file_name()) {
+        Some(name) => {
+            let name = name.to_string_lossy();
+            format!("only files whose names end in `.conf` are read: `{name}.conf` would be")
+        }
+        None => "put files there whose names end in `.conf`, and reload".to_owned(),
+    };
+    let message = format!("nothing is served from the directory `{}`", path.display());
+    reader.report.warning_without_place(message).help(help);
 }
 
 fn unreadable(path: &Path, error: &io::Error, serves: bool, report: &mut Report) {

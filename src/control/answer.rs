@@ -47,6 +47,9 @@ pub struct Status {
     /// By label, why not: the first of what the log and `oxinetd check` say.
     #[serde(default)]
     pub reasons: BTreeMap<String, String>,
+    /// By label, what those are called in a file of xinetd.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ids: BTreeMap<String, String>,
     /// In the order of the configuration. The last field, so that it can be written
     /// one service after the other.
     #[serde(default)]
@@ -93,6 +96,9 @@ pub struct ServiceStatus {
     /// Who is served now; only when this service was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peers: Option<Vec<PeerStatus>>,
+    /// The other services that are called so; only when this one was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<ServiceStatus>,
 }
 
 /// One peer.
@@ -242,6 +248,7 @@ mod tests {
             log_dropped: 11,
             not_served: vec!["x".to_owned()],
             reasons: [("x".to_owned(), "y".to_owned())].into(),
+            ids: [("x".to_owned(), "z".to_owned())].into(),
             services: Vec::new(),
         }
     }

@@ -21,6 +21,13 @@ pub(crate) fn own() -> PathBuf {
     first.unwrap_or_else(|| Path::new(FOLDER).join(NAME))
 }
 
+/// Whether this process is an ordinary user's and does not know the folder of his session.
+#[must_use]
+pub(crate) fn lacks_session() -> bool {
+    let known = ["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"].map(std::env::var_os);
+    !Uid::effective().is_root() && known.iter().flatten().next().is_none()
+}
+
 /// Where to ask, the most likely place first: the one of the unit that this process belongs
 /// to (as `ExecReload=` does), the user's, the one of the unit that we ship.
 #[must_use]

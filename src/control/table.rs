@@ -151,7 +151,7 @@ pub fn status(status: &Status) -> String {
         let mut table = Table::new(&["NOT SERVED", "WHY"]);
         for label in &status.not_served {
             let why = status.reasons.get(label).cloned().unwrap_or_default();
-            table.add(&[label.clone(), why]);
+            table.add(&[called(label, status.ids.get(label)), why]);
         }
         let _ = write!(out, "\n{}", table.render());
     }
@@ -160,11 +160,14 @@ pub fn status(status: &Status) -> String {
 
 /// What a service is called, and what else, as `45101/tcp (hello)`.
 fn named(service: &ServiceStatus) -> String {
-    let label = &service.service;
+    called(&service.service, service.id.as_ref())
+}
+
+fn called(label: &str, id: Option<&String>) -> String {
     let is_said = |id: &&String| label.split_once('/').is_none_or(|(name, _)| name != id.as_str());
-    match service.id.as_ref().filter(is_said) {
+    match id.filter(is_said) {
         Some(id) => format!("{label} ({id})"),
-        None => label.clone(),
+        None => label.to_owned(),
     }
 }
 
@@ -253,6 +256,10 @@ pub fn service(service: &ServiceStatus) -> String {
     if let Some(peers) = service.peers.as_deref().filter(|peers| !peers.is_empty()) {
         out.push('\n');
         out.push_str(&peer_table(peers));
+    }
+    for other in &service.others {
+        out.push('\n');
+        out.push_str(&self::service(other));
     }
     out
 }

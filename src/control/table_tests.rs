@@ -25,6 +25,7 @@ fn echo() -> ServiceStatus {
         stderr_dropped: 0,
         last_error: None,
         peers: None,
+        others: Vec::new(),
     }
 }
 
@@ -46,6 +47,7 @@ fn server(services: Vec<ServiceStatus>) -> Status {
         log_dropped: 0,
         not_served: Vec::new(),
         reasons: std::collections::BTreeMap::new(),
+        ids: std::collections::BTreeMap::new(),
         services,
     }
 }
@@ -81,8 +83,9 @@ fn a_log_that_lacks_lines_is_told_of_elsewhere() {
 fn what_is_not_served_is_said_below() {
     let not_served = vec!["a/tcp".to_owned(), "b/tcp".to_owned()];
     let reasons = [("b/tcp".to_owned(), "f:1: no".to_owned())].into();
-    let shown = status(&Status { not_served, reasons, ..server(Vec::new()) });
-    assert!(shown.ends_with("\nNOT SERVED  WHY\na/tcp\nb/tcp       f:1: no\n"), "{shown}");
+    let ids = [("a/tcp".to_owned(), "a".to_owned()), ("b/tcp".to_owned(), "c".to_owned())].into();
+    let shown = status(&Status { not_served, reasons, ids, ..server(Vec::new()) });
+    assert!(shown.ends_with("\nNOT SERVED  WHY\na/tcp\nb/tcp (c)   f:1: no\n"), "{shown}");
 }
 
 #[test]

@@ -298,8 +298,7 @@ pub fn trouble(service: &str, call: &str, error: &dyn Display) {
 
 /// A finding about the configuration.
 pub fn configuration(is_error: bool, line: &str) {
-    let level = if is_error { Error } else { Warn };
-    say(level, SERVER, "configuration", &[("message", Rest(line))]);
+    say(level_of_finding(is_error), SERVER, "configuration", &[("message", Rest(line))]);
 }
 
 /// What a reload did with the sockets and the services.
@@ -335,9 +334,23 @@ pub fn upgraded((version, from): (&str, &str), pause: Duration, children: usize)
     say(Info, SERVER, "upgraded", &fields);
 }
 
-/// The program that runs goes on.
+/// How much a finding in a configuration matters.
+#[must_use]
+pub fn level_of_finding(is_error: bool) -> log::Level {
+    if is_error { Error } else { Warn }
+}
+
+/// Characters of what another program has said.
+const LONGEST_REASON: usize = 1000;
+
+/// The program that runs goes on. The reason is what another program has said: whoever asked
+/// hears all of it, the log its beginning.
 pub fn upgrade_refused(reason: &str) {
-    say(Error, SERVER, "upgrade-refused", &[("reason", text(reason))]);
+    let bounded = match reason.char_indices().nth(LONGEST_REASON) {
+        Some((end, _)) => format!("{}…", reason.get(..end).unwrap_or_default()),
+        None => reason.to_owned(),
+    };
+    say(Error, SERVER, "upgrade-refused", &[("reason", text(&bounded))]);
 }
 
 /// One of the list of peers, as SIGUSR1 asks for it: its number, where it came from and to

@@ -3,6 +3,7 @@
 pub(crate) mod address;
 pub(crate) mod datagram;
 pub(crate) mod listener;
+pub(crate) mod sock_diag;
 pub(crate) mod socket_address;
 pub(crate) mod unix_path;
 pub(crate) mod vsock;

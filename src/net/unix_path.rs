@@ -2,6 +2,7 @@
 //! there, made with its owner and mode, and unlinked when the socket is closed.
 
 mod beneath;
+mod owner;
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -240,6 +241,10 @@ fn remove_stale(
         let message = "the path exists and is not a socket";
         return Err(io::Error::new(ErrorKind::AlreadyExists, message));
     }
+    if owner::has_owner(&found.stat) {
+        return Err(taken());
+    }
+    // The kernel does not know of it. The last way to find out is to come as a client.
     let answer = match ask(&found.itself()?, socket_type)? {
         Err(Errno::ENOENT | Errno::ENOTDIR) if place.is_movable() => {
             return Err(io::Error::other(NOT_ASKED));
@@ -249,10 +254,13 @@ fn remove_stale(
     };
     // Any answer but "refused" (a full backlog, another type) is somebody.
     if answer != Err(Errno::ECONNREFUSED) {
-        let message = "another server answers on this path";
-        return Err(io::Error::new(ErrorKind::AddrInUse, message));
+        return Err(taken());
     }
     place.unlink()
+}
+
+fn taken() -> io::Error {
+    io::Error::new(ErrorKind::AddrInUse, "another server answers on this path")
 }
 
 fn ask(address: &UnixAddr, socket_type: SocketType) -> io::Result<Result<(), Errno>> {

@@ -133,9 +133,9 @@ pub(crate) fn withhold_replacements(old: &[Rc<Service>], new: &mut Config) {
     });
     new.services = services;
     let withheld = |service: Rc<Service>| {
-        let Service { label, id, sockets, tcpmux, .. } = Rc::unwrap_or_clone(service);
+        let Service { label, id, name, sockets, tcpmux, .. } = Rc::unwrap_or_clone(service);
         let why = "it waits for a name".to_owned();
-        Withheld { label, id, sockets, tcpmux, why }
+        Withheld { label, id, name, sockets, tcpmux, why }
     };
     let waiting: Vec<Rc<Service>> = waiting;
     new.withheld.extend(waiting.into_iter().map(withheld));

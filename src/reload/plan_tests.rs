@@ -43,6 +43,7 @@ fn withheld(ports: &[u16]) -> Withheld {
     Withheld {
         label: "lacking/tcp".to_owned(),
         id: None,
+        name: None,
         sockets,
         tcpmux: None,
         why: String::new(),

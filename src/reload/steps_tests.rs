@@ -173,8 +173,8 @@ proptest! {
         lacking in proptest::collection::vec(1u16..16, 0..3),
     ) {
         let withheld = lacking.iter().map(|port| Withheld {
-            label: "lacking/tcp".to_owned(), id: None, sockets: vec![spec(*port)], tcpmux: None,
-            why: String::new(),
+            label: "lacking/tcp".to_owned(), id: None, name: None, sockets: vec![spec(*port)],
+            tcpmux: None, why: String::new(),
         });
         let old = config(old, vec![]).services;
         let new = config(new, withheld.collect());

@@ -1,7 +1,7 @@
 //! What services are called by those who start, stop and ask for them.
 
 use crate::common::clients::is_closed;
-use crate::common::control::{controlled, refused};
+use crate::common::control::{controlled, refused, status};
 use crate::common::{free_port, free_ports, me, tcp_line};
 
 /// A service of xinetd's, with whatever more stands in it.
@@ -36,6 +36,53 @@ fn some_of_a_name_may_be_started_while_others_run() {
     let other = format!("{}/tcp", ports[1]);
     let said = daemon.answer(&["start", "twice"]);
     assert_eq!(said, format!("started {label}; {other} is running already\n"));
+}
+
+#[test]
+fn a_service_that_is_not_served_is_known_by_all_its_names() {
+    let ports = free_ports(4);
+    let lacking = |text: String| text.replace("/bin/cat", "/no/such/program");
+    let wrong = |text: String| text.replace("= stream", "= strem");
+    let text = block("good", "", ports[0])
+        + &lacking(block("hello", "id = greeting\n", ports[1]))
+        + &wrong(block("mistaken", "id = wrong\n", ports[2]))
+        + &lacking(block("plain", "", ports[3]));
+    let daemon = controlled(&text);
+    for (name, why) in [
+        ("hello", "there is no program"),
+        ("greeting", "there is no program"),
+        ("mistaken", "unknown socket type"),
+        ("wrong", "unknown socket type"),
+        ("plain", "there is no program"),
+    ] {
+        let (_, said) = refused(&daemon, &["status", name]);
+        assert!(said.contains(&format!("{name} is not served")) && said.contains(why), "{said}");
+    }
+    let shown = daemon.answer(&["status"]);
+    for (port, id) in [(ports[1], "greeting"), (ports[2], "wrong"), (ports[3], "plain")] {
+        assert!(shown.contains(&format!("{port}/tcp ({id})")), "{shown}");
+    }
+}
+
+#[test]
+fn the_status_of_a_name_is_of_all_that_have_it() {
+    let port = free_port();
+    let user = me();
+    let text = format!(
+        "127.0.0.1:{port} stream tcp nowait {user} internal echo\n\
+         127.0.0.1:{port} dgram udp wait {user} internal echo\n"
+    );
+    let daemon = controlled(&text);
+    let name = port.to_string();
+    let shown = daemon.answer(&["status", &name]);
+    for label in [format!("service: {port}/tcp\n"), format!("service: {port}/udp\n")] {
+        assert!(shown.contains(&label), "{shown}");
+    }
+    let data = status(&daemon, Some(&name));
+    assert_eq!(data["service"], serde_json::json!(format!("{port}/tcp")));
+    assert_eq!(data["others"][0]["service"], serde_json::json!(format!("{port}/udp")));
+    let one = status(&daemon, Some(&format!("{port}/udp")));
+    assert!(one.get("others").is_none(), "{one}");
 }
 
 #[test]

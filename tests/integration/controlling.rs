@@ -81,6 +81,8 @@ fn a_stopped_service_has_no_port_until_it_is_started() {
     daemon.accepted(one, 1);
     let label = format!("{one}/tcp");
     assert_eq!(daemon.answer(&["stop", &label]), format!("stopped {label}\n"));
+    let again = daemon.answer(&["stop", &label]);
+    assert_eq!(again, format!("{label} is stopped already\n"));
     assert!(is_closed(one));
     assert_eq!(status_of_port(&daemon, one)["state"], json!("stopped"));
     // Its running program goes on, and the other service too.
@@ -94,10 +96,11 @@ fn a_stopped_service_has_no_port_until_it_is_started() {
     let mut again = tcp(one);
     again.write_all(b"back\n").unwrap();
     assert_eq!(read_line(&mut again), "back\n");
-    let _ = daemon.wait_count(2, |line| line.is("control"));
+    let _ = daemon.wait_count(3, |line| line.is("control"));
     let told: Vec<String> =
         daemon.said("control").iter().map(|line| line.get("command").unwrap().to_owned()).collect();
-    assert_eq!(told, [format!("stop {label}"), format!("start {one}")]);
+    let stop = format!("stop {label}");
+    assert_eq!(told, [stop.clone(), stop, format!("start {one}")]);
 }
 
 #[test]

@@ -95,6 +95,7 @@ mod ruining;
 mod shares;
 mod signals;
 mod spawn_paths;
+mod starting;
 mod status;
 mod stderr_log;
 mod straying;

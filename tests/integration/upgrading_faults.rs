@@ -51,6 +51,12 @@ fn a_bad_program_is_not_executed() {
         assert!(words.contains(why), "{script:?}: {words}");
         assert_eq!(echo_once(&mut client, "after"), "after");
     }
+    // Whoever asks hears all of it, the log its beginning.
+    daemon
+        .replace("#!/bin/sh\nfor i in $(seq 999); do echo \"it is wrong\"; done; exit 1\n", 0o755);
+    assert_eq!(refused(&daemon).matches("it is wrong").count(), 999);
+    let lines = daemon.said("upgrade-refused");
+    assert!(lines.iter().all(|line| line.raw.len() < 2500), "{}", daemon.log.text());
     std::fs::remove_file(daemon.folder.at("oxinetd")).unwrap();
     assert!(refused(&daemon).contains("No such file"));
     assert_eq!(echo_once(tcp(port), "new"), "new");

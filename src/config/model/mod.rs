@@ -54,7 +54,7 @@ impl Config {
     pub fn not_served(&self) -> impl Iterator<Item = NotServed> {
         let withheld = self.withheld.iter();
         let withheld =
-            withheld.map(|it| NotServed::of(&it.label, it.id.as_deref(), it.why.clone()));
+            withheld.map(|it| NotServed::of(&it.label, (&it.id, &it.name), it.why.clone()));
         self.left_out.iter().cloned().chain(withheld)
     }
 }
@@ -66,15 +66,19 @@ pub struct NotServed {
     pub label: String,
     /// As [`Service::id`].
     pub id: Option<String>,
+    /// As [`Service::name`].
+    #[serde(default)]
+    pub name: Option<String>,
     /// Why not, with its place; empty where the log alone says it.
     pub why: String,
 }
 
 impl NotServed {
-    /// A service of this name and id.
+    /// A service of this label, and of this id and name in a file of xinetd.
     #[must_use]
-    pub fn of(label: &str, id: Option<&str>, why: String) -> Self {
-        Self { label: label.to_owned(), id: id.map(str::to_owned), why }
+    pub fn of(label: &str, (id, name): (&Option<Rc<str>>, &Option<Rc<str>>), why: String) -> Self {
+        let [id, name] = [id, name].map(|one| one.as_deref().map(str::to_owned));
+        Self { label: label.to_owned(), id, name, why }
     }
 }
 
@@ -87,6 +91,8 @@ pub struct Withheld {
     pub label: String,
     /// As [`Service::id`].
     pub id: Option<Rc<str>>,
+    /// As [`Service::name`].
+    pub name: Option<Rc<str>>,
     /// The sockets it would have, as far as they are known.
     pub sockets: Vec<SocketSpec>,
     /// Set when it is an entry of tcpmux.

@@ -15,6 +15,8 @@ use crate::config::syntax::entry::Entry;
 pub(in crate::config) struct Taken {
     /// Sockets as [`what_is_bound`] tells them apart.
     sockets: BTreeMap<SocketSpec, Span>,
+    /// The first at each port that is bound to all addresses, and the first that is to one.
+    ports: HashMap<PortOf, [Option<(SocketSpec, Span)>; 2]>,
     names: BTreeMap<String, Span>,
 }
 
@@ -60,9 +62,32 @@ impl Taken {
             return EntryOutcome::Nothing;
         }
         let span = &entry.endpoint.span;
+        self.warn_of_overlap(sockets, span, report);
         self.sockets.extend(sockets.iter().map(|socket| (what_is_bound(socket), span.clone())));
         self.names.extend(name.map(|name| (name, span.clone())));
         outcome
+    }
+
+    /// The kernel lets a socket for all addresses in beside one for one of them only where
+    /// both share their port with everybody.
+    fn warn_of_overlap(&mut self, sockets: &[SocketSpec], span: &Span, report: &mut Report) {
+        let mut said = false;
+        for (socket, port) in sockets.iter().filter_map(|socket| Some((socket, port_of(socket)?))) {
+            let [wide, narrow] = self.ports.entry(port).or_default();
+            let (own, other) = if is_for_all(socket) { (wide, narrow) } else { (narrow, wide) };
+            let meets = other.as_ref().filter(|(other, place)| {
+                place != span && may_meet(other.device.as_ref(), socket.device.as_ref())
+            });
+            if let (Some((other, place)), false) = (meets, said) {
+                said = true;
+                let (one, two) = (text(socket), text(other));
+                report
+                    .warning(span, format!("`{one}` cannot be had beside `{two}`"))
+                    .related(place.clone(), "that one is here")
+                    .help("give each of them addresses of its own, or another port");
+            }
+            own.get_or_insert_with(|| (socket.clone(), span.clone()));
+        }
     }
 
     /// Names of tcpmux that nobody can reach.
@@ -117,6 +142,28 @@ pub(in crate::config) fn last_counts(
             taken.extend(sockets().map(|socket| (socket, entry)));
         }
     }
+}
+
+/// Whether it is for IPv4, the port, the type.
+type PortOf = (bool, u16, SocketType);
+
+/// None where no other address could be in the way.
+fn port_of(socket: &SocketSpec) -> Option<PortOf> {
+    match socket.endpoint {
+        Endpoint::Inet(address) if address.port() != 0 => {
+            Some((address.is_ipv4(), address.port(), socket.socket_type))
+        }
+        _ => None,
+    }
+}
+
+fn is_for_all(socket: &SocketSpec) -> bool {
+    matches!(socket.endpoint, Endpoint::Inet(address) if address.ip().is_unspecified())
+}
+
+/// Sockets on two devices are in nobody's way.
+fn may_meet(one: Option<&String>, other: Option<&String>) -> bool {
+    one.is_none() || other.is_none() || one == other
 }
 
 /// What only one socket can have: a path is one file, whatever the type of its socket;

@@ -1,6 +1,6 @@
 //! The service field: addresses, a port or a name; a path; an entry of tcpmux.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -248,20 +248,19 @@ impl EndpointReader<'_> {
             Some((address, scope)) => (address, Some(scope)),
             None => (inner, None),
         };
+        // OpenBSD's inetd takes every address in brackets.
+        if let (Ok(ip), None) = (address.parse::<IpAddr>(), scope) {
+            return self.plain_ip(ip, word);
+        }
         match (address.parse::<Ipv6Addr>(), scope) {
-            (Ok(ip), None) => self.plain_ip(IpAddr::V6(ip), word),
             (Ok(ip), Some(scope)) if !scope.is_empty() => {
                 let start = 2 + address.len();
                 Some(WrittenAddress::Scoped(ip, word.slice(start..start + scope.len())))
             }
             _ => {
-                let help = match address.parse::<Ipv4Addr>() {
-                    Ok(v4) => format!("an IPv4 address has no brackets: `{v4}`"),
-                    Err(_) => "write something like `[::1]` or `[fe80::1%eth0]`".to_owned(),
-                };
                 self.report
                     .error(&word.span, format!("`{inner}` is not an IPv6 address"))
-                    .help(help);
+                    .help("write something like `[::1]` or `[fe80::1%eth0]`");
                 None
             }
         }

@@ -157,6 +157,7 @@ impl Resolver<'_> {
             (Some((service, false)), false) => EntryOutcome::Withheld(Withheld {
                 label: service.label,
                 id: service.id,
+                name: service.name,
                 sockets: service.sockets,
                 tcpmux: service.tcpmux,
                 why: String::new(),
@@ -364,8 +365,8 @@ impl Resolver<'_> {
 
 /// An entry of which no more can be said than what it is called.
 fn by_name(entry: &Entry) -> Withheld {
-    let (label, id) = (entry.label(), entry.id.clone());
-    Withheld { label, id, sockets: Vec::new(), tcpmux: None, why: String::new() }
+    let (label, id, name) = (entry.label(), entry.id.clone(), entry.name.clone());
+    Withheld { label, id, name, sockets: Vec::new(), tcpmux: None, why: String::new() }
 }
 
 /// What stands in for the action of a service that is not served.

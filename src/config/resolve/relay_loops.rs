@@ -56,7 +56,7 @@ pub(in crate::config) fn check(
 fn in_a_ring(service: &Service) -> NotServed {
     let origin = &service.origin;
     let why = format!("{}:{}: it would be relayed to itself", origin.file, origin.line);
-    NotServed::of(&service.label, service.id.as_deref(), why)
+    NotServed::of(&service.label, (&service.id, &service.name), why)
 }
 
 /// Who is at which port and at which name.

@@ -127,8 +127,8 @@ impl Config {
                 self.withheld.push(Withheld { why, ..withheld });
             }
             EntryOutcome::Nothing => {
-                let id = entry.id.as_deref();
-                self.left_out.extend(why.map(|why| NotServed::of(&entry.label(), id, why)));
+                let names = (&entry.id, &entry.name);
+                self.left_out.extend(why.map(|why| NotServed::of(&entry.label(), names, why)));
             }
         }
     }

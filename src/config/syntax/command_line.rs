@@ -73,6 +73,10 @@ pub fn from_command_line(spec: &RunSpec, lookup: &dyn Lookup) -> Loaded {
             .help("write `oxinetd run 8080 -- date`");
         return Loaded { diagnostics: report.into_sorted(), ..Loaded::default() };
     };
+    if let Some((what, help)) = mistaken(&spec.endpoint) {
+        report.error(&word(0, &spec.endpoint).span, what).help(help);
+        return Loaded { diagnostics: report.into_sorted(), ..Loaded::default() };
+    }
     let broken = report.errors() > 0;
     let fixed = |text: &str| word(0, text);
     let entry = Entry { settings, broken, ..entry(spec, program, &words, &fixed, pseudo, lookup) };
@@ -81,6 +85,28 @@ pub fn from_command_line(spec: &RunSpec, lookup: &dyn Lookup) -> Loaded {
     base.attributes.chdir = None;
     base.attributes.inherit_environment = true;
     finish(&[entry], lookup, report, Some(base))
+}
+
+/// What other programs call an endpoint, and what it is here.
+fn mistaken(endpoint: &str) -> Option<(String, String)> {
+    if let Some((scheme, rest)) = endpoint.split_once(':') {
+        let rest = rest.trim_start_matches("//");
+        let help = match scheme.to_ascii_lowercase().trim_end_matches(['4', '6']) {
+            "tcp" | "tcp-listen" => format!("TCP is what is meant without a word: write `{rest}`"),
+            "udp" | "udp-listen" => format!("write `--udp {rest}`"),
+            "unix" | "unix-listen" | "local" => format!("a path is enough: write `{rest}`"),
+            _ => return None,
+        };
+        return Some((format!("`{scheme}` is no address"), help));
+    }
+    // No service is called so, and no number is written so but an address without its port.
+    let is_name = endpoint.contains('.') && !endpoint.contains(['/', '@', '*']);
+    let is_number = endpoint.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    (is_name && !is_number).then(|| {
+        let help =
+            format!("write `./{endpoint}` for a unix socket, or `{endpoint}:PORT` for a host");
+        (format!("`{endpoint}` is neither a port nor a path"), help)
+    })
 }
 
 /// The entry that a command line stands for; `fixed` makes words it leaves unsaid.

@@ -1,6 +1,7 @@
 //! inetd.conf: lines become entries. Every dialect's way to arrange lines is known
 //! here, and nothing of what a user or a port is.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -119,6 +120,10 @@ impl Reader<'_> {
                 self.indented(file, line, above, &mut context);
             } else if text.starts_with('.') {
                 above = self.directive(file, line, path, &mut context);
+            } else if let Some((head, lines)) = xinetd::block_at(file, index - 1) {
+                self.foreign_block(file, head);
+                above = Above::Broken;
+                index += lines.saturating_sub(1);
             } else if let Some(next) = netbsd::recognise(file, index - 1) {
                 let entry = netbsd::read(file, index - 1, next, &context, self.report);
                 above = self.push(entry);
@@ -153,6 +158,13 @@ impl Reader<'_> {
         }
         let known = context.causes.iter().cloned();
         context.causes = known.chain(cause.map(Rc::new)).collect();
+    }
+
+    /// A block of xinetd's among lines: what stands in it is not looked at.
+    fn foreign_block(&mut self, file: &File, head: Range<usize>) {
+        self.report
+            .error(&file.span(head), "this is a block of xinetd's in an inetd.conf")
+            .help("put blocks into a file of their own, for `.include`, or write what `oxinetd import` makes of them");
     }
 
     fn push(&mut self, entry: Option<Entry>) -> Above {

@@ -14,6 +14,7 @@ mod refused;
 mod values;
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -55,6 +56,11 @@ struct Collected {
 /// Whether a file is written in this language.
 pub(super) fn recognise(file: &File) -> bool {
     grammar::recognise(file)
+}
+
+/// A block of this language in a file of the other: its head, and its lines.
+pub(super) fn block_at(file: &File, index: usize) -> Option<(Range<usize>, usize)> {
+    grammar::block_at(file, index)
 }
 
 impl Reader<'_> {

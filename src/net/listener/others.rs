@@ -4,30 +4,19 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::os::fd::AsFd;
 
 use nix::libc;
 use nix::net::if_::if_nametoindex;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, getsockopt, recv, send, socket,
-    sockopt,
-};
+use nix::sys::socket::{getsockopt, sockopt};
 use nix::sys::stat::fstat;
 
-use super::question::{HEAD, SocketQuestion};
+use super::question::SocketQuestion;
 use super::{Bound, Listener, Socket};
+use crate::net::sock_diag::{self, CLOSE, LISTEN, number};
 
 /// More than so many at one address are not told apart.
 const MOST: usize = 256;
-
-/// What the kernel answers at once.
-const ROOM: usize = 32 * 1024;
-
-/// `linux/netlink.h`, `linux/tcp_states.h`.
-const ERROR: u16 = 2;
-const DONE: u16 = 3;
-const TCP_CLOSE: u32 = 7;
-const TCP_LISTEN: u32 = 10;
 
 /// What the kernel has told.
 #[derive(Debug, Default)]
@@ -64,8 +53,8 @@ impl Listener {
     /// what it tells.
     pub(crate) fn others(&self) -> io::Result<Others> {
         let (protocol, state) = match &self.socket {
-            Socket::Udp(_) => (libc::IPPROTO_UDP, TCP_CLOSE),
-            Socket::Tcp(_) => (libc::IPPROTO_TCP, TCP_LISTEN),
+            Socket::Udp(_) => (libc::IPPROTO_UDP, CLOSE),
+            Socket::Tcp(_) => (libc::IPPROTO_TCP, LISTEN),
             Socket::Unix(_) | Socket::UnixDatagram(_) | Socket::Vsock(_) => {
                 return Ok(Others::default());
             }
@@ -135,41 +124,13 @@ impl Met {
     }
 
     fn ask(&mut self, address: SocketAddr, protocol: i32, states: u32) -> io::Result<()> {
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let of = SockProtocol::NetlinkSockDiag;
-        let kernel = socket(AddressFamily::Netlink, SockType::Raw, flags, of)?;
         let protocol = u8::try_from(protocol).map_err(io::Error::other)?;
-        let question = SocketQuestion { address, protocol, states }.message()?;
-        send(kernel.as_raw_fd(), &question, MsgFlags::empty())?;
-        let mut room = vec![0; ROOM];
-        while !self.others.are_more {
-            let length = recv(kernel.as_raw_fd(), &mut room, MsgFlags::MSG_DONTWAIT)?;
-            if self.read_all(room.get(..length).unwrap_or_default())? {
-                break;
-            }
-        }
-        Ok(())
+        let question = SocketQuestion { address, protocol, states }.body()?;
+        sock_diag::ask(&question, |answer| {
+            other(answer).into_iter().for_each(|it| self.take(it));
+            self.others.are_more
+        })
     }
-
-    /// True when that was all.
-    fn read_all(&mut self, mut messages: &[u8]) -> io::Result<bool> {
-        while let (Some(length), Some(kind)) = (number(messages, 0), messages.get(4..6)) {
-            let length = usize::try_from(length).map_err(io::Error::other)?;
-            let body = messages.get(HEAD..length).ok_or(ErrorKind::InvalidData)?;
-            match u16::from_ne_bytes(kind.try_into().unwrap_or_default()) {
-                DONE => return Ok(true),
-                ERROR => return Err(refusal(body)),
-                _ => other(body).into_iter().for_each(|it| self.take(it)),
-            }
-            messages = messages.get(length.next_multiple_of(4)..).unwrap_or_default();
-        }
-        Ok(false)
-    }
-}
-
-fn refusal(body: &[u8]) -> io::Error {
-    let code = number(body, 0).map_or(0, u32::cast_signed);
-    io::Error::from_raw_os_error(code.saturating_neg())
 }
 
 /// `struct inet_diag_msg`.
@@ -181,17 +142,14 @@ fn other(body: &[u8]) -> Option<Other> {
     Some(Other { ip, device: number(body, 40)?, inode: number(body, 68)?.into() })
 }
 
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
-    let bytes = bytes.get(at..at.checked_add(4)?)?;
-    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, UdpSocket};
-    use std::os::fd::OwnedFd;
+    use std::os::fd::{AsRawFd as _, OwnedFd};
 
-    use nix::sys::socket::{SockaddrStorage, bind, setsockopt};
+    use nix::sys::socket::{
+        AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket,
+    };
 
     use super::*;
 
@@ -207,7 +165,7 @@ mod tests {
     }
 
     fn told_of_udp(socket: &UdpSocket) -> Option<Met> {
-        told(socket, socket.local_addr().unwrap(), libc::IPPROTO_UDP, TCP_CLOSE)
+        told(socket, socket.local_addr().unwrap(), libc::IPPROTO_UDP, CLOSE)
     }
 
     /// One that lets others in beside it.
@@ -239,7 +197,7 @@ mod tests {
         let address = one.local_addr().unwrap();
         let _client = std::net::TcpStream::connect(address).unwrap();
         let _connection = one.accept().unwrap();
-        let Some(met) = told(&one, address, libc::IPPROTO_TCP, TCP_LISTEN) else { return };
+        let Some(met) = told(&one, address, libc::IPPROTO_TCP, LISTEN) else { return };
         assert!(met.own_is_there && met.others.sockets.is_empty());
     }
 
@@ -279,7 +237,7 @@ mod tests {
         setsockopt(&both, sockopt::ReuseAddr, &true).unwrap();
         let beside = shared(by_ipv4(address));
         let Some(mut met) = told_of_udp(&both) else { return };
-        met.ask(by_ipv4(address), libc::IPPROTO_UDP, 1 << TCP_CLOSE).unwrap();
+        met.ask(by_ipv4(address), libc::IPPROTO_UDP, 1 << CLOSE).unwrap();
         let inode = fstat(&beside).unwrap().st_ino;
         assert!(met.own_is_there && met.others.sockets.iter().any(|other| other.inode == inode));
     }
@@ -291,13 +249,5 @@ mod tests {
         assert!(meet(&own, &other("127.0.0.1", 7)) && meet(&own, &other("0.0.0.0", 0)));
         assert!(!meet(&own, &other("127.0.0.2", 0)));
         assert!(!meet(&other("0.0.0.0", 1), &other("0.0.0.0", 2)));
-    }
-
-    #[test]
-    fn what_is_no_answer_is_no_reason_to_go_on_for_ever() {
-        let mut found = Met::of(other_at("127.0.0.1", 0, 1));
-        assert!(found.read_all(&[0; 64]).is_err(), "a message of no length");
-        assert!(found.read_all(&[255; 64]).is_err());
-        assert!(!found.read_all(&[]).unwrap() && found.others.sockets.is_empty());
     }
 }

@@ -7,17 +7,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use nix::libc;
 
-/// `linux/sock_diag.h`, `linux/netlink.h`.
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const REQUEST_ALL: u16 = 0x301;
-
 /// `linux/inet_diag.h`: a filter, and what it consists of.
 const FILTER: u16 = 1;
 const JUMP: u8 = 1;
 const IS_BOUND_TO: u8 = 7;
 
-/// Bytes of a message's head, and of the shortest step of a filter.
-pub(super) const HEAD: usize = 16;
+/// Bytes of the shortest step of a filter.
 const STEP: usize = 4;
 
 /// Which sockets are to be told.
@@ -29,8 +24,8 @@ pub(super) struct SocketQuestion {
 }
 
 impl SocketQuestion {
-    /// `struct nlmsghdr`, `struct inet_diag_req_v2`, and an attribute with the filter.
-    pub(super) fn message(self) -> io::Result<Vec<u8>> {
+    /// `struct inet_diag_req_v2`, and an attribute with the filter.
+    pub(super) fn body(self) -> io::Result<Vec<u8>> {
         let mut body = vec![family(self.address.ip())?, self.protocol, 0, 0];
         body.extend(self.states.to_ne_bytes());
         body.extend(self.address.port().to_be_bytes());
@@ -43,14 +38,7 @@ impl SocketQuestion {
             body.extend(FILTER.to_ne_bytes());
             body.extend(filter);
         }
-        let length = u32::try_from(HEAD.saturating_add(body.len())).map_err(io::Error::other)?;
-        let mut message = Vec::new();
-        message.extend(length.to_ne_bytes());
-        message.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-        message.extend(REQUEST_ALL.to_ne_bytes());
-        message.extend([0; 8]);
-        message.append(&mut body);
-        Ok(message)
+        Ok(body)
     }
 }
 

@@ -67,6 +67,10 @@ impl Server {
 
     fn stop_services(&mut self, name: &str) -> Result<String, RequestRefusal> {
         let found = self.known(name)?;
+        // One that has stopped by itself is stopped over reloads, too, from now on.
+        let is_stopped =
+            |key: &Key| self.services.all.get(*key).is_some_and(|it| it.stopped == Stopped::Asked);
+        let (before, found): (Vec<Key>, Vec<Key>) = found.into_iter().partition(is_stopped);
         for key in &found {
             let Some(state) = self.services.all.get_mut(*key) else { continue };
             state.stopped = Stopped::Asked;
@@ -75,7 +79,7 @@ impl Server {
             }
             self.stop_children_of(*key);
         }
-        Ok(format!("stopped {}", self.labels(&found)))
+        Ok(self.in_words(("stopped", "stopped"), &found, &before))
     }
 
     fn start_services(&mut self, name: &str) -> Result<String, RequestRefusal> {
@@ -96,7 +100,7 @@ impl Server {
             }
         }
         match failed.first() {
-            None => Ok(self.what_was_started(&begun, &running)),
+            None => Ok(self.in_words(("started", "running"), &begun, &running)),
             Some(error) => Err(RequestRefusal { error: format!("{error}; it is tried again") }),
         }
     }
@@ -109,16 +113,17 @@ impl Server {
         state.is_some_and(|it| !it.stopped.is_so() && it.listeners.iter().all(is_open))
     }
 
-    fn what_was_started(&self, begun: &[Key], running: &[Key]) -> String {
-        let is = if running.len() == 1 { "is" } else { "are" };
-        let running = match running {
+    /// What was done with some services, and how others are that were so before.
+    fn in_words(&self, (done, is): (&str, &str), some: &[Key], before: &[Key]) -> String {
+        let are = if before.len() == 1 { "is" } else { "are" };
+        let before = match before {
             [] => String::new(),
-            some => format!("{} {is} running already", self.labels(some)),
+            before => format!("{} {are} {is} already", self.labels(before)),
         };
-        match begun {
-            [] => running,
-            begun if running.is_empty() => format!("started {}", self.labels(begun)),
-            begun => format!("started {}; {running}", self.labels(begun)),
+        match some {
+            [] => before,
+            some if before.is_empty() => format!("{done} {}", self.labels(some)),
+            some => format!("{done} {}; {before}", self.labels(some)),
         }
     }
 

@@ -57,11 +57,12 @@ impl Server {
         let words = match self.known(service) {
             Err(refusal) => answer::line(&refusal),
             Ok(found) => {
-                let status = found.first().and_then(|first| {
-                    let peers = Some(self.peers_of(*first));
-                    Some(ServiceStatus { peers, ..self.service_status(*first)? })
+                let mut all = found.iter().filter_map(|key| {
+                    let peers = Some(self.peers_of(*key));
+                    Some(ServiceStatus { peers, ..self.service_status(*key)? })
                 });
-                answer::line(&status)
+                let first = all.next();
+                answer::line(&first.map(|it| ServiceStatus { others: all.collect(), ..it }))
             }
         };
         self.tell_edge(key, words);
@@ -218,6 +219,10 @@ impl Server {
             refused: self.statistics.refused_total(),
             failed,
             log_dropped: sink::dropped(),
+            ids: not_served
+                .clone()
+                .filter_map(|it| Some((it.label.clone(), it.id.clone()?)))
+                .collect(),
             not_served: not_served.map(|one| one.label.clone()).collect(),
             reasons: reasons.map(|one| (one.label.clone(), one.why.clone())).collect(),
             services: Vec::new(),
@@ -256,6 +261,7 @@ impl Server {
             stderr_dropped: counted.stderr_dropped,
             last_error: self.what_is_wrong(state).or_else(|| counted.last_error.clone()),
             peers: None,
+            others: Vec::new(),
         })
     }
 

@@ -65,6 +65,13 @@ impl Server {
         !open && !waits && self.first_open_error().is_some()
     }
 
+    /// Whether something cannot be opened for another reason than that it is still to come.
+    #[must_use]
+    pub(crate) fn lacks_what_is_here(&self) -> bool {
+        let mut closed = self.services.listeners.iter().filter(|(_, it)| it.last_error.is_some());
+        closed.any(|(_, state)| state.listener.is_none() && !state.is_to_come)
+    }
+
     /// Opens what has been taken and is free by now.
     pub(crate) fn open_what_is_free(&mut self) -> usize {
         for key in self.services.listeners.keys() {

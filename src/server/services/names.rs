@@ -25,7 +25,8 @@ impl Server {
     fn no_such_service(&self, name: &str) -> RequestRefusal {
         let is_it = |label: &str| label.split_once('/').is_some_and(|(first, _)| first == name);
         let is_meant = |it: &&NotServed| {
-            it.label == name || it.id.as_deref() == Some(name) || is_it(&it.label)
+            let names = [it.id.as_deref(), it.name.as_deref()];
+            it.label == name || names.contains(&Some(name)) || is_it(&it.label)
         };
         let known = self.services.naming.not_served.iter().find(is_meant);
         let error = match known {

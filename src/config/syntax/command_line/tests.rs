@@ -143,3 +143,22 @@ fn mistakes_point_into_the_command_line() {
         assert!(loaded.config.services.is_empty());
     }
 }
+
+#[test]
+fn what_other_programs_call_an_endpoint_is_told_from_a_host() {
+    for (endpoint, wanted) in [
+        ("tcp:8080", "write `8080`"),
+        ("tcp6:[::1]:8080", "write `[::1]:8080`"),
+        ("tcp://127.0.0.1:80", "write `127.0.0.1:80`"),
+        ("TCP-LISTEN:80", "write `80`"),
+        ("udp:53", "write `--udp 53`"),
+        ("unix:/tmp/x", "write `/tmp/x`"),
+        ("ps.sock", "write `./ps.sock` for a unix socket"),
+        ("example.org", "or `example.org:PORT` for a host"),
+    ] {
+        let loaded = run(&spec(endpoint, &[], &["date"]));
+        let said: String = loaded.diagnostics.iter().map(|it| it.one_line() + "\n").collect();
+        assert!(said.contains(wanted) && loaded.has_errors(), "{endpoint}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}

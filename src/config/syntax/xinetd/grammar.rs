@@ -13,7 +13,7 @@ use crate::config::text::source::{File, Line, is_blank, is_comment};
 use crate::config::text::words::Word;
 
 /// Whether a file is written in this language: it has a block, or includes as
-/// only this language does.
+/// only this language does, before any line of the other.
 pub(super) fn recognise(file: &File) -> bool {
     let says = |line: &&Line| !is_comment(file.text(line.range.clone()));
     let mut lines = file.lines.iter().filter(says).peekable();
@@ -26,6 +26,7 @@ pub(super) fn recognise(file: &File) -> bool {
         }
         let next = lines.peek().map(|next| file.text(next.range.clone()).trim());
         match words.as_slice() {
+            words if is_line_of_inetd(words) => return false,
             [keyword] if is(keyword, "defaults") && opens(text, next) => return true,
             [keyword, _, ..] if is(keyword, "service") && opens(text, next) => return true,
             [keyword, path, ..] if is_include(keyword) && path.starts_with('/') => return true,
@@ -33,6 +34,29 @@ pub(super) fn recognise(file: &File) -> bool {
         }
     }
     false
+}
+
+/// Whether these are the fields of an inetd.conf, which no line of a block can be taken for.
+fn is_line_of_inetd(words: &[&str]) -> bool {
+    let types = ["stream", "dgram", "seqpacket", "raw", "rdm"];
+    words.len() > 5 && words.get(1).is_some_and(|second| types.contains(second))
+}
+
+/// The block that begins with a line of a file in the other language: its head, and the
+/// number of lines up to its end.
+pub(super) fn block_at(file: &File, index: usize) -> Option<(Range<usize>, usize)> {
+    let text = |line: &Line| file.text(line.range.clone()).trim().to_owned();
+    let lines = file.lines.get(index..)?;
+    let first = lines.first()?;
+    let head = text(first);
+    let keyword = head.split([' ', '\t', '{']).next().unwrap_or_default();
+    let next = lines.iter().skip(1).map(text).find(|text| !is_comment(text));
+    let begins = is(keyword, "service") || is(keyword, "defaults");
+    if !begins || !opens(&head, next.as_deref()) {
+        return None;
+    }
+    let end = lines.iter().position(|line| text(line) == "}").map_or(lines.len(), |at| at + 1);
+    Some((first.range.clone(), end))
 }
 
 /// Whether a line, or the one after it, has the brace that opens a block.
@@ -147,7 +171,7 @@ impl BlockParser<'_> {
                 }
             }
             (None, _) => {
-                self.stray(first);
+                self.stray(first, words);
                 self.stray = if words.iter().any(|word| word.text == "{") {
                     Stray::Inside
                 } else {
@@ -298,10 +322,15 @@ impl BlockParser<'_> {
     }
 
     /// A line between the blocks that belongs to none.
-    fn stray(&mut self, first: &Word) {
+    fn stray(&mut self, first: &Word, words: &[Word]) {
+        let texts: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
         let names = ["service", "defaults", "include", "includedir"];
         let help = match nearest(&first.text, names) {
             Some(near) => format!("did you mean `{near}`?"),
+            None if is_line_of_inetd(&texts) => {
+                "this is a line of an inetd.conf: put such lines into a file of their own"
+                    .to_owned()
+            }
             None if first.text == "}" => "no block is open here: take it out".to_owned(),
             None => {
                 "between blocks there are `service NAME`, `defaults`, `include FILE` and `includedir DIRECTORY`"
