@@ -33,9 +33,12 @@
 //! reload; if it cannot, it executes the old one again.
 //!
 //! # To add something
-//! *An attribute*: its field and default in `config::model::attributes`, its row in
-//! `config::attribute::table` (parser, printer, scope, help), its lines in `etc/man`; tests
-//! hold the three against each other. *A built-in service*: a state machine like
+//! *An attribute*: its field and default in the group of `config::model::attributes` that it
+//! belongs to, and its row in `config::attribute::table` (scope, help, and the form in which a
+//! value is written: `config::attribute::form` has those of numbers, times, paths and the like);
+//! then its lines in `etc/man`, which tests hold against the table. It is read, printed, sent to
+//! the server at a reload and compared there by that alone. What is in the group `socket` is set
+//! again on sockets that stay open. *A built-in service*: a state machine like
 //! `builtin::echo`, its name in `config::model::Builtin`. *A log line*: a function of
 //! `log::events`, its words in `etc/man`.
 //!

@@ -41,7 +41,8 @@ mod tests {
     fn so_many_are_admitted_and_who_is_cancelled_does_not_count() {
         let now = Instant::now();
         let seen = Observed { now, minute_of_day: 0, load: 0.0 };
-        let attributes = Attributes { max_clients: Some(2), ..Attributes::default() };
+        let mut attributes = Attributes::default();
+        attributes.limits.max_clients = Some(2);
         let mut admission = Admission::new(9);
         let id = admission.add(Limits::new(&attributes, false));
         let admit = |admission: &mut Admission| admission.admit(&seen, id, Address::None);

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::access::AccessList;
 use super::bucket::{Nanos, Pace, nanos_of};
-use crate::config::model::{AccessTimes, AtLimit, Attributes, Cps, Limit};
+use crate::config::model::{AccessAttributes, AccessTimes, AtLimit, Attributes, Cps, Limit};
 
 /// The limits of one service. A limit of 0 admits nobody; where 0 is written for "no
 /// limit", whoever reads it makes None of it.
@@ -36,19 +36,20 @@ impl Limits {
     /// The limits that a service's attributes say.
     #[must_use]
     pub(crate) fn new(attributes: &Attributes, wait: bool) -> Self {
+        let limits = &attributes.limits;
         Self {
             wait,
             builtin: false,
-            instances: attributes.instances,
-            at_limit: attributes.at_limit,
-            rate: attributes.rate.map(Pace::from),
-            per_source: attributes.per_source.filter(|_| !wait),
-            source_rate: attributes.source_rate.filter(|_| !wait).map(Pace::from),
-            clients: attributes.max_clients,
-            cps: attributes.cps,
+            instances: limits.instances,
+            at_limit: limits.at_limit,
+            rate: limits.rate.map(Pace::from),
+            per_source: limits.per_source.filter(|_| !wait),
+            source_rate: limits.source_rate.filter(|_| !wait).map(Pace::from),
+            clients: limits.max_clients,
+            cps: limits.cps,
             access: access(attributes),
-            times: attributes.access_times.clone().map(Rc::new),
-            max_load: attributes.max_load,
+            times: attributes.access.access_times.clone().map(Rc::new),
+            max_load: limits.max_load,
         }
     }
 
@@ -66,10 +67,12 @@ impl Limits {
 
 /// Both lists as one; None where nothing is said.
 fn access(attributes: &Attributes) -> Option<Rc<AccessList>> {
-    let (only_from, no_access) = (attributes.only_from.as_deref(), &*attributes.no_access);
-    let (may, may_not) = &attributes.machines;
+    let AccessAttributes { only_from, no_access, machines, .. } = &attributes.access;
+    let (may, may_not) = machines;
     let said = only_from.is_some() || !no_access.is_empty() || !may_not.is_empty();
-    said.then(|| Rc::new(AccessList::new(only_from, no_access).with_machines(may, may_not)))
+    said.then(|| {
+        Rc::new(AccessList::new(only_from.as_deref(), no_access).with_machines(may, may_not))
+    })
 }
 
 const SECOND: Nanos = 1_000_000_000;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::access::{AccessList, parse_item};
 use super::*;
 use crate::config::model::Cps;
-use crate::config::model::{AccessTimes, Attributes, Rate};
+use crate::config::model::{AccessTimes, Attributes, LimitAttributes, Rate};
 
 /// A clock that is moved by hand.
 pub(super) struct Clock(pub(super) Instant);
@@ -24,8 +24,13 @@ impl Clock {
     }
 }
 
-pub(super) fn unlimited() -> Attributes {
-    Attributes { instances: None, ..Attributes::default() }
+pub(super) fn unlimited() -> LimitAttributes {
+    LimitAttributes { instances: None, ..LimitAttributes::default() }
+}
+
+/// Attributes that say nothing else.
+pub(super) fn limited(limits: LimitAttributes) -> Attributes {
+    Attributes { limits, ..Attributes::default() }
 }
 
 fn per_second(count: u32) -> Option<Rate> {
@@ -36,6 +41,13 @@ pub(super) fn peer(last: u8) -> Address {
     Address::Inet(([10, 0, 0, last], 4711).into())
 }
 
+/// Who may not connect is said as well.
+fn without(no_access: &str) -> Attributes {
+    let mut attributes = limited(unlimited());
+    attributes.access.no_access = parse_item(no_access).unwrap().into();
+    attributes
+}
+
 fn one(attributes: &Attributes, wait: bool) -> (Admission, ServiceId, Clock) {
     let mut admission = Admission::new(1000);
     let id = admission.add(Limits::new(attributes, wait));
@@ -44,7 +56,8 @@ fn one(attributes: &Attributes, wait: bool) -> (Admission, ServiceId, Clock) {
 
 #[test]
 fn at_instances_a_listener_rests_until_a_child_ends() {
-    let (mut admission, id, clock) = one(&Attributes { instances: Some(1), ..unlimited() }, false);
+    let (mut admission, id, clock) =
+        one(&limited(LimitAttributes { instances: Some(1), ..unlimited() }), false);
     assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit);
     assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
     assert_eq!(admission.before_accept(clock.0, id), Verdict::Rest(Reason::Instances, None));
@@ -54,7 +67,8 @@ fn at_instances_a_listener_rests_until_a_child_ends() {
 
 #[test]
 fn at_instances_clients_are_refused_if_that_is_wanted() {
-    let refusing = Attributes { instances: Some(1), at_limit: AtLimit::Refuse, ..unlimited() };
+    let refusing =
+        limited(LimitAttributes { instances: Some(1), at_limit: AtLimit::Refuse, ..unlimited() });
     let (mut admission, id, clock) = one(&refusing, false);
     admission.admit(&clock.seen(), id, peer(1));
     assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit);
@@ -69,7 +83,8 @@ fn at_instances_clients_are_refused_if_that_is_wanted() {
 
 #[test]
 fn a_full_service_server_and_source_await_an_end() {
-    let attributes = Attributes { instances: Some(2), per_source: Some(1), ..unlimited() };
+    let attributes =
+        limited(LimitAttributes { instances: Some(2), per_source: Some(1), ..unlimited() });
     let mut admission = Admission::new(3);
     let clock = Clock::new();
     let [id, other] = [0, 1].map(|_| admission.add(Limits::new(&attributes, false)));
@@ -91,12 +106,12 @@ fn a_full_service_server_and_source_await_an_end() {
 
 #[test]
 fn a_surplus_source_uses_up_nothing_of_others() {
-    let attributes = Attributes {
+    let attributes = limited(LimitAttributes {
         per_source: Some(1),
         rate: per_second(2),
         source_rate: per_second(2),
         ..unlimited()
-    };
+    });
     let (mut admission, id, clock) = one(&attributes, false);
     assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
     for _ in 0..100 {
@@ -113,7 +128,7 @@ fn a_surplus_source_uses_up_nothing_of_others() {
 #[test]
 fn a_source_rate_outlives_the_child_and_recovers() {
     let (mut admission, id, mut clock) =
-        one(&Attributes { source_rate: per_second(2), ..unlimited() }, false);
+        one(&limited(LimitAttributes { source_rate: per_second(2), ..unlimited() }), false);
     for _ in 0..2 {
         assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
         admission.release(clock.0, id, peer(1).into());
@@ -129,7 +144,7 @@ fn a_source_rate_outlives_the_child_and_recovers() {
 #[test]
 fn a_wait_service_rests_until_the_next_token() {
     let (mut admission, id, mut clock) =
-        one(&Attributes { rate: per_second(2), ..unlimited() }, true);
+        one(&limited(LimitAttributes { rate: per_second(2), ..unlimited() }), true);
     for _ in 0..2 {
         assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit);
         assert_eq!(admission.admit(&clock.seen(), id, Address::None), Verdict::Admit);
@@ -145,8 +160,8 @@ fn a_wait_service_rests_until_the_next_token() {
 
 #[test]
 fn cps_lets_the_listener_rest() {
-    let (mut admission, id, mut clock) = one(&unlimited(), false);
-    let mut limits = Limits::new(&unlimited(), false);
+    let (mut admission, id, mut clock) = one(&limited(unlimited()), false);
+    let mut limits = Limits::new(&limited(unlimited()), false);
     limits.cps = Some(Cps { count: 2, rest: Duration::from_secs(5) });
     admission.update(clock.0, id, limits);
     for _ in 0..3 {
@@ -167,8 +182,10 @@ fn cps_lets_the_listener_rest() {
 
 #[test]
 fn access_times_and_load_are_asked_first() {
-    let (mut admission, id, clock) = one(&Attributes { per_source: Some(0), ..unlimited() }, false);
-    let mut limits = Limits::new(&Attributes { per_source: Some(0), ..unlimited() }, false);
+    let (mut admission, id, clock) =
+        one(&limited(LimitAttributes { per_source: Some(0), ..unlimited() }), false);
+    let mut limits =
+        Limits::new(&limited(LimitAttributes { per_source: Some(0), ..unlimited() }), false);
     let only_from = parse_item("10.0.0.{1,2}").unwrap();
     limits.access = Some(Rc::new(AccessList::new(Some(&only_from), &[])));
     limits.times = Some(Rc::new(AccessTimes::parse("8:00-18:00").unwrap()));
@@ -190,14 +207,11 @@ fn access_times_and_load_are_asked_first() {
 #[test]
 fn what_the_attributes_say_of_access_holds() {
     let only_from = parse_item("10.0.0.0/24").unwrap();
-    let said = Attributes {
-        only_from: Some(only_from.into()),
-        no_access: parse_item("10.0.0.3").unwrap().into(),
-        access_times: AccessTimes::parse("8:00-18:00").ok(),
-        max_load: Some(2.0),
-        cps: Some(Cps { count: 1, rest: Duration::from_secs(5) }),
-        ..unlimited()
-    };
+    let cps = Some(Cps { count: 1, rest: Duration::from_secs(5) });
+    let mut said = limited(LimitAttributes { max_load: Some(2.0), cps, ..unlimited() });
+    said.access.only_from = Some(only_from.into());
+    said.access.no_access = parse_item("10.0.0.3").unwrap().into();
+    said.access.access_times = AccessTimes::parse("8:00-18:00").ok();
     let (mut admission, id, clock) = one(&said, false);
     let seen = clock.seen();
     assert_eq!(admission.admit(&seen, id, peer(3)), Verdict::Refuse(Reason::Access));
@@ -211,8 +225,7 @@ fn what_the_attributes_say_of_access_holds() {
 
 #[test]
 fn senders_of_datagrams_are_looked_at_before_a_wait_program_starts() {
-    let no_access = parse_item("10.0.0.3").unwrap().into();
-    let (mut admission, id, clock) = one(&Attributes { no_access, ..unlimited() }, true);
+    let (mut admission, id, clock) = one(&without("10.0.0.3"), true);
     assert!(admission.looks_at_senders(id));
     assert!(admission.admits_sender(clock.0, id, peer(1)));
     assert!(!admission.admits_sender(clock.0, id, peer(3)));
@@ -220,14 +233,13 @@ fn senders_of_datagrams_are_looked_at_before_a_wait_program_starts() {
     let began = Notice::LimitBegan { id: Some(id), reason: Reason::Access };
     assert_eq!(admission.notices(), [began]);
     assert_eq!(admission.admit(&clock.seen(), id, Address::None), Verdict::Admit);
-    let (admission, id, _) = one(&unlimited(), true);
+    let (admission, id, _) = one(&limited(unlimited()), true);
     assert!(!admission.looks_at_senders(id));
 }
 
 #[test]
 fn a_datagram_for_a_built_in_service_is_refused_and_its_listener_does_not_rest() {
-    let no_access: Rc<[_]> = parse_item("10.0.0.3").unwrap().into();
-    let attributes = Attributes { no_access, ..unlimited() };
+    let attributes = without("10.0.0.3");
     let mut admission = Admission::new(1000);
     let id = admission.add(Limits::new(&attributes, true).for_builtin(true));
     let clock = Clock::new();
@@ -238,8 +250,8 @@ fn a_datagram_for_a_built_in_service_is_refused_and_its_listener_does_not_rest()
 
 #[test]
 fn a_wait_service_looks_again_at_time_and_load() {
-    let (mut admission, id, clock) = one(&unlimited(), true);
-    let mut limits = Limits::new(&unlimited(), true);
+    let (mut admission, id, clock) = one(&limited(unlimited()), true);
+    let mut limits = Limits::new(&limited(unlimited()), true);
     limits.max_load = Some(0.1);
     admission.update(clock.0, id, limits);
     let until = Some(clock.0 + LOOK_AGAIN);
@@ -251,7 +263,7 @@ fn a_wait_service_looks_again_at_time_and_load() {
 fn max_children_is_for_all_and_wakes_all() {
     let mut admission = Admission::new(2);
     let clock = Clock::new();
-    let ids = [0; 2].map(|_| admission.add(Limits::new(&unlimited(), false)));
+    let ids = [0; 2].map(|_| admission.add(Limits::new(&limited(unlimited()), false)));
     for id in ids {
         assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
     }
@@ -269,16 +281,16 @@ fn max_children_is_for_all_and_wakes_all() {
 
 #[test]
 fn a_retired_service_lives_as_long_as_its_children() {
-    let (mut admission, id, clock) = one(&unlimited(), false);
+    let (mut admission, id, clock) = one(&limited(unlimited()), false);
     admission.admit(&clock.seen(), id, peer(1));
     admission.retire(id);
     assert_eq!(admission.before_accept(clock.0, id), Verdict::Refuse(Reason::Gone));
     assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Refuse(Reason::Gone));
-    let other = admission.add(Limits::new(&unlimited(), false));
+    let other = admission.add(Limits::new(&limited(unlimited()), false));
     assert_ne!(other.index, id.index, "its place is not free yet");
     assert_eq!(admission.running(id), 1);
     assert_eq!(admission.release(clock.0, id, peer(1).into()), Wake::Nobody);
-    let next = admission.add(Limits::new(&unlimited(), false));
+    let next = admission.add(Limits::new(&limited(unlimited()), false));
     assert_eq!((next.index, next == id), (id.index, false));
     admission.admit(&clock.seen(), next, peer(1));
     assert_eq!(admission.release(clock.0, id, peer(1).into()), Wake::Nobody, "an old id");
@@ -288,15 +300,19 @@ fn a_retired_service_lives_as_long_as_its_children() {
 #[test]
 fn a_reload_keeps_counters_and_clamps() {
     let (mut admission, id, mut clock) = one(
-        &Attributes {
+        &limited(LimitAttributes {
             rate: Some(Rate { count: 1, per: Duration::from_secs(86_400) }),
             ..unlimited()
-        },
+        }),
         false,
     );
     admission.admit(&clock.seen(), id, peer(1));
-    let faster =
-        Attributes { rate: per_second(1), instances: Some(2), per_source: Some(5), ..unlimited() };
+    let faster = limited(LimitAttributes {
+        rate: per_second(1),
+        instances: Some(2),
+        per_source: Some(5),
+        ..unlimited()
+    });
     admission.update(clock.0, id, Limits::new(&faster, false));
     assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Refuse(Reason::Rate));
     clock.pass(1000);
@@ -313,7 +329,7 @@ fn a_reload_keeps_counters_and_clamps() {
 #[test]
 fn a_million_sources_leave_a_bounded_table() {
     let (mut admission, id, clock) =
-        one(&Attributes { source_rate: per_second(1), ..unlimited() }, false);
+        one(&limited(LimitAttributes { source_rate: per_second(1), ..unlimited() }), false);
     for n in 0..1_000_000_u32 {
         let peer = Address::Inet((std::net::Ipv4Addr::from_bits(n), 1).into());
         assert_eq!(admission.admit(&clock.seen(), id, peer), Verdict::Admit);
@@ -326,9 +342,9 @@ fn a_million_sources_leave_a_bounded_table() {
 fn a_reload_frees_a_source_from_a_slow_rate() {
     let slow = Some(Rate { count: 1, per: Duration::from_secs(86_400) });
     let (mut admission, id, mut clock) =
-        one(&Attributes { source_rate: slow, ..unlimited() }, false);
+        one(&limited(LimitAttributes { source_rate: slow, ..unlimited() }), false);
     admission.admit(&clock.seen(), id, peer(1));
-    let faster = Attributes { source_rate: per_second(1), ..unlimited() };
+    let faster = limited(LimitAttributes { source_rate: per_second(1), ..unlimited() });
     admission.update(clock.0, id, Limits::new(&faster, false));
     let refused = Verdict::Refuse(Reason::SourceRate);
     assert_eq!(admission.admit(&clock.seen(), id, peer(1)), refused);
@@ -338,8 +354,8 @@ fn a_reload_frees_a_source_from_a_slow_rate() {
 
 #[test]
 fn a_reload_cuts_a_rest_short() {
-    let (mut admission, id, mut clock) = one(&unlimited(), false);
-    let mut limits = Limits::new(&unlimited(), false);
+    let (mut admission, id, mut clock) = one(&limited(unlimited()), false);
+    let mut limits = Limits::new(&limited(unlimited()), false);
     for (rest, expected) in [(3600, 3600), (1, 1)] {
         limits.cps = Some(Cps { count: 0, rest: Duration::from_secs(rest) });
         admission.update(clock.0, id, limits.clone());

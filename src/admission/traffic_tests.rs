@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::tests::{Clock, peer, unlimited};
+use super::tests::{Clock, limited, peer, unlimited};
 use super::*;
-use crate::config::model::{Attributes, Rate};
+use crate::config::model::{Attributes, LimitAttributes, Rate};
 use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, proptest};
 use proptest::test_runner::TestCaseError;
 
@@ -41,7 +41,9 @@ fn attributes() -> impl Strategy<Value = (Attributes, bool)> {
         |(instances, per_source, rate, source_rate, refuse, wait)| {
             let at_limit = if refuse { AtLimit::Refuse } else { AtLimit::Wait };
             let base = unlimited();
-            (Attributes { instances, per_source, rate, source_rate, at_limit, ..base }, wait)
+            let limits =
+                LimitAttributes { instances, per_source, rate, source_rate, at_limit, ..base };
+            (limited(limits), wait)
         },
     )
 }
@@ -86,8 +88,8 @@ impl Model {
 
     fn move_tokens(&mut self, service: usize, peer: u8, back: bool) {
         let attributes = &self.services[service].1;
-        let by_source = attributes.source_rate.filter(|_| !self.services[service].2);
-        for (peer, rate) in [(None, attributes.rate), (Some(peer), by_source)] {
+        let by_source = attributes.limits.source_rate.filter(|_| !self.services[service].2);
+        for (peer, rate) in [(None, attributes.limits.rate), (Some(peer), by_source)] {
             if let (Some(rate), Some(bucket)) = (rate, self.buckets.get_mut(&(service, peer))) {
                 bucket.move_by(rate, back);
             }
@@ -105,20 +107,20 @@ impl Model {
         let over =
             |limit: Option<u32>, count| limit.is_some_and(|n| count >= usize::try_from(n).unwrap());
         if let (Some(peer), false) = (peer, wait) {
-            if over(attributes.per_source, self.count(|child| *child == (service, peer))) {
+            if over(attributes.limits.per_source, self.count(|child| *child == (service, peer))) {
                 return Some(Reason::PerSource);
             }
-            if !self.has_token(service, Some(peer), attributes.source_rate) {
+            if !self.has_token(service, Some(peer), attributes.limits.source_rate) {
                 return Some(Reason::SourceRate);
             }
         }
         if self.running.len() >= self.max_children {
             return Some(Reason::MaxChildren);
         }
-        if over(attributes.instances, self.count(|child| child.0 == service)) {
+        if over(attributes.limits.instances, self.count(|child| child.0 == service)) {
             return Some(Reason::Instances);
         }
-        (!self.has_token(service, None, attributes.rate)).then_some(Reason::Rate)
+        (!self.has_token(service, None, attributes.limits.rate)).then_some(Reason::Rate)
     }
 }
 
@@ -131,7 +133,7 @@ fn come(
 ) -> Result<(), TestCaseError> {
     let (id, attributes, wait) = model.services[service].clone();
     let expected = model.reason(service, None).filter(|reason| {
-        let rests = wait || attributes.at_limit == AtLimit::Wait;
+        let rests = wait || attributes.limits.at_limit == AtLimit::Wait;
         *reason == Reason::MaxChildren || wait || (*reason == Reason::Instances && rests)
     });
     match admission.before_accept(clock.0, id) {
@@ -192,7 +194,8 @@ fn agree(admission: &Admission, model: &mut Model) -> Result<(), TestCaseError> 
         let running = model.count(|child| child.0 == service);
         prop_assert_eq!(usize::try_from(admission.running(id)).unwrap(), running);
         if let Some(reason) = model.rested.get(&id).copied() {
-            let full = attributes.instances.is_some_and(|n| running >= usize::try_from(n).unwrap());
+            let full =
+                attributes.limits.instances.is_some_and(|n| running >= usize::try_from(n).unwrap());
             let all = model.running.len() >= model.max_children;
             let still = if reason == Reason::MaxChildren { all } else { full };
             prop_assert!(still, "{:?} rests for {:?} and nobody wakes it", id, reason);

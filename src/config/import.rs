@@ -113,7 +113,7 @@ impl Writing<'_> {
         let served = config.services.iter().map(|service| (service, false));
         let disabled = config.disabled.iter().map(|service| (service, true));
         let text = |(service, disabled)| {
-            let shown = Shown { service, disabled, lookup: self.lookup };
+            let shown = Shown::new(service, disabled, self.lookup);
             let kind = ServiceKind::of_service(service);
             (place(service), Printed { kind, text: print::entry(&shown) })
         };

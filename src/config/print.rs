@@ -19,7 +19,7 @@ pub fn inetd_conf(config: &Config, lookup: &dyn Lookup) -> String {
     let served = config.services.iter().map(|service| (service, false));
     let disabled = config.disabled.iter().map(|service| (service, true));
     for (service, disabled) in served.chain(disabled) {
-        text.push_str(&entry(&Shown { service, disabled, lookup }));
+        text.push_str(&entry(&Shown::new(service, disabled, lookup)));
     }
     text
 }

@@ -74,7 +74,8 @@ fn endpoints(text: &str) -> Option<Vec<Endpoint>> {
 /// A listener of our own is opened as a service's is.
 fn open(endpoint: Endpoint) -> io::Result<Listener> {
     let spec = SocketSpec { endpoint, socket_type: SocketType::Stream, device: None };
-    let attributes = Attributes { backlog: Some(BACKLOG), ..Attributes::default() };
+    let mut attributes = Attributes::default();
+    attributes.socket.backlog = Some(BACKLOG);
     let service = Service {
         sockets: vec![spec.clone()],
         attributes: Rc::new(attributes),

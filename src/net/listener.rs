@@ -118,8 +118,8 @@ impl Listener {
             // So that a restart need not wait for old connections in TIME_WAIT.
             setsockopt(&descriptor, sockopt::ReuseAddr, &true)?;
             // Accepted connections inherit these two.
-            setsockopt(&descriptor, sockopt::TcpNoDelay, &attributes.nodelay)?;
-            keepalive::set(&descriptor, attributes.keepalive)?;
+            setsockopt(&descriptor, sockopt::TcpNoDelay, &attributes.socket.nodelay)?;
+            keepalive::set(&descriptor, attributes.socket.keepalive)?;
         }
         if let Some(device) = &spec.device {
             setsockopt(&descriptor, sockopt::BindToDevice, &device.into())?;
@@ -249,7 +249,7 @@ impl Listener {
         if let Socket::Tcp(listener) = &self.socket
             && !self.adopted
         {
-            keepalive::forget(listener, attributes.keepalive)?;
+            keepalive::forget(listener, attributes.socket.keepalive)?;
         }
         self.path.as_ref().map_or(Ok(()), |path| path.set_owner_and_mode(attributes))
     }
@@ -261,14 +261,14 @@ impl Listener {
             buffers::forget(self, spec, attributes)?;
         }
         if let Socket::Tcp(listener) = &self.socket {
-            if attributes.nodelay || !self.adopted {
-                setsockopt(listener, sockopt::TcpNoDelay, &attributes.nodelay)?;
+            if attributes.socket.nodelay || !self.adopted {
+                setsockopt(listener, sockopt::TcpNoDelay, &attributes.socket.nodelay)?;
             }
-            if attributes.keepalive.is_on() || !self.adopted {
-                keepalive::set(listener, attributes.keepalive)?;
+            if attributes.socket.keepalive.is_on() || !self.adopted {
+                keepalive::set(listener, attributes.socket.keepalive)?;
             }
         }
-        let says = attributes.backlog.is_some() || !self.adopted;
+        let says = attributes.socket.backlog.is_some() || !self.adopted;
         if spec.socket_type != SocketType::Dgram && says {
             start_listening(self, attributes)?;
         }
@@ -330,7 +330,7 @@ fn new_unix_socket(spec: &SocketSpec, service: &Service) -> io::Result<OwnedFd> 
 }
 
 fn start_listening(descriptor: &impl AsFd, attributes: &Attributes) -> io::Result<()> {
-    let backlog = match attributes.backlog {
+    let backlog = match attributes.socket.backlog {
         Some(backlog) => Backlog::new(i32::try_from(backlog).unwrap_or(i32::MAX))
             .unwrap_or(Backlog::MAXALLOWABLE),
         None => Backlog::MAXALLOWABLE,

@@ -64,11 +64,11 @@ impl BoundPath {
         if found.identity() != self.identity {
             return Err(io::Error::other(REPLACED));
         }
-        let user = attributes.socket_user.unwrap_or_else(|| geteuid().as_raw());
-        let group = attributes.socket_group.unwrap_or_else(|| self.group_of_new());
+        let user = attributes.socket.user.unwrap_or_else(|| geteuid().as_raw());
+        let group = attributes.socket.group.unwrap_or_else(|| self.group_of_new());
         let user = Some(user).filter(|user| *user != found.stat.st_uid);
         let group = Some(group).filter(|group| *group != found.stat.st_gid);
-        found.set_owner_and_mode((user, group), attributes.socket_mode)
+        found.set_owner_and_mode((user, group), attributes.socket.mode)
     }
 
     /// Ours, but in a folder that gives its own to everything in it (inode(7)).
@@ -123,8 +123,8 @@ pub(crate) fn bind(
         _ => return Err(bound_elsewhere(descriptor)),
     };
     let bound = BoundPath { path: path.to_owned(), identity: found.identity() };
-    let owner = (attributes.socket_user, attributes.socket_group);
-    found.set_owner_and_mode(owner, attributes.socket_mode)?;
+    let owner = (attributes.socket.user, attributes.socket.group);
+    found.set_owner_and_mode(owner, attributes.socket.mode)?;
     Ok(bound)
 }
 

@@ -222,7 +222,8 @@ impl<'a> Planner<'a> {
             };
             self.taken.insert(found);
             let before = self.old.get(found.service);
-            let reapply = before.is_none_or(|before| creation_differs(before, service));
+            let options = &service.attributes.socket;
+            let reapply = before.is_none_or(|before| before.attributes.socket != *options);
             plan.kept.push(KeptSocket { old: found, new, reapply });
         }
     }
@@ -293,17 +294,6 @@ fn same(a: &Service, b: &Service) -> bool {
         && *action == b.action
         && *account == b.account
         && *attributes == b.attributes
-}
-
-/// Whether a socket would be made in another way: all that [`Listener::update`] sets.
-///
-/// [`Listener::update`]: crate::net::listener::Listener::update
-fn creation_differs(a: &Service, b: &Service) -> bool {
-    let (a, b) = (&a.attributes, &b.attributes);
-    (a.backlog, a.sndbuf, a.rcvbuf) != (b.backlog, b.sndbuf, b.rcvbuf)
-        || (a.nodelay, a.keepalive) != (b.nodelay, b.keepalive)
-        || (a.socket_user, a.socket_group, a.socket_mode)
-            != (b.socket_user, b.socket_group, b.socket_mode)
 }
 
 #[cfg(test)]

@@ -80,14 +80,14 @@ fn another_line_of_the_file_is_no_change() {
 #[test]
 fn options_of_creation_are_applied_again() {
     let options: [fn(&mut Attributes); 8] = [
-        |it| it.backlog = Some(5),
-        |it| it.sndbuf = Some(5),
-        |it| it.rcvbuf = Some(5),
-        |it| it.nodelay = true,
-        |it| it.keepalive = Keepalive::Yes,
-        |it| it.socket_user = Some(5),
-        |it| it.socket_group = Some(5),
-        |it| it.socket_mode = 0o666,
+        |it| it.socket.backlog = Some(5),
+        |it| it.socket.sndbuf = Some(5),
+        |it| it.socket.rcvbuf = Some(5),
+        |it| it.socket.nodelay = true,
+        |it| it.socket.keepalive = Keepalive::Yes,
+        |it| it.socket.user = Some(5),
+        |it| it.socket.group = Some(5),
+        |it| it.socket.mode = 0o666,
     ];
     for (number, option) in options.iter().enumerate() {
         let mut changed = service(&[1]);

@@ -272,8 +272,8 @@ pub(super) fn look_over(new: &Config, plan: &Plan) -> Overview {
         own_ports: own_ports.into_iter().collect(),
         own_names: own_names.into_iter().collect(),
         broadcasts: Vec::new(),
-        asks_for_time: attributes().any(|it| it.access_times.is_some()),
-        asks_for_load: attributes().any(|it| it.max_load.is_some()),
+        asks_for_time: attributes().any(|it| it.access.access_times.is_some()),
+        asks_for_load: attributes().any(|it| it.limits.max_load.is_some()),
         not_served: not_served(new, plan),
     }
 }
@@ -286,7 +286,7 @@ fn not_served(new: &Config, plan: &Plan) -> Vec<NotServed> {
 
 /// The files for lines that services name, those included that go on as before.
 pub(super) fn log_files(new: &Config, plan: &Plan) -> Vec<LogFile> {
-    let named = all(new, plan).filter_map(|service| service.attributes.log_file.as_deref());
+    let named = all(new, plan).filter_map(|service| service.attributes.log.file.as_deref());
     let mut known: BTreeSet<(&Path, Option<u64>, Option<u64>)> = BTreeSet::new();
     named.filter(|file| known.insert((&file.path, file.soft, file.hard))).cloned().collect()
 }

@@ -81,7 +81,9 @@ fn a_line_put_before_them_moves_services_and_nothing_else() {
 #[test]
 fn what_depends_on_the_machine_is_done_again() {
     let paths = Paths { list: vec!["/usr".into()], optional: false };
-    let attributes = Rc::new(Attributes { read_only: paths, ..Attributes::default() });
+    let mut attributes = Attributes::default();
+    attributes.sandbox.read_only = paths;
+    let attributes = Rc::new(attributes);
     let confined =
         || vec![Service { attributes: Rc::clone(&attributes), ..service(&[1], false, 1) }];
     let steps = steps_of(confined(), confined());
@@ -92,8 +94,8 @@ fn what_depends_on_the_machine_is_done_again() {
 fn log_files_are_named_once() {
     let file = |path: &str| LogFile { path: path.into(), soft: None, hard: None };
     let with = |path: &str, port| {
-        let attributes =
-            Attributes { log_file: Some(Rc::new(file(path))), ..Attributes::default() };
+        let mut attributes = Attributes::default();
+        attributes.log.file = Some(Rc::new(file(path)));
         Service { attributes: Rc::new(attributes), ..service(&[port], false, 1) }
     };
     let new = config(vec![with("/a", 1), with("/b", 2), with("/a", 3)], vec![]);

@@ -235,9 +235,9 @@ impl<W: Write> Sender<W> {
     fn attributes(&mut self, attributes: &Rc<Attributes>) -> io::Result<Number> {
         let (number, is_new) = self.attributes.number(attributes);
         if is_new {
-            let only_from = attributes.only_from.as_ref();
+            let only_from = attributes.access.only_from.as_ref();
             let only_from = only_from.map(|list| self.list(list)).transpose()?;
-            let no_access = &attributes.no_access;
+            let no_access = &attributes.access.no_access;
             let no_access = (!no_access.is_empty()).then(|| self.list(no_access)).transpose()?;
             let without = without_lists(attributes);
             self.put(&WireRecord::Attributes(Box::new(without), only_from, no_access))?;
@@ -264,7 +264,7 @@ impl<W: Write> Sender<W> {
 fn without_lists(attributes: &Attributes) -> Attributes {
     // Cloning shares the lists; only then are they let go.
     let mut without = attributes.clone();
-    (without.only_from, without.no_access) = (None, Rc::from([]));
+    (without.access.only_from, without.access.no_access) = (None, Rc::from([]));
     without
 }
 
@@ -346,10 +346,10 @@ impl Receiver {
                 let lists = &self.lists;
                 let list = |number: Number| lists.get(index(number)).map(Rc::clone);
                 if let Some(only_from) = only_from {
-                    attributes.only_from = Some(list(only_from)?);
+                    attributes.access.only_from = Some(list(only_from)?);
                 }
                 if let Some(no_access) = no_access {
-                    attributes.no_access = list(no_access)?;
+                    attributes.access.no_access = list(no_access)?;
                 }
                 self.attributes.push(Rc::from(attributes));
             }

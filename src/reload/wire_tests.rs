@@ -16,18 +16,16 @@ fn not_utf8() -> PathBuf {
 }
 
 fn attributes(list: &Rc<[Prefix]>) -> Attributes {
-    Attributes {
-        only_from: Some(Rc::clone(list)),
-        no_access: Rc::clone(list),
-        chdir: Some(not_utf8()),
-        chroot: None,
-        env: vec![("A".to_owned(), not_utf8().into())],
-        max_load: Some(1.5),
-        access_times: Some(crate::config::model::AccessTimes::parse("8:00-18:00").unwrap()),
-        banner: Some(Rc::new(Banner { path: not_utf8(), text: vec![0, 255, 10] })),
-        log_file: Some(Rc::new(LogFile { path: not_utf8(), soft: Some(1), hard: None })),
-        ..Attributes::default()
-    }
+    let mut all = Attributes::default();
+    all.access.only_from = Some(Rc::clone(list));
+    all.access.no_access = Rc::clone(list);
+    all.access.access_times = crate::config::model::AccessTimes::parse("8:00-18:00").ok();
+    all.process.chdir = Some(not_utf8());
+    all.process.env = vec![("A".to_owned(), not_utf8().into())];
+    all.limits.max_load = Some(1.5);
+    all.banners.all = Some(Rc::new(Banner { path: not_utf8(), text: vec![0, 255, 10] }));
+    all.log.file = Some(Rc::new(LogFile { path: not_utf8(), soft: Some(1), hard: None }));
+    all
 }
 
 /// Nowhere without its scope.
@@ -85,7 +83,9 @@ fn loading(services: u16, addresses: usize) -> Loading {
     let account = Rc::new(Account { name: "nobody".to_owned(), ..Account::default() });
     let prefix = parse_item("10.1.0.0/16").unwrap()[0];
     let list: Rc<[Prefix]> = vec![prefix; addresses].into();
-    let two = [Rc::new(attributes(&list)), Rc::new(Attributes { nice: 1, ..attributes(&list) })];
+    let mut nice = attributes(&list);
+    nice.process.nice = 1;
+    let two = [Rc::new(attributes(&list)), Rc::new(nice)];
     let each = (0..services).map(|n| serve(service(n, &account, &two[usize::from(n % 2)])));
     let mut steps: Vec<Step> = each.collect();
     steps.push(Step::Same { first: 1, count: 1_000_000 });
@@ -150,8 +150,8 @@ fn what_services_shared_they_share_again() {
         assert!(Rc::ptr_eq(&service.account, &services[0].account));
         assert!(Rc::ptr_eq(&service.attributes, &first.attributes));
         assert!(Rc::ptr_eq(&service.origin.file, &services[0].origin.file));
-        let list = service.attributes.only_from.as_ref().unwrap();
-        assert!(Rc::ptr_eq(list, services[0].attributes.only_from.as_ref().unwrap()));
+        let list = service.attributes.access.only_from.as_ref().unwrap();
+        assert!(Rc::ptr_eq(list, services[0].attributes.access.only_from.as_ref().unwrap()));
         assert!(list.is_empty());
     }
 }

@@ -165,10 +165,10 @@ impl Terms {
     pub(super) fn of(service: &Service) -> Self {
         let attributes = &service.attributes;
         Self {
-            log: attributes.log_on_success,
-            on_stop: attributes.on_stop,
-            kill_after: attributes.kill_after,
-            leftovers: attributes.leftovers,
+            log: attributes.log.on_success,
+            on_stop: attributes.ending.on_stop,
+            kill_after: attributes.ending.kill_after,
+            leftovers: attributes.ending.leftovers,
         }
     }
 }

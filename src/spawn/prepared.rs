@@ -145,7 +145,7 @@ impl Prepared {
             late_environment: c_variables(&late)?,
             overridden: late.iter().map(|(n, _)| n.to_string_lossy().into_owned()).collect(),
             confinement,
-            stderr: attributes.stderr,
+            stderr: attributes.process.stderr,
         })
     }
 
@@ -178,7 +178,7 @@ fn steps(
     let Service { attributes, account, .. } = service;
     let ids = account.switch.then_some((account.uid, account.gid));
     let differs = |wanted: u32, have: Option<u32>| (have != Some(wanted)).then_some(wanted);
-    let kept = attributes.capabilities;
+    let kept = attributes.sandbox.capabilities;
     let whose = match (account.uid, ids) {
         (0, _) => Whose::Root,
         (_, Some(_)) => Whose::Another,
@@ -188,14 +188,14 @@ fn steps(
     Ok(Steps {
         path: c_string(program.path.as_os_str())?,
         limits: limits(attributes, server),
-        umask: attributes.umask.filter(|umask| *umask != server.umask),
-        priority: (attributes.nice != 0)
-            .then(|| server.nice.saturating_add(attributes.nice).clamp(-20, 19)),
-        chroot: c_path(attributes.chroot.as_deref())?,
+        umask: attributes.process.umask.filter(|umask| *umask != server.umask),
+        priority: (attributes.process.nice != 0)
+            .then(|| server.nice.saturating_add(attributes.process.nice).clamp(-20, 19)),
+        chroot: c_path(attributes.process.chroot.as_deref())?,
         chdir: c_path(directory(attributes, server))?,
         capabilities: Capabilities::of(kept, whose, &server.capabilities),
         // Landlock asks for it of whoever is not root.
-        no_new_privs: attributes.no_new_privs
+        no_new_privs: attributes.sandbox.no_new_privs
             || is_path_confined
             || Capabilities::need_no_new_privs(kept, whose, &server.capabilities),
         groups: groups.filter(|groups| !are_alike(groups, &server.groups, account.gid)),
@@ -215,8 +215,8 @@ fn are_alike(wanted: &[u32], have: &[u32], gid: u32) -> bool {
 
 /// The directory to change to; none when the server is in it already.
 fn directory<'a>(attributes: &'a Attributes, server: &ServerFacts) -> Option<&'a Path> {
-    let there = server.in_root && attributes.chroot.is_none();
-    attributes.chdir.as_deref().filter(|path| !(there && *path == Path::new("/")))
+    let there = server.in_root && attributes.process.chroot.is_none();
+    attributes.process.chdir.as_deref().filter(|path| !(there && *path == Path::new("/")))
 }
 
 fn c_variables(variables: &[(OsString, OsString)]) -> Result<Vec<CString>, HasNul> {
@@ -238,12 +238,12 @@ fn base_environment(
 ) -> Vec<(OsString, OsString)> {
     let account = &service.account;
     let first = |name: &OsStr| !late.iter().any(|(set, _)| set == name);
-    if service.attributes.inherit_environment {
+    if service.attributes.process.inherit_environment {
         let kept = |(name, _): &&(OsString, OsString)| may_pass(name) && first(name);
         return server.environment.iter().filter(kept).cloned().collect();
     }
     let path = if account.uid == 0 { ROOT_PATH } else { USER_PATH };
-    let all = service.attributes.passenv.iter().any(|name| name == ALL);
+    let all = service.attributes.process.passenv.iter().any(|name| name == ALL);
     let passed = server
         .environment
         .iter()
@@ -275,14 +275,15 @@ fn is_set_here(name: &OsStr) -> bool {
 
 /// What `passenv` and then `env` say; the latter wins.
 fn late_environment(attributes: &Attributes, server: &ServerFacts) -> Vec<(OsString, OsString)> {
-    let named = |name: &OsStr| attributes.passenv.iter().any(|passed| name == OsStr::new(passed));
-    let set = |name: &OsStr| attributes.env.iter().any(|(set, _)| name == OsStr::new(set));
+    let named =
+        |name: &OsStr| attributes.process.passenv.iter().any(|passed| name == OsStr::new(passed));
+    let set = |name: &OsStr| attributes.process.env.iter().any(|(set, _)| name == OsStr::new(set));
     let passed = server
         .environment
         .iter()
         .filter(|(name, _)| named(name) && may_pass(name) && !set(name))
         .cloned();
-    let set = attributes.env.iter().map(|(name, value)| (name.into(), value.clone()));
+    let set = attributes.process.env.iter().map(|(name, value)| (name.into(), value.clone()));
     passed.chain(set).collect()
 }
 
@@ -299,7 +300,7 @@ fn limits(attributes: &Attributes, server: &ServerFacts) -> Vec<ResourceLimit> {
         let value = value.unwrap_or(libc::RLIM64_INFINITY);
         ResourceLimit { resource: number(*resource), soft: value, hard: value, is_usual: false }
     };
-    let mut limits: Vec<ResourceLimit> = attributes.rlimits.iter().map(both).collect();
+    let mut limits: Vec<ResourceLimit> = attributes.process.rlimits.iter().map(both).collect();
     if let Some((soft, hard)) = server.nofile
         && !limits.iter().any(|limit| limit.resource == number(Resource::Files))
     {

@@ -155,25 +155,32 @@ fn limits_of_every_dialect_become_attributes() {
     let minute = |count| Some(Rate { count, per: Duration::from_secs(60) });
     for line in ["80 stream tcp nowait.400 - cat", "80 stream tcp nowait:400 - cat"] {
         let attributes = service(line).attributes;
-        assert_eq!((attributes.rate, attributes.instances), (minute(400), Some(256)), "{line}");
+        assert_eq!(
+            (attributes.limits.rate, attributes.limits.instances),
+            (minute(400), Some(256)),
+            "{line}"
+        );
     }
     let attributes =
         service("nntp stream tcp nowait/40/20/5 news:news /usr/lib/news/nnrpd nnrpd").attributes;
-    assert_eq!(attributes.instances, Some(40));
-    assert_eq!((attributes.source_rate, attributes.per_source), (minute(20), Some(5)));
+    assert_eq!(attributes.limits.instances, Some(40));
+    assert_eq!(
+        (attributes.limits.source_rate, attributes.limits.per_source),
+        (minute(20), Some(5))
+    );
     let attributes = service("80 stream tcp nowait/0/0/0 - cat").attributes;
     assert_eq!(
-        (attributes.instances, attributes.source_rate, attributes.per_source),
+        (attributes.limits.instances, attributes.limits.source_rate, attributes.limits.per_source),
         (None, None, None)
     );
-    assert_eq!(service("80 stream,2 tcp nowait - cat").attributes.instances, Some(2));
-    assert_eq!(service("/run/x stream,2 unix nowait - cat").attributes.instances, Some(2));
+    assert_eq!(service("80 stream,2 tcp nowait - cat").attributes.limits.instances, Some(2));
+    assert_eq!(service("/run/x stream,2 unix nowait - cat").attributes.limits.instances, Some(2));
     let attributes = service("shell stream tcp,sndbuf=16384,rcvbuf=1m nowait root cat").attributes;
-    assert_eq!((attributes.sndbuf, attributes.rcvbuf), (Some(16384), Some(1 << 20)));
+    assert_eq!((attributes.socket.sndbuf, attributes.socket.rcvbuf), (Some(16384), Some(1 << 20)));
     let text = "80 on protocol = tcp, wait = no, user = root, service_max = 5, ip_max = 3, accept_max = 9, sndbuf = 64k, exec = cat;";
     let attributes = service(text).attributes;
-    assert_eq!((attributes.rate, attributes.source_rate), (minute(5), minute(3)));
-    assert_eq!((attributes.instances, attributes.sndbuf), (Some(9), Some(65536)));
+    assert_eq!((attributes.limits.rate, attributes.limits.source_rate), (minute(5), minute(3)));
+    assert_eq!((attributes.limits.instances, attributes.socket.sndbuf), (Some(9), Some(65536)));
 }
 
 #[test]
@@ -181,8 +188,8 @@ fn freebsd_owners_of_unix_sockets_become_attributes() {
     let loaded = read(":news:daemon:220:/var/run/sock stream unix nowait root internal echo");
     assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
     let attributes = &loaded.config.services[0].attributes;
-    assert_eq!((attributes.socket_user, attributes.socket_group), (Some(9), Some(1)));
-    assert_eq!(attributes.socket_mode, 0o220);
+    assert_eq!((attributes.socket.user, attributes.socket.group), (Some(9), Some(1)));
+    assert_eq!(attributes.socket.mode, 0o220);
 }
 
 #[test]
@@ -255,10 +262,10 @@ fn attributes_and_defaults_reach_the_model() {
     groups = no
 ";
     let service = service(text);
-    assert_eq!(service.attributes.per_source, Some(10));
-    assert_eq!(service.attributes.instances, Some(20));
+    assert_eq!(service.attributes.limits.per_source, Some(10));
+    assert_eq!(service.attributes.limits.instances, Some(20));
     let env = [("C".to_owned(), "x y".into()), ("A".to_owned(), "3".into())];
-    assert_eq!(service.attributes.env, env);
+    assert_eq!(service.attributes.process.env, env);
     assert_eq!((service.account.gid, service.account.groups.len()), (5, 0));
     assert_eq!(service.socket_type, SocketType::Stream);
     assert_ne!(service.action, Action::Builtin(Builtin::Echo));
@@ -270,7 +277,7 @@ fn defaults_of_the_command_line_hold_for_all_services() {
     let fake = FakeLookup::with_file("inetd.conf", "80 stream tcp nowait - cat\n");
     let path = Path::new("inetd.conf");
     let loaded = load(path, &["instances=3".to_owned()], &fake);
-    assert_eq!(loaded.config.services[0].attributes.instances, Some(3));
+    assert_eq!(loaded.config.services[0].attributes.limits.instances, Some(3));
     for (wrong, said) in
         [("instances=x", "not a number"), ("bogus=1", "unknown attribute"), ("x", "not NAME=VALUE")]
     {
@@ -331,7 +338,7 @@ fn what_an_included_file_says_of_others_ends_with_it() {
         .iter()
         .map(|one| {
             let Endpoint::Inet(address) = &one.sockets[0].endpoint else { panic!("{one:?}") };
-            (one.label.as_str(), one.attributes.nice, address.is_ipv4())
+            (one.label.as_str(), one.attributes.process.nice, address.is_ipv4())
         })
         .collect();
     assert_eq!(all, [("80/tcp", 1, true), ("82/tcp", 2, false), ("81/tcp", 1, true)]);
@@ -343,7 +350,7 @@ fn attributes_can_stand_below_key_values_too() {
     let text = "80 on protocol = tcp, wait = no, user = root, exec = cat; # web\n    nice = 3\n81 off protocol = tcp,\n  wait = no, user = root, exec = cat;\n";
     let loaded = read(text);
     assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
-    assert_eq!(loaded.config.services[0].attributes.nice, 3);
+    assert_eq!(loaded.config.services[0].attributes.process.nice, 3);
     assert_eq!(loaded.config.disabled[0].label, "81/tcp");
 }
 

@@ -150,9 +150,9 @@ fn defaults_of_the_command_line_win_over_what_xinetd_takes_for_granted() {
         let loaded = load(Path::new("/etc/xinetd.conf"), &defaults, &machine(text));
         services(&loaded.config)[0].attributes.clone()
     };
-    assert_eq!(read(&[]).instances, None);
-    assert_eq!(read(&["instances=7"]).instances, Some(7));
-    assert_eq!(read(&["stderr=socket"]).stderr, oxinetd::config::model::StderrTo::Socket);
+    assert_eq!(read(&[]).limits.instances, None);
+    assert_eq!(read(&["instances=7"]).limits.instances, Some(7));
+    assert_eq!(read(&["stderr=socket"]).process.stderr, oxinetd::config::model::StderrTo::Socket);
 }
 
 #[test]

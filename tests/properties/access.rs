@@ -17,7 +17,7 @@ pub(super) fn holds(bytes: &[u8]) {
     findings::are_sound(&loaded.diagnostics);
     findings::prints_and_reads_back(&loaded.config, &machine);
     for service in &loaded.config.services {
-        service.attributes.only_from.iter().flat_map(|list| list.iter()).for_each(is_sound);
+        service.attributes.access.only_from.iter().flat_map(|list| list.iter()).for_each(is_sound);
     }
     for line in String::from_utf8_lossy(bytes).lines() {
         match parse_item(line) {

@@ -1,5 +1,9 @@
 //! The capabilities of capabilities(7) by name and number.
 
+use super::form::Form;
+use super::value::{Operator, Problem, Value};
+use crate::config::model::ALL_CAPABILITIES;
+
 /// Their names without `CAP_`, in the order of their numbers.
 const NAMES: [&str; 41] = [
     "CHOWN",
@@ -46,23 +50,50 @@ const NAMES: [&str; 41] = [
 ];
 
 /// All that have a name here. A kernel may have newer ones: those are kept by
-/// [`crate::config::model::ALL_CAPABILITIES`] only.
+/// [`ALL_CAPABILITIES`] only.
 const NAMED: u64 = (1 << NAMES.len()) - 1;
 
+/// Names, or `all` or `none` alone.
+pub(super) const CAPABILITIES: Form<u64> = Form {
+    read: |value, before| capabilities(value, *before),
+    show: |kept| {
+        let names: Vec<String> = names(*kept).collect();
+        Some(if names.is_empty() { "none".to_owned() } else { names.join(" ") })
+    },
+};
+
+fn capabilities(value: &Value<'_>, before: u64) -> Result<u64, Problem> {
+    let is_set = value.operator == Operator::Set;
+    let only = value.words.first().filter(|_| value.words.len() == 1 && is_set);
+    match only.map(|word| word.text.to_ascii_lowercase()).as_deref() {
+        Some("all") => return Ok(ALL_CAPABILITIES),
+        Some("none") => return Ok(0),
+        _ => {}
+    }
+    let said = value.capabilities()?;
+    Ok(match value.operator {
+        Operator::Set => said,
+        // `all` has those already that have no name.
+        Operator::Add if before == ALL_CAPABILITIES => ALL_CAPABILITIES,
+        Operator::Add => named(before) | said,
+        Operator::Remove => named(before) & !said,
+    })
+}
+
 /// The bit of a name, with or without `CAP_`, in any case.
-pub(crate) fn bit(name: &str) -> Option<u64> {
+pub(super) fn bit(name: &str) -> Option<u64> {
     let upper = name.to_ascii_uppercase();
     let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
     NAMES.iter().position(|known| *known == bare).map(|number| 1 << number)
 }
 
 /// A set without what has no name.
-pub(crate) fn named(set: u64) -> u64 {
+fn named(set: u64) -> u64 {
     set & NAMED
 }
 
 /// The names of a set, with `CAP_`.
-pub(crate) fn names(set: u64) -> impl Iterator<Item = String> {
+pub(super) fn names(set: u64) -> impl Iterator<Item = String> {
     let kept = move |(number, _): &(usize, &&str)| set & (1 << number) != 0;
     NAMES.iter().enumerate().filter(kept).map(|(_, name)| format!("CAP_{name}"))
 }

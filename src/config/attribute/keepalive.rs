@@ -2,9 +2,9 @@
 
 use std::fmt::Display;
 
+use super::form::Form;
 use super::quantity::{digits, duration};
 use super::value::{Problem, Value};
-use super::{Draft, Shown};
 use crate::config::model::{Keepalive, KeepaliveTimes};
 use crate::config::text::words::Word;
 
@@ -15,8 +15,21 @@ const MOST: u8 = 127;
 const HELP: &str = "write `60s 10s 6`: asked after 60 seconds of silence, then every 10, and \
     given up after 6 questions without an answer";
 
-pub(super) fn set(draft: &mut Draft, value: &Value<'_>) -> Result<(), Problem> {
-    draft.attributes.keepalive = match value.words {
+pub(super) const KEEPALIVE: Form<Keepalive> = Form {
+    read: |value, _| keepalive(value),
+    show: |keepalive| {
+        Some(match keepalive {
+            Keepalive::No => "no".to_owned(),
+            Keepalive::Yes => "yes".to_owned(),
+            Keepalive::Times(KeepaliveTimes { idle, interval, count }) => {
+                format!("{idle}s {interval}s {count}")
+            }
+        })
+    },
+};
+
+fn keepalive(value: &Value<'_>) -> Result<Keepalive, Problem> {
+    Ok(match value.words {
         [idle, interval, count] => Keepalive::Times(KeepaliveTimes {
             idle: seconds(idle)?,
             interval: seconds(interval)?,
@@ -30,8 +43,7 @@ pub(super) fn set(draft: &mut Draft, value: &Value<'_>) -> Result<(), Problem> {
         }
         _ if value.yes_no().map_err(or_times)? => Keepalive::Yes,
         _ => Keepalive::No,
-    };
-    Ok(())
+    })
 }
 
 /// What is neither `yes` nor `no` may have been meant as times.
@@ -59,14 +71,4 @@ fn questions(word: &Word) -> Result<u8, Problem> {
         let message = format!("`{}` is not a number from 1 to {MOST}", word.text);
         Problem::new(&word.span, message, HELP)
     })
-}
-
-pub(super) fn print(shown: &Shown<'_>) -> Option<String> {
-    match shown.service.attributes.keepalive {
-        Keepalive::No => None,
-        Keepalive::Yes => Some("yes".to_owned()),
-        Keepalive::Times(KeepaliveTimes { idle, interval, count }) => {
-            Some(format!("{idle}s {interval}s {count}"))
-        }
-    }
 }

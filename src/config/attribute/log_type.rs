@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use super::form::Form;
 use super::quantity::{show_size, size};
 use super::value::{Problem, Value};
-use super::{Draft, Shown};
 use crate::config::diagnostic::suggest::{listed, nearest};
 use crate::config::model::LogFile;
 use crate::config::text::words::{Word, quote};
@@ -24,18 +24,25 @@ const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice",
 const LEAST_EXTRA: u64 = 5 << 10;
 const MOST_EXTRA: u64 = 20 << 10;
 
-pub(super) fn set(draft: &mut Draft, value: &Value<'_>) -> Result<(), Problem> {
+pub(super) const LOG_TYPE: Form<Option<Rc<LogFile>>> = Form {
+    read: |value, _| log_type(value),
+    show: |file| {
+        file.as_deref().map(|LogFile { path, soft, hard }| {
+            let sizes = [soft, hard].into_iter().flatten();
+            let sizes: String = sizes.map(|size| format!(" {}", show_size(*size))).collect();
+            format!("FILE {}{sizes}", quote(path.as_os_str()))
+        })
+    },
+};
+
+fn log_type(value: &Value<'_>) -> Result<Option<Rc<LogFile>>, Problem> {
     let Some((kind, rest)) = value.words.split_first() else {
         return Err(Problem::new(value.place, "the value is missing", help(value)));
     };
-    draft.attributes.log_file = match one_of(kind, "value", &KINDS)? {
-        "FILE" => Some(Rc::new(file(rest, value)?)),
-        _ => {
-            check_syslog(rest, value)?;
-            None
-        }
-    };
-    Ok(())
+    if one_of(kind, "value", &KINDS)? == "FILE" {
+        return Ok(Some(Rc::new(file(rest, value)?)));
+    }
+    check_syslog(rest, value).map(|()| None)
 }
 
 fn help(value: &Value<'_>) -> String {
@@ -105,12 +112,6 @@ fn bytes(word: &Word) -> Result<u64, Problem> {
 /// HARD where only SOFT is said.
 fn hard_for(soft: u64) -> u64 {
     soft.saturating_add((soft / 100).clamp(LEAST_EXTRA, MOST_EXTRA))
-}
-
-pub(super) fn print(shown: &Shown<'_>) -> Option<String> {
-    let LogFile { path, soft, hard } = shown.service.attributes.log_file.as_deref()?;
-    let sizes = [soft, hard].into_iter().flatten().map(|size| format!(" {}", show_size(*size)));
-    Some(format!("FILE {}{}", quote(path.as_os_str()), sizes.collect::<String>()))
 }
 
 #[cfg(test)]

@@ -8,13 +8,14 @@ use super::model::{Attributes, Service};
 use super::text::words::Word;
 use value::{Problem, Value};
 
-pub(super) mod capability;
-mod confinement;
+mod capability;
 mod environment;
+mod form;
 mod keepalive;
 mod limits;
 pub(super) mod lists;
 mod log_type;
+mod logged;
 mod print;
 pub(super) mod quantity;
 pub(super) mod redirect;
@@ -107,12 +108,27 @@ pub(crate) struct Shown<'a> {
     pub(crate) disabled: bool,
     /// For the names of numbers.
     pub(crate) lookup: &'a dyn Lookup,
+    /// What holds where nothing is said.
+    defaults: Attributes,
+}
+
+impl<'a> Shown<'a> {
+    /// A service and whether it is disabled.
+    pub(crate) fn new(service: &'a Service, disabled: bool, lookup: &'a dyn Lookup) -> Self {
+        Self { service, disabled, lookup, defaults: Attributes::default() }
+    }
 }
 
 /// How a value is written into a draft.
 type Setter = fn(&mut Draft, &Value<'_>) -> Result<(), Problem>;
 /// How a value is printed; None where it is the default.
 type Printer = fn(&Shown<'_>) -> Option<String>;
+
+/// How a value is read and printed.
+struct How {
+    set: Setter,
+    print: Printer,
+}
 
 /// One line of the table.
 pub struct Attribute {
@@ -130,8 +146,12 @@ pub struct Attribute {
     pub list: bool,
     /// What it has an effect on.
     pub scope: Scope,
-    set: Setter,
-    print: Printer,
+    /// Whether something that it narrows would be wide open without it: where its line is wrong
+    /// and holds for others, those are not served, whatever else a mistake may cost.
+    narrows: bool,
+    /// Whether xinetd does not know it, and nobody is safer for it.
+    harmless: bool,
+    how: How,
 }
 
 impl fmt::Debug for Attribute {
@@ -143,12 +163,17 @@ impl fmt::Debug for Attribute {
 impl Attribute {
     /// Writes a value into a draft.
     pub(crate) fn set(&self, draft: &mut Draft, value: &Value<'_>) -> Result<(), Problem> {
-        (self.set)(draft, value)
+        (self.how.set)(draft, value)
+    }
+
+    /// Whether a wrong value may be passed over in a file of xinetd, which does so.
+    pub(crate) fn is_ours_and_harmless(&self) -> bool {
+        self.harmless
     }
 
     /// The value to print; None where it is the default.
     pub(crate) fn print(&self, shown: &Shown<'_>) -> Option<String> {
-        (self.print)(shown)
+        (self.how.print)(shown)
     }
 }
 
@@ -167,6 +192,14 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// The attribute of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Attribute> {
     TABLE.iter().find(|attribute| attribute.name == name || attribute.aliases.contains(&name))
+}
+
+/// Whether a line that is wrong seems to narrow something.
+pub(crate) fn narrows(line: &str) -> bool {
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let mut words = line.split(|c| !is_letter(c)).filter(|word| !word.is_empty());
+    let is_one = |name: &str| find(name).is_some_and(|found| found.narrows);
+    words.any(|word| is_one(word) || nearest(word, names()).is_some_and(is_one))
 }
 
 /// What to say to somebody who wrote a name that no attribute has.

@@ -1,114 +1,30 @@
-//! Printers of the table: a value of the model as it is written, None for the default.
+//! Printers of what is no field of the attributes, or not as it is written there; None for the
+//! default.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
-use std::time::Duration;
 
 use super::Shown;
-use super::capability;
 use super::quantity::show_size;
-use crate::config::model::{
-    Action, AtLimit, Attributes, Endpoint, Leftovers, Limit, Linger, OnStop, Paths, Rate,
-    RelayTarget, Resource, Sought, StderrTo,
-};
+use crate::config::model::{Action, Banner, Endpoint, Prefix, RelayTarget, Resource, Sought};
 use crate::config::text::words::quote;
+use crate::net::vsock;
 
-/// The value where it is not the default.
-fn differing<'a, T: PartialEq>(
-    shown: &Shown<'a>,
-    default: &'a Attributes,
-    get: impl Fn(&'a Attributes) -> T,
-) -> Option<T> {
-    let value = get(&shown.service.attributes);
-    (value != get(default)).then_some(value)
+pub(super) fn only_from(shown: &Shown<'_>) -> Option<String> {
+    let access = &shown.service.attributes.access;
+    access.only_from.as_deref().map(|list| items(list, &access.machines.0))
 }
 
-pub(super) fn limit(shown: &Shown<'_>, get: fn(&Attributes) -> Limit) -> Option<String> {
-    let value = differing(shown, &Attributes::default(), get)?;
-    Some(value.map_or("unlimited".to_owned(), |limit| limit.to_string()))
+pub(super) fn no_access(shown: &Shown<'_>) -> Option<String> {
+    let access = &shown.service.attributes.access;
+    let (list, machines) = (&access.no_access, &access.machines.1);
+    (!list.is_empty() || !machines.is_empty()).then(|| items(list, machines))
 }
 
-pub(super) fn rate(shown: &Shown<'_>, get: fn(&Attributes) -> Option<Rate>) -> Option<String> {
-    let Rate { count, per } = get(&shown.service.attributes)?;
-    let unit = if per == Duration::from_secs(1) { "second" } else { "minute" };
-    Some(format!("{count}/{unit}"))
-}
-
-/// Without the limit that there is where nothing is said.
-pub(super) fn answer_rate(shown: &Shown<'_>) -> Option<String> {
-    let default = Attributes::default();
-    differing(shown, &default, |attributes| attributes.answer_rate)?;
-    Some(rate(shown, |attributes| attributes.answer_rate).unwrap_or("unlimited".to_owned()))
-}
-
-pub(super) fn number<T: ToString + PartialEq>(
-    shown: &Shown<'_>,
-    get: fn(&Attributes) -> Option<T>,
-) -> Option<String> {
-    differing(shown, &Attributes::default(), get)?.map(|number| number.to_string())
-}
-
-pub(super) fn size_of(shown: &Shown<'_>, get: fn(&Attributes) -> Option<u32>) -> Option<String> {
-    get(&shown.service.attributes).map(|size| show_size(size.into()))
-}
-
-pub(super) fn yes(shown: &Shown<'_>, get: fn(&Attributes) -> bool) -> Option<String> {
-    get(&shown.service.attributes).then(|| "yes".to_owned())
-}
-
-pub(super) fn path(shown: &Shown<'_>, get: fn(&Attributes) -> Option<&Path>) -> Option<String> {
-    let default = Attributes::default();
-    let value = get(&shown.service.attributes);
-    if value == get(&default) { None } else { value.map(|path| quote(path.as_os_str())) }
-}
-
-pub(super) fn at_limit(shown: &Shown<'_>) -> Option<String> {
-    (shown.service.attributes.at_limit == AtLimit::Refuse).then(|| "refuse".to_owned())
-}
-
-pub(super) fn leftovers(shown: &Shown<'_>) -> Option<String> {
-    (shown.service.attributes.leftovers == Leftovers::End).then(|| "end".to_owned())
-}
-
-pub(super) fn on_stop(shown: &Shown<'_>) -> Option<String> {
-    (shown.service.attributes.on_stop == OnStop::Terminate).then(|| "terminate".to_owned())
-}
-
-pub(super) fn stderr(shown: &Shown<'_>) -> Option<String> {
-    match shown.service.attributes.stderr {
-        StderrTo::Log => None,
-        StderrTo::Socket => Some("socket".to_owned()),
-        StderrTo::Null => Some("null".to_owned()),
-    }
-}
-
-pub(super) fn linger(shown: &Shown<'_>) -> Option<String> {
-    match shown.service.attributes.linger {
-        Linger::Auto => None,
-        Linger::Yes => Some("yes".to_owned()),
-        Linger::No => Some("no".to_owned()),
-    }
-}
-
-pub(super) fn umask(shown: &Shown<'_>) -> Option<String> {
-    let mask = differing(shown, &Attributes::default(), |attributes| attributes.umask)??;
-    Some(format!("{mask:03o}"))
-}
-
-/// Names, `none`, or nothing for all.
-pub(super) fn capabilities(shown: &Shown<'_>) -> Option<String> {
-    let kept = differing(shown, &Attributes::default(), |a| a.capabilities)?;
-    let names: Vec<String> = capability::names(kept).collect();
-    Some(if names.is_empty() { "none".to_owned() } else { names.join(" ") })
-}
-
-/// Paths, after a `?` if need be.
-pub(super) fn paths(paths: &Paths) -> Option<String> {
-    let mark = paths.optional.then(|| "?".to_owned());
-    let words = paths.list.iter().map(|path| quote(path.as_os_str()));
-    let words: Vec<String> = mark.into_iter().chain(words).collect();
-    (!words.is_empty()).then(|| words.join(" "))
+fn items(list: &[Prefix], machines: &BTreeSet<u32>) -> String {
+    let machines = machines.iter().map(|cid| format!("{}{cid}", vsock::PREFIX));
+    list.iter().map(ToString::to_string).chain(machines).collect::<Vec<_>>().join(" ")
 }
 
 /// Where the user has supplementary groups and the program has none.
@@ -120,25 +36,8 @@ pub(super) fn groups(shown: &Shown<'_>) -> Option<String> {
     lacks.then(|| "no".to_owned())
 }
 
-pub(super) fn env(shown: &Shown<'_>) -> Option<String> {
-    let quoted = |(name, value): &(String, std::ffi::OsString)| {
-        let mut word = std::ffi::OsString::from(name);
-        word.push("=");
-        word.push(value);
-        quote(&word)
-    };
-    let words: Vec<String> = shown.service.attributes.env.iter().map(quoted).collect();
-    (!words.is_empty()).then(|| words.join(" "))
-}
-
-pub(super) fn passenv(shown: &Shown<'_>) -> Option<String> {
-    let names = &shown.service.attributes.passenv;
-    let words: Vec<String> = names.iter().map(|name| quote(name.as_ref())).collect();
-    (!words.is_empty()).then(|| words.join(" "))
-}
-
 pub(super) fn rlimit(shown: &Shown<'_>, resource: Resource) -> Option<String> {
-    let limits = &shown.service.attributes.rlimits;
+    let limits = &shown.service.attributes.process.rlimits;
     let (_, limit) = limits.iter().find(|(known, _)| *known == resource)?;
     Some(limit.map_or("unlimited".to_owned(), show_size))
 }
@@ -172,18 +71,17 @@ pub(super) fn redirect(shown: &Shown<'_>) -> Option<String> {
 }
 
 pub(super) fn socket_user(shown: &Shown<'_>) -> Option<String> {
-    let uid = shown.service.attributes.socket_user?;
+    let uid = shown.service.attributes.socket.user?;
     let name = shown.lookup.user_by_id(uid).map(|user| user.name);
     Some(name.map_or(uid.to_string(), |name| quote(name.as_ref())))
 }
 
 pub(super) fn socket_group(shown: &Shown<'_>) -> Option<String> {
-    let gid = shown.service.attributes.socket_group?;
+    let gid = shown.service.attributes.socket.group?;
     let name = shown.lookup.group_name(gid);
     Some(name.map_or(gid.to_string(), |name| quote(name.as_ref())))
 }
 
-pub(super) fn socket_mode(shown: &Shown<'_>) -> Option<String> {
-    let mode = differing(shown, &Attributes::default(), |attributes| attributes.socket_mode)?;
-    Some(format!("{mode:04o}"))
+pub(super) fn banner(banner: Option<&Banner>) -> Option<String> {
+    banner.map(|banner| quote(banner.path.as_os_str()))
 }

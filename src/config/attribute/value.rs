@@ -208,9 +208,9 @@ impl Value<'_> {
         }
     }
 
-    /// Whether it is `+=` or `-=`.
-    pub(super) fn is_change(&self) -> bool {
-        self.operator != Operator::Set
+    /// What a list starts from: nothing for `=`.
+    pub(super) fn beginning<T: Clone>(&self, before: &[T]) -> Vec<T> {
+        if self.operator == Operator::Set { Vec::new() } else { before.to_vec() }
     }
 
     /// Names of capabilities, at least one, as a set of bits.
@@ -256,9 +256,10 @@ impl Value<'_> {
         }
     }
 
-    /// Absolute paths, a `?` before the first, written into what was said before.
-    pub(crate) fn paths(&self, paths: &mut Paths) -> Result<(), Problem> {
-        let mut new = if self.is_change() { paths.clone() } else { Paths::default() };
+    /// Absolute paths, a `?` before the first, and what was said before.
+    pub(super) fn paths(&self, before: &Paths) -> Result<Paths, Problem> {
+        let is_new = self.operator == Operator::Set;
+        let mut new = if is_new { Paths::default() } else { before.clone() };
         for (index, word) in self.words.iter().enumerate() {
             let marked = (index == 0).then(|| word.text.strip_prefix('?')).flatten();
             new.optional |= marked.is_some();
@@ -277,8 +278,7 @@ impl Value<'_> {
             }
         }
         new.optional &= !new.list.is_empty();
-        *paths = new;
-        Ok(())
+        Ok(new)
     }
 
     /// A number with a unit of time.

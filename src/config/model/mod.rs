@@ -11,6 +11,7 @@ pub(super) mod path_bytes;
 pub(super) mod prefix;
 pub(super) mod protocol;
 pub(super) mod times;
+mod values;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,12 +23,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::net::vsock::VsockAddress;
 pub use attributes::{
-    ALL_CAPABILITIES, AtLimit, Attributes, Banner, Cps, GroupLimits, Keepalive, KeepaliveTimes,
-    Leftovers, Limit, Linger, LogFile, LogOnFailure, LogOnSuccess, OnStop, Paths, Rate, Resource,
-    StderrTo, TerminalSize, is_terminal_name,
+    AccessAttributes, Attributes, BannerAttributes, EndingAttributes, LimitAttributes,
+    LogAttributes, ProcessAttributes, SandboxAttributes, SocketAttributes,
 };
 pub use prefix::{Prefix, parse_item};
 pub use times::AccessTimes;
+pub use values::{
+    ALL_CAPABILITIES, AtLimit, Banner, Cps, GroupLimits, Keepalive, KeepaliveTimes, Leftovers,
+    Limit, Linger, LogFile, LogOnFailure, LogOnSuccess, OnStop, Paths, Rate, Resource, StderrTo,
+    TerminalSize, is_terminal_name,
+};
 
 pub use awaited::{Awaited, Known, Sought, with_port};
 

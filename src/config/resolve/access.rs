@@ -34,16 +34,16 @@ impl Resolver<'_> {
         let said = std::mem::take(&mut draft.said);
         let attributes = &mut draft.attributes;
         if let Some(list) = said.only_from {
-            attributes.machines.0 = machines(&list.changes);
-            attributes.only_from = Some(self.only_from(&list, broken));
+            attributes.access.machines.0 = machines(&list.changes);
+            attributes.access.only_from = Some(self.only_from(&list, broken));
         }
         if let Some(list) = said.no_access {
-            attributes.machines.1 = machines(&list.changes);
-            attributes.no_access = self.prefixes(&list.changes);
+            attributes.access.machines.1 = machines(&list.changes);
+            attributes.access.no_access = self.prefixes(&list.changes);
         }
-        attributes.banner = said.banner.and_then(|word| self.banner(&word));
-        attributes.banner_success = said.banner_success.and_then(|word| self.banner(&word));
-        attributes.banner_fail = said.banner_fail.and_then(|word| self.banner(&word));
+        attributes.banners.all = said.banner.and_then(|word| self.banner(&word));
+        attributes.banners.success = said.banner_success.and_then(|word| self.banner(&word));
+        attributes.banners.fail = said.banner_fail.and_then(|word| self.banner(&word));
     }
 
     /// Who may connect; a warning if that is nobody and nothing else was said of why.

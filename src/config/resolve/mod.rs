@@ -265,8 +265,10 @@ impl Resolver<'_> {
             self.warn_of_unseen_sources(entry);
         }
         let complete = action.is_some() && account.is_some() && !self.lacking;
-        if draft.attributes.inherit_environment && account.as_ref().is_some_and(|it| it.switch) {
-            draft.attributes.inherit_environment = false;
+        if draft.attributes.process.inherit_environment
+            && account.as_ref().is_some_and(|it| it.switch)
+        {
+            draft.attributes.process.inherit_environment = false;
         }
         let label = label(&target, protocol);
         if entry.broken {
@@ -308,10 +310,10 @@ impl Resolver<'_> {
 
     pub(super) fn socket_owner(&mut self, draft: &mut Draft) {
         if let Some(word) = draft.socket_user.take() {
-            draft.attributes.socket_user = self.user_number(&word);
+            draft.attributes.socket.user = self.user_number(&word);
         }
         if let Some(word) = draft.socket_group.take() {
-            draft.attributes.socket_group = self.group(&word);
+            draft.attributes.socket.group = self.group(&word);
         }
     }
 

@@ -23,16 +23,16 @@ impl Resolver<'_> {
         let program = !matches!(action, Some(Action::Builtin(_) | Action::Relay(_)));
         let foreign_group = |gid: u32| gid != own.gid && !self.lookup.own_groups().contains(&gid);
         for (name, lacks, what) in [
-            ("chroot", program && attributes.chroot.is_some(), "change the root directory"),
-            ("nice", program && attributes.nice < 0, "raise the priority of programs"),
+            ("chroot", program && attributes.process.chroot.is_some(), "change the root directory"),
+            ("nice", program && attributes.process.nice < 0, "raise the priority of programs"),
             (
                 "socket_user",
-                attributes.socket_user.is_some_and(|uid| uid != own.uid),
+                attributes.socket.user.is_some_and(|uid| uid != own.uid),
                 "give a socket to another user",
             ),
             (
                 "socket_group",
-                attributes.socket_group.is_some_and(foreign_group),
+                attributes.socket.group.is_some_and(foreign_group),
                 "give a socket to a group it is not in",
             ),
         ] {
@@ -48,7 +48,7 @@ impl Resolver<'_> {
         if matches!(action, Some(Action::Builtin(_) | Action::Relay(_))) {
             return;
         }
-        for (resource, limit) in &draft.attributes.rlimits {
+        for (resource, limit) in &draft.attributes.process.rlimits {
             let Some(own) = self.lookup.hard_limit(*resource) else { continue };
             if limit.is_none_or(|limit| limit > own) {
                 let what = format!("only root can raise a limit above the server's own, {own}");

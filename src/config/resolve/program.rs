@@ -71,7 +71,7 @@ impl Resolver<'_> {
     /// The program of an entry, found on this machine.
     pub(in crate::config) fn program(&mut self, entry: &Entry, draft: &Draft) -> Option<Action> {
         self.check_root(entry, &draft.attributes)?;
-        let path = self.program_path(&entry.program, draft.attributes.chroot.as_deref())?;
+        let path = self.program_path(&entry.program, draft.attributes.process.chroot.as_deref())?;
         self.check_argv0(entry, &path);
         self.check_shell_words(entry);
         let base = || path.file_name().map(ToOwned::to_owned).unwrap_or_default();

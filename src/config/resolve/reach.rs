@@ -23,12 +23,12 @@ impl Resolver<'_> {
         let (Some(Action::Program(program)), false) = (action, self.quiet || self.lacking) else {
             return;
         };
-        let root = draft.attributes.chroot.as_deref();
+        let root = draft.attributes.process.chroot.as_deref();
         let span = &entry.program.span;
         let real = |path: &Path| self.lookup.real_path(root, path);
         let Some(file) = real(&program.path) else { return };
         let interpreter = self.lookup.interpreter(&file).and_then(|path| real(&path));
-        let directory = draft.attributes.chdir.as_deref().and_then(real);
+        let directory = draft.attributes.process.chdir.as_deref().and_then(real);
         let runs: Vec<PathBuf> = std::iter::once(file.clone()).chain(interpreter).collect();
         if let Some(path) = runs.iter().find(|path| self.lookup.is_noexec(path)) {
             let message =

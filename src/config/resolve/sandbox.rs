@@ -24,14 +24,18 @@ impl Resolver<'_> {
             let help = "that needs Landlock (Linux 6.2); a `?` before the first path goes without";
             self.lacks(&span, message.to_owned(), help);
         }
-        let lists = [("read_only", &attributes.read_only), ("read_write", &attributes.read_write)];
+        let lists = [
+            ("read_only", &attributes.sandbox.read_only),
+            ("read_write", &attributes.sandbox.read_write),
+        ];
         for (name, paths) in lists {
             for path in &paths.list {
                 self.check_is_there(entry, name, attributes, path);
             }
         }
         self.check_overlap(entry, attributes);
-        let all = attributes.read_only.list.iter().chain(&attributes.read_write.list);
+        let all =
+            attributes.sandbox.read_only.list.iter().chain(&attributes.sandbox.read_write.list);
         let all: Vec<PathBuf> = all.filter_map(|path| self.real(attributes, path)).collect();
         // What is missing has been said; what the program needs may be there.
         let program_path = self.real(attributes, &program.path).filter(|_| !self.lacking);
@@ -49,7 +53,8 @@ impl Resolver<'_> {
 
     /// The root directory of a program, without which there is none either.
     pub(super) fn check_root(&mut self, entry: &Entry, attributes: &Attributes) -> Option<()> {
-        let root = attributes.chroot.as_deref().filter(|root| !self.lookup.is_directory(root));
+        let root =
+            attributes.process.chroot.as_deref().filter(|root| !self.lookup.is_directory(root));
         let Some(root) = root else { return Some(()) };
         let span = place(entry, "chroot").unwrap_or_else(|| entry.program.span.clone());
         let message = format!("there is no directory `{}` to be the root", root.display());
@@ -64,7 +69,7 @@ impl Resolver<'_> {
         attributes: &Attributes,
         action: Option<&Action>,
     ) {
-        let said = attributes.chdir.as_deref().filter(|path| *path != Path::new("/"));
+        let said = attributes.process.chdir.as_deref().filter(|path| *path != Path::new("/"));
         let (Some(directory), Some(Action::Program(_)), false) = (said, action, self.quiet) else {
             return;
         };
@@ -80,7 +85,7 @@ impl Resolver<'_> {
     }
 
     fn real(&self, attributes: &Attributes, path: &Path) -> Option<PathBuf> {
-        self.lookup.real_path(attributes.chroot.as_deref(), path)
+        self.lookup.real_path(attributes.process.chroot.as_deref(), path)
     }
 
     fn check_is_there(&mut self, entry: &Entry, name: &str, attributes: &Attributes, path: &Path) {
@@ -88,7 +93,7 @@ impl Resolver<'_> {
             return;
         }
         let span = place(entry, name).unwrap_or_else(|| entry.program.span.clone());
-        let root = attributes.chroot.as_deref();
+        let root = attributes.process.chroot.as_deref();
         let root = root.map_or(String::new(), |root| format!(" in `{}`", root.display()));
         let message = format!("there is no `{}`{root} for `{name}`", path.display());
         self.lacks(&span, message, "create it, or take it out of the list");
@@ -96,10 +101,10 @@ impl Resolver<'_> {
 
     /// Rights of Landlock add up: what lies below a writable directory is writable.
     fn check_overlap(&mut self, entry: &Entry, attributes: &Attributes) {
-        let writable = attributes.read_write.list.iter();
+        let writable = attributes.sandbox.read_write.list.iter();
         let writable: Vec<PathBuf> =
             writable.filter_map(|path| self.real(attributes, path)).collect();
-        let overlap = attributes.read_only.list.iter().find(|path| {
+        let overlap = attributes.sandbox.read_only.list.iter().find(|path| {
             let real = self.real(attributes, path);
             real.is_some_and(|path| writable.iter().any(|above| path.starts_with(above)))
         });

@@ -88,7 +88,7 @@ impl Resolver<'_> {
         draft.socket_user = (!user.text.is_empty()).then(|| user.clone());
         draft.socket_group = (!group.text.is_empty()).then(|| group.clone());
         match octal(&mode.text) {
-            Some(mode) => draft.attributes.socket_mode = mode,
+            Some(mode) => draft.attributes.socket.mode = mode,
             None => {
                 self.report
                     .error(&mode.span, format!("`{}` is not an octal mode", mode.text))

@@ -5,41 +5,12 @@ use std::rc::Rc;
 
 use super::naming::list;
 use super::{EntryOutcome, Resolver};
-use crate::config::attribute;
 use crate::config::diagnostic::Span;
 use crate::config::diagnostic::cause::Cause;
 use crate::config::diagnostic::report::Report;
-use crate::config::diagnostic::suggest::nearest;
 use crate::config::model::{Config, NotServed, Withheld};
 use crate::config::syntax::entry::Entry;
 use crate::net::vsock::is_vsock;
-
-/// What is narrowed by these is wide open without them: where one of them is wrong and holds
-/// for others, those are not served, whatever else a mistake may cost.
-const NARROWS: [&str; 10] = [
-    "only_from",
-    "no_access",
-    "access_times",
-    "interface",
-    "bind",
-    "chroot",
-    "no_new_privs",
-    "capabilities",
-    "read_only",
-    "read_write",
-];
-
-/// Whether a line that is wrong seems to narrow something.
-pub(in crate::config) fn narrows(line: &str) -> bool {
-    let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    let mut words = line.split(|c| !is_letter(c)).filter(|word| !word.is_empty());
-    words.any(|word| NARROWS.contains(&word) || is_nearly_one(word))
-}
-
-fn is_nearly_one(word: &str) -> bool {
-    let near = nearest(word, attribute::names().chain(NARROWS));
-    near.is_some_and(|near| NARROWS.contains(&near))
-}
 
 /// What costs several services something, and those.
 #[derive(Default)]

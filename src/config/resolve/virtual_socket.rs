@@ -38,8 +38,8 @@ impl Resolver<'_> {
     /// A list that names addresses alone: machines have none.
     pub(super) fn check_machines(&mut self, entry: &Entry, attributes: &Attributes) {
         let names = |list: &[crate::config::model::Prefix]| !list.is_empty();
-        let nobody = attributes.only_from.as_deref().is_some_and(names);
-        if nobody && attributes.machines.0.is_empty() && is_vsock(&entry.endpoint.text) {
+        let nobody = attributes.access.only_from.as_deref().is_some_and(names);
+        if nobody && attributes.access.machines.0.is_empty() && is_vsock(&entry.endpoint.text) {
             self.report
                 .warning(&entry.endpoint.span, "`only_from` names no machine: nobody may connect")
                 .help("a machine is `vsock:CID`: `only_from += vsock:2` is this one's host");
@@ -132,7 +132,7 @@ mod tests {
         assert!(first.diagnostics.is_empty(), "{}", said(&first));
         let service = &first.config.services[0];
         assert_eq!(service.socket_type, SocketType::SeqPacket);
-        let machines = &service.attributes.machines;
+        let machines = &service.attributes.access.machines;
         assert!(machines.0.iter().eq(&[2]) && machines.1.iter().eq(&[9]));
         let printed = inetd_conf(&first.config, &FakeLookup::default());
         assert!(printed.contains("only_from = 10.0.0.0/8 vsock:2\n"), "{printed}");

@@ -81,9 +81,9 @@ pub fn from_command_line(spec: &RunSpec, lookup: &dyn Lookup) -> Loaded {
     let fixed = |text: &str| word(0, text);
     let entry = Entry { settings, broken, ..entry(spec, program, &words, &fixed, pseudo, lookup) };
     let mut base = Draft::default();
-    base.attributes.umask = None;
-    base.attributes.chdir = None;
-    base.attributes.inherit_environment = true;
+    base.attributes.process.umask = None;
+    base.attributes.process.chdir = None;
+    base.attributes.process.inherit_environment = true;
     finish(&[entry], lookup, report, Some(base))
 }
 

@@ -10,14 +10,13 @@ use super::entry::{Entry, Indented, Setting, indented};
 use super::line;
 use super::netbsd;
 use super::xinetd::{self, ServiceOrigin};
-use crate::config::attribute::Draft;
+use crate::config::attribute::{Draft, narrows};
 use crate::config::diagnostic::cause::Cause;
 use crate::config::diagnostic::report::Report;
 use crate::config::diagnostic::suggest::{listed, nearest};
 use crate::config::facts::Lookup;
 use crate::config::model::Origin;
 use crate::config::resolve::endpoint::EndpointReader;
-use crate::config::resolve::unavailable::narrows;
 use crate::config::text::source::{File, Line, is_blank, is_comment};
 use crate::config::text::words::{self, Word};
 

@@ -13,10 +13,10 @@ use crate::sys::socket_options;
 /// Sets what the service says.
 pub(super) fn set(socket: &impl AsFd, attributes: &Attributes) -> io::Result<()> {
     let bytes = |size: u32| usize::try_from(size).unwrap_or(usize::MAX);
-    if let Some(size) = attributes.sndbuf {
+    if let Some(size) = attributes.socket.sndbuf {
         setsockopt(&socket.as_fd(), sockopt::SndBuf, &bytes(size))?;
     }
-    if let Some(size) = attributes.rcvbuf {
+    if let Some(size) = attributes.socket.rcvbuf {
         setsockopt(&socket.as_fd(), sockopt::RcvBuf, &bytes(size))?;
     }
     Ok(())
@@ -28,7 +28,7 @@ pub(super) fn forget(
     spec: &SocketSpec,
     attributes: &Attributes,
 ) -> io::Result<()> {
-    let says = (attributes.sndbuf.is_some(), attributes.rcvbuf.is_some());
+    let says = (attributes.socket.sndbuf.is_some(), attributes.socket.rcvbuf.is_some());
     // Not known before Linux 5.14: then both may have been said.
     let said = socket_options::said_sizes(&socket.as_fd()).unwrap_or((true, true));
     if (said.0 && !says.0) || (said.1 && !says.1) {

@@ -171,7 +171,7 @@ impl Server {
         let label = self.services.all.get(service).map(|state| state.label.clone())?;
         let stderr = started.stderr.map(|pipe| self.keep_stderr(pipe, service, label.clone(), pid));
         let state = self.services.all.get(service)?;
-        events::accepted(&label, peer, Some(pid), state.service.attributes.log_on_success);
+        events::accepted(&label, peer, Some(pid), state.service.attributes.log.on_success);
         let shown = u32::try_from(pid).ok();
         let peer_id = match start.peer_id {
             Some(known) => {
@@ -202,7 +202,7 @@ impl Server {
             overdue: false,
             released: false,
         };
-        let timeout = state.service.attributes.timeout;
+        let timeout = state.service.attributes.limits.timeout;
         let key = self.programs.children.insert(child);
         self.set_deadline(key, timeout);
         self.watch_movement(key);

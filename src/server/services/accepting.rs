@@ -235,11 +235,11 @@ impl Server {
         let Some(entry) = self.services.all.get(owner) else { return };
         let attributes = &entry.service.attributes;
         // One that is over takes no options, which is for the program to find out.
-        if attributes.nodelay {
+        if attributes.socket.nodelay {
             let _ = setsockopt(&connection.socket, sockopt::TcpNoDelay, &true);
         }
-        if attributes.keepalive.is_on() {
-            let _ = set_keepalive(&connection.socket, attributes.keepalive);
+        if attributes.socket.keepalive.is_on() {
+            let _ = set_keepalive(&connection.socket, attributes.socket.keepalive);
         }
     }
 

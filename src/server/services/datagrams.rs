@@ -86,7 +86,7 @@ impl Server {
     /// What each source gets of this service.
     fn share_of(&self, service: Key) -> Option<Share> {
         let state = self.services.all.get(service)?;
-        let rate = state.service.attributes.answer_rate;
+        let rate = state.service.attributes.limits.answer_rate;
         Some(Share { service: state.admission, rate })
     }
 

@@ -364,7 +364,7 @@ fn is_to_come(error: &std::io::Error) -> bool {
 }
 
 fn label_of(service: &Service) -> Label {
-    let file = service.attributes.log_file.as_ref();
+    let file = service.attributes.log.file.as_ref();
     Label::new(&service.label, file.and_then(|file| sink::number_of(&file.path)))
 }
 

@@ -112,7 +112,8 @@ impl Server {
     /// An upgrade only knows whether that says another number.
     pub(super) fn count_clients_afresh(&mut self, key: Key, service: &Service) {
         let Some(state) = self.services.all.get_mut(key) else { return };
-        let same = state.service.attributes.max_clients == service.attributes.max_clients;
+        let same =
+            state.service.attributes.limits.max_clients == service.attributes.limits.max_clients;
         if std::mem::take(&mut state.handed_over) && same {
             return;
         }

@@ -101,7 +101,7 @@ impl Server {
         let now = self.reactor.now;
         self.count(service, |counters| counters.refused(reason.as_str()));
         let Some(state) = self.services.all.get_mut(service) else { return };
-        let log = state.service.attributes.log_on_failure;
+        let log = state.service.attributes.log.on_failure;
         match state.refusals.add(reason, peer, now) {
             RejectionAction::Now => events::refused(&state.label, peer, reason.as_str(), 0, log),
             RejectionAction::At(when) => self.reactor.timers.set(when, Timer::Refusals(service)),
@@ -121,7 +121,7 @@ impl Server {
 
     fn tell(&mut self, service: Key, now: Option<Instant>) {
         let Some(state) = self.services.all.get_mut(service) else { return };
-        let (label, log) = (state.label.clone(), state.service.attributes.log_on_failure);
+        let (label, log) = (state.label.clone(), state.service.attributes.log.on_failure);
         for (reason, peer, left_out) in state.refusals.take(now) {
             events::refused(&label, peer, reason.as_str(), left_out, log);
         }

@@ -62,12 +62,15 @@ impl Banners {
             return Self::default();
         }
         let both = |second: &Option<Rc<Banner>>| {
-            let parts = [&attributes.banner, second];
+            let parts = [&attributes.banners.all, second];
             let texts = parts.into_iter().flatten().map(|banner| banner.text.as_slice());
             let text = texts.collect::<Vec<_>>().concat();
             (!text.is_empty()).then(|| Rc::from(text))
         };
-        Self { admitted: both(&attributes.banner_success), refused: both(&attributes.banner_fail) }
+        Self {
+            admitted: both(&attributes.banners.success),
+            refused: both(&attributes.banners.fail),
+        }
     }
 }
 
@@ -272,7 +275,7 @@ impl Server {
         let Admitted { service, admission, peer, since, .. } = *admitted;
         if let Some(state) = self.services.all.get(service) {
             let time = self.reactor.now.saturating_duration_since(since);
-            let log = state.service.attributes.log_on_success;
+            let log = state.service.attributes.log.on_success;
             events::closed(&state.label, peer, why, time, log);
         }
         let wake = self.admission.release(self.reactor.now, admission, Source::from(peer));

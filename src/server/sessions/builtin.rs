@@ -64,7 +64,7 @@ impl Server {
             return self.note_end(&guest, &reason(&progress));
         };
         let limit =
-            self.services.all.get(service).and_then(|it| it.service.attributes.idle_timeout);
+            self.services.all.get(service).and_then(|it| it.service.attributes.limits.idle_timeout);
         let usual = if kind == Builtin::Tcpmux { TCPMUX_SILENCE } else { SILENCE };
         let silence = limit.unwrap_or(usual);
         let state = ConversationState {
@@ -90,7 +90,7 @@ impl Server {
         let guest = Guest {
             service,
             label: state.label.clone(),
-            log: state.service.attributes.log_on_success,
+            log: state.service.attributes.log.on_success,
             admission: state.admission,
             peer,
             peer_id: self.sessions.peers.connected(

@@ -46,7 +46,7 @@ impl KeptConnection {
     ) -> Option<Self> {
         keeps(service).then(|| Self {
             socket,
-            linger: service.attributes.linger,
+            linger: service.attributes.process.linger,
             since: since_boot().saturating_sub(before.elapsed()),
         })
     }
@@ -71,7 +71,8 @@ impl KeptConnection {
 /// Whether the connections of a service's programs are kept.
 fn keeps(service: &Service) -> bool {
     let attributes = &service.attributes;
-    let is_wanted = attributes.linger != Linger::No || attributes.idle_timeout.is_some();
+    let is_wanted =
+        attributes.process.linger != Linger::No || attributes.limits.idle_timeout.is_some();
     is_wanted && !service.wait && service.socket_type != SocketType::Dgram
 }
 

@@ -175,7 +175,8 @@ impl Server {
             path: PathBuf::from("/proc/self/exe"),
             argv: vec!["oxinetd".into(), connector::ARGUMENT.into()],
         };
-        let attributes = Attributes { stderr: StderrTo::Null, ..Attributes::default() };
+        let mut attributes = Attributes::default();
+        attributes.process.stderr = StderrTo::Null;
         let service = Service {
             account: Rc::clone(account),
             attributes: Rc::new(attributes),

@@ -55,7 +55,7 @@ impl Dial {
     /// Both sides are asked at the times of the service; the client's socket has them from the
     /// listener.
     fn keep_alive(&self, target: &RelaySocket) {
-        if let Some(times) = self.definition.attributes.keepalive.times() {
+        if let Some(times) = self.definition.attributes.socket.keepalive.times() {
             target.keep_alive(times);
         }
     }

@@ -110,7 +110,9 @@ impl Server {
             return;
         };
         let limit = self.services.all.get(child.service).map(|state| &state.service.attributes);
-        let Some(limit) = limit.and_then(|attributes| attributes.idle_timeout) else { return };
+        let Some(limit) = limit.and_then(|attributes| attributes.limits.idle_timeout) else {
+            return;
+        };
         let watched = IdleWatch::new(limit, Movement::since(self.reactor.now));
         self.reactor.timers.set(watched.due, Timer::Still(key));
         child.watched = Some(Box::new(watched));

@@ -94,7 +94,7 @@ impl Server {
         let delay = delay.map(|(_, delay)| delay);
         let definition = Rc::clone(&state.service);
         let listener::Connection { socket, peer, .. } = connection;
-        let log = definition.attributes.log_on_success;
+        let log = definition.attributes.log.on_success;
         events::accepted(&label, peer, None, log);
         let client = match RelaySocket::accepted(socket) {
             Ok(client) => client,
@@ -106,7 +106,7 @@ impl Server {
             }
         };
         let deadline = self.reactor.now + CONNECT;
-        let limit = definition.attributes.idle_timeout;
+        let limit = definition.attributes.limits.idle_timeout;
         let still = limit.map(|limit| Stillness::new(limit, self.reactor.now));
         self.services.room.shares.take(service, peer, ServedClient::Relay);
         let key = self.sessions.relays.insert(RelayState {

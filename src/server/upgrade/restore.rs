@@ -108,12 +108,10 @@ fn would_be_lost(service: &Service) -> String {
 /// A service that a reload takes for the one that was served: the same sockets and name.
 /// Its options are set again, and everybody is counted by source, whatever it will be.
 fn stub(service: &state::SavedService) -> Service {
-    let attributes = Attributes {
-        per_source: Some(u32::MAX),
-        socket_mode: u32::MAX,
-        max_clients: service.clients.1,
-        ..Attributes::default()
-    };
+    let mut attributes = Attributes::default();
+    attributes.limits.per_source = Some(u32::MAX);
+    attributes.limits.max_clients = service.clients.1;
+    attributes.socket.mode = u32::MAX;
     let program = Program { path: PathBuf::from("/"), argv: vec![OsString::from("-")] };
     let action = match service.runs_program {
         true => Action::Program(program),

@@ -122,7 +122,7 @@ impl Server {
             spent: state.stopped == Stopped::Spent,
             clients: (
                 self.admission.clients(state.admission),
-                state.service.attributes.max_clients,
+                state.service.attributes.limits.max_clients,
             ),
             statistics: state.statistics.as_deref().cloned(),
             group: group.as_deref().map(path_of),

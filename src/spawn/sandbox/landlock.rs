@@ -31,11 +31,11 @@ pub(in crate::spawn) fn make(attributes: &Attributes) -> io::Result<Option<Owned
         return Ok(None);
     }
     let mut ruleset = empty(attributes.path_confinement_is_optional()).map_err(io::Error::other)?;
-    let root = Root::open(attributes.chroot.as_deref())?;
-    for path in &attributes.read_only.list {
+    let root = Root::open(attributes.process.chroot.as_deref())?;
+    for path in &attributes.sandbox.read_only.list {
         ruleset = allow(ruleset, &root, path, AccessFs::from_read(WANTED))?;
     }
-    for path in &attributes.read_write.list {
+    for path in &attributes.sandbox.read_write.list {
         ruleset = allow(ruleset, &root, path, AccessFs::from_all(WANTED))?;
     }
     Ok(ruleset.into())

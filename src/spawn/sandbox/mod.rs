@@ -65,7 +65,7 @@ impl Confinement {
             refuse("landlock", error);
             None
         });
-        let group = groups.prepare(service, attributes.group_limits, before);
+        let group = groups.prepare(service, attributes.sandbox.group, before);
         let group = group.unwrap_or_else(|error| {
             refuse(GROUP, error);
             None

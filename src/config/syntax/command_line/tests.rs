@@ -80,8 +80,8 @@ fn the_program_runs_as_whoever_starts_it_where_it_is_started() {
         let service = &loaded.config.services[0];
         assert_eq!((service.account.uid, service.account.switch), (own_uid, false));
         let attributes = &service.attributes;
-        assert_eq!((attributes.umask, &attributes.chdir), (None, &None));
-        assert!(attributes.inherit_environment);
+        assert_eq!((attributes.process.umask, &attributes.process.chdir), (None, &None));
+        assert!(attributes.process.inherit_environment);
         let Action::Program(program) = &service.action else { panic!("{service:?}") };
         assert_eq!(program.path, PathBuf::from("/home/me/./serve"));
         assert_eq!(program.argv, ["./serve", "-x"]);
@@ -91,11 +91,11 @@ fn the_program_runs_as_whoever_starts_it_where_it_is_started() {
 #[test]
 fn options_are_attributes_and_wait_and_user() {
     let one = service(&spec("8080", &["nice=3", "wait=yes", "user=nobody:tty"], &["date"]));
-    assert_eq!(one.attributes.nice, 3);
-    assert!(one.wait && one.account.switch && !one.attributes.inherit_environment);
+    assert_eq!(one.attributes.process.nice, 3);
+    assert!(one.wait && one.account.switch && !one.attributes.process.inherit_environment);
     assert_eq!((one.account.name.as_str(), one.account.gid), ("nobody", 5));
     let two = service(&spec("8080", &["env += A=b", "rate = 5/minute"], &["date"]));
-    assert_eq!(two.attributes.env, [("A".to_owned(), "b".into())]);
+    assert_eq!(two.attributes.process.env, [("A".to_owned(), "b".into())]);
 }
 
 #[test]

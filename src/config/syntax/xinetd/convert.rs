@@ -237,7 +237,7 @@ impl<'a> Converter<'a> {
     /// Other servers have never heard of what is only ours, and ignore its line whatever it
     /// says: so is a wrong one here, where that takes nobody's rights away or gives them.
     fn forgiven(&mut self, setting: Setting) -> Option<Setting> {
-        if !known::only_ours_and_harmless(setting.attribute.name) {
+        if !setting.attribute.is_ours_and_harmless() {
             return Some(setting);
         }
         let mark = self.report.mark();

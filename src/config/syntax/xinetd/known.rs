@@ -139,27 +139,6 @@ pub(super) fn find(name: &str) -> Option<KnownAttribute> {
     })
 }
 
-/// Whether xinetd does not know it and nobody is safer for it.
-pub(super) fn only_ours_and_harmless(name: &str) -> bool {
-    const HARMLESS: [&str; 14] = [
-        "at_limit",
-        "backlog",
-        "keepalive",
-        "kill_after",
-        "nodelay",
-        "on_stop",
-        "rate",
-        "rcvbuf",
-        "rlimit_core",
-        "rlimit_fsize",
-        "rlimit_nproc",
-        "sndbuf",
-        "stderr",
-        "timeout",
-    ];
-    HARMLESS.contains(&name)
-}
-
 /// What to say of a name that no attribute has.
 pub(super) fn help_for_unknown(name: &str) -> String {
     match nearest(name, all_names()) {
