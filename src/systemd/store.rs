@@ -142,6 +142,12 @@ impl Store {
         !needs_own_sockets(service) && self.place_of(spec, service, StoredSocket::is_here).is_some()
     }
 
+    /// How many are held, whoever has them.
+    #[must_use]
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// How many no service has.
     #[must_use]
     pub(crate) fn count_here(&self) -> usize {

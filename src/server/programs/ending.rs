@@ -31,12 +31,21 @@ impl Server {
     /// somebody may wait for the socket of a `wait` service, or for the end of the answer.
     pub(in crate::server) fn end_announced(&mut self, key: Key) -> bool {
         self.release_child(key);
+        self.let_client_go(key);
         self.programs.ended.push(key);
         self.programs.tidy_by.get_or_insert(self.reactor.now + MOMENT);
         self.programs
             .children
             .get(key)
             .is_some_and(|child| child.listener.is_some() || child.kept.is_some())
+    }
+
+    /// Its client need not wait until it is reaped and the log has it, where closing costs
+    /// nothing of the answer.
+    fn let_client_go(&mut self, key: Key) {
+        if let Some(child) = self.programs.children.get_mut(key) {
+            child.kept.take_if(|kept| !kept.would_lose());
+        }
     }
 
     fn release_child(&mut self, key: Key) {
@@ -65,7 +74,9 @@ impl Server {
 
     fn reaped(&mut self, key: Key, end: End) {
         self.release_child(key);
-        let Some(child) = self.programs.children.remove(key) else { return };
+        let Some(mut child) = self.programs.children.remove(key) else { return };
+        // First of all, since the client waits for it.
+        self.close_kept(&mut child);
         // Closing the pidfd ends its registration. A child on its way to exec may hold
         // a copy for a moment; an event from that has a key that names nobody.
         if let Some(deadline) = child.deadline {
@@ -95,9 +106,7 @@ impl Server {
             self.hold_group(&child);
         }
         let listener = child.listener;
-        let had_group = child.group.is_some();
-        self.close_kept(child);
-        if had_group {
+        if child.group.is_some() {
             self.tidy_groups();
         }
         if let Some(listener) = listener {

@@ -257,7 +257,9 @@ impl Server {
     /// Whether there is room for a socket at this place.
     pub(in crate::server) fn has_place(&self, place: usize) -> bool {
         let most = self.facts.reserve.sockets(self.controlling.doors.len());
-        place < most && place.saturating_add(self.held_behind(place)) < most
+        // Each socket is asked about, so all of them are not looked at for each.
+        let surely = place.saturating_add(self.manager.sockets.count()) < most;
+        surely || place < most && place.saturating_add(self.held_behind(place)) < most
     }
 
     /// Sockets of the service manager's that take up room and are not before this place.

@@ -52,7 +52,7 @@ impl KeptConnection {
     }
 
     /// Whether closing it now would cost the client something of the answer.
-    fn would_lose(&self) -> bool {
+    pub(in crate::server) fn would_lose(&self) -> bool {
         if self.linger == Linger::No {
             return false;
         }
@@ -119,8 +119,8 @@ impl Server {
     }
 
     /// A program has ended.
-    pub(in crate::server) fn close_kept(&mut self, child: Child) {
-        if let Some(kept) = child.kept {
+    pub(in crate::server) fn close_kept(&mut self, child: &mut Child) {
+        if let Some(kept) = child.kept.take() {
             self.close_ended(Ended { pid: child.pid, kept });
         }
     }
