@@ -33,8 +33,8 @@ impl Admission {
 mod tests {
     use std::time::Instant;
 
-    use super::super::{Address, Limits, Observed, Reason, Source, Verdict};
-    use super::*;
+    use super::super::tests::Desk;
+    use super::super::{Address, Denial, Limits, Observed, Reason, Source};
     use crate::config::model::Attributes;
 
     #[test]
@@ -43,22 +43,22 @@ mod tests {
         let seen = Observed { now, minute_of_day: 0, load: 0.0 };
         let mut attributes = Attributes::default();
         attributes.limits.max_clients = Some(2);
-        let mut admission = Admission::new(9);
+        let mut admission = Desk::new(9);
         let id = admission.add(Limits::new(&attributes, false));
-        let admit = |admission: &mut Admission| admission.admit(&seen, id, Address::None);
-        assert_eq!(admit(&mut admission), Verdict::Admit);
+        let admit = |admission: &mut Desk| admission.admit(&seen, id, Address::None);
+        assert_eq!(admit(&mut admission), Ok(()));
         assert!(!admission.take_spent());
-        assert_eq!(admit(&mut admission), Verdict::Admit);
+        assert_eq!(admit(&mut admission), Ok(()));
         assert!(admission.take_spent() && admission.is_spent(id) && !admission.take_spent());
-        assert_eq!(admit(&mut admission), Verdict::Refuse(Reason::MaxClients));
-        let rest = Verdict::Rest(Reason::MaxClients, None);
+        assert_eq!(admit(&mut admission), Err(Denial::Refuse(Reason::MaxClients)));
+        let rest = Err(Denial::Rest(Reason::MaxClients, None));
         assert_eq!(admission.before_accept(now, id), rest);
         admission.cancel(now, id, Source::from(Address::None));
         assert!(!admission.is_spent(id));
-        assert_eq!(admit(&mut admission), Verdict::Admit);
+        assert_eq!(admit(&mut admission), Ok(()));
         admission.release(now, id, Source::from(Address::None));
         assert_eq!((admission.clients(id), admission.is_spent(id)), (2, true), "whoever has gone");
         admission.set_clients(id, 0);
-        assert_eq!(admit(&mut admission), Verdict::Admit);
+        assert_eq!(admit(&mut admission), Ok(()));
     }
 }

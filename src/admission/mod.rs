@@ -2,8 +2,8 @@
 //!
 //! The loop asks twice. [`Admission::before_accept`], before anything is taken from a
 //! listener: may somebody come at all, or does it rest so that clients wait in the
-//! backlog? [`Admission::admit`], with the peer's address: may this one come? Whoever
-//! was admitted is given back by [`Admission::release`] when its child has ended, or by
+//! backlog? [`Admission::admit`], with the peer's address: may this one come? Then there is a
+//! [`Permit`], which [`Admission::release`] takes back when its child has ended, or
 //! [`Admission::cancel`] if it never ran; both say which listeners may resume.
 //!
 //! # The order of the checks
@@ -30,13 +30,13 @@ mod checks;
 mod clients;
 mod episodes;
 mod limits;
-mod recount;
+mod permit;
 mod sources;
 mod verdict;
 
 use std::time::{Duration, Instant};
 
-use bucket::{Bucket, Nanos, Timeline, nanos_of};
+use bucket::{Bucket, Nanos, Pace, Timeline, nanos_of};
 use checks::{check_source, check_who_and_when, may_connect};
 use episodes::Episodes;
 use limits::CpsState;
@@ -46,8 +46,9 @@ use crate::config::model::AtLimit;
 use crate::net::address::Address;
 pub(crate) use episodes::Notice;
 pub(crate) use limits::Limits;
+pub(crate) use permit::Permit;
 pub(crate) use sources::{CAPACITY, Source};
-pub(crate) use verdict::{Observed, Reason, Verdict, Wake};
+pub(crate) use verdict::{Denial, Observed, Reason, Wake};
 
 /// When a `wait` service that rests for [`Reason::Time`] or [`Reason::Load`] is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
@@ -143,17 +144,27 @@ impl Admission {
 
     /// Gives a service other limits. Counters stay; a bucket that is now smaller is as
     /// empty as it can be. Its listeners should be polled again, as more may be
-    /// possible. If it counts sources only now, [`Admission::count_by_source`] is to be told
-    /// who is there.
-    pub(crate) fn update(&mut self, now: Instant, id: ServiceId, limits: Limits) {
+    /// possible. True if it counts sources only now, and [`Admission::count_source`] is to be
+    /// told who is there.
+    pub(crate) fn update(&mut self, now: Instant, id: ServiceId, limits: Limits) -> bool {
         let now = self.timeline.nanos(now);
-        if let Some(service) = self.service(id) {
-            service.cps.clamp(limits.cps, now);
-            if let Some(pace) = limits.rate {
-                service.bucket.clamp(pace, now);
-            }
-            service.limits = limits;
-            self.spent |= service.is_spent();
+        let Some(service) = self.service(id) else { return false };
+        service.cps.clamp(limits.cps, now);
+        if let Some(pace) = limits.rate {
+            service.bucket.clamp(pace, now);
+        }
+        let counted = std::mem::replace(&mut service.limits, limits).by_source();
+        let counts = !counted && service.limits.by_source() && service.running > 0;
+        self.spent |= service.is_spent();
+        counts
+    }
+
+    /// Counts somebody by source whom a service has admitted before it did that. His start is
+    /// not: it was no use of a rate that there was not.
+    pub(crate) fn count_source(&mut self, now: Instant, id: ServiceId, permit: &mut Permit) {
+        if permit.key.service == id && !std::mem::replace(&mut permit.by_source, true) {
+            let now = self.timeline.nanos(now);
+            self.sources.start(permit.key, None, now);
         }
     }
 
@@ -166,18 +177,20 @@ impl Admission {
         self.free_if_done(id);
     }
 
-    /// Whether to take anything from a listener of this service: [`Verdict::Admit`]
-    /// or [`Verdict::Rest`]; [`Verdict::Refuse`] only for a service that is gone.
-    pub(crate) fn before_accept(&mut self, now: Instant, id: ServiceId) -> Verdict {
+    /// Whether to take anything from a listener of this service.
+    ///
+    /// # Errors
+    /// [`Denial::Rest`]; [`Denial::Refuse`] only for a service that is gone.
+    pub(crate) fn before_accept(&mut self, now: Instant, id: ServiceId) -> Result<(), Denial> {
         let now = self.timeline.nanos(now);
-        let Some(service) = peek(&self.places, id) else { return Verdict::Refuse(Reason::Gone) };
+        let service = peek(&self.places, id).ok_or(Denial::Refuse(Reason::Gone))?;
         if service.is_spent() {
             // It is stopped soon, or somebody is cancelled.
-            return Verdict::Rest(Reason::MaxClients, None);
+            return Err(Denial::Rest(Reason::MaxClients, None));
         }
         if !service.limits.builtin && self.running >= self.max_children {
             self.episodes.rests((None, Reason::MaxChildren), None);
-            return Verdict::Rest(Reason::MaxChildren, None);
+            return Err(Denial::Rest(Reason::MaxChildren, None));
         }
         let limits = &service.limits;
         let rests = limits.wait || limits.at_limit == AtLimit::Wait;
@@ -193,19 +206,23 @@ impl Admission {
         if resting.is_none_or(|(reason, _)| reason != Reason::Instances) {
             self.episodes.resumed((Some(id), Reason::Instances), now);
         }
-        let Some((reason, until)) = resting else { return Verdict::Admit };
+        let Some((reason, until)) = resting else { return Ok(()) };
         self.episodes.rests((Some(id), reason), until);
-        Verdict::Rest(reason, until.and_then(|until| self.timeline.instant(until)))
+        Err(Denial::Rest(reason, until.and_then(|until| self.timeline.instant(until))))
     }
 
-    /// Whether this peer may start: [`Verdict::Admit`], and then it is counted until
-    /// it is released or cancelled, or [`Verdict::Refuse`]. A `wait` service's
-    /// program has no connection that could be closed: it is told to rest instead.
-    pub(crate) fn admit(&mut self, seen: &Observed, id: ServiceId, peer: Address) -> Verdict {
-        match self.try_admit(seen, id, peer) {
-            Ok(()) => Verdict::Admit,
-            Err(reason) => self.deny(seen.now, id, reason),
-        }
+    /// Lets this peer start, if it may. It is counted until its permit comes back.
+    ///
+    /// # Errors
+    /// [`Denial::Refuse`]; a `wait` service's program has no connection that could be closed,
+    /// and is told to rest instead.
+    pub(crate) fn admit(
+        &mut self,
+        seen: &Observed,
+        id: ServiceId,
+        peer: Address,
+    ) -> Result<Permit, Denial> {
+        self.try_admit(seen, id, peer).map_err(|reason| self.deny(seen.now, id, reason))
     }
 
     /// The same where whoever is not admitted may be looked at again: nothing is said of him
@@ -218,12 +235,16 @@ impl Admission {
         seen: &Observed,
         id: ServiceId,
         peer: Address,
-    ) -> Result<(), Reason> {
+    ) -> Result<Permit, Reason> {
         let now = self.timeline.nanos(seen.now);
         let key = SourceKey { service: id, source: peer.into() };
         self.check(seen, now, key, peer)?;
-        self.count(now, key);
-        Ok(())
+        let service = self.service(id).ok_or(Reason::Gone)?;
+        if let Some(pace) = service.limits.rate {
+            service.bucket.take(pace, now);
+        }
+        let pace = service.limits.source_rate;
+        Ok(self.count(now, key, pace))
     }
 
     /// Whether only the end of a child can let somebody in: anybody, or from this source.
@@ -255,29 +276,22 @@ impl Admission {
         admits
     }
 
-    /// Counts somebody who was admitted before we knew of this service. What has been used
-    /// up of rates is not known.
-    pub(crate) fn restore(&mut self, now: Instant, id: ServiceId, source: Source) {
+    /// Counts somebody who was admitted before we knew of this service, which is there. What
+    /// has been used up of rates is not known.
+    pub(crate) fn restore(&mut self, now: Instant, id: ServiceId, source: Source) -> Permit {
         let now = self.timeline.nanos(now);
-        let Some(service) = self.service(id) else { return };
-        service.running = service.running.saturating_add(1);
-        service.clients = service.clients.saturating_add(1);
-        let (by_source, child) = (service.limits.by_source(), !service.limits.builtin);
-        self.running = self.running.saturating_add(u32::from(child));
-        if by_source {
-            self.sources.start(SourceKey { service: id, source }, None, now);
-        }
+        self.count(now, SourceKey { service: id, source }, None)
     }
 
     /// A child has ended.
-    pub(crate) fn release(&mut self, now: Instant, id: ServiceId, source: Source) -> Wake {
-        self.give_back(now, id, source, false)
+    pub(crate) fn release(&mut self, now: Instant, permit: Permit) -> Wake {
+        self.give_back(now, permit, false)
     }
 
     /// Somebody admitted could not be started: as [`Admission::release`], and the
     /// starts are not counted either.
-    pub(crate) fn cancel(&mut self, now: Instant, id: ServiceId, source: Source) -> Wake {
-        self.give_back(now, id, source, true)
+    pub(crate) fn cancel(&mut self, now: Instant, permit: Permit) -> Wake {
+        self.give_back(now, permit, true)
     }
 
     /// How many children of a service run.
@@ -352,16 +366,16 @@ impl Admission {
     }
 
     /// What becomes of somebody who is not admitted, for this reason.
-    pub(crate) fn deny(&mut self, now: Instant, id: ServiceId, reason: Reason) -> Verdict {
+    pub(crate) fn deny(&mut self, now: Instant, id: ServiceId, reason: Reason) -> Denial {
         if reason == Reason::Gone {
-            return Verdict::Refuse(reason);
+            return Denial::Refuse(reason);
         }
         let now = self.timeline.nanos(now);
         let whose = (Some(id).filter(|_| reason != Reason::MaxChildren), reason);
         let waits = |service: &&ServiceCounts| service.limits.wait && !service.limits.builtin;
         let Some(service) = held(&self.places, id).filter(waits) else {
             self.episodes.refused(whose, now);
-            return Verdict::Refuse(reason);
+            return Denial::Refuse(reason);
         };
         let until = match reason {
             Reason::MaxChildren | Reason::Instances | Reason::MaxClients => None,
@@ -370,31 +384,36 @@ impl Admission {
             _ => Some(now.saturating_add(nanos_of(LOOK_AGAIN))),
         };
         self.episodes.rests(whose, until);
-        Verdict::Rest(reason, until.and_then(|until| self.timeline.instant(until)))
+        Denial::Rest(reason, until.and_then(|until| self.timeline.instant(until)))
     }
 
-    fn count(&mut self, now: Nanos, key: SourceKey) {
-        let Some(service) = self.service(key.service) else { return };
-        service.running += 1;
+    fn count(&mut self, now: Nanos, key: SourceKey, pace: Option<Pace>) -> Permit {
+        let Some(service) = self.service(key.service) else {
+            debug_assert!(false, "there is no service to be counted by");
+            return Permit::new(key, false);
+        };
+        service.running = service.running.saturating_add(1);
         service.clients = service.clients.saturating_add(1);
+        let (child, by_source) = (!service.limits.builtin, service.limits.by_source());
         let spent = service.is_spent();
-        if let Some(pace) = service.limits.rate {
-            service.bucket.take(pace, now);
-        }
-        let (by_source, pace) = (service.limits.by_source(), service.limits.source_rate);
-        self.running += u32::from(!service.limits.builtin);
+        self.running = self.running.saturating_add(u32::from(child));
         self.spent |= spent;
         if by_source {
             self.sources.start(key, pace, now);
         }
+        Permit::new(key, by_source)
     }
 
-    fn give_back(&mut self, now: Instant, id: ServiceId, source: Source, refund: bool) -> Wake {
+    fn give_back(&mut self, now: Instant, mut permit: Permit, refund: bool) -> Wake {
         let now = self.timeline.nanos(now);
-        let Some(service) = self.service(id).filter(|service| service.running > 0) else {
+        let (key, by_source) = (permit.key, permit.by_source);
+        permit.close();
+        let id = key.service;
+        let Some(service) = self.service(id) else {
+            debug_assert!(false, "a service is there while somebody has its permit");
             return Wake::Nobody;
         };
-        service.running -= 1;
+        service.running = service.running.saturating_sub(1);
         if refund {
             service.clients = service.clients.saturating_sub(1);
             service.cps.give_back();
@@ -405,7 +424,9 @@ impl Admission {
         let pace = service.limits.source_rate.filter(|_| refund);
         let room = !service.is_full() && !service.retired;
         let child = !service.limits.builtin;
-        self.sources.end(SourceKey { service: id, source }, pace, now);
+        if by_source {
+            self.sources.end(key, pace, now);
+        }
         self.running = self.running.saturating_sub(u32::from(child));
         if room {
             self.episodes.resumed((Some(id), Reason::Instances), now);

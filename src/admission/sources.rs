@@ -155,8 +155,7 @@ impl Sources {
         }
     }
 
-    /// A child of a source is gone; `refund` puts its token back. A child that was
-    /// started before its service counted sources changes nothing.
+    /// A child of a source is gone; `refund` puts its token back.
     pub(super) fn end(&mut self, key: SourceKey, refund: Option<Pace>, now: Nanos) {
         let Some(&slot) = self.index.get(&key) else { return };
         let Some(entry) = self.entry_mut(slot) else { return };

@@ -24,6 +24,70 @@ impl Clock {
     }
 }
 
+/// Admission, and the permits of whoever has come and not gone.
+pub(super) struct Desk {
+    admission: Admission,
+    permits: Vec<Permit>,
+}
+
+impl Desk {
+    pub(super) fn new(max_children: u32) -> Self {
+        Self { admission: Admission::new(max_children), permits: Vec::new() }
+    }
+
+    pub(super) fn admit(
+        &mut self,
+        seen: &Observed,
+        id: ServiceId,
+        peer: Address,
+    ) -> Result<(), Denial> {
+        self.admission.admit(seen, id, peer).map(|permit| self.permits.push(permit))
+    }
+
+    pub(super) fn release(&mut self, now: Instant, id: ServiceId, source: Source) -> Wake {
+        let permit = self.take(id, source);
+        self.admission.release(now, permit)
+    }
+
+    pub(super) fn cancel(&mut self, now: Instant, id: ServiceId, source: Source) -> Wake {
+        let permit = self.take(id, source);
+        self.admission.cancel(now, permit)
+    }
+
+    /// The oldest of this source's.
+    fn take(&mut self, service: ServiceId, source: Source) -> Permit {
+        let key = SourceKey { service, source };
+        let place = self.permits.iter().position(|permit| permit.key == key).unwrap();
+        self.permits.remove(place)
+    }
+
+    fn update(&mut self, now: Instant, id: ServiceId, limits: Limits) {
+        if self.admission.update(now, id, limits) {
+            self.permits.iter_mut().for_each(|it| self.admission.count_source(now, id, it));
+        }
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.permits.iter_mut().for_each(Permit::close);
+    }
+}
+
+impl std::ops::Deref for Desk {
+    type Target = Admission;
+
+    fn deref(&self) -> &Admission {
+        &self.admission
+    }
+}
+
+impl std::ops::DerefMut for Desk {
+    fn deref_mut(&mut self) -> &mut Admission {
+        &mut self.admission
+    }
+}
+
 pub(super) fn unlimited() -> LimitAttributes {
     LimitAttributes { instances: None, ..LimitAttributes::default() }
 }
@@ -48,8 +112,8 @@ fn without(no_access: &str) -> Attributes {
     attributes
 }
 
-fn one(attributes: &Attributes, wait: bool) -> (Admission, ServiceId, Clock) {
-    let mut admission = Admission::new(1000);
+fn one(attributes: &Attributes, wait: bool) -> (Desk, ServiceId, Clock) {
+    let mut admission = Desk::new(1000);
     let id = admission.add(Limits::new(attributes, wait));
     (admission, id, Clock::new())
 }
@@ -58,11 +122,11 @@ fn one(attributes: &Attributes, wait: bool) -> (Admission, ServiceId, Clock) {
 fn at_instances_a_listener_rests_until_a_child_ends() {
     let (mut admission, id, clock) =
         one(&limited(LimitAttributes { instances: Some(1), ..unlimited() }), false);
-    assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit);
-    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
-    assert_eq!(admission.before_accept(clock.0, id), Verdict::Rest(Reason::Instances, None));
+    assert_eq!(admission.before_accept(clock.0, id), Ok(()));
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Ok(()));
+    assert_eq!(admission.before_accept(clock.0, id), Err(Denial::Rest(Reason::Instances, None)));
     assert_eq!(admission.release(clock.0, id, peer(1).into()), Wake::Service(id));
-    assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit);
+    assert_eq!(admission.before_accept(clock.0, id), Ok(()));
 }
 
 #[test]
@@ -70,13 +134,13 @@ fn at_instances_clients_are_refused_if_that_is_wanted() {
     let refusing =
         limited(LimitAttributes { instances: Some(1), at_limit: AtLimit::Refuse, ..unlimited() });
     let (mut admission, id, clock) = one(&refusing, false);
-    admission.admit(&clock.seen(), id, peer(1));
-    assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit);
+    admission.admit(&clock.seen(), id, peer(1)).unwrap();
+    assert_eq!(admission.before_accept(clock.0, id), Ok(()));
     let verdict = admission.admit(&clock.seen(), id, peer(2));
-    assert_eq!(verdict, Verdict::Refuse(Reason::Instances));
+    assert_eq!(verdict, Err(Denial::Refuse(Reason::Instances)));
     let (mut admission, id, clock) = one(&refusing, true);
-    admission.admit(&clock.seen(), id, Address::None);
-    let rest = Verdict::Rest(Reason::Instances, None);
+    admission.admit(&clock.seen(), id, Address::None).unwrap();
+    let rest = Err(Denial::Rest(Reason::Instances, None));
     assert_eq!(admission.before_accept(clock.0, id), rest, "a wait service cannot refuse");
     assert_eq!(admission.admit(&clock.seen(), id, Address::None), rest);
 }
@@ -85,18 +149,18 @@ fn at_instances_clients_are_refused_if_that_is_wanted() {
 fn a_full_service_server_and_source_await_an_end() {
     let attributes =
         limited(LimitAttributes { instances: Some(2), per_source: Some(1), ..unlimited() });
-    let mut admission = Admission::new(3);
+    let mut admission = Desk::new(3);
     let clock = Clock::new();
     let [id, other] = [0, 1].map(|_| admission.add(Limits::new(&attributes, false)));
     let source = |last: u8| Some(Source::from(peer(last)));
     assert!(!admission.awaits_an_end(id, source(1)));
-    admission.admit(&clock.seen(), id, peer(1));
+    admission.admit(&clock.seen(), id, peer(1)).unwrap();
     assert!(admission.awaits_an_end(id, source(1)), "the source has its share");
     assert!(!admission.awaits_an_end(id, source(2)) && !admission.awaits_an_end(id, None));
-    admission.admit(&clock.seen(), id, peer(2));
+    admission.admit(&clock.seen(), id, peer(2)).unwrap();
     assert!(admission.awaits_an_end(id, None), "the service is full");
     assert!(!admission.awaits_an_end(other, source(1)));
-    admission.admit(&clock.seen(), other, peer(1));
+    admission.admit(&clock.seen(), other, peer(1)).unwrap();
     assert!(admission.awaits_an_end(other, source(2)), "the server is full");
     admission.release(clock.0, id, peer(1).into());
     assert!(!admission.awaits_an_end(id, source(1)) && !admission.awaits_an_end(other, None));
@@ -113,16 +177,16 @@ fn a_surplus_source_uses_up_nothing_of_others() {
         ..unlimited()
     });
     let (mut admission, id, clock) = one(&attributes, false);
-    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Ok(()));
     for _ in 0..100 {
         let verdict = admission.admit(&clock.seen(), id, peer(1));
-        assert_eq!(verdict, Verdict::Refuse(Reason::PerSource));
+        assert_eq!(verdict, Err(Denial::Refuse(Reason::PerSource)));
     }
-    assert_eq!(admission.admit(&clock.seen(), id, peer(2)), Verdict::Admit);
-    assert_eq!(admission.admit(&clock.seen(), id, peer(3)), Verdict::Refuse(Reason::Rate));
+    assert_eq!(admission.admit(&clock.seen(), id, peer(2)), Ok(()));
+    assert_eq!(admission.admit(&clock.seen(), id, peer(3)), Err(Denial::Refuse(Reason::Rate)));
     assert_eq!(admission.sources.len(), 2, "whoever is refused is not remembered");
     admission.cancel(clock.0, id, peer(2).into());
-    assert_eq!(admission.admit(&clock.seen(), id, peer(3)), Verdict::Admit, "token given back");
+    assert_eq!(admission.admit(&clock.seen(), id, peer(3)), Ok(()), "token given back");
 }
 
 #[test]
@@ -130,14 +194,14 @@ fn a_source_rate_outlives_the_child_and_recovers() {
     let (mut admission, id, mut clock) =
         one(&limited(LimitAttributes { source_rate: per_second(2), ..unlimited() }), false);
     for _ in 0..2 {
-        assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
+        assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Ok(()));
         admission.release(clock.0, id, peer(1).into());
     }
-    let refused = Verdict::Refuse(Reason::SourceRate);
+    let refused = Err(Denial::Refuse(Reason::SourceRate));
     assert_eq!(admission.admit(&clock.seen(), id, peer(1)), refused);
-    assert_eq!(admission.admit(&clock.seen(), id, peer(2)), Verdict::Admit);
+    assert_eq!(admission.admit(&clock.seen(), id, peer(2)), Ok(()));
     clock.pass(500);
-    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Ok(()));
     assert_eq!(admission.admit(&clock.seen(), id, peer(1)), refused);
 }
 
@@ -146,16 +210,16 @@ fn a_wait_service_rests_until_the_next_token() {
     let (mut admission, id, mut clock) =
         one(&limited(LimitAttributes { rate: per_second(2), ..unlimited() }), true);
     for _ in 0..2 {
-        assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit);
-        assert_eq!(admission.admit(&clock.seen(), id, Address::None), Verdict::Admit);
+        assert_eq!(admission.before_accept(clock.0, id), Ok(()));
+        assert_eq!(admission.admit(&clock.seen(), id, Address::None), Ok(()));
         admission.release(clock.0, id, Source::Unknown);
     }
     let until = clock.0 + Duration::from_millis(500);
-    let rest = Verdict::Rest(Reason::Rate, Some(until));
+    let rest = Err(Denial::Rest(Reason::Rate, Some(until)));
     assert_eq!(admission.before_accept(clock.0, id), rest);
     assert_eq!(admission.admit(&clock.seen(), id, Address::None), rest);
     clock.pass(500);
-    assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit);
+    assert_eq!(admission.before_accept(clock.0, id), Ok(()));
 }
 
 #[test]
@@ -166,18 +230,18 @@ fn cps_lets_the_listener_rest() {
     admission.update(clock.0, id, limits);
     for _ in 0..3 {
         clock.pass(1000);
-        assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit);
-        assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
-        assert_eq!(admission.admit(&clock.seen(), id, peer(2)), Verdict::Admit);
+        assert_eq!(admission.before_accept(clock.0, id), Ok(()));
+        assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Ok(()));
+        assert_eq!(admission.admit(&clock.seen(), id, peer(2)), Ok(()));
     }
-    assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit, "exactly at it");
-    assert_eq!(admission.admit(&clock.seen(), id, peer(3)), Verdict::Refuse(Reason::Cps));
+    assert_eq!(admission.before_accept(clock.0, id), Ok(()), "exactly at it");
+    assert_eq!(admission.admit(&clock.seen(), id, peer(3)), Err(Denial::Refuse(Reason::Cps)));
     let until = clock.0 + Duration::from_secs(5);
-    let rest = Verdict::Rest(Reason::Cps, Some(until));
+    let rest = Err(Denial::Rest(Reason::Cps, Some(until)));
     assert_eq!(admission.before_accept(clock.0, id), rest);
     clock.pass(5000);
-    assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit);
-    assert_eq!(admission.admit(&clock.seen(), id, peer(3)), Verdict::Admit);
+    assert_eq!(admission.before_accept(clock.0, id), Ok(()));
+    assert_eq!(admission.admit(&clock.seen(), id, peer(3)), Ok(()));
 }
 
 #[test]
@@ -193,7 +257,7 @@ fn access_times_and_load_are_asked_first() {
     admission.update(clock.0, id, limits);
     let seen = clock.seen();
     let mut refused = |seen: &Observed, peer| match admission.admit(seen, id, peer) {
-        Verdict::Refuse(reason) => reason,
+        Err(Denial::Refuse(reason)) => reason,
         other => panic!("{other:?}"),
     };
     assert_eq!(refused(&seen, peer(3)), Reason::Access);
@@ -214,13 +278,13 @@ fn what_the_attributes_say_of_access_holds() {
     said.access.access_times = AccessTimes::parse("8:00-18:00").ok();
     let (mut admission, id, clock) = one(&said, false);
     let seen = clock.seen();
-    assert_eq!(admission.admit(&seen, id, peer(3)), Verdict::Refuse(Reason::Access));
+    assert_eq!(admission.admit(&seen, id, peer(3)), Err(Denial::Refuse(Reason::Access)));
     let late = Observed { minute_of_day: 20 * 60, ..seen };
-    assert_eq!(admission.admit(&late, id, peer(1)), Verdict::Refuse(Reason::Time));
+    assert_eq!(admission.admit(&late, id, peer(1)), Err(Denial::Refuse(Reason::Time)));
     let loaded = Observed { load: 2.1, ..seen };
-    assert_eq!(admission.admit(&loaded, id, peer(1)), Verdict::Refuse(Reason::Load));
-    assert_eq!(admission.admit(&seen, id, peer(1)), Verdict::Admit);
-    assert_eq!(admission.admit(&seen, id, peer(1)), Verdict::Refuse(Reason::Cps));
+    assert_eq!(admission.admit(&loaded, id, peer(1)), Err(Denial::Refuse(Reason::Load)));
+    assert_eq!(admission.admit(&seen, id, peer(1)), Ok(()));
+    assert_eq!(admission.admit(&seen, id, peer(1)), Err(Denial::Refuse(Reason::Cps)));
 }
 
 #[test]
@@ -232,7 +296,7 @@ fn senders_of_datagrams_are_looked_at_before_a_wait_program_starts() {
     assert_eq!(admission.running(id), 0, "nobody is counted by looking");
     let began = Notice::LimitBegan { id: Some(id), reason: Reason::Access };
     assert_eq!(admission.notices(), [began]);
-    assert_eq!(admission.admit(&clock.seen(), id, Address::None), Verdict::Admit);
+    assert_eq!(admission.admit(&clock.seen(), id, Address::None), Ok(()));
     let (admission, id, _) = one(&limited(unlimited()), true);
     assert!(!admission.looks_at_senders(id));
 }
@@ -240,12 +304,12 @@ fn senders_of_datagrams_are_looked_at_before_a_wait_program_starts() {
 #[test]
 fn a_datagram_for_a_built_in_service_is_refused_and_its_listener_does_not_rest() {
     let attributes = without("10.0.0.3");
-    let mut admission = Admission::new(1000);
+    let mut admission = Desk::new(1000);
     let id = admission.add(Limits::new(&attributes, true).for_builtin(true));
     let clock = Clock::new();
-    assert_eq!(admission.admit(&clock.seen(), id, peer(3)), Verdict::Refuse(Reason::Access));
-    assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit);
-    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
+    assert_eq!(admission.admit(&clock.seen(), id, peer(3)), Err(Denial::Refuse(Reason::Access)));
+    assert_eq!(admission.before_accept(clock.0, id), Ok(()));
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Ok(()));
 }
 
 #[test]
@@ -256,21 +320,21 @@ fn a_wait_service_looks_again_at_time_and_load() {
     admission.update(clock.0, id, limits);
     let until = Some(clock.0 + LOOK_AGAIN);
     let verdict = admission.admit(&clock.seen(), id, Address::None);
-    assert_eq!(verdict, Verdict::Rest(Reason::Load, until));
+    assert_eq!(verdict, Err(Denial::Rest(Reason::Load, until)));
 }
 
 #[test]
 fn max_children_is_for_all_and_wakes_all() {
-    let mut admission = Admission::new(2);
+    let mut admission = Desk::new(2);
     let clock = Clock::new();
     let ids = [0; 2].map(|_| admission.add(Limits::new(&limited(unlimited()), false)));
     for id in ids {
-        assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
+        assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Ok(()));
     }
     for id in ids {
-        let rest = Verdict::Rest(Reason::MaxChildren, None);
+        let rest = Err(Denial::Rest(Reason::MaxChildren, None));
         assert_eq!(admission.before_accept(clock.0, id), rest);
-        let refused = Verdict::Refuse(Reason::MaxChildren);
+        let refused = Err(Denial::Refuse(Reason::MaxChildren));
         assert_eq!(admission.admit(&clock.seen(), id, peer(1)), refused);
     }
     let began = Notice::LimitBegan { id: None, reason: Reason::MaxChildren };
@@ -282,19 +346,18 @@ fn max_children_is_for_all_and_wakes_all() {
 #[test]
 fn a_retired_service_lives_as_long_as_its_children() {
     let (mut admission, id, clock) = one(&limited(unlimited()), false);
-    admission.admit(&clock.seen(), id, peer(1));
+    admission.admit(&clock.seen(), id, peer(1)).unwrap();
     admission.retire(id);
-    assert_eq!(admission.before_accept(clock.0, id), Verdict::Refuse(Reason::Gone));
-    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Refuse(Reason::Gone));
+    assert_eq!(admission.before_accept(clock.0, id), Err(Denial::Refuse(Reason::Gone)));
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Err(Denial::Refuse(Reason::Gone)));
     let other = admission.add(Limits::new(&limited(unlimited()), false));
     assert_ne!(other.index, id.index, "its place is not free yet");
     assert_eq!(admission.running(id), 1);
     assert_eq!(admission.release(clock.0, id, peer(1).into()), Wake::Nobody);
     let next = admission.add(Limits::new(&limited(unlimited()), false));
     assert_eq!((next.index, next == id), (id.index, false));
-    admission.admit(&clock.seen(), next, peer(1));
-    assert_eq!(admission.release(clock.0, id, peer(1).into()), Wake::Nobody, "an old id");
-    assert_eq!((admission.running(id), admission.running(next)), (0, 1));
+    admission.admit(&clock.seen(), next, peer(1)).unwrap();
+    assert_eq!((admission.running(id), admission.running(next)), (0, 1), "an old id");
 }
 
 #[test]
@@ -306,7 +369,7 @@ fn a_reload_keeps_counters_and_clamps() {
         }),
         false,
     );
-    admission.admit(&clock.seen(), id, peer(1));
+    admission.admit(&clock.seen(), id, peer(1)).unwrap();
     let faster = limited(LimitAttributes {
         rate: per_second(1),
         instances: Some(2),
@@ -314,15 +377,14 @@ fn a_reload_keeps_counters_and_clamps() {
         ..unlimited()
     });
     admission.update(clock.0, id, Limits::new(&faster, false));
-    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Refuse(Reason::Rate));
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Err(Denial::Refuse(Reason::Rate)));
     clock.pass(1000);
-    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
-    assert_eq!(admission.before_accept(clock.0, id), Verdict::Rest(Reason::Instances, None));
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Ok(()));
+    assert_eq!(admission.before_accept(clock.0, id), Err(Denial::Rest(Reason::Instances, None)));
     for left in [1, 0] {
         admission.release(clock.0, id, peer(1).into());
         assert_eq!(admission.running(id), left);
     }
-    assert_eq!(admission.release(clock.0, id, peer(1).into()), Wake::Nobody);
     assert_eq!((admission.total_running(), admission.sources.len()), (0, 0));
 }
 
@@ -332,7 +394,7 @@ fn a_million_sources_leave_a_bounded_table() {
         one(&limited(LimitAttributes { source_rate: per_second(1), ..unlimited() }), false);
     for n in 0..1_000_000_u32 {
         let peer = Address::Inet((std::net::Ipv4Addr::from_bits(n), 1).into());
-        assert_eq!(admission.admit(&clock.seen(), id, peer), Verdict::Admit);
+        assert_eq!(admission.admit(&clock.seen(), id, peer), Ok(()));
         admission.release(clock.0, id, peer.into());
     }
     assert_eq!((admission.sources.len(), admission.total_running()), (CAPACITY, 0));
@@ -343,13 +405,13 @@ fn a_reload_frees_a_source_from_a_slow_rate() {
     let slow = Some(Rate { count: 1, per: Duration::from_secs(86_400) });
     let (mut admission, id, mut clock) =
         one(&limited(LimitAttributes { source_rate: slow, ..unlimited() }), false);
-    admission.admit(&clock.seen(), id, peer(1));
+    admission.admit(&clock.seen(), id, peer(1)).unwrap();
     let faster = limited(LimitAttributes { source_rate: per_second(1), ..unlimited() });
     admission.update(clock.0, id, Limits::new(&faster, false));
-    let refused = Verdict::Refuse(Reason::SourceRate);
+    let refused = Err(Denial::Refuse(Reason::SourceRate));
     assert_eq!(admission.admit(&clock.seen(), id, peer(1)), refused);
     clock.pass(1000);
-    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Verdict::Admit);
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Ok(()));
 }
 
 #[test]
@@ -359,11 +421,35 @@ fn a_reload_cuts_a_rest_short() {
     for (rest, expected) in [(3600, 3600), (1, 1)] {
         limits.cps = Some(Cps { count: 0, rest: Duration::from_secs(rest) });
         admission.update(clock.0, id, limits.clone());
-        admission.admit(&clock.seen(), id, peer(1));
+        let _ = admission.admit(&clock.seen(), id, peer(1));
         let until = Some(clock.0 + Duration::from_secs(expected));
         let verdict = admission.before_accept(clock.0, id);
-        assert_eq!(verdict, Verdict::Rest(Reason::Cps, until));
+        assert_eq!(verdict, Err(Denial::Rest(Reason::Cps, until)));
     }
     clock.pass(1000);
-    assert_eq!(admission.before_accept(clock.0, id), Verdict::Admit);
+    assert_eq!(admission.before_accept(clock.0, id), Ok(()));
+}
+
+#[test]
+fn a_source_is_counted_once_however_often_a_reload_begins_to() {
+    let (mut admission, id, clock) = one(&limited(unlimited()), false);
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Ok(()));
+    let counting = limited(LimitAttributes { per_source: Some(1), ..unlimited() });
+    for attributes in [&counting, &limited(unlimited()), &counting] {
+        admission.update(clock.0, id, Limits::new(attributes, false));
+    }
+    let refused = Err(Denial::Refuse(Reason::PerSource));
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), refused);
+    admission.release(clock.0, id, peer(1).into());
+    assert_eq!(admission.admit(&clock.seen(), id, peer(1)), Ok(()));
+    admission.release(clock.0, id, peer(1).into());
+    assert_eq!(admission.sources.len(), 0);
+}
+
+#[test]
+#[should_panic(expected = "lost, and counted for ever")]
+#[cfg(debug_assertions)]
+fn a_permit_is_not_lost_in_silence() {
+    let (mut admission, id, clock) = one(&limited(unlimited()), false);
+    drop(admission.admission.admit(&clock.seen(), id, peer(1)));
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::tests::{Clock, limited, peer, unlimited};
+use super::tests::{Clock, Desk, limited, peer, unlimited};
 use super::*;
 use crate::config::model::{Attributes, LimitAttributes, Rate};
 use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, proptest};
@@ -125,7 +125,7 @@ impl Model {
 }
 
 fn come(
-    admission: &mut Admission,
+    admission: &mut Desk,
     model: &mut Model,
     clock: &Clock,
     service: usize,
@@ -137,9 +137,9 @@ fn come(
         *reason == Reason::MaxChildren || wait || (*reason == Reason::Instances && rests)
     });
     match admission.before_accept(clock.0, id) {
-        Verdict::Admit => prop_assert_eq!(expected, None),
-        Verdict::Refuse(reason) => prop_assert!(false, "{:?}", reason),
-        Verdict::Rest(reason, until) => {
+        Ok(()) => prop_assert_eq!(expected, None),
+        Err(Denial::Refuse(reason)) => prop_assert!(false, "{:?}", reason),
+        Err(Denial::Rest(reason, until)) => {
             prop_assert_eq!(expected, Some(reason));
             prop_assert_eq!(until.is_some(), reason == Reason::Rate);
             prop_assert!(until.is_none_or(|until| until > clock.0));
@@ -151,11 +151,11 @@ fn come(
     }
     let address = if wait { Address::None } else { peer(from) };
     match (admission.admit(&clock.seen(), id, address), model.reason(service, Some(from))) {
-        (Verdict::Admit, None) => {
+        (Ok(()), None) => {
             model.running.push((service, from));
             model.move_tokens(service, from, false);
         }
-        (Verdict::Refuse(reason), Some(expected)) => {
+        (Err(Denial::Refuse(reason)), Some(expected)) => {
             prop_assert_eq!(reason, expected);
             model.refused += 1;
         }
@@ -164,7 +164,7 @@ fn come(
     Ok(())
 }
 
-fn go(admission: &mut Admission, model: &mut Model, clock: &Clock, n: usize, failed: bool) {
+fn go(admission: &mut Desk, model: &mut Model, clock: &Clock, n: usize, failed: bool) {
     if model.running.is_empty() {
         return;
     }
@@ -205,11 +205,7 @@ fn agree(admission: &Admission, model: &mut Model) -> Result<(), TestCaseError> 
 }
 
 /// After everybody has gone nothing is left, and every episode has been told of twice.
-fn wind_up(
-    mut admission: Admission,
-    mut model: Model,
-    mut clock: Clock,
-) -> Result<(), TestCaseError> {
+fn wind_up(mut admission: Desk, mut model: Model, mut clock: Clock) -> Result<(), TestCaseError> {
     while !model.running.is_empty() {
         go(&mut admission, &mut model, &clock, 0, false);
         agree(&admission, &mut model)?;
@@ -240,7 +236,7 @@ proptest! {
     fn random_traffic_agrees_with_the_model(
         all in proptest::collection::vec(attributes(), 3), max_children in 1u32..8, steps in steps(),
     ) {
-        let mut admission = Admission::new(max_children);
+        let mut admission = Desk::new(max_children);
         let mut clock = Clock::new();
         let services = all.into_iter().map(|(attributes, wait)| {
             (admission.add(Limits::new(&attributes, wait)), attributes, wait)

@@ -87,12 +87,10 @@ impl std::fmt::Display for Reason {
     }
 }
 
-/// The answer to "may it start?".
+/// The answer to "may it start?" where it may not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Yes.
-    Admit,
-    /// No: close it.
+pub(crate) enum Denial {
+    /// Close it.
     Refuse(Reason),
     /// Not now: stop polling the listener until the moment, or, without one, until a
     /// [`Wake`] names the service.

@@ -16,7 +16,7 @@ use super::sessions::banners::Banners;
 use super::sessions::closing::KeptConnection;
 use super::sessions::idling::IdleWatch;
 use super::sessions::stream::Stream;
-use crate::admission::{ServiceId, Source};
+use crate::admission::{Permit, ServiceId};
 use crate::builtin::Conversation;
 use crate::config::model::{Leftovers, LogOnSuccess, OnStop, Service, SocketSpec};
 use crate::control::statistics::{LastError, Statistics};
@@ -183,8 +183,8 @@ pub(super) struct Child {
     pub(super) service: Key,
     pub(super) terms: Terms,
     pub(super) label: Label,
-    pub(super) admission: ServiceId,
-    pub(super) source: Source,
+    /// None once its end has been announced: others may have its place.
+    pub(super) permit: Option<Permit>,
     pub(super) peer: Address,
     pub(super) peer_id: PeerId,
     pub(super) started: Instant,
@@ -203,8 +203,6 @@ pub(super) struct Child {
     pub(super) deadline: Option<Instant>,
     /// It has had the first one.
     pub(super) overdue: bool,
-    /// Admission no longer counts it: its end has been announced.
-    pub(super) released: bool,
 }
 
 /// The standard error of a program, which its own children may hold after its end.
@@ -257,7 +255,7 @@ pub(super) struct Guest {
     pub(super) service: Key,
     pub(super) label: Label,
     pub(super) log: LogOnSuccess,
-    pub(super) admission: ServiceId,
+    pub(super) permit: Permit,
     pub(super) peer: Address,
     pub(super) peer_id: PeerId,
     pub(super) started: Instant,

@@ -50,12 +50,10 @@ impl Server {
 
     fn release_child(&mut self, key: Key) {
         let Some(child) = self.programs.children.get_mut(key) else { return };
-        if std::mem::replace(&mut child.released, true) {
-            return;
-        }
         let service = child.service;
-        let wake = self.admission.release(self.reactor.now, child.admission, child.source);
-        self.wake(wake, service);
+        if let Some(permit) = child.permit.take() {
+            self.release(permit, service);
+        }
     }
 
     /// Reaps a child that has ended; true if it is there no more.

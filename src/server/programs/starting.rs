@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::admission::Source;
+use crate::admission::Permit;
+use crate::config::model::Service;
 use crate::log::events::{self, Label};
 use crate::net::address::Address;
 use crate::server::Server;
@@ -23,20 +24,11 @@ use crate::sys::descriptor;
 /// What became of a start.
 pub(in crate::server) enum StartOutcome {
     /// The program runs, or is on its way.
-    Runs(Option<Key>),
+    Runs(Key),
     /// The system has no room for it now. Nothing has been said of it yet.
-    Later(NotStarted),
+    Later(NotStarted, Permit),
     /// It cannot be started; that has been logged. What it would have got.
     Failed(OwnedFd),
-}
-
-impl StartOutcome {
-    pub(in crate::server) fn runs(&self) -> Option<Key> {
-        match self {
-            StartOutcome::Runs(key) => *key,
-            StartOutcome::Later(_) | StartOutcome::Failed(_) => None,
-        }
-    }
 }
 
 /// A program that is to be started, for somebody who has been admitted.
@@ -68,32 +60,34 @@ impl Server {
     pub(in crate::server) fn start(
         &mut self,
         start: &ProgramStart<'_>,
+        permit: Permit,
         socket: OwnedFd,
     ) -> StartOutcome {
         let ProgramStart { service, peer, .. } = *start;
-        let prepared = self.services.all.get(service).and_then(|state| state.prepared.as_ref());
-        let Some(mut prepared) = prepared.map(Rc::clone) else {
+        let state = self.services.all.get(service);
+        let prepared = state.and_then(|state| Some((state, Rc::clone(state.prepared.as_ref()?))));
+        let Some((state, mut prepared)) = prepared else {
+            self.cancel(permit, service);
             return StartOutcome::Failed(socket);
         };
+        let (definition, label) = (Rc::clone(&state.service), state.label.clone());
         if prepared.refusal().is_some_and(SandboxRefusal::may_be_over) {
             prepared = self.prepare_again(service).unwrap_or(prepared);
         }
         if let Some(refusal) = prepared.refusal() {
-            self.start_failed_at(service, peer, refusal.stage, &refusal.error);
+            self.start_failed_at((service, peer), permit, refusal.stage, &refusal.error);
             return StartOutcome::Failed(socket);
         }
         let before = Instant::now();
         match self.programs.spawner.spawn(&prepared, socket, start.facts, self.table()) {
             Ok(started) => {
                 self.count(service, |counters| counters.started(before.elapsed()));
-                StartOutcome::Runs(self.started(start, started, prepared.group(), before))
+                let what = (&*definition, label, prepared.group());
+                StartOutcome::Runs(self.started(start, permit, (started, before), what))
             }
-            Err(failed) if failed.may_pass() => {
-                self.cancel_start(service, peer);
-                StartOutcome::Later(failed)
-            }
+            Err(failed) if failed.may_pass() => StartOutcome::Later(failed, permit),
             Err(failed) => {
-                self.start_failed(service, peer, &failed.error);
+                self.start_failed((service, peer), permit, &failed.error);
                 if prepared.group().is_some_and(|group| !group.exists()) {
                     // The next finds another.
                     self.prepare_again(service);
@@ -138,40 +132,31 @@ impl Server {
     pub(in crate::server) fn start_or_say(
         &mut self,
         start: &ProgramStart<'_>,
+        permit: Permit,
         socket: OwnedFd,
     ) -> Option<Key> {
-        let outcome = self.start(start, socket);
-        if let StartOutcome::Later(failed) = &outcome {
-            self.say_not_started(start, failed);
-        }
-        outcome.runs()
-    }
-
-    /// What might have succeeded later is given up.
-    pub(in crate::server) fn say_not_started(
-        &mut self,
-        start: &ProgramStart<'_>,
-        failed: &NotStarted,
-    ) {
-        if let Some(state) = self.services.all.get(start.service) {
-            events::failed(&state.label, start.peer, None, ("spawn", None), &failed.error);
-            self.count_failure(start.service, "spawn", &failed.error);
+        match self.start(start, permit, socket) {
+            StartOutcome::Runs(key) => Some(key),
+            StartOutcome::Failed(_) => None,
+            StartOutcome::Later(failed, permit) => {
+                self.start_failed((start.service, start.peer), permit, &failed.error);
+                None
+            }
         }
     }
 
     fn started(
         &mut self,
         start: &ProgramStart<'_>,
-        started: Started,
-        group: Option<Rc<Cgroup>>,
-        before: Instant,
-    ) -> Option<Key> {
+        permit: Permit,
+        (started, before): (Started, Instant),
+        (definition, label, group): (&Service, Label, Option<Rc<Cgroup>>),
+    ) -> Key {
         let ProgramStart { service, peer, .. } = *start;
         let pid = started.pid;
-        let label = self.services.all.get(service).map(|state| state.label.clone())?;
         let stderr = started.stderr.map(|pipe| self.keep_stderr(pipe, service, label.clone(), pid));
-        let state = self.services.all.get(service)?;
-        events::accepted(&label, peer, Some(pid), state.service.attributes.log.on_success);
+        let terms = Terms::of(definition);
+        events::accepted(&label, peer, Some(pid), terms.log);
         let shown = u32::try_from(pid).ok();
         let peer_id = match start.peer_id {
             Some(known) => {
@@ -180,15 +165,14 @@ impl Server {
             }
             None => self.sessions.peers.connected(peer, label.name(), shown, self.reactor.now),
         };
-        let kept = KeptConnection::of(started.socket, &state.service, before);
+        let kept = KeptConnection::of(started.socket, definition, before);
         let child = Child {
             pid,
             pidfd: None,
             service,
-            terms: Terms::of(&state.service),
-            label: label.clone(),
-            admission: state.admission,
-            source: Source::from(peer),
+            terms,
+            label,
+            permit: Some(permit),
             peer,
             peer_id,
             started: self.reactor.now,
@@ -200,14 +184,12 @@ impl Server {
             group,
             deadline: None,
             overdue: false,
-            released: false,
         };
-        let timeout = state.service.attributes.limits.timeout;
         let key = self.programs.children.insert(child);
-        self.set_deadline(key, timeout);
+        self.set_deadline(key, definition.attributes.limits.timeout);
         self.watch_movement(key);
         self.watch_in_a_moment(key);
-        Some(key)
+        key
     }
 
     fn keep_stderr(&mut self, pipe: OwnedFd, service: Key, label: Label, pid: i32) -> Key {
@@ -229,18 +211,18 @@ impl Server {
     /// Somebody admitted cannot be served: says so and gives back what was counted.
     pub(in crate::server) fn start_failed(
         &mut self,
-        service: Key,
-        peer: Address,
+        whom: (Key, Address),
+        permit: Permit,
         error: &io::Error,
     ) {
-        self.start_failed_at(service, peer, "spawn", error);
+        self.start_failed_at(whom, permit, "spawn", error);
     }
 
     /// The same, at a step of its own.
     fn start_failed_at(
         &mut self,
-        service: Key,
-        peer: Address,
+        (service, peer): (Key, Address),
+        permit: Permit,
         stage: &str,
         error: &dyn std::fmt::Display,
     ) {
@@ -248,13 +230,6 @@ impl Server {
             events::failed(&state.label, peer, None, (stage, None), error);
             self.count_failure(service, stage, error);
         }
-        self.cancel_start(service, peer);
-    }
-
-    /// Gives back what admission has counted for a program that never ran.
-    pub(in crate::server) fn cancel_start(&mut self, service: Key, peer: Address) {
-        let Some(state) = self.services.all.get(service) else { return };
-        let wake = self.admission.cancel(self.reactor.now, state.admission, Source::from(peer));
-        self.wake_limited(wake, service);
+        self.cancel(permit, service);
     }
 }

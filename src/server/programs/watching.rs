@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll};
 
-use crate::admission::{ServiceId, Source, Verdict};
+use crate::admission::{Denial, Permit, ServiceId, Source};
 use crate::log::events;
 use crate::net::address::Address;
 use crate::server::Server;
@@ -155,7 +155,11 @@ impl Server {
     }
 
     /// Whether this peer may start.
-    pub(in crate::server) fn admits(&mut self, id: ServiceId, peer: Address) -> Verdict {
+    pub(in crate::server) fn admits(
+        &mut self,
+        id: ServiceId,
+        peer: Address,
+    ) -> Result<Permit, Denial> {
         self.look_for_room(id, Some(Source::from(peer)));
         self.admission.admit(&self.observed(), id, peer)
     }

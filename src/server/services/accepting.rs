@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use nix::sys::socket::{SockaddrStorage, getsockname, setsockopt, sockopt};
 
 use super::reserve::ServedClient;
-use crate::admission::{Reason, Verdict};
+use crate::admission::{Denial, Permit, Reason};
 use crate::config::model::{Action, Builtin, SocketType};
 use crate::net::address::{Address, canonical};
 use crate::net::listener::{Accepted, Bound, Connection, Listener, own_address, set_keepalive};
@@ -140,9 +140,9 @@ impl Server {
         };
         self.look_for_room(admission, None);
         match self.admission.before_accept(self.reactor.now, admission) {
-            Verdict::Admit => true,
-            Verdict::Refuse(_) => false,
-            Verdict::Rest(_, until) => {
+            Ok(()) => true,
+            Err(Denial::Refuse(_)) => false,
+            Err(Denial::Rest(_, until)) => {
                 self.rest_for_limit(key, until);
                 false
             }
@@ -157,8 +157,8 @@ impl Server {
         let Some(id) = self.services.all.get(owner).map(|state| state.admission) else { return };
         let peer = connection.peer;
         match self.try_to_admit(id, peer) {
-            Ok(()) if parked => self.serve_connection(key, owner, connection),
-            Ok(()) => self.welcome(key, owner, connection),
+            Ok(permit) if parked => self.serve_connection((key, owner), connection, permit),
+            Ok(permit) => self.welcome((key, owner), connection, permit),
             Err(reason) => {
                 let caller = Caller::Taken { listener: key, connection, told: parked };
                 self.hold_or_turn_away(caller, reason);
@@ -169,29 +169,37 @@ impl Server {
     /// Serves a connection that has been admitted and has been told what there is to tell.
     pub(in crate::server) fn serve_connection(
         &mut self,
-        key: Key,
-        owner: Key,
+        (key, owner): (Key, Key),
         connection: Connection,
+        permit: Permit,
     ) {
-        let Some(service) = self.services.all.get(owner) else { return };
+        let Some(service) = self.services.all.get(owner) else {
+            return self.release_unserved(permit, owner);
+        };
         match service.service.action {
-            Action::Builtin(kind) => self.start_conversation(owner, kind, connection),
-            Action::Relay(_) => self.start_relay(owner, connection),
-            Action::Program(_) => self.start_for_connection(key, owner, connection),
+            Action::Builtin(kind) => self.start_conversation(owner, kind, connection, permit),
+            Action::Relay(_) => self.start_relay(owner, connection, permit),
+            Action::Program(_) => self.start_for_connection((key, owner), connection, permit),
         }
     }
 
-    fn start_for_connection(&mut self, key: Key, owner: Key, connection: Connection) {
+    fn start_for_connection(
+        &mut self,
+        (key, owner): (Key, Key),
+        connection: Connection,
+        permit: Permit,
+    ) {
         let Some(listener) =
             self.services.listeners.get(key).and_then(|state| state.listener.as_ref())
         else {
-            return;
+            return self.release_unserved(permit, owner);
         };
         let facts = connection_facts(Some(listener.address()), &connection);
         let Connection { socket, peer, peer_gid } = connection;
-        if let StartOutcome::Later(NotStarted { error, socket }) =
-            self.start(&ProgramStart::new(owner, peer, &facts), socket)
+        if let StartOutcome::Later(NotStarted { error, socket }, permit) =
+            self.start(&ProgramStart::new(owner, peer, &facts), permit, socket)
         {
+            self.cancel(permit, owner);
             self.park(key, Connection { socket, peer, peer_gid }, &error);
         }
     }
@@ -211,19 +219,19 @@ impl Server {
         &mut self,
         owner: Key,
         connection: Connection,
-        greeting: &'static [u8],
-        peer_id: PeerId,
+        (greeting, peer_id): (&'static [u8], PeerId),
+        permit: Permit,
     ) -> Option<OwnedFd> {
         self.tune(owner, &connection);
         let facts = Facts { greeting, ..connection_facts(None, &connection) };
         let Connection { socket, peer, .. } = connection;
         let start =
             ProgramStart { peer_id: Some(peer_id), ..ProgramStart::new(owner, peer, &facts) };
-        match self.start_blocking(&start, socket) {
+        match self.start_blocking(&start, permit, socket) {
             StartOutcome::Runs(_) => None,
             StartOutcome::Failed(socket) => Some(socket),
-            StartOutcome::Later(failed) => {
-                self.say_not_started(&start, &failed);
+            StartOutcome::Later(failed, permit) => {
+                self.start_failed((owner, peer), permit, &failed.error);
                 Some(failed.socket)
             }
         }
@@ -247,12 +255,13 @@ impl Server {
     pub(in crate::server) fn start_blocking(
         &mut self,
         start: &ProgramStart<'_>,
+        permit: Permit,
         socket: OwnedFd,
     ) -> StartOutcome {
         match descriptor::set_blocking(&socket) {
-            Ok(()) => self.start(start, socket),
+            Ok(()) => self.start(start, permit, socket),
             Err(error) => {
-                self.start_failed(start.service, start.peer, &error);
+                self.start_failed((start.service, start.peer), permit, &error);
                 StartOutcome::Failed(socket)
             }
         }

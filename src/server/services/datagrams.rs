@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::admission::{Source, Verdict};
+use crate::admission::Denial;
 use crate::builtin::{Share, WallClock, answer};
 use crate::config::model::Builtin;
 use crate::control::statistics::Statistics;
@@ -99,12 +99,12 @@ impl Server {
         let Some(state) = self.services.all.get(service) else { return false };
         let id = state.admission;
         match self.admits(id, peer) {
-            Verdict::Admit => {
-                let _ = self.admission.release(self.reactor.now, id, Source::from(peer));
+            Ok(permit) => {
+                let _ = self.admission.release(self.reactor.now, permit);
                 self.count(service, Statistics::served);
                 true
             }
-            Verdict::Refuse(reason) | Verdict::Rest(reason, _) => {
+            Err(Denial::Refuse(reason) | Denial::Rest(reason, _)) => {
                 self.refuse(service, peer, reason);
                 false
             }

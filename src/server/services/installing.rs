@@ -130,10 +130,9 @@ impl Server {
             |state: &&ServiceState| runs_no_program(&state.service) == runs_no_program(service);
         match self.services.all.get(key).filter(same).map(|state| state.admission) {
             Some(id) => {
-                let counted = self.admission.counts_sources(id);
-                self.admission.update(self.reactor.now, id, limits);
-                if !counted && self.admission.counts_sources(id) {
-                    self.count_sources(id);
+                if self.admission.update(self.reactor.now, id, limits) {
+                    let now = self.reactor.now;
+                    self.each_permit(|admission, permit| admission.count_source(now, id, permit));
                 }
                 id
             }

@@ -22,7 +22,6 @@
 //! | `reserve` | descriptors that are kept for serving, and for whoever asks |
 //! | `restoring` | their sockets, when it has had them |
 //! | `shares` | what one service and one source may have of that |
-//! | `sources` | whom a service serves, by source |
 //! | `straying` | those that make their socket one for others |
 //! | `waiting` | `wait` services, whose program has the socket itself |
 
@@ -46,7 +45,6 @@ pub(super) mod rejection_log;
 pub(super) mod reserve;
 pub(super) mod restoring;
 pub(super) mod shares;
-pub(super) mod sources;
 pub(super) mod straying;
 pub(super) mod waiting;
 

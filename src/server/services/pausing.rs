@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mio::Interest;
 use mio::unix::SourceFd;
 
-use crate::admission::Wake;
+use crate::admission::{Permit, Wake};
 use crate::log::events;
 use crate::server::Server;
 use crate::server::programs::watching::Tidy;
@@ -128,17 +128,30 @@ impl Server {
         }
     }
 
-    /// Resumes those for whom the end of a child, or of a client of ours, has made room.
-    pub(in crate::server) fn wake(&mut self, wake: Wake, service: Key) {
-        self.wake_limited(wake, service);
+    /// Somebody whom a service has admitted has gone: those resume for whom that has made room.
+    pub(in crate::server) fn release(&mut self, permit: Permit, service: Key) {
+        let wake = self.admission.release(self.reactor.now, permit);
+        self.wake(wake, service);
         for key in std::mem::take(&mut self.services.exhausted) {
             self.resume(key);
         }
     }
 
-    /// Resumes those for whom limits leave room again. Nothing else has become free: who could
-    /// not be started now would have the others try in vain, and they him.
-    pub(in crate::server) fn wake_limited(&mut self, wake: Wake, service: Key) {
+    /// Somebody has been admitted and is not served. Those resume for whom limits leave room
+    /// again. Nothing else has become free: who could not be started now would have the others
+    /// try in vain, and they him.
+    pub(in crate::server) fn cancel(&mut self, permit: Permit, service: Key) {
+        let wake = self.admission.cancel(self.reactor.now, permit);
+        self.wake(wake, service);
+    }
+
+    /// The same of one whose service is not there, which cannot be.
+    pub(in crate::server) fn release_unserved(&mut self, permit: Permit, service: Key) {
+        debug_assert!(false, "somebody was admitted to a service that is not there");
+        self.cancel(permit, service);
+    }
+
+    fn wake(&mut self, wake: Wake, service: Key) {
         self.sessions.holding.made_room();
         match wake {
             Wake::Nobody => {}

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::peer_queue::{SortedDatagrams, socket_holding, take_out, waiting_in};
 use super::straying::PeerSocket;
-use crate::admission::Verdict;
+use crate::admission::{Denial, Permit};
 use crate::net::address::Address;
 use crate::net::datagram::{self, Flow};
 use crate::net::listener::{self, Socket};
@@ -74,16 +74,15 @@ impl Server {
             return;
         };
         let peer = flow.peer;
-        if !self.admits_peer(owner, flow) {
+        let Some(permit) = self.admits_peer(owner, flow) else {
             // Out of the queue, or it would be looked at for ever.
-            self.udp_socket(key).into_iter().for_each(datagram::drop_first);
-            return;
-        }
+            return self.udp_socket(key).into_iter().for_each(datagram::drop_first);
+        };
         let socket = match self.take_socket(key, flow) {
             Ok(socket) => socket,
             Err(error) => {
                 self.udp_socket(key).into_iter().for_each(datagram::drop_first);
-                return self.start_failed(owner, Address::Inet(peer), &error);
+                return self.start_failed((owner, Address::Inet(peer)), permit, &error);
             }
         };
         let only_its_own =
@@ -95,10 +94,10 @@ impl Server {
             if flow.to.is_some() {
                 listener::tell_nothing(&socket);
             }
-            return self.start_on(owner, socket, peer);
+            return self.start_on(owner, permit, socket, peer);
         }
         // Counted again below, like the others.
-        self.cancel_start(owner, Address::Inet(peer));
+        self.cancel(permit, owner);
         let mut peers = Vec::new();
         take_out(&socket, &mut peers);
         if let Some(next) = self.udp_socket(key).filter(|_| astray) {
@@ -115,8 +114,8 @@ impl Server {
         let mut peers = VecDeque::from(peers);
         while !peers.is_empty() && self.may_accept(listener) {
             let Some((flow, datagrams)) = peers.pop_front() else { break };
-            if self.admits_peer(owner, flow) {
-                self.send_home(listener, owner, flow, &datagrams, 0);
+            if let Some(permit) = self.admits_peer(owner, flow) {
+                self.send_home((listener, owner), permit, flow, &datagrams, 0);
             }
         }
         if let Some(state) = self.services.listeners.get_mut(listener) {
@@ -140,8 +139,8 @@ impl Server {
     /// Sends an admitted peer's datagrams into a socket of its own.
     fn send_home(
         &mut self,
-        listener: Key,
-        owner: Key,
+        (listener, owner): (Key, Key),
+        permit: Permit,
         flow: Flow,
         datagrams: &[Vec<u8>],
         looks: u32,
@@ -152,6 +151,7 @@ impl Server {
                 self.bring_home(PendingPeer {
                     listener,
                     owner,
+                    permit,
                     socket,
                     flow,
                     sender,
@@ -159,7 +159,7 @@ impl Server {
                     looks,
                 });
             }
-            Err(error) => self.start_failed(owner, Address::Inet(flow.peer), &error),
+            Err(error) => self.start_failed((owner, Address::Inet(flow.peer)), permit, &error),
         }
     }
 
@@ -175,16 +175,18 @@ impl Server {
         let taken = match self.take_address(listener, &homing.socket, flow) {
             Ok(()) if arrived >= homing.expected && looks < LOOKS => waiting_in(&homing.socket),
             Ok(()) => None,
-            Err(error) => return self.start_failed(owner, Address::Inet(peer), &error),
+            Err(error) => {
+                return self.start_failed((owner, Address::Inet(peer)), homing.permit, &error);
+            }
         };
         match taken {
             Some(from) if from.iter().all(|it| it.peer == sender || it.peer == peer) => {
-                self.start_on(owner, homing.socket, peer);
+                self.start_on(owner, homing.permit, homing.socket, peer);
             }
-            Some(_) => self.sort_again(&homing),
+            Some(_) => self.sort_again(homing),
             None => {
                 let error = io::Error::from(ErrorKind::TimedOut);
-                self.start_failed(owner, Address::Inet(peer), &error);
+                self.start_failed((owner, Address::Inet(peer)), homing.permit, &error);
             }
         }
     }
@@ -195,14 +197,14 @@ impl Server {
     }
 
     /// While it had the address and not yet its peer, others' datagrams came in.
-    fn sort_again(&mut self, homing: &PendingPeer) {
-        let PendingPeer { listener, owner, flow, sender, looks, .. } = *homing;
+    fn sort_again(&mut self, homing: PendingPeer) {
+        let PendingPeer { listener, owner, permit, socket, flow, sender, looks, .. } = homing;
         let mut peers = Vec::new();
-        take_out(&homing.socket, &mut peers);
+        take_out(&socket, &mut peers);
         let (own, mut others): (SortedDatagrams, SortedDatagrams) =
             peers.into_iter().partition(|(from, _)| from.peer == sender || from.peer == flow.peer);
         let own: Vec<Vec<u8>> = own.into_iter().flat_map(|(_, datagrams)| datagrams).collect();
-        self.send_home(listener, owner, flow, &own, looks.saturating_add(1));
+        self.send_home((listener, owner), permit, flow, &own, looks.saturating_add(1));
         // They asked the address that it had.
         others.iter_mut().for_each(|(other, _)| other.to = flow.to);
         self.serve_sorted(listener, owner, others);
@@ -229,24 +231,22 @@ impl Server {
         socket.connect(flow.peer)
     }
 
-    fn admits_peer(&mut self, owner: Key, Flow { peer, to }: Flow) -> bool {
+    fn admits_peer(&mut self, owner: Key, Flow { peer, to }: Flow) -> Option<Permit> {
         if to.is_some_and(|to| self.sessions.guard.is_for_many(to.ip)) {
             log::debug!("unanswered peer={peer} reason=ForMany");
-            return false;
+            return None;
         }
         if self.is_one_of_us(peer) {
             log::debug!("unanswered peer={peer} reason=OwnService");
-            return false;
+            return None;
         }
-        let Some(id) = self.services.all.get(owner).map(|state| state.admission) else {
-            return false;
-        };
+        let id = self.services.all.get(owner)?.admission;
         let peer = Address::Inet(peer);
         match self.admits(id, peer) {
-            Verdict::Admit => true,
-            Verdict::Refuse(reason) | Verdict::Rest(reason, _) => {
+            Ok(permit) => Some(permit),
+            Err(Denial::Refuse(reason) | Denial::Rest(reason, _)) => {
                 self.refuse(owner, peer, reason);
-                false
+                None
             }
         }
     }
@@ -280,7 +280,7 @@ impl Server {
         }
     }
 
-    fn start_on(&mut self, owner: Key, socket: UdpSocket, peer: SocketAddr) {
+    fn start_on(&mut self, owner: Key, permit: Permit, socket: UdpSocket, peer: SocketAddr) {
         let facts = ConnectionEnvironment {
             protocol: "UDP",
             local: socket.local_addr().ok(),
@@ -291,18 +291,12 @@ impl Server {
         match kept {
             Ok(kept) => {
                 let start = ProgramStart::new(owner, Address::Inet(peer), &facts);
-                self.start_with_peer(&start, socket, kept);
+                let child = self.start_or_say(&start, permit, socket.into());
+                if let Some(child) = child.and_then(|key| self.programs.children.get_mut(key)) {
+                    child.peer_socket = Some(kept);
+                }
             }
-            Err(error) => self.start_failed(owner, Address::Inet(peer), &error),
-        }
-    }
-}
-
-impl Server {
-    fn start_with_peer(&mut self, start: &ProgramStart<'_>, socket: UdpSocket, kept: PeerSocket) {
-        let child = self.start_or_say(start, socket.into());
-        if let Some(child) = child.and_then(|key| self.programs.children.get_mut(key)) {
-            child.peer_socket = Some(kept);
+            Err(error) => self.start_failed((owner, Address::Inet(peer)), permit, &error),
         }
     }
 }
@@ -328,6 +322,7 @@ fn is_own_address(address: SocketAddr) -> bool {
 pub(in crate::server) struct PendingPeer {
     pub(in crate::server) listener: Key,
     pub(in crate::server) owner: Key,
+    pub(in crate::server) permit: Permit,
     pub(in crate::server) socket: UdpSocket,
     pub(in crate::server) flow: Flow,
     /// Our own address from which its datagrams were sent again.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::libc;
 
-use crate::admission::{Reason, Verdict};
+use crate::admission::{Denial, Reason};
 use crate::log::events;
 use crate::net::address::Address;
 use crate::net::datagram;
@@ -45,24 +45,27 @@ impl Server {
         }
         let Some(service) = self.services.all.get(owner) else { return };
         let observed = self.observed();
-        match self.admission.admit(&observed, service.admission, Address::None) {
-            Verdict::Admit => {}
-            Verdict::Rest(_, until) => return self.rest_for_limit(key, until),
-            Verdict::Refuse(_) => return,
-        }
+        let permit = match self.admission.admit(&observed, service.admission, Address::None) {
+            Ok(permit) => permit,
+            Err(Denial::Rest(_, until)) => return self.rest_for_limit(key, until),
+            Err(Denial::Refuse(_)) => return,
+        };
         self.deregister_listener(key);
-        let Some(state) = self.services.listeners.get_mut(key) else { return };
-        let Some(listener) = &mut state.listener else { return };
+        let state = self.services.listeners.get_mut(key);
+        let listener =
+            state.and_then(|it| Some((&mut it.rest, &mut it.head, it.listener.as_mut()?)));
+        let Some((rest, state_head, listener)) = listener else {
+            return self.release_unserved(permit, owner);
+        };
         listener.share();
-        state.rest = Rest::Program;
-        state.head = head;
+        (*rest, *state_head) = (Rest::Program, head);
         let facts = wait_facts(listener);
         let copy = listener.set_blocking(true).and_then(|()| descriptor::copy(listener));
         let start =
             ProgramStart { listener: Some(key), ..ProgramStart::new(owner, Address::None, &facts) };
         let runs = match copy {
             Ok(copy) => {
-                let child = self.start_or_say(&start, copy);
+                let child = self.start_or_say(&start, permit, copy);
                 let pid = child
                     .and_then(|child| self.programs.children.get(child))
                     .map(|child| child.pid);
@@ -73,7 +76,7 @@ impl Server {
                 child.is_some()
             }
             Err(error) => {
-                self.start_failed(owner, Address::None, &error);
+                self.start_failed((owner, Address::None), permit, &error);
                 false
             }
         };

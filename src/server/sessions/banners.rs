@@ -15,7 +15,7 @@ use mio::unix::SourceFd;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 
-use crate::admission::{ServiceId, Source};
+use crate::admission::Permit;
 use crate::config::model::{Action, Banner, Service, SocketType};
 use crate::log::events;
 use crate::net::address::Address;
@@ -99,7 +99,7 @@ pub(in crate::server) enum AfterBanner {
 #[derive(Debug)]
 pub(in crate::server) struct Admitted {
     pub(in crate::server) service: Key,
-    pub(in crate::server) admission: ServiceId,
+    pub(in crate::server) permit: Permit,
     pub(in crate::server) peer: Address,
     pub(in crate::server) peer_gid: Option<u32>,
     pub(in crate::server) facts: environment::ConnectionEnvironment,
@@ -119,10 +119,15 @@ enum BannerProgress {
 
 impl Server {
     /// A client has been admitted: it is told so, and served.
-    pub(in crate::server) fn welcome(&mut self, listener: Key, owner: Key, connection: Connection) {
-        let Some(state) = self.services.all.get(owner) else { return };
-        let Some(text) = state.banners.admitted.clone() else {
-            return self.serve_connection(listener, owner, connection);
+    pub(in crate::server) fn welcome(
+        &mut self,
+        (listener, owner): (Key, Key),
+        connection: Connection,
+        permit: Permit,
+    ) {
+        let state = self.services.all.get(owner);
+        let Some(text) = state.and_then(|state| state.banners.admitted.clone()) else {
+            return self.serve_connection((listener, owner), connection, permit);
         };
         match send_now(&connection.socket, &text) {
             Ok(sent) if sent < text.len() => {
@@ -130,7 +135,7 @@ impl Server {
                     self.services.listeners.get(listener).and_then(|it| it.listener.as_ref());
                 let admitted = Admitted {
                     service: owner,
-                    admission: state.admission,
+                    permit,
                     peer: connection.peer,
                     peer_gid: connection.peer_gid,
                     facts: connection_facts(bound.map(|it| it.address()), &connection),
@@ -140,7 +145,7 @@ impl Server {
                 self.watch_banner(connection.socket, text, sent, then, GREETING);
             }
             // A client that is gone is served as ever: it is for the program to find out.
-            _ => self.serve_connection(listener, owner, connection),
+            _ => self.serve_connection((listener, owner), connection, permit),
         }
     }
 
@@ -267,19 +272,18 @@ impl Server {
             && let AfterBanner::Serve(admitted) = state.then
         {
             let told = state.sent == state.text.len();
-            self.give_up(&admitted, if told { "no room" } else { "banner not read" });
+            self.give_up(*admitted, if told { "no room" } else { "banner not read" });
         }
     }
 
-    fn give_up(&mut self, admitted: &Admitted, why: &str) {
-        let Admitted { service, admission, peer, since, .. } = *admitted;
+    fn give_up(&mut self, admitted: Admitted, why: &str) {
+        let Admitted { service, permit, peer, since, .. } = admitted;
         if let Some(state) = self.services.all.get(service) {
             let time = self.reactor.now.saturating_duration_since(since);
             let log = state.service.attributes.log.on_success;
             events::closed(&state.label, peer, why, time, log);
         }
-        let wake = self.admission.release(self.reactor.now, admission, Source::from(peer));
-        self.wake(wake, service);
+        self.release(permit, service);
     }
 
     /// The whole banner has been sent. The service may have changed meanwhile.
@@ -287,24 +291,23 @@ impl Server {
         let counted = self.services.all.get(admitted.service).filter(|state| {
             // Counted by another number: it is not the service that has admitted it. The last
             // of so many clients is still served.
-            state.admission == admitted.admission && state.stopped != Stopped::Asked
+            state.admission == admitted.permit.service() && state.stopped != Stopped::Asked
         });
         let Some(action) = counted.map(|state| state.service.action.clone()) else {
-            return self.give_up(&admitted, "stopped");
+            return self.give_up(admitted, "stopped");
         };
-        let Admitted { service, peer, peer_gid, facts, .. } = admitted;
+        let Admitted { service, permit, peer, peer_gid, facts, since } = admitted;
         let connection = Connection { socket, peer, peer_gid };
         match action {
-            Action::Builtin(kind) => self.start_conversation(service, kind, connection),
-            Action::Relay(_) => self.start_relay(service, connection),
+            Action::Builtin(kind) => self.start_conversation(service, kind, connection, permit),
+            Action::Relay(_) => self.start_relay(service, connection, permit),
             Action::Program(_) => {
                 let Connection { socket, peer, .. } = connection;
-                let outcome =
-                    self.start_blocking(&ProgramStart::new(service, peer, &facts), socket);
-                if let StartOutcome::Later(failed) = outcome {
-                    let admission = admitted.admission;
-                    let since = admitted.since;
-                    let admitted = Admitted { service, admission, peer, peer_gid, facts, since };
+                let start = ProgramStart::new(service, peer, &facts);
+                if let StartOutcome::Later(failed, permit) =
+                    self.start_blocking(&start, permit, socket)
+                {
+                    let admitted = Admitted { service, permit, peer, peer_gid, facts, since };
                     self.serve_later(admitted, failed);
                 }
             }
@@ -314,14 +317,11 @@ impl Server {
     /// The system has no room for the program of somebody who has been told that he is
     /// admitted: he waits for it, as those do who are told nothing.
     fn serve_later(&mut self, admitted: Admitted, NotStarted { error, socket }: NotStarted) {
-        let Admitted { service, admission, peer, .. } = admitted;
         if self.exhaustion_is_new()
-            && let Some(state) = self.services.all.get(service)
+            && let Some(state) = self.services.all.get(admitted.service)
         {
             events::trouble(&state.label, "spawn", &error);
         }
-        // Given back when the program was not started.
-        self.admission.restore(self.reactor.now, admission, Source::from(peer));
         let (text, then, due) =
             (Rc::from([]), AfterBanner::Serve(Box::new(admitted)), self.reactor.now + AGAIN);
         let state = BannerState { socket, text, sent: 0, then, due, queued: false };

@@ -12,7 +12,7 @@ use mio::unix::SourceFd;
 use super::holding::Caller;
 use super::idling::IDLE;
 use super::stream::Stream;
-use crate::admission::{Reason, ServiceId, Source, Verdict};
+use crate::admission::{Denial, Permit, Reason, ServiceId};
 use crate::builtin::{Conversation, Progress, TcpmuxRequest, WallClock, tcpmux};
 use crate::config::model::Builtin;
 use crate::log::events;
@@ -50,31 +50,39 @@ impl Server {
         service: Key,
         kind: Builtin,
         connection: listener::Connection,
+        permit: Permit,
     ) {
-        let Some(state) = self.services.all.get(service) else { return };
-        let mut conversation = Conversation::new(kind, state.service.socket_type, self.clock());
+        let Some(state) = self.services.all.get(service) else {
+            return self.release_unserved(permit, service);
+        };
+        let attributes = &state.service.attributes;
+        let (log, limit) = (attributes.log.on_success, attributes.limits.idle_timeout);
+        let (label, socket_type) = (state.label.clone(), state.service.socket_type);
+        let mut conversation = Conversation::new(kind, socket_type, self.clock());
         let listener::Connection { socket, peer, .. } = connection;
         let mut stream = Stream::from(socket);
         let progress = conversation.turn(&mut stream, &mut self.reactor.scratch);
         let is_over = matches!(progress, Ok(Progress::Finished) | Err(_));
         // If it is, this closes the connection.
         let open = (!is_over).then_some((conversation, stream));
-        let Some(guest) = self.note_guest(service, peer) else { return };
+        events::accepted(&label, peer, None, log);
+        self.count(service, |counters| counters.served());
+        let started = self.reactor.now;
+        let peer_id = self.sessions.peers.connected(peer, label.name(), None, started);
+        let guest = Guest { service, label, log, permit, peer, peer_id, started };
         let Some((conversation, stream)) = open else {
-            return self.note_end(&guest, &reason(&progress));
+            return self.note_end(guest, &reason(&progress));
         };
-        let limit =
-            self.services.all.get(service).and_then(|it| it.service.attributes.limits.idle_timeout);
         let usual = if kind == Builtin::Tcpmux { TCPMUX_SILENCE } else { SILENCE };
         let silence = limit.unwrap_or(usual);
         let state = ConversationState {
             guest,
             conversation,
             stream,
-            active: self.reactor.now,
+            active: started,
             silence,
             limited: limit.is_some(),
-            due: self.reactor.now + silence,
+            due: started + silence,
             queued: false,
         };
         match progress {
@@ -82,28 +90,6 @@ impl Server {
             Ok(Progress::More) => self.watch_conversation(state, true),
             other => self.end_turn(state, other),
         }
-    }
-
-    /// Notes that somebody is served.
-    fn note_guest(&mut self, service: Key, peer: Address) -> Option<Guest> {
-        let state = self.services.all.get(service)?;
-        let guest = Guest {
-            service,
-            label: state.label.clone(),
-            log: state.service.attributes.log.on_success,
-            admission: state.admission,
-            peer,
-            peer_id: self.sessions.peers.connected(
-                peer,
-                state.label.name(),
-                None,
-                self.reactor.now,
-            ),
-            started: self.reactor.now,
-        };
-        events::accepted(&guest.label, peer, None, guest.log);
-        self.count(service, |counters| counters.served());
-        Some(guest)
     }
 
     pub(in crate::server) fn watch_conversation(
@@ -180,21 +166,15 @@ impl Server {
     fn end_conversation(&mut self, state: ConversationState, why: &str) {
         let ConversationState { guest, stream, .. } = state;
         drop(stream);
-        self.note_end(&guest, why);
+        self.note_end(guest, why);
     }
 
-    fn note_end(&mut self, guest: &Guest, why: &str) {
+    fn note_end(&mut self, guest: Guest, why: &str) {
         let time = self.reactor.now.saturating_duration_since(guest.started);
         events::closed(&guest.label, guest.peer, why, time, guest.log);
         self.count(guest.service, |counters| counters.ran(time));
         self.sessions.peers.ended(guest.peer_id);
-        self.release_guest(guest);
-    }
-
-    fn release_guest(&mut self, guest: &Guest) {
-        let source = Source::from(guest.peer);
-        let wake = self.admission.release(self.reactor.now, guest.admission, source);
-        self.wake(wake, guest.service);
+        self.release(guest.permit, guest.service);
     }
 
     /// Closes a conversation that has been silent for too long; looks again later if not.
@@ -208,7 +188,7 @@ impl Server {
         if let Some(state) = self.forget_conversation(key) {
             let why = if state.limited { IDLE } else { "silent" };
             let ConversationState { guest, stream, .. } = state;
-            self.note_end(&guest, why);
+            self.note_end(guest, why);
             self.close_slowly(stream.into());
         }
     }
@@ -236,7 +216,7 @@ impl Server {
             return self.say_not_available(state);
         };
         match self.may_enter(admission, state.guest.peer) {
-            Ok(()) => self.enter(entry, state),
+            Ok(permit) => self.enter(entry, state, permit),
             Err(reason) => {
                 let conversation = Box::new(state);
                 self.hold_or_turn_away(Caller::Named { entry, conversation }, reason);
@@ -244,18 +224,23 @@ impl Server {
         }
     }
 
-    fn may_enter(&mut self, entry: ServiceId, peer: Address) -> Result<(), Reason> {
+    fn may_enter(&mut self, entry: ServiceId, peer: Address) -> Result<Permit, Reason> {
         self.look_for_room(entry, None);
         match self.admission.before_accept(self.reactor.now, entry) {
-            Verdict::Admit => self.try_to_admit(entry, peer),
-            Verdict::Refuse(reason) | Verdict::Rest(reason, _) => Err(reason),
+            Ok(()) => self.try_to_admit(entry, peer),
+            Err(Denial::Refuse(reason) | Denial::Rest(reason, _)) => Err(reason),
         }
     }
 
     /// Whoever has been admitted by an entry gets its program. If that cannot be started, he
     /// is told so, and nothing else before it: what greets for a program is the child that
     /// becomes it.
-    pub(in crate::server) fn enter(&mut self, entry: Key, mut state: ConversationState) {
+    pub(in crate::server) fn enter(
+        &mut self,
+        entry: Key,
+        mut state: ConversationState,
+        permit: Permit,
+    ) {
         let named = self.services.all.get(entry).and_then(|it| it.service.tcpmux.as_ref());
         let greeting: &'static [u8] = match named {
             Some(name) if name.greet => tcpmux::GO.as_bytes(),
@@ -264,8 +249,8 @@ impl Server {
         let Guest { peer, peer_id, .. } = state.guest;
         let socket = OwnedFd::from(state.stream);
         let connection = listener::Connection { socket, peer, peer_gid: None };
-        match self.start_accepted(entry, connection, greeting, peer_id) {
-            None => self.release_guest(&state.guest),
+        match self.start_accepted(entry, connection, (greeting, peer_id), permit) {
+            None => self.release(state.guest.permit, state.guest.service),
             Some(socket) => {
                 state.stream = Stream::from(socket);
                 self.say_not_available(state);

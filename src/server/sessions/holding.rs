@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::admission::{Reason, ServiceId, Source};
+use crate::admission::{Permit, Reason, ServiceId, Source};
 use crate::net::address::Address;
 use crate::net::listener::Connection;
 use crate::server::Server;
@@ -95,7 +95,7 @@ impl Server {
         &mut self,
         id: ServiceId,
         peer: Address,
-    ) -> Result<(), Reason> {
+    ) -> Result<Permit, Reason> {
         self.look_for_room(id, Some(Source::from(peer)));
         self.let_in();
         self.admission.try_admit(&self.observed(), id, peer)
@@ -153,13 +153,15 @@ impl Server {
             return Some(held);
         }
         match (self.admission.try_admit(&self.observed(), id, held.caller.peer()), held.caller) {
-            (Ok(()), Caller::Taken { listener, connection, told: false }) => {
-                self.welcome(listener, service, connection);
+            (Ok(permit), Caller::Taken { listener, connection, told: false }) => {
+                self.welcome((listener, service), connection, permit);
             }
-            (Ok(()), Caller::Taken { listener, connection, told: true }) => {
-                self.serve_connection(listener, service, connection);
+            (Ok(permit), Caller::Taken { listener, connection, told: true }) => {
+                self.serve_connection((listener, service), connection, permit);
             }
-            (Ok(()), Caller::Named { entry, conversation }) => self.enter(entry, *conversation),
+            (Ok(permit), Caller::Named { entry, conversation }) => {
+                self.enter(entry, *conversation, permit);
+            }
             (Err(reason), caller) => self.turn_away(caller, reason),
         }
         None

@@ -22,13 +22,15 @@ pub(super) mod idling;
 pub(super) mod relay;
 pub(super) mod stream;
 
+use super::Server;
 use super::peers::Peers;
 use super::reactor::slab::Slab;
 use super::services::per_peer::PendingPeer;
 use super::services::straying::PeerSocket;
 use super::state::ConversationState;
+use crate::admission::{Admission, Permit};
 use crate::builtin::Guard;
-use banners::BannerState;
+use banners::{AfterBanner, BannerState};
 use closing::Closing;
 use connecting::Connecting;
 use holding::Holding;
@@ -48,6 +50,31 @@ pub(super) struct Sessions {
     pub(super) relays: Slab<RelayState>,
     pub(super) connecting: Connecting,
     pub(super) peers: Peers,
+}
+
+impl Drop for Server {
+    /// Programs may go on, and nobody counts them any more.
+    fn drop(&mut self) {
+        self.each_permit(|_, permit| permit.close());
+    }
+}
+
+impl Server {
+    /// Changes the permit of each who has one.
+    pub(super) fn each_permit(&mut self, change: impl Fn(&mut Admission, &mut Permit)) {
+        let (admission, sessions) = (&mut self.admission, &mut self.sessions);
+        self.programs.children.each(|it| {
+            it.permit.as_mut().into_iter().for_each(|permit| change(admission, permit));
+        });
+        sessions.builtins.each(|it| change(admission, &mut it.guest.permit));
+        sessions.relays.each(|it| change(admission, &mut it.permit));
+        sessions.pending_peers.each(|it| change(admission, &mut it.permit));
+        sessions.banners.each(|it| {
+            if let AfterBanner::Serve(admitted) = &mut it.then {
+                change(admission, &mut admitted.permit);
+            }
+        });
+    }
 }
 
 impl Sessions {

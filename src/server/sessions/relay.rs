@@ -12,7 +12,7 @@ use nix::errno::Errno;
 
 use super::dialling::{CONNECT, Dial};
 use super::idling::{IDLE, Stillness};
-use crate::admission::{ServiceId, Source};
+use crate::admission::Permit;
 use crate::builtin::relay::{Relay, RelayFailure, RelayProgress, RelaySocket, Side};
 use crate::config::model::LogOnSuccess;
 use crate::log::events::{self, Label};
@@ -45,7 +45,7 @@ pub(in crate::server) struct RelayState {
     pub(in crate::server) service: Key,
     pub(in crate::server) label: Label,
     pub(in crate::server) log: LogOnSuccess,
-    pub(in crate::server) admission: ServiceId,
+    pub(in crate::server) permit: Permit,
     pub(in crate::server) peer: Address,
     pub(in crate::server) peer_id: PeerId,
     pub(in crate::server) started: Instant,
@@ -87,9 +87,12 @@ impl Server {
         &mut self,
         service: Key,
         connection: listener::Connection,
+        permit: Permit,
     ) {
-        let Some(state) = self.services.all.get(service) else { return };
-        let (label, admission) = (state.label.clone(), state.admission);
+        let Some(state) = self.services.all.get(service) else {
+            return self.release_unserved(permit, service);
+        };
+        let label = state.label.clone();
         let delay = FRUITLESS.into_iter().find(|(count, _)| state.fruitless >= *count);
         let delay = delay.map(|(_, delay)| delay);
         let definition = Rc::clone(&state.service);
@@ -101,8 +104,7 @@ impl Server {
             Err(error) => {
                 events::failed(&label, peer, None, ("socket", None), &error);
                 self.count_failure(service, "socket", &error);
-                let wake = self.admission.release(self.reactor.now, admission, Source::from(peer));
-                return self.wake(wake, service);
+                return self.release(permit, service);
             }
         };
         let deadline = self.reactor.now + CONNECT;
@@ -124,7 +126,7 @@ impl Server {
             service,
             label: label.clone(),
             log,
-            admission,
+            permit,
             peer,
             peer_id: self.sessions.peers.connected(peer, label.name(), None, self.reactor.now),
             started: self.reactor.now,
@@ -297,8 +299,6 @@ impl Server {
             }
         }
         self.sessions.peers.ended(state.peer_id);
-        let wake =
-            self.admission.release(self.reactor.now, state.admission, Source::from(state.peer));
-        self.wake(wake, state.service);
+        self.release(state.permit, state.service);
     }
 }

@@ -6,7 +6,7 @@ use std::net::UdpSocket;
 use std::rc::Rc;
 
 use super::restore::{Adoption, adopted_listener, taken_or_said};
-use crate::admission::{ServiceId, Source};
+use crate::admission::{Permit, Source};
 use crate::builtin::relay::{RelaySocket, Side};
 use crate::config::model::{Account, Action, Service};
 use crate::log::events::{self, Label};
@@ -101,18 +101,12 @@ impl Server {
     }
 
     /// Counts somebody as before, by the service if that is one of the same kind.
-    fn count_again(
-        &mut self,
-        served: &SavedSessions,
-        program: bool,
-        taken: &Adoption,
-    ) -> ServiceId {
+    fn count_again(&mut self, served: &SavedSessions, program: bool, taken: &Adoption) -> Permit {
         let state = self.services.all.get(key_of(served.service, taken));
         let same = |action: &Action| matches!(action, Action::Program(_)) == program;
         let own = state.filter(|state| same(&state.service.action)).map(|state| state.admission);
         let id = own.unwrap_or(if program { taken.gone.0 } else { taken.gone.1 });
-        self.admission.restore(self.reactor.now, id, Source::from(served.peer));
-        id
+        self.admission.restore(self.reactor.now, id, Source::from(served.peer))
     }
 
     fn adopt_child(&mut self, handed: state::SavedChild, taken: &mut Adoption) {
@@ -134,8 +128,7 @@ impl Server {
             service: key_of(served.service, taken),
             terms: Terms { log: served.log, on_stop, kill_after, leftovers },
             label: Label::new(&served.label, None),
-            admission: self.count_again(&served, true, taken),
-            source: Source::from(served.peer),
+            permit: Some(self.count_again(&served, true, taken)),
             peer: served.peer,
             peer_id: PeerId::from_number(served.peer_id),
             started: taken.clock.instant(served.started),
@@ -147,7 +140,6 @@ impl Server {
             group: handed.group.and_then(|path| self.find_group(&path, taken)),
             deadline,
             overdue: handed.overdue,
-            released: false,
         };
         let key = self.programs.children.insert(child);
         self.watch_child(key);
@@ -179,7 +171,7 @@ impl Server {
             service: key_of(served.service, taken),
             label: Label::new(&served.label, None),
             log: served.log,
-            admission: self.count_again(served, false, taken),
+            permit: self.count_again(served, false, taken),
             peer: served.peer,
             peer_id: PeerId::from_number(served.peer_id),
             started: taken.clock.instant(served.started),
@@ -222,7 +214,7 @@ impl Server {
         let still = handed.still.map(|(limit, last)| Stillness::new(limit, instant(last)));
         let due = dial.as_ref().map(|dial| dial.due);
         let has_target = target.is_some();
-        let admission = self.count_again(served, false, taken);
+        let permit = self.count_again(served, false, taken);
         let service = key_of(served.service, taken);
         self.services.room.shares.take(service, served.peer, ServedClient::Relay);
         let key = self.sessions.relays.insert(RelayState {
@@ -233,7 +225,7 @@ impl Server {
             service,
             label: Label::new(&served.label, None),
             log: served.log,
-            admission,
+            permit,
             peer: served.peer,
             peer_id: PeerId::from_number(served.peer_id),
             started: instant(served.started),
@@ -260,13 +252,13 @@ impl Server {
                 let service = key_of(service, taken);
                 // Of a service that is no more nobody is served.
                 let Some(state) = self.services.all.get(service) else { return };
-                let admission = state.admission;
-                self.admission.restore(self.reactor.now, admission, Source::from(peer));
+                let (now, source) = (self.reactor.now, Source::from(peer));
+                let permit = self.admission.restore(now, state.admission, source);
                 let since = taken.clock.instant(since);
                 let facts = facts_of(*facts);
                 AfterBanner::Serve(Box::new(Admitted {
                     service,
-                    admission,
+                    permit,
                     peer,
                     peer_gid,
                     facts,
@@ -289,14 +281,19 @@ impl Server {
         let id = state.admission;
         let Some(socket) = taken_or_said(&mut taken.descriptors, handed.descriptor) else { return };
         let state::SavedPendingPeer { peer, to, sender, expected, looks, .. } = *handed;
-        self.admission.restore(
-            self.reactor.now,
-            id,
-            Source::from(crate::net::address::Address::Inet(peer)),
-        );
+        let permit = self.admission.restore(self.reactor.now, id, peer.ip().into());
         let (socket, flow) =
             (UdpSocket::from(socket), Flow { peer, to: to.map(Destination::from) });
-        self.look_again(PendingPeer { listener, owner, socket, flow, sender, expected, looks });
+        self.look_again(PendingPeer {
+            listener,
+            owner,
+            permit,
+            socket,
+            flow,
+            sender,
+            expected,
+            looks,
+        });
     }
 
     fn adopt_door(&mut self, handed: &state::SavedControlListener, taken: &mut Adoption) {
