@@ -1,33 +1,16 @@
 //! What is made ahead, with time that nobody waits for: the pipe of the next program, and
 //! children to become it.
 
-use std::io;
 use std::mem;
 use std::os::fd::AsRawFd as _;
 use std::rc::Rc;
 use std::time::Instant;
 
 use super::channel::Channel;
-use super::child::ChildSlot;
+use super::child::{Armed, ChildSlot, NotMade, Settled};
 use super::environment::{self, ConnectionEnvironment};
 use super::pipe::new_stderr_pipe;
-use super::{InFlight, Numbers, Prepared, Spawner};
-
-impl InFlight {
-    /// Sends a spare off to become this program.
-    fn send_off(
-        &mut self,
-        prepared: &Rc<Prepared>,
-        numbers: Numbers,
-        connection: &ConnectionEnvironment,
-    ) -> io::Result<i32> {
-        let channel = self.channel.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        environment::fill(self.block.environment()?, prepared, connection);
-        let pid = self.block.send_off(prepared, numbers, channel)?;
-        self.prepared = Some(Rc::clone(prepared));
-        Ok(pid)
-    }
-}
+use super::{Numbers, Prepared, Spawner};
 
 impl Spawner {
     /// Sends a spare off to become this program; none if there is none that can.
@@ -38,13 +21,15 @@ impl Spawner {
         connection: &ConnectionEnvironment,
     ) -> Option<i32> {
         let mut spare = self.spares.take()?;
-        match spare.send_off(prepared, numbers, connection) {
-            Ok(pid) => {
+        environment::fill(spare.environment(), prepared, connection);
+        match spare.send_off(prepared, numbers) {
+            Ok(child) => {
+                let pid = child.pid();
                 self.spares.count_sent();
-                self.in_flight.push(spare);
+                self.in_flight.push(child);
                 Some(pid)
             }
-            Err(_) => {
+            Err(spare) => {
                 self.let_go(spare);
                 None
             }
@@ -86,19 +71,14 @@ impl Spawner {
         self.spares.are_due()
     }
 
-    fn new_spare(&mut self) -> Option<InFlight> {
-        let mut block = self.blocks.take(ChildSlot::new)?;
+    fn new_spare(&mut self) -> Option<ChildSlot<Armed>> {
+        let slot = self.slots.take(ChildSlot::new)?;
         let Some(channel) = self.channels.take(Channel::new) else {
-            self.take_back(block, None);
+            self.take_back(Settled { slot, channel: None });
             return None;
         };
-        match block.start_waiting(self.failure.as_raw_fd(), &channel) {
-            Ok(pid) => Some(InFlight { pid, prepared: None, block, channel: Some(channel) }),
-            Err(_) => {
-                self.take_back(block, Some(channel));
-                None
-            }
-        }
+        let armed = slot.arm(self.failure.as_raw_fd(), channel);
+        armed.map_err(|NotMade { settled, .. }| self.take_back(settled)).ok()
     }
 
     /// Lets spares go that nobody has needed, and reaps those that are gone; when to look
@@ -131,9 +111,9 @@ impl Spawner {
         }
     }
 
-    fn let_go(&mut self, spare: InFlight) {
-        self.spares.end(spare.pid);
-        self.in_flight.push(spare);
+    fn let_go(&mut self, spare: ChildSlot<Armed>) {
+        self.spares.end(spare.pid());
+        self.in_flight.push(spare.let_go());
     }
 
     pub(super) fn reap_spares(&mut self) {

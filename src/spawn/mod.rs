@@ -3,20 +3,34 @@
 //! [`Prepared`] is made at load; [`Spawner::spawn`] turns it and a socket into a
 //! running child without waiting for it. [`child`] holds the child's own code.
 
+#[forbid(unsafe_code)]
 mod ahead;
+#[forbid(unsafe_code)]
 mod channel;
 pub(crate) mod child;
+#[forbid(unsafe_code)]
 mod dumpable;
+#[forbid(unsafe_code)]
 pub(crate) mod environment;
+#[forbid(unsafe_code)]
 mod failures;
+#[forbid(unsafe_code)]
 mod numbers;
+#[forbid(unsafe_code)]
 mod pipe;
+#[forbid(unsafe_code)]
 mod pool;
+#[forbid(unsafe_code)]
 mod preforked;
+#[forbid(unsafe_code)]
 mod prepared;
+#[forbid(unsafe_code)]
 pub(crate) mod sandbox;
+#[forbid(unsafe_code)]
 mod stage;
+#[forbid(unsafe_code)]
 mod steps;
+#[forbid(unsafe_code)]
 pub(crate) mod stub;
 
 use std::collections::HashMap;
@@ -32,7 +46,7 @@ use crate::config::model::StderrTo;
 use crate::sys::descriptor::{LOWEST, of, raise, set_nonblocking};
 use crate::sys::fd;
 use channel::Channel;
-use child::ChildSlot;
+use child::{ChildSlot, NotMade, Running, Settled};
 use dumpable::{Dumpable, Memory};
 use environment::ConnectionEnvironment;
 pub(crate) use numbers::Numbers;
@@ -47,10 +61,10 @@ use stub::Stubs;
 /// Children that may be between clone and exec at once, sharing our memory; more
 /// than that and the surplus is forked, which costs several times as much. 64 clients who
 /// come at once need as many; far more would only crowd each other out of the caches.
-const BLOCKS: usize = 128;
+const SLOTS: usize = 128;
 
 /// Of them one service may have so many: its user may stop its children before they exec.
-const PER_SERVICE: usize = BLOCKS - BLOCKS / 4;
+const PER_SERVICE: usize = SLOTS - SLOTS / 4;
 
 /// Channels at most, each of which costs two descriptors. Without one, a child begins with a
 /// copy of our table: 64 clients who come at once, where there are many, need as many.
@@ -105,16 +119,6 @@ impl NotStarted {
     }
 }
 
-/// A child on its way to exec.
-struct InFlight {
-    pid: i32,
-    /// What it is to become; none yet for a spare.
-    prepared: Option<Rc<Prepared>>,
-    block: ChildSlot,
-    /// Through which it gets its descriptors, if it begins with our table.
-    channel: Option<Channel>,
-}
-
 /// Makes children.
 pub(crate) struct Spawner {
     way: Way,
@@ -122,9 +126,9 @@ pub(crate) struct Spawner {
     is_root: bool,
     dumpable: Dumpable,
     stubs: Stubs,
-    blocks: Pool<ChildSlot>,
+    slots: Pool<ChildSlot>,
     channels: Pool<Channel>,
-    in_flight: Vec<InFlight>,
+    in_flight: Vec<ChildSlot<Running>>,
     spares: Spares,
     forking: ChildSlot,
     null: OwnedFd,
@@ -165,7 +169,7 @@ impl Spawner {
             is_root: Uid::effective().is_root(),
             dumpable: Dumpable::open(way == Way::Apart),
             stubs: Stubs::new(),
-            blocks: Pool::new(BLOCKS),
+            slots: Pool::new(SLOTS),
             channels: Pool::new(CHANNELS),
             in_flight: Vec::new(),
             spares: Spares::default(),
@@ -235,12 +239,12 @@ impl Spawner {
                 return Ok(pid);
             }
             if !self.has_its_share(prepared)
-                && let Some(block) = self.blocks.take(ChildSlot::new)
+                && let Some(slot) = self.slots.take(ChildSlot::new)
             {
-                return self.share(block, prepared, numbers, connection, table);
+                return self.share(slot, prepared, numbers, connection, table);
             }
         }
-        let variables = self.forking.environment()?;
+        let variables = self.forking.environment();
         environment::fill(variables, prepared, connection);
         if memory == Memory::Fresh {
             return self.stubs.start(prepared, numbers, variables);
@@ -248,18 +252,16 @@ impl Spawner {
         self.forking.start_forking(prepared, numbers)
     }
 
-    /// Whether a service has as many blocks as one may. Looked at only when that many are in
+    /// Whether a service has as many slots as one may. Looked at only when that many are in
     /// use.
     fn has_its_share(&self, prepared: &Rc<Prepared>) -> bool {
-        let becomes = |it: &Rc<Prepared>| Rc::ptr_eq(it, prepared);
-        let own = |child: &&InFlight| child.prepared.as_ref().is_some_and(becomes);
-        self.in_flight.len() >= PER_SERVICE
-            && self.in_flight.iter().filter(own).count() >= PER_SERVICE
+        let others = self.in_flight.iter().filter_map(ChildSlot::prepared);
+        self.in_flight.len() >= PER_SERVICE && are_a_share(others, prepared)
     }
 
     fn share(
         &mut self,
-        mut block: ChildSlot,
+        mut slot: ChildSlot,
         prepared: &Rc<Prepared>,
         numbers: Numbers,
         connection: &ConnectionEnvironment,
@@ -267,27 +269,26 @@ impl Spawner {
     ) -> io::Result<i32> {
         let channel =
             (table == DescriptorTable::Ours).then(|| self.channels.take(Channel::new)).flatten();
-        let started = block
-            .environment()
-            .map(|variables| environment::fill(variables, prepared, connection))
-            .and_then(|()| block.start_sharing(prepared, numbers, channel.as_ref()));
-        match &started {
-            &Ok(pid) => {
-                let prepared = Some(Rc::clone(prepared));
-                self.in_flight.push(InFlight { pid, prepared, block, channel });
+        environment::fill(slot.environment(), prepared, connection);
+        match slot.start_sharing(prepared, numbers, channel) {
+            Ok(child) => {
+                let pid = child.pid();
+                self.in_flight.push(child);
+                Ok(pid)
             }
-            Err(_) => self.take_back(block, channel),
+            Err(NotMade { error, settled }) => {
+                self.take_back(settled);
+                Err(error)
+            }
         }
-        started
     }
 
-    /// A block is idle again.
-    fn take_back(&mut self, block: ChildSlot, channel: Option<Channel>) {
+    /// For the next child.
+    fn take_back(&mut self, Settled { slot, channel }: Settled) {
         if let Some(channel) = channel {
-            block.clear(&channel);
             self.channels.give_back_by(channel, Channel::theirs);
         }
-        self.blocks.give_back(block);
+        self.slots.give_back(slot);
     }
 
     /// The reader and the writer of a program's standard error, if it is logged.
@@ -313,17 +314,19 @@ impl Spawner {
         if allowed == Memory::Shared && !shares { Memory::Copied } else { allowed }
     }
 
-    /// Takes back the blocks of children that have exec'd. Cheap; called every turn of
+    /// Takes back the slots of children that have exec'd. Cheap; called every turn of
     /// the loop.
     pub(crate) fn settle(&mut self) {
         self.failures.extend(self.stubs.settle());
         let mut at = 0;
         while let Some(child) = self.in_flight.get(at) {
-            if child.block.is_busy() {
+            if child.is_busy() {
                 at = at.saturating_add(1);
-            } else {
-                let InFlight { block, channel, .. } = self.in_flight.swap_remove(at);
-                self.take_back(block, channel);
+                continue;
+            }
+            match self.in_flight.swap_remove(at).settle() {
+                Ok(settled) => self.take_back(settled),
+                Err(child) => self.in_flight.push(child),
             }
         }
     }
@@ -333,7 +336,7 @@ impl Spawner {
     pub(crate) fn release_memory(&mut self) {
         self.settle();
         self.channels.empty();
-        self.blocks.idle().for_each(ChildSlot::release_memory);
+        self.slots.idle().for_each(ChildSlot::release_memory);
         self.forking.release_memory();
     }
 
@@ -346,15 +349,20 @@ impl Spawner {
         self.in_flight.is_empty() && self.spares.are_none() && self.stubs.are_none()
     }
 
-    /// To be told when a child has been reaped: its block is free whatever it says.
+    /// To be told when a child has been reaped: its slot is free whatever it says.
     pub(crate) fn reaped(&mut self, pid: i32) {
         self.settle();
         // Still there only if it died dumping core.
-        if let Some(child) = self.in_flight.iter_mut().find(|child| child.pid == pid) {
-            child.block.release_if_gone(pid);
+        if let Some(child) = self.in_flight.iter().find(|child| child.pid() == pid) {
+            child.release_if_gone();
             self.settle();
         }
     }
+}
+
+/// Whether as many of these become this program as may of one service.
+fn are_a_share<'a>(all: impl Iterator<Item = &'a Rc<Prepared>>, prepared: &Rc<Prepared>) -> bool {
+    all.filter(|other| Rc::ptr_eq(other, prepared)).count() >= PER_SERVICE
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::InFlight;
+use super::child::{Armed, ChildSlot};
 use crate::sys::process;
 
 /// Programs that are started within this time come one after the other, and a spare that
@@ -26,7 +26,7 @@ const LATER: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Spares {
     /// The oldest first.
-    waiting: Vec<(InFlight, Instant)>,
+    waiting: Vec<(ChildSlot<Armed>, Instant)>,
     /// Let go and not reaped yet.
     ended: Vec<i32>,
     /// How often they have been looked at in vain since one ended last.
@@ -93,19 +93,19 @@ impl Spares {
     }
 
     /// There is one more now. True if somebody has to begin to look at them.
-    pub(super) fn keep(&mut self, spare: InFlight, now: Instant) -> bool {
+    pub(super) fn keep(&mut self, spare: ChildSlot<Armed>, now: Instant) -> bool {
         self.waiting.push((spare, now));
         !mem::replace(&mut self.watched, true)
     }
 
     /// One, if there is any, which may have ended; for whoever wants it. The youngest: what it
     /// needs may be in a processor's cache still.
-    pub(super) fn take(&mut self) -> Option<InFlight> {
+    pub(super) fn take(&mut self) -> Option<ChildSlot<Armed>> {
         self.waiting.pop().map(|(spare, _)| spare)
     }
 
     /// One that has waited in vain for long enough.
-    pub(super) fn take_old(&mut self, now: Instant) -> Option<InFlight> {
+    pub(super) fn take_old(&mut self, now: Instant) -> Option<ChildSlot<Armed>> {
         self.waiting
             .extract_if(.., |(_, since)| now >= *since + SOON)
             .next()
@@ -114,7 +114,7 @@ impl Spares {
 
     /// Whether it waits.
     pub(super) fn is_waiting(&self, pid: i32) -> bool {
-        self.waiting.iter().any(|(spare, _)| spare.pid == pid)
+        self.waiting.iter().any(|(spare, _)| spare.pid() == pid)
     }
 
     /// Ends one that is nobody's program, and remembers to reap it.

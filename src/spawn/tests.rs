@@ -22,18 +22,12 @@ fn prepared(path: &str) -> Rc<Prepared> {
 }
 
 #[test]
-fn one_service_cannot_have_all_blocks() {
-    let mut spawner = Spawner::new(Way::Forking).unwrap();
+fn one_service_cannot_have_all_slots() {
     let (greedy, other) = (prepared("/bin/cat"), prepared("/bin/date"));
-    for pid in 1..=PER_SERVICE {
-        assert!(!spawner.has_its_share(&greedy));
-        let block = spawner.blocks.take(ChildSlot::new).unwrap();
-        let (pid, prepared) = (i32::try_from(pid).unwrap(), Some(Rc::clone(&greedy)));
-        spawner.in_flight.push(InFlight { pid, prepared, block, channel: None });
-    }
-    assert!(spawner.has_its_share(&greedy));
-    assert!(!spawner.has_its_share(&other));
-    assert!(spawner.blocks.take(ChildSlot::new).is_some(), "there are some for others");
+    let all = |count| std::iter::repeat_n(&greedy, count).chain([&other]);
+    assert!(!are_a_share(all(PER_SERVICE - 1), &greedy));
+    assert!(are_a_share(all(PER_SERVICE), &greedy));
+    assert!(!are_a_share(all(PER_SERVICE), &other));
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub(super) unsafe fn take_own_table(birth: &Birth) -> StepResult {
 pub(super) unsafe fn take_descriptors(birth: &Birth) -> Result<Option<Rights>, (Stage, isize)> {
     let Some(parcel) = &birth.parcel else { return Ok(None) };
     let mut rights = Rights { length: 0, level: 0, kind: 0, numbers: [-1; MOST_SENT], _padding: 0 };
-    // SAFETY: the channel is in the table that has just been copied, the flag in the block,
+    // SAFETY: the channel is in the table that has just been copied, the flag in the slot,
     // which is busy and therefore alive.
     unsafe {
         receive(parcel, &mut rights)?;

@@ -15,17 +15,18 @@
 //!   and its job, the prepared program and the environment, written before the clone or,
 //!   for a spare, before it is sent its descriptors, without which it does not look at
 //!   them. Nobody writes them from then on, until the kernel clears `busy` when the child
-//!   execs or exits. A block that is busy refuses to be started and is never unmapped. The
+//!   execs or exits. A slot in which there is a child cannot be written or started, which its
+//!   type says, and is never unmapped. The
 //!   child writes its own stack (with a guard page below) and one atomic word. It
 //!   allocates nothing, takes no lock, cannot panic, and makes raw system calls that leave
 //!   `errno` alone, which is thread-local memory that it shares with the server.
 //! * *Descriptors.* A child that begins with the server's table gets its own in these
 //!   steps. What it is given was sent to it before it existed, through a channel
-//!   that its block has for itself; so the server closes its copies at once, whatever
+//!   that its slot has for itself; so the server closes its copies at once, whatever
 //!   the child does. Its first act is `close_range(highest + 1, MAX, UNSHARE)`: from
 //!   then on its table, with the channel in it, is its own. Then it receives its
 //!   descriptors. What a child that ended before that has not received is closed before
-//!   its block is used again. With either table it then closes all but its own three,
+//!   its slot is used again. With either table it then closes all but its own three,
 //!   the failure pipe and the ruleset, while it is still the server's user. A spare has
 //!   closed everything that it has copied but the failure pipe and the channel before it
 //!   waits: it keeps no connection and no address in use.
@@ -36,7 +37,7 @@
 //!   may signal it, and no longer than a fraction of a second. It ends when the server has
 //!   ended: the other side of the channel is closed then.
 //! * *Other users.* After setresuid the target user may signal the child. A stop
-//!   keeps one block busy and the server does not care; a kill ends the child
+//!   keeps one slot busy and the server does not care; a kill ends the child
 //!   alone. Whether that user may look into the memory, by ptrace(2) or /proc, is written
 //!   down with the memory and not with the process: at setresuid and setresgid the kernel
 //!   writes `fs.suid_dumpable` there. That is 0 or 2, then, which both keep it closed,
@@ -51,7 +52,7 @@
 //!   can be: ids, groups, the mask of files.
 //!
 //! Where the kernel lacks close_range (before 5.9), on other processors than the
-//! two spelled out in `call`, with `--spawn fork`, when every block is busy, and
+//! two spelled out in `call`, with `--spawn fork`, when every slot is busy, and
 //! for programs in a group of processes (cgroup), the same code runs after a plain
 //! fork, and in a fresh process ([`super::stub`]) where a user could look into a copy. In a
 //! group that runs out of memory the kernel kills a process and every other that shares
@@ -77,7 +78,7 @@ use std::sync::atomic::AtomicU32;
 pub(super) use call::can_share;
 use call::{call, number};
 use descriptors::{keep_stdio_only, own_numbers, take_descriptors, take_own_table};
-pub(super) use slot::ChildSlot;
+pub(super) use slot::{Armed, ChildSlot, NotMade, Running, Settled};
 use steps::{
     change_directory, confine_to_paths, forbid_privileges, greet, limit, set_signal_mask,
     take_own_session,
@@ -131,9 +132,13 @@ struct ChildJob {
 
 /// Where a child begins: after clone on its own stack, after fork on a copy of ours.
 extern "C" fn run_child(birth: *mut c_void) -> c_int {
-    // SAFETY: all callers pass a birth that outlives the child's time before exec.
-    let birth = unsafe { &*birth.cast::<Birth>() };
-    tell(birth.failure, prepare_and_exec(birth))
+    // SAFETY: all callers pass a birth that outlives the child's time before exec, as what it
+    // names does.
+    let (failure, reason) = unsafe {
+        let birth = &*birth.cast::<Birth>();
+        (birth.failure, prepare_and_exec(birth))
+    };
+    tell(failure, reason)
 }
 
 /// The end of a child that could not become its program: says why.
@@ -165,7 +170,10 @@ const fn low_word(word: isize) -> [u8; 4] {
 }
 
 /// The child's steps, in the order of [`Stage`]; returns only with a failure.
-fn prepare_and_exec(birth: &Birth) -> (Stage, isize) {
+///
+/// # Safety
+/// What `birth` names is there, and written by nobody from when the child may look at it.
+unsafe fn prepare_and_exec(birth: &Birth) -> (Stage, isize) {
     // SAFETY: each step makes system calls with pointers that outlive it. What the child
     // looks at from `job` on is written by nobody: before that it has its descriptors.
     unsafe {

@@ -40,10 +40,13 @@ impl Stack {
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(stack) }
     }
 
-    /// Lets go of what is in it, which nobody needs any more.
-    pub(super) fn release(&self) {
-        // SAFETY: the part of our mapping above the guard. Its callers know that no child
-        // uses it, and each child begins with writing what it is going to read.
+    /// Lets go of what is in it.
+    ///
+    /// # Safety
+    /// No child uses it.
+    pub(super) unsafe fn release(&self) {
+        // SAFETY: the part of our mapping above the guard, which nobody uses; and each child
+        // begins with writing what it is going to read.
         unsafe { libc::madvise(self.base.byte_add(self.guard), STACK, libc::MADV_DONTNEED) };
     }
 
