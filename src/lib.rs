@@ -50,21 +50,34 @@
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("oxinetd is for 64-bit Linux: counters, times and inode numbers are 64 bits wide");
 
+#[forbid(unsafe_code)]
 pub mod command;
+#[forbid(unsafe_code)]
 pub mod config;
 
+#[forbid(unsafe_code)]
 pub(crate) mod admission;
+#[forbid(unsafe_code)]
 pub(crate) mod builtin;
+#[forbid(unsafe_code)]
 pub(crate) mod cli;
+#[forbid(unsafe_code)]
 pub(crate) mod control;
+#[forbid(unsafe_code)]
 pub(crate) mod front;
+#[forbid(unsafe_code)]
 pub(crate) mod log;
+#[forbid(unsafe_code)]
 pub(crate) mod net;
+#[forbid(unsafe_code)]
 pub(crate) mod reload;
+#[forbid(unsafe_code)]
 pub(crate) mod server;
 pub(crate) mod spawn;
 pub(crate) mod sys;
+#[forbid(unsafe_code)]
 pub(crate) mod systemd;
+#[forbid(unsafe_code)]
 pub(crate) mod upgrade;
 
 /// What reads bytes of strangers, and what is timed alone: for the properties, the fuzz targets

@@ -20,7 +20,7 @@ use crate::spawn::Way;
 use crate::sys::detach::Herald;
 use crate::sys::pid_file::PidFile;
 use crate::sys::signals::{Signal, Signals};
-use crate::sys::{fd, memory, signals};
+use crate::sys::{inherited, memory, signals};
 use crate::systemd::ServiceManager;
 use crate::upgrade::Snapshot;
 use nix::sys::resource::{Resource, getrlimit};
@@ -185,7 +185,7 @@ pub(super) fn run_server(
     // not blocked. And where a parent has left SIGCHLD ignored, nobody could tell how the
     // process has ended that reads the configuration.
     signals::take_over_signals();
-    fd::close_inherited_on_exec();
+    inherited::close_on_exec();
     memory::tidy_memory_always();
     job.manager.say_troubles();
     match parcel {

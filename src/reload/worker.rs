@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Read as _};
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::socket::SockaddrStorage;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpid, getppid, pipe2};
@@ -22,9 +22,8 @@ use super::wire::{Receiver, Sender};
 use crate::config::lookup::{AwaitedName, seek};
 use crate::config::model::{Names, Service};
 use crate::config::{self, Loaded};
-use crate::sys::descriptor::{becomes_ready, of, raise, set_nonblocking};
-use crate::sys::fd;
-use crate::sys::process::{self, Made};
+use crate::sys::descriptor::{of, raise, set_nonblocking};
+use crate::sys::process::{self, ForkedCopy, Made};
 
 /// How long names that a server waits for are looked up: a resolver asks some name servers,
 /// each of them twice, and is silent for five seconds each time.
@@ -40,9 +39,6 @@ const PORTION: usize = 16 * 1024;
 /// Bytes written to the pipe at once: all that fits into it.
 const BUFFER: usize = 64 * 1024;
 
-/// How long the end of a process that has been killed is waited for.
-const DEATH: Duration = Duration::from_secs(1);
-
 /// What the copy ends with when it could not send everything.
 const UNSENT: i32 = 1;
 
@@ -56,7 +52,7 @@ pub(crate) fn load_and_wait(
     served: &[Rc<Service>],
     stop: &impl AsFd,
 ) -> io::Result<Option<Loading>> {
-    let (mut loader, pipe) = ReloadWorker::fork(|pipe| read_first(pipe, &load, served))?;
+    let (mut loader, pipe) = ReloadWorker::fork(|_, pipe| read_first(pipe, &load, served))?;
     if !loader.take_all(File::from(pipe), stop.as_fd())? {
         return Ok(None);
     }
@@ -108,7 +104,7 @@ impl ReloadWorker {
         load: impl Fn() -> Loaded,
         served: impl FnOnce() -> Vec<Rc<Service>>,
     ) -> io::Result<Self> {
-        Self::watched(|pipe| read_again(pipe, &load, served))
+        Self::watched(|copy, pipe| read_again(copy, pipe, &load, served))
     }
 
     /// Begins to look up names, which come one by one ([`Self::take_names`]) and are all that
@@ -117,10 +113,10 @@ impl ReloadWorker {
     /// # Errors
     /// As [`Self::start`].
     pub(crate) fn seek(names: Vec<AwaitedName>) -> io::Result<Self> {
-        Self::watched(|pipe| look_up(pipe, names))
+        Self::watched(|copy, pipe| look_up(copy, pipe, names))
     }
 
-    fn watched(work: impl FnOnce(OwnedFd) -> i32) -> io::Result<Self> {
+    fn watched(work: impl FnOnce(ForkedCopy, OwnedFd) -> i32) -> io::Result<Self> {
         let (mut loader, pipe) = Self::fork(work)?;
         let pipe = raise(pipe);
         set_nonblocking(&pipe)?;
@@ -128,18 +124,18 @@ impl ReloadWorker {
         Ok(loader)
     }
 
-    fn fork(work: impl FnOnce(OwnedFd) -> i32) -> io::Result<(Self, OwnedFd)> {
+    fn fork(work: impl FnOnce(ForkedCopy, OwnedFd) -> i32) -> io::Result<(Self, OwnedFd)> {
         let pipe = pipe2(OFlag::O_CLOEXEC);
         let (reader, writer) = pipe.map_err(of("pipe2, for the process that reads it"))?;
         let server = getpid();
-        let child = process::fork_to_run(|| {
+        let child = process::fork_to_run(|copy| {
             // In vain where the server is gone already.
             if set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != server {
                 return UNSENT;
             }
             // The server's log is not its business.
             log::set_max_level(log::LevelFilter::Off);
-            work(writer)
+            work(copy, writer)
         })?;
         let child = Made { pid: child.pid, pidfd: raise(child.pidfd) };
         let receiver = Receiver::default();
@@ -237,8 +233,7 @@ impl ReloadWorker {
 
     fn kill(&self) {
         if self.ended.is_none() {
-            // Not reaped, so the number is its own.
-            let _ = kill(Pid::from_raw(self.child.pid), Signal::SIGKILL);
+            self.child.kill();
         }
     }
 
@@ -264,11 +259,8 @@ impl ReloadWorker {
 impl Drop for ReloadWorker {
     /// It leaves no process behind; one that the kernel holds is gone with the server.
     fn drop(&mut self) {
-        self.kill();
         if self.ended.is_none() {
-            let time = PollTimeout::try_from(DEATH).unwrap_or(PollTimeout::ZERO);
-            let _ = becomes_ready(&self.child.pidfd, PollFlags::POLLIN, time);
-            self.reap(WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
+            self.child.end();
         }
     }
 }
@@ -282,19 +274,20 @@ fn read_first(pipe: OwnedFd, load: &dyn Fn() -> Loaded, served: &[Rc<Service>]) 
 
 /// In the copy: what is different. The descriptors are the server's.
 fn read_again(
+    copy: ForkedCopy,
     pipe: OwnedFd,
     load: &dyn Fn() -> Loaded,
     served: impl FnOnce() -> Vec<Rc<Service>>,
 ) -> i32 {
-    fd::keep_only(&pipe.as_raw_fd());
+    copy.keep_only(&pipe);
     process::give_way();
     hear_signals();
     send(pipe, load(), &served(), false)
 }
 
 /// In the copy: what names are. All that the server has is closed, as for reading.
-fn look_up(pipe: OwnedFd, names: Vec<AwaitedName>) -> i32 {
-    fd::keep_only(&pipe.as_raw_fd());
+fn look_up(copy: ForkedCopy, pipe: OwnedFd, names: Vec<AwaitedName>) -> i32 {
+    copy.keep_only(&pipe);
     process::give_way();
     hear_signals();
     let mut sender = Sender::new(File::from(pipe));

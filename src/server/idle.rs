@@ -22,7 +22,7 @@ pub(super) struct Quiet {
     last: Option<Instant>,
     watched: bool,
     /// Whether there is a time for reaping what has come to us.
-    reaps: bool,
+    pub(super) reaps: bool,
 }
 
 impl Quiet {
@@ -53,15 +53,8 @@ impl Server {
         }
     }
 
-    /// What has come to us and ended since something was announced; the next end is.
-    pub(super) fn reap_the_adopted_again(&mut self) {
-        self.life.quiet.reaps = false;
-        self.reap_the_adopted();
-    }
-
     /// Gives memory back, if it is quiet.
     pub(super) fn look_whether_quiet(&mut self) {
-        self.reap_the_adopted();
         if let Some(again) = self.life.quiet.look(self.reactor.now) {
             return self.reactor.timers.set(again, Timer::Quiet);
         }

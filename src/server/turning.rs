@@ -206,7 +206,7 @@ impl Server {
                 Timer::Groups => self.tidy_groups_again(),
                 Timer::Spares => self.look_at_spares(),
                 Timer::Quiet => self.look_whether_quiet(),
-                Timer::Orphans => self.reap_the_adopted_again(),
+                Timer::Orphans => self.reap_the_adopted(),
                 Timer::Overdue(key) => self.overdue(key),
                 Timer::Still(key) => self.look_for_movement(key),
                 Timer::StillRelay(key) => self.look_for_still_relay(key),

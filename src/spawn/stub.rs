@@ -31,7 +31,8 @@ use super::pipe::new_pipe;
 use super::prepared::{Pointers, Prepared};
 use super::steps::Steps;
 use super::{Failure, Numbers, Stage};
-use crate::sys::descriptor::{self, raise, set_nonblocking};
+use crate::sys::descriptor::{LOWEST, raise, set_nonblocking};
+use crate::sys::fd::{duplicate_from, set_close_on_exec};
 use crate::sys::{process, signals};
 
 /// `argv[0]` of a stub; then come the numbers of two descriptors: what it is to do, and
@@ -202,7 +203,9 @@ pub(crate) fn run(mut numbers: impl Iterator<Item = OsString>) -> u8 {
 }
 
 fn read(job: RawFd) -> io::Result<Task> {
-    let (mut file, mut bytes) = (File::from(descriptor::take_over(job)?), Vec::new());
+    // The program is not to have it, where the steps cannot close it.
+    set_close_on_exec(job, true)?;
+    let (mut file, mut bytes) = (File::from(duplicate_from(&job, LOWEST)?), Vec::new());
     // It was written up to its end.
     io::Seek::rewind(&mut file)?;
     file.read_to_end(&mut bytes)?;

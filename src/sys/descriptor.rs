@@ -14,7 +14,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 
-use crate::sys::{fd, file_attributes};
+use crate::sys::{fd, file_attributes, inherited};
 
 /// Descriptors that live long are numbered from here where there are few.
 pub(crate) const LONG_LIVED: RawFd = 16;
@@ -122,21 +122,15 @@ fn move_up<T: AsRawFd + From<OwnedFd>>(owner: &mut T, few: RawFd) {
     }
 }
 
-/// Takes over a descriptor that this process was started with, and which nothing in it
-/// has had yet: moved up to where the long-lived ones are, close-on-exec.
+/// Takes over a descriptor that this process was started with: moved up to where the long-lived ones are, close-on-exec.
 ///
 /// # Errors
-/// EBADF when it is not open; when there are no more descriptors.
+/// EBADF when it is not there, or has been taken.
 pub(crate) fn take_over(number: RawFd) -> io::Result<OwnedFd> {
-    let copy = copy_above(&number, LONG_LIVED).or_else(|_| fd::duplicate_from(&number, LOWEST));
-    match copy {
-        Ok(copy) => {
-            nix::unistd::close(number)?;
-            Ok(copy)
-        }
-        // There are no more numbers; it may have one beyond the limit.
-        Err(_) => fd::own(number),
-    }
+    let taken = inherited::take(number)?;
+    let copy = copy_above(&taken, LONG_LIVED).or_else(|_| fd::duplicate_from(&taken, LOWEST));
+    // There may be no more numbers, and it may have one beyond the limit.
+    Ok(copy.unwrap_or(taken))
 }
 
 /// A copy for a child, close-on-exec until it is the child's.

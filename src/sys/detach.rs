@@ -3,21 +3,18 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 
 use nix::fcntl::OFlag;
-use nix::unistd::{close, dup2_stderr, dup2_stdin, dup2_stdout, pipe2, setsid};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, pipe2, setsid};
 
-use crate::sys::fd::inherited;
+use crate::sys::inherited;
 use crate::sys::process::{ForkSide, fork_to_detach};
 
 /// The server's side: tells the waiting parent that it serves.
 #[derive(Debug)]
 pub(crate) struct Herald {
     parent: File,
-    /// What the one who has started it had open: kept until it serves, since the
-    /// configuration may be read from there.
-    inherited: Vec<RawFd>,
 }
 
 /// What this process is after the fork.
@@ -44,7 +41,7 @@ pub(crate) fn detach() -> io::Result<Role> {
         ForkSide::Child => {
             drop(reader);
             setsid()?;
-            Ok(Role::Server(Herald { parent: File::from(writer), inherited: inherited() }))
+            Ok(Role::Server(Herald { parent: File::from(writer) }))
         }
     }
 }
@@ -70,9 +67,8 @@ impl Herald {
         if !keeps_stderr {
             dup2_stderr(&null)?;
         }
-        for number in self.inherited {
-            let _ = close(number);
-        }
+        // Kept until now, since the configuration may be read from there.
+        inherited::close_rest();
         // A parent that is gone (killed meanwhile) needs no answer.
         let _ = writeln!(self.parent, "{}", std::process::id());
         Ok(())

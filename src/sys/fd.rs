@@ -5,25 +5,18 @@
 
 use std::ffi::{c_int, c_long};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd as _, OwnedFd, RawFd};
 use std::ptr;
 
 use nix::libc;
 
-/// Makes every inherited descriptor above 2 close-on-exec: a careless parent's
-/// descriptors must not reach the programs.
-pub(crate) fn close_inherited_on_exec() {
+use super::proc::numbers_in;
+
+/// Makes every descriptor above 2 close-on-exec; whether the system can, as of Linux 5.11.
+pub(super) fn all_close_on_exec() -> bool {
     const CLOSE_RANGE_CLOEXEC: c_int = 4;
     // SAFETY: sets a flag on descriptors; closes none.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, CLOSE_RANGE_CLOEXEC) };
-    if result == 0 {
-        return;
-    }
-    // Before Linux 5.11: one by one, as far as this process can have any.
-    for descriptor in open_descriptors().into_iter().filter(|&number| number > 2) {
-        // SAFETY: sets a flag; a number that is not open is an error and no harm.
-        unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
-    }
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, CLOSE_RANGE_CLOEXEC) == 0 }
 }
 
 /// A copy of a descriptor under the lowest free number from `least`, close-on-exec.
@@ -38,16 +31,6 @@ pub(crate) fn duplicate_from(descriptor: &impl AsRawFd, least: RawFd) -> io::Res
     }
     // SAFETY: the kernel has just made it for us.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
-}
-
-/// Takes over a descriptor that nothing in this process has, under its number, close-on-exec.
-///
-/// # Errors
-/// EBADF.
-pub(crate) fn own(number: RawFd) -> io::Result<OwnedFd> {
-    set_close_on_exec(number, true)?;
-    // SAFETY: it is open, and by the caller's word nobody else's.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Whether this is the number of a descriptor.
@@ -68,14 +51,14 @@ pub(crate) fn set_close_on_exec(number: RawFd, close: bool) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// In a copy of this process: closes every descriptor above 2 but one. Whoever owns
-/// them there must not be used any more, nor dropped; [`fork_to_run`] sees to the latter.
+/// Closes every descriptor above 2 but one.
 ///
-/// [`fork_to_run`]: super::process::fork_to_run
-pub(crate) fn keep_only(descriptor: &impl AsRawFd) {
-    let kept = descriptor.as_raw_fd();
+/// # Safety
+/// Whoever owns them in this process is never used any more, nor dropped.
+pub(super) unsafe fn keep_only(descriptor: &impl AsFd) {
+    let kept = descriptor.as_fd().as_raw_fd();
     let close = |first: RawFd, last: u32| {
-        // SAFETY: closes numbers whose owners in this copy are never used again (above).
+        // SAFETY: closes numbers whose owners are never used again (above).
         unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) == 0 }
     };
     let below = kept <= 3 || close(3, kept.unsigned_abs().saturating_sub(1));
@@ -89,27 +72,14 @@ pub(crate) fn keep_only(descriptor: &impl AsRawFd) {
     }
 }
 
-/// The descriptors above 2 that this process was started with and that nobody has taken
-/// over: what it opens itself is close-on-exec from birth, and what is not has come through
-/// an exec. To be asked before [`close_inherited_on_exec`].
-#[must_use]
-pub(crate) fn inherited() -> Vec<RawFd> {
-    // SAFETY: a question; of a number that is not open any more the answer is an error.
-    let flags = |number: RawFd| unsafe { libc::fcntl(number, libc::F_GETFD) };
-    let has_come = |number: &RawFd| *number > 2 && flags(*number) == 0;
-    open_descriptors().into_iter().filter(has_come).collect()
-}
-
 /// How far descriptors are looked for where there is no /proc.
 const MOST_NUMBERS: RawFd = 65_536;
 
 /// The numbers of this process's descriptors.
-fn open_descriptors() -> Vec<RawFd> {
-    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
-        // Asked one by one, as far as anybody has any.
-        return (0..MOST_NUMBERS).filter(|number| is_open(*number)).collect();
-    };
-    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+pub(super) fn open_descriptors() -> Vec<RawFd> {
+    // Else asked for one by one, as far as anybody has any.
+    let one_by_one = |_| (0..MOST_NUMBERS).filter(|number| is_open(*number)).collect();
+    numbers_in("/proc/self/fd").unwrap_or_else(one_by_one)
 }
 
 /// Where in a file: wherever it is, in two halves, as the raw calls want it. On 64-bit

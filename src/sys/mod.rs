@@ -5,19 +5,28 @@
 //! thing; everything above goes without.
 
 pub(crate) mod accept;
+#[forbid(unsafe_code)]
 pub(crate) mod calendar;
 pub(crate) mod capabilities;
+#[forbid(unsafe_code)]
 pub(crate) mod descriptor;
 pub(crate) mod descriptor_tables;
+#[forbid(unsafe_code)]
 pub(crate) mod detach;
 pub(crate) mod fd;
 pub(crate) mod file_attributes;
+pub(crate) mod inherited;
 pub(crate) mod memory;
 pub(crate) mod messages;
+#[forbid(unsafe_code)]
 pub(crate) mod pid_file;
+#[forbid(unsafe_code)]
+pub(crate) mod proc;
 pub(crate) mod process;
 pub(crate) mod signals;
 pub(crate) mod socket_options;
 pub(crate) mod tcp;
+#[forbid(unsafe_code)]
 pub(crate) mod trusted_path;
+#[forbid(unsafe_code)]
 pub(crate) mod zone;

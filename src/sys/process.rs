@@ -5,17 +5,25 @@
 
 use std::ffi::{CStr, OsStr, c_char, c_int};
 use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::ptr;
 use std::sync::OnceLock;
 
 use nix::libc;
-use nix::sys::signal::Signal;
+use nix::poll::PollFlags;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::descriptor::becomes_ready;
+use super::fd;
 
 /// Exit status of a copy that could not do its work.
 pub(crate) const FAILED: i32 = 127;
+
+/// Milliseconds for which the end of a copy that has been killed is waited for.
+const DEATH: u16 = 1_000;
 
 /// A copy of this process that works for it.
 #[derive(Debug)]
@@ -25,6 +33,20 @@ pub(crate) struct Made {
     /// Readable when it has ended; without pidfds perhaps before, when it has closed what it
     /// has copied.
     pub pidfd: OwnedFd,
+}
+
+impl Made {
+    /// Kills it. It must not have been reaped: then the number is its own.
+    pub(crate) fn kill(&self) {
+        let _ = kill(Pid::from_raw(self.pid), Signal::SIGKILL);
+    }
+
+    /// Kills and reaps it, whatever it waits for. One that the kernel holds is left behind.
+    pub(crate) fn end(&self) {
+        self.kill();
+        let _ = becomes_ready(&self.pidfd, PollFlags::POLLIN, DEATH.into());
+        let _ = ended(Some(self.pid), true);
+    }
 }
 
 /// The pidfd of a child that has not been reaped, so that its number is its own: readable
@@ -149,11 +171,13 @@ pub(crate) enum ForkSide {
 
 /// An error if this process has threads beside the one that asks, or if that cannot be told.
 fn have_no_threads() -> io::Result<()> {
-    let are_some = match std::fs::read_dir("/proc/self/task") {
-        Ok(tasks) => tasks.count() > 1,
+    // There is one at least: a folder without any is not the kernel's.
+    let are_some = match std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count) {
+        1 => false,
+        2.. => true,
         // SAFETY: for a process with one thread this does nothing (unshare(2)), for others
         // it is an error.
-        Err(_) => match unsafe { libc::unshare(libc::CLONE_THREAD) } {
+        0 => match unsafe { libc::unshare(libc::CLONE_THREAD) } {
             0 => false,
             _ if io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) => true,
             _ => {
@@ -180,13 +204,25 @@ pub(crate) fn fork_to_detach() -> io::Result<ForkSide> {
     }
 }
 
+/// Says that this is a copy of the process, whose owners of descriptors are used no more.
+pub(crate) struct ForkedCopy(());
+
+impl ForkedCopy {
+    /// Closes every descriptor above 2 but one: `work` has no other from here on.
+    pub(crate) fn keep_only(self, descriptor: &impl AsFd) {
+        // SAFETY: nothing of the process is dropped in a copy, and all that it has to do is
+        // the work that says so.
+        unsafe { fd::keep_only(descriptor) }
+    }
+}
+
 /// Makes a copy of this process that runs `work` and ends with the status which that
 /// returns. Nothing of ours is dropped there: no path of a socket is unlinked, no log
 /// written twice, whether `work` returns or panics.
 ///
 /// # Errors
 /// fork(2)'s and pidfd_open(2)'s, or that the process has threads.
-pub(crate) fn fork_to_run(work: impl FnOnce() -> i32) -> io::Result<Made> {
+pub(crate) fn fork_to_run(work: impl FnOnce(ForkedCopy) -> i32) -> io::Result<Made> {
     struct EndHere;
     impl Drop for EndHere {
         fn drop(&mut self) {
@@ -199,14 +235,14 @@ pub(crate) fn fork_to_run(work: impl FnOnce() -> i32) -> io::Result<Made> {
     // SAFETY: single-threaded (looked at above), so no lock is held by anybody who is not
     // there in the copy, and the child may run ordinary code. Children that share our
     // memory on their way to exec are processes of their own, hold no lock and touch
-    // only their blocks, of which the copy makes no use. fork(3) and not the raw call,
+    // only their slots, of which the copy makes no use. fork(3) and not the raw call,
     // which leaves libc with a wrong idea of who it is.
     match unsafe { libc::fork() } {
         0 => {
             let _guard = EndHere;
             // Kept to the end.
             std::mem::forget(lifeline);
-            end_at_once(work())
+            end_at_once(work(ForkedCopy(())))
         }
         pid if pid > 0 => match lifeline {
             None => watch_forked(pid),

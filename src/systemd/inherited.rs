@@ -64,11 +64,15 @@ pub(super) fn take(passed: &Passed) -> io::Result<Inherited> {
         let closed = error.raw_os_error() == Some(nix::libc::EBADF);
         if closed { io::Error::new(ErrorKind::NotFound, "it is not open") } else { error }
     })?;
+    find_use(descriptor, &passed.name)
+}
+
+fn find_use(descriptor: OwnedFd, name: &str) -> io::Result<Inherited> {
     let spec = examine(&descriptor)?;
     let wildcard_v6 = matches!(&spec.endpoint, Endpoint::Inet(address)
         if address.is_ipv6() && address.ip().is_unspecified());
     let takes_ipv4 = wildcard_v6 && !getsockopt(&descriptor, sockopt::Ipv6V6Only).unwrap_or(true);
-    Ok(Inherited { descriptor, spec, takes_ipv4, name: passed.name.clone() })
+    Ok(Inherited { descriptor, spec, takes_ipv4, name: name.to_owned() })
 }
 
 fn unfit(why: &str) -> io::Error {
@@ -121,7 +125,6 @@ fn endpoint(name: &SockaddrStorage) -> io::Result<Endpoint> {
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream, UdpSocket};
-    use std::os::fd::IntoRawFd as _;
     use std::os::linux::net::SocketAddrExt as _;
     use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 
@@ -150,8 +153,7 @@ mod tests {
     }
 
     fn taken(socket: impl Into<OwnedFd>) -> io::Result<Inherited> {
-        let number = socket.into().into_raw_fd();
-        take(&Passed { number, name: "test".to_owned() })
+        find_use(socket.into(), "test")
     }
 
     #[test]
@@ -163,7 +165,6 @@ mod tests {
         let spec =
             SocketSpec { socket_type: stream, endpoint: Endpoint::Inet(address), device: None };
         assert_eq!((found.spec, found.takes_ipv4), (spec, false));
-        assert!(found.descriptor.as_raw_fd() >= descriptor::LONG_LIVED);
         let datagrams = taken(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
         assert_eq!(datagrams.spec.socket_type, SocketType::Dgram);
 
@@ -202,7 +203,11 @@ mod tests {
             None,
         );
         assert_eq!(why(silent.unwrap()), "it does not listen");
-        let closed = take(&Passed { number: 999_999, name: String::new() }).unwrap_err();
-        assert_eq!(closed.kind(), ErrorKind::NotFound);
+        // What this process has opened itself has nobody passed on.
+        let own = std::fs::File::open("/dev/null").unwrap();
+        for number in [own.as_raw_fd(), 999_999] {
+            let none = take(&Passed { number, name: String::new() }).unwrap_err();
+            assert_eq!(none.kind(), ErrorKind::NotFound);
+        }
     }
 }

@@ -189,11 +189,6 @@ pub(crate) fn stay_open(number: RawFd, stay: bool) -> io::Result<()> {
     fd::set_close_on_exec(number, !stay)
 }
 
-/// Whether there is a descriptor of this number.
-pub(super) fn is_open(number: RawFd) -> bool {
-    fd::is_open(number)
-}
-
 /// A program that is being tried out.
 #[derive(Debug)]
 pub(crate) struct Trial {

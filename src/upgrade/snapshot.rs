@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::executable::{self, stay_open};
 use super::state::{FORMAT, State};
 use crate::sys::descriptor::{self, LOWEST};
-use crate::sys::fd;
+use crate::sys::{fd, inherited};
 
 /// The variable: the parcel's number, that of the program to go back to, the process,
 /// and, on the way back, why.
@@ -107,7 +107,7 @@ impl Invitation {
         let state = unpack(file)?;
         let left: BTreeSet<RawFd> = state.descriptors.iter().copied().collect();
         for number in &left {
-            if *number <= 2 || !executable::is_open(*number) {
+            if !inherited::is_left(*number) {
                 return Err(format!("descriptor {number} is not open"));
             }
         }
@@ -164,7 +164,7 @@ impl Snapshot {
     #[must_use]
     pub(crate) fn open_up(self) -> (State, Descriptors) {
         for number in [self.invitation.parcel, self.invitation.image] {
-            let _ = nix::unistd::close(number);
+            drop(inherited::take(number));
         }
         (self.state, Descriptors(self.left))
     }
@@ -190,7 +190,7 @@ impl Descriptors {
     pub(crate) fn close_rest(self) {
         for number in self.0 {
             log::debug!("not taken over: descriptor {number}");
-            let _ = nix::unistd::close(number);
+            drop(inherited::take(number));
         }
     }
 }

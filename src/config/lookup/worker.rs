@@ -6,28 +6,24 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use nix::unistd::{Pid, getpid, getppid};
+use nix::sys::signal::Signal;
+use nix::unistd::{getpid, getppid};
 
 use super::question::{NameAnswer, NameQuestion};
 use crate::sys::descriptor::becomes_ready;
-use crate::sys::fd;
 use crate::sys::process::{self, Made};
 
 /// As many ask at the same time.
 const MOST: usize = 64;
 /// An answer has less: users have at most some ten thousand groups.
 const LARGEST: u32 = 4 << 20;
-/// How long the end of a process that has been killed is waited for.
-const DEATH: Duration = Duration::from_secs(1);
 
 /// A process that answers one question after the other.
 #[derive(Debug)]
@@ -44,12 +40,12 @@ impl Asker {
     pub(super) fn start() -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         let parent = getpid();
-        let child = process::fork_to_run(|| {
+        let child = process::fork_to_run(|copy| {
             // In vain where the parent is gone already.
             if set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != parent {
                 return 1;
             }
-            fd::keep_only(&theirs.as_raw_fd());
+            copy.keep_only(&theirs);
             log::set_max_level(log::LevelFilter::Off);
             i32::from(answer_all(&theirs).is_err())
         })?;
@@ -78,12 +74,7 @@ impl Asker {
 impl Drop for Asker {
     /// Whatever it waits for.
     fn drop(&mut self) {
-        // Not reaped, so the number is its own.
-        let _ = kill(Pid::from_raw(self.child.pid), Signal::SIGKILL);
-        let time = PollTimeout::try_from(DEATH).unwrap_or(PollTimeout::ZERO);
-        let _ = becomes_ready(&self.child.pidfd, PollFlags::POLLIN, time);
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
-        let _ = waitid(Id::PIDFd(self.child.pidfd.as_fd()), flags);
+        self.child.end();
     }
 }
 

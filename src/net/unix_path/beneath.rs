@@ -18,10 +18,8 @@ use nix::errno::Errno;
 use nix::fcntl::readlink;
 use nix::libc;
 use nix::poll::PollFlags;
-use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::UnixAddr;
 use nix::sys::stat::fstat;
-use nix::unistd::Pid;
 
 use super::bind_privately;
 use crate::sys::descriptor::becomes_ready;
@@ -40,7 +38,7 @@ pub(super) fn bind(
 ) -> Result<(), Errno> {
     let Ok(rules) = rules(place) else { return bind_privately(socket, address) };
     let errno = |error: io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
-    let copy = process::fork_to_run(|| bind_under(rules, socket, address)).map_err(errno)?;
+    let copy = process::fork_to_run(|_| bind_under(rules, socket, address)).map_err(errno)?;
     match status_of(&copy).map_err(errno)? {
         0 => Ok(()),
         number => Err(Errno::from_raw(number)),
@@ -65,8 +63,7 @@ fn bind_under(rules: RulesetCreated, socket: &OwnedFd, address: &UnixAddr) -> i3
 
 fn status_of(copy: &Made) -> io::Result<i32> {
     if !becomes_ready(&copy.pidfd, PollFlags::POLLIN, PATIENCE.into()).unwrap_or(false) {
-        // Not reaped, so the number is its own.
-        let _ = kill(Pid::from_raw(copy.pid), Signal::SIGKILL);
+        copy.kill();
     }
     loop {
         match process::ended(Some(copy.pid), true)? {

@@ -21,6 +21,7 @@ use crate::server::reload::ReloadOutcome;
 use crate::server::services::counting::Changes;
 use crate::server::services::naming::waiting_for;
 use crate::server::state::{Rest, ServiceState};
+use crate::sys::proc::status_numbers;
 
 /// Services or peers told of in one turn.
 const PORTION: usize = 64;
@@ -391,8 +392,5 @@ pub(in crate::server) fn unix_time() -> u64 {
 
 /// Bytes in memory (proc_pid_status(5)).
 fn resident_memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or_default().saturating_mul(1024)
+    status_numbers("self", "VmRSS").first().map_or(0, |kib| kib.saturating_mul(1024))
 }

@@ -8,8 +8,8 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::orphans::{own_children, own_children_up_to};
-use super::process_stat::{since_boot, stat_of, tick};
 use crate::server::Server;
+use crate::sys::proc::{since_boot, stat_of, tick};
 
 /// With more programs, or more who have come to us, nobody is looked for among them.
 const MOST_CHILDREN: usize = 4096;

@@ -9,7 +9,6 @@
 //! | `orphans` | those of others, as process 1 |
 //! | `outliving` | the same of programs that outlive the server |
 //! | `process_sessions` | who that is |
-//! | `process_stat` | when a process began, and whether it has ended |
 //! | `processes` | how many processes there may still be |
 //! | `starting` | a program, for whomever |
 //! | `stderr_lines` | what programs write to standard error |
@@ -25,7 +24,6 @@ pub(super) mod leftovers;
 pub(super) mod orphans;
 pub(super) mod outliving;
 pub(super) mod process_sessions;
-pub(super) mod process_stat;
 pub(super) mod processes;
 pub(super) mod starting;
 pub(super) mod stderr_lines;

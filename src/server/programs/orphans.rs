@@ -9,15 +9,17 @@ use nix::unistd::Pid;
 use super::ending::end_of;
 use crate::log::events;
 use crate::server::Server;
+use crate::sys::proc::{is_ours, numbers_of};
 use crate::sys::process;
 
 /// Of the process that asks, by number, the ended ones among them.
 const CHILDREN: &str = "/proc/thread-self/children";
 
 impl Server {
-    /// A while after something has happened, and when it is quiet: what has come to us and
-    /// ended, if no signal tells of that. What ends then is told of.
+    /// A while after something has been announced: what has come to us and ended, if no signal
+    /// tells of that. What ends then is told of.
     pub(in crate::server) fn reap_the_adopted(&mut self) {
+        self.life.quiet.reaps = false;
         if self.sessions.closing.adopts() && !self.facts.told_of_ends {
             // In this order: what ends while they are reaped is announced.
             self.await_next_end();
@@ -113,26 +115,16 @@ pub(super) fn own_children_up_to(most: usize) -> Option<Vec<i32>> {
     // As many digits as a number may have, and a blank.
     let length = most.saturating_mul(8);
     let mut text = String::new();
-    let file = std::fs::File::open(CHILDREN).ok().filter(|_| is_own_proc())?;
+    let file = std::fs::File::open(CHILDREN).ok().filter(|_| is_ours())?;
     let mut file = file.take(u64::try_from(length).ok()?.saturating_add(1));
     let read = file.read_to_string(&mut text).ok()?;
-    (read <= length).then(|| numbers_in(&text).collect())
+    (read <= length).then(|| numbers_of(&text).collect())
 }
 
 /// Our children by number. A `/proc` of other numbers than ours does not help.
 pub(super) fn own_children() -> io::Result<HashSet<i32>> {
-    if !is_own_proc() {
+    if !is_ours() {
         return Err(ErrorKind::NotFound.into());
     }
-    Ok(numbers_in(&std::fs::read_to_string(CHILDREN)?).collect())
-}
-
-/// Whether the numbers there are those that we know processes by.
-pub(super) fn is_own_proc() -> bool {
-    let number = std::fs::read_link("/proc/self");
-    number.is_ok_and(|number| number.to_str() == Some(std::process::id().to_string().as_str()))
-}
-
-fn numbers_in(text: &str) -> impl Iterator<Item = i32> {
-    text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok())
+    Ok(numbers_of(&std::fs::read_to_string(CHILDREN)?).collect())
 }

@@ -106,7 +106,7 @@ fn leave(reading: &ReaderMessage, program: &Path) -> io::Result<()> {
     let programs = [c"/proc/self/exe".to_owned(), CString::new(program.as_os_str().as_bytes())?];
     let arguments = [CString::new("oxinetd")?, CString::new(COMMAND)?];
     let environment = environment()?;
-    process::fork_to_run(|| {
+    process::fork_to_run(|_| {
         // Executing closes it. A byte says why that was not to be.
         let mut writer = File::from(writer);
         let error = become_reader(&file, reading, || {

@@ -11,9 +11,7 @@ use std::io::ErrorKind;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgid, getsid};
 
-use super::orphans::is_own_proc;
-use super::process_stat::stat_of;
-use crate::server::services::holders::processes;
+use crate::sys::proc::{is_ours, others, stat_of};
 use crate::sys::process;
 
 /// A process that runs in a session which it does not lead.
@@ -37,7 +35,7 @@ pub(in crate::server) struct Look {
 
 /// Who runs in which of these sessions. One call of the system for each process that there is.
 pub(super) fn members_of(leaders: &HashSet<i32>) -> Look {
-    if !is_own_proc() {
+    if !is_ours() {
         return Look::default();
     }
     let before = youngest();
@@ -52,7 +50,7 @@ fn youngest() -> Option<i32> {
 
 fn look_for(leaders: &HashSet<i32>) -> HashMap<i32, Vec<Member>> {
     let mut found: HashMap<i32, Vec<Member>> = HashMap::new();
-    for pid in processes() {
+    for pid in others() {
         let Some(leader) = session_of(pid).filter(|leader| leaders.contains(leader)) else {
             // One that has failed before it had a session.
             if leaders.contains(&pid) {

@@ -17,10 +17,10 @@ use nix::sys::stat::fstat;
 use nix::unistd::Pid;
 
 use super::adopted::is_young;
-use super::process_stat::stat_of;
 use crate::server::Server;
 use crate::server::services::holders::number_of;
 use crate::server::sessions::closing::{Ended, KeptConnection};
+use crate::sys::proc::{numbers_in, numbers_of, stat_of};
 
 /// Processes that are looked at in one round, and descriptors and threads of theirs.
 const PROCESSES: usize = 256;
@@ -167,9 +167,7 @@ impl Users {
         for thread in numbers_in(&format!("/proc/{pid}/task"))? {
             count(&mut self.entries, ENTRIES).map_err(|Unknown| ErrorKind::QuotaExceeded)?;
             let list = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children"));
-            let list = there(list)?.unwrap_or_default();
-            children
-                .extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+            children.extend(numbers_of(&there(list)?.unwrap_or_default()));
         }
         Ok(children)
     }
@@ -203,13 +201,6 @@ fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
         other => other.map(Some),
     }
-}
-
-/// The numbers that are names there.
-fn numbers_in(folder: &str) -> io::Result<Vec<i32>> {
-    let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_str().map(str::parse)));
-    let numbers: io::Result<Vec<_>> = names.collect();
-    Ok(numbers?.into_iter().flatten().flatten().collect())
 }
 
 #[cfg(test)]

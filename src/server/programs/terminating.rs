@@ -6,15 +6,14 @@
 
 use std::time::Duration;
 
-use super::process_stat::stat_of;
 use super::time_limits::DoomedGroup;
 use crate::config::model::OnStop;
 use crate::log::events;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
-use crate::server::services::holders::processes;
 use crate::server::state::Child;
+use crate::sys::proc::{others, stat_of};
 
 /// The longest that the server waits for programs at its end.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -110,7 +109,7 @@ fn ends_with_us(child: &Child) -> bool {
 /// Whether somebody lives in the group of this leader, which has ended. Without /proc nobody
 /// knows.
 fn has_others(leader: i32) -> bool {
-    let stats = processes().into_iter().filter_map(|pid| stat_of(pid).ok());
+    let stats = others().into_iter().filter_map(|pid| stat_of(pid).ok());
     let mut living = stats.filter(|stat| !stat.has_ended);
     living.any(|stat| stat.group == Some(leader))
 }

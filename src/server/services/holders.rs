@@ -11,9 +11,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use nix::unistd::getpid;
-
 use crate::sys::descriptor_tables;
+use crate::sys::proc::{numbers_in, others, status_numbers};
 use crate::sys::process;
 
 /// Descriptors that are looked at in one turn.
@@ -164,22 +163,15 @@ impl Holder {
 }
 
 fn all_processes() -> Vec<Thread> {
-    processes().into_iter().map(Thread::first).collect()
-}
-
-/// All others.
-pub(in crate::server) fn processes() -> Vec<i32> {
-    numbers_in("/proc").into_iter().filter(|pid| *pid != getpid().as_raw()).collect()
+    others().into_iter().map(Thread::first).collect()
 }
 
 fn other_threads(pid: i32) -> impl Iterator<Item = Thread> {
-    let threads = numbers_in(&format!("/proc/{pid}/task")).into_iter();
-    threads.map(move |number| Thread { pid, number }).filter(|thread| !thread.is_first())
-}
-
-fn numbers_in(folder: &str) -> Vec<i32> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    let threads = numbers_in(&format!("/proc/{pid}/task")).unwrap_or_default();
+    threads
+        .into_iter()
+        .map(move |number| Thread { pid, number })
+        .filter(|thread| !thread.is_first())
 }
 
 fn socket_at(link: &Path) -> Option<u64> {
@@ -193,11 +185,12 @@ pub(in crate::server) fn number_of(link: &Path) -> Option<u64> {
 
 /// The user of a process, if it is one alone: real, effective, saved and for files.
 pub(super) fn user_of(pid: i32) -> Option<u32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-    let mut users = line.split_whitespace().map(str::parse);
-    let first = users.next()?.ok()?;
-    users.all(|user| user == Ok(first)).then_some(first)
+    match status_numbers(pid, "Uid")[..] {
+        [real, effective, saved, files] if [effective, saved, files] == [real; 3] => {
+            real.try_into().ok()
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -207,7 +200,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use nix::sys::stat::fstat;
-    use nix::unistd::geteuid;
+    use nix::unistd::{geteuid, getpid};
 
     use super::*;
 

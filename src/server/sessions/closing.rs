@@ -23,9 +23,9 @@ use nix::sys::socket::{MsgFlags, recv};
 use crate::config::model::{Linger, Service, SocketType};
 use crate::server::Server;
 use crate::server::programs::adopted::Adopted;
-use crate::server::programs::process_stat::since_boot;
 use crate::server::reactor::slab::Key;
 use crate::server::state::Child;
+use crate::sys::proc::since_boot;
 use crate::sys::tcp;
 
 /// A copy of a program's connection.

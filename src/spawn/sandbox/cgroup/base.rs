@@ -14,9 +14,12 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::getpid;
+
 use super::files::{is_in_use, make_directory, put, read};
 use crate::config::model::GroupLimits;
 use crate::sys::file_attributes;
+use crate::sys::proc::stat_of;
 
 /// Where the service manager puts the server, as the unit says.
 const SUBGROUP: &str = "oxinetd";
@@ -100,7 +103,7 @@ pub(super) fn enable(
 /// Moves the server and what it has started out of `base`; and what a server before it has
 /// left there, if all that is in it is ours.
 fn move_out(base: &Path, own: &mut Option<PathBuf>) -> io::Result<()> {
-    let me = std::process::id();
+    let me = getpid().as_raw();
     let mut home = current()?;
     if home == base {
         home = base.join(LEFT_FOR);
@@ -194,15 +197,13 @@ fn directory_of(group: &str, mount: &str) -> Option<PathBuf> {
 }
 
 /// Whether `pid` is `ancestor` or was started by it, directly or not.
-fn descends_from(mut pid: u32, ancestor: u32) -> bool {
+fn descends_from(mut pid: i32, ancestor: i32) -> bool {
     // Deeper than any chain of processes; the table may change while it is read.
     for _ in 0..1000 {
         if pid == ancestor {
             return true;
         }
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
-        match parent.and_then(|parent| parent.parse().ok()) {
+        match stat_of(pid).ok().and_then(|stat| stat.parent) {
             // The ancestor may be process 1, in a container: its own parent is 0.
             Some(parent) if parent > 0 => pid = parent,
             _ => return false,
@@ -213,6 +214,8 @@ fn descends_from(mut pid: u32, ancestor: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use nix::unistd::{getpid, getppid};
+
     use super::{descends_from, directory_of, is_of_service};
     use std::path::PathBuf;
 
@@ -231,9 +234,9 @@ mod tests {
 
     #[test]
     fn descent_is_followed_up() {
-        let me = std::process::id();
+        let me = getpid().as_raw();
         assert!(descends_from(me, me));
-        assert!(descends_from(me, std::os::unix::process::parent_id()));
+        assert!(descends_from(me, getppid().as_raw()));
         assert!(!descends_from(1, me));
     }
 
