@@ -112,6 +112,7 @@ mod unix_swaps;
 mod upgrading;
 mod upgrading_faults;
 mod upgrading_server;
+mod upgrading_stored;
 mod upgrading_waiters;
 mod vsock;
 mod waiting;

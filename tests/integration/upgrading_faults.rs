@@ -98,6 +98,28 @@ fn what_is_served_and_could_not_be_again_stands_against_it() {
     assert_eq!(echo_once(&mut client, "still"), "still");
 }
 
+/// As one that is older, or another, would see it.
+#[test]
+fn a_state_that_the_program_does_not_understand_stands_against_it() {
+    let port = free_port();
+    let daemon = copied(&tcp_line(port, "internal echo"));
+    let mut client = tcp(port);
+    for (change, why) in [
+        ("sed 's/\"format\":1,/\"format\":2,/'", "the state has format 2, and 1 is understood"),
+        ("sed 's/\"services\"/\"others\"/'", "missing field `services`"),
+        ("head -c 100", "EOF while parsing"),
+        ("echo senseless", "expected value"),
+    ] {
+        let trial = format!("if [ \"$1\" = try-upgrade ]; then {change} | {BINARY} \"$@\"; fi");
+        daemon.replace(&format!("#!/bin/sh\n{trial}\n"), 0o755);
+        let words = refused(&daemon);
+        assert!(words.contains(why), "{words}");
+        assert_eq!(echo_once(&mut client, "after"), "after");
+        assert_eq!(echo_once(tcp(port), "new"), "new");
+    }
+    assert!(daemon.said("upgraded").is_empty());
+}
+
 /// A program that answers a trial as the real one does and then does `otherwise`.
 fn promising(otherwise: &str) -> String {
     format!("#!/bin/sh\nif [ \"$1\" = try-upgrade ]; then exec {BINARY} \"$@\"; fi\n{otherwise}\n")
