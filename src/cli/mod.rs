@@ -185,6 +185,11 @@ fn idle_time(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The time of `--drain-delay`.
+fn delay(text: &str) -> Result<Duration, String> {
+    duration(text).ok_or_else(|| "write something like `5s` or `1m`".to_owned())
+}
+
 /// `--log-format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -280,6 +285,9 @@ pub struct StopArguments {
         default_missing_value = "30",
         conflicts_with = "service")]
     pub drain: Option<u64>,
+    /// Before that, let clients in for so long (5s, 1m) and say at /readyz that it is not ready
+    #[arg(long, value_name = "DURATION", value_parser = delay, requires = "drain")]
+    pub drain_delay: Option<Duration>,
     /// Where.
     #[command(flatten)]
     pub control: Control,

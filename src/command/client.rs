@@ -67,14 +67,18 @@ pub(super) fn upgrade(control: &Control) -> Result<(), CommandFailure> {
 
 /// `oxinetd stop`.
 pub(super) fn stop(stop: &StopArguments) -> Result<(), CommandFailure> {
-    let request = Request::Stop { service: stop.service.clone(), drain: stop.drain };
+    let delay = stop.drain_delay.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    let request = Request::Stop { service: stop.service.clone(), drain: stop.drain, delay };
     if stop.service.is_some() {
         return done(&stop.control, &request);
     }
     let (path, mut asked) = reach(&stop.control, &request)?;
     let first = asked.first_line().map_err(|error| unreachable(&path, &error))?;
     let stopping: Stopping = read(&first)?;
-    if stop.drain.is_some() && stopping.running > 0 {
+    if let Some(delay) = stopping.delay.filter(|delay| *delay > 0) {
+        let seconds = Duration::from_millis(delay).as_secs_f64();
+        show(&format!("not ready any more; clients are let in for {seconds}s\n"))?;
+    } else if stop.drain.is_some() && stopping.running > 0 {
         show(&format!("waiting for {}\n", table::counted(stopping.running, "program")))?;
     }
     // The connection ends with the server, perhaps by a reset.

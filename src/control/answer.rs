@@ -188,6 +188,9 @@ pub struct Stopping {
     /// Seconds that they are given to end by themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<u64>,
+    /// Milliseconds for which clients are let in before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<u64>,
 }
 
 /// Why there is no other answer.

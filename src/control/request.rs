@@ -32,6 +32,10 @@ pub enum Request {
         /// Seconds that programs are given to end by themselves.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         drain: Option<u64>,
+        /// Milliseconds for which clients are let in before that, while those who ask whether
+        /// the server is ready are told that it is not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delay: Option<u64>,
     },
     /// Serve a stopped service again.
     Start {
@@ -87,14 +91,25 @@ impl Request {
     }
 
     fn stop(named: Option<String>) -> Result<Self, String> {
-        let Some(drain) = named.as_deref().and_then(|rest| rest.strip_prefix("--drain")) else {
-            return Ok(Self::Stop { service: named, drain: None });
+        let Some(rest) = named.as_deref().and_then(|rest| rest.strip_prefix("--drain")) else {
+            return Ok(Self::Stop { service: named, drain: None, delay: None });
         };
-        let seconds = match drain.trim_start_matches(['=', ' ']) {
+        let (drain, delay) = match rest.split_once("--drain-delay") {
+            Some((drain, delay)) => (drain, Some(delay)),
+            None => (rest, None),
+        };
+        let number = |text: &str, of: &str| {
+            let text = text.trim_matches(['=', ' ']);
+            text.parse::<u64>().map_err(|error| format!("{of} {text:?}: {error}"))
+        };
+        let drain = match drain.trim_matches(['=', ' ']) {
             "" => DRAIN.as_secs(),
-            text => text.parse().map_err(|error| format!("--drain {text:?}: {error}"))?,
+            text => number(text, "--drain")?,
         };
-        Ok(Self::Stop { service: None, drain: Some(seconds) })
+        // Seconds too, as they are said here.
+        let delay = delay.map(|text| number(text, "--drain-delay")).transpose()?;
+        let delay = delay.map(|seconds| seconds.saturating_mul(1000));
+        Ok(Self::Stop { service: None, drain: Some(drain), delay })
     }
 
     /// Whether it changes something, and is logged.
@@ -113,8 +128,13 @@ impl Request {
             Self::Reload {} => "reload".to_owned(),
             Self::Upgrade {} => "upgrade".to_owned(),
             Self::Stop { service: Some(service), .. } => format!("stop {service}"),
-            Self::Stop { service: None, drain: None } => "stop".to_owned(),
-            Self::Stop { service: None, drain: Some(seconds) } => format!("stop --drain {seconds}"),
+            Self::Stop { service: None, drain: None, .. } => "stop".to_owned(),
+            Self::Stop { service: None, drain: Some(seconds), delay: None } => {
+                format!("stop --drain {seconds}")
+            }
+            Self::Stop { service: None, drain: Some(seconds), delay: Some(delay) } => {
+                format!("stop --drain {seconds} --drain-delay {delay}ms")
+            }
             Self::Start { service } => format!("start {service}"),
             Self::Kill { who } => format!("kill {who}"),
         }
@@ -140,11 +160,19 @@ mod tests {
             ("peers\n", Request::Peers {}),
             ("reload", Request::Reload {}),
             ("upgrade", Request::Upgrade {}),
-            ("stop", Request::Stop { service: None, drain: None }),
-            ("stop echo/tcp", Request::Stop { service: of("echo/tcp"), drain: None }),
-            ("stop --drain", Request::Stop { service: None, drain: Some(30) }),
-            ("stop --drain=5", Request::Stop { service: None, drain: Some(5) }),
-            ("stop --drain 5", Request::Stop { service: None, drain: Some(5) }),
+            ("stop", Request::Stop { service: None, drain: None, delay: None }),
+            ("stop echo/tcp", Request::Stop { service: of("echo/tcp"), drain: None, delay: None }),
+            ("stop --drain", Request::Stop { service: None, drain: Some(30), delay: None }),
+            ("stop --drain=5", Request::Stop { service: None, drain: Some(5), delay: None }),
+            ("stop --drain 5", Request::Stop { service: None, drain: Some(5), delay: None }),
+            (
+                "stop --drain --drain-delay 3",
+                Request::Stop { service: None, drain: Some(30), delay: Some(3000) },
+            ),
+            (
+                "stop --drain=5 --drain-delay=0",
+                Request::Stop { service: None, drain: Some(5), delay: Some(0) },
+            ),
             ("start echo", Request::Start { service: "echo".to_owned() }),
             ("kill 12", Request::Kill { who: "12".to_owned() }),
         ] {
@@ -154,7 +182,17 @@ mod tests {
 
     #[test]
     fn says_what_is_wrong() {
-        for line in ["", "hello", "start", "kill", "peers x", "stop --drain x", "{", "{\"a\":1}"] {
+        for line in [
+            "",
+            "hello",
+            "start",
+            "kill",
+            "peers x",
+            "stop --drain x",
+            "stop --drain --drain-delay x",
+            "{",
+            "{\"a\":1}",
+        ] {
             let error = Request::parse(line).unwrap_err();
             assert!(!error.is_empty() && !error.contains('\n'), "{line}: {error}");
         }
@@ -164,8 +202,8 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(256))]
 
         #[test]
-        fn json_is_read_as_it_was_written(service: Option<String>, drain: Option<u64>) {
-            let request = Request::Stop { service, drain };
+        fn json_is_read_as_it_was_written(service: Option<String>, drain: Option<u64>, delay: Option<u64>) {
+            let request = Request::Stop { service, drain, delay };
             let line = serde_json::to_string(&request).unwrap();
             prop_assert_eq!(Request::parse(&line), Ok(request));
         }

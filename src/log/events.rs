@@ -376,9 +376,10 @@ pub fn control(peer: Address, command: &str) {
     say(Info, SERVER, "control", &[("peer", Peer(peer)), ("command", text(command))]);
 }
 
-/// Nobody is let in any more; programs have so long to end.
-pub fn draining(time: Duration, running: u32) {
-    let fields = [("time", Seconds(time)), ("running", Count(running.into()))];
+/// Nobody is let in any more, or will be after a delay; programs have so long to end.
+pub fn draining(time: Duration, running: u32, delay: Option<Duration>) {
+    let delay = delay.map_or(Absent, Precise);
+    let fields = [("time", Seconds(time)), ("running", Count(running.into())), ("delay", delay)];
     say(Info, SERVER, "draining", &fields);
 }
 

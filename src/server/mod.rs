@@ -136,7 +136,7 @@ impl Server {
             manager_told_again: None,
             life: Life {
                 born: (unix_time(), now),
-                drain: None,
+                drain: Drain::No,
                 idle_exit: Leaving::new(options.idle_exit, now),
                 stop: None,
                 ending: ServerEnding::No,

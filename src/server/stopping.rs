@@ -4,39 +4,106 @@ use std::time::{Duration, Instant};
 
 use super::Server;
 use super::programs::watching::Tidy;
+use super::reactor::slab::Key;
 use super::reactor::timers::Timer;
+use super::state::{ListenerState, Rest};
 use crate::log::events;
 use crate::log::sink;
 
-/// Until when whoever is there may go on by itself.
-pub(super) type Drain = Option<Instant>;
+/// How far the server is on its way to an end that lets everybody finish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Drain {
+    /// It is on none.
+    No,
+    /// It says that it is not ready, and serves whoever comes all the same until this moment:
+    /// whoever sends clients here has that long to hear it. Then they have this time.
+    Announced(Instant, Duration),
+    /// Nobody new is let in, and whoever is there may go on by itself until this moment.
+    Until(Instant),
+}
+
+impl Drain {
+    /// Whether it will end.
+    pub(super) fn is_announced(self) -> bool {
+        self != Self::No
+    }
+
+    /// Whether sockets are not opened any more.
+    pub(super) fn closes(self) -> bool {
+        matches!(self, Self::Until(_))
+    }
+}
+
+/// A century is for ever, and a moment that the clock has.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 impl Server {
-    /// Nobody is let in any more; whoever is here has so long to come to an end.
+    /// After `delay`, nobody is let in any more.
+    pub(super) fn announce_drain(&mut self, delay: Duration, time: Duration) {
+        if delay.is_zero() || self.life.drain.closes() {
+            return self.begin_drain(time);
+        }
+        let delay = delay.min(FOR_EVER);
+        let begins = self.reactor.now + delay;
+        self.life.drain = Drain::Announced(begins, time);
+        self.reactor.timers.set(begins, Timer::Drained);
+        events::draining(time.min(FOR_EVER), self.admission.total_running(), Some(delay));
+    }
+
+    /// Nobody is let in any more but who is in a backlog; whoever is here has so long to come
+    /// to an end.
     pub(super) fn begin_drain(&mut self, time: Duration) {
-        // A century is for ever, and a moment that the clock has.
-        let time = time.min(Duration::from_secs(100 * 365 * 86_400));
+        let time = time.min(FOR_EVER);
         let until = self.reactor.now + time;
-        let before = self.life.drain.replace(until);
+        let closed = self.life.drain.closes();
+        self.life.drain = Drain::Until(until);
         self.reactor.timers.set(until, Timer::Drained);
-        if before.is_some() {
+        if closed {
             return;
         }
-        events::draining(time, self.admission.total_running());
+        events::draining(time, self.admission.total_running(), None);
         self.hold_nobody();
         for key in self.services.listeners.keys() {
             // Who has come by now is served, but no program is started for nobody.
             if !self.is_idle(key) {
                 self.serve_listener(key);
             }
-            self.shut_listener(key);
+        }
+        self.shut_empty();
+    }
+
+    /// Closes the sockets in whose backlog nobody is. Who is in one is served as ever, when
+    /// there is a place for him.
+    fn shut_empty(&mut self) {
+        let open = self.services.listeners.iter().filter(|(_, state)| state.listener.is_some());
+        let open: Vec<Key> = open.map(|(key, _)| key).collect();
+        for key in open {
+            if !self.has_clients_to_serve(key) {
+                self.shut_listener(key);
+            }
         }
     }
 
-    /// Those who have had their time: programs are told to end, the rest is closed.
+    fn has_clients_to_serve(&self, key: Key) -> bool {
+        let Some(state) = self.services.listeners.get(key) else { return false };
+        let service = self.services.all.get(state.service).map(|it| &it.service);
+        let is_served = matches!(state.rest, Rest::No | Rest::Limit | Rest::Exhausted);
+        let waits = state.parked.is_some() || state.has_waiting();
+        is_served && waits && service.is_some_and(|it| it.is_accepted_from())
+    }
+
+    /// It is time to close, or those here have had their time: programs are told to end, the
+    /// rest is closed.
     pub(super) fn drained(&mut self) {
-        if self.life.drain.is_none_or(|until| until > self.reactor.now) {
-            return;
+        match self.life.drain {
+            Drain::Announced(begins, time) if begins <= self.reactor.now => {
+                return self.begin_drain(time);
+            }
+            Drain::Until(until) if until <= self.reactor.now => {}
+            Drain::No | Drain::Announced(..) | Drain::Until(_) => return,
+        }
+        for key in self.services.listeners.keys() {
+            self.shut_listener(key);
         }
         for key in self.programs.children.keys() {
             self.end_child(key);
@@ -51,12 +118,18 @@ impl Server {
 
     /// At the end of a turn: is anybody left?
     pub(super) fn stop_if_drained(&mut self) {
-        let empty = self.programs.children.len() == 0
+        if !self.life.drain.closes() {
+            return;
+        }
+        self.shut_empty();
+        let is_open = |(_, state): (Key, &ListenerState)| state.listener.is_some();
+        let empty = !self.services.listeners.iter().any(is_open)
+            && self.programs.children.len() == 0
             && self.sessions.builtins.len() == 0
             && self.sessions.relays.len() == 0
             && self.sessions.banners.len() == 0
             && !self.ends_leftovers();
-        if self.life.drain.is_some() && empty && self.life.stop.is_none() {
+        if empty && self.life.stop.is_none() {
             self.life.stop = Some("control");
         }
     }

@@ -11,6 +11,7 @@ pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod name_server;
 pub(crate) mod needs;
+pub(crate) mod nets;
 pub(crate) mod peers;
 pub(crate) mod ports;
 pub(crate) mod process;

@@ -41,7 +41,7 @@ fn bash_is_offered_every_command_and_option() {
         assert!(options.iter().any(|it| it == option), "{option}: {options:?}");
     }
     assert_eq!(offered(&["run", "--ud"], &[]), ["--udp"]);
-    assert_eq!(offered(&["stop", "--dr"], &[]), ["--drain"]);
+    assert_eq!(offered(&["stop", "--dr"], &[]), ["--drain", "--drain-delay"]);
     assert!(offered(&["check", "--strict", "x"], &[]).is_empty(), "files are bash's own");
     assert!(offered(&["run", "8080", "--", "che"], &[]).is_empty(), "the program is nobody's");
 }

@@ -8,7 +8,9 @@ use serde_json::json;
 use crate::common::clients::{is_closed, read_to_any_end};
 use crate::common::control::{controlled, refused, status};
 use crate::common::daemon::command;
-use crate::common::{Daemon, Folder, Setup, free_port, read_line, tcp, tcp_line};
+use crate::common::{
+    Daemon, Folder, Setup, ask, free_port, own_line, read_line, tcp, tcp_line, wait_until,
+};
 
 #[test]
 fn stop_returns_when_the_server_has_ended() {
@@ -21,6 +23,77 @@ fn stop_returns_when_the_server_has_ended() {
     assert_eq!(line.get("signal"), Some("control"));
     let (status, words) = refused(&daemon, &["status"]);
     assert!(status == 71 && words.contains("No such file"), "{status} {words}");
+}
+
+/// Whoever sends clients here is told that it is not ready, and has time to hear it.
+#[test]
+fn a_server_that_is_about_to_drain_is_not_ready_and_lets_clients_in() {
+    let (cat, metrics) = (free_port(), free_port());
+    let metrics_port = metrics.to_string();
+    let setup = Setup::new().controlled().arg("--metrics").arg(&metrics_port);
+    let mut daemon = setup.start(&tcp_line(cat, "/bin/cat cat"));
+    let ready = || ask(metrics, "GET /readyz HTTP/1.0\r\n\r\n");
+    assert!(ready().starts_with("HTTP/1.0 200") || ready().starts_with("HTTP/1.1 200"));
+    let mut asking = command(&[]);
+    asking.args(["stop", "--drain=3600", "--drain-delay", "1h", "--control"]).arg(daemon.control());
+    let client = asking.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let line = daemon.wait_log(|line| line.is("draining"));
+    assert_eq!(line.get("delay"), Some("3600.000s"), "{}", line.raw);
+    assert!(ready().contains(" 503 ") && ready().ends_with("draining\n"), "{}", ready());
+    assert_eq!(status(&daemon, None)["state"], json!("draining"));
+    let mut late = tcp(cat);
+    late.write_all(b"let in\n").unwrap();
+    assert_eq!(read_line(&mut late), "let in\n");
+    let (_, words) = refused(&daemon, &["upgrade"]);
+    assert!(words.contains("the server is draining"), "{words}");
+    // Whoever does not want to wait so long says so.
+    let second = drain(&daemon, "3600");
+    daemon.wait_count(2, |line| line.is("draining"));
+    wait_until("the port to be closed", || is_closed(cat));
+    late.write_all(b"still here\n").unwrap();
+    assert_eq!(read_line(&mut late), "still here\n");
+    drop(late);
+    assert!(daemon.wait_exit().success());
+    let said = client.wait_with_output().unwrap().stdout;
+    let said = String::from_utf8(said).unwrap();
+    assert_eq!(said, "not ready any more; clients are let in for 3600s\nstopped\n");
+    assert!(second.wait_with_output().unwrap().status.success());
+}
+
+#[test]
+fn a_delay_ends_by_itself_and_needs_a_drain() {
+    let port = free_port();
+    let mut daemon = controlled(&tcp_line(port, "/bin/cat cat"));
+    let (_, words) = refused(&daemon, &["stop", "--drain-delay", "1s"]);
+    assert!(words.contains("--drain"), "{words}");
+    let (_, words) = refused(&daemon, &["stop", "--drain", "--drain-delay", "soon"]);
+    assert!(words.contains("write something like `5s`"), "{words}");
+    assert!(daemon.answer(&["stop", "--drain", "--drain-delay", "50ms"]).ends_with("stopped\n"));
+    assert!(daemon.wait_exit().success());
+    let lines = daemon.said("draining");
+    assert_eq!(lines.len(), 2, "{}", daemon.log.text());
+    assert_eq!(lines[1].get("delay"), None, "{}", lines[1].raw);
+}
+
+/// More than are taken at once, and more than there is room for at once.
+#[test]
+fn who_is_in_a_backlog_when_it_closes_is_served() {
+    let port = free_port();
+    let text = own_line(port, "/bin/cat cat") + "    instances = 2\n";
+    let mut daemon = controlled(&text);
+    let mut clients: Vec<_> = (0..40).map(|_| tcp(port)).collect();
+    daemon.accepted(port, 2);
+    let client = drain(&daemon, "3600");
+    assert_eq!(status(&daemon, None)["state"], json!("draining"));
+    for (n, stream) in clients.iter_mut().enumerate() {
+        let words = format!("client {n}\n");
+        stream.write_all(words.as_bytes()).unwrap();
+        assert_eq!(read_line(&mut *stream), words);
+        stream.shutdown(std::net::Shutdown::Both).unwrap();
+    }
+    assert!(daemon.wait_exit().success());
+    assert!(client.wait_with_output().unwrap().status.success());
+    assert_eq!(daemon.said("accepted").len(), 40);
 }
 
 /// `oxinetd stop --drain=SECONDS`, which goes on until the server has ended.

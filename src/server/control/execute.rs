@@ -24,7 +24,7 @@ impl Server {
                 let done = self.stop_services(service);
                 self.tell_done(key, done);
             }
-            Request::Stop { service: None, drain } => self.stop_for(key, *drain),
+            Request::Stop { service: None, drain, delay } => self.stop_for(key, *drain, *delay),
             Request::Start { service } => {
                 let done = self.start_services(service);
                 self.tell_done(key, done);
@@ -52,16 +52,19 @@ impl Server {
     }
 
     /// Says that it will stop; the end of the connection says that it has.
-    fn stop_for(&mut self, key: Key, drain: Option<u64>) {
+    fn stop_for(&mut self, key: Key, drain: Option<u64>, delay: Option<u64>) {
         let running = self.admission.total_running();
-        self.tell_edge(key, answer::line(&Stopping { stopping: true, running, drain }));
+        self.tell_edge(key, answer::line(&Stopping { stopping: true, running, drain, delay }));
         if let Some(edge) = self.controlling.edges.get_mut(key) {
             edge.stage = ControlStage::Stays;
         }
         self.serve_edge(key);
         match drain {
             None => self.stop_for_reason("control"),
-            Some(seconds) => self.begin_drain(Duration::from_secs(seconds)),
+            Some(seconds) => self.announce_drain(
+                Duration::from_millis(delay.unwrap_or_default()),
+                Duration::from_secs(seconds),
+            ),
         }
     }
 
@@ -84,7 +87,7 @@ impl Server {
 
     fn start_services(&mut self, name: &str) -> Result<String, RequestRefusal> {
         let found = self.known(name)?;
-        if self.life.drain.is_some() {
+        if self.life.drain.closes() {
             return Err(RequestRefusal { error: "the server is draining".to_owned() });
         }
         let (running, begun): (Vec<Key>, Vec<Key>) =

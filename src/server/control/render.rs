@@ -84,7 +84,7 @@ impl Server {
 
     /// A page of the endpoint for metrics.
     pub(super) fn show_page(&mut self, key: Key, page: Page, body: bool) {
-        let ready = self.life.drain.is_none();
+        let ready = !self.life.drain.is_announced();
         match page {
             Page::Alive => self.tell_edge(key, http::short(http::HttpStatus::Ok, "ok", body)),
             Page::Ready if ready => {
@@ -208,7 +208,7 @@ impl Server {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            state: if self.life.drain.is_some() { "draining" } else { "serving" }.to_owned(),
+            state: if self.life.drain.is_announced() { "draining" } else { "serving" }.to_owned(),
             started: self.life.born.0,
             uptime: self.reactor.now.saturating_duration_since(self.life.born.1).as_secs(),
             running: self.admission.total_running(),
@@ -296,7 +296,7 @@ impl Server {
     }
 
     fn state_of(&self, state: &ServiceState) -> &'static str {
-        if state.stopped.is_so() || self.life.drain.is_some() {
+        if state.stopped.is_so() || self.life.drain.closes() {
             return "stopped";
         }
         if state.service.tcpmux.is_some() {

@@ -13,6 +13,7 @@ use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::state::Child;
+use crate::server::stopping::Drain;
 use crate::sys::proc::{others, stat_of};
 
 /// The longest that the server waits for programs at its end.
@@ -60,9 +61,9 @@ impl Server {
         let times: Vec<Duration> = theirs.map(|child| child.terms.kill_after).collect();
         let Some(longest) = times.iter().max() else { return };
         let running = u32::try_from(times.len()).unwrap_or(u32::MAX);
-        events::draining(LONGEST.min(*longest), running);
+        events::draining(LONGEST.min(*longest), running, None);
         self.manager.notifier.stopping();
-        self.life.drain = Some(self.reactor.now);
+        self.life.drain = Drain::Until(self.reactor.now);
         self.reloading.stop();
         self.services.naming.stop();
         self.give_up_trial();

@@ -270,7 +270,7 @@ impl Server {
         let Some(state) = closed else { return Ok(()) };
         let Some(service) = self.services.all.get(state.service) else { return Ok(()) };
         let waits = service.service.missing_target().is_some();
-        if service.stopped.is_so() || waits || self.life.drain.is_some() {
+        if service.stopped.is_so() || waits || self.life.drain.closes() {
             return Ok(());
         }
         if !self.fits(key) {

@@ -106,7 +106,7 @@ impl Server {
         let source = Source::from(caller.peer());
         let most = MOST.min(self.room_for_clients() / PARTS).max(1);
         let waits =
-            reason.ends_with_a_program() && self.life.drain.is_none() && self.life.stop.is_none();
+            reason.ends_with_a_program() && !self.life.drain.closes() && self.life.stop.is_none();
         if !(waits && self.sessions.holding.has_place_for(source, most)) {
             return self.turn_away(caller, reason);
         }

@@ -90,7 +90,8 @@ impl Server {
         if under_way {
             return Some("an upgrade is under way");
         }
-        (self.life.drain.is_some() || self.life.stop.is_some()).then_some("the server is draining")
+        (self.life.drain.is_announced() || self.life.stop.is_some())
+            .then_some("the server is draining")
     }
 
     fn begin_trial(&mut self) -> io::Result<()> {
@@ -169,7 +170,7 @@ impl Server {
     /// At the end of a turn: has the trial gone well, and is this a good moment?
     pub(in crate::server) fn upgrade_if_tried(&mut self) {
         let Some(looks) = self.upgrading.tried else { return };
-        if self.life.drain.is_some() || self.life.stop.is_some() {
+        if self.life.drain.is_announced() || self.life.stop.is_some() {
             return self.refuse_upgrade("the server is draining");
         }
         if !self.reloading.is_idle() {
