@@ -102,7 +102,9 @@ pub mod under_test {
         pub use crate::control::{answer, http, table};
     }
     pub mod front {
+        pub use crate::front::proxy::{Header, HeaderRead, LONGEST, NamedClient, read};
         pub use crate::front::telnet::Telnet;
+        pub use crate::net::fronted::{Fact, Fronted};
     }
     pub mod log {
         pub use crate::log::events::{self, Label, Message, Plain};

@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use super::access::AccessList;
 use super::bucket::{Nanos, Pace, nanos_of};
-use crate::config::model::{AccessAttributes, AccessTimes, AtLimit, Attributes, Cps, Limit};
+use crate::config::model::{
+    AccessAttributes, AccessTimes, AtLimit, Attributes, Cps, Limit, ProxyProtocol,
+};
 
 /// The limits of one service. A limit of 0 admits nobody; where 0 is written for "no
 /// limit", whoever reads it makes None of it.
@@ -26,6 +28,8 @@ pub(crate) struct Limits {
     pub cps: Option<Cps>,
     /// Who may connect at all; None is everybody.
     pub access: Option<Rc<AccessList>>,
+    /// Who may say on whose behalf he connects; None where nobody says so.
+    pub senders: Option<Rc<AccessList>>,
     /// When; None is always.
     pub times: Option<Rc<AccessTimes>>,
     /// The load average above which everybody is refused.
@@ -48,6 +52,7 @@ impl Limits {
             clients: limits.max_clients,
             cps: limits.cps,
             access: access(attributes),
+            senders: senders(attributes),
             times: attributes.access.access_times.clone().map(Rc::new),
             max_load: limits.max_load,
         }
@@ -73,6 +78,12 @@ fn access(attributes: &Attributes) -> Option<Rc<AccessList>> {
     said.then(|| {
         Rc::new(AccessList::new(only_from.as_deref(), no_access).with_machines(may, may_not))
     })
+}
+
+/// `proxy_from`, where it means something.
+fn senders(attributes: &Attributes) -> Option<Rc<AccessList>> {
+    let is_on = attributes.front.proxy_protocol != ProxyProtocol::No;
+    is_on.then(|| Rc::new(AccessList::new(Some(&attributes.front.proxy_from), &[])))
 }
 
 const SECOND: Nanos = 1_000_000_000;

@@ -264,6 +264,26 @@ impl Admission {
         peek(&self.places, id).is_some_and(|service| service.limits.access.is_some())
     }
 
+    /// Whether this peer may say on whose behalf it connects. Whoever may connect to a unix
+    /// socket may, since its mode says who that is.
+    #[must_use]
+    pub(crate) fn may_speak_for_others(&self, id: ServiceId, peer: Address) -> bool {
+        let senders = peek(&self.places, id).and_then(|service| service.limits.senders.as_ref());
+        senders.is_some_and(|senders| match peer {
+            Address::Inet(socket) => senders.allows(socket.ip()),
+            Address::Unix { .. } => true,
+            Address::Vsock(_) | Address::None => false,
+        })
+    }
+
+    /// Whether somebody who comes while all places are taken waits for one.
+    #[must_use]
+    pub(crate) fn waits_for_a_place(&self, id: ServiceId, reason: Reason) -> bool {
+        let waits = |service: &ServiceCounts| service.limits.at_limit == AtLimit::Wait;
+        matches!(reason, Reason::Instances | Reason::MaxChildren)
+            && peek(&self.places, id).is_some_and(waits)
+    }
+
     /// Whether a datagram from this peer may start the program of a `wait` service.
     /// Nothing is counted but a refusal.
     pub(crate) fn admits_sender(&mut self, now: Instant, id: ServiceId, peer: Address) -> bool {

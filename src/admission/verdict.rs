@@ -32,13 +32,15 @@ pub(crate) enum Reason {
     Cps,
     /// `max_clients`.
     MaxClients,
+    /// `proxy_protocol`: no header, none in time, or from somebody who may not send one.
+    Proxy,
     /// The service was removed meanwhile.
     Gone,
 }
 
 impl Reason {
     /// Every reason there is.
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Access,
         Self::Time,
         Self::Load,
@@ -51,6 +53,7 @@ impl Reason {
         Self::Rate,
         Self::Cps,
         Self::MaxClients,
+        Self::Proxy,
         Self::Gone,
     ];
 
@@ -76,6 +79,7 @@ impl Reason {
             Self::Rate => "rate",
             Self::Cps => "cps",
             Self::MaxClients => "max_clients",
+            Self::Proxy => "proxy",
             Self::Gone => "gone",
         }
     }

@@ -101,6 +101,14 @@ impl Relay {
         Self::default()
     }
 
+    /// The same; the target is told this before anything that the client says.
+    #[must_use]
+    pub fn beginning_with(bytes: Vec<u8>) -> Self {
+        let mut relay = Self::new();
+        relay.up.rest = bytes;
+        relay
+    }
+
     /// A side has been announced as ready, for reading, for writing or both.
     pub fn announced(&mut self, side: Side) {
         let ready = match side {

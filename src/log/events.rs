@@ -18,6 +18,7 @@ use super::line::LogValue::{
 use super::line::{Field, count, say, text};
 use crate::config::model::{LogOnFailure, LogOnSuccess};
 use crate::net::address::Address;
+use crate::net::fronted::Whom;
 
 pub use super::escape::Plain;
 pub use super::label::{Label, file_of, is_ours};
@@ -115,13 +116,15 @@ pub fn resolved(service: &str, name: &str, addresses: &dyn Display) {
 }
 
 /// A peer is served: by a program, or by ourselves.
-pub fn accepted(service: &Label, peer: Address, pid: Option<i32>, log: LogOnSuccess) {
+pub fn accepted(service: &Label, whom: impl Into<Whom>, pid: Option<i32>, log: LogOnSuccess) {
     if !(log.host || log.pid) {
         return;
     }
+    let Whom { peer, via } = whom.into();
     let fields = [
         ("service", text(service)),
         ("peer", Peer(peer).when(log.host)),
+        ("via", via.map_or(Absent, Peer).when(log.host)),
         ("pid", Pid(pid.map(i64::from)).when(log.pid)),
     ];
     say(Info, service.target(), "accepted", &fields);
@@ -240,13 +243,21 @@ pub fn failed(
 }
 
 /// A peer was turned away, and so many others for the same reason since the last line.
-pub fn refused(service: &Label, peer: Address, reason: &str, left_out: u64, log: LogOnFailure) {
+pub fn refused(
+    service: &Label,
+    whom: impl Into<Whom>,
+    reason: &str,
+    left_out: u64,
+    log: LogOnFailure,
+) {
     if !(log.host || log.attempt) {
         return;
     }
+    let Whom { peer, via } = whom.into();
     let fields = [
         ("service", text(service)),
         ("peer", Peer(peer).when(log.host)),
+        ("via", via.map_or(Absent, Peer).when(log.host)),
         ("reason", Word(reason)),
         ("left_out", Count(left_out)),
     ];

@@ -22,6 +22,7 @@ use crate::config::model::{Leftovers, LogOnSuccess, OnStop, Service, SocketSpec}
 use crate::control::statistics::{LastError, Statistics};
 use crate::log::events::Label;
 use crate::net::address::Address;
+use crate::net::fronted::{Fronted, Whom};
 use crate::net::listener::{Connection, Listener, ShownEndpoint};
 use crate::spawn::Prepared;
 use crate::spawn::sandbox::cgroup::Cgroup;
@@ -257,8 +258,17 @@ pub(super) struct Guest {
     pub(super) log: LogOnSuccess,
     pub(super) permit: Permit,
     pub(super) peer: Address,
+    /// What stood before its data.
+    pub(super) fronted: Option<Rc<Fronted>>,
     pub(super) peer_id: PeerId,
     pub(super) started: Instant,
+}
+
+impl Guest {
+    /// Who it is, and through whom it has come.
+    pub(super) fn whom(&self) -> Whom {
+        Whom { peer: self.peer, via: self.fronted.as_ref().and_then(|it| it.via) }
+    }
 }
 
 /// A connection to a built-in service.

@@ -114,6 +114,7 @@ impl Server {
         for key in self.sessions.relays.keys() {
             self.close_relay(key);
         }
+        self.close_newcomers();
     }
 
     /// At the end of a turn: is anybody left?
@@ -128,6 +129,7 @@ impl Server {
             && self.sessions.builtins.len() == 0
             && self.sessions.relays.len() == 0
             && self.sessions.banners.len() == 0
+            && self.sessions.newcomers.all.len() == 0
             && !self.ends_leftovers();
         if empty && self.life.stop.is_none() {
             self.life.stop = Some("control");

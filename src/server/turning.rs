@@ -152,6 +152,9 @@ impl Server {
             Owner::Door(key) => self.controlling.doors.get_mut(key).map(|door| &mut door.queued),
             Owner::Edge(key) => self.controlling.edges.get_mut(key).map(|edge| &mut edge.queued),
             Owner::Connector(key) => self.sessions.connecting.queued(key),
+            Owner::Newcomer(key) => {
+                self.sessions.newcomers.all.get_mut(key).map(|newcomer| &mut newcomer.queued)
+            }
             Owner::Signals
             | Owner::Loader
             | Owner::Seeker
@@ -180,6 +183,7 @@ impl Server {
             Owner::Door(key) => self.answer_door(key),
             Owner::Edge(key) => self.serve_edge(key),
             Owner::Connector(key) => self.serve_connector(key),
+            Owner::Newcomer(key) => self.listen_to_newcomer(key),
             Owner::Signals
             | Owner::Loader
             | Owner::Seeker
@@ -213,6 +217,7 @@ impl Server {
                 Timer::Group(key) => self.end_group(key),
                 Timer::Leftovers => self.look_for_leftovers(),
                 Timer::Banner(key) => self.banner_due(key),
+                Timer::Newcomer(key) => self.newcomer_overdue(key),
                 Timer::Addresses => self.look_at_addresses(),
                 Timer::Held => self.held_long_enough(),
                 Timer::Refusals(key) => self.tell_refusals(key),

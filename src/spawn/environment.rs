@@ -4,9 +4,12 @@
 use std::ffi::{CStr, CString, c_char};
 use std::net::SocketAddr;
 use std::ptr;
+use std::rc::Rc;
 
 use super::prepared::Prepared;
 use crate::log::digits::{push_host, push_number};
+use crate::net::address::Address;
+use crate::net::fronted::Fronted;
 use crate::net::vsock::{self, VsockAddress};
 
 /// The facts of one connection that a program is told.
@@ -24,8 +27,22 @@ pub(crate) struct ConnectionEnvironment {
     pub vsock: (Option<VsockAddress>, Option<VsockAddress>),
     /// Pid, uid and gid of a unix peer.
     pub credentials: Option<(i32, u32, u32)>,
+    /// What stood before the data.
+    pub fronted: Option<Rc<Fronted>>,
     /// What the peer is told just before the program begins, when nothing but that can fail.
     pub greeting: &'static [u8],
+}
+
+impl ConnectionEnvironment {
+    /// Through whom the peer has come.
+    #[must_use]
+    pub(crate) fn via(&self) -> Option<Address> {
+        self.fronted.as_ref().and_then(|it| it.via)
+    }
+
+    fn is_encrypted(&self) -> bool {
+        self.fronted.as_ref().is_some_and(|it| it.is_encrypted())
+    }
 }
 
 /// The strings of one child's environment, in buffers that are used again.
@@ -95,7 +112,7 @@ pub(crate) fn fill(
             environment.push(name, value);
         }
     };
-    put("PROTO", connection.protocol);
+    put("PROTO", if connection.is_encrypted() { "SSL" } else { connection.protocol });
     let udp = connection.protocol == "UDP";
     let mut text = String::with_capacity(LONGEST_IP);
     if let Some(local) = connection.local {
@@ -137,6 +154,15 @@ pub(crate) fn fill(
         put("UNIXREMOTEPID", &pid.to_string());
         put("UNIXREMOTEEUID", &uid.to_string());
         put("UNIXREMOTEEGID", &gid.to_string());
+    }
+    if let Some(fronted) = &connection.fronted {
+        if let Some(Address::Inet(via)) = fronted.via {
+            put("PROXY_ADDR", written(&mut text, |out| push_host(out, &via)));
+            put("PROXY_PORT", written(&mut text, |out| push_number(out, via.port().into())));
+        }
+        for (fact, value) in &fronted.facts {
+            put(fact.variable(), value);
+        }
     }
 }
 

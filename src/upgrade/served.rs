@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::moment::Moment;
 use crate::config::model::{Account, Leftovers, Linger, LogOnSuccess, OnStop, RelayTarget};
 use crate::net::address::Address;
+use crate::net::fronted::Fronted;
 use crate::net::vsock::VsockAddress;
 
 /// What belongs to whoever is served.
@@ -162,6 +163,9 @@ pub struct SavedBuiltin {
     /// Its service has said so.
     #[serde(default)]
     pub limited: bool,
+    /// What stood before its data.
+    #[serde(default)]
+    pub fronted: Option<Fronted>,
 }
 
 /// A connection that is passed on.
@@ -251,6 +255,25 @@ pub struct SavedFacts {
     /// Our own address and the peer's, of a virtual socket.
     #[serde(default)]
     pub vsock: (Option<VsockAddress>, Option<VsockAddress>),
+    /// What stood before the data.
+    #[serde(default)]
+    pub fronted: Option<Fronted>,
+}
+
+/// Somebody who has not said yet who he is, or waits for a place: either way all that he has
+/// said is in his socket.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavedNewcomer {
+    /// The socket.
+    pub descriptor: RawFd,
+    /// The places of the service and of the socket to which he has come.
+    pub socket: (usize, usize),
+    /// Who has connected.
+    pub peer: Address,
+    /// The group of a unix peer.
+    pub peer_gid: Option<u32>,
+    /// Until when he has to have said it.
+    pub due: Moment,
 }
 
 /// A socket on its way to the program of a peer.

@@ -15,12 +15,13 @@ use serde::{Deserialize, Serialize};
 use super::moment::Moment;
 pub(crate) use super::served::{
     SavedBanner, SavedBuiltin, SavedChild, SavedConnection, SavedDial, SavedFacts, SavedIdleWatch,
-    SavedLeftovers, SavedPeerSocket, SavedPendingPeer, SavedPipe, SavedRelay, SavedSessions,
-    SavedThen, Told,
+    SavedLeftovers, SavedNewcomer, SavedPeerSocket, SavedPendingPeer, SavedPipe, SavedRelay,
+    SavedSessions, SavedThen, Told,
 };
 use crate::config::model::{Limit, Names, SocketSpec, SocketType, TcpmuxName};
 use crate::control::statistics::Statistics;
 use crate::net::address::Address;
+use crate::net::fronted::Fronted;
 
 /// The number of this format.
 pub(crate) const FORMAT: u32 = 1;
@@ -86,6 +87,9 @@ pub struct State {
     pub banners: Vec<SavedBanner>,
     /// Sockets on their way to the program of a peer.
     pub homing: Vec<SavedPendingPeer>,
+    /// Those of whom it is not known yet who they are, or who wait for a place.
+    #[serde(default)]
+    pub newcomers: Vec<SavedNewcomer>,
     /// The list of peers.
     pub peers: SavedPeers,
     /// Sockets that the service manager holds.
@@ -192,6 +196,9 @@ pub struct Parked {
     pub peer: Address,
     /// The group of a unix peer.
     pub peer_gid: Option<u32>,
+    /// What stood before its data.
+    #[serde(default)]
+    pub fronted: Option<Fronted>,
 }
 
 /// Groups of processes, by their directories.

@@ -37,8 +37,12 @@ fn service() -> SavedService {
         head: None,
         sorted: Vec::new(),
     };
-    let parked =
-        Parked { descriptor: 71, peer: Address::Unix { pid: 1, uid: 2 }, peer_gid: Some(3) };
+    let parked = Parked {
+        descriptor: 71,
+        peer: Address::Unix { pid: 1, uid: 2 },
+        peer_gid: Some(3),
+        fronted: None,
+    };
     let open = SavedSocket {
         spec: spec(inet),
         open: Some(Open { descriptor: 70, identity: Some((8, u64::MAX)), shared: false }),
@@ -99,6 +103,7 @@ fn connections(state: &mut State) {
         active: Moment(6),
         silence: Duration::from_secs(300),
         limited: false,
+        fronted: None,
     });
 }
 
@@ -125,6 +130,7 @@ fn clients(state: &mut State) {
         path: Some("/x".to_owned()),
         credentials: Some((1, 2, 3)),
         vsock: (None, None),
+        fronted: None,
     };
     let serve = SavedThen::Serve {
         service: Some(0),
@@ -199,6 +205,7 @@ fn sample() -> State {
         relays: Vec::new(),
         banners: Vec::new(),
         homing: Vec::new(),
+        newcomers: Vec::new(),
         peers: SavedPeers { total: 9, known: [(3, peer)].into(), ended: vec![3] },
         held: vec![held()],
         last_here: None,

@@ -196,7 +196,14 @@ const ATTRIBUTES: &[&str] = &[
 ];
 
 /// Examples of what is an error where nobody can tell.
-const OF_CONNECTIONS: &[&str] = &["idle_timeout = 90s", "idle_timeout = 100ms"];
+const OF_CONNECTIONS: &[&str] = &[
+    "idle_timeout = 90s",
+    "idle_timeout = 100ms",
+    "proxy_protocol = require\n    proxy_from = 10.0.0.0/8 ::1",
+    "proxy_protocol = accept\n    proxy_from = 10.0.0.0/8",
+    "proxy_from = @friends\n    proxy_from -= ::1\n    proxy_protocol = accept",
+    "proxy_timeout = 1500ms\n    proxy_protocol = require\n    proxy_from = ::1",
+];
 
 /// Examples of `redirect`, which stands instead of a program.
 const REDIRECTS: &[&str] = &[
@@ -204,6 +211,8 @@ const REDIRECTS: &[&str] = &[
     "redirect = [fe80::1%eth0] 80",
     "redirect = '/run/a b'",
     "redirect = @name",
+    "proxy_send = v1\n    redirect = server www",
+    "proxy_send = v2\n    redirect = @name",
 ];
 
 /// A piece of a mistake.
@@ -303,7 +312,7 @@ fn every_attribute_is_read_and_printed() {
     for attribute in all() {
         let name = attribute.name;
         let action = match name {
-            "redirect" => "- internal",
+            "redirect" | "proxy_send" => "- internal",
             "answer_rate" => "- internal echo",
             _ => "nobody cat",
         };

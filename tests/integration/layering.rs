@@ -32,6 +32,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("config/lookup", "config config/model sys"),
     ("config", ""),
     // What serves, without knowing who uses it.
+    ("front/proxy", "net"),
     ("admission", "config/model net"),
     ("spawn", "config/model log net sys"),
     ("systemd", "config/model log net sys"),
@@ -43,7 +44,7 @@ const ROOMS: &[(&str, &str)] = &[
     // The server: whoever owns what stands further up.
     ("server/reactor", "sys"),
     ("server/programs", "PARTS admission config/model log net spawn sys upgrade"),
-    ("server/sessions", "PARTS admission builtin config/model log net spawn sys"),
+    ("server/sessions", "PARTS admission builtin config/model front/proxy log net spawn sys"),
     (
         "server/services",
         "PARTS admission builtin config/lookup config/model control log net reload spawn sys systemd",

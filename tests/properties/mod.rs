@@ -11,6 +11,7 @@ mod http;
 mod inetd;
 mod log_line;
 mod machine;
+mod proxy;
 mod reload;
 mod request;
 mod state;
@@ -31,6 +32,7 @@ pub(crate) const TARGETS: &[(&str, Property)] = &[
     ("http", http::holds),
     ("inetd", inetd::holds),
     ("log_line", log_line::holds),
+    ("proxy", proxy::holds),
     ("reload", reload::holds),
     ("request", request::holds),
     ("state", state::holds),

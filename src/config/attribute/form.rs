@@ -99,6 +99,16 @@ pub(super) const RATE: Form<Option<Rate>> = Form {
 pub(super) const DURATION: Form<Duration> =
     Form { read: |value, _| value.duration(), show: |span| Some(show_duration(*span)) };
 
+pub(super) const PATIENCE: Form<Duration> = Form {
+    read: |value, _| {
+        let help = "write something like `3s`";
+        let none = |time: &Duration| !time.is_zero();
+        let wrong = || Problem::new(value.place, "nothing comes in no time", help);
+        Some(value.duration()?).filter(none).ok_or_else(wrong)
+    },
+    show: |span| Some(show_duration(*span)),
+};
+
 pub(super) const RUNTIME: Form<Option<Duration>> = Form {
     read: |value, _| time_limit(value, "no program can run for no time"),
     show: |time| or_unlimited(*time, show_duration),

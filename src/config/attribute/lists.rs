@@ -14,6 +14,8 @@ pub(crate) struct AccessSpec {
     pub(in crate::config) only_from: Option<List>,
     /// `no_access`, likewise.
     pub(in crate::config) no_access: Option<List>,
+    /// `proxy_from`, likewise.
+    pub(in crate::config) proxy_from: Option<List>,
     /// The file of `banner`.
     pub(crate) banner: Option<Word>,
     /// The file of `banner_success`.
@@ -63,6 +65,18 @@ impl AccessSpec {
     /// `no_access` with any operator.
     pub(in crate::config) fn change_no_access(&mut self, value: &Value<'_>) -> Result<(), Problem> {
         change(&mut self.no_access, value)
+    }
+
+    /// `proxy_from` with any operator; a machine is no proxy.
+    pub(in crate::config) fn change_proxy_from(
+        &mut self,
+        value: &Value<'_>,
+    ) -> Result<(), Problem> {
+        if let Some(word) = value.words.iter().find(|word| word.text.starts_with(vsock::PREFIX)) {
+            let message = "no PROXY header comes over a virtual socket";
+            return Err(Problem::new(&word.span, message, "write addresses and prefixes"));
+        }
+        change(&mut self.proxy_from, value)
     }
 }
 

@@ -56,6 +56,10 @@ pub enum Scope {
     Moving,
     /// Built-in services that answer datagrams of IPv4 or IPv6.
     Answers,
+    /// Those before whose data something may stand: streams of TCP and of unix sockets.
+    Fronted,
+    /// Relays.
+    Relayed,
 }
 
 /// Everything that settings say, before names are looked up.

@@ -22,6 +22,11 @@ pub(super) fn no_access(shown: &Shown<'_>) -> Option<String> {
     (!list.is_empty() || !machines.is_empty()).then(|| items(list, machines))
 }
 
+pub(super) fn proxy_from(shown: &Shown<'_>) -> Option<String> {
+    let list = &shown.service.attributes.front.proxy_from;
+    (!list.is_empty()).then(|| items(list, &BTreeSet::new()))
+}
+
 fn items(list: &[Prefix], machines: &BTreeSet<u32>) -> String {
     let machines = machines.iter().map(|cid| format!("{}{cid}", vsock::PREFIX));
     list.iter().map(ToString::to_string).chain(machines).collect::<Vec<_>>().join(" ")

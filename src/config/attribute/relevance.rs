@@ -4,6 +4,7 @@
 use super::Scope;
 use crate::config::model::{Action, Endpoint, Service, SocketType};
 use crate::config::syntax::entry::Entry;
+use crate::net::vsock::is_vsock;
 
 /// What of a service decides that.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +17,8 @@ pub(in crate::config) struct ServiceKind {
     waits: bool,
     /// Whether they come over IPv4 or IPv6.
     ip: bool,
+    /// Whether something may stand before their data.
+    fronted: bool,
 }
 
 impl ServiceKind {
@@ -29,6 +32,10 @@ impl ServiceKind {
             stream: !starts(&entry.socket_type.text, "dgram"),
             waits: starts(&entry.wait.text, "wait"),
             ip: ["tcp", "udp"].iter().any(|family| starts(&entry.protocol.text, family)),
+            fronted: starts(&entry.socket_type.text, "stream")
+                && ["tcp", "unix"].iter().any(|family| starts(&entry.protocol.text, family))
+                && !starts(&entry.endpoint.text, "tcpmux/")
+                && !is_vsock(&entry.endpoint.text),
         }
     }
 
@@ -40,6 +47,9 @@ impl ServiceKind {
             waits: service.wait,
             // Without a socket it is an entry of tcpmux, or waits for a name.
             ip: service.sockets.first().is_none_or(|it| matches!(it.endpoint, Endpoint::Inet(_))),
+            fronted: service.socket_type == SocketType::Stream
+                && service.tcpmux.is_none()
+                && !service.sockets.iter().any(|it| matches!(it.endpoint, Endpoint::Vsock(_))),
         }
     }
 
@@ -53,6 +63,8 @@ impl ServiceKind {
             Scope::Connection => self.stream && !self.waits,
             Scope::Moving => self.stream && !self.waits && (self.internal || self.ip),
             Scope::Answers => self.internal && !self.stream && self.ip,
+            Scope::Fronted => self.fronted && (self.internal || !self.waits),
+            Scope::Relayed => self.internal && self.stream,
             _ => true,
         }
     }

@@ -4,18 +4,21 @@
 use super::capability::CAPABILITIES;
 use super::form::{
     BACKLOG, BUFFER, DURATION, ENV, Form, LIMIT, LOAD, MODE, NICENESS, PASSENV, PATH, PATHS,
-    PERCENT, RATE, RUNTIME, SILENCE, SIZE, UMASK, YES_NO,
+    PATIENCE, PERCENT, RATE, RUNTIME, SILENCE, SIZE, UMASK, YES_NO,
 };
 use super::keepalive::KEEPALIVE;
 use super::limits::{CPS, TIMES};
 use super::log_type::LOG_TYPE;
 use super::logged::{ON_FAILURE, ON_SUCCESS};
 use super::print::{
-    banner, groups, interface, no_access, only_from, redirect, rlimit, socket_group, socket_user,
+    banner, groups, interface, no_access, only_from, proxy_from, redirect, rlimit, socket_group,
+    socket_user,
 };
 use super::redirect::Redirect;
 use super::{Attribute, How, Scope};
-use crate::config::model::{AtLimit, Leftovers, Linger, OnStop, Resource, StderrTo};
+use crate::config::model::{
+    AtLimit, Leftovers, Linger, OnStop, ProxyProtocol, ProxySend, Resource, StderrTo,
+};
 
 /// One line of the table: name, scope, form of a value, default, help, how it is read and
 /// printed, and what else it is: `list`, `narrows`, `harmless`.
@@ -386,6 +389,27 @@ pub(crate) static TABLE: &[Attribute] = &[
         "socket_mode", UnixPath, "an octal mode: `0660`", "0600",
         "mode of a unix socket",
         field!(socket.mode, MODE)
+    },
+    // What stands in front.
+    row! {
+        "proxy_protocol", Fronted, "`no`, `require` or `accept`", "no",
+        "whether a PROXY header before the data says who the client is",
+        choice!(front.proxy_protocol, ProxyProtocol, "no" => No, "require" => Require, "accept" => Accept), narrows
+    },
+    row! {
+        "proxy_from", Fronted, "addresses and prefixes, or `@FILE`: `10.0.0.0/8 ::1`", "nobody",
+        "who may send a PROXY header",
+        How { set: |draft, value| draft.said.change_proxy_from(value), print: proxy_from }, list, narrows
+    },
+    row! {
+        "proxy_timeout", Fronted, "a duration: `3s`", "3s",
+        "the longest that a PROXY header may take to come",
+        field!(front.proxy_timeout, PATIENCE)
+    },
+    row! {
+        "proxy_send", Relayed, "`no`, `v1` or `v2`", "no",
+        "the PROXY header with which the target of a relay is told who the client is",
+        choice!(front.proxy_send, ProxySend, "no" => No, "v1" => V1, "v2" => V2)
     },
     // What is said.
     row! {

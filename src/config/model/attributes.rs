@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::path_bytes;
 use super::values::{
     ALL_CAPABILITIES, AtLimit, Banner, Cps, GroupLimits, Keepalive, Leftovers, Limit, Linger,
-    LogFile, LogOnFailure, LogOnSuccess, OnStop, Paths, Rate, Resource, StderrTo,
+    LogFile, LogOnFailure, LogOnSuccess, OnStop, Paths, ProxyProtocol, ProxySend, Rate, Resource,
+    StderrTo,
 };
 use super::{AccessTimes, Prefix};
 
@@ -32,6 +33,8 @@ pub struct Attributes {
     pub sandbox: SandboxAttributes,
     /// How sockets are made: all that a listener that stays open at a reload is told again.
     pub socket: SocketAttributes,
+    /// What stands in front.
+    pub front: FrontAttributes,
     /// What clients are told.
     pub banners: BannerAttributes,
     /// What is logged, and where.
@@ -175,6 +178,20 @@ group! {
         group: Option<u32> = None,
         /// Mode of a unix socket's file.
         mode: u32 = 0o600,
+    }
+}
+
+group! {
+    /// What stands in front.
+    FrontAttributes {
+        /// Whether a PROXY header stands before the data.
+        proxy_protocol: ProxyProtocol = ProxyProtocol::No,
+        /// Who may send one, sorted.
+        proxy_from: Rc<[Prefix]> = Rc::from([]),
+        /// How long it may take.
+        proxy_timeout: Duration = Duration::from_secs(3),
+        /// Whether a relay's target gets one.
+        proxy_send: ProxySend = ProxySend::No,
     }
 }
 

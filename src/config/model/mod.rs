@@ -23,15 +23,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::net::vsock::VsockAddress;
 pub use attributes::{
-    AccessAttributes, Attributes, BannerAttributes, EndingAttributes, LimitAttributes,
-    LogAttributes, ProcessAttributes, SandboxAttributes, SocketAttributes,
+    AccessAttributes, Attributes, BannerAttributes, EndingAttributes, FrontAttributes,
+    LimitAttributes, LogAttributes, ProcessAttributes, SandboxAttributes, SocketAttributes,
 };
 pub use prefix::{Prefix, parse_item};
 pub use times::AccessTimes;
 pub use values::{
     ALL_CAPABILITIES, AtLimit, Banner, Cps, GroupLimits, Keepalive, KeepaliveTimes, Leftovers,
-    Limit, Linger, LogFile, LogOnFailure, LogOnSuccess, OnStop, Paths, Rate, Resource, StderrTo,
-    TerminalSize, is_terminal_name,
+    Limit, Linger, LogFile, LogOnFailure, LogOnSuccess, OnStop, Paths, ProxyProtocol, ProxySend,
+    Rate, Resource, StderrTo, TerminalSize, is_terminal_name,
 };
 
 pub use awaited::{Awaited, Known, Sought, with_port};

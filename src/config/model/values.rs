@@ -67,6 +67,28 @@ pub enum AtLimit {
     Refuse,
 }
 
+/// Whether a PROXY header stands before the data: `proxy_protocol`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProxyProtocol {
+    /// None does.
+    No,
+    /// One does, or the client is refused.
+    Require,
+    /// One does if the connection comes from `proxy_from`.
+    Accept,
+}
+
+/// Whether the target of a relay is told who the client is: `proxy_send`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProxySend {
+    /// It is not.
+    No,
+    /// With a line.
+    V1,
+    /// With a binary header.
+    V2,
+}
+
 /// Where a program's standard error goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StderrTo {

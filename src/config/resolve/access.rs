@@ -41,6 +41,9 @@ impl Resolver<'_> {
             attributes.access.machines.1 = machines(&list.changes);
             attributes.access.no_access = self.prefixes(&list.changes);
         }
+        if let Some(list) = said.proxy_from {
+            attributes.front.proxy_from = self.prefixes(&list.changes);
+        }
         attributes.banners.all = said.banner.and_then(|word| self.banner(&word));
         attributes.banners.success = said.banner_success.and_then(|word| self.banner(&word));
         attributes.banners.fail = said.banner_fail.and_then(|word| self.banner(&word));

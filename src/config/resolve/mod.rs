@@ -6,6 +6,7 @@ pub(super) mod duplicates;
 pub(super) mod endpoint;
 pub(super) mod executable;
 pub(super) mod fields;
+mod front;
 pub(super) mod incomplete;
 pub(super) mod naming;
 pub(super) mod privileges;
@@ -258,6 +259,7 @@ impl Resolver<'_> {
         self.check_scopes(entry, socket_type, wait, action.as_ref(), &target);
         let builtin = matches!(action, Some(Action::Builtin(_) | Action::Relay(_)));
         self.check_moving(entry, socket_type, (wait && !builtin, builtin), &target);
+        self.check_front(entry, &draft.attributes, (socket_type, wait && !builtin), &target);
         if wait
             && socket_type == SocketType::Stream
             && matches!(target, ServiceField::Inet { .. } | ServiceField::Vsock(..))

@@ -58,8 +58,9 @@ impl Resolver<'_> {
                     matches!(target, ServiceField::Unix { .. }),
                     "this is no unix socket in the file system",
                 ),
-                // Whoever relies on such a limit is told that there is none: below.
-                Scope::Moving => (true, ""),
+                // Whoever relies on these is told that it cannot be: below, and in `front`.
+                Scope::Moving | Scope::Fronted => (true, ""),
+                Scope::Relayed => (relay, "there is no `redirect`"),
                 Scope::Answers => (
                     inet && socket_type == SocketType::Dgram && builtin,
                     "this is no built-in service that answers datagrams over UDP",

@@ -2,12 +2,14 @@
 
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt};
 
 use super::{Listener, Socket, virtual_socket};
 use crate::net::address::Address;
+use crate::net::fronted::{Fronted, Whom};
 
 /// A connection that has been taken.
 #[derive(Debug)]
@@ -18,6 +20,16 @@ pub(crate) struct Connection {
     pub peer: Address,
     /// The uid's group, for a unix peer.
     pub peer_gid: Option<u32>,
+    /// What stood before its data, if that has said something.
+    pub fronted: Option<Rc<Fronted>>,
+}
+
+impl Connection {
+    /// Who has come, and through whom.
+    #[must_use]
+    pub(crate) fn whom(&self) -> Whom {
+        Whom { peer: self.peer, via: self.fronted.as_ref().and_then(|it| it.via) }
+    }
 }
 
 /// What an attempt to accept came to.
@@ -42,6 +54,7 @@ impl Listener {
                 socket: stream.into(),
                 peer: peer.into(),
                 peer_gid: None,
+                fronted: None,
             }),
             Socket::Unix(listener) => listener.accept().map(|(stream, _)| unix_peer(stream.into())),
             Socket::Vsock(listener) => virtual_socket::accept(listener),
@@ -69,7 +82,8 @@ fn unix_peer(socket: OwnedFd) -> Connection {
         pid: u32::try_from(peer.pid()).unwrap_or_default(),
         uid: peer.uid(),
     });
-    Connection { socket, peer, peer_gid: credentials.map(|peer| peer.gid()) }
+    let peer_gid = credentials.map(|peer| peer.gid());
+    Connection { socket, peer, peer_gid, fronted: None }
 }
 
 /// accept(2): errors of one connection, of the network, and of the system.

@@ -25,7 +25,7 @@ pub(super) fn accept(listener: &OwnedFd) -> io::Result<Connection> {
     // Whoever is gone already is nobody in particular.
     let peer = getpeername(socket.as_raw_fd()).ok();
     let peer = peer.map_or(Address::None, |name| Address::Vsock(read(name)));
-    Ok(Connection { socket, peer, peer_gid: None })
+    Ok(Connection { socket, peer, peer_gid: None, fronted: None })
 }
 
 /// Where a virtual socket is bound; of a connection, the CID that it was made to.

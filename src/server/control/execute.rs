@@ -154,6 +154,7 @@ impl Server {
                 self.close_socket(listener);
             }
         }
+        self.sessions.newcomers.made_room();
         self.forget_holder(key);
     }
 

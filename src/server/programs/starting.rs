@@ -10,6 +10,7 @@ use crate::admission::Permit;
 use crate::config::model::Service;
 use crate::log::events::{self, Label};
 use crate::net::address::Address;
+use crate::net::fronted::Whom;
 use crate::server::Server;
 use crate::server::peers::PeerId;
 use crate::server::reactor::slab::Key;
@@ -156,7 +157,8 @@ impl Server {
         let pid = started.pid;
         let stderr = started.stderr.map(|pipe| self.keep_stderr(pipe, service, label.clone(), pid));
         let terms = Terms::of(definition);
-        events::accepted(&label, peer, Some(pid), terms.log);
+        let whom = Whom { peer, via: start.facts.via() };
+        events::accepted(&label, whom, Some(pid), terms.log);
         let shown = u32::try_from(pid).ok();
         let peer_id = match start.peer_id {
             Some(known) => {

@@ -68,6 +68,7 @@ impl Server {
         let somebody_waits = child.listener.is_some()
             || !self.services.paused.is_empty()
             || !self.sessions.holding.is_empty()
+            || self.sessions.newcomers.wait_for_a_place()
             || !self.services.exhausted.is_empty();
         if somebody_waits {
             return self.watch_child(key);

@@ -44,6 +44,8 @@ pub(in crate::server) enum Timer {
     Leftovers,
     /// A client has had long enough to read its banner.
     Banner(Key),
+    /// Somebody has had long enough to say who he is.
+    Newcomer(Key),
     /// Look who else is at the addresses of sockets that programs have had.
     Addresses,
     /// Somebody has been held long enough.

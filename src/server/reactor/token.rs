@@ -37,6 +37,8 @@ pub(in crate::server) enum Owner {
     Edge(Key),
     /// A process that connects for relays.
     Connector(Key),
+    /// Somebody who has not said yet who he is.
+    Newcomer(Key),
     /// A program that is being tried out.
     Trial,
     /// The earliest deadline has come.
@@ -71,6 +73,7 @@ pub(in crate::server) fn pack(owner: Owner) -> Token {
         Owner::Door(key) => (9, key),
         Owner::Edge(key) => (10, key),
         Owner::Connector(key) => (11, key),
+        Owner::Newcomer(key) => (12, key),
     };
     let packed = kind << 60 | u64::from(key.generation) << 32 | u64::from(key.index);
     // 64-bit only (see `spawn::child`), so nothing is lost.
@@ -96,6 +99,7 @@ pub(in crate::server) fn unpack(token: Token) -> Option<Owner> {
         15 => Some(Owner::Stray(key)),
         9 => Some(Owner::Door(key)),
         11 => Some(Owner::Connector(key)),
+        12 => Some(Owner::Newcomer(key)),
         10 => Some(Owner::Edge(key)),
         _ => None,
     }
@@ -136,6 +140,7 @@ mod tests {
                     Owner::Door(key),
                     Owner::Edge(key),
                     Owner::Connector(key),
+                    Owner::Newcomer(key),
                 ] {
                     assert_eq!(unpack(pack(owner)), Some(owner));
                 }

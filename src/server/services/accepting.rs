@@ -4,12 +4,13 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::rc::Rc;
 
 use nix::sys::socket::{SockaddrStorage, getsockname, setsockopt, sockopt};
 
 use super::reserve::ServedClient;
 use crate::admission::{Denial, Permit, Reason};
-use crate::config::model::{Action, Builtin, SocketType};
+use crate::config::model::{Action, Builtin, ProxyProtocol, SocketType};
 use crate::net::address::{Address, canonical};
 use crate::net::listener::{Accepted, Bound, Connection, Listener, own_address, set_keepalive};
 use crate::server::Server;
@@ -53,19 +54,16 @@ impl Server {
                 if self.needs_renewal(key) {
                     return self.renew_socket(key);
                 }
-                let holds = match service.action {
-                    Action::Program(_) => None,
-                    Action::Builtin(Builtin::Tcpmux) => Some(ServedClient::Nameless),
-                    Action::Builtin(_) => Some(ServedClient::Conversation),
-                    Action::Relay(_) => Some(ServedClient::Relay),
-                };
-                self.accept(key, holds);
+                let holds = held_for(&service.action);
+                let fronted = service.attributes.front.proxy_protocol != ProxyProtocol::No;
+                self.accept(key, holds, fronted);
             }
         }
     }
 
-    /// The server itself serves those who come, if it `holds` them.
-    fn accept(&mut self, key: Key, holds: Option<ServedClient>) {
+    /// The server itself serves those who come, if it `holds` them; something else may come
+    /// first, if they are `fronted`.
+    fn accept(&mut self, key: Key, holds: Option<ServedClient>, fronted: bool) {
         let mut lost = 0usize;
         for _ in 0..ACCEPTS {
             if !self.may_accept(key) {
@@ -85,10 +83,10 @@ impl Server {
             let Some(listener) = &state.listener else { return };
             match listener.accept() {
                 Accepted::Connection(connection) => {
-                    if holds.is_some_and(|held| self.source_has_share(connection.peer, held)) {
-                        self.turn_away_from(key, connection);
-                    } else {
-                        self.admit(key, connection, false);
+                    let connection =
+                        if fronted { self.receive(key, connection) } else { Some(connection) };
+                    if let Some(connection) = connection {
+                        self.admit_with_share(key, connection, holds);
                     }
                     if !self.services.listeners.get(key).is_some_and(ListenerState::has_waiting) {
                         return;
@@ -107,6 +105,22 @@ impl Server {
         }
         // More may wait, and the edge will not be announced again.
         self.queue(Owner::Listener(key));
+    }
+
+    fn admit_with_share(&mut self, key: Key, connection: Connection, holds: Option<ServedClient>) {
+        if holds.is_some_and(|held| self.source_has_share(connection.peer, held)) {
+            self.turn_away_from(key, connection);
+        } else {
+            self.admit(key, connection, false);
+        }
+    }
+
+    /// Whether a source has its share of those whom the server serves itself, if it would serve
+    /// this one so.
+    pub(in crate::server) fn has_share_of(&self, owner: Key, peer: Address) -> bool {
+        let state = self.services.all.get(owner);
+        let holds = state.and_then(|state| held_for(&state.service.action));
+        holds.is_some_and(|held| self.source_has_share(peer, held))
     }
 
     fn make_room_at(&mut self, key: Key, held: ServedClient) -> bool {
@@ -189,18 +203,21 @@ impl Server {
         connection: Connection,
         permit: Permit,
     ) {
-        let Some(listener) =
-            self.services.listeners.get(key).and_then(|state| state.listener.as_ref())
-        else {
-            return self.release_unserved(permit, owner);
-        };
-        let facts = connection_facts(Some(listener.address()), &connection);
-        let Connection { socket, peer, peer_gid } = connection;
-        if let StartOutcome::Later(NotStarted { error, socket }, permit) =
-            self.start(&ProgramStart::new(owner, peer, &facts), permit, socket)
-        {
-            self.cancel(permit, owner);
-            self.park(key, Connection { socket, peer, peer_gid }, &error);
+        // None for who has come before it was closed, and could not be served at once.
+        let listener = self.services.listeners.get(key).and_then(|it| it.listener.as_ref());
+        let is_open = listener.is_some();
+        let facts = connection_facts(listener.map(Listener::address), &connection);
+        let Connection { socket, peer, peer_gid, fronted } = connection;
+        let start = ProgramStart::new(owner, peer, &facts);
+        match self.start(&start, permit, socket) {
+            StartOutcome::Later(NotStarted { error, socket }, permit) if is_open => {
+                self.cancel(permit, owner);
+                self.park(key, Connection { socket, peer, peer_gid, fronted }, &error);
+            }
+            StartOutcome::Later(failed, permit) => {
+                self.start_failed((owner, peer), permit, &failed.error);
+            }
+            StartOutcome::Runs(_) | StartOutcome::Failed(_) => {}
         }
     }
 
@@ -268,8 +285,31 @@ impl Server {
     }
 }
 
+/// What the server has to hold of a client that it serves so.
+fn held_for(action: &Action) -> Option<ServedClient> {
+    match action {
+        Action::Program(_) => None,
+        Action::Builtin(Builtin::Tcpmux) => Some(ServedClient::Nameless),
+        Action::Builtin(_) => Some(ServedClient::Conversation),
+        Action::Relay(_) => Some(ServedClient::Relay),
+    }
+}
+
 /// What the program is told of this connection.
 pub(in crate::server) fn connection_facts(bound: Option<&Bound>, connection: &Connection) -> Facts {
+    let Some(fronted) = &connection.fronted else { return own_facts(bound, connection) };
+    let facts = match (fronted.via, connection.peer) {
+        // Whoever has sent it on says where to it was.
+        (Some(_), Address::Inet(peer)) => {
+            Facts { protocol: "TCP", local: fronted.local, remote: Some(peer), ..Facts::default() }
+        }
+        _ => own_facts(bound, connection),
+    };
+    Facts { fronted: Some(Rc::clone(fronted)), ..facts }
+}
+
+/// The same of one that nothing stands in front of.
+fn own_facts(bound: Option<&Bound>, connection: &Connection) -> Facts {
     match (bound, connection.peer) {
         (None, Address::Inet(peer)) => Facts {
             protocol: "TCP",

@@ -134,6 +134,7 @@ impl Server {
                     let now = self.reactor.now;
                     self.each_permit(|admission, permit| admission.count_source(now, id, permit));
                 }
+                self.sessions.newcomers.made_room();
                 id
             }
             None => {
@@ -262,6 +263,7 @@ impl Server {
         if let Some(listener) = state.and_then(|state| state.listener) {
             self.close_socket(listener);
         }
+        self.sessions.newcomers.made_room();
     }
 
     pub(in crate::server) fn open(&mut self, key: Key) -> std::io::Result<()> {

@@ -153,6 +153,7 @@ impl Server {
 
     fn wake(&mut self, wake: Wake, service: Key) {
         self.sessions.holding.made_room();
+        self.sessions.newcomers.made_room();
         match wake {
             Wake::Nobody => {}
             Wake::Service(_) => self.wake_service(service),

@@ -97,6 +97,7 @@ impl Server {
             self.sessions.pending_peers.len(),
             self.programs.doomed.groups.len(),
             self.sessions.holding.len(),
+            self.sessions.newcomers.all.len(),
         ];
         held.iter().all(|number| *number == 0) && !self.somebody_is_parked()
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::admission::{Notice, Reason};
 use crate::log::events;
-use crate::net::address::Address;
+use crate::net::fronted::Whom;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
@@ -25,7 +25,7 @@ struct RejectionsTold {
     /// Refusals since then.
     untold: u64,
     /// The last of them.
-    peer: Address,
+    whom: Whom,
 }
 
 /// What is to be done about a refusal.
@@ -39,19 +39,19 @@ enum RejectionAction {
 }
 
 /// A line: reason, one peer, how many others.
-type RejectionLine = (Reason, Address, u64);
+type RejectionLine = (Reason, Whom, u64);
 
 impl Refusals {
-    fn add(&mut self, reason: Reason, peer: Address, now: Instant) -> RejectionAction {
+    fn add(&mut self, reason: Reason, whom: Whom, now: Instant) -> RejectionAction {
         let Some(told) = self.0.iter_mut().find(|told| told.reason == reason) else {
-            self.0.push(RejectionsTold { reason, at: now, untold: 0, peer });
+            self.0.push(RejectionsTold { reason, at: now, untold: 0, whom });
             return RejectionAction::Now;
         };
         if told.untold == 0 && now.saturating_duration_since(told.at) >= BETWEEN {
             told.at = now;
             return RejectionAction::Now;
         }
-        told.peer = peer;
+        told.whom = whom;
         told.untold = told.untold.saturating_add(1);
         if told.untold == 1 {
             RejectionAction::At(told.at + BETWEEN)
@@ -66,7 +66,7 @@ impl Refusals {
         for told in &mut self.0 {
             let due = now.is_none_or(|now| now.saturating_duration_since(told.at) >= BETWEEN);
             if due && let Some(left_out) = told.untold.checked_sub(1) {
-                lines.push((told.reason, told.peer, left_out));
+                lines.push((told.reason, told.whom, left_out));
                 told.untold = 0;
                 told.at = now.unwrap_or(told.at);
             }
@@ -97,13 +97,18 @@ impl Server {
     }
 
     /// Somebody is turned away.
-    pub(in crate::server) fn refuse(&mut self, service: Key, peer: Address, reason: Reason) {
-        let now = self.reactor.now;
+    pub(in crate::server) fn refuse(
+        &mut self,
+        service: Key,
+        whom: impl Into<Whom>,
+        reason: Reason,
+    ) {
+        let (now, whom) = (self.reactor.now, whom.into());
         self.count(service, |counters| counters.refused(reason.as_str()));
         let Some(state) = self.services.all.get_mut(service) else { return };
         let log = state.service.attributes.log.on_failure;
-        match state.refusals.add(reason, peer, now) {
-            RejectionAction::Now => events::refused(&state.label, peer, reason.as_str(), 0, log),
+        match state.refusals.add(reason, whom, now) {
+            RejectionAction::Now => events::refused(&state.label, whom, reason.as_str(), 0, log),
             RejectionAction::At(when) => self.reactor.timers.set(when, Timer::Refusals(service)),
             RejectionAction::WithOthers => {}
         }
@@ -122,8 +127,8 @@ impl Server {
     fn tell(&mut self, service: Key, now: Option<Instant>) {
         let Some(state) = self.services.all.get_mut(service) else { return };
         let (label, log) = (state.label.clone(), state.service.attributes.log.on_failure);
-        for (reason, peer, left_out) in state.refusals.take(now) {
-            events::refused(&label, peer, reason.as_str(), left_out, log);
+        for (reason, whom, left_out) in state.refusals.take(now) {
+            events::refused(&label, whom, reason.as_str(), left_out, log);
         }
     }
 }
@@ -131,9 +136,10 @@ impl Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::address::Address;
 
-    fn peer(port: u16) -> Address {
-        Address::Inet(([127, 0, 0, 1], port).into())
+    fn peer(port: u16) -> Whom {
+        Address::Inet(([127, 0, 0, 1], port).into()).into()
     }
 
     #[test]
@@ -149,7 +155,7 @@ mod tests {
         }
         let last = refusals.take(None);
         assert_eq!(last.len(), 1);
-        assert_eq!(last.first().map(|(_, peer, _)| *peer), Some(peer(9_999)));
+        assert_eq!(last.first().map(|(_, whom, _)| *whom), Some(peer(9_999)));
         told += last.iter().map(|(_, _, left_out)| left_out + 1).sum::<u64>();
         assert_eq!(told, 10_000);
         assert_eq!(refusals.0.len(), 1);

@@ -335,6 +335,7 @@ impl Server {
         let relays = self.sessions.relays.len().saturating_mul(2);
         let told = self.sessions.banners.len();
         let told = told.saturating_add(self.sessions.holding.len());
+        let told = told.saturating_add(self.sessions.newcomers.all.len());
         let clients = self.sessions.builtins.len().saturating_add(relays).saturating_add(told);
         // A relay may lead to a service of this server, and would wait for ever for what
         // relays have taken.

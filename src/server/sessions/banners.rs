@@ -297,7 +297,7 @@ impl Server {
             return self.give_up(admitted, "stopped");
         };
         let Admitted { service, permit, peer, peer_gid, facts, since } = admitted;
-        let connection = Connection { socket, peer, peer_gid };
+        let connection = Connection { socket, peer, peer_gid, fronted: facts.fronted.clone() };
         match action {
             Action::Builtin(kind) => self.start_conversation(service, kind, connection, permit),
             Action::Relay(_) => self.start_relay(service, connection, permit),

@@ -59,17 +59,17 @@ impl Server {
         let (log, limit) = (attributes.log.on_success, attributes.limits.idle_timeout);
         let (label, socket_type) = (state.label.clone(), state.service.socket_type);
         let mut conversation = Conversation::new(kind, socket_type, self.clock());
-        let listener::Connection { socket, peer, .. } = connection;
+        let listener::Connection { socket, peer, fronted, .. } = connection;
         let mut stream = Stream::from(socket);
         let progress = conversation.turn(&mut stream, &mut self.reactor.scratch);
         let is_over = matches!(progress, Ok(Progress::Finished) | Err(_));
         // If it is, this closes the connection.
         let open = (!is_over).then_some((conversation, stream));
-        events::accepted(&label, peer, None, log);
-        self.count(service, |counters| counters.served());
         let started = self.reactor.now;
         let peer_id = self.sessions.peers.connected(peer, label.name(), None, started);
-        let guest = Guest { service, label, log, permit, peer, peer_id, started };
+        let guest = Guest { service, label, log, permit, peer, fronted, peer_id, started };
+        events::accepted(&guest.label, guest.whom(), None, log);
+        self.count(service, |counters| counters.served());
         let Some((conversation, stream)) = open else {
             return self.note_end(guest, &reason(&progress));
         };
@@ -247,8 +247,9 @@ impl Server {
             _ => b"",
         };
         let Guest { peer, peer_id, .. } = state.guest;
+        let fronted = state.guest.fronted.clone();
         let socket = OwnedFd::from(state.stream);
-        let connection = listener::Connection { socket, peer, peer_gid: None };
+        let connection = listener::Connection { socket, peer, peer_gid: None, fronted };
         match self.start_accepted(entry, connection, (greeting, peer_id), permit) {
             None => self.release(state.guest.permit, state.guest.service),
             Some(socket) => {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::admission::{Permit, Reason, ServiceId, Source};
 use crate::net::address::Address;
+use crate::net::fronted::Whom;
 use crate::net::listener::Connection;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
@@ -39,10 +40,10 @@ pub(in crate::server) enum Caller {
 }
 
 impl Caller {
-    fn peer(&self) -> Address {
+    fn whom(&self) -> Whom {
         match self {
-            Self::Taken { connection, .. } => connection.peer,
-            Self::Named { conversation, .. } => conversation.guest.peer,
+            Self::Taken { connection, .. } => connection.whom(),
+            Self::Named { conversation, .. } => conversation.guest.whom(),
         }
     }
 }
@@ -103,7 +104,7 @@ impl Server {
 
     /// Somebody cannot be admitted now: he is held, or turned away.
     pub(in crate::server) fn hold_or_turn_away(&mut self, caller: Caller, reason: Reason) {
-        let source = Source::from(caller.peer());
+        let source = Source::from(caller.whom().peer);
         let most = MOST.min(self.room_for_clients() / PARTS).max(1);
         let waits =
             reason.ends_with_a_program() && !self.life.drain.closes() && self.life.stop.is_none();
@@ -130,6 +131,7 @@ impl Server {
                 }
             }
         }
+        self.seat_newcomers();
         self.sessions.holding.busy = false;
     }
 
@@ -152,7 +154,8 @@ impl Server {
         if self.admission.awaits_an_end(id, Some(held.source)) {
             return Some(held);
         }
-        match (self.admission.try_admit(&self.observed(), id, held.caller.peer()), held.caller) {
+        let peer = held.caller.whom().peer;
+        match (self.admission.try_admit(&self.observed(), id, peer), held.caller) {
             (Ok(permit), Caller::Taken { listener, connection, told: false }) => {
                 self.welcome((listener, service), connection, permit);
             }
@@ -191,31 +194,31 @@ impl Server {
         }
     }
 
-    fn turn_away(&mut self, caller: Caller, reason: Reason) {
-        let peer = caller.peer();
+    pub(super) fn turn_away(&mut self, caller: Caller, reason: Reason) {
+        let whom = caller.whom();
         match caller {
             Caller::Taken { listener, connection, told } => {
                 let Some(owner) = self.services.listeners.get(listener).map(|state| state.service)
                 else {
                     return;
                 };
-                self.deny(owner, peer, reason);
+                self.deny(owner, whom, reason);
                 if !told {
                     self.dismiss(owner, connection.socket);
                 }
             }
             Caller::Named { entry, conversation } => {
-                self.deny(entry, peer, reason);
+                self.deny(entry, whom, reason);
                 self.say_not_available(*conversation);
             }
         }
     }
 
-    fn deny(&mut self, service: Key, peer: Address, reason: Reason) {
+    fn deny(&mut self, service: Key, whom: Whom, reason: Reason) {
         if let Some(state) = self.services.all.get(service) {
             self.admission.deny(self.reactor.now, state.admission, reason);
         }
-        self.refuse(service, peer, reason);
+        self.refuse(service, whom, reason);
     }
 }
 
@@ -232,7 +235,8 @@ mod tests {
             let (peer, source) = (address(last), Source::from(address(last)));
             let has_place = holding.has_place_for(source, 8);
             if has_place {
-                let connection = Connection { socket: socket(), peer, peer_gid: None };
+                let connection =
+                    Connection { socket: socket(), peer, peer_gid: None, fronted: None };
                 let caller = Caller::Taken { listener: Key::NOBODY, connection, told: false };
                 let (reason, until) = (Reason::PerSource, Instant::now());
                 holding.held.push_back(HeldClient { caller, source, reason, until });

@@ -7,8 +7,10 @@
 //! | `closing` | their connections, so that clients get all of the answer |
 //! | `connecting` | processes that connect to unix sockets for relays, as their users |
 //! | `dialling` | their way to that server |
+//! | `header` | the PROXY header of a connection |
 //! | `holding` | clients over a limit, for the moment in which a program may end |
 //! | `idling` | connections on which nothing moves |
+//! | `newcomers` | connections before it is known whom they are from |
 //! | `relay` | connections relayed to another server |
 //! | `stream` | a connection of a built-in service |
 
@@ -17,8 +19,10 @@ pub(super) mod builtin;
 pub(super) mod closing;
 pub(super) mod connecting;
 pub(super) mod dialling;
+mod header;
 pub(super) mod holding;
 pub(super) mod idling;
+pub(super) mod newcomers;
 pub(super) mod relay;
 pub(super) mod stream;
 
@@ -34,6 +38,7 @@ use banners::{AfterBanner, BannerState};
 use closing::Closing;
 use connecting::Connecting;
 use holding::Holding;
+use newcomers::Newcomers;
 use relay::RelayState;
 
 /// Everybody whom the server itself has something to do with, and the list of all.
@@ -47,6 +52,7 @@ pub(super) struct Sessions {
     /// Sockets of programs per peer that have made them others'.
     pub(super) strays: Slab<PeerSocket>,
     pub(super) holding: Holding,
+    pub(super) newcomers: Newcomers,
     pub(super) relays: Slab<RelayState>,
     pub(super) connecting: Connecting,
     pub(super) peers: Peers,
@@ -87,6 +93,7 @@ impl Sessions {
             pending_peers: Slab::new(),
             strays: Slab::new(),
             holding: Holding::default(),
+            newcomers: Newcomers::new(),
             relays: Slab::new(),
             connecting: Connecting::new(),
             peers: Peers::new(),

@@ -14,7 +14,8 @@ use super::dialling::{CONNECT, Dial};
 use super::idling::{IDLE, Stillness};
 use crate::admission::Permit;
 use crate::builtin::relay::{Relay, RelayFailure, RelayProgress, RelaySocket, Side};
-use crate::config::model::LogOnSuccess;
+use crate::config::model::{LogOnSuccess, ProxySend, Service};
+use crate::front::proxy::{self, SendVersion};
 use crate::log::events::{self, Label};
 use crate::net::address::Address;
 use crate::net::listener;
@@ -23,6 +24,7 @@ use crate::server::peers::PeerId;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
+use crate::server::services::accepting::connection_facts;
 use crate::server::services::reserve::ServedClient;
 
 /// So many clients in a row that failed before they were answered are as many as there may
@@ -96,9 +98,10 @@ impl Server {
         let delay = FRUITLESS.into_iter().find(|(count, _)| state.fruitless >= *count);
         let delay = delay.map(|(_, delay)| delay);
         let definition = Rc::clone(&state.service);
-        let listener::Connection { socket, peer, .. } = connection;
+        let header = header_for(&definition, &connection);
         let log = definition.attributes.log.on_success;
-        events::accepted(&label, peer, None, log);
+        events::accepted(&label, connection.whom(), None, log);
+        let listener::Connection { socket, peer, .. } = connection;
         let client = match RelaySocket::accepted(socket) {
             Ok(client) => client,
             Err(error) => {
@@ -112,7 +115,7 @@ impl Server {
         let still = limit.map(|limit| Stillness::new(limit, self.reactor.now));
         self.services.room.shares.take(service, peer, ServedClient::Relay);
         let key = self.sessions.relays.insert(RelayState {
-            relay: Relay::new(),
+            relay: Relay::beginning_with(header),
             client,
             target: None,
             dial: Some(Box::new(Dial {
@@ -301,4 +304,18 @@ impl Server {
         self.sessions.peers.ended(state.peer_id);
         self.release(state.permit, state.service);
     }
+}
+
+/// What the target is told of the client before anything else.
+fn header_for(service: &Service, connection: &listener::Connection) -> Vec<u8> {
+    let version = match service.attributes.front.proxy_send {
+        ProxySend::No => return Vec::new(),
+        ProxySend::V1 => SendVersion::V1,
+        ProxySend::V2 => SendVersion::V2,
+    };
+    let ends = match connection.peer {
+        Address::Inet(source) => Some(source).zip(connection_facts(None, connection).local),
+        _ => None,
+    };
+    proxy::header(version, ends, connection.fronted.as_deref())
 }

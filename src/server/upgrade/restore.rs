@@ -315,9 +315,10 @@ impl Server {
             self.reloading.turnover.opens();
         }
         let parked = handed.parked.as_ref().and_then(|parked| {
-            let state::Parked { descriptor, peer, peer_gid } = *parked;
+            let state::Parked { descriptor, peer, peer_gid, .. } = *parked;
             let socket = taken_or_said(&mut taken.descriptors, descriptor)?;
-            Some(Connection { socket, peer, peer_gid })
+            let fronted = parked.fronted.clone().map(Rc::new);
+            Some(Connection { socket, peer, peer_gid, fronted })
         });
         let not_before = handed.not_before.map(|when| taken.clock.instant(when));
         if let Some(state) = self.services.listeners.get_mut(key) {

@@ -11,6 +11,7 @@ use crate::builtin::relay::{RelaySocket, Side};
 use crate::config::model::{Account, Action, Service};
 use crate::log::events::{self, Label};
 use crate::net::datagram::{Destination, Flow};
+use crate::net::listener::Connection;
 use crate::server::Server;
 use crate::server::control::connection::{ControlConnection, ControlKind, ControlStage};
 use crate::server::control::render::Producer;
@@ -28,6 +29,7 @@ use crate::server::sessions::banners::{Admitted, AfterBanner, BannerState};
 use crate::server::sessions::closing::KeptConnection;
 use crate::server::sessions::dialling::Dial;
 use crate::server::sessions::idling::{IdleWatch, Movement, Stillness};
+use crate::server::sessions::newcomers::{Newcomer, NewcomerStage};
 use crate::server::sessions::relay::RelayState;
 use crate::server::sessions::stream::Stream;
 use crate::server::state::{Child, ConversationState, Guest, Rest, StderrState, Terms};
@@ -68,6 +70,9 @@ impl Server {
         }
         for homing in state.homing {
             self.adopt_homing(&homing, taken);
+        }
+        for newcomer in state.newcomers {
+            self.adopt_newcomer(&newcomer, taken);
         }
         for door in state.doors {
             self.adopt_door(&door, taken);
@@ -173,6 +178,7 @@ impl Server {
             log: served.log,
             permit: self.count_again(served, false, taken),
             peer: served.peer,
+            fronted: handed.fronted.map(Rc::new),
             peer_id: PeerId::from_number(served.peer_id),
             started: taken.clock.instant(served.started),
         };
@@ -296,6 +302,22 @@ impl Server {
         });
     }
 
+    /// All that he has said is read again.
+    fn adopt_newcomer(&mut self, handed: &state::SavedNewcomer, taken: &mut Adoption) {
+        let (service, socket) = handed.socket;
+        let listener = taken.sockets.get(service).and_then(|sockets| sockets.get(socket));
+        let Some(&listener) = listener else { return };
+        let state::SavedNewcomer { descriptor, peer, peer_gid, due, .. } = *handed;
+        let Some(socket) = taken_or_said(&mut taken.descriptors, descriptor) else { return };
+        self.keep_newcomer(Newcomer {
+            connection: Connection { socket, peer, peer_gid, fronted: None },
+            listener,
+            stage: NewcomerStage::Header,
+            due: taken.clock.instant(due),
+            queued: false,
+        });
+    }
+
     fn adopt_door(&mut self, handed: &state::SavedControlListener, taken: &mut Adoption) {
         let Some(listener) = adopted_listener(&handed.open, &handed.spec, taken) else { return };
         let kind = if handed.controls { ControlKind::Control } else { ControlKind::Metrics };
@@ -364,7 +386,7 @@ pub(in crate::server) fn sorted(handed: &[state::SavedDatagrams]) -> SortedDatag
 }
 
 fn facts_of(facts: state::SavedFacts) -> environment::ConnectionEnvironment {
-    let state::SavedFacts { protocol, local, remote, path, credentials, vsock } = facts;
+    let state::SavedFacts { protocol, local, remote, path, credentials, vsock, fronted } = facts;
     let protocol = match protocol.as_str() {
         "UDP" => "UDP",
         "UNIX" => "UNIX",
@@ -378,6 +400,7 @@ fn facts_of(facts: state::SavedFacts) -> environment::ConnectionEnvironment {
         path,
         credentials,
         vsock,
+        fronted: fronted.map(Rc::new),
         greeting: b"",
     }
 }

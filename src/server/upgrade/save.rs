@@ -24,6 +24,7 @@ use crate::server::reactor::slab::Key;
 use crate::server::sessions::banners::{AfterBanner, BannerState};
 use crate::server::sessions::closing::KeptConnection;
 use crate::server::sessions::dialling::Dial;
+use crate::server::sessions::newcomers::Newcomer;
 use crate::server::sessions::relay::RelayState;
 use crate::server::state::{
     Child, ConversationState, ListenerState, Rest, ServiceState, StderrState, Stopped,
@@ -83,6 +84,12 @@ impl Server {
             relays: sessions.relays.iter().filter_map(|(_, it)| to.relay(it)).collect(),
             banners: sessions.banners.iter().map(|(_, it)| to.banner(it)).collect(),
             homing: sessions.pending_peers.iter().filter_map(|(_, it)| to.homing(it)).collect(),
+            newcomers: sessions
+                .newcomers
+                .all
+                .iter()
+                .filter_map(|(_, it)| to.newcomer(it))
+                .collect(),
             peers: self.hand_over_peers(to.clock),
             held: self.hand_over_held(&mut to),
             last_here: Some(to.clock.moment(self.life.idle_exit.last)),
@@ -239,6 +246,7 @@ impl Collector {
                 descriptor: self.number(&parked.socket),
                 peer: parked.peer,
                 peer_gid: parked.peer_gid,
+                fronted: parked.fronted.as_deref().cloned(),
             }),
             not_before: self.moment(state.not_before.filter(|_| rests)),
             backoff: state.backoff,
@@ -332,6 +340,7 @@ impl Collector {
             active: self.clock.moment(state.active),
             silence: state.silence,
             limited: state.limited,
+            fronted: guest.fronted.as_deref().cloned(),
         }
     }
 
@@ -381,6 +390,7 @@ impl Collector {
                     path: admitted.facts.path.clone(),
                     credentials: admitted.facts.credentials,
                     vsock: admitted.facts.vsock,
+                    fronted: admitted.facts.fronted.as_deref().cloned(),
                 }),
                 since: self.clock.moment(admitted.since),
             },
@@ -391,6 +401,16 @@ impl Collector {
             due: self.clock.moment(state.due),
             then,
         }
+    }
+
+    fn newcomer(&mut self, newcomer: &Newcomer) -> Option<state::SavedNewcomer> {
+        Some(state::SavedNewcomer {
+            socket: *self.sockets.get(&newcomer.listener)?,
+            descriptor: self.number(&newcomer.connection.socket),
+            peer: newcomer.connection.peer,
+            peer_gid: newcomer.connection.peer_gid,
+            due: self.clock.moment(newcomer.due),
+        })
     }
 
     fn homing(

@@ -1,0 +1,84 @@
+//! What stands in front of a service: where that cannot be, and what it lacks.
+
+use super::Resolver;
+use super::endpoint::ServiceField;
+use crate::config::attribute::Scope;
+use crate::config::model::{Attributes, ProxyProtocol, SocketType};
+use crate::config::syntax::entry::{Entry, Setting};
+
+impl Resolver<'_> {
+    /// Settings of the entry itself that need connections of a certain kind, and what one of
+    /// them needs of the others.
+    pub(super) fn check_front(
+        &mut self,
+        entry: &Entry,
+        attributes: &Attributes,
+        (socket_type, waits): (SocketType, bool),
+        target: &ServiceField,
+    ) {
+        match why_not(socket_type, waits, target) {
+            Some(why) => self.cannot_stand_there(entry, why),
+            None => self.check_proxy(entry, attributes, target),
+        }
+    }
+
+    fn cannot_stand_there(&mut self, entry: &Entry, why: &str) {
+        let fronted =
+            |setting: &&Setting| setting.attribute.scope == Scope::Fronted && setting.is_right();
+        for setting in entry.settings.iter().filter(fronted) {
+            let message = format!("`{}` cannot be: {why}", setting.name.text);
+            self.report.error(&setting.name.span, message).help("take it out");
+        }
+    }
+
+    /// A header says what its sender wants: without an address that may send one, nobody could
+    /// be believed. Who may connect to a unix socket is for its mode to say.
+    fn check_proxy(&mut self, entry: &Entry, attributes: &Attributes, target: &ServiceField) {
+        let has_mode = matches!(target, ServiceField::Unix { .. } | ServiceField::Abstract(_));
+        let is_on = attributes.front.proxy_protocol != ProxyProtocol::No;
+        // Of a list that cannot be read that has been said.
+        if is_on && attributes.front.proxy_from.is_empty() && !has_mode && !self.lacking {
+            let said = last_said(entry, "proxy_protocol").map(|setting| &setting.name.span);
+            self.report
+                .error(
+                    said.unwrap_or(&entry.endpoint.span),
+                    "`proxy_protocol` needs `proxy_from`: who may say on whose behalf he connects",
+                )
+                .help("write the addresses of the proxies: `proxy_from = 192.0.2.7 2001:db8::/64`");
+        }
+        let names: &[&str] = match (is_on, has_mode) {
+            (false, _) => &["proxy_from", "proxy_timeout"],
+            (true, true) => &["proxy_from"],
+            (true, false) => &[],
+        };
+        let what = if is_on {
+            "who may connect to a unix socket may send a header"
+        } else {
+            "`proxy_protocol` is `no`"
+        };
+        for setting in &entry.settings {
+            if names.contains(&setting.attribute.name) && setting.is_right() {
+                let message = format!("`{}` has no effect: {what}", setting.name.text);
+                self.report.warning(&setting.name.span, message).help("take it out");
+            }
+        }
+    }
+}
+
+/// Why nothing can stand before the data of such a service.
+fn why_not(socket_type: SocketType, waits: bool, target: &ServiceField) -> Option<&'static str> {
+    match (socket_type, target) {
+        (SocketType::Dgram, _) => Some("datagrams are no connection"),
+        (SocketType::SeqPacket, _) => Some("it stands at the beginning of a stream"),
+        _ if waits => Some("with `wait`, the program takes the connections itself"),
+        (_, ServiceField::Vsock(..)) => Some("a virtual socket has none"),
+        (_, ServiceField::Tcpmux(_)) => Some("the connection is one of tcpmux, which may have it"),
+        _ => None,
+    }
+}
+
+/// The setting of this name that counts.
+fn last_said<'a>(entry: &'a Entry, name: &str) -> Option<&'a Setting> {
+    let mut all = entry.defaults.iter().chain(&entry.settings);
+    all.rfind(|setting| setting.attribute.name == name)
+}

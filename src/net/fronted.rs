@@ -1,0 +1,148 @@
+//! What stood before the data of a connection has said of it: on whose behalf it was made,
+//! through whom it came, and how it was encrypted. What a peer says of that is checked here
+//! before anybody uses it.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::address::Address;
+
+/// What is known of a connection beside its two ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fronted {
+    /// Who has made the connection on the behalf of the client that it names.
+    pub via: Option<Address>,
+    /// Where that client has connected to.
+    pub local: Option<SocketAddr>,
+    /// What is known of its encryption, each fact once; none if there was none.
+    pub facts: Vec<(Fact, String)>,
+}
+
+impl Fronted {
+    /// Whether the client speaks TLS to whoever is in front.
+    #[must_use]
+    pub(crate) fn is_encrypted(&self) -> bool {
+        !self.facts.is_empty()
+    }
+
+    /// One of the facts.
+    #[must_use]
+    pub(crate) fn fact(&self, fact: Fact) -> Option<&str> {
+        self.facts.iter().find(|(known, _)| *known == fact).map(|(_, value)| value.as_str())
+    }
+
+    /// Adds a fact if its value is one that such a fact may have.
+    pub(crate) fn add(&mut self, fact: Fact, value: &[u8]) {
+        if let Some(value) = fact.checked(value)
+            && self.fact(fact).is_none()
+        {
+            self.facts.push((fact, value.to_owned()));
+        }
+    }
+}
+
+/// Something that is known of an encrypted connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Fact {
+    /// The version of the protocol.
+    Protocol,
+    /// How it is encrypted.
+    Cipher,
+    /// The name of the server that the client wants.
+    ServerName,
+    /// The protocol inside that both have agreed upon.
+    Alpn,
+    /// The common name of the client's certificate.
+    ClientName,
+    /// Whether that certificate is a good one.
+    ClientVerify,
+}
+
+/// The longest name of a server that there can be.
+const LONGEST_NAME: usize = 253;
+/// The longest name of a version, a cipher, a protocol.
+const LONGEST_WORD: usize = 255;
+/// The longest name in a certificate that is passed on.
+const LONGEST_SUBJECT: usize = 1024;
+
+impl Fact {
+    /// The variable in which a program is told of it.
+    #[must_use]
+    pub fn variable(self) -> &'static str {
+        match self {
+            Self::Protocol => "SSL_PROTOCOL",
+            Self::Cipher => "SSL_CIPHER",
+            Self::ServerName => "SSL_TLS_SNI_SERVERNAME",
+            Self::Alpn => "SSL_ALPN",
+            Self::ClientName => "SSL_CLIENT_S_DN_CN",
+            Self::ClientVerify => "SSL_CLIENT_VERIFY",
+        }
+    }
+
+    /// The value as text, if it is nothing but what such a value may be.
+    fn checked(self, value: &[u8]) -> Option<&str> {
+        let text = std::str::from_utf8(value).ok().filter(|text| !text.is_empty())?;
+        let in_name = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '-');
+        let is_good = match self {
+            Self::ServerName => text.len() <= LONGEST_NAME && text.chars().all(in_name),
+            Self::ClientName => text.len() <= LONGEST_SUBJECT && text.chars().all(is_printable),
+            Self::Protocol | Self::Cipher | Self::Alpn | Self::ClientVerify => {
+                text.len() <= LONGEST_WORD && text.chars().all(|it| it.is_ascii_graphic())
+            }
+        };
+        is_good.then_some(text)
+    }
+}
+
+/// Neither a control character nor one that changes the direction of what stands beside it.
+fn is_printable(character: char) -> bool {
+    let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2028}' | '\u{2029}' | '\u{2066}'..='\u{2069}');
+    !character.is_control() && !turns
+}
+
+/// Somebody who has come, and through whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whom {
+    /// Who is served.
+    pub peer: Address,
+    /// Who has connected, if that is somebody else.
+    pub via: Option<Address>,
+}
+
+impl From<Address> for Whom {
+    fn from(peer: Address) -> Self {
+        Self { peer, via: None }
+    }
+}
+
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.peer.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_a_value_of_a_fact_is_left_out() {
+        let mut fronted = Fronted::default();
+        fronted.add(Fact::ServerName, b"evil\nname");
+        fronted.add(Fact::ServerName, "n\u{e4}me".as_bytes());
+        fronted.add(Fact::ServerName, "a".repeat(254).as_bytes());
+        fronted.add(Fact::Protocol, b"");
+        fronted.add(Fact::ClientName, b"a\xff");
+        fronted.add(Fact::ClientName, "a\u{202e}b".as_bytes());
+        fronted.add(Fact::Cipher, b"two words");
+        assert!(!fronted.is_encrypted());
+        fronted.add(Fact::ServerName, b"www.example-1.org");
+        fronted.add(Fact::ServerName, b"another.example");
+        fronted.add(Fact::ClientName, "J\u{fc}rgen M.".as_bytes());
+        assert_eq!(fronted.fact(Fact::ServerName), Some("www.example-1.org"), "the first counts");
+        assert_eq!(fronted.fact(Fact::ClientName), Some("J\u{fc}rgen M."));
+        assert!(fronted.is_encrypted());
+    }
+}

@@ -1,0 +1,307 @@
+//! Connections of which it is not known yet whom they are from: something comes first, a PROXY
+//! header, and until it is there nobody is admitted, no place of the service is taken and no
+//! program is started.
+//!
+//! # To let something else come first
+//! Another [`NewcomerStage`] with what is to be kept of it. Whoever is received begins in it
+//! ([`Server::receive`]) and is kept in the one table, which has a bound of its own and a
+//! deadline each; who has been silent for longest goes first ([`Server::keep_newcomer`]). When
+//! it is over, [`Server::introduce`] goes on with what is known then (a peer, and
+//! [`Fronted`](crate::net::fronted::Fronted)) as for anybody who has just been accepted: admission, banner,
+//! program. If it fails, [`Server::expel`].
+//!
+//! # Waiting for a place
+//! While `instances` programs run, a listener rests. Who has come before that, and says only
+//! now who he is, waits for a place like those in the backlog, for as long as they do. His
+//! header is still in the socket then, so that an upgrade needs nothing but the socket.
+
+use std::collections::VecDeque;
+use std::os::fd::AsRawFd as _;
+use std::time::Instant;
+
+use mio::Interest;
+use mio::unix::SourceFd;
+
+use super::header::{self, Heard};
+use super::holding::Caller;
+use crate::admission::{Permit, Reason, ServiceId};
+use crate::config::model::ProxyProtocol;
+use crate::front::proxy::Header;
+use crate::net::listener::Connection;
+use crate::server::Server;
+use crate::server::reactor::slab::{Key, Slab};
+use crate::server::reactor::timers::Timer;
+use crate::server::reactor::token::{self, Owner};
+use crate::sys::descriptor;
+
+/// So many are kept at once, where there are descriptors; else one of so many parts of them.
+const MOST: usize = 1024;
+const PARTS: usize = 4;
+
+/// Somebody who has come.
+#[derive(Debug)]
+pub(in crate::server) struct Newcomer {
+    pub(in crate::server) connection: Connection,
+    /// Where he has come.
+    pub(in crate::server) listener: Key,
+    pub(in crate::server) stage: NewcomerStage,
+    /// Until when he has to have said who he is.
+    pub(in crate::server) due: Instant,
+    pub(in crate::server) queued: bool,
+}
+
+/// What he waits for.
+#[derive(Debug)]
+pub(in crate::server) enum NewcomerStage {
+    /// The rest of his header.
+    Header,
+    /// A place; this is the header.
+    Place(Box<Header>),
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(in crate::server) struct Newcomers {
+    pub(in crate::server) all: Slab<Newcomer>,
+    /// Those who have not said yet who they are, the first in front; some may be gone.
+    silent: VecDeque<Key>,
+    /// Those who wait for a place, in the order in which they have said it.
+    seated_next: VecDeque<Key>,
+    /// A place may have become free since they were looked at.
+    freed: bool,
+}
+
+impl Newcomers {
+    pub(in crate::server) fn new() -> Self {
+        Self {
+            all: Slab::new(),
+            silent: VecDeque::new(),
+            seated_next: VecDeque::new(),
+            freed: false,
+        }
+    }
+
+    /// Something has ended, a service too, or there are other limits.
+    pub(in crate::server) fn made_room(&mut self) {
+        self.freed = !self.seated_next.is_empty();
+    }
+
+    /// Whether somebody waits for the end of a program.
+    pub(in crate::server) fn wait_for_a_place(&self) -> bool {
+        !self.seated_next.is_empty()
+    }
+
+    /// Who has been silent for longest.
+    fn most_silent(&mut self) -> Option<Key> {
+        while let Some(key) = self.silent.pop_front() {
+            let newcomer = self.all.get(key);
+            if newcomer.is_some_and(|it| matches!(it.stage, NewcomerStage::Header)) {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    fn note_silent(&mut self, key: Key) {
+        if self.silent.len() > self.all.len().saturating_mul(2) {
+            let all = &self.all;
+            self.silent.retain(|key| all.get(*key).is_some());
+        }
+        self.silent.push_back(key);
+    }
+}
+
+impl Server {
+    /// Takes in somebody for whose service something comes first; who may not say for whom he
+    /// comes is refused, or is `Some` to be served as who he is.
+    pub(in crate::server) fn receive(
+        &mut self,
+        listener: Key,
+        connection: Connection,
+    ) -> Option<Connection> {
+        let owner = self.services.listeners.get(listener)?.service;
+        let state = self.services.all.get(owner)?;
+        let front = &state.service.attributes.front;
+        let (mode, patience) = (front.proxy_protocol, front.proxy_timeout);
+        if !self.admission.may_speak_for_others(state.admission, connection.peer) {
+            if mode == ProxyProtocol::Accept {
+                return Some(connection);
+            }
+            self.turn_away(Caller::Taken { listener, connection, told: false }, Reason::Proxy);
+            return None;
+        }
+        let due = self.reactor.now.checked_add(patience).unwrap_or(self.reactor.now);
+        let stage = NewcomerStage::Header;
+        let newcomer = Newcomer { connection, listener, stage, due, queued: false };
+        // Most senders have said it by now.
+        match header::hear(&newcomer.connection.socket, &mut self.reactor.scratch) {
+            Heard::Header(header) => self.introduce(newcomer, header),
+            Heard::Nothing => self.keep_newcomer(newcomer),
+            Heard::Nonsense => self.expel(newcomer),
+        }
+        None
+    }
+
+    /// Keeps somebody until he has said who he is; for that the most silent may have to go.
+    pub(in crate::server) fn keep_newcomer(&mut self, mut newcomer: Newcomer) {
+        let most = MOST.min(self.room_for_clients() / PARTS).max(1);
+        while self.sessions.newcomers.all.len() >= most {
+            let Some(oldest) = self.sessions.newcomers.most_silent() else {
+                return self.expel(newcomer);
+            };
+            self.expel_kept(oldest);
+        }
+        descriptor::raise_held_in_place(&mut newcomer.connection.socket);
+        let (number, due) = (newcomer.connection.socket.as_raw_fd(), newcomer.due);
+        let waits = matches!(newcomer.stage, NewcomerStage::Place(_));
+        let key = self.sessions.newcomers.all.insert(newcomer);
+        if waits {
+            return self.sessions.newcomers.seated_next.push_back(key);
+        }
+        self.sessions.newcomers.note_silent(key);
+        // Edge-triggered: a part of a header is announced once. What has come meanwhile is, too.
+        let registry = self.reactor.poll.registry();
+        let token = token::pack(Owner::Newcomer(key));
+        let registered = registry.register(&mut SourceFd(&number), token, Interest::READABLE);
+        self.reactor.timers.set(due, Timer::Newcomer(key));
+        if registered.is_err() {
+            self.expel_kept(key);
+        }
+    }
+
+    /// Somebody has said something.
+    pub(in crate::server) fn listen_to_newcomer(&mut self, key: Key) {
+        let Some(newcomer) = self.sessions.newcomers.all.get_mut(key) else { return };
+        newcomer.queued = false;
+        if matches!(newcomer.stage, NewcomerStage::Place(_)) {
+            return;
+        }
+        match header::hear(&newcomer.connection.socket, &mut self.reactor.scratch) {
+            Heard::Nothing => {}
+            Heard::Header(header) => {
+                if let Some(newcomer) = self.take_newcomer(key) {
+                    self.introduce(newcomer, header);
+                }
+            }
+            Heard::Nonsense => self.expel_kept(key),
+        }
+    }
+
+    /// Somebody has had his time; what has come together with its end counts.
+    pub(in crate::server) fn newcomer_overdue(&mut self, key: Key) {
+        self.listen_to_newcomer(key);
+        let newcomer = self.sessions.newcomers.all.get(key);
+        if newcomer.is_some_and(|it| matches!(it.stage, NewcomerStage::Header)) {
+            self.expel_kept(key);
+        }
+    }
+
+    fn take_newcomer(&mut self, key: Key) -> Option<Newcomer> {
+        let newcomer = self.sessions.newcomers.all.remove(key)?;
+        if matches!(newcomer.stage, NewcomerStage::Header) {
+            let number = newcomer.connection.socket.as_raw_fd();
+            let _ = self.reactor.poll.registry().deregister(&mut SourceFd(&number));
+            self.reactor.timers.cancel(newcomer.due, Timer::Newcomer(key));
+        }
+        Some(newcomer)
+    }
+
+    /// The service to which somebody has come, and its number; None if it serves nobody any more.
+    fn service_of(&self, newcomer: &Newcomer) -> Option<(Key, ServiceId)> {
+        let owner = self.services.listeners.get(newcomer.listener)?.service;
+        let state = self.services.all.get(owner).filter(|state| !state.stopped.is_so())?;
+        Some((owner, state.admission))
+    }
+
+    /// It is known who somebody is: from here on he is that one.
+    fn introduce(&mut self, mut newcomer: Newcomer, header: Header) {
+        let Some((owner, id)) = self.service_of(&newcomer) else {
+            return self.turn_away_newcomer(newcomer, &header, Reason::Gone);
+        };
+        let peer = header::peer(&newcomer.connection, &header);
+        if self.has_share_of(owner, peer) {
+            return self.turn_away_newcomer(newcomer, &header, Reason::Share);
+        }
+        match self.try_to_admit(id, peer) {
+            Ok(permit) => self.seat(owner, newcomer, &header, permit),
+            Err(reason) if self.admission.waits_for_a_place(id, reason) => {
+                newcomer.stage = NewcomerStage::Place(Box::new(header));
+                self.keep_newcomer(newcomer);
+            }
+            Err(reason) => self.turn_away_newcomer(newcomer, &header, reason),
+        }
+    }
+
+    /// Serves somebody who has been admitted.
+    fn seat(&mut self, owner: Key, newcomer: Newcomer, header: &Header, permit: Permit) {
+        let listener = newcomer.listener;
+        match header::take(newcomer.connection, header, &mut self.reactor.scratch) {
+            Some(connection) => self.welcome((listener, owner), connection, permit),
+            // The connection is over.
+            None => self.cancel(permit, owner),
+        }
+    }
+
+    /// There may be places again for those who wait for one.
+    pub(super) fn seat_newcomers(&mut self) {
+        while std::mem::take(&mut self.sessions.newcomers.freed) {
+            for key in std::mem::take(&mut self.sessions.newcomers.seated_next) {
+                self.seat_if_possible(key);
+            }
+        }
+    }
+
+    fn seat_if_possible(&mut self, key: Key) {
+        let Some(newcomer) = self.sessions.newcomers.all.get(key) else { return };
+        let NewcomerStage::Place(header) = &newcomer.stage else { return };
+        let peer = header::peer(&newcomer.connection, header);
+        let service = self.service_of(newcomer);
+        let outcome = match service {
+            Some((owner, id)) => {
+                let admitted = self.admission.try_admit(&self.observed(), id, peer);
+                admitted.map(|permit| (owner, permit))
+            }
+            None => Err(Reason::Gone),
+        };
+        if let (Err(reason), Some((_, id))) = (&outcome, service)
+            && self.admission.waits_for_a_place(id, *reason)
+        {
+            return self.sessions.newcomers.seated_next.push_back(key);
+        }
+        let Some(newcomer) = self.take_newcomer(key) else { return };
+        let NewcomerStage::Place(header) = &newcomer.stage else { return };
+        let header = (**header).clone();
+        match outcome {
+            Ok((owner, permit)) => self.seat(owner, newcomer, &header, permit),
+            Err(reason) => self.turn_away_newcomer(newcomer, &header, reason),
+        }
+    }
+
+    /// Refuses somebody of whom it is known who he is, unless a moment may help.
+    fn turn_away_newcomer(&mut self, newcomer: Newcomer, header: &Header, reason: Reason) {
+        let listener = newcomer.listener;
+        let taken = header::take(newcomer.connection, header, &mut self.reactor.scratch);
+        if let Some(connection) = taken {
+            self.hold_or_turn_away(Caller::Taken { listener, connection, told: false }, reason);
+        }
+    }
+
+    fn expel_kept(&mut self, key: Key) {
+        if let Some(newcomer) = self.take_newcomer(key) {
+            self.expel(newcomer);
+        }
+    }
+
+    /// Refuses somebody who has not said who he is.
+    fn expel(&mut self, newcomer: Newcomer) {
+        let Newcomer { listener, connection, .. } = newcomer;
+        self.turn_away(Caller::Taken { listener, connection, told: false }, Reason::Proxy);
+    }
+
+    /// Closes all of them.
+    pub(in crate::server) fn close_newcomers(&mut self) {
+        for key in self.sessions.newcomers.all.keys() {
+            self.expel_kept(key);
+        }
+    }
+}
