@@ -144,6 +144,13 @@ pub trait Lookup {
     fn read_found(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.read(path)
     }
+    /// A file that is named `itself`, or one that was found.
+    ///
+    /// # Errors
+    /// As [`Lookup::read`] and [`Lookup::read_found`].
+    fn read_either(&self, path: &Path, itself: bool) -> io::Result<Vec<u8>> {
+        if itself { self.read(path) } else { self.read_found(path) }
+    }
     /// The bytes of an ordinary file of limited size; at most one more than that is read.
     ///
     /// # Errors

@@ -9,14 +9,18 @@ use std::path::{Path, PathBuf};
 
 use super::attribute::relevance::ServiceKind;
 use super::attribute::{self, Shown};
+use super::diagnostic::reading::unreadable;
 use super::diagnostic::report::Report;
 use super::diagnostic::{Diagnostic, Severity};
 use super::facts::Lookup;
+use super::loading::{Named, files};
 use super::model::Config;
+use super::print;
+use super::resolve::resolve;
 use super::syntax::entry::Entry;
+use super::syntax::include;
 use super::syntax::inetd::{Context, Reader};
 use super::syntax::xinetd::ServiceOrigin;
-use super::{Loaded, Named, files, finish, print, unreadable};
 use crate::log::visible::is_shown;
 use elsewhere::Elsewhere;
 
@@ -45,7 +49,7 @@ pub fn import(path: &Path, lookup: &dyn Lookup) -> Imported {
     };
     let programs = entries.iter().filter_map(absolute).collect();
     let elsewhere = Elsewhere::new(lookup, programs);
-    let Loaded { config, diagnostics, .. } = finish(&entries, &elsewhere, report, None);
+    let (config, diagnostics) = resolve(&entries, &elsewhere, report, None);
     let text = Writing { lookup: &elsewhere, places: &places, diagnostics: &diagnostics }
         .text(path, &config);
     Imported { text, diagnostics, config }
@@ -62,10 +66,10 @@ fn entries(
     let mut paths = files(&place, &mut reader);
     if lookup.is_directory(path) {
         paths.extend(reader.files_of(path));
-        super::syntax::include::sort(&mut paths);
+        include::sort(&mut paths);
     }
     for found in paths {
-        match super::named(&found, found == path, lookup) {
+        match lookup.read_either(&found, found == path) {
             Ok(bytes) => reader.read(&found, &bytes, Context::default()),
             Err(error) => unreadable(&found, &error, false, reader.report),
         }

@@ -6,51 +6,49 @@
 //! | file | what it does |
 //! |---|---|
 //! | `question` | what is asked of name services |
-//! | `asker` | who asks them: processes that can be killed |
-//! | `asking` | what has been asked in a reading, and the one deadline of all |
-//! | `seeking` | looking up again what a server waits for |
+//! | `worker` | who asks them: processes that can be killed |
+//! | `questions` | what has been asked in a reading, and the one deadline of all |
+//! | `again` | looking up again what a server waits for |
+//! | `services` | the services database |
 //! | `files` | files, bounded |
+//! | `programs` | programs and paths |
+//! | `reach` | who may connect to a unix socket |
+//! | `machine` | what the kernel can do |
+//! | `memo` | answers that are asked for once |
 
 mod again;
 mod files;
+mod machine;
+mod memo;
+mod programs;
 mod question;
 mod questions;
 mod reach;
+mod services;
 mod worker;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
-use nix::sys::resource::{RLIM_INFINITY, getrlimit};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{self, Gid, Uid};
 
-use crate::config::Lookup;
 use crate::config::facts::{
-    Executable, FIRST_LINE, ServiceFacts, UserFacts, Who, interpreter_in, is_plain_text,
+    Executable, Lookup, ServiceFacts, UserFacts, Who, interpreter_in, is_plain_text,
 };
 use crate::config::model::{Account, Known, Names, Resource};
+use crate::net::own_address;
 use crate::sys::trusted_path::rule::Writer;
 use crate::sys::trusted_path::{open_named, open_to_read};
 pub use again::{AwaitedName, seek};
+use memo::Memo;
 use question::{NameAnswer, NameQuestion};
 use questions::Asking;
-
-/// Where programs are looked up when the server has no PATH.
-const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// The largest services database.
-const MOST_SERVICES: u64 = 64 << 20;
+use services::Services;
 
 /// How long all names of a configuration have, together, before what needs none is served
 /// without them.
@@ -83,7 +81,7 @@ impl Manner {
 /// asked is remembered.
 #[derive(Debug, Default)]
 pub struct System {
-    services: Vec<KnownService>,
+    services: Services,
     asking: Asking,
     before: Names,
     trusts: bool,
@@ -101,44 +99,11 @@ pub struct System {
     search_path: OnceCell<Vec<PathBuf>>,
 }
 
-/// Answers that have been given.
-#[derive(Debug, Clone)]
-struct Memo<K, V>(RefCell<HashMap<K, V>>);
-
-impl<K, V> Default for Memo<K, V> {
-    fn default() -> Self {
-        Self(RefCell::new(HashMap::new()))
-    }
-}
-
-impl<K: Hash + Eq + Clone, V: Clone> Memo<K, V> {
-    fn get(&self, key: &K, ask: impl FnOnce() -> V) -> V {
-        if let Some(known) = self.0.borrow().get(key) {
-            return known.clone();
-        }
-        let answer = ask();
-        self.0.borrow_mut().insert(key.clone(), answer.clone());
-        answer
-    }
-}
-
-/// A line of /etc/services.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct KnownService {
-    /// The official name first.
-    names: Vec<String>,
-    port: u16,
-    protocol: String,
-}
-
 impl System {
     /// This machine with the services database as it is now; make a new one for a reload.
     #[must_use]
     pub fn new() -> Self {
-        let opened = open_to_read(Path::new("/etc/services"));
-        let text = opened.and_then(|opened| files::bounded(opened.file, MOST_SERVICES));
-        let text = text.unwrap_or_default();
-        Self { services: services(&String::from_utf8_lossy(&text)), ..Self::default() }
+        Self { services: Services::read(), ..Self::default() }
     }
 
     /// Reads something that asks this machine, until it has asked for nothing that is not
@@ -187,19 +152,6 @@ impl System {
     }
 }
 
-/// All lines that are right: `NAME PORT/PROTOCOL ALIAS… # comment`.
-fn services(text: &str) -> Vec<KnownService> {
-    text.lines().filter_map(service).collect()
-}
-
-fn service(line: &str) -> Option<KnownService> {
-    let mut words = line.split('#').next()?.split_whitespace();
-    let name = words.next()?;
-    let (port, protocol) = words.next()?.split_once('/')?;
-    let names = std::iter::once(name).chain(words).map(str::to_owned).collect();
-    Some(KnownService { names, port: port.parse().ok()?, protocol: protocol.to_owned() })
-}
-
 fn facts(answer: Option<NameAnswer>) -> Option<UserFacts> {
     let Some(NameAnswer::User(Some((name, uid, gid, home, shell)))) = answer else { return None };
     Some(UserFacts { name, uid, gid, home, shell })
@@ -207,9 +159,7 @@ fn facts(answer: Option<NameAnswer>) -> Option<UserFacts> {
 
 impl Lookup for System {
     fn is_own_address(&self, address: SocketAddr) -> bool {
-        // Nothing is sent, and nothing can be received: any port will do.
-        let any_port = SocketAddr::new(address.ip(), 0);
-        address.ip().is_loopback() || UdpSocket::bind(any_port).is_ok()
+        own_address::is_own(address.ip())
     }
 
     fn why_unreachable(&self, path: &Path, account: &Account) -> Option<String> {
@@ -258,16 +208,11 @@ impl Lookup for System {
     }
 
     fn service(&self, name: &str, protocol: &str) -> Option<ServiceFacts> {
-        let known = |service: &&KnownService| {
-            service.protocol == protocol && service.names.iter().any(|known| known == name)
-        };
-        let service = self.services.iter().find(known)?;
-        Some(ServiceFacts { name: service.names.first()?.clone(), port: service.port })
+        self.services.find(name, protocol)
     }
 
     fn service_names(&self, protocol: &str) -> Vec<String> {
-        let of = self.services.iter().filter(|service| service.protocol == protocol);
-        of.flat_map(|service| service.names.iter().cloned()).collect()
+        self.services.names(protocol)
     }
 
     fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>> {
@@ -320,13 +265,12 @@ impl Lookup for System {
     }
 
     fn executable(&self, path: &Path) -> Executable {
-        self.executables.get(&path.to_owned(), || executable(path))
+        self.executables.get(&path.to_owned(), || programs::executable(path))
     }
 
     fn interpreter(&self, path: &Path) -> Option<PathBuf> {
-        // Who may not read a program may run it all the same.
-        let start = || files::start(open_to_read(path).ok()?.file, FIRST_LINE).ok();
-        self.interpreters.get(&path.to_owned(), || interpreter_in(&start()?))
+        let ask = || programs::start(path).and_then(|start| interpreter_in(&start));
+        self.interpreters.get(&path.to_owned(), ask)
     }
 
     fn is_noexec(&self, path: &Path) -> bool {
@@ -334,28 +278,16 @@ impl Lookup for System {
     }
 
     fn is_plain_text(&self, path: &Path) -> bool {
-        let start = || files::start(open_to_read(path).ok()?.file, FIRST_LINE).ok();
-        self.plain_texts
-            .get(&path.to_owned(), || start().is_some_and(|start| is_plain_text(&start)))
+        let ask = || programs::start(path).is_some_and(|start| is_plain_text(&start));
+        self.plain_texts.get(&path.to_owned(), ask)
     }
 
     fn closed_to(&self, who: &Who<'_>, path: &Path, root: Option<&Path>) -> Option<PathBuf> {
-        let is_inside = |path: &&Path| root.is_none_or(|root| path.starts_with(root));
-        let mut way: Vec<&Path> = path.ancestors().take_while(is_inside).collect();
-        way.reverse();
-        let is_closed = |path: &&Path| {
-            let facts = path.metadata();
-            facts.is_ok_and(|it| !who.may_execute(it.mode(), (it.uid(), it.gid())))
-        };
-        way.into_iter().find(is_closed).map(Path::to_owned)
+        programs::closed_to(who, path, root)
     }
 
     fn search_path(&self) -> Vec<PathBuf> {
-        let ask = || {
-            let path = std::env::var_os("PATH").filter(|path| !path.is_empty());
-            std::env::split_paths(&path.unwrap_or_else(|| SEARCH_PATH.into())).collect()
-        };
-        self.search_path.get_or_init(ask).clone()
+        self.search_path.get_or_init(programs::search_path).clone()
     }
 
     fn current_directory(&self) -> Option<PathBuf> {
@@ -363,24 +295,17 @@ impl Lookup for System {
     }
 
     fn device_index(&self, name: &str) -> Option<u32> {
-        // A name that could leave the directory is not one of a device.
-        if name.is_empty() || name.len() > 15 || name.contains(['/', '\0']) || name.starts_with('.')
-        {
-            return None;
-        }
-        let index = Path::new("/sys/class/net").join(name).join("ifindex");
-        let index = std::fs::read_to_string(index).ok()?.trim().parse().ok()?;
+        let index = machine::device_index(name)?;
         self.is(name, &Known::Device(index));
         Some(index)
     }
 
     fn has_vsock(&self) -> bool {
-        let flags = SockFlag::SOCK_CLOEXEC;
-        socket(AddressFamily::Vsock, SockType::Stream, flags, None).is_ok()
+        machine::has_vsock()
     }
 
     fn has_ipv6(&self) -> bool {
-        *self.ipv6.get_or_init(has_ipv6)
+        *self.ipv6.get_or_init(machine::has_ipv6)
     }
 
     fn own_account(&self) -> UserFacts {
@@ -413,23 +338,11 @@ impl Lookup for System {
     }
 
     fn real_path(&self, root: Option<&Path>, path: &Path) -> Option<PathBuf> {
-        let Some(root) = root else { return path.canonicalize().ok() };
-        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-        let directory = open(root, flags | OFlag::O_DIRECTORY, Mode::empty()).ok()?;
-        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
-        let file = openat2(directory, path, how).ok()?;
-        let name = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        name.ok().or_else(|| Some(root.join(path.strip_prefix("/").unwrap_or(path))))
+        programs::real_path(root, path)
     }
 
     fn has_landlock(&self) -> bool {
-        use landlock::{ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr};
-        // Before the third version of Landlock, files could be truncated all the same.
-        Ruleset::default()
-            .set_compatibility(CompatLevel::HardRequirement)
-            .handle_access(AccessFs::from_all(ABI::V3))
-            .and_then(Ruleset::create)
-            .is_ok()
+        machine::has_landlock()
     }
 
     fn is_privileged(&self) -> bool {
@@ -437,65 +350,14 @@ impl Lookup for System {
     }
 
     fn hard_limit(&self, resource: Resource) -> Option<u64> {
-        let (_, hard) = getrlimit(system_name(resource)).ok()?;
-        (hard != RLIM_INFINITY).then_some(hard)
-    }
-}
-
-fn system_name(resource: Resource) -> nix::sys::resource::Resource {
-    use nix::sys::resource::Resource as Name;
-    match resource {
-        Resource::As => Name::RLIMIT_AS,
-        Resource::Core => Name::RLIMIT_CORE,
-        Resource::Cpu => Name::RLIMIT_CPU,
-        Resource::Data => Name::RLIMIT_DATA,
-        Resource::Files => Name::RLIMIT_NOFILE,
-        Resource::Fsize => Name::RLIMIT_FSIZE,
-        Resource::Nproc => Name::RLIMIT_NPROC,
-        Resource::Stack => Name::RLIMIT_STACK,
-    }
-}
-
-/// IPv6 can be built in and switched off. Whether an address is there, the loopback's
-/// included, is another question: it may come later.
-fn has_ipv6() -> bool {
-    let binds = |ip| UdpSocket::bind(SocketAddrV6::new(ip, 0, 0, 0)).is_ok();
-    let off = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
-    let is_off = off.is_ok_and(|text| text.trim() == "1");
-    binds(Ipv6Addr::LOCALHOST) || (!is_off && binds(Ipv6Addr::UNSPECIFIED))
-}
-
-fn executable(path: &Path) -> Executable {
-    match path.metadata() {
-        Ok(facts) if facts.is_dir() => Executable::No("is a directory".to_owned()),
-        Ok(facts) if !facts.is_file() => Executable::No("is not a file".to_owned()),
-        Ok(facts) if facts.permissions().mode() & 0o111 == 0 => {
-            Executable::No("is not executable".to_owned())
-        }
-        Ok(_) => Executable::Yes,
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Executable::Hidden,
-        Err(_) => Executable::Missing,
+        machine::hard_limit(resource)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{System, services};
-    use crate::config::Lookup;
-    use crate::config::facts::Executable;
-
-    #[test]
-    fn the_services_database_has_aliases_and_comments() {
-        let known = services(
-            "# head\ndiscard 9/tcp sink null # nothing\n\nbad\nworse x/tcp\necho\t7/udp\n",
-        );
-        assert_eq!(known.len(), 2);
-        let system = System { services: known, ..System::default() };
-        let facts = system.service("null", "tcp").unwrap();
-        assert_eq!((facts.name.as_str(), facts.port), ("discard", 9));
-        assert_eq!(system.service("null", "udp"), None);
-        assert_eq!(system.service_names("tcp"), ["discard", "sink", "null"]);
-    }
+    use super::System;
+    use crate::config::facts::{Executable, Lookup};
 
     #[test]
     fn this_machine_has_what_every_machine_has() {

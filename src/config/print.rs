@@ -8,7 +8,6 @@ use std::os::unix::ffi::OsStrExt;
 use super::attribute::{Shown, all};
 use super::facts::Lookup;
 use super::model::{Account, Action, Config, Endpoint, Service, SocketType, Sought};
-use super::resolve::program::builtin_name;
 use super::text::words::quote;
 
 /// All services of a configuration, the disabled ones last. Services withheld are
@@ -35,9 +34,7 @@ pub(super) fn entry(shown: &Shown<'_>) -> String {
     };
     let wait = if service.wait { "wait" } else { "nowait" };
     let (user, program) = match &service.action {
-        Action::Builtin(builtin) => {
-            ("-".to_owned(), format!("internal {}", builtin_name(*builtin)))
-        }
+        Action::Builtin(builtin) => ("-".to_owned(), format!("internal {}", builtin.name())),
         // Who connects to a unix socket.
         Action::Relay(_) => (user(&service.account, shown.lookup), "internal".to_owned()),
         Action::Program(program) => {

@@ -19,17 +19,29 @@ const ROOMS: &[(&str, &str)] = &[
     ("config/model", "net"),
     ("config/diagnostic", "log"),
     ("config/text", "config/diagnostic"),
-    ("config/attribute", "config config/diagnostic config/model config/syntax config/text net"),
+    ("config/facts", "config/model"),
+    ("config/attribute", "config/diagnostic config/facts config/model config/text net"),
     (
         "config/syntax",
-        "config config/attribute config/diagnostic config/model config/resolve config/text net",
+        "config/attribute config/diagnostic config/facts config/model config/text net",
     ),
     (
         "config/resolve",
-        "config config/attribute config/diagnostic config/model config/syntax config/text net",
+        "config/attribute config/diagnostic config/facts config/model config/syntax config/text net",
     ),
-    ("config/import", "config config/attribute config/diagnostic config/model config/syntax log"),
-    ("config/lookup", "config config/model sys"),
+    ("config/print", "config/attribute config/facts config/model config/text"),
+    (
+        "config/loading",
+        "config/attribute config/diagnostic config/facts config/model config/resolve config/syntax config/text",
+    ),
+    (
+        "config/import",
+        "config/attribute config/diagnostic config/facts config/loading config/model config/print config/resolve config/syntax log",
+    ),
+    // Who answers its questions: this machine, and one that is made up.
+    ("config/lookup", "config/facts config/model net sys"),
+    ("config/fake", "config/facts config/model"),
+    // The house alone, for whoever is outside.
     ("config", ""),
     // What serves, without knowing who uses it.
     ("front/proxy", "net"),

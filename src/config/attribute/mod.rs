@@ -20,6 +20,7 @@ mod print;
 pub(super) mod quantity;
 pub(super) mod redirect;
 pub(super) mod relevance;
+mod row;
 mod table;
 pub(super) mod value;
 

@@ -3,43 +3,24 @@
 
 use super::Scope;
 use crate::config::model::{Action, Endpoint, Service, SocketType};
-use crate::config::syntax::entry::Entry;
-use crate::net::vsock::is_vsock;
 
 /// What of a service decides that.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::config) struct ServiceKind {
     /// Whether no program runs.
-    internal: bool,
+    pub(in crate::config) internal: bool,
     /// Whether clients have connections.
-    stream: bool,
+    pub(in crate::config) stream: bool,
     /// Whether one program takes all clients.
-    waits: bool,
+    pub(in crate::config) waits: bool,
     /// Whether they come over IPv4 or IPv6.
-    ip: bool,
+    pub(in crate::config) ip: bool,
     /// Whether something may stand before their data.
-    fronted: bool,
+    pub(in crate::config) fronted: bool,
 }
 
 impl ServiceKind {
-    /// By the words of an entry, as far as they are right.
-    pub(in crate::config) fn of_entry(entry: &Entry) -> Self {
-        let starts = |text: &str, word: &str| {
-            text.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word))
-        };
-        Self {
-            internal: entry.program.text == "internal" && !entry.program.quoted,
-            stream: !starts(&entry.socket_type.text, "dgram"),
-            waits: starts(&entry.wait.text, "wait"),
-            ip: ["tcp", "udp"].iter().any(|family| starts(&entry.protocol.text, family)),
-            fronted: starts(&entry.socket_type.text, "stream")
-                && ["tcp", "unix"].iter().any(|family| starts(&entry.protocol.text, family))
-                && !starts(&entry.endpoint.text, "tcpmux/")
-                && !is_vsock(&entry.endpoint.text),
-        }
-    }
-
-    /// The same of a service.
+    /// That of a service.
     pub(in crate::config) fn of_service(service: &Service) -> Self {
         Self {
             internal: !matches!(service.action, Action::Program(_)),

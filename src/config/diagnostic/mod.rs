@@ -2,6 +2,7 @@
 
 pub(super) mod cause;
 pub(super) mod gathering;
+pub(super) mod reading;
 pub(super) mod render;
 pub(super) mod report;
 pub(crate) mod suggest;

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use unicode_width::UnicodeWidthChar as _;
+
 use super::{Diagnostic, Span};
 use crate::log::visible::is_shown;
 
@@ -162,7 +164,7 @@ impl Cells {
                 let width = text.len();
                 (text, width)
             }
-            other => (other.to_string(), width_of(other)),
+            other => (other.to_string(), other.width().unwrap_or(1)),
         };
         self.width += width;
         self.cells.push((text, width));
@@ -216,38 +218,6 @@ fn escaped(character: char) -> String {
         '\r' => "\\r".to_owned(),
         other if other.is_ascii() => format!("\\x{:02x}", u32::from(other)),
         other => other.escape_unicode().to_string(),
-    }
-}
-
-/// Columns of a character that is shown as it is.
-fn width_of(character: char) -> usize {
-    match u32::from(character) {
-        // Combining marks and variation selectors.
-        0x300..=0x36f
-        | 0x483..=0x489
-        | 0x591..=0x5bd
-        | 0x610..=0x61a
-        | 0x64b..=0x65f
-        | 0x1ab0..=0x1aff
-        | 0x1dc0..=0x1dff
-        | 0x20d0..=0x20ff
-        | 0xfe00..=0xfe0f
-        | 0xfe20..=0xfe2f => 0,
-        // East Asian wide and full-width forms, emoji.
-        0x1100..=0x115f
-        | 0x2e80..=0x303e
-        | 0x3041..=0xa4cf
-        | 0xa960..=0xa97f
-        | 0xac00..=0xd7a3
-        | 0xf900..=0xfaff
-        | 0xfe30..=0xfe6f
-        | 0xff00..=0xff60
-        | 0xffe0..=0xffe6
-        | 0x1f300..=0x1f64f
-        | 0x1f680..=0x1f6ff
-        | 0x1f900..=0x1f9ff
-        | 0x20000..=0x3fffd => 2,
-        _ => 1,
     }
 }
 

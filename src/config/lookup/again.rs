@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::System;
 use super::question::{NameAnswer, NameQuestion};
 use super::worker::ask_together;
-use crate::config::Lookup as _;
+use crate::config::facts::Lookup as _;
 use crate::config::model::Known;
 
 /// A name that somebody waits for.

@@ -339,6 +339,42 @@ impl Builtin {
     /// Every one.
     pub const ALL: [Self; 6] =
         [Self::Echo, Self::Discard, Self::Chargen, Self::Daytime, Self::Time, Self::Tcpmux];
+
+    /// What it is called, and the port that its RFC gives it.
+    fn facts(self) -> (&'static str, u16) {
+        match self {
+            Self::Echo => ("echo", 7),
+            Self::Discard => ("discard", 9),
+            Self::Chargen => ("chargen", 19),
+            Self::Daytime => ("daytime", 13),
+            Self::Time => ("time", 37),
+            Self::Tcpmux => ("tcpmux", 1),
+        }
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.facts().0
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(self) -> u16 {
+        self.facts().1
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == name)
+    }
+
+    /// The one whose port this is.
+    #[must_use]
+    pub fn of_port(port: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.port() == port)
+    }
 }
 
 /// As whom a program runs: numbers and the facts of the passwd entry.

@@ -11,6 +11,7 @@ use super::Resolver;
 use crate::config::attribute::Draft;
 use crate::config::attribute::lists::{LastEmptied, List, ListChange, ListItem, wrong};
 use crate::config::diagnostic::Span;
+use crate::config::diagnostic::reading::{NO_FILE, reason};
 use crate::config::diagnostic::report::Report;
 use crate::config::model::{Banner, Prefix, parse_item};
 use crate::config::syntax::entry::{Entry, Setting};
@@ -25,7 +26,7 @@ const LARGEST_BANNER: u64 = 64 << 10;
 const MOST_MISTAKES: usize = 10;
 
 /// Lists of addresses that have been read, by file: services often share one.
-pub(in crate::config) type Lists = HashMap<PathBuf, Rc<[Prefix]>>;
+pub(super) type Lists = HashMap<PathBuf, Rc<[Prefix]>>;
 
 impl Resolver<'_> {
     /// Reads the files that a service's settings name; of one that is `broken`, what was wrong
@@ -130,7 +131,7 @@ impl Resolver<'_> {
             // A service is not worse without it.
             Err(error) => {
                 if !self.quiet {
-                    let why = crate::config::reason(&error);
+                    let why = reason(&error);
                     let message = format!("cannot read `{}`: {why}: left out", path.display());
                     self.report
                         .warning(&word.span, message)
@@ -148,9 +149,9 @@ impl Resolver<'_> {
             self.report.error(&word.span, message).help("name a smaller file");
             return;
         }
-        let message = format!("cannot read `{path}`: {}", crate::config::reason(error));
+        let message = format!("cannot read `{path}`: {}", reason(error));
         let help = match error.kind() {
-            io::ErrorKind::Other => crate::config::NO_FILE,
+            io::ErrorKind::Other => NO_FILE,
             _ => "the name is relative to the file that says it",
         };
         self.lacks(&word.span, message, help);

@@ -12,7 +12,7 @@ use crate::config::text::words::Word;
 
 impl Resolver<'_> {
     /// The account of a program; None where this machine lacks it.
-    pub(in crate::config) fn account(&mut self, entry: &Entry, draft: &Draft) -> Option<Account> {
+    pub(super) fn account(&mut self, entry: &Entry, draft: &Draft) -> Option<Account> {
         let (user, group) = self.user_field(&entry.user)?;
         let group = match (&group, &draft.group) {
             (Some(field), Some(attribute)) if is_own(entry, attribute) => {
@@ -35,7 +35,7 @@ impl Resolver<'_> {
     }
 
     /// The account of services that run no program: the server's own.
-    pub(in crate::config) fn own_account(&self) -> Account {
+    pub(super) fn own_account(&self) -> Account {
         let facts = self.lookup.own_account();
         account(facts, self.lookup.own_groups(), false)
     }
@@ -121,7 +121,7 @@ impl Resolver<'_> {
     }
 
     /// The number of a group.
-    pub(in crate::config) fn group(&mut self, word: &Word) -> Option<u32> {
+    pub(super) fn group(&mut self, word: &Word) -> Option<u32> {
         let number = || {
             digits(&word.text)
                 .and_then(|gid| u32::try_from(gid).ok())

@@ -7,12 +7,13 @@ use super::EntryOutcome;
 use super::fields::has_one_family;
 use crate::config::diagnostic::Span;
 use crate::config::diagnostic::report::Report;
+use crate::config::model::protocol::Families;
 use crate::config::model::{Action, Builtin, Endpoint, SocketSpec, SocketType, TcpmuxName};
 use crate::config::syntax::entry::Entry;
 
 /// What was taken so far, with the entry that took it.
 #[derive(Default)]
-pub(in crate::config) struct Taken {
+pub(super) struct Taken {
     /// Sockets as [`what_is_bound`] tells them apart.
     sockets: BTreeMap<SocketSpec, Span>,
     /// The first at each port that is bound to all addresses, and the first that is to one.
@@ -22,7 +23,7 @@ pub(in crate::config) struct Taken {
 
 impl Taken {
     /// The outcome of an entry, or nothing if another one has what it wants.
-    pub(in crate::config) fn claim(
+    pub(super) fn claim(
         &mut self,
         entry: &Entry,
         outcome: EntryOutcome,
@@ -91,7 +92,7 @@ impl Taken {
     }
 
     /// Names of tcpmux that nobody can reach.
-    pub(in crate::config) fn check_tcpmux(&self, served: &[Action], report: &mut Report) {
+    pub(super) fn check_tcpmux(&self, served: &[Action], report: &mut Report) {
         let tcpmux = served.contains(&Action::Builtin(Builtin::Tcpmux));
         if let (false, Some(first)) = (tcpmux, self.names.values().min_by_key(|span| span.start)) {
             report
@@ -101,10 +102,34 @@ impl Taken {
     }
 }
 
+/// What says `udp6` and takes IPv4 too leaves it to a line that is for it.
+pub(super) fn leave_ipv4(entries: &[Entry], outcomes: &mut [EntryOutcome]) {
+    let is_wide = |entry: &Entry| entry.families == Some(Families::Both);
+    if !entries.iter().any(is_wide) {
+        return;
+    }
+    let all = entries.iter().zip(&*outcomes).filter(|(entry, _)| !is_wide(entry));
+    let taken: Vec<SocketSpec> = all
+        .flat_map(|(_, outcome)| outcome.sockets().iter().filter(|it| is_ipv4(it)).cloned())
+        .collect();
+    for (entry, outcome) in entries.iter().zip(outcomes) {
+        if is_wide(entry)
+            && has_one_family(&entry.protocol)
+            && let Some(sockets) = outcome.sockets_mut()
+        {
+            sockets.retain(|socket| !(is_ipv4(socket) && taken.contains(socket)));
+        }
+    }
+}
+
+fn is_ipv4(socket: &SocketSpec) -> bool {
+    matches!(socket.endpoint, Endpoint::Inet(address) if address.is_ipv4())
+}
+
 /// A line for one family takes its sockets from a line for both: OpenBSD's own file has a
 /// `tcp6` beside each `tcp`, in either order. Where nothing would be left of the other, they
 /// are two for one socket.
-pub(in crate::config) fn give_way(entries: &[Entry], outcomes: &mut [EntryOutcome]) {
+pub(super) fn give_way(entries: &[Entry], outcomes: &mut [EntryOutcome]) {
     let mut taken: HashSet<SocketSpec> = HashSet::new();
     for (entry, outcome) in entries.iter().zip(&*outcomes) {
         let is_served = matches!(outcome, EntryOutcome::Service(_) | EntryOutcome::Withheld(_));
@@ -124,11 +149,7 @@ pub(in crate::config) fn give_way(entries: &[Entry], outcomes: &mut [EntryOutcom
 }
 
 /// In the place of an inetd, the last of two lines for one socket counts, as there.
-pub(in crate::config) fn last_counts(
-    entries: &[Entry],
-    outcomes: &mut [EntryOutcome],
-    report: &mut Report,
-) {
+pub(super) fn last_counts(entries: &[Entry], outcomes: &mut [EntryOutcome], report: &mut Report) {
     let mut taken: HashMap<SocketSpec, &Entry> = HashMap::new();
     for (entry, outcome) in entries.iter().zip(outcomes).rev().filter(|(it, _)| it.id.is_none()) {
         let sockets = || outcome.sockets().iter().map(what_is_bound);

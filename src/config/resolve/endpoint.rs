@@ -4,40 +4,21 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use super::program::well_known;
 use crate::config::attribute::quantity::digits;
-use crate::config::diagnostic::Span;
 use crate::config::diagnostic::report::Report;
 use crate::config::diagnostic::suggest::nearest;
 use crate::config::facts::Lookup;
-use crate::config::model::TcpmuxName;
 use crate::config::model::protocol::Protocol;
+use crate::config::model::{Builtin, TcpmuxName};
+use crate::config::syntax::address::{Addresses, addresses, split};
 use crate::config::syntax::entry::Entry;
 use crate::config::text::words::Word;
 use crate::net::vsock::VsockAddress;
 use crate::net::vsock::is_vsock;
 
-/// An address as it is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::config) enum WrittenAddress {
-    /// `*`.
-    Any,
-    /// A number.
-    Ip(IpAddr),
-    /// `fe80::1%eth0`.
-    Scoped(Ipv6Addr, Word),
-    /// A host name.
-    Host(Word),
-    /// What may be a host or a network device, and is neither now.
-    Unknown(Word),
-}
-
-/// Addresses with the place of each.
-pub(in crate::config) type Addresses = Vec<(WrittenAddress, Span)>;
-
 /// What a service field means.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::config) enum ServiceField {
+pub(super) enum ServiceField {
     /// Ports on addresses; no addresses where none are said.
     Inet { addresses: Addresses, ports: RangeInclusive<u16>, service: String },
     /// A unix socket, with FreeBSD's user, group and mode.
@@ -51,20 +32,16 @@ pub(in crate::config) enum ServiceField {
 }
 
 /// Reads service fields.
-pub(in crate::config) struct EndpointReader<'a> {
-    pub(in crate::config) lookup: &'a dyn Lookup,
-    pub(in crate::config) report: &'a mut Report,
+pub(super) struct EndpointReader<'a> {
+    pub(super) lookup: &'a dyn Lookup,
+    pub(super) report: &'a mut Report,
     /// Whether port 0 (any free one) is a port: on the command line.
-    pub(in crate::config) any_port: bool,
+    pub(super) any_port: bool,
 }
 
 impl EndpointReader<'_> {
     /// The service field of an entry; None after an error.
-    pub(in crate::config) fn target(
-        &mut self,
-        entry: &Entry,
-        protocol: Protocol,
-    ) -> Option<ServiceField> {
+    pub(super) fn target(&mut self, entry: &Entry, protocol: Protocol) -> Option<ServiceField> {
         let word = &entry.endpoint;
         let text = word.text.as_str();
         if is_inet(text) {
@@ -152,7 +129,7 @@ impl EndpointReader<'_> {
             return None;
         }
         let addresses = match before.or_else(|| self.default_address(entry)) {
-            Some(word) => self.addresses(&word),
+            Some(word) => addresses(&word, self.report),
             None => Some(Vec::new()),
         };
         let ports = self.ports(&service, protocol);
@@ -174,104 +151,15 @@ impl EndpointReader<'_> {
 
     /// The default address, right or wrong; it gives way to an attribute below the entry
     /// that says another one. A device goes with any address.
-    pub(in crate::config) fn default_address(&self, entry: &Entry) -> Option<Word> {
+    pub(super) fn default_address(&self, entry: &Entry) -> Option<Word> {
         let said = entry.settings.iter().rev().find(|one| one.attribute.name == "interface");
         let word = said.and_then(|setting| setting.values.first());
         let own = word.is_some_and(|word| self.lookup.device_index(&word.text).is_none());
         entry.default_address.clone().filter(|_| !own)
     }
 
-    /// A list of addresses.
-    pub(in crate::config) fn addresses(&mut self, word: &Word) -> Option<Addresses> {
-        let mut addresses = Some(Vec::new());
-        let mut start = 0;
-        for part in word.text.split(',') {
-            let piece = word.slice(start..start + part.len());
-            let address = self.address(&piece);
-            addresses = addresses.zip(address).map(|(mut all, one)| {
-                all.push((one, piece.span.clone()));
-                all
-            });
-            start += part.len() + 1;
-        }
-        addresses
-    }
-
-    /// One address, an IPv6 address in brackets or (where it stands alone) without.
-    pub(in crate::config) fn address(&mut self, word: &Word) -> Option<WrittenAddress> {
-        let text = word.text.as_str();
-        if text == "*" {
-            return Some(WrittenAddress::Any);
-        }
-        if let Ok(ip) = text.parse::<IpAddr>() {
-            return self.plain_ip(ip, word);
-        }
-        if let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
-            return self.bracketed(word, inner);
-        }
-        let (message, help) = if text.is_empty() {
-            ("an address is missing here".to_owned(), "write an address, `*` for all, or no `:`")
-        } else if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-            (format!("`{text}` is not an IPv4 address"), "four numbers from 0 to 255: `127.0.0.1`")
-        } else if text.contains(['[', ']', ':']) {
-            (
-                format!("`{text}` is not an address"),
-                "an IPv6 address stands in brackets: `[::1]:8080`",
-            )
-        } else if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
-            return Some(WrittenAddress::Host(word.clone()));
-        } else {
-            (
-                format!("`{text}` is not an address"),
-                "write an IPv4 address, an IPv6 address in brackets, a host name or `*`",
-            )
-        };
-        self.report.error(&word.span, message).help(help);
-        None
-    }
-
-    fn plain_ip(&mut self, ip: IpAddr, word: &Word) -> Option<WrittenAddress> {
-        if let IpAddr::V6(v6) = ip
-            && let Some(v4) = v6.to_ipv4_mapped()
-        {
-            self.report
-                .error(&word.span, "IPv6 sockets take no IPv4 connections here")
-                .help(format!("write the IPv4 address itself: `{v4}`"));
-            return None;
-        }
-        Some(WrittenAddress::Ip(ip))
-    }
-
-    /// What stands between `[` and `]`.
-    fn bracketed(&mut self, word: &Word, inner: &str) -> Option<WrittenAddress> {
-        let (address, scope) = match inner.split_once('%') {
-            Some((address, scope)) => (address, Some(scope)),
-            None => (inner, None),
-        };
-        // OpenBSD's inetd takes every address in brackets.
-        if let (Ok(ip), None) = (address.parse::<IpAddr>(), scope) {
-            return self.plain_ip(ip, word);
-        }
-        match (address.parse::<Ipv6Addr>(), scope) {
-            (Ok(ip), Some(scope)) if !scope.is_empty() => {
-                let start = 2 + address.len();
-                Some(WrittenAddress::Scoped(ip, word.slice(start..start + scope.len())))
-            }
-            _ => {
-                self.report
-                    .error(&word.span, format!("`{inner}` is not an IPv6 address"))
-                    .help("write something like `[::1]` or `[fe80::1%eth0]`");
-                None
-            }
-        }
-    }
-
     /// A port, a range of ports, or the port of a name.
-    pub(in crate::config) fn ports(
-        &mut self,
-        word: &Word,
-        protocol: Protocol,
-    ) -> Option<RangeInclusive<u16>> {
+    pub(super) fn ports(&mut self, word: &Word, protocol: Protocol) -> Option<RangeInclusive<u16>> {
         let text = word.text.as_str();
         let number = text.strip_prefix('+').unwrap_or(text);
         if number.bytes().all(|byte| byte.is_ascii_digit()) && !number.is_empty() {
@@ -296,8 +184,8 @@ impl EndpointReader<'_> {
             return Some(facts.port..=facts.port);
         }
         // A machine without /etc/services has these all the same.
-        if let Some(port) = well_known(text) {
-            return Some(port..=port);
+        if let Some(builtin) = Builtin::named(text) {
+            return Some(builtin.port()..=builtin.port());
         }
         self.unknown_service(word, protocol);
         None
@@ -361,27 +249,8 @@ fn help_without_name(text: &str) -> String {
 }
 
 /// Whether a service field has a port, said by its number or its name.
-pub(in crate::config) fn is_inet(field: &str) -> bool {
+pub(super) fn is_inet(field: &str) -> bool {
     let freebsd = field.starts_with(':') && field.contains(":/");
     let other = field.starts_with("tcpmux/") || field.starts_with(['/', '@']) || is_vsock(field);
     !other && !freebsd
-}
-
-/// The service of a field, and the addresses before it.
-pub(in crate::config) fn split(word: &Word) -> (Word, Option<Word>) {
-    match last_colon(&word.text) {
-        Some(at) => (word.slice(at + 1..word.text.len()), Some(word.slice(0..at))),
-        None => (word.clone(), None),
-    }
-}
-
-/// The colon before the service: the last one outside brackets.
-fn last_colon(text: &str) -> Option<usize> {
-    let from = text.rfind(']').unwrap_or(0);
-    text.get(from..)?.rfind(':').map(|at| from + at)
-}
-
-/// Whether a service field names its addresses itself.
-pub(in crate::config) fn has_address(field: &str) -> bool {
-    last_colon(field).is_some()
 }

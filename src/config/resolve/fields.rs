@@ -25,15 +25,15 @@ const PROTOCOLS: [(&str, Protocol); 11] = [
 ];
 
 /// The fields of one entry as they are read, with what they imply.
-pub(in crate::config) struct Fields<'a> {
-    pub(in crate::config) report: &'a mut Report,
+pub(super) struct Fields<'a> {
+    pub(super) report: &'a mut Report,
     /// What fields say that attributes can say too.
-    pub(in crate::config) implied: Vec<Setting>,
+    pub(super) implied: Vec<Setting>,
 }
 
 impl Fields<'_> {
     /// `stream`, `stream,MAX`, `stream:FILTER`.
-    pub(in crate::config) fn socket_type(&mut self, word: &Word) -> Option<SocketType> {
+    pub(super) fn socket_type(&mut self, word: &Word) -> Option<SocketType> {
         let end = word.text.find([',', ':']).unwrap_or(word.text.len());
         let name = word.text.get(..end).unwrap_or("");
         let socket_type = match name.to_ascii_lowercase().as_str() {
@@ -87,7 +87,7 @@ impl Fields<'_> {
     }
 
     /// `tcp`, `tcp,sndbuf=64k,rcvbuf=1m`.
-    pub(in crate::config) fn protocol(&mut self, word: &Word) -> Option<Protocol> {
+    pub(super) fn protocol(&mut self, word: &Word) -> Option<Protocol> {
         let mut start = 0;
         let mut protocol = None;
         for (index, part) in word.text.split(',').enumerate() {
@@ -157,7 +157,7 @@ impl Fields<'_> {
     }
 
     /// `wait`, `nowait.40`, `nowait:40`, `nowait/10/60/5`; true for `wait`.
-    pub(in crate::config) fn wait(&mut self, word: &Word) -> Option<bool> {
+    pub(super) fn wait(&mut self, word: &Word) -> Option<bool> {
         let end = word.text.find(['.', ':', '/']).unwrap_or(word.text.len());
         let name = word.text.get(..end).unwrap_or("");
         let wait = match name.to_ascii_lowercase().as_str() {
@@ -207,7 +207,7 @@ impl Fields<'_> {
     }
 
     /// A number in a field that an attribute can say too; 0 is no limit.
-    pub(in crate::config) fn number(&mut self, name: &str, word: &Word, example: &str, unit: &str) {
+    pub(super) fn number(&mut self, name: &str, word: &Word, example: &str, unit: &str) {
         let value = match digits(&word.text) {
             Some(0) => "unlimited".to_owned(),
             Some(number) if u32::try_from(number).is_ok() => format!("{number}{unit}"),
@@ -227,7 +227,7 @@ impl Fields<'_> {
 }
 
 /// Whether a protocol says which family it is for.
-pub(in crate::config) fn has_one_family(word: &Word) -> bool {
+pub(super) fn has_one_family(word: &Word) -> bool {
     let name = word.text.split(',').next().unwrap_or_default();
     name.ends_with("only") || (name.ends_with(['4', '6']) && !name.ends_with("46"))
 }

@@ -3,12 +3,13 @@
 //! only after the other is corrected.
 
 use super::Resolver;
-use super::endpoint::{EndpointReader, ServiceField, is_inet, split};
+use super::endpoint::{EndpointReader, ServiceField, is_inet};
 use super::fields::probably_meant;
-use super::program::well_known;
 use crate::config::attribute::Draft;
 use crate::config::attribute::quantity::digits;
+use crate::config::model::Builtin;
 use crate::config::model::protocol::{Families, Protocol};
+use crate::config::syntax::address::{addresses, split};
 use crate::config::syntax::entry::Entry;
 use crate::config::text::words::Word;
 
@@ -27,8 +28,8 @@ impl EndpointReader<'_> {
         if before.as_ref().is_some_and(|before| self.lacks_brackets(word, before, &service)) {
             return None;
         }
-        if let Some(addresses) = before.or_else(|| self.default_address(entry)) {
-            self.addresses(&addresses);
+        if let Some(word) = before.or_else(|| self.default_address(entry)) {
+            addresses(&word, self.report);
         }
         if let Some(protocol) = self.judge(&service, meant) {
             self.ports(&service, protocol);
@@ -44,7 +45,7 @@ impl EndpointReader<'_> {
         if is_number(text) {
             return meant.or(Some(Protocol::Tcp(Families::Both)));
         }
-        meant.filter(|_| !known("tcp") && !known("udp") && well_known(text).is_none())
+        meant.filter(|_| !known("tcp") && !known("udp") && Builtin::named(text).is_none())
     }
 }
 

@@ -1,43 +1,44 @@
 //! An entry becomes a service: every name a number, every combination checked.
 
-pub(super) mod access;
-pub(super) mod account;
-pub(super) mod duplicates;
-pub(super) mod endpoint;
-pub(super) mod executable;
-pub(super) mod fields;
+mod access;
+mod account;
+mod alike;
+mod configuration;
+mod duplicates;
+mod endpoint;
+mod executable;
+mod fields;
 mod front;
-pub(super) mod incomplete;
-pub(super) mod naming;
-pub(super) mod privileges;
-pub(super) mod program;
-pub(super) mod reach;
-pub(super) mod relay;
-pub(super) mod relay_loops;
-pub(super) mod sandbox;
-pub(super) mod scopes;
-pub(super) mod shell;
-pub(super) mod sockets;
-pub(super) mod transport;
-pub(super) mod unavailable;
-pub(super) mod unix_socket;
-pub(super) mod virtual_socket;
+mod incomplete;
+mod naming;
+mod privileges;
+mod program;
+mod reach;
+mod relay;
+mod relay_loops;
+mod sandbox;
+mod scopes;
+mod shell;
+mod sockets;
+mod transport;
+mod unavailable;
+mod unix_socket;
+mod virtual_socket;
 
 use std::path::PathBuf;
-use std::rc::Rc;
 
 use super::attribute::Draft;
-use super::attribute::relevance::ServiceKind;
 use super::diagnostic::Span;
 use super::diagnostic::report::Report;
 use super::facts::Lookup;
 use super::model::{
-    Account, Action, Attributes, Endpoint, RelayTarget, Service, SocketSpec, SocketType,
-    TcpmuxName, Withheld,
+    Account, Action, Endpoint, RelayTarget, Service, SocketSpec, SocketType, TcpmuxName, Withheld,
 };
 use super::syntax::entry::{Entry, Setting, Withhold};
 use crate::config::model::protocol::Protocol;
 use access::Lists;
+use alike::Alike;
+pub(super) use configuration::resolve;
 use endpoint::ServiceField;
 use fields::is_rpc;
 use naming::Causes;
@@ -45,7 +46,7 @@ use transport::Shape;
 
 /// What became of an entry.
 #[derive(Debug)]
-pub(super) enum EntryOutcome {
+enum EntryOutcome {
     /// It can be served.
     Service(Service),
     /// It says `disable = yes`.
@@ -79,7 +80,7 @@ impl EntryOutcome {
 }
 
 /// What resolving one entry after the other needs.
-pub(super) struct Resolver<'a> {
+struct Resolver<'a> {
     pub(super) lookup: &'a dyn Lookup,
     pub(super) report: &'a mut Report,
     /// `oxinetd run`: whoever runs it serves, from where it was started.
@@ -98,25 +99,6 @@ pub(super) struct Resolver<'a> {
     pub(super) alike: Alike,
     /// What is the matter with names.
     pub(super) causes: Causes,
-}
-
-/// Parts that a service shares with the one before it if they are equal.
-#[derive(Default)]
-pub(super) struct Alike {
-    account: LastShared<Account>,
-    attributes: LastShared<Attributes>,
-}
-
-#[derive(Default)]
-struct LastShared<T>(Option<Rc<T>>);
-
-impl<T: PartialEq> LastShared<T> {
-    fn share(&mut self, value: T) -> Rc<T> {
-        match &self.0 {
-            Some(last) if **last == value => Rc::clone(last),
-            _ => Rc::clone(self.0.insert(Rc::new(value))),
-        }
-    }
 }
 
 impl Resolver<'_> {
@@ -202,7 +184,7 @@ impl Resolver<'_> {
     /// Everything that settings say, the more particular ones last.
     pub(super) fn draft(&mut self, entry: &Entry, implied: &[Setting]) -> Draft {
         let mut draft = self.base.clone();
-        let kind = ServiceKind::of_entry(entry);
+        let kind = entry.kind();
         let matters = |setting: &&Setting| kind.matters(setting.attribute.scope);
         let defaults = entry.defaults.iter().filter(matters);
         for setting in defaults.chain(implied).chain(&entry.settings) {

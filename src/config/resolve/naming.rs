@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use super::Resolver;
 use super::endpoint::ServiceField;
 use crate::config::diagnostic::Span;
+use crate::config::diagnostic::reading::reason;
 use crate::config::model::{Awaited, Known, Sought};
 use crate::config::text::words::Word;
 
@@ -14,7 +15,7 @@ use crate::config::text::words::Word;
 const LISTED: usize = 12;
 
 /// Something that was found out about a name, and the services for which it matters.
-pub(in crate::config) struct NameCause {
+pub(super) struct NameCause {
     name: String,
     span: Span,
     message: String,
@@ -33,7 +34,7 @@ const GOES_ON: [&str; 2] = ["goes on with what it was", "go on with what it was"
 
 /// What has been found out of names, each once.
 #[derive(Default)]
-pub(in crate::config) struct Causes {
+pub(super) struct Causes {
     all: Vec<NameCause>,
     /// Those that matter for the entry at hand.
     at_hand: Vec<usize>,
@@ -43,13 +44,13 @@ pub(in crate::config) struct Causes {
 
 impl Causes {
     /// The next entry.
-    pub(in crate::config) fn next(&mut self) {
+    pub(super) fn next(&mut self) {
         self.at_hand.clear();
         self.awaited.clear();
     }
 
     /// How many names the sockets of the entry at hand wait for.
-    pub(in crate::config) fn awaited(&self) -> usize {
+    pub(super) fn awaited(&self) -> usize {
         self.awaited.len()
     }
 
@@ -83,7 +84,7 @@ impl Resolver<'_> {
         families: (bool, bool),
         error: &io::Error,
     ) -> Option<Vec<IpAddr>> {
-        let reason = crate::config::reason(error);
+        let reason = reason(error);
         match self.lookup.before(&word.text) {
             Some(Known::Host(before)) => {
                 self.goes_on_as_before(word, &reason);
@@ -116,7 +117,7 @@ impl Resolver<'_> {
     }
 
     /// Something of this entry waits for a name.
-    pub(in crate::config) fn waits(&mut self, word: &Word, message: String) {
+    pub(super) fn waits(&mut self, word: &Word, message: String) {
         // Who has asked for one service alone does not wait for it.
         let (means, help) = match self.keeps_account {
             true => (NEEDS, "correct the name, or write the address"),
@@ -140,7 +141,7 @@ impl Resolver<'_> {
     }
 
     /// The index of a device; one that has gone is the one it was.
-    pub(in crate::config) fn device(&self, name: &str) -> Option<u32> {
+    pub(super) fn device(&self, name: &str) -> Option<u32> {
         let before = || match self.lookup.before(name) {
             Some(Known::Device(index)) => Some(index),
             _ => None,
@@ -170,7 +171,7 @@ impl Resolver<'_> {
     }
 
     /// Says of each name what is the matter, and with whom.
-    pub(in crate::config) fn say_causes(&mut self) {
+    pub(super) fn say_causes(&mut self) {
         for cause in std::mem::take(&mut self.causes.all) {
             let NameCause { span, message, means: [one, several], help, labels, .. } = cause;
             let Some(listed) = list(&labels) else { continue };
@@ -181,7 +182,7 @@ impl Resolver<'_> {
 }
 
 /// `a`, `a and b`, `a, b and 3 more`.
-pub(in crate::config) fn list(labels: &[String]) -> Option<String> {
+pub(super) fn list(labels: &[String]) -> Option<String> {
     let (last, first) = labels.split_last()?;
     let listed = labels.get(..LISTED).unwrap_or(labels);
     Some(match labels.len().saturating_sub(LISTED) {

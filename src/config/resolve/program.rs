@@ -13,40 +13,16 @@ use crate::config::syntax::entry::Entry;
 use crate::config::syntax::line::corrected;
 use crate::config::text::words::{Word, quote};
 
-/// The services of our own: name, well-known port.
-const BUILTINS: [(&str, u16, Builtin); 6] = [
-    ("echo", 7, Builtin::Echo),
-    ("discard", 9, Builtin::Discard),
-    ("chargen", 19, Builtin::Chargen),
-    ("daytime", 13, Builtin::Daytime),
-    ("time", 37, Builtin::Time),
-    ("tcpmux", 1, Builtin::Tcpmux),
-];
-
 /// Programs that are one binary for many names, or start what `argv[0]` says.
 const MANY_NAMED: [&str; 4] = ["tcpd", "busybox", "toybox", "coreutils"];
 
-/// The name of a built-in service.
-pub(in crate::config) fn builtin_name(builtin: Builtin) -> &'static str {
-    BUILTINS.iter().find(|(_, _, known)| *known == builtin).map_or("", |(name, _, _)| name)
-}
-
-/// The port of a service of our own, as its RFC says.
-pub(super) fn well_known(name: &str) -> Option<u16> {
-    BUILTINS.iter().find(|(known, _, _)| *known == name).map(|(_, port, _)| *port)
-}
-
-fn by_name(name: &str) -> Option<Builtin> {
-    BUILTINS.iter().find(|(known, _, _)| *known == name).map(|(_, _, builtin)| *builtin)
-}
-
 fn names() -> impl Iterator<Item = &'static str> {
-    BUILTINS.iter().map(|(name, _, _)| *name)
+    Builtin::ALL.into_iter().map(Builtin::name)
 }
 
 impl Resolver<'_> {
     /// What serves an entry; None where nothing can.
-    pub(in crate::config) fn action(
+    pub(super) fn action(
         &mut self,
         entry: &Entry,
         target: &ServiceField,
@@ -69,7 +45,7 @@ impl Resolver<'_> {
     }
 
     /// The program of an entry, found on this machine.
-    pub(in crate::config) fn program(&mut self, entry: &Entry, draft: &Draft) -> Option<Action> {
+    pub(super) fn program(&mut self, entry: &Entry, draft: &Draft) -> Option<Action> {
         self.check_root(entry, &draft.attributes)?;
         let path = self.program_path(&entry.program, draft.attributes.process.chroot.as_deref())?;
         self.check_argv0(entry, &path);
@@ -100,11 +76,9 @@ impl Resolver<'_> {
             }
             (Some(word), _) => (word.text.clone(), word),
             (None, ServiceField::Inet { ports, service, .. }) => {
-                let port = *ports.start();
-                let known =
-                    BUILTINS.iter().find(|(_, known, _)| *known == port && ports.end() == &port);
-                if let Some((_, _, builtin)) = known {
-                    return Some(*builtin);
+                let port = Some(*ports.start()).filter(|port| ports.end() == port);
+                if let Some(builtin) = port.and_then(Builtin::of_port) {
+                    return Some(builtin);
                 }
                 let facts = self.lookup.service(service, protocol.name());
                 (facts.map_or(service.clone(), |facts| facts.name), &entry.endpoint)
@@ -115,9 +89,8 @@ impl Resolver<'_> {
             }
             (None, ServiceField::Vsock(address, _)) => {
                 let port = u16::try_from(address.port).ok();
-                let known = BUILTINS.iter().find(|(_, known, _)| Some(*known) == port);
-                if let Some((_, _, builtin)) = known {
-                    return Some(*builtin);
+                if let Some(builtin) = port.and_then(Builtin::of_port) {
+                    return Some(builtin);
                 }
                 (entry.endpoint.text.clone(), &entry.endpoint)
             }
@@ -125,12 +98,12 @@ impl Resolver<'_> {
                 (String::from_utf8_lossy(name).into_owned(), &entry.endpoint)
             }
         };
-        if let Some(extra) = entry.arguments.get(1).filter(|_| by_name(&name).is_some()) {
+        if let Some(extra) = entry.arguments.get(1).filter(|_| Builtin::named(&name).is_some()) {
             self.report
                 .warning(&extra.span, "built-in services take no arguments: ignored")
                 .help("write `internal`, and the name of the service if need be");
         }
-        by_name(&name).or_else(|| {
+        Builtin::named(&name).or_else(|| {
             // A line below it that is wrong may be what would have said otherwise.
             if said.is_some() || !entry.broken {
                 self.unknown_builtin(&name, place);
@@ -158,7 +131,8 @@ impl Resolver<'_> {
 
     /// The built-in service that the first argument names, if there is one.
     pub(super) fn check_builtin_name(&mut self, entry: &Entry) {
-        let unknown = |word: &&Word| word.text != "internal" && by_name(&word.text).is_none();
+        let unknown =
+            |word: &&Word| word.text != "internal" && Builtin::named(&word.text).is_none();
         if let Some(word) = entry.arguments.first().filter(unknown) {
             self.unknown_builtin(&word.text, word);
         }
@@ -171,7 +145,7 @@ impl Resolver<'_> {
         builtin: Builtin,
         socket_type: SocketType,
     ) -> Option<()> {
-        let name = builtin_name(builtin);
+        let name = builtin.name();
         if socket_type == SocketType::SeqPacket {
             self.report
                 .error(

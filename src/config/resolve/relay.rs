@@ -5,19 +5,21 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use super::Resolver;
-use super::endpoint::{EndpointReader, ServiceField, WrittenAddress};
+use super::endpoint::{EndpointReader, ServiceField};
 use crate::config::attribute::redirect::Redirect;
+use crate::config::diagnostic::reading::reason;
 use crate::config::facts::Lookup;
 use crate::config::model::protocol::{Families, Protocol};
 use crate::config::model::{
     Account, Action, Endpoint, Known, RelayTarget, SocketSpec, SocketType, with_port,
 };
+use crate::config::syntax::address::{WrittenAddress, address};
 use crate::config::syntax::entry::Entry;
 use crate::config::text::words::Word;
 
 impl Resolver<'_> {
     /// The relay of an entry; None where there cannot be one.
-    pub(in crate::config) fn relay(
+    pub(super) fn relay(
         &mut self,
         entry: &Entry,
         redirect: &Redirect,
@@ -80,9 +82,9 @@ impl Resolver<'_> {
     }
 
     fn relay_host(&mut self, host: &Word, port: &Word) -> Option<RelayTarget> {
+        let address = address(host, self.report);
         let mut reading =
             EndpointReader { lookup: self.lookup, report: self.report, any_port: false };
-        let address = reading.address(host);
         let ports = reading.ports(port, Protocol::Tcp(Families::Both));
         let (address, ports) = (address?, ports?);
         if ports.start() != ports.end() {
@@ -165,7 +167,7 @@ impl Resolver<'_> {
 
     /// A target that cannot be looked up is what it was before, if that is known.
     fn unknown_target(&mut self, word: &Word, error: &std::io::Error) -> Vec<(IpAddr, u32)> {
-        let reason = crate::config::reason(error);
+        let reason = reason(error);
         if let Some(Known::Host(before)) = self.lookup.before(&word.text) {
             self.goes_on_as_before(word, &reason);
             return before;
@@ -196,7 +198,7 @@ impl Resolver<'_> {
 }
 
 /// Whether a connection to `target` comes to a socket bound to `own`.
-pub(in crate::config) fn takes(own: SocketAddr, target: SocketAddr, lookup: &dyn Lookup) -> bool {
+pub(super) fn takes(own: SocketAddr, target: SocketAddr, lookup: &dyn Lookup) -> bool {
     let target = SocketAddr::new(target.ip().to_canonical(), target.port());
     let any = || {
         let same_family = own.is_ipv4() == target.is_ipv4();

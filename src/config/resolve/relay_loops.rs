@@ -13,11 +13,11 @@ use crate::config::model::{Action, Config, Endpoint, NotServed, RelayTarget, Ser
 
 /// The relays of a configuration: where each is in it, where it was said, and whether what is
 /// wrong there is contained.
-pub(in crate::config) type Relays = Vec<(usize, Span, bool)>;
+pub(super) type Relays = Vec<(usize, Span, bool)>;
 
 /// Reports each relay that closes a ring of them, at the last of the ring, which is left out
 /// of the configuration.
-pub(in crate::config) fn check(
+pub(super) fn check(
     config: &mut Config,
     relays: &Relays,
     lookup: &dyn Lookup,

@@ -3,12 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use super::endpoint::{Addresses, EndpointReader, ServiceField, WrittenAddress};
+use super::endpoint::ServiceField;
 use super::{Resolver, plain};
 use crate::config::attribute::Draft;
 use crate::config::diagnostic::Span;
 use crate::config::model::protocol::{Families, Protocol};
 use crate::config::model::{Endpoint, Known, SocketSpec, SocketType, Sought, with_port};
+use crate::config::syntax::address::{Addresses, WrittenAddress, address, has_address};
 use crate::config::syntax::entry::Entry;
 use crate::config::text::words::Word;
 
@@ -23,7 +24,7 @@ const LONGEST_PATH: usize = 107;
 
 impl Resolver<'_> {
     /// All sockets of an entry; what cannot be had is reported.
-    pub(in crate::config) fn sockets(
+    pub(super) fn sockets(
         &mut self,
         entry: &Entry,
         target: &ServiceField,
@@ -80,7 +81,7 @@ impl Resolver<'_> {
         let own = entry.settings.iter().any(|setting| setting.attribute.name == "interface");
         if !addresses.is_empty() {
             // A default address gives way to what an entry says itself.
-            let field = super::endpoint::has_address(&entry.endpoint.text);
+            let field = has_address(&entry.endpoint.text);
             if own && field && self.may_be_device(word) {
                 // Its sockets are tried again until it is there.
                 let message = format!("there is no network device `{}`", word.text);
@@ -98,9 +99,7 @@ impl Resolver<'_> {
                 return (addresses.clone(), None);
             }
         }
-        let mut reading =
-            EndpointReader { lookup: self.lookup, report: self.report, any_port: false };
-        match reading.address(word) {
+        match address(word, self.report) {
             Some(WrittenAddress::Host(host))
                 if self.lookup.before(&host.text).is_none()
                     && self.lookup.addresses(&host.text).is_err() =>

@@ -12,11 +12,11 @@ use crate::config::syntax::entry::Entry;
 use crate::config::text::words::Word;
 
 /// Type, protocol, wait and service field, all of them right.
-pub(in crate::config) struct Shape {
-    pub(in crate::config) socket_type: SocketType,
-    pub(in crate::config) protocol: Protocol,
-    pub(in crate::config) wait: bool,
-    pub(in crate::config) target: ServiceField,
+pub(super) struct Shape {
+    pub(super) socket_type: SocketType,
+    pub(super) protocol: Protocol,
+    pub(super) wait: bool,
+    pub(super) target: ServiceField,
 }
 
 /// Type, protocol and wait, as far as they are right.

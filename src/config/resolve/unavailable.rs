@@ -14,7 +14,7 @@ use crate::net::vsock::is_vsock;
 
 /// What costs several services something, and those.
 #[derive(Default)]
-pub(in crate::config) struct Costs(Vec<(Cause, Vec<String>)>);
+pub(super) struct Costs(Vec<(Cause, Vec<String>)>);
 
 impl Costs {
     fn add(&mut self, cause: &Cause, label: &str) {
@@ -27,7 +27,7 @@ impl Costs {
     }
 
     /// A line for all that cost the same services something.
-    pub(in crate::config) fn say(self, report: &mut Report) {
+    pub(super) fn say(self, report: &mut Report) {
         for (spans, labels) in self.by_whom() {
             let (Some((first, others)), Some(listed)) = (spans.split_first(), list(&labels)) else {
                 continue;
@@ -55,7 +55,7 @@ impl Costs {
 impl Resolver<'_> {
     /// Why an entry is not served, if that is so; what has been found about it stands in the
     /// report from `mark` on.
-    pub(in crate::config) fn reason(
+    pub(super) fn reason(
         &mut self,
         entry: &Entry,
         outcome: &EntryOutcome,
@@ -80,7 +80,7 @@ impl Resolver<'_> {
 impl Config {
     /// Takes what is not served, and `why`; of one that gives way to another entry that has
     /// been said.
-    pub(in crate::config) fn does_without(
+    pub(super) fn does_without(
         &mut self,
         entry: &Entry,
         outcome: EntryOutcome,
@@ -130,7 +130,7 @@ fn is_same(one: &Span, other: &Span) -> bool {
 impl Entry {
     /// What its service is called, as far as that can be told of one that may be wrong: as
     /// [`crate::config::model::Service::label`].
-    pub(in crate::config) fn label(&self) -> String {
+    pub(super) fn label(&self) -> String {
         let name = self.endpoint.text.as_str();
         if let Some(entry) = name.strip_prefix("tcpmux/") {
             return format!("tcpmux/{}", entry.trim_start_matches('+'));

@@ -8,7 +8,7 @@ use crate::config::text::words::Word;
 
 impl EndpointReader<'_> {
     /// `@name`.
-    pub(in crate::config) fn abstract_name(&mut self, word: &Word) -> Option<ServiceField> {
+    pub(super) fn abstract_name(&mut self, word: &Word) -> Option<ServiceField> {
         let name = word.os.as_bytes().get(1..).unwrap_or_default();
         // sun_path has 108 bytes, and the first one is NUL.
         if (1..=107).contains(&name.len()) {

@@ -9,7 +9,7 @@ use crate::net::vsock::{self, VsockAddress, is_vsock};
 
 impl EndpointReader<'_> {
     /// `vsock:PORT`, `vsock:CID:PORT`; systemd writes `vsock::PORT` for the first one.
-    pub(in crate::config) fn vsock(&mut self, word: &Word) -> Option<ServiceField> {
+    pub(super) fn vsock(&mut self, word: &Word) -> Option<ServiceField> {
         let rest = word.text.get(vsock::PREFIX.len()..).unwrap_or_default();
         let (cid, port) = rest.rsplit_once(':').unwrap_or(("", rest));
         let cid = if matches!(cid, "" | "*") { Some(vsock::ANY) } else { vsock::number(cid) };

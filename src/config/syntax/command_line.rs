@@ -5,16 +5,13 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
+use super::address::has_address;
 use super::entry::{Entry, Indented, Setting, Withhold, indented};
-use crate::config::attribute::Draft;
-use crate::config::diagnostic::Severity;
 use crate::config::diagnostic::report::Report;
 use crate::config::facts::Lookup;
 use crate::config::model::Origin;
-use crate::config::resolve::endpoint::has_address;
 use crate::config::text::source::File;
 use crate::config::text::words::{Word, quote};
-use crate::config::{Loaded, finish};
 use crate::net::vsock::is_vsock;
 
 /// What stands behind `oxinetd run`.
@@ -38,10 +35,12 @@ struct Pseudo {
     user: Option<Word>,
 }
 
-/// The service of a command line.
-#[must_use]
-pub fn from_command_line(spec: &RunSpec, lookup: &dyn Lookup) -> Loaded {
-    let mut report = Report::default();
+/// The entry that a command line stands for; none where nothing is named that could serve.
+pub(in crate::config) fn entry_of(
+    spec: &RunSpec,
+    lookup: &dyn Lookup,
+    report: &mut Report,
+) -> Option<Entry> {
     report.opened("command line");
     let (file, places) = written(spec);
     let word = |index: usize, text: &str| {
@@ -52,7 +51,7 @@ pub fn from_command_line(spec: &RunSpec, lookup: &dyn Lookup) -> Loaded {
     let mut settings = Vec::new();
     for (index, option) in spec.options.iter().enumerate() {
         let range = places.get(index + 1).cloned().unwrap_or(0..0);
-        settings.extend(self::option(option, &file, range, &mut pseudo, &mut report));
+        settings.extend(self::option(option, &file, range, &mut pseudo, report));
     }
     let first = 1 + spec.options.len();
     // A relay is no program, and there is no other word for it.
@@ -71,20 +70,15 @@ pub fn from_command_line(spec: &RunSpec, lookup: &dyn Lookup) -> Loaded {
         report
             .error(&word(0, "").span, "no program is named")
             .help("write `oxinetd run 8080 -- date`");
-        return Loaded { diagnostics: report.into_sorted(), ..Loaded::default() };
+        return None;
     };
     if let Some((what, help)) = mistaken(&spec.endpoint) {
         report.error(&word(0, &spec.endpoint).span, what).help(help);
-        return Loaded { diagnostics: report.into_sorted(), ..Loaded::default() };
+        return None;
     }
     let broken = report.errors() > 0;
     let fixed = |text: &str| word(0, text);
-    let entry = Entry { settings, broken, ..entry(spec, program, &words, &fixed, pseudo, lookup) };
-    let mut base = Draft::default();
-    base.attributes.process.umask = None;
-    base.attributes.process.chdir = None;
-    base.attributes.process.inherit_environment = true;
-    finish(&[entry], lookup, report, Some(base))
+    Some(Entry { settings, broken, ..entry(spec, program, &words, &fixed, pseudo, lookup) })
 }
 
 /// What other programs call an endpoint, and what it is here.
@@ -109,7 +103,7 @@ fn mistaken(endpoint: &str) -> Option<(String, String)> {
     })
 }
 
-/// The entry that a command line stands for; `fixed` makes words it leaves unsaid.
+/// The same but for its settings; `fixed` makes words it leaves unsaid.
 fn entry(
     spec: &RunSpec,
     program: &Word,
@@ -213,14 +207,6 @@ fn option(
         },
     }
     None
-}
-
-impl Loaded {
-    /// Whether something cannot be meant.
-    #[must_use]
-    pub fn has_errors(&self) -> bool {
-        self.diagnostics.iter().any(|one| one.severity == Severity::Error)
-    }
 }
 
 #[cfg(test)]

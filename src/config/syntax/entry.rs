@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use crate::config::attribute::relevance::ServiceKind;
 use crate::config::attribute::value::{Operator, Value};
 use crate::config::attribute::{self, Attribute, Draft};
 use crate::config::diagnostic::Span;
@@ -12,6 +13,7 @@ use crate::config::model::Origin;
 use crate::config::model::protocol::Families;
 use crate::config::text::source::{File, is_blank};
 use crate::config::text::words::{self, Word};
+use crate::net::vsock::is_vsock;
 
 /// One entry: the fields of a line and what belongs to it.
 #[derive(Debug, Clone)]
@@ -84,6 +86,23 @@ pub(crate) struct Setting {
 }
 
 impl Entry {
+    /// What kind of service it is, by its words as far as they are right.
+    pub(in crate::config) fn kind(&self) -> ServiceKind {
+        let starts = |text: &str, word: &str| {
+            text.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word))
+        };
+        ServiceKind {
+            internal: self.program.text == "internal" && !self.program.quoted,
+            stream: !starts(&self.socket_type.text, "dgram"),
+            waits: starts(&self.wait.text, "wait"),
+            ip: ["tcp", "udp"].iter().any(|family| starts(&self.protocol.text, family)),
+            fronted: starts(&self.socket_type.text, "stream")
+                && ["tcp", "unix"].iter().any(|family| starts(&self.protocol.text, family))
+                && !starts(&self.endpoint.text, "tcpmux/")
+                && !is_vsock(&self.endpoint.text),
+        }
+    }
+
     /// Whether a setting of its own has this name.
     pub(crate) fn says(&self, name: &str) -> bool {
         self.settings.iter().any(|setting| setting.attribute.name == name)

@@ -4,6 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::inetd::{Context, Reader};
+use crate::config::diagnostic::reading::{help_with_reading, reason};
 use crate::config::text::words::Word;
 
 /// What editors and package managers leave behind.
@@ -73,16 +74,13 @@ impl Reader<'_> {
                 .help("take one of the `.include` lines away");
             return;
         }
-        match crate::config::named(path, itself, self.lookup) {
+        match self.lookup.read_either(path, itself) {
             Ok(bytes) => self.read(path, &bytes, context.clone()),
             Err(error) => {
                 let missing = "the name is relative to the file that says it; a pattern like `conf.d/*.conf` may match nothing";
                 self.report
-                    .error(
-                        &pattern.span,
-                        format!("cannot read `{name}`: {}", crate::config::reason(&error)),
-                    )
-                    .help(crate::config::help_with_reading(&error, missing));
+                    .error(&pattern.span, format!("cannot read `{name}`: {}", reason(&error)))
+                    .help(help_with_reading(&error, missing));
             }
         }
     }

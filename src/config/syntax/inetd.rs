@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::address::addresses;
 use super::dialect::Dialect;
 use super::entry::{Entry, Indented, Setting, indented};
 use super::line;
@@ -16,7 +17,6 @@ use crate::config::diagnostic::report::Report;
 use crate::config::diagnostic::suggest::{listed, nearest};
 use crate::config::facts::Lookup;
 use crate::config::model::Origin;
-use crate::config::resolve::endpoint::EndpointReader;
 use crate::config::text::source::{File, Line, is_blank, is_comment};
 use crate::config::text::words::{self, Word};
 
@@ -187,10 +187,8 @@ impl Reader<'_> {
         {
             context.address = (address != "*").then(|| only.slice(0..address.len()));
             let address = only.slice(0..address.len());
-            let mut reading =
-                EndpointReader { lookup: self.lookup, report: self.report, any_port: false };
             // What takes a wrong address from here says the same again, which is shown once.
-            let _ = reading.addresses(&address);
+            let _ = addresses(&address, self.report);
             return Above::Nothing;
         }
         let origin = Origin { file: Rc::clone(&file.name), line: line.number };

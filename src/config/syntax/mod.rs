@@ -1,5 +1,6 @@
 //! The spellings of a configuration: each makes the same entries of its text.
 
+pub(super) mod address;
 pub(super) mod command_line;
 pub(super) mod dialect;
 pub(super) mod entry;

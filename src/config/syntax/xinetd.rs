@@ -21,6 +21,7 @@ use std::rc::Rc;
 use super::entry::Entry;
 use super::include::{is_regular_name, pattern_in, sort};
 use super::inetd::{Context, Reader};
+use crate::config::diagnostic::reading::{help_with_reading, reason};
 use crate::config::diagnostic::report::Report;
 use crate::config::model::Origin;
 use crate::config::text::source::File;
@@ -167,7 +168,7 @@ impl Reader<'_> {
                 .help("take one of the lines that include it away");
             return;
         }
-        match crate::config::named(path, itself, self.lookup) {
+        match self.lookup.read_either(path, itself) {
             Ok(bytes) => {
                 let file = File::from_bytes(&path.to_string_lossy(), &bytes, self.report);
                 self.collect(&file, path, collected);
@@ -179,14 +180,8 @@ impl Reader<'_> {
             }
             Err(error) => {
                 self.report
-                    .error(
-                        &said.span,
-                        format!("cannot read `{name}`: {}", crate::config::reason(&error)),
-                    )
-                    .help(crate::config::help_with_reading(
-                        &error,
-                        "correct the path, or take the line out",
-                    ));
+                    .error(&said.span, format!("cannot read `{name}`: {}", reason(&error)))
+                    .help(help_with_reading(&error, "correct the path, or take the line out"));
             }
         }
     }

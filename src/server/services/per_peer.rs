@@ -21,6 +21,7 @@ use crate::admission::{Denial, Permit};
 use crate::net::address::Address;
 use crate::net::datagram::{self, Flow};
 use crate::net::listener::{self, Socket};
+use crate::net::own_address;
 use crate::server::Server;
 use crate::server::programs::starting::ProgramStart;
 use crate::server::reactor::slab::Key;
@@ -255,7 +256,7 @@ impl Server {
     /// that it would get would talk to each other for ever. Another host is nobody of us:
     /// there are protocols whose two ends have one port.
     fn is_one_of_us(&self, peer: SocketAddr) -> bool {
-        let is_here = |ip: IpAddr| ip.is_loopback() || is_own_address(peer);
+        let is_here = |ip: IpAddr| ip.is_loopback() || own_address::may_be_own(peer);
         self.sessions.guard.is_own_port(peer.port()) && is_here(peer.ip().to_canonical())
     }
 
@@ -301,22 +302,6 @@ impl Server {
     }
 }
 
-/// Whether an address is this machine's: the way there begins and ends at it. It may be if that
-/// cannot be told; but there is a way to all that are.
-fn is_own_address(address: SocketAddr) -> bool {
-    let way_to = || {
-        let socket = UdpSocket::from(listener::udp_socket(&address)?);
-        socket.connect(address)?;
-        socket.local_addr()
-    };
-    match way_to() {
-        Ok(own) => own.ip() == address.ip(),
-        Err(error) => {
-            !matches!(error.kind(), ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable)
-        }
-    }
-}
-
 /// A socket on its way to a peer's program.
 #[derive(Debug)]
 pub(in crate::server) struct PendingPeer {
@@ -331,18 +316,4 @@ pub(in crate::server) struct PendingPeer {
     pub(in crate::server) expected: usize,
     /// How often that was not so, or others' came in.
     pub(in crate::server) looks: u32,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_own_address;
-
-    #[test]
-    fn an_address_is_ours_if_it_may_be() {
-        assert!(is_own_address("127.0.0.1:9".parse().unwrap()));
-        // There is a way to this one, or there is none.
-        assert!(!is_own_address("192.0.2.1:9".parse().unwrap()));
-        // The system does not say: a socket has to ask for this one (EACCES).
-        assert!(is_own_address("255.255.255.255:9".parse().unwrap()));
-    }
 }

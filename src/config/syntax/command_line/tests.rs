@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use super::{Loaded, RunSpec, from_command_line};
+use super::RunSpec;
 use crate::config::fake::FakeLookup;
 use crate::config::model::{Action, Endpoint, Service};
+use crate::config::{Loaded, from_command_line};
 
 fn spec(endpoint: &str, options: &[&str], command: &[&str]) -> RunSpec {
     RunSpec {
