@@ -211,26 +211,12 @@ impl Admission {
         Err(Denial::Rest(reason, until.and_then(|until| self.timeline.instant(until))))
     }
 
-    /// Lets this peer start, if it may. It is counted until its permit comes back.
-    ///
-    /// # Errors
-    /// [`Denial::Refuse`]; a `wait` service's program has no connection that could be closed,
-    /// and is told to rest instead.
-    pub(crate) fn admit(
-        &mut self,
-        seen: &Observed,
-        id: ServiceId,
-        peer: Address,
-    ) -> Result<Permit, Denial> {
-        self.try_admit(seen, id, peer).map_err(|reason| self.deny(seen.now, id, reason))
-    }
-
-    /// The same where whoever is not admitted may be looked at again: nothing is said of him
-    /// before [`Admission::deny`].
+    /// Lets this peer start, if it may. It is counted until its permit comes back. Whoever is
+    /// not admitted may be looked at again: nothing is said of him before [`Admission::deny`].
     ///
     /// # Errors
     /// Why not.
-    pub(crate) fn try_admit(
+    pub(crate) fn admit(
         &mut self,
         seen: &Observed,
         id: ServiceId,
@@ -385,7 +371,8 @@ impl Admission {
         }
     }
 
-    /// What becomes of somebody who is not admitted, for this reason.
+    /// What becomes of somebody who is not admitted, for this reason. A `wait` service's program
+    /// has no connection that could be closed: it is told to rest instead.
     pub(crate) fn deny(&mut self, now: Instant, id: ServiceId, reason: Reason) -> Denial {
         if reason == Reason::Gone {
             return Denial::Refuse(reason);

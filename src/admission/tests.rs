@@ -41,7 +41,9 @@ impl Desk {
         id: ServiceId,
         peer: Address,
     ) -> Result<(), Denial> {
-        self.admission.admit(seen, id, peer).map(|permit| self.permits.push(permit))
+        let admitted = self.admission.admit(seen, id, peer);
+        let admitted = admitted.map_err(|reason| self.admission.deny(seen.now, id, reason));
+        admitted.map(|permit| self.permits.push(permit))
     }
 
     pub(super) fn release(&mut self, now: Instant, id: ServiceId, source: Source) -> Wake {

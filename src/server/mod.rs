@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`reactor`] | what can happen, and when. It does not know what an event means |
 //! | [`services`] | services and their listeners: opened, paused, lent to programs, changed by a reload |
-//! | [`sessions`] | clients that are served without a program, and what clients are told before and after one |
+//! | [`sessions`] | whoever is served, and what clients are told before and after that |
 //! | [`programs`] | programs: started, watched, ended and reaped, and what they leave behind |
 //! | [`control`] | those who ask about the server, and what they tell it to do |
 //! | [`upgrade`] | the program on disk goes on in the place of this one |
@@ -13,7 +13,7 @@
 //! | [`idle_exit`] | the end, when nobody has been here for long |
 //! | [`peers`] | everybody who is here, and the last who were |
 //! | [`reload`] | a reload from the signal to its end |
-//! | [`state`] | what is known of services, listeners, children, conversations |
+//! | [`state`] | what is known of services, listeners, programs |
 //! | [`stopping`] | draining, and the end |
 //! | [`turning`] | the turn of the loop |
 

@@ -1,12 +1,11 @@
-//! The list of peers, for SIGUSR1 and SIGUSR2: everybody who is here, and the last
-//! thousand who were, in the order in which they came.
+//! The list of peers, for SIGUSR1 and SIGUSR2: everybody who is here, each of whom has a
+//! [session](super::sessions::session), and the last thousand who were, in the order in which
+//! they came.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::log::events;
 use crate::net::address::Address;
 
 /// How many peers are remembered after they ended.
@@ -45,85 +44,40 @@ pub(crate) struct Peer {
     pub since: Instant,
 }
 
-/// All running peers and the last [`REMEMBERED`] ended ones. Every change costs
-/// O(log n); memory is bounded by the number of running peers.
+/// How many have come, and the last [`REMEMBERED`] who have gone.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
-    /// Ordered by number, which is the order of connecting.
-    known: BTreeMap<PeerId, Peer>,
-    /// The ended ones among them, the one that ended first in front.
-    ended: VecDeque<PeerId>,
+    /// The one that went first in front.
+    gone: VecDeque<(PeerId, Peer)>,
     total: u64,
 }
 
 impl Peers {
-    /// An empty list.
+    /// As they were known before: how many there have been, and who has gone, in order.
     #[must_use]
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
-    /// Tells the log of each, in the order of connecting.
-    pub(crate) fn tell(&self) {
-        for (id, peer) in self.iter() {
-            let whom = (peer.address, &*peer.service);
-            events::peer(id.number(), whom, peer.pid, peer.running);
-        }
-    }
-
-    /// A peer has come to a service and is now served, by `pid` if by a program.
-    pub(crate) fn connected(
-        &mut self,
-        address: Address,
-        service: Rc<str>,
-        pid: Option<u32>,
-        now: Instant,
-    ) -> PeerId {
-        self.total = self.total.saturating_add(1);
-        let id = PeerId(self.total);
-        self.known.insert(id, Peer { address, service, pid, running: true, since: now });
-        id
-    }
-
-    /// A running peer is served by this program from now on (after tcpmux has asked
-    /// for the name).
-    pub(crate) fn handed_to(&mut self, id: PeerId, pid: u32) {
-        if let Some(peer) = self.known.get_mut(&id).filter(|peer| peer.running) {
-            peer.pid = Some(pid);
-        }
-    }
-
-    /// A running peer is no longer served. Telling it twice changes nothing.
-    pub(crate) fn ended(&mut self, id: PeerId) {
-        let Some(peer) = self.known.get_mut(&id).filter(|peer| peer.running) else { return };
-        peer.running = false;
-        self.ended.push_back(id);
-        if self.ended.len() > REMEMBERED
-            && let Some(oldest) = self.ended.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-    }
-
-    /// As they were known before: everybody who connected, by number, and those that have
-    /// ended, in order. Of the latter the last ones are kept.
-    #[must_use]
-    pub(crate) fn restored(
-        total: u64,
-        known: impl Iterator<Item = (u64, Peer)>,
-        ended: impl Iterator<Item = u64>,
-    ) -> Self {
-        let known = known.map(|(number, peer)| (PeerId(number), Peer { running: true, ..peer }));
-        let mut peers = Self { known: known.collect(), ended: VecDeque::new(), total };
-        for number in ended {
-            peers.ended(PeerId(number));
-        }
+    pub(crate) fn restored(total: u64, gone: impl Iterator<Item = (PeerId, Peer)>) -> Self {
+        let mut peers = Self { gone: VecDeque::new(), total };
+        gone.for_each(|(id, peer)| peers.ended(id, peer));
         peers
+    }
+
+    /// The number of one more, who has come to a service and is now served.
+    pub(crate) fn connected(&mut self) -> PeerId {
+        self.total = self.total.saturating_add(1);
+        PeerId(self.total)
+    }
+
+    /// Somebody is no longer served.
+    pub(crate) fn ended(&mut self, id: PeerId, peer: Peer) {
+        if self.gone.len() == REMEMBERED {
+            self.gone.pop_front();
+        }
+        self.gone.push_back((id, Peer { running: false, ..peer }));
     }
 
     /// Those that have ended, the one that ended first in front.
     pub(crate) fn ended_ones(&self) -> impl Iterator<Item = PeerId> {
-        self.ended.iter().copied()
+        self.gone.iter().map(|(id, _)| *id)
     }
 
     /// How many have connected since the server started.
@@ -132,90 +86,71 @@ impl Peers {
         self.total
     }
 
-    /// How many are served now.
-    #[must_use]
-    pub(crate) fn running(&self) -> usize {
-        self.known.len().saturating_sub(self.ended.len())
-    }
-
-    /// All that are known, in the order in which they connected.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
-        self.known.iter().map(|(id, peer)| (*id, peer))
-    }
-
-    /// Those who connected after this one.
-    pub(crate) fn after(&self, last: Option<PeerId>) -> impl Iterator<Item = (PeerId, &Peer)> {
-        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
-        self.known.range((from, Bound::Unbounded)).map(|(id, peer)| (*id, peer))
+    /// In the order in which they came, the first `most` of those who came after one: of
+    /// those who are here and did so, in that order, and of those who have gone.
+    pub(crate) fn in_order(
+        &self,
+        here: impl Iterator<Item = (PeerId, Peer)>,
+        after: Option<PeerId>,
+        most: usize,
+    ) -> Vec<(PeerId, Peer)> {
+        let gone = self.gone.iter().filter(|(id, _)| after.is_none_or(|after| *id > after));
+        let mut all: Vec<_> = here.take(most).chain(gone.cloned()).collect();
+        all.sort_unstable_by_key(|(id, _)| *id);
+        all.truncate(most);
+        all
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
+    use proptest::prelude::{Strategy, any, prop_assert_eq, proptest};
 
-    fn connect(peers: &mut Peers) -> PeerId {
-        peers.connected(Address::None, Rc::from("echo/tcp"), Some(7), Instant::now())
+    fn peer() -> Peer {
+        let (address, service) = (Address::None, Rc::from("echo/tcp"));
+        Peer { address, service, pid: Some(7), running: true, since: Instant::now() }
+    }
+
+    fn ids(list: &[(PeerId, Peer)]) -> Vec<(u64, bool)> {
+        list.iter().map(|(id, peer)| (id.number(), peer.running)).collect()
     }
 
     #[test]
     fn shows_peers_in_the_order_of_connecting() {
-        let mut peers = Peers::new();
-        let ids: Vec<_> = (0..3).map(|_| connect(&mut peers)).collect();
-        peers.ended(ids[2]);
-        peers.ended(ids[0]);
-        let shown: Vec<_> = peers.iter().map(|(id, peer)| (id.number(), peer.running)).collect();
-        assert_eq!(shown, [(1, false), (2, true), (3, false)]);
-        assert_eq!((peers.total(), peers.running()), (3, 1));
-    }
-
-    #[test]
-    fn ending_twice_counts_once() {
-        let mut peers = Peers::new();
-        let id = connect(&mut peers);
-        peers.ended(id);
-        peers.ended(id);
-        peers.ended(PeerId(99));
-        assert_eq!((peers.running(), peers.iter().count()), (0, 1));
+        let mut peers = Peers::default();
+        let came: Vec<_> = (0..4).map(|_| peers.connected()).collect();
+        peers.ended(came[2], peer());
+        peers.ended(came[0], peer());
+        let here = || [came[1], came[3]].into_iter().map(|id| (id, peer()));
+        let shown = ids(&peers.in_order(here(), None, usize::MAX));
+        assert_eq!(shown, [(1, false), (2, true), (3, false), (4, true)]);
+        let shown = ids(&peers.in_order(here().skip(1), Some(came[1]), 1));
+        assert_eq!((shown, peers.total()), (vec![(3, false)], 4));
     }
 
     #[test]
     fn the_list_goes_on_where_it_was() {
-        let mut peers = Peers::new();
-        let ids: Vec<_> = (0..5).map(|_| connect(&mut peers)).collect();
-        peers.ended(ids[3]);
-        peers.ended(ids[1]);
-        let known: Vec<_> = peers.iter().map(|(id, peer)| (id.number(), peer.clone())).collect();
-        let ended: Vec<_> = peers.ended_ones().map(PeerId::number).collect();
+        let mut peers = Peers::default();
+        let came: Vec<_> = (0..5).map(|_| peers.connected()).collect();
+        peers.ended(came[3], peer());
+        peers.ended(came[1], peer());
+        let ended: Vec<u64> = peers.ended_ones().map(PeerId::number).collect();
         assert_eq!(ended, [4, 2]);
-        let mut again = Peers::restored(5, known.into_iter(), ended.into_iter());
-        assert!(again.iter().eq(peers.iter()));
-        again.ended(ids[0]);
-        assert_eq!((again.running(), connect(&mut again).number()), (2, 6));
-    }
-
-    #[test]
-    fn a_program_is_named_later() {
-        let mut peers = Peers::new();
-        let id = peers.connected(Address::None, Rc::from("tcpmux/date"), None, Instant::now());
-        peers.handed_to(id, 12);
-        peers.ended(id);
-        peers.handed_to(id, 13);
-        assert_eq!(peers.iter().next().unwrap().1.pid, Some(12));
+        let mut again = Peers::restored(5, peers.gone.iter().cloned());
+        assert_eq!(again.gone, peers.gone);
+        assert_eq!(again.connected().number(), 6);
     }
 
     #[test]
     fn a_million_ended_peers_cost_no_memory() {
-        let mut peers = Peers::new();
-        let first = connect(&mut peers);
+        let mut peers = Peers::default();
         for _ in 0..1_000_000 {
-            let id = connect(&mut peers);
-            peers.ended(id);
+            let id = peers.connected();
+            peers.ended(id, peer());
         }
-        assert_eq!(peers.iter().count(), REMEMBERED + 1);
-        assert_eq!(peers.iter().next().unwrap().0, first, "a running peer is never forgotten");
-        assert_eq!(peers.total(), 1_000_001);
+        assert_eq!((peers.gone.len(), peers.total()), (REMEMBERED, 1_000_000));
+        assert!(peers.gone.capacity() < 2 * REMEMBERED + 64);
         assert!(size_of::<(PeerId, Peer)>() < 128);
     }
 
@@ -223,25 +158,32 @@ mod tests {
         #[test]
         fn remembers_exactly_the_running_and_the_last_ended(
             steps in proptest::collection::vec(any::<u16>().prop_map(usize::from), 0..4_000),
+            portion in 1usize..200,
         ) {
-            let mut peers = Peers::new();
+            let mut peers = Peers::default();
             let (mut running, mut ended) = (Vec::new(), Vec::new());
             for step in steps {
                 if step % 5 < 3 || running.is_empty() {
-                    running.push(connect(&mut peers));
+                    running.push(peers.connected());
                 } else {
                     let id = running.swap_remove(step % running.len());
-                    peers.ended(id);
+                    peers.ended(id, peer());
                     ended.push(id);
                 }
             }
+            running.sort_unstable();
             let mut expected = running.clone();
             expected.extend(ended.iter().rev().take(REMEMBERED));
             expected.sort_unstable();
-            let shown: Vec<_> = peers.iter().map(|(id, _)| id).collect();
+            let (mut shown, mut last) = (Vec::new(), None);
+            loop {
+                let here = running.iter().filter(|id| last.is_none_or(|last| **id > last));
+                let some = peers.in_order(here.map(|id| (*id, peer())), last, portion);
+                let Some((id, _)) = some.last() else { break };
+                last = Some(*id);
+                shown.extend(some.iter().map(|(id, _)| *id));
+            }
             prop_assert_eq!(shown, expected);
-            prop_assert_eq!(peers.running(), running.len());
-            prop_assert!(running.iter().all(|id| peers.known[id].running));
         }
     }
 }

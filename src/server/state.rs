@@ -1,4 +1,4 @@
-//! What the server knows while it runs: services, listeners, children, and what
+//! What the server knows while it runs: services, listeners, programs, and what
 //! comes out of them. Plain data; what is done with it is in the other files.
 
 use std::fs::File;
@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::peers::PeerId;
 use super::reactor::slab::Key;
 use super::reactor::timers::Timer;
 use super::services::peer_queue::SortedDatagrams;
@@ -15,14 +14,10 @@ use super::services::straying::PeerSocket;
 use super::sessions::banners::Banners;
 use super::sessions::closing::KeptConnection;
 use super::sessions::idling::IdleWatch;
-use super::sessions::stream::Stream;
-use crate::admission::{Permit, ServiceId};
-use crate::builtin::Conversation;
-use crate::config::model::{Leftovers, LogOnSuccess, OnStop, Service, SocketSpec};
+use crate::admission::ServiceId;
+use crate::config::model::{Leftovers, OnStop, Service, SocketSpec};
 use crate::control::statistics::{LastError, Statistics};
 use crate::log::events::Label;
-use crate::net::address::Address;
-use crate::net::fronted::{Fronted, Whom};
 use crate::net::listener::{Connection, Listener, ShownEndpoint};
 use crate::spawn::Prepared;
 use crate::spawn::sandbox::cgroup::Cgroup;
@@ -155,7 +150,6 @@ impl ListenerState {
 /// those that run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms {
-    pub(super) log: LogOnSuccess,
     pub(super) on_stop: OnStop,
     /// Between TERM and KILL.
     pub(super) kill_after: Duration,
@@ -166,7 +160,6 @@ impl Terms {
     pub(super) fn of(service: &Service) -> Self {
         let attributes = &service.attributes;
         Self {
-            log: attributes.log.on_success,
             on_stop: attributes.ending.on_stop,
             kill_after: attributes.ending.kill_after,
             leftovers: attributes.ending.leftovers,
@@ -176,19 +169,11 @@ impl Terms {
 
 /// A running program.
 #[derive(Debug)]
-pub(super) struct Child {
+pub(super) struct ProgramStage {
     pub(super) pid: i32,
     /// Readable when it has ended; none while it is young.
     pub(super) pidfd: Option<OwnedFd>,
-    /// The service it was started for, which a reload may have replaced or removed.
-    pub(super) service: Key,
     pub(super) terms: Terms,
-    pub(super) label: Label,
-    /// None once its end has been announced: others may have its place.
-    pub(super) permit: Option<Permit>,
-    pub(super) peer: Address,
-    pub(super) peer_id: PeerId,
-    pub(super) started: Instant,
     /// The listener that it has, for `wait` services.
     pub(super) listener: Option<Key>,
     pub(super) stderr: Option<Key>,
@@ -248,42 +233,4 @@ impl StderrState {
             queued: false,
         }
     }
-}
-
-/// Somebody who is served by a built-in service.
-#[derive(Debug)]
-pub(super) struct Guest {
-    pub(super) service: Key,
-    pub(super) label: Label,
-    pub(super) log: LogOnSuccess,
-    pub(super) permit: Permit,
-    pub(super) peer: Address,
-    /// What stood before its data.
-    pub(super) fronted: Option<Rc<Fronted>>,
-    pub(super) peer_id: PeerId,
-    pub(super) started: Instant,
-}
-
-impl Guest {
-    /// Who it is, and through whom it has come.
-    pub(super) fn whom(&self) -> Whom {
-        Whom { peer: self.peer, via: self.fronted.as_ref().and_then(|it| it.via) }
-    }
-}
-
-/// A connection to a built-in service.
-#[derive(Debug)]
-pub(super) struct ConversationState {
-    pub(super) guest: Guest,
-    pub(super) conversation: Conversation,
-    pub(super) stream: Stream,
-    /// When something last went on.
-    pub(super) active: Instant,
-    /// How long it may be silent.
-    pub(super) silence: Duration,
-    /// Its service has said so.
-    pub(super) limited: bool,
-    /// When its timer is due.
-    pub(super) due: Instant,
-    pub(super) queued: bool,
 }

@@ -105,14 +105,8 @@ impl Server {
         for key in self.services.listeners.keys() {
             self.shut_listener(key);
         }
-        for key in self.programs.children.keys() {
-            self.end_child(key);
-        }
-        for key in self.sessions.builtins.keys() {
-            self.close_conversation(key, "drained");
-        }
-        for key in self.sessions.relays.keys() {
-            self.close_relay(key);
+        for key in self.sessions.table.keys() {
+            self.close_session(key, "drained");
         }
         self.close_newcomers();
     }
@@ -125,9 +119,7 @@ impl Server {
         self.shut_empty();
         let is_open = |(_, state): (Key, &ListenerState)| state.listener.is_some();
         let empty = !self.services.listeners.iter().any(is_open)
-            && self.programs.children.len() == 0
-            && self.sessions.builtins.len() == 0
-            && self.sessions.relays.len() == 0
+            && self.sessions.table.len() == 0
             && self.sessions.banners.len() == 0
             && self.sessions.newcomers.all.len() == 0
             && !self.ends_leftovers();
@@ -136,8 +128,16 @@ impl Server {
         }
     }
 
+    /// Tells the log of everybody who is or was here, in the order of connecting.
+    pub(super) fn list_peers(&self) {
+        for (id, peer) in self.sessions.everybody() {
+            let whom = (peer.address, &*peer.service);
+            events::peer(id.number(), whom, peer.pid, peer.running);
+        }
+    }
+
     pub(super) fn count_peers(&self) {
-        events::peer_counts(self.sessions.peers.total(), self.sessions.peers.running());
+        events::peer_counts(self.sessions.peers.total(), self.sessions.table.len());
     }
 
     /// Stops as each service wants it. The log, for whose reader is waited, comes after it.
@@ -147,7 +147,7 @@ impl Server {
         self.tidy(Tidy::Everything);
         self.give_up_trial();
         self.manager.notifier.stopping();
-        for key in self.programs.children.keys() {
+        for key in self.sessions.table.programs_that(|_, _| true) {
             self.stop_child(key);
         }
         self.programs.spawner.let_spares_go();
@@ -160,7 +160,7 @@ impl Server {
 
     /// Says who the peers are and were, and what is left to say.
     pub(super) fn say_farewell(&mut self) {
-        self.sessions.peers.tell();
+        self.list_peers();
         self.count_peers();
         events::stopping(self.life.stop.unwrap_or("-"));
         for key in self.services.all.keys() {

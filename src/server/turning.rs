@@ -142,7 +142,7 @@ impl Server {
                 self.programs.stderr.get_mut(key).map(|stderr| &mut stderr.queued)
             }
             Owner::Conversation(key) => {
-                self.sessions.builtins.get_mut(key).map(|conversation| &mut conversation.queued)
+                self.sessions.table.builtin(key).map(|builtin| &mut builtin.queued)
             }
             Owner::Relay(key) => return self.relay_announced(key, Side::Client),
             Owner::RelayTarget(key) => return self.relay_announced(key, Side::Target),
@@ -244,7 +244,7 @@ impl Server {
         while let Some(signal) = self.reactor.signals.next_signal() {
             match signal {
                 Signal::Reload => _ = self.reload(),
-                Signal::ListPeers => self.sessions.peers.tell(),
+                Signal::ListPeers => self.list_peers(),
                 Signal::CountPeers => self.count_peers(),
                 Signal::Stop(name) => self.stop_for_reason(name),
                 Signal::ChildEnded => self.reap_orphans(),

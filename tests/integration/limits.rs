@@ -169,7 +169,11 @@ fn those_who_are_there_count_for_a_limit_of_their_address_that_a_reload_sets() {
         let daemon = Daemon::start(&tcp_line(port, program));
         let old = [tcp(port), tcp(port), tcp(port)];
         assert!(old.iter().all(served));
-        let _ = daemon.reload(&(tcp_line(port, program) + "    per_source = 2\n"));
+        let (unlimited, limited) = (tcp_line(port, program), "    per_source = 2\n");
+        // Once, however often it is set.
+        for text in [unlimited.clone() + limited, unlimited.clone(), unlimited + limited] {
+            let _ = daemon.reload(&text);
+        }
         assert_eq!(read_to_any_end(tcp(port)), "", "{program}: three are there");
         let is_end = |line: &Line| line.about("ended", port) || line.about("closed", port);
         for (number, gone) in old[1..].iter().enumerate() {

@@ -10,6 +10,7 @@ use crate::control::request::Request;
 use crate::net::address::Address;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
+use crate::server::sessions::session::SessionStage;
 use crate::server::state::{Rest, Stopped};
 
 impl Server {
@@ -161,9 +162,11 @@ impl Server {
     /// The program that has this socket has it no more: what is opened in its place is not to
     /// be taken back when that program ends.
     fn forget_holder(&mut self, key: Key) {
-        self.programs
-            .children
-            .each(|child| child.listener = child.listener.filter(|held| *held != key));
+        self.sessions.table.each(|session| {
+            if let SessionStage::Program(child) = &mut session.stage {
+                child.listener = child.listener.filter(|held| *held != key);
+            }
+        });
     }
 
     fn labels(&self, keys: &[Key]) -> String {
@@ -175,31 +178,23 @@ impl Server {
     /// Ends the program of this pid, or everything that serves this peer.
     fn kill(&mut self, who: &str) -> Result<String, RequestRefusal> {
         let whom = Whom::read(who);
-        let children = self.programs.children.iter();
-        let children = children.filter(|(_, it)| whom.is_program(it.pid) || whom.is_peer(it.peer));
-        let children: Vec<Key> = children.map(|(key, _)| key).collect();
-        let conversations =
-            self.sessions.builtins.iter().filter(|(_, it)| whom.is_peer(it.guest.peer));
-        let conversations: Vec<Key> = conversations.map(|(key, _)| key).collect();
-        let relays = self.sessions.relays.iter().filter(|(_, it)| whom.is_peer(it.peer()));
-        let relays: Vec<Key> = relays.map(|(key, _)| key).collect();
-        if children.is_empty() && conversations.is_empty() && relays.is_empty() {
+        let (mut found, mut pids) = (Vec::new(), Vec::new());
+        for (key, session) in self.sessions.table.iter() {
+            let pid = session.program().map(|program| program.pid);
+            if whom.is_peer(session.client.peer) || pid.is_some_and(|pid| whom.is_program(pid)) {
+                found.push(key);
+                pids.extend(pid.map(|pid| pid.to_string()));
+            }
+        }
+        if found.is_empty() {
             let error =
                 format!("no program and no peer here is {who:?}; `oxinetd peers` lists them");
             return Err(RequestRefusal { error });
         }
-        let pids = children.iter().filter_map(|key| self.programs.children.get(*key));
-        let pids: Vec<String> = pids.map(|child| child.pid.to_string()).collect();
-        for key in &children {
-            self.end_child(*key);
+        let closed = found.len().saturating_sub(pids.len());
+        for key in found {
+            self.close_session(key, "killed");
         }
-        for key in &conversations {
-            self.close_conversation(*key, "killed");
-        }
-        for key in &relays {
-            self.close_relay(*key);
-        }
-        let closed = conversations.len().saturating_add(relays.len());
         Ok(match (pids.is_empty(), closed) {
             (true, _) => format!("closed {closed}"),
             (false, 0) => format!("sent TERM to {}", pids.join(", ")),

@@ -73,7 +73,7 @@ impl Server {
     pub(super) fn tell_peers(&mut self, key: Key) {
         let answer = PeersAnswer {
             total: self.sessions.peers.total(),
-            running: self.sessions.peers.running(),
+            running: self.sessions.table.len(),
             peers: Vec::new(),
         };
         let mut before = answer::line(&answer);
@@ -157,11 +157,11 @@ impl Server {
 
     fn more_peers(&self, last: &mut Option<PeerId>, first: &mut bool, out: &mut Vec<u8>) -> bool {
         let mut told = 0;
-        for (id, peer) in self.sessions.peers.after(*last).take(PORTION) {
+        for (id, peer) in self.sessions.peers_after(*last, PORTION) {
             if !std::mem::take(first) {
                 out.push(b',');
             }
-            let _ = serde_json::to_writer(&mut *out, &self.peer_status(id, peer));
+            let _ = serde_json::to_writer(&mut *out, &self.peer_status(id, &peer));
             *last = Some(id);
             told += 1;
         }
@@ -213,7 +213,11 @@ impl Server {
             uptime: self.reactor.now.saturating_duration_since(self.life.born.1).as_secs(),
             running: self.admission.total_running(),
             max_children: self.admission.max_children(),
-            conversations: self.sessions.builtins.len().saturating_add(self.sessions.relays.len()),
+            conversations: self
+                .sessions
+                .table
+                .builtins()
+                .saturating_add(self.sessions.table.relays()),
             lingering: self.sessions.closing.dismissed.len(),
             left_behind: self.left_behind(),
             accepted,
@@ -326,8 +330,8 @@ impl Server {
     fn peers_of(&self, key: Key) -> Vec<PeerStatus> {
         let Some(state) = self.services.all.get(key) else { return Vec::new() };
         let here = |peer: &Peer| peer.running && *peer.service == *state.label;
-        let peers = self.sessions.peers.iter().filter(|(_, peer)| here(peer));
-        peers.map(|(id, peer)| self.peer_status(id, peer)).collect()
+        let peers = self.sessions.everybody().into_iter().filter(|(_, peer)| here(peer));
+        peers.map(|(id, peer)| self.peer_status(id, &peer)).collect()
     }
 
     fn peer_status(&self, id: PeerId, peer: &Peer) -> PeerStatus {

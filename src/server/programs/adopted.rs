@@ -67,7 +67,7 @@ impl Server {
     /// Those of them that something may have begun that began then, the youngest first; none
     /// if nobody can tell.
     pub(super) fn adopted_since(&mut self, since: Duration) -> Option<Vec<(Duration, i32)>> {
-        let programs = self.programs.children.len();
+        let programs = self.sessions.table.programs();
         if programs > MOST_CHILDREN {
             return None;
         }
@@ -79,8 +79,8 @@ impl Server {
         Some(self.sessions.closing.adopted.young(since))
     }
 
-    fn without_programs(&self, pids: &mut HashSet<i32>) {
-        for (_, child) in self.programs.children.iter() {
+    pub(super) fn without_programs(&self, pids: &mut HashSet<i32>) {
+        for (.., child) in self.sessions.table.each_program() {
             pids.remove(&child.pid);
         }
     }

@@ -1,7 +1,7 @@
 //! Children that have ended: each is reaped by its number, which costs the same with
 //! one and with ten thousand of them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::watching::MOMENT;
@@ -11,9 +11,9 @@ use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::services::waiting::WaitRun;
-use crate::server::state::Child;
-use crate::spawn::child;
-use crate::spawn::{Failure, Stage};
+use crate::server::sessions::closing::Ended;
+use crate::server::sessions::session::{Client, Session, SessionEnd, SessionStage};
+use crate::spawn::{self, Failure, child};
 use crate::sys::process::{self, ChildExit};
 
 /// A `wait` program that fails sooner than this has failed at once.
@@ -34,24 +34,22 @@ impl Server {
         self.let_client_go(key);
         self.programs.ended.push(key);
         self.programs.tidy_by.get_or_insert(self.reactor.now + MOMENT);
-        self.programs
-            .children
-            .get(key)
-            .is_some_and(|child| child.listener.is_some() || child.kept.is_some())
+        let child = self.sessions.table.program(key);
+        child.is_some_and(|child| child.listener.is_some() || child.kept.is_some())
     }
 
     /// Its client need not wait until it is reaped and the log has it, where closing costs
     /// nothing of the answer.
     fn let_client_go(&mut self, key: Key) {
-        if let Some(child) = self.programs.children.get_mut(key) {
+        if let Some((_, child)) = self.sessions.table.program_mut(key) {
             child.kept.take_if(|kept| !kept.would_lose());
         }
     }
 
     fn release_child(&mut self, key: Key) {
-        let Some(child) = self.programs.children.get_mut(key) else { return };
-        let service = child.service;
-        if let Some(permit) = child.permit.take() {
+        let Some((client, _)) = self.sessions.table.program_mut(key) else { return };
+        let service = client.service;
+        if let Some(permit) = client.permit.take() {
             self.release(permit, service);
         }
     }
@@ -59,7 +57,7 @@ impl Server {
     /// Reaps a child that has ended; true if it is there no more.
     pub(in crate::server) fn reap_if_ended(&mut self, key: Key) -> bool {
         self.look_at_peer_socket(key);
-        let Some(child) = self.programs.children.get(key) else { return true };
+        let Some(child) = self.sessions.table.program(key) else { return true };
         // As long as it is not reaped, its number, and that of its group, is nobody else's.
         let end = match process::ended(Some(child.pid), !child.keeps_its_number()) {
             Ok(None) => return false,
@@ -72,9 +70,16 @@ impl Server {
 
     fn reaped(&mut self, key: Key, end: End) {
         self.release_child(key);
-        let Some(mut child) = self.programs.children.remove(key) else { return };
+        let Some(Session { client, stage: SessionStage::Program(mut child) }) =
+            self.sessions.table.remove(key)
+        else {
+            debug_assert!(false, "no program has a session of this key");
+            return;
+        };
         // First of all, since the client waits for it.
-        self.close_kept(&mut child);
+        if let Some(kept) = child.kept.take() {
+            self.close_ended(Ended { pid: child.pid, kept });
+        }
         // Closing the pidfd ends its registration. A child on its way to exec may hold
         // a copy for a moment; an event from that has a key that names nobody.
         if let Some(deadline) = child.deadline {
@@ -87,27 +92,17 @@ impl Server {
         if let Some(stderr) = child.stderr {
             self.program_ended(stderr);
         }
-        let failure = match end {
-            End::Status(child::FAILED) => self.programs.spawner.failure_of(child.pid),
-            _ => {
-                self.programs.spawner.forget_failure(child.pid);
-                None
-            }
-        };
-        let time = self.reactor.now.saturating_duration_since(child.started);
-        let program = failure.and_then(|failure| self.program_of(&child, failure));
-        tell(&child, end, (failure, program.as_deref()), time);
-        self.count_end(&child, end, (failure, program.as_deref()), time);
-        self.sessions.peers.ended(child.peer_id);
         // Somebody else may have reaped one of which nothing is known.
         if child.keeps_its_number() && end != End::Unknown {
-            self.hold_group(&child);
+            self.hold_group(&client, &child);
         }
-        let listener = child.listener;
-        if child.group.is_some() {
+        let failure = self.failure_of(&client, child.pid, end);
+        let time = self.reactor.now.saturating_duration_since(client.since);
+        self.end(client, &SessionEnd::Ended(child.pid, end, failure));
+        if child.group.take().is_some() {
             self.tidy_groups();
         }
-        if let Some(listener) = listener {
+        if let Some(listener) = child.listener {
             let run = match time < AT_ONCE {
                 true if end != End::Status(0) => WaitRun::Failed,
                 true => WaitRun::Short,
@@ -117,13 +112,27 @@ impl Server {
         }
     }
 
-    /// The program that could not be executed, if that is what has failed.
-    fn program_of(&self, child: &Child, failure: Failure) -> Option<PathBuf> {
-        let service = &self.services.all.get(child.service)?.service;
-        match &service.action {
-            Action::Program(program) if failure.stage == Stage::Exec => Some(program.path.clone()),
-            _ => None,
+    /// Why it has not become a program, and what could not be executed, if that is what has
+    /// failed.
+    fn failure_of(
+        &mut self,
+        client: &Client,
+        pid: i32,
+        end: End,
+    ) -> Option<(Failure, Option<PathBuf>)> {
+        if end != End::Status(child::FAILED) {
+            self.programs.spawner.forget_failure(pid);
+            return None;
         }
+        let failure = self.programs.spawner.failure_of(pid)?;
+        let service = self.services.all.get(client.service).map(|state| &state.service.action);
+        let path = match service {
+            Some(Action::Program(program)) if failure.stage == spawn::Stage::Exec => {
+                Some(program.path.clone())
+            }
+            _ => None,
+        };
+        Some((failure, path))
     }
 
     /// Removes the groups of processes that nobody needs any more; what still runs in
@@ -153,27 +162,9 @@ impl Server {
 
     /// What `on_stop` says for a program whose service goes or whose server stops.
     pub(in crate::server) fn stop_child(&mut self, key: Key) {
-        let child = self.programs.children.get(key);
+        let child = self.sessions.table.program(key);
         if child.is_some_and(|child| child.terms.on_stop == OnStop::Terminate) {
             self.end_child(key);
-        }
-    }
-}
-
-fn tell(
-    child: &Child,
-    end: End,
-    (failure, program): (Option<Failure>, Option<&Path>),
-    time: Duration,
-) {
-    match failure {
-        Some(failure) => {
-            let stage = failure.stage.as_str();
-            let step = (stage, program);
-            events::failed(&child.label, child.peer, Some(child.pid), step, &failure);
-        }
-        None => {
-            events::ended(&child.label, child.peer, child.pid, (end, time), child.terms.log);
         }
     }
 }

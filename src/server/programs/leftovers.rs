@@ -19,7 +19,8 @@ use crate::server::Server;
 use crate::server::reactor::slab::{Key, Slab};
 use crate::server::reactor::timers::Timer;
 use crate::server::sessions::closing::{Ended, KeptConnection};
-use crate::server::state::Child;
+use crate::server::sessions::session::Client;
+use crate::server::state::ProgramStage;
 use crate::upgrade::state::{self, Told};
 
 /// How soon it is looked whether those who were told have ended; each time it takes twice as
@@ -101,7 +102,7 @@ impl Default for Left {
     }
 }
 
-impl Child {
+impl ProgramStage {
     /// Its number is still needed when it has ended, so it is not reaped at once.
     pub(super) fn keeps_its_number(&self) -> bool {
         self.overdue || self.ends_its_leftovers()
@@ -114,12 +115,12 @@ impl Child {
 
 impl Server {
     /// A program has ended, and is not reaped yet: its session is to end, too.
-    pub(super) fn hold_session(&mut self, child: &Child) {
+    pub(super) fn hold_session(&mut self, client: &Client, child: &ProgramStage) {
         let (due, told) = match child.overdue {
             true => (child.deadline.unwrap_or(self.reactor.now), Told::Group),
             false => (self.reactor.now + child.terms.kill_after, Told::Nobody),
         };
-        let of = (child.label.clone(), child.peer, child.terms.log);
+        let of = (client.label.clone(), client.peer, client.log);
         let remains = Remains::new(of, told, self.reactor.now);
         self.keep_group(DoomedGroup { pid: child.pid, due, remains: Some(Box::new(remains)) });
     }
@@ -262,11 +263,10 @@ impl Server {
 
     /// The server stops: kills what is left of programs that have ended, or that have had TERM.
     pub(super) fn finish_sessions(&mut self) {
-        let ending =
-            self.programs.children.iter().filter(|(_, it)| it.overdue && it.ends_its_leftovers());
-        let ending: Vec<i32> = ending.map(|(_, child)| child.pid).collect();
         let mut leaders = self.leaders();
-        leaders.extend(ending);
+        let programs = self.sessions.table.each_program();
+        let ending = programs.filter(|(.., it)| it.overdue && it.ends_its_leftovers());
+        leaders.extend(ending.map(|(.., child)| child.pid));
         if leaders.is_empty() {
             return;
         }

@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 
 use super::reactor::Reactor;
 use super::reactor::slab::{Key, Slab};
-use super::state::{Child, StderrState};
+use super::state::StderrState;
 use crate::spawn::Spawner;
 use crate::spawn::sandbox::cgroup::Cgroups;
 use exit_notifier::ExitNotifier;
@@ -47,7 +47,6 @@ use leftovers::Left;
 /// All programs, and what is left of them.
 pub(super) struct Programs {
     pub(super) spawner: Spawner,
-    pub(super) children: Slab<Child>,
     pub(super) stderr: Slab<StderrState>,
     pub(super) exit_notifier: ExitNotifier,
     /// Children whose end has been announced and that are not reaped yet.
@@ -72,7 +71,6 @@ impl Programs {
     pub(super) fn new(spawner: Spawner, reactor: &Reactor, told_of_ends: bool) -> io::Result<Self> {
         Ok(Self {
             spawner,
-            children: Slab::new(),
             stderr: Slab::new(),
             exit_notifier: ExitNotifier::new(reactor.poll.registry(), told_of_ends)?,
             ended: Vec::new(),

@@ -47,9 +47,7 @@ impl Server {
             others.remove(&group.pid);
         }
         if process::has_pidfds() {
-            for (_, child) in self.programs.children.iter() {
-                others.remove(&child.pid);
-            }
+            self.without_programs(&mut others);
         }
         for pid in others {
             if matches!(process::ended(Some(pid), false), Ok(Some(_))) {
@@ -78,8 +76,8 @@ impl Server {
             self.look_at_trial();
             return true;
         }
-        let ours = self.programs.children.iter().find(|(_, child)| child.pid == pid);
-        if let Some((key, _)) = ours {
+        let ours = self.sessions.table.each_program().find(|(.., child)| child.pid == pid);
+        if let Some((key, ..)) = ours {
             self.reap_if_ended(key);
             return true;
         }

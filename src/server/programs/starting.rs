@@ -1,7 +1,6 @@
 //! Starting a program: for a connection, for the first datagram of a peer, or with
 //! the socket of a `wait` service itself. All go through [`Server::start`].
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
@@ -16,11 +15,16 @@ use crate::server::peers::PeerId;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::sessions::closing::KeptConnection;
-use crate::server::state::{Child, StderrState, Terms};
+use crate::server::sessions::idling::{IdleWatch, Movement};
+use crate::server::sessions::session::{Client, SessionStage};
+use crate::server::state::{ProgramStage, StderrState, Terms};
 use crate::spawn::environment::ConnectionEnvironment;
 use crate::spawn::sandbox::cgroup::Cgroup;
 use crate::spawn::{DescriptorTable, NotStarted, SandboxRefusal, Started};
 use crate::sys::descriptor;
+
+/// The step of a start at which most fail.
+pub(in crate::server) const SPAWN: &str = "spawn";
 
 /// What became of a start.
 pub(in crate::server) enum StartOutcome {
@@ -76,7 +80,7 @@ impl Server {
             prepared = self.prepare_again(service).unwrap_or(prepared);
         }
         if let Some(refusal) = prepared.refusal() {
-            self.start_failed_at((service, peer), permit, refusal.stage, &refusal.error);
+            self.start_failed((service, peer), permit, (refusal.stage, &refusal.error));
             return StartOutcome::Failed(socket);
         }
         let before = Instant::now();
@@ -88,7 +92,7 @@ impl Server {
             }
             Err(failed) if failed.may_pass() => StartOutcome::Later(failed, permit),
             Err(failed) => {
-                self.start_failed((service, peer), permit, &failed.error);
+                self.start_failed((service, peer), permit, (SPAWN, &failed.error));
                 if prepared.group().is_some_and(|group| !group.exists()) {
                     // The next finds another.
                     self.prepare_again(service);
@@ -140,7 +144,7 @@ impl Server {
             StartOutcome::Runs(key) => Some(key),
             StartOutcome::Failed(_) => None,
             StartOutcome::Later(failed, permit) => {
-                self.start_failed((start.service, start.peer), permit, &failed.error);
+                self.start_failed((start.service, start.peer), permit, (SPAWN, &failed.error));
                 None
             }
         }
@@ -156,41 +160,40 @@ impl Server {
         let ProgramStart { service, peer, .. } = *start;
         let pid = started.pid;
         let stderr = started.stderr.map(|pipe| self.keep_stderr(pipe, service, label.clone(), pid));
-        let terms = Terms::of(definition);
         let whom = Whom { peer, via: start.facts.via() };
-        events::accepted(&label, whom, Some(pid), terms.log);
-        let shown = u32::try_from(pid).ok();
-        let peer_id = match start.peer_id {
-            Some(known) => {
-                self.sessions.peers.handed_to(known, shown.unwrap_or_default());
-                known
-            }
-            None => self.sessions.peers.connected(peer, label.name(), shown, self.reactor.now),
-        };
+        let what = (label, definition.attributes.log.on_success);
+        let client = self.begin(service, what, (whom, start.peer_id), (Some(pid), permit));
+        let (now, limits) = (self.reactor.now, &definition.attributes.limits);
         let kept = KeptConnection::of(started.socket, definition, before);
-        let child = Child {
+        let still = limits.idle_timeout.filter(|_| kept.is_some());
+        let child = ProgramStage {
             pid,
             pidfd: None,
-            service,
-            terms,
-            label,
-            permit: Some(permit),
-            peer,
-            peer_id,
-            started: self.reactor.now,
+            terms: Terms::of(definition),
             listener: start.listener,
             peer_socket: None,
             kept,
-            watched: None,
+            watched: still.map(|limit| Box::new(IdleWatch::new(limit, Movement::since(now)))),
             stderr,
             group,
-            deadline: None,
+            deadline: limits.timeout.map(|timeout| now + timeout),
             overdue: false,
         };
-        let key = self.programs.children.insert(child);
-        self.set_deadline(key, definition.attributes.limits.timeout);
-        self.watch_movement(key);
+        let key = self.keep_program(client, child);
         self.watch_in_a_moment(key);
+        key
+    }
+
+    /// A program runs: until when may it, and when is it looked whether anything has moved?
+    pub(in crate::server) fn keep_program(&mut self, client: Client, child: ProgramStage) -> Key {
+        let (deadline, look) = (child.deadline, child.watched.as_ref().map(|it| it.due));
+        let key = self.sessions.table.insert(client, SessionStage::Program(Box::new(child)));
+        if let Some(deadline) = deadline {
+            self.reactor.timers.set(deadline, Timer::Overdue(key));
+        }
+        if let Some(look) = look {
+            self.reactor.timers.set(look, Timer::Still(key));
+        }
         key
     }
 
@@ -210,23 +213,13 @@ impl Server {
         })
     }
 
-    /// Somebody admitted cannot be served: says so and gives back what was counted.
+    /// Somebody admitted cannot be served, since this step has failed: says so and gives back
+    /// what was counted.
     pub(in crate::server) fn start_failed(
-        &mut self,
-        whom: (Key, Address),
-        permit: Permit,
-        error: &io::Error,
-    ) {
-        self.start_failed_at(whom, permit, "spawn", error);
-    }
-
-    /// The same, at a step of its own.
-    fn start_failed_at(
         &mut self,
         (service, peer): (Key, Address),
         permit: Permit,
-        stage: &str,
-        error: &dyn std::fmt::Display,
+        (stage, error): (&str, &dyn std::fmt::Display),
     ) {
         if let Some(state) = self.services.all.get(service) {
             events::failed(&state.label, peer, None, (stage, None), error);

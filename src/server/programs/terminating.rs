@@ -10,9 +10,8 @@ use super::time_limits::DoomedGroup;
 use crate::config::model::OnStop;
 use crate::log::events;
 use crate::server::Server;
-use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
-use crate::server::state::Child;
+use crate::server::state::ProgramStage;
 use crate::server::stopping::Drain;
 use crate::sys::proc::{others, stat_of};
 
@@ -56,9 +55,8 @@ impl Server {
         self.life.ending = ServerEnding::Waits;
         // Those that had TERM before had their time.
         self.finish_overdue();
-        let theirs =
-            self.programs.children.iter().map(|(_, child)| child).filter(|it| ends_with_us(it));
-        let times: Vec<Duration> = theirs.map(|child| child.terms.kill_after).collect();
+        let theirs = self.sessions.table.each_program().filter(|(.., it)| ends_with_us(it));
+        let times: Vec<Duration> = theirs.map(|(.., child)| child.terms.kill_after).collect();
         let Some(longest) = times.iter().max() else { return };
         let running = u32::try_from(times.len()).unwrap_or(u32::MAX);
         events::draining(LONGEST.min(*longest), running, None);
@@ -75,10 +73,9 @@ impl Server {
 
     /// Tells programs to end that have not been told, and whether there are any.
     fn waits_for_programs(&mut self) -> bool {
-        let theirs = self.programs.children.iter().filter(|(_, child)| ends_with_us(child));
-        let theirs: Vec<Key> = theirs.map(|(key, _)| key).collect();
+        let theirs = self.sessions.table.programs_that(|_, child| ends_with_us(child));
         for key in &theirs {
-            if let Some(child) = self.programs.children.get_mut(*key) {
+            if let Some((_, child)) = self.sessions.table.program_mut(*key) {
                 child.terms.kill_after = child.terms.kill_after.min(LONGEST);
             }
             self.stop_child(*key);
@@ -103,7 +100,7 @@ impl Server {
     }
 }
 
-fn ends_with_us(child: &Child) -> bool {
+fn ends_with_us(child: &ProgramStage) -> bool {
     child.terms.on_stop == OnStop::Terminate
 }
 

@@ -4,7 +4,7 @@
 //! as soon as the leader has been reaped. So a leader that ends before its group had
 //! its time is told of as usual, but stays unreaped until the group has been killed.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -18,7 +18,8 @@ use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::sessions::idling::IDLE;
-use crate::server::state::Child;
+use crate::server::sessions::session::Client;
+use crate::server::state::ProgramStage;
 
 /// Groups that are given time after their leader's end; with more than that, they
 /// are killed at once.
@@ -36,26 +37,17 @@ pub(in crate::server) struct DoomedGroup {
 }
 
 impl Server {
-    /// A program has been started: until when may it run?
-    pub(super) fn set_deadline(&mut self, key: Key, timeout: Option<Duration>) {
-        let Some(child) = self.programs.children.get_mut(key) else { return };
-        child.deadline = timeout.map(|timeout| self.reactor.now + timeout);
-        if let Some(deadline) = child.deadline {
-            self.reactor.timers.set(deadline, Timer::Overdue(key));
-        }
-    }
-
     /// A program has had its time: TERM, or KILL if it has had that.
     pub(in crate::server) fn overdue(&mut self, key: Key) {
-        let Some(child) = self.programs.children.get_mut(key) else { return };
+        let Some((client, child)) = self.sessions.table.program_mut(key) else { return };
         let name = if child.overdue { "KILL" } else { "TERM" };
         let is_idle = child.watched.as_ref().is_some_and(|watched| watched.is_over);
         let how = (name, is_idle.then_some(IDLE));
-        events::timeout(&child.label, child.peer, child.pid, how, child.terms.log);
+        events::timeout(&client.label, client.peer, child.pid, how, client.log);
         if child.overdue {
             child.deadline = None;
             if let Err(error) = signal_group(child.pid, Signal::SIGKILL) {
-                events::trouble(&child.label, "kill", &error);
+                events::trouble(&client.label, "kill", &error);
             }
             return;
         }
@@ -63,10 +55,10 @@ impl Server {
     }
 
     fn terminate(&mut self, key: Key) {
-        let Some(child) = self.programs.children.get_mut(key) else { return };
+        let Some((client, child)) = self.sessions.table.program_mut(key) else { return };
         if let Err(error) = signal_group(child.pid, Signal::SIGTERM) {
             // It has become another user, by a set-user-id program.
-            events::trouble(&child.label, "kill", &error);
+            events::trouble(&client.label, "kill", &error);
         }
         // A program that is stopped does not hear the signal.
         let _ = signal_group(child.pid, Signal::SIGCONT);
@@ -78,9 +70,10 @@ impl Server {
 
     /// A program is to end: TERM now, KILL if that does not help in time.
     pub(in crate::server) fn end_child(&mut self, key: Key) {
-        let Some(child) = self.programs.children.get_mut(key).filter(|child| !child.overdue) else {
+        let Some((_, child)) = self.sessions.table.program_mut(key) else { return };
+        if child.overdue {
             return;
-        };
+        }
         if let Some(deadline) = child.deadline.take() {
             self.reactor.timers.cancel(deadline, Timer::Overdue(key));
         }
@@ -89,11 +82,11 @@ impl Server {
 
     /// The leader of a group that has had TERM, or of a session that is to end with it, has
     /// ended; it is not reaped yet. The others have the rest of their time.
-    pub(super) fn hold_group(&mut self, child: &Child) {
+    pub(super) fn hold_group(&mut self, client: &Client, child: &ProgramStage) {
         // As process 1 we look for whoever has ended, and might find it again and again.
         let can_wait = || !self.facts.told_of_ends || orphans::can_be_told_apart();
         match child.deadline {
-            _ if child.ends_its_leftovers() && can_wait() => self.hold_session(child),
+            _ if child.ends_its_leftovers() && can_wait() => self.hold_session(client, child),
             Some(due) if self.programs.doomed.groups.len() < GROUPS && can_wait() => {
                 self.keep_group(DoomedGroup { pid: child.pid, due, remains: None });
             }
@@ -127,7 +120,7 @@ impl Server {
 
     /// The server stops: nobody will be there to kill those who had TERM.
     pub(in crate::server) fn finish_overdue(&mut self) {
-        for (_, child) in self.programs.children.iter().filter(|(_, child)| child.overdue) {
+        for (_, _, child) in self.sessions.table.each_program().filter(|(.., it)| it.overdue) {
             let _ = signal_group(child.pid, Signal::SIGKILL);
         }
         self.finish_sessions();

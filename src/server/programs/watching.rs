@@ -19,14 +19,14 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll};
 
-use crate::admission::{Denial, Permit, ServiceId, Source};
+use crate::admission::{ServiceId, Source};
 use crate::log::events;
-use crate::net::address::Address;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
-use crate::server::state::{Child, StderrState};
+use crate::server::sessions::session::Session;
+use crate::server::state::{ProgramStage, StderrState};
 use crate::sys::descriptor;
 use crate::sys::process;
 
@@ -64,7 +64,7 @@ pub(in crate::server) fn at_latest(when: Instant) -> Instant {
 impl Server {
     /// A program has been started.
     pub(super) fn watch_in_a_moment(&mut self, key: Key) {
-        let Some(child) = self.programs.children.get(key) else { return };
+        let Some(child) = self.sessions.table.program(key) else { return };
         let somebody_waits = child.listener.is_some()
             || !self.services.paused.is_empty()
             || !self.sessions.holding.is_empty()
@@ -93,7 +93,7 @@ impl Server {
     /// at.
     pub(in crate::server) fn some_end_announced(&mut self) -> bool {
         let keeps =
-            |key: &Key| self.programs.children.get(*key).is_some_and(|child| child.kept.is_some());
+            |key: &Key| self.sessions.table.program(*key).is_some_and(|child| child.kept.is_some());
         let awaited = self.programs.spawner.awaits_end();
         let ended = self
             .programs
@@ -107,7 +107,7 @@ impl Server {
     fn reap_young(&mut self, ended: Option<i32>) {
         let Some(first) = ended else { return };
         self.look_at_young(first);
-        while self.programs.children.len() <= FEW
+        while self.sessions.table.programs() <= FEW
             && let Ok(Some((pid, _))) = process::ended(None, false)
         {
             if !self.look_at_young(pid) {
@@ -119,7 +119,7 @@ impl Server {
     /// True if it was one that is young, and has ended.
     fn look_at_young(&mut self, pid: i32) -> bool {
         let is_it =
-            |key: &&Key| self.programs.children.get(**key).is_some_and(|child| child.pid == pid);
+            |key: &&Key| self.sessions.table.program(**key).is_some_and(|child| child.pid == pid);
         let key = self.programs.unwatched.iter().find(is_it).copied();
         key.is_some_and(|key| self.reap_if_ended(key))
     }
@@ -133,11 +133,11 @@ impl Server {
             if self.reap_if_ended(key) {
                 continue;
             }
-            let is_young = |child: &Child| {
+            let is_young = |it: &Session| {
                 tidy == Tidy::WhatIsDue
-                    && self.reactor.now.saturating_duration_since(child.started) < YOUTH
+                    && self.reactor.now.saturating_duration_since(it.client.since) < YOUTH
             };
-            if self.programs.children.get(key).is_some_and(is_young) {
+            if self.sessions.table.get(key).is_some_and(is_young) {
                 self.programs.unwatched.push(key);
             } else {
                 self.watch_child(key);
@@ -155,22 +155,12 @@ impl Server {
         }
     }
 
-    /// Whether this peer may start.
-    pub(in crate::server) fn admits(
-        &mut self,
-        id: ServiceId,
-        peer: Address,
-    ) -> Result<Permit, Denial> {
-        self.look_for_room(id, Some(Source::from(peer)));
-        self.admission.admit(&self.observed(), id, peer)
-    }
-
     /// Reaps a program whose end has been announced, or that cannot be polled.
     pub(in crate::server) fn look_at_child(&mut self, key: Key) {
         if self.reap_if_ended(key) {
             return;
         }
-        if self.programs.children.get(key).is_some_and(|child| child.pidfd.is_none()) {
+        if self.sessions.table.program(key).is_some_and(|child| child.pidfd.is_none()) {
             return self.watch_child(key);
         }
         // Announced too early: whoever traces it is told first.
@@ -179,13 +169,14 @@ impl Server {
 
     /// Polls a program, and its pipe. One that has ended is announced at once.
     pub(in crate::server) fn watch_child(&mut self, key: Key) {
-        let Some(child) = self.programs.children.get_mut(key) else { return };
-        let (label, stderr) = (child.label.clone(), child.stderr);
+        let Some((client, child)) = self.sessions.table.program_mut(key) else { return };
+        let stderr = child.stderr;
         // Without pidfds a signal tells of every end.
         if process::has_pidfds()
             && let Err(error) = poll_child(&self.reactor.poll, child, key)
         {
             self.reactor.timers.set(self.reactor.now + LOOK, Timer::Child(key));
+            let label = client.label.clone();
             if self.exhaustion_is_new() {
                 events::trouble(&label, "pidfd", &error);
             }
@@ -194,9 +185,8 @@ impl Server {
             self.watch_stderr(stderr);
         }
         self.watch_peer_socket(key);
-        if let Some(kept) =
-            self.programs.children.get_mut(key).and_then(|child| child.kept.as_mut())
-        {
+        let child = self.sessions.table.program_mut(key);
+        if let Some(kept) = child.and_then(|(_, child)| child.kept.as_mut()) {
             descriptor::raise_held_in_place(&mut kept.socket);
         }
     }
@@ -214,7 +204,7 @@ impl Server {
     }
 }
 
-fn poll_child(poll: &Poll, child: &mut Child, key: Key) -> io::Result<()> {
+fn poll_child(poll: &Poll, child: &mut ProgramStage, key: Key) -> io::Result<()> {
     let pidfd = descriptor::raise_held(process::open_pidfd(child.pid)?);
     let token = token::pack(Owner::Child(key));
     poll.registry().register(&mut SourceFd(&pidfd.as_raw_fd()), token, Interest::READABLE)?;

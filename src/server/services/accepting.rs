@@ -15,7 +15,7 @@ use crate::net::address::{Address, canonical};
 use crate::net::listener::{Accepted, Bound, Connection, Listener, own_address, set_keepalive};
 use crate::server::Server;
 use crate::server::peers::PeerId;
-use crate::server::programs::starting::{ProgramStart, StartOutcome};
+use crate::server::programs::starting::{ProgramStart, SPAWN, StartOutcome};
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::token::Owner;
 use crate::server::sessions::holding::Caller;
@@ -215,7 +215,7 @@ impl Server {
                 self.park(key, Connection { socket, peer, peer_gid, fronted }, &error);
             }
             StartOutcome::Later(failed, permit) => {
-                self.start_failed((owner, peer), permit, &failed.error);
+                self.start_failed((owner, peer), permit, (SPAWN, &failed.error));
             }
             StartOutcome::Runs(_) | StartOutcome::Failed(_) => {}
         }
@@ -248,7 +248,7 @@ impl Server {
             StartOutcome::Runs(_) => None,
             StartOutcome::Failed(socket) => Some(socket),
             StartOutcome::Later(failed, permit) => {
-                self.start_failed((owner, peer), permit, &failed.error);
+                self.start_failed((owner, peer), permit, (SPAWN, &failed.error));
                 Some(failed.socket)
             }
         }
@@ -278,7 +278,7 @@ impl Server {
         match descriptor::set_blocking(&socket) {
             Ok(()) => self.start(start, permit, socket),
             Err(error) => {
-                self.start_failed((start.service, start.peer), permit, &error);
+                self.start_failed((start.service, start.peer), permit, (SPAWN, &error));
                 StartOutcome::Failed(socket)
             }
         }

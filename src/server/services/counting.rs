@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::path::Path;
 use std::time::Duration;
 
 use crate::control::statistics::{Statistics, exit_word};
@@ -11,8 +10,6 @@ use crate::log::events::End;
 use crate::server::Server;
 use crate::server::control::render::unix_time;
 use crate::server::reactor::slab::Key;
-use crate::server::state::Child;
-use crate::spawn::Failure;
 
 /// How many sockets of services have been opened and closed since the start.
 #[derive(Debug, Clone, Copy, Default)]
@@ -76,27 +73,14 @@ impl Server {
         self.count(service, |counters| counters.failed(now, message.clone()));
     }
 
-    /// A program has ended, or what should have become one.
-    pub(in crate::server) fn count_end(
-        &mut self,
-        child: &Child,
-        end: End,
-        (failure, program): (Option<Failure>, Option<&Path>),
-        time: Duration,
-    ) {
-        if let (Some(failure), Some(program)) = (failure, program) {
-            let error = format!("{}: {failure}", program.display());
-            return self.count_failure(child.service, failure.stage.as_str(), &error);
-        }
-        if let Some(failure) = failure {
-            return self.count_failure(child.service, failure.stage.as_str(), &failure);
-        }
+    /// A program has ended.
+    pub(in crate::server) fn count_end(&mut self, service: Key, end: End, time: Duration) {
         let how = match end {
             End::Status(status) => exit_word(status),
             End::Signal(name) => Cow::Borrowed(name),
             End::Unknown => Cow::Borrowed("unknown"),
         };
-        self.count(child.service, |counters| counters.ended(how.clone(), time));
+        self.count(service, |counters| counters.ended(how.clone(), time));
     }
 
     /// Bytes of a program's standard error that were thrown away.

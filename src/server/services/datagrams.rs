@@ -3,7 +3,6 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::admission::Denial;
 use crate::builtin::{Share, WallClock, answer};
 use crate::config::model::Builtin;
 use crate::control::statistics::Statistics;
@@ -75,7 +74,7 @@ impl Server {
             log::debug!("unanswered peer={peer} reason={rejection:?}");
             return Ok(());
         }
-        if self.admits_datagram(service, peer.into())
+        if self.may_answer(service, peer.into())
             && let Some(Socket::Udp(socket)) = self.datagram_socket(key)
         {
             datagram::send_from(socket, out, peer, to).map_err(lost)?;
@@ -95,20 +94,11 @@ impl Server {
     }
 
     /// The service's own limits on starts; an answer is over as soon as it is begun.
-    fn admits_datagram(&mut self, service: Key, peer: Address) -> bool {
-        let Some(state) = self.services.all.get(service) else { return false };
-        let id = state.admission;
-        match self.admits(id, peer) {
-            Ok(permit) => {
-                let _ = self.admission.release(self.reactor.now, permit);
-                self.count(service, Statistics::served);
-                true
-            }
-            Err(Denial::Refuse(reason) | Denial::Rest(reason, _)) => {
-                self.refuse(service, peer, reason);
-                false
-            }
-        }
+    fn may_answer(&mut self, service: Key, peer: Address) -> bool {
+        let Some(permit) = self.admits_datagram(service, peer) else { return false };
+        let _ = self.admission.release(self.reactor.now, permit);
+        self.count(service, Statistics::served);
+        true
     }
 
     fn answer_unix(
@@ -144,7 +134,7 @@ impl Server {
                 return Ok(());
             }
         };
-        if self.admits_datagram(service, Address::None)
+        if self.may_answer(service, Address::None)
             && let Some(Socket::UnixDatagram(socket)) = self.datagram_socket(key)
         {
             datagram::answer_unix(socket, out, &sender, &route).map_err(lost)?;

@@ -236,9 +236,7 @@ impl Server {
 
     /// What `on_stop` says for the programs of a service.
     pub(in crate::server) fn stop_children_of(&mut self, key: Key) {
-        let children = self.programs.children.iter().filter(|(_, child)| child.service == key);
-        let children: Vec<Key> = children.map(|(child, _)| child).collect();
-        for child in children {
+        for child in self.sessions.table.programs_that(|client, _| client.service == key) {
             self.stop_child(child);
         }
     }

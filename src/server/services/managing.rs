@@ -74,7 +74,7 @@ impl Server {
         let all = self.services.all.len();
         let services = self.services.all.iter().filter(|(_, state)| self.is_served(state)).count();
         let silent = all.saturating_sub(services);
-        NotifyStatus { services, silent, programs: self.programs.children.len(), refused }
+        NotifyStatus { services, silent, programs: self.sessions.table.programs(), refused }
     }
 
     /// Whether anybody can come to it.

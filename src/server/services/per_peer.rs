@@ -17,13 +17,13 @@ use std::time::Duration;
 
 use super::peer_queue::{SortedDatagrams, socket_holding, take_out, waiting_in};
 use super::straying::PeerSocket;
-use crate::admission::{Denial, Permit};
+use crate::admission::Permit;
 use crate::net::address::Address;
 use crate::net::datagram::{self, Flow};
 use crate::net::listener::{self, Socket};
 use crate::net::own_address;
 use crate::server::Server;
-use crate::server::programs::starting::ProgramStart;
+use crate::server::programs::starting::{ProgramStart, SPAWN};
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
@@ -83,7 +83,7 @@ impl Server {
             Ok(socket) => socket,
             Err(error) => {
                 self.udp_socket(key).into_iter().for_each(datagram::drop_first);
-                return self.start_failed((owner, Address::Inet(peer)), permit, &error);
+                return self.start_failed((owner, Address::Inet(peer)), permit, (SPAWN, &error));
             }
         };
         let only_its_own =
@@ -160,7 +160,9 @@ impl Server {
                     looks,
                 });
             }
-            Err(error) => self.start_failed((owner, Address::Inet(flow.peer)), permit, &error),
+            Err(error) => {
+                self.start_failed((owner, Address::Inet(flow.peer)), permit, (SPAWN, &error))
+            }
         }
     }
 
@@ -177,7 +179,11 @@ impl Server {
             Ok(()) if arrived >= homing.expected && looks < LOOKS => waiting_in(&homing.socket),
             Ok(()) => None,
             Err(error) => {
-                return self.start_failed((owner, Address::Inet(peer)), homing.permit, &error);
+                return self.start_failed(
+                    (owner, Address::Inet(peer)),
+                    homing.permit,
+                    (SPAWN, &error),
+                );
             }
         };
         match taken {
@@ -187,7 +193,7 @@ impl Server {
             Some(_) => self.sort_again(homing),
             None => {
                 let error = io::Error::from(ErrorKind::TimedOut);
-                self.start_failed((owner, Address::Inet(peer)), homing.permit, &error);
+                self.start_failed((owner, Address::Inet(peer)), homing.permit, (SPAWN, &error));
             }
         }
     }
@@ -241,15 +247,7 @@ impl Server {
             log::debug!("unanswered peer={peer} reason=OwnService");
             return None;
         }
-        let id = self.services.all.get(owner)?.admission;
-        let peer = Address::Inet(peer);
-        match self.admits(id, peer) {
-            Ok(permit) => Some(permit),
-            Err(Denial::Refuse(reason) | Denial::Rest(reason, _)) => {
-                self.refuse(owner, peer, reason);
-                None
-            }
-        }
+        self.admits_datagram(owner, Address::Inet(peer))
     }
 
     /// Whether a datagram seems to come from one of our own services: its program and the one
@@ -293,11 +291,12 @@ impl Server {
             Ok(kept) => {
                 let start = ProgramStart::new(owner, Address::Inet(peer), &facts);
                 let child = self.start_or_say(&start, permit, socket.into());
-                if let Some(child) = child.and_then(|key| self.programs.children.get_mut(key)) {
+                let child = child.and_then(|key| self.sessions.table.program_mut(key));
+                if let Some((_, child)) = child {
                     child.peer_socket = Some(kept);
                 }
             }
-            Err(error) => self.start_failed((owner, Address::Inet(peer)), permit, &error),
+            Err(error) => self.start_failed((owner, Address::Inet(peer)), permit, (SPAWN, &error)),
         }
     }
 }

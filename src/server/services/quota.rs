@@ -90,9 +90,7 @@ impl Server {
     /// Whether nobody is served, nor waits for it or for what is left of a program.
     pub(in crate::server) fn nobody_is_here(&self) -> bool {
         let held = [
-            self.programs.children.len(),
-            self.sessions.builtins.len(),
-            self.sessions.relays.len(),
+            self.sessions.table.len(),
             self.sessions.banners.len(),
             self.sessions.pending_peers.len(),
             self.programs.doomed.groups.len(),

@@ -14,7 +14,6 @@ use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::shares::Shares;
 use crate::log::events;
 use crate::net::listener::Listener;
 use crate::server::Server;
@@ -163,14 +162,12 @@ pub(in crate::server) struct Room {
     told: Option<u32>,
     /// How many sockets services have or should have.
     places: usize,
-    /// What services and sources have of it.
-    pub(in crate::server) shares: Shares,
 }
 
 impl Room {
     pub(in crate::server) fn new(max_children: Option<u32>) -> Self {
         let is_said = max_children.is_some();
-        Self { is_said, left_out: 0, told: None, places: 0, shares: Shares::default() }
+        Self { is_said, left_out: 0, told: None, places: 0 }
     }
 
     /// The place of one more socket, behind all others.
@@ -332,11 +329,11 @@ impl Server {
     /// Whether there are so many of them that another one would take what programs need.
     pub(super) fn has_no_room_for(&self, held: ServedClient) -> bool {
         let most = self.room_for_clients();
-        let relays = self.sessions.relays.len().saturating_mul(2);
+        let relays = self.sessions.table.relays().saturating_mul(2);
         let told = self.sessions.banners.len();
         let told = told.saturating_add(self.sessions.holding.len());
         let told = told.saturating_add(self.sessions.newcomers.all.len());
-        let clients = self.sessions.builtins.len().saturating_add(relays).saturating_add(told);
+        let clients = self.sessions.table.builtins().saturating_add(relays).saturating_add(told);
         // A relay may lead to a service of this server, and would wait for ever for what
         // relays have taken.
         clients >= most || held == ServedClient::Relay && relays >= but_one_part(most)

@@ -63,7 +63,7 @@ impl Server {
     /// have to go for it.
     pub(super) fn make_room_for(&mut self, service: Key, held: ServedClient) -> bool {
         let room = self.room_for_clients();
-        if self.services.room.shares.has_share(service, held, room) {
+        if self.sessions.table.shares.has_share(service, held, room) {
             return false;
         }
         while self.has_no_room_for(held) {
@@ -83,26 +83,27 @@ impl Server {
         let quarter = self.room_for_clients() / 4;
         let share =
             if held == ServedClient::Nameless { quarter } else { quarter.saturating_mul(3) };
-        let has = self.services.room.shares.of_sources.get(&Source::from(peer));
+        let has = self.sessions.table.shares.of_sources.get(&Source::from(peer));
         has.is_some_and(|has| *has >= share.max(1))
     }
 
     /// Notes one who has not said yet what he wants.
     pub(in crate::server) fn note_nameless(&mut self, key: Key) {
-        if self.services.room.shares.nameless.len() > self.sessions.builtins.len().saturating_mul(2)
-        {
-            let conversations = &self.sessions.builtins;
-            self.services.room.shares.nameless.retain(|key| conversations.get(*key).is_some());
+        let table = &mut self.sessions.table;
+        let mut nameless = std::mem::take(&mut table.shares.nameless);
+        if nameless.len() > table.builtins().saturating_mul(2) {
+            nameless.retain(|key| table.builtin(*key).is_some());
         }
-        self.services.room.shares.nameless.push_back(key);
+        nameless.push_back(key);
+        table.shares.nameless = nameless;
     }
 
     /// The one who has waited longest without a word of what he wants is closed.
     fn displace(&mut self) -> bool {
-        while let Some(key) = self.services.room.shares.nameless.pop_front() {
-            let state = self.sessions.builtins.get(key);
-            if state.is_some_and(|state| state.conversation.awaits_name()) {
-                self.close_conversation(key, "displaced");
+        while let Some(key) = self.sessions.table.shares.nameless.pop_front() {
+            let builtin = self.sessions.table.builtin(key);
+            if builtin.is_some_and(|builtin| builtin.conversation.awaits_name()) {
+                self.close_session(key, "displaced");
                 return true;
             }
         }

@@ -79,10 +79,12 @@ impl PeerSocket {
 impl Server {
     /// Polls the socket of a peer's program. What has come before is announced at once.
     pub(in crate::server) fn watch_peer_socket(&mut self, key: Key) {
-        let Some(child) = self.programs.children.get(key) else { return };
+        let Some(child) = self.sessions.table.program(key) else { return };
         let Some(peer) = &child.peer_socket else { return };
-        if let Err(error) = self.poll_peer_socket(peer, Owner::PeerSocket(key)) {
-            events::trouble(&child.label, "epoll_ctl", &error);
+        if let Err(error) = self.poll_peer_socket(peer, Owner::PeerSocket(key))
+            && let Some(session) = self.sessions.table.get(key)
+        {
+            events::trouble(&session.client.label, "epoll_ctl", &error);
         }
     }
 
@@ -95,7 +97,7 @@ impl Server {
     /// Something has come to the socket of a peer's program, or the program has ended: is it
     /// its peer's still? Ends it if not, at once: each moment costs others what they send.
     pub(in crate::server) fn look_at_peer_socket(&mut self, key: Key) {
-        let Some(child) = self.programs.children.get_mut(key) else { return };
+        let Some((client, child)) = self.sessions.table.program_mut(key) else { return };
         if child.peer_socket.as_ref().is_none_or(PeerSocket::has_its_peer) {
             return;
         }
@@ -105,9 +107,9 @@ impl Server {
             self.reactor.timers.cancel(deadline, Timer::Overdue(key));
         }
         child.overdue = true;
-        events::strayed(&child.label, child.peer, child.pid);
+        events::strayed(&client.label, client.peer, child.pid);
         if let Err(error) = signal_group(child.pid, Signal::SIGKILL) {
-            events::trouble(&child.label, "kill", &error);
+            events::trouble(&client.label, "kill", &error);
         }
         self.keep_stray(peer);
     }

@@ -11,7 +11,7 @@ use crate::net::address::Address;
 use crate::net::datagram;
 use crate::net::listener::{Bound, Condition, Listener, Socket};
 use crate::server::Server;
-use crate::server::programs::starting::ProgramStart;
+use crate::server::programs::starting::{ProgramStart, SPAWN};
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
@@ -43,9 +43,8 @@ impl Server {
         if head.is_none() {
             return self.nobody_has_come(key);
         }
-        let Some(service) = self.services.all.get(owner) else { return };
-        let observed = self.observed();
-        let permit = match self.admission.admit(&observed, service.admission, Address::None) {
+        let Some(id) = self.services.all.get(owner).map(|state| state.admission) else { return };
+        let permit = match self.admits(id, Address::None) {
             Ok(permit) => permit,
             Err(Denial::Rest(_, until)) => return self.rest_for_limit(key, until),
             Err(Denial::Refuse(_)) => return,
@@ -67,7 +66,7 @@ impl Server {
             Ok(copy) => {
                 let child = self.start_or_say(&start, permit, copy);
                 let pid = child
-                    .and_then(|child| self.programs.children.get(child))
+                    .and_then(|child| self.sessions.table.program(child))
                     .map(|child| child.pid);
                 if let Some(state) = self.services.listeners.get_mut(key).filter(|_| pid.is_some())
                 {
@@ -76,7 +75,7 @@ impl Server {
                 child.is_some()
             }
             Err(error) => {
-                self.start_failed((owner, Address::None), permit, &error);
+                self.start_failed((owner, Address::None), permit, (SPAWN, &error));
                 false
             }
         };

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mio::Interest;
@@ -11,19 +12,18 @@ use mio::unix::SourceFd;
 
 use super::holding::Caller;
 use super::idling::IDLE;
+use super::session::{Client, Session, SessionEnd, SessionStage};
 use super::stream::Stream;
 use crate::admission::{Denial, Permit, Reason, ServiceId};
 use crate::builtin::{Conversation, Progress, TcpmuxRequest, WallClock, tcpmux};
 use crate::config::model::Builtin;
-use crate::log::events;
 use crate::net::address::Address;
+use crate::net::fronted::{Fronted, Whom};
 use crate::net::listener;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
-use crate::server::services::reserve::ServedClient;
-use crate::server::state::{ConversationState, Guest};
 use crate::sys::descriptor;
 
 /// A connection on which nothing goes on for so long is closed.
@@ -32,7 +32,25 @@ const SILENCE: Duration = Duration::from_secs(300);
 const TCPMUX_SILENCE: Duration = Duration::from_secs(30);
 
 /// Why most end.
-const DONE: &str = "done";
+pub(super) const DONE: &str = "done";
+
+/// A connection to a built-in service.
+#[derive(Debug)]
+pub(in crate::server) struct BuiltinStage {
+    pub(in crate::server) conversation: Conversation,
+    pub(in crate::server) stream: Stream,
+    /// What stood before its data.
+    pub(in crate::server) fronted: Option<Rc<Fronted>>,
+    /// When something last went on.
+    pub(in crate::server) active: Instant,
+    /// How long it may be silent.
+    pub(in crate::server) silence: Duration,
+    /// Its service has said so.
+    pub(in crate::server) limited: bool,
+    /// When its timer is due.
+    pub(in crate::server) due: Instant,
+    pub(in crate::server) queued: bool,
+}
 
 impl Server {
     /// The time of day, as daytime and time tell it.
@@ -65,46 +83,50 @@ impl Server {
         let is_over = matches!(progress, Ok(Progress::Finished) | Err(_));
         // If it is, this closes the connection.
         let open = (!is_over).then_some((conversation, stream));
-        let started = self.reactor.now;
-        let peer_id = self.sessions.peers.connected(peer, label.name(), None, started);
-        let guest = Guest { service, label, log, permit, peer, fronted, peer_id, started };
-        events::accepted(&guest.label, guest.whom(), None, log);
-        self.count(service, |counters| counters.served());
+        let whom = Whom { peer, via: fronted.as_ref().and_then(|it| it.via) };
+        let client = self.begin(service, (label, log), (whom, None), (None, permit));
         let Some((conversation, stream)) = open else {
-            return self.note_end(guest, &reason(&progress));
+            return self.end(client, &SessionEnd::Closed(&reason(&progress)));
         };
         let usual = if kind == Builtin::Tcpmux { TCPMUX_SILENCE } else { SILENCE };
         let silence = limit.unwrap_or(usual);
-        let state = ConversationState {
-            guest,
+        let builtin = BuiltinStage {
             conversation,
             stream,
-            active: started,
+            fronted,
+            active: self.reactor.now,
             silence,
             limited: limit.is_some(),
-            due: started + silence,
+            due: self.reactor.now + silence,
             queued: false,
         };
-        match progress {
-            Ok(Progress::Blocked) => self.watch_conversation(state, false),
-            Ok(Progress::More) => self.watch_conversation(state, true),
-            other => self.end_turn(state, other),
+        self.go_on_with(client, builtin, progress);
+    }
+
+    /// After a turn of somebody who is not, or not any more, in the table.
+    fn go_on_with(&mut self, client: Client, builtin: BuiltinStage, turn: io::Result<Progress>) {
+        match turn {
+            Ok(Progress::Blocked) => self.watch_builtin(client, builtin, false),
+            Ok(Progress::More) => self.watch_builtin(client, builtin, true),
+            Ok(Progress::Handoff(request)) => self.hand_to_entry(client, builtin, &request),
+            end => {
+                drop(builtin);
+                self.end(client, &SessionEnd::Closed(&reason(&end)));
+            }
         }
     }
 
-    pub(in crate::server) fn watch_conversation(
+    pub(in crate::server) fn watch_builtin(
         &mut self,
-        mut state: ConversationState,
+        client: Client,
+        mut builtin: BuiltinStage,
         more: bool,
     ) {
         // Now it may live long.
-        descriptor::raise_held_in_place(&mut state.stream);
-        let descriptor = state.stream.as_raw_fd();
-        let due = state.due;
-        let (service, peer) = (state.guest.service, state.guest.peer);
-        self.services.room.shares.take(service, peer, ServedClient::Conversation);
-        let is_nameless = state.conversation.awaits_name();
-        let key = self.sessions.builtins.insert(state);
+        descriptor::raise_held_in_place(&mut builtin.stream);
+        let (descriptor, due) = (builtin.stream.as_raw_fd(), builtin.due);
+        let is_nameless = builtin.conversation.awaits_name();
+        let key = self.sessions.table.insert(client, SessionStage::Builtin(builtin));
         if is_nameless {
             self.note_nameless(key);
         }
@@ -113,11 +135,8 @@ impl Server {
             token::pack(Owner::Conversation(key)),
             Interest::READABLE | Interest::WRITABLE,
         );
-        if let Err(error) = registered
-            && let Some(state) = self.sessions.builtins.remove(key)
-        {
-            self.services.room.shares.give_back(service, peer, ServedClient::Conversation);
-            return self.end_conversation(state, &error.to_string());
+        if let Err(error) = registered {
+            return self.close_builtin(key, &error.to_string());
         }
         self.reactor.timers.set(due, Timer::Idle(key));
         if more {
@@ -127,99 +146,79 @@ impl Server {
 
     /// One turn of one conversation.
     pub(in crate::server) fn converse(&mut self, key: Key) {
-        let Some(state) = self.sessions.builtins.get_mut(key) else { return };
-        state.queued = false;
+        let Some(builtin) = self.sessions.table.builtin(key) else { return };
+        builtin.queued = false;
         // Whoever says a name has so long for all of it.
-        if !state.conversation.awaits_name() {
-            state.active = self.reactor.now;
+        if !builtin.conversation.awaits_name() {
+            builtin.active = self.reactor.now;
         }
-        match state.conversation.turn(&mut state.stream, &mut self.reactor.scratch) {
+        match builtin.conversation.turn(&mut builtin.stream, &mut self.reactor.scratch) {
             Ok(Progress::Blocked) => {}
             Ok(Progress::More) => self.queue(Owner::Conversation(key)),
             other => {
-                if let Some(state) = self.forget_conversation(key) {
-                    self.end_turn(state, other);
+                if let Some((client, builtin)) = self.take_builtin(key) {
+                    self.go_on_with(client, builtin, other);
                 }
             }
         }
     }
 
-    fn forget_conversation(&mut self, key: Key) -> Option<ConversationState> {
-        let state = self.sessions.builtins.remove(key)?;
-        self.services.room.shares.give_back(
-            state.guest.service,
-            state.guest.peer,
-            ServedClient::Conversation,
-        );
-        let _ = self.reactor.poll.registry().deregister(&mut SourceFd(&state.stream.as_raw_fd()));
-        self.reactor.timers.cancel(state.due, Timer::Idle(key));
-        Some(state)
-    }
-
-    fn end_turn(&mut self, state: ConversationState, end: io::Result<Progress>) {
-        match end {
-            Ok(Progress::Handoff(request)) => self.hand_to_entry(state, &request),
-            other => self.end_conversation(state, &reason(&other)),
-        }
-    }
-
-    fn end_conversation(&mut self, state: ConversationState, why: &str) {
-        let ConversationState { guest, stream, .. } = state;
-        drop(stream);
-        self.note_end(guest, why);
-    }
-
-    fn note_end(&mut self, guest: Guest, why: &str) {
-        let time = self.reactor.now.saturating_duration_since(guest.started);
-        events::closed(&guest.label, guest.peer, why, time, guest.log);
-        self.count(guest.service, |counters| counters.ran(time));
-        self.sessions.peers.ended(guest.peer_id);
-        self.release(guest.permit, guest.service);
+    /// Takes him out of the table, and nothing is announced of him any more.
+    fn take_builtin(&mut self, key: Key) -> Option<(Client, BuiltinStage)> {
+        let Session { client, stage: SessionStage::Builtin(builtin) } =
+            self.sessions.table.remove(key)?
+        else {
+            debug_assert!(false, "no built-in service has a session of this key");
+            return None;
+        };
+        let _ = self.reactor.poll.registry().deregister(&mut SourceFd(&builtin.stream.as_raw_fd()));
+        self.reactor.timers.cancel(builtin.due, Timer::Idle(key));
+        Some((client, builtin))
     }
 
     /// Closes a conversation that has been silent for too long; looks again later if not.
     pub(in crate::server) fn look_for_silence(&mut self, key: Key) {
-        let Some(state) = self.sessions.builtins.get_mut(key) else { return };
-        let due: Instant = state.active + state.silence;
+        let Some(builtin) = self.sessions.table.builtin(key) else { return };
+        let due: Instant = builtin.active + builtin.silence;
         if due > self.reactor.now {
-            state.due = due;
+            builtin.due = due;
             return self.reactor.timers.set(due, Timer::Idle(key));
         }
-        if let Some(state) = self.forget_conversation(key) {
-            let why = if state.limited { IDLE } else { "silent" };
-            let ConversationState { guest, stream, .. } = state;
-            self.note_end(guest, why);
-            self.close_slowly(stream.into());
+        let why = if builtin.limited { IDLE } else { "silent" };
+        if let Some((client, builtin)) = self.take_builtin(key) {
+            self.end(client, &SessionEnd::Closed(why));
+            self.close_slowly(builtin.stream.into());
         }
     }
 
     /// Closes a conversation, whatever it is doing.
-    pub(in crate::server) fn close_conversation(&mut self, key: Key, why: &str) {
-        if let Some(state) = self.forget_conversation(key) {
-            self.end_conversation(state, why);
+    pub(super) fn close_builtin(&mut self, key: Key, why: &str) {
+        if let Some((client, builtin)) = self.take_builtin(key) {
+            drop(builtin);
+            self.end(client, &SessionEnd::Closed(why));
         }
     }
 
     /// tcpmux has read a name: the entry's own admission and the one way of starting
     /// programs decide the rest.
-    fn hand_to_entry(&mut self, state: ConversationState, request: &TcpmuxRequest) {
+    fn hand_to_entry(&mut self, client: Client, builtin: BuiltinStage, request: &TcpmuxRequest) {
         let entry = |key: Key| {
             let entry = self.services.all.get(key).filter(|entry| !entry.stopped.is_so())?;
             Some((key, entry.service.tcpmux.as_ref()?, entry.admission))
         };
         if request.is_help() {
             let names = self.services.entries.keys().filter_map(entry).map(|(_, name, _)| name);
-            return self.say_and_end(state, tcpmux::help(names));
+            return self.say_and_end(client, builtin, tcpmux::help(names));
         }
         let Some((entry, _, admission)) = self.services.entries.find(request).and_then(entry)
         else {
-            return self.say_not_available(state);
+            return self.say_not_available(client, builtin);
         };
-        match self.may_enter(admission, state.guest.peer) {
-            Ok(permit) => self.enter(entry, state, permit),
+        match self.may_enter(admission, client.peer) {
+            Ok(permit) => self.enter(entry, (client, builtin), permit),
             Err(reason) => {
-                let conversation = Box::new(state);
-                self.hold_or_turn_away(Caller::Named { entry, conversation }, reason);
+                let waits = Box::new((client, builtin));
+                self.hold_or_turn_away(Caller::Named { entry, waits }, reason);
             }
         }
     }
@@ -238,7 +237,7 @@ impl Server {
     pub(in crate::server) fn enter(
         &mut self,
         entry: Key,
-        mut state: ConversationState,
+        (client, mut builtin): (Client, BuiltinStage),
         permit: Permit,
     ) {
         let named = self.services.all.get(entry).and_then(|it| it.service.tcpmux.as_ref());
@@ -246,31 +245,29 @@ impl Server {
             Some(name) if name.greet => tcpmux::GO.as_bytes(),
             _ => b"",
         };
-        let Guest { peer, peer_id, .. } = state.guest;
-        let fronted = state.guest.fronted.clone();
-        let socket = OwnedFd::from(state.stream);
+        let Client { peer, peer_id, .. } = client;
+        let socket = OwnedFd::from(builtin.stream);
+        let fronted = builtin.fronted.clone();
         let connection = listener::Connection { socket, peer, peer_gid: None, fronted };
         match self.start_accepted(entry, connection, (greeting, peer_id), permit) {
-            None => self.release(state.guest.permit, state.guest.service),
+            // The entry's program has him now.
+            None => client.permit.into_iter().for_each(|it| self.release(it, client.service)),
             Some(socket) => {
-                state.stream = Stream::from(socket);
-                self.say_not_available(state);
+                builtin.stream = Stream::from(socket);
+                self.say_not_available(client, builtin);
             }
         }
     }
 
-    pub(super) fn say_not_available(&mut self, state: ConversationState) {
-        self.say_and_end(state, tcpmux::NOT_AVAILABLE.to_owned());
+    pub(super) fn say_not_available(&mut self, client: Client, builtin: BuiltinStage) {
+        self.say_and_end(client, builtin, tcpmux::NOT_AVAILABLE.to_owned());
     }
 
-    fn say_and_end(&mut self, mut state: ConversationState, words: String) {
-        state.conversation = Conversation::farewell(words);
-        state.active = self.reactor.now;
-        match state.conversation.turn(&mut state.stream, &mut self.reactor.scratch) {
-            Ok(Progress::Blocked) => self.watch_conversation(state, false),
-            Ok(Progress::More) => self.watch_conversation(state, true),
-            _ => self.end_conversation(state, DONE),
-        }
+    fn say_and_end(&mut self, client: Client, mut builtin: BuiltinStage, words: String) {
+        builtin.conversation = Conversation::farewell(words);
+        builtin.active = self.reactor.now;
+        let turn = builtin.conversation.turn(&mut builtin.stream, &mut self.reactor.scratch);
+        self.go_on_with(client, builtin, turn);
     }
 }
 

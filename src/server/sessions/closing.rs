@@ -24,7 +24,6 @@ use crate::config::model::{Linger, Service, SocketType};
 use crate::server::Server;
 use crate::server::programs::adopted::Adopted;
 use crate::server::reactor::slab::Key;
-use crate::server::state::Child;
 use crate::sys::proc::since_boot;
 use crate::sys::tcp;
 
@@ -115,13 +114,6 @@ impl Server {
         let is_subreaper = || get_child_subreaper().unwrap_or(false);
         if self.keeps_connections() || is_subreaper() {
             self.sessions.closing.adopts = set_child_subreaper(true).is_ok();
-        }
-    }
-
-    /// A program has ended.
-    pub(in crate::server) fn close_kept(&mut self, child: &mut Child) {
-        if let Some(kept) = child.kept.take() {
-            self.close_ended(Ended { pid: child.pid, kept });
         }
     }
 

@@ -315,7 +315,7 @@ impl Server {
 
     /// A relay's socket is connected, or why not.
     fn connector_answered(&mut self, key: Key, number: u64, result: io::Result<()>) {
-        let Some(state) = self.sessions.relays.get_mut(key) else { return };
+        let Some(state) = self.sessions.table.relay(key) else { return };
         let Some(dial) = state.dial.as_mut().filter(|dial| dial.asked == Some(number)) else {
             return;
         };

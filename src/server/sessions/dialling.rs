@@ -74,7 +74,7 @@ impl Server {
     /// becomes the next one. When the first is gone, the news goes round as fast as the
     /// connections do, and never overtakes them: a little slower, and it does.
     pub(super) fn dial_in(&mut self, key: Key, delay: Duration) {
-        let Some(state) = self.sessions.relays.get_mut(key) else { return };
+        let Some(state) = self.sessions.table.relay(key) else { return };
         let Some(dial) = &mut state.dial else { return };
         dial.due = dial.deadline.min(self.reactor.now + delay);
         self.reactor.timers.set(dial.due, Timer::Connect(key));
@@ -83,7 +83,7 @@ impl Server {
     /// Tries the addresses of a target, from the present one on.
     pub(in crate::server) fn dial(&mut self, key: Key) {
         loop {
-            let Some(state) = self.sessions.relays.get_mut(key) else { return };
+            let Some(state) = self.sessions.table.relay(key) else { return };
             let Some(dial_state) = &mut state.dial else { return };
             let Some(address) = dial_state.address() else { return };
             if connects_as_another(&dial_state.definition) {
@@ -120,12 +120,13 @@ impl Server {
 
     /// Has the user of the service connect.
     fn dial_as_another(&mut self, key: Key, address: &Endpoint) {
-        let Some(dial) = self.sessions.relays.get(key).and_then(|state| state.dial.as_ref()) else {
+        let Some(dial) = self.sessions.table.relay(key).and_then(|state| state.dial.as_ref())
+        else {
             return;
         };
         let account = Rc::clone(&dial.definition.account);
         let asked = self.ask_connector(key, &account, address);
-        let Some(state) = self.sessions.relays.get_mut(key) else { return };
+        let Some(state) = self.sessions.table.relay(key) else { return };
         let Some(dial) = &mut state.dial else { return };
         match asked {
             Ok((number, socket)) => {
@@ -148,7 +149,7 @@ impl Server {
     }
 
     fn dial_later(&mut self, key: Key, error: io::Error) {
-        let Some(state) = self.sessions.relays.get_mut(key) else { return };
+        let Some(state) = self.sessions.table.relay(key) else { return };
         let Some(dial) = &mut state.dial else { return };
         dial.busy = Some(error);
         dial.due = dial.deadline.min(self.reactor.now + BUSY);
@@ -158,24 +159,24 @@ impl Server {
     /// Goes on to the next address; false if there is none, and then the relay is over.
     pub(super) fn next_address(&mut self, key: Key, error: &dyn std::fmt::Display) -> bool {
         self.hang_up(key);
-        let Some(state) = self.sessions.relays.get_mut(key) else { return false };
+        let Some(state) = self.sessions.table.relay(key) else { return false };
         let Some(dial) = &mut state.dial else { return false };
         let complaint = dial.complaint(error);
         dial.at = dial.at.saturating_add(1);
         dial.deadline = self.reactor.now + CONNECT;
-        let service = state.service;
-        if dial.address().is_none() {
-            self.relay_failed(key, "connect", &complaint);
-            self.target_was_not_reached(service);
-            return false;
+        log::debug!("connect service={} error={complaint:?}", dial.definition.label);
+        if dial.address().is_some() {
+            return true;
         }
-        log::debug!("connect service={} peer={} error={complaint:?}", &*state.label, state.peer);
-        true
+        if let Some(service) = self.relay_failed(key, "connect", &complaint) {
+            self.target_was_not_reached(service);
+        }
+        false
     }
 
     /// Forgets an attempt to connect.
     pub(super) fn hang_up(&mut self, key: Key) {
-        let Some(state) = self.sessions.relays.get_mut(key) else { return };
+        let Some(state) = self.sessions.table.relay(key) else { return };
         if let Some(dial) = &state.dial {
             self.reactor.timers.cancel(dial.due, Timer::Connect(key));
         }
@@ -188,13 +189,13 @@ impl Server {
 
     /// The timer of an attempt: to be made once more, or given up.
     pub(in crate::server) fn connect_due(&mut self, key: Key) {
-        let Some(state) = self.sessions.relays.get_mut(key) else { return };
+        let Some(state) = self.sessions.table.relay(key) else { return };
         let Some(dial) = &mut state.dial else { return };
         let timed_out = || Errno::ETIMEDOUT.into();
         if dial.deadline > self.reactor.now {
             if dial.asked.is_none() && state.client.is_gone() && state.client.has_said_nothing() {
                 let error = Errno::EPIPE.into();
-                return self.end_relay(key, Some(&RelayFailure { side: Side::Client, error }));
+                return self.end_relay(key, Err(&RelayFailure { side: Side::Client, error }));
             }
             return self.dial(key);
         }

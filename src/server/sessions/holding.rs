@@ -12,14 +12,15 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::admission::{Permit, Reason, ServiceId, Source};
+use super::builtin::BuiltinStage;
+use super::session::Client;
+use crate::admission::{Denial, Permit, Reason, ServiceId, Source};
 use crate::net::address::Address;
 use crate::net::fronted::Whom;
 use crate::net::listener::Connection;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
-use crate::server::state::ConversationState;
 
 /// How long a program may take to exit: most of it is spent waiting for a processor.
 const MOMENT: Duration = Duration::from_millis(250);
@@ -36,14 +37,17 @@ pub(in crate::server) enum Caller {
     /// Somebody whom a listener has taken; `told` if he has had his banner already.
     Taken { listener: Key, connection: Connection, told: bool },
     /// Somebody who has named a service to tcpmux: this one.
-    Named { entry: Key, conversation: Box<ConversationState> },
+    Named { entry: Key, waits: Box<(Client, BuiltinStage)> },
 }
 
 impl Caller {
     fn whom(&self) -> Whom {
         match self {
             Self::Taken { connection, .. } => connection.whom(),
-            Self::Named { conversation, .. } => conversation.guest.whom(),
+            Self::Named { waits, .. } => {
+                let (client, builtin) = &**waits;
+                Whom { peer: client.peer, via: builtin.fronted.as_ref().and_then(|it| it.via) }
+            }
         }
     }
 }
@@ -99,7 +103,33 @@ impl Server {
     ) -> Result<Permit, Reason> {
         self.look_for_room(id, Some(Source::from(peer)));
         self.let_in();
-        self.admission.try_admit(&self.observed(), id, peer)
+        self.admission.admit(&self.observed(), id, peer)
+    }
+
+    /// The same of somebody who cannot be held.
+    pub(in crate::server) fn admits(
+        &mut self,
+        id: ServiceId,
+        peer: Address,
+    ) -> Result<Permit, Denial> {
+        let admitted = self.try_to_admit(id, peer);
+        admitted.map_err(|reason| self.admission.deny(self.reactor.now, id, reason))
+    }
+
+    /// The same of one who has sent a datagram, and is refused if he may not.
+    pub(in crate::server) fn admits_datagram(
+        &mut self,
+        service: Key,
+        peer: Address,
+    ) -> Option<Permit> {
+        let id = self.services.all.get(service)?.admission;
+        match self.admits(id, peer) {
+            Ok(permit) => Some(permit),
+            Err(Denial::Refuse(reason) | Denial::Rest(reason, _)) => {
+                self.refuse(service, peer, reason);
+                None
+            }
+        }
     }
 
     /// Somebody cannot be admitted now: he is held, or turned away.
@@ -155,16 +185,14 @@ impl Server {
             return Some(held);
         }
         let peer = held.caller.whom().peer;
-        match (self.admission.try_admit(&self.observed(), id, peer), held.caller) {
+        match (self.admission.admit(&self.observed(), id, peer), held.caller) {
             (Ok(permit), Caller::Taken { listener, connection, told: false }) => {
                 self.welcome((listener, service), connection, permit);
             }
             (Ok(permit), Caller::Taken { listener, connection, told: true }) => {
                 self.serve_connection((listener, service), connection, permit);
             }
-            (Ok(permit), Caller::Named { entry, conversation }) => {
-                self.enter(entry, *conversation, permit);
-            }
+            (Ok(permit), Caller::Named { entry, waits }) => self.enter(entry, *waits, permit),
             (Err(reason), caller) => self.turn_away(caller, reason),
         }
         None
@@ -207,9 +235,10 @@ impl Server {
                     self.dismiss(owner, connection.socket);
                 }
             }
-            Caller::Named { entry, conversation } => {
+            Caller::Named { entry, waits } => {
                 self.deny(entry, whom, reason);
-                self.say_not_available(*conversation);
+                let (client, builtin) = *waits;
+                self.say_not_available(client, builtin);
             }
         }
     }

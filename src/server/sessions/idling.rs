@@ -103,47 +103,33 @@ impl Stillness {
 }
 
 impl Server {
-    /// A program runs: its connection is watched, if it may not be still for too long.
-    pub(in crate::server) fn watch_movement(&mut self, key: Key) {
-        let Some(child) = self.programs.children.get_mut(key).filter(|child| child.kept.is_some())
-        else {
-            return;
-        };
-        let limit = self.services.all.get(child.service).map(|state| &state.service.attributes);
-        let Some(limit) = limit.and_then(|attributes| attributes.limits.idle_timeout) else {
-            return;
-        };
-        let watched = IdleWatch::new(limit, Movement::since(self.reactor.now));
-        self.reactor.timers.set(watched.due, Timer::Still(key));
-        child.watched = Some(Box::new(watched));
-    }
-
     /// Ends a program if nothing has moved on its connection for too long; looks again later
     /// if something has.
     pub(in crate::server) fn look_for_movement(&mut self, key: Key) {
-        let Some(child) = self.programs.children.get_mut(key).filter(|child| !child.overdue) else {
+        let Some((client, child)) = self.sessions.table.program_mut(key) else { return };
+        if child.overdue {
             return;
-        };
+        }
         let Some((watched, kept)) = child.watched.as_mut().zip(child.kept.as_ref()) else { return };
         if watched.look(&kept.socket, self.reactor.now) {
             return self.reactor.timers.set(watched.due, Timer::Still(key));
         }
         watched.is_over = true;
         let how = ("TERM", Some(IDLE));
-        events::timeout(&child.label, child.peer, child.pid, how, child.terms.log);
+        events::timeout(&client.label, client.peer, child.pid, how, client.log);
         self.end_child(key);
     }
 
     /// The same for a relay. While it is being connected, that has a limit of its own.
     pub(in crate::server) fn look_for_still_relay(&mut self, key: Key) {
-        let Some(state) = self.sessions.relays.get_mut(key) else { return };
+        let Some(state) = self.sessions.table.relay(key) else { return };
         let Some(still) = &mut state.still else { return };
         let last = if state.dial.is_some() { self.reactor.now } else { still.last };
         still.due = later(last, still.limit);
         if still.due > self.reactor.now {
             return self.reactor.timers.set(still.due, Timer::StillRelay(key));
         }
-        self.end_still_relay(key);
+        self.end_relay(key, Ok(IDLE));
     }
 }
 

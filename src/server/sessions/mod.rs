@@ -1,4 +1,5 @@
-//! Clients that are served without a program, and what clients are told before and after one.
+//! Whoever is served has one entry in one table ([`session`]): who it is, and how he is served.
+//! Here is also what clients are told before and after that.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -12,7 +13,20 @@
 //! | `idling` | connections on which nothing moves |
 //! | `newcomers` | connections before it is known whom they are from |
 //! | `relay` | connections relayed to another server |
+//! | `session` | who is served: one table, and the one end |
 //! | `stream` | a connection of a built-in service |
+//!
+//! # A new kind of client
+//! 1. What is known of him: a struct in a file of its own, and a variant of
+//!    [`session::SessionStage`]. The compiler says who else has to know of it.
+//! 2. He comes with a `Permit`, of which admission has counted him: `Server::begin` makes him a
+//!    `session::Client` of it and tells the log, `SessionTable::insert` keeps him.
+//! 3. An `Owner` in `reactor::token` for his descriptor; what is done then, in `turning`.
+//! 4. His end: out of the table, closed, and given to `Server::end`, which does all the rest.
+//! 5. His words in `upgrade::served`, written by `upgrade::save`, read by `restore_served`.
+//!
+//! Who is not admitted yet (a header is waited for, keys are exchanged) has neither permit nor
+//! session, and is kept in a table of his own until `services::accepting` admits him.
 
 pub(super) mod banners;
 pub(super) mod builtin;
@@ -24,6 +38,7 @@ pub(super) mod holding;
 pub(super) mod idling;
 pub(super) mod newcomers;
 pub(super) mod relay;
+pub(super) mod session;
 pub(super) mod stream;
 
 use super::Server;
@@ -31,7 +46,6 @@ use super::peers::Peers;
 use super::reactor::slab::Slab;
 use super::services::per_peer::PendingPeer;
 use super::services::straying::PeerSocket;
-use super::state::ConversationState;
 use crate::admission::{Admission, Permit};
 use crate::builtin::Guard;
 use banners::{AfterBanner, BannerState};
@@ -39,11 +53,12 @@ use closing::Closing;
 use connecting::Connecting;
 use holding::Holding;
 use newcomers::Newcomers;
-use relay::RelayState;
+use session::SessionTable;
 
 /// Everybody whom the server itself has something to do with, and the list of all.
 pub(super) struct Sessions {
-    pub(super) builtins: Slab<ConversationState>,
+    /// Whoever is served.
+    pub(super) table: SessionTable,
     /// Which datagrams are answered.
     pub(super) guard: Guard,
     pub(super) banners: Slab<BannerState>,
@@ -53,7 +68,6 @@ pub(super) struct Sessions {
     pub(super) strays: Slab<PeerSocket>,
     pub(super) holding: Holding,
     pub(super) newcomers: Newcomers,
-    pub(super) relays: Slab<RelayState>,
     pub(super) connecting: Connecting,
     pub(super) peers: Peers,
 }
@@ -69,11 +83,9 @@ impl Server {
     /// Changes the permit of each who has one.
     pub(super) fn each_permit(&mut self, change: impl Fn(&mut Admission, &mut Permit)) {
         let (admission, sessions) = (&mut self.admission, &mut self.sessions);
-        self.programs.children.each(|it| {
-            it.permit.as_mut().into_iter().for_each(|permit| change(admission, permit));
+        sessions.table.each(|it| {
+            it.client.permit.as_mut().into_iter().for_each(|permit| change(admission, permit));
         });
-        sessions.builtins.each(|it| change(admission, &mut it.guest.permit));
-        sessions.relays.each(|it| change(admission, &mut it.permit));
         sessions.pending_peers.each(|it| change(admission, &mut it.permit));
         sessions.banners.each(|it| {
             if let AfterBanner::Serve(admitted) = &mut it.then {
@@ -86,7 +98,7 @@ impl Server {
 impl Sessions {
     pub(super) fn new() -> Self {
         Self {
-            builtins: Slab::new(),
+            table: SessionTable::new(),
             guard: Guard::default(),
             banners: Slab::new(),
             closing: Closing::default(),
@@ -94,9 +106,8 @@ impl Sessions {
             strays: Slab::new(),
             holding: Holding::default(),
             newcomers: Newcomers::new(),
-            relays: Slab::new(),
             connecting: Connecting::new(),
-            peers: Peers::new(),
+            peers: Peers::default(),
         }
     }
 }

@@ -258,7 +258,7 @@ impl Server {
         let service = self.service_of(newcomer);
         let outcome = match service {
             Some((owner, id)) => {
-                let admitted = self.admission.try_admit(&self.observed(), id, peer);
+                let admitted = self.admission.admit(&self.observed(), id, peer);
                 admitted.map(|permit| (owner, permit))
             }
             None => Err(Reason::Gone),

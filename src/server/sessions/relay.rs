@@ -4,28 +4,27 @@
 use std::borrow::Cow;
 use std::os::fd::AsRawFd as _;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::Interest;
 use mio::unix::SourceFd;
 use nix::errno::Errno;
 
+use super::builtin::DONE;
 use super::dialling::{CONNECT, Dial};
 use super::idling::{IDLE, Stillness};
+use super::session::{Client, Session, SessionEnd, SessionStage};
 use crate::admission::Permit;
 use crate::builtin::relay::{Relay, RelayFailure, RelayProgress, RelaySocket, Side};
-use crate::config::model::{LogOnSuccess, ProxySend, Service};
+use crate::config::model::{ProxySend, Service};
 use crate::front::proxy::{self, SendVersion};
-use crate::log::events::{self, Label};
 use crate::net::address::Address;
 use crate::net::listener;
 use crate::server::Server;
-use crate::server::peers::PeerId;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
 use crate::server::services::accepting::connection_facts;
-use crate::server::services::reserve::ServedClient;
 
 /// So many clients in a row that failed before they were answered are as many as there may
 /// be; so many are a ring of relays, or somebody who wants nothing.
@@ -37,20 +36,13 @@ const FRUITLESS: [(u32, Duration); 3] = [
 
 /// A relay, or one that is still to be connected.
 #[derive(Debug)]
-pub(in crate::server) struct RelayState {
+pub(in crate::server) struct RelayStage {
     pub(in crate::server) relay: Relay,
     pub(in crate::server) client: RelaySocket,
     /// None while no address is being tried.
     pub(in crate::server) target: Option<RelaySocket>,
     /// None once connected.
     pub(in crate::server) dial: Option<Box<Dial>>,
-    pub(in crate::server) service: Key,
-    pub(in crate::server) label: Label,
-    pub(in crate::server) log: LogOnSuccess,
-    pub(in crate::server) permit: Permit,
-    pub(in crate::server) peer: Address,
-    pub(in crate::server) peer_id: PeerId,
-    pub(in crate::server) started: Instant,
     pub(in crate::server) queued: bool,
     /// Its client has ended and is asked now and then whether it is still there.
     pub(in crate::server) probes: bool,
@@ -58,16 +50,10 @@ pub(in crate::server) struct RelayState {
     pub(in crate::server) still: Option<Stillness>,
 }
 
-impl RelayState {
-    pub(in crate::server) fn peer(&self) -> Address {
-        self.peer
-    }
-}
-
 impl Server {
     /// Remembers what was announced and puts the relay into the ready queue, once.
     pub(in crate::server) fn relay_announced(&mut self, key: Key, side: Side) {
-        if let Some(state) = self.sessions.relays.get_mut(key) {
+        if let Some(state) = self.sessions.table.relay(key) {
             state.relay.announced(side);
             if let Some(still) = &mut state.still {
                 still.last = self.reactor.now;
@@ -77,7 +63,7 @@ impl Server {
     }
 
     fn queue_relay(&mut self, key: Key) {
-        if let Some(state) = self.sessions.relays.get_mut(key)
+        if let Some(state) = self.sessions.table.relay(key)
             && !std::mem::replace(&mut state.queued, true)
         {
             self.reactor.ready.push_back(Owner::Relay(key));
@@ -100,21 +86,17 @@ impl Server {
         let definition = Rc::clone(&state.service);
         let header = header_for(&definition, &connection);
         let log = definition.attributes.log.on_success;
-        events::accepted(&label, connection.whom(), None, log);
-        let listener::Connection { socket, peer, .. } = connection;
+        let whom = (connection.whom(), None);
+        let session = self.begin(service, (label, log), whom, (None, permit));
+        let socket = connection.socket;
         let client = match RelaySocket::accepted(socket) {
             Ok(client) => client,
-            Err(error) => {
-                events::failed(&label, peer, None, ("socket", None), &error);
-                self.count_failure(service, "socket", &error);
-                return self.release(permit, service);
-            }
+            Err(error) => return self.end(session, &SessionEnd::Failed("socket", &error)),
         };
         let deadline = self.reactor.now + CONNECT;
         let limit = definition.attributes.limits.idle_timeout;
         let still = limit.map(|limit| Stillness::new(limit, self.reactor.now));
-        self.services.room.shares.take(service, peer, ServedClient::Relay);
-        let key = self.sessions.relays.insert(RelayState {
+        let relay = RelayStage {
             relay: Relay::beginning_with(header),
             client,
             target: None,
@@ -126,21 +108,14 @@ impl Server {
                 busy: None,
                 asked: None,
             })),
-            service,
-            label: label.clone(),
-            log,
-            permit,
-            peer,
-            peer_id: self.sessions.peers.connected(peer, label.name(), None, self.reactor.now),
-            started: self.reactor.now,
             queued: false,
             probes: false,
             still,
-        });
+        };
+        let key = self.sessions.table.insert(session, SessionStage::Relay(Box::new(relay)));
         if let Some(still) = still {
             self.reactor.timers.set(still.due, Timer::StillRelay(key));
         }
-        self.count(service, |counters| counters.served());
         if self.watch_side(key, Side::Client) {
             match delay {
                 None => self.dial(key),
@@ -162,7 +137,7 @@ impl Server {
 
     /// False if the system has no memory for it; the relay is over then.
     pub(in crate::server) fn watch_side(&mut self, key: Key, side: Side) -> bool {
-        let Some(state) = self.sessions.relays.get(key) else { return false };
+        let Some(state) = self.sessions.table.relay(key) else { return false };
         let (socket, owner) = match side {
             Side::Client => (Some(&state.client), Owner::Relay(key)),
             Side::Target => (state.target.as_ref(), Owner::RelayTarget(key)),
@@ -180,7 +155,7 @@ impl Server {
     }
 
     pub(in crate::server) fn connected(&mut self, key: Key) {
-        let Some(state) = self.sessions.relays.get_mut(key) else { return };
+        let Some(state) = self.sessions.table.relay(key) else { return };
         if let Some(dial) = state.dial.take() {
             self.reactor.timers.cancel(dial.due, Timer::Connect(key));
         }
@@ -193,7 +168,7 @@ impl Server {
 
     /// A relay of which a socket has been announced, or which had more to do.
     pub(in crate::server) fn serve_relay(&mut self, key: Key) {
-        let Some(state) = self.sessions.relays.get_mut(key) else { return };
+        let Some(state) = self.sessions.table.relay(key) else { return };
         state.queued = false;
         if state.dial.is_none() {
             self.relay_turn(key);
@@ -201,7 +176,7 @@ impl Server {
         }
         // Nothing is read before there is somebody to pass it to.
         if let Some(error) = state.client.error() {
-            return self.end_relay(key, Some(&RelayFailure { side: Side::Client, error }));
+            return self.end_relay(key, Err(&RelayFailure { side: Side::Client, error }));
         }
         let is_asked = state.dial.as_ref().is_some_and(|dial| dial.asked.is_some());
         match state.target.as_ref().filter(|_| !is_asked).map(RelaySocket::answered) {
@@ -217,7 +192,7 @@ impl Server {
 
     /// A client that has ended waits for its answer, or is gone.
     fn look_whether_gone(&mut self, key: Key) {
-        let Some(state) = self.sessions.relays.get_mut(key) else { return };
+        let Some(state) = self.sessions.table.relay(key) else { return };
         if !state.relay.client_has_ended() {
             return;
         }
@@ -227,67 +202,60 @@ impl Server {
         if state.client.is_gone() {
             let error = state.client.error().unwrap_or_else(|| Errno::EPIPE.into());
             state.relay.client_is_gone(error);
-            self.end_relay(key, None);
+            self.end_relay(key, Ok(DONE));
         }
     }
 
     fn relay_turn(&mut self, key: Key) {
-        let Some(state) = self.sessions.relays.get_mut(key) else { return };
+        let Some(state) = self.sessions.table.relay(key) else { return };
         let Some(target) = &mut state.target else { return };
         match state.relay.turn(&mut state.client, target, &mut self.reactor.scratch) {
             RelayProgress::Blocked => {}
             RelayProgress::More => self.queue_relay(key),
-            RelayProgress::Finished => self.end_relay(key, None),
+            RelayProgress::Finished => self.end_relay(key, Ok(DONE)),
         }
     }
 
-    /// Closes both sides and says why.
-    pub(super) fn end_relay(&mut self, key: Key, failure: Option<&RelayFailure>) {
-        self.end_relay_for(key, failure, "done");
-    }
-
-    /// Closes one on which nothing has moved for too long.
-    pub(super) fn end_still_relay(&mut self, key: Key) {
-        self.end_relay_for(key, None, IDLE);
-    }
-
-    /// `otherwise`: why, if nothing has failed.
-    fn end_relay_for(&mut self, key: Key, failure: Option<&RelayFailure>, otherwise: &'static str) {
-        let Some(state) = self.sessions.relays.get(key) else { return };
-        let why = match failure.or(state.relay.failure()) {
-            None => Cow::Borrowed(otherwise),
+    /// Closes both sides and says why: this, if nothing has failed.
+    pub(super) fn end_relay(&mut self, key: Key, end: Result<&'static str, &RelayFailure>) {
+        let Some(state) = self.sessions.table.relay(key) else { return };
+        let failure = end.err().or(state.relay.failure());
+        let answered = state.relay.was_answered();
+        let failed = failure.is_some();
+        let why = match failure {
+            None => Cow::Borrowed(end.unwrap_or(DONE)),
             Some(RelayFailure { side, error }) => Cow::Owned(format!("{}: {error}", side.as_str())),
         };
-        let time = self.reactor.now.saturating_duration_since(state.started);
-        events::closed(&state.label, state.peer, &why, time, state.log);
-        let service = state.service;
-        let failed = failure.or(state.relay.failure()).is_some();
-        let answered = state.relay.was_answered();
-        self.note_fruit(service, failed, answered);
-        self.count(service, |counters| counters.ran(time));
-        self.forget_relay(key, otherwise == IDLE);
+        if let Some(client) = self.close_sockets(key, end.is_ok_and(|why| why == IDLE)) {
+            self.note_fruit(client.service, failed, answered);
+            self.end(client, &SessionEnd::Closed(&why));
+        }
     }
 
-    /// The target could not be reached: the client is closed.
-    pub(super) fn relay_failed(&mut self, key: Key, stage: &str, error: &dyn std::fmt::Display) {
-        let Some(state) = self.sessions.relays.get(key) else { return };
-        events::failed(&state.label, state.peer, None, (stage, None), error);
-        self.count_failure(state.service, stage, error);
-        self.forget_relay(key, false);
-    }
-
-    /// Closes a relay, whatever it is doing.
-    pub(in crate::server) fn close_relay(&mut self, key: Key) {
-        self.end_relay(key, None);
+    /// The target could not be reached: the client is closed. The service.
+    pub(super) fn relay_failed(
+        &mut self,
+        key: Key,
+        stage: &'static str,
+        error: &dyn std::fmt::Display,
+    ) -> Option<Key> {
+        let client = self.close_sockets(key, false)?;
+        let service = client.service;
+        self.end(client, &SessionEnd::Failed(stage, error));
+        Some(service)
     }
 
     /// `in_order`: whoever has got all that there was sees an end and no failure.
-    fn forget_relay(&mut self, key: Key, in_order: bool) {
-        if self.sessions.relays.get(key).is_some_and(|state| state.dial.is_some()) {
+    fn close_sockets(&mut self, key: Key, in_order: bool) -> Option<Client> {
+        if self.sessions.table.relay(key).is_some_and(|state| state.dial.is_some()) {
             self.hang_up(key);
         }
-        let Some(state) = self.sessions.relays.remove(key) else { return };
-        self.services.room.shares.give_back(state.service, state.peer, ServedClient::Relay);
+        let Session { client, stage: SessionStage::Relay(state) } =
+            self.sessions.table.remove(key)?
+        else {
+            debug_assert!(false, "no relay has a session of this key");
+            return None;
+        };
         if let Some(still) = state.still {
             self.reactor.timers.cancel(still.due, Timer::StillRelay(key));
         }
@@ -301,8 +269,7 @@ impl Server {
                 socket.reset();
             }
         }
-        self.sessions.peers.ended(state.peer_id);
-        self.release(state.permit, state.service);
+        Some(client)
     }
 }
 

@@ -23,7 +23,7 @@ use crate::net::listener::{Connection, Listener};
 use crate::reload::plan::{plan, withhold_replacements};
 use crate::reload::{Loading, Step};
 use crate::server::Server;
-use crate::server::peers::{Peer, Peers};
+use crate::server::peers::{Peer, PeerId, Peers};
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::services::rejection_log::Refusals;
@@ -372,10 +372,8 @@ impl Server {
                 *label = now.clone();
             }
         };
-        self.programs.children.each(|child| renew(child.service, &mut child.label));
         self.programs.stderr.each(|pipe| renew(pipe.service, &mut pipe.label));
-        self.sessions.builtins.each(|it| renew(it.guest.service, &mut it.guest.label));
-        self.sessions.relays.each(|relay| renew(relay.service, &mut relay.label));
+        self.sessions.table.each(|it| renew(it.client.service, &mut it.client.label));
     }
 
     fn say_upgraded(&mut self, from: &str, refused: Option<&str>, pause: std::time::Duration) {
@@ -386,7 +384,7 @@ impl Server {
                 answer::line(&RequestRefusal { error: reason.to_owned() })
             }
             None => {
-                events::upgraded((version, from), pause, self.programs.children.len());
+                events::upgraded((version, from), pause, self.sessions.table.programs());
                 let (upgraded, from) = (version.to_owned(), from.to_owned());
                 answer::line(&Upgraded { upgraded, from, pid: std::process::id() })
             }
@@ -437,13 +435,15 @@ fn with_sharing(mut listener: Listener, open: &state::Open) -> Listener {
     listener
 }
 
+/// Who has gone; who has not has a session.
 fn peers(handed: &state::SavedPeers, clock: Clock) -> Peers {
     let mut labels: HashMap<&str, Rc<str>> = HashMap::new();
-    let known = handed.known.iter().map(|(number, peer)| {
-        let service = labels.entry(&peer.service).or_insert_with(|| Rc::from(&*peer.service));
-        let (service, since) = (Rc::clone(service), clock.instant(peer.since));
-        let peer = Peer { address: peer.address, service, pid: peer.pid, running: true, since };
-        (*number, peer)
+    let gone = handed.ended.iter().filter_map(|number| {
+        let state::SavedPeer { address, service, pid, since } = handed.known.get(number)?;
+        let service = labels.entry(service).or_insert_with(|| Rc::from(&**service));
+        let (service, since) = (Rc::clone(service), clock.instant(*since));
+        let peer = Peer { address: *address, service, pid: *pid, running: false, since };
+        Some((PeerId::from_number(*number), peer))
     });
-    Peers::restored(handed.total, known, handed.ended.iter().copied())
+    Peers::restored(handed.total, gone)
 }

@@ -15,7 +15,7 @@ use crate::net::listener::Connection;
 use crate::server::Server;
 use crate::server::control::connection::{ControlConnection, ControlKind, ControlStage};
 use crate::server::control::render::Producer;
-use crate::server::peers::PeerId;
+use crate::server::peers::{Peer, PeerId};
 use crate::server::programs::leftovers::Remains;
 use crate::server::programs::time_limits::DoomedGroup;
 use crate::server::reactor::slab::Key;
@@ -23,16 +23,17 @@ use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
 use crate::server::services::peer_queue::SortedDatagrams;
 use crate::server::services::per_peer::PendingPeer;
-use crate::server::services::reserve::ServedClient;
 use crate::server::services::straying::PeerSocket;
 use crate::server::sessions::banners::{Admitted, AfterBanner, BannerState};
+use crate::server::sessions::builtin::BuiltinStage;
 use crate::server::sessions::closing::KeptConnection;
 use crate::server::sessions::dialling::Dial;
 use crate::server::sessions::idling::{IdleWatch, Movement, Stillness};
 use crate::server::sessions::newcomers::{Newcomer, NewcomerStage};
-use crate::server::sessions::relay::RelayState;
+use crate::server::sessions::relay::RelayStage;
+use crate::server::sessions::session::{Client, SessionStage};
 use crate::server::sessions::stream::Stream;
-use crate::server::state::{Child, ConversationState, Guest, Rest, StderrState, Terms};
+use crate::server::state::{ProgramStage, Rest, StderrState, Terms};
 use crate::spawn::environment;
 use crate::upgrade::Moment;
 use crate::upgrade::state::{self, SavedSessions, State};
@@ -114,6 +115,25 @@ impl Server {
         self.admission.restore(self.reactor.now, id, Source::from(served.peer))
     }
 
+    /// Whatever served him is lost.
+    fn lose(&mut self, served: &SavedSessions, taken: &Adoption) {
+        let (service, since) = (Rc::from(&*served.label), taken.clock.instant(served.started));
+        let peer = Peer { address: served.peer, service, pid: None, running: false, since };
+        self.sessions.peers.ended(PeerId::from_number(served.peer_id), peer);
+    }
+
+    fn client_again(&mut self, served: &SavedSessions, program: bool, taken: &Adoption) -> Client {
+        Client {
+            service: key_of(served.service, taken),
+            label: Label::new(&served.label, None),
+            log: served.log,
+            permit: Some(self.count_again(served, program, taken)),
+            peer: served.peer,
+            peer_id: PeerId::from_number(served.peer_id),
+            since: taken.clock.instant(served.started),
+        }
+    }
+
     fn adopt_child(&mut self, handed: state::SavedChild, taken: &mut Adoption) {
         let state::SavedChild { served, pid, kill_after, on_stop, leftovers, .. } = handed;
         let listener = handed
@@ -125,35 +145,22 @@ impl Server {
         });
         let kept = handed.kept.and_then(|it| kept(&it, taken));
         let watched = handed.watched.filter(|_| kept.is_some()).map(|it| watched(&it, taken));
-        let due = watched.as_ref().map(|it| it.due);
-        let deadline = handed.deadline.map(|when| taken.clock.instant(when));
-        let child = Child {
+        let client = self.client_again(&served, true, taken);
+        let child = ProgramStage {
             pid,
             pidfd: None,
-            service: key_of(served.service, taken),
-            terms: Terms { log: served.log, on_stop, kill_after, leftovers },
-            label: Label::new(&served.label, None),
-            permit: Some(self.count_again(&served, true, taken)),
-            peer: served.peer,
-            peer_id: PeerId::from_number(served.peer_id),
-            started: taken.clock.instant(served.started),
+            terms: Terms { on_stop, kill_after, leftovers },
             listener,
             peer_socket,
             kept,
             watched: watched.map(Box::new),
             stderr: handed.pipe.and_then(|place| *taken.pipes.get(place)?),
             group: handed.group.and_then(|path| self.find_group(&path, taken)),
-            deadline,
+            deadline: handed.deadline.map(|when| taken.clock.instant(when)),
             overdue: handed.overdue,
         };
-        let key = self.programs.children.insert(child);
+        let key = self.keep_program(client, child);
         self.watch_child(key);
-        if let Some(deadline) = deadline {
-            self.reactor.timers.set(deadline, Timer::Overdue(key));
-        }
-        if let Some(due) = due {
-            self.reactor.timers.set(due, Timer::Still(key));
-        }
         if let Some(listener) = listener {
             self.deregister_listener(listener);
             if let Some(state) = self.services.listeners.get_mut(listener) {
@@ -169,30 +176,21 @@ impl Server {
         let machine = serde_json::from_value(handed.machine);
         let machine = machine.map_err(|error| events::trouble(&served.label, "state", &error));
         let Some((stream, conversation)) = stream.zip(machine.ok()) else {
-            return self.sessions.peers.ended(PeerId::from_number(served.peer_id));
+            return self.lose(served, taken);
         };
         let active = taken.clock.instant(handed.active);
-        let guest = Guest {
-            service: key_of(served.service, taken),
-            label: Label::new(&served.label, None),
-            log: served.log,
-            permit: self.count_again(served, false, taken),
-            peer: served.peer,
-            fronted: handed.fronted.map(Rc::new),
-            peer_id: PeerId::from_number(served.peer_id),
-            started: taken.clock.instant(served.started),
-        };
-        let state = ConversationState {
-            guest,
+        let client = self.client_again(served, false, taken);
+        let builtin = BuiltinStage {
             conversation,
             stream: Stream::from(stream),
+            fronted: handed.fronted.map(Rc::new),
             active,
             silence: handed.silence,
             limited: handed.limited,
             due: active.checked_add(handed.silence).unwrap_or(active),
             queued: false,
         };
-        self.watch_conversation(state, false);
+        self.watch_builtin(client, builtin, false);
     }
 
     fn adopt_relay(&mut self, handed: state::SavedRelay, taken: &mut Adoption) {
@@ -205,7 +203,7 @@ impl Server {
         let machine = serde_json::from_value(handed.machine);
         let machine = machine.map_err(|error| events::trouble(&served.label, "state", &error));
         let Some((client, relay)) = client.zip(machine.ok()) else {
-            return self.sessions.peers.ended(PeerId::from_number(served.peer_id));
+            return self.lose(served, taken);
         };
         let instant = |moment: Moment| taken.clock.instant(moment);
         let dial = handed.dial.map(|dial| {
@@ -220,25 +218,9 @@ impl Server {
         let still = handed.still.map(|(limit, last)| Stillness::new(limit, instant(last)));
         let due = dial.as_ref().map(|dial| dial.due);
         let has_target = target.is_some();
-        let permit = self.count_again(served, false, taken);
-        let service = key_of(served.service, taken);
-        self.services.room.shares.take(service, served.peer, ServedClient::Relay);
-        let key = self.sessions.relays.insert(RelayState {
-            relay,
-            client,
-            target,
-            dial,
-            service,
-            label: Label::new(&served.label, None),
-            log: served.log,
-            permit,
-            peer: served.peer,
-            peer_id: PeerId::from_number(served.peer_id),
-            started: instant(served.started),
-            queued: false,
-            probes: false,
-            still,
-        });
+        let session = self.client_again(served, false, taken);
+        let relay = RelayStage { relay, client, target, dial, queued: false, probes: false, still };
+        let key = self.sessions.table.insert(session, SessionStage::Relay(Box::new(relay)));
         if let Some(still) = still {
             self.reactor.timers.set(still.due, Timer::StillRelay(key));
         }

@@ -10,25 +10,20 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::config::model::{Action, Endpoint, LogOnSuccess, RelayTarget, SocketSpec, SocketType};
-use crate::log::events::Label;
+use crate::config::model::{Action, Endpoint, RelayTarget, SocketSpec, SocketType};
 use crate::log::sink;
-use crate::net::address::Address;
 use crate::net::datagram::Flow;
 use crate::net::listener::{Bound, Listener};
 use crate::net::unix_path::BoundPath;
 use crate::server::Server;
 use crate::server::control::connection::{ControlConnection, ControlKind, ControlStage};
-use crate::server::peers::PeerId;
 use crate::server::reactor::slab::Key;
 use crate::server::sessions::banners::{AfterBanner, BannerState};
 use crate::server::sessions::closing::KeptConnection;
 use crate::server::sessions::dialling::Dial;
 use crate::server::sessions::newcomers::Newcomer;
-use crate::server::sessions::relay::RelayState;
-use crate::server::state::{
-    Child, ConversationState, ListenerState, Rest, ServiceState, StderrState, Stopped,
-};
+use crate::server::sessions::session::{Client, Session, SessionStage};
+use crate::server::state::{ListenerState, Rest, ServiceState, StderrState, Stopped};
 use crate::spawn::sandbox::cgroup::Cgroup;
 use crate::systemd::About;
 use crate::upgrade::state::{self, FORMAT, State};
@@ -79,9 +74,13 @@ impl Server {
             lingering,
             groups: self.hand_over_groups(),
             pipes: programs.stderr.iter().map(|(_, it)| to.pipe(it)).collect(),
-            children: programs.children.iter().map(|(_, it)| to.child(it)).collect(),
-            conversations: sessions.builtins.iter().map(|(_, it)| to.conversation(it)).collect(),
-            relays: sessions.relays.iter().filter_map(|(_, it)| to.relay(it)).collect(),
+            children: sessions.table.iter().filter_map(|(_, it)| to.child(it)).collect(),
+            conversations: sessions
+                .table
+                .iter()
+                .filter_map(|(_, it)| to.conversation(it))
+                .collect(),
+            relays: sessions.table.iter().filter_map(|(_, it)| to.relay(it)).collect(),
             banners: sessions.banners.iter().map(|(_, it)| to.banner(it)).collect(),
             homing: sessions.pending_peers.iter().filter_map(|(_, it)| to.homing(it)).collect(),
             newcomers: sessions
@@ -145,7 +144,7 @@ impl Server {
     }
 
     fn hand_over_peers(&self, clock: Clock) -> state::SavedPeers {
-        let known = self.sessions.peers.iter().map(|(id, peer)| {
+        let known = self.sessions.everybody().into_iter().map(|(id, peer)| {
             let (address, service) = (peer.address, peer.service.to_string());
             let since = clock.moment(peer.since);
             (id.number(), state::SavedPeer { address, service, pid: peer.pid, since })
@@ -268,32 +267,22 @@ impl Collector {
     }
 
     /// What everybody who is served has.
-    fn served(
-        &self,
-        (service, label): (Key, &Label),
-        (peer, peer_id): (Address, PeerId),
-        started: Instant,
-        log: LogOnSuccess,
-    ) -> state::SavedSessions {
+    fn client(&self, client: &Client) -> state::SavedSessions {
+        let Client { service, ref label, log, peer, peer_id, since, .. } = *client;
         state::SavedSessions {
             service: self.services.get(&service).copied(),
             label: label.to_string(),
             peer,
             peer_id: peer_id.number(),
-            started: self.clock.moment(started),
+            started: self.clock.moment(since),
             log,
         }
     }
 
-    fn child(&mut self, child: &Child) -> state::SavedChild {
-        let served = self.served(
-            (child.service, &child.label),
-            (child.peer, child.peer_id),
-            child.started,
-            child.terms.log,
-        );
-        state::SavedChild {
-            served,
+    fn child(&mut self, session: &Session) -> Option<state::SavedChild> {
+        let SessionStage::Program(child) = &session.stage else { return None };
+        Some(state::SavedChild {
+            served: self.client(&session.client),
             pid: child.pid,
             socket: child.listener.and_then(|key| self.sockets.get(&key)).copied(),
             pipe: child.stderr.and_then(|key| self.pipes.get(&key)).copied(),
@@ -314,7 +303,7 @@ impl Collector {
             kill_after: child.terms.kill_after,
             on_stop: child.terms.on_stop,
             leftovers: child.terms.leftovers,
-        }
+        })
     }
 
     fn kept(&mut self, kept: &KeptConnection) -> state::SavedConnection {
@@ -325,38 +314,27 @@ impl Collector {
         }
     }
 
-    fn conversation(&mut self, state: &ConversationState) -> state::SavedBuiltin {
-        let guest = &state.guest;
-        let served = self.served(
-            (guest.service, &guest.label),
-            (guest.peer, guest.peer_id),
-            guest.started,
-            guest.log,
-        );
-        state::SavedBuiltin {
-            served,
-            descriptor: self.number(&state.stream),
-            machine: value(&state.conversation),
-            active: self.clock.moment(state.active),
-            silence: state.silence,
-            limited: state.limited,
-            fronted: guest.fronted.as_deref().cloned(),
-        }
+    fn conversation(&mut self, session: &Session) -> Option<state::SavedBuiltin> {
+        let SessionStage::Builtin(builtin) = &session.stage else { return None };
+        Some(state::SavedBuiltin {
+            served: self.client(&session.client),
+            descriptor: self.number(&builtin.stream),
+            machine: value(&builtin.conversation),
+            active: self.clock.moment(builtin.active),
+            silence: builtin.silence,
+            limited: builtin.limited,
+            fronted: builtin.fronted.as_deref().cloned(),
+        })
     }
 
-    fn relay(&mut self, state: &RelayState) -> Option<state::SavedRelay> {
+    fn relay(&mut self, session: &Session) -> Option<state::SavedRelay> {
+        let SessionStage::Relay(state) = &session.stage else { return None };
         let dial = match state.dial.as_deref() {
             None => None,
             Some(dial) => Some(self.dial(dial)?),
         };
-        let served = self.served(
-            (state.service, &state.label),
-            (state.peer, state.peer_id),
-            state.started,
-            state.log,
-        );
         Some(state::SavedRelay {
-            served,
+            served: self.client(&session.client),
             client: self.number(&state.client),
             target: state.target.as_ref().map(|target| self.number(target)),
             machine: value(&state.relay),

@@ -1,0 +1,313 @@
+//! Whoever is served has one entry in one table, from his beginning to his end.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::{Bound, Deref};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::Sessions;
+use super::builtin::{BuiltinStage, DONE};
+use super::relay::RelayStage;
+use crate::admission::Permit;
+use crate::config::model::LogOnSuccess;
+use crate::log::events::{self, End as ProgramEnd, Label};
+use crate::net::address::Address;
+use crate::net::fronted::Whom;
+use crate::server::Server;
+use crate::server::peers::{Peer, PeerId};
+use crate::server::reactor::slab::{Key, Slab};
+use crate::server::services::reserve::ServedClient;
+use crate::server::services::shares::Shares;
+use crate::server::state::ProgramStage;
+use crate::spawn::Failure;
+
+/// Who it is.
+#[derive(Debug)]
+pub(in crate::server) struct Client {
+    /// The service that has admitted him, which a reload may have replaced or removed.
+    pub(in crate::server) service: Key,
+    pub(in crate::server) label: Label,
+    /// What is logged of him.
+    pub(in crate::server) log: LogOnSuccess,
+    /// None once the end of a program has been announced: others may have its place.
+    pub(in crate::server) permit: Option<Permit>,
+    pub(in crate::server) peer: Address,
+    pub(in crate::server) peer_id: PeerId,
+    pub(in crate::server) since: Instant,
+}
+
+/// Who it is, and how he is served.
+#[derive(Debug)]
+pub(in crate::server) struct Session {
+    pub(in crate::server) client: Client,
+    pub(in crate::server) stage: SessionStage,
+}
+
+/// How somebody is served.
+#[derive(Debug)]
+pub(in crate::server) enum SessionStage {
+    /// By a built-in service.
+    Builtin(BuiltinStage),
+    /// By another server.
+    Relay(Box<RelayStage>),
+    /// By a program.
+    Program(Box<ProgramStage>),
+}
+
+impl SessionStage {
+    /// What of the room for clients of the server itself is held for him.
+    fn holds(&self) -> Option<ServedClient> {
+        match self {
+            Self::Builtin(_) => Some(ServedClient::Conversation),
+            Self::Relay(_) => Some(ServedClient::Relay),
+            Self::Program(_) => None,
+        }
+    }
+}
+
+/// How a session has ended.
+pub(in crate::server) enum SessionEnd<'a> {
+    /// As it should, or for this reason.
+    Closed(&'a str),
+    /// At this step.
+    Failed(&'static str, &'a dyn Display),
+    /// The program of this number did, or what should have become it: at which step, and what
+    /// could not be executed.
+    Ended(i32, ProgramEnd, Option<(Failure, Option<PathBuf>)>),
+}
+
+/// All sessions, how many are at which stage, and what they have of the room for them.
+#[derive(Debug)]
+pub(in crate::server) struct SessionTable {
+    all: Slab<Session>,
+    /// In the order in which they came.
+    order: BTreeMap<PeerId, Key>,
+    builtins: usize,
+    relays: usize,
+    pub(in crate::server) shares: Shares,
+}
+
+impl SessionTable {
+    pub(super) fn new() -> Self {
+        Self {
+            all: Slab::new(),
+            order: BTreeMap::new(),
+            builtins: 0,
+            relays: 0,
+            shares: Shares::default(),
+        }
+    }
+
+    pub(in crate::server) fn insert(&mut self, client: Client, stage: SessionStage) -> Key {
+        if let Some(held) = stage.holds() {
+            self.shares.take(client.service, client.peer, held);
+        }
+        if let Some(count) = self.count_of(&stage) {
+            *count = count.saturating_add(1);
+        }
+        let peer_id = client.peer_id;
+        let key = self.all.insert(Session { client, stage });
+        self.order.insert(peer_id, key);
+        key
+    }
+
+    pub(in crate::server) fn remove(&mut self, key: Key) -> Option<Session> {
+        let session = self.all.remove(key)?;
+        let Session { client, stage } = &session;
+        self.order.remove(&client.peer_id);
+        if let Some(held) = stage.holds() {
+            self.shares.give_back(client.service, client.peer, held);
+        }
+        if let Some(count) = self.count_of(stage) {
+            *count = count.saturating_sub(1);
+        }
+        Some(session)
+    }
+
+    fn count_of(&mut self, stage: &SessionStage) -> Option<&mut usize> {
+        match stage {
+            SessionStage::Builtin(_) => Some(&mut self.builtins),
+            SessionStage::Relay(_) => Some(&mut self.relays),
+            SessionStage::Program(_) => None,
+        }
+    }
+
+    pub(in crate::server) fn builtins(&self) -> usize {
+        self.builtins
+    }
+
+    pub(in crate::server) fn relays(&self) -> usize {
+        self.relays
+    }
+
+    pub(in crate::server) fn programs(&self) -> usize {
+        self.all.len().saturating_sub(self.builtins).saturating_sub(self.relays)
+    }
+
+    /// Changes each.
+    pub(in crate::server) fn each(&mut self, change: impl FnMut(&mut Session)) {
+        self.all.each(change);
+    }
+
+    /// One that a built-in service serves, if he is still here.
+    pub(in crate::server) fn builtin(&mut self, key: Key) -> Option<&mut BuiltinStage> {
+        match &mut self.all.get_mut(key)?.stage {
+            SessionStage::Builtin(builtin) => Some(builtin),
+            SessionStage::Relay(_) | SessionStage::Program(_) => None,
+        }
+    }
+
+    /// One that another server serves, if he is still here.
+    pub(in crate::server) fn relay(&mut self, key: Key) -> Option<&mut RelayStage> {
+        match &mut self.all.get_mut(key)?.stage {
+            SessionStage::Relay(relay) => Some(relay),
+            SessionStage::Builtin(_) | SessionStage::Program(_) => None,
+        }
+    }
+
+    /// One that a program serves which has not been reaped.
+    pub(in crate::server) fn program(&self, key: Key) -> Option<&ProgramStage> {
+        self.all.get(key)?.program()
+    }
+
+    /// The same, to be changed.
+    pub(in crate::server) fn program_mut(
+        &mut self,
+        key: Key,
+    ) -> Option<(&mut Client, &mut ProgramStage)> {
+        let Session { client, stage: SessionStage::Program(program) } = self.all.get_mut(key)?
+        else {
+            return None;
+        };
+        Some((client, program))
+    }
+
+    /// All programs.
+    pub(in crate::server) fn each_program(
+        &self,
+    ) -> impl Iterator<Item = (Key, &Client, &ProgramStage)> {
+        let all = self.all.iter();
+        all.filter_map(|(key, session)| Some((key, &session.client, session.program()?)))
+    }
+
+    /// Those programs of which this holds.
+    pub(in crate::server) fn programs_that(
+        &self,
+        wanted: impl Fn(&Client, &ProgramStage) -> bool,
+    ) -> Vec<Key> {
+        let those = self.each_program().filter(|(_, client, program)| wanted(client, program));
+        those.map(|(key, ..)| key).collect()
+    }
+}
+
+/// To be looked at.
+impl Deref for SessionTable {
+    type Target = Slab<Session>;
+
+    fn deref(&self) -> &Slab<Session> {
+        &self.all
+    }
+}
+
+impl Sessions {
+    /// The first `most` of those who came after one: who is here, and the last who were.
+    pub(in crate::server) fn peers_after(
+        &self,
+        last: Option<PeerId>,
+        most: usize,
+    ) -> Vec<(PeerId, Peer)> {
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let here = self.table.order.range((from, Bound::Unbounded));
+        let here = here.filter_map(|(id, key)| Some((*id, self.table.all.get(*key)?.peer())));
+        self.peers.in_order(here, last, most)
+    }
+
+    /// The same of everybody.
+    pub(in crate::server) fn everybody(&self) -> Vec<(PeerId, Peer)> {
+        self.peers_after(None, usize::MAX)
+    }
+}
+
+impl Session {
+    /// As the list of peers has him.
+    fn peer(&self) -> Peer {
+        let Client { ref label, peer: address, since, .. } = self.client;
+        let pid = self.program().and_then(|program| u32::try_from(program.pid).ok());
+        Peer { address, service: label.name(), pid, running: true, since }
+    }
+
+    /// If a program serves him.
+    pub(in crate::server) fn program(&self) -> Option<&ProgramStage> {
+        match &self.stage {
+            SessionStage::Program(program) => Some(program),
+            SessionStage::Builtin(_) | SessionStage::Relay(_) => None,
+        }
+    }
+}
+
+impl Server {
+    /// Somebody who has been admitted is served from now on, by a program if it has a number.
+    /// Whoever has come through tcpmux is known.
+    pub(in crate::server) fn begin(
+        &mut self,
+        service: Key,
+        (label, log): (Label, LogOnSuccess),
+        (whom, known): (Whom, Option<PeerId>),
+        (pid, permit): (Option<i32>, Permit),
+    ) -> Client {
+        events::accepted(&label, whom, pid, log);
+        if pid.is_none() {
+            self.count(service, |counters| counters.served());
+        }
+        let peer_id = known.unwrap_or_else(|| self.sessions.peers.connected());
+        let (peer, since) = (whom.peer, self.reactor.now);
+        Client { service, label, log, permit: Some(permit), peer, peer_id, since }
+    }
+
+    /// He is served no more, and what was his is closed: the one place where his permit is given
+    /// back, the log told, and where he comes to be one of those who have been here.
+    pub(in crate::server) fn end(&mut self, client: Client, end: &SessionEnd<'_>) {
+        let Client { service, label, log, permit, peer, peer_id, since } = client;
+        let time = self.reactor.now.saturating_duration_since(since);
+        match *end {
+            SessionEnd::Closed(why) => {
+                events::closed(&label, peer, why, time, log);
+                self.count(service, |counters| counters.ran(time));
+            }
+            SessionEnd::Failed(stage, error) => {
+                events::failed(&label, peer, None, (stage, None), error);
+                self.count_failure(service, stage, error);
+            }
+            SessionEnd::Ended(pid, end, None) => {
+                events::ended(&label, peer, pid, (end, time), log);
+                self.count_end(service, end, time);
+            }
+            SessionEnd::Ended(pid, _, Some((failure, ref program))) => {
+                let (stage, path) = (failure.stage.as_str(), program.as_deref());
+                events::failed(&label, peer, Some(pid), (stage, path), &failure);
+                let what = path.map(|path| format!("{}: ", path.display())).unwrap_or_default();
+                self.count_failure(service, stage, &format_args!("{what}{failure}"));
+            }
+        }
+        let pid = match *end {
+            SessionEnd::Ended(pid, ..) => u32::try_from(pid).ok(),
+            SessionEnd::Closed(_) | SessionEnd::Failed(..) => None,
+        };
+        let gone = Peer { address: peer, service: label.name(), pid, running: false, since };
+        self.sessions.peers.ended(peer_id, gone);
+        if let Some(permit) = permit {
+            self.release(permit, service);
+        }
+    }
+
+    /// Ends a session, whatever is going on in it.
+    pub(in crate::server) fn close_session(&mut self, key: Key, why: &str) {
+        match self.sessions.table.get(key).map(|session| &session.stage) {
+            Some(SessionStage::Relay(_)) => self.end_relay(key, Ok(DONE)),
+            Some(SessionStage::Builtin(_)) => self.close_builtin(key, why),
+            Some(SessionStage::Program(_)) => self.end_child(key),
+            None => {}
+        }
+    }
+}
