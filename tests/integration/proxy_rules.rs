@@ -178,6 +178,8 @@ fn mistakes_are_said_with_their_place() {
     assert!(said.contains("`proxy_timeout` has no effect: `proxy_protocol` is `no`"), "{said}");
     let said = check("8080 stream tcp nowait - cat\n    proxy_send = v1\n");
     assert!(said.contains("`proxy_send` has no effect: there is no `redirect`"), "{said}");
+    let said = check("@x stream unix nowait - cat\n    proxy_protocol = require\n");
+    assert!(said.contains("everybody on this machine may name any client"), "{said}");
     // What defaults say is for those that can have it.
     let defaults = format!(".defaults\n{attributes}");
     let said = check(&(defaults + "8080 stream tcp wait - cat\n80 stream tcp nowait - cat\n"));

@@ -48,7 +48,7 @@ fn thousands_who_say_nothing_take_no_place_and_start_no_program() {
     let first = begun(port, &line("192.0.2.1", 1));
     assert!(read_line(&first).contains("192.0.2.1"));
     assert!(say(port, &line("192.0.2.2", 1), "hello\n").ends_with("\nhello\n"));
-    assert_eq!(daemon.said("accepted").len(), 2);
+    daemon.wait_count(2, |line| line.is("accepted"));
     let state = status_of_port(&daemon, port);
     assert_eq!((&state["running"], &state["accepted"]), (&1.into(), &2.into()), "{state}");
     assert!(procs::descriptors(daemon.pid()) < 1200);
@@ -119,6 +119,8 @@ fn who_is_named_while_all_places_are_taken_waits_for_one() {
     drop(first);
     is_served(&second);
     drop(second);
+    // The lines before these are there, too.
+    daemon.wait_count(2, |line| line.about("ended", port));
     let refused = daemon.said("refused");
     assert_eq!(refused.len(), 1, "{refused:?}");
 }

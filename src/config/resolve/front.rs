@@ -46,6 +46,15 @@ impl Resolver<'_> {
                 )
                 .help("write the addresses of the proxies: `proxy_from = 192.0.2.7 2001:db8::/64`");
         }
+        if is_on && matches!(target, ServiceField::Abstract(_)) {
+            let said = last_said(entry, "proxy_protocol").map(|setting| &setting.name.span);
+            self.report
+                .warning(
+                    said.unwrap_or(&entry.endpoint.span),
+                    "an abstract socket has no mode: everybody on this machine may name any client",
+                )
+                .help("listen at a path, or on an address with `proxy_from`");
+        }
         let names: &[&str] = match (is_on, has_mode) {
             (false, _) => &["proxy_from", "proxy_timeout"],
             (true, true) => &["proxy_from"],
