@@ -20,6 +20,14 @@ const PORTS: std::ops::Range<u16> = 10_000..32_000;
 /// No sample is taken a second time after that.
 const RETRIES_END: Duration = Duration::from_secs(150);
 
+/// Which builds are measured.
+#[derive(Default)]
+pub(crate) struct Builds {
+    /// None is the one of this tree.
+    pub(crate) server: Option<PathBuf>,
+    pub(crate) before: Option<PathBuf>,
+}
+
 pub(crate) struct Context {
     /// Everything temporary; removed at the end.
     pub(crate) dir: TempDir,
@@ -28,12 +36,15 @@ pub(crate) struct Context {
     pub(crate) root: bool,
     pub(crate) quick: bool,
     pub(crate) rounds: usize,
+    server: PathBuf,
+    /// Another build of it, to be compared with.
+    pub(crate) before: Option<PathBuf>,
     next_port: Cell<u16>,
     begin: Instant,
 }
 
 impl Context {
-    pub(crate) fn new(quick: bool, rounds: Option<usize>) -> Result<Self> {
+    pub(crate) fn new(quick: bool, rounds: Option<usize>, builds: Builds) -> Result<Self> {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         // Root may raise the limit; others take what there is.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, hard.max(DESCRIPTORS))
@@ -47,6 +58,8 @@ impl Context {
             root: nix::unistd::geteuid().is_root(),
             quick,
             rounds: rounds.unwrap_or(if quick { 1 } else { 5 }).max(1),
+            server: builds.server.unwrap_or_else(|| env!("CARGO_BIN_EXE_oxinetd").into()),
+            before: builds.before,
             next_port: Cell::new(PORTS.start),
             begin: Instant::now(),
         })
@@ -117,7 +130,7 @@ impl Context {
     }
 
     /// The server under test.
-    pub(crate) fn server(&self) -> &'static Path {
-        Path::new(env!("CARGO_BIN_EXE_oxinetd"))
+    pub(crate) fn server(&self) -> &Path {
+        &self.server
     }
 }

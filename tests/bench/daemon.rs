@@ -150,11 +150,16 @@ pub(crate) struct Setup<'a> {
 
 impl Oxinetd {
     pub(crate) fn start(context: &Context, setup: &Setup<'_>) -> Result<Self> {
+        Self::start_build(context, context.server(), setup)
+    }
+
+    /// The same with a build of its own.
+    pub(crate) fn start_build(context: &Context, build: &Path, setup: &Setup<'_>) -> Result<Self> {
         let name = format!("oxinetd-{}", setup.ready.port());
         let file = context.path(&format!("{name}.conf"));
         std::fs::write(&file, setup.file)?;
         let log = context.path(&format!("{name}.log"));
-        let mut command = Command::new(context.server());
+        let mut command = Command::new(build);
         // A line left out would be measured as refused connections.
         command.arg("--strict").args(setup.options).arg(&file);
         let log = if setup.quiet {

@@ -1,7 +1,7 @@
 //! The benchmark: oxinetd beside the fastest server that the same kernel allows,
 //! and beside other superservers where they can be had. See README.md here.
 //!
-//! `cargo bench -- [quick] [--rounds N] [SECTION…]`
+//! `cargo bench -- [quick] [--rounds N] [--server FILE] [--before FILE] [SECTION…]`
 //!
 //! `cargo bench -- load ADDRESS [IN_FLIGHT [SECONDS]]`: the load alone, for profiling
 
@@ -29,9 +29,10 @@ mod sections;
 mod streams;
 
 use std::error::Error;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use context::Context;
+use context::{Builds, Context};
 
 /// What everything here fails with: a message for the person at the terminal.
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -74,17 +75,20 @@ fn main() -> ExitCode {
 fn bench(words: &[&str]) -> Result<()> {
     let mut quick = false;
     let mut rounds = None;
+    let mut builds = Builds::default();
     let mut named = Vec::new();
     let mut words = words.iter();
     while let Some(&word) = words.next() {
         match word {
             "quick" => quick = true,
             "--rounds" => rounds = Some(words.next().ok_or("--rounds needs a number")?.parse()?),
+            "--server" => builds.server = Some(file(words.next())?),
+            "--before" => builds.before = Some(file(words.next())?),
             name if SECTIONS.iter().any(|(known, ..)| *known == name) => named.push(name),
             other => return Err(format!("unknown word {other}: {}", usage()).into()),
         }
     }
-    let context = Context::new(quick, rounds)?;
+    let context = Context::new(quick, rounds, builds)?;
     context.describe();
     for (name, section, by_default) in SECTIONS {
         if named.contains(&name) || (named.is_empty() && by_default) {
@@ -94,7 +98,16 @@ fn bench(words: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// A program: it is run in other folders, too.
+fn file(word: Option<&&str>) -> Result<PathBuf> {
+    let path = word.ok_or("--server and --before need a file")?;
+    std::fs::canonicalize(path).map_err(|error| format!("{path}: {error}").into())
+}
+
 fn usage() -> String {
     let names: Vec<&str> = SECTIONS.iter().map(|(name, ..)| *name).collect();
-    format!("cargo bench -- [quick] [--rounds N] [{}]", names.join("|"))
+    format!(
+        "cargo bench -- [quick] [--rounds N] [--server FILE] [--before FILE] [{}]",
+        names.join("|")
+    )
 }

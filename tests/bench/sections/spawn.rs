@@ -126,11 +126,17 @@ fn add_ours(
         ("oxinetd, no log", &[], true, "    stderr = socket\n"),
         ("oxinetd --spawn fork, no log", &["--spawn", "fork"], true, "    stderr = socket\n"),
     ];
-    for (name, options, quiet, attributes) in ways {
+    let now = context.server();
+    let mut builds: Vec<_> = ways.map(|way| (now, way)).into();
+    if let Some(before) = &context.before {
+        builds.push((before, ("oxinetd before", &[], false, "")));
+        builds.push((now, ("oxinetd, linger = no", &[], false, "    linger = no\n")));
+    }
+    for (build, (name, options, quiet, attributes)) in builds {
         let address = context.port()?;
         let file = line(address, user, program) + attributes;
         let setup = Setup { file: &file, ready: address, options, quiet };
-        let server = Oxinetd::start(context, &setup)?;
+        let server = Oxinetd::start_build(context, build, &setup)?;
         list.push(Contestant {
             name: format!("{name}{shown}"),
             base,
