@@ -226,10 +226,7 @@ pub(super) fn load_for_start(
 /// elsewhere, or `RUST_LOG` leaves it out.
 fn tell_starter(job: &ServeJob, loading: &Loading) {
     let is_here = target_of(&job.common) == LogTarget::Stderr || sink::echoes_to_starter();
-    let is_said = |severity| {
-        let level = events::level_of_finding(severity == Severity::Error);
-        is_here && level <= log::max_level()
-    };
+    let is_said = |severity| is_here && events::takes_findings(severity == Severity::Error);
     let findings = loading.findings.iter().filter(|finding| !is_said(finding.severity));
     let text: String = findings.map(|finding| finding.line.clone() + "\n").collect();
     let _ = io::stderr().write_all(text.as_bytes());

@@ -166,10 +166,10 @@ fn part(
     match (service, &place.name) {
         (Some(service), name) => {
             let line = without(&service, common);
-            let called = name.as_ref().filter(|name| place.id.is_some() || !names(&line, name));
+            // An `id` that is not another name is one of its lines.
+            let called = name.as_ref().filter(|name| place.id.is_some() && !names(&line, name));
             if let Some(name) = called {
-                let id = place.id.iter().map(|id| format!(" (id {id})")).collect::<String>();
-                let _ = writeln!(text, "# {}", one_line(&format!("{name}{id}")));
+                let _ = writeln!(text, "# {}", one_line(name));
             }
             text.push_str(&line);
             for comment in &place.inside {
@@ -211,7 +211,7 @@ fn names(line: &str, name: &str) -> bool {
 }
 
 /// What is said of one service only.
-const OF_ONE: [&str; 2] = ["disable", "redirect"];
+const OF_ONE: [&str; 3] = ["disable", "id", "redirect"];
 
 fn name_of(line: &str) -> &str {
     line.split_whitespace().next().unwrap_or_default()

@@ -345,9 +345,14 @@ pub fn upgraded((version, from): (&str, &str), pause: Duration, children: usize)
     say(Info, SERVER, "upgraded", &fields);
 }
 
-/// How much a finding in a configuration matters.
+/// Whether the log takes what is said of configurations: `RUST_LOG` may leave it out.
 #[must_use]
-pub fn level_of_finding(is_error: bool) -> log::Level {
+pub fn takes_findings(is_error: bool) -> bool {
+    log::log_enabled!(target: SERVER, level_of_finding(is_error))
+}
+
+/// How much a finding in a configuration matters.
+fn level_of_finding(is_error: bool) -> log::Level {
     if is_error { Error } else { Warn }
 }
 

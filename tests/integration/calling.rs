@@ -2,7 +2,8 @@
 
 use crate::common::clients::is_closed;
 use crate::common::control::{controlled, refused, status};
-use crate::common::{free_port, free_ports, me, tcp_line};
+use crate::common::daemon::command;
+use crate::common::{Folder, Setup, free_port, free_ports, me, tcp_line};
 
 /// A service of xinetd's, with whatever more stands in it.
 fn block(name: &str, more: &str, port: u16) -> String {
@@ -62,6 +63,28 @@ fn a_service_that_is_not_served_is_known_by_all_its_names() {
     for (port, id) in [(ports[1], "greeting"), (ports[2], "wrong"), (ports[3], "plain")] {
         assert!(shown.contains(&format!("{port}/tcp ({id})")), "{shown}");
     }
+}
+
+#[test]
+fn what_is_imported_keeps_its_name_and_a_line_can_have_one() {
+    let ports = free_ports(4);
+    let folder = Folder::new();
+    let text = block("hello", "", ports[0])
+        + &block("twice", "id = other\n", ports[1])
+        + &block("lacking", "", ports[2]).replace("/bin/cat", "/no/such/program");
+    let file = folder.write("xinetd.conf", &text);
+    let output = command(&[]).arg("import").arg(&file).output().unwrap();
+    let imported = String::from_utf8(output.stdout).unwrap();
+    let own = tcp_line(ports[3], "/bin/cat cat") + "    id = 'of my own'\n";
+    let daemon = Setup::new().controlled().start_in(folder, &(imported + &own));
+    for (name, port) in [("hello", ports[0]), ("other", ports[1]), ("of my own", ports[3])] {
+        let label = format!("{port}/tcp");
+        assert_eq!(daemon.answer(&["stop", name]), format!("stopped {label}\n"));
+        assert_eq!(status(&daemon, Some(name))["service"], serde_json::json!(label));
+        assert!(daemon.answer(&["status"]).contains(&format!("{label} ({name})")));
+    }
+    let (_, said) = refused(&daemon, &["status", "lacking"]);
+    assert!(said.contains("lacking is not served"), "{said}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn why_nothing_is_served_is_said_however_little_is_logged() {
     let folder = Folder::new();
     folder.write("conf", "hello\n");
     folder.write("lacking", "127.0.0.1:50001 stream tcp nowait - /no/such/program program\n");
-    for level in ["off", "error", "oxinetd=error", "info"] {
+    for level in ["off", "error", "oxinetd=error", "mio=info", "info"] {
         let variables = [("RUST_LOG", level)];
         let (status, text) = told(&folder, &["conf"], &variables);
         assert_eq!(status, Some(1), "{level}: {text}");

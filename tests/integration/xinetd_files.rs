@@ -73,9 +73,11 @@ fn with_programs(mut fake: FakeLookup, text: &str) -> FakeLookup {
 fn services(config: &Config) -> Vec<Service> {
     let all = config.services.iter().chain(&config.disabled);
     let mut all: Vec<Service> = all.map(|service| (**service).clone()).collect();
-    // A line has another place, and no names of a block.
+    // A line has another place, and one name of a block, which its label may say.
     for service in &mut all {
-        (service.origin, service.id, service.name) = Default::default();
+        let said = service.label.split_once('/').map(|(name, _)| name.into());
+        let id = service.id.take().or(said);
+        (service.origin, service.id, service.name) = (Default::default(), id, None);
     }
     all.sort_by(|a, b| (&a.label, &a.sockets).cmp(&(&b.label, &b.sockets)));
     all

@@ -212,9 +212,10 @@ pub(crate) fn help_for_unknown(name: &str) -> String {
     let field = match name {
         "server" | "server_args" => "the program and its arguments are",
         "socket_type" | "protocol" | "wait" | "user" => "that is",
-        "port" | "id" | "type" => "the service is",
+        "port" | "type" => "the service is",
         _ => {
-            return match nearest(name, names()) {
+            // What is so short is like everything: an argument, rather.
+            return match nearest(name, names()).filter(|_| name.len() > 2) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!(
                     "oxinetd.conf(5) lists all attributes; an argument with `=` is written in quotes: '{name}=…'"

@@ -75,6 +75,13 @@ pub(super) fn redirect(shown: &Shown<'_>) -> Option<String> {
     })
 }
 
+/// What is not said by the label.
+pub(super) fn id(shown: &Shown<'_>) -> Option<String> {
+    let (label, id) = (&shown.service.label, shown.service.id.as_deref()?);
+    let is_said = label.split_once('/').is_some_and(|(name, _)| name == id);
+    (!is_said).then(|| quote(id.as_ref()))
+}
+
 pub(super) fn socket_user(shown: &Shown<'_>) -> Option<String> {
     let uid = shown.service.attributes.socket.user?;
     let name = shown.lookup.user_by_id(uid).map(|user| user.name);

@@ -11,7 +11,7 @@ use super::limits::{CPS, TIMES};
 use super::log_type::LOG_TYPE;
 use super::logged::{ON_FAILURE, ON_SUCCESS};
 use super::print::{
-    self, banner, groups, interface, no_access, only_from, proxy_from, redirect, socket_group,
+    self, banner, groups, id, interface, no_access, only_from, proxy_from, redirect, socket_group,
     socket_user,
 };
 use super::redirect::Redirect;
@@ -350,6 +350,12 @@ pub(crate) static TABLE: &[Attribute] = &[
         "redirect", Every, "`HOST PORT`, `vsock:CID:PORT`, or the path or `@name` of a unix socket", "none",
         "a relay to there instead of a program",
         How { set: |draft, value| Redirect::read(value).map(|it| draft.redirect = Some(it)), print: redirect }
+    },
+    row! {
+        "id", Every, "a name", "none",
+        "what the service is called besides by `oxinetd status` and the like",
+        // The entry is asked for it, which may be all that is known of a service.
+        How { set: |_, value| value.word().map(drop), print: id }, harmless
     },
     row! {
         "disable", Every, "`yes` or `no`", "no",

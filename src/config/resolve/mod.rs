@@ -262,7 +262,7 @@ impl Resolver<'_> {
         let awaited = self.awaited_by(&label, &target);
         let service = Service {
             label,
-            id: entry.id.clone(),
+            id: entry.other_id(),
             name: entry.name.clone(),
             origin: entry.origin.clone(),
             socket_type,
@@ -351,7 +351,7 @@ impl Resolver<'_> {
 
 /// An entry of which no more can be said than what it is called.
 fn by_name(entry: &Entry) -> Withheld {
-    let (label, id, name) = (entry.label(), entry.id.clone(), entry.name.clone());
+    let (label, id, name) = (entry.label(), entry.other_id(), entry.name.clone());
     Withheld { label, id, name, sockets: Vec::new(), tcpmux: None, why: String::new() }
 }
 

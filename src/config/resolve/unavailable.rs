@@ -98,7 +98,7 @@ impl Config {
                 self.withheld.push(Withheld { why, ..withheld });
             }
             EntryOutcome::Nothing => {
-                let names = (&entry.id, &entry.name);
+                let names = (&entry.other_id(), &entry.name);
                 self.left_out.extend(why.map(|why| NotServed::of(&entry.label(), names, why)));
             }
         }

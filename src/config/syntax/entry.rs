@@ -107,6 +107,13 @@ impl Entry {
     pub(crate) fn says(&self, name: &str) -> bool {
         self.settings.iter().any(|setting| setting.attribute.name == name)
     }
+
+    /// What the service is called besides its label.
+    pub(crate) fn other_id(&self) -> Option<Rc<str>> {
+        let said = self.settings.iter().rev().find(|setting| setting.attribute.name == "id");
+        let word = said.and_then(|setting| setting.values.first());
+        word.map(|word| Rc::from(word.text.as_str())).or_else(|| self.id.clone())
+    }
 }
 
 impl Setting {
