@@ -6,12 +6,13 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
 
+use crate::common::clients::{read_to_any_end, tcp_from};
 use crate::common::control::{status, upgrade};
 use crate::common::daemon::command;
 use crate::common::load::Load;
@@ -22,8 +23,13 @@ use crate::common::{DEADLINE, Daemon, Folder, Setup, need_program, tcp, wait_unt
 const ECHO: u16 = 7007;
 const HELLO: u16 = 7008;
 
-const SERVICES: &str = "7007 stream tcp nowait - internal  echo\n\
+const SERVICES: &str = ".defaults\n    proxy_protocol = require\n    proxy_from = 10.77.0.0/16\n\
+                        \x20   no_access = 192.0.2.66\n\
+                        7007 stream tcp nowait - internal  echo\n\
                         7008 stream tcp nowait - /bin/echo echo hello\n";
+
+/// Who comes besides those of HAProxy's own machine. The second may not.
+const CLIENTS: [&str; 2] = ["192.0.2.65", "192.0.2.66"];
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
 
@@ -46,6 +52,9 @@ fn server_in(net: &Net) -> Daemon {
 impl Site {
     fn new() -> Self {
         let front = Net::new();
+        for client in CLIENTS {
+            assert!(front.ip(&["address", "add", &format!("{client}/32"), "dev", "lo"]));
+        }
         let backs: Vec<Net> = NAMES.iter().map(|_| Net::new()).collect();
         let folder = Folder::new();
         let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/etc/haproxy/haproxy.cfg");
@@ -53,12 +62,14 @@ impl Site {
         for (index, back) in backs.iter().enumerate() {
             let prefix = format!("10.77.{index}");
             assert!(front.cable(back, &prefix));
-            text = text.replace(&format!("192.0.2.1{}", index + 1), &format!("{prefix}.2"));
+            let address = format!("192.0.2.1{}:", index + 1);
+            assert!(text.contains(&address), "{text}");
+            text = text.replace(&address, &format!("{prefix}.2:"));
         }
         let socket = folder.name("haproxy");
         let text =
             text.replace("/run/haproxy/admin.sock", &socket).replace("inter 1s", "inter 100ms");
-        assert!(!text.contains("192.0.2.") && text.contains("inter 100ms"), "{text}");
+        assert!(text.contains("inter 100ms"), "{text}");
         let file = folder.write("haproxy.cfg", &text);
         let daemons = backs.iter().map(server_in).collect();
         let enter = front.enter();
@@ -131,6 +142,32 @@ fn stop(daemon: &Daemon, words: &[&str]) -> Child {
     let mut asking = command(&[]);
     asking.arg("stop").args(words).arg("--control").arg(daemon.control());
     asking.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
+}
+
+#[test]
+fn rules_and_the_log_are_about_clients_and_not_about_haproxy() {
+    if !need_nets() || !need_program("haproxy") {
+        return;
+    }
+    let site = Site::new();
+    let to = |client: &str| {
+        let from: Ipv4Addr = client.parse().unwrap();
+        site.front.inside(|| read_to_any_end(tcp_from(from, HELLO)))
+    };
+    let [one, other] = CLIENTS;
+    for _ in NAMES {
+        assert_eq!(to(one), "hello\n");
+        assert_eq!(to(other), "");
+    }
+    let said = |word: &str| {
+        let lines = site.daemons.iter().flat_map(|daemon| daemon.said(word));
+        lines.map(|line| line.get("peer").unwrap().rsplit_once(':').unwrap().0.to_owned()).collect()
+    };
+    wait_until("all to be in the log", || {
+        let served: Vec<String> = said("accepted");
+        let refused: Vec<String> = said("refused");
+        !refused.is_empty() && served == [one; 3] && refused.iter().all(|it| it == other)
+    });
 }
 
 #[test]
