@@ -3,6 +3,7 @@
 //! fails leads back to the program that ran before.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::rc::Rc;
 
@@ -30,8 +31,8 @@ use super::{CONFIGURATION, CommandFailure, SYSTEM, endpoints, refused};
 /// Milliseconds after which the configuration is read once more on the way back.
 const PAUSES: [u16; 5] = [100, 200, 400, 800, 1600];
 
-fn no(why: String) -> CommandFailure {
-    CommandFailure::new(CONFIGURATION, why)
+fn no(why: impl Display) -> CommandFailure {
+    CommandFailure::new(CONFIGURATION, why.to_string())
 }
 
 /// `oxinetd try-upgrade -- NAME ARGUMENTS`, with the state on standard input: says that
@@ -42,14 +43,14 @@ pub(super) fn try_upgrade(trial: TryUpgrade) -> Result<(), CommandFailure> {
     let mut out = io::stdout().lock();
     // With nobody to read them, nobody waits for the outcome.
     let said = diagnostics.iter().try_for_each(|it| writeln!(out, "{}", it.render()));
-    said.map_err(|error| no(error.to_string()))?;
+    said.map_err(no)?;
     if config::refusing(&diagnostics) > 0 {
-        return Err(no("the configuration has errors".to_owned()));
+        return Err(no("the configuration has errors"));
     }
     server::examine(&state, &config).map_err(no)?;
     let hello = Hello { format: FORMAT, version: env!("CARGO_PKG_VERSION").to_owned() };
-    let hello = serde_json::to_string(&hello).map_err(|error| no(error.to_string()))?;
-    writeln!(out, "{hello}").map_err(|error| no(error.to_string()))
+    let hello = serde_json::to_string(&hello).map_err(no)?;
+    writeln!(out, "{hello}").map_err(no)
 }
 
 /// Who has a server pause looks up no name that it knows.
@@ -65,14 +66,14 @@ fn loader(arguments: Vec<OsString>) -> Result<ConfigReader, CommandFailure> {
             Ok(CompatRequest::Serve(served)) => {
                 Ok(super::compat::loader(served.files, served.dialect, served.defaults))
             }
-            _ => Err(no("this is not what a server is started with".to_owned())),
+            _ => Err(no("this is not what a server is started with")),
         };
     }
-    let cli = Cli::try_parse_from(arguments).map_err(|error| no(error.to_string()))?;
+    let cli = Cli::try_parse_from(arguments).map_err(no)?;
     match cli.command {
         None => Ok(serve::loader_of_file(&cli.serve)),
         Some(Command::Run(run)) => Ok(serve::loader_of_line(&run)),
-        Some(_) => Err(no("this is not what a server is started with".to_owned())),
+        Some(_) => Err(no("this is not what a server is started with")),
     }
 }
 
@@ -92,6 +93,7 @@ pub(super) fn parse() -> Result<Cli, CommandFailure> {
 pub(super) fn find() -> Result<Option<Snapshot>, CommandFailure> {
     let Some(invitation) = Invitation::find() else { return Ok(None) };
     invitation.open().map(Some).map_err(|why| {
+        let why = why.to_string();
         // Nothing has been changed yet: every descriptor is still there for the other.
         let arguments: Vec<_> = std::env::args_os().collect();
         lost(&why, &invitation.go_back(&arguments, &why))
@@ -198,7 +200,7 @@ fn load(
 ) -> Result<Loading, CommandFailure> {
     let stops = Signals::stops().map_err(refused("starting"))?;
     let loading = serve::load_for_start(job, served, how, &stops)?;
-    loading.ok_or_else(|| no("the server is told to stop".to_owned()))
+    loading.ok_or_else(|| no("the server is told to stop"))
 }
 
 fn go_on(ready: ReadyServer, parcel: Snapshot) -> Result<(), CommandFailure> {

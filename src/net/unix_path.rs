@@ -3,8 +3,9 @@
 
 mod beneath;
 mod owner;
+mod refusal;
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use nix::unistd::{Gid, Uid, fchownat, getegid, geteuid};
 use crate::config::model::{Attributes, SocketType};
 use crate::sys::descriptor;
 use crate::sys::trusted_path::ParentDirectory;
+use refusal::PathRefusal;
 
 /// A path with our socket on it; unlinked when dropped, if it is still ours.
 #[derive(Debug)]
@@ -62,7 +64,7 @@ impl BoundPath {
     pub(crate) fn set_owner_and_mode(&self, attributes: &Attributes) -> io::Result<()> {
         let found = Found::at(&ParentDirectory::of(&self.path)?)?;
         if found.identity() != self.identity {
-            return Err(io::Error::other(REPLACED));
+            return Err(PathRefusal::Replaced.into());
         }
         let user = attributes.socket.user.unwrap_or_else(|| geteuid().as_raw());
         let group = attributes.socket.group.unwrap_or_else(|| self.group_of_new());
@@ -114,7 +116,7 @@ pub(crate) fn bind(
         }
         // There it was not allowed to.
         Err(Errno::EACCES) if !ParentDirectory::of(path)?.is(&place) => {
-            return Err(io::Error::other(REPLACED));
+            return Err(PathRefusal::Replaced.into());
         }
         other => other?,
     }
@@ -139,11 +141,8 @@ fn bind_at(descriptor: &OwnedFd, address: &UnixAddr, place: &ParentDirectory) ->
 /// The path has led elsewhere when it was bound: what has come to be there is removed.
 fn bound_elsewhere(descriptor: &OwnedFd) -> io::Error {
     match beneath::remove(descriptor) {
-        Ok(()) => io::Error::other(REPLACED),
-        Err(error) => {
-            let left = "what has been bound elsewhere may be there still";
-            io::Error::other(format!("{REPLACED}; {left}: {error}"))
-        }
+        Ok(()) => PathRefusal::Replaced.into(),
+        Err(error) => PathRefusal::Left(error).into(),
     }
 }
 
@@ -157,16 +156,6 @@ fn bind_privately(descriptor: &OwnedFd, address: &UnixAddr) -> Result<(), Errno>
 
 /// The bits that chmod(2) changes.
 const ALL_MODES: u32 = 0o7777;
-
-/// Why a mode cannot be changed.
-const NO_PROC: &str = "its mode can be set with /proc, or from Linux 6.6 on; there is neither";
-
-/// Why nothing is changed at a path.
-const REPLACED: &str = "something else has taken the place of the socket";
-
-/// Why it cannot be asked whether a socket is still somebody's.
-const NOT_ASKED: &str = "there is a socket already, and others can write on the way to it: \
-                         whether it is still somebody's can be asked with /proc only";
 
 /// What is at a path, held fast: whoever may write to the directory (the service's user, it
 /// may be) can put something else at the path at any time, a link to any file included.
@@ -223,7 +212,7 @@ impl Found {
     fn change_mode_without_proc(&self, mode: u32) -> io::Result<()> {
         descriptor::change_mode(&self.descriptor, mode).map_err(|error| {
             match error.raw_os_error().map(Errno::from_raw) {
-                Some(Errno::ENOSYS) => io::Error::other(NO_PROC),
+                Some(Errno::ENOSYS) => PathRefusal::NoProc.into(),
                 _ => error,
             }
         })
@@ -238,29 +227,24 @@ fn remove_stale(
 ) -> io::Result<()> {
     let found = Found::at(place)?;
     if found.stat.st_mode & libc::S_IFMT != libc::S_IFSOCK {
-        let message = "the path exists and is not a socket";
-        return Err(io::Error::new(ErrorKind::AlreadyExists, message));
+        return Err(PathRefusal::NotASocket.into());
     }
     if owner::has_owner(&found.stat) {
-        return Err(taken());
+        return Err(PathRefusal::Taken.into());
     }
     // The kernel does not know of it. The last way to find out is to come as a client.
     let answer = match ask(&found.itself()?, socket_type)? {
         Err(Errno::ENOENT | Errno::ENOTDIR) if place.is_movable() => {
-            return Err(io::Error::other(NOT_ASKED));
+            return Err(PathRefusal::NotAsked.into());
         }
         Err(Errno::ENOENT | Errno::ENOTDIR) => ask(address, socket_type)?,
         answer => answer,
     };
     // Any answer but "refused" (a full backlog, another type) is somebody.
     if answer != Err(Errno::ECONNREFUSED) {
-        return Err(taken());
+        return Err(PathRefusal::Taken.into());
     }
     place.unlink()
-}
-
-fn taken() -> io::Error {
-    io::Error::new(ErrorKind::AddrInUse, "another server answers on this path")
 }
 
 fn ask(address: &UnixAddr, socket_type: SocketType) -> io::Result<Result<(), Errno>> {

@@ -34,6 +34,7 @@ mod steps;
 pub(crate) mod stub;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -101,11 +102,51 @@ pub(crate) struct Started {
     pub socket: OwnedFd,
 }
 
+/// Why no child can be made.
+#[derive(Debug)]
+pub(crate) enum SpawnError {
+    /// The system's answer.
+    System(io::Error),
+    /// The same for one in the service's group of processes, which may be full: that need
+    /// not be so of the machine.
+    InGroup(io::Error),
+    /// It would need a fresh process, and the system has not told us which program we are.
+    NoImage,
+}
+
+impl From<io::Error> for SpawnError {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+impl From<SpawnError> for io::Error {
+    fn from(error: SpawnError) -> Self {
+        match error {
+            SpawnError::System(error) => error,
+            other => Self::other(other.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System(error) => error.fmt(f),
+            Self::InGroup(error) => write!(f, "in the service's cgroup: {error}"),
+            Self::NoImage => f.write_str(
+                "fs.suid_dumpable is not known to be 0 or 2, and without /proc the server cannot \
+                 execute itself",
+            ),
+        }
+    }
+}
+
 /// A child could not be made.
 #[derive(Debug)]
 pub(crate) struct NotStarted {
-    /// What the system answered.
-    pub error: io::Error,
+    /// Why.
+    pub error: SpawnError,
     /// What the child would have got.
     pub socket: OwnedFd,
 }
@@ -115,7 +156,8 @@ impl NotStarted {
     #[must_use]
     pub(crate) fn may_pass(&self) -> bool {
         let passing = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::ENOBUFS];
-        self.error.raw_os_error().is_some_and(|errno| passing.contains(&errno))
+        let SpawnError::System(error) = &self.error else { return false };
+        error.raw_os_error().is_some_and(|errno| passing.contains(&errno))
     }
 }
 
@@ -205,7 +247,7 @@ impl Spawner {
         self.settle();
         let (reader, writer) = match self.stderr_pipe(prepared.stderr) {
             Ok(pipe) => pipe.unzip(),
-            Err(error) => return Err(NotStarted { error, socket }),
+            Err(error) => return Err(NotStarted { error: error.into(), socket }),
         };
         let stderr = match prepared.stderr {
             StderrTo::Log => writer.as_ref().map_or(-1, AsRawFd::as_raw_fd),
@@ -231,7 +273,7 @@ impl Spawner {
         numbers: Numbers,
         connection: &ConnectionEnvironment,
         table: DescriptorTable,
-    ) -> io::Result<i32> {
+    ) -> Result<i32, SpawnError> {
         self.spares.count_start();
         let memory = self.memory_for(prepared);
         if memory == Memory::Shared {
@@ -266,7 +308,7 @@ impl Spawner {
         numbers: Numbers,
         connection: &ConnectionEnvironment,
         table: DescriptorTable,
-    ) -> io::Result<i32> {
+    ) -> Result<i32, SpawnError> {
         let channel =
             (table == DescriptorTable::Ours).then(|| self.channels.take(Channel::new)).flatten();
         environment::fill(slot.environment(), prepared, connection);
@@ -278,7 +320,7 @@ impl Spawner {
             }
             Err(NotMade { error, settled }) => {
                 self.take_back(settled);
-                Err(error)
+                Err(error.into())
             }
         }
     }

@@ -30,7 +30,7 @@ use super::environment::Environment;
 use super::pipe::new_pipe;
 use super::prepared::{Pointers, Prepared};
 use super::steps::Steps;
-use super::{Failure, Numbers, Stage};
+use super::{Failure, Numbers, SpawnError, Stage};
 use crate::sys::descriptor::{LOWEST, raise, set_nonblocking};
 use crate::sys::fd::{duplicate_from, set_close_on_exec};
 use crate::sys::{process, signals};
@@ -88,10 +88,8 @@ impl Stubs {
         prepared: &Prepared,
         mut numbers: Numbers,
         environment: &Environment,
-    ) -> io::Result<i32> {
-        let image = self.image.as_ref().ok_or_else(|| {
-            io::Error::other("fs.suid_dumpable is not known to be 0 or 2, and without /proc the server cannot execute itself")
-        })?;
+    ) -> Result<i32, SpawnError> {
+        let image = self.image.as_ref().ok_or(SpawnError::NoImage)?;
         let (reader, failure) = new_pipe()?;
         set_nonblocking(&reader)?;
         numbers.failure = failure.as_raw_fd();

@@ -6,6 +6,8 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
+use serde::{Deserialize, Serialize};
+
 use super::inherited::Inherited;
 use crate::config::model::{Action, Endpoint, Service, SocketSpec, SocketType};
 use crate::sys::descriptor;
@@ -49,8 +51,8 @@ enum StorePlace {
 }
 
 /// What is known of a socket.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct About {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct About {
     /// What it is and where it is bound.
     pub spec: SocketSpec,
     /// An IPv6 wildcard that takes IPv4 clients too.
@@ -60,8 +62,10 @@ pub(crate) struct About {
     /// The log has it that nobody claims it.
     pub said: bool,
     /// A program has had it.
+    #[serde(default)]
     pub shared: bool,
     /// And has left it of no use to anybody.
+    #[serde(default)]
     pub ruined: bool,
 }
 

@@ -20,6 +20,7 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::unistd::{execve, execveat, pipe2};
 use serde::{Deserialize, Serialize};
 
+use super::refusal::UpgradeRefusal;
 use super::snapshot::{VARIABLE, is_ours};
 use super::state::FORMAT;
 use crate::sys::descriptor;
@@ -211,17 +212,17 @@ impl Trial {
         self.child.id()
     }
 
-    /// Reads what it says and looks whether it has ended; then the version, or why not.
-    pub(crate) fn look(&mut self) -> Option<Result<String, String>> {
+    /// Reads what it says and looks whether it has ended; then whether it can go on.
+    pub(crate) fn look(&mut self) -> Option<Result<(), UpgradeRefusal>> {
         if self.status.is_none() {
             self.status = self.child.try_wait().ok().flatten();
         }
         // Afterwards, so that the words of one that has ended are complete.
         self.listen();
         let status = self.status?;
-        Some(verdict(&self.said, status).and_then(|version| match identity(&self.path) {
-            Ok(now) if now == self.identity => Ok(version),
-            _ => Err("the program was replaced while it was tried out".to_owned()),
+        Some(verdict(&self.said, status).and_then(|()| match identity(&self.path) {
+            Ok(now) if now == self.identity => Ok(()),
+            _ => Err(UpgradeRefusal::Replaced),
         }))
     }
 
@@ -266,14 +267,14 @@ impl AsRawFd for Trial {
     }
 }
 
-fn verdict(said: &[u8], status: ExitStatus) -> Result<String, String> {
+fn verdict(said: &[u8], status: ExitStatus) -> Result<(), UpgradeRefusal> {
     let said = String::from_utf8_lossy(said);
     let hello = said.lines().find_map(|line| serde_json::from_str::<Hello>(line).ok());
     match hello {
-        Some(Hello { format: FORMAT, version }) if status.success() => Ok(version),
-        _ if said.trim().is_empty() => Err(format!("the program ended with {status}")),
-        _ if status.success() => Err("the program does not know how to take over".to_owned()),
-        _ => Err(said.trim().trim_start_matches("oxinetd: ").to_owned()),
+        Some(Hello { format: FORMAT, .. }) if status.success() => Ok(()),
+        _ if said.trim().is_empty() => Err(UpgradeRefusal::Ended(status)),
+        _ if status.success() => Err(UpgradeRefusal::Unable),
+        _ => Err(UpgradeRefusal::Said(said.trim().trim_start_matches("oxinetd: ").to_owned())),
     }
 }
 
@@ -282,15 +283,16 @@ mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt as _;
 
-    fn judged(said: &str, status: i32) -> Result<String, String> {
-        verdict(said.as_bytes(), ExitStatus::from_raw(status << 8))
+    fn judged(said: &str, status: i32) -> Result<(), String> {
+        let verdict = verdict(said.as_bytes(), ExitStatus::from_raw(status << 8));
+        verdict.map_err(|why| why.to_string())
     }
 
     #[test]
     fn only_a_hello_and_a_good_end_will_do() {
         let hello = "{\"format\":1,\"version\":\"9\"}\n";
-        assert_eq!(judged(hello, 0), Ok("9".to_owned()));
-        assert_eq!(judged(&format!("a warning\n{hello}"), 0), Ok("9".to_owned()));
+        assert_eq!(judged(hello, 0), Ok(()));
+        assert_eq!(judged(&format!("a warning\n{hello}"), 0), Ok(()));
         assert!(judged(hello, 1).is_err());
         assert!(judged("{\"format\":2,\"version\":\"9\"}", 0).is_err());
         assert!(judged("hello\n", 0).unwrap_err().contains("take over"));

@@ -5,8 +5,9 @@
 //! | `state` | the state as data: what is open, what was counted |
 //! | `served` | the same, of whoever is served |
 //! | `moment` | moments that mean the same before and after |
-//! | `parcel` | the state in memory that outlives exec(2), and how it is announced |
-//! | `image` | the program on disk: tried out as a child, then executed in place |
+//! | `snapshot` | the state in memory that outlives exec(2), and how it is announced |
+//! | `executable` | the program on disk: tried out as a child, then executed in place |
+//! | `refusal` | why it does not go on |
 //!
 //! The process stays the same one, and with it its id, its children and whatever is
 //! open. The new program starts as any server does, finds the parcel, and goes on from
@@ -17,10 +18,12 @@
 pub(crate) mod executable;
 pub(crate) mod hex;
 pub(crate) mod moment;
+pub(crate) mod refusal;
 pub(crate) mod served;
 pub(crate) mod snapshot;
 pub(crate) mod state;
 
 pub(crate) use executable::Image;
 pub(crate) use moment::{Clock, Moment};
+pub(crate) use refusal::UpgradeRefusal;
 pub(crate) use snapshot::{Descriptors, Invitation, Snapshot};

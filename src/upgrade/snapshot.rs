@@ -13,6 +13,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::Deserialize;
 
 use super::executable::{self, stay_open};
+use super::refusal::UpgradeRefusal;
 use super::state::{FORMAT, State};
 use crate::sys::descriptor::{self, LOWEST};
 use crate::sys::{fd, inherited};
@@ -42,18 +43,18 @@ pub fn pack(state: &State) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn unpack(file: impl io::Read) -> Result<State, String> {
+pub fn unpack(file: impl io::Read) -> Result<State, UpgradeRefusal> {
     #[derive(Deserialize)]
     struct Head {
         format: u32,
     }
     let mut bytes = Vec::new();
     let length = file.take(MOST).read_to_end(&mut bytes);
-    length.map_err(|error| format!("the state: {error}"))?;
-    let wrong = |error: serde_json::Error| format!("the state: {error}");
+    length.map_err(UpgradeRefusal::Unread)?;
+    let wrong = |error: serde_json::Error| UpgradeRefusal::Unread(error.into());
     let Head { format } = serde_json::from_slice(&bytes).map_err(wrong)?;
     if format != FORMAT {
-        return Err(format!("the state has format {format}, and {FORMAT} is understood"));
+        return Err(UpgradeRefusal::Format(format));
     }
     serde_json::from_slice(&bytes).map_err(wrong)
 }
@@ -99,16 +100,16 @@ impl Invitation {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn open(&self) -> Result<Snapshot, String> {
+    pub(crate) fn open(&self) -> Result<Snapshot, UpgradeRefusal> {
         // A view of its own, from the beginning.
         let path = format!("/proc/self/fd/{}", self.parcel);
         let file = File::open(&path).or_else(|_| self.rewound());
-        let file = file.map_err(|error| format!("{path}: {error}"))?;
+        let file = file.map_err(|error| UpgradeRefusal::Unopened(path, error))?;
         let state = unpack(file)?;
         let left: BTreeSet<RawFd> = state.descriptors.iter().copied().collect();
         for number in &left {
             if !inherited::is_left(*number) {
-                return Err(format!("descriptor {number} is not open"));
+                return Err(UpgradeRefusal::NotOpen(*number));
             }
         }
         Ok(Snapshot { state, left, invitation: self.clone() })
@@ -231,7 +232,7 @@ mod tests {
     #[test]
     fn another_format_is_refused() {
         let refusal = unpack(&b"{\"format\":2}"[..]).unwrap_err();
-        assert_eq!(refusal, "the state has format 2, and 1 is understood");
+        assert_eq!(refusal.to_string(), "the state has format 2, and 1 is understood");
         for wrong in ["", "[]", "{\"format\":1}", "{\"format\":\"1\"}"] {
             assert!(unpack(wrong.as_bytes()).is_err(), "{wrong}");
         }

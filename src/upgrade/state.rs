@@ -22,6 +22,7 @@ use crate::config::model::{Limit, Names, SocketSpec, SocketType, TcpmuxName};
 use crate::control::statistics::Statistics;
 use crate::net::address::Address;
 use crate::net::fronted::Fronted;
+use crate::systemd::About;
 
 /// The number of this format.
 pub(crate) const FORMAT: u32 = 1;
@@ -239,24 +240,13 @@ pub struct SavedPeer {
 /// A socket that the service manager holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SavedStoredSocket {
-    /// What it is.
-    pub spec: SocketSpec,
-    /// An IPv6 wildcard that takes IPv4 clients too.
-    pub takes_ipv4: bool,
-    /// What the manager calls it.
-    pub name: String,
-    /// The log has it that nobody claims it.
-    pub said: bool,
+    /// What is known of it.
+    #[serde(flatten)]
+    pub about: About,
     /// Itself, or that of the service that has it.
     pub descriptor: RawFd,
     /// A service has it.
     pub lent: bool,
-    /// A program has had it.
-    #[serde(default)]
-    pub shared: bool,
-    /// And has left it of no use to anybody.
-    #[serde(default)]
-    pub ruined: bool,
 }
 
 /// A socket at which the server is asked.

@@ -49,7 +49,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("spawn", "config/model log net sys"),
     ("systemd", "config/model log net sys"),
     ("control", "config/model log net"),
-    ("upgrade", "config/model control net sys"),
+    ("upgrade", "config/model control net sys systemd"),
     ("builtin", "admission config/model net sys upgrade"),
     ("front", "config/model"),
     ("reload", "config config/diagnostic config/lookup config/model sys"),
@@ -62,10 +62,7 @@ const ROOMS: &[(&str, &str)] = &[
         "PARTS admission builtin config/lookup config/model control log net reload spawn sys systemd",
     ),
     ("server/control", "PARTS config/model control log net reload sys"),
-    (
-        "server/upgrade",
-        "PARTS admission builtin config/model control log net reload spawn systemd upgrade",
-    ),
+    ("server/upgrade", "PARTS admission builtin config/model control log net reload spawn upgrade"),
     (
         "server",
         "PARTS admission builtin config config/diagnostic config/lookup config/model control log net reload spawn sys systemd upgrade",

@@ -20,8 +20,8 @@ use crate::server::reactor::slab::Key;
 use crate::server::reactor::token::Owner;
 use crate::server::sessions::holding::Caller;
 use crate::server::state::{ListenerState, Rest};
-use crate::spawn::NotStarted;
 use crate::spawn::environment::ConnectionEnvironment as Facts;
+use crate::spawn::{NotStarted, SpawnError};
 use crate::sys::descriptor;
 
 /// Connections taken from one listener in one turn.
@@ -223,7 +223,7 @@ impl Server {
 
     /// Keeps a connection for which there is no room now, before all that are still in
     /// the backlog.
-    fn park(&mut self, key: Key, connection: Connection, error: &std::io::Error) {
+    fn park(&mut self, key: Key, connection: Connection, error: &SpawnError) {
         if let Some(state) = self.services.listeners.get_mut(key) {
             state.parked = Some(connection);
         }

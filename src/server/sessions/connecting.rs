@@ -146,7 +146,7 @@ impl Server {
         let facts = ConnectionEnvironment { protocol: "UNIX", ..ConnectionEnvironment::default() };
         let table = self.table();
         let started = self.programs.spawner.spawn(&prepared, theirs, &facts, table);
-        let pid = started.map_err(|failed| failed.error)?.pid;
+        let pid = started.map_err(|failed| io::Error::from(failed.error))?.pid;
         let descriptor = connector.as_raw_fd();
         let key = self.sessions.connecting.processes.insert(Process {
             account: Rc::clone(account),

@@ -21,7 +21,7 @@ use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
 use crate::upgrade::executable::{self, Image, Trial};
-use crate::upgrade::snapshot;
+use crate::upgrade::{UpgradeRefusal, snapshot};
 
 /// How long a trial may take: it reads the configuration, and names may be slow.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -72,26 +72,26 @@ impl Server {
     /// `upgrade`: the answer comes from the new program, or says why there is none.
     pub(in crate::server) fn upgrade_for(&mut self, key: Key) {
         if let Some(reason) = self.why_no_upgrade() {
-            events::upgrade_refused(reason);
-            return self.tell_edge(key, answer::line(&RequestRefusal { error: reason.to_owned() }));
+            let error = reason.to_string();
+            events::upgrade_refused(&error);
+            return self.tell_edge(key, answer::line(&RequestRefusal { error }));
         }
         if let Some(edge) = self.controlling.edges.get_mut(key) {
             edge.stage = ControlStage::AwaitsUpgrade;
         }
         events::upgrading(self.upgrading.image.path());
         if let Err(error) = self.begin_trial() {
-            let program = self.upgrading.image.path().display().to_string();
-            self.refuse_upgrade(&format!("{program}: {error}"));
+            self.refuse_execution(error);
         }
     }
 
-    fn why_no_upgrade(&self) -> Option<&'static str> {
+    fn why_no_upgrade(&self) -> Option<UpgradeRefusal> {
         let under_way = self.upgrading.trial.is_some() || self.upgrading.tried.is_some();
         if under_way {
-            return Some("an upgrade is under way");
+            return Some(UpgradeRefusal::UnderWay);
         }
         (self.life.drain.is_announced() || self.life.stop.is_some())
-            .then_some("the server is draining")
+            .then_some(UpgradeRefusal::Draining)
     }
 
     fn begin_trial(&mut self) -> io::Result<()> {
@@ -132,11 +132,8 @@ impl Server {
                 self.reactor.timers.cancel(trying.deadline, Timer::Trial);
                 self.upgrading.trial = None;
                 match verdict {
-                    _ if late => self.refuse_upgrade(&format!(
-                        "the program was not ready after {} s",
-                        PATIENCE.as_secs()
-                    )),
-                    Ok(_) => self.upgrading.tried = Some(0),
+                    _ if late => self.refuse_upgrade(&UpgradeRefusal::Late(PATIENCE)),
+                    Ok(()) => self.upgrading.tried = Some(0),
                     Err(reason) => self.refuse_upgrade(&reason),
                 }
             }
@@ -151,10 +148,16 @@ impl Server {
     }
 
     /// The program that runs goes on, and whoever asked is told why.
-    pub(super) fn refuse_upgrade(&mut self, reason: &str) {
+    fn refuse_upgrade(&mut self, reason: &UpgradeRefusal) {
         self.upgrading.tried = None;
-        events::upgrade_refused(reason);
-        self.answer_upgrade(&answer::line(&RequestRefusal { error: reason.to_owned() }));
+        let error = reason.to_string();
+        events::upgrade_refused(&error);
+        self.answer_upgrade(&answer::line(&RequestRefusal { error }));
+    }
+
+    fn refuse_execution(&mut self, error: io::Error) {
+        let program = self.upgrading.image.path().to_owned();
+        self.refuse_upgrade(&UpgradeRefusal::Program(program, error));
     }
 
     /// Tells everybody who waits for it how the upgrade has ended.
@@ -171,7 +174,7 @@ impl Server {
     pub(in crate::server) fn upgrade_if_tried(&mut self) {
         let Some(looks) = self.upgrading.tried else { return };
         if self.life.drain.is_announced() || self.life.stop.is_some() {
-            return self.refuse_upgrade("the server is draining");
+            return self.refuse_upgrade(&UpgradeRefusal::Draining);
         }
         if !self.reloading.is_idle() {
             return self.reactor.timers.set(self.reactor.now + LOOK, Timer::Trial);
@@ -195,8 +198,7 @@ impl Server {
         // The next begins with the whole limit, too.
         let reserve = self.facts.reserve;
         let error = reserve.with(|| self.execute()).unwrap_or_else(|error| error);
-        let program = self.upgrading.image.path().display().to_string();
-        self.refuse_upgrade(&format!("{program}: {error}"));
+        self.refuse_execution(error);
         self.expect_names();
     }
 

@@ -31,9 +31,8 @@ use crate::server::sessions::banners::Banners;
 use crate::server::state::{ListenerState, Rest, ServiceState, Stopped};
 use crate::spawn::sandbox::cgroup::{Cgroup, Cgroups};
 use crate::spawn::{Confinement, Failure, Prepared, Stage};
-use crate::systemd::About;
 use crate::upgrade::state::{self, State};
-use crate::upgrade::{Clock, Descriptors, Image, Snapshot};
+use crate::upgrade::{Clock, Descriptors, Image, Snapshot, UpgradeRefusal};
 
 /// What has been taken over so far, by the places in the state.
 pub(in crate::server) struct Adoption {
@@ -54,13 +53,13 @@ pub(in crate::server) struct Adoption {
 ///
 /// # Errors
 /// What stands against it.
-pub(crate) fn examine(state: &State, config: &Config) -> Result<(), String> {
+pub(crate) fn examine(state: &State, config: &Config) -> Result<(), UpgradeRefusal> {
     let (served, mut config) = (served(state), config.clone());
     withhold_replacements(&served, &mut config);
     if let Some(held) = plan(&served, &config).held.first() {
-        return Err(would_be_lost(&held.service));
+        return Err(UpgradeRefusal::WouldBeLost(held.service.label.clone()));
     }
-    let unreadable = |error: serde_json::Error| format!("the state: {error}");
+    let unreadable = |error: serde_json::Error| UpgradeRefusal::Unread(error.into());
     for conversation in &state.conversations {
         let machine = conversation.machine.clone();
         let _: builtin::Conversation = serde_json::from_value(machine).map_err(unreadable)?;
@@ -82,12 +81,12 @@ pub(crate) fn served(state: &State) -> Vec<Rc<Service>> {
 ///
 /// # Errors
 /// What stands against it.
-pub(crate) fn may_follow(loading: &Loading, served: &[Rc<Service>]) -> Result<(), String> {
+pub(crate) fn may_follow(loading: &Loading, served: &[Rc<Service>]) -> Result<(), UpgradeRefusal> {
     let held = loading.steps.iter().find_map(|step| match step {
         Step::Hold { old, .. } => served.get(*old),
         _ => None,
     });
-    held.map_or(Ok(()), |service| Err(would_be_lost(service)))
+    held.map_or(Ok(()), |it| Err(UpgradeRefusal::WouldBeLost(it.label.clone())))
 }
 
 /// What to do when nothing could be read: nobody knows what was served.
@@ -98,11 +97,6 @@ pub(crate) fn nothing_more(served: &[Rc<Service>]) -> Loading {
         Step::Remove { old, close }
     });
     Loading { steps: steps.collect(), ..Loading::default() }
-}
-
-/// What a service is goes with the program that has read it.
-fn would_be_lost(service: &Service) -> String {
-    format!("{} is served, and could not be now: see the warnings", service.label)
 }
 
 /// A service that a reload takes for the one that was served: the same sockets and name.
@@ -268,22 +262,12 @@ impl Server {
     fn adopt_held(&mut self, state: &State, taken: &mut Adoption) {
         self.manager.watchdog = state.watchdog;
         for held in &state.held {
-            let state::SavedStoredSocket {
-                spec,
-                takes_ipv4,
-                name,
-                said,
-                descriptor,
-                lent,
-                shared,
-                ruined,
-            } = held.clone();
+            let state::SavedStoredSocket { about, descriptor, lent } = held.clone();
             let place = match lent {
                 true => taken.lent.get(&descriptor).copied().map(Err),
                 false => taken_or_said(&mut taken.descriptors, descriptor).map(Ok),
             };
             if let Some(place) = place {
-                let about = About { spec, takes_ipv4, name, said, shared, ruined };
                 self.manager.sockets.restore(about, place);
             }
         }
@@ -305,7 +289,7 @@ impl Server {
                 Some(held) => {
                     let descriptor = taken_or_said(&mut taken.descriptors, number)?;
                     taken.lent.insert(number, descriptor.as_raw_fd());
-                    let SocketSpec { endpoint, socket_type, .. } = &held.spec;
+                    let SocketSpec { endpoint, socket_type, .. } = &held.about.spec;
                     let listener = Listener::adopt(descriptor, endpoint, *socket_type);
                     Some(with_sharing(listener, open))
                 }

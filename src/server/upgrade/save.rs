@@ -25,7 +25,6 @@ use crate::server::sessions::newcomers::Newcomer;
 use crate::server::sessions::session::{Client, Session, SessionStage};
 use crate::server::state::{ListenerState, Rest, ServiceState, StderrState, Stopped};
 use crate::spawn::sandbox::cgroup::Cgroup;
-use crate::systemd::About;
 use crate::upgrade::state::{self, FORMAT, State};
 use crate::upgrade::{Clock, Moment};
 
@@ -155,20 +154,10 @@ impl Server {
 
     fn hand_over_held(&self, to: &mut Collector) -> Vec<state::SavedStoredSocket> {
         let held = self.manager.sockets.held().map(|(about, descriptor, lent)| {
-            let About { spec, takes_ipv4, name, said, shared, ruined } = about;
             if !lent {
                 to.number(&descriptor);
             }
-            state::SavedStoredSocket {
-                spec,
-                takes_ipv4,
-                name,
-                said,
-                descriptor,
-                lent,
-                shared,
-                ruined,
-            }
+            state::SavedStoredSocket { about, descriptor, lent }
         });
         held.collect()
     }

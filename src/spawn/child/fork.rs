@@ -4,6 +4,8 @@ use std::ffi::{c_int, c_long, c_void};
 use std::io;
 use std::os::fd::RawFd;
 
+use crate::spawn::SpawnError;
+
 /// A fork, into a group of processes perhaps, whose child runs `child` in a copy of our memory.
 ///
 /// # Safety
@@ -12,7 +14,7 @@ pub(super) unsafe fn fork(
     group: Option<RawFd>,
     child: extern "C" fn(*mut c_void) -> c_int,
     argument: *mut c_void,
-) -> io::Result<i32> {
+) -> Result<i32, SpawnError> {
     let pid = match group {
         None => fork_plainly(),
         Some(group) => fork_into(group),
@@ -23,12 +25,11 @@ pub(super) unsafe fn fork(
     if pid < 0 {
         let error = io::Error::last_os_error();
         return Err(match group {
-            None => error,
-            // EAGAIN: the group is full. Said so, since the machine need not be.
-            Some(_) => io::Error::new(error.kind(), format!("in the service's cgroup: {error}")),
+            None => SpawnError::System(error),
+            Some(_) => SpawnError::InGroup(error),
         });
     }
-    i32::try_from(pid).map_err(io::Error::other)
+    i32::try_from(pid).map_err(|error| SpawnError::System(io::Error::other(error)))
 }
 
 /// A plain fork: 0 in the child.

@@ -12,6 +12,7 @@ use super::call::SHARING;
 use super::fork::fork;
 use super::stack::Stack;
 use super::{Birth, ChildJob, DescriptorMessage, run_child};
+use crate::spawn::SpawnError;
 use crate::spawn::channel::Channel;
 use crate::spawn::environment::Environment;
 use crate::spawn::numbers::Numbers;
@@ -279,7 +280,7 @@ impl ChildSlot {
         &mut self,
         prepared: &Rc<Prepared>,
         numbers: Numbers,
-    ) -> io::Result<i32> {
+    ) -> Result<i32, SpawnError> {
         self.fill(prepared, numbers);
         let birth = self.init(numbers.failure, false, None);
         let group = prepared.confinement.group.as_ref().map(|group| group.descriptor().as_raw_fd());

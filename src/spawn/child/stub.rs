@@ -9,6 +9,7 @@ use std::ptr;
 use super::call::{call, number};
 use super::fork::fork;
 use super::{Birth, ChildJob, FAILED, check, run_child, tell};
+use crate::spawn::SpawnError;
 use crate::spawn::numbers::Numbers;
 use crate::spawn::prepared::Pointers;
 use crate::spawn::stage::Stage;
@@ -37,7 +38,7 @@ pub(in crate::spawn) fn start(
     job: RawFd,
     numbers: &Numbers,
     group: Option<RawFd>,
-) -> io::Result<i32> {
+) -> Result<i32, SpawnError> {
     let &Numbers { socket, stderr, failure, ruleset } = numbers;
     let kept = [socket, stderr, failure, ruleset, job];
     let mut next = Next { image, arguments: arguments.as_ptr(), kept, failure };
