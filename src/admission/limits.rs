@@ -74,8 +74,8 @@ impl Limits {
 fn access(attributes: &Attributes) -> Option<Rc<AccessList>> {
     let AccessAttributes { only_from, no_access, machines, .. } = &attributes.access;
     let (may, may_not) = machines;
-    let said = only_from.is_some() || !no_access.is_empty() || !may_not.is_empty();
-    said.then(|| {
+    let restricts = only_from.is_some() || !no_access.is_empty() || !may_not.is_empty();
+    restricts.then(|| {
         Rc::new(AccessList::new(only_from.as_deref(), no_access).with_machines(may, may_not))
     })
 }

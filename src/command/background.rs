@@ -61,14 +61,14 @@ impl StderrKind {
     }
 }
 
-/// Where the log of `oxinetd --daemon` goes; `said` is what its user has said. `again`: it
+/// Where the log of `oxinetd --daemon` goes; `wanted` is what its user has said. `again`: it
 /// was in the background before.
 pub(super) fn log_of_ours(
-    said: Option<LogTarget>,
+    wanted: Option<LogTarget>,
     again: bool,
 ) -> Result<LogTarget, CommandFailure> {
     let usual = LogTarget::syslog();
-    match (said, StderrKind::find_out()) {
+    match (wanted, StderrKind::find_out()) {
         (Some(target), _) => {
             say_what_is_missing(&target, again);
             Ok(target)
@@ -93,20 +93,22 @@ pub(super) fn log_of_ours(
 
 /// Where the log of a server in the background goes that was started under the name of
 /// another. Those serve without a log: so it is only said that there is none.
-pub(super) fn log_of_another(said: Option<LogTarget>, again: bool) -> LogTarget {
+pub(super) fn log_of_another(wanted: Option<LogTarget>, again: bool) -> LogTarget {
     let usual = LogTarget::syslog();
-    if said.is_none() && sink::reach(&usual).is_err() && StderrKind::find_out() == StderrKind::Kept
+    if wanted.is_none()
+        && sink::reach(&usual).is_err()
+        && StderrKind::find_out() == StderrKind::Kept
     {
         return LogTarget::Stderr;
     }
-    let target = said.unwrap_or(usual);
+    let target = wanted.unwrap_or(usual);
     say_what_is_missing(&target, again);
     target
 }
 
 /// What a server in the foreground is told whose log goes to nobody.
-pub(super) fn say_lost(said: Option<&LogTarget>, again: bool) {
-    if let Some(target) = said {
+pub(super) fn say_lost(wanted: Option<&LogTarget>, again: bool) {
+    if let Some(target) = wanted {
         say_what_is_missing(target, again);
     }
 }

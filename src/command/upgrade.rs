@@ -42,8 +42,8 @@ pub(super) fn try_upgrade(trial: TryUpgrade) -> Result<(), CommandFailure> {
     let Loaded { config, diagnostics, .. } = loader(trial.arguments)?(manner_of(&state.names));
     let mut out = io::stdout().lock();
     // With nobody to read them, nobody waits for the outcome.
-    let said = diagnostics.iter().try_for_each(|it| writeln!(out, "{}", it.render()));
-    said.map_err(no)?;
+    let written = diagnostics.iter().try_for_each(|it| writeln!(out, "{}", it.render()));
+    written.map_err(no)?;
     if config::refusing(&diagnostics) > 0 {
         return Err(no("the configuration has errors"));
     }

@@ -122,8 +122,8 @@ mod tests {
     #[test]
     fn nothing_ends_a_line_or_drives_a_terminal() {
         let nasty = b"a\"b\\\n\r\x1b[31m\x00\xff\xc3\xa9\xe2\x80\xae";
-        let shown = quoted(nasty);
-        assert_eq!(shown, "\"a\\\"b\\\\\\x0a\\x0d\\x1b[31m\\x00\\xff\u{e9}\\u{202e}\"");
+        let written = quoted(nasty);
+        assert_eq!(written, "\"a\\\"b\\\\\\x0a\\x0d\\x1b[31m\\x00\\xff\u{e9}\\u{202e}\"");
         let json = Json(nasty).to_string();
         let wanted = r#""a\"b\\\n\u000d\u001b[31m\u0000\\xffé\u202e""#;
         assert_eq!(json, wanted);
@@ -136,8 +136,8 @@ mod tests {
     proptest! {
         #[test]
         fn json_is_read_back_as_it_was(text in "\\PC*|.*") {
-            let (bytes, shown) = (Json(text.as_bytes()).to_string(), JsonOf(&text).to_string());
-            prop_assert_eq!(&bytes, &shown);
+            let (bytes, written) = (Json(text.as_bytes()).to_string(), JsonOf(&text).to_string());
+            prop_assert_eq!(&bytes, &written);
             prop_assert_eq!(parsed(&bytes), text);
         }
 

@@ -62,7 +62,7 @@ static SINK: Mutex<Sink> = Mutex::new(Sink {
     stalled: false,
     patience: Duration::ZERO,
     pause: SHORTEST_PAUSE,
-    output: Output::Stderr(StderrLog::Asked),
+    output: Output::Stderr(StderrLog::Polled),
 });
 
 struct Sink {

@@ -53,7 +53,7 @@ pub(crate) struct Listener {
     shared: bool,
     /// Each datagram comes with the address that it was sent to; on a unix socket, with who
     /// has sent it.
-    told: bool,
+    has_packet_info: bool,
     /// What its options are when no program has had it; none before one has.
     plain: Option<PlainOptions>,
 }
@@ -86,14 +86,14 @@ impl Listener {
             Endpoint::Unix(path) => {
                 let descriptor = new_unix_socket(spec, service)?;
                 let bound = unix_path::bind(&descriptor, path, spec.socket_type, attributes)?;
-                let shown = Bound::Unix(path.display().to_string());
-                Self::finish(descriptor, spec, attributes, shown, Some(bound))
+                let name = Bound::Unix(path.display().to_string());
+                Self::finish(descriptor, spec, attributes, name, Some(bound))
             }
             Endpoint::Abstract(name) => {
                 let descriptor = new_unix_socket(spec, service)?;
                 bind(descriptor.as_raw_fd(), &nix::sys::socket::UnixAddr::new_abstract(name)?)?;
-                let shown = Bound::Unix(ShownEndpoint(&spec.endpoint).to_string());
-                Self::finish(descriptor, spec, attributes, shown, None)
+                let name = Bound::Unix(ShownEndpoint(&spec.endpoint).to_string());
+                Self::finish(descriptor, spec, attributes, name, None)
             }
             Endpoint::Vsock(address) => {
                 let descriptor = virtual_socket::bind(*address, spec.socket_type)?;
@@ -156,8 +156,16 @@ impl Listener {
         if let Bound::Vsock(bound) = &mut address {
             *bound = virtual_socket::own_address(&socket).unwrap_or(*bound);
         }
-        let told = packet_info::is_told(&socket, &address);
-        Ok(Self { socket, address, path, adopted: false, shared: false, told, plain: None })
+        let has_packet_info = packet_info::is_on(&socket, &address);
+        Ok(Self {
+            socket,
+            address,
+            path,
+            adopted: false,
+            shared: false,
+            has_packet_info,
+            plain: None,
+        })
     }
 
     /// An open socket of the server before us; `identity` is that of its path.
@@ -179,8 +187,8 @@ impl Listener {
             Endpoint::Unix(path) => identity.map(|it| BoundPath::taken_over(path, it)),
             _ => None,
         };
-        let told = packet_info::is_told(&socket, &address);
-        Self { socket, address, path, adopted: false, shared: false, told, plain: None }
+        let has_packet_info = packet_info::is_on(&socket, &address);
+        Self { socket, address, path, adopted: false, shared: false, has_packet_info, plain: None }
     }
 
     /// The path that is unlinked when it is closed.
@@ -199,7 +207,15 @@ impl Listener {
             unix => Bound::Unix(ShownEndpoint(unix).to_string()),
         };
         let socket = Socket::new(descriptor, endpoint, socket_type);
-        Self { socket, address, path: None, adopted: true, shared: false, told: false, plain: None }
+        Self {
+            socket,
+            address,
+            path: None,
+            adopted: true,
+            shared: false,
+            has_packet_info: false,
+            plain: None,
+        }
     }
 
     /// Whether it is the service manager's.

@@ -117,7 +117,7 @@ impl Stubs {
         let mut failures = Vec::new();
         for _ in 0..self.under_way.len().min(LOOKS) {
             let Some((pid, mut pipe)) = self.under_way.pop_front() else { break };
-            match told(pid, &mut pipe) {
+            match report_of(pid, &mut pipe) {
                 StubReport::NotYet => self.under_way.push_back((pid, pipe)),
                 StubReport::Nothing => {}
                 StubReport::Failed(failure) => failures.push((pid, failure)),
@@ -130,7 +130,7 @@ impl Stubs {
     pub(super) fn forget(&mut self, pid: i32) -> Option<Failure> {
         let at = self.under_way.iter().position(|(other, _)| *other == pid)?;
         let (_, mut pipe) = self.under_way.remove(at)?;
-        match told(pid, &mut pipe) {
+        match report_of(pid, &mut pipe) {
             StubReport::Failed(failure) => Some(failure),
             StubReport::Nothing | StubReport::NotYet => None,
         }
@@ -156,7 +156,7 @@ enum StubReport {
 }
 
 /// Whoever can look into a stub can write there, too, but of that one alone.
-fn told(pid: i32, pipe: &mut File) -> StubReport {
+fn report_of(pid: i32, pipe: &mut File) -> StubReport {
     let mut record = [0; RECORD];
     match pipe.read(&mut record) {
         Ok(RECORD) => match Failure::of_record(record) {

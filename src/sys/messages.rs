@@ -145,10 +145,10 @@ unsafe fn credentials_in(message: &libc::msghdr) -> Option<libc::ucred> {
 pub(crate) fn disconnect(socket: &impl AsRawFd) -> io::Result<()> {
     // SAFETY: all zero is AF_UNSPEC; the kernel reads no more than the length given.
     let result = unsafe {
-        let nobody = std::mem::zeroed::<libc::sockaddr>();
+        let unspecified = std::mem::zeroed::<libc::sockaddr>();
         let length =
             libc::socklen_t::try_from(size_of::<libc::sockaddr>()).map_err(io::Error::other)?;
-        libc::connect(socket.as_raw_fd(), &raw const nobody, length)
+        libc::connect(socket.as_raw_fd(), &raw const unspecified, length)
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -40,9 +40,9 @@ impl Signals {
     /// # Errors
     /// signalfd(2)'s.
     pub(crate) fn new(adopts_orphans: bool) -> io::Result<Self> {
-        let asked = [Unix::SIGHUP, Unix::SIGUSR1, Unix::SIGUSR2];
+        let requests = [Unix::SIGHUP, Unix::SIGUSR1, Unix::SIGUSR2];
         let orphans = adopts_orphans.then_some(Unix::SIGCHLD);
-        Self::of(asked.into_iter().chain(STOPS).chain(orphans))
+        Self::of(requests.into_iter().chain(STOPS).chain(orphans))
     }
 
     /// Reads [`Signal::Stop`] only; whatever else has arrived stays for another to read.

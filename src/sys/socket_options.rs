@@ -79,10 +79,10 @@ pub(crate) fn set(
 /// (poll(2)): the other side, or shutdown(2), has ended it. Nothing if that cannot be told.
 #[must_use]
 pub(crate) fn events(socket: &impl AsRawFd, events: libc::c_short) -> libc::c_short {
-    let mut asked = libc::pollfd { fd: socket.as_raw_fd(), events, revents: 0 };
+    let mut polled = libc::pollfd { fd: socket.as_raw_fd(), events, revents: 0 };
     // SAFETY: one structure, which the kernel reads and writes, and it does not wait.
-    let found = unsafe { libc::poll(&raw mut asked, 1, 0) };
-    if found > 0 { asked.revents } else { 0 }
+    let found = unsafe { libc::poll(&raw mut polled, 1, 0) };
+    if found > 0 { polled.revents } else { 0 }
 }
 
 /// What became of taking a socket's filter away.
@@ -223,8 +223,8 @@ fn set_option_of<T>(
 ///
 /// # Errors
 /// getsockopt(2)'s: before Linux 5.14 nobody is told.
-pub(crate) fn said_sizes(socket: &impl AsRawFd) -> io::Result<(bool, bool)> {
-    let mut said: c_int = 0;
+pub(crate) fn locked_sizes(socket: &impl AsRawFd) -> io::Result<(bool, bool)> {
+    let mut value: c_int = 0;
     let mut length = libc::socklen_t::try_from(size_of::<c_int>()).map_err(io::Error::other)?;
     // SAFETY: the kernel writes one number, for which there is room.
     let result = unsafe {
@@ -232,14 +232,14 @@ pub(crate) fn said_sizes(socket: &impl AsRawFd) -> io::Result<(bool, bool)> {
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
             SO_BUF_LOCK,
-            (&raw mut said).cast(),
+            (&raw mut value).cast(),
             &raw mut length,
         )
     };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok((said & SAID_FOR_SENDING != 0, said & SAID_FOR_RECEIVING != 0))
+    Ok((value & LOCKED_FOR_SENDING != 0, value & LOCKED_FOR_RECEIVING != 0))
 }
 
 /// Lets the sizes of a socket's buffers for sending and for receiving stay as they have been
@@ -251,8 +251,8 @@ pub(crate) fn keep_sizes(
     socket: &impl AsRawFd,
     (sending, receiving): (bool, bool),
 ) -> io::Result<()> {
-    let sending = if sending { SAID_FOR_SENDING } else { 0 };
-    let receiving = if receiving { SAID_FOR_RECEIVING } else { 0 };
+    let sending = if sending { LOCKED_FOR_SENDING } else { 0 };
+    let receiving = if receiving { LOCKED_FOR_RECEIVING } else { 0 };
     set_option(socket, SO_BUF_LOCK, &(sending | receiving))
 }
 
@@ -260,9 +260,9 @@ pub(crate) fn keep_sizes(
 const SO_BUF_LOCK: c_int =
     if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) { 0x51 } else { 72 };
 
-const SAID_FOR_SENDING: c_int = 1;
+const LOCKED_FOR_SENDING: c_int = 1;
 
-const SAID_FOR_RECEIVING: c_int = 2;
+const LOCKED_FOR_RECEIVING: c_int = 2;
 
 /// Where the next peek at a socket's queue begins; each moves it on. -1: at its head again.
 ///
@@ -284,12 +284,12 @@ pub(crate) fn set_multicast_source(
     interface: c_int,
 ) -> io::Result<()> {
     let address = |ip: Ipv4Addr| libc::in_addr { s_addr: u32::from(ip).to_be() };
-    let said = libc::ip_mreqn {
+    let value = libc::ip_mreqn {
         imr_multiaddr: address(Ipv4Addr::UNSPECIFIED),
         imr_address: address(ip),
         imr_ifindex: interface,
     };
-    set_option_of(libc::IPPROTO_IP, socket, libc::IP_MULTICAST_IF, &said)
+    set_option_of(libc::IPPROTO_IP, socket, libc::IP_MULTICAST_IF, &value)
 }
 
 #[cfg(test)]

@@ -212,8 +212,8 @@ mod tests {
         let mut notifier = Notifier::new(OsStr::new("/nonexistent/notify")).unwrap();
         notifier.reloading();
         assert!(!notifier.has_unsent());
-        let mut nobody = Notifier::default();
-        nobody.reloading();
-        assert!(!nobody.has_unsent());
+        let mut notifier = Notifier::default();
+        notifier.reloading();
+        assert!(!notifier.has_unsent());
     }
 }

@@ -109,8 +109,17 @@ impl Image {
             .stderr(Stdio::from(errors))
             .spawn()?;
         let pipe = File::from(descriptor::raise(reader));
-        let (said, path) = (Vec::new(), path.clone());
-        Ok(Trial { child, pipe, said, silent: false, unread: false, status: None, identity, path })
+        let (output, path) = (Vec::new(), path.clone());
+        Ok(Trial {
+            child,
+            pipe,
+            output,
+            silent: false,
+            unread: false,
+            status: None,
+            identity,
+            path,
+        })
     }
 
     /// Executes what is at the path now in our place; comes back only if that fails. The
@@ -195,7 +204,7 @@ pub(crate) fn stay_open(number: RawFd, stay: bool) -> io::Result<()> {
 pub(crate) struct Trial {
     child: Child,
     pipe: File,
-    said: Vec<u8>,
+    output: Vec<u8>,
     /// Nobody can say any more.
     silent: bool,
     /// There may be more that it has said.
@@ -220,7 +229,7 @@ impl Trial {
         // Afterwards, so that the words of one that has ended are complete.
         self.listen();
         let status = self.status?;
-        Some(verdict(&self.said, status).and_then(|()| match identity(&self.path) {
+        Some(verdict(&self.output, status).and_then(|()| match identity(&self.path) {
             Ok(now) if now == self.identity => Ok(()),
             _ => Err(UpgradeRefusal::Replaced),
         }))
@@ -244,8 +253,8 @@ impl Trial {
                     return;
                 }
                 Ok(length) => {
-                    let room = MOST.saturating_sub(self.said.len()).min(length);
-                    self.said.extend_from_slice(piece.get(..room).unwrap_or_default());
+                    let room = MOST.saturating_sub(self.output.len()).min(length);
+                    self.output.extend_from_slice(piece.get(..room).unwrap_or_default());
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return,
@@ -267,14 +276,16 @@ impl AsRawFd for Trial {
     }
 }
 
-fn verdict(said: &[u8], status: ExitStatus) -> Result<(), UpgradeRefusal> {
-    let said = String::from_utf8_lossy(said);
-    let hello = said.lines().find_map(|line| serde_json::from_str::<Hello>(line).ok());
+fn verdict(output: &[u8], status: ExitStatus) -> Result<(), UpgradeRefusal> {
+    let output = String::from_utf8_lossy(output);
+    let hello = output.lines().find_map(|line| serde_json::from_str::<Hello>(line).ok());
     match hello {
         Some(Hello { format: FORMAT, .. }) if status.success() => Ok(()),
-        _ if said.trim().is_empty() => Err(UpgradeRefusal::Ended(status)),
+        _ if output.trim().is_empty() => Err(UpgradeRefusal::Ended(status)),
         _ if status.success() => Err(UpgradeRefusal::Unable),
-        _ => Err(UpgradeRefusal::Said(said.trim().trim_start_matches("oxinetd: ").to_owned())),
+        _ => {
+            Err(UpgradeRefusal::Reported(output.trim().trim_start_matches("oxinetd: ").to_owned()))
+        }
     }
 }
 
@@ -283,8 +294,8 @@ mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt as _;
 
-    fn judged(said: &str, status: i32) -> Result<(), String> {
-        let verdict = verdict(said.as_bytes(), ExitStatus::from_raw(status << 8));
+    fn judged(output: &str, status: i32) -> Result<(), String> {
+        let verdict = verdict(output.as_bytes(), ExitStatus::from_raw(status << 8));
         verdict.map_err(|why| why.to_string())
     }
 

@@ -27,7 +27,7 @@ pub enum UpgradeRefusal {
     /// It ended well, and is no such program.
     Unable,
     /// It has said why.
-    Said(String),
+    Reported(String),
     /// This state cannot be read from where it was handed over.
     Unopened(String, io::Error),
     /// Nor understood.
@@ -50,7 +50,7 @@ impl fmt::Display for UpgradeRefusal {
             Self::Replaced => f.write_str("the program was replaced while it was tried out"),
             Self::Ended(status) => write!(f, "the program ended with {status}"),
             Self::Unable => f.write_str("the program does not know how to take over"),
-            Self::Said(why) => f.write_str(why),
+            Self::Reported(why) => f.write_str(why),
             Self::Unopened(path, error) => write!(f, "{path}: {error}"),
             Self::Unread(error) => write!(f, "the state: {error}"),
             Self::Format(format) => {

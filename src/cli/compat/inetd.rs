@@ -55,19 +55,19 @@ This is oxinetd under the name inetd; oxinetd(8) says the rest.
 
 /// Translates them.
 pub(super) fn read(arguments: &mut Arguments, dialect: Dialect) -> Result<CompatRequest, String> {
-    let mut said = InetdOptions::default();
+    let mut given = InetdOptions::default();
     let mut options = true;
     while let Some(word) = arguments.next() {
         match word.as_bytes() {
             b"--" if options => options = false,
-            [b'-', b'-', long @ ..] if options => said.long(long, arguments)?,
+            [b'-', b'-', long @ ..] if options => given.long(long, arguments)?,
             [b'-', letters @ ..] if options && !letters.is_empty() => {
-                said.cluster(letters, arguments)?;
+                given.cluster(letters, arguments)?;
             }
-            _ => said.files.push(word.into()),
+            _ => given.files.push(word.into()),
         }
     }
-    Ok(said.asked(dialect))
+    Ok(given.into_request(dialect))
 }
 
 /// What has been said so far. The last of two counts.
@@ -177,7 +177,7 @@ impl InetdOptions {
         Ok(())
     }
 
-    fn asked(self, dialect: Dialect) -> CompatRequest {
+    fn into_request(self, dialect: Dialect) -> CompatRequest {
         let defaults = self.defaults();
         if let Some(instead) = self.instead {
             return instead;
@@ -200,7 +200,7 @@ impl InetdOptions {
             pid_file: self.pid_file.unwrap_or(usual),
             max_children: None,
             needs_services: false,
-            notes: notes.into_iter().filter_map(|(said, note)| said.then_some(note)).collect(),
+            notes: notes.into_iter().filter_map(|(given, note)| given.then_some(note)).collect(),
         })
     }
 

@@ -45,17 +45,17 @@ This is oxinetd under the name xinetd; oxinetd(8) says the rest.
 
 /// Translates them.
 pub(super) fn read(arguments: &mut Arguments) -> Result<CompatRequest, String> {
-    let mut said = XinetdOptions::default();
+    let mut given = XinetdOptions::default();
     while let Some(word) = arguments.next() {
         let option = word.to_str().unwrap_or_default();
         match option {
             "-help" | "--help" | "-h" => return Ok(CompatRequest::Help),
             "-version" | "--version" => return Ok(CompatRequest::Version),
-            _ if said.flag(option) || said.valued(option, arguments)? => {}
+            _ if given.flag(option) || given.valued(option, arguments)? => {}
             _ => return Err(format!("there is no option {word:?}")),
         }
     }
-    said.asked()
+    given.into_request()
 }
 
 /// What has been said so far. The last of two counts.
@@ -117,7 +117,7 @@ impl XinetdOptions {
         Ok(())
     }
 
-    fn asked(self) -> Result<CompatRequest, String> {
+    fn into_request(self) -> Result<CompatRequest, String> {
         let log = match (self.file_log, self.facility) {
             (Some(_), Some(_)) => return Err("-filelog and -syslog exclude each other".to_owned()),
             // In debug mode everything goes to the terminal, and no pid file is written.

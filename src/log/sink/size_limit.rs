@@ -18,7 +18,7 @@ pub(super) struct Gauge {
     soft: Option<u64>,
     hard: Option<u64>,
     /// That it is large has been said.
-    said: bool,
+    reported: bool,
     /// Its size, in bytes, when it became full: full it stays until it is shorter.
     full: Option<u64>,
     /// Lines that came since then.
@@ -33,7 +33,7 @@ impl Gauge {
             return None;
         }
         (self.soft, self.hard) = (soft, hard);
-        self.said = false;
+        self.reported = false;
         self.end()
     }
 
@@ -70,9 +70,9 @@ impl Gauge {
 
     fn warn(&mut self, before: u64, after: u64, news: &mut Vec<News>) {
         let Some(soft) = self.soft else { return };
-        self.said &= before >= soft;
-        if after >= soft && !self.said {
-            self.said = true;
+        self.reported &= before >= soft;
+        if after >= soft && !self.reported {
+            self.reported = true;
             news.push(News::Large(soft));
         }
     }

@@ -29,13 +29,13 @@ pub(super) enum StderrLog {
     Own(File),
     /// What cannot be opened is asked with poll(2) for room first. That there is some says
     /// nothing of how much: a terminal waits for the rest, so it gets a byte at a time.
-    Asked,
+    Polled,
 }
 
 impl StderrLog {
     /// As it is now.
     pub(super) fn find_out() -> Self {
-        let Ok(stat) = fstat(io::stderr()) else { return Self::Asked };
+        let Ok(stat) = fstat(io::stderr()) else { return Self::Polled };
         match stat.st_mode & libc::S_IFMT {
             libc::S_IFREG => Self::Free,
             // /dev/null of mem(4).
@@ -52,7 +52,7 @@ impl StderrLog {
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
         let opened = File::options().write(true).custom_flags(flags).open("/proc/self/fd/2");
         let opened = opened.map(|file| File::from(descriptor::raise(OwnedFd::from(file))));
-        opened.map_or(Self::Asked, Self::Own)
+        opened.map_or(Self::Polled, Self::Own)
     }
 
     /// Writes as much as there is room for.
@@ -78,7 +78,7 @@ impl StderrLog {
         match self {
             Self::Free => false,
             Self::Own(file) => has_room(file.as_fd(), time),
-            Self::Socket | Self::Pipe | Self::Asked => has_room(io::stderr().as_fd(), time),
+            Self::Socket | Self::Pipe | Self::Polled => has_room(io::stderr().as_fd(), time),
         }
     }
 
@@ -90,10 +90,10 @@ impl StderrLog {
             Self::Pipe => descriptor::write_now(&stderr, bytes).map_err(errno),
             Self::Socket => descriptor::send_now(&stderr, first(PORTION)),
             Self::Own(file) => nix::unistd::write(file, bytes),
-            Self::Asked if has_room(stderr.as_fd(), Duration::ZERO) => {
+            Self::Polled if has_room(stderr.as_fd(), Duration::ZERO) => {
                 nix::unistd::write(&stderr, first(1))
             }
-            Self::Asked => Err(Errno::EAGAIN),
+            Self::Polled => Err(Errno::EAGAIN),
         }
     }
 }

@@ -76,7 +76,7 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8], flags: MsgFlags) -> io::Result
     let (number, flags) = (socket.as_raw_fd(), flags | MsgFlags::MSG_DONTWAIT);
     let message = recvmsg::<SockaddrStorage>(number, &mut parts, Some(&mut room), flags)?;
     let peer = message.address.as_ref().and_then(super::inet).ok_or(ErrorKind::InvalidData)?;
-    let to = message.cmsgs()?.find_map(|said| match said {
+    let to = message.cmsgs()?.find_map(|record| match record {
         ControlMessageOwned::Ipv4PacketInfo(info) => Some(from_v4(info)),
         ControlMessageOwned::Ipv6PacketInfo(info) => Some(from_v6(info)),
         _ => None,
@@ -111,7 +111,7 @@ pub(crate) fn send_from(
 ) -> io::Result<()> {
     let Some(Destination { ip, interface }) = from else { return super::send(socket, bytes, to) };
     let (v4, v6);
-    let said = match ip {
+    let record = match ip {
         IpAddr::V4(ip) => {
             let own = in_addr { s_addr: u32::from(ip).to_be() };
             v4 = in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: own, ipi_addr: in_addr { s_addr: 0 } };
@@ -125,7 +125,7 @@ pub(crate) fn send_from(
     };
     let (parts, to) = ([IoSlice::new(bytes)], SockaddrStorage::from(to));
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    sendmsg(socket.as_raw_fd(), &parts, &[said], flags, Some(&to))?;
+    sendmsg(socket.as_raw_fd(), &parts, &[record], flags, Some(&to))?;
     Ok(())
 }
 

@@ -110,12 +110,12 @@ pub(crate) fn take_unix(
     socket: &UnixDatagram,
     buffer: &mut [u8],
 ) -> io::Result<(usize, Option<Correspondent>)> {
-    let (length, sender, said) = receive_with_credentials(socket, buffer)?;
+    let (length, sender, ucred) = receive_with_credentials(socket, buffer)?;
     let name = sender.and_then(|sender| sender.as_unix_addr().copied());
     let named = |it: &UnixAddr| it.path().is_some() || it.as_abstract().is_some();
     // What came before the system was asked for it says nothing.
-    let said = said.filter(|it| it.pid != 0 || it.uid != NAMELESS);
-    let credentials = said.map(UnixCredentials::from);
+    let ucred = ucred.filter(|it| it.pid != 0 || it.uid != NAMELESS);
+    let credentials = ucred.map(UnixCredentials::from);
     let sender = name.filter(named).map(|name| Correspondent { name, credentials });
     Ok((length, sender))
 }
@@ -146,10 +146,10 @@ pub(crate) fn answer_unix(
     // sendmsg(2) takes no such descriptor but by this name.
     let held = at.map(|at| format!("/proc/self/fd/{}", at.as_raw_fd()));
     let held = held.as_deref().map(UnixAddr::new).transpose()?;
-    let said = say.map(ControlMessage::ScmCredentials);
+    let ucred = say.map(ControlMessage::ScmCredentials);
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    let (parts, said) = ([IoSlice::new(bytes)], said.as_slice());
-    sendmsg(socket.as_raw_fd(), &parts, said, flags, Some(held.as_ref().unwrap_or(&to.name)))?;
+    let (parts, ucred) = ([IoSlice::new(bytes)], ucred.as_slice());
+    sendmsg(socket.as_raw_fd(), &parts, ucred, flags, Some(held.as_ref().unwrap_or(&to.name)))?;
     Ok(())
 }
 

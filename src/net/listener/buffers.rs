@@ -30,8 +30,8 @@ pub(super) fn forget(
 ) -> io::Result<()> {
     let says = (attributes.socket.sndbuf.is_some(), attributes.socket.rcvbuf.is_some());
     // Not known before Linux 5.14: then both may have been said.
-    let said = socket_options::said_sizes(&socket.as_fd()).unwrap_or((true, true));
-    if (said.0 && !says.0) || (said.1 && !says.1) {
+    let locked = socket_options::locked_sizes(&socket.as_fd()).unwrap_or((true, true));
+    if (locked.0 && !says.0) || (locked.1 && !says.1) {
         let new = new_socket(family(&spec.endpoint), spec.socket_type)?;
         if !says.0 {
             copy_size(&new, socket, sockopt::SndBuf)?;

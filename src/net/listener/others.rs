@@ -158,14 +158,14 @@ mod tests {
     }
 
     /// What meets this socket; none where the kernel does not tell.
-    fn told(of: impl AsFd, address: SocketAddr, protocol: i32, state: u32) -> Option<Met> {
+    fn met_at(of: impl AsFd, address: SocketAddr, protocol: i32, state: u32) -> Option<Met> {
         let own = Other { ip: address.ip(), device: 0, inode: fstat(of).unwrap().st_ino };
         let mut met = Met::of(own);
         met.ask(address, protocol, 1 << state).ok().map(|()| met)
     }
 
-    fn told_of_udp(socket: &UdpSocket) -> Option<Met> {
-        told(socket, socket.local_addr().unwrap(), libc::IPPROTO_UDP, CLOSE)
+    fn met_by_udp(socket: &UdpSocket) -> Option<Met> {
+        met_at(socket, socket.local_addr().unwrap(), libc::IPPROTO_UDP, CLOSE)
     }
 
     /// One that lets others in beside it.
@@ -182,12 +182,12 @@ mod tests {
         for ip in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(one) = UdpSocket::bind(ip) else { continue };
             let _another_port = UdpSocket::bind(ip).unwrap();
-            let Some(met) = told_of_udp(&one) else { return };
+            let Some(met) = met_by_udp(&one) else { return };
             assert!(met.own_is_there && met.others.sockets.is_empty());
             // One that is connected is its peer's alone.
             let address = one.local_addr().unwrap();
             one.connect(address).unwrap();
-            assert!(!told_of_udp(&one).unwrap().own_is_there);
+            assert!(!met_by_udp(&one).unwrap().own_is_there);
         }
     }
 
@@ -197,7 +197,7 @@ mod tests {
         let address = one.local_addr().unwrap();
         let _client = std::net::TcpStream::connect(address).unwrap();
         let _connection = one.accept().unwrap();
-        let Some(met) = told(&one, address, libc::IPPROTO_TCP, LISTEN) else { return };
+        let Some(met) = met_at(&one, address, libc::IPPROTO_TCP, LISTEN) else { return };
         assert!(met.own_is_there && met.others.sockets.is_empty());
     }
 
@@ -206,7 +206,7 @@ mod tests {
         let first = UdpSocket::from(shared("127.0.0.1:0".parse().unwrap()));
         let address = first.local_addr().unwrap();
         let more: Vec<_> = (0..MOST + 50).map(|_| shared(address)).collect();
-        let Some(met) = told_of_udp(&first) else { return };
+        let Some(met) = met_by_udp(&first) else { return };
         assert!(met.others.are_more && met.others.sockets.len() == MOST, "{}", more.len());
     }
 
@@ -214,13 +214,13 @@ mod tests {
     fn however_many_there_are_at_other_addresses_those_at_ours_are_told() {
         let first = UdpSocket::from(shared("127.0.0.1:0".parse().unwrap()));
         let address = first.local_addr().unwrap();
-        let beside = shared(address);
+        let sibling = shared(address);
         let wide = shared((Ipv4Addr::UNSPECIFIED, address.port()).into());
         let elsewhere = |n: u8| shared((Ipv4Addr::new(127, 7, 7, n), address.port()).into());
         let decoys: Vec<_> = (1..=250).chain(1..=250).map(elsewhere).collect();
-        let Some(met) = told_of_udp(&first) else { return };
+        let Some(met) = met_by_udp(&first) else { return };
         let mut inodes: Vec<_> = met.others.sockets.iter().map(|other| other.inode).collect();
-        let mut expected = [&beside, &wide].map(|it| fstat(it).unwrap().st_ino);
+        let mut expected = [&sibling, &wide].map(|it| fstat(it).unwrap().st_ino);
         inodes.sort_unstable();
         expected.sort_unstable();
         assert!(met.own_is_there && !met.others.are_more, "{}", decoys.len());
@@ -235,10 +235,10 @@ mod tests {
             return;
         }
         setsockopt(&both, sockopt::ReuseAddr, &true).unwrap();
-        let beside = shared(by_ipv4(address));
-        let Some(mut met) = told_of_udp(&both) else { return };
+        let sibling = shared(by_ipv4(address));
+        let Some(mut met) = met_by_udp(&both) else { return };
         met.ask(by_ipv4(address), libc::IPPROTO_UDP, 1 << CLOSE).unwrap();
-        let inode = fstat(&beside).unwrap().st_ino;
+        let inode = fstat(&sibling).unwrap().st_ino;
         assert!(met.own_is_there && met.others.sockets.iter().any(|other| other.inode == inode));
     }
 

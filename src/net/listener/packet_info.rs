@@ -13,24 +13,24 @@ impl Listener {
     /// Whether the system says it with each datagram.
     #[must_use]
     pub(crate) fn tells_destinations(&self) -> bool {
-        self.told
+        self.has_packet_info
     }
 
     /// Has it do so, where there are several addresses.
     pub(crate) fn tell_destinations(&mut self) {
         if let (Socket::Udp(socket), Bound::Inet(address)) = (&self.socket, &self.address)
             && address.ip().is_unspecified()
-            && !self.told
+            && !self.has_packet_info
         {
             // Without it all are answered from the address that the system prefers.
-            self.told = set_telling(socket, address, true).is_ok();
+            self.has_packet_info = set_telling(socket, address, true).is_ok();
         }
     }
 
     /// Has it do so again, though that option was given back.
     pub(super) fn tell_destinations_again(&self) {
         if let (true, Socket::Udp(socket), Bound::Inet(address)) =
-            (self.told, &self.socket, &self.address)
+            (self.has_packet_info, &self.socket, &self.address)
         {
             let _ = set_telling(socket, address, true);
         }
@@ -40,16 +40,16 @@ impl Listener {
     /// already comes without.
     pub(crate) fn tell_senders(&mut self) {
         if let Socket::UnixDatagram(socket) = &self.socket
-            && !self.told
+            && !self.has_packet_info
         {
             // Without it nobody is answered.
-            self.told = setsockopt(socket, sockopt::PassCred, &true).is_ok();
+            self.has_packet_info = setsockopt(socket, sockopt::PassCred, &true).is_ok();
         }
     }
 
     /// For a program, which need not expect that.
     pub(super) fn tell_nothing_more(&mut self) {
-        if !std::mem::take(&mut self.told) {
+        if !std::mem::take(&mut self.has_packet_info) {
             return;
         }
         match &self.socket {
@@ -61,8 +61,8 @@ impl Listener {
 }
 
 /// Whether a socket of the server before us is told.
-pub(super) fn is_told(socket: &Socket, address: &Bound) -> bool {
-    let told = match (socket, address) {
+pub(super) fn is_on(socket: &Socket, address: &Bound) -> bool {
+    let has_packet_info = match (socket, address) {
         (Socket::Udp(socket), Bound::Inet(address)) if address.ip().is_unspecified() => {
             match address {
                 SocketAddr::V4(_) => getsockopt(socket, sockopt::Ipv4PacketInfo),
@@ -72,7 +72,7 @@ pub(super) fn is_told(socket: &Socket, address: &Bound) -> bool {
         (Socket::UnixDatagram(socket), _) => getsockopt(socket, sockopt::PassCred),
         _ => return false,
     };
-    told.unwrap_or(false)
+    has_packet_info.unwrap_or(false)
 }
 
 /// For the program of a peer, which need not expect what only the server has asked for.

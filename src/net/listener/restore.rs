@@ -67,13 +67,13 @@ impl Listener {
         }
         self.restore_device(spec)?;
         self.look_at(true)?;
-        let nobody = match self.address {
+        let nowhere = match self.address {
             Bound::Inet(SocketAddr::V4(_)) => SocketAddr::from((Ipv4Addr::LOCALHOST, NOWHERE)),
             _ => SocketAddr::from((Ipv6Addr::LOCALHOST, NOWHERE)),
         };
         self.look_whether_it_sends(socket_options::sends_no_more(
             self,
-            &SockaddrStorage::from(nobody),
+            &SockaddrStorage::from(nowhere),
         ))
     }
 
@@ -83,8 +83,8 @@ impl Listener {
         }
         self.look_at(false)?;
         // A name that nobody has.
-        let nobody = UnixAddr::new_abstract(b"oxinetd nobody\0");
-        self.look_whether_it_sends(nobody.is_ok_and(|it| socket_options::sends_no_more(self, &it)))
+        let nowhere = UnixAddr::new_abstract(b"oxinetd nobody\0");
+        self.look_whether_it_sends(nowhere.is_ok_and(|it| socket_options::sends_no_more(self, &it)))
     }
 
     /// listen(2) has what was shut down listen again.
@@ -181,8 +181,8 @@ fn is_connected(socket: RawFd) -> bool {
 /// The one device that a socket is bound to, 0 for none; None where the kernel does not say
 /// (before Linux 5.0).
 fn device_of(socket: &Listener) -> Option<i32> {
-    let said = socket_options::get(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX);
-    said.ok().map(|value| value.as_number())
+    let index = socket_options::get(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX);
+    index.ok().map(|value| value.as_number())
 }
 
 fn set_device(socket: &Listener, device: Option<i32>) {

@@ -21,7 +21,7 @@ pub(crate) fn udp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
 }
 
 /// A UDP socket bound to the same address as `listener` and connected to nobody:
-/// for the next peer of a service that runs a program per peer. It is `told` where its
+/// for the next peer of a service that runs a program per peer. It is `has_packet_info` where its
 /// datagrams were sent to from the first one on.
 ///
 /// # Errors
@@ -30,11 +30,11 @@ pub(crate) fn bind_beside(
     listener: &UdpSocket,
     spec: &SocketSpec,
     attributes: &Attributes,
-    told: bool,
+    has_packet_info: bool,
 ) -> io::Result<UdpSocket> {
     let address = listener.local_addr()?;
     let next = UdpSocket::from(descriptor::raise(udp_socket(&address)?));
-    if told {
+    if has_packet_info {
         set_telling(&next, &address, true)?;
     }
     share_address(&next, listener, address, spec, attributes)?;

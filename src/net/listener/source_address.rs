@@ -12,7 +12,7 @@ use crate::sys::socket_options;
 /// All hosts of a network: reached from whatever address one says, over no route.
 const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
 
-/// Connects a socket to a peer. `asked` is the address, of several, that the peer is to be
+/// Connects a socket to a peer. `wanted` is the address, of several, that the peer is to be
 /// answered from; `device` is the only one that the socket uses, if it is bound to one.
 ///
 /// # Errors
@@ -20,14 +20,14 @@ const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
 pub(crate) fn connect_from(
     socket: &UdpSocket,
     peer: SocketAddr,
-    asked: Option<SocketAddr>,
+    wanted: Option<SocketAddr>,
     device: Option<&str>,
 ) -> io::Result<()> {
-    if let Some(asked) = asked
-        && let Err(error) = choose(socket, asked, device)
+    if let Some(wanted) = wanted
+        && let Err(error) = choose(socket, wanted, device)
     {
         // Then the system chooses.
-        log::debug!("unbound address={asked} peer={peer} error={error}");
+        log::debug!("unbound address={wanted} peer={peer} error={error}");
     }
     socket.connect(peer)
 }

@@ -25,11 +25,11 @@ const ATTRIBUTE: usize = 4;
 /// say.
 pub(super) fn has_owner(file: &FileStat) -> bool {
     let mut found = false;
-    let asked = sock_diag::ask(&question(), |answer| {
+    let outcome = sock_diag::ask(&question(), |answer| {
         found = is_reached_by(answer, file);
         found
     });
-    if let Err(error) = asked {
+    if let Err(error) = outcome {
         log::debug!("unix_diag error={error}");
     }
     found
@@ -96,7 +96,7 @@ mod tests {
     }
 
     /// Whether this kernel tells of its sockets, and this file system of its files.
-    fn is_told(folder: &Path) -> bool {
+    fn finds_owner(folder: &Path) -> bool {
         let path = folder.join("told");
         let _socket = UnixDatagram::bind(&path).unwrap();
         is_owned(&path)
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn one_that_listens_owns_its_path_and_what_it_has_accepted_does_not() {
         let folder = tempfile::tempdir().unwrap();
-        if !is_told(folder.path()) {
+        if !finds_owner(folder.path()) {
             return;
         }
         let path = folder.path().join("socket");
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn one_for_datagrams_owns_its_path_while_it_is_open() {
         let folder = tempfile::tempdir().unwrap();
-        if !is_told(folder.path()) {
+        if !finds_owner(folder.path()) {
             return;
         }
         let (path, other) = (folder.path().join("socket"), folder.path().join("other"));

@@ -33,8 +33,11 @@ impl ExitNotifier {
     ///
     /// # Errors
     /// When the system has no descriptors or no memory.
-    pub(in crate::server) fn new(registry: &Registry, told_elsewhere: bool) -> io::Result<Self> {
-        let signals = if told_elsewhere {
+    pub(in crate::server) fn new(
+        registry: &Registry,
+        announced_elsewhere: bool,
+    ) -> io::Result<Self> {
+        let signals = if announced_elsewhere {
             None
         } else {
             Some(Signals::ends().map_err(of("signalfd4, for the ends of programs"))?)

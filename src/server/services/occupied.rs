@@ -37,7 +37,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// How soon an address is tried again whose holder has been ended.
 const FREED: Duration = Duration::from_millis(50);
 /// Sockets of others that have been told of.
-const TOLD: usize = 256;
+const REPORTED: usize = 256;
 
 /// Why a socket is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub(in crate::server) struct Occupied {
     due: Option<Instant>,
     delay: Duration,
     search: Search<SearchReason>,
-    told: VecDeque<u64>,
+    reported: VecDeque<u64>,
     /// Somebody has a socket of ours, or there is more at an address than has been told.
     is_held: bool,
 }
@@ -65,13 +65,13 @@ pub(in crate::server) struct Occupied {
 impl Occupied {
     /// Whether this one has not been told of yet; it has now.
     fn tells(&mut self, inode: u64) -> bool {
-        if self.told.contains(&inode) {
+        if self.reported.contains(&inode) {
             return false;
         }
-        if self.told.len() >= TOLD {
-            self.told.pop_front();
+        if self.reported.len() >= REPORTED {
+            self.reported.pop_front();
         }
-        self.told.push_back(inode);
+        self.reported.push_back(inode);
         true
     }
 }
