@@ -65,6 +65,12 @@ impl Strace {
         self.text()
     }
 
+    /// Lets go at once, whatever it holds up.
+    pub(crate) fn cut(mut self) {
+        let _ = self.strace.kill();
+        let _ = self.strace.wait();
+    }
+
     fn detach(&mut self) {
         if self.strace.try_wait().is_ok_and(|ended| ended.is_none()) {
             let _ = kill(as_pid(self.strace.id()), Signal::SIGINT);

@@ -9,13 +9,11 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-
-use nix::sys::signal::{Signal, kill};
+use std::process::Command;
 
 use crate::common::control::upgrade;
-use crate::common::daemon::as_pid;
 use crate::common::procs::{self, status_field};
+use crate::common::strace::Strace;
 use crate::common::{
     Daemon, Folder, Setup, free_port, free_ports, need_program, need_root, read_all, read_line,
     shell, tcp, tcp_line, wait_for,
@@ -44,50 +42,26 @@ fn services([own, other, of_root]: [u16; 3]) -> String {
         + &format!("127.0.0.1:{of_root} stream tcp nowait root /bin/true true\n")
 }
 
-/// An strace(1) that holds each child of the server where it is about to execute its
-/// program, as its user could with SIGSTOP if he is lucky.
-struct Held(Child);
-
-impl Held {
-    fn children_of(daemon: &Daemon) -> Self {
-        let mut strace = Command::new("strace")
-            .args(["-f", "-o", "/dev/null", "-e", "trace=execve"])
-            .args(["-e", "inject=execve:delay_enter=60s", "-p", &daemon.pid().to_string()])
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let server = format!("/proc/{}/status", daemon.pid());
-        wait_for("strace to attach", || {
-            assert!(strace.try_wait().unwrap().is_none(), "strace has ended");
-            let status = fs::read_to_string(&server).unwrap();
-            (status_field(&status, "TracerPid") == strace.id().to_string()).then_some(())
-        });
-        Self(strace)
-    }
-
-    /// A child that is somebody else already, and not its program yet.
-    fn one_of(daemon: &Daemon) -> u32 {
-        let image = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok();
-        let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap().uid.to_string();
-        wait_for("a child on its way", || {
-            let between = |pid: &u32| {
-                let status = fs::read_to_string(format!("/proc/{pid}/status")).ok();
-                let uid = status.map(|status| status_field(&status, "Uid"));
-                let changed = uid.is_some_and(|uid| uid.split_whitespace().all(|id| id == nobody));
-                changed && procs::state(*pid) == Some('t') && image(*pid) == image(daemon.pid())
-            };
-            procs::children(daemon.pid()).into_iter().find(between)
-        })
-    }
+/// Holds each child of the server where it is about to execute its program, as its user could
+/// with SIGSTOP if he is lucky.
+fn hold_children_of(daemon: &Daemon) -> Strace {
+    let delay = ["-f", "-e", "trace=execve", "-e", "inject=execve:delay_enter=60s"];
+    Strace::attach(daemon.pid(), &delay).expect("root may attach")
 }
 
-impl Drop for Held {
-    fn drop(&mut self) {
-        // It would wait for the end of the delay.
-        let _ = kill(as_pid(self.0.id()), Signal::SIGKILL);
-        let _ = self.0.wait();
-    }
+/// A child that is somebody else already, and not its program yet.
+fn held_child_of(daemon: &Daemon) -> u32 {
+    let image = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap().uid.to_string();
+    wait_for("a child on its way", || {
+        let between = |pid: &u32| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).ok();
+            let uid = status.map(|status| status_field(&status, "Uid"));
+            let changed = uid.is_some_and(|uid| uid.split_whitespace().all(|id| id == nobody));
+            changed && procs::state(*pid) == Some('t') && image(*pid) == image(daemon.pid())
+        };
+        procs::children(daemon.pid()).into_iter().find(between)
+    })
 }
 
 /// All that can be read of a process's memory.
@@ -116,14 +90,14 @@ fn has(memory: &[u8], text: &str) -> bool {
 /// Whether somebody who looks into the attacker's child finds the other service's secret.
 #[track_caller]
 fn finds_the_secret(daemon: &Daemon, port: u16) -> bool {
-    let held = Held::children_of(daemon);
+    let strace = hold_children_of(daemon);
     let client = tcp(port);
-    let child = Held::one_of(daemon);
+    let child = held_child_of(daemon);
     let memory = memory(child);
     assert!(has(&memory, OWN), "its own environment is there");
     // What it could write to and read from: the connection, the log's pipe, its own pipe.
     let descriptors = procs::descriptor_numbers(child).len();
-    drop(held);
+    strace.cut();
     assert_eq!(read_all(client), "");
     let found = has(&memory, SECRET);
     assert!(found || descriptors <= 4, "{descriptors} descriptors");
