@@ -85,11 +85,10 @@ impl Server {
     }
 
     fn has_clients_to_serve(&self, key: Key) -> bool {
-        let Some(state) = self.services.listeners.get(key) else { return false };
-        let service = self.services.all.get(state.service).map(|it| &it.service);
+        let Some((state, owner)) = self.services.of(key) else { return false };
         let is_served = matches!(state.rest, Rest::No | Rest::Limit | Rest::Exhausted);
         let waits = state.parked.is_some() || state.has_waiting();
-        is_served && waits && service.is_some_and(|it| it.is_accepted_from())
+        is_served && waits && owner.service.is_accepted_from()
     }
 
     /// It is time to close, or those here have had their time: programs are told to end, the

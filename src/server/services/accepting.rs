@@ -130,7 +130,7 @@ impl Server {
 
     /// Whoever came has been lost, each of them: something is wrong here, and not with them.
     fn accepts_nothing(&mut self, key: Key, error: &io::Error) {
-        let listener = self.services.listeners.get(key).and_then(|state| state.listener.as_ref());
+        let listener = self.services.open(key);
         if listener.is_some_and(Listener::is_deaf) {
             self.replace_ruined(key, "it listens no more");
         } else {
@@ -146,10 +146,7 @@ impl Server {
 
     /// Asks whether anything may be taken at all; lets the listener rest if not.
     pub(super) fn may_accept(&mut self, key: Key) -> bool {
-        let Some(service) = self.services.listeners.get(key).map(|state| state.service) else {
-            return false;
-        };
-        let Some(admission) = self.services.all.get(service).map(|state| state.admission) else {
+        let Some(admission) = self.services.of(key).map(|(_, owner)| owner.admission) else {
             return false;
         };
         self.look_for_room(admission, None);
@@ -165,12 +162,9 @@ impl Server {
 
     /// Who was parked has been admitted before, and has been told so.
     fn admit(&mut self, key: Key, connection: Connection, parked: bool) {
-        let Some(owner) = self.services.listeners.get(key).map(|state| state.service) else {
-            return;
-        };
-        let Some(id) = self.services.all.get(owner).map(|state| state.admission) else { return };
-        let peer = connection.peer;
-        match self.try_to_admit(id, peer) {
+        let Some((state, service)) = self.services.of(key) else { return };
+        let owner = state.service;
+        match self.try_to_admit(service.admission, connection.peer) {
             Ok(permit) if parked => self.serve_connection((key, owner), connection, permit),
             Ok(permit) => self.welcome((key, owner), connection, permit),
             Err(reason) => {
@@ -204,7 +198,7 @@ impl Server {
         permit: Permit,
     ) {
         // None for who has come before it was closed, and could not be served at once.
-        let listener = self.services.listeners.get(key).and_then(|it| it.listener.as_ref());
+        let listener = self.services.open(key);
         let is_open = listener.is_some();
         let facts = connection_facts(listener.map(Listener::address), &connection);
         let Connection { socket, peer, peer_gid, fronted } = connection;

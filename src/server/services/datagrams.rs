@@ -90,7 +90,7 @@ impl Server {
     }
 
     fn datagram_socket(&self, key: Key) -> Option<&Socket> {
-        self.services.listeners.get(key)?.listener.as_ref().map(Listener::socket)
+        self.services.open(key).map(Listener::socket)
     }
 
     /// The service's own limits on starts; an answer is over as soon as it is begun.

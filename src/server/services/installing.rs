@@ -214,14 +214,11 @@ impl Server {
 
     /// Sets again what an open socket can be given afterwards.
     pub(super) fn apply_again(&self, key: Key) {
-        let Some(state) = self.services.listeners.get(key) else { return };
-        let Some(service) = self.services.all.get(state.service).map(|state| &state.service) else {
-            return;
-        };
-        if let Some(listener) = &state.listener
-            && let Err(error) = listener.update(&state.spec, &service.attributes)
+        if let Some((state, owner)) = self.services.of(key)
+            && let Some(listener) = &state.listener
+            && let Err(error) = listener.update(&state.spec, &owner.service.attributes)
         {
-            events::trouble(&service.label, "setsockopt", &error);
+            events::trouble(&owner.service.label, "setsockopt", &error);
         }
     }
 
@@ -245,10 +242,10 @@ impl Server {
     /// way to its program may have a copy of it for a moment. A `wait` service's program may
     /// have it for longer, and the service manager's is not ours to shut.
     pub(in crate::server) fn stop_listening(&self, key: Key) {
-        let Some(state) = self.services.listeners.get(key) else { return };
-        let service = self.services.all.get(state.service).map(|it| &it.service);
-        let accepts = service.is_some_and(|it| it.is_accepted_from());
-        if let Some(listener) = state.listener.as_ref().filter(|it| accepts && !it.is_adopted()) {
+        if let Some((state, owner)) = self.services.of(key)
+            && owner.service.is_accepted_from()
+            && let Some(listener) = state.listener.as_ref().filter(|it| !it.is_adopted())
+        {
             // It may never have listened.
             let _ = shutdown(listener.as_raw_fd(), Shutdown::Both);
         }
@@ -266,9 +263,8 @@ impl Server {
 
     pub(in crate::server) fn open(&mut self, key: Key) -> std::io::Result<()> {
         // It may have been opened meanwhile, and would be in its own way.
-        let closed = self.services.listeners.get(key).filter(|state| state.listener.is_none());
-        let Some(state) = closed else { return Ok(()) };
-        let Some(service) = self.services.all.get(state.service) else { return Ok(()) };
+        let closed = self.services.of(key).filter(|(state, _)| state.listener.is_none());
+        let Some((state, service)) = closed else { return Ok(()) };
         let waits = service.service.missing_target().is_some();
         if service.stopped.is_so() || waits || self.life.drain.closes() {
             return Ok(());
@@ -287,11 +283,8 @@ impl Server {
     /// Somebody has deleted the path of a unix socket: it gets another one. Whoever has the
     /// old one goes on with it, and so does the server if there can be no other.
     pub(super) fn open_anew(&mut self, key: Key) {
-        let Some(state) = self.services.listeners.get(key) else { return };
-        let Some(service) = self.services.all.get(state.service).filter(|it| !it.stopped.is_so())
-        else {
-            return;
-        };
+        let served = self.services.of(key).filter(|(_, service)| !service.stopped.is_so());
+        let Some((state, service)) = served else { return };
         let service = Rc::clone(&service.service);
         match Listener::open(&state.spec, &service) {
             Ok(listener) => {

@@ -52,6 +52,7 @@ use std::time::{Duration, Instant};
 
 use super::reactor::slab::{Key, Slab};
 use super::state::{ListenerState, ServiceState};
+use crate::net::listener::Listener;
 use conditions::Conditions;
 use entries::Entries;
 use naming::Naming;
@@ -80,6 +81,17 @@ pub(super) struct Services {
 }
 
 impl Services {
+    /// A listener and its service, as far as both are there.
+    pub(super) fn of(&self, listener: Key) -> Option<(&ListenerState, &ServiceState)> {
+        let state = self.listeners.get(listener)?;
+        Some((state, self.all.get(state.service)?))
+    }
+
+    /// What a listener listens with, if it is open.
+    pub(super) fn open(&self, listener: Key) -> Option<&Listener> {
+        self.listeners.get(listener)?.listener.as_ref()
+    }
+
     pub(super) fn new(max_children: Option<u32>, quota: Quota, now: Instant) -> Self {
         Self {
             all: Slab::new(),

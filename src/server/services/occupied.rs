@@ -79,7 +79,7 @@ impl Occupied {
 impl Server {
     /// A program that has had an internet socket has ended.
     pub(in crate::server) fn watch_address(&mut self, key: Key) {
-        let listener = self.services.listeners.get(key).and_then(|state| state.listener.as_ref());
+        let listener = self.services.open(key);
         if listener.is_some_and(|it| it.socket().local_address().is_some()) {
             self.services.occupied.delay = FIRST;
             self.look_at_addresses_at(self.reactor.now + FIRST);
@@ -159,7 +159,7 @@ impl Server {
     }
 
     fn others_at(&mut self, key: Key) -> Vec<u64> {
-        let listener = self.services.listeners.get(key).and_then(|state| state.listener.as_ref());
+        let listener = self.services.open(key);
         match listener.map(Listener::others) {
             Some(Ok(others)) => {
                 if others.are_more {
@@ -182,10 +182,9 @@ impl Server {
         if never_tells(error) {
             return log::debug!("sock_diag error={error}");
         }
-        let Some(state) = self.services.listeners.get(key) else { return };
-        let Some(inode) = state.listener.as_ref().and_then(Listener::inode) else { return };
-        if let Some(service) = self.services.all.get(state.service)
-            && self.services.occupied.tells(inode)
+        let Some(inode) = self.services.open(key).and_then(Listener::inode) else { return };
+        if self.services.occupied.tells(inode)
+            && let Some((_, service)) = self.services.of(key)
         {
             events::trouble(&service.label, "sock_diag", error);
         }
@@ -213,16 +212,14 @@ impl Server {
     }
 
     fn tell_occupied(&self, key: Key, holder: Option<(i32, bool)>) {
-        let Some(state) = self.services.listeners.get(key) else { return };
-        if let Some(service) = self.services.all.get(state.service) {
+        if let Some((state, service)) = self.services.of(key) {
             events::occupied(&service.label, &state.label(), holder);
         }
     }
 
     /// What the service's user could end, or what belongs to the session of its program.
     fn may_end(&self, key: Key, pid: i32) -> bool {
-        let Some(state) = self.services.listeners.get(key) else { return false };
-        let Some(service) = self.services.all.get(state.service) else { return false };
+        let Some((state, service)) = self.services.of(key) else { return false };
         let user = service.service.account.uid;
         let is_users = user != geteuid().as_raw() && user_of(pid) == Some(user);
         let session = || getsid(Some(Pid::from_raw(pid))).ok().map(Pid::as_raw);

@@ -59,7 +59,7 @@ impl Server {
     }
 
     fn udp_socket(&self, key: Key) -> Option<&UdpSocket> {
-        match self.services.listeners.get(key)?.listener.as_ref()?.socket() {
+        match self.services.open(key)?.socket() {
             Socket::Udp(socket) => Some(socket),
             _ => None,
         }
@@ -175,24 +175,17 @@ impl Server {
         if arrived < homing.expected && looks < LOOKS {
             return self.look_again(PendingPeer { looks: looks.saturating_add(1), ..homing });
         }
-        let taken = match self.take_address(listener, &homing.socket, flow) {
-            Ok(()) if arrived >= homing.expected && looks < LOOKS => waiting_in(&homing.socket),
-            Ok(()) => None,
-            Err(error) => {
-                return self.start_failed(
-                    (owner, Address::Inet(peer)),
-                    homing.permit,
-                    (SPAWN, &error),
-                );
-            }
-        };
+        let taken = self.take_address(listener, &homing.socket, flow).and_then(|()| {
+            let has_all = arrived >= homing.expected && looks < LOOKS;
+            let from = has_all.then(|| waiting_in(&homing.socket)).flatten();
+            from.ok_or_else(|| ErrorKind::TimedOut.into())
+        });
         match taken {
-            Some(from) if from.iter().all(|it| it.peer == sender || it.peer == peer) => {
+            Ok(from) if from.iter().all(|it| it.peer == sender || it.peer == peer) => {
                 self.start_on(owner, homing.permit, homing.socket, peer);
             }
-            Some(_) => self.sort_again(homing),
-            None => {
-                let error = io::Error::from(ErrorKind::TimedOut);
+            Ok(_) => self.sort_again(homing),
+            Err(error) => {
                 self.start_failed((owner, Address::Inet(peer)), homing.permit, (SPAWN, &error));
             }
         }
@@ -227,8 +220,7 @@ impl Server {
     /// The listener's address, or of several the one that was asked, and the real peer, in
     /// place of those that served to fill it.
     fn take_address(&self, key: Key, socket: &UdpSocket, flow: Flow) -> io::Result<()> {
-        let state = self.services.listeners.get(key).ok_or(ErrorKind::NotFound)?;
-        let service = self.services.all.get(state.service).ok_or(ErrorKind::NotFound)?;
+        let (state, service) = self.services.of(key).ok_or(ErrorKind::NotFound)?;
         let beside = self.udp_socket(key).ok_or(ErrorKind::NotFound)?;
         let all = beside.local_addr()?;
         let address = flow.to.map_or(all, |to| to.at(all.port()));
@@ -260,8 +252,7 @@ impl Server {
 
     /// Puts a new socket into the listener's place and connects the old one.
     fn take_socket(&mut self, key: Key, flow: Flow) -> io::Result<UdpSocket> {
-        let state = self.services.listeners.get(key).ok_or(ErrorKind::NotFound)?;
-        let service = self.services.all.get(state.service).ok_or(ErrorKind::NotFound)?;
+        let (state, service) = self.services.of(key).ok_or(ErrorKind::NotFound)?;
         let socket = self.udp_socket(key).ok_or(ErrorKind::NotFound)?;
         let attributes = &service.service.attributes;
         let next = listener::bind_beside(socket, &state.spec, attributes, flow.to.is_some())?;

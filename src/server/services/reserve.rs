@@ -269,11 +269,10 @@ impl Server {
 
     /// Whether a listener may be open: those that the service manager holds are so anyway.
     pub(in crate::server) fn fits(&self, key: Key) -> bool {
-        let Some(state) = self.services.listeners.get(key) else { return false };
-        let service = self.services.all.get(state.service).map(|it| &it.service);
+        let Some((state, owner)) = self.services.of(key) else { return false };
         let is_held = match &state.listener {
             Some(listener) => listener.is_adopted(),
-            None => service.is_some_and(|it| self.manager.sockets.has_one_for(&state.spec, it)),
+            None => self.manager.sockets.has_one_for(&state.spec, &owner.service),
         };
         is_held || self.has_place(state.place)
     }

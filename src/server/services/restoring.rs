@@ -31,12 +31,9 @@ impl Server {
     }
 
     pub(super) fn restore_socket(&self, key: Key) -> Condition {
-        let Some(state) = self.services.listeners.get(key) else { return Condition::Sound };
-        let service = self.services.all.get(state.service).map(|it| &it.service);
-        let (Some(listener), Some(service)) = (&state.listener, service) else {
-            return Condition::Sound;
-        };
-        listener.restore(&state.spec, &service.attributes)
+        let Some((state, owner)) = self.services.of(key) else { return Condition::Sound };
+        let Some(listener) = &state.listener else { return Condition::Sound };
+        listener.restore(&state.spec, &owner.service.attributes)
     }
 
     /// Opens another socket in the place of one that is of no use any more; false if there is

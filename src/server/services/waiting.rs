@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::libc;
 
-use crate::admission::{Denial, Reason};
+use crate::admission::{Denial, Reason, ServiceId};
 use crate::log::events;
 use crate::net::address::Address;
 use crate::net::datagram;
@@ -33,17 +33,15 @@ impl Server {
         if !self.may_accept(key) {
             return;
         }
-        let Some(state) = self.services.listeners.get(key) else { return };
-        let owner = state.service;
-        if !self.drop_refused_datagrams(key, owner) {
+        let Some((state, service)) = self.services.of(key) else { return };
+        let (owner, id) = (state.service, service.admission);
+        if !self.drop_refused_datagrams(key, owner, id) {
             return;
         }
-        let head =
-            self.services.listeners.get(key).and_then(|it| it.listener.as_ref()).and_then(head);
+        let head = self.services.open(key).and_then(head);
         if head.is_none() {
             return self.nobody_has_come(key);
         }
-        let Some(id) = self.services.all.get(owner).map(|state| state.admission) else { return };
         let permit = match self.admits(id, Address::None) {
             Ok(permit) => permit,
             Err(Denial::Rest(_, until)) => return self.rest_for_limit(key, until),
@@ -86,32 +84,23 @@ impl Server {
 
     /// Whether a program that would get this socket itself would find nothing there.
     pub(in crate::server) fn is_idle(&self, key: Key) -> bool {
-        let Some(state) = self.services.listeners.get(key) else { return true };
-        let service = self.services.all.get(state.service).map(|it| &it.service);
-        service.is_some_and(|it| it.wait && !it.is_accepted_from())
+        let Some((state, owner)) = self.services.of(key) else { return true };
+        let service = &owner.service;
+        service.wait
+            && !service.is_accepted_from()
             && (state.rest != Rest::No
                 || state.listener.as_ref().is_none_or(|it| head(it).is_none()))
     }
 
     /// Takes datagrams out of a socket whose senders may not use the service: they must
     /// not start its program. False if none is left that may.
-    fn drop_refused_datagrams(&mut self, key: Key, owner: Key) -> bool {
-        let Some(id) = self.services.all.get(owner).map(|state| state.admission) else {
-            return false;
-        };
+    fn drop_refused_datagrams(&mut self, key: Key, owner: Key, id: ServiceId) -> bool {
         if !self.admission.looks_at_senders(id) {
             return true;
         }
         for _ in 0..DATAGRAMS {
-            let Some(Socket::Udp(socket)) = self
-                .services
-                .listeners
-                .get(key)
-                .and_then(|it| it.listener.as_ref())
-                .map(Listener::socket)
-            else {
-                return true;
-            };
+            let socket = self.services.open(key).map(Listener::socket);
+            let Some(Socket::Udp(socket)) = socket else { return true };
             let peer = match datagram::peek(socket, &mut [0]) {
                 Ok((_, peer)) => Address::Inet(peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
@@ -131,10 +120,10 @@ impl Server {
     /// Whether a program has had the socket from which the loop is to accept now, since its
     /// service waits no more.
     pub(super) fn needs_renewal(&self, key: Key) -> bool {
-        let Some(state) = self.services.listeners.get(key) else { return false };
-        let service = self.services.all.get(state.service).map(|it| &it.service);
-        service.is_some_and(|it| it.is_accepted_from())
-            && state.listener.as_ref().is_some_and(Listener::is_shared)
+        self.services.of(key).is_some_and(|(state, owner)| {
+            owner.service.is_accepted_from()
+                && state.listener.as_ref().is_some_and(Listener::is_shared)
+        })
     }
 
     /// Another takes its place.
@@ -147,7 +136,7 @@ impl Server {
     /// something waits there. It gets time first when it has left that unread: at once when it
     /// has failed, too, else when it has done so often.
     pub(in crate::server) fn take_back(&mut self, key: Key, run: WaitRun) {
-        let listener = self.services.listeners.get(key).and_then(|state| state.listener.as_ref());
+        let listener = self.services.open(key);
         if let Some(Err(error)) = listener.map(|listener| listener.set_blocking(false)) {
             self.say_trouble(key, "fcntl", &error);
         }

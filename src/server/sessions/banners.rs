@@ -131,8 +131,7 @@ impl Server {
         };
         match send_now(&connection.socket, &text) {
             Ok(sent) if sent < text.len() => {
-                let bound =
-                    self.services.listeners.get(listener).and_then(|it| it.listener.as_ref());
+                let bound = self.services.open(listener);
                 let admitted = Admitted {
                     service: owner,
                     permit,

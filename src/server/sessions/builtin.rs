@@ -18,7 +18,7 @@ use crate::admission::{Denial, Permit, Reason, ServiceId};
 use crate::builtin::{Conversation, Progress, TcpmuxRequest, WallClock, tcpmux};
 use crate::config::model::Builtin;
 use crate::net::address::Address;
-use crate::net::fronted::{Fronted, Whom};
+use crate::net::fronted::Fronted;
 use crate::net::listener;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
@@ -77,13 +77,13 @@ impl Server {
         let (log, limit) = (attributes.log.on_success, attributes.limits.idle_timeout);
         let (label, socket_type) = (state.label.clone(), state.service.socket_type);
         let mut conversation = Conversation::new(kind, socket_type, self.clock());
-        let listener::Connection { socket, peer, fronted, .. } = connection;
+        let whom = connection.whom();
+        let listener::Connection { socket, fronted, .. } = connection;
         let mut stream = Stream::from(socket);
         let progress = conversation.turn(&mut stream, &mut self.reactor.scratch);
         let is_over = matches!(progress, Ok(Progress::Finished) | Err(_));
         // If it is, this closes the connection.
         let open = (!is_over).then_some((conversation, stream));
-        let whom = Whom { peer, via: fronted.as_ref().and_then(|it| it.via) };
         let client = self.begin(service, (label, log), (whom, None), (None, permit));
         let Some((conversation, stream)) = open else {
             return self.end(client, &SessionEnd::Closed(&reason(&progress)));

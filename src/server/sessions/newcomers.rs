@@ -208,9 +208,8 @@ impl Server {
 
     /// The service to which somebody has come, and its number; None if it serves nobody any more.
     fn service_of(&self, newcomer: &Newcomer) -> Option<(Key, ServiceId)> {
-        let owner = self.services.listeners.get(newcomer.listener)?.service;
-        let state = self.services.all.get(owner).filter(|state| !state.stopped.is_so())?;
-        Some((owner, state.admission))
+        let (listener, state) = self.services.of(newcomer.listener)?;
+        (!state.stopped.is_so()).then_some((listener.service, state.admission))
     }
 
     /// It is known who somebody is: from here on he is that one.
