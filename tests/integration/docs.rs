@@ -3,14 +3,18 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::common::clients::udp_ask;
 use crate::common::daemon::{BINARY, command};
-use crate::common::needs::search_path;
-use crate::common::{Daemon, Folder, free_port, is_root, need_program, read_all, tcp, udp};
+use crate::common::needs::{find_program, search_path};
+use crate::common::{
+    Daemon, Folder, ask, free_port, is_root, need_program, read_all, tcp, udp, wait_until,
+};
 
 fn project(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -310,4 +314,110 @@ fn the_examples_of_the_help_are_a_language_that_check_understands() {
     let file = folder.write("example", &lines);
     let output = command(&[]).arg("check").arg(file).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The table for those who come from other programs: their line, and ours.
+fn lines_of_others(readme: &str) -> Vec<(String, String)> {
+    let table = readme.split("| theirs | ours |\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let cells = |row: &str| -> (String, String) {
+        let parts: Vec<&str> = row.split('`').collect();
+        let [_, theirs, _, ours, _] = parts[..] else { panic!("{row}") };
+        (theirs.to_owned(), ours.to_owned())
+    };
+    table.lines().skip(1).map(cells).collect()
+}
+
+/// What a client gets who says hello to whatever this line starts, in the folder.
+fn answer_of(line: &str, port: u16, folder: &Folder) -> String {
+    let binaries = Path::new(BINARY).parent().unwrap().display().to_string();
+    let mut server = Command::new("setsid")
+        .args(["sh", "-c", &format!("exec {line}")])
+        .env("PATH", format!("{binaries}:{}", search_path()))
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut answer = String::new();
+    wait_until(line, || {
+        answer = said_to(line, port, folder).unwrap_or_default();
+        !answer.is_empty()
+    });
+    // With all that it has started.
+    let group = format!("-{}", server.id());
+    assert!(Command::new("kill").args(["-KILL", "--", &group]).status().unwrap().success());
+    server.wait().unwrap();
+    let _ = fs::remove_file(folder.at("s.sock"));
+    answer
+}
+
+fn said_to(line: &str, port: u16, folder: &Folder) -> Option<String> {
+    if line.contains("UDP") || line.contains("--udp") {
+        let client = udp(port);
+        client.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        client.send(b"hello\n").ok()?;
+        let mut bytes = [0; 100];
+        let length = client.recv(&mut bytes).ok()?;
+        return Some(String::from_utf8_lossy(&bytes[..length]).into_owned());
+    }
+    if line.contains("s.sock") {
+        let mut client = UnixStream::connect(folder.at("s.sock")).ok()?;
+        client.write_all(b"hello\n").ok()?;
+        client.shutdown(Shutdown::Write).ok()?;
+        return Some(read_any(client));
+    }
+    let mut client = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    client.write_all(b"hello\n").ok()?;
+    client.shutdown(Shutdown::Write).ok()?;
+    Some(read_any(client))
+}
+
+/// What others do, ours do. Theirs are tried where they are.
+#[test]
+fn the_lines_for_those_who_come_from_others_do_the_same() {
+    if !need_program("socat") || !need_program("setsid") {
+        return;
+    }
+    let readme = read("README.md");
+    let (echo, folder) = (free_port(), Folder::new());
+    let _target = Daemon::start(&format!("127.0.0.1:{echo} stream tcp nowait - internal echo\n"));
+    let mut tried = 0;
+    for (theirs, ours) in lines_of_others(&readme) {
+        let answers = [&theirs, &ours].map(|line| {
+            let program = line.split(' ').next().unwrap();
+            if program != "oxinetd" && find_program(program).is_none() {
+                return None;
+            }
+            let port = free_port();
+            let ports = [("50007", echo), ("8080", port), ("7777", port)]
+                .map(|(theirs, ours)| (theirs.to_owned(), ours.to_string()));
+            Some(answer_of(&with_ports(line, &ports), port, &folder))
+        });
+        let [answer, Some(ours_said)] = answers else { panic!("{ours}") };
+        let wanted = match theirs {
+            _ if theirs.contains("tr a-z A-Z") => "HELLO\n",
+            _ if theirs.contains("echo $") => "127.0.0.1\n",
+            _ => "hello\n",
+        };
+        assert_eq!(ours_said, wanted, "{ours}");
+        if let Some(answer) = answer {
+            assert_eq!(answer, wanted, "{theirs}");
+            tried += 1;
+        }
+    }
+    assert!(tried >= 6, "only {tried} of others' lines");
+}
+
+#[test]
+fn the_line_for_those_who_come_from_socket_units_is_served() {
+    let readme = read("README.md");
+    let block = plain_block(&readme, "127.0.0.1:50108 stream");
+    let port = free_port();
+    let ports = [("50108".to_owned(), port.to_string())];
+    // An ordinary user cannot become nobody.
+    let text = with_ports(block, &ports).replace("nowait nobody", "nowait -");
+    let daemon = Daemon::start(&text);
+    assert_eq!(ask(port, "hello"), "hello");
+    assert!(daemon.said("configuration").is_empty(), "{}", daemon.log.text());
 }

@@ -30,6 +30,8 @@ vm_build() {
         vm_cargo test --no-run --test integration --message-format=json |
             sed -n '/"name":"integration"/s/.*"executable":"\([^"]*\)".*/\1/p'
     )
+    # Without the tools, what needs packages is skipped.
+    ! packages_find_tools "$target" || packages_for_vm "$host"
     # Where the integration tests look for the server.
     vm_server_of_tests=$vm_target/$host/debug/oxinetd
 }
@@ -63,6 +65,7 @@ vm_pack() {
     cp -r "$vm_folder"/{guest,lib.sh,cases} etc "$share"
     cp "$vm_server" "$share/oxinetd"
     cp "$vm_integration" "$share/integration"
+    cp "$work"/oxinetd-*.deb "$share" 2>/dev/null || true
     printf '%s\n' "$PWD" "$vm_server_of_tests" >"$share/paths"
     printf '%s\n' "$@" >"$share/wanted"
     tar -cf "$work/share.tar" -C "$share" .
