@@ -7,12 +7,12 @@
 //! allocation made. `server::services::installing` has `net::listener` open the sockets,
 //! which `server::turning` polls. In a turn: signals (`sys::signals`), programs that have
 //! ended, timers, then the ready listeners, a bounded number of connections each
-//! (`server::services::accepting`). `admission` says admit, refuse or pause; `spawn` makes
-//! the child, which nobody waits for; `log::events` tells it. When it has ended, which its
-//! pidfd announces (`server::programs::ending`), its place is free, paused listeners resume,
-//! and the log says how it ended. What needs no program (`builtin`, the relay among them) is
-//! served inside the loop (`server::sessions`). Whoever started the server may hold its
-//! sockets and hears how it is (`systemd`).
+//! (`server::services::accepting`). `admission` refuses, pauses, or gives a permit; `spawn`
+//! makes the child, which nobody waits for. Whoever is served has one entry in one table
+//! (`server::sessions::session`), also where no program is needed (`builtin`, the relay among
+//! them). When a child has ended, which its pidfd announces (`server::programs::ending`), the
+//! permit goes back, paused listeners resume, and the log says how it ended. Whoever started
+//! the server may hold its sockets and hears how it is (`systemd`).
 //!
 //! # One reload
 //! SIGHUP: a copy of the server (`reload::worker`) reads the whole file into a new model,
@@ -39,8 +39,8 @@
 //! then its lines in `etc/man`, which tests hold against the table. It is read, printed, sent to
 //! the server at a reload and compared there by that alone. What is in the group `socket` is set
 //! again on sockets that stay open. *A built-in service*: a state machine like
-//! `builtin::echo`, its name in `config::model::Builtin`. *A log line*: a function of
-//! `log::events`, its words in `etc/man`.
+//! `builtin::echo`, its name in `config::model::Builtin`. *Another kind of client*: as
+//! `server::sessions` says. *A log line*: a function of `log::events`, its words in `etc/man`.
 //!
 //! # Rules
 //! Nothing in the loop blocks. `unsafe` is in `spawn::child` and in files of `sys`, which say

@@ -179,8 +179,9 @@ impl Server {
             deadline: limits.timeout.map(|timeout| now + timeout),
             overdue: false,
         };
+        let (has_listener, is_kept) = (child.listener.is_some(), child.kept.is_some());
         let key = self.keep_program(client, child);
-        self.watch_in_a_moment(key);
+        self.watch_in_a_moment(key, has_listener, is_kept);
         key
     }
 

@@ -63,9 +63,8 @@ pub(in crate::server) fn at_latest(when: Instant) -> Instant {
 
 impl Server {
     /// A program has been started.
-    pub(super) fn watch_in_a_moment(&mut self, key: Key) {
-        let Some(child) = self.sessions.table.program(key) else { return };
-        let somebody_waits = child.listener.is_some()
+    pub(super) fn watch_in_a_moment(&mut self, key: Key, has_listener: bool, is_kept: bool) {
+        let somebody_waits = has_listener
             || !self.services.paused.is_empty()
             || !self.sessions.holding.is_empty()
             || self.sessions.newcomers.wait_for_a_place()
@@ -73,7 +72,6 @@ impl Server {
         if somebody_waits {
             return self.watch_child(key);
         }
-        let is_kept = child.kept.is_some();
         self.programs.unwatched.push(key);
         self.programs.tidy_by.get_or_insert(self.reactor.now + MOMENT);
         if is_kept {
