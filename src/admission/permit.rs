@@ -6,7 +6,7 @@ use super::sources::SourceKey;
 /// The place that somebody has in all counts. There is no second one of it: it goes back to
 /// [`Admission::release`](super::Admission::release) or
 /// [`Admission::cancel`](super::Admission::cancel), once.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 #[must_use = "it is counted until it is given back"]
 pub(crate) struct Permit {
     pub(super) key: SourceKey,

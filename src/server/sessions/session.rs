@@ -113,7 +113,10 @@ impl SessionTable {
     }
 
     pub(in crate::server) fn remove(&mut self, key: Key) -> Option<Session> {
-        let session = self.all.remove(key)?;
+        let Some(session) = self.all.remove(key) else {
+            debug_assert!(false, "a session has ended twice");
+            return None;
+        };
         let Session { client, stage } = &session;
         self.order.remove(&client.peer_id);
         if let Some(held) = stage.holds() {
