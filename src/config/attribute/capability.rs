@@ -70,13 +70,13 @@ fn capabilities(value: &Value<'_>, before: u64) -> Result<u64, Problem> {
         Some("none") => return Ok(0),
         _ => {}
     }
-    let said = value.capabilities()?;
+    let written = value.capabilities()?;
     Ok(match value.operator {
-        Operator::Set => said,
+        Operator::Set => written,
         // `all` has those already that have no name.
         Operator::Add if before == ALL_CAPABILITIES => ALL_CAPABILITIES,
-        Operator::Add => named(before) | said,
-        Operator::Remove => named(before) & !said,
+        Operator::Add => named(before) | written,
+        Operator::Remove => named(before) & !written,
     })
 }
 

@@ -92,13 +92,13 @@ fn file(words: &[Word], value: &Value<'_>) -> Result<LogFile, Problem> {
         return Err(Problem::new(&path.span, message, "a path starts with `/`"));
     }
     let soft = soft.map(bytes).transpose()?;
-    let said = hard.map(|word| Ok((word, bytes(word)?))).transpose()?;
-    if let Some((word, _)) = said.filter(|(_, hard)| Some(*hard) < soft) {
+    let written = hard.map(|word| Ok((word, bytes(word)?))).transpose()?;
+    if let Some((word, _)) = written.filter(|(_, hard)| Some(*hard) < soft) {
         let message = format!("`{}` is less than the limit before it", word.text);
         let help = "the first size has a warning, from the second on nothing is written";
         return Err(Problem::new(&word.span, message, help));
     }
-    let hard = said.map(|(_, hard)| hard).or_else(|| soft.map(hard_for));
+    let hard = written.map(|(_, hard)| hard).or_else(|| soft.map(hard_for));
     Ok(LogFile { path: absolute, soft, hard })
 }
 

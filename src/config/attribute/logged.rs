@@ -54,6 +54,6 @@ fn set<const N: usize>(
 }
 
 fn show<const N: usize>(flags: [(&str, &bool); N]) -> Option<String> {
-    let said = flags.into_iter().filter(|(_, said)| **said).map(|(name, _)| name);
-    Some(said.collect::<Vec<_>>().join(" "))
+    let written = flags.into_iter().filter(|(_, written)| **written).map(|(name, _)| name);
+    Some(written.collect::<Vec<_>>().join(" "))
 }

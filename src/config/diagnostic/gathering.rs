@@ -42,7 +42,7 @@ mod tests {
         load("/f".as_ref(), &[], &FakeLookup::with_file("/f", text))
     }
 
-    fn said(loaded: &Loaded) -> Vec<String> {
+    fn messages(loaded: &Loaded) -> Vec<String> {
         loaded.diagnostics.iter().map(|one| one.one_line()).collect()
     }
 
@@ -57,21 +57,21 @@ mod tests {
         let two = loaded(&text);
         let wanted = "/f:1:27: warning: there is no program `/bin/nosuch`: not served; \
                       neither at /f:3:27 (install it, or correct the path)";
-        assert_eq!(said(&two), [wanted]);
+        assert_eq!(messages(&two), [wanted]);
         let of = |line: u16| format!("/f:{line}: there is no program `/bin/nosuch`");
         let each = [("81/tcp".to_owned(), of(1)), ("83/tcp".to_owned(), of(3))];
         assert_eq!(not_served(&two), each, "each has its own place");
         assert!(two.diagnostics[0].render().ends_with("\n  = also: /f:3:27"), "{two:?}");
         let other = loaded(&(text + &line(84, "/bin/another")));
-        assert_eq!(other.diagnostics.len(), 2, "{:?}", said(&other));
+        assert_eq!(other.diagnostics.len(), 2, "{:?}", messages(&other));
     }
 
     #[test]
     fn so_is_whoever_is_not_here() {
         let line = |port: u16| format!("{port} stream tcp nowait nosuchuser cat\n");
-        let said = said(&loaded(&(line(81) + &line(82) + &line(83))));
-        assert_eq!(said.len(), 1, "{said:?}");
-        assert!(said[0].contains("; neither at /f:2:22 and /f:3:22"), "{said:?}");
+        let messages = messages(&loaded(&(line(81) + &line(82) + &line(83))));
+        assert_eq!(messages.len(), 1, "{messages:?}");
+        assert!(messages[0].contains("; neither at /f:2:22 and /f:3:22"), "{messages:?}");
     }
 
     #[test]
@@ -79,7 +79,7 @@ mod tests {
         let line = |port: u16| format!("{port} stream tcp nowait root /bin/nosuch\n");
         let text: String = (1001..=1040).map(line).collect();
         let loaded = loaded(&text);
-        let [only] = loaded.diagnostics.as_slice() else { panic!("{:?}", said(&loaded)) };
+        let [only] = loaded.diagnostics.as_slice() else { panic!("{:?}", messages(&loaded)) };
         let one_line = only.one_line();
         assert!(one_line.contains("/f:13:29 and 27 more"), "{one_line}");
         assert!(only.render().ends_with("/f:39:29, /f:40:29"), "{}", only.render());

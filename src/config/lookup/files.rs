@@ -98,7 +98,7 @@ mod tests {
     fn what_has_no_end_is_not_read_to_it() {
         let zero = || File::open("/dev/zero").unwrap();
         assert!(bounded(zero(), 1000).is_err());
-        let said = Budget::default().read(zero()).unwrap_err();
-        assert!(said.to_string().contains("16 MiB"), "{said}");
+        let messages = Budget::default().read(zero()).unwrap_err();
+        assert!(messages.to_string().contains("16 MiB"), "{messages}");
     }
 }

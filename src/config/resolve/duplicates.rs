@@ -72,15 +72,15 @@ impl Taken {
     /// The kernel lets a socket for all addresses in beside one for one of them only where
     /// both share their port with everybody.
     fn warn_of_overlap(&mut self, sockets: &[SocketSpec], span: &Span, report: &mut Report) {
-        let mut said = false;
+        let mut written = false;
         for (socket, port) in sockets.iter().filter_map(|socket| Some((socket, port_of(socket)?))) {
             let [wide, narrow] = self.ports.entry(port).or_default();
             let (own, other) = if is_for_all(socket) { (wide, narrow) } else { (narrow, wide) };
             let meets = other.as_ref().filter(|(other, place)| {
                 place != span && may_meet(other.device.as_ref(), socket.device.as_ref())
             });
-            if let (Some((other, place)), false) = (meets, said) {
-                said = true;
+            if let (Some((other, place)), false) = (meets, written) {
+                written = true;
                 let (one, two) = (text(socket), text(other));
                 report
                     .warning(span, format!("`{one}` cannot be had beside `{two}`"))

@@ -71,8 +71,8 @@ impl EndpointReader<'_> {
 
     /// A service field that tells another protocol than the one that is said.
     fn is_not_its_protocol(&mut self, entry: &Entry, what: &str, right: &str) {
-        let (text, said) = (&entry.endpoint.text, &entry.protocol.text);
-        let message = format!("`{text}` is {what}, `{said}` is not its protocol");
+        let (text, written) = (&entry.endpoint.text, &entry.protocol.text);
+        let message = format!("`{text}` is {what}, `{written}` is not its protocol");
         self.report.error(&entry.protocol.span, message).help(format!("write `{right}`"));
     }
 
@@ -152,8 +152,8 @@ impl EndpointReader<'_> {
     /// The default address, right or wrong; it gives way to an attribute below the entry
     /// that says another one. A device goes with any address.
     pub(super) fn default_address(&self, entry: &Entry) -> Option<Word> {
-        let said = entry.settings.iter().rev().find(|one| one.attribute.name == "interface");
-        let word = said.and_then(|setting| setting.values.first());
+        let written = entry.settings.iter().rev().find(|one| one.attribute.name == "interface");
+        let word = written.and_then(|setting| setting.values.first());
         let own = word.is_some_and(|word| self.lookup.device_index(&word.text).is_none());
         entry.default_address.clone().filter(|_| !own)
     }

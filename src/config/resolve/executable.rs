@@ -169,7 +169,7 @@ mod tests {
     use crate::config::{RunSpec, from_command_line, load};
 
     /// What is said of a program that `oxinetd run` is to attach.
-    fn said(program: &str, lookup: &FakeLookup) -> String {
+    fn messages(program: &str, lookup: &FakeLookup) -> String {
         let spec = RunSpec {
             endpoint: "8080".to_owned(),
             command: vec![program.into()],
@@ -189,8 +189,8 @@ mod tests {
             ("nothing", "install it"),
             ("", "or a name in PATH)"),
         ] {
-            let said = said(program, &FakeLookup::default());
-            assert!(said.contains(wanted), "{program}: {said}");
+            let messages = messages(program, &FakeLookup::default());
+            assert!(messages.contains(wanted), "{program}: {messages}");
         }
     }
 
@@ -203,9 +203,9 @@ mod tests {
             ("#!/bin/cat\r\n", "names `/bin/cat\\r`, which is no program: not served (take its"),
             ("#!/bin/perl -w\n", "names `/bin/perl`, which is no program: not served (install"),
         ] {
-            let said = said("./serve", &FakeLookup::with_file("/home/me/serve", start));
-            assert_eq!(said.is_empty(), wanted.is_empty(), "{start:?}: {said}");
-            assert!(said.contains(wanted), "{start:?}: {said}");
+            let messages = messages("./serve", &FakeLookup::with_file("/home/me/serve", start));
+            assert_eq!(messages.is_empty(), wanted.is_empty(), "{start:?}: {messages}");
+            assert!(messages.contains(wanted), "{start:?}: {messages}");
         }
     }
 

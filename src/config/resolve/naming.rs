@@ -205,7 +205,7 @@ mod tests {
         load("/f".as_ref(), &[], &fake)
     }
 
-    fn said(loaded: &Loaded) -> Vec<String> {
+    fn messages(loaded: &Loaded) -> Vec<String> {
         loaded.diagnostics.iter().map(|it| it.one_line()).collect()
     }
 
@@ -228,10 +228,10 @@ mod tests {
         let awaited = &loaded.config.services[1].awaited;
         assert_eq!((awaited.len(), awaited[0].name.as_str()), (1, "nowhere"));
         assert_eq!((awaited[0].ports, awaited[0].families), ((81, 82), (true, true)));
-        let said = said(&loaded);
+        let messages = messages(&loaded);
         assert!(
-            said.len() == 1 && said[0].contains("80/tcp and 81-82/udp wait for it"),
-            "{said:?}"
+            messages.len() == 1 && messages[0].contains("80/tcp and 81-82/udp wait for it"),
+            "{messages:?}"
         );
     }
 
@@ -253,9 +253,9 @@ mod tests {
         };
         assert_eq!(addresses, &["192.0.2.9:80".parse().unwrap()]);
         assert!(loaded.config.services.iter().all(|it| it.missing_names().next().is_none()));
-        let said = said(&loaded);
+        let messages = messages(&loaded);
         let wanted = "80/tcp and 83/tcp go on with what it was";
-        assert!(said.len() == 1 && said[0].contains(wanted), "{said:?}");
+        assert!(messages.len() == 1 && messages[0].contains(wanted), "{messages:?}");
     }
 
     #[test]
@@ -263,10 +263,10 @@ mod tests {
         let text = "127.0.0.1:80 stream tcp nowait - cat\n interface = eth9\n";
         let loaded = loaded(text, &[]);
         assert_eq!(sockets(&loaded.config, 0), ["127.0.0.1:80 on eth9"]);
-        assert!(said(&loaded)[0].contains("no network device `eth9`: 80/tcp waits for it"));
+        assert!(messages(&loaded)[0].contains("no network device `eth9`: 80/tcp waits for it"));
         let twice = "127.0.0.1:80 stream tcp nowait - cat\n interface = four\n";
         assert!(
-            said(&crate::config::resolve::naming::tests::loaded(twice, &[]))[0]
+            messages(&crate::config::resolve::naming::tests::loaded(twice, &[]))[0]
                 .contains("the address is said twice")
         );
     }

@@ -66,8 +66,8 @@ impl Resolver<'_> {
         target: &ServiceField,
         protocol: Protocol,
     ) -> Option<Builtin> {
-        let said = entry.arguments.first().filter(|word| word.text != "internal");
-        let (name, place) = match (said, target) {
+        let written = entry.arguments.first().filter(|word| word.text != "internal");
+        let (name, place) = match (written, target) {
             (_, ServiceField::Tcpmux(_)) => {
                 self.report
                     .error(&entry.program.span, "an entry of tcpmux runs a program")
@@ -105,7 +105,7 @@ impl Resolver<'_> {
         }
         Builtin::named(&name).or_else(|| {
             // A line below it that is wrong may be what would have said otherwise.
-            if said.is_some() || !entry.broken {
+            if written.is_some() || !entry.broken {
                 self.unknown_builtin(&name, place);
             }
             None

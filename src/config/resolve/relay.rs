@@ -226,7 +226,7 @@ mod tests {
         load("/f".as_ref(), &[], &FakeLookup::with_file("/f", text))
     }
 
-    fn said(text: &str) -> Vec<String> {
+    fn messages(text: &str) -> Vec<String> {
         let lines = loaded(text).diagnostics;
         lines.iter().map(crate::config::diagnostic::Diagnostic::one_line).collect()
     }
@@ -235,7 +235,7 @@ mod tests {
     fn target(value: &str) -> RelayTarget {
         let text = format!("8080 stream tcp nowait - internal\n redirect = {value}\n");
         let loaded = loaded(&text);
-        assert!(loaded.diagnostics.is_empty(), "{value}: {:?}", said(&text));
+        assert!(loaded.diagnostics.is_empty(), "{value}: {:?}", messages(&text));
         let printed = inetd_conf(&loaded.config, &FakeLookup::default());
         let again = load("/f".as_ref(), &[], &FakeLookup::with_file("/f", &printed));
         let service = &loaded.config.services[0];
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(target("'/run/a b'"), RelayTarget::Unix(Endpoint::Unix("/run/a b".into())));
         assert_eq!(target("@name"), RelayTarget::Unix(Endpoint::Abstract(b"name".to_vec())));
         let text = "/run/in stream unix nowait - internal\n redirect = 127.0.0.1 80\n";
-        assert!(said(text).is_empty(), "{:?}", said(text));
+        assert!(messages(text).is_empty(), "{:?}", messages(text));
     }
 
     #[test]
@@ -283,14 +283,14 @@ mod tests {
             ("127.0.0.1:7 stream tcp nowait - internal", "relayed to itself"),
         ] {
             let text = format!("{line}\n redirect = 127.0.0.1 7\n");
-            let said = said(&text);
-            assert!(said.len() == 1 && said[0].contains(message), "{line}: {said:?}");
-            assert!(said[0].contains(": error: "), "{said:?}");
+            let messages = messages(&text);
+            assert!(messages.len() == 1 && messages[0].contains(message), "{line}: {messages:?}");
+            assert!(messages[0].contains(": error: "), "{messages:?}");
         }
         let text = "192.0.2.1:7 stream tcp nowait - internal\n redirect = 127.0.0.1 7\n";
-        assert!(said(text).is_empty(), "another address of this machine is another socket");
+        assert!(messages(text).is_empty(), "another address of this machine is another socket");
         let text = ".defaults\n redirect = 127.0.0.1 7\n80 stream tcp nowait - cat\n";
-        assert!(said(text)[0].contains("exclude each other"));
+        assert!(messages(text)[0].contains("exclude each other"));
     }
 
     #[test]
@@ -314,8 +314,8 @@ mod tests {
             ("[fe80::1%eth9] 80", "no network device `eth9`: 8080/tcp waits for it"),
         ] {
             let text = format!("8080 stream tcp nowait - internal\n redirect = {value}\n");
-            let said = said(&text);
-            assert!(said.len() == 1 && said[0].contains(message), "{value}: {said:?}");
+            let messages = messages(&text);
+            assert!(messages.len() == 1 && messages[0].contains(message), "{value}: {messages:?}");
         }
     }
 

@@ -158,10 +158,10 @@ mod tests {
             &[("81", "127.0.0.1 82"), ("82", "127.0.0.1 83"), ("83", "127.0.0.1 81")],
             &[("/run/a", "@b"), ("@b", "127.0.0.1 83"), ("83", "/run/a")],
         ] {
-            let said = rings(lines);
-            assert!(said.len() == 1, "{lines:?}: {said:?}");
+            let messages = rings(lines);
+            assert!(messages.len() == 1, "{lines:?}: {messages:?}");
             let message = "error: this service would be relayed to itself, through";
-            assert!(said[0].contains(message), "{lines:?}: {said:?}");
+            assert!(messages[0].contains(message), "{lines:?}: {messages:?}");
         }
     }
 

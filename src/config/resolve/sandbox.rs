@@ -69,8 +69,9 @@ impl Resolver<'_> {
         attributes: &Attributes,
         action: Option<&Action>,
     ) {
-        let said = attributes.process.chdir.as_deref().filter(|path| *path != Path::new("/"));
-        let (Some(directory), Some(Action::Program(_)), false) = (said, action, self.quiet) else {
+        let written = attributes.process.chdir.as_deref().filter(|path| *path != Path::new("/"));
+        let (Some(directory), Some(Action::Program(_)), false) = (written, action, self.quiet)
+        else {
             return;
         };
         let real = self.real(attributes, directory);
@@ -120,7 +121,7 @@ impl Resolver<'_> {
 
 /// Where an attribute was said: for the entry, or by `.defaults`.
 fn place(entry: &Entry, name: &str) -> Option<Span> {
-    let said = entry.settings.iter().rev().chain(entry.defaults.iter().rev());
-    let mut of = said.filter(|setting| setting.attribute.name == name);
+    let written = entry.settings.iter().rev().chain(entry.defaults.iter().rev());
+    let mut of = written.filter(|setting| setting.attribute.name == name);
     of.next().map(|setting| setting.place.clone())
 }

@@ -56,7 +56,7 @@ mod tests {
     use crate::config::fake::FakeLookup;
     use crate::config::load;
 
-    fn said(arguments: &str) -> Vec<String> {
+    fn messages(arguments: &str) -> Vec<String> {
         let text = format!("80 stream tcp nowait - cat cat {arguments}\n");
         let lookup = FakeLookup::with_file("/x", text);
         let loaded = load("/x".as_ref(), &[], &lookup);
@@ -66,23 +66,29 @@ mod tests {
     #[test]
     fn what_a_shell_would_act_on_is_said_once() {
         for arguments in ["| wc", "a > /tmp/x 2>&1", "x && y", "$REMOTE_ADDR", "${HOME}"] {
-            let said = said(arguments);
-            assert!(said.len() == 1 && said[0].contains("no shell"), "{arguments}: {said:?}");
+            let messages = messages(arguments);
+            assert!(
+                messages.len() == 1 && messages[0].contains("no shell"),
+                "{arguments}: {messages:?}"
+            );
         }
         for arguments in ["'|' wc", "a|b", "-e s/$/x/", "$1", "'$HOME'", "a>b", "--x=$HOME"] {
-            assert!(said(arguments).is_empty(), "{arguments}: {:?}", said(arguments));
+            assert!(messages(arguments).is_empty(), "{arguments}: {:?}", messages(arguments));
         }
     }
 
     #[test]
     fn a_backslash_at_the_end_joins_no_lines() {
         for arguments in ["\\", "x \\\n    y", "x \\ \n    y \\\r\n  z"] {
-            let said = said(arguments);
-            assert!(!said.is_empty(), "{arguments}");
-            assert!(said.iter().all(|it| it.contains("does not join")), "{arguments}: {said:?}");
+            let messages = messages(arguments);
+            assert!(!messages.is_empty(), "{arguments}");
+            assert!(
+                messages.iter().all(|it| it.contains("does not join")),
+                "{arguments}: {messages:?}"
+            );
         }
         for arguments in ["'\\'", "\\ x", "x\\", "\\;"] {
-            assert!(said(arguments).is_empty(), "{arguments}: {:?}", said(arguments));
+            assert!(messages(arguments).is_empty(), "{arguments}: {:?}", messages(arguments));
         }
     }
 }

@@ -162,7 +162,7 @@ mod tests {
         FakeLookup::with_file("/f", text)
     }
 
-    fn said(loaded: &Loaded) -> String {
+    fn messages(loaded: &Loaded) -> String {
         loaded.diagnostics.iter().map(|one| one.one_line() + "\n").collect()
     }
 
@@ -183,20 +183,23 @@ mod tests {
         let why = "/f:3: unknown attribute `per_sorce`";
         let wanted = ["81/tcp", "82/udp", "/x"].map(|label| (label.to_owned(), why.to_owned()));
         assert_eq!(not_served(&loaded), wanted);
-        let said = said(&loaded);
+        let messages = messages(&loaded);
         let wanted = "/f:3:5: warning: 81/tcp, 82/udp and /x take this, and cannot be served";
-        assert_eq!(said.matches(wanted).count(), 1, "{said}");
+        assert_eq!(messages.matches(wanted).count(), 1, "{messages}");
     }
 
     #[test]
     fn several_wrong_defaults_are_one_cost_with_every_place() {
         let text = ".defaults\n    per_sorce = 10\n    instances = x\n    log_on_success = A B C D\n\
             81 stream tcp nowait - cat\n82 stream tcp nowait - cat\n";
-        let said = said(&load("/f".as_ref(), &[], &lookup(text)));
+        let messages = messages(&load("/f".as_ref(), &[], &lookup(text)));
         let wanted = "/f:2:5: warning: 81/tcp and 82/tcp take this, and cannot be served; \
                       so at /f:3:17 and /f:4:22 (correct it";
-        assert!(said.contains(wanted), "{said}");
-        assert_eq!((said.matches("take this").count(), said.matches("error:").count()), (1, 6));
+        assert!(messages.contains(wanted), "{messages}");
+        assert_eq!(
+            (messages.matches("take this").count(), messages.matches("error:").count()),
+            (1, 6)
+        );
     }
 
     #[test]
@@ -208,7 +211,7 @@ mod tests {
             let text =
                 format!("{text}81 stream tcp nowait root cat\n82 stream tcp nowait root cat\n");
             let loaded = load("/f".as_ref(), &[], &lookup(&text));
-            assert!(said(&loaded).contains(wanted), "{text}: {}", said(&loaded));
+            assert!(messages(&loaded).contains(wanted), "{text}: {}", messages(&loaded));
             assert_eq!(not_served(&loaded).len(), 2, "{text}");
         }
     }
@@ -231,7 +234,7 @@ mod tests {
             let text = format!("{default}81 stream tcp nowait root cat\n");
             let loaded = load_in_place(&[Named::new("/f")], &[], Dialect::OpenBsd, &lookup(&text));
             assert_eq!(!served(&loaded).is_empty(), is_served, "{text}");
-            assert_eq!(said(&loaded).contains("81/tcp takes this"), !is_served, "{text}");
+            assert_eq!(messages(&loaded).contains("81/tcp takes this"), !is_served, "{text}");
         }
     }
 
@@ -240,7 +243,7 @@ mod tests {
         let text = ".defalts\n    only_from = 10.0.0.0/8\n81 stream tcp nowait root cat\n";
         let loaded = load("/f".as_ref(), &[], &lookup(text));
         assert_eq!(served(&loaded), Vec::<&str>::new());
-        assert!(said(&loaded).contains("81/tcp takes this"), "{}", said(&loaded));
+        assert!(messages(&loaded).contains("81/tcp takes this"), "{}", messages(&loaded));
     }
 
     #[test]
@@ -256,11 +259,11 @@ mod tests {
                 + &block("one", 81, "")
                 + &block("two", 82, "only_from = 127.0.0.1\nno_access = 10.0.0.1\n");
             let loaded = load("/f".as_ref(), &[], &lookup(&text));
-            assert_eq!(served(&loaded), ["82/tcp"], "{default}: {}", said(&loaded));
+            assert_eq!(served(&loaded), ["82/tcp"], "{default}: {}", messages(&loaded));
             let wanted = "/f:3:";
-            let said = said(&loaded);
-            let line = said.lines().find(|line| line.contains("81/tcp takes this")).unwrap();
-            assert!(line.starts_with(wanted), "{default}: {said}");
+            let messages = messages(&loaded);
+            let line = messages.lines().find(|line| line.contains("81/tcp takes this")).unwrap();
+            assert!(line.starts_with(wanted), "{default}: {messages}");
             assert!(not_served(&loaded)[0].1.starts_with("/f:3: "), "{:?}", not_served(&loaded));
         }
     }
@@ -280,7 +283,7 @@ mod tests {
                 let text = format!("{fields}\n{more}");
                 let loaded = load("/f".as_ref(), &[], &lookup(&text));
                 let labels: Vec<String> = not_served(&loaded).into_iter().map(|it| it.0).collect();
-                assert_eq!(labels, [label], "{text}: {}", said(&loaded));
+                assert_eq!(labels, [label], "{text}: {}", messages(&loaded));
             }
         }
     }

@@ -64,7 +64,7 @@ mod tests {
         loaded_where(text, true)
     }
 
-    fn said(loaded: &Loaded) -> String {
+    fn messages(loaded: &Loaded) -> String {
         loaded.diagnostics.iter().map(|it| it.one_line() + "\n").collect()
     }
 
@@ -78,7 +78,7 @@ mod tests {
             ("vsock:0:4294967294", 0, u32::MAX - 1),
         ] {
             let loaded = loaded(&format!("{field} stream vsock nowait - cat\n"));
-            assert!(loaded.diagnostics.is_empty(), "{}", said(&loaded));
+            assert!(loaded.diagnostics.is_empty(), "{}", messages(&loaded));
             let service = &loaded.config.services[0];
             assert_eq!(service.label, field);
             let wanted = Endpoint::Vsock(VsockAddress { cid, port });
@@ -102,7 +102,11 @@ mod tests {
             ("vsock:5000 dgram vsock", "`dgram` does not go with `vsock`"),
         ] {
             let loaded = loaded(&format!("{line} nowait - cat\n"));
-            assert!(loaded.has_errors() && said(&loaded).contains(wanted), "{}", said(&loaded));
+            assert!(
+                loaded.has_errors() && messages(&loaded).contains(wanted),
+                "{}",
+                messages(&loaded)
+            );
             assert!(loaded.config.services.is_empty());
         }
     }
@@ -111,7 +115,7 @@ mod tests {
     fn two_for_one_socket_are_one_too_many() {
         let text =
             "vsock:3:5000 stream vsock nowait - cat\nvsock:3:5000 seqpacket vsock nowait - cat\n";
-        assert!(said(&loaded(text)).contains("two entries for the same socket: vsock:3:5000"));
+        assert!(messages(&loaded(text)).contains("two entries for the same socket: vsock:3:5000"));
     }
 
     #[test]
@@ -121,15 +125,15 @@ mod tests {
         assert!(!loaded.has_errors());
         assert_eq!(loaded.config.services.len(), 1);
         assert_eq!(loaded.config.withheld[0].label, "vsock:5000");
-        let said = said(&loaded);
-        assert!(said.contains("no virtual sockets (AF_VSOCK): not served"), "{said}");
+        let messages = messages(&loaded);
+        assert!(messages.contains("no virtual sockets (AF_VSOCK): not served"), "{messages}");
     }
 
     #[test]
     fn machines_are_in_lists_by_their_cid() {
         let text = "vsock:5000 seqpacket vsock nowait - cat\n    only_from = vsock:2 vsock:3 10.0.0.0/8\n    only_from -= vsock:3\n    no_access = vsock:9\n    per_source = 2\n";
         let first = loaded(text);
-        assert!(first.diagnostics.is_empty(), "{}", said(&first));
+        assert!(first.diagnostics.is_empty(), "{}", messages(&first));
         let service = &first.config.services[0];
         assert_eq!(service.socket_type, SocketType::SeqPacket);
         let machines = &service.attributes.access.machines;
@@ -144,9 +148,11 @@ mod tests {
     #[test]
     fn addresses_alone_are_nobody_who_comes_over_such_a_socket() {
         let text = "vsock:5000 stream vsock nowait - cat\n    only_from = 10.0.0.0/8\n";
-        assert!(said(&loaded(text)).contains("`only_from` names no machine: nobody may connect"));
+        assert!(
+            messages(&loaded(text)).contains("`only_from` names no machine: nobody may connect")
+        );
         let wrong = "vsock:5000 stream vsock nowait - cat\n    only_from = vsock:host\n";
-        assert!(said(&loaded(wrong)).contains("`host` is not a CID"));
+        assert!(messages(&loaded(wrong)).contains("`host` is not a CID"));
     }
 
     #[test]
@@ -157,16 +163,16 @@ mod tests {
         assert!(loaded(&text("internal echo")).diagnostics.is_empty());
         let wrong = loaded(&text("cat"));
         assert!(
-            wrong.has_errors() && said(&wrong).contains("`idle_timeout` cannot be"),
+            wrong.has_errors() && messages(&wrong).contains("`idle_timeout` cannot be"),
             "{}",
-            said(&wrong)
+            messages(&wrong)
         );
     }
 
     #[test]
     fn what_has_no_effect_is_said() {
         let text = "vsock:5000 stream vsock nowait - cat\n    nodelay = yes\n    sndbuf = 64k\n    socket_mode = 0666\n";
-        let said = said(&loaded(text));
-        assert_eq!(said.matches("has no effect").count(), 3, "{said}");
+        let messages = messages(&loaded(text));
+        assert_eq!(messages.matches("has no effect").count(), 3, "{messages}");
     }
 }

@@ -110,8 +110,8 @@ impl Entry {
 
     /// What the service is called besides its label.
     pub(crate) fn other_id(&self) -> Option<Rc<str>> {
-        let said = self.settings.iter().rev().find(|setting| setting.attribute.name == "id");
-        let word = said.and_then(|setting| setting.values.first());
+        let written = self.settings.iter().rev().find(|setting| setting.attribute.name == "id");
+        let word = written.and_then(|setting| setting.values.first());
         word.map(|word| Rc::from(word.text.as_str())).or_else(|| self.id.clone())
     }
 }

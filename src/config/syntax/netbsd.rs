@@ -192,7 +192,7 @@ impl Building<'_> {
         let (socket_type, protocol) = self.type_and_protocol();
         let program = match (self.value("exec"), self.has("exec")) {
             (Some(program), _) => Some(program),
-            (None, said) => (!said).then(|| self.says("internal")),
+            (None, written) => (!written).then(|| self.says("internal")),
         };
         let program = self.or_missing(program);
         let internal = program.text == "internal";

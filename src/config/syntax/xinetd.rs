@@ -157,12 +157,12 @@ impl Reader<'_> {
         paths
     }
 
-    fn one(&mut self, path: &Path, (said, itself): (&Word, bool), collected: &mut Collected) {
+    fn one(&mut self, path: &Path, (written, itself): (&Word, bool), collected: &mut Collected) {
         let name = path.display();
         if self.open.contains(&self.lookup.canonical(path)) {
             self.report
                 .error(
-                    &said.span,
+                    &written.span,
                     format!("`{name}` is being read already: it would include itself"),
                 )
                 .help("take one of the lines that include it away");
@@ -175,12 +175,12 @@ impl Reader<'_> {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.report
-                    .warning(&said.span, format!("there is no `{name}`"))
+                    .warning(&written.span, format!("there is no `{name}`"))
                     .help("create it, or take the line out");
             }
             Err(error) => {
                 self.report
-                    .error(&said.span, format!("cannot read `{name}`: {}", reason(&error)))
+                    .error(&written.span, format!("cannot read `{name}`: {}", reason(&error)))
                     .help(help_with_reading(&error, "correct the path, or take the line out"));
             }
         }

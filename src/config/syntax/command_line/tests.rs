@@ -117,7 +117,7 @@ fn a_relay_has_the_word_for_no_program() {
 
 #[test]
 fn mistakes_point_into_the_command_line() {
-    for (spec, at, said) in [
+    for (spec, at, messages) in [
         (spec("8080", &["instnaces=3"], &["date"]), 16, "did you mean `instances`?"),
         (spec("8080", &["instances=x"], &["date"]), 26, "`x` is not a number"),
         (spec("8080", &["wait=maybe"], &["date"]), 21, "neither `yes` nor `no`"),
@@ -140,7 +140,7 @@ fn mistakes_point_into_the_command_line() {
         let [only] = loaded.diagnostics.as_slice() else { panic!("{:?}", loaded.diagnostics) };
         let line = only.one_line();
         assert!(line.starts_with(&format!("command line:1:{at}: ")), "{line}");
-        assert!(line.contains(said), "{line}");
+        assert!(line.contains(messages), "{line}");
         assert!(loaded.config.services.is_empty());
     }
 }
@@ -158,8 +158,8 @@ fn what_other_programs_call_an_endpoint_is_told_from_a_host() {
         ("example.org", "or `example.org:PORT` for a host"),
     ] {
         let loaded = run(&spec(endpoint, &[], &["date"]));
-        let said: String = loaded.diagnostics.iter().map(|it| it.one_line() + "\n").collect();
-        assert!(said.contains(wanted) && loaded.has_errors(), "{endpoint}: {said}");
-        assert_eq!(said.lines().count(), 1, "{said}");
+        let messages: String = loaded.diagnostics.iter().map(|it| it.one_line() + "\n").collect();
+        assert!(messages.contains(wanted) && loaded.has_errors(), "{endpoint}: {messages}");
+        assert_eq!(messages.lines().count(), 1, "{messages}");
     }
 }

@@ -39,18 +39,18 @@ impl BlockParser<'_> {
         let name = head.trim_end_matches(is_blank);
         let start = first.span.start;
         let values = words(self.file, start + at + 1..line.range.end);
-        let mut said = Word::new(name, self.file.span(start..start + name.len()));
+        let mut assigned = Word::new(name, self.file.span(start..start + name.len()));
         if name.contains(is_blank) {
             self.report
-                .error(&said.span, format!("`{name}` is no attribute: its name is one word"))
+                .error(&assigned.span, format!("`{name}` is no attribute: its name is one word"))
                 .help(format!("write `{} = VALUE`", first.text));
             return;
         }
         if head.len() == name.len() {
-            self.glued(&said, sign, &values, line);
+            self.glued(&assigned, sign, &values, line);
         }
-        said.text.make_ascii_lowercase();
-        self.said(said, sign, &values);
+        assigned.text.make_ascii_lowercase();
+        self.add_line(assigned, sign, &values);
     }
 
     /// `name=value` and `name= value`, which xinetd does not read.
@@ -95,14 +95,14 @@ impl BlockParser<'_> {
         values
     }
 
-    fn said(&mut self, name: Word, operator: Operator, values: &[Word]) {
+    fn add_line(&mut self, name: Word, operator: Operator, values: &[Word]) {
         let values = self.without_comment(&name, values);
         let place = match (values.first(), values.last()) {
             (Some(first), Some(last)) => self.file.span(first.span.start..last.span.end),
             _ => self.file.span(name.span.end..name.span.end),
         };
         if let Some(block) = &mut self.open {
-            block.said.push(BlockLine { name, operator, values: values.to_vec(), place });
+            block.lines.push(BlockLine { name, operator, values: values.to_vec(), place });
         }
     }
 }

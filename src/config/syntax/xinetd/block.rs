@@ -36,7 +36,7 @@ pub(super) struct Block {
     /// The number of its last line.
     pub(super) last: u32,
     /// Its attributes, in the order of the file.
-    pub(super) said: Vec<BlockLine>,
+    pub(super) lines: Vec<BlockLine>,
     /// The comments above it.
     pub(super) comments: Vec<String>,
     /// The comments in it, behind values too.
@@ -74,7 +74,7 @@ pub(super) struct Parsed {
 impl Block {
     /// An attribute that has one value: the first time that it is said counts.
     pub(super) fn get(&self, name: &str) -> Option<&BlockLine> {
-        self.said.iter().find(|said| said.name.text == name)
+        self.lines.iter().find(|line| line.name.text == name)
     }
 
     /// Whether an attribute is in it, be it without a sign.
@@ -85,13 +85,13 @@ impl Block {
 
     /// All words of an attribute that is said once: a second line of it is ignored.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Word> {
-        self.get(name).into_iter().flat_map(|said| &said.values)
+        self.get(name).into_iter().flat_map(|line| &line.values)
     }
 
     /// By what `enabled` and `disabled` name it.
     pub(super) fn id(&self) -> &str {
         let name = self.name.as_ref().map_or("", |name| name.text.as_str());
-        let id = self.get("id").and_then(|said| said.values.first());
+        let id = self.get("id").and_then(|line| line.values.first());
         id.map_or(name, |id| id.text.as_str())
     }
 
@@ -104,11 +104,11 @@ impl Block {
     pub(super) fn twice(&self) -> Vec<(&BlockLine, &BlockLine)> {
         let mut seen = HashSet::new();
         let once =
-            |said: &&BlockLine| known::find(&said.name.text).is_some_and(|known| !known.list);
-        let again = self.said.iter().filter(once).filter(|said| !seen.insert(&said.name.text));
+            |line: &&BlockLine| known::find(&line.name.text).is_some_and(|known| !known.list);
+        let again = self.lines.iter().filter(once).filter(|line| !seen.insert(&line.name.text));
         again
             .filter_map(|second| {
-                let first = self.said.iter().find(|said| said.name.text == second.name.text)?;
+                let first = self.lines.iter().find(|line| line.name.text == second.name.text)?;
                 Some((first, second))
             })
             .collect()

@@ -147,9 +147,9 @@ impl<'a> Converter<'a> {
     /// What the block itself says, and its flags.
     fn settings(&mut self, block: &Block, fields: &BlockFields) -> Vec<Setting> {
         let mut settings: Vec<Setting> = Vec::new();
-        for said in &block.said {
-            if let Some(known) = known::find(&said.name.text) {
-                settings.extend(self.setting_of_service(said, known, fields));
+        for assigned in &block.lines {
+            if let Some(known) = known::find(&assigned.name.text) {
+                settings.extend(self.setting_of_service(assigned, known, fields));
             }
         }
         self.twice(block);
@@ -171,7 +171,7 @@ impl<'a> Converter<'a> {
     /// What others say wrong and this block takes: who may connect depends on it.
     fn causes(&self, block: &Block) -> Rc<[Rc<Cause>]> {
         let own = |name: &str| {
-            let mut lines = block.said.iter().filter(|said| said.name.text == name);
+            let mut lines = block.lines.iter().filter(|assigned| assigned.name.text == name);
             lines.next().is_some_and(|first| first.operator == Operator::Set)
         };
         let taken = self.unsure.iter().filter(|(name, _)| !own(name)).map(|(_, cause)| cause);
@@ -181,11 +181,11 @@ impl<'a> Converter<'a> {
     /// What holds where the block says nothing: xinetd's own, the command line's,
     /// and those of the file, as far as they mean something for such a service.
     fn defaults_for(&self, block: &Block, fields: &BlockFields, own: &[Setting]) -> Rc<[Setting]> {
-        let said = |name: &str| {
+        let assigned = |name: &str| {
             own.iter().chain(&self.defaults).any(|setting| setting.attribute.name == name)
         };
         let unsaid = UNSAID.iter().copied();
-        let everything = (!said("passenv")).then_some(("passenv", ["*"].as_slice()));
+        let everything = (!assigned("passenv")).then_some(("passenv", ["*"].as_slice()));
         unsaid
             .chain(everything)
             .filter_map(|(name, values)| setting(name, values, &block.head))
@@ -211,7 +211,7 @@ impl<'a> Converter<'a> {
 
     fn setting_of_service(
         &mut self,
-        said: &BlockLine,
+        assigned: &BlockLine,
         known: KnownAttribute,
         fields: &BlockFields,
     ) -> Option<Setting> {
@@ -220,7 +220,7 @@ impl<'a> Converter<'a> {
             Conversion::Lists => {
                 self.report
                     .warning(
-                        &said.name.span,
+                        &assigned.name.span,
                         format!("`{}` can be said in `defaults` only: ignored", known.name),
                     )
                     .help("write `disable = yes` or `disable = no` for one service");
@@ -228,7 +228,7 @@ impl<'a> Converter<'a> {
             }
             Conversion::Named("interface") if fields.any_address => None,
             _ => {
-                let setting = self.setting(said, known)?;
+                let setting = self.setting(assigned, known)?;
                 self.forgiven(setting)
             }
         }
@@ -249,15 +249,19 @@ impl<'a> Converter<'a> {
     }
 
     /// The setting of the table that an attribute is.
-    pub(super) fn setting(&mut self, said: &BlockLine, known: KnownAttribute) -> Option<Setting> {
+    pub(super) fn setting(
+        &mut self,
+        assigned: &BlockLine,
+        known: KnownAttribute,
+    ) -> Option<Setting> {
         let name = match known.kind {
             Conversion::Named(name) => name,
             Conversion::Ignored(why) => {
                 let harmless = known.name == "mdns"
-                    && said.values.iter().all(|word| word.text.eq_ignore_ascii_case("no"));
+                    && assigned.values.iter().all(|word| word.text.eq_ignore_ascii_case("no"));
                 if !harmless && self.is_news(known.name) {
                     self.report
-                        .warning(&said.name.span, format!("`{}` is ignored", known.name))
+                        .warning(&assigned.name.span, format!("`{}` is ignored", known.name))
                         .help(why);
                 }
                 return None;
@@ -265,13 +269,13 @@ impl<'a> Converter<'a> {
             _ => known.name,
         };
         let attribute = attribute::find(name)?;
-        let values = self.values(said, known.name);
+        let values = self.values(assigned, known.name);
         Some(Setting {
             attribute,
-            name: said.name.clone(),
-            operator: said.operator,
+            name: assigned.name.clone(),
+            operator: assigned.operator,
             values,
-            place: said.place.clone(),
+            place: assigned.place.clone(),
         })
     }
 }

@@ -17,20 +17,20 @@ impl Converter<'_> {
     /// Checks and keeps what the block says. What is wrong is left out, and costs no service
     /// anything, unless it says who may connect.
     pub(super) fn read_defaults(&mut self, block: &mut Block) {
-        let wrong = |said: &BlockLine| known::find(&said.name.text).is_none();
-        let misspelt = block.said.iter().filter(|said| wrong(said)).map(|said| &said.name);
+        let wrong = |line: &BlockLine| known::find(&line.name.text).is_none();
+        let misspelt = block.lines.iter().filter(|line| wrong(line)).map(|line| &line.name);
         let unread: Vec<Word> = misspelt.chain(&block.signless).cloned().collect();
         self.drop_ignored(block);
         for word in &unread {
             let cause = || Rc::new(Cause::unread(&word.text, &word.span));
             self.unsure.extend(who(&word.text).map(|list| (list, cause())));
         }
-        for said in &block.said {
-            let Some(known) = known::find(&said.name.text) else { continue };
+        for line in &block.lines {
+            let Some(known) = known::find(&line.name.text) else { continue };
             if !known.in_defaults {
                 self.report
                     .warning(
-                        &said.name.span,
+                        &line.name.span,
                         format!("`{}` cannot be said in `defaults`: ignored", known.name),
                     )
                     .help("say it in the blocks of the services");
@@ -38,19 +38,19 @@ impl Converter<'_> {
             }
             match (known.kind, known.name) {
                 (Conversion::Lists, "enabled") => {
-                    self.enabled.get_or_insert_default().extend(said.values.iter().cloned());
+                    self.enabled.get_or_insert_default().extend(line.values.iter().cloned());
                 }
-                (Conversion::Lists, _) => self.disabled.extend(said.values.iter().cloned()),
-                (Conversion::Field, _) => self.v6only = Some(said.clone()),
-                _ => self.default_setting(said, known),
+                (Conversion::Lists, _) => self.disabled.extend(line.values.iter().cloned()),
+                (Conversion::Field, _) => self.v6only = Some(line.clone()),
+                _ => self.default_setting(line, known),
             }
         }
         self.twice(block);
     }
 
-    fn default_setting(&mut self, said: &BlockLine, known: KnownAttribute) {
+    fn default_setting(&mut self, line: &BlockLine, known: KnownAttribute) {
         let (before, mark) = (self.report.errors(), self.report.mark());
-        let Some(mut setting) = self.setting(said, known) else { return };
+        let Some(mut setting) = self.setting(line, known) else { return };
         // In `defaults`, lists that are said twice add up.
         let earlier = |other: &Setting| other.attribute.name == setting.attribute.name;
         let again = self.defaults.iter().any(earlier);

@@ -119,7 +119,7 @@ impl BlockReader<'_, '_, '_> {
 
     /// Whether a word is among those of an attribute, in any case.
     pub(super) fn is(&self, attribute: &str, word: &str) -> bool {
-        self.block.all(attribute).any(|said| said.text.eq_ignore_ascii_case(word))
+        self.block.all(attribute).any(|line| line.text.eq_ignore_ascii_case(word))
     }
 
     fn words_are_known(&mut self, attribute: &str, known: &[&'static str]) {
@@ -169,7 +169,7 @@ impl BlockReader<'_, '_, '_> {
     /// What is said, or what goes with the protocol.
     fn socket_type(&mut self) -> Word {
         if self.block.get("socket_type").is_none()
-            && let Some(protocol) = self.block.get("protocol").and_then(|said| said.values.first())
+            && let Some(protocol) = self.block.get("protocol").and_then(|line| line.values.first())
         {
             let goes = if protocol.text.eq_ignore_ascii_case("udp") { "dgram" } else { "stream" };
             return Word::new(goes, protocol.span.clone());
@@ -181,9 +181,9 @@ impl BlockReader<'_, '_, '_> {
 
     /// The protocol with its families, and whether `bind` means every address.
     fn protocol(&mut self, socket_type: &Word) -> (Word, bool) {
-        let said = self.only("protocol");
+        let line = self.only("protocol");
         let default = if socket_type.text == "dgram" { "udp" } else { "tcp" };
-        let (name, span) = match &said {
+        let (name, span) = match &line {
             // The names of protocols(5), whose other names are in capitals.
             Some(word) if word.text == "TCP" => ("tcp", word.span.clone()),
             Some(word) if word.text == "UDP" => ("udp", word.span.clone()),
@@ -216,9 +216,9 @@ impl BlockReader<'_, '_, '_> {
 
     /// What to listen on: the first that the block says, or what holds by default.
     fn bind(&self) -> Option<&Word> {
-        let is_bind = |said: &&BlockLine| matches!(said.name.text.as_str(), "bind" | "interface");
-        match self.block.said.iter().find(is_bind) {
-            Some(said) => said.values.first(),
+        let is_bind = |line: &&BlockLine| matches!(line.name.text.as_str(), "bind" | "interface");
+        match self.block.lines.iter().find(is_bind) {
+            Some(line) => line.values.first(),
             None => self.converter.default("interface")?.values.first(),
         }
     }
@@ -226,7 +226,7 @@ impl BlockReader<'_, '_, '_> {
     fn v6only(&mut self) -> bool {
         let word = match self.block.get("v6only") {
             Some(_) => self.only("v6only"),
-            None => self.converter.v6only.as_ref().and_then(|said| said.values.first().cloned()),
+            None => self.converter.v6only.as_ref().and_then(|line| line.values.first().cloned()),
         };
         word.and_then(|word| self.yes_no(&word)).unwrap_or(false)
     }
@@ -248,8 +248,8 @@ impl BlockReader<'_, '_, '_> {
     /// `wait` or `nowait`; built-in services have no choice.
     fn wait(&mut self, internal: bool, stream: bool) -> Word {
         let word = self.required("wait", if stream { "no" } else { "yes" });
-        let said = self.yes_no(&word);
-        let wait = if internal { !stream } else { said.unwrap_or(!stream) };
+        let line = self.yes_no(&word);
+        let wait = if internal { !stream } else { line.unwrap_or(!stream) };
         Word::new(if wait { "wait" } else { "nowait" }, word.span)
     }
 
@@ -267,8 +267,8 @@ impl BlockReader<'_, '_, '_> {
 
     /// argv: its first word is the program's name, or stands in `server_args`.
     fn arguments(&mut self, program: &Word) -> Vec<Word> {
-        let said = self.block.get("server_args");
-        let words = said.map(|said| said.values.clone()).unwrap_or_default();
+        let line = self.block.get("server_args");
+        let words = line.map(|line| line.values.clone()).unwrap_or_default();
         if !self.is("flags", "NAMEINARGS") {
             let base = program.text.rsplit('/').next().unwrap_or(&program.text);
             let first = Word::new(base, program.span.clone());
@@ -313,7 +313,7 @@ impl BlockReader<'_, '_, '_> {
         let port = self.port();
         let protocol = if protocol.text.starts_with("udp") { "udp" } else { "tcp" };
         let listed = self.converter.lookup.service(&name.text, protocol).map(|facts| facts.port);
-        let said = port.as_ref().and_then(|port| digits(&port.text));
+        let line = port.as_ref().and_then(|port| digits(&port.text));
         if self.is("type", "UNLISTED") {
             // The database is not asked, whatever it says of that name or that port.
             return port.unwrap_or_else(|| self.required("port", "9999"));
@@ -325,7 +325,7 @@ impl BlockReader<'_, '_, '_> {
             }
             // A text for another machine, and this one does not know the name.
             (Some(0), _) => name,
-            (Some(listed), Some(port)) if said != Some(u64::from(listed)) => {
+            (Some(listed), Some(port)) if line != Some(u64::from(listed)) => {
                 self.converter
                     .report
                     .error(

@@ -219,7 +219,7 @@ impl BlockParser<'_> {
             file: Rc::clone(&file.name),
             first: line.number,
             last: line.number,
-            said: Vec::new(),
+            lines: Vec::new(),
             comments: std::mem::take(&mut self.parsed.comments),
             inside: Vec::new(),
             signless: Vec::new(),

@@ -20,16 +20,16 @@ impl Converter<'_> {
     pub(super) fn drop_ignored(&mut self, block: &mut Block) {
         let mut broken = self.lacks_words(block);
         let signless = &mut block.signless;
-        block.said.retain(|said| match known::find(&said.name.text) {
+        block.lines.retain(|line| match known::find(&line.name.text) {
             Some(known) => {
-                let is_right = self.is_well_formed(said, known);
+                let is_right = self.is_well_formed(line, known);
                 if !is_right {
-                    signless.push(said.name.clone());
+                    signless.push(line.name.clone());
                 }
                 is_right
             }
             None => {
-                broken |= self.unknown(said);
+                broken |= self.unknown(line);
                 false
             }
         });
@@ -38,45 +38,45 @@ impl Converter<'_> {
 
     /// Whether a field that can have many words has none: xinetd leaves the service out.
     fn lacks_words(&mut self, block: &Block) -> bool {
-        let wordless = |name: &&str| block.get(name).filter(|said| said.values.is_empty());
+        let wordless = |name: &&str| block.get(name).filter(|line| line.values.is_empty());
         let found: Vec<&BlockLine> = FIELDS.iter().filter_map(wordless).collect();
-        for said in &found {
-            let name = &said.name.text;
+        for line in &found {
+            let name = &line.name.text;
             self.report
-                .error(&said.place, format!("`{name}` has no value"))
+                .error(&line.place, format!("`{name}` has no value"))
                 .help(format!("write what it is to be behind `{name} =`, or take the line out"));
         }
         !found.is_empty()
     }
 
     /// True if nothing of the block can be trusted any more.
-    fn unknown(&mut self, said: &BlockLine) -> bool {
-        let name = said.name.text.as_str();
+    fn unknown(&mut self, line: &BlockLine) -> bool {
+        let name = line.name.text.as_str();
         let who = known::says_who(name);
         let finding = if who {
-            self.report.error(&said.name.span, format!("unknown attribute `{name}`"))
+            self.report.error(&line.name.span, format!("unknown attribute `{name}`"))
         } else {
-            self.report.warning(&said.name.span, format!("unknown attribute `{name}`: ignored"))
+            self.report.warning(&line.name.span, format!("unknown attribute `{name}`: ignored"))
         };
         finding.help(known::help_for_unknown(name));
         who
     }
 
-    fn is_well_formed(&mut self, said: &BlockLine, known: KnownAttribute) -> bool {
+    fn is_well_formed(&mut self, line: &BlockLine, known: KnownAttribute) -> bool {
         let name = known.name;
-        if said.operator != Operator::Set && !known.list {
+        if line.operator != Operator::Set && !known.list {
             self.report
                 .warning(
-                    &said.name.span,
-                    format!("`{name}` has one value: `{}` is ignored", said.operator.text()),
+                    &line.name.span,
+                    format!("`{name}` has one value: `{}` is ignored", line.operator.text()),
                 )
                 .help(format!("write `{name} = …`"));
             return false;
         }
         let Some(wanted) = known::words_of(name) else { return true };
-        let (found, place) = (said.values.len(), &said.place);
+        let (found, place) = (line.values.len(), &line.place);
         // What xinetd has not: a second of its own, and the name of a unix socket.
-        let fewer = found == 1 && (name == "cps" || said.values.first().is_some_and(is_unix_name));
+        let fewer = found == 1 && (name == "cps" || line.values.first().is_some_and(is_unix_name));
         if found == wanted || fewer {
             return true;
         }

@@ -16,8 +16,8 @@ const NOT_LOGGED: [(&str, &str); 2] = [
 
 impl Converter<'_> {
     /// The words of a value, as the table writes them.
-    pub(super) fn values(&mut self, said: &BlockLine, name: &str) -> Vec<Word> {
-        let mut values = said.values.clone();
+    pub(super) fn values(&mut self, line: &BlockLine, name: &str) -> Vec<Word> {
+        let mut values = line.values.clone();
         match name {
             "log_on_success" | "log_on_failure" => {
                 values.retain(|word| !self.is_not_logged(word));
