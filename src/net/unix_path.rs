@@ -229,7 +229,8 @@ fn remove_stale(
     if found.stat.st_mode & libc::S_IFMT != libc::S_IFSOCK {
         return Err(PathRefusal::NotASocket.into());
     }
-    if owner::has_owner(&found.stat) {
+    let path = address.path().unwrap_or(Path::new(""));
+    if owner::has_owner(&found.stat, path) {
         return Err(PathRefusal::Taken.into());
     }
     // The kernel does not know of it. The last way to find out is to come as a client.

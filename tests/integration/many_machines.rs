@@ -81,11 +81,11 @@ impl Site {
         site
     }
 
-    /// A column of what HAProxy says of a server of `hello`.
-    fn column(&self, server: &str, name: &str) -> Option<String> {
+    /// A column of what HAProxy says of a server of one of its sections.
+    fn column(&self, (section, server): (&str, &str), name: &str) -> Option<String> {
         let mut stream = UnixStream::connect(self.folder.at("haproxy")).ok()?;
         stream.set_read_timeout(Some(DEADLINE)).ok()?;
-        stream.write_all(b"show stat hello -1 -1\n").ok()?;
+        stream.write_all(format!("show stat {section} -1 -1\n").as_bytes()).ok()?;
         let mut table = String::new();
         stream.read_to_string(&mut table).ok()?;
         let head: Vec<&str> = table.lines().next()?.trim_start_matches("# ").split(',').collect();
@@ -98,17 +98,21 @@ impl Site {
 
     /// Waits until HAProxy thinks so of a server, for each of its services.
     fn wait_for(&self, server: &str, status: &str) {
+        let thinks = |section: &&str| {
+            self.column((section, server), "status").is_some_and(|it| it.starts_with(status))
+        };
         wait_until(&format!("haproxy to think {status} of {server}"), || {
-            self.column(server, "status").is_some_and(|it| it.starts_with(status))
+            ["hello", "echo"].iter().all(thinks)
         });
     }
 
     /// Connections that servers have not taken, so that another one had to.
     fn taken_elsewhere(&self) -> Vec<String> {
-        let counts = |name: &&str| {
-            ["econ", "wretr", "wredis"].map(|column| self.column(name, column).unwrap()).to_vec()
+        let counts = |server: (&str, &str)| {
+            ["econ", "wretr", "wredis"].map(|column| self.column(server, column).unwrap())
         };
-        NAMES.iter().flat_map(counts).filter(|count| count != "0").collect()
+        let servers = NAMES.iter().flat_map(|name| [("hello", *name), ("echo", *name)]);
+        servers.flat_map(counts).filter(|count| count != "0").collect()
     }
 
     fn load(&self) -> Load {
@@ -221,7 +225,11 @@ fn servers_get_another_program_one_after_the_other_and_no_client_notices() {
     assert!(sessions.iter_mut().all(answers));
     for (daemon, name) in site.daemons.iter().zip(NAMES) {
         assert_eq!(daemon.said("upgraded").len(), 1, "{}", daemon.log.text());
-        assert_eq!(site.column(name, "chkdown").as_deref(), Some("0"), "{name} was not ready");
+        assert_eq!(
+            site.column(("hello", name), "chkdown").as_deref(),
+            Some("0"),
+            "{name} was not ready"
+        );
     }
 }
 
