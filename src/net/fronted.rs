@@ -2,7 +2,6 @@
 //! through whom it came, and how it was encrypted. What a peer says of that is checked here
 //! before anybody uses it.
 
-use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -68,6 +67,16 @@ const LONGEST_WORD: usize = 255;
 const LONGEST_SUBJECT: usize = 1024;
 
 impl Fact {
+    /// Every fact there is.
+    pub const ALL: [Self; 6] = [
+        Self::Protocol,
+        Self::Cipher,
+        Self::ServerName,
+        Self::Alpn,
+        Self::ClientName,
+        Self::ClientVerify,
+    ];
+
     /// The variable in which a program is told of it.
     #[must_use]
     pub fn variable(self) -> &'static str {
@@ -114,12 +123,6 @@ pub struct Whom {
 impl From<Address> for Whom {
     fn from(peer: Address) -> Self {
         Self { peer, via: None }
-    }
-}
-
-impl fmt::Display for Whom {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.peer.fmt(f)
     }
 }
 

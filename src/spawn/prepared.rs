@@ -15,6 +15,7 @@ use super::sandbox::cgroup::Cgroup;
 use super::sandbox::{Confinement, SandboxRefusal};
 use super::steps::{ResourceLimit, Steps};
 use crate::config::model::{Attributes, Program, Resource, Service, StderrTo};
+use crate::net::fronted::Fact;
 use crate::sys::capabilities::Own;
 
 /// The search path of a program that belongs to root.
@@ -239,7 +240,9 @@ fn base_environment(
     let account = &service.account;
     let first = |name: &OsStr| !late.iter().any(|(set, _)| set == name);
     if service.attributes.process.inherit_environment {
-        let kept = |(name, _): &&(OsString, OsString)| may_pass(name) && first(name);
+        let kept = |(name, _): &&(OsString, OsString)| {
+            may_pass(name) && first(name) && !is_of_a_connection(name)
+        };
         return server.environment.iter().filter(kept).cloned().collect();
     }
     let path = if account.uid == 0 { ROOT_PATH } else { USER_PATH };
@@ -269,8 +272,21 @@ fn base_environment(
 fn is_set_here(name: &OsStr) -> bool {
     const OF_CONNECTIONS: [&[u8]; 4] = [b"TCP", b"UDP", b"UNIX", b"REMOTE_"];
     let bytes = name.as_bytes();
-    ["HOME", "USER", "LOGNAME", "SHELL", "PROTO"].iter().any(|set| name == OsStr::new(set))
+    ["HOME", "USER", "LOGNAME", "SHELL"].iter().any(|set| name == OsStr::new(set))
         || OF_CONNECTIONS.iter().any(|start| bytes.starts_with(start))
+        || is_of_a_connection(name)
+}
+
+/// What a program is told of its connection, and would believe of another one.
+fn is_of_a_connection(name: &OsStr) -> bool {
+    const WORDS: [&str; 6] =
+        ["PROTO", "REMOTE_ADDR", "REMOTE_HOST", "REMOTE_PORT", "PROXY_ADDR", "PROXY_PORT"];
+    const FAMILIES: [&[u8]; 4] = [b"TCP", b"UDP", b"UNIX", b"VSOCK"];
+    let is_end = |rest: &[u8]| rest.starts_with(b"LOCAL") || rest.starts_with(b"REMOTE");
+    let bytes = name.as_bytes();
+    WORDS.iter().any(|set| name == OsStr::new(set))
+        || Fact::ALL.iter().any(|fact| name == OsStr::new(fact.variable()))
+        || FAMILIES.iter().any(|family| bytes.strip_prefix(*family).is_some_and(is_end))
 }
 
 /// What `passenv` and then `env` say; the latter wins.

@@ -270,3 +270,40 @@ fn accept_serves_those_who_are_no_proxies_as_who_they_are() {
     assert_eq!(read_to_any_end(plain), "");
     assert_eq!(daemon.wait_log(|line| line.is("refused")).get("reason"), Some("proxy"));
 }
+
+/// A server that is itself the program of another one, or has been started by one.
+#[test]
+fn what_another_server_has_said_of_a_connection_is_not_passed_on() {
+    let said = [
+        ("REMOTE_ADDR", "203.0.113.1"),
+        ("TCPREMOTEIP", "203.0.113.1"),
+        ("PROTO", "SSL"),
+        ("PROXY_ADDR", "203.0.113.2"),
+        ("PROXY_PORT", "1"),
+        ("SSL_CLIENT_VERIFY", "SUCCESS"),
+        ("SSL_CLIENT_S_DN_CN", "root"),
+        ("SSL_CERT_FILE", "/kept"),
+    ];
+    let setup = || said.iter().fold(Setup::new(), |setup, (name, value)| setup.env(name, value));
+    let (port, other) = (free_port(), free_port());
+    let text = tcp_line(port, "/usr/bin/env env") + BEHIND + "    passenv = *\n";
+    let _daemon = setup().start(&text);
+    let address = format!("127.0.0.1:{other}");
+    let _run = setup().run(&["run", &address, "--", "/usr/bin/env"]);
+    for (port, header, client) in
+        [(port, line("192.0.2.1", 7), "192.0.2.1"), (other, Vec::new(), "127.0.0.1")]
+    {
+        let said = say(port, &header, "");
+        let mut lines: Vec<&str> = said.lines().collect();
+        let ours = ["SSL_", "PRO", "REMOTE_ADDR", "TCPREMOTEIP"];
+        lines.retain(|line| ours.iter().any(|start| line.starts_with(start)));
+        lines.retain(|line| !line.starts_with("PROXY_PORT") || header.is_empty());
+        lines.sort_unstable();
+        let (address, ip) = (format!("REMOTE_ADDR={client}"), format!("TCPREMOTEIP={client}"));
+        let mut wanted = vec!["PROTO=TCP", &address, "SSL_CERT_FILE=/kept", &ip];
+        if !header.is_empty() {
+            wanted.insert(1, "PROXY_ADDR=127.0.0.1");
+        }
+        assert_eq!(lines, wanted);
+    }
+}
