@@ -102,8 +102,12 @@ pub mod under_test {
         pub use crate::control::{answer, http, table};
     }
     pub mod front {
+        pub use crate::front::certificate::{distinguished_name, not_after};
         pub use crate::front::proxy::{Header, HeaderRead, LONGEST, NamedClient, read};
         pub use crate::front::telnet::Telnet;
+        pub use crate::front::wire::{
+            Ended, Give, ToServer, ToWorker, from_server, from_worker, to_server, to_worker,
+        };
         pub use crate::net::fronted::{Fact, Fronted};
     }
     pub mod log {

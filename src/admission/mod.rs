@@ -244,6 +244,24 @@ impl Admission {
             || source.zip(service.limits.per_source).is_some_and(holds_its_share)
     }
 
+    /// Whether somebody may come at all, before it is asked whether there is a place for him.
+    /// Nothing is counted.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn may_come(
+        &mut self,
+        seen: &Observed,
+        id: ServiceId,
+        peer: Address,
+    ) -> Result<(), Reason> {
+        let now = self.timeline.nanos(seen.now);
+        let service = peek(&self.places, id).ok_or(Reason::Gone)?;
+        check_who_and_when(&service.limits, seen, peer)?;
+        let key = SourceKey { service: id, source: peer.into() };
+        check_source(&service.limits, &mut self.sources, now, key)
+    }
+
     /// Whether datagrams for this service are looked at before they start its program.
     #[must_use]
     pub(crate) fn looks_at_senders(&self, id: ServiceId) -> bool {

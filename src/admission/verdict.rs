@@ -34,13 +34,15 @@ pub(crate) enum Reason {
     MaxClients,
     /// `proxy_protocol`: no header, none in time, or from somebody who may not send one.
     Proxy,
+    /// `tls`: the handshake was not one, or not in time.
+    Tls,
     /// The service was removed meanwhile.
     Gone,
 }
 
 impl Reason {
     /// Every reason there is.
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Access,
         Self::Time,
         Self::Load,
@@ -54,6 +56,7 @@ impl Reason {
         Self::Cps,
         Self::MaxClients,
         Self::Proxy,
+        Self::Tls,
         Self::Gone,
     ];
 
@@ -80,6 +83,7 @@ impl Reason {
             Self::Cps => "cps",
             Self::MaxClients => "max_clients",
             Self::Proxy => "proxy",
+            Self::Tls => "tls",
             Self::Gone => "gone",
         }
     }

@@ -150,6 +150,12 @@ pub struct Common {
     /// Programs of all services at once [default: what the limits on descriptors and processes allow]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_children: Option<u32>,
+    /// Processes that do TLS for all services [default: as many as processors, at most 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub front_workers: Option<u32>,
+    /// As whom they run [default: oxinetd if there is such a user, else a number that nobody has]
+    #[arg(long, value_name = "USER")]
+    pub front_user: Option<String>,
     /// End when nobody has been here for so long: no client, connection or program (30s, 5m)
     #[arg(long, value_name = "DURATION", value_parser = idle_time)]
     pub idle_exit: Option<Duration>,

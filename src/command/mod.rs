@@ -29,6 +29,7 @@ use std::process::ExitCode;
 use crate::builtin::relay::connector;
 use crate::cli::compat::CompatName;
 use crate::cli::{self, Command};
+use crate::front;
 use crate::log::{events, sink};
 use crate::server;
 use crate::spawn::sandbox::cgroup;
@@ -50,7 +51,7 @@ pub fn run() -> ExitCode {
     if argv0.as_ref().is_some_and(|argv0| argv0 == stub::NAME) {
         return ExitCode::from(stub::run(arguments));
     }
-    if connects_for_relay() {
+    if serves_for_another() {
         return ExitCode::SUCCESS;
     }
     let name = argv0.and_then(|argv0| CompatName::of(&argv0));
@@ -90,13 +91,16 @@ fn as_ourselves() -> Result<(), CommandFailure> {
     }
 }
 
-/// Whether this process was one that connects for the relays of a server, and is done.
-fn connects_for_relay() -> bool {
+/// Whether this process was one that works for a server, and is done: it connects for relays,
+/// or is between clients and programs.
+fn serves_for_another() -> bool {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).take(2).collect();
-    if !connector::is_asked_for(&arguments) {
-        return false;
-    }
-    if let Err(error) = connector::serve() {
+    let result = match () {
+        () if connector::is_asked_for(&arguments) => connector::serve(),
+        () if front::is_asked_for(&arguments) => front::worker::serve(),
+        () => return false,
+    };
+    if let Err(error) = result {
         let _ = writeln!(io::stderr(), "oxinetd: {error}");
     }
     true

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use crate::cli::compat::Pid;
 use crate::cli::{Common, LogFormat, Run, ServeArguments, SpawnWay};
 use crate::config::diagnostic::Severity;
-use crate::config::lookup::{AT_LEISURE, AT_START, Manner, System};
+use crate::config::lookup::{AT_LEISURE, AT_START, Manner, System, set_front_user};
 use crate::config::model::Service;
 use crate::config::{self, Loaded, RunSpec};
 use crate::control::place;
@@ -121,6 +121,7 @@ pub(super) fn serve(mut serve: ServeArguments) -> Result<(), CommandFailure> {
 
 pub(super) fn loader_of_file(serve: &ServeArguments) -> ConfigReader {
     let (file, defaults) = (serve.file.clone(), serve.defaults.clone());
+    set_front_user(serve.common.front_user.as_deref());
     reading(move |system| config::load(&file, &defaults, system))
 }
 
@@ -265,8 +266,10 @@ pub(super) fn new_server(
         SpawnWay::Fork => Way::Forking,
         SpawnWay::Apart => Way::Apart,
     };
-    let Common { max_children, idle_exit, .. } = *common;
-    let options = Options { way, max_children, idle_exit, only_one, reload, manager };
+    let Common { max_children, idle_exit, front_workers, .. } = *common;
+    let front_workers = front_workers.and_then(|number| usize::try_from(number).ok());
+    let options =
+        Options { way, max_children, front_workers, idle_exit, only_one, reload, manager };
     Server::new(options).map_err(refused("starting"))
 }
 

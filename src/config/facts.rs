@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::model::{Account, Known, Resource};
+use super::model::{Account, FileIdentity, Known, Resource};
 
 /// What the user database says of one user.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -156,6 +156,19 @@ pub trait Lookup {
     /// # Errors
     /// As [`Lookup::read_found`]; a file that is larger is an error too.
     fn read_up_to(&self, path: &Path, most: u64) -> io::Result<Vec<u8>>;
+    /// Which file is at a path, and its mode.
+    fn file_facts(&self, _path: &Path) -> Option<(FileIdentity, u32)> {
+        None
+    }
+    /// The time, in seconds since 1970.
+    fn unix_time(&self) -> i64 {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or_default())
+    }
+    /// The user that the command line names for what stands in front of services.
+    fn front_user(&self) -> Option<String> {
+        None
+    }
     /// What others can write of all that was read, files and directories, and who.
     fn exposed(&self) -> Vec<(PathBuf, String)> {
         Vec::new()

@@ -31,7 +31,9 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::sys::statvfs::{FsFlags, statvfs};
@@ -40,7 +42,8 @@ use nix::unistd::{self, Gid, Uid};
 use crate::config::facts::{
     Executable, Lookup, ServiceFacts, UserFacts, Who, interpreter_in, is_plain_text,
 };
-use crate::config::model::{Account, Known, Names, Resource};
+use crate::config::model::{Account, FileIdentity, Known, Names, Resource};
+use crate::front::identity::identity_of;
 use crate::net::own_address;
 use crate::sys::trusted_path::rule::Writer;
 use crate::sys::trusted_path::{open_named, open_to_read};
@@ -97,6 +100,16 @@ pub struct System {
     ipv6: OnceCell<bool>,
     own_account: OnceCell<UserFacts>,
     search_path: OnceCell<Vec<PathBuf>>,
+}
+
+/// The user that the command line names for what stands in front of services.
+static FRONT_USER: OnceLock<String> = OnceLock::new();
+
+/// To be told of that before anything is read.
+pub fn set_front_user(name: Option<&str>) {
+    if let Some(name) = name {
+        FRONT_USER.get_or_init(|| name.to_owned());
+    }
 }
 
 impl System {
@@ -240,6 +253,15 @@ impl Lookup for System {
 
     fn read_up_to(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
         files::bounded(self.exposures.note(open_to_read(path))?, most)
+    }
+
+    fn file_facts(&self, path: &Path) -> Option<(FileIdentity, u32)> {
+        let facts = std::fs::metadata(path).ok()?;
+        Some((identity_of(&facts), facts.mode()))
+    }
+
+    fn front_user(&self) -> Option<String> {
+        FRONT_USER.get().cloned()
     }
 
     fn serves_already(&self) -> bool {

@@ -246,7 +246,7 @@ pub fn failed(
 pub fn refused(
     service: &Label,
     whom: impl Into<Whom>,
-    reason: &str,
+    (reason, alert): (&str, &str),
     left_out: u64,
     log: LogOnFailure,
 ) {
@@ -259,9 +259,21 @@ pub fn refused(
         ("peer", Peer(peer).when(log.host)),
         ("via", via.map_or(Absent, Peer).when(log.host)),
         ("reason", Word(reason)),
+        ("alert", Word(alert).when(!alert.is_empty())),
         ("left_out", Count(left_out)),
     ];
     say(Info, service.target(), "refused", &fields);
+}
+
+/// A process in front of services has ended, and so many clients with it.
+pub fn worker_died(pid: i32, (end, error): (End, Option<&dyn Display>), clients: usize) {
+    let fields = [
+        ("pid", Pid(Some(pid.into()))),
+        end.field(),
+        ("clients", count(clients)),
+        ("error", error.map_or(Absent, Shown)),
+    ];
+    say(Error, SERVER, "worker-died", &fields);
 }
 
 /// A limit begins to bite.

@@ -33,7 +33,7 @@ impl Fronted {
     }
 
     /// Adds a fact if its value is one that such a fact may have.
-    pub(crate) fn add(&mut self, fact: Fact, value: &[u8]) {
+    pub fn add(&mut self, fact: Fact, value: &[u8]) {
         if let Some(value) = fact.checked(value)
             && self.fact(fact).is_none()
         {
@@ -57,6 +57,12 @@ pub enum Fact {
     ClientName,
     /// Whether that certificate is a good one.
     ClientVerify,
+    /// Whom it names.
+    ClientSubject,
+    /// Who has made it.
+    ClientIssuer,
+    /// Its fingerprint.
+    ClientSha256,
 }
 
 /// The longest name of a server that there can be.
@@ -87,6 +93,9 @@ impl Fact {
             Self::Alpn => "SSL_ALPN",
             Self::ClientName => "SSL_CLIENT_S_DN_CN",
             Self::ClientVerify => "SSL_CLIENT_VERIFY",
+            Self::ClientSubject => "SSL_CLIENT_S_DN",
+            Self::ClientIssuer => "SSL_CLIENT_I_DN",
+            Self::ClientSha256 => "SSL_CLIENT_SHA256",
         }
     }
 
@@ -96,7 +105,10 @@ impl Fact {
         let in_name = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '-');
         let is_good = match self {
             Self::ServerName => text.len() <= LONGEST_NAME && text.chars().all(in_name),
-            Self::ClientName => text.len() <= LONGEST_SUBJECT && text.chars().all(is_printable),
+            Self::ClientName | Self::ClientSubject | Self::ClientIssuer => {
+                text.len() <= LONGEST_SUBJECT && text.chars().all(is_printable)
+            }
+            Self::ClientSha256 => text.len() == 64 && text.chars().all(|it| it.is_ascii_hexdigit()),
             Self::Protocol | Self::Cipher | Self::Alpn | Self::ClientVerify => {
                 text.len() <= LONGEST_WORD && text.chars().all(|it| it.is_ascii_graphic())
             }

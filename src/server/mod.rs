@@ -99,6 +99,8 @@ pub(crate) struct Options {
     pub way: Way,
     /// Programs of all services at once; None is what the machine allows.
     pub max_children: Option<u32>,
+    /// Processes in front of services; None is what the machine allows.
+    pub front_workers: Option<usize>,
     /// After how long without anybody the server ends.
     pub idle_exit: Option<Duration>,
     /// It ends when its services have stopped by themselves and nobody is served.
@@ -124,7 +126,7 @@ impl Server {
         Ok(Self {
             reactor,
             services: Services::new(options.max_children, Quota::new(options.only_one), now),
-            sessions: Sessions::new(),
+            sessions: Sessions::new(options.front_workers),
             admission: Admission::new(most),
             facts,
             zone: local_zone(),

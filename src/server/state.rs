@@ -14,6 +14,7 @@ use super::services::straying::PeerSocket;
 use super::sessions::banners::Banners;
 use super::sessions::closing::KeptConnection;
 use super::sessions::idling::IdleWatch;
+use super::sessions::workers::SealedSettings;
 use crate::admission::ServiceId;
 use crate::config::model::{Leftovers, OnStop, Service, SocketSpec};
 use crate::control::statistics::{LastError, Statistics};
@@ -36,6 +37,8 @@ pub(super) struct ServiceState {
     pub(super) listeners: Vec<Key>,
     /// Those of its listeners that rest until a child ends.
     pub(super) resting: Vec<Key>,
+    /// What stands in front of it, as workers are told it; None where nothing does, or cannot.
+    pub(super) front: Option<Rc<SealedSettings>>,
     /// What its clients are told.
     pub(super) banners: Banners,
     /// Refusals that the log has told or will tell.

@@ -108,6 +108,7 @@ impl Server {
             self.close_session(key, "drained");
         }
         self.close_newcomers();
+        self.close_fronted();
     }
 
     /// At the end of a turn: is anybody left?
@@ -121,6 +122,7 @@ impl Server {
             && self.sessions.table.len() == 0
             && self.sessions.banners.len() == 0
             && self.sessions.newcomers.all.len() == 0
+            && self.sessions.fronting.len() == 0
             && !self.ends_leftovers();
         if empty && self.life.stop.is_none() {
             self.life.stop = Some("control");

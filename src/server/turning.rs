@@ -152,6 +152,7 @@ impl Server {
             Owner::Door(key) => self.controlling.doors.get_mut(key).map(|door| &mut door.queued),
             Owner::Edge(key) => self.controlling.edges.get_mut(key).map(|edge| &mut edge.queued),
             Owner::Connector(key) => self.sessions.connecting.queued(key),
+            Owner::Worker(key) => self.sessions.workers.queued(key),
             Owner::Newcomer(key) => {
                 self.sessions.newcomers.all.get_mut(key).map(|newcomer| &mut newcomer.queued)
             }
@@ -183,6 +184,7 @@ impl Server {
             Owner::Door(key) => self.answer_door(key),
             Owner::Edge(key) => self.serve_edge(key),
             Owner::Connector(key) => self.serve_connector(key),
+            Owner::Worker(key) => self.serve_worker(key),
             Owner::Newcomer(key) => self.listen_to_newcomer(key),
             Owner::Signals
             | Owner::Loader
@@ -204,6 +206,9 @@ impl Server {
                 Timer::Idle(key) => self.look_for_silence(key),
                 Timer::Connect(key) => self.connect_due(key),
                 Timer::Connectors => self.look_at_connectors(),
+                Timer::Workers => self.look_at_workers(),
+                Timer::Front(number) => self.front_overdue(number),
+                Timer::Tickets => self.rotate_tickets(),
                 Timer::Stderr(key) => self.queue(Owner::Stderr(key)),
                 Timer::Home(key) => self.look_for_datagrams(key),
                 Timer::Child(key) => self.look_at_child(key),

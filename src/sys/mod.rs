@@ -23,6 +23,8 @@ pub(crate) mod pid_file;
 #[forbid(unsafe_code)]
 pub(crate) mod proc;
 pub(crate) mod process;
+pub(crate) mod random;
+pub(crate) mod rights;
 pub(crate) mod signals;
 pub(crate) mod socket_options;
 pub(crate) mod tcp;

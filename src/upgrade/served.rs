@@ -274,6 +274,9 @@ pub struct SavedNewcomer {
     pub peer_gid: Option<u32>,
     /// Until when he has to have said it.
     pub due: Moment,
+    /// What stood before his data, if that has been read.
+    #[serde(default)]
+    pub through: Option<Fronted>,
 }
 
 /// A socket on its way to the program of a peer.

@@ -91,6 +91,9 @@ pub struct State {
     /// Those of whom it is not known yet who they are, or who wait for a place.
     #[serde(default)]
     pub newcomers: Vec<SavedNewcomer>,
+    /// Processes that stand between clients and programs: they go on by themselves.
+    #[serde(default)]
+    pub front_workers: Vec<i32>,
     /// The list of peers.
     pub peers: SavedPeers,
     /// Sockets that the service manager holds.

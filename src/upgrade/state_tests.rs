@@ -205,6 +205,7 @@ fn sample() -> State {
         banners: Vec::new(),
         homing: Vec::new(),
         newcomers: Vec::new(),
+        front_workers: Vec::new(),
         peers: SavedPeers { total: 9, known: [(3, peer)].into(), ended: vec![3] },
         held: vec![held()],
         last_here: None,

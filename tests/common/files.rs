@@ -86,3 +86,8 @@ pub(crate) fn wait_text(path: &Path) -> String {
         fs::read_to_string(path).ok().filter(|text| text.ends_with('\n'))
     })
 }
+
+/// Nobody but its owner reads a file any more.
+pub(crate) fn private(path: &Path) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}

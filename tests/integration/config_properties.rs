@@ -207,6 +207,23 @@ const OF_CONNECTIONS: &[&str] = &[
     "proxy_timeout = 1500ms\n    proxy_protocol = require\n    proxy_from = ::1",
 ];
 
+/// The same of TLS, with a certificate.
+const OF_TLS: &[&str] = &[
+    "tls = /site.pem /site.key",
+    "tls = /site.pem /site.key\n    tls += '/other site.pem' /site.key",
+    "tls_client = ask\n    tls = /site.pem /site.key\n    tls_ca = /site.pem",
+    "tls_client = require\n    tls = /site.pem /site.key\n    tls_ca = /site.pem",
+    "tls_ca = /site.pem\n    tls_client = ask\n    tls = /site.pem /site.key",
+    "tls_versions = 1.3\n    tls = /site.pem /site.key",
+    "tls_versions = 1.2\n    tls = /site.pem /site.key",
+    "tls_alpn = http/1.1 acme\n    tls = /site.pem /site.key",
+    "tls_timeout = 1500ms\n    tls = /site.pem /site.key",
+    "front_workers = own\n    tls = /site.pem /site.key",
+];
+
+const CERTIFICATE: &str = include_str!("tls_files/site.pem");
+const KEY: &str = include_str!("tls_files/site.key");
+
 /// Examples of `redirect`, which stands instead of a program.
 const REDIRECTS: &[&str] = &[
     "redirect = server www",
@@ -310,7 +327,12 @@ fn a_very_long_line_is_read() {
 #[test]
 fn every_attribute_is_read_and_printed() {
     // A directory that `chdir` names.
-    let machine = FakeLookup::with_file("/tmp/a b/file", "");
+    let mut machine = FakeLookup::with_file("/tmp/a b/file", "");
+    for (path, text) in
+        [("/site.pem", CERTIFICATE), ("/other site.pem", CERTIFICATE), ("/site.key", KEY)]
+    {
+        machine.files.insert(path.into(), text.into());
+    }
     for attribute in all() {
         let name = attribute.name;
         let action = match name {
@@ -318,7 +340,7 @@ fn every_attribute_is_read_and_printed() {
             "answer_rate" => "- internal echo",
             _ => "nobody cat",
         };
-        let examples = ATTRIBUTES.iter().chain(REDIRECTS).chain(OF_CONNECTIONS);
+        let examples = ATTRIBUTES.iter().chain(REDIRECTS).chain(OF_CONNECTIONS).chain(OF_TLS);
         let examples = examples.filter(|line| line.split(' ').next() == Some(name));
         let mut count = 0;
         for example in examples {

@@ -27,7 +27,7 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     (
         "config/resolve",
-        "config/attribute config/diagnostic config/facts config/model config/syntax config/text net",
+        "config/attribute config/diagnostic config/facts config/model config/syntax config/text front net",
     ),
     ("config/print", "config/attribute config/facts config/model config/text"),
     (
@@ -39,7 +39,7 @@ const ROOMS: &[(&str, &str)] = &[
         "config/attribute config/diagnostic config/facts config/loading config/model config/print config/resolve config/syntax log",
     ),
     // Who answers its questions: this machine, and one that is made up.
-    ("config/lookup", "config/facts config/model net sys"),
+    ("config/lookup", "config/facts config/model front net sys"),
     ("config/fake", "config/facts config/model"),
     // The house alone, for whoever is outside.
     ("config", ""),
@@ -51,18 +51,21 @@ const ROOMS: &[(&str, &str)] = &[
     ("control", "config/model log net"),
     ("upgrade", "config/model control net sys systemd"),
     ("builtin", "admission config/model net sys upgrade"),
-    ("front", "config/model"),
+    ("front", "config/model net sys"),
     ("reload", "config config/diagnostic config/lookup config/model sys"),
     // The server: whoever owns what stands further up.
     ("server/reactor", "sys"),
     ("server/programs", "PARTS admission config/model log net spawn sys upgrade"),
-    ("server/sessions", "PARTS admission builtin config/model front/proxy log net spawn sys"),
+    ("server/sessions", "PARTS admission builtin config/model front front/proxy log net spawn sys"),
     (
         "server/services",
         "PARTS admission builtin config/lookup config/model control log net reload spawn sys systemd",
     ),
     ("server/control", "PARTS config/model control log net reload sys"),
-    ("server/upgrade", "PARTS admission builtin config/model control log net reload spawn upgrade"),
+    (
+        "server/upgrade",
+        "PARTS admission builtin config/model control front/proxy log net reload spawn upgrade",
+    ),
     (
         "server",
         "PARTS admission builtin config config/diagnostic config/lookup config/model control log net reload spawn sys systemd upgrade",
@@ -71,7 +74,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("cli", "config config/diagnostic log"),
     (
         "command",
-        "builtin cli config config/diagnostic config/lookup config/model control log reload server spawn sys systemd upgrade",
+        "builtin cli config config/diagnostic config/lookup config/model control front log reload server spawn sys systemd upgrade",
     ),
 ];
 

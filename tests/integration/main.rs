@@ -111,6 +111,7 @@ mod tcpmux;
 mod terminating;
 mod timeouts;
 mod times;
+mod tls;
 mod trusted_files;
 mod units;
 mod unix;

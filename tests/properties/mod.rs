@@ -4,6 +4,7 @@
 
 mod access;
 mod answer;
+mod certificate;
 mod command_line;
 mod conversation;
 mod findings;
@@ -17,6 +18,7 @@ mod request;
 mod state;
 mod telnet;
 mod wire;
+mod worker;
 mod xinetd;
 mod zone;
 
@@ -27,6 +29,7 @@ type Property = fn(&[u8]);
 pub(crate) const TARGETS: &[(&str, Property)] = &[
     ("access", access::holds),
     ("answer", answer::holds),
+    ("certificate", certificate::holds),
     ("command_line", command_line::holds),
     ("conversation", conversation::holds),
     ("http", http::holds),
@@ -38,6 +41,7 @@ pub(crate) const TARGETS: &[(&str, Property)] = &[
     ("state", state::holds),
     ("telnet", telnet::holds),
     ("wire", wire::holds),
+    ("worker", worker::holds),
     ("xinetd", xinetd::holds),
     ("zone", zone::holds),
 ];

@@ -16,6 +16,10 @@ pub(crate) struct AccessSpec {
     pub(in crate::config) no_access: Option<List>,
     /// `proxy_from`, likewise.
     pub(in crate::config) proxy_from: Option<List>,
+    /// The pairs of `tls`.
+    pub(in crate::config) tls: Vec<(Word, Word)>,
+    /// The file of `tls_ca`.
+    pub(in crate::config) tls_ca: Option<Word>,
     /// The file of `banner`.
     pub(crate) banner: Option<Word>,
     /// The file of `banner_success`.

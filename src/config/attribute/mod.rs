@@ -22,6 +22,7 @@ pub(super) mod redirect;
 pub(super) mod relevance;
 mod row;
 mod table;
+mod tls;
 pub(super) mod value;
 
 use lists::AccessSpec;

@@ -16,9 +16,11 @@ use super::print::{
 };
 use super::redirect::Redirect;
 use super::row::{PLAIN, choice, field, rlimit, row, word, yes_no};
+use super::tls::{self, ALPN, VERSIONS};
 use super::{Attribute, How, Scope};
 use crate::config::model::{
-    AtLimit, Leftovers, Linger, OnStop, ProxyProtocol, ProxySend, Resource, StderrTo,
+    AtLimit, FrontWorkers, Leftovers, Linger, OnStop, ProxyProtocol, ProxySend, Resource, StderrTo,
+    TlsClient,
 };
 
 /// Every attribute, in the order of the manual page.
@@ -313,6 +315,41 @@ pub(crate) static TABLE: &[Attribute] = &[
         "proxy_send", Relayed, "`no`, `v1` or `v2`", "no",
         "the PROXY header with which the target of a relay is told who the client is",
         choice!(front.proxy_send, ProxySend, "no" => No, "v1" => V1, "v2" => V2)
+    },
+    row! {
+        "tls", Fronted, "the files of a certificate and its key, any number of such pairs", "none",
+        "TLS; the certificate is chosen by the name that the client asks for",
+        How { set: tls::set_certificates, print: tls::certificates }, list, narrows
+    },
+    row! {
+        "tls_client", Fronted, "`no`, `ask` or `require`", "no",
+        "whether clients show certificates",
+        choice!(front.tls_client, TlsClient, "no" => No, "ask" => Ask, "require" => Require), narrows
+    },
+    row! {
+        "tls_ca", Fronted, "a file", "none",
+        "who makes the certificates of clients",
+        word!(said.tls_ca, tls::authorities), narrows
+    },
+    row! {
+        "tls_versions", Fronted, "`1.2`, `1.3` or both", "both",
+        "versions of TLS that are spoken",
+        field!(front.tls_versions, VERSIONS), narrows
+    },
+    row! {
+        "tls_alpn", Fronted, "names of protocols: `http/1.1`", "none",
+        "protocols inside of TLS, the preferred first",
+        field!(front.tls_alpn, ALPN)
+    },
+    row! {
+        "tls_timeout", Fronted, "a duration: `10s`", "10s",
+        "the longest that a handshake may take",
+        field!(front.tls_timeout, PATIENCE)
+    },
+    row! {
+        "front_workers", Fronted, "`shared` or `own`", "shared",
+        "whether the service has a process for its TLS to itself",
+        choice!(front.front_workers, FrontWorkers, "shared" => Shared, "own" => Own), narrows
     },
     // What is said.
     row! {

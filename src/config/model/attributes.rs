@@ -16,6 +16,7 @@ use super::values::{
     StderrTo,
 };
 use super::{AccessTimes, Prefix};
+use super::{Authorities, Certificate, FrontUser, FrontWorkers, TlsClient, TlsVersions};
 
 /// What attributes say of one service. Users and groups that are looked up are kept in
 /// [`Account`](super::Account), `interface` in [`SocketSpec`](super::SocketSpec).
@@ -192,6 +193,22 @@ group! {
         proxy_timeout: Duration = Duration::from_secs(3),
         /// Whether a relay's target gets one.
         proxy_send: ProxySend = ProxySend::No,
+        /// Certificates, the first for whoever asks for no name of another; none: no TLS.
+        tls: Rc<[Certificate]> = Rc::from([]),
+        /// Whether clients show certificates.
+        tls_client: TlsClient = TlsClient::No,
+        /// Who makes those.
+        tls_ca: Option<Rc<Authorities>> = None,
+        /// What is spoken.
+        tls_versions: TlsVersions = TlsVersions { old: true, new: true },
+        /// Protocols inside, the preferred first.
+        tls_alpn: Vec<String> = Vec::new(),
+        /// How long a handshake may take.
+        tls_timeout: Duration = Duration::from_secs(10),
+        /// Whose the processes are that do it.
+        front_workers: FrontWorkers = FrontWorkers::Shared,
+        /// As whom they run, where there is something for them to do.
+        front_user: Option<FrontUser> = None,
     }
 }
 
@@ -239,5 +256,13 @@ impl Attributes {
     pub fn path_confinement_is_optional(&self) -> bool {
         let said = [&self.sandbox.read_only, &self.sandbox.read_write];
         said.iter().filter(|paths| !paths.list.is_empty()).all(|paths| paths.optional)
+    }
+}
+
+impl FrontAttributes {
+    /// Whether clients speak TLS.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        !self.tls.is_empty()
     }
 }

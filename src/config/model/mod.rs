@@ -11,6 +11,7 @@ pub(super) mod path_bytes;
 pub(super) mod prefix;
 pub(super) mod protocol;
 pub(super) mod times;
+mod tls;
 mod values;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,9 @@ pub use attributes::{
 };
 pub use prefix::{Prefix, parse_item};
 pub use times::AccessTimes;
+pub use tls::{
+    Authorities, Certificate, FileIdentity, FrontUser, FrontWorkers, TlsClient, TlsVersions,
+};
 pub use values::{
     ALL_CAPABILITIES, AtLimit, Banner, Cps, GroupLimits, Keepalive, KeepaliveTimes, Leftovers,
     Limit, Linger, LogFile, LogOnFailure, LogOnSuccess, OnStop, Paths, ProxyProtocol, ProxySend,

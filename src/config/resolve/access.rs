@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::Resolver;
 use crate::config::attribute::Draft;
-use crate::config::attribute::lists::{LastEmptied, List, ListChange, ListItem, wrong};
+use crate::config::attribute::lists::{AccessSpec, LastEmptied, List, ListChange, ListItem, wrong};
 use crate::config::diagnostic::Span;
 use crate::config::diagnostic::reading::{NO_FILE, reason};
 use crate::config::diagnostic::report::Report;
@@ -48,6 +48,8 @@ impl Resolver<'_> {
         attributes.banners.all = said.banner.and_then(|word| self.banner(&word));
         attributes.banners.success = said.banner_success.and_then(|word| self.banner(&word));
         attributes.banners.fail = said.banner_fail.and_then(|word| self.banner(&word));
+        draft.said = AccessSpec { tls: said.tls, tls_ca: said.tls_ca, ..AccessSpec::default() };
+        self.read_tls(draft);
     }
 
     /// Who may connect; a warning if that is nobody and nothing else was said of why.
@@ -142,7 +144,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn cannot_read(&mut self, word: &Word, path: &Path, error: &io::Error, most: u64) {
+    pub(super) fn cannot_read(&mut self, word: &Word, path: &Path, error: &io::Error, most: u64) {
         let path = path.display();
         if error.kind() == io::ErrorKind::FileTooLarge {
             let message = format!("`{path}` is larger than {} bytes", most);
@@ -190,7 +192,7 @@ fn machines(changes: &[ListChange]) -> BTreeSet<u32> {
 }
 
 /// A name relative to the file that says it.
-fn beside(span: &Span, name: &Path) -> PathBuf {
+pub(super) fn beside(span: &Span, name: &Path) -> PathBuf {
     Path::new(&span.source.name).parent().unwrap_or(Path::new("")).join(name)
 }
 

@@ -75,11 +75,22 @@ pub(in crate::config) fn resolve(
             }
         }
     }
-    relay_loops::check(&mut config, &relays, lookup, &mut report);
-    let served: Vec<_> = config.services.iter().map(|service| service.action.clone()).collect();
-    taken.check_tcpmux(&served, &mut report);
+    check_together(&mut config, (&taken, &relays), lookup, &mut report);
     warn_of_exposed(lookup, &mut report);
     (config, report.into_sorted())
+}
+
+/// What can be wrong with services that are right, each for itself.
+fn check_together(
+    config: &mut Config,
+    (taken, relays): (&Taken, &relay_loops::Relays),
+    lookup: &dyn Lookup,
+    report: &mut Report,
+) {
+    super::tls::check_users(config, report);
+    relay_loops::check(config, relays, lookup, report);
+    let served: Vec<_> = config.services.iter().map(|service| service.action.clone()).collect();
+    taken.check_tcpmux(&served, report);
 }
 
 /// What others can write decides what is served, and it is for whoever serves to know.

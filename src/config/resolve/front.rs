@@ -18,7 +18,10 @@ impl Resolver<'_> {
     ) {
         match why_not(socket_type, waits, target) {
             Some(why) => self.cannot_stand_there(entry, why),
-            None => self.check_proxy(entry, attributes, target),
+            None => {
+                self.check_proxy(entry, attributes, target);
+                self.check_tls(entry, attributes);
+            }
         }
     }
 
@@ -87,7 +90,7 @@ fn why_not(socket_type: SocketType, waits: bool, target: &ServiceField) -> Optio
 }
 
 /// The setting of this name that counts.
-fn last_said<'a>(entry: &'a Entry, name: &str) -> Option<&'a Setting> {
+pub(super) fn last_said<'a>(entry: &'a Entry, name: &str) -> Option<&'a Setting> {
     let mut all = entry.defaults.iter().chain(&entry.settings);
     all.rfind(|setting| setting.attribute.name == name)
 }

@@ -20,6 +20,7 @@ mod sandbox;
 mod scopes;
 mod shell;
 mod sockets;
+mod tls;
 mod transport;
 mod unavailable;
 mod unix_socket;

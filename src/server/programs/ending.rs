@@ -169,7 +169,7 @@ impl Server {
     }
 }
 
-pub(super) fn end_of(ending: ChildExit) -> End {
+pub(in crate::server) fn end_of(ending: ChildExit) -> End {
     match ending {
         ChildExit::Status(status) => End::Status(status),
         ChildExit::Signal(number) => End::Signal(events::signal_name(number)),

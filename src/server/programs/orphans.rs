@@ -61,6 +61,7 @@ impl Server {
         self.programs.doomed.groups.iter().any(|(_, group)| group.pid == pid)
             || self.is_trial(Pid::from_raw(pid))
             || self.sessions.connecting.has(pid)
+            || self.sessions.workers.has(pid)
             || self.programs.spawner.has_spare(pid)
             || self.reloading.has_loader(pid)
             || self.services.naming.has_seeker(pid)

@@ -165,7 +165,9 @@ impl Server {
         let client = self.begin(service, what, (whom, start.peer_id), (Some(pid), permit));
         let (now, limits) = (self.reactor.now, &definition.attributes.limits);
         let kept = KeptConnection::of(started.socket, definition, before);
-        let still = limits.idle_timeout.filter(|_| kept.is_some());
+        // What moves on one behind a front, its worker sees.
+        let is_seen = kept.is_some() && !definition.attributes.front.has_tls();
+        let still = limits.idle_timeout.filter(|_| is_seen);
         let child = ProgramStage {
             pid,
             pidfd: None,

@@ -44,6 +44,12 @@ pub(in crate::server) enum Timer {
     Leftovers,
     /// A client has had long enough to read its banner.
     Banner(Key),
+    /// Somebody of this number has had long enough for his handshake.
+    Front(u64),
+    /// Look after the processes in front of services.
+    Workers,
+    /// Keys of tickets are old.
+    Tickets,
     /// Somebody has had long enough to say who he is.
     Newcomer(Key),
     /// Look who else is at the addresses of sockets that programs have had.

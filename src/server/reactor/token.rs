@@ -37,6 +37,8 @@ pub(in crate::server) enum Owner {
     Edge(Key),
     /// A process that connects for relays.
     Connector(Key),
+    /// A process in front of services.
+    Worker(Key),
     /// Somebody who has not said yet who he is.
     Newcomer(Key),
     /// A program that is being tried out.
@@ -74,6 +76,7 @@ pub(in crate::server) fn pack(owner: Owner) -> Token {
         Owner::Edge(key) => (10, key),
         Owner::Connector(key) => (11, key),
         Owner::Newcomer(key) => (12, key),
+        Owner::Worker(key) => (13, key),
     };
     let packed = kind << 60 | u64::from(key.generation) << 32 | u64::from(key.index);
     // 64-bit only (see `spawn::child`), so nothing is lost.
@@ -100,6 +103,7 @@ pub(in crate::server) fn unpack(token: Token) -> Option<Owner> {
         9 => Some(Owner::Door(key)),
         11 => Some(Owner::Connector(key)),
         12 => Some(Owner::Newcomer(key)),
+        13 => Some(Owner::Worker(key)),
         10 => Some(Owner::Edge(key)),
         _ => None,
     }
@@ -141,6 +145,7 @@ mod tests {
                     Owner::Edge(key),
                     Owner::Connector(key),
                     Owner::Newcomer(key),
+                    Owner::Worker(key),
                 ] {
                     assert_eq!(unpack(pack(owner)), Some(owner));
                 }

@@ -55,7 +55,8 @@ impl Server {
                     return self.renew_socket(key);
                 }
                 let holds = held_for(&service.action);
-                let fronted = service.attributes.front.proxy_protocol != ProxyProtocol::No;
+                let front = &service.attributes.front;
+                let fronted = front.proxy_protocol != ProxyProtocol::No || front.has_tls();
                 self.accept(key, holds, fronted);
             }
         }
@@ -65,6 +66,10 @@ impl Server {
     /// first, if they are `fronted`.
     fn accept(&mut self, key: Key, holds: Option<ServedClient>, fronted: bool) {
         let mut lost = 0usize;
+        if fronted && self.is_upgrading() {
+            // Whoever came now could not be handed over: the next program takes him.
+            return self.queue(Owner::Listener(key));
+        }
         for _ in 0..ACCEPTS {
             if !self.may_accept(key) {
                 return;
@@ -297,6 +302,10 @@ pub(in crate::server) fn connection_facts(bound: Option<&Bound>, connection: &Co
         (Some(_), Address::Inet(peer)) => {
             Facts { protocol: "TCP", local: fronted.local, remote: Some(peer), ..Facts::default() }
         }
+        // The program's end is none of the connection's.
+        (None, Address::Inet(_)) if fronted.local.is_some() => {
+            Facts { local: fronted.local, ..own_facts(bound, connection) }
+        }
         _ => own_facts(bound, connection),
     };
     Facts { fronted: Some(Rc::clone(fronted)), ..facts }
@@ -356,7 +365,7 @@ fn vsock_facts(connection: &Connection, peer: Address) -> Facts {
     Facts { protocol: "VSOCK", vsock: (local, remote), ..Facts::default() }
 }
 
-fn local_address(connection: &Connection) -> Option<std::net::SocketAddr> {
+pub(in crate::server) fn local_address(connection: &Connection) -> Option<std::net::SocketAddr> {
     let name: SockaddrStorage = getsockname(connection.socket.as_fd().as_raw_fd()).ok()?;
     if let Some(v4) = name.as_sockaddr_in() {
         return Some(std::net::SocketAddrV4::from(*v4).into());

@@ -89,6 +89,7 @@ impl Server {
     /// The key under which a service of the new configuration is served.
     pub(super) fn install_service(&mut self, service: &Rc<Service>, before: Option<Key>) -> Key {
         let prepared = self.prepare(service, before);
+        let front = self.seal_front(service, before);
         // Nobody waits for a built-in service's program, whatever is written.
         let builtin = runs_no_program(service);
         let waits = service.wait && !builtin;
@@ -101,7 +102,9 @@ impl Server {
             self.services.entries.define(key, Some(&state.service), service);
             (state.service, state.label, state.prepared) = (Rc::clone(service), label, prepared);
             state.banners = Banners::of(service);
+            let old = std::mem::replace(&mut state.front, front);
             state.since = unix_time();
+            self.leave_front(old.filter(|old| !self.has_front(key, old)));
             return key;
         }
         let admission = self.admission.add(limits);
@@ -112,6 +115,7 @@ impl Server {
             admission,
             listeners: Vec::new(),
             resting: Vec::new(),
+            front,
             banners: Banners::of(service),
             refusals: Refusals::default(),
             statistics: None,
@@ -226,6 +230,8 @@ impl Server {
         self.tell_all_refusals(key);
         self.retire(key);
         let Some(state) = self.services.all.remove(key) else { return };
+        self.leave_front(state.front);
+        self.leave_workers_of(key);
         self.services.entries.remove(key, &state.service);
         self.services.paused.retain(|resting| *resting != key);
         self.stop_children_of(key);

@@ -96,6 +96,7 @@ impl Server {
             self.programs.doomed.groups.len(),
             self.sessions.holding.len(),
             self.sessions.newcomers.all.len(),
+            self.sessions.fronting.len(),
         ];
         held.iter().all(|number| *number == 0) && !self.somebody_is_parked()
     }

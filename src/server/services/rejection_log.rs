@@ -24,8 +24,9 @@ struct RejectionsTold {
     at: Instant,
     /// Refusals since then.
     untold: u64,
-    /// The last of them.
+    /// The last of them, and why its handshake was none.
     whom: Whom,
+    alert: &'static str,
 }
 
 /// What is to be done about a refusal.
@@ -39,19 +40,24 @@ enum RejectionAction {
 }
 
 /// A line: reason, one peer, how many others.
-type RejectionLine = (Reason, Whom, u64);
+type RejectionLine = (Reason, (Whom, &'static str), u64);
 
 impl Refusals {
-    fn add(&mut self, reason: Reason, whom: Whom, now: Instant) -> RejectionAction {
+    fn add(
+        &mut self,
+        reason: Reason,
+        (whom, alert): (Whom, &'static str),
+        now: Instant,
+    ) -> RejectionAction {
         let Some(told) = self.0.iter_mut().find(|told| told.reason == reason) else {
-            self.0.push(RejectionsTold { reason, at: now, untold: 0, whom });
+            self.0.push(RejectionsTold { reason, at: now, untold: 0, whom, alert });
             return RejectionAction::Now;
         };
         if told.untold == 0 && now.saturating_duration_since(told.at) >= BETWEEN {
             told.at = now;
             return RejectionAction::Now;
         }
-        told.whom = whom;
+        (told.whom, told.alert) = (whom, alert);
         told.untold = told.untold.saturating_add(1);
         if told.untold == 1 {
             RejectionAction::At(told.at + BETWEEN)
@@ -66,7 +72,7 @@ impl Refusals {
         for told in &mut self.0 {
             let due = now.is_none_or(|now| now.saturating_duration_since(told.at) >= BETWEEN);
             if due && let Some(left_out) = told.untold.checked_sub(1) {
-                lines.push((told.reason, told.whom, left_out));
+                lines.push((told.reason, (told.whom, told.alert), left_out));
                 told.untold = 0;
                 told.at = now.unwrap_or(told.at);
             }
@@ -103,12 +109,25 @@ impl Server {
         whom: impl Into<Whom>,
         reason: Reason,
     ) {
+        self.refuse_for(service, whom, reason, "");
+    }
+
+    /// The same of a handshake, with why it was none.
+    pub(in crate::server) fn refuse_for(
+        &mut self,
+        service: Key,
+        whom: impl Into<Whom>,
+        reason: Reason,
+        alert: &'static str,
+    ) {
         let (now, whom) = (self.reactor.now, whom.into());
         self.count(service, |counters| counters.refused(reason.as_str()));
         let Some(state) = self.services.all.get_mut(service) else { return };
         let log = state.service.attributes.log.on_failure;
-        match state.refusals.add(reason, whom, now) {
-            RejectionAction::Now => events::refused(&state.label, whom, reason.as_str(), 0, log),
+        match state.refusals.add(reason, (whom, alert), now) {
+            RejectionAction::Now => {
+                events::refused(&state.label, whom, (reason.as_str(), alert), 0, log);
+            }
             RejectionAction::At(when) => self.reactor.timers.set(when, Timer::Refusals(service)),
             RejectionAction::WithOthers => {}
         }
@@ -127,8 +146,8 @@ impl Server {
     fn tell(&mut self, service: Key, now: Option<Instant>) {
         let Some(state) = self.services.all.get_mut(service) else { return };
         let (label, log) = (state.label.clone(), state.service.attributes.log.on_failure);
-        for (reason, whom, left_out) in state.refusals.take(now) {
-            events::refused(&label, whom, reason.as_str(), left_out, log);
+        for (reason, (whom, alert), left_out) in state.refusals.take(now) {
+            events::refused(&label, whom, (reason.as_str(), alert), left_out, log);
         }
     }
 }
@@ -138,8 +157,8 @@ mod tests {
     use super::*;
     use crate::net::address::Address;
 
-    fn peer(port: u16) -> Whom {
-        Address::Inet(([127, 0, 0, 1], port).into()).into()
+    fn peer(port: u16) -> (Whom, &'static str) {
+        (Address::Inet(([127, 0, 0, 1], port).into()).into(), "")
     }
 
     #[test]
@@ -155,7 +174,7 @@ mod tests {
         }
         let last = refusals.take(None);
         assert_eq!(last.len(), 1);
-        assert_eq!(last.first().map(|(_, whom, _)| *whom), Some(peer(9_999)));
+        assert_eq!(last.first().map(|(_, (whom, _), _)| *whom), Some(peer(9_999).0));
         told += last.iter().map(|(_, _, left_out)| left_out + 1).sum::<u64>();
         assert_eq!(told, 10_000);
         assert_eq!(refusals.0.len(), 1);

@@ -332,6 +332,7 @@ impl Server {
         let told = self.sessions.banners.len();
         let told = told.saturating_add(self.sessions.holding.len());
         let told = told.saturating_add(self.sessions.newcomers.all.len());
+        let told = told.saturating_add(self.sessions.fronting.len());
         let clients = self.sessions.table.builtins().saturating_add(relays).saturating_add(told);
         // A relay may lead to a service of this server, and would wait for ever for what
         // relays have taken.

@@ -9,12 +9,15 @@
 //! | `connecting` | processes that connect to unix sockets for relays, as their users |
 //! | `dialling` | their way to that server |
 //! | `header` | the PROXY header of a connection |
+//! | `fronting` | clients behind TLS, until they may have their program |
 //! | `holding` | clients over a limit, for the moment in which a program may end |
 //! | `idling` | connections on which nothing moves |
 //! | `newcomers` | connections before it is known whom they are from |
 //! | `relay` | connections relayed to another server |
+//! | `sealing` | what workers are told of services: certificates, keys, ticket keys |
 //! | `session` | who is served: one table, and the one end |
 //! | `stream` | a connection of a built-in service |
+//! | `workers` | processes that stand between clients and programs |
 //!
 //! # A new kind of client
 //! 1. What is known of him: a struct in a file of its own, and a variant of
@@ -33,13 +36,16 @@ pub(super) mod builtin;
 pub(super) mod closing;
 pub(super) mod connecting;
 pub(super) mod dialling;
+pub(super) mod fronting;
 mod header;
 pub(super) mod holding;
 pub(super) mod idling;
 pub(super) mod newcomers;
 pub(super) mod relay;
+pub(super) mod sealing;
 pub(super) mod session;
 pub(super) mod stream;
+pub(super) mod workers;
 
 use super::Server;
 use super::peers::Peers;
@@ -51,9 +57,12 @@ use crate::builtin::Guard;
 use banners::{AfterBanner, BannerState};
 use closing::Closing;
 use connecting::Connecting;
+use fronting::Fronting;
 use holding::Holding;
 use newcomers::Newcomers;
+use sealing::TicketKeys;
 use session::SessionTable;
+use workers::Workers;
 
 /// Everybody whom the server itself has something to do with, and the list of all.
 pub(super) struct Sessions {
@@ -69,6 +78,9 @@ pub(super) struct Sessions {
     pub(super) holding: Holding,
     pub(super) newcomers: Newcomers,
     pub(super) connecting: Connecting,
+    pub(super) workers: Workers,
+    pub(super) fronting: Fronting,
+    pub(super) tickets: TicketKeys,
     pub(super) peers: Peers,
 }
 
@@ -96,7 +108,7 @@ impl Server {
 }
 
 impl Sessions {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(front_workers: Option<usize>) -> Self {
         Self {
             table: SessionTable::new(),
             guard: Guard::default(),
@@ -107,6 +119,9 @@ impl Sessions {
             holding: Holding::default(),
             newcomers: Newcomers::new(),
             connecting: Connecting::new(),
+            workers: Workers::new(front_workers),
+            fronting: Fronting::new(),
+            tickets: TicketKeys::default(),
             peers: Peers::default(),
         }
     }

@@ -122,9 +122,18 @@ impl Server {
         let owner = self.services.listeners.get(listener)?.service;
         let state = self.services.all.get(owner)?;
         let front = &state.service.attributes.front;
+        if front.proxy_protocol == ProxyProtocol::No {
+            self.take_to_front(listener, owner, connection);
+            return None;
+        }
+        let has_tls = front.has_tls();
         let (mode, patience) = (front.proxy_protocol, front.proxy_timeout);
         if !self.admission.may_speak_for_others(state.admission, connection.peer) {
             if mode == ProxyProtocol::Accept {
+                if has_tls {
+                    self.take_to_front(listener, owner, connection);
+                    return None;
+                }
                 return Some(connection);
             }
             self.turn_away(Caller::Taken { listener, connection, told: false }, Reason::Proxy);
@@ -213,10 +222,35 @@ impl Server {
     }
 
     /// It is known who somebody is: from here on he is that one.
-    fn introduce(&mut self, mut newcomer: Newcomer, header: Header) {
+    fn introduce(&mut self, newcomer: Newcomer, header: Header) {
         let Some((owner, id)) = self.service_of(&newcomer) else {
             return self.turn_away_newcomer(newcomer, &header, Reason::Gone);
         };
+        if self.services.all.get(owner).is_some_and(|it| it.service.attributes.front.has_tls()) {
+            let listener = newcomer.listener;
+            let taken = header::take(newcomer.connection, &header, &mut self.reactor.scratch);
+            if let Some(connection) = taken {
+                self.take_to_front(listener, owner, connection);
+            }
+            return;
+        }
+        self.find_place(newcomer, header, (owner, id));
+    }
+
+    /// Somebody has come through what stands in front of his service.
+    pub(super) fn admit_fronted(&mut self, listener: Key, connection: Connection) {
+        let (stage, due) = (NewcomerStage::Header, self.reactor.now);
+        let newcomer = Newcomer { connection, listener, stage, due, queued: false };
+        // All that has been said is taken.
+        let header = Header { length: 0, named: None };
+        match self.service_of(&newcomer) {
+            Some(service) => self.find_place(newcomer, header, service),
+            None => self.turn_away_newcomer(newcomer, &header, Reason::Gone),
+        }
+    }
+
+    fn find_place(&mut self, mut newcomer: Newcomer, header: Header, service: (Key, ServiceId)) {
+        let (owner, id) = service;
         let peer = header::peer(&newcomer.connection, &header);
         if self.has_share_of(owner, peer) {
             return self.turn_away_newcomer(newcomer, &header, Reason::Share);

@@ -183,7 +183,8 @@ impl Server {
         // is its program would not be known. Whoever is held is let in or not in a moment.
         let is_settled = self.connectors_are_gone()
             && self.programs.spawner.is_settled()
-            && self.sessions.holding.is_empty();
+            && self.sessions.holding.is_empty()
+            && self.sessions.fronting.len() == 0;
         if !is_settled && looks < LOOKS {
             self.upgrading.tried = Some(looks.saturating_add(1));
             return self.reactor.timers.set(self.reactor.now + SETTLING, Timer::Trial);
@@ -192,6 +193,7 @@ impl Server {
         self.tidy(Tidy::Everything);
         self.close_what_ended();
         self.hold_nobody();
+        self.close_fronted();
         for key in self.services.all.keys() {
             self.tell_all_refusals(key);
         }

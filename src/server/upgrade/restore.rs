@@ -210,6 +210,7 @@ impl Server {
                 admission: self.admission.add(limits.for_builtin(!handed.runs_program)),
                 listeners: Vec::new(),
                 resting: Vec::new(),
+                front: None,
                 banners: Banners::default(),
                 refusals: Refusals::default(),
                 fruitless: 0,

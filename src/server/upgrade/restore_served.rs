@@ -9,6 +9,7 @@ use super::restore::{Adoption, adopted_listener, taken_or_said};
 use crate::admission::{Permit, Source};
 use crate::builtin::relay::{RelaySocket, Side};
 use crate::config::model::{Account, Action, Service};
+use crate::front::proxy::Header;
 use crate::log::events::{self, Label};
 use crate::net::datagram::{Destination, Flow};
 use crate::net::listener::Connection;
@@ -72,6 +73,7 @@ impl Server {
         for homing in state.homing {
             self.adopt_homing(&homing, taken);
         }
+        self.keep_earlier_workers(state.front_workers);
         for newcomer in state.newcomers {
             self.adopt_newcomer(&newcomer, taken);
         }
@@ -291,10 +293,17 @@ impl Server {
         let Some(&listener) = listener else { return };
         let state::SavedNewcomer { descriptor, peer, peer_gid, due, .. } = *handed;
         let Some(socket) = taken_or_said(&mut taken.descriptors, descriptor) else { return };
+        // Who has come through what stands in front waits for nothing but a place.
+        let stage = match handed.through {
+            Some(_) => NewcomerStage::Place(Box::new(Header { length: 0, named: None })),
+            None => NewcomerStage::Header,
+        };
+        let fronted = handed.through.clone().map(Rc::new);
+        self.sessions.newcomers.made_room();
         self.keep_newcomer(Newcomer {
-            connection: Connection { socket, peer, peer_gid, fronted: None },
+            connection: Connection { socket, peer, peer_gid, fronted },
             listener,
-            stage: NewcomerStage::Header,
+            stage,
             due: taken.clock.instant(due),
             queued: false,
         });

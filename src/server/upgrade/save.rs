@@ -88,6 +88,7 @@ impl Server {
                 .iter()
                 .filter_map(|(_, it)| to.newcomer(it))
                 .collect(),
+            front_workers: sessions.workers.pids(),
             peers: self.hand_over_peers(to.clock),
             held: self.hand_over_held(&mut to),
             last_here: Some(to.clock.moment(self.life.idle_exit.last)),
@@ -377,6 +378,7 @@ impl Collector {
             peer: newcomer.connection.peer,
             peer_gid: newcomer.connection.peer_gid,
             due: self.clock.moment(newcomer.due),
+            through: newcomer.connection.fronted.as_deref().cloned(),
         })
     }
 

@@ -1,0 +1,60 @@
+//! Why a handshake fails, in the words of the standard (RFC 8446, section 6). A worker says it,
+//! who is not trusted: what is none of these is not told.
+
+/// All alerts that there are, and what else a worker finds.
+const ALL: [&str; 37] = [
+    "close_notify",
+    "unexpected_message",
+    "bad_record_mac",
+    "record_overflow",
+    "handshake_failure",
+    "no_certificate",
+    "bad_certificate",
+    "unsupported_certificate",
+    "certificate_revoked",
+    "certificate_expired",
+    "certificate_unknown",
+    "illegal_parameter",
+    "unknown_ca",
+    "access_denied",
+    "decode_error",
+    "decrypt_error",
+    "export_restriction",
+    "protocol_version",
+    "insufficient_security",
+    "internal_error",
+    "inappropriate_fallback",
+    "user_canceled",
+    "no_renegotiation",
+    "missing_extension",
+    "unsupported_extension",
+    "certificate_unobtainable",
+    "unrecognised_name",
+    "bad_certificate_status_response",
+    "bad_certificate_hash_value",
+    "unknown_psk_identity",
+    "certificate_required",
+    "no_application_protocol",
+    "encrypted_client_hello_required",
+    HTTP,
+    CLOSED,
+    TIMEOUT,
+    CROWDED,
+];
+
+/// The client speaks plain HTTP.
+pub(crate) const HTTP: &str = "http_request";
+/// It has closed the connection.
+pub(crate) const CLOSED: &str = "closed";
+/// It has had its time.
+pub(crate) const TIMEOUT: &str = "timeout";
+/// Others have come, and it has waited longest.
+pub(crate) const CROWDED: &str = "crowded";
+/// Its worker is gone.
+pub(crate) const INTERNAL: &str = "internal_error";
+
+/// The one of these words, or that nobody knows.
+#[must_use]
+pub(crate) fn known(word: &str) -> &'static str {
+    ALL.into_iter().find(|known| *known == word).unwrap_or(INTERNAL)
+}

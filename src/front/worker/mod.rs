@@ -1,0 +1,388 @@
+//! The process that serves clients behind a front.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `fronts` | what a service's settings come to |
+//! | `http` | those who speak plain HTTP where TLS is spoken |
+//! | `resolver` | which certificate a client is shown |
+//! | `sandbox` | giving up everything that a worker does not need |
+//! | `session` | a client, a program, and what passes between them |
+//! | `side` | one side of a session |
+//! | `tickets` | tickets with which clients resume |
+//! | `tls` | TLS |
+//!
+//! It is this program again, started as every program of a service is: as a user that nobody
+//! else is, with one end of a pair of sockets on its standard input and output and nothing
+//! else. It has what it is sent, and cannot open, make or ask for anything. When the server
+//! is gone, it goes on with the clients that it has until they are gone, too.
+
+pub(crate) mod fronts;
+#[cfg(feature = "tls")]
+mod http;
+#[cfg(feature = "tls")]
+mod resolver;
+mod sandbox;
+pub(crate) mod session;
+mod side;
+#[cfg(feature = "tls")]
+mod tickets;
+#[cfg(feature = "tls")]
+mod tls;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use nix::sys::socket::{SockType, getsockopt, sockopt};
+
+use super::channel;
+use super::wire::{self, Give, ToServer, ToWorker};
+use crate::sys::rights;
+use fronts::ServiceFront;
+use session::{Room, Session, Told, Turn};
+use side::Side;
+
+/// How long a client may take to close a connection on which everything has been said.
+const LEAVING: Duration = Duration::from_secs(10);
+/// Messages taken from the server in one turn.
+const MESSAGES: usize = 64;
+/// Events taken from the system at once.
+const EVENTS: usize = 256;
+
+/// The token of the server's messages. Session n has the two after 2n.
+const WIRE: Token = Token(0);
+
+/// The process: serves what it is sent, until the server and all clients are gone.
+///
+/// # Errors
+/// When nobody has started it who could use it; when the system has no descriptors.
+pub(crate) fn serve() -> io::Result<()> {
+    let stdin = io::stdin();
+    if getsockopt(&stdin.as_fd(), sockopt::SockType)? != SockType::SeqPacket {
+        return Err(io::Error::other("this is for the server itself"));
+    }
+    let wire = stdin.as_fd().try_clone_to_owned()?;
+    let poll = Poll::new()?;
+    fronts::begin();
+    sandbox::enter()?;
+    poll.registry().register(
+        &mut SourceFd(&wire.as_raw_fd()),
+        WIRE,
+        Interest::READABLE | Interest::WRITABLE,
+    )?;
+    Worker::new(poll, wire).run()
+}
+
+/// The sessions of one worker.
+struct Worker {
+    poll: Poll,
+    /// None when the server has gone.
+    wire: Option<OwnedFd>,
+    /// There may be messages.
+    may_hear: bool,
+    may_say: bool,
+    services: HashMap<u32, Box<dyn ServiceFront>>,
+    sessions: Vec<Option<Session>>,
+    free: Vec<usize>,
+    count: usize,
+    ready: VecDeque<usize>,
+    /// Those who are to close their connections, the first one first.
+    leaving: VecDeque<(Instant, usize, u64)>,
+    /// When it is looked whether something has moved, of those where that matters.
+    still: BTreeSet<(Instant, usize, u64)>,
+    to_say: VecDeque<ToServer>,
+    room: Room,
+    /// What is told of the session at hand.
+    told: Vec<Told>,
+}
+
+impl Worker {
+    fn new(poll: Poll, wire: OwnedFd) -> Self {
+        Self {
+            poll,
+            wire: Some(wire),
+            may_hear: true,
+            may_say: true,
+            services: HashMap::new(),
+            sessions: Vec::new(),
+            free: Vec::new(),
+            count: 0,
+            ready: VecDeque::new(),
+            leaving: VecDeque::new(),
+            still: BTreeSet::new(),
+            to_say: VecDeque::new(),
+            room: Room::new(),
+            told: Vec::new(),
+        }
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        while self.wire.is_some() || self.count > 0 {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                other => other?,
+            }
+            for event in &events {
+                self.announced(event);
+            }
+            self.hear();
+            for _ in 0..self.ready.len() {
+                let Some(index) = self.ready.pop_front() else { break };
+                self.serve(index);
+            }
+            self.end_those_who_had_their_time();
+            self.end_those_who_are_still();
+            self.say();
+        }
+        Ok(())
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.ready.is_empty() || (self.may_hear && self.wire.is_some()) {
+            return Some(Duration::ZERO);
+        }
+        let leaving = self.leaving.front().map(|(when, ..)| *when);
+        let first = leaving.into_iter().chain(self.still.first().map(|(when, ..)| *when)).min();
+        first.map(|when| when.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
+    }
+
+    fn announced(&mut self, event: &mio::event::Event) {
+        if event.token() == WIRE {
+            self.may_hear = true;
+            self.may_say |= event.is_writable();
+            return;
+        }
+        let place = event.token().0.saturating_sub(1);
+        let (index, is_program) = (place / 2, place % 2 == 1);
+        let Some(session) = self.session(index) else { return };
+        if is_program {
+            session.program.announce_program(event);
+        } else {
+            session.client.announce(event);
+        }
+        self.queue(index);
+    }
+
+    fn session(&mut self, index: usize) -> Option<&mut Session> {
+        self.sessions.get_mut(index)?.as_mut()
+    }
+
+    fn queue(&mut self, index: usize) {
+        if let Some(session) = self.session(index)
+            && !std::mem::replace(&mut session.queued, true)
+        {
+            self.ready.push_back(index);
+        }
+    }
+
+    /// Takes what the server says.
+    fn hear(&mut self) {
+        let mut packet = [0; 256];
+        for _ in 0..MESSAGES {
+            let Some(wire) = self.wire.as_ref().filter(|_| self.may_hear) else { return };
+            match rights::receive(wire, &mut packet) {
+                Ok(received) if received.length > 0 => {
+                    let message = packet.get(..received.length).unwrap_or_default();
+                    if let Some(message) = wire::from_server(message) {
+                        self.take(&message, received.descriptors);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.may_hear = false,
+                // The server is gone, or another one goes on in its place.
+                Ok(_) | Err(_) => return self.go_on_alone(),
+            }
+        }
+    }
+
+    fn take(&mut self, message: &ToWorker, descriptors: Vec<OwnedFd>) {
+        match *message {
+            ToWorker::Settings(number) => {
+                let result = fronts::make(descriptors).map(|front| {
+                    self.services.insert(number, front);
+                });
+                self.to_say.push_back(ToServer::Settings(number, result));
+            }
+            ToWorker::Forget(number) => _ = self.services.remove(&number),
+            ToWorker::Client { number, settings, give } => {
+                let Ok([client, program]) = <[OwnedFd; 2]>::try_from(descriptors) else {
+                    let why = "no descriptors".to_owned();
+                    return self.to_say.push_back(ToServer::Failed(number, why));
+                };
+                if let Err(why) = self.begin(number, settings, (client, program), give) {
+                    self.to_say.push_back(ToServer::Failed(number, why));
+                }
+            }
+        }
+    }
+
+    fn begin(
+        &mut self,
+        number: u64,
+        settings: u32,
+        (client, program): (OwnedFd, OwnedFd),
+        give: Give,
+    ) -> Result<(), String> {
+        let service = self.services.get(&settings).ok_or("it is not known")?;
+        let (front, idle) = (service.front()?, service.idle());
+        // A unix socket has no such thing.
+        let _ = side::without_delay(&client);
+        let numbers = [client.as_raw_fd(), program.as_raw_fd()];
+        let (client, program) = (Side::new(client, Give::Socket), Side::new(program, give));
+        let mut session = Session::new(number, client, program, front);
+        session.idle = idle;
+        let due = idle.and_then(|idle| session.active.checked_add(idle));
+        let index = self.insert(session);
+        self.watch(index, numbers).map_err(|error| {
+            self.remove(index);
+            error.to_string()
+        })?;
+        self.still.extend(due.map(|due| (due, index, number)));
+        self.queue(index);
+        Ok(())
+    }
+
+    fn insert(&mut self, session: Session) -> usize {
+        self.count = self.count.saturating_add(1);
+        let Some(index) = self.free.pop() else {
+            self.sessions.push(Some(session));
+            return self.sessions.len().saturating_sub(1);
+        };
+        if let Some(place) = self.sessions.get_mut(index) {
+            *place = Some(session);
+        }
+        index
+    }
+
+    /// What is announced of a place that somebody else has now is looked at in vain, no more.
+    fn watch(&self, index: usize, [client, program]: [RawFd; 2]) -> io::Result<()> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let registry = self.poll.registry();
+        let first = index.saturating_mul(2).saturating_add(1);
+        registry.register(&mut SourceFd(&client), Token(first), both)?;
+        registry.register(&mut SourceFd(&program), Token(first.saturating_add(1)), both)
+    }
+
+    /// Closing its descriptors ends their registration.
+    fn remove(&mut self, index: usize) -> Option<Session> {
+        let session = self.sessions.get_mut(index)?.take()?;
+        self.free.push(index);
+        self.count = self.count.saturating_sub(1);
+        Some(session)
+    }
+
+    fn serve(&mut self, index: usize) {
+        let Some(session) = self.sessions.get_mut(index).and_then(Option::as_mut) else { return };
+        session.queued = false;
+        let (turn, number) = (session.turn(&mut self.room, &mut self.told), session.number);
+        for told in self.told.drain(..) {
+            self.to_say.push_back(match told {
+                Told::Ready(facts) => ToServer::Ready(number, facts),
+                Told::Failed(why) => ToServer::Failed(number, why),
+            });
+        }
+        match turn {
+            Turn::Waiting => {}
+            Turn::More => self.queue(index),
+            Turn::Leaving => self.give_time(index),
+            Turn::Over => self.end(index),
+        }
+    }
+
+    /// A client has so long to close its connection.
+    fn give_time(&mut self, index: usize) {
+        let Some(session) = self.session(index) else { return };
+        let number = session.number;
+        if !std::mem::replace(&mut session.leaves, true) {
+            self.leaving.push_back((Instant::now() + LEAVING, index, number));
+        }
+    }
+
+    fn end_those_who_had_their_time(&mut self) {
+        let Some((first, ..)) = self.leaving.front() else { return };
+        let now = Instant::now();
+        if *first > now {
+            return;
+        }
+        while self.leaving.front().is_some_and(|(when, ..)| *when <= now)
+            && let Some((_, index, number)) = self.leaving.pop_front()
+        {
+            if self.session(index).is_some_and(|session| session.number == number) {
+                self.end(index);
+            }
+        }
+    }
+
+    fn end_those_who_are_still(&mut self) {
+        let Some((first, ..)) = self.still.first() else { return };
+        let now = Instant::now();
+        if *first > now {
+            return;
+        }
+        while self.still.first().is_some_and(|(when, ..)| *when <= now)
+            && let Some((_, index, number)) = self.still.pop_first()
+        {
+            let session = self.session(index).filter(|session| session.number == number);
+            let due = session.and_then(|session| session.active.checked_add(session.idle?));
+            match due {
+                Some(due) if due > now => _ = self.still.insert((due, index, number)),
+                Some(_) => self.end(index),
+                None => {}
+            }
+        }
+    }
+
+    fn end(&mut self, index: usize) {
+        if let Some(session) = self.remove(index) {
+            self.to_say.push_back(ToServer::Ended(session.number, session.ending()));
+        }
+    }
+
+    /// Tells the server what there is to tell.
+    fn say(&mut self) {
+        while let Some(wire) = self.wire.as_ref().filter(|_| self.may_say)
+            && !self.to_say.is_empty()
+        {
+            let few = self.to_say.len().min(wire::MOST);
+            let Some((packet, count)) = self.packet(few) else {
+                // One that is too long by itself: nothing that we say.
+                self.to_say.pop_front();
+                continue;
+            };
+            match channel::send(wire, &packet, &[]) {
+                Ok(()) => drop(self.to_say.drain(..count)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.may_say = false,
+                Err(_) => return self.go_on_alone(),
+            }
+        }
+    }
+
+    /// A packet of so many messages, or fewer if they are long.
+    fn packet(&self, mut count: usize) -> Option<(Vec<u8>, usize)> {
+        while count > 0 {
+            let few: Vec<ToServer> = self.to_say.iter().take(count).cloned().collect();
+            if let Some(packet) = wire::to_server(&few) {
+                return Some((packet, count));
+            }
+            count /= 2;
+        }
+        None
+    }
+
+    /// Nobody gives programs to clients any more; those who have one keep it.
+    fn go_on_alone(&mut self) {
+        self.wire = None;
+        self.to_say.clear();
+        self.services.clear();
+        for index in 0..self.sessions.len() {
+            if self.session(index).is_some_and(|session| !session.is_ready()) {
+                self.remove(index);
+            }
+        }
+    }
+}

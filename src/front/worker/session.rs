@@ -1,0 +1,302 @@
+//! A client and a program, and what passes between them.
+//!
+//! What is read from one side is given to the front, and what that makes of it is written to
+//! the other at once. What finds no room there is kept, and as long as something is, nothing
+//! more is read that would add to it: so a session holds one portion each way at most, and
+//! nothing at all while it is idle.
+//!
+//! The last byte is delivered before a close, whatever ends first. The client's end is passed
+//! on as the end of the program's input when everything before it has been written, and the
+//! program's as that of the connection. A connection on which the client may still send is
+//! closed when the client has closed it, or has had its time: else what is on its way would be
+//! lost to a reset.
+
+use std::time::{Duration, Instant};
+
+use super::side::{Side, Taken};
+use crate::front::alerts;
+use crate::front::wire::Ended;
+use crate::net::fronted::Fact;
+
+/// What is known of a client.
+pub(crate) type Facts = Vec<(Fact, String)>;
+
+/// Bytes of the longest beginning of something that is still to come.
+const PARTIAL: usize = 72 * 1024;
+/// Bytes read at once.
+const PORTION: usize = 64 * 1024;
+/// Answers of the front itself that wait for a client who takes none.
+const ANSWERS: usize = 64 * 1024;
+/// Portions each way in one turn.
+const ROUNDS: usize = 4;
+
+/// What becomes of the bytes of a session. It sees no descriptor.
+pub(crate) trait Front {
+    /// Bytes of the client, with what was left of those before: how many of them are done
+    /// with.
+    ///
+    /// # Errors
+    /// Why the session is over. What has been put out is still delivered.
+    fn client_said(&mut self, bytes: &mut [u8], out: &mut Output) -> Result<usize, String>;
+
+    /// Bytes of the program; `kept` is what of the client's is not done with.
+    ///
+    /// # Errors
+    /// As above.
+    fn program_said(
+        &mut self,
+        kept: &mut [u8],
+        bytes: &[u8],
+        out: &mut Output,
+    ) -> Result<(), String>;
+
+    /// Nothing more comes from the program.
+    fn program_ended(&mut self, kept: &mut [u8], out: &mut Output);
+}
+
+/// What a front puts out.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    /// For the client.
+    pub to_client: Vec<u8>,
+    /// For the program.
+    pub to_program: Vec<u8>,
+    /// Put once: the client may have its program.
+    pub facts: Option<Facts>,
+    /// The client has said that nothing more will come.
+    pub client_ended: bool,
+}
+
+/// Room for what is read and put out, one session after the other.
+#[derive(Debug)]
+pub(super) struct Room {
+    scratch: Vec<u8>,
+    out: Output,
+}
+
+impl Room {
+    pub(super) fn new() -> Self {
+        Self { scratch: vec![0; PARTIAL + PORTION], out: Output::default() }
+    }
+}
+
+/// What a turn came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Nothing can be done before one of its descriptors says so.
+    Waiting,
+    /// There is more to do.
+    More,
+    /// It has closed everything that it may close, and waits for the client to do so; not for
+    /// long.
+    Leaving,
+    /// It is over.
+    Over,
+}
+
+/// What is to be told of a session.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Ready(Facts),
+    Failed(String),
+}
+
+/// A client and its program.
+pub(super) struct Session {
+    /// What the server calls it.
+    pub(super) number: u64,
+    pub(super) client: Side,
+    pub(super) program: Side,
+    /// It is in the ready queue.
+    pub(super) queued: bool,
+    /// The longest that nothing may move, and when something last did.
+    pub(super) idle: Option<Duration>,
+    pub(super) active: Instant,
+    /// It has been given its time to leave.
+    pub(super) leaves: bool,
+    front: Box<dyn Front>,
+    /// What of the client's bytes is not done with.
+    partial: Vec<u8>,
+    is_ready: bool,
+    /// The client has said that nothing more will come.
+    client_ended: bool,
+    /// The client has been told so.
+    program_ended: bool,
+    has_failed: bool,
+    is_cut_off: bool,
+}
+
+impl Session {
+    pub(super) fn new(number: u64, client: Side, program: Side, front: Box<dyn Front>) -> Self {
+        Self {
+            number,
+            client,
+            program,
+            queued: false,
+            idle: None,
+            active: Instant::now(),
+            leaves: false,
+            front,
+            partial: Vec::new(),
+            is_ready: false,
+            client_ended: false,
+            program_ended: false,
+            has_failed: false,
+            is_cut_off: false,
+        }
+    }
+
+    /// Whether its client may have a program.
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_ready
+    }
+
+    /// How it has ended.
+    pub(super) fn ending(&self) -> Ended {
+        match () {
+            () if self.has_failed => Ended::Broken,
+            () if self.is_cut_off => Ended::CutOff,
+            () => Ended::Closed,
+        }
+    }
+
+    /// Does what can be done, but not for too long.
+    pub(super) fn turn(&mut self, room: &mut Room, tell: &mut Vec<Told>) -> Turn {
+        for _ in 0..ROUNDS {
+            // The server has taken the other end back before anybody was to have it.
+            if self.program.is_gone() && !self.is_ready && !self.has_failed {
+                return Turn::Over;
+            }
+            let mut moved = self.client.flush() | self.program.flush();
+            moved |= self.take_from_client(room, tell);
+            moved |= self.take_from_program(room);
+            moved |= self.pass_ends_on(room);
+            if let Some(turn) = self.verdict() {
+                return turn;
+            }
+            if moved && self.idle.is_some() {
+                self.active = Instant::now();
+            }
+            if !moved {
+                return if self.is_leaving() { Turn::Leaving } else { Turn::Waiting };
+            }
+        }
+        Turn::More
+    }
+
+    /// Whether it is over.
+    fn verdict(&self) -> Option<Turn> {
+        let delivered = !self.program.has_pending();
+        let client_is_done = self.client.is_gone()
+            || (self.client.is_shut() && (self.client.is_at_end() || self.client_ended));
+        // A program that reads on, and has closed its output, has all of the input first.
+        (client_is_done && delivered).then_some(Turn::Over)
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.client.is_shut() && (self.program.is_gone() || self.has_failed)
+    }
+
+    fn take_from_client(&mut self, room: &mut Room, tell: &mut Vec<Told>) -> bool {
+        let wants = !self.program.has_pending() && self.client.pending() < ANSWERS;
+        if !wants || !self.client.may_read() {
+            return false;
+        }
+        let kept = self.partial.len();
+        let Some((before, rest)) = room.scratch.split_at_mut_checked(kept) else { return false };
+        before.copy_from_slice(&self.partial);
+        let portion = rest.len().min(PORTION);
+        let taken = self.client.take(rest.get_mut(..portion).unwrap_or_default());
+        match taken {
+            Taken::Nothing => false,
+            Taken::End => {
+                self.is_cut_off = !self.client_ended && !self.has_failed;
+                if !self.is_ready && !self.has_failed {
+                    self.fail(alerts::CLOSED.to_owned(), tell);
+                }
+                true
+            }
+            // Nobody reads it any more.
+            Taken::Bytes(_) if self.has_failed || self.client_ended => true,
+            Taken::Bytes(_) if self.program.is_gone() => true,
+            Taken::Bytes(count) => {
+                self.pass_to_program(kept.saturating_add(count), room, tell);
+                true
+            }
+        }
+    }
+
+    fn pass_to_program(&mut self, length: usize, room: &mut Room, tell: &mut Vec<Told>) {
+        let Room { scratch, out } = room;
+        let bytes = scratch.get_mut(..length).unwrap_or_default();
+        let result = self.front.client_said(bytes, out);
+        match result {
+            Ok(used) => {
+                let rest = bytes.get(used..).unwrap_or_default();
+                if rest.len() > PARTIAL {
+                    self.fail("it is too long".to_owned(), tell);
+                } else {
+                    self.partial = rest.to_vec();
+                }
+            }
+            Err(why) => self.fail(why, tell),
+        }
+        self.client_ended |= std::mem::take(&mut out.client_ended);
+        if let Some(facts) = out.facts.take()
+            && !self.has_failed
+        {
+            self.is_ready = true;
+            tell.push(Told::Ready(facts));
+        }
+        self.deliver(out);
+    }
+
+    fn take_from_program(&mut self, room: &mut Room) -> bool {
+        let wants = self.is_ready && !self.has_failed && !self.client.has_pending();
+        if !wants || !self.program.may_read() {
+            return false;
+        }
+        let Room { scratch, out } = room;
+        let taken = self.program.take(scratch.get_mut(..PORTION).unwrap_or_default());
+        if let Taken::Bytes(count) = taken {
+            let bytes = scratch.get(..count).unwrap_or_default();
+            if self.front.program_said(&mut self.partial, bytes, out).is_err() {
+                self.has_failed = true;
+            }
+            self.deliver(out);
+        }
+        taken != Taken::Nothing
+    }
+
+    /// Passes the ends on of what has been delivered.
+    fn pass_ends_on(&mut self, room: &mut Room) -> bool {
+        let mut moved = false;
+        let client_is_done = self.client.is_at_end() || self.client_ended || self.has_failed;
+        if client_is_done && !self.program.has_pending() {
+            moved |= self.program.shut();
+        }
+        let program_is_done = self.program.is_at_end() && self.is_ready;
+        if program_is_done && !self.program_ended && !self.client.has_pending() {
+            (self.program_ended, moved) = (true, true);
+            self.front.program_ended(&mut self.partial, &mut room.out);
+            self.deliver(&mut room.out);
+        }
+        if (self.program_ended || self.has_failed) && !self.client.has_pending() {
+            moved |= self.client.shut();
+        }
+        moved
+    }
+
+    fn fail(&mut self, why: String, tell: &mut Vec<Told>) {
+        self.has_failed = true;
+        self.partial = Vec::new();
+        if !self.is_ready {
+            tell.push(Told::Failed(why));
+        }
+    }
+
+    fn deliver(&mut self, out: &mut Output) {
+        self.client.give(&mut out.to_client);
+        self.program.give(&mut out.to_program);
+    }
+}

@@ -1,0 +1,390 @@
+//! TLS: a session of rustls between the client and the program.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use rustls::crypto::{self, CryptoProvider};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{
+    NoServerSessionStorage, ServerConfig, ServerConnectionData, UnbufferedServerConnection,
+    WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError,
+    UnbufferedStatus,
+};
+use rustls::{AlertDescription, CertificateError, Error, ProtocolVersion, RootCertStore, version};
+
+use super::fronts::ServiceFront;
+use super::http;
+use super::resolver::Resolver;
+use super::session::{Facts, Front, Output};
+use super::tickets::Tickets;
+use crate::front::alerts;
+use crate::front::certificate::distinguished_name;
+use crate::front::settings::Tls;
+use crate::net::fronted::Fact;
+
+/// What sealing adds to each record at most, and how long one is.
+const OVERHEAD: usize = 64;
+const RECORD: usize = 16 * 1024;
+
+/// Before everything is given up: the arithmetic looks at the machine, and at its source of
+/// random numbers.
+pub(super) fn begin() {
+    let provider = crypto::aws_lc_rs::default_provider();
+    let _ = provider.secure_random.fill(&mut [0; 32]);
+}
+
+/// A service behind TLS.
+pub(super) struct TlsService {
+    config: Arc<ServerConfig>,
+    resolver: Arc<Resolver>,
+    asks: bool,
+    idle: Option<Duration>,
+}
+
+impl TlsService {
+    /// # Errors
+    /// What is wrong with the settings.
+    pub(super) fn new(settings: &Tls, keys: Vec<Vec<u8>>) -> Result<Self, String> {
+        let provider = Arc::new(crypto::aws_lc_rs::default_provider());
+        let certificates = certificates(settings, keys, &provider)?;
+        let resolver = Arc::new(Resolver::new(certificates));
+        let versions = match settings.versions {
+            (true, true) => rustls::ALL_VERSIONS,
+            (true, false) => &[&version::TLS12],
+            (false, _) => &[&version::TLS13],
+        };
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+        let builder = builder.with_protocol_versions(versions).map_err(|it| it.to_string())?;
+        let builder = match settings.client {
+            (false, _) => builder.with_no_client_auth(),
+            (true, is_required) => {
+                let roots = Arc::new(roots(settings)?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+                let verifier =
+                    if is_required { verifier } else { verifier.allow_unauthenticated() };
+                builder.with_client_cert_verifier(verifier.build().map_err(|it| it.to_string())?)
+            }
+        };
+        let mut config = builder.with_cert_resolver(Arc::<Resolver>::clone(&resolver));
+        config.alpn_protocols =
+            settings.alpn.iter().map(|name| name.clone().into_bytes()).collect();
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = Arc::new(Tickets::new(&settings.tickets)?);
+        config.send_tls13_tickets = 1;
+        let (asks, idle) = (settings.client.0, settings.idle);
+        Ok(Self { config: Arc::new(config), resolver, asks, idle })
+    }
+}
+
+fn certificates(
+    settings: &Tls,
+    keys: Vec<Vec<u8>>,
+    provider: &CryptoProvider,
+) -> Result<Vec<Arc<CertifiedKey>>, String> {
+    if settings.chains.len() != keys.len() || keys.is_empty() {
+        return Err("a key is missing".to_owned());
+    }
+    let mut all = Vec::new();
+    for (chain, key) in settings.chains.iter().zip(keys) {
+        let chain = chain.iter().map(|it| CertificateDer::from(it.clone())).collect();
+        let key = PrivateKeyDer::from_pem_slice(&key).map_err(|it| format!("key: {it}"))?;
+        let certified = CertifiedKey::from_der(chain, key, provider);
+        all.push(Arc::new(certified.map_err(|it| it.to_string())?));
+    }
+    Ok(all)
+}
+
+fn roots(settings: &Tls) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for authority in &settings.authorities {
+        let certificate = CertificateDer::from(authority.as_slice());
+        roots.add(certificate.into_owned()).map_err(|it| it.to_string())?;
+    }
+    Ok(roots)
+}
+
+impl ServiceFront for TlsService {
+    fn front(&self) -> Result<Box<dyn Front>, String> {
+        let session = UnbufferedServerConnection::new(Arc::clone(&self.config));
+        Ok(Box::new(TlsFront {
+            session: session.map_err(|it| it.to_string())?,
+            resolver: Arc::clone(&self.resolver),
+            server_name: None,
+            asks: self.asks,
+            begun: false,
+            told: false,
+        }))
+    }
+
+    fn idle(&self) -> Option<Duration> {
+        self.idle
+    }
+}
+
+struct TlsFront {
+    session: UnbufferedServerConnection,
+    resolver: Arc<Resolver>,
+    server_name: Option<Box<str>>,
+    /// Clients are asked for certificates.
+    asks: bool,
+    /// The client's first bytes have been looked at.
+    begun: bool,
+    /// The handshake is over, and that has been told.
+    told: bool,
+}
+
+impl Front for TlsFront {
+    fn client_said(&mut self, bytes: &mut [u8], out: &mut Output) -> Result<usize, String> {
+        if !std::mem::replace(&mut self.begun, true) && http::is_request(bytes) {
+            out.to_client.extend_from_slice(http::ANSWER);
+            return Err(alerts::HTTP.to_owned());
+        }
+        let mut used = 0;
+        if let Err(error) = self.process(bytes, &mut used, out) {
+            self.tell_alert(out);
+            return Err(alert_of(&error));
+        }
+        if let Some(name) = self.resolver.take_name() {
+            self.server_name = Some(name.into());
+        }
+        if !self.told && !self.session.is_handshaking() {
+            self.told = true;
+            out.facts = Some(self.facts());
+            self.server_name = None;
+        }
+        Ok(used)
+    }
+
+    fn program_said(
+        &mut self,
+        kept: &mut [u8],
+        bytes: &[u8],
+        out: &mut Output,
+    ) -> Result<(), String> {
+        // Nothing of it can be done with now; but we may have something to say ourselves.
+        self.process(kept, &mut 0, out).map_err(|error| alert_of(&error))?;
+        let status = self.session.process_tls_records(kept);
+        let Ok(ConnectionState::WriteTraffic(mut writer)) = status.state else {
+            return Err("nothing can be written".to_owned());
+        };
+        let records = bytes.len() / RECORD + 1;
+        let room = bytes.len() + records * OVERHEAD;
+        append(&mut out.to_client, room, |buffer| match writer.encrypt(bytes, buffer) {
+            Ok(length) => Ok(length),
+            Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) => {
+                Err(Some(required_size))
+            }
+            Err(EncryptError::EncryptExhausted) => Err(None),
+        })
+        .ok_or_else(|| "nothing can be written".to_owned())
+    }
+
+    fn program_ended(&mut self, kept: &mut [u8], out: &mut Output) {
+        let _ = self.process(kept, &mut 0, out);
+        let status = self.session.process_tls_records(kept);
+        if let Ok(ConnectionState::WriteTraffic(mut writer)) = status.state {
+            append(&mut out.to_client, OVERHEAD, |buffer| {
+                match writer.queue_close_notify(buffer) {
+                    Ok(length) => Ok(length),
+                    Err(EncryptError::InsufficientSize(it)) => Err(Some(it.required_size)),
+                    Err(EncryptError::EncryptExhausted) => Err(None),
+                }
+            });
+        }
+    }
+}
+
+impl TlsFront {
+    /// What the client has sent, behind what is `used`: how much is done with.
+    fn process(
+        &mut self,
+        bytes: &mut [u8],
+        used: &mut usize,
+        out: &mut Output,
+    ) -> Result<(), Error> {
+        loop {
+            let rest = bytes.get_mut(*used..).unwrap_or_default();
+            let UnbufferedStatus { mut discard, state } = self.session.process_tls_records(rest);
+            let mut is_done = false;
+            let state = match state {
+                Ok(state) => state,
+                Err(error) => {
+                    *used = used.saturating_add(discard);
+                    return Err(error);
+                }
+            };
+            match state {
+                ConnectionState::ReadTraffic(mut traffic) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record?;
+                        discard = discard.saturating_add(record.discard);
+                        out.to_program.extend_from_slice(record.payload);
+                    }
+                }
+                ConnectionState::EncodeTlsData(data) => encode(data, out),
+                ConnectionState::TransmitTlsData(data) => data.done(),
+                ConnectionState::PeerClosed => out.client_ended = true,
+                // No early data is taken.
+                ConnectionState::ReadEarlyData(_)
+                | ConnectionState::Closed
+                | ConnectionState::BlockedHandshake
+                | ConnectionState::WriteTraffic(_) => is_done = true,
+                _ => is_done = true,
+            }
+            *used = used.saturating_add(discard);
+            if is_done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What was to be said when the session failed. Nothing of the client's is looked at again.
+    fn tell_alert(&mut self, out: &mut Output) {
+        while self.session.wants_write() {
+            let status = self.session.process_tls_records(&mut []);
+            let Ok(ConnectionState::EncodeTlsData(data)) = status.state else { return };
+            encode(data, out);
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        let session = &self.session;
+        let protocol = match session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "",
+        };
+        let cipher = session.negotiated_cipher_suite().and_then(|it| it.suite().as_str());
+        // As the standard and everybody else has it.
+        let cipher = cipher.map(|name| name.replacen("TLS13_", "TLS_", 1));
+        let alpn = session.alpn_protocol().and_then(|it| std::str::from_utf8(it).ok());
+        let mut facts = vec![(Fact::Protocol, protocol.to_owned())];
+        let mut put = |fact, value: Option<&str>| {
+            facts.extend(value.map(|value| (fact, value.to_owned())));
+        };
+        put(Fact::Cipher, cipher.as_deref());
+        put(Fact::ServerName, self.server_name.as_deref());
+        put(Fact::Alpn, alpn);
+        match session.peer_certificates().and_then(<[_]>::first) {
+            Some(own) => describe(own, &mut facts),
+            None if self.asks => put(Fact::ClientVerify, Some("NONE")),
+            None => {}
+        }
+        facts
+    }
+}
+
+/// What a verified certificate says.
+fn describe(own: &CertificateDer<'_>, facts: &mut Facts) {
+    let fingerprint = digest::digest(&digest::SHA256, own);
+    let fingerprint = fingerprint.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    facts.push((Fact::ClientVerify, "SUCCESS".to_owned()));
+    facts.push((Fact::ClientSha256, fingerprint));
+    if let Ok(parsed) = webpki::EndEntityCert::try_from(own) {
+        let subject = distinguished_name(parsed.subject()).map(|it| (Fact::ClientSubject, it));
+        let issuer = distinguished_name(parsed.issuer()).map(|it| (Fact::ClientIssuer, it));
+        facts.extend([subject, issuer].into_iter().flatten());
+    }
+}
+
+/// Puts out what the session says itself.
+fn encode(mut data: EncodeTlsData<'_, ServerConnectionData>, out: &mut Output) {
+    append(&mut out.to_client, 0, |buffer| match data.encode(buffer) {
+        Ok(length) => Ok(length),
+        Err(EncodeError::InsufficientSize(it)) => Err(Some(it.required_size)),
+        Err(EncodeError::AlreadyEncoded) => Err(None),
+    });
+}
+
+/// Appends what `write` writes; it says how much room it needs. None if it cannot.
+fn append(
+    to: &mut Vec<u8>,
+    mut room: usize,
+    mut write: impl FnMut(&mut [u8]) -> Result<usize, Option<usize>>,
+) -> Option<()> {
+    let start = to.len();
+    loop {
+        to.resize(start.saturating_add(room), 0);
+        match write(to.get_mut(start..).unwrap_or_default()) {
+            Ok(length) => {
+                to.truncate(start.saturating_add(length));
+                return Some(());
+            }
+            Err(Some(more)) if more > room => room = more,
+            Err(_) => {
+                to.truncate(start);
+                return None;
+            }
+        }
+    }
+}
+
+/// The name of an error's alert, as the standard has it; of one that is the client's, too.
+fn alert_of(error: &Error) -> String {
+    let alert = match error {
+        Error::AlertReceived(alert) => *alert,
+        Error::InvalidCertificate(why) => match why {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                AlertDescription::CertificateExpired
+            }
+            CertificateError::Revoked => AlertDescription::CertificateRevoked,
+            CertificateError::UnknownIssuer => AlertDescription::UnknownCA,
+            CertificateError::BadSignature => AlertDescription::DecryptError,
+            _ => AlertDescription::BadCertificate,
+        },
+        Error::NoCertificatesPresented => AlertDescription::CertificateRequired,
+        Error::PeerIncompatible(
+            rustls::PeerIncompatible::SupportedVersionsExtensionRequired
+            | rustls::PeerIncompatible::Tls12NotOfferedOrEnabled
+            | rustls::PeerIncompatible::Tls12NotOffered
+            | rustls::PeerIncompatible::Tls13RequiredForQuic,
+        ) => AlertDescription::ProtocolVersion,
+        Error::NoApplicationProtocol => AlertDescription::NoApplicationProtocol,
+        Error::PeerIncompatible(_) => AlertDescription::HandshakeFailure,
+        Error::DecryptError => AlertDescription::BadRecordMac,
+        Error::PeerSentOversizedRecord => AlertDescription::RecordOverflow,
+        Error::InvalidMessage(_) => AlertDescription::DecodeError,
+        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+            AlertDescription::UnexpectedMessage
+        }
+        Error::PeerMisbehaved(_) => AlertDescription::IllegalParameter,
+        _ => AlertDescription::InternalError,
+    };
+    in_words(alert.as_str().unwrap_or("unknown_alert"))
+}
+
+/// `CertificateExpired` as `certificate_expired`, `UnknownCA` as `unknown_ca`.
+fn in_words(name: &str) -> String {
+    let (mut words, mut was_small) = (String::new(), false);
+    for letter in name.chars() {
+        if was_small && letter.is_ascii_uppercase() {
+            words.push('_');
+        }
+        was_small = letter.is_ascii_lowercase() || letter.is_ascii_digit();
+        words.push(letter.to_ascii_lowercase());
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_words;
+
+    #[test]
+    fn alerts_have_the_names_of_the_standard() {
+        for (name, words) in [
+            ("CertificateExpired", "certificate_expired"),
+            ("UnknownCA", "unknown_ca"),
+            ("HandshakeFailure", "handshake_failure"),
+            ("BadRecordMac", "bad_record_mac"),
+        ] {
+            assert_eq!(in_words(name), words);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Clients behind a front: each is given to a worker ([`workers`](super::workers)), which says
+//! when it may have its program. Until then it takes no place of the service's, and has its
+//! time; there are so many at once, and who has waited longest goes first.
+//!
+//! The server keeps one end of a pair of sockets, which is to be the program's. As long as it
+//! has it, the client can be given up by closing it; from then on the client is as any other
+//! whose connection that end is.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::rc::Rc;
+use std::time::Instant;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+use super::holding::Caller;
+use crate::admission::Reason;
+use crate::front::alerts;
+use crate::log::events;
+use crate::net::fronted::{Fact, Fronted};
+use crate::net::listener::{Bound, Connection};
+use crate::server::Server;
+use crate::server::reactor::slab::Key;
+use crate::server::reactor::timers::Timer;
+use crate::server::services::accepting::local_address;
+use crate::sys::descriptor;
+
+/// So many for each processor wait for the end of their handshake.
+const FOR_EACH: usize = 4 * 64;
+
+/// Somebody who is with a worker, and has no program yet.
+#[derive(Debug)]
+struct Handshake {
+    listener: Key,
+    /// What is to be the program's, and whose it is.
+    connection: Connection,
+    due: Instant,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(in crate::server) struct Fronting {
+    all: HashMap<u64, Handshake>,
+    /// In the order in which they came; some may be gone.
+    order: VecDeque<u64>,
+    /// Numbers are never used again.
+    last: u64,
+    /// Numbers of settings neither.
+    last_settings: u32,
+    most: usize,
+}
+
+impl Fronting {
+    pub(in crate::server) fn new() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            all: HashMap::new(),
+            order: VecDeque::new(),
+            last: 0,
+            last_settings: 0,
+            most: FOR_EACH.saturating_mul(processors),
+        }
+    }
+
+    pub(in crate::server) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(in crate::server) fn next_settings(&mut self) -> u32 {
+        self.last_settings = self.last_settings.saturating_add(1);
+        self.last_settings
+    }
+
+    fn oldest(&mut self) -> Option<u64> {
+        while let Some(number) = self.order.pop_front() {
+            if self.all.contains_key(&number) {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn note(&mut self, number: u64) {
+        if self.order.len() > self.all.len().saturating_mul(2).saturating_add(16) {
+            let all = &self.all;
+            self.order.retain(|number| all.contains_key(number));
+        }
+        self.order.push_back(number);
+    }
+}
+
+impl Server {
+    /// Somebody has come to a service behind a front: if he may come at all, a worker has him.
+    pub(in crate::server) fn take_to_front(
+        &mut self,
+        listener: Key,
+        service: Key,
+        connection: Connection,
+    ) {
+        let Some(state) = self.services.all.get(service) else { return };
+        let (id, settings) = (state.admission, state.front.clone());
+        let observed = self.observed();
+        if let Err(reason) = self.admission.may_come(&observed, id, connection.peer) {
+            // He understands nothing of what is said here.
+            return self.turn_away(Caller::Taken { listener, connection, told: true }, reason);
+        }
+        let Some(settings) = settings else {
+            return self.refuse_for(service, connection.whom(), Reason::Tls, alerts::INTERNAL);
+        };
+        while self.sessions.fronting.len() >= self.sessions.fronting.most
+            && let Some(oldest) = self.sessions.fronting.oldest()
+        {
+            self.give_up_fronted(oldest, alerts::CROWDED);
+        }
+        let number = self.sessions.fronting.last.saturating_add(1);
+        self.sessions.fronting.last = number;
+        let given = a_pair().and_then(|(ours, theirs)| {
+            let both = [connection.socket.as_raw_fd(), theirs.as_raw_fd()];
+            self.give_to_worker(service, &settings, number, both)?;
+            Ok(ours)
+        });
+        match given {
+            Ok(ours) => self.await_front(number, listener, &connection, ours),
+            Err(error) => {
+                let label = self.services.all.get(service).map(|it| it.label.clone());
+                if let Some(label) = label.filter(|_| self.exhaustion_is_new()) {
+                    events::trouble(&label, "front", &error);
+                }
+                self.refuse_for(service, connection.whom(), Reason::Tls, alerts::INTERNAL);
+            }
+        }
+    }
+
+    /// The worker has the connection; what is to be the program's is kept.
+    fn await_front(&mut self, number: u64, listener: Key, connection: &Connection, ours: OwnedFd) {
+        let service = self.services.listeners.get(listener).map(|it| it.service);
+        let state = service.and_then(|service| self.services.all.get(service));
+        let patience = state.map(|it| it.service.attributes.front.tls_timeout).unwrap_or_default();
+        let due = self.reactor.now.checked_add(patience).unwrap_or(self.reactor.now);
+        let before = connection.fronted.as_deref().cloned().unwrap_or_default();
+        let local = before.local.or_else(|| self.local_of(listener, connection));
+        let fronted = Some(Rc::new(Fronted { local, facts: Vec::new(), ..before }));
+        let connection = Connection {
+            socket: descriptor::raise_held(ours),
+            peer: connection.peer,
+            peer_gid: connection.peer_gid,
+            fronted,
+        };
+        let fronting = &mut self.sessions.fronting;
+        fronting.all.insert(number, Handshake { listener, connection, due });
+        fronting.note(number);
+        self.reactor.timers.set(due, Timer::Front(number));
+    }
+
+    /// Where the client has connected to, which its program's end does not know.
+    fn local_of(&self, listener: Key, connection: &Connection) -> Option<SocketAddr> {
+        let listener = self.services.listeners.get(listener)?.listener.as_ref()?;
+        match listener.address() {
+            Bound::Inet(address) if !address.ip().is_unspecified() => Some(*address),
+            Bound::Inet(_) => local_address(connection),
+            Bound::Unix(_) | Bound::Vsock(_) => None,
+        }
+    }
+
+    fn take_fronted(&mut self, number: u64) -> Option<Handshake> {
+        let taken = self.sessions.fronting.all.remove(&number)?;
+        self.reactor.timers.cancel(taken.due, Timer::Front(number));
+        Some(taken)
+    }
+
+    /// A worker says that a client may have its program, and what is known of it. One that has
+    /// been given up meanwhile has none.
+    pub(super) fn client_is_ready(&mut self, number: u64, facts: Vec<(Fact, String)>) {
+        let Some(Handshake { listener, connection, .. }) = self.take_fronted(number) else {
+            return;
+        };
+        let mut fronted = connection.fronted.as_deref().cloned().unwrap_or_default();
+        for (fact, value) in facts {
+            fronted.add(fact, value.as_bytes());
+        }
+        let connection = Connection { fronted: Some(Rc::new(fronted)), ..connection };
+        self.admit_fronted(listener, connection);
+    }
+
+    /// A client is given up before it had a program: closing our end tells its worker.
+    pub(super) fn give_up_fronted(&mut self, number: u64, why: &str) {
+        let Some(Handshake { listener, connection, .. }) = self.take_fronted(number) else {
+            return;
+        };
+        let Some(service) = self.services.listeners.get(listener).map(|it| it.service) else {
+            return;
+        };
+        self.refuse_for(service, connection.whom(), Reason::Tls, alerts::known(why));
+    }
+
+    /// A handshake has had its time.
+    pub(in crate::server) fn front_overdue(&mut self, number: u64) {
+        self.give_up_fronted(number, alerts::TIMEOUT);
+    }
+
+    /// Gives all of them up.
+    pub(in crate::server) fn close_fronted(&mut self) {
+        for number in self.sessions.fronting.all.keys().copied().collect::<Vec<_>>() {
+            self.give_up_fronted(number, alerts::CLOSED);
+        }
+    }
+}
+
+/// Both ends of a pair: the program's, and the other one.
+fn a_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    Ok(socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?)
+}

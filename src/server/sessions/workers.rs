@@ -1,0 +1,406 @@
+//! Processes that stand between clients and programs ([`crate::front`]): started when a service
+//! needs one, as many as there are processors, replaced when they die. They are not trusted:
+//! what a worker says is taken only of clients that it has been given, once each, and whoever
+//! says anything else is ended. It takes its own clients along, and nobody else's.
+
+use std::collections::HashSet;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use mio::Interest;
+use mio::unix::SourceFd;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::config::model::{Account, Action, Attributes, FrontUser, Program, Service, StderrTo};
+use crate::front::channel::Wire;
+use crate::front::wire::{Give, ToServer, ToWorker};
+use crate::front::{self, alerts};
+use crate::log::events::{self, End};
+use crate::server::Server;
+use crate::server::programs::ending::end_of;
+use crate::server::reactor::slab::{Key, Slab};
+use crate::server::reactor::timers::Timer;
+use crate::server::reactor::token::{self, Owner};
+use crate::spawn::environment::ConnectionEnvironment;
+use crate::spawn::{Confinement, Prepared};
+use crate::sys::process;
+
+/// Workers that are shared, at most, unless it is said how many.
+const MOST: usize = 4;
+/// How soon one that is ended is looked for.
+const LOOK: Duration = Duration::from_millis(5);
+/// How soon those of the program before us are.
+const EARLIER: Duration = Duration::from_secs(5);
+/// Packets taken from one in one turn.
+const PACKETS: usize = 16;
+/// A worker that has lived for less than this died at once.
+const AT_ONCE: Duration = Duration::from_secs(5);
+/// How long no other is started then; it doubles up to the second.
+const BACKOFF: Duration = Duration::from_millis(100);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+
+/// A worker.
+#[derive(Debug)]
+struct Worker {
+    pid: i32,
+    /// None once it is ended, and still to be reaped.
+    wire: Option<Wire>,
+    /// The service that has it for itself.
+    own: Option<Key>,
+    /// The numbers of settings that it has been told.
+    knows: HashSet<u32>,
+    /// Clients that it has been given and that are not over.
+    clients: HashSet<u64>,
+    /// Nobody needs it any more.
+    is_let_go: bool,
+    started: Instant,
+    queued: bool,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(in crate::server) struct Workers {
+    all: Slab<Worker>,
+    /// Those of the program before us, which go on with the clients that they have.
+    earlier: Vec<i32>,
+    /// How many are shared.
+    most: usize,
+    due: Option<Instant>,
+    /// No other one before then, and how long that was.
+    not_before: Option<Instant>,
+    backoff: Duration,
+    /// Deaths since the start.
+    pub(in crate::server) died: u64,
+}
+
+/// What a worker is told of a service before the first client comes.
+#[derive(Debug)]
+pub(in crate::server) struct SealedSettings {
+    /// A number that has had no other meaning.
+    pub(in crate::server) number: u32,
+    /// The settings, and what they name.
+    pub(in crate::server) files: Vec<OwnedFd>,
+    /// A worker for this service alone.
+    pub(in crate::server) has_own: bool,
+    /// As whom.
+    pub(in crate::server) user: FrontUser,
+}
+
+impl Workers {
+    pub(in crate::server) fn new(most: Option<usize>) -> Self {
+        let processors = || std::thread::available_parallelism().map_or(1, |it| it.get().min(MOST));
+        Self {
+            all: Slab::new(),
+            earlier: Vec::new(),
+            most: most.unwrap_or_else(processors).max(1),
+            due: None,
+            not_before: None,
+            backoff: Duration::ZERO,
+            died: 0,
+        }
+    }
+
+    /// Whether a process is one of them.
+    pub(in crate::server) fn has(&self, pid: i32) -> bool {
+        self.earlier.contains(&pid) || self.all.iter().any(|(_, worker)| worker.pid == pid)
+    }
+
+    /// The flag by which one is put into the ready queue once.
+    pub(in crate::server) fn queued(&mut self, key: Key) -> Option<&mut bool> {
+        self.all.get_mut(key).map(|worker| &mut worker.queued)
+    }
+
+    /// The process ids of all.
+    pub(in crate::server) fn pids(&self) -> Vec<i32> {
+        let all = self.all.iter().map(|(_, worker)| worker.pid);
+        all.chain(self.earlier.iter().copied()).collect()
+    }
+
+    /// The one with the fewest clients, of those that serve this service, and how many there
+    /// are.
+    fn least_busy(&self, own: Option<Key>) -> (Option<Key>, usize) {
+        let serving = || self.all.iter().filter(|(_, it)| it.own == own && it.wire.is_some());
+        let least = serving().min_by_key(|(_, it)| it.clients.len());
+        (least.map(|(key, _)| key), serving().count())
+    }
+
+    fn is_idle(&self, key: Key) -> bool {
+        self.all.get(key).is_some_and(|worker| worker.clients.is_empty())
+    }
+}
+
+impl Server {
+    /// Gives a client to a worker: its connection, and the end that is not its program's.
+    ///
+    /// # Errors
+    /// There is none, or none that can be told more.
+    pub(super) fn give_to_worker(
+        &mut self,
+        service: Key,
+        settings: &SealedSettings,
+        number: u64,
+        descriptors: [RawFd; 2],
+    ) -> io::Result<()> {
+        let own = settings.has_own.then_some(service);
+        let key = self.worker_for(own, settings)?;
+        let Some(worker) = self.sessions.workers.all.get_mut(key) else {
+            return Err(ErrorKind::NotFound.into());
+        };
+        let Some(wire) = &worker.wire else { return Err(ErrorKind::NotFound.into()) };
+        if !worker.knows.contains(&settings.number) {
+            let files: Vec<RawFd> = settings.files.iter().map(AsRawFd::as_raw_fd).collect();
+            wire.say(&ToWorker::Settings(settings.number), &files)?;
+            worker.knows.insert(settings.number);
+        }
+        let client = ToWorker::Client { number, settings: settings.number, give: Give::Socket };
+        wire.say(&client, &descriptors)?;
+        worker.clients.insert(number);
+        Ok(())
+    }
+
+    /// The least busy worker, or a new one while each has something to do and there may be
+    /// more.
+    fn worker_for(&mut self, own: Option<Key>, settings: &SealedSettings) -> io::Result<Key> {
+        let most = if own.is_some() { 1 } else { self.sessions.workers.most };
+        let (found, count) = self.sessions.workers.least_busy(own);
+        if let Some(key) = found
+            && (count >= most || self.sessions.workers.is_idle(key))
+        {
+            return Ok(key);
+        }
+        match (self.start_worker(own, &settings.user), found) {
+            (Ok(key), _) | (Err(_), Some(key)) => Ok(key),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    fn start_worker(&mut self, own: Option<Key>, user: &FrontUser) -> io::Result<Key> {
+        let now = self.reactor.now;
+        if self.sessions.workers.not_before.is_some_and(|when| when > now) {
+            return Err(io::Error::other("workers die at once"));
+        }
+        let prepared = self.prepare_worker(user)?;
+        let (wire, theirs) = Wire::pair()?;
+        let facts = ConnectionEnvironment { protocol: "UNIX", ..ConnectionEnvironment::default() };
+        let table = self.table();
+        let started = self.programs.spawner.spawn(&prepared, theirs, &facts, table);
+        let pid = started.map_err(|failed| failed.error)?.pid;
+        let descriptor = wire.as_raw_fd();
+        let key = self.sessions.workers.all.insert(Worker {
+            pid,
+            wire: Some(wire),
+            own,
+            knows: HashSet::new(),
+            clients: HashSet::new(),
+            is_let_go: false,
+            started: now,
+            queued: false,
+        });
+        log::debug!("front-worker pid={pid}");
+        let token = token::pack(Owner::Worker(key));
+        let registry = self.reactor.poll.registry();
+        if let Err(error) = registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)
+        {
+            self.end_worker(key);
+            return Err(error);
+        }
+        Ok(key)
+    }
+
+    /// This program, as a user that nobody else is, without anything.
+    fn prepare_worker(&self, user: &FrontUser) -> io::Result<Rc<Prepared>> {
+        let program = Program {
+            path: PathBuf::from("/proc/self/exe"),
+            argv: vec!["oxinetd".into(), front::ARGUMENT.into()],
+        };
+        let account = Account {
+            name: user.uid.to_string(),
+            uid: user.uid,
+            gid: user.gid,
+            groups: Vec::new(),
+            home: "/".to_owned(),
+            shell: "/bin/false".to_owned(),
+            switch: user.switch,
+        };
+        let mut attributes = Attributes::default();
+        attributes.process.stderr = StderrTo::Null;
+        attributes.process.umask = Some(0o777);
+        attributes.sandbox.no_new_privs = true;
+        attributes.sandbox.capabilities = 0;
+        let service = Service {
+            account: Rc::new(account),
+            attributes: Rc::new(attributes),
+            ..Service::unwritten("front", Action::Program(program.clone()))
+        };
+        let confinement = Confinement::default();
+        let prepared = Prepared::new(&service, &program, &self.facts.server, confinement);
+        prepared.map(Rc::new).map_err(io::Error::other)
+    }
+
+    /// It has said something, or is gone.
+    pub(in crate::server) fn serve_worker(&mut self, key: Key) {
+        if let Some(queued) = self.sessions.workers.queued(key) {
+            *queued = false;
+        }
+        for _ in 0..PACKETS {
+            let Some(worker) = self.sessions.workers.all.get(key) else { return };
+            let Some(wire) = &worker.wire else { return };
+            match wire.hear(&mut self.reactor.scratch) {
+                Ok(Some(messages)) => {
+                    for message in messages {
+                        if !self.take_from_worker(key, message) {
+                            return self.end_worker(key);
+                        }
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(None) | Err(_) => return self.end_worker(key),
+            }
+        }
+        self.queue(Owner::Worker(key));
+    }
+
+    /// False if it may not say that.
+    fn take_from_worker(&mut self, key: Key, message: ToServer) -> bool {
+        let Some(worker) = self.sessions.workers.all.get_mut(key) else { return true };
+        match message {
+            ToServer::Settings(number, result) => {
+                if let Err(why) = result
+                    && worker.knows.contains(&number)
+                {
+                    events::trouble("front", "settings", &why.escape_debug());
+                }
+                true
+            }
+            ToServer::Ready(number, facts) => {
+                let has = worker.clients.contains(&number);
+                if has {
+                    self.client_is_ready(number, facts);
+                }
+                has
+            }
+            ToServer::Failed(number, why) => {
+                let has = worker.clients.contains(&number);
+                if has {
+                    self.give_up_fronted(number, &why);
+                }
+                has
+            }
+            ToServer::Ended(number, _) => {
+                let had = worker.clients.remove(&number);
+                self.give_up_fronted(number, alerts::CLOSED);
+                had
+            }
+        }
+    }
+
+    /// Settings that nobody uses any more.
+    pub(in crate::server) fn forget_settings(&mut self, number: u32) {
+        let workers = &mut self.sessions.workers.all;
+        workers.each(|worker| {
+            if worker.knows.remove(&number)
+                && let Some(wire) = &worker.wire
+            {
+                // If it cannot be told now, it remembers in vain.
+                let _ = wire.say(&ToWorker::Forget(number), &[]);
+            }
+        });
+    }
+
+    /// A service that had a worker for itself has none any more; its clients stay.
+    pub(in crate::server) fn leave_workers_of(&mut self, service: Key) {
+        for key in self.sessions.workers.all.keys() {
+            let Some(worker) = self.sessions.workers.all.get_mut(key) else { continue };
+            if worker.own == Some(service) && worker.clients.is_empty() {
+                worker.is_let_go = true;
+                self.end_worker(key);
+            }
+        }
+    }
+
+    /// Ends one; its clients are told of when it is reaped.
+    pub(super) fn end_worker(&mut self, key: Key) {
+        let Some(worker) = self.sessions.workers.all.get_mut(key) else { return };
+        if let Some(wire) = worker.wire.take() {
+            let _ = self.reactor.poll.registry().deregister(&mut SourceFd(&wire.as_raw_fd()));
+        }
+        // Not reaped, so the number is its own.
+        let _ = kill(Pid::from_raw(worker.pid), Signal::SIGKILL);
+        self.look_at_workers_at(self.reactor.now + LOOK);
+    }
+
+    fn look_at_workers_at(&mut self, when: Instant) {
+        let due = &mut self.sessions.workers.due;
+        if due.is_none_or(|due| due > when) {
+            if let Some(due) = due.replace(when) {
+                self.reactor.timers.cancel(due, Timer::Workers);
+            }
+            self.reactor.timers.set(when, Timer::Workers);
+        }
+    }
+
+    /// Reaps those that are ended.
+    pub(in crate::server) fn look_at_workers(&mut self) {
+        self.sessions.workers.due = None;
+        self.reap_earlier_workers();
+        for key in self.sessions.workers.all.keys() {
+            let worker = self.sessions.workers.all.get(key);
+            if worker.is_some_and(|worker| worker.wire.is_none()) {
+                self.reap_worker(key);
+            }
+        }
+    }
+
+    /// Workers of the program before us have clients still.
+    pub(in crate::server) fn keep_earlier_workers(&mut self, pids: Vec<i32>) {
+        self.sessions.workers.earlier = pids;
+        self.reap_earlier_workers();
+    }
+
+    fn reap_earlier_workers(&mut self) {
+        let earlier = &mut self.sessions.workers.earlier;
+        earlier.retain(|pid| matches!(process::ended(Some(*pid), true), Ok(None)));
+        if !earlier.is_empty() {
+            self.look_at_workers_at(self.reactor.now + EARLIER);
+        }
+    }
+
+    fn reap_worker(&mut self, key: Key) {
+        let Some(pid) = self.sessions.workers.all.get(key).map(|worker| worker.pid) else {
+            return;
+        };
+        let end = match process::ended(Some(pid), true) {
+            Ok(None) => return self.look_at_workers_at(self.reactor.now + LOOK),
+            Ok(Some((_, ending))) => end_of(ending),
+            Err(_) => End::Unknown,
+        };
+        self.programs.spawner.reaped(pid);
+        let failure = self.programs.spawner.failure_of(pid);
+        let Some(worker) = self.sessions.workers.all.remove(key) else { return };
+        let failure = failure.map(|it| format!("{}: {it}", it.stage.as_str()));
+        self.worker_died(&worker, end, failure.as_deref());
+        for number in worker.clients {
+            self.give_up_fronted(number, alerts::INTERNAL);
+        }
+    }
+
+    fn worker_died(&mut self, worker: &Worker, end: End, failure: Option<&str>) {
+        let (now, workers) = (self.reactor.now, &mut self.sessions.workers);
+        workers.died = workers.died.saturating_add(1);
+        let error = failure.as_ref().map(|it| it as &dyn std::fmt::Display);
+        if !worker.is_let_go {
+            events::worker_died(worker.pid, (end, error), worker.clients.len());
+        }
+        if now.saturating_duration_since(worker.started) < AT_ONCE {
+            workers.not_before = Some(now + workers.backoff);
+            workers.backoff = (workers.backoff * 2).clamp(BACKOFF, LONGEST_BACKOFF);
+        } else {
+            workers.backoff = Duration::ZERO;
+        }
+    }
+}
