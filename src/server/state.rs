@@ -16,7 +16,7 @@ use super::sessions::closing::KeptConnection;
 use super::sessions::idling::IdleWatch;
 use super::sessions::workers::SealedSettings;
 use crate::admission::ServiceId;
-use crate::config::model::{Leftovers, OnStop, Service, SocketSpec};
+use crate::config::model::{EndingAttributes, Service, SocketSpec};
 use crate::control::statistics::{LastError, Statistics};
 use crate::log::events::Label;
 use crate::net::listener::{Connection, Listener, ShownEndpoint};
@@ -149,34 +149,14 @@ impl ListenerState {
     }
 }
 
-/// What a service says of its programs after their start: a reload changes nothing for
-/// those that run.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Terms {
-    pub(super) on_stop: OnStop,
-    /// Between TERM and KILL.
-    pub(super) kill_after: Duration,
-    pub(super) leftovers: Leftovers,
-}
-
-impl Terms {
-    pub(super) fn of(service: &Service) -> Self {
-        let attributes = &service.attributes;
-        Self {
-            on_stop: attributes.ending.on_stop,
-            kill_after: attributes.ending.kill_after,
-            leftovers: attributes.ending.leftovers,
-        }
-    }
-}
-
 /// A running program.
 #[derive(Debug)]
 pub(super) struct ProgramStage {
     pub(super) pid: i32,
     /// Readable when it has ended; none while it is young.
     pub(super) pidfd: Option<OwnedFd>,
-    pub(super) terms: Terms,
+    /// What its service said of its end when it was started.
+    pub(super) terms: EndingAttributes,
     /// The listener that it has, for `wait` services.
     pub(super) listener: Option<Key>,
     pub(super) stderr: Option<Key>,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::moment::Moment;
-use crate::config::model::{Account, Leftovers, Linger, LogOnSuccess, OnStop, RelayTarget};
+use crate::config::model::{Account, EndingAttributes, Linger, LogOnSuccess, RelayTarget};
 use crate::net::address::Address;
 use crate::net::fronted::Fronted;
 use crate::net::vsock::VsockAddress;
@@ -49,13 +49,9 @@ pub struct SavedChild {
     pub deadline: Option<Moment>,
     /// It has had the first one.
     pub overdue: bool,
-    /// Its time between TERM and KILL.
-    pub kill_after: Duration,
-    /// What becomes of it when its service goes.
-    pub on_stop: OnStop,
-    /// What becomes of what it leaves behind.
-    #[serde(default)]
-    pub leftovers: Leftovers,
+    /// How it ends.
+    #[serde(flatten)]
+    pub ending: EndingAttributes,
     /// Its own socket, for one of a peer.
     #[serde(default)]
     pub peer_socket: Option<SavedPeerSocket>,

@@ -5,7 +5,7 @@ use proptest::prelude::{any, prop_assert_eq, proptest};
 use serde_json::json;
 
 use crate::config::model::{
-    Endpoint, Leftovers, Linger, LogOnSuccess, Names, OnStop, RelayTarget, SocketType,
+    EndingAttributes, Endpoint, Leftovers, Linger, LogOnSuccess, Names, RelayTarget, SocketType,
 };
 use crate::upgrade::snapshot::unpack;
 use crate::upgrade::state::*;
@@ -92,9 +92,10 @@ fn connections(state: &mut State) {
         group: None,
         deadline: Some(Moment(11)),
         overdue: true,
-        kill_after: Duration::from_millis(1500),
-        on_stop: OnStop::Leave,
-        leftovers: Leftovers::Leave,
+        ending: EndingAttributes {
+            kill_after: Duration::from_millis(1500),
+            ..EndingAttributes::default()
+        },
     });
     state.conversations.push(SavedBuiltin {
         served: served(Some(0)),
@@ -299,7 +300,7 @@ proptest! {
         let (taken, is_over) = (numbers.1, true);
         state.children[0].kept = Some(SavedConnection { descriptor: 31, linger: Linger::Yes, since: limit });
         state.children[0].watched = Some(SavedIdleWatch { limit, last, taken, is_over });
-        state.children[0].leftovers = Leftovers::End;
+        state.children[0].ending.leftovers = Leftovers::End;
         state.remains = vec![SavedLeftovers {
             pid: numbers.0,
             label: state.pipes[0].label.clone(),

@@ -140,6 +140,7 @@ group! {
         /// Time between TERM and KILL.
         kill_after: Duration = Duration::from_secs(5),
         /// What becomes of what a program leaves behind.
+        #[serde(default)]
         leftovers: Leftovers = Leftovers::Leave,
     }
 }

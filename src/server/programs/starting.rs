@@ -17,7 +17,7 @@ use crate::server::reactor::timers::Timer;
 use crate::server::sessions::closing::KeptConnection;
 use crate::server::sessions::idling::{IdleWatch, Movement};
 use crate::server::sessions::session::{Client, SessionStage};
-use crate::server::state::{ProgramStage, StderrState, Terms};
+use crate::server::state::{ProgramStage, StderrState};
 use crate::spawn::environment::ConnectionEnvironment;
 use crate::spawn::sandbox::cgroup::Cgroup;
 use crate::spawn::{DescriptorTable, NotStarted, SandboxRefusal, Started};
@@ -171,7 +171,7 @@ impl Server {
         let child = ProgramStage {
             pid,
             pidfd: None,
-            terms: Terms::of(definition),
+            terms: definition.attributes.ending,
             listener: start.listener,
             peer_socket: None,
             kept,

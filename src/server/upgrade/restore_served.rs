@@ -34,7 +34,7 @@ use crate::server::sessions::newcomers::{Newcomer, NewcomerStage};
 use crate::server::sessions::relay::RelayStage;
 use crate::server::sessions::session::{Client, SessionStage};
 use crate::server::sessions::stream::Stream;
-use crate::server::state::{ProgramStage, Rest, StderrState, Terms};
+use crate::server::state::{ProgramStage, Rest, StderrState};
 use crate::spawn::environment;
 use crate::upgrade::Moment;
 use crate::upgrade::state::{self, SavedSessions, State};
@@ -137,7 +137,7 @@ impl Server {
     }
 
     fn adopt_child(&mut self, handed: state::SavedChild, taken: &mut Adoption) {
-        let state::SavedChild { served, pid, kill_after, on_stop, leftovers, .. } = handed;
+        let state::SavedChild { served, pid, ending, .. } = handed;
         let listener = handed
             .socket
             .and_then(|(service, socket)| taken.sockets.get(service)?.get(socket).copied());
@@ -151,7 +151,7 @@ impl Server {
         let child = ProgramStage {
             pid,
             pidfd: None,
-            terms: Terms { on_stop, kill_after, leftovers },
+            terms: ending,
             listener,
             peer_socket,
             kept,

@@ -290,9 +290,7 @@ impl Collector {
             group: child.group.as_deref().map(path_of),
             deadline: self.moment(child.deadline),
             overdue: child.overdue,
-            kill_after: child.terms.kill_after,
-            on_stop: child.terms.on_stop,
-            leftovers: child.terms.leftovers,
+            ending: child.terms,
         })
     }
 
