@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::plan::{Fate, SocketRef};
 use super::steps::{From, LoadedFinding, Loading, Overview, Serve, ServiceChange, Step};
 use crate::config::model::{
-    Account, Action, Attributes, Awaited, Known as KnownName, LogFile, Names, Origin, Prefix,
-    Service, SocketSpec, SocketType, TcpmuxName,
+    Account, Attributes, Known as KnownName, LogFile, Names, Origin, Prefix, Service,
 };
 
 /// Bytes that are taken of one configuration: a hundred thousand services.
@@ -30,11 +29,11 @@ enum WireRecord {
     LogFile(LogFile),
     /// The name of a file of configuration.
     File(String),
-    Account(Account),
+    Account(Rc<Account>),
     /// A piece of a list of addresses; the last one ends it.
     Prefixes(Vec<Prefix>, WireEnd),
-    /// Without its lists, whose numbers are beside it.
-    Attributes(Box<Attributes>, Option<Number>, Option<Number>),
+    /// Without their lists of addresses, whose numbers are beside them.
+    Attributes(Rc<Attributes>, [Option<Number>; 3]),
     Same {
         first: usize,
         count: usize,
@@ -61,29 +60,13 @@ struct WireEnd(bool);
 #[derive(Serialize, Deserialize)]
 enum Sent {
     Moved(WirePlace),
-    New(Box<Definition>),
+    /// Without what it shares: the numbers of its account and its attributes.
+    New(Rc<Service>, WirePlace, Number, Number),
 }
 
 /// The number of the file, and the line.
 #[derive(Serialize, Deserialize)]
 struct WirePlace(Number, u32);
-
-/// A service with numbers for what it shares.
-#[derive(Serialize, Deserialize)]
-struct Definition {
-    label: String,
-    id: Option<String>,
-    name: Option<String>,
-    origin: WirePlace,
-    socket_type: SocketType,
-    sockets: Vec<SocketSpec>,
-    awaited: Vec<Awaited>,
-    tcpmux: Option<TcpmuxName>,
-    wait: bool,
-    action: Action,
-    account: Number,
-    attributes: Number,
-}
 
 /// Writes what has been read.
 pub struct Sender<W> {
@@ -175,42 +158,15 @@ impl<W: Write> Sender<W> {
             Step::Serve(Serve { fate, what, sockets, close }) => {
                 let sent = match what {
                     ServiceChange::Moved(origin) => Sent::Moved(self.place(&origin)?),
-                    ServiceChange::New(service) => Sent::New(Box::new(self.definition(service)?)),
+                    ServiceChange::New(service) => {
+                        let place = self.place(&service.origin)?;
+                        let account = self.account(&service.account)?;
+                        let attributes = self.attributes(&service.attributes)?;
+                        Sent::New(service, place, account, attributes)
+                    }
                 };
                 WireRecord::Serve(fate, sent, sockets, close)
             }
-        })
-    }
-
-    /// The pattern makes the compiler ask about every new field.
-    fn definition(&mut self, service: Rc<Service>) -> io::Result<Definition> {
-        let Service {
-            label,
-            id,
-            name,
-            origin,
-            socket_type,
-            sockets,
-            awaited,
-            tcpmux,
-            wait,
-            action,
-            account,
-            attributes,
-        } = Rc::unwrap_or_clone(service);
-        Ok(Definition {
-            label,
-            id: id.map(|id| id.as_ref().to_owned()),
-            name: name.map(|name| name.as_ref().to_owned()),
-            origin: self.place(&origin)?,
-            socket_type,
-            sockets,
-            awaited,
-            tcpmux,
-            wait,
-            action,
-            account: self.account(&account)?,
-            attributes: self.attributes(&attributes)?,
         })
     }
 
@@ -227,7 +183,7 @@ impl<W: Write> Sender<W> {
     fn account(&mut self, account: &Rc<Account>) -> io::Result<Number> {
         let (number, is_new) = self.accounts.number(account);
         if is_new {
-            self.put(&WireRecord::Account((**account).clone()))?;
+            self.put(&WireRecord::Account(Rc::clone(account)))?;
         }
         Ok(number)
     }
@@ -235,12 +191,15 @@ impl<W: Write> Sender<W> {
     fn attributes(&mut self, attributes: &Rc<Attributes>) -> io::Result<Number> {
         let (number, is_new) = self.attributes.number(attributes);
         if is_new {
-            let only_from = attributes.access.only_from.as_ref();
-            let only_from = only_from.map(|list| self.list(list)).transpose()?;
-            let no_access = &attributes.access.no_access;
-            let no_access = (!no_access.is_empty()).then(|| self.list(no_access)).transpose()?;
-            let without = without_lists(attributes);
-            self.put(&WireRecord::Attributes(Box::new(without), only_from, no_access))?;
+            let Attributes { access, front, .. } = &**attributes;
+            let said = |list: &Rc<[Prefix]>| (!list.is_empty()).then(|| Rc::clone(list));
+            let lists =
+                [access.only_from.clone(), said(&access.no_access), said(&front.proxy_from)];
+            let mut numbers = [None; 3];
+            for (list, number) in lists.iter().zip(&mut numbers) {
+                *number = list.as_ref().map(|list| self.list(list)).transpose()?;
+            }
+            self.put(&WireRecord::Attributes(Rc::clone(attributes), numbers))?;
         }
         Ok(number)
     }
@@ -259,13 +218,6 @@ impl<W: Write> Sender<W> {
         }
         Ok(number)
     }
-}
-
-fn without_lists(attributes: &Attributes) -> Attributes {
-    // Cloning shares the lists; only then are they let go.
-    let mut without = attributes.clone();
-    (without.access.only_from, without.access.no_access) = (None, Rc::from([]));
-    without
 }
 
 /// 2^32 of anything do not fit into the bytes that are taken.
@@ -335,23 +287,23 @@ impl Receiver {
             WireRecord::LogFile(file) => loading.log_files.push(file),
             WireRecord::Name(name, known) => _ = loading.names.insert(name, known),
             WireRecord::File(name) => self.files.push(name.into()),
-            WireRecord::Account(account) => self.accounts.push(account.into()),
+            WireRecord::Account(account) => self.accounts.push(account),
             WireRecord::Prefixes(piece, WireEnd(last)) => {
                 self.list.extend(piece);
                 if last {
                     self.lists.push(std::mem::take(&mut self.list).into());
                 }
             }
-            WireRecord::Attributes(mut attributes, only_from, no_access) => {
-                let lists = &self.lists;
-                let list = |number: Number| lists.get(index(number)).map(Rc::clone);
-                if let Some(only_from) = only_from {
-                    attributes.access.only_from = Some(list(only_from)?);
-                }
-                if let Some(no_access) = no_access {
-                    attributes.access.no_access = list(no_access)?;
-                }
-                self.attributes.push(Rc::from(attributes));
+            WireRecord::Attributes(mut attributes, [only_from, no_access, proxy_from]) => {
+                let list = |number: Option<Number>| match number {
+                    Some(number) => self.lists.get(index(number)).map(|list| Some(Rc::clone(list))),
+                    None => Some(None),
+                };
+                let Attributes { access, front, .. } = Rc::make_mut(&mut attributes);
+                access.only_from = list(only_from)?;
+                access.no_access = list(no_access)?.unwrap_or_default();
+                front.proxy_from = list(proxy_from)?.unwrap_or_default();
+                self.attributes.push(attributes);
             }
             WireRecord::Same { first, count } => loading.steps.push(Step::Same { first, count }),
             WireRecord::Hold { old, sockets } => loading.steps.push(Step::Hold { old, sockets }),
@@ -359,7 +311,13 @@ impl Receiver {
             WireRecord::Serve(fate, sent, sockets, close) => {
                 let what = match sent {
                     Sent::Moved(place) => ServiceChange::Moved(self.origin(&place)?),
-                    Sent::New(definition) => ServiceChange::New(self.service(*definition)?),
+                    Sent::New(mut service, place, account, attributes) => {
+                        let new = Rc::make_mut(&mut service);
+                        new.origin = self.origin(&place)?;
+                        new.account = Rc::clone(self.accounts.get(index(account))?);
+                        new.attributes = Rc::clone(self.attributes.get(index(attributes))?);
+                        ServiceChange::New(service)
+                    }
                 };
                 self.loading.steps.push(Step::Serve(Serve { fate, what, sockets, close }));
             }
@@ -374,23 +332,6 @@ impl Receiver {
 
     fn origin(&self, WirePlace(file, line): &WirePlace) -> Option<Origin> {
         Some(Origin { file: Rc::clone(self.files.get(index(*file))?), line: *line })
-    }
-
-    fn service(&self, definition: Definition) -> Option<Rc<Service>> {
-        Some(Rc::new(Service {
-            label: definition.label,
-            id: definition.id.map(Rc::from),
-            name: definition.name.map(Rc::from),
-            origin: self.origin(&definition.origin)?,
-            socket_type: definition.socket_type,
-            sockets: definition.sockets,
-            awaited: definition.awaited,
-            tcpmux: definition.tcpmux,
-            wait: definition.wait,
-            action: definition.action,
-            account: Rc::clone(self.accounts.get(index(definition.account))?),
-            attributes: Rc::clone(self.attributes.get(index(definition.attributes))?),
-        }))
     }
 }
 

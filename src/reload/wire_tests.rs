@@ -5,7 +5,8 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
 use crate::config::model::{
-    Awaited, Banner, Endpoint, Known, Program, RelayTarget, Sought, parse_item,
+    Action, Awaited, Banner, Endpoint, Known, Program, RelayTarget, SocketSpec, SocketType, Sought,
+    parse_item,
 };
 use crate::reload::Overview;
 use crate::reload::wire::*;
@@ -19,6 +20,7 @@ fn attributes(list: &Rc<[Prefix]>) -> Attributes {
     let mut all = Attributes::default();
     all.access.only_from = Some(Rc::clone(list));
     all.access.no_access = Rc::clone(list);
+    all.front.proxy_from = Rc::clone(list);
     all.access.access_times = crate::config::model::AccessTimes::parse("8:00-18:00").ok();
     all.process.chdir = Some(not_utf8());
     all.process.env = vec![("A".to_owned(), not_utf8().into())];

@@ -18,7 +18,8 @@ use super::values::{
 use super::{AccessTimes, Prefix};
 use super::{Authorities, Certificate, FrontUser, FrontWorkers, TlsClient, TlsVersions};
 
-/// What attributes say of one service. Users and groups that are looked up are kept in
+/// What attributes say of one service. Lists of addresses, which may be long, are sent to the
+/// server apart (`reload::wire`). Users and groups that are looked up are kept in
 /// [`Account`](super::Account), `interface` in [`SocketSpec`](super::SocketSpec).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Attributes {
@@ -65,8 +66,10 @@ group! {
     /// Who may connect, and when.
     AccessAttributes {
         /// Who may connect, sorted; None is everybody.
+        #[serde(skip)]
         only_from: Option<Rc<[Prefix]>> = None,
         /// Who may not connect, sorted.
+        #[serde(skip)]
         no_access: Rc<[Prefix]> = Rc::from([]),
         /// The machines among who may connect, and among who may not: CIDs of virtual sockets.
         machines: (BTreeSet<u32>, BTreeSet<u32>) = Default::default(),
@@ -189,6 +192,7 @@ group! {
         /// Whether a PROXY header stands before the data.
         proxy_protocol: ProxyProtocol = ProxyProtocol::No,
         /// Who may send one, sorted.
+        #[serde(skip)]
         proxy_from: Rc<[Prefix]> = Rc::from([]),
         /// How long it may take.
         proxy_timeout: Duration = Duration::from_secs(3),

@@ -110,8 +110,8 @@ pub struct Withheld {
     pub why: String,
 }
 
-/// One service: one entry of the file.
-#[derive(Debug, Clone, PartialEq)]
+/// One service: one entry of the file. What services share is not said with it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Service {
     /// How the log calls it: the service field as written and the protocol,
     /// `daytime/tcp`, `50002/udp`; for unix sockets the path or `@name` alone;
@@ -122,6 +122,7 @@ pub struct Service {
     /// The service name of an xinetd block that has another `id`.
     pub name: Option<Rc<str>>,
     /// Where it was said.
+    #[serde(skip)]
     pub origin: Origin,
     /// Stream, datagram or sequenced packets.
     pub socket_type: SocketType,
@@ -137,8 +138,10 @@ pub struct Service {
     /// What serves it.
     pub action: Action,
     /// As whom a program runs; shared by services alike, which many are.
+    #[serde(skip)]
     pub account: Rc<Account>,
     /// Everything said by attributes, or their defaults; shared likewise.
+    #[serde(skip)]
     pub attributes: Rc<Attributes>,
 }
 
