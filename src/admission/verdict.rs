@@ -36,13 +36,15 @@ pub(crate) enum Reason {
     Proxy,
     /// `tls`: the handshake was not one, or not in time.
     Tls,
+    /// He has gone before his program had its terminal.
+    Terminal,
     /// The service was removed meanwhile.
     Gone,
 }
 
 impl Reason {
     /// Every reason there is.
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Access,
         Self::Time,
         Self::Load,
@@ -57,6 +59,7 @@ impl Reason {
         Self::MaxClients,
         Self::Proxy,
         Self::Tls,
+        Self::Terminal,
         Self::Gone,
     ];
 
@@ -84,6 +87,7 @@ impl Reason {
             Self::MaxClients => "max_clients",
             Self::Proxy => "proxy",
             Self::Tls => "tls",
+            Self::Terminal => "terminal",
             Self::Gone => "gone",
         }
     }

@@ -329,6 +329,12 @@ pub struct Run {
     /// Datagrams: one program per peer (with -o wait=yes one for all)
     #[arg(long)]
     pub udp: bool,
+    /// The program has a terminal, as with -o pty=yes
+    #[arg(long)]
+    pub pty: bool,
+    /// The same for clients of telnet, as with -o telnet=yes
+    #[arg(long)]
+    pub telnet: bool,
     /// PORT (of this machine only), *:PORT, ADDRESS:PORT, /PATH, ./PATH, @NAME or vsock:PORT; port 0 is any free one
     pub endpoint: String,
     /// The program and its arguments
@@ -346,6 +352,7 @@ Examples:
   oxinetd run -o instances=4 -o stderr=socket 127.0.0.1:0 -- make
   oxinetd run -o max_clients=1 8080 -- cat page
   oxinetd run --udp 7777 -- cat
+  oxinetd run --telnet 2323 -- python3   then: telnet localhost 2323
   oxinetd run /tmp/ps.sock -- ps ax      then: nc -U /tmp/ps.sock";
 
 #[cfg(test)]

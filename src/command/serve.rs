@@ -153,7 +153,9 @@ pub(super) fn run(run: Run) -> Result<(), CommandFailure> {
 
 pub(super) fn loader_of_line(run: &Run) -> ConfigReader {
     let Run { options, udp, endpoint, program, .. } = run;
-    let (options, command) = (options.clone(), program.clone());
+    let (mut options, command) = (options.clone(), program.clone());
+    let short = [(run.pty, "pty=yes"), (run.telnet, "telnet=yes")];
+    options.extend(short.iter().filter(|(is_said, _)| *is_said).map(|(_, it)| (*it).to_owned()));
     let endpoint = absolute(endpoint);
     let spec = RunSpec { endpoint, udp: *udp, options, command };
     reading(move |system| config::from_command_line(&spec, system))

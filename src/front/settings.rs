@@ -17,6 +17,10 @@ pub(crate) const MOST_KEYS: usize = 32;
 pub(crate) enum Kind {
     /// TLS.
     Tls(Tls),
+    /// A terminal, and whether its clients speak telnet.
+    Terminal(bool),
+    /// Such a terminal inside of TLS.
+    TlsTerminal(Tls, bool),
 }
 
 /// A service behind TLS.

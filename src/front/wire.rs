@@ -23,6 +23,8 @@ pub enum ToWorker {
     Settings(u32),
     /// Nobody comes to that service any more.
     Forget(u32),
+    /// The program of a client has ended; somebody else may have its terminal still.
+    ProgramEnded(u64),
     /// A client under a number of its own: its connection, and the end that is not its
     /// program's.
     Client {

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::address::Address;
+use crate::config::model::is_terminal_name;
 
 /// What is known of a connection beside its two ends.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +16,9 @@ pub struct Fronted {
     pub via: Option<Address>,
     /// Where that client has connected to.
     pub local: Option<SocketAddr>,
+    /// The number under which a worker has the client.
+    #[serde(skip)]
+    pub number: Option<u64>,
     /// What is known of its encryption, each fact once; none if there was none.
     pub facts: Vec<(Fact, String)>,
 }
@@ -23,7 +27,7 @@ impl Fronted {
     /// Whether the client speaks TLS to whoever is in front.
     #[must_use]
     pub(crate) fn is_encrypted(&self) -> bool {
-        !self.facts.is_empty()
+        self.facts.iter().any(|(fact, _)| *fact != Fact::Terminal)
     }
 
     /// One of the facts.
@@ -63,6 +67,8 @@ pub enum Fact {
     ClientIssuer,
     /// Its fingerprint.
     ClientSha256,
+    /// The name of its terminal, which has nothing to do with that.
+    Terminal,
 }
 
 /// The longest name of a server that there can be.
@@ -96,6 +102,7 @@ impl Fact {
             Self::ClientSubject => "SSL_CLIENT_S_DN",
             Self::ClientIssuer => "SSL_CLIENT_I_DN",
             Self::ClientSha256 => "SSL_CLIENT_SHA256",
+            Self::Terminal => "TERM",
         }
     }
 
@@ -104,6 +111,7 @@ impl Fact {
         let text = std::str::from_utf8(value).ok().filter(|text| !text.is_empty())?;
         let in_name = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '-');
         let is_good = match self {
+            Self::Terminal => is_terminal_name(text),
             Self::ServerName => text.len() <= LONGEST_NAME && text.chars().all(in_name),
             Self::ClientName | Self::ClientSubject | Self::ClientIssuer => {
                 text.len() <= LONGEST_SUBJECT && text.chars().all(is_printable)

@@ -28,6 +28,8 @@ const USER_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 const NEVER_PASSED: [&str; 1] = ["BASH_ENV"];
 /// In `passenv`: everything that the server was started with and may be passed on.
 const ALL: &str = "*";
+/// What shells and programs write down of the terminal that they have.
+const OF_TERMINALS: [&str; 3] = ["TERM", "COLUMNS", "LINES"];
 const NEVER_PASSED_PREFIXES: [&str; 1] = ["LD_"];
 
 /// What the server itself is, where a child's state follows from it.
@@ -188,6 +190,7 @@ fn steps(
     let groups = account.switch.then(|| account.groups.clone());
     Ok(Steps {
         path: c_string(program.path.as_os_str())?,
+        terminal: attributes.front.has_terminal(),
         limits: limits(attributes, server),
         umask: attributes.process.umask.filter(|umask| *umask != server.umask),
         priority: (attributes.process.nice != 0)
@@ -238,7 +241,13 @@ fn base_environment(
     server: &ServerFacts,
 ) -> Vec<(OsString, OsString)> {
     let account = &service.account;
-    let first = |name: &OsStr| !late.iter().any(|(set, _)| set == name);
+    // What the server's own terminal is says nothing of the program's.
+    let has_terminal = service.attributes.front.has_terminal();
+    let is_of_terminal = |name: &OsStr| OF_TERMINALS.iter().any(|of| name == OsStr::new(of));
+    let first = |name: &OsStr| {
+        let is_said_later = late.iter().any(|(set, _)| set == name);
+        !(is_said_later || (has_terminal && is_of_terminal(name)))
+    };
     if service.attributes.process.inherit_environment {
         let kept = |(name, _): &&(OsString, OsString)| {
             may_pass(name) && first(name) && !is_of_a_connection(name)

@@ -49,13 +49,15 @@ pub(crate) enum Stage {
     Umask,
     /// A session keyring of its own.
     Keyring,
+    /// ioctl(TIOCSCTTY): a terminal of its own.
+    Terminal,
 }
 
 impl Stage {
     /// The stage of a failure record.
     #[must_use]
     pub(crate) fn from_number(number: u32) -> Option<Self> {
-        const ALL: [Stage; 19] = [
+        const ALL: [Stage; 20] = [
             Stage::Descriptors,
             Stage::Session,
             Stage::Stdio,
@@ -75,6 +77,7 @@ impl Stage {
             Stage::Stub,
             Stage::Umask,
             Stage::Keyring,
+            Stage::Terminal,
         ];
         ALL.into_iter().find(|stage| *stage as u32 == number)
     }
@@ -121,6 +124,7 @@ impl Stage {
             Stage::Stub => "stub",
             Stage::Umask => "umask",
             Stage::Keyring => "keyring",
+            Stage::Terminal => "terminal",
         }
     }
 }

@@ -13,6 +13,8 @@ use super::sandbox::capabilities::Capabilities;
 pub(super) struct Steps {
     /// What is executed in the end.
     pub(super) path: CString,
+    /// Standard input is a terminal, which is to be the session's.
+    pub(super) terminal: bool,
     pub(super) limits: Vec<ResourceLimit>,
     pub(super) umask: Option<u32>,
     pub(super) priority: Option<i32>,

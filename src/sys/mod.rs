@@ -28,6 +28,7 @@ pub(crate) mod rights;
 pub(crate) mod signals;
 pub(crate) mod socket_options;
 pub(crate) mod tcp;
+pub(crate) mod terminal;
 #[forbid(unsafe_code)]
 pub(crate) mod trusted_path;
 #[forbid(unsafe_code)]

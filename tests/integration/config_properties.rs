@@ -205,6 +205,10 @@ const OF_CONNECTIONS: &[&str] = &[
     "proxy_protocol = accept\n    proxy_from = 10.0.0.0/8",
     "proxy_from = @friends\n    proxy_from -= ::1\n    proxy_protocol = accept",
     "proxy_timeout = 1500ms\n    proxy_protocol = require\n    proxy_from = ::1",
+    "pty = yes",
+    "pty_size = 132x50\n    pty = yes",
+    "term = xterm-256color\n    telnet = yes",
+    "telnet = yes",
 ];
 
 /// The same of TLS, with a certificate.

@@ -108,6 +108,8 @@ mod straying;
 mod stream;
 mod taken_ports;
 mod tcpmux;
+mod terminal_programs;
+mod terminals;
 mod terminating;
 mod timeouts;
 mod times;

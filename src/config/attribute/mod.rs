@@ -22,6 +22,7 @@ pub(super) mod redirect;
 pub(super) mod relevance;
 mod row;
 mod table;
+mod terminal;
 mod tls;
 pub(super) mod value;
 
@@ -56,6 +57,8 @@ pub enum Scope {
     Connected,
     /// Those whose connections are seen to move: over TCP, and what the server serves itself.
     Moving,
+    /// Programs that have a connection of a stream of their own, at whose end is a terminal.
+    Terminal,
     /// Built-in services that answer datagrams of IPv4 or IPv6.
     Answers,
     /// Those before whose data something may stand: streams of TCP and of unix sockets.
@@ -83,6 +86,8 @@ pub(crate) struct Draft {
     pub(crate) v6only: bool,
     /// `redirect`.
     pub(crate) redirect: Option<Redirect>,
+    /// Whether something was said of `stderr`.
+    pub(crate) is_stderr_said: bool,
     /// `disable`.
     pub(crate) disable: bool,
     /// What has to be read from files.
@@ -100,6 +105,7 @@ impl Default for Draft {
             socket_group: None,
             v6only: false,
             redirect: None,
+            is_stderr_said: false,
             disable: false,
             said: AccessSpec::default(),
         }

@@ -7,7 +7,9 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use super::Shown;
 use super::quantity::show_size;
-use crate::config::model::{Action, Banner, Endpoint, Prefix, RelayTarget, Resource, Sought};
+use crate::config::model::{
+    Action, Banner, Endpoint, Prefix, RelayTarget, Resource, Sought, StderrTo,
+};
 use crate::config::text::words::quote;
 use crate::net::vsock;
 
@@ -20,6 +22,17 @@ pub(super) fn no_access(shown: &Shown<'_>) -> Option<String> {
     let access = &shown.service.attributes.access;
     let (list, machines) = (&access.no_access, &access.machines.1);
     (!list.is_empty() || !machines.is_empty()).then(|| items(list, machines))
+}
+
+/// What differs from where it goes if nothing is said, which is the terminal if there is one.
+pub(super) fn stderr(shown: &Shown<'_>) -> Option<String> {
+    let attributes = &shown.service.attributes;
+    match (attributes.process.stderr, attributes.front.has_terminal()) {
+        (StderrTo::Log, false) | (StderrTo::Socket, true) => None,
+        (StderrTo::Log, true) => Some("log".to_owned()),
+        (StderrTo::Socket, false) => Some("socket".to_owned()),
+        (StderrTo::Null, _) => Some("null".to_owned()),
+    }
 }
 
 pub(super) fn proxy_from(shown: &Shown<'_>) -> Option<String> {

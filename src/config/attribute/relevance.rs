@@ -43,6 +43,7 @@ impl ServiceKind {
             Scope::Tcp => self.stream && self.ip,
             Scope::Connection => self.stream && !self.waits,
             Scope::Moving => self.stream && !self.waits && (self.internal || self.ip),
+            Scope::Terminal => self.stream && !self.waits && !self.internal,
             Scope::Answers => self.internal && !self.stream && self.ip,
             Scope::Fronted => self.fronted && (self.internal || !self.waits),
             Scope::Relayed => self.internal && self.stream,

@@ -12,15 +12,15 @@ use super::log_type::LOG_TYPE;
 use super::logged::{ON_FAILURE, ON_SUCCESS};
 use super::print::{
     self, banner, groups, id, interface, no_access, only_from, proxy_from, redirect, socket_group,
-    socket_user,
+    socket_user, stderr,
 };
 use super::redirect::Redirect;
 use super::row::{PLAIN, choice, field, rlimit, row, word, yes_no};
+use super::terminal::{self, TERM, TERMINAL_SIZE};
 use super::tls::{self, ALPN, VERSIONS};
 use super::{Attribute, How, Scope};
 use crate::config::model::{
-    AtLimit, FrontWorkers, Leftovers, Linger, OnStop, ProxyProtocol, ProxySend, Resource, StderrTo,
-    TlsClient,
+    AtLimit, FrontWorkers, Leftovers, Linger, OnStop, ProxyProtocol, ProxySend, Resource, TlsClient,
 };
 
 /// Every attribute, in the order of the manual page.
@@ -234,7 +234,7 @@ pub(crate) static TABLE: &[Attribute] = &[
     row! {
         "stderr", Program, "`log`, `socket` or `null`", "log",
         "where standard error goes",
-        choice!(process.stderr, StderrTo, "log" => Log, "socket" => Socket, "null" => Null), harmless
+        How { set: terminal::set_stderr, print: stderr }, harmless
     },
     row! {
         "linger", Connected, "`auto`, `yes` or `no`", "auto",
@@ -350,6 +350,26 @@ pub(crate) static TABLE: &[Attribute] = &[
         "front_workers", Fronted, "`shared` or `own`", "shared",
         "whether the service has a process for its TLS to itself",
         choice!(front.front_workers, FrontWorkers, "shared" => Shared, "own" => Own), narrows
+    },
+    row! {
+        "pty", Terminal, "`yes` or `no`", "no",
+        "the program has a terminal as 0, 1 and 2, the client is at its other end",
+        field!(front.pty, YES_NO)
+    },
+    row! {
+        "pty_size", Terminal, "`COLUMNSxROWS`", "80x24",
+        "size of the terminal, as long as telnet says no other",
+        field!(front.pty_size, TERMINAL_SIZE)
+    },
+    row! {
+        "term", Terminal, "the name of a terminal: `xterm`", "dumb",
+        "the variable TERM, if telnet does not say another within a second",
+        field!(front.term, TERM)
+    },
+    row! {
+        "telnet", Terminal, "`yes` or `no`", "no",
+        "clients of telnet: echo, window size, terminal type, ends of lines; implies `pty`",
+        field!(front.telnet, YES_NO)
     },
     // What is said.
     row! {

@@ -13,7 +13,7 @@ use super::path_bytes;
 use super::values::{
     ALL_CAPABILITIES, AtLimit, Banner, Cps, GroupLimits, Keepalive, Leftovers, Limit, Linger,
     LogFile, LogOnFailure, LogOnSuccess, OnStop, Paths, ProxyProtocol, ProxySend, Rate, Resource,
-    StderrTo,
+    StderrTo, TerminalSize,
 };
 use super::{AccessTimes, Prefix};
 use super::{Authorities, Certificate, FrontUser, FrontWorkers, TlsClient, TlsVersions};
@@ -210,6 +210,14 @@ group! {
         tls_alpn: Vec<String> = Vec::new(),
         /// How long a handshake may take.
         tls_timeout: Duration = Duration::from_secs(10),
+        /// The program has a terminal instead of the connection.
+        pty: bool = false,
+        /// Its size, as long as nobody says another.
+        pty_size: TerminalSize = TerminalSize::default(),
+        /// Its name, if the client does not say another.
+        term: Option<String> = None,
+        /// A telnet client is at the other end of it.
+        telnet: bool = false,
         /// Whose the processes are that do it.
         front_workers: FrontWorkers = FrontWorkers::Shared,
         /// As whom they run, where there is something for them to do.
@@ -269,5 +277,17 @@ impl FrontAttributes {
     #[must_use]
     pub fn has_tls(&self) -> bool {
         !self.tls.is_empty()
+    }
+
+    /// Whether programs have a terminal.
+    #[must_use]
+    pub fn has_terminal(&self) -> bool {
+        self.pty || self.telnet
+    }
+
+    /// Whether a worker stands between clients and programs.
+    #[must_use]
+    pub fn need_worker(&self) -> bool {
+        self.has_tls() || self.has_terminal()
     }
 }

@@ -20,6 +20,7 @@ mod sandbox;
 mod scopes;
 mod shell;
 mod sockets;
+mod terminal;
 mod tls;
 mod transport;
 mod unavailable;
@@ -242,7 +243,10 @@ impl Resolver<'_> {
         self.check_scopes(entry, socket_type, wait, action.as_ref(), &target);
         let builtin = matches!(action, Some(Action::Builtin(_) | Action::Relay(_)));
         self.check_moving(entry, socket_type, (wait && !builtin, builtin), &target);
-        self.check_front(entry, &draft.attributes, (socket_type, wait && !builtin), &target);
+        let kind = (socket_type, wait && !builtin);
+        self.check_terminal(entry, &mut draft, kind, (action.as_ref(), &target));
+        Self::settle_terminal(&mut draft);
+        self.check_front(entry, &draft.attributes, kind, &target);
         if wait
             && socket_type == SocketType::Stream
             && matches!(target, ServiceField::Inet { .. } | ServiceField::Vsock(..))

@@ -59,7 +59,7 @@ impl Resolver<'_> {
                     "this is no unix socket in the file system",
                 ),
                 // Whoever relies on these is told that it cannot be: below, and in `front`.
-                Scope::Moving | Scope::Fronted => (true, ""),
+                Scope::Moving | Scope::Fronted | Scope::Terminal => (true, ""),
                 Scope::Relayed => (relay, "there is no `redirect`"),
                 Scope::Answers => (
                     inet && socket_type == SocketType::Dgram && builtin,

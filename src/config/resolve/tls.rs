@@ -38,7 +38,7 @@ impl Resolver<'_> {
         }
         let all: Vec<Certificate> =
             pairs.iter().filter_map(|(own, key)| self.certificate(own, key)).collect();
-        if !pairs.is_empty() {
+        if !pairs.is_empty() || draft.attributes.front.has_terminal() {
             draft.attributes.front.front_user = self.front_user();
         }
         draft.attributes.front.tls = all.into();
@@ -152,6 +152,7 @@ impl Resolver<'_> {
         for setting in &entry.settings {
             let name = setting.attribute.name;
             let why = match name {
+                "front_workers" if attributes.front.has_terminal() => continue,
                 "tls_client" | "tls_ca" | "tls_versions" | "tls_alpn" | "tls_timeout"
                 | "front_workers"
                     if !is_on =>

@@ -6,7 +6,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
+#[cfg(feature = "tls")]
+use super::inside::ServiceInside;
 use super::session::Front;
+use super::terminal::TerminalService;
 use crate::front::settings::{Kind, LONGEST, LONGEST_KEY};
 
 /// A service.
@@ -41,11 +44,17 @@ pub(super) fn make(files: Vec<OwnedFd>) -> Result<Box<dyn ServiceFront>, String>
     match kind {
         #[cfg(feature = "tls")]
         Kind::Tls(settings) => Ok(Box::new(super::tls::TlsService::new(&settings, files)?)),
+        #[cfg(feature = "tls")]
+        Kind::TlsTerminal(settings, telnet) => {
+            let outer = Box::new(super::tls::TlsService::new(&settings, files)?);
+            Ok(Box::new(ServiceInside { outer, inner: Box::new(TerminalService { telnet }) }))
+        }
         #[cfg(not(feature = "tls"))]
-        Kind::Tls(_) => {
+        Kind::Tls(_) | Kind::TlsTerminal(..) => {
             drop(files);
             Err("this program has no TLS".to_owned())
         }
+        Kind::Terminal(telnet) => Ok(Box::new(TerminalService { telnet })),
     }
 }
 

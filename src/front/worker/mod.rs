@@ -3,11 +3,13 @@
 //! | file | what it does |
 //! |---|---|
 //! | `fronts` | what a service's settings come to |
+//! | `inside` | a front inside of another one |
 //! | `http` | those who speak plain HTTP where TLS is spoken |
 //! | `resolver` | which certificate a client is shown |
 //! | `sandbox` | giving up everything that a worker does not need |
 //! | `session` | a client, a program, and what passes between them |
 //! | `side` | one side of a session |
+//! | `terminal` | what is typed and shown at a terminal |
 //! | `tickets` | tickets with which clients resume |
 //! | `tls` | TLS |
 //!
@@ -20,10 +22,13 @@ pub(crate) mod fronts;
 #[cfg(feature = "tls")]
 mod http;
 #[cfg(feature = "tls")]
+mod inside;
+#[cfg(feature = "tls")]
 mod resolver;
 mod sandbox;
 pub(crate) mod session;
 mod side;
+mod terminal;
 #[cfg(feature = "tls")]
 mod tickets;
 #[cfg(feature = "tls")]
@@ -47,6 +52,9 @@ use side::Side;
 
 /// How long a client may take to close a connection on which everything has been said.
 const LEAVING: Duration = Duration::from_secs(10);
+/// How long a client may be silent who need not say anything, and how long somebody is still
+/// shown something who has hung up.
+const SECOND: Duration = Duration::from_secs(1);
 /// Messages taken from the server in one turn.
 const MESSAGES: usize = 64;
 /// Events taken from the system at once.
@@ -91,6 +99,8 @@ struct Worker {
     ready: VecDeque<usize>,
     /// Those who are to close their connections, the first one first.
     leaving: VecDeque<(Instant, usize, u64)>,
+    /// Those who are looked at in a second, the first one first.
+    timed: VecDeque<(Instant, usize, u64)>,
     /// When it is looked whether something has moved, of those where that matters.
     still: BTreeSet<(Instant, usize, u64)>,
     to_say: VecDeque<ToServer>,
@@ -112,6 +122,7 @@ impl Worker {
             count: 0,
             ready: VecDeque::new(),
             leaving: VecDeque::new(),
+            timed: VecDeque::new(),
             still: BTreeSet::new(),
             to_say: VecDeque::new(),
             room: Room::new(),
@@ -136,6 +147,7 @@ impl Worker {
                 self.serve(index);
             }
             self.end_those_who_had_their_time();
+            self.look_at_those_who_had_a_second();
             self.end_those_who_are_still();
             self.say();
         }
@@ -147,7 +159,12 @@ impl Worker {
             return Some(Duration::ZERO);
         }
         let leaving = self.leaving.front().map(|(when, ..)| *when);
-        let first = leaving.into_iter().chain(self.still.first().map(|(when, ..)| *when)).min();
+        let timed = self.timed.front().map(|(when, ..)| *when);
+        let first = leaving
+            .into_iter()
+            .chain(timed)
+            .chain(self.still.first().map(|(when, ..)| *when))
+            .min();
         first.map(|when| when.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
 
@@ -209,6 +226,7 @@ impl Worker {
                 self.to_say.push_back(ToServer::Settings(number, result));
             }
             ToWorker::Forget(number) => _ = self.services.remove(&number),
+            ToWorker::ProgramEnded(number) => self.finish(number),
             ToWorker::Client { number, settings, give } => {
                 let Ok([client, program]) = <[OwnedFd; 2]>::try_from(descriptors) else {
                     let why = "no descriptors".to_owned();
@@ -243,8 +261,65 @@ impl Worker {
             error.to_string()
         })?;
         self.still.extend(due.map(|due| (due, index, number)));
+        if self.session(index).is_some_and(|session| session.may_be_silent()) {
+            self.look_in_a_second(index);
+        }
         self.queue(index);
         Ok(())
+    }
+
+    fn finish(&mut self, number: u64) {
+        let is_it =
+            |session: &Option<Session>| session.as_ref().is_some_and(|it| it.number == number);
+        let Some(index) = self.sessions.iter().position(is_it) else { return };
+        if let Some(session) = self.session(index) {
+            session.finish();
+        }
+        self.queue(index);
+    }
+
+    fn look_in_a_second(&mut self, index: usize) {
+        let Some(session) = self.session(index) else { return };
+        let number = session.number;
+        if !std::mem::replace(&mut session.is_timed, true) {
+            session.has_shown = false;
+            self.timed.push_back((Instant::now() + SECOND, index, number));
+        }
+    }
+
+    fn look_at_those_who_had_a_second(&mut self) {
+        if self.timed.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        while self.timed.front().is_some_and(|(when, ..)| *when <= now)
+            && let Some((_, index, number)) = self.timed.pop_front()
+        {
+            let Some(session) = self.sessions.get_mut(index).and_then(Option::as_mut) else {
+                continue;
+            };
+            if session.number != number {
+                continue;
+            }
+            session.is_timed = false;
+            let is_over = session.had_a_second(&mut self.room, &mut self.told);
+            self.tell(number);
+            if is_over {
+                self.end(index);
+            } else {
+                self.queue(index);
+            }
+        }
+    }
+
+    /// What is to be told of a session.
+    fn tell(&mut self, number: u64) {
+        for told in self.told.drain(..) {
+            self.to_say.push_back(match told {
+                Told::Ready(facts) => ToServer::Ready(number, facts),
+                Told::Failed(why) => ToServer::Failed(number, why),
+            });
+        }
     }
 
     fn insert(&mut self, session: Session) -> usize {
@@ -280,16 +355,12 @@ impl Worker {
         let Some(session) = self.sessions.get_mut(index).and_then(Option::as_mut) else { return };
         session.queued = false;
         let (turn, number) = (session.turn(&mut self.room, &mut self.told), session.number);
-        for told in self.told.drain(..) {
-            self.to_say.push_back(match told {
-                Told::Ready(facts) => ToServer::Ready(number, facts),
-                Told::Failed(why) => ToServer::Failed(number, why),
-            });
-        }
+        self.tell(number);
         match turn {
             Turn::Waiting => {}
             Turn::More => self.queue(index),
             Turn::Leaving => self.give_time(index),
+            Turn::HangingUp => self.look_in_a_second(index),
             Turn::Over => self.end(index),
         }
     }

@@ -32,6 +32,17 @@ const ROUNDS: usize = 4;
 
 /// What becomes of the bytes of a session. It sees no descriptor.
 pub(crate) trait Front {
+    /// The beginning, before anything has come.
+    fn begin(&mut self, _out: &mut Output) {}
+
+    /// Whether a client who says nothing has its program after a second.
+    fn may_be_silent(&self) -> bool {
+        false
+    }
+
+    /// It has said too little in that second.
+    fn was_silent(&mut self, _kept: &mut [u8], _out: &mut Output) {}
+
     /// Bytes of the client, with what was left of those before: how many of them are done
     /// with.
     ///
@@ -65,6 +76,8 @@ pub(crate) struct Output {
     pub facts: Option<Facts>,
     /// The client has said that nothing more will come.
     pub client_ended: bool,
+    /// Columns and rows of the client's window, if they are others.
+    pub size: Option<(u16, u16)>,
 }
 
 /// Room for what is read and put out, one session after the other.
@@ -90,6 +103,8 @@ pub(super) enum Turn {
     /// It has closed everything that it may close, and waits for the client to do so; not for
     /// long.
     Leaving,
+    /// Its client has hung up a terminal, and is looked at in a second.
+    HangingUp,
     /// It is over.
     Over,
 }
@@ -114,6 +129,11 @@ pub(super) struct Session {
     pub(super) active: Instant,
     /// It has been given its time to leave.
     pub(super) leaves: bool,
+    /// It is looked at in a second.
+    pub(super) is_timed: bool,
+    /// The program has shown something since it was decided to.
+    pub(super) has_shown: bool,
+    has_begun: bool,
     front: Box<dyn Front>,
     /// What of the client's bytes is not done with.
     partial: Vec<u8>,
@@ -136,6 +156,9 @@ impl Session {
             idle: None,
             active: Instant::now(),
             leaves: false,
+            is_timed: false,
+            has_shown: false,
+            has_begun: false,
             front,
             partial: Vec::new(),
             is_ready: false,
@@ -144,6 +167,34 @@ impl Session {
             has_failed: false,
             is_cut_off: false,
         }
+    }
+
+    /// Whether its program is to be had in a second, whatever the client says.
+    pub(super) fn may_be_silent(&self) -> bool {
+        self.front.may_be_silent()
+    }
+
+    /// Its program has ended.
+    pub(super) fn finish(&mut self) {
+        self.program.finish();
+    }
+
+    /// The second is over; whether the session is.
+    pub(super) fn had_a_second(&mut self, room: &mut Room, tell: &mut Vec<Told>) -> bool {
+        if self.is_hanging_up() {
+            return !self.has_shown;
+        }
+        if !self.is_ready && !self.has_failed {
+            self.front.was_silent(&mut self.partial, &mut room.out);
+            self.carry_out(&mut room.out, tell);
+        }
+        false
+    }
+
+    /// Whether the client of a terminal will say nothing more; it may still read.
+    fn is_hanging_up(&self) -> bool {
+        let is_stuck = self.client.is_ending() && self.program.has_pending();
+        self.program.is_terminal() && (self.client.is_at_end() || is_stuck)
     }
 
     /// Whether its client may have a program.
@@ -162,6 +213,10 @@ impl Session {
 
     /// Does what can be done, but not for too long.
     pub(super) fn turn(&mut self, room: &mut Room, tell: &mut Vec<Told>) -> Turn {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.front.begin(&mut room.out);
+            self.carry_out(&mut room.out, tell);
+        }
         for _ in 0..ROUNDS {
             // The server has taken the other end back before anybody was to have it.
             if self.program.is_gone() && !self.is_ready && !self.has_failed {
@@ -178,7 +233,11 @@ impl Session {
                 self.active = Instant::now();
             }
             if !moved {
-                return if self.is_leaving() { Turn::Leaving } else { Turn::Waiting };
+                return match () {
+                    () if self.is_leaving() => Turn::Leaving,
+                    () if self.is_hanging_up() => Turn::HangingUp,
+                    () => Turn::Waiting,
+                };
             }
         }
         Turn::More
@@ -186,8 +245,11 @@ impl Session {
 
     /// Whether it is over.
     fn verdict(&self) -> Option<Turn> {
-        let delivered = !self.program.has_pending();
+        // Nobody types any more, whether the terminal has taken all or not.
+        let is_typed = self.program.is_terminal() && (self.client.is_gone() || !self.is_ready);
+        let delivered = !self.program.has_pending() || is_typed;
         let client_is_done = self.client.is_gone()
+            || (self.program.is_terminal() && !self.is_ready && self.client.is_at_end())
             || (self.client.is_shut() && (self.client.is_at_end() || self.client_ended));
         // A program that reads on, and has closed its output, has all of the input first.
         (client_is_done && delivered).then_some(Turn::Over)
@@ -241,7 +303,15 @@ impl Session {
             }
             Err(why) => self.fail(why, tell),
         }
+        self.carry_out(out, tell);
+    }
+
+    /// Does what a front has put out.
+    fn carry_out(&mut self, out: &mut Output, tell: &mut Vec<Told>) {
         self.client_ended |= std::mem::take(&mut out.client_ended);
+        if let Some(size) = out.size.take() {
+            self.program.set_size(size);
+        }
         if let Some(facts) = out.facts.take()
             && !self.has_failed
         {
@@ -259,6 +329,7 @@ impl Session {
         let Room { scratch, out } = room;
         let taken = self.program.take(scratch.get_mut(..PORTION).unwrap_or_default());
         if let Taken::Bytes(count) = taken {
+            self.has_shown = true;
             let bytes = scratch.get(..count).unwrap_or_default();
             if self.front.program_said(&mut self.partial, bytes, out).is_err() {
                 self.has_failed = true;

@@ -10,9 +10,13 @@ use nix::unistd::{read, write};
 
 use crate::front::wire::Give;
 use crate::sys::descriptor::send_now;
+use crate::sys::terminal;
 
 /// A buffer that has become larger is not kept between sessions.
 const KEPT: usize = 128 * 1024;
+
+/// What a terminal holds at most when its program has ended.
+const MOST_SHOWN: usize = 256 * 1024;
 
 /// What reading came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub(super) struct Side {
     shut: bool,
     pending: Vec<u8>,
     written: usize,
+    /// Its program has ended: what is there is read, but no more than so much.
+    rest: Option<usize>,
 }
 
 impl Side {
@@ -55,7 +61,33 @@ impl Side {
             shut: false,
             pending: Vec::new(),
             written: 0,
+            rest: None,
         }
+    }
+
+    /// Whether it is a terminal's.
+    pub(super) fn is_terminal(&self) -> bool {
+        self.kind == Give::Terminal
+    }
+
+    /// The window of the client has another size.
+    pub(super) fn set_size(&self, size: (u16, u16)) {
+        if self.is_terminal() {
+            // Of a terminal that nobody has any more.
+            let _ = terminal::set_size(&self.descriptor, size);
+        }
+    }
+
+    /// The program has ended, whoever else has its terminal: what it has shown is still there.
+    pub(super) fn finish(&mut self) {
+        if self.is_terminal() && self.rest.is_none() {
+            (self.rest, self.can_read) = (Some(MOST_SHOWN), true);
+        }
+    }
+
+    /// Whether an end has been announced, which may stand behind what is not read yet.
+    pub(super) fn is_ending(&self) -> bool {
+        self.at_end || self.end_announced
     }
 
     /// What the poll says.
@@ -100,6 +132,10 @@ impl Side {
 
     /// Reads what there is.
     pub(super) fn take(&mut self, buffer: &mut [u8]) -> Taken {
+        if self.rest == Some(0) {
+            self.lose();
+            return self.end();
+        }
         let number = self.descriptor.as_raw_fd();
         let result = match self.kind {
             Give::Socket => recv(number, buffer, MsgFlags::MSG_DONTWAIT),
@@ -111,7 +147,13 @@ impl Side {
                 // A stream that gave less has no more, and announces what comes.
                 let all = self.kind == Give::Socket && count < buffer.len();
                 self.can_read = !all || self.end_announced;
+                self.rest = self.rest.map(|rest| rest.saturating_sub(count));
                 Taken::Bytes(count)
+            }
+            // Nobody who is left in the background is waited for.
+            Err(Errno::EAGAIN) if self.rest.is_some() => {
+                self.lose();
+                self.end()
             }
             Err(Errno::EAGAIN) => {
                 self.can_read = false;

@@ -96,6 +96,9 @@ impl Server {
         if child.keeps_its_number() && end != End::Unknown {
             self.hold_group(&client, &child);
         }
+        if let Some(number) = child.front {
+            self.program_of_client_ended(number);
+        }
         let failure = self.failure_of(&client, child.pid, end);
         let time = self.reactor.now.saturating_duration_since(client.since);
         self.end(client, &SessionEnd::Ended(child.pid, end, failure));

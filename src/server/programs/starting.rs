@@ -164,7 +164,13 @@ impl Server {
         let what = (label, definition.attributes.log.on_success);
         let client = self.begin(service, what, (whom, start.peer_id), (Some(pid), permit));
         let (now, limits) = (self.reactor.now, &definition.attributes.limits);
-        let kept = KeptConnection::of(started.socket, definition, before);
+        // Whose program has a terminal, of which somebody who is left may keep hold.
+        let has_terminal = definition.attributes.front.has_terminal();
+        let fronted = start.facts.fronted.as_ref().filter(|_| has_terminal);
+        let front = fronted.and_then(|fronted| fronted.number);
+        let watched = front.and_then(|number| self.sessions.fronting.take_watched(number));
+        let kept = KeptConnection::of(started.socket, definition, before)
+            .or_else(|| watched.map(KeptConnection::watched));
         // What moves on one behind a front, its worker sees.
         let is_seen = kept.is_some() && !definition.attributes.front.has_tls();
         let still = limits.idle_timeout.filter(|_| is_seen);
@@ -175,6 +181,7 @@ impl Server {
             listener: start.listener,
             peer_socket: None,
             kept,
+            front,
             watched: still.map(|limit| Box::new(IdleWatch::new(limit, Movement::since(now)))),
             stderr,
             group,

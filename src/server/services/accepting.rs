@@ -56,7 +56,7 @@ impl Server {
                 }
                 let holds = held_for(&service.action);
                 let front = &service.attributes.front;
-                let fronted = front.proxy_protocol != ProxyProtocol::No || front.has_tls();
+                let fronted = front.proxy_protocol != ProxyProtocol::No || front.need_worker();
                 self.accept(key, holds, fronted);
             }
         }

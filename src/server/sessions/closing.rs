@@ -50,6 +50,11 @@ impl KeptConnection {
         })
     }
 
+    /// The connection of a client whose program has a terminal: to see what moves there.
+    pub(in crate::server) fn watched(socket: OwnedFd) -> Self {
+        Self { socket, linger: Linger::No, since: since_boot() }
+    }
+
     /// Whether closing it now would cost the client something of the answer.
     pub(in crate::server) fn would_lose(&self) -> bool {
         if self.linger == Linger::No {
@@ -72,7 +77,11 @@ fn keeps(service: &Service) -> bool {
     let attributes = &service.attributes;
     let is_wanted =
         attributes.process.linger != Linger::No || attributes.limits.idle_timeout.is_some();
-    is_wanted && !service.wait && service.socket_type != SocketType::Dgram
+    // A terminal is no connection, and whoever is still on it has it with its worker.
+    is_wanted
+        && !attributes.front.has_terminal()
+        && !service.wait
+        && service.socket_type != SocketType::Dgram
 }
 
 /// What is kept of a program that has ended.

@@ -17,7 +17,9 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use super::holding::Caller;
 use crate::admission::Reason;
+use crate::config::model::TerminalSize;
 use crate::front::alerts;
+use crate::front::wire::Give;
 use crate::log::events;
 use crate::net::fronted::{Fact, Fronted};
 use crate::net::listener::{Bound, Connection};
@@ -26,9 +28,13 @@ use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::services::accepting::local_address;
 use crate::sys::descriptor;
+use crate::sys::terminal::{self, Terminal};
 
 /// So many for each processor wait for the end of their handshake.
 const FOR_EACH: usize = 4 * 64;
+
+/// TERM where nobody says anything.
+const UNKNOWN_TERMINAL: &str = "dumb";
 
 /// Somebody who is with a worker, and has no program yet.
 #[derive(Debug)]
@@ -45,6 +51,8 @@ pub(in crate::server) struct Fronting {
     all: HashMap<u64, Handshake>,
     /// In the order in which they came; some may be gone.
     order: VecDeque<u64>,
+    /// Connections of clients on terminals, for whom it is looked whether they move.
+    watched: HashMap<u64, OwnedFd>,
     /// Numbers are never used again.
     last: u64,
     /// Numbers of settings neither.
@@ -58,10 +66,16 @@ impl Fronting {
         Self {
             all: HashMap::new(),
             order: VecDeque::new(),
+            watched: HashMap::new(),
             last: 0,
             last_settings: 0,
             most: FOR_EACH.saturating_mul(processors),
         }
+    }
+
+    /// The connection of a client, if it is to be looked at.
+    pub(in crate::server) fn take_watched(&mut self, number: u64) -> Option<OwnedFd> {
+        self.watched.remove(&number)
     }
 
     pub(in crate::server) fn len(&self) -> usize {
@@ -106,8 +120,9 @@ impl Server {
             // He understands nothing of what is said here.
             return self.turn_away(Caller::Taken { listener, connection, told: true }, reason);
         }
+        let reason = self.reason_of_front(service);
         let Some(settings) = settings else {
-            return self.refuse_for(service, connection.whom(), Reason::Tls, alerts::INTERNAL);
+            return self.refuse_for(service, connection.whom(), reason, alerts::INTERNAL);
         };
         while self.sessions.fronting.len() >= self.sessions.fronting.most
             && let Some(oldest) = self.sessions.fronting.oldest()
@@ -116,9 +131,9 @@ impl Server {
         }
         let number = self.sessions.fronting.last.saturating_add(1);
         self.sessions.fronting.last = number;
-        let given = a_pair().and_then(|(ours, theirs)| {
+        let given = self.both_ends(service).and_then(|(ours, theirs, give)| {
             let both = [connection.socket.as_raw_fd(), theirs.as_raw_fd()];
-            self.give_to_worker(service, &settings, number, both)?;
+            self.give_to_worker(service, &settings, (number, give), both)?;
             Ok(ours)
         });
         match given {
@@ -128,9 +143,30 @@ impl Server {
                 if let Some(label) = label.filter(|_| self.exhaustion_is_new()) {
                     events::trouble(&label, "front", &error);
                 }
-                self.refuse_for(service, connection.whom(), Reason::Tls, alerts::INTERNAL);
+                self.refuse_for(service, connection.whom(), reason, alerts::INTERNAL);
             }
         }
+    }
+
+    /// What a client is refused for that does not come through.
+    fn reason_of_front(&self, service: Key) -> Reason {
+        let state = self.services.all.get(service);
+        let has_tls = state.is_some_and(|state| state.service.attributes.front.has_tls());
+        if has_tls { Reason::Tls } else { Reason::Terminal }
+    }
+
+    /// What is to be the program's, and what is a worker's: a terminal, or a pair of sockets.
+    fn both_ends(&self, service: Key) -> io::Result<(OwnedFd, OwnedFd, Give)> {
+        let state = self.services.all.get(service).map(|state| &state.service);
+        let Some(service) = state.filter(|service| service.attributes.front.has_terminal()) else {
+            let (ours, theirs) = a_pair()?;
+            return Ok((ours, theirs, Give::Socket));
+        };
+        let terminal = Terminal::open()?;
+        let TerminalSize { columns, rows } = service.attributes.front.pty_size;
+        terminal::set_size(&terminal.master, (columns, rows))?;
+        terminal.give_to(service.account.uid)?;
+        Ok((terminal.slave, terminal.master, Give::Terminal))
     }
 
     /// The worker has the connection; what is to be the program's is kept.
@@ -141,7 +177,14 @@ impl Server {
         let due = self.reactor.now.checked_add(patience).unwrap_or(self.reactor.now);
         let before = connection.fronted.as_deref().cloned().unwrap_or_default();
         let local = before.local.or_else(|| self.local_of(listener, connection));
-        let fronted = Some(Rc::new(Fronted { local, facts: Vec::new(), ..before }));
+        let fronted =
+            Some(Rc::new(Fronted { local, number: Some(number), facts: Vec::new(), ..before }));
+        let is_watched = state.is_some_and(|it| {
+            let attributes = &it.service.attributes;
+            let idles = attributes.limits.idle_timeout.is_some();
+            attributes.front.has_terminal() && !attributes.front.has_tls() && idles
+        });
+        let watched = is_watched.then(|| connection.socket.try_clone().ok()).flatten();
         let connection = Connection {
             socket: descriptor::raise_held(ours),
             peer: connection.peer,
@@ -149,6 +192,9 @@ impl Server {
             fronted,
         };
         let fronting = &mut self.sessions.fronting;
+        if let Some(watched) = watched {
+            fronting.watched.insert(number, watched);
+        }
         fronting.all.insert(number, Handshake { listener, connection, due });
         fronting.note(number);
         self.reactor.timers.set(due, Timer::Front(number));
@@ -177,8 +223,21 @@ impl Server {
             return;
         };
         let mut fronted = connection.fronted.as_deref().cloned().unwrap_or_default();
+        let service = self.services.listeners.get(listener).map(|it| it.service);
+        let state = service.and_then(|service| self.services.all.get(service));
+        let Some(front) = state.map(|state| &state.service.attributes.front) else { return };
         for (fact, value) in facts {
-            fronted.add(fact, value.as_bytes());
+            let is_known = match fact {
+                Fact::Terminal => front.telnet,
+                _ => front.has_tls(),
+            };
+            if is_known {
+                fronted.add(fact, value.as_bytes());
+            }
+        }
+        if front.has_terminal() {
+            let name = front.term.as_deref().unwrap_or(UNKNOWN_TERMINAL);
+            fronted.add(Fact::Terminal, name.as_bytes());
         }
         let connection = Connection { fronted: Some(Rc::new(fronted)), ..connection };
         self.admit_fronted(listener, connection);
@@ -186,13 +245,15 @@ impl Server {
 
     /// A client is given up before it had a program: closing our end tells its worker.
     pub(super) fn give_up_fronted(&mut self, number: u64, why: &str) {
+        let _ = self.sessions.fronting.take_watched(number);
         let Some(Handshake { listener, connection, .. }) = self.take_fronted(number) else {
             return;
         };
         let Some(service) = self.services.listeners.get(listener).map(|it| it.service) else {
             return;
         };
-        self.refuse_for(service, connection.whom(), Reason::Tls, alerts::known(why));
+        let reason = self.reason_of_front(service);
+        self.refuse_for(service, connection.whom(), reason, alerts::known(why));
     }
 
     /// A handshake has had its time.

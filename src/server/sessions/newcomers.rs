@@ -126,11 +126,11 @@ impl Server {
             self.take_to_front(listener, owner, connection);
             return None;
         }
-        let has_tls = front.has_tls();
+        let needs_worker = front.need_worker();
         let (mode, patience) = (front.proxy_protocol, front.proxy_timeout);
         if !self.admission.may_speak_for_others(state.admission, connection.peer) {
             if mode == ProxyProtocol::Accept {
-                if has_tls {
+                if needs_worker {
                     self.take_to_front(listener, owner, connection);
                     return None;
                 }
@@ -226,7 +226,8 @@ impl Server {
         let Some((owner, id)) = self.service_of(&newcomer) else {
             return self.turn_away_newcomer(newcomer, &header, Reason::Gone);
         };
-        if self.services.all.get(owner).is_some_and(|it| it.service.attributes.front.has_tls()) {
+        if self.services.all.get(owner).is_some_and(|it| it.service.attributes.front.need_worker())
+        {
             let listener = newcomer.listener;
             let taken = header::take(newcomer.connection, &header, &mut self.reactor.scratch);
             if let Some(connection) = taken {

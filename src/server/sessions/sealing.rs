@@ -62,7 +62,7 @@ impl Server {
         service: &Service,
         before: Option<Key>,
     ) -> Option<Rc<SealedSettings>> {
-        if !service.attributes.front.has_tls() {
+        if !service.attributes.front.need_worker() {
             return None;
         }
         let keys =
@@ -80,10 +80,13 @@ impl Server {
     fn seal(&mut self, service: &Service, keys: Vec<OwnedFd>) -> io::Result<SealedSettings> {
         let attributes = &service.attributes.front;
         let user = attributes.front_user.ok_or_else(|| io::Error::other("no user for it"))?;
-        let tickets = self.sessions.tickets.of(&service.label, self.reactor.now)?;
-        self.expect_old_tickets();
+        let mut tickets = Vec::new();
+        if attributes.has_tls() {
+            tickets = self.sessions.tickets.of(&service.label, self.reactor.now)?;
+            self.expect_old_tickets();
+        }
         let authorities = attributes.tls_ca.as_ref().map(|it| it.certificates.clone());
-        let settings = Kind::Tls(Tls {
+        let tls = Tls {
             chains: attributes.tls.iter().map(|it| it.chain.clone()).collect(),
             versions: (attributes.tls_versions.old, attributes.tls_versions.new),
             alpn: attributes.tls_alpn.clone(),
@@ -94,7 +97,12 @@ impl Server {
             authorities: authorities.unwrap_or_default(),
             idle: service.attributes.limits.idle_timeout,
             tickets,
-        });
+        };
+        let settings = match (attributes.has_tls(), attributes.has_terminal()) {
+            (true, false) => Kind::Tls(tls),
+            (true, true) => Kind::TlsTerminal(tls, attributes.telnet),
+            (false, _) => Kind::Terminal(attributes.telnet),
+        };
         let bytes = postcard::to_allocvec(&settings).map_err(io::Error::other)?;
         let mut memory = memory_file()?;
         memory.write_all(&bytes)?;

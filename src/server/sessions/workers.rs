@@ -142,7 +142,7 @@ impl Server {
         &mut self,
         service: Key,
         settings: &SealedSettings,
-        number: u64,
+        (number, give): (u64, Give),
         descriptors: [RawFd; 2],
     ) -> io::Result<()> {
         let own = settings.has_own.then_some(service);
@@ -156,7 +156,7 @@ impl Server {
             wire.say(&ToWorker::Settings(settings.number), &files)?;
             worker.knows.insert(settings.number);
         }
-        let client = ToWorker::Client { number, settings: settings.number, give: Give::Socket };
+        let client = ToWorker::Client { number, settings: settings.number, give };
         wire.say(&client, &descriptors)?;
         worker.clients.insert(number);
         Ok(())
@@ -296,6 +296,17 @@ impl Server {
                 self.give_up_fronted(number, alerts::CLOSED);
                 had
             }
+        }
+    }
+
+    /// A program has ended that had a client of some worker, perhaps on a terminal that somebody
+    /// else has still.
+    pub(in crate::server) fn program_of_client_ended(&mut self, number: u64) {
+        let workers = self.sessions.workers.all.iter();
+        let mut having = workers.filter(|(_, worker)| worker.clients.contains(&number));
+        if let Some(wire) = having.next().and_then(|(_, worker)| worker.wire.as_ref()) {
+            // If it cannot be told now, the session ends when nobody has the terminal.
+            let _ = wire.say(&ToWorker::ProgramEnded(number), &[]);
         }
     }
 

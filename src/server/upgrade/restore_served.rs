@@ -155,6 +155,8 @@ impl Server {
             listener,
             peer_socket,
             kept,
+            // Its worker goes on alone.
+            front: None,
             watched: watched.map(Box::new),
             stderr: handed.pipe.and_then(|place| *taken.pipes.get(place)?),
             group: handed.group.and_then(|path| self.find_group(&path, taken)),

@@ -81,7 +81,7 @@ use descriptors::{keep_stdio_only, own_numbers, take_descriptors, take_own_table
 pub(super) use slot::{Armed, ChildSlot, NotMade, Running, Settled};
 use steps::{
     change_directory, confine_to_paths, forbid_privileges, greet, limit, set_signal_mask,
-    take_own_session,
+    take_own_session, take_terminal,
 };
 use user::{change_user, give_up_capabilities, leave_keyring};
 
@@ -188,6 +188,7 @@ unsafe fn prepare_and_exec(birth: &Birth) -> (Stage, isize) {
         let steps = &*job.steps;
         let result = own_numbers(&job.numbers, arrived.as_ref()).and_then(|numbers| {
             keep_stdio_only(numbers)?;
+            take_terminal(steps)?;
             limit(steps)?;
             change_directory(steps)?;
             give_up_capabilities(steps)?;

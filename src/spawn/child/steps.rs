@@ -6,10 +6,26 @@ use crate::spawn::numbers::Numbers;
 use crate::spawn::stage::Stage;
 use crate::spawn::steps::{ResourceLimit, Steps};
 
+/// TIOCSCTTY, as everywhere but on MIPS, PowerPC and SPARC; `libc` has it in different types.
+#[allow(clippy::cast_possible_truncation, reason = "64-bit only")]
+#[allow(clippy::unnecessary_cast, reason = "signed with musl")]
+#[allow(clippy::cast_sign_loss, reason = "positive")]
+const TAKE_TERMINAL: usize = libc::TIOCSCTTY as usize;
+
 /// A session of its own, and with it a group of processes.
 pub(super) unsafe fn take_own_session() -> StepResult {
     // SAFETY: no pointers.
     check(Stage::Session, unsafe { call(libc::SYS_setsid, 0, 0, 0, 0, 0) })
+}
+
+/// Standard input becomes the terminal of the session, which has none yet; the program's group
+/// is in its foreground then.
+pub(super) unsafe fn take_terminal(steps: &Steps) -> StepResult {
+    if !steps.terminal {
+        return Ok(());
+    }
+    // SAFETY: plain numbers: nobody's terminal is taken away.
+    check(Stage::Terminal, unsafe { call(libc::SYS_ioctl, 0, TAKE_TERMINAL, 0, 0, 0) })
 }
 
 pub(super) unsafe fn limit(steps: &Steps) -> StepResult {
