@@ -34,6 +34,7 @@ use crate::log::{events, sink};
 use crate::server;
 use crate::spawn::sandbox::cgroup;
 use crate::spawn::stub;
+use crate::sys::process;
 use crate::upgrade::Invitation;
 
 /// Bad configuration, or nothing to serve.
@@ -51,6 +52,7 @@ pub fn run() -> ExitCode {
     if argv0.as_ref().is_some_and(|argv0| argv0 == stub::NAME) {
         return ExitCode::from(stub::run(arguments));
     }
+    process::leave_threads_of_others_alone();
     if serves_for_another() {
         return ExitCode::SUCCESS;
     }

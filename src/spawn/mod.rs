@@ -46,6 +46,7 @@ use nix::unistd::{Uid, pipe2};
 use crate::config::model::StderrTo;
 use crate::sys::descriptor::{LOWEST, of, raise, set_nonblocking};
 use crate::sys::fd;
+use crate::sys::process;
 use channel::Channel;
 use child::{ChildSlot, NotMade, Running, Settled};
 use dumpable::{Dumpable, Memory};
@@ -191,7 +192,9 @@ impl Spawner {
     /// # Errors
     /// When the system has no descriptors or no memory.
     pub(crate) fn new(way: Way) -> io::Result<Self> {
-        let can_share = child::can_share() && way != Way::Forking;
+        // What emulates a processor does not know children that share our memory.
+        let can_share =
+            child::can_share() && way != Way::Forking && !process::has_threads_of_others();
         let (reader, failure) =
             pipe2(OFlag::O_CLOEXEC).map_err(of("pipe2, for children that fail"))?;
         // First, since it may have the number that the other is to have.

@@ -7,9 +7,10 @@ use std::ffi::{CStr, OsStr, c_char, c_int};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::libc;
 use nix::poll::PollFlags;
@@ -169,12 +170,52 @@ pub(crate) enum ForkSide {
     Child,
 }
 
+/// How many threads there are that are not ours.
+static THREADS_OF_OTHERS: AtomicUsize = AtomicUsize::new(0);
+
+/// To be called before anything else: whoever is there beside us is no thread of ours. What
+/// emulates another processor (QEMU) has some, and sees to them at a fork. One that takes our
+/// signals is not to be left alone.
+pub(crate) fn leave_threads_of_others_alone() {
+    let own = std::process::id().to_string();
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let others = tasks.filter(|task| *task.file_name() != *own && takes_no_signal(&task.path()));
+    THREADS_OF_OTHERS.store(others.count(), Ordering::Relaxed);
+}
+
+/// Whether a thread has the signals blocked that are for a server.
+fn takes_no_signal(task: &Path) -> bool {
+    let ours = [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGTERM,
+        libc::SIGCHLD,
+    ];
+    let status = std::fs::read_to_string(task.join("status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    ours.iter().all(|signal| mask & (1 << (signal - 1)) != 0)
+}
+
+/// Whether somebody else has threads here.
+#[must_use]
+pub(crate) fn has_threads_of_others() -> bool {
+    THREADS_OF_OTHERS.load(Ordering::Relaxed) > 0
+}
+
+/// 0 if there is no /proc: there is one at least, a folder without any is not the kernel's.
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
 /// An error if this process has threads beside the one that asks, or if that cannot be told.
 fn have_no_threads() -> io::Result<()> {
-    // There is one at least: a folder without any is not the kernel's.
-    let are_some = match std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count) {
-        1 => false,
-        2.. => true,
+    let others = THREADS_OF_OTHERS.load(Ordering::Relaxed);
+    let are_some = match threads() {
+        count @ 1.. => count > others + 1,
         // SAFETY: for a process with one thread this does nothing (unshare(2)), for others
         // it is an error.
         0 => match unsafe { libc::unshare(libc::CLONE_THREAD) } {

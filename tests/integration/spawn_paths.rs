@@ -2,9 +2,13 @@
 //! faster way, and where the server has many descriptors.
 
 use std::io::Write;
+use std::process::Command;
 
 use crate::child_checks;
-use crate::common::{Setup, free_port, read_all, read_line, shell, tcp, tcp_line};
+use crate::common::control::upgrade;
+use crate::common::{
+    Folder, Setup, free_port, need_program, read_all, read_line, shell, tcp, tcp_line,
+};
 
 fn forking() -> Setup {
     Setup::new().arg("--spawn").arg("fork")
@@ -140,4 +144,44 @@ fn among_many_a_hundred_at_once_each_get_their_own_connection() {
     }
     let _ = daemon.wait_count(100, |line| line.about("ended", port));
     daemon.wait_childless();
+}
+
+const THREAD: &str = r"
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+static void *rest(void *nothing) { for (;;) pause(); return nothing; }
+__attribute__((constructor)) static void begin(void) {
+    sigset_t all, before;
+    pthread_t it;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_create(&it, 0, rest, 0);
+    pthread_sigmask(SIG_SETMASK, &before, 0);
+}
+";
+
+/// What emulates another processor has threads, which are there before anything of ours.
+#[test]
+fn threads_of_others_are_left_alone_and_programs_are_forked() {
+    if !need_program("cc") {
+        return;
+    }
+    let folder = Folder::new();
+    let (source, library) = (folder.write("thread.c", THREAD), folder.name("thread.so"));
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-pthread", "-o", &library]).arg(source);
+    assert!(cc.status().unwrap().success());
+    let port = free_port();
+    let setup = Setup::new().controlled().env("LD_PRELOAD", &library);
+    let daemon = setup.start_in(folder, &tcp_line(port, "/bin/echo echo hello"));
+    let tasks = || std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().count();
+    for _ in 0..2 {
+        assert_eq!(tasks(), 2);
+        assert_eq!(read_all(tcp(port)), "hello\n");
+        let _ = daemon.reload(&tcp_line(port, "/bin/echo echo hello"));
+        upgrade(&daemon);
+    }
+    let ways = daemon.said("spawning");
+    assert!(ways.iter().all(|line| line.get("way") == Some("forking")), "{ways:?}");
 }
