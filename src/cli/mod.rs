@@ -96,6 +96,9 @@ pub enum Command {
     /// After the end of a server: read what its programs write to standard error.
     #[command(hide = true)]
     ReadStderr,
+    /// Make a certificate, with its key on standard input.
+    #[command(hide = true)]
+    MakeCertificate,
     /// After the end of a server: let the service manager start the next in its group.
     #[command(hide = true)]
     ReleaseGroups,
@@ -326,6 +329,9 @@ pub struct Run {
     /// An attribute of the service, such as instances=4, or wait=yes or user=NAME; see oxinetd.conf(5)
     #[arg(short = 'o', value_name = "NAME=VALUE")]
     pub options: Vec<String>,
+    /// Speak TLS, with a certificate and its key (PEM files), or one made on the spot
+    #[arg(long, value_name = "CERT,KEY|self-signed", value_parser = run_tls)]
+    pub tls: Option<RunTls>,
     /// Datagrams: one program per peer (with -o wait=yes one for all)
     #[arg(long)]
     pub udp: bool,
@@ -345,6 +351,28 @@ pub struct Run {
     pub common: Common,
 }
 
+/// `--tls` of `run`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunTls {
+    /// A certificate made on the spot.
+    SelfSigned,
+    /// The files of a certificate and its key.
+    Files(String, String),
+}
+
+/// What `--tls` says.
+fn run_tls(text: &str) -> Result<RunTls, String> {
+    match text.split_once(',') {
+        Some((own, key)) if !own.is_empty() && !key.is_empty() => {
+            Ok(RunTls::Files(own.to_owned(), key.to_owned()))
+        }
+        None if text == "self-signed" => Ok(RunTls::SelfSigned),
+        _ => Err("write the files of a certificate and its key, as `site.pem,site.key`, or \
+                  `self-signed`"
+            .to_owned()),
+    }
+}
+
 const RUN_EXAMPLES: &str = "\
 Examples:
   oxinetd run 8080 -- date               then: nc localhost 8080
@@ -353,6 +381,8 @@ Examples:
   oxinetd run -o max_clients=1 8080 -- cat page
   oxinetd run --udp 7777 -- cat
   oxinetd run --telnet 2323 -- python3   then: telnet localhost 2323
+  oxinetd run --tls self-signed 8443 -- date
+                                         then: openssl s_client -connect localhost:8443
   oxinetd run /tmp/ps.sock -- ps ax      then: nc -U /tmp/ps.sock";
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `serve` | `oxinetd FILE`, `oxinetd run`: from arguments to a server that runs |
 //! | `background` | leaving the terminal, and where the log goes then |
+//! | `self_signed` | a certificate made on the spot, for `run` |
 //! | `endpoints` | opening the control socket and the endpoint for metrics |
 //! | `upgrade` | the other side of an upgrade: being tried out, taking over |
 //! | `compat` | run under the name of inetd or xinetd |
@@ -18,6 +19,7 @@ mod client;
 mod compat;
 mod endpoints;
 mod output;
+mod self_signed;
 mod serve;
 mod upgrade;
 
@@ -85,6 +87,7 @@ fn as_ourselves() -> Result<(), CommandFailure> {
         Some(Command::TryUpgrade(trial)) => upgrade::try_upgrade(trial),
         Some(Command::ReadStderr) => server::read_for_others().map_err(refused("stderr")),
         Some(Command::ReleaseGroups) => cgroup::release().map_err(refused("cgroup")),
+        Some(Command::MakeCertificate) => self_signed::make_certificate(),
         Some(Command::Stop(stop)) => client::stop(&stop),
         Some(Command::Start(start)) => client::start(&start),
         Some(Command::Kill(kill)) => client::kill(&kill),

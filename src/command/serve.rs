@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::cli::compat::Pid;
-use crate::cli::{Common, LogFormat, Run, ServeArguments, SpawnWay};
+use crate::cli::{Common, LogFormat, Run, RunTls, ServeArguments, SpawnWay};
 use crate::config::diagnostic::Severity;
 use crate::config::lookup::{AT_LEISURE, AT_START, Manner, System, set_front_user};
 use crate::config::model::Service;
@@ -27,6 +27,7 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use super::background::{Background, background, log_of_ours, say_lost};
 use super::check;
+use super::self_signed::SelfSigned;
 use super::{CONFIGURATION, CommandFailure, SYSTEM, USAGE, endpoints, refused, upgrade};
 
 /// Descriptors that reading a configuration takes, with some to spare.
@@ -136,7 +137,7 @@ pub(super) fn run(run: Run) -> Result<(), CommandFailure> {
     upgrade::start_log(&run.common, "info", parcel.as_ref())?;
     let bare_port = (!run.endpoint.contains([':', '/', '@'])).then(|| run.endpoint.clone());
     let job = ServeJob {
-        load: loader_of_line(&run),
+        load: loader_of_line(&run)?,
         common: run.common,
         strict: true,
         pid_file: Pid::None,
@@ -151,14 +152,27 @@ pub(super) fn run(run: Run) -> Result<(), CommandFailure> {
     run_server(job, parcel)
 }
 
-pub(super) fn loader_of_line(run: &Run) -> ConfigReader {
-    let Run { options, udp, endpoint, program, .. } = run;
+pub(super) fn loader_of_line(run: &Run) -> Result<ConfigReader, CommandFailure> {
+    let Run { options, udp, endpoint, program, tls, .. } = run;
     let (mut options, command) = (options.clone(), program.clone());
     let short = [(run.pty, "pty=yes"), (run.telnet, "telnet=yes")];
     options.extend(short.iter().filter(|(is_said, _)| *is_said).map(|(_, it)| (*it).to_owned()));
     let endpoint = absolute(endpoint);
-    let spec = RunSpec { endpoint, udp: *udp, options, command };
-    reading(move |system| config::from_command_line(&spec, system))
+    let made = match tls {
+        Some(RunTls::SelfSigned) => Some(SelfSigned::new()?),
+        _ => None,
+    };
+    let tls = match tls {
+        Some(RunTls::Files(own, key)) => Some((own.clone(), key.clone())),
+        _ => made.as_ref().map(SelfSigned::names),
+    };
+    let spec = RunSpec { endpoint, udp: *udp, options, command, tls };
+    set_front_user(run.common.front_user.as_deref());
+    Ok(reading(move |system| {
+        // It is there for as long as the configuration may be read.
+        let _ = &made;
+        config::from_command_line(&spec, system)
+    }))
 }
 
 /// What reads with names looked up in a certain manner.

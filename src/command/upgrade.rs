@@ -72,7 +72,7 @@ fn loader(arguments: Vec<OsString>) -> Result<ConfigReader, CommandFailure> {
     let cli = Cli::try_parse_from(arguments).map_err(no)?;
     match cli.command {
         None => Ok(serve::loader_of_file(&cli.serve)),
-        Some(Command::Run(run)) => Ok(serve::loader_of_line(&run)),
+        Some(Command::Run(run)) => serve::loader_of_line(&run),
         Some(_) => Err(no("this is not what a server is started with")),
     }
 }

@@ -40,6 +40,9 @@ pub struct Status {
     pub failed: u64,
     /// Lines of the log that its reader was too slow for.
     pub log_dropped: u64,
+    /// Processes in front of services that have ended, which they should not.
+    #[serde(default)]
+    pub front_worker_deaths: u64,
     /// Labels of services that are wrong or lack something on this machine: a program, a
     /// user, an address.
     #[serde(default)]
@@ -91,6 +94,9 @@ pub struct ServiceStatus {
     pub run_seconds: f64,
     /// Bytes of standard error that are not in the log.
     pub stderr_dropped: u64,
+    /// When the first of its certificates ends, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_certificate_expiry: Option<i64>,
     /// What is wrong: why a socket is not open, or why the last client could not be served.
     pub last_error: Option<LastError>,
     /// Who is served now; only when this service was asked for.
@@ -249,6 +255,7 @@ mod tests {
             refused: 9,
             failed: 10,
             log_dropped: 11,
+            front_worker_deaths: 14,
             not_served: vec!["x".to_owned()],
             reasons: [("x".to_owned(), "y".to_owned())].into(),
             ids: [("x".to_owned(), "z".to_owned())].into(),

@@ -33,10 +33,12 @@ pub(crate) enum Family {
     RunSeconds,
     /// Bytes of standard error that are not in the log.
     StderrDropped,
+    /// When its certificate ends.
+    CertificateExpiry,
 }
 
 /// All families, in the order in which they are written.
-pub(crate) const FAMILIES: [Family; 9] = [
+pub(crate) const FAMILIES: [Family; 10] = [
     Family::Up,
     Family::Running,
     Family::Accepted,
@@ -46,6 +48,7 @@ pub(crate) const FAMILIES: [Family; 9] = [
     Family::StartSeconds,
     Family::RunSeconds,
     Family::StderrDropped,
+    Family::CertificateExpiry,
 ];
 
 /// One service at this moment.
@@ -61,6 +64,8 @@ pub(crate) struct Sample<'a> {
     pub running: u32,
     /// What it has counted; none before the first.
     pub statistics: Option<&'a Statistics>,
+    /// When the first of its certificates ends, in seconds since 1970; none without TLS.
+    pub certificate_ends: Option<i64>,
 }
 
 /// What a family is, before its samples.
@@ -109,6 +114,11 @@ fn describe(family: Family) -> (&'static str, &'static str, &'static str) {
             "counter",
             "Bytes of standard error that are not in the log.",
         ),
+        Family::CertificateExpiry => (
+            "oxinetd_service_tls_certificate_expiry_seconds",
+            "gauge",
+            "When the first certificate of the service ends, in seconds since 1970.",
+        ),
     }
 }
 
@@ -127,6 +137,11 @@ pub(crate) fn samples(family: Family, sample: &Sample<'_>, out: &mut String) {
         Family::Accepted => one(out, statistics.accepted),
         Family::Failed => one(out, statistics.failed),
         Family::StderrDropped => one(out, statistics.stderr_dropped),
+        Family::CertificateExpiry => {
+            if let Some(ends) = sample.certificate_ends {
+                let _ = writeln!(out, "{name}{{{labels}}} {ends}");
+            }
+        }
         Family::Refused => by(out, name, &labels, "reason", &statistics.refused),
         Family::Exits => by(out, name, &labels, "status", &statistics.exits),
         Family::StartSeconds => {
@@ -197,6 +212,8 @@ pub(crate) fn server(status: &Status, memory: u64, out: &mut String) {
     gauge("oxinetd_failed_total", "counter", help, status.failed);
     let help = "Lines of the log that its reader was too slow for.";
     gauge("oxinetd_log_dropped_total", "counter", help, status.log_dropped);
+    let help = "Processes in front of services that have ended, which they should not.";
+    gauge("oxinetd_front_worker_deaths_total", "counter", help, status.front_worker_deaths);
     let help = "When the server started, in seconds since 1970.";
     gauge("process_start_time_seconds", "gauge", help, status.started);
     gauge("process_resident_memory_bytes", "gauge", "Memory of the server.", memory);
@@ -243,6 +260,7 @@ mod tests {
             up: true,
             running: 2,
             statistics: Some(statistics),
+            certificate_ends: None,
         };
         let mut out = String::new();
         samples(family, &sample, &mut out);

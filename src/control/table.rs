@@ -100,6 +100,14 @@ fn ago(time: u64) -> String {
     format!("{} ago", span(now.saturating_sub(Duration::from_secs(time))))
 }
 
+/// When a certificate ends, which is told in seconds since 1970.
+fn until(ends: i64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let left = ends.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX));
+    let time = span(Duration::from_secs(left.unsigned_abs()));
+    if left > 0 { format!("ends in {time}") } else { format!("ended {time} ago") }
+}
+
 /// `1 program`, `2 programs`.
 #[must_use]
 pub fn counted(number: impl TryInto<u64>, what: &str) -> String {
@@ -249,6 +257,9 @@ pub fn service(service: &ServiceStatus) -> String {
     say("run time", &format!("{:.3}s in all", service.run_seconds));
     if service.stderr_dropped > 0 {
         say("stderr", &format!("{} bytes are not in the log", service.stderr_dropped));
+    }
+    if let Some(ends) = service.tls_certificate_expiry {
+        say("certificate", &until(ends));
     }
     if let Some(error) = &service.last_error {
         say("error", &format!("{} ({})", error.message, ago(error.time)));

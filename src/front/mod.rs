@@ -7,6 +7,7 @@
 //! | `alerts` | why a handshake fails, in the words of the standard |
 //! | `identity` | certificates and keys as files have them |
 //! | `proxy` | the PROXY header, with which a server in front says who the client is |
+//! | `self_signed` | a certificate made on the spot |
 //! | `settings` | what a worker is told of a service |
 //! | `telnet` | the telnet protocol |
 //! | `wire` | the messages between the server and a worker |
@@ -34,6 +35,7 @@ pub(crate) mod certificate;
 pub(crate) mod channel;
 pub(crate) mod identity;
 pub(crate) mod proxy;
+pub(crate) mod self_signed;
 pub(crate) mod settings;
 pub(crate) mod telnet;
 pub(crate) mod wire;

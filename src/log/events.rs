@@ -265,6 +265,11 @@ pub fn refused(
     say(Info, service.target(), "refused", &fields);
 }
 
+/// A certificate was made on the spot.
+pub fn self_signed(fingerprint: &str) {
+    say(Info, SERVER, "certificate", &[("fingerprint", Word(fingerprint))]);
+}
+
 /// A process in front of services has ended, and so many clients with it.
 pub fn worker_died(pid: i32, (end, error): (End, Option<&dyn Display>), clients: usize) {
     let fields = [

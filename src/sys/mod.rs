@@ -25,6 +25,8 @@ pub(crate) mod proc;
 pub(crate) mod process;
 pub(crate) mod random;
 pub(crate) mod rights;
+#[forbid(unsafe_code)]
+pub(crate) mod sealed_memory;
 pub(crate) mod signals;
 pub(crate) mod socket_options;
 pub(crate) mod tcp;

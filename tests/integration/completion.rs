@@ -89,7 +89,7 @@ fn script_of(shell: &str) -> String {
     let output = command(&[]).args(["completions", shell]).output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     let script = String::from_utf8(output.stdout).unwrap();
-    for hidden in ["try-upgrade", "read-stderr", "release-groups"] {
+    for hidden in ["try-upgrade", "read-stderr", "release-groups", "make-certificate"] {
         assert!(!script.contains(hidden), "{shell}: {hidden}");
     }
     script

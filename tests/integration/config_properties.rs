@@ -308,7 +308,7 @@ proptest! {
         machine in machine(),
     ) {
         let command = command.into_iter().map(Into::into).collect();
-        check(&from_command_line(&RunSpec { endpoint, udp, options, command }, &machine));
+        check(&from_command_line(&RunSpec { endpoint, udp, options, command, tls: None }, &machine));
     }
 
     #[test]

@@ -303,12 +303,27 @@ print('PROTO=SSL' in read_all(connect(sys.argv[1])).decode())
 #[test]
 fn built_in_services_and_relays_are_behind_it_too() {
     let Some(folder) = folder() else { return };
-    let ports = free_ports(3);
+    let ports = free_ports(4);
+    let echo = format!("127.0.0.1:{}", ports[3]);
+    let (own, key) = (folder.name("site.pem"), folder.name("site.key"));
+    let echo = format!("{echo} stream tcp nowait {} internal echo\n    tls = {own} {key}\n", me());
     let target =
         format!("127.0.0.1:{} stream tcp nowait {} /usr/bin/tr tr a-z A-Z\n", ports[2], me());
     let relay = format!("    redirect = 127.0.0.1 {}\n", ports[2]);
-    let text = target + &line(&folder, ports[1], "internal", &relay);
+    let text = echo + &target + &line(&folder, ports[1], "internal", &relay);
     let daemon = Setup::new().start_in(folder, &text);
+    let script = r"
+for old in (False, True):
+    it = connect(sys.argv[1], old=old)
+    for text in (b'hello', b'y' * 100000):
+        it.sendall(text)
+        got = b''
+        while len(got) < len(text): got += it.recv(65536)
+        assert got == text
+    it.unwrap().close()
+print('good')
+";
+    assert_eq!(python(&daemon.folder, script, &[&ports[3].to_string()]).trim(), "good");
     let said = half_closed_text(&daemon.folder, ports[1]);
     assert_eq!(said.trim(), "HELLO");
 }
@@ -484,6 +499,212 @@ fn what_cannot_be_is_said() {
     let said =
         check(&format!("{port} stream tcp nowait {} /bin/cat cat\n    tls = {own} {key}\n", me()));
     assert!(said.contains("may read the key"), "{said}");
+}
+
+#[test]
+fn run_makes_a_certificate_on_the_spot() {
+    if !(need_program("openssl") && need_program("curl")) {
+        return;
+    }
+    let folder = Folder::new();
+    let control = folder.name("control");
+    let script = "read -r line; printf 'HTTP/1.0 200 OK\\r\\nContent-Length: 5\\r\\n\\r\\nhello'";
+    let words = ["run", "--tls", "self-signed", "--control", &control];
+    let words = [&words[..], &["127.0.0.1:0", "--", "sh", "-c", script]].concat();
+    let mut daemon = Setup::new().copied().run_in(folder, &words);
+    let said = |mark: usize| {
+        let line = daemon.wait_count(mark, |line| line.is("certificate")).pop().unwrap();
+        line.get("fingerprint").unwrap().to_owned()
+    };
+    let port = daemon.wait_log(|line| line.is("listening")).get("address").unwrap().to_owned();
+    let port: u16 = port.rsplit(':').next().unwrap().parse().unwrap();
+    let first = said(1);
+    assert_eq!(fingerprint_at(&daemon.folder, port), first);
+    let url = format!("https://localhost:{port}/");
+    let resolve = format!("localhost:{port}:127.0.0.1");
+    assert_eq!(output_of(&daemon.folder, &["curl", "-sSk", &url], ""), "hello");
+    // It names this machine, and is its own authority.
+    let words = ["curl", "-sS", "--cacert", "shown.pem", "--resolve", &resolve, &url];
+    assert_eq!(output_of(&daemon.folder, &words, ""), "hello");
+    // A reload keeps it, and an upgrade makes another.
+    let ask = |what: &str| daemon.answer(&[what]);
+    assert!(ask("reload").contains("0 opened, 0 closed; 0 services changed"));
+    assert_eq!(fingerprint_at(&daemon.folder, port), first);
+    let _ = ask("upgrade");
+    let second = said(2);
+    assert_ne!(first, second);
+    assert_eq!(fingerprint_at(&daemon.folder, port), second);
+    daemon.stop();
+}
+
+/// Of the certificate that a server shows, which is `shown.pem` then.
+#[track_caller]
+fn fingerprint_at(folder: &Folder, port: u16) -> String {
+    let at = format!("127.0.0.1:{port}");
+    let shown = output_of(folder, &["openssl", "s_client", "-connect", &at], "");
+    folder.write("shown.pem", &shown);
+    let words = ["openssl", "x509", "-noout", "-fingerprint", "-sha256", "-in", "shown.pem"];
+    let said = output_of(folder, &words, "");
+    said.trim().rsplit('=').next().unwrap().to_owned()
+}
+
+#[test]
+fn run_takes_the_files_of_a_certificate() {
+    let Some(folder) = folder() else { return };
+    // Names with a space.
+    fs::copy(folder.at("site.pem"), folder.at("a site.pem")).unwrap();
+    let (own, key) = (folder.name("a site.pem"), folder.name("site.key"));
+    let (pair, option) = (format!("{own},{key}"), format!("tls='{own}' {key}"));
+    for said in [["--tls", &pair], ["-o", &option]] {
+        let words = [&["run"], &said[..], &["127.0.0.1:0", "--", "env"]].concat();
+        let mut daemon = Setup::new().run(&words);
+        let port = daemon.wait_log(|line| line.is("listening")).get("address").unwrap().to_owned();
+        let words = ["openssl", "s_client", "-connect", &port, "-CAfile", "site.pem", "-quiet"];
+        let words = [&words[..], &["-verify_return_error"]].concat();
+        let said = output_of(&folder, &words, "");
+        assert!(said.contains("SSL_PROTOCOL=TLSv1.3"), "{said}");
+        daemon.stop();
+    }
+    for (said, wanted) in [
+        ("site.pem", "`self-signed`"),
+        (",site.key", "`self-signed`"),
+        ("/no/such.pem,/no/such.key", "cannot read `/no/such.pem`"),
+    ] {
+        let words = [crate::common::daemon::BINARY, "run", "--tls", said, "127.0.0.1:0"];
+        let output = client(&folder, &[&words[..], &["--", "cat"]].concat(), "");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && text.contains(wanted), "{said}: {text}");
+    }
+}
+
+#[test]
+fn the_end_of_a_certificate_and_deaths_of_workers_are_told() {
+    let Some(folder) = folder() else { return };
+    make_certificate(&folder, "later", "DNS:later.example", "900");
+    let ports = free_ports(2);
+    let more = format!("    tls += {} {}\n", folder.name("later.pem"), folder.name("later.key"));
+    let text = line(&folder, ports[0], "/bin/cat cat", &more)
+        + &format!("127.0.0.1:{} stream tcp nowait {} /bin/cat cat\n", ports[1], me());
+    let metrics = folder.name("metrics");
+    let daemon = Setup::new().controlled().arg("--metrics").arg(&metrics).start_in(folder, &text);
+    let words = ["openssl", "x509", "-noout", "-enddate", "-in", "site.pem"];
+    let end = output_of(&daemon.folder, &words, "");
+    let end = end.trim().trim_start_matches("notAfter=");
+    let end = output_of(&daemon.folder, &["date", "-d", end, "+%s"], "");
+    let service = format!("{}/tcp", ports[0]);
+    let json = daemon.answer(&["status", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let ends: Vec<_> = json["services"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["tls_certificate_expiry"])
+        .collect();
+    assert_eq!(ends[0].to_string(), end.trim());
+    assert!(ends[1].is_null());
+    let shown = daemon.answer(&["status", &service]);
+    // Within the second in which it was made, or later.
+    let is_told = |time: &str| shown.contains(&format!("certificate: ends in {time}\n"));
+    assert!(is_told("89d 23h") || is_told("90d 0h"), "{shown}");
+    let counters = || {
+        use std::io::Write as _;
+        let mut stream = std::os::unix::net::UnixStream::connect(&metrics).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+        crate::common::read_all(stream)
+    };
+    let text = counters();
+    let all: Vec<_> =
+        text.lines().filter(|line| line.starts_with("oxinetd_service_tls_cert")).collect();
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert!(all[0].contains(&service) && all[0].ends_with(&format!(" {}", end.trim())), "{all:?}");
+    assert!(text.contains("\noxinetd_front_worker_deaths_total 0\n"));
+    // A worker is there when somebody has come.
+    let script = "it = connect(sys.argv[1]); it.sendall(b'x'); print(it.recv(1) == b'x')";
+    assert_eq!(python(&daemon.folder, script, &[&ports[0].to_string()]).trim(), "True");
+    let is_worker = |pid: &u32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words).contains("front-worker")
+    };
+    let children = crate::common::procs::children(daemon.pid());
+    let worker = children.into_iter().find(is_worker).unwrap();
+    nix::sys::signal::kill(
+        crate::common::daemon::as_pid(worker),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .unwrap();
+    let _ = daemon.wait_log(|line| line.is("worker-died"));
+    wait_until("it is counted", || counters().contains("\noxinetd_front_worker_deaths_total 1\n"));
+}
+
+#[test]
+fn nobody_renegotiates() {
+    let Some(folder) = folder() else { return };
+    let port = free_port();
+    let text = line(&folder, port, "/bin/cat cat", "");
+    let daemon = Setup::new().start_in(folder, &text);
+    // It reads its orders when the handshake is over.
+    let script = r"
+import subprocess
+words = ['openssl', 's_client', '-connect', f'127.0.0.1:{sys.argv[1]}', '-tls1_2']
+it = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+said = b''
+while b'Verify return code' not in said:
+    piece = it.stdout.read1()
+    assert piece, said
+    said += piece
+it.stdin.write(b'R\n'); it.stdin.flush()
+rest = it.stdout.read()
+it.wait()
+assert b'RENEGOTIATING' in rest, rest
+print('no renegotiation' in rest.decode() or 'handshake failure' in rest.decode(), rest)
+";
+    let said = python(&daemon.folder, script, &[&port.to_string()]);
+    assert!(said.starts_with("True"), "{said}");
+    // Others are served.
+    let script = "it = connect(sys.argv[1]); it.sendall(b'x'); print(it.recv(1) == b'x')";
+    assert_eq!(python(&daemon.folder, script, &[&port.to_string()]).trim(), "True");
+}
+
+#[test]
+fn a_proxy_header_comes_before_tls() {
+    let Some(folder) = folder() else { return };
+    let port = free_port();
+    let more = "    proxy_protocol = require\n    proxy_from = 127.0.0.1\n";
+    let text = line(&folder, port, ENV, more);
+    let daemon = Setup::new().start_in(folder, &text);
+    let script = r"
+head = b'PROXY TCP4 192.0.2.1 198.51.100.2 7 443\r\n'
+new = bytes.fromhex('0d0a0d0a000d0a515549540a2111000cc0000201c6336402000701bb')
+for header in (head, new):
+    plain = socket.create_connection(('127.0.0.1', int(sys.argv[1])), timeout=50)
+    # Header and handshake may come together.
+    into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    it = context().wrap_bio(into, out)
+    try: it.do_handshake()
+    except ssl.SSLWantReadError: pass
+    plain.sendall(header + out.read())
+    said = b''
+    while True:
+        data = plain.recv(65536)
+        into.write(data) if data else into.write_eof()
+        try:
+            it.do_handshake()
+            plain.sendall(out.read())
+            while True:
+                piece = it.read(65536)
+                if not piece: break
+                said += piece
+            break
+        except ssl.SSLWantReadError: plain.sendall(out.read())
+        except ssl.SSLZeroReturnError: break
+    said = said.decode().splitlines()
+    for wanted in ('PROTO=SSL', 'REMOTE_ADDR=192.0.2.1', 'REMOTE_PORT=7', 'TCPLOCALPORT=443', 'PROXY_ADDR=127.0.0.1'):
+        assert wanted in said, (wanted, said)
+print('good')
+";
+    assert_eq!(python(&daemon.folder, script, &[&port.to_string()]).trim(), "good");
+    let line = daemon.wait_log(|line| line.is("accepted"));
+    assert_eq!(line.get("peer"), Some("192.0.2.1:7"));
 }
 
 /// Ports as arguments.

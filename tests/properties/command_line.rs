@@ -51,7 +51,7 @@ fn by_our_own(words: Vec<OsString>) -> Option<Loaded> {
         Some(Command::Check(check)) => Some(load(&check.file, &check.defaults, &machine)),
         Some(Command::Run(run)) => {
             let (endpoint, udp, options) = (run.endpoint, run.udp, run.options);
-            let spec = RunSpec { endpoint, udp, options, command: run.program };
+            let spec = RunSpec { endpoint, udp, options, command: run.program, tls: None };
             Some(from_command_line(&spec, &machine))
         }
         Some(_) => None,

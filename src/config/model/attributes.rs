@@ -290,4 +290,10 @@ impl FrontAttributes {
     pub fn need_worker(&self) -> bool {
         self.has_tls() || self.has_terminal()
     }
+
+    /// When the first of the certificates ends, in seconds since 1970.
+    #[must_use]
+    pub fn first_end(&self) -> Option<i64> {
+        self.tls.iter().filter_map(|it| it.ends).min()
+    }
 }

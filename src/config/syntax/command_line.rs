@@ -24,6 +24,8 @@ pub struct RunSpec {
     pub udp: bool,
     /// `NAME=VALUE`: every attribute, and `wait` and `user`.
     pub options: Vec<String>,
+    /// The files of a certificate and of its key: the attribute `tls`.
+    pub tls: Option<(String, String)>,
     /// The program and its arguments; `argv[0]` is as it is written.
     pub command: Vec<OsString>,
 }
@@ -42,6 +44,7 @@ pub(in crate::config) fn entry_of(
     report: &mut Report,
 ) -> Option<Entry> {
     report.opened("command line");
+    let spec = &with_tls(spec);
     let (file, places) = written(spec);
     let word = |index: usize, text: &str| {
         let range = places.get(index).cloned().unwrap_or(0..0);
@@ -79,6 +82,14 @@ pub(in crate::config) fn entry_of(
     let broken = report.errors() > 0;
     let fixed = |text: &str| word(0, text);
     Some(Entry { settings, broken, ..entry(spec, program, &words, &fixed, pseudo, lookup) })
+}
+
+/// The same with `tls` among the options.
+fn with_tls(spec: &RunSpec) -> RunSpec {
+    let pair = spec.tls.iter();
+    let said =
+        pair.map(|(own, key)| format!("tls={} {}", quote(own.as_ref()), quote(key.as_ref())));
+    RunSpec { options: said.chain(spec.options.iter().cloned()).collect(), ..spec.clone() }
 }
 
 /// What other programs call an endpoint, and what it is here.

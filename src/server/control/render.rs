@@ -189,6 +189,7 @@ impl Server {
                 up: !matches!(self.state_of(state), "failed" | "stopped" | "waiting"),
                 running: self.admission.running(state.admission),
                 statistics: state.statistics.as_deref(),
+                certificate_ends: state.service.attributes.front.first_end(),
             };
             prometheus::samples(which, &sample, &mut text);
         }
@@ -224,6 +225,7 @@ impl Server {
             refused: self.statistics.refused_total(),
             failed,
             log_dropped: sink::dropped(),
+            front_worker_deaths: self.sessions.workers.died,
             ids: not_served
                 .clone()
                 .filter_map(|it| Some((it.label.clone(), it.id.clone()?)))
@@ -264,6 +266,7 @@ impl Server {
             exits: words(&counted.exits),
             run_seconds: counted.run_time.sum().as_secs_f64(),
             stderr_dropped: counted.stderr_dropped,
+            tls_certificate_expiry: state.service.attributes.front.first_end(),
             last_error: self.what_is_wrong(state).or_else(|| counted.last_error.clone()),
             peers: None,
             others: Vec::new(),

@@ -15,8 +15,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
-use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::fcntl::OFlag;
 use nix::sys::sendfile::sendfile;
 
 use super::workers::SealedSettings;
@@ -27,8 +26,8 @@ use crate::log::events;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
-use crate::sys::descriptor::raise;
 use crate::sys::random;
+use crate::sys::sealed_memory::{memory_file, seal};
 
 /// Keys of tickets are used for new ones so long, and taken as long again.
 const FRESH: Duration = Duration::from_secs(6 * 60 * 60);
@@ -185,19 +184,4 @@ fn copied(certificate: &Certificate) -> io::Result<OwnedFd> {
         }
     }
     seal(memory)
-}
-
-fn memory_file() -> io::Result<File> {
-    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    Ok(File::from(memfd_create(c"front", flags)?))
-}
-
-/// Nobody changes it any more.
-fn seal(memory: File) -> io::Result<OwnedFd> {
-    let all = SealFlag::F_SEAL_WRITE
-        | SealFlag::F_SEAL_GROW
-        | SealFlag::F_SEAL_SHRINK
-        | SealFlag::F_SEAL_SEAL;
-    fcntl(memory.as_fd(), FcntlArg::F_ADD_SEALS(all))?;
-    Ok(raise(OwnedFd::from(memory)))
 }

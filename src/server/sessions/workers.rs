@@ -53,12 +53,21 @@ struct Worker {
     own: Option<Key>,
     /// The numbers of settings that it has been told.
     knows: HashSet<u32>,
+    /// Those that it has said are wrong.
+    complained: HashSet<u32>,
     /// Clients that it has been given and that are not over.
     clients: HashSet<u64>,
     /// Nobody needs it any more.
     is_let_go: bool,
     started: Instant,
     queued: bool,
+}
+
+impl Worker {
+    /// Whether what it says of settings is worth a line: once for those that it has been told.
+    fn may_complain(&mut self, number: u32) -> bool {
+        self.knows.contains(&number) && self.complained.insert(number)
+    }
 }
 
 /// All of them.
@@ -73,7 +82,7 @@ pub(in crate::server) struct Workers {
     /// No other one before then, and how long that was.
     not_before: Option<Instant>,
     backoff: Duration,
-    /// Deaths since the start.
+    /// Deaths of those that should not have ended.
     pub(in crate::server) died: u64,
 }
 
@@ -195,6 +204,7 @@ impl Server {
             wire: Some(wire),
             own,
             knows: HashSet::new(),
+            complained: HashSet::new(),
             clients: HashSet::new(),
             is_let_go: false,
             started: now,
@@ -271,7 +281,7 @@ impl Server {
         match message {
             ToServer::Settings(number, result) => {
                 if let Err(why) = result
-                    && worker.knows.contains(&number)
+                    && worker.may_complain(number)
                 {
                     events::trouble("front", "settings", &why.escape_debug());
                 }
@@ -314,6 +324,7 @@ impl Server {
     pub(in crate::server) fn forget_settings(&mut self, number: u32) {
         let workers = &mut self.sessions.workers.all;
         workers.each(|worker| {
+            worker.complained.remove(&number);
             if worker.knows.remove(&number)
                 && let Some(wire) = &worker.wire
             {
@@ -402,9 +413,9 @@ impl Server {
 
     fn worker_died(&mut self, worker: &Worker, end: End, failure: Option<&str>) {
         let (now, workers) = (self.reactor.now, &mut self.sessions.workers);
-        workers.died = workers.died.saturating_add(1);
         let error = failure.as_ref().map(|it| it as &dyn std::fmt::Display);
         if !worker.is_let_go {
+            workers.died = workers.died.saturating_add(1);
             events::worker_died(worker.pid, (end, error), worker.clients.len());
         }
         if now.saturating_duration_since(worker.started) < AT_ONCE {
@@ -413,5 +424,28 @@ impl Server {
         } else {
             workers.backoff = Duration::ZERO;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_complains_once_of_what_it_was_told() {
+        let mut worker = Worker {
+            pid: 1,
+            wire: None,
+            own: None,
+            knows: HashSet::from([7, 8]),
+            complained: HashSet::new(),
+            clients: HashSet::new(),
+            is_let_go: false,
+            started: Instant::now(),
+            queued: false,
+        };
+        let said: Vec<u32> =
+            [7, 9, 7, 8, 9, 8, 7].into_iter().filter(|it| worker.may_complain(*it)).collect();
+        assert_eq!(said, [7, 8]);
     }
 }

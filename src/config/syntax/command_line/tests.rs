@@ -15,6 +15,7 @@ fn spec(endpoint: &str, options: &[&str], command: &[&str]) -> RunSpec {
         udp: false,
         options: options.iter().map(|&option| option.to_owned()).collect(),
         command: command.iter().map(Into::into).collect(),
+        tls: None,
     }
 }
 
