@@ -537,6 +537,20 @@ fn run_makes_a_certificate_on_the_spot() {
     daemon.stop();
 }
 
+#[test]
+fn a_certificate_is_made_where_nobody_can_wait_for_it() {
+    if !need_program("openssl") {
+        return;
+    }
+    // Whoever has started it leaves SIGCHLD ignored, and standard input closed.
+    let words = ["run", "--tls", "self-signed", "127.0.0.1:0", "--", "date"];
+    let daemon = Setup::new().after("trap '' CHLD; exec <&-").run(&words);
+    let made = daemon.wait_log(|line| line.is("certificate"));
+    let address = daemon.wait_log(|line| line.is("listening")).get("address").unwrap().to_owned();
+    let port: u16 = address.rsplit(':').next().unwrap().parse().unwrap();
+    assert_eq!(made.get("fingerprint"), Some(&*fingerprint_at(&daemon.folder, port)));
+}
+
 /// Of the certificate that a server shows, which is `shown.pem` then.
 #[track_caller]
 fn fingerprint_at(folder: &Folder, port: u16) -> String {

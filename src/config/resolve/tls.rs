@@ -81,7 +81,11 @@ impl Resolver<'_> {
             Ok(all) => Some(all),
             Err(why) => {
                 let message = format!("`{}`: {why}", path.display());
-                self.report.error(&word.span, message).help("name a file of certificates, as PEM");
+                let help = match cfg!(feature = "tls") {
+                    true => "name a file of certificates, as PEM",
+                    false => "build it with its default features",
+                };
+                self.report.error(&word.span, message).help(help);
                 None
             }
         }
