@@ -12,7 +12,7 @@
 //! | [`attribute`] | the one table of attributes |
 //! | `syntax` | each spelling of a file becomes entries |
 //! | `resolve` | entries become services |
-//! | [`print`] | services as inetd.conf |
+//! | [`mod@print`] | services as inetd.conf |
 //! | `loading`, `import` | all of that for what a command line names |
 //!
 //! Each names those above it only.

@@ -26,7 +26,7 @@
 //!    waits for whom, and what is delivered before a close, is the session's business. When
 //!    the client may have its program, it puts facts ([`crate::net::fronted::Fact`]) into its
 //!    output, be they none.
-//! 3. Its line in [`worker::fronts::make`].
+//! 3. Its line in `worker::fronts`, in `make`.
 //! 4. In the server, `server::sessions::fronting` hands a connection over where a service has
 //!    settings. Of the two descriptors, the second may be a terminal's (`Give::Terminal`).
 
