@@ -31,6 +31,8 @@ use crate::sys::process;
 
 /// Workers that are shared, at most, unless it is said how many.
 const MOST: usize = 4;
+/// Letters of what one says of settings that are in the log.
+const LONGEST_COMPLAINT: usize = 200;
 /// How soon one that is ended is looked for.
 const LOOK: Duration = Duration::from_millis(5);
 /// How soon those of the program before us are.
@@ -283,6 +285,7 @@ impl Server {
                 if let Err(why) = result
                     && worker.may_complain(number)
                 {
+                    let why: String = why.chars().take(LONGEST_COMPLAINT).collect();
                     events::trouble("front", "settings", &why.escape_debug());
                 }
                 true
