@@ -396,6 +396,43 @@ print('good')
 }
 
 #[test]
+fn a_worker_of_a_service_that_has_gone_goes_with_its_last_client() {
+    let Some(folder) = folder() else { return };
+    let ports = free_ports(2);
+    let stays = format!("127.0.0.1:{} stream tcp nowait {} /bin/date date\n", ports[1], me());
+    let own = line(&folder, ports[0], "/bin/cat cat", "    front_workers = own\n");
+    let daemon = Setup::new().start_in(folder, &(own + &stays));
+    let script = r"
+import subprocess
+pid, file, text = int(sys.argv[2]), sys.argv[3], sys.argv[4]
+def workers():
+    said = subprocess.run(['ps', '-o', 'args=', '--ppid', str(pid)], capture_output=True, text=True)
+    return said.stdout.count('front-worker')
+def until(what):
+    deadline = time.monotonic() + 30
+    while not what(): assert time.monotonic() < deadline; time.sleep(0.01)
+def refused():
+    try: socket.create_connection(('127.0.0.1', int(sys.argv[1]))).close()
+    except OSError: return True
+it = connect(sys.argv[1])
+it.sendall(b'x'); assert it.recv(1) == b'x'
+assert workers() == 1
+open(file, 'w').write(text)
+os.kill(pid, 1)
+until(refused)
+it.sendall(b'y'); assert it.recv(1) == b'y'
+assert workers() == 1
+it.close()
+until(lambda: workers() == 0)
+print('good')
+";
+    let (port, pid) = (ports[0].to_string(), daemon.pid().to_string());
+    let file = daemon.folder.name("inetd.conf");
+    let words = [port.as_str(), pid.as_str(), file.as_str(), stays.as_str()];
+    assert_eq!(python(&daemon.folder, script, &words).trim(), "good");
+}
+
+#[test]
 fn sessions_live_through_an_upgrade_and_a_reload() {
     let Some(folder) = folder() else { return };
     let port = free_port();
@@ -494,6 +531,10 @@ fn what_cannot_be_is_said() {
     let said =
         check(&format!("{port} stream tcp wait {} /bin/cat cat\n    tls = {own} {key}\n", me()));
     assert!(said.contains("cannot be"), "{said}");
+    // Said for all services: whoever believes it of this one is told.
+    let all = format!(".defaults\n    tls = {own} {key}\n");
+    let said = check(&format!("{all}{port} stream tcp wait {} /bin/cat cat\n", me()));
+    assert!(said.contains(&format!("`tls` has no effect on `{port}`")), "{said}");
     fs::set_permissions(folder.at("site.key"), std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .unwrap();
     let said =

@@ -17,7 +17,10 @@ impl Resolver<'_> {
         target: &ServiceField,
     ) {
         match why_not(socket_type, waits, target) {
-            Some(why) => self.cannot_stand_there(entry, why),
+            Some(why) => {
+                self.cannot_stand_there(entry, why);
+                self.does_not_stand_there(entry, attributes, why);
+            }
             None => {
                 self.check_proxy(entry, attributes, target);
                 self.check_tls(entry, attributes);
@@ -31,6 +34,23 @@ impl Resolver<'_> {
         for setting in entry.settings.iter().filter(fronted) {
             let message = format!("`{}` cannot be: {why}", setting.name.text);
             self.report.error(&setting.name.span, message).help("take it out");
+        }
+    }
+
+    /// Whoever has said it for all services believes it of this one.
+    fn does_not_stand_there(&mut self, entry: &Entry, attributes: &Attributes, why: &str) {
+        let is_on = |name: &str| match name {
+            "tls" => true,
+            "proxy_protocol" => attributes.front.proxy_protocol != ProxyProtocol::No,
+            _ => false,
+        };
+        let said = entry.defaults.iter().filter(|it| is_on(it.attribute.name) && it.is_right());
+        for setting in said {
+            let (name, place) = (&setting.name.text, &entry.endpoint.text);
+            let message = format!("`{name}` has no effect on `{place}`: {why}");
+            self.report
+                .warning(&setting.name.span, message)
+                .help("say it in the lines that it is for, or serve this one from another file");
         }
     }
 

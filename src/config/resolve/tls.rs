@@ -127,6 +127,14 @@ impl Resolver<'_> {
                 .help("add the user: `useradd --system`");
             return None;
         }
+        if found.as_ref().is_some_and(|it| it.uid == 0) {
+            self.report
+                .error_without_place(
+                    "--front-user: root may do what nobody in front of services may",
+                )
+                .help("add a user of its own: `useradd --system oxinetd`");
+            return None;
+        }
         let (uid, gid) = match found {
             Some(found) => (found.uid, found.gid),
             None => {

@@ -44,7 +44,7 @@ use mio::{Events, Interest, Poll, Token};
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 
 use super::channel;
-use super::wire::{self, Give, ToServer, ToWorker};
+use super::wire::{self, Ended, Give, ToServer, ToWorker};
 use crate::sys::rights;
 use fronts::ServiceFront;
 use session::{Room, Session, Told, Turn};
@@ -55,6 +55,8 @@ const LEAVING: Duration = Duration::from_secs(10);
 /// How long a client may be silent who need not say anything, and how long somebody is still
 /// shown something who has hung up.
 const SECOND: Duration = Duration::from_secs(1);
+/// How long a client may take nothing of what a program has left that has ended.
+const TAKING: Duration = Duration::from_secs(30);
 /// Messages taken from the server in one turn.
 const MESSAGES: usize = 64;
 /// Events taken from the system at once.
@@ -229,14 +231,19 @@ impl Worker {
             ToWorker::ProgramEnded(number) => self.finish(number),
             ToWorker::Client { number, settings, give } => {
                 let Ok([client, program]) = <[OwnedFd; 2]>::try_from(descriptors) else {
-                    let why = "no descriptors".to_owned();
-                    return self.to_say.push_back(ToServer::Failed(number, why));
+                    return self.refuse(number, "no descriptors".to_owned());
                 };
                 if let Err(why) = self.begin(number, settings, (client, program), give) {
-                    self.to_say.push_back(ToServer::Failed(number, why));
+                    self.refuse(number, why);
                 }
             }
         }
+    }
+
+    /// A client that never had a session.
+    fn refuse(&mut self, number: u64, why: String) {
+        self.to_say.push_back(ToServer::Failed(number, why));
+        self.to_say.push_back(ToServer::Ended(number, Ended::Closed));
     }
 
     fn begin(
@@ -356,12 +363,25 @@ impl Worker {
         session.queued = false;
         let (turn, number) = (session.turn(&mut self.room, &mut self.told), session.number);
         self.tell(number);
+        self.bound_what_is_left(index);
         match turn {
             Turn::Waiting => {}
             Turn::More => self.queue(index),
             Turn::Leaving => self.give_time(index),
             Turn::HangingUp => self.look_in_a_second(index),
             Turn::Over => self.end(index),
+        }
+    }
+
+    /// The limits of a service end with its program: who takes nothing of what that has left
+    /// would stay for ever.
+    fn bound_what_is_left(&mut self, index: usize) {
+        let Some(session) = self.session(index) else { return };
+        if session.has_lost_its_program() && session.idle.is_none_or(|idle| idle > TAKING) {
+            let now = Instant::now();
+            (session.idle, session.active) = (Some(TAKING), now);
+            let number = session.number;
+            self.still.insert((now + TAKING, index, number));
         }
     }
 

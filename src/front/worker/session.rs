@@ -202,6 +202,11 @@ impl Session {
         self.is_ready
     }
 
+    /// Whether its program has nothing more to say.
+    pub(super) fn has_lost_its_program(&self) -> bool {
+        self.is_ready && (self.program.is_gone() || self.program.is_at_end())
+    }
+
     /// How it has ended.
     pub(super) fn ending(&self) -> Ended {
         match () {

@@ -61,6 +61,8 @@ struct Worker {
     clients: HashSet<u64>,
     /// Nobody needs it any more.
     is_let_go: bool,
+    /// The service that had it for itself has gone.
+    is_left: bool,
     started: Instant,
     queued: bool,
 }
@@ -134,7 +136,8 @@ impl Workers {
     /// The one with the fewest clients, of those that serve this service, and how many there
     /// are.
     fn least_busy(&self, own: Option<Key>) -> (Option<Key>, usize) {
-        let serving = || self.all.iter().filter(|(_, it)| it.own == own && it.wire.is_some());
+        let serving =
+            || self.all.iter().filter(|(_, it)| it.own == own && it.wire.is_some() && !it.is_left);
         let least = serving().min_by_key(|(_, it)| it.clients.len());
         (least.map(|(key, _)| key), serving().count())
     }
@@ -208,6 +211,7 @@ impl Server {
             knows: HashSet::new(),
             complained: HashSet::new(),
             clients: HashSet::new(),
+            is_left: false,
             is_let_go: false,
             started: now,
             queued: false,
@@ -282,12 +286,13 @@ impl Server {
         let Some(worker) = self.sessions.workers.all.get_mut(key) else { return true };
         match message {
             ToServer::Settings(number, result) => {
-                if let Err(why) = result
-                    && worker.may_complain(number)
-                {
+                let Err(why) = result else { return true };
+                if worker.may_complain(number) {
                     let why: String = why.chars().take(LONGEST_COMPLAINT).collect();
                     events::trouble("front", "settings", &why.escape_debug());
                 }
+                // It may have had no descriptors left: with the next client it is told again.
+                worker.knows.remove(&number);
                 true
             }
             ToServer::Ready(number, facts) => {
@@ -307,6 +312,7 @@ impl Server {
             ToServer::Ended(number, _) => {
                 let had = worker.clients.remove(&number);
                 self.give_up_fronted(number, alerts::CLOSED);
+                self.let_go_if_left(key);
                 had
             }
         }
@@ -341,10 +347,17 @@ impl Server {
     pub(in crate::server) fn leave_workers_of(&mut self, service: Key) {
         for key in self.sessions.workers.all.keys() {
             let Some(worker) = self.sessions.workers.all.get_mut(key) else { continue };
-            if worker.own == Some(service) && worker.clients.is_empty() {
-                worker.is_let_go = true;
-                self.end_worker(key);
-            }
+            worker.is_left |= worker.own == Some(service);
+            self.let_go_if_left(key);
+        }
+    }
+
+    /// The last client of a worker whose service has gone has gone, too.
+    fn let_go_if_left(&mut self, key: Key) {
+        let Some(worker) = self.sessions.workers.all.get_mut(key) else { return };
+        if worker.is_left && worker.clients.is_empty() {
+            worker.is_let_go = true;
+            self.end_worker(key);
         }
     }
 
@@ -443,6 +456,7 @@ mod tests {
             knows: HashSet::from([7, 8]),
             complained: HashSet::new(),
             clients: HashSet::new(),
+            is_left: false,
             is_let_go: false,
             started: Instant::now(),
             queued: false,
