@@ -1,6 +1,7 @@
 # The package as Debian's tools use it: update-inetd, the script for init, an /etc/inetd.conf
 # that is there, and that nothing is left of it after a purge.
 # alone: it installs a package
+# limit: 600
 [ -e /share/oxinetd-1.deb ] || skip "there is no package"
 owns oxinetd.service
 export DEBIAN_FRONTEND=noninteractive
