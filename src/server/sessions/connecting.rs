@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd as _;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -19,16 +18,13 @@ use nix::unistd::Pid;
 
 use crate::builtin::relay::connector::{self, ConnectResult, Connector};
 use crate::builtin::relay::{RelaySocket, Side, is_busy};
-use crate::config::model::{
-    Account, Action, Attributes, Endpoint, Program, RelayTarget, Service, StderrTo,
-};
+use crate::config::model::{Account, Action, Endpoint, RelayTarget, Service};
 use crate::server::Server;
 use crate::server::reactor::slab::{Key, Slab};
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
 use crate::spawn::child;
 use crate::spawn::environment::ConnectionEnvironment;
-use crate::spawn::{Confinement, Prepared};
 use crate::sys::process::{self, ChildExit};
 
 /// An idle one is let go after so long.
@@ -141,7 +137,8 @@ impl Server {
     }
 
     fn start_connector(&mut self, account: &Rc<Account>) -> io::Result<Key> {
-        let prepared = self.prepare_connector(account)?;
+        let named = ("relay", connector::ARGUMENT);
+        let prepared = self.prepare_own_program(named, account, |_| {})?;
         let (connector, theirs) = Connector::pair()?;
         let facts = ConnectionEnvironment { protocol: "UNIX", ..ConnectionEnvironment::default() };
         let table = self.table();
@@ -167,24 +164,6 @@ impl Server {
         }
         self.look_at_connectors_at(self.reactor.now + IDLE);
         Ok(key)
-    }
-
-    /// This program, as this user.
-    fn prepare_connector(&self, account: &Rc<Account>) -> io::Result<Rc<Prepared>> {
-        let program = Program {
-            path: PathBuf::from("/proc/self/exe"),
-            argv: vec!["oxinetd".into(), connector::ARGUMENT.into()],
-        };
-        let mut attributes = Attributes::default();
-        attributes.process.stderr = StderrTo::Null;
-        let service = Service {
-            account: Rc::clone(account),
-            attributes: Rc::new(attributes),
-            ..Service::unwritten("relay", Action::Program(program.clone()))
-        };
-        let confinement = Confinement::default();
-        let prepared = Prepared::new(&service, &program, &self.facts.server, confinement);
-        prepared.map(Rc::new).map_err(io::Error::other)
     }
 
     /// It has answered, or is gone.

@@ -13,6 +13,7 @@
 //! | `holding` | clients over a limit, for the moment in which a program may end |
 //! | `idling` | connections on which nothing moves |
 //! | `newcomers` | connections before it is known whom they are from |
+//! | `own_program` | this program once more, as a process that does one thing |
 //! | `relay` | connections relayed to another server |
 //! | `sealing` | what workers are told of services: certificates, keys, ticket keys |
 //! | `session` | who is served: one table, and the one end |
@@ -41,6 +42,7 @@ mod header;
 pub(super) mod holding;
 pub(super) mod idling;
 pub(super) mod newcomers;
+mod own_program;
 pub(super) mod relay;
 pub(super) mod sealing;
 pub(super) mod session;

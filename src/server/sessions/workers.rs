@@ -6,7 +6,6 @@
 use std::collections::HashSet;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use mio::unix::SourceFd;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::config::model::{Account, Action, Attributes, FrontUser, Program, Service, StderrTo};
+use crate::config::model::{Account, FrontUser};
 use crate::front::channel::Wire;
 use crate::front::wire::{Give, ToServer, ToWorker};
 use crate::front::{self, alerts};
@@ -25,8 +24,8 @@ use crate::server::programs::ending::end_of;
 use crate::server::reactor::slab::{Key, Slab};
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
+use crate::spawn::Prepared;
 use crate::spawn::environment::ConnectionEnvironment;
-use crate::spawn::{Confinement, Prepared};
 use crate::sys::process;
 
 /// Workers that are shared, at most, unless it is said how many.
@@ -229,10 +228,6 @@ impl Server {
 
     /// This program, as a user that nobody else is, without anything.
     fn prepare_worker(&self, user: &FrontUser) -> io::Result<Rc<Prepared>> {
-        let program = Program {
-            path: PathBuf::from("/proc/self/exe"),
-            argv: vec!["oxinetd".into(), front::ARGUMENT.into()],
-        };
         let account = Account {
             name: user.uid.to_string(),
             uid: user.uid,
@@ -242,19 +237,12 @@ impl Server {
             shell: "/bin/false".to_owned(),
             switch: user.switch,
         };
-        let mut attributes = Attributes::default();
-        attributes.process.stderr = StderrTo::Null;
-        attributes.process.umask = Some(0o777);
-        attributes.sandbox.no_new_privs = true;
-        attributes.sandbox.capabilities = 0;
-        let service = Service {
-            account: Rc::new(account),
-            attributes: Rc::new(attributes),
-            ..Service::unwritten("front", Action::Program(program.clone()))
-        };
-        let confinement = Confinement::default();
-        let prepared = Prepared::new(&service, &program, &self.facts.server, confinement);
-        prepared.map(Rc::new).map_err(io::Error::other)
+        let named = ("front", front::ARGUMENT);
+        self.prepare_own_program(named, &Rc::new(account), |attributes| {
+            attributes.process.umask = Some(0o777);
+            attributes.sandbox.no_new_privs = true;
+            attributes.sandbox.capabilities = 0;
+        })
     }
 
     /// It has said something, or is gone.
