@@ -1,10 +1,11 @@
 //! Link-local IPv6 addresses, which are nowhere without their interface.
 
 use std::net::{SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
+use std::process::Command;
 
 use crate::common::clients::{echo_once, tcp_to, udp_ask};
 use crate::common::control::upgrade;
-use crate::common::needs::need_link_local;
+use crate::common::needs::{need_link_local, need_program, need_root};
 use crate::common::{
     DEADLINE, Daemon, Line, Setup, free_port, free_ports, me, read_all, shell, tcp, tcp_line,
 };
@@ -90,4 +91,22 @@ fn connections_are_relayed_to_a_link_local_address() {
     std::io::Write::write_all(&mut &relayed, b"from far").unwrap();
     drop(relayed);
     assert_eq!(read_all(client), "from far");
+}
+
+/// Whoever is in a network namespace of their own may see the devices of another below /sys.
+#[test]
+fn a_device_is_looked_for_in_our_own_network_namespace() {
+    if !need_root() || !["unshare", "nsenter", "ip", "nc"].into_iter().all(need_program) {
+        return;
+    }
+    let port = free_port();
+    let text = format!("{port} stream tcp nowait - /bin/cat cat\n    bind = own0\n");
+    let up = "ip link add own0 type veth peer name own1 && ip address add 192.0.2.1/24 dev own0 && \
+              ip link set own0 up && ip link set lo up && shift && exec \"$@\"";
+    let daemon = Setup::new().under(&["unshare", "--net", "sh", "-c", up, "sh", "sh"]).start(&text);
+    assert!(daemon.said("configuration").is_empty());
+    let client = format!("echo there | nc -N 192.0.2.1 {port}");
+    let net = format!("--net=/proc/{}/ns/net", daemon.pid());
+    let output = Command::new("nsenter").args([&net, "sh", "-c", &client]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "there\n");
 }

@@ -347,6 +347,8 @@ fn what_a_program_has_set_the_next_one_does_not_find() {
         };
         place.ask();
         let _ = daemon.wait_log(is_options);
+        // Who comes before its end gets what it has set.
+        let _ = daemon.wait_log(|line| line.is("ended"));
         place.ask();
         let lines = daemon.wait_count(2, is_options);
         assert_eq!(lines[0].get("line"), lines[1].get("line"));

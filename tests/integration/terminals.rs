@@ -436,7 +436,9 @@ fn the_server_itself_has_no_terminal_and_no_connection() {
     seats.iter_mut().for_each(|seat| _ = seat.sees("ready"));
     wait_until("the server to have no terminal", || terminals_of(daemon.pid()) == 0);
     // A program costs what it always does: whatever announces its end.
-    assert!(procs::descriptors(daemon.pid()) <= before + seats.len());
+    wait_until("the server to have nothing else of theirs", || {
+        procs::descriptors(daemon.pid()) <= before + seats.len()
+    });
     drop(first);
 }
 
