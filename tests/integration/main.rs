@@ -71,6 +71,7 @@ mod log_targets;
 mod logging;
 mod low_limits;
 mod lying_server;
+mod lying_workers;
 mod made_ahead;
 mod manual;
 mod many_machines;

@@ -160,6 +160,24 @@ impl Server {
     ) -> io::Result<()> {
         let own = settings.has_own.then_some(service);
         let key = self.worker_for(own, settings)?;
+        match self.tell_of_client(key, settings, (number, give), descriptors) {
+            // It is as good as dead, whether it has ended or only listens no more.
+            Err(error) if is_gone(&error) => {
+                self.end_worker(key);
+                let key = self.worker_for(own, settings)?;
+                self.tell_of_client(key, settings, (number, give), descriptors)
+            }
+            other => other,
+        }
+    }
+
+    fn tell_of_client(
+        &mut self,
+        key: Key,
+        settings: &SealedSettings,
+        (number, give): (u64, Give),
+        descriptors: [RawFd; 2],
+    ) -> io::Result<()> {
         let Some(worker) = self.sessions.workers.all.get_mut(key) else {
             return Err(ErrorKind::NotFound.into());
         };
@@ -299,8 +317,11 @@ impl Server {
             }
             ToServer::Ended(number, _) => {
                 let had = worker.clients.remove(&number);
-                self.give_up_fronted(number, alerts::CLOSED);
-                self.let_go_if_left(key);
+                // Else it is somebody else's client, who stays.
+                if had {
+                    self.give_up_fronted(number, alerts::CLOSED);
+                    self.let_go_if_left(key);
+                }
                 had
             }
         }
@@ -429,6 +450,11 @@ impl Server {
             workers.backoff = Duration::ZERO;
         }
     }
+}
+
+/// Whether nobody is at the other end of a wire.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
 }
 
 #[cfg(test)]
