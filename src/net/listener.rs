@@ -5,6 +5,7 @@
 
 mod accept;
 mod buffers;
+mod deferral;
 mod display;
 mod keepalive;
 mod others;
@@ -120,6 +121,7 @@ impl Listener {
             // Accepted connections inherit these two.
             setsockopt(&descriptor, sockopt::TcpNoDelay, &attributes.socket.nodelay)?;
             keepalive::set(&descriptor, attributes.socket.keepalive)?;
+            deferral::set(&descriptor, attributes);
         }
         if let Some(device) = &spec.device {
             setsockopt(&descriptor, sockopt::BindToDevice, &device.into())?;
@@ -266,6 +268,7 @@ impl Listener {
             && !self.adopted
         {
             keepalive::forget(listener, attributes.socket.keepalive)?;
+            deferral::set(listener, attributes);
         }
         self.path.as_ref().map_or(Ok(()), |path| path.set_owner_and_mode(attributes))
     }
@@ -282,6 +285,9 @@ impl Listener {
             }
             if attributes.socket.keepalive.is_on() || !self.adopted {
                 keepalive::set(listener, attributes.socket.keepalive)?;
+            }
+            if attributes.front.lets_clients_begin() {
+                deferral::set(listener, attributes);
             }
         }
         let says = attributes.socket.backlog.is_some() || !self.adopted;

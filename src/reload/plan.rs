@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::model::{Config, Service, SocketSpec, TcpmuxName, Withheld};
+use crate::config::model::{Attributes, Config, Service, SocketSpec, TcpmuxName, Withheld};
 
 /// One socket of one service: their places in `services` and in `sockets`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -222,8 +222,11 @@ impl<'a> Planner<'a> {
             };
             self.taken.insert(found);
             let before = self.old.get(found.service);
-            let options = &service.attributes.socket;
-            let reapply = before.is_none_or(|before| before.attributes.socket != *options);
+            let options = |it: &Service| {
+                let Attributes { socket, front, .. } = &*it.attributes;
+                (socket.clone(), front.lets_clients_begin())
+            };
+            let reapply = before.is_none_or(|before| options(before) != options(service));
             plan.kept.push(KeptSocket { old: found, new, reapply });
         }
     }

@@ -84,6 +84,7 @@ mod occupied;
 mod outliving;
 mod privileges;
 mod promises;
+mod proxy_costs;
 mod proxy_headers;
 mod proxy_peers;
 mod proxy_rules;

@@ -18,6 +18,9 @@ use super::values::{
 use super::{AccessTimes, Prefix};
 use super::{Authorities, Certificate, FrontUser, FrontWorkers, TlsClient, TlsVersions};
 
+/// Who has to begin, and does not, is kept by the kernel for so long.
+pub const DEFERRED: Duration = Duration::from_secs(1);
+
 /// What attributes say of one service. Lists of addresses, which may be long, are sent to the
 /// server apart (`reload::wire`). Users and groups that are looked up are kept in
 /// [`Account`](super::Account), `interface` in [`SocketSpec`](super::SocketSpec).
@@ -289,6 +292,13 @@ impl FrontAttributes {
     #[must_use]
     pub fn need_worker(&self) -> bool {
         self.has_tls() || self.has_terminal()
+    }
+
+    /// Whether whoever connects has to say something before anything can be done for him, and
+    /// has more time for that than [`DEFERRED`].
+    #[must_use]
+    pub fn lets_clients_begin(&self) -> bool {
+        self.proxy_protocol == ProxyProtocol::Require && self.proxy_timeout > DEFERRED
     }
 
     /// When the first of the certificates ends, in seconds since 1970.

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::net::vsock::VsockAddress;
 pub use attributes::{
-    AccessAttributes, Attributes, BannerAttributes, EndingAttributes, FrontAttributes,
+    AccessAttributes, Attributes, BannerAttributes, DEFERRED, EndingAttributes, FrontAttributes,
     LimitAttributes, LogAttributes, ProcessAttributes, SandboxAttributes, SocketAttributes,
 };
 pub use prefix::{Prefix, parse_item};

@@ -15,8 +15,9 @@ use crate::net::listener::Connection;
 /// What a connection has said.
 #[derive(Debug)]
 pub(super) enum Heard {
-    /// Not enough.
     Nothing,
+    /// Not enough.
+    Part,
     /// A whole header.
     Header(Header),
     /// No header, or nothing and its end.
@@ -31,7 +32,7 @@ pub(super) fn hear(socket: &OwnedFd, scratch: &mut [u8]) -> Heard {
         Err(Errno::EAGAIN | Errno::EINTR) => Heard::Nothing,
         Err(_) | Ok(0) => Heard::Nonsense,
         Ok(length) => match proxy::read(room.get(..length).unwrap_or_default()) {
-            HeaderRead::Incomplete => Heard::Nothing,
+            HeaderRead::Incomplete => Heard::Part,
             HeaderRead::Whole(header) => Heard::Header(header),
             HeaderRead::Malformed(_) => Heard::Nonsense,
         },

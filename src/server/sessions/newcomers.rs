@@ -17,7 +17,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::AsRawFd as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::Interest;
 use mio::unix::SourceFd;
@@ -25,7 +25,7 @@ use mio::unix::SourceFd;
 use super::header::{self, Heard};
 use super::holding::Caller;
 use crate::admission::{Permit, Reason, ServiceId};
-use crate::config::model::ProxyProtocol;
+use crate::config::model::{DEFERRED, ProxyProtocol};
 use crate::front::proxy::Header;
 use crate::net::listener::Connection;
 use crate::server::Server;
@@ -126,8 +126,8 @@ impl Server {
             self.take_to_front(listener, owner, connection);
             return None;
         }
-        let needs_worker = front.need_worker();
-        let (mode, patience) = (front.proxy_protocol, front.proxy_timeout);
+        let (needs_worker, mode) = (front.need_worker(), front.proxy_protocol);
+        let (patience, was_deferred) = (front.proxy_timeout, front.lets_clients_begin());
         if !self.admission.may_speak_for_others(state.admission, connection.peer) {
             if mode == ProxyProtocol::Accept {
                 if needs_worker {
@@ -145,7 +145,15 @@ impl Server {
         // Most senders have said it by now.
         match header::hear(&newcomer.connection.socket, &mut self.reactor.scratch) {
             Heard::Header(header) => self.introduce(newcomer, header),
-            Heard::Nothing => self.keep_newcomer(newcomer),
+            Heard::Nothing => {
+                // The kernel has had him until now.
+                let had = if was_deferred { DEFERRED } else { Duration::ZERO };
+                self.keep_newcomer(Newcomer {
+                    due: due.checked_sub(had).unwrap_or(due),
+                    ..newcomer
+                });
+            }
+            Heard::Part => self.keep_newcomer(newcomer),
             Heard::Nonsense => self.expel(newcomer),
         }
         None
@@ -186,7 +194,7 @@ impl Server {
             return;
         }
         match header::hear(&newcomer.connection.socket, &mut self.reactor.scratch) {
-            Heard::Nothing => {}
+            Heard::Nothing | Heard::Part => {}
             Heard::Header(header) => {
                 if let Some(newcomer) = self.take_newcomer(key) {
                     self.introduce(newcomer, header);
