@@ -27,10 +27,11 @@
 //! `oxinetd upgrade` asks over the socket of `control`, as all commands that speak to a running
 //! server do. The program on disk is tried out as a child (`server::upgrade::preflight`): can
 //! it read the configuration and what it would be handed? Then everything that is alive is
-//! written down (`server::upgrade::save`, in the words of `upgrade::state`), the descriptors
-//! lose close-on-exec, and the new program is executed in the place of the old one
-//! (`upgrade::executable`). It serves what it finds (`server::upgrade::restore`) as after a
-//! reload; if it cannot, it executes the old one again.
+//! written down (`server::upgrade::save`, in the words of `upgrade::state`; whoever is served,
+//! as he is: `server::sessions` derives that), the descriptors lose close-on-exec, and the new
+//! program is executed in the place of the old one (`upgrade::executable`). It serves what it
+//! finds (`server::upgrade::restore`) as after a reload; if it cannot, it executes the old one
+//! again.
 //!
 //! # To add something
 //! *An attribute*: its field and default in the group of `config::model::attributes` that it

@@ -3,6 +3,8 @@
 use std::ops::Deref;
 use std::rc::Rc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// The target of lines that have none of their own; `RUST_LOG` selects by its beginning.
 pub(crate) const SERVER: &str = "oxinetd::journal";
 
@@ -43,6 +45,19 @@ impl Deref for Label {
 
     fn deref(&self) -> &str {
         &self.0.name
+    }
+}
+
+/// Its name: the next program has files of its own.
+impl Serialize for Label {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.0.name.serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Label {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from).map(|name| Self::new(&name, None))
     }
 }
 

@@ -2,17 +2,20 @@
 //! [session](super::sessions::session), and the last thousand who were, in the order in which
 //! they came.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use crate::net::address::Address;
+use crate::upgrade::moment;
 
 /// How many peers are remembered after they ended.
 pub(crate) const REMEMBERED: usize = 1_000;
 
 /// Names one peer for the life of the server: its number, counted from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct PeerId(u64);
 
 impl PeerId {
@@ -21,16 +24,10 @@ impl PeerId {
     pub(crate) fn number(self) -> u64 {
         self.0
     }
-
-    /// The peer of this number.
-    #[must_use]
-    pub(crate) fn from_number(number: u64) -> Self {
-        Self(number)
-    }
 }
 
 /// One peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Peer {
     /// Where it came from.
     pub address: Address,
@@ -39,28 +36,46 @@ pub(crate) struct Peer {
     /// The program that serves it; None for the services of our own.
     pub pid: Option<u32>,
     /// Whether it is still served.
+    #[serde(skip)]
     pub running: bool,
     /// When it came.
+    #[serde(with = "moment")]
     pub since: Instant,
 }
 
 /// How many have come, and the last [`REMEMBERED`] who have gone.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "KnownPeers", into = "KnownPeers")]
 pub(crate) struct Peers {
     /// The one that went first in front.
     gone: VecDeque<(PeerId, Peer)>,
     total: u64,
 }
 
-impl Peers {
-    /// As they were known before: how many there have been, and who has gone, in order.
-    #[must_use]
-    pub(crate) fn restored(total: u64, gone: impl Iterator<Item = (PeerId, Peer)>) -> Self {
-        let mut peers = Self { gone: VecDeque::new(), total };
-        gone.for_each(|(id, peer)| peers.ended(id, peer));
-        peers
-    }
+/// The same as it is handed over.
+#[derive(Serialize, Deserialize)]
+struct KnownPeers {
+    total: u64,
+    known: BTreeMap<PeerId, Peer>,
+    /// Those of them that have ended, the first one first.
+    ended: Vec<PeerId>,
+}
 
+impl From<Peers> for KnownPeers {
+    fn from(Peers { gone, total }: Peers) -> Self {
+        let ended = gone.iter().map(|(id, _)| *id).collect();
+        Self { total, known: gone.into_iter().collect(), ended }
+    }
+}
+
+impl From<KnownPeers> for Peers {
+    fn from(KnownPeers { total, mut known, ended }: KnownPeers) -> Self {
+        let gone = ended.into_iter().filter_map(|id| Some((id, known.remove(&id)?)));
+        Self { gone: gone.take(REMEMBERED).collect(), total }
+    }
+}
+
+impl Peers {
     /// The number of one more, who has come to a service and is now served.
     pub(crate) fn connected(&mut self) -> PeerId {
         self.total = self.total.saturating_add(1);
@@ -73,11 +88,6 @@ impl Peers {
             self.gone.pop_front();
         }
         self.gone.push_back((id, Peer { running: false, ..peer }));
-    }
-
-    /// Those that have ended, the one that ended first in front.
-    pub(crate) fn ended_ones(&self) -> impl Iterator<Item = PeerId> {
-        self.gone.iter().map(|(id, _)| *id)
     }
 
     /// How many have connected since the server started.
@@ -135,10 +145,12 @@ mod tests {
         let came: Vec<_> = (0..5).map(|_| peers.connected()).collect();
         peers.ended(came[3], peer());
         peers.ended(came[1], peer());
-        let ended: Vec<u64> = peers.ended_ones().map(PeerId::number).collect();
-        assert_eq!(ended, [4, 2]);
-        let mut again = Peers::restored(5, peers.gone.iter().cloned());
-        assert_eq!(again.gone, peers.gone);
+        let text = serde_json::to_value(&peers).unwrap();
+        assert_eq!(text["ended"], serde_json::json!([4, 2]));
+        let mut again: Peers = serde_json::from_value(text).unwrap();
+        let whole =
+            |peers: &Peers| peers.gone.iter().map(|(id, it)| (*id, it.address)).collect::<Vec<_>>();
+        assert_eq!(whole(&again), whole(&peers));
         assert_eq!(again.connected().number(), 6);
     }
 

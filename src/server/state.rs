@@ -6,6 +6,8 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::reactor::slab::Key;
 use super::reactor::timers::Timer;
 use super::services::peer_queue::SortedDatagrams;
@@ -15,6 +17,7 @@ use super::sessions::banners::Banners;
 use super::sessions::closing::KeptConnection;
 use super::sessions::idling::IdleWatch;
 use super::sessions::workers::SealedSettings;
+use super::upgrade::places::{OfPipes, OfServices, OfSockets, Placed as _};
 use crate::admission::ServiceId;
 use crate::config::model::{EndingAttributes, Service, SocketSpec};
 use crate::control::statistics::{LastError, Statistics};
@@ -22,8 +25,8 @@ use crate::log::events::Label;
 use crate::net::listener::{Connection, Listener, ShownEndpoint};
 use crate::spawn::Prepared;
 use crate::spawn::sandbox::cgroup::Cgroup;
-use crate::sys::descriptor;
-use crate::upgrade;
+use crate::sys::{descriptor, handed};
+use crate::upgrade::{hex, moment};
 
 /// A service that is being served.
 #[derive(Debug)]
@@ -150,72 +153,63 @@ impl ListenerState {
 }
 
 /// A running program.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ProgramStage {
     pub(super) pid: i32,
     /// Readable when it has ended; none while it is young.
+    #[serde(skip)]
     pub(super) pidfd: Option<OwnedFd>,
     /// What its service said of its end when it was started.
+    #[serde(flatten)]
     pub(super) terms: EndingAttributes,
     /// The listener that it has, for `wait` services.
+    #[serde(rename = "socket", with = "OfSockets")]
     pub(super) listener: Option<Key>,
+    #[serde(rename = "pipe", with = "OfPipes")]
     pub(super) stderr: Option<Key>,
     /// A copy of its own socket, for one of a peer.
     pub(super) peer_socket: Option<PeerSocket>,
     /// A copy of its connection.
     pub(super) kept: Option<KeptConnection>,
-    /// The number under which a worker has its client.
+    /// The number under which a worker has its client; that goes on alone after an upgrade.
+    #[serde(skip)]
     pub(super) front: Option<u64>,
     /// What has moved on that, if it may not be still for too long.
     pub(super) watched: Option<Box<IdleWatch>>,
     /// Not removed while the program runs.
+    #[serde(skip)]
     pub(super) group: Option<Rc<Cgroup>>,
     /// When it gets its next signal for running too long.
+    #[serde(with = "moment::optional")]
     pub(super) deadline: Option<Instant>,
     /// It has had the first one.
     pub(super) overdue: bool,
 }
 
 /// The standard error of a program, which its own children may hold after its end.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StderrState {
+    #[serde(rename = "descriptor", with = "handed")]
     pub(super) pipe: File,
+    #[serde(with = "OfServices")]
     pub(super) service: Key,
     pub(super) label: Label,
     pub(super) pid: i32,
     /// The beginning of a line whose end has not come yet.
+    #[serde(with = "hex")]
     pub(super) partial: Vec<u8>,
     /// The rest of a line that was cut is thrown away.
     pub(super) skipping: bool,
     /// Bytes that were thrown away and are not counted yet.
+    #[serde(skip)]
     pub(super) dropped: usize,
     /// Bytes read since `since`.
+    #[serde(skip)]
     pub(super) read: usize,
+    #[serde(skip, default = "Instant::now")]
     pub(super) since: Instant,
+    #[serde(skip)]
     pub(super) registered: bool,
+    #[serde(skip)]
     pub(super) queued: bool,
-}
-
-impl StderrState {
-    /// One that another process of ours has read so far.
-    pub(super) fn handed_over(
-        pipe: upgrade::state::SavedPipe,
-        descriptor: OwnedFd,
-        service: Key,
-        since: Instant,
-    ) -> Self {
-        Self {
-            pipe: descriptor.into(),
-            service,
-            label: Label::new(&pipe.label, None),
-            pid: pipe.pid,
-            partial: pipe.partial,
-            skipping: pipe.skipping,
-            dropped: 0,
-            read: 0,
-            since,
-            registered: false,
-            queued: false,
-        }
-    }
 }

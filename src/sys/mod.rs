@@ -15,6 +15,8 @@ pub(crate) mod descriptor_tables;
 pub(crate) mod detach;
 pub(crate) mod fd;
 pub(crate) mod file_attributes;
+#[forbid(unsafe_code)]
+pub(crate) mod handed;
 pub(crate) mod inherited;
 pub(crate) mod memory;
 pub(crate) mod messages;

@@ -3,8 +3,8 @@
 //! | file | what it does |
 //! |---|---|
 //! | `state` | the state as data: what is open, what was counted |
-//! | `served` | the same, of whoever is served |
-//! | `moment` | moments that mean the same before and after |
+//! | `served` | the same, of whoever is not served yet |
+//! | `moment`, `hex` | moments and bytes, as they mean the same before and after |
 //! | `snapshot` | the state in memory that outlives exec(2), and how it is announced |
 //! | `executable` | the program on disk: tried out as a child, then executed in place |
 //! | `refusal` | why it does not go on |
@@ -26,4 +26,4 @@ pub(crate) mod state;
 pub(crate) use executable::Image;
 pub(crate) use moment::{Clock, Moment};
 pub(crate) use refusal::UpgradeRefusal;
-pub(crate) use snapshot::{Descriptors, Invitation, Snapshot};
+pub(crate) use snapshot::{Invitation, Snapshot};

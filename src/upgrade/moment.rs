@@ -1,10 +1,11 @@
 //! Moments: nanoseconds of the clock behind [`Instant`] (CLOCK_MONOTONIC), which goes
 //! on through exec(2) but has no numbers in std.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A moment as a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -41,6 +42,64 @@ impl Clock {
         let before = Duration::from_nanos(self.nanos.saturating_sub(moment.0));
         let instant = self.instant.checked_add(after).and_then(|it| it.checked_sub(before));
         instant.unwrap_or(self.instant)
+    }
+}
+
+/// The one by which instants are written and read that have this module for serde.
+static CLOCK: LazyLock<Clock> = LazyLock::new(Clock::now);
+
+impl From<Instant> for Moment {
+    fn from(instant: Instant) -> Self {
+        CLOCK.moment(instant)
+    }
+}
+
+impl From<Moment> for Instant {
+    fn from(moment: Moment) -> Self {
+        CLOCK.instant(moment)
+    }
+}
+
+/// As a number.
+///
+/// # Errors
+/// The serializer's.
+pub(crate) fn serialize<S: Serializer>(instant: &Instant, to: S) -> Result<S::Ok, S::Error> {
+    Moment::from(*instant).serialize(to)
+}
+
+/// As std knows it.
+///
+/// # Errors
+/// The deserializer's.
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Instant, D::Error> {
+    Moment::deserialize(from).map(Instant::from)
+}
+
+/// The same of one that there may be.
+pub(crate) mod optional {
+    use super::{Deserialize, Deserializer, Instant, Moment, Serialize, Serializer};
+
+    /// As a number, or none.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub(crate) fn serialize<S: Serializer>(
+        instant: &Option<Instant>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        instant.map(Moment::from).serialize(to)
+    }
+
+    /// As std knows it.
+    ///
+    /// # Errors
+    /// The deserializer's.
+    pub(crate) fn deserialize<'de, D>(from: D) -> Result<Option<Instant>, D::Error>
+    where
+        D: Deserializer<'de>,
+    {
+        Ok(Option::<Moment>::deserialize(from)?.map(Instant::from))
     }
 }
 

@@ -16,7 +16,7 @@ use super::executable::{self, stay_open};
 use super::refusal::UpgradeRefusal;
 use super::state::{FORMAT, State};
 use crate::sys::descriptor::{self, LOWEST};
-use crate::sys::{fd, inherited};
+use crate::sys::{fd, handed, inherited};
 
 /// The variable: the parcel's number, that of the program to go back to, the process,
 /// and, on the way back, why.
@@ -161,38 +161,14 @@ impl Snapshot {
         self.invitation.go_back(&self.state.arguments, why)
     }
 
-    /// The contents. From now on there is no way back, and room for more descriptors.
+    /// The contents. From now on the descriptors may be taken, and there is no way back.
     #[must_use]
-    pub(crate) fn open_up(self) -> (State, Descriptors) {
+    pub(crate) fn open_up(self) -> State {
         for number in [self.invitation.parcel, self.invitation.image] {
             drop(inherited::take(number));
         }
-        (self.state, Descriptors(self.left))
-    }
-}
-
-/// Descriptors that are handed over and that nobody has taken.
-#[derive(Debug)]
-pub(crate) struct Descriptors(BTreeSet<RawFd>);
-
-impl Descriptors {
-    /// Takes a descriptor, close-on-exec, under a number of our own.
-    ///
-    /// # Errors
-    /// When the state does not list it or it has been taken; the system's.
-    pub(crate) fn take(&mut self, number: RawFd) -> io::Result<OwnedFd> {
-        if !self.0.remove(&number) {
-            return Err(io::Error::other(format!("descriptor {number} is not handed over")));
-        }
-        descriptor::take_over(number)
-    }
-
-    /// Closes those that nobody has taken.
-    pub(crate) fn close_rest(self) {
-        for number in self.0 {
-            log::debug!("not taken over: descriptor {number}");
-            drop(inherited::take(number));
-        }
+        handed::offer(self.left);
+        self.state
     }
 }
 

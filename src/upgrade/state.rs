@@ -1,22 +1,22 @@
 //! The state of a server as data. Descriptors are their numbers, which exec(2) leaves
 //! as they are; services, sockets and pipes name each other by their places here.
 //!
+//! Whoever has a [`Value`] here hands himself over as he is: the server derives that.
+//!
 //! What is not here begins afresh: rates and rests of admission, the list of sources
 //! that built-in services answer, and which limits the log has said to bite.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::moment::Moment;
 pub(crate) use super::served::{
-    SavedBanner, SavedBuiltin, SavedChild, SavedConnection, SavedDial, SavedFacts, SavedIdleWatch,
-    SavedLeftovers, SavedNewcomer, SavedPeerSocket, SavedPendingPeer, SavedPipe, SavedRelay,
-    SavedSessions, SavedThen, Told,
+    SavedBanner, SavedFacts, SavedNewcomer, SavedPendingPeer, SavedThen,
 };
 use crate::config::model::{Limit, Names, SocketSpec, SocketType, TcpmuxName};
 use crate::control::statistics::Statistics;
@@ -63,7 +63,7 @@ pub struct State {
     /// In the order of the configuration.
     pub services: Vec<SavedService>,
     /// Running programs.
-    pub children: Vec<SavedChild>,
+    pub children: Vec<Value>,
     /// Why children have failed that are not reaped yet: pid, stage, errno.
     pub failures: Vec<(i32, u32, i32)>,
     /// Where those say it that are not reported yet.
@@ -73,17 +73,17 @@ pub struct State {
     pub leftovers: Vec<(i32, Moment)>,
     /// The latter.
     #[serde(default)]
-    pub remains: Vec<SavedLeftovers>,
+    pub remains: Vec<Value>,
     /// Pipes of standard error.
-    pub pipes: Vec<SavedPipe>,
+    pub pipes: Vec<Value>,
     /// Places of pipes that have outlived their program, the oldest first.
     pub lingering: Vec<usize>,
     /// Groups of processes.
     pub groups: SavedCgroups,
     /// Connections to built-in services.
-    pub conversations: Vec<SavedBuiltin>,
+    pub conversations: Vec<Value>,
     /// Connections that are passed on.
-    pub relays: Vec<SavedRelay>,
+    pub relays: Vec<Value>,
     /// Clients that are being told something.
     pub banners: Vec<SavedBanner>,
     /// Sockets on their way to the program of a peer.
@@ -95,7 +95,7 @@ pub struct State {
     #[serde(default)]
     pub front_workers: Vec<i32>,
     /// The list of peers.
-    pub peers: SavedPeers,
+    pub peers: Value,
     /// Sockets that the service manager holds.
     pub held: Vec<SavedStoredSocket>,
     /// When somebody was last here, if the server ends by itself some time after that.
@@ -109,7 +109,7 @@ pub struct State {
     /// Sockets at which the server is asked.
     pub doors: Vec<SavedControlListener>,
     /// Those who ask.
-    pub edges: Vec<SavedControlConnection>,
+    pub edges: Vec<Value>,
 }
 
 /// A service; its definition is read from the configuration.
@@ -216,30 +216,6 @@ pub struct SavedCgroups {
     pub lingering: Vec<OsString>,
 }
 
-/// The list of peers.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct SavedPeers {
-    /// Since the start.
-    pub total: u64,
-    /// Those that are known, by their number.
-    pub known: BTreeMap<u64, SavedPeer>,
-    /// Those that have ended, the first one first.
-    pub ended: Vec<u64>,
-}
-
-/// One peer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SavedPeer {
-    /// Where it came from.
-    pub address: Address,
-    /// The service it came to.
-    pub service: String,
-    /// The program that serves it.
-    pub pid: Option<u32>,
-    /// When it came.
-    pub since: Moment,
-}
-
 /// A socket that the service manager holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SavedStoredSocket {
@@ -261,36 +237,6 @@ pub struct SavedControlListener {
     pub open: Open,
     /// For control; otherwise for metrics.
     pub controls: bool,
-}
-
-/// Somebody who asks.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SavedControlConnection {
-    /// The socket.
-    pub descriptor: RawFd,
-    /// At the control socket; otherwise for metrics.
-    pub controls: bool,
-    /// Who.
-    pub peer: Address,
-    /// How far.
-    pub stage: SavedControlStage,
-    /// What has been read of the request.
-    #[serde(with = "super::hex")]
-    pub request: Vec<u8>,
-    /// What is still to be sent of the answer.
-    #[serde(with = "super::hex")]
-    pub unsent: Vec<u8>,
-}
-
-/// How far somebody who asks is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SavedControlStage {
-    /// The request is being read.
-    Asking,
-    /// It waits for the end of the upgrade.
-    AwaitsUpgrade,
-    /// The answer is being sent.
-    Told,
 }
 
 #[cfg(test)]

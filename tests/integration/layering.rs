@@ -55,16 +55,19 @@ const ROOMS: &[(&str, &str)] = &[
     ("reload", "config config/diagnostic config/lookup config/model sys"),
     // The server: whoever owns what stands further up.
     ("server/reactor", "sys"),
-    ("server/programs", "PARTS admission config/model log net spawn sys upgrade"),
-    ("server/sessions", "PARTS admission builtin config/model front front/proxy log net spawn sys"),
+    ("server/programs", "PARTS admission config/model log net spawn sys"),
+    (
+        "server/sessions",
+        "PARTS admission builtin config/model front front/proxy log net spawn sys upgrade",
+    ),
     (
         "server/services",
         "PARTS admission builtin config/lookup config/model control log net reload spawn sys systemd",
     ),
-    ("server/control", "PARTS config/model control log net reload sys"),
+    ("server/control", "PARTS config/model control log net reload sys upgrade"),
     (
         "server/upgrade",
-        "PARTS admission builtin config/model control front/proxy log net reload spawn upgrade",
+        "PARTS admission builtin config/model control front/proxy log net reload spawn sys upgrade",
     ),
     (
         "server",

@@ -16,10 +16,10 @@ pub(super) fn holds(bytes: &[u8]) {
     // A moment from anywhere can be told.
     let _ = Clock::now().instant(state.began);
     for conversation in &state.conversations {
-        goes_on::<Conversation>(&conversation.machine);
+        goes_on::<Conversation>(&conversation["machine"]);
     }
     for relay in &state.relays {
-        goes_on::<Relay>(&relay.machine);
+        goes_on::<Relay>(&relay["machine"]);
     }
     let packed = File::from(pack(&state).unwrap());
     let again = unpack(packed).unwrap();

@@ -13,6 +13,7 @@ use nix::sys::socket::{
 };
 
 use nix::unistd::Uid;
+use serde::{Deserialize, Serialize};
 
 use super::{Duplex, held};
 use crate::config::model::{Endpoint, KeepaliveTimes};
@@ -24,8 +25,9 @@ use crate::sys::descriptor;
 const PROBE: u32 = 20;
 
 /// One side's socket: a nonblocking stream.
-#[derive(Debug)]
-pub struct RelaySocket(File);
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RelaySocket(#[serde(with = "crate::sys::handed")] File);
 
 /// What dialling came to.
 #[derive(Debug)]
@@ -107,12 +109,6 @@ impl RelaySocket {
     pub fn accepted(socket: OwnedFd) -> io::Result<Self> {
         descriptor::set_nonblocking(&socket)?;
         Ok(Self::tuned(descriptor::raise_held(socket)))
-    }
-
-    /// One that has been a relay's before.
-    #[must_use]
-    pub fn taken_over(socket: OwnedFd) -> Self {
-        Self::tuned(socket)
     }
 
     /// Peers that vanish are noticed by keepalive, since a relay need not have an idle limit.

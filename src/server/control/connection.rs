@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use mio::Interest;
 use mio::unix::SourceFd;
+use serde::{Deserialize, Serialize};
 
 use super::render::Producer;
 use crate::control::answer::{self, RequestRefusal};
@@ -24,7 +25,8 @@ use crate::server::programs::watching::Tidy;
 use crate::server::reactor::slab::{Key, Slab};
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
-use crate::sys::descriptor;
+use crate::sys::{descriptor, handed};
+use crate::upgrade::hex;
 
 /// Connections of each kind at once.
 const MOST: usize = 32;
@@ -38,10 +40,23 @@ const EXHAUSTED: Duration = Duration::from_millis(250);
 const LOW: usize = 32 * 1024;
 
 /// What a socket is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "bool", into = "bool")]
 pub(in crate::server) enum ControlKind {
     Control,
     Metrics,
+}
+
+impl From<bool> for ControlKind {
+    fn from(controls: bool) -> Self {
+        if controls { Self::Control } else { Self::Metrics }
+    }
+}
+
+impl From<ControlKind> for bool {
+    fn from(kind: ControlKind) -> Self {
+        kind == ControlKind::Control
+    }
 }
 
 /// A socket at which the server is asked.
@@ -53,26 +68,34 @@ pub(in crate::server) struct ControlListener {
 }
 
 /// Somebody who asks.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(in crate::server) struct ControlConnection {
+    #[serde(rename = "descriptor", with = "handed")]
     pub(in crate::server) stream: File,
+    #[serde(rename = "controls")]
     pub(in crate::server) kind: ControlKind,
     pub(in crate::server) peer: Address,
     pub(in crate::server) stage: ControlStage,
     /// What has been read of the request.
+    #[serde(with = "hex")]
     pub(in crate::server) request: Vec<u8>,
     /// What is to be sent, and how much of it has been.
+    #[serde(rename = "unsent", with = "hex")]
     pub(in crate::server) out: Vec<u8>,
+    #[serde(skip)]
     pub(in crate::server) sent: usize,
     /// Where more of the answer comes from.
+    #[serde(skip)]
     pub(in crate::server) producer: Producer,
     /// When something last went on.
+    #[serde(skip, default = "Instant::now")]
     pub(in crate::server) active: Instant,
+    #[serde(skip)]
     pub(in crate::server) queued: bool,
 }
 
 /// How far somebody is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::server) enum ControlStage {
     /// The request is being read.
     Asking,
@@ -370,6 +393,11 @@ impl Server {
         if edge.out.len().saturating_sub(edge.sent) > LOW || edge.producer.is_done() {
             return;
         }
+        self.produce_once(key);
+    }
+
+    fn produce_once(&mut self, key: Key) {
+        let Some(edge) = self.controlling.edges.get_mut(key) else { return };
         edge.out.drain(..edge.sent);
         edge.sent = 0;
         let mut producer = std::mem::take(&mut edge.producer);
@@ -377,6 +405,17 @@ impl Server {
         self.produce(&mut producer, &mut out);
         if let Some(edge) = self.controlling.edges.get_mut(key) {
             (edge.producer, edge.out) = (producer, out);
+        }
+    }
+
+    /// Answers of which only the beginning has been made are made whole: what is still to be
+    /// sent of them is all that an upgrade hands over.
+    pub(in crate::server) fn make_answers_whole(&mut self) {
+        for key in self.controlling.edges.keys() {
+            self.produce_once(key);
+            while self.controlling.edges.get(key).is_some_and(|it| !it.producer.is_done()) {
+                self.produce_once(key);
+            }
         }
     }
 }

@@ -107,13 +107,6 @@ impl Server {
         }
     }
 
-    /// Makes the rest of an answer at once.
-    pub(in crate::server) fn whole_answer(&self, mut producer: Producer, out: &mut Vec<u8>) {
-        while !producer.is_done() {
-            self.produce(&mut producer, out);
-        }
-    }
-
     fn produce_for(&mut self, key: Key, producer: Producer) {
         if let Some(edge) = self.controlling.edges.get_mut(key) {
             edge.producer = producer;

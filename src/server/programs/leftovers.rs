@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
 
 use super::process_sessions::{Look, Member, members_of, signal_member};
 use super::time_limits::{DoomedGroup, GROUPS, signal_group};
@@ -21,7 +22,6 @@ use crate::server::reactor::timers::Timer;
 use crate::server::sessions::closing::{Ended, KeptConnection};
 use crate::server::sessions::session::Client;
 use crate::server::state::ProgramStage;
-use crate::upgrade::state::{self, Told};
 
 /// How soon it is looked whether those who were told have ended; each time it takes twice as
 /// long, up to a second: clients, and a server that drains, may wait for that.
@@ -40,7 +40,7 @@ const RESTS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_se
 const LAST_LOOKS: usize = 8;
 
 /// What is left of a program besides its process group.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(in crate::server) struct Remains {
     label: Label,
     peer: Address,
@@ -48,42 +48,39 @@ pub(in crate::server) struct Remains {
     /// Who has had TERM.
     told: Told,
     /// When it is looked for the next time, and how long after that.
+    #[serde(skip, default = "Instant::now")]
     pub(in crate::server) look: Instant,
+    #[serde(skip, default = "first")]
     pause: Duration,
     /// How often they have had KILL.
+    #[serde(skip)]
     kills: u32,
     /// How often nobody has been found, one look after the other.
+    #[serde(skip)]
     in_vain: u32,
     /// The program's connection, if somebody has it still.
     kept: Option<KeptConnection>,
+}
+
+fn first() -> Duration {
+    FIRST
+}
+
+/// Who of a session has had TERM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Told {
+    /// It has not been looked who is there.
+    Nobody,
+    /// The process group of its leader.
+    Group,
+    /// All of them.
+    Everybody,
 }
 
 impl Remains {
     fn new(of: (Label, Address, LogOnSuccess), told: Told, look: Instant) -> Self {
         let (label, peer, log) = of;
         Self { label, peer, log, told, look, pause: FIRST, kills: 0, in_vain: 0, kept: None }
-    }
-
-    pub(in crate::server) fn taken_over(
-        handed: &state::SavedLeftovers,
-        kept: Option<KeptConnection>,
-        now: Instant,
-    ) -> Self {
-        let of = (Label::new(&handed.label, None), handed.peer, handed.log);
-        Self { kept, ..Self::new(of, handed.told, now) }
-    }
-}
-
-impl DoomedGroup {
-    /// What is handed over of it besides; `save` hands a connection over.
-    pub(in crate::server) fn remains(
-        &self,
-        save: impl FnOnce(&KeptConnection) -> state::SavedConnection,
-    ) -> Option<state::SavedLeftovers> {
-        let Remains { label, peer, log, told, kept, .. } = self.remains.as_deref()?;
-        let (label, peer, log, told) = (label.to_string(), *peer, *log, *told);
-        let kept = kept.as_ref().map(save);
-        Some(state::SavedLeftovers { pid: self.pid, label, peer, log, told, kept })
     }
 }
 

@@ -7,11 +7,11 @@
 //! these programs. It is made when everything is closed that a next server needs, and is
 //! waited for until it has let go of the rest. A server that is killed leaves nobody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write as _};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -25,17 +25,16 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, execve, pipe2, setsid};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::stderr_lines::{PER_SECOND, PER_TURN, PipeFlow, end_line, read_some};
 use crate::log::events;
 use crate::log::sink::{self, Backlog};
 use crate::log::target::LogTarget;
 use crate::server::Server;
-use crate::server::reactor::slab::Key;
 use crate::server::state::StderrState;
-use crate::sys::descriptor::{becomes_ready, set_nonblocking, take_over};
-use crate::sys::{fd, process};
-use crate::upgrade::state::SavedPipe;
+use crate::sys::descriptor::{becomes_ready, set_nonblocking};
+use crate::sys::{fd, handed, process};
 
 /// The command that it is.
 const COMMAND: &str = "read-stderr";
@@ -59,7 +58,10 @@ struct ReaderMessage {
     json: bool,
     /// The facility and the socket of the system's log.
     log: (u8, PathBuf),
-    pipes: Vec<SavedPipe>,
+    /// Their descriptors.
+    descriptors: BTreeSet<RawFd>,
+    /// Each as it is here ([`StderrState`]).
+    pipes: Vec<Value>,
 }
 
 impl Server {
@@ -72,27 +74,17 @@ impl Server {
         for key in self.programs.stderr.keys() {
             self.read_last(key);
         }
-        let pipes: Vec<SavedPipe> =
-            self.programs.stderr.iter().map(|(_, state)| written(state)).collect();
+        let states = self.programs.stderr.iter().map(|(_, state)| state);
+        let pipes: Vec<Value> = states.flat_map(serde_json::to_value).collect();
         if pipes.is_empty() {
             return;
         }
+        let descriptors = handed::written().into_iter().collect();
         let (json, log) = (events::is_json(), sink::system_log());
         let program = self.upgrading.image.path();
-        if let Err(error) = leave(&ReaderMessage { json, log, pipes }, program) {
+        if let Err(error) = leave(&ReaderMessage { json, log, descriptors, pipes }, program) {
             events::trouble("stderr", COMMAND, &error);
         }
-    }
-}
-
-fn written(state: &StderrState) -> SavedPipe {
-    SavedPipe {
-        descriptor: state.pipe.as_raw_fd(),
-        service: None,
-        label: state.label.to_string(),
-        pid: state.pid,
-        partial: state.partial.clone(),
-        skipping: state.skipping,
     }
 }
 
@@ -150,8 +142,8 @@ fn become_reader(
         dup2_stdin(file)?;
         dup2_stdout(&null)?;
         dup2_stderr(&null)?;
-        for pipe in &reading.pipes {
-            fd::set_close_on_exec(pipe.descriptor, false)?;
+        for number in &reading.descriptors {
+            fd::set_close_on_exec(*number, false)?;
         }
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
         Ok(execute().into())
@@ -170,6 +162,7 @@ pub(crate) fn read_for_others() -> io::Result<()> {
     dup2_stdin(File::open("/dev/null")?)?;
     // For people to read, and nothing else.
     let _ = std::fs::write("/proc/self/comm", NAME);
+    handed::offer(reading.descriptors);
     let mut reader = SurvivorReader::new(reading.pipes)?;
     start_log(reading.json, reading.log)?;
     reader.run()?;
@@ -201,15 +194,15 @@ struct SurvivorReader {
 }
 
 impl SurvivorReader {
-    fn new(pipes: Vec<SavedPipe>) -> io::Result<Self> {
+    fn new(pipes: Vec<Value>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut states = BTreeMap::new();
         for (place, pipe) in pipes.into_iter().enumerate() {
-            let descriptor = take_over(pipe.descriptor)?;
-            set_nonblocking(&descriptor)?;
-            let mut source = SourceFd(&descriptor.as_raw_fd());
+            let state = StderrState { registered: true, ..serde_json::from_value(pipe)? };
+            set_nonblocking(&state.pipe)?;
+            let mut source = SourceFd(&state.pipe.as_raw_fd());
             poll.registry().register(&mut source, Token(place), Interest::READABLE)?;
-            states.insert(place, state(pipe, descriptor));
+            states.insert(place, state);
         }
         let queue = states.keys().copied().collect();
         Ok(Self { poll, pipes: states, queue, scratch: vec![0; PER_TURN] })
@@ -268,9 +261,4 @@ impl SurvivorReader {
             }
         }
     }
-}
-
-fn state(pipe: SavedPipe, descriptor: OwnedFd) -> StderrState {
-    let state = StderrState::handed_over(pipe, descriptor, Key::NOBODY, Instant::now());
-    StderrState { registered: true, ..state }
 }

@@ -14,6 +14,13 @@ impl Key {
     pub(in crate::server) const NOBODY: Self = Self { index: u32::MAX, generation: u32::MAX };
 }
 
+/// Where there may be none.
+impl From<Option<Key>> for Key {
+    fn from(key: Option<Key>) -> Self {
+        key.unwrap_or(Self::NOBODY)
+    }
+}
+
 /// Generations that fit into a token; a place that has had so many is retired.
 pub(super) const GENERATIONS: u32 = (1 << 28) - 1;
 

@@ -10,11 +10,12 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::AsRawFd as _;
 
 use mio::Interest;
 use mio::unix::SourceFd;
 use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
 
 use crate::log::events;
 use crate::server::Server;
@@ -22,8 +23,7 @@ use crate::server::programs::time_limits::signal_group;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
-use crate::sys::descriptor;
-use crate::sys::socket_options;
+use crate::sys::{descriptor, handed, socket_options};
 
 /// Sockets of programs that have strayed, which something may have still; the oldest goes when
 /// there are more.
@@ -33,8 +33,9 @@ const STRAYS: usize = 64;
 const NOWHERE: u16 = 9;
 
 /// A copy of the socket that the program of a peer has.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(in crate::server) struct PeerSocket {
+    #[serde(rename = "descriptor", with = "handed")]
     pub(in crate::server) socket: UdpSocket,
     /// To whom it is connected.
     pub(in crate::server) peer: SocketAddr,
@@ -51,11 +52,6 @@ impl PeerSocket {
         }
         let copy = descriptor::raise_held(descriptor::copy(socket)?);
         Ok(Self { socket: copy.into(), peer })
-    }
-
-    /// One that the server before us has kept.
-    pub(in crate::server) fn taken_over(socket: OwnedFd, peer: SocketAddr) -> Self {
-        Self { socket: socket.into(), peer }
     }
 
     fn has_its_peer(&self) -> bool {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use mio::Interest;
 use mio::unix::SourceFd;
+use serde::{Deserialize, Serialize};
 
 use super::holding::Caller;
 use super::idling::IDLE;
@@ -25,6 +26,7 @@ use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
 use crate::sys::descriptor;
+use crate::upgrade::moment;
 
 /// A connection on which nothing goes on for so long is closed.
 const SILENCE: Duration = Duration::from_secs(300);
@@ -35,20 +37,26 @@ const TCPMUX_SILENCE: Duration = Duration::from_secs(30);
 pub(super) const DONE: &str = "done";
 
 /// A connection to a built-in service.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(in crate::server) struct BuiltinStage {
+    #[serde(rename = "machine")]
     pub(in crate::server) conversation: Conversation,
+    #[serde(rename = "descriptor")]
     pub(in crate::server) stream: Stream,
     /// What stood before its data.
     pub(in crate::server) fronted: Option<Rc<Fronted>>,
     /// When something last went on.
+    #[serde(with = "moment")]
     pub(in crate::server) active: Instant,
     /// How long it may be silent.
     pub(in crate::server) silence: Duration,
     /// Its service has said so.
+    #[serde(default)]
     pub(in crate::server) limited: bool,
     /// When its timer is due.
+    #[serde(skip, default = "Instant::now")]
     pub(in crate::server) due: Instant,
+    #[serde(skip)]
     pub(in crate::server) queued: bool,
 }
 

@@ -19,17 +19,19 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::prctl::{get_child_subreaper, set_child_subreaper};
 use nix::sys::socket::{MsgFlags, recv};
+use serde::{Deserialize, Serialize};
 
 use crate::config::model::{Linger, Service, SocketType};
 use crate::server::Server;
 use crate::server::programs::adopted::Adopted;
 use crate::server::reactor::slab::Key;
 use crate::sys::proc::since_boot;
-use crate::sys::tcp;
+use crate::sys::{handed, tcp};
 
 /// A copy of a program's connection.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(in crate::server) struct KeptConnection {
+    #[serde(rename = "descriptor", with = "handed")]
     pub(in crate::server) socket: OwnedFd,
     pub(in crate::server) linger: Linger,
     /// When the program was about to be started, since the system was.

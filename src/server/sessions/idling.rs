@@ -12,11 +12,14 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::log::events;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::sys::tcp::{self, Seen};
+use crate::upgrade::moment::{self, Moment};
 
 /// Why a connection is closed, as the log says it.
 pub(in crate::server) const IDLE: &str = "idle";
@@ -25,9 +28,10 @@ pub(in crate::server) const IDLE: &str = "idle";
 const AGAIN: Duration = Duration::from_millis(10);
 
 /// When something last moved on a connection over TCP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::server) struct Movement {
     /// As far as is known.
+    #[serde(with = "moment")]
     pub(in crate::server) last: Instant,
     /// How much the client had taken when it was last looked at.
     pub(in crate::server) taken: u64,
@@ -55,11 +59,13 @@ impl Movement {
 }
 
 /// A program's connection that may not be still for too long.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(in crate::server) struct IdleWatch {
     pub(in crate::server) limit: Duration,
+    #[serde(flatten)]
     pub(in crate::server) movement: Movement,
     /// When it is looked at.
+    #[serde(skip, default = "Instant::now")]
     pub(in crate::server) due: Instant,
     /// It was, and the program has been told to end.
     pub(in crate::server) is_over: bool,
@@ -88,7 +94,8 @@ fn later(when: Instant, time: Duration) -> Instant {
 }
 
 /// A relay that may not be still for too long.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(from = "(Duration, Moment)", into = "(Duration, Moment)")]
 pub(in crate::server) struct Stillness {
     pub(in crate::server) limit: Duration,
     /// When one of its sockets was last announced.
@@ -99,6 +106,18 @@ pub(in crate::server) struct Stillness {
 impl Stillness {
     pub(in crate::server) fn new(limit: Duration, last: Instant) -> Self {
         Self { limit, last, due: later(last, limit) }
+    }
+}
+
+impl From<(Duration, Moment)> for Stillness {
+    fn from((limit, last): (Duration, Moment)) -> Self {
+        Self::new(limit, last.into())
+    }
+}
+
+impl From<Stillness> for (Duration, Moment) {
+    fn from(still: Stillness) -> Self {
+        (still.limit, still.last.into())
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use mio::Interest;
 use mio::unix::SourceFd;
 use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
 
 use super::builtin::DONE;
 use super::dialling::{CONNECT, Dial};
@@ -35,16 +36,19 @@ const FRUITLESS: [(u32, Duration); 3] = [
 ];
 
 /// A relay, or one that is still to be connected.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(in crate::server) struct RelayStage {
+    #[serde(rename = "machine")]
     pub(in crate::server) relay: Relay,
     pub(in crate::server) client: RelaySocket,
     /// None while no address is being tried.
     pub(in crate::server) target: Option<RelaySocket>,
     /// None once connected.
     pub(in crate::server) dial: Option<Box<Dial>>,
+    #[serde(skip)]
     pub(in crate::server) queued: bool,
     /// Its client has ended and is asked now and then whether it is still there.
+    #[serde(skip)]
     pub(in crate::server) probes: bool,
     /// None if it may be still for ever.
     pub(in crate::server) still: Option<Stillness>,

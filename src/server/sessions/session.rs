@@ -6,6 +6,8 @@ use std::ops::{Bound, Deref};
 use std::path::PathBuf;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use super::Sessions;
 use super::builtin::{BuiltinStage, DONE};
 use super::relay::RelayStage;
@@ -20,20 +22,25 @@ use crate::server::reactor::slab::{Key, Slab};
 use crate::server::services::reserve::ServedClient;
 use crate::server::services::shares::Shares;
 use crate::server::state::ProgramStage;
+use crate::server::upgrade::places::{OfServices, Placed as _};
 use crate::spawn::Failure;
+use crate::upgrade::moment;
 
-/// Who it is.
-#[derive(Debug)]
+/// Who it is. An upgrade hands him over as he is here.
+#[derive(Debug, Serialize, Deserialize)]
 pub(in crate::server) struct Client {
     /// The service that has admitted him, which a reload may have replaced or removed.
+    #[serde(with = "OfServices")]
     pub(in crate::server) service: Key,
     pub(in crate::server) label: Label,
     /// What is logged of him.
     pub(in crate::server) log: LogOnSuccess,
     /// None once the end of a program has been announced: others may have its place.
+    #[serde(skip)]
     pub(in crate::server) permit: Option<Permit>,
     pub(in crate::server) peer: Address,
     pub(in crate::server) peer_id: PeerId,
+    #[serde(rename = "started", with = "moment")]
     pub(in crate::server) since: Instant,
 }
 

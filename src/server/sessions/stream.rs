@@ -4,14 +4,16 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use nix::sys::socket::{MsgFlags, recv};
+use serde::{Deserialize, Serialize};
 
 use crate::sys::descriptor::send_now;
 
 /// A connected socket on which nothing waits: each call says so itself. To say so once
 /// (O_NONBLOCK) would be one more call for each of those that end in their first turn, and
 /// one to take it back for those that a program gets.
-#[derive(Debug)]
-pub(in crate::server) struct Stream(OwnedFd);
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(in crate::server) struct Stream(#[serde(with = "crate::sys::handed")] OwnedFd);
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -2,12 +2,17 @@
 //!
 //! | file | what it does |
 //! |---|---|
+//! | `places` | keys, as they are handed over |
 //! | `preflight` | the program on disk: tried out, then executed in our place |
 //! | `restore` | going on with that |
 //! | `restore_served` | whoever was served |
 //! | `save` | what it is handed |
 
+pub(super) mod places;
 pub(super) mod preflight;
 pub(super) mod restore;
 pub(super) mod restore_served;
 pub(super) mod save;
+
+#[cfg(test)]
+mod handed_tests;

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
 use crate::admission::{Limits, ServiceId};
-use crate::builtin;
-use crate::builtin::relay::Relay;
 use crate::config::model::{
     Action, Attributes, Builtin, Config, Program, RelayTarget, Service, SocketSpec,
 };
@@ -23,24 +24,30 @@ use crate::net::listener::{Connection, Listener};
 use crate::reload::plan::{plan, withhold_replacements};
 use crate::reload::{Loading, Step};
 use crate::server::Server;
-use crate::server::peers::{Peer, PeerId, Peers};
+use crate::server::control::connection::ControlConnection;
+use crate::server::peers::Peers;
+use crate::server::programs::leftovers::Remains;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::services::rejection_log::Refusals;
 use crate::server::sessions::banners::Banners;
-use crate::server::state::{ListenerState, Rest, ServiceState, Stopped};
+use crate::server::sessions::builtin::BuiltinStage;
+use crate::server::sessions::relay::RelayStage;
+use crate::server::sessions::session::Client;
+use crate::server::state::{ListenerState, ProgramStage, Rest, ServiceState, StderrState, Stopped};
 use crate::spawn::sandbox::cgroup::{Cgroup, Cgroups};
 use crate::spawn::{Confinement, Failure, Prepared, Stage};
+use crate::sys::handed;
 use crate::upgrade::state::{self, State};
-use crate::upgrade::{Clock, Descriptors, Image, Snapshot, UpgradeRefusal};
+use crate::upgrade::{Clock, Image, Snapshot, UpgradeRefusal};
+
+use super::places::{self, OfServices, OfSockets, Placed as _};
+use super::save::{HandedRemains, HandedSession};
 
 /// What has been taken over so far, by the places in the state.
 pub(in crate::server) struct Adoption {
     pub(in crate::server) clock: Clock,
-    pub(in crate::server) descriptors: Descriptors,
     pub(in crate::server) services: Vec<Key>,
-    pub(in crate::server) sockets: Vec<Vec<Key>>,
-    pub(in crate::server) pipes: Vec<Option<Key>>,
     /// Of the service manager's sockets that a service has: as handed over, and now.
     lent: HashMap<RawFd, RawFd>,
     pub(in crate::server) groups: HashMap<OsString, Rc<Cgroup>>,
@@ -59,15 +66,19 @@ pub(crate) fn examine(state: &State, config: &Config) -> Result<(), UpgradeRefus
     if let Some(held) = plan(&served, &config).held.first() {
         return Err(UpgradeRefusal::WouldBeLost(held.service.label.clone()));
     }
+    all_can_be::<HandedSession<Client, ProgramStage>>(&state.children)?;
+    all_can_be::<HandedSession<Client, BuiltinStage>>(&state.conversations)?;
+    all_can_be::<HandedSession<Client, RelayStage>>(&state.relays)?;
+    all_can_be::<HandedRemains<Remains>>(&state.remains)?;
+    all_can_be::<StderrState>(&state.pipes)?;
+    all_can_be::<ControlConnection>(&state.edges)?;
+    all_can_be::<Peers>(std::slice::from_ref(&state.peers))
+}
+
+/// Whether each is understood, as what it was when it was handed over.
+fn all_can_be<T: DeserializeOwned>(all: &[Value]) -> Result<(), UpgradeRefusal> {
     let unreadable = |error: serde_json::Error| UpgradeRefusal::Unread(error.into());
-    for conversation in &state.conversations {
-        let machine = conversation.machine.clone();
-        let _: builtin::Conversation = serde_json::from_value(machine).map_err(unreadable)?;
-    }
-    for relay in &state.relays {
-        let _: Relay = serde_json::from_value(relay.machine.clone()).map_err(unreadable)?;
-    }
-    Ok(())
+    all.iter().try_for_each(|one| T::deserialize(one).map(drop).map_err(unreadable))
 }
 
 /// The services of a state, as far as they are known: what a configuration is compared with.
@@ -132,13 +143,13 @@ impl Server {
     pub(crate) fn take_over(&mut self, parcel: Snapshot, mut loading: Loading) -> Option<OwnedFd> {
         self.reactor.now = Instant::now();
         let refused = parcel.refused().map(str::to_owned);
-        let (state, descriptors) = parcel.open_up();
+        let state = parcel.open_up();
         call_ourselves(&state.program);
         let (from, began) = (state.version.clone(), state.began);
-        let mut taken = self.adoption(descriptors);
-        let pid_file = state.pid_file.and_then(|it| taken_or_said(&mut taken.descriptors, it));
+        let mut taken = self.adoption();
+        let pid_file = state.pid_file.and_then(taken_or_said);
         sink::go_on_with(&state.log, state.log_dropped, state.log_untold);
-        self.recall(&state, &mut taken);
+        self.recall(&state, taken.clock);
         self.adopt_services(&state, &mut taken);
         self.adopt_held(&state, &mut taken);
         let clients: Vec<u32> = state.services.iter().map(|it| it.clients.0).collect();
@@ -151,7 +162,8 @@ impl Server {
         remove_held(&mut loading);
         self.install(loading);
         self.use_new_labels();
-        taken.descriptors.close_rest();
+        handed::close_rest();
+        places::forget();
         if self.facts.told_of_ends {
             self.reap_orphans();
         }
@@ -160,16 +172,13 @@ impl Server {
         pid_file
     }
 
-    fn adoption(&mut self, descriptors: Descriptors) -> Adoption {
+    fn adoption(&mut self) -> Adoption {
         let limits = || Limits::new(&Attributes::default(), false);
         let programs = self.admission.add(limits());
         let own = self.admission.add(limits().for_builtin(true));
         Adoption {
             clock: Clock::now(),
-            descriptors,
             services: Vec::new(),
-            sockets: Vec::new(),
-            pipes: Vec::new(),
             lent: HashMap::new(),
             groups: HashMap::new(),
             gone: (programs, own),
@@ -177,8 +186,7 @@ impl Server {
     }
 
     /// What concerns the server as a whole.
-    fn recall(&mut self, state: &State, taken: &mut Adoption) {
-        let clock = taken.clock;
+    fn recall(&mut self, state: &State, clock: Clock) {
         self.upgrading.image = Image::handed_over(&state.program, &state.arguments);
         self.facts.server.nofile = state.nofile;
         self.life.born = (state.born.0, clock.instant(state.born.1));
@@ -189,18 +197,18 @@ impl Server {
         let failures = state.failures.iter().filter_map(|(pid, stage, errno)| {
             Some((*pid, Failure { stage: Stage::from_number(*stage)?, errno: *errno }))
         });
-        let reader = state.failure_pipe.and_then(|it| taken_or_said(&mut taken.descriptors, it));
+        let reader = state.failure_pipe.and_then(taken_or_said);
         self.programs.spawner.take_over(failures, reader);
         let path = |text: &OsString| PathBuf::from(text);
         let state::SavedCgroups { base, own, lingering } = &state.groups;
         let lingering = lingering.iter().map(path).collect();
         self.programs.cgroups =
             Cgroups::taken_over(base.as_ref().map(path), own.as_ref().map(path), lingering);
-        self.sessions.peers = peers(&state.peers, clock);
+        self.sessions.peers = read(state.peers.clone()).unwrap_or_default();
     }
 
     fn adopt_services(&mut self, state: &State, taken: &mut Adoption) {
-        for handed in &state.services {
+        for (handed, place) in state.services.iter().zip(0..) {
             let service = Rc::new(stub(handed));
             let limits = Limits::new(&service.attributes, service.wait);
             let group = handed.group.as_ref().and_then(|path| self.find_group(path, taken));
@@ -233,7 +241,10 @@ impl Server {
             }
             self.services.order.push(key);
             taken.services.push(key);
-            taken.sockets.push(sockets);
+            OfServices::note(place, key);
+            for (socket, index) in sockets.into_iter().zip(0..) {
+                OfSockets::note((place, index), socket);
+            }
         }
     }
 
@@ -266,7 +277,7 @@ impl Server {
             let state::SavedStoredSocket { about, descriptor, lent } = held.clone();
             let place = match lent {
                 true => taken.lent.get(&descriptor).copied().map(Err),
-                false => taken_or_said(&mut taken.descriptors, descriptor).map(Ok),
+                false => taken_or_said(descriptor).map(Ok),
             };
             if let Some(place) = place {
                 self.manager.sockets.restore(about, place);
@@ -286,9 +297,9 @@ impl Server {
         let listener = open.and_then(|open| {
             let number = open.descriptor;
             match held.iter().find(|held| held.lent && held.descriptor == number) {
-                None => adopted_listener(open, &handed.spec, taken),
+                None => adopted_listener(open, &handed.spec),
                 Some(held) => {
-                    let descriptor = taken_or_said(&mut taken.descriptors, number)?;
+                    let descriptor = taken_or_said(number)?;
                     taken.lent.insert(number, descriptor.as_raw_fd());
                     let SocketSpec { endpoint, socket_type, .. } = &held.about.spec;
                     let listener = Listener::adopt(descriptor, endpoint, *socket_type);
@@ -301,7 +312,7 @@ impl Server {
         }
         let parked = handed.parked.as_ref().and_then(|parked| {
             let state::Parked { descriptor, peer, peer_gid, .. } = *parked;
-            let socket = taken_or_said(&mut taken.descriptors, descriptor)?;
+            let socket = taken_or_said(descriptor)?;
             let fronted = parked.fronted.clone().map(Rc::new);
             Some(Connection { socket, peer, peer_gid, fronted })
         });
@@ -400,16 +411,18 @@ fn remove_held(loading: &mut Loading) {
 }
 
 /// A descriptor of the state; without it whatever needs it is lost, which is said.
-pub(super) fn taken_or_said(descriptors: &mut Descriptors, number: RawFd) -> Option<OwnedFd> {
-    descriptors.take(number).inspect_err(|error| events::trouble("upgrade", "fcntl", error)).ok()
+pub(super) fn taken_or_said(number: RawFd) -> Option<OwnedFd> {
+    handed::take(number).inspect_err(|error| events::trouble("upgrade", "fcntl", error)).ok()
 }
 
-pub(super) fn adopted_listener(
-    open: &state::Open,
-    spec: &SocketSpec,
-    taken: &mut Adoption,
-) -> Option<Listener> {
-    let descriptor = taken_or_said(&mut taken.descriptors, open.descriptor)?;
+/// What has handed itself over; what cannot be read, as a trial has found that it can, is lost.
+pub(super) fn read<T: DeserializeOwned>(handed: Value) -> Option<T> {
+    let read = serde_json::from_value(handed);
+    read.inspect_err(|error| events::trouble("upgrade", "state", error)).ok()
+}
+
+pub(super) fn adopted_listener(open: &state::Open, spec: &SocketSpec) -> Option<Listener> {
+    let descriptor = taken_or_said(open.descriptor)?;
     Some(with_sharing(Listener::taken_over(descriptor, spec, open.identity), open))
 }
 
@@ -418,17 +431,4 @@ fn with_sharing(mut listener: Listener, open: &state::Open) -> Listener {
         listener.share();
     }
     listener
-}
-
-/// Who has gone; who has not has a session.
-fn peers(handed: &state::SavedPeers, clock: Clock) -> Peers {
-    let mut labels: HashMap<&str, Rc<str>> = HashMap::new();
-    let gone = handed.ended.iter().filter_map(|number| {
-        let state::SavedPeer { address, service, pid, since } = handed.known.get(number)?;
-        let service = labels.entry(service).or_insert_with(|| Rc::from(&**service));
-        let (service, since) = (Rc::clone(service), clock.instant(*since));
-        let peer = Peer { address: *address, service, pid: *pid, running: false, since };
-        Some((PeerId::from_number(*number), peer))
-    });
-    Peers::restored(handed.total, gone)
 }

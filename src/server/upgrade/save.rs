@@ -1,57 +1,89 @@
 //! The state of the server as the data that the next one is handed. Nothing is changed
 //! by it: the trial may fail.
 
-use std::collections::HashMap;
 use std::ffi::OsString;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
 use std::path::Path;
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::config::model::{Action, Endpoint, RelayTarget, SocketSpec, SocketType};
+use super::places::{self, OfPipes, OfServices, OfSockets, Placed as _};
+use crate::config::model::{Action, Endpoint, SocketSpec, SocketType};
 use crate::log::sink;
 use crate::net::datagram::Flow;
 use crate::net::listener::{Bound, Listener};
 use crate::net::unix_path::BoundPath;
 use crate::server::Server;
-use crate::server::control::connection::{ControlConnection, ControlKind, ControlStage};
-use crate::server::reactor::slab::Key;
+use crate::server::control::connection::ControlStage;
+use crate::server::programs::leftovers::Remains;
+use crate::server::programs::time_limits::DoomedGroup;
 use crate::server::sessions::banners::{AfterBanner, BannerState};
-use crate::server::sessions::closing::KeptConnection;
-use crate::server::sessions::dialling::Dial;
 use crate::server::sessions::newcomers::Newcomer;
-use crate::server::sessions::session::{Client, Session, SessionStage};
-use crate::server::state::{ListenerState, Rest, ServiceState, StderrState, Stopped};
+use crate::server::sessions::session::{Session, SessionStage};
+use crate::server::state::{ListenerState, Rest, ServiceState, Stopped};
 use crate::spawn::sandbox::cgroup::Cgroup;
+use crate::sys::handed;
 use crate::upgrade::state::{self, FORMAT, State};
 use crate::upgrade::{Clock, Moment};
 
-/// What is being collected: places by key, and every descriptor.
+/// Somebody who is served, as he is handed over.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct HandedSession<C, S> {
+    #[serde(rename = "served")]
+    pub(super) client: C,
+    #[serde(flatten)]
+    pub(super) stage: S,
+    /// The group of a program's processes.
+    #[serde(default)]
+    pub(super) group: Option<OsString>,
+}
+
+/// What is left of a program whose whole session is to end.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct HandedRemains<R> {
+    /// It is not reaped yet.
+    pub(super) pid: i32,
+    #[serde(flatten)]
+    pub(super) remains: R,
+}
+
+/// Sessions by how they are served.
+#[derive(Default)]
+struct HandedSessions {
+    programs: Vec<Value>,
+    builtins: Vec<Value>,
+    relays: Vec<Value>,
+}
+
+/// What is being collected.
 struct Collector {
     clock: Clock,
-    descriptors: Vec<RawFd>,
-    services: HashMap<Key, usize>,
-    /// The service's place and the socket's in it.
-    sockets: HashMap<Key, (usize, usize)>,
-    pipes: HashMap<Key, usize>,
 }
 
 impl Server {
     /// Collects the state; `image` is the number of the program that runs, to go back to.
     pub(super) fn collect_state(&mut self, image: Option<RawFd>) -> State {
-        let mut to = self.collector();
+        self.make_answers_whole();
+        self.note_places();
+        let _ = handed::written();
+        let mut to = Collector { clock: Clock::now() };
+        let sessions = self.hand_over_sessions();
         let failures = self.programs.spawner.failures();
         let failures = failures.map(|(pid, it)| (pid, it.stage as u32, it.errno)).collect();
         let sink::Unwritten { log, dropped, untold } = sink::unwritten();
         let services = self.services.order.iter().filter_map(|key| self.services.all.get(*key));
         let services = services.map(|state| self.hand_over_service(state, &mut to)).collect();
-        let (programs, sessions) = (&self.programs, &self.sessions);
-        let lingering = programs.orphan_pipes.iter().filter_map(|key| to.pipes.get(key)).copied();
-        let lingering = lingering.collect();
+        let (programs, newcomers) = (&self.programs, &self.sessions.newcomers.all);
+        let pending = &self.sessions.pending_peers;
+        let lingering = programs.orphan_pipes.iter().filter_map(|key| OfPipes::place(*key));
         let doomed = &programs.doomed.groups;
-        State {
+        let remains = |group: &DoomedGroup| {
+            let remains: &Remains = group.remains.as_deref()?;
+            Some(value(&HandedRemains { pid: group.pid, remains }))
+        };
+        let mut state = State {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             arguments: self.upgrading.image.arguments().to_vec(),
@@ -60,59 +92,72 @@ impl Server {
             began: to.clock.moment(self.upgrading.began()),
             born: (self.life.born.0, to.clock.moment(self.life.born.1)),
             nofile: self.facts.server.nofile,
-            pid_file: self.upgrading.pid_file.map(|number| to.number(&number)),
+            pid_file: self.upgrading.pid_file.map(|it| handed::number(&it)),
             log,
             log_dropped: dropped,
             log_untold: untold,
             total: self.statistics.clone(),
             services,
             failures,
-            failure_pipe: Some(to.number(self.programs.spawner.failure_reader())),
+            failure_pipe: Some(handed::number(programs.spawner.failure_reader())),
             leftovers: doomed.iter().map(|(_, it)| (it.pid, to.clock.moment(it.due))).collect(),
-            remains: doomed.iter().filter_map(|(_, it)| it.remains(|it| to.kept(it))).collect(),
-            lingering,
+            remains: doomed.iter().filter_map(|(_, it)| remains(it)).collect(),
+            lingering: lingering.collect(),
             groups: self.hand_over_groups(),
-            pipes: programs.stderr.iter().map(|(_, it)| to.pipe(it)).collect(),
-            children: sessions.table.iter().filter_map(|(_, it)| to.child(it)).collect(),
-            conversations: sessions
-                .table
-                .iter()
-                .filter_map(|(_, it)| to.conversation(it))
-                .collect(),
-            relays: sessions.table.iter().filter_map(|(_, it)| to.relay(it)).collect(),
-            banners: sessions.banners.iter().map(|(_, it)| to.banner(it)).collect(),
-            homing: sessions.pending_peers.iter().filter_map(|(_, it)| to.homing(it)).collect(),
-            newcomers: sessions
-                .newcomers
-                .all
-                .iter()
-                .filter_map(|(_, it)| to.newcomer(it))
-                .collect(),
-            front_workers: sessions.workers.pids(),
-            peers: self.hand_over_peers(to.clock),
-            held: self.hand_over_held(&mut to),
+            pipes: programs.stderr.iter().map(|(_, it)| value(it)).collect(),
+            children: sessions.programs,
+            conversations: sessions.builtins,
+            relays: sessions.relays,
+            banners: self.sessions.banners.iter().map(|(_, it)| to.banner(it)).collect(),
+            homing: pending.iter().filter_map(|(_, it)| to.homing(it)).collect(),
+            newcomers: newcomers.iter().filter_map(|(_, it)| to.newcomer(it)).collect(),
+            front_workers: self.sessions.workers.pids(),
+            peers: value(&self.sessions.peers),
+            held: self.hand_over_held(),
             last_here: Some(to.clock.moment(self.life.idle_exit.last)),
             watchdog: self.manager.watchdog,
             names: self.services.naming.known().clone(),
             doors: self.hand_over_doors(&mut to),
-            edges: self.hand_over_edges(&mut to),
-            descriptors: to.descriptors,
+            edges: self.hand_over_edges(),
+            descriptors: Vec::new(),
+        };
+        places::forget();
+        state.descriptors = handed::written();
+        state
+    }
+
+    fn note_places(&self) {
+        places::forget();
+        for (service, place) in self.services.order.iter().zip(0..) {
+            OfServices::note(place, *service);
+            let listeners = self.services.all.get(*service).map(|state| &*state.listeners);
+            for (listener, index) in listeners.unwrap_or_default().iter().zip(0..) {
+                OfSockets::note((place, index), *listener);
+            }
+        }
+        for ((pipe, _), place) in self.programs.stderr.iter().zip(0..) {
+            OfPipes::note(place, pipe);
         }
     }
 
-    fn collector(&self) -> Collector {
-        let places = self.services.order.iter().copied().zip(0..);
-        let services: HashMap<Key, usize> = places.collect();
-        let mut sockets = HashMap::new();
-        for (key, place) in &services {
-            let listeners = self.services.all.get(*key).map(|state| state.listeners.as_slice());
-            for (listener, index) in listeners.unwrap_or_default().iter().zip(0..) {
-                sockets.insert(*listener, (*place, index));
+    fn hand_over_sessions(&self) -> HandedSessions {
+        let mut all = HandedSessions::default();
+        for (_, Session { client, stage }) in self.sessions.table.iter() {
+            let group = None;
+            match stage {
+                SessionStage::Builtin(stage) => {
+                    all.builtins.push(value(&HandedSession { client, stage, group }));
+                }
+                SessionStage::Relay(stage) => {
+                    all.relays.push(value(&HandedSession { client, stage, group }));
+                }
+                SessionStage::Program(stage) => {
+                    let group = stage.group.as_deref().map(path_of);
+                    all.programs.push(value(&HandedSession { client, stage, group }));
+                }
             }
         }
-        let pipes =
-            self.programs.stderr.iter().zip(0..).map(|((key, _), place)| (key, place)).collect();
-        Collector { clock: Clock::now(), descriptors: Vec::new(), services, sockets, pipes }
+        all
     }
 
     fn hand_over_service(&self, state: &ServiceState, to: &mut Collector) -> state::SavedService {
@@ -143,20 +188,10 @@ impl Server {
         state::SavedCgroups { base: base.map(text), own: own.map(text), lingering }
     }
 
-    fn hand_over_peers(&self, clock: Clock) -> state::SavedPeers {
-        let known = self.sessions.everybody().into_iter().map(|(id, peer)| {
-            let (address, service) = (peer.address, peer.service.to_string());
-            let since = clock.moment(peer.since);
-            (id.number(), state::SavedPeer { address, service, pid: peer.pid, since })
-        });
-        let ended = self.sessions.peers.ended_ones().map(|id| id.number()).collect();
-        state::SavedPeers { total: self.sessions.peers.total(), known: known.collect(), ended }
-    }
-
-    fn hand_over_held(&self, to: &mut Collector) -> Vec<state::SavedStoredSocket> {
+    fn hand_over_held(&self) -> Vec<state::SavedStoredSocket> {
         let held = self.manager.sockets.held().map(|(about, descriptor, lent)| {
             if !lent {
-                to.number(&descriptor);
+                handed::number(&descriptor);
             }
             state::SavedStoredSocket { about, descriptor, lent }
         });
@@ -172,50 +207,23 @@ impl Server {
                 (None, Bound::Vsock(address)) => Endpoint::Vsock(*address),
             };
             let spec = SocketSpec { socket_type: SocketType::Stream, endpoint, device: None };
-            let controls = door.kind == ControlKind::Control;
+            let controls = door.kind.into();
             state::SavedControlListener { spec, open: to.open(&door.listener), controls }
         });
         doors.collect()
     }
 
-    fn hand_over_edges(&self, to: &mut Collector) -> Vec<state::SavedControlConnection> {
-        let edges = self.controlling.edges.iter();
-        edges.filter_map(|(_, edge)| self.hand_over_edge(edge, to)).collect()
-    }
-
-    /// An answer of which only the beginning has been made is made whole here.
-    fn hand_over_edge(
-        &self,
-        edge: &ControlConnection,
-        to: &mut Collector,
-    ) -> Option<state::SavedControlConnection> {
-        let mut unsent = edge.out.get(edge.sent..).unwrap_or_default().to_vec();
-        self.whole_answer(edge.producer.clone(), &mut unsent);
-        let stage = match edge.stage {
-            ControlStage::Asking => state::SavedControlStage::Asking,
-            ControlStage::AwaitsUpgrade => state::SavedControlStage::AwaitsUpgrade,
-            ControlStage::Told => state::SavedControlStage::Told,
-            // There is no upgrade while these wait.
-            ControlStage::AwaitsReload(_) | ControlStage::Stays => return None,
+    fn hand_over_edges(&self) -> Vec<Value> {
+        // There is no upgrade while the others wait.
+        let goes_on = |stage| {
+            matches!(stage, ControlStage::Asking | ControlStage::AwaitsUpgrade | ControlStage::Told)
         };
-        Some(state::SavedControlConnection {
-            descriptor: to.number(&edge.stream),
-            controls: edge.kind == ControlKind::Control,
-            peer: edge.peer,
-            stage,
-            request: edge.request.clone(),
-            unsent,
-        })
+        let edges = self.controlling.edges.iter().filter(|(_, edge)| goes_on(edge.stage));
+        edges.map(|(_, edge)| value(edge)).collect()
     }
 }
 
 impl Collector {
-    fn number(&mut self, descriptor: &impl AsRawFd) -> RawFd {
-        let number = descriptor.as_raw_fd();
-        self.descriptors.push(number);
-        number
-    }
-
     fn moment(&self, instant: Option<Instant>) -> Option<Moment> {
         instant.map(|instant| self.clock.moment(instant))
     }
@@ -223,7 +231,7 @@ impl Collector {
     fn open(&mut self, listener: &Listener) -> state::Open {
         let identity = listener.path().map(BoundPath::identity);
         let shared = listener.is_shared();
-        state::Open { descriptor: self.number(listener), identity, shared }
+        state::Open { descriptor: handed::number(listener), identity, shared }
     }
 
     fn socket(&mut self, state: &ListenerState) -> state::SavedSocket {
@@ -232,7 +240,7 @@ impl Collector {
             spec: state.spec.clone(),
             open: state.listener.as_ref().map(|listener| self.open(listener)),
             parked: state.parked.as_ref().map(|parked| state::Parked {
-                descriptor: self.number(&parked.socket),
+                descriptor: handed::number(&parked.socket),
                 peer: parked.peer,
                 peer_gid: parked.peer_gid,
                 fronted: parked.fronted.as_deref().cloned(),
@@ -245,108 +253,11 @@ impl Collector {
         }
     }
 
-    fn pipe(&mut self, state: &StderrState) -> state::SavedPipe {
-        state::SavedPipe {
-            descriptor: self.number(&state.pipe),
-            service: self.services.get(&state.service).copied(),
-            label: state.label.to_string(),
-            pid: state.pid,
-            partial: state.partial.clone(),
-            skipping: state.skipping,
-        }
-    }
-
-    /// What everybody who is served has.
-    fn client(&self, client: &Client) -> state::SavedSessions {
-        let Client { service, ref label, log, peer, peer_id, since, .. } = *client;
-        state::SavedSessions {
-            service: self.services.get(&service).copied(),
-            label: label.to_string(),
-            peer,
-            peer_id: peer_id.number(),
-            started: self.clock.moment(since),
-            log,
-        }
-    }
-
-    fn child(&mut self, session: &Session) -> Option<state::SavedChild> {
-        let SessionStage::Program(child) = &session.stage else { return None };
-        Some(state::SavedChild {
-            served: self.client(&session.client),
-            pid: child.pid,
-            socket: child.listener.and_then(|key| self.sockets.get(&key)).copied(),
-            pipe: child.stderr.and_then(|key| self.pipes.get(&key)).copied(),
-            peer_socket: child.peer_socket.as_ref().map(|it| state::SavedPeerSocket {
-                descriptor: self.number(&it.socket),
-                peer: it.peer,
-            }),
-            kept: child.kept.as_ref().map(|it| self.kept(it)),
-            watched: child.watched.as_ref().map(|it| state::SavedIdleWatch {
-                limit: it.limit,
-                last: self.clock.moment(it.movement.last),
-                taken: it.movement.taken,
-                is_over: it.is_over,
-            }),
-            group: child.group.as_deref().map(path_of),
-            deadline: self.moment(child.deadline),
-            overdue: child.overdue,
-            ending: child.terms,
-        })
-    }
-
-    fn kept(&mut self, kept: &KeptConnection) -> state::SavedConnection {
-        state::SavedConnection {
-            descriptor: self.number(&kept.socket),
-            linger: kept.linger,
-            since: kept.since,
-        }
-    }
-
-    fn conversation(&mut self, session: &Session) -> Option<state::SavedBuiltin> {
-        let SessionStage::Builtin(builtin) = &session.stage else { return None };
-        Some(state::SavedBuiltin {
-            served: self.client(&session.client),
-            descriptor: self.number(&builtin.stream),
-            machine: value(&builtin.conversation),
-            active: self.clock.moment(builtin.active),
-            silence: builtin.silence,
-            limited: builtin.limited,
-            fronted: builtin.fronted.as_deref().cloned(),
-        })
-    }
-
-    fn relay(&mut self, session: &Session) -> Option<state::SavedRelay> {
-        let SessionStage::Relay(state) = &session.stage else { return None };
-        let dial = match state.dial.as_deref() {
-            None => None,
-            Some(dial) => Some(self.dial(dial)?),
-        };
-        Some(state::SavedRelay {
-            served: self.client(&session.client),
-            client: self.number(&state.client),
-            target: state.target.as_ref().map(|target| self.number(target)),
-            machine: value(&state.relay),
-            dial,
-            still: state.still.map(|still| (still.limit, self.clock.moment(still.last))),
-        })
-    }
-
-    fn dial(&self, dial: &Dial) -> Option<state::SavedDial> {
-        let (deadline, due) = (self.clock.moment(dial.deadline), self.clock.moment(dial.due));
-        target_of(&dial.definition.action).map(|target| state::SavedDial {
-            target: target.clone(),
-            at: dial.at,
-            deadline,
-            due,
-            account: Some((*dial.definition.account).clone()),
-        })
-    }
-
     fn banner(&mut self, state: &BannerState) -> state::SavedBanner {
         let then = match &state.then {
             AfterBanner::Close { left } => state::SavedThen::Close { left: *left },
             AfterBanner::Serve(admitted) => state::SavedThen::Serve {
-                service: self.services.get(&admitted.service).copied(),
+                service: OfServices::place(admitted.service),
                 peer: admitted.peer,
                 peer_gid: admitted.peer_gid,
                 facts: Box::new(state::SavedFacts {
@@ -362,7 +273,7 @@ impl Collector {
             },
         };
         state::SavedBanner {
-            descriptor: self.number(&state.socket),
+            descriptor: handed::number(&state.socket),
             unsent: state.text.get(state.sent..).unwrap_or_default().to_vec(),
             due: self.clock.moment(state.due),
             then,
@@ -371,8 +282,8 @@ impl Collector {
 
     fn newcomer(&mut self, newcomer: &Newcomer) -> Option<state::SavedNewcomer> {
         Some(state::SavedNewcomer {
-            socket: *self.sockets.get(&newcomer.listener)?,
-            descriptor: self.number(&newcomer.connection.socket),
+            socket: OfSockets::place(newcomer.listener)?,
+            descriptor: handed::number(&newcomer.connection.socket),
             peer: newcomer.connection.peer,
             peer_gid: newcomer.connection.peer_gid,
             due: self.clock.moment(newcomer.due),
@@ -385,21 +296,14 @@ impl Collector {
         homing: &crate::server::services::per_peer::PendingPeer,
     ) -> Option<state::SavedPendingPeer> {
         Some(state::SavedPendingPeer {
-            socket: *self.sockets.get(&homing.listener)?,
-            descriptor: self.number(&homing.socket),
+            socket: OfSockets::place(homing.listener)?,
+            descriptor: handed::number(&homing.socket),
             peer: homing.flow.peer,
             to: homing.flow.to.map(|to| to.at(0)),
             sender: homing.sender,
             expected: homing.expected,
             looks: homing.looks,
         })
-    }
-}
-
-fn target_of(action: &Action) -> Option<&RelayTarget> {
-    match action {
-        Action::Relay(target) => Some(target),
-        Action::Program(_) | Action::Builtin(_) => None,
     }
 }
 
