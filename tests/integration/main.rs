@@ -100,6 +100,7 @@ mod reload_faults;
 mod resilience;
 mod resilience_load;
 mod ruining;
+mod seized_workers;
 mod shares;
 mod signals;
 mod spawn_paths;

@@ -97,12 +97,17 @@ fn keep_few_calls() -> io::Result<()> {
         CALLS.iter().map(|call| (*call, Vec::new())).collect();
     let no_code = u64::try_from(libc::PROT_EXEC).unwrap_or_default();
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
-        rules.push((call, vec![rule(2, SeccompCmpOp::MaskedEq(no_code), 0)?]));
+        rules.push((call, vec![rule(&[(2, SeccompCmpOp::MaskedEq(no_code), 0)])?]));
     }
     // What becomes of the window of a terminal, and nothing else of ioctl(2).
-    rules.push((libc::SYS_ioctl, vec![rule(1, SeccompCmpOp::Eq, libc::TIOCSWINSZ)?]));
-    let tcp = u64::try_from(libc::IPPROTO_TCP).unwrap_or_default();
-    rules.push((libc::SYS_setsockopt, vec![rule(1, SeccompCmpOp::Eq, tcp)?]));
+    let size = [(1, SeccompCmpOp::Eq, libc::TIOCSWINSZ)];
+    rules.push((libc::SYS_ioctl, vec![rule(&size)?]));
+    // That small pieces do not wait for each other, and nothing else of setsockopt(2).
+    let no_delay = [
+        (1, SeccompCmpOp::Eq, u64::try_from(libc::IPPROTO_TCP).unwrap_or_default()),
+        (2, SeccompCmpOp::Eq, u64::try_from(libc::TCP_NODELAY).unwrap_or_default()),
+    ];
+    rules.push((libc::SYS_setsockopt, vec![rule(&no_delay)?]));
     let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let filter =
         SeccompFilter::new(rules.into_iter().collect(), refuse, SeccompAction::Allow, arch);
@@ -111,9 +116,11 @@ fn keep_few_calls() -> io::Result<()> {
     Ok(())
 }
 
-fn rule(argument: u8, operator: SeccompCmpOp, value: u64) -> io::Result<SeccompRule> {
-    let length = SeccompCmpArgLen::Dword;
-    let condition = SeccompCondition::new(argument, length, operator, value);
-    let rule = condition.and_then(|condition| SeccompRule::new(vec![condition]));
-    rule.map_err(io::Error::other)
+/// What these arguments have to be, each as compared with a value.
+fn rule(arguments: &[(u8, SeccompCmpOp, u64)]) -> io::Result<SeccompRule> {
+    let condition = |(argument, operator, value): &(u8, SeccompCmpOp, u64)| {
+        SeccompCondition::new(*argument, SeccompCmpArgLen::Dword, operator.clone(), *value)
+    };
+    let conditions = arguments.iter().map(condition).collect::<Result<Vec<_>, _>>();
+    conditions.and_then(SeccompRule::new).map_err(io::Error::other)
 }
