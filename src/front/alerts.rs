@@ -2,7 +2,7 @@
 //! who is not trusted: what is none of these is not told.
 
 /// All alerts that there are, and what else a worker finds.
-const ALL: [&str; 37] = [
+const ALL: [&str; 38] = [
     "close_notify",
     "unexpected_message",
     "bad_record_mac",
@@ -37,6 +37,7 @@ const ALL: [&str; 37] = [
     "no_application_protocol",
     "encrypted_client_hello_required",
     HTTP,
+    HEADER,
     CLOSED,
     TIMEOUT,
     CROWDED,
@@ -44,6 +45,8 @@ const ALL: [&str; 37] = [
 
 /// The client speaks plain HTTP.
 pub(crate) const HTTP: &str = "http_request";
+/// A PROXY header comes, of which the service does not know.
+pub(crate) const HEADER: &str = "proxy_header";
 /// It has closed the connection.
 pub(crate) const CLOSED: &str = "closed";
 /// It has had its time.
@@ -53,8 +56,15 @@ pub(crate) const CROWDED: &str = "crowded";
 /// Its worker is gone.
 pub(crate) const INTERNAL: &str = "internal_error";
 
-/// The one of these words, or that nobody knows.
+/// Before the name of an alert that the client has sent.
+pub(crate) const BY_CLIENT: &str = "client:";
+
+/// The one of these words, or that nobody knows, and whether the client has said it.
 #[must_use]
-pub(crate) fn known(word: &str) -> &'static str {
-    ALL.into_iter().find(|known| *known == word).unwrap_or(INTERNAL)
+pub(crate) fn known(word: &str) -> (&'static str, bool) {
+    let (word, by_client) = match word.strip_prefix(BY_CLIENT) {
+        Some(word) => (word, true),
+        None => (word, false),
+    };
+    (ALL.into_iter().find(|known| *known == word).unwrap_or(INTERNAL), by_client)
 }

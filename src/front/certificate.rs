@@ -3,7 +3,7 @@
 //! others to find out.
 
 /// The beginning of DER (X.690): a tag, what it holds, and what comes after that.
-fn take(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+pub(super) fn take(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = bytes.split_first()?;
     let (&first, rest) = rest.split_first()?;
     let (length, rest) = match first {
@@ -20,33 +20,57 @@ fn take(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 }
 
 /// The same of one tag.
-fn take_tag(bytes: &[u8], wanted: u8) -> Option<(&[u8], &[u8])> {
+pub(super) fn take_tag(bytes: &[u8], wanted: u8) -> Option<(&[u8], &[u8])> {
     take(bytes).filter(|(tag, ..)| *tag == wanted).map(|(_, value, rest)| (value, rest))
 }
 
-const SEQUENCE: u8 = 0x30;
+pub(super) const INTEGER: u8 = 0x02;
+pub(super) const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
-const OBJECT: u8 = 0x06;
+pub(super) const OBJECT: u8 = 0x06;
 const UTC_TIME: u8 = 0x17;
 const TIME: u8 = 0x18;
-const VERSION: u8 = 0xa0;
+pub(super) const VERSION: u8 = 0xa0;
+
+/// What a certificate says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claims<'a> {
+    /// Whether it is one of version 1, which can say nothing of what it is for.
+    pub is_old: bool,
+    /// The name of who has made it.
+    pub issuer: &'a [u8],
+    /// Its own.
+    pub subject: &'a [u8],
+    /// From when it is good, and until when, in seconds since 1970.
+    pub good: (Option<i64>, Option<i64>),
+}
+
+/// What a certificate says; none if it is not one.
+#[must_use]
+pub(crate) fn claims(certificate: &[u8]) -> Option<Claims<'_>> {
+    let (certificate, _) = take_tag(certificate, SEQUENCE)?;
+    let (mut fields, _) = take_tag(certificate, SEQUENCE)?;
+    let version = take_tag(fields, VERSION);
+    if let Some((_, rest)) = version {
+        fields = rest;
+    }
+    // The number, and the algorithm.
+    for _ in 0..2 {
+        (_, _, fields) = take(fields)?;
+    }
+    let (issuer, fields) = take_tag(fields, SEQUENCE)?;
+    let (validity, fields) = take_tag(fields, SEQUENCE)?;
+    let (subject, _) = take_tag(fields, SEQUENCE)?;
+    let (tag, begins, rest) = take(validity)?;
+    let ends = take(rest)?;
+    let good = (seconds(tag, begins), seconds(ends.0, ends.1));
+    Some(Claims { is_old: version.is_none(), issuer, subject, good })
+}
 
 /// When a certificate ends, in seconds since 1970.
 #[must_use]
 pub fn not_after(certificate: &[u8]) -> Option<i64> {
-    let (certificate, _) = take_tag(certificate, SEQUENCE)?;
-    let (mut fields, _) = take_tag(certificate, SEQUENCE)?;
-    if let Some((_, rest)) = take_tag(fields, VERSION) {
-        fields = rest;
-    }
-    // The number, the algorithm, who has made it.
-    for _ in 0..3 {
-        (_, _, fields) = take(fields)?;
-    }
-    let (validity, _) = take_tag(fields, SEQUENCE)?;
-    let (_, _, rest) = take(validity)?;
-    let (tag, text, _) = take(rest)?;
-    seconds(tag, text)
+    claims(certificate)?.good.1
 }
 
 /// `YYMMDDhhmmssZ`, or with four digits of the year.

@@ -6,6 +6,7 @@
 //! | `channel` | messages with descriptors between the server and a worker |
 //! | `alerts` | why a handshake fails, in the words of the standard |
 //! | `identity` | certificates and keys as files have them |
+//! | `pem` | what a file is in which there should be certificates or a key |
 //! | `proxy` | the PROXY header, with which a server in front says who the client is |
 //! | `self_signed` | a certificate made on the spot |
 //! | `settings` | what a worker is told of a service |
@@ -34,6 +35,8 @@ pub(crate) mod alerts;
 pub(crate) mod certificate;
 pub(crate) mod channel;
 pub(crate) mod identity;
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "no file is looked at"))]
+mod pem;
 pub(crate) mod proxy;
 pub(crate) mod self_signed;
 pub(crate) mod settings;

@@ -114,10 +114,10 @@ mod tests {
     fn a_key_belongs_to_its_certificate_which_is_good_for_a_year() {
         for machine in ["box.example", "", "no name\n", "localhost"] {
             let made = make(machine).unwrap();
-            let chain = certificates(made.certificate.as_bytes()).unwrap();
-            check_key(&chain, made.key.as_bytes()).unwrap();
+            let chain = certificates(made.certificate.as_bytes(), "").unwrap();
+            check_key(&chain, made.key.as_bytes(), ("", "")).unwrap();
             let other = make(machine).unwrap();
-            check_key(&chain, other.key.as_bytes()).unwrap_err();
+            check_key(&chain, other.key.as_bytes(), ("", "")).unwrap_err();
             assert_ne!(made.fingerprint, other.fingerprint);
             let ends = not_after(&chain[0]).unwrap();
             let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();

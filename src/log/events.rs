@@ -242,11 +242,28 @@ pub fn failed(
     say(Error, service.target(), "failed", &fields);
 }
 
+/// Who has said something.
+const CLIENT: &str = "client";
+
+/// What is known of a refusal besides its reason: a word that is one of few.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Why {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// Why there was no PROXY header.
+    Header(&'static str),
+    /// Why there was no handshake.
+    Alert(&'static str),
+    /// The same, as the client has said.
+    ClientsAlert(&'static str),
+}
+
 /// A peer was turned away, and so many others for the same reason since the last line.
 pub fn refused(
     service: &Label,
     whom: impl Into<Whom>,
-    (reason, alert): (&str, &str),
+    (reason, why): (&str, Why),
     left_out: u64,
     log: LogOnFailure,
 ) {
@@ -254,12 +271,20 @@ pub fn refused(
         return;
     }
     let Whom { peer, via } = whom.into();
+    let (header, alert, by_client) = match why {
+        Why::Plain => (Absent, Absent, false),
+        Why::Header(word) => (Word(word), Absent, false),
+        Why::Alert(word) => (Absent, Word(word), false),
+        Why::ClientsAlert(word) => (Absent, Word(word), true),
+    };
     let fields = [
         ("service", text(service)),
         ("peer", Peer(peer).when(log.host)),
         ("via", via.map_or(Absent, Peer).when(log.host)),
         ("reason", Word(reason)),
-        ("alert", Word(alert).when(!alert.is_empty())),
+        ("why", header),
+        ("alert", alert),
+        ("by", Word(CLIENT).when(by_client)),
         ("left_out", Count(left_out)),
     ];
     say(Info, service.target(), "refused", &fields);

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::common::clients::{read_line, udp_ask};
 use crate::common::daemon::{BINARY, command};
 use crate::common::needs::{find_program, search_path};
+use crate::common::tls::make_certificate;
 use crate::common::{
     Daemon, Folder, ask, free_port, is_root, need_program, read_all, tcp, udp, wait_until,
 };
@@ -237,7 +238,14 @@ fn the_example_configuration_checks_without_a_complaint() {
 
 #[test]
 fn what_is_commented_out_in_the_example_configuration_can_be_taken_in_all_together() {
-    let example = read("etc/inetd.conf").replace("www.example.org http", "127.0.0.1 80");
+    if !need_program("openssl") {
+        return;
+    }
+    let folder = Folder::new();
+    make_certificate(&folder, "site", "DNS:localhost", "90");
+    let example = read("etc/inetd.conf")
+        .replace("www.example.org http", "127.0.0.1 80")
+        .replace("/etc/ssl/", &folder.name(""));
     let (before, after) = example.split_once("# Commented out").unwrap();
     let line = |line: &str| match line.strip_prefix('#') {
         Some(entry) if entry.starts_with("    ") || !entry.starts_with([' ', '-']) => {
@@ -247,7 +255,6 @@ fn what_is_commented_out_in_the_example_configuration_can_be_taken_in_all_togeth
     };
     let taken_in: String = after.lines().skip(1).map(line).collect();
     assert!(taken_in.contains(" bwrap ") && taken_in.contains("cpu_max"), "{taken_in}");
-    let folder = Folder::new();
     let file = folder.write("inetd.conf", &(before.to_owned() + &taken_in));
     let output = command(&[]).arg("check").arg(file).output().unwrap();
     // This machine may lack programs and users.

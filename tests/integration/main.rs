@@ -117,6 +117,7 @@ mod terminating;
 mod timeouts;
 mod times;
 mod tls;
+mod tls_mistakes;
 mod trusted_files;
 mod units;
 mod unix;

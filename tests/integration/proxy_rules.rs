@@ -9,7 +9,9 @@ use serde_json::Value;
 use crate::common::clients::{read_to_any_end, tcp_from};
 use crate::common::control::{controlled, status_of_port};
 use crate::common::daemon::command;
-use crate::common::{Daemon, Folder, free_port, read_line, shell, tcp, tcp_line, wait_until};
+use crate::common::{
+    Daemon, Folder, free_port, free_ports, read_line, shell, tcp, tcp_line, wait_until,
+};
 use crate::proxy_headers::{BEHIND, ENDS, WHO, binary, line, say};
 
 /// Sends something that gets no answer.
@@ -48,6 +50,56 @@ fn what_is_no_header_is_refused_and_starts_nothing() {
     let said = daemon.wait_log(|line| line.about("refused", port));
     assert_eq!((said.get("reason"), said.get("via")), (Some("proxy"), None));
     assert!(said.get("peer").unwrap().starts_with("127.0.0.1:"), "{}", said.raw);
+}
+
+#[test]
+fn the_log_says_why_a_header_is_none() {
+    let long = format!("PROXY TCP4 {}\r\n", "1".repeat(200));
+    let wrong = [
+        (b"GET / HTTP/1.0\r\n\r\n".to_vec(), "no_header"),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 70000\r\n".to_vec(), "malformed"),
+        (binary(0x21, 0x11, &ENDS[..11]), "malformed"),
+        (long.into_bytes(), "too_long"),
+        (binary(0x21, 0x11, &vec![0; 2033]), "too_long"),
+        (binary(0x21, 0x11, &[ENDS, &[3, 0, 4, 1, 2, 3, 4]].concat()), "checksum"),
+        (Vec::new(), "closed"),
+        (b"PROXY TCP4".to_vec(), "timeout"),
+    ];
+    // A line a second is told of each service: so each has one of its own.
+    let ports = free_ports(9);
+    let attributes =
+        |port: &u16| tcp_line(*port, "/bin/echo echo served") + BEHIND + "    proxy_timeout = 1s\n";
+    let (foreign, ports) = ports.split_first().unwrap();
+    let text: String = ports.iter().map(attributes).collect();
+    let other = "    proxy_protocol = require\n    proxy_from = 127.0.0.2\n";
+    let daemon = Daemon::start(&(text + &tcp_line(*foreign, "/bin/echo echo served") + other));
+    let why = |port: u16| {
+        let line = daemon.wait_log(|line| line.about("refused", port));
+        assert_eq!(line.get("reason"), Some("proxy"), "{}", line.raw);
+        line.get("why").unwrap_or_default().to_owned()
+    };
+    in_vain(*foreign, &line("192.0.2.1", 1));
+    assert_eq!(why(*foreign), "not_from");
+    for ((bytes, wanted), port) in wrong.iter().zip(ports) {
+        let mut client = tcp(*port);
+        client.write_all(bytes).unwrap();
+        if *wanted == "closed" {
+            client.shutdown(Shutdown::Write).unwrap();
+        }
+        assert_eq!(read_to_any_end(client), "", "{bytes:?}");
+        assert_eq!(why(*port), *wanted, "{bytes:?}");
+    }
+    // Many of them are no flood of lines, and all are told of.
+    let port = ports[0];
+    let told = || {
+        let lines = daemon.said("refused").into_iter().filter(|line| line.about("refused", port));
+        lines.map(|line| line.number("left_out").unwrap() + 1).collect::<Vec<_>>()
+    };
+    for _ in 0..300 {
+        in_vain(port, b"nonsense\r\n");
+    }
+    wait_until("all are told of", || told().iter().sum::<u32>() == 301);
+    assert!(told().len() < 30, "{:?}", told());
 }
 
 #[test]

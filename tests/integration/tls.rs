@@ -276,6 +276,61 @@ print('good')
 }
 
 #[test]
+fn the_log_says_why_there_was_no_handshake_and_who_has_said_so() {
+    let Some(folder) = folder() else { return };
+    make_certificate(&folder, "ca", "DNS:ca", "90");
+    make_certificate(&folder, "stranger", "DNS:stranger", "90");
+    make_certificate_by(&folder, "ca", "alice", "/CN=Alice");
+    make_certificate_by(&folder, "stranger", "bob", "/CN=Bob");
+    folder.write(
+        "ca.conf",
+        "[ca]\ndefault_ca=it\n[it]\ndatabase=index\nserial=serial\nnew_certs_dir=.\ndefault_md=sha256\n\
+         policy=any\nx509_extensions=client\n[any]\ncommonName=supplied\n[client]\nextendedKeyUsage=clientAuth\n",
+    );
+    folder.write("index", "");
+    folder.write("serial", "77\n");
+    let script = "openssl req -new -key alice.key -subj /CN=Late -out late.csr && \
+                  openssl ca -batch -config ca.conf -startdate 200101000000Z -enddate 210101000000Z \
+                  -in late.csr -cert ca.pem -keyfile ca.key -out late.pem";
+    output_of(&folder, &["sh", "-c", script], "");
+    let ports = free_ports(9);
+    let asks = format!("    tls_client = require\n    tls_ca = {}\n", folder.name("ca.pem"));
+    let clients = [
+        ("", "", "unknown_ca", "-verify_return_error -CAfile ca.pem", true),
+        ("    tls_versions = 1.3\n", "", "protocol_version", "-tls1_2", false),
+        ("    tls_versions = 1.2\n", "", "protocol_version", "-tls1_3", false),
+        ("    tls_alpn = h2\n", "", "no_application_protocol", "-alpn http/1.1", false),
+        (&asks, "", "certificate_required", "", false),
+        (&asks, "bob", "unknown_ca", "", false),
+        (&asks, "late", "certificate_expired", "", false),
+        ("", "", "http_request", "GET / HTTP/1.0", false),
+        ("", "", "proxy_header", "PROXY TCP4 192.0.2.1 192.0.2.2 1 2", false),
+    ];
+    let lines = ports.iter().zip(clients).map(|(port, it)| line(&folder, *port, ENV, it.0));
+    let text: String = lines.collect();
+    let daemon = Setup::new().start_in(folder, &text);
+    for (port, (_, own, wanted, how, by_client)) in ports.iter().zip(clients) {
+        if how.contains(' ') && !how.starts_with('-') {
+            let script = "import socket, sys; it = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); it.sendall(sys.argv[2].encode() + b'\\r\\n\\r\\n'); it.recv(1000)";
+            client(&daemon.folder, &["python3", "-c", script, &port.to_string(), how], "");
+        } else {
+            let key = if own == "late" { "alice" } else { own };
+            let own = match own {
+                "" => String::new(),
+                own => format!("-cert {own}.pem -key {key}.key"),
+            };
+            let script = format!("openssl s_client -connect 127.0.0.1:{port} -quiet {how} {own}");
+            client(&daemon.folder, &["sh", "-c", &script], "");
+        }
+        let said = daemon.wait_log(|line| line.about("refused", *port));
+        let words = (said.get("reason"), said.get("alert"), said.get("by"));
+        let by = by_client.then_some("client");
+        assert_eq!(words, (Some("tls"), Some(wanted), by), "{how}: {}", said.raw);
+    }
+    assert!(daemon.said("accepted").is_empty());
+}
+
+#[test]
 fn garbage_and_silence_cost_no_program() {
     let Some(folder) = folder() else { return };
     let port = free_port();

@@ -87,10 +87,11 @@ fn check_together(
     lookup: &dyn Lookup,
     report: &mut Report,
 ) {
-    super::tls::check_users(config, report);
     relay_loops::check(config, relays, lookup, report);
     let served: Vec<_> = config.services.iter().map(|service| service.action.clone()).collect();
     taken.check_tcpmux(&served, report);
+    // It takes some away, which others know by their numbers.
+    super::tls::check_users(config, report);
 }
 
 /// What others can write decides what is served, and it is for whoever serves to know.

@@ -3,6 +3,7 @@
 mod access;
 mod account;
 mod alike;
+mod certificates;
 mod configuration;
 mod duplicates;
 mod endpoint;

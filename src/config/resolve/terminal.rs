@@ -44,10 +44,14 @@ impl Resolver<'_> {
         }
     }
 
-    /// What says something of a terminal that is not there.
+    /// What says something of a terminal that is not there, or that one is not there.
     fn check_needless(&mut self, entry: &Entry, draft: &Draft) {
         let of_one = |setting: &&Setting| ["pty_size", "term"].contains(&setting.attribute.name);
-        if draft.attributes.front.has_terminal() {
+        let front = &draft.attributes.front;
+        if front.telnet && !front.pty {
+            self.check_contradiction(entry);
+        }
+        if front.has_terminal() {
             return;
         }
         for setting in entry.settings.iter().filter(of_one).filter(|it| it.is_right()) {
@@ -55,6 +59,19 @@ impl Resolver<'_> {
             self.report
                 .warning(&setting.name.span, message)
                 .help("write `pty = yes` or `telnet = yes`");
+        }
+    }
+
+    /// `pty = no` beside `telnet`.
+    fn check_contradiction(&mut self, entry: &Entry) {
+        let said = entry.settings.iter().rfind(|setting| setting.attribute.name == "pty");
+        if let Some(setting) = said.filter(|setting| setting.is_right()) {
+            self.report
+                .warning(
+                    &setting.name.span,
+                    "`pty = no` has no effect: with `telnet`, the program has a terminal",
+                )
+                .help("take it out, or say `telnet = no`");
         }
     }
 

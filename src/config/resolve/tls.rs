@@ -1,25 +1,16 @@
-//! TLS: certificates, keys and who makes those of clients are read while the configuration is,
-//! and at every reload again. A key is looked at and not kept.
+//! TLS: what a service says of it, together, and as whom whatever speaks it works.
 
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::Resolver;
-use super::access::beside;
 use super::front::last_said;
 use crate::config::attribute::Draft;
 use crate::config::diagnostic::report::Report;
 use crate::config::model::{
-    Attributes, Authorities, Certificate, Config, FrontUser, Service, TlsClient,
+    Attributes, Certificate, Config, FrontUser, NotServed, Service, TlsClient,
 };
-use crate::config::syntax::entry::Entry;
-use crate::config::text::words::Word;
-use crate::front::certificate::not_after;
-use crate::front::identity;
-use crate::front::settings::{LONGEST_KEY, MOST_KEYS};
-
-/// The end of a certificate is told so many seconds before it comes: two weeks.
-const SOON: i64 = 14 * 86_400;
+use crate::config::syntax::entry::{Entry, Setting};
+use crate::front::settings::MOST_KEYS;
 
 /// Numbers of users that come and go, of which systemd takes its dynamic ones.
 const DYNAMIC: std::ops::RangeInclusive<u32> = 61_184..=65_519;
@@ -43,73 +34,6 @@ impl Resolver<'_> {
         }
         draft.attributes.front.tls = all.into();
         draft.attributes.front.tls_ca = authorities.and_then(|word| self.authorities(&word));
-    }
-
-    fn certificate(&mut self, own: &Word, key: &Word) -> Option<Certificate> {
-        let (path, pem) = self.tls_file(own, identity::LONGEST)?;
-        let chain = self.certificates(own, &path, &pem)?;
-        let (key_path, key_pem) = self.tls_file(key, LONGEST_KEY)?;
-        if let Err(why) = identity::check_key(&chain, &key_pem) {
-            let message = format!("`{}`: {why}", key_path.display());
-            self.report.error(&key.span, message).help("name the key of this certificate, as PEM");
-            return None;
-        }
-        let ends = chain.first().and_then(|own| not_after(own));
-        self.warn_of_end(own, &path, ends);
-        let (identity, mode) = self.lookup.file_facts(&key_path).unwrap_or_default();
-        if mode & 0o077 != 0 && !self.quiet {
-            let shown = key_path.display();
-            let message = format!("others than its owner may read the key `{shown}`");
-            self.report.warning(&key.span, message).help(format!("`chmod 600 {shown}`"));
-        }
-        Some(Certificate { path, key: key_path, chain, ends, identity })
-    }
-
-    fn tls_file(&mut self, word: &Word, most: u64) -> Option<(PathBuf, Vec<u8>)> {
-        let path = beside(&word.span, Path::new(&word.os));
-        match self.lookup.read_up_to(&path, most) {
-            Ok(bytes) => Some((path, bytes)),
-            Err(error) => {
-                self.cannot_read(word, &path, &error, most);
-                None
-            }
-        }
-    }
-
-    fn certificates(&mut self, word: &Word, path: &Path, pem: &[u8]) -> Option<Vec<Vec<u8>>> {
-        match identity::certificates(pem) {
-            Ok(all) => Some(all),
-            Err(why) => {
-                let message = format!("`{}`: {why}", path.display());
-                let help = match cfg!(feature = "tls") {
-                    true => "name a file of certificates, as PEM",
-                    false => "build it with its default features",
-                };
-                self.report.error(&word.span, message).help(help);
-                None
-            }
-        }
-    }
-
-    fn authorities(&mut self, word: &Word) -> Option<Rc<Authorities>> {
-        let (path, pem) = self.tls_file(word, identity::LONGEST)?;
-        let certificates = self.certificates(word, &path, &pem)?;
-        Some(Rc::new(Authorities { path, certificates }))
-    }
-
-    fn warn_of_end(&mut self, word: &Word, path: &Path, ends: Option<i64>) {
-        let Some(left) = ends.map(|ends| ends.saturating_sub(self.lookup.unix_time())) else {
-            return;
-        };
-        if left >= SOON || self.quiet {
-            return;
-        }
-        let path = path.display();
-        let message = match left {
-            ..=0 => format!("the certificate `{path}` has expired"),
-            _ => format!("the certificate `{path}` expires in {} days", left / 86_400),
-        };
-        self.report.warning(&word.span, message).help("renew it, and reload");
     }
 
     /// As whom whatever stands in front of services works: nobody else. Without root everybody
@@ -150,28 +74,20 @@ impl Resolver<'_> {
     pub(super) fn check_tls(&mut self, entry: &Entry, attributes: &Attributes) {
         // Of files that cannot be read that has been said.
         let is_on = last_said(entry, "tls").is_some();
-        let asks = attributes.front.tls_client != TlsClient::No;
-        let said_authorities = last_said(entry, "tls_ca");
-        if is_on && asks && said_authorities.is_none() {
-            let said = last_said(entry, "tls_client").map(|setting| &setting.name.span);
-            self.report
-                .error(
-                    said.unwrap_or(&entry.endpoint.span),
-                    "`tls_client` needs `tls_ca`: who makes the certificates of clients",
-                )
-                .help("write the file of their authority: `tls_ca = /etc/ssl/clients.pem`");
-        }
+        let mark = self.report.errors();
+        self.check_clients(entry, attributes.front.tls_client != TlsClient::No, is_on);
+        let is_told = self.report.errors() > mark;
         for setting in &entry.settings {
             let name = setting.attribute.name;
             let why = match name {
                 "front_workers" if attributes.front.has_terminal() => continue,
-                "tls_client" | "tls_ca" | "tls_versions" | "tls_alpn" | "tls_timeout"
-                | "front_workers"
+                "tls_ca" if is_told => continue,
+                "tls_ca" | "tls_versions" | "tls_alpn" | "tls_timeout" | "front_workers"
                     if !is_on =>
                 {
                     "there is no `tls`"
                 }
-                "tls_ca" if !asks => "`tls_client` is `no`",
+                "tls_ca" if attributes.front.tls_client == TlsClient::No => "`tls_client` is `no`",
                 _ => continue,
             };
             if setting.is_right() {
@@ -180,19 +96,62 @@ impl Resolver<'_> {
             }
         }
     }
+
+    /// Whoever says something of clients' certificates believes that others are kept out.
+    fn check_clients(&mut self, entry: &Entry, asks: bool, is_on: bool) {
+        let said_authorities = last_said(entry, "tls_ca");
+        let own_authorities = entry.settings.iter().rfind(|it| it.attribute.name == "tls_ca");
+        let said_clients = last_said(entry, "tls_client");
+        if !said_clients.is_none_or(Setting::is_right) {
+            return;
+        }
+        let (setting, message, help) = match (asks, is_on) {
+            (true, false) => (
+                said_clients,
+                format!(
+                    "`tls_client` keeps nobody from `{}`: there is no `tls`",
+                    entry.endpoint.text
+                ),
+                "write the certificate and its key: `tls = /etc/ssl/site.pem /etc/ssl/site.key`; or say `tls_client = no`",
+            ),
+            (true, true) if said_authorities.is_none() => (
+                said_clients,
+                "`tls_client` needs `tls_ca`: who makes the certificates of clients".to_owned(),
+                "write the file of their authority: `tls_ca = /etc/ssl/clients.pem`",
+            ),
+            (false, _) if own_authorities.is_some() && said_clients.is_none() => (
+                own_authorities,
+                "`tls_ca` keeps nobody out: clients are asked for no certificate".to_owned(),
+                "write `tls_client = require`, or `tls_client = ask`",
+            ),
+            _ => return,
+        };
+        let place = setting.map_or(&entry.endpoint.span, |setting| &setting.name.span);
+        self.report.error(place, message).help(help);
+    }
 }
 
 /// A program that ran as the user of what stands in front of services could end it, and see
-/// what it does.
-pub(in crate::config) fn check_users(config: &Config, report: &mut Report) {
+/// what it does: it is not served.
+pub(in crate::config) fn check_users(config: &mut Config, report: &mut Report) {
     let user = config.services.iter().find_map(|it| it.attributes.front.front_user);
     let Some(user) = user.filter(|user| user.switch) else { return };
-    let same = |it: &&Rc<Service>| it.account.switch && it.account.uid == user.uid;
-    for service in config.services.iter().filter(same) {
-        let message =
-            format!("`{}` runs as the user of what stands in front of services", service.label);
+    let same = |it: &Rc<Service>| it.account.switch && it.account.uid == user.uid;
+    let (wrong, right) = std::mem::take(&mut config.services).into_iter().partition(same);
+    config.services = right;
+    let wrong: Vec<Rc<Service>> = wrong;
+    for service in wrong {
+        let why = format!(
+            "{}:{}: `{}` runs as the user of what stands in front of services",
+            service.origin.file, service.origin.line, service.label
+        );
+        config.left_out.push(NotServed::of(
+            &service.label,
+            (&service.id, &service.name),
+            why.clone(),
+        ));
         report
-            .error_without_place(message)
-            .help("give it another user, or name one with --front-user");
+            .error_without_place(why)
+            .help("give it another user, or name one of its own with --front-user");
     }
 }

@@ -44,6 +44,7 @@ pub(in crate::config) fn entry_of(
     report: &mut Report,
 ) -> Option<Entry> {
     report.opened("command line");
+    let has_tls = spec.tls.is_some();
     let spec = &with_tls(spec);
     let (file, places) = written(spec);
     let word = |index: usize, text: &str| {
@@ -54,6 +55,11 @@ pub(in crate::config) fn entry_of(
     let mut settings = Vec::new();
     for (index, option) in spec.options.iter().enumerate() {
         let range = places.get(index + 1).cloned().unwrap_or(0..0);
+        if has_tls && index > 0 && sets_tls(option) {
+            report
+                .error(&file.span(range.clone()), "`--tls` has said which certificate it is")
+                .help("say one of the two; `-o tls+='CERT KEY'` adds one for another name");
+        }
         settings.extend(self::option(option, &file, range, &mut pseudo, report));
     }
     let first = 1 + spec.options.len();
@@ -90,6 +96,11 @@ fn with_tls(spec: &RunSpec) -> RunSpec {
     let said =
         pair.map(|(own, key)| format!("tls={} {}", quote(own.as_ref()), quote(key.as_ref())));
     RunSpec { options: said.chain(spec.options.iter().cloned()).collect(), ..spec.clone() }
+}
+
+/// Whether an option says anew which certificates there are.
+fn sets_tls(option: &str) -> bool {
+    option.split_once('=').is_some_and(|(name, _)| name.trim() == "tls")
 }
 
 /// What other programs call an endpoint, and what it is here.

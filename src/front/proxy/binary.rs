@@ -2,7 +2,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Header, HeaderRead, LONGEST, NamedClient, begins, extensions};
+use super::{
+    Header, HeaderRead, LONGEST, MALFORMED, NO_HEADER, NamedClient, TOO_LONG, begins, extensions,
+};
 use crate::net::fronted::Fronted;
 
 pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -22,28 +24,28 @@ const UNIX_ADDRESSES: usize = 216;
 
 pub(super) fn read(bytes: &[u8]) -> HeaderRead {
     if !begins(bytes, SIGNATURE) {
-        return HeaderRead::Malformed("no PROXY header");
+        return HeaderRead::Malformed(NO_HEADER);
     }
     let rest = bytes.get(SIGNATURE.len()..).unwrap_or_default();
     let is_local = match rest.first() {
         None => return HeaderRead::Incomplete,
         Some(&LOCAL) => true,
         Some(&PROXY) => false,
-        Some(_) => return HeaderRead::Malformed("neither version 2 nor a known command"),
+        Some(_) => return HeaderRead::Malformed(MALFORMED),
     };
     // Who speaks for itself has no family.
     let is_known = |family: u8| family >> 4 <= 3 && family & 0xf <= 2;
     let family = match rest.get(1) {
         None => return HeaderRead::Incomplete,
         Some(family) if !is_local && !is_known(*family) => {
-            return HeaderRead::Malformed("an unknown family or protocol");
+            return HeaderRead::Malformed(MALFORMED);
         }
         Some(family) => *family,
     };
     let &[_, _, high, low, ..] = rest else { return HeaderRead::Incomplete };
     let length = HEAD + usize::from(u16::from_be_bytes([high, low]));
     if length > LONGEST {
-        return HeaderRead::Malformed("the header is too long");
+        return HeaderRead::Malformed(TOO_LONG);
     }
     let Some(whole) = bytes.get(..length) else { return HeaderRead::Incomplete };
     if is_local {
@@ -58,11 +60,10 @@ pub(super) fn read(bytes: &[u8]) -> HeaderRead {
 /// None for families that are no addresses of ours; the sender's own count then.
 fn named(whole: &[u8], family: u8) -> Result<Option<NamedClient>, &'static str> {
     let rest = whole.get(HEAD..).unwrap_or_default();
-    let short = "the addresses are cut off";
     let (addresses, after) = match family {
-        TCP4 => inet4(rest).map(|(ends, after)| (Some(ends), after)).ok_or(short)?,
-        TCP6 => inet6(rest).map(|(ends, after)| (Some(ends), after)).ok_or(short)?,
-        UNIX => (None, rest.get(UNIX_ADDRESSES..).ok_or(short)?),
+        TCP4 => inet4(rest).map(|(ends, after)| (Some(ends), after)).ok_or(MALFORMED)?,
+        TCP6 => inet6(rest).map(|(ends, after)| (Some(ends), after)).ok_or(MALFORMED)?,
+        UNIX => (None, rest.get(UNIX_ADDRESSES..).ok_or(MALFORMED)?),
         // What a sender says of what it does not know is not looked at.
         _ => return Ok(None),
     };

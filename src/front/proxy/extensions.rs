@@ -1,6 +1,7 @@
 //! What may follow the addresses of version 2: a list of type, length and value, of which some
 //! are lists themselves. Those that nobody here knows are passed over.
 
+use super::MALFORMED;
 use super::checksum::crc32c;
 use crate::net::fronted::{Fact, Fronted};
 
@@ -16,8 +17,6 @@ pub(super) const SSL_CIPHER: u8 = 0x23;
 pub(super) const IS_SSL: u8 = 0x01;
 /// It has shown a certificate, in this connection or in one before it.
 pub(super) const HAS_CERTIFICATE: u8 = 0x02 | 0x04;
-
-const CUT_OFF: &str = "an extension is cut off";
 
 /// Reads all of them; `whole` is the header, at whose end they stand.
 pub(super) fn read(whole: &[u8], list: &[u8], said: &mut Fronted) -> Result<(), &'static str> {
@@ -51,28 +50,28 @@ fn next(list: &[u8]) -> Result<Option<Extension<'_>>, &'static str> {
         [] => Ok(None),
         [kind, high, low, ref rest @ ..] => {
             let length = usize::from(u16::from_be_bytes([high, low]));
-            let (value, after) = rest.split_at_checked(length).ok_or(CUT_OFF)?;
+            let (value, after) = rest.split_at_checked(length).ok_or(MALFORMED)?;
             Ok(Some((kind, value, after)))
         }
-        _ => Err(CUT_OFF),
+        _ => Err(MALFORMED),
     }
 }
 
 /// The sum is that of the header with nothing but zeros in its place.
 fn check(whole: &[u8], value: &[u8], after: &[u8]) -> Result<(), &'static str> {
-    let said = <[u8; 4]>::try_from(value).map_err(|_| "the checksum is malformed")?;
+    let said = <[u8; 4]>::try_from(value).map_err(|_| MALFORMED)?;
     let end = whole.len().saturating_sub(after.len());
     let before = whole.get(..end.saturating_sub(said.len())).unwrap_or_default();
     if crc32c(&[before, &[0; 4], after]) == u32::from_be_bytes(said) {
         Ok(())
     } else {
-        Err("the checksum is wrong")
+        Err(super::CHECKSUM)
     }
 }
 
 /// Whether the client speaks TLS at all.
 fn read_ssl(value: &[u8], said: &mut Fronted) -> Result<bool, &'static str> {
-    let &[client, v0, v1, v2, v3, ref list @ ..] = value else { return Err(CUT_OFF) };
+    let &[client, v0, v1, v2, v3, ref list @ ..] = value else { return Err(MALFORMED) };
     if client & IS_SSL == 0 {
         return Ok(false);
     }

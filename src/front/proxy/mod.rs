@@ -34,9 +34,18 @@ pub enum HeaderRead {
     Incomplete,
     /// A header.
     Whole(Header),
-    /// No header, whatever follows.
+    /// No header, whatever follows: one of the words below.
     Malformed(&'static str),
 }
+
+/// It does not begin as one.
+pub(crate) const NO_HEADER: &str = "no_header";
+/// It begins as one, and cannot be one.
+pub(crate) const MALFORMED: &str = "malformed";
+/// It is longer than [`LONGEST`], or than a line may be.
+pub(crate) const TOO_LONG: &str = "too_long";
+/// Its checksum is that of another one.
+pub(crate) const CHECKSUM: &str = "checksum";
 
 /// A whole header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +75,12 @@ pub fn read(bytes: &[u8]) -> HeaderRead {
         Some(b'P') => text::read(bytes),
         Some(_) => binary::read(bytes),
     }
+}
+
+/// Whether these bytes begin as a header does.
+#[must_use]
+pub(crate) fn is_header(bytes: &[u8]) -> bool {
+    bytes.starts_with(text::SIGNATURE) || bytes.starts_with(binary::SIGNATURE)
 }
 
 /// How far the bytes are the beginning of `signature`, as far as there are any.

@@ -147,9 +147,9 @@ fn a_checksum_is_looked_at() {
     };
     let sum = checksum::crc32c(&[&with(0)]);
     assert!(named(&with(sum)).is_some());
-    assert_eq!(read(&with(sum ^ 1)), HeaderRead::Malformed("the checksum is wrong"));
+    assert_eq!(read(&with(sum ^ 1)), HeaderRead::Malformed(super::CHECKSUM));
     let short = binary(0x21, 0x11, &[ENDS, &extension(3, b"abc")].concat());
-    assert_eq!(read(&short), HeaderRead::Malformed("the checksum is malformed"));
+    assert_eq!(read(&short), HeaderRead::Malformed(super::MALFORMED));
 }
 
 fn tls(client: u8, verify: u8) -> Fronted {

@@ -3,34 +3,34 @@
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use super::{Header, HeaderRead, NamedClient, begins};
+use super::{Header, HeaderRead, MALFORMED, NO_HEADER, NamedClient, TOO_LONG, begins};
 use crate::net::fronted::Fronted;
 
-const SIGNATURE: &[u8] = b"PROXY ";
+pub(super) const SIGNATURE: &[u8] = b"PROXY ";
 /// The longest line, its end included.
 const LONGEST: usize = 107;
 
 pub(super) fn read(bytes: &[u8]) -> HeaderRead {
     if !begins(bytes, SIGNATURE) {
-        return HeaderRead::Malformed("no PROXY header");
+        return HeaderRead::Malformed(NO_HEADER);
     }
     let line = bytes.get(..LONGEST).unwrap_or(bytes);
     let Some(end) = line.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
         return if line.len() < LONGEST {
             HeaderRead::Incomplete
         } else {
-            HeaderRead::Malformed("the line is too long")
+            HeaderRead::Malformed(TOO_LONG)
         };
     };
     match line.get(end..) {
         Some([b'\r']) if line.len() < LONGEST => return HeaderRead::Incomplete,
         Some([b'\r', b'\n', ..]) => {}
-        _ => return HeaderRead::Malformed("the line does not end in CR LF"),
+        _ => return HeaderRead::Malformed(MALFORMED),
     }
     let said = line.get(SIGNATURE.len()..end).unwrap_or_default();
     match std::str::from_utf8(said).ok().and_then(named) {
         Some(named) => HeaderRead::Whole(Header { length: end + 2, named }),
-        None => HeaderRead::Malformed("the line is malformed"),
+        None => HeaderRead::Malformed(MALFORMED),
     }
 }
 

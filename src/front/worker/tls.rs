@@ -23,9 +23,9 @@ use super::http;
 use super::resolver::Resolver;
 use super::session::{Facts, Front, Output};
 use super::tickets::Tickets;
-use crate::front::alerts;
 use crate::front::certificate::distinguished_name;
 use crate::front::settings::Tls;
+use crate::front::{alerts, proxy};
 use crate::net::fronted::Fact;
 
 /// What sealing adds to each record at most, and how long one is.
@@ -141,9 +141,13 @@ struct TlsFront {
 
 impl Front for TlsFront {
     fn client_said(&mut self, bytes: &mut [u8], out: &mut Output) -> Result<usize, String> {
-        if !std::mem::replace(&mut self.begun, true) && http::is_request(bytes) {
+        let is_first = !std::mem::replace(&mut self.begun, true);
+        if is_first && http::is_request(bytes) {
             out.to_client.extend_from_slice(http::ANSWER);
             return Err(alerts::HTTP.to_owned());
+        }
+        if is_first && proxy::is_header(bytes) {
+            return Err(alerts::HEADER.to_owned());
         }
         let mut used = 0;
         if let Err(error) = self.process(bytes, &mut used, out) {
@@ -356,7 +360,12 @@ fn alert_of(error: &Error) -> String {
         Error::PeerMisbehaved(_) => AlertDescription::IllegalParameter,
         _ => AlertDescription::InternalError,
     };
-    in_words(alert.as_str().unwrap_or("unknown_alert"))
+    let words = in_words(alert.as_str().unwrap_or("unknown_alert"));
+    if matches!(error, Error::AlertReceived(_)) {
+        alerts::BY_CLIENT.to_owned() + &words
+    } else {
+        words
+    }
 }
 
 /// `CertificateExpired` as `certificate_expired`, `UnknownCA` as `unknown_ca`.

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::admission::{Notice, Reason};
-use crate::log::events;
+use crate::log::events::{self, Why};
 use crate::net::fronted::Whom;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
@@ -24,9 +24,9 @@ struct RejectionsTold {
     at: Instant,
     /// Refusals since then.
     untold: u64,
-    /// The last of them, and why its handshake was none.
+    /// The last of them, and what else is known of it.
     whom: Whom,
-    alert: &'static str,
+    why: Why,
 }
 
 /// What is to be done about a refusal.
@@ -40,24 +40,19 @@ enum RejectionAction {
 }
 
 /// A line: reason, one peer, how many others.
-type RejectionLine = (Reason, (Whom, &'static str), u64);
+type RejectionLine = (Reason, (Whom, Why), u64);
 
 impl Refusals {
-    fn add(
-        &mut self,
-        reason: Reason,
-        (whom, alert): (Whom, &'static str),
-        now: Instant,
-    ) -> RejectionAction {
+    fn add(&mut self, reason: Reason, (whom, why): (Whom, Why), now: Instant) -> RejectionAction {
         let Some(told) = self.0.iter_mut().find(|told| told.reason == reason) else {
-            self.0.push(RejectionsTold { reason, at: now, untold: 0, whom, alert });
+            self.0.push(RejectionsTold { reason, at: now, untold: 0, whom, why });
             return RejectionAction::Now;
         };
         if told.untold == 0 && now.saturating_duration_since(told.at) >= BETWEEN {
             told.at = now;
             return RejectionAction::Now;
         }
-        (told.whom, told.alert) = (whom, alert);
+        (told.whom, told.why) = (whom, why);
         told.untold = told.untold.saturating_add(1);
         if told.untold == 1 {
             RejectionAction::At(told.at + BETWEEN)
@@ -72,7 +67,7 @@ impl Refusals {
         for told in &mut self.0 {
             let due = now.is_none_or(|now| now.saturating_duration_since(told.at) >= BETWEEN);
             if due && let Some(left_out) = told.untold.checked_sub(1) {
-                lines.push((told.reason, (told.whom, told.alert), left_out));
+                lines.push((told.reason, (told.whom, told.why), left_out));
                 told.untold = 0;
                 told.at = now.unwrap_or(told.at);
             }
@@ -109,24 +104,24 @@ impl Server {
         whom: impl Into<Whom>,
         reason: Reason,
     ) {
-        self.refuse_for(service, whom, reason, "");
+        self.refuse_for(service, whom, reason, Why::Plain);
     }
 
-    /// The same of a handshake, with why it was none.
+    /// The same, with what else is known.
     pub(in crate::server) fn refuse_for(
         &mut self,
         service: Key,
         whom: impl Into<Whom>,
         reason: Reason,
-        alert: &'static str,
+        why: Why,
     ) {
         let (now, whom) = (self.reactor.now, whom.into());
         self.count(service, |counters| counters.refused(reason.as_str()));
         let Some(state) = self.services.all.get_mut(service) else { return };
         let log = state.service.attributes.log.on_failure;
-        match state.refusals.add(reason, (whom, alert), now) {
+        match state.refusals.add(reason, (whom, why), now) {
             RejectionAction::Now => {
-                events::refused(&state.label, whom, (reason.as_str(), alert), 0, log);
+                events::refused(&state.label, whom, (reason.as_str(), why), 0, log);
             }
             RejectionAction::At(when) => self.reactor.timers.set(when, Timer::Refusals(service)),
             RejectionAction::WithOthers => {}
@@ -146,8 +141,8 @@ impl Server {
     fn tell(&mut self, service: Key, now: Option<Instant>) {
         let Some(state) = self.services.all.get_mut(service) else { return };
         let (label, log) = (state.label.clone(), state.service.attributes.log.on_failure);
-        for (reason, (whom, alert), left_out) in state.refusals.take(now) {
-            events::refused(&label, whom, (reason.as_str(), alert), left_out, log);
+        for (reason, (whom, why), left_out) in state.refusals.take(now) {
+            events::refused(&label, whom, (reason.as_str(), why), left_out, log);
         }
     }
 }
@@ -157,8 +152,8 @@ mod tests {
     use super::*;
     use crate::net::address::Address;
 
-    fn peer(port: u16) -> (Whom, &'static str) {
-        (Address::Inet(([127, 0, 0, 1], port).into()).into(), "")
+    fn peer(port: u16) -> (Whom, Why) {
+        (Address::Inet(([127, 0, 0, 1], port).into()).into(), Why::Plain)
     }
 
     #[test]

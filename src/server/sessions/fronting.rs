@@ -20,7 +20,7 @@ use crate::admission::Reason;
 use crate::config::model::TerminalSize;
 use crate::front::alerts;
 use crate::front::wire::Give;
-use crate::log::events;
+use crate::log::events::{self, Why};
 use crate::net::fronted::{Fact, Fronted};
 use crate::net::listener::{Bound, Connection};
 use crate::server::Server;
@@ -122,7 +122,12 @@ impl Server {
         }
         let reason = self.reason_of_front(service);
         let Some(settings) = settings else {
-            return self.refuse_for(service, connection.whom(), reason, alerts::INTERNAL);
+            return self.refuse_for(
+                service,
+                connection.whom(),
+                reason,
+                Why::Alert(alerts::INTERNAL),
+            );
         };
         while self.sessions.fronting.len() >= self.sessions.fronting.most
             && let Some(oldest) = self.sessions.fronting.oldest()
@@ -143,7 +148,7 @@ impl Server {
                 if let Some(label) = label.filter(|_| self.exhaustion_is_new()) {
                     events::trouble(&label, "front", &error);
                 }
-                self.refuse_for(service, connection.whom(), reason, alerts::INTERNAL);
+                self.refuse_for(service, connection.whom(), reason, Why::Alert(alerts::INTERNAL));
             }
         }
     }
@@ -253,7 +258,11 @@ impl Server {
             return;
         };
         let reason = self.reason_of_front(service);
-        self.refuse_for(service, connection.whom(), reason, alerts::known(why));
+        let why = match alerts::known(why) {
+            (alert, false) => Why::Alert(alert),
+            (alert, true) => Why::ClientsAlert(alert),
+        };
+        self.refuse_for(service, connection.whom(), reason, why);
     }
 
     /// A handshake has had its time.

@@ -12,6 +12,15 @@ use crate::net::address::{Address, canonical};
 use crate::net::fronted::Fronted;
 use crate::net::listener::Connection;
 
+/// Who may not send a header.
+pub(super) const FOREIGN: &str = "not_from";
+/// None has come in time.
+pub(super) const TIMEOUT: &str = "timeout";
+/// The connection has ended.
+pub(super) const CLOSED: &str = "closed";
+/// Others have come, and it has been silent for longest.
+pub(super) const CROWDED: &str = "crowded";
+
 /// What a connection has said.
 #[derive(Debug)]
 pub(super) enum Heard {
@@ -20,8 +29,8 @@ pub(super) enum Heard {
     Part,
     /// A whole header.
     Header(Header),
-    /// No header, or nothing and its end.
-    Nonsense,
+    /// No header, or nothing and its end: why.
+    Nonsense(&'static str),
 }
 
 /// Looks at what has come.
@@ -30,11 +39,11 @@ pub(super) fn hear(socket: &OwnedFd, scratch: &mut [u8]) -> Heard {
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
     match recv(socket.as_raw_fd(), room, flags) {
         Err(Errno::EAGAIN | Errno::EINTR) => Heard::Nothing,
-        Err(_) | Ok(0) => Heard::Nonsense,
+        Err(_) | Ok(0) => Heard::Nonsense(CLOSED),
         Ok(length) => match proxy::read(room.get(..length).unwrap_or_default()) {
             HeaderRead::Incomplete => Heard::Part,
             HeaderRead::Whole(header) => Heard::Header(header),
-            HeaderRead::Malformed(_) => Heard::Nonsense,
+            HeaderRead::Malformed(why) => Heard::Nonsense(why),
         },
     }
 }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::builtin::BuiltinStage;
 use super::session::Client;
 use crate::admission::{Denial, Permit, Reason, ServiceId, Source};
+use crate::log::events::Why;
 use crate::net::address::Address;
 use crate::net::fronted::Whom;
 use crate::net::listener::Connection;
@@ -223,6 +224,11 @@ impl Server {
     }
 
     pub(super) fn turn_away(&mut self, caller: Caller, reason: Reason) {
+        self.turn_away_for(caller, reason, Why::Plain);
+    }
+
+    /// The same, with what else is known.
+    pub(super) fn turn_away_for(&mut self, caller: Caller, reason: Reason, why: Why) {
         let whom = caller.whom();
         match caller {
             Caller::Taken { listener, connection, told } => {
@@ -230,24 +236,24 @@ impl Server {
                 else {
                     return;
                 };
-                self.deny(owner, whom, reason);
+                self.deny(owner, whom, (reason, why));
                 if !told {
                     self.dismiss(owner, connection.socket);
                 }
             }
             Caller::Named { entry, waits } => {
-                self.deny(entry, whom, reason);
+                self.deny(entry, whom, (reason, why));
                 let (client, builtin) = *waits;
                 self.say_not_available(client, builtin);
             }
         }
     }
 
-    fn deny(&mut self, service: Key, whom: Whom, reason: Reason) {
+    fn deny(&mut self, service: Key, whom: Whom, (reason, why): (Reason, Why)) {
         if let Some(state) = self.services.all.get(service) {
             self.admission.deny(self.reactor.now, state.admission, reason);
         }
-        self.refuse(service, whom, reason);
+        self.refuse_for(service, whom, reason, why);
     }
 }
 

@@ -27,6 +27,7 @@ use super::holding::Caller;
 use crate::admission::{Permit, Reason, ServiceId};
 use crate::config::model::{DEFERRED, ProxyProtocol};
 use crate::front::proxy::Header;
+use crate::log::events::Why;
 use crate::net::listener::Connection;
 use crate::server::Server;
 use crate::server::reactor::slab::{Key, Slab};
@@ -136,7 +137,7 @@ impl Server {
                 }
                 return Some(connection);
             }
-            self.turn_away(Caller::Taken { listener, connection, told: false }, Reason::Proxy);
+            self.expel_from(listener, connection, header::FOREIGN);
             return None;
         }
         let due = self.reactor.now.checked_add(patience).unwrap_or(self.reactor.now);
@@ -154,7 +155,7 @@ impl Server {
                 });
             }
             Heard::Part => self.keep_newcomer(newcomer),
-            Heard::Nonsense => self.expel(newcomer),
+            Heard::Nonsense(why) => self.expel(newcomer, why),
         }
         None
     }
@@ -164,9 +165,9 @@ impl Server {
         let most = MOST.min(self.room_for_clients() / PARTS).max(1);
         while self.sessions.newcomers.all.len() >= most {
             let Some(oldest) = self.sessions.newcomers.most_silent() else {
-                return self.expel(newcomer);
+                return self.expel(newcomer, header::CROWDED);
             };
-            self.expel_kept(oldest);
+            self.expel_kept(oldest, header::CROWDED);
         }
         descriptor::raise_held_in_place(&mut newcomer.connection.socket);
         let (number, due) = (newcomer.connection.socket.as_raw_fd(), newcomer.due);
@@ -182,7 +183,7 @@ impl Server {
         let registered = registry.register(&mut SourceFd(&number), token, Interest::READABLE);
         self.reactor.timers.set(due, Timer::Newcomer(key));
         if registered.is_err() {
-            self.expel_kept(key);
+            self.expel_kept(key, header::CROWDED);
         }
     }
 
@@ -200,7 +201,7 @@ impl Server {
                     self.introduce(newcomer, header);
                 }
             }
-            Heard::Nonsense => self.expel_kept(key),
+            Heard::Nonsense(why) => self.expel_kept(key, why),
         }
     }
 
@@ -209,7 +210,7 @@ impl Server {
         self.listen_to_newcomer(key);
         let newcomer = self.sessions.newcomers.all.get(key);
         if newcomer.is_some_and(|it| matches!(it.stage, NewcomerStage::Header)) {
-            self.expel_kept(key);
+            self.expel_kept(key, header::TIMEOUT);
         }
     }
 
@@ -328,22 +329,27 @@ impl Server {
         }
     }
 
-    fn expel_kept(&mut self, key: Key) {
+    fn expel_kept(&mut self, key: Key, why: &'static str) {
         if let Some(newcomer) = self.take_newcomer(key) {
-            self.expel(newcomer);
+            self.expel(newcomer, why);
         }
     }
 
     /// Refuses somebody who has not said who he is.
-    fn expel(&mut self, newcomer: Newcomer) {
+    fn expel(&mut self, newcomer: Newcomer, why: &'static str) {
         let Newcomer { listener, connection, .. } = newcomer;
-        self.turn_away(Caller::Taken { listener, connection, told: false }, Reason::Proxy);
+        self.expel_from(listener, connection, why);
+    }
+
+    fn expel_from(&mut self, listener: Key, connection: Connection, why: &'static str) {
+        let caller = Caller::Taken { listener, connection, told: false };
+        self.turn_away_for(caller, Reason::Proxy, Why::Header(why));
     }
 
     /// Closes all of them.
     pub(in crate::server) fn close_newcomers(&mut self) {
         for key in self.sessions.newcomers.all.keys() {
-            self.expel_kept(key);
+            self.expel_kept(key, header::CLOSED);
         }
     }
 }
