@@ -11,8 +11,12 @@ use std::io::ErrorKind;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgid, getsid};
 
+use super::orphans::own_children;
 use crate::sys::proc::{is_ours, others, stat_of};
 use crate::sys::process;
+
+/// How often it is looked at our own children where others are born all the time.
+const LOOKS_AT_CHILDREN: usize = 3;
 
 /// A process that runs in a session which it does not lead.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,8 +43,33 @@ pub(super) fn members_of(leaders: &HashSet<i32>) -> Look {
         return Look::default();
     }
     let before = youngest();
-    let found = look_for(leaders);
-    Look { found, is_whole: before.is_some() && before == youngest() }
+    let mut found = look_for(leaders);
+    let is_whole = before.is_some() && before == youngest();
+    if !is_whole {
+        (0..LOOKS_AT_CHILDREN).for_each(|_| add_orphans(&mut found));
+    }
+    Look { found, is_whole }
+}
+
+/// Whoever is born while his parent ends, again and again, is missed by those who read of all
+/// processes; but he is our child at once, and reading of those takes no time.
+fn add_orphans(found: &mut HashMap<i32, Vec<Member>>) {
+    if found.values().all(|members| !members.is_empty()) {
+        return;
+    }
+    let children = own_children().unwrap_or_default();
+    for pid in children {
+        let Some(leader) = session_of(pid).filter(|leader| *leader != pid) else { continue };
+        let Some(members) = found.get_mut(&leader) else { continue };
+        if members.iter().all(|member| member.pid != pid) && !has_ended(pid) {
+            members.push(member_of(leader, pid));
+        }
+    }
+}
+
+fn member_of(leader: i32, pid: i32) -> Member {
+    let group = getpgid(Some(Pid::from_raw(pid)));
+    Member { pid, in_group: group == Ok(Pid::from_raw(leader)) }
 }
 
 /// The number that was given last (proc(5), loadavg).
@@ -60,8 +89,7 @@ fn look_for(leaders: &HashSet<i32>) -> HashMap<i32, Vec<Member>> {
         };
         let members = found.entry(leader).or_default();
         if pid != leader && !has_ended(pid) {
-            let group = getpgid(Some(Pid::from_raw(pid)));
-            members.push(Member { pid, in_group: group == Ok(Pid::from_raw(leader)) });
+            members.push(member_of(leader, pid));
         }
     }
     found
