@@ -72,7 +72,7 @@ pub enum Command {
     /// Attach one program to a port or a unix socket, without a file.
     ///
     /// The program has the caller's environment, directory and user.
-    Run(Run),
+    Run(Box<Run>),
     /// Say what a running server serves and has done.
     ///
     /// All services as a table, or one with the peers that it serves.
@@ -169,6 +169,15 @@ pub struct Common {
     /// Serve metrics over HTTP: PORT (of this machine only), *:PORT, ADDRESS:PORT or /PATH
     #[arg(long, value_name = "ENDPOINT")]
     pub metrics: Option<String>,
+    /// Serve a page for people over HTTP: PORT (of this machine only), ADDRESS:PORT or /PATH
+    #[arg(long, value_name = "ENDPOINT")]
+    pub page: Option<String>,
+    /// Let other machines see that page: ENDPOINT may be one that they reach, such as *:PORT
+    #[arg(long, requires = "page")]
+    pub page_open: bool,
+    /// What the machine is called where that page is asked for by name; may be said again
+    #[arg(long, value_name = "NAME", requires = "page")]
+    pub page_host: Vec<String>,
     /// How programs are started
     #[arg(long, value_enum, default_value_t = SpawnWay::Auto, value_name = "HOW")]
     pub spawn: SpawnWay,

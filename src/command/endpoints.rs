@@ -1,10 +1,11 @@
-//! Where the server is asked: the control socket and the endpoint for metrics.
+//! Where the server is asked: the control socket and the endpoints for metrics and the page.
 
 use std::io;
 use std::path::Path;
 
 use crate::cli::Common;
-use crate::control::{place, socket};
+use crate::control::socket::ControlKind;
+use crate::control::{host, place, socket};
 use crate::log::events;
 use crate::server::Server;
 use crate::upgrade::Snapshot;
@@ -13,16 +14,27 @@ use super::{CommandFailure, USAGE, refused};
 
 /// Whether what the command line says of them can be meant.
 pub(super) fn check(common: &Common) -> Result<(), CommandFailure> {
-    match &common.metrics {
-        Some(text) if !socket::is_metrics_endpoint(text) => {
-            let why = format!("--metrics {text}: {}", socket::METRICS_WANTED);
-            Err(CommandFailure::new(USAGE, why))
+    let wrong = |why: String| Err(CommandFailure::new(USAGE, why));
+    let said = [("--metrics", &common.metrics), ("--page", &common.page)];
+    for (option, endpoint) in said {
+        if let Some(text) = endpoint.as_ref().filter(|text| !socket::is_endpoint(text)) {
+            return wrong(format!("{option} {text}: {}", socket::ENDPOINT_WANTED));
         }
+    }
+    if let Some(name) = common.page_host.iter().find(|name| !host::is_name(name)) {
+        return wrong(format!(
+            "--page-host {name}: the name of a machine is wanted, or an address"
+        ));
+    }
+    match &common.page {
+        Some(text) if !common.page_open && !socket::is_of_this_machine(text) => wrong(format!(
+            "--page {text}: other machines could see it; `--page-open` says that they may"
+        )),
         _ => Ok(()),
     }
 }
 
-/// Opens both, unless they are handed over; `usual` is the place of the control socket
+/// Opens all, unless they are handed over; `usual` is the place of the control socket
 /// where nothing is said of it.
 pub(super) fn open(
     server: &mut Server,
@@ -31,14 +43,18 @@ pub(super) fn open(
     parcel: Option<&Snapshot>,
 ) -> Result<(), CommandFailure> {
     // Those that are handed over are as our arguments say: they are the same.
-    let handed = |controls: bool| {
-        parcel.is_some_and(|it| it.state.doors.iter().any(|door| door.controls == controls))
+    let handed = |kind: ControlKind| {
+        parcel.is_some_and(|it| it.state.doors.iter().any(|door| door.kind == kind))
     };
-    if !handed(true) {
+    server.is_called(&common.page_host);
+    if !handed(ControlKind::Control) {
         open_control(server, common.control.as_deref(), usual)?;
     }
-    match &common.metrics {
-        Some(endpoint) if !handed(false) => open_metrics(server, endpoint),
+    if let Some(endpoint) = common.metrics.as_deref().filter(|_| !handed(ControlKind::Metrics)) {
+        open_metrics(server, endpoint)?;
+    }
+    match &common.page {
+        Some(endpoint) if !handed(ControlKind::Page) => open_page(server, endpoint),
         _ => Ok(()),
     }
 }
@@ -70,9 +86,18 @@ fn unusual(error: &io::Error) -> String {
 
 fn open_metrics(server: &mut Server, endpoint: &str) -> Result<(), CommandFailure> {
     let place = format!("metrics endpoint {endpoint}");
-    for listener in socket::open_metrics(endpoint).map_err(refused(&place))? {
+    for listener in socket::open_endpoint(endpoint).map_err(refused(&place))? {
         events::metrics(listener.address());
         server.measure(listener).map_err(refused(&place))?;
+    }
+    Ok(())
+}
+
+fn open_page(server: &mut Server, endpoint: &str) -> Result<(), CommandFailure> {
+    let place = format!("page {endpoint}");
+    for listener in socket::open_endpoint(endpoint).map_err(refused(&place))? {
+        events::page(listener.address());
+        server.show(listener).map_err(refused(&place))?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@
 //! | `serve` | `oxinetd FILE`, `oxinetd run`: from arguments to a server that runs |
 //! | `background` | leaving the terminal, and where the log goes then |
 //! | `self_signed` | a certificate made on the spot, for `run` |
-//! | `endpoints` | opening the control socket and the endpoint for metrics |
+//! | `endpoints` | opening the control socket, the endpoints for metrics and for the page |
 //! | `upgrade` | the other side of an upgrade: being tried out, taking over |
 //! | `compat` | run under the name of inetd or xinetd |
 //! | `client` | `status`, `reload`, `stop` and the like |
@@ -78,7 +78,7 @@ fn as_ourselves() -> Result<(), CommandFailure> {
             serve::serve(cli.serve)
         }
         Some(Command::Check(check)) => check::check(&check),
-        Some(Command::Run(run)) => serve::run(run),
+        Some(Command::Run(run)) => serve::run(*run),
         Some(Command::Import(import)) => check::import(&import),
         Some(Command::Status(of)) => client::status(&of),
         Some(Command::Peers(of)) => client::peers(&of),

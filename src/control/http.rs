@@ -1,5 +1,7 @@
-//! Requests for metrics and for signs of life, as much of HTTP as that takes (RFC 9112).
-//! Each connection carries one request, and ends with its answer.
+//! Requests for metrics, for signs of life and for the page, as much of HTTP as that takes
+//! (RFC 9112). Each connection carries one request, and ends with its answer.
+
+use super::page;
 
 /// Bytes of a request's head; a longer one is refused.
 pub const LONGEST: usize = 8 * 1024;
@@ -15,7 +17,38 @@ pub enum Page {
     Alive,
     /// `/readyz`: whether it takes connections.
     Ready,
+    /// `/`: everything, for people.
+    People,
+    /// `/status.json`: what `oxinetd status --json` prints.
+    Status,
+    /// `/peers.json`: what `oxinetd peers --json` prints.
+    Peers,
 }
+
+/// What is answered at one kind of socket, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Site {
+    /// Its pages, by their paths.
+    pages: &'static [(&'static str, Page)],
+    /// Further fields in the head of every answer.
+    fields: &'static str,
+    /// Whether a request must say that it means us, since browsers ask for strangers.
+    is_for_browsers: bool,
+}
+
+/// For those who collect metrics.
+pub const METRICS: Site = Site {
+    pages: &[("/metrics", Page::Metrics), ("/healthz", Page::Alive), ("/readyz", Page::Ready)],
+    fields: "",
+    is_for_browsers: false,
+};
+
+/// For people.
+pub const PAGE: Site = Site {
+    pages: &[("/", Page::People), ("/status.json", Page::Status), ("/peers.json", Page::Peers)],
+    fields: page::FIELDS,
+    is_for_browsers: true,
+};
 
 /// What has been read so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +77,8 @@ pub enum HttpStatus {
     NotFound,
     /// 405.
     MethodNotAllowed,
+    /// 421.
+    Misdirected,
     /// 431.
     TooLarge,
     /// 503.
@@ -59,72 +94,107 @@ impl HttpStatus {
             Self::BadRequest => "400 Bad Request",
             Self::NotFound => "404 Not Found",
             Self::MethodNotAllowed => "405 Method Not Allowed",
+            Self::Misdirected => "421 Misdirected Request",
             Self::TooLarge => "431 Request Header Fields Too Large",
             Self::Unavailable => "503 Service Unavailable",
         }
     }
+}
 
-    /// The same for people.
+impl Site {
+    /// Reads the head of a request; `is_own` says whether a Host is ours.
     #[must_use]
-    pub fn explained(self) -> String {
-        let more =
-            if self == Self::NotFound { ": there are /metrics, /healthz and /readyz" } else { "" };
-        format!("{}{more}", self.line())
-    }
-}
-
-/// Reads the head of a request.
-#[must_use]
-pub fn read(bytes: &[u8]) -> RequestRead {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
-    let mut request = httparse::Request::new(&mut fields);
-    match request.parse(bytes) {
-        Ok(httparse::Status::Complete(_)) => wanted(request.method, request.path),
-        Ok(httparse::Status::Partial) if bytes.len() < LONGEST => RequestRead::Incomplete,
-        Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
-            RequestRead::Refused(HttpStatus::TooLarge)
+    pub fn read(&self, bytes: &[u8], is_own: impl Fn(&str) -> bool) -> RequestRead {
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+        let mut request = httparse::Request::new(&mut fields);
+        match request.parse(bytes) {
+            Ok(httparse::Status::Complete(_)) => self.wanted(&request, is_own),
+            Ok(httparse::Status::Partial) if bytes.len() < LONGEST => RequestRead::Incomplete,
+            Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
+                RequestRead::Refused(HttpStatus::TooLarge)
+            }
+            Err(_) => RequestRead::Refused(HttpStatus::BadRequest),
         }
-        Err(_) => RequestRead::Refused(HttpStatus::BadRequest),
+    }
+
+    fn wanted(
+        &self,
+        request: &httparse::Request<'_, '_>,
+        is_own: impl Fn(&str) -> bool,
+    ) -> RequestRead {
+        if self.is_for_browsers {
+            match host(request) {
+                None => return RequestRead::Refused(HttpStatus::BadRequest),
+                Some(host) if !is_own(host) => {
+                    return RequestRead::Refused(HttpStatus::Misdirected);
+                }
+                Some(_) => {}
+            }
+        }
+        let path = request.path.unwrap_or_default();
+        // What comes after a question mark is for nobody here.
+        let path = path.split_once('?').map_or(path, |(path, _)| path);
+        let Some((_, page)) = self.pages.iter().find(|(own, _)| *own == path) else {
+            return RequestRead::Refused(HttpStatus::NotFound);
+        };
+        match request.method {
+            Some("GET") => RequestRead::Wants { page: *page, body: true },
+            Some("HEAD") => RequestRead::Wants { page: *page, body: false },
+            _ => RequestRead::Refused(HttpStatus::MethodNotAllowed),
+        }
+    }
+
+    /// The head of an answer whose end is the end of the connection.
+    #[must_use]
+    pub fn head(&self, status: HttpStatus, content_type: &str) -> Vec<u8> {
+        let (status_line, more) = (status.line(), self.fields);
+        let allow =
+            if status == HttpStatus::MethodNotAllowed { "Allow: GET, HEAD\r\n" } else { "" };
+        format!(
+            "HTTP/1.1 {status_line}\r\nContent-Type: {content_type}\r\n{allow}\
+             Cache-Control: no-store\r\n{more}Connection: close\r\n\r\n"
+        )
+        .into_bytes()
+    }
+
+    /// A whole answer of a few words.
+    #[must_use]
+    pub fn short(&self, status: HttpStatus, words: &str, body: bool) -> Vec<u8> {
+        let mut answer = self.head(status, "text/plain; charset=utf-8");
+        if body {
+            answer.extend_from_slice(words.as_bytes());
+            answer.push(b'\n');
+        }
+        answer
+    }
+
+    /// The whole answer to a request that is refused.
+    #[must_use]
+    pub fn refusal(&self, status: HttpStatus) -> Vec<u8> {
+        let words = match status {
+            HttpStatus::NotFound => {
+                let paths: Vec<&str> = self.pages.iter().map(|(path, _)| *path).collect();
+                let (last, others) = paths.split_last().unwrap_or((&"", &[]));
+                format!("{}: there are {} and {last}", status.line(), others.join(", "))
+            }
+            HttpStatus::Misdirected => format!(
+                "{}: that Host is not this server's; --page-host says what else it is called",
+                status.line()
+            ),
+            _ => status.line().to_owned(),
+        };
+        self.short(status, &words, true)
     }
 }
 
-fn wanted(method: Option<&str>, path: Option<&str>) -> RequestRead {
-    let path = path.unwrap_or_default();
-    // What comes after a question mark is for nobody here.
-    let page = match path.split_once('?').map_or(path, |(path, _)| path) {
-        "/metrics" => Page::Metrics,
-        "/healthz" => Page::Alive,
-        "/readyz" => Page::Ready,
-        _ => return RequestRead::Refused(HttpStatus::NotFound),
-    };
-    match method {
-        Some("GET") => RequestRead::Wants { page, body: true },
-        Some("HEAD") => RequestRead::Wants { page, body: false },
-        _ => RequestRead::Refused(HttpStatus::MethodNotAllowed),
+/// The one Host of a request.
+fn host<'a>(request: &httparse::Request<'_, 'a>) -> Option<&'a str> {
+    let mut hosts = request.headers.iter().filter(|it| it.name.eq_ignore_ascii_case("host"));
+    let host = hosts.next()?;
+    if hosts.next().is_some() {
+        return None;
     }
-}
-
-/// The head of an answer whose end is the end of the connection.
-#[must_use]
-pub fn head(status: HttpStatus, content_type: &str) -> Vec<u8> {
-    let status_line = status.line();
-    let allow = if status == HttpStatus::MethodNotAllowed { "Allow: GET, HEAD\r\n" } else { "" };
-    format!(
-        "HTTP/1.1 {status_line}\r\nContent-Type: {content_type}\r\n{allow}\
-         Cache-Control: no-store\r\nConnection: close\r\n\r\n"
-    )
-    .into_bytes()
-}
-
-/// A whole answer of a few words.
-#[must_use]
-pub fn short(status: HttpStatus, words: &str, body: bool) -> Vec<u8> {
-    let mut answer = head(status, "text/plain; charset=utf-8");
-    if body {
-        answer.extend_from_slice(words.as_bytes());
-        answer.push(b'\n');
-    }
-    answer
+    std::str::from_utf8(host.value).ok()
 }
 
 #[cfg(test)]
@@ -133,7 +203,41 @@ mod tests {
     use proptest::prelude::proptest;
 
     fn reading(text: &str) -> RequestRead {
-        read(text.as_bytes())
+        METRICS.read(text.as_bytes(), |_| false)
+    }
+
+    fn reading_at_page(text: &str) -> RequestRead {
+        PAGE.read(text.as_bytes(), |host| host == "us")
+    }
+
+    #[test]
+    fn the_page_is_for_those_who_mean_us() {
+        let wants = |page, body| RequestRead::Wants { page, body };
+        for (line, wanted) in [
+            ("GET / HTTP/1.1\r\nHost: us", wants(Page::People, true)),
+            ("HEAD /status.json HTTP/1.0\r\nhOST:us", wants(Page::Status, false)),
+            ("GET /peers.json?x HTTP/1.1\r\nHost: us ", wants(Page::Peers, true)),
+            ("GET / HTTP/1.1\r\nHost: them", RequestRead::Refused(HttpStatus::Misdirected)),
+            ("GET /x HTTP/1.1\r\nHost: them", RequestRead::Refused(HttpStatus::Misdirected)),
+            ("POST / HTTP/1.1\r\nHost: them", RequestRead::Refused(HttpStatus::Misdirected)),
+            ("GET / HTTP/1.1", RequestRead::Refused(HttpStatus::BadRequest)),
+            (
+                "GET / HTTP/1.1\r\nHost: us\r\nHost: us",
+                RequestRead::Refused(HttpStatus::BadRequest),
+            ),
+            ("GET /metrics HTTP/1.1\r\nHost: us", RequestRead::Refused(HttpStatus::NotFound)),
+            ("GET http://us/ HTTP/1.1\r\nHost: us", RequestRead::Refused(HttpStatus::NotFound)),
+            ("POST / HTTP/1.1\r\nHost: us", RequestRead::Refused(HttpStatus::MethodNotAllowed)),
+        ] {
+            assert_eq!(reading_at_page(&format!("{line}\r\n\r\n")), wanted, "{line}");
+        }
+    }
+
+    #[test]
+    fn who_finds_nothing_hears_what_there_is() {
+        let words = |site: Site| String::from_utf8(site.refusal(HttpStatus::NotFound)).unwrap();
+        assert!(words(METRICS).ends_with(": there are /metrics, /healthz and /readyz\n"));
+        assert!(words(PAGE).ends_with(": there are /, /status.json and /peers.json\n"));
     }
 
     #[test]
@@ -170,7 +274,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_are_too_strange(bytes: Vec<u8>) {
-            let _ = read(&bytes);
+            let _ = METRICS.read(&bytes, |_| true);
+            let _ = PAGE.read(&bytes, |_| true);
         }
     }
 }

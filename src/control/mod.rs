@@ -1,5 +1,5 @@
 //! How a running server is asked and told: over a unix socket by `oxinetd status`,
-//! `reload`, `stop` …, and over HTTP by whoever collects metrics.
+//! `reload`, `stop` …, and over HTTP by whoever collects metrics or looks at the page.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -7,7 +7,9 @@
 //! | `answer` | what is answered, as data |
 //! | `table` | answers for people |
 //! | `prometheus` | counters as Prometheus reads them |
-//! | `http` | requests for metrics |
+//! | `http` | requests for metrics and for the page |
+//! | `page` | the page, and what browsers are told of it |
+//! | `host` | whether a browser means us |
 //! | `place` | where the control socket is, if nobody says it |
 //! | `socket` | how the server listens, and who may ask |
 //! | `client` | the other end |
@@ -19,7 +21,9 @@
 
 pub mod answer;
 pub(crate) mod client;
+pub(crate) mod host;
 pub mod http;
+pub(crate) mod page;
 pub(crate) mod place;
 pub(crate) mod prometheus;
 pub(crate) mod request;

@@ -1,5 +1,5 @@
 //! Where the server is asked: the control socket, for root and its own user, and the
-//! endpoint for metrics.
+//! endpoints for metrics and for the page.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::unistd::Uid;
+use serde::{Deserialize, Serialize};
 
 use crate::config::model::{
     Action, Attributes, Builtin, Endpoint, Service, SocketSpec, SocketType,
@@ -17,13 +18,63 @@ use crate::net::listener::Listener;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 64;
 
-/// What an endpoint for metrics is.
-pub(crate) const METRICS_WANTED: &str = "a port, *:PORT, ADDRESS:PORT or /PATH is wanted";
+/// What a socket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "SavedKind", into = "SavedKind")]
+pub(crate) enum ControlKind {
+    /// Commands.
+    Control,
+    /// Those who collect metrics.
+    Metrics,
+    /// Browsers.
+    Page,
+}
 
-/// Whether an endpoint for metrics can be meant.
+/// The same in an upgrade's state, which began with two kinds: whether it is for commands.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum SavedKind {
+    Controls(bool),
+    Called(String),
+}
+
+impl From<SavedKind> for ControlKind {
+    fn from(saved: SavedKind) -> Self {
+        match saved {
+            SavedKind::Controls(true) => Self::Control,
+            SavedKind::Controls(false) => Self::Metrics,
+            SavedKind::Called(_) => Self::Page,
+        }
+    }
+}
+
+impl From<ControlKind> for SavedKind {
+    fn from(kind: ControlKind) -> Self {
+        match kind {
+            ControlKind::Control => Self::Controls(true),
+            ControlKind::Metrics => Self::Controls(false),
+            ControlKind::Page => Self::Called("page".to_owned()),
+        }
+    }
+}
+
+/// What an endpoint for metrics or for the page is.
+pub(crate) const ENDPOINT_WANTED: &str = "a port, *:PORT, ADDRESS:PORT or /PATH is wanted";
+
+/// Whether such an endpoint can be meant.
 #[must_use]
-pub(crate) fn is_metrics_endpoint(text: &str) -> bool {
+pub(crate) fn is_endpoint(text: &str) -> bool {
     endpoints(text).is_some()
+}
+
+/// Whether nobody on another machine can reach it.
+#[must_use]
+pub(crate) fn is_of_this_machine(text: &str) -> bool {
+    let is_local = |endpoint: &Endpoint| match endpoint {
+        Endpoint::Inet(address) => address.ip().to_canonical().is_loopback(),
+        _ => true,
+    };
+    endpoints(text).is_some_and(|all| all.iter().all(is_local))
 }
 
 /// Opens the control socket: mode 0600, and a stale one is replaced.
@@ -34,14 +85,14 @@ pub(crate) fn open_control(path: &Path) -> io::Result<Listener> {
     open(Endpoint::Unix(path.to_owned()))
 }
 
-/// Opens the endpoint for metrics: a port (of this machine only), `*:PORT`,
+/// Opens an endpoint for metrics or for the page: a port (of this machine only), `*:PORT`,
 /// `ADDRESS:PORT`, or a path. One socket, or one for each family.
 ///
 /// # Errors
 /// What is wrong with the text, or what the system answered.
-pub(crate) fn open_metrics(text: &str) -> io::Result<Vec<Listener>> {
+pub(crate) fn open_endpoint(text: &str) -> io::Result<Vec<Listener>> {
     let endpoints =
-        endpoints(text).ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, METRICS_WANTED))?;
+        endpoints(text).ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, ENDPOINT_WANTED))?;
     let (open, failed): (Vec<_>, Vec<_>) =
         endpoints.into_iter().map(open).partition(io::Result::is_ok);
     match failed.into_iter().find_map(Result::err) {
@@ -104,6 +155,28 @@ mod tests {
         assert_eq!(endpoints("/run/m"), Some(vec![Endpoint::Unix("/run/m".into())]));
         for wrong in ["", "x", "*:", "*:x", "localhost:1", "70000", "1.2.3.4"] {
             assert_eq!(endpoints(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn kinds_are_read_as_they_were_written() {
+        for (kind, text) in [
+            (ControlKind::Control, "true"),
+            (ControlKind::Metrics, "false"),
+            (ControlKind::Page, "\"page\""),
+        ] {
+            assert_eq!(serde_json::to_string(&kind).unwrap(), text);
+            assert_eq!(serde_json::from_str::<ControlKind>(text).unwrap(), kind);
+        }
+    }
+
+    #[test]
+    fn knows_which_are_this_machines() {
+        for own in ["9100", "127.0.0.3:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "/run/m"] {
+            assert!(is_of_this_machine(own), "{own}");
+        }
+        for open in ["*:9100", "0.0.0.0:1", "[::]:1", "10.0.0.9:1", "[::ffff:10.0.0.9]:1", "x"] {
+            assert!(!is_of_this_machine(open), "{open}");
         }
     }
 

@@ -451,6 +451,11 @@ pub fn metrics(address: &dyn Display) {
     say(Info, SERVER, "metrics", &[("address", Shown(address))]);
 }
 
+/// The page is shown here.
+pub fn page(address: &dyn Display) {
+    say(Info, SERVER, "page", &[("address", Shown(address))]);
+}
+
 /// A service has stopped by itself, after so many clients.
 pub fn service_stopped(service: &Label, reason: &str, clients: u32) {
     let fields =

@@ -19,6 +19,7 @@ pub(crate) use super::served::{
     SavedBanner, SavedFacts, SavedNewcomer, SavedPendingPeer, SavedThen,
 };
 use crate::config::model::{Limit, Names, SocketSpec, SocketType, TcpmuxName};
+use crate::control::socket::ControlKind;
 use crate::control::statistics::Statistics;
 use crate::net::address::Address;
 use crate::net::fronted::Fronted;
@@ -235,8 +236,9 @@ pub struct SavedControlListener {
     pub spec: SocketSpec,
     /// Itself.
     pub open: Open,
-    /// For control; otherwise for metrics.
-    pub controls: bool,
+    /// What it is for.
+    #[serde(rename = "controls")]
+    pub(crate) kind: ControlKind,
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ fn connections(state: &mut State) {
     state.doors.push(SavedControlListener {
         spec: spec(Endpoint::Unix("/run/c".into())),
         open: Open { descriptor: 80, identity: None, shared: false },
-        controls: true,
+        kind: ControlKind::Control,
     });
 }
 

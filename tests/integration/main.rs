@@ -82,6 +82,7 @@ mod next_client;
 mod notifying;
 mod occupied;
 mod outliving;
+mod page;
 mod privileges;
 mod promises;
 mod proxy_costs;

@@ -1,9 +1,15 @@
-//! The head of a request to the metrics endpoint, which comes in pieces.
+//! The head of a request for metrics or for the page, which comes in pieces.
 
-use oxinetd::under_test::control::http::{LONGEST, RequestRead, read};
+use oxinetd::under_test::control::http::{LONGEST, METRICS, PAGE, RequestRead, Site};
+
+pub(super) fn holds(bytes: &[u8]) {
+    holds_at(&METRICS, bytes);
+    holds_at(&PAGE, bytes);
+}
 
 /// What is decided at some byte stays decided, and a head that is too long is refused.
-pub(super) fn holds(bytes: &[u8]) {
+fn holds_at(site: &Site, bytes: &[u8]) {
+    let read = |bytes: &[u8]| site.read(bytes, |host| host == "us");
     let whole = read(bytes);
     assert!(whole != RequestRead::Incomplete || bytes.len() < LONGEST);
     let mut decided = RequestRead::Incomplete;

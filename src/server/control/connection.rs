@@ -1,5 +1,5 @@
-//! Connections of those who ask about the server: the control socket and the endpoint
-//! for metrics. Few at a time, each a bounded amount of work per turn and a bounded
+//! Connections of those who ask about the server: the control socket and the endpoints
+//! for metrics and for the page. Few at a time, each a bounded amount of work per turn and a bounded
 //! amount of memory; one that is silent for too long is closed, and a newcomer takes
 //! the place of whoever was silent longest.
 
@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::render::Producer;
 use crate::control::answer::{self, RequestRefusal};
-use crate::control::http::{self, RequestRead};
+use crate::control::host::OwnNames;
+use crate::control::http;
 use crate::control::request::{self, Request};
-use crate::control::socket::may_control;
+use crate::control::socket::{ControlKind, may_control};
 use crate::log::events;
 use crate::net::address::Address;
 use crate::net::listener::{Accepted, Connection, Listener};
@@ -38,26 +39,6 @@ const SILENCE: Duration = Duration::from_secs(10);
 const EXHAUSTED: Duration = Duration::from_millis(250);
 /// An answer is made further when fewer bytes than this wait to be sent.
 const LOW: usize = 32 * 1024;
-
-/// What a socket is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "bool", into = "bool")]
-pub(in crate::server) enum ControlKind {
-    Control,
-    Metrics,
-}
-
-impl From<bool> for ControlKind {
-    fn from(controls: bool) -> Self {
-        if controls { Self::Control } else { Self::Metrics }
-    }
-}
-
-impl From<ControlKind> for bool {
-    fn from(kind: ControlKind) -> Self {
-        kind == ControlKind::Control
-    }
-}
 
 /// A socket at which the server is asked.
 #[derive(Debug)]
@@ -114,11 +95,13 @@ pub(in crate::server) enum ControlStage {
 pub(in crate::server) struct Controlling {
     pub(in crate::server) doors: Slab<ControlListener>,
     pub(in crate::server) edges: Slab<ControlConnection>,
+    /// What browsers may call us.
+    pub(in crate::server) own_names: OwnNames,
 }
 
 impl Controlling {
     pub(in crate::server) fn new() -> Self {
-        Self { doors: Slab::new(), edges: Slab::new() }
+        Self { doors: Slab::new(), edges: Slab::new(), own_names: OwnNames::default() }
     }
 }
 
@@ -130,22 +113,6 @@ enum TurnResult {
 }
 
 impl Server {
-    /// Takes requests from this control socket.
-    ///
-    /// # Errors
-    /// epoll_ctl(2)'s.
-    pub(crate) fn control(&mut self, listener: Listener) -> std::io::Result<()> {
-        self.open_door(listener, ControlKind::Control)
-    }
-
-    /// Tells metrics to whoever asks here.
-    ///
-    /// # Errors
-    /// epoll_ctl(2)'s.
-    pub(crate) fn measure(&mut self, listener: Listener) -> std::io::Result<()> {
-        self.open_door(listener, ControlKind::Metrics)
-    }
-
     pub(in crate::server) fn open_door(
         &mut self,
         listener: Listener,
@@ -302,7 +269,11 @@ impl Server {
                 self.tidy(Tidy::Everything);
                 self.hear_command(key, &request, ended)
             }
-            ControlKind::Metrics => self.hear_http(key, &request),
+            ControlKind::Metrics => self.hear_http(key, &http::METRICS, &request),
+            ControlKind::Page => {
+                self.tidy(Tidy::Everything);
+                self.hear_http(key, &http::PAGE, &request)
+            }
         };
         if let Some(edge) = self.controlling.edges.get_mut(key)
             && !whole
@@ -340,18 +311,6 @@ impl Server {
                 self.carry_out(key, &request);
             }
             Err(error) => self.tell_edge(key, answer::line(&RequestRefusal { error })),
-        }
-        true
-    }
-
-    /// False if the head of the request has not ended.
-    fn hear_http(&mut self, key: Key, request: &[u8]) -> bool {
-        match http::read(request) {
-            RequestRead::Incomplete => return false,
-            RequestRead::Wants { page, body } => self.show_page(key, page, body),
-            RequestRead::Refused(status) => {
-                self.tell_edge(key, http::short(status, &status.explained(), true));
-            }
         }
         true
     }

@@ -18,7 +18,7 @@ impl Server {
     pub(super) fn carry_out(&mut self, key: Key, request: &Request) {
         match request {
             Request::Status { service } => self.tell_status(key, service.as_deref()),
-            Request::Peers {} => self.tell_peers(key),
+            Request::Peers {} => self.tell_peers(key, Vec::new()),
             Request::Reload {} => self.reload_for(key),
             Request::Upgrade {} => self.upgrade_for(key),
             Request::Stop { service: Some(service), .. } => {

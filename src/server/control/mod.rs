@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `connection` | connections of those who ask about the server |
 //! | `execute` | what they tell the server to do |
+//! | `over_http` | those who ask over HTTP: for metrics, or to see the page |
 //! | `render` | what they are told |
 
 pub(super) mod connection;
 pub(super) mod execute;
+mod over_http;
 pub(super) mod render;

@@ -8,7 +8,6 @@ use crate::config::model::{Action, Awaited};
 use crate::control::answer::{
     self, PeerStatus, PeersAnswer, Reloaded, ReportedFinding, ServiceStatus, Status,
 };
-use crate::control::http::{self, Page};
 use crate::control::prometheus::{self, FAMILIES, Sample};
 use crate::control::statistics::{LastError, Statistics};
 use crate::log::sink;
@@ -21,7 +20,6 @@ use crate::server::reload::ReloadOutcome;
 use crate::server::services::counting::Changes;
 use crate::server::services::naming::waiting_for;
 use crate::server::state::{Rest, ServiceState};
-use crate::sys::proc::status_numbers;
 
 /// Services or peers told of in one turn.
 const PORTION: usize = 64;
@@ -50,10 +48,7 @@ impl Server {
     /// `status`: of everything a portion at a time, of one service at once.
     pub(super) fn tell_status(&mut self, key: Key, service: Option<&str>) {
         let Some(service) = service else {
-            let (before, after) = answer::around_services(&self.status());
-            self.tell_edge(key, before);
-            let keys = self.services.order.clone();
-            return self.produce_for(key, Producer::Services { keys, next: 0, after });
+            return self.tell_services(key, Vec::new());
         };
         let words = match self.known(service) {
             Err(refusal) => answer::line(&refusal),
@@ -69,8 +64,16 @@ impl Server {
         self.tell_edge(key, words);
     }
 
-    /// `peers`.
-    pub(super) fn tell_peers(&mut self, key: Key) {
+    /// Everything, after the head of an answer.
+    pub(super) fn tell_services(&mut self, key: Key, head: Vec<u8>) {
+        let (before, after) = answer::around_services(&self.status());
+        self.tell_edge(key, [head, before].concat());
+        let keys = self.services.order.clone();
+        self.produce_for(key, Producer::Services { keys, next: 0, after });
+    }
+
+    /// `peers`, likewise.
+    pub(super) fn tell_peers(&mut self, key: Key, head: Vec<u8>) {
         let answer = PeersAnswer {
             total: self.sessions.peers.total(),
             running: self.sessions.table.len(),
@@ -78,36 +81,11 @@ impl Server {
         };
         let mut before = answer::line(&answer);
         before.truncate(before.len().saturating_sub(b"]}\n".len()));
-        self.tell_edge(key, before);
+        self.tell_edge(key, [head, before].concat());
         self.produce_for(key, Producer::Peers { last: None, first: true });
     }
 
-    /// A page of the endpoint for metrics.
-    pub(super) fn show_page(&mut self, key: Key, page: Page, body: bool) {
-        let ready = !self.life.drain.is_announced();
-        match page {
-            Page::Alive => self.tell_edge(key, http::short(http::HttpStatus::Ok, "ok", body)),
-            Page::Ready if ready => {
-                self.tell_edge(key, http::short(http::HttpStatus::Ok, "ready", body));
-            }
-            Page::Ready => {
-                self.tell_edge(key, http::short(http::HttpStatus::Unavailable, "draining", body));
-            }
-            Page::Metrics => {
-                let head = http::head(http::HttpStatus::Ok, prometheus::CONTENT_TYPE);
-                let mut text = String::new();
-                prometheus::server(&self.status(), resident_memory(), &mut text);
-                if !body {
-                    return self.tell_edge(key, head);
-                }
-                self.tell_edge(key, [head, text.into_bytes()].concat());
-                let keys = self.services.order.clone();
-                self.produce_for(key, Producer::Metrics { keys, family: 0, next: 0 });
-            }
-        }
-    }
-
-    fn produce_for(&mut self, key: Key, producer: Producer) {
+    pub(super) fn produce_for(&mut self, key: Key, producer: Producer) {
         if let Some(edge) = self.controlling.edges.get_mut(key) {
             edge.producer = producer;
         }
@@ -388,9 +366,4 @@ pub(super) fn awaited_address(awaited: &Awaited) -> String {
 /// Seconds since 1970.
 pub(in crate::server) fn unix_time() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// Bytes in memory (proc_pid_status(5)).
-fn resident_memory() -> u64 {
-    status_numbers("self", "VmRSS").first().map_or(0, |kib| kib.saturating_mul(1024))
 }

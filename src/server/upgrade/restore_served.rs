@@ -226,9 +226,8 @@ impl Server {
 
     fn adopt_door(&mut self, handed: &state::SavedControlListener) {
         let Some(listener) = adopted_listener(&handed.open, &handed.spec) else { return };
-        let kind = handed.controls.into();
         let place = listener.address().to_string();
-        if let Err(error) = self.open_door(listener, kind) {
+        if let Err(error) = self.open_door(listener, handed.kind) {
             events::trouble(&place, "epoll_ctl", &error);
         }
     }

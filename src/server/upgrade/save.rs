@@ -207,8 +207,7 @@ impl Server {
                 (None, Bound::Vsock(address)) => Endpoint::Vsock(*address),
             };
             let spec = SocketSpec { socket_type: SocketType::Stream, endpoint, device: None };
-            let controls = door.kind.into();
-            state::SavedControlListener { spec, open: to.open(&door.listener), controls }
+            state::SavedControlListener { spec, open: to.open(&door.listener), kind: door.kind }
         });
         doors.collect()
     }

@@ -1,0 +1,111 @@
+//! Those who ask over HTTP, for metrics or to see the page; and the sockets of all who ask.
+
+use std::fs::File;
+use std::net::IpAddr;
+use std::os::fd::AsRawFd as _;
+
+use nix::sys::socket::{SockaddrStorage, getsockname};
+
+use super::render::Producer;
+use crate::control::host::OwnNames;
+use crate::control::http::{HttpStatus, METRICS, PAGE, Page, RequestRead, Site};
+use crate::control::socket::ControlKind;
+use crate::control::{page, prometheus};
+use crate::net::listener::Listener;
+use crate::server::Server;
+use crate::server::reactor::slab::Key;
+use crate::sys::proc::status_numbers;
+
+impl Server {
+    /// Takes requests from this control socket.
+    ///
+    /// # Errors
+    /// epoll_ctl(2)'s.
+    pub(crate) fn control(&mut self, listener: Listener) -> std::io::Result<()> {
+        self.open_door(listener, ControlKind::Control)
+    }
+
+    /// Tells metrics to whoever asks here.
+    ///
+    /// # Errors
+    /// epoll_ctl(2)'s.
+    pub(crate) fn measure(&mut self, listener: Listener) -> std::io::Result<()> {
+        self.open_door(listener, ControlKind::Metrics)
+    }
+
+    /// Shows the page to whoever asks here.
+    ///
+    /// # Errors
+    /// epoll_ctl(2)'s.
+    pub(crate) fn show(&mut self, listener: Listener) -> std::io::Result<()> {
+        self.open_door(listener, ControlKind::Page)
+    }
+
+    /// What browsers may call us besides our addresses.
+    pub(crate) fn is_called(&mut self, names: &[String]) {
+        self.controlling.own_names = OwnNames(names.to_vec());
+    }
+
+    /// False if the head of the request has not ended.
+    pub(super) fn hear_http(&mut self, key: Key, site: &'static Site, request: &[u8]) -> bool {
+        let Some(edge) = self.controlling.edges.get(key) else { return true };
+        let names = &self.controlling.own_names;
+        match site.read(request, |host| names.include(host, local_ip(&edge.stream))) {
+            RequestRead::Incomplete => return false,
+            RequestRead::Wants { page, body } => self.show_page(key, page, body),
+            RequestRead::Refused(status) => self.tell_edge(key, site.refusal(status)),
+        }
+        true
+    }
+
+    fn show_page(&mut self, key: Key, page: Page, body: bool) {
+        let ready = !self.life.drain.is_announced();
+        match page {
+            Page::Alive => self.tell_edge(key, METRICS.short(HttpStatus::Ok, "ok", body)),
+            Page::Ready if ready => {
+                self.tell_edge(key, METRICS.short(HttpStatus::Ok, "ready", body));
+            }
+            Page::Ready => {
+                self.tell_edge(key, METRICS.short(HttpStatus::Unavailable, "draining", body));
+            }
+            Page::Metrics => self.tell_metrics(key, body),
+            Page::People => {
+                let head = PAGE.head(HttpStatus::Ok, page::CONTENT_TYPE);
+                let text = if body { page::SOURCE } else { "" };
+                self.tell_edge(key, [&head, text.as_bytes()].concat());
+            }
+            Page::Status | Page::Peers => {
+                let head = PAGE.head(HttpStatus::Ok, "application/json");
+                match page {
+                    _ if !body => self.tell_edge(key, head),
+                    Page::Peers => self.tell_peers(key, head),
+                    _ => self.tell_services(key, head),
+                }
+            }
+        }
+    }
+
+    fn tell_metrics(&mut self, key: Key, body: bool) {
+        let head = METRICS.head(HttpStatus::Ok, prometheus::CONTENT_TYPE);
+        if !body {
+            return self.tell_edge(key, head);
+        }
+        let mut text = String::new();
+        prometheus::server(&self.status(), resident_memory(), &mut text);
+        self.tell_edge(key, [head, text.into_bytes()].concat());
+        let keys = self.services.order.clone();
+        self.produce_for(key, Producer::Metrics { keys, family: 0, next: 0 });
+    }
+}
+
+/// The address that a connection has come to, unless it is a unix socket's.
+fn local_ip(stream: &File) -> Option<IpAddr> {
+    let name: SockaddrStorage = getsockname(stream.as_raw_fd()).ok()?;
+    let v4 = name.as_sockaddr_in().map(|it| it.ip().into());
+    v4.or_else(|| name.as_sockaddr_in6().map(|it| it.ip().into()))
+}
+
+/// Bytes in memory (proc_pid_status(5)).
+fn resident_memory() -> u64 {
+    status_numbers("self", "VmRSS").first().map_or(0, |kib| kib.saturating_mul(1024))
+}
