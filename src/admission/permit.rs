@@ -1,7 +1,7 @@
 //! What admission gives to somebody who may come, and gets back when he has gone.
 
 use super::ServiceId;
-use super::sources::SourceKey;
+use super::sources::{Source, SourceKey};
 
 /// The place that somebody has in all counts. There is no second one of it: it goes back to
 /// [`Admission::release`](super::Admission::release) or
@@ -18,6 +18,14 @@ pub(crate) struct Permit {
 impl Permit {
     pub(super) fn new(key: SourceKey, by_source: bool) -> Self {
         Self { key, by_source, is_open: true }
+    }
+
+    /// Of somebody of whom has been read what he had: what he gets is
+    /// [restored](super::Admission::restore) for him, and this is none.
+    pub(crate) fn unrestored() -> Self {
+        let service = ServiceId { index: u32::MAX, generation: u32::MAX };
+        let key = SourceKey { service, source: Source::Local(u32::MAX) };
+        Self { key, by_source: false, is_open: false }
     }
 
     /// The number by which whoever has it is counted.

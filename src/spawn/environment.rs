@@ -6,17 +6,41 @@ use std::net::SocketAddr;
 use std::ptr;
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
+
 use super::prepared::Prepared;
 use crate::log::digits::{push_host, push_number};
 use crate::net::address::Address;
 use crate::net::fronted::Fronted;
 use crate::net::vsock::{self, VsockAddress};
 
+/// PROTO of a connection that is not encrypted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(crate) enum Proto {
+    #[default]
+    Tcp,
+    Udp,
+    Unix,
+    Vsock,
+}
+
+impl Proto {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Unix => "UNIX",
+            Self::Vsock => "VSOCK",
+        }
+    }
+}
+
 /// The facts of one connection that a program is told.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct ConnectionEnvironment {
-    /// `TCP`, `UDP`, `UNIX` or `VSOCK`.
-    pub protocol: &'static str,
+    /// What it goes over.
+    pub protocol: Proto,
     /// Our own address, for TCP and UDP.
     pub local: Option<SocketAddr>,
     /// The peer's, if there is one already.
@@ -24,12 +48,14 @@ pub(crate) struct ConnectionEnvironment {
     /// The path or `@name` of a unix socket.
     pub path: Option<String>,
     /// Our own address and the peer's, of a virtual socket.
+    #[serde(default)]
     pub vsock: (Option<VsockAddress>, Option<VsockAddress>),
     /// Pid, uid and gid of a unix peer.
     pub credentials: Option<(i32, u32, u32)>,
     /// What stood before the data.
     pub fronted: Option<Rc<Fronted>>,
     /// What the peer is told just before the program begins, when nothing but that can fail.
+    #[serde(skip)]
     pub greeting: &'static [u8],
 }
 
@@ -112,8 +138,8 @@ pub(crate) fn fill(
             environment.push(name, value);
         }
     };
-    put("PROTO", if connection.is_encrypted() { "SSL" } else { connection.protocol });
-    let udp = connection.protocol == "UDP";
+    put("PROTO", if connection.is_encrypted() { "SSL" } else { connection.protocol.as_str() });
+    let udp = connection.protocol == Proto::Udp;
     let mut text = String::with_capacity(LONGEST_IP);
     if let Some(local) = connection.local {
         let (ip, port) = if udp { UDP_LOCAL } else { TCP_LOCAL };

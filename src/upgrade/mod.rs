@@ -3,7 +3,6 @@
 //! | file | what it does |
 //! |---|---|
 //! | `state` | the state as data: what is open, what was counted |
-//! | `served` | the same, of whoever is not served yet |
 //! | `moment`, `hex` | moments and bytes, as they mean the same before and after |
 //! | `snapshot` | the state in memory that outlives exec(2), and how it is announced |
 //! | `executable` | the program on disk: tried out as a child, then executed in place |
@@ -19,11 +18,10 @@ pub(crate) mod executable;
 pub(crate) mod hex;
 pub(crate) mod moment;
 pub(crate) mod refusal;
-pub(crate) mod served;
 pub(crate) mod snapshot;
 pub(crate) mod state;
 
 pub(crate) use executable::Image;
-pub(crate) use moment::{Clock, Moment};
+pub(crate) use moment::Moment;
 pub(crate) use refusal::UpgradeRefusal;
 pub(crate) use snapshot::{Invitation, Snapshot};

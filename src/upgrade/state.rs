@@ -7,7 +7,6 @@
 //! that built-in services answer, and which limits the log has said to bite.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
@@ -15,13 +14,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::moment::Moment;
-pub(crate) use super::served::{
-    SavedBanner, SavedFacts, SavedNewcomer, SavedPendingPeer, SavedThen,
-};
 use crate::config::model::{Limit, Names, SocketSpec, SocketType, TcpmuxName};
 use crate::control::socket::ControlKind;
 use crate::control::statistics::Statistics;
 use crate::net::address::Address;
+use crate::net::datagram::Flow;
 use crate::net::fronted::Fronted;
 use crate::systemd::About;
 
@@ -86,9 +83,9 @@ pub struct State {
     /// Connections that are passed on.
     pub relays: Vec<Value>,
     /// Clients that are being told something.
-    pub banners: Vec<SavedBanner>,
+    pub banners: Vec<Value>,
     /// Sockets on their way to the program of a peer.
-    pub homing: Vec<SavedPendingPeer>,
+    pub homing: Vec<Value>,
     /// Those of whom it is not known yet who they are, or who wait for a place.
     #[serde(default)]
     pub newcomers: Vec<SavedNewcomer>,
@@ -150,7 +147,7 @@ pub struct SavedSocket {
     /// None while it cannot be opened, or its service is stopped.
     pub open: Option<Open>,
     /// Accepted, and waiting until the system has room for its program.
-    pub parked: Option<Parked>,
+    pub parked: Option<Value>,
     /// Until then no program is started, since the last ones have failed.
     pub not_before: Option<Moment>,
     /// Delay after the next failure.
@@ -167,11 +164,9 @@ pub struct SavedSocket {
 /// What a peer has sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SavedDatagrams {
-    /// The peer.
-    pub peer: SocketAddr,
-    /// To which of several addresses; the port says nothing.
-    #[serde(default)]
-    pub to: Option<SocketAddr>,
+    /// From whom, and where to.
+    #[serde(flatten)]
+    pub(crate) flow: Flow,
     /// In the order in which they came.
     pub datagrams: Vec<Datagram>,
 }
@@ -192,18 +187,23 @@ pub struct Open {
     pub shared: bool,
 }
 
-/// An accepted connection.
+/// Somebody who has not said yet who he is, or waits for a place: either way all that he has
+/// said is in his socket.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Parked {
+pub struct SavedNewcomer {
     /// The socket.
     pub descriptor: RawFd,
+    /// The places of the service and of the socket to which he has come.
+    pub socket: (usize, usize),
     /// Who has connected.
     pub peer: Address,
     /// The group of a unix peer.
     pub peer_gid: Option<u32>,
-    /// What stood before its data.
+    /// Until when he has to have said it.
+    pub due: Moment,
+    /// What stood before his data, if that has been read.
     #[serde(default)]
-    pub fronted: Option<Fronted>,
+    pub through: Option<Fronted>,
 }
 
 /// Groups of processes, by their directories.

@@ -11,9 +11,11 @@ use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg,
 };
+use serde::{Deserialize, Serialize};
 
 /// Where a datagram was sent to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "SocketAddr", into = "SocketAddr")]
 pub(crate) struct Destination {
     /// The address; 255.255.255.255 stands for every IPv4 address that is not one host's.
     pub ip: IpAddr,
@@ -32,6 +34,12 @@ impl From<SocketAddr> for Destination {
     }
 }
 
+impl From<Destination> for SocketAddr {
+    fn from(destination: Destination) -> Self {
+        destination.at(0)
+    }
+}
+
 impl Destination {
     /// The address with a port, as a socket has it.
     #[must_use]
@@ -45,11 +53,12 @@ impl Destination {
 
 /// Who talks to whom: a datagram's sender, and to which of our addresses it was sent. None:
 /// to the one that the socket has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Flow {
     /// The sender.
     pub peer: SocketAddr,
     /// Where to.
+    #[serde(default)]
     pub to: Option<Destination>,
 }
 

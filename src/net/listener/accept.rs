@@ -6,21 +6,24 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt};
+use serde::{Deserialize, Serialize};
 
 use super::{Listener, Socket, virtual_socket};
 use crate::net::address::Address;
 use crate::net::fronted::{Fronted, Whom};
 
 /// A connection that has been taken.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Connection {
     /// The socket: blocking, close-on-exec.
+    #[serde(rename = "descriptor", with = "crate::sys::handed")]
     pub socket: OwnedFd,
     /// Who is at the other end.
     pub peer: Address,
     /// The uid's group, for a unix peer.
     pub peer_gid: Option<u32>,
     /// What stood before its data, if that has said something.
+    #[serde(default)]
     pub fronted: Option<Rc<Fronted>>,
 }
 

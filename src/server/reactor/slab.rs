@@ -12,6 +12,11 @@ pub(in crate::server) struct Key {
 impl Key {
     /// Names no entry: no place has had so many.
     pub(in crate::server) const NOBODY: Self = Self { index: u32::MAX, generation: u32::MAX };
+
+    /// The same where a function is wanted.
+    pub(in crate::server) fn nobody() -> Self {
+        Self::NOBODY
+    }
 }
 
 /// Where there may be none.

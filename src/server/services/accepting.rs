@@ -20,7 +20,7 @@ use crate::server::reactor::slab::Key;
 use crate::server::reactor::token::Owner;
 use crate::server::sessions::holding::Caller;
 use crate::server::state::{ListenerState, Rest};
-use crate::spawn::environment::ConnectionEnvironment as Facts;
+use crate::spawn::environment::{ConnectionEnvironment as Facts, Proto};
 use crate::spawn::{NotStarted, SpawnError};
 use crate::sys::descriptor;
 
@@ -299,9 +299,12 @@ pub(in crate::server) fn connection_facts(bound: Option<&Bound>, connection: &Co
     let Some(fronted) = &connection.fronted else { return own_facts(bound, connection) };
     let facts = match (fronted.via, connection.peer) {
         // Whoever has sent it on says where to it was.
-        (Some(_), Address::Inet(peer)) => {
-            Facts { protocol: "TCP", local: fronted.local, remote: Some(peer), ..Facts::default() }
-        }
+        (Some(_), Address::Inet(peer)) => Facts {
+            protocol: Proto::Tcp,
+            local: fronted.local,
+            remote: Some(peer),
+            ..Facts::default()
+        },
         // The program's end is none of the connection's.
         (None, Address::Inet(_)) if fronted.local.is_some() => {
             Facts { local: fronted.local, ..own_facts(bound, connection) }
@@ -315,13 +318,13 @@ pub(in crate::server) fn connection_facts(bound: Option<&Bound>, connection: &Co
 fn own_facts(bound: Option<&Bound>, connection: &Connection) -> Facts {
     match (bound, connection.peer) {
         (None, Address::Inet(peer)) => Facts {
-            protocol: "TCP",
+            protocol: Proto::Tcp,
             local: local_address(connection),
             remote: Some(peer),
             ..Facts::default()
         },
         (None, peer @ Address::Vsock(_)) => vsock_facts(connection, peer),
-        (None, _) => Facts { protocol: "UNIX", ..Facts::default() },
+        (None, _) => Facts { protocol: Proto::Unix, ..Facts::default() },
         (Some(bound), _) => bound_facts(bound, connection),
     }
 }
@@ -329,7 +332,7 @@ fn own_facts(bound: Option<&Bound>, connection: &Connection) -> Facts {
 fn bound_facts(bound: &Bound, connection: &Connection) -> Facts {
     match (bound, connection.peer) {
         (Bound::Inet(address), Address::Inet(peer)) => Facts {
-            protocol: "TCP",
+            protocol: Proto::Tcp,
             // A listener on one address has accepted on that one.
             local: if address.ip().is_unspecified() {
                 local_address(connection)
@@ -340,7 +343,7 @@ fn bound_facts(bound: &Bound, connection: &Connection) -> Facts {
             ..Facts::default()
         },
         (Bound::Unix(path), Address::Unix { pid, uid }) => Facts {
-            protocol: "UNIX",
+            protocol: Proto::Unix,
             path: Some(path.clone()),
             credentials: connection
                 .peer_gid
@@ -349,9 +352,9 @@ fn bound_facts(bound: &Bound, connection: &Connection) -> Facts {
         },
         (Bound::Vsock(_), peer) => vsock_facts(connection, peer),
         (Bound::Unix(path), _) => {
-            Facts { protocol: "UNIX", path: Some(path.clone()), ..Facts::default() }
+            Facts { protocol: Proto::Unix, path: Some(path.clone()), ..Facts::default() }
         }
-        (Bound::Inet(_), _) => Facts { protocol: "TCP", ..Facts::default() },
+        (Bound::Inet(_), _) => Facts { protocol: Proto::Tcp, ..Facts::default() },
     }
 }
 
@@ -362,7 +365,7 @@ fn vsock_facts(connection: &Connection, peer: Address) -> Facts {
         Address::Vsock(address) => Some(address),
         _ => None,
     };
-    Facts { protocol: "VSOCK", vsock: (local, remote), ..Facts::default() }
+    Facts { protocol: Proto::Vsock, vsock: (local, remote), ..Facts::default() }
 }
 
 pub(in crate::server) fn local_address(connection: &Connection) -> Option<std::net::SocketAddr> {

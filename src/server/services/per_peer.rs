@@ -15,6 +15,8 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::peer_queue::{SortedDatagrams, socket_holding, take_out, waiting_in};
 use super::straying::PeerSocket;
 use crate::admission::Permit;
@@ -27,8 +29,9 @@ use crate::server::programs::starting::{ProgramStart, SPAWN};
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
-use crate::spawn::environment::ConnectionEnvironment;
-use crate::sys::messages;
+use crate::server::upgrade::places::{OfSockets, Placed as _};
+use crate::spawn::environment::{ConnectionEnvironment, Proto};
+use crate::sys::{handed, messages};
 
 /// Peers taken from one socket in one turn.
 const PEERS: usize = 16;
@@ -272,7 +275,7 @@ impl Server {
 
     fn start_on(&mut self, owner: Key, permit: Permit, socket: UdpSocket, peer: SocketAddr) {
         let facts = ConnectionEnvironment {
-            protocol: "UDP",
+            protocol: Proto::Udp,
             local: socket.local_addr().ok(),
             remote: Some(peer),
             ..ConnectionEnvironment::default()
@@ -293,12 +296,18 @@ impl Server {
 }
 
 /// A socket on its way to a peer's program.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(in crate::server) struct PendingPeer {
+    #[serde(rename = "socket", with = "OfSockets")]
     pub(in crate::server) listener: Key,
+    /// The service of that.
+    #[serde(skip, default = "Key::nobody")]
     pub(in crate::server) owner: Key,
+    #[serde(skip, default = "Permit::unrestored")]
     pub(in crate::server) permit: Permit,
+    #[serde(rename = "descriptor", with = "handed")]
     pub(in crate::server) socket: UdpSocket,
+    #[serde(flatten)]
     pub(in crate::server) flow: Flow,
     /// Our own address from which its datagrams were sent again.
     pub(in crate::server) sender: SocketAddr,

@@ -16,7 +16,7 @@ use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
 use crate::server::state::Rest;
-use crate::spawn::environment::ConnectionEnvironment;
+use crate::spawn::environment::{ConnectionEnvironment, Proto};
 use crate::sys::descriptor;
 use crate::sys::{socket_options, tcp};
 
@@ -256,17 +256,21 @@ fn somebody_waits(listener: &Listener) -> bool {
 fn wait_facts(listener: &Listener) -> ConnectionEnvironment {
     match listener.address() {
         Bound::Inet(address) => ConnectionEnvironment {
-            protocol: if matches!(listener.socket(), Socket::Udp(_)) { "UDP" } else { "TCP" },
+            protocol: if matches!(listener.socket(), Socket::Udp(_)) {
+                Proto::Udp
+            } else {
+                Proto::Tcp
+            },
             local: Some(*address),
             ..ConnectionEnvironment::default()
         },
         Bound::Vsock(address) => ConnectionEnvironment {
-            protocol: "VSOCK",
+            protocol: Proto::Vsock,
             vsock: (Some(*address), None),
             ..ConnectionEnvironment::default()
         },
         Bound::Unix(path) => ConnectionEnvironment {
-            protocol: "UNIX",
+            protocol: Proto::Unix,
             path: Some(path.clone()),
             ..ConnectionEnvironment::default()
         },

@@ -14,6 +14,7 @@ use mio::Interest;
 use mio::unix::SourceFd;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
+use serde::{Deserialize, Serialize};
 
 use crate::admission::Permit;
 use crate::config::model::{Action, Banner, Service, SocketType};
@@ -27,8 +28,10 @@ use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
 use crate::server::services::accepting::connection_facts;
 use crate::server::state::Stopped;
+use crate::server::upgrade::places::{OfServices, Placed as _};
 use crate::spawn::{NotStarted, environment};
-use crate::sys::descriptor;
+use crate::sys::{descriptor, handed};
+use crate::upgrade::{hex, moment};
 
 /// How long a client may take to read its banner.
 const GREETING: Duration = Duration::from_secs(30);
@@ -75,18 +78,54 @@ impl Banners {
 }
 
 /// A client that is being told something.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(in crate::server) struct BannerState {
+    #[serde(rename = "descriptor", with = "handed")]
     pub(in crate::server) socket: OwnedFd,
-    pub(in crate::server) text: Rc<[u8]>,
-    pub(in crate::server) sent: usize,
+    pub(in crate::server) unsent: Unsent,
     pub(in crate::server) then: AfterBanner,
+    #[serde(with = "moment")]
     pub(in crate::server) due: Instant,
+    #[serde(skip)]
     pub(in crate::server) queued: bool,
 }
 
+/// A text that is shared, and how much of it has been sent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(from = "Hex", into = "Hex")]
+pub(in crate::server) struct Unsent {
+    text: Rc<[u8]>,
+    sent: usize,
+}
+
+impl Unsent {
+    fn nothing() -> Self {
+        Self { text: Rc::from([]), sent: 0 }
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.text.get(self.sent..).unwrap_or_default()
+    }
+}
+
+/// The rest of it, for an upgrade.
+#[derive(Serialize, Deserialize)]
+struct Hex(#[serde(with = "hex")] Vec<u8>);
+
+impl From<Unsent> for Hex {
+    fn from(unsent: Unsent) -> Self {
+        Self(unsent.rest().to_vec())
+    }
+}
+
+impl From<Hex> for Unsent {
+    fn from(Hex(rest): Hex) -> Self {
+        Self { text: rest.into(), sent: 0 }
+    }
+}
+
 /// What happens when it has been told.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(in crate::server) enum AfterBanner {
     Serve(Box<Admitted>),
     /// Closed when the client does, or when that many more bytes have come.
@@ -96,13 +135,16 @@ pub(in crate::server) enum AfterBanner {
 }
 
 /// Who is served afterwards.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(in crate::server) struct Admitted {
+    #[serde(with = "OfServices")]
     pub(in crate::server) service: Key,
+    #[serde(skip, default = "Permit::unrestored")]
     pub(in crate::server) permit: Permit,
     pub(in crate::server) peer: Address,
     pub(in crate::server) peer_gid: Option<u32>,
     pub(in crate::server) facts: environment::ConnectionEnvironment,
+    #[serde(with = "moment")]
     pub(in crate::server) since: Instant,
 }
 
@@ -141,7 +183,7 @@ impl Server {
                     since: self.reactor.now,
                 };
                 let then = AfterBanner::Serve(Box::new(admitted));
-                self.watch_banner(connection.socket, text, sent, then, GREETING);
+                self.watch_banner(connection.socket, Unsent { text, sent }, then, GREETING);
             }
             // A client that is gone is served as ever: it is for the program to find out.
             _ => self.serve_connection((listener, owner), connection, permit),
@@ -159,7 +201,8 @@ impl Server {
             let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
         }
         self.make_way();
-        self.watch_banner(socket, text, sent, AfterBanner::Close { left: UNREAD }, FAREWELL);
+        let unsent = Unsent { text, sent };
+        self.watch_banner(socket, unsent, AfterBanner::Close { left: UNREAD }, FAREWELL);
     }
 
     /// A connection is over but for what the client still sends: nothing more will come to it,
@@ -169,8 +212,7 @@ impl Server {
             return;
         }
         let (due, then) = (self.reactor.now + LINGERING, AfterBanner::Close { left: LEFT_UNREAD });
-        let mut state =
-            BannerState { socket, text: Rc::from([]), sent: 0, then, due, queued: false };
+        let mut state = BannerState { socket, unsent: Unsent::nothing(), then, due, queued: false };
         match state.turn(&mut self.reactor.scratch) {
             Ok(BannerProgress::Done | BannerProgress::Gone) => {}
             Err(error) if error != Errno::EAGAIN => {}
@@ -202,13 +244,12 @@ impl Server {
     fn watch_banner(
         &mut self,
         socket: OwnedFd,
-        text: Rc<[u8]>,
-        sent: usize,
+        unsent: Unsent,
         then: AfterBanner,
         patience: Duration,
     ) {
         let (socket, due) = (descriptor::raise_held(socket), self.reactor.now + patience);
-        self.keep_telling(BannerState { socket, text, sent, then, due, queued: false });
+        self.keep_telling(BannerState { socket, unsent, then, due, queued: false });
     }
 
     /// Goes on with a client whenever it can be told more.
@@ -267,10 +308,9 @@ impl Server {
 
     /// A client that does not read, or is gone: what was counted for it is given back.
     pub(super) fn told_for_too_long(&mut self, key: Key) {
-        if let Some(state) = self.forget_banner(key)
-            && let AfterBanner::Serve(admitted) = state.then
-        {
-            let told = state.sent == state.text.len();
+        let Some(state) = self.forget_banner(key) else { return };
+        let told = state.is_all_sent();
+        if let AfterBanner::Serve(admitted) = state.then {
             self.give_up(*admitted, if told { "no room" } else { "banner not read" });
         }
     }
@@ -321,9 +361,8 @@ impl Server {
         {
             events::trouble(&state.label, "spawn", &error);
         }
-        let (text, then, due) =
-            (Rc::from([]), AfterBanner::Serve(Box::new(admitted)), self.reactor.now + AGAIN);
-        let state = BannerState { socket, text, sent: 0, then, due, queued: false };
+        let (then, due) = (AfterBanner::Serve(Box::new(admitted)), self.reactor.now + AGAIN);
+        let state = BannerState { socket, unsent: Unsent::nothing(), then, due, queued: false };
         let key = self.sessions.banners.insert(state);
         self.reactor.timers.set(due, Timer::Banner(key));
     }
@@ -344,14 +383,14 @@ impl Server {
 
 impl BannerState {
     fn is_all_sent(&self) -> bool {
-        self.sent == self.text.len()
+        self.unsent.rest().is_empty()
     }
 
     fn turn(&mut self, scratch: &mut [u8]) -> nix::Result<BannerProgress> {
-        let unsent = self.text.get(self.sent..).unwrap_or_default();
-        if !unsent.is_empty() {
-            self.sent = self.sent.saturating_add(send_now(&self.socket, unsent)?);
-            if self.sent == self.text.len() && matches!(self.then, AfterBanner::Close { .. }) {
+        if !self.is_all_sent() {
+            let sent = send_now(&self.socket, self.unsent.rest())?;
+            self.unsent.sent = self.unsent.sent.saturating_add(sent);
+            if self.is_all_sent() && matches!(self.then, AfterBanner::Close { .. }) {
                 shutdown(self.socket.as_raw_fd(), Shutdown::Write)?;
             }
         }

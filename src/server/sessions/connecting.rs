@@ -24,7 +24,7 @@ use crate::server::reactor::slab::{Key, Slab};
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
 use crate::spawn::child;
-use crate::spawn::environment::ConnectionEnvironment;
+use crate::spawn::environment::{ConnectionEnvironment, Proto};
 use crate::sys::process::{self, ChildExit};
 
 /// An idle one is let go after so long.
@@ -140,7 +140,8 @@ impl Server {
         let named = ("relay", connector::ARGUMENT);
         let prepared = self.prepare_own_program(named, account, |_| {})?;
         let (connector, theirs) = Connector::pair()?;
-        let facts = ConnectionEnvironment { protocol: "UNIX", ..ConnectionEnvironment::default() };
+        let facts =
+            ConnectionEnvironment { protocol: Proto::Unix, ..ConnectionEnvironment::default() };
         let table = self.table();
         let started = self.programs.spawner.spawn(&prepared, theirs, &facts, table);
         let pid = started.map_err(|failed| io::Error::from(failed.error))?.pid;

@@ -25,7 +25,7 @@ use crate::server::reactor::slab::{Key, Slab};
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
 use crate::spawn::Prepared;
-use crate::spawn::environment::ConnectionEnvironment;
+use crate::spawn::environment::{ConnectionEnvironment, Proto};
 use crate::sys::process;
 
 /// Workers that are shared, at most, unless it is said how many.
@@ -216,7 +216,8 @@ impl Server {
         }
         let prepared = self.prepare_worker(user)?;
         let (wire, theirs) = Wire::pair()?;
-        let facts = ConnectionEnvironment { protocol: "UNIX", ..ConnectionEnvironment::default() };
+        let facts =
+            ConnectionEnvironment { protocol: Proto::Unix, ..ConnectionEnvironment::default() };
         let table = self.table();
         let started = self.programs.spawner.spawn(&prepared, theirs, &facts, table);
         let pid = started.map_err(|failed| failed.error)?.pid;

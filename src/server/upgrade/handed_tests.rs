@@ -10,6 +10,8 @@ use crate::server::control::connection::ControlConnection;
 use crate::server::peers::Peers;
 use crate::server::programs::leftovers::Remains;
 use crate::server::reactor::slab::Key;
+use crate::server::services::per_peer::PendingPeer;
+use crate::server::sessions::banners::BannerState;
 use crate::server::sessions::builtin::BuiltinStage;
 use crate::server::sessions::relay::RelayStage;
 use crate::server::sessions::session::Client;
@@ -78,6 +80,8 @@ fn who_was_handed_over_first_is_handed_over_again() {
     come_back::<HandedSession<Client, RelayStage>>(&state.relays);
     come_back::<HandedRemains<Remains>>(&state.remains);
     come_back::<StderrState>(&state.pipes);
+    come_back::<BannerState>(&state.banners);
+    come_back::<PendingPeer>(&state.homing);
     come_back::<ControlConnection>(&state.edges);
     come_back::<Peers>(&[state.peers]);
 }
@@ -90,13 +94,15 @@ fn a_trial_refuses_what_it_does_not_understand() {
         service.sockets.clear();
     }
     assert!(examine(&state, &config).is_ok());
-    let lists: [fn(&mut State) -> &mut Vec<Value>; 6] = [
+    let lists: [fn(&mut State) -> &mut Vec<Value>; 8] = [
         |state| &mut state.children,
         |state| &mut state.conversations,
         |state| &mut state.relays,
         |state| &mut state.remains,
         |state| &mut state.pipes,
         |state| &mut state.edges,
+        |state| &mut state.banners,
+        |state| &mut state.homing,
     ];
     for list in lists {
         let mut state = state.clone();

@@ -20,7 +20,7 @@ use crate::config::model::{
 use crate::control::answer::{self, RequestRefusal, Upgraded};
 use crate::log::events::{self, Label};
 use crate::log::sink;
-use crate::net::listener::{Connection, Listener};
+use crate::net::listener::Listener;
 use crate::reload::plan::{plan, withhold_replacements};
 use crate::reload::{Loading, Step};
 use crate::server::Server;
@@ -29,8 +29,9 @@ use crate::server::peers::Peers;
 use crate::server::programs::leftovers::Remains;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
+use crate::server::services::per_peer::PendingPeer;
 use crate::server::services::rejection_log::Refusals;
-use crate::server::sessions::banners::Banners;
+use crate::server::sessions::banners::{BannerState, Banners};
 use crate::server::sessions::builtin::BuiltinStage;
 use crate::server::sessions::relay::RelayStage;
 use crate::server::sessions::session::Client;
@@ -39,14 +40,13 @@ use crate::spawn::sandbox::cgroup::{Cgroup, Cgroups};
 use crate::spawn::{Confinement, Failure, Prepared, Stage};
 use crate::sys::handed;
 use crate::upgrade::state::{self, State};
-use crate::upgrade::{Clock, Image, Snapshot, UpgradeRefusal};
+use crate::upgrade::{Image, Snapshot, UpgradeRefusal};
 
 use super::places::{self, OfServices, OfSockets, Placed as _};
 use super::save::{HandedRemains, HandedSession};
 
 /// What has been taken over so far, by the places in the state.
 pub(in crate::server) struct Adoption {
-    pub(in crate::server) clock: Clock,
     pub(in crate::server) services: Vec<Key>,
     /// Of the service manager's sockets that a service has: as handed over, and now.
     lent: HashMap<RawFd, RawFd>,
@@ -71,6 +71,8 @@ pub(crate) fn examine(state: &State, config: &Config) -> Result<(), UpgradeRefus
     all_can_be::<HandedSession<Client, RelayStage>>(&state.relays)?;
     all_can_be::<HandedRemains<Remains>>(&state.remains)?;
     all_can_be::<StderrState>(&state.pipes)?;
+    all_can_be::<BannerState>(&state.banners)?;
+    all_can_be::<PendingPeer>(&state.homing)?;
     all_can_be::<ControlConnection>(&state.edges)?;
     all_can_be::<Peers>(std::slice::from_ref(&state.peers))
 }
@@ -149,7 +151,7 @@ impl Server {
         let mut taken = self.adoption();
         let pid_file = state.pid_file.and_then(taken_or_said);
         sink::go_on_with(&state.log, state.log_dropped, state.log_untold);
-        self.recall(&state, taken.clock);
+        self.recall(&state);
         self.adopt_services(&state, &mut taken);
         self.adopt_held(&state, &mut taken);
         let clients: Vec<u32> = state.services.iter().map(|it| it.clients.0).collect();
@@ -167,7 +169,7 @@ impl Server {
         if self.facts.told_of_ends {
             self.reap_orphans();
         }
-        let pause = self.reactor.now.saturating_duration_since(taken.clock.instant(began));
+        let pause = self.reactor.now.saturating_duration_since(began.into());
         self.say_upgraded(&from, refused.as_deref(), pause);
         pid_file
     }
@@ -177,7 +179,6 @@ impl Server {
         let programs = self.admission.add(limits());
         let own = self.admission.add(limits().for_builtin(true));
         Adoption {
-            clock: Clock::now(),
             services: Vec::new(),
             lent: HashMap::new(),
             groups: HashMap::new(),
@@ -186,13 +187,13 @@ impl Server {
     }
 
     /// What concerns the server as a whole.
-    fn recall(&mut self, state: &State, clock: Clock) {
+    fn recall(&mut self, state: &State) {
         self.upgrading.image = Image::handed_over(&state.program, &state.arguments);
         self.facts.server.nofile = state.nofile;
-        self.life.born = (state.born.0, clock.instant(state.born.1));
+        self.life.born = (state.born.0, state.born.1.into());
         self.statistics = state.total.clone();
         if let Some(last) = state.last_here {
-            self.life.idle_exit.last = clock.instant(last);
+            self.life.idle_exit.last = last.into();
         }
         let failures = state.failures.iter().filter_map(|(pid, stage, errno)| {
             Some((*pid, Failure { stage: Stage::from_number(*stage)?, errno: *errno }))
@@ -310,13 +311,8 @@ impl Server {
         if listener.is_some() {
             self.reloading.turnover.opens();
         }
-        let parked = handed.parked.as_ref().and_then(|parked| {
-            let state::Parked { descriptor, peer, peer_gid, .. } = *parked;
-            let socket = taken_or_said(descriptor)?;
-            let fronted = parked.fronted.clone().map(Rc::new);
-            Some(Connection { socket, peer, peer_gid, fronted })
-        });
-        let not_before = handed.not_before.map(|when| taken.clock.instant(when));
+        let parked = handed.parked.clone().and_then(read);
+        let not_before = handed.not_before.map(Instant::from);
         if let Some(state) = self.services.listeners.get_mut(key) {
             *state = ListenerState {
                 service: state.service,

@@ -2,13 +2,12 @@
 //! relays, those who are being told something, those who ask.
 
 use std::collections::HashMap;
-use std::net::UdpSocket;
 use std::rc::Rc;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::places::{OfPipes, OfServices, OfSockets, Placed as _};
+use super::places::{OfPipes, OfSockets, Placed as _};
 use super::restore::{Adoption, adopted_listener, read, taken_or_said};
 use super::save::{HandedRemains, HandedSession};
 use crate::admission::Source;
@@ -16,7 +15,6 @@ use crate::builtin::relay::Side;
 use crate::config::model::Action;
 use crate::front::proxy::Header;
 use crate::log::events;
-use crate::net::datagram::{Destination, Flow};
 use crate::net::listener::Connection;
 use crate::server::Server;
 use crate::server::programs::leftovers::Remains;
@@ -26,12 +24,11 @@ use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
 use crate::server::services::peer_queue::SortedDatagrams;
 use crate::server::services::per_peer::PendingPeer;
-use crate::server::sessions::banners::{Admitted, AfterBanner, BannerState};
+use crate::server::sessions::banners::{AfterBanner, BannerState};
 use crate::server::sessions::newcomers::{Newcomer, NewcomerStage};
 use crate::server::sessions::relay::RelayStage;
 use crate::server::sessions::session::{Client, SessionStage};
 use crate::server::state::{ProgramStage, Rest};
-use crate::spawn::environment;
 use crate::spawn::sandbox::cgroup::Cgroup;
 use crate::upgrade::state::{self, State};
 
@@ -49,7 +46,7 @@ impl Server {
         let mut remains: HashMap<i32, Remains> = remains.map(|it| (it.pid, it.remains)).collect();
         for (pid, due) in state.leftovers {
             let remains = remains.remove(&pid).map(Box::new);
-            self.keep_group(DoomedGroup { pid, due: taken.clock.instant(due), remains });
+            self.keep_group(DoomedGroup { pid, due: due.into(), remains });
         }
         for conversation in state.conversations {
             self.adopt_conversation(conversation, taken);
@@ -57,15 +54,15 @@ impl Server {
         for relay in state.relays {
             self.adopt_relay(relay, taken);
         }
-        for banner in state.banners {
-            self.adopt_banner(banner, taken);
+        for banner in state.banners.into_iter().filter_map(read) {
+            self.adopt_banner(banner);
         }
-        for homing in state.homing {
-            self.adopt_homing(&homing);
+        for homing in state.homing.into_iter().filter_map(read) {
+            self.adopt_homing(homing);
         }
         self.keep_earlier_workers(state.front_workers);
         for newcomer in state.newcomers {
-            self.adopt_newcomer(&newcomer, taken);
+            self.adopt_newcomer(&newcomer);
         }
         for door in state.doors {
             self.adopt_door(&door);
@@ -152,59 +149,27 @@ impl Server {
         }
     }
 
-    fn adopt_banner(&mut self, handed: state::SavedBanner, taken: &mut Adoption) {
-        let Some(socket) = taken_or_said(handed.descriptor) else { return };
-        let then = match handed.then {
-            state::SavedThen::Close { left } => AfterBanner::Close { left },
-            state::SavedThen::Serve { service, peer, peer_gid, facts, since } => {
-                let service = key_of(service);
-                // Of a service that is no more nobody is served.
-                let Some(state) = self.services.all.get(service) else { return };
-                let (now, source) = (self.reactor.now, Source::from(peer));
-                let permit = self.admission.restore(now, state.admission, source);
-                let since = taken.clock.instant(since);
-                let facts = facts_of(*facts);
-                AfterBanner::Serve(Box::new(Admitted {
-                    service,
-                    permit,
-                    peer,
-                    peer_gid,
-                    facts,
-                    since,
-                }))
-            }
-        };
-        let due = taken.clock.instant(handed.due);
-        let text = Rc::from(handed.unsent);
-        self.keep_telling(BannerState { socket, text, sent: 0, then, due, queued: false });
+    fn adopt_banner(&mut self, mut banner: BannerState) {
+        if let AfterBanner::Serve(admitted) = &mut banner.then {
+            // Of a service that is no more nobody is served.
+            let Some(state) = self.services.all.get(admitted.service) else { return };
+            let (now, source) = (self.reactor.now, Source::from(admitted.peer));
+            admitted.permit = self.admission.restore(now, state.admission, source);
+        }
+        self.keep_telling(banner);
     }
 
-    fn adopt_homing(&mut self, handed: &state::SavedPendingPeer) {
-        let owner = key_of(Some(handed.socket.0));
-        let listener = OfSockets::key(handed.socket);
-        let (Some(state), Some(listener)) = (self.services.all.get(owner), listener) else {
-            return;
-        };
-        let id = state.admission;
-        let Some(socket) = taken_or_said(handed.descriptor) else { return };
-        let state::SavedPendingPeer { peer, to, sender, expected, looks, .. } = *handed;
-        let permit = self.admission.restore(self.reactor.now, id, peer.ip().into());
-        let (socket, flow) =
-            (UdpSocket::from(socket), Flow { peer, to: to.map(Destination::from) });
-        self.look_again(PendingPeer {
-            listener,
-            owner,
-            permit,
-            socket,
-            flow,
-            sender,
-            expected,
-            looks,
-        });
+    fn adopt_homing(&mut self, mut homing: PendingPeer) {
+        let Some((listener, state)) = self.services.of(homing.listener) else { return };
+        let (owner, id) = (listener.service, state.admission);
+        let source = homing.flow.peer.ip().into();
+        homing.owner = owner;
+        homing.permit = self.admission.restore(self.reactor.now, id, source);
+        self.look_again(homing);
     }
 
     /// All that he has said is read again.
-    fn adopt_newcomer(&mut self, handed: &state::SavedNewcomer, taken: &mut Adoption) {
+    fn adopt_newcomer(&mut self, handed: &state::SavedNewcomer) {
         let Some(listener) = OfSockets::key(handed.socket) else { return };
         let state::SavedNewcomer { descriptor, peer, peer_gid, due, .. } = *handed;
         let Some(socket) = taken_or_said(descriptor) else { return };
@@ -219,7 +184,7 @@ impl Server {
             connection: Connection { socket, peer, peer_gid, fronted },
             listener,
             stage,
-            due: taken.clock.instant(due),
+            due: due.into(),
             queued: false,
         });
     }
@@ -233,33 +198,7 @@ impl Server {
     }
 }
 
-fn key_of(place: Option<usize>) -> Key {
-    place.and_then(OfServices::key).into()
-}
-
 pub(in crate::server) fn sorted(handed: &[state::SavedDatagrams]) -> SortedDatagrams {
     let bytes = |it: &state::Datagram| it.0.clone();
-    let flow =
-        |it: &state::SavedDatagrams| Flow { peer: it.peer, to: it.to.map(Destination::from) };
-    handed.iter().map(|it| (flow(it), it.datagrams.iter().map(bytes).collect())).collect()
-}
-
-fn facts_of(facts: state::SavedFacts) -> environment::ConnectionEnvironment {
-    let state::SavedFacts { protocol, local, remote, path, credentials, vsock, fronted } = facts;
-    let protocol = match protocol.as_str() {
-        "UDP" => "UDP",
-        "UNIX" => "UNIX",
-        "VSOCK" => "VSOCK",
-        _ => "TCP",
-    };
-    environment::ConnectionEnvironment {
-        protocol,
-        local,
-        remote,
-        path,
-        credentials,
-        vsock,
-        fronted: fronted.map(Rc::new),
-        greeting: b"",
-    }
+    handed.iter().map(|it| (it.flow, it.datagrams.iter().map(bytes).collect())).collect()
 }

@@ -4,7 +4,6 @@
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::Path;
-use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,14 +18,13 @@ use crate::server::Server;
 use crate::server::control::connection::ControlStage;
 use crate::server::programs::leftovers::Remains;
 use crate::server::programs::time_limits::DoomedGroup;
-use crate::server::sessions::banners::{AfterBanner, BannerState};
 use crate::server::sessions::newcomers::Newcomer;
 use crate::server::sessions::session::{Session, SessionStage};
 use crate::server::state::{ListenerState, Rest, ServiceState, Stopped};
 use crate::spawn::sandbox::cgroup::Cgroup;
 use crate::sys::handed;
+use crate::upgrade::Moment;
 use crate::upgrade::state::{self, FORMAT, State};
-use crate::upgrade::{Clock, Moment};
 
 /// Somebody who is served, as he is handed over.
 #[derive(Debug, Serialize, Deserialize)]
@@ -57,24 +55,18 @@ struct HandedSessions {
     relays: Vec<Value>,
 }
 
-/// What is being collected.
-struct Collector {
-    clock: Clock,
-}
-
 impl Server {
     /// Collects the state; `image` is the number of the program that runs, to go back to.
     pub(super) fn collect_state(&mut self, image: Option<RawFd>) -> State {
         self.make_answers_whole();
         self.note_places();
         let _ = handed::written();
-        let mut to = Collector { clock: Clock::now() };
         let sessions = self.hand_over_sessions();
         let failures = self.programs.spawner.failures();
         let failures = failures.map(|(pid, it)| (pid, it.stage as u32, it.errno)).collect();
         let sink::Unwritten { log, dropped, untold } = sink::unwritten();
         let services = self.services.order.iter().filter_map(|key| self.services.all.get(*key));
-        let services = services.map(|state| self.hand_over_service(state, &mut to)).collect();
+        let services = services.map(|state| self.hand_over_service(state)).collect();
         let (programs, newcomers) = (&self.programs, &self.sessions.newcomers.all);
         let pending = &self.sessions.pending_peers;
         let lingering = programs.orphan_pipes.iter().filter_map(|key| OfPipes::place(*key));
@@ -89,8 +81,8 @@ impl Server {
             arguments: self.upgrading.image.arguments().to_vec(),
             program: self.upgrading.image.path().as_os_str().to_owned(),
             image,
-            began: to.clock.moment(self.upgrading.began()),
-            born: (self.life.born.0, to.clock.moment(self.life.born.1)),
+            began: self.upgrading.began().into(),
+            born: (self.life.born.0, self.life.born.1.into()),
             nofile: self.facts.server.nofile,
             pid_file: self.upgrading.pid_file.map(|it| handed::number(&it)),
             log,
@@ -100,7 +92,7 @@ impl Server {
             services,
             failures,
             failure_pipe: Some(handed::number(programs.spawner.failure_reader())),
-            leftovers: doomed.iter().map(|(_, it)| (it.pid, to.clock.moment(it.due))).collect(),
+            leftovers: doomed.iter().map(|(_, it)| (it.pid, it.due.into())).collect(),
             remains: doomed.iter().filter_map(|(_, it)| remains(it)).collect(),
             lingering: lingering.collect(),
             groups: self.hand_over_groups(),
@@ -108,16 +100,16 @@ impl Server {
             children: sessions.programs,
             conversations: sessions.builtins,
             relays: sessions.relays,
-            banners: self.sessions.banners.iter().map(|(_, it)| to.banner(it)).collect(),
-            homing: pending.iter().filter_map(|(_, it)| to.homing(it)).collect(),
-            newcomers: newcomers.iter().filter_map(|(_, it)| to.newcomer(it)).collect(),
+            banners: self.sessions.banners.iter().map(|(_, it)| value(it)).collect(),
+            homing: pending.iter().map(|(_, it)| value(it)).collect(),
+            newcomers: newcomers.iter().filter_map(|(_, it)| newcomer(it)).collect(),
             front_workers: self.sessions.workers.pids(),
             peers: value(&self.sessions.peers),
             held: self.hand_over_held(),
-            last_here: Some(to.clock.moment(self.life.idle_exit.last)),
+            last_here: Some(self.life.idle_exit.last.into()),
             watchdog: self.manager.watchdog,
             names: self.services.naming.known().clone(),
-            doors: self.hand_over_doors(&mut to),
+            doors: self.hand_over_doors(),
             edges: self.hand_over_edges(),
             descriptors: Vec::new(),
         };
@@ -160,7 +152,7 @@ impl Server {
         all
     }
 
-    fn hand_over_service(&self, state: &ServiceState, to: &mut Collector) -> state::SavedService {
+    fn hand_over_service(&self, state: &ServiceState) -> state::SavedService {
         let group = state.prepared.as_ref().and_then(|prepared| prepared.group());
         let listeners = state.listeners.iter().filter_map(|key| self.services.listeners.get(*key));
         state::SavedService {
@@ -177,7 +169,7 @@ impl Server {
             ),
             statistics: state.statistics.as_deref().cloned(),
             group: group.as_deref().map(path_of),
-            sockets: listeners.map(|listener| to.socket(listener)).collect(),
+            sockets: listeners.map(socket).collect(),
         }
     }
 
@@ -198,7 +190,7 @@ impl Server {
         held.collect()
     }
 
-    fn hand_over_doors(&self, to: &mut Collector) -> Vec<state::SavedControlListener> {
+    fn hand_over_doors(&self) -> Vec<state::SavedControlListener> {
         let doors = self.controlling.doors.iter().map(|(_, door)| {
             let endpoint = match (door.listener.path(), door.listener.address()) {
                 (Some(path), _) => Endpoint::Unix(path.path().to_owned()),
@@ -207,7 +199,7 @@ impl Server {
                 (None, Bound::Vsock(address)) => Endpoint::Vsock(*address),
             };
             let spec = SocketSpec { socket_type: SocketType::Stream, endpoint, device: None };
-            state::SavedControlListener { spec, open: to.open(&door.listener), kind: door.kind }
+            state::SavedControlListener { spec, open: open(&door.listener), kind: door.kind }
         });
         doors.collect()
     }
@@ -222,88 +214,35 @@ impl Server {
     }
 }
 
-impl Collector {
-    fn moment(&self, instant: Option<Instant>) -> Option<Moment> {
-        instant.map(|instant| self.clock.moment(instant))
-    }
+fn open(listener: &Listener) -> state::Open {
+    let identity = listener.path().map(BoundPath::identity);
+    let shared = listener.is_shared();
+    state::Open { descriptor: handed::number(listener), identity, shared }
+}
 
-    fn open(&mut self, listener: &Listener) -> state::Open {
-        let identity = listener.path().map(BoundPath::identity);
-        let shared = listener.is_shared();
-        state::Open { descriptor: handed::number(listener), identity, shared }
+fn socket(state: &ListenerState) -> state::SavedSocket {
+    let rests = state.rest == Rest::Backoff;
+    state::SavedSocket {
+        spec: state.spec.clone(),
+        open: state.listener.as_ref().map(open),
+        parked: state.parked.as_ref().map(value),
+        not_before: state.not_before.filter(|_| rests).map(Moment::from),
+        backoff: state.backoff,
+        unread: state.unread,
+        head: state.head.clone(),
+        sorted: state.sorted.iter().map(sorted).collect(),
     }
+}
 
-    fn socket(&mut self, state: &ListenerState) -> state::SavedSocket {
-        let rests = state.rest == Rest::Backoff;
-        state::SavedSocket {
-            spec: state.spec.clone(),
-            open: state.listener.as_ref().map(|listener| self.open(listener)),
-            parked: state.parked.as_ref().map(|parked| state::Parked {
-                descriptor: handed::number(&parked.socket),
-                peer: parked.peer,
-                peer_gid: parked.peer_gid,
-                fronted: parked.fronted.as_deref().cloned(),
-            }),
-            not_before: self.moment(state.not_before.filter(|_| rests)),
-            backoff: state.backoff,
-            unread: state.unread,
-            head: state.head.clone(),
-            sorted: state.sorted.iter().map(sorted).collect(),
-        }
-    }
-
-    fn banner(&mut self, state: &BannerState) -> state::SavedBanner {
-        let then = match &state.then {
-            AfterBanner::Close { left } => state::SavedThen::Close { left: *left },
-            AfterBanner::Serve(admitted) => state::SavedThen::Serve {
-                service: OfServices::place(admitted.service),
-                peer: admitted.peer,
-                peer_gid: admitted.peer_gid,
-                facts: Box::new(state::SavedFacts {
-                    protocol: admitted.facts.protocol.to_owned(),
-                    local: admitted.facts.local,
-                    remote: admitted.facts.remote,
-                    path: admitted.facts.path.clone(),
-                    credentials: admitted.facts.credentials,
-                    vsock: admitted.facts.vsock,
-                    fronted: admitted.facts.fronted.as_deref().cloned(),
-                }),
-                since: self.clock.moment(admitted.since),
-            },
-        };
-        state::SavedBanner {
-            descriptor: handed::number(&state.socket),
-            unsent: state.text.get(state.sent..).unwrap_or_default().to_vec(),
-            due: self.clock.moment(state.due),
-            then,
-        }
-    }
-
-    fn newcomer(&mut self, newcomer: &Newcomer) -> Option<state::SavedNewcomer> {
-        Some(state::SavedNewcomer {
-            socket: OfSockets::place(newcomer.listener)?,
-            descriptor: handed::number(&newcomer.connection.socket),
-            peer: newcomer.connection.peer,
-            peer_gid: newcomer.connection.peer_gid,
-            due: self.clock.moment(newcomer.due),
-            through: newcomer.connection.fronted.as_deref().cloned(),
-        })
-    }
-
-    fn homing(
-        &mut self,
-        homing: &crate::server::services::per_peer::PendingPeer,
-    ) -> Option<state::SavedPendingPeer> {
-        Some(state::SavedPendingPeer {
-            socket: OfSockets::place(homing.listener)?,
-            descriptor: handed::number(&homing.socket),
-            peer: homing.flow.peer,
-            to: homing.flow.to.map(|to| to.at(0)),
-            sender: homing.sender,
-            expected: homing.expected,
-            looks: homing.looks,
-        })
-    }
+fn newcomer(newcomer: &Newcomer) -> Option<state::SavedNewcomer> {
+    Some(state::SavedNewcomer {
+        socket: OfSockets::place(newcomer.listener)?,
+        descriptor: handed::number(&newcomer.connection.socket),
+        peer: newcomer.connection.peer,
+        peer_gid: newcomer.connection.peer_gid,
+        due: newcomer.due.into(),
+        through: newcomer.connection.fronted.as_deref().cloned(),
+    })
 }
 
 fn path_of(group: &Cgroup) -> OsString {
@@ -312,7 +251,7 @@ fn path_of(group: &Cgroup) -> OsString {
 
 fn sorted((flow, datagrams): &(Flow, Vec<Vec<u8>>)) -> state::SavedDatagrams {
     let datagrams = datagrams.iter().cloned().map(state::Datagram).collect();
-    state::SavedDatagrams { peer: flow.peer, to: flow.to.map(|to| to.at(0)), datagrams }
+    state::SavedDatagrams { flow: *flow, datagrams }
 }
 
 /// Numbers, strings, lists and structures of them: nothing that JSON lacks.
