@@ -31,6 +31,9 @@ pub(super) const OBJECT: u8 = 0x06;
 const UTC_TIME: u8 = 0x17;
 const TIME: u8 = 0x18;
 pub(super) const VERSION: u8 = 0xa0;
+const EXTENSIONS: u8 = 0xa3;
+/// `subjectAltName`.
+const HOSTS: &[u8] = b"\x55\x1d\x11";
 
 /// What a certificate says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub(crate) struct Claims<'a> {
     pub subject: &'a [u8],
     /// From when it is good, and until when, in seconds since 1970.
     pub good: (Option<i64>, Option<i64>),
+    /// Whether it names hosts, as clients look for them (`subjectAltName`).
+    pub names_hosts: bool,
 }
 
 /// What a certificate says; none if it is not one.
@@ -60,11 +65,33 @@ pub(crate) fn claims(certificate: &[u8]) -> Option<Claims<'_>> {
     }
     let (issuer, fields) = take_tag(fields, SEQUENCE)?;
     let (validity, fields) = take_tag(fields, SEQUENCE)?;
-    let (subject, _) = take_tag(fields, SEQUENCE)?;
+    let (subject, fields) = take_tag(fields, SEQUENCE)?;
     let (tag, begins, rest) = take(validity)?;
     let ends = take(rest)?;
     let good = (seconds(tag, begins), seconds(ends.0, ends.1));
-    Some(Claims { is_old: version.is_none(), issuer, subject, good })
+    let names_hosts = extensions(fields).is_some_and(|list| has_extension(list, HOSTS));
+    Some(Claims { is_old: version.is_none(), issuer, subject, good, names_hosts })
+}
+
+/// The list of extensions, behind the key and two things that nobody uses.
+fn extensions(mut fields: &[u8]) -> Option<&[u8]> {
+    loop {
+        let (tag, value, rest) = take(fields)?;
+        if tag == EXTENSIONS {
+            return Some(take_tag(value, SEQUENCE)?.0);
+        }
+        fields = rest;
+    }
+}
+
+fn has_extension(mut list: &[u8], wanted: &[u8]) -> bool {
+    while let Some((extension, rest)) = take_tag(list, SEQUENCE) {
+        if take_tag(extension, OBJECT).is_some_and(|(kind, _)| kind == wanted) {
+            return true;
+        }
+        list = rest;
+    }
+    false
 }
 
 /// When a certificate ends, in seconds since 1970.

@@ -21,7 +21,7 @@ fn project(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-fn read(name: &str) -> String {
+pub(crate) fn read(name: &str) -> String {
     fs::read_to_string(project(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
@@ -33,7 +33,7 @@ fn shell_blocks(text: &str) -> Vec<String> {
 
 /// The ports that the documents name, as (theirs, ours): nobody else's tests or
 /// connections can be in the way.
-fn own_ports(texts: &[&str]) -> Vec<(String, String)> {
+pub(crate) fn own_ports(texts: &[&str]) -> Vec<(String, String)> {
     let named = (50_000..50_200u16).chain([8080, 8443, 8730, 9418, 2222, 2323, 6969, 7777]);
     let named = named.map(|port| port.to_string());
     let named = named.filter(|port| texts.iter().any(|text| text.contains(port.as_str())));
@@ -41,7 +41,7 @@ fn own_ports(texts: &[&str]) -> Vec<(String, String)> {
 }
 
 /// Each whole number at a time: one port may stand inside another.
-fn with_ports(text: &str, ports: &[(String, String)]) -> String {
+pub(crate) fn with_ports(text: &str, ports: &[(String, String)]) -> String {
     let git = text.replace("git://127.0.0.1/", "git://127.0.0.1:9418/");
     let mut out = String::new();
     let mut rest = git.as_str();
@@ -81,7 +81,7 @@ fn run_block(block: &str, folder: &Path) -> (String, String) {
 }
 
 /// What the blocks of README run, and Debian's package of it.
-const TOOLS: [(&str, &str); 16] = [
+const TOOLS: [(&str, &str); 15] = [
     ("nc", "netcat-openbsd"),
     ("ps", "procps"),
     ("cal", "ncal"),
@@ -93,10 +93,9 @@ const TOOLS: [(&str, &str); 16] = [
     ("sshd", "openssh-server"),
     ("tftp", "tftp-hpa"),
     ("in.tftpd", "tftpd-hpa"),
-    ("script", "bsdutils"),
     ("socat", "socat"),
+    ("telnet", "telnet"),
     ("openssl", "openssl"),
-    ("stunnel", "stunnel4"),
     ("systemd-socket-activate", "systemd"),
 ];
 
@@ -106,7 +105,7 @@ fn the_readme_lists_the_packages_that_its_blocks_need() {
     let list = readme.split("apt install").nth(1).unwrap().split("```").next().unwrap();
     let listed: BTreeSet<&str> = list.split_whitespace().filter(|word| *word != "\\").collect();
     assert_eq!(listed, TOOLS.iter().map(|(_, package)| *package).collect());
-    for (tool, package) in TOOLS.iter().filter(|(_, package)| *package != "bsdutils") {
+    for (tool, package) in TOOLS {
         assert!(runs.contains(&format!(":{package}")), "tests/run installs no {package} ({tool})");
     }
 }
@@ -143,7 +142,7 @@ fn every_shell_block_of_the_readme_works() {
 }
 
 /// A ``` block of a Markdown file without a language that begins with these words.
-fn plain_block<'a>(text: &'a str, begins: &str) -> &'a str {
+pub(crate) fn plain_block<'a>(text: &'a str, begins: &str) -> &'a str {
     let start = text.find(&format!("\n```\n{begins}")).expect(begins) + "\n```\n".len();
     text[start..].split("```").next().unwrap()
 }
@@ -189,23 +188,44 @@ fn the_log_of_the_readme_is_what_is_written() {
 
 #[test]
 fn programs_are_given_what_they_expect() {
-    if !["telnet", "socat", "openssl", "stunnel", "curl", "nc"].into_iter().all(need_program) {
+    if !["curl", "nc"].into_iter().all(need_program) {
         return;
     }
+    let said = said_in_section("What programs expect");
+    let [http, lines] = said.as_slice() else { panic!("{said:?}") };
+    assert_eq!(http, "hello\n");
+    // A CR that is left would be a part of the word, and of `exit`.
+    let answers = lines.lines().filter(|line| line.trim_end() == "hello");
+    assert_eq!(answers.count(), 1, "{lines:?}");
+}
+
+#[test]
+fn what_stands_in_front_does_what_the_readme_says() {
+    if !["telnet", "socat", "openssl", "nc"].into_iter().all(need_program) {
+        return;
+    }
+    let said = said_in_section("TLS");
+    let [date, capitals] = said.as_slice() else { panic!("{said:?}") };
+    assert!(date.contains(':') && date.lines().count() == 1, "{date}");
+    assert!(capitals.contains("1 service, 0 errors, 0 warnings"), "{capitals}");
+    assert!(capitals.contains("HELLO\n") && capitals.contains("AGAIN\n"), "{capitals}");
+    let said = said_in_section("Terminals");
+    let [telnet, shell] = said.as_slice() else { panic!("{said:?}") };
+    for said in [telnet, shell] {
+        assert_eq!(said.matches("/dev/pts/").count(), 1, "{said}");
+    }
+    let said = said_in_section("Behind a proxy");
+    assert_eq!(said, ["192.0.2.1\n"]);
+}
+
+/// What the blocks of a section of the README say on standard output.
+fn said_in_section(name: &str) -> Vec<String> {
     let readme = read("README.md");
-    let section = readme.split("## What programs expect\n").nth(1).unwrap();
+    let section = readme.split(&format!("\n## {name}\n")).nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
     let (ports, folder) = (own_ports(&[section]), Folder::new());
-    let said: Vec<String> = shell_blocks(section)
-        .iter()
-        .map(|block| run_block(&with_ports(block, &ports), folder.path()).0)
-        .collect();
-    let [terminal, tls, http, telnet] = said.as_slice() else { panic!("{said:?}") };
-    assert_eq!(terminal.matches("/dev/pts/").count(), 2, "{terminal}");
-    assert_eq!((tls.as_str(), http.as_str()), ("HELLO\n", "hello\n"));
-    // A CR that is left would be a part of the word, and of `exit`.
-    let answers = telnet.lines().filter(|line| line.trim_end() == "hello");
-    assert_eq!(answers.count(), 1, "{telnet:?}");
+    let blocks = shell_blocks(section);
+    blocks.iter().map(|block| run_block(&with_ports(block, &ports), folder.path()).0).collect()
 }
 
 /// The same as lines of a configuration.

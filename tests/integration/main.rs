@@ -46,6 +46,7 @@ mod dgram_addresses;
 mod dgram_unix;
 mod dialects;
 mod docs;
+mod docs_of_others;
 mod draining;
 mod drop_in;
 mod drop_in_files;

@@ -158,6 +158,27 @@ fn the_manual_page_of_the_command_has_every_word_of_the_log_and_its_keys() {
     }
 }
 
+/// Why a client is refused before there is anything to admit: words that the log has.
+#[test]
+fn the_manual_page_of_the_command_has_every_word_of_why_a_client_is_refused() {
+    let text = page("oxinetd.8");
+    let item = text.split(".It Li refused ").last().unwrap().split(".It ").next().unwrap();
+    let words: Vec<&str> = item.split_whitespace().collect();
+    for (file, least) in [
+        ("src/front/proxy/mod.rs", 4),
+        ("src/server/sessions/header.rs", 4),
+        ("src/front/alerts.rs", 6),
+    ] {
+        let source = read(file);
+        let constants = source.lines().filter(|line| line.contains(": &str = \""));
+        let said: Vec<&str> = constants.map(|line| line.split('"').nth(1).unwrap()).collect();
+        assert!(said.len() >= least, "{file}: {said:?}");
+        for word in said.into_iter().filter(|word| !["internal_error", "client:"].contains(word)) {
+            assert!(words.contains(&word), "oxinetd(8) lacks {word} of {file}");
+        }
+    }
+}
+
 #[test]
 fn the_manual_pages_can_be_shown() {
     if !need_program("man") {

@@ -15,7 +15,7 @@ use crate::proxy_headers::{BEHIND, WHO};
 const MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 /// A program in the foreground, when it listens on `port`; without anything said.
-fn started(mut command: Command, port: u16) -> Process {
+pub(crate) fn started(mut command: Command, port: u16) -> Process {
     command.env("PATH", search_path()).stdin(Stdio::null()).stdout(Stdio::null());
     let process = Process::start(command.stderr(Stdio::null()));
     wait_until("the other server to listen", || {
@@ -25,7 +25,7 @@ fn started(mut command: Command, port: u16) -> Process {
 }
 
 /// HAProxy with these sections, of which one listens on `port`.
-fn haproxy(folder: &Folder, sections: &str, port: u16) -> Process {
+pub(crate) fn haproxy(folder: &Folder, sections: &str, port: u16) -> Process {
     let head = "defaults\n  mode tcp\n  \
                 timeout connect 5s\n  timeout client 30s\n  timeout server 30s\n";
     let file = folder.write("haproxy.cfg", &format!("{head}{sections}"));
@@ -35,7 +35,7 @@ fn haproxy(folder: &Folder, sections: &str, port: u16) -> Process {
 }
 
 /// nginx, where it can relay streams.
-fn nginx(folder: &Folder, stream: &str, port: u16) -> Option<Process> {
+pub(crate) fn nginx(folder: &Folder, stream: &str, port: u16) -> Option<Process> {
     if !need_program("nginx") || !Path::new(MODULE).exists() && !skip("needs libnginx-mod-stream") {
         return None;
     }

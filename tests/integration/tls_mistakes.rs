@@ -155,10 +155,9 @@ fn files_that_do_not_belong_together_are_told() {
          cat leaf.pem other.pem >forwards
          cat leaf.pem site.pem >foreign
          mkdir live && cp leaf.pem live/cert.pem && cp forwards live/fullchain.pem
-         head -c 200 site.pem >cut
-         : >empty; echo hello >text; mkdir folder; chmod 644 other.key
          openssl req -new -key site.key -subj /CN=v1 -out csr
-         openssl x509 -req -in csr -signkey site.key -out v1.pem",
+         openssl x509 -req -in csr -signkey site.key -out v1.pem
+         openssl req -new -x509 -key site.key -subj /CN=localhost -out unnamed",
     );
     let swapped = "`site.key` is the key, and `site.pem` the certificate";
     let said = is_error(&folder, "tls = site.key site.pem", &[swapped]);
@@ -171,14 +170,36 @@ fn files_that_do_not_belong_together_are_told() {
     run_what_helps(&folder, &said, "openssl x509");
     let first = "put the service's own certificate first";
     is_error(&folder, "tls = backwards leaf.key", &["a certificate that is not the first", first]);
+    // As certbot has them.
+    run(
+        &folder,
+        "mkdir archive && cp forwards archive/1.pem && cp leaf.key archive/1.key
+         ln -s ../archive/1.pem live/linked.pem; ln -s ../archive/1.key live/linked.key",
+    );
+    let (_, said) = check(&folder, "tls = live/linked.pem live/linked.key");
+    assert!(said.contains("0 errors, 0 warnings"), "{said}");
+    run(&folder, "cat site.pem site.key >both");
+    let (_, said) = check(&folder, "tls = both both");
+    assert!(said.contains("0 errors, 0 warnings"), "{said}");
     let (_, said) = check(&folder, "tls = forwards leaf.key");
     assert!(said.contains("0 errors, 0 warnings"), "{said}");
+    is_warning(&folder, "tls = unnamed site.key", &["`unnamed` names no host"]);
     is_warning(&folder, "tls = foreign leaf.key", &["certificate 2 in `foreign` is not of who"]);
     is_warning(&folder, "tls = live/cert.pem leaf.key", &["name the file beside it that has them"]);
     is_error(
         &folder,
         "tls = v1.pem site.key",
         &["`v1.pem`: it is a certificate of X.509 version 1"],
+    );
+}
+
+#[test]
+fn files_that_hold_nothing_of_use_or_that_others_read_are_told() {
+    let Some(folder) = folder() else { return };
+    run(
+        &folder,
+        "head -c 200 site.pem >cut
+         : >empty; echo hello >text; mkdir folder; chmod 644 other.key",
     );
     for (name, wanted) in [
         ("cut", "it is cut off or damaged"),

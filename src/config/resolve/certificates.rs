@@ -54,6 +54,7 @@ impl Resolver<'_> {
         let files = (own.named(), key.named());
         self.right(&key, identity::check_key(&chain, &key.bytes, (&files.0, &files.1)))?;
         self.warn_of_makers(&own, &chain);
+        self.warn_of_no_name(&own, &chain);
         self.warn_of_times(&own, "certificate", &chain);
         let identity = self.key_identity(&key);
         let ends = chain.first().and_then(|own| claims(own)).and_then(|it| it.good.1);
@@ -155,6 +156,21 @@ impl Resolver<'_> {
             let help = format!("name the file beside it that has them: `{}`", whole.display());
             self.report.warning(&own.word.span, message).help(help);
         }
+    }
+
+    /// What a host is called clients do not look for elsewhere.
+    fn warn_of_no_name(&mut self, own: &Read<'_>, chain: &[Vec<u8>]) {
+        let claims = chain.first().and_then(|own| claims(own));
+        if self.quiet || claims.is_none_or(|it| it.names_hosts) {
+            return;
+        }
+        let message = format!(
+            "the certificate `{}` names no host in its subjectAltName, and most clients refuse it",
+            own.path.display()
+        );
+        self.report
+            .warning(&own.word.span, message)
+            .help("have it made again with its names: `-addext subjectAltName=DNS:NAME`");
     }
 
     /// A certificate that is not good now, or not for much longer.
