@@ -263,3 +263,68 @@ fn socat_is_a_client_of_a_terminal_without_a_protocol() {
     window.enters("exit");
     window.is_over();
 }
+
+#[test]
+fn htop_shows_its_keys_and_goes_when_it_is_told() {
+    if !need_program("htop") {
+        return;
+    }
+    let port = free_port();
+    let _daemon = Daemon::start(&in_telnet(port, "htop htop"));
+    let Some(window) = telnet(port, 100, 30) else { return };
+    window.shows("F10Quit");
+    window.resize(110, 40);
+    // The keys stand in the last line of the window.
+    window.shows_when("the keys at the bottom", |shown| {
+        shown.lines().nth(39).is_some_and(|line| line.contains("F10Quit"))
+    });
+    window.types("q");
+    window.shows("Connection closed by foreign host.");
+}
+
+#[test]
+fn whoever_loses_his_own_terminal_ends_what_runs_on_the_other_one() {
+    if !need_program("bash") {
+        return;
+    }
+    let port = free_port();
+    let daemon = Daemon::start(&in_telnet(port, "bash bash --norc --noprofile"));
+    let Some(window) = telnet(port, 100, 30) else { return };
+    window.shows("bash-");
+    window.enters("echo be\"\"gun; sleep 1000");
+    window.shows_when("begun", line("begun"));
+    let pid = daemon.accepted(port, 1)[0];
+    let jobs = crate::common::procs::children(pid);
+    drop(window);
+    daemon.wait_log(|line| line.about("ended", port));
+    wait_until("its job to be gone", || {
+        !jobs.is_empty() && jobs.iter().all(|pid| !crate::common::procs::is_alive(*pid))
+    });
+}
+
+#[test]
+fn a_shell_behind_tls_hears_keys() {
+    if !need_program("bash") || !need_program("openssl") {
+        return;
+    }
+    let (port, folder) = (free_port(), Folder::new());
+    crate::common::tls::make_certificate(&folder, "site", "DNS:localhost", "90");
+    let (own, key) = (folder.name("site.pem"), folder.name("site.key"));
+    let more = format!("    pty = yes\n    term = tmux\n    tls = {own} {key}\n");
+    let text = own_line(port, "bash bash --norc --noprofile") + &more;
+    let _daemon = Setup::new().start_in(folder, &text);
+    let client = format!("socat -,raw,echo=0 OPENSSL:127.0.0.1:{port},verify=0");
+    let Some(window) = Window::open(100, 30, &client) else { return };
+    window.shows("bash-");
+    window.enters("echo be\"\"gun $SSL_PROTOCOL; sleep 1000");
+    window.shows_when("begun", line("begun TLSv1.3"));
+    window.presses("C-c");
+    window.shows_when("a prompt", is_at_prompt);
+    window.enters("echo status=$?");
+    window.shows_when("status=130", line("status=130"));
+    window.presses("Up");
+    window.shows_when("the line before", |shown| shown.matches("echo status").count() == 2);
+    window.presses("C-u");
+    window.enters("exit");
+    window.is_over();
+}
