@@ -18,8 +18,8 @@ pub struct Completions {
 #[derive(Debug, Args)]
 pub struct Man {
     /// Which
-    #[arg(value_enum, default_value_t = Page::Command)]
-    pub page: Page,
+    #[arg(value_enum, default_value_t = ManualPage::Command)]
+    pub page: ManualPage,
 }
 
 /// A shell that completes command lines.
@@ -35,7 +35,7 @@ pub enum Shell {
 
 /// A manual page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Page {
+pub enum ManualPage {
     /// oxinetd(8), the command
     #[value(name = "oxinetd", aliases = ["oxinetd.8", "8"])]
     Command,
@@ -44,7 +44,7 @@ pub enum Page {
     Language,
 }
 
-impl Page {
+impl ManualPage {
     /// As man(1) and mandoc(1) read it.
     #[must_use]
     pub(crate) fn source(self) -> &'static str {

@@ -44,7 +44,7 @@ pub(super) fn open(
 ) -> Result<(), CommandFailure> {
     // Those that are handed over are as our arguments say: they are the same.
     let handed = |kind: ControlKind| {
-        parcel.is_some_and(|it| it.state.doors.iter().any(|door| door.kind == kind))
+        parcel.is_some_and(|it| it.state.control_listeners.iter().any(|state| state.kind == kind))
     };
     server.is_called(&common.page_host);
     if !handed(ControlKind::Control) {

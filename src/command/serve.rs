@@ -15,7 +15,7 @@ use crate::control::place;
 use crate::log::target::LogTarget;
 use crate::log::{events, sink};
 use crate::reload::{Loading, load_and_wait};
-use crate::server::{Options, Server};
+use crate::server::{Server, ServerOptions};
 use crate::spawn::Way;
 use crate::sys::detach::Herald;
 use crate::sys::pid_file::PidFile;
@@ -285,7 +285,7 @@ pub(super) fn new_server(
     let Common { max_children, idle_exit, front_workers, .. } = *common;
     let front_workers = front_workers.and_then(|number| usize::try_from(number).ok());
     let options =
-        Options { way, max_children, front_workers, idle_exit, only_one, reload, manager };
+        ServerOptions { way, max_children, front_workers, idle_exit, only_one, reload, manager };
     Server::new(options).map_err(refused("starting"))
 }
 

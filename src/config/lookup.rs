@@ -51,7 +51,7 @@ pub use again::{AwaitedName, seek};
 use memo::Memo;
 use question::{NameAnswer, NameQuestion};
 use questions::Asking;
-use services::Services;
+use services::ServiceNames;
 
 /// How long all names of a configuration have, together, before what needs none is served
 /// without them.
@@ -84,7 +84,7 @@ impl Manner {
 /// asked is remembered.
 #[derive(Debug, Default)]
 pub struct System {
-    services: Services,
+    services: ServiceNames,
     asking: Asking,
     before: Names,
     trusts: bool,
@@ -116,7 +116,7 @@ impl System {
     /// This machine with the services database as it is now; make a new one for a reload.
     #[must_use]
     pub fn new() -> Self {
-        Self { services: Services::read(), ..Self::default() }
+        Self { services: ServiceNames::read(), ..Self::default() }
     }
 
     /// Reads something that asks this machine, until it has asked for nothing that is not

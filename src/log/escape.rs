@@ -59,7 +59,7 @@ impl Display for Json<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char('"')?;
         for chunk in self.0.utf8_chunks() {
-            Inside(&mut *f).write_str(chunk.valid())?;
+            JsonInside(&mut *f).write_str(chunk.valid())?;
             for byte in chunk.invalid() {
                 write!(f, "\\\\x{byte:02x}")?;
             }
@@ -74,15 +74,15 @@ pub(crate) struct JsonOf<'a>(pub(crate) &'a dyn Display);
 impl Display for JsonOf<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char('"')?;
-        write!(Inside(&mut *f), "{}", self.0)?;
+        write!(JsonInside(&mut *f), "{}", self.0)?;
         f.write_char('"')
     }
 }
 
 /// What is written here comes out as the inside of a string of JSON.
-struct Inside<W>(W);
+struct JsonInside<W>(W);
 
-impl<W: Write> Write for Inside<W> {
+impl<W: Write> Write for JsonInside<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         text.chars().try_for_each(|character| match character {
             '"' | '\\' => write!(self.0, "\\{character}"),

@@ -27,4 +27,4 @@ pub(crate) mod wire;
 mod worker;
 
 pub(crate) use steps::{From, LoadedFinding, Loading, Overview, Serve, ServiceChange, Step};
-pub(crate) use worker::{LIMIT, ReloadWorker, Turn, load_and_wait};
+pub(crate) use worker::{LIMIT, ReaderProgress, ReloadWorker, load_and_wait};

@@ -23,7 +23,7 @@ use crate::config::lookup::{AwaitedName, seek};
 use crate::config::model::{Names, Service};
 use crate::config::{self, Loaded};
 use crate::sys::descriptor::{of, raise, set_nonblocking};
-use crate::sys::process::{self, ForkedCopy, Made};
+use crate::sys::process::{self, ForkedCopy, WorkerProcess};
 
 /// How long names that a server waits for are looked up: a resolver asks some name servers,
 /// each of them twice, and is silent for five seconds each time.
@@ -76,7 +76,7 @@ fn comes_first(descriptor: &impl AsFd, stop: BorrowedFd<'_>) -> io::Result<bool>
 
 /// A process that reads a configuration for a server that runs.
 pub(crate) struct ReloadWorker {
-    child: Made,
+    child: WorkerProcess,
     /// Nonblocking; none where [`load_and_wait`] has it.
     pipe: Option<File>,
     receiver: Receiver,
@@ -86,7 +86,7 @@ pub(crate) struct ReloadWorker {
 }
 
 /// What a look at a [`ReloadWorker`] came to.
-pub(crate) enum Turn {
+pub(crate) enum ReaderProgress {
     /// There may be more to take at once.
     More,
     /// Nothing now; one of its descriptors will be readable.
@@ -137,7 +137,7 @@ impl ReloadWorker {
             log::set_max_level(log::LevelFilter::Off);
             work(copy, writer)
         })?;
-        let child = Made { pid: child.pid, pidfd: raise(child.pidfd) };
+        let child = WorkerProcess { pid: child.pid, pidfd: raise(child.pidfd) };
         let receiver = Receiver::default();
         Ok((Self { child, pipe: None, receiver, ended: None, given_up: None }, reader))
     }
@@ -173,7 +173,7 @@ impl ReloadWorker {
     }
 
     /// Takes what has come, a bounded amount.
-    pub(crate) fn turn(&mut self, scratch: &mut [u8]) -> Turn {
+    pub(crate) fn turn(&mut self, scratch: &mut [u8]) -> ReaderProgress {
         if self.given_up.is_none()
             && let Some(pipe) = &mut self.pipe
         {
@@ -186,9 +186,11 @@ impl ReloadWorker {
                     if let Err(why) = self.receiver.take(bytes) {
                         self.give_up(why);
                     }
-                    return Turn::More;
+                    return ReaderProgress::More;
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => return Turn::More,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {
+                    return ReaderProgress::More;
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => self.give_up(format!("read: {error}")),
             }
@@ -197,9 +199,9 @@ impl ReloadWorker {
         let had_ended = self.ended.is_some();
         self.reap(WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
         match (had_ended || self.pipe.is_none() || self.given_up.is_some(), self.ended) {
-            (_, None) => Turn::Waiting,
-            (true, Some(_)) => Turn::Over(self.verdict().map(Box::new)),
-            (false, Some(_)) => Turn::More,
+            (_, None) => ReaderProgress::Waiting,
+            (true, Some(_)) => ReaderProgress::Over(self.verdict().map(Box::new)),
+            (false, Some(_)) => ReaderProgress::More,
         }
     }
 

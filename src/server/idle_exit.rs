@@ -57,7 +57,7 @@ impl Server {
         let due = self.life.idle_exit.last + limit;
         if due > self.reactor.now {
             self.reactor.timers.set(due, Timer::Leave);
-        } else if self.controlling.edges.len() > 0 {
+        } else if self.controlling.connections.len() > 0 {
             self.reactor.timers.set(self.reactor.now + ANSWERED, Timer::Leave);
         } else {
             self.life.stop.get_or_insert(IDLE);

@@ -94,7 +94,7 @@ struct Life {
 }
 
 /// How a server is to be made.
-pub(crate) struct Options {
+pub(crate) struct ServerOptions {
     /// How programs are started.
     pub way: Way,
     /// Programs of all services at once; None is what the machine allows.
@@ -116,7 +116,7 @@ impl Server {
     ///
     /// # Errors
     /// When the system has no descriptors.
-    pub(crate) fn new(options: Options) -> io::Result<Self> {
+    pub(crate) fn new(options: ServerOptions) -> io::Result<Self> {
         // The first descriptors are the spawner's.
         let (spawner, facts, now) =
             (Spawner::new(options.way)?, HostInfo::collect()?, Instant::now());

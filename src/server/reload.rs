@@ -22,7 +22,7 @@ use crate::config::diagnostic::Severity;
 use crate::config::lookup::{AT_LEISURE, Manner};
 use crate::log::events;
 use crate::log::sink;
-use crate::reload::{LIMIT, LoadedFinding, Loading, ReloadWorker, Turn};
+use crate::reload::{LIMIT, LoadedFinding, Loading, ReaderProgress, ReloadWorker};
 use crate::sys::memory;
 
 /// Services, sockets or lines that one turn of the loop takes on: a millisecond.
@@ -224,13 +224,13 @@ impl Server {
             Phase::Reading { mut loader, .. } => {
                 *left = 0;
                 match loader.turn(&mut self.reactor.scratch) {
-                    Turn::More => Phase::Reading { loader, ready: true },
-                    Turn::Waiting => Phase::Reading { loader, ready: false },
-                    Turn::Over(Ok(mut loading)) => {
+                    ReaderProgress::More => Phase::Reading { loader, ready: true },
+                    ReaderProgress::Waiting => Phase::Reading { loader, ready: false },
+                    ReaderProgress::Over(Ok(mut loading)) => {
                         self.tell_truly(&mut loading.findings);
                         Phase::Telling { loading, told: 0 }
                     }
-                    Turn::Over(Err(why)) => unread(&why),
+                    ReaderProgress::Over(Err(why)) => unread(&why),
                 }
             }
             Phase::Telling { loading, told } => self.tell_findings(loading, told, left),

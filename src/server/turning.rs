@@ -149,8 +149,12 @@ impl Server {
             Owner::Banner(key) => {
                 self.sessions.banners.get_mut(key).map(|banner| &mut banner.queued)
             }
-            Owner::Door(key) => self.controlling.doors.get_mut(key).map(|door| &mut door.queued),
-            Owner::Edge(key) => self.controlling.edges.get_mut(key).map(|edge| &mut edge.queued),
+            Owner::ControlListener(key) => {
+                self.controlling.listeners.get_mut(key).map(|state| &mut state.queued)
+            }
+            Owner::ControlConnection(key) => {
+                self.controlling.connections.get_mut(key).map(|connection| &mut connection.queued)
+            }
             Owner::Connector(key) => self.sessions.connecting.queued(key),
             Owner::Worker(key) => self.sessions.workers.queued(key),
             Owner::Newcomer(key) => {
@@ -178,11 +182,11 @@ impl Server {
         match owner {
             Owner::Listener(key) => self.serve_listener(key),
             Owner::Stderr(key) => self.read_stderr(key),
-            Owner::Conversation(key) => self.converse(key),
+            Owner::Conversation(key) => self.serve_builtin(key),
             Owner::Relay(key) | Owner::RelayTarget(key) => self.serve_relay(key),
             Owner::Banner(key) => self.go_on_telling(key),
-            Owner::Door(key) => self.answer_door(key),
-            Owner::Edge(key) => self.serve_edge(key),
+            Owner::ControlListener(key) => self.accept_control_connections(key),
+            Owner::ControlConnection(key) => self.serve_control_connection(key),
             Owner::Connector(key) => self.serve_connector(key),
             Owner::Worker(key) => self.serve_worker(key),
             Owner::Newcomer(key) => self.listen_to_newcomer(key),
@@ -210,7 +214,7 @@ impl Server {
                 Timer::Front(number) => self.front_overdue(number),
                 Timer::Tickets => self.rotate_tickets(),
                 Timer::Stderr(key) => self.queue(Owner::Stderr(key)),
-                Timer::Home(key) => self.look_for_datagrams(key),
+                Timer::Deliver(key) => self.look_for_datagrams(key),
                 Timer::Child(key) => self.look_at_child(key),
                 Timer::Groups => self.tidy_groups_again(),
                 Timer::Spares => self.look_at_spares(),
@@ -229,8 +233,8 @@ impl Server {
                 Timer::Reload => self.reload_overdue(),
                 Timer::Names => self.seek_names(),
                 Timer::Seeker => self.seeker_overdue(),
-                Timer::Door(key) => self.queue(Owner::Door(key)),
-                Timer::Edge(key) => self.look_for_silent_edge(key),
+                Timer::ControlListener(key) => self.queue(Owner::ControlListener(key)),
+                Timer::ControlConnection(key) => self.look_for_silent_control_connection(key),
                 Timer::Leave => self.look_whether_to_leave(),
                 Timer::Drained => self.drained(),
                 // It wakes us, which is enough.

@@ -28,7 +28,7 @@ const DEATH: u16 = 1_000;
 
 /// A copy of this process that works for it.
 #[derive(Debug)]
-pub(crate) struct Made {
+pub(crate) struct WorkerProcess {
     /// Its process id.
     pub pid: i32,
     /// Readable when it has ended; without pidfds perhaps before, when it has closed what it
@@ -36,7 +36,7 @@ pub(crate) struct Made {
     pub pidfd: OwnedFd,
 }
 
-impl Made {
+impl WorkerProcess {
     /// Kills it. It must not have been reaped: then the number is its own.
     pub(crate) fn kill(&self) {
         let _ = kill(Pid::from_raw(self.pid), Signal::SIGKILL);
@@ -263,7 +263,7 @@ impl ForkedCopy {
 ///
 /// # Errors
 /// fork(2)'s and pidfd_open(2)'s, or that the process has threads.
-pub(crate) fn fork_to_run(work: impl FnOnce(ForkedCopy) -> i32) -> io::Result<Made> {
+pub(crate) fn fork_to_run(work: impl FnOnce(ForkedCopy) -> i32) -> io::Result<WorkerProcess> {
     struct EndHere;
     impl Drop for EndHere {
         fn drop(&mut self) {
@@ -287,16 +287,16 @@ pub(crate) fn fork_to_run(work: impl FnOnce(ForkedCopy) -> i32) -> io::Result<Ma
         }
         pid if pid > 0 => match lifeline {
             None => watch_forked(pid),
-            Some((reader, _)) => Ok(Made { pid, pidfd: reader.into() }),
+            Some((reader, _)) => Ok(WorkerProcess { pid, pidfd: reader.into() }),
         },
         _ => Err(io::Error::last_os_error()),
     }
 }
 
 /// The pidfd of a child that nobody has reaped, so that its number is its own.
-fn watch_forked(pid: i32) -> io::Result<Made> {
+fn watch_forked(pid: i32) -> io::Result<WorkerProcess> {
     let error = match open_pidfd(pid) {
-        Ok(pidfd) => return Ok(Made { pid, pidfd }),
+        Ok(pidfd) => return Ok(WorkerProcess { pid, pidfd }),
         Err(error) => error,
     };
     // SAFETY: a child of ours that is not reaped; no status is asked for.

@@ -79,13 +79,15 @@ pub struct State {
     /// Groups of processes.
     pub groups: SavedCgroups,
     /// Connections to built-in services.
-    pub conversations: Vec<Value>,
+    #[serde(rename = "conversations")]
+    pub builtins: Vec<Value>,
     /// Connections that are passed on.
     pub relays: Vec<Value>,
     /// Clients that are being told something.
     pub banners: Vec<Value>,
     /// Sockets on their way to the program of a peer.
-    pub homing: Vec<Value>,
+    #[serde(rename = "homing")]
+    pub pending_peers: Vec<Value>,
     /// Those of whom it is not known yet who they are, or who wait for a place.
     #[serde(default)]
     pub newcomers: Vec<SavedNewcomer>,
@@ -105,9 +107,11 @@ pub struct State {
     #[serde(default)]
     pub names: Names,
     /// Sockets at which the server is asked.
-    pub doors: Vec<SavedControlListener>,
+    #[serde(rename = "doors")]
+    pub control_listeners: Vec<SavedControlListener>,
     /// Those who ask.
-    pub edges: Vec<Value>,
+    #[serde(rename = "edges")]
+    pub control_connections: Vec<Value>,
 }
 
 /// A service; its definition is read from the configuration.

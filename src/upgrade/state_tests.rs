@@ -50,7 +50,7 @@ fn service() -> SavedService {
 }
 
 fn connections(state: &mut State) {
-    state.doors.push(SavedControlListener {
+    state.control_listeners.push(SavedControlListener {
         spec: spec(Endpoint::Unix("/run/c".into())),
         open: Open { descriptor: 80, identity: None, shared: false },
         kind: ControlKind::Control,
@@ -95,10 +95,10 @@ fn sample() -> State {
         pipes: Vec::new(),
         lingering: vec![0],
         groups: SavedCgroups { base: Some("/b".into()), own: None, lingering: vec!["/l".into()] },
-        conversations: Vec::new(),
+        builtins: Vec::new(),
         relays: Vec::new(),
         banners: Vec::new(),
-        homing: Vec::new(),
+        pending_peers: Vec::new(),
         newcomers: Vec::new(),
         front_workers: Vec::new(),
         peers: Value::Null,
@@ -106,8 +106,8 @@ fn sample() -> State {
         last_here: None,
         watchdog: Some(Duration::from_secs(10)),
         names: Names::new(),
-        doors: Vec::new(),
-        edges: Vec::new(),
+        control_listeners: Vec::new(),
+        control_connections: Vec::new(),
     };
     connections(&mut state);
     state
@@ -125,10 +125,10 @@ fn a_state_comes_back_as_it_was() {
 #[test]
 fn the_first_state_of_this_format_is_understood() {
     let mut state = unpack(&include_bytes!("format-1.json")[..]).unwrap();
-    for all in [&mut state.children, &mut state.pipes, &mut state.conversations] {
+    for all in [&mut state.children, &mut state.pipes, &mut state.builtins] {
         assert_eq!(std::mem::take(all).len(), 1);
     }
-    for all in [&mut state.relays, &mut state.edges, &mut state.homing] {
+    for all in [&mut state.relays, &mut state.control_connections, &mut state.pending_peers] {
         assert_eq!(std::mem::take(all).len(), 1);
     }
     assert_eq!(std::mem::take(&mut state.banners).len(), 2);
@@ -181,7 +181,7 @@ proptest! {
         state.services[0].sockets[1].head = Some(partial);
         state.leftovers = vec![(numbers.0, Moment(numbers.1))];
         state.lingering = vec![numbers.2];
-        state.doors[0].spec.endpoint = Endpoint::Unix(PathBuf::from(path));
+        state.control_listeners[0].spec.endpoint = Endpoint::Unix(PathBuf::from(path));
         state.services[0].spent = true;
         state.services[0].clients = (7, numbers.3.map(|number| u32::try_from(number % 9).unwrap()));
         let last = Moment(numbers.1);

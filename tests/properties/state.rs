@@ -15,7 +15,7 @@ pub(super) fn holds(bytes: &[u8]) {
     let Ok(state) = unpack(bytes) else { return };
     // A moment from anywhere can be told.
     let _ = Clock::now().instant(state.began);
-    for conversation in &state.conversations {
+    for conversation in &state.builtins {
         goes_on::<Conversation>(&conversation["machine"]);
     }
     for relay in &state.relays {

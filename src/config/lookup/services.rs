@@ -11,7 +11,7 @@ const MOST: u64 = 64 << 20;
 
 /// All of its lines that are right.
 #[derive(Debug, Default)]
-pub(super) struct Services(Vec<KnownService>);
+pub(super) struct ServiceNames(Vec<KnownService>);
 
 /// `NAME PORT/PROTOCOL ALIAS… # comment`.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ struct KnownService {
     protocol: String,
 }
 
-impl Services {
+impl ServiceNames {
     /// As they are now; none where there is no database.
     pub(super) fn read() -> Self {
         let opened = open_to_read(Path::new("/etc/services"));
@@ -61,12 +61,12 @@ fn service(line: &str) -> Option<KnownService> {
 
 #[cfg(test)]
 mod tests {
-    use super::Services;
+    use super::ServiceNames;
 
     #[test]
     fn aliases_and_comments_are_read() {
         let text = "# head\ndiscard 9/tcp sink null # nothing\n\nbad\nworse x/tcp\necho\t7/udp\n";
-        let services = Services::parse(text);
+        let services = ServiceNames::parse(text);
         assert_eq!(services.0.len(), 2);
         let facts = services.find("null", "tcp").unwrap();
         assert_eq!((facts.name.as_str(), facts.port), ("discard", 9));

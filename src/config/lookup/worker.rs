@@ -18,7 +18,7 @@ use nix::unistd::{getpid, getppid};
 
 use super::question::{NameAnswer, NameQuestion};
 use crate::sys::descriptor::becomes_ready;
-use crate::sys::process::{self, Made};
+use crate::sys::process::{self, WorkerProcess};
 
 /// As many ask at the same time.
 const MOST: usize = 64;
@@ -28,7 +28,7 @@ const LARGEST: u32 = 4 << 20;
 /// A process that answers one question after the other.
 #[derive(Debug)]
 pub(super) struct Asker {
-    child: Made,
+    child: WorkerProcess,
     stream: UnixStream,
 }
 

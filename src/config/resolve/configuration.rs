@@ -1,6 +1,6 @@
 //! All entries of a configuration, one after the other, and what no single one can know.
 
-use super::duplicates::{self, Taken};
+use super::duplicates::{self, TakenEndpoints};
 use super::unavailable::Costs;
 use super::{Alike, EntryOutcome, Resolver, access, naming, relay_loops};
 use crate::config::attribute::Draft;
@@ -21,7 +21,7 @@ pub(in crate::config) fn resolve(
 ) -> (Config, Vec<Diagnostic>) {
     let keeps_account = command_line.is_some();
     let mut config = Config::default();
-    let mut taken = Taken::default();
+    let mut taken = TakenEndpoints::default();
     let mut relays = relay_loops::Relays::new();
     let mut resolver = Resolver {
         lookup,
@@ -83,7 +83,7 @@ pub(in crate::config) fn resolve(
 /// What can be wrong with services that are right, each for itself.
 fn check_together(
     config: &mut Config,
-    (taken, relays): (&Taken, &relay_loops::Relays),
+    (taken, relays): (&TakenEndpoints, &relay_loops::Relays),
     lookup: &dyn Lookup,
     report: &mut Report,
 ) {

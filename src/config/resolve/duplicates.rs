@@ -13,7 +13,7 @@ use crate::config::syntax::entry::Entry;
 
 /// What was taken so far, with the entry that took it.
 #[derive(Default)]
-pub(super) struct Taken {
+pub(super) struct TakenEndpoints {
     /// Sockets as [`what_is_bound`] tells them apart.
     sockets: BTreeMap<SocketSpec, Span>,
     /// The first at each port that is bound to all addresses, and the first that is to one.
@@ -21,7 +21,7 @@ pub(super) struct Taken {
     names: BTreeMap<String, Span>,
 }
 
-impl Taken {
+impl TakenEndpoints {
     /// The outcome of an entry, or nothing if another one has what it wants.
     pub(super) fn claim(
         &mut self,

@@ -20,7 +20,7 @@ pub(super) enum Meaning {
 
 /// Where in the protocol a client is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum State {
+enum DecoderState {
     #[default]
     Data,
     /// Behind a carriage return, which has been typed already.
@@ -38,7 +38,7 @@ enum State {
 /// Where a client is, and what it is about to say.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
-    state: State,
+    state: DecoderState,
     said: Vec<u8>,
     is_too_long: bool,
 }
@@ -47,41 +47,47 @@ impl Decoder {
     /// Takes a byte.
     pub(super) fn decode(&mut self, byte: u8) -> Option<Meaning> {
         let (next, meaning) = match (self.state, byte) {
-            (State::Data | State::Return, IAC) => (State::Command, None),
+            (DecoderState::Data | DecoderState::Return, IAC) => (DecoderState::Command, None),
             // The end of a line, or a return alone: return is what a terminal's key sends.
-            (State::Data | State::Return, b'\r') => (State::Return, Some(Meaning::Typed(byte))),
-            (State::Return, b'\n' | 0) => (State::Data, None),
-            (State::Data | State::Return, _) => (State::Data, Some(Meaning::Typed(byte))),
-            (State::Option(verb), _) => (State::Data, Some(Meaning::Option(verb, byte))),
-            (State::Saying, IAC) => (State::SayingCommand, None),
-            (State::Saying, _) => (self.keep(byte), None),
-            (State::SayingCommand, IAC) => (self.keep(byte), None),
-            (State::SayingCommand, SE) => (State::Data, self.end_of_what_is_said()),
+            (DecoderState::Data | DecoderState::Return, b'\r') => {
+                (DecoderState::Return, Some(Meaning::Typed(byte)))
+            }
+            (DecoderState::Return, b'\n' | 0) => (DecoderState::Data, None),
+            (DecoderState::Data | DecoderState::Return, _) => {
+                (DecoderState::Data, Some(Meaning::Typed(byte)))
+            }
+            (DecoderState::Option(verb), _) => {
+                (DecoderState::Data, Some(Meaning::Option(verb, byte)))
+            }
+            (DecoderState::Saying, IAC) => (DecoderState::SayingCommand, None),
+            (DecoderState::Saying, _) => (self.keep(byte), None),
+            (DecoderState::SayingCommand, IAC) => (self.keep(byte), None),
+            (DecoderState::SayingCommand, SE) => (DecoderState::Data, self.end_of_what_is_said()),
             // What was being said has no end: it is nothing, and this is a command.
-            (State::Command | State::SayingCommand, _) => self.command(byte),
+            (DecoderState::Command | DecoderState::SayingCommand, _) => self.command(byte),
         };
         self.state = next;
         meaning
     }
 
-    fn command(&mut self, byte: u8) -> (State, Option<Meaning>) {
+    fn command(&mut self, byte: u8) -> (DecoderState, Option<Meaning>) {
         self.said.clear();
         self.is_too_long = false;
         match byte {
-            IAC => (State::Data, Some(Meaning::Typed(IAC))),
-            WILL | WONT | DO | DONT => (State::Option(byte), None),
-            SB => (State::Saying, None),
-            _ => (State::Data, Some(Meaning::Command(byte))),
+            IAC => (DecoderState::Data, Some(Meaning::Typed(IAC))),
+            WILL | WONT | DO | DONT => (DecoderState::Option(byte), None),
+            SB => (DecoderState::Saying, None),
+            _ => (DecoderState::Data, Some(Meaning::Command(byte))),
         }
     }
 
-    fn keep(&mut self, byte: u8) -> State {
+    fn keep(&mut self, byte: u8) -> DecoderState {
         if self.said.len() < LONGEST {
             self.said.push(byte);
         } else {
             self.is_too_long = true;
         }
-        State::Saying
+        DecoderState::Saying
     }
 
     fn end_of_what_is_said(&mut self) -> Option<Meaning> {

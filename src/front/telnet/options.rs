@@ -16,7 +16,7 @@ const THEIRS: [u8; 3] = [SUPPRESS_GO_AHEAD, TTYPE, NAWS];
 
 /// One side of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum OptionState {
     Off,
     On,
     /// We have asked for it.
@@ -33,8 +33,8 @@ pub(super) struct Answer {
 /// All that we know.
 #[derive(Debug)]
 pub(super) struct Options {
-    ours: [(u8, State); OURS.len()],
-    theirs: [(u8, State); THEIRS.len()],
+    ours: [(u8, OptionState); OURS.len()],
+    theirs: [(u8, OptionState); THEIRS.len()],
 }
 
 /// What follows from what a client says of an option.
@@ -48,8 +48,8 @@ pub(super) struct Outcome {
 impl Options {
     /// All of them asked for; the questions.
     pub(super) fn offered() -> (Self, Vec<Answer>) {
-        let ours = OURS.map(|option| (option, State::Asked));
-        let theirs = THEIRS.map(|option| (option, State::Asked));
+        let ours = OURS.map(|option| (option, OptionState::Asked));
+        let theirs = THEIRS.map(|option| (option, OptionState::Asked));
         let will = OURS.map(|option| Answer { verb: WILL, option });
         let please = THEIRS.map(|option| Answer { verb: DO, option });
         let asked = will.into_iter().chain(please).collect();
@@ -70,33 +70,35 @@ impl Options {
             let answer = wanted.then_some(Answer { verb: no, option });
             return Outcome { answer, is_new: false };
         };
-        let before = std::mem::replace(state, if wanted { State::On } else { State::Off });
+        let before =
+            std::mem::replace(state, if wanted { OptionState::On } else { OptionState::Off });
         let verb = match (before, wanted) {
-            (State::Off, true) => Some(yes),
-            (State::On, false) => Some(no),
+            (OptionState::Off, true) => Some(yes),
+            (OptionState::On, false) => Some(no),
             // That is what we know, or the answer to what we have asked.
-            (State::On | State::Asked, true) | (State::Off | State::Asked, false) => None,
+            (OptionState::On | OptionState::Asked, true)
+            | (OptionState::Off | OptionState::Asked, false) => None,
         };
         let answer = verb.map(|verb| Answer { verb, option });
-        Outcome { answer, is_new: wanted && before != State::On }
+        Outcome { answer, is_new: wanted && before != OptionState::On }
     }
 
-    fn state(&mut self, is_ours: bool, option: u8) -> Option<&mut State> {
+    fn state(&mut self, is_ours: bool, option: u8) -> Option<&mut OptionState> {
         let all = if is_ours { self.ours.as_mut_slice() } else { self.theirs.as_mut_slice() };
         all.iter_mut().find(|(other, _)| *other == option).map(|(_, state)| state)
     }
 
-    fn theirs(&self, option: u8) -> Option<State> {
+    fn theirs(&self, option: u8) -> Option<OptionState> {
         self.theirs.iter().find(|(other, _)| *other == option).map(|(_, state)| *state)
     }
 
     /// Whether the client does it.
     pub(super) fn are_agreed(&self, option: u8) -> bool {
-        self.theirs(option) == Some(State::On)
+        self.theirs(option) == Some(OptionState::On)
     }
 
     /// Whether the client does not do it, and has said so.
     pub(super) fn is_refused(&self, option: u8) -> bool {
-        self.theirs(option) == Some(State::Off)
+        self.theirs(option) == Some(OptionState::Off)
     }
 }

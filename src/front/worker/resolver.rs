@@ -8,14 +8,14 @@ use webpki::EndEntityCert;
 
 /// The certificates of a service, and the name that was last asked for.
 #[derive(Debug)]
-pub(super) struct Resolver {
+pub(super) struct CertificateResolver {
     /// With the names that each is for.
     certificates: Vec<(Vec<String>, Arc<CertifiedKey>)>,
     /// There is one thread; the lock is for the type's sake.
     asked: Mutex<Option<String>>,
 }
 
-impl Resolver {
+impl CertificateResolver {
     pub(super) fn new(certificates: Vec<Arc<CertifiedKey>>) -> Self {
         let named = |it: Arc<CertifiedKey>| (names_of(&it), it);
         let certificates = certificates.into_iter().map(named).collect();
@@ -47,7 +47,7 @@ fn names_of(certificate: &CertifiedKey) -> Vec<String> {
     parsed.valid_dns_names().map(str::to_ascii_lowercase).collect()
 }
 
-impl ResolvesServerCert for Resolver {
+impl ResolvesServerCert for CertificateResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         if let (Some(name), Ok(mut asked)) = (hello.server_name(), self.asked.lock()) {
             *asked = Some(name.to_owned());

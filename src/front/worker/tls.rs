@@ -20,7 +20,7 @@ use rustls::{AlertDescription, CertificateError, Error, ProtocolVersion, RootCer
 
 use super::fronts::ServiceFront;
 use super::http;
-use super::resolver::Resolver;
+use super::resolver::CertificateResolver;
 use super::session::{Facts, Front, Output};
 use super::tickets::Tickets;
 use crate::front::certificate::distinguished_name;
@@ -42,7 +42,7 @@ pub(super) fn begin() {
 /// A service behind TLS.
 pub(super) struct TlsService {
     config: Arc<ServerConfig>,
-    resolver: Arc<Resolver>,
+    resolver: Arc<CertificateResolver>,
     asks: bool,
     idle: Option<Duration>,
 }
@@ -53,7 +53,7 @@ impl TlsService {
     pub(super) fn new(settings: &Tls, keys: Vec<Vec<u8>>) -> Result<Self, String> {
         let provider = Arc::new(crypto::aws_lc_rs::default_provider());
         let certificates = certificates(settings, keys, &provider)?;
-        let resolver = Arc::new(Resolver::new(certificates));
+        let resolver = Arc::new(CertificateResolver::new(certificates));
         let versions = match settings.versions {
             (true, true) => rustls::ALL_VERSIONS,
             (true, false) => &[&version::TLS12],
@@ -71,7 +71,7 @@ impl TlsService {
                 builder.with_client_cert_verifier(verifier.build().map_err(|it| it.to_string())?)
             }
         };
-        let mut config = builder.with_cert_resolver(Arc::<Resolver>::clone(&resolver));
+        let mut config = builder.with_cert_resolver(Arc::<CertificateResolver>::clone(&resolver));
         config.alpn_protocols =
             settings.alpn.iter().map(|name| name.clone().into_bytes()).collect();
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -129,7 +129,7 @@ impl ServiceFront for TlsService {
 
 struct TlsFront {
     session: UnbufferedServerConnection,
-    resolver: Arc<Resolver>,
+    resolver: Arc<CertificateResolver>,
     server_name: Option<Box<str>>,
     /// Clients are asked for certificates.
     asks: bool,

@@ -23,7 +23,7 @@ use nix::sys::stat::fstat;
 
 use super::bind_privately;
 use crate::sys::descriptor::becomes_ready;
-use crate::sys::process::{self, ChildExit, Made};
+use crate::sys::process::{self, ChildExit, WorkerProcess};
 use crate::sys::socket_options;
 use crate::sys::trusted_path::ParentDirectory;
 
@@ -61,7 +61,7 @@ fn bind_under(rules: RulesetCreated, socket: &OwnedFd, address: &UnixAddr) -> i3
     }
 }
 
-fn status_of(copy: &Made) -> io::Result<i32> {
+fn status_of(copy: &WorkerProcess) -> io::Result<i32> {
     if !becomes_ready(&copy.pidfd, PollFlags::POLLIN, PATIENCE.into()).unwrap_or(false) {
         copy.kill();
     }

@@ -93,15 +93,15 @@ pub(in crate::server) enum ControlStage {
 /// Everything about those who ask.
 #[derive(Debug)]
 pub(in crate::server) struct Controlling {
-    pub(in crate::server) doors: Slab<ControlListener>,
-    pub(in crate::server) edges: Slab<ControlConnection>,
+    pub(in crate::server) listeners: Slab<ControlListener>,
+    pub(in crate::server) connections: Slab<ControlConnection>,
     /// What browsers may call us.
     pub(in crate::server) own_names: OwnNames,
 }
 
 impl Controlling {
     pub(in crate::server) fn new() -> Self {
-        Self { doors: Slab::new(), edges: Slab::new(), own_names: OwnNames::default() }
+        Self { listeners: Slab::new(), connections: Slab::new(), own_names: OwnNames::default() }
     }
 }
 
@@ -113,44 +113,48 @@ enum TurnResult {
 }
 
 impl Server {
-    pub(in crate::server) fn open_door(
+    pub(in crate::server) fn open_control_listener(
         &mut self,
         listener: Listener,
         kind: ControlKind,
     ) -> std::io::Result<()> {
         let descriptor = listener.as_raw_fd();
-        let key = self.controlling.doors.insert(ControlListener { listener, kind, queued: false });
-        let token = token::pack(Owner::Door(key));
+        let key =
+            self.controlling.listeners.insert(ControlListener { listener, kind, queued: false });
+        let token = token::pack(Owner::ControlListener(key));
         self.reactor.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE)
     }
 
     /// Takes who waits at a socket.
-    pub(in crate::server) fn answer_door(&mut self, key: Key) {
+    pub(in crate::server) fn accept_control_connections(&mut self, key: Key) {
         for _ in 0..ACCEPTS {
-            let Some(door) = self.controlling.doors.get_mut(key) else { return };
-            door.queued = false;
-            let kind = door.kind;
-            let accepted = match door.listener.accept() {
-                Accepted::Exhausted(_) => self.facts.reserve.with(|| door.listener.accept()),
+            let Some(state) = self.controlling.listeners.get_mut(key) else { return };
+            state.queued = false;
+            let kind = state.kind;
+            let accepted = match state.listener.accept() {
+                Accepted::Exhausted(_) => self.facts.reserve.with(|| state.listener.accept()),
                 other => other,
             };
             match accepted {
-                Accepted::Connection(connection) => self.welcome_edge(kind, connection),
+                Accepted::Connection(connection) => self.greet_control_connection(kind, connection),
                 Accepted::Drained => return,
                 Accepted::Lost(error) => log::debug!("lost listener=control error={error}"),
                 Accepted::Exhausted(_) => {
-                    return self.reactor.timers.set(self.reactor.now + EXHAUSTED, Timer::Door(key));
+                    return self
+                        .reactor
+                        .timers
+                        .set(self.reactor.now + EXHAUSTED, Timer::ControlListener(key));
                 }
             }
         }
-        self.queue(Owner::Door(key));
+        self.queue(Owner::ControlListener(key));
     }
 
-    fn welcome_edge(&mut self, kind: ControlKind, connection: Connection) {
+    fn greet_control_connection(&mut self, kind: ControlKind, connection: Connection) {
         let Connection { socket, peer, .. } = connection;
         self.make_room(kind);
         let Ok(()) = descriptor::set_nonblocking(&socket) else { return };
-        let edge = ControlConnection {
+        let connection = ControlConnection {
             stream: File::from(descriptor::raise_held(socket)),
             kind,
             peer,
@@ -162,14 +166,17 @@ impl Server {
             active: self.reactor.now,
             queued: false,
         };
-        let _ = self.watch_edge(edge);
+        let _ = self.watch_control_connection(connection);
     }
 
     /// None if the system has no memory for it.
-    pub(in crate::server) fn watch_edge(&mut self, edge: ControlConnection) -> Option<Key> {
-        let descriptor = edge.stream.as_raw_fd();
-        let key = self.controlling.edges.insert(edge);
-        let token = token::pack(Owner::Edge(key));
+    pub(in crate::server) fn watch_control_connection(
+        &mut self,
+        connection: ControlConnection,
+    ) -> Option<Key> {
+        let descriptor = connection.stream.as_raw_fd();
+        let key = self.controlling.connections.insert(connection);
+        let token = token::pack(Owner::ControlConnection(key));
         let interest = Interest::READABLE | Interest::WRITABLE;
         if self
             .reactor
@@ -178,93 +185,101 @@ impl Server {
             .register(&mut SourceFd(&descriptor), token, interest)
             .is_err()
         {
-            self.controlling.edges.remove(key);
+            self.controlling.connections.remove(key);
             return None;
         }
-        self.reactor.timers.set(self.reactor.now + SILENCE, Timer::Edge(key));
+        self.reactor.timers.set(self.reactor.now + SILENCE, Timer::ControlConnection(key));
         Some(key)
     }
 
     /// Whether a relay of ours has connected, for somebody who could not.
     fn is_ourselves(&self, key: Key) -> bool {
-        let peer = self.controlling.edges.get(key).map(|edge| edge.peer);
+        let peer = self.controlling.connections.get(key).map(|connection| connection.peer);
         matches!(peer, Some(Address::Unix { pid, .. }) if pid == std::process::id())
     }
 
     /// Whether the mode of the socket's file has kept everybody else out.
     fn may_ask(&self, key: Key) -> bool {
-        let peer = self.controlling.edges.get(key).map(|edge| edge.peer);
+        let peer = self.controlling.connections.get(key).map(|connection| connection.peer);
         matches!(peer, Some(Address::Unix { uid, .. }) if may_control(uid))
     }
 
     /// Lets go of whoever has been silent longest, if there are too many.
     fn make_room(&mut self, kind: ControlKind) {
-        let same = self.controlling.edges.iter().filter(|(_, edge)| edge.kind == kind);
-        let mut since: Vec<(Instant, Key)> = same.map(|(key, edge)| (edge.active, key)).collect();
+        let same =
+            self.controlling.connections.iter().filter(|(_, connection)| connection.kind == kind);
+        let mut since: Vec<(Instant, Key)> =
+            same.map(|(key, connection)| (connection.active, key)).collect();
         since.sort_unstable();
         if since.len() >= MOST
             && let Some((_, oldest)) = since.first()
         {
-            self.close_edge(*oldest);
+            self.close_control_connection(*oldest);
         }
     }
 
-    fn close_edge(&mut self, key: Key) {
-        if let Some(edge) = self.controlling.edges.remove(key) {
-            let _ =
-                self.reactor.poll.registry().deregister(&mut SourceFd(&edge.stream.as_raw_fd()));
+    fn close_control_connection(&mut self, key: Key) {
+        if let Some(connection) = self.controlling.connections.remove(key) {
+            let _ = self
+                .reactor
+                .poll
+                .registry()
+                .deregister(&mut SourceFd(&connection.stream.as_raw_fd()));
         }
     }
 
     /// Closes a connection on which nothing goes on; looks again later if something did.
-    pub(in crate::server) fn look_for_silent_edge(&mut self, key: Key) {
-        let Some(edge) = self.controlling.edges.get(key) else { return };
-        match edge.stage {
+    pub(in crate::server) fn look_for_silent_control_connection(&mut self, key: Key) {
+        let Some(connection) = self.controlling.connections.get(key) else { return };
+        match connection.stage {
             ControlStage::Asking | ControlStage::Told
-                if edge.active + SILENCE <= self.reactor.now =>
+                if connection.active + SILENCE <= self.reactor.now =>
             {
-                self.close_edge(key);
+                self.close_control_connection(key);
             }
-            _ => self.reactor.timers.set(self.reactor.now + SILENCE, Timer::Edge(key)),
+            _ => self.reactor.timers.set(self.reactor.now + SILENCE, Timer::ControlConnection(key)),
         }
     }
 
     /// One turn of one connection.
-    pub(in crate::server) fn serve_edge(&mut self, key: Key) {
-        let Some(edge) = self.controlling.edges.get_mut(key) else { return };
-        edge.queued = false;
-        let flow = match edge.stage {
+    pub(in crate::server) fn serve_control_connection(&mut self, key: Key) {
+        let Some(connection) = self.controlling.connections.get_mut(key) else { return };
+        connection.queued = false;
+        let flow = match connection.stage {
             ControlStage::Asking => self.hear(key),
             ControlStage::AwaitsReload(_) | ControlStage::AwaitsUpgrade => TurnResult::Blocked,
             ControlStage::Told | ControlStage::Stays => self.tell_more(key),
         };
         match flow {
             TurnResult::Blocked => {}
-            TurnResult::More => self.queue(Owner::Edge(key)),
-            TurnResult::Over => self.close_edge(key),
+            TurnResult::More => self.queue(Owner::ControlConnection(key)),
+            TurnResult::Over => self.close_control_connection(key),
         }
     }
 
     /// Reads a request, and does what it says when it is whole.
     fn hear(&mut self, key: Key) -> TurnResult {
         let now = self.reactor.now;
-        let Some(edge) = self.controlling.edges.get_mut(key) else { return TurnResult::Over };
-        let most = if edge.kind == ControlKind::Control { request::LONGEST } else { http::LONGEST };
-        let room = most.saturating_sub(edge.request.len());
+        let Some(connection) = self.controlling.connections.get_mut(key) else {
+            return TurnResult::Over;
+        };
+        let most =
+            if connection.kind == ControlKind::Control { request::LONGEST } else { http::LONGEST };
+        let room = most.saturating_sub(connection.request.len());
         let buffer = self.reactor.scratch.get_mut(..room).unwrap_or_default();
-        let ended = match edge.stream.read(buffer) {
+        let ended = match connection.stream.read(buffer) {
             Ok(0) => true,
             Ok(length) => {
-                edge.active = now;
-                edge.request.extend_from_slice(buffer.get(..length).unwrap_or_default());
+                connection.active = now;
+                connection.request.extend_from_slice(buffer.get(..length).unwrap_or_default());
                 false
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return TurnResult::Blocked,
             Err(error) if error.kind() == ErrorKind::Interrupted => return TurnResult::More,
             Err(_) => return TurnResult::Over,
         };
-        let request = std::mem::take(&mut edge.request);
-        let whole = match edge.kind {
+        let request = std::mem::take(&mut connection.request);
+        let whole = match connection.kind {
             ControlKind::Control => {
                 self.tidy(Tidy::Everything);
                 self.hear_command(key, &request, ended)
@@ -275,10 +290,10 @@ impl Server {
                 self.hear_http(key, &http::PAGE, &request)
             }
         };
-        if let Some(edge) = self.controlling.edges.get_mut(key)
+        if let Some(connection) = self.controlling.connections.get_mut(key)
             && !whole
         {
-            edge.request = request;
+            connection.request = request;
             return if ended { TurnResult::Over } else { TurnResult::More };
         }
         TurnResult::More
@@ -293,54 +308,56 @@ impl Server {
         };
         if self.is_ourselves(key) {
             let error = "the server does not ask itself: a relay leads here".to_owned();
-            self.tell_edge(key, answer::line(&RequestRefusal { error }));
+            self.answer_connection(key, answer::line(&RequestRefusal { error }));
             return true;
         }
         if !self.may_ask(key) {
             let error = "only root and the server's own user may ask".to_owned();
-            self.tell_edge(key, answer::line(&RequestRefusal { error }));
+            self.answer_connection(key, answer::line(&RequestRefusal { error }));
             return true;
         }
         match Request::parse(&String::from_utf8_lossy(line)) {
             Ok(request) => {
                 if request.changes()
-                    && let Some(edge) = self.controlling.edges.get(key)
+                    && let Some(connection) = self.controlling.connections.get(key)
                 {
-                    events::control(edge.peer, &request.words());
+                    events::control(connection.peer, &request.words());
                 }
                 self.carry_out(key, &request);
             }
-            Err(error) => self.tell_edge(key, answer::line(&RequestRefusal { error })),
+            Err(error) => self.answer_connection(key, answer::line(&RequestRefusal { error })),
         }
         true
     }
 
     /// Sends this, and then the connection ends.
-    pub(in crate::server) fn tell_edge(&mut self, key: Key, words: Vec<u8>) {
-        if let Some(edge) = self.controlling.edges.get_mut(key) {
-            edge.out = words;
-            edge.sent = 0;
-            edge.stage = ControlStage::Told;
-            edge.active = self.reactor.now;
+    pub(in crate::server) fn answer_connection(&mut self, key: Key, words: Vec<u8>) {
+        if let Some(connection) = self.controlling.connections.get_mut(key) {
+            connection.out = words;
+            connection.sent = 0;
+            connection.stage = ControlStage::Told;
+            connection.active = self.reactor.now;
         }
-        self.queue(Owner::Edge(key));
+        self.queue(Owner::ControlConnection(key));
     }
 
     /// Sends what there is, and makes more of the answer when that is nearly gone.
     fn tell_more(&mut self, key: Key) -> TurnResult {
         self.make_more(key);
-        let Some(edge) = self.controlling.edges.get_mut(key) else { return TurnResult::Over };
-        match edge.stream.write(edge.out.get(edge.sent..).unwrap_or_default()) {
+        let Some(connection) = self.controlling.connections.get_mut(key) else {
+            return TurnResult::Over;
+        };
+        match connection.stream.write(connection.out.get(connection.sent..).unwrap_or_default()) {
             Ok(length) => {
-                edge.sent = edge.sent.saturating_add(length);
-                edge.active = self.reactor.now;
+                connection.sent = connection.sent.saturating_add(length);
+                connection.active = self.reactor.now;
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return TurnResult::Blocked,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => return TurnResult::Over,
         }
-        let all = edge.sent >= edge.out.len() && edge.producer.is_done();
-        match (all, edge.stage) {
+        let all = connection.sent >= connection.out.len() && connection.producer.is_done();
+        match (all, connection.stage) {
             (false, _) => TurnResult::More,
             (true, ControlStage::Stays) => TurnResult::Blocked,
             (true, _) => TurnResult::Over,
@@ -348,31 +365,33 @@ impl Server {
     }
 
     fn make_more(&mut self, key: Key) {
-        let Some(edge) = self.controlling.edges.get_mut(key) else { return };
-        if edge.out.len().saturating_sub(edge.sent) > LOW || edge.producer.is_done() {
+        let Some(connection) = self.controlling.connections.get_mut(key) else { return };
+        if connection.out.len().saturating_sub(connection.sent) > LOW
+            || connection.producer.is_done()
+        {
             return;
         }
         self.produce_once(key);
     }
 
     fn produce_once(&mut self, key: Key) {
-        let Some(edge) = self.controlling.edges.get_mut(key) else { return };
-        edge.out.drain(..edge.sent);
-        edge.sent = 0;
-        let mut producer = std::mem::take(&mut edge.producer);
-        let mut out = std::mem::take(&mut edge.out);
+        let Some(connection) = self.controlling.connections.get_mut(key) else { return };
+        connection.out.drain(..connection.sent);
+        connection.sent = 0;
+        let mut producer = std::mem::take(&mut connection.producer);
+        let mut out = std::mem::take(&mut connection.out);
         self.produce(&mut producer, &mut out);
-        if let Some(edge) = self.controlling.edges.get_mut(key) {
-            (edge.producer, edge.out) = (producer, out);
+        if let Some(connection) = self.controlling.connections.get_mut(key) {
+            (connection.producer, connection.out) = (producer, out);
         }
     }
 
     /// Answers of which only the beginning has been made are made whole: what is still to be
     /// sent of them is all that an upgrade hands over.
     pub(in crate::server) fn make_answers_whole(&mut self) {
-        for key in self.controlling.edges.keys() {
+        for key in self.controlling.connections.keys() {
             self.produce_once(key);
-            while self.controlling.edges.get(key).is_some_and(|it| !it.producer.is_done()) {
+            while self.controlling.connections.get(key).is_some_and(|it| !it.producer.is_done()) {
                 self.produce_once(key);
             }
         }

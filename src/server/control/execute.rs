@@ -42,24 +42,27 @@ impl Server {
             Ok(done) => answer::line(&Done { done }),
             Err(refusal) => answer::line(&refusal),
         };
-        self.tell_edge(key, words);
+        self.answer_connection(key, words);
     }
 
     fn reload_for(&mut self, key: Key) {
         let number = self.reload();
-        if let Some(edge) = self.controlling.edges.get_mut(key) {
-            edge.stage = ControlStage::AwaitsReload(number);
+        if let Some(connection) = self.controlling.connections.get_mut(key) {
+            connection.stage = ControlStage::AwaitsReload(number);
         }
     }
 
     /// Says that it will stop; the end of the connection says that it has.
     fn stop_for(&mut self, key: Key, drain: Option<u64>, delay: Option<u64>) {
         let running = self.admission.total_running();
-        self.tell_edge(key, answer::line(&Stopping { stopping: true, running, drain, delay }));
-        if let Some(edge) = self.controlling.edges.get_mut(key) {
-            edge.stage = ControlStage::Stays;
+        self.answer_connection(
+            key,
+            answer::line(&Stopping { stopping: true, running, drain, delay }),
+        );
+        if let Some(connection) = self.controlling.connections.get_mut(key) {
+            connection.stage = ControlStage::Stays;
         }
-        self.serve_edge(key);
+        self.serve_control_connection(key);
         match drain {
             None => self.stop_for_reason("control"),
             Some(seconds) => self.announce_drain(
@@ -177,7 +180,7 @@ impl Server {
 
     /// Ends the program of this pid, or everything that serves this peer.
     fn kill(&mut self, who: &str) -> Result<String, RequestRefusal> {
-        let whom = Whom::read(who);
+        let whom = SessionFilter::read(who);
         let (mut found, mut pids) = (Vec::new(), Vec::new());
         for (key, session) in self.sessions.table.iter() {
             let pid = session.program().map(|program| program.pid);
@@ -204,13 +207,13 @@ impl Server {
 }
 
 /// Who is to be ended.
-struct Whom<'a> {
+struct SessionFilter<'a> {
     text: &'a str,
     pid: Option<i32>,
     ip: Option<IpAddr>,
 }
 
-impl<'a> Whom<'a> {
+impl<'a> SessionFilter<'a> {
     fn read(text: &'a str) -> Self {
         Self { text, pid: text.parse().ok(), ip: text.parse().ok() }
     }

@@ -22,7 +22,7 @@ impl Server {
     /// # Errors
     /// epoll_ctl(2)'s.
     pub(crate) fn control(&mut self, listener: Listener) -> std::io::Result<()> {
-        self.open_door(listener, ControlKind::Control)
+        self.open_control_listener(listener, ControlKind::Control)
     }
 
     /// Tells metrics to whoever asks here.
@@ -30,7 +30,7 @@ impl Server {
     /// # Errors
     /// epoll_ctl(2)'s.
     pub(crate) fn measure(&mut self, listener: Listener) -> std::io::Result<()> {
-        self.open_door(listener, ControlKind::Metrics)
+        self.open_control_listener(listener, ControlKind::Metrics)
     }
 
     /// Shows the page to whoever asks here.
@@ -38,7 +38,7 @@ impl Server {
     /// # Errors
     /// epoll_ctl(2)'s.
     pub(crate) fn show(&mut self, listener: Listener) -> std::io::Result<()> {
-        self.open_door(listener, ControlKind::Page)
+        self.open_control_listener(listener, ControlKind::Page)
     }
 
     /// What browsers may call us besides our addresses.
@@ -48,12 +48,12 @@ impl Server {
 
     /// False if the head of the request has not ended.
     pub(super) fn hear_http(&mut self, key: Key, site: &'static Site, request: &[u8]) -> bool {
-        let Some(edge) = self.controlling.edges.get(key) else { return true };
+        let Some(connection) = self.controlling.connections.get(key) else { return true };
         let names = &self.controlling.own_names;
-        match site.read(request, |host| names.include(host, local_ip(&edge.stream))) {
+        match site.read(request, |host| names.include(host, local_ip(&connection.stream))) {
             RequestRead::Incomplete => return false,
             RequestRead::Wants { page, body } => self.show_page(key, page, body),
-            RequestRead::Refused(status) => self.tell_edge(key, site.refusal(status)),
+            RequestRead::Refused(status) => self.answer_connection(key, site.refusal(status)),
         }
         true
     }
@@ -61,23 +61,26 @@ impl Server {
     fn show_page(&mut self, key: Key, page: Page, body: bool) {
         let ready = !self.life.drain.is_announced();
         match page {
-            Page::Alive => self.tell_edge(key, METRICS.short(HttpStatus::Ok, "ok", body)),
+            Page::Alive => self.answer_connection(key, METRICS.short(HttpStatus::Ok, "ok", body)),
             Page::Ready if ready => {
-                self.tell_edge(key, METRICS.short(HttpStatus::Ok, "ready", body));
+                self.answer_connection(key, METRICS.short(HttpStatus::Ok, "ready", body));
             }
             Page::Ready => {
-                self.tell_edge(key, METRICS.short(HttpStatus::Unavailable, "draining", body));
+                self.answer_connection(
+                    key,
+                    METRICS.short(HttpStatus::Unavailable, "draining", body),
+                );
             }
             Page::Metrics => self.tell_metrics(key, body),
             Page::People => {
                 let head = PAGE.head(HttpStatus::Ok, page::CONTENT_TYPE);
                 let text = if body { page::SOURCE } else { "" };
-                self.tell_edge(key, [&head, text.as_bytes()].concat());
+                self.answer_connection(key, [&head, text.as_bytes()].concat());
             }
             Page::Status | Page::Peers => {
                 let head = PAGE.head(HttpStatus::Ok, "application/json");
                 match page {
-                    _ if !body => self.tell_edge(key, head),
+                    _ if !body => self.answer_connection(key, head),
                     Page::Peers => self.tell_peers(key, head),
                     _ => self.tell_services(key, head),
                 }
@@ -88,11 +91,11 @@ impl Server {
     fn tell_metrics(&mut self, key: Key, body: bool) {
         let head = METRICS.head(HttpStatus::Ok, prometheus::CONTENT_TYPE);
         if !body {
-            return self.tell_edge(key, head);
+            return self.answer_connection(key, head);
         }
         let mut text = String::new();
         prometheus::server(&self.status(), resident_memory(), &mut text);
-        self.tell_edge(key, [head, text.into_bytes()].concat());
+        self.answer_connection(key, [head, text.into_bytes()].concat());
         let keys = self.services.order.clone();
         self.produce_for(key, Producer::Metrics { keys, family: 0, next: 0 });
     }

@@ -61,13 +61,13 @@ impl Server {
                 answer::line(&first.map(|it| ServiceStatus { others: all.collect(), ..it }))
             }
         };
-        self.tell_edge(key, words);
+        self.answer_connection(key, words);
     }
 
     /// Everything, after the head of an answer.
     pub(super) fn tell_services(&mut self, key: Key, head: Vec<u8>) {
         let (before, after) = answer::around_services(&self.status());
-        self.tell_edge(key, [head, before].concat());
+        self.answer_connection(key, [head, before].concat());
         let keys = self.services.order.clone();
         self.produce_for(key, Producer::Services { keys, next: 0, after });
     }
@@ -81,13 +81,13 @@ impl Server {
         };
         let mut before = answer::line(&answer);
         before.truncate(before.len().saturating_sub(b"]}\n".len()));
-        self.tell_edge(key, [head, before].concat());
+        self.answer_connection(key, [head, before].concat());
         self.produce_for(key, Producer::Peers { last: None, first: true });
     }
 
     pub(super) fn produce_for(&mut self, key: Key, producer: Producer) {
-        if let Some(edge) = self.controlling.edges.get_mut(key) {
-            edge.producer = producer;
+        if let Some(connection) = self.controlling.connections.get_mut(key) {
+            connection.producer = producer;
         }
     }
 
@@ -332,10 +332,11 @@ impl Server {
         wanted: impl Fn(ControlStage) -> bool,
         words: &[u8],
     ) {
-        let edges = self.controlling.edges.iter().filter(|(_, edge)| wanted(edge.stage));
-        let keys: Vec<Key> = edges.map(|(key, _)| key).collect();
+        let control_connections =
+            self.controlling.connections.iter().filter(|(_, connection)| wanted(connection.stage));
+        let keys: Vec<Key> = control_connections.map(|(key, _)| key).collect();
         for key in keys {
-            self.tell_edge(key, words.to_vec());
+            self.answer_connection(key, words.to_vec());
         }
     }
 }

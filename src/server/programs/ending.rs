@@ -11,7 +11,7 @@ use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::services::waiting::WaitRun;
-use crate::server::sessions::closing::Ended;
+use crate::server::sessions::closing::EndedProgram;
 use crate::server::sessions::session::{Client, Session, SessionEnd, SessionStage};
 use crate::spawn::{self, Failure, child};
 use crate::sys::process::{self, ChildExit};
@@ -78,7 +78,7 @@ impl Server {
         };
         // First of all, since the client waits for it.
         if let Some(kept) = child.kept.take() {
-            self.close_ended(Ended { pid: child.pid, kept });
+            self.close_ended(EndedProgram { pid: child.pid, kept });
         }
         // Closing the pidfd ends its registration. A child on its way to exec may hold
         // a copy for a moment; an event from that has a key that names nobody.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-use super::process_sessions::{Look, Member, members_of, signal_member};
+use super::process_sessions::{Member, SessionMembers, members_of, signal_member};
 use super::time_limits::{DoomedGroup, GROUPS, signal_group};
 use crate::config::model::{Leftovers, LogOnSuccess};
 use crate::log::events::{self, Label};
@@ -19,7 +19,7 @@ use crate::net::address::Address;
 use crate::server::Server;
 use crate::server::reactor::slab::{Key, Slab};
 use crate::server::reactor::timers::Timer;
-use crate::server::sessions::closing::{Ended, KeptConnection};
+use crate::server::sessions::closing::{EndedProgram, KeptConnection};
 use crate::server::sessions::session::Client;
 use crate::server::state::ProgramStage;
 
@@ -46,7 +46,7 @@ pub(in crate::server) struct Remains {
     peer: Address,
     log: LogOnSuccess,
     /// Who has had TERM.
-    told: Told,
+    told: TermSent,
     /// When it is looked for the next time, and how long after that.
     #[serde(skip, default = "Instant::now")]
     pub(in crate::server) look: Instant,
@@ -68,7 +68,7 @@ fn first() -> Duration {
 
 /// Who of a session has had TERM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Told {
+enum TermSent {
     /// It has not been looked who is there.
     Nobody,
     /// The process group of its leader.
@@ -78,7 +78,7 @@ enum Told {
 }
 
 impl Remains {
-    fn new(of: (Label, Address, LogOnSuccess), told: Told, look: Instant) -> Self {
+    fn new(of: (Label, Address, LogOnSuccess), told: TermSent, look: Instant) -> Self {
         let (label, peer, log) = of;
         Self { label, peer, log, told, look, pause: FIRST, kills: 0, in_vain: 0, kept: None }
     }
@@ -114,8 +114,8 @@ impl Server {
     /// A program has ended, and is not reaped yet: its session is to end, too.
     pub(super) fn hold_session(&mut self, client: &Client, child: &ProgramStage) {
         let (due, told) = match child.overdue {
-            true => (child.deadline.unwrap_or(self.reactor.now), Told::Group),
-            false => (self.reactor.now + child.terms.kill_after, Told::Nobody),
+            true => (child.deadline.unwrap_or(self.reactor.now), TermSent::Group),
+            false => (self.reactor.now + child.terms.kill_after, TermSent::Nobody),
         };
         let of = (client.label.clone(), client.peer, client.log);
         let remains = Remains::new(of, told, self.reactor.now);
@@ -124,8 +124,8 @@ impl Server {
 
     /// Somebody has the connection of a program that has ended. If he is to end, too, it is
     /// closed afterwards so that the client gets all of the answer.
-    pub(in crate::server) fn keep_for_leftovers(&mut self, ended: Ended) {
-        let Ended { pid, kept } = ended;
+    pub(in crate::server) fn keep_for_leftovers(&mut self, ended: EndedProgram) {
+        let EndedProgram { pid, kept } = ended;
         let group = self.programs.doomed.groups.iter().find(|(_, group)| group.pid == pid);
         let key = group.map(|(key, _)| key);
         let group = key.and_then(|key| self.programs.doomed.groups.get_mut(key));
@@ -139,7 +139,7 @@ impl Server {
         for key in self.programs.doomed.groups.keys() {
             let Some(group) = self.programs.doomed.groups.get_mut(key) else { continue };
             let kept = group.remains.as_mut().and_then(|remains| remains.kept.take());
-            let ended = kept.map(|kept| Ended { pid: group.pid, kept });
+            let ended = kept.map(|kept| EndedProgram { pid: group.pid, kept });
             if let Some(ended) = ended {
                 self.close_ended(ended);
             }
@@ -199,7 +199,7 @@ impl Server {
     }
 
     /// Reaps those of whom nothing is left.
-    fn forget_the_gone(&mut self, look: &Look) {
+    fn forget_the_gone(&mut self, look: &SessionMembers) {
         for key in self.programs.doomed.groups.keys() {
             let Some(group) = self.programs.doomed.groups.get_mut(key) else { continue };
             let Some(remains) = &mut group.remains else { continue };
@@ -234,10 +234,10 @@ impl Server {
             if !has_time {
                 return self.end_group(key);
             }
-            if remains.told == Told::Nobody {
+            if remains.told == TermSent::Nobody {
                 terminate_group(pid);
             }
-            (remains.told, remains.look) = (Told::Everybody, due);
+            (remains.told, remains.look) = (TermSent::Everybody, due);
             return;
         };
         if !has_time && remains.kills >= KILLS {
@@ -288,17 +288,17 @@ impl Server {
 impl Remains {
     /// TERM to everybody who has not had it. Whoever is born meanwhile gets KILL.
     fn tell(&mut self, leader: i32, members: &[Member]) {
-        let before = std::mem::replace(&mut self.told, Told::Everybody);
+        let before = std::mem::replace(&mut self.told, TermSent::Everybody);
         let untold = match before {
-            Told::Nobody => members.len(),
-            Told::Group => members.iter().filter(|member| !member.in_group).count(),
-            Told::Everybody => 0,
+            TermSent::Nobody => members.len(),
+            TermSent::Group => members.iter().filter(|member| !member.in_group).count(),
+            TermSent::Everybody => 0,
         };
         if untold == 0 {
             return;
         }
         self.say(leader, "TERM", untold);
-        if before == Told::Nobody {
+        if before == TermSent::Nobody {
             terminate_group(leader);
         }
         for member in members.iter().filter(|member| !member.in_group) {

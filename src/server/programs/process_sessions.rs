@@ -28,7 +28,7 @@ pub(in crate::server) struct Member {
 
 /// What a look at all processes has found.
 #[derive(Debug, Default)]
-pub(in crate::server) struct Look {
+pub(in crate::server) struct SessionMembers {
     /// Who runs in which session besides its leader. What is not there is not known: a /proc
     /// that is not ours, or that does not even show us the leader.
     pub(super) found: HashMap<i32, Vec<Member>>,
@@ -38,9 +38,9 @@ pub(in crate::server) struct Look {
 }
 
 /// Who runs in which of these sessions. One call of the system for each process that there is.
-pub(super) fn members_of(leaders: &HashSet<i32>) -> Look {
+pub(super) fn members_of(leaders: &HashSet<i32>) -> SessionMembers {
     if !is_ours() {
-        return Look::default();
+        return SessionMembers::default();
     }
     let before = youngest();
     let mut found = look_for(leaders);
@@ -48,7 +48,7 @@ pub(super) fn members_of(leaders: &HashSet<i32>) -> Look {
     if !is_whole {
         (0..LOOKS_AT_CHILDREN).for_each(|_| add_orphans(&mut found));
     }
-    Look { found, is_whole }
+    SessionMembers { found, is_whole }
 }
 
 /// Whoever is born while his parent ends, again and again, is missed by those who read of all

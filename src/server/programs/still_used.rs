@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 use super::adopted::is_young;
 use crate::server::Server;
 use crate::server::services::holders::number_of;
-use crate::server::sessions::closing::{Ended, KeptConnection};
+use crate::server::sessions::closing::{EndedProgram, KeptConnection};
 use crate::sys::proc::{numbers_in, numbers_of, stat_of};
 
 /// Processes that are looked at in one round, and descriptors and threads of theirs.
@@ -48,7 +48,10 @@ struct Unknown;
 
 impl Server {
     /// Those of these connections that are nobody's any more, and those that are or may be.
-    pub(in crate::server) fn by_use(&mut self, ended: Vec<Ended>) -> (Vec<Ended>, Vec<Ended>) {
+    pub(in crate::server) fn by_use(
+        &mut self,
+        ended: Vec<EndedProgram>,
+    ) -> (Vec<EndedProgram>, Vec<EndedProgram>) {
         let Some(since) = ended.iter().map(|it| it.kept.since).min() else { return <_>::default() };
         match self.adopted_who_run(since) {
             None => (Vec::new(), ended),
@@ -72,7 +75,12 @@ impl Server {
         }
     }
 
-    fn users_of(&mut self, of: &[Ended], since: Duration, young: Vec<(Duration, i32)>) -> Users {
+    fn users_of(
+        &mut self,
+        of: &[EndedProgram],
+        since: Duration,
+        young: Vec<(Duration, i32)>,
+    ) -> Users {
         let mut users = Users {
             wanted: of.iter().filter_map(|it| inode(&it.kept)).collect(),
             ..Users::default()

@@ -21,7 +21,7 @@ pub(in crate::server) enum Timer {
     /// Read a program's standard error again.
     Stderr(Key),
     /// Look whether a peer's datagrams have arrived in its socket.
-    Home(Key),
+    Deliver(Key),
     /// Look after a child whose end nobody announces.
     Child(Key),
     /// Try again to remove the groups of processes of services that have gone.
@@ -65,9 +65,9 @@ pub(in crate::server) enum Timer {
     /// That has taken too long.
     Seeker,
     /// A socket at which the server is asked, for which there was no descriptor.
-    Door(Key),
+    ControlListener(Key),
     /// Somebody who asks may have been silent for too long.
-    Edge(Key),
+    ControlConnection(Key),
     /// Look at a program that is being tried out.
     Trial,
     /// Whoever is still here has had time to come to an end.

@@ -32,9 +32,9 @@ pub(in crate::server) enum Owner {
     /// A client that is being told something.
     Banner(Key),
     /// A socket at which the server is asked.
-    Door(Key),
+    ControlListener(Key),
     /// Somebody who asks.
-    Edge(Key),
+    ControlConnection(Key),
     /// A process that connects for relays.
     Connector(Key),
     /// A process in front of services.
@@ -72,8 +72,8 @@ pub(in crate::server) fn pack(owner: Owner) -> Token {
         Owner::Banner(key) => (7, key),
         Owner::PeerSocket(key) => (8, key),
         Owner::Stray(key) => (15, key),
-        Owner::Door(key) => (9, key),
-        Owner::Edge(key) => (10, key),
+        Owner::ControlListener(key) => (9, key),
+        Owner::ControlConnection(key) => (10, key),
         Owner::Connector(key) => (11, key),
         Owner::Newcomer(key) => (12, key),
         Owner::Worker(key) => (13, key),
@@ -100,11 +100,11 @@ pub(in crate::server) fn unpack(token: Token) -> Option<Owner> {
         7 => Some(Owner::Banner(key)),
         8 => Some(Owner::PeerSocket(key)),
         15 => Some(Owner::Stray(key)),
-        9 => Some(Owner::Door(key)),
+        9 => Some(Owner::ControlListener(key)),
         11 => Some(Owner::Connector(key)),
         12 => Some(Owner::Newcomer(key)),
         13 => Some(Owner::Worker(key)),
-        10 => Some(Owner::Edge(key)),
+        10 => Some(Owner::ControlConnection(key)),
         _ => None,
     }
 }
@@ -141,8 +141,8 @@ mod tests {
                     Owner::Banner(key),
                     Owner::PeerSocket(key),
                     Owner::Stray(key),
-                    Owner::Door(key),
-                    Owner::Edge(key),
+                    Owner::ControlListener(key),
+                    Owner::ControlConnection(key),
                     Owner::Connector(key),
                     Owner::Newcomer(key),
                     Owner::Worker(key),

@@ -190,7 +190,7 @@ impl Server {
             return self.release_unserved(permit, owner);
         };
         match service.service.action {
-            Action::Builtin(kind) => self.start_conversation(owner, kind, connection, permit),
+            Action::Builtin(kind) => self.start_builtin(owner, kind, connection, permit),
             Action::Relay(_) => self.start_relay(owner, connection, permit),
             Action::Program(_) => self.start_for_connection((key, owner), connection, permit),
         }

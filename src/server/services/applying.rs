@@ -354,14 +354,14 @@ impl Server {
     /// None after the last.
     fn look_over_sockets(&mut self, from: usize, mends: bool) -> Option<usize> {
         let some = self.services.listeners.some(from, SOCKETS)?;
-        let found: Vec<(Key, Look)> =
-            some.filter_map(|(key, state)| Some((key, Look::at(state)?))).collect();
+        let found: Vec<(Key, RecheckReason)> =
+            some.filter_map(|(key, state)| Some((key, RecheckReason::at(state)?))).collect();
         for (key, look) in &found {
             match look {
-                Look::Closed => self.try_at_once(*key, mends),
-                Look::Lost => self.open_anew(*key),
-                Look::Rests => self.resume(*key),
-                Look::Shared => _ = self.look_after(*key),
+                RecheckReason::Closed => self.try_at_once(*key, mends),
+                RecheckReason::Lost => self.open_anew(*key),
+                RecheckReason::Rests => self.resume(*key),
+                RecheckReason::Shared => _ = self.look_after(*key),
             }
             if mends {
                 self.forget_backoff(*key);
@@ -388,7 +388,7 @@ impl Server {
 }
 
 /// Why a socket is looked at.
-enum Look {
+enum RecheckReason {
     Closed,
     Lost,
     Rests,
@@ -396,7 +396,7 @@ enum Look {
     Shared,
 }
 
-impl Look {
+impl RecheckReason {
     fn at(state: &ListenerState) -> Option<Self> {
         match &state.listener {
             None => Some(Self::Closed),

@@ -58,7 +58,7 @@ use entries::Entries;
 use naming::Naming;
 use occupied::Occupied;
 use quota::Quota;
-use reserve::Room;
+use reserve::DescriptorRoom;
 
 /// All services, their listeners, and those of them that wait for something.
 pub(super) struct Services {
@@ -76,7 +76,7 @@ pub(super) struct Services {
     pub(super) exhausted: Vec<Key>,
     /// When the system last had none.
     pub(super) last_exhausted: Instant,
-    pub(super) room: Room,
+    pub(super) room: DescriptorRoom,
     pub(super) conditions: Conditions,
 }
 
@@ -104,7 +104,7 @@ impl Services {
             paused: Vec::new(),
             exhausted: Vec::new(),
             last_exhausted: now.checked_sub(Duration::from_secs(3600)).unwrap_or(now),
-            room: Room::new(max_children),
+            room: DescriptorRoom::new(max_children),
             conditions: Conditions::default(),
         }
     }

@@ -13,7 +13,7 @@ use super::installing::{FIRST_RETRY, LONGEST_RETRY};
 use crate::config::lookup::AwaitedName;
 use crate::config::model::{Action, Known, Names, NotServed, RelayTarget, Service, SocketSpec};
 use crate::log::events;
-use crate::reload::{LIMIT, ReloadWorker, Turn};
+use crate::reload::{LIMIT, ReaderProgress, ReloadWorker};
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
@@ -212,11 +212,11 @@ impl Server {
         let names = seeker.take_names();
         self.hear_names(names);
         match turn {
-            Turn::More => self.services.naming.seeker = Some(seeker),
-            Turn::Waiting => {
+            ReaderProgress::More => self.services.naming.seeker = Some(seeker),
+            ReaderProgress::Waiting => {
                 (self.services.naming.seeker, self.services.naming.ready) = (Some(seeker), false)
             }
-            Turn::Over(outcome) => {
+            ReaderProgress::Over(outcome) => {
                 if let Ok(loading) = outcome {
                     self.hear_names(loading.names);
                 }

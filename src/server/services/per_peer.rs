@@ -119,7 +119,7 @@ impl Server {
         while !peers.is_empty() && self.may_accept(listener) {
             let Some((flow, datagrams)) = peers.pop_front() else { break };
             if let Some(permit) = self.admits_peer(owner, flow) {
-                self.send_home((listener, owner), permit, flow, &datagrams, 0);
+                self.redeliver((listener, owner), permit, flow, &datagrams, 0);
             }
         }
         if let Some(state) = self.services.listeners.get_mut(listener) {
@@ -141,7 +141,7 @@ impl Server {
     }
 
     /// Sends an admitted peer's datagrams into a socket of its own.
-    fn send_home(
+    fn redeliver(
         &mut self,
         (listener, owner): (Key, Key),
         permit: Permit,
@@ -152,7 +152,7 @@ impl Server {
         match socket_holding(flow.peer, datagrams) {
             Ok((socket, sender)) => {
                 let expected = datagrams.len();
-                self.bring_home(PendingPeer {
+                self.deliver(PendingPeer {
                     listener,
                     owner,
                     permit,
@@ -171,43 +171,43 @@ impl Server {
 
     /// Gives a socket that holds a peer's datagrams the service's address and its
     /// program, once they have all arrived in it: at once, but for a busy machine.
-    fn bring_home(&mut self, homing: PendingPeer) {
-        let PendingPeer { listener, owner, flow, sender, looks, .. } = homing;
+    fn deliver(&mut self, pending: PendingPeer) {
+        let PendingPeer { listener, owner, flow, sender, looks, .. } = pending;
         let peer = flow.peer;
-        let arrived = waiting_in(&homing.socket).map_or(0, |from| from.len());
-        if arrived < homing.expected && looks < LOOKS {
-            return self.look_again(PendingPeer { looks: looks.saturating_add(1), ..homing });
+        let arrived = waiting_in(&pending.socket).map_or(0, |from| from.len());
+        if arrived < pending.expected && looks < LOOKS {
+            return self.look_again(PendingPeer { looks: looks.saturating_add(1), ..pending });
         }
-        let taken = self.take_address(listener, &homing.socket, flow).and_then(|()| {
-            let has_all = arrived >= homing.expected && looks < LOOKS;
-            let from = has_all.then(|| waiting_in(&homing.socket)).flatten();
+        let taken = self.take_address(listener, &pending.socket, flow).and_then(|()| {
+            let has_all = arrived >= pending.expected && looks < LOOKS;
+            let from = has_all.then(|| waiting_in(&pending.socket)).flatten();
             from.ok_or_else(|| ErrorKind::TimedOut.into())
         });
         match taken {
             Ok(from) if from.iter().all(|it| it.peer == sender || it.peer == peer) => {
-                self.start_on(owner, homing.permit, homing.socket, peer);
+                self.start_on(owner, pending.permit, pending.socket, peer);
             }
-            Ok(_) => self.sort_again(homing),
+            Ok(_) => self.sort_again(pending),
             Err(error) => {
-                self.start_failed((owner, Address::Inet(peer)), homing.permit, (SPAWN, &error));
+                self.start_failed((owner, Address::Inet(peer)), pending.permit, (SPAWN, &error));
             }
         }
     }
 
-    pub(in crate::server) fn look_again(&mut self, homing: PendingPeer) {
-        let key = self.sessions.pending_peers.insert(homing);
-        self.reactor.timers.set(self.reactor.now + LOOK, Timer::Home(key));
+    pub(in crate::server) fn look_again(&mut self, pending: PendingPeer) {
+        let key = self.sessions.pending_peers.insert(pending);
+        self.reactor.timers.set(self.reactor.now + LOOK, Timer::Deliver(key));
     }
 
     /// While it had the address and not yet its peer, others' datagrams came in.
-    fn sort_again(&mut self, homing: PendingPeer) {
-        let PendingPeer { listener, owner, permit, socket, flow, sender, looks, .. } = homing;
+    fn sort_again(&mut self, pending: PendingPeer) {
+        let PendingPeer { listener, owner, permit, socket, flow, sender, looks, .. } = pending;
         let mut peers = Vec::new();
         take_out(&socket, &mut peers);
         let (own, mut others): (SortedDatagrams, SortedDatagrams) =
             peers.into_iter().partition(|(from, _)| from.peer == sender || from.peer == flow.peer);
         let own: Vec<Vec<u8>> = own.into_iter().flat_map(|(_, datagrams)| datagrams).collect();
-        self.send_home((listener, owner), permit, flow, &own, looks.saturating_add(1));
+        self.redeliver((listener, owner), permit, flow, &own, looks.saturating_add(1));
         // They asked the address that it had.
         others.iter_mut().for_each(|(other, _)| other.to = flow.to);
         self.serve_sorted(listener, owner, others);
@@ -215,8 +215,8 @@ impl Server {
 
     /// Looks again whether a peer's datagrams have arrived.
     pub(in crate::server) fn look_for_datagrams(&mut self, key: Key) {
-        if let Some(homing) = self.sessions.pending_peers.remove(key) {
-            self.bring_home(homing);
+        if let Some(pending) = self.sessions.pending_peers.remove(key) {
+            self.deliver(pending);
         }
     }
 

@@ -61,7 +61,7 @@ impl Server {
             self.services.listeners.get(*key).is_some_and(|listener| listener.rest == Rest::Program)
         };
         listeners.any(has_program)
-            || self.sessions.pending_peers.iter().any(|(_, homing)| homing.owner == key)
+            || self.sessions.pending_peers.iter().any(|(_, pending)| pending.owner == key)
     }
 
     fn stop_one_spent(&mut self, key: Key) {

@@ -93,13 +93,13 @@ impl Reserve {
     }
 
     /// How many sockets services may have, beside so many at which the server is asked.
-    fn sockets(self, doors: usize) -> usize {
+    fn sockets(self, control_listeners: usize) -> usize {
         if !self.is_kept() {
             return usize::MAX;
         }
-        let doors = u64::try_from(doors).unwrap_or(u64::MAX);
+        let control_listeners = u64::try_from(control_listeners).unwrap_or(u64::MAX);
         let others = self.kept.saturating_add(self.serving()).saturating_add(OWN_AT_MOST);
-        let left = self.most.saturating_sub(others).saturating_sub(doors);
+        let left = self.most.saturating_sub(others).saturating_sub(control_listeners);
         usize::try_from(left).unwrap_or(usize::MAX).max(1)
     }
 
@@ -153,7 +153,7 @@ pub(super) fn but_one_part(whole: usize) -> usize {
 
 /// What there is room for.
 #[derive(Debug)]
-pub(in crate::server) struct Room {
+pub(in crate::server) struct DescriptorRoom {
     /// Somebody has said how many programs there may be.
     is_said: bool,
     /// Sockets that are left out, as the log was last told.
@@ -164,7 +164,7 @@ pub(in crate::server) struct Room {
     places: usize,
 }
 
-impl Room {
+impl DescriptorRoom {
     pub(in crate::server) fn new(max_children: Option<u32>) -> Self {
         let is_said = max_children.is_some();
         Self { is_said, left_out: 0, told: None, places: 0 }
@@ -227,7 +227,8 @@ impl Server {
         }
         let open =
             self.services.listeners.iter().filter(|(_, state)| state.listener.is_some()).count();
-        let in_use = open.saturating_add(OWN_LEAST).saturating_add(self.controlling.doors.len());
+        let in_use =
+            open.saturating_add(OWN_LEAST).saturating_add(self.controlling.listeners.len());
         let keeps = self.keeps_connections();
         let room = u32::try_from(self.facts.reserve.programs(in_use, keeps)).unwrap_or(u32::MAX);
         self.admission.set_max_children(room.min(self.facts.max_children).max(1));
@@ -253,7 +254,7 @@ impl Server {
 
     /// Whether there is room for a socket at this place.
     pub(in crate::server) fn has_place(&self, place: usize) -> bool {
-        let most = self.facts.reserve.sockets(self.controlling.doors.len());
+        let most = self.facts.reserve.sockets(self.controlling.listeners.len());
         // Each socket is asked about, so all of them are not looked at for each.
         let surely = place.saturating_add(self.manager.sockets.count()) < most;
         surely || place < most && place.saturating_add(self.held_behind(place)) < most

@@ -338,7 +338,7 @@ impl Server {
         let Admitted { service, permit, peer, peer_gid, facts, since } = admitted;
         let connection = Connection { socket, peer, peer_gid, fronted: facts.fronted.clone() };
         match action {
-            Action::Builtin(kind) => self.start_conversation(service, kind, connection, permit),
+            Action::Builtin(kind) => self.start_builtin(service, kind, connection, permit),
             Action::Relay(_) => self.start_relay(service, connection, permit),
             Action::Program(_) => {
                 let Connection { socket, peer, .. } = connection;

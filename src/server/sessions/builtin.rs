@@ -71,7 +71,7 @@ impl Server {
     /// Serves a connection that has been admitted. What it wants may be done at once
     /// (daytime): then nothing is registered at all, and the client has its answer and its
     /// end before anything is noted.
-    pub(in crate::server) fn start_conversation(
+    pub(in crate::server) fn start_builtin(
         &mut self,
         service: Key,
         kind: Builtin,
@@ -153,7 +153,7 @@ impl Server {
     }
 
     /// One turn of one conversation.
-    pub(in crate::server) fn converse(&mut self, key: Key) {
+    pub(in crate::server) fn serve_builtin(&mut self, key: Key) {
         let Some(builtin) = self.sessions.table.builtin(key) else { return };
         builtin.queued = false;
         // Whoever says a name has so long for all of it.

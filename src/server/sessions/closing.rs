@@ -88,7 +88,7 @@ fn keeps(service: &Service) -> bool {
 
 /// What is kept of a program that has ended.
 #[derive(Debug)]
-pub(in crate::server) struct Ended {
+pub(in crate::server) struct EndedProgram {
     pub(in crate::server) pid: i32,
     pub(in crate::server) kept: KeptConnection,
 }
@@ -96,7 +96,7 @@ pub(in crate::server) struct Ended {
 /// Programs that have ended, and what is kept of them.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Closing {
-    ended: Vec<Ended>,
+    ended: Vec<EndedProgram>,
     /// Clients that are on their way out, the longest there first ([banners](super::banners)).
     pub(in crate::server) dismissed: VecDeque<Key>,
     /// Whoever loses its parent comes to us.
@@ -129,7 +129,7 @@ impl Server {
     }
 
     /// A connection is to be closed in this turn, if that needs time and nobody has it.
-    pub(in crate::server) fn close_ended(&mut self, ended: Ended) {
+    pub(in crate::server) fn close_ended(&mut self, ended: EndedProgram) {
         if self.sessions.closing.adopts && ended.kept.would_lose() {
             self.sessions.closing.ended.push(ended);
         }

@@ -76,13 +76,13 @@ fn who_was_handed_over_first_is_handed_over_again() {
     OfSockets::note((0, 1), key(2));
     OfPipes::note(0, key(3));
     come_back::<HandedSession<Client, ProgramStage>>(&state.children);
-    come_back::<HandedSession<Client, BuiltinStage>>(&state.conversations);
+    come_back::<HandedSession<Client, BuiltinStage>>(&state.builtins);
     come_back::<HandedSession<Client, RelayStage>>(&state.relays);
     come_back::<HandedRemains<Remains>>(&state.remains);
     come_back::<StderrState>(&state.pipes);
     come_back::<BannerState>(&state.banners);
-    come_back::<PendingPeer>(&state.homing);
-    come_back::<ControlConnection>(&state.edges);
+    come_back::<PendingPeer>(&state.pending_peers);
+    come_back::<ControlConnection>(&state.control_connections);
     come_back::<Peers>(&[state.peers]);
 }
 
@@ -96,13 +96,13 @@ fn a_trial_refuses_what_it_does_not_understand() {
     assert!(examine(&state, &config).is_ok());
     let lists: [fn(&mut State) -> &mut Vec<Value>; 8] = [
         |state| &mut state.children,
-        |state| &mut state.conversations,
+        |state| &mut state.builtins,
         |state| &mut state.relays,
         |state| &mut state.remains,
         |state| &mut state.pipes,
-        |state| &mut state.edges,
+        |state| &mut state.control_connections,
         |state| &mut state.banners,
-        |state| &mut state.homing,
+        |state| &mut state.pending_peers,
     ];
     for list in lists {
         let mut state = state.clone();

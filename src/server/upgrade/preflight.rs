@@ -74,10 +74,10 @@ impl Server {
         if let Some(reason) = self.why_no_upgrade() {
             let error = reason.to_string();
             events::upgrade_refused(&error);
-            return self.tell_edge(key, answer::line(&RequestRefusal { error }));
+            return self.answer_connection(key, answer::line(&RequestRefusal { error }));
         }
-        if let Some(edge) = self.controlling.edges.get_mut(key) {
-            edge.stage = ControlStage::AwaitsUpgrade;
+        if let Some(connection) = self.controlling.connections.get_mut(key) {
+            connection.stage = ControlStage::AwaitsUpgrade;
         }
         events::upgrading(self.upgrading.image.path());
         if let Err(error) = self.begin_trial() {
@@ -95,7 +95,7 @@ impl Server {
     }
 
     fn begin_trial(&mut self) -> io::Result<()> {
-        let state = self.collect_state(None);
+        let state = self.save_state(None);
         let image = &self.upgrading.image;
         let trial = self.facts.reserve.with(|| image.try_out(snapshot::pack(&state)?))?;
         let deadline = self.reactor.now + PATIENCE;
@@ -209,7 +209,7 @@ impl Server {
         self.upgrading.began = Instant::now();
         let own = executable::open_own()?;
         sink::flush();
-        let state = self.collect_state(Some(own.as_raw_fd()));
+        let state = self.save_state(Some(own.as_raw_fd()));
         let parcel = snapshot::pack(&state)?;
         let kept = [own.as_raw_fd(), parcel.as_raw_fd()];
         let kept: Vec<RawFd> = state.descriptors.iter().copied().chain(kept).collect();

@@ -46,7 +46,7 @@ use super::places::{self, OfServices, OfSockets, Placed as _};
 use super::save::{HandedRemains, HandedSession};
 
 /// What has been taken over so far, by the places in the state.
-pub(in crate::server) struct Adoption {
+pub(in crate::server) struct Restoring {
     pub(in crate::server) services: Vec<Key>,
     /// Of the service manager's sockets that a service has: as handed over, and now.
     lent: HashMap<RawFd, RawFd>,
@@ -67,13 +67,13 @@ pub(crate) fn examine(state: &State, config: &Config) -> Result<(), UpgradeRefus
         return Err(UpgradeRefusal::WouldBeLost(held.service.label.clone()));
     }
     all_can_be::<HandedSession<Client, ProgramStage>>(&state.children)?;
-    all_can_be::<HandedSession<Client, BuiltinStage>>(&state.conversations)?;
+    all_can_be::<HandedSession<Client, BuiltinStage>>(&state.builtins)?;
     all_can_be::<HandedSession<Client, RelayStage>>(&state.relays)?;
     all_can_be::<HandedRemains<Remains>>(&state.remains)?;
     all_can_be::<StderrState>(&state.pipes)?;
     all_can_be::<BannerState>(&state.banners)?;
-    all_can_be::<PendingPeer>(&state.homing)?;
-    all_can_be::<ControlConnection>(&state.edges)?;
+    all_can_be::<PendingPeer>(&state.pending_peers)?;
+    all_can_be::<ControlConnection>(&state.control_connections)?;
     all_can_be::<Peers>(std::slice::from_ref(&state.peers))
 }
 
@@ -146,17 +146,17 @@ impl Server {
         self.reactor.now = Instant::now();
         let refused = parcel.refused().map(str::to_owned);
         let state = parcel.open_up();
-        call_ourselves(&state.program);
+        set_process_name(&state.program);
         let (from, began) = (state.version.clone(), state.began);
-        let mut taken = self.adoption();
-        let pid_file = state.pid_file.and_then(taken_or_said);
+        let mut taken = self.begin_restoring();
+        let pid_file = state.pid_file.and_then(take_or_log);
         sink::go_on_with(&state.log, state.log_dropped, state.log_untold);
-        self.recall(&state);
-        self.adopt_services(&state, &mut taken);
-        self.adopt_held(&state, &mut taken);
+        self.restore_server(&state);
+        self.restore_services(&state, &mut taken);
+        self.restore_stored_sockets(&state, &mut taken);
         let clients: Vec<u32> = state.services.iter().map(|it| it.clients.0).collect();
-        self.adopt_whoever_is_served(state, &mut taken);
-        self.count_clients_on(&clients, &taken);
+        self.restore_sessions(state, &mut taken);
+        self.restore_client_counts(&clients, &taken);
         for id in [taken.gone.0, taken.gone.1] {
             self.admission.retire(id);
         }
@@ -170,15 +170,15 @@ impl Server {
             self.reap_orphans();
         }
         let pause = self.reactor.now.saturating_duration_since(began.into());
-        self.say_upgraded(&from, refused.as_deref(), pause);
+        self.log_upgraded(&from, refused.as_deref(), pause);
         pid_file
     }
 
-    fn adoption(&mut self) -> Adoption {
+    fn begin_restoring(&mut self) -> Restoring {
         let limits = || Limits::new(&Attributes::default(), false);
         let programs = self.admission.add(limits());
         let own = self.admission.add(limits().for_builtin(true));
-        Adoption {
+        Restoring {
             services: Vec::new(),
             lent: HashMap::new(),
             groups: HashMap::new(),
@@ -187,7 +187,7 @@ impl Server {
     }
 
     /// What concerns the server as a whole.
-    fn recall(&mut self, state: &State) {
+    fn restore_server(&mut self, state: &State) {
         self.upgrading.image = Image::handed_over(&state.program, &state.arguments);
         self.facts.server.nofile = state.nofile;
         self.life.born = (state.born.0, state.born.1.into());
@@ -198,7 +198,7 @@ impl Server {
         let failures = state.failures.iter().filter_map(|(pid, stage, errno)| {
             Some((*pid, Failure { stage: Stage::from_number(*stage)?, errno: *errno }))
         });
-        let reader = state.failure_pipe.and_then(taken_or_said);
+        let reader = state.failure_pipe.and_then(take_or_log);
         self.programs.spawner.take_over(failures, reader);
         let path = |text: &OsString| PathBuf::from(text);
         let state::SavedCgroups { base, own, lingering } = &state.groups;
@@ -208,7 +208,7 @@ impl Server {
         self.sessions.peers = read(state.peers.clone()).unwrap_or_default();
     }
 
-    fn adopt_services(&mut self, state: &State, taken: &mut Adoption) {
+    fn restore_services(&mut self, state: &State, taken: &mut Restoring) {
         for (handed, place) in state.services.iter().zip(0..) {
             let service = Rc::new(stub(handed));
             let limits = Limits::new(&service.attributes, service.wait);
@@ -235,7 +235,7 @@ impl Server {
             });
             self.services.entries.define(key, None, &service);
             let sockets = handed.sockets.iter();
-            let sockets = sockets.map(|it| self.adopt_socket(key, it, &state.held, taken));
+            let sockets = sockets.map(|it| self.restore_listener(key, it, &state.held, taken));
             let sockets: Vec<Key> = sockets.collect();
             if let Some(state) = self.services.all.get_mut(key) {
                 state.listeners.clone_from(&sockets);
@@ -256,7 +256,7 @@ impl Server {
         Prepared::new(service, program, &self.facts.server, confinement).ok().map(Rc::new)
     }
 
-    pub(super) fn find_group(&self, path: &OsStr, taken: &mut Adoption) -> Option<Rc<Cgroup>> {
+    pub(super) fn find_group(&self, path: &OsStr, taken: &mut Restoring) -> Option<Rc<Cgroup>> {
         if let Some(known) = taken.groups.get(path) {
             return Some(Rc::clone(known));
         }
@@ -272,13 +272,13 @@ impl Server {
         }
     }
 
-    fn adopt_held(&mut self, state: &State, taken: &mut Adoption) {
+    fn restore_stored_sockets(&mut self, state: &State, taken: &mut Restoring) {
         self.manager.watchdog = state.watchdog;
         for held in &state.held {
             let state::SavedStoredSocket { about, descriptor, lent } = held.clone();
             let place = match lent {
                 true => taken.lent.get(&descriptor).copied().map(Err),
-                false => taken_or_said(descriptor).map(Ok),
+                false => take_or_log(descriptor).map(Ok),
             };
             if let Some(place) = place {
                 self.manager.sockets.restore(about, place);
@@ -286,21 +286,21 @@ impl Server {
         }
     }
 
-    fn adopt_socket(
+    fn restore_listener(
         &mut self,
         owner: Key,
         handed: &state::SavedSocket,
         held: &[state::SavedStoredSocket],
-        taken: &mut Adoption,
+        taken: &mut Restoring,
     ) -> Key {
         let key = self.new_listener(owner, handed.spec.clone());
         let open = handed.open.as_ref();
         let listener = open.and_then(|open| {
             let number = open.descriptor;
             match held.iter().find(|held| held.lent && held.descriptor == number) {
-                None => adopted_listener(open, &handed.spec),
+                None => listener_of(open, &handed.spec),
                 Some(held) => {
-                    let descriptor = taken_or_said(number)?;
+                    let descriptor = take_or_log(number)?;
                     taken.lent.insert(number, descriptor.as_raw_fd());
                     let SocketSpec { endpoint, socket_type, .. } = &held.about.spec;
                     let listener = Listener::adopt(descriptor, endpoint, *socket_type);
@@ -347,7 +347,7 @@ impl Server {
     }
 
     /// Goes on from so many clients, whoever of them is still here.
-    fn count_clients_on(&mut self, clients: &[u32], taken: &Adoption) {
+    fn restore_client_counts(&mut self, clients: &[u32], taken: &Restoring) {
         for (key, clients) in taken.services.iter().zip(clients) {
             if let Some(state) = self.services.all.get(*key) {
                 self.admission.set_clients(state.admission, *clients);
@@ -368,7 +368,7 @@ impl Server {
         self.sessions.table.each(|it| renew(it.client.service, &mut it.client.label));
     }
 
-    fn say_upgraded(&mut self, from: &str, refused: Option<&str>, pause: std::time::Duration) {
+    fn log_upgraded(&mut self, from: &str, refused: Option<&str>, pause: std::time::Duration) {
         let version = env!("CARGO_PKG_VERSION");
         let words = match refused {
             Some(reason) => {
@@ -387,7 +387,7 @@ impl Server {
 
 /// A program that was executed by its descriptor is called by that in ps(1), and one that was
 /// reached through a link (`inetd`, where update-inetd looks for it) by where that leads.
-fn call_ourselves(program: &OsStr) {
+fn set_process_name(program: &OsStr) {
     let own = std::env::args_os().next().filter(|own| !own.is_empty());
     if let Some(name) = Path::new(own.as_deref().unwrap_or(program)).file_name() {
         // For people to read, and nothing else.
@@ -407,7 +407,7 @@ fn remove_held(loading: &mut Loading) {
 }
 
 /// A descriptor of the state; without it whatever needs it is lost, which is said.
-pub(super) fn taken_or_said(number: RawFd) -> Option<OwnedFd> {
+pub(super) fn take_or_log(number: RawFd) -> Option<OwnedFd> {
     handed::take(number).inspect_err(|error| events::trouble("upgrade", "fcntl", error)).ok()
 }
 
@@ -417,8 +417,8 @@ pub(super) fn read<T: DeserializeOwned>(handed: Value) -> Option<T> {
     read.inspect_err(|error| events::trouble("upgrade", "state", error)).ok()
 }
 
-pub(super) fn adopted_listener(open: &state::Open, spec: &SocketSpec) -> Option<Listener> {
-    let descriptor = taken_or_said(open.descriptor)?;
+pub(super) fn listener_of(open: &state::Open, spec: &SocketSpec) -> Option<Listener> {
+    let descriptor = take_or_log(open.descriptor)?;
     Some(with_sharing(Listener::taken_over(descriptor, spec, open.identity), open))
 }
 

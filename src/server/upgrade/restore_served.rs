@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::places::{OfPipes, OfSockets, Placed as _};
-use super::restore::{Adoption, adopted_listener, read, taken_or_said};
+use super::restore::{Restoring, listener_of, read, take_or_log};
 use super::save::{HandedRemains, HandedSession};
 use crate::admission::Source;
 use crate::builtin::relay::Side;
@@ -33,14 +33,14 @@ use crate::spawn::sandbox::cgroup::Cgroup;
 use crate::upgrade::state::{self, State};
 
 impl Server {
-    pub(super) fn adopt_whoever_is_served(&mut self, state: State, taken: &mut Adoption) {
+    pub(super) fn restore_sessions(&mut self, state: State, taken: &mut Restoring) {
         for (pipe, place) in state.pipes.into_iter().zip(0..) {
-            self.adopt_pipe(pipe, place);
+            self.restore_stderr(pipe, place);
         }
         let lingering = state.lingering.into_iter();
         self.programs.orphan_pipes.extend(lingering.filter_map(OfPipes::key));
         for child in state.children {
-            self.adopt_child(child, taken);
+            self.restore_program(child, taken);
         }
         let remains = state.remains.into_iter().filter_map(read::<HandedRemains<Remains>>);
         let mut remains: HashMap<i32, Remains> = remains.map(|it| (it.pid, it.remains)).collect();
@@ -48,27 +48,27 @@ impl Server {
             let remains = remains.remove(&pid).map(Box::new);
             self.keep_group(DoomedGroup { pid, due: due.into(), remains });
         }
-        for conversation in state.conversations {
-            self.adopt_conversation(conversation, taken);
+        for conversation in state.builtins {
+            self.restore_builtin(conversation, taken);
         }
         for relay in state.relays {
-            self.adopt_relay(relay, taken);
+            self.restore_relay(relay, taken);
         }
         for banner in state.banners.into_iter().filter_map(read) {
-            self.adopt_banner(banner);
+            self.restore_banner(banner);
         }
-        for homing in state.homing.into_iter().filter_map(read) {
-            self.adopt_homing(homing);
+        for pending in state.pending_peers.into_iter().filter_map(read) {
+            self.restore_pending_peer(pending);
         }
         self.keep_earlier_workers(state.front_workers);
         for newcomer in state.newcomers {
-            self.adopt_newcomer(&newcomer);
+            self.restore_newcomer(&newcomer);
         }
-        for door in state.doors {
-            self.adopt_door(&door);
+        for state in state.control_listeners {
+            self.restore_control_listener(&state);
         }
-        for edge in state.edges.into_iter().filter_map(read) {
-            let _ = self.watch_edge(edge);
+        for connection in state.control_connections.into_iter().filter_map(read) {
+            let _ = self.watch_control_connection(connection);
         }
     }
 
@@ -82,7 +82,7 @@ impl Server {
         }
     }
 
-    fn adopt_pipe(&mut self, pipe: Value, place: usize) {
+    fn restore_stderr(&mut self, pipe: Value, place: usize) {
         let Some(pipe) = read(pipe) else { return };
         let key = self.programs.stderr.insert(pipe);
         OfPipes::note(place, key);
@@ -91,11 +91,11 @@ impl Server {
 
     /// Somebody who is served, counted as before, by the service if that is one of the same
     /// kind.
-    fn session_again<S>(
+    fn restore_session<S>(
         &mut self,
         handed: Value,
         program: bool,
-        taken: &mut Adoption,
+        taken: &mut Restoring,
     ) -> Option<(Client, S, Option<Rc<Cgroup>>)>
     where
         S: DeserializeOwned,
@@ -111,8 +111,10 @@ impl Server {
         Some((client, stage, group))
     }
 
-    fn adopt_child(&mut self, handed: Value, taken: &mut Adoption) {
-        let Some((client, child, group)) = self.session_again(handed, true, taken) else { return };
+    fn restore_program(&mut self, handed: Value, taken: &mut Restoring) {
+        let Some((client, child, group)) = self.restore_session(handed, true, taken) else {
+            return;
+        };
         let child = ProgramStage { group, ..child };
         let (pid, listener) = (child.pid, child.listener);
         let key = self.keep_program(client, child);
@@ -126,14 +128,14 @@ impl Server {
         }
     }
 
-    fn adopt_conversation(&mut self, handed: Value, taken: &mut Adoption) {
-        if let Some((client, builtin, _)) = self.session_again(handed, false, taken) {
+    fn restore_builtin(&mut self, handed: Value, taken: &mut Restoring) {
+        if let Some((client, builtin, _)) = self.restore_session(handed, false, taken) {
             self.watch_builtin(client, builtin, false);
         }
     }
 
-    fn adopt_relay(&mut self, handed: Value, taken: &mut Adoption) {
-        let session = self.session_again::<RelayStage>(handed, false, taken);
+    fn restore_relay(&mut self, handed: Value, taken: &mut Restoring) {
+        let session = self.restore_session::<RelayStage>(handed, false, taken);
         let Some((client, relay, _)) = session else { return };
         let (still, has_target) = (relay.still, relay.target.is_some());
         let due = relay.dial.as_ref().map(|dial| dial.due);
@@ -149,7 +151,7 @@ impl Server {
         }
     }
 
-    fn adopt_banner(&mut self, mut banner: BannerState) {
+    fn restore_banner(&mut self, mut banner: BannerState) {
         if let AfterBanner::Serve(admitted) = &mut banner.then {
             // Of a service that is no more nobody is served.
             let Some(state) = self.services.all.get(admitted.service) else { return };
@@ -159,20 +161,20 @@ impl Server {
         self.keep_telling(banner);
     }
 
-    fn adopt_homing(&mut self, mut homing: PendingPeer) {
-        let Some((listener, state)) = self.services.of(homing.listener) else { return };
+    fn restore_pending_peer(&mut self, mut pending: PendingPeer) {
+        let Some((listener, state)) = self.services.of(pending.listener) else { return };
         let (owner, id) = (listener.service, state.admission);
-        let source = homing.flow.peer.ip().into();
-        homing.owner = owner;
-        homing.permit = self.admission.restore(self.reactor.now, id, source);
-        self.look_again(homing);
+        let source = pending.flow.peer.ip().into();
+        pending.owner = owner;
+        pending.permit = self.admission.restore(self.reactor.now, id, source);
+        self.look_again(pending);
     }
 
     /// All that he has said is read again.
-    fn adopt_newcomer(&mut self, handed: &state::SavedNewcomer) {
+    fn restore_newcomer(&mut self, handed: &state::SavedNewcomer) {
         let Some(listener) = OfSockets::key(handed.socket) else { return };
         let state::SavedNewcomer { descriptor, peer, peer_gid, due, .. } = *handed;
-        let Some(socket) = taken_or_said(descriptor) else { return };
+        let Some(socket) = take_or_log(descriptor) else { return };
         // Who has come through what stands in front waits for nothing but a place.
         let stage = match handed.through {
             Some(_) => NewcomerStage::Place(Box::new(Header { length: 0, named: None })),
@@ -189,10 +191,10 @@ impl Server {
         });
     }
 
-    fn adopt_door(&mut self, handed: &state::SavedControlListener) {
-        let Some(listener) = adopted_listener(&handed.open, &handed.spec) else { return };
+    fn restore_control_listener(&mut self, handed: &state::SavedControlListener) {
+        let Some(listener) = listener_of(&handed.open, &handed.spec) else { return };
         let place = listener.address().to_string();
-        if let Err(error) = self.open_door(listener, handed.kind) {
+        if let Err(error) = self.open_control_listener(listener, handed.kind) {
             events::trouble(&place, "epoll_ctl", &error);
         }
     }

@@ -57,16 +57,16 @@ struct HandedSessions {
 
 impl Server {
     /// Collects the state; `image` is the number of the program that runs, to go back to.
-    pub(super) fn collect_state(&mut self, image: Option<RawFd>) -> State {
+    pub(super) fn save_state(&mut self, image: Option<RawFd>) -> State {
         self.make_answers_whole();
         self.note_places();
         let _ = handed::written();
-        let sessions = self.hand_over_sessions();
+        let sessions = self.save_sessions();
         let failures = self.programs.spawner.failures();
         let failures = failures.map(|(pid, it)| (pid, it.stage as u32, it.errno)).collect();
         let sink::Unwritten { log, dropped, untold } = sink::unwritten();
         let services = self.services.order.iter().filter_map(|key| self.services.all.get(*key));
-        let services = services.map(|state| self.hand_over_service(state)).collect();
+        let services = services.map(|state| self.save_service(state)).collect();
         let (programs, newcomers) = (&self.programs, &self.sessions.newcomers.all);
         let pending = &self.sessions.pending_peers;
         let lingering = programs.orphan_pipes.iter().filter_map(|key| OfPipes::place(*key));
@@ -95,22 +95,22 @@ impl Server {
             leftovers: doomed.iter().map(|(_, it)| (it.pid, it.due.into())).collect(),
             remains: doomed.iter().filter_map(|(_, it)| remains(it)).collect(),
             lingering: lingering.collect(),
-            groups: self.hand_over_groups(),
+            groups: self.save_cgroups(),
             pipes: programs.stderr.iter().map(|(_, it)| value(it)).collect(),
             children: sessions.programs,
-            conversations: sessions.builtins,
+            builtins: sessions.builtins,
             relays: sessions.relays,
             banners: self.sessions.banners.iter().map(|(_, it)| value(it)).collect(),
-            homing: pending.iter().map(|(_, it)| value(it)).collect(),
+            pending_peers: pending.iter().map(|(_, it)| value(it)).collect(),
             newcomers: newcomers.iter().filter_map(|(_, it)| newcomer(it)).collect(),
             front_workers: self.sessions.workers.pids(),
             peers: value(&self.sessions.peers),
-            held: self.hand_over_held(),
+            held: self.save_stored_sockets(),
             last_here: Some(self.life.idle_exit.last.into()),
             watchdog: self.manager.watchdog,
             names: self.services.naming.known().clone(),
-            doors: self.hand_over_doors(),
-            edges: self.hand_over_edges(),
+            control_listeners: self.save_control_listeners(),
+            control_connections: self.save_control_connections(),
             descriptors: Vec::new(),
         };
         places::forget();
@@ -132,7 +132,7 @@ impl Server {
         }
     }
 
-    fn hand_over_sessions(&self) -> HandedSessions {
+    fn save_sessions(&self) -> HandedSessions {
         let mut all = HandedSessions::default();
         for (_, Session { client, stage }) in self.sessions.table.iter() {
             let group = None;
@@ -152,7 +152,7 @@ impl Server {
         all
     }
 
-    fn hand_over_service(&self, state: &ServiceState) -> state::SavedService {
+    fn save_service(&self, state: &ServiceState) -> state::SavedService {
         let group = state.prepared.as_ref().and_then(|prepared| prepared.group());
         let listeners = state.listeners.iter().filter_map(|key| self.services.listeners.get(*key));
         state::SavedService {
@@ -173,14 +173,14 @@ impl Server {
         }
     }
 
-    fn hand_over_groups(&self) -> state::SavedCgroups {
+    fn save_cgroups(&self) -> state::SavedCgroups {
         let (base, own, lingering) = self.programs.cgroups.known();
         let text = |path: &Path| path.as_os_str().to_owned();
         let lingering = lingering.iter().map(|path| text(path)).collect();
         state::SavedCgroups { base: base.map(text), own: own.map(text), lingering }
     }
 
-    fn hand_over_held(&self) -> Vec<state::SavedStoredSocket> {
+    fn save_stored_sockets(&self) -> Vec<state::SavedStoredSocket> {
         let held = self.manager.sockets.held().map(|(about, descriptor, lent)| {
             if !lent {
                 handed::number(&descriptor);
@@ -190,27 +190,28 @@ impl Server {
         held.collect()
     }
 
-    fn hand_over_doors(&self) -> Vec<state::SavedControlListener> {
-        let doors = self.controlling.doors.iter().map(|(_, door)| {
-            let endpoint = match (door.listener.path(), door.listener.address()) {
+    fn save_control_listeners(&self) -> Vec<state::SavedControlListener> {
+        let control_listeners = self.controlling.listeners.iter().map(|(_, state)| {
+            let endpoint = match (state.listener.path(), state.listener.address()) {
                 (Some(path), _) => Endpoint::Unix(path.path().to_owned()),
                 (None, Bound::Inet(address)) => Endpoint::Inet(*address),
                 (None, Bound::Unix(path)) => Endpoint::Unix(path.into()),
                 (None, Bound::Vsock(address)) => Endpoint::Vsock(*address),
             };
             let spec = SocketSpec { socket_type: SocketType::Stream, endpoint, device: None };
-            state::SavedControlListener { spec, open: open(&door.listener), kind: door.kind }
+            state::SavedControlListener { spec, open: open(&state.listener), kind: state.kind }
         });
-        doors.collect()
+        control_listeners.collect()
     }
 
-    fn hand_over_edges(&self) -> Vec<Value> {
+    fn save_control_connections(&self) -> Vec<Value> {
         // There is no upgrade while the others wait.
         let goes_on = |stage| {
             matches!(stage, ControlStage::Asking | ControlStage::AwaitsUpgrade | ControlStage::Told)
         };
-        let edges = self.controlling.edges.iter().filter(|(_, edge)| goes_on(edge.stage));
-        edges.map(|(_, edge)| value(edge)).collect()
+        let control_connections =
+            self.controlling.connections.iter().filter(|(_, connection)| goes_on(connection.stage));
+        control_connections.map(|(_, connection)| value(connection)).collect()
     }
 }
 

@@ -12,7 +12,7 @@ const MAGIC: &[u8] = b"TZif";
 const FURTHEST: i32 = 93_600;
 
 /// The counts of a header: how much of each kind the block after it has.
-struct Header {
+struct TzifHeader {
     version: u8,
     utc_marks: usize,
     standard_marks: usize,
@@ -63,12 +63,12 @@ impl<'a> TzifReader<'a> {
             .ok_or(ZoneError::Malformed("impossible count"))
     }
 
-    fn header(&mut self) -> Result<Header, ZoneError> {
+    fn header(&mut self) -> Result<TzifHeader, ZoneError> {
         if self.take(MAGIC.len())? != MAGIC {
             return Err(ZoneError::Malformed("not a TZif file"));
         }
         let version = self.take(16)?.first().copied().unwrap_or(0);
-        Ok(Header {
+        Ok(TzifHeader {
             version,
             utc_marks: self.count()?,
             standard_marks: self.count()?,
@@ -80,7 +80,7 @@ impl<'a> TzifReader<'a> {
     }
 
     /// The data block after a header, its instants `width` bytes wide.
-    fn block(&mut self, header: &Header, width: usize) -> Result<Zone, ZoneError> {
+    fn block(&mut self, header: &TzifHeader, width: usize) -> Result<Zone, ZoneError> {
         let instants = self.records(header.transitions, width)?;
         let indices = self.take(header.transitions)?;
         let kinds = self.records(header.kinds, 6)?;
@@ -106,14 +106,14 @@ impl<'a> TzifReader<'a> {
         })
     }
 
-    fn skip_block(&mut self, header: &Header, width: usize) -> Result<(), ZoneError> {
+    fn skip_block(&mut self, header: &TzifHeader, width: usize) -> Result<(), ZoneError> {
         self.records(header.transitions, width + 1)?;
         self.records(header.kinds, 6)?;
         self.skip_tail(header, width)
     }
 
     /// What the offsets can do without: names, leap seconds, the two kinds of marks.
-    fn skip_tail(&mut self, header: &Header, width: usize) -> Result<(), ZoneError> {
+    fn skip_tail(&mut self, header: &TzifHeader, width: usize) -> Result<(), ZoneError> {
         self.take(header.names)?;
         self.records(header.leaps, width + 4)?;
         self.take(header.standard_marks)?;
