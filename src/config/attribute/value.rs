@@ -159,7 +159,13 @@ impl Value<'_> {
             return Ok(*choice);
         }
         let names = || choices.iter().map(|(name, _)| *name);
-        let help = match nearest(&word.text, names()) {
+        let same = match word.text.to_ascii_lowercase().as_str() {
+            "on" | "true" | "1" | "enable" | "enabled" => Some("yes"),
+            "off" | "false" | "0" | "disable" | "disabled" => Some("no"),
+            _ => None,
+        };
+        let same = same.filter(|same| names().any(|name| name == *same));
+        let help = match same.or_else(|| nearest(&word.text, names())) {
             Some(name) => format!("did you mean `{name}`?"),
             None => format!("there are {}", listed(names())),
         };

@@ -31,6 +31,7 @@ mod virtual_socket;
 use std::path::PathBuf;
 
 use super::attribute::Draft;
+use super::attribute::value::Operator;
 use super::diagnostic::Span;
 use super::diagnostic::report::Report;
 use super::facts::Lookup;
@@ -197,7 +198,8 @@ impl Resolver<'_> {
         for (index, setting) in own.iter().enumerate() {
             let earlier = own.iter().take(index);
             let same = |other: &&&Setting| {
-                !setting.attribute.list && other.attribute.name == setting.attribute.name
+                let replaces = !setting.attribute.list || setting.operator == Operator::Set;
+                replaces && other.attribute.name == setting.attribute.name
             };
             if let Some(first) = earlier.clone().find(same) {
                 self.report
@@ -206,7 +208,10 @@ impl Resolver<'_> {
                         format!("`{}` is said twice: this one counts", setting.name.text),
                     )
                     .related(first.name.span.clone(), "said here before")
-                    .help("take one of them away");
+                    .help(match setting.attribute.list {
+                        true => "write `+=` for more; else take one of them away",
+                        false => "take one of them away",
+                    });
             }
         }
         draft

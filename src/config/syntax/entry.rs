@@ -210,6 +210,12 @@ pub(crate) fn indented(
     Indented::Setting(Setting { attribute, name: word, operator, values, place })
 }
 
+/// The name of the attribute that a line sets, or was to set.
+pub(super) fn set_by(line: &str) -> Option<&str> {
+    let (name, ..) = parts(line)?;
+    (attribute::find(name).is_some() || attribute::narrows(name)).then_some(name)
+}
+
 /// The name, the operator, and where the value starts.
 fn parts(text: &str) -> Option<(&str, Operator, usize)> {
     let letters = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::address::addresses;
 use super::dialect::Dialect;
-use super::entry::{Entry, Indented, Setting, indented};
+use super::entry::{Entry, Indented, Setting, indented, set_by};
 use super::line;
 use super::netbsd;
 use super::xinetd::{self, ServiceOrigin};
@@ -106,17 +106,26 @@ impl Reader<'_> {
 
     fn lines(&mut self, file: &File, path: &Path, mut context: Context) {
         let mut above = Above::Nothing;
+        // The number of a line between that is an entry no more.
+        let mut taken_out = None;
         let mut index = 0;
         while let Some(line) = file.lines.get(index) {
             index += 1;
             let text = file.text(line.range.clone());
             if is_comment(text) {
+                if line::is_entry_taken_out(text) {
+                    taken_out = Some(line.number);
+                }
                 continue;
             }
             let (before, mark) = (self.report.errors(), self.report.mark());
             let goes_on = text.starts_with(is_blank);
+            let over = taken_out.take();
             if goes_on {
                 self.indented(file, line, above, &mut context);
+                self.warn_of_gap(file, line, above, over);
+            } else if let Some(name) = set_by(text) {
+                self.not_indented(file, line, name);
             } else if text.starts_with('.') {
                 above = self.directive(file, line, path, &mut context);
             } else if let Some((head, lines)) = xinetd::block_at(file, index - 1) {
@@ -219,12 +228,40 @@ impl Reader<'_> {
                     .help("write `name = value`");
             }
             Indented::Words(words) => {
-                line::warn_of_argument_line(&words, &place, self.report);
+                line::judge_argument_line(&words, &place, self.report);
                 if let (Above::Entry, Some(entry)) = (above, self.entries.last_mut()) {
                     entry.arguments.extend(words);
                 }
             }
         }
+    }
+
+    /// An attribute at the start of a line: what it was to narrow is not served.
+    fn not_indented(&mut self, file: &File, line: &Line, name: &str) {
+        let start = line.range.start;
+        self.report
+            .error(
+                &file.span(start..start + name.len()),
+                format!("`{name}` is not indented: the line does not belong to the entry above it"),
+            )
+            .help("put blanks in front of it");
+    }
+
+    /// An entry was taken out, and perhaps not the lines that belong to it.
+    fn warn_of_gap(&mut self, file: &File, line: &Line, above: Above, over: Option<u32>) {
+        let (Some(comment), Above::Entry, Some(entry)) = (over, above, self.entries.last()) else {
+            return;
+        };
+        let text = file.text(line.range.clone());
+        let start = line.range.start + text.len() - text.trim_start_matches(is_blank).len();
+        let end = line.range.start + text.trim_end_matches(is_blank).len();
+        let message = format!(
+            "this belongs to the entry in line {}, over the comment in line {comment}",
+            entry.origin.line
+        );
+        self.report
+            .warning(&file.span(start..end), message)
+            .help("if it is the comment's, make it a comment, too; else put it above that");
     }
 
     fn setting(&mut self, setting: Setting, above: Above, context: &mut Context) {

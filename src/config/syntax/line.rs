@@ -5,6 +5,7 @@ use super::inetd::Context;
 use crate::config::attribute;
 use crate::config::diagnostic::Span;
 use crate::config::diagnostic::report::Report;
+use crate::config::diagnostic::suggest::nearest;
 use crate::config::model::Origin;
 use crate::config::text::words::{Word, quote};
 
@@ -158,8 +159,9 @@ pub(super) fn warn_of_comment(words: &[Word], report: &mut Report) {
     );
 }
 
-/// Indented words that were probably not meant as arguments.
-pub(super) fn warn_of_argument_line(words: &[Word], place: &Span, report: &mut Report) {
+/// Indented words that were probably not meant as arguments: an error where something would be
+/// open that was to be narrowed.
+pub(super) fn judge_argument_line(words: &[Word], place: &Span, report: &mut Report) {
     warn_of_comment(words, report);
     let text = |index: usize| words.get(index).map_or("", |word| word.text.as_str());
     let waits = matches!(head(text(3)), "wait" | "nowait");
@@ -169,16 +171,52 @@ pub(super) fn warn_of_argument_line(words: &[Word], place: &Span, report: &mut R
             .help("take the blanks away at its start to make it an entry of its own");
         return;
     }
-    let Some(first) = words.first() else { return };
-    if let (Some(attribute), false) = (attribute::find(&first.text), first.quoted) {
-        let value: Vec<&str> = words.iter().skip(1).map(|word| word.text.as_str()).collect();
-        report
-            .warning(&first.span, format!("`{}` without `=` is read as an argument", first.text))
-            .help(format!(
-                "write `{} = {}` for the attribute, or '{}' for the argument",
-                first.text,
-                if value.is_empty() { attribute.default.to_owned() } else { value.join(" ") },
-                first.text
-            ));
+    let Some((first, name, value)) = meant_as_attribute(words) else { return };
+    let message = format!("`{}` without `=` is read as an argument", first.text);
+    let value: Vec<&str> = value.iter().map(|word| word.text.as_str()).collect();
+    let default = attribute::find(name).map_or("…", |found| found.default);
+    let help = format!(
+        "write `{name} = {}` for the attribute, or '{}' for the argument",
+        if value.is_empty() { default.to_owned() } else { value.join(" ") },
+        first.text
+    );
+    if attribute::narrows(name) {
+        report.error(&first.span, message).help(help);
+    } else {
+        report.warning(&first.span, message).help(help);
     }
+}
+
+/// The first word of a line, the attribute that it seems to name, and the value behind it. A
+/// wrong name counts where a sign of another language stands behind it, or where it has the
+/// look of one.
+fn meant_as_attribute(words: &[Word]) -> Option<(&Word, &str, &[Word])> {
+    const SIGNS: [&str; 5] = ["=", "+=", "-=", ":", ":="];
+    let mut words = words;
+    if let [dash, rest @ ..] = words
+        && !rest.is_empty()
+        && matches!(dash.text.as_str(), "-" | "*")
+    {
+        words = rest;
+    }
+    let (first, mut value) = words.split_first().filter(|(first, _)| !first.quoted)?;
+    let bare = first.text.trim_end_matches('=').trim_end_matches(':');
+    let mut signed = bare.len() < first.text.len();
+    if let [sign, rest @ ..] = value
+        && SIGNS.contains(&sign.text.as_str())
+    {
+        (signed, value) = (true, rest);
+    }
+    if attribute::find(bare).is_some() {
+        return Some((first, bare, value));
+    }
+    let alike = nearest(bare, attribute::names()).filter(|_| signed || bare.contains('_'));
+    alike.filter(|_| bare.len() > 2).map(|name| (first, name, value))
+}
+
+/// Whether a comment is an entry that somebody does not want now.
+pub(super) fn is_entry_taken_out(comment: &str) -> bool {
+    let mut words = comment.trim_start_matches('#').split_ascii_whitespace().skip(1);
+    let (kind, waits) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
+    TYPES.contains(&head(kind)) && matches!(head(waits), "wait" | "nowait")
 }

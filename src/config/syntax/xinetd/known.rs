@@ -115,10 +115,13 @@ pub(super) fn words_of(name: &str) -> Option<usize> {
     counted.then_some(if matches!(name, "redirect" | "cps") { 2 } else { 1 })
 }
 
-/// Whether an attribute, or the one that a misspelt name is near to, says who may connect.
+/// Whether an attribute, or the one that a misspelt name is near to, says who may connect, or
+/// narrows something that xinetd cannot.
 pub(super) fn says_who(name: &str) -> bool {
     const WHO: [&str; 3] = ["only_from", "no_access", "access_times"];
-    WHO.contains(&name) || nearest(name, all_names()).is_some_and(|near| WHO.contains(&near))
+    let is_xinetds = |name: &str| KNOWN.iter().any(|known| known.name == name);
+    let narrows = |name| WHO.contains(&name) || (!is_xinetds(name) && attribute::narrows(name));
+    WHO.contains(&name) || nearest(name, all_names()).is_some_and(narrows)
 }
 
 fn all_names() -> impl Iterator<Item = &'static str> {
