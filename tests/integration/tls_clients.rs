@@ -194,6 +194,42 @@ fn openssl_resumes_as_often_as_it_likes() {
     }
 }
 
+/// A session from elsewhere, or from before, is none: it was not asked who that client is.
+#[test]
+fn nobody_resumes_past_the_certificates_that_are_asked_for() {
+    let Some(folder) = folder(&[]) else { return };
+    make_certificate(&folder, "ca", "DNS:ca", "90");
+    make_certificate_by(&folder, "ca", "alice", "/CN=Alice");
+    let port = free_port();
+    let authority = format!("tls_ca = {}", folder.name("ca.pem"));
+    let open = line(&folder, port, ENV, &[]);
+    let asking = line(&folder, port, ENV, &["tls_client = require", &authority]);
+    let elsewhere = asking.replace("127.0.0.1", "127.0.0.2");
+    let daemon = Setup::new().start_in(folder, &(open + &elsewhere));
+    let said = |host: &str, version: &str, more: &[&str]| {
+        let at = format!("{host}:{port}");
+        let words = ["openssl", "s_client", "-ign_eof", version, "-connect", &at];
+        said_by(&daemon, &[&words[..], more].concat(), "")
+    };
+    let versions = ["-tls1_3", "-tls1_2"];
+    for version in versions {
+        assert!(said("127.0.0.1", version, &["-sess_out", &version[1..]]).contains("PROTO=SSL"));
+        let past = said("127.0.0.2", version, &["-sess_in", &version[1..]]);
+        assert!(!past.contains("PROTO=SSL") && !past.contains("Reused"), "{past}");
+        let shows = ["-cert", "alice.pem", "-key", "alice.key", "-sess_out", "alices"];
+        assert!(said("127.0.0.2", version, &shows).contains("SSL_CLIENT_S_DN=CN=Alice"));
+        // Whether he is somebody still is to be seen each time.
+        if daemon.folder.at("alices").exists() {
+            assert!(!said("127.0.0.2", version, &["-sess_in", "alices"]).contains("PROTO=SSL"));
+        }
+    }
+    let _ = daemon.reload(&(asking + &elsewhere));
+    for version in versions {
+        let past = said("127.0.0.1", version, &["-sess_in", &version[1..]]);
+        assert!(!past.contains("PROTO=SSL") && !past.contains("Reused"), "{past}");
+    }
+}
+
 #[test]
 fn what_is_not_offered_is_refused() {
     let Some(folder) = folder(&[]) else { return };

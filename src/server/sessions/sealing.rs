@@ -6,6 +6,7 @@
 //! Tickets are sealed with keys of the server's making, one set for each service, which all of
 //! its workers have: whoever resumes may come to any of them, and to no other service. New ones
 //! are made from time to time, and the one before is still taken; a reload changes nothing.
+//! Where clients show certificates there are none: each shows its own each time.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -32,7 +33,7 @@ use crate::sys::sealed_memory::{memory_file, seal};
 /// Keys of tickets are used for new ones so long, and taken as long again.
 const FRESH: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// The keys of tickets, by the names of services.
+/// The keys of tickets, by services and where those are.
 #[derive(Debug, Default)]
 pub(in crate::server) struct TicketKeys {
     of_services: HashMap<String, Vec<(TicketKey, Instant)>>,
@@ -80,8 +81,10 @@ impl Server {
         let attributes = &service.attributes.front;
         let user = attributes.front_user.ok_or_else(|| io::Error::other("no user for it"))?;
         let mut tickets = Vec::new();
-        if attributes.has_tls() {
-            tickets = self.sessions.tickets.of(&service.label, self.reactor.now)?;
+        // Who resumes shows no certificate: what was asked of the client then, and who is
+        // trusted now, may be something else.
+        if attributes.has_tls() && attributes.tls_client == TlsClient::No {
+            tickets = self.sessions.tickets.of(&owner_of_tickets(service), self.reactor.now)?;
             self.expect_old_tickets();
         }
         let authorities = attributes.tls_ca.as_ref().map(|it| it.certificates.clone());
@@ -156,6 +159,11 @@ impl Server {
             }
         }
     }
+}
+
+/// A service, among others with the same port.
+fn owner_of_tickets(service: &Service) -> String {
+    format!("{} {:?}", service.label, service.sockets)
 }
 
 /// The key of a certificate in memory, from file to file inside the kernel.
