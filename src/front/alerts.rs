@@ -41,6 +41,7 @@ const ALL: [&str; 38] = [
     CLOSED,
     TIMEOUT,
     CROWDED,
+    NO_TERMINAL,
 ];
 
 /// The client speaks plain HTTP.
@@ -53,6 +54,10 @@ pub(crate) const CLOSED: &str = "closed";
 pub(crate) const TIMEOUT: &str = "timeout";
 /// Others have come, and it has waited longest.
 pub(crate) const CROWDED: &str = "crowded";
+/// Something of it has no end.
+pub(crate) const TOO_LONG: &str = "decode_error";
+/// The machine has no terminal for it.
+pub(crate) const NO_TERMINAL: &str = "no_terminal";
 /// Its worker is gone.
 pub(crate) const INTERNAL: &str = "internal_error";
 

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::net::fronted::Fact;
 
+/// The version of all this. A worker goes on over an upgrade, and is spoken to by a later server
+/// if that has the same; what has another meaning gets another number.
+pub(crate) const VERSION: u32 = 1;
 /// Bytes of the longest packet.
 pub(crate) const LONGEST: usize = 16 * 1024;
 /// What is known of a client at most.
@@ -42,7 +45,8 @@ pub enum ToWorker {
 pub enum Give {
     /// A socket.
     Socket,
-    /// A terminal, of which the worker has the other side.
+    /// A terminal. Its other side comes when the client has been admitted, through the socket
+    /// that the worker has until then; what comes before it is for the client to see.
     Terminal,
 }
 
@@ -51,8 +55,8 @@ pub enum Give {
 pub enum ToServer {
     /// It has the settings of this number, or why it cannot use them.
     Settings(u32, Result<(), String>),
-    /// A client may have its program: what is known of it.
-    Ready(u64, Vec<(Fact, String)>),
+    /// A client may have its program: what is known of it, and of its window.
+    Ready(u64, Vec<(Fact, String)>, Option<(u16, u16)>),
     /// A client has none: why.
     Failed(u64, String),
     /// It is over.
@@ -97,7 +101,7 @@ pub fn from_worker(packet: &[u8]) -> Option<Vec<ToServer>> {
         return None;
     }
     let few = |message: &ToServer| match message {
-        ToServer::Ready(_, facts) => facts.len() <= MOST_FACTS,
+        ToServer::Ready(_, facts, _) => facts.len() <= MOST_FACTS,
         _ => true,
     };
     let messages = whole::<Vec<ToServer>>(packet)?;
@@ -128,12 +132,24 @@ mod tests {
         let facts = vec![(Fact::Protocol, "TLSv1.3".to_owned())];
         let messages = [
             ToServer::Settings(1, Err("no key".to_owned())),
-            ToServer::Ready(1, facts),
+            ToServer::Ready(1, facts, Some((132, 50))),
             ToServer::Failed(2, "handshake_failure".to_owned()),
             ToServer::Ended(1, Ended::CutOff),
         ];
         let packet = to_server(&messages).unwrap();
         assert_eq!(from_worker(&packet).unwrap(), messages);
+    }
+
+    /// Of what is said to workers of before and by them: other bytes are another version.
+    #[test]
+    fn the_bytes_of_this_version_do_not_change() {
+        assert_eq!(VERSION, 1);
+        assert_eq!(to_worker(&ToWorker::ProgramEnded(300)), [2, 0xac, 2]);
+        assert_eq!(to_server(&[ToServer::Ended(300, Ended::CutOff)]).unwrap(), [1, 3, 0xac, 2, 1]);
+        let failed = ToServer::Failed(1, "x".to_owned());
+        assert_eq!(to_server(&[failed]).unwrap(), [1, 2, 1, 1, b'x']);
+        let ready = ToServer::Ready(1, vec![(Fact::Terminal, "x".to_owned())], Some((80, 24)));
+        assert_eq!(to_server(&[ready]).unwrap(), [1, 1, 1, 1, 9, 1, b'x', 1, 80, 24]);
     }
 
     #[test]

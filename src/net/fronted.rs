@@ -3,6 +3,8 @@
 //! before anybody uses it.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,11 +19,29 @@ pub struct Fronted {
     /// Where that client has connected to.
     pub local: Option<SocketAddr>,
     /// The number under which a worker has the client.
-    #[serde(skip)]
+    #[serde(default)]
     pub number: Option<u64>,
+    /// The worker waits for a terminal of so many columns and rows.
+    #[serde(default)]
+    pub terminal: Option<(u16, u16)>,
+    /// The client's connection, if it is to be seen whether it moves.
+    #[serde(skip)]
+    pub watched: Option<Watched>,
     /// What is known of its encryption, each fact once; none if there was none.
     pub facts: Vec<(Fact, String)>,
 }
+
+/// A connection that a worker has, too.
+#[derive(Debug, Clone)]
+pub struct Watched(pub Rc<OwnedFd>);
+
+impl PartialEq for Watched {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Watched {}
 
 impl Fronted {
     /// Whether the client speaks TLS to whoever is in front.

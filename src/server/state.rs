@@ -171,8 +171,8 @@ pub(super) struct ProgramStage {
     pub(super) peer_socket: Option<PeerSocket>,
     /// A copy of its connection.
     pub(super) kept: Option<KeptConnection>,
-    /// The number under which a worker has its client; that goes on alone after an upgrade.
-    #[serde(skip)]
+    /// The number under which a worker has its client, which is told when it ends.
+    #[serde(default)]
     pub(super) front: Option<u64>,
     /// What has moved on that, if it may not be still for too long.
     pub(super) watched: Option<Box<IdleWatch>>,

@@ -146,6 +146,11 @@ impl Failure {
         let errno = i32::from_ne_bytes([i, j, k, l]);
         Some((i32::from_ne_bytes([a, b, c, d]), Self { stage, errno }))
     }
+
+    /// Whether nobody had the other side of its terminal any more.
+    pub(crate) fn is_hung_up(self) -> bool {
+        self.stage == Stage::Terminal && self.errno == libc::EIO
+    }
 }
 
 impl fmt::Display for Failure {

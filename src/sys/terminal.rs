@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code, reason = "raw system calls")]
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd};
 use std::ptr;
@@ -61,6 +62,21 @@ impl Terminal {
     }
 }
 
+/// Whether no more than a quarter of all that the machine may have are left: those are for who
+/// has to log in, and for everybody else.
+pub(crate) fn are_scarce() -> bool {
+    let number = |name: &str| -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/sys/kernel/pty/{name}")).ok()?;
+        text.trim_end().parse().ok()
+    };
+    let (most, open) = (number("max"), number("nr"));
+    most.zip(open).is_some_and(|(most, open)| leaves_too_few(most, open))
+}
+
+fn leaves_too_few(most: u64, open: u64) -> bool {
+    open >= most.saturating_sub(most / 4)
+}
+
 /// Says how large a terminal is, by its master; if that is something new, the processes in its
 /// foreground are told (SIGWINCH).
 ///
@@ -94,6 +110,13 @@ mod tests {
     use std::io::{Read as _, Write as _};
 
     use super::*;
+
+    #[test]
+    fn a_quarter_is_left_to_others() {
+        assert!(!leaves_too_few(4096, 3071));
+        assert!(leaves_too_few(4096, 3072));
+        assert!(leaves_too_few(0, 0));
+    }
 
     #[test]
     fn what_is_written_on_one_side_is_read_on_the_other() {

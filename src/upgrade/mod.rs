@@ -3,6 +3,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `state` | the state as data: what is open, what was counted |
+//! | `front` | the same, of what stands between clients and programs |
 //! | `moment`, `hex` | moments and bytes, as they mean the same before and after |
 //! | `snapshot` | the state in memory that outlives exec(2), and how it is announced |
 //! | `executable` | the program on disk: tried out as a child, then executed in place |
@@ -15,6 +16,7 @@
 //! tried out, and the old one goes on.
 
 pub(crate) mod executable;
+pub(crate) mod front;
 pub(crate) mod hex;
 pub(crate) mod moment;
 pub(crate) mod refusal;

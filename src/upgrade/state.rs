@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(crate) use super::front::{SavedFront, SavedTicketKey, SavedWorker};
 use super::moment::Moment;
 use crate::config::model::{Limit, Names, SocketSpec, SocketType, TcpmuxName};
 use crate::control::socket::ControlKind;
@@ -91,9 +92,12 @@ pub struct State {
     /// Those of whom it is not known yet who they are, or who wait for a place.
     #[serde(default)]
     pub newcomers: Vec<SavedNewcomer>,
-    /// Processes that stand between clients and programs: they go on by themselves.
+    /// Processes that stand between clients and programs: they go on with their clients.
     #[serde(default)]
     pub front_workers: Vec<i32>,
+    /// What is known of them.
+    #[serde(default)]
+    pub front: SavedFront,
     /// The list of peers.
     pub peers: Value,
     /// Sockets that the service manager holds.

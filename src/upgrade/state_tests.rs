@@ -101,6 +101,7 @@ fn sample() -> State {
         pending_peers: Vec::new(),
         newcomers: Vec::new(),
         front_workers: Vec::new(),
+        front: SavedFront::default(),
         peers: Value::Null,
         held: vec![held()],
         last_here: None,

@@ -55,6 +55,7 @@ mod first_mistakes;
 mod front_limits;
 mod fuzz_inputs;
 mod golden;
+mod hostile_clients;
 mod hygiene;
 mod idle_exit;
 mod idling;

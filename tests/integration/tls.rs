@@ -199,6 +199,28 @@ print('good')
 }
 
 #[test]
+fn sessions_are_resumed_after_a_reload_and_an_upgrade() {
+    let Some(folder) = folder() else { return };
+    let port = free_port();
+    let text = line(&folder, port, ENV, "");
+    let daemon = Setup::new().controlled().copied().start_in(folder, &text);
+    let port = port.to_string();
+    for old in ["-tls1_3", "-tls1_2"] {
+        let ticket = format!("ticket{old}");
+        let ask = |how: &str| {
+            let to = format!("127.0.0.1:{port}");
+            let words = ["openssl", "s_client", "-connect", &to, old, "-ign_eof", how, &ticket];
+            output_of(&daemon.folder, &words, "")
+        };
+        assert!(ask("-sess_out").contains("New, "));
+        for act in ["reload", "upgrade"] {
+            daemon.answer(&[act]);
+            assert!(ask("-sess_in").contains("Reused, "), "{old} after {act}");
+        }
+    }
+}
+
+#[test]
 fn a_certificate_is_chosen_by_name_and_read_again_by_a_reload() {
     let Some(folder) = folder() else { return };
     make_certificate(&folder, "other", "DNS:other.example,DNS:*.wild.example", "90");

@@ -14,7 +14,7 @@ pub(super) fn holds(bytes: &[u8]) {
     let again = to_server(&messages).map(|packet| from_worker(&packet));
     assert!(again.is_none_or(|again| again.as_ref() == Some(&messages)));
     for message in messages {
-        let ToServer::Ready(_, facts) = message else { continue };
+        let ToServer::Ready(_, facts, _) = message else { continue };
         let mut fronted = Fronted::default();
         for (fact, value) in facts {
             fronted.add(fact, value.as_bytes());

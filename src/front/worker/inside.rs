@@ -92,6 +92,10 @@ impl Front for Inside {
         Ok(used)
     }
 
+    fn too_long(&mut self, out: &mut Output) -> String {
+        self.outer.too_long(out)
+    }
+
     fn program_said(
         &mut self,
         kept: &mut [u8],

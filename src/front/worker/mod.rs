@@ -57,6 +57,8 @@ const LEAVING: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
 /// How long a client may take nothing of what a program has left that has ended.
 const TAKING: Duration = Duration::from_secs(30);
+/// How long a program may take nothing of what is typed at a terminal that is full.
+const TYPED: Duration = Duration::from_secs(10);
 /// Messages taken from the server in one turn.
 const MESSAGES: usize = 64;
 /// Events taken from the system at once.
@@ -103,6 +105,8 @@ struct Worker {
     leaving: VecDeque<(Instant, usize, u64)>,
     /// Those who are looked at in a second, the first one first.
     timed: VecDeque<(Instant, usize, u64)>,
+    /// When it is looked whether a terminal is full still.
+    full: BTreeSet<(Instant, usize, u64)>,
     /// When it is looked whether something has moved, of those where that matters.
     still: BTreeSet<(Instant, usize, u64)>,
     to_say: VecDeque<ToServer>,
@@ -125,6 +129,7 @@ impl Worker {
             ready: VecDeque::new(),
             leaving: VecDeque::new(),
             timed: VecDeque::new(),
+            full: BTreeSet::new(),
             still: BTreeSet::new(),
             to_say: VecDeque::new(),
             room: Room::new(),
@@ -151,6 +156,7 @@ impl Worker {
             self.end_those_who_had_their_time();
             self.look_at_those_who_had_a_second();
             self.end_those_who_are_still();
+            self.look_at_full_terminals();
             self.say();
         }
         Ok(())
@@ -165,6 +171,7 @@ impl Worker {
         let first = leaving
             .into_iter()
             .chain(timed)
+            .chain(self.full.first().map(|(when, ..)| *when))
             .chain(self.still.first().map(|(when, ..)| *when))
             .min();
         first.map(|when| when.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
@@ -319,11 +326,36 @@ impl Worker {
         }
     }
 
+    fn look_when_it_was_full(&mut self, index: usize) {
+        let Some(session) = self.session(index) else { return };
+        let number = session.number;
+        let due = session.fills_up(TYPED);
+        self.full.extend(due.map(|due| (due, index, number)));
+    }
+
+    /// What is typed at one that has taken nothing for long is lost from then on, as it is
+    /// everywhere: the end of whoever has gone stands behind it.
+    fn look_at_full_terminals(&mut self) {
+        if self.full.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        while self.full.first().is_some_and(|(when, ..)| *when <= now)
+            && let Some((_, index, number)) = self.full.pop_first()
+        {
+            let session = self.session(index).filter(|session| session.number == number);
+            if let Some(due) = session.and_then(|it| it.has_been_full(TYPED, now)) {
+                self.full.insert((due, index, number));
+            }
+            self.queue(index);
+        }
+    }
+
     /// What is to be told of a session.
     fn tell(&mut self, number: u64) {
         for told in self.told.drain(..) {
             self.to_say.push_back(match told {
-                Told::Ready(facts) => ToServer::Ready(number, facts),
+                Told::Ready(facts, size) => ToServer::Ready(number, facts, size),
                 Told::Failed(why) => ToServer::Failed(number, why),
             });
         }
@@ -350,6 +382,19 @@ impl Worker {
         registry.register(&mut SourceFd(&program), Token(first.saturating_add(1)), both)
     }
 
+    /// A terminal that has come is announced in the place of what has stood for it.
+    fn watch_new_terminal(&mut self, index: usize) -> io::Result<()> {
+        let session = self.sessions.get_mut(index).and_then(Option::as_mut);
+        let Some(session) = session else { return Ok(()) };
+        if !session.program.take_newness() {
+            return Ok(());
+        }
+        let number = session.program.as_raw_fd();
+        let token = Token(index.saturating_mul(2).saturating_add(2));
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut SourceFd(&number), token, both)
+    }
+
     /// Closing its descriptors ends their registration.
     fn remove(&mut self, index: usize) -> Option<Session> {
         let session = self.sessions.get_mut(index)?.take()?;
@@ -363,7 +408,12 @@ impl Worker {
         session.queued = false;
         let (turn, number) = (session.turn(&mut self.room, &mut self.told), session.number);
         self.tell(number);
+        if let Err(error) = self.watch_new_terminal(index) {
+            log::debug!("terminal error={error}");
+            return self.end(index);
+        }
         self.bound_what_is_left(index);
+        self.look_when_it_was_full(index);
         match turn {
             Turn::Waiting => {}
             Turn::More => self.queue(index),

@@ -27,6 +27,8 @@ const PARTIAL: usize = 72 * 1024;
 const PORTION: usize = 64 * 1024;
 /// Answers of the front itself that wait for a client who takes none.
 const ANSWERS: usize = 64 * 1024;
+/// What a client may type before there is a terminal, of which that takes about as much.
+const TYPED_AHEAD: usize = 4096;
 /// Portions each way in one turn.
 const ROUNDS: usize = 4;
 
@@ -49,6 +51,11 @@ pub(crate) trait Front {
     /// # Errors
     /// Why the session is over. What has been put out is still delivered.
     fn client_said(&mut self, bytes: &mut [u8], out: &mut Output) -> Result<usize, String>;
+
+    /// What is not done with has become too long: why the session is over.
+    fn too_long(&mut self, _out: &mut Output) -> String {
+        alerts::TOO_LONG.to_owned()
+    }
 
     /// Bytes of the program; `kept` is what of the client's is not done with.
     ///
@@ -112,7 +119,7 @@ pub(super) enum Turn {
 /// What is to be told of a session.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Told {
-    Ready(Facts),
+    Ready(Facts, Option<(u16, u16)>),
     Failed(String),
 }
 
@@ -144,6 +151,21 @@ pub(super) struct Session {
     program_ended: bool,
     has_failed: bool,
     is_cut_off: bool,
+    /// The client's window, if it has told.
+    size: Option<(u16, u16)>,
+    full: Full,
+    /// It is looked at whether it is full.
+    is_looked_at: bool,
+}
+
+/// Whether the program's terminal has room for what is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Full {
+    No,
+    /// It has had none since then, when it had taken so much.
+    Since(Instant, u64),
+    /// It has had none for so long that nobody waits for it.
+    Overflows,
 }
 
 impl Session {
@@ -166,6 +188,9 @@ impl Session {
             program_ended: false,
             has_failed: false,
             is_cut_off: false,
+            size: None,
+            full: Full::No,
+            is_looked_at: false,
         }
     }
 
@@ -191,10 +216,43 @@ impl Session {
         false
     }
 
+    /// When it is to be looked whether its terminal is full still, if that is not known.
+    pub(super) fn fills_up(&mut self, patience: Duration) -> Option<Instant> {
+        if !self.program.has_pending() {
+            self.full = Full::No;
+        }
+        let can_be = self.program.is_terminal()
+            && self.program.has_pending()
+            && self.full != Full::Overflows;
+        if !can_be || self.program.awaits_terminal() {
+            return None;
+        }
+        let taken = self.program.taken();
+        if !matches!(self.full, Full::Since(_, before) if before == taken) {
+            self.full = Full::Since(Instant::now(), taken);
+        }
+        let is_first = !std::mem::replace(&mut self.is_looked_at, true);
+        Instant::now().checked_add(patience).filter(|_| is_first)
+    }
+
+    /// It is looked at: when again.
+    pub(super) fn has_been_full(&mut self, patience: Duration, now: Instant) -> Option<Instant> {
+        self.is_looked_at = false;
+        let Full::Since(since, _) = self.full else { return None };
+        let due = since.checked_add(patience)?;
+        if due > now {
+            self.is_looked_at = true;
+            return Some(due);
+        }
+        self.full = Full::Overflows;
+        None
+    }
+
     /// Whether the client of a terminal will say nothing more; it may still read.
     fn is_hanging_up(&self) -> bool {
         let is_stuck = self.client.is_ending() && self.program.has_pending();
-        self.program.is_terminal() && (self.client.is_at_end() || is_stuck)
+        let has_terminal = self.program.is_terminal() && !self.program.awaits_terminal();
+        has_terminal && (self.client.is_at_end() || is_stuck)
     }
 
     /// Whether its client may have a program.
@@ -218,13 +276,14 @@ impl Session {
 
     /// Does what can be done, but not for too long.
     pub(super) fn turn(&mut self, room: &mut Room, tell: &mut Vec<Told>) -> Turn {
-        if !std::mem::replace(&mut self.has_begun, true) {
+        let is_first = !std::mem::replace(&mut self.has_begun, true);
+        if is_first && !(self.program.is_terminal() && self.client.is_lost()) {
             self.front.begin(&mut room.out);
             self.carry_out(&mut room.out, tell);
         }
         for _ in 0..ROUNDS {
             // The server has taken the other end back before anybody was to have it.
-            if self.program.is_gone() && !self.is_ready && !self.has_failed {
+            if self.program.is_given_up() && !self.is_ready && !self.has_failed {
                 return Turn::Over;
             }
             let mut moved = self.client.flush() | self.program.flush();
@@ -265,17 +324,21 @@ impl Session {
     }
 
     fn take_from_client(&mut self, room: &mut Room, tell: &mut Vec<Told>) -> bool {
-        let wants = !self.program.has_pending() && self.client.pending() < ANSWERS;
+        // What makes him ready may stand behind what he has typed.
+        let (awaits, typed) = (self.program.awaits_terminal(), self.program.pending());
+        let is_early = awaits && !self.is_ready && typed < TYPED_AHEAD;
+        let has_room = typed == 0 || is_early || self.full == Full::Overflows;
+        let wants = has_room && self.client.pending() < ANSWERS;
         if !wants || !self.client.may_read() {
             return false;
         }
         let kept = self.partial.len();
         let Some((before, rest)) = room.scratch.split_at_mut_checked(kept) else { return false };
         before.copy_from_slice(&self.partial);
-        let portion = rest.len().min(PORTION);
+        let portion = rest.len().min(if awaits { TYPED_AHEAD } else { PORTION });
         let taken = self.client.take(rest.get_mut(..portion).unwrap_or_default());
         match taken {
-            Taken::Nothing => false,
+            Taken::Nothing | Taken::Terminal => false,
             Taken::End => {
                 self.is_cut_off = !self.client_ended && !self.has_failed;
                 if !self.is_ready && !self.has_failed {
@@ -301,7 +364,8 @@ impl Session {
             Ok(used) => {
                 let rest = bytes.get(used..).unwrap_or_default();
                 if rest.len() > PARTIAL {
-                    self.fail("it is too long".to_owned(), tell);
+                    let why = self.front.too_long(out);
+                    self.fail(why, tell);
                 } else {
                     self.partial = rest.to_vec();
                 }
@@ -315,13 +379,14 @@ impl Session {
     fn carry_out(&mut self, out: &mut Output, tell: &mut Vec<Told>) {
         self.client_ended |= std::mem::take(&mut out.client_ended);
         if let Some(size) = out.size.take() {
+            self.size = Some(size);
             self.program.set_size(size);
         }
         if let Some(facts) = out.facts.take()
             && !self.has_failed
         {
             self.is_ready = true;
-            tell.push(Told::Ready(facts));
+            tell.push(Told::Ready(facts, self.size));
         }
         self.deliver(out);
     }
@@ -332,10 +397,17 @@ impl Session {
             return false;
         }
         let Room { scratch, out } = room;
+        let awaited = self.program.awaits_terminal();
         let taken = self.program.take(scratch.get_mut(..PORTION).unwrap_or_default());
+        if awaited && let Some(size) = self.size {
+            // He may have changed it since the server was told.
+            self.program.set_size(size);
+        }
         if let Taken::Bytes(count) = taken {
             self.has_shown = true;
             let bytes = scratch.get(..count).unwrap_or_default();
+            let lines = if awaited { as_shown(bytes) } else { Vec::new() };
+            let bytes = if awaited { &lines } else { bytes };
             if self.front.program_said(&mut self.partial, bytes, out).is_err() {
                 self.has_failed = true;
             }
@@ -350,6 +422,9 @@ impl Session {
         let client_is_done = self.client.is_at_end() || self.client_ended || self.has_failed;
         if client_is_done && !self.program.has_pending() {
             moved |= self.program.shut();
+        }
+        if self.client.is_gone() || self.client.is_reset() {
+            moved |= self.program.take_no_more();
         }
         let program_is_done = self.program.is_at_end() && self.is_ready;
         if program_is_done && !self.program_ended && !self.client.has_pending() {
@@ -372,7 +447,22 @@ impl Session {
     }
 
     fn deliver(&mut self, out: &mut Output) {
+        if self.full == Full::Overflows && self.program.has_pending() {
+            out.to_program.clear();
+        }
         self.client.give(&mut out.to_client);
         self.program.give(&mut out.to_program);
     }
+}
+
+/// What the server says itself, as a terminal shows it.
+fn as_shown(text: &[u8]) -> Vec<u8> {
+    let mut shown = Vec::with_capacity(text.len());
+    for &byte in text {
+        if byte == b'\n' && shown.last() != Some(&b'\r') {
+            shown.push(b'\r');
+        }
+        shown.push(byte);
+    }
+    shown
 }

@@ -1,7 +1,7 @@
 //! One side of a session: a descriptor, what waits to be written to it, and what is known of
 //! it. Nothing waits; what the poll announces once is remembered until it is used up.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -10,6 +10,7 @@ use nix::unistd::{read, write};
 
 use crate::front::wire::Give;
 use crate::sys::descriptor::send_now;
+use crate::sys::rights::{self, Received};
 use crate::sys::terminal;
 
 /// A buffer that has become larger is not kept between sessions.
@@ -23,6 +24,8 @@ const MOST_SHOWN: usize = 256 * 1024;
 pub(super) enum Taken {
     Nothing,
     Bytes(usize),
+    /// What was awaited has come.
+    Terminal,
     End,
 }
 
@@ -31,6 +34,10 @@ pub(super) enum Taken {
 pub(super) struct Side {
     descriptor: OwnedFd,
     kind: Give,
+    /// It is a socket through which its terminal comes.
+    awaits: bool,
+    /// The terminal has come, and is not announced by the poll yet.
+    is_new: bool,
     can_read: bool,
     can_write: bool,
     /// The poll has announced an end.
@@ -45,14 +52,22 @@ pub(super) struct Side {
     written: usize,
     /// Its program has ended: what is there is read, but no more than so much.
     rest: Option<usize>,
+    /// Bytes that have been written to it.
+    taken: u64,
+    /// The poll has announced a reset.
+    is_reset: bool,
+    /// Whoever is there has been told that nobody reads any more.
+    is_deaf: bool,
 }
 
 impl Side {
-    /// A socket, or a terminal's other side on which nothing waits (O_NONBLOCK).
+    /// A socket, which a terminal's other side may still have to come through.
     pub(super) fn new(descriptor: OwnedFd, kind: Give) -> Self {
         Self {
             descriptor,
             kind,
+            awaits: kind == Give::Terminal,
+            is_new: false,
             can_read: true,
             can_write: true,
             end_announced: false,
@@ -62,6 +77,9 @@ impl Side {
             pending: Vec::new(),
             written: 0,
             rest: None,
+            taken: 0,
+            is_reset: false,
+            is_deaf: false,
         }
     }
 
@@ -70,9 +88,35 @@ impl Side {
         self.kind == Give::Terminal
     }
 
+    /// Whether it is a terminal's that has not come yet.
+    pub(super) fn awaits_terminal(&self) -> bool {
+        self.awaits
+    }
+
+    /// Whether a terminal has come since that was asked last.
+    pub(super) fn take_newness(&mut self) -> bool {
+        std::mem::take(&mut self.is_new)
+    }
+
+    /// Whether whoever should have had it is gone, for whom nothing was there yet.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.gone || (self.awaits && self.end_announced)
+    }
+
+    /// Whether it has been reset, and nobody will read anything any more.
+    pub(super) fn is_lost(&mut self) -> bool {
+        let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        let result = recv(self.descriptor.as_raw_fd(), &mut [0], look);
+        if matches!(result, Err(error) if !matches!(error, Errno::EAGAIN | Errno::EINTR)) {
+            self.lose();
+            self.at_end = true;
+        }
+        self.gone
+    }
+
     /// The window of the client has another size.
     pub(super) fn set_size(&self, size: (u16, u16)) {
-        if self.is_terminal() {
+        if self.is_terminal() && !self.awaits {
             // Of a terminal that nobody has any more.
             let _ = terminal::set_size(&self.descriptor, size);
         }
@@ -95,12 +139,14 @@ impl Side {
         self.can_read |= event.is_readable() || event.is_read_closed() || event.is_error();
         self.can_write |= event.is_writable() || event.is_write_closed();
         self.end_announced |= event.is_read_closed() || event.is_error();
+        self.is_reset |= event.is_error();
     }
 
     /// The same of a program's side: whoever was there is there no more.
     pub(super) fn announce_program(&mut self, event: &mio::event::Event) {
         self.announce(event);
-        if event.is_write_closed() || event.is_error() {
+        // A terminal may have come before that end.
+        if !self.awaits && (event.is_write_closed() || event.is_error()) {
             self.lose();
         }
     }
@@ -115,6 +161,16 @@ impl Side {
 
     pub(super) fn is_gone(&self) -> bool {
         self.gone
+    }
+
+    /// Whether nobody will read what is written to it, though there may be something to read.
+    pub(super) fn is_reset(&self) -> bool {
+        self.is_reset
+    }
+
+    /// How much has been written to it.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
     }
 
     pub(super) fn is_shut(&self) -> bool {
@@ -135,6 +191,9 @@ impl Side {
         if self.rest == Some(0) {
             self.lose();
             return self.end();
+        }
+        if self.awaits {
+            return self.receive(buffer);
         }
         let number = self.descriptor.as_raw_fd();
         let result = match self.kind {
@@ -168,6 +227,37 @@ impl Side {
         }
     }
 
+    /// What the server says to a client before he has his terminal, and that.
+    fn receive(&mut self, buffer: &mut [u8]) -> Taken {
+        match rights::receive(&self.descriptor, buffer) {
+            Ok(Received { length: 0, .. }) => {
+                self.lose();
+                self.end()
+            }
+            Ok(Received { length, descriptors, .. }) => {
+                let Some(terminal) = descriptors.into_iter().next() else {
+                    return Taken::Bytes(length);
+                };
+                (self.descriptor, self.awaits, self.is_new) = (terminal, false, true);
+                (self.can_read, self.can_write, self.end_announced) = (true, true, false);
+                // The last byte has brought it.
+                match length.saturating_sub(1) {
+                    0 => Taken::Terminal,
+                    length => Taken::Bytes(length),
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.can_read = false;
+                Taken::Nothing
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Taken::Nothing,
+            Err(_) => {
+                self.lose();
+                self.end()
+            }
+        }
+    }
+
     fn end(&mut self) -> Taken {
         self.at_end = true;
         Taken::End
@@ -192,7 +282,7 @@ impl Side {
 
     /// Writes what waits; whether something was written.
     pub(super) fn flush(&mut self) -> bool {
-        if !self.has_pending() || !self.can_write {
+        if !self.has_pending() || !self.can_write || self.awaits {
             return false;
         }
         let pending = std::mem::take(&mut self.pending);
@@ -211,6 +301,9 @@ impl Side {
     /// Writes as much as there is room for; how much.
     fn write(&mut self, bytes: &[u8]) -> usize {
         let mut done = 0usize;
+        if self.awaits {
+            return done;
+        }
         while self.can_write && done < bytes.len() {
             let rest = bytes.get(done..).unwrap_or_default();
             let result = match self.kind {
@@ -218,7 +311,10 @@ impl Side {
                 Give::Terminal => write(&self.descriptor, rest),
             };
             match result {
-                Ok(count) => done = done.saturating_add(count),
+                Ok(count) => {
+                    done = done.saturating_add(count);
+                    self.taken = self.taken.saturating_add(count as u64);
+                }
                 Err(Errno::EAGAIN) => self.can_write = false,
                 Err(Errno::EINTR) => {}
                 Err(_) => {
@@ -228,6 +324,16 @@ impl Side {
             }
         }
         done
+    }
+
+    /// Says that nothing more will be read, once; whether that was now. A terminal cannot be
+    /// told.
+    pub(super) fn take_no_more(&mut self) -> bool {
+        if self.kind != Give::Socket || self.gone || std::mem::replace(&mut self.is_deaf, true) {
+            return false;
+        }
+        let _ = shutdown(self.descriptor.as_raw_fd(), Shutdown::Read);
+        true
     }
 
     /// Says that nothing more will come, once; whether that was now. A terminal cannot be told.

@@ -32,6 +32,9 @@ use crate::net::fronted::Fact;
 const OVERHEAD: usize = 64;
 const RECORD: usize = 16 * 1024;
 
+/// The fatal alert `decode_error` as a record.
+const DECODE_ERROR: &[u8] = &[21, 3, 3, 0, 2, 2, 50];
+
 /// Before everything is given up: the arithmetic looks at the machine, and at its source of
 /// random numbers.
 pub(super) fn begin() {
@@ -118,6 +121,7 @@ impl ServiceFront for TlsService {
             server_name: None,
             asks: self.asks,
             begun: false,
+            has_answered: false,
             told: false,
         }))
     }
@@ -135,6 +139,8 @@ struct TlsFront {
     asks: bool,
     /// The client's first bytes have been looked at.
     begun: bool,
+    /// Something has been said to the client.
+    has_answered: bool,
     /// The handshake is over, and that has been told.
     told: bool,
 }
@@ -152,8 +158,12 @@ impl Front for TlsFront {
         let mut used = 0;
         if let Err(error) = self.process(bytes, &mut used, out) {
             self.tell_alert(out);
+            if out.to_client.is_empty() && matches!(error, Error::InvalidMessage(_)) {
+                return Err(self.too_long(out));
+            }
             return Err(alert_of(&error));
         }
+        self.has_answered |= !out.to_client.is_empty();
         if let Some(name) = self.resolver.take_name() {
             self.server_name = Some(name.into());
         }
@@ -163,6 +173,15 @@ impl Front for TlsFront {
             self.server_name = None;
         }
         Ok(used)
+    }
+
+    fn too_long(&mut self, out: &mut Output) -> String {
+        // The library waits for the rest. As long as nothing has been answered, nothing is
+        // encrypted.
+        if !self.has_answered {
+            out.to_client.extend_from_slice(DECODE_ERROR);
+        }
+        alerts::TOO_LONG.to_owned()
     }
 
     fn program_said(

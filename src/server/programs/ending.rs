@@ -99,7 +99,11 @@ impl Server {
         if let Some(number) = child.front {
             self.program_of_client_ended(number);
         }
-        let failure = self.failure_of(&client, child.pid, end);
+        let (end, failure) = match self.failure_of(&client, child.pid, end) {
+            // Its client was gone before it had the terminal: as if that were a moment later.
+            Some((failure, _)) if failure.is_hung_up() => (End::Signal("HUP"), None),
+            failure => (end, failure),
+        };
         let time = self.reactor.now.saturating_duration_since(client.since);
         self.end(client, &SessionEnd::Ended(child.pid, end, failure));
         if child.group.take().is_some() {

@@ -17,6 +17,7 @@ use crate::server::reactor::timers::Timer;
 use crate::server::sessions::closing::KeptConnection;
 use crate::server::sessions::idling::{IdleWatch, Movement};
 use crate::server::sessions::session::{Client, SessionStage};
+use crate::server::sessions::terminals::PromisedTerminal;
 use crate::server::state::{ProgramStage, StderrState};
 use crate::spawn::environment::ConnectionEnvironment;
 use crate::spawn::sandbox::cgroup::Cgroup;
@@ -34,6 +35,8 @@ pub(in crate::server) enum StartOutcome {
     Later(NotStarted, Permit),
     /// It cannot be started; that has been logged. What it would have got.
     Failed(OwnedFd),
+    /// There is no terminal for it, or nobody to sit there; the client has been refused.
+    Refused,
 }
 
 /// A program that is to be started, for somebody who has been admitted.
@@ -83,14 +86,25 @@ impl Server {
             self.start_failed((service, peer), permit, (refusal.stage, &refusal.error));
             return StartOutcome::Failed(socket);
         }
+        let whom = Whom { peer, via: start.facts.via() };
+        let whose = (&*definition, start.facts.fronted.as_deref());
+        let seated = self.seat_at_terminal(service, whose, (whom, permit), socket);
+        let Some((socket, promised, permit)) = seated else { return StartOutcome::Refused };
         let before = Instant::now();
         match self.programs.spawner.spawn(&prepared, socket, start.facts, self.table()) {
             Ok(started) => {
+                if let Some(promised) = promised {
+                    promised.hand_over();
+                }
                 self.count(service, |counters| counters.started(before.elapsed()));
                 let what = (&*definition, label, prepared.group());
                 StartOutcome::Runs(self.started(start, permit, (started, before), what))
             }
-            Err(failed) if failed.may_pass() => StartOutcome::Later(failed, permit),
+            Err(failed) if failed.may_pass() => {
+                let NotStarted { error, socket } = failed;
+                let socket = promised.map_or(socket, PromisedTerminal::take_back);
+                StartOutcome::Later(NotStarted { error, socket }, permit)
+            }
             Err(failed) => {
                 self.start_failed((service, peer), permit, (SPAWN, &failed.error));
                 if prepared.group().is_some_and(|group| !group.exists()) {
@@ -142,7 +156,7 @@ impl Server {
     ) -> Option<Key> {
         match self.start(start, permit, socket) {
             StartOutcome::Runs(key) => Some(key),
-            StartOutcome::Failed(_) => None,
+            StartOutcome::Failed(_) | StartOutcome::Refused => None,
             StartOutcome::Later(failed, permit) => {
                 self.start_failed((start.service, start.peer), permit, (SPAWN, &failed.error));
                 None
@@ -168,9 +182,9 @@ impl Server {
         let has_terminal = definition.attributes.front.has_terminal();
         let fronted = start.facts.fronted.as_ref().filter(|_| has_terminal);
         let front = fronted.and_then(|fronted| fronted.number);
-        let watched = front.and_then(|number| self.sessions.fronting.take_watched(number));
+        let watched = fronted.and_then(|fronted| fronted.watched.clone());
         let kept = KeptConnection::of(started.socket, definition, before)
-            .or_else(|| watched.map(KeptConnection::watched));
+            .or_else(|| KeptConnection::watched(&watched?.0));
         // What moves on one behind a front, its worker sees.
         let is_seen = kept.is_some() && !definition.attributes.front.has_tls();
         let still = limits.idle_timeout.filter(|_| is_seen);

@@ -216,7 +216,7 @@ impl Server {
             StartOutcome::Later(failed, permit) => {
                 self.start_failed((owner, peer), permit, (SPAWN, &failed.error));
             }
-            StartOutcome::Runs(_) | StartOutcome::Failed(_) => {}
+            StartOutcome::Runs(_) | StartOutcome::Failed(_) | StartOutcome::Refused => {}
         }
     }
 
@@ -244,7 +244,7 @@ impl Server {
         let start =
             ProgramStart { peer_id: Some(peer_id), ..ProgramStart::new(owner, peer, &facts) };
         match self.start_blocking(&start, permit, socket) {
-            StartOutcome::Runs(_) => None,
+            StartOutcome::Runs(_) | StartOutcome::Refused => None,
             StartOutcome::Failed(socket) => Some(socket),
             StartOutcome::Later(failed, permit) => {
                 self.start_failed((owner, peer), permit, (SPAWN, &failed.error));

@@ -53,8 +53,9 @@ impl KeptConnection {
     }
 
     /// The connection of a client whose program has a terminal: to see what moves there.
-    pub(in crate::server) fn watched(socket: OwnedFd) -> Self {
-        Self { socket, linger: Linger::No, since: since_boot() }
+    pub(in crate::server) fn watched(socket: &OwnedFd) -> Option<Self> {
+        let socket = socket.try_clone().ok()?;
+        Some(Self { socket, linger: Linger::No, since: since_boot() })
     }
 
     /// Whether closing it now would cost the client something of the answer.

@@ -1,12 +1,13 @@
 //! Clients behind a front: each is given to a worker ([`workers`](super::workers)), which says
 //! when it may have its program. Until then it takes no place of the service's, and has its
-//! time; there are so many at once, and who has waited longest goes first.
+//! time; there are so many at once, and who has waited longest of the source that has most of
+//! them goes first.
 //!
 //! The server keeps one end of a pair of sockets, which is to be the program's. As long as it
 //! has it, the client can be given up by closing it; from then on the client is as any other
 //! whose connection that end is.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -15,23 +16,25 @@ use std::time::Instant;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
+use super::crowd::Crowd;
 use super::holding::Caller;
 use crate::admission::Reason;
-use crate::config::model::TerminalSize;
 use crate::front::alerts;
 use crate::front::wire::Give;
 use crate::log::events::{self, Why};
-use crate::net::fronted::{Fact, Fronted};
+use crate::net::fronted::{Fact, Fronted, Watched};
 use crate::net::listener::{Bound, Connection};
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::services::accepting::local_address;
 use crate::sys::descriptor;
-use crate::sys::terminal::{self, Terminal};
 
 /// So many for each processor wait for the end of their handshake.
 const FOR_EACH: usize = 4 * 64;
+
+/// Where descriptors are few, they have one of so many parts of those that clients may have.
+const PARTS: usize = 4;
 
 /// TERM where nobody says anything.
 const UNKNOWN_TERMINAL: &str = "dumb";
@@ -49,10 +52,8 @@ struct Handshake {
 #[derive(Debug)]
 pub(in crate::server) struct Fronting {
     all: HashMap<u64, Handshake>,
-    /// In the order in which they came; some may be gone.
-    order: VecDeque<u64>,
-    /// Connections of clients on terminals, for whom it is looked whether they move.
-    watched: HashMap<u64, OwnedFd>,
+    /// By whom they are from.
+    crowd: Crowd<()>,
     /// Numbers are never used again.
     last: u64,
     /// Numbers of settings neither.
@@ -65,21 +66,24 @@ impl Fronting {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             all: HashMap::new(),
-            order: VecDeque::new(),
-            watched: HashMap::new(),
+            crowd: Crowd::new(),
             last: 0,
             last_settings: 0,
             most: FOR_EACH.saturating_mul(processors),
         }
     }
 
-    /// The connection of a client, if it is to be looked at.
-    pub(in crate::server) fn take_watched(&mut self, number: u64) -> Option<OwnedFd> {
-        self.watched.remove(&number)
-    }
-
     pub(in crate::server) fn len(&self) -> usize {
         self.all.len()
+    }
+
+    /// The last number of a client, also over an upgrade.
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
+    pub(super) fn go_on_after(&mut self, last: u64) {
+        self.last = last;
     }
 
     pub(in crate::server) fn next_settings(&mut self) -> u32 {
@@ -87,21 +91,10 @@ impl Fronting {
         self.last_settings
     }
 
-    fn oldest(&mut self) -> Option<u64> {
-        while let Some(number) = self.order.pop_front() {
-            if self.all.contains_key(&number) {
-                return Some(number);
-            }
-        }
-        None
-    }
-
-    fn note(&mut self, number: u64) {
-        if self.order.len() > self.all.len().saturating_mul(2).saturating_add(16) {
-            let all = &self.all;
-            self.order.retain(|number| all.contains_key(number));
-        }
-        self.order.push_back(number);
+    /// Who goes first where there may be so many.
+    fn one_too_many(&self, most: usize) -> Option<u64> {
+        let first = self.crowd.first_of_most().filter(|_| self.crowd.len() > most);
+        first.map(|(number, ())| number)
     }
 }
 
@@ -129,20 +122,19 @@ impl Server {
                 Why::Alert(alerts::INTERNAL),
             );
         };
-        while self.sessions.fronting.len() >= self.sessions.fronting.most
-            && let Some(oldest) = self.sessions.fronting.oldest()
-        {
-            self.give_up_fronted(oldest, alerts::CROWDED);
-        }
         let number = self.sessions.fronting.last.saturating_add(1);
         self.sessions.fronting.last = number;
-        let given = self.both_ends(service).and_then(|(ours, theirs, give)| {
+        let give = self.what_is_given(service);
+        let given = a_pair().and_then(|(ours, theirs)| {
             let both = [connection.socket.as_raw_fd(), theirs.as_raw_fd()];
             self.give_to_worker(service, &settings, (number, give), both)?;
             Ok(ours)
         });
         match given {
-            Ok(ours) => self.await_front(number, listener, &connection, ours),
+            Ok(ours) => {
+                self.await_front(number, listener, &connection, ours);
+                self.make_front_less();
+            }
             Err(error) => {
                 let label = self.services.all.get(service).map(|it| it.label.clone());
                 if let Some(label) = label.filter(|_| self.exhaustion_is_new()) {
@@ -153,6 +145,14 @@ impl Server {
         }
     }
 
+    /// Gives those up who are too many.
+    fn make_front_less(&mut self) {
+        let most = self.sessions.fronting.most.min(self.room_for_clients() / PARTS).max(1);
+        while let Some(first) = self.sessions.fronting.one_too_many(most) {
+            self.give_up_fronted(first, alerts::CROWDED);
+        }
+    }
+
     /// What a client is refused for that does not come through.
     fn reason_of_front(&self, service: Key) -> Reason {
         let state = self.services.all.get(service);
@@ -160,18 +160,11 @@ impl Server {
         if has_tls { Reason::Tls } else { Reason::Terminal }
     }
 
-    /// What is to be the program's, and what is a worker's: a terminal, or a pair of sockets.
-    fn both_ends(&self, service: Key) -> io::Result<(OwnedFd, OwnedFd, Give)> {
-        let state = self.services.all.get(service).map(|state| &state.service);
-        let Some(service) = state.filter(|service| service.attributes.front.has_terminal()) else {
-            let (ours, theirs) = a_pair()?;
-            return Ok((ours, theirs, Give::Socket));
-        };
-        let terminal = Terminal::open()?;
-        let TerminalSize { columns, rows } = service.attributes.front.pty_size;
-        terminal::set_size(&terminal.master, (columns, rows))?;
-        terminal.give_to(service.account.uid)?;
-        Ok((terminal.slave, terminal.master, Give::Terminal))
+    /// What a program of a service has at its side.
+    fn what_is_given(&self, service: Key) -> Give {
+        let state = self.services.all.get(service);
+        let has_terminal = state.is_some_and(|it| it.service.attributes.front.has_terminal());
+        if has_terminal { Give::Terminal } else { Give::Socket }
     }
 
     /// The worker has the connection; what is to be the program's is kept.
@@ -182,26 +175,24 @@ impl Server {
         let due = self.reactor.now.checked_add(patience).unwrap_or(self.reactor.now);
         let before = connection.fronted.as_deref().cloned().unwrap_or_default();
         let local = before.local.or_else(|| self.local_of(listener, connection));
-        let fronted =
-            Some(Rc::new(Fronted { local, number: Some(number), facts: Vec::new(), ..before }));
-        let is_watched = state.is_some_and(|it| {
-            let attributes = &it.service.attributes;
-            let idles = attributes.limits.idle_timeout.is_some();
-            attributes.front.has_terminal() && !attributes.front.has_tls() && idles
-        });
+        let attributes = state.map(|it| &it.service.attributes);
+        let on_terminal = attributes.filter(|it| it.front.has_terminal());
+        let terminal = on_terminal.map(|it| (it.front.pty_size.columns, it.front.pty_size.rows));
+        let is_watched =
+            on_terminal.is_some_and(|it| !it.front.has_tls() && it.limits.idle_timeout.is_some());
         let watched = is_watched.then(|| connection.socket.try_clone().ok()).flatten();
+        let watched = watched.map(|socket| Watched(Rc::new(descriptor::raise_held(socket))));
+        let fronted =
+            Fronted { local, number: Some(number), facts: Vec::new(), terminal, watched, ..before };
         let connection = Connection {
             socket: descriptor::raise_held(ours),
             peer: connection.peer,
             peer_gid: connection.peer_gid,
-            fronted,
+            fronted: Some(Rc::new(fronted)),
         };
         let fronting = &mut self.sessions.fronting;
-        if let Some(watched) = watched {
-            fronting.watched.insert(number, watched);
-        }
+        fronting.crowd.insert(connection.peer.into(), number, ());
         fronting.all.insert(number, Handshake { listener, connection, due });
-        fronting.note(number);
         self.reactor.timers.set(due, Timer::Front(number));
     }
 
@@ -217,13 +208,18 @@ impl Server {
 
     fn take_fronted(&mut self, number: u64) -> Option<Handshake> {
         let taken = self.sessions.fronting.all.remove(&number)?;
+        self.sessions.fronting.crowd.remove(taken.connection.peer.into(), number);
         self.reactor.timers.cancel(taken.due, Timer::Front(number));
         Some(taken)
     }
 
     /// A worker says that a client may have its program, and what is known of it. One that has
     /// been given up meanwhile has none.
-    pub(super) fn client_is_ready(&mut self, number: u64, facts: Vec<(Fact, String)>) {
+    pub(super) fn client_is_ready(
+        &mut self,
+        number: u64,
+        (facts, size): (Vec<(Fact, String)>, Option<(u16, u16)>),
+    ) {
         let Some(Handshake { listener, connection, .. }) = self.take_fronted(number) else {
             return;
         };
@@ -240,6 +236,7 @@ impl Server {
                 fronted.add(fact, value.as_bytes());
             }
         }
+        fronted.terminal = fronted.terminal.map(|usual| size.unwrap_or(usual));
         if front.has_terminal() {
             let name = front.term.as_deref().unwrap_or(UNKNOWN_TERMINAL);
             fronted.add(Fact::Terminal, name.as_bytes());
@@ -250,7 +247,6 @@ impl Server {
 
     /// A client is given up before it had a program: closing our end tells its worker.
     pub(super) fn give_up_fronted(&mut self, number: u64, why: &str) {
-        let _ = self.sessions.fronting.take_watched(number);
         let Some(Handshake { listener, connection, .. }) = self.take_fronted(number) else {
             return;
         };

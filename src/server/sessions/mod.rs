@@ -7,6 +7,7 @@
 //! | `builtin` | built-in services on streams, tcpmux |
 //! | `closing` | their connections, so that clients get all of the answer |
 //! | `connecting` | processes that connect to unix sockets for relays, as their users |
+//! | `crowd` | those who wait, by their sources |
 //! | `dialling` | their way to that server |
 //! | `header` | the PROXY header of a connection |
 //! | `fronting` | clients behind TLS, until they may have their program |
@@ -18,6 +19,7 @@
 //! | `sealing` | what workers are told of services: certificates, keys, ticket keys |
 //! | `session` | who is served: one table, and the one end |
 //! | `stream` | a connection of a built-in service |
+//! | `terminals` | terminals of programs |
 //! | `workers` | processes that stand between clients and programs |
 //!
 //! # A new kind of client
@@ -36,6 +38,7 @@ pub(super) mod banners;
 pub(super) mod builtin;
 pub(super) mod closing;
 pub(super) mod connecting;
+mod crowd;
 pub(super) mod dialling;
 pub(super) mod fronting;
 mod header;
@@ -47,6 +50,7 @@ pub(super) mod relay;
 pub(super) mod sealing;
 pub(super) mod session;
 pub(super) mod stream;
+pub(super) mod terminals;
 pub(super) mod workers;
 
 use super::Server;

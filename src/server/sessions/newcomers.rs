@@ -5,7 +5,8 @@
 //! # To let something else come first
 //! Another [`NewcomerStage`] with what is to be kept of it. Whoever is received begins in it
 //! ([`Server::receive`]) and is kept in the one table, which has a bound of its own and a
-//! deadline each; who has been silent for longest goes first ([`Server::keep_newcomer`]). When
+//! deadline each; of the sender that has most of them, who has been silent for longest goes
+//! first ([`Server::keep_newcomer`]). When
 //! it is over, [`Server::introduce`] goes on with what is known then (a peer, and
 //! [`Fronted`](crate::net::fronted::Fronted)) as for anybody who has just been accepted: admission, banner,
 //! program. If it fails, [`Server::expel`].
@@ -13,21 +14,27 @@
 //! # Waiting for a place
 //! While `instances` programs run, a listener rests. Who has come before that, and says only
 //! now who he is, waits for a place like those in the backlog, for as long as they do. His
-//! header is still in the socket then, so that an upgrade needs nothing but the socket.
+//! header is still in the socket then, so that an upgrade needs nothing but the socket. Who has
+//! come through a worker waits for as long as his handshake might have taken. There is a bound
+//! of their own for those who wait; whom the header names counts, and the last goes first, who
+//! would have had to wait for longest.
 
 use std::collections::VecDeque;
 use std::os::fd::AsRawFd as _;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mio::Interest;
 use mio::unix::SourceFd;
 
+use super::crowd::Crowd;
 use super::header::{self, Heard};
 use super::holding::Caller;
-use crate::admission::{Permit, Reason, ServiceId};
+use crate::admission::{Permit, Reason, ServiceId, Source};
 use crate::config::model::{DEFERRED, ProxyProtocol};
 use crate::front::proxy::Header;
 use crate::log::events::Why;
+use crate::net::fronted::Fronted;
 use crate::net::listener::Connection;
 use crate::server::Server;
 use crate::server::reactor::slab::{Key, Slab};
@@ -35,7 +42,8 @@ use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
 use crate::sys::descriptor;
 
-/// So many are kept at once, where there are descriptors; else one of so many parts of them.
+/// So many of each kind are kept at once, where there are descriptors; else one of so many parts
+/// of them.
 const MOST: usize = 1024;
 const PARTS: usize = 4;
 
@@ -49,6 +57,26 @@ pub(in crate::server) struct Newcomer {
     /// Until when he has to have said who he is.
     pub(in crate::server) due: Instant,
     pub(in crate::server) queued: bool,
+    /// The number in which he has been kept.
+    pub(in crate::server) number: u64,
+}
+
+impl Newcomer {
+    /// Whose place among those who wait for the same he takes.
+    fn source(&self) -> Source {
+        let peer = match &self.stage {
+            NewcomerStage::Header => self.connection.peer,
+            NewcomerStage::Place(header, _) => header::peer(&self.connection, header),
+        };
+        peer.into()
+    }
+
+    /// Whether he waits no longer than until he is due.
+    fn has_time(&self) -> bool {
+        let is_fronted = |fronted: &Rc<Fronted>| fronted.number.is_some();
+        matches!(self.stage, NewcomerStage::Header)
+            || self.connection.fronted.as_ref().is_some_and(is_fronted)
+    }
 }
 
 /// What he waits for.
@@ -56,16 +84,19 @@ pub(in crate::server) struct Newcomer {
 pub(in crate::server) enum NewcomerStage {
     /// The rest of his header.
     Header,
-    /// A place; this is the header.
-    Place(Box<Header>),
+    /// A place; this is the header, and why he has none.
+    Place(Box<Header>, Reason),
 }
 
 /// All of them.
 #[derive(Debug)]
 pub(in crate::server) struct Newcomers {
     pub(in crate::server) all: Slab<Newcomer>,
-    /// Those who have not said yet who they are, the first in front; some may be gone.
-    silent: VecDeque<Key>,
+    /// Those who have not said yet who they are, by whom they have come through.
+    silent: Crowd<Key>,
+    /// Those who wait for a place, by who they are.
+    waiting: Crowd<Key>,
+    last: u64,
     /// Those who wait for a place, in the order in which they have said it.
     seated_next: VecDeque<Key>,
     /// A place may have become free since they were looked at.
@@ -76,7 +107,9 @@ impl Newcomers {
     pub(in crate::server) fn new() -> Self {
         Self {
             all: Slab::new(),
-            silent: VecDeque::new(),
+            silent: Crowd::new(),
+            waiting: Crowd::new(),
+            last: 0,
             seated_next: VecDeque::new(),
             freed: false,
         }
@@ -89,26 +122,45 @@ impl Newcomers {
 
     /// Whether somebody waits for the end of a program.
     pub(in crate::server) fn wait_for_a_place(&self) -> bool {
-        !self.seated_next.is_empty()
+        self.waiting.len() > 0
     }
 
-    /// Who has been silent for longest.
-    fn most_silent(&mut self) -> Option<Key> {
-        while let Some(key) = self.silent.pop_front() {
-            let newcomer = self.all.get(key);
-            if newcomer.is_some_and(|it| matches!(it.stage, NewcomerStage::Header)) {
-                return Some(key);
-            }
+    fn insert(&mut self, mut newcomer: Newcomer) -> Key {
+        self.last = self.last.saturating_add(1);
+        newcomer.number = self.last;
+        let (source, waits) =
+            (newcomer.source(), matches!(newcomer.stage, NewcomerStage::Place(..)));
+        let key = self.all.insert(newcomer);
+        if waits {
+            self.waiting.insert(source, self.last, key);
+            self.seated_next.push_back(key);
+        } else {
+            self.silent.insert(source, self.last, key);
         }
-        None
+        key
     }
 
-    fn note_silent(&mut self, key: Key) {
-        if self.silent.len() > self.all.len().saturating_mul(2) {
+    fn remove(&mut self, key: Key) -> Option<Newcomer> {
+        let newcomer = self.all.remove(key)?;
+        let crowd = match newcomer.stage {
+            NewcomerStage::Header => &mut self.silent,
+            NewcomerStage::Place(..) => &mut self.waiting,
+        };
+        crowd.remove(newcomer.source(), newcomer.number);
+        if self.seated_next.len() > self.waiting.len().saturating_mul(2).saturating_add(16) {
             let all = &self.all;
-            self.silent.retain(|key| all.get(*key).is_some());
+            self.seated_next.retain(|key| all.get(*key).is_some());
         }
-        self.silent.push_back(key);
+        Some(newcomer)
+    }
+
+    /// Who goes first where there may be so many.
+    fn one_too_many(&self, most: usize) -> Option<Key> {
+        if self.silent.len() > most {
+            return self.silent.first_of_most().map(|(_, key)| *key);
+        }
+        let waits_in_vain = self.waiting.last_of_most().filter(|_| self.waiting.len() > most);
+        waits_in_vain.map(|(_, key)| *key)
     }
 }
 
@@ -142,7 +194,7 @@ impl Server {
         }
         let due = self.reactor.now.checked_add(patience).unwrap_or(self.reactor.now);
         let stage = NewcomerStage::Header;
-        let newcomer = Newcomer { connection, listener, stage, due, queued: false };
+        let newcomer = Newcomer { connection, listener, stage, due, queued: false, number: 0 };
         // Most senders have said it by now.
         match header::hear(&newcomer.connection.socket, &mut self.reactor.scratch) {
             Heard::Header(header) => self.introduce(newcomer, header),
@@ -160,28 +212,32 @@ impl Server {
         None
     }
 
-    /// Keeps somebody until he has said who he is; for that the most silent may have to go.
-    pub(in crate::server) fn keep_newcomer(&mut self, mut newcomer: Newcomer) {
+    /// Keeps somebody until he has said who he is, or has a place; somebody else may have to go
+    /// for that.
+    pub(in crate::server) fn keep_newcomer(&mut self, newcomer: Newcomer) {
+        self.keep(newcomer);
         let most = MOST.min(self.room_for_clients() / PARTS).max(1);
-        while self.sessions.newcomers.all.len() >= most {
-            let Some(oldest) = self.sessions.newcomers.most_silent() else {
-                return self.expel(newcomer, header::CROWDED);
-            };
-            self.expel_kept(oldest, header::CROWDED);
+        while let Some(key) = self.sessions.newcomers.one_too_many(most) {
+            self.expel_kept(key, header::CROWDED);
         }
+    }
+
+    fn keep(&mut self, mut newcomer: Newcomer) {
         descriptor::raise_held_in_place(&mut newcomer.connection.socket);
         let (number, due) = (newcomer.connection.socket.as_raw_fd(), newcomer.due);
-        let waits = matches!(newcomer.stage, NewcomerStage::Place(_));
-        let key = self.sessions.newcomers.all.insert(newcomer);
-        if waits {
-            return self.sessions.newcomers.seated_next.push_back(key);
+        let waits = matches!(newcomer.stage, NewcomerStage::Place(..));
+        let has_time = newcomer.has_time();
+        let key = self.sessions.newcomers.insert(newcomer);
+        if has_time {
+            self.reactor.timers.set(due, Timer::Newcomer(key));
         }
-        self.sessions.newcomers.note_silent(key);
+        if waits {
+            return;
+        }
         // Edge-triggered: a part of a header is announced once. What has come meanwhile is, too.
         let registry = self.reactor.poll.registry();
         let token = token::pack(Owner::Newcomer(key));
         let registered = registry.register(&mut SourceFd(&number), token, Interest::READABLE);
-        self.reactor.timers.set(due, Timer::Newcomer(key));
         if registered.is_err() {
             self.expel_kept(key, header::CROWDED);
         }
@@ -191,7 +247,7 @@ impl Server {
     pub(in crate::server) fn listen_to_newcomer(&mut self, key: Key) {
         let Some(newcomer) = self.sessions.newcomers.all.get_mut(key) else { return };
         newcomer.queued = false;
-        if matches!(newcomer.stage, NewcomerStage::Place(_)) {
+        if matches!(newcomer.stage, NewcomerStage::Place(..)) {
             return;
         }
         match header::hear(&newcomer.connection.socket, &mut self.reactor.scratch) {
@@ -208,17 +264,16 @@ impl Server {
     /// Somebody has had his time; what has come together with its end counts.
     pub(in crate::server) fn newcomer_overdue(&mut self, key: Key) {
         self.listen_to_newcomer(key);
-        let newcomer = self.sessions.newcomers.all.get(key);
-        if newcomer.is_some_and(|it| matches!(it.stage, NewcomerStage::Header)) {
-            self.expel_kept(key, header::TIMEOUT);
-        }
+        self.expel_kept(key, header::TIMEOUT);
     }
 
     fn take_newcomer(&mut self, key: Key) -> Option<Newcomer> {
-        let newcomer = self.sessions.newcomers.all.remove(key)?;
+        let newcomer = self.sessions.newcomers.remove(key)?;
         if matches!(newcomer.stage, NewcomerStage::Header) {
             let number = newcomer.connection.socket.as_raw_fd();
             let _ = self.reactor.poll.registry().deregister(&mut SourceFd(&number));
+        }
+        if newcomer.has_time() {
             self.reactor.timers.cancel(newcomer.due, Timer::Newcomer(key));
         }
         Some(newcomer)
@@ -249,8 +304,11 @@ impl Server {
 
     /// Somebody has come through what stands in front of his service.
     pub(super) fn admit_fronted(&mut self, listener: Key, connection: Connection) {
-        let (stage, due) = (NewcomerStage::Header, self.reactor.now);
-        let newcomer = Newcomer { connection, listener, stage, due, queued: false };
+        let state = self.services.of(listener).map(|(_, state)| state);
+        let patience = state.map(|it| it.service.attributes.front.tls_timeout).unwrap_or_default();
+        let due = self.reactor.now.checked_add(patience).unwrap_or(self.reactor.now);
+        let stage = NewcomerStage::Header;
+        let newcomer = Newcomer { connection, listener, stage, due, queued: false, number: 0 };
         // All that has been said is taken.
         let header = Header { length: 0, named: None };
         match self.service_of(&newcomer) {
@@ -268,7 +326,7 @@ impl Server {
         match self.try_to_admit(id, peer) {
             Ok(permit) => self.seat(owner, newcomer, &header, permit),
             Err(reason) if self.admission.waits_for_a_place(id, reason) => {
-                newcomer.stage = NewcomerStage::Place(Box::new(header));
+                newcomer.stage = NewcomerStage::Place(Box::new(header), reason);
                 self.keep_newcomer(newcomer);
             }
             Err(reason) => self.turn_away_newcomer(newcomer, &header, reason),
@@ -296,7 +354,7 @@ impl Server {
 
     fn seat_if_possible(&mut self, key: Key) {
         let Some(newcomer) = self.sessions.newcomers.all.get(key) else { return };
-        let NewcomerStage::Place(header) = &newcomer.stage else { return };
+        let NewcomerStage::Place(header, _) = &newcomer.stage else { return };
         let peer = header::peer(&newcomer.connection, header);
         let service = self.service_of(newcomer);
         let outcome = match service {
@@ -312,7 +370,7 @@ impl Server {
             return self.sessions.newcomers.seated_next.push_back(key);
         }
         let Some(newcomer) = self.take_newcomer(key) else { return };
-        let NewcomerStage::Place(header) = &newcomer.stage else { return };
+        let NewcomerStage::Place(header, _) = &newcomer.stage else { return };
         let header = (**header).clone();
         match outcome {
             Ok((owner, permit)) => self.seat(owner, newcomer, &header, permit),
@@ -335,10 +393,15 @@ impl Server {
         }
     }
 
-    /// Refuses somebody who has not said who he is.
+    /// Refuses somebody who has not said who he is, or waits in vain.
     fn expel(&mut self, newcomer: Newcomer, why: &'static str) {
-        let Newcomer { listener, connection, .. } = newcomer;
-        self.expel_from(listener, connection, why);
+        let Newcomer { listener, connection, stage, .. } = newcomer;
+        let NewcomerStage::Place(header, reason) = stage else {
+            return self.expel_from(listener, connection, why);
+        };
+        if let Some(connection) = header::take(connection, &header, &mut self.reactor.scratch) {
+            self.turn_away(Caller::Taken { listener, connection, told: false }, reason);
+        }
     }
 
     fn expel_from(&mut self, listener: Key, connection: Connection, why: &'static str) {

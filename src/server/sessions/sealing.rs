@@ -5,8 +5,8 @@
 //!
 //! Tickets are sealed with keys of the server's making, one set for each service, which all of
 //! its workers have: whoever resumes may come to any of them, and to no other service. New ones
-//! are made from time to time, and the one before is still taken; a reload changes nothing.
-//! Where clients show certificates there are none: each shows its own each time.
+//! are made from time to time, and the one before is still taken; a reload and an upgrade change
+//! nothing. Where clients show certificates there are none: each shows its own each time.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,16 +19,20 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::sys::sendfile::sendfile;
 
+use super::Sessions;
 use super::workers::SealedSettings;
 use crate::config::model::{Certificate, FrontUser, FrontWorkers, Service, TlsClient};
 use crate::front::identity::identity_of;
 use crate::front::settings::{Kind, LONGEST_KEY, TICKET_LIFE, TicketKey, Tls};
+use crate::front::wire;
 use crate::log::events;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::sys::random;
 use crate::sys::sealed_memory::{memory_file, seal};
+use crate::upgrade::moment::Clock;
+use crate::upgrade::state;
 
 /// Keys of tickets are used for new ones so long, and taken as long again.
 const FRESH: Duration = Duration::from_secs(6 * 60 * 60);
@@ -51,6 +55,47 @@ impl TicketKeys {
         }
         keys.retain(|(_, made)| age(made) < FRESH + TICKET_LIFE);
         Ok(keys.iter().map(|(key, _)| key.clone()).collect())
+    }
+}
+
+impl TicketKeys {
+    /// All of them, as data.
+    fn hand_over(&self, clock: Clock) -> Vec<state::SavedTicketKey> {
+        let services = self.of_services.iter();
+        let keys = services.flat_map(|(service, keys)| keys.iter().map(move |key| (service, key)));
+        let saved = keys.map(|(service, (key, made))| state::SavedTicketKey {
+            service: service.clone(),
+            name: key.name,
+            secret: key.secret,
+            made: clock.moment(*made),
+        });
+        saved.collect()
+    }
+
+    fn recall(&mut self, saved: &[state::SavedTicketKey], clock: Clock) {
+        for state::SavedTicketKey { service, name, secret, made } in saved {
+            let key = TicketKey { name: *name, secret: *secret };
+            let keys = self.of_services.entry(service.clone()).or_default();
+            keys.push((key, clock.instant(*made)));
+        }
+    }
+}
+
+impl Sessions {
+    /// What stands between clients and programs, as data.
+    pub(in crate::server) fn hand_over_front(&self, clock: Clock) -> state::SavedFront {
+        state::SavedFront {
+            version: wire::VERSION,
+            last: self.fronting.last(),
+            workers: self.workers.hand_over(),
+            tickets: self.tickets.hand_over(clock),
+        }
+    }
+
+    /// What has to be known of it before services are.
+    pub(in crate::server) fn recall_front(&mut self, front: &state::SavedFront, clock: Clock) {
+        self.fronting.go_on_after(front.last);
+        self.tickets.recall(&front.tickets, clock);
     }
 }
 

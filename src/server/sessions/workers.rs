@@ -26,7 +26,8 @@ use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
 use crate::spawn::Prepared;
 use crate::spawn::environment::{ConnectionEnvironment, Proto};
-use crate::sys::process;
+use crate::sys::{handed, process};
+use crate::upgrade::state;
 
 /// Workers that are shared, at most, unless it is said how many.
 const MOST: usize = 4;
@@ -60,13 +61,28 @@ struct Worker {
     clients: HashSet<u64>,
     /// Nobody needs it any more.
     is_let_go: bool,
-    /// The service that had it for itself has gone.
+    /// The service that had it for itself has gone, or the server that has started it.
     is_left: bool,
     started: Instant,
     queued: bool,
 }
 
 impl Worker {
+    fn new(pid: i32, wire: Wire, own: Option<Key>, started: Instant) -> Self {
+        Self {
+            pid,
+            wire: Some(wire),
+            own,
+            knows: HashSet::new(),
+            complained: HashSet::new(),
+            clients: HashSet::new(),
+            is_left: false,
+            is_let_go: false,
+            started,
+            queued: false,
+        }
+    }
+
     /// Whether what it says of settings is worth a line: once for those that it has been told.
     fn may_complain(&mut self, number: u32) -> bool {
         self.knows.contains(&number) && self.complained.insert(number)
@@ -77,7 +93,8 @@ impl Worker {
 #[derive(Debug)]
 pub(in crate::server) struct Workers {
     all: Slab<Worker>,
-    /// Those of the program before us, which go on with the clients that they have.
+    /// Those of the program before us that cannot be spoken to any more. They go on with the
+    /// clients that they have.
     earlier: Vec<i32>,
     /// How many are shared.
     most: usize,
@@ -139,6 +156,16 @@ impl Workers {
             || self.all.iter().filter(|(_, it)| it.own == own && it.wire.is_some() && !it.is_left);
         let least = serving().min_by_key(|(_, it)| it.clients.len());
         (least.map(|(key, _)| key), serving().count())
+    }
+
+    /// Those that can be spoken to, as data.
+    pub(super) fn hand_over(&self) -> Vec<state::SavedWorker> {
+        let all = self.all.iter().filter_map(|(_, worker)| {
+            let descriptor = handed::number(worker.wire.as_ref()?);
+            let clients = worker.clients.iter().copied().collect();
+            Some(state::SavedWorker { pid: worker.pid, descriptor, clients })
+        });
+        all.collect()
     }
 
     fn is_idle(&self, key: Key) -> bool {
@@ -221,28 +248,22 @@ impl Server {
         let table = self.table();
         let started = self.programs.spawner.spawn(&prepared, theirs, &facts, table);
         let pid = started.map_err(|failed| failed.error)?.pid;
-        let descriptor = wire.as_raw_fd();
-        let key = self.sessions.workers.all.insert(Worker {
-            pid,
-            wire: Some(wire),
-            own,
-            knows: HashSet::new(),
-            complained: HashSet::new(),
-            clients: HashSet::new(),
-            is_left: false,
-            is_let_go: false,
-            started: now,
-            queued: false,
-        });
+        let key = self.sessions.workers.all.insert(Worker::new(pid, wire, own, now));
         log::debug!("front-worker pid={pid}");
-        let token = token::pack(Owner::Worker(key));
-        let registry = self.reactor.poll.registry();
-        if let Err(error) = registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)
-        {
+        if let Err(error) = self.watch_worker(key) {
             self.end_worker(key);
             return Err(error);
         }
         Ok(key)
+    }
+
+    /// What it says is announced, and what it has said already.
+    fn watch_worker(&self, key: Key) -> io::Result<()> {
+        let worker = self.sessions.workers.all.get(key);
+        let Some(wire) = worker.and_then(|worker| worker.wire.as_ref()) else { return Ok(()) };
+        let token = token::pack(Owner::Worker(key));
+        let registry = self.reactor.poll.registry();
+        registry.register(&mut SourceFd(&wire.as_raw_fd()), token, Interest::READABLE)
     }
 
     /// This program, as a user that nobody else is, without anything.
@@ -302,10 +323,10 @@ impl Server {
                 worker.knows.remove(&number);
                 true
             }
-            ToServer::Ready(number, facts) => {
+            ToServer::Ready(number, facts, size) => {
                 let has = worker.clients.contains(&number);
                 if has {
-                    self.client_is_ready(number, facts);
+                    self.client_is_ready(number, (facts, size));
                 }
                 has
             }
@@ -404,8 +425,27 @@ impl Server {
         }
     }
 
-    /// Workers of the program before us have clients still.
-    pub(in crate::server) fn keep_earlier_workers(&mut self, pids: Vec<i32>) {
+    /// A worker of the program before us goes on with the clients that it has, and hears of the
+    /// ends of their programs.
+    pub(in crate::server) fn keep_earlier_worker(
+        &mut self,
+        pid: i32,
+        wire: OwnedFd,
+        clients: Vec<u64>,
+    ) {
+        let key = self.sessions.workers.all.insert(Worker {
+            clients: clients.into_iter().collect(),
+            is_left: true,
+            ..Worker::new(pid, wire.into(), None, self.reactor.now)
+        });
+        if self.watch_worker(key).is_err() {
+            self.end_worker(key);
+        }
+        self.let_go_if_left(key);
+    }
+
+    /// The same of workers that cannot be told anything.
+    pub(in crate::server) fn keep_silent_workers(&mut self, pids: Vec<i32>) {
         self.sessions.workers.earlier = pids;
         self.reap_earlier_workers();
     }
@@ -464,18 +504,9 @@ mod tests {
 
     #[test]
     fn a_worker_complains_once_of_what_it_was_told() {
-        let mut worker = Worker {
-            pid: 1,
-            wire: None,
-            own: None,
-            knows: HashSet::from([7, 8]),
-            complained: HashSet::new(),
-            clients: HashSet::new(),
-            is_left: false,
-            is_let_go: false,
-            started: Instant::now(),
-            queued: false,
-        };
+        let (wire, _theirs) = Wire::pair().unwrap();
+        let mut worker = Worker::new(1, wire, None, Instant::now());
+        worker.knows = HashSet::from([7, 8]);
         let said: Vec<u32> =
             [7, 9, 7, 8, 9, 8, 7].into_iter().filter(|it| worker.may_complain(*it)).collect();
         assert_eq!(said, [7, 8]);

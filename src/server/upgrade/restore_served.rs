@@ -10,10 +10,11 @@ use serde_json::Value;
 use super::places::{OfPipes, OfSockets, Placed as _};
 use super::restore::{Restoring, listener_of, read, take_or_log};
 use super::save::{HandedRemains, HandedSession};
-use crate::admission::Source;
+use crate::admission::{Reason, Source};
 use crate::builtin::relay::Side;
 use crate::config::model::Action;
 use crate::front::proxy::Header;
+use crate::front::wire;
 use crate::log::events;
 use crate::net::listener::Connection;
 use crate::server::Server;
@@ -60,7 +61,7 @@ impl Server {
         for pending in state.pending_peers.into_iter().filter_map(read) {
             self.restore_pending_peer(pending);
         }
-        self.keep_earlier_workers(state.front_workers);
+        self.adopt_workers(state.front_workers, state.front);
         for newcomer in state.newcomers {
             self.restore_newcomer(&newcomer);
         }
@@ -170,6 +171,18 @@ impl Server {
         self.look_again(pending);
     }
 
+    /// Those that speak otherwise, or have nobody to listen, go on alone.
+    fn adopt_workers(&mut self, mut pids: Vec<i32>, front: state::SavedFront) {
+        let workers = front.workers.into_iter().filter(|_| front.version == wire::VERSION);
+        for state::SavedWorker { pid, descriptor, clients } in workers {
+            if let Some(wire) = taken_or_said(descriptor) {
+                pids.retain(|other| *other != pid);
+                self.keep_earlier_worker(pid, wire, clients);
+            }
+        }
+        self.keep_silent_workers(pids);
+    }
+
     /// All that he has said is read again.
     fn restore_newcomer(&mut self, handed: &state::SavedNewcomer) {
         let Some(listener) = OfSockets::key(handed.socket) else { return };
@@ -177,7 +190,10 @@ impl Server {
         let Some(socket) = take_or_log(descriptor) else { return };
         // Who has come through what stands in front waits for nothing but a place.
         let stage = match handed.through {
-            Some(_) => NewcomerStage::Place(Box::new(Header { length: 0, named: None })),
+            Some(_) => {
+                let header = Header { length: 0, named: None };
+                NewcomerStage::Place(Box::new(header), Reason::Instances)
+            }
             None => NewcomerStage::Header,
         };
         let fronted = handed.through.clone().map(Rc::new);
@@ -188,6 +204,7 @@ impl Server {
             stage,
             due: due.into(),
             queued: false,
+            number: 0,
         });
     }
 
