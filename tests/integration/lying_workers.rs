@@ -39,7 +39,7 @@ def varint(number):
     return bytes_ + bytes([number])
 def text(it): return varint(len(it)) + it
 def settings(number, why=None): return varint(0) + varint(number) + (varint(0) if why is None else varint(1) + text(why))
-def ready(number, facts=()): return varint(1) + varint(number) + varint(len(facts)) + b''.join(varint(fact) + text(value) for fact, value in facts)
+def ready(number, facts=()): return varint(1) + varint(number) + varint(len(facts)) + b''.join(varint(fact) + text(value) for fact, value in facts) + varint(0)
 def failed(number, why=b'closed'): return varint(2) + varint(number) + text(why)
 def ended(number): return varint(3) + varint(number) + varint(0)
 def packet(*messages): return varint(len(messages)) + b''.join(messages)

@@ -218,7 +218,8 @@ impl Server {
     pub(super) fn client_is_ready(
         &mut self,
         number: u64,
-        (facts, size): (Vec<(Fact, String)>, Option<(u16, u16)>),
+        facts: Vec<(Fact, String)>,
+        size: Option<(u16, u16)>,
     ) {
         let Some(Handshake { listener, connection, .. }) = self.take_fronted(number) else {
             return;

@@ -326,7 +326,7 @@ impl Server {
             ToServer::Ready(number, facts, size) => {
                 let has = worker.clients.contains(&number);
                 if has {
-                    self.client_is_ready(number, (facts, size));
+                    self.client_is_ready(number, facts, size);
                 }
                 has
             }
