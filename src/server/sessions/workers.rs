@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 
 use crate::config::model::{Account, FrontUser};
 use crate::front::channel::Wire;
-use crate::front::wire::{Give, ToServer, ToWorker};
+use crate::front::wire::{self, Give, ToServer, ToWorker};
 use crate::front::{self, alerts};
 use crate::log::events::{self, End};
 use crate::server::Server;
@@ -87,6 +87,11 @@ impl Worker {
     fn may_complain(&mut self, number: u32) -> bool {
         self.knows.contains(&number) && self.complained.insert(number)
     }
+}
+
+/// Whether workers to which this version is said understand what we say.
+pub(in crate::server) fn understand(version: u32) -> bool {
+    version == wire::VERSION
 }
 
 /// All of them.

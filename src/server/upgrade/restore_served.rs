@@ -14,7 +14,6 @@ use crate::admission::{Reason, Source};
 use crate::builtin::relay::Side;
 use crate::config::model::Action;
 use crate::front::proxy::Header;
-use crate::front::wire;
 use crate::log::events;
 use crate::net::listener::Connection;
 use crate::server::Server;
@@ -29,6 +28,7 @@ use crate::server::sessions::banners::{AfterBanner, BannerState};
 use crate::server::sessions::newcomers::{Newcomer, NewcomerStage};
 use crate::server::sessions::relay::RelayStage;
 use crate::server::sessions::session::{Client, SessionStage};
+use crate::server::sessions::workers;
 use crate::server::state::{ProgramStage, Rest};
 use crate::spawn::sandbox::cgroup::Cgroup;
 use crate::upgrade::state::{self, State};
@@ -173,8 +173,8 @@ impl Server {
 
     /// Those that speak otherwise, or have nobody to listen, go on alone.
     fn adopt_workers(&mut self, mut pids: Vec<i32>, front: state::SavedFront) {
-        let workers = front.workers.into_iter().filter(|_| front.version == wire::VERSION);
-        for state::SavedWorker { pid, descriptor, clients } in workers {
+        let known = front.workers.into_iter().filter(|_| workers::understand(front.version));
+        for state::SavedWorker { pid, descriptor, clients } in known {
             if let Some(wire) = taken_or_said(descriptor) {
                 pids.retain(|other| *other != pid);
                 self.keep_earlier_worker(pid, wire, clients);
