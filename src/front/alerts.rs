@@ -2,7 +2,7 @@
 //! who is not trusted: what is none of these is not told.
 
 /// All alerts that there are, and what else a worker finds.
-const ALL: [&str; 38] = [
+const ALL: [&str; 39] = [
     "close_notify",
     "unexpected_message",
     "bad_record_mac",

@@ -31,7 +31,6 @@ use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::sys::random;
 use crate::sys::sealed_memory::{memory_file, seal};
-use crate::upgrade::moment::Clock;
 use crate::upgrade::state;
 
 /// Keys of tickets are used for new ones so long, and taken as long again.
@@ -60,42 +59,42 @@ impl TicketKeys {
 
 impl TicketKeys {
     /// All of them, as data.
-    fn hand_over(&self, clock: Clock) -> Vec<state::SavedTicketKey> {
+    fn hand_over(&self) -> Vec<state::SavedTicketKey> {
         let services = self.of_services.iter();
         let keys = services.flat_map(|(service, keys)| keys.iter().map(move |key| (service, key)));
         let saved = keys.map(|(service, (key, made))| state::SavedTicketKey {
             service: service.clone(),
             name: key.name,
             secret: key.secret,
-            made: clock.moment(*made),
+            made: (*made).into(),
         });
         saved.collect()
     }
 
-    fn recall(&mut self, saved: &[state::SavedTicketKey], clock: Clock) {
+    fn recall(&mut self, saved: &[state::SavedTicketKey]) {
         for state::SavedTicketKey { service, name, secret, made } in saved {
             let key = TicketKey { name: *name, secret: *secret };
             let keys = self.of_services.entry(service.clone()).or_default();
-            keys.push((key, clock.instant(*made)));
+            keys.push((key, (*made).into()));
         }
     }
 }
 
 impl Sessions {
     /// What stands between clients and programs, as data.
-    pub(in crate::server) fn hand_over_front(&self, clock: Clock) -> state::SavedFront {
+    pub(in crate::server) fn hand_over_front(&self) -> state::SavedFront {
         state::SavedFront {
             version: wire::VERSION,
             last: self.fronting.last(),
             workers: self.workers.hand_over(),
-            tickets: self.tickets.hand_over(clock),
+            tickets: self.tickets.hand_over(),
         }
     }
 
     /// What has to be known of it before services are.
-    pub(in crate::server) fn recall_front(&mut self, front: &state::SavedFront, clock: Clock) {
+    pub(in crate::server) fn recall_front(&mut self, front: &state::SavedFront) {
         self.fronting.go_on_after(front.last);
-        self.tickets.recall(&front.tickets, clock);
+        self.tickets.recall(&front.tickets);
     }
 }
 

@@ -206,7 +206,7 @@ impl Server {
         self.programs.cgroups =
             Cgroups::taken_over(base.as_ref().map(path), own.as_ref().map(path), lingering);
         self.sessions.peers = read(state.peers.clone()).unwrap_or_default();
-        self.sessions.recall_front(&state.front, clock);
+        self.sessions.recall_front(&state.front);
     }
 
     fn restore_services(&mut self, state: &State, taken: &mut Restoring) {

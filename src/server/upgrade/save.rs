@@ -104,7 +104,7 @@ impl Server {
             pending_peers: pending.iter().map(|(_, it)| value(it)).collect(),
             newcomers: newcomers.iter().filter_map(|(_, it)| newcomer(it)).collect(),
             front_workers: self.sessions.workers.pids(),
-            front: self.sessions.hand_over_front(to.clock),
+            front: self.sessions.hand_over_front(),
             peers: value(&self.sessions.peers),
             held: self.save_stored_sockets(),
             last_here: Some(self.life.idle_exit.last.into()),
