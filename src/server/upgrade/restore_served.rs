@@ -61,7 +61,7 @@ impl Server {
         for pending in state.pending_peers.into_iter().filter_map(read) {
             self.restore_pending_peer(pending);
         }
-        self.adopt_workers(state.front_workers, state.front);
+        self.restore_workers(state.front_workers, state.front);
         for newcomer in state.newcomers {
             self.restore_newcomer(&newcomer);
         }
@@ -172,10 +172,10 @@ impl Server {
     }
 
     /// Those that speak otherwise, or have nobody to listen, go on alone.
-    fn adopt_workers(&mut self, mut pids: Vec<i32>, front: state::SavedFront) {
+    fn restore_workers(&mut self, mut pids: Vec<i32>, front: state::SavedFront) {
         let known = front.workers.into_iter().filter(|_| workers::understand(front.version));
         for state::SavedWorker { pid, descriptor, clients } in known {
-            if let Some(wire) = taken_or_said(descriptor) {
+            if let Some(wire) = take_or_log(descriptor) {
                 pids.retain(|other| *other != pid);
                 self.keep_earlier_worker(pid, wire, clients);
             }
