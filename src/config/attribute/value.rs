@@ -238,7 +238,7 @@ impl Value<'_> {
         let names: Vec<String> = capability::names(u64::MAX).collect();
         let upper = word.text.to_ascii_uppercase();
         let whole = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
-        let help = match nearest(&whole, names.iter().map(String::as_str)) {
+        let help = match nearest_capability(&whole, &names) {
             Some(near) => format!("did you mean `{near}`?"),
             None => "capabilities(7) has their names; `none` is no capability".to_owned(),
         };
@@ -324,4 +324,15 @@ impl Value<'_> {
         let message = format!("`{}` is not an absolute path", word.text);
         Err(Problem::new(&word.span, message, "a path starts with `/`"))
     }
+}
+
+/// The capability that was meant, of whose name the end may be missing: `CAP_NET_BND`.
+fn nearest_capability<'a>(written: &str, names: &'a [String]) -> Option<&'a str> {
+    let parts = written.split('_').count();
+    let beginning = |name: &'a String| {
+        let end = name.match_indices('_').nth(parts.saturating_sub(1)).map(|(at, _)| at);
+        name.get(..end.unwrap_or(name.len())).unwrap_or(name)
+    };
+    let near = nearest(written, names.iter().map(beginning))?;
+    names.iter().find(|name| beginning(name) == near).map(String::as_str)
 }

@@ -136,7 +136,14 @@ impl Setting {
         while let Some(problem) = wrong.take() {
             let place = |span: &Span| (span.start, span.end);
             let at = rest.iter().position(|word| place(&word.span) == place(&problem.span));
-            report.error(&problem.span, problem.message).maybe_help(problem.help);
+            let has_comma = rest
+                .get(at.unwrap_or(0))
+                .is_some_and(|word| word.text.contains(',') && !word.text.contains('{'));
+            let help = match has_comma && self.is_of_many() {
+                true => Some("write blanks between the values, no commas".to_owned()),
+                false => problem.help,
+            };
+            report.error(&problem.span, problem.message).maybe_help(help);
             let Some(at) = at.filter(|_| self.is_of_many()) else { return };
             // Each word stands for itself: those after a wrong one may be wrong too.
             rest = rest.get(at + 1..).unwrap_or_default();
