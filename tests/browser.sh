@@ -1,8 +1,8 @@
-# Pages that programs behind the server give to a real browser, headless Chromium. To be sourced
-# by tests/world, after tests/tools.sh. A case more is a function `browser_case_NAME`, and its
-# name in `browser_cases`.
+# Pages that programs behind the server give to a real browser, headless Chromium, and the
+# server's own. To be sourced by tests/world, after tests/tools.sh. A case more is a function
+# `browser_case_NAME`, and its name in `browser_cases`.
 
-browser_cases=(self_signed refused plain large)
+browser_cases=(self_signed refused plain large page)
 
 # The element tree of the page at $1 when its scripts have run. More words are options.
 browser_shows() {
@@ -94,6 +94,11 @@ browser_case_large() {
             --ignore-certificate-errors) || return
         browser_has "$shown" $'\n199999\n200000' || return
     done
+}
+
+# The server's own page (--page), on a desk and on a phone, by mouse and by keyboard.
+browser_case_page() {
+    timeout 300 python3 tests/browser_page.py "$browser_server" "$browser_place"
 }
 
 # One case, in a place of its own.

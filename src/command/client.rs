@@ -10,13 +10,9 @@ use crate::control::answer::{
 };
 use crate::control::request::Request;
 use crate::control::{client, place, table};
-use nix::poll::{PollTimeout, poll};
 
-use super::output::{show, write};
-use super::{CONFIGURATION, CommandFailure, SYSTEM};
-
-/// Clears a terminal, and goes to its first line.
-const CLEAR: &str = "\x1b[H\x1b[2J";
+use super::output::show;
+use super::{CONFIGURATION, CommandFailure, SYSTEM, watch};
 
 /// Where a user's own server would have been asked.
 const NO_SESSION: &str = "; XDG_RUNTIME_DIR is not set, where a server of yours would be asked \
@@ -24,12 +20,10 @@ const NO_SESSION: &str = "; XDG_RUNTIME_DIR is not set, where a server of yours 
 
 /// `oxinetd status`.
 pub(super) fn status(of: &StatusOf) -> Result<(), CommandFailure> {
-    let Some(seconds) = of.watch else { return show(&render_status(of)?) };
-    // Until interrupted, or until nobody reads it any more.
-    while write(&format!("{CLEAR}{}", render_status(of)?))? {
-        pause(Duration::from_secs(seconds));
+    match of.watch {
+        Some(seconds) => watch::watch(of, Duration::from_secs(seconds)),
+        None => show(&render_status(of)?),
     }
-    Ok(())
 }
 
 fn render_status(of: &StatusOf) -> Result<String, CommandFailure> {
@@ -138,7 +132,7 @@ fn reach(
     Err(failed.unwrap_or_else(|| CommandFailure::new(SYSTEM, "there is no place to ask at")))
 }
 
-fn asked(control: &Control, request: &Request) -> Result<Vec<u8>, CommandFailure> {
+pub(super) fn asked(control: &Control, request: &Request) -> Result<Vec<u8>, CommandFailure> {
     let (path, asked) = reach(control, request)?;
     asked.answer().map_err(|error| unreachable(&path, &error))
 }
@@ -159,7 +153,7 @@ fn unreachable(path: &Path, error: &io::Error) -> CommandFailure {
     CommandFailure::new(SYSTEM, format!("asking the server at {path}: {error}{hint}{session}"))
 }
 
-fn read<'a, T: serde::Deserialize<'a>>(answer: &'a [u8]) -> Result<T, CommandFailure> {
+pub(super) fn read<'a, T: serde::Deserialize<'a>>(answer: &'a [u8]) -> Result<T, CommandFailure> {
     let failed = |error: String| CommandFailure::new(CONFIGURATION, table::printable_lines(&error));
     answer::read(answer).map_err(failed)
 }
@@ -169,10 +163,4 @@ fn as_json(answer: &impl serde::Serialize) -> Result<String, CommandFailure> {
     let text = serde_json::to_string_pretty(answer);
     text.map(|text| table::printable_json(&text) + "\n")
         .map_err(|error| CommandFailure::new(SYSTEM, error.to_string()))
-}
-
-/// Waits; an interrupt ends the program.
-fn pause(time: Duration) {
-    let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
-    let _ = poll(&mut [], timeout);
 }

@@ -10,6 +10,7 @@
 //! | `upgrade` | the other side of an upgrade: being tried out, taking over |
 //! | `compat` | run under the name of inetd or xinetd |
 //! | `client` | `status`, `reload`, `stop` and the like |
+//! | `watch` | `status --watch`: the same again and again, on a terminal or not |
 //! | `check` | `check` and `import` |
 //! | `output` | what a command prints, and `completions` and `man`, which do no more |
 
@@ -22,6 +23,7 @@ mod output;
 mod self_signed;
 mod serve;
 mod upgrade;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};

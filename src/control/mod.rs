@@ -6,6 +6,7 @@
 //! | `request` | what can be asked, as a line |
 //! | `answer` | what is answered, as data |
 //! | `table` | answers for people |
+//! | `history` | what `status --watch` has seen, and small plots of it |
 //! | `prometheus` | counters as Prometheus reads them |
 //! | `http` | requests for metrics and for the page |
 //! | `page` | the page, and what browsers are told of it |
@@ -21,6 +22,7 @@
 
 pub mod answer;
 pub(crate) mod client;
+pub(crate) mod history;
 pub(crate) mod host;
 pub mod http;
 pub(crate) mod page;

@@ -12,8 +12,8 @@ pub(crate) const CONTENT_TYPE: &str = "text/html; charset=utf-8";
 /// script in the page.
 pub(super) const FIELDS: &str = "\
     Content-Security-Policy: default-src 'none'; \
-    script-src 'sha256-HP7M2AKvtf5+2vBQM+aA4snMVf27FxVCag8gJTcRqAY='; \
-    style-src 'sha256-Fi+y36r8MLGY6eYQ7wBF8EY+wMwO2sNb8ahdnWwAgiE='; \
+    script-src 'sha256-9HulApvTQG5t7SjfVJHAExXIDIm2tvUrMl7e20V9Ovk='; \
+    style-src 'sha256-E4YSCJz1pG3NGeRCYdJjDRaVpuOg5lRKN6ZUThxtP2M='; \
     img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'\r\n\
     X-Content-Type-Options: nosniff\r\n\

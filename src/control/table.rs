@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::log::visible::is_shown;
 
 use super::answer::{PeerStatus, PeersAnswer, Reloaded, ServiceStatus, Status};
+use super::history::Seen;
 
 /// Rows of cells, under the words of the first one.
 struct Table(Vec<Vec<String>>);
@@ -134,8 +135,18 @@ fn beside(status: &Status) -> String {
 /// The whole server.
 #[must_use]
 pub fn status(status: &Status) -> String {
+    status_seen(status, None)
+}
+
+/// The same, and how often clients were let in.
+#[must_use]
+pub fn watched(status: &Status, seen: Seen<'_>) -> String {
+    status_seen(status, Some(seen))
+}
+
+fn status_seen(status: &Status, seen: Option<Seen<'_>>) -> String {
     let mut out = format!(
-        "oxinetd {}, pid {}, {} for {}\n{} of {} programs, {}{}; {} accepted, {} refused, {} failed\n{}\n",
+        "oxinetd {}, pid {}, {} for {}\n{} of {} programs, {}{}; {} accepted, {} refused, {} failed\n{}{}\n",
         printable(&status.version),
         status.pid,
         printable(&status.state),
@@ -148,11 +159,23 @@ pub fn status(status: &Status) -> String {
         status.refused,
         status.failed,
         lost_lines(status.log_dropped),
+        seen.map(in_all).unwrap_or_default(),
     );
     let head = ["SERVICE", "ADDRESS", "STATE", "RUNNING", "ACCEPTED", "REFUSED", "FAILED", "ERROR"];
+    let mut head = head.to_vec();
+    if seen.is_some() {
+        head.insert(RATE, "A SECOND");
+    }
     let mut table = Table::new(&head);
     for service in &status.services {
-        table.add(&service_row(service));
+        let mut row = service_row(service);
+        if let Some(seen) = seen {
+            row.insert(RATE, seen.shown(&seen.history.of_service(service)));
+            if seen.width > 0 {
+                row.iter_mut().take(NAMES).for_each(shorten);
+            }
+        }
+        table.add(&row);
     }
     out.push_str(&table.render());
     if !status.not_served.is_empty() {
@@ -164,6 +187,23 @@ pub fn status(status: &Status) -> String {
         let _ = write!(out, "\n{}", table.render());
     }
     out
+}
+
+/// The place of a service's rate in its row.
+const RATE: usize = 5;
+
+/// Columns that may be too long to leave room for plots, and how long they are then.
+const NAMES: usize = 2;
+const SHORT: usize = 24;
+
+fn shorten(cell: &mut String) {
+    if cell.chars().count() > SHORT {
+        *cell = cell.chars().take(SHORT - 3).chain("...".chars()).collect();
+    }
+}
+
+fn in_all(seen: Seen<'_>) -> String {
+    format!("accepted a second: {}\n", seen.shown(&seen.history.of_all()).trim())
 }
 
 /// What a service is called, and what else, as `45101/tcp (hello)`.
@@ -238,6 +278,16 @@ fn exits(service: &ServiceStatus) -> String {
 /// One service and its peers.
 #[must_use]
 pub fn service(service: &ServiceStatus) -> String {
+    service_seen(service, None)
+}
+
+/// The same, and how often clients were let in.
+#[must_use]
+pub fn watched_service(service: &ServiceStatus, seen: Seen<'_>) -> String {
+    service_seen(service, Some(seen))
+}
+
+fn service_seen(service: &ServiceStatus, seen: Option<Seen<'_>>) -> String {
     let mut out = String::new();
     let mut say = |name: &str, value: &str| {
         let _ = writeln!(out, "{name:>12}: {}", printable(value));
@@ -249,6 +299,9 @@ pub fn service(service: &ServiceStatus) -> String {
     say("state", &state(service));
     say("running", &service.running.to_string());
     say("accepted", &service.accepted.to_string());
+    if let Some(seen) = seen {
+        say("a second", &seen.shown(&seen.history.of_service(service)));
+    }
     say("refused", &reasons(service));
     say("failed", &service.failed.to_string());
     if !service.exits.is_empty() {
@@ -270,7 +323,7 @@ pub fn service(service: &ServiceStatus) -> String {
     }
     for other in &service.others {
         out.push('\n');
-        out.push_str(&self::service(other));
+        out.push_str(&service_seen(other, seen));
     }
     out
 }

@@ -76,6 +76,37 @@ echo/tcp  0.0.0.0:7 +1  listening        2       100  12 (access 2, rate 10)    
 }
 
 #[test]
+fn who_watches_sees_what_came_since_the_last_look() {
+    use crate::control::history::{History, Pen};
+
+    let mut history = History::default();
+    for (at, accepted) in [(0, 100), (2, 100), (4, 108)] {
+        let service = ServiceStatus { accepted, ..echo() };
+        let status = Status { accepted, ..server(vec![service]) };
+        history.see(Duration::from_secs(at), &status);
+    }
+    let seen = |pen, width| Seen { history: &history, pen, width };
+    let shown = watched(&server(vec![echo()]), seen(Pen::Blocks, 4));
+    let expected = "\
+oxinetd 0.1.0, pid 123, serving for 2h 3m
+0 of 500 programs, 2 conversations; 100 accepted, 12 refused, 0 failed
+accepted a second: 4.0   ▁▇
+
+SERVICE   ADDRESS       STATE      RUNNING  ACCEPTED  A SECOND    REFUSED                 FAILED  ERROR
+echo/tcp  0.0.0.0:7 +1  listening        2       100    4.0   ▁▇  12 (access 2, rate 10)       0
+";
+    assert_eq!(shown, expected);
+    let long = ServiceStatus { service: "/run/".to_owned() + &"x".repeat(40), ..echo() };
+    let shown = watched(&server(vec![long.clone()]), seen(Pen::Ascii, 4));
+    assert!(shown.contains(&format!("\n/run/{}...  0.0", "x".repeat(16))), "{shown}");
+    assert!(watched(&server(vec![long]), seen(Pen::Ascii, 0)).contains(&"x".repeat(40)));
+    let shown = watched_service(&echo(), seen(Pen::Ascii, 3));
+    assert!(shown.contains("    a second:   4.0  _#\n"), "{shown}");
+    let shown = watched_service(&echo(), seen(Pen::Ascii, 0));
+    assert!(shown.contains("    a second:   4.0 \n"), "{shown}");
+}
+
+#[test]
 fn a_log_that_lacks_lines_is_told_of_elsewhere() {
     let shown = status(&Status { log_dropped: 12, ..server(Vec::new()) });
     assert!(shown.contains(" 0 failed\n12 lines of the log lost, which nobody took\n\nSERVICE"));

@@ -88,6 +88,15 @@ pub(crate) fn set_size(master: &impl AsRawFd, (columns, rows): (u16, u16)) -> io
     check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) })
 }
 
+/// How large a terminal is: its columns and rows; None if it does not say so or is none.
+#[must_use]
+pub(crate) fn size(terminal: &impl AsRawFd) -> Option<(u16, u16)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: one struct of numbers, which is ours and which the kernel fills.
+    let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
+    (result == 0 && size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+}
+
 /// Erasing takes away a whole character and not the last of its bytes.
 fn expect_utf8(slave: &OwnedFd) -> io::Result<()> {
     // SAFETY: all zero is a value of this struct of numbers, which is ours and which the
@@ -124,7 +133,10 @@ mod tests {
         terminal.give_to(Uid::effective().as_raw()).unwrap();
         let mode = fstat(&terminal.slave).unwrap().st_mode & 0o777;
         assert!([0o600, 0o620].contains(&mode), "{mode:o}");
+        assert_eq!(size(&terminal.slave), None);
         set_size(&terminal.master, (132, 50)).unwrap();
+        assert_eq!(size(&terminal.slave), Some((132, 50)));
+        assert_eq!(size(&File::open("/dev/null").unwrap()), None);
         let mut master = File::from(terminal.master);
         File::from(terminal.slave).write_all(b"hello\n").unwrap();
         let mut shown = [0; 16];

@@ -3,12 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
 use crate::common::needs::search_path;
-use crate::common::{Folder, Setup, ask, free_port, need_program, read_all, tcp, tcp_line};
+use crate::common::tls::make_certificate;
+use crate::common::{
+    Folder, Setup, ask, free_port, free_ports, need_program, own_line, read_all, shell, tcp,
+    tcp_line, wait_until,
+};
 
 fn shipped(name: &str) -> String {
     format!("{}/etc/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -88,4 +92,85 @@ fn alerts_and_the_dashboard_name_what_a_server_says() {
     };
     let unseen: Vec<&String> = said.iter().filter(unseen).collect();
     assert!(unseen.is_empty(), "{unseen:?}");
+}
+
+/// A real Prometheus, ended with the test.
+struct Prometheus(Child, u16);
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Prometheus {
+    /// One that asks at this port every second.
+    fn start(folder: &Folder, metrics: u16) -> Self {
+        let port = free_port();
+        let config = format!(
+            "global:\n  scrape_interval: 1s\nscrape_configs:\n  - job_name: oxinetd\n    \
+             static_configs:\n      - targets: ['127.0.0.1:{metrics}']\n"
+        );
+        let config = folder.write("prometheus.yml", &config);
+        let mut prometheus = Command::new("prometheus");
+        prometheus
+            .env("PATH", search_path())
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.name("samples")))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        Self(prometheus.spawn().unwrap(), port)
+    }
+
+    /// Whether it knows a number for this.
+    fn knows(&self, expression: &str) -> bool {
+        let mut promtool = Command::new("promtool");
+        promtool.env("PATH", search_path()).args(["query", "instant"]);
+        let server = format!("http://127.0.0.1:{}", self.1);
+        let output = promtool.args([&server, expression]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        // `{labels} => value @[time]`
+        let mut values = text.lines().filter_map(|line| line.rsplit_once(" => "));
+        output.status.success() && values.any(|(_, value)| !value.starts_with("NaN"))
+    }
+}
+
+#[test]
+fn every_panel_of_the_dashboard_shows_what_has_happened() {
+    let programs = ["prometheus", "promtool", "openssl"];
+    if cfg!(not(feature = "tls")) || !programs.iter().all(|program| need_program(program)) {
+        return;
+    }
+    let ports = free_ports(5);
+    let folder = Folder::new();
+    make_certificate(&folder, "site", "DNS:site.example", "30");
+    let gone = folder.copy_of("/bin/true", "gone");
+    let text = tcp_line(ports[1], &shell("echo said >&2; exit 3"))
+        + &tcp_line(ports[2], "/bin/date date")
+        + "    no_access = 127.0.0.1\n"
+        + &own_line(ports[3], &format!("{gone} gone"))
+        + &tcp_line(ports[4], "/bin/date date")
+        + &format!("    tls = {} {}\n", folder.name("site.pem"), folder.name("site.key"));
+    let other = Folder::new();
+    let daemon = Setup::new().arg("--metrics").arg(&ports[0].to_string()).start_in(folder, &text);
+    std::fs::remove_file(&gone).unwrap();
+    let prometheus = Prometheus::start(&other, ports[0]);
+    let asked = |expression: String| {
+        let expression = expression.replace("$__rate_interval", "20s").replace("$job", "oxinetd");
+        expression.replace("$instance", ".*").replace("$service", ".*")
+    };
+    let mut unknown: Vec<String> = expressions().into_iter().map(asked).collect();
+    // A rate is what comes between two looks: clients go on coming.
+    wait_until("every panel to have something to show", || {
+        for port in &ports[1..4] {
+            let _ = crate::common::clients::read_to_any_end(tcp(*port));
+        }
+        unknown.retain(|expression| !prometheus.knows(expression));
+        unknown.is_empty()
+    });
+    assert!(prometheus.knows("up") && !prometheus.knows("oxinetd_nothing"));
+    drop(daemon);
 }

@@ -11,8 +11,8 @@ use crate::common::control::{controlled, refused, status, status_of_port};
 use crate::common::daemon::command;
 use crate::common::needs::search_path;
 use crate::common::{
-    DEADLINE, Folder, Setup, free_port, need_program, read_all, read_line, tcp, tcp_line, udp,
-    wait_for,
+    DEADLINE, Daemon, Folder, Setup, free_port, need_program, read_all, read_line, tcp, tcp_line,
+    udp, wait_for,
 };
 
 #[test]
@@ -212,6 +212,59 @@ fn a_status_longer_than_any_buffer_comes_whole_to_a_slow_reader() {
     assert_eq!(answer["services"].as_array().unwrap().len(), 1000);
 }
 
+/// `status --watch` on a terminal of this size, until these words are there.
+#[track_caller]
+fn watched(daemon: &Daemon, locale: &str, size: &str, wanted: impl Fn(&str) -> bool) -> String {
+    let command = format!(
+        "stty {size}; exec {} status --watch=1 --control {}",
+        crate::common::daemon::BINARY,
+        daemon.control().display()
+    );
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--command", &command, "/dev/null"]).env_clear();
+    script.envs([("PATH", search_path().as_str()), ("TERM", "xterm"), ("LANG", locale)]);
+    script.env("SHELL", "/bin/sh").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut watching = script.spawn().unwrap();
+    let mut screens = watching.stdout.take().unwrap();
+    let (mut seen, mut buffer) = (Vec::new(), [0; 4096]);
+    let found = wait_for("the words", || {
+        let length = screens.read(&mut buffer).unwrap();
+        seen.extend_from_slice(&buffer[..length]);
+        let text = String::from_utf8_lossy(&seen).into_owned();
+        assert_ne!(length, 0, "{text}");
+        // Somebody comes between two looks.
+        wanted(&text).then_some(text)
+    });
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+    found
+}
+
+#[test]
+fn on_a_terminal_there_are_plots_of_what_came_between_two_looks() {
+    if !need_program("script") {
+        return;
+    }
+    let ports: Vec<u16> = (0..30).map(|_| free_port()).collect();
+    let lines: String = ports.iter().map(|port| tcp_line(*port, "internal discard")).collect();
+    let daemon = controlled(&lines);
+    for (locale, highest, others) in [("C.UTF-8", '▇', ['#', '…']), ("C", '#', ['▇', '▁'])]
+    {
+        let seen = watched(&daemon, locale, "cols 100 rows 20", |seen| {
+            drop(tcp(ports[0]));
+            seen.contains(highest) && seen.matches("\x1b[H").count() > 2
+        });
+        assert!(!others.iter().any(|other| seen.contains(*other)), "{seen}");
+        assert_eq!(seen.matches("\x1b[2J").count(), 1, "it is cleared once: {seen}");
+        // Nothing is wrapped, and nothing is pushed out above.
+        let screen = seen.split("\x1b[H").nth(2).unwrap();
+        let lines: Vec<&str> = screen.split("\x1b[K\r\n").collect();
+        assert!(lines.len() <= 20 && lines.iter().all(|it| it.chars().count() <= 103), "{screen}");
+        assert!(lines.iter().any(|line| line.contains("accepted a second: ")), "{screen}");
+        assert!(lines.iter().any(|line| line.starts_with("... and ")), "{screen}");
+    }
+}
+
 #[test]
 fn watching_shows_it_again_until_nobody_looks() {
     let port = free_port();
@@ -222,12 +275,13 @@ fn watching_shows_it_again_until_nobody_looks() {
     let mut screens = watching.stdout.take().unwrap();
     let mut seen = String::new();
     let mut buffer = [0; 4096];
-    while seen.matches("\x1b[2J").count() < 3 {
+    while seen.matches("listening").count() < 3 {
         let length = screens.read(&mut buffer).unwrap();
         assert_ne!(length, 0, "{seen}");
         seen += &String::from_utf8_lossy(&buffer[..length]);
     }
     assert_eq!(seen.matches("SERVICE ").count(), seen.matches("listening").count());
+    assert!(!seen.contains('\x1b') && seen.contains("A SECOND"), "{seen}");
     drop(screens);
     let status = wait_for("it to end", || watching.try_wait().unwrap());
     assert!(status.success());
