@@ -39,9 +39,13 @@
 //! value is written: `config::attribute::form` has those of numbers, times, paths and the like);
 //! then its lines in `etc/man`, which tests hold against the table. It is read, printed, sent to
 //! the server at a reload and compared there by that alone. What is in the group `socket` is set
-//! again on sockets that stay open. *A built-in service*: a state machine like
-//! `builtin::echo`, its name in `config::model::Builtin`. *Another kind of client*: as
-//! `server::sessions` says. *A log line*: a function of `log::events`, its words in `etc/man`.
+//! again on sockets that stay open. What it does is elsewhere: these two files only say it.
+//! *A built-in service*: its name in `config::model::Builtin`, a state machine like
+//! `builtin::echo`, and what begins it (`builtin::session`) and answers datagrams
+//! (`builtin::datagram`), which the compiler asks for. *Another kind of client*: as
+//! `server::sessions` says. *Something in front of a service*: as `server::sessions::newcomers`
+//! says; nobody but that file and `upgrade::restore_served` knows what a newcomer waits for.
+//! *A log line*: a function of `log::events`, its words in `etc/man`.
 //!
 //! # Rules
 //! Nothing in the loop blocks. `unsafe` is in `spawn::child` and in files of `sys`, which say

@@ -3,7 +3,7 @@
 /// A certificate and its key, as PEM.
 #[derive(Debug)]
 #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "nothing makes one"))]
-pub(crate) struct SelfSigned {
+pub(crate) struct GeneratedCertificate {
     /// The certificate.
     pub certificate: String,
     /// Its key.
@@ -24,7 +24,7 @@ const BEHIND: std::time::Duration = std::time::Duration::from_secs(3600);
 /// # Errors
 /// What the library says.
 #[cfg(feature = "tls")]
-pub(crate) fn make(machine: &str) -> Result<SelfSigned, String> {
+pub(crate) fn make(machine: &str) -> Result<GeneratedCertificate, String> {
     use std::time::{SystemTime, UNIX_EPOCH};
 
     use aws_lc_rs::digest::{SHA256, digest};
@@ -48,7 +48,7 @@ pub(crate) fn make(machine: &str) -> Result<SelfSigned, String> {
     let made = wanted.self_signed(&key).map_err(said)?;
     let hash = digest(&SHA256, made.der());
     let fingerprint: Vec<String> = hash.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
-    Ok(SelfSigned {
+    Ok(GeneratedCertificate {
         certificate: pem("CERTIFICATE", made.der()),
         key: pem("PRIVATE KEY", &key.serialize_der()),
         fingerprint: fingerprint.join(":"),
@@ -60,7 +60,7 @@ pub(crate) fn make(machine: &str) -> Result<SelfSigned, String> {
 /// # Errors
 /// That this program cannot.
 #[cfg(not(feature = "tls"))]
-pub(crate) fn make(_machine: &str) -> Result<SelfSigned, String> {
+pub(crate) fn make(_machine: &str) -> Result<GeneratedCertificate, String> {
     Err("this program was built without TLS".to_owned())
 }
 

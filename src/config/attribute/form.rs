@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Shown;
+use super::definition::Shown;
 use super::quantity::{is_unlimited, show_duration, show_size};
 use super::value::{Problem, Value};
 use crate::config::model::{Attributes, Limit, Paths, Rate};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
-use super::Shown;
+use super::definition::Shown;
 use super::quantity::show_size;
 use crate::config::model::{
     Action, Banner, Endpoint, Prefix, RelayTarget, Resource, Sought, StderrTo,

@@ -1,6 +1,6 @@
 //! How lines of the table are written.
 
-use super::{Attribute, How, Scope};
+use super::definition::{Attribute, How, Scope};
 
 /// One line of the table: name, scope, form of a value, default, help, how it is read and
 /// printed, and what else it is: `list`, `narrows`, `harmless`.

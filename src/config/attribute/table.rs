@@ -2,6 +2,7 @@
 //! come from it or are tested against it; there is no second list of names.
 
 use super::capability::CAPABILITIES;
+use super::definition::{Attribute, How, Scope};
 use super::form::{
     BACKLOG, BUFFER, DURATION, ENV, Form, LIMIT, LOAD, MODE, NICENESS, PASSENV, PATH, PATHS,
     PATIENCE, PERCENT, RATE, RUNTIME, SILENCE, SIZE, UMASK, YES_NO,
@@ -18,7 +19,6 @@ use super::redirect::Redirect;
 use super::row::{PLAIN, choice, field, rlimit, row, word, yes_no};
 use super::terminal::{self, TERM, TERMINAL_SIZE};
 use super::tls::{self, ALPN, VERSIONS};
-use super::{Attribute, How, Scope};
 use crate::config::model::{
     AtLimit, FrontWorkers, Leftovers, Linger, OnStop, ProxyProtocol, ProxySend, Resource, TlsClient,
 };

@@ -1,6 +1,6 @@
 //! `pty_size`, `term`, and what a terminal changes about `stderr`.
 
-use super::Draft;
+use super::definition::Draft;
 use super::form::Form;
 use super::quantity::digits;
 use super::value::{Problem, Value};

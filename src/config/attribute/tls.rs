@@ -1,8 +1,8 @@
 //! How what is said of TLS is written.
 
+use super::definition::{Draft, Shown};
 use super::form::Form;
 use super::value::{Operator, Problem, Value};
-use super::{Draft, Shown};
 use crate::config::model::TlsVersions;
 use crate::config::text::words::{Word, quote};
 

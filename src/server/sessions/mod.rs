@@ -29,10 +29,14 @@
 //!    `session::Client` of it and tells the log, `SessionTable::insert` keeps him.
 //! 3. An `Owner` in `reactor::token` for his descriptor; what is done then, in `turning`.
 //! 4. His end: out of the table, closed, and given to `Server::end`, which does all the rest.
-//! 5. His words in `upgrade::served`, written by `upgrade::save`, read by `restore_served`.
+//! 5. An upgrade hands him over as he is: his struct derives serde's traits (`sys::handed` for a
+//!    descriptor, `upgrade::moment` for an instant, `upgrade::places` for a key). A list for his
+//!    kind in `upgrade::state`, filled in `upgrade::save`, read in `upgrade::restore_served`, and
+//!    named in `upgrade::restore::examine`, which tries whether it can be.
 //!
 //! Who is not admitted yet (a header is waited for, keys are exchanged) has neither permit nor
-//! session, and is kept in a table of his own until `services::accepting` admits him.
+//! session, and is kept in a table of his own until `services::accepting` admits him:
+//! `newcomers` says how something else is let come first.
 
 pub(super) mod banners;
 pub(super) mod builtin;
