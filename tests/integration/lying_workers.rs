@@ -225,7 +225,7 @@ print('good')
 
 #[test]
 fn who_has_been_given_up_has_no_program_any_more() {
-    let Some(scene) = Scene::set("/bin/cat cat\n    tls_timeout = 300ms") else { return };
+    let Some(scene) = Scene::set("/bin/cat cat\n    tls_timeout = 3s") else { return };
     let script = r"
 pid, wire, first = take_over()
 mine = tcp(victim)

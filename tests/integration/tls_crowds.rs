@@ -2,6 +2,7 @@
 //! under them.
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -10,6 +11,7 @@ use crate::common::daemon::as_pid;
 use crate::common::tls::{make_certificate, python};
 use crate::common::{
     Daemon, Folder, Setup, free_port, free_ports, me, need_program, procs, tcp, wait_for,
+    wait_until,
 };
 
 /// A folder with a certificate, and what stands on the lines of services behind it.
@@ -247,4 +249,34 @@ print('good')
     daemon.wait_count(22, |line| line.is("ended"));
     assert_eq!(daemon.said("accepted").len(), 22);
     assert!(daemon.said("worker-died").is_empty(), "{}", daemon.log.text());
+}
+
+/// Whose session is over and who does not close the connection is counted by no limit.
+#[test]
+fn those_who_stay_when_all_is_said_are_few_and_keep_no_terminal() {
+    let Some((folder, tls)) = folder() else { return };
+    let ports = free_ports(2);
+    let text = line(ports[0], "/bin/cat cat") + &tls + &line(ports[1], "/bin/echo echo said");
+    let one = Setup::new().arg("--front-workers").arg("1");
+    let daemon = one.start_in(folder, &(text + "    pty = yes\n    instances = unlimited\n"));
+    let stay = |port: u16, said: &[u8]| {
+        let mut client = tcp(port);
+        let _ = client.write_all(said);
+        // All is said when the end has come; it is kept open all the same.
+        let mut answer = Vec::new();
+        let _ = client.read_to_end(&mut answer);
+        assert!(!answer.is_empty());
+        client
+    };
+    let mut clients: Vec<_> = (0..400).map(|_| stay(ports[0], b"GET / HTTP/1.0\r\n\r\n")).collect();
+    let worker = *workers(&daemon).first().unwrap();
+    wait_until("few of them to be left", || procs::descriptors(worker) < 300);
+    clients.extend((0..20).map(|_| stay(ports[1], b"")));
+    let has_terminal = || {
+        let links = std::fs::read_dir(format!("/proc/{worker}/fd")).unwrap();
+        let mut links = links.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        links.any(|link| link.ends_with("ptmx"))
+    };
+    wait_until("no terminal to be left", || !has_terminal());
+    assert_eq!(daemon.said("accepted").len(), 20);
 }

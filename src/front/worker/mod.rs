@@ -52,6 +52,8 @@ use side::Side;
 
 /// How long a client may take to close a connection on which everything has been said.
 const LEAVING: Duration = Duration::from_secs(10);
+/// Of so many such clients the first has no more time: no limit of the server counts them.
+const MOST_LEAVING: usize = 256;
 /// How long a client may be silent who need not say anything, and how long somebody is still
 /// shown something who has hung up.
 const SECOND: Duration = Duration::from_secs(1);
@@ -103,6 +105,8 @@ struct Worker {
     ready: VecDeque<usize>,
     /// Those who are to close their connections, the first one first.
     leaving: VecDeque<(Instant, usize, u64)>,
+    /// How many of those are still there.
+    leavers: usize,
     /// Those who are looked at in a second, the first one first.
     timed: VecDeque<(Instant, usize, u64)>,
     /// When it is looked whether a terminal is full still.
@@ -128,6 +132,7 @@ impl Worker {
             count: 0,
             ready: VecDeque::new(),
             leaving: VecDeque::new(),
+            leavers: 0,
             timed: VecDeque::new(),
             full: BTreeSet::new(),
             still: BTreeSet::new(),
@@ -400,6 +405,7 @@ impl Worker {
         let session = self.sessions.get_mut(index)?.take()?;
         self.free.push(index);
         self.count = self.count.saturating_sub(1);
+        self.leavers = self.leavers.saturating_sub(usize::from(session.leaves));
         Some(session)
     }
 
@@ -435,12 +441,23 @@ impl Worker {
         }
     }
 
-    /// A client has so long to close its connection.
+    /// A client has so long to close its connection; its program's side is not waited for.
     fn give_time(&mut self, index: usize) {
         let Some(session) = self.session(index) else { return };
         let number = session.number;
-        if !std::mem::replace(&mut session.leaves, true) {
-            self.leaving.push_back((Instant::now() + LEAVING, index, number));
+        if std::mem::replace(&mut session.leaves, true) {
+            return;
+        }
+        session.program.close();
+        self.leaving.push_back((Instant::now() + LEAVING, index, number));
+        self.leavers = self.leavers.saturating_add(1);
+        while self.leavers > MOST_LEAVING
+            && let Some((_, index, number)) = self.leaving.pop_front()
+        {
+            // Most have closed it by themselves.
+            if self.session(index).is_some_and(|session| session.number == number) {
+                self.end(index);
+            }
         }
     }
 

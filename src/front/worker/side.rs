@@ -32,7 +32,8 @@ pub(super) enum Taken {
 /// One side.
 #[derive(Debug)]
 pub(super) struct Side {
-    descriptor: OwnedFd,
+    /// None when nothing is to come or to go any more.
+    descriptor: Option<OwnedFd>,
     kind: Give,
     /// It is a socket through which its terminal comes.
     awaits: bool,
@@ -64,7 +65,7 @@ impl Side {
     /// A socket, which a terminal's other side may still have to come through.
     pub(super) fn new(descriptor: OwnedFd, kind: Give) -> Self {
         Self {
-            descriptor,
+            descriptor: Some(descriptor),
             kind,
             awaits: kind == Give::Terminal,
             is_new: false,
@@ -81,6 +82,17 @@ impl Side {
             is_reset: false,
             is_deaf: false,
         }
+    }
+
+    fn there(&self) -> Result<&OwnedFd, Errno> {
+        self.descriptor.as_ref().ok_or(Errno::EBADF)
+    }
+
+    /// Nothing is to come or to go any more: what it takes is given back.
+    pub(super) fn close(&mut self) {
+        self.lose();
+        self.at_end = true;
+        self.descriptor = None;
     }
 
     /// Whether it is a terminal's.
@@ -106,7 +118,7 @@ impl Side {
     /// Whether it has been reset, and nobody will read anything any more.
     pub(super) fn is_lost(&mut self) -> bool {
         let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        let result = recv(self.descriptor.as_raw_fd(), &mut [0], look);
+        let result = self.there().and_then(|it| recv(it.as_raw_fd(), &mut [0], look));
         if matches!(result, Err(error) if !matches!(error, Errno::EAGAIN | Errno::EINTR)) {
             self.lose();
             self.at_end = true;
@@ -116,9 +128,12 @@ impl Side {
 
     /// The window of the client has another size.
     pub(super) fn set_size(&self, size: (u16, u16)) {
-        if self.is_terminal() && !self.awaits {
+        if self.is_terminal()
+            && !self.awaits
+            && let Some(descriptor) = &self.descriptor
+        {
             // Of a terminal that nobody has any more.
-            let _ = terminal::set_size(&self.descriptor, size);
+            let _ = terminal::set_size(descriptor, size);
         }
     }
 
@@ -195,11 +210,10 @@ impl Side {
         if self.awaits {
             return self.receive(buffer);
         }
-        let number = self.descriptor.as_raw_fd();
-        let result = match self.kind {
-            Give::Socket => recv(number, buffer, MsgFlags::MSG_DONTWAIT),
-            Give::Terminal => read(&self.descriptor, buffer),
-        };
+        let result = self.there().and_then(|it| match self.kind {
+            Give::Socket => recv(it.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT),
+            Give::Terminal => read(it, buffer),
+        });
         match result {
             Ok(0) => self.end(),
             Ok(count) => {
@@ -229,7 +243,8 @@ impl Side {
 
     /// What the server says to a client before he has his terminal, and that.
     fn receive(&mut self, buffer: &mut [u8]) -> Taken {
-        match rights::receive(&self.descriptor, buffer) {
+        let there = self.there().map_err(io::Error::from);
+        match there.and_then(|it| rights::receive(it, buffer)) {
             Ok(Received { length: 0, .. }) => {
                 self.lose();
                 self.end()
@@ -238,7 +253,7 @@ impl Side {
                 let Some(terminal) = descriptors.into_iter().next() else {
                     return Taken::Bytes(length);
                 };
-                (self.descriptor, self.awaits, self.is_new) = (terminal, false, true);
+                (self.descriptor, self.awaits, self.is_new) = (Some(terminal), false, true);
                 (self.can_read, self.can_write, self.end_announced) = (true, true, false);
                 // The last byte has brought it.
                 match length.saturating_sub(1) {
@@ -306,10 +321,10 @@ impl Side {
         }
         while self.can_write && done < bytes.len() {
             let rest = bytes.get(done..).unwrap_or_default();
-            let result = match self.kind {
-                Give::Socket => send_now(&self.descriptor, rest),
-                Give::Terminal => write(&self.descriptor, rest),
-            };
+            let result = self.there().and_then(|it| match self.kind {
+                Give::Socket => send_now(it, rest),
+                Give::Terminal => write(it, rest),
+            });
             match result {
                 Ok(count) => {
                     done = done.saturating_add(count);
@@ -332,7 +347,7 @@ impl Side {
         if self.kind != Give::Socket || self.gone || std::mem::replace(&mut self.is_deaf, true) {
             return false;
         }
-        let _ = shutdown(self.descriptor.as_raw_fd(), Shutdown::Read);
+        let _ = self.there().and_then(|it| shutdown(it.as_raw_fd(), Shutdown::Read));
         true
     }
 
@@ -342,7 +357,7 @@ impl Side {
             return false;
         }
         if self.kind == Give::Socket && !self.gone {
-            let _ = shutdown(self.descriptor.as_raw_fd(), Shutdown::Write);
+            let _ = self.there().and_then(|it| shutdown(it.as_raw_fd(), Shutdown::Write));
         }
         true
     }
@@ -350,7 +365,7 @@ impl Side {
 
 impl AsRawFd for Side {
     fn as_raw_fd(&self) -> RawFd {
-        self.descriptor.as_raw_fd()
+        self.descriptor.as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }
 }
 

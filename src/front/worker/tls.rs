@@ -16,7 +16,7 @@ use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError,
     UnbufferedStatus,
 };
-use rustls::{AlertDescription, CertificateError, Error, ProtocolVersion, RootCertStore, version};
+use rustls::{AlertDescription, Error, ProtocolVersion, RootCertStore, version};
 
 use super::fronts::ServiceFront;
 use super::http;
@@ -352,15 +352,8 @@ fn append(
 fn alert_of(error: &Error) -> String {
     let alert = match error {
         Error::AlertReceived(alert) => *alert,
-        Error::InvalidCertificate(why) => match why {
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                AlertDescription::CertificateExpired
-            }
-            CertificateError::Revoked => AlertDescription::CertificateRevoked,
-            CertificateError::UnknownIssuer => AlertDescription::UnknownCA,
-            CertificateError::BadSignature => AlertDescription::DecryptError,
-            _ => AlertDescription::BadCertificate,
-        },
+        // As the library tells the client.
+        Error::InvalidCertificate(why) => why.clone().into(),
         Error::NoCertificatesPresented => AlertDescription::CertificateRequired,
         Error::PeerIncompatible(
             rustls::PeerIncompatible::SupportedVersionsExtensionRequired
@@ -372,7 +365,7 @@ fn alert_of(error: &Error) -> String {
         Error::PeerIncompatible(_) => AlertDescription::HandshakeFailure,
         Error::DecryptError => AlertDescription::BadRecordMac,
         Error::PeerSentOversizedRecord => AlertDescription::RecordOverflow,
-        Error::InvalidMessage(_) => AlertDescription::DecodeError,
+        Error::InvalidMessage(why) => AlertDescription::from(*why),
         Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
             AlertDescription::UnexpectedMessage
         }
