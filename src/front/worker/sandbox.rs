@@ -100,7 +100,9 @@ fn keep_few_calls() -> io::Result<()> {
         rules.push((call, vec![rule(&[(2, SeccompCmpOp::MaskedEq(no_code), 0)])?]));
     }
     // What becomes of the window of a terminal, and nothing else of ioctl(2).
-    let size = [(1, SeccompCmpOp::Eq, libc::TIOCSWINSZ)];
+    #[allow(clippy::useless_conversion, reason = "a signed number with the libc of Alpine")]
+    let resize = u64::try_from(libc::TIOCSWINSZ).unwrap_or_default();
+    let size = [(1, SeccompCmpOp::Eq, resize)];
     rules.push((libc::SYS_ioctl, vec![rule(&size)?]));
     // That small pieces do not wait for each other, and nothing else of setsockopt(2).
     let no_delay = [
