@@ -266,6 +266,7 @@ fn settings_that_keep_nobody_out_are_errors_and_others_warnings() {
         ("tls_client = ask\ntls_ca = site.pem", "keeps nobody from `8443`"),
         (&*format!("{tls}tls_client = require"), "`tls_client` needs `tls_ca`"),
         ("tls_ca = site.pem", "`tls_ca` keeps nobody out"),
+        ("tls site.pem site.key", "`tls` without `=` is read as an argument"),
         (&*format!("{tls}tls_ca = site.pem"), "`tls_ca` keeps nobody out"),
     ] {
         is_error(&folder, attributes, &[wanted]);

@@ -56,6 +56,19 @@ pub(crate) fn help_for_unknown(name: &str) -> String {
         "server" | "server_args" => "the program and its arguments are",
         "socket_type" | "protocol" | "wait" | "user" => "that is",
         "port" | "type" => "the service is",
+        "ssl"
+        | "cert"
+        | "key"
+        | "certificate"
+        | "tls_cert"
+        | "tls_key"
+        | "tls_certificate"
+        | "ssl_cert"
+        | "ssl_key"
+        | "ssl_certificate"
+        | "ssl_certificate_key" => {
+            return "TLS is one attribute: `tls = /etc/ssl/site.pem /etc/ssl/site.key`".to_owned();
+        }
         _ => {
             // What is so short is like everything: an argument, rather.
             return match nearest(name, names()).filter(|_| name.len() > 2) {
@@ -102,5 +115,6 @@ mod tests {
         assert!(help_for_unknown("instnaces").contains("`instances`"));
         assert!(help_for_unknown("server").contains("the line itself"));
         assert!(help_for_unknown("if").contains("quotes"));
+        assert!(help_for_unknown("tls_cert").contains("`tls = "));
     }
 }
