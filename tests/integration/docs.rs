@@ -94,7 +94,7 @@ const TOOLS: [(&str, &str); 15] = [
     ("tftp", "tftp-hpa"),
     ("in.tftpd", "tftpd-hpa"),
     ("socat", "socat"),
-    ("telnet", "telnet"),
+    ("telnet", "inetutils-telnet"),
     ("openssl", "openssl"),
     ("systemd-socket-activate", "systemd"),
 ];
