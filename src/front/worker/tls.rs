@@ -123,6 +123,7 @@ impl ServiceFront for TlsService {
             begun: false,
             has_answered: false,
             told: false,
+            tickets: Vec::new(),
         }))
     }
 
@@ -143,6 +144,8 @@ struct TlsFront {
     has_answered: bool,
     /// The handshake is over, and that has been told.
     told: bool,
+    /// Tickets are not waited for: they go with what is said next.
+    tickets: Vec<u8>,
 }
 
 impl Front for TlsFront {
@@ -156,6 +159,7 @@ impl Front for TlsFront {
             return Err(alerts::HEADER.to_owned());
         }
         let mut used = 0;
+        out.to_client.append(&mut self.tickets);
         if let Err(error) = self.process(bytes, &mut used, out) {
             self.tell_alert(out);
             if out.to_client.is_empty() && matches!(error, Error::InvalidMessage(_)) {
@@ -171,6 +175,10 @@ impl Front for TlsFront {
             self.told = true;
             out.facts = Some(self.facts());
             self.server_name = None;
+            if self.session.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+                // All that is said at the end of such a handshake.
+                self.tickets = std::mem::take(&mut out.to_client);
+            }
         }
         Ok(used)
     }
@@ -190,6 +198,7 @@ impl Front for TlsFront {
         bytes: &[u8],
         out: &mut Output,
     ) -> Result<(), String> {
+        out.to_client.append(&mut self.tickets);
         // Nothing of it can be done with now; but we may have something to say ourselves.
         self.process(kept, &mut 0, out).map_err(|error| alert_of(&error))?;
         let status = self.session.process_tls_records(kept);
@@ -209,6 +218,7 @@ impl Front for TlsFront {
     }
 
     fn program_ended(&mut self, kept: &mut [u8], out: &mut Output) {
+        out.to_client.append(&mut self.tickets);
         let _ = self.process(kept, &mut 0, out);
         let status = self.session.process_tls_records(kept);
         if let Ok(ConnectionState::WriteTraffic(mut writer)) = status.state {
