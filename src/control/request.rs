@@ -69,7 +69,8 @@ impl Request {
     pub fn parse(line: &str) -> Result<Self, String> {
         let line = line.trim();
         if line.starts_with('{') {
-            return serde_json::from_str(line).map_err(|error| format!("the request: {error}"));
+            return serde_json::from_slice(line.as_bytes())
+                .map_err(|error| format!("the request: {error}"));
         }
         let (command, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let rest = rest.trim();

@@ -1,5 +1,8 @@
 //! A certificate made on the spot, for trying: by itself, for this machine, good for a year.
 
+#[cfg(feature = "tls")]
+use crate::sys::calendar::Civil;
+
 /// A certificate and its key, as PEM.
 #[derive(Debug)]
 #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "nothing makes one"))]
@@ -19,40 +22,95 @@ const YEAR: std::time::Duration = std::time::Duration::from_secs(365 * 86_400);
 #[cfg(feature = "tls")]
 const BEHIND: std::time::Duration = std::time::Duration::from_secs(3600);
 
+/// ecdsa-with-SHA256, as an algorithm (RFC 5758).
+#[cfg(feature = "tls")]
+const ALGORITHM: [u8; 12] = [0x30, 10, 0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+/// The kinds of a name's part and of an extension: commonName, subjectAltName (RFC 5280).
+#[cfg(feature = "tls")]
+const COMMON_NAME: [u8; 5] = [0x06, 3, 0x55, 4, 3];
+#[cfg(feature = "tls")]
+const OTHER_NAMES: [u8; 5] = [0x06, 3, 0x55, 29, 17];
+
 /// Makes one for this machine, which is called `machine`.
 ///
 /// # Errors
 /// What the library says.
 #[cfg(feature = "tls")]
 pub(crate) fn make(machine: &str) -> Result<GeneratedCertificate, String> {
-    use std::time::{SystemTime, UNIX_EPOCH};
-
     use aws_lc_rs::digest::{SHA256, digest};
-    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, date_time_ymd};
+    use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+    use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 
-    let said = |error: rcgen::Error| error.to_string();
-    let machine = Some(machine).filter(|name| is_name(name));
-    let mut names = vec!["localhost".to_owned()];
-    names.extend(machine.filter(|name| *name != "localhost").map(str::to_owned));
-    names.extend(["127.0.0.1".to_owned(), "::1".to_owned()]);
-    let mut wanted = CertificateParams::new(names).map_err(said)?;
-    wanted.distinguished_name = DistinguishedName::new();
-    // A common name has 64 letters at most.
-    let common = machine.filter(|name| name.len() <= 64).unwrap_or("localhost");
-    wanted.distinguished_name.push(DnType::CommonName, common);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
-    let now = date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(now.as_secs());
-    (wanted.not_before, wanted.not_after) = (now - BEHIND, now + YEAR);
-    // P-256.
-    let key = KeyPair::generate().map_err(said)?;
-    let made = wanted.self_signed(&key).map_err(said)?;
-    let hash = digest(&SHA256, made.der());
-    let fingerprint: Vec<String> = hash.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+    let failed = |_| "the library makes no key".to_owned();
+    let (random, mut serial) = (SystemRandom::new(), [0; 16]);
+    random.fill(&mut serial).map_err(failed)?;
+    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(failed)?;
+    let public: PublicKeyX509Der<'_> = key.public_key().as_der().map_err(failed)?;
+    let said = what_is_said(machine, serial, public.as_ref())?;
+    let signature = key.sign(&random, &said).map_err(failed)?;
+    let own = der(0x30, &[&said, &ALGORITHM, &der(0x03, &[&[0], signature.as_ref()])]);
+    let fingerprint: Vec<String> =
+        digest(&SHA256, &own).as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
     Ok(GeneratedCertificate {
-        certificate: pem("CERTIFICATE", made.der()),
-        key: pem("PRIVATE KEY", &key.serialize_der()),
+        certificate: pem("CERTIFICATE", &own),
+        key: pem("PRIVATE KEY", key.to_pkcs8v1().map_err(failed)?.as_ref()),
         fingerprint: fingerprint.join(":"),
     })
+}
+
+/// What is signed: TBSCertificate, RFC 5280.
+#[cfg(feature = "tls")]
+fn what_is_said(machine: &str, mut serial: [u8; 16], key: &[u8]) -> Result<Vec<u8>, String> {
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().map_err(|error| error.to_string())?;
+    let machine = Some(machine).filter(|name| is_name(name));
+    // A common name has 64 letters at most.
+    let common = machine.filter(|name| name.len() <= 64).unwrap_or("localhost");
+    let common = der(0x30, &[&COMMON_NAME, &der(0x0c, &[common.as_bytes()])]);
+    let name = der(0x30, &[&der(0x31, &[&common])]);
+    // A positive number, all bytes of which are needed.
+    serial[0] = serial[0] & 0x7f | 1;
+    let machine = machine.filter(|name| *name != "localhost");
+    let mut names = vec![der(0x82, &[b"localhost"])];
+    names.extend(machine.map(|name| der(0x82, &[name.as_bytes()])));
+    names.push(der(0x87, &[&std::net::Ipv4Addr::LOCALHOST.octets()]));
+    names.push(der(0x87, &[&std::net::Ipv6Addr::LOCALHOST.octets()]));
+    let names = der(0x04, &[&der(0x30, &[&names.concat()])]);
+    let extensions = der(0x30, &[&der(0x30, &[&OTHER_NAMES, &names])]);
+    let version = [0xa0, 3, 0x02, 1, 2];
+    let good = der(0x30, &[&time(now.saturating_sub(BEHIND)), &time(now.saturating_add(YEAR))]);
+    let serial = der(0x02, &[&serial]);
+    let extensions = der(0xa3, &[&extensions]);
+    Ok(der(0x30, &[&version, &serial, &ALGORITHM, &name, &good, &name, key, &extensions]))
+}
+
+/// A time since 1970: with two digits of the year up to 2049.
+#[cfg(feature = "tls")]
+fn time(at: std::time::Duration) -> Vec<u8> {
+    let at = Civil::from_seconds(i64::try_from(at.as_secs()).unwrap_or(i64::MAX));
+    let Civil { year, month, day, hour, minute, second, .. } = at;
+    let rest = format!("{month:02}{day:02}{hour:02}{minute:02}{second:02}Z");
+    match year {
+        ..2050 => der(0x17, &[format!("{:02}{rest}", year % 100).as_bytes()]),
+        _ => der(0x18, &[format!("{year:04}{rest}").as_bytes()]),
+    }
+}
+
+/// A value (X.690): its tag, how long it is, what it holds, which is short.
+#[cfg(feature = "tls")]
+fn der(tag: u8, held: &[&[u8]]) -> Vec<u8> {
+    let held = held.concat();
+    let mut whole = vec![tag];
+    match u8::try_from(held.len()) {
+        Ok(short @ ..=0x7f) => whole.push(short),
+        Ok(length) => whole.extend([0x81, length]),
+        Err(_) => {
+            whole.push(0x82);
+            whole.extend(u16::try_from(held.len()).unwrap_or(u16::MAX).to_be_bytes());
+        }
+    }
+    whole.extend(held);
+    whole
 }
 
 /// Makes one.
@@ -111,14 +169,31 @@ mod tests {
     }
 
     #[test]
+    fn years_have_two_digits_until_there_are_too_many() {
+        let at =
+            |seconds| String::from_utf8(time(std::time::Duration::from_secs(seconds))).unwrap();
+        assert_eq!(at(1_000_000_000), "\u{17}\u{d}010909014640Z");
+        assert_eq!(at(2_524_607_999), "\u{17}\u{d}491231235959Z");
+        assert_eq!(at(2_524_608_000), "\u{18}\u{f}20500101000000Z");
+    }
+
+    #[test]
     fn a_key_belongs_to_its_certificate_which_is_good_for_a_year() {
-        for machine in ["box.example", "", "no name\n", "localhost"] {
+        let long = ["a.long.name"; 20].join("-");
+        for machine in ["box.example", "", "no name\n", "localhost", &long] {
             let made = make(machine).unwrap();
             let chain = certificates(made.certificate.as_bytes(), "").unwrap();
             check_key(&chain, made.key.as_bytes(), ("", "")).unwrap();
             let other = make(machine).unwrap();
             check_key(&chain, other.key.as_bytes(), ("", "")).unwrap_err();
             assert_ne!(made.fingerprint, other.fingerprint);
+            let own = rustls::pki_types::CertificateDer::from(chain[0].as_slice());
+            let parsed = webpki::EndEntityCert::try_from(&own).unwrap();
+            let wanted = if machine.contains([' ', '\n']) { "localhost" } else { machine };
+            for name in ["localhost", wanted].into_iter().filter(|name| !name.is_empty()) {
+                let name = rustls::pki_types::ServerName::try_from(name).unwrap();
+                parsed.verify_is_valid_for_subject_name(&name).unwrap();
+            }
             let ends = not_after(&chain[0]).unwrap();
             let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
             let days = (ends - i64::try_from(now).unwrap()) / 86_400;

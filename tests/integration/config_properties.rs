@@ -344,7 +344,9 @@ fn every_attribute_is_read_and_printed() {
             "answer_rate" => "- internal echo",
             _ => "nobody cat",
         };
-        let examples = ATTRIBUTES.iter().chain(REDIRECTS).chain(OF_CONNECTIONS).chain(OF_TLS);
+        // Without TLS nobody can read a certificate.
+        let of_tls = OF_TLS.iter().filter(|_| cfg!(feature = "tls"));
+        let examples = ATTRIBUTES.iter().chain(REDIRECTS).chain(OF_CONNECTIONS).chain(of_tls);
         let examples = examples.filter(|line| line.split(' ').next() == Some(name));
         let mut count = 0;
         for example in examples {
@@ -367,6 +369,7 @@ fn every_attribute_is_read_and_printed() {
             assert_eq!(without_places(&first), without_places(&second), "{printed}");
             count += 1;
         }
-        assert!(count > 0, "no example of `{name}`");
+        let knows = cfg!(feature = "tls") || !(name.starts_with("tls") || name == "front_workers");
+        assert!(count > 0 || !knows, "no example of `{name}`");
     }
 }

@@ -258,7 +258,7 @@ fn the_example_configuration_checks_without_a_complaint() {
 
 #[test]
 fn what_is_commented_out_in_the_example_configuration_can_be_taken_in_all_together() {
-    if !need_program("openssl") {
+    if cfg!(not(feature = "tls")) || !need_program("openssl") {
         return;
     }
     let folder = Folder::new();

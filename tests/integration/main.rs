@@ -1,6 +1,10 @@
 //! Everything a user can do, done as the user would: the real binary, a real
 //! configuration, a real client, the real program.
 
+#![cfg_attr(
+    not(feature = "tls"),
+    allow(dead_code, unused_imports, reason = "what tests of TLS use is there, and they are not")
+)]
 #![allow(
     clippy::disallowed_methods,
     reason = "the tests' own threads read logs and put load on; only the server must not have any"
@@ -52,6 +56,7 @@ mod drop_in;
 mod drop_in_files;
 mod fairness;
 mod first_mistakes;
+#[cfg(feature = "tls")]
 mod front_limits;
 mod fuzz_inputs;
 mod golden;
@@ -74,6 +79,7 @@ mod log_targets;
 mod logging;
 mod low_limits;
 mod lying_server;
+#[cfg(feature = "tls")]
 mod lying_workers;
 mod made_ahead;
 mod manual;
@@ -104,6 +110,7 @@ mod reload_faults;
 mod resilience;
 mod resilience_load;
 mod ruining;
+#[cfg(feature = "tls")]
 mod seized_workers;
 mod shares;
 mod signals;
@@ -120,9 +127,13 @@ mod terminals;
 mod terminating;
 mod timeouts;
 mod times;
+#[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
 mod tls_clients;
+#[cfg(feature = "tls")]
 mod tls_crowds;
+#[cfg(feature = "tls")]
 mod tls_mistakes;
 mod trusted_files;
 mod units;
@@ -136,5 +147,7 @@ mod upgrading_waiters;
 mod vsock;
 mod waiting;
 mod withheld;
+#[cfg(not(feature = "tls"))]
+mod without_tls;
 mod xinetd_files;
 mod xinetd_served;

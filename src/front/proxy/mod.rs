@@ -80,6 +80,7 @@ pub fn read(bytes: &[u8]) -> HeaderRead {
 /// Whether these bytes begin as a header does.
 #[cfg(feature = "tls")]
 #[must_use]
+#[cfg(feature = "tls")]
 pub(crate) fn is_header(bytes: &[u8]) -> bool {
     bytes.starts_with(text::SIGNATURE) || bytes.starts_with(binary::SIGNATURE)
 }
