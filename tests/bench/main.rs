@@ -16,6 +16,7 @@
 
 mod calm;
 mod ceiling;
+mod clients;
 mod context;
 mod daemon;
 mod figures;
@@ -40,13 +41,14 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 type Section = fn(&Context) -> Result<()>;
 
 /// Name, what it shows, whether it runs without being named.
-const SECTIONS: [(&str, Section, bool); 7] = [
+const SECTIONS: [(&str, Section, bool); 8] = [
     ("spawn", sections::spawn::run, true),
     ("builtin", sections::builtin::run, true),
     ("services", sections::services::run, true),
     ("held", sections::held::run, true),
     ("access", sections::access::run, true),
     ("reload", sections::reload::run, true),
+    ("front", sections::front::run, false),
     ("soak", sections::soak::run, false),
 ];
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod builtin;
+pub(crate) mod front;
 pub(crate) mod held;
 pub(crate) mod reload;
 pub(crate) mod services;

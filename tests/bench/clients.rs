@@ -1,0 +1,379 @@
+//! Clients of what stands in front of programs: they speak TLS, send a PROXY header, or
+//! neither. Each connects, says what is to be said first, reads hello and the end, and makes
+//! room for the next one. Several threads where one would be the limit.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use nix::sys::socket::{setsockopt, sockopt};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientConfig, ClientConnection, Tls13ClientSessionValue};
+use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, HandshakeKind, NamedGroup, SignatureScheme};
+
+use crate::Result;
+use crate::figures::percentile;
+use crate::hello::GREETING;
+
+/// A connection that takes longer has failed.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// What comes first.
+#[derive(Clone)]
+pub(crate) enum Speech {
+    Nothing,
+    Header(&'static [u8]),
+    Tls(Arc<ClientConfig>),
+}
+
+/// So many at once, for so long.
+pub(crate) struct Clients {
+    pub(crate) target: SocketAddr,
+    pub(crate) in_flight: usize,
+    pub(crate) speech: Speech,
+    pub(crate) time: Duration,
+}
+
+/// What came of it.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) done: u64,
+    pub(crate) failed: u64,
+    pub(crate) resumed: u64,
+    pub(crate) seconds: f64,
+    complaint: Option<String>,
+    times: Vec<u32>,
+}
+
+impl Tally {
+    pub(crate) fn rate(&self) -> f64 {
+        self.done as f64 / self.seconds.max(1e-9)
+    }
+
+    pub(crate) fn p99(&mut self) -> f64 {
+        percentile(&mut self.times, 0.99)
+    }
+
+    /// An error if nothing came of it.
+    pub(crate) fn check(self, what: &str) -> Result<Self> {
+        if self.done > 0 {
+            return Ok(self);
+        }
+        let why = self.complaint.as_deref().unwrap_or("nothing answered");
+        Err(format!("{what}: {why}").into())
+    }
+
+    fn add(&mut self, other: Self) {
+        self.done += other.done;
+        self.failed += other.failed;
+        self.resumed += other.resumed;
+        self.seconds = self.seconds.max(other.seconds);
+        self.times.extend(other.times);
+        self.complaint = self.complaint.take().or(other.complaint);
+    }
+}
+
+impl Clients {
+    pub(crate) fn run(&self) -> Result<Tally> {
+        let threads = if self.in_flight >= 16 { 2 } else { 1 };
+        let mut tally = Tally::default();
+        let parts = std::thread::scope(|scope| {
+            let start = |at| {
+                let share = self.in_flight / threads + usize::from(at < self.in_flight % threads);
+                scope.spawn(move || {
+                    Run::new(self, share).and_then(Run::run).map_err(|it| it.to_string())
+                })
+            };
+            let started: Vec<_> = (0..threads).map(start).collect();
+            started
+                .into_iter()
+                .map(|it| it.join().map_err(|_| "a thread has ended"))
+                .collect::<Vec<_>>()
+        });
+        for part in parts {
+            tally.add(part??);
+        }
+        Ok(tally)
+    }
+}
+
+/// One thread.
+struct Run<'a> {
+    clients: &'a Clients,
+    poll: Poll,
+    slots: Vec<Option<Client>>,
+    tally: Tally,
+    begin: Instant,
+}
+
+struct Client {
+    stream: TcpStream,
+    begin: Instant,
+    header: &'static [u8],
+    tls: Option<Box<ClientConnection>>,
+    answer: Vec<u8>,
+}
+
+impl<'a> Run<'a> {
+    fn new(clients: &'a Clients, share: usize) -> Result<Self> {
+        let mut slots = Vec::new();
+        slots.resize_with(share, || None);
+        let (tally, begin) = (Tally::default(), Instant::now());
+        Ok(Self { clients, poll: Poll::new()?, slots, tally, begin })
+    }
+
+    fn run(mut self) -> Result<Tally> {
+        for slot in 0..self.slots.len() {
+            self.open(slot);
+        }
+        let mut events = Events::with_capacity(256);
+        while self.slots.iter().any(Option::is_some) {
+            self.poll.poll(&mut events, Some(LIMIT / 10))?;
+            for event in &events {
+                self.advance(event.token().0);
+            }
+            if events.is_empty() {
+                self.give_up();
+            }
+        }
+        self.tally.seconds = self.begin.elapsed().as_secs_f64();
+        Ok(self.tally)
+    }
+
+    /// Opens the next one in a slot, or leaves it empty at the end.
+    fn open(&mut self, slot: usize) {
+        self.slots[slot] = None;
+        while self.begin.elapsed() < self.clients.time {
+            match self.connect(slot) {
+                Ok(client) => {
+                    let speaks = !client.header.is_empty() || client.tls.is_some();
+                    self.slots[slot] = Some(client);
+                    // On this machine the connection is there by now.
+                    if speaks {
+                        self.advance(slot);
+                    }
+                    return;
+                }
+                Err(error) => self.fail(&format!("connect: {error}")),
+            }
+        }
+    }
+
+    fn connect(&self, slot: usize) -> Result<Client> {
+        let begin = Instant::now();
+        let mut stream = TcpStream::connect(self.clients.target)?;
+        let (interest, header, tls) = match &self.clients.speech {
+            Speech::Nothing => (Interest::READABLE, &[][..], None),
+            Speech::Header(header) => (Interest::READABLE | Interest::WRITABLE, *header, None),
+            Speech::Tls(config) => {
+                let name = ServerName::try_from("localhost")?;
+                let tls = ClientConnection::new(Arc::clone(config), name)?;
+                (Interest::READABLE | Interest::WRITABLE, &[][..], Some(Box::new(tls)))
+            }
+        };
+        self.poll.registry().register(&mut stream, Token(slot), interest)?;
+        Ok(Client { stream, begin, header, tls, answer: Vec::new() })
+    }
+
+    fn fail(&mut self, why: &str) {
+        self.tally.failed += 1;
+        self.tally.complaint.get_or_insert_with(|| why.to_owned());
+    }
+
+    fn advance(&mut self, slot: usize) {
+        let Some(Some(client)) = self.slots.get_mut(slot) else { return };
+        let Some(result) = client.advance() else { return };
+        let took = client.begin.elapsed();
+        // No TIME_WAIT is left behind: see `load`.
+        let reset = libc::linger { l_onoff: 1, l_linger: 0 };
+        let _ = setsockopt(&client.stream, sockopt::Linger, &reset);
+        let resumed = client.tls.as_ref().and_then(|it| it.handshake_kind());
+        match result {
+            Ok(()) => {
+                self.tally.done += 1;
+                self.tally.resumed += u64::from(resumed == Some(HandshakeKind::Resumed));
+                self.tally.times.push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
+            }
+            Err(why) => self.fail(&why),
+        }
+        self.open(slot);
+    }
+
+    fn give_up(&mut self) {
+        for slot in 0..self.slots.len() {
+            if self.slots[slot].as_ref().is_some_and(|it| it.begin.elapsed() > LIMIT) {
+                self.fail("no end within 5 s");
+                self.open(slot);
+            }
+        }
+    }
+}
+
+type Progress = Option<std::result::Result<(), String>>;
+
+impl Client {
+    /// None while it goes on.
+    fn advance(&mut self) -> Progress {
+        while !self.header.is_empty() {
+            match self.stream.write(self.header) {
+                Ok(count) => self.header = &self.header[count..],
+                Err(error) if waits(&error) => return None,
+                Err(error) => return Some(Err(format!("write: {error}"))),
+            }
+        }
+        match self.tls.take() {
+            None => self.read_plain(),
+            Some(mut tls) => {
+                let progress = self.go_on_with(&mut tls);
+                self.tls = Some(tls);
+                progress
+            }
+        }
+    }
+
+    fn read_plain(&mut self) -> Progress {
+        let mut bytes = [0; 4096];
+        loop {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return Some(self.judge()),
+                Ok(count) => self.answer.extend_from_slice(&bytes[..count]),
+                Err(error) if waits(&error) => return None,
+                Err(error) => return Some(Err(format!("read: {error}"))),
+            }
+        }
+    }
+
+    fn go_on_with(&mut self, tls: &mut ClientConnection) -> Progress {
+        loop {
+            while tls.wants_write() {
+                match tls.write_tls(&mut self.stream) {
+                    Ok(_) => {}
+                    Err(error) if waits(&error) => break,
+                    Err(error) => return Some(Err(format!("write: {error}"))),
+                }
+            }
+            let at_end = match tls.read_tls(&mut self.stream) {
+                Ok(count) => count == 0,
+                Err(error) if waits(&error) => return None,
+                Err(error) => return Some(Err(format!("read: {error}"))),
+            };
+            let state = match tls.process_new_packets() {
+                Ok(state) => state,
+                Err(error) => return Some(Err(error.to_string())),
+            };
+            let mut room = vec![0; state.plaintext_bytes_to_read()];
+            let _ = tls.reader().read_exact(&mut room);
+            self.answer.extend(room);
+            if at_end || state.peer_has_closed() {
+                return Some(self.judge());
+            }
+        }
+    }
+
+    fn judge(&self) -> std::result::Result<(), String> {
+        if self.answer == GREETING {
+            return Ok(());
+        }
+        Err(format!("the answer was {:?}", String::from_utf8_lossy(&self.answer)))
+    }
+}
+
+/// Nothing now, and no failure either.
+pub(crate) fn waits(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected | ErrorKind::Interrupted)
+}
+
+/// A client of TLS 1.3 that takes any certificate; it resumes if it `resumes`.
+pub(crate) fn tls(resumes: bool) -> Result<Arc<ClientConfig>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider);
+    let mut config = builder
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusting))
+        .with_no_client_auth();
+    config.resumption = match resumes {
+        true => Resumption::store(Arc::new(Tickets::default())),
+        false => Resumption::disabled(),
+    };
+    Ok(Arc::new(config))
+}
+
+/// What a client costs is not what is measured: nothing is verified.
+#[derive(Debug)]
+struct Trusting;
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
+    }
+}
+
+/// The tickets that there are; each is used once.
+#[derive(Debug, Default)]
+struct Tickets(Mutex<Vec<Tls13ClientSessionValue>>);
+
+/// More are thrown away.
+const MOST_TICKETS: usize = 256;
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        None
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {}
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {}
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, value: Tls13ClientSessionValue) {
+        if let Ok(mut tickets) = self.0.lock()
+            && tickets.len() < MOST_TICKETS
+        {
+            tickets.push(value);
+        }
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.0.lock().ok()?.pop()
+    }
+}
