@@ -22,10 +22,12 @@ def workers():
     return [int(it.split()[0]) for it in said.stdout.splitlines() if 'front-worker' in it]
 def state(pid): return open(f'/proc/{pid}/stat').read().rsplit(')', 1)[1].split()[0]
 def is_gone(pid): return pid not in workers()
-def take_over():
-    'The worker of the victim, which has one client that is served, and its end of the pair.'
+def is_echoed(it):
+    it.sendall(b'x'); assert it.recv(1) == b'x'
+def take_over(is_served=is_echoed):
+    'The worker of the victim, which has had one client that is served, and its end of the pair.'
     first = connect(victim)
-    first.sendall(b'x'); assert first.recv(1) == b'x'
+    is_served(first)
     [pid] = workers()
     os.kill(pid, signal.SIGSTOP)
     until(lambda: state(pid) == 'T')
@@ -50,7 +52,7 @@ def read_varint(data):
         number |= (first & 127) << shift
         shift += 7
         if first < 128: return number, data
-def given(wire):
+def given(wire, other_end=lambda number: socket.socket(fileno=number)):
     'The next client that the worker is given: its number, its connection, the other end of its program.'
     while True:
         until(lambda: readable(wire))
@@ -58,7 +60,7 @@ def given(wire):
         kind, data = read_varint(data)
         if kind != 3: continue
         numbers = array.array('i'); numbers.frombytes(control[0][2])
-        return read_varint(data)[0], socket.socket(fileno=numbers[0]), socket.socket(fileno=numbers[1])
+        return read_varint(data)[0], socket.socket(fileno=numbers[0]), other_end(numbers[1])
 def readable(it):
     import select
     return bool(select.select([it], [], [], 0)[0])
@@ -225,7 +227,7 @@ print('good')
 
 #[test]
 fn who_has_been_given_up_has_no_program_any_more() {
-    let Some(scene) = Scene::set("/bin/cat cat\n    tls_timeout = 3s") else { return };
+    let Some(scene) = Scene::set("/bin/cat cat\n    tls_timeout = 5s") else { return };
     let script = r"
 pid, wire, first = take_over()
 mine = tcp(victim)
@@ -273,6 +275,32 @@ end.shutdown(socket.SHUT_WR)
 said = read_all(end).split(b'\0')
 assert [it for it in said if it.startswith(b'SSL_')] == [b'SSL_PROTOCOL=first'], said
 assert not [it for it in said if it.startswith(b'TERM=')], said
+assert not is_gone(pid)
+print('good')
+";
+    scene.lie(script);
+}
+
+#[test]
+fn the_name_of_a_terminal_is_a_name_whoever_says_it() {
+    let script = "echo term=$TERM; env | grep LD_; echo e\"\"nd";
+    let victim = crate::common::shell(script) + "\n    telnet = yes";
+    let Some(scene) = Scene::set(&victim) else { return };
+    let script = r"
+pid, wire, first = take_over(read_all)
+names = {b'xterm-256color': b'xterm-256color', b'x\nLD_PRELOAD=/evil.so': b'dumb', b'../../evil': b'dumb', b'a b': b'dumb', b'$(id)': b'dumb', b'': b'dumb', b'y' * 65: b'dumb', 'x\u00e4'.encode(): b'dumb'}
+for name, wanted in names.items():
+    mine = tcp(victim)
+    number, connection, terminal = given(wire, lambda number: number)
+    # A terminal that has been told of twice is the first one.
+    wire.send(packet(ready(number, [(9, name), (9, b'vt52')] if wanted != b'dumb' else [(9, name)])))
+    said = b''
+    while b'end\r\n' not in said:
+        until(lambda: readable(terminal))
+        said += os.read(terminal, 4096)
+    assert said == b'term=' + wanted + b'\r\nend\r\n', (name, said)
+    os.close(terminal)
+    wire.send(packet(ended(number)))
 assert not is_gone(pid)
 print('good')
 ";
@@ -332,7 +360,7 @@ print('good')
 
 #[test]
 fn one_who_does_nothing_stalls_nobody() {
-    let Some(scene) = Scene::set("/bin/cat cat\n    tls_timeout = 1s") else { return };
+    let Some(scene) = Scene::set("/bin/cat cat\n    tls_timeout = 5s") else { return };
     let script = r"
 pid, wire, first = take_over()
 waiting = [tcp(victim) for _ in range(700)]
