@@ -189,6 +189,8 @@ impl Cost {
             calls.retain(|name, _| !MADE_AHEAD.contains(&name.as_str()));
             // One end is announced to the next start or to the next turn, whichever comes first.
             calls.remove("read");
+            // So are lines of the log: together, or each when it is due.
+            calls.remove("pwritev2");
         }
         cost
     }

@@ -343,7 +343,7 @@ fn is_asked_at(place: &Path, server: &[(&str, &str)], asker: &[(&str, &str)]) {
     let folder = Folder::new();
     let file = folder.write("inetd.conf", "");
     let mut server = with(server, file.to_str().unwrap()).spawn().unwrap();
-    wait_until("the control socket", || place.exists());
+    wait_until("the control socket", || UnixStream::connect(place).is_ok());
     for word in ["status", "reload", "stop"] {
         let status = with(asker, word).status().unwrap();
         assert!(status.success(), "{word}");

@@ -63,6 +63,14 @@ fn is_harmless(daemon: &Daemon, clients: &[UdpSocket], pid: u32) {
     for (number, client) in clients.iter().enumerate() {
         ask(client, &format!("secret {number}"));
     }
+    // It may have let go only after those had come.
+    let (own, server) = (clients[0].local_addr().unwrap(), clients[0].peer_addr().unwrap());
+    wait_until("it to be found", || {
+        let another = UdpSocket::bind((own.ip(), 0)).unwrap();
+        another.connect(server).unwrap();
+        ask(&another, "secret, too");
+        !daemon.said("strayed").is_empty()
+    });
     let said = daemon.wait_log(|line| line.is("strayed"));
     assert_eq!(said.number("pid"), Some(pid), "{}", said.raw);
     wait_until("the thief to end", || !procs::is_alive(pid));

@@ -10,8 +10,8 @@ use nix::sys::signal::{Signal, kill};
 use crate::common::daemon::as_pid;
 use crate::common::tls::{make_certificate, python};
 use crate::common::{
-    Daemon, Folder, Setup, free_port, free_ports, me, need_program, procs, tcp, wait_for,
-    wait_until,
+    Daemon, Folder, Setup, free_port, free_ports, me, need_program, need_root, procs, tcp,
+    wait_for, wait_until,
 };
 
 /// A folder with a certificate, and what stands on the lines of services behind it.
@@ -254,6 +254,10 @@ print('good')
 /// Whose session is over and who does not close the connection is counted by no limit.
 #[test]
 fn those_who_stay_when_all_is_said_are_few_and_keep_no_terminal() {
+    // Nobody else may look at the descriptors of a worker.
+    if !need_root() {
+        return;
+    }
     let Some((folder, tls)) = folder() else { return };
     let ports = free_ports(2);
     let text = line(ports[0], "/bin/cat cat") + &tls + &line(ports[1], "/bin/echo echo said");
