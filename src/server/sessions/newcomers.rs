@@ -6,10 +6,9 @@
 //! Another [`NewcomerStage`] with what is to be kept of it. Whoever is received begins in it
 //! ([`Server::receive`]) and is kept in the one table, which has a bound of its own and a
 //! deadline each; of the sender that has most of them, who has been silent for longest goes
-//! first ([`Server::keep_newcomer`]). When
-//! it is over, [`Server::introduce`] goes on with what is known then (a peer, and
-//! [`Fronted`](crate::net::fronted::Fronted)) as for anybody who has just been accepted: admission, banner,
-//! program. If it fails, [`Server::expel`].
+//! first ([`Server::keep_newcomer`]). When it is over, [`Server::introduce`] goes on with what
+//! is known then (a peer, and [`Fronted`]) as for anybody who has just been accepted:
+//! admission, banner, program. If it fails, [`Server::expel`].
 //!
 //! # Waiting for a place
 //! While `instances` programs run, a listener rests. Who has come before that, and says only
