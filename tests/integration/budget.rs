@@ -323,6 +323,7 @@ fn where_there_are_many_descriptors_nobody_begins_with_a_copy_of_them() {
     /// So many that low numbers are no longer for what lives long.
     const HELD: usize = 400;
     const AT_ONCE: usize = 60;
+    const CROWDS: usize = 5;
     /// Numbers for the server's own, and for what comes and goes.
     const LOW: u32 = 48;
     if !need_program("strace") {
@@ -344,15 +345,15 @@ fn where_there_are_many_descriptors_nobody_begins_with_a_copy_of_them() {
     assert!(low < 24, "{low} of {HELD} connections are in the way of every child");
     for round in 1..=ROUNDS {
         let Some(trace) = Trace::attach(daemon.pid()) else { return };
-        for _ in 0..5 {
+        for _ in 0..CROWDS {
             let clients: Vec<_> = (0..AT_ONCE).map(|_| tcp(port)).collect();
             for client in clients {
                 assert_eq!(read_all(client), "");
             }
         }
         let (all, shared) = trace.stop().made();
-        // One may be told to do so by how many there were a moment ago.
-        if all >= AT_ONCE && shared == all {
+        // One of each crowd may be told to do so by how many there were a moment ago.
+        if all >= AT_ONCE && all - shared <= CROWDS {
             break;
         }
         assert!(round < ROUNDS, "{} of {all} children copy everything", all - shared);

@@ -266,11 +266,12 @@ fn clients_show_certificates() {
     make_certificate(&folder, "ca", "DNS:ca", "90");
     make_certificate(&folder, "stranger", "DNS:stranger", "90");
     make_certificate_by(&folder, "ca", "alice", "/C=DE/O=Example, Inc/CN=Alice");
-    let ports = free_ports(2);
+    let ports = free_ports(3);
     let ca = folder.name("ca.pem");
     let asks = format!("    tls_ca = {ca}\n    tls_client = ask\n");
     let requires = format!("    tls_ca = {ca}\n    tls_client = require\n");
-    let text = line(&folder, ports[0], ENV, &asks) + &line(&folder, ports[1], ENV, &requires);
+    let mut text = line(&folder, ports[0], ENV, &asks);
+    text.extend(ports[1..].iter().map(|port| line(&folder, *port, ENV, &requires)));
     let daemon = Setup::new().start_in(folder, &text);
     let script = r"
 def said(it): return read_all(it).decode()
@@ -280,21 +281,25 @@ for port in sys.argv[1:3]:
         for wanted in ('SSL_CLIENT_VERIFY=SUCCESS', 'SSL_CLIENT_S_DN=CN=Alice,O=Example\\, Inc,C=DE', 'SSL_CLIENT_I_DN=CN=ca', 'SSL_CLIENT_SHA256='):
             assert wanted in text, (wanted, text)
 assert 'SSL_CLIENT_VERIFY=NONE' in said(connect(sys.argv[1]))
-for how in ({}, {'cert': 'stranger.pem', 'key': 'stranger.key'}):
+for port, how in ((2, {}), (3, {'cert': 'stranger.pem', 'key': 'stranger.key'})):
     try:
-        text = said(connect(sys.argv[2], **how))
+        text = said(connect(sys.argv[port], **how))
         assert not text, text
     except (ssl.SSLError, ConnectionError):
         pass
 print('good')
 ";
     let ports = ports.map_to_strings();
-    assert_eq!(python(&daemon.folder, script, &[&ports[0], &ports[1]]).trim(), "good");
-    let refused = daemon.wait_log(|line| line.is("refused"));
-    assert_eq!(
-        (refused.get("reason").unwrap_or_default(), refused.get("alert").unwrap_or_default()),
-        ("tls", "certificate_required")
-    );
+    let arguments: Vec<&str> = ports.iter().map(String::as_str).collect();
+    assert_eq!(python(&daemon.folder, script, &arguments).trim(), "good");
+    // A stranger's own certificate is no client's.
+    for (port, alert) in [(&ports[1], "certificate_required"), (&ports[2], "certificate_unknown")] {
+        let label = format!("{port}/tcp");
+        let is_it =
+            |line: &crate::common::Line| line.is("refused") && line.get("service") == Some(&label);
+        let refused = daemon.wait_log(is_it);
+        assert_eq!((refused.get("reason"), refused.get("alert")), (Some("tls"), Some(alert)));
+    }
 }
 
 #[test]
