@@ -101,10 +101,28 @@ fn ago(time: u64) -> String {
     format!("{} ago", span(now.saturating_sub(Duration::from_secs(time))))
 }
 
+/// A certificate that ends so soon, in seconds, is worth a word, as `check` has it.
+const SOON: i64 = 14 * 86_400;
+
+/// How many seconds a certificate has left, whose end is told in seconds since 1970.
+fn left_until(ends: i64) -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    ends.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX))
+}
+
+/// What is wrong with a service, or will be soon.
+fn trouble(service: &ServiceStatus) -> String {
+    let ends = service.tls_certificate_expiry.filter(|ends| left_until(*ends) < SOON);
+    let certificate = ends.map(|ends| format!("its certificate {}", until(ends)));
+    let error = service.last_error.as_ref();
+    let error = error.map(|error| format!("{} ({})", error.message, ago(error.time)));
+    let all: Vec<String> = certificate.into_iter().chain(error).collect();
+    all.join("; ")
+}
+
 /// When a certificate ends, which is told in seconds since 1970.
 fn until(ends: i64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let left = ends.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX));
+    let left = left_until(ends);
     let time = span(Duration::from_secs(left.unsigned_abs()));
     if left > 0 { format!("ends in {time}") } else { format!("ended {time} ago") }
 }
@@ -225,7 +243,6 @@ fn service_row(service: &ServiceStatus) -> Vec<String> {
         others => format!(" +{others}"),
     };
     let address = service.addresses.first().map_or("-", String::as_str);
-    let error = service.last_error.as_ref();
     vec![
         named(service),
         format!("{address}{more}"),
@@ -234,7 +251,7 @@ fn service_row(service: &ServiceStatus) -> Vec<String> {
         service.accepted.to_string(),
         reasons(service),
         service.failed.to_string(),
-        error.map(|error| format!("{} ({})", error.message, ago(error.time))).unwrap_or_default(),
+        trouble(service),
     ]
 }
 

@@ -55,6 +55,20 @@ fn server(services: Vec<ServiceStatus>) -> Status {
 }
 
 #[test]
+fn a_certificate_that_ends_soon_is_trouble() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let now = i64::try_from(now).unwrap();
+    let row = |left: Option<i64>| {
+        let ends = left.map(|left| now + left);
+        super::status(&server(vec![ServiceStatus { tls_certificate_expiry: ends, ..echo() }]))
+    };
+    assert!(row(Some(-90_000)).contains("its certificate ended 1d 1h ago"));
+    assert!(row(Some(86_400 * 5 + 60)).contains("its certificate ends in 5d 0h"));
+    assert!(!row(Some(86_400 * 20)).contains("certificate"));
+    assert!(!row(None).contains("certificate"));
+}
+
+#[test]
 fn what_is_left_is_told_if_there_is_any() {
     let left = Status { lingering: 3, left_behind: Some(1), ..server(Vec::new()) };
     let text = super::status(&left);
