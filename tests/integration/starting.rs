@@ -8,7 +8,7 @@ use std::process::Stdio;
 use crate::common::clients::Packets;
 use crate::common::daemon::command;
 use crate::common::{
-    Daemon, Folder, Setup, free_port, need_ipv6, need_program, read_all, tcp, tcp_line,
+    Daemon, Folder, Setup, free_port, need_ipv6, need_program, read_all, tcp, tcp_line, wait_until,
 };
 
 /// Runs `oxinetd ARGUMENTS` in a folder to its end: status, and what it says.
@@ -83,6 +83,8 @@ fn run_serves_both_families_or_says_which_is_taken() {
     let wanted = format!("cannot listen on 127.0.0.1:{port}: Address already in use");
     assert!(text.contains(&wanted), "{text}");
     drop(other);
+    // A process that is being started for another test may have a copy of it for a moment.
+    wait_until("the port to be free", || TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
     let _daemon = Setup::new().run(&line);
     assert!(!read_all(tcp(port)).is_empty());
 }
