@@ -12,6 +12,7 @@ use super::line;
 use super::netbsd;
 use super::xinetd::{self, ServiceOrigin};
 use crate::config::attribute::{Draft, narrows};
+use crate::config::diagnostic::Span;
 use crate::config::diagnostic::cause::Cause;
 use crate::config::diagnostic::report::Report;
 use crate::config::diagnostic::suggest::{listed, nearest};
@@ -207,9 +208,7 @@ impl Reader<'_> {
 
     /// A line that belongs to the one above it.
     fn indented(&mut self, file: &File, line: &Line, above: Above, context: &mut Context) {
-        let text = file.text(line.range.clone());
-        let start = line.range.start + text.len() - text.trim_start_matches(is_blank).len();
-        let place = file.span(start..line.range.start + text.trim_end_matches(is_blank).len());
+        let place = without_blanks(file, line);
         if above == Above::Nothing {
             self.report
                 .error(&place, "nothing stands above this line that it could belong to")
@@ -252,15 +251,12 @@ impl Reader<'_> {
         let (Some(comment), Above::Entry, Some(entry)) = (over, above, self.entries.last()) else {
             return;
         };
-        let text = file.text(line.range.clone());
-        let start = line.range.start + text.len() - text.trim_start_matches(is_blank).len();
-        let end = line.range.start + text.trim_end_matches(is_blank).len();
         let message = format!(
             "this belongs to the entry in line {}, over the comment in line {comment}",
             entry.origin.line
         );
         self.report
-            .warning(&file.span(start..end), message)
+            .warning(&without_blanks(file, line), message)
             .help("if it is the comment's, make it a comment, too; else put it above that");
     }
 
@@ -317,4 +313,11 @@ impl Reader<'_> {
         }
         Above::Nothing
     }
+}
+
+/// The place of a line without the blanks around it.
+fn without_blanks(file: &File, line: &Line) -> Span {
+    let text = file.text(line.range.clone());
+    let start = line.range.start + text.len() - text.trim_start_matches(is_blank).len();
+    file.span(start..line.range.start + text.trim_end_matches(is_blank).len())
 }
