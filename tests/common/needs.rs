@@ -88,6 +88,17 @@ pub(crate) fn skip(reason: &str) -> bool {
     false
 }
 
+/// Whether this machine lets the test have so many descriptors.
+pub(crate) fn may_open(count: u64) -> bool {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    if soft < count && hard >= count {
+        setrlimit(Resource::RLIMIT_NOFILE, count, hard).unwrap();
+    }
+    hard >= count || skip(&format!("needs {count} descriptors"))
+}
+
 /// Where `program` is.
 pub(crate) fn find_program(program: &str) -> Option<PathBuf> {
     let path = search_path();

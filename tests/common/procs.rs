@@ -1,5 +1,6 @@
 //! What /proc says of a process.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -41,6 +42,22 @@ pub(crate) fn niceness(pid: u32) -> i32 {
 /// What `nice` makes of the niceness of whoever asks, which a server that it starts has too.
 pub(crate) fn nicer_by(more: i32) -> i32 {
     (niceness(std::process::id()) + more).clamp(-20, 19)
+}
+
+/// What a server has started in front of its services, and that runs.
+pub(crate) fn front_workers(server: u32) -> BTreeSet<u32> {
+    let is_worker = |pid: &u32| {
+        let words = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.split('\0').any(|word| word == "front-worker")
+    };
+    children(server).into_iter().filter(is_worker).collect()
+}
+
+/// How many terminals, either side, a process has.
+pub(crate) fn terminals(pid: u32) -> usize {
+    let folder = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let links = folder.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    links.filter(|link| link.starts_with("/dev/pts") || link.ends_with("ptmx")).count()
 }
 
 /// The processes whose parent is `parent`, zombies too.

@@ -4,7 +4,25 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use super::files::Folder;
-use super::needs::search_path;
+use super::me;
+use super::needs::{need_program, search_path};
+
+/// A folder with a certificate `site` for localhost, if openssl and these programs are there.
+pub(crate) fn site(programs: &[&str]) -> Option<Folder> {
+    // Each that is missing is told of.
+    if ["openssl"].iter().chain(programs).filter(|program| !need_program(program)).count() > 0 {
+        return None;
+    }
+    let folder = Folder::new();
+    make_certificate(&folder, "site", "DNS:localhost,IP:127.0.0.1", "90");
+    Some(folder)
+}
+
+/// A service behind TLS with that certificate: `program` is the program and its arguments.
+pub(crate) fn behind_tls(folder: &Folder, port: u16, program: &str, more: &str) -> String {
+    let (own, key) = (folder.name("site.pem"), folder.name("site.key"));
+    format!("127.0.0.1:{port} stream tcp nowait {} {program}\n    tls = {own} {key}\n{more}", me())
+}
 
 /// Makes `NAME.pem` and `NAME.key` in the folder: a certificate for these names by itself.
 #[track_caller]

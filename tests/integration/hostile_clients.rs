@@ -10,49 +10,17 @@ use nix::unistd::Pid;
 
 use crate::common::clients::{reset, tcp_from};
 use crate::common::control::{controlled, status_of_port};
-use crate::common::needs::{need_root, skip};
-use crate::common::tls::{make_certificate, python};
+use crate::common::needs::{may_open, need_root};
+use crate::common::tls::{behind_tls, python, site};
 use crate::common::{
-    Daemon, Folder, Setup, free_port, free_ports, me, need_program, own_line, procs, read_all,
+    Daemon, Folder, Setup, free_port, free_ports, need_program, own_line, procs, read_all,
     read_line, shell, tcp, tcp_line, wait_until,
 };
 use crate::proxy_headers::{WHO, line};
 
-/// A folder with a certificate `site`.
-fn folder() -> Option<Folder> {
-    if !(need_program("openssl") && need_program("python3")) {
-        return None;
-    }
-    let folder = Folder::new();
-    make_certificate(&folder, "site", "DNS:localhost,IP:127.0.0.1", "90");
-    Some(folder)
-}
-
-/// A service behind TLS.
-fn behind_tls(folder: &Folder, port: u16, program: &str, more: &str) -> String {
-    let (own, key) = (folder.name("site.pem"), folder.name("site.key"));
-    format!("127.0.0.1:{port} stream tcp nowait {} {program}\n    tls = {own} {key}\n{more}", me())
-}
-
-/// The process in front of the daemon's services.
-fn worker_of(daemon: &Daemon) -> u32 {
-    let is_worker = |pid: &u32| {
-        let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        words.split('\0').any(|word| word == "front-worker")
-    };
-    procs::children(daemon.pid()).into_iter().find(is_worker).unwrap()
-}
-
-/// Terminals, either side, that a process has.
-fn terminals_of(pid: u32) -> usize {
-    let folder = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
-    let links = folder.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-    links.filter(|link| link.starts_with("/dev/pts") || link.ends_with("ptmx")).count()
-}
-
 #[test]
 fn who_is_only_connected_has_no_terminal() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     if !need_root() {
         return;
     }
@@ -62,9 +30,9 @@ fn who_is_only_connected_has_no_terminal() {
     let daemon = Setup::new().arg("--front-workers").arg("1").start_in(folder, &text);
     let silent: Vec<TcpStream> = (0..40).map(|_| tcp(port)).collect();
     wait_until("the server to have them all", || procs::descriptors(daemon.pid()) > 40);
-    let worker = worker_of(&daemon);
+    let worker = *procs::front_workers(daemon.pid()).first().unwrap();
     wait_until("the worker to have them all", || procs::descriptors(worker) > 80);
-    assert_eq!(terminals_of(worker) + terminals_of(daemon.pid()), 0);
+    assert_eq!(procs::terminals(worker) + procs::terminals(daemon.pid()), 0);
     // Nor who is past his handshake, and waits for a place.
     let script = r"
 plain = [socket.create_connection(('127.0.0.1', int(sys.argv[1])), timeout=50) for _ in range(8)]
@@ -162,7 +130,7 @@ fn one_processor() -> Option<String> {
 
 #[test]
 fn a_crowd_from_one_address_gives_up_its_own_handshakes() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     let Some(processor) = one_processor() else { return };
     let ports = free_ports(2);
     let more = "    tls_timeout = 1h\n";
@@ -205,15 +173,6 @@ print(said.decode())
 
 const BEHIND_TWO: &str =
     "    proxy_protocol = require\n    proxy_from = 127.0.0.0/8\n    proxy_timeout = 1h\n";
-
-fn may_open(count: u64) -> bool {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    if soft < count && hard >= count {
-        setrlimit(Resource::RLIMIT_NOFILE, count, hard).unwrap();
-    }
-    hard >= count || skip(&format!("needs {count} descriptors"))
-}
 
 #[test]
 fn a_sender_that_says_nothing_silences_no_other() {
@@ -278,7 +237,7 @@ fn who_waits_for_places_in_numbers_is_in_nobody_elses_way() {
 
 #[test]
 fn who_waits_for_a_place_behind_tls_has_his_time() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     let port = free_port();
     let more = "    instances = 1\n    tls_timeout = 5s\n";
     let text = behind_tls(&folder, port, "/bin/cat cat", more);
@@ -317,7 +276,7 @@ fn who_stops_a_terminal_fills_it_and_goes_leaves_it_to_others() {
 
 #[test]
 fn who_is_reset_behind_tls_leaves_no_program_that_writes() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     let port = free_port();
     let text = behind_tls(&folder, port, &shell("exec yes"), "");
     let daemon = Setup::new().start_in(folder, &text);
@@ -340,7 +299,7 @@ print('gone')
 
 #[test]
 fn a_hello_without_end_is_answered_with_an_alert() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     let port = free_port();
     let text = behind_tls(&folder, port, "/bin/cat cat", "");
     let daemon = Setup::new().start_in(folder, &text);

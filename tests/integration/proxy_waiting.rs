@@ -5,11 +5,9 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
 use crate::common::clients::read_to_any_end;
 use crate::common::control::{controlled, status_of_port, upgrade};
-use crate::common::needs::skip;
+use crate::common::needs::may_open;
 use crate::common::{Daemon, Setup, free_port, procs, read_line, shell, tcp, tcp_line, wait_until};
 use crate::draining::drain;
 use crate::proxy_headers::{BEHIND, WHO, line, say};
@@ -21,15 +19,6 @@ fn begun(port: u16, bytes: &[u8]) -> TcpStream {
     client.set_nodelay(true).unwrap();
     client.write_all(bytes).unwrap();
     client
-}
-
-/// Whether this machine lets the test have so many descriptors.
-fn may_open(count: u64) -> bool {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    if soft < count && hard >= count {
-        setrlimit(Resource::RLIMIT_NOFILE, count, hard).unwrap();
-    }
-    hard >= count || skip(&format!("needs {count} descriptors"))
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! `pty` and `telnet`: programs that have a terminal, and clients who sit at it.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Command, Output, Stdio};
@@ -235,19 +234,11 @@ fn what_is_left_in_the_background_loses_the_terminal_after_an_upgrade_too() {
     other.types("y\r");
     other.sees("over\r\n");
     drop(other);
-    wait_until("no worker of before to be left", || workers_of(daemon.pid()) <= 1);
+    wait_until("no worker of before to be left", || procs::front_workers(daemon.pid()).len() <= 1);
     wait_until("both to have said who they are", || folder_text(&pid).lines().count() == 2);
     for left in folder_text(&pid).lines() {
         kill(nix::unistd::Pid::from_raw(left.parse().unwrap()), Signal::SIGKILL).unwrap();
     }
-}
-
-/// Workers that a server has.
-fn workers_of(server: u32) -> usize {
-    let words = |pid: u32| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let workers =
-        procs::children(server).into_iter().filter(|pid| words(*pid).contains("front-worker"));
-    workers.count()
 }
 
 #[test]
@@ -461,14 +452,7 @@ fn sessions_live_on_over_a_reload_and_an_upgrade() {
     daemon.wait_log(|line| line.about("ended", port) && line.number("pid") == Some(pid));
     drop(other);
     daemon.wait_count(2, |line| line.about("ended", port));
-    wait_until("no descriptor of theirs to be left", || terminals_of(daemon.pid()) == 0);
-}
-
-/// Terminals, either side, that a process has.
-fn terminals_of(pid: u32) -> usize {
-    let folder = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
-    let links = folder.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-    links.filter(|link| link.starts_with("/dev/pts") || link.ends_with("ptmx")).count()
+    wait_until("no descriptor of theirs to be left", || procs::terminals(daemon.pid()) == 0);
 }
 
 #[test]
@@ -481,7 +465,7 @@ fn the_server_itself_has_no_terminal_and_no_connection() {
     let before = procs::descriptors(daemon.pid());
     let mut seats: Vec<Seat> = (0..8).map(|_| Seat::at(port)).collect();
     seats.iter_mut().for_each(|seat| _ = seat.sees("ready"));
-    wait_until("the server to have no terminal", || terminals_of(daemon.pid()) == 0);
+    wait_until("the server to have no terminal", || procs::terminals(daemon.pid()) == 0);
     // A program costs what it always does: whatever announces its end.
     wait_until("the server to have nothing else of theirs", || {
         // That of the first one may have come since.

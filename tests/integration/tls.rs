@@ -2,34 +2,20 @@
 
 use std::fs;
 
-use crate::common::tls::{client, make_certificate, make_certificate_by, output_of, python};
+use crate::common::tls::{
+    behind_tls, client, make_certificate, make_certificate_by, output_of, python, site,
+};
 use crate::common::{
     Folder, Setup, free_port, free_ports, me, need_program, shell, tcp, wait_until,
 };
-
-/// A folder with a certificate `site` for localhost.
-fn folder() -> Option<Folder> {
-    if !(need_program("openssl") && need_program("python3")) {
-        return None;
-    }
-    let folder = Folder::new();
-    make_certificate(&folder, "site", "DNS:localhost,IP:127.0.0.1", "90");
-    Some(folder)
-}
-
-/// A service behind TLS: `program` is the program and its arguments.
-fn line(folder: &Folder, port: u16, program: &str, more: &str) -> String {
-    let (own, key) = (folder.name("site.pem"), folder.name("site.key"));
-    format!("127.0.0.1:{port} stream tcp nowait {} {program}\n    tls = {own} {key}\n{more}", me())
-}
 
 const ENV: &str = "/usr/bin/env env";
 
 #[test]
 fn a_program_answers_openssl_in_both_versions() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     let port = free_port();
-    let text = line(&folder, port, ENV, "");
+    let text = behind_tls(&folder, port, ENV, "");
     let daemon = Setup::new().start_in(folder, &text);
     for (option, version) in [("-tls1_3", "TLSv1.3"), ("-tls1_2", "TLSv1.2")] {
         let at = format!("127.0.0.1:{port}");
@@ -54,14 +40,14 @@ fn a_program_answers_openssl_in_both_versions() {
 
 #[test]
 fn curl_gets_a_page_and_plain_http_a_line() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     if !need_program("curl") {
         return;
     }
     let port = free_port();
     let script =
         shell("read -r line; printf \"HTTP/1.0 200 OK\\r\\nContent-Length: 5\\r\\n\\r\\nhello\"");
-    let text = line(&folder, port, &script, "    tls_alpn = http/1.1\n");
+    let text = behind_tls(&folder, port, &script, "    tls_alpn = http/1.1\n");
     let daemon = Setup::new().start_in(folder, &text);
     let url = format!("https://localhost:{port}/");
     let resolve = format!("localhost:{port}:127.0.0.1");
@@ -79,10 +65,10 @@ fn curl_gets_a_page_and_plain_http_a_line() {
 
 #[test]
 fn what_a_client_says_before_it_closes_is_answered() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     let port = free_port();
     // It answers at the end of its input only.
-    let text = line(&folder, port, &shell("wc -c"), "");
+    let text = behind_tls(&folder, port, &shell("wc -c"), "");
     let daemon = Setup::new().start_in(folder, &text);
     // The end of TLS and not of the connection: an end of file, after which the answer comes.
     let said = half_closed(&daemon.folder, port);
@@ -130,11 +116,11 @@ print(whole.decode())
 
 #[test]
 fn the_last_byte_comes_before_the_end() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     let ports = free_ports(2);
     // One that ends at once with much unread by its client, one that reads nothing at all.
-    let text = line(&folder, ports[0], &shell("head -c 5000000 /dev/zero"), "")
-        + &line(&folder, ports[1], &shell("printf done"), "");
+    let text = behind_tls(&folder, ports[0], &shell("head -c 5000000 /dev/zero"), "")
+        + &behind_tls(&folder, ports[1], &shell("printf done"), "");
     let daemon = Setup::new().start_in(folder, &text);
     let script = r"
 it = connect(sys.argv[1])
@@ -152,9 +138,9 @@ print(len(read_all(it)))
 
 #[test]
 fn bytes_pass_both_ways_unchanged() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     let port = free_port();
-    let text = line(&folder, port, "/bin/cat cat", "");
+    let text = behind_tls(&folder, port, "/bin/cat cat", "");
     let daemon = Setup::new().start_in(folder, &text);
     // More than all buffers hold, read by somebody slow.
     let script = r"
@@ -173,9 +159,9 @@ print(got == data)
 
 #[test]
 fn sessions_are_resumed_at_every_worker_and_at_no_other_service() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     let ports = free_ports(2);
-    let text = line(&folder, ports[0], ENV, "") + &line(&folder, ports[1], ENV, "");
+    let text = behind_tls(&folder, ports[0], ENV, "") + &behind_tls(&folder, ports[1], ENV, "");
     let daemon = Setup::new().arg("--front-workers").arg("3").start_in(folder, &text);
     let script = r"
 first, other = sys.argv[1:3]
@@ -200,9 +186,9 @@ print('good')
 
 #[test]
 fn sessions_are_resumed_after_a_reload_and_an_upgrade() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     let port = free_port();
-    let text = line(&folder, port, ENV, "");
+    let text = behind_tls(&folder, port, ENV, "");
     let daemon = Setup::new().controlled().copied().start_in(folder, &text);
     let port = port.to_string();
     for old in ["-tls1_3", "-tls1_2"] {
@@ -222,11 +208,11 @@ fn sessions_are_resumed_after_a_reload_and_an_upgrade() {
 
 #[test]
 fn a_certificate_is_chosen_by_name_and_read_again_by_a_reload() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     make_certificate(&folder, "other", "DNS:other.example,DNS:*.wild.example", "90");
     let port = free_port();
     let (own, key) = (folder.name("other.pem"), folder.name("other.key"));
-    let text = line(&folder, port, ENV, &format!("    tls += {own} {key}\n"));
+    let text = behind_tls(&folder, port, ENV, &format!("    tls += {own} {key}\n"));
     let daemon = Setup::new().start_in(folder, &text);
     let script = r"
 for name in ('localhost', 'other.example', 'a.wild.example', 'b.a.wild.example', 'nobody', None):
@@ -262,7 +248,7 @@ read_all(it)
 
 #[test]
 fn clients_show_certificates() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     make_certificate(&folder, "ca", "DNS:ca", "90");
     make_certificate(&folder, "stranger", "DNS:stranger", "90");
     make_certificate_by(&folder, "ca", "alice", "/C=DE/O=Example, Inc/CN=Alice");
@@ -270,8 +256,8 @@ fn clients_show_certificates() {
     let ca = folder.name("ca.pem");
     let asks = format!("    tls_ca = {ca}\n    tls_client = ask\n");
     let requires = format!("    tls_ca = {ca}\n    tls_client = require\n");
-    let mut text = line(&folder, ports[0], ENV, &asks);
-    text.extend(ports[1..].iter().map(|port| line(&folder, *port, ENV, &requires)));
+    let mut text = behind_tls(&folder, ports[0], ENV, &asks);
+    text.extend(ports[1..].iter().map(|port| behind_tls(&folder, *port, ENV, &requires)));
     let daemon = Setup::new().start_in(folder, &text);
     let script = r"
 def said(it): return read_all(it).decode()
@@ -304,7 +290,7 @@ print('good')
 
 #[test]
 fn the_log_says_why_there_was_no_handshake_and_who_has_said_so() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     make_certificate(&folder, "ca", "DNS:ca", "90");
     make_certificate(&folder, "stranger", "DNS:stranger", "90");
     make_certificate_by(&folder, "ca", "alice", "/CN=Alice");
@@ -333,7 +319,7 @@ fn the_log_says_why_there_was_no_handshake_and_who_has_said_so() {
         ("", "", "http_request", "GET / HTTP/1.0", false),
         ("", "", "proxy_header", "PROXY TCP4 192.0.2.1 192.0.2.2 1 2", false),
     ];
-    let lines = ports.iter().zip(clients).map(|(port, it)| line(&folder, *port, ENV, it.0));
+    let lines = ports.iter().zip(clients).map(|(port, it)| behind_tls(&folder, *port, ENV, it.0));
     let text: String = lines.collect();
     let daemon = Setup::new().start_in(folder, &text);
     for (port, (_, own, wanted, how, by_client)) in ports.iter().zip(clients) {
@@ -359,10 +345,10 @@ fn the_log_says_why_there_was_no_handshake_and_who_has_said_so() {
 
 #[test]
 fn garbage_and_silence_cost_no_program() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     let port = free_port();
     let more = "    tls_timeout = 1s\n    instances = 1\n";
-    let text = line(&folder, port, ENV, more);
+    let text = behind_tls(&folder, port, ENV, more);
     let daemon = Setup::new().start_in(folder, &text);
     // Silent ones take no place of the service.
     let silent: Vec<_> = (0..20).map(|_| tcp(port)).collect();
@@ -384,7 +370,7 @@ print('PROTO=SSL' in read_all(connect(sys.argv[1])).decode())
 
 #[test]
 fn built_in_services_and_relays_are_behind_it_too() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     let ports = free_ports(4);
     let echo = format!("127.0.0.1:{}", ports[3]);
     let (own, key) = (folder.name("site.pem"), folder.name("site.key"));
@@ -392,7 +378,7 @@ fn built_in_services_and_relays_are_behind_it_too() {
     let target =
         format!("127.0.0.1:{} stream tcp nowait {} /usr/bin/tr tr a-z A-Z\n", ports[2], me());
     let relay = format!("    redirect = 127.0.0.1 {}\n", ports[2]);
-    let text = echo + &target + &line(&folder, ports[1], "internal", &relay);
+    let text = echo + &target + &behind_tls(&folder, ports[1], "internal", &relay);
     let daemon = Setup::new().start_in(folder, &text);
     let script = r"
 for old in (False, True):
@@ -420,11 +406,11 @@ fn half_closed_text(folder: &Folder, port: u16) -> String {
 
 #[test]
 fn a_worker_has_nothing_and_takes_nobody_else_along() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     let ports = free_ports(2);
     let more = "    front_workers = own\n";
-    let text = line(&folder, ports[0], "/bin/cat cat", "")
-        + &line(&folder, ports[1], "/bin/cat cat", more);
+    let text = behind_tls(&folder, ports[0], "/bin/cat cat", "")
+        + &behind_tls(&folder, ports[1], "/bin/cat cat", more);
     let daemon = Setup::new().arg("--front-workers").arg("1").start_in(folder, &text);
     let script = r"
 shared, own = connect(sys.argv[1]), connect(sys.argv[2])
@@ -451,7 +437,8 @@ for pid, status in workers:
         links = [os.readlink(f'/proc/{pid}/fd/{n}') for n in os.listdir(f'/proc/{pid}/fd')]
         assert all(it.startswith(('socket:', 'anon_inode:')) or it == '/dev/null' for it in links), links
 # One dies: the other's clients stay, and a new one takes its place.
-os.kill(min(workers)[0], signal.SIGKILL)
+dead = min(workers)[0]
+os.kill(dead, signal.SIGKILL)
 alive = 0
 for it in (shared, own):
     try:
@@ -459,6 +446,8 @@ for it in (shared, own):
     except (OSError, ssl.SSLError): pass
 assert alive == 1, alive
 deadline = time.monotonic() + 30
+# Whoever comes before the server knows is given to it, and goes with it.
+while os.path.exists(f'/proc/{dead}'): assert time.monotonic() < deadline; time.sleep(0.01)
 for port in sys.argv[1:3]:
     while True:
         try:
@@ -479,10 +468,10 @@ print('good')
 
 #[test]
 fn a_worker_of_a_service_that_has_gone_goes_with_its_last_client() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     let ports = free_ports(2);
     let stays = format!("127.0.0.1:{} stream tcp nowait {} /bin/date date\n", ports[1], me());
-    let own = line(&folder, ports[0], "/bin/cat cat", "    front_workers = own\n");
+    let own = behind_tls(&folder, ports[0], "/bin/cat cat", "    front_workers = own\n");
     let daemon = Setup::new().start_in(folder, &(own + &stays));
     let script = r"
 import subprocess
@@ -516,9 +505,9 @@ print('good')
 
 #[test]
 fn sessions_live_through_an_upgrade_and_a_reload() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     let port = free_port();
-    let text = line(&folder, port, "/bin/cat cat", "");
+    let text = behind_tls(&folder, port, "/bin/cat cat", "");
     let daemon = Setup::new().controlled().copied().start_in(folder, &text);
     let script = r"
 import subprocess
@@ -548,9 +537,9 @@ print('good')
 
 #[test]
 fn renewal_under_load_fails_no_handshake() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     let port = free_port();
-    let text = line(&folder, port, ENV, "");
+    let text = behind_tls(&folder, port, ENV, "");
     let daemon = Setup::new().controlled().start_in(folder, &text);
     let script = r"
 import subprocess, time
@@ -583,7 +572,7 @@ print(failed[:3], len(failed))
 
 #[test]
 fn what_cannot_be_is_said() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     make_certificate(&folder, "ended", "DNS:ended", "1");
     let port = free_port();
     let check = |text: &str| {
@@ -689,7 +678,7 @@ fn fingerprint_at(folder: &Folder, port: u16) -> String {
 
 #[test]
 fn run_takes_the_files_of_a_certificate() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     // Names with a space.
     fs::copy(folder.at("site.pem"), folder.at("a site.pem")).unwrap();
     let (own, key) = (folder.name("a site.pem"), folder.name("site.key"));
@@ -718,11 +707,11 @@ fn run_takes_the_files_of_a_certificate() {
 
 #[test]
 fn the_end_of_a_certificate_and_deaths_of_workers_are_told() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     make_certificate(&folder, "later", "DNS:later.example", "900");
     let ports = free_ports(2);
     let more = format!("    tls += {} {}\n", folder.name("later.pem"), folder.name("later.key"));
-    let text = line(&folder, ports[0], "/bin/cat cat", &more)
+    let text = behind_tls(&folder, ports[0], "/bin/cat cat", &more)
         + &format!("127.0.0.1:{} stream tcp nowait {} /bin/cat cat\n", ports[1], me());
     let metrics = folder.name("metrics");
     let daemon = Setup::new().controlled().arg("--metrics").arg(&metrics).start_in(folder, &text);
@@ -760,12 +749,7 @@ fn the_end_of_a_certificate_and_deaths_of_workers_are_told() {
     // A worker is there when somebody has come.
     let script = "it = connect(sys.argv[1]); it.sendall(b'x'); print(it.recv(1) == b'x')";
     assert_eq!(python(&daemon.folder, script, &[&ports[0].to_string()]).trim(), "True");
-    let is_worker = |pid: &u32| {
-        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&words).contains("front-worker")
-    };
-    let children = crate::common::procs::children(daemon.pid());
-    let worker = children.into_iter().find(is_worker).unwrap();
+    let worker = *crate::common::procs::front_workers(daemon.pid()).first().unwrap();
     nix::sys::signal::kill(
         crate::common::daemon::as_pid(worker),
         nix::sys::signal::Signal::SIGKILL,
@@ -777,9 +761,9 @@ fn the_end_of_a_certificate_and_deaths_of_workers_are_told() {
 
 #[test]
 fn nobody_renegotiates() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     let port = free_port();
-    let text = line(&folder, port, "/bin/cat cat", "");
+    let text = behind_tls(&folder, port, "/bin/cat cat", "");
     let daemon = Setup::new().start_in(folder, &text);
     // It reads its orders when the handshake is over.
     let script = r"
@@ -806,10 +790,10 @@ print('no renegotiation' in rest.decode() or 'handshake failure' in rest.decode(
 
 #[test]
 fn a_proxy_header_comes_before_tls() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     let port = free_port();
     let more = "    proxy_protocol = require\n    proxy_from = 127.0.0.1\n";
-    let text = line(&folder, port, ENV, more);
+    let text = behind_tls(&folder, port, ENV, more);
     let daemon = Setup::new().start_in(folder, &text);
     let script = r"
 head = b'PROXY TCP4 192.0.2.1 198.51.100.2 7 443\r\n'

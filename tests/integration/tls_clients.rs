@@ -1,27 +1,16 @@
 //! TLS with clients of all kinds: ncat, socat, curl behind a proxy, openssl's, Python's; and what
 //! they may not do.
 
-use crate::common::tls::{client, make_certificate, make_certificate_by, output_of, python};
-use crate::common::{Daemon, Folder, Setup, free_port, free_ports, me, need_program, shell};
+use crate::common::tls::{
+    behind_tls, client, make_certificate, make_certificate_by, output_of, python, site,
+};
+use crate::common::{Daemon, Folder, Setup, free_port, free_ports, shell};
 
 const ENV: &str = "/usr/bin/env env";
 
-/// A folder with a certificate for localhost, if these programs are there.
-fn folder(programs: &[&str]) -> Option<Folder> {
-    let all = ["openssl", "python3"].iter().chain(programs);
-    // Each that is missing is told of.
-    if all.filter(|program| !need_program(program)).count() > 0 {
-        return None;
-    }
-    let folder = Folder::new();
-    make_certificate(&folder, "site", "DNS:localhost,IP:127.0.0.1", "90");
-    Some(folder)
-}
-
 fn line(folder: &Folder, port: u16, program: &str, more: &[&str]) -> String {
-    let (own, key) = (folder.name("site.pem"), folder.name("site.key"));
     let more: String = more.iter().map(|it| format!("    {it}\n")).collect();
-    format!("127.0.0.1:{port} stream tcp nowait {} {program}\n    tls = {own} {key}\n{more}", me())
+    behind_tls(folder, port, program, &more)
 }
 
 /// All that a client says, who may fail.
@@ -32,7 +21,7 @@ fn said_by(daemon: &Daemon, words: &[&str], input: &str) -> String {
 
 #[test]
 fn ncat_talks_verifies_and_shows_a_certificate() {
-    let Some(folder) = folder(&["ncat"]) else { return };
+    let Some(folder) = site(&["python3", "ncat"]) else { return };
     make_certificate(&folder, "ca", "DNS:ca", "90");
     make_certificate_by(&folder, "ca", "alice", "/CN=Alice");
     let ports = free_ports(2);
@@ -57,7 +46,7 @@ fn ncat_talks_verifies_and_shows_a_certificate() {
 
 #[test]
 fn curl_says_who_it_is_before_tls() {
-    let Some(folder) = folder(&["curl"]) else { return };
+    let Some(folder) = site(&["python3", "curl"]) else { return };
     let port = free_port();
     let page = "read -r line; printf \"HTTP/1.0 200 OK\\r\\n\\r\\n\"; /usr/bin/env";
     let more = ["proxy_protocol = require", "proxy_from = 127.0.0.1"];
@@ -78,7 +67,7 @@ fn curl_says_who_it_is_before_tls() {
 
 #[test]
 fn either_side_may_end_first() {
-    let Some(folder) = folder(&["socat"]) else { return };
+    let Some(folder) = site(&["python3", "socat"]) else { return };
     let ports = free_ports(2);
     let file = folder.name("come");
     // One answers at the end only, the other one says that it is done and reads on.
@@ -111,7 +100,7 @@ print('good')
 
 #[test]
 fn certificates_of_clients_that_are_not_good_are_refused() {
-    let Some(folder) = folder(&[]) else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     for (authority, name) in [("ca", "alice"), ("other", "mallory")] {
         make_certificate(&folder, authority, &format!("DNS:{authority}"), "90");
         make_certificate_by(&folder, authority, name, &format!("/CN={name}"));
@@ -168,7 +157,7 @@ print('good')
 
 #[test]
 fn openssl_resumes_as_often_as_it_likes() {
-    let Some(folder) = folder(&[]) else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     let ports = free_ports(2);
     let text = line(&folder, ports[0], ENV, &[]) + &line(&folder, ports[1], ENV, &[]);
     let daemon = Setup::new().arg("--front-workers").arg("3").start_in(folder, &text);
@@ -197,7 +186,7 @@ fn openssl_resumes_as_often_as_it_likes() {
 /// A session from elsewhere, or from before, is none: it was not asked who that client is.
 #[test]
 fn nobody_resumes_past_the_certificates_that_are_asked_for() {
-    let Some(folder) = folder(&[]) else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     make_certificate(&folder, "ca", "DNS:ca", "90");
     make_certificate_by(&folder, "ca", "alice", "/CN=Alice");
     let port = free_port();
@@ -232,7 +221,7 @@ fn nobody_resumes_past_the_certificates_that_are_asked_for() {
 
 #[test]
 fn what_is_not_offered_is_refused() {
-    let Some(folder) = folder(&[]) else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     let (new, old) = (["tls_versions = 1.3", "tls_alpn = one two"], ["tls_versions = 1.2"]);
     // A service each: refusals of one are a line a second.
     let cases: [(&[&str], &[&str], &str); 5] = [
@@ -268,7 +257,7 @@ fn what_is_not_offered_is_refused() {
 
 #[test]
 fn a_record_that_is_wrong_ends_its_own_session_only() {
-    let Some(folder) = folder(&[]) else { return };
+    let Some(folder) = site(&["python3"]) else { return };
     let port = free_port();
     let text = line(&folder, port, &shell("echo ready; wc -c >&2"), &["stderr = log"]);
     let daemon = Setup::new().start_in(folder, &text);

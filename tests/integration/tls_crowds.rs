@@ -1,40 +1,26 @@
 //! Many clients behind TLS and on terminals: idle ones, hostile ones, and workers that die
 //! under them.
 
-use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 
 use crate::common::daemon::as_pid;
-use crate::common::tls::{make_certificate, python};
+use crate::common::tls::{python, site};
 use crate::common::{
-    Daemon, Folder, Setup, free_port, free_ports, me, need_program, need_root, procs, tcp,
-    wait_for, wait_until,
+    Folder, Setup, free_port, free_ports, me, need_root, procs, tcp, wait_for, wait_until,
 };
 
 /// A folder with a certificate, and what stands on the lines of services behind it.
 fn folder() -> Option<(Folder, String)> {
-    if !(need_program("openssl") && need_program("python3")) {
-        return None;
-    }
-    let folder = Folder::new();
-    make_certificate(&folder, "site", "DNS:localhost", "90");
+    let folder = site(&["python3"])?;
     let tls = format!("    tls = {} {}\n", folder.name("site.pem"), folder.name("site.key"));
     Some((folder, tls))
 }
 
 fn line(port: u16, program: &str) -> String {
     format!("127.0.0.1:{port} stream tcp nowait {} {program}\n", me())
-}
-
-fn workers(daemon: &Daemon) -> BTreeSet<u32> {
-    let is_worker = |pid: &u32| {
-        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&words).contains("front-worker")
-    };
-    procs::children(daemon.pid()).into_iter().filter(is_worker).collect()
 }
 
 #[test]
@@ -171,7 +157,7 @@ fn workers_that_die_again_and_again_are_not_started_without_end() {
     for round in 1..=5 {
         let worker = wait_for("a worker", || {
             drop(tcp(ports[0]));
-            workers(&daemon).first().copied()
+            procs::front_workers(daemon.pid()).first().copied()
         });
         // It may have ended before us.
         let _ = kill(as_pid(worker), Signal::SIGKILL);
@@ -273,14 +259,9 @@ fn those_who_stay_when_all_is_said_are_few_and_keep_no_terminal() {
         client
     };
     let mut clients: Vec<_> = (0..400).map(|_| stay(ports[0], b"GET / HTTP/1.0\r\n\r\n")).collect();
-    let worker = *workers(&daemon).first().unwrap();
+    let worker = *procs::front_workers(daemon.pid()).first().unwrap();
     wait_until("few of them to be left", || procs::descriptors(worker) < 300);
     clients.extend((0..20).map(|_| stay(ports[1], b"")));
-    let has_terminal = || {
-        let links = std::fs::read_dir(format!("/proc/{worker}/fd")).unwrap();
-        let mut links = links.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-        links.any(|link| link.ends_with("ptmx"))
-    };
-    wait_until("no terminal to be left", || !has_terminal());
+    wait_until("no terminal to be left", || procs::terminals(worker) == 0);
     assert_eq!(daemon.said("accepted").len(), 20);
 }

@@ -6,15 +6,11 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use crate::common::daemon::BINARY;
 use crate::common::needs::is_root;
-use crate::common::tls::{client, make_certificate, make_certificate_by, output_of, python};
+use crate::common::tls::{client, make_certificate, make_certificate_by, output_of, python, site};
 use crate::common::{Folder, Setup, free_ports, me, need_program, need_root, wait_until};
 
 fn folder() -> Option<Folder> {
-    if !need_program("openssl") {
-        return None;
-    }
-    let folder = Folder::new();
-    make_certificate(&folder, "site", "DNS:localhost,IP:127.0.0.1", "90");
+    let folder = site(&[])?;
     make_certificate(&folder, "other", "DNS:other.example", "90");
     Some(folder)
 }
