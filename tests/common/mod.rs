@@ -19,6 +19,7 @@ pub(crate) mod procs;
 pub(crate) mod rooted;
 pub(crate) mod sight;
 pub(crate) mod strace;
+pub(crate) mod terminal;
 pub(crate) mod tls;
 pub(crate) mod trace;
 pub(crate) mod wait;

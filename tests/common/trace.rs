@@ -46,7 +46,8 @@ impl Call {
         let by_nobody = woken && (self.announces(ALARM) || self.announces(ENDS));
         let took_signal = self.name() == "read" && self.text.ends_with(SIGNAL_READ);
         let set_alarm = self.name() == "timerfd_settime";
-        let ended_nobody = self.name() == "waitid" && self.text.contains(", {}, ");
+        let nobody = self.text.contains(", {}, ") || self.text.contains(" = -1 ECHILD ");
+        let ended_nobody = self.name() == "waitid" && nobody;
         let tells = !(by_nobody || took_signal || set_alarm || ended_nobody);
         tells && !looks_at_descriptor && !timed_out
     }

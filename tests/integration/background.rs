@@ -7,11 +7,11 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use nix::pty::{OpenptyResult, openpty};
 use nix::sys::signal::{Signal, kill};
 
 use crate::common::daemon::{BINARY, as_pid, command, command_of};
 use crate::common::needs::{find_program, skip};
+use crate::common::terminal::terminal;
 use crate::common::{
     DEADLINE, Folder, Setup, free_port, need_program, need_root, own_line, procs, read_all, tcp,
     tcp_line, wait_until,
@@ -167,14 +167,15 @@ fn a_terminal_that_is_closed_does_no_harm() {
     let (folder, port) = (Folder::new(), free_port());
     let Some((log, under)) = with_system_log(&folder) else { return };
     folder.write("conf", &tcp_line(port, HI));
-    let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+    let (mut screen, terminal) = terminal();
     let mut starting = command(&under);
     starting.current_dir(folder.path()).args(["--daemon", "conf", "--control", "none"]);
-    starting.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap()).stderr(slave);
+    let copy = || terminal.try_clone().unwrap();
+    starting.stdin(copy()).stdout(copy()).stderr(copy());
     assert!(starting.status().unwrap().success());
-    drop(starting);
+    drop((starting, terminal));
     let mut bytes = [0; 4096];
-    let count = File::from(master).read(&mut bytes).unwrap();
+    let count = screen.read(&mut bytes).unwrap();
     let server = InBackground::told(&String::from_utf8_lossy(&bytes[..count]).replace('\r', ""));
     assert_eq!(server.stderr(), Path::new("/dev/null"));
     for _ in 0..3 {

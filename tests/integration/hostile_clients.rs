@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use crate::common::clients::{reset, tcp_from};
 use crate::common::control::{controlled, status_of_port};
 use crate::common::needs::{may_open, need_root};
+use crate::common::terminal::terminal;
 use crate::common::tls::{behind_tls, python, site};
 use crate::common::{
     Daemon, Folder, Setup, free_port, free_ports, need_program, own_line, procs, read_all,
@@ -62,7 +63,7 @@ fn where_terminals_are_scarce_clients_leave_some_to_others() {
     let daemon =
         Setup::new().under(&["unshare", "-m", "sh", "-c", &script, "sh"]).start_in(folder, &text);
     // Somebody has three of the four: no more than a quarter is left.
-    let own = (0..3).map(|_| nix::pty::openpty(None, None).unwrap()).collect::<Vec<_>>();
+    let own = [terminal(), terminal(), terminal()];
     for _ in 0..20 {
         assert_eq!(read_all(tcp(ports[0])), "");
     }

@@ -7,7 +7,6 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use nix::pty::{OpenptyResult, openpty};
 use nix::sys::signal::{Signal, kill};
 
 use crate::common::clients::try_tcp;
@@ -16,6 +15,7 @@ use crate::common::files::wait_text;
 use crate::common::log::Log;
 use crate::common::needs::find_program;
 use crate::common::process::Process;
+use crate::common::terminal::terminal;
 use crate::common::{
     Folder, Line, free_port, need_program, own_line, read_all, shell, tcp, tcp_line, wait_for,
     wait_until,
@@ -181,11 +181,11 @@ fn a_pipe_that_nobody_reads_stalls_nobody_and_what_is_dropped_is_counted() {
 #[test]
 fn a_terminal_that_nobody_reads_stalls_nobody_and_what_is_dropped_is_counted() {
     let (port, flood, folder) = (free_port(), free_port(), Folder::new());
-    let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+    let (screen, terminal) = terminal();
     let text = flooding(port, flood);
-    let _server = start(&folder, port, &text, "stderr", slave.into());
+    let _server = start(&folder, port, &text, "stderr", terminal.into());
     flood_unread(port, flood);
-    let log = Log::follow(Screen(File::from(master)));
+    let log = Log::follow(Screen(screen));
     all_are_accounted_for(&log, Line::is);
 }
 

@@ -218,7 +218,7 @@ fn what_is_left_in_the_background_loses_the_terminal_after_an_upgrade_too() {
     let pid = folder.at("pid");
     let script = format!(
         "sh -c \"trap : HUP; echo \\$\\$ >>{0}; while :; do sleep 1; done\" & \
-                 until test -s {0}; do sleep 0.01; done; echo ready; read -r line; echo over",
+                 until grep -sqx $! {0}; do sleep 0.01; done; echo ready; read -r line; echo over",
         pid.display()
     );
     let daemon = controlled(&on_a_terminal(port, &script));
@@ -235,7 +235,7 @@ fn what_is_left_in_the_background_loses_the_terminal_after_an_upgrade_too() {
     other.sees("over\r\n");
     drop(other);
     wait_until("no worker of before to be left", || procs::front_workers(daemon.pid()).len() <= 1);
-    wait_until("both to have said who they are", || folder_text(&pid).lines().count() == 2);
+    assert_eq!(folder_text(&pid).lines().count(), 2);
     for left in folder_text(&pid).lines() {
         kill(nix::unistd::Pid::from_raw(left.parse().unwrap()), Signal::SIGKILL).unwrap();
     }
