@@ -170,7 +170,7 @@ fn what_one_source_may_ask_of_a_built_in_service_has_its_limit_though_wait_is_wr
 
 /// A datagram of one byte with a source port that is not ours, from 127.0.0.1.
 fn forge(from: u16, to: u16) {
-    let (udp, flags) = (SockProtocol::Udp, SockFlag::empty());
+    let (udp, flags) = (SockProtocol::Udp, SockFlag::SOCK_CLOEXEC);
     let raw = socket(AddressFamily::Inet, SockType::Raw, flags, udp).unwrap();
     let [from, to, length] = [from, to, 9].map(u16::to_be_bytes);
     // Without a checksum.
