@@ -247,6 +247,13 @@ impl Daemon {
         self.log.all_after(0, |line| line.is(word))
     }
 
+    /// Waits until there are `count` lines with this word; there are no more.
+    #[track_caller]
+    pub(crate) fn said_times(&self, count: usize, word: &str) {
+        self.wait_count(count, |line| line.is(word));
+        assert_eq!(self.said(word).len(), count, "{}", self.log.text());
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         kill(as_pid(self.pid), signal).unwrap();

@@ -128,7 +128,7 @@ fn an_upgrade_keeps_the_sockets_of_the_manager_and_whose_they_are() {
     upgrade(&daemon);
     let _ = daemon.reload(&text);
     assert_eq!(echo_once(tcp(ports[0]), "again"), "again");
-    assert_eq!(daemon.said("unclaimed").len(), 3, "{}", daemon.log.text());
+    daemon.said_times(3, "unclaimed");
 }
 
 /// Sockets of the process numbered from 3 to 9, which is where they were passed.
@@ -441,7 +441,7 @@ fn a_socket_of_the_manager_that_a_program_has_ruined_stays_closed_and_says_so() 
     let daemon = start_controlled(&words, by_udp(port), folder, &text);
     let said = daemon.wait_log(|line| line.about("not-listening", port));
     assert!(said.get("error").unwrap().contains("have the manager make a new one"), "{}", said.raw);
-    assert_eq!(daemon.said("renewed").len(), 1);
+    daemon.said_times(1, "renewed");
     let programs = daemon.said("accepted").len();
     upgrade(&daemon);
     let mark = daemon.log.mark();

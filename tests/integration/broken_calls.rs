@@ -64,7 +64,7 @@ fn a_listener_that_can_accept_nobody_is_told_of_and_rests() {
     assert!(cost < Duration::from_millis(500), "{cost:?}");
     drop(strace);
     assert_eq!(read_all(client), "here\n");
-    assert_eq!(daemon.said("trouble").len(), 1, "{}", daemon.log.text());
+    daemon.said_times(1, "trouble");
 }
 
 /// A socket of the service manager's, which somebody else has and shuts down.

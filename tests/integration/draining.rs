@@ -93,7 +93,7 @@ fn who_is_in_a_backlog_when_it_closes_is_served() {
     }
     assert!(daemon.wait_exit().success());
     assert!(client.wait_with_output().unwrap().status.success());
-    assert_eq!(daemon.said("accepted").len(), 40);
+    daemon.said_times(40, "accepted");
 }
 
 /// `oxinetd stop --drain=SECONDS`, which goes on until the server has ended.

@@ -73,7 +73,7 @@ fn where_terminals_are_scarce_clients_leave_some_to_others() {
         (refused.get("reason"), refused.get("alert")),
         (Some("terminal"), Some("no_terminal"))
     );
-    assert_eq!(daemon.said("trouble").len(), 1, "it is told once");
+    daemon.said_times(1, "trouble");
     assert!(daemon.said("accepted").iter().all(|line| line.about("accepted", ports[1])));
     drop(own);
 }

@@ -215,7 +215,7 @@ fn what_a_program_over_its_time_leaves_behind_ends_too() {
     let daemon = Daemon::start(&text);
     wait_gone(left_by(port));
     assert_told(&daemon.wait_log(|line| line.about("leftovers", port)), "TERM");
-    assert_eq!(daemon.said("timeout").len(), 1);
+    daemon.said_times(1, "timeout");
 }
 
 #[test]
@@ -423,7 +423,7 @@ fn process_1_ends_it_and_reaps_it() {
     let _ = daemon.wait_count(20, |line| line.about("ended", quick));
     let _ = daemon.wait_log(|line| line.is("leftovers") && line.get("signal") == Some("KILL"));
     let _ = daemon.wait_log(|line| line.is("orphan") && line.get("signal") == Some("SIGKILL"));
-    assert_eq!(daemon.said("orphan").len(), 1, "{}", daemon.log.text());
+    daemon.said_times(1, "orphan");
 }
 
 #[test]

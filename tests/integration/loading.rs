@@ -98,7 +98,7 @@ fn signals_during_a_reload_are_one_more_reload() {
     drop(reader);
     let _ = daemon.wait_count(2, |line| line.is("reloaded"));
     daemon.wait_childless();
-    assert_eq!(daemon.said("reloaded").len(), 2);
+    daemon.said_times(2, "reloaded");
 }
 
 #[test]

@@ -224,7 +224,7 @@ fn servers_get_another_program_one_after_the_other_and_no_client_notices() {
     assert_eq!(site.taken_elsewhere(), Vec::<String>::new());
     assert!(sessions.iter_mut().all(answers));
     for (daemon, name) in site.daemons.iter().zip(NAMES) {
-        assert_eq!(daemon.said("upgraded").len(), 1, "{}", daemon.log.text());
+        daemon.said_times(1, "upgraded");
         assert_eq!(
             site.column(("hello", name), "chkdown").as_deref(),
             Some("0"),

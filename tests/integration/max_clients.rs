@@ -133,7 +133,7 @@ fn a_program_that_has_the_socket_has_it_to_its_end() {
     client.send(b"b").unwrap();
     let _ = daemon.wait_log(|line| line.about("ended", port));
     wait_stopped(&daemon, &format!("{port}/udp"), 1);
-    assert_eq!(daemon.said("accepted").len(), 1);
+    daemon.said_times(1, "accepted");
     let _ = daemon.answer(&["start", &port.to_string()]);
     udp(port).send(b"cd").unwrap();
     let _ = daemon.accepted(port, 2);
@@ -217,7 +217,7 @@ fn run_ends_with_its_service_when_its_last_program_has() {
     assert_eq!(daemon.wait_exit().code(), Some(0));
     let line = daemon.wait_log(|line| line.is("stopping"));
     assert_eq!(line.get("signal"), Some("max_clients"));
-    assert_eq!(daemon.said("ended").len(), 2);
+    daemon.said_times(2, "ended");
 }
 
 #[test]

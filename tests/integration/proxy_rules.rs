@@ -117,7 +117,7 @@ fn who_may_not_send_a_header_is_nobody_whatever_it_says() {
     proxy.write_all(&line("192.0.2.1", 1)).unwrap();
     assert_eq!(read_line(&proxy), "served\n");
     daemon.wait_log(|line| line.is("accepted"));
-    assert_eq!(daemon.said("accepted").len(), 1);
+    daemon.said_times(1, "accepted");
 }
 
 #[test]

@@ -152,7 +152,7 @@ print('good')
     assert_eq!(python(&daemon.folder, script, &[&ports[0], &ports[1]]).trim(), "good");
     let refused = daemon.wait_log(|line| line.is("refused"));
     assert_eq!(refused.get("reason"), Some("tls"));
-    assert_eq!(daemon.said("accepted").len(), 5);
+    daemon.said_times(5, "accepted");
 }
 
 #[test]

@@ -141,7 +141,7 @@ fn a_worker_that_is_killed_under_load_takes_its_own_along_and_is_replaced() {
     let clients = died.number("clients").unwrap();
     // Beside them at most those who came and went, three at a time.
     assert!(clients >= said[0] && clients <= said[0] + 6, "{said:?}: {died:?}");
-    assert_eq!(daemon.said("worker-died").len(), 1);
+    daemon.said_times(1, "worker-died");
     // No program is left behind whose client has gone.
     let accepted = daemon.said("accepted").len();
     daemon.wait_count(accepted, |line| line.is("ended"));
@@ -233,7 +233,7 @@ print('good')
     let refused = daemon.wait_log(|line| line.is("refused"));
     assert_eq!(refused.get("reason"), Some("tls"));
     daemon.wait_count(22, |line| line.is("ended"));
-    assert_eq!(daemon.said("accepted").len(), 22);
+    daemon.said_times(22, "accepted");
     assert!(daemon.said("worker-died").is_empty(), "{}", daemon.log.text());
 }
 
@@ -263,5 +263,5 @@ fn those_who_stay_when_all_is_said_are_few_and_keep_no_terminal() {
     wait_until("few of them to be left", || procs::descriptors(worker) < 300);
     clients.extend((0..20).map(|_| stay(ports[1], b"")));
     wait_until("no terminal to be left", || procs::terminals(worker) == 0);
-    assert_eq!(daemon.said("accepted").len(), 20);
+    daemon.said_times(20, "accepted");
 }

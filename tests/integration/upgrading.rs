@@ -51,7 +51,7 @@ fn ten_upgrades_under_load_refuse_nobody_and_lose_nothing() {
     let lines = daemon.log.all_after(0, |line| line.about("stderr", day)).len();
     assert_eq!(lines, usize::try_from(served[2]).unwrap() + 1);
     wait_until("as many descriptors as before", || procs::descriptors(daemon.pid()) <= before);
-    assert_eq!(daemon.said("upgraded").len(), 10);
+    daemon.said_times(10, "upgraded");
     assert!(daemon.said("trouble").is_empty(), "{}", daemon.log.text());
 }
 

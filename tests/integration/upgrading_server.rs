@@ -223,7 +223,7 @@ fn under_the_name_of_inetd_it_goes_on_as_inetd() {
     assert!(output.status.success(), "{output:?}");
     assert_eq!(read_all(tcp(port)), "hello\n");
     let _ = daemon.count_peers();
-    assert_eq!(daemon.said("upgraded").len(), 1);
+    daemon.said_times(1, "upgraded");
 }
 
 /// Debian's update-inetd wants it so.

@@ -86,6 +86,9 @@ impl Server {
             self.look_at_connectors();
             return !self.sessions.connecting.has(pid);
         }
+        if self.sessions.workers.has(pid) {
+            return self.reap_found_worker(pid);
+        }
         if self.programs.spawner.reap_if_spare(pid) {
             return true;
         }

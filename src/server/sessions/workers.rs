@@ -463,6 +463,21 @@ impl Server {
         }
     }
 
+    /// Reaps a worker that has been found ended, once all that it has said is heard; false if it
+    /// is still there.
+    pub(in crate::server) fn reap_found_worker(&mut self, pid: i32) -> bool {
+        let found = self.sessions.workers.all.iter().find(|(_, worker)| worker.pid == pid);
+        let Some(key) = found.map(|(key, _)| key) else {
+            self.reap_earlier_workers();
+            return !self.sessions.workers.has(pid);
+        };
+        self.serve_worker(key);
+        if self.sessions.workers.all.get(key).is_some_and(|worker| worker.wire.is_none()) {
+            self.reap_worker(key);
+        }
+        !self.sessions.workers.has(pid)
+    }
+
     fn reap_worker(&mut self, key: Key) {
         let Some(pid) = self.sessions.workers.all.get(key).map(|worker| worker.pid) else {
             return;
