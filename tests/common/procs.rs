@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The fields of /proc/PID/stat from `state` on (field 3 of proc(5) is number 0 here).
-fn stat(pid: u32) -> Option<Vec<String>> {
+pub(crate) fn stat(pid: u32) -> Option<Vec<String>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = text.rsplit_once(')')?;
     Some(rest.split_whitespace().map(str::to_owned).collect())

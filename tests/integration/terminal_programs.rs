@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::common::needs::search_path;
-use crate::common::{Daemon, Folder, Setup, free_port, need_program, own_line, wait_until};
+use crate::common::{Daemon, Folder, Setup, free_port, need_program, own_line, procs, wait_until};
 
 /// A window of a real terminal, in which somebody has started a client.
 struct Window {
@@ -114,6 +114,18 @@ fn is_at_prompt(shown: &str) -> bool {
     last.starts_with("bash-") && last.trim_end().ends_with(['$', '#'])
 }
 
+/// A command for a shell whose output is seen when keys are no longer the shell's: between its
+/// own commands they may still be, and it loses them.
+fn in_front(command: &str) -> String {
+    format!("sh -c '{command}; exec sleep 1000'")
+}
+
+/// Whether keys are those of a job of this shell (proc_pid_stat(5): pgrp and tpgid).
+fn has_job_in_front(shell: u32) -> bool {
+    let fields = procs::stat(shell).unwrap_or_default();
+    fields.len() > 5 && fields[2] != fields[5]
+}
+
 /// A line of the window that is just this.
 fn line(wanted: &str) -> impl Fn(&str) -> bool {
     move |shown| shown.lines().any(|line| line.trim_end() == wanted)
@@ -125,16 +137,17 @@ fn bash_has_job_control_and_knows_the_window() {
         return;
     }
     let port = free_port();
-    let _daemon = Daemon::start(&in_telnet(port, "bash bash --norc --noprofile"));
+    let daemon = Daemon::start(&in_telnet(port, "bash bash --norc --noprofile"));
     let Some(window) = telnet(port, 100, 30) else { return };
     window.shows("bash-");
+    let shell = daemon.accepted(port, 1)[0];
     window.enters("stty size");
     window.shows_when("30 100", line("30 100"));
     window.resize(120, 40);
     window.enters("stty size; echo resi\"\"zed");
     window.shows_when("40 120", line("40 120"));
     // From then on keys are no longer the shell's.
-    window.enters("echo be\"\"gun; sleep 1000");
+    window.enters(&in_front("echo be\"\"gun"));
     window.shows_when("begun", line("begun"));
     window.presses("C-z");
     window.shows("Stopped");
@@ -142,7 +155,7 @@ fn bash_has_job_control_and_knows_the_window() {
     window.enters("jobs; echo kn\"\"own");
     window.shows_when("known", line("known"));
     window.enters("fg");
-    window.shows_when("sleep 1000", line("sleep 1000"));
+    wait_until("the job to be in front again", || has_job_in_front(shell));
     window.presses("C-c");
     window.shows_when("a prompt", is_at_prompt);
     window.enters("echo status=$?");
@@ -291,7 +304,7 @@ fn whoever_loses_his_own_terminal_ends_what_runs_on_the_other_one() {
     let daemon = Daemon::start(&in_telnet(port, "bash bash --norc --noprofile"));
     let Some(window) = telnet(port, 100, 30) else { return };
     window.shows("bash-");
-    window.enters("echo be\"\"gun; sleep 1000");
+    window.enters(&in_front("echo be\"\"gun"));
     window.shows_when("begun", line("begun"));
     let pid = daemon.accepted(port, 1)[0];
     let jobs = crate::common::procs::children(pid);
@@ -316,7 +329,7 @@ fn a_shell_behind_tls_hears_keys() {
     let client = format!("socat -,raw,echo=0 OPENSSL:127.0.0.1:{port},verify=0");
     let Some(window) = Window::open(100, 30, &client) else { return };
     window.shows("bash-");
-    window.enters("echo be\"\"gun $SSL_PROTOCOL; sleep 1000");
+    window.enters(&in_front("echo be\"\"gun $SSL_PROTOCOL"));
     window.shows_when("begun", line("begun TLSv1.3"));
     window.presses("C-c");
     window.shows_when("a prompt", is_at_prompt);
