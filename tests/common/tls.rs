@@ -107,7 +107,7 @@ pub(crate) fn client(folder: &Folder, words: &[&str], input: &str) -> Output {
     use std::io::Write as _;
 
     let mut child = Command::new("timeout")
-        .arg("60")
+        .arg("240")
         .args(words)
         .current_dir(folder.path())
         .env("PATH", search_path())
