@@ -10,13 +10,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::path_bytes;
+use super::prefix::Prefix;
+use super::times::AccessTimes;
+use super::tls::{Authorities, Certificate, FrontUser, FrontWorkers, TlsClient, TlsVersions};
 use super::values::{
     ALL_CAPABILITIES, AtLimit, Banner, Cps, GroupLimits, Keepalive, Leftovers, Limit, Linger,
     LogFile, LogOnFailure, LogOnSuccess, OnStop, Paths, ProxyProtocol, ProxySend, Rate, Resource,
     StderrTo, TerminalSize,
 };
-use super::{AccessTimes, Prefix};
-use super::{Authorities, Certificate, FrontUser, FrontWorkers, TlsClient, TlsVersions};
 
 /// Who has to begin, and does not, is kept by the kernel for so long.
 pub const DEFERRED: Duration = Duration::from_secs(1);

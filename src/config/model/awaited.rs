@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, SocketSpec, SocketType};
+use super::socket::{Endpoint, SocketSpec, SocketType};
 
 /// What a name was when it was looked up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ mod awaited;
 pub(super) mod path_bytes;
 pub(super) mod prefix;
 pub(super) mod protocol;
+mod socket;
 pub(super) mod times;
 mod tls;
 mod values;
@@ -22,12 +23,13 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::net::vsock::VsockAddress;
 pub use attributes::{
     AccessAttributes, Attributes, BannerAttributes, DEFERRED, EndingAttributes, FrontAttributes,
     LimitAttributes, LogAttributes, ProcessAttributes, SandboxAttributes, SocketAttributes,
 };
+pub use awaited::{Awaited, Known, Sought, with_port};
 pub use prefix::{Prefix, parse_item};
+pub use socket::{Endpoint, SocketSpec, SocketType};
 pub use times::AccessTimes;
 pub use tls::{
     Authorities, Certificate, FileIdentity, FrontUser, FrontWorkers, TlsClient, TlsVersions,
@@ -37,8 +39,6 @@ pub use values::{
     Limit, Linger, LogFile, LogOnFailure, LogOnSuccess, OnStop, Paths, ProxyProtocol, ProxySend,
     Rate, Resource, StderrTo, TerminalSize, is_terminal_name,
 };
-
-pub use awaited::{Awaited, Known, Sought, with_port};
 
 /// What names are, as far as they have been looked up.
 pub type Names = BTreeMap<String, Known>;
@@ -195,42 +195,6 @@ pub struct Origin {
     pub file: Rc<str>,
     /// Line, from 1; 0 when there is none.
     pub line: u32,
-}
-
-/// The type of a socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum SocketType {
-    /// A byte stream: TCP or unix.
-    Stream,
-    /// Datagrams: UDP or unix.
-    Dgram,
-    /// Sequenced packets: unix and virtual sockets only.
-    SeqPacket,
-}
-
-/// One socket to open. Two entries may not have an equal one: equality is the
-/// identity by which a reload recognises a socket that it keeps.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct SocketSpec {
-    /// Stream, datagram or sequenced packets.
-    pub socket_type: SocketType,
-    /// Where it is bound.
-    pub endpoint: Endpoint,
-    /// The network device it is bound to (SO_BINDTODEVICE), if any.
-    pub device: Option<String>,
-}
-
-/// An address to bind.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Endpoint {
-    /// An IPv4 or IPv6 address with its port; port 0 (any free one) only from the command line.
-    Inet(#[serde(with = "crate::net::socket_address::one")] SocketAddr),
-    /// A unix socket in the file system: an absolute path.
-    Unix(#[serde(with = "path_bytes::one")] PathBuf),
-    /// A unix socket in Linux's abstract name space, without the leading NUL.
-    Abstract(Vec<u8>),
-    /// A virtual socket; port 0 (any free one) only from the command line.
-    Vsock(VsockAddress),
 }
 
 /// An entry behind tcpmux.
