@@ -2,7 +2,9 @@
 
 use super::form::Form;
 use super::value::{Operator, Problem, Value};
+use crate::config::diagnostic::suggest::nearest;
 use crate::config::model::ALL_CAPABILITIES;
+use crate::config::text::words::Word;
 
 /// Their names without `CAP_`, in the order of their numbers.
 const NAMES: [&str; 41] = [
@@ -70,7 +72,7 @@ fn capabilities(value: &Value<'_>, before: u64) -> Result<u64, Problem> {
         Some("none") => return Ok(0),
         _ => {}
     }
-    let written = value.capabilities()?;
+    let written = written(value)?;
     Ok(match value.operator {
         Operator::Set => written,
         // `all` has those already that have no name.
@@ -80,8 +82,46 @@ fn capabilities(value: &Value<'_>, before: u64) -> Result<u64, Problem> {
     })
 }
 
+/// Names, at least one, as a set of bits.
+fn written(value: &Value<'_>) -> Result<u64, Problem> {
+    if value.words.is_empty() {
+        return Err(Problem::new(value.place, "the value is missing", value.help()));
+    }
+    value
+        .words
+        .iter()
+        .try_fold(0, |set, word| Ok(set | bit(&word.text).ok_or_else(|| unknown(word))?))
+}
+
+/// What is wrong with a word that is no name.
+fn unknown(word: &Word) -> Problem {
+    if matches!(word.text.to_ascii_lowercase().as_str(), "all" | "none") {
+        let message = format!("`{}` stands alone", word.text);
+        return Problem::new(&word.span, message, "write `=` and that one word, or names only");
+    }
+    let names: Vec<String> = names(u64::MAX).collect();
+    let upper = word.text.to_ascii_uppercase();
+    let whole = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+    let help = match meant(&whole, &names) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "capabilities(7) has their names; `none` is no capability".to_owned(),
+    };
+    Problem::new(&word.span, format!("there is no capability `{}`", word.text), help)
+}
+
+/// The one that was meant, of whose name the end may be missing: `CAP_NET_BND`.
+fn meant<'a>(written: &str, names: &'a [String]) -> Option<&'a str> {
+    let parts = written.split('_').count();
+    let beginning = |name: &'a String| {
+        let end = name.match_indices('_').nth(parts.saturating_sub(1)).map(|(at, _)| at);
+        name.get(..end.unwrap_or(name.len())).unwrap_or(name)
+    };
+    let near = nearest(written, names.iter().map(beginning))?;
+    names.iter().find(|name| beginning(name) == near).map(String::as_str)
+}
+
 /// The bit of a name, with or without `CAP_`, in any case.
-pub(super) fn bit(name: &str) -> Option<u64> {
+fn bit(name: &str) -> Option<u64> {
     let upper = name.to_ascii_uppercase();
     let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
     NAMES.iter().position(|known| *known == bare).map(|number| 1 << number)
@@ -93,7 +133,7 @@ fn named(set: u64) -> u64 {
 }
 
 /// The names of a set, with `CAP_`.
-pub(super) fn names(set: u64) -> impl Iterator<Item = String> {
+fn names(set: u64) -> impl Iterator<Item = String> {
     let kept = move |(number, _): &(usize, &&str)| set & (1 << number) != 0;
     NAMES.iter().enumerate().filter(kept).map(|(_, name)| format!("CAP_{name}"))
 }

@@ -1,7 +1,7 @@
 //! Which attributes mean something for which kind of service: what defaults say of others
 //! is not theirs.
 
-use super::Scope;
+use super::definition::Scope;
 use crate::config::model::{Action, Endpoint, Service, SocketType};
 
 /// What of a service decides that.

@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::capability;
 use super::quantity::{digits, duration, is_unlimited, octal, size};
 use crate::config::diagnostic::Span;
 use crate::config::diagnostic::suggest::{listed, nearest};
@@ -64,7 +63,8 @@ pub(crate) struct Value<'a> {
 }
 
 impl Value<'_> {
-    fn help(&self) -> String {
+    /// What a value looks like, to somebody who wrote another one.
+    pub(super) fn help(&self) -> String {
         format!("a value is {}", self.form)
     }
 
@@ -219,32 +219,6 @@ impl Value<'_> {
         if self.operator == Operator::Set { Vec::new() } else { before.to_vec() }
     }
 
-    /// Names of capabilities, at least one, as a set of bits.
-    pub(crate) fn capabilities(&self) -> Result<u64, Problem> {
-        if self.words.is_empty() {
-            return Err(Problem::new(self.place, "the value is missing", self.help()));
-        }
-        self.words.iter().try_fold(0, |set, word| match capability::bit(&word.text) {
-            Some(bit) => Ok(set | bit),
-            None => Err(self.no_capability(word)),
-        })
-    }
-
-    fn no_capability(&self, word: &Word) -> Problem {
-        if matches!(word.text.to_ascii_lowercase().as_str(), "all" | "none") {
-            let message = format!("`{}` stands alone", word.text);
-            return Problem::new(&word.span, message, "write `=` and that one word, or names only");
-        }
-        let names: Vec<String> = capability::names(u64::MAX).collect();
-        let upper = word.text.to_ascii_uppercase();
-        let whole = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
-        let help = match nearest_capability(&whole, &names) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "capabilities(7) has their names; `none` is no capability".to_owned(),
-        };
-        Problem::new(&word.span, format!("there is no capability `{}`", word.text), help)
-    }
-
     /// `50%`, or `unlimited`.
     pub(crate) fn percent(&self) -> Result<Limit, Problem> {
         let word = self.word()?;
@@ -324,15 +298,4 @@ impl Value<'_> {
         let message = format!("`{}` is not an absolute path", word.text);
         Err(Problem::new(&word.span, message, "a path starts with `/`"))
     }
-}
-
-/// The capability that was meant, of whose name the end may be missing: `CAP_NET_BND`.
-fn nearest_capability<'a>(written: &str, names: &'a [String]) -> Option<&'a str> {
-    let parts = written.split('_').count();
-    let beginning = |name: &'a String| {
-        let end = name.match_indices('_').nth(parts.saturating_sub(1)).map(|(at, _)| at);
-        name.get(..end.unwrap_or(name.len())).unwrap_or(name)
-    };
-    let near = nearest(written, names.iter().map(beginning))?;
-    names.iter().find(|name| beginning(name) == near).map(String::as_str)
 }
