@@ -2,12 +2,12 @@
 //! banners. Their names are relative to the file that says them; they are read while
 //! the configuration is, and at every reload again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::Resolver;
+use super::resolver::Resolver;
 use crate::config::attribute::Draft;
 use crate::config::attribute::lists::{AccessSpec, LastEmptied, List, ListChange, ListItem, wrong};
 use crate::config::diagnostic::Span;
@@ -24,9 +24,6 @@ const LARGEST_LIST: u64 = 32 << 20;
 const LARGEST_BANNER: u64 = 64 << 10;
 /// Mistakes that are shown of one file of addresses.
 const MOST_MISTAKES: usize = 10;
-
-/// Lists of addresses that have been read, by file: services often share one.
-pub(super) type Lists = HashMap<PathBuf, Rc<[Prefix]>>;
 
 impl Resolver<'_> {
     /// Reads the files that a service's settings name; of one that is `broken`, what was wrong

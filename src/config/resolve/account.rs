@@ -1,7 +1,7 @@
 //! As whom a program runs: the user field, the attributes `group` and `groups`,
 //! and what a server that is not root can do.
 
-use super::Resolver;
+use super::resolver::Resolver;
 use crate::config::attribute::Draft;
 use crate::config::attribute::quantity::digits;
 use crate::config::diagnostic::suggest::nearest;

@@ -8,8 +8,8 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::Resolver;
 use super::access::beside;
+use super::resolver::Resolver;
 use crate::config::diagnostic::reading::{NO_FILE, reason};
 use crate::config::model::{Authorities, Certificate};
 use crate::config::text::words::{Word, quote};

@@ -1,8 +1,10 @@
 //! All entries of a configuration, one after the other, and what no single one can know.
 
 use super::duplicates::{self, TakenEndpoints};
+use super::outcome::EntryOutcome;
+use super::relay_loops;
+use super::resolver::Resolver;
 use super::unavailable::Costs;
-use super::{Alike, EntryOutcome, Resolver, access, naming, relay_loops};
 use crate::config::attribute::Draft;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::diagnostic::cause::Cause;
@@ -19,22 +21,10 @@ pub(in crate::config) fn resolve(
     mut report: Report,
     command_line: Option<Draft>,
 ) -> (Config, Vec<Diagnostic>) {
-    let keeps_account = command_line.is_some();
     let mut config = Config::default();
     let mut taken = TakenEndpoints::default();
     let mut relays = relay_loops::Relays::new();
-    let mut resolver = Resolver {
-        lookup,
-        report: &mut report,
-        keeps_account,
-        base: command_line.unwrap_or_default(),
-        said_no_ipv6: keeps_account,
-        lacking: false,
-        quiet: false,
-        lists: access::Lists::new(),
-        alike: Alike::default(),
-        causes: naming::Causes::default(),
-    };
+    let mut resolver = Resolver::new(lookup, &mut report, command_line);
     let all = resolver.report.contains();
     let mut outcomes = Vec::with_capacity(entries.len());
     let mut reasons = Vec::with_capacity(entries.len());

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::EntryOutcome;
 use super::fields::has_one_family;
+use super::outcome::EntryOutcome;
 use crate::config::diagnostic::Span;
 use crate::config::diagnostic::report::Report;
 use crate::config::model::protocol::Families;

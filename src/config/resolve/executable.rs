@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Resolver;
+use super::resolver::Resolver;
 use crate::config::facts::Executable;
 use crate::config::text::words::Word;
 

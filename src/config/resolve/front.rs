@@ -1,7 +1,7 @@
 //! What stands in front of a service: where that cannot be, and what it lacks.
 
-use super::Resolver;
 use super::endpoint::ServiceField;
+use super::resolver::Resolver;
 use crate::config::attribute::Scope;
 use crate::config::model::{Attributes, ProxyProtocol, SocketType};
 use crate::config::syntax::entry::{Entry, Setting};

@@ -2,9 +2,9 @@
 //! can be judged without that field still is, so that nobody hears of one mistake
 //! only after the other is corrected.
 
-use super::Resolver;
 use super::endpoint::{EndpointReader, ServiceField, is_inet};
 use super::fields::probably_meant;
+use super::resolver::Resolver;
 use crate::config::attribute::Draft;
 use crate::config::attribute::quantity::digits;
 use crate::config::model::Builtin;

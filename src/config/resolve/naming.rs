@@ -4,9 +4,9 @@
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::Resolver;
+use super::causes::NameCause;
 use super::endpoint::ServiceField;
-use crate::config::diagnostic::Span;
+use super::resolver::Resolver;
 use crate::config::diagnostic::reading::reason;
 use crate::config::model::{Awaited, Known, Sought};
 use crate::config::text::words::Word;
@@ -14,67 +14,12 @@ use crate::config::text::words::Word;
 /// How many services a finding lists.
 const LISTED: usize = 12;
 
-/// Something that was found out about a name, and the services for which it matters.
-pub(super) struct NameCause {
-    name: String,
-    span: Span,
-    message: String,
-    /// What that means for one service, and for several.
-    means: [&'static str; 2],
-    help: &'static str,
-    labels: Vec<String>,
-}
-
 /// It is not served where the name says.
 const WAITS: [&str; 2] = ["waits for it", "wait for it"];
 /// The same where nobody waits.
 const NEEDS: [&str; 2] = ["needs it", "need it"];
 /// It is served where the name said when it was last looked up.
 const GOES_ON: [&str; 2] = ["goes on with what it was", "go on with what it was"];
-
-/// What has been found out of names, each once.
-#[derive(Default)]
-pub(super) struct Causes {
-    all: Vec<NameCause>,
-    /// Those that matter for the entry at hand.
-    at_hand: Vec<usize>,
-    /// What its sockets wait for.
-    awaited: Vec<(String, Sought, (bool, bool))>,
-}
-
-impl Causes {
-    /// The next entry.
-    pub(super) fn next(&mut self) {
-        self.at_hand.clear();
-        self.awaited.clear();
-    }
-
-    /// How many names the sockets of the entry at hand wait for.
-    pub(super) fn awaited(&self) -> usize {
-        self.awaited.len()
-    }
-
-    fn matters(&mut self, cause: NameCause) {
-        let same = |one: &NameCause| one.name == cause.name && one.means == cause.means;
-        let index = self.all.iter().position(same).unwrap_or_else(|| {
-            self.all.push(cause);
-            self.all.len().saturating_sub(1)
-        });
-        if !self.at_hand.contains(&index) {
-            self.at_hand.push(index);
-        }
-    }
-
-    /// The entry at hand is this service.
-    pub(super) fn concern(&mut self, label: &str) {
-        for index in std::mem::take(&mut self.at_hand) {
-            let Some(cause) = self.all.get_mut(index) else { continue };
-            if !cause.labels.iter().any(|known| known == label) {
-                cause.labels.push(label.to_owned());
-            }
-        }
-    }
-}
 
 impl Resolver<'_> {
     /// A host that has no address now is what it was before; without that its sockets wait.

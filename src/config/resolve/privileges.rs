@@ -1,6 +1,6 @@
 //! What only root can do for a service: asked of another server, it is not served.
 
-use super::Resolver;
+use super::resolver::Resolver;
 use crate::config::attribute::Draft;
 use crate::config::diagnostic::Span;
 use crate::config::model::{Action, Resource};

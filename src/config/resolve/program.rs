@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::Resolver;
 use super::endpoint::ServiceField;
+use super::resolver::Resolver;
 use crate::config::attribute::Draft;
 use crate::config::diagnostic::suggest::{listed, nearest};
 use crate::config::model::protocol::Protocol;

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use super::Resolver;
 use super::endpoint::{EndpointReader, ServiceField};
+use super::resolver::Resolver;
 use crate::config::attribute::redirect::Redirect;
 use crate::config::diagnostic::reading::reason;
 use crate::config::facts::Lookup;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Resolver;
+use super::resolver::Resolver;
 use crate::config::attribute::Draft;
 use crate::config::diagnostic::Span;
 use crate::config::model::{Action, Attributes};

@@ -1,7 +1,7 @@
 //! Settings of an entry that do nothing for a service of its kind, or cannot be there.
 
-use super::Resolver;
 use super::endpoint::ServiceField;
+use super::resolver::Resolver;
 use crate::config::attribute::Scope;
 use crate::config::model::{Action, SocketType};
 use crate::config::syntax::entry::{Entry, Setting};

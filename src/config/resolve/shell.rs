@@ -1,7 +1,7 @@
 //! Words that a shell would act on. Here they are arguments like any other, which is
 //! seldom meant.
 
-use super::Resolver;
+use super::resolver::Resolver;
 use crate::config::syntax::entry::Entry;
 use crate::config::text::words::Word;
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use super::endpoint::ServiceField;
-use super::{Resolver, plain};
+use super::resolver::Resolver;
 use crate::config::attribute::Draft;
 use crate::config::diagnostic::Span;
 use crate::config::model::protocol::{Families, Protocol};
@@ -302,4 +302,9 @@ impl Resolver<'_> {
 
 fn inet((ip, scope): ScopedAddress, port: u16) -> Endpoint {
     Endpoint::Inet(with_port(ip, scope, port))
+}
+
+/// A socket without a device.
+fn plain(socket_type: SocketType, endpoint: Endpoint) -> SocketSpec {
+    SocketSpec { socket_type, endpoint, device: None }
 }

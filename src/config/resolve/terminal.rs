@@ -1,7 +1,7 @@
 //! Terminals: who can have one, and what follows from it.
 
-use super::Resolver;
 use super::endpoint::ServiceField;
+use super::resolver::Resolver;
 use crate::config::attribute::{Draft, Scope};
 use crate::config::model::{Action, SocketType, StderrTo};
 use crate::config::syntax::entry::{Entry, Setting};

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use super::Resolver;
 use super::front::last_said;
+use super::resolver::Resolver;
 use crate::config::attribute::Draft;
 use crate::config::diagnostic::report::Report;
 use crate::config::model::{

@@ -1,9 +1,9 @@
 //! What the short fields of an entry say together: the shape of a service, if each of
 //! them is right.
 
-use super::Resolver;
 use super::endpoint::{EndpointReader, ServiceField};
 use super::fields::{Fields, check_pair};
+use super::resolver::Resolver;
 use crate::config::attribute::Draft;
 use crate::config::attribute::quantity::octal;
 use crate::config::model::SocketType;

@@ -4,7 +4,8 @@
 use std::rc::Rc;
 
 use super::naming::list;
-use super::{EntryOutcome, Resolver};
+use super::outcome::EntryOutcome;
+use super::resolver::Resolver;
 use crate::config::diagnostic::Span;
 use crate::config::diagnostic::cause::Cause;
 use crate::config::diagnostic::report::Report;

@@ -1,7 +1,7 @@
 //! Services on virtual sockets: `vsock:[CID:]PORT`.
 
-use super::Resolver;
 use super::endpoint::{EndpointReader, ServiceField};
+use super::resolver::Resolver;
 use crate::config::model::Attributes;
 use crate::config::syntax::entry::Entry;
 use crate::config::text::words::Word;
