@@ -19,8 +19,7 @@ use super::print;
 use super::resolve::resolve;
 use super::syntax::entry::Entry;
 use super::syntax::include;
-use super::syntax::inetd::{Context, Reader};
-use super::syntax::xinetd::ServiceOrigin;
+use super::syntax::reader::{Context, Reader, ServiceOrigin};
 use crate::log::visible::is_shown;
 use elsewhere::Elsewhere;
 

@@ -18,7 +18,7 @@ use super::syntax::command_line::{self, RunSpec};
 use super::syntax::dialect::Dialect;
 use super::syntax::entry::{Indented, Setting, indented};
 use super::syntax::include;
-use super::syntax::inetd::{Context, Reader};
+use super::syntax::reader::{Context, Reader};
 use super::text::source::File;
 
 /// What reading a configuration gives: as much of it as is right, and everything

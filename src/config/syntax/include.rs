@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::inetd::{Context, Reader};
+use super::reader::{Context, Reader};
 use crate::config::diagnostic::reading::{help_with_reading, reason};
 use crate::config::text::words::Word;
 

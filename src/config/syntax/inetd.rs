@@ -2,60 +2,25 @@
 //! here, and nothing of what a user or a port is.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 use super::address::addresses;
-use super::dialect::Dialect;
 use super::entry::{Entry, Indented, Setting, indented, set_by};
 use super::line;
 use super::netbsd;
-use super::xinetd::{self, ServiceOrigin};
+use super::reader::{Context, Reader};
+use super::xinetd;
 use crate::config::attribute::{Draft, narrows};
 use crate::config::diagnostic::Span;
 use crate::config::diagnostic::cause::Cause;
-use crate::config::diagnostic::report::Report;
 use crate::config::diagnostic::suggest::{listed, nearest};
-use crate::config::facts::Lookup;
 use crate::config::model::Origin;
 use crate::config::text::source::{File, Line, is_blank, is_comment};
-use crate::config::text::words::{self, Word};
+use crate::config::text::words;
 
 /// The words after a dot.
 const DIRECTIVES: [&str; 2] = [".defaults", ".include"];
-
-/// What holds for the entries that follow; a file that is included has its own copy.
-#[derive(Debug, Clone)]
-pub(in crate::config) struct Context {
-    /// What `.defaults` said.
-    pub(in crate::config) defaults: Rc<[Setting]>,
-    /// What an `ADDRESS:` line said: where it is wrong, so is what takes it.
-    pub(in crate::config) address: Option<Word>,
-    /// Defaults that were wrong: what they hold for is not served.
-    pub(in crate::config) causes: Rc<[Rc<Cause>]>,
-}
-
-impl Default for Context {
-    fn default() -> Self {
-        Self { defaults: Rc::from([]), address: None, causes: Rc::from([]) }
-    }
-}
-
-/// Reads files into entries.
-pub(in crate::config) struct Reader<'a> {
-    pub(in crate::config) lookup: &'a dyn Lookup,
-    pub(in crate::config) report: &'a mut Report,
-    /// In whose place it reads.
-    pub(in crate::config) dialect: Dialect,
-    /// All entries so far.
-    pub(in crate::config) entries: Vec<Entry>,
-    /// The files being read, outermost first, by their one name.
-    pub(in crate::config) open: Vec<PathBuf>,
-    /// Where the blocks of xinetd's files stand.
-    pub(in crate::config) places: Vec<ServiceOrigin>,
-    /// What the `defaults` of the last of xinetd's files said, and what was wrong with them.
-    pub(super) xinetd_defaults: (Vec<Setting>, Vec<Rc<Cause>>),
-}
 
 /// What an indented line belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,29 +32,6 @@ enum Above {
     Defaults,
     /// A directive that was not understood: what follows may be meant for others.
     Lost,
-}
-
-impl<'a> Reader<'a> {
-    /// Nothing is read yet.
-    pub(in crate::config) fn new(lookup: &'a dyn Lookup, report: &'a mut Report) -> Self {
-        Self {
-            lookup,
-            report,
-            dialect: Dialect::Own,
-            entries: Vec::new(),
-            open: Vec::new(),
-            places: Vec::new(),
-            xinetd_defaults: (Vec::new(), Vec::new()),
-        }
-    }
-
-    /// A context with the `defaults` of xinetd's files so far added to it.
-    pub(in crate::config) fn inherited(&self, context: &Context) -> Context {
-        let (settings, causes) = &self.xinetd_defaults;
-        let defaults = context.defaults.iter().chain(settings).cloned().collect();
-        let causes = context.causes.iter().chain(causes).cloned().collect();
-        Context { defaults, causes, ..context.clone() }
-    }
 }
 
 impl Reader<'_> {

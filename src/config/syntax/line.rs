@@ -1,7 +1,7 @@
 //! The fields of one line, and what people write when they leave one out.
 
 use super::entry::{Entry, Withhold};
-use super::inetd::Context;
+use super::reader::Context;
 use crate::config::attribute;
 use crate::config::diagnostic::Span;
 use crate::config::diagnostic::report::Report;

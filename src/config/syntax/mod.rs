@@ -8,4 +8,5 @@ pub(super) mod include;
 pub(super) mod inetd;
 pub(super) mod line;
 pub(super) mod netbsd;
+pub(super) mod reader;
 pub(super) mod xinetd;

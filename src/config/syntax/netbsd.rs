@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::entry::{Entry, Setting, Withhold};
-use super::inetd::Context;
+use super::reader::Context;
 use crate::config::attribute::quantity::digits;
 use crate::config::diagnostic::report::Report;
 use crate::config::diagnostic::suggest::{listed, nearest};

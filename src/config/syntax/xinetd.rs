@@ -5,6 +5,7 @@
 mod assignment;
 mod block;
 mod convert;
+mod converter;
 mod defaults;
 mod fields;
 mod grammar;
@@ -20,32 +21,14 @@ use std::rc::Rc;
 
 use super::entry::Entry;
 use super::include::{is_regular_name, pattern_in, sort};
-use super::inetd::{Context, Reader};
+use super::reader::{Context, Reader, ServiceOrigin};
 use crate::config::diagnostic::reading::{help_with_reading, reason};
 use crate::config::diagnostic::report::Report;
 use crate::config::model::Origin;
 use crate::config::text::source::File;
 use crate::config::text::words::Word;
 use block::{Block, BlockItem};
-use convert::Converter;
-
-/// Where a service stands in the file that it was read from, and what was said
-/// about it in comments.
-#[derive(Debug, Clone)]
-pub(in crate::config) struct ServiceOrigin {
-    /// File and first line; equal to the origin of its entry.
-    pub(in crate::config) origin: Origin,
-    /// The last line.
-    pub(in crate::config) last: u32,
-    /// The name of the service; None for `defaults` and the end of a file.
-    pub(in crate::config) name: Option<String>,
-    /// Its `id`, if that is another name.
-    pub(in crate::config) id: Option<String>,
-    /// The comments above it.
-    pub(in crate::config) comments: Vec<String>,
-    /// The comments in it.
-    pub(in crate::config) inside: Vec<String>,
-}
+use converter::Converter;
 
 /// What all files together say, before `defaults` are known.
 #[derive(Default)]

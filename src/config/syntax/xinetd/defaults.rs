@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::block::{Block, BlockLine};
-use super::convert::Converter;
+use super::converter::Converter;
 use super::known::{self, Conversion, KnownAttribute};
 use crate::config::attribute::Draft;
 use crate::config::attribute::value::Operator;

@@ -2,7 +2,7 @@
 //! what it runs, and the flags and types that choose between them.
 
 use super::block::{Block, BlockLine};
-use super::convert::{Converter, setting};
+use super::converter::{Converter, setting};
 use crate::config::attribute::quantity::digits;
 use crate::config::diagnostic::suggest::{listed, nearest};
 use crate::config::syntax::entry::{Setting, Withhold};

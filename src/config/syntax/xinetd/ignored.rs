@@ -2,7 +2,7 @@
 //! a warning.
 
 use super::block::{Block, BlockLine};
-use super::convert::Converter;
+use super::converter::Converter;
 use super::known::{self, KnownAttribute};
 use crate::config::attribute::value::Operator;
 use crate::config::text::words::Word;

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::block::Block;
-use super::convert::Converter;
+use super::converter::Converter;
 use super::fields::BlockReader;
 use crate::config::syntax::entry::Withhold;
 use crate::config::text::source::is_comment;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::block::BlockLine;
-use super::convert::Converter;
+use super::converter::Converter;
 use super::fields;
 use crate::config::attribute::quantity::digits;
 use crate::config::text::words::Word;
