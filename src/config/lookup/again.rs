@@ -2,10 +2,9 @@
 
 use std::time::Instant;
 
-use super::System;
+use super::machine::device_index;
 use super::question::{NameAnswer, NameQuestion};
 use super::worker::ask_together;
-use crate::config::facts::Lookup as _;
 use crate::config::model::Known;
 
 /// A name that somebody waits for.
@@ -22,10 +21,9 @@ pub struct AwaitedName {
 /// Looks up names, all at the same time and until `by`; hands over each that is something, as
 /// soon as that is known.
 pub fn seek(names: Vec<AwaitedName>, by: Instant, mut found: impl FnMut(String, Known)) {
-    let system = System::default();
     let mut hosts = Vec::new();
     for AwaitedName { name, device, host } in names {
-        match system.device_index(&name).filter(|_| device) {
+        match device_index(&name).filter(|_| device) {
             Some(index) => found(name, Known::Device(index)),
             None if host => hosts.push(NameQuestion::Host(name)),
             None => {}
