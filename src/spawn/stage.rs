@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io;
 
-use super::child::RECORD;
+/// Size of one record in the failure pipe: pid, stage, errno. Below PIPE_BUF, so atomic.
+pub(super) const RECORD: usize = 12;
 
 /// The steps of a child, roughly in their order; what a failure names. Their numbers are
 /// handed over in an upgrade: new ones go to the end.

@@ -25,12 +25,14 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
-use super::child::{self, RECORD};
+use super::child::stub;
 use super::environment::Environment;
+use super::error::SpawnError;
+use super::numbers::Numbers;
 use super::pipe::new_pipe;
 use super::prepared::{Pointers, Prepared};
+use super::stage::{Failure, RECORD, Stage};
 use super::steps::Steps;
-use super::{Failure, Numbers, SpawnError, Stage};
 use crate::sys::descriptor::{LOWEST, raise, set_nonblocking};
 use crate::sys::fd::{duplicate_from, set_close_on_exec};
 use crate::sys::{process, signals};
@@ -107,7 +109,7 @@ impl Stubs {
         let words = words.map(|word| CString::new(word).unwrap_or_default());
         let words = Pointers::new(Vec::from(words));
         let group = prepared.confinement.group.as_ref().map(|group| group.descriptor().as_raw_fd());
-        let pid = child::stub::start(image.as_raw_fd(), &words, job.as_raw_fd(), &numbers, group)?;
+        let pid = stub::start(image.as_raw_fd(), &words, job.as_raw_fd(), &numbers, group)?;
         self.under_way.push_back((pid, File::from(reader)));
         Ok(pid)
     }
@@ -193,11 +195,11 @@ pub(crate) fn run(mut numbers: impl Iterator<Item = OsString>) -> u8 {
     let error = match read(job) {
         Ok(Task { steps, arguments, environment, numbers, greeting }) => {
             let (arguments, environment) = (Pointers::new(arguments), Pointers::new(environment));
-            child::stub::do_steps(&steps, &arguments, &environment, numbers, &greeting)
+            stub::do_steps(&steps, &arguments, &environment, numbers, &greeting)
         }
         Err(error) => error,
     };
-    child::stub::fail(failure, Stage::Stub, error.raw_os_error().unwrap_or(libc::EINVAL))
+    stub::fail(failure, Stage::Stub, error.raw_os_error().unwrap_or(libc::EINVAL))
 }
 
 fn read(job: RawFd) -> io::Result<Task> {

@@ -5,8 +5,9 @@ use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::atomic::Ordering;
 
+use super::birth::{Birth, DescriptorMessage};
 use super::call::{call, number};
-use super::{Birth, DescriptorMessage, StepResult, check};
+use super::outcome::{StepResult, check};
 use crate::spawn::numbers::{MOST_SENT, Numbers};
 use crate::spawn::stage::Stage;
 

@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_long, c_void};
 use std::io;
 use std::os::fd::RawFd;
 
-use crate::spawn::SpawnError;
+use crate::spawn::error::SpawnError;
 
 /// A fork, into a group of processes perhaps, whose child runs `child` in a copy of our memory.
 ///

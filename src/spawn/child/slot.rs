@@ -8,13 +8,14 @@ use std::ptr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::birth::{Birth, ChildJob, DescriptorMessage};
 use super::call::SHARING;
 use super::fork::fork;
+use super::run::run_child;
 use super::stack::Stack;
-use super::{Birth, ChildJob, DescriptorMessage, run_child};
-use crate::spawn::SpawnError;
 use crate::spawn::channel::Channel;
 use crate::spawn::environment::Environment;
+use crate::spawn::error::SpawnError;
 use crate::spawn::numbers::Numbers;
 use crate::spawn::prepared::Prepared;
 

@@ -1,7 +1,7 @@
 //! The child's steps that leave it the user that it is.
 
 use super::call::{call, number};
-use super::{StepResult, check, same};
+use super::outcome::{StepResult, check, same};
 use crate::spawn::numbers::Numbers;
 use crate::spawn::stage::Stage;
 use crate::spawn::steps::{ResourceLimit, Steps};

@@ -6,10 +6,12 @@ use std::io;
 use std::os::fd::RawFd;
 use std::ptr;
 
+use super::birth::{Birth, ChildJob};
 use super::call::{call, number};
 use super::fork::fork;
-use super::{Birth, ChildJob, FAILED, check, run_child, tell};
-use crate::spawn::SpawnError;
+use super::outcome::check;
+use super::run::{FAILED, run_child, tell};
+use crate::spawn::error::SpawnError;
 use crate::spawn::numbers::Numbers;
 use crate::spawn::prepared::Pointers;
 use crate::spawn::stage::Stage;

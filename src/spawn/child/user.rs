@@ -3,8 +3,8 @@
 use std::ffi::c_long;
 
 use super::call::call;
+use super::outcome::{StepResult, check, same};
 use super::steps::set_signal_mask;
-use super::{StepResult, check, same};
 use crate::spawn::stage::Stage;
 use crate::spawn::steps::Steps;
 use crate::sys::capabilities::CAPABILITIES_VERSION;

@@ -8,26 +8,23 @@
 
 mod base;
 mod files;
+mod names;
 
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::is_limited;
-use crate::config::model::{Endpoint, GroupLimits, Service};
+use crate::config::model::{GroupLimits, Service};
 use files::{Directory, about, groups_of_services, is_populated, is_removed, is_settled, put};
+use names::{PREFIX, name_of};
 
 pub(crate) use base::release;
 
 /// The span of time in which `cpu_max` holds, in microseconds: the kernel's default.
 const PERIOD: u64 = 100_000;
-
-/// Characters of a label that are in the name of its group.
-const LABEL: usize = 128;
 
 /// Services of one name at one address, and groups of it that others have.
 const NAMESAKES: usize = 1000;
@@ -123,7 +120,7 @@ impl Cgroups {
         limits: GroupLimits,
         before: Option<Rc<Cgroup>>,
     ) -> io::Result<Option<Rc<Cgroup>>> {
-        if !is_limited(limits) {
+        if limits == GroupLimits::default() {
             return Ok(None);
         }
         let base = self.base()?;
@@ -147,7 +144,7 @@ impl Cgroups {
 
     /// A new group, or the one that a server before us has left.
     fn make(&self, base: &Path, service: &Service) -> io::Result<Cgroup> {
-        let stem = format!("{}{}", base::PREFIX, name_of(service));
+        let stem = format!("{}{}", PREFIX, name_of(service));
         let names = (2..NAMESAKES).map(|n| format!("{stem}.{n}"));
         for name in std::iter::once(stem.clone()).chain(names) {
             if let Some(group) = self.take(base.join(name))? {
@@ -239,54 +236,5 @@ impl Drop for Cgroups {
         if let (Some(base), Some(own)) = (&self.base, &self.own) {
             base::give_back(base, own);
         }
-    }
-}
-
-/// What a service is called, and where it listens if that is not everywhere: two may be
-/// called the same.
-fn name_of(service: &Service) -> String {
-    let label = file_name(&service.label);
-    let address = service.sockets.first().and_then(|spec| match &spec.endpoint {
-        Endpoint::Inet(address) if !address.ip().is_unspecified() => Some(address),
-        _ => None,
-    });
-    match address {
-        Some(SocketAddr::V4(v4)) => format!("{label}@{}", v4.ip()),
-        Some(SocketAddr::V6(v6)) => format!("{label}@{}", v6.ip()),
-        None => label,
-    }
-}
-
-/// A label as a file name.
-fn file_name(label: &str) -> String {
-    let kept = |c: char| if c.is_ascii_alphanumeric() || "-_:@".contains(c) { c } else { '_' };
-    label.chars().map(kept).take(LABEL).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{file_name, name_of};
-    use crate::config::model::{Action, Builtin, Endpoint, Service, SocketSpec, SocketType};
-
-    #[test]
-    fn labels_are_file_names() {
-        assert_eq!(file_name("50002/tcp"), "50002_tcp");
-        assert_eq!(file_name("/run/../a b"), "_run____a_b");
-        assert_eq!(file_name("@x"), "@x");
-    }
-
-    #[test]
-    fn services_of_one_name_differ_by_their_address() {
-        let at = |endpoint: Endpoint| {
-            let spec = SocketSpec { socket_type: SocketType::Stream, endpoint, device: None };
-            let plain = Service::unwritten("echo/tcp", Action::Builtin(Builtin::Discard));
-            name_of(&Service { sockets: vec![spec], ..plain })
-        };
-        let inet = |text: &str| at(Endpoint::Inet(text.parse().unwrap()));
-        assert_eq!(inet("0.0.0.0:7"), "echo_tcp");
-        assert_eq!(inet("[::]:7"), "echo_tcp");
-        assert_eq!(inet("127.0.0.1:7"), "echo_tcp@127.0.0.1");
-        assert_eq!(inet("[fe80::1]:7"), "echo_tcp@fe80::1");
-        assert_eq!(at(Endpoint::Unix("/run/x".into())), "echo_tcp");
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use cgroup::{Cgroup, Cgroups};
 
-use crate::config::model::{GroupLimits, Service};
+use crate::config::model::Service;
 use crate::sys::descriptor::raise;
 
 /// Everything that confines, ready for use.
@@ -92,9 +92,4 @@ impl Confinement {
     pub(crate) fn refusal(&self) -> Option<&SandboxRefusal> {
         self.refusal.as_ref()
     }
-}
-
-/// Whether a service has a group of processes at all.
-pub(super) fn is_limited(limits: GroupLimits) -> bool {
-    limits != GroupLimits::default()
 }

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::getpid;
 
 use super::files::{is_in_use, make_directory, put, read};
+use super::names::LEFT_FOR;
 use crate::config::model::GroupLimits;
 use crate::sys::file_attributes;
 use crate::sys::proc::stat_of;
@@ -24,14 +25,8 @@ use crate::sys::proc::stat_of;
 /// Where the service manager puts the server, as the unit says.
 const SUBGROUP: &str = "oxinetd";
 
-/// Where the server goes if it was started in the group itself.
-const LEFT_FOR: &str = "oxinetd.server";
-
 /// Where the service manager runs what belongs to a unit and is not its main process.
 const CONTROL: &str = ".control";
-
-/// With what the names of our groups begin.
-pub(super) const PREFIX: &str = "oxinetd.";
 
 /// Why a controller cannot be switched on.
 const IN_THE_WAY: &str = "something else runs in this group, or in one like it";
@@ -162,11 +157,6 @@ fn take_controllers_away(base: &Path) -> io::Result<()> {
     if off.is_empty() { Ok(()) } else { put(&control, &off.join(" ")) }
 }
 
-/// Whether a name in the base may be that of a service's group.
-pub(super) fn is_of_service(name: &str) -> bool {
-    name.starts_with(PREFIX) && name != LEFT_FOR
-}
-
 /// The directory of the group that this process is in.
 fn current() -> io::Result<PathBuf> {
     let missing = |what: &str| io::Error::new(ErrorKind::Unsupported, what.to_owned());
@@ -216,7 +206,7 @@ fn descends_from(mut pid: i32, ancestor: i32) -> bool {
 mod tests {
     use nix::unistd::{getpid, getppid};
 
-    use super::{descends_from, directory_of, is_of_service};
+    use super::{descends_from, directory_of};
     use std::path::PathBuf;
 
     #[test]
@@ -238,11 +228,5 @@ mod tests {
         assert!(descends_from(me, me));
         assert!(descends_from(me, getppid().as_raw()));
         assert!(!descends_from(1, me));
-    }
-
-    #[test]
-    fn the_servers_group_is_no_services() {
-        assert!(is_of_service("oxinetd.echo_tcp"));
-        assert!(!is_of_service("oxinetd.server") && !is_of_service("oxinetd"));
     }
 }

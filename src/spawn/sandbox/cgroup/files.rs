@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 
-use super::base::is_of_service;
+use super::names::is_of_service;
 use crate::sys::descriptor::raise;
 
 /// A group's directory.

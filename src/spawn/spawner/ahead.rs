@@ -6,11 +6,13 @@ use std::os::fd::AsRawFd as _;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::channel::Channel;
-use super::child::{Armed, ChildSlot, NotMade, Settled};
-use super::environment::{self, ConnectionEnvironment};
-use super::pipe::new_stderr_pipe;
-use super::{Numbers, Prepared, Spawner};
+use super::Spawner;
+use crate::spawn::channel::Channel;
+use crate::spawn::child::{Armed, ChildSlot, NotMade, Settled};
+use crate::spawn::environment::{self, ConnectionEnvironment};
+use crate::spawn::numbers::Numbers;
+use crate::spawn::pipe::new_stderr_pipe;
+use crate::spawn::prepared::Prepared;
 
 impl Spawner {
     /// Sends a spare off to become this program; none if there is none that can.

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::child::RECORD;
-use super::{Failure, Spawner};
+use super::Spawner;
+use crate::spawn::stage::{Failure, RECORD};
 
 impl Spawner {
     /// What is known of children that have failed and are not reaped yet.
@@ -30,7 +30,7 @@ impl Spawner {
         self.earlier_reader = reader.map(File::from);
     }
 
-    /// Why a child that has been reaped with status [`super::child::FAILED`] did not
+    /// Why a child that has been reaped with status [`crate::spawn::child::FAILED`] did not
     /// become its program; none if that is the program's own status.
     pub(crate) fn failure_of(&mut self, pid: i32) -> Option<Failure> {
         self.read_failures();
