@@ -5,23 +5,23 @@
 //! each call says for itself that it does not wait.
 
 use std::io::{self, ErrorKind, IoSliceMut};
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use nix::cmsg_space;
-use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, SockaddrLike, SockaddrStorage, getsockopt, recvmsg, sendto,
-    setsockopt, sockopt,
-};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, getsockopt, recvmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
 
 use crate::sys::messages::receive_from;
 
 mod destination;
+mod inet;
 mod unix;
 
 pub(crate) use destination::{Destination, Flow, peek_told, send_from, take_told};
+pub(crate) use inet::send;
+use inet::socket_address;
 pub(crate) use unix::{answer_unix, peek_unix, take_unix};
 
 /// Takes a datagram; its length, or what of it fits, and who sent it.
@@ -72,32 +72,14 @@ pub(crate) fn drop_first(socket: &UdpSocket) {
     let _ = take(socket, &mut [0]);
 }
 
-/// Sends a datagram.
-///
-/// # Errors
-/// send(2)'s. WouldBlock: there is no room for it.
-pub(crate) fn send(socket: &UdpSocket, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-    send_to(socket, bytes, &SockaddrStorage::from(to))
-}
-
 fn receive(
     socket: &UdpSocket,
     buffer: &mut [u8],
     flags: MsgFlags,
 ) -> io::Result<(usize, SocketAddr)> {
     let (length, sender) = receive_from(socket, buffer, flags | MsgFlags::MSG_DONTWAIT)?;
-    let sender = sender.as_ref().and_then(inet);
+    let sender = sender.as_ref().and_then(socket_address);
     sender.map(|sender| (length, sender)).ok_or_else(|| ErrorKind::InvalidData.into())
-}
-
-fn inet(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = address.as_sockaddr_in().map(|v4| SocketAddrV4::from(*v4).into());
-    v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddrV6::from(*v6).into()))
-}
-
-fn send_to(socket: &impl AsRawFd, bytes: &[u8], to: &impl SockaddrLike) -> io::Result<()> {
-    sendto(socket.as_raw_fd(), bytes, to, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?;
-    Ok(())
 }
 
 #[cfg(test)]

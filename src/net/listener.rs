@@ -5,7 +5,9 @@
 
 mod accept;
 mod buffers;
+mod connection;
 mod deferral;
+mod destinations;
 mod display;
 mod keepalive;
 mod others;
@@ -22,22 +24,19 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
-    sockopt,
-};
+use nix::sys::socket::{AddressFamily, SockaddrStorage, bind, setsockopt, sockopt};
 
 use super::unix_path::{self, BoundPath};
 use crate::config::model::{Action, Attributes, Endpoint, Service, SocketSpec, SocketType};
 use crate::sys::descriptor;
-pub(crate) use accept::{Accepted, Connection};
+pub(crate) use connection::{Accepted, Connection};
 pub(crate) use display::{NotOpened, ShownEndpoint};
 pub(crate) use keepalive::{set as set_keepalive, set_times as set_keepalive_times};
 pub(crate) use packet_info::tell_nothing;
 use plain::PlainOptions;
-pub(crate) use restore::Condition;
 pub(crate) use sibling::{bind_beside, share_address, udp_socket};
-pub(crate) use socket::{Bound, Socket};
+pub(crate) use socket::{Bound, Condition, Socket};
+use socket::{new_socket, start_listening};
 pub(crate) use source_address::connect_from;
 pub(crate) use virtual_socket::own_address;
 
@@ -331,16 +330,6 @@ impl AsRawFd for Listener {
     }
 }
 
-fn new_socket(family: AddressFamily, socket_type: SocketType) -> io::Result<OwnedFd> {
-    let kind = match socket_type {
-        SocketType::Stream => SockType::Stream,
-        SocketType::Dgram => SockType::Datagram,
-        SocketType::SeqPacket => SockType::SeqPacket,
-    };
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    Ok(socket(family, kind, flags, None)?)
-}
-
 /// One of a built-in service says who has sent each datagram, from the first one on.
 fn new_unix_socket(spec: &SocketSpec, service: &Service) -> io::Result<OwnedFd> {
     let descriptor = new_socket(AddressFamily::Unix, spec.socket_type)?;
@@ -349,13 +338,4 @@ fn new_unix_socket(spec: &SocketSpec, service: &Service) -> io::Result<OwnedFd> 
         setsockopt(&descriptor, sockopt::PassCred, &true)?;
     }
     Ok(descriptor)
-}
-
-fn start_listening(descriptor: &impl AsFd, attributes: &Attributes) -> io::Result<()> {
-    let backlog = match attributes.socket.backlog {
-        Some(backlog) => Backlog::new(i32::try_from(backlog).unwrap_or(i32::MAX))
-            .unwrap_or(Backlog::MAXALLOWABLE),
-        None => Backlog::MAXALLOWABLE,
-    };
-    Ok(listen(&descriptor.as_fd(), backlog)?)
 }

@@ -13,6 +13,8 @@ use nix::sys::socket::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::inet::{send, socket_address};
+
 /// Where a datagram was sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "SocketAddr", into = "SocketAddr")]
@@ -84,7 +86,7 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8], flags: MsgFlags) -> io::Result
     let mut parts = [IoSliceMut::new(buffer)];
     let (number, flags) = (socket.as_raw_fd(), flags | MsgFlags::MSG_DONTWAIT);
     let message = recvmsg::<SockaddrStorage>(number, &mut parts, Some(&mut room), flags)?;
-    let peer = message.address.as_ref().and_then(super::inet).ok_or(ErrorKind::InvalidData)?;
+    let peer = message.address.as_ref().and_then(socket_address).ok_or(ErrorKind::InvalidData)?;
     let to = message.cmsgs()?.find_map(|record| match record {
         ControlMessageOwned::Ipv4PacketInfo(info) => Some(from_v4(info)),
         ControlMessageOwned::Ipv6PacketInfo(info) => Some(from_v6(info)),
@@ -118,7 +120,7 @@ pub(crate) fn send_from(
     to: SocketAddr,
     from: Option<Destination>,
 ) -> io::Result<()> {
-    let Some(Destination { ip, interface }) = from else { return super::send(socket, bytes, to) };
+    let Some(Destination { ip, interface }) = from else { return send(socket, bytes, to) };
     let (v4, v6);
     let record = match ip {
         IpAddr::V4(ip) => {

@@ -1,66 +1,28 @@
-//! Taking connections from a listener: what came of it, and who it is.
+//! Taking connections from a listener.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt};
-use serde::{Deserialize, Serialize};
 
-use super::{Listener, Socket, virtual_socket};
+use super::connection::{Accepted, Connection};
+use super::socket::Socket;
+use super::{Listener, virtual_socket};
 use crate::net::address::Address;
-use crate::net::fronted::{Fronted, Whom};
-
-/// A connection that has been taken.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Connection {
-    /// The socket: blocking, close-on-exec.
-    #[serde(rename = "descriptor", with = "crate::sys::handed")]
-    pub socket: OwnedFd,
-    /// Who is at the other end.
-    pub peer: Address,
-    /// The uid's group, for a unix peer.
-    pub peer_gid: Option<u32>,
-    /// What stood before its data, if that has said something.
-    #[serde(default)]
-    pub fronted: Option<Rc<Fronted>>,
-}
-
-impl Connection {
-    /// Who has come, and through whom.
-    #[must_use]
-    pub(crate) fn whom(&self) -> Whom {
-        Whom { peer: self.peer, via: self.fronted.as_ref().and_then(|it| it.via) }
-    }
-}
-
-/// What an attempt to accept came to.
-#[derive(Debug)]
-pub(crate) enum Accepted {
-    /// A connection.
-    Connection(Connection),
-    /// Nobody is waiting.
-    Drained,
-    /// One connection was lost before it was taken; the next may be fine.
-    Lost(io::Error),
-    /// The system has no descriptor or no memory left: later.
-    Exhausted(io::Error),
-}
 
 impl Listener {
     /// Takes one connection; nothing it answers is a reason to stop.
     #[must_use]
     pub(crate) fn accept(&self) -> Accepted {
         let result = match &self.socket {
-            Socket::Tcp(listener) => listener.accept().map(|(stream, peer)| Connection {
-                socket: stream.into(),
-                peer: peer.into(),
-                peer_gid: None,
-                fronted: None,
-            }),
+            Socket::Tcp(listener) => {
+                listener.accept().map(|(stream, peer)| from(stream.into(), peer.into()))
+            }
             Socket::Unix(listener) => listener.accept().map(|(stream, _)| unix_peer(stream.into())),
-            Socket::Vsock(listener) => virtual_socket::accept(listener),
+            Socket::Vsock(listener) => {
+                virtual_socket::accept(listener).map(|(socket, peer)| from(socket, peer))
+            }
             Socket::Udp(_) | Socket::UnixDatagram(_) => return Accepted::Drained,
         };
         match result {
@@ -76,6 +38,11 @@ impl Listener {
     pub(crate) fn is_deaf(&self) -> bool {
         getsockopt(self, sockopt::AcceptConn).is_ok_and(|listens| !listens)
     }
+}
+
+/// A connection of which no more is known than where it comes from.
+fn from(socket: OwnedFd, peer: Address) -> Connection {
+    Connection { socket, peer, peer_gid: None, fronted: None }
 }
 
 fn unix_peer(socket: OwnedFd) -> Connection {

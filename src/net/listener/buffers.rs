@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use nix::sys::socket::{AddressFamily, GetSockOpt, SetSockOpt, getsockopt, setsockopt, sockopt};
 
-use super::new_socket;
+use super::socket::new_socket;
 use crate::config::model::{Attributes, Endpoint, SocketSpec};
 use crate::sys::socket_options;
 

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 
 use nix::sys::socket::{AddressFamily, getsockopt, setsockopt, sockopt};
 
-use super::new_socket;
+use super::socket::new_socket;
 use crate::config::model::{Keepalive, KeepaliveTimes, SocketType};
 
 /// Sets what the service says.

@@ -11,8 +11,9 @@ use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::sys::stat::fstat;
 
+use super::Listener;
 use super::question::SocketQuestion;
-use super::{Bound, Listener, Socket};
+use super::socket::{Bound, Socket};
 use crate::net::sock_diag::{self, CLOSE, LISTEN, number};
 
 /// More than so many at one address are not told apart.

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use nix::libc::{self, c_int};
 use nix::sys::socket::AddressFamily;
 
-use super::new_socket;
+use super::socket::{Socket, new_socket};
 use crate::config::model::SocketType;
 use crate::sys::socket_options::{self, OptionValue};
 
@@ -102,7 +102,7 @@ impl PlainOptions {
     pub(super) fn of(
         family: AddressFamily,
         socket_type: SocketType,
-        managers: Option<&super::Socket>,
+        managers: Option<&Socket>,
     ) -> Option<Self> {
         let new = new_socket(family, socket_type).ok()?;
         if socket_type == SocketType::Stream && is_inet(family) {
@@ -124,7 +124,7 @@ impl PlainOptions {
     }
 
     /// Gives a socket those values of its options that it has not.
-    pub(super) fn restore(&self, socket: &super::Socket) {
+    pub(super) fn restore(&self, socket: &Socket) {
         for ((level, name), value) in &self.0 {
             let is_so = socket_options::get(socket, *level, *name).is_ok_and(|it| it == *value);
             if !is_so && let Err(error) = socket_options::set(socket, *level, *name, value) {

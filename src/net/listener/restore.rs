@@ -14,19 +14,11 @@ use nix::sys::socket::{
     Shutdown, SockaddrStorage, UnixAddr, getpeername, getsockopt, setsockopt, shutdown, sockopt,
 };
 
-use super::{Bound, Listener, Socket, start_listening};
+use super::Listener;
+use super::socket::{Bound, Condition, Socket, start_listening};
 use crate::config::model::{Attributes, Endpoint, SocketSpec};
 use crate::sys::messages;
 use crate::sys::socket_options::{self, Filter, OptionValue};
-
-/// What a socket has been found in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Condition {
-    /// It is as it was before the program had it.
-    Sound,
-    /// It stays like that, and is of no use to anybody.
-    Ruined(&'static str),
-}
 
 /// Nobody sends datagrams to this port: it is the one of discard.
 const NOWHERE: u16 = 9;

@@ -6,8 +6,9 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, SockaddrStorage, bind, setsockopt, sockopt};
 
+use super::buffers;
 use super::packet_info::set_telling;
-use super::{buffers, new_socket};
+use super::socket::new_socket;
 use crate::config::model::{Attributes, SocketSpec, SocketType};
 use crate::sys::descriptor;
 

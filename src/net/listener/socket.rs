@@ -1,13 +1,14 @@
-//! The kinds of sockets that services have, and where they are bound.
+//! The kinds of sockets that services have, how one of each is made, and where it is bound.
 
 use std::fmt;
+use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 
-use nix::sys::socket::AddressFamily;
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, listen, socket};
 
-use crate::config::model::{Endpoint, SocketType};
+use crate::config::model::{Attributes, Endpoint, SocketType};
 use crate::net::vsock::VsockAddress;
 
 /// The kinds of sockets, as std knows them.
@@ -34,6 +35,15 @@ pub(crate) enum Bound {
     Unix(String),
     /// A CID, and the port the system gave if 0 was asked for.
     Vsock(VsockAddress),
+}
+
+/// What a socket has been found in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// It is as it was before the program had it.
+    Sound,
+    /// It stays like that, and is of no use to anybody.
+    Ruined(&'static str),
 }
 
 impl fmt::Display for Bound {
@@ -111,4 +121,25 @@ impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()
     }
+}
+
+/// One that is bound nowhere: nonblocking, close-on-exec.
+pub(super) fn new_socket(family: AddressFamily, socket_type: SocketType) -> io::Result<OwnedFd> {
+    let kind = match socket_type {
+        SocketType::Stream => SockType::Stream,
+        SocketType::Dgram => SockType::Datagram,
+        SocketType::SeqPacket => SockType::SeqPacket,
+    };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    Ok(socket(family, kind, flags, None)?)
+}
+
+/// Has it listen, or changes for how many.
+pub(super) fn start_listening(descriptor: &impl AsFd, attributes: &Attributes) -> io::Result<()> {
+    let backlog = match attributes.socket.backlog {
+        Some(backlog) => Backlog::new(i32::try_from(backlog).unwrap_or(i32::MAX))
+            .unwrap_or(Backlog::MAXALLOWABLE),
+        None => Backlog::MAXALLOWABLE,
+    };
+    Ok(listen(&descriptor.as_fd(), backlog)?)
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, VsockAddr, getpeername, getsockname};
 
-use super::{Connection, new_socket};
+use super::socket::new_socket;
 use crate::config::model::SocketType;
 use crate::net::address::Address;
 use crate::net::vsock::{ANY, VsockAddress};
@@ -19,13 +19,12 @@ pub(super) fn bind(address: VsockAddress, socket_type: SocketType) -> io::Result
     Ok(descriptor)
 }
 
-/// Takes a connection.
-pub(super) fn accept(listener: &OwnedFd) -> io::Result<Connection> {
+/// Takes a connection, and says whose it is.
+pub(super) fn accept(listener: &OwnedFd) -> io::Result<(OwnedFd, Address)> {
     let socket = accept::accept(listener)?;
     // Whoever is gone already is nobody in particular.
     let peer = getpeername(socket.as_raw_fd()).ok();
-    let peer = peer.map_or(Address::None, |name| Address::Vsock(read(name)));
-    Ok(Connection { socket, peer, peer_gid: None, fronted: None })
+    Ok((socket, peer.map_or(Address::None, |name| Address::Vsock(read(name)))))
 }
 
 /// Where a virtual socket is bound; of a connection, the CID that it was made to.
