@@ -15,7 +15,7 @@ use crate::spawn::ServerFacts;
 use crate::sys::descriptor::of;
 use crate::sys::{capabilities, process};
 use crate::systemd::is_for_us;
-use crate::upgrade::snapshot::is_ours;
+use crate::upgrade::variable::is_ours;
 
 /// Descriptors that a running program costs the server: its pidfd and its pipe.
 const PER_CHILD: u64 = 2;

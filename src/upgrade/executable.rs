@@ -21,8 +21,8 @@ use nix::unistd::{execve, execveat, pipe2};
 use serde::{Deserialize, Serialize};
 
 use super::refusal::UpgradeRefusal;
-use super::snapshot::{VARIABLE, is_ours};
 use super::state::FORMAT;
+use super::variable::{VARIABLE, is_ours};
 use crate::sys::descriptor;
 use crate::sys::fd;
 

@@ -5,7 +5,7 @@
 //! | `state` | the state as data: what is open, what was counted |
 //! | `front` | the same, of what stands between clients and programs |
 //! | `moment`, `hex` | moments and bytes, as they mean the same before and after |
-//! | `snapshot` | the state in memory that outlives exec(2), and how it is announced |
+//! | `snapshot`, `variable` | the state in memory that outlives exec(2), and how it is announced |
 //! | `executable` | the program on disk: tried out as a child, then executed in place |
 //! | `refusal` | why it does not go on |
 //!
@@ -22,6 +22,7 @@ pub(crate) mod moment;
 pub(crate) mod refusal;
 pub(crate) mod snapshot;
 pub(crate) mod state;
+pub(crate) mod variable;
 
 pub(crate) use executable::Image;
 pub(crate) use moment::Moment;

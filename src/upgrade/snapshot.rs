@@ -1,5 +1,5 @@
-//! The parcel: the state in memory that outlives exec(2), and the variable by which the
-//! new program is told of it. Nothing is taken out before everything that may fail has
+//! The parcel: the state in memory that outlives exec(2), and what the variable says of it to
+//! the new program. Nothing is taken out before everything that may fail has
 //! gone well: until then the way back is open.
 
 use std::collections::BTreeSet;
@@ -7,7 +7,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt as _;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::Deserialize;
@@ -15,12 +14,9 @@ use serde::Deserialize;
 use super::executable::{self, stay_open};
 use super::refusal::UpgradeRefusal;
 use super::state::{FORMAT, State};
+use super::variable::VARIABLE;
 use crate::sys::descriptor::{self, LOWEST};
 use crate::sys::{fd, handed, inherited};
-
-/// The variable: the parcel's number, that of the program to go back to, the process,
-/// and, on the way back, why.
-pub(crate) const VARIABLE: &str = "OXINETD_HANDOVER";
 
 /// Bytes of a state that are read: more than a server with all its programs can have.
 const MOST: u64 = 1 << 30;
@@ -177,12 +173,6 @@ impl Snapshot {
 pub(crate) fn invite(parcel: &OwnedFd, image: &OwnedFd) -> OsString {
     let (parcel, image) = (parcel.as_raw_fd(), image.as_raw_fd());
     Invitation { parcel, image, refused: None }.value()
-}
-
-/// Whether a variable is between a server and the one that goes on in its place.
-#[must_use]
-pub(crate) fn is_ours(name: &OsStr) -> bool {
-    name.as_bytes() == VARIABLE.as_bytes()
 }
 
 #[cfg(test)]
