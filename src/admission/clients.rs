@@ -1,6 +1,6 @@
 //! How many clients a service has had: `max_clients`.
 
-use super::{Admission, ServiceId, held};
+use super::{Admission, ServiceId};
 
 impl Admission {
     /// Whether some service has had all of its clients since this was asked last.
@@ -11,18 +11,18 @@ impl Admission {
     /// Whether this one has.
     #[must_use]
     pub(crate) fn is_spent(&self, id: ServiceId) -> bool {
-        held(&self.places, id).is_some_and(super::ServiceCounts::is_spent)
+        self.places.get(id).is_some_and(|service| service.is_spent())
     }
 
     /// Who was admitted and not cancelled.
     #[must_use]
     pub(crate) fn clients(&self, id: ServiceId) -> u32 {
-        held(&self.places, id).map_or(0, |service| service.clients)
+        self.places.get(id).map_or(0, |service| service.clients)
     }
 
     /// Counts on from there.
     pub(crate) fn set_clients(&mut self, id: ServiceId, clients: u32) {
-        let Some(service) = self.service(id) else { return };
+        let Some(service) = self.places.get_mut(id) else { return };
         service.clients = clients;
         let spent = service.is_spent();
         self.spent |= spent;

@@ -9,7 +9,8 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 use super::bucket::Nanos;
-use super::{Reason, ServiceId};
+use super::places::ServiceId;
+use super::verdict::Reason;
 
 /// How long a limit must not have bitten for its episode to end: 10 s.
 const QUIET: Nanos = 10_000_000_000;

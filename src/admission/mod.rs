@@ -31,15 +31,17 @@ mod clients;
 mod episodes;
 mod limits;
 mod permit;
+mod places;
+mod questions;
 mod sources;
 mod verdict;
 
 use std::time::{Duration, Instant};
 
-use bucket::{Bucket, Nanos, Pace, Timeline, nanos_of};
-use checks::{check_source, check_who_and_when, may_connect};
+use bucket::{Nanos, Pace, Timeline, nanos_of};
+use checks::{check_source, check_who_and_when};
 use episodes::Episodes;
-use limits::CpsState;
+use places::{Places, ServiceCounts};
 use sources::{SourceKey, Sources};
 
 use crate::config::model::AtLimit;
@@ -47,54 +49,18 @@ use crate::net::address::Address;
 pub(crate) use episodes::Notice;
 pub(crate) use limits::Limits;
 pub(crate) use permit::Permit;
+pub(crate) use places::ServiceId;
 pub(crate) use sources::{CAPACITY, Source};
 pub(crate) use verdict::{Denial, Observed, Reason, Wake};
 
 /// When a `wait` service that rests for [`Reason::Time`] or [`Reason::Load`] is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
-/// Names a service for as long as it or one of its children is there. Its place is
-/// used again after that, its id never is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct ServiceId {
-    index: u32,
-    generation: u32,
-}
-
-#[derive(Debug)]
-struct ServiceCounts {
-    limits: Limits,
-    running: u32,
-    /// Who was admitted, and not cancelled.
-    clients: u32,
-    bucket: Bucket,
-    cps: CpsState,
-    /// Removed; only its running children keep it.
-    retired: bool,
-}
-
-impl ServiceCounts {
-    fn is_full(&self) -> bool {
-        self.limits.instances.is_some_and(|most| self.running >= most)
-    }
-
-    fn is_spent(&self) -> bool {
-        self.limits.clients.is_some_and(|most| self.clients >= most)
-    }
-}
-
-#[derive(Debug)]
-struct ServicePlace {
-    generation: u32,
-    service: Option<ServiceCounts>,
-}
-
 /// All counters of the server. Every operation is O(1), but for O(log n) in
 /// [`Admission::expire`].
 #[derive(Debug)]
 pub(crate) struct Admission {
-    places: Vec<ServicePlace>,
-    free: Vec<u32>,
+    places: Places,
     max_children: u32,
     running: u32,
     sources: Sources,
@@ -109,8 +75,7 @@ impl Admission {
     #[must_use]
     pub(crate) fn new(max_children: u32) -> Self {
         Self {
-            places: Vec::new(),
-            free: Vec::new(),
+            places: Places::default(),
             max_children,
             running: 0,
             sources: Sources::new(CAPACITY),
@@ -122,24 +87,7 @@ impl Admission {
 
     /// Takes a service in.
     pub(crate) fn add(&mut self, limits: Limits) -> ServiceId {
-        let service = ServiceCounts {
-            limits,
-            running: 0,
-            clients: 0,
-            bucket: Bucket::default(),
-            cps: CpsState::default(),
-            retired: false,
-        };
-        if let Some(index) = self.free.pop()
-            && let Some(place) = self.place(index)
-        {
-            place.service = Some(service);
-            return ServiceId { index, generation: place.generation };
-        }
-        // 2^32 services do not fit into memory.
-        let index = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
-        self.places.push(ServicePlace { generation: 0, service: Some(service) });
-        ServiceId { index, generation: 0 }
+        self.places.add(limits)
     }
 
     /// Gives a service other limits. Counters stay; a bucket that is now smaller is as
@@ -148,7 +96,7 @@ impl Admission {
     /// told who is there.
     pub(crate) fn update(&mut self, now: Instant, id: ServiceId, limits: Limits) -> bool {
         let now = self.timeline.nanos(now);
-        let Some(service) = self.service(id) else { return false };
+        let Some(service) = self.places.get_mut(id) else { return false };
         service.cps.clamp(limits.cps, now);
         if let Some(pace) = limits.rate {
             service.bucket.clamp(pace, now);
@@ -171,10 +119,10 @@ impl Admission {
     /// Removes a service: nobody is admitted any more, and when its last child has
     /// been released its place is free.
     pub(crate) fn retire(&mut self, id: ServiceId) {
-        let Some(service) = self.service(id) else { return };
+        let Some(service) = self.places.get_mut(id) else { return };
         service.retired = true;
         self.episodes.close(id);
-        self.free_if_done(id);
+        self.places.free_if_done(id);
     }
 
     /// Whether to take anything from a listener of this service.
@@ -183,7 +131,7 @@ impl Admission {
     /// [`Denial::Rest`]; [`Denial::Refuse`] only for a service that is gone.
     pub(crate) fn before_accept(&mut self, now: Instant, id: ServiceId) -> Result<(), Denial> {
         let now = self.timeline.nanos(now);
-        let service = peek(&self.places, id).ok_or(Denial::Refuse(Reason::Gone))?;
+        let service = self.places.admitting(id).ok_or(Denial::Refuse(Reason::Gone))?;
         if service.is_spent() {
             // It is stopped soon, or somebody is cancelled.
             return Err(Denial::Rest(Reason::MaxClients, None));
@@ -225,79 +173,12 @@ impl Admission {
         let now = self.timeline.nanos(seen.now);
         let key = SourceKey { service: id, source: peer.into() };
         self.check(seen, now, key, peer)?;
-        let service = self.service(id).ok_or(Reason::Gone)?;
+        let service = self.places.get_mut(id).ok_or(Reason::Gone)?;
         if let Some(pace) = service.limits.rate {
             service.bucket.take(pace, now);
         }
         let pace = service.limits.source_rate;
         Ok(self.count(now, key, pace))
-    }
-
-    /// Whether only the end of a child can let somebody in: anybody, or from this source.
-    #[must_use]
-    pub(crate) fn awaits_an_end(&self, id: ServiceId, source: Option<Source>) -> bool {
-        let Some(service) = peek(&self.places, id) else { return false };
-        let holds_its_share =
-            |(source, most)| self.sources.record(SourceKey { service: id, source }).running >= most;
-        service.is_full()
-            || (!service.limits.builtin && self.running >= self.max_children)
-            || source.zip(service.limits.per_source).is_some_and(holds_its_share)
-    }
-
-    /// Whether somebody may come at all, before it is asked whether there is a place for him.
-    /// Nothing is counted.
-    ///
-    /// # Errors
-    /// Why not.
-    pub(crate) fn may_come(
-        &mut self,
-        seen: &Observed,
-        id: ServiceId,
-        peer: Address,
-    ) -> Result<(), Reason> {
-        let now = self.timeline.nanos(seen.now);
-        let service = peek(&self.places, id).ok_or(Reason::Gone)?;
-        check_who_and_when(&service.limits, seen, peer)?;
-        let key = SourceKey { service: id, source: peer.into() };
-        check_source(&service.limits, &mut self.sources, now, key)
-    }
-
-    /// Whether datagrams for this service are looked at before they start its program.
-    #[must_use]
-    pub(crate) fn looks_at_senders(&self, id: ServiceId) -> bool {
-        peek(&self.places, id).is_some_and(|service| service.limits.access.is_some())
-    }
-
-    /// Whether this peer may say on whose behalf it connects. Whoever may connect to a unix
-    /// socket may, since its mode says who that is.
-    #[must_use]
-    pub(crate) fn may_speak_for_others(&self, id: ServiceId, peer: Address) -> bool {
-        let senders = peek(&self.places, id).and_then(|service| service.limits.senders.as_ref());
-        senders.is_some_and(|senders| match peer {
-            Address::Inet(socket) => senders.allows(socket.ip()),
-            Address::Unix { .. } => true,
-            Address::Vsock(_) | Address::None => false,
-        })
-    }
-
-    /// Whether somebody who comes while all places are taken waits for one.
-    #[must_use]
-    pub(crate) fn waits_for_a_place(&self, id: ServiceId, reason: Reason) -> bool {
-        let waits = |service: &ServiceCounts| service.limits.at_limit == AtLimit::Wait;
-        matches!(reason, Reason::Instances | Reason::MaxChildren)
-            && peek(&self.places, id).is_some_and(waits)
-    }
-
-    /// Whether a datagram from this peer may start the program of a `wait` service.
-    /// Nothing is counted but a refusal.
-    pub(crate) fn admits_sender(&mut self, now: Instant, id: ServiceId, peer: Address) -> bool {
-        let now = self.timeline.nanos(now);
-        let Some(service) = peek(&self.places, id) else { return false };
-        let admits = may_connect(&service.limits, peer);
-        if !admits {
-            self.episodes.refused((Some(id), Reason::Access), now);
-        }
-        admits
     }
 
     /// Counts somebody who was admitted before we knew of this service, which is there. What
@@ -321,7 +202,7 @@ impl Admission {
     /// How many children of a service run.
     #[must_use]
     pub(crate) fn running(&self, id: ServiceId) -> u32 {
-        held(&self.places, id).map_or(0, |service| service.running)
+        self.places.get(id).map_or(0, |service| service.running)
     }
 
     /// How many children run.
@@ -367,7 +248,7 @@ impl Admission {
         key: SourceKey,
         peer: Address,
     ) -> Result<(), Reason> {
-        let service = peek(&self.places, key.service).ok_or(Reason::Gone)?;
+        let service = self.places.admitting(key.service).ok_or(Reason::Gone)?;
         if service.is_spent() {
             return Err(Reason::MaxClients);
         }
@@ -382,7 +263,7 @@ impl Admission {
         if service.limits.rate.is_some_and(|pace| !service.bucket.is_ready(pace, now)) {
             return Err(Reason::Rate);
         }
-        let service = self.service(key.service).ok_or(Reason::Gone)?;
+        let service = self.places.get_mut(key.service).ok_or(Reason::Gone)?;
         match service.limits.cps {
             Some(cps) if !service.cps.count(cps, now) => Err(Reason::Cps),
             _ => Ok(()),
@@ -398,7 +279,7 @@ impl Admission {
         let now = self.timeline.nanos(now);
         let whose = (Some(id).filter(|_| reason != Reason::MaxChildren), reason);
         let waits = |service: &&ServiceCounts| service.limits.wait && !service.limits.builtin;
-        let Some(service) = held(&self.places, id).filter(waits) else {
+        let Some(service) = self.places.get(id).filter(waits) else {
             self.episodes.refused(whose, now);
             return Denial::Refuse(reason);
         };
@@ -413,7 +294,7 @@ impl Admission {
     }
 
     fn count(&mut self, now: Nanos, key: SourceKey, pace: Option<Pace>) -> Permit {
-        let Some(service) = self.service(key.service) else {
+        let Some(service) = self.places.get_mut(key.service) else {
             debug_assert!(false, "there is no service to be counted by");
             return Permit::new(key, false);
         };
@@ -434,7 +315,7 @@ impl Admission {
         let (key, by_source) = (permit.key, permit.by_source);
         permit.close();
         let id = key.service;
-        let Some(service) = self.service(id) else {
+        let Some(service) = self.places.get_mut(id) else {
             debug_assert!(false, "a service is there while somebody has its permit");
             return Wake::Nobody;
         };
@@ -456,7 +337,7 @@ impl Admission {
         if room {
             self.episodes.resumed((Some(id), Reason::Instances), now);
         }
-        self.free_if_done(id);
+        self.places.free_if_done(id);
         if child && self.running.checked_add(1) == Some(self.max_children) {
             self.episodes.resumed((None, Reason::MaxChildren), now);
             Wake::All
@@ -466,39 +347,6 @@ impl Admission {
             Wake::Nobody
         }
     }
-
-    fn free_if_done(&mut self, id: ServiceId) {
-        let Some(place) = self.place(id.index) else { return };
-        let done = |service: &ServiceCounts| service.retired && service.running == 0;
-        if place.generation == id.generation && place.service.as_ref().is_some_and(done) {
-            place.service = None;
-            // A place whose generations are used up is left empty for ever.
-            if let Some(next) = place.generation.checked_add(1) {
-                place.generation = next;
-                self.free.push(id.index);
-            }
-        }
-    }
-
-    fn place(&mut self, index: u32) -> Option<&mut ServicePlace> {
-        self.places.get_mut(usize::try_from(index).ok()?)
-    }
-
-    fn service(&mut self, id: ServiceId) -> Option<&mut ServiceCounts> {
-        let place = self.place(id.index).filter(|place| place.generation == id.generation)?;
-        place.service.as_mut()
-    }
-}
-
-/// A service, retired or not.
-fn held(places: &[ServicePlace], id: ServiceId) -> Option<&ServiceCounts> {
-    let place = places.get(usize::try_from(id.index).ok()?)?;
-    place.service.as_ref().filter(|_| place.generation == id.generation)
-}
-
-/// A service that still admits.
-fn peek(places: &[ServicePlace], id: ServiceId) -> Option<&ServiceCounts> {
-    held(places, id).filter(|service| !service.retired)
 }
 
 #[cfg(test)]

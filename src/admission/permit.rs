@@ -1,6 +1,6 @@
 //! What admission gives to somebody who may come, and gets back when he has gone.
 
-use super::ServiceId;
+use super::places::ServiceId;
 use super::sources::{Source, SourceKey};
 
 /// The place that somebody has in all counts. There is no second one of it: it goes back to

@@ -10,8 +10,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::ServiceId;
 use super::bucket::{Bucket, Nanos, Pace};
+use super::places::ServiceId;
 use crate::net::address::Address;
 
 /// How many sources are remembered, over all services.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::ServiceId;
+use super::places::ServiceId;
 
 /// Why somebody may not start now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
