@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 
 use super::budgeted_stream::{Link, TurnEnd};
-use super::session::{Finish, StateMachine, Wants};
+use super::state_machine::{Finish, StateMachine, Wants};
 
 /// Characters in the ring: space to tilde.
 const RING: u8 = 95;

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use serde::{Deserialize, Serialize};
 
 use super::budgeted_stream::{Link, Outbox, TurnEnd};
-use super::session::{Finish, StateMachine, Wants};
+use super::state_machine::{Finish, StateMachine, Wants};
 
 /// RFC 862. While something is unwritten nothing is read, so that a client that
 /// does not take its bytes is slowed down by its own kernel and costs us one buffer.

@@ -14,6 +14,7 @@ mod guard;
 mod one_shot;
 pub(crate) mod relay;
 pub(crate) mod session;
+mod state_machine;
 pub mod tcpmux;
 #[cfg(test)]
 mod tests;
@@ -22,4 +23,4 @@ pub use crate::sys::calendar::WallClock;
 pub use datagram::answer;
 pub(crate) use guard::{Guard, Share};
 pub(crate) use session::{Conversation, Progress};
-pub use tcpmux::TcpmuxRequest;
+pub use state_machine::TcpmuxRequest;

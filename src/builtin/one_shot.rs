@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use serde::{Deserialize, Serialize};
 
 use super::budgeted_stream::{Link, Outbox, TurnEnd};
-use super::session::{Finish, StateMachine, Wants};
+use super::state_machine::{Finish, StateMachine, Wants};
 use crate::sys::calendar::WallClock;
 
 /// Seconds from 1900-01-01, where RFC 868 counts from, to 1970-01-01.

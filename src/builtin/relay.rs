@@ -11,33 +11,21 @@
 //! The streams are nonblocking, their readiness edge-triggered.
 
 pub(crate) mod connector;
+mod direction;
+mod duplex;
 mod held;
 mod socket;
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 
 use serde::{Deserialize, Serialize};
 
+use direction::{Broken, Direction, DirectionState, RelayStep, Streams};
+use duplex::Duplex;
 pub(crate) use socket::{Dialled, RelaySocket, dial, is_busy};
 
 /// Bytes that one call reads, and the most that a direction keeps.
 pub(crate) const CHUNK: usize = 64 * 1024;
-
-/// Reads and writes of a direction in one turn: with [`CHUNK`], 1 MiB for both.
-const CALLS: u32 = 8;
-
-/// Bytes that are thrown away at most: more than the system holds between two programs, so
-/// that they come to an end if they want to.
-const THROWN: usize = 64 * 1024 * 1024;
-
-/// A stream whose writing side can be closed by itself.
-pub trait Duplex: Read + Write {
-    /// Says that nothing more will be written, shutdown(2)'s `SHUT_WR`.
-    ///
-    /// # Errors
-    /// The system's; the stream is gone then.
-    fn end_writing(&mut self) -> io::Result<()>;
-}
 
 /// One of the two sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,178 +244,6 @@ mod error_number {
 struct Readiness {
     read: bool,
     write: bool,
-}
-
-/// How far a direction is.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum DirectionState {
-    #[default]
-    Open,
-    /// The end has been passed on.
-    Ended,
-    Failed,
-}
-
-/// One direction.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Direction {
-    /// What was read and not yet written; allocated only while there is something.
-    #[serde(with = "crate::upgrade::hex")]
-    rest: Vec<u8>,
-    /// How much of it has been written meanwhile; of a direction that has failed, how much
-    /// has been thrown away since.
-    sent: usize,
-    state: DirectionState,
-    /// An end of its source would not be a proper one.
-    distrusted: bool,
-    /// Its source has said something; so it is taken to be where that is not known.
-    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
-    moved: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// The two streams of a direction, each with what it can do.
-struct Streams<'a, S> {
-    from: (&'a mut S, &'a mut bool),
-    to: (&'a mut S, &'a mut bool),
-}
-
-enum RelayStep {
-    Blocked,
-    Spent,
-}
-
-enum Broken {
-    Reading(io::Error),
-    Writing(io::Error),
-}
-
-impl Direction {
-    fn fail(&mut self) {
-        if self.state == DirectionState::Open {
-            *self = Self { state: DirectionState::Failed, moved: self.moved, ..Self::default() };
-        }
-    }
-
-    fn turn<S: Duplex>(
-        &mut self,
-        ends: Streams<'_, S>,
-        scratch: &mut [u8],
-    ) -> Result<RelayStep, Broken> {
-        let Streams { from: (from, readable), to: (to, writable) } = ends;
-        if self.state == DirectionState::Failed {
-            return self.throw_away((from, readable), scratch);
-        }
-        let mut calls = CALLS;
-        while self.state == DirectionState::Open {
-            if let Some(unsent @ [_, ..]) = self.rest.get(self.sent..) {
-                let Some(written) =
-                    attempt(&mut calls, writable, || to.write(unsent)).map_err(Broken::Writing)?
-                else {
-                    return Ok(step(calls, *writable));
-                };
-                self.wrote(written)?;
-                continue;
-            }
-            let Some(length) =
-                attempt(&mut calls, readable, || from.read(scratch)).map_err(Broken::Reading)?
-            else {
-                return Ok(step(calls, *readable));
-            };
-            match scratch.get(..length) {
-                None | Some([]) => self.end(to)?,
-                Some(bytes) => {
-                    self.moved = true;
-                    self.pass(bytes, to, (&mut calls, writable))?;
-                }
-            }
-        }
-        Ok(RelayStep::Blocked)
-    }
-
-    /// Reads for a side that is gone, as long as the other direction goes on.
-    fn throw_away<S: Duplex>(
-        &mut self,
-        (from, readable): (&mut S, &mut bool),
-        scratch: &mut [u8],
-    ) -> Result<RelayStep, Broken> {
-        let mut calls = CALLS;
-        while let Some(length) =
-            attempt(&mut calls, readable, || from.read(scratch)).map_err(Broken::Reading)?
-        {
-            self.sent = self.sent.saturating_add(length);
-            if self.sent > THROWN {
-                return Err(Broken::Reading(ErrorKind::ConnectionAborted.into()));
-            }
-            // At the end there is nothing more to read.
-            *readable = length > 0;
-        }
-        Ok(step(calls, *readable))
-    }
-
-    /// Writes what has been read, and keeps what does not fit.
-    fn pass<S: Duplex>(
-        &mut self,
-        bytes: &[u8],
-        to: &mut S,
-        (calls, writable): (&mut u32, &mut bool),
-    ) -> Result<(), Broken> {
-        let written = attempt(calls, writable, || to.write(bytes)).map_err(Broken::Writing)?;
-        if written == Some(0) {
-            return Err(Broken::Writing(ErrorKind::WriteZero.into()));
-        }
-        let rest = bytes.get(written.unwrap_or(0)..).unwrap_or_default();
-        // Exactly as long as it must be; an empty one is no allocation.
-        (self.rest, self.sent) = (rest.to_vec(), 0);
-        Ok(())
-    }
-
-    fn wrote(&mut self, written: usize) -> Result<(), Broken> {
-        if written == 0 {
-            return Err(Broken::Writing(ErrorKind::WriteZero.into()));
-        }
-        self.sent = self.sent.saturating_add(written);
-        if self.sent >= self.rest.len() {
-            (self.rest, self.sent) = (Vec::new(), 0);
-        }
-        Ok(())
-    }
-
-    /// Everything has been read and written.
-    fn end<S: Duplex>(&mut self, to: &mut S) -> Result<(), Broken> {
-        if self.distrusted {
-            return Err(Broken::Reading(ErrorKind::ConnectionReset.into()));
-        }
-        to.end_writing().map_err(Broken::Writing)?;
-        self.state = DirectionState::Ended;
-        Ok(())
-    }
-}
-
-/// Why a direction does not go on: its stream would block, or it has had its share.
-fn step(calls: u32, ready: bool) -> RelayStep {
-    if calls == 0 && ready { RelayStep::Spent } else { RelayStep::Blocked }
-}
-
-/// One call on a stream that may be ready; None if it is not, or nothing is left of
-/// the budget.
-fn attempt(
-    calls: &mut u32,
-    ready: &mut bool,
-    mut call: impl FnMut() -> io::Result<usize>,
-) -> io::Result<Option<usize>> {
-    while *ready && *calls > 0 {
-        *calls -= 1;
-        match call() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => *ready = false,
-            other => return other.map(Some),
-        }
-    }
-    Ok(None)
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use super::budgeted_stream::{Link, TurnEnd};
 use super::chargen::Chargen;
 use super::echo::{Discard, Echo};
 use super::one_shot::{Speech, daytime, time};
-use super::tcpmux::{Tcpmux, TcpmuxRequest};
+use super::state_machine::{Finish, StateMachine, TcpmuxRequest, Wants};
+use super::tcpmux::Tcpmux;
 use crate::config::model::{Builtin, SocketType};
 use crate::sys::calendar::WallClock;
 
@@ -25,32 +26,6 @@ pub enum Progress {
     /// tcpmux: a service's name was read, and not a byte after its line. The
     /// conversation is over; the stream is the server's again.
     Handoff(TcpmuxRequest),
-}
-
-/// What readiness of its stream a conversation waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wants {
-    /// Something to read, or the end.
-    pub readable: bool,
-    /// Room to write.
-    pub writable: bool,
-}
-
-/// How a machine comes to its end.
-pub(super) enum Finish {
-    Done,
-    Handoff(TcpmuxRequest),
-}
-
-/// A service's state machine: goes on until the stream or the budget stops it.
-pub(super) trait StateMachine {
-    fn turn<S: Read + Write>(
-        &mut self,
-        link: &mut Link<'_, S>,
-        scratch: &mut [u8],
-    ) -> Result<Finish, TurnEnd>;
-
-    fn wants(&self) -> Wants;
 }
 
 /// A client's connection to a built-in service: what has to be remembered

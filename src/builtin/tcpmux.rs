@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::budgeted_stream::{Link, TurnEnd};
 use super::one_shot::Speech;
-use super::session::{Finish, StateMachine, Wants};
+use super::state_machine::{Finish, StateMachine, TcpmuxRequest, Wants};
 use crate::config::model::TcpmuxName;
 
 /// The longest line before its LF, in bytes.
@@ -24,21 +24,6 @@ pub const GO: &str = "+Go\r\n";
 pub const NOT_AVAILABLE: &str = "-Service not available\r\n";
 /// Said when the line is longer than [`LONGEST_LINE`].
 const TOO_LONG: &str = "-Service name too long\r\n";
-
-/// What a client of tcpmux asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TcpmuxRequest {
-    /// The name as the client wrote it: printable ASCII, perhaps empty.
-    pub name: String,
-}
-
-impl TcpmuxRequest {
-    /// Whether it asks for the list of names.
-    #[must_use]
-    pub fn is_help(&self) -> bool {
-        self.name.eq_ignore_ascii_case("help")
-    }
-}
 
 /// The answer to `help`: each name on a line of its own.
 pub fn help<'a>(names: impl IntoIterator<Item = &'a TcpmuxName>) -> String {

@@ -1,7 +1,7 @@
 //! The conversations over a stream that does everything a stream can do:
 //! blocks, moves less than asked, is interrupted, ends and fails at any place.
 
-use super::session::Wants;
+use super::state_machine::Wants;
 use super::*;
 use crate::config::model::{Builtin, SocketType, TcpmuxName};
 use proptest::prelude::*;

@@ -15,7 +15,8 @@ use nix::sys::socket::{
 use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 
-use super::{Duplex, held};
+use super::duplex::Duplex;
+use super::held;
 use crate::config::model::{Endpoint, KeepaliveTimes};
 use crate::net::listener::set_keepalive_times;
 use crate::net::vsock::VsockAddress;

@@ -4,9 +4,11 @@
 mod gone;
 
 use std::collections::VecDeque;
+use std::io::{Read, Write};
 
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
+use crate::builtin::relay::direction::{CALLS, THROWN};
 use crate::builtin::relay::*;
 
 /// Our end of a connection whose peer is the test.
