@@ -8,206 +8,41 @@
 //! The lines of a service that has a file of its own go there instead.
 
 mod files;
+mod opening;
 mod own_file;
 mod prefix;
+mod put;
+mod queue;
 mod size_limit;
 mod stderr;
 mod syslog;
 
 use std::io::{self, Write as _};
-use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::{Metadata, Record};
-use nix::poll::{PollFlags, PollTimeout};
 
 use super::events;
 use super::target::{self, LogTarget};
-use crate::sys::descriptor::becomes_ready;
 use crate::sys::zone::Zone;
 use own_file::OwnFile;
 use prefix::{LinePrefix, SyslogHead};
+use queue::{CAPACITY, Lines, Output, sink};
 use stderr::StderrLog;
 use syslog::Syslog;
 
 pub(crate) use files::{keep_files, number_of, open_again, open_files};
 
-/// Bytes that may wait for a slow reader; more are dropped, line by line, and counted.
-const CAPACITY: usize = 256 * 1024;
-
 /// Bytes that are written in the turn in which they have become so many.
 const MANY: usize = CAPACITY / 16;
-
-/// So many are written in the middle of a turn: what one turn says may be more than there is
-/// room for, and a target that takes it gets it all.
-const TOO_MANY: usize = CAPACITY / 2;
 
 /// How long the reader is waited for in all when the server ends.
 const LAST: Duration = Duration::from_secs(1);
 
-/// How soon writing is tried again while the reader goes on reading, a little at a time.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-/// The same while it does not; doubled up to this.
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
-
 /// Whether warnings and errors go to standard error as well.
 static ECHO: AtomicBool = AtomicBool::new(false);
-
-static SINK: Mutex<Sink> = Mutex::new(Sink {
-    lines: Lines { waiting: Vec::new(), dropped: 0, dropped_ever: 0, head: LinePrefix::Stamp },
-    held: false,
-    stalled: false,
-    patience: Duration::ZERO,
-    pause: SHORTEST_PAUSE,
-    output: Output::Stderr(StderrLog::Polled),
-});
-
-struct Sink {
-    lines: Lines,
-    /// The loop runs and will flush; until then every line goes out at once.
-    held: bool,
-    /// There was no room when something was last written.
-    stalled: bool,
-    /// How long the reader may still be waited for: not at all while the loop runs.
-    patience: Duration,
-    /// How long what is left waits until it is tried again.
-    pause: Duration,
-    output: Output,
-}
-
-struct Lines {
-    waiting: Vec<u8>,
-    /// Lines dropped since the last that got through.
-    dropped: u64,
-    /// Lines dropped since the start.
-    dropped_ever: u64,
-    head: LinePrefix,
-}
-
-enum Output {
-    Stderr(StderrLog),
-    Syslog(Syslog),
-    File(OwnFile),
-}
-
-/// What has come of an attempt to write.
-#[derive(Debug, PartialEq, Eq)]
-enum Put {
-    /// So many bytes are out; more may be tried.
-    Taken(usize),
-    /// The line of so many bytes can never get out.
-    Lost(usize),
-    /// There is no room now.
-    Later,
-    /// There will never be room again.
-    Gone,
-}
-
-impl Lines {
-    /// Takes a line, if there is room for it.
-    fn take(&mut self, line: impl FnOnce(&mut Vec<u8>, &mut LinePrefix)) {
-        let before = self.waiting.len();
-        line(&mut self.waiting, &mut self.head);
-        if self.waiting.len() > CAPACITY {
-            self.waiting.truncate(before);
-            self.count_dropped();
-        }
-    }
-
-    fn count_dropped(&mut self) {
-        self.dropped = self.dropped.saturating_add(1);
-        self.dropped_ever = self.dropped_ever.saturating_add(1);
-    }
-}
-
-impl Sink {
-    /// Writes what there is room for; true when everything is out.
-    fn write_out(&mut self) -> bool {
-        let mut written = 0;
-        self.stalled = false;
-        while let Some(rest) = self.lines.waiting.get(written..).filter(|rest| !rest.is_empty()) {
-            match self.output.put(rest) {
-                Put::Taken(count) => written = written.saturating_add(count),
-                Put::Lost(count) => {
-                    written = written.saturating_add(count);
-                    self.lines.count_dropped();
-                }
-                Put::Later => {
-                    self.stalled = true;
-                    break;
-                }
-                Put::Gone => written = self.lines.waiting.len(),
-            }
-        }
-        self.lines.waiting.drain(..written);
-        self.pause = match written {
-            0 => self.pause.saturating_mul(2).min(LONGEST_PAUSE),
-            _ => SHORTEST_PAUSE,
-        };
-        self.lines.waiting.is_empty()
-    }
-
-    /// What has just been taken goes out, if nothing is held back, or too much.
-    fn taken(&mut self) {
-        if !self.held {
-            self.write_last();
-        } else if self.lines.waiting.len() > TOO_MANY && !self.stalled {
-            self.write_out();
-        }
-    }
-
-    /// Writes everything, as far as there is room or, once the loop is over, there will be.
-    fn write_last(&mut self) {
-        while !self.write_out() && !self.patience.is_zero() {
-            let began = Instant::now();
-            let has_room = self.output.waits_for_room(self.patience);
-            let waited = if has_room { began.elapsed() } else { self.patience };
-            self.patience = self.patience.saturating_sub(waited);
-        }
-    }
-}
-
-impl Output {
-    fn put(&mut self, bytes: &[u8]) -> Put {
-        match self {
-            Self::Stderr(stderr) => stderr.put(bytes),
-            Self::Syslog(syslog) => syslog.put(bytes),
-            Self::File(file) => file.put(bytes),
-        }
-    }
-
-    /// True when there is room, false if there has been none for so long, or may never be.
-    fn waits_for_room(&self, time: Duration) -> bool {
-        match self {
-            Self::Stderr(stderr) => stderr.waits_for_room(time),
-            Self::Syslog(syslog) => syslog.waits_for_room(time),
-            Self::File(_) => false,
-        }
-    }
-}
-
-/// Waits until something can be written to a descriptor.
-fn has_room(descriptor: BorrowedFd<'_>, time: Duration) -> bool {
-    let time = PollTimeout::try_from(time).unwrap_or(PollTimeout::ZERO);
-    becomes_ready(&descriptor, PollFlags::POLLOUT, time).unwrap_or(false)
-}
-
-fn sink() -> MutexGuard<'static, Sink> {
-    // A poisoned lock means a panic while holding it; the bytes are still good.
-    SINK.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Takes whole lines of a file that could not be written to.
-fn add(lines: &[u8]) {
-    let mut sink = sink();
-    for line in lines.split_inclusive(|byte| *byte == b'\n') {
-        sink.lines.take(|out, head| prefix::write_whole(out, head, line));
-    }
-    sink.taken();
-}
 
 /// What the log facade speaks to. Records are written where they wait, without a copy.
 struct Logger {

@@ -8,22 +8,17 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nix::fcntl::OFlag;
-
+use super::opening::open;
+use super::queue;
 use super::size_limit::{Gauge, News};
 use crate::config::model::LogFile;
 use crate::log::events;
-use crate::sys::descriptor;
-use crate::sys::trusted_path::ParentDirectory;
 
 /// Bytes that are kept until the next [`flush`]; with more they are written at once.
 const KEPT: usize = 64 * 1024;
-/// Mode of a file that is created, less the umask.
-const MODE: u32 = 0o640;
 
 static FILES: Mutex<Files> =
     Mutex::new(Files { list: Vec::new(), next: 0, unwritten: false, outcomes: Vec::new() });
@@ -235,7 +230,7 @@ impl FileTarget {
                 if !std::mem::replace(&mut self.failing, true) {
                     outcomes.push(self.outcome(FileWork::Failed(error)));
                 }
-                super::add(&lines);
+                queue::add(&lines);
             }
         }
     }
@@ -278,13 +273,6 @@ impl FileTarget {
     }
 }
 
-/// Opens a regular file to append to it, or makes one. Nobody else has a say in where it is.
-pub(super) fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT;
-    let file = ParentDirectory::of(path)?.open(flags, MODE)?;
-    Ok(File::from(descriptor::raise(OwnedFd::from(file))))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -306,21 +294,6 @@ mod tests {
             [file("/a", Some(9), Some(20)), file("/a", None, None), file("/a", Some(8), Some(30))];
         let least = least_limits(all.iter());
         assert_eq!(least.get(Path::new("/a")), Some(&(Some(8), Some(20))));
-    }
-
-    #[test]
-    fn only_regular_files_are_opened() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
-        std::os::unix::fs::symlink(at("target"), at("link")).unwrap();
-        for name in ["fifo", "socket", ".", "link"] {
-            assert!(open(&at(name)).is_err(), "{name}");
-        }
-        assert!(open(Path::new("/dev/null")).is_err() && !at("target").exists());
-        assert!(open(&at("no/folder")).is_err());
-        assert!(open(&at("file")).is_ok());
     }
 
     #[test]

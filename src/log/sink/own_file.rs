@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::{Put, files};
+use super::opening;
+use super::put::Put;
 
 /// An open file and its place.
 pub(super) struct OwnFile {
@@ -19,7 +20,7 @@ impl OwnFile {
     /// When the system refuses it, and when it is no regular file.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
-        let file = files::open(&path)?;
+        let file = opening::open(&path)?;
         Ok(Self { path, file })
     }
 
@@ -32,7 +33,7 @@ impl OwnFile {
     /// # Errors
     /// As [`OwnFile::open`].
     pub(super) fn reopen(&mut self) -> io::Result<()> {
-        self.file = files::open(&self.path)?;
+        self.file = opening::open(&self.path)?;
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
-use super::{Put, has_room};
+use super::put::{Put, has_room};
 use crate::sys::descriptor;
 use nix::errno::Errno;
 use nix::libc;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::{Put, has_room};
+use super::put::{Put, has_room};
 use crate::sys::descriptor;
 
 /// How long a daemon that is not there is left alone.
