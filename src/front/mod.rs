@@ -17,12 +17,12 @@
 //! A PROXY header is read by the server itself. All else is done in processes of its own: the
 //! server never looks at a byte of such a client. It accepts the connection, makes a pair
 //! of sockets, one end of which is to be the program's, and hands the connection and the other
-//! end to a worker. The worker does what the service says ([`worker::session::Front`]), tells
+//! end to a worker. The worker does what the service says ([`worker::front::Front`]), tells
 //! the server when the client may have its program, and passes on what both say.
 //!
 //! # Another kind of front
 //! 1. A variant of [`settings::Kind`]: what a worker has to know of the service.
-//! 2. In `worker`, an implementation of [`worker::session::Front`]: what becomes of bytes from
+//! 2. In `worker`, an implementation of [`worker::front::Front`]: what becomes of bytes from
 //!    the client and from the program, and at the end of either. It sees no descriptors; who
 //!    waits for whom, and what is delivered before a close, is the session's business. When
 //!    the client may have its program, it puts facts ([`crate::net::fronted::Fact`]) into its

@@ -165,7 +165,7 @@ fn the_manual_page_of_the_command_has_every_word_of_why_a_client_is_refused() {
     let item = text.split(".It Li refused ").last().unwrap().split(".It ").next().unwrap();
     let words: Vec<&str> = item.split_whitespace().collect();
     for (file, least) in [
-        ("src/front/proxy/mod.rs", 4),
+        ("src/front/proxy/first_bytes.rs", 4),
         ("src/server/sessions/header.rs", 4),
         ("src/front/alerts.rs", 6),
     ] {

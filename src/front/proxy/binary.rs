@@ -2,8 +2,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{
-    Header, HeaderRead, LONGEST, MALFORMED, NO_HEADER, NamedClient, TOO_LONG, begins, extensions,
+use super::extensions;
+use super::first_bytes::{
+    Header, HeaderRead, LONGEST, MALFORMED, NO_HEADER, NamedClient, TOO_LONG, begins,
 };
 use crate::net::fronted::Fronted;
 

@@ -1,8 +1,8 @@
 //! What may follow the addresses of version 2: a list of type, length and value, of which some
 //! are lists themselves. Those that nobody here knows are passed over.
 
-use super::MALFORMED;
 use super::checksum::crc32c;
+use super::first_bytes::{self, MALFORMED};
 use crate::net::fronted::{Fact, Fronted};
 
 pub(super) const ALPN: u8 = 0x01;
@@ -65,7 +65,7 @@ fn check(whole: &[u8], value: &[u8], after: &[u8]) -> Result<(), &'static str> {
     if crc32c(&[before, &[0; 4], after]) == u32::from_be_bytes(said) {
         Ok(())
     } else {
-        Err(super::CHECKSUM)
+        Err(first_bytes::CHECKSUM)
     }
 }
 

@@ -1,5 +1,8 @@
+use std::net::SocketAddr;
+
+use super::first_bytes::{CHECKSUM, MALFORMED};
 use super::*;
-use crate::net::fronted::Fact;
+use crate::net::fronted::{Fact, Fronted};
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -147,9 +150,9 @@ fn a_checksum_is_looked_at() {
     };
     let sum = checksum::crc32c(&[&with(0)]);
     assert!(named(&with(sum)).is_some());
-    assert_eq!(read(&with(sum ^ 1)), HeaderRead::Malformed(super::CHECKSUM));
+    assert_eq!(read(&with(sum ^ 1)), HeaderRead::Malformed(CHECKSUM));
     let short = binary(0x21, 0x11, &[ENDS, &extension(3, b"abc")].concat());
-    assert_eq!(read(&short), HeaderRead::Malformed(super::MALFORMED));
+    assert_eq!(read(&short), HeaderRead::Malformed(MALFORMED));
 }
 
 fn tls(client: u8, verify: u8) -> Fronted {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use super::{Header, HeaderRead, MALFORMED, NO_HEADER, NamedClient, TOO_LONG, begins};
+use super::first_bytes::{Header, HeaderRead, MALFORMED, NO_HEADER, NamedClient, TOO_LONG, begins};
 use crate::net::fronted::Fronted;
 
 pub(super) const SIGNATURE: &[u8] = b"PROXY ";

@@ -1,6 +1,6 @@
 //! From the bytes of a client to what they mean, one after the other.
 
-use super::{DO, DONT, IAC, SB, SE, WILL, WONT};
+use super::commands::{DO, DONT, IAC, SB, SE, WILL, WONT};
 
 /// Bytes that are kept of what is said of an option; whoever says more has said nothing.
 pub(super) const LONGEST: usize = 80;

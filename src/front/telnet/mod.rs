@@ -10,34 +10,19 @@
 //!
 //! | file | what it does |
 //! |---|---|
+//! | `commands` | the commands |
 //! | `options` | what has been agreed on |
 //! | `decoding` | from the bytes of a client to what they mean |
 
+mod commands;
 mod decoding;
 mod options;
 
+use commands::{ABORT, AYT, BRK, EC, EL, EOF, IAC, IP, SB, SE, SUSP, WILL};
 use decoding::{Decoder, Meaning};
 use options::{Answer, NAWS, Options, TTYPE};
 
 use crate::config::model::{TerminalSize, is_terminal_name};
-
-/// "Interpret as command"; stands before each command, and before itself where it is data.
-const IAC: u8 = 255;
-const DONT: u8 = 254;
-const DO: u8 = 253;
-const WONT: u8 = 252;
-const WILL: u8 = 251;
-const SB: u8 = 250;
-const EL: u8 = 248;
-const EC: u8 = 247;
-const AYT: u8 = 246;
-const IP: u8 = 244;
-const BRK: u8 = 243;
-const SE: u8 = 240;
-/// Of RFC 1184, which clients send without having agreed on anything.
-const ABORT: u8 = 238;
-const SUSP: u8 = 237;
-const EOF: u8 = 236;
 
 /// What the first byte says behind "terminal type": the name comes, or is asked for.
 const IS: u8 = 0;

@@ -2,7 +2,7 @@
 //! known whether it is on, off, or asked for and not answered. We ask at the beginning and
 //! never again, so nothing is ever asked for twice.
 
-use super::{DO, DONT, WILL, WONT};
+use super::commands::{DO, DONT, WILL, WONT};
 
 const ECHO: u8 = 1;
 const SUPPRESS_GO_AHEAD: u8 = 3;

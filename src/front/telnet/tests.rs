@@ -1,5 +1,6 @@
 //! A client that says this and that.
 
+use super::commands::{DO, DONT, WONT};
 use super::decoding::LONGEST;
 use super::*;
 

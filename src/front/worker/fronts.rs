@@ -4,25 +4,12 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
-use std::time::Duration;
 
+use super::front::ServiceFront;
 #[cfg(feature = "tls")]
 use super::inside::ServiceInside;
-use super::session::Front;
 use super::terminal::TerminalService;
 use crate::front::settings::{Kind, LONGEST, LONGEST_KEY};
-
-/// A service.
-pub(crate) trait ServiceFront {
-    /// A client comes.
-    ///
-    /// # Errors
-    /// Why it cannot be served.
-    fn front(&self) -> Result<Box<dyn Front>, String>;
-
-    /// The longest that nothing may move between a client and its program.
-    fn idle(&self) -> Option<Duration>;
-}
 
 /// Before everything is given up: what has to be asked of the system once.
 pub(super) fn begin() {

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::fronts::ServiceFront;
-use super::session::{Facts, Front, Output};
+use super::front::{Facts, Front, Output, ServiceFront};
 
 /// A service with both.
 pub(super) struct ServiceInside {

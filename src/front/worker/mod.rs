@@ -2,6 +2,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
+//! | `front` | what a front is |
 //! | `fronts` | what a service's settings come to |
 //! | `inside` | a front inside of another one |
 //! | `http` | those who speak plain HTTP where TLS is spoken |
@@ -18,7 +19,8 @@
 //! else. It has what it is sent, and cannot open, make or ask for anything. When the server
 //! is gone, it goes on with the clients that it has until they are gone, too.
 
-pub(crate) mod fronts;
+pub(crate) mod front;
+mod fronts;
 #[cfg(feature = "tls")]
 mod http;
 #[cfg(feature = "tls")]
@@ -26,7 +28,7 @@ mod inside;
 #[cfg(feature = "tls")]
 mod resolver;
 mod sandbox;
-pub(crate) mod session;
+mod session;
 mod side;
 mod terminal;
 #[cfg(feature = "tls")]
@@ -46,7 +48,7 @@ use nix::sys::socket::{SockType, getsockopt, sockopt};
 use super::channel;
 use super::wire::{self, Ended, Give, ToServer, ToWorker};
 use crate::sys::rights;
-use fronts::ServiceFront;
+use front::ServiceFront;
 use session::{Room, Session, Told, Turn};
 use side::Side;
 

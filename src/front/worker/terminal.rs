@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::fronts::ServiceFront;
-use super::session::{Front, Output};
+use super::front::{Front, Output, ServiceFront};
 use crate::front::telnet::Telnet;
 use crate::net::fronted::Fact;
 

@@ -18,10 +18,9 @@ use rustls::unbuffered::{
 };
 use rustls::{AlertDescription, Error, ProtocolVersion, RootCertStore, version};
 
-use super::fronts::ServiceFront;
+use super::front::{Facts, Front, Output, ServiceFront};
 use super::http;
 use super::resolver::CertificateResolver;
-use super::session::{Facts, Front, Output};
 use super::tickets::Tickets;
 use crate::front::certificate::distinguished_name;
 use crate::front::settings::Tls;
