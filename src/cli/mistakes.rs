@@ -4,7 +4,7 @@
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{Command, CommandFactory as _};
 
-use super::Cli;
+use super::arguments::Cli;
 use crate::config::diagnostic::suggest::nearest;
 
 /// What `oxinetd FILE` takes and `run` does not.

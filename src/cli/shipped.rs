@@ -1,48 +1,11 @@
 //! What the program has with it, so that a program alone is a whole installation: its manual
 //! pages and what completes its command line.
 
-use clap::{Args, Command, CommandFactory as _, ValueEnum};
+use clap::{Command, CommandFactory as _};
 use clap_complete::{Generator, generate, shells};
 
-use super::Cli;
-
-/// `oxinetd completions`.
-#[derive(Debug, Args)]
-pub struct Completions {
-    /// Whose
-    #[arg(value_enum)]
-    pub shell: Shell,
-}
-
-/// `oxinetd man`.
-#[derive(Debug, Args)]
-pub struct Man {
-    /// Which
-    #[arg(value_enum, default_value_t = ManualPage::Command)]
-    pub page: ManualPage,
-}
-
-/// A shell that completes command lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Shell {
-    /// Needs nothing else, bash-completion or not
-    Bash,
-    /// A file `_oxinetd` below one of $fpath
-    Zsh,
-    /// A file oxinetd.fish
-    Fish,
-}
-
-/// A manual page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ManualPage {
-    /// oxinetd(8), the command
-    #[value(name = "oxinetd", aliases = ["oxinetd.8", "8"])]
-    Command,
-    /// oxinetd.conf(5), the language
-    #[value(name = "oxinetd.conf", aliases = ["oxinetd.conf.5", "5"])]
-    Language,
-}
+use super::arguments::Cli;
+use super::printed::{ManualPage, Shell};
 
 impl ManualPage {
     /// As man(1) and mandoc(1) read it.
