@@ -13,7 +13,7 @@ use crate::sys::detach::{self, Herald, Role};
 use nix::libc;
 use nix::sys::stat::{fstat, makedev};
 
-use super::{CONFIGURATION, CommandFailure, refused};
+use super::failure::{CONFIGURATION, CommandFailure, refused};
 
 /// Which process this is, after it may have gone to the background.
 pub(super) enum Background {

@@ -6,8 +6,8 @@ use crate::cli::{Check, Import};
 use crate::config::lookup::{AT_LEISURE, Manner, System};
 use crate::config::{self, model::Config};
 
+use super::failure::{CONFIGURATION, CommandFailure, USAGE};
 use super::output::{show, write};
-use super::{CONFIGURATION, CommandFailure, USAGE};
 
 /// `oxinetd check`.
 pub(super) fn check(check: &Check) -> Result<(), CommandFailure> {

@@ -1,22 +1,20 @@
 //! The commands that ask a running server, or tell it what to do.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::cli::{Control, Kill, PeersOf, StartArguments, StatusOf, StopArguments};
 use crate::control::answer::{
-    self, Done, PeersAnswer, Reloaded, ServiceStatus, Status, Stopping, Upgraded,
+    Done, PeersAnswer, Reloaded, ServiceStatus, Status, Stopping, Upgraded,
 };
 use crate::control::request::Request;
-use crate::control::{client, place, table};
+use crate::control::table;
 
+use super::asking::{asked, reach, read, unreachable};
+use super::failure::{CONFIGURATION, CommandFailure, SYSTEM};
 use super::output::show;
-use super::{CONFIGURATION, CommandFailure, SYSTEM, watch};
-
-/// Where a user's own server would have been asked.
-const NO_SESSION: &str = "; XDG_RUNTIME_DIR is not set, where a server of yours would be asked \
-    (`export XDG_RUNTIME_DIR=/run/user/$(id -u)`)";
+use super::watch;
 
 /// `oxinetd status`.
 pub(super) fn status(of: &StatusOf) -> Result<(), CommandFailure> {
@@ -106,56 +104,6 @@ pub(super) fn kill(kill: &Kill) -> Result<(), CommandFailure> {
 fn done(control: &Control, request: &Request) -> Result<(), CommandFailure> {
     let answer = asked(control, request)?;
     show(&(table::printable(&read::<Done>(&answer)?.done) + "\n"))
-}
-
-/// Sends a request to the server at the place that is named, or at the first of the usual
-/// ones where somebody listens; and that place.
-fn reach(
-    control: &Control,
-    request: &Request,
-) -> Result<(PathBuf, client::PendingRequest), CommandFailure> {
-    let places = control.control.clone().map_or_else(place::to_ask, |path| vec![path]);
-    let mut first = None;
-    for path in places {
-        match client::ask(&path, request) {
-            Ok(asked) => return Ok((path, asked)),
-            Err(error) => {
-                let nobody = is_nobody(&error);
-                first.get_or_insert((path, error));
-                if !nobody {
-                    break;
-                }
-            }
-        }
-    }
-    let failed = first.map(|(path, error)| unreachable(&path, &error));
-    Err(failed.unwrap_or_else(|| CommandFailure::new(SYSTEM, "there is no place to ask at")))
-}
-
-pub(super) fn asked(control: &Control, request: &Request) -> Result<Vec<u8>, CommandFailure> {
-    let (path, asked) = reach(control, request)?;
-    asked.answer().map_err(|error| unreachable(&path, &error))
-}
-
-/// Whether no server is there.
-fn is_nobody(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
-}
-
-fn unreachable(path: &Path, error: &io::Error) -> CommandFailure {
-    let path = path.display();
-    let hint = if is_nobody(error) {
-        "; does it run? --control says where else to ask, and to `oxinetd run` where to be asked"
-    } else {
-        ""
-    };
-    let session = if is_nobody(error) && place::lacks_session() { NO_SESSION } else { "" };
-    CommandFailure::new(SYSTEM, format!("asking the server at {path}: {error}{hint}{session}"))
-}
-
-pub(super) fn read<'a, T: serde::Deserialize<'a>>(answer: &'a [u8]) -> Result<T, CommandFailure> {
-    let failed = |error: String| CommandFailure::new(CONFIGURATION, table::printable_lines(&error));
-    answer::read(answer).map_err(failed)
 }
 
 /// For people to look at, too: on several lines.

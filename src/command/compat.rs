@@ -5,7 +5,6 @@ use std::io::{self, Write as _};
 
 use crate::cli::compat::{self, CompatName, CompatRequest, CompatServices, Log};
 use crate::cli::{Cli, Common};
-use crate::config::{self, Dialect, Named};
 use crate::control::place;
 use crate::log::events;
 use crate::log::target::LogTarget;
@@ -13,8 +12,10 @@ use crate::systemd::ServiceManager;
 use clap::Parser as _;
 
 use super::background::{Background, background, log_of_another};
-use super::serve::{ConfigReader, ServeJob, reading, run_server};
-use super::{CommandFailure, USAGE, upgrade};
+use super::failure::{CommandFailure, USAGE};
+use super::serve::run_server;
+use super::starting::ServeJob;
+use super::{reader, upgrade};
 
 /// Does what the arguments after `argv[0]` ask for.
 pub(super) fn run(
@@ -62,7 +63,7 @@ fn serve(served: CompatServices) -> Result<(), CommandFailure> {
         events::configuration(false, note);
     }
     let job = ServeJob {
-        load: loader(files, dialect, defaults),
+        load: reader::of_files(files, dialect, defaults),
         common,
         strict: false,
         pid_file: served.pid_file,
@@ -75,11 +76,6 @@ fn serve(served: CompatServices) -> Result<(), CommandFailure> {
         control: Some(place::own()),
     };
     run_server(job, parcel)
-}
-
-/// What reads these files.
-pub(super) fn loader(files: Vec<Named>, dialect: Dialect, defaults: Vec<String>) -> ConfigReader {
-    reading(move |system| config::load_in_place(&files, &defaults, dialect, system))
 }
 
 /// Our own options, where none of them is given.

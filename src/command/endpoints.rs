@@ -10,7 +10,7 @@ use crate::log::events;
 use crate::server::Server;
 use crate::upgrade::Snapshot;
 
-use super::{CommandFailure, USAGE, refused};
+use super::failure::{CommandFailure, USAGE, refused};
 
 /// Whether what the command line says of them can be meant.
 pub(super) fn check(common: &Common) -> Result<(), CommandFailure> {

@@ -3,6 +3,9 @@
 //!
 //! | file | what it does |
 //! |---|---|
+//! | `failure` | why a command ends with another status than 0 |
+//! | `reader` | what reads a configuration, however its server was started |
+//! | `starting` | what every start takes, the first one or in the place of another |
 //! | `serve` | `oxinetd FILE`, `oxinetd run`: from arguments to a server that runs |
 //! | `background` | leaving the terminal, and where the log goes then |
 //! | `self_signed` | a certificate made on the spot, for `run` |
@@ -10,18 +13,23 @@
 //! | `upgrade` | the other side of an upgrade: being tried out, taking over |
 //! | `compat` | run under the name of inetd or xinetd |
 //! | `client` | `status`, `reload`, `stop` and the like |
+//! | `asking` | finding a server that runs, and asking it |
 //! | `watch` | `status --watch`: the same again and again, on a terminal or not |
 //! | `check` | `check` and `import` |
 //! | `output` | what a command prints, and `completions` and `man`, which do no more |
 
+mod asking;
 mod background;
 mod check;
 mod client;
 mod compat;
 mod endpoints;
+mod failure;
 mod output;
+mod reader;
 mod self_signed;
 mod serve;
+mod starting;
 mod upgrade;
 mod watch;
 
@@ -34,19 +42,12 @@ use crate::builtin::relay::connector;
 use crate::cli::compat::CompatName;
 use crate::cli::{self, Command};
 use crate::front;
-use crate::log::{events, sink};
 use crate::server;
 use crate::spawn::sandbox::cgroup;
 use crate::spawn::stub;
 use crate::sys::process;
 use crate::upgrade::Invitation;
-
-/// Bad configuration, or nothing to serve.
-const CONFIGURATION: u8 = 1;
-/// The command line is wrong.
-const USAGE: u8 = 2;
-/// The system refused (EX_OSERR of sysexits.h).
-const SYSTEM: u8 = 71;
+use failure::{CommandFailure, refused};
 
 /// The whole program: what it is asked to do is in its name and its arguments.
 #[must_use]
@@ -113,12 +114,6 @@ fn serves_for_another() -> bool {
     true
 }
 
-/// clap prints help, version and wrong usage, and exits with 0 and 2.
-fn misunderstood(error: clap::Error) -> ! {
-    let arguments = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
-    cli::explain(error, &arguments.collect::<Vec<_>>()).exit()
-}
-
 /// A FILE that is not there may have been meant as a command.
 fn refuse_a_misspelt_command(file: &Path) {
     let word = file.to_string_lossy();
@@ -136,52 +131,4 @@ fn as_another(
     arguments: impl Iterator<Item = OsString>,
 ) -> Result<(), CommandFailure> {
     compat::run(name, arguments)
-}
-
-/// Why the command ends with another status than 0.
-struct CommandFailure {
-    status: u8,
-    /// None if everything has been said.
-    message: Option<String>,
-}
-
-impl CommandFailure {
-    fn new(status: u8, message: impl Into<String>) -> Self {
-        Self { status, message: Some(message.into()) }
-    }
-
-    fn silent(status: u8) -> Self {
-        Self { status, message: None }
-    }
-
-    /// Says it, and is the exit status.
-    fn say(&self) -> ExitCode {
-        if let Some(message) = &self.message {
-            // What is wrong stands where the log is, too; on standard error once.
-            sink::echo_to_starter(false);
-            if sink::is_elsewhere() {
-                events::fatal(message);
-            }
-            // A priority for the journal, of each line. With nobody to read it, there is
-            // nothing else to do.
-            let mark = if sink::under_journal() { "<3>" } else { "" };
-            let lines = message.replace('\n', &format!("\n{mark}"));
-            let _ = writeln!(io::stderr(), "{mark}oxinetd: {lines}");
-        }
-        ExitCode::from(self.status)
-    }
-}
-
-/// What the system answered when `what` was tried.
-fn refused(what: &str) -> impl Fn(io::Error) -> CommandFailure + '_ {
-    // The name of a call may stand before it.
-    let too_few = io::Error::from_raw_os_error(nix::libc::EMFILE).to_string();
-    move |error| {
-        let error = error.to_string();
-        let advice = match error.ends_with(&too_few) {
-            true => ": raise `ulimit -n`, or LimitNOFILE= of the unit",
-            false => "",
-        };
-        CommandFailure::new(SYSTEM, format!("{what}: {error}{advice}"))
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use super::{CommandFailure, SYSTEM};
+use super::failure::{CommandFailure, SYSTEM};
 
 pub(super) fn show(text: &str) -> Result<(), CommandFailure> {
     // A reader that has seen enough (head) is no failure of ours.

@@ -11,7 +11,7 @@ use crate::front::self_signed::make;
 use crate::log::events;
 use crate::sys::sealed_memory::{memory_file, seal};
 
-use super::{CommandFailure, SYSTEM, USAGE, refused};
+use super::failure::{CommandFailure, SYSTEM, USAGE, refused};
 
 /// What the process that makes it is called with.
 const COMMAND: &str = "make-certificate";

@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 use std::rc::Rc;
 
 use crate::cli::compat::{self, CompatName, CompatRequest, Pid};
-use crate::cli::{Cli, Command, Common, TryUpgrade};
+use crate::cli::{self, Cli, Command, Common, TryUpgrade};
 use crate::config::lookup::{AT_START, Manner};
 use crate::config::model::{Names, Service};
 use crate::config::{self, Loaded};
@@ -25,8 +25,10 @@ use crate::upgrade::{Invitation, Snapshot, snapshot};
 use clap::Parser as _;
 use nix::poll::PollFlags;
 
-use super::serve::{self, ConfigReader, ServeJob};
-use super::{CONFIGURATION, CommandFailure, SYSTEM, endpoints, refused};
+use super::endpoints;
+use super::failure::{CONFIGURATION, CommandFailure, SYSTEM, refused};
+use super::reader::{self, ConfigReader};
+use super::starting::{self, ServeJob};
 
 /// Milliseconds after which the configuration is read once more on the way back.
 const PAUSES: [u16; 5] = [100, 200, 400, 800, 1600];
@@ -64,15 +66,15 @@ fn loader(arguments: Vec<OsString>) -> Result<ConfigReader, CommandFailure> {
     if let Some(name) = rest.next().and_then(|argv0| CompatName::of(&argv0)) {
         return match compat::read(name, rest) {
             Ok(CompatRequest::Serve(served)) => {
-                Ok(super::compat::loader(served.files, served.dialect, served.defaults))
+                Ok(reader::of_files(served.files, served.dialect, served.defaults))
             }
             _ => Err(no("this is not what a server is started with")),
         };
     }
     let cli = Cli::try_parse_from(arguments).map_err(no)?;
     match cli.command {
-        None => Ok(serve::loader_of_file(&cli.serve)),
-        Some(Command::Run(run)) => serve::loader_of_line(&run),
+        None => Ok(reader::of_file(&cli.serve)),
+        Some(Command::Run(run)) => reader::of_line(&run),
         Some(_) => Err(no("this is not what a server is started with")),
     }
 }
@@ -80,13 +82,19 @@ fn loader(arguments: Vec<OsString>) -> Result<ConfigReader, CommandFailure> {
 /// The command line. Who should take over and does not understand it goes back.
 pub(super) fn parse() -> Result<Cli, CommandFailure> {
     Cli::try_parse().map_err(|error| {
-        let Some(invitation) = Invitation::find() else { super::misunderstood(error) };
+        let Some(invitation) = Invitation::find() else { misunderstood(error) };
         let why = error.to_string();
         match invitation.open() {
             Ok(parcel) => lost(&why, &parcel.go_back(&why)),
             Err(_) => CommandFailure::new(SYSTEM, why),
         }
     })
+}
+
+/// clap prints help, version and wrong usage, and exits with 0 and 2.
+fn misunderstood(error: clap::Error) -> ! {
+    let arguments = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    cli::explain(error, &arguments.collect::<Vec<_>>()).exit()
 }
 
 /// What we are to go on with, if we were executed for that.
@@ -119,7 +127,7 @@ pub(super) fn start_log(
     if parcel.is_some_and(|parcel| !parcel.state.log.is_empty()) {
         sink::wait_for_another();
     }
-    match (serve::start_log(common, level), parcel) {
+    match (starting::start_log(common, level), parcel) {
         (Err(failure), Some(parcel)) if parcel.refused().is_none() => Err(back(parcel, &failure)),
         (Err(_), Some(_)) => {
             sink::start(&LogTarget::Stderr, level).map_err(refused("starting the log"))
@@ -152,7 +160,7 @@ fn make_ready(job: ServeJob, parcel: &Snapshot) -> Result<ReadyServer, CommandFa
         true => load_whole(&job, &served, &manner)?,
         false => load_in_the_end(&job, &served, &manner),
     };
-    let mut server = serve::new_server(&job.common, job.load, (job.manager, job.only_one))?;
+    let mut server = starting::new_server(&job.common, job.load, (job.manager, job.only_one))?;
     match endpoints::open(&mut server, &job.common, job.control.as_deref(), Some(parcel)) {
         Err(_) if !strict => {}
         opened => opened?,
@@ -199,7 +207,7 @@ fn load(
     how: (bool, &Manner),
 ) -> Result<Loading, CommandFailure> {
     let stops = Signals::stops().map_err(refused("starting"))?;
-    let loading = serve::load_for_start(job, served, how, &stops)?;
+    let loading = starting::load_for_start(job, served, how, &stops)?;
     loading.ok_or_else(|| no("the server is told to stop"))
 }
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollTimeout, poll};
 use unicode_width::UnicodeWidthChar as _;
 
-use super::CommandFailure;
-use super::client::{asked, read};
+use super::asking::{asked, read};
+use super::failure::CommandFailure;
 use super::output::write;
 use crate::cli::StatusOf;
 use crate::control::answer::{ServiceStatus, Status};

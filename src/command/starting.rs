@@ -1,0 +1,122 @@
+//! What every start takes: of a server that is the first, and of one in the place of another.
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use crate::cli::compat::Pid;
+use crate::cli::{Common, LogFormat, SpawnWay};
+use crate::config::diagnostic::Severity;
+use crate::config::lookup::Manner;
+use crate::config::model::Service;
+use crate::log::target::LogTarget;
+use crate::log::{events, sink};
+use crate::reload::{Loading, load_and_wait};
+use crate::server::{Server, ServerOptions};
+use crate::spawn::Way;
+use crate::sys::detach::Herald;
+use crate::sys::signals::Signals;
+use crate::systemd::ServiceManager;
+
+use super::failure::{CONFIGURATION, CommandFailure, USAGE, refused};
+use super::reader::ConfigReader;
+
+/// What a server is started with, whichever way.
+pub(super) struct ServeJob {
+    pub(super) load: ConfigReader,
+    pub(super) common: Common,
+    pub(super) strict: bool,
+    pub(super) pid_file: Pid,
+    pub(super) herald: Option<Herald>,
+    /// Having nothing to serve is a failure.
+    pub(super) needs_services: bool,
+    pub(super) manager: ServiceManager,
+    /// `oxinetd run`: one socket that cannot be opened at once is a failure.
+    pub(super) only_one: bool,
+    /// `oxinetd --daemon`: so is having nothing that can be opened.
+    pub(super) gives_up: bool,
+    /// `oxinetd run PORT`: it is this machine's only, which is said.
+    pub(super) bare_port: Option<String>,
+    /// The control socket where nothing is said of it.
+    pub(super) control: Option<PathBuf>,
+}
+
+/// In the process that serves, which the system's log calls by its number.
+pub(super) fn start_log(common: &Common, level: &str) -> Result<(), CommandFailure> {
+    if common.log_format == LogFormat::Json {
+        events::use_json();
+    }
+    let target = target_of(common);
+    let path = match &target {
+        LogTarget::File(path) => path.as_path(),
+        LogTarget::Stderr | LogTarget::Syslog { .. } => Path::new(""),
+    };
+    sink::start(&target, level).map_err(refused(&format!("log file {}", path.display())))
+}
+
+/// Where the log goes, which is standard error if nothing else has been found to be better.
+pub(super) fn target_of(common: &Common) -> LogTarget {
+    common.log.clone().unwrap_or(LogTarget::Stderr)
+}
+
+/// Reads the configuration and says what was found in it; `strict`: one error is one
+/// too many. None if one of `stops` comes first, which is still to be taken.
+pub(super) fn load_for_start(
+    job: &ServeJob,
+    served: &[Rc<Service>],
+    (strict, manner): (bool, &Manner),
+    stops: &Signals,
+) -> Result<Option<Loading>, CommandFailure> {
+    let loading = load_and_wait(|| (job.load)(manner.clone()), served, stops);
+    let Some(loading) = loading.map_err(refused("reading the configuration"))? else {
+        return Ok(None);
+    };
+    for finding in &loading.findings {
+        events::configuration(finding.severity == Severity::Error, &finding.line);
+    }
+    if loading.errors > 0 && (strict || loading.services == 0) {
+        tell_starter(job, &loading);
+        return Err(match strict {
+            true if is_all_said_there(&loading) => {
+                CommandFailure::new(USAGE, "the command line is wrong")
+            }
+            true => CommandFailure::new(CONFIGURATION, "the configuration has errors"),
+            false => CommandFailure::new(CONFIGURATION, "nothing to serve"),
+        });
+    }
+    Ok(Some(loading))
+}
+
+/// Says what is wrong to whoever starts the server, where the log does not: that goes
+/// elsewhere, or `RUST_LOG` leaves it out.
+pub(super) fn tell_starter(job: &ServeJob, loading: &Loading) {
+    let is_here = target_of(&job.common) == LogTarget::Stderr || sink::echoes_to_starter();
+    let is_said = |severity| is_here && events::takes_findings(severity == Severity::Error);
+    let findings = loading.findings.iter().filter(|finding| !is_said(finding.severity));
+    let text: String = findings.map(|finding| finding.line.clone() + "\n").collect();
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// Whether whatever is wrong stands on the command line of `oxinetd run`.
+fn is_all_said_there(loading: &Loading) -> bool {
+    let mut errors = loading.findings.iter().filter(|one| one.severity == Severity::Error);
+    errors.all(|error| error.line.starts_with("command line:"))
+}
+
+/// One that serves nobody yet.
+pub(super) fn new_server(
+    common: &Common,
+    reload: ConfigReader,
+    (manager, only_one): (ServiceManager, bool),
+) -> Result<Server, CommandFailure> {
+    let way = match common.spawn {
+        SpawnWay::Auto => Way::Sharing,
+        SpawnWay::Fork => Way::Forking,
+        SpawnWay::Apart => Way::Apart,
+    };
+    let Common { max_children, idle_exit, front_workers, .. } = *common;
+    let front_workers = front_workers.and_then(|number| usize::try_from(number).ok());
+    let options =
+        ServerOptions { way, max_children, front_workers, idle_exit, only_one, reload, manager };
+    Server::new(options).map_err(refused("starting"))
+}
