@@ -31,6 +31,37 @@ pub(crate) enum Speech {
     Tls(Arc<ClientConfig>),
 }
 
+/// A header that says who has connected.
+pub(crate) const HEADER: &[u8] = b"PROXY TCP4 192.0.2.1 198.51.100.2 50000 443\r\n";
+
+/// Clients of one service that says hello, for profiling.
+pub(crate) fn alone(
+    target: SocketAddr,
+    in_flight: usize,
+    time: Duration,
+    speech: &str,
+) -> Result<()> {
+    let speech = match speech {
+        "nothing" => Speech::Nothing,
+        "header" => Speech::Header(HEADER),
+        "full" => Speech::Tls(tls(false)?),
+        "resumed" => Speech::Tls(tls(true)?),
+        other => return Err(format!("nobody says {other}").into()),
+    };
+    let mut tally = Clients { target, in_flight, speech, time }.run()?;
+    let p99 = tally.p99();
+    println!(
+        "{} connections, {:.0} a second, p99 {} us, {} resumed, {} failed {}",
+        tally.done,
+        tally.rate(),
+        p99,
+        tally.resumed,
+        tally.failed,
+        tally.complaint.take().unwrap_or_default(),
+    );
+    Ok(())
+}
+
 /// So many at once, for so long.
 pub(crate) struct Clients {
     pub(crate) target: SocketAddr,
@@ -169,7 +200,11 @@ impl<'a> Run<'a> {
         let mut stream = TcpStream::connect(self.clients.target)?;
         let (interest, header, tls) = match &self.clients.speech {
             Speech::Nothing => (Interest::READABLE, &[][..], None),
-            Speech::Header(header) => (Interest::READABLE | Interest::WRITABLE, *header, None),
+            // Sent before the poll could tell that there is room, which would be for nothing.
+            Speech::Header(header) => match rest_of(&mut stream, header)? {
+                [] => (Interest::READABLE, &[][..], None),
+                rest => (Interest::READABLE | Interest::WRITABLE, rest, None),
+            },
             Speech::Tls(config) => {
                 let name = ServerName::try_from("localhost")?;
                 let tls = ClientConnection::new(Arc::clone(config), name)?;
@@ -280,6 +315,15 @@ impl Client {
             return Ok(());
         }
         Err(format!("the answer was {:?}", String::from_utf8_lossy(&self.answer)))
+    }
+}
+
+/// What of these bytes is not sent at once.
+fn rest_of(stream: &mut TcpStream, bytes: &'static [u8]) -> Result<&'static [u8]> {
+    match stream.write(bytes) {
+        Ok(count) => Ok(&bytes[count..]),
+        Err(error) if waits(&error) => Ok(bytes),
+        Err(error) => Err(error.into()),
     }
 }
 

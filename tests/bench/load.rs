@@ -9,8 +9,8 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::Result;
 use crate::figures::percentile;
+use crate::{Result, clients};
 
 /// A connection that takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -292,14 +292,17 @@ fn is_date(answer: &[u8]) -> bool {
 /// `ADDRESS [IN_FLIGHT [SECONDS]]`.
 pub(crate) fn alone(words: &[&str]) -> Result<()> {
     let target: SocketAddr = words.first().ok_or("load needs an address")?.parse()?;
+    let in_flight = words.get(1).map_or(Ok(8), |word| word.parse())?;
+    let time = Duration::from_secs(words.get(2).map_or(Ok(10), |word| word.parse())?);
+    if let Some(speech) = words.get(3) {
+        return clients::alone(target, in_flight, time, speech);
+    }
     let load = Load {
         targets: &[target],
-        in_flight: words.get(1).map_or(Ok(8), |word| word.parse())?,
+        in_flight,
         send: &[],
         expect: Expect::Anything,
-        until: Until::Elapsed(Duration::from_secs(
-            words.get(2).map_or(Ok(10), |word| word.parse())?,
-        )),
+        until: Until::Elapsed(time),
     };
     let mut outcome = load.run()?;
     println!(

@@ -3,7 +3,8 @@
 //!
 //! `cargo bench -- [quick] [--rounds N] [--server FILE] [--before FILE] [SECTION…]`
 //!
-//! `cargo bench -- load ADDRESS [IN_FLIGHT [SECONDS]]`: the load alone, for profiling
+//! `cargo bench -- load ADDRESS [IN_FLIGHT [SECONDS [full|resumed|header|nothing]]]`: the load
+//! alone, for profiling; behind a front the program has to say `hello`
 
 #![allow(clippy::print_stdout, reason = "its tables are its product")]
 #![allow(

@@ -3,7 +3,7 @@
 
 use crate::Result;
 use crate::calm::Calm;
-use crate::clients::{Clients, Speech, tls};
+use crate::clients::{Clients, HEADER, Speech, tls};
 use crate::context::Context;
 use crate::daemon::Daemon;
 use crate::figures::{Table, median, ratio, whole};
@@ -166,7 +166,6 @@ fn judge(
 
 /// The same service with a PROXY header and without.
 pub(super) fn headers(context: &Context, verdicts: &mut Verdicts) -> Result<()> {
-    const HEADER: &[u8] = b"PROXY TCP4 192.0.2.1 198.51.100.2 50000 443\r\n";
     let program = hello(context);
     let attributes = "    proxy_protocol = require\n    proxy_from = 127.0.0.1\n";
     let plain = Server::ours(context, "plain", &program, "")?;
