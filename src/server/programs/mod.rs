@@ -55,6 +55,8 @@ pub(super) struct Programs {
     pub(super) tidy_by: Option<Instant>,
     /// Programs in their first milliseconds, which are not polled yet.
     pub(super) unwatched: Vec<Key>,
+    /// The turn in which one was started last whose end somebody waits for.
+    pub(super) started_in: Option<Instant>,
     /// Pipes whose program has ended while something still holds them, oldest first.
     pub(super) orphan_pipes: VecDeque<Key>,
     /// What is left of programs that ran for too long, or are to leave nothing behind.
@@ -76,6 +78,7 @@ impl Programs {
             ended: Vec::new(),
             tidy_by: None,
             unwatched: Vec::new(),
+            started_in: None,
             orphan_pipes: VecDeque::new(),
             doomed: Left::default(),
             straggling: (reactor.now, Duration::ZERO),

@@ -40,8 +40,8 @@ const PATIENCE: Duration = Duration::from_millis(4);
 /// less on a busy machine.
 const YOUTH: Duration = Duration::from_millis(16);
 
-/// With no more programs, the system is asked for others that have ended when one has: it looks
-/// at all for that.
+/// With some programs, but no more, the system is asked for others that have ended when one has:
+/// it looks at all for that.
 const FEW: usize = 64;
 
 /// A child that cannot be polled is looked at this often.
@@ -75,8 +75,13 @@ impl Server {
         self.programs.unwatched.push(key);
         self.programs.tidy_by.get_or_insert(self.reactor.now + MOMENT);
         if is_kept {
-            // While others are started, clients of those that have ended wait.
-            let ended = self.programs.exit_notifier.take();
+            // Of whoever had ended when this turn began, the poll has told. While others are
+            // started in it, clients of those that have ended wait.
+            let before = self.programs.started_in.replace(self.reactor.now);
+            let ended = match before == Some(self.reactor.now) {
+                true => self.programs.exit_notifier.take(),
+                false => self.programs.exit_notifier.announce_next(),
+            };
             self.reap_young(ended);
         }
     }
@@ -105,7 +110,7 @@ impl Server {
     fn reap_young(&mut self, ended: Option<i32>) {
         let Some(first) = ended else { return };
         self.look_at_young(first);
-        while self.sessions.table.programs() <= FEW
+        while (1..=FEW).contains(&self.sessions.table.programs())
             && let Ok(Some((pid, _))) = process::ended(None, false)
         {
             if !self.look_at_young(pid) {
