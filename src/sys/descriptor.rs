@@ -195,6 +195,17 @@ pub(crate) fn send_now(socket: &impl AsRawFd, bytes: &[u8]) -> nix::Result<usize
     send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
 }
 
+/// The same of what goes together with the end of the connection, if that is said next: else
+/// the last of it may wait for a moment.
+///
+/// # Errors
+/// As above.
+pub(crate) fn send_before_end(socket: &impl AsRawFd, bytes: &[u8]) -> nix::Result<usize> {
+    let more = MsgFlags::from_bits_retain(nix::libc::MSG_MORE);
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL | more;
+    send(socket.as_raw_fd(), bytes, flags)
+}
+
 /// Sets the mode of what a descriptor names that is good for nothing else.
 ///
 /// # Errors

@@ -137,6 +137,30 @@ print(len(read_all(it)))
 }
 
 #[test]
+fn a_program_ends_for_its_client_while_the_server_stands_still() {
+    let Some(folder) = site(&["python3"]) else { return };
+    let port = free_port();
+    let script = shell("echo begun; read -r line; echo \"$line\"");
+    let text = behind_tls(&folder, port, &script, "");
+    let daemon = Setup::new().start_in(folder, &text);
+    let script = r"
+import signal
+it, server = connect(sys.argv[1]), int(sys.argv[2])
+assert it.recv(64) == b'begun\n'
+os.kill(server, signal.SIGSTOP)
+try:
+    while open(f'/proc/{server}/stat').read().rsplit(')', 1)[1].split()[0] != 'T': time.sleep(0.01)
+    it.sendall(b'go on\n')
+    print(read_all(it))
+finally: os.kill(server, signal.SIGCONT)
+";
+    let arguments = [port.to_string(), daemon.pid().to_string()];
+    let said = python(&daemon.folder, script, &[&arguments[0], &arguments[1]]);
+    assert_eq!(said.trim(), r"b'go on\n'");
+    daemon.wait_log(|line| line.is("ended"));
+}
+
+#[test]
 fn bytes_pass_both_ways_unchanged() {
     let Some(folder) = site(&["python3"]) else { return };
     let port = free_port();

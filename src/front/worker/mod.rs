@@ -272,7 +272,7 @@ impl Worker {
         // A unix socket has no such thing.
         let _ = side::without_delay(&client);
         let numbers = [client.as_raw_fd(), program.as_raw_fd()];
-        let (client, program) = (Side::new(client, Give::Socket), Side::new(program, give));
+        let (client, program) = (Side::new(client, Give::Socket), Side::of_program(program, give));
         let mut session = Session::new(number, client, program, front);
         session.idle = idle;
         let due = idle.and_then(|idle| session.active.checked_add(idle));
@@ -382,11 +382,25 @@ impl Worker {
 
     /// What is announced of a place that somebody else has now is looked at in vain, no more.
     fn watch(&self, index: usize, [client, program]: [RawFd; 2]) -> io::Result<()> {
-        let both = Interest::READABLE | Interest::WRITABLE;
         let registry = self.poll.registry();
-        let first = index.saturating_mul(2).saturating_add(1);
-        registry.register(&mut SourceFd(&client), Token(first), both)?;
-        registry.register(&mut SourceFd(&program), Token(first.saturating_add(1)), both)
+        let [of_client, of_program] = tokens(index);
+        registry.register(&mut SourceFd(&client), of_client, Interest::READABLE)?;
+        registry.register(&mut SourceFd(&program), of_program, Interest::READABLE)
+    }
+
+    /// A side on which there was no room is told when there is.
+    fn watch_for_room(&mut self, index: usize) -> io::Result<()> {
+        let session = self.sessions.get_mut(index).and_then(Option::as_mut);
+        let Some(session) = session else { return Ok(()) };
+        let sides = [&mut session.client, &mut session.program];
+        let both = Interest::READABLE | Interest::WRITABLE;
+        for (side, token) in sides.into_iter().zip(tokens(index)) {
+            if side.is_to_hear_of_room() {
+                let number = side.as_raw_fd();
+                self.poll.registry().reregister(&mut SourceFd(&number), token, both)?;
+            }
+        }
+        Ok(())
     }
 
     /// A terminal that has come is announced in the place of what has stood for it.
@@ -397,7 +411,7 @@ impl Worker {
             return Ok(());
         }
         let number = session.program.as_raw_fd();
-        let token = Token(index.saturating_mul(2).saturating_add(2));
+        let [_, token] = tokens(index);
         let both = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut SourceFd(&number), token, both)
     }
@@ -416,8 +430,9 @@ impl Worker {
         session.queued = false;
         let (turn, number) = (session.turn(&mut self.room, &mut self.told), session.number);
         self.tell(number);
-        if let Err(error) = self.watch_new_terminal(index) {
-            log::debug!("terminal error={error}");
+        let watched = self.watch_new_terminal(index).and_then(|()| self.watch_for_room(index));
+        if let Err(error) = watched {
+            log::debug!("epoll_ctl error={error}");
             return self.end(index);
         }
         self.bound_what_is_left(index);
@@ -545,4 +560,10 @@ impl Worker {
             }
         }
     }
+}
+
+/// The tokens of a session's client and of its program.
+fn tokens(index: usize) -> [Token; 2] {
+    let first = index.saturating_mul(2).saturating_add(1);
+    [Token(first), Token(first.saturating_add(1))]
 }

@@ -347,15 +347,41 @@ impl Session {
         }
         if let Taken::Bytes(count) = taken {
             self.has_shown = true;
+            let count = if awaited { count } else { self.take_up_to_end(count, scratch) };
             let bytes = scratch.get(..count).unwrap_or_default();
             let lines = if awaited { as_shown(bytes) } else { Vec::new() };
             let bytes = if awaited { &lines } else { bytes };
             if self.front.program_said(&mut self.partial, bytes, out).is_err() {
                 self.has_failed = true;
             }
+            self.say_end(out);
             self.deliver(out);
         }
         taken != Taken::Nothing
+    }
+
+    /// What stands between so many bytes and an end that has been announced; how many there are
+    /// with it.
+    fn take_up_to_end(&mut self, count: usize, scratch: &mut [u8]) -> usize {
+        let rest = scratch.get_mut(count..PORTION).filter(|rest| !rest.is_empty());
+        let Some(rest) = rest.filter(|_| self.program.is_ending() && self.program.may_read())
+        else {
+            return count;
+        };
+        match self.program.take(rest) {
+            Taken::Bytes(more) => count.saturating_add(more),
+            _ => count,
+        }
+    }
+
+    /// The end of the program, once, with what it has said last.
+    fn say_end(&mut self, out: &mut Output) -> bool {
+        if self.program_ended || !self.is_ready || !self.program.is_at_end() {
+            return false;
+        }
+        self.program_ended = true;
+        self.front.program_ended(&mut self.partial, out);
+        true
     }
 
     /// Passes the ends on of what has been delivered.
@@ -368,10 +394,8 @@ impl Session {
         if self.client.is_gone() || self.client.is_reset() {
             moved |= self.program.take_no_more();
         }
-        let program_is_done = self.program.is_at_end() && self.is_ready;
-        if program_is_done && !self.program_ended && !self.client.has_pending() {
-            (self.program_ended, moved) = (true, true);
-            self.front.program_ended(&mut self.partial, &mut room.out);
+        if !self.client.has_pending() && self.say_end(&mut room.out) {
+            moved = true;
             self.deliver(&mut room.out);
         }
         if (self.program_ended || self.has_failed) && !self.client.has_pending() {
@@ -392,7 +416,11 @@ impl Session {
         if self.full == Full::Overflows && self.program.has_pending() {
             out.to_program.clear();
         }
-        self.client.give(&mut out.to_client);
+        if self.program_ended || self.has_failed {
+            self.client.give_last(&mut out.to_client);
+        } else {
+            self.client.give(&mut out.to_client);
+        }
         self.program.give(&mut out.to_program);
     }
 }
@@ -408,3 +436,7 @@ fn as_shown(text: &[u8]) -> Vec<u8> {
     }
     shown
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

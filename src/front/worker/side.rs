@@ -9,7 +9,7 @@ use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 use nix::unistd::{read, write};
 
 use crate::front::wire::Give;
-use crate::sys::descriptor::send_now;
+use crate::sys::descriptor::{send_before_end, send_now};
 use crate::sys::rights::{self, Received};
 use crate::sys::terminal;
 
@@ -18,6 +18,9 @@ const KEPT: usize = 128 * 1024;
 
 /// What a terminal holds at most when its program has ended.
 const MOST_SHOWN: usize = 256 * 1024;
+
+/// How bytes are sent.
+type Send = fn(&OwnedFd, &[u8]) -> nix::Result<usize>;
 
 /// What reading came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub(super) struct Side {
     is_new: bool,
     can_read: bool,
     can_write: bool,
+    /// The poll announces when there is room: from the first time on that there was none.
+    hears_of_room: bool,
     /// The poll has announced an end.
     end_announced: bool,
     /// Nothing more comes from it.
@@ -71,6 +76,7 @@ impl Side {
             is_new: false,
             can_read: true,
             can_write: true,
+            hears_of_room: false,
             end_announced: false,
             at_end: false,
             gone: false,
@@ -82,6 +88,11 @@ impl Side {
             is_reset: false,
             is_deaf: false,
         }
+    }
+
+    /// The same of a program, of which nothing has come yet: what does is announced.
+    pub(super) fn of_program(descriptor: OwnedFd, kind: Give) -> Self {
+        Self { can_read: false, ..Self::new(descriptor, kind) }
     }
 
     fn there(&self) -> Result<&OwnedFd, Errno> {
@@ -164,6 +175,13 @@ impl Side {
         if !self.awaits && (event.is_write_closed() || event.is_error()) {
             self.lose();
         }
+    }
+
+    /// Whether the poll is to announce room from now on, which is said once: most never lack
+    /// it, and each time that somebody reads would be announced.
+    pub(super) fn is_to_hear_of_room(&mut self) -> bool {
+        let lacks_it = !self.can_write && !self.gone && self.descriptor.is_some();
+        lacks_it && !std::mem::replace(&mut self.hears_of_room, true)
     }
 
     pub(super) fn may_read(&self) -> bool {
@@ -255,6 +273,7 @@ impl Side {
                 };
                 (self.descriptor, self.awaits, self.is_new) = (Some(terminal), false, true);
                 (self.can_read, self.can_write, self.end_announced) = (true, true, false);
+                self.hears_of_room = true;
                 // The last byte has brought it.
                 match length.saturating_sub(1) {
                     0 => Taken::Terminal,
@@ -285,8 +304,18 @@ impl Side {
 
     /// Writes bytes, or keeps what finds no room.
     pub(super) fn give(&mut self, bytes: &mut Vec<u8>) {
+        self.give_by(bytes, send_now);
+    }
+
+    /// The same of the last ones, after which [`shut`](Self::shut) is to come in this turn: both
+    /// in one piece.
+    pub(super) fn give_last(&mut self, bytes: &mut Vec<u8>) {
+        self.give_by(bytes, send_before_end);
+    }
+
+    fn give_by(&mut self, bytes: &mut Vec<u8>, send: Send) {
         if !bytes.is_empty() && !self.gone && !self.shut {
-            let written = if self.has_pending() { 0 } else { self.write(bytes) };
+            let written = if self.has_pending() { 0 } else { self.write(bytes, send) };
             if !self.gone {
                 self.pending.extend_from_slice(bytes.get(written..).unwrap_or_default());
             }
@@ -301,7 +330,7 @@ impl Side {
             return false;
         }
         let pending = std::mem::take(&mut self.pending);
-        let count = self.write(pending.get(self.written..).unwrap_or_default());
+        let count = self.write(pending.get(self.written..).unwrap_or_default(), send_now);
         if !self.gone {
             self.written = self.written.saturating_add(count);
             // It takes no memory while there is nothing in it.
@@ -314,7 +343,7 @@ impl Side {
     }
 
     /// Writes as much as there is room for; how much.
-    fn write(&mut self, bytes: &[u8]) -> usize {
+    fn write(&mut self, bytes: &[u8], send: Send) -> usize {
         let mut done = 0usize;
         if self.awaits {
             return done;
@@ -322,7 +351,7 @@ impl Side {
         while self.can_write && done < bytes.len() {
             let rest = bytes.get(done..).unwrap_or_default();
             let result = self.there().and_then(|it| match self.kind {
-                Give::Socket => send_now(it, rest),
+                Give::Socket => send(it, rest),
                 Give::Terminal => write(it, rest),
             });
             match result {

@@ -80,9 +80,11 @@ fn keeps(service: &Service) -> bool {
     let attributes = &service.attributes;
     let is_wanted =
         attributes.process.linger != Linger::No || attributes.limits.idle_timeout.is_some();
-    // A terminal is no connection, and whoever is still on it has it with its worker.
+    // A terminal is no connection, and whoever is still on it has it with its worker. Nor is what
+    // a program behind TLS has the client's: its worker loses nothing, and is told of the end by
+    // the kernel, as long as we have no copy.
     is_wanted
-        && !attributes.front.has_terminal()
+        && !attributes.front.need_worker()
         && !service.wait
         && service.socket_type != SocketType::Dgram
 }
