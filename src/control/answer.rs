@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::statistics::LastError;
+use crate::net::fronted::Encryption;
 
 /// The whole server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -123,6 +124,9 @@ pub struct PeerStatus {
     /// Seconds since it came, while it is here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age: Option<f64>,
+    /// How it is encrypted, while it is here, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Box<Encryption>>,
 }
 
 /// Everybody who is here, and the last who were.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::log::visible::is_shown;
+use crate::net::fronted::Encryption;
 
 use super::answer::{PeerStatus, PeersAnswer, Reloaded, ServiceStatus, Status};
 use super::history::Seen;
@@ -353,18 +354,36 @@ pub fn peers(answer: &PeersAnswer) -> String {
 }
 
 fn peer_table(peers: &[PeerStatus]) -> String {
-    let mut table = Table::new(&["N", "PEER", "SERVICE", "PID", "STATE", "AGE"]);
+    let has_tls = peers.iter().any(|peer| peer.tls.is_some());
+    let mut head = vec!["N", "PEER", "SERVICE", "PID", "STATE", "AGE"];
+    head.extend(has_tls.then_some("TLS"));
+    let mut table = Table::new(&head);
     for peer in peers {
-        table.add(&[
+        let mut row = vec![
             peer.n.to_string(),
             peer.address.clone(),
             peer.service.clone(),
             peer.pid.map_or("-".to_owned(), |pid| pid.to_string()),
             peer.state.clone(),
             peer.age.map(age).unwrap_or_default(),
-        ]);
+        ];
+        row.extend(has_tls.then(|| peer.tls.as_deref().map(encryption).unwrap_or_default()));
+        table.add(&row);
     }
     table.render()
+}
+
+/// `TLSv1.3 server_name=www.example.org subject=CN=alice`.
+fn encryption(tls: &Encryption) -> String {
+    let named = [
+        ("server_name", &tls.server_name),
+        ("subject", &tls.subject),
+        ("common_name", &tls.common_name),
+        ("fingerprint", &tls.fingerprint),
+    ];
+    let named = named.iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+    let named: String = named.map(|(name, value)| format!(" {name}={value}")).collect();
+    format!("{}{named}", tls.version.as_deref().unwrap_or("-"))
 }
 
 /// How old somebody is, whatever number the answer has for it.

@@ -168,10 +168,22 @@ fn one_service_has_its_peers() {
         pid: None,
         state: "running".to_owned(),
         age: Some(61.5),
+        tls: None,
     };
-    let shown = service(&ServiceStatus { peers: Some(vec![peer]), ..echo() });
+    let shown = service(&ServiceStatus { peers: Some(vec![peer.clone()]), ..echo() });
     assert!(shown.contains("   addresses: 0.0.0.0:7, [::]:7\n"), "{shown}");
     let row = "1  127.0.0.1:4711  echo/tcp  -    running  1m 1s\n";
+    assert!(shown.ends_with(row), "{shown}");
+    assert!(!shown.contains("TLS"), "{shown}");
+    let tls = Encryption {
+        version: Some("TLSv1.3".into()),
+        subject: Some("CN=a\u{1b}".into()),
+        ..Encryption::default()
+    };
+    let encrypted = PeerStatus { tls: Some(Box::new(tls)), ..peer.clone() };
+    let shown = service(&ServiceStatus { peers: Some(vec![encrypted, peer]), ..echo() });
+    assert!(shown.contains("  AGE    TLS\n"), "{shown}");
+    assert!(shown.contains("  1m 1s  TLSv1.3 subject=CN=a?\n"), "{shown}");
     assert!(shown.ends_with(row), "{shown}");
 }
 

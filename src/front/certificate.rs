@@ -2,6 +2,8 @@
 //! and names as text (RFC 4514). It believes nothing; whether a certificate is right is for
 //! others to find out.
 
+use std::net::IpAddr;
+
 /// The beginning of DER (X.690): a tag, what it holds, and what comes after that.
 pub(super) fn take(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = bytes.split_first()?;
@@ -27,13 +29,17 @@ pub(super) fn take_tag(bytes: &[u8], wanted: u8) -> Option<(&[u8], &[u8])> {
 pub(super) const INTEGER: u8 = 0x02;
 pub(super) const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
+const BOOLEAN: u8 = 0x01;
+const OCTETS: u8 = 0x04;
 pub(super) const OBJECT: u8 = 0x06;
 const UTC_TIME: u8 = 0x17;
 const TIME: u8 = 0x18;
 pub(super) const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
-/// `subjectAltName`.
+/// `subjectAltName`, and the two kinds of names in it that hosts have.
 const HOSTS: &[u8] = b"\x55\x1d\x11";
+const HOST_NAME: u8 = 0x82;
+const HOST_ADDRESS: u8 = 0x87;
 
 /// What a certificate says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +52,22 @@ pub(crate) struct Claims<'a> {
     pub subject: &'a [u8],
     /// From when it is good, and until when, in seconds since 1970.
     pub good: (Option<i64>, Option<i64>),
-    /// Whether it names hosts, as clients look for them (`subjectAltName`).
-    pub names_hosts: bool,
+    /// Where it names hosts, as clients look for them.
+    host_list: Option<&'a [u8]>,
+}
+
+impl Claims<'_> {
+    /// Whether it names hosts.
+    #[must_use]
+    pub(crate) fn names_hosts(&self) -> bool {
+        self.host_list.is_some()
+    }
+
+    /// The hosts that it names, as text.
+    #[must_use]
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        self.host_list.and_then(hosts_in).unwrap_or_default()
+    }
 }
 
 /// What a certificate says; none if it is not one.
@@ -69,8 +89,8 @@ pub(crate) fn claims(certificate: &[u8]) -> Option<Claims<'_>> {
     let (tag, begins, rest) = take(validity)?;
     let ends = take(rest)?;
     let good = (seconds(tag, begins), seconds(ends.0, ends.1));
-    let names_hosts = extensions(fields).is_some_and(|list| has_extension(list, HOSTS));
-    Some(Claims { is_old: version.is_none(), issuer, subject, good, names_hosts })
+    let host_list = extensions(fields).and_then(|list| extension(list, HOSTS));
+    Some(Claims { is_old: version.is_none(), issuer, subject, good, host_list })
 }
 
 /// The list of extensions, behind the key and two things that nobody uses.
@@ -84,14 +104,57 @@ fn extensions(mut fields: &[u8]) -> Option<&[u8]> {
     }
 }
 
-fn has_extension(mut list: &[u8], wanted: &[u8]) -> bool {
+/// What an extension says, behind its kind.
+fn extension<'a>(mut list: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
     while let Some((extension, rest)) = take_tag(list, SEQUENCE) {
-        if take_tag(extension, OBJECT).is_some_and(|(kind, _)| kind == wanted) {
-            return true;
+        if let Some((_, said)) = take_tag(extension, OBJECT).filter(|(kind, _)| *kind == wanted) {
+            return Some(said);
         }
         list = rest;
     }
-    false
+    None
+}
+
+/// The hosts in such an extension.
+fn hosts_in(said: &[u8]) -> Option<Vec<String>> {
+    // It may be said before that whoever does not know it is to believe nothing.
+    let said = take_tag(said, BOOLEAN).map_or(said, |(_, rest)| rest);
+    let (mut list, _) = take_tag(take_tag(said, OCTETS)?.0, SEQUENCE)?;
+    let mut hosts = Vec::new();
+    while let Some((kind, value, rest)) = take(list) {
+        hosts.extend(host(kind, value));
+        list = rest;
+    }
+    Some(hosts)
+}
+
+fn host(kind: u8, value: &[u8]) -> Option<String> {
+    match kind {
+        HOST_NAME => String::from_utf8(value.to_vec()).ok(),
+        HOST_ADDRESS => {
+            let v4 = <[u8; 4]>::try_from(value).map(IpAddr::from);
+            v4.or_else(|_| <[u8; 16]>::try_from(value).map(IpAddr::from))
+                .ok()
+                .map(|ip| ip.to_string())
+        }
+        _ => None,
+    }
+}
+
+/// SHA-256 of a certificate, as `openssl x509 -fingerprint` has it.
+#[cfg(feature = "tls")]
+#[must_use]
+pub(crate) fn fingerprint(certificate: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
+    let bytes = digest.as_ref().iter().map(|byte| format!("{byte:02X}"));
+    bytes.collect::<Vec<_>>().join(":")
+}
+
+/// Without TLS there is no certificate.
+#[cfg(not(feature = "tls"))]
+#[must_use]
+pub(crate) fn fingerprint(_: &[u8]) -> String {
+    String::new()
 }
 
 /// When a certificate ends, in seconds since 1970.
@@ -216,6 +279,24 @@ mod tests {
         assert_eq!(distinguished_name(&part(b"\x55\x04\x70", "?")), None);
         assert_eq!(distinguished_name(b"\x31\x85\xff\xff\xff\xff\xff"), None);
         assert_eq!(distinguished_name(b"").as_deref(), Some(""));
+    }
+
+    #[test]
+    fn hosts_are_names_and_addresses() {
+        let kinds: [(u8, &[u8]); 6] = [
+            (HOST_NAME, b"*.example.org"),
+            (HOST_ADDRESS, &[127, 0, 0, 1]),
+            (HOST_ADDRESS, &[0; 16]),
+            (HOST_ADDRESS, &[1, 2, 3]),
+            (HOST_NAME, b"\xff"),
+            (0x86, b"http://example.org"),
+        ];
+        let names: Vec<Vec<u8>> = kinds.map(|(kind, name)| der(kind, &[name.to_vec()])).to_vec();
+        let list = der(OCTETS, &[der(SEQUENCE, &names)]);
+        let wanted = ["*.example.org", "127.0.0.1", "::"].map(str::to_owned).to_vec();
+        assert_eq!(hosts_in(&list), Some(wanted.clone()));
+        assert_eq!(hosts_in(&[der(BOOLEAN, &[vec![0xff]]), list].concat()), Some(wanted));
+        assert_eq!(hosts_in(b"\x04\x02\x30\x05"), None);
     }
 
     #[test]

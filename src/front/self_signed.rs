@@ -1,6 +1,8 @@
 //! A certificate made on the spot, for trying: by itself, for this machine, good for a year.
 
 #[cfg(feature = "tls")]
+use super::certificate::fingerprint;
+#[cfg(feature = "tls")]
 use crate::sys::calendar::Civil;
 
 /// A certificate and its key, as PEM.
@@ -37,7 +39,6 @@ const OTHER_NAMES: [u8; 5] = [0x06, 3, 0x55, 29, 17];
 /// What the library says.
 #[cfg(feature = "tls")]
 pub(crate) fn make(machine: &str) -> Result<GeneratedCertificate, String> {
-    use aws_lc_rs::digest::{SHA256, digest};
     use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
     use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
@@ -50,12 +51,10 @@ pub(crate) fn make(machine: &str) -> Result<GeneratedCertificate, String> {
     let said = what_is_said(machine, serial, public.as_ref())?;
     let signature = key.sign(&random, &said).map_err(failed)?;
     let own = der(0x30, &[&said, &ALGORITHM, &der(0x03, &[&[0], signature.as_ref()])]);
-    let fingerprint: Vec<String> =
-        digest(&SHA256, &own).as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
     Ok(GeneratedCertificate {
         certificate: pem("CERTIFICATE", &own),
         key: pem("PRIVATE KEY", key.to_pkcs8v1().map_err(failed)?.as_ref()),
-        fingerprint: fingerprint.join(":"),
+        fingerprint: fingerprint(&own),
     })
 }
 

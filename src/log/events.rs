@@ -18,7 +18,8 @@ use super::line::LogValue::{
 use super::line::{Field, count, say, text};
 use crate::config::model::{LogOnFailure, LogOnSuccess};
 use crate::net::address::Address;
-use crate::net::fronted::Whom;
+use crate::net::fronted::{Encryption, Whom};
+use crate::sys::calendar::Civil;
 
 pub use super::escape::Plain;
 pub use super::label::{Label, file_of, is_ours};
@@ -116,16 +117,30 @@ pub fn resolved(service: &str, name: &str, addresses: &dyn Display) {
 }
 
 /// A peer is served: by a program, or by ourselves.
-pub fn accepted(service: &Label, whom: impl Into<Whom>, pid: Option<i32>, log: LogOnSuccess) {
+pub fn accepted(
+    service: &Label,
+    whom: impl Into<Whom>,
+    (pid, encryption): (Option<i32>, Option<&Encryption>),
+    log: LogOnSuccess,
+) {
     if !(log.host || log.pid) {
         return;
     }
     let Whom { peer, via } = whom.into();
+    let told = |which: fn(&Encryption) -> Option<&str>| {
+        let known = encryption.filter(|_| log.host).and_then(which);
+        known.map_or(Absent, text)
+    };
     let fields = [
         ("service", text(service)),
         ("peer", Peer(peer).when(log.host)),
         ("via", via.map_or(Absent, Peer).when(log.host)),
         ("pid", Pid(pid.map(i64::from)).when(log.pid)),
+        ("tls", told(|it| it.version.as_deref())),
+        ("server_name", told(|it| it.server_name.as_deref())),
+        ("subject", told(|it| it.subject.as_deref())),
+        ("common_name", told(|it| it.common_name.as_deref())),
+        ("fingerprint", told(|it| it.fingerprint.as_deref())),
     ];
     say(Info, service.target(), "accepted", &fields);
 }
@@ -288,6 +303,18 @@ pub fn refused(
         ("left_out", Count(left_out)),
     ];
     say(Info, service.target(), "refused", &fields);
+}
+
+/// Since a reload, this certificate is served, which was not before.
+pub fn certificate(file: &Path, names: &str, ends: Option<i64>, fingerprint: &str) {
+    let until = ends.map(|ends| Civil::from_seconds(ends).stamp() + "Z");
+    let fields = [
+        ("file", path(file)),
+        ("names", text(names)),
+        ("until", until.as_deref().map_or(Unknown, Word)),
+        ("fingerprint", Word(fingerprint)),
+    ];
+    say(Info, SERVER, "certificate", &fields);
 }
 
 /// A certificate was made on the spot.

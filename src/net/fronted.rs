@@ -50,6 +50,24 @@ impl Fronted {
         self.facts.iter().any(|(fact, _)| *fact != Fact::Terminal)
     }
 
+    /// What is told of its encryption to whoever asks who has come; none if there was none.
+    #[must_use]
+    pub(crate) fn encryption(&self) -> Option<Encryption> {
+        let told = |fact| self.fact(fact).map(Box::from);
+        // Of a certificate that is not a good one nobody is told.
+        let is_verified = self.fact(Fact::ClientVerify) == Some(VERIFIED);
+        let shown = |fact| told(fact).filter(|_| is_verified);
+        let subject = shown(Fact::ClientSubject);
+        let fingerprint = shown(Fact::ClientSha256).filter(|_| subject.is_none());
+        self.is_encrypted().then(|| Encryption {
+            version: told(Fact::Protocol),
+            server_name: told(Fact::ServerName),
+            common_name: shown(Fact::ClientName),
+            subject,
+            fingerprint,
+        })
+    }
+
     /// One of the facts.
     #[must_use]
     pub(crate) fn fact(&self, fact: Fact) -> Option<&str> {
@@ -65,6 +83,30 @@ impl Fronted {
         }
     }
 }
+
+/// How a client is encrypted, whom it has asked for, and who it has shown to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Encryption {
+    /// The version of the protocol.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Box<str>>,
+    /// The name of the server that the client wants.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<Box<str>>,
+    /// Whom its certificate names, which is a good one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Box<str>>,
+    /// The common name in it, where a proxy has told no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub common_name: Option<Box<str>>,
+    /// Its fingerprint, where its name cannot be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Box<str>>,
+}
+
+/// What is said of a certificate that is a good one.
+const VERIFIED: &str = "SUCCESS";
 
 /// Something that is known of an encrypted connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -123,6 +165,19 @@ impl Fact {
             Self::ClientIssuer => "SSL_CLIENT_I_DN",
             Self::ClientSha256 => "SSL_CLIENT_SHA256",
             Self::Terminal => "TERM",
+        }
+    }
+
+    /// Whether it is said of the client's certificate, and of nobody who was not asked for one.
+    #[must_use]
+    pub(crate) fn is_of_certificate(self) -> bool {
+        match self {
+            Self::ClientName
+            | Self::ClientVerify
+            | Self::ClientSubject
+            | Self::ClientIssuer
+            | Self::ClientSha256 => true,
+            Self::Protocol | Self::Cipher | Self::ServerName | Self::Alpn | Self::Terminal => false,
         }
     }
 
@@ -187,5 +242,33 @@ mod tests {
         assert_eq!(fronted.fact(Fact::ServerName), Some("www.example-1.org"), "the first counts");
         assert_eq!(fronted.fact(Fact::ClientName), Some("J\u{fc}rgen M."));
         assert!(fronted.is_encrypted());
+    }
+
+    fn told(facts: &[(Fact, &str)]) -> Option<Encryption> {
+        let facts = facts.iter().map(|(fact, value)| (*fact, (*value).to_owned())).collect();
+        Fronted { facts, ..Fronted::default() }.encryption()
+    }
+
+    #[test]
+    fn only_of_a_certificate_that_is_good_it_is_told_whom_it_names() {
+        let shown = [
+            (Fact::Protocol, "TLSv1.3"),
+            (Fact::ClientSubject, "CN=a"),
+            (Fact::ClientSha256, "00"),
+        ];
+        let version = Some("TLSv1.3".into());
+        let nobody = Encryption { version, ..Encryption::default() };
+        for verified in ["NONE", "FAILED", "success"] {
+            let facts = [&shown[..], &[(Fact::ClientVerify, verified)]].concat();
+            assert_eq!(told(&facts).as_ref(), Some(&nobody), "{verified}");
+        }
+        let facts = [&shown[..], &[(Fact::ClientVerify, VERIFIED)]].concat();
+        let named = Encryption { subject: Some("CN=a".into()), ..nobody.clone() };
+        assert_eq!(told(&facts), Some(named));
+        // A certificate without a name that can be told is not taken for none.
+        let facts = [shown[0], shown[2], (Fact::ClientVerify, VERIFIED)];
+        let known = Encryption { fingerprint: Some("00".into()), ..nobody };
+        assert_eq!(told(&facts), Some(known));
+        assert_eq!(told(&[(Fact::Terminal, "vt100")]), None);
     }
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::net::address::Address;
+use crate::net::fronted::Encryption;
 use crate::upgrade::moment;
 
 /// How many peers are remembered after they ended.
@@ -41,6 +42,9 @@ pub(crate) struct Peer {
     /// When it came.
     #[serde(with = "moment")]
     pub since: Instant,
+    /// How its connection is encrypted, while it is served.
+    #[serde(skip)]
+    pub encryption: Option<Box<Encryption>>,
 }
 
 /// How many have come, and the last [`REMEMBERED`] who have gone.
@@ -119,7 +123,8 @@ mod tests {
 
     fn peer() -> Peer {
         let (address, service) = (Address::None, Rc::from("echo/tcp"));
-        Peer { address, service, pid: Some(7), running: true, since: Instant::now() }
+        let (since, encryption) = (Instant::now(), None);
+        Peer { address, service, pid: Some(7), running: true, since, encryption }
     }
 
     fn ids(list: &[(PeerId, Peer)]) -> Vec<(u64, bool)> {

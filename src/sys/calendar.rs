@@ -81,6 +81,13 @@ impl Civil {
             .saturating_mul(DAY)
             .saturating_add(self.hour * 3600 + self.minute * 60 + self.second)
     }
+
+    /// `2026-11-22T23:05:09`.
+    #[must_use]
+    pub fn stamp(&self) -> String {
+        let Self { year, month, day, hour, minute, second, .. } = self;
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+    }
 }
 
 impl fmt::Display for Civil {

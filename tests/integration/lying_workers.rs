@@ -5,7 +5,7 @@
 
 use crate::common::tls::{make_certificate, python};
 use crate::common::{
-    Daemon, Folder, Setup, free_ports, me, need_program, need_root, procs, wait_until,
+    Daemon, Folder, Line, Setup, free_ports, me, need_program, need_root, procs, wait_until,
 };
 
 /// What the scripts begin with. Numbers are written as postcard does: seven bits a byte.
@@ -267,6 +267,13 @@ for value in nasty:
     assert all(len(it) < 1100 and it.isascii() and it.decode().isprintable() for it in known), known
     if value != nasty[2]: assert not known, known
     wire.send(packet(ended(number)))
+# Nobody was asked for a certificate here, so nobody has shown one.
+mine = tcp(victim)
+number, connection, end = given(wire)
+wire.send(packet(ready(number, [(4, b'root'), (5, b'SUCCESS'), (6, b'CN=root'), (7, b'CN=ca'), (8, b'0' * 64)])))
+end.shutdown(socket.SHUT_WR)
+said = read_all(end).split(b'\0')
+assert not [it for it in said if it.startswith(b'SSL_')], said
 # The first one said counts, and it is told under its own name only.
 mine = tcp(victim)
 number, connection, end = given(wire)
@@ -279,6 +286,8 @@ assert not is_gone(pid)
 print('good')
 ";
     scene.lie(script);
+    let named = |line: &Line| ["subject", "fingerprint"].iter().any(|it| line.get(it).is_some());
+    assert!(!scene.daemon.said("accepted").iter().any(named), "{}", scene.daemon.log.text());
 }
 
 #[test]

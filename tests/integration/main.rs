@@ -130,6 +130,8 @@ mod times;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tls")]
+mod tls_audit;
+#[cfg(feature = "tls")]
 mod tls_clients;
 #[cfg(feature = "tls")]
 mod tls_crowds;

@@ -116,7 +116,7 @@ fn a_sender_that_speaks_for_itself_or_does_not_know_is_the_client() {
 fn what_a_proxy_says_of_tls_is_in_the_environment() {
     let port = free_port();
     let script = "echo $PROTO; env | grep ^SSL_ | sort";
-    let _daemon = Daemon::start(&(tcp_line(port, &shell(script)) + BEHIND));
+    let daemon = Daemon::start(&(tcp_line(port, &shell(script)) + BEHIND));
     let inner = [
         &[7, 0, 0, 0, 0][..],
         &extension(0x21, b"TLSv1.3"),
@@ -131,6 +131,16 @@ fn what_a_proxy_says_of_tls_is_in_the_environment() {
     let first = "SSL\nSSL_ALPN=h2\nSSL_CIPHER=TLS_AES_128_GCM_SHA256\n";
     let said = say(port, &with(b"a.example"), "");
     assert_eq!(said, format!("{first}{rest}SSL_TLS_SNI_SERVERNAME=a.example\n"));
+    // The log says the same, by the word of the proxy.
+    let accepted = daemon.wait_log(|line| line.about("accepted", port));
+    for (key, value) in [
+        ("tls", Some("TLSv1.3")),
+        ("server_name", Some("a.example")),
+        ("common_name", Some("Jane Doe")),
+        ("subject", None),
+    ] {
+        assert_eq!(accepted.get(key), value, "{}", accepted.raw);
+    }
     for bad in [b"a.example\nLD_PRELOAD=/x".as_slice(), b"$(id)", &[b'a'; 254], b"\xff", b""] {
         assert_eq!(say(port, &with(bad), ""), format!("{first}{rest}"), "{bad:?}");
     }

@@ -19,6 +19,10 @@ pub struct Certificate {
     pub chain: Vec<Vec<u8>>,
     /// Until when the own one is good, in seconds since 1970.
     pub ends: Option<i64>,
+    /// Which hosts it names, or else whom, in words.
+    pub names: String,
+    /// SHA-256 of it, in words.
+    pub fingerprint: String,
     /// Which file the second one was then.
     pub identity: FileIdentity,
 }

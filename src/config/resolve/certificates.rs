@@ -13,13 +13,16 @@ use super::resolver::Resolver;
 use crate::config::diagnostic::reading::{NO_FILE, reason};
 use crate::config::model::{Authorities, Certificate};
 use crate::config::text::words::{Word, quote};
-use crate::front::certificate::claims;
+use crate::front::certificate::{Claims, claims, distinguished_name, fingerprint};
 use crate::front::identity::{self, Wrong};
 use crate::front::settings::LONGEST_KEY;
 
 /// The end of a certificate is told so many seconds before it comes: two weeks.
 const SOON: i64 = 14 * DAY;
 const DAY: i64 = 86_400;
+
+/// So many names of a certificate are told.
+const SHOWN: usize = 8;
 
 /// A file that has been read.
 struct Read<'a> {
@@ -57,8 +60,12 @@ impl Resolver<'_> {
         self.warn_of_no_name(&own, &chain);
         self.warn_of_times(&own, "certificate", &chain);
         let identity = self.key_identity(&key);
-        let ends = chain.first().and_then(|own| claims(own)).and_then(|it| it.good.1);
-        Some(Certificate { path: own.path, key: key.path, chain, ends, identity })
+        let said = chain.first().and_then(|own| claims(own));
+        let ends = said.and_then(|it| it.good.1);
+        let names = said.as_ref().map(names).unwrap_or_default();
+        let fingerprint = chain.first().map(|own| fingerprint(own)).unwrap_or_default();
+        let (path, key) = (own.path, key.path);
+        Some(Certificate { path, key, chain, ends, names, fingerprint, identity })
     }
 
     /// The file of `tls_ca`.
@@ -161,7 +168,7 @@ impl Resolver<'_> {
     /// What a host is called clients do not look for elsewhere.
     fn warn_of_no_name(&mut self, own: &Read<'_>, chain: &[Vec<u8>]) {
         let claims = chain.first().and_then(|own| claims(own));
-        if self.quiet || claims.is_none_or(|it| it.names_hosts) {
+        if self.quiet || claims.is_none_or(|it| it.names_hosts()) {
             return;
         }
         let message = format!(
@@ -202,6 +209,20 @@ impl Resolver<'_> {
             };
             self.report.warning(&read.word.span, message).help(help);
         }
+    }
+}
+
+/// As many names of a certificate as a line has room for.
+fn names(said: &Claims<'_>) -> String {
+    let hosts = said.hosts();
+    let more = match hosts.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let shown = hosts.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(",");
+    match shown.is_empty() {
+        true => distinguished_name(said.subject).unwrap_or_default(),
+        false => shown + &more,
     }
 }
 

@@ -142,9 +142,7 @@ fn stamp(out: &mut Vec<u8>) {
 
 /// `2026-11-22T23:05:09`.
 fn second_of(seconds: u64) -> String {
-    let Civil { year, month, day, hour, minute, second, .. } =
-        Civil::from_seconds(i64::try_from(seconds).unwrap_or_default());
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+    Civil::from_seconds(i64::try_from(seconds).unwrap_or_default()).stamp()
 }
 
 #[cfg(test)]

@@ -317,6 +317,7 @@ impl Server {
             pid: peer.pid,
             state: if peer.running { "running" } else { "ended" }.to_owned(),
             age: peer.running.then_some(age),
+            tls: peer.encryption.clone(),
         }
     }
 

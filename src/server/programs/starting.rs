@@ -176,7 +176,9 @@ impl Server {
         let stderr = started.stderr.map(|pipe| self.keep_stderr(pipe, service, label.clone(), pid));
         let whom = Whom { peer, via: start.facts.via() };
         let what = (label, definition.attributes.log.on_success);
-        let client = self.begin(service, what, (whom, start.peer_id), (Some(pid), permit));
+        let fronted = start.facts.fronted.as_deref();
+        let who = (whom, fronted, start.peer_id);
+        let client = self.begin(service, what, who, (Some(pid), permit));
         let (now, limits) = (self.reactor.now, &definition.attributes.limits);
         // Whose program has a terminal, of which somebody who is left may keep hold.
         let has_terminal = definition.attributes.front.has_terminal();

@@ -15,6 +15,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::certificates::{Certificates, NewCertificate};
 use super::counting::{Changes, Turnover};
 use super::restoring::is_shared;
 use crate::config::model::{Endpoint, LogFile, Names, Service, SocketSpec};
@@ -52,6 +53,8 @@ pub(in crate::server) struct Applying {
     overview: Overview,
     /// It may have mended what programs have failed for.
     mends: bool,
+    /// Those that were shown before; none where nobody has been shown any.
+    certificates: Option<Certificates>,
     /// Sockets before, and services that go on with something different.
     before: (Turnover, usize),
     /// Whether anything is different.
@@ -69,6 +72,8 @@ enum ApplyStage {
     /// tried again, one whose path is gone is opened anew; who rests for a limit, which may
     /// have changed, is served again.
     Sockets(usize),
+    /// These certificates are shown now, which is to be said.
+    Certificates(std::vec::IntoIter<NewCertificate>),
     /// What is known of all services together.
     Overview,
     Done,
@@ -77,7 +82,8 @@ enum ApplyStage {
 impl Server {
     /// Serves the first configuration. The number of sockets that are open.
     pub(crate) fn install(&mut self, loading: Loading) -> usize {
-        let mut applying = Applying { mends: false, ..self.begin_to_apply(loading) };
+        let applying = self.begin_to_apply(loading);
+        let mut applying = Applying { mends: false, certificates: None, ..applying };
         let mut all = usize::MAX;
         while self.apply_some(&mut applying, &mut all) {}
         self.programs.cgroups.look_for_left_over();
@@ -100,6 +106,7 @@ impl Server {
             names: loading.names,
             overview: loading.overview,
             mends: true,
+            certificates: Some(self.certificates()),
             before: (self.reloading.turnover, loading.updated),
             changes,
             turns: 0,
@@ -166,31 +173,46 @@ impl Server {
                 match self.look_over_sockets(first, applying.mends) {
                     Some(cost) => cost,
                     None => {
-                        applying.stage = ApplyStage::Overview;
+                        let before = applying.certificates.take();
+                        let new = before.map(|before| self.new_certificates(&before));
+                        let new = new.unwrap_or_default().into_iter();
+                        applying.stage = ApplyStage::Certificates(new);
                         1
                     }
                 }
             }
+            ApplyStage::Certificates(new) => {
+                match new.next() {
+                    Some(certificate) => certificate.say(),
+                    None => applying.stage = ApplyStage::Overview,
+                }
+                1
+            }
             ApplyStage::Overview => {
-                sink::keep_files(applying.log_files.iter());
-                self.say_unclaimed();
-                let overview = std::mem::take(&mut applying.overview);
-                self.look_what_to_observe(&overview);
-                self.sessions.guard.set_own_ports(overview.own_ports);
-                self.sessions.guard.set_own_names(overview.own_names);
-                self.sessions.guard.set_broadcasts(overview.broadcasts);
-                self.services.naming.not_served = overview.not_served;
-                self.services.naming.learn(std::mem::take(&mut applying.names));
-                self.expect_names();
-                self.say_left_out();
-                self.fit_programs_in();
-                self.say_room();
-                self.adopt_orphans();
+                self.apply_overview(applying);
                 applying.stage = ApplyStage::Done;
                 crate::server::reload::PORTION
             }
             ApplyStage::Done => 0,
         }
+    }
+
+    /// What holds for all services together.
+    fn apply_overview(&mut self, applying: &mut Applying) {
+        sink::keep_files(applying.log_files.iter());
+        self.say_unclaimed();
+        let overview = std::mem::take(&mut applying.overview);
+        self.look_what_to_observe(&overview);
+        self.sessions.guard.set_own_ports(overview.own_ports);
+        self.sessions.guard.set_own_names(overview.own_names);
+        self.sessions.guard.set_broadcasts(overview.broadcasts);
+        self.services.naming.not_served = overview.not_served;
+        self.services.naming.learn(std::mem::take(&mut applying.names));
+        self.expect_names();
+        self.say_left_out();
+        self.fit_programs_in();
+        self.say_room();
+        self.adopt_orphans();
     }
 
     fn step(&mut self, applying: &mut Applying, step: Step) -> usize {

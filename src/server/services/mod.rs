@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `accepting` | listeners: take, admit, rest, resume |
 //! | `applying` | from the old configuration to the new one, some services each turn |
+//! | `certificates` | which are shown to clients, and which a reload has brought |
 //! | `conditions` | the time of day and the load |
 //! | `counting` | counters of services |
 //! | `datagrams` | built-in services on datagrams |
@@ -27,6 +28,7 @@
 
 pub(super) mod accepting;
 pub(super) mod applying;
+mod certificates;
 pub(super) mod conditions;
 pub(super) mod counting;
 pub(super) mod datagrams;

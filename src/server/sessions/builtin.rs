@@ -92,7 +92,8 @@ impl Server {
         let is_over = matches!(progress, Ok(Progress::Finished) | Err(_));
         // If it is, this closes the connection.
         let open = (!is_over).then_some((conversation, stream));
-        let client = self.begin(service, (label, log), (whom, None), (None, permit));
+        let whom = (whom, fronted.as_deref(), None);
+        let client = self.begin(service, (label, log), whom, (None, permit));
         let Some((conversation, stream)) = open else {
             return self.end(client, &SessionEnd::Closed(&reason(&progress)));
         };

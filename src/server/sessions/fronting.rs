@@ -19,6 +19,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use super::crowd::Crowd;
 use super::holding::Caller;
 use crate::admission::Reason;
+use crate::config::model::TlsClient;
 use crate::front::alerts;
 use crate::front::wire::Give;
 use crate::log::events::{self, Why};
@@ -231,6 +232,7 @@ impl Server {
         for (fact, value) in facts {
             let is_known = match fact {
                 Fact::Terminal => front.telnet,
+                _ if fact.is_of_certificate() => front.tls_client != TlsClient::No,
                 _ => front.has_tls(),
             };
             if is_known {

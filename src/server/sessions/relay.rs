@@ -90,7 +90,7 @@ impl Server {
         let definition = Rc::clone(&state.service);
         let header = header_for(&definition, &connection);
         let log = definition.attributes.log.on_success;
-        let whom = (connection.whom(), None);
+        let whom = (connection.whom(), connection.fronted.as_deref(), None);
         let session = self.begin(service, (label, log), whom, (None, permit));
         let socket = connection.socket;
         let client = match RelaySocket::accepted(socket) {

@@ -109,9 +109,9 @@ impl Server {
         if !service.attributes.front.need_worker() {
             return None;
         }
-        let keys =
-            service.attributes.front.tls.iter().map(sealed_key).collect::<io::Result<Vec<_>>>();
-        match keys.and_then(|keys| self.seal(service, keys)) {
+        let certificates = &service.attributes.front.tls;
+        let keys = certificates.iter().map(sealed_key).collect::<io::Result<Vec<_>>>();
+        match keys.and_then(|keys| self.seal(service, (certificates, keys))) {
             Ok(sealed) => Some(Rc::new(sealed)),
             Err(error) => {
                 events::trouble(&service.label, "tls", &error);
@@ -121,7 +121,11 @@ impl Server {
         }
     }
 
-    fn seal(&mut self, service: &Service, keys: Vec<OwnedFd>) -> io::Result<SealedSettings> {
+    fn seal(
+        &mut self,
+        service: &Service,
+        (certificates, keys): (&Rc<[Certificate]>, Vec<OwnedFd>),
+    ) -> io::Result<SealedSettings> {
         let attributes = &service.attributes.front;
         let user = attributes.front_user.ok_or_else(|| io::Error::other("no user for it"))?;
         let mut tickets = Vec::new();
@@ -133,7 +137,7 @@ impl Server {
         }
         let authorities = attributes.tls_ca.as_ref().map(|it| it.certificates.clone());
         let tls = Tls {
-            chains: attributes.tls.iter().map(|it| it.chain.clone()).collect(),
+            chains: certificates.iter().map(|it| it.chain.clone()).collect(),
             versions: (attributes.tls_versions.old, attributes.tls_versions.new),
             alpn: attributes.tls_alpn.clone(),
             client: (
@@ -157,6 +161,7 @@ impl Server {
         Ok(SealedSettings {
             number: self.sessions.fronting.next_settings(),
             files,
+            certificates: Rc::clone(certificates),
             has_own: attributes.front_workers == FrontWorkers::Own,
             user: FrontUser { ..user },
         })
@@ -192,7 +197,9 @@ impl Server {
             let service = Rc::clone(&state.service);
             let copies = front.files.iter().skip(1).map(OwnedFd::try_clone);
             let sealed = copies.collect::<io::Result<Vec<_>>>();
-            match sealed.and_then(|keys| self.seal(&service, keys)) {
+            // Those that the keys are of: the file may name others, whose keys could not be had.
+            let certificates = &front.certificates;
+            match sealed.and_then(|keys| self.seal(&service, (certificates, keys))) {
                 Ok(sealed) => {
                     if let Some(state) = self.services.all.get_mut(key) {
                         state.front = Some(Rc::new(sealed));

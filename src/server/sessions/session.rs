@@ -15,7 +15,7 @@ use crate::admission::Permit;
 use crate::config::model::LogOnSuccess;
 use crate::log::events::{self, End as ProgramEnd, Label};
 use crate::net::address::Address;
-use crate::net::fronted::Whom;
+use crate::net::fronted::{Encryption, Fronted, Whom};
 use crate::server::Server;
 use crate::server::peers::{Peer, PeerId};
 use crate::server::reactor::slab::{Key, Slab};
@@ -40,6 +40,9 @@ pub(in crate::server) struct Client {
     pub(in crate::server) permit: Option<Permit>,
     pub(in crate::server) peer: Address,
     pub(in crate::server) peer_id: PeerId,
+    /// How his connection is encrypted, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::server) encryption: Option<Box<Encryption>>,
     #[serde(rename = "started", with = "moment")]
     pub(in crate::server) since: Instant,
 }
@@ -242,9 +245,10 @@ impl Sessions {
 impl Session {
     /// As the list of peers has him.
     fn peer(&self) -> Peer {
-        let Client { ref label, peer: address, since, .. } = self.client;
+        let Client { ref label, peer: address, ref encryption, since, .. } = self.client;
         let pid = self.program().and_then(|program| u32::try_from(program.pid).ok());
-        Peer { address, service: label.name(), pid, running: true, since }
+        let encryption = encryption.clone();
+        Peer { address, service: label.name(), pid, running: true, since, encryption }
     }
 
     /// If a program serves him.
@@ -258,27 +262,28 @@ impl Session {
 
 impl Server {
     /// Somebody who has been admitted is served from now on, by a program if it has a number.
-    /// Whoever has come through tcpmux is known.
+    /// Whoever has come through tcpmux is known; what stood in front of him may know more.
     pub(in crate::server) fn begin(
         &mut self,
         service: Key,
         (label, log): (Label, LogOnSuccess),
-        (whom, known): (Whom, Option<PeerId>),
+        (whom, fronted, known): (Whom, Option<&Fronted>, Option<PeerId>),
         (pid, permit): (Option<i32>, Permit),
     ) -> Client {
-        events::accepted(&label, whom, pid, log);
+        let encryption = fronted.and_then(Fronted::encryption).map(Box::new);
+        events::accepted(&label, whom, (pid, encryption.as_deref()), log);
         if pid.is_none() {
             self.count(service, |counters| counters.served());
         }
         let peer_id = known.unwrap_or_else(|| self.sessions.peers.connected());
         let (peer, since) = (whom.peer, self.reactor.now);
-        Client { service, label, log, permit: Some(permit), peer, peer_id, since }
+        Client { service, label, log, permit: Some(permit), peer, peer_id, encryption, since }
     }
 
     /// He is served no more, and what was his is closed: the one place where his permit is given
     /// back, the log told, and where he comes to be one of those who have been here.
     pub(in crate::server) fn end(&mut self, client: Client, end: &SessionEnd<'_>) {
-        let Client { service, label, log, permit, peer, peer_id, since } = client;
+        let Client { service, label, log, permit, peer, peer_id, since, .. } = client;
         let time = self.reactor.now.saturating_duration_since(since);
         match *end {
             SessionEnd::Closed(why) => {
@@ -304,7 +309,9 @@ impl Server {
             SessionEnd::Ended(pid, ..) => u32::try_from(pid).ok(),
             SessionEnd::Closed(_) | SessionEnd::Failed(..) => None,
         };
-        let gone = Peer { address: peer, service: label.name(), pid, running: false, since };
+        let (address, service_name) = (peer, label.name());
+        let gone =
+            Peer { address, service: service_name, pid, running: false, since, encryption: None };
         self.sessions.peers.ended(peer_id, gone);
         if let Some(permit) = permit {
             self.release(permit, service);

@@ -14,7 +14,7 @@ use mio::unix::SourceFd;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::config::model::{Account, FrontUser};
+use crate::config::model::{Account, Certificate, FrontUser};
 use crate::front::channel::Wire;
 use crate::front::wire::{self, Give, ToServer, ToWorker};
 use crate::front::{self, alerts};
@@ -118,6 +118,8 @@ pub(in crate::server) struct SealedSettings {
     pub(in crate::server) number: u32,
     /// The settings, and what they name.
     pub(in crate::server) files: Vec<OwnedFd>,
+    /// Whose keys these are.
+    pub(in crate::server) certificates: Rc<[Certificate]>,
     /// A worker for this service alone.
     pub(in crate::server) has_own: bool,
     /// As whom.
