@@ -227,6 +227,10 @@ pub trait Lookup {
     }
     /// Whether programs can be confined to paths (Landlock as of Linux 6.2).
     fn has_landlock(&self) -> bool;
+    /// Why no group of processes with these controllers can be made, as far as that can be told.
+    fn why_no_group(&self, _controllers: &[&'static str]) -> Option<String> {
+        None
+    }
     /// Whether the server may become every user.
     fn is_privileged(&self) -> bool;
     /// The most that the server itself may have; None: as much as it likes.

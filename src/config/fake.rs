@@ -81,6 +81,8 @@ pub struct FakeLookup {
     pub vsock: bool,
     /// Whether programs can be confined to paths.
     pub landlock: bool,
+    /// Why no group of processes can be made, if that is so.
+    pub no_group: Option<String>,
     /// Who runs the server; 0 is root.
     pub own_uid: u32,
     /// What it may have at most, where there is a limit.
@@ -127,6 +129,7 @@ impl Default for FakeLookup {
             ipv6: true,
             vsock: true,
             landlock: true,
+            no_group: None,
             own_uid: 0,
             hard_limits: BTreeMap::from([(Resource::Core, 0), (Resource::Files, 4096)]),
         }
@@ -277,6 +280,9 @@ impl Lookup for FakeLookup {
         known.then_some(path)
     }
 
+    fn why_no_group(&self, _: &[&'static str]) -> Option<String> {
+        self.no_group.clone()
+    }
     fn has_landlock(&self) -> bool {
         self.landlock
     }

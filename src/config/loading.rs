@@ -120,7 +120,9 @@ fn read_all(
     reader.dialect = dialect;
     for place in places {
         let context = if place.inherits { reader.inherited(&context) } else { context.clone() };
-        for path in files(place, &mut reader) {
+        let files = files(place, &mut reader);
+        reader.is_one_of_several = files.len() > 1;
+        for path in files {
             match lookup.read_either(&path, place.path == path) {
                 Ok(bytes) => reader.read(&path, &bytes, context.clone()),
                 Err(error) if place.optional && error.kind() == io::ErrorKind::NotFound => {}

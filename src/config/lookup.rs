@@ -45,6 +45,7 @@ use crate::config::facts::{
 use crate::config::model::{Account, FileIdentity, Known, Names, Resource};
 use crate::front::identity::identity_of;
 use crate::net::own_address;
+use crate::sys::cgroup;
 use crate::sys::trusted_path::rule::Writer;
 use crate::sys::trusted_path::{open_named, open_to_read};
 pub use again::{AwaitedName, seek};
@@ -95,6 +96,7 @@ pub struct System {
     executables: Memo<PathBuf, Executable>,
     interpreters: Memo<PathBuf, Option<PathBuf>>,
     plain_texts: Memo<PathBuf, bool>,
+    groups: Memo<Vec<&'static str>, Option<String>>,
     configuration: files::Budget,
     exposures: files::Exposures,
     ipv6: OnceCell<bool>,
@@ -365,6 +367,10 @@ impl Lookup for System {
 
     fn has_landlock(&self) -> bool {
         machine::has_landlock()
+    }
+
+    fn why_no_group(&self, controllers: &[&'static str]) -> Option<String> {
+        self.groups.get(&controllers.to_vec(), || cgroup::obstacle(controllers))
     }
 
     fn is_privileged(&self) -> bool {

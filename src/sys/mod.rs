@@ -9,6 +9,8 @@ pub(crate) mod accept;
 pub(crate) mod calendar;
 pub(crate) mod capabilities;
 #[forbid(unsafe_code)]
+pub(crate) mod cgroup;
+#[forbid(unsafe_code)]
 pub(crate) mod descriptor;
 pub(crate) mod descriptor_tables;
 #[forbid(unsafe_code)]

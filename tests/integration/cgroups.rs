@@ -355,7 +355,14 @@ fn without_the_controllers_nothing_runs_unlimited() {
         let line = own_line(port, "/bin/echo echo started");
         let daemon =
             Daemon::start(&format!("{line}    {attribute}\n{}", own_line(other, "/bin/cat cat")));
+        // Before the first client comes: by the server, and by whoever looks at the file.
         daemon.wait_log(|line| line.is("trouble") && line.get("call") == Some("cgroup"));
+        let mut check = crate::common::daemon::command(&[]);
+        let output = check.arg("check").arg(daemon.folder.at("inetd.conf")).output().unwrap();
+        let (name, text) =
+            (attribute.split(' ').next().unwrap(), String::from_utf8(output.stdout).unwrap());
+        assert!(text.contains(&format!("warning: `{name}` cannot hold here, and no")), "{text}");
+        assert!(output.status.success() && text.ends_with(", 1 warning\n"), "{text}");
         let client = crate::common::clients::try_tcp((Ipv4Addr::LOCALHOST, port).into()).unwrap();
         assert_eq!(read_to_any_end(client), "");
         let failed = daemon.wait_log(|line| line.is("failed"));

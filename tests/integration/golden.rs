@@ -12,7 +12,7 @@ use oxinetd::config::fake::FakeLookup;
 use oxinetd::config::{Loaded, load, summary};
 
 /// Files that other files include, and facts that a first line asks for:
-/// `#! no-ipv6`, `#! no-landlock`, `#! user me`.
+/// `#! no-ipv6`, `#! no-landlock`, `#! no-cgroup`, `#! user me`.
 fn machine(text: &[u8]) -> FakeLookup {
     let mut fake = FakeLookup::with_file("inetd.conf", text);
     let included = [
@@ -20,6 +20,7 @@ fn machine(text: &[u8]) -> FakeLookup {
         ("conf.d/bad.conf", "8002 steam tcp nowait - cat\n"),
         ("conf.d/.hidden.conf", "nonsense\n"),
         ("conf.d/old.conf~", "nonsense\n"),
+        ("late/defaults.conf", ".defaults\n    instances = 5\n"),
         ("loop.conf", ".include inetd.conf\n"),
         ("friends", "# who may\n10.0.0.0/8   # the office\n\n  ::1\n10.1.{2,3}\n"),
         ("wrong-friends", "10.0.0.0/8\nfriend.example.org # Tom\n10.0.0.0/33\n@friends\n"),
@@ -37,6 +38,9 @@ fn machine(text: &[u8]) -> FakeLookup {
     }
     if asked.contains("no-landlock") {
         fake.landlock = false;
+    }
+    if asked.contains("no-cgroup") {
+        fake.no_group = Some("this system has no cgroup v2".to_owned());
     }
     if asked.contains("user me") {
         fake.own_uid = 1000;

@@ -383,6 +383,11 @@ fn run_says_what_it_cannot_mean() {
         ("--tls site.pem,site.key -o tls='other.pem other.key'", "`--tls` has said which"),
         ("--tls self-signed -o tls='other.pem other.key'", "`--tls` has said which"),
         ("--tls site.pem,site.key --udp", "`tls` cannot be: datagrams are no connection"),
+        (
+            "--tls site.pem,site.key --udp",
+            "help: serve it on a stream (`stream tcp nowait`); without `tls`, everybody on the way",
+        ),
+        ("--tls site.pem,site.key -o wait=yes", "help: write `nowait`, for a program that talks"),
         ("--tls site.pem,site.key -o tls_client=require", "`tls_client` needs `tls_ca`"),
         ("--tls site.pem,site.key -o tls_ca=site.pem", "`tls_ca` keeps nobody out"),
         ("-o tls_client=require", "`tls_client` keeps nobody from `0`: there is no `tls`"),

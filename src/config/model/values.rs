@@ -251,3 +251,26 @@ pub struct GroupLimits {
     /// cpu.max in percent of one processor.
     pub cpu_max: Limit,
 }
+
+impl GroupLimits {
+    /// Each limit by its attribute and what has to be there for it, and whether it is set.
+    fn all(self) -> [(&'static str, &'static str, bool); 3] {
+        [
+            ("memory_max", "memory", self.memory_max.is_some()),
+            ("tasks_max", "pids", self.tasks_max.is_some()),
+            ("cpu_max", "cpu", self.cpu_max.is_some()),
+        ]
+    }
+
+    /// The controllers that hold these limits.
+    #[must_use]
+    pub fn controllers(self) -> Vec<&'static str> {
+        self.all().into_iter().filter(|(.., is_set)| *is_set).map(|(_, it, _)| it).collect()
+    }
+
+    /// The attributes that have set them.
+    #[must_use]
+    pub fn names(self) -> Vec<&'static str> {
+        self.all().into_iter().filter(|(.., is_set)| *is_set).map(|(it, ..)| it).collect()
+    }
+}

@@ -17,9 +17,9 @@ impl Resolver<'_> {
         target: &ServiceField,
     ) {
         match why_not(socket_type, waits, target) {
-            Some(why) => {
-                self.cannot_stand_there(entry, why);
-                self.does_not_stand_there(entry, attributes, why);
+            Some(obstacle) => {
+                self.cannot_stand_there(entry, &obstacle);
+                self.does_not_stand_there(entry, attributes, obstacle.why);
             }
             None => {
                 self.check_proxy(entry, attributes, target);
@@ -28,12 +28,20 @@ impl Resolver<'_> {
         }
     }
 
-    fn cannot_stand_there(&mut self, entry: &Entry, why: &str) {
+    fn cannot_stand_there(&mut self, entry: &Entry, Obstacle { why, instead }: &Obstacle) {
         let fronted =
             |setting: &&Setting| setting.attribute.scope == Scope::Fronted && setting.is_right();
         for setting in entry.settings.iter().filter(fronted) {
             let message = format!("`{}` cannot be: {why}", setting.name.text);
-            self.report.error(&setting.name.span, message).help("take it out");
+            // Whoever takes it out because he is told to may lose more than he knows.
+            let without = match setting.attribute.name {
+                "tls" => "; without `tls`, everybody on the way can read and change what is sent",
+                "proxy_protocol" => {
+                    "; without `proxy_protocol`, every client is taken for the proxy"
+                }
+                _ => ", or take it out",
+            };
+            self.report.error(&setting.name.span, message).help(format!("{instead}{without}"));
         }
     }
 
@@ -97,16 +105,34 @@ impl Resolver<'_> {
     }
 }
 
-/// Why nothing can stand before the data of such a service.
-fn why_not(socket_type: SocketType, waits: bool, target: &ServiceField) -> Option<&'static str> {
-    match (socket_type, target) {
-        (SocketType::Dgram, _) => Some("datagrams are no connection"),
-        (SocketType::SeqPacket, _) => Some("it stands at the beginning of a stream"),
-        _ if waits => Some("with `wait`, the program takes the connections itself"),
-        (_, ServiceField::Vsock(..)) => Some("a virtual socket has none"),
-        (_, ServiceField::Tcpmux(_)) => Some("the connection is one of tcpmux, which may have it"),
-        _ => None,
-    }
+/// Why nothing can stand before the data of a service, and what can be done about that.
+struct Obstacle {
+    why: &'static str,
+    instead: &'static str,
+}
+
+fn why_not(socket_type: SocketType, waits: bool, target: &ServiceField) -> Option<Obstacle> {
+    let (why, instead) = match (socket_type, target) {
+        (SocketType::Dgram, _) => {
+            ("datagrams are no connection", "serve it on a stream (`stream tcp nowait`)")
+        }
+        (SocketType::SeqPacket, _) => {
+            ("it stands at the beginning of a stream", "make it a `stream`")
+        }
+        _ if waits => (
+            "with `wait`, the program takes the connections itself",
+            "write `nowait`, for a program that talks to one client",
+        ),
+        (_, ServiceField::Vsock(..)) => {
+            ("a virtual socket has none", "serve it over TCP or on a path")
+        }
+        (_, ServiceField::Tcpmux(_)) => (
+            "the connection is one of tcpmux, which may have it",
+            "say it in the line of tcpmux, or give this service a port of its own",
+        ),
+        _ => return None,
+    };
+    Some(Obstacle { why, instead })
 }
 
 /// The setting of this name that counts.

@@ -85,6 +85,30 @@ impl Resolver<'_> {
             .help("make it: until then the program cannot be started");
     }
 
+    /// Limits on all programs of a service together: without its group none is started. There may
+    /// be one later, or where the server is started, so the service is served.
+    pub(super) fn check_group(
+        &mut self,
+        entry: &Entry,
+        attributes: &Attributes,
+        action: Option<&Action>,
+    ) {
+        let limits = attributes.sandbox.group;
+        let (Some(first), Some(Action::Program(_)), false) =
+            (limits.names().first().copied(), action, self.quiet)
+        else {
+            return;
+        };
+        let Some(why) = self.lookup.why_no_group(&limits.controllers()) else { return };
+        let said = limits.names().into_iter().find_map(|name| place(entry, name));
+        let span = said.unwrap_or_else(|| entry.program.span.clone());
+        let message = format!("`{first}` cannot hold here, and no program is started: {why}");
+        self.report.warning(&span, message).help(
+            "start the server where it may make groups (cgroup v2; `Delegate=yes` in a unit); \
+             `rlimit_as` and `rlimit_nproc` hold without one, for each process and each user",
+        );
+    }
+
     fn real(&self, attributes: &Attributes, path: &Path) -> Option<PathBuf> {
         self.lookup.real_path(attributes.process.chroot.as_deref(), path)
     }

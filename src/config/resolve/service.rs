@@ -193,6 +193,7 @@ impl Resolver<'_> {
     ) {
         self.check_paths(entry, draft, action);
         self.check_directory(entry, &draft.attributes, action);
+        self.check_group(entry, &draft.attributes, action);
         self.socket_owner(draft);
         self.read_what_is_said(draft, entry.broken);
         self.check_machines(entry, &draft.attributes);

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::address::addresses;
+use super::below::Below;
 use super::entry::{Entry, Indented, Setting, indented, set_by};
 use super::line;
 use super::netbsd;
@@ -51,6 +52,7 @@ impl Reader<'_> {
         let mut above = Above::Nothing;
         // The number of a line between that is an entry no more.
         let mut taken_out = None;
+        let mut below = Below::default();
         let mut index = 0;
         while let Some(line) = file.lines.get(index) {
             index += 1;
@@ -58,6 +60,7 @@ impl Reader<'_> {
             if is_comment(text) {
                 if line::is_entry_taken_out(text) {
                     taken_out = Some(line.number);
+                    below.taken();
                 }
                 continue;
             }
@@ -82,6 +85,13 @@ impl Reader<'_> {
             } else {
                 above = self.line(file, line, &mut context);
             }
+            match above {
+                _ if goes_on => {}
+                Above::Defaults => below.defaults(without_blanks(file, line)),
+                Above::Entry | Above::Broken => below.taken(),
+                _ if text.starts_with(".include") => below.taken(),
+                _ => {}
+            }
             let wrong = self.report.errors() > before || file.is_bad(line.number);
             let cause = Cause::since(self.report, mark);
             match (above, self.entries.last_mut()) {
@@ -98,6 +108,7 @@ impl Reader<'_> {
                 _ => {}
             }
         }
+        below.say(self.open.len() > 1 || self.is_one_of_several, self.report);
     }
 
     /// A line that holds for those below it is wrong, or goes unheard: they are not served. In

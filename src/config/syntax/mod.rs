@@ -1,6 +1,7 @@
 //! The spellings of a configuration: each makes the same entries of its text.
 
 pub(super) mod address;
+mod below;
 pub(super) mod command_line;
 pub(super) mod dialect;
 pub(super) mod entry;

@@ -57,6 +57,8 @@ pub(in crate::config) struct Reader<'a> {
     pub(in crate::config) entries: Vec<Entry>,
     /// The files being read, outermost first, by their one name.
     pub(in crate::config) open: Vec<PathBuf>,
+    /// Whether the file at hand is one of a directory's.
+    pub(in crate::config) is_one_of_several: bool,
     /// Where the blocks of xinetd's files stand.
     pub(in crate::config) places: Vec<ServiceOrigin>,
     /// What the `defaults` of the last of xinetd's files said, and what was wrong with them.
@@ -72,6 +74,7 @@ impl<'a> Reader<'a> {
             dialect: Dialect::Own,
             entries: Vec::new(),
             open: Vec::new(),
+            is_one_of_several: false,
             places: Vec::new(),
             xinetd_defaults: (Vec::new(), Vec::new()),
         }

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::config::model::{GroupLimits, Service};
+use crate::sys::cgroup::find;
 use files::{Directory, about, groups_of_services, is_populated, is_removed, is_settled, put};
 use names::{PREFIX, name_of};
 
@@ -137,7 +138,7 @@ impl Cgroups {
         if let Some(base) = &self.base {
             return Ok(base.clone());
         }
-        let base = base::find()?;
+        let base = find()?;
         self.base = Some(base.clone());
         Ok(base)
     }

@@ -17,13 +17,9 @@ use std::path::{Path, PathBuf};
 use nix::unistd::getpid;
 
 use super::files::{is_in_use, make_directory, put, read};
-use super::names::LEFT_FOR;
 use crate::config::model::GroupLimits;
-use crate::sys::file_attributes;
+use crate::sys::cgroup::{LEFT_FOR, SUBGROUP, current, is_delegated, named, unavailable};
 use crate::sys::proc::stat_of;
-
-/// Where the service manager puts the server, as the unit says.
-const SUBGROUP: &str = "oxinetd";
 
 /// Where the service manager runs what belongs to a unit and is not its main process.
 const CONTROL: &str = ".control";
@@ -34,26 +30,6 @@ const IN_THE_WAY: &str = "something else runs in this group, or in one like it";
 /// How often it is looked for members that are to be moved: some may fork meanwhile.
 const ROUNDS: usize = 8;
 
-/// The base of this process's groups.
-///
-/// # Errors
-/// When there is no cgroup v2, or it cannot be seen.
-pub(super) fn find() -> io::Result<PathBuf> {
-    let own = current()?;
-    let parent = own.parent().filter(|parent| named(&own, SUBGROUP) && is_delegated(parent));
-    Ok(parent.map(Path::to_owned).unwrap_or(own))
-}
-
-fn named(path: &Path, name: &str) -> bool {
-    path.file_name().is_some_and(|it| it == name)
-}
-
-/// Whether the service manager has left this group to us, with whoever is in it
-/// (`Delegate=yes`).
-fn is_delegated(path: &Path) -> bool {
-    file_attributes::is_marked(path, c"user.delegate")
-}
-
 /// Has the controllers of these limits work in the groups below `base`. True if one had
 /// to be switched on; `own` becomes where the server went to for that, if it had to.
 pub(super) fn enable(
@@ -61,25 +37,15 @@ pub(super) fn enable(
     own: &mut Option<PathBuf>,
     limits: GroupLimits,
 ) -> io::Result<bool> {
-    let wanted = [
-        ("memory", limits.memory_max.is_some()),
-        ("pids", limits.tasks_max.is_some()),
-        ("cpu", limits.cpu_max.is_some()),
-    ];
+    let wanted = limits.controllers();
     let has = |file: &str| read(&base.join(file));
     let (available, enabled) = (has("cgroup.controllers")?, has("cgroup.subtree_control")?);
-    let mut missing = String::new();
-    for (name, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
-        let is_in = |list: &str| list.split_whitespace().any(|known| known == name);
-        if !is_in(&available) {
-            let base = base.display();
-            let text = format!("the controller {name} is not available in {base}");
-            return Err(io::Error::new(ErrorKind::Unsupported, text));
-        }
-        if !is_in(&enabled) {
-            missing.push_str(&format!("+{name} "));
-        }
+    if let Some(text) = unavailable(base, &available, &wanted) {
+        return Err(io::Error::new(ErrorKind::Unsupported, text));
     }
+    let is_on = |name: &str| enabled.split_whitespace().any(|known| known == name);
+    let off = wanted.into_iter().filter(|name| !is_on(name));
+    let missing: String = off.map(|name| format!("+{name} ")).collect();
     if missing.is_empty() {
         return Ok(false);
     }
@@ -157,35 +123,6 @@ fn take_controllers_away(base: &Path) -> io::Result<()> {
     if off.is_empty() { Ok(()) } else { put(&control, &off.join(" ")) }
 }
 
-/// The directory of the group that this process is in.
-fn current() -> io::Result<PathBuf> {
-    let missing = |what: &str| io::Error::new(ErrorKind::Unsupported, what.to_owned());
-    let own = fs::read_to_string("/proc/self/cgroup")?;
-    let own = own
-        .lines()
-        .find_map(|line| line.strip_prefix("0::"))
-        .ok_or_else(|| missing("this system has no cgroup v2"))?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    let found = mounts.lines().filter_map(|line| directory_of(own, line));
-    found
-        .into_iter()
-        .find(|path| path.join("cgroup.controllers").exists())
-        .ok_or_else(|| missing("cgroup v2 is not mounted, or not where this process is in it"))
-}
-
-/// The directory of a group by a line of /proc/self/mountinfo:
-/// `ID PARENT DEVICE ROOT MOUNTPOINT OPTIONS… - TYPE SOURCE OPTIONS`.
-fn directory_of(group: &str, mount: &str) -> Option<PathBuf> {
-    let (before, after) = mount.split_once(" - ")?;
-    if after.split(' ').next() != Some("cgroup2") {
-        return None;
-    }
-    let mut fields = before.split(' ').skip(3);
-    let (root, place) = (fields.next()?, fields.next()?);
-    let below = Path::new(group).strip_prefix(root).ok()?;
-    Some(Path::new(place).join(below))
-}
-
 /// Whether `pid` is `ancestor` or was started by it, directly or not.
 fn descends_from(mut pid: i32, ancestor: i32) -> bool {
     // Deeper than any chain of processes; the table may change while it is read.
@@ -206,21 +143,7 @@ fn descends_from(mut pid: i32, ancestor: i32) -> bool {
 mod tests {
     use nix::unistd::{getpid, getppid};
 
-    use super::{descends_from, directory_of};
-    use std::path::PathBuf;
-
-    #[test]
-    fn the_directory_of_a_group_is_below_its_mount() {
-        let mount = "35 24 0:30 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw";
-        let at = |group: &str, mount: &str| directory_of(group, mount);
-        assert_eq!(at("/", mount), Some(PathBuf::from("/sys/fs/cgroup/")));
-        assert_eq!(at("/a/b", mount), Some(PathBuf::from("/sys/fs/cgroup/a/b")));
-        let bound = mount.replace(" / /sys", " /a /sys");
-        assert_eq!(at("/a/b", &bound), Some(PathBuf::from("/sys/fs/cgroup/b")));
-        assert_eq!(at("/ab", &bound), None);
-        assert_eq!(at("/", &mount.replace("- cgroup2", "- cgroup")), None);
-        assert_eq!(at("/", "nonsense"), None);
-    }
+    use super::descends_from;
 
     #[test]
     fn descent_is_followed_up() {

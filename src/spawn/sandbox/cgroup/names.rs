@@ -1,12 +1,9 @@
-//! What groups are called: those of services, so that the next server finds them again, and the
-//! one for the server.
+//! What groups of services are called, so that the next server finds them again.
 
 use std::net::SocketAddr;
 
 use crate::config::model::{Endpoint, Service};
-
-/// Where the server goes if it was started in the group itself.
-pub(super) const LEFT_FOR: &str = "oxinetd.server";
+use crate::sys::cgroup::LEFT_FOR;
 
 /// With what the names of our groups begin.
 pub(super) const PREFIX: &str = "oxinetd.";
