@@ -62,7 +62,7 @@ pub enum Command {
     /// Say what is wrong with a configuration; binds nothing.
     ///
     /// Prints every error and warning with its place in the file. Exit status 1 if
-    /// there is an error, else 0.
+    /// there is an error, else 0: what this machine lacks now may be there later.
     Check(Check),
     /// Attach one program to a port or a unix socket, without a file.
     ///
@@ -170,8 +170,9 @@ pub struct Common {
     /// Let other machines see that page: ENDPOINT may be one that they reach, such as *:PORT
     #[arg(long, requires = "page")]
     pub page_open: bool,
-    /// What the machine is called where that page is asked for by name; may be said again
-    #[arg(long, value_name = "NAME", requires = "page")]
+    /// What the machine is called where the page, or metrics of this machine only, are asked for
+    /// by name; may be said again
+    #[arg(long, value_name = "NAME")]
     pub page_host: Vec<String>,
     /// How programs are started
     #[arg(long, value_enum, default_value_t = SpawnWay::Auto, value_name = "HOW")]
@@ -232,6 +233,9 @@ pub struct Check {
     /// Configuration; a directory stands for its *.conf
     #[arg(default_value = "/etc/inetd.conf")]
     pub file: PathBuf,
+    /// Exit status 1 for a warning, too, such as a service that is not served now
+    #[arg(long)]
+    pub strict: bool,
     /// Default of an attribute for every service, as in .defaults
     #[arg(long = "default", value_name = "NAME=VALUE")]
     pub defaults: Vec<String>,

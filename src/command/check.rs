@@ -16,15 +16,18 @@ pub(super) fn check(check: &Check) -> Result<(), CommandFailure> {
     let read = |system: &System| config::load(&check.file, &check.defaults, system);
     let (loaded, _) = System::read(manner, read);
     let (errors, warnings) = config::summary(&loaded.diagnostics);
+    // What is not served now may be as soon as the machine has what it lacks: the server would
+    // take the file.
+    let is_wrong = errors > 0 || check.strict && warnings > 0;
     for diagnostic in &loaded.diagnostics {
         // Whether anybody has read it or not, a mistake is one.
         if !write(&format!("{}\n", diagnostic.render()))? {
-            return verdict(errors > 0);
+            return verdict(is_wrong);
         }
     }
     let summary = summed_up(&check.file.display(), &loaded.config, (errors, warnings));
     show(&format!("{summary}\n"))?;
-    verdict(errors > 0)
+    verdict(is_wrong)
 }
 
 fn verdict(is_wrong: bool) -> Result<(), CommandFailure> {

@@ -21,6 +21,9 @@ pub(super) fn check(common: &Common) -> Result<(), CommandFailure> {
             return wrong(format!("{option} {text}: {}", socket::ENDPOINT_WANTED));
         }
     }
+    if !common.page_host.is_empty() && common.page.is_none() && common.metrics.is_none() {
+        return wrong("--page-host: there is neither --page nor --metrics".to_owned());
+    }
     if let Some(name) = common.page_host.iter().find(|name| !host::is_name(name)) {
         return wrong(format!(
             "--page-host {name}: the name of a machine is wanted, or an address"

@@ -6,12 +6,12 @@ use std::rc::Rc;
 
 use crate::cli::compat::Pid;
 use crate::cli::{Common, LogFormat, SpawnWay};
-use crate::config::diagnostic::Severity;
+use crate::config::diagnostic::{COMMAND_LINE, Severity};
 use crate::config::lookup::Manner;
 use crate::config::model::Service;
 use crate::log::target::LogTarget;
 use crate::log::{events, sink};
-use crate::reload::{Loading, load_and_wait};
+use crate::reload::{LoadedFinding, Loading, load_and_wait};
 use crate::server::{Server, ServerOptions};
 use crate::spawn::Way;
 use crate::sys::detach::Herald;
@@ -71,10 +71,10 @@ pub(super) fn load_for_start(
     let Some(loading) = loading.map_err(refused("reading the configuration"))? else {
         return Ok(None);
     };
-    for finding in &loading.findings {
-        events::configuration(finding.severity == Severity::Error, &finding.line);
-    }
-    if loading.errors > 0 && (strict || loading.services == 0) {
+    let is_refused = loading.errors > 0 && (strict || loading.services == 0);
+    let is_over = is_refused || job.needs_services && loading.services == 0;
+    loading.findings.iter().for_each(|finding| tell(job, finding, is_over));
+    if is_refused {
         tell_starter(job, &loading);
         return Err(match strict {
             true if is_all_said_there(&loading) => {
@@ -87,20 +87,43 @@ pub(super) fn load_for_start(
     Ok(Some(loading))
 }
 
+/// Says what was found, in a line of the log; or, where it keeps `oxinetd run` from serving, to
+/// whoever has written the words behind that and reads the log where he has, with these words.
+fn tell(job: &ServeJob, finding: &LoadedFinding, is_over: bool) {
+    let is_error = finding.severity == Severity::Error;
+    let has_lines = events::is_json() || sink::under_journal();
+    let is_read_there = target_of(&job.common) == LogTarget::Stderr && !has_lines;
+    if !is_over || !is_read_there || !is_on_command_line(finding) {
+        events::configuration(is_error, &finding.line);
+    } else if events::takes_findings(is_error) {
+        let _ = io::stderr().write_all(shown(finding).as_bytes());
+    }
+}
+
+/// What was found, for whoever has written it.
+fn shown(finding: &LoadedFinding) -> String {
+    let LoadedFinding { line, rendered, .. } = finding;
+    if is_on_command_line(finding) { format!("{rendered}\n") } else { format!("{line}\n") }
+}
+
+fn is_on_command_line(finding: &LoadedFinding) -> bool {
+    finding.line.strip_prefix(COMMAND_LINE).is_some_and(|rest| rest.starts_with(':'))
+}
+
 /// Says what is wrong to whoever starts the server, where the log does not: that goes
 /// elsewhere, or `RUST_LOG` leaves it out.
 pub(super) fn tell_starter(job: &ServeJob, loading: &Loading) {
     let is_here = target_of(&job.common) == LogTarget::Stderr || sink::echoes_to_starter();
     let is_said = |severity| is_here && events::takes_findings(severity == Severity::Error);
     let findings = loading.findings.iter().filter(|finding| !is_said(finding.severity));
-    let text: String = findings.map(|finding| finding.line.clone() + "\n").collect();
+    let text: String = findings.map(shown).collect();
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// Whether whatever is wrong stands on the command line of `oxinetd run`.
 fn is_all_said_there(loading: &Loading) -> bool {
     let mut errors = loading.findings.iter().filter(|one| one.severity == Severity::Error);
-    errors.all(|error| error.line.starts_with("command line:"))
+    errors.all(is_on_command_line)
 }
 
 /// One that serves nobody yet.

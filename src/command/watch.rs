@@ -9,7 +9,7 @@ use nix::poll::{PollTimeout, poll};
 use unicode_width::UnicodeWidthChar as _;
 
 use super::asking::{asked, read};
-use super::failure::CommandFailure;
+use super::failure::{CommandFailure, SYSTEM};
 use super::output::write;
 use crate::cli::StatusOf;
 use crate::control::answer::{ServiceStatus, Status};
@@ -30,16 +30,21 @@ const END: &str = "\x1b[J";
 const USUAL: (usize, usize) = (80, 24);
 const WIDE: usize = 110;
 
-/// Until interrupted, or until nobody reads it any more.
+/// Until interrupted, or until nobody reads it any more. A server that has been there once is
+/// waited for when it has gone: it may be started again.
 pub(super) fn watch(of: &StatusOf, pause: Duration) -> Result<(), CommandFailure> {
     let (mut history, start, pen) = (History::default(), Instant::now(), pen());
     let is_screen =
         io::stdout().is_terminal() && env::var_os("TERM").is_some_and(|it| it != "dumb");
-    let mut before = if is_screen { CLEAR } else { "" };
+    let (mut before, mut was_there) = (if is_screen { CLEAR } else { "" }, false);
     loop {
         let size = is_screen.then(size);
         let width = size.map_or(0, |(columns, _)| if columns < WIDE { LOOKS / 2 } else { LOOKS });
-        let text = look(of, start.elapsed(), &mut history, (pen, width))?;
+        let text = match look(of, start.elapsed(), &mut history, (pen, width)) {
+            Err(failure) if was_there && failure.status == SYSTEM => gone(failure),
+            text => text?,
+        };
+        was_there = true;
         let text = match size {
             Some(size) => format!("{before}{}", screen(&text, size)),
             None => format!("{before}{text}"),
@@ -59,6 +64,9 @@ fn look(
     (pen, width): (Pen, usize),
 ) -> Result<String, CommandFailure> {
     let answer = asked(&of.control, &Request::Status { service: of.service.clone() })?;
+    if !answer.ends_with(b"\n") {
+        return Err(CommandFailure::new(SYSTEM, "it has ended while it answered"));
+    }
     if of.service.is_some() {
         let service: ServiceStatus = read(&answer)?;
         history.see_service(at, &service);
@@ -67,6 +75,14 @@ fn look(
     let status: Status = read(&answer)?;
     history.see(at, &status);
     Ok(table::watched(&status, Seen { history, pen, width }))
+}
+
+/// What is shown while no server answers.
+fn gone(failure: CommandFailure) -> String {
+    let why = failure.message.unwrap_or_default();
+    // What helps who has asked at the wrong place helps nobody who has asked at the right one.
+    let why = why.split_once(';').map_or(why.as_str(), |(why, _)| why);
+    format!("the server has gone ({why}): waiting for it to come back\n")
 }
 
 /// As much as there is room for, over whatever is there.

@@ -32,22 +32,22 @@ pub struct Site {
     pages: &'static [(&'static str, Page)],
     /// Further fields in the head of every answer.
     fields: &'static str,
-    /// Whether a request must say that it means us, since browsers ask for strangers.
-    is_for_browsers: bool,
+    /// Whether a request must say whom it means, as browsers do.
+    needs_host: bool,
 }
 
 /// For those who collect metrics.
 pub const METRICS: Site = Site {
     pages: &[("/metrics", Page::Metrics), ("/healthz", Page::Alive), ("/readyz", Page::Ready)],
     fields: "",
-    is_for_browsers: false,
+    needs_host: false,
 };
 
 /// For people.
 pub const PAGE: Site = Site {
     pages: &[("/", Page::People), ("/status.json", Page::Status), ("/peers.json", Page::Peers)],
     fields: page::FIELDS,
-    is_for_browsers: true,
+    needs_host: true,
 };
 
 /// What has been read so far.
@@ -122,24 +122,24 @@ impl Site {
         request: &httparse::Request<'_, '_>,
         is_own: impl Fn(&str) -> bool,
     ) -> RequestRead {
-        if self.is_for_browsers {
-            match host(request) {
-                None => return RequestRead::Refused(HttpStatus::BadRequest),
-                Some(host) if !is_own(host) => {
-                    return RequestRead::Refused(HttpStatus::Misdirected);
-                }
-                Some(_) => {}
-            }
-        }
         let path = request.path.unwrap_or_default();
         // What comes after a question mark is for nobody here.
         let path = path.split_once('?').map_or(path, |(path, _)| path);
-        let Some((_, page)) = self.pages.iter().find(|(own, _)| *own == path) else {
-            return RequestRead::Refused(HttpStatus::NotFound);
-        };
+        let page = self.pages.iter().find(|(own, _)| *own == path).map(|(_, page)| *page);
+        match host(request) {
+            // Signs of life are no secret, and are asked for by all kinds of names.
+            _ if matches!(page, Some(Page::Alive | Page::Ready)) => {}
+            Host::None if !self.needs_host => {}
+            Host::None | Host::Unclear => return RequestRead::Refused(HttpStatus::BadRequest),
+            Host::One(host) if !is_own(host) => {
+                return RequestRead::Refused(HttpStatus::Misdirected);
+            }
+            Host::One(_) => {}
+        }
+        let Some(page) = page else { return RequestRead::Refused(HttpStatus::NotFound) };
         match request.method {
-            Some("GET") => RequestRead::Wants { page: *page, body: true },
-            Some("HEAD") => RequestRead::Wants { page: *page, body: false },
+            Some("GET") => RequestRead::Wants { page, body: true },
+            Some("HEAD") => RequestRead::Wants { page, body: false },
             _ => RequestRead::Refused(HttpStatus::MethodNotAllowed),
         }
     }
@@ -187,14 +187,23 @@ impl Site {
     }
 }
 
-/// The one Host of a request.
-fn host<'a>(request: &httparse::Request<'_, 'a>) -> Option<&'a str> {
+/// Whom a request means.
+enum Host<'a> {
+    /// Nobody in particular.
+    None,
+    /// Several, or nobody can tell.
+    Unclear,
+    /// This one.
+    One(&'a str),
+}
+
+fn host<'a>(request: &httparse::Request<'_, 'a>) -> Host<'a> {
     let mut hosts = request.headers.iter().filter(|it| it.name.eq_ignore_ascii_case("host"));
-    let host = hosts.next()?;
-    if hosts.next().is_some() {
-        return None;
+    match (hosts.next(), hosts.next()) {
+        (None, _) => Host::None,
+        (Some(host), None) => std::str::from_utf8(host.value).map_or(Host::Unclear, Host::One),
+        (Some(_), Some(_)) => Host::Unclear,
     }
-    std::str::from_utf8(host.value).ok()
 }
 
 #[cfg(test)]
@@ -203,7 +212,7 @@ mod tests {
     use proptest::prelude::proptest;
 
     fn reading(text: &str) -> RequestRead {
-        METRICS.read(text.as_bytes(), |_| false)
+        METRICS.read(text.as_bytes(), |host| host == "x")
     }
 
     fn reading_at_page(text: &str) -> RequestRead {
@@ -247,6 +256,11 @@ mod tests {
             ("HEAD /healthz HTTP/1.0", Page::Alive, false),
             ("GET /readyz?x=1 HTTP/1.1", Page::Ready, true),
         ] {
+            // Whoever looks for signs of life may call us what he likes.
+            if page != Page::Metrics {
+                let request = format!("{line}\r\nHost: probe\r\n\r\n");
+                assert_eq!(reading(&request), RequestRead::Wants { page, body }, "{line}");
+            }
             let whole = format!("{line}\r\nHost: x\r\n\r\n");
             assert_eq!(reading(&whole), RequestRead::Wants { page, body }, "{line}");
             for end in 0..whole.len() {
@@ -263,6 +277,12 @@ mod tests {
         };
         assert_eq!(refused("GET / HTTP/1.1\r\n\r\n"), HttpStatus::NotFound);
         assert_eq!(refused("POST /metrics HTTP/1.1\r\n\r\n"), HttpStatus::MethodNotAllowed);
+        // Who says nothing of a host is no browser.
+        assert_eq!(refused("GET /metrics HTTP/1.1\r\nHost: y\r\n\r\n"), HttpStatus::Misdirected);
+        let twice = "GET /metrics HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n";
+        assert_eq!(refused(twice), HttpStatus::BadRequest);
+        let wanted = RequestRead::Wants { page: Page::Metrics, body: true };
+        assert_eq!(reading("GET /metrics HTTP/1.0\r\n\r\n"), wanted);
         assert_eq!(refused("\x16\x03\x01"), HttpStatus::BadRequest);
         assert_eq!(refused(&"GET /".repeat(LONGEST)), HttpStatus::BadRequest);
         let long = format!("GET /metrics HTTP/1.1\r\nx: {}", "y".repeat(LONGEST));

@@ -56,6 +56,26 @@ fn check_of_a_missing_program_is_a_warning_and_gives_0() {
 }
 
 #[test]
+fn check_gives_1_for_what_this_machine_lacks_where_it_is_asked_to_be_strict() {
+    let folder = Folder::new();
+    let right = "127.0.0.1:50001 stream tcp nowait - internal echo\n";
+    for (line, lacks) in [
+        ("", false),
+        ("127.0.0.1:50002 stream tcp nowait - /no/such/program x\n", true),
+        ("127.0.0.1:50002 stream tcp nowait no-such-user /bin/cat cat\n", true),
+        ("no-such-host.invalid:50002 stream tcp nowait - /bin/cat cat\n", true),
+    ] {
+        let file = folder.write("inetd.conf", &format!("{right}{line}"));
+        let file = file.to_str().unwrap();
+        assert_eq!(oxinetd(&["check", file]).status.code(), Some(0), "{line}");
+        let strict = oxinetd(&["check", "--strict", file]);
+        let said = both(&strict);
+        assert_eq!(strict.status.code(), Some(i32::from(lacks)), "{line}{said}");
+        assert!(said.contains(if lacks { ", 1 warning\n" } else { ", 0 warnings\n" }), "{said}");
+    }
+}
+
+#[test]
 fn check_binds_nothing() {
     let (folder, port) = (Folder::new(), free_port());
     let daemon = Daemon::start(&tcp_line(port, "/bin/echo echo served"));

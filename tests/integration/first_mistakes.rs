@@ -99,6 +99,31 @@ fn an_endpoint_that_is_none_is_not_said_to_be_open() {
 }
 
 #[test]
+fn what_is_wrong_behind_run_is_shown_with_a_mark_under_its_words() {
+    let folder = Folder::new();
+    let (status, text) = told(&folder, &["run", "-o", "instances=many", "8080", "--", "date"]);
+    let shown = "\
+error: `many` is not a number
+ --> command line
+  |
+1 | oxinetd run -o instances=many 8080 -- date
+  |                          ^^^^
+";
+    assert!(status == Some(2) && text.contains(shown), "{text}");
+    assert!(text.ends_with("oxinetd: the command line is wrong\n"), "{text}");
+    let (status, text) = told(&folder, &["run", "sock", "--", "date"]);
+    assert!(status == Some(1) && text.contains("is `./sock`\n"), "{text}");
+    // In a log that is elsewhere it is a line; and who has started the server is told it anyway.
+    let log = folder.name("log");
+    let target = format!("file:{log}");
+    let words = ["run", "--log", &target, "-o", "instances=x", "8080", "--", "date"];
+    let (_, text) = told(&folder, &words);
+    assert!(text.contains(" --> command line\n") && text.contains("^"), "{text}");
+    let line = std::fs::read_to_string(&log).unwrap();
+    assert!(line.contains(" configuration command line: error: `x` is "), "{line}");
+}
+
+#[test]
 fn what_is_wrong_on_the_command_line_is_a_wrong_command_line() {
     let folder = Folder::new();
     folder.write("conf", &tcp_line(free_port(), "/bin/date date"));

@@ -157,6 +157,36 @@ fn the_pages_are_http() {
     assert_eq!(http(metrics, &endless).0, 431);
 }
 
+/// A page of a stranger's, in a browser on this machine, may have a name that leads here.
+#[test]
+fn whoever_asks_this_machine_for_metrics_of_another_host_is_refused() {
+    let port = free_port();
+    let daemon = Setup::new()
+        .arg("--metrics")
+        .arg(&port.to_string())
+        .arg("--page-host")
+        .arg("box.example")
+        .start("");
+    let asked = |host: &str| http(port, &format!("GET /metrics HTTP/1.1\r\n{host}\r\n"));
+    for host in ["localhost", "127.0.0.1:9090", "[::1]", "box.example:80"] {
+        assert_eq!(asked(&format!("Host: {host}\r\n")).0, 200, "{host}");
+    }
+    for host in ["evil.example", "localhost.evil.example", "10.0.0.1"] {
+        let (status, answer) = asked(&format!("Host: {host}\r\n"));
+        assert!(status == 421 && !answer.contains("oxinetd_"), "{host}: {answer}");
+    }
+    assert_eq!(asked("").0, 200, "no browser");
+    assert_eq!(http(port, "GET /readyz HTTP/1.1\r\nHost: probe\r\n\r\n").0, 200, "no secret");
+    drop(daemon);
+    // No browser reaches a path, and who scrapes it calls it what he likes.
+    let folder = Folder::new();
+    let path = folder.name("metrics");
+    let _daemon = Setup::new().arg("--metrics").arg(&path).start("");
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: scraper.example\r\n\r\n").unwrap();
+    assert!(read_all(stream).starts_with("HTTP/1.1 200"));
+}
+
 #[test]
 fn a_server_that_drains_is_alive_and_not_ready() {
     let (metrics, port) = (free_port(), free_port());

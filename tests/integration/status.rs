@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 use crate::common::clients::{read_to_any_end, udp_ask};
 use crate::common::control::{controlled, refused, status, status_of_port};
 use crate::common::daemon::command;
+use crate::common::log::Log;
 use crate::common::needs::search_path;
+use crate::common::process::Process;
 use crate::common::{
     DEADLINE, Daemon, Folder, Setup, free_port, need_program, read_all, read_line, tcp, tcp_line,
-    udp, wait_for,
+    udp, wait_for, wait_until,
 };
 
 #[test]
@@ -285,4 +287,41 @@ fn watching_shows_it_again_until_nobody_looks() {
     drop(screens);
     let status = wait_for("it to end", || watching.try_wait().unwrap());
     assert!(status.success());
+}
+
+#[test]
+fn who_watches_a_server_is_told_that_it_has_gone_and_sees_the_next_one() {
+    let (folder, port) = (Folder::new(), free_port());
+    let (control, file) =
+        (folder.name("control"), folder.write("conf", &tcp_line(port, "internal echo")));
+    let watch = ["status", "--watch=1", "--control", &control];
+    // There was none that could have gone.
+    let output = command(&[]).args(watch).output().unwrap();
+    assert_eq!(output.status.code(), Some(71), "{output:?}");
+    let start = || {
+        let mut server = command(&[]);
+        server.arg(&file).args(["--control", &control]);
+        let server = Process::start(server.stdin(Stdio::null()).stderr(Stdio::null()));
+        wait_until("it can be asked", || {
+            let mut asking = command(&[]);
+            asking.args(["status", "--control", &control]).output().unwrap().status.success()
+        });
+        server
+    };
+    let mut server = start();
+    let mut watching = command(&[]);
+    watching.args(watch).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut watching = Process::start(&mut watching);
+    let seen = Log::follow(watching.0.stdout.take().unwrap());
+    let shows = |mark: usize, words: &str| {
+        seen.wait(mark, 1, |line| line.raw.contains(words));
+        seen.mark()
+    };
+    let mark = shows(0, "listening");
+    server.stop();
+    let mark = shows(mark, &format!("the server has gone (asking the server at {control}: "));
+    let mut server = start();
+    shows(mark, "listening");
+    server.stop();
+    assert!(watching.0.try_wait().unwrap().is_none(), "it waits still");
 }

@@ -12,6 +12,9 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+/// What the words behind `oxinetd run` are called as a text.
+pub(crate) const COMMAND_LINE: &str = "command line";
+
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Severity {

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use unicode_width::UnicodeWidthChar as _;
 
-use super::{Diagnostic, Span};
+use super::{COMMAND_LINE, Diagnostic, Span};
 use crate::log::visible::is_shown;
 
 /// Columns between two tab stops, as terminals have them.
@@ -84,10 +84,14 @@ impl Diagnostic {
     }
 }
 
-/// `FILE:LINE:COL`.
+/// `FILE:LINE:COL`; what stands in no file, `command line` or an option: nobody counts there.
 fn place(span: &Span) -> String {
     let (line, column) = span.position();
-    format!("{}:{line}:{column}", escape(&span.source.name))
+    let name = escape(&span.source.name);
+    if name == COMMAND_LINE || name.starts_with("--") {
+        return name;
+    }
+    format!("{name}:{line}:{column}")
 }
 
 /// The line of a span with its number, and carets under the span.

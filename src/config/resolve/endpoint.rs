@@ -35,7 +35,7 @@ pub(super) enum ServiceField {
 pub(super) struct EndpointReader<'a> {
     pub(super) lookup: &'a dyn Lookup,
     pub(super) report: &'a mut Report,
-    /// Whether port 0 (any free one) is a port: on the command line.
+    /// Whether it stands on the command line, where port 0 (any free one) is a port.
     pub(super) any_port: bool,
 }
 
@@ -218,9 +218,17 @@ impl EndpointReader<'_> {
             )
         } else {
             let known = self.lookup.service_names(name);
-            match nearest(text, known.iter().map(String::as_str)) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => help_without_name(text),
+            let near = nearest(text, known.iter().map(String::as_str));
+            match (near, self.any_port && !text.contains('/')) {
+                // Whoever names a socket on the command line has a path in mind.
+                (Some(near), true) => {
+                    format!("did you mean `{near}`? A unix socket in this directory is `./{text}`")
+                }
+                (Some(near), false) => format!("did you mean `{near}`?"),
+                (None, true) if text.parse::<IpAddr>().is_err() => {
+                    format!("write its port; a unix socket in this directory is `./{text}`")
+                }
+                (None, _) => help_without_name(text),
             }
         };
         if text.is_empty() {

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::address::has_address;
 use super::entry::{Entry, Indented, Setting, Withhold, indented};
+use crate::config::diagnostic::COMMAND_LINE;
 use crate::config::diagnostic::report::Report;
 use crate::config::facts::Lookup;
 use crate::config::model::Origin;
@@ -43,7 +44,7 @@ pub(in crate::config) fn entry_of(
     lookup: &dyn Lookup,
     report: &mut Report,
 ) -> Option<Entry> {
-    report.opened("command line");
+    report.opened(COMMAND_LINE);
     let has_tls = spec.tls.is_some();
     let spec = &with_tls(spec);
     let (file, places) = written(spec);
@@ -146,7 +147,7 @@ fn entry(
     };
     let loopback = if lookup.has_ipv6() { "127.0.0.1,[::1]" } else { "127.0.0.1" };
     Entry {
-        origin: Origin { file: Rc::from("command line"), line: 0 },
+        origin: Origin { file: Rc::from(COMMAND_LINE), line: 0 },
         id: None,
         name: None,
         endpoint: fixed(text),
@@ -193,7 +194,7 @@ fn written(spec: &RunSpec) -> (File, Vec<Range<usize>>) {
         let word = if plain { word.to_string_lossy().into_owned() } else { quote(word) };
         places.push(add(&mut text, &word));
     }
-    (File::new("command line", text), places)
+    (File::new(COMMAND_LINE, text), places)
 }
 
 /// One `-o`.

@@ -49,8 +49,16 @@ impl Server {
     /// False if the head of the request has not ended.
     pub(super) fn hear_http(&mut self, key: Key, site: &'static Site, request: &[u8]) -> bool {
         let Some(connection) = self.controlling.connections.get(key) else { return true };
-        let names = &self.controlling.own_names;
-        match site.read(request, |host| names.include(host, local_ip(&connection.stream))) {
+        let (names, local) = (&self.controlling.own_names, || local_ip(&connection.stream));
+        // What is open to others, or to none that a browser reaches, is asked for by any name.
+        let is_open = |local: Option<IpAddr>| {
+            *site == METRICS && local.is_none_or(|local| !local.to_canonical().is_loopback())
+        };
+        let is_own = |host: &str| {
+            let local = local();
+            is_open(local) || names.include(host, local)
+        };
+        match site.read(request, is_own) {
             RequestRead::Incomplete => return false,
             RequestRead::Wants { page, body } => self.show_page(key, page, body),
             RequestRead::Refused(status) => self.answer_connection(key, site.refusal(status)),
