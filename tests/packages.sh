@@ -47,6 +47,11 @@ packages_case_deb() {
         usr/share/fish/vendor_completions.d/oxinetd.fish; do
         grep -qx "./$path" <<<"$paths" || { echo "no $path"; return 1; }
     done
+    # Who gives it to others says whom they write to, as the README has it.
+    cargo deb --quiet --locked --no-build --maintainer 'A. Packer <packer@example.org>' \
+        --output "$work/packed.deb" || return
+    [ "$(dpkg-deb --field "$work/packed.deb" Maintainer)" = 'A. Packer <packer@example.org>' ] ||
+        { echo "another maintainer"; return 1; }
     # /etc/inetd.conf is made by a script, where there is none.
     ! grep -qx ./etc/inetd.conf <<<"$paths" || { echo "/etc/inetd.conf is in it"; return 1; }
 }
@@ -65,7 +70,10 @@ packages_case_rpm() {
     mkdir -p "$place"
     # The tool is not optimised, and would compress for minutes.
     cargo generate-rpm --payload-compress none --output "$work/1.rpm" || return
-    cargo generate-rpm --payload-compress none --set-metadata 'release = "2"' --output "$work/2.rpm" || return
+    cargo generate-rpm --payload-compress none --set-metadata 'release = "2"' \
+        -s 'vendor = "A. Packer"' --output "$work/2.rpm" || return
+    [ "$(rpm --query --queryformat '%{VENDOR}' --package "$work/2.rpm")" = 'A. Packer' ] ||
+        { echo "another vendor"; return 1; }
     paths=$(rpm --query --list --package "$work/1.rpm") || return
     for path in /usr/sbin/oxinetd /usr/lib/systemd/system/oxinetd.service /etc/inetd.conf \
         /etc/logrotate.d/oxinetd /usr/share/man/man8/oxinetd.8 \

@@ -68,6 +68,52 @@ fn systemd_understands_the_units() {
     assert!(complaints.is_empty(), "{complaints:#?}");
 }
 
+/// What the documents have somebody write with `systemctl edit`.
+fn drop_in_of_the_readme() -> String {
+    let (readme, manual) = (read("README.md"), read("etc/man/oxinetd.8").replace("\\-", "-"));
+    let text = crate::docs::plain_block(&readme, "[Service]\nExecStart=\n").to_owned();
+    assert!(manual.contains(&format!(".Bd -literal -offset indent\n{text}.Ed\n")), "{text}");
+    text
+}
+
+#[test]
+fn the_drop_in_for_a_page_and_metrics_is_one_that_systemd_understands() {
+    if !need_program(ANALYZE) {
+        return;
+    }
+    let folder = Folder::new();
+    let here = folder.copy_of(BINARY, "oxinetd");
+    let with_ours = |text: &str| text.replace("/usr/sbin/oxinetd", &here);
+    let service = folder.write(SERVICE, &with_ours(&unit(SERVICE)));
+    fs::create_dir(folder.at("oxinetd.service.d")).unwrap();
+    folder.write("oxinetd.service.d/page.conf", &with_ours(&drop_in_of_the_readme()));
+    let output = analyze(&["verify", "--man=no", service.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && !said.contains("ExecStart"), "{said}");
+}
+
+#[test]
+fn the_drop_in_for_a_page_and_metrics_starts_a_server_that_has_both() {
+    let (folder, port) = (Folder::new(), free_port());
+    let file = folder.write("inetd.conf", "");
+    let text = drop_in_of_the_readme();
+    let line = values(&text, "ExecStart").pop().unwrap().to_owned();
+    let line = line.strip_prefix("/usr/sbin/oxinetd ").unwrap();
+    let words = line.split(' ').map(|word| match word {
+        "/run/oxinetd/page" => folder.name("page"),
+        "9717" => port.to_string(),
+        "/etc/inetd.conf" => file.display().to_string(),
+        word => word.to_owned(),
+    });
+    let words: Vec<String> = words.chain(["--control", "none"].map(str::to_owned)).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let daemon = Setup::new().run_in(folder, &words);
+    let page = daemon.wait_log(|line| line.is("page"));
+    assert_eq!(page.get("address"), Some(&*daemon.folder.name("page")));
+    let metrics = daemon.wait_log(|line| line.is("metrics"));
+    assert!(metrics.raw.contains(&format!(":{port}")), "{}", metrics.raw);
+}
+
 #[test]
 fn the_unit_leaves_no_more_exposed_than_programs_need() {
     if !need_program(ANALYZE) {
