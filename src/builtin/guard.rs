@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn loops_and_forgeries_are_not() {
+    fn loops_and_forgeries_are_not_answered() {
         for (peer, destination, rejection) in [
             ("192.0.2.1:0", "0.0.0.0", Rejection::PortZero),
             ("192.0.2.1:7", "0.0.0.0", Rejection::ServicePort),

@@ -318,7 +318,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     #[test]
-    fn is_consistent() {
+    fn the_command_line_does_not_contradict_itself() {
         Cli::command().debug_assert();
     }
 

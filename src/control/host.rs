@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_is() {
+    fn no_other_host_is_taken_for_us() {
         for host in [
             "",
             ":80",

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_the_range() {
+    fn the_least_and_the_greatest_numbers_are_what_display_gives() {
         for number in [0, 9, 10, u64::MAX] {
             assert_eq!(text(|out| push_number(out, number)), number.to_string());
         }
@@ -106,7 +106,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn is_what_display_gives(number: u64, signed: i64, millis in 0u32..1_000) {
+        fn numbers_are_what_display_gives(number: u64, signed: i64, millis in 0u32..1_000) {
             prop_assert_eq!(text(|out| push_number(out, number)), number.to_string());
             prop_assert_eq!(text(|out| push_signed(out, signed)), signed.to_string());
             prop_assert_eq!(text(|out| push_millis(out, millis)), format!("{millis:03}"));

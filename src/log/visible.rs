@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hides_reorders_or_drives_is_not() {
+    fn what_hides_or_reorders_text_or_drives_a_terminal_is_not_shown() {
         let kinds = [
             "\0\n\r\t\x1b\x7f\u{80}\u{85}\u{9b}\u{9f}",
             "\u{2028}\u{2029}",

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn is_small() {
+    fn an_address_takes_32_bytes_at_most() {
         assert!(size_of::<Address>() <= 32);
     }
 }

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_read_each_time() {
+    fn the_systems_setting_is_read_at_each_start() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let setting = Some(File::open(file.path()).unwrap());
         let dumpable = Dumpable { always_fresh: false, setting, kernel: (6, 1) };

@@ -126,7 +126,7 @@ fn each_way(
 const CAT: &str = "echo ready; cat";
 
 #[test]
-fn timeout_ends_them() {
+fn timeout_ends_programs_behind_every_front() {
     each_way(&Setup::new(), CAT, "    timeout = 300ms\n", |daemon, port, front| {
         Visitor::at(port, front).sees_the_end();
         let line = daemon.wait_log(|line| line.about("timeout", port));
@@ -136,7 +136,7 @@ fn timeout_ends_them() {
 }
 
 #[test]
-fn idle_timeout_ends_them() {
+fn idle_timeout_ends_programs_behind_every_front() {
     each_way(&Setup::new(), CAT, "    idle_timeout = 500ms\n", |daemon, port, front| {
         Visitor::at(port, front).sees_the_end();
         daemon.wait_log(|line| line.about("ended", port));

@@ -260,7 +260,7 @@ fn with_too_many_the_first_have_no_more_time() {
 }
 
 #[test]
-fn an_upgrade_goes_on_with_it() {
+fn an_upgrade_goes_on_ending_leftovers() {
     if !need_program("bash") {
         return;
     }
@@ -394,7 +394,7 @@ fn a_server_that_waits_for_its_programs_waits_for_it() {
 }
 
 #[test]
-fn another_user_s_end_too() {
+fn leftovers_of_another_user_are_ended_too() {
     if !need_root() || !need_program("bash") {
         return;
     }

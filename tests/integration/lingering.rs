@@ -89,7 +89,7 @@ fn an_answer_that_waits_to_be_sent_arrives_though_the_client_goes_on_sending() {
 }
 
 #[test]
-fn unix_sockets_are_closed_so_too() {
+fn a_client_on_a_unix_socket_gets_the_whole_answer_too() {
     let folder = Folder::new();
     let path = folder.open_folder("sockets").join("here");
     let text = format!(

@@ -153,7 +153,7 @@ fn a_server_that_is_killed_takes_it_along() {
 }
 
 #[test]
-fn if_it_is_killed_everything_stays() {
+fn if_the_reader_of_a_reload_is_killed_everything_stays() {
     let port = free_port();
     let (daemon, reader) = hanging(port);
     kill(as_pid(the_only_child(&daemon)), Signal::SIGKILL).unwrap();

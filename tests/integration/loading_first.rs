@@ -62,7 +62,7 @@ fn a_signal_to_stop_is_heard_at_once() {
 }
 
 #[test]
-fn process_1_hears_it_as_well() {
+fn process_1_hears_a_signal_to_stop_while_it_reads() {
     let Some(setup) = as_process_1() else { return };
     for signal in STOPS {
         let (mut daemon, reading, _pipe) = reading_first(setup.clone(), free_port());

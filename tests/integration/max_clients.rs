@@ -70,7 +70,7 @@ fn all_sockets_of_a_service_count_together_and_refused_clients_do_not() {
 }
 
 #[test]
-fn every_kind_of_service_has_it() {
+fn every_kind_of_service_stops_after_its_max_clients() {
     let (ports, folder) = (free_ports(6), Folder::new());
     let target = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let to = target.local_addr().unwrap().port();

@@ -107,7 +107,7 @@ fn on_a_unix_socket_and_by_a_file_of_xinetd_too() {
 }
 
 #[test]
-fn behind_tcpmux_too() {
+fn behind_tcpmux_the_next_client_waits_for_the_place_of_the_one_before() {
     let port = free_port();
     let text = format!(
         "127.0.0.1:{port} stream tcp nowait {} internal tcpmux\n\

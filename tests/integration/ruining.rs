@@ -251,7 +251,7 @@ impl Place {
 }
 
 #[test]
-fn the_same_over_ipv6() {
+fn what_a_program_does_to_its_socket_is_undone_over_ipv6_too() {
     if !need_ipv6() || !need_program("python3") {
         return;
     }

@@ -334,7 +334,7 @@ fn bytes_of_telnet_are_data_when_they_are_shown_and_typed() {
 }
 
 #[test]
-fn run_has_both_short() {
+fn run_gives_a_terminal_by_the_options_pty_and_telnet() {
     let port = free_port().to_string();
     let setup = || Setup::new().env("TERM", "of-the-server");
     let daemon = setup().run(&["run", "--pty", &port, "--", "sh", "-c", "tty; echo $TERM"]);

@@ -595,7 +595,7 @@ print(failed[:3], len(failed))
 }
 
 #[test]
-fn what_cannot_be_is_said() {
+fn check_says_what_cannot_be_behind_tls() {
     let Some(folder) = site(&["python3"]) else { return };
     make_certificate(&folder, "ended", "DNS:ended", "1");
     let port = free_port();

@@ -20,7 +20,7 @@ fn a_line_with_tls_is_a_mistake_and_it_is_said_how_to_have_it() {
 }
 
 #[test]
-fn run_says_so_too() {
+fn run_with_tls_says_that_it_was_built_without() {
     let words = ["run", "--tls", "self-signed", "127.0.0.1:0", "--", "date"];
     let output = command(&[]).args(words).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

@@ -301,7 +301,7 @@ fn an_end_that_follows_a_reset_is_not_passed_on_as_one() {
 }
 
 #[test]
-fn it_is_small() {
+fn a_relay_takes_128_bytes_at_most() {
     assert!(size_of::<Relay>() <= 128, "{}", size_of::<Relay>());
 }
 

@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn so_is_whoever_is_not_here() {
+    fn a_user_who_is_missing_for_several_services_is_told_once() {
         let line = |port: u16| format!("{port} stream tcp nowait nosuchuser cat\n");
         let messages = messages(&loaded(&(line(81) + &line(82) + &line(83))));
         assert_eq!(messages.len(), 1, "{messages:?}");

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn relays_that_lead_elsewhere_are_none() {
+    fn relays_that_lead_elsewhere_are_no_ring() {
         for lines in [
             &[("81", "127.0.0.1 82"), ("82", "127.0.0.1 83"), ("83", "127.0.0.1 84")][..],
             &[("127.0.0.1:81", "127.0.0.1 82"), ("127.0.0.1:82", "127.0.0.2 81")],

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_cannot_be_is_named() {
+    fn what_is_no_virtual_socket_is_named() {
         for (line, wanted) in [
             ("vsock:0 stream vsock", "a port from 1 to 4294967294"),
             ("vsock:host:1 stream vsock", "not the address of a virtual socket"),

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn some_after_some_are_all() {
+    fn entries_taken_in_portions_are_all_entries() {
         let mut slab = Slab::new();
         let keys: Vec<Key> = (0..10).map(|n| slab.insert(n)).collect();
         slab.remove(keys[4]);
