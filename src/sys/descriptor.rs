@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 
@@ -145,6 +146,13 @@ pub(crate) fn copy(descriptor: &impl AsFd) -> io::Result<OwnedFd> {
 #[must_use]
 pub(crate) fn is_ready(descriptor: &impl AsFd) -> bool {
     becomes_ready(descriptor, PollFlags::POLLIN, PollTimeout::ZERO).unwrap_or(true)
+}
+
+/// Whether whoever is at the other end of a connection has said that nothing more will come.
+#[must_use]
+pub(crate) fn says_no_more(connection: &impl AsFd) -> bool {
+    let end = PollFlags::from_bits_retain(libc::POLLRDHUP);
+    becomes_ready(connection, end, PollTimeout::ZERO).unwrap_or(false)
 }
 
 /// Names the call that has failed, and what it was for, where the error is all that is told.

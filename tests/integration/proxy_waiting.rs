@@ -2,7 +2,7 @@
 //! wait for one keep it over everything that a server does.
 
 use std::io::{ErrorKind, Write as _};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use crate::common::clients::read_to_any_end;
@@ -134,6 +134,31 @@ fn where_nobody_waits_for_a_place_who_is_named_is_refused() {
     let said = daemon.wait_log(|line| line.about("refused", port));
     assert_eq!((said.get("reason"), said.get("peer")), (Some("instances"), Some("192.0.2.9:2")));
     drop(first);
+}
+
+#[test]
+fn half_a_header_and_its_end_are_refused_at_once() {
+    let port = free_port();
+    let text = tcp_line(port, &shell(WHO)) + BEHIND + "    proxy_timeout = 1h\n";
+    let daemon = Daemon::start(&text);
+    let version_2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0";
+    for (count, half) in [&b"PROXY TCP4 192.0.2.1 "[..], version_2].into_iter().enumerate() {
+        // Both at once, and one after the other.
+        let at_once = begun(port, half);
+        at_once.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_to_any_end(at_once), "");
+        let later = begun(port, half);
+        assert!(say(port, &line("192.0.2.1", 1), "").contains("192.0.2.1"));
+        later.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_to_any_end(later), "");
+        assert_eq!(daemon.accepted(port, count + 1).len(), count + 1);
+    }
+    let refused = daemon.wait_log(|line| line.about("refused", port));
+    assert_eq!((refused.get("reason"), refused.get("why")), (Some("proxy"), Some("closed")));
+    // A whole one is served, with its end right behind it.
+    let whole = begun(port, &line("192.0.2.1", 1));
+    whole.shutdown(Shutdown::Write).unwrap();
+    assert!(read_to_any_end(whole).contains("192.0.2.1"));
 }
 
 #[test]

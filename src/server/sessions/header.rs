@@ -11,6 +11,7 @@ use crate::front::proxy::{self, Header, HeaderRead};
 use crate::net::address::{Address, canonical};
 use crate::net::fronted::Fronted;
 use crate::net::listener::Connection;
+use crate::sys::descriptor::says_no_more;
 
 /// Who may not send a header.
 pub(super) const FOREIGN: &str = "not_from";
@@ -33,8 +34,19 @@ pub(super) enum Heard {
     Nonsense(&'static str),
 }
 
-/// Looks at what has come.
+/// Looks at what has come. What is not whole and can become so no more is nonsense.
 pub(super) fn hear(socket: &OwnedFd, scratch: &mut [u8]) -> Heard {
+    match look(socket, scratch) {
+        // Between the two more may have come, and then the end.
+        Heard::Part if says_no_more(socket) => match look(socket, scratch) {
+            Heard::Part => Heard::Nonsense(CLOSED),
+            other => other,
+        },
+        other => other,
+    }
+}
+
+fn look(socket: &OwnedFd, scratch: &mut [u8]) -> Heard {
     let room = scratch.get_mut(..proxy::LONGEST).unwrap_or_default();
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
     match recv(socket.as_raw_fd(), room, flags) {
