@@ -64,7 +64,7 @@ const ROOMS: &[(&str, &str)] = &[
         "server/services",
         "PARTS admission builtin config/lookup config/model control log net reload spawn sys systemd",
     ),
-    ("server/control", "PARTS config/model control log net reload sys upgrade"),
+    ("server/control", "PARTS admission config/model control log net reload sys upgrade"),
     (
         "server/upgrade",
         "PARTS admission builtin config/model control front/proxy log net reload spawn sys upgrade",

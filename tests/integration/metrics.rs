@@ -232,6 +232,40 @@ fn silent_clients_of_the_endpoint_harm_nobody() {
 }
 
 #[test]
+fn those_who_let_their_requests_drip_are_in_their_own_way() {
+    let metrics = free_port();
+    let daemon = measured("", metrics);
+    let drip = |clients: &mut Vec<TcpStream>| {
+        // Whoever has been closed takes nothing more.
+        clients.iter_mut().for_each(|client| _ = client.write_all(b"x"));
+    };
+    let mut first: Vec<TcpStream> = (0..40).map(|_| tcp(metrics)).collect();
+    let mut asks = tcp(metrics);
+    asks.write_all(b"GET /healthz HTTP/1.0\r\n").unwrap();
+    for _ in 0..5 {
+        drip(&mut first);
+        // They have been heard by then.
+        assert_eq!(http(metrics, "GET /healthz HTTP/1.0\r\n\r\n").0, 200);
+    }
+    let mut more: Vec<TcpStream> = (0..20).map(|_| tcp(metrics)).collect();
+    drip(&mut more);
+    asks.write_all(b"\r\n").unwrap();
+    assert!(read_to_any_end(asks).starts_with("HTTP/1.1 200 OK\r\n"));
+    let open = crate::common::procs::descriptors(daemon.pid());
+    assert!(open < 100, "{open} descriptors");
+}
+
+#[test]
+fn a_request_has_its_time_however_it_drips() {
+    let metrics = free_port();
+    let _daemon = measured("", metrics);
+    let mut slow = tcp(metrics);
+    slow.write_all(b"GET / HTTP/1.0\r\nX-Slow: ").unwrap();
+    // Without a limit it would have an hour.
+    crate::common::wait_until("the slow one to be closed", || slow.write_all(b"x").is_err());
+}
+
+#[test]
 fn an_endpoint_that_is_none_is_refused() {
     let folder = Folder::new();
     let file = folder.write("inetd.conf", "");

@@ -1,7 +1,8 @@
 //! Connections of those who ask about the server: the control socket and the endpoints
 //! for metrics and for the page. Few at a time, each a bounded amount of work per turn and a bounded
-//! amount of memory; one that is silent for too long is closed, and a newcomer takes
-//! the place of whoever was silent longest.
+//! amount of memory. A request has its time, however it drips in; one that is answered and takes
+//! nothing for too long is closed. A newcomer takes the place of somebody of whose source there are
+//! most ([`crowding`](super::crowding)).
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -12,6 +13,7 @@ use mio::Interest;
 use mio::unix::SourceFd;
 use serde::{Deserialize, Serialize};
 
+use super::crowding::{Candidate, who_goes};
 use super::render::Producer;
 use crate::control::answer::{self, RequestRefusal};
 use crate::control::host::OwnNames;
@@ -33,7 +35,8 @@ use crate::upgrade::hex;
 const MOST: usize = 32;
 /// Connections taken from one of the sockets in one turn.
 const ACCEPTS: usize = 16;
-/// A connection on which nothing goes on for so long is closed.
+/// A request is to be there after so long, and an answer on which nothing goes on for so long is
+/// not told any further.
 const SILENCE: Duration = Duration::from_secs(10);
 /// When a socket is looked at again for which there was no descriptor.
 const EXHAUSTED: Duration = Duration::from_millis(250);
@@ -68,7 +71,12 @@ pub(in crate::server) struct ControlConnection {
     /// Where more of the answer comes from.
     #[serde(skip)]
     pub(in crate::server) producer: Producer,
-    /// When something last went on.
+    /// When it came, and how many had come then.
+    #[serde(skip, default = "Instant::now")]
+    pub(in crate::server) since: Instant,
+    #[serde(skip)]
+    pub(in crate::server) number: u64,
+    /// When something of the answer was last taken.
     #[serde(skip, default = "Instant::now")]
     pub(in crate::server) active: Instant,
     #[serde(skip)]
@@ -97,12 +105,20 @@ pub(in crate::server) struct Controlling {
     pub(in crate::server) connections: Slab<ControlConnection>,
     /// What browsers may call us.
     pub(in crate::server) own_names: OwnNames,
+    /// How many have asked.
+    came: u64,
 }
 
 impl Controlling {
     pub(in crate::server) fn new() -> Self {
-        Self { listeners: Slab::new(), connections: Slab::new(), own_names: OwnNames::default() }
+        let own_names = OwnNames::default();
+        Self { listeners: Slab::new(), connections: Slab::new(), own_names, came: 0 }
     }
+}
+
+fn candidate((key, connection): (Key, &ControlConnection)) -> Candidate {
+    let asks = connection.stage == ControlStage::Asking;
+    Candidate { key, source: connection.peer.into(), asks, number: connection.number }
 }
 
 /// What a turn of a connection came to.
@@ -153,6 +169,7 @@ impl Server {
     fn greet_control_connection(&mut self, kind: ControlKind, connection: Connection) {
         let Connection { socket, peer, .. } = connection;
         self.make_room(kind);
+        self.controlling.came = self.controlling.came.saturating_add(1);
         let Ok(()) = descriptor::set_nonblocking(&socket) else { return };
         let connection = ControlConnection {
             stream: File::from(descriptor::raise_held(socket)),
@@ -163,6 +180,8 @@ impl Server {
             out: Vec::new(),
             sent: 0,
             producer: Producer::Nothing,
+            since: self.reactor.now,
+            number: self.controlling.came,
             active: self.reactor.now,
             queued: false,
         };
@@ -204,17 +223,14 @@ impl Server {
         matches!(peer, Some(Address::Unix { uid, .. }) if may_control(uid))
     }
 
-    /// Lets go of whoever has been silent longest, if there are too many.
+    /// Lets somebody go, if there are too many.
     fn make_room(&mut self, kind: ControlKind) {
-        let same =
-            self.controlling.connections.iter().filter(|(_, connection)| connection.kind == kind);
-        let mut since: Vec<(Instant, Key)> =
-            same.map(|(key, connection)| (connection.active, key)).collect();
-        since.sort_unstable();
-        if since.len() >= MOST
-            && let Some((_, oldest)) = since.first()
+        let all = self.controlling.connections.iter();
+        let same: Vec<Candidate> = all.filter(|(_, it)| it.kind == kind).map(candidate).collect();
+        if same.len() >= MOST
+            && let Some(key) = who_goes(&same)
         {
-            self.close_control_connection(*oldest);
+            self.close_control_connection(key);
         }
     }
 
@@ -231,14 +247,15 @@ impl Server {
     /// Closes a connection on which nothing goes on; looks again later if something did.
     pub(in crate::server) fn look_for_silent_control_connection(&mut self, key: Key) {
         let Some(connection) = self.controlling.connections.get(key) else { return };
-        match connection.stage {
-            ControlStage::Asking | ControlStage::Told
-                if connection.active + SILENCE <= self.reactor.now =>
-            {
-                self.close_control_connection(key);
-            }
-            _ => self.reactor.timers.set(self.reactor.now + SILENCE, Timer::ControlConnection(key)),
+        let due = match connection.stage {
+            ControlStage::Asking => connection.since + SILENCE,
+            ControlStage::Told => connection.active + SILENCE,
+            _ => self.reactor.now + SILENCE,
+        };
+        if due <= self.reactor.now {
+            return self.close_control_connection(key);
         }
+        self.reactor.timers.set(due, Timer::ControlConnection(key));
     }
 
     /// One turn of one connection.
@@ -259,7 +276,6 @@ impl Server {
 
     /// Reads a request, and does what it says when it is whole.
     fn hear(&mut self, key: Key) -> TurnResult {
-        let now = self.reactor.now;
         let Some(connection) = self.controlling.connections.get_mut(key) else {
             return TurnResult::Over;
         };
@@ -270,7 +286,6 @@ impl Server {
         let ended = match connection.stream.read(buffer) {
             Ok(0) => true,
             Ok(length) => {
-                connection.active = now;
                 connection.request.extend_from_slice(buffer.get(..length).unwrap_or_default());
                 false
             }

@@ -3,11 +3,13 @@
 //! | file | what it does |
 //! |---|---|
 //! | `connection` | connections of those who ask about the server |
+//! | `crowding` | who of them goes when there are too many |
 //! | `execute` | what they tell the server to do |
 //! | `over_http` | those who ask over HTTP: for metrics, or to see the page |
 //! | `render` | what they are told |
 
 pub(super) mod connection;
+mod crowding;
 pub(super) mod execute;
 mod over_http;
 pub(super) mod render;
