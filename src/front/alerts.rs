@@ -1,8 +1,10 @@
 //! Why a handshake fails, in the words of the standard (RFC 8446, section 6). A worker says it,
 //! who is not trusted: what is none of these is not told.
 
+use super::leaving::{CUT_OFF, IDLE, RESET};
+
 /// All alerts that there are, and what else a worker finds.
-const ALL: [&str; 39] = [
+const ALL: [&str; 42] = [
     "close_notify",
     "unexpected_message",
     "bad_record_mac",
@@ -42,6 +44,9 @@ const ALL: [&str; 39] = [
     TIMEOUT,
     CROWDED,
     NO_TERMINAL,
+    CUT_OFF,
+    RESET,
+    IDLE,
 ];
 
 /// The client speaks plain HTTP.
@@ -58,11 +63,25 @@ pub(crate) const CROWDED: &str = "crowded";
 pub(crate) const TOO_LONG: &str = "decode_error";
 /// The machine has no terminal for it.
 pub(crate) const NO_TERMINAL: &str = "no_terminal";
+/// It would have to show a certificate.
+pub(crate) const CERTIFICATE_REQUIRED: &str = "certificate_required";
+/// Its certificate is made by somebody who is not trusted.
+pub(crate) const UNKNOWN_CA: &str = "unknown_ca";
+/// What it speaks is not spoken here.
+pub(crate) const PROTOCOL_VERSION: &str = "protocol_version";
+/// The same of what is spoken inside.
+pub(crate) const NO_APPLICATION_PROTOCOL: &str = "no_application_protocol";
 /// Its worker is gone.
 pub(crate) const INTERNAL: &str = "internal_error";
 
 /// Before the name of an alert that the client has sent.
 pub(crate) const BY_CLIENT: &str = "client:";
+
+/// What [`known`] knows, as a word.
+#[must_use]
+pub(crate) fn in_words((word, by_client): (&'static str, bool)) -> String {
+    if by_client { BY_CLIENT.to_owned() + word } else { word.to_owned() }
+}
 
 /// The one of these words, or that nobody knows, and whether the client has said it.
 #[must_use]

@@ -5,7 +5,9 @@
 //! | `certificate` | what a certificate says: its names, and its end |
 //! | `channel` | messages with descriptors between the server and a worker |
 //! | `alerts` | why a handshake fails, in the words of the standard |
+//! | `ciphers` | the names of ciphers |
 //! | `identity` | certificates and keys as files have them |
+//! | `leaving` | how a client leaves its program |
 //! | `pem` | what a file is in which there should be certificates or a key |
 //! | `proxy` | the PROXY header, with which a server in front says who the client is |
 //! | `self_signed` | a certificate made on the spot |
@@ -34,7 +36,9 @@
 pub(crate) mod alerts;
 pub(crate) mod certificate;
 pub(crate) mod channel;
+pub(crate) mod ciphers;
 pub(crate) mod identity;
+pub(crate) mod leaving;
 #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "no file is looked at"))]
 mod pem;
 pub(crate) mod proxy;

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::net::fronted::Fact;
 
 /// The version of all this. A worker goes on over an upgrade, and is spoken to by a later server
-/// if that has the same; what has another meaning gets another number.
+/// if that has the same; what has another meaning gets another number. What it does not know it
+/// leaves alone.
 pub(crate) const VERSION: u32 = 1;
 /// Bytes of the longest packet.
 pub(crate) const LONGEST: usize = 16 * 1024;
@@ -38,6 +39,8 @@ pub enum ToWorker {
         /// What the second descriptor is.
         give: Give,
     },
+    /// Whether it is still there.
+    Ask,
 }
 
 /// What a program has at its side.
@@ -57,10 +60,12 @@ pub enum ToServer {
     Settings(u32, Result<(), String>),
     /// A client may have its program: what is known of it, and of its window.
     Ready(u64, Vec<(Fact, String)>, Option<(u16, u16)>),
-    /// A client has none: why.
+    /// A client has none: why. Or it has had one, and has left it otherwise than it should: how.
     Failed(u64, String),
     /// It is over.
     Ended(u64, Ended),
+    /// It is still there, as it has been asked.
+    Here,
 }
 
 /// How a session ended.
@@ -126,6 +131,7 @@ mod tests {
             ToWorker::Settings(7),
             ToWorker::Forget(u32::MAX),
             ToWorker::Client { number: u64::MAX, settings: 3, give: Give::Terminal },
+            ToWorker::Ask,
         ] {
             assert_eq!(from_server(&to_worker(&message)), Some(message));
         }
@@ -135,6 +141,7 @@ mod tests {
             ToServer::Ready(1, facts, Some((132, 50))),
             ToServer::Failed(2, "handshake_failure".to_owned()),
             ToServer::Ended(1, Ended::CutOff),
+            ToServer::Here,
         ];
         let packet = to_server(&messages).unwrap();
         assert_eq!(from_worker(&packet).unwrap(), messages);
@@ -148,6 +155,8 @@ mod tests {
         assert_eq!(to_server(&[ToServer::Ended(300, Ended::CutOff)]).unwrap(), [1, 3, 0xac, 2, 1]);
         let failed = ToServer::Failed(1, "x".to_owned());
         assert_eq!(to_server(&[failed]).unwrap(), [1, 2, 1, 1, b'x']);
+        assert_eq!(to_worker(&ToWorker::Ask), [4]);
+        assert_eq!(to_server(&[ToServer::Here]).unwrap(), [1, 4]);
         let ready = ToServer::Ready(1, vec![(Fact::Terminal, "x".to_owned())], Some((80, 24)));
         assert_eq!(to_server(&[ready]).unwrap(), [1, 1, 1, 1, 9, 1, b'x', 1, 80, 24]);
     }

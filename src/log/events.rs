@@ -145,23 +145,28 @@ pub fn accepted(
     say(Info, service.target(), "accepted", &fields);
 }
 
-/// A program has ended.
+/// A program has ended; how its client has left it, if that is not as it should be, and whether
+/// it has said so itself.
 pub fn ended(
     service: &Label,
     peer: Address,
     pid: i32,
     (end, time): (End, Duration),
+    left: Option<(&'static str, bool)>,
     log: LogOnSuccess,
 ) {
     if !(log.exit || log.duration) {
         return;
     }
     let (key, end) = end.field();
+    let (how, by_client) = left.map_or((Absent, false), |(how, it)| (Word(how), it));
     let fields = [
         ("service", text(service)),
         ("peer", Peer(peer).when(log.host)),
         ("pid", Pid(Some(pid.into())).when(log.pid)),
         (key, end.when(log.exit)),
+        ("how", how.when(log.exit)),
+        ("by", Word(CLIENT).when(by_client && log.exit)),
         ("time", Precise(time).when(log.duration)),
     ];
     say(Info, service.target(), "ended", &fields);

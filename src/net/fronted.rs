@@ -21,6 +21,9 @@ pub struct Fronted {
     /// The number under which a worker has the client.
     #[serde(default)]
     pub number: Option<u64>,
+    /// What that was told to hold it to.
+    #[serde(default)]
+    pub terms: Option<FrontTerms>,
     /// The worker waits for a terminal of so many columns and rows.
     #[serde(default)]
     pub terminal: Option<(u16, u16)>,
@@ -29,6 +32,27 @@ pub struct Fronted {
     pub watched: Option<Watched>,
     /// What is known of its encryption, each fact once; none if there was none.
     pub facts: Vec<(Fact, String)>,
+}
+
+/// What a worker is told of whom it lets in, as far as that can be compared with what the service
+/// says later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrontTerms {
+    /// Whoever does not speak TLS is not.
+    pub is_encrypted: bool,
+    /// Whose certificates are good, as [`digest_of`] has it.
+    pub authorities: u64,
+}
+
+/// What tells some certificates from others (FNV-1a): nobody gains anything by the same digest,
+/// since whoever writes the one file writes the other.
+#[must_use]
+pub(crate) fn digest_of(certificates: &[Vec<u8>]) -> u64 {
+    let lengths = certificates.iter().flat_map(|it| it.len().to_be_bytes());
+    let bytes = lengths.chain(certificates.iter().flatten().copied());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |digest, byte| {
+        (digest ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 /// A connection that a worker has, too.
@@ -47,7 +71,8 @@ impl Fronted {
     /// Whether the client speaks TLS to whoever is in front.
     #[must_use]
     pub(crate) fn is_encrypted(&self) -> bool {
-        self.facts.iter().any(|(fact, _)| *fact != Fact::Terminal)
+        self.terms.is_some_and(|terms| terms.is_encrypted)
+            || self.facts.iter().any(|(fact, _)| *fact != Fact::Terminal)
     }
 
     /// What is told of its encryption to whoever asks who has come; none if there was none.
@@ -165,19 +190,6 @@ impl Fact {
             Self::ClientIssuer => "SSL_CLIENT_I_DN",
             Self::ClientSha256 => "SSL_CLIENT_SHA256",
             Self::Terminal => "TERM",
-        }
-    }
-
-    /// Whether it is said of the client's certificate, and of nobody who was not asked for one.
-    #[must_use]
-    pub(crate) fn is_of_certificate(self) -> bool {
-        match self {
-            Self::ClientName
-            | Self::ClientVerify
-            | Self::ClientSubject
-            | Self::ClientIssuer
-            | Self::ClientSha256 => true,
-            Self::Protocol | Self::Cipher | Self::ServerName | Self::Alpn | Self::Terminal => false,
         }
     }
 

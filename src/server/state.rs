@@ -171,9 +171,15 @@ pub(super) struct ProgramStage {
     pub(super) peer_socket: Option<PeerSocket>,
     /// A copy of its connection.
     pub(super) kept: Option<KeptConnection>,
-    /// The number under which a worker has its client, which is told when it ends.
+    /// The number under which a worker has its client.
     #[serde(default)]
     pub(super) front: Option<u64>,
+    /// It has a terminal: that worker is told when it ends.
+    #[serde(default = "always")]
+    pub(super) has_terminal: bool,
+    /// How its client has left it, if otherwise than it should.
+    #[serde(default)]
+    pub(super) left: Option<String>,
     /// What has moved on that, if it may not be still for too long.
     pub(super) watched: Option<Box<IdleWatch>>,
     /// Not removed while the program runs.
@@ -184,6 +190,11 @@ pub(super) struct ProgramStage {
     pub(super) deadline: Option<Instant>,
     /// It has had the first one.
     pub(super) overdue: bool,
+}
+
+/// Servers that do not say it knew of no others.
+fn always() -> bool {
+    true
 }
 
 /// The standard error of a program, which its own children may hold after its end.

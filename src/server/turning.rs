@@ -211,6 +211,7 @@ impl Server {
                 Timer::Connect(key) => self.connect_due(key),
                 Timer::Connectors => self.look_at_connectors(),
                 Timer::Workers => self.look_at_workers(),
+                Timer::Signs => self.look_for_signs(),
                 Timer::Front(number) => self.front_overdue(number),
                 Timer::Tickets => self.rotate_tickets(),
                 Timer::Stderr(key) => self.queue(Owner::Stderr(key)),

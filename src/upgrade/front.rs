@@ -6,6 +6,8 @@ use std::os::fd::RawFd;
 use serde::{Deserialize, Serialize};
 
 use super::moment::Moment;
+use crate::net::address::Address;
+use crate::net::fronted::Fronted;
 
 /// All of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +20,12 @@ pub struct SavedFront {
     pub workers: Vec<SavedWorker>,
     /// Keys of tickets.
     pub tickets: Vec<SavedTicketKey>,
+    /// Workers that have ended and should not have.
+    #[serde(default)]
+    pub died: u64,
+    /// Clients who have no program yet, and whom those workers have.
+    #[serde(default)]
+    pub handshakes: Vec<SavedHandshake>,
 }
 
 /// A worker.
@@ -29,6 +37,28 @@ pub struct SavedWorker {
     pub descriptor: RawFd,
     /// The numbers of its clients.
     pub clients: Vec<u64>,
+    /// It answers when it is asked whether it is still there.
+    #[serde(default)]
+    pub answers: bool,
+}
+
+/// A client whose worker has not said yet that it may have its program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedHandshake {
+    /// What is to be the program's.
+    pub descriptor: RawFd,
+    /// Its connection, if it is to be seen whether it moves.
+    pub watched: Option<RawFd>,
+    /// The places of the service and of the socket to which it has come.
+    pub socket: (usize, usize),
+    /// Who it is.
+    pub peer: Address,
+    /// The group of a unix peer.
+    pub peer_gid: Option<u32>,
+    /// Until when it has time.
+    pub due: Moment,
+    /// What is known of it, its number first of all.
+    pub through: Fronted,
 }
 
 /// A key of the tickets of a service; of each service, the one for new tickets comes first.

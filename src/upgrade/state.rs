@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub(crate) use super::front::{SavedFront, SavedTicketKey, SavedWorker};
+pub(crate) use super::front::{SavedFront, SavedHandshake, SavedTicketKey, SavedWorker};
 use super::moment::Moment;
 use crate::config::model::{Limit, Names, SocketSpec, SocketType, TcpmuxName};
 use crate::control::socket::ControlKind;
@@ -212,6 +212,9 @@ pub struct SavedNewcomer {
     /// What stood before his data, if that has been read.
     #[serde(default)]
     pub through: Option<Fronted>,
+    /// His connection, if a worker has it and it is to be seen whether it moves.
+    #[serde(default)]
+    pub watched: Option<RawFd>,
 }
 
 /// Groups of processes, by their directories.

@@ -55,7 +55,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("reload", "config config/diagnostic config/lookup config/model sys"),
     // The server: whoever owns what stands further up.
     ("server/reactor", "sys"),
-    ("server/programs", "PARTS admission config/model log net spawn sys"),
+    ("server/programs", "PARTS admission config/model front log net spawn sys"),
     (
         "server/sessions",
         "PARTS admission builtin config/model front front/proxy log net spawn sys upgrade",

@@ -34,7 +34,16 @@ def take_over(is_served=is_echoed):
     number = ctypes.CDLL(None, use_errno=True).syscall(438, os.pidfd_open(pid), 0, 0)
     if number < 0:
         print('cannot:', errno.errorcode[ctypes.get_errno()]); sys.exit()
-    return pid, socket.socket(fileno=number), first
+    wire = socket.socket(fileno=number)
+    # One that said nothing at all would be taken for one that hangs.
+    threading.Thread(target=show_signs, args=(wire,), daemon=True).start()
+    return pid, wire, first
+def show_signs(wire):
+    try:
+        while True:
+            wire.send(packet(here()))
+            time.sleep(1)
+    except OSError: pass
 def varint(number):
     bytes_ = b''
     while number > 127: bytes_ += bytes([number & 127 | 128]); number >>= 7
@@ -44,6 +53,7 @@ def settings(number, why=None): return varint(0) + varint(number) + (varint(0) i
 def ready(number, facts=()): return varint(1) + varint(number) + varint(len(facts)) + b''.join(varint(fact) + text(value) for fact, value in facts) + varint(0)
 def failed(number, why=b'closed'): return varint(2) + varint(number) + text(why)
 def ended(number): return varint(3) + varint(number) + varint(0)
+def here(): return varint(4)
 def packet(*messages): return varint(len(messages)) + b''.join(messages)
 def read_varint(data):
     number = shift = 0
@@ -267,21 +277,64 @@ for value in nasty:
     assert all(len(it) < 1100 and it.isascii() and it.decode().isprintable() for it in known), known
     if value != nasty[2]: assert not known, known
     wire.send(packet(ended(number)))
-# Nobody was asked for a certificate here, so nobody has shown one.
-mine = tcp(victim)
-number, connection, end = given(wire)
-wire.send(packet(ready(number, [(4, b'root'), (5, b'SUCCESS'), (6, b'CN=root'), (7, b'CN=ca'), (8, b'0' * 64)])))
-end.shutdown(socket.SHUT_WR)
-said = read_all(end).split(b'\0')
-assert not [it for it in said if it.startswith(b'SSL_')], said
+def told(facts):
+    mine = tcp(victim)
+    number, connection, end = given(wire)
+    wire.send(packet(ready(number, facts)))
+    end.shutdown(socket.SHUT_WR)
+    said = read_all(end).split(b'\0')
+    # That it is behind TLS is known without it.
+    assert b'PROTO=SSL' in said and not [it for it in said if it.startswith(b'TERM=')], said
+    return [it for it in said if it.startswith(b'SSL_')]
+assert told([]) == []
 # The first one said counts, and it is told under its own name only.
+assert told([(0, b'TLSv1.3'), (0, b'TLSv1.2'), (9, b'xterm')]) == [b'SSL_PROTOCOL=TLSv1.3']
+# Nobody has been asked for a certificate, there is no such version, and no such cipher.
+assert told([(0, b'TLSv9'), (1, b'NULL'), (4, b'root'), (5, b'SUCCESS'), (6, b'CN=root'), (7, b'CN=root'), (8, b'0' * 64)]) == []
+# What is spoken inside is what the service speaks: the client is not served.
 mine = tcp(victim)
 number, connection, end = given(wire)
-wire.send(packet(ready(number, [(0, b'first'), (0, b'second'), (9, b'xterm')])))
-end.shutdown(socket.SHUT_WR)
-said = read_all(end).split(b'\0')
-assert [it for it in said if it.startswith(b'SSL_')] == [b'SSL_PROTOCOL=first'], said
-assert not [it for it in said if it.startswith(b'TERM=')], said
+wire.send(packet(ready(number, [(3, b'h2')])))
+assert end.recv(1) == b''
+assert not is_gone(pid)
+print('good')
+";
+    scene.lie(script);
+}
+
+#[test]
+fn the_name_of_a_terminal_is_a_harmless_one_whoever_says_it() {
+    let victim = crate::common::shell("env; echo end; cat");
+    let Some(scene) = Scene::set(&(victim + "\n    telnet = yes")) else { return };
+    let script = r"
+def shown(it):
+    said = b''
+    while b'end\r\n' not in said:
+        piece = it.recv(4096)
+        assert piece, said
+        said += piece
+    return said
+pid, wire, first = take_over(shown)
+good = [b'xterm-256color', b'vt220', b'a' * 64]
+bad = [b'', b'a b', b'x\nLD_PRELOAD=/evil.so', b'x\0LD_PRELOAD=/evil.so', b'$(id)', b'../../etc/passwd', b'.hidden', b'x=y', b'a' * 65, b'a' * 7000, '\u202ex'.encode(), b'\x1b[2J', b'%n']
+def terminal(end):
+    end.settimeout(50)
+    while True:
+        data, control, _, _ = end.recvmsg(4096, socket.CMSG_SPACE(16))
+        assert data
+        if control: return array.array('i', control[0][2])[0]
+for value in good + bad:
+    mine = tcp(victim)
+    number, connection, end = given(wire)
+    wire.send(packet(ready(number, [(2, value), (9, value), (9, b'second')])))
+    master, said = terminal(end), b''
+    os.set_blocking(master, True)
+    while b'end\r\n' not in said: said += os.read(master, 4096)
+    lines = said.split(b'\r\n')
+    assert [it for it in lines if it.startswith(b'TERM=')] == [b'TERM=' + (value if value in good else b'second')], (value, said)
+    assert b'LD_PRELOAD' not in said and not [it for it in lines if it.startswith(b'SSL_') and it != b'SSL_TLS_SNI_SERVERNAME=' + value], said
+    os.close(master)
+    wire.send(packet(ended(number)))
 assert not is_gone(pid)
 print('good')
 ";

@@ -60,6 +60,8 @@ mod first_mistakes;
 mod front_limits;
 mod fuzz_inputs;
 mod golden;
+#[cfg(feature = "tls")]
+mod hanging_workers;
 mod hostile_clients;
 mod hygiene;
 mod idle_exit;
@@ -136,7 +138,13 @@ mod tls_clients;
 #[cfg(feature = "tls")]
 mod tls_crowds;
 #[cfg(feature = "tls")]
+mod tls_endings;
+#[cfg(feature = "tls")]
 mod tls_mistakes;
+#[cfg(feature = "tls")]
+mod tls_reloads;
+#[cfg(feature = "tls")]
+mod tls_upgrades;
 mod trusted_files;
 mod units;
 mod unix;

@@ -181,6 +181,21 @@ fn the_manual_page_of_the_command_has_every_word_of_why_a_client_is_refused() {
     }
 }
 
+/// How a client has left its program, if not with an alert.
+#[test]
+fn the_manual_page_of_the_command_has_every_word_of_how_a_client_leaves() {
+    let text = page("oxinetd.8");
+    let item = text.split(".It Li ended ").last().unwrap().split(".It ").next().unwrap();
+    let words: Vec<&str> = item.split_whitespace().collect();
+    let source = read("src/front/leaving.rs");
+    let constants = source.lines().filter(|line| line.contains(": &str = \""));
+    let said: Vec<&str> = constants.map(|line| line.split('"').nth(1).unwrap()).collect();
+    assert_eq!(said.len(), 3);
+    for word in said {
+        assert!(words.contains(&word), "oxinetd(8) lacks {word} of how= in ended");
+    }
+}
+
 #[test]
 fn the_manual_pages_can_be_shown() {
     if !need_program("man") {

@@ -40,6 +40,12 @@ pub(crate) trait Front {
     /// Why the session is over. What has been put out is still delivered.
     fn client_said(&mut self, bytes: &mut [u8], out: &mut Output) -> Result<usize, String>;
 
+    /// Whether a client that says nothing more says that, so that its connection does not just
+    /// end.
+    fn says_its_end(&self) -> bool {
+        false
+    }
+
     /// What is not done with has become too long: why the session is over.
     fn too_long(&mut self, _out: &mut Output) -> String {
         alerts::TOO_LONG.to_owned()

@@ -91,6 +91,10 @@ impl Front for Inside {
         Ok(used)
     }
 
+    fn says_its_end(&self) -> bool {
+        self.outer.says_its_end()
+    }
+
     fn too_long(&mut self, out: &mut Output) -> String {
         self.outer.too_long(out)
     }

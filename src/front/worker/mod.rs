@@ -34,7 +34,7 @@ mod terminal;
 #[cfg(feature = "tls")]
 mod tickets;
 #[cfg(feature = "tls")]
-mod tls;
+pub(super) mod tls;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::{self, ErrorKind};
@@ -46,6 +46,7 @@ use mio::{Events, Interest, Poll, Token};
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 
 use super::channel;
+use super::leaving;
 use super::wire::{self, Ended, Give, ToServer, ToWorker};
 use crate::sys::rights;
 use front::ServiceFront;
@@ -243,6 +244,7 @@ impl Worker {
             }
             ToWorker::Forget(number) => _ = self.services.remove(&number),
             ToWorker::ProgramEnded(number) => self.finish(number),
+            ToWorker::Ask => self.to_say.push_back(ToServer::Here),
             ToWorker::Client { number, settings, give } => {
                 let Ok([client, program]) = <[OwnedFd; 2]>::try_from(descriptors) else {
                     return self.refuse(number, "no descriptors".to_owned());
@@ -506,10 +508,20 @@ impl Worker {
             let due = session.and_then(|session| session.active.checked_add(session.idle?));
             match due {
                 Some(due) if due > now => _ = self.still.insert((due, index, number)),
-                Some(_) => self.end(index),
+                Some(_) => self.end_still(index),
                 None => {}
             }
         }
+    }
+
+    /// The server hears of it before the program has its end.
+    fn end_still(&mut self, index: usize) {
+        let session = self.session(index).filter(|it| it.is_ready() && !it.has_lost_its_program());
+        if let Some(number) = session.map(|session| session.number) {
+            self.to_say.push_back(ToServer::Failed(number, leaving::IDLE.to_owned()));
+            self.say();
+        }
+        self.end(index);
     }
 
     fn end(&mut self, index: usize) {

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use super::front::{Facts, Front, Output};
 use super::side::{Side, Taken};
-use crate::front::alerts;
 use crate::front::wire::Ended;
+use crate::front::{alerts, leaving};
 
 /// Bytes of the longest beginning of something that is still to come.
 const PARTIAL: usize = 72 * 1024;
@@ -93,6 +93,10 @@ pub(super) struct Session {
     program_ended: bool,
     has_failed: bool,
     is_cut_off: bool,
+    /// What has failed when the client had its program.
+    why: Option<String>,
+    /// How it has left that has been told, if otherwise than it should.
+    has_told_how: bool,
     /// The client's window, if it has told.
     size: Option<(u16, u16)>,
     full: Full,
@@ -130,6 +134,8 @@ impl Session {
             program_ended: false,
             has_failed: false,
             is_cut_off: false,
+            why: None,
+            has_told_how: false,
             size: None,
             full: Full::No,
             is_looked_at: false,
@@ -231,6 +237,11 @@ impl Session {
             let mut moved = self.client.flush() | self.program.flush();
             moved |= self.take_from_client(room, tell);
             moved |= self.take_from_program(room);
+            if let Some(how) = self.how_it_leaves() {
+                // The server hears of it before the program does.
+                tell.push(Told::Failed(how));
+                return Turn::More;
+            }
             moved |= self.pass_ends_on(room);
             if let Some(turn) = self.verdict() {
                 return turn;
@@ -407,9 +418,27 @@ impl Session {
     fn fail(&mut self, why: String, tell: &mut Vec<Told>) {
         self.has_failed = true;
         self.partial = Vec::new();
-        if !self.is_ready {
+        if self.is_ready {
+            self.why = Some(why);
+        } else {
             tell.push(Told::Failed(why));
         }
+    }
+
+    /// How the client leaves a program that is still there, if otherwise than it should; once.
+    fn how_it_leaves(&mut self) -> Option<String> {
+        if self.has_told_how || !self.is_ready || self.program_ended || self.has_lost_its_program()
+        {
+            return None;
+        }
+        let how = match () {
+            () if self.has_failed => self.why.take()?,
+            () if self.client.is_gone() => leaving::RESET.to_owned(),
+            () if self.is_cut_off && self.front.says_its_end() => leaving::CUT_OFF.to_owned(),
+            () => return None,
+        };
+        self.has_told_how = true;
+        Some(how)
     }
 
     fn deliver(&mut self, out: &mut Output) {

@@ -16,7 +16,7 @@ use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError,
     UnbufferedStatus,
 };
-use rustls::{AlertDescription, Error, ProtocolVersion, RootCertStore, version};
+use rustls::{AlertDescription, CipherSuite, Error, ProtocolVersion, RootCertStore, version};
 
 use super::front::{Facts, Front, Output, ServiceFront};
 use super::http;
@@ -182,6 +182,10 @@ impl Front for TlsFront {
         Ok(used)
     }
 
+    fn says_its_end(&self) -> bool {
+        true
+    }
+
     fn too_long(&mut self, out: &mut Output) -> String {
         // The library waits for the rest. As long as nothing has been answered, nothing is
         // encrypted.
@@ -292,9 +296,7 @@ impl TlsFront {
             Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
             _ => "",
         };
-        let cipher = session.negotiated_cipher_suite().and_then(|it| it.suite().as_str());
-        // As the standard and everybody else has it.
-        let cipher = cipher.map(|name| name.replacen("TLS13_", "TLS_", 1));
+        let cipher = session.negotiated_cipher_suite().and_then(|it| name_of(it.suite()));
         let alpn = session.alpn_protocol().and_then(|it| std::str::from_utf8(it).ok());
         let mut facts = vec![(Fact::Protocol, protocol.to_owned())];
         let mut put = |fact, value: Option<&str>| {
@@ -310,6 +312,11 @@ impl TlsFront {
         }
         facts
     }
+}
+
+/// The name of a cipher as the standard and everybody else has it.
+pub(crate) fn name_of(suite: CipherSuite) -> Option<String> {
+    suite.as_str().map(|name| name.replacen("TLS13_", "TLS_", 1))
 }
 
 /// What a verified certificate says.

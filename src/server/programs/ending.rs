@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use super::watching::MOMENT;
 use crate::config::model::{Action, OnStop};
+use crate::front::leaving;
 use crate::log::events::{self, End};
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::services::waiting::WaitRun;
 use crate::server::sessions::closing::EndedProgram;
+use crate::server::sessions::idling::say_idle;
 use crate::server::sessions::session::{Client, Session, SessionEnd, SessionStage};
 use crate::spawn::{self, Failure, child};
 use crate::sys::process::{self, ChildExit};
@@ -96,7 +98,12 @@ impl Server {
         if child.keeps_its_number() && end != End::Unknown {
             self.hold_group(&client, &child);
         }
-        if let Some(number) = child.front {
+        let left = child.front.and_then(|it| self.how_client_left(it, child.left.as_deref()));
+        if left == Some((leaving::IDLE, false)) && !child.overdue {
+            // Its end was its connection's.
+            say_idle(&client, child.pid);
+        }
+        if let Some(number) = child.front.filter(|_| child.has_terminal) {
             self.program_of_client_ended(number);
         }
         let (end, failure) = match self.failure_of(&client, child.pid, end) {
@@ -105,7 +112,7 @@ impl Server {
             failure => (end, failure),
         };
         let time = self.reactor.now.saturating_duration_since(client.since);
-        self.end(client, &SessionEnd::Ended(child.pid, end, failure));
+        self.end(client, &SessionEnd::Ended(child.pid, (end, left), failure));
         if child.group.take().is_some() {
             self.tidy_groups();
         }

@@ -180,11 +180,11 @@ impl Server {
         let who = (whom, fronted, start.peer_id);
         let client = self.begin(service, what, who, (Some(pid), permit));
         let (now, limits) = (self.reactor.now, &definition.attributes.limits);
-        // Whose program has a terminal, of which somebody who is left may keep hold.
+        // A terminal is one of which somebody who is left may keep hold.
         let has_terminal = definition.attributes.front.has_terminal();
-        let fronted = start.facts.fronted.as_ref().filter(|_| has_terminal);
+        let fronted = start.facts.fronted.as_ref();
         let front = fronted.and_then(|fronted| fronted.number);
-        let watched = fronted.and_then(|fronted| fronted.watched.clone());
+        let watched = fronted.filter(|_| has_terminal).and_then(|it| it.watched.clone());
         let kept = KeptConnection::of(started.socket, definition, before)
             .or_else(|| KeptConnection::watched(&watched?.0));
         // What moves on one behind a front, its worker sees.
@@ -198,6 +198,8 @@ impl Server {
             peer_socket: None,
             kept,
             front,
+            has_terminal,
+            left: None,
             watched: still.map(|limit| Box::new(IdleWatch::new(limit, Movement::since(now)))),
             stderr,
             group,

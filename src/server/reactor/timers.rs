@@ -48,6 +48,8 @@ pub(in crate::server) enum Timer {
     Front(u64),
     /// Look after the processes in front of services.
     Workers,
+    /// Look whether those that have clients have said anything.
+    Signs,
     /// Keys of tickets are old.
     Tickets,
     /// Somebody has had long enough to say who he is.

@@ -82,7 +82,10 @@ impl Server {
                 return;
             }
             if let Some(connection) = state.parked.take() {
-                self.admit(key, connection, true);
+                let owner = state.service;
+                if self.is_let_in(owner, &connection) {
+                    self.admit(key, connection, true);
+                }
                 continue;
             }
             let Some(listener) = &state.listener else { return };

@@ -18,18 +18,20 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use super::crowd::Crowd;
 use super::holding::Caller;
+use super::judging::believe;
 use crate::admission::Reason;
-use crate::config::model::TlsClient;
 use crate::front::alerts;
 use crate::front::wire::Give;
 use crate::log::events::{self, Why};
-use crate::net::fronted::{Fact, Fronted, Watched};
+use crate::net::fronted::{Fact, FrontTerms, Fronted, Watched};
 use crate::net::listener::{Bound, Connection};
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::services::accepting::local_address;
-use crate::sys::descriptor;
+use crate::server::upgrade::places::{OfSockets, Placed as _};
+use crate::sys::{descriptor, handed};
+use crate::upgrade::state;
 
 /// So many for each processor wait for the end of their handshake.
 const FOR_EACH: usize = 4 * 64;
@@ -72,6 +74,29 @@ impl Fronting {
             last_settings: 0,
             most: FOR_EACH.saturating_mul(processors),
         }
+    }
+
+    /// Whether this one has no program yet.
+    pub(super) fn has(&self, number: u64) -> bool {
+        self.all.contains_key(&number)
+    }
+
+    /// All of them, as data.
+    pub(super) fn hand_over(&self) -> Vec<state::SavedHandshake> {
+        let all = self.all.values().filter_map(|handshake| {
+            let Connection { socket, peer, peer_gid, fronted } = &handshake.connection;
+            let through = fronted.as_deref().cloned().unwrap_or_default();
+            Some(state::SavedHandshake {
+                socket: OfSockets::place(handshake.listener)?,
+                descriptor: handed::number(socket),
+                watched: through.watched.as_ref().map(|it| handed::number(&*it.0)),
+                peer: *peer,
+                peer_gid: *peer_gid,
+                due: handshake.due.into(),
+                through,
+            })
+        });
+        all.collect()
     }
 
     pub(in crate::server) fn len(&self) -> usize {
@@ -133,7 +158,7 @@ impl Server {
         });
         match given {
             Ok(ours) => {
-                self.await_front(number, listener, &connection, ours);
+                self.await_front((number, settings.terms), listener, &connection, ours);
                 self.make_front_less();
             }
             Err(error) => {
@@ -155,7 +180,7 @@ impl Server {
     }
 
     /// What a client is refused for that does not come through.
-    fn reason_of_front(&self, service: Key) -> Reason {
+    pub(super) fn reason_of_front(&self, service: Key) -> Reason {
         let state = self.services.all.get(service);
         let has_tls = state.is_some_and(|state| state.service.attributes.front.has_tls());
         if has_tls { Reason::Tls } else { Reason::Terminal }
@@ -169,7 +194,13 @@ impl Server {
     }
 
     /// The worker has the connection; what is to be the program's is kept.
-    fn await_front(&mut self, number: u64, listener: Key, connection: &Connection, ours: OwnedFd) {
+    fn await_front(
+        &mut self,
+        (number, terms): (u64, FrontTerms),
+        listener: Key,
+        connection: &Connection,
+        ours: OwnedFd,
+    ) {
         let service = self.services.listeners.get(listener).map(|it| it.service);
         let state = service.and_then(|service| self.services.all.get(service));
         let patience = state.map(|it| it.service.attributes.front.tls_timeout).unwrap_or_default();
@@ -183,18 +214,42 @@ impl Server {
             on_terminal.is_some_and(|it| !it.front.has_tls() && it.limits.idle_timeout.is_some());
         let watched = is_watched.then(|| connection.socket.try_clone().ok()).flatten();
         let watched = watched.map(|socket| Watched(Rc::new(descriptor::raise_held(socket))));
-        let fronted =
-            Fronted { local, number: Some(number), facts: Vec::new(), terminal, watched, ..before };
+        let (number, terms, facts) = (Some(number), Some(terms), Vec::new());
+        let fronted = Fronted { local, number, terms, facts, terminal, watched, ..before };
         let connection = Connection {
             socket: descriptor::raise_held(ours),
             peer: connection.peer,
             peer_gid: connection.peer_gid,
             fronted: Some(Rc::new(fronted)),
         };
+        self.keep_handshake(Handshake { listener, connection, due });
+    }
+
+    /// Until it is over, or has had its time.
+    fn keep_handshake(&mut self, handshake: Handshake) {
+        let number = handshake.connection.fronted.as_ref().and_then(|it| it.number);
+        let Some(number) = number else { return };
+        self.reactor.timers.set(handshake.due, Timer::Front(number));
         let fronting = &mut self.sessions.fronting;
-        fronting.crowd.insert(connection.peer.into(), number, ());
-        fronting.all.insert(number, Handshake { listener, connection, due });
-        self.reactor.timers.set(due, Timer::Front(number));
+        fronting.crowd.insert(handshake.connection.peer.into(), number, ());
+        fronting.all.insert(number, handshake);
+    }
+
+    /// Goes on with somebody whom a worker of the program before us has, if we can speak to that.
+    pub(in crate::server) fn restore_handshake(&mut self, handed: state::SavedHandshake) {
+        let state::SavedHandshake { descriptor, socket, watched, .. } = handed;
+        let socket = (handed::take(descriptor).ok(), OfSockets::key(socket));
+        let (Some(socket), Some(listener)) = socket else { return };
+        let has_it = |number| self.sessions.workers.having(number).is_some();
+        if !handed.through.number.is_some_and(has_it) {
+            return;
+        }
+        let watched = watched.and_then(|number| handed::take(number).ok());
+        let watched = watched.map(|socket| Watched(Rc::new(socket)));
+        let fronted = Some(Rc::new(Fronted { watched, ..handed.through }));
+        let (peer, peer_gid) = (handed.peer, handed.peer_gid);
+        let connection = Connection { socket, peer, peer_gid, fronted };
+        self.keep_handshake(Handshake { listener, connection, due: handed.due.into() });
     }
 
     /// Where the client has connected to, which its program's end does not know.
@@ -219,7 +274,7 @@ impl Server {
     pub(super) fn client_is_ready(
         &mut self,
         number: u64,
-        facts: Vec<(Fact, String)>,
+        facts: &[(Fact, String)],
         size: Option<(u16, u16)>,
     ) {
         let Some(Handshake { listener, connection, .. }) = self.take_fronted(number) else {
@@ -229,16 +284,7 @@ impl Server {
         let service = self.services.listeners.get(listener).map(|it| it.service);
         let state = service.and_then(|service| self.services.all.get(service));
         let Some(front) = state.map(|state| &state.service.attributes.front) else { return };
-        for (fact, value) in facts {
-            let is_known = match fact {
-                Fact::Terminal => front.telnet,
-                _ if fact.is_of_certificate() => front.tls_client != TlsClient::No,
-                _ => front.has_tls(),
-            };
-            if is_known {
-                fronted.add(fact, value.as_bytes());
-            }
-        }
+        believe(front, facts, &mut fronted);
         fronted.terminal = fronted.terminal.map(|usual| size.unwrap_or(usual));
         if front.has_terminal() {
             let name = front.term.as_deref().unwrap_or(UNKNOWN_TERMINAL);

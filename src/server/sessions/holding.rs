@@ -182,6 +182,11 @@ impl Server {
             self.turn_away(held.caller, Reason::Gone);
             return None;
         };
+        if let Caller::Taken { connection, .. } = &held.caller
+            && !self.is_let_in(service, connection)
+        {
+            return None;
+        }
         if self.admission.awaits_an_end(id, Some(held.source)) {
             return Some(held);
         }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::session::Client;
 use crate::log::events;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
@@ -121,6 +122,11 @@ impl From<Stillness> for (Duration, Moment) {
     }
 }
 
+/// A program is ended for that.
+pub(in crate::server) fn say_idle(client: &Client, pid: i32) {
+    events::timeout(&client.label, client.peer, pid, ("TERM", Some(IDLE)), client.log);
+}
+
 impl Server {
     /// Ends a program if nothing has moved on its connection for too long; looks again later
     /// if something has.
@@ -134,9 +140,17 @@ impl Server {
             return self.reactor.timers.set(watched.due, Timer::Still(key));
         }
         watched.is_over = true;
-        let how = ("TERM", Some(IDLE));
-        events::timeout(&client.label, client.peer, child.pid, how, client.log);
+        say_idle(client, child.pid);
         self.end_child(key);
+    }
+
+    /// The same of a program whose client a worker has, which has seen that.
+    pub(super) fn has_been_idle(&mut self, key: Key) {
+        let Some((client, child)) = self.sessions.table.program_mut(key) else { return };
+        if !child.overdue {
+            say_idle(client, child.pid);
+            self.end_child(key);
+        }
     }
 
     /// The same for a relay. While it is being connected, that has a limit of its own.

@@ -13,14 +13,21 @@
 //! | `fronting` | clients behind TLS, until they may have their program |
 //! | `holding` | clients over a limit, for the moment in which a program may end |
 //! | `idling` | connections on which nothing moves |
+//! | `judging` | what of a worker's word is believed, and whether its client may still come in |
 //! | `newcomers` | connections before it is known whom they are from |
 //! | `own_program` | this program once more, as a process that does one thing |
 //! | `relay` | connections relayed to another server |
 //! | `sealing` | what workers are told of services: certificates, keys, ticket keys |
 //! | `session` | who is served: one table, and the one end |
+//! | `signs_of_life` | what a worker has shown of being there |
 //! | `stream` | a connection of a built-in service |
 //! | `terminals` | terminals of programs |
 //! | `workers` | processes that stand between clients and programs |
+//! | `worker_clients` | their clients, and what they are told |
+//! | `worker_starts` | how they begin |
+//! | `worker_words` | what they say |
+//! | `worker_signs` | whether they still do anything |
+//! | `worker_ends` | how they end |
 //!
 //! # A new kind of client
 //! 1. What is known of him: a struct in a file of its own, and a variant of
@@ -48,13 +55,20 @@ pub(super) mod fronting;
 mod header;
 pub(super) mod holding;
 pub(super) mod idling;
+mod judging;
 pub(super) mod newcomers;
 mod own_program;
 pub(super) mod relay;
 pub(super) mod sealing;
 pub(super) mod session;
+mod signs_of_life;
 pub(super) mod stream;
 pub(super) mod terminals;
+mod worker_clients;
+mod worker_ends;
+mod worker_signs;
+mod worker_starts;
+mod worker_words;
 pub(super) mod workers;
 
 use super::Server;

@@ -319,6 +319,9 @@ impl Server {
     fn find_place(&mut self, mut newcomer: Newcomer, header: Header, service: (Key, ServiceId)) {
         let (owner, id) = service;
         let peer = header::peer(&newcomer.connection, &header);
+        if !self.is_let_in(owner, &newcomer.connection) {
+            return;
+        }
         if self.has_share_of(owner, peer) {
             return self.turn_away_newcomer(newcomer, &header, Reason::Share);
         }
@@ -356,6 +359,11 @@ impl Server {
         let NewcomerStage::Place(header, _) = &newcomer.stage else { return };
         let peer = header::peer(&newcomer.connection, header);
         let service = self.service_of(newcomer);
+        if let Some((owner, _)) = service
+            && self.has_to_begin_anew(owner, &newcomer.connection)
+        {
+            return self.introduce_again(key);
+        }
         let outcome = match service {
             Some((owner, id)) => {
                 let admitted = self.admission.admit(&self.observed(), id, peer);
@@ -372,8 +380,20 @@ impl Server {
         let NewcomerStage::Place(header, _) = &newcomer.stage else { return };
         let header = (**header).clone();
         match outcome {
-            Ok((owner, permit)) => self.seat(owner, newcomer, &header, permit),
+            Ok((owner, permit)) if self.is_let_in(owner, &newcomer.connection) => {
+                self.seat(owner, newcomer, &header, permit);
+            }
+            Ok((owner, permit)) => self.cancel(permit, owner),
             Err(reason) => self.turn_away_newcomer(newcomer, &header, reason),
+        }
+    }
+
+    /// A reload has put something in front of his service while he waited.
+    fn introduce_again(&mut self, key: Key) {
+        let Some(mut newcomer) = self.take_newcomer(key) else { return };
+        let stage = std::mem::replace(&mut newcomer.stage, NewcomerStage::Header);
+        if let NewcomerStage::Place(header, _) = stage {
+            self.introduce(newcomer, *header);
         }
     }
 

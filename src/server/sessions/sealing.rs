@@ -20,6 +20,7 @@ use nix::fcntl::OFlag;
 use nix::sys::sendfile::sendfile;
 
 use super::Sessions;
+use super::judging::terms_of;
 use super::workers::SealedSettings;
 use crate::config::model::{Certificate, FrontUser, FrontWorkers, Service, TlsClient};
 use crate::front::identity::identity_of;
@@ -88,6 +89,8 @@ impl Sessions {
             last: self.fronting.last(),
             workers: self.workers.hand_over(),
             tickets: self.tickets.hand_over(),
+            died: self.workers.died,
+            handshakes: self.fronting.hand_over(),
         }
     }
 
@@ -95,6 +98,7 @@ impl Sessions {
     pub(in crate::server) fn recall_front(&mut self, front: &state::SavedFront) {
         self.fronting.go_on_after(front.last);
         self.tickets.recall(&front.tickets);
+        self.workers.died = front.died;
     }
 }
 
@@ -164,6 +168,7 @@ impl Server {
             certificates: Rc::clone(certificates),
             has_own: attributes.front_workers == FrontWorkers::Own,
             user: FrontUser { ..user },
+            terms: terms_of(attributes),
         })
     }
 

@@ -1,6 +1,6 @@
 //! Whoever is served has one entry in one table, from his beginning to his end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::ops::{Bound, Deref};
 use std::path::PathBuf;
@@ -82,10 +82,14 @@ pub(in crate::server) enum SessionEnd<'a> {
     Closed(&'a str),
     /// At this step.
     Failed(&'static str, &'a dyn Display),
-    /// The program of this number did, or what should have become it: at which step, and what
-    /// could not be executed.
-    Ended(i32, ProgramEnd, Option<(Failure, Option<PathBuf>)>),
+    /// The program of this number did, and this is how its client had left it if otherwise than
+    /// it should; or what should have become it did: at which step, and what could not be
+    /// executed.
+    Ended(i32, (ProgramEnd, ClientLeft), Option<(Failure, Option<PathBuf>)>),
 }
+
+/// A word for that, and whether the client has said it.
+pub(in crate::server) type ClientLeft = Option<(&'static str, bool)>;
 
 /// All sessions, how many are at which stage, and what they have of the room for them.
 #[derive(Debug)]
@@ -93,6 +97,8 @@ pub(in crate::server) struct SessionTable {
     all: Slab<Session>,
     /// In the order in which they came.
     order: BTreeMap<PeerId, Key>,
+    /// Those whose client a worker has, by its number.
+    fronted: HashMap<u64, Key>,
     builtins: usize,
     relays: usize,
     pub(in crate::server) shares: Shares,
@@ -103,6 +109,7 @@ impl SessionTable {
         Self {
             all: Slab::new(),
             order: BTreeMap::new(),
+            fronted: HashMap::new(),
             builtins: 0,
             relays: 0,
             shares: Shares::default(),
@@ -117,8 +124,10 @@ impl SessionTable {
             *count = count.saturating_add(1);
         }
         let peer_id = client.peer_id;
+        let front = front_of(&stage);
         let key = self.all.insert(Session { client, stage });
         self.order.insert(peer_id, key);
+        self.fronted.extend(front.map(|number| (number, key)));
         key
     }
 
@@ -129,6 +138,9 @@ impl SessionTable {
         };
         let Session { client, stage } = &session;
         self.order.remove(&client.peer_id);
+        if let Some(number) = front_of(stage) {
+            self.fronted.remove(&number);
+        }
         if let Some(held) = stage.holds() {
             self.shares.give_back(client.service, client.peer, held);
         }
@@ -184,6 +196,11 @@ impl SessionTable {
         self.all.get(key)?.program()
     }
 
+    /// The program of a client that some worker has under this number.
+    pub(in crate::server) fn fronted(&self, number: u64) -> Option<Key> {
+        self.fronted.get(&number).copied()
+    }
+
     /// The same, to be changed.
     pub(in crate::server) fn program_mut(
         &mut self,
@@ -211,6 +228,14 @@ impl SessionTable {
     ) -> Vec<Key> {
         let those = self.each_program().filter(|(_, client, program)| wanted(client, program));
         those.map(|(key, ..)| key).collect()
+    }
+}
+
+/// The number under which a worker has the client of a program.
+fn front_of(stage: &SessionStage) -> Option<u64> {
+    match stage {
+        SessionStage::Program(program) => program.front,
+        SessionStage::Builtin(_) | SessionStage::Relay(_) => None,
     }
 }
 
@@ -294,8 +319,8 @@ impl Server {
                 events::failed(&label, peer, None, (stage, None), error);
                 self.count_failure(service, stage, error);
             }
-            SessionEnd::Ended(pid, end, None) => {
-                events::ended(&label, peer, pid, (end, time), log);
+            SessionEnd::Ended(pid, (end, left), None) => {
+                events::ended(&label, peer, pid, (end, time), left, log);
                 self.count_end(service, end, time);
             }
             SessionEnd::Ended(pid, _, Some((failure, ref program))) => {

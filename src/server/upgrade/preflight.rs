@@ -193,7 +193,6 @@ impl Server {
         self.tidy(Tidy::Everything);
         self.close_what_ended();
         self.hold_nobody();
-        self.close_fronted();
         for key in self.services.all.keys() {
             self.tell_all_refusals(key);
         }

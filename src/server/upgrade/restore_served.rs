@@ -15,6 +15,7 @@ use crate::builtin::relay::Side;
 use crate::config::model::Action;
 use crate::front::proxy::Header;
 use crate::log::events;
+use crate::net::fronted::{Fronted, Watched};
 use crate::net::listener::Connection;
 use crate::server::Server;
 use crate::server::programs::leftovers::Remains;
@@ -174,13 +175,16 @@ impl Server {
     /// Those that speak otherwise, or have nobody to listen, go on alone.
     fn restore_workers(&mut self, mut pids: Vec<i32>, front: state::SavedFront) {
         let known = front.workers.into_iter().filter(|_| workers::understand(front.version));
-        for state::SavedWorker { pid, descriptor, clients } in known {
+        for state::SavedWorker { pid, descriptor, clients, answers } in known {
             if let Some(wire) = take_or_log(descriptor) {
                 pids.retain(|other| *other != pid);
-                self.keep_earlier_worker(pid, wire, clients);
+                self.keep_earlier_worker((pid, wire), clients, answers);
             }
         }
         self.keep_silent_workers(pids);
+        for handshake in front.handshakes {
+            self.restore_handshake(handshake);
+        }
     }
 
     /// All that he has said is read again.
@@ -196,7 +200,8 @@ impl Server {
             }
             None => NewcomerStage::Header,
         };
-        let fronted = handed.through.clone().map(Rc::new);
+        let watched = handed.watched.and_then(take_or_log).map(|it| Watched(Rc::new(it)));
+        let fronted = handed.through.clone().map(|through| Rc::new(Fronted { watched, ..through }));
         self.sessions.newcomers.made_room();
         self.keep_newcomer(Newcomer {
             connection: Connection { socket, peer, peer_gid, fronted },

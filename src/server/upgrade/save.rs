@@ -237,6 +237,7 @@ fn socket(state: &ListenerState) -> state::SavedSocket {
 }
 
 fn newcomer(newcomer: &Newcomer) -> Option<state::SavedNewcomer> {
+    let watched = newcomer.connection.fronted.as_ref().and_then(|it| it.watched.as_ref());
     Some(state::SavedNewcomer {
         socket: OfSockets::place(newcomer.listener)?,
         descriptor: handed::number(&newcomer.connection.socket),
@@ -244,6 +245,7 @@ fn newcomer(newcomer: &Newcomer) -> Option<state::SavedNewcomer> {
         peer_gid: newcomer.connection.peer_gid,
         due: newcomer.due.into(),
         through: newcomer.connection.fronted.as_deref().cloned(),
+        watched: watched.map(|it| handed::number(&*it.0)),
     })
 }
 

@@ -1,0 +1,127 @@
+//! Clients are given to workers, and workers are told what becomes of them and of their services.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use super::workers::{SealedSettings, Worker};
+use crate::front::wire::{Give, ToWorker};
+use crate::server::Server;
+use crate::server::reactor::slab::Key;
+
+impl Server {
+    /// Gives a client to a worker: its connection, and the end that is not its program's.
+    ///
+    /// # Errors
+    /// There is none, or none that can be told more.
+    pub(super) fn give_to_worker(
+        &mut self,
+        service: Key,
+        settings: &SealedSettings,
+        (number, give): (u64, Give),
+        descriptors: [RawFd; 2],
+    ) -> io::Result<()> {
+        let own = settings.has_own.then_some(service);
+        let key = self.worker_for(own, settings)?;
+        match self.tell_of_client(key, settings, (number, give), descriptors) {
+            // It is as good as dead, whether it has ended or only listens no more.
+            Err(error) if is_gone(&error) => {
+                self.end_worker(key);
+                let key = self.worker_for(own, settings)?;
+                self.tell_of_client(key, settings, (number, give), descriptors)
+            }
+            other => other,
+        }
+    }
+
+    fn tell_of_client(
+        &mut self,
+        key: Key,
+        settings: &SealedSettings,
+        (number, give): (u64, Give),
+        descriptors: [RawFd; 2],
+    ) -> io::Result<()> {
+        let Some(worker) = self.sessions.workers.all.get_mut(key) else {
+            return Err(ErrorKind::NotFound.into());
+        };
+        let Some(wire) = &worker.wire else { return Err(ErrorKind::NotFound.into()) };
+        if !worker.knows.contains(&settings.number) {
+            let files: Vec<RawFd> = settings.files.iter().map(AsRawFd::as_raw_fd).collect();
+            wire.say(&ToWorker::Settings(settings.number), &files)?;
+            worker.knows.insert(settings.number);
+        }
+        let client = ToWorker::Client { number, settings: settings.number, give };
+        wire.say(&client, &descriptors)?;
+        worker.clients.insert(number);
+        self.expect_signs();
+        Ok(())
+    }
+
+    /// A program has ended that had a client of some worker, perhaps on a terminal that somebody
+    /// else has still.
+    pub(in crate::server) fn program_of_client_ended(&mut self, number: u64) {
+        let workers = &self.sessions.workers;
+        let having = workers.having(number).and_then(|key| workers.all.get(key));
+        if let Some(wire) = having.and_then(|worker| worker.wire.as_ref()) {
+            // If it cannot be told now, the session ends when nobody has the terminal.
+            let _ = wire.say(&ToWorker::ProgramEnded(number), &[]);
+        }
+    }
+
+    /// Settings that nobody uses any more.
+    pub(in crate::server) fn forget_settings(&mut self, number: u32) {
+        let workers = &mut self.sessions.workers.all;
+        workers.each(|worker| {
+            worker.complained.remove(&number);
+            if worker.knows.remove(&number)
+                && let Some(wire) = &worker.wire
+            {
+                // If it cannot be told now, it remembers in vain.
+                let _ = wire.say(&ToWorker::Forget(number), &[]);
+            }
+        });
+    }
+
+    /// A service that had a worker for itself has none any more; its clients stay.
+    pub(in crate::server) fn leave_workers_of(&mut self, service: Key) {
+        for key in self.sessions.workers.all.keys() {
+            let Some(worker) = self.sessions.workers.all.get_mut(key) else { continue };
+            worker.is_left |= worker.own == Some(service);
+            self.let_go_if_left(key);
+        }
+    }
+
+    /// The last client of a worker whose service has gone has gone, too.
+    pub(super) fn let_go_if_left(&mut self, key: Key) {
+        let Some(worker) = self.sessions.workers.all.get_mut(key) else { return };
+        if worker.is_left && worker.clients.is_empty() {
+            worker.is_let_go = true;
+            self.end_worker(key);
+        }
+    }
+
+    /// A worker of the program before us goes on with the clients that it has, and hears of the
+    /// ends of their programs.
+    pub(in crate::server) fn keep_earlier_worker(
+        &mut self,
+        (pid, wire): (i32, OwnedFd),
+        clients: Vec<u64>,
+        answers: bool,
+    ) {
+        let key = self.sessions.workers.all.insert(Worker {
+            clients: clients.into_iter().collect(),
+            is_left: true,
+            answers,
+            ..Worker::new(pid, wire.into(), None, self.reactor.now)
+        });
+        self.expect_signs();
+        if self.watch_worker(key).is_err() {
+            self.end_worker(key);
+        }
+        self.let_go_if_left(key);
+    }
+}
+
+/// Whether nobody is at the other end of a wire.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+}

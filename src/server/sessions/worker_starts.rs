@@ -1,0 +1,90 @@
+//! Workers are started when a service needs one: this program once more, as a user that nobody
+//! else is, without anything.
+
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::rc::Rc;
+
+use mio::Interest;
+use mio::unix::SourceFd;
+
+use super::workers::{SealedSettings, Worker};
+use crate::config::model::{Account, FrontUser};
+use crate::front;
+use crate::front::channel::Wire;
+use crate::server::Server;
+use crate::server::reactor::slab::Key;
+use crate::server::reactor::token::{self, Owner};
+use crate::spawn::Prepared;
+use crate::spawn::environment::{ConnectionEnvironment, Proto};
+
+impl Server {
+    /// The least busy worker, or a new one while each has something to do and there may be
+    /// more.
+    pub(super) fn worker_for(
+        &mut self,
+        own: Option<Key>,
+        settings: &SealedSettings,
+    ) -> io::Result<Key> {
+        let most = if own.is_some() { 1 } else { self.sessions.workers.most };
+        let (found, count) = self.sessions.workers.least_busy(own);
+        if let Some(key) = found
+            && (count >= most || self.sessions.workers.is_idle(key))
+        {
+            return Ok(key);
+        }
+        match (self.start_worker(own, &settings.user), found) {
+            (Ok(key), _) | (Err(_), Some(key)) => Ok(key),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    fn start_worker(&mut self, own: Option<Key>, user: &FrontUser) -> io::Result<Key> {
+        let now = self.reactor.now;
+        if self.sessions.workers.not_before.is_some_and(|when| when > now) {
+            return Err(io::Error::other("workers die at once"));
+        }
+        let prepared = self.prepare_worker(user)?;
+        let (wire, theirs) = Wire::pair()?;
+        let facts =
+            ConnectionEnvironment { protocol: Proto::Unix, ..ConnectionEnvironment::default() };
+        let table = self.table();
+        let started = self.programs.spawner.spawn(&prepared, theirs, &facts, table);
+        let pid = started.map_err(|failed| failed.error)?.pid;
+        let key = self.sessions.workers.all.insert(Worker::new(pid, wire, own, now));
+        log::debug!("front-worker pid={pid}");
+        if let Err(error) = self.watch_worker(key) {
+            self.end_worker(key);
+            return Err(error);
+        }
+        Ok(key)
+    }
+
+    /// What it says is announced, and what it has said already.
+    pub(super) fn watch_worker(&self, key: Key) -> io::Result<()> {
+        let worker = self.sessions.workers.all.get(key);
+        let Some(wire) = worker.and_then(|worker| worker.wire.as_ref()) else { return Ok(()) };
+        let token = token::pack(Owner::Worker(key));
+        let registry = self.reactor.poll.registry();
+        registry.register(&mut SourceFd(&wire.as_raw_fd()), token, Interest::READABLE)
+    }
+
+    /// This program, as a user that nobody else is, without anything.
+    fn prepare_worker(&self, user: &FrontUser) -> io::Result<Rc<Prepared>> {
+        let account = Account {
+            name: user.uid.to_string(),
+            uid: user.uid,
+            gid: user.gid,
+            groups: Vec::new(),
+            home: "/".to_owned(),
+            shell: "/bin/false".to_owned(),
+            switch: user.switch,
+        };
+        let named = ("front", front::ARGUMENT);
+        self.prepare_own_program(named, &Rc::new(account), |attributes| {
+            attributes.process.umask = Some(0o777);
+            attributes.sandbox.no_new_privs = true;
+            attributes.sandbox.capabilities = 0;
+        })
+    }
+}

@@ -1,0 +1,172 @@
+//! What workers say. It is read in packets, and taken one message after the other; whoever says
+//! what it may not is ended.
+
+use std::io::ErrorKind;
+
+use super::workers::Worker;
+use crate::front::wire::ToServer;
+use crate::front::{alerts, leaving};
+use crate::log::events;
+use crate::server::Server;
+use crate::server::reactor::slab::Key;
+use crate::server::reactor::token::Owner;
+
+/// Letters of what one says of settings that are in the log.
+const LONGEST_COMPLAINT: usize = 200;
+/// Packets taken from one in one turn.
+const PACKETS: usize = 16;
+
+/// What reading a packet came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Read {
+    Something,
+    Nothing,
+    /// Nothing more that can be meant will come.
+    Over,
+}
+
+impl Worker {
+    /// Reads a packet; what it says waits to be taken.
+    fn read(&mut self, scratch: &mut [u8]) -> Read {
+        let Some(wire) = self.wire.as_ref().filter(|_| !self.is_over) else { return Read::Over };
+        match wire.hear(scratch) {
+            Ok(Some(messages)) => {
+                self.signs.are_there();
+                self.heard.extend(messages);
+                Read::Something
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Read::Nothing,
+            Err(error) if error.kind() == ErrorKind::Interrupted => Read::Something,
+            Ok(None) | Err(_) => {
+                self.is_over = true;
+                Read::Over
+            }
+        }
+    }
+
+    /// Why a client has left, if it has said that and nobody has taken it yet.
+    fn has_said_of(&self, client: u64) -> Option<&str> {
+        self.heard.iter().find_map(|message| match message {
+            ToServer::Failed(number, why) if *number == client => Some(why.as_str()),
+            _ => None,
+        })
+    }
+}
+
+impl Server {
+    /// It has said something, or is gone.
+    pub(in crate::server) fn serve_worker(&mut self, key: Key) {
+        if let Some(queued) = self.sessions.workers.queued(key) {
+            *queued = false;
+        }
+        for _ in 0..PACKETS {
+            let read = self.read_from_worker(key);
+            while let Some(message) = self.next_word_of(key) {
+                if !self.take_from_worker(key, message) {
+                    return self.end_worker(key);
+                }
+            }
+            match read {
+                Read::Something => {}
+                Read::Nothing => return,
+                Read::Over => return self.end_worker(key),
+            }
+        }
+        self.queue(Owner::Worker(key));
+    }
+
+    fn read_from_worker(&mut self, key: Key) -> Read {
+        let worker = self.sessions.workers.all.get_mut(key);
+        worker.map_or(Read::Nothing, |worker| worker.read(&mut self.reactor.scratch))
+    }
+
+    fn next_word_of(&mut self, key: Key) -> Option<ToServer> {
+        self.sessions.workers.all.get_mut(key)?.heard.pop_front()
+    }
+
+    /// False if it may not say that.
+    fn take_from_worker(&mut self, key: Key, message: ToServer) -> bool {
+        let Some(worker) = self.sessions.workers.all.get_mut(key) else { return true };
+        match message {
+            ToServer::Settings(number, result) => {
+                let Err(why) = result else { return true };
+                if worker.may_complain(number) {
+                    let why: String = why.chars().take(LONGEST_COMPLAINT).collect();
+                    events::trouble("front", "settings", &why.escape_debug());
+                }
+                // It may have had no descriptors left: with the next client it is told again.
+                worker.knows.remove(&number);
+                true
+            }
+            ToServer::Ready(number, facts, size) => {
+                let has = worker.clients.contains(&number);
+                if has {
+                    self.client_is_ready(number, &facts, size);
+                }
+                has
+            }
+            ToServer::Failed(number, why) => {
+                let has = worker.clients.contains(&number);
+                if has {
+                    self.client_has_failed(number, &why);
+                }
+                has
+            }
+            ToServer::Ended(number, _) => {
+                let had = worker.clients.remove(&number);
+                // Else it is somebody else's client, who stays.
+                if had {
+                    self.give_up_fronted(number, alerts::CLOSED);
+                    self.let_go_if_left(key);
+                }
+                had
+            }
+            // That it says something is the sign.
+            ToServer::Here => true,
+        }
+    }
+
+    /// A client has no program yet, and will have none; or it has left its program otherwise than
+    /// it should.
+    fn client_has_failed(&mut self, number: u64, why: &str) {
+        if self.sessions.fronting.has(number) {
+            return self.give_up_fronted(number, why);
+        }
+        let Some(key) = self.sessions.table.fronted(number) else { return };
+        let Some((_, child)) = self.sessions.table.program_mut(key) else { return };
+        if child.left.is_none() {
+            let left = alerts::known(why);
+            child.left = Some(alerts::in_words(left));
+            if left == (leaving::IDLE, false) {
+                self.has_been_idle(key);
+            }
+        }
+    }
+
+    /// How the client of a program that has ended has left it, if otherwise than it should. A
+    /// worker says it before it tells the program that nothing more comes.
+    pub(in crate::server) fn how_client_left(
+        &mut self,
+        number: u64,
+        said: Option<&str>,
+    ) -> Option<(&'static str, bool)> {
+        if let Some(said) = said {
+            return Some(alerts::known(said));
+        }
+        let key = self.sessions.workers.having(number)?;
+        // The program that goes on in our place would not know of what has only been read.
+        let most = if self.is_upgrading() { 0 } else { PACKETS };
+        for _ in 0..most {
+            if self.read_from_worker(key) != Read::Something {
+                break;
+            }
+        }
+        // What has been read is taken in its turn.
+        let worker = self.sessions.workers.all.get(key)?;
+        let left = worker.has_said_of(number).map(alerts::known);
+        if !worker.heard.is_empty() || worker.is_over {
+            self.queue(Owner::Worker(key));
+        }
+        left
+    }
+}
