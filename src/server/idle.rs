@@ -2,19 +2,12 @@
 //! come for a while: a superserver is idle most of its time. It comes back as it is needed,
 //! which costs the first client after that some tens of microseconds.
 
-use std::time::{Duration, Instant};
+mod turns;
 
-use super::Server;
-use super::reactor::SCRATCH;
-use super::reactor::timers::Timer;
-use crate::sys::memory;
+use std::time::{Duration, Instant};
 
 /// Nothing has happened for so long.
 const A_WHILE: Duration = Duration::from_secs(10);
-
-/// Whoever has come to us and ended is there for so long at most: it counts as one of its
-/// user's processes.
-const ORPHANED: Duration = Duration::from_secs(1);
 
 /// When something last happened, and whether timers are set.
 #[derive(Debug, Default)]
@@ -38,36 +31,6 @@ impl Quiet {
         let again = self.last.map(|last| last + A_WHILE).filter(|when| *when > now);
         self.watched = again.is_some();
         again
-    }
-}
-
-impl Server {
-    /// Something has been announced: a client, the end of a program, a signal. Deadlines
-    /// are not: each would lead to the next.
-    pub(super) fn stir(&mut self) {
-        if let Some(when) = self.life.quiet.stir(self.reactor.now) {
-            self.reactor.timers.set(when, Timer::Quiet);
-        }
-        if self.sessions.closing.adopts() && !std::mem::replace(&mut self.life.quiet.reaps, true) {
-            self.reactor.timers.set(self.reactor.now + ORPHANED, Timer::Orphans);
-        }
-    }
-
-    /// Gives memory back, if it is quiet.
-    pub(super) fn look_whether_quiet(&mut self) {
-        if let Some(again) = self.life.quiet.look(self.reactor.now) {
-            return self.reactor.timers.set(again, Timer::Quiet);
-        }
-        self.give_memory_back();
-    }
-
-    /// Gives back what nobody needs now.
-    pub(super) fn give_memory_back(&mut self) {
-        self.programs.spawner.release_memory();
-        // A new one has no pages until it is used.
-        self.reactor.scratch = vec![0; SCRATCH];
-        memory::trim_memory();
-        memory::release_code();
     }
 }
 

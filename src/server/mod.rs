@@ -16,6 +16,11 @@
 //! | [`state`] | what is known of services, listeners, programs |
 //! | [`stopping`] | draining, and the end |
 //! | [`turning`] | the turn of the loop |
+//!
+//! A part stands in a file that knows nothing of the server: its data, and what it can do by
+//! itself or with the reactor. What the server does with it in its turns, which takes other parts
+//! too, stands in `turns` below that file. So whoever looks for what there is reads the one, for
+//! what happens the other.
 
 pub(crate) mod control;
 mod host_info;
@@ -41,24 +46,23 @@ use crate::config::lookup::Manner;
 use crate::control::statistics::Statistics;
 use crate::log::events;
 use crate::spawn::{Spawner, Way};
+use crate::sys::calendar::unix_time;
 use crate::sys::zone::Zone;
 use crate::systemd::ServiceManager;
 use control::connection::Controlling;
-use control::render::unix_time;
 pub(crate) use host_info::HostInfo;
 use idle::Quiet;
 use idle_exit::Leaving;
 use programs::Programs;
 pub(crate) use programs::outliving::read_for_others;
-use programs::terminating::ServerEnding;
 use reactor::Reactor;
 use reload::Reloading;
 use services::Services;
 use services::quota::Quota;
 use sessions::Sessions;
-use stopping::Drain;
+use stopping::{Drain, ServerEnding};
+pub(crate) use upgrade::examining::{examine, may_follow, nothing_more, served};
 use upgrade::preflight::Upgrading;
-pub(crate) use upgrade::restore::{examine, may_follow, nothing_more, served};
 
 /// What the server is made of: parts that own their fields.
 pub(crate) struct Server {
@@ -146,6 +150,15 @@ impl Server {
             },
             programs,
         })
+    }
+}
+
+impl Life {
+    /// A signal, or somebody who asks, has told the server to stop.
+    pub(in crate::server) fn stop_for_reason(&mut self, reason: &'static str) {
+        if self.stop.replace(reason).is_some() {
+            self.ending = ServerEnding::AtOnce;
+        }
     }
 }
 

@@ -4,26 +4,16 @@
 //! Reading → telling → applying. One error anywhere in the file, or a reader that fails,
 //! and nothing is applied. A signal that comes meanwhile is followed by one more reload.
 
-use std::os::fd::AsRawFd as _;
-use std::rc::Rc;
+mod turns;
+
 use std::time::Instant;
 
-use mio::Interest;
-use mio::unix::SourceFd;
-
-use super::Server;
-use super::control::render::answer_of;
-use super::reactor::timers::Timer;
-use super::reactor::token::{self, Owner};
 use super::services::applying::Applying;
 use super::services::counting::{Changes, Turnover};
 use crate::config::Loaded;
-use crate::config::diagnostic::Severity;
-use crate::config::lookup::{AT_LEISURE, Manner};
-use crate::log::events;
-use crate::log::sink;
-use crate::reload::{LIMIT, LoadedFinding, Loading, ReaderProgress, ReloadWorker};
-use crate::sys::memory;
+use crate::config::lookup::Manner;
+use crate::reload::LIMIT;
+use crate::reload::{LoadedFinding, Loading, ReloadWorker};
 
 /// Services, sockets or lines that one turn of the loop takes on: a millisecond.
 pub(super) const PORTION: usize = 32;
@@ -122,168 +112,12 @@ impl Reloading {
     pub(super) fn has_loader(&self, pid: i32) -> bool {
         matches!(&self.phase, Phase::Reading { loader, .. } if loader.pid() == pid)
     }
-}
-
-impl Server {
-    /// Reads the configuration again: now, or after the reload that goes on, which may
-    /// have read what has been changed since. The number of the reload that is meant.
-    pub(super) fn reload(&mut self) -> u64 {
-        self.facts.reserve.with(sink::reopen);
-        let next = self.reloading.number.saturating_add(1);
-        if matches!(self.reloading.phase, Phase::Idle) {
-            self.reloading.number = next;
-            self.begin_reload();
-        } else {
-            self.reloading.again = true;
-        }
-        next
-    }
-
-    /// The one beginning of every reload. To its end, [`Self::reload_over`], it takes as
-    /// many turns as it needs.
-    fn begin_reload(&mut self) {
-        self.reload_begins();
-        self.reloading.due = self.reactor.now + LIMIT;
-        self.reactor.timers.set(self.reloading.due, Timer::Reload);
-        let served = || {
-            let states = self.services.order.iter().filter_map(|key| self.services.all.get(*key));
-            states.map(|state| Rc::clone(&state.service)).collect()
-        };
-        let (read, before) = (&*self.reloading.load, self.services.naming.known().clone());
-        let manner = Manner { before, trusts: false, time: AT_LEISURE, serves: true };
-        let load = || read(manner.clone());
-        let loader = self.facts.reserve.with(|| ReloadWorker::start(load, served));
-        let watched = loader.and_then(|loader| self.watch_loader(&loader).map(|()| loader));
-        self.reloading.phase = match watched {
-            Ok(loader) => Phase::Reading { loader: Box::new(loader), ready: true },
-            Err(error) => unread(&format!("no process can be made for it: {error}")),
-        };
-    }
-
-    /// The one end of every reload, whatever has become of it.
-    fn reload_over(&mut self, outcome: &ReloadOutcome) {
-        self.reactor.timers.cancel(self.reloading.due, Timer::Reload);
-        match outcome.result {
-            Ok(Changes { kept, opened, closed, updated }) => {
-                events::reloaded(kept, opened, closed, updated);
-            }
-            Err(errors) => {
-                // As by one that succeeds.
-                sink::open_again();
-                events::reload_refused(errors);
-            }
-        }
-        let answer = answer_of(outcome);
-        self.tell_reloaded(self.reloading.number, &answer);
-        self.reload_ended(&answer);
-    }
-
-    fn watch_loader(&self, loader: &ReloadWorker) -> std::io::Result<()> {
-        self.watch_descriptors(loader, Owner::Loader)
-    }
-
-    /// Polls what announces that a process has something to say.
-    pub(super) fn watch_descriptors(
-        &self,
-        loader: &ReloadWorker,
-        owner: Owner,
-    ) -> std::io::Result<()> {
-        loader.descriptors().into_iter().flatten().try_for_each(|descriptor| {
-            self.reactor.poll.registry().register(
-                &mut SourceFd(&descriptor.as_raw_fd()),
-                token::pack(owner),
-                Interest::READABLE,
-            )
-        })
-    }
 
     /// It has read for too long.
-    pub(super) fn reload_overdue(&mut self) {
-        if let Some(loader) = self.reloading.loader() {
+    pub(in crate::server) fn overdue(&mut self) {
+        if let Some(loader) = self.loader() {
             loader.give_up(format!("it took longer than {} seconds", LIMIT.as_secs()));
         }
-        self.reloading.announced();
+        self.announced();
     }
-
-    /// A turn's part of a reload.
-    pub(super) fn go_on_reloading(&mut self) {
-        let mut left = PORTION;
-        while left > 0 && self.reloading.is_busy() {
-            let phase = std::mem::take(&mut self.reloading.phase);
-            self.reloading.phase = self.next_phase(phase, &mut left);
-        }
-        if matches!(self.reloading.phase, Phase::Idle) && std::mem::take(&mut self.reloading.again)
-        {
-            self.reload();
-        }
-    }
-
-    fn next_phase(&mut self, phase: Phase, left: &mut usize) -> Phase {
-        match phase {
-            Phase::Idle => Phase::Idle,
-            Phase::Reading { mut loader, .. } => {
-                *left = 0;
-                match loader.turn(&mut self.reactor.scratch) {
-                    ReaderProgress::More => Phase::Reading { loader, ready: true },
-                    ReaderProgress::Waiting => Phase::Reading { loader, ready: false },
-                    ReaderProgress::Over(Ok(mut loading)) => {
-                        self.tell_truly(&mut loading.findings);
-                        Phase::Telling { loading, told: 0 }
-                    }
-                    ReaderProgress::Over(Err(why)) => unread(&why),
-                }
-            }
-            Phase::Telling { loading, told } => self.tell_findings(loading, told, left),
-            Phase::Applying { mut applying, findings } => {
-                if self.apply_some(&mut applying, left) {
-                    return Phase::Applying { applying, findings };
-                }
-                if applying.changes {
-                    memory::trim_memory();
-                }
-                memory::release_code();
-                let result = Ok(self.changes(&applying));
-                self.reload_over(&ReloadOutcome { findings, result });
-                Phase::Idle
-            }
-        }
-    }
-
-    /// What is not open does not go on: it is tried again.
-    fn tell_truly(&self, findings: &mut [LoadedFinding]) {
-        for finding in findings {
-            let key = finding.held.and_then(|old| self.services.order.get(old));
-            let Some(state) = key.and_then(|key| self.services.all.get(*key)) else { continue };
-            if self.is_closed(state) {
-                *finding = LoadedFinding::goes_on_trying(&state.label);
-            }
-        }
-    }
-
-    fn tell_findings(&mut self, loading: Box<Loading>, told: usize, left: &mut usize) -> Phase {
-        let mut told = told;
-        for finding in loading.findings.iter().skip(told).take(*left) {
-            let is_error = finding.severity == Severity::Error;
-            events::configuration(is_error, &finding.line);
-            told = told.saturating_add(1);
-            *left = left.saturating_sub(1);
-        }
-        if told < loading.findings.len() {
-            return Phase::Telling { loading, told };
-        }
-        let mut loading = *loading;
-        let findings = std::mem::take(&mut loading.findings);
-        if loading.errors > 0 {
-            self.reload_over(&ReloadOutcome { findings, result: Err(loading.errors) });
-            return Phase::Idle;
-        }
-        Phase::Applying { applying: Box::new(self.begin_to_apply(loading)), findings }
-    }
-}
-
-/// The reading itself has failed: an error like one in the file.
-fn unread(why: &str) -> Phase {
-    let finding = LoadedFinding::error(&format!("the configuration could not be read: {why}"));
-    let loading = Loading { findings: vec![finding], errors: 1, ..Loading::default() };
-    Phase::Telling { loading: Box::new(loading), told: 0 }
 }

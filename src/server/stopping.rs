@@ -1,14 +1,8 @@
 //! How the server comes to its end: at once, or after it has let everybody finish.
 
-use std::time::{Duration, Instant};
+mod turns;
 
-use super::Server;
-use super::programs::watching::Tidy;
-use super::reactor::slab::Key;
-use super::reactor::timers::Timer;
-use super::state::{ListenerState, Rest};
-use crate::log::events;
-use crate::log::sink;
+use std::time::{Duration, Instant};
 
 /// How far the server is on its way to an end that lets everybody finish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,141 +28,13 @@ impl Drain {
     }
 }
 
-/// A century is for ever, and a moment that the clock has.
-const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
-
-impl Server {
-    /// After `delay`, nobody is let in any more.
-    pub(super) fn announce_drain(&mut self, delay: Duration, time: Duration) {
-        if delay.is_zero() || self.life.drain.closes() {
-            return self.begin_drain(time);
-        }
-        let delay = delay.min(FOR_EVER);
-        let begins = self.reactor.now + delay;
-        self.life.drain = Drain::Announced(begins, time);
-        self.reactor.timers.set(begins, Timer::Drained);
-        events::draining(time.min(FOR_EVER), self.admission.total_running(), Some(delay));
-    }
-
-    /// Nobody is let in any more but who is in a backlog; whoever is here has so long to come
-    /// to an end.
-    pub(super) fn begin_drain(&mut self, time: Duration) {
-        let time = time.min(FOR_EVER);
-        let until = self.reactor.now + time;
-        let closed = self.life.drain.closes();
-        self.life.drain = Drain::Until(until);
-        self.reactor.timers.set(until, Timer::Drained);
-        if closed {
-            return;
-        }
-        events::draining(time, self.admission.total_running(), None);
-        self.hold_nobody();
-        for key in self.services.listeners.keys() {
-            // Who has come by now is served, but no program is started for nobody.
-            if !self.is_idle(key) {
-                self.serve_listener(key);
-            }
-        }
-        self.shut_empty();
-    }
-
-    /// Closes the sockets in whose backlog nobody is. Who is in one is served as ever, when
-    /// there is a place for him.
-    fn shut_empty(&mut self) {
-        let open = self.services.listeners.iter().filter(|(_, state)| state.listener.is_some());
-        let open: Vec<Key> = open.map(|(key, _)| key).collect();
-        for key in open {
-            if !self.has_clients_to_serve(key) {
-                self.shut_listener(key);
-            }
-        }
-    }
-
-    fn has_clients_to_serve(&self, key: Key) -> bool {
-        let Some((state, owner)) = self.services.of(key) else { return false };
-        let is_served = matches!(state.rest, Rest::No | Rest::Limit | Rest::Exhausted);
-        let waits = state.parked.is_some() || state.has_waiting();
-        is_served && waits && owner.service.is_accepted_from()
-    }
-
-    /// It is time to close, or those here have had their time: programs are told to end, the
-    /// rest is closed.
-    pub(super) fn drained(&mut self) {
-        match self.life.drain {
-            Drain::Announced(begins, time) if begins <= self.reactor.now => {
-                return self.begin_drain(time);
-            }
-            Drain::Until(until) if until <= self.reactor.now => {}
-            Drain::No | Drain::Announced(..) | Drain::Until(_) => return,
-        }
-        for key in self.services.listeners.keys() {
-            self.shut_listener(key);
-        }
-        for key in self.sessions.table.keys() {
-            self.close_session(key, "drained");
-        }
-        self.close_newcomers();
-        self.close_fronted();
-    }
-
-    /// At the end of a turn: is anybody left?
-    pub(super) fn stop_if_drained(&mut self) {
-        if !self.life.drain.closes() {
-            return;
-        }
-        self.shut_empty();
-        let is_open = |(_, state): (Key, &ListenerState)| state.listener.is_some();
-        let empty = !self.services.listeners.iter().any(is_open)
-            && self.sessions.table.len() == 0
-            && self.sessions.banners.len() == 0
-            && self.sessions.newcomers.all.len() == 0
-            && self.sessions.fronting.len() == 0
-            && !self.ends_leftovers();
-        if empty && self.life.stop.is_none() {
-            self.life.stop = Some("control");
-        }
-    }
-
-    /// Tells the log of everybody who is or was here, in the order of connecting.
-    pub(super) fn list_peers(&self) {
-        for (id, peer) in self.sessions.everybody() {
-            let whom = (peer.address, &*peer.service);
-            events::peer(id.number(), whom, peer.pid, peer.running);
-        }
-    }
-
-    pub(super) fn count_peers(&self) {
-        events::peer_counts(self.sessions.peers.total(), self.sessions.table.len());
-    }
-
-    /// Stops as each service wants it. The log, for whose reader is waited, comes after it.
-    pub(super) fn stop_serving(&mut self) {
-        self.reloading.stop();
-        self.services.naming.stop();
-        self.tidy(Tidy::Everything);
-        self.give_up_trial();
-        self.manager.notifier.stopping();
-        for key in self.sessions.table.programs_that(|_, _| true) {
-            self.stop_child(key);
-        }
-        self.programs.spawner.let_spares_go();
-        self.finish_overdue();
-        // Closes the sockets and unlinks the paths.
-        for key in self.services.listeners.keys() {
-            self.close_listener(key);
-        }
-    }
-
-    /// Says who the peers are and were, and what is left to say.
-    pub(super) fn say_farewell(&mut self) {
-        self.list_peers();
-        self.count_peers();
-        events::stopping(self.life.stop.unwrap_or("-"));
-        for key in self.services.all.keys() {
-            self.tell_all_refusals(key);
-        }
-        // Says of files that are full how many lines they lack.
-        sink::keep_files(std::iter::empty());
-        events::stopped();
-    }
+/// How the server comes to its end when it has been told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ServerEnding {
+    /// It has not.
+    No,
+    /// Programs that end with it are waited for.
+    Waits,
+    /// It has been told twice.
+    AtOnce,
 }

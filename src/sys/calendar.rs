@@ -5,6 +5,7 @@
 //! is nothing to convert and nothing to truncate.
 
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Seconds in a day; civil time has no leap seconds.
 pub const DAY: i64 = 86_400;
@@ -17,6 +18,11 @@ const ERA: i64 = 146_097;
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+
+/// Seconds since 1970, now.
+pub(crate) fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
 
 /// An instant together with the local time zone's offset at it: all that a
 /// service needs to say what time it is, taken once by whoever may read clocks.

@@ -10,6 +10,7 @@ use crate::control::request::Request;
 use crate::net::address::Address;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
+use crate::server::services::Services;
 use crate::server::sessions::session::SessionStage;
 use crate::server::state::{Rest, Stopped};
 
@@ -64,7 +65,7 @@ impl Server {
         }
         self.serve_control_connection(key);
         match drain {
-            None => self.stop_for_reason("control"),
+            None => self.life.stop_for_reason("control"),
             Some(seconds) => self.announce_drain(
                 Duration::from_millis(delay.unwrap_or_default()),
                 Duration::from_secs(seconds),
@@ -73,7 +74,7 @@ impl Server {
     }
 
     fn stop_services(&mut self, name: &str) -> Result<String, RequestRefusal> {
-        let found = self.known(name)?;
+        let found = self.services.known(name)?;
         // One that has stopped by itself is stopped over reloads, too, from now on.
         let is_stopped =
             |key: &Key| self.services.all.get(*key).is_some_and(|it| it.stopped == Stopped::Asked);
@@ -86,16 +87,16 @@ impl Server {
             }
             self.stop_children_of(*key);
         }
-        Ok(self.in_words(("stopped", "stopped"), &found, &before))
+        Ok(self.services.in_words(("stopped", "stopped"), &found, &before))
     }
 
     fn start_services(&mut self, name: &str) -> Result<String, RequestRefusal> {
-        let found = self.known(name)?;
+        let found = self.services.known(name)?;
         if self.life.drain.closes() {
             return Err(RequestRefusal { error: "the server is draining".to_owned() });
         }
         let (running, begun): (Vec<Key>, Vec<Key>) =
-            found.into_iter().partition(|key| self.is_running(*key));
+            found.into_iter().partition(|key| self.services.is_running(*key));
         let mut failed = Vec::new();
         for key in &begun {
             let Some(state) = self.services.all.get_mut(*key) else { continue };
@@ -107,30 +108,8 @@ impl Server {
             }
         }
         match failed.first() {
-            None => Ok(self.in_words(("started", "running"), &begun, &running)),
+            None => Ok(self.services.in_words(("started", "running"), &begun, &running)),
             Some(error) => Err(RequestRefusal { error: format!("{error}; it is tried again") }),
-        }
-    }
-
-    /// Whether there is nothing about a service that could be started.
-    fn is_running(&self, key: Key) -> bool {
-        let is_open =
-            |key: &Key| self.services.listeners.get(*key).is_some_and(|it| it.listener.is_some());
-        let state = self.services.all.get(key);
-        state.is_some_and(|it| !it.stopped.is_so() && it.listeners.iter().all(is_open))
-    }
-
-    /// What was done with some services, and how others are that were so before.
-    fn in_words(&self, (done, is): (&str, &str), some: &[Key], before: &[Key]) -> String {
-        let are = if before.len() == 1 { "is" } else { "are" };
-        let before = match before {
-            [] => String::new(),
-            before => format!("{} {are} {is} already", self.labels(before)),
-        };
-        match some {
-            [] => before,
-            some if before.is_empty() => format!("{done} {}", self.labels(some)),
-            some => format!("{done} {}; {before}", self.labels(some)),
         }
     }
 
@@ -147,8 +126,8 @@ impl Server {
 
     /// Closes a socket that may be opened again.
     pub(in crate::server) fn shut_listener(&mut self, key: Key) {
-        self.deregister_listener(key);
-        self.stop_listening(key);
+        self.services.deregister_listener(key, &self.reactor);
+        self.services.stop_listening(key);
         if let Some(state) = self.services.listeners.get_mut(key) {
             state.parked = None;
             state.sorted = Vec::new();
@@ -170,12 +149,6 @@ impl Server {
                 child.listener = child.listener.filter(|held| *held != key);
             }
         });
-    }
-
-    fn labels(&self, keys: &[Key]) -> String {
-        let states = keys.iter().filter_map(|key| self.services.all.get(*key));
-        let labels: Vec<&str> = states.map(|state| &*state.label).collect();
-        labels.join(", ")
     }
 
     /// Ends the program of this pid, or everything that serves this peer.
@@ -203,6 +176,35 @@ impl Server {
             (false, 0) => format!("sent TERM to {}", pids.join(", ")),
             (false, _) => format!("sent TERM to {}, closed {closed}", pids.join(", ")),
         })
+    }
+}
+
+impl Services {
+    /// Whether there is nothing about a service that could be started.
+    fn is_running(&self, key: Key) -> bool {
+        let is_open = |key: &Key| self.listeners.get(*key).is_some_and(|it| it.listener.is_some());
+        let state = self.all.get(key);
+        state.is_some_and(|it| !it.stopped.is_so() && it.listeners.iter().all(is_open))
+    }
+
+    fn labels(&self, keys: &[Key]) -> String {
+        let states = keys.iter().filter_map(|key| self.all.get(*key));
+        let labels: Vec<&str> = states.map(|state| &*state.label).collect();
+        labels.join(", ")
+    }
+
+    /// What was done with some services, and how others are that were so before.
+    fn in_words(&self, (done, is): (&str, &str), some: &[Key], before: &[Key]) -> String {
+        let are = if before.len() == 1 { "is" } else { "are" };
+        let before = match before {
+            [] => String::new(),
+            before => format!("{} {are} {is} already", self.labels(before)),
+        };
+        match some {
+            [] => before,
+            some if before.is_empty() => format!("{done} {}", self.labels(some)),
+            some => format!("{done} {}; {before}", self.labels(some)),
+        }
     }
 }
 

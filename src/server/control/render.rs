@@ -1,8 +1,6 @@
 //! What those who ask are told: the state of the server as data, a portion per turn,
 //! so that ten thousand services hold nobody up.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use super::connection::ControlStage;
 use crate::config::model::{Action, Awaited};
 use crate::control::answer::{
@@ -50,7 +48,7 @@ impl Server {
         let Some(service) = service else {
             return self.tell_services(key, Vec::new());
         };
-        let words = match self.known(service) {
+        let words = match self.services.known(service) {
             Err(refusal) => answer::line(&refusal),
             Ok(found) => {
                 let mut all = found.iter().filter_map(|key| {
@@ -363,9 +361,4 @@ pub(super) fn awaited_address(awaited: &Awaited) -> String {
         (first, last) if first < last => format!("{}:{first}-{last}", awaited.name),
         (port, _) => format!("{}:{port}", awaited.name),
     }
-}
-
-/// Seconds since 1970.
-pub(in crate::server) fn unix_time() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

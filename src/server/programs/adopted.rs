@@ -4,17 +4,12 @@
 //! what is known of one is known until that, and thousands who are long there cost nothing but
 //! a line in the list of our children.
 
+mod turns;
+
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::orphans::{own_children, own_children_up_to};
-use crate::server::Server;
 use crate::sys::proc::{since_boot, stat_of, tick};
-
-/// With more programs, or more who have come to us, nobody is looked for among them.
-const MOST_CHILDREN: usize = 4096;
-/// Children that are no programs and have not come to us: more than there are at once.
-const HELPERS: usize = 128;
 
 /// Those who have come to us, as far as that is known, and when each began, since the system
 /// did.
@@ -53,37 +48,6 @@ impl Adopted {
 /// Whether what began then may have been begun by what began at `since`.
 pub(super) fn is_young(began: Duration, since: Duration) -> bool {
     began.saturating_add(tick()) >= since
-}
-
-impl Server {
-    /// How many processes have come to us; none if nobody can tell.
-    pub(in crate::server) fn left_behind(&self) -> Option<usize> {
-        let mut pids = own_children().ok().filter(|_| self.sessions.closing.adopts())?;
-        self.without_programs(&mut pids);
-        pids.retain(|pid| !self.is_ours(*pid));
-        Some(pids.len())
-    }
-
-    /// Those of them that something may have begun that began then, the youngest first; none
-    /// if nobody can tell.
-    pub(super) fn adopted_since(&mut self, since: Duration) -> Option<Vec<(Duration, i32)>> {
-        let programs = self.sessions.table.programs();
-        if programs > MOST_CHILDREN {
-            return None;
-        }
-        let most = programs.saturating_add(MOST_CHILDREN).saturating_add(HELPERS);
-        let mut others = self.sessions.closing.adopted.others_in(own_children_up_to(most)?);
-        self.without_programs(&mut others);
-        others.retain(|pid| !self.is_ours(*pid));
-        self.sessions.closing.adopted.began.extend(others.into_iter().map(|pid| (pid, began(pid))));
-        Some(self.sessions.closing.adopted.young(since))
-    }
-
-    pub(super) fn without_programs(&self, pids: &mut HashSet<i32>) {
-        for (.., child) in self.sessions.table.each_program() {
-            pids.remove(&child.pid);
-        }
-    }
 }
 
 /// When one of our children began. One of whom the system does not tell us has begun by now.

@@ -3,6 +3,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `adopted` | who has lost his parent and has come to us |
+//! | `children` | all children of this process |
 //! | `ending` | children that have ended |
 //! | `exit_notifier` | what announces an end at once |
 //! | `leftovers` | what programs leave behind that is to end with them |
@@ -18,6 +19,7 @@
 //! | `watching` | noticing ends and what is written to standard error |
 
 pub(super) mod adopted;
+mod children;
 pub(super) mod ending;
 pub(super) mod exit_notifier;
 pub(super) mod leftovers;

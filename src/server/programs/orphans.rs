@@ -1,19 +1,13 @@
 //! Whoever comes to us without being ours, because its parent is gone, is reaped, too: as
 //! process 1, and where connections of programs are [kept](crate::server::sessions::closing).
 
-use std::collections::HashSet;
-use std::io::{self, ErrorKind, Read as _};
-
 use nix::unistd::Pid;
 
+use super::children::own_children;
 use super::ending::end_of;
 use crate::log::events;
 use crate::server::Server;
-use crate::sys::proc::{is_ours, numbers_of};
 use crate::sys::process;
-
-/// Of the process that asks, by number, the ended ones among them.
-const CHILDREN: &str = "/proc/thread-self/children";
 
 impl Server {
     /// A while after something has been announced: what has come to us and ended, if no signal
@@ -110,23 +104,4 @@ impl Server {
 /// Whether orphans can be told from leaders that are kept unreaped.
 pub(super) fn can_be_told_apart() -> bool {
     own_children().is_ok()
-}
-
-/// The same, if there are no more than so many. Reading them all would take long.
-pub(super) fn own_children_up_to(most: usize) -> Option<Vec<i32>> {
-    // As many digits as a number may have, and a blank.
-    let length = most.saturating_mul(8);
-    let mut text = String::new();
-    let file = std::fs::File::open(CHILDREN).ok().filter(|_| is_ours())?;
-    let mut file = file.take(u64::try_from(length).ok()?.saturating_add(1));
-    let read = file.read_to_string(&mut text).ok()?;
-    (read <= length).then(|| numbers_of(&text).collect())
-}
-
-/// Our children by number. A `/proc` of other numbers than ours does not help.
-pub(super) fn own_children() -> io::Result<HashSet<i32>> {
-    if !is_ours() {
-        return Err(ErrorKind::NotFound.into());
-    }
-    Ok(numbers_of(&std::fs::read_to_string(CHILDREN)?).collect())
 }

@@ -11,9 +11,10 @@ use std::io::ErrorKind;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgid, getsid};
 
-use super::orphans::own_children;
+use super::children::own_children;
 use crate::sys::proc::{is_ours, others, stat_of};
 use crate::sys::process;
+use nix::errno::Errno;
 
 /// How often it is looked at our own children where others are born all the time.
 const LOOKS_AT_CHILDREN: usize = 3;
@@ -106,6 +107,15 @@ pub(super) fn signal_member(leader: i32, pid: i32, signal: Signal) {
         Ok(pidfd) => process::signal_through(&pidfd, signal).is_ok(),
         Err(_) => kill(Pid::from_raw(pid), signal).is_ok(),
     };
+}
+
+/// Sends a signal to the group of a program that has not been reaped; to itself if it
+/// has no group yet.
+pub(in crate::server) fn signal_group(pid: i32, signal: Signal) -> nix::Result<()> {
+    match kill(Pid::from_raw(pid.saturating_neg()), signal) {
+        Err(Errno::ESRCH) => kill(Pid::from_raw(pid), signal),
+        other => other,
+    }
 }
 
 fn session_of(pid: i32) -> Option<i32> {

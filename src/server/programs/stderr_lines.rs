@@ -2,35 +2,28 @@
 //! amount per turn and per second. A program that writes more waits for us; nobody
 //! else does.
 
+mod turns;
+
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read as _};
-use std::os::fd::AsRawFd as _;
-use std::time::Duration;
-
-use mio::unix::SourceFd;
 
 use crate::log::events;
-use crate::server::Server;
 use crate::server::reactor::slab::Key;
-use crate::server::reactor::timers::Timer;
-use crate::server::reactor::token::Owner;
 use crate::server::state::StderrState;
 use crate::sys::descriptor::{read_now, set_nonblocking};
 
 /// Bytes read from one program in one turn.
 pub(in crate::server) const PER_TURN: usize = 16 * 1024;
+
 /// Bytes read from one program in one second; the rest waits in its pipe.
 pub(super) const PER_SECOND: usize = 256 * 1024;
+
 /// What a line counts besides its bytes: in the log it has a head, so that a flood of short
 /// lines would be many times what has been written.
 const LINE: usize = 8;
+
 /// Bytes of a line that are logged.
 const LONGEST_LINE: usize = 1024;
-/// Pipes that outlive their program (something it started holds them). When there are more,
-/// one of the service that has most is closed, its oldest. Where descriptors are few, there
-/// may be fewer: [`PART`] of what clients may have.
-const LINGERING: usize = 256;
-const PART: usize = 4;
 
 /// Whether there may be more.
 pub(in crate::server) enum PipeFlow {
@@ -38,70 +31,6 @@ pub(in crate::server) enum PipeFlow {
     More,
     /// The program's end of the pipe is closed.
     End,
-}
-
-impl Server {
-    /// Reads what there is, within bounds.
-    pub(in crate::server) fn read_stderr(&mut self, key: Key) {
-        let Some(state) = self.programs.stderr.get_mut(key) else { return };
-        state.queued = false;
-        let second = Duration::from_secs(1);
-        if self.reactor.now.saturating_duration_since(state.since) >= second {
-            (state.since, state.read) = (self.reactor.now, 0);
-        }
-        if state.read >= PER_SECOND {
-            self.reactor.timers.set(state.since + second, Timer::Stderr(key));
-            return;
-        }
-        let flow = read_some(state, &mut self.reactor.scratch);
-        self.count_dropped(key);
-        match flow {
-            PipeFlow::Drained => {}
-            PipeFlow::More => self.queue(Owner::Stderr(key)),
-            PipeFlow::End => self.close_stderr(key),
-        }
-    }
-
-    /// The program has ended: what it has written is logged before its end is told,
-    /// and a pipe that others still hold goes among the lingering ones.
-    pub(super) fn program_ended(&mut self, key: Key) {
-        let Some(state) = self.programs.stderr.get_mut(key) else { return };
-        let flow = read_some(state, &mut self.reactor.scratch);
-        self.count_dropped(key);
-        match flow {
-            PipeFlow::End => return self.close_stderr(key),
-            PipeFlow::More => self.queue(Owner::Stderr(key)),
-            PipeFlow::Drained => {}
-        }
-        self.watch_stderr(key);
-        self.programs.orphan_pipes.push_back(key);
-        let most = LINGERING.min(self.room_for_clients() / PART).max(1);
-        if self.programs.orphan_pipes.len() > most {
-            let of = |key: &Key| Some((*key, self.programs.stderr.get(*key)?.service));
-            if let Some(surplus) = surplus(self.programs.orphan_pipes.iter().filter_map(of)) {
-                self.close_stderr(surplus);
-            }
-        }
-    }
-
-    /// The server ends: what there is by now, and the end if it has come.
-    pub(super) fn read_last(&mut self, key: Key) {
-        let Some(state) = self.programs.stderr.get_mut(key) else { return };
-        if matches!(read_some(state, &mut self.reactor.scratch), PipeFlow::End) {
-            self.close_stderr(key);
-        }
-    }
-
-    fn close_stderr(&mut self, key: Key) {
-        let Some(mut state) = self.programs.stderr.remove(key) else { return };
-        end_line(&mut state);
-        if state.registered {
-            let _ = self.reactor.poll.registry().deregister(&mut SourceFd(&state.pipe.as_raw_fd()));
-        }
-        if self.programs.orphan_pipes.contains(&key) {
-            self.programs.orphan_pipes.retain(|lingering| *lingering != key);
-        }
-    }
 }
 
 /// Of pipes and their services, the oldest first: the first of the service that has most. One

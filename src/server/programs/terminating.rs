@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
-use super::time_limits::DoomedGroup;
+use super::leftovers::DoomedGroup;
 use crate::config::model::OnStop;
 use crate::log::events;
 use crate::server::Server;
 use crate::server::reactor::timers::Timer;
 use crate::server::state::ProgramStage;
-use crate::server::stopping::Drain;
+use crate::server::stopping::{Drain, ServerEnding};
 use crate::sys::proc::{others, stat_of};
 
 /// The longest that the server waits for programs at its end.
@@ -21,25 +21,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// How often it is looked whether a group that has lost its leader has others.
 const LOOKS: Duration = Duration::from_millis(50);
 
-/// How the server comes to its end when it has been told to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::server) enum ServerEnding {
-    /// It has not.
-    No,
-    /// Programs that end with it are waited for.
-    Waits,
-    /// It has been told twice.
-    AtOnce,
-}
-
 impl Server {
-    /// A signal, or somebody who asks, has told the server to stop.
-    pub(in crate::server) fn stop_for_reason(&mut self, reason: &'static str) {
-        if self.life.stop.replace(reason).is_some() {
-            self.life.ending = ServerEnding::AtOnce;
-        }
-    }
-
     /// Whether the server goes on, be it for the programs that end with it.
     pub(in crate::server) fn goes_on(&mut self) -> bool {
         if self.life.stop.is_none() {
@@ -89,7 +71,7 @@ impl Server {
             // Of a session it is looked for elsewhere who is left.
             let is_over = |group: &DoomedGroup| group.remains.is_none() && !has_others(group.pid);
             if self.programs.doomed.groups.get(key).is_some_and(is_over) {
-                self.end_group(key);
+                self.programs.end_group(key);
             }
         }
         let waits = self.programs.doomed.groups.len() > 0;

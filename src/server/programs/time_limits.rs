@@ -4,37 +4,23 @@
 //! as soon as the leader has been reaped. So a leader that ends before its group had
 //! its time is told of as usual, but stays unreaped until the group has been killed.
 
-use std::time::Instant;
-
-use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
-use super::leftovers::Remains;
+use super::leftovers::{DoomedGroup, GROUPS};
 use super::orphans;
+use super::process_sessions::signal_group;
 use crate::log::events;
 use crate::server::Server;
+use crate::server::programs::Programs;
+use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::sessions::idling::IDLE;
 use crate::server::sessions::session::Client;
+use crate::server::sessions::session::SessionTable;
 use crate::server::state::ProgramStage;
-
-/// Groups that are given time after their leader's end; with more than that, they
-/// are killed at once.
-pub(super) const GROUPS: usize = 256;
-
-/// What is left of a program that ran for too long: its number, which stays its own
-/// until it is reaped, and perhaps others in its group.
-#[derive(Debug)]
-pub(in crate::server) struct DoomedGroup {
-    pub(in crate::server) pid: i32,
-    /// Until when the others have time.
-    pub(in crate::server) due: Instant,
-    /// Its whole session is to end.
-    pub(in crate::server) remains: Option<Box<Remains>>,
-}
 
 impl Server {
     /// A program has had its time: TERM, or KILL if it has had that.
@@ -51,21 +37,7 @@ impl Server {
             }
             return;
         }
-        self.terminate(key);
-    }
-
-    fn terminate(&mut self, key: Key) {
-        let Some((client, child)) = self.sessions.table.program_mut(key) else { return };
-        if let Err(error) = signal_group(child.pid, Signal::SIGTERM) {
-            // It has become another user, by a set-user-id program.
-            events::trouble(&client.label, "kill", &error);
-        }
-        // A program that is stopped does not hear the signal.
-        let _ = signal_group(child.pid, Signal::SIGCONT);
-        child.overdue = true;
-        let deadline = self.reactor.now + child.terms.kill_after;
-        child.deadline = Some(deadline);
-        self.reactor.timers.set(deadline, Timer::Overdue(key));
+        self.sessions.table.terminate(key, &mut self.reactor);
     }
 
     /// A program is to end: TERM now, KILL if that does not help in time.
@@ -77,7 +49,7 @@ impl Server {
         if let Some(deadline) = child.deadline.take() {
             self.reactor.timers.cancel(deadline, Timer::Overdue(key));
         }
-        self.terminate(key);
+        self.sessions.table.terminate(key, &mut self.reactor);
     }
 
     /// The leader of a group that has had TERM, or of a session that is to end with it, has
@@ -90,7 +62,7 @@ impl Server {
             Some(due) if self.programs.doomed.groups.len() < GROUPS && can_wait() => {
                 self.keep_group(DoomedGroup { pid: child.pid, due, remains: None });
             }
-            _ => self.kill_and_reap(child.pid),
+            _ => self.programs.kill_and_reap(child.pid),
         }
     }
 
@@ -98,24 +70,9 @@ impl Server {
         let (due, look) = (group.due, group.remains.as_ref().map(|it| it.look));
         let key = self.programs.doomed.groups.insert(group);
         match look {
-            Some(look) => self.look_for_leftovers_at(look),
+            Some(look) => self.programs.doomed.look_at(look, &mut self.reactor),
             None => self.reactor.timers.set(due, Timer::Group(key)),
         }
-    }
-
-    /// The others have had their time.
-    pub(in crate::server) fn end_group(&mut self, key: Key) {
-        if let Some(group) = self.programs.doomed.groups.remove(key) {
-            self.kill_and_reap(group.pid);
-        }
-    }
-
-    fn kill_and_reap(&mut self, pid: i32) {
-        // The leader has ended: nobody else is meant by its number.
-        let _ = kill(Pid::from_raw(pid.saturating_neg()), Signal::SIGKILL);
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
-        let _ = waitid(Id::Pid(Pid::from_raw(pid)), flags);
-        self.programs.spawner.reaped(pid);
     }
 
     /// The server stops: nobody will be there to kill those who had TERM.
@@ -125,16 +82,40 @@ impl Server {
         }
         self.finish_sessions();
         for key in self.programs.doomed.groups.keys() {
-            self.end_group(key);
+            self.programs.end_group(key);
         }
     }
 }
 
-/// Sends a signal to the group of a program that has not been reaped; to itself if it
-/// has no group yet.
-pub(in crate::server) fn signal_group(pid: i32, signal: Signal) -> nix::Result<()> {
-    match kill(Pid::from_raw(pid.saturating_neg()), signal) {
-        Err(Errno::ESRCH) => kill(Pid::from_raw(pid), signal),
-        other => other,
+impl SessionTable {
+    fn terminate(&mut self, key: Key, reactor: &mut Reactor) {
+        let Some((client, child)) = self.program_mut(key) else { return };
+        if let Err(error) = signal_group(child.pid, Signal::SIGTERM) {
+            // It has become another user, by a set-user-id program.
+            events::trouble(&client.label, "kill", &error);
+        }
+        // A program that is stopped does not hear the signal.
+        let _ = signal_group(child.pid, Signal::SIGCONT);
+        child.overdue = true;
+        let deadline = reactor.now + child.terms.kill_after;
+        child.deadline = Some(deadline);
+        reactor.timers.set(deadline, Timer::Overdue(key));
+    }
+}
+
+impl Programs {
+    fn kill_and_reap(&mut self, pid: i32) {
+        // The leader has ended: nobody else is meant by its number.
+        let _ = kill(Pid::from_raw(pid.saturating_neg()), Signal::SIGKILL);
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+        let _ = waitid(Id::Pid(Pid::from_raw(pid)), flags);
+        self.spawner.reaped(pid);
+    }
+
+    /// The others have had their time.
+    pub(in crate::server) fn end_group(&mut self, key: Key) {
+        if let Some(group) = self.doomed.groups.remove(key) {
+            self.kill_and_reap(group.pid);
+        }
     }
 }

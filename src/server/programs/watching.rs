@@ -180,7 +180,7 @@ impl Server {
         {
             self.reactor.timers.set(self.reactor.now + LOOK, Timer::Child(key));
             let label = client.label.clone();
-            if self.exhaustion_is_new() {
+            if self.services.exhaustion_is_new(self.reactor.now) {
                 events::trouble(&label, "pidfd", &error);
             }
         }

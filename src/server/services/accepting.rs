@@ -51,7 +51,7 @@ impl Server {
             // The reader of configurations lets no relay of datagrams through.
             (Action::Relay(_), _, SocketType::Dgram) => {}
             (_, _, SocketType::Stream | SocketType::SeqPacket) => {
-                if self.needs_renewal(key) {
+                if self.services.needs_renewal(key) {
                     return self.renew_socket(key);
                 }
                 let holds = held_for(&service.action);

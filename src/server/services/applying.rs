@@ -335,7 +335,7 @@ impl Server {
     }
 
     fn open_new(&mut self, applying: &mut Applying, owner: Key, spec: &SocketSpec) -> Key {
-        let key = self.new_listener(owner, spec.clone());
+        let key = self.services.new_listener(owner, spec.clone());
         if self.open(key).is_err() {
             applying.unopened.entry(place(&spec.endpoint)).or_default().push(key);
         }
@@ -397,12 +397,12 @@ impl Server {
         let Some(state) = self.services.listeners.get_mut(key) else { return };
         let waited = std::mem::replace(&mut state.service, owner) == Key::NOBODY;
         if reapply {
-            self.apply_again(key);
+            self.services.apply_again(key);
         }
         if let Some(service) = self.services.all.get(owner).map(|state| Rc::clone(&state.service)) {
             self.take_back_unfit(key, &service);
         }
-        if waited || self.needs_renewal(key) {
+        if waited || self.services.needs_renewal(key) {
             // Who has come meanwhile has been announced to nobody.
             self.queue(Owner::Listener(key));
         }

@@ -1,17 +1,12 @@
 //! What admission wants to know of the world: the time of day, once a turn, and the
 //! load, every few seconds; both only while a service asks for them.
 
-use std::time::{Duration, Instant};
+mod turns;
 
-use nix::sys::sysinfo::sysinfo;
+use std::time::Instant;
 
 use crate::admission::Observed;
-use crate::reload::Overview;
-use crate::server::Server;
 use crate::sys::calendar::WallClock;
-
-/// The load average of a minute does not change faster.
-const LOAD_AGE: Duration = Duration::from_secs(5);
 
 /// What was seen last.
 #[derive(Debug, Default)]
@@ -23,33 +18,11 @@ pub(in crate::server) struct Conditions {
     load_seen: Option<Instant>,
 }
 
-impl Server {
-    /// After the services have changed: what do they ask for?
-    pub(super) fn look_what_to_observe(&mut self, overview: &Overview) {
-        self.services.conditions.asks_for_time = overview.asks_for_time;
-        self.services.conditions.asks_for_load = overview.asks_for_load;
-        self.observe();
-    }
-
-    /// At the beginning of a turn.
-    pub(in crate::server) fn observe(&mut self) {
-        if self.services.conditions.asks_for_time {
-            self.services.conditions.minute_of_day = minute_of_day(self.clock());
-        }
-        let old = |seen| self.reactor.now.saturating_duration_since(seen) >= LOAD_AGE;
-        if self.services.conditions.asks_for_load
-            && self.services.conditions.load_seen.is_none_or(old)
-        {
-            self.services.conditions.load_seen = Some(self.reactor.now);
-            // The call fails for a wrong pointer only.
-            self.services.conditions.load = sysinfo().map_or(0.0, |system| system.load_average().0);
-        }
-    }
-
+impl Conditions {
     /// What is known of the world when somebody comes.
-    pub(in crate::server) fn observed(&self) -> Observed {
-        let Conditions { minute_of_day, load, .. } = self.services.conditions;
-        Observed { now: self.reactor.now, minute_of_day, load }
+    pub(in crate::server) fn observed(&self, now: Instant) -> Observed {
+        let Conditions { minute_of_day, load, .. } = *self;
+        Observed { now, minute_of_day, load }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::net::listener::{Bound, Listener, Socket};
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::token::Owner;
+use crate::server::services::Services;
 
 /// Datagrams answered on one socket in one turn.
 const DATAGRAMS: usize = 64;
@@ -67,7 +68,7 @@ impl Server {
         if !answer(kind, request, clock, out) {
             return Ok(());
         }
-        let Some(share) = self.share_of(service) else { return Err(nothing()) };
+        let Some(share) = self.services.share_of(service) else { return Err(nothing()) };
         if let Err(rejection) =
             self.sessions.guard.permits(self.reactor.now, peer, destination(to, listener), share)
         {
@@ -75,22 +76,11 @@ impl Server {
             return Ok(());
         }
         if self.may_answer(service, peer.into())
-            && let Some(Socket::Udp(socket)) = self.datagram_socket(key)
+            && let Some(Socket::Udp(socket)) = self.services.datagram_socket(key)
         {
             datagram::send_from(socket, out, peer, to).map_err(lost)?;
         }
         Ok(())
-    }
-
-    /// What each source gets of this service.
-    fn share_of(&self, service: Key) -> Option<Share> {
-        let state = self.services.all.get(service)?;
-        let rate = state.service.attributes.limits.answer_rate;
-        Some(Share { service: state.admission, rate })
-    }
-
-    fn datagram_socket(&self, key: Key) -> Option<&Socket> {
-        self.services.open(key).map(Listener::socket)
     }
 
     /// The service's own limits on starts; an answer is over as soon as it is begun.
@@ -135,11 +125,24 @@ impl Server {
             }
         };
         if self.may_answer(service, Address::None)
-            && let Some(Socket::UnixDatagram(socket)) = self.datagram_socket(key)
+            && let Some(Socket::UnixDatagram(socket)) = self.services.datagram_socket(key)
         {
             datagram::answer_unix(socket, out, &sender, &route).map_err(lost)?;
         }
         Ok(())
+    }
+}
+
+impl Services {
+    /// What each source gets of this service.
+    fn share_of(&self, service: Key) -> Option<Share> {
+        let state = self.all.get(service)?;
+        let rate = state.service.attributes.limits.answer_rate;
+        Some(Share { service: state.admission, rate })
+    }
+
+    fn datagram_socket(&self, key: Key) -> Option<&Socket> {
+        self.open(key).map(Listener::socket)
     }
 }
 

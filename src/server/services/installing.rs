@@ -17,12 +17,13 @@ use crate::log::events::{self, Label};
 use crate::log::sink;
 use crate::net::listener::{Listener, NotOpened, ShownEndpoint};
 use crate::server::Server;
-use crate::server::control::render::unix_time;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
+use crate::server::services::Services;
 use crate::server::sessions::banners::Banners;
 use crate::server::state::{ListenerState, Rest, ServiceState, Stopped};
 use crate::spawn::{Confinement, Prepared};
+use crate::sys::calendar::unix_time;
 
 /// Delay before the first further attempt to open a socket; doubles each time.
 pub(super) const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -41,7 +42,7 @@ impl Server {
             let error = &state.last_error.as_ref()?.message;
             Some(format!("{}: {error}", ShownEndpoint(&state.spec.endpoint)))
         });
-        socket.or_else(|| self.first_missing_name())
+        socket.or_else(|| self.services.first_missing_name())
     }
 
     /// Where nobody can come, and why not, as long as that is so.
@@ -61,7 +62,7 @@ impl Server {
         let open = self.services.listeners.iter().any(|(_, state)| state.listener.is_some());
         let is_to_come = |state: &ListenerState| state.is_to_come;
         let waits = self.services.listeners.iter().any(|(_, state)| is_to_come(state))
-            || self.first_missing_name().is_some();
+            || self.services.first_missing_name().is_some();
         !open && !waits && self.first_open_error().is_some()
     }
 
@@ -191,43 +192,8 @@ impl Server {
         prepared
     }
 
-    pub(in crate::server) fn new_listener(&mut self, service: Key, spec: SocketSpec) -> Key {
-        let place = self.services.room.next_place();
-        self.services.listeners.insert(ListenerState {
-            service,
-            spec,
-            place,
-            is_to_come: false,
-            listener: None,
-            retry: FIRST_RETRY,
-            left_out: false,
-            last_error: None,
-            sorted: Vec::new(),
-            parked: None,
-            program: None,
-            registered: false,
-            queued: false,
-            rest: Rest::No,
-            timer: None,
-            not_before: None,
-            backoff: FIRST_BACKOFF,
-            unread: 0,
-            head: None,
-        })
-    }
-
-    /// Sets again what an open socket can be given afterwards.
-    pub(super) fn apply_again(&self, key: Key) {
-        if let Some((state, owner)) = self.services.of(key)
-            && let Some(listener) = &state.listener
-            && let Err(error) = listener.update(&state.spec, &owner.service.attributes)
-        {
-            events::trouble(&owner.service.label, "setsockopt", &error);
-        }
-    }
-
     pub(super) fn remove_service(&mut self, key: Key) {
-        self.tell_all_refusals(key);
+        self.services.tell_all_refusals(key);
         self.retire(key);
         let Some(state) = self.services.all.remove(key) else { return };
         self.leave_front(state.front);
@@ -244,22 +210,9 @@ impl Server {
         }
     }
 
-    /// Nobody gets in from here on. Closing a socket is not enough for that: a child on its
-    /// way to its program may have a copy of it for a moment. A `wait` service's program may
-    /// have it for longer, and the service manager's is not ours to shut.
-    pub(in crate::server) fn stop_listening(&self, key: Key) {
-        if let Some((state, owner)) = self.services.of(key)
-            && owner.service.is_accepted_from()
-            && let Some(listener) = state.listener.as_ref().filter(|it| !it.is_adopted())
-        {
-            // It may never have listened.
-            let _ = shutdown(listener.as_raw_fd(), Shutdown::Both);
-        }
-    }
-
     pub(in crate::server) fn close_listener(&mut self, key: Key) {
-        self.deregister_listener(key);
-        self.stop_listening(key);
+        self.services.deregister_listener(key, &self.reactor);
+        self.services.stop_listening(key);
         let state = self.services.listeners.remove(key);
         if let Some(listener) = state.and_then(|state| state.listener) {
             self.close_socket(listener);
@@ -297,7 +250,7 @@ impl Server {
                 self.shut_listener(key);
                 self.listen(key, &service, listener);
             }
-            Err(error) => self.say_trouble(key, "bind", &error),
+            Err(error) => self.services.say_trouble(key, "bind", &error),
         }
     }
 
@@ -343,7 +296,12 @@ impl Server {
         if is_news {
             state.last_error = Some(LastError { time: unix_time(), message: error.clone() });
         }
-        self.set_listener_timer(key, self.reactor.now + delay, Timer::Open);
+        self.services.set_listener_timer(
+            key,
+            self.reactor.now + delay,
+            Timer::Open,
+            &mut self.reactor,
+        );
         let Some(state) = self.services.listeners.get(key) else { return };
         // Those that are left out are told of together.
         if is_news
@@ -352,6 +310,56 @@ impl Server {
         {
             let endpoint = ShownEndpoint(&state.spec.endpoint);
             events::not_listening(&service.label, &endpoint, &error, delay);
+        }
+    }
+}
+
+impl Services {
+    pub(in crate::server) fn new_listener(&mut self, service: Key, spec: SocketSpec) -> Key {
+        let place = self.room.next_place();
+        self.listeners.insert(ListenerState {
+            service,
+            spec,
+            place,
+            is_to_come: false,
+            listener: None,
+            retry: FIRST_RETRY,
+            left_out: false,
+            last_error: None,
+            sorted: Vec::new(),
+            parked: None,
+            program: None,
+            registered: false,
+            queued: false,
+            rest: Rest::No,
+            timer: None,
+            not_before: None,
+            backoff: FIRST_BACKOFF,
+            unread: 0,
+            head: None,
+        })
+    }
+
+    /// Sets again what an open socket can be given afterwards.
+    pub(super) fn apply_again(&self, key: Key) {
+        if let Some((state, owner)) = self.of(key)
+            && let Some(listener) = &state.listener
+            && let Err(error) = listener.update(&state.spec, &owner.service.attributes)
+        {
+            events::trouble(&owner.service.label, "setsockopt", &error);
+        }
+    }
+
+    /// Nobody gets in from here on. Closing a socket is not enough for that: a child on its
+    /// way to its program may have a copy of it for a moment. A `wait` service's program may
+    /// have it for longer, and the service manager's is not ours to shut.
+    pub(in crate::server) fn stop_listening(&self, key: Key) {
+        if let Some((state, owner)) = self.of(key)
+            && owner.service.is_accepted_from()
+            && let Some(listener) = state.listener.as_ref().filter(|it| !it.is_adopted())
+        {
+            // It may never have listened.
+            let _ = shutdown(listener.as_raw_fd(), Shutdown::Both);
         }
     }
 }

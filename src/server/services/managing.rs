@@ -11,6 +11,7 @@ use crate::net::listener::{Listener, ShownEndpoint};
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
+use crate::server::services::Services;
 use crate::server::state::ServiceState;
 use crate::systemd::{Claim, NotifyStatus, needs_own_sockets};
 
@@ -72,16 +73,10 @@ impl Server {
 
     fn shown_status(&self, refused: Option<usize>) -> NotifyStatus {
         let all = self.services.all.len();
-        let services = self.services.all.iter().filter(|(_, state)| self.is_served(state)).count();
+        let services =
+            self.services.all.iter().filter(|(_, state)| self.services.is_served(state)).count();
         let silent = all.saturating_sub(services);
         NotifyStatus { services, silent, programs: self.sessions.table.programs(), refused }
-    }
-
-    /// Whether anybody can come to it.
-    fn is_served(&self, state: &ServiceState) -> bool {
-        let mut listeners =
-            state.listeners.iter().filter_map(|key| self.services.listeners.get(*key));
-        state.service.tcpmux.is_some() || listeners.any(|it| it.listener.is_some())
     }
 
     /// Opens a socket, or takes the one that the service manager holds. None for one
@@ -147,10 +142,18 @@ impl Server {
         if !adopted || !needs_own_sockets(service) {
             return;
         }
-        self.deregister_listener(key);
+        self.services.deregister_listener(key, &self.reactor);
         let state = self.services.listeners.get_mut(key);
         if let Some(listener) = state.and_then(|state| state.listener.take()) {
             self.close_socket(listener);
         }
+    }
+}
+
+impl Services {
+    /// Whether anybody can come to it.
+    fn is_served(&self, state: &ServiceState) -> bool {
+        let mut listeners = state.listeners.iter().filter_map(|key| self.listeners.get(*key));
+        state.service.tcpmux.is_some() || listeners.any(|it| it.listener.is_some())
     }
 }

@@ -17,6 +17,7 @@
 //! | `occupied` | what programs have left behind at their addresses |
 //! | `pausing` | listeners that take nobody for a while |
 //! | `peer_queue` | what of theirs waits |
+//! | `pending_peer` | a socket on its way to one of their programs |
 //! | `per_peer` | a program for each who sends datagrams |
 //! | `quota` | services that serve so many clients and no more |
 //! | `rejection_log` | refusals in the log |
@@ -41,6 +42,7 @@ pub(super) mod naming;
 pub(super) mod occupied;
 pub(super) mod pausing;
 pub(super) mod peer_queue;
+pub(super) mod pending_peer;
 pub(super) mod per_peer;
 pub(super) mod quota;
 pub(super) mod rejection_log;

@@ -5,23 +5,17 @@
 //! A reload compares what was served when it began with what will be, so nothing of that is
 //! changed before it is over: names that come meanwhile wait.
 
+mod turns;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::installing::{FIRST_RETRY, LONGEST_RETRY};
-use crate::config::lookup::AwaitedName;
-use crate::config::model::{Action, Known, Names, NotServed, RelayTarget, Service, SocketSpec};
-use crate::log::events;
-use crate::reload::{LIMIT, ReaderProgress, ReloadWorker};
-use crate::server::Server;
+use crate::config::model::{Action, Known, Names, NotServed, Service, SocketSpec};
+use crate::reload::ReloadWorker;
+use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
-use crate::server::reactor::token::Owner;
-use crate::server::reload::PORTION;
-
-/// As often the name of a target that cannot be reached is looked up again, at most.
-const AGAIN: Duration = Duration::from_secs(10);
 
 /// What is known of names, and who looks them up.
 #[derive(Default)]
@@ -87,228 +81,32 @@ impl Naming {
     pub(in crate::server) fn is_busy(&self) -> bool {
         self.seeker.is_some() && self.ready
     }
-}
 
-impl Server {
-    /// The first name that is waited for, for `oxinetd run`.
-    pub(super) fn first_missing_name(&self) -> Option<String> {
-        let names = self.services.all.iter();
-        let mut names = names.filter_map(|(_, state)| state.service.missing_names().next());
-        names.next().map(|name| format!("{name}: the name is not known"))
-    }
-
-    /// If somebody waits for a name, it is looked up at once, and from then on less and less
-    /// often.
-    pub(in crate::server) fn expect_names(&mut self) {
-        self.services.naming.delay = FIRST_RETRY;
-        if !self.sought().is_empty() {
-            self.seek_at(self.reactor.now);
-        }
-    }
-
-    fn seek_at(&mut self, when: Instant) {
-        if let Some(before) = self.services.naming.due.replace(when) {
-            self.reactor.timers.cancel(before, Timer::Names);
-        }
-        self.reactor.timers.set(when, Timer::Names);
-    }
-
-    /// What is to be looked up, others first each time: there may be more than are asked for
-    /// at the same time.
-    fn sought(&self) -> Vec<AwaitedName> {
-        let mut all: BTreeMap<&str, (bool, bool)> = BTreeMap::new();
-        for (_, state) in self.services.all.iter() {
-            for awaited in &state.service.awaited {
-                use crate::config::model::Sought as What;
-                let (device, host) = all.entry(&awaited.name).or_default();
-                *device |= awaited.what != What::Host;
-                *host |= !matches!(awaited.what, What::Scope(_));
-            }
-            if let Some(name) = state.service.missing_target() {
-                all.entry(name).or_default().1 = true;
-            }
-        }
-        for name in &self.services.naming.unreached {
-            all.entry(name).or_default().1 = true;
-        }
-        let each = all.into_iter();
-        let each =
-            each.map(|(name, (device, host))| AwaitedName { name: name.to_owned(), device, host });
-        let mut sought: Vec<AwaitedName> = each.collect();
-        if !sought.is_empty() {
-            let first = self.services.naming.rounds.wrapping_mul(PORTION) % sought.len();
-            sought.rotate_left(first);
-        }
-        sought
-    }
-
-    /// It is time to look up names.
-    pub(in crate::server) fn seek_names(&mut self) {
-        self.services.naming.due = None;
-        let sought = self.sought();
-        // Who is looking already will see to the next time.
-        if sought.is_empty() || self.services.naming.seeker.is_some() {
-            return;
-        }
-        self.services.naming.rounds = self.services.naming.rounds.wrapping_add(1);
-        let seeker = self.facts.reserve.with(|| ReloadWorker::seek(sought));
-        let watched = seeker.and_then(|it| self.watch_descriptors(&it, Owner::Seeker).map(|()| it));
-        match watched {
-            Ok(seeker) => {
-                self.services.naming.seeker = Some(Box::new(seeker));
-                self.services.naming.ready = true;
-                let late = self.reactor.now + LIMIT;
-                self.services.naming.late = Some(late);
-                self.reactor.timers.set(late, Timer::Seeker);
-            }
-            Err(error) => {
-                events::trouble("names", "fork", &error);
-                self.seek_later();
-            }
-        }
-    }
-
-    fn seek_later(&mut self) {
-        let delay = self.services.naming.delay;
-        self.services.naming.delay = delay.saturating_mul(2).min(LONGEST_RETRY);
-        self.seek_at(self.reactor.now + delay);
-    }
-
-    /// Whoever looks them up has had more than its time.
-    pub(in crate::server) fn seeker_overdue(&mut self) {
-        if self.services.naming.late.is_none_or(|late| late > self.reactor.now) {
-            return;
-        }
-        if let Some(seeker) = &mut self.services.naming.seeker {
-            seeker.give_up("it took too long".to_owned());
-        }
-        self.services.naming.ready = true;
-    }
-
-    /// A turn's part of all this.
-    pub(in crate::server) fn go_on_naming(&mut self) {
-        if self.services.naming.is_busy() {
-            self.hear_seeker();
-        }
-        if !self.reloading.is_idle() {
-            return;
-        }
-        if self.services.naming.to_tell.is_empty() && !self.services.naming.news.is_empty() {
-            self.services.naming.to_tell.clone_from(&self.services.order);
-            self.services.naming.to_tell.reverse();
-        }
-        self.tell_some_of_names();
-    }
-
-    /// Whether there is more to tell, now.
-    pub(in crate::server) fn has_names_to_tell(&self) -> bool {
-        self.services.naming.is_busy()
-            || (self.reloading.is_idle() && !self.services.naming.news.is_empty())
-    }
-
-    fn hear_seeker(&mut self) {
-        let Some(mut seeker) = self.services.naming.seeker.take() else { return };
-        let turn = seeker.turn(&mut self.reactor.scratch);
-        let names = seeker.take_names();
-        self.hear_names(names);
-        match turn {
-            ReaderProgress::More => self.services.naming.seeker = Some(seeker),
-            ReaderProgress::Waiting => {
-                (self.services.naming.seeker, self.services.naming.ready) = (Some(seeker), false)
-            }
-            ReaderProgress::Over(outcome) => {
-                if let Ok(loading) = outcome {
-                    self.hear_names(loading.names);
-                }
-                if let Some(late) = self.services.naming.late.take() {
-                    self.reactor.timers.cancel(late, Timer::Seeker);
-                }
-                self.services.naming.unreached.clear();
-                self.seek_later();
-            }
-        }
-    }
-
-    fn hear_names(&mut self, names: Names) {
+    fn hear(&mut self, names: Names) {
         if names.is_empty() {
             return;
         }
-        self.services.naming.to_tell.clear();
-        self.services.naming.known.extend(names.clone());
-        self.services.naming.news.extend(names);
+        self.to_tell.clear();
+        self.known.extend(names.clone());
+        self.news.extend(names);
     }
 
-    /// Tells some services what their names are.
-    fn tell_some_of_names(&mut self) {
-        if self.services.naming.news.is_empty() {
+    fn seek_at(&mut self, when: Instant, reactor: &mut Reactor) {
+        if let Some(before) = self.due.replace(when) {
+            reactor.timers.cancel(before, Timer::Names);
+        }
+        reactor.timers.set(when, Timer::Names);
+    }
+
+    /// Whoever looks them up has had more than its time.
+    pub(in crate::server) fn seeker_overdue(&mut self, now: Instant) {
+        if self.late.is_none_or(|late| late > now) {
             return;
         }
-        let news = std::mem::take(&mut self.services.naming.news);
-        let mut left = PORTION;
-        while left > 0 {
-            let Some(key) = self.services.naming.to_tell.pop() else { return };
-            left = left.saturating_sub(self.tell_names(key, &news));
+        if let Some(seeker) = &mut self.seeker {
+            seeker.give_up("it took too long".to_owned());
         }
-        self.services.naming.news = news;
-    }
-
-    /// Serves what a service could not serve without these names; what that costs.
-    fn tell_names(&mut self, key: Key, news: &Names) -> usize {
-        let Some(state) = self.services.all.get_mut(key) else { return 0 };
-        let Some(changed) = with_names(&state.service, news) else { return 0 };
-        let new = changed.sockets.get(state.service.sockets.len()..).unwrap_or_default().to_vec();
-        if changed.action != state.service.action
-            && let Action::Relay(target @ RelayTarget::Inet { addresses, .. }) = &changed.action
-            && let Some(name) = target.name()
-        {
-            let shown: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-            events::resolved(&changed.label, name, &shown.join(" "));
-        }
-        state.service = Rc::new(changed);
-        let before = state.listeners.clone();
-        let cost = before.len().saturating_add(new.len()).saturating_add(1);
-        for key in before {
-            if self.is_shut(key) {
-                self.try_to_open(key);
-            }
-        }
-        let grows = !new.is_empty();
-        for spec in new {
-            self.serve_socket(key, spec);
-        }
-        if grows {
-            self.find_room_for_names();
-        }
-        cost
-    }
-
-    fn is_shut(&self, key: Key) -> bool {
-        self.services.listeners.get(key).is_some_and(|state| state.listener.is_none())
-    }
-
-    fn serve_socket(&mut self, service: Key, spec: SocketSpec) {
-        let listener = self.new_listener(service, spec);
-        if let Some(state) = self.services.all.get_mut(service) {
-            state.listeners.push(listener);
-        }
-        self.try_to_open(listener);
-    }
-
-    /// No address of a relay's target could be reached: its name may have others by now.
-    pub(in crate::server) fn target_was_not_reached(&mut self, service: Key) {
-        let Some(state) = self.services.all.get(service) else { return };
-        let Action::Relay(target) = &state.service.action else { return };
-        let Some(name) = target.name() else { return };
-        let recent = |when: &Instant| self.reactor.now.saturating_duration_since(*when) < AGAIN;
-        self.services.naming.looked_up.retain(|_, when| recent(when));
-        if self.services.naming.looked_up.contains_key(name) {
-            return;
-        }
-        self.services.naming.looked_up.insert(name.to_owned(), self.reactor.now);
-        self.services.naming.unreached.insert(name.to_owned());
-        if self.services.naming.seeker.is_none() {
-            self.seek_at(self.reactor.now);
-        }
+        self.ready = true;
     }
 }
 
@@ -357,7 +155,9 @@ fn with_names(service: &Rc<Service>, news: &Names) -> Option<Service> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::{Awaited, Endpoint, Program, SocketType, Sought as What};
+    use crate::config::model::{
+        Awaited, Endpoint, Program, RelayTarget, SocketType, Sought as What,
+    };
 
     fn news(name: &str, address: &str) -> Names {
         [(name.to_owned(), Known::Host(vec![(address.parse().unwrap(), 0)]))].into()

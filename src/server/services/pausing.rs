@@ -13,9 +13,11 @@ use crate::admission::{Permit, Wake};
 use crate::log::events;
 use crate::server::Server;
 use crate::server::programs::watching::Tidy;
+use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
+use crate::server::services::Services;
 use crate::server::state::Rest;
 
 /// The same trouble again within this time is not told again.
@@ -31,7 +33,7 @@ impl Server {
         let rests =
             self.services.listeners.get(key).is_some_and(|listener| listener.rest != Rest::No);
         if rests {
-            self.deregister_listener(key);
+            self.services.deregister_listener(key, &self.reactor);
         }
         rests
     }
@@ -57,25 +59,15 @@ impl Server {
             Err(error) => {
                 // The system has no memory for it now; looked at again by a timer.
                 state.rest = Rest::Exhausted;
-                self.say_trouble(key, "epoll_ctl", &error);
-                self.set_listener_timer(key, self.reactor.now + EXHAUSTED, Timer::Resume);
+                self.services.say_trouble(key, "epoll_ctl", &error);
+                self.services.set_listener_timer(
+                    key,
+                    self.reactor.now + EXHAUSTED,
+                    Timer::Resume,
+                    &mut self.reactor,
+                );
             }
         }
-    }
-
-    pub(in crate::server) fn deregister_listener(&mut self, key: Key) {
-        let Some(state) = self.services.listeners.get_mut(key).filter(|state| state.registered)
-        else {
-            return;
-        };
-        let Some(listener) = &state.listener else {
-            state.registered = false;
-            return;
-        };
-        let number = listener.as_raw_fd();
-        let gone = self.reactor.poll.registry().deregister(&mut SourceFd(&number));
-        // One that is polled still is known as such: who rests is told again at each event.
-        state.registered = gone.is_err_and(|error| error.kind() != ErrorKind::NotFound);
     }
 
     /// Rests until `until`, or until a child ends.
@@ -83,7 +75,7 @@ impl Server {
         let Some(state) = self.services.listeners.get_mut(key) else { return };
         state.rest = Rest::Limit;
         if let Some(until) = until {
-            return self.set_listener_timer(key, until, Timer::Resume);
+            return self.services.set_listener_timer(key, until, Timer::Resume, &mut self.reactor);
         }
         let owner = state.service;
         let Some(service) = self.services.all.get_mut(owner) else { return };
@@ -91,22 +83,6 @@ impl Server {
             self.services.paused.push(owner);
         }
         service.resting.push(key);
-    }
-
-    /// When it is looked after again, whatever was set before: who is looked after for another
-    /// reason, and rests once more, must not come to have more and more timers.
-    pub(in crate::server) fn set_listener_timer(
-        &mut self,
-        key: Key,
-        when: Instant,
-        timer: impl Fn(Key) -> Timer,
-    ) {
-        let Some(state) = self.services.listeners.get_mut(key) else { return };
-        let timer = timer(key);
-        if let Some((before, old)) = state.timer.replace((when, timer)) {
-            self.reactor.timers.cancel(before, old);
-        }
-        self.reactor.timers.set(when, timer);
     }
 
     /// Serves a listener again.
@@ -119,7 +95,7 @@ impl Server {
         state.rest = Rest::No;
         state.not_before = None;
         let registered = state.registered;
-        if registered || self.needs_renewal(key) {
+        if registered || self.services.needs_renewal(key) {
             // The event may have come before the rest began.
             self.queue(Owner::Listener(key));
         } else {
@@ -188,29 +164,66 @@ impl Server {
         if !self.services.exhausted.contains(&key) {
             self.services.exhausted.push(key);
         }
-        self.set_listener_timer(key, self.reactor.now + EXHAUSTED, Timer::Resume);
-        if self.exhaustion_is_new() {
-            self.say_trouble(key, call, error);
+        self.services.set_listener_timer(
+            key,
+            self.reactor.now + EXHAUSTED,
+            Timer::Resume,
+            &mut self.reactor,
+        );
+        if self.services.exhaustion_is_new(self.reactor.now) {
+            self.services.say_trouble(key, call, error);
         }
         self.close_at_once();
         self.programs.spawner.free_descriptors();
         // The end of any child may help, so all are polled.
         self.tidy(Tidy::Everything);
     }
+}
 
+impl Services {
     /// Something of a listener's does not work.
     pub(super) fn say_trouble(&self, key: Key, call: &str, error: &dyn std::fmt::Display) {
-        let Some(state) = self.services.listeners.get(key) else { return };
-        let service = self.services.all.get(state.service).map(|it| it.service.label.clone());
+        let Some(state) = self.listeners.get(key) else { return };
+        let service = self.all.get(state.service).map(|it| it.service.label.clone());
         events::trouble(&service.unwrap_or_else(|| state.label()), call, error);
+    }
+
+    pub(in crate::server) fn deregister_listener(&mut self, key: Key, reactor: &Reactor) {
+        let Some(state) = self.listeners.get_mut(key).filter(|state| state.registered) else {
+            return;
+        };
+        let Some(listener) = &state.listener else {
+            state.registered = false;
+            return;
+        };
+        let number = listener.as_raw_fd();
+        let gone = reactor.poll.registry().deregister(&mut SourceFd(&number));
+        // One that is polled still is known as such: who rests is told again at each event.
+        state.registered = gone.is_err_and(|error| error.kind() != ErrorKind::NotFound);
     }
 
     /// The system has no room: is that to be told? Once an episode, which is over when
     /// there has been no such error for a while.
-    pub(in crate::server) fn exhaustion_is_new(&mut self) -> bool {
-        let quiet =
-            self.reactor.now.saturating_duration_since(self.services.last_exhausted) > EPISODE;
-        self.services.last_exhausted = self.reactor.now;
+    pub(in crate::server) fn exhaustion_is_new(&mut self, now: Instant) -> bool {
+        let quiet = now.saturating_duration_since(self.last_exhausted) > EPISODE;
+        self.last_exhausted = now;
         quiet
+    }
+
+    /// When it is looked after again, whatever was set before: who is looked after for another
+    /// reason, and rests once more, must not come to have more and more timers.
+    pub(in crate::server) fn set_listener_timer(
+        &mut self,
+        key: Key,
+        when: Instant,
+        timer: impl Fn(Key) -> Timer,
+        reactor: &mut Reactor,
+    ) {
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        let timer = timer(key);
+        if let Some((before, old)) = state.timer.replace((when, timer)) {
+            reactor.timers.cancel(before, old);
+        }
+        reactor.timers.set(when, timer);
     }
 }

@@ -15,9 +15,8 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::peer_queue::{SortedDatagrams, socket_holding, take_out, waiting_in};
+use super::pending_peer::PendingPeer;
 use super::straying::PeerSocket;
 use crate::admission::Permit;
 use crate::net::address::Address;
@@ -26,12 +25,14 @@ use crate::net::listener::{self, Socket};
 use crate::net::own_address;
 use crate::server::Server;
 use crate::server::programs::starting::{ProgramStart, SPAWN};
+use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
-use crate::server::upgrade::places::{OfSockets, Placed as _};
+use crate::server::services::Services;
+use crate::server::sessions::Sessions;
 use crate::spawn::environment::{ConnectionEnvironment, Proto};
-use crate::sys::{handed, messages};
+use crate::sys::messages;
 
 /// Peers taken from one socket in one turn.
 const PEERS: usize = 16;
@@ -51,7 +52,7 @@ impl Server {
             if !self.may_accept(key) {
                 return;
             }
-            match self.first_flow(key) {
+            match self.services.first_flow(key) {
                 Ok(flow) => self.serve_peer(key, flow),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 // Something sent before could not be delivered: nobody's first datagram.
@@ -61,18 +62,6 @@ impl Server {
         self.queue(Owner::Listener(key));
     }
 
-    fn udp_socket(&self, key: Key) -> Option<&UdpSocket> {
-        match self.services.open(key)?.socket() {
-            Socket::Udp(socket) => Some(socket),
-            _ => None,
-        }
-    }
-
-    fn first_flow(&self, key: Key) -> io::Result<Flow> {
-        let socket = self.udp_socket(key).ok_or(ErrorKind::WouldBlock)?;
-        datagram::peek_told(socket, &mut [0]).map(|(_, flow)| flow)
-    }
-
     fn serve_peer(&mut self, key: Key, flow: Flow) {
         let Some(owner) = self.services.listeners.get(key).map(|state| state.service) else {
             return;
@@ -80,19 +69,19 @@ impl Server {
         let peer = flow.peer;
         let Some(permit) = self.admits_peer(owner, flow) else {
             // Out of the queue, or it would be looked at for ever.
-            return self.udp_socket(key).into_iter().for_each(datagram::drop_first);
+            return self.services.udp_socket(key).into_iter().for_each(datagram::drop_first);
         };
         let socket = match self.take_socket(key, flow) {
             Ok(socket) => socket,
             Err(error) => {
-                self.udp_socket(key).into_iter().for_each(datagram::drop_first);
+                self.services.udp_socket(key).into_iter().for_each(datagram::drop_first);
                 return self.start_failed((owner, Address::Inet(peer)), permit, (SPAWN, &error));
             }
         };
         let only_its_own =
             waiting_in(&socket).is_some_and(|from| from.iter().all(|it| *it == flow));
         // While both sockets were open to all, the new one may have got some of it.
-        let astray = self.udp_socket(key).and_then(waiting_in);
+        let astray = self.services.udp_socket(key).and_then(waiting_in);
         let astray = astray.is_none_or(|from| from.contains(&flow));
         if only_its_own && !astray {
             if flow.to.is_some() {
@@ -104,7 +93,7 @@ impl Server {
         self.cancel(permit, owner);
         let mut peers = Vec::new();
         take_out(&socket, &mut peers);
-        if let Some(next) = self.udp_socket(key).filter(|_| astray) {
+        if let Some(next) = self.services.udp_socket(key).filter(|_| astray) {
             take_out(next, &mut peers);
         }
         // The old socket stays until then: what the peer sends meanwhile must not look
@@ -134,7 +123,7 @@ impl Server {
         if peers.is_empty() {
             return;
         }
-        if let Some(socket) = self.udp_socket(key) {
+        if let Some(socket) = self.services.udp_socket(key) {
             take_out(socket, &mut peers);
         }
         self.serve_sorted(key, owner, peers);
@@ -176,9 +165,12 @@ impl Server {
         let peer = flow.peer;
         let arrived = waiting_in(&pending.socket).map_or(0, |from| from.len());
         if arrived < pending.expected && looks < LOOKS {
-            return self.look_again(PendingPeer { looks: looks.saturating_add(1), ..pending });
+            return self.sessions.look_again(
+                PendingPeer { looks: looks.saturating_add(1), ..pending },
+                &mut self.reactor,
+            );
         }
-        let taken = self.take_address(listener, &pending.socket, flow).and_then(|()| {
+        let taken = self.services.take_address(listener, &pending.socket, flow).and_then(|()| {
             let has_all = arrived >= pending.expected && looks < LOOKS;
             let from = has_all.then(|| waiting_in(&pending.socket)).flatten();
             from.ok_or_else(|| ErrorKind::TimedOut.into())
@@ -192,11 +184,6 @@ impl Server {
                 self.start_failed((owner, Address::Inet(peer)), pending.permit, (SPAWN, &error));
             }
         }
-    }
-
-    pub(in crate::server) fn look_again(&mut self, pending: PendingPeer) {
-        let key = self.sessions.pending_peers.insert(pending);
-        self.reactor.timers.set(self.reactor.now + LOOK, Timer::Deliver(key));
     }
 
     /// While it had the address and not yet its peer, others' datagrams came in.
@@ -218,19 +205,6 @@ impl Server {
         if let Some(pending) = self.sessions.pending_peers.remove(key) {
             self.deliver(pending);
         }
-    }
-
-    /// The listener's address, or of several the one that was asked, and the real peer, in
-    /// place of those that served to fill it.
-    fn take_address(&self, key: Key, socket: &UdpSocket, flow: Flow) -> io::Result<()> {
-        let (state, service) = self.services.of(key).ok_or(ErrorKind::NotFound)?;
-        let beside = self.udp_socket(key).ok_or(ErrorKind::NotFound)?;
-        let all = beside.local_addr()?;
-        let address = flow.to.map_or(all, |to| to.at(all.port()));
-        messages::disconnect(socket)?;
-        let attributes = &service.service.attributes;
-        listener::share_address(socket, beside, address, &state.spec, attributes)?;
-        socket.connect(flow.peer)
     }
 
     fn admits_peer(&mut self, owner: Key, Flow { peer, to }: Flow) -> Option<Permit> {
@@ -256,13 +230,13 @@ impl Server {
     /// Puts a new socket into the listener's place and connects the old one.
     fn take_socket(&mut self, key: Key, flow: Flow) -> io::Result<UdpSocket> {
         let (state, service) = self.services.of(key).ok_or(ErrorKind::NotFound)?;
-        let socket = self.udp_socket(key).ok_or(ErrorKind::NotFound)?;
+        let socket = self.services.udp_socket(key).ok_or(ErrorKind::NotFound)?;
         let attributes = &service.service.attributes;
         let next = listener::bind_beside(socket, &state.spec, attributes, flow.to.is_some())?;
         let port = socket.local_addr()?.port();
         let (asked, device) = (flow.to.map(|to| to.at(port)), state.spec.device.as_deref());
         listener::connect_from(socket, flow.peer, asked, device)?;
-        self.deregister_listener(key);
+        self.services.deregister_listener(key, &self.reactor);
         let state = self.services.listeners.get_mut(key).ok_or(ErrorKind::NotFound)?;
         let listener = state.listener.as_mut().ok_or(ErrorKind::NotFound)?;
         let taken = listener.replace_socket(next);
@@ -295,24 +269,36 @@ impl Server {
     }
 }
 
-/// A socket on its way to a peer's program.
-#[derive(Debug, Serialize, Deserialize)]
-pub(in crate::server) struct PendingPeer {
-    #[serde(rename = "socket", with = "OfSockets")]
-    pub(in crate::server) listener: Key,
-    /// The service of that.
-    #[serde(skip, default = "Key::nobody")]
-    pub(in crate::server) owner: Key,
-    #[serde(skip, default = "Permit::unrestored")]
-    pub(in crate::server) permit: Permit,
-    #[serde(rename = "descriptor", with = "handed")]
-    pub(in crate::server) socket: UdpSocket,
-    #[serde(flatten)]
-    pub(in crate::server) flow: Flow,
-    /// Our own address from which its datagrams were sent again.
-    pub(in crate::server) sender: SocketAddr,
-    /// How many it has to hold.
-    pub(in crate::server) expected: usize,
-    /// How often that was not so, or others' came in.
-    pub(in crate::server) looks: u32,
+impl Sessions {
+    pub(in crate::server) fn look_again(&mut self, pending: PendingPeer, reactor: &mut Reactor) {
+        let key = self.pending_peers.insert(pending);
+        reactor.timers.set(reactor.now + LOOK, Timer::Deliver(key));
+    }
+}
+
+impl Services {
+    fn udp_socket(&self, key: Key) -> Option<&UdpSocket> {
+        match self.open(key)?.socket() {
+            Socket::Udp(socket) => Some(socket),
+            _ => None,
+        }
+    }
+
+    fn first_flow(&self, key: Key) -> io::Result<Flow> {
+        let socket = self.udp_socket(key).ok_or(ErrorKind::WouldBlock)?;
+        datagram::peek_told(socket, &mut [0]).map(|(_, flow)| flow)
+    }
+
+    /// The listener's address, or of several the one that was asked, and the real peer, in
+    /// place of those that served to fill it.
+    fn take_address(&self, key: Key, socket: &UdpSocket, flow: Flow) -> io::Result<()> {
+        let (state, service) = self.of(key).ok_or(ErrorKind::NotFound)?;
+        let beside = self.udp_socket(key).ok_or(ErrorKind::NotFound)?;
+        let all = beside.local_addr()?;
+        let address = flow.to.map_or(all, |to| to.at(all.port()));
+        messages::disconnect(socket)?;
+        let attributes = &service.service.attributes;
+        listener::share_address(socket, beside, address, &state.spec, attributes)?;
+        socket.connect(flow.peer)
+    }
 }

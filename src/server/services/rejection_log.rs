@@ -1,14 +1,13 @@
 //! Limits and refusals in the log. Of refusals at most one line a second for each service and
 //! reason, with the number of those that got none. What is kept is one record a reason.
 
+mod turns;
+
 use std::time::{Duration, Instant};
 
-use crate::admission::{Notice, Reason};
-use crate::log::events::{self, Why};
+use crate::admission::Reason;
+use crate::log::events::Why;
 use crate::net::fronted::Whom;
-use crate::server::Server;
-use crate::server::reactor::slab::Key;
-use crate::server::reactor::timers::Timer;
 
 /// Between two lines of one service and reason.
 const BETWEEN: Duration = Duration::from_secs(1);
@@ -73,77 +72,6 @@ impl Refusals {
             }
         }
         lines
-    }
-}
-
-impl Server {
-    /// Says which limits have begun and ended to bite.
-    pub(in crate::server) fn tell_limits(&mut self) {
-        for notice in self.admission.notices() {
-            let (id, reason) = match notice {
-                Notice::LimitBegan { id, reason } | Notice::LimitEnded { id, reason, .. } => {
-                    (id, reason)
-                }
-            };
-            let state = self.services.all.iter().find(|(_, state)| Some(state.admission) == id);
-            let everybody = events::Label::new("*", None);
-            let label = state.map_or(&everybody, |(_, state)| &state.label);
-            match notice {
-                Notice::LimitBegan { .. } => events::limit_begins(label, reason.as_str()),
-                Notice::LimitEnded { left_out, .. } => {
-                    events::limit_ends(label, reason.as_str(), left_out);
-                }
-            }
-        }
-    }
-
-    /// Somebody is turned away.
-    pub(in crate::server) fn refuse(
-        &mut self,
-        service: Key,
-        whom: impl Into<Whom>,
-        reason: Reason,
-    ) {
-        self.refuse_for(service, whom, reason, Why::Plain);
-    }
-
-    /// The same, with what else is known.
-    pub(in crate::server) fn refuse_for(
-        &mut self,
-        service: Key,
-        whom: impl Into<Whom>,
-        reason: Reason,
-        why: Why,
-    ) {
-        let (now, whom) = (self.reactor.now, whom.into());
-        self.count(service, |counters| counters.refused(reason.as_str()));
-        let Some(state) = self.services.all.get_mut(service) else { return };
-        let log = state.service.attributes.log.on_failure;
-        match state.refusals.add(reason, (whom, why), now) {
-            RejectionAction::Now => {
-                events::refused(&state.label, whom, (reason.as_str(), why), 0, log);
-            }
-            RejectionAction::At(when) => self.reactor.timers.set(when, Timer::Refusals(service)),
-            RejectionAction::WithOthers => {}
-        }
-    }
-
-    /// A second after a line: those who came after it.
-    pub(in crate::server) fn tell_refusals(&mut self, service: Key) {
-        self.tell(service, Some(self.reactor.now));
-    }
-
-    /// What is still to be told of a service that goes.
-    pub(in crate::server) fn tell_all_refusals(&mut self, service: Key) {
-        self.tell(service, None);
-    }
-
-    fn tell(&mut self, service: Key, now: Option<Instant>) {
-        let Some(state) = self.services.all.get_mut(service) else { return };
-        let (label, log) = (state.label.clone(), state.service.attributes.log.on_failure);
-        for (reason, (whom, why), left_out) in state.refusals.take(now) {
-            events::refused(&label, whom, (reason.as_str(), why), left_out, log);
-        }
     }
 }
 

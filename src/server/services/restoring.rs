@@ -8,6 +8,7 @@ use crate::log::events;
 use crate::net::listener::{Condition, Listener, Socket};
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
+use crate::server::services::Services;
 use crate::server::state::{ListenerState, Rest};
 
 impl Server {
@@ -24,22 +25,16 @@ impl Server {
     /// Looks whether a socket that a program has had, and has no more, is as it should be, and
     /// sees to it; true if it is another one now.
     pub(super) fn look_after(&mut self, key: Key) -> bool {
-        match self.restore_socket(key) {
+        match self.services.restore_socket(key) {
             Condition::Sound => false,
             Condition::Ruined(why) => self.replace_ruined(key, why),
         }
     }
 
-    pub(super) fn restore_socket(&self, key: Key) -> Condition {
-        let Some((state, owner)) = self.services.of(key) else { return Condition::Sound };
-        let Some(listener) = &state.listener else { return Condition::Sound };
-        listener.restore(&state.spec, &owner.service.attributes)
-    }
-
     /// Opens another socket in the place of one that is of no use any more; false if there is
     /// none now. One of the service manager's stays closed: it alone can make another.
     pub(super) fn replace_ruined(&mut self, key: Key, why: &'static str) -> bool {
-        self.deregister_listener(key);
+        self.services.deregister_listener(key, &self.reactor);
         let Some(state) = self.services.listeners.get_mut(key) else { return false };
         let Some(service) = self.services.all.get(state.service) else { return false };
         let service = Rc::clone(&service.service);
@@ -66,6 +61,14 @@ impl Server {
             self.look_who_keeps(key, inode);
         }
         is_open
+    }
+}
+
+impl Services {
+    pub(super) fn restore_socket(&self, key: Key) -> Condition {
+        let Some((state, owner)) = self.of(key) else { return Condition::Sound };
+        let Some(listener) = &state.listener else { return Condition::Sound };
+        listener.restore(&state.spec, &owner.service.attributes)
     }
 }
 

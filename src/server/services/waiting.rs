@@ -15,6 +15,7 @@ use crate::server::programs::starting::{ProgramStart, SPAWN};
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
+use crate::server::services::Services;
 use crate::server::state::Rest;
 use crate::spawn::environment::{ConnectionEnvironment, Proto};
 use crate::sys::descriptor;
@@ -47,7 +48,7 @@ impl Server {
             Err(Denial::Rest(_, until)) => return self.rest_for_limit(key, until),
             Err(Denial::Refuse(_)) => return,
         };
-        self.deregister_listener(key);
+        self.services.deregister_listener(key, &self.reactor);
         let state = self.services.listeners.get_mut(key);
         let listener =
             state.and_then(|it| Some((&mut it.rest, &mut it.head, it.listener.as_mut()?)));
@@ -82,16 +83,6 @@ impl Server {
         }
     }
 
-    /// Whether a program that would get this socket itself would find nothing there.
-    pub(in crate::server) fn is_idle(&self, key: Key) -> bool {
-        let Some((state, owner)) = self.services.of(key) else { return true };
-        let service = &owner.service;
-        service.wait
-            && !service.is_accepted_from()
-            && (state.rest != Rest::No
-                || state.listener.as_ref().is_none_or(|it| head(it).is_none()))
-    }
-
     /// Takes datagrams out of a socket whose senders may not use the service: they must
     /// not start its program. False if none is left that may.
     fn drop_refused_datagrams(&mut self, key: Key, owner: Key, id: ServiceId) -> bool {
@@ -117,15 +108,6 @@ impl Server {
         false
     }
 
-    /// Whether a program has had the socket from which the loop is to accept now, since its
-    /// service waits no more.
-    pub(super) fn needs_renewal(&self, key: Key) -> bool {
-        self.services.of(key).is_some_and(|(state, owner)| {
-            owner.service.is_accepted_from()
-                && state.listener.as_ref().is_some_and(Listener::is_shared)
-        })
-    }
-
     /// Another takes its place.
     pub(super) fn renew_socket(&mut self, key: Key) {
         self.shut_listener(key);
@@ -138,9 +120,9 @@ impl Server {
     pub(in crate::server) fn take_back(&mut self, key: Key, run: WaitRun) {
         let listener = self.services.open(key);
         if let Some(Err(error)) = listener.map(|listener| listener.set_blocking(false)) {
-            self.say_trouble(key, "fcntl", &error);
+            self.services.say_trouble(key, "fcntl", &error);
         }
-        let condition = self.restore_socket(key);
+        let condition = self.services.restore_socket(key);
         self.watch_address(key);
         let Some(state) = self.services.listeners.get_mut(key) else { return };
         let Some(listener) = &state.listener else { return };
@@ -193,10 +175,36 @@ impl Server {
         let Some(state) = self.services.listeners.get_mut(key) else { return };
         state.not_before = Some(self.reactor.now + delay);
         let owner = state.service;
-        self.set_listener_timer(key, self.reactor.now + delay, Timer::Resume);
+        self.services.set_listener_timer(
+            key,
+            self.reactor.now + delay,
+            Timer::Resume,
+            &mut self.reactor,
+        );
         if let Some(service) = self.services.all.get(owner).filter(|_| say) {
             events::backoff(&service.label, delay);
         }
+    }
+}
+
+impl Services {
+    /// Whether a program that would get this socket itself would find nothing there.
+    pub(in crate::server) fn is_idle(&self, key: Key) -> bool {
+        let Some((state, owner)) = self.of(key) else { return true };
+        let service = &owner.service;
+        service.wait
+            && !service.is_accepted_from()
+            && (state.rest != Rest::No
+                || state.listener.as_ref().is_none_or(|it| head(it).is_none()))
+    }
+
+    /// Whether a program has had the socket from which the loop is to accept now, since its
+    /// service waits no more.
+    pub(super) fn needs_renewal(&self, key: Key) -> bool {
+        self.of(key).is_some_and(|(state, owner)| {
+            owner.service.is_accepted_from()
+                && state.listener.as_ref().is_some_and(Listener::is_shared)
+        })
     }
 }
 

@@ -6,48 +6,25 @@
 //! connection on which something is unread resets it, and the reset can overtake the
 //! text. So what the client sends is thrown away for a while, until it closes.
 
+mod turns;
+
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use mio::Interest;
-use mio::unix::SourceFd;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 use serde::{Deserialize, Serialize};
 
 use crate::admission::Permit;
-use crate::config::model::{Action, Banner, Service, SocketType};
-use crate::log::events;
+use crate::config::model::{Banner, Service, SocketType};
 use crate::net::address::Address;
-use crate::net::listener::Connection;
-use crate::server::Server;
-use crate::server::programs::starting::{ProgramStart, StartOutcome};
 use crate::server::reactor::slab::Key;
-use crate::server::reactor::timers::Timer;
-use crate::server::reactor::token::{self, Owner};
-use crate::server::services::accepting::connection_facts;
-use crate::server::state::Stopped;
 use crate::server::upgrade::places::{OfServices, Placed as _};
-use crate::spawn::{NotStarted, environment};
+use crate::spawn::environment;
 use crate::sys::{descriptor, handed};
 use crate::upgrade::{hex, moment};
 
-/// How long a client may take to read its banner.
-const GREETING: Duration = Duration::from_secs(30);
-/// How soon a program is tried again for which there was no room, and until when.
-const AGAIN: Duration = Duration::from_millis(250);
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a refused client may take to read its text and to close.
-const FAREWELL: Duration = Duration::from_secs(5);
-/// The same for one whose program has ended, to read its answer, and what it may send in it.
-const LINGERING: Duration = Duration::from_secs(15);
-const LEFT_UNREAD: usize = 64 * 1024 * 1024;
-/// Clients that are given that time; with more, or more than half of what is there for clients,
-/// whoever has had most of it is let go.
-const DISMISSED: usize = 256;
-/// Bytes of a refused client that are thrown away, and how many at once.
-const UNREAD: usize = 256 * 1024;
 const PER_TURN: usize = 64 * 1024;
 
 /// What the clients of a service are told.
@@ -157,228 +134,6 @@ enum BannerProgress {
     More,
     /// The client is gone.
     Gone,
-}
-
-impl Server {
-    /// A client has been admitted: it is told so, and served.
-    pub(in crate::server) fn welcome(
-        &mut self,
-        (listener, owner): (Key, Key),
-        connection: Connection,
-        permit: Permit,
-    ) {
-        let state = self.services.all.get(owner);
-        let Some(text) = state.and_then(|state| state.banners.admitted.clone()) else {
-            return self.serve_connection((listener, owner), connection, permit);
-        };
-        match send_now(&connection.socket, &text) {
-            Ok(sent) if sent < text.len() => {
-                let bound = self.services.open(listener);
-                let admitted = Admitted {
-                    service: owner,
-                    permit,
-                    peer: connection.peer,
-                    peer_gid: connection.peer_gid,
-                    facts: connection_facts(bound.map(|it| it.address()), &connection),
-                    since: self.reactor.now,
-                };
-                let then = AfterBanner::Serve(Box::new(admitted));
-                self.watch_banner(connection.socket, Unsent { text, sent }, then, GREETING);
-            }
-            // A client that is gone is served as ever: it is for the program to find out.
-            _ => self.serve_connection((listener, owner), connection, permit),
-        }
-    }
-
-    /// A client has been refused: it is told so, and the connection closed.
-    pub(super) fn dismiss(&mut self, owner: Key, socket: OwnedFd) {
-        let Some(text) = self.services.all.get(owner).and_then(|it| it.banners.refused.clone())
-        else {
-            return;
-        };
-        let Ok(sent) = send_now(&socket, &text) else { return };
-        if sent == text.len() {
-            let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
-        }
-        self.make_way();
-        let unsent = Unsent { text, sent };
-        self.watch_banner(socket, unsent, AfterBanner::Close { left: UNREAD }, FAREWELL);
-    }
-
-    /// A connection is over but for what the client still sends: nothing more will come to it,
-    /// and what it sends is thrown away until it closes, too.
-    pub(super) fn close_slowly(&mut self, socket: OwnedFd) {
-        if shutdown(socket.as_raw_fd(), Shutdown::Write).is_err() {
-            return;
-        }
-        let (due, then) = (self.reactor.now + LINGERING, AfterBanner::Close { left: LEFT_UNREAD });
-        let mut state = BannerState { socket, unsent: Unsent::nothing(), then, due, queued: false };
-        match state.turn(&mut self.reactor.scratch) {
-            Ok(BannerProgress::Done | BannerProgress::Gone) => {}
-            Err(error) if error != Errno::EAGAIN => {}
-            _ => {
-                self.make_way();
-                descriptor::raise_held_in_place(&mut state.socket);
-                self.keep_telling(state);
-            }
-        }
-    }
-
-    /// For one more who is on his way out.
-    fn make_way(&mut self) {
-        let most = DISMISSED.min(self.room_for_clients() / 2).max(1);
-        while self.sessions.closing.dismissed.len() >= most
-            && let Some(oldest) = self.sessions.closing.dismissed.pop_front()
-        {
-            self.told_for_too_long(oldest);
-        }
-    }
-
-    /// Descriptors are scarce: who is on his way out has had his time.
-    pub(in crate::server) fn close_at_once(&mut self) {
-        for key in std::mem::take(&mut self.sessions.closing.dismissed) {
-            self.told_for_too_long(key);
-        }
-    }
-
-    fn watch_banner(
-        &mut self,
-        socket: OwnedFd,
-        unsent: Unsent,
-        then: AfterBanner,
-        patience: Duration,
-    ) {
-        let (socket, due) = (descriptor::raise_held(socket), self.reactor.now + patience);
-        self.keep_telling(BannerState { socket, unsent, then, due, queued: false });
-    }
-
-    /// Goes on with a client whenever it can be told more.
-    pub(in crate::server) fn keep_telling(&mut self, state: BannerState) {
-        let (descriptor, due) = (state.socket.as_raw_fd(), state.due);
-        let closes = matches!(state.then, AfterBanner::Close { .. });
-        let key = self.sessions.banners.insert(state);
-        if closes {
-            self.sessions.closing.dismissed.push_back(key);
-        }
-        let registered = self.reactor.poll.registry().register(
-            &mut SourceFd(&descriptor),
-            token::pack(Owner::Banner(key)),
-            Interest::READABLE | Interest::WRITABLE,
-        );
-        self.reactor.timers.set(due, Timer::Banner(key));
-        if registered.is_err() {
-            self.told_for_too_long(key);
-        }
-    }
-
-    /// One turn of one client.
-    pub(in crate::server) fn go_on_telling(&mut self, key: Key) {
-        let Some(state) = self.sessions.banners.get_mut(key) else { return };
-        state.queued = false;
-        let telling = match state.turn(&mut self.reactor.scratch) {
-            Ok(telling) => telling,
-            Err(Errno::EAGAIN) => BannerProgress::Blocked,
-            Err(_) => BannerProgress::Gone,
-        };
-        match telling {
-            BannerProgress::Blocked => {}
-            BannerProgress::More => self.queue(Owner::Banner(key)),
-            BannerProgress::Gone => self.told_for_too_long(key),
-            BannerProgress::Done => self.serve_if_told(key),
-        }
-    }
-
-    fn serve_if_told(&mut self, key: Key) {
-        if let Some(state) = self.forget_banner(key)
-            && let AfterBanner::Serve(admitted) = state.then
-        {
-            self.serve_greeted(*admitted, state.socket);
-        }
-    }
-
-    fn forget_banner(&mut self, key: Key) -> Option<BannerState> {
-        let state = self.sessions.banners.remove(key)?;
-        let _ = self.reactor.poll.registry().deregister(&mut SourceFd(&state.socket.as_raw_fd()));
-        self.reactor.timers.cancel(state.due, Timer::Banner(key));
-        if let AfterBanner::Close { .. } = state.then {
-            self.sessions.closing.dismissed.retain(|dismissed| *dismissed != key);
-        }
-        Some(state)
-    }
-
-    /// A client that does not read, or is gone: what was counted for it is given back.
-    pub(super) fn told_for_too_long(&mut self, key: Key) {
-        let Some(state) = self.forget_banner(key) else { return };
-        let told = state.is_all_sent();
-        if let AfterBanner::Serve(admitted) = state.then {
-            self.give_up(*admitted, if told { "no room" } else { "banner not read" });
-        }
-    }
-
-    fn give_up(&mut self, admitted: Admitted, why: &str) {
-        let Admitted { service, permit, peer, since, .. } = admitted;
-        if let Some(state) = self.services.all.get(service) {
-            let time = self.reactor.now.saturating_duration_since(since);
-            let log = state.service.attributes.log.on_success;
-            events::closed(&state.label, peer, why, time, log);
-        }
-        self.release(permit, service);
-    }
-
-    /// The whole banner has been sent. The service may have changed meanwhile.
-    fn serve_greeted(&mut self, admitted: Admitted, socket: OwnedFd) {
-        let counted = self.services.all.get(admitted.service).filter(|state| {
-            // Counted by another number: it is not the service that has admitted it. The last
-            // of so many clients is still served.
-            state.admission == admitted.permit.service() && state.stopped != Stopped::Asked
-        });
-        let Some(action) = counted.map(|state| state.service.action.clone()) else {
-            return self.give_up(admitted, "stopped");
-        };
-        let Admitted { service, permit, peer, peer_gid, facts, since } = admitted;
-        let connection = Connection { socket, peer, peer_gid, fronted: facts.fronted.clone() };
-        match action {
-            Action::Builtin(kind) => self.start_builtin(service, kind, connection, permit),
-            Action::Relay(_) => self.start_relay(service, connection, permit),
-            Action::Program(_) => {
-                let Connection { socket, peer, .. } = connection;
-                let start = ProgramStart::new(service, peer, &facts);
-                if let StartOutcome::Later(failed, permit) =
-                    self.start_blocking(&start, permit, socket)
-                {
-                    let admitted = Admitted { service, permit, peer, peer_gid, facts, since };
-                    self.serve_later(admitted, failed);
-                }
-            }
-        }
-    }
-
-    /// The system has no room for the program of somebody who has been told that he is
-    /// admitted: he waits for it, as those do who are told nothing.
-    fn serve_later(&mut self, admitted: Admitted, NotStarted { error, socket }: NotStarted) {
-        if self.exhaustion_is_new()
-            && let Some(state) = self.services.all.get(admitted.service)
-        {
-            events::trouble(&state.label, "spawn", &error);
-        }
-        let (then, due) = (AfterBanner::Serve(Box::new(admitted)), self.reactor.now + AGAIN);
-        let state = BannerState { socket, unsent: Unsent::nothing(), then, due, queued: false };
-        let key = self.sessions.banners.insert(state);
-        self.reactor.timers.set(due, Timer::Banner(key));
-    }
-
-    /// A client has not read in time; or its program can be tried once more.
-    pub(in crate::server) fn banner_due(&mut self, key: Key) {
-        let Some(state) = self.sessions.banners.get(key) else { return };
-        match &state.then {
-            AfterBanner::Serve(admitted)
-                if state.is_all_sent() && admitted.since + PATIENCE > self.reactor.now =>
-            {
-                self.serve_if_told(key);
-            }
-            _ => self.told_for_too_long(key),
-        }
-    }
 }
 
 impl BannerState {

@@ -137,7 +137,7 @@ impl Server {
         let is_nameless = builtin.conversation.awaits_name();
         let key = self.sessions.table.insert(client, SessionStage::Builtin(builtin));
         if is_nameless {
-            self.note_nameless(key);
+            self.sessions.table.note_nameless(key);
         }
         let registered = self.reactor.poll.registry().register(
             &mut SourceFd(&descriptor),

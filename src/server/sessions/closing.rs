@@ -154,7 +154,7 @@ impl Server {
             self.close_slowly(ended.kept.socket);
         }
         for ended in used {
-            self.keep_for_leftovers(ended);
+            self.programs.doomed.keep_for_leftovers(ended);
         }
     }
 }

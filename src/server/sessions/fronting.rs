@@ -134,7 +134,7 @@ impl Server {
     ) {
         let Some(state) = self.services.all.get(service) else { return };
         let (id, settings) = (state.admission, state.front.clone());
-        let observed = self.observed();
+        let observed = self.services.conditions.observed(self.reactor.now);
         if let Err(reason) = self.admission.may_come(&observed, id, connection.peer) {
             // He understands nothing of what is said here.
             return self.turn_away(Caller::Taken { listener, connection, told: true }, reason);
@@ -163,7 +163,9 @@ impl Server {
             }
             Err(error) => {
                 let label = self.services.all.get(service).map(|it| it.label.clone());
-                if let Some(label) = label.filter(|_| self.exhaustion_is_new()) {
+                if let Some(label) =
+                    label.filter(|_| self.services.exhaustion_is_new(self.reactor.now))
+                {
                     events::trouble(&label, "front", &error);
                 }
                 self.refuse_for(service, connection.whom(), reason, Why::Alert(alerts::INTERNAL));

@@ -104,7 +104,7 @@ impl Server {
     ) -> Result<Permit, Reason> {
         self.look_for_room(id, Some(Source::from(peer)));
         self.let_in();
-        self.admission.admit(&self.observed(), id, peer)
+        self.admission.admit(&self.services.conditions.observed(self.reactor.now), id, peer)
     }
 
     /// The same of somebody who cannot be held.
@@ -191,7 +191,10 @@ impl Server {
             return Some(held);
         }
         let peer = held.caller.whom().peer;
-        match (self.admission.admit(&self.observed(), id, peer), held.caller) {
+        match (
+            self.admission.admit(&self.services.conditions.observed(self.reactor.now), id, peer),
+            held.caller,
+        ) {
             (Ok(permit), Caller::Taken { listener, connection, told: false }) => {
                 self.welcome((listener, service), connection, permit);
             }

@@ -74,7 +74,7 @@ pub(super) mod workers;
 use super::Server;
 use super::peers::Peers;
 use super::reactor::slab::Slab;
-use super::services::per_peer::PendingPeer;
+use super::services::pending_peer::PendingPeer;
 use super::services::straying::PeerSocket;
 use crate::admission::{Admission, Permit};
 use crate::builtin::Guard;

@@ -366,7 +366,11 @@ impl Server {
         }
         let outcome = match service {
             Some((owner, id)) => {
-                let admitted = self.admission.admit(&self.observed(), id, peer);
+                let admitted = self.admission.admit(
+                    &self.services.conditions.observed(self.reactor.now),
+                    id,
+                    peer,
+                );
                 admitted.map(|permit| (owner, permit))
             }
             None => Err(Reason::Gone),

@@ -123,7 +123,7 @@ impl Server {
         if self.watch_side(key, Side::Client) {
             match delay {
                 None => self.dial(key),
-                Some(delay) => self.dial_in(key, delay),
+                Some(delay) => self.sessions.table.dial_in(key, delay, &mut self.reactor),
             }
         }
     }
@@ -252,7 +252,7 @@ impl Server {
     /// `in_order`: whoever has got all that there was sees an end and no failure.
     fn close_sockets(&mut self, key: Key, in_order: bool) -> Option<Client> {
         if self.sessions.table.relay(key).is_some_and(|state| state.dial.is_some()) {
-            self.hang_up(key);
+            self.sessions.table.hang_up(key, &mut self.reactor);
         }
         let Session { client, stage: SessionStage::Relay(state) } =
             self.sessions.table.remove(key)?

@@ -82,7 +82,7 @@ impl Server {
                     return Some((slave, Some(promised), permit));
                 }
                 Err(error) => {
-                    if self.exhaustion_is_new() {
+                    if self.services.exhaustion_is_new(self.reactor.now) {
                         events::trouble(&service.label, "terminal", &error);
                     }
                     alerts::NO_TERMINAL

@@ -2,15 +2,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::examining::examine;
+use super::handed::{HandedRemains, HandedSession};
 use super::places::{OfPipes, OfServices, OfSockets, Placed as _};
-use super::restore::examine;
-use super::save::{HandedRemains, HandedSession};
 use crate::config::model::Config;
 use crate::server::control::connection::ControlConnection;
 use crate::server::peers::Peers;
 use crate::server::programs::leftovers::Remains;
 use crate::server::reactor::slab::Key;
-use crate::server::services::per_peer::PendingPeer;
+use crate::server::services::pending_peer::PendingPeer;
 use crate::server::sessions::banners::BannerState;
 use crate::server::sessions::builtin::BuiltinStage;
 use crate::server::sessions::relay::RelayStage;

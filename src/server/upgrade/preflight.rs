@@ -194,7 +194,7 @@ impl Server {
         self.close_what_ended();
         self.hold_nobody();
         for key in self.services.all.keys() {
-            self.tell_all_refusals(key);
+            self.services.tell_all_refusals(key);
         }
         // The next begins with the whole limit, too.
         let reserve = self.facts.reserve;

@@ -14,36 +14,28 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::admission::{Limits, ServiceId};
-use crate::config::model::{
-    Action, Attributes, Builtin, Config, Program, RelayTarget, Service, SocketSpec,
-};
+use crate::config::model::{Action, Attributes, Service, SocketSpec};
 use crate::control::answer::{self, RequestRefusal, Upgraded};
 use crate::log::events::{self, Label};
 use crate::log::sink;
 use crate::net::listener::Listener;
-use crate::reload::plan::{plan, withhold_replacements};
 use crate::reload::{Loading, Step};
 use crate::server::Server;
-use crate::server::control::connection::ControlConnection;
-use crate::server::peers::Peers;
-use crate::server::programs::leftovers::Remains;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
-use crate::server::services::per_peer::PendingPeer;
 use crate::server::services::rejection_log::Refusals;
-use crate::server::sessions::banners::{BannerState, Banners};
-use crate::server::sessions::builtin::BuiltinStage;
-use crate::server::sessions::relay::RelayStage;
-use crate::server::sessions::session::Client;
-use crate::server::state::{ListenerState, ProgramStage, Rest, ServiceState, StderrState, Stopped};
+use crate::server::sessions::banners::Banners;
+use crate::server::state::{ListenerState, Rest, ServiceState, Stopped};
 use crate::spawn::sandbox::cgroup::{Cgroup, Cgroups};
 use crate::spawn::{Confinement, Failure, Prepared, Stage};
 use crate::sys::handed;
 use crate::upgrade::state::{self, State};
-use crate::upgrade::{Image, Snapshot, UpgradeRefusal};
+use crate::upgrade::{Image, Snapshot};
 
+use super::examining::stub;
 use super::places::{self, OfServices, OfSockets, Placed as _};
-use super::save::{HandedRemains, HandedSession};
+use crate::server::programs::Programs;
+use crate::server::services::peer_queue::SortedDatagrams;
 
 /// What has been taken over so far, by the places in the state.
 pub(in crate::server) struct Restoring {
@@ -53,90 +45,6 @@ pub(in crate::server) struct Restoring {
     pub(in crate::server) groups: HashMap<OsString, Rc<Cgroup>>,
     /// By these, programs of services that are no more are counted, and whom we serve.
     pub(in crate::server) gone: (ServiceId, ServiceId),
-}
-
-/// Whether a state could be gone on with under a configuration that has no errors: the
-/// last question of a trial.
-///
-/// # Errors
-/// What stands against it.
-pub(crate) fn examine(state: &State, config: &Config) -> Result<(), UpgradeRefusal> {
-    let (served, mut config) = (served(state), config.clone());
-    withhold_replacements(&served, &mut config);
-    if let Some(held) = plan(&served, &config).held.first() {
-        return Err(UpgradeRefusal::WouldBeLost(held.service.label.clone()));
-    }
-    all_can_be::<HandedSession<Client, ProgramStage>>(&state.children)?;
-    all_can_be::<HandedSession<Client, BuiltinStage>>(&state.builtins)?;
-    all_can_be::<HandedSession<Client, RelayStage>>(&state.relays)?;
-    all_can_be::<HandedRemains<Remains>>(&state.remains)?;
-    all_can_be::<StderrState>(&state.pipes)?;
-    all_can_be::<BannerState>(&state.banners)?;
-    all_can_be::<PendingPeer>(&state.pending_peers)?;
-    all_can_be::<ControlConnection>(&state.control_connections)?;
-    all_can_be::<Peers>(std::slice::from_ref(&state.peers))
-}
-
-/// Whether each is understood, as what it was when it was handed over.
-fn all_can_be<T: DeserializeOwned>(all: &[Value]) -> Result<(), UpgradeRefusal> {
-    let unreadable = |error: serde_json::Error| UpgradeRefusal::Unread(error.into());
-    all.iter().try_for_each(|one| T::deserialize(one).map(drop).map_err(unreadable))
-}
-
-/// The services of a state, as far as they are known: what a configuration is compared with.
-#[must_use]
-pub(crate) fn served(state: &State) -> Vec<Rc<Service>> {
-    state.services.iter().map(stub).map(Rc::new).collect()
-}
-
-/// Whether what has been read, compared with [`served`], can be gone on with: what
-/// [`examine`] asks in a trial, of what has been read since.
-///
-/// # Errors
-/// What stands against it.
-pub(crate) fn may_follow(loading: &Loading, served: &[Rc<Service>]) -> Result<(), UpgradeRefusal> {
-    let held = loading.steps.iter().find_map(|step| match step {
-        Step::Hold { old, .. } => served.get(*old),
-        _ => None,
-    });
-    held.map_or(Ok(()), |it| Err(UpgradeRefusal::WouldBeLost(it.label.clone())))
-}
-
-/// What to do when nothing could be read: nobody knows what was served.
-#[must_use]
-pub(crate) fn nothing_more(served: &[Rc<Service>]) -> Loading {
-    let steps = served.iter().zip(0..).map(|(service, old)| {
-        let close = (0..service.sockets.len()).collect();
-        Step::Remove { old, close }
-    });
-    Loading { steps: steps.collect(), ..Loading::default() }
-}
-
-/// A service that a reload takes for the one that was served: the same sockets and name.
-/// Its options are set again, and everybody is counted by source, whatever it will be.
-fn stub(service: &state::SavedService) -> Service {
-    let mut attributes = Attributes::default();
-    attributes.limits.per_source = Some(u32::MAX);
-    attributes.limits.max_clients = service.clients.1;
-    attributes.socket.mode = u32::MAX;
-    let program = Program { path: PathBuf::from("/"), argv: vec![OsString::from("-")] };
-    let action = match service.runs_program {
-        true => Action::Program(program),
-        // One that waits for the name of its target serves nobody yet.
-        false if service.sockets.iter().all(|socket| socket.open.is_none()) => {
-            let (host, addresses) = ("-".to_owned(), Vec::new());
-            Action::Relay(RelayTarget::Inet { host, port: 0, addresses })
-        }
-        false => Action::Builtin(Builtin::Discard),
-    };
-    Service {
-        socket_type: service.socket_type,
-        sockets: service.sockets.iter().map(|socket| socket.spec.clone()).collect(),
-        tcpmux: service.tcpmux.clone(),
-        wait: service.wait,
-        attributes: Rc::new(attributes),
-        ..Service::unwritten(&service.label, action)
-    }
 }
 
 impl Server {
@@ -213,7 +121,8 @@ impl Server {
         for (handed, place) in state.services.iter().zip(0..) {
             let service = Rc::new(stub(handed));
             let limits = Limits::new(&service.attributes, service.wait);
-            let group = handed.group.as_ref().and_then(|path| self.find_group(path, taken));
+            let group =
+                handed.group.as_ref().and_then(|path| self.programs.find_group(path, taken));
             let key = self.services.all.insert(ServiceState {
                 label: Label::new(&service.label, None),
                 prepared: self.prepared_in(&service, group),
@@ -257,22 +166,6 @@ impl Server {
         Prepared::new(service, program, &self.facts.server, confinement).ok().map(Rc::new)
     }
 
-    pub(super) fn find_group(&self, path: &OsStr, taken: &mut Restoring) -> Option<Rc<Cgroup>> {
-        if let Some(known) = taken.groups.get(path) {
-            return Some(Rc::clone(known));
-        }
-        match self.programs.cgroups.find(Path::new(path)) {
-            Ok(group) => {
-                taken.groups.insert(path.to_owned(), Rc::clone(&group));
-                Some(group)
-            }
-            Err(error) => {
-                events::trouble(&path.to_string_lossy(), "open", &error);
-                None
-            }
-        }
-    }
-
     fn restore_stored_sockets(&mut self, state: &State, taken: &mut Restoring) {
         self.manager.watchdog = state.watchdog;
         for held in &state.held {
@@ -294,7 +187,7 @@ impl Server {
         held: &[state::SavedStoredSocket],
         taken: &mut Restoring,
     ) -> Key {
-        let key = self.new_listener(owner, handed.spec.clone());
+        let key = self.services.new_listener(owner, handed.spec.clone());
         let open = handed.open.as_ref();
         let listener = open.and_then(|open| {
             let number = open.descriptor;
@@ -319,7 +212,7 @@ impl Server {
                 service: state.service,
                 spec: handed.spec.clone(),
                 listener,
-                sorted: super::restore_served::sorted(&handed.sorted),
+                sorted: sorted(&handed.sorted),
                 parked,
                 not_before,
                 rest: if not_before.is_some() { Rest::Backoff } else { Rest::No },
@@ -338,7 +231,9 @@ impl Server {
             };
         }
         match not_before {
-            Some(when) => self.set_listener_timer(key, when, Timer::Resume),
+            Some(when) => {
+                self.services.set_listener_timer(key, when, Timer::Resume, &mut self.reactor)
+            }
             None => self.listen_again(key),
         }
         if open.is_some_and(|open| open.shared) {
@@ -386,6 +281,24 @@ impl Server {
     }
 }
 
+impl Programs {
+    pub(super) fn find_group(&self, path: &OsStr, taken: &mut Restoring) -> Option<Rc<Cgroup>> {
+        if let Some(known) = taken.groups.get(path) {
+            return Some(Rc::clone(known));
+        }
+        match self.cgroups.find(Path::new(path)) {
+            Ok(group) => {
+                taken.groups.insert(path.to_owned(), Rc::clone(&group));
+                Some(group)
+            }
+            Err(error) => {
+                events::trouble(&path.to_string_lossy(), "open", &error);
+                None
+            }
+        }
+    }
+}
+
 /// A program that was executed by its descriptor is called by that in ps(1), and one that was
 /// reached through a link (`inetd`, where update-inetd looks for it) by where that leads.
 fn set_process_name(program: &OsStr) {
@@ -428,4 +341,10 @@ fn with_sharing(mut listener: Listener, open: &state::Open) -> Listener {
         listener.share();
     }
     listener
+}
+
+/// Datagrams that have been sorted by their peers.
+fn sorted(handed: &[state::SavedDatagrams]) -> SortedDatagrams {
+    let bytes = |it: &state::Datagram| it.0.clone();
+    handed.iter().map(|it| (it.flow, it.datagrams.iter().map(bytes).collect())).collect()
 }

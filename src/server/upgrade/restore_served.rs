@@ -7,9 +7,9 @@ use std::rc::Rc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::handed::{HandedRemains, HandedSession};
 use super::places::{OfPipes, OfSockets, Placed as _};
 use super::restore::{Restoring, listener_of, read, take_or_log};
-use super::save::{HandedRemains, HandedSession};
 use crate::admission::{Reason, Source};
 use crate::builtin::relay::Side;
 use crate::config::model::Action;
@@ -18,13 +18,12 @@ use crate::log::events;
 use crate::net::fronted::{Fronted, Watched};
 use crate::net::listener::Connection;
 use crate::server::Server;
+use crate::server::programs::leftovers::DoomedGroup;
 use crate::server::programs::leftovers::Remains;
-use crate::server::programs::time_limits::DoomedGroup;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
-use crate::server::services::peer_queue::SortedDatagrams;
-use crate::server::services::per_peer::PendingPeer;
+use crate::server::services::pending_peer::PendingPeer;
 use crate::server::sessions::banners::{AfterBanner, BannerState};
 use crate::server::sessions::newcomers::{Newcomer, NewcomerStage};
 use crate::server::sessions::relay::RelayStage;
@@ -109,7 +108,7 @@ impl Server {
         let id = own.unwrap_or(if program { taken.gone.0 } else { taken.gone.1 });
         let source = Source::from(client.peer);
         client.permit = Some(self.admission.restore(self.reactor.now, id, source));
-        let group = group.and_then(|path| self.find_group(&path, taken));
+        let group = group.and_then(|path| self.programs.find_group(&path, taken));
         Some((client, stage, group))
     }
 
@@ -122,7 +121,7 @@ impl Server {
         let key = self.keep_program(client, child);
         self.watch_child(key);
         if let Some(listener) = listener {
-            self.deregister_listener(listener);
+            self.services.deregister_listener(listener, &self.reactor);
             if let Some(state) = self.services.listeners.get_mut(listener) {
                 state.rest = Rest::Program;
                 state.program = Some(pid);
@@ -169,7 +168,7 @@ impl Server {
         let source = pending.flow.peer.ip().into();
         pending.owner = owner;
         pending.permit = self.admission.restore(self.reactor.now, id, source);
-        self.look_again(pending);
+        self.sessions.look_again(pending, &mut self.reactor);
     }
 
     /// Those that speak otherwise, or have nobody to listen, go on alone.
@@ -220,9 +219,4 @@ impl Server {
             events::trouble(&place, "epoll_ctl", &error);
         }
     }
-}
-
-pub(in crate::server) fn sorted(handed: &[state::SavedDatagrams]) -> SortedDatagrams {
-    let bytes = |it: &state::Datagram| it.0.clone();
-    handed.iter().map(|it| (it.flow, it.datagrams.iter().map(bytes).collect())).collect()
 }

@@ -5,9 +5,10 @@ use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
+use super::handed::{HandedRemains, HandedSession};
 use super::places::{self, OfPipes, OfServices, OfSockets, Placed as _};
 use crate::config::model::{Action, Endpoint, SocketSpec, SocketType};
 use crate::log::sink;
@@ -16,8 +17,8 @@ use crate::net::listener::{Bound, Listener};
 use crate::net::unix_path::BoundPath;
 use crate::server::Server;
 use crate::server::control::connection::ControlStage;
+use crate::server::programs::leftovers::DoomedGroup;
 use crate::server::programs::leftovers::Remains;
-use crate::server::programs::time_limits::DoomedGroup;
 use crate::server::sessions::newcomers::Newcomer;
 use crate::server::sessions::session::{Session, SessionStage};
 use crate::server::state::{ListenerState, Rest, ServiceState, Stopped};
@@ -25,27 +26,6 @@ use crate::spawn::sandbox::cgroup::Cgroup;
 use crate::sys::handed;
 use crate::upgrade::Moment;
 use crate::upgrade::state::{self, FORMAT, State};
-
-/// Somebody who is served, as he is handed over.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct HandedSession<C, S> {
-    #[serde(rename = "served")]
-    pub(super) client: C,
-    #[serde(flatten)]
-    pub(super) stage: S,
-    /// The group of a program's processes.
-    #[serde(default)]
-    pub(super) group: Option<OsString>,
-}
-
-/// What is left of a program whose whole session is to end.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct HandedRemains<R> {
-    /// It is not reaped yet.
-    pub(super) pid: i32,
-    #[serde(flatten)]
-    pub(super) remains: R,
-}
 
 /// Sessions by how they are served.
 #[derive(Default)]
