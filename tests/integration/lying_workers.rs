@@ -3,6 +3,9 @@
 //! The real worker is stopped, and whoever tests takes its end of the pair of sockets
 //! (pidfd_getfd(2)) and speaks in its place; or makes it do system calls (ptrace(2)).
 
+use nix::sys::signal::{Signal, kill};
+
+use crate::common::daemon::as_pid;
 use crate::common::tls::{make_certificate, python};
 use crate::common::{
     Daemon, Folder, Line, Setup, free_ports, me, need_program, need_root, procs, wait_until,
@@ -131,6 +134,17 @@ impl Scene {
 
     fn started(&self, port: u16) -> usize {
         self.daemon.log.all_after(0, |line| line.about("accepted", port)).len()
+    }
+}
+
+/// Whoever was stopped does not see that its server has gone.
+impl Drop for Scene {
+    fn drop(&mut self) {
+        for worker in procs::front_workers(self.daemon.pid()) {
+            if procs::state(worker) == Some('T') {
+                let _ = kill(as_pid(worker), Signal::SIGKILL);
+            }
+        }
     }
 }
 
