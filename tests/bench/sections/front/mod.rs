@@ -14,6 +14,8 @@ use verdicts::Verdicts;
 
 pub(crate) fn run(context: &Context) -> Result<()> {
     let mut verdicts = Verdicts::new();
+    let length = std::fs::metadata(context.server())?.len() as f64;
+    verdicts.at_most("the program with TLS, MiB", length / f64::from(1 << 20), 5.0);
     handshakes::headers(context, &mut verdicts)?;
     match Certificate::make(context) {
         Ok(certificate) => {
