@@ -136,6 +136,8 @@ mod tls_audit;
 #[cfg(feature = "tls")]
 mod tls_clients;
 #[cfg(feature = "tls")]
+mod tls_costs;
+#[cfg(feature = "tls")]
 mod tls_crowds;
 #[cfg(feature = "tls")]
 mod tls_endings;

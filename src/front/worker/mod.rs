@@ -85,11 +85,7 @@ pub(crate) fn serve() -> io::Result<()> {
     let poll = Poll::new()?;
     fronts::begin();
     sandbox::enter()?;
-    poll.registry().register(
-        &mut SourceFd(&wire.as_raw_fd()),
-        WIRE,
-        Interest::READABLE | Interest::WRITABLE,
-    )?;
+    poll.registry().register(&mut SourceFd(&wire.as_raw_fd()), WIRE, Interest::READABLE)?;
     Worker::new(poll, wire).run()
 }
 
@@ -543,10 +539,20 @@ impl Worker {
             };
             match channel::send(wire, &packet, &[]) {
                 Ok(()) => drop(self.to_say.drain(..count)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.may_say = false,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.wait_to_say(),
                 Err(_) => return self.go_on_alone(),
             }
         }
+    }
+
+    /// From the first time on that the server takes nothing more it is announced when it does:
+    /// before that, each time that it has heard something would be.
+    fn wait_to_say(&mut self) {
+        let Some(wire) = &self.wire else { return };
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let number = wire.as_raw_fd();
+        // Else it is tried again with whatever happens next.
+        self.may_say = self.poll.registry().reregister(&mut SourceFd(&number), WIRE, both).is_err();
     }
 
     /// A packet of so many messages, or fewer if they are long.

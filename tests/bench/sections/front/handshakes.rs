@@ -181,6 +181,9 @@ pub(super) fn headers(context: &Context, verdicts: &mut Verdicts) -> Result<()> 
         let samples = compare(context, &title, &contestants, in_flight)?;
         let rate = beside(&samples[2], &samples[0], |it| it.rate);
         verdicts.at_least(&format!("PROXY header, {in_flight}: rate beside none"), rate, 0.95);
+        let cpu = beside(&samples[2], &samples[0], |it| it.cpu);
+        let what = format!("PROXY header, {in_flight}: processor time beside none");
+        verdicts.at_most(&what, cpu, 1.05);
     }
     Ok(())
 }
