@@ -299,6 +299,14 @@ mod tests {
         assert_eq!(hosts_in(b"\x04\x02\x30\x05"), None);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_list_of_hosts_is_too_strange(bytes: Vec<u8>) {
+            let _ = hosts_in(&bytes);
+            let _ = hosts_in(&[&[OCTETS, 120, SEQUENCE, 118], &bytes[..]].concat());
+        }
+    }
+
     #[test]
     fn times_are_read() {
         for (tag, text, wanted) in [

@@ -187,6 +187,21 @@ fn a_folder_stands_for_the_conf_files_in_it() {
     assert_eq!(read_all(tcp(port)), "folder\n");
 }
 
+#[test]
+fn defaults_in_a_file_of_their_own_are_told_to_hold_for_nobody() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.at("conf.d")).unwrap();
+    folder.write("conf.d/00-defaults.conf", ".defaults\n    per_source = 1\n");
+    let directory = folder.name("conf.d");
+    let check = || both(&oxinetd(&["check", &directory]));
+    // It is the first of many, perhaps.
+    assert!(check().ends_with(": 0 services, 0 errors, 0 warnings\n"), "{}", check());
+    folder.write("conf.d/echo.conf", "127.0.0.1:50007 stream tcp nowait - internal echo\n");
+    let said = check();
+    assert!(said.contains("they hold in this file alone") && said.contains("00-defaults.conf:1:1"));
+    assert!(said.ends_with(": 1 service, 0 errors, 1 warning\n"), "{said}");
+}
+
 /// The address that the daemon says it listens on.
 fn address_of(daemon: &Daemon) -> SocketAddr {
     daemon.wait_log(|line| line.is("listening")).get("address").unwrap().parse().unwrap()
