@@ -16,9 +16,9 @@ use std::time::Instant;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
+use super::believing::believe;
 use super::crowd::Crowd;
 use super::holding::Caller;
-use super::judging::believe;
 use crate::admission::Reason;
 use crate::front::alerts;
 use crate::front::wire::Give;

@@ -4,6 +4,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `banners` | what clients are told before they are served, or when they are refused |
+//! | `believing` | what of a worker's word is believed |
 //! | `builtin` | built-in services on streams, tcpmux |
 //! | `closing` | their connections, so that clients get all of the answer |
 //! | `connecting` | processes that connect to unix sockets for relays, as their users |
@@ -13,7 +14,7 @@
 //! | `fronting` | clients behind TLS, until they may have their program |
 //! | `holding` | clients over a limit, for the moment in which a program may end |
 //! | `idling` | connections on which nothing moves |
-//! | `judging` | what of a worker's word is believed, and whether its client may still come in |
+//! | `judging` | whether those who come past what stands in front may still come in |
 //! | `newcomers` | connections before it is known whom they are from |
 //! | `own_program` | this program once more, as a process that does one thing |
 //! | `relay` | connections relayed to another server |
@@ -46,6 +47,7 @@
 //! `newcomers` says how something else is let come first.
 
 pub(super) mod banners;
+mod believing;
 pub(super) mod builtin;
 pub(super) mod closing;
 pub(super) mod connecting;

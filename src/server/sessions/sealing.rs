@@ -20,7 +20,7 @@ use nix::fcntl::OFlag;
 use nix::sys::sendfile::sendfile;
 
 use super::Sessions;
-use super::judging::terms_of;
+use super::believing::terms_of;
 use super::workers::SealedSettings;
 use crate::config::model::{Certificate, FrontUser, FrontWorkers, Service, TlsClient};
 use crate::front::identity::identity_of;
