@@ -122,7 +122,7 @@ fn whoever_asks_meanwhile_is_answered() {
     asker.write_all(b"sta").unwrap();
     let _ = daemon.answer(&["status"]);
     upgrade(&daemon);
-    scraper.write_all(b": x\r\n\r\n").unwrap();
+    scraper.write_all(b": 127.0.0.1\r\n\r\n").unwrap();
     asker.write_all(b"tus\n").unwrap();
     let answer: Value = serde_json::from_str(&read_all(asker)).unwrap();
     assert_eq!(answer["pid"], daemon.pid());
