@@ -334,7 +334,10 @@ pub(crate) fn waits(error: &std::io::Error) -> bool {
 
 /// A client of TLS 1.3 that takes any certificate; it resumes if it `resumes`.
 pub(crate) fn tls(resumes: bool) -> Result<Arc<ClientConfig>> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    // What all of those that are compared have.
+    provider.kx_groups.retain(|group| group.name() == NamedGroup::X25519);
+    let provider = Arc::new(provider);
     let builder = ClientConfig::builder_with_provider(provider);
     let mut config = builder
         .with_protocol_versions(&[&rustls::version::TLS13])?

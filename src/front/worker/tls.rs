@@ -411,7 +411,17 @@ fn in_words(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rustls::NamedGroup;
+    use rustls::crypto::aws_lc_rs::default_provider;
+
     use super::in_words;
+
+    /// What is recorded today is not read by a quantum computer of later, where the client can.
+    #[test]
+    fn the_hybrid_group_comes_first() {
+        let groups = default_provider().kx_groups;
+        assert_eq!(groups.first().map(|it| it.name()), Some(NamedGroup::X25519MLKEM768));
+    }
 
     #[test]
     fn alerts_have_the_names_of_the_standard() {
