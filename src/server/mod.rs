@@ -20,7 +20,7 @@
 //! A part stands in a file that knows nothing of the server: its data, and what it can do by
 //! itself or with the reactor. What the server does with it in its turns, which takes other parts
 //! too, stands in `turns` below that file. So whoever looks for what there is reads the one, for
-//! what happens the other.
+//! what happens the other, and no file leads back to itself.
 
 pub(crate) mod control;
 mod host_info;

@@ -218,7 +218,7 @@ impl Server {
                 Timer::Deliver(key) => self.look_for_datagrams(key),
                 Timer::Child(key) => self.look_at_child(key),
                 Timer::Groups => self.tidy_groups_again(),
-                Timer::Spares => self.look_at_spares(),
+                Timer::Spares => self.programs.look_at_spares(&mut self.reactor),
                 Timer::Quiet => self.look_whether_quiet(),
                 Timer::Orphans => self.reap_the_adopted(),
                 Timer::Overdue(key) => self.overdue(key),

@@ -11,7 +11,6 @@ use crate::net::address::Address;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::services::Services;
-use crate::server::sessions::session::SessionStage;
 use crate::server::state::{Rest, Stopped};
 
 impl Server {
@@ -138,17 +137,7 @@ impl Server {
             }
         }
         self.sessions.newcomers.made_room();
-        self.forget_holder(key);
-    }
-
-    /// The program that has this socket has it no more: what is opened in its place is not to
-    /// be taken back when that program ends.
-    fn forget_holder(&mut self, key: Key) {
-        self.sessions.table.each(|session| {
-            if let SessionStage::Program(child) = &mut session.stage {
-                child.listener = child.listener.filter(|held| *held != key);
-            }
-        });
+        self.sessions.table.forget_holder(key);
     }
 
     /// Ends the program of this pid, or everything that serves this peer.

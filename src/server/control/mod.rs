@@ -6,10 +6,12 @@
 //! | `crowding` | who of them goes when there are too many |
 //! | `execute` | what they tell the server to do |
 //! | `over_http` | those who ask over HTTP: for metrics, or to see the page |
+//! | `producer` | answers that are made piece by piece |
 //! | `render` | what they are told |
 
 pub(super) mod connection;
 mod crowding;
 pub(super) mod execute;
 mod over_http;
+pub(super) mod producer;
 pub(super) mod render;

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd as _;
 
 use nix::sys::socket::{SockaddrStorage, getsockname};
 
-use super::render::Producer;
+use super::producer::Producer;
 use crate::control::host::OwnNames;
 use crate::control::http::{HttpStatus, METRICS, PAGE, Page, RequestRead, Site};
 use crate::control::socket::ControlKind;
@@ -105,7 +105,7 @@ impl Server {
         prometheus::server(&self.status(), resident_memory(), &mut text);
         self.answer_connection(key, [head, text.into_bytes()].concat());
         let keys = self.services.order.clone();
-        self.produce_for(key, Producer::Metrics { keys, family: 0, next: 0 });
+        self.controlling.produce_for(key, Producer::Metrics { keys, family: 0, next: 0 });
     }
 }
 

@@ -2,6 +2,7 @@
 //! so that ten thousand services hold nobody up.
 
 use super::connection::ControlStage;
+use super::producer::Producer;
 use crate::config::model::{Action, Awaited};
 use crate::control::answer::{
     self, PeerStatus, PeersAnswer, Reloaded, ReportedFinding, ServiceStatus, Status,
@@ -15,32 +16,13 @@ use crate::server::Server;
 use crate::server::peers::{Peer, PeerId};
 use crate::server::reactor::slab::Key;
 use crate::server::reload::ReloadOutcome;
+use crate::server::services::Services;
 use crate::server::services::counting::Changes;
 use crate::server::services::naming::waiting_for;
 use crate::server::state::{Rest, ServiceState};
 
 /// Services or peers told of in one turn.
 const PORTION: usize = 64;
-
-/// Where the rest of an answer comes from.
-#[derive(Debug, Default, Clone)]
-pub(in crate::server) enum Producer {
-    /// There is none.
-    #[default]
-    Nothing,
-    /// The services of a status, from this one on.
-    Services { keys: Vec<Key>, next: usize, after: &'static [u8] },
-    /// The peers after this one.
-    Peers { last: Option<PeerId>, first: bool },
-    /// The samples of a family, from this service on.
-    Metrics { keys: Vec<Key>, family: usize, next: usize },
-}
-
-impl Producer {
-    pub(super) fn is_done(&self) -> bool {
-        matches!(self, Self::Nothing)
-    }
-}
 
 impl Server {
     /// `status`: of everything a portion at a time, of one service at once.
@@ -67,7 +49,7 @@ impl Server {
         let (before, after) = answer::around_services(&self.status());
         self.answer_connection(key, [head, before].concat());
         let keys = self.services.order.clone();
-        self.produce_for(key, Producer::Services { keys, next: 0, after });
+        self.controlling.produce_for(key, Producer::Services { keys, next: 0, after });
     }
 
     /// `peers`, likewise.
@@ -80,13 +62,7 @@ impl Server {
         let mut before = answer::line(&answer);
         before.truncate(before.len().saturating_sub(b"]}\n".len()));
         self.answer_connection(key, [head, before].concat());
-        self.produce_for(key, Producer::Peers { last: None, first: true });
-    }
-
-    pub(super) fn produce_for(&mut self, key: Key, producer: Producer) {
-        if let Some(connection) = self.controlling.connections.get_mut(key) {
-            connection.producer = producer;
-        }
+        self.controlling.produce_for(key, Producer::Peers { last: None, first: true });
     }
 
     /// Makes the next portion of an answer.
@@ -151,7 +127,7 @@ impl Server {
         }
         for key in keys.iter().skip(*next).take(PORTION) {
             let Some(state) = self.services.all.get(*key) else { continue };
-            let address = self.addresses_of(state).into_iter().next();
+            let address = self.services.addresses_of(state).into_iter().next();
             let sample = Sample {
                 service: &state.label,
                 address: address.as_deref().unwrap_or(&state.service.label),
@@ -220,7 +196,7 @@ impl Server {
                 0 => origin.file.to_string(),
                 line => format!("{}:{line}", origin.file),
             },
-            addresses: self.addresses_of(state),
+            addresses: self.services.addresses_of(state),
             server: match &state.service.action {
                 Action::Program(program) => program.path.display().to_string(),
                 Action::Builtin(_) => "internal".to_owned(),
@@ -236,34 +212,10 @@ impl Server {
             run_seconds: counted.run_time.sum().as_secs_f64(),
             stderr_dropped: counted.stderr_dropped,
             tls_certificate_expiry: state.service.attributes.front.first_end(),
-            last_error: self.what_is_wrong(state).or_else(|| counted.last_error.clone()),
+            last_error: self.services.what_is_wrong(state).or_else(|| counted.last_error.clone()),
             peers: None,
             others: Vec::new(),
         })
-    }
-
-    /// Why a socket of a service is not open.
-    fn what_is_wrong(&self, state: &ServiceState) -> Option<LastError> {
-        let mut listeners =
-            state.listeners.iter().filter_map(|key| self.services.listeners.get(*key));
-        let closed = listeners.find_map(|it| Some((it, it.last_error.as_ref()?)));
-        let socket = closed.map(|(it, LastError { time, message })| {
-            let message = format!("{}: {message}", ShownEndpoint(&it.spec.endpoint));
-            LastError { time: *time, message }
-        });
-        socket.or_else(|| {
-            let name = state.service.missing_names().next().filter(|_| !state.stopped.is_so())?;
-            Some(LastError { time: state.since, message: waiting_for(name) })
-        })
-    }
-
-    fn addresses_of(&self, state: &ServiceState) -> Vec<String> {
-        let listeners = state.listeners.iter().filter_map(|key| self.services.listeners.get(*key));
-        let shown = listeners.map(|listener| match &listener.listener {
-            Some(open) => open.address().to_string(),
-            None => ShownEndpoint(&listener.spec.endpoint).to_string(),
-        });
-        shown.chain(state.service.awaited.iter().map(awaited_address)).collect()
     }
 
     /// Whether none of the sockets of a service is open that should be.
@@ -292,7 +244,7 @@ impl Server {
             "backoff"
         } else if rests.iter().any(|rest| *rest != Rest::No) {
             "resting"
-        } else if self.what_is_wrong(state).is_some() {
+        } else if self.services.what_is_wrong(state).is_some() {
             "partial"
         } else {
             "listening"
@@ -337,6 +289,31 @@ impl Server {
         for key in keys {
             self.answer_connection(key, words.to_vec());
         }
+    }
+}
+
+impl Services {
+    fn addresses_of(&self, state: &ServiceState) -> Vec<String> {
+        let listeners = state.listeners.iter().filter_map(|key| self.listeners.get(*key));
+        let shown = listeners.map(|listener| match &listener.listener {
+            Some(open) => open.address().to_string(),
+            None => ShownEndpoint(&listener.spec.endpoint).to_string(),
+        });
+        shown.chain(state.service.awaited.iter().map(awaited_address)).collect()
+    }
+
+    /// Why a socket of a service is not open.
+    fn what_is_wrong(&self, state: &ServiceState) -> Option<LastError> {
+        let mut listeners = state.listeners.iter().filter_map(|key| self.listeners.get(*key));
+        let closed = listeners.find_map(|it| Some((it, it.last_error.as_ref()?)));
+        let socket = closed.map(|(it, LastError { time, message })| {
+            let message = format!("{}: {message}", ShownEndpoint(&it.spec.endpoint));
+            LastError { time: *time, message }
+        });
+        socket.or_else(|| {
+            let name = state.service.missing_names().next().filter(|_| !state.stopped.is_so())?;
+            Some(LastError { time: state.since, message: waiting_for(name) })
+        })
     }
 }
 

@@ -9,11 +9,13 @@ use crate::config::model::{Action, OnStop};
 use crate::front::leaving;
 use crate::log::events::{self, End};
 use crate::server::Server;
+use crate::server::programs::Programs;
+use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::services::waiting::WaitRun;
 use crate::server::sessions::closing::EndedProgram;
-use crate::server::sessions::idling::say_idle;
+use crate::server::sessions::session::SessionTable;
 use crate::server::sessions::session::{Client, Session, SessionEnd, SessionStage};
 use crate::spawn::{self, Failure, child};
 use crate::sys::process::{self, ChildExit};
@@ -33,19 +35,11 @@ impl Server {
     /// somebody may wait for the socket of a `wait` service, or for the end of the answer.
     pub(in crate::server) fn end_announced(&mut self, key: Key) -> bool {
         self.release_child(key);
-        self.let_client_go(key);
+        self.sessions.table.let_client_go(key);
         self.programs.ended.push(key);
         self.programs.tidy_by.get_or_insert(self.reactor.now + MOMENT);
         let child = self.sessions.table.program(key);
         child.is_some_and(|child| child.listener.is_some() || child.kept.is_some())
-    }
-
-    /// Its client need not wait until it is reaped and the log has it, where closing costs
-    /// nothing of the answer.
-    fn let_client_go(&mut self, key: Key) {
-        if let Some((_, child)) = self.sessions.table.program_mut(key) {
-            child.kept.take_if(|kept| !kept.would_lose());
-        }
     }
 
     fn release_child(&mut self, key: Key) {
@@ -80,7 +74,7 @@ impl Server {
         };
         // First of all, since the client waits for it.
         if let Some(kept) = child.kept.take() {
-            self.close_ended(EndedProgram { pid: child.pid, kept });
+            self.sessions.closing.keep(EndedProgram { pid: child.pid, kept });
         }
         // Closing the pidfd ends its registration. A child on its way to exec may hold
         // a copy for a moment; an event from that has a key that names nobody.
@@ -101,10 +95,10 @@ impl Server {
         let left = child.front.and_then(|it| self.how_client_left(it, child.left.as_deref()));
         if left == Some((leaving::IDLE, false)) && !child.overdue {
             // Its end was its connection's.
-            say_idle(&client, child.pid);
+            client.say_idle(child.pid);
         }
         if let Some(number) = child.front.filter(|_| child.has_terminal) {
-            self.program_of_client_ended(number);
+            self.sessions.workers.program_of_client_ended(number);
         }
         let (end, failure) = match self.failure_of(&client, child.pid, end) {
             // Its client was gone before it had the terminal: as if that were a moment later.
@@ -152,26 +146,13 @@ impl Server {
     /// Removes the groups of processes that nobody needs any more; what still runs in
     /// one is looked at again.
     pub(in crate::server) fn tidy_groups(&mut self) {
-        self.tidy_groups_and_wait(STRAGGLERS);
+        self.programs.tidy_groups_and_wait(STRAGGLERS, &mut self.reactor);
     }
 
     /// The same, when it is time.
     pub(in crate::server) fn tidy_groups_again(&mut self) {
         let (_, delay) = self.programs.straggling;
-        self.tidy_groups_and_wait(delay.saturating_mul(2).min(LONGEST));
-    }
-
-    fn tidy_groups_and_wait(&mut self, delay: Duration) {
-        if !self.programs.cgroups.is_untidy() {
-            return;
-        }
-        self.programs.cgroups.tidy();
-        if self.programs.cgroups.is_untidy() {
-            let next = self.reactor.now + delay;
-            self.reactor.timers.cancel(self.programs.straggling.0, Timer::Groups);
-            self.reactor.timers.set(next, Timer::Groups);
-            self.programs.straggling = (next, delay);
-        }
+        self.programs.tidy_groups_and_wait(delay.saturating_mul(2).min(LONGEST), &mut self.reactor);
     }
 
     /// What `on_stop` says for a program whose service goes or whose server stops.
@@ -179,6 +160,31 @@ impl Server {
         let child = self.sessions.table.program(key);
         if child.is_some_and(|child| child.terms.on_stop == OnStop::Terminate) {
             self.end_child(key);
+        }
+    }
+}
+
+impl Programs {
+    fn tidy_groups_and_wait(&mut self, delay: Duration, reactor: &mut Reactor) {
+        if !self.cgroups.is_untidy() {
+            return;
+        }
+        self.cgroups.tidy();
+        if self.cgroups.is_untidy() {
+            let next = reactor.now + delay;
+            reactor.timers.cancel(self.straggling.0, Timer::Groups);
+            reactor.timers.set(next, Timer::Groups);
+            self.straggling = (next, delay);
+        }
+    }
+}
+
+impl SessionTable {
+    /// Its client need not wait until it is reaped and the log has it, where closing costs
+    /// nothing of the answer.
+    fn let_client_go(&mut self, key: Key) {
+        if let Some((_, child)) = self.program_mut(key) {
+            child.kept.take_if(|kept| !kept.would_lose());
         }
     }
 }

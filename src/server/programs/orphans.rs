@@ -41,7 +41,7 @@ impl Server {
             others.remove(&group.pid);
         }
         if process::has_pidfds() {
-            self.without_programs(&mut others);
+            self.sessions.table.without_programs(&mut others);
         }
         for pid in others {
             if matches!(process::ended(Some(pid), false), Ok(Some(_))) {
@@ -53,7 +53,7 @@ impl Server {
     /// Whether a child is one that we have started; not a program.
     pub(in crate::server) fn is_ours(&self, pid: i32) -> bool {
         self.programs.doomed.groups.iter().any(|(_, group)| group.pid == pid)
-            || self.is_trial(Pid::from_raw(pid))
+            || self.upgrading.is_trial(Pid::from_raw(pid))
             || self.sessions.connecting.has(pid)
             || self.sessions.workers.has(pid)
             || self.programs.spawner.has_spare(pid)
@@ -67,7 +67,7 @@ impl Server {
             // Its number is still needed.
             return false;
         }
-        if self.is_trial(Pid::from_raw(pid)) {
+        if self.upgrading.is_trial(Pid::from_raw(pid)) {
             self.look_at_trial();
             return true;
         }

@@ -12,10 +12,13 @@ use crate::net::address::Address;
 use crate::net::fronted::Whom;
 use crate::server::Server;
 use crate::server::peers::PeerId;
+use crate::server::programs::Programs;
+use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::sessions::closing::KeptConnection;
 use crate::server::sessions::idling::{IdleWatch, Movement};
+use crate::server::sessions::session::SessionTable;
 use crate::server::sessions::session::{Client, SessionStage};
 use crate::server::sessions::terminals::PromisedTerminal;
 use crate::server::state::{ProgramStage, StderrState};
@@ -120,20 +123,13 @@ impl Server {
     pub(in crate::server) fn make_ready(&mut self) {
         let is_calm = self.reactor.ready.is_empty()
             && !self.reloading.is_busy()
-            && !self.is_upgrading()
+            && !self.upgrading.is_tried()
             && self.life.stop.is_none();
         if self.programs.spawner.make_ready(self.reactor.now, is_calm) {
-            self.look_at_spares();
+            self.programs.look_at_spares(&mut self.reactor);
         }
         if self.programs.spawner.awaits_end() {
             self.await_next_end();
-        }
-    }
-
-    /// Lets children go that were made ahead and that nobody has needed for a while.
-    pub(in crate::server) fn look_at_spares(&mut self) {
-        if let Some(next) = self.programs.spawner.look_at_spares(self.reactor.now) {
-            self.reactor.timers.set(next, Timer::Spares);
         }
     }
 
@@ -173,7 +169,9 @@ impl Server {
     ) -> Key {
         let ProgramStart { service, peer, .. } = *start;
         let pid = started.pid;
-        let stderr = started.stderr.map(|pipe| self.keep_stderr(pipe, service, label.clone(), pid));
+        let stderr = started.stderr.map(|pipe| {
+            self.programs.keep_stderr(pipe, service, label.clone(), pid, self.reactor.now)
+        });
         let whom = Whom { peer, via: start.facts.via() };
         let what = (label, definition.attributes.log.on_success);
         let fronted = start.facts.fronted.as_deref();
@@ -207,38 +205,9 @@ impl Server {
             overdue: false,
         };
         let (has_listener, is_kept) = (child.listener.is_some(), child.kept.is_some());
-        let key = self.keep_program(client, child);
+        let key = self.sessions.table.keep_program(client, child, &mut self.reactor);
         self.watch_in_a_moment(key, has_listener, is_kept);
         key
-    }
-
-    /// A program runs: until when may it, and when is it looked whether anything has moved?
-    pub(in crate::server) fn keep_program(&mut self, client: Client, child: ProgramStage) -> Key {
-        let (deadline, look) = (child.deadline, child.watched.as_ref().map(|it| it.due));
-        let key = self.sessions.table.insert(client, SessionStage::Program(Box::new(child)));
-        if let Some(deadline) = deadline {
-            self.reactor.timers.set(deadline, Timer::Overdue(key));
-        }
-        if let Some(look) = look {
-            self.reactor.timers.set(look, Timer::Still(key));
-        }
-        key
-    }
-
-    fn keep_stderr(&mut self, pipe: OwnedFd, service: Key, label: Label, pid: i32) -> Key {
-        self.programs.stderr.insert(StderrState {
-            pipe: pipe.into(),
-            service,
-            label,
-            pid,
-            partial: Vec::new(),
-            skipping: false,
-            dropped: 0,
-            read: 0,
-            since: self.reactor.now,
-            registered: false,
-            queued: false,
-        })
     }
 
     /// Somebody admitted cannot be served, since this step has failed: says so and gives back
@@ -254,5 +223,57 @@ impl Server {
             self.count_failure(service, stage, error);
         }
         self.cancel(permit, service);
+    }
+}
+
+impl Programs {
+    fn keep_stderr(
+        &mut self,
+        pipe: OwnedFd,
+        service: Key,
+        label: Label,
+        pid: i32,
+        now: Instant,
+    ) -> Key {
+        self.stderr.insert(StderrState {
+            pipe: pipe.into(),
+            service,
+            label,
+            pid,
+            partial: Vec::new(),
+            skipping: false,
+            dropped: 0,
+            read: 0,
+            since: now,
+            registered: false,
+            queued: false,
+        })
+    }
+
+    /// Lets children go that were made ahead and that nobody has needed for a while.
+    pub(in crate::server) fn look_at_spares(&mut self, reactor: &mut Reactor) {
+        if let Some(next) = self.spawner.look_at_spares(reactor.now) {
+            reactor.timers.set(next, Timer::Spares);
+        }
+    }
+}
+
+impl SessionTable {
+    /// A program runs: until when may it, and when is it looked whether anything has moved?
+    pub(in crate::server) fn keep_program(
+        &mut self,
+        client: Client,
+        child: ProgramStage,
+        reactor: &mut Reactor,
+    ) -> Key {
+        let (deadline, look) = (child.deadline, child.watched.as_ref().map(|it| it.due));
+        let key = self.insert(client, SessionStage::Program(Box::new(child)));
+        if let Some(deadline) = deadline {
+            reactor.timers.set(deadline, Timer::Overdue(key));
+        }
+        if let Some(look) = look {
+            reactor.timers.set(look, Timer::Still(key));
+        }
+        key
     }
 }

@@ -46,7 +46,7 @@ impl Server {
         self.life.drain = Drain::Until(self.reactor.now);
         self.reloading.stop();
         self.services.naming.stop();
-        self.give_up_trial();
+        self.upgrading.give_up();
         self.hold_nobody();
         for key in self.services.listeners.keys() {
             self.shut_listener(key);

@@ -22,6 +22,8 @@ use mio::{Interest, Poll};
 use crate::admission::{ServiceId, Source};
 use crate::log::events;
 use crate::server::Server;
+use crate::server::programs::Programs;
+use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::{self, Owner};
@@ -185,7 +187,7 @@ impl Server {
             }
         }
         if let Some(stderr) = stderr {
-            self.watch_stderr(stderr);
+            self.programs.watch_stderr(stderr, &self.reactor);
         }
         self.watch_peer_socket(key);
         let child = self.sessions.table.program_mut(key);
@@ -193,14 +195,15 @@ impl Server {
             descriptor::raise_held_in_place(&mut kept.socket);
         }
     }
+}
 
+impl Programs {
     /// Polls the pipe of a program's standard error.
-    pub(in crate::server) fn watch_stderr(&mut self, key: Key) {
-        let Some(state) = self.programs.stderr.get_mut(key).filter(|state| !state.registered)
-        else {
+    pub(in crate::server) fn watch_stderr(&mut self, key: Key, reactor: &Reactor) {
+        let Some(state) = self.stderr.get_mut(key).filter(|state| !state.registered) else {
             return;
         };
-        if let Err(error) = poll_pipe(&self.reactor.poll, state, key) {
+        if let Err(error) = poll_pipe(&reactor.poll, state, key) {
             // The program's lines are read when it ends.
             events::trouble(&state.label, "epoll_ctl", &error);
         }

@@ -18,6 +18,7 @@ use crate::server::peers::PeerId;
 use crate::server::programs::starting::{ProgramStart, SPAWN, StartOutcome};
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::token::Owner;
+use crate::server::services::Services;
 use crate::server::sessions::holding::Caller;
 use crate::server::state::{ListenerState, Rest};
 use crate::spawn::environment::{ConnectionEnvironment as Facts, Proto};
@@ -66,7 +67,7 @@ impl Server {
     /// first, if they are `fronted`.
     fn accept(&mut self, key: Key, holds: Option<ServedClient>, fronted: bool) {
         let mut lost = 0usize;
-        if fronted && self.is_upgrading() {
+        if fronted && self.upgrading.is_tried() {
             // Whoever came now could not be handed over: the next program takes him.
             return self.queue(Owner::Listener(key));
         }
@@ -241,7 +242,7 @@ impl Server {
         (greeting, peer_id): (&'static [u8], PeerId),
         permit: Permit,
     ) -> Option<OwnedFd> {
-        self.tune(owner, &connection);
+        self.services.tune(owner, &connection);
         let facts = Facts { greeting, ..connection_facts(None, &connection) };
         let Connection { socket, peer, .. } = connection;
         let start =
@@ -253,20 +254,6 @@ impl Server {
                 self.start_failed((owner, peer), permit, (SPAWN, &failed.error));
                 Some(failed.socket)
             }
-        }
-    }
-
-    /// The listener that has accepted a connection for an entry of tcpmux was not the entry's:
-    /// what that says of its connections is still to be done.
-    fn tune(&self, owner: Key, connection: &Connection) {
-        let Some(entry) = self.services.all.get(owner) else { return };
-        let attributes = &entry.service.attributes;
-        // One that is over takes no options, which is for the program to find out.
-        if attributes.socket.nodelay {
-            let _ = setsockopt(&connection.socket, sockopt::TcpNoDelay, &true);
-        }
-        if attributes.socket.keepalive.is_on() {
-            let _ = set_keepalive(&connection.socket, attributes.socket.keepalive);
         }
     }
 
@@ -283,6 +270,22 @@ impl Server {
                 self.start_failed((start.service, start.peer), permit, (SPAWN, &error));
                 StartOutcome::Failed(socket)
             }
+        }
+    }
+}
+
+impl Services {
+    /// The listener that has accepted a connection for an entry of tcpmux was not the entry's:
+    /// what that says of its connections is still to be done.
+    fn tune(&self, owner: Key, connection: &Connection) {
+        let Some(entry) = self.all.get(owner) else { return };
+        let attributes = &entry.service.attributes;
+        // One that is over takes no options, which is for the program to find out.
+        if attributes.socket.nodelay {
+            let _ = setsockopt(&connection.socket, sockopt::TcpNoDelay, &true);
+        }
+        if attributes.socket.keepalive.is_on() {
+            let _ = set_keepalive(&connection.socket, attributes.socket.keepalive);
         }
     }
 }

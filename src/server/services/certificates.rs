@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::config::model::Certificate;
 use crate::log::events;
-use crate::server::Server;
+use crate::server::services::Services;
 
 /// Those of all services.
 #[derive(Debug, Default)]
@@ -40,10 +40,10 @@ fn identity(certificate: &Certificate) -> (&Path, &str) {
     (&certificate.path, &certificate.fingerprint)
 }
 
-impl Server {
+impl Services {
     /// Those that clients are shown, in the order of the file.
     pub(super) fn certificates(&self) -> Certificates {
-        let states = self.services.order.iter().filter_map(|key| self.services.all.get(*key));
+        let states = self.order.iter().filter_map(|key| self.all.get(*key));
         let fronts = states.filter_map(|state| state.front.as_ref());
         Certificates(fronts.map(|front| Rc::clone(&front.certificates)).collect())
     }

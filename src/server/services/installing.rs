@@ -105,7 +105,7 @@ impl Server {
             state.banners = Banners::of(service);
             let old = std::mem::replace(&mut state.front, front);
             state.since = unix_time();
-            self.leave_front(old.filter(|old| !self.has_front(key, old)));
+            self.leave_front(old.filter(|old| !self.services.has_front(key, old)));
             return key;
         }
         let admission = self.admission.add(limits);

@@ -2,12 +2,9 @@
 
 use crate::config::model::NotServed;
 use crate::control::answer::RequestRefusal;
-use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::services::Services;
 use crate::server::state::ServiceState;
-
-impl Server {}
 
 impl Services {
     /// What is said of a name that no service here has.

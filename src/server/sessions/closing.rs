@@ -12,17 +12,17 @@
 //! with all who descend from him ([still_used](crate::server::programs::still_used)). Where
 //! nobody can tell, nothing is done.
 
+mod turns;
+
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::prctl::{get_child_subreaper, set_child_subreaper};
 use nix::sys::socket::{MsgFlags, recv};
 use serde::{Deserialize, Serialize};
 
 use crate::config::model::{Linger, Service, SocketType};
-use crate::server::Server;
 use crate::server::programs::adopted::Adopted;
 use crate::server::reactor::slab::Key;
 use crate::sys::proc::since_boot;
@@ -111,50 +111,11 @@ impl Closing {
     pub(in crate::server) fn adopts(&self) -> bool {
         self.adopts
     }
-}
-
-impl Server {
-    /// Whether connections of programs of some service are kept.
-    pub(in crate::server) fn keeps_connections(&self) -> bool {
-        self.services.all.iter().any(|(_, state)| state.prepared.is_some() && keeps(&state.service))
-    }
-
-    /// Whoever loses its parent comes to us, if connections are kept, and if it did so to the
-    /// program before us: of services that are no more, connections may be kept still.
-    pub(in crate::server) fn adopt_orphans(&mut self) {
-        if self.sessions.closing.adopts {
-            return;
-        }
-        let is_subreaper = || get_child_subreaper().unwrap_or(false);
-        if self.keeps_connections() || is_subreaper() {
-            self.sessions.closing.adopts = set_child_subreaper(true).is_ok();
-        }
-    }
 
     /// A connection is to be closed in this turn, if that needs time and nobody has it.
-    pub(in crate::server) fn close_ended(&mut self, ended: EndedProgram) {
-        if self.sessions.closing.adopts && ended.kept.would_lose() {
-            self.sessions.closing.ended.push(ended);
-        }
-    }
-
-    /// Closes what programs that have ended in this turn have left, in the client's time where
-    /// nothing else has it.
-    pub(in crate::server) fn close_what_ended(&mut self) {
-        // Others may be found to have ended meanwhile.
-        while !self.sessions.closing.ended.is_empty() {
-            self.close_those_that_ended();
-        }
-    }
-
-    fn close_those_that_ended(&mut self) {
-        let ended = std::mem::take(&mut self.sessions.closing.ended);
-        let (unused, used) = self.by_use(ended);
-        for ended in unused {
-            self.close_slowly(ended.kept.socket);
-        }
-        for ended in used {
-            self.programs.doomed.keep_for_leftovers(ended);
+    pub(in crate::server) fn keep(&mut self, ended: EndedProgram) {
+        if self.adopts && ended.kept.would_lose() {
+            self.ended.push(ended);
         }
     }
 }

@@ -9,25 +9,17 @@
 //! There are few such places, and of them one source has a part: a flood is refused at once.
 //! Whoever is admitted when he comes costs nothing more.
 
+mod turns;
+
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::builtin::BuiltinStage;
 use super::session::Client;
-use crate::admission::{Denial, Permit, Reason, ServiceId, Source};
-use crate::log::events::Why;
-use crate::net::address::Address;
+use crate::admission::{Reason, Source};
 use crate::net::fronted::Whom;
 use crate::net::listener::Connection;
-use crate::server::Server;
 use crate::server::reactor::slab::Key;
-use crate::server::reactor::timers::Timer;
-
-/// How long a program may take to exit: most of it is spent waiting for a processor.
-const MOMENT: Duration = Duration::from_millis(250);
-
-/// So many are held at once, where there are descriptors.
-const MOST: usize = 256;
 
 /// One source has one of so many parts of the places.
 const PARTS: usize = 4;
@@ -95,179 +87,10 @@ impl Holding {
     }
 }
 
-impl Server {
-    /// Whether this peer may start now. Whoever is held comes first.
-    pub(in crate::server) fn try_to_admit(
-        &mut self,
-        id: ServiceId,
-        peer: Address,
-    ) -> Result<Permit, Reason> {
-        self.look_for_room(id, Some(Source::from(peer)));
-        self.let_in();
-        self.admission.admit(&self.services.conditions.observed(self.reactor.now), id, peer)
-    }
-
-    /// The same of somebody who cannot be held.
-    pub(in crate::server) fn admits(
-        &mut self,
-        id: ServiceId,
-        peer: Address,
-    ) -> Result<Permit, Denial> {
-        let admitted = self.try_to_admit(id, peer);
-        admitted.map_err(|reason| self.admission.deny(self.reactor.now, id, reason))
-    }
-
-    /// The same of one who has sent a datagram, and is refused if he may not.
-    pub(in crate::server) fn admits_datagram(
-        &mut self,
-        service: Key,
-        peer: Address,
-    ) -> Option<Permit> {
-        let id = self.services.all.get(service)?.admission;
-        match self.admits(id, peer) {
-            Ok(permit) => Some(permit),
-            Err(Denial::Refuse(reason) | Denial::Rest(reason, _)) => {
-                self.refuse(service, peer, reason);
-                None
-            }
-        }
-    }
-
-    /// Somebody cannot be admitted now: he is held, or turned away.
-    pub(in crate::server) fn hold_or_turn_away(&mut self, caller: Caller, reason: Reason) {
-        let source = Source::from(caller.whom().peer);
-        let most = MOST.min(self.room_for_clients() / PARTS).max(1);
-        let waits =
-            reason.ends_with_a_program() && !self.life.drain.closes() && self.life.stop.is_none();
-        if !(waits && self.sessions.holding.has_place_for(source, most)) {
-            return self.turn_away(caller, reason);
-        }
-        let until = self.reactor.now + MOMENT;
-        self.sessions.holding.held.push_back(HeldClient { caller, source, reason, until });
-        if !std::mem::replace(&mut self.sessions.holding.timed, true) {
-            self.reactor.timers.set(until, Timer::Held);
-        }
-    }
-
-    /// Lets those in for whom an end has made room.
-    pub(in crate::server) fn let_in(&mut self) {
-        if self.sessions.holding.busy {
-            return;
-        }
-        self.sessions.holding.busy = true;
-        while std::mem::take(&mut self.sessions.holding.freed) {
-            for held in std::mem::take(&mut self.sessions.holding.held) {
-                if let Some(held) = self.let_one_in(held) {
-                    self.sessions.holding.held.push_back(held);
-                }
-            }
-        }
-        self.seat_newcomers();
-        self.sessions.holding.busy = false;
-    }
-
-    /// Gives him back if there is still no room.
-    fn let_one_in(&mut self, held: HeldClient) -> Option<HeldClient> {
-        let service = match &held.caller {
-            Caller::Taken { listener, .. } => {
-                let open =
-                    self.services.listeners.get(*listener).filter(|it| it.listener.is_some());
-                // Closed meanwhile: whoever is in its backlog is gone, too.
-                open?.service
-            }
-            Caller::Named { entry, .. } => *entry,
-        };
-        let state = self.services.all.get(service).filter(|state| !state.stopped.is_so());
-        let Some(id) = state.map(|state| state.admission) else {
-            self.turn_away(held.caller, Reason::Gone);
-            return None;
-        };
-        if let Caller::Taken { connection, .. } = &held.caller
-            && !self.is_let_in(service, connection)
-        {
-            return None;
-        }
-        if self.admission.awaits_an_end(id, Some(held.source)) {
-            return Some(held);
-        }
-        let peer = held.caller.whom().peer;
-        match (
-            self.admission.admit(&self.services.conditions.observed(self.reactor.now), id, peer),
-            held.caller,
-        ) {
-            (Ok(permit), Caller::Taken { listener, connection, told: false }) => {
-                self.welcome((listener, service), connection, permit);
-            }
-            (Ok(permit), Caller::Taken { listener, connection, told: true }) => {
-                self.serve_connection((listener, service), connection, permit);
-            }
-            (Ok(permit), Caller::Named { entry, waits }) => self.enter(entry, *waits, permit),
-            (Err(reason), caller) => self.turn_away(caller, reason),
-        }
-        None
-    }
-
-    /// Some have had their moment.
-    pub(in crate::server) fn held_long_enough(&mut self) {
-        // What has been announced together with the time comes first.
-        self.let_in();
-        let now = self.reactor.now;
-        while self.sessions.holding.held.front().is_some_and(|held| held.until <= now)
-            && let Some(held) = self.sessions.holding.held.pop_front()
-        {
-            self.turn_away(held.caller, held.reason);
-        }
-        let next = self.sessions.holding.held.front().map(|held| held.until);
-        self.sessions.holding.timed = next.is_some();
-        if let Some(until) = next {
-            self.reactor.timers.set(until, Timer::Held);
-        }
-    }
-
-    /// Nobody is let in any more.
-    pub(in crate::server) fn hold_nobody(&mut self) {
-        for held in std::mem::take(&mut self.sessions.holding.held) {
-            self.turn_away(held.caller, held.reason);
-        }
-    }
-
-    pub(super) fn turn_away(&mut self, caller: Caller, reason: Reason) {
-        self.turn_away_for(caller, reason, Why::Plain);
-    }
-
-    /// The same, with what else is known.
-    pub(super) fn turn_away_for(&mut self, caller: Caller, reason: Reason, why: Why) {
-        let whom = caller.whom();
-        match caller {
-            Caller::Taken { listener, connection, told } => {
-                let Some(owner) = self.services.listeners.get(listener).map(|state| state.service)
-                else {
-                    return;
-                };
-                self.deny(owner, whom, (reason, why));
-                if !told {
-                    self.dismiss(owner, connection.socket);
-                }
-            }
-            Caller::Named { entry, waits } => {
-                self.deny(entry, whom, (reason, why));
-                let (client, builtin) = *waits;
-                self.say_not_available(client, builtin);
-            }
-        }
-    }
-
-    fn deny(&mut self, service: Key, whom: Whom, (reason, why): (Reason, Why)) {
-        if let Some(state) = self.services.all.get(service) {
-            self.admission.deny(self.reactor.now, state.admission, reason);
-        }
-        self.refuse_for(service, whom, reason, why);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::address::Address;
 
     #[test]
     fn one_source_has_a_part_of_the_places() {

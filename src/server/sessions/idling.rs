@@ -9,16 +9,13 @@
 //! wait for a client which takes none, or is gone, do not move, however often the system sends
 //! them again; nor do they when a program writes more of them.
 
+mod turns;
+
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::session::Client;
-use crate::log::events;
-use crate::server::Server;
-use crate::server::reactor::slab::Key;
-use crate::server::reactor::timers::Timer;
 use crate::sys::tcp::{self, Seen};
 use crate::upgrade::moment::{self, Moment};
 
@@ -119,50 +116,6 @@ impl From<(Duration, Moment)> for Stillness {
 impl From<Stillness> for (Duration, Moment) {
     fn from(still: Stillness) -> Self {
         (still.limit, still.last.into())
-    }
-}
-
-/// A program is ended for that.
-pub(in crate::server) fn say_idle(client: &Client, pid: i32) {
-    events::timeout(&client.label, client.peer, pid, ("TERM", Some(IDLE)), client.log);
-}
-
-impl Server {
-    /// Ends a program if nothing has moved on its connection for too long; looks again later
-    /// if something has.
-    pub(in crate::server) fn look_for_movement(&mut self, key: Key) {
-        let Some((client, child)) = self.sessions.table.program_mut(key) else { return };
-        if child.overdue {
-            return;
-        }
-        let Some((watched, kept)) = child.watched.as_mut().zip(child.kept.as_ref()) else { return };
-        if watched.look(&kept.socket, self.reactor.now) {
-            return self.reactor.timers.set(watched.due, Timer::Still(key));
-        }
-        watched.is_over = true;
-        say_idle(client, child.pid);
-        self.end_child(key);
-    }
-
-    /// The same of a program whose client a worker has, which has seen that.
-    pub(super) fn has_been_idle(&mut self, key: Key) {
-        let Some((client, child)) = self.sessions.table.program_mut(key) else { return };
-        if !child.overdue {
-            say_idle(client, child.pid);
-            self.end_child(key);
-        }
-    }
-
-    /// The same for a relay. While it is being connected, that has a limit of its own.
-    pub(in crate::server) fn look_for_still_relay(&mut self, key: Key) {
-        let Some(state) = self.sessions.table.relay(key) else { return };
-        let Some(still) = &mut state.still else { return };
-        let last = if state.dial.is_some() { self.reactor.now } else { still.last };
-        still.due = later(last, still.limit);
-        if still.due > self.reactor.now {
-            return self.reactor.timers.set(still.due, Timer::StillRelay(key));
-        }
-        self.end_relay(key, Ok(IDLE));
     }
 }
 

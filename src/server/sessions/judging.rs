@@ -29,7 +29,7 @@ impl Server {
             None => front.need_worker().then_some(alerts::CLOSED),
         };
         if let Some(alert) = alert {
-            let reason = self.reason_of_front(owner);
+            let reason = self.services.reason_of_front(owner);
             self.refuse_for(owner, connection.whom(), reason, Why::Alert(alert));
         }
         alert.is_none()

@@ -16,6 +16,7 @@
 //! | `idling` | connections on which nothing moves |
 //! | `judging` | whether those who come past what stands in front may still come in |
 //! | `newcomers` | connections before it is known whom they are from |
+//! | `permits` | the permit of each who has one |
 //! | `own_program` | this program once more, as a process that does one thing |
 //! | `relay` | connections relayed to another server |
 //! | `sealing` | what workers are told of services: certificates, keys, ticket keys |
@@ -60,6 +61,7 @@ pub(super) mod idling;
 mod judging;
 pub(super) mod newcomers;
 mod own_program;
+mod permits;
 pub(super) mod relay;
 pub(super) mod sealing;
 pub(super) mod session;
@@ -73,14 +75,7 @@ mod worker_starts;
 mod worker_words;
 pub(super) mod workers;
 
-use super::Server;
-use super::peers::Peers;
-use super::reactor::slab::Slab;
-use super::services::pending_peer::PendingPeer;
-use super::services::straying::PeerSocket;
-use crate::admission::{Admission, Permit};
-use crate::builtin::Guard;
-use banners::{AfterBanner, BannerState};
+use banners::BannerState;
 use closing::Closing;
 use connecting::Connecting;
 use fronting::Fronting;
@@ -89,6 +84,12 @@ use newcomers::Newcomers;
 use sealing::TicketKeys;
 use session::SessionTable;
 use workers::Workers;
+
+use super::peers::Peers;
+use super::reactor::slab::Slab;
+use super::services::pending_peer::PendingPeer;
+use super::services::straying::PeerSocket;
+use crate::builtin::Guard;
 
 /// Everybody whom the server itself has something to do with, and the list of all.
 pub(super) struct Sessions {
@@ -108,29 +109,6 @@ pub(super) struct Sessions {
     pub(super) fronting: Fronting,
     pub(super) tickets: TicketKeys,
     pub(super) peers: Peers,
-}
-
-impl Drop for Server {
-    /// Programs may go on, and nobody counts them any more.
-    fn drop(&mut self) {
-        self.each_permit(|_, permit| permit.close());
-    }
-}
-
-impl Server {
-    /// Changes the permit of each who has one.
-    pub(super) fn each_permit(&mut self, change: impl Fn(&mut Admission, &mut Permit)) {
-        let (admission, sessions) = (&mut self.admission, &mut self.sessions);
-        sessions.table.each(|it| {
-            it.client.permit.as_mut().into_iter().for_each(|permit| change(admission, permit));
-        });
-        sessions.pending_peers.each(|it| change(admission, &mut it.permit));
-        sessions.banners.each(|it| {
-            if let AfterBanner::Serve(admitted) = &mut it.then {
-                change(admission, &mut admitted.permit);
-            }
-        });
-    }
 }
 
 impl Sessions {

@@ -1,22 +1,24 @@
 //! Whoever is served has one entry in one table, from his beginning to his end.
 
+mod turns;
+
+use std::collections::HashSet;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
-use std::ops::{Bound, Deref};
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::Sessions;
-use super::builtin::{BuiltinStage, DONE};
+use super::builtin::BuiltinStage;
+use super::idling::IDLE;
 use super::relay::RelayStage;
 use crate::admission::Permit;
 use crate::config::model::LogOnSuccess;
 use crate::log::events::{self, End as ProgramEnd, Label};
 use crate::net::address::Address;
-use crate::net::fronted::{Encryption, Fronted, Whom};
-use crate::server::Server;
+use crate::net::fronted::Encryption;
 use crate::server::peers::{Peer, PeerId};
 use crate::server::reactor::slab::{Key, Slab};
 use crate::server::services::reserve::ServedClient;
@@ -45,6 +47,13 @@ pub(in crate::server) struct Client {
     pub(in crate::server) encryption: Option<Box<Encryption>>,
     #[serde(rename = "started", with = "moment")]
     pub(in crate::server) since: Instant,
+}
+
+impl Client {
+    /// His program is ended since nothing has moved for too long.
+    pub(in crate::server) fn say_idle(&self, pid: i32) {
+        events::timeout(&self.label, self.peer, pid, ("TERM", Some(IDLE)), self.log);
+    }
 }
 
 /// Who it is, and how he is served.
@@ -229,6 +238,22 @@ impl SessionTable {
         let those = self.each_program().filter(|(_, client, program)| wanted(client, program));
         those.map(|(key, ..)| key).collect()
     }
+
+    /// The program that has this socket has it no more: what is opened in its place is not to
+    /// be taken back when that program ends.
+    pub(in crate::server) fn forget_holder(&mut self, key: Key) {
+        self.each(|session| {
+            if let SessionStage::Program(child) = &mut session.stage {
+                child.listener = child.listener.filter(|held| *held != key);
+            }
+        });
+    }
+
+    pub(in crate::server) fn without_programs(&self, pids: &mut HashSet<i32>) {
+        for (.., child) in self.each_program() {
+            pids.remove(&child.pid);
+        }
+    }
 }
 
 /// The number under which a worker has the client of a program.
@@ -248,25 +273,6 @@ impl Deref for SessionTable {
     }
 }
 
-impl Sessions {
-    /// The first `most` of those who came after one: who is here, and the last who were.
-    pub(in crate::server) fn peers_after(
-        &self,
-        last: Option<PeerId>,
-        most: usize,
-    ) -> Vec<(PeerId, Peer)> {
-        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
-        let here = self.table.order.range((from, Bound::Unbounded));
-        let here = here.filter_map(|(id, key)| Some((*id, self.table.all.get(*key)?.peer())));
-        self.peers.in_order(here, last, most)
-    }
-
-    /// The same of everybody.
-    pub(in crate::server) fn everybody(&self) -> Vec<(PeerId, Peer)> {
-        self.peers_after(None, usize::MAX)
-    }
-}
-
 impl Session {
     /// As the list of peers has him.
     fn peer(&self) -> Peer {
@@ -281,75 +287,6 @@ impl Session {
         match &self.stage {
             SessionStage::Program(program) => Some(program),
             SessionStage::Builtin(_) | SessionStage::Relay(_) => None,
-        }
-    }
-}
-
-impl Server {
-    /// Somebody who has been admitted is served from now on, by a program if it has a number.
-    /// Whoever has come through tcpmux is known; what stood in front of him may know more.
-    pub(in crate::server) fn begin(
-        &mut self,
-        service: Key,
-        (label, log): (Label, LogOnSuccess),
-        (whom, fronted, known): (Whom, Option<&Fronted>, Option<PeerId>),
-        (pid, permit): (Option<i32>, Permit),
-    ) -> Client {
-        let encryption = fronted.and_then(Fronted::encryption).map(Box::new);
-        events::accepted(&label, whom, (pid, encryption.as_deref()), log);
-        if pid.is_none() {
-            self.count(service, |counters| counters.served());
-        }
-        let peer_id = known.unwrap_or_else(|| self.sessions.peers.connected());
-        let (peer, since) = (whom.peer, self.reactor.now);
-        Client { service, label, log, permit: Some(permit), peer, peer_id, encryption, since }
-    }
-
-    /// He is served no more, and what was his is closed: the one place where his permit is given
-    /// back, the log told, and where he comes to be one of those who have been here.
-    pub(in crate::server) fn end(&mut self, client: Client, end: &SessionEnd<'_>) {
-        let Client { service, label, log, permit, peer, peer_id, since, .. } = client;
-        let time = self.reactor.now.saturating_duration_since(since);
-        match *end {
-            SessionEnd::Closed(why) => {
-                events::closed(&label, peer, why, time, log);
-                self.count(service, |counters| counters.ran(time));
-            }
-            SessionEnd::Failed(stage, error) => {
-                events::failed(&label, peer, None, (stage, None), error);
-                self.count_failure(service, stage, error);
-            }
-            SessionEnd::Ended(pid, (end, left), None) => {
-                events::ended(&label, peer, pid, (end, time), left, log);
-                self.count_end(service, end, time);
-            }
-            SessionEnd::Ended(pid, _, Some((failure, ref program))) => {
-                let (stage, path) = (failure.stage.as_str(), program.as_deref());
-                events::failed(&label, peer, Some(pid), (stage, path), &failure);
-                let what = path.map(|path| format!("{}: ", path.display())).unwrap_or_default();
-                self.count_failure(service, stage, &format_args!("{what}{failure}"));
-            }
-        }
-        let pid = match *end {
-            SessionEnd::Ended(pid, ..) => u32::try_from(pid).ok(),
-            SessionEnd::Closed(_) | SessionEnd::Failed(..) => None,
-        };
-        let (address, service_name) = (peer, label.name());
-        let gone =
-            Peer { address, service: service_name, pid, running: false, since, encryption: None };
-        self.sessions.peers.ended(peer_id, gone);
-        if let Some(permit) = permit {
-            self.release(permit, service);
-        }
-    }
-
-    /// Ends a session, whatever is going on in it.
-    pub(in crate::server) fn close_session(&mut self, key: Key, why: &str) {
-        match self.sessions.table.get(key).map(|session| &session.stage) {
-            Some(SessionStage::Relay(_)) => self.end_relay(key, Ok(DONE)),
-            Some(SessionStage::Builtin(_)) => self.close_builtin(key, why),
-            Some(SessionStage::Program(_)) => self.end_child(key),
-            None => {}
         }
     }
 }

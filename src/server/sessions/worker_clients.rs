@@ -7,6 +7,7 @@ use super::workers::{SealedSettings, Worker};
 use crate::front::wire::{Give, ToWorker};
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
+use crate::server::sessions::workers::Workers;
 
 impl Server {
     /// Gives a client to a worker: its connection, and the end that is not its program's.
@@ -56,31 +57,6 @@ impl Server {
         Ok(())
     }
 
-    /// A program has ended that had a client of some worker, perhaps on a terminal that somebody
-    /// else has still.
-    pub(in crate::server) fn program_of_client_ended(&mut self, number: u64) {
-        let workers = &self.sessions.workers;
-        let having = workers.having(number).and_then(|key| workers.all.get(key));
-        if let Some(wire) = having.and_then(|worker| worker.wire.as_ref()) {
-            // If it cannot be told now, the session ends when nobody has the terminal.
-            let _ = wire.say(&ToWorker::ProgramEnded(number), &[]);
-        }
-    }
-
-    /// Settings that nobody uses any more.
-    pub(in crate::server) fn forget_settings(&mut self, number: u32) {
-        let workers = &mut self.sessions.workers.all;
-        workers.each(|worker| {
-            worker.complained.remove(&number);
-            if worker.knows.remove(&number)
-                && let Some(wire) = &worker.wire
-            {
-                // If it cannot be told now, it remembers in vain.
-                let _ = wire.say(&ToWorker::Forget(number), &[]);
-            }
-        });
-    }
-
     /// A service that had a worker for itself has none any more; its clients stay.
     pub(in crate::server) fn leave_workers_of(&mut self, service: Key) {
         for key in self.sessions.workers.all.keys() {
@@ -114,10 +90,37 @@ impl Server {
             ..Worker::new(pid, wire.into(), None, self.reactor.now)
         });
         self.expect_signs();
-        if self.watch_worker(key).is_err() {
+        if self.sessions.workers.watch_worker(key, &self.reactor).is_err() {
             self.end_worker(key);
         }
         self.let_go_if_left(key);
+    }
+}
+
+impl Workers {
+    /// A program has ended that had a client of some worker, perhaps on a terminal that somebody
+    /// else has still.
+    pub(in crate::server) fn program_of_client_ended(&mut self, number: u64) {
+        let workers = &self;
+        let having = workers.having(number).and_then(|key| workers.all.get(key));
+        if let Some(wire) = having.and_then(|worker| worker.wire.as_ref()) {
+            // If it cannot be told now, the session ends when nobody has the terminal.
+            let _ = wire.say(&ToWorker::ProgramEnded(number), &[]);
+        }
+    }
+
+    /// Settings that nobody uses any more.
+    pub(in crate::server) fn forget_settings(&mut self, number: u32) {
+        let workers = &mut self.all;
+        workers.each(|worker| {
+            worker.complained.remove(&number);
+            if worker.knows.remove(&number)
+                && let Some(wire) = &worker.wire
+            {
+                // If it cannot be told now, it remembers in vain.
+                let _ = wire.say(&ToWorker::Forget(number), &[]);
+            }
+        });
     }
 }
 

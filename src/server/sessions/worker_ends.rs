@@ -14,7 +14,7 @@ use crate::log::events::{self, End};
 use crate::server::Server;
 use crate::server::programs::ending::end_of;
 use crate::server::reactor::slab::Key;
-use crate::server::reactor::timers::Timer;
+use crate::server::sessions::workers::Workers;
 use crate::sys::process;
 
 /// How soon one that is ended is looked for.
@@ -36,17 +36,7 @@ impl Server {
         }
         // Not reaped, so the number is its own.
         let _ = kill(Pid::from_raw(worker.pid), Signal::SIGKILL);
-        self.look_at_workers_at(self.reactor.now + LOOK);
-    }
-
-    fn look_at_workers_at(&mut self, when: Instant) {
-        let due = &mut self.sessions.workers.due;
-        if due.is_none_or(|due| due > when) {
-            if let Some(due) = due.replace(when) {
-                self.reactor.timers.cancel(due, Timer::Workers);
-            }
-            self.reactor.timers.set(when, Timer::Workers);
-        }
+        self.sessions.workers.look_at(self.reactor.now + LOOK, &mut self.reactor);
     }
 
     /// Reaps those that are ended.
@@ -71,7 +61,7 @@ impl Server {
         let earlier = &mut self.sessions.workers.earlier;
         earlier.retain(|pid| matches!(process::ended(Some(*pid), true), Ok(None)));
         if !earlier.is_empty() {
-            self.look_at_workers_at(self.reactor.now + EARLIER);
+            self.sessions.workers.look_at(self.reactor.now + EARLIER, &mut self.reactor);
         }
     }
 
@@ -95,7 +85,9 @@ impl Server {
             return;
         };
         let end = match process::ended(Some(pid), true) {
-            Ok(None) => return self.look_at_workers_at(self.reactor.now + LOOK),
+            Ok(None) => {
+                return self.sessions.workers.look_at(self.reactor.now + LOOK, &mut self.reactor);
+            }
             Ok(Some((_, ending))) => end_of(ending),
             Err(_) => End::Unknown,
         };
@@ -104,24 +96,30 @@ impl Server {
         let Some(worker) = self.sessions.workers.all.remove(key) else { return };
         let failure = failure.map(|it| format!("{}: {it}", it.stage.as_str()));
         if !worker.is_let_go {
-            self.worker_died(&worker, end, failure.as_deref().or(worker.why));
+            self.sessions.workers.worker_died(
+                &worker,
+                end,
+                failure.as_deref().or(worker.why),
+                self.reactor.now,
+            );
         }
         for number in worker.clients {
             self.give_up_fronted(number, alerts::INTERNAL);
         }
     }
+}
 
+impl Workers {
     /// One that nobody has let go has ended.
-    fn worker_died(&mut self, worker: &Worker, end: End, why: Option<&str>) {
-        let (now, workers) = (self.reactor.now, &mut self.sessions.workers);
+    fn worker_died(&mut self, worker: &Worker, end: End, why: Option<&str>, now: Instant) {
         let error = why.as_ref().map(|it| it as &dyn std::fmt::Display);
-        workers.died = workers.died.saturating_add(1);
+        self.died = self.died.saturating_add(1);
         events::worker_died(worker.pid, (end, error), worker.clients.len());
         if now.saturating_duration_since(worker.started) < AT_ONCE {
-            workers.not_before = Some(now + workers.backoff);
-            workers.backoff = (workers.backoff * 2).clamp(BACKOFF, LONGEST_BACKOFF);
+            self.not_before = Some(now + self.backoff);
+            self.backoff = (self.backoff * 2).clamp(BACKOFF, LONGEST_BACKOFF);
         } else {
-            workers.backoff = Duration::ZERO;
+            self.backoff = Duration::ZERO;
         }
     }
 }

@@ -13,8 +13,10 @@ use crate::config::model::{Account, FrontUser};
 use crate::front;
 use crate::front::channel::Wire;
 use crate::server::Server;
+use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::token::{self, Owner};
+use crate::server::sessions::workers::Workers;
 use crate::spawn::Prepared;
 use crate::spawn::environment::{ConnectionEnvironment, Proto};
 
@@ -53,20 +55,11 @@ impl Server {
         let pid = started.map_err(|failed| failed.error)?.pid;
         let key = self.sessions.workers.all.insert(Worker::new(pid, wire, own, now));
         log::debug!("front-worker pid={pid}");
-        if let Err(error) = self.watch_worker(key) {
+        if let Err(error) = self.sessions.workers.watch_worker(key, &self.reactor) {
             self.end_worker(key);
             return Err(error);
         }
         Ok(key)
-    }
-
-    /// What it says is announced, and what it has said already.
-    pub(super) fn watch_worker(&self, key: Key) -> io::Result<()> {
-        let worker = self.sessions.workers.all.get(key);
-        let Some(wire) = worker.and_then(|worker| worker.wire.as_ref()) else { return Ok(()) };
-        let token = token::pack(Owner::Worker(key));
-        let registry = self.reactor.poll.registry();
-        registry.register(&mut SourceFd(&wire.as_raw_fd()), token, Interest::READABLE)
     }
 
     /// This program, as a user that nobody else is, without anything.
@@ -86,5 +79,16 @@ impl Server {
             attributes.sandbox.no_new_privs = true;
             attributes.sandbox.capabilities = 0;
         })
+    }
+}
+
+impl Workers {
+    /// What it says is announced, and what it has said already.
+    pub(super) fn watch_worker(&self, key: Key, reactor: &Reactor) -> io::Result<()> {
+        let worker = self.all.get(key);
+        let Some(wire) = worker.and_then(|worker| worker.wire.as_ref()) else { return Ok(()) };
+        let token = token::pack(Owner::Worker(key));
+        let registry = reactor.poll.registry();
+        registry.register(&mut SourceFd(&wire.as_raw_fd()), token, Interest::READABLE)
     }
 }

@@ -155,7 +155,7 @@ impl Server {
         }
         let key = self.sessions.workers.having(number)?;
         // The program that goes on in our place would not know of what has only been read.
-        let most = if self.is_upgrading() { 0 } else { PACKETS };
+        let most = if self.upgrading.is_tried() { 0 } else { PACKETS };
         for _ in 0..most {
             if self.read_from_worker(key) != Read::Something {
                 break;

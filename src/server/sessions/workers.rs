@@ -13,7 +13,9 @@ use crate::config::model::{Certificate, FrontUser};
 use crate::front::channel::Wire;
 use crate::front::wire::{self, ToServer};
 use crate::net::fronted::FrontTerms;
+use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::{Key, Slab};
+use crate::server::reactor::timers::Timer;
 use crate::sys::handed;
 use crate::upgrade::state;
 
@@ -179,6 +181,16 @@ impl Workers {
 
     pub(super) fn is_idle(&self, key: Key) -> bool {
         self.all.get(key).is_some_and(|worker| worker.clients.is_empty())
+    }
+
+    pub(super) fn look_at(&mut self, when: Instant, reactor: &mut Reactor) {
+        let due = &mut self.due;
+        if due.is_none_or(|due| due > when) {
+            if let Some(due) = due.replace(when) {
+                reactor.timers.cancel(due, Timer::Workers);
+            }
+            reactor.timers.set(when, Timer::Workers);
+        }
     }
 }
 

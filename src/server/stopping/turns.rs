@@ -106,7 +106,7 @@ impl Server {
         self.reloading.stop();
         self.services.naming.stop();
         self.tidy(Tidy::Everything);
-        self.give_up_trial();
+        self.upgrading.give_up();
         self.manager.notifier.stopping();
         for key in self.sessions.table.programs_that(|_, _| true) {
             self.stop_child(key);

@@ -87,7 +87,7 @@ impl Server {
         let Some(pipe) = read(pipe) else { return };
         let key = self.programs.stderr.insert(pipe);
         OfPipes::note(place, key);
-        self.watch_stderr(key);
+        self.programs.watch_stderr(key, &self.reactor);
     }
 
     /// Somebody who is served, counted as before, by the service if that is one of the same
@@ -118,7 +118,7 @@ impl Server {
         };
         let child = ProgramStage { group, ..child };
         let (pid, listener) = (child.pid, child.listener);
-        let key = self.keep_program(client, child);
+        let key = self.sessions.table.keep_program(client, child, &mut self.reactor);
         self.watch_child(key);
         if let Some(listener) = listener {
             self.services.deregister_listener(listener, &self.reactor);

@@ -17,9 +17,12 @@ use crate::net::listener::{Bound, Listener};
 use crate::net::unix_path::BoundPath;
 use crate::server::Server;
 use crate::server::control::connection::ControlStage;
+use crate::server::control::connection::Controlling;
+use crate::server::programs::Programs;
 use crate::server::programs::leftovers::DoomedGroup;
 use crate::server::programs::leftovers::Remains;
 use crate::server::sessions::newcomers::Newcomer;
+use crate::server::sessions::session::SessionTable;
 use crate::server::sessions::session::{Session, SessionStage};
 use crate::server::state::{ListenerState, Rest, ServiceState, Stopped};
 use crate::spawn::sandbox::cgroup::Cgroup;
@@ -41,7 +44,7 @@ impl Server {
         self.make_answers_whole();
         self.note_places();
         let _ = handed::written();
-        let sessions = self.save_sessions();
+        let sessions = self.sessions.table.save_sessions();
         let failures = self.programs.spawner.failures();
         let failures = failures.map(|(pid, it)| (pid, it.stage as u32, it.errno)).collect();
         let sink::Unwritten { log, dropped, untold } = sink::unwritten();
@@ -75,7 +78,7 @@ impl Server {
             leftovers: doomed.iter().map(|(_, it)| (it.pid, it.due.into())).collect(),
             remains: doomed.iter().filter_map(|(_, it)| remains(it)).collect(),
             lingering: lingering.collect(),
-            groups: self.save_cgroups(),
+            groups: self.programs.save_cgroups(),
             pipes: programs.stderr.iter().map(|(_, it)| value(it)).collect(),
             children: sessions.programs,
             builtins: sessions.builtins,
@@ -90,8 +93,8 @@ impl Server {
             last_here: Some(self.life.idle_exit.last.into()),
             watchdog: self.manager.watchdog,
             names: self.services.naming.known().clone(),
-            control_listeners: self.save_control_listeners(),
-            control_connections: self.save_control_connections(),
+            control_listeners: self.controlling.save_control_listeners(),
+            control_connections: self.controlling.save_control_connections(),
             descriptors: Vec::new(),
         };
         places::forget();
@@ -111,26 +114,6 @@ impl Server {
         for ((pipe, _), place) in self.programs.stderr.iter().zip(0..) {
             OfPipes::note(place, pipe);
         }
-    }
-
-    fn save_sessions(&self) -> HandedSessions {
-        let mut all = HandedSessions::default();
-        for (_, Session { client, stage }) in self.sessions.table.iter() {
-            let group = None;
-            match stage {
-                SessionStage::Builtin(stage) => {
-                    all.builtins.push(value(&HandedSession { client, stage, group }));
-                }
-                SessionStage::Relay(stage) => {
-                    all.relays.push(value(&HandedSession { client, stage, group }));
-                }
-                SessionStage::Program(stage) => {
-                    let group = stage.group.as_deref().map(path_of);
-                    all.programs.push(value(&HandedSession { client, stage, group }));
-                }
-            }
-        }
-        all
     }
 
     fn save_service(&self, state: &ServiceState) -> state::SavedService {
@@ -154,13 +137,6 @@ impl Server {
         }
     }
 
-    fn save_cgroups(&self) -> state::SavedCgroups {
-        let (base, own, lingering) = self.programs.cgroups.known();
-        let text = |path: &Path| path.as_os_str().to_owned();
-        let lingering = lingering.iter().map(|path| text(path)).collect();
-        state::SavedCgroups { base: base.map(text), own: own.map(text), lingering }
-    }
-
     fn save_stored_sockets(&self) -> Vec<state::SavedStoredSocket> {
         let held = self.manager.sockets.held().map(|(about, descriptor, lent)| {
             if !lent {
@@ -170,9 +146,11 @@ impl Server {
         });
         held.collect()
     }
+}
 
+impl Controlling {
     fn save_control_listeners(&self) -> Vec<state::SavedControlListener> {
-        let control_listeners = self.controlling.listeners.iter().map(|(_, state)| {
+        let control_listeners = self.listeners.iter().map(|(_, state)| {
             let endpoint = match (state.listener.path(), state.listener.address()) {
                 (Some(path), _) => Endpoint::Unix(path.path().to_owned()),
                 (None, Bound::Inet(address)) => Endpoint::Inet(*address),
@@ -191,8 +169,39 @@ impl Server {
             matches!(stage, ControlStage::Asking | ControlStage::AwaitsUpgrade | ControlStage::Told)
         };
         let control_connections =
-            self.controlling.connections.iter().filter(|(_, connection)| goes_on(connection.stage));
+            self.connections.iter().filter(|(_, connection)| goes_on(connection.stage));
         control_connections.map(|(_, connection)| value(connection)).collect()
+    }
+}
+
+impl Programs {
+    fn save_cgroups(&self) -> state::SavedCgroups {
+        let (base, own, lingering) = self.cgroups.known();
+        let text = |path: &Path| path.as_os_str().to_owned();
+        let lingering = lingering.iter().map(|path| text(path)).collect();
+        state::SavedCgroups { base: base.map(text), own: own.map(text), lingering }
+    }
+}
+
+impl SessionTable {
+    fn save_sessions(&self) -> HandedSessions {
+        let mut all = HandedSessions::default();
+        for (_, Session { client, stage }) in self.iter() {
+            let group = None;
+            match stage {
+                SessionStage::Builtin(stage) => {
+                    all.builtins.push(value(&HandedSession { client, stage, group }));
+                }
+                SessionStage::Relay(stage) => {
+                    all.relays.push(value(&HandedSession { client, stage, group }));
+                }
+                SessionStage::Program(stage) => {
+                    let group = stage.group.as_deref().map(path_of);
+                    all.programs.push(value(&HandedSession { client, stage, group }));
+                }
+            }
+        }
+        all
     }
 }
 

@@ -1,6 +1,5 @@
 //! Who has come to us, among all who are children of ours.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use super::began;
@@ -17,7 +16,7 @@ impl Server {
     /// How many processes have come to us; none if nobody can tell.
     pub(in crate::server) fn left_behind(&self) -> Option<usize> {
         let mut pids = own_children().ok().filter(|_| self.sessions.closing.adopts())?;
-        self.without_programs(&mut pids);
+        self.sessions.table.without_programs(&mut pids);
         pids.retain(|pid| !self.is_ours(*pid));
         Some(pids.len())
     }
@@ -34,15 +33,9 @@ impl Server {
         }
         let most = programs.saturating_add(MOST_CHILDREN).saturating_add(HELPERS);
         let mut others = self.sessions.closing.adopted.others_in(own_children_up_to(most)?);
-        self.without_programs(&mut others);
+        self.sessions.table.without_programs(&mut others);
         others.retain(|pid| !self.is_ours(*pid));
         self.sessions.closing.adopted.began.extend(others.into_iter().map(|pid| (pid, began(pid))));
         Some(self.sessions.closing.adopted.young(since))
-    }
-
-    pub(in crate::server::programs) fn without_programs(&self, pids: &mut HashSet<i32>) {
-        for (.., child) in self.sessions.table.each_program() {
-            pids.remove(&child.pid);
-        }
     }
 }

@@ -58,7 +58,7 @@ impl Server {
             let kept = group.remains.as_mut().and_then(|remains| remains.kept.take());
             let ended = kept.map(|kept| EndedProgram { pid: group.pid, kept });
             if let Some(ended) = ended {
-                self.close_ended(ended);
+                self.sessions.closing.keep(ended);
             }
         }
     }

@@ -53,7 +53,7 @@ impl Server {
             PipeFlow::More => self.queue(Owner::Stderr(key)),
             PipeFlow::Drained => {}
         }
-        self.watch_stderr(key);
+        self.programs.watch_stderr(key, &self.reactor);
         self.programs.orphan_pipes.push_back(key);
         let most = LINGERING.min(self.room_for_clients() / PART).max(1);
         if self.programs.orphan_pipes.len() > most {

@@ -47,7 +47,7 @@ impl Server {
         to: &Endpoint,
     ) -> io::Result<(u64, RelaySocket)> {
         let busy = || io::Error::from(Errno::EAGAIN);
-        if self.is_upgrading() {
+        if self.upgrading.is_tried() {
             return Err(busy());
         }
         let socket = RelaySocket::unconnected()?;
@@ -216,7 +216,7 @@ impl Server {
                     failure.stage.as_str()
                 )),
                 // It works, or was let go for an upgrade: the next one is asked.
-                None if process.has_answered || self.is_upgrading() => Errno::EAGAIN.into(),
+                None if process.has_answered || self.upgrading.is_tried() => Errno::EAGAIN.into(),
                 None => io::Error::other(format!("as {}: it was ended", process.account.name)),
             };
             self.connector_answered(relay, number, Err(error));

@@ -1,0 +1,327 @@
+//! Connections of those who ask, in the turns of the loop.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::time::Duration;
+
+use mio::Interest;
+use mio::unix::SourceFd;
+
+use super::{ControlConnection, ControlListener, ControlStage};
+use crate::control::answer::{self, RequestRefusal};
+use crate::control::http;
+use crate::control::request::{self, Request};
+use crate::control::socket::ControlKind;
+use crate::log::events;
+use crate::net::listener::{Accepted, Connection, Listener};
+use crate::server::Server;
+use crate::server::control::connection::Controlling;
+use crate::server::control::crowding::{Candidate, who_goes};
+use crate::server::control::producer::Producer;
+use crate::server::programs::watching::Tidy;
+use crate::server::reactor::Reactor;
+use crate::server::reactor::slab::Key;
+use crate::server::reactor::timers::Timer;
+use crate::server::reactor::token::{self, Owner};
+use crate::sys::descriptor;
+
+/// Connections of each kind at once.
+const MOST: usize = 32;
+
+/// Connections taken from one of the sockets in one turn.
+const ACCEPTS: usize = 16;
+
+/// A request is to be there after so long, and an answer on which nothing goes on for so long is
+/// not told any further.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// When a socket is looked at again for which there was no descriptor.
+const EXHAUSTED: Duration = Duration::from_millis(250);
+
+/// An answer is made further when fewer bytes than this wait to be sent.
+const LOW: usize = 32 * 1024;
+
+fn candidate((key, connection): (Key, &ControlConnection)) -> Candidate {
+    let asks = connection.stage == ControlStage::Asking;
+    Candidate { key, source: connection.peer.into(), asks, number: connection.number }
+}
+
+/// What a turn of a connection came to.
+enum TurnResult {
+    Blocked,
+    More,
+    Over,
+}
+
+impl Server {
+    pub(in crate::server) fn open_control_listener(
+        &mut self,
+        listener: Listener,
+        kind: ControlKind,
+    ) -> std::io::Result<()> {
+        let descriptor = listener.as_raw_fd();
+        let key =
+            self.controlling.listeners.insert(ControlListener { listener, kind, queued: false });
+        let token = token::pack(Owner::ControlListener(key));
+        self.reactor.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE)
+    }
+
+    /// Takes who waits at a socket.
+    pub(in crate::server) fn accept_control_connections(&mut self, key: Key) {
+        for _ in 0..ACCEPTS {
+            let Some(state) = self.controlling.listeners.get_mut(key) else { return };
+            state.queued = false;
+            let kind = state.kind;
+            let accepted = match state.listener.accept() {
+                Accepted::Exhausted(_) => self.facts.reserve.with(|| state.listener.accept()),
+                other => other,
+            };
+            match accepted {
+                Accepted::Connection(connection) => self.greet_control_connection(kind, connection),
+                Accepted::Drained => return,
+                Accepted::Lost(error) => log::debug!("lost listener=control error={error}"),
+                Accepted::Exhausted(_) => {
+                    return self
+                        .reactor
+                        .timers
+                        .set(self.reactor.now + EXHAUSTED, Timer::ControlListener(key));
+                }
+            }
+        }
+        self.queue(Owner::ControlListener(key));
+    }
+
+    fn greet_control_connection(&mut self, kind: ControlKind, connection: Connection) {
+        let Connection { socket, peer, .. } = connection;
+        self.make_room(kind);
+        self.controlling.came = self.controlling.came.saturating_add(1);
+        let Ok(()) = descriptor::set_nonblocking(&socket) else { return };
+        let connection = ControlConnection {
+            stream: File::from(descriptor::raise_held(socket)),
+            kind,
+            peer,
+            stage: ControlStage::Asking,
+            request: Vec::new(),
+            out: Vec::new(),
+            sent: 0,
+            producer: Producer::Nothing,
+            since: self.reactor.now,
+            number: self.controlling.came,
+            active: self.reactor.now,
+            queued: false,
+        };
+        let _ = self.watch_control_connection(connection);
+    }
+
+    /// None if the system has no memory for it.
+    pub(in crate::server) fn watch_control_connection(
+        &mut self,
+        connection: ControlConnection,
+    ) -> Option<Key> {
+        let descriptor = connection.stream.as_raw_fd();
+        let key = self.controlling.connections.insert(connection);
+        let token = token::pack(Owner::ControlConnection(key));
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if self
+            .reactor
+            .poll
+            .registry()
+            .register(&mut SourceFd(&descriptor), token, interest)
+            .is_err()
+        {
+            self.controlling.connections.remove(key);
+            return None;
+        }
+        self.reactor.timers.set(self.reactor.now + SILENCE, Timer::ControlConnection(key));
+        Some(key)
+    }
+
+    /// Lets somebody go, if there are too many.
+    fn make_room(&mut self, kind: ControlKind) {
+        let all = self.controlling.connections.iter();
+        let same: Vec<Candidate> = all.filter(|(_, it)| it.kind == kind).map(candidate).collect();
+        if same.len() >= MOST
+            && let Some(key) = who_goes(&same)
+        {
+            self.controlling.close_control_connection(key, &self.reactor);
+        }
+    }
+
+    /// Closes a connection on which nothing goes on; looks again later if something did.
+    pub(in crate::server) fn look_for_silent_control_connection(&mut self, key: Key) {
+        let Some(connection) = self.controlling.connections.get(key) else { return };
+        let due = match connection.stage {
+            ControlStage::Asking => connection.since + SILENCE,
+            ControlStage::Told => connection.active + SILENCE,
+            _ => self.reactor.now + SILENCE,
+        };
+        if due <= self.reactor.now {
+            return self.controlling.close_control_connection(key, &self.reactor);
+        }
+        self.reactor.timers.set(due, Timer::ControlConnection(key));
+    }
+
+    /// One turn of one connection.
+    pub(in crate::server) fn serve_control_connection(&mut self, key: Key) {
+        let Some(connection) = self.controlling.connections.get_mut(key) else { return };
+        connection.queued = false;
+        let flow = match connection.stage {
+            ControlStage::Asking => self.hear(key),
+            ControlStage::AwaitsReload(_) | ControlStage::AwaitsUpgrade => TurnResult::Blocked,
+            ControlStage::Told | ControlStage::Stays => self.tell_more(key),
+        };
+        match flow {
+            TurnResult::Blocked => {}
+            TurnResult::More => self.queue(Owner::ControlConnection(key)),
+            TurnResult::Over => self.controlling.close_control_connection(key, &self.reactor),
+        }
+    }
+
+    /// Reads a request, and does what it says when it is whole.
+    fn hear(&mut self, key: Key) -> TurnResult {
+        let Some(connection) = self.controlling.connections.get_mut(key) else {
+            return TurnResult::Over;
+        };
+        let most =
+            if connection.kind == ControlKind::Control { request::LONGEST } else { http::LONGEST };
+        let room = most.saturating_sub(connection.request.len());
+        let buffer = self.reactor.scratch.get_mut(..room).unwrap_or_default();
+        let ended = match connection.stream.read(buffer) {
+            Ok(0) => true,
+            Ok(length) => {
+                connection.request.extend_from_slice(buffer.get(..length).unwrap_or_default());
+                false
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return TurnResult::Blocked,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return TurnResult::More,
+            Err(_) => return TurnResult::Over,
+        };
+        let request = std::mem::take(&mut connection.request);
+        let whole = match connection.kind {
+            ControlKind::Control => {
+                self.tidy(Tidy::Everything);
+                self.hear_command(key, &request, ended)
+            }
+            ControlKind::Metrics => self.hear_http(key, &http::METRICS, &request),
+            ControlKind::Page => {
+                self.tidy(Tidy::Everything);
+                self.hear_http(key, &http::PAGE, &request)
+            }
+        };
+        if let Some(connection) = self.controlling.connections.get_mut(key)
+            && !whole
+        {
+            connection.request = request;
+            return if ended { TurnResult::Over } else { TurnResult::More };
+        }
+        TurnResult::More
+    }
+
+    /// False if the line has not ended.
+    fn hear_command(&mut self, key: Key, request: &[u8], ended: bool) -> bool {
+        let line = match request.split(|byte| *byte == b'\n').next() {
+            Some(line) if line.len() < request.len() || ended && !line.is_empty() => line,
+            _ if request.len() < request::LONGEST => return false,
+            _ => request,
+        };
+        if self.controlling.is_ourselves(key) {
+            let error = "the server does not ask itself: a relay leads here".to_owned();
+            self.answer_connection(key, answer::line(&RequestRefusal { error }));
+            return true;
+        }
+        if !self.controlling.may_ask(key) {
+            let error = "only root and the server's own user may ask".to_owned();
+            self.answer_connection(key, answer::line(&RequestRefusal { error }));
+            return true;
+        }
+        match Request::parse(&String::from_utf8_lossy(line)) {
+            Ok(request) => {
+                if request.changes()
+                    && let Some(connection) = self.controlling.connections.get(key)
+                {
+                    events::control(connection.peer, &request.words());
+                }
+                self.carry_out(key, &request);
+            }
+            Err(error) => self.answer_connection(key, answer::line(&RequestRefusal { error })),
+        }
+        true
+    }
+
+    /// Sends this, and then the connection ends.
+    pub(in crate::server) fn answer_connection(&mut self, key: Key, words: Vec<u8>) {
+        if let Some(connection) = self.controlling.connections.get_mut(key) {
+            connection.out = words;
+            connection.sent = 0;
+            connection.stage = ControlStage::Told;
+            connection.active = self.reactor.now;
+        }
+        self.queue(Owner::ControlConnection(key));
+    }
+
+    /// Sends what there is, and makes more of the answer when that is nearly gone.
+    fn tell_more(&mut self, key: Key) -> TurnResult {
+        self.make_more(key);
+        let Some(connection) = self.controlling.connections.get_mut(key) else {
+            return TurnResult::Over;
+        };
+        match connection.stream.write(connection.out.get(connection.sent..).unwrap_or_default()) {
+            Ok(length) => {
+                connection.sent = connection.sent.saturating_add(length);
+                connection.active = self.reactor.now;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return TurnResult::Blocked,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return TurnResult::Over,
+        }
+        let all = connection.sent >= connection.out.len() && connection.producer.is_done();
+        match (all, connection.stage) {
+            (false, _) => TurnResult::More,
+            (true, ControlStage::Stays) => TurnResult::Blocked,
+            (true, _) => TurnResult::Over,
+        }
+    }
+
+    fn make_more(&mut self, key: Key) {
+        let Some(connection) = self.controlling.connections.get_mut(key) else { return };
+        if connection.out.len().saturating_sub(connection.sent) > LOW
+            || connection.producer.is_done()
+        {
+            return;
+        }
+        self.produce_once(key);
+    }
+
+    fn produce_once(&mut self, key: Key) {
+        let Some(connection) = self.controlling.connections.get_mut(key) else { return };
+        connection.out.drain(..connection.sent);
+        connection.sent = 0;
+        let mut producer = std::mem::take(&mut connection.producer);
+        let mut out = std::mem::take(&mut connection.out);
+        self.produce(&mut producer, &mut out);
+        if let Some(connection) = self.controlling.connections.get_mut(key) {
+            (connection.producer, connection.out) = (producer, out);
+        }
+    }
+
+    /// Answers of which only the beginning has been made are made whole: what is still to be
+    /// sent of them is all that an upgrade hands over.
+    pub(in crate::server) fn make_answers_whole(&mut self) {
+        for key in self.controlling.connections.keys() {
+            self.produce_once(key);
+            while self.controlling.connections.get(key).is_some_and(|it| !it.producer.is_done()) {
+                self.produce_once(key);
+            }
+        }
+    }
+}
+
+impl Controlling {
+    fn close_control_connection(&mut self, key: Key, reactor: &Reactor) {
+        if let Some(connection) = self.connections.remove(key) {
+            let _ =
+                reactor.poll.registry().deregister(&mut SourceFd(&connection.stream.as_raw_fd()));
+        }
+    }
+}
