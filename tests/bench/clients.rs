@@ -1,15 +1,13 @@
 //! Clients of what stands in front of programs: they speak TLS, send a PROXY header, or
-//! neither. Each connects, says what is to be said first, reads hello and the end, and makes
-//! room for the next one. Several threads where one would be the limit.
+//! neither. Each says what is to be said first, and reads hello and the end. Several threads
+//! where one would be the limit.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
-use nix::sys::socket::{setsockopt, sockopt};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, ClientConnection, Tls13ClientSessionValue};
 use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue};
@@ -17,11 +15,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, HandshakeKind, NamedGroup, SignatureScheme};
 
 use crate::Result;
-use crate::figures::percentile;
 use crate::hello::GREETING;
-
-/// A connection that takes longer has failed.
-const LIMIT: Duration = Duration::from_secs(5);
+use crate::in_flight::{Connection, Outcome, Progress, Until, keep, waits};
 
 /// What comes first.
 #[derive(Clone)]
@@ -49,7 +44,7 @@ pub(crate) fn alone(
         other => return Err(format!("nobody says {other}").into()),
     };
     let mut tally = Clients { target, in_flight, speech, time }.run()?;
-    let p99 = tally.p99();
+    let p99 = tally.percentile(0.99);
     println!(
         "{} connections, {:.0} a second, p99 {} us, {} resumed, {} failed {}",
         tally.done,
@@ -70,55 +65,14 @@ pub(crate) struct Clients {
     pub(crate) time: Duration,
 }
 
-/// What came of it.
-#[derive(Default)]
-pub(crate) struct Tally {
-    pub(crate) done: u64,
-    pub(crate) failed: u64,
-    pub(crate) resumed: u64,
-    pub(crate) seconds: f64,
-    complaint: Option<String>,
-    times: Vec<u32>,
-}
-
-impl Tally {
-    pub(crate) fn rate(&self) -> f64 {
-        self.done as f64 / self.seconds.max(1e-9)
-    }
-
-    pub(crate) fn p99(&mut self) -> f64 {
-        percentile(&mut self.times, 0.99)
-    }
-
-    /// An error if nothing came of it.
-    pub(crate) fn check(self, what: &str) -> Result<Self> {
-        if self.done > 0 {
-            return Ok(self);
-        }
-        let why = self.complaint.as_deref().unwrap_or("nothing answered");
-        Err(format!("{what}: {why}").into())
-    }
-
-    fn add(&mut self, other: Self) {
-        self.done += other.done;
-        self.failed += other.failed;
-        self.resumed += other.resumed;
-        self.seconds = self.seconds.max(other.seconds);
-        self.times.extend(other.times);
-        self.complaint = self.complaint.take().or(other.complaint);
-    }
-}
-
 impl Clients {
-    pub(crate) fn run(&self) -> Result<Tally> {
+    pub(crate) fn run(&self) -> Result<Outcome> {
         let threads = if self.in_flight >= 16 { 2 } else { 1 };
-        let mut tally = Tally::default();
+        let mut outcome = Outcome::default();
         let parts = std::thread::scope(|scope| {
             let start = |at| {
                 let share = self.in_flight / threads + usize::from(at < self.in_flight % threads);
-                scope.spawn(move || {
-                    Run::new(self, share).and_then(Run::run).map_err(|it| it.to_string())
-                })
+                scope.spawn(move || self.run_some(share).map_err(|it| it.to_string()))
             };
             let started: Vec<_> = (0..threads).map(start).collect();
             started
@@ -127,132 +81,52 @@ impl Clients {
                 .collect::<Vec<_>>()
         });
         for part in parts {
-            tally.add(part??);
+            outcome.add(part??);
         }
-        Ok(tally)
+        Ok(outcome)
     }
-}
 
-/// One thread.
-struct Run<'a> {
-    clients: &'a Clients,
-    poll: Poll,
-    slots: Vec<Option<Client>>,
-    tally: Tally,
-    begin: Instant,
+    /// In one thread.
+    fn run_some(&self, in_flight: usize) -> Result<Outcome> {
+        keep(in_flight, Until::Elapsed(self.time), None, |_| self.connect())
+    }
+
+    fn connect(&self) -> Result<Client> {
+        let mut stream = TcpStream::connect(self.target)?;
+        let (header, tls) = match &self.speech {
+            Speech::Nothing => (&[][..], None),
+            // Sent before the poll could tell that there is room, which would be for nothing.
+            Speech::Header(header) => (rest_of(&mut stream, header)?, None),
+            Speech::Tls(config) => {
+                let name = ServerName::try_from("localhost")?;
+                let tls = ClientConnection::new(Arc::clone(config), name)?;
+                (&[][..], Some(Box::new(tls)))
+            }
+        };
+        Ok(Client { stream, header, tls, answer: Vec::new() })
+    }
 }
 
 struct Client {
     stream: TcpStream,
-    begin: Instant,
     header: &'static [u8],
     tls: Option<Box<ClientConnection>>,
     answer: Vec<u8>,
 }
 
-impl<'a> Run<'a> {
-    fn new(clients: &'a Clients, share: usize) -> Result<Self> {
-        let mut slots = Vec::new();
-        slots.resize_with(share, || None);
-        let (tally, begin) = (Tally::default(), Instant::now());
-        Ok(Self { clients, poll: Poll::new()?, slots, tally, begin })
+impl Connection for Client {
+    fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
     }
 
-    fn run(mut self) -> Result<Tally> {
-        for slot in 0..self.slots.len() {
-            self.open(slot);
-        }
-        let mut events = Events::with_capacity(256);
-        while self.slots.iter().any(Option::is_some) {
-            self.poll.poll(&mut events, Some(LIMIT / 10))?;
-            for event in &events {
-                self.advance(event.token().0);
-            }
-            if events.is_empty() {
-                self.give_up();
-            }
-        }
-        self.tally.seconds = self.begin.elapsed().as_secs_f64();
-        Ok(self.tally)
+    fn speaks(&self) -> bool {
+        !self.header.is_empty() || self.tls.is_some()
     }
 
-    /// Opens the next one in a slot, or leaves it empty at the end.
-    fn open(&mut self, slot: usize) {
-        self.slots[slot] = None;
-        while self.begin.elapsed() < self.clients.time {
-            match self.connect(slot) {
-                Ok(client) => {
-                    let speaks = !client.header.is_empty() || client.tls.is_some();
-                    self.slots[slot] = Some(client);
-                    // On this machine the connection is there by now.
-                    if speaks {
-                        self.advance(slot);
-                    }
-                    return;
-                }
-                Err(error) => self.fail(&format!("connect: {error}")),
-            }
-        }
+    fn begins(&self) -> bool {
+        self.speaks()
     }
 
-    fn connect(&self, slot: usize) -> Result<Client> {
-        let begin = Instant::now();
-        let mut stream = TcpStream::connect(self.clients.target)?;
-        let (interest, header, tls) = match &self.clients.speech {
-            Speech::Nothing => (Interest::READABLE, &[][..], None),
-            // Sent before the poll could tell that there is room, which would be for nothing.
-            Speech::Header(header) => match rest_of(&mut stream, header)? {
-                [] => (Interest::READABLE, &[][..], None),
-                rest => (Interest::READABLE | Interest::WRITABLE, rest, None),
-            },
-            Speech::Tls(config) => {
-                let name = ServerName::try_from("localhost")?;
-                let tls = ClientConnection::new(Arc::clone(config), name)?;
-                (Interest::READABLE | Interest::WRITABLE, &[][..], Some(Box::new(tls)))
-            }
-        };
-        self.poll.registry().register(&mut stream, Token(slot), interest)?;
-        Ok(Client { stream, begin, header, tls, answer: Vec::new() })
-    }
-
-    fn fail(&mut self, why: &str) {
-        self.tally.failed += 1;
-        self.tally.complaint.get_or_insert_with(|| why.to_owned());
-    }
-
-    fn advance(&mut self, slot: usize) {
-        let Some(Some(client)) = self.slots.get_mut(slot) else { return };
-        let Some(result) = client.advance() else { return };
-        let took = client.begin.elapsed();
-        // No TIME_WAIT is left behind: see `load`.
-        let reset = libc::linger { l_onoff: 1, l_linger: 0 };
-        let _ = setsockopt(&client.stream, sockopt::Linger, &reset);
-        let resumed = client.tls.as_ref().and_then(|it| it.handshake_kind());
-        match result {
-            Ok(()) => {
-                self.tally.done += 1;
-                self.tally.resumed += u64::from(resumed == Some(HandshakeKind::Resumed));
-                self.tally.times.push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
-            }
-            Err(why) => self.fail(&why),
-        }
-        self.open(slot);
-    }
-
-    fn give_up(&mut self) {
-        for slot in 0..self.slots.len() {
-            if self.slots[slot].as_ref().is_some_and(|it| it.begin.elapsed() > LIMIT) {
-                self.fail("no end within 5 s");
-                self.open(slot);
-            }
-        }
-    }
-}
-
-type Progress = Option<std::result::Result<(), String>>;
-
-impl Client {
-    /// None while it goes on.
     fn advance(&mut self) -> Progress {
         while !self.header.is_empty() {
             match self.stream.write(self.header) {
@@ -271,6 +145,13 @@ impl Client {
         }
     }
 
+    fn has_resumed(&self) -> bool {
+        let kind = self.tls.as_ref().and_then(|it| it.handshake_kind());
+        kind == Some(HandshakeKind::Resumed)
+    }
+}
+
+impl Client {
     fn read_plain(&mut self) -> Progress {
         let mut bytes = [0; 4096];
         loop {
@@ -325,11 +206,6 @@ fn rest_of(stream: &mut TcpStream, bytes: &'static [u8]) -> Result<&'static [u8]
         Err(error) if waits(&error) => Ok(bytes),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Nothing now, and no failure either.
-pub(crate) fn waits(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected | ErrorKind::Interrupted)
 }
 
 /// A client of TLS 1.3 that takes any certificate; it resumes if it `resumes`.

@@ -22,6 +22,7 @@ mod context;
 mod daemon;
 mod figures;
 mod hello;
+mod in_flight;
 mod limit;
 mod load;
 mod numbers;

@@ -14,7 +14,8 @@ use crate::calm::Calm;
 use crate::context::Context;
 use crate::daemon::{Oxinetd, Setup};
 use crate::figures::{Table, median, ratio, whole};
-use crate::load::{Expect, Load, Until};
+use crate::in_flight::Until;
+use crate::load::{Expect, Load};
 use crate::numbers::Numbers;
 
 /// How many addresses are looked up in one sample: more than caches keep.

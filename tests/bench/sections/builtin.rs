@@ -8,7 +8,8 @@ use crate::calm::Calm;
 use crate::context::Context;
 use crate::daemon::{Daemon, Log, Oxinetd, Setup};
 use crate::figures::{Table, median, ratio, whole};
-use crate::load::{Expect, Load, Until};
+use crate::in_flight::Until;
+use crate::load::{Expect, Load};
 use crate::sections::builtin_line;
 use crate::streams;
 

@@ -17,7 +17,8 @@ use crate::ceiling::Gift;
 use crate::context::Context;
 use crate::daemon::{Daemon, Log};
 use crate::hello::GREETING;
-use crate::load::{Expect, Load, Outcome, Until};
+use crate::in_flight::{Outcome, Until};
+use crate::load::{Expect, Load};
 
 /// The ceiling, listening on all of `addresses`.
 pub(crate) fn ceiling(

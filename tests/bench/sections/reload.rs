@@ -7,7 +7,8 @@ use crate::context::Context;
 use crate::daemon::{Oxinetd, Setup};
 use crate::figures::{Table, whole};
 use crate::hello::GREETING;
-use crate::load::{Beside, Expect, Load, Outcome, Until};
+use crate::in_flight::{Beside, Outcome, Until};
+use crate::load::{Expect, Load};
 use crate::sections::{builtin_line, hello_words, lesser_user, line};
 
 /// Services that come and go beside the one under load.

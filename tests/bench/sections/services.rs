@@ -10,7 +10,8 @@ use crate::ceiling::Gift;
 use crate::context::Context;
 use crate::daemon::{Daemon, Oxinetd, Setup};
 use crate::figures::{Table, median, ratio, whole};
-use crate::load::{Beside, Expect, Load, Until};
+use crate::in_flight::{Beside, Until};
+use crate::load::{Expect, Load};
 use crate::process::{self, pause};
 use crate::sections::{Sample, builtin_line, ceiling, greet, hello_words, lesser_user, line};
 

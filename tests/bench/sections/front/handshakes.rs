@@ -123,7 +123,7 @@ fn sample(context: &Context, of: &Contestant<'_>, in_flight: usize) -> Result<Sa
     let done = tally.done.max(1) as f64;
     Ok(Sample {
         rate: tally.rate(),
-        p99: tally.p99(),
+        p99: tally.percentile(0.99),
         cpu: (cpu() - before) / done,
         failed: tally.failed,
         resumed: tally.resumed as f64 / done,
@@ -222,11 +222,11 @@ pub(super) fn neighbours(
             };
             let mut tally = std::thread::scope(|scope| -> Result<_> {
                 let others = scope.spawn(|| others.run().map_err(|it| it.to_string()));
-                let few = few.run()?.check("plain")?;
-                others.join().map_err(|_| "a thread has ended")??.check("neighbours")?;
+                let few = few.run()?.check_any("plain")?;
+                others.join().map_err(|_| "a thread has ended")??.check_any("neighbours")?;
                 Ok(few)
             })?;
-            p99.push(tally.p99());
+            p99.push(tally.percentile(0.99));
             server.daemon.settle(3);
         }
     }

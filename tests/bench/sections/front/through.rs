@@ -13,10 +13,11 @@ use rustls::pki_types::ServerName;
 use super::servers::{self, Certificate, Server};
 use super::verdicts::Verdicts;
 use crate::Result;
-use crate::clients::{tls, waits};
+use crate::clients::tls;
 use crate::context::Context;
 use crate::daemon::{Oxinetd, Setup};
 use crate::figures::{Table, median, ratio, whole};
+use crate::in_flight::waits;
 use crate::process::{self, pause};
 use crate::sections::builtin_line;
 
