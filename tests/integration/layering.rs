@@ -96,8 +96,8 @@ fn allowed(room: &str) -> Option<BTreeSet<&'static str>> {
 
 /// One file of the program: the path of its module, and its text without comments and without
 /// the unit tests at its end.
-struct Module {
-    path: Vec<String>,
+pub(crate) struct Module {
+    pub(crate) path: Vec<String>,
     code: String,
 }
 
@@ -105,7 +105,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-fn modules() -> Vec<Module> {
+pub(crate) fn modules() -> Vec<Module> {
     let mut modules = Vec::new();
     collect(&root(), &mut modules);
     modules
@@ -154,22 +154,44 @@ fn room_of(path: &[String]) -> String {
     path.first().cloned().unwrap_or_default()
 }
 
-/// Everything of this program that the text names, from the root.
-fn names_in(module: &Module) -> BTreeSet<Vec<String>> {
+/// Everything of this program that the text names, from the root. The path of a library is one
+/// below the module itself, where there is nothing.
+pub(crate) fn names_in(module: &Module) -> BTreeSet<Vec<String>> {
     let mut names = BTreeSet::new();
     for (start, word) in words_in(&module.code) {
         let before = &module.code[..start];
         // A visibility names nobody.
         let is_start =
             !before.ends_with(':') && !before.ends_with("(in ") && !before.ends_with("pub(");
-        if !is_start || !["crate", "super"].contains(&word) {
+        let text = match word {
+            "crate" | "super" | "self" => &module.code[start..],
+            "use" => module.code[start + word.len()..].trim_start(),
+            _ => continue,
+        };
+        if !is_start || (word == "use" && text.starts_with("super")) {
             continue;
         }
-        for path in paths_at(&module.code[start..]) {
-            names.extend(absolute(&module.path, &path));
+        let here = [module.path.clone(), inner_modules(before)].concat();
+        for path in paths_at(text) {
+            names.extend(absolute(&here, &path));
         }
     }
     names
+}
+
+/// The modules in the file itself that are open at the end of this.
+fn inner_modules(code: &str) -> Vec<String> {
+    let mut open: Vec<(usize, &str)> = Vec::new();
+    for line in code.lines() {
+        let text = line.trim_start();
+        let indent = line.len() - text.len();
+        if text.trim_end() == "}" {
+            open.retain(|(outer, _)| *outer < indent);
+        } else if let Some(name) = text.strip_suffix(" {").and_then(|it| it.rsplit_once("mod ")) {
+            open.push((indent, name.1));
+        }
+    }
+    open.into_iter().map(|(_, name)| name.to_owned()).collect()
 }
 
 fn words_in(code: &str) -> impl Iterator<Item = (usize, &str)> {
@@ -213,11 +235,15 @@ fn parts_of(group: &str) -> Vec<String> {
 
 fn absolute(module: &[String], path: &[String]) -> Option<Vec<String>> {
     let ups = path.iter().take_while(|part| *part == "super").count();
-    if ups == 0 {
-        return Some(path[1..].to_vec());
+    match path.first()?.as_str() {
+        "crate" => Some(path[1..].to_vec()),
+        "super" => {
+            let base = module.get(..module.len().checked_sub(ups)?)?;
+            Some([base, &path[ups..]].concat())
+        }
+        "self" => Some([module, &path[1..]].concat()),
+        _ => Some([module, path].concat()),
     }
-    let base = module.get(..module.len().checked_sub(ups)?)?;
-    Some([base, &path[ups..]].concat())
 }
 
 /// Which room names which, and where.
@@ -269,11 +295,14 @@ fn what_a_room_may_name_it_does_name() {
 
 #[test]
 fn the_reader_of_paths_sees_groups_and_parents() {
-    let code = "use crate::{a::b, c::{d, e}};\nuse super::{f::g, h};\nlet x = super::super::i();";
+    let code = "use crate::{a::b, c::{d, e}};\nuse super::{f::g, h};\nlet x = super::super::i();\n\
+        mod m {\n    use super::j;\n}\nuse k::l;\nuse self::n;";
     let path = ["p", "q", "r"].map(str::to_owned).to_vec();
     let module = Module { path, code: code.to_owned() };
     let names: Vec<String> = names_in(&module).iter().map(|name| name.join("::")).collect();
-    assert_eq!(names, ["a::b", "c::d", "c::e", "p::i", "p::q::f::g", "p::q::h"]);
+    let own = ["p::q::r::j", "p::q::r::k::l", "p::q::r::n"];
+    assert_eq!(names[..6], ["a::b", "c::d", "c::e", "p::i", "p::q::f::g", "p::q::h"]);
+    assert_eq!(names[6..], own, "its own, those of a module in it, and those below it");
 }
 
 #[test]

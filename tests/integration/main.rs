@@ -36,6 +36,7 @@ mod builtin;
 mod calling;
 mod cgroups;
 mod child_checks;
+mod circles;
 mod class_notes;
 mod command_line;
 mod completion;
