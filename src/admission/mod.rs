@@ -41,7 +41,7 @@ use std::time::{Duration, Instant};
 use bucket::{Nanos, Pace, Timeline, nanos_of};
 use checks::{check_source, check_who_and_when};
 use episodes::Episodes;
-use places::{Places, ServiceCounts};
+use places::{ServiceCounts, ServicePlaces};
 use sources::{SourceKey, Sources};
 
 use crate::config::model::AtLimit;
@@ -60,7 +60,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// [`Admission::expire`].
 #[derive(Debug)]
 pub(crate) struct Admission {
-    places: Places,
+    places: ServicePlaces,
     max_children: u32,
     running: u32,
     sources: Sources,
@@ -75,7 +75,7 @@ impl Admission {
     #[must_use]
     pub(crate) fn new(max_children: u32) -> Self {
         Self {
-            places: Places::default(),
+            places: ServicePlaces::default(),
             max_children,
             running: 0,
             sources: Sources::new(CAPACITY),

@@ -56,12 +56,12 @@ struct ServicePlace {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(super) struct ServicePlaces {
     all: Vec<ServicePlace>,
     free: Vec<u32>,
 }
 
-impl Places {
+impl ServicePlaces {
     /// Takes a service in.
     pub(super) fn add(&mut self, limits: Limits) -> ServiceId {
         let service = ServiceCounts::new(limits);
