@@ -98,6 +98,22 @@ impl Timers {
         self.0.remove(&(when, timer));
     }
 
+    /// The only one of its kind, unless it is due sooner already; `due` is when.
+    pub(in crate::server) fn set_sooner(
+        &mut self,
+        due: &mut Option<Instant>,
+        when: Instant,
+        timer: Timer,
+    ) {
+        if due.is_some_and(|due| due <= when) {
+            return;
+        }
+        if let Some(later) = due.replace(when) {
+            self.cancel(later, timer);
+        }
+        self.set(when, timer);
+    }
+
     pub(in crate::server) fn earliest(&self) -> Option<Instant> {
         self.0.first().map(|(when, _)| *when)
     }

@@ -65,12 +65,6 @@ impl Occupied {
     }
 
     fn look_at(&mut self, when: Instant, reactor: &mut Reactor) {
-        let due = &mut self.due;
-        if due.is_none_or(|due| due > when) {
-            if let Some(due) = due.replace(when) {
-                reactor.timers.cancel(due, Timer::Addresses);
-            }
-            reactor.timers.set(when, Timer::Addresses);
-        }
+        reactor.timers.set_sooner(&mut self.due, when, Timer::Addresses);
     }
 }

@@ -63,13 +63,7 @@ impl Connecting {
     }
 
     fn look_at(&mut self, when: Instant, reactor: &mut Reactor) {
-        let due = &mut self.due;
-        if due.is_none_or(|due| due > when) {
-            if let Some(due) = due.replace(when) {
-                reactor.timers.cancel(due, Timer::Connectors);
-            }
-            reactor.timers.set(when, Timer::Connectors);
-        }
+        reactor.timers.set_sooner(&mut self.due, when, Timer::Connectors);
     }
 }
 

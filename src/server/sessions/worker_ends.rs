@@ -1,12 +1,7 @@
 //! Workers that end: each is reaped, told of, and replaced when somebody needs another, but not
 //! again and again at once.
 
-use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
-
-use mio::unix::SourceFd;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use super::workers::Worker;
 use crate::front::alerts;
@@ -14,6 +9,7 @@ use crate::log::events::{self, End};
 use crate::server::Server;
 use crate::server::programs::ending::end_of;
 use crate::server::reactor::slab::Key;
+use crate::server::sessions::own_program::end_own_program;
 use crate::server::sessions::workers::Workers;
 use crate::sys::process;
 
@@ -31,11 +27,7 @@ impl Server {
     /// Ends one; its clients are told of when it is reaped.
     pub(super) fn end_worker(&mut self, key: Key) {
         let Some(worker) = self.sessions.workers.all.get_mut(key) else { return };
-        if let Some(wire) = worker.wire.take() {
-            let _ = self.reactor.poll.registry().deregister(&mut SourceFd(&wire.as_raw_fd()));
-        }
-        // Not reaped, so the number is its own.
-        let _ = kill(Pid::from_raw(worker.pid), Signal::SIGKILL);
+        end_own_program(worker.pid, worker.wire.take(), &self.reactor);
         self.sessions.workers.look_at(self.reactor.now + LOOK, &mut self.reactor);
     }
 
@@ -84,15 +76,10 @@ impl Server {
         let Some(pid) = self.sessions.workers.all.get(key).map(|worker| worker.pid) else {
             return;
         };
-        let end = match process::ended(Some(pid), true) {
-            Ok(None) => {
-                return self.sessions.workers.look_at(self.reactor.now + LOOK, &mut self.reactor);
-            }
-            Ok(Some((_, ending))) => end_of(ending),
-            Err(_) => End::Unknown,
+        let Some((ending, failure)) = self.programs.reap_own_program(pid) else {
+            return self.sessions.workers.look_at(self.reactor.now + LOOK, &mut self.reactor);
         };
-        self.programs.spawner.reaped(pid);
-        let failure = self.programs.spawner.failure_of(pid);
+        let end = ending.map_or(End::Unknown, end_of);
         let Some(worker) = self.sessions.workers.all.remove(key) else { return };
         let failure = failure.map(|it| format!("{}: {it}", it.stage.as_str()));
         if !worker.is_let_go {

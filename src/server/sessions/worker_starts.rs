@@ -2,14 +2,14 @@
 //! else is, without anything.
 
 use std::io;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::rc::Rc;
 
 use mio::Interest;
 use mio::unix::SourceFd;
 
 use super::workers::{SealedSettings, Worker};
-use crate::config::model::{Account, FrontUser};
+use crate::config::model::{Account, Attributes, FrontUser};
 use crate::front;
 use crate::front::channel::Wire;
 use crate::server::Server;
@@ -17,8 +17,6 @@ use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::token::{self, Owner};
 use crate::server::sessions::workers::Workers;
-use crate::spawn::Prepared;
-use crate::spawn::environment::{ConnectionEnvironment, Proto};
 
 impl Server {
     /// The least busy worker, or a new one while each has something to do and there may be
@@ -46,13 +44,8 @@ impl Server {
         if self.sessions.workers.not_before.is_some_and(|when| when > now) {
             return Err(io::Error::other("workers die at once"));
         }
-        let prepared = self.prepare_worker(user)?;
         let (wire, theirs) = Wire::pair()?;
-        let facts =
-            ConnectionEnvironment { protocol: Proto::Unix, ..ConnectionEnvironment::default() };
-        let table = self.table();
-        let started = self.programs.spawner.spawn(&prepared, theirs, &facts, table);
-        let pid = started.map_err(|failed| failed.error)?.pid;
+        let pid = self.start_worker_process(user, theirs)?;
         let key = self.sessions.workers.all.insert(Worker::new(pid, wire, own, now));
         log::debug!("front-worker pid={pid}");
         if let Err(error) = self.sessions.workers.watch_worker(key, &self.reactor) {
@@ -63,7 +56,7 @@ impl Server {
     }
 
     /// This program, as a user that nobody else is, without anything.
-    fn prepare_worker(&self, user: &FrontUser) -> io::Result<Rc<Prepared>> {
+    fn start_worker_process(&mut self, user: &FrontUser, theirs: OwnedFd) -> io::Result<i32> {
         let account = Account {
             name: user.uid.to_string(),
             uid: user.uid,
@@ -74,11 +67,12 @@ impl Server {
             switch: user.switch,
         };
         let named = ("front", front::ARGUMENT);
-        self.prepare_own_program(named, &Rc::new(account), |attributes| {
+        let confine = |attributes: &mut Attributes| {
             attributes.process.umask = Some(0o777);
             attributes.sandbox.no_new_privs = true;
             attributes.sandbox.capabilities = 0;
-        })
+        };
+        self.start_own_program(named, &Rc::new(account), confine, theirs)
     }
 }
 

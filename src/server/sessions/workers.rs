@@ -184,13 +184,7 @@ impl Workers {
     }
 
     pub(super) fn look_at(&mut self, when: Instant, reactor: &mut Reactor) {
-        let due = &mut self.due;
-        if due.is_none_or(|due| due > when) {
-            if let Some(due) = due.replace(when) {
-                reactor.timers.cancel(due, Timer::Workers);
-            }
-            reactor.timers.set(when, Timer::Workers);
-        }
+        reactor.timers.set_sooner(&mut self.due, when, Timer::Workers);
     }
 }
 

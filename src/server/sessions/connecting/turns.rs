@@ -9,8 +9,6 @@ use std::time::Duration;
 use mio::Interest;
 use mio::unix::SourceFd;
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use super::Process;
 use crate::builtin::relay::connector::{self, ConnectResult, Connector};
@@ -19,9 +17,7 @@ use crate::config::model::{Account, Endpoint};
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::token::{self, Owner};
-use crate::spawn::child;
-use crate::spawn::environment::{ConnectionEnvironment, Proto};
-use crate::sys::process::{self, ChildExit};
+use crate::server::sessions::own_program::end_own_program;
 
 /// An idle one is let go after so long.
 const IDLE: Duration = Duration::from_secs(10);
@@ -80,13 +76,8 @@ impl Server {
 
     fn start_connector(&mut self, account: &Rc<Account>) -> io::Result<Key> {
         let named = ("relay", connector::ARGUMENT);
-        let prepared = self.prepare_own_program(named, account, |_| {})?;
         let (connector, theirs) = Connector::pair()?;
-        let facts =
-            ConnectionEnvironment { protocol: Proto::Unix, ..ConnectionEnvironment::default() };
-        let table = self.table();
-        let started = self.programs.spawner.spawn(&prepared, theirs, &facts, table);
-        let pid = started.map_err(|failed| io::Error::from(failed.error))?.pid;
+        let pid = self.start_own_program(named, account, |_| {}, theirs)?;
         let descriptor = connector.as_raw_fd();
         let key = self.sessions.connecting.processes.insert(Process {
             account: Rc::clone(account),
@@ -150,11 +141,7 @@ impl Server {
     /// Ends one; what it has not answered is told when it is reaped.
     fn end_connector(&mut self, key: Key) {
         let Some(process) = self.sessions.connecting.processes.get_mut(key) else { return };
-        if let Some(connector) = process.connector.take() {
-            let _ = self.reactor.poll.registry().deregister(&mut SourceFd(&connector.as_raw_fd()));
-        }
-        // Not reaped, so the number is its own.
-        let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+        end_own_program(process.pid, process.connector.take(), &self.reactor);
         self.sessions.connecting.look_at(self.reactor.now + LOOK, &mut self.reactor);
     }
 
@@ -189,23 +176,9 @@ impl Server {
         else {
             return;
         };
-        let ending = match process::ended(Some(pid), true) {
-            Ok(None) => {
-                return self
-                    .sessions
-                    .connecting
-                    .look_at(self.reactor.now + LOOK, &mut self.reactor);
-            }
-            Ok(Some((_, ending))) => Some(ending),
-            Err(_) => None,
-        };
-        self.programs.spawner.reaped(pid);
-        let failure = match ending {
-            Some(ChildExit::Status(child::FAILED)) => self.programs.spawner.failure_of(pid),
-            _ => {
-                self.programs.spawner.forget_failure(pid);
-                None
-            }
+        let connecting = &mut self.sessions.connecting;
+        let Some((_, failure)) = self.programs.reap_own_program(pid) else {
+            return connecting.look_at(self.reactor.now + LOOK, &mut self.reactor);
         };
         let Some(process) = self.sessions.connecting.processes.remove(key) else { return };
         for (number, relay) in process.asked {
