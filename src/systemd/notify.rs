@@ -89,9 +89,10 @@ impl Notifier {
         self.to.is_some()
     }
 
-    /// Every socket is bound; `pid` is who serves.
+    /// Every socket is bound; `pid` is who serves. It is a sign of life, too: the last one of the
+    /// program before an upgrade may be as old as the time to the next one is long.
     pub(crate) fn ready(&mut self, pid: u32, status: NotifyStatus) {
-        self.say(format!("READY=1\nSTATUS={status}\nMAINPID={pid}"));
+        self.say(format!("READY=1\nWATCHDOG=1\nSTATUS={status}\nMAINPID={pid}"));
     }
 
     /// A new configuration is being read.
