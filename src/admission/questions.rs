@@ -40,6 +40,19 @@ impl Admission {
         check_source(&service.limits, &mut self.sources, now, key)
     }
 
+    /// Why somebody who has been admitted, and is not served yet, would not be any more: by who he
+    /// is, and by the time of day. Nothing is counted.
+    #[must_use]
+    pub(crate) fn keeps_out(
+        &self,
+        seen: &Observed,
+        id: ServiceId,
+        peer: Address,
+    ) -> Option<Reason> {
+        let service = self.places.admitting(id)?;
+        check_who_and_when(&service.limits, seen, peer).err().filter(|it| *it != Reason::Load)
+    }
+
     /// Whether datagrams for this service are looked at before they start its program.
     #[must_use]
     pub(crate) fn looks_at_senders(&self, id: ServiceId) -> bool {

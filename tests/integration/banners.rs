@@ -149,6 +149,20 @@ fn a_client_that_leaves_during_its_banner_gives_its_place_back() {
 }
 
 #[test]
+fn rules_that_are_made_while_a_client_reads_its_banner_hold_for_it() {
+    let (port, (folder, text)) = (free_port(), long());
+    let config = tcp_line(port, "/bin/echo echo served") + LONG;
+    let daemon = Setup::new().start_in(folder, &config);
+    let client = narrow(port);
+    assert_eq!(client.peek(&mut [0]).unwrap(), 1, "it is being told");
+    let _ = daemon.reload(&(config + "    only_from = 192.0.2.1\n"));
+    assert!(read_all(client) == text, "it is not served");
+    let refused = daemon.wait_log(|line| line.about("refused", port));
+    assert_eq!(refused.get("reason"), Some("access"));
+    assert!(daemon.said("accepted").is_empty());
+}
+
+#[test]
 fn banners_are_read_again_at_a_reload() {
     let port = free_port();
     let text = own_line(port, CAT) + "    banner = hello\n";

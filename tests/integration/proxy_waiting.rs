@@ -86,6 +86,24 @@ fn the_server_does_nothing_while_a_part_of_a_header_is_there() {
     assert!(used < Duration::from_millis(300), "{used:?}");
 }
 
+#[test]
+fn who_may_speak_for_others_is_looked_at_again_when_the_header_is_whole() {
+    let port = free_port();
+    let text = tcp_line(port, &shell(WHO));
+    for then in ["    proxy_protocol = require\n    proxy_from = 192.0.2.7\n", ""] {
+        let daemon = Daemon::start(&(text.clone() + BEHIND));
+        let before = procs::descriptors(daemon.pid());
+        let mut half = begun(port, b"PROXY TCP4 192.0.2.9 ");
+        wait_until("the server to have it", || procs::descriptors(daemon.pid()) > before);
+        let _ = daemon.reload(&(text.clone() + then));
+        half.write_all(b"198.51.100.2 2 443\r\nhello\n").unwrap();
+        assert_eq!(read_to_any_end(half), "");
+        let refused = daemon.wait_log(|line| line.about("refused", port));
+        assert_eq!((refused.get("reason"), refused.get("why")), (Some("proxy"), Some("not_from")));
+        assert!(daemon.said("accepted").is_empty());
+    }
+}
+
 /// A service of one program at a time, the client of that, and one who has come before it and
 /// says only now who it is.
 fn full(attributes: &str) -> (Daemon, u16, TcpStream, TcpStream) {

@@ -4,6 +4,9 @@
 //! they came.
 
 use super::believing::objection;
+use super::header;
+use crate::admission::Reason;
+use crate::config::model::ProxyProtocol;
 use crate::front::alerts;
 use crate::log::events::Why;
 use crate::net::listener::Connection;
@@ -32,6 +35,39 @@ impl Server {
             let reason = self.services.reason_of_front(owner);
             self.refuse_for(owner, connection.whom(), reason, Why::Alert(alert));
         }
-        alert.is_none()
+        alert.is_none() && self.is_well_introduced(owner, connection)
+    }
+
+    /// Whether it is believed now for whom somebody says that he has come; else he is refused.
+    pub(in crate::server) fn is_well_introduced(
+        &mut self,
+        owner: Key,
+        connection: &Connection,
+    ) -> bool {
+        let Some(via) = connection.fronted.as_ref().and_then(|it| it.via) else { return true };
+        let Some(state) = self.services.all.get(owner) else { return true };
+        let is_believed = state.service.attributes.front.proxy_protocol != ProxyProtocol::No
+            && self.admission.may_speak_for_others(state.admission, via);
+        if !is_believed {
+            let why = Why::Header(header::FOREIGN);
+            self.refuse_for(owner, connection.whom(), Reason::Proxy, why);
+        }
+        is_believed
+    }
+
+    /// Whether somebody who was admitted and has been told so may still be served; else he is
+    /// refused.
+    pub(in crate::server) fn is_still_let_in(
+        &mut self,
+        owner: Key,
+        connection: &Connection,
+    ) -> bool {
+        let id = self.services.all.get(owner).map(|state| state.admission);
+        let seen = self.services.conditions.observed(self.reactor.now);
+        let reason = id.and_then(|id| self.admission.keeps_out(&seen, id, connection.peer));
+        if let Some(reason) = reason {
+            self.refuse_for(owner, connection.whom(), reason, Why::Plain);
+        }
+        reason.is_none() && self.is_let_in(owner, connection)
     }
 }

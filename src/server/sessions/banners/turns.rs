@@ -216,6 +216,10 @@ impl Server {
         };
         let Admitted { service, permit, peer, peer_gid, facts, since } = admitted;
         let connection = Connection { socket, peer, peer_gid, fronted: facts.fronted.clone() };
+        // A reload may have made other rules while he read.
+        if !self.is_still_let_in(service, &connection) {
+            return self.cancel(permit, service);
+        }
         match action {
             Action::Builtin(kind) => self.start_builtin(service, kind, connection, permit),
             Action::Relay(_) => self.start_relay(service, connection, permit),

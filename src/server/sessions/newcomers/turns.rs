@@ -139,7 +139,9 @@ impl Server {
         {
             let listener = newcomer.listener;
             let taken = header::take(newcomer.connection, &header, &mut self.reactor.scratch);
-            if let Some(connection) = taken {
+            if let Some(connection) = taken
+                && self.is_well_introduced(owner, &connection)
+            {
                 self.take_to_front(listener, owner, connection);
             }
             return;
@@ -189,9 +191,11 @@ impl Server {
     fn seat(&mut self, owner: Key, newcomer: Newcomer, header: &Header, permit: Permit) {
         let listener = newcomer.listener;
         match header::take(newcomer.connection, header, &mut self.reactor.scratch) {
-            Some(connection) => self.welcome((listener, owner), connection, permit),
+            Some(connection) if self.is_well_introduced(owner, &connection) => {
+                self.welcome((listener, owner), connection, permit);
+            }
             // The connection is over.
-            None => self.cancel(permit, owner),
+            _ => self.cancel(permit, owner),
         }
     }
 
