@@ -49,6 +49,7 @@ impl Server {
             };
         }
         self.stop_serving();
+        self.sessions.workers.wake_all();
         self.leave_reader();
         sink::let_go();
         self.say_farewell();

@@ -3,15 +3,16 @@
 use std::os::fd::AsRawFd as _;
 use std::process::{Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, recv, send, setsockopt, socketpair, sockopt,
 };
 use nix::sys::time::TimeVal;
 
 use crate::common::control::status;
-use crate::common::daemon::BINARY;
+use crate::common::daemon::{BINARY, as_pid};
 use crate::common::tls::{behind_tls, python, site};
-use crate::common::{Setup, free_ports, procs, tcp_line};
+use crate::common::{Setup, free_port, free_ports, procs, tcp_line, wait_until};
 
 /// Has a client, stops its worker, and waits until that is over.
 const STOPPING: &str = r"
@@ -62,6 +63,21 @@ fn a_worker_that_hangs_is_ended_and_replaced_and_its_clients_are_told() {
     daemon.wait_count(2, |line| line.about("ended", ports[0]));
     assert_eq!(daemon.said("worker-died").len(), 1);
     assert_eq!(status(&daemon, None)["front_worker_deaths"], 1);
+}
+
+#[test]
+fn a_worker_that_is_stopped_goes_with_its_server() {
+    let Some(folder) = site(&["python3"]) else { return };
+    let port = free_port();
+    let text = behind_tls(&folder, port, "/bin/cat cat", "");
+    let mut daemon = Setup::new().arg("--front-workers").arg("1").start_in(folder, &text);
+    let comes = "it = connect(sys.argv[1]); it.sendall(b'x'); print(it.recv(1) == b'x')";
+    assert_eq!(python(&daemon.folder, comes, &[&port.to_string()]).trim(), "True");
+    let worker = *procs::front_workers(daemon.pid()).first().unwrap();
+    kill(as_pid(worker), Signal::SIGSTOP).unwrap();
+    wait_until("it to be stopped", || procs::state(worker) == Some('T'));
+    daemon.stop();
+    wait_until("it to be gone", || !procs::is_alive(worker));
 }
 
 /// As the server speaks to it, over what is its standard input.

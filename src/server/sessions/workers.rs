@@ -8,6 +8,9 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::signs_of_life::SignsOfLife;
 use crate::config::model::{Certificate, FrontUser};
 use crate::front::channel::Wire;
@@ -145,6 +148,14 @@ impl Workers {
     /// The flag by which one is put into the ready queue once.
     pub(in crate::server) fn queued(&mut self, key: Key) -> Option<&mut bool> {
         self.all.get_mut(key).map(|worker| &mut worker.queued)
+    }
+
+    /// The server ends: they go with their last client, and one that somebody has stopped has to
+    /// see that.
+    pub(in crate::server) fn wake_all(&self) {
+        for pid in self.pids() {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);
+        }
     }
 
     /// The process ids of all.

@@ -11,7 +11,6 @@ use crate::server::Server;
 use crate::server::peers::{Peer, PeerId};
 use crate::server::reactor::slab::Key;
 use crate::server::sessions::Sessions;
-use crate::server::sessions::builtin::DONE;
 
 impl Sessions {
     /// The first `most` of those who came after one: who is here, and the last who were.
@@ -91,9 +90,9 @@ impl Server {
     }
 
     /// Ends a session, whatever is going on in it.
-    pub(in crate::server) fn close_session(&mut self, key: Key, why: &str) {
+    pub(in crate::server) fn close_session(&mut self, key: Key, why: &'static str) {
         match self.sessions.table.get(key).map(|session| &session.stage) {
-            Some(SessionStage::Relay(_)) => self.end_relay(key, Ok(DONE)),
+            Some(SessionStage::Relay(_)) => self.end_relay(key, Ok(why)),
             Some(SessionStage::Builtin(_)) => self.close_builtin(key, why),
             Some(SessionStage::Program(_)) => self.end_child(key),
             None => {}
