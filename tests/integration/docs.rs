@@ -205,10 +205,11 @@ fn what_stands_in_front_does_what_the_readme_says() {
         return;
     }
     let said = said_in_section("TLS");
-    let [date, capitals] = said.as_slice() else { panic!("{said:?}") };
+    let [date, capitals, alice] = said.as_slice() else { panic!("{said:?}") };
     assert!(date.contains(':') && date.lines().count() == 1, "{date}");
     assert!(capitals.contains("1 service, 0 errors, 0 warnings"), "{capitals}");
     assert!(capitals.contains("HELLO\n") && capitals.contains("AGAIN\n"), "{capitals}");
+    assert_eq!(alice, "hello CN=alice\n");
     let said = said_in_section("Terminals");
     let [telnet, shell] = said.as_slice() else { panic!("{said:?}") };
     for said in [telnet, shell] {
@@ -262,7 +263,9 @@ fn what_is_commented_out_in_the_example_configuration_can_be_taken_in_all_togeth
         return;
     }
     let folder = Folder::new();
-    make_certificate(&folder, "site", "DNS:localhost", "90");
+    for name in ["site", "clients"] {
+        make_certificate(&folder, name, "DNS:localhost", "90");
+    }
     let example = read("etc/inetd.conf")
         .replace("www.example.org http", "127.0.0.1 80")
         .replace("/etc/ssl/", &folder.name(""));

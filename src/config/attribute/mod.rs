@@ -42,12 +42,16 @@ pub(crate) fn find(name: &str) -> Option<&'static Attribute> {
     TABLE.iter().find(|attribute| attribute.name == name || attribute.aliases.contains(&name))
 }
 
+/// Whether something would be wide open without this attribute.
+pub(crate) fn is_narrowing(name: &str) -> bool {
+    find(name).is_some_and(|found| found.narrows)
+}
+
 /// Whether a line that is wrong seems to narrow something.
 pub(crate) fn narrows(line: &str) -> bool {
     let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let mut words = line.split(|c| !is_letter(c)).filter(|word| !word.is_empty());
-    let is_one = |name: &str| find(name).is_some_and(|found| found.narrows);
-    words.any(|word| is_one(word) || nearest(word, names()).is_some_and(is_one))
+    words.any(|word| is_narrowing(word) || nearest(word, names()).is_some_and(is_narrowing))
 }
 
 /// What to say to somebody who wrote a name that no attribute has.

@@ -39,6 +39,12 @@ impl Prefix {
         }
     }
 
+    /// Whether every address of its family is in it.
+    #[must_use]
+    pub fn is_everybody(&self) -> bool {
+        self.length == 0
+    }
+
     /// Its first address.
     #[must_use]
     pub fn first(&self) -> IpAddr {

@@ -86,6 +86,15 @@ impl Resolver<'_> {
                 )
                 .help("listen at a path, or on an address with `proxy_from`");
         }
+        if is_on && !has_mode && attributes.front.proxy_from.iter().any(|it| it.is_everybody()) {
+            let said = last_said(entry, "proxy_from").map(|setting| &setting.place);
+            self.report
+                .warning(
+                    said.unwrap_or(&entry.endpoint.span),
+                    "everybody may say here that he is anybody: no list of addresses keeps anyone out",
+                )
+                .help("name the proxies alone: `proxy_from = 192.0.2.7`");
+        }
         let names: &[&str] = match (is_on, has_mode) {
             (false, _) => &["proxy_from", "proxy_timeout"],
             (true, true) => &["proxy_from"],

@@ -31,7 +31,7 @@ enum Above {
     /// An entry that was not understood: what follows is checked all the same.
     Broken,
     Defaults,
-    /// A directive that was not understood: what follows may be meant for others.
+    /// What was meant for others and was not understood: it and what follows.
     Lost,
 }
 
@@ -71,7 +71,7 @@ impl Reader<'_> {
                 self.indented(file, line, above, &mut context);
                 self.warn_of_gap(file, line, above, over);
             } else if let Some(name) = set_by(text) {
-                self.not_indented(file, line, name);
+                self.not_indented(file, line, name, above);
             } else if text.starts_with('.') {
                 above = self.directive(file, line, path, &mut context);
             } else if let Some((head, lines)) = xinetd::block_at(file, index - 1) {
@@ -84,6 +84,9 @@ impl Reader<'_> {
                 index = next.max(index);
             } else {
                 above = self.line(file, line, &mut context);
+            }
+            if above == Above::Nothing && (goes_on || set_by(text).is_some()) {
+                above = Above::Lost;
             }
             match above {
                 _ if goes_on => {}
@@ -100,7 +103,7 @@ impl Reader<'_> {
                     last.why = last.why.take().or(cause);
                 }
                 (Above::Defaults, _) if wrong => self.withhold(text, cause, &mut context),
-                (Above::Lost, _) if goes_on => {
+                (Above::Lost, _) => {
                     let cause =
                         cause.unwrap_or_else(|| Cause::unheard(file.span(line.range.clone())));
                     self.withhold(text, Some(cause), &mut context);
@@ -154,8 +157,17 @@ impl Reader<'_> {
             let _ = addresses(&address, self.report);
             return Above::Nothing;
         }
+        if let [only] = words.as_slice()
+            && let Some(help) = line::meant_for_others(only)
+        {
+            self.report
+                .error(&only.span, format!("`{}` alone means nothing", only.text))
+                .help(help);
+            return Above::Lost;
+        }
         let origin = Origin { file: Rc::clone(&file.name), line: line.number };
         let entry = line::entry(&words, origin, context, self.report);
+        line::judge_arguments(words.get(line::FIELDS.len()..).unwrap_or_default(), self.report);
         self.push(entry)
     }
 
@@ -165,7 +177,7 @@ impl Reader<'_> {
         if above == Above::Nothing {
             self.report
                 .error(&place, "nothing stands above this line that it could belong to")
-                .help("a line that starts with blanks belongs to the entry above it; take the blanks away to start an entry");
+                .help("a line that starts with blanks belongs to the entry above it, or to `.defaults` for all below; take the blanks away to start an entry");
             return;
         }
         match indented(file, line.range.clone(), self.report) {
@@ -189,14 +201,19 @@ impl Reader<'_> {
     }
 
     /// An attribute at the start of a line: what it was to narrow is not served.
-    fn not_indented(&mut self, file: &File, line: &Line, name: &str) {
-        let start = line.range.start;
-        self.report
-            .error(
-                &file.span(start..start + name.len()),
+    fn not_indented(&mut self, file: &File, line: &Line, name: &str, above: Above) {
+        let place = file.span(line.range.start..line.range.start + name.len());
+        let (message, help) = match above {
+            Above::Nothing | Above::Lost => (
+                format!("`{name}` belongs to no entry"),
+                "for all entries below, put a line `.defaults` above it, and blanks in front of it",
+            ),
+            _ => (
                 format!("`{name}` is not indented: the line does not belong to the entry above it"),
-            )
-            .help("put blanks in front of it");
+                "put blanks in front of it",
+            ),
+        };
+        self.report.error(&place, message).help(help);
     }
 
     /// An entry was taken out, and perhaps not the lines that belong to it.
@@ -261,7 +278,9 @@ impl Reader<'_> {
                 self.report
                     .error(&name.span, format!("unknown directive `{}`", name.text))
                     .help(help);
-                return Above::Lost;
+                if nearest(&name.text, DIRECTIVES) != Some(".include") {
+                    return Above::Lost;
+                }
             }
         }
         Above::Nothing

@@ -1,5 +1,7 @@
 //! The fields of one line, and what people write when they leave one out.
 
+use std::net::IpAddr;
+
 use super::entry::{Entry, Withhold};
 use super::reader::Context;
 use crate::config::attribute;
@@ -10,7 +12,7 @@ use crate::config::model::Origin;
 use crate::config::text::words::{Word, quote};
 
 /// The fields in their order.
-const FIELDS: [&str; 6] = ["service", "type", "protocol", "wait", "user", "program"];
+pub(super) const FIELDS: [&str; 6] = ["service", "type", "protocol", "wait", "user", "program"];
 /// With fewer words, a line is hardly one.
 const FEWEST: usize = 4;
 /// The same as a reminder.
@@ -174,16 +176,42 @@ pub(super) fn judge_argument_line(words: &[Word], place: &Span, report: &mut Rep
     let Some((first, name, value)) = meant_as_attribute(words) else { return };
     let message = format!("`{}` without `=` is read as an argument", first.text);
     let value: Vec<&str> = value.iter().map(|word| word.text.as_str()).collect();
-    let default = attribute::find(name).map_or("…", |found| found.default);
+    let usual = match attribute::find(name).map_or("", |found| found.value) {
+        "`yes` or `no`" => "yes",
+        _ => "…",
+    };
     let help = format!(
         "write `{name} = {}` for the attribute, or '{}' for the argument",
-        if value.is_empty() { default.to_owned() } else { value.join(" ") },
+        if value.is_empty() { usual.to_owned() } else { value.join(" ") },
         first.text
     );
     if attribute::narrows(name) {
         report.error(&first.span, message).help(help);
     } else {
         report.warning(&first.span, message).help(help);
+    }
+}
+
+/// Arguments on the line of an entry that were probably meant as attributes, which stand below it:
+/// an error where nobody writes an argument so, a warning where somebody might.
+pub(super) fn judge_arguments(arguments: &[Word], report: &mut Report) {
+    const SIGNS: [&str; 3] = ["=", "+=", "-="];
+    for (index, word) in arguments.iter().enumerate().filter(|(_, word)| !word.quoted) {
+        let next = arguments.get(index + 1).filter(|next| SIGNS.contains(&next.text.as_str()));
+        let (name, value) = word.text.split_once('=').unwrap_or((&word.text, ""));
+        if !attribute::is_narrowing(name) || (next.is_none() && value.is_empty()) {
+            continue;
+        }
+        let message = format!("`{name}` is an argument of the program here");
+        let help = format!(
+            "attributes stand on indented lines below: `    {name} = …`; for the argument write '{}'",
+            word.text
+        );
+        if next.is_some() {
+            report.error(&word.span, message).help(help);
+        } else {
+            report.warning(&word.span, message).help(help);
+        }
     }
 }
 
@@ -212,6 +240,16 @@ fn meant_as_attribute(words: &[Word]) -> Option<(&Word, &str, &[Word])> {
     }
     let alike = nearest(bare, attribute::names()).filter(|_| signed || bare.contains('_'));
     alike.filter(|_| bare.len() > 2).map(|name| (first, name, value))
+}
+
+/// What a word alone on its line was meant to be, where that would hold for all entries below it.
+pub(super) fn meant_for_others(word: &Word) -> Option<&'static str> {
+    let bare = word.text.trim_matches(['[', ']', '.', ':']);
+    if ["defaults", "default", "global"].iter().any(|name| bare.eq_ignore_ascii_case(name)) {
+        return Some("what holds for all entries below stands, indented, under a line `.defaults`");
+    }
+    let is_address = word.text == "*" || bare.parse::<IpAddr>().is_ok();
+    is_address.then_some("with a colon at its end it is the address for the entries below")
 }
 
 /// Whether a comment is an entry that somebody does not want now.

@@ -112,6 +112,9 @@ pub(super) struct BlockParser<'a> {
     stray: Stray,
 }
 
+/// What stands between blocks.
+const KEYWORDS: [&str; 4] = ["service", "defaults", "include", "includedir"];
+
 /// A block of no known kind: what stands in it is not looked at.
 #[derive(PartialEq)]
 enum Stray {
@@ -172,6 +175,11 @@ impl BlockParser<'_> {
             }
             (None, _) => {
                 self.stray(first, words);
+                // Whom it keeps out is kept out, though it is misspelt.
+                if nearest(&first.text, KEYWORDS) == Some("defaults") {
+                    self.stray = Stray::No;
+                    return self.head(line, words);
+                }
                 self.stray = if words.iter().any(|word| word.text == "{") {
                     Stray::Inside
                 } else {
@@ -324,8 +332,7 @@ impl BlockParser<'_> {
     /// A line between the blocks that belongs to none.
     fn stray(&mut self, first: &Word, words: &[Word]) {
         let texts: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
-        let names = ["service", "defaults", "include", "includedir"];
-        let help = match nearest(&first.text, names) {
+        let help = match nearest(&first.text, KEYWORDS) {
             Some(near) => format!("did you mean `{near}`?"),
             None if is_line_of_inetd(&texts) => {
                 "this is a line of an inetd.conf: put such lines into a file of their own"
