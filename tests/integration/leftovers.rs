@@ -152,7 +152,7 @@ fn it_has_time_and_once_it_has_ended_nobody_waits_for_it() {
 
 #[test]
 fn what_has_been_told_with_a_program_over_its_time_is_not_told_again() {
-    putting_in_order("exec sleep 600", "    timeout = 1s\n");
+    putting_in_order("exec sleep 600", "    timeout = 4s\n");
 }
 
 /// What a program leaves behind does something when it is told, and ends.
@@ -211,7 +211,8 @@ fn what_a_program_over_its_time_leaves_behind_ends_too() {
     }
     let port = free_port();
     let script = bash(&format!("sleep 600 {AWAY} & echo $!; exec sleep 600"));
-    let text = own_line(port, &script) + END + "    timeout = 3s\n    kill_after = 1h\n";
+    // bash has to have said by then what it leaves.
+    let text = own_line(port, &script) + END + "    timeout = 15s\n    kill_after = 1h\n";
     let daemon = Daemon::start(&text);
     wait_gone(left_by(port));
     assert_told(&daemon.wait_log(|line| line.about("leftovers", port)), "TERM");

@@ -40,7 +40,7 @@ fn a_program_that_ends_in_time_is_left_alone() {
 fn a_program_that_does_not_hear_term_is_killed_with_its_children() {
     let port = free_port();
     let script = shell("trap \"\" TERM; sleep 600 & echo $!; wait");
-    let text = own_line(port, &script) + "    timeout = 300ms\n    kill_after = 200ms\n";
+    let text = own_line(port, &script) + "    timeout = 3s\n    kill_after = 200ms\n";
     let daemon = Daemon::start(&text);
     let client = tcp(port);
     let grandchild: u32 = read_line(&client).trim().parse().unwrap();
@@ -56,7 +56,7 @@ fn a_program_that_does_not_hear_term_is_killed_with_its_children() {
 fn a_program_over_its_time_that_ends_by_a_realtime_signal_leaves_nothing() {
     let port = free_port();
     let script = shell("trap \"kill -35 $$\" TERM; while :; do sleep 0.1; done");
-    let daemon = Daemon::start(&(own_line(port, &script) + "    timeout = 300ms\n"));
+    let daemon = Daemon::start(&(own_line(port, &script) + "    timeout = 3s\n"));
     assert_eq!(read_all(tcp(port)), "");
     let line = daemon.wait_log(|line| line.about("ended", port));
     assert_eq!(line.get("signal"), Some("SIGRTMIN+1"), "{}", line.raw);
@@ -67,7 +67,7 @@ fn a_program_over_its_time_that_ends_by_a_realtime_signal_leaves_nothing() {
 fn children_that_outlive_their_program_are_killed_after_their_time() {
     let port = free_port();
     let script = shell("(trap \"\" TERM; exec sleep 600) & echo $!; exec sleep 600");
-    let text = own_line(port, &script) + "    timeout = 500ms\n    kill_after = 500ms\n";
+    let text = own_line(port, &script) + "    timeout = 3s\n    kill_after = 500ms\n";
     let daemon = Daemon::start(&text);
     let client = tcp(port);
     let grandchild: u32 = read_line(&client).trim().parse().unwrap();
@@ -108,7 +108,7 @@ fn outliving(setup: Setup, others: Option<&str>) -> Daemon {
     let out = folder.open_folder("out").join("text");
     let order = format!("trap \"sleep 0.3; echo in order > {}; exit 0\" TERM", out.display());
     let script = shell(&format!("({order}; echo ready; sleep 600 & wait) & exec sleep 600"));
-    let text = own_line(port, &script) + "    timeout = 1s\n    kill_after = 60s\n";
+    let text = own_line(port, &script) + "    timeout = 4s\n    kill_after = 60s\n";
     let daemon = setup.start_in(folder, &(text + others.unwrap_or_default()));
     let client = tcp(port);
     assert_eq!(read_line(&client), "ready\n");
@@ -129,7 +129,7 @@ fn a_leader_that_ends_while_orphans_are_reaped_keeps_its_number() {
     let over = folder.script("over", &format!("trap '' TERM; echo $$; {}", until("leader")));
     let orphan = format!("({}) </dev/null >/dev/null 2>&1 & echo left", until("orphan"));
     let leaving = folder.script("leaving", &orphan);
-    let text = own_line(ports[0], &over) + "    timeout = 300ms\n    kill_after = 1h\n";
+    let text = own_line(ports[0], &over) + "    timeout = 3s\n    kill_after = 1h\n";
     let daemon = Setup::new()
         .under(&["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"])
         .env("RUST_LOG", "debug")
@@ -174,7 +174,7 @@ fn a_stopped_program_hears_of_its_end_and_its_place_is_free() {
 fn a_stopping_server_leaves_nobody_behind_who_has_had_term() {
     let port = free_port();
     let script = shell("trap \"\" TERM; echo ready; sleep 600");
-    let text = own_line(port, &script) + "    timeout = 300ms\n    kill_after = 1h\n";
+    let text = own_line(port, &script) + "    timeout = 3s\n    kill_after = 1h\n";
     let mut daemon = Daemon::start(&text);
     let client = tcp(port);
     assert_eq!(read_line(&client), "ready\n");

@@ -196,7 +196,7 @@ fn a_unix_socket_stays_at_its_path_and_goes_with_the_server() {
 fn programs_still_end_when_they_have_had_their_time() {
     let port = free_port();
     let script = shell("trap : TERM; while :; do sleep 0.1; done");
-    let options = "    timeout = 2s\n    kill_after = 1s\n";
+    let options = "    timeout = 6s\n    kill_after = 3s\n";
     let daemon = controlled(&(tcp_line(port, &script) + options));
     let client = tcp(port);
     let pid = daemon.accepted(port, 1)[0];
@@ -215,7 +215,7 @@ fn what_an_overdue_program_has_left_behind_is_still_ended() {
     let port = free_port();
     // The shell ends at the first signal, what it has started does not.
     let script = shell("(trap \"\" TERM; exec sleep 1000) >&2 & echo $!; wait");
-    let options = "    timeout = 1s\n    kill_after = 2s\n";
+    let options = "    timeout = 4s\n    kill_after = 4s\n";
     let daemon = controlled(&(tcp_line(port, &script) + options));
     let left: u32 = read_line(tcp(port)).trim().parse().unwrap();
     let _ = daemon.wait_log(|line| line.about("ended", port));
