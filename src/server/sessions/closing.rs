@@ -63,13 +63,15 @@ impl KeptConnection {
         if self.linger == Linger::No {
             return false;
         }
+        // What it sends while it is still being sent something would reset it, too.
+        let is_on_its_way = self.linger == Linger::Yes || tcp::has_unsent(&self.socket);
+        // Last, so that little can come between this and closing it.
         let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
         match recv(self.socket.as_raw_fd(), &mut [0], look) {
             // It has closed, and will send nothing more.
             Ok(0) => false,
             Ok(_) => true,
-            // What it sends while it is still being sent something would reset it, too.
-            Err(Errno::EAGAIN) => self.linger == Linger::Yes || tcp::has_unsent(&self.socket),
+            Err(Errno::EAGAIN) => is_on_its_way,
             Err(_) => false,
         }
     }
