@@ -103,7 +103,7 @@ fn a_program_that_lets_go_of_its_peer_gets_nothing_of_others() {
         // Who comes later is served at once, the attacker, too.
         let later = udp(port);
         ask(&later, "later");
-        assert_eq!(udp_ask(&later, "again"), "AGAIN");
+        ask(&later, "again");
         ask(&attacker, "a new program");
         daemon.said_times(1, "strayed");
     }
