@@ -1,14 +1,15 @@
 //! The model as inetd.conf, which reads back to an equal model.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 
-use super::attribute::{Shown, all};
+use super::attribute::{Shown, all, is_narrowing};
 use super::facts::Lookup;
 use super::model::{Account, Action, Config, Endpoint, Service, SocketType, Sought};
-use super::text::words::quote;
+use super::text::words::{quote, quoted};
 
 /// All services of a configuration, the disabled ones last. Services withheld are
 /// not in the model, so they are not printed.
@@ -38,7 +39,9 @@ pub(super) fn entry(shown: &Shown<'_>) -> String {
         // Who connects to a unix socket.
         Action::Relay(_) => (user(&service.account, shown.lookup), "internal".to_owned()),
         Action::Program(program) => {
-            let words = program.argv.iter().map(|word| quote(word));
+            let next = |at: usize| program.argv.get(at + 1).map(|next| next.as_os_str());
+            let words = program.argv.iter().enumerate();
+            let words = words.map(|(at, word)| argument(word, next(at)));
             let words: Vec<String> =
                 std::iter::once(quote(program.path.as_os_str())).chain(words).collect();
             (user(&service.account, shown.lookup), words.join(" "))
@@ -52,6 +55,17 @@ pub(super) fn entry(shown: &Shown<'_>) -> String {
         }
     }
     text
+}
+
+/// An argument that nobody takes for an attribute, and the one behind it.
+fn argument(word: &OsStr, next: Option<&OsStr>) -> String {
+    let text = word.to_string_lossy();
+    let (name, value) = text.split_once('=').unwrap_or((&text, ""));
+    let is_set = next.is_some_and(|next| ["=", "+=", "-="].iter().any(|sign| next == *sign));
+    match is_narrowing(name) && (is_set || !value.is_empty()) {
+        true => quoted(word),
+        false => quote(word),
+    }
 }
 
 /// The service field and the protocol.

@@ -97,21 +97,32 @@ impl Reader<'_> {
             }
             let wrong = self.report.errors() > before || file.is_bad(line.number);
             let cause = Cause::since(self.report, mark);
-            match (above, self.entries.last_mut()) {
-                (Above::Entry, Some(last)) if wrong => {
-                    last.broken = true;
-                    last.why = last.why.take().or(cause);
-                }
-                (Above::Defaults, _) if wrong => self.withhold(text, cause, &mut context),
-                (Above::Lost, _) => {
-                    let cause =
-                        cause.unwrap_or_else(|| Cause::unheard(file.span(line.range.clone())));
-                    self.withhold(text, Some(cause), &mut context);
-                }
-                _ => {}
-            }
+            self.charge(above, (wrong, cause), (file, line), &mut context);
         }
         below.say(self.open.len() > 1 || self.is_one_of_several, self.report);
+    }
+
+    /// What a line costs that is wrong, for some cause, or goes unheard.
+    fn charge(
+        &mut self,
+        above: Above,
+        (wrong, cause): (bool, Option<Cause>),
+        (file, line): (&File, &Line),
+        context: &mut Context,
+    ) {
+        let text = file.text(line.range.clone());
+        match (above, self.entries.last_mut()) {
+            (Above::Entry, Some(last)) if wrong => {
+                last.broken = true;
+                last.why = last.why.take().or(cause);
+            }
+            (Above::Defaults, _) if wrong => self.withhold(text, cause, context),
+            (Above::Lost, _) => {
+                let unheard = || Cause::unheard(file.span(line.range.clone()));
+                self.withhold(text, Some(cause.unwrap_or_else(unheard)), context);
+            }
+            _ => {}
+        }
     }
 
     /// A line that holds for those below it is wrong, or goes unheard: they are not served. In

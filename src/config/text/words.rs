@@ -72,6 +72,11 @@ pub(crate) fn quote(word: &OsStr) -> String {
     if !word.is_empty() && word.as_bytes().iter().all(plain) {
         return word.to_string_lossy().into_owned();
     }
+    quoted(word)
+}
+
+/// The same in quotes, whether it must be or not.
+pub(crate) fn quoted(word: &OsStr) -> String {
     let mut quoted = String::from("\"");
     for chunk in word.as_bytes().utf8_chunks() {
         for character in chunk.valid().chars() {
