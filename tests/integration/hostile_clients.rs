@@ -15,7 +15,7 @@ use crate::common::terminal::terminal;
 use crate::common::tls::{behind_tls, python, site};
 use crate::common::{
     Daemon, Folder, Setup, free_port, free_ports, need_program, own_line, procs, read_all,
-    read_line, shell, tcp, tcp_line, wait_until,
+    read_line, shell, tcp, tcp_line, wait_for, wait_until,
 };
 use crate::proxy_headers::{WHO, line};
 
@@ -31,7 +31,7 @@ fn who_is_only_connected_has_no_terminal() {
     let daemon = Setup::new().arg("--front-workers").arg("1").start_in(folder, &text);
     let silent: Vec<TcpStream> = (0..40).map(|_| tcp(port)).collect();
     wait_until("the server to have them all", || procs::descriptors(daemon.pid()) > 40);
-    let worker = *procs::front_workers(daemon.pid()).first().unwrap();
+    let worker = wait_for("a worker", || procs::front_workers(daemon.pid()).first().copied());
     wait_until("the worker to have them all", || procs::descriptors(worker) > 80);
     assert_eq!(procs::terminals(worker) + procs::terminals(daemon.pid()), 0);
     // Nor who is past his handshake, and waits for a place.
