@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 
-use super::attribute::{Shown, all, is_narrowing};
+use super::attribute::{Shown, all, set_by_arguments};
 use super::facts::Lookup;
 use super::model::{Account, Action, Config, Endpoint, Service, SocketType, Sought};
 use super::text::words::{quote, quoted};
@@ -59,12 +59,9 @@ pub(super) fn entry(shown: &Shown<'_>) -> String {
 
 /// An argument that nobody takes for an attribute, and the one behind it.
 fn argument(word: &OsStr, next: Option<&OsStr>) -> String {
-    let text = word.to_string_lossy();
-    let (name, value) = text.split_once('=').unwrap_or((&text, ""));
-    let is_set = next.is_some_and(|next| ["=", "+=", "-="].iter().any(|sign| next == *sign));
-    match is_narrowing(name) && (is_set || !value.is_empty()) {
-        true => quoted(word),
-        false => quote(word),
+    match set_by_arguments(&word.to_string_lossy(), next.and_then(OsStr::to_str)) {
+        Some(_) => quoted(word),
+        None => quote(word),
     }
 }
 

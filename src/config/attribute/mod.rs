@@ -43,8 +43,17 @@ pub(crate) fn find(name: &str) -> Option<&'static Attribute> {
 }
 
 /// Whether something would be wide open without this attribute.
-pub(crate) fn is_narrowing(name: &str) -> bool {
+fn is_narrowing(name: &str) -> bool {
     find(name).is_some_and(|found| found.narrows)
+}
+
+/// The attribute, one without which something would be wide open, that two arguments, or the first
+/// of them, would set below an entry; and whether the second is its sign.
+pub(crate) fn set_by_arguments<'a>(word: &'a str, next: Option<&str>) -> Option<(&'a str, bool)> {
+    const SIGNS: [&str; 3] = ["=", "+=", "-="];
+    let is_signed = next.is_some_and(|next| SIGNS.contains(&next));
+    let (name, value) = word.split_once('=').unwrap_or((word, ""));
+    (is_narrowing(name) && (is_signed || !value.is_empty())).then_some((name, is_signed))
 }
 
 /// Whether a line that is wrong seems to narrow something.

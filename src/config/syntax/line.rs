@@ -195,19 +195,17 @@ pub(super) fn judge_argument_line(words: &[Word], place: &Span, report: &mut Rep
 /// Arguments on the line of an entry that were probably meant as attributes, which stand below it:
 /// an error where nobody writes an argument so, a warning where somebody might.
 pub(super) fn judge_arguments(arguments: &[Word], report: &mut Report) {
-    const SIGNS: [&str; 3] = ["=", "+=", "-="];
     for (index, word) in arguments.iter().enumerate().filter(|(_, word)| !word.quoted) {
-        let next = arguments.get(index + 1).filter(|next| SIGNS.contains(&next.text.as_str()));
-        let (name, value) = word.text.split_once('=').unwrap_or((&word.text, ""));
-        if !attribute::is_narrowing(name) || (next.is_none() && value.is_empty()) {
+        let next = arguments.get(index + 1).map(|next| next.text.as_str());
+        let Some((name, is_signed)) = attribute::set_by_arguments(&word.text, next) else {
             continue;
-        }
+        };
         let message = format!("`{name}` is an argument of the program here");
         let help = format!(
             "attributes stand on indented lines below: `    {name} = …`; for the argument write '{}'",
             word.text
         );
-        if next.is_some() {
+        if is_signed {
             report.error(&word.span, message).help(help);
         } else {
             report.warning(&word.span, message).help(help);
