@@ -131,7 +131,7 @@ pub struct Encryption {
 }
 
 /// What is said of a certificate that is a good one.
-const VERIFIED: &str = "SUCCESS";
+pub(crate) const VERIFIED: &str = "SUCCESS";
 
 /// Something that is known of an encrypted connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

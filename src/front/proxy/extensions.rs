@@ -3,7 +3,7 @@
 
 use super::checksum::crc32c;
 use super::first_bytes::{self, MALFORMED};
-use crate::net::fronted::{Fact, Fronted};
+use crate::net::fronted::{Fact, Fronted, VERIFIED};
 
 pub(super) const ALPN: u8 = 0x01;
 pub(super) const AUTHORITY: u8 = 0x02;
@@ -88,7 +88,7 @@ fn read_ssl(value: &[u8], said: &mut Fronted) -> Result<bool, &'static str> {
     }
     let verify: &[u8] = match [v0, v1, v2, v3] {
         _ if !has_certificate => b"NONE",
-        [0, 0, 0, 0] => b"SUCCESS",
+        [0, 0, 0, 0] => VERIFIED.as_bytes(),
         _ => b"FAILED",
     };
     said.add(Fact::ClientVerify, verify);

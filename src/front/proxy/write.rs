@@ -6,7 +6,7 @@ use super::binary::{PROXY, SIGNATURE, TCP4, TCP6};
 use super::extensions::{
     ALPN, AUTHORITY, HAS_CERTIFICATE, IS_SSL, SSL, SSL_CIPHER, SSL_NAME, SSL_VERSION,
 };
-use crate::net::fronted::{Fact, Fronted};
+use crate::net::fronted::{Fact, Fronted, VERIFIED};
 
 /// Which version is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,7 @@ fn extend(rest: &mut Vec<u8>, said: Option<&Fronted>) {
     let verify = said.fact(Fact::ClientVerify).unwrap_or("NONE");
     let certificate = if verify == "NONE" { 0 } else { HAS_CERTIFICATE };
     let mut ssl = vec![IS_SSL | certificate];
-    ssl.extend(u32::from(verify != "SUCCESS").to_be_bytes());
+    ssl.extend(u32::from(verify != VERIFIED).to_be_bytes());
     for (kind, fact) in
         [(SSL_VERSION, Fact::Protocol), (SSL_NAME, Fact::ClientName), (SSL_CIPHER, Fact::Cipher)]
     {

@@ -25,7 +25,7 @@ use super::tickets::Tickets;
 use crate::front::certificate::distinguished_name;
 use crate::front::settings::Tls;
 use crate::front::{alerts, proxy};
-use crate::net::fronted::Fact;
+use crate::net::fronted::{Fact, VERIFIED};
 
 /// What sealing adds to each record at most, and how long one is.
 const OVERHEAD: usize = 64;
@@ -323,7 +323,7 @@ pub(crate) fn name_of(suite: CipherSuite) -> Option<String> {
 fn describe(own: &CertificateDer<'_>, facts: &mut Facts) {
     let fingerprint = digest::digest(&digest::SHA256, own);
     let fingerprint = fingerprint.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    facts.push((Fact::ClientVerify, "SUCCESS".to_owned()));
+    facts.push((Fact::ClientVerify, VERIFIED.to_owned()));
     facts.push((Fact::ClientSha256, fingerprint));
     if let Ok(parsed) = webpki::EndEntityCert::try_from(own) {
         let subject = distinguished_name(parsed.subject()).map(|it| (Fact::ClientSubject, it));

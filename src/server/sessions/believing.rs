@@ -6,10 +6,9 @@
 
 use crate::config::model::{FrontAttributes, TlsClient};
 use crate::front::{alerts, ciphers};
-use crate::net::fronted::{Fact, FrontTerms, Fronted, digest_of};
+use crate::net::fronted::{Fact, FrontTerms, Fronted, VERIFIED, digest_of};
 
-/// What clients show whose certificate is a good one, and who show none.
-const GOOD: &str = "SUCCESS";
+/// What is said of clients who show no certificate.
 const NONE: &str = "NONE";
 
 /// The two versions there are.
@@ -30,7 +29,7 @@ pub(super) fn terms_of(front: &FrontAttributes) -> FrontTerms {
 pub(super) fn believe(front: &FrontAttributes, facts: &[(Fact, String)], fronted: &mut Fronted) {
     let asks = front.has_tls() && front.tls_client != TlsClient::No;
     let is_said = |fact: Fact, value: &str| facts.iter().any(|it| it.0 == fact && it.1 == value);
-    let is_good = asks && is_said(Fact::ClientVerify, GOOD);
+    let is_good = asks && is_said(Fact::ClientVerify, VERIFIED);
     for (fact, value) in facts {
         let may_be = match fact {
             Fact::Terminal => front.telnet,
@@ -47,7 +46,7 @@ pub(super) fn believe(front: &FrontAttributes, facts: &[(Fact, String)], fronted
         }
     }
     if asks {
-        fronted.add(Fact::ClientVerify, if is_good { GOOD } else { NONE }.as_bytes());
+        fronted.add(Fact::ClientVerify, if is_good { VERIFIED } else { NONE }.as_bytes());
     }
 }
 
@@ -72,7 +71,7 @@ pub(super) fn objection(front: &FrontAttributes, fronted: &Fronted) -> Option<&'
     if inside.is_some_and(|name| !front.tls_alpn.iter().any(|it| it == name)) {
         return Some(alerts::NO_APPLICATION_PROTOCOL);
     }
-    let is_good = fronted.fact(Fact::ClientVerify) == Some(GOOD);
+    let is_good = fronted.fact(Fact::ClientVerify) == Some(VERIFIED);
     match front.tls_client {
         TlsClient::No => None,
         _ if is_good && terms.authorities != terms_of(front).authorities => {
@@ -122,7 +121,7 @@ mod tests {
     const SHOWN: [(Fact, &str); 4] = [
         (Fact::Protocol, OLD),
         (Fact::Alpn, "h2"),
-        (Fact::ClientVerify, GOOD),
+        (Fact::ClientVerify, VERIFIED),
         (Fact::ClientSubject, "CN=a"),
     ];
 
