@@ -43,16 +43,24 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 type Section = fn(&Context) -> Result<()>;
 
 /// Name, what it shows, whether it runs without being named.
-const SECTIONS: [(&str, Section, bool); 8] = [
+const SECTIONS: [(&str, Section, bool); 13] = [
     ("spawn", sections::spawn::run, true),
     ("builtin", sections::builtin::run, true),
     ("services", sections::services::run, true),
     ("held", sections::held::run, true),
     ("access", sections::access::run, true),
     ("reload", sections::reload::run, true),
-    ("front", sections::front::run, false),
+    ("proxy", sections::front::proxy, false),
+    ("handshakes", sections::front::handshakes, false),
+    ("neighbours", sections::front::neighbours, false),
+    ("bulk", sections::front::bulk, false),
+    ("idle", sections::front::idle, false),
+    ("terminals", sections::front::terminals, false),
     ("soak", sections::soak::run, false),
 ];
+
+/// What `front` stands for.
+const FRONT: [&str; 6] = ["proxy", "handshakes", "neighbours", "bulk", "idle", "terminals"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -88,6 +96,7 @@ fn bench(words: &[&str]) -> Result<()> {
             "--rounds" => rounds = Some(words.next().ok_or("--rounds needs a number")?.parse()?),
             "--server" => builds.server = Some(file(words.next())?),
             "--before" => builds.before = Some(file(words.next())?),
+            "front" => named.extend(FRONT),
             name if SECTIONS.iter().any(|(known, ..)| *known == name) => named.push(name),
             other => return Err(format!("unknown word {other}: {}", usage()).into()),
         }
@@ -109,7 +118,8 @@ fn file(word: Option<&&str>) -> Result<PathBuf> {
 }
 
 fn usage() -> String {
-    let names: Vec<&str> = SECTIONS.iter().map(|(name, ..)| *name).collect();
+    let sections = SECTIONS.iter().map(|(name, ..)| *name);
+    let names: Vec<&str> = sections.chain(["front"]).collect();
     format!(
         "cargo bench -- [quick] [--rounds N] [--server FILE] [--before FILE] [{}]",
         names.join("|")
