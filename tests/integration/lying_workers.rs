@@ -22,7 +22,7 @@ def until(what):
         time.sleep(0.005)
 def workers():
     said = subprocess.run(['ps', '-o', 'pid=,args=', '--ppid', str(server)], capture_output=True, text=True)
-    return [int(it.split()[0]) for it in said.stdout.splitlines() if 'front-worker' in it]
+    return [int(it.split()[0]) for it in said.stdout.splitlines() if it.split()[-1] == 'front-worker']
 def state(pid): return open(f'/proc/{pid}/stat').read().rsplit(')', 1)[1].split()[0]
 def is_gone(pid): return pid not in workers()
 def is_echoed(it):

@@ -11,7 +11,7 @@ port, server = int(sys.argv[1]), int(sys.argv[2])
 client = connect(port)
 client.sendall(b'x'); assert client.recv(1) == b'x'
 said = subprocess.run(['ps', '-o', 'pid=,args=', '--ppid', str(server)], capture_output=True, text=True)
-[worker] = [int(it.split()[0]) for it in said.stdout.splitlines() if 'front-worker' in it]
+[worker] = [int(it.split()[0]) for it in said.stdout.splitlines() if it.split()[-1] == 'front-worker']
 def memory_of(pid):
     'Everything that it could read.'
     with open(f'/proc/{pid}/maps') as maps, open(f'/proc/{pid}/mem', 'rb') as memory:

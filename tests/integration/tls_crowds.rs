@@ -75,7 +75,7 @@ import subprocess, signal
 port, terminal, server = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 def workers():
     said = subprocess.run(['ps', '-o', 'pid=,args=', '--ppid', str(server)], capture_output=True, text=True)
-    return sorted(int(it.split()[0]) for it in said.stdout.splitlines() if 'front-worker' in it)
+    return sorted(int(it.split()[0]) for it in said.stdout.splitlines() if it.split()[-1] == 'front-worker')
 def works(it):
     try: it.sendall(b'x\n'); return it.recv(2) == b'x\n'
     except OSError: return False
@@ -111,6 +111,8 @@ deadline = time.monotonic() + 50
 while served[0] < 20: assert time.monotonic() < deadline; time.sleep(0.01)
 victim = workers()[0]
 os.kill(victim, signal.SIGKILL)
+# It takes its turn of the processor to go.
+while victim in workers(): assert time.monotonic() < deadline
 before = served[0]
 while served[0] < before + 20: assert time.monotonic() < deadline; time.sleep(0.01)
 stop = True
