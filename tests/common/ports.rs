@@ -91,6 +91,18 @@ fn is_free(port: u16) -> bool {
     four && six
 }
 
+/// Whether somebody listens on a port: without binding it, which whoever is about to may meet,
+/// and without connecting, which is a client to whoever listens.
+pub(crate) fn is_listening(port: u16) -> bool {
+    let local = format!(":{port:04X}");
+    let listens = |line: &str| {
+        let mut words = line.split_whitespace();
+        words.nth(1).is_some_and(|it| it.ends_with(&local)) && words.nth(1) == Some("0A")
+    };
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
+    tables.into_iter().flatten().any(|table| table.lines().any(listens))
+}
+
 /// A machine without IPv6 cannot have the port taken there.
 fn no_ipv6(error: &std::io::Error) -> bool {
     error.kind() != std::io::ErrorKind::AddrInUse

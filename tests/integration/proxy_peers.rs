@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::common::clients::is_closed;
 use crate::common::needs::{search_path, skip};
+use crate::common::ports::is_listening;
 use crate::common::process::Process;
 use crate::common::{
     Daemon, Folder, free_port, free_ports, need_program, read_all, read_line, shell, tcp, tcp_line,
@@ -17,9 +18,10 @@ const MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 /// A program in the foreground, when it listens on `port`; without anything said.
 pub(crate) fn started(mut command: Command, port: u16) -> Process {
     command.env("PATH", search_path()).stdin(Stdio::null()).stdout(Stdio::null());
-    let process = Process::start(command.stderr(Stdio::null()));
+    let mut process = Process::start(command.stderr(Stdio::null()));
     wait_until("the other server to listen", || {
-        std::net::TcpListener::bind(("127.0.0.1", port)).is_err()
+        assert_eq!(process.0.try_wait().unwrap(), None, "{command:?} has ended");
+        is_listening(port)
     });
     process
 }
