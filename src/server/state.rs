@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::reactor::slab::Key;
 use super::reactor::timers::Timer;
+use super::services::occupied::PastSessions;
 use super::services::peer_queue::SortedDatagrams;
 use super::services::rejection_log::Refusals;
 use super::services::straying::PeerSocket;
@@ -133,8 +134,8 @@ pub(super) struct ListenerState {
     pub(super) backoff: Duration,
     /// Short runs of a `wait` service's program in a row that left the same waiting.
     pub(super) unread: u32,
-    /// The last program that has had it, which led a session of this number.
-    pub(super) program: Option<i32>,
+    /// Those of the programs that have had it.
+    pub(super) sessions: PastSessions,
     /// What was at the head of a datagram socket when the program was started.
     pub(super) head: Option<Vec<u8>>,
 }

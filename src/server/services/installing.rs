@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{Shutdown, shutdown};
 
+use super::occupied::PastSessions;
 use super::rejection_log::Refusals;
 use super::reserve::is_exhausted;
 use super::waiting::FIRST_BACKOFF;
@@ -328,7 +329,7 @@ impl Services {
             last_error: None,
             sorted: Vec::new(),
             parked: None,
-            program: None,
+            sessions: PastSessions::default(),
             registered: false,
             queued: false,
             rest: Rest::No,

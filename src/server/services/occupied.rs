@@ -15,6 +15,10 @@ mod turns;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
 use super::holders::Search;
 use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
@@ -22,6 +26,29 @@ use crate::server::reactor::timers::Timer;
 
 /// Sockets of others that have been told of.
 const REPORTED: usize = 256;
+
+/// Sessions of programs that are remembered, of each listener.
+const SESSIONS: usize = 64;
+
+/// The sessions of the last programs that have had a socket: each led one of its own number.
+#[derive(Debug, Default)]
+pub(in crate::server) struct PastSessions(VecDeque<i32>);
+
+impl PastSessions {
+    pub(in crate::server) fn begins(&mut self, pid: i32) {
+        if self.0.len() >= SESSIONS {
+            self.0.pop_front();
+        }
+        self.0.push_back(pid);
+    }
+
+    /// Whether a session is that of one of them. While anybody is in it no process gets its
+    /// number: if there is one, and it is not the last of ours, the number has been given again.
+    fn have(&self, session: i32) -> bool {
+        let is_gone = || kill(Pid::from_raw(session), None) == Err(Errno::ESRCH);
+        self.0.back() == Some(&session) || self.0.contains(&session) && is_gone()
+    }
+}
 
 /// Why a socket is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,5 +93,25 @@ impl Occupied {
 
     fn look_at(&mut self, when: Instant, reactor: &mut Reactor) {
         reactor.timers.set_sooner(&mut self.due, when, Timer::Addresses);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_sessions_are_remembered_and_numbers_given_again_are_not_meant() {
+        let mut sessions = PastSessions::default();
+        let ours = std::process::id().cast_signed();
+        sessions.begins(ours);
+        assert!(sessions.have(ours));
+        // No process has such a number.
+        sessions.begins(i32::MAX);
+        assert!(sessions.have(i32::MAX) && !sessions.have(ours));
+        sessions.begins(i32::MAX - 1);
+        assert!(sessions.have(i32::MAX) && !sessions.have(i32::MAX - 2));
+        (0..64).for_each(|n| sessions.begins(i32::MAX - 100 - n));
+        assert!(!sessions.have(i32::MAX));
     }
 }

@@ -67,9 +67,8 @@ impl Server {
                 let pid = child
                     .and_then(|child| self.sessions.table.program(child))
                     .map(|child| child.pid);
-                if let Some(state) = self.services.listeners.get_mut(key).filter(|_| pid.is_some())
-                {
-                    state.program = pid;
+                if let (Some(state), Some(pid)) = (self.services.listeners.get_mut(key), pid) {
+                    state.sessions.begins(pid);
                 }
                 child.is_some()
             }

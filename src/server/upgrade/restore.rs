@@ -23,6 +23,7 @@ use crate::reload::{Loading, Step};
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
+use crate::server::services::occupied::PastSessions;
 use crate::server::services::rejection_log::Refusals;
 use crate::server::sessions::banners::Banners;
 use crate::server::state::{ListenerState, Rest, ServiceState, Stopped};
@@ -220,7 +221,7 @@ impl Server {
                 backoff: handed.backoff,
                 unread: handed.unread,
                 head: handed.head.clone(),
-                program: None,
+                sessions: PastSessions::default(),
                 retry: state.retry,
                 place: state.place,
                 is_to_come: false,

@@ -124,7 +124,7 @@ impl Server {
             self.services.deregister_listener(listener, &self.reactor);
             if let Some(state) = self.services.listeners.get_mut(listener) {
                 state.rest = Rest::Program;
-                state.program = Some(pid);
+                state.sessions.begins(pid);
             }
         }
     }

@@ -153,13 +153,13 @@ impl Services {
         }
     }
 
-    /// What the service's user could end, or what belongs to the session of its program.
+    /// What the service's user could end, or what belongs to the session of a program of its.
     fn may_end(&self, key: Key, pid: i32) -> bool {
         let Some((state, service)) = self.of(key) else { return false };
         let user = service.service.account.uid;
         let is_users = user != geteuid().as_raw() && user_of(pid) == Some(user);
         let session = || getsid(Some(Pid::from_raw(pid))).ok().map(Pid::as_raw);
-        is_users || state.program.is_some_and(|program| session() == Some(program))
+        is_users || session().is_some_and(|it| state.sessions.have(it))
     }
 
     /// Who is at the address of a socket is not known, or not all: said once of each, and not
