@@ -18,6 +18,7 @@ mod restore;
 mod sibling;
 mod socket;
 mod source_address;
+mod urgent;
 mod virtual_socket;
 
 use std::io;
@@ -121,6 +122,9 @@ impl Listener {
             setsockopt(&descriptor, sockopt::TcpNoDelay, &attributes.socket.nodelay)?;
             keepalive::set(&descriptor, attributes.socket.keepalive)?;
             deferral::set(&descriptor, attributes);
+            if service.is_read_here() {
+                urgent::set(&descriptor, service);
+            }
         }
         if let Some(device) = &spec.device {
             setsockopt(&descriptor, sockopt::BindToDevice, &device.into())?;
@@ -261,13 +265,15 @@ impl Listener {
     ///
     /// # Errors
     /// What the system answered.
-    pub(crate) fn update(&self, spec: &SocketSpec, attributes: &Attributes) -> io::Result<()> {
+    pub(crate) fn update(&self, spec: &SocketSpec, service: &Service) -> io::Result<()> {
+        let attributes = &service.attributes;
         self.apply(spec, attributes)?;
-        if let Socket::Tcp(listener) = &self.socket
-            && !self.adopted
-        {
-            keepalive::forget(listener, attributes.socket.keepalive)?;
-            deferral::set(listener, attributes);
+        if let Socket::Tcp(listener) = &self.socket {
+            urgent::set(listener, service);
+            if !self.adopted {
+                keepalive::forget(listener, attributes.socket.keepalive)?;
+                deferral::set(listener, attributes);
+            }
         }
         self.path.as_ref().map_or(Ok(()), |path| path.set_owner_and_mode(attributes))
     }

@@ -224,7 +224,7 @@ impl<'a> Planner<'a> {
             let before = self.old.get(found.service);
             let options = |it: &Service| {
                 let Attributes { socket, front, .. } = &*it.attributes;
-                (socket.clone(), front.lets_clients_begin())
+                (socket.clone(), front.lets_clients_begin(), it.is_read_here())
             };
             let reapply = before.is_none_or(|before| options(before) != options(service));
             plan.kept.push(KeptSocket { old: found, new, reapply });

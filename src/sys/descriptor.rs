@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -212,6 +213,19 @@ pub(crate) fn send_before_end(socket: &impl AsRawFd, bytes: &[u8]) -> nix::Resul
     let more = MsgFlags::from_bits_retain(nix::libc::MSG_MORE);
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL | more;
     send(socket.as_raw_fd(), bytes, flags)
+}
+
+/// The same of one byte, of which whoever is connected hears before he reads what comes before
+/// it. Where there is no such thing it is sent as any other.
+///
+/// # Errors
+/// As above.
+pub(crate) fn send_urgent(socket: &impl AsRawFd, byte: &[u8]) -> nix::Result<usize> {
+    let flags = MsgFlags::MSG_OOB | MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    match send(socket.as_raw_fd(), byte, flags) {
+        Err(Errno::EOPNOTSUPP) => send_now(socket, byte),
+        other => other,
+    }
 }
 
 /// Sets the mode of what a descriptor names that is good for nothing else.

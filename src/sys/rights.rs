@@ -55,11 +55,22 @@ pub(crate) fn receive(socket: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<Re
 unsafe fn descriptors_in(message: &libc::msghdr) -> Vec<OwnedFd> {
     let mut descriptors = Vec::new();
     // SAFETY: a record of the caller's message, if there is one.
-    let Some(record) = (unsafe { libc::CMSG_FIRSTHDR(message).as_ref() }) else {
-        return descriptors;
-    };
+    let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
+    // SAFETY: as above.
+    while let Some(record) = unsafe { next.as_ref() } {
+        // SAFETY: as the caller says.
+        unsafe { take_descriptors(record, &mut descriptors) };
+        // SAFETY: a record of the same message, and the one behind it.
+        next = unsafe { libc::CMSG_NXTHDR(message, record) };
+    }
+    descriptors
+}
+
+/// # Safety
+/// As above: the record is one of such a message.
+unsafe fn take_descriptors(record: &libc::cmsghdr, descriptors: &mut Vec<OwnedFd>) {
     if record.cmsg_level != libc::SOL_SOCKET || record.cmsg_type != libc::SCM_RIGHTS {
-        return descriptors;
+        return;
     }
     #[allow(clippy::useless_conversion, reason = "musl has a shorter one")]
     let length = usize::try_from(record.cmsg_len).unwrap_or_default();
@@ -72,7 +83,6 @@ unsafe fn descriptors_in(message: &libc::msghdr) -> Vec<OwnedFd> {
             OwnedFd::from_raw_fd(first.add(index).read_unaligned())
         });
     }
-    descriptors
 }
 
 #[cfg(test)]
@@ -81,10 +91,24 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use nix::sys::socket::{
-        AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
+        AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, setsockopt,
+        socketpair, sockopt,
     };
 
     use super::*;
+
+    #[test]
+    fn none_is_forgotten_behind_something_else() {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::Stream, None, flags).unwrap();
+        setsockopt(&ours, sockopt::PassCred, &true).unwrap();
+        let (one, _other) = UnixStream::pair().unwrap();
+        let (parts, numbers) = ([IoSlice::new(b"x")], [one.as_raw_fd()]);
+        let rights = [ControlMessage::ScmRights(&numbers)];
+        sendmsg::<()>(theirs.as_raw_fd(), &parts, &rights, MsgFlags::empty(), None).unwrap();
+        assert_eq!(receive(&ours, &mut [0; 8]).unwrap().descriptors.len(), 1);
+    }
 
     #[test]
     fn descriptors_come_in_their_order_and_bounded() {

@@ -1,4 +1,5 @@
-//! What the system knows of a connection or a listener over TCP (tcp(7), TCP_INFO).
+//! What the system knows of a connection or a listener over TCP (tcp(7), TCP_INFO), and of what
+//! is urgent on one.
 
 #![allow(unsafe_code, reason = "raw system calls")]
 
@@ -36,10 +37,11 @@ pub(crate) fn seen(connection: &impl AsRawFd) -> Option<Seen> {
     })
 }
 
-/// Whether something waits to be sent for the first time.
+/// Whether something waits to be sent for the first time, and whether something has ever come.
 #[must_use]
-pub(crate) fn has_unsent(connection: &impl AsRawFd) -> bool {
-    info(connection).is_some_and(|info| info.tcpi_notsent_bytes > 0)
+pub(crate) fn unsent_and_received(connection: &impl AsRawFd) -> (bool, bool) {
+    let told = |info: libc::tcp_info| (info.tcpi_notsent_bytes > 0, info.tcpi_bytes_received > 0);
+    info(connection).map_or((false, false), told)
 }
 
 /// How many connections wait to be accepted from a listener.
@@ -47,6 +49,19 @@ pub(crate) fn has_unsent(connection: &impl AsRawFd) -> bool {
 pub(crate) fn waiting_connections(listener: &impl AsRawFd) -> Option<u32> {
     // For a listener the kernel tells its accept queue here.
     info(listener).map(|info| info.tcpi_unacked)
+}
+
+/// Asks whether what is read next is what somebody has sent as urgent (asm-generic/sockios.h).
+/// Where it has another number, that cannot be told.
+pub(crate) const SIOCATMARK: libc::Ioctl = 0x8905;
+
+/// Whether that is so; None if it cannot be told.
+#[must_use]
+pub(crate) fn is_at_mark(connection: &impl AsRawFd) -> Option<bool> {
+    let mut is_so: libc::c_int = 0;
+    // SAFETY: one number, which is ours and which the kernel writes.
+    let result = unsafe { libc::ioctl(connection.as_raw_fd(), SIOCATMARK, &raw mut is_so) };
+    (result == 0).then_some(is_so != 0)
 }
 
 fn info(socket: &impl AsRawFd) -> Option<libc::tcp_info> {
@@ -72,6 +87,8 @@ mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::{TcpListener, TcpStream, UdpSocket};
 
+    use nix::sys::socket::{MsgFlags, send};
+
     use super::*;
 
     #[test]
@@ -89,6 +106,23 @@ mod tests {
         server.set_nonblocking(true).unwrap();
         while server.write(&[0; 65536]).is_ok() {}
         assert!(seen(&server).unwrap().waits);
+    }
+
+    #[test]
+    fn urgent_bytes_are_found_where_they_stand() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        assert_eq!(is_at_mark(&server), Some(false));
+        send(client.as_raw_fd(), b"ab!", MsgFlags::MSG_OOB).unwrap();
+        send(client.as_raw_fd(), b"cd", MsgFlags::empty()).unwrap();
+        assert_eq!(is_at_mark(&server), Some(false));
+        let mut room = [0; 8];
+        assert_eq!(server.read(&mut room).unwrap(), 2);
+        assert_eq!(is_at_mark(&server), Some(true));
+        server.read_exact(&mut room[..2]).unwrap();
+        assert_eq!((&room[..2], is_at_mark(&server)), (&b"cd"[..], Some(false)));
+        assert_eq!(is_at_mark(&UdpSocket::bind("127.0.0.1:0").unwrap()), None);
     }
 
     #[test]

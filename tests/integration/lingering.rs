@@ -15,8 +15,9 @@ use crate::common::{
     DEADLINE, Daemon, Folder, Setup, free_port, free_ports, need_program, own_line, procs,
     read_all, read_line, shell, tcp, tcp_line, wait_until,
 };
+use crate::urgent::send_urgent;
 
-/// Answers without reading what it is asked.
+/// Answers a request.
 const PAGE: &str = r#"printf "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nhere\n""#;
 
 /// Waits until the client has sent something, and ends without reading it.
@@ -39,7 +40,8 @@ fn curl_gets_the_page_of_a_program_that_reads_nothing() {
         return;
     }
     let port = free_port();
-    let _daemon = Daemon::start(&tcp_line(port, &shell(PAGE)));
+    // Before curl has sent its request it would not expect an answer.
+    let _daemon = Daemon::start(&tcp_line(port, &unread(PAGE)));
     for _ in 0..20 {
         let url = format!("http://127.0.0.1:{port}/");
         let output = Command::new("curl")
@@ -104,6 +106,21 @@ fn a_client_on_a_unix_socket_gets_the_whole_answer_too() {
     let mut answer = String::new();
     client.read_to_string(&mut answer).expect("the connection is reset");
     assert_eq!(answer, "here\n");
+}
+
+#[test]
+fn an_urgent_byte_that_is_not_read_does_not_cost_the_answer() {
+    let port = free_port();
+    let script = "read -r -N 3 asked; echo $asked here";
+    let _daemon = Daemon::start(&tcp_line(port, &format!("/bin/bash bash -c '{script}'")));
+    for says_no_more in [false, true] {
+        let client = tcp(port);
+        send_urgent(&client, b"abc!");
+        if says_no_more {
+            client.shutdown(Shutdown::Write).unwrap();
+        }
+        assert_eq!(whole(client), "abc here\n".len());
+    }
 }
 
 #[test]

@@ -145,6 +145,8 @@ mod tls_endings;
 #[cfg(feature = "tls")]
 mod tls_mistakes;
 #[cfg(feature = "tls")]
+mod tls_pieces;
+#[cfg(feature = "tls")]
 mod tls_reloads;
 #[cfg(feature = "tls")]
 mod tls_upgrades;
@@ -157,6 +159,7 @@ mod upgrading_faults;
 mod upgrading_server;
 mod upgrading_stored;
 mod upgrading_waiters;
+mod urgent;
 mod vsock;
 mod waiting;
 mod withheld;

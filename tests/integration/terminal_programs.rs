@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::common::needs::search_path;
-use crate::common::{Daemon, Folder, Setup, free_port, need_program, own_line, procs, wait_until};
+use crate::common::{
+    Daemon, Folder, Setup, free_port, need_program, own_line, procs, shell, wait_until,
+};
 
 /// A window of a real terminal, in which somebody has started a client.
 struct Window {
@@ -340,4 +342,26 @@ fn a_shell_behind_tls_hears_keys() {
     window.presses("C-u");
     window.enters("exit");
     window.is_over();
+}
+
+#[test]
+fn the_commands_of_telnet_interrupt_and_throw_away() {
+    let port = free_port();
+    let script = "trap \"echo caught\" INT; echo ready; \
+                  while :; do read -r line && echo got=$line; done";
+    let _daemon = Daemon::start(&in_telnet(port, &shell(script)));
+    let Some(window) = telnet(port, 80, 24) else { return };
+    window.shows("ready");
+    for (number, command) in ["ip", "synch", "ao"].into_iter().enumerate() {
+        window.presses("C-]");
+        let is_asked = |shown: &str| shown.matches("telnet>").count() == number + 1;
+        window.shows_when("its own prompt", is_asked);
+        window.enters(&format!("send {command}"));
+        if command == "ip" {
+            window.shows("caught");
+        }
+        window.enters(&format!("after-{command}"));
+        let answer = format!("got=after-{command}");
+        window.shows_when(&answer, line(&answer));
+    }
 }

@@ -14,27 +14,27 @@ use crate::common::{
 };
 
 /// Somebody at a terminal, who reads what it shows.
-struct Seat {
-    stream: TcpStream,
+pub(crate) struct Seat {
+    pub(crate) stream: TcpStream,
     seen: String,
 }
 
 impl Seat {
-    fn at(port: u16) -> Self {
+    pub(crate) fn at(port: u16) -> Self {
         Self { stream: tcp(port), seen: String::new() }
     }
 
-    fn types(&mut self, keys: &str) {
+    pub(crate) fn types(&mut self, keys: &str) {
         self.stream.write_all(keys.as_bytes()).unwrap();
     }
 
-    fn says(&mut self, bytes: &[u8]) {
+    pub(crate) fn says(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
 
     /// Reads until this has been shown, and forgets everything up to it.
     #[track_caller]
-    fn sees(&mut self, wanted: &str) -> String {
+    pub(crate) fn sees(&mut self, wanted: &str) -> String {
         loop {
             if let Some(at) = self.seen.find(wanted) {
                 let rest = self.seen.split_off(at + wanted.len());
@@ -51,7 +51,7 @@ impl Seat {
 
     /// Everything until the end.
     #[track_caller]
-    fn sees_the_end(self) -> String {
+    pub(crate) fn sees_the_end(self) -> String {
         self.seen + &read_all(self.stream)
     }
 }
@@ -62,11 +62,11 @@ fn with(line: &str, attributes: &[&str]) -> String {
 }
 
 /// A service of a script, run as the test is, on a terminal.
-fn on_a_terminal(port: u16, script: &str) -> String {
+pub(crate) fn on_a_terminal(port: u16, script: &str) -> String {
     with(&own_line(port, &shell(script)), &["pty = yes"])
 }
 
-fn in_telnet(port: u16, script: &str) -> String {
+pub(crate) fn in_telnet(port: u16, script: &str) -> String {
     with(&own_line(port, &shell(script)), &["telnet = yes"])
 }
 
@@ -251,11 +251,11 @@ fn a_banner_is_shown_before_what_the_program_shows() {
     assert_eq!(Seat::at(port).sees_the_end(), "two\r\nlines\r\nbegan\r\n");
 }
 
-const IAC: u8 = 255;
+pub(crate) const IAC: u8 = 255;
 const WILL_TTYPE: [u8; 3] = [IAC, 251, 24];
-const WONT_TTYPE: [u8; 3] = [IAC, 252, 24];
+pub(crate) const WONT_TTYPE: [u8; 3] = [IAC, 252, 24];
 const WILL_NAWS: [u8; 3] = [IAC, 251, 31];
-const WONT_NAWS: [u8; 3] = [IAC, 252, 31];
+pub(crate) const WONT_NAWS: [u8; 3] = [IAC, 252, 31];
 
 fn window(columns: u8, rows: u8) -> Vec<u8> {
     vec![IAC, 250, 31, 0, columns, 0, rows, IAC, 240]

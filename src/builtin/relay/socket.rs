@@ -114,8 +114,10 @@ impl RelaySocket {
 
     /// Peers that vanish are noticed by keepalive, since a relay need not have an idle limit.
     /// What has been read is written at once, so there is nothing for Nagle's
-    /// algorithm to collect. A unix socket has neither, which is no error.
+    /// algorithm to collect. A unix socket has neither, which is no error. Urgent bytes are passed
+    /// on in their places: beside the others they would be lost.
     fn tuned(socket: OwnedFd) -> Self {
+        let _ = setsockopt(&socket, sockopt::OobInline, &true);
         let _ = setsockopt(&socket, sockopt::KeepAlive, &true);
         let _ = setsockopt(&socket, sockopt::TcpNoDelay, &true);
         Self(socket.into())

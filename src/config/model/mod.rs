@@ -152,6 +152,17 @@ impl Service {
         self.socket_type != SocketType::Dgram && !self.wait
     }
 
+    /// Whether what clients say is read by the server or by a process in front of the service, from
+    /// the first byte to the last, and not by a program that has the connection.
+    #[must_use]
+    pub fn is_read_here(&self) -> bool {
+        let ends_here = match self.action {
+            Action::Builtin(kind) => kind != Builtin::Tcpmux,
+            Action::Program(_) | Action::Relay(_) => false,
+        };
+        ends_here || self.attributes.front.need_worker()
+    }
+
     /// The name without which nobody can be served at all: the target of a relay.
     #[must_use]
     pub fn missing_target(&self) -> Option<&str> {

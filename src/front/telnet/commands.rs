@@ -10,8 +10,11 @@ pub(super) const SB: u8 = 250;
 pub(super) const EL: u8 = 248;
 pub(super) const EC: u8 = 247;
 pub(super) const AYT: u8 = 246;
+pub(super) const AO: u8 = 245;
 pub(super) const IP: u8 = 244;
 pub(super) const BRK: u8 = 243;
+/// The end of a Synch: sent as urgent.
+pub(super) const DM: u8 = 242;
 pub(super) const SE: u8 = 240;
 /// Of RFC 1184, which clients send without having agreed on anything.
 pub(super) const ABORT: u8 = 238;

@@ -8,6 +8,11 @@
 //! changes and not when it is said again (RFC 1143), so that two sides never answer each other
 //! for ever.
 //!
+//! What stands before something urgent is a Synch (RFC 1123, 3.2.4): it is thrown away, but for the
+//! commands in it, so that these get through where a program takes nothing of what is typed. The
+//! urgent byte is the one behind which that is over, whether it is the data mark that it should be
+//! or not.
+//!
 //! | file | what it does |
 //! |---|---|
 //! | `commands` | the commands |
@@ -18,7 +23,7 @@ mod commands;
 mod decoding;
 mod options;
 
-use commands::{ABORT, AYT, BRK, EC, EL, EOF, IAC, IP, SB, SE, SUSP, WILL};
+use commands::{ABORT, AO, AYT, BRK, DM, EC, EL, EOF, IAC, IP, SB, SE, SUSP, WILL};
 use decoding::{Decoder, Meaning};
 use options::{Answer, NAWS, Options, TTYPE};
 
@@ -50,6 +55,10 @@ pub struct Telnet {
     size: Option<TerminalSize>,
     has_size: bool,
     term: Option<String>,
+    /// What it types is thrown away.
+    discards: bool,
+    /// It is to be sent a Synch.
+    owes_synch: bool,
     /// It has said what its terminal is, or something that is no name.
     has_named: bool,
 }
@@ -72,6 +81,8 @@ impl Telnet {
             size: None,
             has_size: false,
             term: None,
+            discards: false,
+            owes_synch: false,
             has_named: false,
         };
         answers.into_iter().for_each(|answer| telnet.answer(answer));
@@ -83,12 +94,18 @@ impl Telnet {
         for byte in bytes {
             match self.decoder.decode(*byte) {
                 None => {}
+                Some(Meaning::Typed(_) | Meaning::Command(EC | EL)) if self.discards => {}
                 Some(Meaning::Typed(byte)) => typed.push(byte),
                 Some(Meaning::Command(command)) => self.obey(command, typed),
                 Some(Meaning::Option(verb, option)) => self.negotiate(verb, option),
                 Some(Meaning::Said) => self.take_what_is_said(),
             }
         }
+    }
+
+    /// What comes next stands before something urgent, or does no more.
+    pub fn discard(&mut self, discards: bool) {
+        self.discards = discards;
     }
 
     /// Writes what a terminal shows to the end of `out`, as the client is sent it.
@@ -130,6 +147,12 @@ impl Telnet {
         !self.answers.is_empty()
     }
 
+    /// What it is to be sent behind all that, the last byte as urgent: it throws away what is on its
+    /// way to it until that comes.
+    pub fn take_synch(&mut self) -> Option<[u8; 2]> {
+        std::mem::take(&mut self.owes_synch).then_some([IAC, DM])
+    }
+
     /// The window, if it is another one than when this was asked last.
     pub fn take_size(&mut self) -> Option<TerminalSize> {
         self.size.take()
@@ -157,8 +180,8 @@ impl Telnet {
             EC => typed.push(ERASE),
             EL => typed.push(KILL_LINE),
             AYT => self.answers.extend_from_slice(b"\r\n[yes]\r\n"),
-            // Nothing to do (NOP, go ahead, data mark), nothing that could be undone (abort
-            // output), or nothing that anybody knows.
+            AO => self.owes_synch = true,
+            // Nothing to do (NOP, go ahead, data mark), or nothing that anybody knows.
             _ => {}
         }
     }

@@ -139,6 +139,25 @@ fn commands_are_keys_and_an_escaped_byte_is_itself() {
 }
 
 #[test]
+fn what_stands_before_something_urgent_is_no_typing_but_its_commands_count() {
+    let mut telnet = started();
+    telnet.discard(true);
+    let before =
+        [&b"junk\r\n"[..], &[IAC, EC, IAC, EL, IAC, IAC, IAC, IP, IAC, DO, 99, IAC]].concat();
+    assert_eq!(says(&mut telnet, &before), (vec![3], vec![IAC, WONT, 99]));
+    telnet.discard(false);
+    assert_eq!(says(&mut telnet, &[DM, b'a']).0, b"a");
+}
+
+#[test]
+fn who_wants_no_more_of_what_is_on_its_way_is_sent_a_synch_once() {
+    let mut telnet = started();
+    assert_eq!(telnet.take_synch(), None);
+    assert_eq!(says(&mut telnet, &[IAC, AO, IAC, AO]), (vec![], vec![]));
+    assert_eq!((telnet.take_synch(), telnet.take_synch()), (Some([IAC, DM]), None));
+}
+
+#[test]
 fn whoever_says_too_much_of_an_option_has_said_nothing() {
     let mut telnet = started();
     says(&mut telnet, &[IAC, WILL, TTYPE]);

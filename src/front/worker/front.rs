@@ -33,6 +33,12 @@ pub(crate) trait Front {
     /// It has said too little in that second.
     fn was_silent(&mut self, _kept: &mut [u8], _out: &mut Output) {}
 
+    /// What the client says next stands before something urgent, or does no more; whether what
+    /// has been typed before that is thrown away.
+    fn stands_before_urgent(&mut self, _stands: bool) -> bool {
+        false
+    }
+
     /// Bytes of the client, with what was left of those before: how many of them are done
     /// with.
     ///
@@ -71,6 +77,8 @@ pub(crate) trait Front {
 pub(crate) struct Output {
     /// For the client.
     pub to_client: Vec<u8>,
+    /// The last byte of that is urgent.
+    pub is_urgent: bool,
     /// For the program.
     pub to_program: Vec<u8>,
     /// Put once: the client may have its program.

@@ -267,10 +267,13 @@ impl Worker {
     ) -> Result<(), String> {
         let service = self.services.get(&settings).ok_or("it is not known")?;
         let (front, idle) = (service.front()?, service.idle());
-        // A unix socket has no such thing.
-        let _ = side::without_delay(&client);
         let numbers = [client.as_raw_fd(), program.as_raw_fd()];
-        let (client, program) = (Side::new(client, Give::Socket), Side::of_program(program, give));
+        // No other socket has such a thing.
+        let client = match side::without_delay(&client) {
+            Ok(()) => Side::of_tcp(client),
+            Err(_) => Side::new(client, Give::Socket),
+        };
+        let program = Side::of_program(program, give);
         let mut session = Session::new(number, client, program, front);
         session.idle = idle;
         let due = idle.and_then(|idle| session.active.checked_add(idle));
@@ -382,7 +385,8 @@ impl Worker {
     fn watch(&self, index: usize, [client, program]: [RawFd; 2]) -> io::Result<()> {
         let registry = self.poll.registry();
         let [of_client, of_program] = tokens(index);
-        registry.register(&mut SourceFd(&client), of_client, Interest::READABLE)?;
+        let of_urgent = Interest::READABLE | Interest::PRIORITY;
+        registry.register(&mut SourceFd(&client), of_client, of_urgent)?;
         registry.register(&mut SourceFd(&program), of_program, Interest::READABLE)
     }
 
@@ -391,7 +395,7 @@ impl Worker {
         let session = self.sessions.get_mut(index).and_then(Option::as_mut);
         let Some(session) = session else { return Ok(()) };
         let sides = [&mut session.client, &mut session.program];
-        let both = Interest::READABLE | Interest::WRITABLE;
+        let both = Interest::READABLE | Interest::PRIORITY | Interest::WRITABLE;
         for (side, token) in sides.into_iter().zip(tokens(index)) {
             if side.is_to_hear_of_room() {
                 let number = side.as_raw_fd();

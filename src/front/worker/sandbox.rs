@@ -17,6 +17,8 @@ use seccompiler::{
     SeccompRule,
 };
 
+use crate::sys::tcp::SIOCATMARK;
+
 /// There is no way back.
 ///
 /// # Errors
@@ -99,11 +101,15 @@ fn keep_few_calls() -> io::Result<()> {
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
         rules.push((call, vec![rule(&[(2, SeccompCmpOp::MaskedEq(no_code), 0)])?]));
     }
-    // What becomes of the window of a terminal, and nothing else of ioctl(2).
+    // What becomes of the window of a terminal, whether something is urgent, and nothing else of
+    // ioctl(2).
     #[allow(clippy::useless_conversion, reason = "a signed number with the libc of Alpine")]
     let resize = u64::try_from(libc::TIOCSWINSZ).unwrap_or_default();
     let size = [(1, SeccompCmpOp::Eq, resize)];
-    rules.push((libc::SYS_ioctl, vec![rule(&size)?]));
+    #[allow(clippy::useless_conversion, reason = "as above")]
+    let is_urgent = u64::try_from(SIOCATMARK).unwrap_or_default();
+    let mark = [(1, SeccompCmpOp::Eq, is_urgent)];
+    rules.push((libc::SYS_ioctl, vec![rule(&size)?, rule(&mark)?]));
     // That small pieces do not wait for each other, and nothing else of setsockopt(2).
     let no_delay = [
         (1, SeccompCmpOp::Eq, u64::try_from(libc::IPPROTO_TCP).unwrap_or_default()),

@@ -277,6 +277,9 @@ impl Session {
     }
 
     fn take_from_client(&mut self, room: &mut Room, tell: &mut Vec<Told>) -> bool {
+        if self.front.stands_before_urgent(self.client.stands_before_urgent()) {
+            self.program.forget_pending();
+        }
         // What makes him ready may stand behind what he has typed.
         let (awaits, typed) = (self.program.awaits_terminal(), self.program.pending());
         let is_early = awaits && !self.is_ready && typed < TYPED_AHEAD;
@@ -445,7 +448,9 @@ impl Session {
         if self.full == Full::Overflows && self.program.has_pending() {
             out.to_program.clear();
         }
-        if self.program_ended || self.has_failed {
+        if std::mem::take(&mut out.is_urgent) {
+            self.client.give_urgent(&mut out.to_client);
+        } else if self.program_ended || self.has_failed {
             self.client.give_last(&mut out.to_client);
         } else {
             self.client.give(&mut out.to_client);

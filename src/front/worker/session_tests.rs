@@ -1,12 +1,14 @@
 //! Sessions whose client has a socket of packets: each is what was sent at once.
 
-use std::io::Write as _;
+use std::io::{IoSlice, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, send, sendmsg, socketpair,
+};
 
 use super::*;
 use crate::front::wire::Give;
@@ -114,6 +116,21 @@ fn what_it_says_before_goes_at_once() {
     bench.program = None;
     assert_eq!(bench.turn(), Turn::Leaving);
     assert_eq!((&*bench.heard(), &*bench.heard()), (".", ""));
+}
+
+/// A read ends with the descriptor, and what stands behind it has been announced.
+#[test]
+fn what_it_says_behind_a_descriptor_goes_at_once_too() {
+    let mut bench = Bench::ready();
+    bench.program_says(b"one ");
+    let program = bench.program.as_ref().unwrap().as_raw_fd();
+    let (parts, rights) = ([IoSlice::new(b"two ")], [ControlMessage::ScmRights(&[program])]);
+    sendmsg::<()>(program, &parts, &rights, MsgFlags::empty(), None).unwrap();
+    bench.program_says(b"three");
+    assert_eq!(bench.turn(), Turn::Waiting);
+    assert_eq!(bench.heard() + &bench.heard(), "one two three");
+    bench.program = None;
+    assert_eq!(bench.turn(), Turn::Leaving, "nobody has kept it");
 }
 
 /// As much as is read at once, and no more: the end is found the next time.

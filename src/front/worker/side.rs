@@ -9,9 +9,9 @@ use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 use nix::unistd::{read, write};
 
 use crate::front::wire::Give;
-use crate::sys::descriptor::{send_before_end, send_now};
+use crate::sys::descriptor::{send_before_end, send_now, send_urgent};
 use crate::sys::rights::{self, Received};
-use crate::sys::terminal;
+use crate::sys::{tcp, terminal};
 
 /// A buffer that has become larger is not kept between sessions.
 const KEPT: usize = 128 * 1024;
@@ -38,6 +38,11 @@ pub(super) struct Side {
     /// None when nothing is to come or to go any more.
     descriptor: Option<OwnedFd>,
     kind: Give,
+    /// What gives less than there is room for has no more (TCP). On a unix socket a read ends
+    /// where descriptors come, too, and what stands behind them is not announced again.
+    gives_all: bool,
+    /// The poll has announced urgent bytes, before which a read ends in any case.
+    has_urgent: bool,
     /// It is a socket through which its terminal comes.
     awaits: bool,
     /// The terminal has come, and is not announced by the poll yet.
@@ -56,6 +61,8 @@ pub(super) struct Side {
     shut: bool,
     pending: Vec<u8>,
     written: usize,
+    /// Which of those that wait is to be sent as urgent.
+    urgent: Option<usize>,
     /// Its program has ended: what is there is read, but no more than so much.
     rest: Option<usize>,
     /// Bytes that have been written to it.
@@ -72,6 +79,8 @@ impl Side {
         Self {
             descriptor: Some(descriptor),
             kind,
+            gives_all: false,
+            has_urgent: false,
             awaits: kind == Give::Terminal,
             is_new: false,
             can_read: true,
@@ -83,11 +92,17 @@ impl Side {
             shut: false,
             pending: Vec::new(),
             written: 0,
+            urgent: None,
             rest: None,
             taken: 0,
             is_reset: false,
             is_deaf: false,
         }
+    }
+
+    /// A connection over TCP.
+    pub(super) fn of_tcp(descriptor: OwnedFd) -> Self {
+        Self { gives_all: true, ..Self::new(descriptor, Give::Socket) }
     }
 
     /// The same of a program, of which nothing has come yet: what does is announced.
@@ -164,6 +179,7 @@ impl Side {
     pub(super) fn announce(&mut self, event: &mio::event::Event) {
         self.can_read |= event.is_readable() || event.is_read_closed() || event.is_error();
         self.can_write |= event.is_writable() || event.is_write_closed();
+        self.has_urgent |= event.is_priority();
         self.end_announced |= event.is_read_closed() || event.is_error();
         self.is_reset |= event.is_error();
     }
@@ -214,6 +230,20 @@ impl Side {
         !self.pending.is_empty()
     }
 
+    /// Whether what is read next stands before something urgent. That is nothing urgent itself,
+    /// which is read as what it is: in its place.
+    pub(super) fn stands_before_urgent(&mut self) -> bool {
+        if self.has_urgent {
+            self.has_urgent = self.there().is_ok_and(|it| tcp::is_at_mark(it) == Some(false));
+        }
+        self.has_urgent
+    }
+
+    /// What waits to be written is not written.
+    pub(super) fn forget_pending(&mut self) {
+        (self.pending, self.written, self.urgent) = (Vec::new(), 0, None);
+    }
+
     /// Bytes that wait to be written.
     pub(super) fn pending(&self) -> usize {
         self.pending.len().saturating_sub(self.written)
@@ -235,8 +265,8 @@ impl Side {
         match result {
             Ok(0) => self.end(),
             Ok(count) => {
-                // A stream that gave less has no more, and announces what comes.
-                let all = self.kind == Give::Socket && count < buffer.len();
+                // Where there is no more, what comes is announced.
+                let all = self.gives_all && !self.has_urgent && count < buffer.len();
                 self.can_read = !all || self.end_announced;
                 self.rest = self.rest.map(|rest| rest.saturating_sub(count));
                 Taken::Bytes(count)
@@ -247,7 +277,7 @@ impl Side {
                 self.end()
             }
             Err(Errno::EAGAIN) => {
-                self.can_read = false;
+                (self.can_read, self.has_urgent) = (false, false);
                 Taken::Nothing
             }
             Err(Errno::EINTR) => Taken::Nothing,
@@ -299,7 +329,8 @@ impl Side {
 
     /// Whatever waits for it is in vain.
     fn lose(&mut self) {
-        (self.gone, self.pending, self.written) = (true, Vec::new(), 0);
+        self.gone = true;
+        self.forget_pending();
     }
 
     /// Writes bytes, or keeps what finds no room.
@@ -311,6 +342,16 @@ impl Side {
     /// in one piece.
     pub(super) fn give_last(&mut self, bytes: &mut Vec<u8>) {
         self.give_by(bytes, send_before_end);
+    }
+
+    /// The same of bytes of which the last is urgent.
+    pub(super) fn give_urgent(&mut self, bytes: &mut Vec<u8>) {
+        if !self.gone && !self.shut {
+            self.pending.append(bytes);
+            self.urgent = self.pending.len().checked_sub(1);
+            self.flush();
+        }
+        bytes.clear();
     }
 
     fn give_by(&mut self, bytes: &mut Vec<u8>, send: Send) {
@@ -330,7 +371,7 @@ impl Side {
             return false;
         }
         let pending = std::mem::take(&mut self.pending);
-        let count = self.write(pending.get(self.written..).unwrap_or_default(), send_now);
+        let count = self.write_pending(pending.get(self.written..).unwrap_or_default());
         if !self.gone {
             self.written = self.written.saturating_add(count);
             // It takes no memory while there is nothing in it.
@@ -340,6 +381,21 @@ impl Side {
             };
         }
         count > 0 || self.gone
+    }
+
+    /// Writes what waits, as far as there is room; how much.
+    fn write_pending(&mut self, bytes: &[u8]) -> usize {
+        let at = self.urgent.and_then(|at| at.checked_sub(self.written));
+        let Some((before, rest)) = at.and_then(|at| bytes.split_at_checked(at)) else {
+            return self.write(bytes, send_now);
+        };
+        let done = self.write(before, send_now);
+        let (urgent, rest) = rest.split_at_checked(1).unwrap_or_default();
+        if done < before.len() || self.write(urgent, send_urgent) == 0 {
+            return done;
+        }
+        self.urgent = None;
+        done.saturating_add(1).saturating_add(self.write(rest, send_now))
     }
 
     /// Writes as much as there is room for; how much.

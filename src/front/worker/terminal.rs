@@ -61,6 +61,10 @@ impl Negotiated {
     /// What is to be told and sent besides what is typed and shown.
     fn settle(&mut self, is_time: bool, out: &mut Output) {
         out.to_client.append(&mut self.telnet.take_answers());
+        if let Some(synch) = self.telnet.take_synch() {
+            out.to_client.extend_from_slice(&synch);
+            out.is_urgent = true;
+        }
         if let Some(size) = self.telnet.take_size() {
             out.size = Some((size.columns, size.rows));
         }
@@ -83,6 +87,11 @@ impl Front for Negotiated {
 
     fn was_silent(&mut self, _kept: &mut [u8], out: &mut Output) {
         self.settle(true, out);
+    }
+
+    fn stands_before_urgent(&mut self, stands: bool) -> bool {
+        self.telnet.discard(stands);
+        stands
     }
 
     fn client_said(&mut self, bytes: &mut [u8], out: &mut Output) -> Result<usize, String> {

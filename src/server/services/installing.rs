@@ -345,7 +345,7 @@ impl Services {
     pub(super) fn apply_again(&self, key: Key) {
         if let Some((state, owner)) = self.of(key)
             && let Some(listener) = &state.listener
-            && let Err(error) = listener.update(&state.spec, &owner.service.attributes)
+            && let Err(error) = listener.update(&state.spec, &owner.service)
         {
             events::trouble(&owner.service.label, "setsockopt", &error);
         }

@@ -92,7 +92,7 @@ impl Server {
             Claim::Unfit(why) => Err(io::Error::other(why)),
             Claim::Socket(descriptor, endpoint) => {
                 let listener = Listener::adopt(descriptor, &endpoint, spec.socket_type);
-                if let Err(error) = listener.update(spec, &service.attributes) {
+                if let Err(error) = listener.update(spec, service) {
                     events::trouble(&service.label, "setsockopt", &error);
                 }
                 Ok(Some(listener))

@@ -60,20 +60,27 @@ impl KeptConnection {
 
     /// Whether closing it now would cost the client something of the answer.
     pub(in crate::server) fn would_lose(&self) -> bool {
-        if self.linger == Linger::No {
-            return false;
-        }
         // What it sends while it is still being sent something would reset it, too.
-        let is_on_its_way = self.linger == Linger::Yes || tcp::has_unsent(&self.socket);
+        let (is_on_its_way, has_said) = match self.linger {
+            Linger::No => return false,
+            Linger::Yes => (true, true),
+            Linger::Auto => tcp::unsent_and_received(&self.socket),
+        };
         // Last, so that little can come between this and closing it.
         let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
         match recv(self.socket.as_raw_fd(), &mut [0], look) {
             // It has closed, and will send nothing more.
-            Ok(0) => false,
+            Ok(0) => has_said && self.has_urgent(),
             Ok(_) => true,
-            Err(Errno::EAGAIN) => is_on_its_way,
+            Err(Errno::EAGAIN) => is_on_its_way || has_said && self.has_urgent(),
             Err(_) => false,
         }
+    }
+
+    /// Whether an urgent byte is left, which stands beside what there is to read and is unread as
+    /// that would be.
+    fn has_urgent(&self) -> bool {
+        tcp::is_at_mark(&self.socket) == Some(true)
     }
 }
 
