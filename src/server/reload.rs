@@ -6,8 +6,11 @@
 
 mod turns;
 
+use std::io;
 use std::time::Instant;
 
+use super::reactor::Reactor;
+use super::reactor::token::Owner;
 use super::services::applying::Applying;
 use super::services::counting::{Changes, Turnover};
 use crate::config::Loaded;
@@ -120,4 +123,15 @@ impl Reloading {
         }
         self.announced();
     }
+}
+
+/// A process that reads for us, if it could be started: what it has to say is announced.
+pub(super) fn watched(
+    worker: io::Result<ReloadWorker>,
+    owner: Owner,
+    reactor: &Reactor,
+) -> io::Result<ReloadWorker> {
+    let worker = worker?;
+    worker.descriptors().into_iter().flatten().try_for_each(|it| reactor.watch(&it, owner))?;
+    Ok(worker)
 }

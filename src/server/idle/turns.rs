@@ -19,7 +19,7 @@ impl Server {
             self.reactor.timers.set(when, Timer::Quiet);
         }
         if self.sessions.closing.adopts() && !std::mem::replace(&mut self.life.quiet.reaps, true) {
-            self.reactor.timers.set(self.reactor.now + ORPHANED, Timer::Orphans);
+            self.reactor.after(ORPHANED, Timer::Orphans);
         }
     }
 

@@ -44,7 +44,7 @@ impl Server {
         if due > self.reactor.now {
             self.reactor.timers.set(due, Timer::Leave);
         } else if self.controlling.connections.len() > 0 {
-            self.reactor.timers.set(self.reactor.now + ANSWERED, Timer::Leave);
+            self.reactor.after(ANSWERED, Timer::Leave);
         } else {
             self.life.stop.get_or_insert(IDLE);
         }

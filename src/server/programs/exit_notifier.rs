@@ -11,12 +11,9 @@
 //! nobody reads it, a thousand ends wake nobody and cost nothing.
 
 use std::io;
-use std::os::fd::AsRawFd as _;
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry};
-
-use crate::server::reactor::token::{self, Owner};
+use crate::server::reactor::Reactor;
+use crate::server::reactor::token::Owner;
 use crate::sys::descriptor::of;
 use crate::sys::signals::Signals;
 
@@ -29,12 +26,12 @@ pub(in crate::server) struct ExitNotifier {
 }
 
 impl ExitNotifier {
-    /// They are announced in this poll, unless told of elsewhere.
+    /// They are announced to this reactor, unless told of elsewhere.
     ///
     /// # Errors
     /// When the system has no descriptors or no memory.
     pub(in crate::server) fn new(
-        registry: &Registry,
+        reactor: &Reactor,
         announced_elsewhere: bool,
     ) -> io::Result<Self> {
         let signals = if announced_elsewhere {
@@ -43,8 +40,7 @@ impl ExitNotifier {
             Some(Signals::ends().map_err(of("signalfd4, for the ends of programs"))?)
         };
         if let Some(signals) = &signals {
-            let token = token::pack(Owner::Ends);
-            registry.register(&mut SourceFd(&signals.as_raw_fd()), token, Interest::READABLE)?;
+            reactor.watch(signals, Owner::Ends)?;
         }
         Ok(Self { signals, next_is_announced: false })
     }

@@ -76,7 +76,7 @@ impl Programs {
         Ok(Self {
             spawner,
             stderr: Slab::new(),
-            exit_notifier: ExitNotifier::new(reactor.poll.registry(), told_of_ends)?,
+            exit_notifier: ExitNotifier::new(reactor, told_of_ends)?,
             ended: Vec::new(),
             tidy_by: None,
             unwatched: Vec::new(),

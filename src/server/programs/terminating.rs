@@ -76,7 +76,7 @@ impl Server {
         }
         let waits = self.programs.doomed.groups.len() > 0;
         if waits {
-            self.reactor.timers.set(self.reactor.now + LOOKS, Timer::Ending);
+            self.reactor.after(LOOKS, Timer::Ending);
         }
         waits
     }

@@ -13,11 +13,7 @@
 //! listener rests until a child ends, all are polled from their start.
 
 use std::io;
-use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
-
-use mio::unix::SourceFd;
-use mio::{Interest, Poll};
 
 use crate::admission::{ServiceId, Source};
 use crate::log::events;
@@ -26,7 +22,7 @@ use crate::server::programs::Programs;
 use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
-use crate::server::reactor::token::{self, Owner};
+use crate::server::reactor::token::Owner;
 use crate::server::sessions::session::Session;
 use crate::server::state::{ProgramStage, StderrState};
 use crate::sys::descriptor;
@@ -169,7 +165,7 @@ impl Server {
             return self.watch_child(key);
         }
         // Announced too early: whoever traces it is told first.
-        self.reactor.timers.set(self.reactor.now + LOOK, Timer::Child(key));
+        self.reactor.after(LOOK, Timer::Child(key));
     }
 
     /// Polls a program, and its pipe. One that has ended is announced at once.
@@ -178,9 +174,9 @@ impl Server {
         let stderr = child.stderr;
         // Without pidfds a signal tells of every end.
         if process::has_pidfds()
-            && let Err(error) = poll_child(&self.reactor.poll, child, key)
+            && let Err(error) = poll_child(&self.reactor, child, key)
         {
-            self.reactor.timers.set(self.reactor.now + LOOK, Timer::Child(key));
+            self.reactor.after(LOOK, Timer::Child(key));
             let label = client.label.clone();
             if self.services.exhaustion_is_new(self.reactor.now) {
                 events::trouble(&label, "pidfd", &error);
@@ -203,26 +199,24 @@ impl Programs {
         let Some(state) = self.stderr.get_mut(key).filter(|state| !state.registered) else {
             return;
         };
-        if let Err(error) = poll_pipe(&reactor.poll, state, key) {
+        if let Err(error) = poll_pipe(reactor, state, key) {
             // The program's lines are read when it ends.
             events::trouble(&state.label, "epoll_ctl", &error);
         }
     }
 }
 
-fn poll_child(poll: &Poll, child: &mut ProgramStage, key: Key) -> io::Result<()> {
+fn poll_child(reactor: &Reactor, child: &mut ProgramStage, key: Key) -> io::Result<()> {
     let pidfd = descriptor::raise_held(process::open_pidfd(child.pid)?);
-    let token = token::pack(Owner::Child(key));
-    poll.registry().register(&mut SourceFd(&pidfd.as_raw_fd()), token, Interest::READABLE)?;
+    reactor.watch(&pidfd, Owner::Child(key))?;
     child.pidfd = Some(pidfd);
     Ok(())
 }
 
-fn poll_pipe(poll: &Poll, state: &mut StderrState, key: Key) -> io::Result<()> {
+fn poll_pipe(reactor: &Reactor, state: &mut StderrState, key: Key) -> io::Result<()> {
     descriptor::set_nonblocking(&state.pipe)?;
     descriptor::raise_held_in_place(&mut state.pipe);
-    let token = token::pack(Owner::Stderr(key));
-    poll.registry().register(&mut SourceFd(&state.pipe.as_raw_fd()), token, Interest::READABLE)?;
+    reactor.watch(&state.pipe, Owner::Stderr(key))?;
     state.registered = true;
     Ok(())
 }

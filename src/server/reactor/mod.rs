@@ -14,15 +14,15 @@ pub(super) mod wake_up;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsRawFd as _;
-use std::time::Instant;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Poll};
 
 use crate::sys::descriptor::of;
 use crate::sys::signals::Signals;
-use timers::Timers;
+use timers::{Timer, Timers};
 use token::Owner;
 use wake_up::Alarm;
 
@@ -48,15 +48,41 @@ impl Reactor {
     pub(super) fn new(told_of_ends: bool, now: Instant) -> io::Result<Self> {
         let poll = Poll::new().map_err(of("epoll_create1, to wait for clients with"))?;
         let wake_up = Alarm::new(poll.registry())?;
-        let signals = watched_signals(&poll, told_of_ends)?;
+        let signals = Signals::new(told_of_ends).map_err(of("signalfd4, for signals"))?;
         let (timers, ready, scratch) = (Timers::default(), VecDeque::new(), vec![0; SCRATCH]);
-        Ok(Self { poll, wake_up, signals, timers, ready, now, scratch })
+        let reactor = Self { poll, wake_up, signals, timers, ready, now, scratch };
+        reactor.watch(&reactor.signals, Owner::Signals)?;
+        Ok(reactor)
     }
-}
 
-fn watched_signals(poll: &Poll, told_of_ends: bool) -> io::Result<Signals> {
-    let signals = Signals::new(told_of_ends).map_err(of("signalfd4, for signals"))?;
-    let token = token::pack(Owner::Signals);
-    poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), token, Interest::READABLE)?;
-    Ok(signals)
+    /// What can be read from a descriptor is announced from now on, and what can be already.
+    ///
+    /// # Errors
+    /// When the system has no memory for it.
+    pub(super) fn watch(&self, source: &impl AsRawFd, owner: Owner) -> io::Result<()> {
+        self.register(source, owner, Interest::READABLE)
+    }
+
+    /// The same, and that it can be written to.
+    ///
+    /// # Errors
+    /// When the system has no memory for it.
+    pub(super) fn watch_both(&self, source: &impl AsRawFd, owner: Owner) -> io::Result<()> {
+        self.register(source, owner, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    fn register(&self, of: &impl AsRawFd, owner: Owner, interest: Interest) -> io::Result<()> {
+        let registry = self.poll.registry();
+        registry.register(&mut SourceFd(&of.as_raw_fd()), token::pack(owner), interest)
+    }
+
+    /// Nothing is announced of a descriptor any more, if anything was.
+    pub(super) fn unwatch(&self, source: &impl AsRawFd) {
+        let _ = self.poll.registry().deregister(&mut SourceFd(&source.as_raw_fd()));
+    }
+
+    /// Something is to happen after this time.
+    pub(super) fn after(&mut self, time: Duration, timer: Timer) {
+        self.timers.set(self.now + time, timer);
+    }
 }

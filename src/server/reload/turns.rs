@@ -1,12 +1,8 @@
 //! A reload in the turns of the loop: begun, gone on with, told of.
 
-use std::os::fd::AsRawFd as _;
 use std::rc::Rc;
 
-use mio::Interest;
-use mio::unix::SourceFd;
-
-use super::{PORTION, Phase, ReloadOutcome};
+use super::{PORTION, Phase, ReloadOutcome, watched};
 use crate::config::diagnostic::Severity;
 use crate::config::lookup::{AT_LEISURE, Manner};
 use crate::log::events;
@@ -15,7 +11,7 @@ use crate::reload::{LIMIT, LoadedFinding, Loading, ReaderProgress, ReloadWorker}
 use crate::server::Server;
 use crate::server::control::render::answer_of;
 use crate::server::reactor::timers::Timer;
-use crate::server::reactor::token::{self, Owner};
+use crate::server::reactor::token::Owner;
 use crate::server::services::counting::Changes;
 use crate::sys::memory;
 
@@ -48,8 +44,7 @@ impl Server {
         let manner = Manner { before, trusts: false, time: AT_LEISURE, serves: true };
         let load = || read(manner.clone());
         let loader = self.facts.reserve.with(|| ReloadWorker::start(load, served));
-        let watched = loader.and_then(|loader| self.watch_loader(&loader).map(|()| loader));
-        self.reloading.phase = match watched {
+        self.reloading.phase = match watched(loader, Owner::Loader, &self.reactor) {
             Ok(loader) => Phase::Reading { loader: Box::new(loader), ready: true },
             Err(error) => unread(&format!("no process can be made for it: {error}")),
         };
@@ -71,25 +66,6 @@ impl Server {
         let answer = answer_of(outcome);
         self.tell_reloaded(self.reloading.number, &answer);
         self.reload_ended(&answer);
-    }
-
-    fn watch_loader(&self, loader: &ReloadWorker) -> std::io::Result<()> {
-        self.watch_descriptors(loader, Owner::Loader)
-    }
-
-    /// Polls what announces that a process has something to say.
-    pub(in crate::server) fn watch_descriptors(
-        &self,
-        loader: &ReloadWorker,
-        owner: Owner,
-    ) -> std::io::Result<()> {
-        loader.descriptors().into_iter().flatten().try_for_each(|descriptor| {
-            self.reactor.poll.registry().register(
-                &mut SourceFd(&descriptor.as_raw_fd()),
-                token::pack(owner),
-                Interest::READABLE,
-            )
-        })
     }
 
     /// A turn's part of a reload.

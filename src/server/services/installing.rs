@@ -297,12 +297,7 @@ impl Server {
         if is_news {
             state.last_error = Some(LastError { time: unix_time(), message: error.clone() });
         }
-        self.services.set_listener_timer(
-            key,
-            self.reactor.now + delay,
-            Timer::Open,
-            &mut self.reactor,
-        );
+        self.services.look_after_in(key, delay, Timer::Open, &mut self.reactor);
         let Some(state) = self.services.listeners.get(key) else { return };
         // Those that are left out are told of together.
         if is_news

@@ -52,7 +52,7 @@ impl Server {
 
     fn expect_watchdog(&mut self) {
         if let Some(span) = self.manager.watchdog.filter(|_| self.manager.notifier.has_address()) {
-            self.reactor.timers.set(self.reactor.now + span, Timer::Watchdog);
+            self.reactor.after(span, Timer::Watchdog);
         }
     }
 

@@ -60,12 +60,7 @@ impl Server {
                 // The system has no memory for it now; looked at again by a timer.
                 state.rest = Rest::Exhausted;
                 self.services.say_trouble(key, "epoll_ctl", &error);
-                self.services.set_listener_timer(
-                    key,
-                    self.reactor.now + EXHAUSTED,
-                    Timer::Resume,
-                    &mut self.reactor,
-                );
+                self.services.look_after_in(key, EXHAUSTED, Timer::Resume, &mut self.reactor);
             }
         }
     }
@@ -164,12 +159,7 @@ impl Server {
         if !self.services.exhausted.contains(&key) {
             self.services.exhausted.push(key);
         }
-        self.services.set_listener_timer(
-            key,
-            self.reactor.now + EXHAUSTED,
-            Timer::Resume,
-            &mut self.reactor,
-        );
+        self.services.look_after_in(key, EXHAUSTED, Timer::Resume, &mut self.reactor);
         if self.services.exhaustion_is_new(self.reactor.now) {
             self.services.say_trouble(key, call, error);
         }
@@ -225,5 +215,16 @@ impl Services {
             reactor.timers.cancel(before, old);
         }
         reactor.timers.set(when, timer);
+    }
+
+    /// The same after a time.
+    pub(in crate::server) fn look_after_in(
+        &mut self,
+        key: Key,
+        time: Duration,
+        timer: impl Fn(Key) -> Timer,
+        reactor: &mut Reactor,
+    ) {
+        self.set_listener_timer(key, reactor.now + time, timer, reactor);
     }
 }

@@ -272,7 +272,7 @@ impl Server {
 impl Sessions {
     pub(in crate::server) fn look_again(&mut self, pending: PendingPeer, reactor: &mut Reactor) {
         let key = self.pending_peers.insert(pending);
-        reactor.timers.set(reactor.now + LOOK, Timer::Deliver(key));
+        reactor.after(LOOK, Timer::Deliver(key));
     }
 }
 

@@ -174,12 +174,7 @@ impl Server {
         let Some(state) = self.services.listeners.get_mut(key) else { return };
         state.not_before = Some(self.reactor.now + delay);
         let owner = state.service;
-        self.services.set_listener_timer(
-            key,
-            self.reactor.now + delay,
-            Timer::Resume,
-            &mut self.reactor,
-        );
+        self.services.look_after_in(key, delay, Timer::Resume, &mut self.reactor);
         if let Some(service) = self.services.all.get(owner).filter(|_| say) {
             events::backoff(&service.label, delay);
         }

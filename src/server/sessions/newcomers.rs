@@ -21,7 +21,6 @@
 mod turns;
 
 use std::collections::VecDeque;
-use std::os::fd::AsRawFd as _;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -34,7 +33,6 @@ use crate::net::listener::Connection;
 use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::{Key, Slab};
 use crate::server::reactor::timers::Timer;
-use mio::unix::SourceFd;
 
 /// Somebody who has come.
 #[derive(Debug)]
@@ -155,8 +153,7 @@ impl Newcomers {
     fn take(&mut self, key: Key, reactor: &mut Reactor) -> Option<Newcomer> {
         let newcomer = self.remove(key)?;
         if matches!(newcomer.stage, NewcomerStage::Header) {
-            let number = newcomer.connection.socket.as_raw_fd();
-            let _ = reactor.poll.registry().deregister(&mut SourceFd(&number));
+            reactor.unwatch(&newcomer.connection.socket);
         }
         if newcomer.has_time() {
             reactor.timers.cancel(newcomer.due, Timer::Newcomer(key));

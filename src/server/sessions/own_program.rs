@@ -7,7 +7,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use mio::unix::SourceFd;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -68,7 +67,7 @@ impl Server {
 /// Ends one that is not reaped, so that its number is its own: nothing it says is heard any more.
 pub(super) fn end_own_program(pid: i32, wire: Option<impl AsRawFd>, reactor: &Reactor) {
     if let Some(wire) = wire {
-        let _ = reactor.poll.registry().deregister(&mut SourceFd(&wire.as_raw_fd()));
+        reactor.unwatch(&wire);
     }
     let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
 }

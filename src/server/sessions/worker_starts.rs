@@ -2,11 +2,8 @@
 //! else is, without anything.
 
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
-
-use mio::Interest;
-use mio::unix::SourceFd;
 
 use super::workers::{SealedSettings, Worker};
 use crate::config::model::{Account, Attributes, FrontUser};
@@ -15,7 +12,7 @@ use crate::front::channel::Wire;
 use crate::server::Server;
 use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
-use crate::server::reactor::token::{self, Owner};
+use crate::server::reactor::token::Owner;
 use crate::server::sessions::workers::Workers;
 
 impl Server {
@@ -80,9 +77,7 @@ impl Workers {
     /// What it says is announced, and what it has said already.
     pub(super) fn watch_worker(&self, key: Key, reactor: &Reactor) -> io::Result<()> {
         let worker = self.all.get(key);
-        let Some(wire) = worker.and_then(|worker| worker.wire.as_ref()) else { return Ok(()) };
-        let token = token::pack(Owner::Worker(key));
-        let registry = reactor.poll.registry();
-        registry.register(&mut SourceFd(&wire.as_raw_fd()), token, Interest::READABLE)
+        let wire = worker.and_then(|worker| worker.wire.as_ref());
+        wire.map_or(Ok(()), |wire| reactor.watch(wire, Owner::Worker(key)))
     }
 }

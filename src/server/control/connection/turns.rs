@@ -5,9 +5,6 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
-use mio::Interest;
-use mio::unix::SourceFd;
-
 use super::{ControlConnection, ControlListener, ControlStage};
 use crate::control::answer::{self, RequestRefusal};
 use crate::control::http;
@@ -23,7 +20,7 @@ use crate::server::programs::watching::Tidy;
 use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
-use crate::server::reactor::token::{self, Owner};
+use crate::server::reactor::token::Owner;
 use crate::sys::descriptor;
 
 /// Connections of each kind at once.
@@ -63,8 +60,7 @@ impl Server {
         let descriptor = listener.as_raw_fd();
         let key =
             self.controlling.listeners.insert(ControlListener { listener, kind, queued: false });
-        let token = token::pack(Owner::ControlListener(key));
-        self.reactor.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE)
+        self.reactor.watch(&descriptor, Owner::ControlListener(key))
     }
 
     /// Takes who waits at a socket.
@@ -82,10 +78,7 @@ impl Server {
                 Accepted::Drained => return,
                 Accepted::Lost(error) => log::debug!("lost listener=control error={error}"),
                 Accepted::Exhausted(_) => {
-                    return self
-                        .reactor
-                        .timers
-                        .set(self.reactor.now + EXHAUSTED, Timer::ControlListener(key));
+                    return self.reactor.after(EXHAUSTED, Timer::ControlListener(key));
                 }
             }
         }
@@ -121,19 +114,11 @@ impl Server {
     ) -> Option<Key> {
         let descriptor = connection.stream.as_raw_fd();
         let key = self.controlling.connections.insert(connection);
-        let token = token::pack(Owner::ControlConnection(key));
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if self
-            .reactor
-            .poll
-            .registry()
-            .register(&mut SourceFd(&descriptor), token, interest)
-            .is_err()
-        {
+        if self.reactor.watch_both(&descriptor, Owner::ControlConnection(key)).is_err() {
             self.controlling.connections.remove(key);
             return None;
         }
-        self.reactor.timers.set(self.reactor.now + SILENCE, Timer::ControlConnection(key));
+        self.reactor.after(SILENCE, Timer::ControlConnection(key));
         Some(key)
     }
 
@@ -320,8 +305,7 @@ impl Server {
 impl Controlling {
     fn close_control_connection(&mut self, key: Key, reactor: &Reactor) {
         if let Some(connection) = self.connections.remove(key) {
-            let _ =
-                reactor.poll.registry().deregister(&mut SourceFd(&connection.stream.as_raw_fd()));
+            reactor.unwatch(&connection.stream);
         }
     }
 }

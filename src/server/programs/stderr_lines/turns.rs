@@ -1,9 +1,6 @@
 //! When pipes are read, and which are closed.
 
-use std::os::fd::AsRawFd as _;
 use std::time::Duration;
-
-use mio::unix::SourceFd;
 
 use super::{PER_SECOND, PipeFlow, end_line, read_some, surplus};
 use crate::server::Server;
@@ -78,7 +75,7 @@ impl Programs {
         let Some(mut state) = self.stderr.remove(key) else { return };
         end_line(&mut state);
         if state.registered {
-            let _ = reactor.poll.registry().deregister(&mut SourceFd(&state.pipe.as_raw_fd()));
+            reactor.unwatch(&state.pipe);
         }
         if self.orphan_pipes.contains(&key) {
             self.orphan_pipes.retain(|lingering| *lingering != key);

@@ -13,7 +13,7 @@ use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
-use crate::server::reload::PORTION;
+use crate::server::reload::{PORTION, watched};
 use crate::server::services::Services;
 use crate::server::services::installing::{FIRST_RETRY, LONGEST_RETRY};
 
@@ -40,8 +40,7 @@ impl Server {
         }
         self.services.naming.rounds = self.services.naming.rounds.wrapping_add(1);
         let seeker = self.facts.reserve.with(|| ReloadWorker::seek(sought));
-        let watched = seeker.and_then(|it| self.watch_descriptors(&it, Owner::Seeker).map(|()| it));
-        match watched {
+        match watched(seeker, Owner::Seeker, &self.reactor) {
             Ok(seeker) => {
                 self.services.naming.seeker = Some(Box::new(seeker));
                 self.services.naming.ready = true;

@@ -109,12 +109,7 @@ impl Server {
             self.services.tell_occupied(key, Some((holder.pid, ended)));
         }
         if ended && self.services.listeners.get(key).is_some_and(|state| state.listener.is_none()) {
-            self.services.set_listener_timer(
-                key,
-                self.reactor.now + FREED,
-                Timer::Open,
-                &mut self.reactor,
-            );
+            self.services.look_after_in(key, FREED, Timer::Open, &mut self.reactor);
         }
     }
 

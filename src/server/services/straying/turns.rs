@@ -1,10 +1,5 @@
 //! Watching the sockets of programs per peer.
 
-use std::io;
-use std::os::fd::AsRawFd as _;
-
-use mio::Interest;
-use mio::unix::SourceFd;
 use nix::sys::signal::Signal;
 
 use super::PeerSocket;
@@ -13,7 +8,7 @@ use crate::server::Server;
 use crate::server::programs::process_sessions::signal_group;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
-use crate::server::reactor::token::{self, Owner};
+use crate::server::reactor::token::Owner;
 use crate::server::sessions::Sessions;
 
 /// Sockets of programs that have strayed, which something may have still; the oldest goes when
@@ -25,17 +20,11 @@ impl Server {
     pub(in crate::server) fn watch_peer_socket(&mut self, key: Key) {
         let Some(child) = self.sessions.table.program(key) else { return };
         let Some(peer) = &child.peer_socket else { return };
-        if let Err(error) = self.poll_peer_socket(peer, Owner::PeerSocket(key))
+        if let Err(error) = self.reactor.watch_both(&peer.socket, Owner::PeerSocket(key))
             && let Some(session) = self.sessions.table.get(key)
         {
             events::trouble(&session.client.label, "epoll_ctl", &error);
         }
-    }
-
-    fn poll_peer_socket(&self, peer: &PeerSocket, owner: Owner) -> io::Result<()> {
-        let number = peer.socket.as_raw_fd();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.reactor.poll.registry().register(&mut SourceFd(&number), token::pack(owner), interest)
     }
 
     /// Something has come to the socket of a peer's program, or the program has ended: is it
@@ -60,7 +49,7 @@ impl Server {
 
     /// What has left the program's group may have the socket still.
     fn keep_stray(&mut self, peer: PeerSocket) {
-        let _ = self.reactor.poll.registry().deregister(&mut SourceFd(&peer.socket.as_raw_fd()));
+        self.reactor.unwatch(&peer.socket);
         if self.sessions.strays.len() >= STRAYS
             && let Some(oldest) = self.sessions.strays.keys().into_iter().next()
         {
@@ -68,7 +57,7 @@ impl Server {
         }
         let key = self.sessions.strays.insert(peer);
         if let Some(peer) = self.sessions.strays.get(key) {
-            let _ = self.poll_peer_socket(peer, Owner::Stray(key));
+            let _ = self.reactor.watch_both(&peer.socket, Owner::Stray(key));
         }
     }
 }

@@ -3,8 +3,6 @@
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
-use mio::Interest;
-use mio::unix::SourceFd;
 use nix::errno::Errno;
 use nix::sys::socket::{Shutdown, shutdown};
 
@@ -18,7 +16,7 @@ use crate::server::programs::starting::{ProgramStart, StartOutcome};
 use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
-use crate::server::reactor::token::{self, Owner};
+use crate::server::reactor::token::Owner;
 use crate::server::services::accepting::connection_facts;
 use crate::server::sessions::Sessions;
 use crate::server::state::Stopped;
@@ -149,13 +147,8 @@ impl Server {
         if closes {
             self.sessions.closing.dismissed.push_back(key);
         }
-        let registered = self.reactor.poll.registry().register(
-            &mut SourceFd(&descriptor),
-            token::pack(Owner::Banner(key)),
-            Interest::READABLE | Interest::WRITABLE,
-        );
         self.reactor.timers.set(due, Timer::Banner(key));
-        if registered.is_err() {
+        if self.reactor.watch_both(&descriptor, Owner::Banner(key)).is_err() {
             self.told_for_too_long(key);
         }
     }
@@ -267,7 +260,7 @@ impl Server {
 impl Sessions {
     fn forget_banner(&mut self, key: Key, reactor: &mut Reactor) -> Option<BannerState> {
         let state = self.banners.remove(key)?;
-        let _ = reactor.poll.registry().deregister(&mut SourceFd(&state.socket.as_raw_fd()));
+        reactor.unwatch(&state.socket);
         reactor.timers.cancel(state.due, Timer::Banner(key));
         if let AfterBanner::Close { .. } = state.then {
             self.closing.dismissed.retain(|dismissed| *dismissed != key);

@@ -5,9 +5,6 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
-use mio::Interest;
-use mio::unix::SourceFd;
-
 use super::{BuiltinStage, DONE};
 use crate::admission::{Denial, Permit, Reason, ServiceId};
 use crate::builtin::{Conversation, Progress, TcpmuxRequest, WallClock, tcpmux};
@@ -18,7 +15,7 @@ use crate::server::Server;
 use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
-use crate::server::reactor::token::{self, Owner};
+use crate::server::reactor::token::Owner;
 use crate::server::sessions::holding::Caller;
 use crate::server::sessions::idling::IDLE;
 use crate::server::sessions::session::SessionTable;
@@ -111,12 +108,7 @@ impl Server {
         if is_nameless {
             self.sessions.table.note_nameless(key);
         }
-        let registered = self.reactor.poll.registry().register(
-            &mut SourceFd(&descriptor),
-            token::pack(Owner::Conversation(key)),
-            Interest::READABLE | Interest::WRITABLE,
-        );
-        if let Err(error) = registered {
+        if let Err(error) = self.reactor.watch_both(&descriptor, Owner::Conversation(key)) {
             return self.close_builtin(key, &error.to_string());
         }
         self.reactor.timers.set(due, Timer::Idle(key));
@@ -252,7 +244,7 @@ impl SessionTable {
             debug_assert!(false, "no built-in service has a session of this key");
             return None;
         };
-        let _ = reactor.poll.registry().deregister(&mut SourceFd(&builtin.stream.as_raw_fd()));
+        reactor.unwatch(&builtin.stream);
         reactor.timers.cancel(builtin.due, Timer::Idle(key));
         Some((client, builtin))
     }

@@ -6,8 +6,6 @@ use std::os::fd::AsRawFd as _;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mio::Interest;
-use mio::unix::SourceFd;
 use nix::errno::Errno;
 
 use super::Process;
@@ -16,7 +14,7 @@ use crate::builtin::relay::{RelaySocket, Side, is_busy};
 use crate::config::model::{Account, Endpoint};
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
-use crate::server::reactor::token::{self, Owner};
+use crate::server::reactor::token::Owner;
 use crate::server::sessions::own_program::end_own_program;
 
 /// An idle one is let go after so long.
@@ -89,10 +87,7 @@ impl Server {
             queued: false,
         });
         log::debug!("connecting user={} pid={pid}", account.name);
-        let token = token::pack(Owner::Connector(key));
-        let registry = self.reactor.poll.registry();
-        if let Err(error) = registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)
-        {
+        if let Err(error) = self.reactor.watch(&descriptor, Owner::Connector(key)) {
             self.end_connector(key);
             return Err(error);
         }

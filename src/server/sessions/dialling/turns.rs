@@ -1,11 +1,9 @@
 //! The addresses of a target, tried one after the other.
 
 use std::io;
-use std::os::fd::AsRawFd as _;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mio::unix::SourceFd;
 use nix::errno::Errno;
 
 use super::CONNECT;
@@ -167,7 +165,7 @@ impl SessionTable {
             reactor.timers.cancel(dial.due, Timer::Connect(key));
         }
         if let Some(socket) = state.target.take() {
-            let _ = reactor.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
+            reactor.unwatch(&socket);
             // It may be connected by now, and has been told nothing.
             socket.reset();
         }

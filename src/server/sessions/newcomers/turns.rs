@@ -3,9 +3,6 @@
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
-use mio::Interest;
-use mio::unix::SourceFd;
-
 use super::{Newcomer, NewcomerStage};
 use crate::admission::{Permit, Reason, ServiceId};
 use crate::config::model::{DEFERRED, ProxyProtocol};
@@ -15,7 +12,7 @@ use crate::net::listener::Connection;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
-use crate::server::reactor::token::{self, Owner};
+use crate::server::reactor::token::Owner;
 use crate::server::services::Services;
 use crate::server::sessions::header::{self, Heard};
 use crate::server::sessions::holding::Caller;
@@ -98,10 +95,7 @@ impl Server {
             return;
         }
         // Edge-triggered: a part of a header is announced once. What has come meanwhile is, too.
-        let registry = self.reactor.poll.registry();
-        let token = token::pack(Owner::Newcomer(key));
-        let registered = registry.register(&mut SourceFd(&number), token, Interest::READABLE);
-        if registered.is_err() {
+        if self.reactor.watch(&number, Owner::Newcomer(key)).is_err() {
             self.expel_kept(key, header::CROWDED);
         }
     }

@@ -1,12 +1,9 @@
 //! A relay in the turns of the loop: begun, connected, served, ended.
 
 use std::borrow::Cow;
-use std::os::fd::AsRawFd as _;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mio::Interest;
-use mio::unix::SourceFd;
 use nix::errno::Errno;
 
 use super::RelayStage;
@@ -20,7 +17,7 @@ use crate::server::Server;
 use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
-use crate::server::reactor::token::{self, Owner};
+use crate::server::reactor::token::Owner;
 use crate::server::services::Services;
 use crate::server::services::accepting::connection_facts;
 use crate::server::sessions::builtin::DONE;
@@ -110,16 +107,12 @@ impl Server {
             Side::Client => (Some(&state.client), Owner::Relay(key)),
             Side::Target => (state.target.as_ref(), Owner::RelayTarget(key)),
         };
-        let Some(descriptor) = socket.map(RelaySocket::as_raw_fd) else { return false };
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let registry = self.reactor.poll.registry();
-        match registry.register(&mut SourceFd(&descriptor), token::pack(owner), interest) {
-            Ok(()) => true,
-            Err(error) => {
-                self.relay_failed(key, "epoll_ctl", &error);
-                false
-            }
+        let Some(socket) = socket else { return false };
+        let watched = self.reactor.watch_both(socket, owner);
+        if let Err(error) = &watched {
+            self.relay_failed(key, "epoll_ctl", error);
         }
+        watched.is_ok()
     }
 
     pub(in crate::server) fn connected(&mut self, key: Key) {
@@ -234,7 +227,7 @@ impl Server {
         let connected = state.dial.is_none();
         for (side, socket) in [(Side::Client, Some(state.client)), (Side::Target, state.target)] {
             let Some(socket) = socket else { continue };
-            let _ = self.reactor.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
+            self.reactor.unwatch(&socket);
             if connected && in_order && !state.relay.owes(side) {
                 self.close_slowly(socket.into());
             } else if connected && state.relay.resets(side) {

@@ -4,9 +4,6 @@ use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::time::{Duration, Instant};
 
-use mio::Interest;
-use mio::unix::SourceFd;
-
 use super::Trying;
 use crate::control::answer::{self, RequestRefusal};
 use crate::log::{events, sink};
@@ -15,7 +12,7 @@ use crate::server::control::connection::ControlStage;
 use crate::server::programs::watching::Tidy;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
-use crate::server::reactor::token::{self, Owner};
+use crate::server::reactor::token::Owner;
 use crate::upgrade::executable;
 use crate::upgrade::{UpgradeRefusal, snapshot};
 
@@ -70,9 +67,7 @@ impl Server {
         let descriptor = trial.as_raw_fd();
         self.upgrading.trial = Some(Trying { trial, deadline, late: false });
         self.reactor.timers.set(deadline, Timer::Trial);
-        let token = token::pack(Owner::Trial);
-        let registry = self.reactor.poll.registry();
-        registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)
+        self.reactor.watch(&descriptor, Owner::Trial)
     }
 
     /// The trial has said something or has ended, or has had its time.
@@ -80,15 +75,13 @@ impl Server {
         let now = self.reactor.now;
         let Some(trying) = &mut self.upgrading.trial else { return };
         match trying.trial.look() {
-            None if trying.late => self.reactor.timers.set(now + LOOK, Timer::Trial),
+            None if trying.late => self.reactor.after(LOOK, Timer::Trial),
             None if trying.deadline <= now => {
                 trying.late = true;
                 trying.trial.kill();
-                self.reactor.timers.set(now + LOOK, Timer::Trial);
+                self.reactor.after(LOOK, Timer::Trial);
             }
-            None if trying.trial.is_unannounced() => {
-                self.reactor.timers.set(now + LOOK, Timer::Trial)
-            }
+            None if trying.trial.is_unannounced() => self.reactor.after(LOOK, Timer::Trial),
             None => {}
             Some(verdict) => {
                 let late = trying.late;
@@ -128,7 +121,7 @@ impl Server {
             return self.refuse_upgrade(&UpgradeRefusal::Draining);
         }
         if !self.reloading.is_idle() {
-            return self.reactor.timers.set(self.reactor.now + LOOK, Timer::Trial);
+            return self.reactor.after(LOOK, Timer::Trial);
         }
         // One that still shares our memory would keep it, but what becomes of it before it
         // is its program would not be known. Whoever is held is let in or not in a moment.
@@ -138,7 +131,7 @@ impl Server {
             && self.sessions.fronting.len() == 0;
         if !is_settled && looks < LOOKS {
             self.upgrading.tried = Some(looks.saturating_add(1));
-            return self.reactor.timers.set(self.reactor.now + SETTLING, Timer::Trial);
+            return self.reactor.after(SETTLING, Timer::Trial);
         }
         self.services.naming.stop();
         self.tidy(Tidy::Everything);
