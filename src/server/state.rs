@@ -123,8 +123,6 @@ pub(super) struct ListenerState {
     /// Accepted, and waiting until the system has room for its program.
     pub(super) parked: Option<Connection>,
     pub(super) registered: bool,
-    /// It is in the ready queue.
-    pub(super) queued: bool,
     pub(super) rest: Rest,
     /// Its one timer: to be opened, or served, again.
     pub(super) timer: Option<(Instant, Timer)>,
@@ -222,6 +220,4 @@ pub(super) struct StderrState {
     pub(super) since: Instant,
     #[serde(skip)]
     pub(super) registered: bool,
-    #[serde(skip)]
-    pub(super) queued: bool,
 }

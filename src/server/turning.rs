@@ -95,7 +95,7 @@ impl Server {
                 Some(Owner::Stray(key)) => self.sessions.look_at_stray(key),
                 Some(Owner::Loader) => self.reloading.announced(),
                 Some(Owner::Seeker) => self.services.naming.announced(),
-                Some(owner) => self.queue(owner),
+                Some(owner) => self.announced(owner),
                 None => {}
             }
         }
@@ -111,7 +111,7 @@ impl Server {
         self.let_in();
         self.go_on_naming();
         for _ in 0..self.reactor.ready.len() {
-            let Some(owner) = self.reactor.ready.pop_front() else { break };
+            let Some(owner) = self.reactor.ready.pop() else { break };
             self.serve(owner);
         }
         reap |= self.programs.tidy_by.is_some_and(|when| when <= self.reactor.now);
@@ -129,53 +129,18 @@ impl Server {
         reap
     }
 
-    /// Puts an owner into the ready queue, once.
-    pub(super) fn queue(&mut self, owner: Owner) {
-        let queued = match owner {
+    /// Something has happened to this one.
+    fn announced(&mut self, owner: Owner) {
+        match owner {
             Owner::Listener(key) => {
                 self.life.idle_exit.last = self.reactor.now;
-                if self.event_while_resting(key) {
-                    return;
+                if !self.services.event_while_resting(key, &self.reactor) {
+                    self.reactor.ready.push(owner);
                 }
-                self.services.listeners.get_mut(key).map(|listener| &mut listener.queued)
             }
-            Owner::Stderr(key) => {
-                self.programs.stderr.get_mut(key).map(|stderr| &mut stderr.queued)
-            }
-            Owner::Conversation(key) => {
-                self.sessions.table.builtin(key).map(|builtin| &mut builtin.queued)
-            }
-            Owner::Relay(key) => return self.relay_announced(key, Side::Client),
-            Owner::RelayTarget(key) => return self.relay_announced(key, Side::Target),
-            Owner::Banner(key) => {
-                self.sessions.banners.get_mut(key).map(|banner| &mut banner.queued)
-            }
-            Owner::ControlListener(key) => {
-                self.controlling.listeners.get_mut(key).map(|state| &mut state.queued)
-            }
-            Owner::ControlConnection(key) => {
-                self.controlling.connections.get_mut(key).map(|connection| &mut connection.queued)
-            }
-            Owner::Connector(key) => self.sessions.connecting.queued(key),
-            Owner::Worker(key) => self.sessions.workers.queued(key),
-            Owner::Newcomer(key) => {
-                self.sessions.newcomers.all.get_mut(key).map(|newcomer| &mut newcomer.queued)
-            }
-            Owner::Signals
-            | Owner::Loader
-            | Owner::Seeker
-            | Owner::Child(_)
-            | Owner::PeerSocket(_)
-            | Owner::Stray(_)
-            | Owner::Trial
-            | Owner::Alarm
-            | Owner::Ends => None,
-        };
-        if let Some(queued) = queued
-            && !*queued
-        {
-            *queued = true;
-            self.reactor.ready.push_back(owner);
+            Owner::Relay(key) => self.relay_announced(key, Side::Client),
+            Owner::RelayTarget(key) => self.relay_announced(key, Side::Target),
+            _ => self.reactor.ready.push(owner),
         }
     }
 
@@ -215,7 +180,7 @@ impl Server {
                 Timer::Signs => self.look_for_signs(),
                 Timer::Front(number) => self.front_overdue(number),
                 Timer::Tickets => self.rotate_tickets(),
-                Timer::Stderr(key) => self.queue(Owner::Stderr(key)),
+                Timer::Stderr(key) => self.reactor.ready.push(Owner::Stderr(key)),
                 Timer::Deliver(key) => self.look_for_datagrams(key),
                 Timer::Child(key) => self.look_at_child(key),
                 Timer::Groups => self.tidy_groups_again(),
@@ -235,7 +200,7 @@ impl Server {
                 Timer::Reload => self.reloading.overdue(),
                 Timer::Names => self.seek_names(),
                 Timer::Seeker => self.services.naming.seeker_overdue(self.reactor.now),
-                Timer::ControlListener(key) => self.queue(Owner::ControlListener(key)),
+                Timer::ControlListener(key) => self.reactor.ready.push(Owner::ControlListener(key)),
                 Timer::ControlConnection(key) => self.look_for_silent_control_connection(key),
                 Timer::Leave => self.look_whether_to_leave(),
                 Timer::Drained => self.drained(),

@@ -26,7 +26,6 @@ use crate::upgrade::hex;
 pub(in crate::server) struct ControlListener {
     pub(in crate::server) listener: Listener,
     pub(in crate::server) kind: ControlKind,
-    pub(in crate::server) queued: bool,
 }
 
 /// Somebody who asks.
@@ -57,8 +56,6 @@ pub(in crate::server) struct ControlConnection {
     /// When something of the answer was last taken.
     #[serde(skip, default = "Instant::now")]
     pub(in crate::server) active: Instant,
-    #[serde(skip)]
-    pub(in crate::server) queued: bool,
 }
 
 /// How far somebody is.

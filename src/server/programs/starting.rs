@@ -246,7 +246,6 @@ impl Programs {
             read: 0,
             since: now,
             registered: false,
-            queued: false,
         })
     }
 

@@ -157,7 +157,6 @@ mod tests {
             read: 0,
             since: Instant::now(),
             registered: false,
-            queued: false,
         };
         let mut scratch = vec![0; PER_TURN];
         assert!(matches!(read_some(&mut state, &mut scratch), PipeFlow::More));

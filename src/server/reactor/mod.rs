@@ -2,17 +2,18 @@
 //!
 //! | file | what it does |
 //! |---|---|
+//! | `ready` | what is to be done next, each once |
 //! | `slab` | tables whose keys are never used again |
 //! | `timers` | everything that is to happen later, the earliest first |
 //! | `token` | what an event of poll is about |
 //! | `wake_up` | what ends its sleep |
 
+pub(super) mod ready;
 pub(super) mod slab;
 pub(super) mod timers;
 pub(super) mod token;
 pub(super) mod wake_up;
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use mio::{Interest, Poll};
 
 use crate::sys::descriptor::of;
 use crate::sys::signals::Signals;
+use ready::ReadyQueue;
 use timers::{Timer, Timers};
 use token::Owner;
 use wake_up::Alarm;
@@ -35,7 +37,7 @@ pub(super) struct Reactor {
     pub(super) wake_up: Alarm,
     pub(super) signals: Signals,
     pub(super) timers: Timers,
-    pub(super) ready: VecDeque<Owner>,
+    pub(super) ready: ReadyQueue,
     /// The time of this turn.
     pub(super) now: Instant,
     /// Room for what is read and written in a turn, one after the other.
@@ -49,7 +51,7 @@ impl Reactor {
         let poll = Poll::new().map_err(of("epoll_create1, to wait for clients with"))?;
         let wake_up = Alarm::new(poll.registry())?;
         let signals = Signals::new(told_of_ends).map_err(of("signalfd4, for signals"))?;
-        let (timers, ready, scratch) = (Timers::default(), VecDeque::new(), vec![0; SCRATCH]);
+        let (timers, ready, scratch) = (Timers::default(), ReadyQueue::default(), vec![0; SCRATCH]);
         let reactor = Self { poll, wake_up, signals, timers, ready, now, scratch };
         reactor.watch(&reactor.signals, Owner::Signals)?;
         Ok(reactor)

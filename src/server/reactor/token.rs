@@ -5,7 +5,7 @@ use mio::Token;
 use super::slab::Key;
 
 /// The owner of a registered descriptor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::server) enum Owner {
     /// The signalfd.
     Signals,

@@ -34,8 +34,7 @@ const NO_ROOM: &str = "what is left of the descriptors is for programs";
 impl Server {
     /// Takes what waits on a listener, as its service does it.
     pub(in crate::server) fn serve_listener(&mut self, key: Key) {
-        let Some(state) = self.services.listeners.get_mut(key) else { return };
-        state.queued = false;
+        let Some(state) = self.services.listeners.get(key) else { return };
         if state.rest != Rest::No || state.listener.is_none() {
             return;
         }
@@ -69,7 +68,7 @@ impl Server {
         let mut lost = 0usize;
         if fronted && self.upgrading.is_tried() {
             // Whoever came now could not be handed over: the next program takes him.
-            return self.queue(Owner::Listener(key));
+            return self.reactor.ready.push(Owner::Listener(key));
         }
         for _ in 0..ACCEPTS {
             if !self.may_accept(key) {
@@ -113,7 +112,7 @@ impl Server {
             }
         }
         // More may wait, and the edge will not be announced again.
-        self.queue(Owner::Listener(key));
+        self.reactor.ready.push(Owner::Listener(key));
     }
 
     fn admit_with_share(&mut self, key: Key, connection: Connection, holds: Option<ServedClient>) {

@@ -39,7 +39,7 @@ impl Server {
                 Err(error) => log::debug!("datagram error={error}"),
             }
         }
-        self.queue(Owner::Listener(key));
+        self.reactor.ready.push(Owner::Listener(key));
     }
 
     fn answer_one(

@@ -326,7 +326,6 @@ impl Services {
             parked: None,
             sessions: PastSessions::default(),
             registered: false,
-            queued: false,
             rest: Rest::No,
             timer: None,
             not_before: None,

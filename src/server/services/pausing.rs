@@ -27,17 +27,6 @@ const EPISODE: Duration = Duration::from_secs(10);
 const EXHAUSTED: Duration = Duration::from_millis(250);
 
 impl Server {
-    /// An event for a listener that rests: it is not polled any more, so that what
-    /// arrives meanwhile wakes nobody. True if it rests.
-    pub(in crate::server) fn event_while_resting(&mut self, key: Key) -> bool {
-        let rests =
-            self.services.listeners.get(key).is_some_and(|listener| listener.rest != Rest::No);
-        if rests {
-            self.services.deregister_listener(key, &self.reactor);
-        }
-        rests
-    }
-
     pub(in crate::server) fn register_listener(&mut self, key: Key) {
         let Some(state) = self.services.listeners.get_mut(key).filter(|state| !state.registered)
         else {
@@ -92,7 +81,7 @@ impl Server {
         let registered = state.registered;
         if registered || self.services.needs_renewal(key) {
             // The event may have come before the rest began.
-            self.queue(Owner::Listener(key));
+            self.reactor.ready.push(Owner::Listener(key));
         } else {
             // Registering announces what is pending.
             self.register_listener(key);
@@ -171,6 +160,16 @@ impl Server {
 }
 
 impl Services {
+    /// An event for a listener that rests: it is not polled any more, so that what
+    /// arrives meanwhile wakes nobody. True if it rests.
+    pub(in crate::server) fn event_while_resting(&mut self, key: Key, reactor: &Reactor) -> bool {
+        let rests = self.listeners.get(key).is_some_and(|listener| listener.rest != Rest::No);
+        if rests {
+            self.deregister_listener(key, reactor);
+        }
+        rests
+    }
+
     /// Something of a listener's does not work.
     pub(super) fn say_trouble(&self, key: Key, call: &str, error: &dyn std::fmt::Display) {
         let Some(state) = self.listeners.get(key) else { return };

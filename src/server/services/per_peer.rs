@@ -59,7 +59,7 @@ impl Server {
                 Err(error) => log::debug!("datagram error={error}"),
             }
         }
-        self.queue(Owner::Listener(key));
+        self.reactor.ready.push(Owner::Listener(key));
     }
 
     fn serve_peer(&mut self, key: Key, flow: Flow) {

@@ -103,7 +103,7 @@ impl Server {
             datagram::drop_first(socket);
             self.refuse(owner, peer, Reason::Access);
         }
-        self.queue(Owner::Listener(key));
+        self.reactor.ready.push(Owner::Listener(key));
         false
     }
 

@@ -63,8 +63,6 @@ pub(in crate::server) struct BannerState {
     pub(in crate::server) then: AfterBanner,
     #[serde(with = "moment")]
     pub(in crate::server) due: Instant,
-    #[serde(skip)]
-    pub(in crate::server) queued: bool,
 }
 
 /// A text that is shared, and how much of it has been sent.

@@ -36,6 +36,4 @@ pub(in crate::server) struct BuiltinStage {
     /// When its timer is due.
     #[serde(skip, default = "Instant::now")]
     pub(in crate::server) due: Instant,
-    #[serde(skip)]
-    pub(in crate::server) queued: bool,
 }

@@ -28,7 +28,6 @@ struct Process {
     /// It has answered before: it works.
     has_answered: bool,
     active: Instant,
-    queued: bool,
 }
 
 /// All of them.
@@ -48,11 +47,6 @@ impl Connecting {
     /// Whether a process is one of them.
     pub(in crate::server) fn has(&self, pid: i32) -> bool {
         self.processes.iter().any(|(_, process)| process.pid == pid)
-    }
-
-    /// The flag by which one is put into the ready queue once.
-    pub(in crate::server) fn queued(&mut self, key: Key) -> Option<&mut bool> {
-        self.processes.get_mut(key).map(|process| &mut process.queued)
     }
 
     fn of(&self, account: &Account) -> Option<Key> {

@@ -43,7 +43,6 @@ pub(in crate::server) struct Newcomer {
     pub(in crate::server) stage: NewcomerStage,
     /// Until when he has to have said who he is.
     pub(in crate::server) due: Instant,
-    pub(in crate::server) queued: bool,
     /// The number in which he has been kept.
     pub(in crate::server) number: u64,
 }

@@ -19,8 +19,6 @@ pub(in crate::server) struct RelayStage {
     pub(in crate::server) target: Option<RelaySocket>,
     /// None once connected.
     pub(in crate::server) dial: Option<Box<Dial>>,
-    #[serde(skip)]
-    pub(in crate::server) queued: bool,
     /// Its client has ended and is asked now and then whether it is still there.
     #[serde(skip)]
     pub(in crate::server) probes: bool,

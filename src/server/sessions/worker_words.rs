@@ -56,9 +56,6 @@ impl Worker {
 impl Server {
     /// It has said something, or is gone.
     pub(in crate::server) fn serve_worker(&mut self, key: Key) {
-        if let Some(queued) = self.sessions.workers.queued(key) {
-            *queued = false;
-        }
         for _ in 0..PACKETS {
             let read = self.read_from_worker(key);
             while let Some(message) = self.next_word_of(key) {
@@ -72,7 +69,7 @@ impl Server {
                 Read::Over => return self.end_worker(key),
             }
         }
-        self.queue(Owner::Worker(key));
+        self.reactor.ready.push(Owner::Worker(key));
     }
 
     fn read_from_worker(&mut self, key: Key) -> Read {
@@ -165,7 +162,7 @@ impl Server {
         let worker = self.sessions.workers.all.get(key)?;
         let left = worker.has_said_of(number).map(alerts::known);
         if !worker.heard.is_empty() || worker.is_over {
-            self.queue(Owner::Worker(key));
+            self.reactor.ready.push(Owner::Worker(key));
         }
         left
     }

@@ -44,7 +44,6 @@ pub(super) struct Worker {
     /// The service that had it for itself has gone, or the server that has started it.
     pub(super) is_left: bool,
     pub(super) started: Instant,
-    pub(super) queued: bool,
     /// What it has said that nothing has been done about yet.
     pub(super) heard: VecDeque<ToServer>,
     /// It has said what nobody can mean, or is at its end.
@@ -68,7 +67,6 @@ impl Worker {
             is_left: false,
             is_let_go: false,
             started,
-            queued: false,
             heard: VecDeque::new(),
             is_over: false,
             signs: SignsOfLife::default(),
@@ -143,11 +141,6 @@ impl Workers {
     /// Whether a process is one of them.
     pub(in crate::server) fn has(&self, pid: i32) -> bool {
         self.earlier.contains(&pid) || self.all.iter().any(|(_, worker)| worker.pid == pid)
-    }
-
-    /// The flag by which one is put into the ready queue once.
-    pub(in crate::server) fn queued(&mut self, key: Key) -> Option<&mut bool> {
-        self.all.get_mut(key).map(|worker| &mut worker.queued)
     }
 
     /// The server ends: they go with their last client, and one that somebody has stopped has to

@@ -228,7 +228,6 @@ impl Server {
                 left_out: false,
                 last_error: None,
                 registered: false,
-                queued: false,
             };
         }
         match not_before {

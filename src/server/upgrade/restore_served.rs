@@ -79,7 +79,7 @@ impl Server {
         self.register_listener(key);
         let state = self.services.listeners.get(key);
         if state.is_some_and(|it| it.parked.is_some() || !it.sorted.is_empty()) {
-            self.queue(Owner::Listener(key));
+            self.reactor.ready.push(Owner::Listener(key));
         }
     }
 
@@ -207,7 +207,6 @@ impl Server {
             listener,
             stage,
             due: due.into(),
-            queued: false,
             number: 0,
         });
     }

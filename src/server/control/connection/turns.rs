@@ -58,16 +58,14 @@ impl Server {
         kind: ControlKind,
     ) -> std::io::Result<()> {
         let descriptor = listener.as_raw_fd();
-        let key =
-            self.controlling.listeners.insert(ControlListener { listener, kind, queued: false });
+        let key = self.controlling.listeners.insert(ControlListener { listener, kind });
         self.reactor.watch(&descriptor, Owner::ControlListener(key))
     }
 
     /// Takes who waits at a socket.
     pub(in crate::server) fn accept_control_connections(&mut self, key: Key) {
         for _ in 0..ACCEPTS {
-            let Some(state) = self.controlling.listeners.get_mut(key) else { return };
-            state.queued = false;
+            let Some(state) = self.controlling.listeners.get(key) else { return };
             let kind = state.kind;
             let accepted = match state.listener.accept() {
                 Accepted::Exhausted(_) => self.facts.reserve.with(|| state.listener.accept()),
@@ -82,7 +80,7 @@ impl Server {
                 }
             }
         }
-        self.queue(Owner::ControlListener(key));
+        self.reactor.ready.push(Owner::ControlListener(key));
     }
 
     fn greet_control_connection(&mut self, kind: ControlKind, connection: Connection) {
@@ -102,7 +100,6 @@ impl Server {
             since: self.reactor.now,
             number: self.controlling.came,
             active: self.reactor.now,
-            queued: false,
         };
         let _ = self.watch_control_connection(connection);
     }
@@ -149,8 +146,7 @@ impl Server {
 
     /// One turn of one connection.
     pub(in crate::server) fn serve_control_connection(&mut self, key: Key) {
-        let Some(connection) = self.controlling.connections.get_mut(key) else { return };
-        connection.queued = false;
+        let Some(connection) = self.controlling.connections.get(key) else { return };
         let flow = match connection.stage {
             ControlStage::Asking => self.hear(key),
             ControlStage::AwaitsReload(_) | ControlStage::AwaitsUpgrade => TurnResult::Blocked,
@@ -158,7 +154,7 @@ impl Server {
         };
         match flow {
             TurnResult::Blocked => {}
-            TurnResult::More => self.queue(Owner::ControlConnection(key)),
+            TurnResult::More => self.reactor.ready.push(Owner::ControlConnection(key)),
             TurnResult::Over => self.controlling.close_control_connection(key, &self.reactor),
         }
     }
@@ -242,7 +238,7 @@ impl Server {
             connection.stage = ControlStage::Told;
             connection.active = self.reactor.now;
         }
-        self.queue(Owner::ControlConnection(key));
+        self.reactor.ready.push(Owner::ControlConnection(key));
     }
 
     /// Sends what there is, and makes more of the answer when that is nearly gone.

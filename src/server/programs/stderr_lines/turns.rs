@@ -21,7 +21,6 @@ impl Server {
     /// Reads what there is, within bounds.
     pub(in crate::server) fn read_stderr(&mut self, key: Key) {
         let Some(state) = self.programs.stderr.get_mut(key) else { return };
-        state.queued = false;
         let second = Duration::from_secs(1);
         if self.reactor.now.saturating_duration_since(state.since) >= second {
             (state.since, state.read) = (self.reactor.now, 0);
@@ -34,7 +33,7 @@ impl Server {
         self.count_dropped(key);
         match flow {
             PipeFlow::Drained => {}
-            PipeFlow::More => self.queue(Owner::Stderr(key)),
+            PipeFlow::More => self.reactor.ready.push(Owner::Stderr(key)),
             PipeFlow::End => self.programs.close_stderr(key, &self.reactor),
         }
     }
@@ -47,7 +46,7 @@ impl Server {
         self.count_dropped(key);
         match flow {
             PipeFlow::End => return self.programs.close_stderr(key, &self.reactor),
-            PipeFlow::More => self.queue(Owner::Stderr(key)),
+            PipeFlow::More => self.reactor.ready.push(Owner::Stderr(key)),
             PipeFlow::Drained => {}
         }
         self.programs.watch_stderr(key, &self.reactor);

@@ -315,7 +315,7 @@ impl Server {
         }
         if waited || self.services.needs_renewal(key) {
             // Who has come meanwhile has been announced to nobody.
-            self.queue(Owner::Listener(key));
+            self.reactor.ready.push(Owner::Listener(key));
         }
     }
 }

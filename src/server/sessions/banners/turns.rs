@@ -99,7 +99,7 @@ impl Server {
             return;
         }
         let (due, then) = (self.reactor.now + LINGERING, AfterBanner::Close { left: LEFT_UNREAD });
-        let mut state = BannerState { socket, unsent: Unsent::nothing(), then, due, queued: false };
+        let mut state = BannerState { socket, unsent: Unsent::nothing(), then, due };
         match state.turn(&mut self.reactor.scratch) {
             Ok(BannerProgress::Done | BannerProgress::Gone) => {}
             Err(error) if error != Errno::EAGAIN => {}
@@ -136,7 +136,7 @@ impl Server {
         patience: Duration,
     ) {
         let (socket, due) = (descriptor::raise_held(socket), self.reactor.now + patience);
-        self.keep_telling(BannerState { socket, unsent, then, due, queued: false });
+        self.keep_telling(BannerState { socket, unsent, then, due });
     }
 
     /// Goes on with a client whenever it can be told more.
@@ -156,7 +156,6 @@ impl Server {
     /// One turn of one client.
     pub(in crate::server) fn go_on_telling(&mut self, key: Key) {
         let Some(state) = self.sessions.banners.get_mut(key) else { return };
-        state.queued = false;
         let telling = match state.turn(&mut self.reactor.scratch) {
             Ok(telling) => telling,
             Err(Errno::EAGAIN) => BannerProgress::Blocked,
@@ -164,7 +163,7 @@ impl Server {
         };
         match telling {
             BannerProgress::Blocked => {}
-            BannerProgress::More => self.queue(Owner::Banner(key)),
+            BannerProgress::More => self.reactor.ready.push(Owner::Banner(key)),
             BannerProgress::Gone => self.told_for_too_long(key),
             BannerProgress::Done => self.serve_if_told(key),
         }
@@ -238,7 +237,7 @@ impl Server {
             events::trouble(&state.label, "spawn", &error);
         }
         let (then, due) = (AfterBanner::Serve(Box::new(admitted)), self.reactor.now + AGAIN);
-        let state = BannerState { socket, unsent: Unsent::nothing(), then, due, queued: false };
+        let state = BannerState { socket, unsent: Unsent::nothing(), then, due };
         let key = self.sessions.banners.insert(state);
         self.reactor.timers.set(due, Timer::Banner(key));
     }

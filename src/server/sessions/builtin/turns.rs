@@ -76,7 +76,6 @@ impl Server {
             silence,
             limited: limit.is_some(),
             due: self.reactor.now + silence,
-            queued: false,
         };
         self.go_on_with(client, builtin, progress);
     }
@@ -113,21 +112,20 @@ impl Server {
         }
         self.reactor.timers.set(due, Timer::Idle(key));
         if more {
-            self.queue(Owner::Conversation(key));
+            self.reactor.ready.push(Owner::Conversation(key));
         }
     }
 
     /// One turn of one conversation.
     pub(in crate::server) fn serve_builtin(&mut self, key: Key) {
         let Some(builtin) = self.sessions.table.builtin(key) else { return };
-        builtin.queued = false;
         // Whoever says a name has so long for all of it.
         if !builtin.conversation.awaits_name() {
             builtin.active = self.reactor.now;
         }
         match builtin.conversation.turn(&mut builtin.stream, &mut self.reactor.scratch) {
             Ok(Progress::Blocked) => {}
-            Ok(Progress::More) => self.queue(Owner::Conversation(key)),
+            Ok(Progress::More) => self.reactor.ready.push(Owner::Conversation(key)),
             other => {
                 if let Some((client, builtin)) =
                     self.sessions.table.take_builtin(key, &mut self.reactor)

@@ -84,7 +84,6 @@ impl Server {
             asked: VecDeque::new(),
             has_answered: false,
             active: self.reactor.now,
-            queued: false,
         });
         log::debug!("connecting user={} pid={pid}", account.name);
         if let Err(error) = self.reactor.watch(&descriptor, Owner::Connector(key)) {
@@ -97,9 +96,6 @@ impl Server {
 
     /// It has answered, or is gone.
     pub(in crate::server) fn serve_connector(&mut self, key: Key) {
-        if let Some(queued) = self.sessions.connecting.queued(key) {
-            *queued = false;
-        }
         for _ in 0..ANSWERS {
             let Some(process) = self.sessions.connecting.processes.get(key) else { return };
             let Some(connector) = &process.connector else { return };
@@ -113,7 +109,7 @@ impl Server {
                 Ok(None) | Err(_) => return self.end_connector(key),
             }
         }
-        self.queue(Owner::Connector(key));
+        self.reactor.ready.push(Owner::Connector(key));
     }
 
     /// False if that was not asked.

@@ -54,7 +54,7 @@ impl Server {
         }
         let due = self.reactor.now.checked_add(patience).unwrap_or(self.reactor.now);
         let stage = NewcomerStage::Header;
-        let newcomer = Newcomer { connection, listener, stage, due, queued: false, number: 0 };
+        let newcomer = Newcomer { connection, listener, stage, due, number: 0 };
         // Most senders have said it by now.
         match header::hear(&newcomer.connection.socket, &mut self.reactor.scratch) {
             Heard::Header(header) => self.introduce(newcomer, header),
@@ -102,8 +102,7 @@ impl Server {
 
     /// Somebody has said something.
     pub(in crate::server) fn listen_to_newcomer(&mut self, key: Key) {
-        let Some(newcomer) = self.sessions.newcomers.all.get_mut(key) else { return };
-        newcomer.queued = false;
+        let Some(newcomer) = self.sessions.newcomers.all.get(key) else { return };
         if matches!(newcomer.stage, NewcomerStage::Place(..)) {
             return;
         }
@@ -153,7 +152,7 @@ impl Server {
         let patience = state.map(|it| it.service.attributes.front.tls_timeout).unwrap_or_default();
         let due = self.reactor.now.checked_add(patience).unwrap_or(self.reactor.now);
         let stage = NewcomerStage::Header;
-        let newcomer = Newcomer { connection, listener, stage, due, queued: false, number: 0 };
+        let newcomer = Newcomer { connection, listener, stage, due, number: 0 };
         // All that has been said is taken.
         let header = Header { length: 0, named: None };
         match self.services.service_of(&newcomer) {

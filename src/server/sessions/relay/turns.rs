@@ -14,7 +14,6 @@ use crate::front::proxy::{self, SendVersion};
 use crate::net::address::Address;
 use crate::net::listener;
 use crate::server::Server;
-use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
@@ -23,7 +22,6 @@ use crate::server::services::accepting::connection_facts;
 use crate::server::sessions::builtin::DONE;
 use crate::server::sessions::dialling::{CONNECT, Dial};
 use crate::server::sessions::idling::{IDLE, Stillness};
-use crate::server::sessions::session::SessionTable;
 use crate::server::sessions::session::{Client, Session, SessionEnd, SessionStage};
 
 /// So many clients in a row that failed before they were answered are as many as there may
@@ -42,7 +40,7 @@ impl Server {
             if let Some(still) = &mut state.still {
                 still.last = self.reactor.now;
             }
-            self.sessions.table.queue_relay(key, &mut self.reactor);
+            self.reactor.ready.push(Owner::Relay(key));
         }
     }
 
@@ -84,7 +82,6 @@ impl Server {
                 busy: None,
                 asked: None,
             })),
-            queued: false,
             probes: false,
             still,
         };
@@ -130,7 +127,6 @@ impl Server {
     /// A relay of which a socket has been announced, or which had more to do.
     pub(in crate::server) fn serve_relay(&mut self, key: Key) {
         let Some(state) = self.sessions.table.relay(key) else { return };
-        state.queued = false;
         if state.dial.is_none() {
             self.relay_turn(key);
             return self.look_whether_gone(key);
@@ -172,7 +168,7 @@ impl Server {
         let Some(target) = &mut state.target else { return };
         match state.relay.turn(&mut state.client, target, &mut self.reactor.scratch) {
             RelayProgress::Blocked => {}
-            RelayProgress::More => self.sessions.table.queue_relay(key, &mut self.reactor),
+            RelayProgress::More => self.reactor.ready.push(Owner::Relay(key)),
             RelayProgress::Finished => self.end_relay(key, Ok(DONE)),
         }
     }
@@ -235,16 +231,6 @@ impl Server {
             }
         }
         Some(client)
-    }
-}
-
-impl SessionTable {
-    fn queue_relay(&mut self, key: Key, reactor: &mut Reactor) {
-        if let Some(state) = self.relay(key)
-            && !std::mem::replace(&mut state.queued, true)
-        {
-            reactor.ready.push_back(Owner::Relay(key));
-        }
     }
 }
 
