@@ -172,7 +172,7 @@ impl Server {
         while let Some(timer) = self.reactor.timers.pop_due(self.reactor.now) {
             match timer {
                 Timer::Open(key) => self.try_to_open(key),
-                Timer::Resume(key) => self.resume(key),
+                Timer::Resume(key) => self.services.resume(key, &mut self.reactor),
                 Timer::Idle(key) => self.look_for_silence(key),
                 Timer::Connect(key) => self.connect_due(key),
                 Timer::Connectors => self.look_at_connectors(),
@@ -194,9 +194,9 @@ impl Server {
                 Timer::Leftovers => self.look_for_leftovers(),
                 Timer::Banner(key) => self.banner_due(key),
                 Timer::Newcomer(key) => self.newcomer_overdue(key),
-                Timer::Addresses => self.look_at_addresses(),
+                Timer::Addresses => self.services.look_at_addresses(&mut self.reactor),
                 Timer::Held => self.held_long_enough(),
-                Timer::Refusals(key) => self.tell_refusals(key),
+                Timer::Refusals(key) => self.services.tell_refusals(key, self.reactor.now),
                 Timer::Reload => self.reloading.overdue(),
                 Timer::Names => self.seek_names(),
                 Timer::Seeker => self.services.naming.seeker_overdue(self.reactor.now),

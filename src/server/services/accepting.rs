@@ -162,7 +162,7 @@ impl Server {
             Ok(()) => true,
             Err(Denial::Refuse(_)) => false,
             Err(Denial::Rest(_, until)) => {
-                self.rest_for_limit(key, until);
+                self.services.rest_for_limit(key, until, &mut self.reactor);
                 false
             }
         }

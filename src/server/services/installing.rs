@@ -273,7 +273,7 @@ impl Server {
             state.last_error = None;
             state.retry = FIRST_RETRY;
         }
-        self.register_listener(key);
+        self.services.register_listener(key, &mut self.reactor);
     }
 
     /// The same with the shortest delays, if a reload may have mended what was in the way.

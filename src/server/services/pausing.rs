@@ -27,73 +27,12 @@ const EPISODE: Duration = Duration::from_secs(10);
 const EXHAUSTED: Duration = Duration::from_millis(250);
 
 impl Server {
-    pub(in crate::server) fn register_listener(&mut self, key: Key) {
-        let Some(state) = self.services.listeners.get_mut(key).filter(|state| !state.registered)
-        else {
-            return;
-        };
-        let Some(listener) = &state.listener else { return };
-        let token = token::pack(Owner::Listener(key));
-        let descriptor = listener.as_raw_fd();
-        let (registry, mut source) = (self.reactor.poll.registry(), SourceFd(&descriptor));
-        let added = match registry.register(&mut source, token, Interest::READABLE) {
-            // It has not been taken away; this announces what is pending, too.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                registry.reregister(&mut source, token, Interest::READABLE)
-            }
-            other => other,
-        };
-        match added {
-            Ok(()) => state.registered = true,
-            Err(error) => {
-                // The system has no memory for it now; looked at again by a timer.
-                state.rest = Rest::Exhausted;
-                self.services.say_trouble(key, "epoll_ctl", &error);
-                self.services.look_after_in(key, EXHAUSTED, Timer::Resume, &mut self.reactor);
-            }
-        }
-    }
-
-    /// Rests until `until`, or until a child ends.
-    pub(super) fn rest_for_limit(&mut self, key: Key, until: Option<Instant>) {
-        let Some(state) = self.services.listeners.get_mut(key) else { return };
-        state.rest = Rest::Limit;
-        if let Some(until) = until {
-            return self.services.set_listener_timer(key, until, Timer::Resume, &mut self.reactor);
-        }
-        let owner = state.service;
-        let Some(service) = self.services.all.get_mut(owner) else { return };
-        if service.resting.is_empty() {
-            self.services.paused.push(owner);
-        }
-        service.resting.push(key);
-    }
-
-    /// Serves a listener again.
-    pub(in crate::server) fn resume(&mut self, key: Key) {
-        let Some(state) = self.services.listeners.get_mut(key) else { return };
-        let early = state.not_before.is_some_and(|when| when > self.reactor.now);
-        if matches!(state.rest, Rest::No | Rest::Program) || early {
-            return;
-        }
-        state.rest = Rest::No;
-        state.not_before = None;
-        let registered = state.registered;
-        if registered || self.services.needs_renewal(key) {
-            // The event may have come before the rest began.
-            self.reactor.ready.push(Owner::Listener(key));
-        } else {
-            // Registering announces what is pending.
-            self.register_listener(key);
-        }
-    }
-
     /// Somebody whom a service has admitted has gone: those resume for whom that has made room.
     pub(in crate::server) fn release(&mut self, permit: Permit, service: Key) {
         let wake = self.admission.release(self.reactor.now, permit);
         self.wake(wake, service);
         for key in std::mem::take(&mut self.services.exhausted) {
-            self.resume(key);
+            self.services.resume(key, &mut self.reactor);
         }
     }
 
@@ -116,24 +55,13 @@ impl Server {
         self.sessions.newcomers.made_room();
         match wake {
             Wake::Nobody => {}
-            Wake::Service(_) => self.wake_service(service),
+            Wake::Service(_) => self.services.wake_service(service, &mut self.reactor),
             Wake::All => {
                 for service in std::mem::take(&mut self.services.paused) {
-                    self.wake_service(service);
+                    self.services.wake_service(service, &mut self.reactor);
                 }
             }
         }
-    }
-
-    fn wake_service(&mut self, service: Key) {
-        let Some(state) = self.services.all.get_mut(service) else { return };
-        if state.resting.is_empty() {
-            return;
-        }
-        for key in std::mem::take(&mut state.resting) {
-            self.resume(key);
-        }
-        self.services.paused.retain(|resting| *resting != service);
     }
 
     /// Lets a listener rest while the system has no descriptors or no memory.
@@ -160,6 +88,83 @@ impl Server {
 }
 
 impl Services {
+    pub(in crate::server) fn register_listener(&mut self, key: Key, reactor: &mut Reactor) {
+        let Some(state) = self.listeners.get_mut(key).filter(|state| !state.registered)
+        else {
+            return;
+        };
+        let Some(listener) = &state.listener else { return };
+        let token = token::pack(Owner::Listener(key));
+        let descriptor = listener.as_raw_fd();
+        let (registry, mut source) = (reactor.poll.registry(), SourceFd(&descriptor));
+        let added = match registry.register(&mut source, token, Interest::READABLE) {
+            // It has not been taken away; this announces what is pending, too.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                registry.reregister(&mut source, token, Interest::READABLE)
+            }
+            other => other,
+        };
+        match added {
+            Ok(()) => state.registered = true,
+            Err(error) => {
+                // The system has no memory for it now; looked at again by a timer.
+                state.rest = Rest::Exhausted;
+                self.say_trouble(key, "epoll_ctl", &error);
+                self.look_after_in(key, EXHAUSTED, Timer::Resume, reactor);
+            }
+        }
+    }
+
+    /// Rests until `until`, or until a child ends.
+    pub(super) fn rest_for_limit(
+        &mut self,
+        key: Key,
+        until: Option<Instant>,
+        reactor: &mut Reactor,
+    ) {
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        state.rest = Rest::Limit;
+        if let Some(until) = until {
+            return self.set_listener_timer(key, until, Timer::Resume, reactor);
+        }
+        let owner = state.service;
+        let Some(service) = self.all.get_mut(owner) else { return };
+        if service.resting.is_empty() {
+            self.paused.push(owner);
+        }
+        service.resting.push(key);
+    }
+
+    /// Serves a listener again.
+    pub(in crate::server) fn resume(&mut self, key: Key, reactor: &mut Reactor) {
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        let early = state.not_before.is_some_and(|when| when > reactor.now);
+        if matches!(state.rest, Rest::No | Rest::Program) || early {
+            return;
+        }
+        state.rest = Rest::No;
+        state.not_before = None;
+        let registered = state.registered;
+        if registered || self.needs_renewal(key) {
+            // The event may have come before the rest began.
+            reactor.ready.push(Owner::Listener(key));
+        } else {
+            // Registering announces what is pending.
+            self.register_listener(key, reactor);
+        }
+    }
+
+    fn wake_service(&mut self, service: Key, reactor: &mut Reactor) {
+        let Some(state) = self.all.get_mut(service) else { return };
+        if state.resting.is_empty() {
+            return;
+        }
+        for key in std::mem::take(&mut state.resting) {
+            self.resume(key, reactor);
+        }
+        self.paused.retain(|resting| *resting != service);
+    }
+
     /// An event for a listener that rests: it is not polled any more, so that what
     /// arrives meanwhile wakes nobody. True if it rests.
     pub(in crate::server) fn event_while_resting(&mut self, key: Key, reactor: &Reactor) -> bool {

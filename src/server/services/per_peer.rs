@@ -71,7 +71,7 @@ impl Server {
             // Out of the queue, or it would be looked at for ever.
             return self.services.udp_socket(key).into_iter().for_each(datagram::drop_first);
         };
-        let socket = match self.take_socket(key, flow) {
+        let socket = match self.services.take_socket(key, flow, &mut self.reactor) {
             Ok(socket) => socket,
             Err(error) => {
                 self.services.udp_socket(key).into_iter().for_each(datagram::drop_first);
@@ -212,39 +212,11 @@ impl Server {
             log::debug!("unanswered peer={peer} reason=ForMany");
             return None;
         }
-        if self.is_one_of_us(peer) {
+        if self.sessions.is_one_of_us(peer) {
             log::debug!("unanswered peer={peer} reason=OwnService");
             return None;
         }
         self.admits_datagram(owner, Address::Inet(peer))
-    }
-
-    /// Whether a datagram seems to come from one of our own services: its program and the one
-    /// that it would get would talk to each other for ever. Another host is nobody of us:
-    /// there are protocols whose two ends have one port.
-    fn is_one_of_us(&self, peer: SocketAddr) -> bool {
-        let is_here = |ip: IpAddr| ip.is_loopback() || own_address::may_be_own(peer);
-        self.sessions.guard.is_own_port(peer.port()) && is_here(peer.ip().to_canonical())
-    }
-
-    /// Puts a new socket into the listener's place and connects the old one.
-    fn take_socket(&mut self, key: Key, flow: Flow) -> io::Result<UdpSocket> {
-        let (state, service) = self.services.of(key).ok_or(ErrorKind::NotFound)?;
-        let socket = self.services.udp_socket(key).ok_or(ErrorKind::NotFound)?;
-        let attributes = &service.service.attributes;
-        let next = listener::bind_beside(socket, &state.spec, attributes, flow.to.is_some())?;
-        let port = socket.local_addr()?.port();
-        let (asked, device) = (flow.to.map(|to| to.at(port)), state.spec.device.as_deref());
-        listener::connect_from(socket, flow.peer, asked, device)?;
-        self.services.deregister_listener(key, &self.reactor);
-        let state = self.services.listeners.get_mut(key).ok_or(ErrorKind::NotFound)?;
-        let listener = state.listener.as_mut().ok_or(ErrorKind::NotFound)?;
-        let taken = listener.replace_socket(next);
-        self.register_listener(key);
-        match taken {
-            Socket::Udp(socket) => Ok(socket),
-            _ => Err(ErrorKind::NotFound.into()),
-        }
     }
 
     fn start_on(&mut self, owner: Key, permit: Permit, socket: UdpSocket, peer: SocketAddr) {
@@ -270,6 +242,14 @@ impl Server {
 }
 
 impl Sessions {
+    /// Whether a datagram seems to come from one of our own services: its program and the one
+    /// that it would get would talk to each other for ever. Another host is nobody of us:
+    /// there are protocols whose two ends have one port.
+    fn is_one_of_us(&self, peer: SocketAddr) -> bool {
+        let is_here = |ip: IpAddr| ip.is_loopback() || own_address::may_be_own(peer);
+        self.guard.is_own_port(peer.port()) && is_here(peer.ip().to_canonical())
+    }
+
     pub(in crate::server) fn look_again(&mut self, pending: PendingPeer, reactor: &mut Reactor) {
         let key = self.pending_peers.insert(pending);
         reactor.after(LOOK, Timer::Deliver(key));
@@ -277,6 +257,31 @@ impl Sessions {
 }
 
 impl Services {
+    /// Puts a new socket into the listener's place and connects the old one.
+    fn take_socket(
+        &mut self,
+        key: Key,
+        flow: Flow,
+        reactor: &mut Reactor,
+    ) -> io::Result<UdpSocket> {
+        let (state, service) = self.of(key).ok_or(ErrorKind::NotFound)?;
+        let socket = self.udp_socket(key).ok_or(ErrorKind::NotFound)?;
+        let attributes = &service.service.attributes;
+        let next = listener::bind_beside(socket, &state.spec, attributes, flow.to.is_some())?;
+        let port = socket.local_addr()?.port();
+        let (asked, device) = (flow.to.map(|to| to.at(port)), state.spec.device.as_deref());
+        listener::connect_from(socket, flow.peer, asked, device)?;
+        self.deregister_listener(key, reactor);
+        let state = self.listeners.get_mut(key).ok_or(ErrorKind::NotFound)?;
+        let listener = state.listener.as_mut().ok_or(ErrorKind::NotFound)?;
+        let taken = listener.replace_socket(next);
+        self.register_listener(key, reactor);
+        match taken {
+            Socket::Udp(socket) => Ok(socket),
+            _ => Err(ErrorKind::NotFound.into()),
+        }
+    }
+
     fn udp_socket(&self, key: Key) -> Option<&UdpSocket> {
         match self.open(key)?.socket() {
             Socket::Udp(socket) => Some(socket),

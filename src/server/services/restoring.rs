@@ -18,7 +18,7 @@ impl Server {
         if self.services.listeners.get(key).is_some_and(is_shared) && self.look_after(key) {
             let Some(state) = self.services.listeners.get_mut(key) else { return };
             state.rest = Rest::Backoff;
-            self.back_off(key);
+            self.services.back_off(key, &mut self.reactor);
         }
     }
 
@@ -58,7 +58,7 @@ impl Server {
         let is_open =
             self.services.listeners.get(key).is_some_and(|state| state.listener.is_some());
         if let Some(inode) = former.filter(|_| !is_open) {
-            self.look_who_keeps(key, inode);
+            self.services.look_who_keeps((key, inode), &mut self.reactor);
         }
         is_open
     }

@@ -12,6 +12,7 @@ use crate::net::datagram;
 use crate::net::listener::{Bound, Condition, Listener, Socket};
 use crate::server::Server;
 use crate::server::programs::starting::{ProgramStart, SPAWN};
+use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
@@ -45,7 +46,7 @@ impl Server {
         }
         let permit = match self.admits(id, Address::None) {
             Ok(permit) => permit,
-            Err(Denial::Rest(_, until)) => return self.rest_for_limit(key, until),
+            Err(Denial::Rest(_, until)) => return self.services.rest_for_limit(key, until, &mut self.reactor),
             Err(Denial::Refuse(_)) => return,
         };
         self.services.deregister_listener(key, &self.reactor);
@@ -122,7 +123,7 @@ impl Server {
             self.services.say_trouble(key, "fcntl", &error);
         }
         let condition = self.services.restore_socket(key);
-        self.watch_address(key);
+        self.services.watch_address(key, &mut self.reactor);
         let Some(state) = self.services.listeners.get_mut(key) else { return };
         let Some(listener) = &state.listener else { return };
         let (before, waiting) = (state.head.take(), head(listener));
@@ -138,50 +139,51 @@ impl Server {
             return;
         }
         if !unread {
-            return self.resume(key);
+            return self.services.resume(key, &mut self.reactor);
         }
-        let Some(state) = self.services.listeners.get_mut(key) else { return };
+        let (services, reactor) = (&mut self.services, &mut self.reactor);
+        let Some(state) = services.listeners.get_mut(key) else { return };
         state.rest = Rest::Backoff;
         state.unread = state.unread.saturating_add(1);
         let times = state.unread;
         match run {
-            WaitRun::Failed | WaitRun::Long => self.back_off(key),
-            WaitRun::Short if times < UNREAD => self.resume(key),
-            WaitRun::Short if sure => self.back_off(key),
-            WaitRun::Short => self.rest_for(key, PAUSE, times == UNREAD),
-        }
-    }
-
-    /// A reload may have mended what a program has failed for: no rest, and no long delays.
-    pub(super) fn forget_backoff(&mut self, key: Key) {
-        let Some(state) = self.services.listeners.get_mut(key) else { return };
-        (state.unread, state.backoff) = (0, FIRST_BACKOFF);
-        if state.rest == Rest::Backoff {
-            state.not_before = None;
-            self.resume(key);
-        }
-    }
-
-    /// Ever longer.
-    pub(super) fn back_off(&mut self, key: Key) {
-        let Some(state) = self.services.listeners.get_mut(key) else { return };
-        let delay = state.backoff;
-        state.backoff = delay.saturating_mul(2).min(LONGEST_BACKOFF);
-        self.rest_for(key, delay, true);
-    }
-
-    fn rest_for(&mut self, key: Key, delay: Duration, say: bool) {
-        let Some(state) = self.services.listeners.get_mut(key) else { return };
-        state.not_before = Some(self.reactor.now + delay);
-        let owner = state.service;
-        self.services.look_after_in(key, delay, Timer::Resume, &mut self.reactor);
-        if let Some(service) = self.services.all.get(owner).filter(|_| say) {
-            events::backoff(&service.label, delay);
+            WaitRun::Failed | WaitRun::Long => services.back_off(key, reactor),
+            WaitRun::Short if times < UNREAD => services.resume(key, reactor),
+            WaitRun::Short if sure => services.back_off(key, reactor),
+            WaitRun::Short => services.rest_for(key, (PAUSE, times == UNREAD), reactor),
         }
     }
 }
 
 impl Services {
+    /// A reload may have mended what a program has failed for: no rest, and no long delays.
+    pub(super) fn forget_backoff(&mut self, key: Key, reactor: &mut Reactor) {
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        (state.unread, state.backoff) = (0, FIRST_BACKOFF);
+        if state.rest == Rest::Backoff {
+            state.not_before = None;
+            self.resume(key, reactor);
+        }
+    }
+
+    /// Ever longer.
+    pub(super) fn back_off(&mut self, key: Key, reactor: &mut Reactor) {
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        let delay = state.backoff;
+        state.backoff = delay.saturating_mul(2).min(LONGEST_BACKOFF);
+        self.rest_for(key, (delay, true), reactor);
+    }
+
+    fn rest_for(&mut self, key: Key, (delay, say): (Duration, bool), reactor: &mut Reactor) {
+        let Some(state) = self.listeners.get_mut(key) else { return };
+        state.not_before = Some(reactor.now + delay);
+        let owner = state.service;
+        self.look_after_in(key, delay, Timer::Resume, reactor);
+        if let Some(service) = self.all.get(owner).filter(|_| say) {
+            events::backoff(&service.label, delay);
+        }
+    }
+
     /// Whether a program that would get this socket itself would find nothing there.
     pub(in crate::server) fn is_idle(&self, key: Key) -> bool {
         let Some((state, owner)) = self.of(key) else { return true };

@@ -12,16 +12,9 @@ use crate::log::events::Why;
 use crate::net::listener::Connection;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
+use crate::server::services::Services;
 
 impl Server {
-    /// Whether somebody has come past what stands in front of a service by now.
-    pub(in crate::server) fn has_to_begin_anew(&self, owner: Key, connection: &Connection) -> bool {
-        let state = self.services.all.get(owner);
-        let needs_worker = state.is_some_and(|it| it.service.attributes.front.need_worker());
-        let has_one = connection.fronted.as_ref().is_some_and(|it| it.number.is_some());
-        needs_worker && !has_one
-    }
-
     /// Whether somebody has come through what stands in front of a service now; else he is
     /// refused.
     pub(in crate::server) fn is_let_in(&mut self, owner: Key, connection: &Connection) -> bool {
@@ -69,5 +62,15 @@ impl Server {
             self.refuse_for(owner, connection.whom(), reason, Why::Plain);
         }
         reason.is_none() && self.is_let_in(owner, connection)
+    }
+}
+
+impl Services {
+    /// Whether somebody has come past what stands in front of a service by now.
+    pub(in crate::server) fn has_to_begin_anew(&self, owner: Key, connection: &Connection) -> bool {
+        let state = self.all.get(owner);
+        let needs_worker = state.is_some_and(|it| it.service.attributes.front.need_worker());
+        let has_one = connection.fronted.as_ref().is_some_and(|it| it.number.is_some());
+        needs_worker && !has_one
     }
 }

@@ -234,10 +234,10 @@ impl Server {
             Some(when) => {
                 self.services.set_listener_timer(key, when, Timer::Resume, &mut self.reactor)
             }
-            None => self.listen_again(key),
+            None => self.services.listen_again(key, &mut self.reactor),
         }
         if open.is_some_and(|open| open.shared) {
-            self.watch_address(key);
+            self.services.watch_address(key, &mut self.reactor);
         }
         key
     }

@@ -18,11 +18,14 @@ use crate::log::events;
 use crate::net::fronted::{Fronted, Watched};
 use crate::net::listener::Connection;
 use crate::server::Server;
+use crate::server::programs::Programs;
 use crate::server::programs::leftovers::DoomedGroup;
 use crate::server::programs::leftovers::Remains;
+use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
+use crate::server::services::Services;
 use crate::server::services::pending_peer::PendingPeer;
 use crate::server::sessions::banners::{AfterBanner, BannerState};
 use crate::server::sessions::newcomers::{Newcomer, NewcomerStage};
@@ -36,7 +39,7 @@ use crate::upgrade::state::{self, State};
 impl Server {
     pub(super) fn restore_sessions(&mut self, state: State, taken: &mut Restoring) {
         for (pipe, place) in state.pipes.into_iter().zip(0..) {
-            self.restore_stderr(pipe, place);
+            self.programs.restore_stderr(pipe, place, &self.reactor);
         }
         let lingering = state.lingering.into_iter();
         self.programs.orphan_pipes.extend(lingering.filter_map(OfPipes::key));
@@ -71,23 +74,6 @@ impl Server {
         for connection in state.control_connections.into_iter().filter_map(read) {
             let _ = self.watch_control_connection(connection);
         }
-    }
-
-    /// Goes on with a socket. Who has been taken from it and waits for room is announced by
-    /// nobody.
-    pub(super) fn listen_again(&mut self, key: Key) {
-        self.register_listener(key);
-        let state = self.services.listeners.get(key);
-        if state.is_some_and(|it| it.parked.is_some() || !it.sorted.is_empty()) {
-            self.reactor.ready.push(Owner::Listener(key));
-        }
-    }
-
-    fn restore_stderr(&mut self, pipe: Value, place: usize) {
-        let Some(pipe) = read(pipe) else { return };
-        let key = self.programs.stderr.insert(pipe);
-        OfPipes::note(place, key);
-        self.programs.watch_stderr(key, &self.reactor);
     }
 
     /// Somebody who is served, counted as before, by the service if that is one of the same
@@ -217,5 +203,26 @@ impl Server {
         if let Err(error) = self.open_control_listener(listener, handed.kind) {
             events::trouble(&place, "epoll_ctl", &error);
         }
+    }
+}
+
+impl Services {
+    /// Goes on with a socket. Who has been taken from it and waits for room is announced by
+    /// nobody.
+    pub(super) fn listen_again(&mut self, key: Key, reactor: &mut Reactor) {
+        self.register_listener(key, reactor);
+        let state = self.listeners.get(key);
+        if state.is_some_and(|it| it.parked.is_some() || !it.sorted.is_empty()) {
+            reactor.ready.push(Owner::Listener(key));
+        }
+    }
+}
+
+impl Programs {
+    fn restore_stderr(&mut self, pipe: Value, place: usize, reactor: &Reactor) {
+        let Some(pipe) = read(pipe) else { return };
+        let key = self.stderr.insert(pipe);
+        OfPipes::note(place, key);
+        self.watch_stderr(key, reactor);
     }
 }

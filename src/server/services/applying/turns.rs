@@ -293,11 +293,11 @@ impl Server {
             match look {
                 RecheckReason::Closed => self.try_at_once(*key, mends),
                 RecheckReason::Lost => self.open_anew(*key),
-                RecheckReason::Rests => self.resume(*key),
+                RecheckReason::Rests => self.services.resume(*key, &mut self.reactor),
                 RecheckReason::Shared => _ = self.look_after(*key),
             }
             if mends {
-                self.forget_backoff(*key);
+                self.services.forget_backoff(*key, &mut self.reactor);
             }
         }
         Some(found.len().saturating_add(1))

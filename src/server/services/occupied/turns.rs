@@ -9,7 +9,7 @@ use nix::unistd::{Pid, geteuid, getsid};
 use super::SearchReason;
 use crate::log::events;
 use crate::net::listener::Listener;
-use crate::server::Server;
+use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::services::Services;
@@ -32,106 +32,99 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// How soon an address is tried again whose holder has been ended.
 const FREED: Duration = Duration::from_millis(50);
 
-impl Server {
+impl Services {
     /// A program that has had an internet socket has ended.
-    pub(in crate::server) fn watch_address(&mut self, key: Key) {
-        let listener = self.services.open(key);
+    pub(in crate::server) fn watch_address(&mut self, key: Key, reactor: &mut Reactor) {
+        let listener = self.open(key);
         if listener.is_some_and(|it| it.socket().local_address().is_some()) {
-            self.services.occupied.delay = FIRST;
-            self.services.occupied.look_at(self.reactor.now + FIRST, &mut self.reactor);
+            self.occupied.delay = FIRST;
+            self.occupied.look_at(reactor.now + FIRST, reactor);
         }
     }
 
     /// It is time to ask, or to search on.
-    pub(in crate::server) fn look_at_addresses(&mut self) {
-        self.services.occupied.due = None;
-        if !self.services.occupied.search.is_under_way() {
-            return self.ask_who_is_there();
+    pub(in crate::server) fn look_at_addresses(&mut self, reactor: &mut Reactor) {
+        self.occupied.due = None;
+        if !self.occupied.search.is_under_way() {
+            return self.ask_who_is_there(reactor);
         }
-        match self.services.occupied.search.go_on() {
-            Some(holders) => holders.iter().for_each(|holder| self.found(holder)),
-            None => return self.search_is_over(),
+        match self.occupied.search.go_on() {
+            Some(holders) => holders.iter().for_each(|holder| self.found(holder, reactor)),
+            None => return self.search_is_over(reactor),
         }
-        self.services.occupied.look_at(self.reactor.now + PAUSE, &mut self.reactor);
+        self.occupied.look_at(reactor.now + PAUSE, reactor);
     }
 
-    fn ask_who_is_there(&mut self) {
-        let watched: Vec<Key> = self
-            .services
-            .listeners
-            .keys()
-            .into_iter()
-            .filter(|key| self.services.is_watched(*key))
-            .collect();
+    fn ask_who_is_there(&mut self, reactor: &mut Reactor) {
+        let mut watched = self.listeners.keys();
+        watched.retain(|key| self.is_watched(*key));
         if watched.is_empty() {
             return;
         }
-        let own: Vec<u64> = self
-            .services
-            .listeners
-            .iter()
-            .filter_map(|(_, it)| it.listener.as_ref()?.inode())
-            .collect();
-        self.services.occupied.is_held = false;
+        let own = self.listeners.iter().filter_map(|(_, it)| it.listener.as_ref()?.inode());
+        let own: Vec<u64> = own.collect();
+        self.occupied.is_held = false;
         for key in &watched {
-            for inode in self.services.others_at(*key).into_iter().filter(|it| !own.contains(it)) {
-                self.services.occupied.search.want(inode, SearchReason::Intruder(*key));
+            for inode in self.others_at(*key).into_iter().filter(|it| !own.contains(it)) {
+                self.occupied.search.want(inode, SearchReason::Intruder(*key));
             }
         }
-        if self.services.occupied.delay >= LAST {
-            let inode = |key: &Key| self.services.listeners.get(*key)?.listener.as_ref()?.inode();
+        if self.occupied.delay >= LAST {
+            let inode = |key: &Key| self.listeners.get(*key)?.listener.as_ref()?.inode();
             for inode in watched.iter().filter_map(inode) {
-                self.services.occupied.search.want(inode, SearchReason::Ours);
+                self.occupied.search.want(inode, SearchReason::Ours);
             }
         }
-        let pause = if self.services.occupied.search.is_under_way() {
+        let pause = if self.occupied.search.is_under_way() {
             PAUSE
         } else {
-            self.services.occupied.next_delay()
+            self.occupied.next_delay()
         };
-        self.services.occupied.look_at(self.reactor.now + pause, &mut self.reactor);
+        self.occupied.look_at(reactor.now + pause, reactor);
     }
 
     /// A socket that was a listener's is kept by somebody, and its name with it.
-    pub(in crate::server::services) fn look_who_keeps(&mut self, key: Key, inode: u64) {
-        self.services.occupied.search.want(inode, SearchReason::Former(key));
-        self.services.occupied.look_at(self.reactor.now + PAUSE, &mut self.reactor);
+    pub(in crate::server::services) fn look_who_keeps(
+        &mut self,
+        (key, inode): (Key, u64),
+        reactor: &mut Reactor,
+    ) {
+        self.occupied.search.want(inode, SearchReason::Former(key));
+        self.occupied.look_at(reactor.now + PAUSE, reactor);
     }
 
-    fn found(&mut self, holder: &Holder) {
-        let key = match self.services.occupied.search.get(holder.inode) {
+    fn found(&mut self, holder: &Holder, reactor: &mut Reactor) {
+        let key = match self.occupied.search.get(holder.inode) {
             Some(SearchReason::Intruder(key) | SearchReason::Former(key)) => *key,
-            Some(SearchReason::Ours) => return self.services.occupied.is_held = true,
+            Some(SearchReason::Ours) => return self.occupied.is_held = true,
             None => return,
         };
-        let ended = self.services.may_end(key, holder.pid) && end(holder);
-        if self.services.occupied.tells(holder.inode) {
-            self.services.tell_occupied(key, Some((holder.pid, ended)));
+        let ended = self.may_end(key, holder.pid) && end(holder);
+        if self.occupied.tells(holder.inode) {
+            self.tell_occupied(key, Some((holder.pid, ended)));
         }
-        if ended && self.services.listeners.get(key).is_some_and(|state| state.listener.is_none()) {
-            self.services.look_after_in(key, FREED, Timer::Open, &mut self.reactor);
+        if ended && self.listeners.get(key).is_some_and(|state| state.listener.is_none()) {
+            self.look_after_in(key, FREED, Timer::Open, reactor);
         }
     }
 
     /// Nobody is left to be looked at.
-    fn search_is_over(&mut self) {
-        for (inode, sought) in self.services.occupied.search.take() {
+    fn search_is_over(&mut self, reactor: &mut Reactor) {
+        for (inode, sought) in self.occupied.search.take() {
             if let SearchReason::Intruder(key) | SearchReason::Former(key) = sought
-                && self.services.occupied.tells(inode)
+                && self.occupied.tells(inode)
             {
-                self.services.tell_occupied(key, None);
+                self.tell_occupied(key, None);
             }
         }
-        if self.services.occupied.delay < LAST {
-            let delay = self.services.occupied.next_delay();
-            self.services.occupied.look_at(self.reactor.now + delay, &mut self.reactor);
-        } else if std::mem::take(&mut self.services.occupied.is_held) {
-            self.services.occupied.look_at(self.reactor.now + EVERY, &mut self.reactor);
+        if self.occupied.delay < LAST {
+            let delay = self.occupied.next_delay();
+            self.occupied.look_at(reactor.now + delay, reactor);
+        } else if std::mem::take(&mut self.occupied.is_held) {
+            self.occupied.look_at(reactor.now + EVERY, reactor);
         }
     }
-}
 
-impl Services {
     /// Whether a program has had it, and has it no more.
     fn is_watched(&self, key: Key) -> bool {
         self.listeners.get(key).is_some_and(|state| {

@@ -62,14 +62,14 @@ impl Server {
             RejectionAction::WithOthers => {}
         }
     }
-
-    /// A second after a line: those who came after it.
-    pub(in crate::server) fn tell_refusals(&mut self, service: Key) {
-        self.services.tell_refused(service, Some(self.reactor.now));
-    }
 }
 
 impl Services {
+    /// A second after a line: those who came after it.
+    pub(in crate::server) fn tell_refusals(&mut self, service: Key, now: Instant) {
+        self.tell_refused(service, Some(now));
+    }
+
     fn tell_refused(&mut self, service: Key, now: Option<Instant>) {
         let Some(state) = self.all.get_mut(service) else { return };
         let (label, log) = (state.label.clone(), state.service.attributes.log.on_failure);

@@ -207,7 +207,7 @@ impl Server {
         let peer = header::peer(&newcomer.connection, header);
         let service = self.services.service_of(newcomer);
         if let Some((owner, _)) = service
-            && self.has_to_begin_anew(owner, &newcomer.connection)
+            && self.services.has_to_begin_anew(owner, &newcomer.connection)
         {
             return self.introduce_again(key);
         }
