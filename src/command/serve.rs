@@ -149,8 +149,8 @@ fn serve_first(mut job: ServeJob) -> Result<(), CommandFailure> {
     let listeners = server.install(loading);
     let listeners = if job.gives_up { insist(&mut server, listeners)? } else { listeners };
     if job.only_one
-        && (listeners == 0 || server.lacks_what_is_here())
-        && let Some(error) = server.first_open_error()
+        && (listeners == 0 || server.services().lacks_what_is_here())
+        && let Some(error) = server.services().first_open_error()
     {
         return Err(CommandFailure::new(SYSTEM, format!("cannot listen on {error}")));
     }
@@ -164,7 +164,7 @@ fn serve_first(mut job: ServeJob) -> Result<(), CommandFailure> {
         let keeps_stderr = target_of(&job.common) == LogTarget::Stderr;
         herald.announce(keeps_stderr).map_err(refused("going to the background"))?;
     }
-    events::ready(std::process::id(), server.services(), listeners);
+    events::ready(std::process::id(), server.services().len(), listeners);
     server.run().map_err(refused("waiting for events"))
 }
 
@@ -173,17 +173,17 @@ fn serve_first(mut job: ServeJob) -> Result<(), CommandFailure> {
 fn insist(server: &mut Server, listeners: usize) -> Result<usize, CommandFailure> {
     let mut listeners = listeners;
     for _ in 0..LOOKS {
-        if !server.serves_nobody() || upgrade::is_told_to_stop(PAUSE) {
+        if !server.services().serves_nobody() || upgrade::is_told_to_stop(PAUSE) {
             return Ok(listeners);
         }
         listeners = server.open_what_is_free();
     }
-    let all = server.not_open();
+    let all = server.services().not_open();
     let others = match all.len().saturating_sub(1) {
         0 => String::new(),
         more => format!(", nor on {more} more"),
     };
-    match all.first().filter(|_| server.serves_nobody()) {
+    match all.first().filter(|_| server.services().serves_nobody()) {
         Some(error) => {
             Err(CommandFailure::new(SYSTEM, format!("cannot listen on {error}{others}")))
         }

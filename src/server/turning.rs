@@ -177,7 +177,7 @@ impl Server {
                 Timer::Connect(key) => self.connect_due(key),
                 Timer::Connectors => self.look_at_connectors(),
                 Timer::Workers => self.look_at_workers(),
-                Timer::Signs => self.look_for_signs(),
+                Timer::Signs => self.sessions.workers.look_for_signs(&mut self.reactor),
                 Timer::Front(number) => self.front_overdue(number),
                 Timer::Tickets => self.rotate_tickets(),
                 Timer::Stderr(key) => self.reactor.ready.push(Owner::Stderr(key)),

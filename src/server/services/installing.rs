@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::socket::{Shutdown, shutdown};
 
 use super::occupied::PastSessions;
+use super::managing::open_socket;
 use super::rejection_log::Refusals;
 use super::reserve::is_exhausted;
 use super::waiting::FIRST_BACKOFF;
@@ -36,42 +37,10 @@ const GAP: &str = "programs from before the start had no limits for a while, \
     and memory that they took by now is not counted";
 
 impl Server {
-    /// The first socket that could not be opened and why, for `oxinetd run`.
+    /// What is served.
     #[must_use]
-    pub(crate) fn first_open_error(&self) -> Option<String> {
-        let socket = self.services.listeners.iter().find_map(|(_, state)| {
-            let error = &state.last_error.as_ref()?.message;
-            Some(format!("{}: {error}", ShownEndpoint(&state.spec.endpoint)))
-        });
-        socket.or_else(|| self.services.first_missing_name())
-    }
-
-    /// Where nobody can come, and why not, as long as that is so.
-    #[must_use]
-    pub(crate) fn not_open(&self) -> Vec<String> {
-        let closed = self.services.listeners.iter().filter_map(|(_, state)| {
-            let error = &state.last_error.as_ref()?.message;
-            Some(format!("{}: {error}", ShownEndpoint(&state.spec.endpoint)))
-        });
-        closed.collect()
-    }
-
-    /// Whether there is something to serve and nothing of it is open, for a reason that is not
-    /// that something is still to come: an address, a device, a name.
-    #[must_use]
-    pub(crate) fn serves_nobody(&self) -> bool {
-        let open = self.services.listeners.iter().any(|(_, state)| state.listener.is_some());
-        let is_to_come = |state: &ListenerState| state.is_to_come;
-        let waits = self.services.listeners.iter().any(|(_, state)| is_to_come(state))
-            || self.services.first_missing_name().is_some();
-        !open && !waits && self.first_open_error().is_some()
-    }
-
-    /// Whether something cannot be opened for another reason than that it is still to come.
-    #[must_use]
-    pub(crate) fn lacks_what_is_here(&self) -> bool {
-        let mut closed = self.services.listeners.iter().filter(|(_, it)| it.last_error.is_some());
-        closed.any(|(_, state)| state.listener.is_none() && !state.is_to_come)
+    pub(crate) fn services(&self) -> &Services {
+        &self.services
     }
 
     /// Opens what has been taken and is free by now.
@@ -79,13 +48,7 @@ impl Server {
         for key in self.services.listeners.keys() {
             self.try_to_open(key);
         }
-        self.services.listeners.iter().filter(|(_, state)| state.listener.is_some()).count()
-    }
-
-    /// How many services there are.
-    #[must_use]
-    pub(crate) fn services(&self) -> usize {
-        self.services.all.len()
+        self.services.open_count()
     }
 
     /// The key under which a service of the new configuration is served.
@@ -198,7 +161,7 @@ impl Server {
         self.retire(key);
         let Some(state) = self.services.all.remove(key) else { return };
         self.leave_front(state.front);
-        self.leave_workers_of(key);
+        self.sessions.workers.leave_workers_of(key, &mut self.reactor);
         self.services.entries.remove(key, &state.service);
         self.services.paused.retain(|resting| *resting != key);
         self.stop_children_of(key);
@@ -233,8 +196,9 @@ impl Server {
             return Err(std::io::Error::from_raw_os_error(libc::EMFILE));
         }
         let (spec, service) = (state.spec.clone(), Rc::clone(&service.service));
-        let reserve = self.facts.reserve;
-        if let Some(listener) = reserve.leaving_some(|| self.open_socket(&spec, &service))? {
+        let sockets = &mut self.manager.sockets;
+        let opened = self.facts.reserve.leaving_some(|| open_socket(sockets, &spec, &service));
+        if let Some(listener) = opened? {
             self.listen(key, &service, listener);
         }
         Ok(())
@@ -311,6 +275,49 @@ impl Server {
 }
 
 impl Services {
+    /// How many services there are.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// How many sockets are open.
+    pub(in crate::server) fn open_count(&self) -> usize {
+        self.listeners.iter().filter(|(_, state)| state.listener.is_some()).count()
+    }
+
+    /// The first socket that could not be opened and why, for `oxinetd run`.
+    #[must_use]
+    pub(crate) fn first_open_error(&self) -> Option<String> {
+        self.not_open().into_iter().next().or_else(|| self.first_missing_name())
+    }
+
+    /// Where nobody can come, and why not, as long as that is so.
+    #[must_use]
+    pub(crate) fn not_open(&self) -> Vec<String> {
+        let closed = self.listeners.iter().filter_map(|(_, state)| {
+            let error = &state.last_error.as_ref()?.message;
+            Some(format!("{}: {error}", state.label()))
+        });
+        closed.collect()
+    }
+
+    /// Whether there is something to serve and nothing of it is open, for a reason that is not
+    /// that something is still to come: an address, a device, a name.
+    #[must_use]
+    pub(crate) fn serves_nobody(&self) -> bool {
+        let waits = self.listeners.iter().any(|(_, state)| state.is_to_come)
+            || self.first_missing_name().is_some();
+        self.open_count() == 0 && !waits && self.first_open_error().is_some()
+    }
+
+    /// Whether something cannot be opened for another reason than that it is still to come.
+    #[must_use]
+    pub(crate) fn lacks_what_is_here(&self) -> bool {
+        let mut closed = self.listeners.iter().filter(|(_, it)| it.last_error.is_some());
+        closed.any(|(_, state)| state.listener.is_none() && !state.is_to_come)
+    }
+
     pub(in crate::server) fn new_listener(&mut self, service: Key, spec: SocketSpec) -> Key {
         let place = self.room.next_place();
         self.listeners.insert(ListenerState {

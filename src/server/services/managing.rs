@@ -13,7 +13,7 @@ use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::services::Services;
 use crate::server::state::ServiceState;
-use crate::systemd::{Claim, NotifyStatus, needs_own_sockets};
+use crate::systemd::{Claim, NotifyStatus, Store, needs_own_sockets};
 
 /// How soon a message that the manager had no room for is sent again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -79,27 +79,6 @@ impl Server {
         NotifyStatus { services, silent, programs: self.sessions.table.programs(), refused }
     }
 
-    /// Opens a socket, or takes the one that the service manager holds. None for one
-    /// whose clients arrive on another.
-    pub(super) fn open_socket(
-        &mut self,
-        spec: &SocketSpec,
-        service: &Rc<Service>,
-    ) -> io::Result<Option<Listener>> {
-        match self.manager.sockets.claim(spec, service) {
-            Claim::None => Listener::open(spec, service).map(Some),
-            Claim::Covered => Ok(None),
-            Claim::Unfit(why) => Err(io::Error::other(why)),
-            Claim::Socket(descriptor, endpoint) => {
-                let listener = Listener::adopt(descriptor, &endpoint, spec.socket_type);
-                if let Err(error) = listener.update(spec, service) {
-                    events::trouble(&service.label, "setsockopt", &error);
-                }
-                Ok(Some(listener))
-            }
-        }
-    }
-
     /// Closes a socket of ours; one of the service manager's waits for another service.
     pub(in crate::server) fn close_socket(&mut self, listener: Listener) {
         self.reloading.turnover.closes();
@@ -155,5 +134,26 @@ impl Services {
     fn is_served(&self, state: &ServiceState) -> bool {
         let mut listeners = state.listeners.iter().filter_map(|key| self.listeners.get(*key));
         state.service.tcpmux.is_some() || listeners.any(|it| it.listener.is_some())
+    }
+}
+
+/// Opens a socket, or takes the one that the service manager holds. None for one
+/// whose clients arrive on another.
+pub(super) fn open_socket(
+    sockets: &mut Store,
+    spec: &SocketSpec,
+    service: &Rc<Service>,
+) -> io::Result<Option<Listener>> {
+    match sockets.claim(spec, service) {
+        Claim::None => Listener::open(spec, service).map(Some),
+        Claim::Covered => Ok(None),
+        Claim::Unfit(why) => Err(io::Error::other(why)),
+        Claim::Socket(descriptor, endpoint) => {
+            let listener = Listener::adopt(descriptor, &endpoint, spec.socket_type);
+            if let Err(error) = listener.update(spec, service) {
+                events::trouble(&service.label, "setsockopt", &error);
+            }
+            Ok(Some(listener))
+        }
     }
 }

@@ -65,7 +65,7 @@ use quota::Quota;
 use reserve::DescriptorRoom;
 
 /// All services, their listeners, and those of them that wait for something.
-pub(super) struct Services {
+pub(crate) struct Services {
     pub(super) all: Slab<ServiceState>,
     pub(super) listeners: Slab<ListenerState>,
     pub(super) entries: Entries,

@@ -163,10 +163,11 @@ impl Server {
         for state::SavedWorker { pid, descriptor, clients, answers } in known {
             if let Some(wire) = take_or_log(descriptor) {
                 pids.retain(|other| *other != pid);
-                self.keep_earlier_worker((pid, wire), clients, answers);
+                let had = (clients, answers);
+                self.sessions.workers.keep_earlier_worker((pid, wire), had, &mut self.reactor);
             }
         }
-        self.keep_silent_workers(pids);
+        self.sessions.workers.keep_silent_workers(pids, &mut self.reactor);
         for handshake in front.handshakes {
             self.restore_handshake(handshake);
         }

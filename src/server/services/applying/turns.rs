@@ -34,7 +34,7 @@ impl Server {
         while self.apply_some(&mut applying, &mut all) {}
         self.programs.cgroups.look_for_left_over();
         self.tidy_groups();
-        self.services.listeners.iter().filter(|(_, state)| state.listener.is_some()).count()
+        self.services.open_count()
     }
 
     pub(in crate::server) fn begin_to_apply(&mut self, loading: Loading) -> Applying {
@@ -154,7 +154,7 @@ impl Server {
         self.sessions.guard.set_broadcasts(overview.broadcasts);
         self.services.naming.not_served = overview.not_served;
         self.services.naming.learn(std::mem::take(&mut applying.names));
-        self.expect_names();
+        self.services.expect_names(&mut self.reactor);
         self.say_left_out();
         self.fit_programs_in();
         self.say_room();

@@ -10,6 +10,7 @@ use crate::config::model::{Action, Names, RelayTarget, SocketSpec};
 use crate::log::events;
 use crate::reload::{LIMIT, ReaderProgress, ReloadWorker};
 use crate::server::Server;
+use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
@@ -21,15 +22,6 @@ use crate::server::services::installing::{FIRST_RETRY, LONGEST_RETRY};
 const AGAIN: Duration = Duration::from_secs(10);
 
 impl Server {
-    /// If somebody waits for a name, it is looked up at once, and from then on less and less
-    /// often.
-    pub(in crate::server) fn expect_names(&mut self) {
-        self.services.naming.delay = FIRST_RETRY;
-        if !self.services.sought().is_empty() {
-            self.services.naming.seek_at(self.reactor.now, &mut self.reactor);
-        }
-    }
-
     /// It is time to look up names.
     pub(in crate::server) fn seek_names(&mut self) {
         self.services.naming.due = None;
@@ -50,15 +42,9 @@ impl Server {
             }
             Err(error) => {
                 events::trouble("names", "fork", &error);
-                self.seek_later();
+                self.services.seek_later(&mut self.reactor);
             }
         }
-    }
-
-    fn seek_later(&mut self) {
-        let delay = self.services.naming.delay;
-        self.services.naming.delay = delay.saturating_mul(2).min(LONGEST_RETRY);
-        self.services.naming.seek_at(self.reactor.now + delay, &mut self.reactor);
     }
 
     /// A turn's part of all this.
@@ -100,7 +86,7 @@ impl Server {
                     self.reactor.timers.cancel(late, Timer::Seeker);
                 }
                 self.services.naming.unreached.clear();
-                self.seek_later();
+                self.services.seek_later(&mut self.reactor);
             }
         }
     }
@@ -157,25 +143,45 @@ impl Server {
         self.try_to_open(listener);
     }
 
-    /// No address of a relay's target could be reached: its name may have others by now.
-    pub(in crate::server) fn target_was_not_reached(&mut self, service: Key) {
-        let Some(state) = self.services.all.get(service) else { return };
-        let Action::Relay(target) = &state.service.action else { return };
-        let Some(name) = target.name() else { return };
-        let recent = |when: &Instant| self.reactor.now.saturating_duration_since(*when) < AGAIN;
-        self.services.naming.looked_up.retain(|_, when| recent(when));
-        if self.services.naming.looked_up.contains_key(name) {
-            return;
-        }
-        self.services.naming.looked_up.insert(name.to_owned(), self.reactor.now);
-        self.services.naming.unreached.insert(name.to_owned());
-        if self.services.naming.seeker.is_none() {
-            self.services.naming.seek_at(self.reactor.now, &mut self.reactor);
-        }
-    }
 }
 
 impl Services {
+    /// If somebody waits for a name, it is looked up at once, and from then on less and less
+    /// often.
+    pub(in crate::server) fn expect_names(&mut self, reactor: &mut Reactor) {
+        self.naming.delay = FIRST_RETRY;
+        if !self.sought().is_empty() {
+            self.naming.seek_at(reactor.now, reactor);
+        }
+    }
+
+    fn seek_later(&mut self, reactor: &mut Reactor) {
+        let delay = self.naming.delay;
+        self.naming.delay = delay.saturating_mul(2).min(LONGEST_RETRY);
+        self.naming.seek_at(reactor.now + delay, reactor);
+    }
+
+    /// No address of a relay's target could be reached: its name may have others by now.
+    pub(in crate::server) fn target_was_not_reached(
+        &mut self,
+        service: Key,
+        reactor: &mut Reactor,
+    ) {
+        let Some(state) = self.all.get(service) else { return };
+        let Action::Relay(target) = &state.service.action else { return };
+        let Some(name) = target.name() else { return };
+        let recent = |when: &Instant| reactor.now.saturating_duration_since(*when) < AGAIN;
+        self.naming.looked_up.retain(|_, when| recent(when));
+        if self.naming.looked_up.contains_key(name) {
+            return;
+        }
+        self.naming.looked_up.insert(name.to_owned(), reactor.now);
+        self.naming.unreached.insert(name.to_owned());
+        if self.naming.seeker.is_none() {
+            self.naming.seek_at(reactor.now, reactor);
+        }
+    }
+
     /// The first name that is waited for, for `oxinetd run`.
     pub(in crate::server::services) fn first_missing_name(&self) -> Option<String> {
         let names = self.all.iter();

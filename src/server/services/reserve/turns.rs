@@ -39,10 +39,8 @@ impl Server {
         if self.services.room.is_said || !self.facts.reserve.is_kept() {
             return;
         }
-        let open =
-            self.services.listeners.iter().filter(|(_, state)| state.listener.is_some()).count();
-        let in_use =
-            open.saturating_add(OWN_LEAST).saturating_add(self.controlling.listeners.len());
+        let open = self.services.open_count().saturating_add(OWN_LEAST);
+        let in_use = open.saturating_add(self.controlling.listeners.len());
         let keeps = self.services.keeps_connections();
         let room = u32::try_from(self.facts.reserve.programs(in_use, keeps)).unwrap_or(u32::MAX);
         self.admission.set_max_children(room.min(self.facts.max_children).max(1));

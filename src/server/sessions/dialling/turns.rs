@@ -107,7 +107,7 @@ impl Server {
             return true;
         }
         if let Some(service) = self.relay_failed(key, "connect", &complaint) {
-            self.target_was_not_reached(service);
+            self.services.target_was_not_reached(service, &mut self.reactor);
         }
         false
     }

@@ -144,7 +144,7 @@ impl Server {
         let reserve = self.facts.reserve;
         let error = reserve.with(|| self.execute()).unwrap_or_else(|error| error);
         self.refuse_execution(error);
-        self.expect_names();
+        self.services.expect_names(&mut self.reactor);
     }
 
     /// Comes back only with an error; everything is as before then.
