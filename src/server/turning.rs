@@ -91,7 +91,9 @@ impl Server {
                 Some(Owner::Trial) => tried = true,
                 Some(Owner::Child(key)) => reap |= self.end_announced(key),
                 Some(Owner::Ends) => ended |= self.some_end_announced(),
-                Some(Owner::PeerSocket(key)) => self.look_at_peer_socket(key),
+                Some(Owner::PeerSocket(key)) => {
+                    self.sessions.look_at_peer_socket(key, &mut self.reactor);
+                }
                 Some(Owner::Stray(key)) => self.sessions.look_at_stray(key),
                 Some(Owner::Loader) => self.reloading.announced(),
                 Some(Owner::Seeker) => self.services.naming.announced(),
@@ -183,12 +185,12 @@ impl Server {
                 Timer::Stderr(key) => self.reactor.ready.push(Owner::Stderr(key)),
                 Timer::Deliver(key) => self.look_for_datagrams(key),
                 Timer::Child(key) => self.look_at_child(key),
-                Timer::Groups => self.tidy_groups_again(),
+                Timer::Groups => self.programs.tidy_groups_again(&mut self.reactor),
                 Timer::Spares => self.programs.look_at_spares(&mut self.reactor),
                 Timer::Quiet => self.look_whether_quiet(),
                 Timer::Orphans => self.reap_the_adopted(),
-                Timer::Overdue(key) => self.overdue(key),
-                Timer::Still(key) => self.look_for_movement(key),
+                Timer::Overdue(key) => self.sessions.table.overdue(key, &mut self.reactor),
+                Timer::Still(key) => self.sessions.table.look_for_movement(key, &mut self.reactor),
                 Timer::StillRelay(key) => self.look_for_still_relay(key),
                 Timer::Group(key) => self.programs.end_group(key),
                 Timer::Leftovers => self.look_for_leftovers(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::watching::MOMENT;
-use crate::config::model::{Action, OnStop};
+use crate::config::model::Action;
 use crate::front::leaving;
 use crate::log::events::{self, End};
 use crate::server::Server;
@@ -52,7 +52,7 @@ impl Server {
 
     /// Reaps a child that has ended; true if it is there no more.
     pub(in crate::server) fn reap_if_ended(&mut self, key: Key) -> bool {
-        self.look_at_peer_socket(key);
+        self.sessions.look_at_peer_socket(key, &mut self.reactor);
         let Some(child) = self.sessions.table.program(key) else { return true };
         // As long as it is not reaped, its number, and that of its group, is nobody else's.
         let end = match process::ended(Some(child.pid), !child.keeps_its_number()) {
@@ -90,7 +90,8 @@ impl Server {
         }
         // Somebody else may have reaped one of which nothing is known.
         if child.keeps_its_number() && end != End::Unknown {
-            self.hold_group(&client, &child);
+            let told_of_ends = self.facts.told_of_ends;
+            self.programs.hold_group((&client, &child), told_of_ends, &mut self.reactor);
         }
         let left = child.front.and_then(|it| self.how_client_left(it, child.left.as_deref()));
         if left == Some((leaving::IDLE, false)) && !child.overdue {
@@ -108,7 +109,7 @@ impl Server {
         let time = self.reactor.now.saturating_duration_since(client.since);
         self.end(client, &SessionEnd::Ended(child.pid, (end, left), failure));
         if child.group.take().is_some() {
-            self.tidy_groups();
+            self.programs.tidy_groups(&mut self.reactor);
         }
         if let Some(listener) = child.listener {
             let run = match time < AT_ONCE {
@@ -143,28 +144,21 @@ impl Server {
         Some((failure, path))
     }
 
-    /// Removes the groups of processes that nobody needs any more; what still runs in
-    /// one is looked at again.
-    pub(in crate::server) fn tidy_groups(&mut self) {
-        self.programs.tidy_groups_and_wait(STRAGGLERS, &mut self.reactor);
-    }
-
-    /// The same, when it is time.
-    pub(in crate::server) fn tidy_groups_again(&mut self) {
-        let (_, delay) = self.programs.straggling;
-        self.programs.tidy_groups_and_wait(delay.saturating_mul(2).min(LONGEST), &mut self.reactor);
-    }
-
-    /// What `on_stop` says for a program whose service goes or whose server stops.
-    pub(in crate::server) fn stop_child(&mut self, key: Key) {
-        let child = self.sessions.table.program(key);
-        if child.is_some_and(|child| child.terms.on_stop == OnStop::Terminate) {
-            self.end_child(key);
-        }
-    }
 }
 
 impl Programs {
+    /// Removes the groups of processes that nobody needs any more; what still runs in
+    /// one is looked at again.
+    pub(in crate::server) fn tidy_groups(&mut self, reactor: &mut Reactor) {
+        self.tidy_groups_and_wait(STRAGGLERS, reactor);
+    }
+
+    /// The same, when it is time.
+    pub(in crate::server) fn tidy_groups_again(&mut self, reactor: &mut Reactor) {
+        let (_, delay) = self.straggling;
+        self.tidy_groups_and_wait(delay.saturating_mul(2).min(LONGEST), reactor);
+    }
+
     fn tidy_groups_and_wait(&mut self, delay: Duration, reactor: &mut Reactor) {
         if !self.cgroups.is_untidy() {
             return;

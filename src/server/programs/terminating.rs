@@ -10,6 +10,8 @@ use super::leftovers::DoomedGroup;
 use crate::config::model::OnStop;
 use crate::log::events;
 use crate::server::Server;
+use crate::server::programs::Programs;
+use crate::server::reactor::Reactor;
 use crate::server::reactor::timers::Timer;
 use crate::server::state::ProgramStage;
 use crate::server::stopping::{Drain, ServerEnding};
@@ -60,23 +62,26 @@ impl Server {
             if let Some((_, child)) = self.sessions.table.program_mut(*key) {
                 child.terms.kill_after = child.terms.kill_after.min(LONGEST);
             }
-            self.stop_child(*key);
+            self.sessions.table.stop_child(*key, &mut self.reactor);
         }
-        !theirs.is_empty() || self.waits_for_groups()
+        !theirs.is_empty() || self.programs.waits_for_groups(&mut self.reactor)
     }
 
+}
+
+impl Programs {
     /// Whether others of a group live whose leader has ended; of the rest, each is over.
-    fn waits_for_groups(&mut self) -> bool {
-        for key in self.programs.doomed.groups.keys() {
+    fn waits_for_groups(&mut self, reactor: &mut Reactor) -> bool {
+        for key in self.doomed.groups.keys() {
             // Of a session it is looked for elsewhere who is left.
             let is_over = |group: &DoomedGroup| group.remains.is_none() && !has_others(group.pid);
-            if self.programs.doomed.groups.get(key).is_some_and(is_over) {
-                self.programs.end_group(key);
+            if self.doomed.groups.get(key).is_some_and(is_over) {
+                self.end_group(key);
             }
         }
-        let waits = self.programs.doomed.groups.len() > 0;
+        let waits = self.doomed.groups.len() > 0;
         if waits {
-            self.reactor.after(LOOKS, Timer::Ending);
+            reactor.after(LOOKS, Timer::Ending);
         }
         waits
     }

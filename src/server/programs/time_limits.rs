@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use super::leftovers::{DoomedGroup, GROUPS};
 use super::orphans;
 use super::process_sessions::signal_group;
+use crate::config::model::OnStop;
 use crate::log::events;
 use crate::server::Server;
 use crate::server::programs::Programs;
@@ -23,58 +24,6 @@ use crate::server::sessions::session::SessionTable;
 use crate::server::state::ProgramStage;
 
 impl Server {
-    /// A program has had its time: TERM, or KILL if it has had that.
-    pub(in crate::server) fn overdue(&mut self, key: Key) {
-        let Some((client, child)) = self.sessions.table.program_mut(key) else { return };
-        let name = if child.overdue { "KILL" } else { "TERM" };
-        let is_idle = child.watched.as_ref().is_some_and(|watched| watched.is_over);
-        let how = (name, is_idle.then_some(IDLE));
-        events::timeout(&client.label, client.peer, child.pid, how, client.log);
-        if child.overdue {
-            child.deadline = None;
-            if let Err(error) = signal_group(child.pid, Signal::SIGKILL) {
-                events::trouble(&client.label, "kill", &error);
-            }
-            return;
-        }
-        self.sessions.table.terminate(key, &mut self.reactor);
-    }
-
-    /// A program is to end: TERM now, KILL if that does not help in time.
-    pub(in crate::server) fn end_child(&mut self, key: Key) {
-        let Some((_, child)) = self.sessions.table.program_mut(key) else { return };
-        if child.overdue {
-            return;
-        }
-        if let Some(deadline) = child.deadline.take() {
-            self.reactor.timers.cancel(deadline, Timer::Overdue(key));
-        }
-        self.sessions.table.terminate(key, &mut self.reactor);
-    }
-
-    /// The leader of a group that has had TERM, or of a session that is to end with it, has
-    /// ended; it is not reaped yet. The others have the rest of their time.
-    pub(super) fn hold_group(&mut self, client: &Client, child: &ProgramStage) {
-        // As process 1 we look for whoever has ended, and might find it again and again.
-        let can_wait = || !self.facts.told_of_ends || orphans::can_be_told_apart();
-        match child.deadline {
-            _ if child.ends_its_leftovers() && can_wait() => self.hold_session(client, child),
-            Some(due) if self.programs.doomed.groups.len() < GROUPS && can_wait() => {
-                self.keep_group(DoomedGroup { pid: child.pid, due, remains: None });
-            }
-            _ => self.programs.kill_and_reap(child.pid),
-        }
-    }
-
-    pub(in crate::server) fn keep_group(&mut self, group: DoomedGroup) {
-        let (due, look) = (group.due, group.remains.as_ref().map(|it| it.look));
-        let key = self.programs.doomed.groups.insert(group);
-        match look {
-            Some(look) => self.programs.doomed.look_at(look, &mut self.reactor),
-            None => self.reactor.timers.set(due, Timer::Group(key)),
-        }
-    }
-
     /// The server stops: nobody will be there to kill those who had TERM.
     pub(in crate::server) fn finish_overdue(&mut self) {
         for (_, _, child) in self.sessions.table.each_program().filter(|(.., it)| it.overdue) {
@@ -88,6 +37,42 @@ impl Server {
 }
 
 impl SessionTable {
+    /// A program has had its time: TERM, or KILL if it has had that.
+    pub(in crate::server) fn overdue(&mut self, key: Key, reactor: &mut Reactor) {
+        let Some((client, child)) = self.program_mut(key) else { return };
+        let name = if child.overdue { "KILL" } else { "TERM" };
+        let is_idle = child.watched.as_ref().is_some_and(|watched| watched.is_over);
+        let how = (name, is_idle.then_some(IDLE));
+        events::timeout(&client.label, client.peer, child.pid, how, client.log);
+        if child.overdue {
+            child.deadline = None;
+            if let Err(error) = signal_group(child.pid, Signal::SIGKILL) {
+                events::trouble(&client.label, "kill", &error);
+            }
+            return;
+        }
+        self.terminate(key, reactor);
+    }
+
+    /// A program is to end: TERM now, KILL if that does not help in time.
+    pub(in crate::server) fn end_child(&mut self, key: Key, reactor: &mut Reactor) {
+        let Some((_, child)) = self.program_mut(key) else { return };
+        if child.overdue {
+            return;
+        }
+        if let Some(deadline) = child.deadline.take() {
+            reactor.timers.cancel(deadline, Timer::Overdue(key));
+        }
+        self.terminate(key, reactor);
+    }
+
+    /// What `on_stop` says for a program whose service goes or whose server stops.
+    pub(in crate::server) fn stop_child(&mut self, key: Key, reactor: &mut Reactor) {
+        if self.program(key).is_some_and(|child| child.terms.on_stop == OnStop::Terminate) {
+            self.end_child(key, reactor);
+        }
+    }
+
     fn terminate(&mut self, key: Key, reactor: &mut Reactor) {
         let Some((client, child)) = self.program_mut(key) else { return };
         if let Err(error) = signal_group(child.pid, Signal::SIGTERM) {
@@ -104,6 +89,34 @@ impl SessionTable {
 }
 
 impl Programs {
+    /// The leader of a group that has had TERM, or of a session that is to end with it, has
+    /// ended; it is not reaped yet. The others have the rest of their time.
+    pub(super) fn hold_group(
+        &mut self,
+        (client, child): (&Client, &ProgramStage),
+        told_of_ends: bool,
+        reactor: &mut Reactor,
+    ) {
+        // As process 1 we look for whoever has ended, and might find it again and again.
+        let can_wait = || !told_of_ends || orphans::can_be_told_apart();
+        match child.deadline {
+            _ if child.ends_its_leftovers() && can_wait() => self.hold_session(client, child, reactor),
+            Some(due) if self.doomed.groups.len() < GROUPS && can_wait() => {
+                self.keep_group(DoomedGroup { pid: child.pid, due, remains: None }, reactor);
+            }
+            _ => self.kill_and_reap(child.pid),
+        }
+    }
+
+    pub(in crate::server) fn keep_group(&mut self, group: DoomedGroup, reactor: &mut Reactor) {
+        let (due, look) = (group.due, group.remains.as_ref().map(|it| it.look));
+        let key = self.doomed.groups.insert(group);
+        match look {
+            Some(look) => self.doomed.look_at(look, reactor),
+            None => reactor.timers.set(due, Timer::Group(key)),
+        }
+    }
+
     fn kill_and_reap(&mut self, pid: i32) {
         // The leader has ended: nobody else is meant by its number.
         let _ = kill(Pid::from_raw(pid.saturating_neg()), Signal::SIGKILL);

@@ -185,7 +185,7 @@ impl Server {
         if let Some(stderr) = stderr {
             self.programs.watch_stderr(stderr, &self.reactor);
         }
-        self.watch_peer_socket(key);
+        self.sessions.watch_peer_socket(key, &self.reactor);
         let child = self.sessions.table.program_mut(key);
         if let Some(kept) = child.and_then(|(_, child)| child.kept.as_mut()) {
             descriptor::raise_held_in_place(&mut kept.socket);

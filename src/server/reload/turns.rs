@@ -105,7 +105,7 @@ impl Server {
                     memory::trim_memory();
                 }
                 memory::release_code();
-                let result = Ok(self.changes(&applying));
+                let result = Ok(applying.changes(self.reloading.turnover));
                 self.reload_over(&ReloadOutcome { findings, result });
                 Phase::Idle
             }

@@ -17,7 +17,7 @@ mod turns;
 use std::collections::HashMap;
 
 use super::certificates::{Certificates, NewCertificate};
-use super::counting::Turnover;
+use super::counting::{Changes, Turnover};
 use crate::config::model::{Endpoint, LogFile, Names};
 use crate::reload::{Overview, Step};
 use crate::server::reactor::slab::Key;
@@ -49,6 +49,14 @@ pub(in crate::server) struct Applying {
     turns: usize,
     /// The most that one turn has taken on.
     most: usize,
+}
+
+impl Applying {
+    /// What it has all come to by now.
+    pub(in crate::server) fn changes(&self, now: Turnover) -> Changes {
+        let (before, updated) = self.before;
+        now.since(before, updated)
+    }
 }
 
 enum ApplyStage {

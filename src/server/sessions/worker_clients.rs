@@ -102,8 +102,7 @@ impl Workers {
     /// A program has ended that had a client of some worker, perhaps on a terminal that somebody
     /// else has still.
     pub(in crate::server) fn program_of_client_ended(&mut self, number: u64) {
-        let workers = &self;
-        let having = workers.having(number).and_then(|key| workers.all.get(key));
+        let having = self.having(number).and_then(|key| self.all.get(key));
         if let Some(wire) = having.and_then(|worker| worker.wire.as_ref()) {
             // If it cannot be told now, the session ends when nobody has the terminal.
             let _ = wire.say(&ToWorker::ProgramEnded(number), &[]);
@@ -112,8 +111,7 @@ impl Workers {
 
     /// Settings that nobody uses any more.
     pub(in crate::server) fn forget_settings(&mut self, number: u32) {
-        let workers = &mut self.all;
-        workers.each(|worker| {
+        self.all.each(|worker| {
             worker.complained.remove(&number);
             if worker.knows.remove(&number)
                 && let Some(wire) = &worker.wire

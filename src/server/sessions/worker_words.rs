@@ -137,7 +137,7 @@ impl Server {
             let left = alerts::known(why);
             child.left = Some(alerts::in_words(left));
             if left == (leaving::IDLE, false) {
-                self.has_been_idle(key);
+                self.sessions.table.has_been_idle(key, &mut self.reactor);
             }
         }
     }

@@ -50,7 +50,8 @@ impl Server {
         let mut remains: HashMap<i32, Remains> = remains.map(|it| (it.pid, it.remains)).collect();
         for (pid, due) in state.leftovers {
             let remains = remains.remove(&pid).map(Box::new);
-            self.keep_group(DoomedGroup { pid, due: due.into(), remains });
+            let group = DoomedGroup { pid, due: due.into(), remains };
+            self.programs.keep_group(group, &mut self.reactor);
         }
         for conversation in state.builtins {
             self.restore_builtin(conversation, taken);

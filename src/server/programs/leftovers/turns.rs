@@ -8,10 +8,12 @@ use nix::sys::signal::Signal;
 use super::{DoomedGroup, FIRST, Remains, TermSent, terminate_group};
 use crate::log::events;
 use crate::server::Server;
+use crate::server::programs::Programs;
 use crate::server::programs::process_sessions::signal_group;
 use crate::server::programs::process_sessions::{
     Member, SessionMembers, members_of, signal_member,
 };
+use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::sessions::closing::EndedProgram;
 use crate::server::sessions::session::Client;
@@ -36,21 +38,6 @@ const RESTS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_se
 const LAST_LOOKS: usize = 8;
 
 impl Server {
-    /// A program has ended, and is not reaped yet: its session is to end, too.
-    pub(in crate::server::programs) fn hold_session(
-        &mut self,
-        client: &Client,
-        child: &ProgramStage,
-    ) {
-        let (due, told) = match child.overdue {
-            true => (child.deadline.unwrap_or(self.reactor.now), TermSent::Group),
-            false => (self.reactor.now + child.terms.kill_after, TermSent::Nobody),
-        };
-        let of = (client.label.clone(), client.peer, client.log);
-        let remains = Remains::new(of, told, self.reactor.now);
-        self.keep_group(DoomedGroup { pid: child.pid, due, remains: Some(Box::new(remains)) });
-    }
-
     /// Connections of which somebody may have let go since the last look are closed then.
     fn close_what_was_kept(&mut self) {
         for key in self.programs.doomed.groups.keys() {
@@ -77,70 +64,18 @@ impl Server {
         }
         self.close_what_was_kept();
         let look = members_of(&leaders);
-        self.forget_the_gone(&look);
-        for (key, has_time) in self.programs.doomed.in_the_order_of_time(self.reactor.now) {
-            self.end_session(key, has_time, &look.found);
+        self.programs.forget_the_gone(&look);
+        let now = self.reactor.now;
+        for group in self.programs.doomed.in_the_order_of_time(now) {
+            self.programs.end_session(group, &look.found, now);
         }
         let rest = began.elapsed().saturating_mul(REST).clamp(RESTS.0, RESTS.1);
         self.programs.doomed.not_before = Some(Instant::now() + rest);
-        let looks = self
-            .programs
-            .doomed
-            .groups
-            .iter()
-            .filter_map(|(_, group)| Some(group.remains.as_ref()?.look));
+        let doomed = &mut self.programs.doomed;
+        let looks = doomed.groups.iter().filter_map(|(_, it)| Some(it.remains.as_ref()?.look));
         if let Some(next) = looks.min() {
-            self.programs.doomed.look_at(next, &mut self.reactor);
+            doomed.look_at(next, &mut self.reactor);
         }
-    }
-
-    /// Reaps those of whom nothing is left.
-    fn forget_the_gone(&mut self, look: &SessionMembers) {
-        for key in self.programs.doomed.groups.keys() {
-            let Some(group) = self.programs.doomed.groups.get_mut(key) else { continue };
-            let Some(remains) = &mut group.remains else { continue };
-            if look.found.get(&group.pid).is_none_or(|members| !members.is_empty()) {
-                remains.in_vain = 0;
-                continue;
-            }
-            remains.in_vain = remains.in_vain.saturating_add(1);
-            if look.is_whole || remains.in_vain >= IN_VAIN {
-                self.programs.end_group(key);
-            }
-        }
-    }
-
-    fn end_session(&mut self, key: Key, has_time: bool, found: &HashMap<i32, Vec<Member>>) {
-        let Some(group) = self.programs.doomed.groups.get_mut(key) else { return };
-        let (pid, due, now) = (group.pid, group.due, self.reactor.now);
-        let Some(remains) = &mut group.remains else { return };
-        let Some(members) = found.get(&pid) else {
-            // All that is known is the group.
-            if !has_time {
-                return self.programs.end_group(key);
-            }
-            if remains.told == TermSent::Nobody {
-                terminate_group(pid);
-            }
-            (remains.told, remains.look) = (TermSent::Everybody, due);
-            return;
-        };
-        if !has_time && remains.kills >= KILLS {
-            events::trouble(&remains.label, "kill", &"something that is left does not end");
-            return self.programs.end_group(key);
-        }
-        if has_time && members.is_empty() {
-            remains.look = now + FIRST;
-            return;
-        }
-        if has_time {
-            remains.tell(pid, members);
-            remains.look = (now + remains.pause).min(due);
-        } else {
-            remains.kill(pid, members);
-            remains.look = now + remains.pause;
-        }
-        remains.pause = remains.pause.saturating_mul(2).min(LONGEST);
     }
 
     /// The server stops: kills what is left of programs that have ended, or that have had TERM.
@@ -167,5 +102,78 @@ impl Server {
                 return;
             }
         }
+    }
+}
+
+impl Programs {
+    /// A program has ended, and is not reaped yet: its session is to end, too.
+    pub(in crate::server::programs) fn hold_session(
+        &mut self,
+        client: &Client,
+        child: &ProgramStage,
+        reactor: &mut Reactor,
+    ) {
+        let (due, told) = match child.overdue {
+            true => (child.deadline.unwrap_or(reactor.now), TermSent::Group),
+            false => (reactor.now + child.terms.kill_after, TermSent::Nobody),
+        };
+        let of = (client.label.clone(), client.peer, client.log);
+        let remains = Remains::new(of, told, reactor.now);
+        let remains = Some(Box::new(remains));
+        self.keep_group(DoomedGroup { pid: child.pid, due, remains }, reactor);
+    }
+
+    /// Reaps those of whom nothing is left.
+    fn forget_the_gone(&mut self, look: &SessionMembers) {
+        for key in self.doomed.groups.keys() {
+            let Some(group) = self.doomed.groups.get_mut(key) else { continue };
+            let Some(remains) = &mut group.remains else { continue };
+            if look.found.get(&group.pid).is_none_or(|members| !members.is_empty()) {
+                remains.in_vain = 0;
+                continue;
+            }
+            remains.in_vain = remains.in_vain.saturating_add(1);
+            if look.is_whole || remains.in_vain >= IN_VAIN {
+                self.end_group(key);
+            }
+        }
+    }
+
+    fn end_session(
+        &mut self,
+        (key, has_time): (Key, bool),
+        found: &HashMap<i32, Vec<Member>>,
+        now: Instant,
+    ) {
+        let Some(group) = self.doomed.groups.get_mut(key) else { return };
+        let (pid, due) = (group.pid, group.due);
+        let Some(remains) = &mut group.remains else { return };
+        let Some(members) = found.get(&pid) else {
+            // All that is known is the group.
+            if !has_time {
+                return self.end_group(key);
+            }
+            if remains.told == TermSent::Nobody {
+                terminate_group(pid);
+            }
+            (remains.told, remains.look) = (TermSent::Everybody, due);
+            return;
+        };
+        if !has_time && remains.kills >= KILLS {
+            events::trouble(&remains.label, "kill", &"something that is left does not end");
+            return self.end_group(key);
+        }
+        if has_time && members.is_empty() {
+            remains.look = now + FIRST;
+            return;
+        }
+        if has_time {
+            remains.tell(pid, members);
+            remains.look = (now + remains.pause).min(due);
+        } else {
+            remains.kill(pid, members);
+            remains.look = now + remains.pause;
+        }
+        remains.pause = remains.pause.saturating_mul(2).min(LONGEST);
     }
 }

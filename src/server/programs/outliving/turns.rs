@@ -35,7 +35,7 @@ impl Server {
             return;
         }
         for key in self.programs.stderr.keys() {
-            self.read_last(key);
+            self.programs.read_last(key, &mut self.reactor);
         }
         let states = self.programs.stderr.iter().map(|(_, state)| state);
         let pipes: Vec<Value> = states.flat_map(serde_json::to_value).collect();

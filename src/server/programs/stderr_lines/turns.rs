@@ -60,16 +60,17 @@ impl Server {
         }
     }
 
-    /// The server ends: what there is by now, and the end if it has come.
-    pub(in crate::server::programs) fn read_last(&mut self, key: Key) {
-        let Some(state) = self.programs.stderr.get_mut(key) else { return };
-        if matches!(read_some(state, &mut self.reactor.scratch), PipeFlow::End) {
-            self.programs.close_stderr(key, &self.reactor);
-        }
-    }
 }
 
 impl Programs {
+    /// The server ends: what there is by now, and the end if it has come.
+    pub(in crate::server::programs) fn read_last(&mut self, key: Key, reactor: &mut Reactor) {
+        let Some(state) = self.stderr.get_mut(key) else { return };
+        if matches!(read_some(state, &mut reactor.scratch), PipeFlow::End) {
+            self.close_stderr(key, reactor);
+        }
+    }
+
     fn close_stderr(&mut self, key: Key, reactor: &Reactor) {
         let Some(mut state) = self.stderr.remove(key) else { return };
         end_line(&mut state);

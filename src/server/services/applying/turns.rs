@@ -33,7 +33,7 @@ impl Server {
         let mut all = usize::MAX;
         while self.apply_some(&mut applying, &mut all) {}
         self.programs.cgroups.look_for_left_over();
-        self.tidy_groups();
+        self.programs.tidy_groups(&mut self.reactor);
         self.services.open_count()
     }
 
@@ -80,12 +80,6 @@ impl Server {
         false
     }
 
-    /// What it has all come to.
-    pub(in crate::server) fn changes(&self, applying: &Applying) -> Changes {
-        let (before, updated) = applying.before;
-        self.reloading.turnover.since(before, updated)
-    }
-
     /// One step; what it costs in services and sockets.
     fn apply_next(&mut self, applying: &mut Applying) -> usize {
         match &mut applying.stage {
@@ -93,7 +87,7 @@ impl Server {
                 Some(step) => self.step(applying, step),
                 None => {
                     self.services.order = std::mem::take(&mut applying.order);
-                    self.tidy_groups();
+                    self.programs.tidy_groups(&mut self.reactor);
                     let rested = std::mem::take(&mut self.services.paused);
                     applying.stage = ApplyStage::Rested(rested);
                     1

@@ -2,35 +2,39 @@
 
 use super::{IDLE, later};
 use crate::server::Server;
+use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
+use crate::server::sessions::session::SessionTable;
 
-impl Server {
+impl SessionTable {
     /// Ends a program if nothing has moved on its connection for too long; looks again later
     /// if something has.
-    pub(in crate::server) fn look_for_movement(&mut self, key: Key) {
-        let Some((client, child)) = self.sessions.table.program_mut(key) else { return };
+    pub(in crate::server) fn look_for_movement(&mut self, key: Key, reactor: &mut Reactor) {
+        let Some((client, child)) = self.program_mut(key) else { return };
         if child.overdue {
             return;
         }
         let Some((watched, kept)) = child.watched.as_mut().zip(child.kept.as_ref()) else { return };
-        if watched.look(&kept.socket, self.reactor.now) {
-            return self.reactor.timers.set(watched.due, Timer::Still(key));
+        if watched.look(&kept.socket, reactor.now) {
+            return reactor.timers.set(watched.due, Timer::Still(key));
         }
         watched.is_over = true;
         client.say_idle(child.pid);
-        self.end_child(key);
+        self.end_child(key, reactor);
     }
 
     /// The same of a program whose client a worker has, which has seen that.
-    pub(in crate::server::sessions) fn has_been_idle(&mut self, key: Key) {
-        let Some((client, child)) = self.sessions.table.program_mut(key) else { return };
+    pub(in crate::server::sessions) fn has_been_idle(&mut self, key: Key, reactor: &mut Reactor) {
+        let Some((client, child)) = self.program_mut(key) else { return };
         if !child.overdue {
             client.say_idle(child.pid);
-            self.end_child(key);
+            self.end_child(key, reactor);
         }
     }
+}
 
+impl Server {
     /// The same for a relay. While it is being connected, that has a limit of its own.
     pub(in crate::server) fn look_for_still_relay(&mut self, key: Key) {
         let Some(state) = self.sessions.table.relay(key) else { return };

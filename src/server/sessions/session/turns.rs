@@ -94,7 +94,9 @@ impl Server {
         match self.sessions.table.get(key).map(|session| &session.stage) {
             Some(SessionStage::Relay(_)) => self.end_relay(key, Ok(why)),
             Some(SessionStage::Builtin(_)) => self.close_builtin(key, why),
-            Some(SessionStage::Program(_)) => self.end_child(key),
+            Some(SessionStage::Program(_)) => {
+                self.sessions.table.end_child(key, &mut self.reactor);
+            }
             None => {}
         }
     }
