@@ -70,7 +70,7 @@ fn open_control(
     let Some(path) = wanted.or(usual).filter(|path| *path != Path::new("none")) else {
         return Ok(());
     };
-    match socket::open_control(path).and_then(|listener| server.control(listener)) {
+    match socket::open_control(path).and_then(|listener| server.answer_at(listener, ControlKind::Control)) {
         Ok(()) => {}
         // Another server may have the usual place; it can be asked there, this one not.
         Err(error) if wanted.is_none() => events::no_control(path, &unusual(&error)),
@@ -91,7 +91,7 @@ fn open_metrics(server: &mut Server, endpoint: &str) -> Result<(), CommandFailur
     let place = format!("metrics endpoint {endpoint}");
     for listener in socket::open_endpoint(endpoint).map_err(refused(&place))? {
         events::metrics(listener.address());
-        server.measure(listener).map_err(refused(&place))?;
+        server.answer_at(listener, ControlKind::Metrics).map_err(refused(&place))?;
     }
     Ok(())
 }
@@ -100,7 +100,7 @@ fn open_page(server: &mut Server, endpoint: &str) -> Result<(), CommandFailure> 
     let place = format!("page {endpoint}");
     for listener in socket::open_endpoint(endpoint).map_err(refused(&place))? {
         events::page(listener.address());
-        server.show(listener).map_err(refused(&place))?;
+        server.answer_at(listener, ControlKind::Page).map_err(refused(&place))?;
     }
     Ok(())
 }

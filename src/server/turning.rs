@@ -140,8 +140,12 @@ impl Server {
                     self.reactor.ready.push(owner);
                 }
             }
-            Owner::Relay(key) => self.relay_announced(key, Side::Client),
-            Owner::RelayTarget(key) => self.relay_announced(key, Side::Target),
+            Owner::Relay(key) => {
+                self.sessions.table.relay_announced(key, Side::Client, &mut self.reactor);
+            }
+            Owner::RelayTarget(key) => {
+                self.sessions.table.relay_announced(key, Side::Target, &mut self.reactor);
+            }
             _ => self.reactor.ready.push(owner),
         }
     }
@@ -179,7 +183,7 @@ impl Server {
                 Timer::Connect(key) => self.connect_due(key),
                 Timer::Connectors => self.look_at_connectors(),
                 Timer::Workers => self.look_at_workers(),
-                Timer::Signs => self.sessions.workers.look_for_signs(&mut self.reactor),
+                Timer::Signs => self.look_for_signs(),
                 Timer::Front(number) => self.front_overdue(number),
                 Timer::Tickets => self.rotate_tickets(),
                 Timer::Stderr(key) => self.reactor.ready.push(Owner::Stderr(key)),
@@ -203,7 +207,9 @@ impl Server {
                 Timer::Names => self.seek_names(),
                 Timer::Seeker => self.services.naming.seeker_overdue(self.reactor.now),
                 Timer::ControlListener(key) => self.reactor.ready.push(Owner::ControlListener(key)),
-                Timer::ControlConnection(key) => self.look_for_silent_control_connection(key),
+                Timer::ControlConnection(key) => {
+                    self.controlling.close_if_silent(key, &mut self.reactor);
+                }
                 Timer::Leave => self.look_whether_to_leave(),
                 Timer::Drained => self.drained(),
                 // It wakes us, which is enough.

@@ -1,6 +1,7 @@
 //! Those who ask over HTTP, for metrics or to see the page; and the sockets of all who ask.
 
 use std::fs::File;
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd as _;
 
@@ -17,28 +18,12 @@ use crate::server::reactor::slab::Key;
 use crate::sys::proc::status_numbers;
 
 impl Server {
-    /// Takes requests from this control socket.
+    /// Takes requests of this kind from a socket.
     ///
     /// # Errors
     /// epoll_ctl(2)'s.
-    pub(crate) fn control(&mut self, listener: Listener) -> std::io::Result<()> {
-        self.open_control_listener(listener, ControlKind::Control)
-    }
-
-    /// Tells metrics to whoever asks here.
-    ///
-    /// # Errors
-    /// epoll_ctl(2)'s.
-    pub(crate) fn measure(&mut self, listener: Listener) -> std::io::Result<()> {
-        self.open_control_listener(listener, ControlKind::Metrics)
-    }
-
-    /// Shows the page to whoever asks here.
-    ///
-    /// # Errors
-    /// epoll_ctl(2)'s.
-    pub(crate) fn show(&mut self, listener: Listener) -> std::io::Result<()> {
-        self.open_control_listener(listener, ControlKind::Page)
+    pub(crate) fn answer_at(&mut self, listener: Listener, kind: ControlKind) -> io::Result<()> {
+        self.controlling.listen(listener, kind, &self.reactor)
     }
 
     /// What browsers may call us besides our addresses.

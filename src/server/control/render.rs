@@ -1,6 +1,8 @@
 //! What those who ask are told: the state of the server as data, a portion per turn,
 //! so that ten thousand services hold nobody up.
 
+use std::time::Instant;
+
 use super::connection::ControlStage;
 use super::producer::Producer;
 use crate::config::model::{Action, Awaited};
@@ -106,7 +108,7 @@ impl Server {
             if !std::mem::take(first) {
                 out.push(b',');
             }
-            let _ = serde_json::to_writer(&mut *out, &self.peer_status(id, &peer));
+            let _ = serde_json::to_writer(&mut *out, &peer_status(id, &peer, self.reactor.now));
             *last = Some(id);
             told += 1;
         }
@@ -255,26 +257,7 @@ impl Server {
         let Some(state) = self.services.all.get(key) else { return Vec::new() };
         let here = |peer: &Peer| peer.running && *peer.service == *state.label;
         let peers = self.sessions.everybody().into_iter().filter(|(_, peer)| here(peer));
-        peers.map(|(id, peer)| self.peer_status(id, &peer)).collect()
-    }
-
-    fn peer_status(&self, id: PeerId, peer: &Peer) -> PeerStatus {
-        let age = self.reactor.now.saturating_duration_since(peer.since).as_secs_f64();
-        PeerStatus {
-            n: id.number(),
-            address: peer.address.to_string(),
-            service: peer.service.to_string(),
-            pid: peer.pid,
-            state: if peer.running { "running" } else { "ended" }.to_owned(),
-            age: peer.running.then_some(age),
-            tls: peer.encryption.clone(),
-        }
-    }
-
-    /// Tells everybody who waits for it what has come of the reload of this number.
-    pub(in crate::server) fn tell_reloaded(&mut self, number: u64, outcome: &Reloaded) {
-        let waits = |stage| matches!(stage, ControlStage::AwaitsReload(wanted) if wanted <= number);
-        self.tell_those(waits, &answer::line(outcome));
+        peers.map(|(id, peer)| peer_status(id, &peer, self.reactor.now)).collect()
     }
 
     /// Tells everybody who has come to a certain stage.
@@ -314,6 +297,19 @@ impl Services {
             let name = state.service.missing_names().next().filter(|_| !state.stopped.is_so())?;
             Some(LastError { time: state.since, message: waiting_for(name) })
         })
+    }
+}
+
+fn peer_status(id: PeerId, peer: &Peer, now: Instant) -> PeerStatus {
+    let age = now.saturating_duration_since(peer.since).as_secs_f64();
+    PeerStatus {
+        n: id.number(),
+        address: peer.address.to_string(),
+        service: peer.service.to_string(),
+        pid: peer.pid,
+        state: if peer.running { "running" } else { "ended" }.to_owned(),
+        age: peer.running.then_some(age),
+        tls: peer.encryption.clone(),
     }
 }
 

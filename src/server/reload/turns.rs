@@ -5,10 +5,12 @@ use std::rc::Rc;
 use super::{PORTION, Phase, ReloadOutcome, watched};
 use crate::config::diagnostic::Severity;
 use crate::config::lookup::{AT_LEISURE, Manner};
+use crate::control::answer;
 use crate::log::events;
 use crate::log::sink;
 use crate::reload::{LIMIT, LoadedFinding, Loading, ReaderProgress, ReloadWorker};
 use crate::server::Server;
+use crate::server::control::connection::ControlStage;
 use crate::server::control::render::answer_of;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
@@ -63,9 +65,11 @@ impl Server {
                 events::reload_refused(errors);
             }
         }
-        let answer = answer_of(outcome);
-        self.tell_reloaded(self.reloading.number, &answer);
-        self.reload_ended(&answer);
+        let reloaded = answer_of(outcome);
+        let number = self.reloading.number;
+        let waits = |stage| matches!(stage, ControlStage::AwaitsReload(wanted) if wanted <= number);
+        self.tell_those(waits, &answer::line(&reloaded));
+        self.reload_ended(&reloaded);
     }
 
     /// A turn's part of a reload.

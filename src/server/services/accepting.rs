@@ -117,7 +117,8 @@ impl Server {
 
     fn admit_with_share(&mut self, key: Key, connection: Connection, holds: Option<ServedClient>) {
         if holds.is_some_and(|held| self.source_has_share(connection.peer, held)) {
-            self.turn_away_from(key, connection);
+            let caller = Caller::Taken { listener: key, connection, told: false };
+            self.hold_or_turn_away(caller, Reason::Share);
         } else {
             self.admit(key, connection, false);
         }
@@ -144,12 +145,6 @@ impl Server {
         } else {
             self.exhausted(key, "accept", error);
         }
-    }
-
-    /// Somebody of whom there are too many.
-    fn turn_away_from(&mut self, listener: Key, connection: Connection) {
-        let caller = Caller::Taken { listener, connection, told: false };
-        self.hold_or_turn_away(caller, Reason::Share);
     }
 
     /// Asks whether anything may be taken at all; lets the listener rest if not.

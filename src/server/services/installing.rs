@@ -69,7 +69,9 @@ impl Server {
             state.banners = Banners::of(service);
             let old = std::mem::replace(&mut state.front, front);
             state.since = unix_time();
-            self.leave_front(old.filter(|old| !self.services.has_front(key, old)));
+            if let Some(old) = old.filter(|old| !self.services.has_front(key, old)) {
+                self.sessions.workers.forget_settings(old.number);
+            }
             return key;
         }
         let admission = self.admission.add(limits);
@@ -160,8 +162,10 @@ impl Server {
         self.services.tell_all_refusals(key);
         self.retire(key);
         let Some(state) = self.services.all.remove(key) else { return };
-        self.leave_front(state.front);
-        self.sessions.workers.leave_workers_of(key, &mut self.reactor);
+        if let Some(front) = state.front {
+            self.sessions.workers.forget_settings(front.number);
+        }
+        self.leave_workers_of(key);
         self.services.entries.remove(key, &state.service);
         self.services.paused.retain(|resting| *resting != key);
         self.stop_children_of(key);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::libc;
 
 use crate::admission::{Denial, Reason, ServiceId};
-use crate::log::events;
+use crate::log::events::{self, Why};
 use crate::net::address::Address;
 use crate::net::datagram;
 use crate::net::listener::{Bound, Condition, Listener, Socket};
@@ -102,7 +102,7 @@ impl Server {
                 return true;
             }
             datagram::drop_first(socket);
-            self.refuse(owner, peer, Reason::Access);
+            self.refuse(owner, peer, Reason::Access, Why::Plain);
         }
         self.reactor.ready.push(Owner::Listener(key));
         false

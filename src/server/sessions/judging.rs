@@ -26,7 +26,7 @@ impl Server {
         };
         if let Some(alert) = alert {
             let reason = self.services.reason_of_front(owner);
-            self.refuse_for(owner, connection.whom(), reason, Why::Alert(alert));
+            self.refuse(owner, connection.whom(), reason, Why::Alert(alert));
         }
         alert.is_none() && self.is_well_introduced(owner, connection)
     }
@@ -43,7 +43,7 @@ impl Server {
             && self.admission.may_speak_for_others(state.admission, via);
         if !is_believed {
             let why = Why::Header(header::FOREIGN);
-            self.refuse_for(owner, connection.whom(), Reason::Proxy, why);
+            self.refuse(owner, connection.whom(), Reason::Proxy, why);
         }
         is_believed
     }
@@ -59,7 +59,7 @@ impl Server {
         let seen = self.services.conditions.observed(self.reactor.now);
         let reason = id.and_then(|id| self.admission.keeps_out(&seen, id, connection.peer));
         if let Some(reason) = reason {
-            self.refuse_for(owner, connection.whom(), reason, Why::Plain);
+            self.refuse(owner, connection.whom(), reason, Why::Plain);
         }
         reason.is_none() && self.is_let_in(owner, connection)
     }

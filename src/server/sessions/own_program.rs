@@ -15,7 +15,7 @@ use crate::server::Server;
 use crate::server::programs::Programs;
 use crate::server::reactor::Reactor;
 use crate::spawn::environment::{ConnectionEnvironment, Proto};
-use crate::spawn::{Confinement, Failure, Prepared, child};
+use crate::spawn::{Confinement, Failure, Prepared, ServerFacts, child};
 use crate::sys::process::{self, ChildExit};
 
 impl Server {
@@ -32,7 +32,7 @@ impl Server {
         confine: impl FnOnce(&mut Attributes),
         theirs: OwnedFd,
     ) -> io::Result<i32> {
-        let prepared = self.prepare_own_program(named, account, confine)?;
+        let prepared = Rc::new(prepared(named, account, confine, &self.facts.server)?);
         let facts =
             ConnectionEnvironment { protocol: Proto::Unix, ..ConnectionEnvironment::default() };
         let table = self.table();
@@ -40,28 +40,28 @@ impl Server {
         started.map(|it| it.pid).map_err(|failed| failed.error.into())
     }
 
-    fn prepare_own_program(
-        &self,
-        (label, argument): (&str, &str),
-        account: &Rc<Account>,
-        confine: impl FnOnce(&mut Attributes),
-    ) -> io::Result<Rc<Prepared>> {
-        let program = Program {
-            path: PathBuf::from("/proc/self/exe"),
-            argv: vec!["oxinetd".into(), argument.into()],
-        };
-        let mut attributes = Attributes::default();
-        attributes.process.stderr = StderrTo::Null;
-        confine(&mut attributes);
-        let service = Service {
-            account: Rc::clone(account),
-            attributes: Rc::new(attributes),
-            ..Service::unwritten(label, Action::Program(program.clone()))
-        };
-        let confinement = Confinement::default();
-        let prepared = Prepared::new(&service, &program, &self.facts.server, confinement);
-        prepared.map(Rc::new).map_err(io::Error::other)
-    }
+}
+
+fn prepared(
+    (label, argument): (&str, &str),
+    account: &Rc<Account>,
+    confine: impl FnOnce(&mut Attributes),
+    facts: &ServerFacts,
+) -> io::Result<Prepared> {
+    let program = Program {
+        path: PathBuf::from("/proc/self/exe"),
+        argv: vec!["oxinetd".into(), argument.into()],
+    };
+    let mut attributes = Attributes::default();
+    attributes.process.stderr = StderrTo::Null;
+    confine(&mut attributes);
+    let service = Service {
+        account: Rc::clone(account),
+        attributes: Rc::new(attributes),
+        ..Service::unwritten(label, Action::Program(program.clone()))
+    };
+    let confinement = Confinement::default();
+    Prepared::new(&service, &program, facts, confinement).map_err(io::Error::other)
 }
 
 /// Ends one that is not reaped, so that its number is its own: nothing it says is heard any more.

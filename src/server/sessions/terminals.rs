@@ -92,7 +92,7 @@ impl Server {
             (Some(_), false) | (None, true) => alerts::CLOSED,
         };
         self.cancel(permit, key);
-        self.refuse_for(key, whom, Reason::Terminal, Why::Alert(alert));
+        self.refuse(key, whom, Reason::Terminal, Why::Alert(alert));
         None
     }
 }

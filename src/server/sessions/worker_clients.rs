@@ -6,7 +6,6 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use super::workers::{SealedSettings, Worker};
 use crate::front::wire::{Give, ToWorker};
 use crate::server::Server;
-use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::sessions::workers::Workers;
 
@@ -24,28 +23,25 @@ impl Server {
     ) -> io::Result<()> {
         let own = settings.has_own.then_some(service);
         let key = self.worker_for(own, settings)?;
-        let (workers, reactor) = (&mut self.sessions.workers, &mut self.reactor);
-        match workers.tell_of_client(key, settings, (number, give), descriptors, reactor) {
+        match self.tell_of_client(key, settings, (number, give), descriptors) {
             // It is as good as dead, whether it has ended or only listens no more.
-            Err(error) if is_gone(&error) => workers.end_worker(key, reactor),
-            other => return other,
+            Err(error) if is_gone(&error) => {
+                self.end_worker(key);
+                let key = self.worker_for(own, settings)?;
+                self.tell_of_client(key, settings, (number, give), descriptors)
+            }
+            other => other,
         }
-        let key = self.worker_for(own, settings)?;
-        let (workers, reactor) = (&mut self.sessions.workers, &mut self.reactor);
-        workers.tell_of_client(key, settings, (number, give), descriptors, reactor)
     }
-}
 
-impl Workers {
     fn tell_of_client(
         &mut self,
         key: Key,
         settings: &SealedSettings,
         (number, give): (u64, Give),
         descriptors: [RawFd; 2],
-        reactor: &mut Reactor,
     ) -> io::Result<()> {
-        let Some(worker) = self.all.get_mut(key) else {
+        let Some(worker) = self.sessions.workers.all.get_mut(key) else {
             return Err(ErrorKind::NotFound.into());
         };
         let Some(wire) = &worker.wire else { return Err(ErrorKind::NotFound.into()) };
@@ -57,25 +53,25 @@ impl Workers {
         let client = ToWorker::Client { number, settings: settings.number, give };
         wire.say(&client, &descriptors)?;
         worker.clients.insert(number);
-        self.expect_signs(reactor);
+        self.expect_signs();
         Ok(())
     }
 
     /// A service that had a worker for itself has none any more; its clients stay.
-    pub(in crate::server) fn leave_workers_of(&mut self, service: Key, reactor: &mut Reactor) {
-        for key in self.all.keys() {
-            let Some(worker) = self.all.get_mut(key) else { continue };
+    pub(in crate::server) fn leave_workers_of(&mut self, service: Key) {
+        for key in self.sessions.workers.all.keys() {
+            let Some(worker) = self.sessions.workers.all.get_mut(key) else { continue };
             worker.is_left |= worker.own == Some(service);
-            self.let_go_if_left(key, reactor);
+            self.let_go_if_left(key);
         }
     }
 
     /// The last client of a worker whose service has gone has gone, too.
-    pub(super) fn let_go_if_left(&mut self, key: Key, reactor: &mut Reactor) {
-        let Some(worker) = self.all.get_mut(key) else { return };
+    pub(super) fn let_go_if_left(&mut self, key: Key) {
+        let Some(worker) = self.sessions.workers.all.get_mut(key) else { return };
         if worker.is_left && worker.clients.is_empty() {
             worker.is_let_go = true;
-            self.end_worker(key, reactor);
+            self.end_worker(key);
         }
     }
 
@@ -84,21 +80,24 @@ impl Workers {
     pub(in crate::server) fn keep_earlier_worker(
         &mut self,
         (pid, wire): (i32, OwnedFd),
-        (clients, answers): (Vec<u64>, bool),
-        reactor: &mut Reactor,
+        clients: Vec<u64>,
+        answers: bool,
     ) {
-        let key = self.all.insert(Worker {
+        let key = self.sessions.workers.all.insert(Worker {
             clients: clients.into_iter().collect(),
             is_left: true,
             answers,
-            ..Worker::new(pid, wire.into(), None, reactor.now)
+            ..Worker::new(pid, wire.into(), None, self.reactor.now)
         });
-        self.expect_signs(reactor);
-        if self.watch_worker(key, reactor).is_err() {
-            self.end_worker(key, reactor);
+        self.expect_signs();
+        if self.sessions.workers.watch_worker(key, &self.reactor).is_err() {
+            self.end_worker(key);
         }
-        self.let_go_if_left(key, reactor);
+        self.let_go_if_left(key);
     }
+}
+
+impl Workers {
     /// A program has ended that had a client of some worker, perhaps on a terminal that somebody
     /// else has still.
     pub(in crate::server) fn program_of_client_ended(&mut self, number: u64) {
@@ -109,7 +108,7 @@ impl Workers {
         }
     }
 
-    /// Settings that nobody uses any more.
+    /// Nobody comes to a front of these settings any more; who is there stays.
     pub(in crate::server) fn forget_settings(&mut self, number: u32) {
         self.all.each(|worker| {
             worker.complained.remove(&number);

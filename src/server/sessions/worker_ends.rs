@@ -8,7 +8,6 @@ use crate::front::alerts;
 use crate::log::events::{self, End};
 use crate::server::Server;
 use crate::server::programs::ending::end_of;
-use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::sessions::own_program::end_own_program;
 use crate::server::sessions::workers::Workers;
@@ -25,10 +24,17 @@ const BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
 impl Server {
+    /// Ends one; its clients are told of when it is reaped.
+    pub(super) fn end_worker(&mut self, key: Key) {
+        let Some(worker) = self.sessions.workers.all.get_mut(key) else { return };
+        end_own_program(worker.pid, worker.wire.take(), &self.reactor);
+        self.sessions.workers.look_at(self.reactor.now + LOOK, &mut self.reactor);
+    }
+
     /// Reaps those that are ended.
     pub(in crate::server) fn look_at_workers(&mut self) {
         self.sessions.workers.due = None;
-        self.sessions.workers.reap_earlier_workers(&mut self.reactor);
+        self.reap_earlier_workers();
         for key in self.sessions.workers.all.keys() {
             let worker = self.sessions.workers.all.get(key);
             if worker.is_some_and(|worker| worker.wire.is_none()) {
@@ -37,12 +43,26 @@ impl Server {
         }
     }
 
+    /// The same of workers that cannot be told anything.
+    pub(in crate::server) fn keep_silent_workers(&mut self, pids: Vec<i32>) {
+        self.sessions.workers.earlier = pids;
+        self.reap_earlier_workers();
+    }
+
+    fn reap_earlier_workers(&mut self) {
+        let earlier = &mut self.sessions.workers.earlier;
+        earlier.retain(|pid| matches!(process::ended(Some(*pid), true), Ok(None)));
+        if !earlier.is_empty() {
+            self.sessions.workers.look_at(self.reactor.now + EARLIER, &mut self.reactor);
+        }
+    }
+
     /// Reaps a worker that has been found ended, once all that it has said is heard; false if it
     /// is still there.
     pub(in crate::server) fn reap_found_worker(&mut self, pid: i32) -> bool {
         let found = self.sessions.workers.all.iter().find(|(_, worker)| worker.pid == pid);
         let Some(key) = found.map(|(key, _)| key) else {
-            self.sessions.workers.reap_earlier_workers(&mut self.reactor);
+            self.reap_earlier_workers();
             return !self.sessions.workers.has(pid);
         };
         self.serve_worker(key);
@@ -77,26 +97,6 @@ impl Server {
 }
 
 impl Workers {
-    /// Ends one; its clients are told of when it is reaped.
-    pub(super) fn end_worker(&mut self, key: Key, reactor: &mut Reactor) {
-        let Some(worker) = self.all.get_mut(key) else { return };
-        end_own_program(worker.pid, worker.wire.take(), reactor);
-        self.look_at(reactor.now + LOOK, reactor);
-    }
-
-    /// The same of workers that cannot be told anything.
-    pub(in crate::server) fn keep_silent_workers(&mut self, pids: Vec<i32>, reactor: &mut Reactor) {
-        self.earlier = pids;
-        self.reap_earlier_workers(reactor);
-    }
-
-    fn reap_earlier_workers(&mut self, reactor: &mut Reactor) {
-        self.earlier.retain(|pid| matches!(process::ended(Some(*pid), true), Ok(None)));
-        if !self.earlier.is_empty() {
-            self.look_at(reactor.now + EARLIER, reactor);
-        }
-    }
-
     /// One that nobody has let go has ended.
     fn worker_died(&mut self, worker: &Worker, end: End, why: Option<&str>, now: Instant) {
         let error = why.as_ref().map(|it| it as &dyn std::fmt::Display);

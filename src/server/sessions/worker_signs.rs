@@ -9,9 +9,10 @@
 use std::time::Duration;
 
 use super::signs_of_life::Found;
-use super::workers::{Worker, Workers};
+use super::workers::Worker;
 use crate::front::wire::ToWorker;
-use crate::server::reactor::Reactor;
+use crate::server::Server;
+use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 
 /// How long it may be silent before it is asked.
@@ -26,45 +27,53 @@ impl Worker {
     fn is_needed(&self) -> bool {
         self.answers && self.wire.is_some() && !self.clients.is_empty()
     }
-
-    fn look_for_signs(&mut self, in_time: bool) -> Found {
-        let found = self.signs.look(in_time);
-        if let (Found::Silent, Some(wire)) = (found, &self.wire) {
-            // If it cannot be told now, it has enough to answer that it has not read.
-            let _ = wire.say(&ToWorker::Ask, &[]);
-        }
-        found
-    }
 }
 
-impl Workers {
+impl Server {
     /// Somebody has a client.
-    pub(super) fn expect_signs(&mut self, reactor: &mut Reactor) {
-        if self.look.is_none() {
-            self.look_for_signs_in(CALM, reactor);
+    pub(super) fn expect_signs(&mut self) {
+        if self.sessions.workers.look.is_none() {
+            self.look_for_signs_in(CALM);
         }
     }
 
-    fn look_for_signs_in(&mut self, time: Duration, reactor: &mut Reactor) {
-        self.look = Some(reactor.now + time);
-        reactor.after(time, Timer::Signs);
+    fn look_for_signs_in(&mut self, time: Duration) {
+        let when = self.reactor.now + time;
+        self.sessions.workers.look = Some(when);
+        self.reactor.timers.set(when, Timer::Signs);
     }
 
     /// Looks at all of them; again later, as long as somebody has a client.
-    pub(in crate::server) fn look_for_signs(&mut self, reactor: &mut Reactor) {
-        let Some(due) = self.look.take() else { return };
-        let in_time = reactor.now.saturating_duration_since(due) < LOOK;
-        for key in self.all.keys() {
-            let Some(worker) = self.all.get_mut(key).filter(|it| it.is_needed()) else { continue };
-            if worker.look_for_signs(in_time) == Found::Hangs {
-                worker.why = Some(HANGS);
-                self.end_worker(key, reactor);
+    pub(in crate::server) fn look_for_signs(&mut self) {
+        let Some(due) = self.sessions.workers.look.take() else { return };
+        let in_time = self.reactor.now.saturating_duration_since(due) < LOOK;
+        for key in self.sessions.workers.all.keys() {
+            if self.look_for_signs_of(key, in_time) == Some(Found::Hangs) {
+                self.end_hanging_worker(key);
             }
         }
-        let needed = || self.all.iter().filter(|(_, it)| it.is_needed());
+        let needed = || self.sessions.workers.all.iter().filter(|(_, it)| it.is_needed());
         let is_asked = needed().any(|(_, worker)| worker.signs.is_asked());
         if needed().count() > 0 {
-            self.look_for_signs_in(if is_asked { LOOK } else { CALM }, reactor);
+            self.look_for_signs_in(if is_asked { LOOK } else { CALM });
         }
+    }
+
+    /// None of one of which it does not matter.
+    fn look_for_signs_of(&mut self, key: Key, in_time: bool) -> Option<Found> {
+        let worker = self.sessions.workers.all.get_mut(key).filter(|it| it.is_needed())?;
+        let found = worker.signs.look(in_time);
+        if let (Found::Silent, Some(wire)) = (found, &worker.wire) {
+            // If it cannot be told now, it has enough to answer that it has not read.
+            let _ = wire.say(&ToWorker::Ask, &[]);
+        }
+        Some(found)
+    }
+
+    fn end_hanging_worker(&mut self, key: Key) {
+        if let Some(worker) = self.sessions.workers.all.get_mut(key) {
+            worker.why = Some(HANGS);
+        }
+        self.end_worker(key);
     }
 }

@@ -46,7 +46,7 @@ impl Server {
         let key = self.sessions.workers.all.insert(Worker::new(pid, wire, own, now));
         log::debug!("front-worker pid={pid}");
         if let Err(error) = self.sessions.workers.watch_worker(key, &self.reactor) {
-            self.sessions.workers.end_worker(key, &mut self.reactor);
+            self.end_worker(key);
             return Err(error);
         }
         Ok(key)

@@ -3,7 +3,7 @@
 
 use std::io::ErrorKind;
 
-use super::workers::{Worker, Workers};
+use super::workers::Worker;
 use crate::front::wire::ToServer;
 use crate::front::{alerts, leaving};
 use crate::log::events;
@@ -53,34 +53,32 @@ impl Worker {
     }
 }
 
-impl Workers {
-    fn read_from(&mut self, key: Key, scratch: &mut [u8]) -> Read {
-        let worker = self.all.get_mut(key);
-        worker.map_or(Read::Nothing, |worker| worker.read(scratch))
-    }
-
-    fn next_word_of(&mut self, key: Key) -> Option<ToServer> {
-        self.all.get_mut(key)?.heard.pop_front()
-    }
-}
-
 impl Server {
     /// It has said something, or is gone.
     pub(in crate::server) fn serve_worker(&mut self, key: Key) {
         for _ in 0..PACKETS {
-            let read = self.sessions.workers.read_from(key, &mut self.reactor.scratch);
-            while let Some(message) = self.sessions.workers.next_word_of(key) {
+            let read = self.read_from_worker(key);
+            while let Some(message) = self.next_word_of(key) {
                 if !self.take_from_worker(key, message) {
-                    return self.sessions.workers.end_worker(key, &mut self.reactor);
+                    return self.end_worker(key);
                 }
             }
             match read {
                 Read::Something => {}
                 Read::Nothing => return,
-                Read::Over => return self.sessions.workers.end_worker(key, &mut self.reactor),
+                Read::Over => return self.end_worker(key),
             }
         }
         self.reactor.ready.push(Owner::Worker(key));
+    }
+
+    fn read_from_worker(&mut self, key: Key) -> Read {
+        let worker = self.sessions.workers.all.get_mut(key);
+        worker.map_or(Read::Nothing, |worker| worker.read(&mut self.reactor.scratch))
+    }
+
+    fn next_word_of(&mut self, key: Key) -> Option<ToServer> {
+        self.sessions.workers.all.get_mut(key)?.heard.pop_front()
     }
 
     /// False if it may not say that.
@@ -116,7 +114,7 @@ impl Server {
                 // Else it is somebody else's client, who stays.
                 if had {
                     self.give_up_fronted(number, alerts::CLOSED);
-                    self.sessions.workers.let_go_if_left(key, &mut self.reactor);
+                    self.let_go_if_left(key);
                 }
                 had
             }
@@ -156,7 +154,7 @@ impl Server {
         // The program that goes on in our place would not know of what has only been read.
         let most = if self.upgrading.is_tried() { 0 } else { PACKETS };
         for _ in 0..most {
-            if self.sessions.workers.read_from(key, &mut self.reactor.scratch) != Read::Something {
+            if self.read_from_worker(key) != Read::Something {
                 break;
             }
         }

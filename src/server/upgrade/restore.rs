@@ -13,7 +13,7 @@ use std::time::Instant;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::admission::{Limits, ServiceId};
+use crate::admission::{Admission, Limits, ServiceId};
 use crate::config::model::{Action, Attributes, Service, SocketSpec};
 use crate::control::answer::{self, RequestRefusal, Upgraded};
 use crate::log::events::{self, Label};
@@ -28,7 +28,7 @@ use crate::server::services::rejection_log::Refusals;
 use crate::server::sessions::banners::Banners;
 use crate::server::state::{ListenerState, Rest, ServiceState, Stopped};
 use crate::spawn::sandbox::cgroup::{Cgroup, Cgroups};
-use crate::spawn::{Confinement, Failure, Prepared, Stage};
+use crate::spawn::{Confinement, Failure, Prepared, ServerFacts, Stage};
 use crate::sys::handed;
 use crate::upgrade::state::{self, State};
 use crate::upgrade::{Image, Snapshot};
@@ -48,6 +48,20 @@ pub(in crate::server) struct Restoring {
     pub(in crate::server) gone: (ServiceId, ServiceId),
 }
 
+impl Restoring {
+    fn new(admission: &mut Admission) -> Self {
+        let limits = || Limits::new(&Attributes::default(), false);
+        let programs = admission.add(limits());
+        let own = admission.add(limits().for_builtin(true));
+        Self {
+            services: Vec::new(),
+            lent: HashMap::new(),
+            groups: HashMap::new(),
+            gone: (programs, own),
+        }
+    }
+}
+
 impl Server {
     /// Goes on with what is in the parcel, and serves this configuration. Nothing in it
     /// can fail as a whole. The pid file, if there is one.
@@ -57,7 +71,7 @@ impl Server {
         let state = parcel.open_up();
         set_process_name(&state.program);
         let (from, began) = (state.version.clone(), state.began);
-        let mut taken = self.begin_restoring();
+        let mut taken = Restoring::new(&mut self.admission);
         let pid_file = state.pid_file.and_then(take_or_log);
         sink::go_on_with(&state.log, state.log_dropped, state.log_untold);
         self.restore_server(&state);
@@ -81,18 +95,6 @@ impl Server {
         let pause = self.reactor.now.saturating_duration_since(began.into());
         self.log_upgraded(&from, refused.as_deref(), pause);
         pid_file
-    }
-
-    fn begin_restoring(&mut self) -> Restoring {
-        let limits = || Limits::new(&Attributes::default(), false);
-        let programs = self.admission.add(limits());
-        let own = self.admission.add(limits().for_builtin(true));
-        Restoring {
-            services: Vec::new(),
-            lent: HashMap::new(),
-            groups: HashMap::new(),
-            gone: (programs, own),
-        }
     }
 
     /// What concerns the server as a whole.
@@ -126,7 +128,7 @@ impl Server {
                 handed.group.as_ref().and_then(|path| self.programs.find_group(path, taken));
             let key = self.services.all.insert(ServiceState {
                 label: Label::new(&service.label, None),
-                prepared: self.prepared_in(&service, group),
+                prepared: prepared_in(&service, group, &self.facts.server),
                 admission: self.admission.add(limits.for_builtin(!handed.runs_program)),
                 listeners: Vec::new(),
                 resting: Vec::new(),
@@ -158,13 +160,6 @@ impl Server {
                 OfSockets::note((place, index), socket);
             }
         }
-    }
-
-    /// Something to hold the group with, until the real program is prepared in it.
-    fn prepared_in(&self, service: &Service, group: Option<Rc<Cgroup>>) -> Option<Rc<Prepared>> {
-        let Action::Program(program) = &service.action else { return None };
-        let confinement = Confinement::in_group(Some(group?));
-        Prepared::new(service, program, &self.facts.server, confinement).ok().map(Rc::new)
     }
 
     fn restore_stored_sockets(&mut self, state: &State, taken: &mut Restoring) {
@@ -297,6 +292,17 @@ impl Programs {
             }
         }
     }
+}
+
+/// Something to hold the group with, until the real program is prepared in it.
+fn prepared_in(
+    service: &Service,
+    group: Option<Rc<Cgroup>>,
+    facts: &ServerFacts,
+) -> Option<Rc<Prepared>> {
+    let Action::Program(program) = &service.action else { return None };
+    let confinement = Confinement::in_group(Some(group?));
+    Prepared::new(service, program, facts, confinement).ok().map(Rc::new)
 }
 
 /// A program that was executed by its descriptor is called by that in ps(1), and one that was

@@ -73,7 +73,7 @@ impl Server {
             self.restore_control_listener(&state);
         }
         for connection in state.control_connections.into_iter().filter_map(read) {
-            let _ = self.watch_control_connection(connection);
+            self.controlling.keep(connection, &mut self.reactor);
         }
     }
 
@@ -164,13 +164,12 @@ impl Server {
         for state::SavedWorker { pid, descriptor, clients, answers } in known {
             if let Some(wire) = take_or_log(descriptor) {
                 pids.retain(|other| *other != pid);
-                let had = (clients, answers);
-                self.sessions.workers.keep_earlier_worker((pid, wire), had, &mut self.reactor);
+                self.keep_earlier_worker((pid, wire), clients, answers);
             }
         }
-        self.sessions.workers.keep_silent_workers(pids, &mut self.reactor);
+        self.keep_silent_workers(pids);
         for handshake in front.handshakes {
-            self.restore_handshake(handshake);
+            self.sessions.restore_handshake(handshake, &mut self.reactor);
         }
     }
 
@@ -202,7 +201,7 @@ impl Server {
     fn restore_control_listener(&mut self, handed: &state::SavedControlListener) {
         let Some(listener) = listener_of(&handed.open, &handed.spec) else { return };
         let place = listener.address().to_string();
-        if let Err(error) = self.open_control_listener(listener, handed.kind) {
+        if let Err(error) = self.answer_at(listener, handed.kind) {
             events::trouble(&place, "epoll_ctl", &error);
         }
     }

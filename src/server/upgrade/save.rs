@@ -27,6 +27,7 @@ use crate::server::sessions::session::{Session, SessionStage};
 use crate::server::state::{ListenerState, Rest, ServiceState, Stopped};
 use crate::spawn::sandbox::cgroup::Cgroup;
 use crate::sys::handed;
+use crate::systemd::Store;
 use crate::upgrade::Moment;
 use crate::upgrade::state::{self, FORMAT, State};
 
@@ -89,7 +90,7 @@ impl Server {
             front_workers: self.sessions.workers.pids(),
             front: self.sessions.hand_over_front(),
             peers: value(&self.sessions.peers),
-            held: self.save_stored_sockets(),
+            held: stored_sockets(&self.manager.sockets),
             last_here: Some(self.life.idle_exit.last.into()),
             watchdog: self.manager.watchdog,
             names: self.services.naming.known().clone(),
@@ -137,15 +138,6 @@ impl Server {
         }
     }
 
-    fn save_stored_sockets(&self) -> Vec<state::SavedStoredSocket> {
-        let held = self.manager.sockets.held().map(|(about, descriptor, lent)| {
-            if !lent {
-                handed::number(&descriptor);
-            }
-            state::SavedStoredSocket { about, descriptor, lent }
-        });
-        held.collect()
-    }
 }
 
 impl Controlling {
@@ -236,6 +228,16 @@ fn newcomer(newcomer: &Newcomer) -> Option<state::SavedNewcomer> {
         through: newcomer.connection.fronted.as_deref().cloned(),
         watched: watched.map(|it| handed::number(&*it.0)),
     })
+}
+
+fn stored_sockets(store: &Store) -> Vec<state::SavedStoredSocket> {
+    let held = store.held().map(|(about, descriptor, lent)| {
+        if !lent {
+            handed::number(&descriptor);
+        }
+        state::SavedStoredSocket { about, descriptor, lent }
+    });
+    held.collect()
 }
 
 fn path_of(group: &Cgroup) -> OsString {

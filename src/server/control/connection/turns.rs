@@ -52,16 +52,6 @@ enum TurnResult {
 }
 
 impl Server {
-    pub(in crate::server) fn open_control_listener(
-        &mut self,
-        listener: Listener,
-        kind: ControlKind,
-    ) -> std::io::Result<()> {
-        let descriptor = listener.as_raw_fd();
-        let key = self.controlling.listeners.insert(ControlListener { listener, kind });
-        self.reactor.watch(&descriptor, Owner::ControlListener(key))
-    }
-
     /// Takes who waits at a socket.
     pub(in crate::server) fn accept_control_connections(&mut self, key: Key) {
         for _ in 0..ACCEPTS {
@@ -72,7 +62,9 @@ impl Server {
                 other => other,
             };
             match accepted {
-                Accepted::Connection(connection) => self.greet_control_connection(kind, connection),
+                Accepted::Connection(connection) => {
+                    self.controlling.greet(kind, connection, &mut self.reactor);
+                }
                 Accepted::Drained => return,
                 Accepted::Lost(error) => log::debug!("lost listener=control error={error}"),
                 Accepted::Exhausted(_) => {
@@ -81,67 +73,6 @@ impl Server {
             }
         }
         self.reactor.ready.push(Owner::ControlListener(key));
-    }
-
-    fn greet_control_connection(&mut self, kind: ControlKind, connection: Connection) {
-        let Connection { socket, peer, .. } = connection;
-        self.make_room(kind);
-        self.controlling.came = self.controlling.came.saturating_add(1);
-        let Ok(()) = descriptor::set_nonblocking(&socket) else { return };
-        let connection = ControlConnection {
-            stream: File::from(descriptor::raise_held(socket)),
-            kind,
-            peer,
-            stage: ControlStage::Asking,
-            request: Vec::new(),
-            out: Vec::new(),
-            sent: 0,
-            producer: Producer::Nothing,
-            since: self.reactor.now,
-            number: self.controlling.came,
-            active: self.reactor.now,
-        };
-        let _ = self.watch_control_connection(connection);
-    }
-
-    /// None if the system has no memory for it.
-    pub(in crate::server) fn watch_control_connection(
-        &mut self,
-        connection: ControlConnection,
-    ) -> Option<Key> {
-        let descriptor = connection.stream.as_raw_fd();
-        let key = self.controlling.connections.insert(connection);
-        if self.reactor.watch_both(&descriptor, Owner::ControlConnection(key)).is_err() {
-            self.controlling.connections.remove(key);
-            return None;
-        }
-        self.reactor.after(SILENCE, Timer::ControlConnection(key));
-        Some(key)
-    }
-
-    /// Lets somebody go, if there are too many.
-    fn make_room(&mut self, kind: ControlKind) {
-        let all = self.controlling.connections.iter();
-        let same: Vec<Candidate> = all.filter(|(_, it)| it.kind == kind).map(candidate).collect();
-        if same.len() >= MOST
-            && let Some(key) = who_goes(&same)
-        {
-            self.controlling.close_control_connection(key, &self.reactor);
-        }
-    }
-
-    /// Closes a connection on which nothing goes on; looks again later if something did.
-    pub(in crate::server) fn look_for_silent_control_connection(&mut self, key: Key) {
-        let Some(connection) = self.controlling.connections.get(key) else { return };
-        let due = match connection.stage {
-            ControlStage::Asking => connection.since + SILENCE,
-            ControlStage::Told => connection.active + SILENCE,
-            _ => self.reactor.now + SILENCE,
-        };
-        if due <= self.reactor.now {
-            return self.controlling.close_control_connection(key, &self.reactor);
-        }
-        self.reactor.timers.set(due, Timer::ControlConnection(key));
     }
 
     /// One turn of one connection.
@@ -155,7 +86,7 @@ impl Server {
         match flow {
             TurnResult::Blocked => {}
             TurnResult::More => self.reactor.ready.push(Owner::ControlConnection(key)),
-            TurnResult::Over => self.controlling.close_control_connection(key, &self.reactor),
+            TurnResult::Over => self.controlling.close(key, &self.reactor),
         }
     }
 
@@ -299,7 +230,78 @@ impl Server {
 }
 
 impl Controlling {
-    fn close_control_connection(&mut self, key: Key, reactor: &Reactor) {
+    pub(in crate::server) fn listen(
+        &mut self,
+        listener: Listener,
+        kind: ControlKind,
+        reactor: &Reactor,
+    ) -> std::io::Result<()> {
+        let descriptor = listener.as_raw_fd();
+        let key = self.listeners.insert(ControlListener { listener, kind });
+        reactor.watch(&descriptor, Owner::ControlListener(key))
+    }
+
+    fn greet(&mut self, kind: ControlKind, connection: Connection, reactor: &mut Reactor) {
+        let Connection { socket, peer, .. } = connection;
+        self.make_room(kind, reactor);
+        self.came = self.came.saturating_add(1);
+        let Ok(()) = descriptor::set_nonblocking(&socket) else { return };
+        let connection = ControlConnection {
+            stream: File::from(descriptor::raise_held(socket)),
+            kind,
+            peer,
+            stage: ControlStage::Asking,
+            request: Vec::new(),
+            out: Vec::new(),
+            sent: 0,
+            producer: Producer::Nothing,
+            since: reactor.now,
+            number: self.came,
+            active: reactor.now,
+        };
+        self.keep(connection, reactor);
+    }
+
+    /// Goes on with a connection, unless the system has no memory for it.
+    pub(in crate::server) fn keep(
+        &mut self,
+        connection: ControlConnection,
+        reactor: &mut Reactor,
+    ) {
+        let descriptor = connection.stream.as_raw_fd();
+        let key = self.connections.insert(connection);
+        match reactor.watch_both(&descriptor, Owner::ControlConnection(key)) {
+            Ok(()) => reactor.after(SILENCE, Timer::ControlConnection(key)),
+            Err(_) => _ = self.connections.remove(key),
+        }
+    }
+
+    /// Lets somebody go, if there are too many.
+    fn make_room(&mut self, kind: ControlKind, reactor: &Reactor) {
+        let all = self.connections.iter();
+        let same: Vec<Candidate> = all.filter(|(_, it)| it.kind == kind).map(candidate).collect();
+        if same.len() >= MOST
+            && let Some(key) = who_goes(&same)
+        {
+            self.close(key, reactor);
+        }
+    }
+
+    /// Closes a connection on which nothing goes on; looks again later if something did.
+    pub(in crate::server) fn close_if_silent(&mut self, key: Key, reactor: &mut Reactor) {
+        let Some(connection) = self.connections.get(key) else { return };
+        let due = match connection.stage {
+            ControlStage::Asking => connection.since + SILENCE,
+            ControlStage::Told => connection.active + SILENCE,
+            _ => reactor.now + SILENCE,
+        };
+        if due <= reactor.now {
+            return self.close(key, reactor);
+        }
+        reactor.timers.set(due, Timer::ControlConnection(key));
+    }
+
+    fn close(&mut self, key: Key, reactor: &Reactor) {
         if let Some(connection) = self.connections.remove(key) {
             reactor.unwatch(&connection.stream);
         }

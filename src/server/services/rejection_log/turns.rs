@@ -38,16 +38,6 @@ impl Server {
         service: Key,
         whom: impl Into<Whom>,
         reason: Reason,
-    ) {
-        self.refuse_for(service, whom, reason, Why::Plain);
-    }
-
-    /// The same, with what else is known.
-    pub(in crate::server) fn refuse_for(
-        &mut self,
-        service: Key,
-        whom: impl Into<Whom>,
-        reason: Reason,
         why: Why,
     ) {
         let (now, whom) = (self.reactor.now, whom.into());

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::Process;
+use super::{Connecting, Process};
 use crate::builtin::relay::connector::{self, ConnectResult, Connector};
 use crate::builtin::relay::{RelaySocket, Side, is_busy};
 use crate::config::model::{Account, Endpoint};
 use crate::server::Server;
+use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::token::Owner;
 use crate::server::sessions::own_program::end_own_program;
@@ -62,7 +63,7 @@ impl Server {
             Err(error) if is_busy(&error) => return Err(error),
             // It has ended, which is told when it is reaped.
             Err(_) => {
-                self.end_connector(key);
+                self.sessions.connecting.end(key, &mut self.reactor);
                 return Err(busy());
             }
         }
@@ -87,7 +88,7 @@ impl Server {
         });
         log::debug!("connecting user={} pid={pid}", account.name);
         if let Err(error) = self.reactor.watch(&descriptor, Owner::Connector(key)) {
-            self.end_connector(key);
+            self.sessions.connecting.end(key, &mut self.reactor);
             return Err(error);
         }
         self.sessions.connecting.look_at(self.reactor.now + IDLE, &mut self.reactor);
@@ -102,11 +103,11 @@ impl Server {
             match connector.answer() {
                 Ok(Some(answer)) => {
                     if !self.take_answer(key, answer) {
-                        return self.end_connector(key);
+                        return self.sessions.connecting.end(key, &mut self.reactor);
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Ok(None) | Err(_) => return self.end_connector(key),
+                Ok(None) | Err(_) => return self.sessions.connecting.end(key, &mut self.reactor),
             }
         }
         self.reactor.ready.push(Owner::Connector(key));
@@ -129,22 +130,6 @@ impl Server {
         true
     }
 
-    /// Ends one; what it has not answered is told when it is reaped.
-    fn end_connector(&mut self, key: Key) {
-        let Some(process) = self.sessions.connecting.processes.get_mut(key) else { return };
-        end_own_program(process.pid, process.connector.take(), &self.reactor);
-        self.sessions.connecting.look_at(self.reactor.now + LOOK, &mut self.reactor);
-    }
-
-    /// A relay has waited for too long: whoever should connect it is of no use to others.
-    pub(in crate::server::sessions) fn end_connector_of(&mut self, relay: Key, number: u64) {
-        let asked = |process: &Process| process.asked.contains(&(number, relay));
-        let found = self.sessions.connecting.processes.iter().find(|(_, process)| asked(process));
-        if let Some(key) = found.map(|(key, _)| key) {
-            self.end_connector(key);
-        }
-    }
-
     /// Reaps those that are ended, and lets those go that nobody needs.
     pub(in crate::server) fn look_at_connectors(&mut self) {
         self.sessions.connecting.due = None;
@@ -153,7 +138,7 @@ impl Server {
             let idle_at = process.active + IDLE;
             match (process.connector.is_some(), process.asked.is_empty()) {
                 (false, _) => self.reap_connector(key),
-                (true, true) if idle_at <= self.reactor.now => self.end_connector(key),
+                (true, true) if idle_at <= self.reactor.now => self.sessions.connecting.end(key, &mut self.reactor),
                 (true, true) => self.sessions.connecting.look_at(idle_at, &mut self.reactor),
                 (true, false) => {
                     self.sessions.connecting.look_at(self.reactor.now + IDLE, &mut self.reactor)
@@ -190,7 +175,7 @@ impl Server {
     /// Lets all go, for an upgrade; whether none is left.
     pub(in crate::server) fn connectors_are_gone(&mut self) -> bool {
         for key in self.sessions.connecting.processes.keys() {
-            self.end_connector(key);
+            self.sessions.connecting.end(key, &mut self.reactor);
         }
         self.look_at_connectors();
         self.sessions.connecting.processes.len() == 0
@@ -214,6 +199,28 @@ impl Server {
                 }
             }
             Err(error) => self.not_connected(key, error),
+        }
+    }
+}
+
+impl Connecting {
+    /// Ends one; what it has not answered is told when it is reaped.
+    fn end(&mut self, key: Key, reactor: &mut Reactor) {
+        let Some(process) = self.processes.get_mut(key) else { return };
+        end_own_program(process.pid, process.connector.take(), reactor);
+        self.look_at(reactor.now + LOOK, reactor);
+    }
+
+    /// A relay has waited for too long: whoever should connect it is of no use to others.
+    pub(in crate::server::sessions) fn end_of(
+        &mut self,
+        (relay, number): (Key, u64),
+        reactor: &mut Reactor,
+    ) {
+        let asked = |process: &Process| process.asked.contains(&(number, relay));
+        let found = self.processes.iter().find(|(_, process)| asked(process));
+        if let Some(key) = found.map(|(key, _)| key) {
+            self.end(key, reactor);
         }
     }
 }

@@ -126,7 +126,7 @@ impl Server {
         }
         let error = dial.busy.take().unwrap_or_else(timed_out);
         if let Some(number) = dial.asked.take() {
-            self.end_connector_of(key, number);
+            self.sessions.connecting.end_of((key, number), &mut self.reactor);
         }
         if self.next_address(key, &error) {
             self.dial(key);

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
-use super::Handshake;
+use super::{Fronting, Handshake};
 use crate::admission::Reason;
 use crate::front::alerts;
 use crate::front::wire::Give;
@@ -15,10 +15,12 @@ use crate::log::events::{self, Why};
 use crate::net::fronted::{Fact, FrontTerms, Fronted, Watched};
 use crate::net::listener::{Bound, Connection};
 use crate::server::Server;
+use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::services::Services;
 use crate::server::services::accepting::local_address;
+use crate::server::sessions::Sessions;
 use crate::server::sessions::believing::believe;
 use crate::server::sessions::holding::Caller;
 use crate::server::upgrade::places::{OfSockets, Placed as _};
@@ -44,11 +46,11 @@ impl Server {
         let observed = self.services.conditions.observed(self.reactor.now);
         if let Err(reason) = self.admission.may_come(&observed, id, connection.peer) {
             // He understands nothing of what is said here.
-            return self.turn_away(Caller::Taken { listener, connection, told: true }, reason);
+            return self.turn_away(Caller::Taken { listener, connection, told: true }, reason, Why::Plain);
         }
         let reason = self.services.reason_of_front(service);
         let Some(settings) = settings else {
-            return self.refuse_for(
+            return self.refuse(
                 service,
                 connection.whom(),
                 reason,
@@ -75,7 +77,7 @@ impl Server {
                 {
                     events::trouble(&label, "front", &error);
                 }
-                self.refuse_for(service, connection.whom(), reason, Why::Alert(alerts::INTERNAL));
+                self.refuse(service, connection.whom(), reason, Why::Alert(alerts::INTERNAL));
             }
         }
     }
@@ -117,34 +119,8 @@ impl Server {
             peer_gid: connection.peer_gid,
             fronted: Some(Rc::new(fronted)),
         };
-        self.keep_handshake(Handshake { listener, connection, due });
-    }
-
-    /// Until it is over, or has had its time.
-    fn keep_handshake(&mut self, handshake: Handshake) {
-        let number = handshake.connection.fronted.as_ref().and_then(|it| it.number);
-        let Some(number) = number else { return };
-        self.reactor.timers.set(handshake.due, Timer::Front(number));
-        let fronting = &mut self.sessions.fronting;
-        fronting.crowd.insert(handshake.connection.peer.into(), number, ());
-        fronting.all.insert(number, handshake);
-    }
-
-    /// Goes on with somebody whom a worker of the program before us has, if we can speak to that.
-    pub(in crate::server) fn restore_handshake(&mut self, handed: state::SavedHandshake) {
-        let state::SavedHandshake { descriptor, socket, watched, .. } = handed;
-        let socket = (handed::take(descriptor).ok(), OfSockets::key(socket));
-        let (Some(socket), Some(listener)) = socket else { return };
-        let has_it = |number| self.sessions.workers.having(number).is_some();
-        if !handed.through.number.is_some_and(has_it) {
-            return;
-        }
-        let watched = watched.and_then(|number| handed::take(number).ok());
-        let watched = watched.map(|socket| Watched(Rc::new(socket)));
-        let fronted = Some(Rc::new(Fronted { watched, ..handed.through }));
-        let (peer, peer_gid) = (handed.peer, handed.peer_gid);
-        let connection = Connection { socket, peer, peer_gid, fronted };
-        self.keep_handshake(Handshake { listener, connection, due: handed.due.into() });
+        let handshake = Handshake { listener, connection, due };
+        self.sessions.fronting.keep(handshake, &mut self.reactor);
     }
 
     /// A worker says that a client may have its program, and what is known of it. One that has
@@ -189,7 +165,7 @@ impl Server {
             (alert, false) => Why::Alert(alert),
             (alert, true) => Why::ClientsAlert(alert),
         };
-        self.refuse_for(service, connection.whom(), reason, why);
+        self.refuse(service, connection.whom(), reason, why);
     }
 
     /// A handshake has had its time.
@@ -202,6 +178,41 @@ impl Server {
         for number in self.sessions.fronting.all.keys().copied().collect::<Vec<_>>() {
             self.give_up_fronted(number, alerts::CLOSED);
         }
+    }
+}
+
+impl Sessions {
+    /// Goes on with somebody whom a worker of the program before us has, if we can speak to that.
+    pub(in crate::server) fn restore_handshake(
+        &mut self,
+        handed: state::SavedHandshake,
+        reactor: &mut Reactor,
+    ) {
+        let state::SavedHandshake { descriptor, socket, watched, .. } = handed;
+        let socket = (handed::take(descriptor).ok(), OfSockets::key(socket));
+        let (Some(socket), Some(listener)) = socket else { return };
+        let has_it = |number| self.workers.having(number).is_some();
+        if !handed.through.number.is_some_and(has_it) {
+            return;
+        }
+        let watched = watched.and_then(|number| handed::take(number).ok());
+        let watched = watched.map(|socket| Watched(Rc::new(socket)));
+        let fronted = Some(Rc::new(Fronted { watched, ..handed.through }));
+        let (peer, peer_gid) = (handed.peer, handed.peer_gid);
+        let connection = Connection { socket, peer, peer_gid, fronted };
+        let due = handed.due.into();
+        self.fronting.keep(Handshake { listener, connection, due }, reactor);
+    }
+}
+
+impl Fronting {
+    /// Until it is over, or has had its time.
+    fn keep(&mut self, handshake: Handshake, reactor: &mut Reactor) {
+        let number = handshake.connection.fronted.as_ref().and_then(|it| it.number);
+        let Some(number) = number else { return };
+        reactor.timers.set(handshake.due, Timer::Front(number));
+        self.crowd.insert(handshake.connection.peer.into(), number, ());
+        self.all.insert(number, handshake);
     }
 }
 

@@ -49,7 +49,7 @@ impl Server {
         match self.admits(id, peer) {
             Ok(permit) => Some(permit),
             Err(Denial::Refuse(reason) | Denial::Rest(reason, _)) => {
-                self.refuse(service, peer, reason);
+                self.refuse(service, peer, reason, Why::Plain);
                 None
             }
         }
@@ -62,7 +62,7 @@ impl Server {
         let waits =
             reason.ends_with_a_program() && !self.life.drain.closes() && self.life.stop.is_none();
         if !(waits && self.sessions.holding.has_place_for(source, most)) {
-            return self.turn_away(caller, reason);
+            return self.turn_away(caller, reason, Why::Plain);
         }
         let until = self.reactor.now + MOMENT;
         self.sessions.holding.held.push_back(HeldClient { caller, source, reason, until });
@@ -101,7 +101,7 @@ impl Server {
         };
         let state = self.services.all.get(service).filter(|state| !state.stopped.is_so());
         let Some(id) = state.map(|state| state.admission) else {
-            self.turn_away(held.caller, Reason::Gone);
+            self.turn_away(held.caller, Reason::Gone, Why::Plain);
             return None;
         };
         if let Caller::Taken { connection, .. } = &held.caller
@@ -124,7 +124,7 @@ impl Server {
                 self.serve_connection((listener, service), connection, permit);
             }
             (Ok(permit), Caller::Named { entry, waits }) => self.enter(entry, *waits, permit),
-            (Err(reason), caller) => self.turn_away(caller, reason),
+            (Err(reason), caller) => self.turn_away(caller, reason, Why::Plain),
         }
         None
     }
@@ -137,7 +137,7 @@ impl Server {
         while self.sessions.holding.held.front().is_some_and(|held| held.until <= now)
             && let Some(held) = self.sessions.holding.held.pop_front()
         {
-            self.turn_away(held.caller, held.reason);
+            self.turn_away(held.caller, held.reason, Why::Plain);
         }
         let next = self.sessions.holding.held.front().map(|held| held.until);
         self.sessions.holding.timed = next.is_some();
@@ -149,16 +149,11 @@ impl Server {
     /// Nobody is let in any more.
     pub(in crate::server) fn hold_nobody(&mut self) {
         for held in std::mem::take(&mut self.sessions.holding.held) {
-            self.turn_away(held.caller, held.reason);
+            self.turn_away(held.caller, held.reason, Why::Plain);
         }
     }
 
-    pub(in crate::server::sessions) fn turn_away(&mut self, caller: Caller, reason: Reason) {
-        self.turn_away_for(caller, reason, Why::Plain);
-    }
-
-    /// The same, with what else is known.
-    pub(in crate::server::sessions) fn turn_away_for(
+    pub(in crate::server::sessions) fn turn_away(
         &mut self,
         caller: Caller,
         reason: Reason,
@@ -188,6 +183,6 @@ impl Server {
         if let Some(state) = self.services.all.get(service) {
             self.admission.deny(self.reactor.now, state.admission, reason);
         }
-        self.refuse_for(service, whom, reason, why);
+        self.refuse(service, whom, reason, why);
     }
 }

@@ -272,13 +272,13 @@ impl Server {
             return self.expel_from(listener, connection, why);
         };
         if let Some(connection) = header::take(connection, &header, &mut self.reactor.scratch) {
-            self.turn_away(Caller::Taken { listener, connection, told: false }, reason);
+            self.turn_away(Caller::Taken { listener, connection, told: false }, reason, Why::Plain);
         }
     }
 
     fn expel_from(&mut self, listener: Key, connection: Connection, why: &'static str) {
         let caller = Caller::Taken { listener, connection, told: false };
-        self.turn_away_for(caller, Reason::Proxy, Why::Header(why));
+        self.turn_away(caller, Reason::Proxy, Why::Header(why));
     }
 
     /// Closes all of them.

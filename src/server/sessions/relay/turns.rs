@@ -14,6 +14,7 @@ use crate::front::proxy::{self, SendVersion};
 use crate::net::address::Address;
 use crate::net::listener;
 use crate::server::Server;
+use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
@@ -22,7 +23,7 @@ use crate::server::services::accepting::connection_facts;
 use crate::server::sessions::builtin::DONE;
 use crate::server::sessions::dialling::{CONNECT, Dial};
 use crate::server::sessions::idling::{IDLE, Stillness};
-use crate::server::sessions::session::{Client, Session, SessionEnd, SessionStage};
+use crate::server::sessions::session::{Client, Session, SessionEnd, SessionStage, SessionTable};
 
 /// So many clients in a row that failed before they were answered are as many as there may
 /// be; so many are a ring of relays, or somebody who wants nothing.
@@ -33,17 +34,6 @@ const FRUITLESS: [(u32, Duration); 3] = [
 ];
 
 impl Server {
-    /// Remembers what was announced and puts the relay into the ready queue, once.
-    pub(in crate::server) fn relay_announced(&mut self, key: Key, side: Side) {
-        if let Some(state) = self.sessions.table.relay(key) {
-            state.relay.announced(side);
-            if let Some(still) = &mut state.still {
-                still.last = self.reactor.now;
-            }
-            self.reactor.ready.push(Owner::Relay(key));
-        }
-    }
-
     /// Relays a connection that has been admitted: begins to connect to its target.
     pub(in crate::server) fn start_relay(
         &mut self,
@@ -231,6 +221,19 @@ impl Server {
             }
         }
         Some(client)
+    }
+}
+
+impl SessionTable {
+    /// Remembers what was announced and puts the relay into the ready queue, once.
+    pub(in crate::server) fn relay_announced(&mut self, key: Key, side: Side, reactor: &mut Reactor) {
+        if let Some(state) = self.relay(key) {
+            state.relay.announced(side);
+            if let Some(still) = &mut state.still {
+                still.last = reactor.now;
+            }
+            reactor.ready.push(Owner::Relay(key));
+        }
     }
 }
 

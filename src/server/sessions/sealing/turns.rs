@@ -15,6 +15,7 @@ use crate::front::settings::{Kind, LONGEST_KEY, Tls};
 use crate::front::wire;
 use crate::log::events;
 use crate::server::Server;
+use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::services::Services;
 use crate::server::sessions::Sessions;
@@ -42,35 +43,12 @@ impl Sessions {
         self.tickets.recall(&front.tickets);
         self.workers.died = front.died;
     }
-}
-
-impl Server {
-    /// What workers are told of a service; what was there before stays if that cannot be made,
-    /// and without any nobody is served.
-    pub(in crate::server) fn seal_front(
-        &mut self,
-        service: &Service,
-        before: Option<Key>,
-    ) -> Option<Rc<SealedSettings>> {
-        if !service.attributes.front.need_worker() {
-            return None;
-        }
-        let certificates = &service.attributes.front.tls;
-        let keys = certificates.iter().map(sealed_key).collect::<io::Result<Vec<_>>>();
-        match keys.and_then(|keys| self.seal(service, (certificates, keys))) {
-            Ok(sealed) => Some(Rc::new(sealed)),
-            Err(error) => {
-                events::trouble(&service.label, "tls", &error);
-                let state = before.and_then(|key| self.services.all.get(key));
-                state.and_then(|state| state.front.clone())
-            }
-        }
-    }
 
     fn seal(
         &mut self,
         service: &Service,
         (certificates, keys): (&Rc<[Certificate]>, Vec<OwnedFd>),
+        reactor: &mut Reactor,
     ) -> io::Result<SealedSettings> {
         let attributes = &service.attributes.front;
         let user = attributes.front_user.ok_or_else(|| io::Error::other("no user for it"))?;
@@ -78,8 +56,8 @@ impl Server {
         // Who resumes shows no certificate: what was asked of the client then, and who is
         // trusted now, may be something else.
         if attributes.has_tls() && attributes.tls_client == TlsClient::No {
-            tickets = self.sessions.tickets.of(&owner_of_tickets(service), self.reactor.now)?;
-            self.sessions.tickets.expect_old_tickets(&mut self.reactor);
+            tickets = self.tickets.of(&owner_of_tickets(service), reactor.now)?;
+            self.tickets.expect_old_tickets(reactor);
         }
         let authorities = attributes.tls_ca.as_ref().map(|it| it.certificates.clone());
         let tls = Tls {
@@ -105,7 +83,7 @@ impl Server {
         let mut files = vec![seal(memory)?];
         files.extend(keys);
         Ok(SealedSettings {
-            number: self.sessions.fronting.next_settings(),
+            number: self.fronting.next_settings(),
             files,
             certificates: Rc::clone(certificates),
             has_own: attributes.front_workers == FrontWorkers::Own,
@@ -113,11 +91,29 @@ impl Server {
             terms: terms_of(attributes),
         })
     }
+}
 
-    /// Nobody comes to this front any more; who is there stays.
-    pub(in crate::server) fn leave_front(&mut self, front: Option<Rc<SealedSettings>>) {
-        if let Some(front) = front {
-            self.sessions.workers.forget_settings(front.number);
+impl Server {
+    /// What workers are told of a service; what was there before stays if that cannot be made,
+    /// and without any nobody is served.
+    pub(in crate::server) fn seal_front(
+        &mut self,
+        service: &Service,
+        before: Option<Key>,
+    ) -> Option<Rc<SealedSettings>> {
+        if !service.attributes.front.need_worker() {
+            return None;
+        }
+        let certificates = &service.attributes.front.tls;
+        let keys = certificates.iter().map(sealed_key).collect::<io::Result<Vec<_>>>();
+        let (sessions, reactor) = (&mut self.sessions, &mut self.reactor);
+        match keys.and_then(|keys| sessions.seal(service, (certificates, keys), reactor)) {
+            Ok(sealed) => Some(Rc::new(sealed)),
+            Err(error) => {
+                events::trouble(&service.label, "tls", &error);
+                let state = before.and_then(|key| self.services.all.get(key));
+                state.and_then(|state| state.front.clone())
+            }
         }
     }
 
@@ -132,12 +128,13 @@ impl Server {
             let sealed = copies.collect::<io::Result<Vec<_>>>();
             // Those that the keys are of: the file may name others, whose keys could not be had.
             let certificates = &front.certificates;
-            match sealed.and_then(|keys| self.seal(&service, (certificates, keys))) {
+            let (sessions, reactor) = (&mut self.sessions, &mut self.reactor);
+            match sealed.and_then(|keys| sessions.seal(&service, (certificates, keys), reactor)) {
                 Ok(sealed) => {
                     if let Some(state) = self.services.all.get_mut(key) {
                         state.front = Some(Rc::new(sealed));
                     }
-                    self.leave_front(Some(front));
+                    self.sessions.workers.forget_settings(front.number);
                 }
                 Err(error) => events::trouble(&service.label, "tls", &error),
             }
