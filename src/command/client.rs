@@ -27,9 +27,9 @@ pub(super) fn status(of: &StatusOf) -> Result<(), CommandFailure> {
 fn render_status(of: &StatusOf) -> Result<String, CommandFailure> {
     let answer = asked(&of.control, &Request::Status { service: of.service.clone() })?;
     match (&of.service, of.json) {
-        (None, false) => Ok(table::status(&read(&answer)?)),
+        (None, false) => Ok(table::status(&read(&answer)?, None)),
         (None, true) => as_json(&read::<Status>(&answer)?),
-        (Some(_), false) => Ok(table::service(&read(&answer)?)),
+        (Some(_), false) => Ok(table::service(&read(&answer)?, None)),
         (Some(_), true) => as_json(&read::<ServiceStatus>(&answer)?),
     }
 }

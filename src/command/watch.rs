@@ -13,7 +13,7 @@ use super::failure::{CommandFailure, SYSTEM};
 use super::output::write;
 use crate::cli::StatusOf;
 use crate::control::answer::{ServiceStatus, Status};
-use crate::control::history::{History, LOOKS, Pen, Seen};
+use crate::control::history::{History, LOOKS, Pen, WatchedRates};
 use crate::control::request::Request;
 use crate::control::table;
 use crate::sys::terminal;
@@ -70,11 +70,11 @@ fn look(
     if of.service.is_some() {
         let service: ServiceStatus = read(&answer)?;
         history.see_service(at, &service);
-        return Ok(table::watched_service(&service, Seen { history, pen, width }));
+        return Ok(table::service(&service, Some(WatchedRates { history, pen, width })));
     }
     let status: Status = read(&answer)?;
     history.see(at, &status);
-    Ok(table::watched(&status, Seen { history, pen, width }))
+    Ok(table::status(&status, Some(WatchedRates { history, pen, width })))
 }
 
 /// What is shown while no server answers.

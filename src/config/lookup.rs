@@ -14,11 +14,13 @@
 //! | `programs` | programs and paths |
 //! | `reach` | who may connect to a unix socket |
 //! | `machine` | what the kernel can do |
+//! | `manner` | how long names are waited for, and what holds without an answer |
 //! | `memo` | answers that are asked for once |
 
 mod again;
 mod files;
 mod machine;
+mod manner;
 mod memo;
 mod programs;
 mod question;
@@ -34,7 +36,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{self, Gid, Uid};
@@ -49,37 +51,11 @@ use crate::sys::cgroup;
 use crate::sys::trusted_path::rule::Writer;
 use crate::sys::trusted_path::{open_named, open_to_read};
 pub use again::{AwaitedName, seek};
+pub use manner::{AT_LEISURE, AT_START, Manner};
 use memo::Memo;
 use question::{NameAnswer, NameQuestion};
 use questions::Asking;
 use services::ServiceNames;
-
-/// How long all names of a configuration have, together, before what needs none is served
-/// without them.
-pub const AT_START: Duration = Duration::from_secs(2);
-/// How long they have where nobody waits for being served.
-pub const AT_LEISURE: Duration = Duration::from_secs(10);
-
-/// How names are looked up while a configuration is read.
-#[derive(Debug, Clone, Default)]
-pub struct Manner {
-    /// What they were before: it holds for those that cannot be looked up now.
-    pub before: Names,
-    /// It holds for all, which are not asked for again.
-    pub trusts: bool,
-    /// How long all of them may take together.
-    pub time: Duration,
-    /// Whoever reads serves already.
-    pub serves: bool,
-}
-
-impl Manner {
-    /// So long, and nothing is known.
-    #[must_use]
-    pub fn within(time: Duration) -> Self {
-        Self { time, ..Self::default() }
-    }
-}
 
 /// This machine. The services database is read when it is made, and what has been
 /// asked is remembered.
@@ -153,9 +129,7 @@ impl System {
         self.texts.borrow_mut().insert(path.to_owned(), text.clone());
         Ok(text)
     }
-}
 
-impl System {
     /// Whoever can write something, by name.
     fn name_of(&self, writer: Writer) -> String {
         let name = match writer {

@@ -128,7 +128,7 @@ impl Pen {
 
 /// How what was seen is shown.
 #[derive(Debug, Clone, Copy)]
-pub struct Seen<'a> {
+pub struct WatchedRates<'a> {
     /// What.
     pub history: &'a History,
     /// By whom it is drawn.
@@ -137,7 +137,7 @@ pub struct Seen<'a> {
     pub width: usize,
 }
 
-impl Seen<'_> {
+impl WatchedRates<'_> {
     /// The last rate and a plot of all: ` 0.5 __#_`; nothing before the second look.
     #[must_use]
     pub fn shown(&self, rates: &[Option<f64>]) -> String {

@@ -6,6 +6,7 @@
 //! | `request` | what can be asked, as a line |
 //! | `answer` | what is answered, as data |
 //! | `table` | answers for people |
+//! | `rows`, `text` | the tables in them, and their words |
 //! | `history` | what `status --watch` has seen, and small plots of it |
 //! | `prometheus` | counters as Prometheus reads them |
 //! | `http` | requests for metrics and for the page |
@@ -29,6 +30,8 @@ pub(crate) mod page;
 pub(crate) mod place;
 pub(crate) mod prometheus;
 pub(crate) mod request;
+mod rows;
 pub(crate) mod socket;
 pub(crate) mod statistics;
 pub mod table;
+mod text;

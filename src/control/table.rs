@@ -1,100 +1,14 @@
-//! Answers for people: tables as wide as what is in them.
+//! Answers for people.
 
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::log::visible::is_shown;
 use crate::net::fronted::Encryption;
 
 use super::answer::{PeerStatus, PeersAnswer, Reloaded, ServiceStatus, Status};
-use super::history::Seen;
-
-/// Rows of cells, under the words of the first one.
-struct Table(Vec<Vec<String>>);
-
-impl Table {
-    fn new(head: &[&str]) -> Self {
-        Self(vec![head.iter().map(|word| (*word).to_owned()).collect()])
-    }
-
-    fn add(&mut self, row: &[String]) {
-        self.0.push(row.iter().map(|cell| printable(cell)).collect());
-    }
-
-    /// Columns of numbers stand to the right, the last column is as wide as it likes.
-    fn render(&self) -> String {
-        let columns = self.0.first().map_or(0, Vec::len);
-        let widths: Vec<usize> = (0..columns).map(|column| self.width(column)).collect();
-        let numbers: Vec<bool> = (0..columns).map(|column| self.has_numbers(column)).collect();
-        let mut out = String::new();
-        for row in &self.0 {
-            let mut line = String::new();
-            for ((cell, width), numbers) in row.iter().zip(&widths).zip(&numbers) {
-                let gap = if line.is_empty() { "" } else { "  " };
-                let _ = match numbers {
-                    true => write!(line, "{gap}{cell:>width$}"),
-                    false => write!(line, "{gap}{cell:<width$}"),
-                };
-            }
-            out.push_str(line.trim_end());
-            out.push('\n');
-        }
-        out
-    }
-
-    /// In all rows below the head.
-    fn has_numbers(&self, column: usize) -> bool {
-        let mut cells = self.0.iter().skip(1).filter_map(|row| row.get(column));
-        cells.all(|cell| !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit()))
-    }
-
-    fn width(&self, column: usize) -> usize {
-        let cells = self.0.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
-    }
-}
-
-/// Nothing that drives a terminal, or makes the text look like another: one line.
-#[must_use]
-pub fn printable(text: &str) -> String {
-    text.chars().map(|character| if is_shown(character) { character } else { '?' }).collect()
-}
-
-/// The same of a text that may have several lines; no other than the first begins a line.
-#[must_use]
-pub fn printable_lines(text: &str) -> String {
-    text.trim_end().lines().map(printable).collect::<Vec<_>>().join("\n  ")
-}
-
-/// JSON as it is written for people, whose strings may hold anything but ASCII controls.
-#[must_use]
-pub fn printable_json(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    for character in json.chars() {
-        if is_shown(character) || character == '\n' {
-            out.push(character);
-        } else {
-            // All else but strings is ASCII, so this is in one.
-            let mut units = [0; 2];
-            let units = character.encode_utf16(&mut units).iter();
-            units.for_each(|unit| _ = write!(out, "\\u{unit:04x}"));
-        }
-    }
-    out
-}
-
-/// `45s`, `3m 20s`, `2h 5m`, `3d 4h`.
-#[must_use]
-pub fn span(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
-        (0, _, _) => format!("{hours}h {minutes}m"),
-        _ => format!("{days}d {hours}h"),
-    }
-}
+use super::history::WatchedRates;
+use super::rows::Rows;
+pub use super::text::{counted, printable, printable_json, printable_lines, span};
 
 /// How long ago a moment was that is told in seconds since 1970.
 fn ago(time: u64) -> String {
@@ -128,13 +42,6 @@ fn until(ends: i64) -> String {
     if left > 0 { format!("ends in {time}") } else { format!("ended {time} ago") }
 }
 
-/// `1 program`, `2 programs`.
-#[must_use]
-pub fn counted(number: impl TryInto<u64>, what: &str) -> String {
-    let number = number.try_into().unwrap_or(u64::MAX);
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
 /// Nobody would look for it in a log that lacks lines.
 fn lost_lines(count: u64) -> String {
     match count {
@@ -144,26 +51,16 @@ fn lost_lines(count: u64) -> String {
 }
 
 /// What is left of those who were served, if anything is.
-fn beside(status: &Status) -> String {
+fn left_over(status: &Status) -> String {
     let left = status.left_behind.unwrap_or_default();
     let parts = [(status.lingering, "lingering"), (left, "left behind")];
     let parts = parts.iter().filter(|(count, _)| *count > 0);
     parts.map(|(count, what)| format!(", {count} {what}")).collect()
 }
 
-/// The whole server.
+/// The whole server; and how often clients were let in, for whoever has watched that.
 #[must_use]
-pub fn status(status: &Status) -> String {
-    status_seen(status, None)
-}
-
-/// The same, and how often clients were let in.
-#[must_use]
-pub fn watched(status: &Status, seen: Seen<'_>) -> String {
-    status_seen(status, Some(seen))
-}
-
-fn status_seen(status: &Status, seen: Option<Seen<'_>>) -> String {
+pub fn status(status: &Status, seen: Option<WatchedRates<'_>>) -> String {
     let mut out = format!(
         "oxinetd {}, pid {}, {} for {}\n{} of {} programs, {}{}; {} accepted, {} refused, {} failed\n{}{}\n",
         printable(&status.version),
@@ -173,7 +70,7 @@ fn status_seen(status: &Status, seen: Option<Seen<'_>>) -> String {
         status.running,
         status.max_children,
         counted(status.conversations, "conversation"),
-        beside(status),
+        left_over(status),
         status.accepted,
         status.refused,
         status.failed,
@@ -185,7 +82,7 @@ fn status_seen(status: &Status, seen: Option<Seen<'_>>) -> String {
     if seen.is_some() {
         head.insert(RATE, "A SECOND");
     }
-    let mut table = Table::new(&head);
+    let mut table = Rows::new(&head);
     for service in &status.services {
         let mut row = service_row(service);
         if let Some(seen) = seen {
@@ -198,7 +95,7 @@ fn status_seen(status: &Status, seen: Option<Seen<'_>>) -> String {
     }
     out.push_str(&table.render());
     if !status.not_served.is_empty() {
-        let mut table = Table::new(&["NOT SERVED", "WHY"]);
+        let mut table = Rows::new(&["NOT SERVED", "WHY"]);
         for label in &status.not_served {
             let why = status.reasons.get(label).cloned().unwrap_or_default();
             table.add(&[called(label, status.ids.get(label)), why]);
@@ -221,7 +118,7 @@ fn shorten(cell: &mut String) {
     }
 }
 
-fn in_all(seen: Seen<'_>) -> String {
+fn in_all(seen: WatchedRates<'_>) -> String {
     format!("accepted a second: {}\n", seen.shown(&seen.history.of_all()).trim())
 }
 
@@ -293,19 +190,9 @@ fn exits(service: &ServiceStatus) -> String {
     words.join(", ")
 }
 
-/// One service and its peers.
+/// One service and its peers, likewise.
 #[must_use]
-pub fn service(service: &ServiceStatus) -> String {
-    service_seen(service, None)
-}
-
-/// The same, and how often clients were let in.
-#[must_use]
-pub fn watched_service(service: &ServiceStatus, seen: Seen<'_>) -> String {
-    service_seen(service, Some(seen))
-}
-
-fn service_seen(service: &ServiceStatus, seen: Option<Seen<'_>>) -> String {
+pub fn service(service: &ServiceStatus, seen: Option<WatchedRates<'_>>) -> String {
     let mut out = String::new();
     let mut say = |name: &str, value: &str| {
         let _ = writeln!(out, "{name:>12}: {}", printable(value));
@@ -341,7 +228,7 @@ fn service_seen(service: &ServiceStatus, seen: Option<Seen<'_>>) -> String {
     }
     for other in &service.others {
         out.push('\n');
-        out.push_str(&service_seen(other, seen));
+        out.push_str(&self::service(other, seen));
     }
     out
 }
@@ -357,7 +244,7 @@ fn peer_table(peers: &[PeerStatus]) -> String {
     let has_tls = peers.iter().any(|peer| peer.tls.is_some());
     let mut head = vec!["N", "PEER", "SERVICE", "PID", "STATE", "AGE"];
     head.extend(has_tls.then_some("TLS"));
-    let mut table = Table::new(&head);
+    let mut table = Rows::new(&head);
     for peer in peers {
         let mut row = vec![
             peer.n.to_string(),

@@ -60,7 +60,7 @@ fn a_certificate_that_ends_soon_is_trouble() {
     let now = i64::try_from(now).unwrap();
     let row = |left: Option<i64>| {
         let ends = left.map(|left| now + left);
-        super::status(&server(vec![ServiceStatus { tls_certificate_expiry: ends, ..echo() }]))
+        super::status(&server(vec![ServiceStatus { tls_certificate_expiry: ends, ..echo() }]), None)
     };
     assert!(row(Some(-90_000)).contains("its certificate ended 1d 1h ago"));
     assert!(row(Some(86_400 * 5 + 60)).contains("its certificate ends in 5d 0h"));
@@ -71,9 +71,9 @@ fn a_certificate_that_ends_soon_is_trouble() {
 #[test]
 fn what_is_left_is_told_if_there_is_any() {
     let left = Status { lingering: 3, left_behind: Some(1), ..server(Vec::new()) };
-    let text = super::status(&left);
+    let text = super::status(&left, None);
     assert!(text.contains("2 conversations, 3 lingering, 1 left behind; 100"), "{text}");
-    let nobody = super::status(&Status { left_behind: Some(0), ..server(Vec::new()) });
+    let nobody = super::status(&Status { left_behind: Some(0), ..server(Vec::new()) }, None);
     assert!(nobody.contains("2 conversations; 100"), "{nobody}");
 }
 
@@ -86,7 +86,7 @@ oxinetd 0.1.0, pid 123, serving for 2h 3m
 SERVICE   ADDRESS       STATE      RUNNING  ACCEPTED  REFUSED                 FAILED  ERROR
 echo/tcp  0.0.0.0:7 +1  listening        2       100  12 (access 2, rate 10)       0
 ";
-    assert_eq!(status(&server(vec![echo()])), expected);
+    assert_eq!(status(&server(vec![echo()]), None), expected);
 }
 
 #[test]
@@ -99,8 +99,8 @@ fn who_watches_sees_what_came_since_the_last_look() {
         let status = Status { accepted, ..server(vec![service]) };
         history.see(Duration::from_secs(at), &status);
     }
-    let seen = |pen, width| Seen { history: &history, pen, width };
-    let shown = watched(&server(vec![echo()]), seen(Pen::Blocks, 4));
+    let seen = |pen, width| WatchedRates { history: &history, pen, width };
+    let shown = status(&server(vec![echo()]), Some(seen(Pen::Blocks, 4)));
     let expected = "\
 oxinetd 0.1.0, pid 123, serving for 2h 3m
 0 of 500 programs, 2 conversations; 100 accepted, 12 refused, 0 failed
@@ -111,18 +111,18 @@ echo/tcp  0.0.0.0:7 +1  listening        2       100    4.0   ▁▇  12 (access
 ";
     assert_eq!(shown, expected);
     let long = ServiceStatus { service: "/run/".to_owned() + &"x".repeat(40), ..echo() };
-    let shown = watched(&server(vec![long.clone()]), seen(Pen::Ascii, 4));
+    let shown = status(&server(vec![long.clone()]), Some(seen(Pen::Ascii, 4)));
     assert!(shown.contains(&format!("\n/run/{}...  0.0", "x".repeat(16))), "{shown}");
-    assert!(watched(&server(vec![long]), seen(Pen::Ascii, 0)).contains(&"x".repeat(40)));
-    let shown = watched_service(&echo(), seen(Pen::Ascii, 3));
+    assert!(status(&server(vec![long]), Some(seen(Pen::Ascii, 0))).contains(&"x".repeat(40)));
+    let shown = service(&echo(), Some(seen(Pen::Ascii, 3)));
     assert!(shown.contains("    a second:   4.0  _#\n"), "{shown}");
-    let shown = watched_service(&echo(), seen(Pen::Ascii, 0));
+    let shown = service(&echo(), Some(seen(Pen::Ascii, 0)));
     assert!(shown.contains("    a second:   4.0 \n"), "{shown}");
 }
 
 #[test]
 fn a_log_that_lacks_lines_is_told_of_elsewhere() {
-    let shown = status(&Status { log_dropped: 12, ..server(Vec::new()) });
+    let shown = status(&Status { log_dropped: 12, ..server(Vec::new()) }, None);
     assert!(shown.contains(" 0 failed\n12 lines of the log lost, which nobody took\n\nSERVICE"));
 }
 
@@ -131,7 +131,7 @@ fn what_is_not_served_is_said_below() {
     let not_served = vec!["a/tcp".to_owned(), "b/tcp".to_owned()];
     let reasons = [("b/tcp".to_owned(), "f:1: no".to_owned())].into();
     let ids = [("a/tcp".to_owned(), "a".to_owned()), ("b/tcp".to_owned(), "c".to_owned())].into();
-    let shown = status(&Status { not_served, reasons, ids, ..server(Vec::new()) });
+    let shown = status(&Status { not_served, reasons, ids, ..server(Vec::new()) }, None);
     assert!(shown.ends_with("\nNOT SERVED  WHY\na/tcp\nb/tcp (c)   f:1: no\n"), "{shown}");
 }
 
@@ -139,7 +139,7 @@ fn what_is_not_served_is_said_below() {
 fn nothing_drives_the_terminal() {
     let error = LastError { time: 0, message: "\x1b[2J\n".to_owned() };
     let nasty = ServiceStatus { last_error: Some(error), ..echo() };
-    let shown = status(&server(vec![nasty.clone()])) + &service(&nasty);
+    let shown = status(&server(vec![nasty.clone()]), None) + &service(&nasty, None);
     assert!(shown.contains("?[2J?") && !shown.contains('\x1b'), "{shown}");
 }
 
@@ -170,7 +170,7 @@ fn one_service_has_its_peers() {
         age: Some(61.5),
         tls: None,
     };
-    let shown = service(&ServiceStatus { peers: Some(vec![peer.clone()]), ..echo() });
+    let shown = service(&ServiceStatus { peers: Some(vec![peer.clone()]), ..echo() }, None);
     assert!(shown.contains("   addresses: 0.0.0.0:7, [::]:7\n"), "{shown}");
     let row = "1  127.0.0.1:4711  echo/tcp  -    running  1m 1s\n";
     assert!(shown.ends_with(row), "{shown}");
@@ -181,7 +181,7 @@ fn one_service_has_its_peers() {
         ..Encryption::default()
     };
     let encrypted = PeerStatus { tls: Some(Box::new(tls)), ..peer.clone() };
-    let shown = service(&ServiceStatus { peers: Some(vec![encrypted, peer]), ..echo() });
+    let shown = service(&ServiceStatus { peers: Some(vec![encrypted, peer]), ..echo() }, None);
     assert!(shown.contains("  AGE    TLS\n"), "{shown}");
     assert!(shown.contains("  1m 1s  TLSv1.3 subject=CN=a?\n"), "{shown}");
     assert!(shown.ends_with(row), "{shown}");
@@ -190,7 +190,7 @@ fn one_service_has_its_peers() {
 #[test]
 fn ends_of_programs_are_told_with_how_many() {
     let exits = BTreeMap::from([("0".to_owned(), 12), ("SIGTERM".to_owned(), 1)]);
-    let shown = service(&ServiceStatus { exits, ..echo() });
+    let shown = service(&ServiceStatus { exits, ..echo() }, None);
     assert!(shown.contains("       exits: status 0: 12, SIGTERM: 1\n"), "{shown}");
 }
 
@@ -246,6 +246,6 @@ fn the_screen_in_the_readme_is_what_people_see() {
         ])
     };
     let readme = include_str!("../../README.md");
-    let shown = status(&screen);
+    let shown = status(&screen, None);
     assert!(readme.contains(&shown), "{shown}");
 }

@@ -17,45 +17,45 @@ impl Wrong {
 }
 
 /// What a file turns out to be, and what helps; `FILE` stands for its name.
-type Kind = (&'static str, &'static str);
+type Complaint = (&'static str, &'static str);
 
-const EMPTY: Kind = ("it is empty", "write it again: whatever was to do so may have failed");
-const BINARY_KEY: Kind =
+const EMPTY: Complaint = ("it is empty", "write it again: whatever was to do so may have failed");
+const BINARY_KEY: Complaint =
     ("it is a key as DER, not as PEM", "`openssl pkey -inform DER -in FILE -out FILE.pem`");
-const BINARY_CERTIFICATE: Kind =
+const BINARY_CERTIFICATE: Complaint =
     ("it is a certificate as DER, not as PEM", "`openssl x509 -inform DER -in FILE -out FILE.pem`");
-const BINARY_REQUEST: Kind = (
+const BINARY_REQUEST: Complaint = (
     "it is a request for a certificate (CSR), as DER, and no certificate",
     "send it to an authority, and name the file of what comes back, as PEM",
 );
-const BINARY_CHAIN: Kind = (
+const BINARY_CHAIN: Complaint = (
     "it is certificates in PKCS#7, not as PEM",
     "`openssl pkcs7 -inform DER -in FILE -print_certs -out FILE.pem`",
 );
-const BUNDLE_FOR_CERTIFICATE: Kind = (
+const BUNDLE_FOR_CERTIFICATE: Complaint = (
     "it is a key and its certificate in PKCS#12, not as PEM",
     "`openssl pkcs12 -in FILE -nokeys -out FILE.pem`",
 );
-const BUNDLE_FOR_KEY: Kind = (
+const BUNDLE_FOR_KEY: Complaint = (
     "it is a key and its certificate in PKCS#12, not as PEM",
     "`openssl pkcs12 -in FILE -nocerts -nodes -out FILE.key`",
 );
-const NO_CERTIFICATE: Kind = (
+const NO_CERTIFICATE: Complaint = (
     "there is no certificate in it",
     "name a file of certificates as PEM: `-----BEGIN CERTIFICATE-----` is the first line of one",
 );
-const NO_KEY: Kind = (
+const NO_KEY: Complaint = (
     "there is no key in it",
     "name a file with a key as PEM: `-----BEGIN PRIVATE KEY-----` is the first line of one",
 );
-const ENCRYPTED: Kind = (
+const ENCRYPTED: Complaint = (
     "the key is encrypted, and nobody would be there to say its password",
     "`openssl pkey -in FILE -out FILE.plain` asks for it, and makes one without",
 );
 const DAMAGED: &str = "write it again, whole: `openssl x509 -in FILE -noout -text` shows what can be read of a certificate, `openssl pkey` of a key";
 
 /// Kinds of PEM that are no certificates, the likeliest to be meant first.
-const FOR_CERTIFICATE: [(&str, Kind); 7] = [
+const FOR_CERTIFICATE: [(&str, Complaint); 7] = [
     (
         "CERTIFICATE REQUEST",
         (
@@ -99,7 +99,7 @@ const FOR_CERTIFICATE: [(&str, Kind); 7] = [
 ];
 
 /// Kinds of PEM that are no keys that can be used.
-const FOR_KEY: [(&str, Kind); 6] = [
+const FOR_KEY: [(&str, Complaint); 6] = [
     ("ENCRYPTED PRIVATE KEY", ENCRYPTED),
     (
         "OPENSSH PRIVATE KEY",
@@ -164,9 +164,9 @@ pub(super) fn has(bytes: &[u8], label: &str) -> bool {
 
 fn kind_of(
     bytes: &[u8],
-    table: &[(&str, Kind)],
-    (bundle, key, key_help): (Kind, &'static str, &'static str),
-) -> Option<Kind> {
+    table: &[(&str, Complaint)],
+    (bundle, key, key_help): (Complaint, &'static str, &'static str),
+) -> Option<Complaint> {
     if bytes.trim_ascii().is_empty() {
         return Some(EMPTY);
     }
@@ -179,11 +179,11 @@ fn kind_of(
             Binary::Chain => BINARY_CHAIN,
         });
     }
-    let found = |(label, _): &&(&str, Kind)| labels(bytes).any(|known| known.ends_with(*label));
+    let found = |(label, _): &&(&str, Complaint)| labels(bytes).any(|known| known.ends_with(*label));
     table.iter().find(found).map(|(_, kind)| *kind)
 }
 
-fn named((what, help): Kind, file: &str) -> Wrong {
+fn named((what, help): Complaint, file: &str) -> Wrong {
     Wrong::new(what, help.replace("FILE", file))
 }
 

@@ -62,7 +62,7 @@ impl BoundPath {
     /// # Errors
     /// chown(2)'s and chmod(2)'s; that something else is there by now.
     pub(crate) fn set_owner_and_mode(&self, attributes: &Attributes) -> io::Result<()> {
-        let found = Found::at(&ParentDirectory::of(&self.path)?)?;
+        let found = SocketFile::at(&ParentDirectory::of(&self.path)?)?;
         if found.identity() != self.identity {
             return Err(PathRefusal::Replaced.into());
         }
@@ -120,7 +120,7 @@ pub(crate) fn bind(
         }
         other => other?,
     }
-    let found = match Found::at(&place) {
+    let found = match SocketFile::at(&place) {
         Ok(found) if found.is_newly_ours() => found,
         _ => return Err(bound_elsewhere(descriptor)),
     };
@@ -159,13 +159,13 @@ const ALL_MODES: u32 = 0o7777;
 
 /// What is at a path, held fast: whoever may write to the directory (the service's user, it
 /// may be) can put something else at the path at any time, a link to any file included.
-struct Found {
+struct SocketFile {
     /// Good for naming it, and for nothing else (O_PATH).
     descriptor: OwnedFd,
     stat: FileStat,
 }
 
-impl Found {
+impl SocketFile {
     fn at(place: &ParentDirectory) -> io::Result<Self> {
         let descriptor = place.hold()?;
         let stat = fstat(&descriptor)?;
@@ -225,7 +225,7 @@ fn remove_stale(
     address: &UnixAddr,
     socket_type: SocketType,
 ) -> io::Result<()> {
-    let found = Found::at(place)?;
+    let found = SocketFile::at(place)?;
     if found.stat.st_mode & libc::S_IFMT != libc::S_IFSOCK {
         return Err(PathRefusal::NotASocket.into());
     }

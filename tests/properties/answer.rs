@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 /// It is shown without harm to the terminal, and is the same when it is sent again.
 pub(super) fn holds(bytes: &[u8]) {
     let shown = [
-        again::<Status>(bytes).map(|status| table::status(&status)),
-        again::<ServiceStatus>(bytes).map(|service| table::service(&service)),
+        again::<Status>(bytes).map(|status| table::status(&status, None)),
+        again::<ServiceStatus>(bytes).map(|service| table::service(&service, None)),
         again::<PeersAnswer>(bytes).map(|peers| table::peers(&peers)),
         again::<Reloaded>(bytes).map(|reloaded| table::reloaded(&reloaded)),
     ];

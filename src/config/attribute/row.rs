@@ -86,6 +86,13 @@ macro_rules! rlimit {
     };
 }
 
+/// The line of a resource limit.
+macro_rules! limit_row {
+    ($name:literal, $resource:ident, $value:literal, $help:literal $(, $is:ident)*) => {
+        row! { $name, Program, $value, "the server's", $help, rlimit!($resource) $(, $is)* }
+    };
+}
+
 /// What a line does not say.
 pub(super) const PLAIN: Attribute = Attribute {
     name: "",
@@ -100,4 +107,4 @@ pub(super) const PLAIN: Attribute = Attribute {
     how: How { set: |_, _| Ok(()), print: |_| None },
 };
 
-pub(super) use {choice, field, rlimit, row, word, yes_no};
+pub(super) use {choice, field, limit_row, rlimit, row, word, yes_no};

@@ -16,7 +16,7 @@ use super::print::{
     socket_user, stderr,
 };
 use super::redirect::Redirect;
-use super::row::{PLAIN, choice, field, rlimit, row, word, yes_no};
+use super::row::{PLAIN, choice, field, limit_row, rlimit, row, word, yes_no};
 use super::terminal::{self, TERM, TERMINAL_SIZE};
 use super::tls::{self, ALPN, VERSIONS};
 use crate::config::model::{
@@ -154,46 +154,14 @@ pub(crate) static TABLE: &[Attribute] = &[
         "variables passed on from the server's environment",
         field!(process.passenv, PASSENV), list
     },
-    row! {
-        "rlimit_as", Program, "a size: `64k`, `10M`, `1G`, or `unlimited`", "the server's",
-        "limit: address space",
-        rlimit!(As)
-    },
-    row! {
-        "rlimit_core", Program, "a size: `64k`, `10M`, `1G`, or `unlimited`", "the server's",
-        "limit: core file",
-        rlimit!(Core), harmless
-    },
-    row! {
-        "rlimit_cpu", Program, "a number of seconds, or `unlimited`", "the server's",
-        "limit: processor time, in seconds",
-        rlimit!(Cpu)
-    },
-    row! {
-        "rlimit_data", Program, "a size: `64k`, `10M`, `1G`, or `unlimited`", "the server's",
-        "limit: data segment",
-        rlimit!(Data)
-    },
-    row! {
-        "rlimit_files", Program, "a number, or `unlimited`", "the server's",
-        "limit: open files",
-        rlimit!(Files)
-    },
-    row! {
-        "rlimit_fsize", Program, "a size: `64k`, `10M`, `1G`, or `unlimited`", "the server's",
-        "limit: size of a written file",
-        rlimit!(Fsize), harmless
-    },
-    row! {
-        "rlimit_nproc", Program, "a number, or `unlimited`", "the server's",
-        "limit: processes of the user",
-        rlimit!(Nproc), harmless
-    },
-    row! {
-        "rlimit_stack", Program, "a size: `64k`, `10M`, `1G`, or `unlimited`", "the server's",
-        "limit: stack",
-        rlimit!(Stack)
-    },
+    limit_row! { "rlimit_as", As, "a size: `64k`, `10M`, `1G`, or `unlimited`", "limit: address space" },
+    limit_row! { "rlimit_core", Core, "a size: `64k`, `10M`, `1G`, or `unlimited`", "limit: core file", harmless },
+    limit_row! { "rlimit_cpu", Cpu, "a number of seconds, or `unlimited`", "limit: processor time, in seconds" },
+    limit_row! { "rlimit_data", Data, "a size: `64k`, `10M`, `1G`, or `unlimited`", "limit: data segment" },
+    limit_row! { "rlimit_files", Files, "a number, or `unlimited`", "limit: open files" },
+    limit_row! { "rlimit_fsize", Fsize, "a size: `64k`, `10M`, `1G`, or `unlimited`", "limit: size of a written file", harmless },
+    limit_row! { "rlimit_nproc", Nproc, "a number, or `unlimited`", "limit: processes of the user", harmless },
+    limit_row! { "rlimit_stack", Stack, "a size: `64k`, `10M`, `1G`, or `unlimited`", "limit: stack" },
     row! {
         "no_new_privs", Program, "`yes` or `no`", "no",
         "set-user-id programs give no privileges, as prctl(2) says",

@@ -96,7 +96,7 @@ impl Resolver<'_> {
     /// The addresses of `@FILE`, sorted; none after an error, and then the service is
     /// not served.
     fn list(&mut self, word: &Word) -> Rc<[Prefix]> {
-        let path = beside(&word.span, Path::new(&word.tail(1)));
+        let path = relative_to(&word.span, Path::new(&word.tail(1)));
         if let Some(known) = self.lists.get(&path) {
             return Rc::clone(known);
         }
@@ -120,7 +120,7 @@ impl Resolver<'_> {
     }
 
     fn banner(&mut self, word: &Word) -> Option<Rc<Banner>> {
-        let path = beside(&word.span, Path::new(&word.os));
+        let path = relative_to(&word.span, Path::new(&word.os));
         match self.lookup.read_up_to(&path, LARGEST_BANNER) {
             Ok(text) => Some(Rc::new(Banner { path, text })),
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
@@ -189,7 +189,7 @@ fn machines(changes: &[ListChange]) -> BTreeSet<u32> {
 }
 
 /// A name relative to the file that says it.
-pub(super) fn beside(span: &Span, name: &Path) -> PathBuf {
+pub(super) fn relative_to(span: &Span, name: &Path) -> PathBuf {
     Path::new(&span.source.name).parent().unwrap_or(Path::new("")).join(name)
 }
 

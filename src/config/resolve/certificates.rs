@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::access::beside;
+use super::access::relative_to;
 use super::resolver::Resolver;
 use crate::config::diagnostic::reading::{NO_FILE, reason};
 use crate::config::model::{Authorities, Certificate};
@@ -25,14 +25,14 @@ const DAY: i64 = 86_400;
 const SHOWN: usize = 8;
 
 /// A file that has been read.
-struct Read<'a> {
+struct TlsFile<'a> {
     /// What names it.
     word: &'a Word,
     path: PathBuf,
     bytes: Vec<u8>,
 }
 
-impl Read<'_> {
+impl TlsFile<'_> {
     /// What commands call it.
     fn named(&self) -> String {
         quote(self.path.as_os_str())
@@ -76,10 +76,10 @@ impl Resolver<'_> {
         Some(Rc::new(Authorities { path: read.path, certificates }))
     }
 
-    fn tls_file<'a>(&mut self, word: &'a Word, most: u64) -> Option<Read<'a>> {
-        let path = beside(&word.span, Path::new(&word.os));
+    fn tls_file<'a>(&mut self, word: &'a Word, most: u64) -> Option<TlsFile<'a>> {
+        let path = relative_to(&word.span, Path::new(&word.os));
         match self.lookup.read_up_to(&path, most) {
-            Ok(bytes) => Some(Read { word, path, bytes }),
+            Ok(bytes) => Some(TlsFile { word, path, bytes }),
             // Nobody is served without it.
             Err(error) if self.quiet || error.kind() == ErrorKind::FileTooLarge => {
                 self.cannot_read(word, &path, &error, most);
@@ -114,12 +114,12 @@ impl Resolver<'_> {
         }
     }
 
-    fn certificates(&mut self, read: &Read<'_>) -> Option<Vec<Vec<u8>>> {
+    fn certificates(&mut self, read: &TlsFile<'_>) -> Option<Vec<Vec<u8>>> {
         self.right(read, identity::certificates(&read.bytes, &read.named()))
     }
 
     /// What has been found out about a file, unless that is that something is wrong with it.
-    fn right<T>(&mut self, read: &Read<'_>, found: Result<T, Wrong>) -> Option<T> {
+    fn right<T>(&mut self, read: &TlsFile<'_>, found: Result<T, Wrong>) -> Option<T> {
         match found {
             Ok(found) => Some(found),
             Err(Wrong { what, help }) => {
@@ -131,7 +131,7 @@ impl Resolver<'_> {
     }
 
     /// Which file the key is; others should not be able to read it.
-    fn key_identity(&mut self, key: &Read<'_>) -> crate::config::model::FileIdentity {
+    fn key_identity(&mut self, key: &TlsFile<'_>) -> crate::config::model::FileIdentity {
         let (identity, mode) = self.lookup.file_facts(&key.path).unwrap_or_default();
         if mode & 0o077 != 0 && !self.quiet {
             let message =
@@ -143,7 +143,7 @@ impl Resolver<'_> {
     }
 
     /// Clients have to find the way from the own certificate to somebody whom they know.
-    fn warn_of_makers(&mut self, own: &Read<'_>, chain: &[Vec<u8>]) {
+    fn warn_of_makers(&mut self, own: &TlsFile<'_>, chain: &[Vec<u8>]) {
         if self.quiet {
             return;
         }
@@ -160,13 +160,13 @@ impl Resolver<'_> {
         let is_part = own.path.file_name().is_some_and(|name| name == "cert.pem");
         if is_part && identity::lacks_its_maker(chain) && self.lookup.file_facts(&whole).is_some() {
             let message = format!("`{path}` lacks the certificates between it and an authority");
-            let help = format!("name the file beside it that has them: `{}`", whole.display());
+            let help = format!("name the file relative_to it that has them: `{}`", whole.display());
             self.report.warning(&own.word.span, message).help(help);
         }
     }
 
     /// What a host is called clients do not look for elsewhere.
-    fn warn_of_no_name(&mut self, own: &Read<'_>, chain: &[Vec<u8>]) {
+    fn warn_of_no_name(&mut self, own: &TlsFile<'_>, chain: &[Vec<u8>]) {
         let claims = chain.first().and_then(|own| claims(own));
         if self.quiet || claims.is_none_or(|it| it.names_hosts()) {
             return;
@@ -181,7 +181,7 @@ impl Resolver<'_> {
     }
 
     /// A certificate that is not good now, or not for much longer.
-    fn warn_of_times(&mut self, read: &Read<'_>, what: &str, all: &[Vec<u8>]) {
+    fn warn_of_times(&mut self, read: &TlsFile<'_>, what: &str, all: &[Vec<u8>]) {
         if self.quiet {
             return;
         }
