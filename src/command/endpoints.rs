@@ -70,7 +70,9 @@ fn open_control(
     let Some(path) = wanted.or(usual).filter(|path| *path != Path::new("none")) else {
         return Ok(());
     };
-    match socket::open_control(path).and_then(|listener| server.answer_at(listener, ControlKind::Control)) {
+    match socket::open_control(path)
+        .and_then(|listener| server.answer_at(listener, ControlKind::Control))
+    {
         Ok(()) => {}
         // Another server may have the usual place; it can be asked there, this one not.
         Err(error) if wanted.is_none() => events::no_control(path, &unusual(&error)),

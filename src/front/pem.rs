@@ -179,7 +179,8 @@ fn kind_of(
             Binary::Chain => BINARY_CHAIN,
         });
     }
-    let found = |(label, _): &&(&str, Complaint)| labels(bytes).any(|known| known.ends_with(*label));
+    let found =
+        |(label, _): &&(&str, Complaint)| labels(bytes).any(|known| known.ends_with(*label));
     table.iter().find(found).map(|(_, kind)| *kind)
 }
 

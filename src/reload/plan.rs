@@ -76,18 +76,6 @@ pub struct Plan {
     pub close: Vec<SocketRef>,
 }
 
-impl Plan {
-    /// Whether anything is different.
-    #[must_use]
-    pub fn changes_nothing(&self) -> bool {
-        let unchanged = |fate: &Fate| matches!(fate, Fate::Unchanged(_));
-        self.gone.is_empty()
-            && self.open.is_empty()
-            && self.close.is_empty()
-            && self.services.iter().all(unchanged)
-    }
-}
-
 /// What to do so that the services of `new` are served instead of `old`. Linear in the
 /// number of services and sockets.
 #[must_use]

@@ -58,6 +58,15 @@ fn at(service: usize, socket: usize) -> SocketRef {
     SocketRef { service, socket }
 }
 
+/// Whether nothing is opened or closed and every service goes on as it is.
+fn changes_nothing(plan: &Plan) -> bool {
+    let unchanged = |fate: &Fate| matches!(fate, Fate::Unchanged(_));
+    plan.gone.is_empty()
+        && plan.open.is_empty()
+        && plan.close.is_empty()
+        && plan.services.iter().all(unchanged)
+}
+
 fn kept(old: SocketRef, new: SocketRef, reapply: bool) -> KeptSocket {
     KeptSocket { old, new, reapply }
 }
@@ -68,13 +77,13 @@ fn a_program_changes_and_the_socket_stays() {
     let plan = run(vec![service(&[1])], vec![changed], vec![]);
     assert_eq!(plan.services, [Fate::Updated(0)]);
     assert_eq!(plan.kept, [kept(at(0, 0), at(0, 0), false)]);
-    assert!(!plan.changes_nothing());
+    assert!(!changes_nothing(&plan));
 }
 
 #[test]
 fn another_line_of_the_file_is_no_change() {
     let moved = Service { origin: Origin { line: 9, ..Origin::default() }, ..service(&[1]) };
-    assert!(run(vec![service(&[1])], vec![moved], vec![]).changes_nothing());
+    assert!(changes_nothing(&run(vec![service(&[1])], vec![moved], vec![])));
 }
 
 #[test]
@@ -135,7 +144,7 @@ fn what_should_replace_it_is_lacking_so_it_goes_on() {
         sockets: vec![at(0, 0), at(0, 1)],
     };
     assert_eq!(plan.held, [held]);
-    assert!(plan.changes_nothing());
+    assert!(changes_nothing(&plan));
 
     let lacking = Withheld { tcpmux: mux("DATE", true).tcpmux, ..withheld(&[]) };
     let plan = run(vec![mux("date", false)], vec![], vec![lacking]);
@@ -165,7 +174,7 @@ fn many_services_are_planned_at_once() {
     let old = config(services.clone(), vec![]).services;
     let new = config(services, vec![]);
     let begun = Instant::now();
-    assert!(plan(&old, &new).changes_nothing());
+    assert!(changes_nothing(&plan(&old, &new)));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
@@ -232,7 +241,7 @@ proptest! {
     fn the_same_again_changes_nothing(services in services()) {
         let config = config(services, vec![]);
         let plan = plan(&config.services, &config);
-        prop_assert!(plan.changes_nothing());
+        prop_assert!(changes_nothing(&plan));
         prop_assert!(plan.kept.iter().all(|kept| !kept.reapply && kept.old == kept.new));
         prop_assert_eq!(plan.kept.len(), all_sockets(&config.services).len());
     }

@@ -30,17 +30,8 @@ pub(crate) struct Store(Vec<StoredSocket>);
 
 #[derive(Debug)]
 struct StoredSocket {
-    /// What it is and where it is bound.
-    spec: SocketSpec,
-    takes_ipv4: bool,
-    name: String,
+    about: About,
     place: StorePlace,
-    /// The log has it that nobody claims it.
-    said: bool,
-    /// A program has had it.
-    shared: bool,
-    /// And has left it of no use to anybody.
-    ruined: bool,
 }
 
 #[derive(Debug)]
@@ -85,30 +76,21 @@ pub(crate) enum Claim {
 impl Store {
     pub(super) fn add(&mut self, socket: Inherited) {
         let Inherited { descriptor, spec, takes_ipv4, name } = socket;
-        let place = StorePlace::Here(descriptor);
         let (said, shared, ruined) = (false, false, false);
-        self.0.push(StoredSocket { spec, takes_ipv4, name, place, said, shared, ruined });
+        self.restore(About { spec, takes_ipv4, name, said, shared, ruined }, Ok(descriptor));
     }
 
     /// One that was held before, or the number under which a service has it.
     pub(crate) fn restore(&mut self, about: About, place: Result<OwnedFd, RawFd>) {
-        let About { spec, takes_ipv4, name, said, shared, ruined } = about;
         let place = place.map_or_else(StorePlace::Lent, StorePlace::Here);
-        self.0.push(StoredSocket { spec, takes_ipv4, name, place, said, shared, ruined });
+        self.0.push(StoredSocket { about, place });
     }
 
     /// All that are held, their numbers, and whether a service has them.
     pub(crate) fn held(&self) -> impl Iterator<Item = (About, RawFd, bool)> {
-        self.0.iter().map(|held| {
-            let StoredSocket { spec, takes_ipv4, name, place, said, shared, ruined } = held;
-            let (number, lent) = match place {
-                StorePlace::Here(descriptor) => (descriptor.as_raw_fd(), false),
-                StorePlace::Lent(number) => (*number, true),
-            };
-            let (takes_ipv4, said, shared, ruined) = (*takes_ipv4, *said, *shared, *ruined);
-            let (spec, name) = (spec.clone(), name.clone());
-            let about = About { spec, takes_ipv4, name, said, shared, ruined };
-            (about, number, lent)
+        self.0.iter().map(|held| match &held.place {
+            StorePlace::Here(descriptor) => (held.about.clone(), descriptor.as_raw_fd(), false),
+            StorePlace::Lent(number) => (held.about.clone(), *number, true),
         })
     }
 
@@ -127,16 +109,16 @@ impl Store {
         if needs_own_sockets(service) {
             return Claim::Unfit(ONE_PER_PEER);
         }
-        if held.ruined {
+        if held.about.ruined {
             return Claim::Unfit(RUINED);
         }
-        if held.shared && service.is_accepted_from() {
+        if held.about.shared && service.is_accepted_from() {
             return Claim::Unfit(SHARED);
         }
         held.lend().map_or(Claim::None, |descriptor| {
             // F_SETFL does not fail on a socket that is open.
             let _ = descriptor::set_nonblocking(&descriptor);
-            Claim::Socket(descriptor, held.spec.endpoint.clone())
+            Claim::Socket(descriptor, held.about.spec.endpoint.clone())
         })
     }
 
@@ -174,14 +156,14 @@ impl Store {
         service: &Service,
         may: impl Fn(&StoredSocket) -> bool,
     ) -> Option<usize> {
-        let exact = |held: &StoredSocket| may(held) && held.spec == *spec;
+        let exact = |held: &StoredSocket| may(held) && held.about.spec == *spec;
         self.0.iter().position(exact).or_else(|| {
             // One that is at another address of the service is that address's.
             let named = |held: &StoredSocket| {
                 may(held)
                     && held.is_named_after(service)
                     && held.could_be(spec)
-                    && !service.sockets.contains(&held.spec)
+                    && !service.sockets.contains(&held.about.spec)
             };
             self.0.iter().position(named)
         })
@@ -196,24 +178,16 @@ impl Store {
         let six = SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port()));
         let six = SocketSpec { endpoint: Endpoint::Inet(six), ..spec.clone() };
         service.sockets.contains(&six)
-            && self.find(&six, service, |_| true).is_some_and(|held| held.takes_ipv4)
+            && self.find(&six, service, |_| true).is_some_and(|held| held.about.takes_ipv4)
     }
 
     /// Takes back a socket whose service has gone; whether a program has had it.
-    pub(crate) fn put_back(&mut self, descriptor: OwnedFd, shared: bool) {
+    pub(crate) fn put_back(&mut self, descriptor: OwnedFd, shared: bool, ruined: bool) {
         let lent = |held: &&mut StoredSocket| held.is_lent_as(descriptor.as_raw_fd());
         if let Some(held) = self.0.iter_mut().find(lent) {
             held.place = StorePlace::Here(descriptor);
-            held.shared |= shared;
-        }
-    }
-
-    /// Takes back a socket that a program has ruined.
-    pub(crate) fn put_back_ruined(&mut self, descriptor: OwnedFd) {
-        let lent = |held: &&mut StoredSocket| held.is_lent_as(descriptor.as_raw_fd());
-        if let Some(held) = self.0.iter_mut().find(lent) {
-            held.place = StorePlace::Here(descriptor);
-            (held.shared, held.ruined) = (true, true);
+            held.about.shared |= shared || ruined;
+            held.about.ruined |= ruined;
         }
     }
 
@@ -223,11 +197,11 @@ impl Store {
         &mut self,
         spoken_for: impl Fn(&SocketSpec) -> bool,
     ) -> Vec<(SocketSpec, String)> {
-        let news = self.0.iter_mut().filter(|held| held.is_here() && !held.said);
-        let news = news.filter(|held| !spoken_for(&held.spec));
+        let news = self.0.iter_mut().filter(|held| held.is_here() && !held.about.said);
+        let news = news.filter(|held| !spoken_for(&held.about.spec));
         news.map(|held| {
-            held.said = true;
-            (held.spec.clone(), held.name.clone())
+            held.about.said = true;
+            (held.about.spec.clone(), held.about.name.clone())
         })
         .collect()
     }
@@ -253,7 +227,7 @@ impl StoredSocket {
     fn lend(&mut self) -> Option<OwnedFd> {
         let StorePlace::Here(descriptor) = &self.place else { return None };
         let lent = StorePlace::Lent(descriptor.as_raw_fd());
-        self.said = false;
+        self.about.said = false;
         match std::mem::replace(&mut self.place, lent) {
             StorePlace::Here(descriptor) => Some(descriptor),
             StorePlace::Lent(_) => None,
@@ -265,7 +239,7 @@ impl StoredSocket {
     fn is_named_after(&self, service: &Service) -> bool {
         let field = service.label.rsplit_once('/').map(|(field, _)| field);
         let names = [Some(service.label.as_str()), field, service.id.as_deref()];
-        names.contains(&Some(self.name.as_str()))
+        names.contains(&Some(self.about.name.as_str()))
     }
 
     /// The same type and family.
@@ -276,8 +250,8 @@ impl StoredSocket {
             Endpoint::Vsock(_) => 40,
             Endpoint::Unix(_) | Endpoint::Abstract(_) => 0,
         };
-        self.spec.socket_type == spec.socket_type
-            && family(&self.spec.endpoint) == family(&spec.endpoint)
+        self.about.spec.socket_type == spec.socket_type
+            && family(&self.about.spec.endpoint) == family(&spec.endpoint)
     }
 }
 

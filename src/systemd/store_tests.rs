@@ -77,7 +77,7 @@ fn a_socket_goes_to_the_service_of_its_address_and_type() {
     let (descriptor, endpoint) = claimed(&mut store, &held, &web).unwrap();
     assert_eq!(endpoint, held.endpoint);
     assert_eq!(offered(&mut store, &web), Err("none"), "somebody has it");
-    store.put_back(descriptor, false);
+    store.put_back(descriptor, false, false);
     assert_eq!(offered(&mut store, &web), Ok(held.endpoint));
 }
 
@@ -153,7 +153,7 @@ fn a_program_per_peer_cannot_have_one() {
     assert_eq!(offered(&mut store, &per_peer), Err("unfit"));
     let builtin = Service { action: Action::Builtin(Builtin::Echo), ..per_peer.clone() };
     let (descriptor, _) = claimed(&mut store, &held, &builtin).unwrap();
-    store.put_back(descriptor, false);
+    store.put_back(descriptor, false, false);
     assert_eq!(offered(&mut store, &Service { wait: true, ..per_peer }), Ok(held.endpoint));
 }
 
@@ -166,7 +166,7 @@ fn what_nobody_claims_is_said_once() {
     let nobody = |_: &SocketSpec| false;
     assert_eq!(store.unclaimed(nobody), [(two, "two".to_owned())]);
     assert_eq!(store.unclaimed(nobody), []);
-    store.put_back(descriptor, false);
+    store.put_back(descriptor, false, false);
     assert_eq!(store.unclaimed(|spec| *spec == one), [], "a service that was stopped");
     assert_eq!(store.unclaimed(nobody), [(one, "one".to_owned())]);
 }
@@ -178,9 +178,9 @@ fn one_that_a_program_has_had_is_not_accepted_from() {
     let accepting = service("80/tcp", vec![held.clone()]);
     let waiting = Service { wait: true, ..accepting.clone() };
     let (descriptor, _) = claimed(&mut store, &held, &waiting).unwrap();
-    store.put_back(descriptor, true);
+    store.put_back(descriptor, true, false);
     assert_eq!(offered(&mut store, &accepting), Err("unfit"));
     let (descriptor, _) = claimed(&mut store, &held, &waiting).unwrap();
-    store.put_back(descriptor, false);
+    store.put_back(descriptor, false, false);
     assert_eq!(offered(&mut store, &accepting), Err("unfit"), "that does not pass");
 }

@@ -67,7 +67,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("server/control", "PARTS admission config/model control log net reload sys upgrade"),
     (
         "server/upgrade",
-        "PARTS admission builtin config/model control front/proxy log net reload spawn sys upgrade",
+        "PARTS admission builtin config/model control front/proxy log net reload spawn sys systemd upgrade",
     ),
     (
         "server",

@@ -67,7 +67,10 @@ fn every_new_socket_has_a_place(old: &[Rc<Service>], new: &[Rc<Service>], plan: 
 
 /// Reading the same again is no change.
 fn nothing_changes(config: &Config) {
-    assert!(plan(&config.services, config).changes_nothing());
+    let plan = plan(&config.services, config);
+    let unchanged = |fate: &Fate| matches!(fate, Fate::Unchanged(_));
+    assert!(plan.services.iter().all(unchanged), "{plan:?}");
+    assert!(plan.gone.is_empty() && plan.open.is_empty() && plan.close.is_empty(), "{plan:?}");
 }
 
 fn arrives(config: &Config) {

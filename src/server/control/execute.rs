@@ -133,7 +133,7 @@ impl Server {
             state.last_error = None;
             state.rest = Rest::No;
             if let Some(listener) = state.listener.take() {
-                self.close_socket(listener);
+                self.close_socket(listener, false);
             }
         }
         self.sessions.newcomers.made_room();

@@ -143,7 +143,6 @@ impl Server {
         };
         Some((failure, path))
     }
-
 }
 
 impl Programs {

@@ -30,10 +30,7 @@ impl ExitNotifier {
     ///
     /// # Errors
     /// When the system has no descriptors or no memory.
-    pub(in crate::server) fn new(
-        reactor: &Reactor,
-        announced_elsewhere: bool,
-    ) -> io::Result<Self> {
+    pub(in crate::server) fn new(reactor: &Reactor, announced_elsewhere: bool) -> io::Result<Self> {
         let signals = if announced_elsewhere {
             None
         } else {

@@ -66,7 +66,6 @@ impl Server {
         }
         !theirs.is_empty() || self.programs.waits_for_groups(&mut self.reactor)
     }
-
 }
 
 impl Programs {

@@ -100,7 +100,9 @@ impl Programs {
         // As process 1 we look for whoever has ended, and might find it again and again.
         let can_wait = || !told_of_ends || orphans::can_be_told_apart();
         match child.deadline {
-            _ if child.ends_its_leftovers() && can_wait() => self.hold_session(client, child, reactor),
+            _ if child.ends_its_leftovers() && can_wait() => {
+                self.hold_session(client, child, reactor)
+            }
             Some(due) if self.doomed.groups.len() < GROUPS && can_wait() => {
                 self.keep_group(DoomedGroup { pid: child.pid, due, remains: None }, reactor);
             }

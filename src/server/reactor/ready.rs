@@ -48,11 +48,10 @@ mod tests {
         assert_eq!(ready.len(), 2);
         assert_eq!(ready.pop(), Some(Owner::Trial));
         ready.push(Owner::Trial);
-        assert_eq!([ready.pop(), ready.pop(), ready.pop()], [
-            Some(Owner::Signals),
-            Some(Owner::Trial),
-            None
-        ]);
+        assert_eq!(
+            [ready.pop(), ready.pop(), ready.pop()],
+            [Some(Owner::Signals), Some(Owner::Trial), None]
+        );
         assert!(ready.is_empty());
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use nix::sys::socket::{Shutdown, shutdown};
 
-use super::occupied::PastSessions;
 use super::managing::open_socket;
+use super::occupied::PastSessions;
 use super::rejection_log::Refusals;
 use super::reserve::is_exhausted;
 use super::waiting::FIRST_BACKOFF;
@@ -183,7 +183,7 @@ impl Server {
         self.services.stop_listening(key);
         let state = self.services.listeners.remove(key);
         if let Some(listener) = state.and_then(|state| state.listener) {
-            self.close_socket(listener);
+            self.close_socket(listener, false);
         }
         self.sessions.newcomers.made_room();
     }

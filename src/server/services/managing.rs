@@ -79,20 +79,13 @@ impl Server {
         NotifyStatus { services, silent, programs: self.sessions.table.programs(), refused }
     }
 
-    /// Closes a socket of ours; one of the service manager's waits for another service.
-    pub(in crate::server) fn close_socket(&mut self, listener: Listener) {
+    /// Closes a socket of ours. One of the service manager's waits for another service; if a
+    /// program has ruined it, it is no service's any more.
+    pub(in crate::server) fn close_socket(&mut self, listener: Listener, ruined: bool) {
         self.reloading.turnover.closes();
         let shared = listener.is_shared();
         if let Some(descriptor) = listener.into_adopted() {
-            self.manager.sockets.put_back(descriptor, shared);
-        }
-    }
-
-    /// A socket of the service manager's that a program has ruined is no service's any more.
-    pub(super) fn close_ruined(&mut self, listener: Listener) {
-        self.reloading.turnover.closes();
-        if let Some(descriptor) = listener.into_adopted() {
-            self.manager.sockets.put_back_ruined(descriptor);
+            self.manager.sockets.put_back(descriptor, shared, ruined);
         }
     }
 
@@ -124,7 +117,7 @@ impl Server {
         self.services.deregister_listener(key, &self.reactor);
         let state = self.services.listeners.get_mut(key);
         if let Some(listener) = state.and_then(|state| state.listener.take()) {
-            self.close_socket(listener);
+            self.close_socket(listener, false);
         }
     }
 }

@@ -89,8 +89,7 @@ impl Server {
 
 impl Services {
     pub(in crate::server) fn register_listener(&mut self, key: Key, reactor: &mut Reactor) {
-        let Some(state) = self.listeners.get_mut(key).filter(|state| !state.registered)
-        else {
+        let Some(state) = self.listeners.get_mut(key).filter(|state| !state.registered) else {
             return;
         };
         let Some(listener) = &state.listener else { return };

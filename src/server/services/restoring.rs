@@ -44,7 +44,7 @@ impl Server {
         let keeps_name = matches!(state.spec.endpoint, Endpoint::Abstract(_));
         let former = listener.inode().filter(|_| keeps_name && !listener.is_adopted());
         let next = if listener.is_adopted() {
-            self.close_ruined(listener);
+            self.close_socket(listener, true);
             None
         } else {
             let next = succeed(listener, &state.spec, &service);

@@ -46,7 +46,9 @@ impl Server {
         }
         let permit = match self.admits(id, Address::None) {
             Ok(permit) => permit,
-            Err(Denial::Rest(_, until)) => return self.services.rest_for_limit(key, until, &mut self.reactor),
+            Err(Denial::Rest(_, until)) => {
+                return self.services.rest_for_limit(key, until, &mut self.reactor);
+            }
             Err(Denial::Refuse(_)) => return,
         };
         self.services.deregister_listener(key, &self.reactor);

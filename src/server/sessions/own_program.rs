@@ -39,7 +39,6 @@ impl Server {
         let started = self.programs.spawner.spawn(&prepared, theirs, &facts, table);
         started.map(|it| it.pid).map_err(|failed| failed.error.into())
     }
-
 }
 
 fn prepared(

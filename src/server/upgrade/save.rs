@@ -137,7 +137,6 @@ impl Server {
             sockets: listeners.map(socket).collect(),
         }
     }
-
 }
 
 impl Controlling {

@@ -263,11 +263,7 @@ impl Controlling {
     }
 
     /// Goes on with a connection, unless the system has no memory for it.
-    pub(in crate::server) fn keep(
-        &mut self,
-        connection: ControlConnection,
-        reactor: &mut Reactor,
-    ) {
+    pub(in crate::server) fn keep(&mut self, connection: ControlConnection, reactor: &mut Reactor) {
         let descriptor = connection.stream.as_raw_fd();
         let key = self.connections.insert(connection);
         match reactor.watch_both(&descriptor, Owner::ControlConnection(key)) {

@@ -59,7 +59,6 @@ impl Server {
             }
         }
     }
-
 }
 
 impl Programs {

@@ -14,7 +14,6 @@ use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::token::Owner;
 use crate::server::services::Services;
-use crate::server::services::counting::Changes;
 use crate::server::services::restoring::is_shared;
 use crate::server::state::{ListenerState, Rest};
 use crate::sys::descriptor;

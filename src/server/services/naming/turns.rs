@@ -142,7 +142,6 @@ impl Server {
         }
         self.try_to_open(listener);
     }
-
 }
 
 impl Services {

@@ -75,11 +75,8 @@ impl Services {
                 self.occupied.search.want(inode, SearchReason::Ours);
             }
         }
-        let pause = if self.occupied.search.is_under_way() {
-            PAUSE
-        } else {
-            self.occupied.next_delay()
-        };
+        let pause =
+            if self.occupied.search.is_under_way() { PAUSE } else { self.occupied.next_delay() };
         self.occupied.look_at(reactor.now + pause, reactor);
     }
 

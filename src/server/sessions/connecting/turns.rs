@@ -138,7 +138,9 @@ impl Server {
             let idle_at = process.active + IDLE;
             match (process.connector.is_some(), process.asked.is_empty()) {
                 (false, _) => self.reap_connector(key),
-                (true, true) if idle_at <= self.reactor.now => self.sessions.connecting.end(key, &mut self.reactor),
+                (true, true) if idle_at <= self.reactor.now => {
+                    self.sessions.connecting.end(key, &mut self.reactor)
+                }
                 (true, true) => self.sessions.connecting.look_at(idle_at, &mut self.reactor),
                 (true, false) => {
                     self.sessions.connecting.look_at(self.reactor.now + IDLE, &mut self.reactor)

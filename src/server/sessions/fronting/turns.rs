@@ -46,16 +46,15 @@ impl Server {
         let observed = self.services.conditions.observed(self.reactor.now);
         if let Err(reason) = self.admission.may_come(&observed, id, connection.peer) {
             // He understands nothing of what is said here.
-            return self.turn_away(Caller::Taken { listener, connection, told: true }, reason, Why::Plain);
+            return self.turn_away(
+                Caller::Taken { listener, connection, told: true },
+                reason,
+                Why::Plain,
+            );
         }
         let reason = self.services.reason_of_front(service);
         let Some(settings) = settings else {
-            return self.refuse(
-                service,
-                connection.whom(),
-                reason,
-                Why::Alert(alerts::INTERNAL),
-            );
+            return self.refuse(service, connection.whom(), reason, Why::Alert(alerts::INTERNAL));
         };
         let number = self.sessions.fronting.last.saturating_add(1);
         self.sessions.fronting.last = number;

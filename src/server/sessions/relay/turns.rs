@@ -226,7 +226,12 @@ impl Server {
 
 impl SessionTable {
     /// Remembers what was announced and puts the relay into the ready queue, once.
-    pub(in crate::server) fn relay_announced(&mut self, key: Key, side: Side, reactor: &mut Reactor) {
+    pub(in crate::server) fn relay_announced(
+        &mut self,
+        key: Key,
+        side: Side,
+        reactor: &mut Reactor,
+    ) {
         if let Some(state) = self.relay(key) {
             state.relay.announced(side);
             if let Some(still) = &mut state.still {
