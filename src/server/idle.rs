@@ -11,14 +11,14 @@ const A_WHILE: Duration = Duration::from_secs(10);
 
 /// When something last happened, and whether timers are set.
 #[derive(Debug, Default)]
-pub(super) struct Quiet {
+pub(super) struct IdleMemory {
     last: Option<Instant>,
     watched: bool,
     /// Whether there is a time for reaping what has come to us.
     pub(super) reaps: bool,
 }
 
-impl Quiet {
+impl IdleMemory {
     /// Something happens now; when to look whether it was the last for a while, if nobody
     /// is going to.
     fn stir(&mut self, now: Instant) -> Option<Instant> {
@@ -42,7 +42,7 @@ mod tests {
     fn it_is_quiet_a_while_after_the_last_that_happened() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut quiet = Quiet::default();
+        let mut quiet = IdleMemory::default();
         assert_eq!(quiet.stir(at(0)), Some(at(10)));
         assert_eq!((quiet.stir(at(3)), quiet.stir(at(7))), (None, None));
         assert_eq!(quiet.look(at(10)), Some(at(17)));

@@ -49,9 +49,9 @@ use crate::spawn::{Spawner, Way};
 use crate::sys::calendar::unix_time;
 use crate::sys::zone::Zone;
 use crate::systemd::ServiceManager;
-use control::connection::Controlling;
+use control::connection::ControlSockets;
 pub(crate) use host_info::HostInfo;
-use idle::Quiet;
+use idle::IdleMemory;
 use idle_exit::Leaving;
 use programs::Programs;
 pub(crate) use programs::outliving::read_for_others;
@@ -74,7 +74,7 @@ pub(crate) struct Server {
     zone: Zone,
     /// Of all services since the start.
     statistics: Statistics,
-    controlling: Controlling,
+    controlling: ControlSockets,
     reloading: Reloading,
     upgrading: Upgrading,
     manager: ServiceManager,
@@ -94,7 +94,7 @@ struct Life {
     idle_exit: Leaving,
     stop: Option<&'static str>,
     ending: ServerEnding,
-    quiet: Quiet,
+    quiet: IdleMemory,
 }
 
 /// How a server is to be made.
@@ -135,7 +135,7 @@ impl Server {
             facts,
             zone: local_zone(),
             statistics: Statistics::default(),
-            controlling: Controlling::new(),
+            controlling: ControlSockets::new(),
             reloading: Reloading::new(options.reload, now),
             upgrading: Upgrading::new(),
             manager: options.manager,
@@ -146,7 +146,7 @@ impl Server {
                 idle_exit: Leaving::new(options.idle_exit, now),
                 stop: None,
                 ending: ServerEnding::No,
-                quiet: Quiet::default(),
+                quiet: IdleMemory::default(),
             },
             programs,
         })

@@ -81,7 +81,7 @@ impl Server {
         let (mut signalled, mut tried, mut reap, mut ended) = (false, false, false, false);
         for event in events {
             let owner = token::unpack(event.token());
-            if owner == Some(Owner::Alarm) {
+            if owner == Some(Owner::WakeUpTimer) {
                 self.reactor.wake_up.went_off();
                 continue;
             }
@@ -169,7 +169,7 @@ impl Server {
             | Owner::PeerSocket(_)
             | Owner::Stray(_)
             | Owner::Trial
-            | Owner::Alarm
+            | Owner::WakeUpTimer
             | Owner::Ends => {}
         }
     }
@@ -191,7 +191,7 @@ impl Server {
                 Timer::Child(key) => self.look_at_child(key),
                 Timer::Groups => self.programs.tidy_groups_again(&mut self.reactor),
                 Timer::Spares => self.programs.look_at_spares(&mut self.reactor),
-                Timer::Quiet => self.look_whether_quiet(),
+                Timer::IdleMemory => self.look_whether_quiet(),
                 Timer::Orphans => self.reap_the_adopted(),
                 Timer::Overdue(key) => self.sessions.table.overdue(key, &mut self.reactor),
                 Timer::Still(key) => self.sessions.table.look_for_movement(key, &mut self.reactor),

@@ -75,7 +75,7 @@ pub(in crate::server) enum ControlStage {
 
 /// Everything about those who ask.
 #[derive(Debug)]
-pub(in crate::server) struct Controlling {
+pub(in crate::server) struct ControlSockets {
     pub(in crate::server) listeners: Slab<ControlListener>,
     pub(in crate::server) connections: Slab<ControlConnection>,
     /// What browsers may call us.
@@ -84,7 +84,7 @@ pub(in crate::server) struct Controlling {
     came: u64,
 }
 
-impl Controlling {
+impl ControlSockets {
     pub(in crate::server) fn new() -> Self {
         let own_names = OwnNames::default();
         Self { listeners: Slab::new(), connections: Slab::new(), own_names, came: 0 }

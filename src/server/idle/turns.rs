@@ -16,7 +16,7 @@ impl Server {
     /// are not: each would lead to the next.
     pub(in crate::server) fn stir(&mut self) {
         if let Some(when) = self.life.quiet.stir(self.reactor.now) {
-            self.reactor.timers.set(when, Timer::Quiet);
+            self.reactor.timers.set(when, Timer::IdleMemory);
         }
         if self.sessions.closing.adopts() && !std::mem::replace(&mut self.life.quiet.reaps, true) {
             self.reactor.after(ORPHANED, Timer::Orphans);
@@ -26,7 +26,7 @@ impl Server {
     /// Gives memory back, if it is quiet.
     pub(in crate::server) fn look_whether_quiet(&mut self) {
         if let Some(again) = self.life.quiet.look(self.reactor.now) {
-            return self.reactor.timers.set(again, Timer::Quiet);
+            return self.reactor.timers.set(again, Timer::IdleMemory);
         }
         self.give_memory_back();
     }

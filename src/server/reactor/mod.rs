@@ -26,7 +26,7 @@ use crate::sys::signals::Signals;
 use ready::ReadyQueue;
 use timers::{Timer, Timers};
 use token::Owner;
-use wake_up::Alarm;
+use wake_up::WakeUpTimer;
 
 /// Bytes read from or written to a socket in one call by the built-in services.
 pub(super) const SCRATCH: usize = 128 * 1024;
@@ -34,7 +34,7 @@ pub(super) const SCRATCH: usize = 128 * 1024;
 /// What the loop waits for, and what is to be done in this turn.
 pub(super) struct Reactor {
     pub(super) poll: Poll,
-    pub(super) wake_up: Alarm,
+    pub(super) wake_up: WakeUpTimer,
     pub(super) signals: Signals,
     pub(super) timers: Timers,
     pub(super) ready: ReadyQueue,
@@ -49,7 +49,7 @@ impl Reactor {
     /// When the system has no descriptors.
     pub(super) fn new(told_of_ends: bool, now: Instant) -> io::Result<Self> {
         let poll = Poll::new().map_err(of("epoll_create1, to wait for clients with"))?;
-        let wake_up = Alarm::new(poll.registry())?;
+        let wake_up = WakeUpTimer::new(poll.registry())?;
         let signals = Signals::new(told_of_ends).map_err(of("signalfd4, for signals"))?;
         let (timers, ready, scratch) = (Timers::default(), ReadyQueue::default(), vec![0; SCRATCH]);
         let reactor = Self { poll, wake_up, signals, timers, ready, now, scratch };

@@ -29,7 +29,7 @@ pub(in crate::server) enum Timer {
     /// Whether children that were made ahead are still needed.
     Spares,
     /// It may have been quiet for a while.
-    Quiet,
+    IdleMemory,
     /// A program has run for as long as it may, or has had time to end after that.
     Overdue(Key),
     /// Nothing may have moved on a program's connection for too long.

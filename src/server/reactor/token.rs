@@ -44,7 +44,7 @@ pub(in crate::server) enum Owner {
     /// A program that is being tried out.
     Trial,
     /// The earliest deadline has come.
-    Alarm,
+    WakeUpTimer,
     /// A program has ended, while clients come one after the other.
     Ends,
 }
@@ -60,7 +60,7 @@ pub(in crate::server) fn pack(owner: Owner) -> Token {
         Owner::Signals => (0u64, only(0)),
         Owner::Loader => (0, only(1)),
         Owner::Trial => (0, only(2)),
-        Owner::Alarm => (0, only(3)),
+        Owner::WakeUpTimer => (0, only(3)),
         Owner::Ends => (0, only(4)),
         Owner::Seeker => (0, only(5)),
         Owner::Listener(key) => (1, key),
@@ -114,7 +114,7 @@ fn the_only(index: u32) -> Option<Owner> {
         0 => Some(Owner::Signals),
         1 => Some(Owner::Loader),
         2 => Some(Owner::Trial),
-        3 => Some(Owner::Alarm),
+        3 => Some(Owner::WakeUpTimer),
         4 => Some(Owner::Ends),
         5 => Some(Owner::Seeker),
         _ => None,
@@ -151,9 +151,14 @@ mod tests {
                 }
             }
         }
-        for owner in
-            [Owner::Signals, Owner::Loader, Owner::Seeker, Owner::Trial, Owner::Alarm, Owner::Ends]
-        {
+        for owner in [
+            Owner::Signals,
+            Owner::Loader,
+            Owner::Seeker,
+            Owner::Trial,
+            Owner::WakeUpTimer,
+            Owner::Ends,
+        ] {
             assert_eq!(unpack(pack(owner)), Some(owner));
         }
     }

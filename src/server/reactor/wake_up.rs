@@ -19,13 +19,13 @@ use crate::sys::descriptor::of;
 
 /// The alarm (timerfd_create(2)).
 #[derive(Debug)]
-pub(in crate::server) struct Alarm {
+pub(in crate::server) struct WakeUpTimer {
     timer: TimerFd,
     /// When it goes off, until that has been announced.
     due: Option<Instant>,
 }
 
-impl Alarm {
+impl WakeUpTimer {
     /// One that is announced in this poll.
     ///
     /// # Errors
@@ -35,7 +35,7 @@ impl Alarm {
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)
             .map_err(of("timerfd_create, for what is due later"))?;
         let descriptor = timer.as_fd().as_raw_fd();
-        let token = token::pack(Owner::Alarm);
+        let token = token::pack(Owner::WakeUpTimer);
         let added = registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE);
         added.map_err(of("epoll_ctl, for what is due later"))?;
         Ok(Self { timer, due: None })
@@ -77,9 +77,9 @@ mod tests {
     const MOMENT: Duration = Duration::from_millis(1);
     const LONG: Duration = Duration::from_secs(3600);
 
-    fn alarm() -> (Poll, Alarm) {
+    fn alarm() -> (Poll, WakeUpTimer) {
         let poll = Poll::new().unwrap();
-        let alarm = Alarm::new(poll.registry()).unwrap();
+        let alarm = WakeUpTimer::new(poll.registry()).unwrap();
         (poll, alarm)
     }
 
@@ -87,7 +87,7 @@ mod tests {
     fn goes_off(poll: &mut Poll, most: Duration) -> bool {
         let mut events = Events::with_capacity(4);
         poll.poll(&mut events, Some(most)).unwrap();
-        events.iter().any(|event| token::unpack(event.token()) == Some(Owner::Alarm))
+        events.iter().any(|event| token::unpack(event.token()) == Some(Owner::WakeUpTimer))
     }
 
     #[test]

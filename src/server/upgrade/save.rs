@@ -16,8 +16,8 @@ use crate::net::datagram::Flow;
 use crate::net::listener::{Bound, Listener};
 use crate::net::unix_path::BoundPath;
 use crate::server::Server;
+use crate::server::control::connection::ControlSockets;
 use crate::server::control::connection::ControlStage;
-use crate::server::control::connection::Controlling;
 use crate::server::programs::Programs;
 use crate::server::programs::leftovers::DoomedGroup;
 use crate::server::programs::leftovers::Remains;
@@ -139,7 +139,7 @@ impl Server {
     }
 }
 
-impl Controlling {
+impl ControlSockets {
     fn save_control_listeners(&self) -> Vec<state::SavedControlListener> {
         let control_listeners = self.listeners.iter().map(|(_, state)| {
             let endpoint = match (state.listener.path(), state.listener.address()) {

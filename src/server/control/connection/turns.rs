@@ -13,7 +13,7 @@ use crate::control::socket::ControlKind;
 use crate::log::events;
 use crate::net::listener::{Accepted, Connection, Listener};
 use crate::server::Server;
-use crate::server::control::connection::Controlling;
+use crate::server::control::connection::ControlSockets;
 use crate::server::control::crowding::{Candidate, who_goes};
 use crate::server::control::producer::Producer;
 use crate::server::programs::watching::Tidy;
@@ -229,7 +229,7 @@ impl Server {
     }
 }
 
-impl Controlling {
+impl ControlSockets {
     pub(in crate::server) fn listen(
         &mut self,
         listener: Listener,
