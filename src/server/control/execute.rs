@@ -17,27 +17,27 @@ impl Server {
     /// Does what a request says, and answers.
     pub(super) fn carry_out(&mut self, key: Key, request: &Request) {
         match request {
-            Request::Status { service } => self.tell_status(key, service.as_deref()),
-            Request::Peers {} => self.tell_peers(key, Vec::new()),
+            Request::Status { service } => self.answer_status(key, service.as_deref()),
+            Request::Peers {} => self.answer_peers(key, Vec::new()),
             Request::Reload {} => self.reload_for(key),
             Request::Upgrade {} => self.upgrade_for(key),
             Request::Stop { service: Some(service), .. } => {
                 let done = self.stop_services(service);
-                self.tell_done(key, done);
+                self.answer_done(key, done);
             }
             Request::Stop { service: None, drain, delay } => self.stop_for(key, *drain, *delay),
             Request::Start { service } => {
                 let done = self.start_services(service);
-                self.tell_done(key, done);
+                self.answer_done(key, done);
             }
             Request::Kill { who } => {
                 let done = self.kill(who);
-                self.tell_done(key, done);
+                self.answer_done(key, done);
             }
         }
     }
 
-    fn tell_done(&mut self, key: Key, done: Result<String, RequestRefusal>) {
+    fn answer_done(&mut self, key: Key, done: Result<String, RequestRefusal>) {
         let words = match done {
             Ok(done) => answer::line(&Done { done }),
             Err(refusal) => answer::line(&refusal),

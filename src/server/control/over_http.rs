@@ -32,7 +32,7 @@ impl Server {
     }
 
     /// False if the head of the request has not ended.
-    pub(super) fn hear_http(&mut self, key: Key, site: &'static Site, request: &[u8]) -> bool {
+    pub(super) fn handle_http(&mut self, key: Key, site: &'static Site, request: &[u8]) -> bool {
         let Some(connection) = self.controlling.connections.get(key) else { return true };
         let (names, local) = (&self.controlling.own_names, || local_ip(&connection.stream));
         // What is open to others, or to none that a browser reaches, is asked for by any name.
@@ -64,7 +64,7 @@ impl Server {
                     METRICS.short(HttpStatus::Unavailable, "draining", body),
                 );
             }
-            Page::Metrics => self.tell_metrics(key, body),
+            Page::Metrics => self.answer_metrics(key, body),
             Page::People => {
                 let head = PAGE.head(HttpStatus::Ok, page::CONTENT_TYPE);
                 let text = if body { page::SOURCE } else { "" };
@@ -74,14 +74,14 @@ impl Server {
                 let head = PAGE.head(HttpStatus::Ok, "application/json");
                 match page {
                     _ if !body => self.answer_connection(key, head),
-                    Page::Peers => self.tell_peers(key, head),
-                    _ => self.tell_services(key, head),
+                    Page::Peers => self.answer_peers(key, head),
+                    _ => self.answer_services(key, head),
                 }
             }
         }
     }
 
-    fn tell_metrics(&mut self, key: Key, body: bool) {
+    fn answer_metrics(&mut self, key: Key, body: bool) {
         let head = METRICS.head(HttpStatus::Ok, prometheus::CONTENT_TYPE);
         if !body {
             return self.answer_connection(key, head);

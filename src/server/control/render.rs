@@ -28,9 +28,9 @@ const PORTION: usize = 64;
 
 impl Server {
     /// `status`: of everything a portion at a time, of one service at once.
-    pub(super) fn tell_status(&mut self, key: Key, service: Option<&str>) {
+    pub(super) fn answer_status(&mut self, key: Key, service: Option<&str>) {
         let Some(service) = service else {
-            return self.tell_services(key, Vec::new());
+            return self.answer_services(key, Vec::new());
         };
         let words = match self.services.known(service) {
             Err(refusal) => answer::line(&refusal),
@@ -47,7 +47,7 @@ impl Server {
     }
 
     /// Everything, after the head of an answer.
-    pub(super) fn tell_services(&mut self, key: Key, head: Vec<u8>) {
+    pub(super) fn answer_services(&mut self, key: Key, head: Vec<u8>) {
         let (before, after) = answer::around_services(&self.status());
         self.answer_connection(key, [head, before].concat());
         let keys = self.services.order.clone();
@@ -55,7 +55,7 @@ impl Server {
     }
 
     /// `peers`, likewise.
-    pub(super) fn tell_peers(&mut self, key: Key, head: Vec<u8>) {
+    pub(super) fn answer_peers(&mut self, key: Key, head: Vec<u8>) {
         let answer = PeersAnswer {
             total: self.sessions.peers.total(),
             running: self.sessions.table.len(),
@@ -261,7 +261,7 @@ impl Server {
     }
 
     /// Tells everybody who has come to a certain stage.
-    pub(in crate::server) fn tell_those(
+    pub(in crate::server) fn answer_those(
         &mut self,
         wanted: impl Fn(ControlStage) -> bool,
         words: &[u8],

@@ -68,7 +68,7 @@ impl Server {
         let reloaded = answer_of(outcome);
         let number = self.reloading.number;
         let waits = |stage| matches!(stage, ControlStage::AwaitsReload(wanted) if wanted <= number);
-        self.tell_those(waits, &answer::line(&reloaded));
+        self.answer_those(waits, &answer::line(&reloaded));
         self.reload_ended(&reloaded);
     }
 

@@ -81,7 +81,7 @@ impl Server {
         let flow = match connection.stage {
             ControlStage::Asking => self.hear(key),
             ControlStage::AwaitsReload(_) | ControlStage::AwaitsUpgrade => TurnResult::Blocked,
-            ControlStage::Told | ControlStage::Stays => self.tell_more(key),
+            ControlStage::Told | ControlStage::Stays => self.send_more(key),
         };
         match flow {
             TurnResult::Blocked => {}
@@ -113,12 +113,12 @@ impl Server {
         let whole = match connection.kind {
             ControlKind::Control => {
                 self.tidy(Tidy::Everything);
-                self.hear_command(key, &request, ended)
+                self.handle_command(key, &request, ended)
             }
-            ControlKind::Metrics => self.hear_http(key, &http::METRICS, &request),
+            ControlKind::Metrics => self.handle_http(key, &http::METRICS, &request),
             ControlKind::Page => {
                 self.tidy(Tidy::Everything);
-                self.hear_http(key, &http::PAGE, &request)
+                self.handle_http(key, &http::PAGE, &request)
             }
         };
         if let Some(connection) = self.controlling.connections.get_mut(key)
@@ -131,7 +131,7 @@ impl Server {
     }
 
     /// False if the line has not ended.
-    fn hear_command(&mut self, key: Key, request: &[u8], ended: bool) -> bool {
+    fn handle_command(&mut self, key: Key, request: &[u8], ended: bool) -> bool {
         let line = match request.split(|byte| *byte == b'\n').next() {
             Some(line) if line.len() < request.len() || ended && !line.is_empty() => line,
             _ if request.len() < request::LONGEST => return false,
@@ -173,7 +173,7 @@ impl Server {
     }
 
     /// Sends what there is, and makes more of the answer when that is nearly gone.
-    fn tell_more(&mut self, key: Key) -> TurnResult {
+    fn send_more(&mut self, key: Key) -> TurnResult {
         self.make_more(key);
         let Some(connection) = self.controlling.connections.get_mut(key) else {
             return TurnResult::Over;

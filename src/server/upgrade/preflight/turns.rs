@@ -111,7 +111,7 @@ impl Server {
 
     /// Tells everybody who waits for it how the upgrade has ended.
     pub(in crate::server::upgrade) fn answer_upgrade(&mut self, words: &[u8]) {
-        self.tell_those(|stage| stage == ControlStage::AwaitsUpgrade, words);
+        self.answer_those(|stage| stage == ControlStage::AwaitsUpgrade, words);
     }
 
     /// At the end of a turn: has the trial gone well, and is this a good moment?
