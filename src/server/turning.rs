@@ -202,7 +202,7 @@ impl Server {
                 Timer::Newcomer(key) => self.newcomer_overdue(key),
                 Timer::Addresses => self.services.look_at_addresses(&mut self.reactor),
                 Timer::Held => self.held_long_enough(),
-                Timer::Refusals(key) => self.services.tell_refusals(key, self.reactor.now),
+                Timer::Refusals(key) => self.services.log_due_refusals(key, self.reactor.now),
                 Timer::Reload => self.reloading.overdue(),
                 Timer::Names => self.seek_names(),
                 Timer::Seeker => self.services.naming.seeker_overdue(self.reactor.now),
@@ -215,7 +215,7 @@ impl Server {
                 // It wakes us, which is enough.
                 Timer::Ending => {}
                 Timer::Trial => self.look_at_trial(),
-                Timer::Watchdog => self.say_alive(),
+                Timer::Watchdog => self.notify_alive(),
                 Timer::Manager => self.tell_manager_again(),
             }
         }

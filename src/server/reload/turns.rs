@@ -100,7 +100,7 @@ impl Server {
                     ReaderProgress::Over(Err(why)) => unread(&why),
                 }
             }
-            Phase::Telling { loading, told } => self.tell_findings(loading, told, left),
+            Phase::Telling { loading, told } => self.log_findings(loading, told, left),
             Phase::Applying { mut applying, findings } => {
                 if self.apply_some(&mut applying, left) {
                     return Phase::Applying { applying, findings };
@@ -127,7 +127,7 @@ impl Server {
         }
     }
 
-    fn tell_findings(&mut self, loading: Box<Loading>, told: usize, left: &mut usize) -> Phase {
+    fn log_findings(&mut self, loading: Box<Loading>, told: usize, left: &mut usize) -> Phase {
         let mut told = told;
         for finding in loading.findings.iter().skip(told).take(*left) {
             let is_error = finding.severity == Severity::Error;

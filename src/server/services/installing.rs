@@ -219,7 +219,7 @@ impl Server {
                 self.shut_listener(key);
                 self.listen(key, &service, listener);
             }
-            Err(error) => self.services.say_trouble(key, "bind", &error),
+            Err(error) => self.services.log_trouble(key, "bind", &error),
         }
     }
 

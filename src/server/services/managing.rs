@@ -43,7 +43,7 @@ impl Server {
     }
 
     /// A sign of life, and when the next is due.
-    pub(in crate::server) fn say_alive(&mut self) {
+    pub(in crate::server) fn notify_alive(&mut self) {
         let status = self.shown_status(None);
         self.manager.notifier.alive(status);
         self.told_manager();
@@ -90,7 +90,7 @@ impl Server {
     }
 
     /// Says which of the service manager's sockets no service has.
-    pub(super) fn say_unclaimed(&mut self) {
+    pub(super) fn log_unclaimed(&mut self) {
         let closed = |spec: &SocketSpec| {
             self.services
                 .listeners

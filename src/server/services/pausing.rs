@@ -78,7 +78,7 @@ impl Server {
         }
         self.services.look_after_in(key, EXHAUSTED, Timer::Resume, &mut self.reactor);
         if self.services.exhaustion_is_new(self.reactor.now) {
-            self.services.say_trouble(key, call, error);
+            self.services.log_trouble(key, call, error);
         }
         self.close_at_once();
         self.programs.spawner.free_descriptors();
@@ -108,7 +108,7 @@ impl Services {
             Err(error) => {
                 // The system has no memory for it now; looked at again by a timer.
                 state.rest = Rest::Exhausted;
-                self.say_trouble(key, "epoll_ctl", &error);
+                self.log_trouble(key, "epoll_ctl", &error);
                 self.look_after_in(key, EXHAUSTED, Timer::Resume, reactor);
             }
         }
@@ -175,7 +175,7 @@ impl Services {
     }
 
     /// Something of a listener's does not work.
-    pub(super) fn say_trouble(&self, key: Key, call: &str, error: &dyn std::fmt::Display) {
+    pub(super) fn log_trouble(&self, key: Key, call: &str, error: &dyn std::fmt::Display) {
         let Some(state) = self.listeners.get(key) else { return };
         let service = self.all.get(state.service).map(|it| it.service.label.clone());
         events::trouble(&service.unwrap_or_else(|| state.label()), call, error);

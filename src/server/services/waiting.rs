@@ -122,7 +122,7 @@ impl Server {
     pub(in crate::server) fn take_back(&mut self, key: Key, run: WaitRun) {
         let listener = self.services.open(key);
         if let Some(Err(error)) = listener.map(|listener| listener.set_blocking(false)) {
-            self.services.say_trouble(key, "fcntl", &error);
+            self.services.log_trouble(key, "fcntl", &error);
         }
         let condition = self.services.restore_socket(key);
         self.services.watch_address(key, &mut self.reactor);

@@ -139,7 +139,7 @@ impl Server {
     /// What holds for all services together.
     fn apply_overview(&mut self, applying: &mut Applying) {
         sink::keep_files(applying.log_files.iter());
-        self.say_unclaimed();
+        self.log_unclaimed();
         let overview = std::mem::take(&mut applying.overview);
         self.look_what_to_observe(&overview);
         self.sessions.guard.set_own_ports(overview.own_ports);
@@ -148,9 +148,9 @@ impl Server {
         self.services.naming.not_served = overview.not_served;
         self.services.naming.learn(std::mem::take(&mut applying.names));
         self.services.expect_names(&mut self.reactor);
-        self.say_left_out();
+        self.log_left_out();
         self.fit_programs_in();
-        self.say_room();
+        self.log_room();
         self.adopt_orphans();
     }
 

@@ -98,7 +98,7 @@ impl Services {
         };
         let ended = self.may_end(key, holder.pid) && end(holder);
         if self.occupied.tells(holder.inode) {
-            self.tell_occupied(key, Some((holder.pid, ended)));
+            self.log_occupied(key, Some((holder.pid, ended)));
         }
         if ended && self.listeners.get(key).is_some_and(|state| state.listener.is_none()) {
             self.look_after_in(key, FREED, Timer::Open, reactor);
@@ -111,7 +111,7 @@ impl Services {
             if let SearchReason::Intruder(key) | SearchReason::Former(key) = sought
                 && self.occupied.tells(inode)
             {
-                self.tell_occupied(key, None);
+                self.log_occupied(key, None);
             }
         }
         if self.occupied.delay < LAST {
@@ -132,7 +132,7 @@ impl Services {
         })
     }
 
-    fn tell_occupied(&self, key: Key, holder: Option<(i32, bool)>) {
+    fn log_occupied(&self, key: Key, holder: Option<(i32, bool)>) {
         if let Some((state, service)) = self.of(key) {
             events::occupied(&service.label, &state.label(), holder);
         }
@@ -149,7 +149,7 @@ impl Services {
 
     /// Who is at the address of a socket is not known, or not all: said once of each, and not
     /// at all where nobody can know.
-    fn tell_blind(&mut self, key: Key, error: &io::Error) {
+    fn log_unknown_holders(&mut self, key: Key, error: &io::Error) {
         if never_tells(error) {
             return log::debug!("sock_diag error={error}");
         }
@@ -167,12 +167,15 @@ impl Services {
             Some(Ok(others)) => {
                 if others.are_more {
                     self.occupied.is_held = true;
-                    self.tell_blind(key, &io::Error::other("more sockets than can be told apart"));
+                    self.log_unknown_holders(
+                        key,
+                        &io::Error::other("more sockets than can be told apart"),
+                    );
                 }
                 others.sockets.into_iter().map(|other| other.inode).collect()
             }
             Some(Err(error)) => {
-                self.tell_blind(key, &error);
+                self.log_unknown_holders(key, &error);
                 Vec::new()
             }
             None => Vec::new(),

@@ -56,11 +56,11 @@ impl Server {
 
 impl Services {
     /// A second after a line: those who came after it.
-    pub(in crate::server) fn tell_refusals(&mut self, service: Key, now: Instant) {
-        self.tell_refused(service, Some(now));
+    pub(in crate::server) fn log_due_refusals(&mut self, service: Key, now: Instant) {
+        self.log_refusals(service, Some(now));
     }
 
-    fn tell_refused(&mut self, service: Key, now: Option<Instant>) {
+    fn log_refusals(&mut self, service: Key, now: Option<Instant>) {
         let Some(state) = self.all.get_mut(service) else { return };
         let (label, log) = (state.label.clone(), state.service.attributes.log.on_failure);
         for (reason, (whom, why), left_out) in state.refusals.take(now) {
@@ -70,6 +70,6 @@ impl Services {
 
     /// What is still to be told of a service that goes.
     pub(in crate::server) fn tell_all_refusals(&mut self, service: Key) {
-        self.tell_refused(service, None);
+        self.log_refusals(service, None);
     }
 }

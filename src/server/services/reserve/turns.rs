@@ -48,7 +48,7 @@ impl Server {
 
     /// Says how many programs there may be, when that has changed: what services keep open for
     /// each of theirs is known when they are installed.
-    pub(in crate::server::services) fn say_room(&mut self) {
+    pub(in crate::server::services) fn log_room(&mut self) {
         let most = self.admission.max_children();
         if self.services.room.told.replace(most) != Some(most) {
             events::spawning(way_word(self.programs.spawner.way()), most);
@@ -56,7 +56,7 @@ impl Server {
     }
 
     /// Says how many sockets are left out, when that has changed.
-    pub(in crate::server::services) fn say_left_out(&mut self) {
+    pub(in crate::server::services) fn log_left_out(&mut self) {
         let left_out = self.services.listeners.iter().filter(|(_, state)| state.left_out).count();
         if std::mem::replace(&mut self.services.room.left_out, left_out) != left_out && left_out > 0
         {
@@ -122,7 +122,7 @@ impl Server {
         if !self.has_place(self.services.room.places.saturating_sub(1)) {
             self.open_in_order();
             self.services.listeners.keys().into_iter().for_each(|key| self.try_if_left_out(key));
-            self.say_left_out();
+            self.log_left_out();
         }
     }
 

@@ -168,11 +168,11 @@ impl Server {
         };
         if request.is_help() {
             let names = self.services.entries.keys().filter_map(entry).map(|(_, name, _)| name);
-            return self.say_and_end(client, builtin, tcpmux::help(names));
+            return self.answer_and_end(client, builtin, tcpmux::help(names));
         }
         let Some((entry, _, admission)) = self.services.entries.find(request).and_then(entry)
         else {
-            return self.say_not_available(client, builtin);
+            return self.answer_not_available(client, builtin);
         };
         match self.may_enter(admission, client.peer) {
             Ok(permit) => self.enter(entry, (client, builtin), permit),
@@ -214,20 +214,20 @@ impl Server {
             None => client.permit.into_iter().for_each(|it| self.release(it, client.service)),
             Some(socket) => {
                 builtin.stream = Stream::from(socket);
-                self.say_not_available(client, builtin);
+                self.answer_not_available(client, builtin);
             }
         }
     }
 
-    pub(in crate::server::sessions) fn say_not_available(
+    pub(in crate::server::sessions) fn answer_not_available(
         &mut self,
         client: Client,
         builtin: BuiltinStage,
     ) {
-        self.say_and_end(client, builtin, tcpmux::NOT_AVAILABLE.to_owned());
+        self.answer_and_end(client, builtin, tcpmux::NOT_AVAILABLE.to_owned());
     }
 
-    fn say_and_end(&mut self, client: Client, mut builtin: BuiltinStage, words: String) {
+    fn answer_and_end(&mut self, client: Client, mut builtin: BuiltinStage, words: String) {
         builtin.conversation = Conversation::farewell(words);
         builtin.active = self.reactor.now;
         let turn = builtin.conversation.turn(&mut builtin.stream, &mut self.reactor.scratch);

@@ -174,7 +174,7 @@ impl Server {
             Caller::Named { entry, waits } => {
                 self.deny(entry, whom, (reason, why));
                 let (client, builtin) = *waits;
-                self.say_not_available(client, builtin);
+                self.answer_not_available(client, builtin);
             }
         }
     }
