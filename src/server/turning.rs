@@ -59,7 +59,7 @@ impl Server {
     /// How long to wait: not at all while something is ready, else until the earliest
     /// deadline, of which the alarm tells.
     fn timeout(&mut self, log: Option<Instant>) -> Option<Duration> {
-        if !self.reactor.ready.is_empty() || self.reloading.is_busy() || self.has_names_to_tell() {
+        if !self.reactor.ready.is_empty() || self.reloading.is_busy() || self.has_names_to_apply() {
             return Some(Duration::ZERO);
         }
         let deadlines = [

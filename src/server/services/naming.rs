@@ -38,7 +38,7 @@ pub(in crate::server) struct Naming {
     looked_up: BTreeMap<String, Instant>,
     /// Names that have come, and the services that are still to be told.
     news: Names,
-    to_tell: Vec<Key>,
+    to_apply: Vec<Key>,
 }
 
 impl Naming {
@@ -86,7 +86,7 @@ impl Naming {
         if names.is_empty() {
             return;
         }
-        self.to_tell.clear();
+        self.to_apply.clear();
         self.known.extend(names.clone());
         self.news.extend(names);
     }

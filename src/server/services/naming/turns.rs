@@ -50,25 +50,25 @@ impl Server {
     /// A turn's part of all this.
     pub(in crate::server) fn go_on_naming(&mut self) {
         if self.services.naming.is_busy() {
-            self.hear_seeker();
+            self.read_seeker();
         }
         if !self.reloading.is_idle() {
             return;
         }
-        if self.services.naming.to_tell.is_empty() && !self.services.naming.news.is_empty() {
-            self.services.naming.to_tell.clone_from(&self.services.order);
-            self.services.naming.to_tell.reverse();
+        if self.services.naming.to_apply.is_empty() && !self.services.naming.news.is_empty() {
+            self.services.naming.to_apply.clone_from(&self.services.order);
+            self.services.naming.to_apply.reverse();
         }
-        self.tell_some_of_names();
+        self.apply_some_names();
     }
 
     /// Whether there is more to tell, now.
-    pub(in crate::server) fn has_names_to_tell(&self) -> bool {
+    pub(in crate::server) fn has_names_to_apply(&self) -> bool {
         self.services.naming.is_busy()
             || (self.reloading.is_idle() && !self.services.naming.news.is_empty())
     }
 
-    fn hear_seeker(&mut self) {
+    fn read_seeker(&mut self) {
         let Some(mut seeker) = self.services.naming.seeker.take() else { return };
         let turn = seeker.turn(&mut self.reactor.scratch);
         let names = seeker.take_names();
@@ -92,21 +92,21 @@ impl Server {
     }
 
     /// Tells some services what their names are.
-    fn tell_some_of_names(&mut self) {
+    fn apply_some_names(&mut self) {
         if self.services.naming.news.is_empty() {
             return;
         }
         let news = std::mem::take(&mut self.services.naming.news);
         let mut left = PORTION;
         while left > 0 {
-            let Some(key) = self.services.naming.to_tell.pop() else { return };
-            left = left.saturating_sub(self.tell_names(key, &news));
+            let Some(key) = self.services.naming.to_apply.pop() else { return };
+            left = left.saturating_sub(self.apply_names(key, &news));
         }
         self.services.naming.news = news;
     }
 
     /// Serves what a service could not serve without these names; what that costs.
-    fn tell_names(&mut self, key: Key, news: &Names) -> usize {
+    fn apply_names(&mut self, key: Key, news: &Names) -> usize {
         let Some(state) = self.services.all.get_mut(key) else { return 0 };
         let Some(changed) = with_names(&state.service, news) else { return 0 };
         let new = changed.sockets.get(state.service.sockets.len()..).unwrap_or_default().to_vec();
