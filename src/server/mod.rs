@@ -79,7 +79,7 @@ pub(crate) struct Server {
     upgrading: Upgrading,
     manager: ServiceManager,
     /// When it is told again what it had no room for.
-    manager_told_again: Option<Instant>,
+    manager_retry: Option<Instant>,
     life: Life,
     /// Last, since the groups of processes go when everybody who has one has gone.
     programs: Programs,
@@ -139,7 +139,7 @@ impl Server {
             reloading: Reloading::new(options.reload, now),
             upgrading: Upgrading::new(),
             manager: options.manager,
-            manager_told_again: None,
+            manager_retry: None,
             life: Life {
                 born: (unix_time(), now),
                 drain: Drain::No,

@@ -216,7 +216,7 @@ impl Server {
                 Timer::Ending => {}
                 Timer::Trial => self.look_at_trial(),
                 Timer::Watchdog => self.notify_alive(),
-                Timer::Manager => self.tell_manager_again(),
+                Timer::Manager => self.flush_manager(),
             }
         }
         if self.admission.next_deadline().is_some_and(|when| when <= self.reactor.now) {

@@ -22,31 +22,31 @@ impl Server {
     /// Tells the service manager that everything is bound, and from now on, if it
     /// wants to know, that we are alive.
     pub(crate) fn announce(&mut self) {
-        let status = self.shown_status(None);
+        let status = self.notify_status(None);
         self.manager.notifier.ready(std::process::id(), status);
-        self.told_manager();
+        self.retry_manager_later();
         self.expect_watchdog();
     }
 
     /// A new configuration is about to be read.
     pub(in crate::server) fn reload_begins(&mut self) {
         self.manager.notifier.reloading();
-        self.told_manager();
+        self.retry_manager_later();
     }
 
     /// It has been applied, or refused.
     pub(in crate::server) fn reload_ended(&mut self, outcome: &Reloaded) {
         let errors = outcome.diagnostics.iter().filter(|it| it.severity == "error").count();
-        let status = self.shown_status((!outcome.reloaded).then_some(errors));
+        let status = self.notify_status((!outcome.reloaded).then_some(errors));
         self.manager.notifier.reloaded(status);
-        self.told_manager();
+        self.retry_manager_later();
     }
 
     /// A sign of life, and when the next is due.
     pub(in crate::server) fn notify_alive(&mut self) {
-        let status = self.shown_status(None);
+        let status = self.notify_status(None);
         self.manager.notifier.alive(status);
-        self.told_manager();
+        self.retry_manager_later();
         self.expect_watchdog();
     }
 
@@ -57,21 +57,21 @@ impl Server {
     }
 
     /// Sends again what the manager had no room for.
-    pub(in crate::server) fn tell_manager_again(&mut self) {
+    pub(in crate::server) fn flush_manager(&mut self) {
         self.manager.notifier.flush();
-        self.told_manager();
+        self.retry_manager_later();
     }
 
-    fn told_manager(&mut self) {
+    fn retry_manager_later(&mut self) {
         let late = self.manager.notifier.has_unsent();
-        if late && self.manager_told_again.is_none_or(|when| when <= self.reactor.now) {
+        if late && self.manager_retry.is_none_or(|when| when <= self.reactor.now) {
             let when = self.reactor.now + AGAIN;
-            self.manager_told_again = Some(when);
+            self.manager_retry = Some(when);
             self.reactor.timers.set(when, Timer::Manager);
         }
     }
 
-    fn shown_status(&self, refused: Option<usize>) -> NotifyStatus {
+    fn notify_status(&self, refused: Option<usize>) -> NotifyStatus {
         let all = self.services.all.len();
         let services =
             self.services.all.iter().filter(|(_, state)| self.services.is_served(state)).count();
