@@ -173,7 +173,7 @@ fn serve_first(mut job: ServeJob) -> Result<(), CommandFailure> {
 fn insist(server: &mut Server, listeners: usize) -> Result<usize, CommandFailure> {
     let mut listeners = listeners;
     for _ in 0..LOOKS {
-        if !server.services().serves_nobody() || upgrade::is_told_to_stop(PAUSE) {
+        if !server.services().has_nothing_open() || upgrade::is_told_to_stop(PAUSE) {
             return Ok(listeners);
         }
         listeners = server.open_what_is_free();
@@ -183,7 +183,7 @@ fn insist(server: &mut Server, listeners: usize) -> Result<usize, CommandFailure
         0 => String::new(),
         more => format!(", nor on {more} more"),
     };
-    match all.first().filter(|_| server.services().serves_nobody()) {
+    match all.first().filter(|_| server.services().has_nothing_open()) {
         Some(error) => {
             Err(CommandFailure::new(SYSTEM, format!("cannot listen on {error}{others}")))
         }

@@ -29,7 +29,7 @@ impl Server {
     }
 
     fn is_needed(&self) -> bool {
-        !self.nobody_is_here() || !self.reloading.is_idle() || self.upgrading.is_tried()
+        !self.has_no_clients() || !self.reloading.is_idle() || self.upgrading.is_tried()
     }
 
     /// Ends if nobody has been here for long enough; looks again later if somebody has.

@@ -30,12 +30,12 @@ impl Server {
                 return;
             }
         }
-        self.reap_beside_leftovers();
+        self.reap_except_leftovers();
     }
 
     /// Leaders that are not to be reaped yet would be found again and again: the others are
     /// asked for by number. Ours say themselves when they have ended, where there are pidfds.
-    fn reap_beside_leftovers(&mut self) {
+    fn reap_except_leftovers(&mut self) {
         let Ok(mut others) = own_children() else { return };
         for (_, group) in self.programs.doomed.groups.iter() {
             others.remove(&group.pid);

@@ -309,7 +309,7 @@ impl Services {
     /// Whether there is something to serve and nothing of it is open, for a reason that is not
     /// that something is still to come: an address, a device, a name.
     #[must_use]
-    pub(crate) fn serves_nobody(&self) -> bool {
+    pub(crate) fn has_nothing_open(&self) -> bool {
         let waits = self.listeners.iter().any(|(_, state)| state.is_to_come)
             || self.first_missing_name().is_some();
         self.open_count() == 0 && !waits && self.first_open_error().is_some()

@@ -14,7 +14,7 @@ use crate::server::state::{ListenerState, Rest};
 impl Server {
     /// A socket is ready, and nothing is there that a program could take. What an earlier one
     /// has left behind may have it still, and do so again and again.
-    pub(super) fn nobody_has_come(&mut self, key: Key) {
+    pub(super) fn found_nothing_to_read(&mut self, key: Key) {
         if self.services.listeners.get(key).is_some_and(is_shared) && self.look_after(key) {
             let Some(state) = self.services.listeners.get_mut(key) else { return };
             state.rest = Rest::Backoff;

@@ -42,7 +42,7 @@ impl Server {
         }
         let head = self.services.open(key).and_then(head);
         if head.is_none() {
-            return self.nobody_has_come(key);
+            return self.found_nothing_to_read(key);
         }
         let permit = match self.admits(id, Address::None) {
             Ok(permit) => permit,

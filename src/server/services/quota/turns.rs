@@ -60,14 +60,14 @@ impl Server {
         if self.services.quota.only_one
             && self.life.stop.is_none()
             && are_spent()
-            && self.nobody_is_here()
+            && self.has_no_clients()
         {
             self.life.stop = Some(NAME);
         }
     }
 
     /// Whether nobody is served, nor waits for it or for what is left of a program.
-    pub(in crate::server) fn nobody_is_here(&self) -> bool {
+    pub(in crate::server) fn has_no_clients(&self) -> bool {
         let held = [
             self.sessions.table.len(),
             self.sessions.banners.len(),
@@ -77,7 +77,7 @@ impl Server {
             self.sessions.newcomers.all.len(),
             self.sessions.fronting.len(),
         ];
-        held.iter().all(|number| *number == 0) && !self.services.somebody_is_parked()
+        held.iter().all(|number| *number == 0) && !self.services.has_parked_clients()
     }
 
     /// A service goes on with another definition: whoever it has had belongs to the one before.
@@ -102,7 +102,7 @@ impl Server {
 
 impl Services {
     /// Whether somebody has been accepted and waits until the system has room.
-    fn somebody_is_parked(&self) -> bool {
+    fn has_parked_clients(&self) -> bool {
         let mut listeners = self.exhausted.iter().filter_map(|key| self.listeners.get(*key));
         listeners.any(|listener| listener.parked.is_some())
     }
