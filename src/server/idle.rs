@@ -21,7 +21,7 @@ pub(super) struct IdleMemory {
 impl IdleMemory {
     /// Something happens now; when to look whether it was the last for a while, if nobody
     /// is going to.
-    fn stir(&mut self, now: Instant) -> Option<Instant> {
+    fn note_activity(&mut self, now: Instant) -> Option<Instant> {
         self.last = Some(now);
         (!std::mem::replace(&mut self.watched, true)).then(|| now + A_WHILE)
     }
@@ -43,10 +43,10 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut quiet = IdleMemory::default();
-        assert_eq!(quiet.stir(at(0)), Some(at(10)));
-        assert_eq!((quiet.stir(at(3)), quiet.stir(at(7))), (None, None));
+        assert_eq!(quiet.note_activity(at(0)), Some(at(10)));
+        assert_eq!((quiet.note_activity(at(3)), quiet.note_activity(at(7))), (None, None));
         assert_eq!(quiet.look(at(10)), Some(at(17)));
         assert_eq!(quiet.look(at(17)), None, "now it is");
-        assert_eq!(quiet.stir(at(60)), Some(at(70)));
+        assert_eq!(quiet.note_activity(at(60)), Some(at(70)));
     }
 }

@@ -29,7 +29,7 @@ impl Server {
     pub(crate) fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         sink::hold();
-        self.expect_to_leave();
+        self.start_idle_exit();
         // What starting has left.
         self.give_memory_back();
         // When lines that wait for their reader are tried again; those of the start may.
@@ -77,7 +77,7 @@ impl Server {
     fn turn(&mut self, events: &Events) -> bool {
         self.reactor.now = Instant::now();
         self.observe();
-        self.note_who_is_here();
+        self.note_presence();
         let (mut signalled, mut tried, mut reap, mut ended) = (false, false, false, false);
         for event in events {
             let owner = token::unpack(event.token());
@@ -85,7 +85,7 @@ impl Server {
                 self.reactor.wake_up.went_off();
                 continue;
             }
-            self.stir();
+            self.note_activity();
             match owner {
                 Some(Owner::Signals) => signalled = true,
                 Some(Owner::Trial) => tried = true,
@@ -125,7 +125,7 @@ impl Server {
         self.make_ready();
         self.tell_limits();
         self.stop_spent();
-        self.note_who_is_here();
+        self.note_presence();
         self.stop_if_drained();
         self.upgrade_if_tried();
         reap
@@ -191,7 +191,7 @@ impl Server {
                 Timer::Child(key) => self.look_at_child(key),
                 Timer::Groups => self.programs.tidy_groups_again(&mut self.reactor),
                 Timer::Spares => self.programs.look_at_spares(&mut self.reactor),
-                Timer::IdleMemory => self.look_whether_quiet(),
+                Timer::IdleMemory => self.give_memory_back_if_idle(),
                 Timer::Orphans => self.reap_the_adopted(),
                 Timer::Overdue(key) => self.sessions.table.overdue(key, &mut self.reactor),
                 Timer::Still(key) => self.sessions.table.look_for_movement(key, &mut self.reactor),
@@ -210,7 +210,7 @@ impl Server {
                 Timer::ControlConnection(key) => {
                     self.controlling.close_if_silent(key, &mut self.reactor);
                 }
-                Timer::Leave => self.look_whether_to_leave(),
+                Timer::Leave => self.exit_if_idle(),
                 Timer::Drained => self.drained(),
                 // It wakes us, which is enough.
                 Timer::Ending => {}

@@ -14,8 +14,8 @@ const ORPHANED: Duration = Duration::from_secs(1);
 impl Server {
     /// Something has been announced: a client, the end of a program, a signal. Deadlines
     /// are not: each would lead to the next.
-    pub(in crate::server) fn stir(&mut self) {
-        if let Some(when) = self.life.quiet.stir(self.reactor.now) {
+    pub(in crate::server) fn note_activity(&mut self) {
+        if let Some(when) = self.life.quiet.note_activity(self.reactor.now) {
             self.reactor.timers.set(when, Timer::IdleMemory);
         }
         if self.sessions.closing.adopts() && !std::mem::replace(&mut self.life.quiet.reaps, true) {
@@ -24,7 +24,7 @@ impl Server {
     }
 
     /// Gives memory back, if it is quiet.
-    pub(in crate::server) fn look_whether_quiet(&mut self) {
+    pub(in crate::server) fn give_memory_back_if_idle(&mut self) {
         if let Some(again) = self.life.quiet.look(self.reactor.now) {
             return self.reactor.timers.set(again, Timer::IdleMemory);
         }

@@ -15,14 +15,14 @@ const ANSWERED: Duration = Duration::from_millis(100);
 
 impl Server {
     /// The loop begins.
-    pub(in crate::server) fn expect_to_leave(&mut self) {
+    pub(in crate::server) fn start_idle_exit(&mut self) {
         if let Some(limit) = self.life.idle_exit.limit {
             self.reactor.timers.set(self.life.idle_exit.last + limit, Timer::Leave);
         }
     }
 
     /// At both ends of a turn: who has gone in it was here.
-    pub(in crate::server) fn note_who_is_here(&mut self) {
+    pub(in crate::server) fn note_presence(&mut self) {
         if self.life.idle_exit.limit.is_some() && self.is_needed() {
             self.life.idle_exit.last = self.reactor.now;
         }
@@ -33,7 +33,7 @@ impl Server {
     }
 
     /// Ends if nobody has been here for long enough; looks again later if somebody has.
-    pub(in crate::server) fn look_whether_to_leave(&mut self) {
+    pub(in crate::server) fn exit_if_idle(&mut self) {
         let Some(limit) = self.life.idle_exit.limit else { return };
         let is_early = self.life.idle_exit.last + limit > self.reactor.now;
         // Whoever has come in this very moment is served, too.
