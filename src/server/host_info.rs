@@ -37,7 +37,7 @@ pub(crate) struct HostInfo {
     pub(super) reserve: Reserve,
     /// A signal tells of every end: we are process 1, and orphans of this system come to us,
     /// or there are no pidfds.
-    pub told_of_ends: bool,
+    pub sees_every_end: bool,
 }
 
 impl HostInfo {
@@ -78,8 +78,8 @@ impl HostInfo {
             last: RefCell::default(),
         };
         let max_children = room_for_children(descriptors, processes.min(room_for_processes()));
-        let told_of_ends = getpid().as_raw() == 1 || !process::has_pidfds();
-        Ok(Self { server, max_children, reserve, told_of_ends })
+        let sees_every_end = getpid().as_raw() == 1 || !process::has_pidfds();
+        Ok(Self { server, max_children, reserve, sees_every_end })
     }
 }
 

@@ -124,8 +124,8 @@ impl Server {
         // The first descriptors are the spawner's.
         let (spawner, facts, now) =
             (Spawner::new(options.way)?, HostInfo::collect()?, Instant::now());
-        let reactor = Reactor::new(facts.told_of_ends, now)?;
-        let programs = Programs::new(spawner, &reactor, facts.told_of_ends)?;
+        let reactor = Reactor::new(facts.sees_every_end, now)?;
+        let programs = Programs::new(spawner, &reactor, facts.sees_every_end)?;
         let most = options.max_children.unwrap_or(facts.max_children);
         Ok(Self {
             reactor,

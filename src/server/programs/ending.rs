@@ -90,8 +90,8 @@ impl Server {
         }
         // Somebody else may have reaped one of which nothing is known.
         if child.keeps_its_number() && end != End::Unknown {
-            let told_of_ends = self.facts.told_of_ends;
-            self.programs.hold_group((&client, &child), told_of_ends, &mut self.reactor);
+            let sees_every_end = self.facts.sees_every_end;
+            self.programs.hold_group((&client, &child), sees_every_end, &mut self.reactor);
         }
         let left = child.front.and_then(|it| self.how_client_left(it, child.left.as_deref()));
         if left == Some((leaving::IDLE, false)) && !child.overdue {

@@ -72,11 +72,15 @@ pub(super) struct Programs {
 impl Programs {
     /// # Errors
     /// When the system has no descriptors.
-    pub(super) fn new(spawner: Spawner, reactor: &Reactor, told_of_ends: bool) -> io::Result<Self> {
+    pub(super) fn new(
+        spawner: Spawner,
+        reactor: &Reactor,
+        sees_every_end: bool,
+    ) -> io::Result<Self> {
         Ok(Self {
             spawner,
             stderr: Slab::new(),
-            exit_notifier: ExitNotifier::new(reactor, told_of_ends)?,
+            exit_notifier: ExitNotifier::new(reactor, sees_every_end)?,
             ended: Vec::new(),
             tidy_by: None,
             unwatched: Vec::new(),

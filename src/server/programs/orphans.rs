@@ -14,7 +14,7 @@ impl Server {
     /// tells of that. What ends then is told of.
     pub(in crate::server) fn reap_the_adopted(&mut self) {
         self.life.quiet.reaps = false;
-        if self.sessions.closing.adopts() && !self.facts.told_of_ends {
+        if self.sessions.closing.adopts() && !self.facts.sees_every_end {
             // In this order: what ends while they are reaped is announced.
             self.await_next_end();
             self.reap_orphans();

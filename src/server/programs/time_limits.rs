@@ -94,11 +94,11 @@ impl Programs {
     pub(super) fn hold_group(
         &mut self,
         (client, child): (&Client, &ProgramStage),
-        told_of_ends: bool,
+        sees_every_end: bool,
         reactor: &mut Reactor,
     ) {
         // As process 1 we look for whoever has ended, and might find it again and again.
-        let can_wait = || !told_of_ends || orphans::can_be_told_apart();
+        let can_wait = || !sees_every_end || orphans::can_be_told_apart();
         match child.deadline {
             _ if child.ends_its_leftovers() && can_wait() => {
                 self.hold_session(client, child, reactor)

@@ -47,10 +47,10 @@ pub(super) struct Reactor {
 impl Reactor {
     /// # Errors
     /// When the system has no descriptors.
-    pub(super) fn new(told_of_ends: bool, now: Instant) -> io::Result<Self> {
+    pub(super) fn new(sees_every_end: bool, now: Instant) -> io::Result<Self> {
         let poll = Poll::new().map_err(of("epoll_create1, to wait for clients with"))?;
         let wake_up = WakeUpTimer::new(poll.registry())?;
-        let signals = Signals::new(told_of_ends).map_err(of("signalfd4, for signals"))?;
+        let signals = Signals::new(sees_every_end).map_err(of("signalfd4, for signals"))?;
         let (timers, ready, scratch) = (Timers::default(), ReadyQueue::default(), vec![0; SCRATCH]);
         let reactor = Self { poll, wake_up, signals, timers, ready, now, scratch };
         reactor.watch(&reactor.signals, Owner::Signals)?;

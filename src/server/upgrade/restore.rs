@@ -89,7 +89,7 @@ impl Server {
         self.use_new_labels();
         handed::close_rest();
         places::forget();
-        if self.facts.told_of_ends {
+        if self.facts.sees_every_end {
             self.reap_orphans();
         }
         let pause = self.reactor.now.saturating_duration_since(began.into());
