@@ -148,7 +148,7 @@ mod tests {
         theirs.write_all(text.repeat(60_000 / text.len()).as_bytes()).unwrap();
         let mut state = StderrState {
             pipe: ours.into(),
-            service: Key::NOBODY,
+            service: Key::NONE,
             label: Label::new("test", None),
             pid: 1,
             partial: Vec::new(),

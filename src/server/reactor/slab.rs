@@ -11,18 +11,18 @@ pub(in crate::server) struct Key {
 
 impl Key {
     /// Names no entry: no place has had so many.
-    pub(in crate::server) const NOBODY: Self = Self { index: u32::MAX, generation: u32::MAX };
+    pub(in crate::server) const NONE: Self = Self { index: u32::MAX, generation: u32::MAX };
 
     /// The same where a function is wanted.
-    pub(in crate::server) fn nobody() -> Self {
-        Self::NOBODY
+    pub(in crate::server) fn none() -> Self {
+        Self::NONE
     }
 }
 
 /// Where there may be none.
 impl From<Option<Key>> for Key {
     fn from(key: Option<Key>) -> Self {
-        key.unwrap_or(Self::NOBODY)
+        key.unwrap_or(Self::NONE)
     }
 }
 

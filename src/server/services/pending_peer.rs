@@ -16,7 +16,7 @@ pub(in crate::server) struct PendingPeer {
     #[serde(rename = "socket", with = "OfSockets")]
     pub(in crate::server) listener: Key,
     /// The service of that.
-    #[serde(skip, default = "Key::nobody")]
+    #[serde(skip, default = "Key::none")]
     pub(in crate::server) owner: Key,
     #[serde(skip, default = "Permit::unrestored")]
     pub(in crate::server) permit: Permit,

@@ -103,7 +103,7 @@ mod tests {
             if has_place {
                 let connection =
                     Connection { socket: socket(), peer, peer_gid: None, fronted: None };
-                let caller = Caller::Taken { listener: Key::NOBODY, connection, told: false };
+                let caller = Caller::Taken { listener: Key::NONE, connection, told: false };
                 let (reason, until) = (Reason::PerSource, Instant::now());
                 holding.held.push_back(HeldClient { caller, source, reason, until });
             }

@@ -197,7 +197,7 @@ impl Server {
             if let Some(state) =
                 self.services.listeners.get_mut(*listener).filter(|it| it.service == key)
             {
-                state.service = Key::NOBODY;
+                state.service = Key::NONE;
                 leaves_some = true;
             }
         }
@@ -299,7 +299,7 @@ impl Server {
     /// A socket that both configurations have: its descriptor and its backlog stay.
     fn keep_listener(&mut self, key: Key, owner: Key, reapply: bool) {
         let Some(state) = self.services.listeners.get_mut(key) else { return };
-        let waited = std::mem::replace(&mut state.service, owner) == Key::NOBODY;
+        let waited = std::mem::replace(&mut state.service, owner) == Key::NONE;
         if reapply {
             self.services.apply_again(key);
         }
