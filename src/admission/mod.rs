@@ -33,6 +33,7 @@ mod limits;
 mod permit;
 mod places;
 mod questions;
+mod returning;
 mod sources;
 mod verdict;
 

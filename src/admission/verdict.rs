@@ -38,13 +38,15 @@ pub(crate) enum Reason {
     Tls,
     /// He has gone before his program had its terminal.
     Terminal,
+    /// `banner`: he has not read it in time, or has gone before.
+    Banner,
     /// The service was removed meanwhile.
     Gone,
 }
 
 impl Reason {
     /// Every reason there is.
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::Access,
         Self::Time,
         Self::Load,
@@ -60,6 +62,7 @@ impl Reason {
         Self::Proxy,
         Self::Tls,
         Self::Terminal,
+        Self::Banner,
         Self::Gone,
     ];
 
@@ -88,6 +91,7 @@ impl Reason {
             Self::Proxy => "proxy",
             Self::Tls => "tls",
             Self::Terminal => "terminal",
+            Self::Banner => "banner",
             Self::Gone => "gone",
         }
     }

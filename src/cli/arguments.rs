@@ -104,7 +104,7 @@ pub enum Command {
     Stop(StopArguments),
     /// Serve a stopped service again.
     Start(StartArguments),
-    /// End a program of a running server, or whatever serves a peer.
+    /// End a program of a running server, whatever serves a peer, or all of a service.
     ///
     /// Programs are sent TERM, and KILL if they do not end within kill_after.
     Kill(Kill),

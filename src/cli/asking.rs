@@ -76,7 +76,7 @@ pub struct StartArguments {
 /// `oxinetd kill`.
 #[derive(Debug, Args)]
 pub struct Kill {
-    /// The pid of a program, the address of a peer (with its port), or of all from there
+    /// The pid of a program, the address of a peer (with its port) or of all from there, or a service
     pub who: String,
     /// Where.
     #[command(flatten)]

@@ -44,9 +44,9 @@ pub enum Request {
     },
     /// Have the program on disk go on in its place.
     Upgrade {},
-    /// End a program, or whatever serves a peer.
+    /// End a program, whatever serves a peer, or all that a service serves.
     Kill {
-        /// The pid of a program, or a peer's address.
+        /// The pid of a program, a peer's address, or the name of a service.
         who: String,
     },
 }

@@ -172,6 +172,20 @@ pub fn ended(
     say(Info, service.target(), "ended", &fields);
 }
 
+/// The server ends, and the program of a client goes on without it.
+pub fn detached(service: &Label, peer: Address, pid: i32, time: Duration, log: LogOnSuccess) {
+    if !(log.exit || log.duration) {
+        return;
+    }
+    let fields = [
+        ("service", text(service)),
+        ("peer", Peer(peer).when(log.host)),
+        ("pid", Pid(Some(pid.into())).when(log.pid)),
+        ("time", Precise(time).when(log.duration)),
+    ];
+    say(Info, service.target(), "detached", &fields);
+}
+
 /// A conversation of our own has ended.
 pub fn closed(service: &Label, peer: Address, why: &str, time: Duration, log: LogOnSuccess) {
     if !(log.exit || log.duration) {
@@ -498,6 +512,18 @@ pub fn service_stopped(service: &Label, reason: &str, clients: u32) {
 /// The server has been told to stop.
 pub fn stopping(signal: &str) {
     say(Info, SERVER, "stopping", &[("signal", Word(signal))]);
+}
+
+/// Nobody is waited for any more, since the server has been told to stop once more: so many
+/// programs are killed and so many connections closed, of these services.
+pub fn cut_short(signal: &str, (programs, connections): (usize, usize), services: Option<&str>) {
+    let fields = [
+        ("signal", Word(signal)),
+        ("programs", count(programs)),
+        ("connections", count(connections)),
+        ("services", services.map_or(Absent, text)),
+    ];
+    say(Warn, SERVER, "cut-short", &fields);
 }
 
 /// The last line.

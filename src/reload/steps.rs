@@ -48,16 +48,39 @@ impl LoadedFinding {
         Self { held: Some(old), ..Self::warning(message) }
     }
 
-    /// The same of one that nobody has reached so far.
+    /// The same of all who do; none where nobody does.
     #[must_use]
-    pub fn goes_on_trying(label: &str) -> Self {
-        Self::warning(format!("{label} is not open: it is tried again as it was"))
+    pub fn go_on(labels: &[&str]) -> Option<Self> {
+        let message = match labels {
+            [] => return None,
+            [label] => format!("{label} is running and goes on as it was"),
+            _ => format!("{} are running and go on as they were", listed(labels)),
+        };
+        Some(Self::warning(message))
+    }
+
+    /// The same of those that nobody has reached so far.
+    #[must_use]
+    pub fn go_on_trying(labels: &[&str]) -> Option<Self> {
+        let message = match labels {
+            [] => return None,
+            [label] => format!("{label} is not open: it is tried again as it was"),
+            _ => format!("{} are not open: they are tried again as they were", listed(labels)),
+        };
+        Some(Self::warning(message))
     }
 
     fn warning(message: String) -> Self {
-        let (severity, contained) = (Severity::Warning, false);
-        let (span, help, related, also) = (None, None, None, Vec::new());
-        Self::of(&Diagnostic { severity, span, message, help, related, also, contained })
+        Self::of(&Diagnostic {
+            severity: Severity::Warning,
+            span: None,
+            message,
+            help: None,
+            related: None,
+            also: Vec::new(),
+            contained: false,
+            of_the_machine: false,
+        })
     }
 
     /// An error of the reading itself.
@@ -65,6 +88,20 @@ impl LoadedFinding {
     pub fn error(message: &str) -> Self {
         let line = format!("error: {message}");
         Self { severity: Severity::Error, rendered: line.clone(), line, held: None }
+    }
+}
+
+/// So many services are named.
+const LISTED: usize = 12;
+
+/// `a, b and c`, or some of many.
+fn listed(labels: &[&str]) -> String {
+    match (labels.split_last(), labels.get(..LISTED)) {
+        (_, Some(some)) if labels.len() > LISTED => {
+            format!("{} and {} more", some.join(", "), labels.len().saturating_sub(LISTED))
+        }
+        (Some((last, first)), _) => format!("{} and {last}", first.join(", ")),
+        (None, _) => String::new(),
     }
 }
 

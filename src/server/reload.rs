@@ -14,9 +14,12 @@ use super::reactor::token::Owner;
 use super::services::applying::Applying;
 use super::services::counting::{Changes, Turnover};
 use crate::config::Loaded;
+use crate::config::diagnostic::Severity;
 use crate::config::lookup::Manner;
+use crate::control::statistics::LastError;
 use crate::reload::LIMIT;
 use crate::reload::{LoadedFinding, Loading, ReloadWorker};
+use crate::sys::calendar::unix_time;
 
 /// Services, sockets or lines that one turn of the loop takes on: a millisecond.
 pub(super) const PORTION: usize = 32;
@@ -41,6 +44,10 @@ pub(super) struct Reloading {
     number: u64,
     /// By when it must have been read.
     due: Instant,
+    /// When what is served was taken over, in seconds since 1970.
+    pub(super) applied: u64,
+    /// Why the last reload was refused, if it was.
+    pub(super) refused: Option<LastError>,
     /// What the sockets of services have come to, reload or not.
     pub(super) turnover: Turnover,
 }
@@ -73,7 +80,26 @@ impl Reloading {
             again: false,
             number: 0,
             due: now,
+            applied: unix_time(),
+            refused: None,
             turnover: Turnover::default(),
+        }
+    }
+
+    /// One has come to its end: it holds, or this is why not.
+    fn note(&mut self, outcome: &ReloadOutcome) {
+        let is_error = |finding: &&LoadedFinding| finding.severity == Severity::Error;
+        match outcome.result {
+            Ok(_) => (self.applied, self.refused) = (unix_time(), None),
+            Err(errors) => {
+                let first = outcome.findings.iter().find(is_error);
+                let more = match errors.saturating_sub(1) {
+                    0 => String::new(),
+                    more => format!("; and {more} more"),
+                };
+                let message = first.map(|it| it.line.clone()).unwrap_or_default() + &more;
+                self.refused = Some(LastError { time: unix_time(), message });
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! How the server comes to its end: at once, or after it has let everybody finish.
 
+mod endings;
 mod turns;
 
 use std::time::{Duration, Instant};
@@ -20,6 +21,18 @@ impl Drain {
     /// Whether it will end.
     pub(super) fn is_announced(self) -> bool {
         self != Self::No
+    }
+
+    /// How long those who are here have still, at most; none where the server is on no way to its
+    /// end.
+    pub(super) fn left(self, now: Instant) -> Option<Duration> {
+        match self {
+            Self::No => None,
+            Self::Announced(begins, time) => {
+                Some(begins.saturating_duration_since(now).saturating_add(time))
+            }
+            Self::Until(end) => Some(end.saturating_duration_since(now)),
+        }
     }
 
     /// Whether sockets are not opened any more.

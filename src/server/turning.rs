@@ -1,9 +1,9 @@
 //! The loop itself, one turn after the other.
 //!
-//! A turn: wait for events or the earliest deadline; slots of children that have ended
-//! are freed; signals; what is due; then the ready queue, each entry with a bounded
-//! amount of work, so that nobody waits for a busy neighbour; at the end the children
-//! are reaped and the log is written. Nothing in it blocks.
+//! A turn: wait for events or the earliest deadline; whoever waits for a place has those of
+//! the children that have ended; signals; what is due; then the ready queue, each entry with a
+//! bounded amount of work, so that nobody waits for a busy neighbour; at the end the other
+//! children are reaped and the log is written. Nothing in it blocks.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -101,6 +101,7 @@ impl Server {
                 None => {}
             }
         }
+        self.make_places();
         if signalled {
             self.tidy(Tidy::Everything);
             self.take_signals();
@@ -221,6 +222,7 @@ impl Server {
         }
         if self.admission.next_deadline().is_some_and(|when| when <= self.reactor.now) {
             self.admission.expire(self.reactor.now);
+            self.tell_limits();
         }
     }
 

@@ -144,8 +144,8 @@ fn a_client_that_leaves_during_its_banner_gives_its_place_back() {
     second.shutdown(Shutdown::Write).unwrap();
     second.set_read_timeout(Some(DEADLINE)).unwrap();
     assert!(read_all(second) == text);
-    let line = daemon.wait_log(|line| line.about("closed", port));
-    assert_eq!(line.get("reason"), Some("banner not read"));
+    let line = daemon.wait_log(|line| line.about("refused", port));
+    assert_eq!(line.get("reason"), Some("banner"));
 }
 
 #[test]

@@ -1,21 +1,26 @@
 //! What one cause says at many places is said once, with all of them: a program that is not
-//! there may be that of a hundred services.
+//! there, or a certificate that has expired, may be that of a hundred services.
 
 use std::collections::HashMap;
 
 use super::{Diagnostic, Severity};
 
-/// Findings of what this machine lacks, each once: at its first place, which has the others.
+/// What makes two findings the same.
+type SameFinding = (Severity, bool, String, Option<String>);
+
+/// Findings of what this machine has or lacks, each once: at its first place, which has the
+/// others.
 pub(in crate::config) fn gather(findings: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let mut gathered: Vec<Diagnostic> = Vec::with_capacity(findings.len());
-    let mut known: HashMap<(String, Option<String>), usize> = HashMap::new();
+    let mut known: HashMap<SameFinding, usize> = HashMap::new();
     for finding in findings {
         if !is_of_the_machine(&finding) {
             gathered.push(finding);
             continue;
         }
-        let at =
-            *known.entry((finding.message.clone(), finding.help.clone())).or_insert(gathered.len());
+        let Diagnostic { severity, contained, ref message, ref help, .. } = finding;
+        let same = (severity, contained, message.clone(), help.clone());
+        let at = *known.entry(same).or_insert(gathered.len());
         match gathered.get_mut(at) {
             Some(first) => first.also.extend(finding.span.into_iter().chain(finding.also)),
             None => gathered.push(finding),
@@ -26,10 +31,8 @@ pub(in crate::config) fn gather(findings: Vec<Diagnostic>) -> Vec<Diagnostic> {
 
 /// Whether it is about something that is not here, and not about what the file says.
 fn is_of_the_machine(finding: &Diagnostic) -> bool {
-    finding.severity == Severity::Warning
-        && finding.span.is_some()
-        && finding.related.is_none()
-        && finding.costs_a_service()
+    let lacks = finding.severity == Severity::Warning && finding.costs_a_service();
+    (lacks || finding.of_the_machine) && finding.span.is_some() && finding.related.is_none()
 }
 
 #[cfg(test)]
@@ -83,6 +86,25 @@ mod tests {
         let one_line = only.one_line();
         assert!(one_line.contains("/f:13:29 and 27 more"), "{one_line}");
         assert!(only.render().ends_with("/f:39:29, /f:40:29"), "{}", only.render());
+    }
+
+    #[test]
+    fn a_file_that_several_services_share_is_told_once_whatever_is_wrong_with_it() {
+        for (attribute, begins, and) in [
+            ("tls = no.pem no.key", "/f:2:11: error: cannot read `/no.pem`", "; neither at"),
+            ("banner = no.txt", "/f:2:14: warning: cannot read `/no.txt`", "; so at"),
+            ("only_from = @no.list", "/f:2:17: warning: cannot read `/no.list`", "; neither at"),
+        ] {
+            let line = |port: u16| format!("{port} stream tcp nowait root cat\n    {attribute}\n");
+            let messages = messages(&loaded(&(line(81) + &line(82) + &line(83))));
+            let about = messages.iter().filter(|line| line.starts_with(begins));
+            let about: Vec<&String> = about.collect();
+            let files = attribute.matches("no.").count();
+            assert_eq!((about.len(), messages.len()), (1, files), "{messages:?}");
+            let place = begins.split(' ').next().unwrap().trim_end_matches(':');
+            let [second, third] = [4, 6].map(|line| place.replace(":2:", &format!(":{line}:")));
+            assert!(about[0].contains(&format!("{and} {second} and {third}")), "{messages:?}");
+        }
     }
 
     #[test]

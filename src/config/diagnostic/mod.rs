@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) const COMMAND_LINE: &str = "command line";
 
 /// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Severity {
     /// Legal or true elsewhere, but lacking here or probably not meant.
     Warning,
@@ -115,6 +115,9 @@ pub struct Diagnostic {
     /// Whether it costs at most the entry that it is about, at a reload too: so it is in a
     /// file of xinetd, and wherever another server's place is taken.
     pub contained: bool,
+    /// Whether it is about a file or something else of this machine that others may name, too,
+    /// and not about what is written where it is named.
+    pub of_the_machine: bool,
 }
 
 impl Span {

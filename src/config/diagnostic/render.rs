@@ -241,6 +241,7 @@ mod tests {
             related: None,
             also: Vec::new(),
             contained: false,
+            of_the_machine: false,
         }
     }
 

@@ -31,6 +31,14 @@ impl Finding<'_> {
         }
     }
 
+    /// It is about something of this machine, which others may name, too.
+    pub(crate) fn of_the_machine(mut self) -> Self {
+        if let Some(diagnostic) = self.0.as_deref_mut() {
+            diagnostic.of_the_machine = true;
+        }
+        self
+    }
+
     /// Other places of which the same is to be said.
     pub(crate) fn also(mut self, spans: Vec<Span>) -> Self {
         if let Some(diagnostic) = self.0.as_deref_mut() {
@@ -169,6 +177,7 @@ impl Report {
             related: None,
             also: Vec::new(),
             contained,
+            of_the_machine: false,
         });
         Finding(self.diagnostics.last_mut())
     }

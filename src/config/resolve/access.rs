@@ -134,6 +134,7 @@ impl Resolver<'_> {
                     let message = format!("cannot read `{}`: {why}: left out", path.display());
                     self.report
                         .warning(&word.span, message)
+                        .of_the_machine()
                         .help("the name is relative to the file that says it");
                 }
                 Some(Rc::new(Banner { path, text: Vec::new() }))
@@ -145,7 +146,8 @@ impl Resolver<'_> {
         let path = path.display();
         if error.kind() == io::ErrorKind::FileTooLarge {
             let message = format!("`{path}` is larger than {} bytes", most);
-            self.report.error(&word.span, message).help("name a smaller file");
+            let finding = self.report.error(&word.span, message);
+            finding.of_the_machine().help("name a smaller file");
             return;
         }
         let message = format!("cannot read `{path}`: {}", reason(error));

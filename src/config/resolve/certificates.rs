@@ -49,7 +49,7 @@ impl Resolver<'_> {
             let message =
                 format!("`{}` is the key, and `{}` the certificate", own.named(), key.named());
             let help = format!("write `tls = {} {}`", key.named(), own.named());
-            self.report.error(&own.word.span, message).help(help);
+            self.report.error(&own.word.span, message).of_the_machine().help(help);
             return None;
         }
         let chain = self.certificates(&own)?;
@@ -88,7 +88,7 @@ impl Resolver<'_> {
             Err(error) => {
                 let message = format!("cannot read `{}`: {}", path.display(), reason(&error));
                 let help = self.help_with_reading(word, &path, &error);
-                self.report.error(&word.span, message).help(help);
+                self.report.error(&word.span, message).of_the_machine().help(help);
                 None
             }
         }
@@ -124,7 +124,7 @@ impl Resolver<'_> {
             Ok(found) => Some(found),
             Err(Wrong { what, help }) => {
                 let message = format!("`{}`: {what}", read.path.display());
-                self.report.error(&read.word.span, message).help(help);
+                self.report.error(&read.word.span, message).of_the_machine().help(help);
                 None
             }
         }
@@ -137,7 +137,7 @@ impl Resolver<'_> {
             let message =
                 format!("others than its owner may read the key `{}`", key.path.display());
             let help = format!("`chmod 600 {}`", key.named());
-            self.report.warning(&key.word.span, message).help(help);
+            self.report.warning(&key.word.span, message).of_the_machine().help(help);
         }
         identity
     }
@@ -154,14 +154,15 @@ impl Resolver<'_> {
             );
             self.report
                 .warning(&own.word.span, message)
+                .of_the_machine()
                 .help("put the service's own first, then that of who has made it, and so on");
         }
         let whole = own.path.with_file_name("fullchain.pem");
         let is_part = own.path.file_name().is_some_and(|name| name == "cert.pem");
         if is_part && identity::lacks_its_maker(chain) && self.lookup.file_facts(&whole).is_some() {
             let message = format!("`{path}` lacks the certificates between it and an authority");
-            let help = format!("name the file relative_to it that has them: `{}`", whole.display());
-            self.report.warning(&own.word.span, message).help(help);
+            let help = format!("name the file beside it that has them: `{}`", whole.display());
+            self.report.warning(&own.word.span, message).of_the_machine().help(help);
         }
     }
 
@@ -177,6 +178,7 @@ impl Resolver<'_> {
         );
         self.report
             .warning(&own.word.span, message)
+            .of_the_machine()
             .help("have it made again with its names: `-addext subjectAltName=DNS:NAME`");
     }
 
@@ -207,7 +209,7 @@ impl Resolver<'_> {
                 ),
                 () => continue,
             };
-            self.report.warning(&read.word.span, message).help(help);
+            self.report.warning(&read.word.span, message).of_the_machine().help(help);
         }
     }
 }

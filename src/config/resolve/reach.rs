@@ -54,6 +54,6 @@ impl Resolver<'_> {
     }
 
     fn in_the_way(&mut self, span: &Span, message: String, help: &str) {
-        self.report.warning(span, message).help(help);
+        self.report.warning(span, message).of_the_machine().help(help);
     }
 }

@@ -82,6 +82,7 @@ impl Resolver<'_> {
         let message = format!("there is no directory `{}`", directory.display());
         self.report
             .warning(&span, message)
+            .of_the_machine()
             .help("make it: until then the program cannot be started");
     }
 
@@ -103,7 +104,7 @@ impl Resolver<'_> {
         let said = limits.names().into_iter().find_map(|name| place(entry, name));
         let span = said.unwrap_or_else(|| entry.program.span.clone());
         let message = format!("`{first}` cannot hold here, and no program is started: {why}");
-        self.report.warning(&span, message).help(
+        self.report.warning(&span, message).of_the_machine().help(
             "start the server where it may make groups (cgroup v2; `Delegate=yes` in a unit); \
              `rlimit_as` and `rlimit_nproc` hold without one, for each process and each user",
         );

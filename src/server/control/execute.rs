@@ -1,13 +1,11 @@
 //! What those who control the server tell it to do: reload, stop and start services,
 //! end programs, drain and stop.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::connection::ControlStage;
 use crate::control::answer::{self, Done, RequestRefusal, Stopping};
 use crate::control::request::Request;
-use crate::net::address::Address;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::services::Services;
@@ -139,33 +137,6 @@ impl Server {
         self.sessions.newcomers.made_room();
         self.sessions.table.forget_holder(key);
     }
-
-    /// Ends the program of this pid, or everything that serves this peer.
-    fn kill(&mut self, who: &str) -> Result<String, RequestRefusal> {
-        let whom = SessionFilter::read(who);
-        let (mut found, mut pids) = (Vec::new(), Vec::new());
-        for (key, session) in self.sessions.table.iter() {
-            let pid = session.program().map(|program| program.pid);
-            if whom.is_peer(session.client.peer) || pid.is_some_and(|pid| whom.is_program(pid)) {
-                found.push(key);
-                pids.extend(pid.map(|pid| pid.to_string()));
-            }
-        }
-        if found.is_empty() {
-            let error =
-                format!("no program and no peer here is {who:?}; `oxinetd peers` lists them");
-            return Err(RequestRefusal { error });
-        }
-        let closed = found.len().saturating_sub(pids.len());
-        for key in found {
-            self.close_session(key, "killed");
-        }
-        Ok(match (pids.is_empty(), closed) {
-            (true, _) => format!("closed {closed}"),
-            (false, 0) => format!("sent TERM to {}", pids.join(", ")),
-            (false, _) => format!("sent TERM to {}, closed {closed}", pids.join(", ")),
-        })
-    }
 }
 
 impl Services {
@@ -193,31 +164,6 @@ impl Services {
             [] => before,
             some if before.is_empty() => format!("{done} {}", self.labels(some)),
             some => format!("{done} {}; {before}", self.labels(some)),
-        }
-    }
-}
-
-/// Who is to be ended.
-struct SessionFilter<'a> {
-    text: &'a str,
-    pid: Option<i32>,
-    ip: Option<IpAddr>,
-}
-
-impl<'a> SessionFilter<'a> {
-    fn read(text: &'a str) -> Self {
-        Self { text, pid: text.parse().ok(), ip: text.parse().ok() }
-    }
-
-    fn is_program(&self, pid: i32) -> bool {
-        self.pid == Some(pid)
-    }
-
-    /// An address with its port is one peer, without it all from there.
-    fn is_peer(&self, peer: Address) -> bool {
-        match self.ip {
-            Some(ip) => peer.ip() == Some(ip.to_canonical()),
-            None => peer != Address::None && peer.to_string() == self.text,
         }
     }
 }

@@ -30,11 +30,11 @@ const STRAGGLERS: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(16);
 
 impl Server {
-    /// The pidfd of a child says that it has ended: its slot is free for the next, and
-    /// it is reaped later in this turn or in the next. True if that must be in this one:
-    /// somebody may wait for the socket of a `wait` service, or for the end of the answer.
+    /// The pidfd of a child says that it has ended. It has its place until it is reaped, which
+    /// the log is told of: later in this turn or in the next, or before somebody is told that
+    /// there is no room. True if that must be in this one: somebody may wait for the socket of
+    /// a `wait` service, or for the end of the answer.
     pub(in crate::server) fn end_announced(&mut self, key: Key) -> bool {
-        self.release_child(key);
         self.sessions.table.let_client_go(key);
         self.programs.ended.push(key);
         self.programs.tidy_by.get_or_insert(self.reactor.now + MOMENT);
@@ -42,11 +42,18 @@ impl Server {
         child.is_some_and(|child| child.listener.is_some() || child.kept.is_some())
     }
 
-    fn release_child(&mut self, key: Key) {
-        let Some((client, _)) = self.sessions.table.program_mut(key) else { return };
-        let service = client.service;
-        if let Some(permit) = client.permit.take() {
-            self.release(permit, service);
+    /// Before anything else is done in a turn: whoever waits for a place has those of the
+    /// programs that have ended, and comes before others.
+    pub(in crate::server) fn make_places(&mut self) {
+        if !self.programs.ended.is_empty() && self.somebody_awaits_an_end() {
+            self.reap_the_ended();
+        }
+    }
+
+    /// Reaps those whose end has been announced.
+    pub(super) fn reap_the_ended(&mut self) {
+        for key in std::mem::take(&mut self.programs.ended) {
+            self.look_at_child(key);
         }
     }
 
@@ -65,7 +72,6 @@ impl Server {
     }
 
     fn reaped(&mut self, key: Key, end: End) {
-        self.release_child(key);
         let Some(Session { client, stage: SessionStage::Program(mut child) }) =
             self.sessions.table.remove(key)
         else {
@@ -103,7 +109,7 @@ impl Server {
         }
         let (end, failure) = match self.failure_of(&client, child.pid, end) {
             // Its client was gone before it had the terminal: as if that were a moment later.
-            Some((failure, _)) if failure.is_hung_up() => (End::Signal("HUP"), None),
+            Some((failure, _)) if failure.is_hung_up() => (End::Signal("SIGHUP"), None),
             failure => (end, failure),
         };
         let time = self.reactor.now.saturating_duration_since(client.since);

@@ -45,6 +45,9 @@ const FEW: usize = 64;
 /// A child that cannot be polled is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// One that has ended, of which whoever traces it is told first.
+const SOON: Duration = Duration::from_millis(100);
+
 /// Which of the programs that run [`Server::tidy`] polls from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) enum Tidy {
@@ -62,12 +65,7 @@ pub(in crate::server) fn at_latest(when: Instant) -> Instant {
 impl Server {
     /// A program has been started.
     pub(super) fn watch_in_a_moment(&mut self, key: Key, has_listener: bool, is_kept: bool) {
-        let somebody_waits = has_listener
-            || !self.services.paused.is_empty()
-            || !self.sessions.holding.is_empty()
-            || self.sessions.newcomers.wait_for_a_place()
-            || !self.services.exhausted.is_empty();
-        if somebody_waits {
+        if has_listener || self.somebody_awaits_an_end() {
             return self.watch_child(key);
         }
         self.programs.unwatched.push(key);
@@ -82,6 +80,14 @@ impl Server {
             };
             self.reap_young(ended);
         }
+    }
+
+    /// Whether somebody waits until a program ends.
+    pub(super) fn somebody_awaits_an_end(&self) -> bool {
+        !self.services.paused.is_empty()
+            || !self.sessions.holding.is_empty()
+            || self.sessions.newcomers.wait_for_a_place()
+            || !self.services.exhausted.is_empty()
     }
 
     /// The next end is to be announced.
@@ -127,9 +133,7 @@ impl Server {
 
     /// Reaps whoever has ended, and polls those that go on.
     pub(in crate::server) fn tidy(&mut self, tidy: Tidy) {
-        for key in std::mem::take(&mut self.programs.ended) {
-            self.look_at_child(key);
-        }
+        self.reap_the_ended();
         for key in std::mem::take(&mut self.programs.unwatched) {
             if self.reap_if_ended(key) {
                 continue;
@@ -151,7 +155,8 @@ impl Server {
 
     /// Before somebody is told that there is no room, for the service or for the source.
     pub(in crate::server) fn look_for_room(&mut self, id: ServiceId, source: Option<Source>) {
-        if !self.programs.unwatched.is_empty() && self.admission.awaits_an_end(id, source) {
+        let may_have_ended = !self.programs.unwatched.is_empty() || !self.programs.ended.is_empty();
+        if may_have_ended && self.admission.awaits_an_end(id, source) {
             self.tidy(Tidy::Everything);
         }
     }
@@ -165,7 +170,7 @@ impl Server {
             return self.watch_child(key);
         }
         // Announced too early: whoever traces it is told first.
-        self.reactor.after(LOOK, Timer::Child(key));
+        self.reactor.after(SOON, Timer::Child(key));
     }
 
     /// Polls a program, and its pipe. One that has ended is announced at once.

@@ -15,6 +15,7 @@ use crate::server::control::render::answer_of;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
 use crate::server::services::counting::Changes;
+use crate::server::state::ServiceState;
 use crate::sys::memory;
 
 impl Server {
@@ -55,6 +56,7 @@ impl Server {
     /// The one end of every reload, whatever has become of it.
     fn reload_over(&mut self, outcome: &ReloadOutcome) {
         self.reactor.timers.cancel(self.reloading.due, Timer::Reload);
+        self.reloading.note(outcome);
         match outcome.result {
             Ok(Changes { kept, opened, closed, updated }) => {
                 events::reloaded(kept, opened, closed, updated);
@@ -116,15 +118,17 @@ impl Server {
         }
     }
 
-    /// What is not open does not go on: it is tried again.
-    fn tell_truly(&self, findings: &mut [LoadedFinding]) {
-        for finding in findings {
-            let key = finding.held.and_then(|old| self.services.order.get(old));
-            let Some(state) = key.and_then(|key| self.services.all.get(*key)) else { continue };
-            if self.is_closed(state) {
-                *finding = LoadedFinding::goes_on_trying(&state.label);
-            }
-        }
+    /// Of those that go on as they were it is said together. What is not open does not go on:
+    /// it is tried again.
+    fn tell_truly(&self, findings: &mut Vec<LoadedFinding>) {
+        let held: Vec<usize> = findings.iter().filter_map(|finding| finding.held).collect();
+        let keys = held.into_iter().filter_map(|old| self.services.order.get(old));
+        let states = keys.filter_map(|key| self.services.all.get(*key));
+        let (closed, open): (Vec<&ServiceState>, Vec<&ServiceState>) =
+            states.partition(|state| self.is_closed(state));
+        findings.retain(|finding| finding.held.is_none());
+        findings.extend(LoadedFinding::go_on(&labels(&open)));
+        findings.extend(LoadedFinding::go_on_trying(&labels(&closed)));
     }
 
     fn log_findings(&mut self, loading: Box<Loading>, told: usize, left: &mut usize) -> Phase {
@@ -146,6 +150,10 @@ impl Server {
         }
         Phase::Applying { applying: Box::new(self.begin_to_apply(loading)), findings }
     }
+}
+
+fn labels<'a>(states: &[&'a ServiceState]) -> Vec<&'a str> {
+    states.iter().map(|state| &*state.label).collect()
 }
 
 /// The reading itself has failed: an error like one in the file.

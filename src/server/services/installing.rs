@@ -74,7 +74,7 @@ impl Server {
             }
             return key;
         }
-        let admission = self.admission.add(limits);
+        let (admission, departed) = self.counted_again(service, limits);
         let key = self.services.all.insert(ServiceState {
             service: Rc::clone(service),
             label,
@@ -92,7 +92,18 @@ impl Server {
             since: unix_time(),
         });
         self.services.entries.define(key, None, service);
+        if let Some(before) = departed {
+            self.take_clients_back(key, before);
+        }
         key
+    }
+
+    /// Those who are here are counted by source from now on, if they have not been.
+    pub(super) fn count_sources_if(&mut self, counts: bool, id: ServiceId) {
+        if counts {
+            let now = self.reactor.now;
+            self.each_permit(|admission, permit| admission.count_source(now, id, permit));
+        }
     }
 
     /// By what a service is counted that goes on as another.
@@ -101,10 +112,8 @@ impl Server {
             |state: &&ServiceState| runs_no_program(&state.service) == runs_no_program(service);
         match self.services.all.get(key).filter(same).map(|state| state.admission) {
             Some(id) => {
-                if self.admission.update(self.reactor.now, id, limits) {
-                    let now = self.reactor.now;
-                    self.each_permit(|admission, permit| admission.count_source(now, id, permit));
-                }
+                let counts = self.admission.update(self.reactor.now, id, limits);
+                self.count_sources_if(counts, id);
                 self.sessions.newcomers.made_room();
                 id
             }
@@ -162,6 +171,7 @@ impl Server {
         self.services.tell_all_refusals(key);
         self.retire(key);
         let Some(state) = self.services.all.remove(key) else { return };
+        self.services.departed.note(key, &state, &self.admission);
         if let Some(front) = state.front {
             self.sessions.workers.forget_settings(front.number);
         }

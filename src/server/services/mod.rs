@@ -8,6 +8,7 @@
 //! | `conditions` | the time of day and the load |
 //! | `counting` | counters of services |
 //! | `datagrams` | built-in services on datagrams |
+//! | `departed` | those that are gone, and serve somebody still |
 //! | `entries` | what stands behind tcpmux, by its name |
 //! | `holders` | which processes have a socket |
 //! | `installing` | services and their sockets, made from definitions |
@@ -33,6 +34,7 @@ mod certificates;
 pub(super) mod conditions;
 pub(super) mod counting;
 pub(super) mod datagrams;
+mod departed;
 pub(super) mod entries;
 pub(super) mod holders;
 pub(super) mod installing;
@@ -58,6 +60,7 @@ use super::reactor::slab::{Key, Slab};
 use super::state::{ListenerState, ServiceState};
 use crate::net::listener::Listener;
 use conditions::Conditions;
+use departed::Departed;
 use entries::Entries;
 use naming::Naming;
 use occupied::Occupied;
@@ -71,6 +74,7 @@ pub(crate) struct Services {
     pub(super) entries: Entries,
     /// In the order of the file.
     pub(super) order: Vec<Key>,
+    departed: Departed,
     pub(super) naming: Naming,
     pub(super) occupied: Occupied,
     pub(super) quota: Quota,
@@ -102,6 +106,7 @@ impl Services {
             listeners: Slab::new(),
             entries: Entries::default(),
             order: Vec::new(),
+            departed: Departed::default(),
             naming: Naming::default(),
             occupied: Occupied::default(),
             quota,

@@ -47,6 +47,7 @@ impl Server {
         let permit = match self.admits(id, Address::None) {
             Ok(permit) => permit,
             Err(Denial::Rest(_, until)) => {
+                self.tell_limits();
                 return self.services.rest_for_limit(key, until, &mut self.reactor);
             }
             Err(Denial::Refuse(_)) => return,

@@ -37,7 +37,7 @@ pub(in crate::server) struct Client {
     pub(in crate::server) label: Label,
     /// What is logged of him.
     pub(in crate::server) log: LogOnSuccess,
-    /// None once the end of a program has been announced: others may have its place.
+    /// None before it is known by what he is counted after an upgrade.
     #[serde(skip)]
     pub(in crate::server) permit: Option<Permit>,
     pub(in crate::server) peer: Address,
@@ -159,6 +159,21 @@ impl SessionTable {
         Some(session)
     }
 
+    /// Whoever has been admitted by the one service belongs to the other.
+    pub(in crate::server) fn move_to(&mut self, service: Key, before: Key) {
+        let shares = &mut self.shares;
+        self.all.each(|Session { client, stage }| {
+            if client.service != before {
+                return;
+            }
+            if let Some(held) = stage.holds() {
+                shares.give_back(before, client.peer, held);
+                shares.take(service, client.peer, held);
+            }
+            client.service = service;
+        });
+    }
+
     fn count_of(&mut self, stage: &SessionStage) -> Option<&mut usize> {
         match stage {
             SessionStage::Builtin(_) => Some(&mut self.builtins),
@@ -182,6 +197,13 @@ impl SessionTable {
     /// Changes each.
     pub(in crate::server) fn each(&mut self, change: impl FnMut(&mut Session)) {
         self.all.each(change);
+    }
+
+    /// Whoever belongs to a service, in the order in which they came.
+    pub(in crate::server) fn peers_of(&self, service: Key) -> impl Iterator<Item = (PeerId, Peer)> {
+        let all = self.order.iter().filter_map(|(id, key)| Some((*id, self.all.get(*key)?)));
+        let its = all.filter(move |(_, session)| session.client.service == service);
+        its.map(|(id, session)| (id, session.peer()))
     }
 
     /// One that a built-in service serves, if he is still here.

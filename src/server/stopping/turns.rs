@@ -105,6 +105,7 @@ impl Server {
     pub(in crate::server) fn stop_serving(&mut self) {
         self.reloading.stop();
         self.services.naming.stop();
+        self.hold_nobody();
         self.tidy(Tidy::Everything);
         self.upgrading.give_up();
         self.manager.notifier.stopping();
@@ -112,6 +113,10 @@ impl Server {
             self.sessions.table.stop_child(key, &mut self.reactor);
         }
         self.programs.spawner.let_spares_go();
+        self.say_if_cut_short();
+        self.finish_overdue();
+        self.await_the_killed();
+        // Whoever is left of a group whose leader has just ended.
         self.finish_overdue();
         // Closes the sockets and unlinks the paths.
         for key in self.services.listeners.keys() {
@@ -119,11 +124,12 @@ impl Server {
         }
     }
 
-    /// Says who the peers are and were, and what is left to say.
+    /// Says who the peers are and were, how each of them ends, and what is left to say.
     pub(in crate::server) fn say_farewell(&mut self) {
         self.sessions.list_peers();
         self.sessions.count_peers();
         events::stopping(self.life.stop.unwrap_or("-"));
+        self.say_ends();
         for key in self.services.all.keys() {
             self.services.tell_all_refusals(key);
         }

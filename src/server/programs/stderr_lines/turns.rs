@@ -70,6 +70,15 @@ impl Programs {
         }
     }
 
+    /// What is counted of programs of the one service is counted for the other.
+    pub(in crate::server) fn move_pipes_to(&mut self, service: Key, before: Key) {
+        self.stderr.each(|state| {
+            if state.service == before {
+                state.service = service;
+            }
+        });
+    }
+
     fn close_stderr(&mut self, key: Key, reactor: &Reactor) {
         let Some(mut state) = self.stderr.remove(key) else { return };
         end_line(&mut state);

@@ -7,12 +7,13 @@ use nix::errno::Errno;
 use nix::sys::socket::{Shutdown, shutdown};
 
 use super::{Admitted, AfterBanner, BannerProgress, BannerState, Unsent, send_now};
-use crate::admission::Permit;
+use crate::admission::{Permit, Reason};
 use crate::config::model::Action;
 use crate::log::events;
+use crate::net::fronted::Whom;
 use crate::net::listener::Connection;
 use crate::server::Server;
-use crate::server::programs::starting::{ProgramStart, StartOutcome};
+use crate::server::programs::starting::{ProgramStart, SPAWN, StartOutcome};
 use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
@@ -30,6 +31,9 @@ const GREETING: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_millis(250);
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why it is not tried any more.
+const NO_ROOM: &str = "the system has had no room for its program";
 
 /// How long a refused client may take to read its text and to close.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -181,18 +185,20 @@ impl Server {
     pub(in crate::server::sessions) fn told_for_too_long(&mut self, key: Key) {
         let Some(state) = self.sessions.forget_banner(key, &mut self.reactor) else { return };
         let told = state.is_all_sent();
-        if let AfterBanner::Serve(admitted) = state.then {
-            self.give_up(*admitted, if told { "no room" } else { "banner not read" });
+        match state.then {
+            AfterBanner::Serve(admitted) if told => {
+                let Admitted { service, permit, peer, .. } = *admitted;
+                self.start_failed((service, peer), permit, (SPAWN, &NO_ROOM));
+            }
+            AfterBanner::Serve(admitted) => self.give_up(*admitted, Reason::Banner),
+            AfterBanner::Close { .. } => {}
         }
     }
 
-    fn give_up(&mut self, admitted: Admitted, why: &str) {
-        let Admitted { service, permit, peer, since, .. } = admitted;
-        if let Some(state) = self.services.all.get(service) {
-            let time = self.reactor.now.saturating_duration_since(since);
-            let log = state.service.attributes.log.on_success;
-            events::closed(&state.label, peer, why, time, log);
-        }
+    /// Somebody who has been admitted is not served after all.
+    fn give_up(&mut self, admitted: Admitted, reason: Reason) {
+        let Admitted { service, permit, peer, facts, .. } = admitted;
+        self.refuse(service, Whom { peer, via: facts.via() }, reason);
         self.release(permit, service);
     }
 
@@ -204,7 +210,7 @@ impl Server {
             state.admission == admitted.permit.service() && state.stopped != Stopped::Asked
         });
         let Some(action) = counted.map(|state| state.service.action.clone()) else {
-            return self.give_up(admitted, "stopped");
+            return self.give_up(admitted, Reason::Gone);
         };
         let Admitted { service, permit, peer, peer_gid, facts, since } = admitted;
         let connection = Connection { socket, peer, peer_gid, fronted: facts.fronted.clone() };

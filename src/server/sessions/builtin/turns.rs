@@ -211,7 +211,7 @@ impl Server {
         let connection = listener::Connection { socket, peer, peer_gid: None, fronted };
         match self.start_accepted(entry, connection, (greeting, peer_id), permit) {
             // The entry's program has him now.
-            None => client.permit.into_iter().for_each(|it| self.release(it, client.service)),
+            None => self.end_handed_on(client),
             Some(socket) => {
                 builtin.stream = Stream::from(socket);
                 self.answer_not_available(client, builtin);

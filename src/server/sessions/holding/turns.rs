@@ -50,6 +50,7 @@ impl Server {
             Ok(permit) => Some(permit),
             Err(Denial::Refuse(reason) | Denial::Rest(reason, _)) => {
                 self.refuse(service, peer, reason, Why::Plain);
+                self.tell_limits();
                 None
             }
         }
@@ -184,5 +185,6 @@ impl Server {
             self.admission.deny(self.reactor.now, state.admission, reason);
         }
         self.refuse(service, whom, reason, why);
+        self.tell_limits();
     }
 }

@@ -11,6 +11,7 @@ use crate::server::Server;
 use crate::server::peers::{Peer, PeerId};
 use crate::server::reactor::slab::Key;
 use crate::server::sessions::Sessions;
+use crate::server::sessions::builtin::DONE;
 
 impl Sessions {
     /// The first `most` of those who came after one: who is here, and the last who were.
@@ -84,6 +85,17 @@ impl Server {
         let gone =
             Peer { address, service: service_name, pid, running: false, since, encryption: None };
         self.sessions.peers.ended(peer_id, gone);
+        if let Some(permit) = permit {
+            self.release(permit, service);
+        }
+    }
+
+    /// He goes on in another session, as the same peer: this one has ended, and he is not gone.
+    pub(in crate::server) fn end_handed_on(&mut self, client: Client) {
+        let Client { service, label, log, permit, peer, since, .. } = client;
+        let time = self.reactor.now.saturating_duration_since(since);
+        events::closed(&label, peer, DONE, time, log);
+        self.count(service, |counters| counters.ran(time));
         if let Some(permit) = permit {
             self.release(permit, service);
         }
