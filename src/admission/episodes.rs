@@ -98,6 +98,12 @@ impl Episodes {
         }
     }
 
+    /// Which limits have begun to bite and not ended: of a service, or of all together.
+    pub(super) fn under_way(&self, id: Option<ServiceId>) -> impl Iterator<Item = Reason> {
+        let all = Reason::ALL.into_iter().filter(|_| !self.open.is_empty());
+        all.filter(move |reason| self.open.contains_key(&(id, *reason)))
+    }
+
     /// When [`Episodes::expire`] wants to be called.
     pub(super) fn next_deadline(&self) -> Option<Nanos> {
         self.queue.peek().map(|Reverse((at, _))| *at)

@@ -22,6 +22,11 @@ impl Admission {
             || source.zip(service.limits.per_source).is_some_and(holds_its_share)
     }
 
+    /// Which limits bite, as the log has said: of a service, or of all together.
+    pub(crate) fn biting(&self, id: Option<ServiceId>) -> impl Iterator<Item = &'static str> {
+        self.episodes.under_way(id).map(Reason::as_str)
+    }
+
     /// Whether somebody may come at all, before it is asked whether there is a place for him.
     /// Nothing is counted.
     ///

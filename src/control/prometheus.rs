@@ -19,6 +19,8 @@ pub(crate) enum Family {
     Up,
     /// Programs and connections now.
     Running,
+    /// Clients in backlogs from which nobody is taken.
+    Waiting,
     /// Connections served.
     Accepted,
     /// Turned away, by reason.
@@ -38,9 +40,10 @@ pub(crate) enum Family {
 }
 
 /// All families, in the order in which they are written.
-pub(crate) const FAMILIES: [Family; 10] = [
+pub(crate) const FAMILIES: [Family; 11] = [
     Family::Up,
     Family::Running,
+    Family::Waiting,
     Family::Accepted,
     Family::Refused,
     Family::Failed,
@@ -62,6 +65,8 @@ pub(crate) struct Sample<'a> {
     pub up: bool,
     /// Programs and connections now.
     pub running: u32,
+    /// Clients in backlogs from which nobody is taken now.
+    pub waiting: u32,
     /// What it has counted; none before the first.
     pub statistics: Option<&'a Statistics>,
     /// When the first of its certificates ends, in seconds since 1970; none without TLS.
@@ -82,6 +87,11 @@ fn describe(family: Family) -> (&'static str, &'static str, &'static str) {
             "oxinetd_service_running",
             "gauge",
             "Programs of the service that run, or connections to it.",
+        ),
+        Family::Waiting => (
+            "oxinetd_service_waiting",
+            "gauge",
+            "Clients that wait for a place, while the service takes nobody.",
         ),
         Family::Accepted => (
             "oxinetd_service_accepted_total",
@@ -134,6 +144,7 @@ pub(crate) fn samples(family: Family, sample: &Sample<'_>, out: &mut String) {
     match family {
         Family::Up => one(out, u64::from(sample.up)),
         Family::Running => one(out, u64::from(sample.running)),
+        Family::Waiting => one(out, u64::from(sample.waiting)),
         Family::Accepted => one(out, statistics.accepted),
         Family::Failed => one(out, statistics.failed),
         Family::StderrDropped => one(out, statistics.stderr_dropped),
@@ -188,8 +199,21 @@ fn histogram(
     );
 }
 
+/// What the server's own process costs the machine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ProcessCost {
+    /// Bytes in memory.
+    pub memory: u64,
+    /// Open descriptors, where the system counts them.
+    pub descriptors: Option<u64>,
+    /// As many it may have.
+    pub most_descriptors: u64,
+    /// Time of processors, of its own and the kernel's for it.
+    pub processor: Duration,
+}
+
 /// What concerns the whole server.
-pub(crate) fn server(status: &Status, memory: u64, out: &mut String) {
+pub(crate) fn server(status: &Status, cost: &ProcessCost, out: &mut String) {
     let version = Escaped(&status.version);
     let mut gauge = |name: &str, kind: &str, help: &str, value: u64| {
         let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
@@ -214,9 +238,27 @@ pub(crate) fn server(status: &Status, memory: u64, out: &mut String) {
     gauge("oxinetd_log_dropped_total", "counter", help, status.log_dropped);
     let help = "Processes in front of services that have ended, which they should not.";
     gauge("oxinetd_front_worker_deaths_total", "counter", help, status.front_worker_deaths);
+    let help = "Whether the last reload was taken over.";
+    let holds = u64::from(status.reload_refused.is_none());
+    gauge("oxinetd_config_last_reload_successful", "gauge", help, holds);
+    let help = "When the configuration that holds was taken over, in seconds since 1970.";
+    let when = status.configured;
+    gauge("oxinetd_config_last_reload_success_timestamp_seconds", "gauge", help, when);
     let help = "When the server started, in seconds since 1970.";
     gauge("process_start_time_seconds", "gauge", help, status.started);
-    gauge("process_resident_memory_bytes", "gauge", "Memory of the server.", memory);
+    gauge("process_resident_memory_bytes", "gauge", "Memory of the server.", cost.memory);
+    let help = "Descriptors that the server has open.";
+    if let Some(open) = cost.descriptors {
+        gauge("process_open_fds", "gauge", help, open);
+    }
+    let help = "Descriptors that the server may have open.";
+    gauge("process_max_fds", "gauge", help, cost.most_descriptors);
+    let seconds = cost.processor.as_secs_f64();
+    let _ = write!(
+        out,
+        "# HELP process_cpu_seconds_total Time of processors that the server has used.\n\
+         # TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total {seconds}\n"
+    );
     let _ = write!(
         out,
         "# HELP oxinetd_build_info The program that runs.\n# TYPE oxinetd_build_info gauge\n\
@@ -259,6 +301,7 @@ mod tests {
             address: "[::1]:7",
             up: true,
             running: 2,
+            waiting: 0,
             statistics: Some(statistics),
             certificate_ends: None,
         };

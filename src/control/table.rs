@@ -8,6 +8,7 @@ use crate::net::fronted::Encryption;
 use super::answer::{PeerStatus, PeersAnswer, Reloaded, ServiceStatus, Status};
 use super::history::WatchedRates;
 use super::rows::Rows;
+use super::statistics::LastError;
 pub use super::text::{counted, printable, printable_json, printable_lines, span};
 
 /// How long ago a moment was that is told in seconds since 1970.
@@ -43,11 +44,25 @@ fn until(ends: i64) -> String {
 }
 
 /// Nobody would look for it in a log that lacks lines.
-fn lost_lines(count: u64) -> String {
-    match count {
+fn lost_lines(status: &Status) -> String {
+    let error = status.log_error.as_ref();
+    let error = error.map(|error| {
+        format!("the log is not written: {} ({})\n", printable(&error.message), ago(error.time))
+    });
+    let lost = match status.log_dropped {
         0 => String::new(),
-        _ => format!("{} of the log lost, which nobody took\n", counted(count, "line")),
-    }
+        count => format!("{} of the log lost, which nobody took\n", counted(count, "line")),
+    };
+    error.unwrap_or_default() + &lost
+}
+
+/// A configuration that does not hold is easily taken for one that does.
+fn refused_reload(refusal: Option<&LastError>) -> String {
+    let refusal = refusal.map(|refusal| {
+        let (when, why) = (ago(refusal.time), printable(&refusal.message));
+        format!("the last reload was refused {when}: {why}\n")
+    });
+    refusal.unwrap_or_default()
 }
 
 /// What is left of those who were served, if anything is.
@@ -62,19 +77,20 @@ fn left_over(status: &Status) -> String {
 #[must_use]
 pub fn status(status: &Status, seen: Option<WatchedRates<'_>>) -> String {
     let mut out = format!(
-        "oxinetd {}, pid {}, {} for {}\n{} of {} programs, {}{}; {} accepted, {} refused, {} failed\n{}{}\n",
+        "oxinetd {}, pid {}, {}\n{} of {} programs{}, {}{}; {} accepted, {} refused, {} failed\n{}{}{}\n",
         printable(&status.version),
         status.pid,
-        printable(&status.state),
-        span(Duration::from_secs(status.uptime)),
+        since_when(status),
         status.running,
         status.max_children,
+        reached(&status.limits),
         counted(status.conversations, "conversation"),
         left_over(status),
         status.accepted,
         status.refused,
         status.failed,
-        lost_lines(status.log_dropped),
+        lost_lines(status),
+        refused_reload(status.reload_refused.as_ref()),
         seen.map(in_all).unwrap_or_default(),
     );
     let head = ["SERVICE", "ADDRESS", "STATE", "RUNNING", "ACCEPTED", "REFUSED", "FAILED", "ERROR"];
@@ -153,12 +169,36 @@ fn service_row(service: &ServiceStatus) -> Vec<String> {
     ]
 }
 
-/// `listening`, or `stopped (max_clients)`.
+/// `serving for 2h 5m`, or `draining, 25s left, started 2h 5m ago`.
+fn since_when(status: &Status) -> String {
+    let (state, up) = (printable(&status.state), span(Duration::from_secs(status.uptime)));
+    match status.drain_left {
+        None => format!("{state} for {up}"),
+        Some(left) => {
+            format!("{state}, {} left, started {up} ago", span(Duration::from_secs(left)))
+        }
+    }
+}
+
+/// Limits of all services together.
+fn reached(limits: &[String]) -> String {
+    match limits {
+        [] => String::new(),
+        limits => format!(" ({} is reached)", printable(&limits.join(", "))),
+    }
+}
+
+/// `listening`, `resting (instances; 3 waiting)` or `stopped (max_clients)`.
 fn state(service: &ServiceStatus) -> String {
-    let reason = service.stopped.as_ref().filter(|reason| *reason != "command");
-    match reason {
-        Some(reason) => format!("{} ({reason})", service.state),
-        None => service.state.clone(),
+    let stopped = service.stopped.as_ref().filter(|reason| *reason != "command").cloned();
+    let limits = Some(service.limits.join(", "));
+    let limits = limits.filter(|it| service.state == "resting" && !it.is_empty());
+    let waiting = service.waiting.filter(|waiting| *waiting > 0);
+    let waiting = waiting.map(|waiting| format!("{waiting} waiting"));
+    let all: Vec<String> = stopped.into_iter().chain(limits).chain(waiting).collect();
+    match all.is_empty() {
+        true => service.state.clone(),
+        false => format!("{} ({})", service.state, all.join("; ")),
     }
 }
 

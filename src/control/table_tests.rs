@@ -16,6 +16,8 @@ fn echo() -> ServiceStatus {
         server: "internal".to_owned(),
         state: "listening".to_owned(),
         stopped: None,
+        limits: Vec::new(),
+        waiting: None,
         running: 2,
         accepted: 100,
         refused: BTreeMap::from([("access".to_owned(), 2), ("rate".to_owned(), 10)]),
@@ -35,6 +37,7 @@ fn server(services: Vec<ServiceStatus>) -> Status {
         version: "0.1.0".to_owned(),
         pid: 123,
         state: "serving".to_owned(),
+        drain_left: None,
         started: 0,
         uptime: 7380,
         running: 0,
@@ -46,6 +49,10 @@ fn server(services: Vec<ServiceStatus>) -> Status {
         refused: 12,
         failed: 0,
         log_dropped: 0,
+        log_error: None,
+        configured: 0,
+        reload_refused: None,
+        limits: Vec::new(),
         front_worker_deaths: 0,
         not_served: Vec::new(),
         reasons: std::collections::BTreeMap::new(),
@@ -75,6 +82,43 @@ fn what_is_left_is_told_if_there_is_any() {
     assert!(text.contains("2 conversations, 3 lingering, 1 left behind; 100"), "{text}");
     let nobody = super::status(&Status { left_behind: Some(0), ..server(Vec::new()) }, None);
     assert!(nobody.contains("2 conversations; 100"), "{nobody}");
+}
+
+#[test]
+fn what_holds_clients_back_is_told_with_how_many_wait() {
+    let resting = ServiceStatus {
+        state: "resting".to_owned(),
+        limits: vec!["instances".to_owned(), "cps".to_owned()],
+        waiting: Some(3),
+        ..echo()
+    };
+    let text = super::status(&server(vec![resting.clone()]), None);
+    assert!(text.contains(" resting (instances, cps; 3 waiting) "), "{text}");
+    let text = super::service(&ServiceStatus { waiting: None, ..resting }, None);
+    assert!(text.contains("       state: resting (instances, cps)\n"), "{text}");
+    // Who is refused stands elsewhere.
+    let refusing = ServiceStatus { limits: vec!["access".to_owned()], ..echo() };
+    assert!(super::status(&server(vec![refusing]), None).contains(" listening  "));
+    let all = Status { limits: vec!["max_children".to_owned()], ..server(Vec::new()) };
+    assert!(
+        super::status(&all, None).contains("0 of 500 programs (max_children is reached), 2 conv")
+    );
+}
+
+#[test]
+fn a_server_that_drains_says_for_how_long() {
+    let status =
+        Status { state: "draining".to_owned(), drain_left: Some(95), ..server(Vec::new()) };
+    let text = super::status(&status, None);
+    assert!(text.contains(", draining, 1m 35s left, started 2h 3m ago\n"), "{text}");
+}
+
+#[test]
+fn a_reload_that_was_refused_is_told() {
+    let refused = Some(LastError { time: 0, message: "f:3:1: error: no".to_owned() });
+    let text = super::status(&Status { reload_refused: refused, ..server(Vec::new()) }, None);
+    let line = text.lines().find(|line| line.starts_with("the last reload was refused ")).unwrap();
+    assert!(line.ends_with(" ago: f:3:1: error: no"), "{text}");
 }
 
 #[test]

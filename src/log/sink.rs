@@ -179,6 +179,12 @@ pub(crate) fn dropped() -> u64 {
     sink().lines.dropped_ever
 }
 
+/// Since when nothing of the log gets out, in seconds since 1970, and why; none while it does.
+#[must_use]
+pub(crate) fn trouble() -> Option<(u64, String)> {
+    sink().trouble.clone()
+}
+
 /// What has been logged and is not out.
 pub(crate) struct Unwritten {
     /// Lines that have not been written yet, the first of them perhaps in part.

@@ -29,7 +29,7 @@ use nix::sys::socket::{AddressFamily, SockaddrStorage, bind, setsockopt, sockopt
 
 use super::unix_path::{self, BoundPath};
 use crate::config::model::{Action, Attributes, Endpoint, Service, SocketSpec, SocketType};
-use crate::sys::descriptor;
+use crate::sys::{descriptor, tcp};
 pub(crate) use connection::{Accepted, Connection};
 pub(crate) use display::{NotOpened, ShownEndpoint};
 pub(crate) use keepalive::{set as set_keepalive, set_times as set_keepalive_times};
@@ -306,6 +306,15 @@ impl Listener {
     #[must_use]
     pub(crate) fn address(&self) -> &Bound {
         &self.address
+    }
+
+    /// How many wait to be accepted, where the system says it.
+    #[must_use]
+    pub(crate) fn waiting(&self) -> Option<u32> {
+        match &self.socket {
+            Socket::Tcp(socket) => tcp::waiting_connections(socket),
+            _ => None,
+        }
     }
 
     /// The socket itself.

@@ -114,9 +114,12 @@ fn a_server_that_drains_lets_nobody_in_and_waits_for_who_is_there() {
     let (mut program, mut talk) = (tcp(cat), tcp(echo));
     daemon.accepted(cat, 1);
     daemon.wait_log(|line| line.about("accepted", echo));
+    assert_eq!(status(&daemon, None)["drain_left"], json!(null));
     let mut client = drain(&daemon, "3600");
     assert!(is_closed(cat) && is_closed(echo));
-    assert_eq!(status(&daemon, None)["state"], json!("draining"));
+    let seen = status(&daemon, None);
+    assert_eq!(seen["state"], json!("draining"));
+    assert!((1..=3600).contains(&seen["drain_left"].as_u64().unwrap()), "{seen}");
     for stream in [&mut program, &mut talk] {
         stream.write_all(b"here\n").unwrap();
         assert_eq!(read_line(stream), "here\n");

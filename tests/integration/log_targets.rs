@@ -312,10 +312,20 @@ fn a_full_disk_stalls_nobody() {
     // No file may grow, as on a full disk.
     let limited = ["sh", "-c", "ulimit -f 0; exec \"$@\"", "sh"].map(str::to_owned);
     let mut command = command(&limited);
+    let control = folder.name("control");
     command.arg(file).args(["--log", &format!("file:{}", path.display())]);
+    command.args(["--control", &control]);
     let mut server = Process::start(command.stdin(Stdio::null()).stderr(Stdio::null()));
     let address = ([127, 0, 0, 1], port).into();
     wait_until("the port to be served", || try_tcp(address).is_ok());
+    let status = |arguments: &[&str]| {
+        let mut asking = self::command(&[]);
+        asking.arg("status").args(arguments).args(["--control", &control]);
+        String::from_utf8(asking.output().unwrap().stdout).unwrap()
+    };
+    wait_until("it to be told", || status(&["--json"]).contains("/own.log: File too large"));
+    let shown = status(&[]);
+    assert!(shown.contains("\nthe log is not written: "), "{shown}");
     flood_unread(port, flood);
     server.stop();
     assert_eq!(fs::metadata(&path).unwrap().len(), 0);

@@ -23,6 +23,7 @@ mod common;
 mod access;
 mod adopting;
 mod answer_rate;
+mod answer_schema;
 mod answers;
 mod apart;
 mod background;

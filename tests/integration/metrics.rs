@@ -89,6 +89,10 @@ fn counters_are_what_prometheus_reads_and_what_happened() {
     assert_eq!(of("oxinetd_accepted_total", &[]), Some(4.0));
     assert_eq!(of("oxinetd_refused_total", &[]), Some(2.0));
     assert!(of("process_resident_memory_bytes", &[]).unwrap() > 100_000.0);
+    assert!(of("process_cpu_seconds_total", &[]).unwrap() >= 0.0);
+    let most = of("process_max_fds", &[]).unwrap();
+    // Older kernels do not count them.
+    assert!(of("process_open_fds", &[]).is_none_or(|open| open > 5.0 && open < most));
     read_by_promtool(&text);
 
     daemon.answer(&["stop", &one.to_string()]);

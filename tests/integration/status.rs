@@ -13,8 +13,8 @@ use crate::common::log::Log;
 use crate::common::needs::search_path;
 use crate::common::process::Process;
 use crate::common::{
-    DEADLINE, Daemon, Folder, Setup, free_port, need_program, read_all, read_line, tcp, tcp_line,
-    udp, wait_for, wait_until,
+    DEADLINE, Daemon, Folder, Setup, ask, free_port, need_program, read_all, read_line, tcp,
+    tcp_line, udp, wait_for, wait_until,
 };
 
 #[test]
@@ -324,4 +324,58 @@ fn who_watches_a_server_is_told_that_it_has_gone_and_sees_the_next_one() {
     shows(mark, "listening");
     server.stop();
     assert!(watching.0.try_wait().unwrap().is_none(), "it waits still");
+}
+
+#[test]
+fn what_holds_clients_back_and_how_many_wait_can_be_seen() {
+    let (full, free) = (free_port(), free_port());
+    let text =
+        tcp_line(full, "/bin/cat cat") + "    instances = 1\n" + &tcp_line(free, "/bin/cat cat");
+    let daemon = controlled(&text);
+    let clients: Vec<_> = (0..4).map(|_| tcp(full)).collect();
+    let _ = daemon.wait_log(|line| line.about("limit-begin", full));
+    let one = status_of_port(&daemon, full);
+    assert_eq!((&one["limits"], &one["waiting"]), (&json!(["instances"]), &json!(3)), "{one}");
+    assert_eq!(one["state"], json!("resting"));
+    let other = status_of_port(&daemon, free);
+    assert_eq!((&other["limits"], &other["waiting"]), (&Value::Null, &Value::Null), "{other}");
+    assert!(daemon.answer(&["status"]).contains(" resting (instances; 3 waiting) "));
+    drop(clients);
+    wait_until("everybody to be served", || {
+        let one = status_of_port(&daemon, full);
+        (&one["state"], &one["running"], &one["waiting"])
+            == (&json!("listening"), &json!(0), &Value::Null)
+    });
+}
+
+#[test]
+fn a_reload_that_was_refused_can_be_seen_until_one_holds() {
+    let (port, metrics) = (free_port(), free_port());
+    let text = tcp_line(port, "/bin/cat cat");
+    let daemon = Setup::new().controlled().arg("--metrics").arg(&metrics.to_string()).start(&text);
+    let holds = || {
+        let samples = ask(metrics, "GET /metrics HTTP/1.0\r\n\r\n");
+        let sample = |name: &str| {
+            let found = samples.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+            found.unwrap_or_else(|| panic!("{samples}")).parse::<u64>().unwrap()
+        };
+        let when = sample("oxinetd_config_last_reload_success_timestamp_seconds");
+        assert_eq!(json!(when), status(&daemon, None)["configured"]);
+        (sample("oxinetd_config_last_reload_successful"), when)
+    };
+    let first = holds();
+    assert!(first.0 == 1 && first.1 > 1_700_000_000, "{first:?}");
+    assert_eq!(status(&daemon, None)["reload_refused"], Value::Null);
+    let _ = daemon.reload_in_vain(&(text.clone() + "nonsense\n82 strem tcp nowait - cat\n"));
+    assert_eq!(holds(), (0, first.1));
+    let refused = status(&daemon, None)["reload_refused"]["message"].clone();
+    let refused = refused.as_str().unwrap();
+    assert!(refused.ends_with("; and 1 more"), "{refused}");
+    assert!(refused.contains("inetd.conf:2:9: error: "), "{refused}");
+    let shown = daemon.answer(&["status"]);
+    let line = shown.lines().find(|line| line.starts_with("the last reload was refused "));
+    assert!(line.is_some_and(|line| line.ends_with(refused)), "{shown}");
+    let _ = daemon.reload(&text);
+    assert_eq!(holds().0, 1);
+    assert_eq!(status(&daemon, None)["reload_refused"], Value::Null);
 }

@@ -11,6 +11,8 @@ use super::put::Put;
 pub(super) struct OwnFile {
     path: PathBuf,
     file: File,
+    /// Why it has taken nothing.
+    error: Option<String>,
 }
 
 impl OwnFile {
@@ -21,7 +23,7 @@ impl OwnFile {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         let file = opening::open(&path)?;
-        Ok(Self { path, file })
+        Ok(Self { path, file, error: None })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -43,8 +45,17 @@ impl OwnFile {
             Ok(0) => Put::Later,
             Ok(count) => Put::Taken(count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Put::Taken(0),
-            Err(_) => Put::Later,
+            Err(error) => {
+                self.error = Some(error.to_string());
+                Put::Later
+            }
         }
+    }
+
+    /// Why it takes nothing, when it does not.
+    pub(super) fn why(&self) -> String {
+        let error = self.error.as_deref().unwrap_or("it takes nothing");
+        format!("{}: {error}", self.path.display())
     }
 }
 

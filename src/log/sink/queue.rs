@@ -8,6 +8,7 @@ use super::prefix::{self, LinePrefix};
 use super::put::Put;
 use super::stderr::StderrLog;
 use super::syslog::Syslog;
+use crate::sys::calendar::unix_time;
 
 /// Bytes that may wait for a slow reader; more are dropped, line by line, and counted.
 pub(super) const CAPACITY: usize = 256 * 1024;
@@ -27,6 +28,7 @@ static SINK: Mutex<Sink> = Mutex::new(Sink {
     stalled: false,
     patience: Duration::ZERO,
     pause: SHORTEST_PAUSE,
+    trouble: None,
     output: Output::Stderr(StderrLog::Polled),
 });
 
@@ -41,6 +43,8 @@ pub(super) struct Sink {
     pub(super) patience: Duration,
     /// How long what is left waits until it is tried again.
     pub(super) pause: Duration,
+    /// Since when nothing gets out, in seconds since 1970, and why.
+    pub(super) trouble: Option<(u64, String)>,
     pub(super) output: Output,
 }
 
@@ -102,7 +106,16 @@ impl Sink {
             0 => self.pause.saturating_mul(2).min(LONGEST_PAUSE),
             _ => SHORTEST_PAUSE,
         };
+        self.note_trouble(written > 0);
         self.lines.waiting.is_empty()
+    }
+
+    fn note_trouble(&mut self, went_on: bool) {
+        if went_on || !self.stalled {
+            self.trouble = None;
+        } else if self.trouble.is_none() {
+            self.trouble = Some((unix_time(), self.output.why()));
+        }
     }
 
     /// What has just been taken goes out, if nothing is held back, or too much.
@@ -131,6 +144,15 @@ impl Output {
             Self::Stderr(stderr) => stderr.put(bytes),
             Self::Syslog(syslog) => syslog.put(bytes),
             Self::File(file) => file.put(bytes),
+        }
+    }
+
+    /// Why it takes nothing, when it does not.
+    fn why(&self) -> String {
+        match self {
+            Self::Stderr(_) => "nobody reads standard error".to_owned(),
+            Self::Syslog(syslog) => format!("{}: nobody takes messages", syslog.path().display()),
+            Self::File(file) => file.why(),
         }
     }
 

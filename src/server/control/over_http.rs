@@ -4,14 +4,18 @@ use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd as _;
+use std::time::Duration;
 
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 use nix::sys::socket::{SockaddrStorage, getsockname};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 
 use super::producer::Producer;
 use crate::control::host::OwnNames;
 use crate::control::http::{HttpStatus, METRICS, PAGE, Page, RequestRead, Site};
+use crate::control::page;
+use crate::control::prometheus::{self, ProcessCost};
 use crate::control::socket::ControlKind;
-use crate::control::{page, prometheus};
 use crate::net::listener::Listener;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
@@ -87,7 +91,7 @@ impl Server {
             return self.answer_connection(key, head);
         }
         let mut text = String::new();
-        prometheus::server(&self.status(), resident_memory(), &mut text);
+        prometheus::server(&self.status(), &own_cost(), &mut text);
         self.answer_connection(key, [head, text.into_bytes()].concat());
         let keys = self.services.order.clone();
         self.controlling.produce_for(key, Producer::Metrics { keys, family: 0, next: 0 });
@@ -101,7 +105,21 @@ fn local_ip(stream: &File) -> Option<IpAddr> {
     v4.or_else(|| name.as_sockaddr_in6().map(|it| it.ip().into()))
 }
 
-/// Bytes in memory (proc_pid_status(5)).
-fn resident_memory() -> u64 {
-    status_numbers("self", "VmRSS").first().map_or(0, |kib| kib.saturating_mul(1024))
+fn own_cost() -> ProcessCost {
+    let memory = status_numbers("self", "VmRSS").first().map_or(0, |kib| kib.saturating_mul(1024));
+    // Since Linux 6.2 it is as long as there are descriptors; looking at each takes too long.
+    let descriptors = std::fs::metadata("/proc/self/fd").map_or(0, |it| it.len());
+    let descriptors = Some(descriptors).filter(|count| *count > 0);
+    let most_descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    ProcessCost { memory, descriptors, most_descriptors, processor: processor_time() }
+}
+
+fn processor_time() -> Duration {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Duration::ZERO };
+    [usage.user_time(), usage.system_time()].into_iter().map(duration).sum()
+}
+
+fn duration(time: TimeVal) -> Duration {
+    let microseconds = u64::try_from(time.num_microseconds()).unwrap_or_default();
+    Duration::from_micros(microseconds)
 }

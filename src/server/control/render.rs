@@ -9,7 +9,7 @@ use crate::config::model::{Action, Awaited};
 use crate::control::answer::{
     self, PeerStatus, PeersAnswer, Reloaded, ReportedFinding, ServiceStatus, Status,
 };
-use crate::control::prometheus::{self, FAMILIES, Sample};
+use crate::control::prometheus::{self, FAMILIES, Family, Sample};
 use crate::control::statistics::{LastError, Statistics};
 use crate::log::sink;
 use crate::net::listener::ShownEndpoint;
@@ -22,6 +22,9 @@ use crate::server::services::Services;
 use crate::server::services::counting::Changes;
 use crate::server::services::naming::waiting_for;
 use crate::server::state::{Rest, ServiceState};
+
+/// What the system sets a limit to: descriptors, processes, memory.
+const EXHAUSTED: &str = "exhausted";
 
 /// Services or peers told of in one turn.
 const PORTION: usize = 64;
@@ -135,6 +138,10 @@ impl Server {
                 address: address.as_deref().unwrap_or(&state.service.label),
                 up: !matches!(self.state_of(state), "failed" | "stopped" | "waiting"),
                 running: self.admission.running(state.admission),
+                waiting: match which {
+                    Family::Waiting => self.services.waiting_at(state).unwrap_or_default(),
+                    _ => 0,
+                },
                 statistics: state.statistics.as_deref(),
                 certificate_ends: state.service.attributes.front.first_end(),
             };
@@ -157,6 +164,7 @@ impl Server {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             state: if self.life.drain.is_announced() { "draining" } else { "serving" }.to_owned(),
+            drain_left: self.life.drain.left(self.reactor.now).map(|left| left.as_secs()),
             started: self.life.born.0,
             uptime: self.reactor.now.saturating_duration_since(self.life.born.1).as_secs(),
             running: self.admission.total_running(),
@@ -172,6 +180,10 @@ impl Server {
             refused: self.statistics.refused_total(),
             failed,
             log_dropped: sink::dropped(),
+            log_error: sink::trouble().map(|(time, message)| LastError { time, message }),
+            configured: self.reloading.applied,
+            reload_refused: self.reloading.refused.clone(),
+            limits: self.admission.biting(None).map(str::to_owned).collect(),
             front_worker_deaths: self.sessions.workers.died,
             ids: not_served
                 .clone()
@@ -206,6 +218,8 @@ impl Server {
             },
             state: self.state_of(state).to_owned(),
             stopped: state.stopped.reason().map(str::to_owned),
+            limits: self.limits_of(state),
+            waiting: self.services.waiting_at(state),
             running: self.admission.running(state.admission),
             accepted: counted.accepted,
             refused: words(&counted.refused),
@@ -218,6 +232,14 @@ impl Server {
             peers: None,
             others: Vec::new(),
         })
+    }
+
+    /// What holds clients of a service back, or has them refused.
+    fn limits_of(&self, state: &ServiceState) -> Vec<String> {
+        let listeners = state.listeners.iter().filter_map(|key| self.services.listeners.get(*key));
+        let lacks = listeners.map(|listener| listener.rest).any(|rest| rest == Rest::Exhausted);
+        let limits = self.admission.biting(Some(state.admission));
+        limits.chain(lacks.then_some(EXHAUSTED)).map(str::to_owned).collect()
     }
 
     /// Whether none of the sockets of a service is open that should be.
@@ -254,9 +276,7 @@ impl Server {
     }
 
     fn peers_of(&self, key: Key) -> Vec<PeerStatus> {
-        let Some(state) = self.services.all.get(key) else { return Vec::new() };
-        let here = |peer: &Peer| peer.running && *peer.service == *state.label;
-        let peers = self.sessions.everybody().into_iter().filter(|(_, peer)| here(peer));
+        let peers = self.sessions.table.peers_of(key);
         peers.map(|(id, peer)| peer_status(id, &peer, self.reactor.now)).collect()
     }
 
@@ -283,6 +303,14 @@ impl Services {
             None => ShownEndpoint(&listener.spec.endpoint).to_string(),
         });
         shown.chain(state.service.awaited.iter().map(awaited_address)).collect()
+    }
+
+    /// How many clients wait at sockets from which nobody is taken now, where the system says it.
+    fn waiting_at(&self, state: &ServiceState) -> Option<u32> {
+        let listeners = state.listeners.iter().filter_map(|key| self.listeners.get(*key));
+        let resting = listeners.filter(|listener| listener.rest != Rest::No);
+        let waiting = resting.filter_map(|listener| listener.listener.as_ref()?.waiting());
+        waiting.reduce(u32::saturating_add)
     }
 
     /// Why a socket of a service is not open.

@@ -43,9 +43,10 @@ impl Server {
         let times: Vec<Duration> = theirs.map(|(.., child)| child.terms.kill_after).collect();
         let Some(longest) = times.iter().max() else { return };
         let running = u32::try_from(times.len()).unwrap_or(u32::MAX);
-        events::draining(LONGEST.min(*longest), running, None);
+        let time = LONGEST.min(*longest);
+        events::draining(time, running, None);
         self.manager.notifier.stopping();
-        self.life.drain = Drain::Until(self.reactor.now);
+        self.life.drain = Drain::Until(self.reactor.now + time);
         self.reloading.stop();
         self.services.naming.stop();
         self.upgrading.give_up();

@@ -9,7 +9,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use super::{Admitted, AfterBanner, BannerProgress, BannerState, Unsent, send_now};
 use crate::admission::{Permit, Reason};
 use crate::config::model::Action;
-use crate::log::events;
+use crate::log::events::{self, Why};
 use crate::net::fronted::Whom;
 use crate::net::listener::Connection;
 use crate::server::Server;
@@ -198,7 +198,7 @@ impl Server {
     /// Somebody who has been admitted is not served after all.
     fn give_up(&mut self, admitted: Admitted, reason: Reason) {
         let Admitted { service, permit, peer, facts, .. } = admitted;
-        self.refuse(service, Whom { peer, via: facts.via() }, reason);
+        self.refuse(service, Whom { peer, via: facts.via() }, reason, Why::Plain);
         self.release(permit, service);
     }
 
