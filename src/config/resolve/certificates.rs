@@ -196,6 +196,7 @@ impl Resolver<'_> {
         );
         self.report
             .warning(&read.word.span, message)
+            .of_the_machine()
             .help("name the certificate of who makes those of the clients, and no others");
     }
 
