@@ -55,6 +55,8 @@ pub enum RelayProgress {
     /// The turn's budget is used up: call again in the next turn of the loop,
     /// without waiting for readiness, which may never be announced again.
     More,
+    /// The client seems to have ended, and somebody may know better ([`Relay::client_ends`]).
+    ClientEnds,
     /// Both directions are over: close both streams.
     Finished,
 }
@@ -89,12 +91,18 @@ impl Relay {
         Self::default()
     }
 
-    /// The same; the target is told this before anything that the client says.
+    /// The same; the target is told this before anything that the client says. Where somebody
+    /// stands before the client, its end is doubted: it is asked for, and not passed on before.
     #[must_use]
-    pub fn beginning_with(bytes: Vec<u8>) -> Self {
+    pub fn beginning_with(bytes: Vec<u8>, doubted: bool) -> Self {
         let mut relay = Self::new();
-        relay.up.rest = bytes;
+        (relay.up.rest, relay.up.doubted) = (bytes, doubted);
         relay
+    }
+
+    /// What has been asked for: the end of the client is a proper one, or it has broken off.
+    pub fn client_ends(&mut self, properly: bool) {
+        (self.up.doubted, self.up.distrusted) = (false, !properly);
     }
 
     /// A side has been announced as ready, for reading, for writing or both.
@@ -124,6 +132,9 @@ impl Relay {
             to: (&mut *target, &mut self.target.write),
         };
         let up = self.up.turn(ends, scratch);
+        if matches!(up, Ok(RelayStep::Doubts)) {
+            return RelayProgress::ClientEnds;
+        }
         let mut more = !matches!(up, Ok(RelayStep::Blocked));
         if let Err(broken) = up {
             self.broke(Side::Client, broken);

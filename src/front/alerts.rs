@@ -1,10 +1,10 @@
 //! Why a handshake fails, in the words of the standard (RFC 8446, section 6). A worker says it,
 //! who is not trusted: what is none of these is not told.
 
-use super::leaving::{CUT_OFF, IDLE, RESET};
+use super::leaving::{CUT_OFF, IDLE, RESET, WORKER_DIED};
 
 /// All alerts that there are, and what else a worker finds.
-const ALL: [&str; 44] = [
+const ALL: [&str; 43] = [
     "close_notify",
     "unexpected_message",
     "bad_record_mac",
@@ -38,8 +38,6 @@ const ALL: [&str; 44] = [
     "certificate_required",
     "no_application_protocol",
     "encrypted_client_hello_required",
-    OLD_CERTIFICATE,
-    OF_AUTHORITY,
     HTTP,
     HEADER,
     CLOSED,
@@ -49,12 +47,9 @@ const ALL: [&str; 44] = [
     CUT_OFF,
     RESET,
     IDLE,
+    WORKER_DIED,
 ];
 
-/// The client's certificate is of version 1; what it hears of that is `certificate_unknown`.
-pub(crate) const OLD_CERTIFICATE: &str = "certificate_version";
-/// It says of itself that it is an authority's; likewise.
-pub(crate) const OF_AUTHORITY: &str = "certificate_is_authority";
 /// The client speaks plain HTTP.
 pub(crate) const HTTP: &str = "http_request";
 /// A PROXY header comes, of which the service does not know.

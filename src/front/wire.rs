@@ -41,6 +41,8 @@ pub enum ToWorker {
     },
     /// Whether it is still there.
     Ask,
+    /// What a client is told ends before it is whole.
+    BrokenOff(u64),
 }
 
 /// What a program has at its side.
@@ -132,6 +134,7 @@ mod tests {
             ToWorker::Forget(u32::MAX),
             ToWorker::Client { number: u64::MAX, settings: 3, give: Give::Terminal },
             ToWorker::Ask,
+            ToWorker::BrokenOff(9),
         ] {
             assert_eq!(from_server(&to_worker(&message)), Some(message));
         }
@@ -156,6 +159,7 @@ mod tests {
         let failed = ToServer::Failed(1, "x".to_owned());
         assert_eq!(to_server(&[failed]).unwrap(), [1, 2, 1, 1, b'x']);
         assert_eq!(to_worker(&ToWorker::Ask), [4]);
+        assert_eq!(to_worker(&ToWorker::BrokenOff(300)), [5, 0xac, 2]);
         assert_eq!(to_server(&[ToServer::Here]).unwrap(), [1, 4]);
         let ready = ToServer::Ready(1, vec![(Fact::Terminal, "x".to_owned())], Some((80, 24)));
         assert_eq!(to_server(&[ready]).unwrap(), [1, 1, 1, 1, 9, 1, b'x', 1, 80, 24]);

@@ -47,6 +47,12 @@ impl End {
     }
 }
 
+/// How a client has left, and whether it has said so itself.
+fn fields_of_leaving(left: Option<(&'static str, bool)>, log: LogOnSuccess) -> [Field<'static>; 2] {
+    let (how, by_client) = left.map_or((Absent, false), |(how, it)| (Word(how), it));
+    [("how", how.when(log.exit)), ("by", Word(CLIENT).when(by_client && log.exit))]
+}
+
 /// The process ends, since this is in the way of serving.
 pub fn fatal(error: &str) {
     say(Error, SERVER, "fatal", &[("error", text(error))]);
@@ -159,14 +165,14 @@ pub fn ended(
         return;
     }
     let (key, end) = end.field();
-    let (how, by_client) = left.map_or((Absent, false), |(how, it)| (Word(how), it));
+    let [how, by] = fields_of_leaving(left, log);
     let fields = [
         ("service", text(service)),
         ("peer", Peer(peer).when(log.host)),
         ("pid", Pid(Some(pid.into())).when(log.pid)),
         (key, end.when(log.exit)),
-        ("how", how.when(log.exit)),
-        ("by", Word(CLIENT).when(by_client && log.exit)),
+        how,
+        by,
         ("time", Precise(time).when(log.duration)),
     ];
     say(Info, service.target(), "ended", &fields);
@@ -186,15 +192,24 @@ pub fn detached(service: &Label, peer: Address, pid: i32, time: Duration, log: L
     say(Info, service.target(), "detached", &fields);
 }
 
-/// A conversation of our own has ended.
-pub fn closed(service: &Label, peer: Address, why: &str, time: Duration, log: LogOnSuccess) {
+/// A conversation of our own has ended; why, and how its client has left it, as of a program.
+pub fn closed(
+    service: &Label,
+    peer: Address,
+    (why, left): (&str, Option<(&'static str, bool)>),
+    time: Duration,
+    log: LogOnSuccess,
+) {
     if !(log.exit || log.duration) {
         return;
     }
+    let [how, by] = fields_of_leaving(left, log);
     let fields = [
         ("service", text(service)),
         ("peer", Peer(peer).when(log.host)),
         ("reason", text(why).when(log.exit)),
+        how,
+        by,
         ("time", Precise(time).when(log.duration)),
     ];
     say(Info, service.target(), "closed", &fields);

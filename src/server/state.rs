@@ -16,6 +16,7 @@ use super::services::rejection_log::Refusals;
 use super::services::straying::PeerSocket;
 use super::sessions::banners::Banners;
 use super::sessions::closing::KeptConnection;
+use super::sessions::departing::FrontedClient;
 use super::sessions::idling::IdleWatch;
 use super::sessions::workers::SealedSettings;
 use super::upgrade::places::{OfPipes, OfServices, OfSockets, Placed as _};
@@ -170,15 +171,12 @@ pub(super) struct ProgramStage {
     pub(super) peer_socket: Option<PeerSocket>,
     /// A copy of its connection.
     pub(super) kept: Option<KeptConnection>,
-    /// The number under which a worker has its client.
-    #[serde(default)]
-    pub(super) front: Option<u64>,
+    /// Its client, if a worker has that.
+    #[serde(flatten)]
+    pub(super) front: FrontedClient,
     /// It has a terminal: that worker is told when it ends.
     #[serde(default = "always")]
     pub(super) has_terminal: bool,
-    /// How its client has left it, if otherwise than it should.
-    #[serde(default)]
-    pub(super) left: Option<String>,
     /// What has moved on that, if it may not be still for too long.
     pub(super) watched: Option<Box<IdleWatch>>,
     /// Not removed while the program runs.

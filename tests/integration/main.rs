@@ -92,7 +92,6 @@ mod many_machines;
 mod max_clients;
 mod metrics;
 mod names;
-mod newcomers;
 mod next_client;
 mod notifying;
 mod occupied;
@@ -147,6 +146,8 @@ mod tls_costs;
 mod tls_crowds;
 #[cfg(feature = "tls")]
 mod tls_endings;
+#[cfg(feature = "tls")]
+mod tls_leaving;
 #[cfg(feature = "tls")]
 mod tls_mistakes;
 #[cfg(feature = "tls")]

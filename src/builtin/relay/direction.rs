@@ -35,6 +35,9 @@ pub(super) struct Direction {
     pub(super) state: DirectionState,
     /// An end of its source would not be a proper one.
     pub(super) distrusted: bool,
+    /// Whether it would is to be asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) doubted: bool,
     /// Its source has said something; so it is taken to be where that is not known.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub(super) moved: bool,
@@ -54,6 +57,8 @@ pub(super) struct Streams<'a, S> {
 pub(super) enum RelayStep {
     Blocked,
     Spent,
+    /// Its source has ended, and that is doubted.
+    Doubts,
 }
 
 /// Which call on a stream has failed.
@@ -97,6 +102,8 @@ impl Direction {
                 return Ok(step(calls, *readable));
             };
             match scratch.get(..length) {
+                // The end is found again when nobody doubts it any more.
+                None | Some([]) if self.doubted => return Ok(RelayStep::Doubts),
                 None | Some([]) => self.end(to)?,
                 Some(bytes) => {
                     self.moved = true;

@@ -301,6 +301,29 @@ fn an_end_that_follows_a_reset_is_not_passed_on_as_one() {
 }
 
 #[test]
+fn an_end_of_the_client_that_is_doubted_is_passed_on_if_it_is_a_proper_one() {
+    for properly in [true, false] {
+        let mut bench = plain();
+        bench.relay = Relay::beginning_with(b"head ".to_vec(), true);
+        bench.client.send(b"body");
+        bench.client.finish();
+        bench.settle();
+        assert!(!bench.target.outgoing_ended && !bench.finished);
+        assert_eq!(bench.target.fetch(99), b"head body");
+        // Asked again, the same is asked.
+        bench.more = true;
+        bench.settle();
+        assert!(!bench.target.outgoing_ended && !bench.finished);
+        bench.relay.client_ends(properly);
+        bench.more = true;
+        bench.settle();
+        assert_eq!((bench.target.outgoing_ended, bench.finished), (properly, !properly));
+        assert_eq!(bench.relay.resets(Side::Target), !properly);
+        assert_eq!(bench.relay.failure().map(|it| it.side), (!properly).then_some(Side::Client));
+    }
+}
+
+#[test]
 fn a_relay_takes_128_bytes_at_most() {
     assert!(size_of::<Relay>() <= 128, "{}", size_of::<Relay>());
 }

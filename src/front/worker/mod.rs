@@ -2,7 +2,6 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `failure` | why a session of TLS fails, in words |
 //! | `front` | what a front is |
 //! | `fronts` | what a service's settings come to |
 //! | `inside` | a front inside of another one |
@@ -20,8 +19,6 @@
 //! else. It has what it is sent, and cannot open, make or ask for anything. When the server
 //! is gone, it goes on with the clients that it has until they are gone, too.
 
-#[cfg(feature = "tls")]
-mod failure;
 pub(crate) mod front;
 mod fronts;
 #[cfg(feature = "tls")]
@@ -67,8 +64,9 @@ const SECOND: Duration = Duration::from_secs(1);
 const TAKING: Duration = Duration::from_secs(30);
 /// How long a program may take nothing of what is typed at a terminal that is full.
 const TYPED: Duration = Duration::from_secs(10);
-/// Messages taken from the server in one turn.
-const MESSAGES: usize = 64;
+/// Messages taken from the server in one turn: more than can be on their way, so that what it
+/// has said before something else is known before that.
+const MESSAGES: usize = 4096;
 /// Events taken from the system at once.
 const EVENTS: usize = 256;
 
@@ -243,6 +241,7 @@ impl Worker {
             }
             ToWorker::Forget(number) => _ = self.services.remove(&number),
             ToWorker::ProgramEnded(number) => self.finish(number),
+            ToWorker::BrokenOff(number) => self.break_off(number),
             ToWorker::Ask => self.to_say.push_back(ToServer::Here),
             ToWorker::Client { number, settings, give } => {
                 let Ok([client, program]) = <[OwnedFd; 2]>::try_from(descriptors) else {
@@ -294,13 +293,25 @@ impl Worker {
     }
 
     fn finish(&mut self, number: u64) {
-        let is_it =
-            |session: &Option<Session>| session.as_ref().is_some_and(|it| it.number == number);
-        let Some(index) = self.sessions.iter().position(is_it) else { return };
+        let Some(index) = self.place_of(number) else { return };
         if let Some(session) = self.session(index) {
             session.finish();
         }
         self.queue(index);
+    }
+
+    /// Its end, when it comes, is none.
+    fn break_off(&mut self, number: u64) {
+        let session = self.place_of(number).and_then(|index| self.session(index));
+        if let Some(session) = session {
+            session.is_broken_off = true;
+        }
+    }
+
+    fn place_of(&self, number: u64) -> Option<usize> {
+        let is_it =
+            |session: &Option<Session>| session.as_ref().is_some_and(|it| it.number == number);
+        self.sessions.iter().position(is_it)
     }
 
     fn look_in_a_second(&mut self, index: usize) {

@@ -7,7 +7,9 @@
 //!
 //! The last byte is delivered before a close, whatever ends first. The client's end is passed
 //! on as the end of the program's input when everything before it has been written, and the
-//! program's as that of the connection. A connection on which the client may still send is
+//! program's as that of the connection. An end that is none, since the server has broken off what
+//! would have been said, is that of the connection alone: the front says nothing of it. A program
+//! that has shut its input is not gone: what comes for it is thrown away. A connection on which the client may still send is
 //! closed when the client has closed it, or has had its time: else what is on its way would be
 //! lost to a reset.
 
@@ -82,6 +84,8 @@ pub(super) struct Session {
     pub(super) is_timed: bool,
     /// The program has shown something since it was decided to.
     pub(super) has_shown: bool,
+    /// What the program says ends before it is whole.
+    pub(super) is_broken_off: bool,
     has_begun: bool,
     front: Box<dyn Front>,
     /// What of the client's bytes is not done with.
@@ -126,6 +130,7 @@ impl Session {
             leaves: false,
             is_timed: false,
             has_shown: false,
+            is_broken_off: false,
             has_begun: false,
             front,
             partial: Vec::new(),
@@ -208,9 +213,10 @@ impl Session {
         self.is_ready
     }
 
-    /// Whether its program has nothing more to say.
+    /// Whether its program is there no more. One that takes nothing more is, and may say something
+    /// whenever it likes; so is one that has said all, and may read on.
     pub(super) fn has_lost_its_program(&self) -> bool {
-        self.is_ready && (self.program.is_gone() || self.program.is_at_end())
+        self.is_ready && self.program.is_gone()
     }
 
     /// How it has ended.
@@ -284,7 +290,8 @@ impl Session {
         let (awaits, typed) = (self.program.awaits_terminal(), self.program.pending());
         let is_early = awaits && !self.is_ready && typed < TYPED_AHEAD;
         let has_room = typed == 0 || is_early || self.full == Full::Overflows;
-        let wants = has_room && self.client.pending() < ANSWERS;
+        let wants =
+            has_room && self.client.pending() < ANSWERS && !self.program.has_refused_enough();
         if !wants || !self.client.may_read() {
             return false;
         }
@@ -394,7 +401,9 @@ impl Session {
             return false;
         }
         self.program_ended = true;
-        self.front.program_ended(&mut self.partial, out);
+        if !self.is_broken_off {
+            self.front.program_ended(&mut self.partial, out);
+        }
         true
     }
 

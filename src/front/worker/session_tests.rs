@@ -13,8 +13,12 @@ use nix::sys::socket::{
 use super::*;
 use crate::front::wire::Give;
 
-/// Passes on what is said; the end is a period, and a question is none of its business.
-struct Plain;
+/// Passes on what is said, but the first words; the end is a period, and a question is none of
+/// its business.
+#[derive(Default)]
+struct Plain {
+    is_ready: bool,
+}
 
 impl Front for Plain {
     fn client_said(&mut self, bytes: &mut [u8], out: &mut Output) -> Result<usize, String> {
@@ -22,7 +26,11 @@ impl Front for Plain {
             out.to_client.extend_from_slice(b"alert");
             return Err("question".to_owned());
         }
-        out.facts = Some(Vec::new());
+        if std::mem::replace(&mut self.is_ready, true) {
+            out.to_program.extend_from_slice(bytes);
+        } else {
+            out.facts = Some(Vec::new());
+        }
         Ok(bytes.len())
     }
 
@@ -57,7 +65,7 @@ fn bench(said: &[u8]) -> (Bench, Turn) {
     }
     send(client.as_raw_fd(), said, MsgFlags::empty()).unwrap();
     let sides = (Side::new(side, Give::Socket), Side::of_program(other, Give::Socket));
-    let session = Session::new(1, sides.0, sides.1, Box::new(Plain));
+    let session = Session::new(1, sides.0, sides.1, Box::<Plain>::default());
     let (room, told) = (Room::new(), Vec::new());
     let mut bench = Bench { session, room, poll, client, program: Some(program), told };
     let turn = bench.session.turn(&mut bench.room, &mut bench.told);
@@ -160,4 +168,69 @@ fn an_alert_is_followed_by_the_end() {
     assert_eq!(turn, Turn::Leaving);
     assert_eq!(bench.told, [Told::Failed("question".to_owned())]);
     assert_eq!((&*bench.heard(), &*bench.heard()), ("alert", ""));
+}
+
+#[test]
+fn what_is_broken_off_is_delivered_and_its_end_is_not_that_of_the_front() {
+    let mut bench = Bench::ready();
+    bench.program_says(b"half of");
+    bench.session.is_broken_off = true;
+    bench.program = None;
+    assert_eq!(bench.turn(), Turn::Leaving);
+    assert_eq!((&*bench.heard(), &*bench.heard()), ("half of", ""));
+}
+
+/// What the server says of an end is heard when that is announced, and may not be before.
+#[test]
+fn an_end_that_is_not_announced_is_none_yet() {
+    let mut bench = Bench::ready();
+    let whole = "x".repeat(PORTION);
+    bench.program_says(whole.as_bytes());
+    let mut events = Events::with_capacity(4);
+    bench.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+    events.iter().for_each(|event| bench.session.program.announce_program(event));
+    bench.program = None;
+    assert_eq!(bench.session.turn(&mut bench.room, &mut bench.told), Turn::Waiting);
+    assert_eq!(bench.heard(), whole);
+    bench.session.is_broken_off = true;
+    assert_eq!(bench.turn(), Turn::Leaving);
+    assert_eq!(bench.heard(), "");
+}
+
+#[test]
+fn a_program_that_takes_nothing_more_is_still_there_and_is_left_what_it_will_not_read() {
+    let mut bench = Bench::ready();
+    bench.program.as_ref().unwrap().shutdown(std::net::Shutdown::Read).unwrap();
+    let piece = vec![b'x'; PORTION];
+    let mut pieces = 0;
+    while send(bench.client.as_raw_fd(), &piece, MsgFlags::MSG_DONTWAIT).is_ok() {
+        bench.turn();
+        pieces += 1;
+        assert!(pieces * PORTION < 2 * (64 << 20), "it is thrown away without end");
+    }
+    assert!(pieces * PORTION > 64 << 20, "{pieces}");
+    assert!(!bench.session.has_lost_its_program());
+    bench.program_says(b"answer");
+    bench.turn();
+    assert_eq!(bench.heard(), "answer");
+    bench.program = None;
+    while bench.turn() == Turn::More {}
+    assert!(bench.session.has_lost_its_program());
+    assert_eq!((&*bench.heard(), &*bench.heard()), (".", ""));
+}
+
+#[test]
+fn a_program_that_has_said_all_may_read_on() {
+    use std::io::Read as _;
+
+    let mut bench = Bench::ready();
+    bench.program.as_ref().unwrap().shutdown(std::net::Shutdown::Write).unwrap();
+    bench.turn();
+    assert_eq!((&*bench.heard(), &*bench.heard()), (".", ""));
+    assert!(!bench.session.has_lost_its_program());
+    send(bench.client.as_raw_fd(), b"for you", MsgFlags::empty()).unwrap();
+    assert_eq!(bench.turn(), Turn::Waiting);
+    let mut read = [0; 7];
+    bench.program.as_mut().unwrap().read_exact(&mut read).unwrap();
+    assert_eq!(&read, b"for you");
 }

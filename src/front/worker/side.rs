@@ -19,6 +19,9 @@ const KEPT: usize = 128 * 1024;
 /// What a terminal holds at most when its program has ended.
 const MOST_SHOWN: usize = 256 * 1024;
 
+/// What is thrown away for a program that takes nothing more; then it is left unread.
+const THROWN: usize = 64 * 1024 * 1024;
+
 /// How bytes are sent.
 type Send = fn(&OwnedFd, &[u8]) -> nix::Result<usize>;
 
@@ -43,6 +46,8 @@ pub(super) struct Side {
     gives_all: bool,
     /// The poll has announced urgent bytes, before which a read ends in any case.
     has_urgent: bool,
+    /// It is a program's.
+    is_program: bool,
     /// It is a socket through which its terminal comes.
     awaits: bool,
     /// The terminal has come, and is not announced by the poll yet.
@@ -55,8 +60,10 @@ pub(super) struct Side {
     end_announced: bool,
     /// Nothing more comes from it.
     at_end: bool,
-    /// Nothing more can be written to it.
+    /// Nobody is there any more.
     gone: bool,
+    /// Whoever is there takes nothing more, and this is what was meant for it since.
+    refused: Option<usize>,
     /// It has been told that nothing more will come.
     shut: bool,
     pending: Vec<u8>,
@@ -81,6 +88,7 @@ impl Side {
             kind,
             gives_all: false,
             has_urgent: false,
+            is_program: false,
             awaits: kind == Give::Terminal,
             is_new: false,
             can_read: true,
@@ -89,6 +97,7 @@ impl Side {
             end_announced: false,
             at_end: false,
             gone: false,
+            refused: None,
             shut: false,
             pending: Vec::new(),
             written: 0,
@@ -107,7 +116,7 @@ impl Side {
 
     /// The same of a program, of which nothing has come yet: what does is announced.
     pub(super) fn of_program(descriptor: OwnedFd, kind: Give) -> Self {
-        Self { can_read: false, ..Self::new(descriptor, kind) }
+        Self { can_read: false, is_program: true, ..Self::new(descriptor, kind) }
     }
 
     fn there(&self) -> Result<&OwnedFd, Errno> {
@@ -200,8 +209,9 @@ impl Side {
         lacks_it && !std::mem::replace(&mut self.hears_of_room, true)
     }
 
+    /// An end that we have made ourselves is not its own.
     pub(super) fn may_read(&self) -> bool {
-        self.can_read && !self.at_end
+        self.can_read && !self.at_end && !self.is_deaf
     }
 
     pub(super) fn is_at_end(&self) -> bool {
@@ -210,6 +220,11 @@ impl Side {
 
     pub(super) fn is_gone(&self) -> bool {
         self.gone
+    }
+
+    /// Whether somebody is there who takes nothing more, and enough has been thrown away for him.
+    pub(super) fn has_refused_enough(&self) -> bool {
+        !self.gone && self.refused.is_some_and(|refused| refused > THROWN)
     }
 
     /// Whether nobody will read what is written to it, though there may be something to read.
@@ -262,6 +277,11 @@ impl Side {
             Give::Socket => recv(it.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT),
             Give::Terminal => read(it, buffer),
         });
+        let is_end = !matches!(result, Ok(1..) | Err(Errno::EAGAIN | Errno::EINTR));
+        if is_end && self.is_unannounced() {
+            self.can_read = false;
+            return Taken::Nothing;
+        }
         match result {
             Ok(0) => self.end(),
             Ok(count) => {
@@ -322,6 +342,12 @@ impl Side {
         }
     }
 
+    /// The server may have said something of an end before that came: what it has said is heard
+    /// when the end is announced, and perhaps not before.
+    fn is_unannounced(&self) -> bool {
+        self.is_program && self.kind == Give::Socket && !self.end_announced
+    }
+
     fn end(&mut self) -> Taken {
         self.at_end = true;
         Taken::End
@@ -355,9 +381,11 @@ impl Side {
     }
 
     fn give_by(&mut self, bytes: &mut Vec<u8>, send: Send) {
-        if !bytes.is_empty() && !self.gone && !self.shut {
+        if let Some(refused) = &mut self.refused {
+            *refused = refused.saturating_add(bytes.len());
+        } else if !bytes.is_empty() && !self.gone && !self.shut {
             let written = if self.has_pending() { 0 } else { self.write(bytes, send) };
-            if !self.gone {
+            if !self.gone && self.refused.is_none() {
                 self.pending.extend_from_slice(bytes.get(written..).unwrap_or_default());
             }
         }
@@ -372,7 +400,7 @@ impl Side {
         }
         let pending = std::mem::take(&mut self.pending);
         let count = self.write_pending(pending.get(self.written..).unwrap_or_default());
-        if !self.gone {
+        if !self.gone && self.refused.is_none() {
             self.written = self.written.saturating_add(count);
             // It takes no memory while there is nothing in it.
             (self.pending, self.written) = match self.written < pending.len() {
@@ -380,7 +408,7 @@ impl Side {
                 false => (Vec::new(), 0),
             };
         }
-        count > 0 || self.gone
+        count > 0 || self.gone || self.refused.is_some()
     }
 
     /// Writes what waits, as far as there is room; how much.
@@ -417,6 +445,12 @@ impl Side {
                 }
                 Err(Errno::EAGAIN) => self.can_write = false,
                 Err(Errno::EINTR) => {}
+                // Its input is shut. If that is since it is gone, that is announced.
+                Err(Errno::EPIPE) if self.is_program && self.kind == Give::Socket => {
+                    self.forget_pending();
+                    self.refused = Some(0);
+                    break;
+                }
                 Err(_) => {
                     self.lose();
                     break;

@@ -99,12 +99,12 @@ impl Server {
             let sees_every_end = self.facts.sees_every_end;
             self.programs.hold_group((&client, &child), sees_every_end, &mut self.reactor);
         }
-        let left = child.front.and_then(|it| self.how_client_left(it, child.left.as_deref()));
+        let left = self.how_client_left(&child.front);
         if left == Some((leaving::IDLE, false)) && !child.overdue {
             // Its end was its connection's.
             client.say_idle(child.pid);
         }
-        if let Some(number) = child.front.filter(|_| child.has_terminal) {
+        if let Some(number) = child.front.number.filter(|_| child.has_terminal) {
             self.sessions.workers.program_of_client_ended(number);
         }
         let (end, failure) = match self.failure_of(&client, child.pid, end) {

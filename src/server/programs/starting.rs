@@ -17,6 +17,7 @@ use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::sessions::closing::KeptConnection;
+use crate::server::sessions::departing::FrontedClient;
 use crate::server::sessions::idling::{IdleWatch, Movement};
 use crate::server::sessions::session::SessionTable;
 use crate::server::sessions::session::{Client, SessionStage};
@@ -181,7 +182,7 @@ impl Server {
         // A terminal is one of which somebody who is left may keep hold.
         let has_terminal = definition.attributes.front.has_terminal();
         let fronted = start.facts.fronted.as_ref();
-        let front = fronted.and_then(|fronted| fronted.number);
+        let front = FrontedClient::of(fronted.map(|fronted| &**fronted));
         let watched = fronted.filter(|_| has_terminal).and_then(|it| it.watched.clone());
         let kept = KeptConnection::of(started.socket, definition, before)
             .or_else(|| KeptConnection::watched(&watched?.0));
@@ -197,7 +198,6 @@ impl Server {
             kept,
             front,
             has_terminal,
-            left: None,
             watched: still.map(|limit| Box::new(IdleWatch::new(limit, Movement::since(now)))),
             stderr,
             group,

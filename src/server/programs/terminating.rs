@@ -63,7 +63,7 @@ impl Server {
             if let Some((_, child)) = self.sessions.table.program_mut(*key) {
                 child.terms.kill_after = child.terms.kill_after.min(LONGEST);
             }
-            self.sessions.table.stop_child(*key, &mut self.reactor);
+            self.sessions.stop_child(*key, &mut self.reactor);
         }
         !theirs.is_empty() || self.programs.waits_for_groups(&mut self.reactor)
     }

@@ -18,6 +18,7 @@ use crate::server::programs::Programs;
 use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
+use crate::server::sessions::Sessions;
 use crate::server::sessions::idling::IDLE;
 use crate::server::sessions::session::Client;
 use crate::server::sessions::session::SessionTable;
@@ -36,10 +37,10 @@ impl Server {
     }
 }
 
-impl SessionTable {
+impl Sessions {
     /// A program has had its time: TERM, or KILL if it has had that.
     pub(in crate::server) fn overdue(&mut self, key: Key, reactor: &mut Reactor) {
-        let Some((client, child)) = self.program_mut(key) else { return };
+        let Some((client, child)) = self.table.program_mut(key) else { return };
         let name = if child.overdue { "KILL" } else { "TERM" };
         let is_idle = child.watched.as_ref().is_some_and(|watched| watched.is_over);
         let how = (name, is_idle.then_some(IDLE));
@@ -56,7 +57,7 @@ impl SessionTable {
 
     /// A program is to end: TERM now, KILL if that does not help in time.
     pub(in crate::server) fn end_child(&mut self, key: Key, reactor: &mut Reactor) {
-        let Some((_, child)) = self.program_mut(key) else { return };
+        let Some((_, child)) = self.table.program_mut(key) else { return };
         if child.overdue {
             return;
         }
@@ -68,11 +69,20 @@ impl SessionTable {
 
     /// What `on_stop` says for a program whose service goes or whose server stops.
     pub(in crate::server) fn stop_child(&mut self, key: Key, reactor: &mut Reactor) {
-        if self.program(key).is_some_and(|child| child.terms.on_stop == OnStop::Terminate) {
+        if self.table.program(key).is_some_and(|child| child.terms.on_stop == OnStop::Terminate) {
             self.end_child(key, reactor);
         }
     }
 
+    /// Its client may take what it says until then for a part, but not for the whole.
+    fn terminate(&mut self, key: Key, reactor: &mut Reactor) {
+        let program = self.table.program(key);
+        self.workers.break_off(program.map(|program| &program.front));
+        self.table.terminate(key, reactor);
+    }
+}
+
+impl SessionTable {
     fn terminate(&mut self, key: Key, reactor: &mut Reactor) {
         let Some((client, child)) = self.program_mut(key) else { return };
         if let Err(error) = signal_group(child.pid, Signal::SIGTERM) {

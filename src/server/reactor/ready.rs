@@ -19,6 +19,11 @@ impl ReadyQueue {
         }
     }
 
+    /// Whether somebody has a turn to come.
+    pub(in crate::server) fn has(&self, owner: Owner) -> bool {
+        self.all.contains(&owner)
+    }
+
     /// The next one, who may be put here again from now on.
     pub(in crate::server) fn pop(&mut self) -> Option<Owner> {
         let owner = self.order.pop_front()?;
@@ -45,7 +50,10 @@ mod tests {
         for owner in [Owner::Trial, Owner::Signals, Owner::Trial] {
             ready.push(owner);
         }
-        assert_eq!(ready.len(), 2);
+        assert_eq!(
+            (ready.len(), ready.has(Owner::Trial), ready.has(Owner::Ends)),
+            (2, true, false)
+        );
         assert_eq!(ready.pop(), Some(Owner::Trial));
         ready.push(Owner::Trial);
         assert_eq!(

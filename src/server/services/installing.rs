@@ -184,7 +184,7 @@ impl Server {
     /// What `on_stop` says for the programs of a service.
     pub(in crate::server) fn stop_children_of(&mut self, key: Key) {
         for child in self.sessions.table.programs_that(|client, _| client.service == key) {
-            self.sessions.table.stop_child(child, &mut self.reactor);
+            self.sessions.stop_child(child, &mut self.reactor);
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::departing::{ClientLeft, FrontedClient};
 use super::stream::Stream;
 use crate::builtin::Conversation;
 use crate::net::fronted::Fronted;
@@ -25,6 +26,9 @@ pub(in crate::server) struct BuiltinStage {
     pub(in crate::server) stream: Stream,
     /// What stood before its data.
     pub(in crate::server) fronted: Option<Rc<Fronted>>,
+    /// None of a client that no worker has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::server) front: Option<Box<FrontedClient>>,
     /// When something last went on.
     #[serde(with = "moment")]
     pub(in crate::server) active: Instant,
@@ -36,4 +40,11 @@ pub(in crate::server) struct BuiltinStage {
     /// When its timer is due.
     #[serde(skip, default = "Instant::now")]
     pub(in crate::server) due: Instant,
+}
+
+impl BuiltinStage {
+    /// How its client has left it, if otherwise than it should.
+    fn how_client_left(&self) -> ClientLeft {
+        self.front.as_deref().and_then(FrontedClient::how)
+    }
 }

@@ -9,6 +9,7 @@
 //! | `closing` | their connections, so that clients get all of the answer |
 //! | `connecting` | processes that connect to unix sockets for relays, as their users |
 //! | `crowd` | those who wait, by their sources |
+//! | `departing` | how clients of workers leave whoever serves them |
 //! | `dialling` | their way to that server |
 //! | `header` | the PROXY header of a connection |
 //! | `fronting` | clients behind TLS, until they may have their program |
@@ -53,6 +54,7 @@ pub(super) mod builtin;
 pub(super) mod closing;
 pub(super) mod connecting;
 mod crowd;
+pub(super) mod departing;
 pub(super) mod dialling;
 pub(super) mod fronting;
 mod header;

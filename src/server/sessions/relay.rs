@@ -5,6 +5,7 @@ mod turns;
 
 use serde::{Deserialize, Serialize};
 
+use super::departing::FrontedClient;
 use super::dialling::Dial;
 use super::idling::Stillness;
 use crate::builtin::relay::{Relay, RelaySocket};
@@ -22,6 +23,9 @@ pub(in crate::server) struct RelayStage {
     /// Its client has ended and is asked now and then whether it is still there.
     #[serde(skip)]
     pub(in crate::server) probes: bool,
+    /// None of a client that no worker has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::server) front: Option<Box<FrontedClient>>,
     /// None if it may be still for ever.
     pub(in crate::server) still: Option<Stillness>,
 }

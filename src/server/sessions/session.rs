@@ -12,6 +12,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::builtin::BuiltinStage;
+use super::departing::{ClientLeft, FrontedClient};
 use super::idling::IDLE;
 use super::relay::RelayStage;
 use crate::admission::Permit;
@@ -83,12 +84,41 @@ impl SessionStage {
             Self::Program(_) => None,
         }
     }
+
+    /// Whoever is served, if a worker may have him.
+    fn front(&self) -> Option<&FrontedClient> {
+        match self {
+            Self::Builtin(builtin) => builtin.front.as_deref(),
+            Self::Relay(relay) => relay.front.as_deref(),
+            Self::Program(program) => Some(&program.front),
+        }
+    }
+
+    /// The same, to be changed.
+    fn front_mut(&mut self) -> Option<&mut FrontedClient> {
+        match self {
+            Self::Builtin(builtin) => builtin.front.as_deref_mut(),
+            Self::Relay(relay) => relay.front.as_deref_mut(),
+            Self::Program(program) => Some(&mut program.front),
+        }
+    }
+
+    /// Whether whoever is served by the server itself has closed his connection altogether, or
+    /// both sides have ended.
+    fn is_hung_up(&self) -> bool {
+        match self {
+            Self::Builtin(builtin) => builtin.stream.is_hung_up(),
+            Self::Relay(relay) => relay.client.is_gone(),
+            Self::Program(_) => false,
+        }
+    }
 }
 
 /// How a session has ended.
 pub(in crate::server) enum SessionEnd<'a> {
-    /// As it should, or for this reason.
-    Closed(&'a str),
+    /// As it should, or for this reason; and this is how its client had left, if otherwise than it
+    /// should.
+    Closed(&'a str, ClientLeft),
     /// At this step.
     Failed(&'static str, &'a dyn Display),
     /// The program of this number did, and this is how its client had left it if otherwise than
@@ -97,16 +127,13 @@ pub(in crate::server) enum SessionEnd<'a> {
     Ended(i32, (ProgramEnd, ClientLeft), Option<(Failure, Option<PathBuf>)>),
 }
 
-/// A word for that, and whether the client has said it.
-pub(in crate::server) type ClientLeft = Option<(&'static str, bool)>;
-
 /// All sessions, how many are at which stage, and what they have of the room for them.
 #[derive(Debug)]
 pub(in crate::server) struct SessionTable {
     all: Slab<Session>,
     /// In the order in which they came.
     order: BTreeMap<PeerId, Key>,
-    /// Those whose client a worker has, by its number.
+    /// Those whom a worker has, by its number.
     fronted: HashMap<u64, Key>,
     builtins: usize,
     relays: usize,
@@ -133,7 +160,7 @@ impl SessionTable {
             *count = count.saturating_add(1);
         }
         let peer_id = client.peer_id;
-        let front = front_of(&stage);
+        let front = stage.front().and_then(|client| client.number);
         let key = self.all.insert(Session { client, stage });
         self.order.insert(peer_id, key);
         self.fronted.extend(front.map(|number| (number, key)));
@@ -147,7 +174,7 @@ impl SessionTable {
         };
         let Session { client, stage } = &session;
         self.order.remove(&client.peer_id);
-        if let Some(number) = front_of(stage) {
+        if let Some(number) = stage.front().and_then(|client| client.number) {
             self.fronted.remove(&number);
         }
         if let Some(held) = stage.holds() {
@@ -227,12 +254,22 @@ impl SessionTable {
         self.all.get(key)?.program()
     }
 
-    /// The program of a client that some worker has under this number.
+    /// Whoever is served and some worker has under this number.
     pub(in crate::server) fn fronted(&self, number: u64) -> Option<Key> {
         self.fronted.get(&number).copied()
     }
 
-    /// The same, to be changed.
+    /// One who is served, as far as a worker may have him.
+    pub(in crate::server) fn front_mut(&mut self, key: Key) -> Option<&mut FrontedClient> {
+        self.all.get_mut(key)?.stage.front_mut()
+    }
+
+    /// Whether whoever the server itself serves has closed his connection altogether.
+    pub(super) fn is_hung_up(&self, key: Key) -> bool {
+        self.all.get(key).is_some_and(|session| session.stage.is_hung_up())
+    }
+
+    /// A program, to be changed.
     pub(in crate::server) fn program_mut(
         &mut self,
         key: Key,
@@ -275,14 +312,6 @@ impl SessionTable {
         for (.., child) in self.each_program() {
             pids.remove(&child.pid);
         }
-    }
-}
-
-/// The number under which a worker has the client of a program.
-fn front_of(stage: &SessionStage) -> Option<u64> {
-    match stage {
-        SessionStage::Program(program) => program.front,
-        SessionStage::Builtin(_) | SessionStage::Relay(_) => None,
     }
 }
 

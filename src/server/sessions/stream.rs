@@ -3,10 +3,11 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use nix::poll::{PollFlags, PollTimeout};
 use nix::sys::socket::{MsgFlags, recv};
 use serde::{Deserialize, Serialize};
 
-use crate::sys::descriptor::send_now;
+use crate::sys::descriptor::{becomes_ready, send_now};
 
 /// A connected socket on which nothing waits: each call says so itself. To say so once
 /// (O_NONBLOCK) would be one more call for each of those that end in their first turn, and
@@ -14,6 +15,13 @@ use crate::sys::descriptor::send_now;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(in crate::server) struct Stream(#[serde(with = "crate::sys::handed")] OwnedFd);
+
+impl Stream {
+    /// Whether the other side has closed it altogether.
+    pub(super) fn is_hung_up(&self) -> bool {
+        becomes_ready(&self.0, PollFlags::empty(), PollTimeout::ZERO).unwrap_or(false)
+    }
+}
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

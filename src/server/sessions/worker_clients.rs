@@ -7,6 +7,7 @@ use super::workers::{SealedSettings, Worker};
 use crate::front::wire::{Give, ToWorker};
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
+use crate::server::sessions::departing::FrontedClient;
 use crate::server::sessions::workers::Workers;
 
 impl Server {
@@ -100,11 +101,25 @@ impl Server {
 impl Workers {
     /// A program has ended that had a client of some worker, perhaps on a terminal that somebody
     /// else has still.
-    pub(in crate::server) fn program_of_client_ended(&mut self, number: u64) {
-        let having = self.having(number).and_then(|key| self.all.get(key));
-        if let Some(wire) = having.and_then(|worker| worker.wire.as_ref()) {
-            // If it cannot be told now, the session ends when nobody has the terminal.
-            let _ = wire.say(&ToWorker::ProgramEnded(number), &[]);
+    pub(in crate::server) fn program_of_client_ended(&self, number: u64) {
+        // If it cannot be told now, the session ends when nobody has the terminal.
+        self.tell_having(number, &ToWorker::ProgramEnded(number));
+    }
+
+    /// What a client is told will end, or ends now, before it is whole: it is not to be told that
+    /// this was all. To be said before the socket ends that stands for its connection.
+    pub(in crate::server) fn break_off(&self, client: Option<&FrontedClient>) {
+        if let Some(number) = client.and_then(|client| client.number) {
+            // If it cannot be told now, it takes the end for a proper one.
+            self.tell_having(number, &ToWorker::BrokenOff(number));
+        }
+    }
+
+    /// Says this to the worker that has a client.
+    fn tell_having(&self, number: u64, message: &ToWorker) {
+        let worker = self.having(number).and_then(|key| self.all.get(key));
+        if let Some(wire) = worker.and_then(|worker| worker.wire.as_ref()) {
+            let _ = wire.say(message, &[]);
         }
     }
 

@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use super::workers::Worker;
-use crate::front::alerts;
 use crate::log::events::{self, End};
 use crate::server::Server;
 use crate::server::programs::ending::end_of;
@@ -91,7 +90,7 @@ impl Server {
             );
         }
         for number in worker.clients {
-            self.give_up_fronted(number, alerts::INTERNAL);
+            self.client_has_lost_its_worker(number);
         }
     }
 }

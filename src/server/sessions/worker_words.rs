@@ -10,6 +10,7 @@ use crate::log::events;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::token::Owner;
+use crate::server::sessions::departing::{ClientLeft, FrontedClient};
 
 /// Letters of what one says of settings that are in the log.
 const LONGEST_COMPLAINT: usize = 200;
@@ -113,7 +114,7 @@ impl Server {
                 let had = worker.clients.remove(&number);
                 // Else it is somebody else's client, who stays.
                 if had {
-                    self.give_up_fronted(number, alerts::CLOSED);
+                    self.client_is_over(number);
                     self.let_go_if_left(key);
                 }
                 had
@@ -123,33 +124,12 @@ impl Server {
         }
     }
 
-    /// A client has no program yet, and will have none; or it has left its program otherwise than
-    /// it should.
-    fn client_has_failed(&mut self, number: u64, why: &str) {
-        if self.sessions.fronting.has(number) {
-            return self.give_up_fronted(number, why);
-        }
-        let Some(key) = self.sessions.table.fronted(number) else { return };
-        let Some((_, child)) = self.sessions.table.program_mut(key) else { return };
-        if child.left.is_none() {
-            let left = alerts::known(why);
-            child.left = Some(alerts::in_words(left));
-            if left == (leaving::IDLE, false) {
-                self.sessions.table.has_been_idle(key, &mut self.reactor);
-            }
-        }
-    }
-
     /// How the client of a program that has ended has left it, if otherwise than it should. A
     /// worker says it before it tells the program that nothing more comes.
-    pub(in crate::server) fn how_client_left(
-        &mut self,
-        number: u64,
-        said: Option<&str>,
-    ) -> Option<(&'static str, bool)> {
-        if let Some(said) = said {
-            return Some(alerts::known(said));
-        }
+    pub(in crate::server) fn how_client_left(&mut self, client: &FrontedClient) -> ClientLeft {
+        let Some(number) = client.number.filter(|_| client.left.is_none()) else {
+            return client.how();
+        };
         let key = self.sessions.workers.having(number)?;
         // The program that goes on in our place would not know of what has only been read.
         let most = if self.upgrading.is_tried() { 0 } else { PACKETS };
@@ -160,10 +140,11 @@ impl Server {
         }
         // What has been read is taken in its turn.
         let worker = self.sessions.workers.all.get(key)?;
+        let has_died = worker.is_over || worker.wire.is_none();
         let left = worker.has_said_of(number).map(alerts::known);
         if !worker.heard.is_empty() || worker.is_over {
             self.reactor.ready.push(Owner::Worker(key));
         }
-        left
+        left.or_else(|| has_died.then_some((leaving::WORKER_DIED, false)))
     }
 }

@@ -110,7 +110,7 @@ impl Server {
         self.upgrading.give_up();
         self.manager.notifier.stopping();
         for key in self.sessions.table.programs_that(|_, _| true) {
-            self.sessions.table.stop_child(key, &mut self.reactor);
+            self.sessions.stop_child(key, &mut self.reactor);
         }
         self.programs.spawner.let_spares_go();
         self.say_if_cut_short();

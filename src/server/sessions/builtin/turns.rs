@@ -16,6 +16,7 @@ use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
+use crate::server::sessions::departing::FrontedClient;
 use crate::server::sessions::holding::Caller;
 use crate::server::sessions::idling::IDLE;
 use crate::server::sessions::session::SessionTable;
@@ -58,13 +59,20 @@ impl Server {
         let listener::Connection { socket, fronted, .. } = connection;
         let mut stream = Stream::from(socket);
         let progress = conversation.turn(&mut stream, &mut self.reactor.scratch);
+        let front = FrontedClient::if_any(fronted.as_deref());
+        // Of one that a worker has, it is to be known how it has left.
+        let waits = front.is_some() && !says_the_last_word(kind);
+        let progress = match progress {
+            Ok(Progress::Finished) if waits => Ok(Progress::More),
+            progress => progress,
+        };
         let is_over = matches!(progress, Ok(Progress::Finished) | Err(_));
         // If it is, this closes the connection.
         let open = (!is_over).then_some((conversation, stream));
         let whom = (whom, fronted.as_deref(), None);
         let client = self.begin(service, (label, log), whom, (None, permit));
         let Some((conversation, stream)) = open else {
-            return self.end(client, &SessionEnd::Closed(&reason(&progress)));
+            return self.end(client, &SessionEnd::Closed(&reason(&progress), None));
         };
         let usual = if kind == Builtin::Tcpmux { TCPMUX_SILENCE } else { SILENCE };
         let silence = limit.unwrap_or(usual);
@@ -72,6 +80,7 @@ impl Server {
             conversation,
             stream,
             fronted,
+            front,
             active: self.reactor.now,
             silence,
             limited: limit.is_some(),
@@ -87,8 +96,9 @@ impl Server {
             Ok(Progress::More) => self.watch_builtin(client, builtin, true),
             Ok(Progress::Handoff(request)) => self.hand_to_entry(client, builtin, &request),
             end => {
+                let left = builtin.how_client_left();
                 drop(builtin);
-                self.end(client, &SessionEnd::Closed(&reason(&end)));
+                self.end(client, &SessionEnd::Closed(&reason(&end), left));
             }
         }
     }
@@ -126,6 +136,8 @@ impl Server {
         match builtin.conversation.turn(&mut builtin.stream, &mut self.reactor.scratch) {
             Ok(Progress::Blocked) => {}
             Ok(Progress::More) => self.reactor.ready.push(Owner::Conversation(key)),
+            // He comes to the same end when that is known.
+            Ok(Progress::Finished) if self.how_has_he_left(key).is_none() => {}
             other => {
                 if let Some((client, builtin)) =
                     self.sessions.table.take_builtin(key, &mut self.reactor)
@@ -145,8 +157,14 @@ impl Server {
             return self.reactor.timers.set(due, Timer::Idle(key));
         }
         let why = if builtin.limited { IDLE } else { "silent" };
+        self.close_silent(key, why);
+    }
+
+    /// Closes one in which nothing goes on: whoever has got all that there was sees an end.
+    pub(in crate::server::sessions) fn close_silent(&mut self, key: Key, why: &str) {
         if let Some((client, builtin)) = self.sessions.table.take_builtin(key, &mut self.reactor) {
-            self.end(client, &SessionEnd::Closed(why));
+            self.sessions.workers.break_off(builtin.front.as_deref());
+            self.end(client, &SessionEnd::Closed(why, builtin.how_client_left()));
             self.close_slowly(builtin.stream.into());
         }
     }
@@ -154,8 +172,10 @@ impl Server {
     /// Closes a conversation, whatever it is doing.
     pub(in crate::server::sessions) fn close_builtin(&mut self, key: Key, why: &str) {
         if let Some((client, builtin)) = self.sessions.table.take_builtin(key, &mut self.reactor) {
+            let left = builtin.how_client_left();
+            self.sessions.workers.break_off(builtin.front.as_deref());
             drop(builtin);
-            self.end(client, &SessionEnd::Closed(why));
+            self.end(client, &SessionEnd::Closed(why, left));
         }
     }
 
@@ -245,6 +265,14 @@ impl SessionTable {
         reactor.unwatch(&builtin.stream);
         reactor.timers.cancel(builtin.due, Timer::Idle(key));
         Some((client, builtin))
+    }
+}
+
+/// Whether it is the service that ends it, whatever its client does.
+fn says_the_last_word(kind: Builtin) -> bool {
+    match kind {
+        Builtin::Daytime | Builtin::Time | Builtin::Tcpmux => true,
+        Builtin::Echo | Builtin::Discard | Builtin::Chargen => false,
     }
 }
 

@@ -5,13 +5,14 @@ use crate::server::Server;
 use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
-use crate::server::sessions::session::SessionTable;
+use crate::server::sessions::Sessions;
+use crate::server::sessions::session::SessionStage;
 
-impl SessionTable {
+impl Sessions {
     /// Ends a program if nothing has moved on its connection for too long; looks again later
     /// if something has.
     pub(in crate::server) fn look_for_movement(&mut self, key: Key, reactor: &mut Reactor) {
-        let Some((client, child)) = self.program_mut(key) else { return };
+        let Some((client, child)) = self.table.program_mut(key) else { return };
         if child.overdue {
             return;
         }
@@ -23,18 +24,24 @@ impl SessionTable {
         client.say_idle(child.pid);
         self.end_child(key, reactor);
     }
-
-    /// The same of a program whose client a worker has, which has seen that.
-    pub(in crate::server::sessions) fn has_been_idle(&mut self, key: Key, reactor: &mut Reactor) {
-        let Some((client, child)) = self.program_mut(key) else { return };
-        if !child.overdue {
-            client.say_idle(child.pid);
-            self.end_child(key, reactor);
-        }
-    }
 }
 
 impl Server {
+    /// The same of whoever serves a client that a worker has, which has seen that.
+    pub(in crate::server::sessions) fn has_been_idle(&mut self, key: Key) {
+        match self.sessions.table.get(key).map(|session| &session.stage) {
+            Some(SessionStage::Relay(_)) => self.end_relay(key, Ok(IDLE)),
+            Some(SessionStage::Builtin(_)) => self.close_silent(key, IDLE),
+            Some(SessionStage::Program(program)) if !program.overdue => {
+                if let Some(session) = self.sessions.table.get(key) {
+                    session.client.say_idle(program.pid);
+                }
+                self.sessions.end_child(key, &mut self.reactor);
+            }
+            Some(SessionStage::Program(_)) | None => {}
+        }
+    }
+
     /// The same for a relay. While it is being connected, that has a limit of its own.
     pub(in crate::server) fn look_for_still_relay(&mut self, key: Key) {
         let Some(state) = self.sessions.table.relay(key) else { return };

@@ -21,6 +21,7 @@ use crate::server::reactor::token::Owner;
 use crate::server::services::Services;
 use crate::server::services::accepting::connection_facts;
 use crate::server::sessions::builtin::DONE;
+use crate::server::sessions::departing::FrontedClient;
 use crate::server::sessions::dialling::{CONNECT, Dial};
 use crate::server::sessions::idling::{IDLE, Stillness};
 use crate::server::sessions::session::{Client, Session, SessionEnd, SessionStage, SessionTable};
@@ -49,6 +50,7 @@ impl Server {
         let delay = delay.map(|(_, delay)| delay);
         let definition = Rc::clone(&state.service);
         let header = header_for(&definition, &connection);
+        let front = FrontedClient::if_any(connection.fronted.as_deref());
         let log = definition.attributes.log.on_success;
         let whom = (connection.whom(), connection.fronted.as_deref(), None);
         let session = self.begin(service, (label, log), whom, (None, permit));
@@ -61,7 +63,7 @@ impl Server {
         let limit = definition.attributes.limits.idle_timeout;
         let still = limit.map(|limit| Stillness::new(limit, self.reactor.now));
         let relay = RelayStage {
-            relay: Relay::beginning_with(header),
+            relay: Relay::beginning_with(header, front.is_some()),
             client,
             target: None,
             dial: Some(Box::new(Dial {
@@ -73,6 +75,7 @@ impl Server {
                 asked: None,
             })),
             probes: false,
+            front,
             still,
         };
         let key = self.sessions.table.insert(session, SessionStage::Relay(Box::new(relay)));
@@ -122,7 +125,9 @@ impl Server {
             return self.look_whether_gone(key);
         }
         // Nothing is read before there is somebody to pass it to.
-        if let Some(error) = state.client.error() {
+        let has_left = state.front.as_ref().is_some_and(|front| front.left.is_some());
+        let error = state.client.error().or_else(|| has_left.then(|| Errno::ECONNRESET.into()));
+        if let Some(error) = error {
             return self.end_relay(key, Err(&RelayFailure { side: Side::Client, error }));
         }
         let is_asked = state.dial.as_ref().is_some_and(|dial| dial.asked.is_some());
@@ -159,7 +164,17 @@ impl Server {
         match state.relay.turn(&mut state.client, target, &mut self.reactor.scratch) {
             RelayProgress::Blocked => {}
             RelayProgress::More => self.reactor.ready.push(Owner::Relay(key)),
+            RelayProgress::ClientEnds => self.client_of_relay_ends(key),
             RelayProgress::Finished => self.end_relay(key, Ok(DONE)),
+        }
+    }
+
+    /// What its worker says of it, or will, decides whether that is an end.
+    fn client_of_relay_ends(&mut self, key: Key) {
+        let Some(left) = self.how_has_he_left(key) else { return };
+        if let Some(state) = self.sessions.table.relay(key) {
+            state.relay.client_ends(left.is_none());
+            self.relay_turn(key);
         }
     }
 
@@ -173,13 +188,14 @@ impl Server {
         let failure = end.err().or(state.relay.failure());
         let answered = state.relay.was_answered();
         let failed = failure.is_some();
+        let left = state.front.as_deref().and_then(FrontedClient::how);
         let why = match failure {
             None => Cow::Borrowed(end.unwrap_or(DONE)),
             Some(RelayFailure { side, error }) => Cow::Owned(format!("{}: {error}", side.as_str())),
         };
         if let Some(client) = self.close_sockets(key, end.is_ok_and(|why| why == IDLE)) {
             self.services.note_fruit(client.service, failed, answered);
-            self.end(client, &SessionEnd::Closed(&why));
+            self.end(client, &SessionEnd::Closed(&why, left));
         }
     }
 
@@ -211,6 +227,9 @@ impl Server {
             self.reactor.timers.cancel(still.due, Timer::StillRelay(key));
         }
         let connected = state.dial.is_none();
+        if state.relay.resets(Side::Client) {
+            self.sessions.workers.break_off(state.front.as_deref());
+        }
         for (side, socket) in [(Side::Client, Some(state.client)), (Side::Target, state.target)] {
             let Some(socket) = socket else { continue };
             self.reactor.unwatch(&socket);

@@ -58,8 +58,9 @@ impl Server {
         let Client { service, label, log, permit, peer, peer_id, since, .. } = client;
         let time = self.reactor.now.saturating_duration_since(since);
         match *end {
-            SessionEnd::Closed(why) => {
-                events::closed(&label, peer, why, time, log);
+            SessionEnd::Closed(why, left) => {
+                let left = left.filter(|(how, _)| *how != why);
+                events::closed(&label, peer, (why, left), time, log);
                 self.count(service, |counters| counters.ran(time));
             }
             SessionEnd::Failed(stage, error) => {
@@ -79,7 +80,7 @@ impl Server {
         }
         let pid = match *end {
             SessionEnd::Ended(pid, ..) => u32::try_from(pid).ok(),
-            SessionEnd::Closed(_) | SessionEnd::Failed(..) => None,
+            SessionEnd::Closed(..) | SessionEnd::Failed(..) => None,
         };
         let (address, service_name) = (peer, label.name());
         let gone =
@@ -94,7 +95,7 @@ impl Server {
     pub(in crate::server) fn end_handed_on(&mut self, client: Client) {
         let Client { service, label, log, permit, peer, since, .. } = client;
         let time = self.reactor.now.saturating_duration_since(since);
-        events::closed(&label, peer, DONE, time, log);
+        events::closed(&label, peer, (DONE, None), time, log);
         self.count(service, |counters| counters.ran(time));
         if let Some(permit) = permit {
             self.release(permit, service);
@@ -107,7 +108,7 @@ impl Server {
             Some(SessionStage::Relay(_)) => self.end_relay(key, Ok(why)),
             Some(SessionStage::Builtin(_)) => self.close_builtin(key, why),
             Some(SessionStage::Program(_)) => {
-                self.sessions.table.end_child(key, &mut self.reactor);
+                self.sessions.end_child(key, &mut self.reactor);
             }
             None => {}
         }
