@@ -239,6 +239,15 @@ pub struct Check {
     /// Default of an attribute for every service, as in .defaults
     #[arg(long = "default", value_name = "NAME=VALUE")]
     pub defaults: Vec<String>,
+    /// As the server has it: services that could not listen beside it are told
+    #[arg(long, value_name = "ENDPOINT")]
+    pub metrics: Option<String>,
+    /// Likewise
+    #[arg(long, value_name = "ENDPOINT")]
+    pub page: Option<String>,
+    /// Likewise
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
 }
 
 /// `oxinetd import`.

@@ -5,10 +5,8 @@ use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{Command, CommandFactory as _};
 
 use super::arguments::Cli;
+use super::misplaced::{command_behind, explained, names};
 use crate::config::diagnostic::suggest::nearest;
-
-/// What `oxinetd FILE` takes and `run` does not.
-const OF_A_FILE: [&str; 4] = ["--daemon", "--pid-file", "--strict", "--default"];
 
 /// Words that are commands of others, and what does that here.
 const OF_OTHERS: [(&str, &str); 8] = [
@@ -46,7 +44,9 @@ pub(crate) fn explain(error: Error, arguments: &[String]) -> Error {
     if asked {
         return error;
     }
-    option_of_others(&error, arguments).or_else(|| meant(arguments)).unwrap_or(error)
+    let placed = || explained(&error, arguments, &mut built());
+    let meant = || meant(arguments);
+    option_of_others(&error, arguments).or_else(placed).or_else(meant).unwrap_or(error)
 }
 
 /// An option that is none, of what serves a file.
@@ -64,10 +64,14 @@ fn option_of_others(error: &Error, arguments: &[String]) -> Option<Error> {
     Some(root.error(ErrorKind::UnknownArgument, format!("there is no `{said}`: {here}")))
 }
 
-/// What to say of a FILE that is not there, if it is nearly the name of a command.
+/// What to say of a FILE that is not there, if it is nearly the name of a command, or one that
+/// stands behind options.
 #[must_use]
-pub(crate) fn nearly_a_command(word: &str) -> Option<Error> {
+pub(crate) fn nearly_a_command(word: &str, arguments: &[String]) -> Option<Error> {
     let mut root = built();
+    if let Some(error) = command_behind(&mut root, word, arguments) {
+        return Some(error);
+    }
     let message = match of_others(word) {
         Some(here) => format!("there is no command `{word}`, and no file: {here}"),
         None => {
@@ -83,8 +87,7 @@ fn meant(arguments: &[String]) -> Option<Error> {
     let mut root = built();
     let names = names(&root);
     if first == "run" {
-        return option_of_file(&mut root, arguments)
-            .or_else(|| program_of_run(&mut root, arguments));
+        return program_of_run(&mut root, arguments);
     }
     if names.contains(first) {
         return None;
@@ -104,17 +107,6 @@ fn meant(arguments: &[String]) -> Option<Error> {
 
 fn of_others(word: &str) -> Option<&'static str> {
     OF_OTHERS.iter().find(|(other, _)| *other == word).map(|(_, here)| *here)
-}
-
-/// `oxinetd run --daemon …`.
-fn option_of_file(root: &mut Command, arguments: &[String]) -> Option<Error> {
-    let ours = arguments.iter().take_while(|word| *word != "--");
-    let name = |word: &String| word.split('=').next().unwrap_or_default().to_owned();
-    let option = ours.map(name).find(|word| OF_A_FILE.contains(&word.as_str()))?;
-    let message = format!(
-        "`{option}` is for serving a FILE: `run` stays in the foreground, and attributes are said with `-o NAME=VALUE`"
-    );
-    Some(root.find_subcommand_mut("run")?.error(ErrorKind::UnknownArgument, message))
 }
 
 /// `oxinetd run 8080 date`: without `--`, options of the program would be taken for ours.
@@ -150,11 +142,6 @@ fn built() -> Command {
     root
 }
 
-fn names(root: &Command) -> Vec<String> {
-    let shown = root.get_subcommands().filter(|command| !command.is_hide_set());
-    shown.map(|command| command.get_name().to_owned()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
@@ -172,8 +159,8 @@ mod tests {
         let text = said(&["runn", "8080", "--", "date"]);
         assert!(text.contains("no command `runn`: did you mean `oxinetd run`?"), "{text}");
         assert!(said(&["chek", "file"]).contains("`oxinetd check`"));
-        assert!(nearly_a_command("stauts").unwrap().to_string().contains("`oxinetd status`"));
-        assert!(nearly_a_command("services").is_none());
+        assert!(nearly_a_command("stauts", &[]).unwrap().to_string().contains("`oxinetd status`"));
+        assert!(nearly_a_command("services", &[]).is_none());
         assert!(!said(&["try-upgrad", "x"]).contains("try-upgrade"), "that is not for people");
     }
 
@@ -208,18 +195,36 @@ mod tests {
             (&["-d", "x.conf"], "RUST_LOG=debug"),
             (&["-D"], "`--daemon`"),
             (&["-v"], "`-V`"),
+            (&["run", "--timeout", "5s", "8080", "--", "date"], "`-o timeout=5s`"),
+            (&["run", "--instances=3", "8080", "--", "date"], "`-o instances=3`"),
+            (&["run", "--no-new-privs", "80", "--", "date"], "`-o no_new_privs=yes`"),
+            (&["run", "--allow", "10.0.0.1", "80", "--", "date"], "`-o only_from=10.0.0.1`"),
+            (&["run", "--wait", "80", "--", "date"], "`-o wait=yes`"),
+            (&["run", "-p", "80", "--", "date"], "the port stands alone"),
+            (&["run", "-e", "date", "80"], "the program stands behind `--`"),
+            (&["--instances", "3", "x.conf"], "`--default instances=3`"),
+            (&["check", "--instances=3", "x.conf"], "`--default instances=3`"),
+            (&["--strict", "check", "x.conf"], "`oxinetd check --strict x.conf`"),
+            (&["--udp", "run", "80", "--", "date", "-u"], "`oxinetd run --udp 80 -- date -u`"),
+            (&["--daemon", "run", "80", "--", "date"], "is for serving a FILE"),
         ] {
             assert!(said(words).contains(wanted), "{words:?}: {}", said(words));
         }
-        let text = nearly_a_command("restart").unwrap().to_string();
+        let text = nearly_a_command("restart", &[]).unwrap().to_string();
         assert!(text.contains("`oxinetd upgrade`") && !text.contains("did you mean"), "{text}");
         assert!(!said(&["run", "-p", "8080", "--", "date"]).contains("--pid-file"));
+        let words = ["--control", "x", "status"].map(str::to_owned);
+        let text = nearly_a_command("status", &words).unwrap().to_string();
+        assert!(text.contains("`oxinetd status --control x`"), "{text}");
+        let words = ["--daemon", "status"].map(str::to_owned);
+        let text = nearly_a_command("status", &words).unwrap().to_string();
+        assert!(text.contains("`status` is a command: it stands first"), "{text}");
     }
 
     #[test]
     fn what_clap_says_well_stays() {
         for (words, wanted) in [
-            (&["run", "--wait", "8080", "--", "date"][..], "--wait"),
+            (&["run", "--frob", "8080", "--", "date"][..], "--frob"),
             (&["a", "b"], "'[FILE]'"),
             (&["--foo"], "--foo"),
             (&["kill"], "<WHO>"),

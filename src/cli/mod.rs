@@ -7,11 +7,13 @@
 //! | `printed` | what prints things that the program has with it |
 //! | `shipped` | those things |
 //! | `mistakes` | what somebody meant whose command line is not understood |
+//! | `misplaced` | the same of options, which are somewhere else |
 //! | `compat` | the command lines of inetd and xinetd |
 
 mod arguments;
 mod asking;
 pub(crate) mod compat;
+mod misplaced;
 mod mistakes;
 mod printed;
 mod shipped;

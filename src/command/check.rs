@@ -6,6 +6,7 @@ use crate::cli::{Check, Import};
 use crate::config::lookup::{AT_LEISURE, Manner, System};
 use crate::config::{self, model::Config};
 
+use super::collisions;
 use super::failure::{CONFIGURATION, CommandFailure, USAGE};
 use super::output::{show, write};
 
@@ -14,7 +15,10 @@ pub(super) fn check(check: &Check) -> Result<(), CommandFailure> {
     check_defaults(&check.defaults)?;
     let manner = Manner::within(AT_LEISURE);
     let read = |system: &System| config::load(&check.file, &check.defaults, system);
-    let (loaded, _) = System::read(manner, read);
+    let (mut loaded, _) = System::read(manner, read);
+    let Check { metrics, page, control, .. } = check;
+    let ours = collisions::said(metrics.as_deref(), page.as_deref(), control.as_deref());
+    collisions::warn(&mut loaded, &ours);
     let (errors, warnings) = config::summary(&loaded.diagnostics);
     // What is not served now may be as soon as the machine has what it lacks: the server would
     // take the file.

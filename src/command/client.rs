@@ -52,9 +52,16 @@ pub(super) fn reload(control: &Control) -> Result<(), CommandFailure> {
 /// `oxinetd upgrade`.
 pub(super) fn upgrade(control: &Control) -> Result<(), CommandFailure> {
     let answer = asked(control, &Request::Upgrade {})?;
-    let Upgraded { upgraded, from, pid } = read(&answer)?;
+    let Upgraded { upgraded, from, pid } = read(&answer).map_err(goes_on)?;
     let words = format!("upgraded from {from} to {upgraded}, pid {pid}");
     show(&(table::printable(&words) + "\n"))
+}
+
+/// What the server answers that has not been upgraded.
+fn goes_on(failure: CommandFailure) -> CommandFailure {
+    let told =
+        |why: String| format!("{}\nnot upgraded: the server goes on as it was", why.trim_end());
+    CommandFailure { message: failure.message.map(told), ..failure }
 }
 
 /// `oxinetd stop`.

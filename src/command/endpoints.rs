@@ -21,6 +21,11 @@ pub(super) fn check(common: &Common) -> Result<(), CommandFailure> {
             return wrong(format!("{option} {text}: {}", socket::ENDPOINT_WANTED));
         }
     }
+    if let (Some(metrics), Some(page)) = (&common.metrics, &common.page)
+        && socket::collide(metrics, page)
+    {
+        return wrong(format!("--page {page}: that is where `--metrics {metrics}` is"));
+    }
     if !common.page_host.is_empty() && common.page.is_none() && common.metrics.is_none() {
         return wrong("--page-host: there is neither --page nor --metrics".to_owned());
     }

@@ -10,6 +10,7 @@
 //! | `background` | leaving the terminal, and where the log goes then |
 //! | `self_signed` | a certificate made on the spot, for `run` |
 //! | `endpoints` | opening the control socket, the endpoints for metrics and for the page |
+//! | `collisions` | services whose sockets these would have |
 //! | `upgrade` | the other side of an upgrade: being tried out, taking over |
 //! | `compat` | run under the name of inetd or xinetd |
 //! | `client` | `status`, `reload`, `stop` and the like |
@@ -22,6 +23,7 @@ mod asking;
 mod background;
 mod check;
 mod client;
+mod collisions;
 mod compat;
 mod endpoints;
 mod failure;
@@ -117,9 +119,11 @@ fn serves_for_another() -> bool {
 /// A FILE that is not there may have been meant as a command.
 fn refuse_a_misspelt_command(file: &Path) {
     let word = file.to_string_lossy();
+    let all = std::env::args_os().skip(1);
+    let arguments: Vec<String> = all.map(|word| word.to_string_lossy().into_owned()).collect();
     if !file.exists()
         && Invitation::find().is_none()
-        && let Some(error) = cli::nearly_a_command(&word)
+        && let Some(error) = cli::nearly_a_command(&word, &arguments)
     {
         error.exit();
     }

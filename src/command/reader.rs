@@ -1,9 +1,10 @@
 //! What reads a configuration, however its server was started.
 
-use crate::cli::{Run, RunTls, ServeArguments};
+use crate::cli::{Common, Run, RunTls, ServeArguments};
 use crate::config::lookup::{Manner, System, set_front_user};
 use crate::config::{self, Dialect, Loaded, Named, RunSpec};
 
+use super::collisions;
 use super::failure::CommandFailure;
 use super::self_signed::SelfSigned;
 
@@ -14,7 +15,12 @@ pub(super) type ConfigReader = Box<dyn Fn(Manner) -> Loaded>;
 pub(super) fn of_file(serve: &ServeArguments) -> ConfigReader {
     let (file, defaults) = (serve.file.clone(), serve.defaults.clone());
     set_front_user(serve.common.front_user.as_deref());
-    reading(move |system| config::load(&file, &defaults, system))
+    let ours = ours(&serve.common);
+    reading(move |system| {
+        let mut loaded = config::load(&file, &defaults, system);
+        collisions::warn(&mut loaded, &ours);
+        loaded
+    })
 }
 
 /// That of `oxinetd run`.
@@ -34,11 +40,20 @@ pub(super) fn of_line(run: &Run) -> Result<ConfigReader, CommandFailure> {
     };
     let spec = RunSpec { endpoint, udp: *udp, options, command, tls };
     set_front_user(run.common.front_user.as_deref());
+    let ours = ours(&run.common);
     Ok(reading(move |system| {
         // It is there for as long as the configuration may be read.
         let _ = &made;
-        config::from_command_line(&spec, system)
+        let mut loaded = config::from_command_line(&spec, system);
+        collisions::warn(&mut loaded, &ours);
+        loaded
     }))
+}
+
+/// What a server has for itself.
+fn ours(common: &Common) -> collisions::Ours {
+    let Common { metrics, page, control, .. } = common;
+    collisions::said(metrics.as_deref(), page.as_deref(), control.as_deref())
 }
 
 /// What reads with names looked up in a certain manner.

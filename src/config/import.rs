@@ -18,8 +18,8 @@ use super::model::Config;
 use super::print;
 use super::resolve::resolve;
 use super::syntax::entry::Entry;
-use super::syntax::include;
 use super::syntax::reader::{Context, Reader, ServiceOrigin};
+use super::syntax::{foreign, include};
 use crate::log::visible::is_shown;
 use elsewhere::Elsewhere;
 
@@ -68,7 +68,7 @@ fn entries(
         include::sort(&mut paths);
     }
     for found in paths {
-        match lookup.read_either(&found, found == path) {
+        match lookup.read_either(&found, found == path).and_then(foreign::refused) {
             Ok(bytes) => reader.read(&found, &bytes, Context::default()),
             Err(error) => unreadable(&found, &error, false, reader.report),
         }

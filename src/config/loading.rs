@@ -17,8 +17,9 @@ use super::resolve::resolve;
 use super::syntax::command_line::{self, RunSpec};
 use super::syntax::dialect::Dialect;
 use super::syntax::entry::{Indented, Setting, indented};
-use super::syntax::include;
 use super::syntax::reader::{Context, Reader};
+use super::syntax::typed::typed;
+use super::syntax::{foreign, include};
 use super::text::source::File;
 
 /// What reading a configuration gives: as much of it as is right, and everything
@@ -75,14 +76,22 @@ pub fn load(path: &Path, defaults: &[String], lookup: &dyn Lookup) -> Loaded {
 pub fn from_command_line(spec: &RunSpec, lookup: &dyn Lookup) -> Loaded {
     let mut report = Report::default();
     let Some(entry) = command_line::entry_of(spec, lookup, &mut report) else {
-        return Loaded { diagnostics: report.into_sorted(), ..Loaded::default() };
+        return Loaded { diagnostics: as_typed(report.into_sorted()), ..Loaded::default() };
     };
     let mut base = Draft::default();
     base.attributes.process.umask = None;
     base.attributes.process.chdir = None;
     base.attributes.process.inherit_environment = true;
-    let (config, diagnostics) = resolve(&[entry], lookup, report, Some(base));
-    Loaded { config, diagnostics, names: Names::new() }
+    let (config, found) = resolve(&[entry], lookup, report, Some(base));
+    Loaded { config, diagnostics: as_typed(found), names: Names::new() }
+}
+
+/// Findings of a command line, with what helps in its words.
+fn as_typed(mut findings: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    for finding in &mut findings {
+        finding.help = finding.help.take().map(|help| typed(&help));
+    }
+    findings
 }
 
 /// Reads several files and directories into one configuration, as [`load`] reads one.
@@ -123,7 +132,8 @@ fn read_all(
         let files = files(place, &mut reader);
         reader.is_one_of_several = files.len() > 1;
         for path in files {
-            match lookup.read_either(&path, place.path == path) {
+            let read = lookup.read_either(&path, place.path == path);
+            match read.and_then(foreign::refused) {
                 Ok(bytes) => reader.read(&path, &bytes, context.clone()),
                 Err(error) if place.optional && error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => unreadable(&path, &error, lookup.serves_already(), reader.report),

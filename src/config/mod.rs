@@ -33,6 +33,7 @@ pub(crate) mod syntax;
 pub(crate) mod text;
 
 pub(crate) use attribute::quantity::duration;
+pub(crate) use attribute::setting_of_option;
 pub use diagnostic::{refusing, summary};
 pub use facts::Lookup;
 pub use import::{Imported, import};

@@ -77,6 +77,29 @@ pub(crate) fn is_of_this_machine(text: &str) -> bool {
     endpoints(text).is_some_and(|all| all.iter().all(is_local))
 }
 
+/// Whether what such an endpoint, or the path of a control socket, names and a socket of a service
+/// cannot both be.
+#[must_use]
+pub(crate) fn collides(text: &str, other: &Endpoint) -> bool {
+    let is_same = |ours: &Endpoint| match (ours, other) {
+        (Endpoint::Inet(ours), Endpoint::Inet(other)) => {
+            let (one, two) = (ours.ip(), other.ip());
+            let overlap = one == two || one.is_unspecified() || two.is_unspecified();
+            // Any free port is another one.
+            let is_same_port = ours.port() == other.port() && ours.port() != 0;
+            overlap && is_same_port && one.is_ipv4() == two.is_ipv4()
+        }
+        (ours, other) => ours == other,
+    };
+    endpoints(text).is_some_and(|all| all.iter().any(is_same))
+}
+
+/// The same of two such endpoints.
+#[must_use]
+pub(crate) fn collide(text: &str, other: &str) -> bool {
+    endpoints(other).unwrap_or_default().iter().any(|it| collides(text, it))
+}
+
 /// Opens the control socket: mode 0600, and a stale one is replaced.
 ///
 /// # Errors
@@ -155,6 +178,26 @@ mod tests {
         assert_eq!(endpoints("/run/m"), Some(vec![Endpoint::Unix("/run/m".into())]));
         for wrong in ["", "x", "*:", "*:x", "localhost:1", "70000", "1.2.3.4"] {
             assert_eq!(endpoints(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn two_in_one_place_are_found() {
+        for (one, other, wanted) in [
+            ("9100", "9100", true),
+            ("9100", "[::1]:9100", true),
+            ("*:9100", "127.0.0.3:9100", true),
+            ("127.0.0.1:9100", "[::1]:9100", false),
+            ("9100", "9101", false),
+            ("0", "0", false),
+            ("/run/m", "/run/m", true),
+            ("/run/m", "9100", false),
+        ] {
+            assert_eq!(
+                (collide(one, other), collide(other, one)),
+                (wanted, wanted),
+                "{one} {other}"
+            );
         }
     }
 

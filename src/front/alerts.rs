@@ -4,7 +4,7 @@
 use super::leaving::{CUT_OFF, IDLE, RESET, WORKER_DIED};
 
 /// All alerts that there are, and what else a worker finds.
-const ALL: [&str; 43] = [
+const ALL: [&str; 45] = [
     "close_notify",
     "unexpected_message",
     "bad_record_mac",
@@ -38,6 +38,8 @@ const ALL: [&str; 43] = [
     "certificate_required",
     "no_application_protocol",
     "encrypted_client_hello_required",
+    OLD_CERTIFICATE,
+    OF_AUTHORITY,
     HTTP,
     HEADER,
     CLOSED,
@@ -50,6 +52,10 @@ const ALL: [&str; 43] = [
     WORKER_DIED,
 ];
 
+/// The client's certificate is of version 1; what it hears of that is `certificate_unknown`.
+pub(crate) const OLD_CERTIFICATE: &str = "certificate_version";
+/// It says of itself that it is an authority's; likewise.
+pub(crate) const OF_AUTHORITY: &str = "certificate_is_authority";
 /// The client speaks plain HTTP.
 pub(crate) const HTTP: &str = "http_request";
 /// A PROXY header comes, of which the service does not know.

@@ -36,6 +36,8 @@ const UTC_TIME: u8 = 0x17;
 const TIME: u8 = 0x18;
 pub(super) const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
+/// `basicConstraints`.
+const CONSTRAINTS: &[u8] = b"\x55\x1d\x13";
 /// `subjectAltName`, and the two kinds of names in it that hosts have.
 const HOSTS: &[u8] = b"\x55\x1d\x11";
 const HOST_NAME: u8 = 0x82;
@@ -46,6 +48,8 @@ const HOST_ADDRESS: u8 = 0x87;
 pub(crate) struct Claims<'a> {
     /// Whether it is one of version 1, which can say nothing of what it is for.
     pub is_old: bool,
+    /// Whether it says that others may be made by it.
+    pub is_authority: bool,
     /// The name of who has made it.
     pub issuer: &'a [u8],
     /// Its own.
@@ -89,8 +93,10 @@ pub(crate) fn claims(certificate: &[u8]) -> Option<Claims<'_>> {
     let (tag, begins, rest) = take(validity)?;
     let ends = take(rest)?;
     let good = (seconds(tag, begins), seconds(ends.0, ends.1));
-    let host_list = extensions(fields).and_then(|list| extension(list, HOSTS));
-    Some(Claims { is_old: version.is_none(), issuer, subject, good, host_list })
+    let said = |kind| extensions(fields).and_then(|list| extension(list, kind));
+    let is_authority = said(CONSTRAINTS).and_then(is_authority).unwrap_or(false);
+    let host_list = said(HOSTS);
+    Some(Claims { is_old: version.is_none(), is_authority, issuer, subject, good, host_list })
 }
 
 /// The list of extensions, behind the key and two things that nobody uses.
@@ -115,11 +121,22 @@ fn extension<'a>(mut list: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
     None
 }
 
-/// The hosts in such an extension.
-fn hosts_in(said: &[u8]) -> Option<Vec<String>> {
+/// The sequence that an extension is.
+fn sequence_in(said: &[u8]) -> Option<&[u8]> {
     // It may be said before that whoever does not know it is to believe nothing.
     let said = take_tag(said, BOOLEAN).map_or(said, |(_, rest)| rest);
-    let (mut list, _) = take_tag(take_tag(said, OCTETS)?.0, SEQUENCE)?;
+    Some(take_tag(take_tag(said, OCTETS)?.0, SEQUENCE)?.0)
+}
+
+/// What the constraints say first, where it is not what holds without a word.
+fn is_authority(said: &[u8]) -> Option<bool> {
+    let (value, _) = take_tag(sequence_in(said)?, BOOLEAN)?;
+    Some(value.iter().any(|byte| *byte != 0))
+}
+
+/// The hosts in such an extension.
+fn hosts_in(said: &[u8]) -> Option<Vec<String>> {
+    let mut list = sequence_in(said)?;
     let mut hosts = Vec::new();
     while let Some((kind, value, rest)) = take(list) {
         hosts.extend(host(kind, value));

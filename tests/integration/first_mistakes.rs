@@ -39,6 +39,9 @@ fn a_command_that_is_none_is_told_from_a_file() {
         (&["stauts"], "did you mean `oxinetd status`?"),
         (&["8080", "date"], "`oxinetd run 8080 -- date`"),
         (&["run", "8080", "ls", "-l"], "`oxinetd run 8080 -- ls -l`"),
+        (&["run", "--timeout", "5s", "8080", "--", "date"], "it is said as `-o timeout=5s`"),
+        (&["run", "--allow=10.0.0.1", "8080", "--", "date"], "`-o only_from=10.0.0.1`"),
+        (&["--strict", "check", "some.conf"], "`oxinetd check --strict some.conf`"),
     ] {
         let (status, text) = told(&folder, arguments);
         assert_eq!(status, Some(2), "{arguments:?}: {text}");
@@ -80,6 +83,7 @@ fn an_endpoint_that_is_none_is_not_said_to_be_open() {
         ("8080/tcp", "write `8080`"),
         ("run/x.sock", "a unix socket is an absolute path"),
         ("127.0.0.1", "write `127.0.0.1:PORT`"),
+        ("*", "write `*:PORT`"),
     ] {
         let (status, text) = told(&folder, &["run", word, "--", "date"]);
         assert_eq!(status, Some(2), "{word}: {text}");

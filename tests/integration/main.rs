@@ -92,6 +92,7 @@ mod many_machines;
 mod max_clients;
 mod metrics;
 mod names;
+mod newcomers;
 mod next_client;
 mod notifying;
 mod occupied;

@@ -302,8 +302,9 @@ print('good')
     let ports = ports.map_to_strings();
     let arguments: Vec<&str> = ports.iter().map(String::as_str).collect();
     assert_eq!(python(&daemon.folder, script, &arguments).trim(), "good");
-    // A stranger's own certificate is no client's.
-    for (port, alert) in [(&ports[1], "certificate_required"), (&ports[2], "certificate_unknown")] {
+    // A stranger's own certificate is no client's, but an authority's.
+    let own = "certificate_is_authority";
+    for (port, alert) in [(&ports[1], "certificate_required"), (&ports[2], own)] {
         let label = format!("{port}/tcp");
         let is_it =
             |line: &crate::common::Line| line.is("refused") && line.get("service") == Some(&label);
@@ -328,9 +329,16 @@ fn the_log_says_why_there_was_no_handshake_and_who_has_said_so() {
     folder.write("serial", "77\n");
     let script = "openssl req -new -key alice.key -subj /CN=Late -out late.csr && \
                   openssl ca -batch -config ca.conf -startdate 200101000000Z -enddate 210101000000Z \
-                  -in late.csr -cert ca.pem -keyfile ca.key -out late.pem";
-    output_of(&folder, &["sh", "-c", script], "");
-    let ports = free_ports(9);
+                  -in late.csr -cert ca.pem -keyfile ca.key -out late.pem && \
+                  openssl x509 -req -in late.csr -CA ca.pem -CAkey ca.key -set_serial 78 -out old.pem && \
+                  openssl x509 -in old.pem -noout -text";
+    let made = output_of(&folder, &["sh", "-c", script], "");
+    // As openssl makes them where nothing else is said; newer ones do not.
+    let (old, why) = match made.contains("Version: 1 ") {
+        true => ("old", "certificate_version"),
+        false => ("ca", "certificate_is_authority"),
+    };
+    let ports = free_ports(11);
     let asks = format!("    tls_client = require\n    tls_ca = {}\n", folder.name("ca.pem"));
     let clients = [
         ("", "", "unknown_ca", "-verify_return_error -CAfile ca.pem", true),
@@ -340,6 +348,8 @@ fn the_log_says_why_there_was_no_handshake_and_who_has_said_so() {
         (&asks, "", "certificate_required", "", false),
         (&asks, "bob", "unknown_ca", "", false),
         (&asks, "late", "certificate_expired", "", false),
+        (&asks, old, why, "", false),
+        (&asks, "stranger", "certificate_is_authority", "", false),
         ("", "", "http_request", "GET / HTTP/1.0", false),
         ("", "", "proxy_header", "PROXY TCP4 192.0.2.1 192.0.2.2 1 2", false),
     ];
@@ -351,7 +361,7 @@ fn the_log_says_why_there_was_no_handshake_and_who_has_said_so() {
             let script = "import socket, sys; it = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); it.sendall(sys.argv[2].encode() + b'\\r\\n\\r\\n'); it.recv(1000)";
             client(&daemon.folder, &["python3", "-c", script, &port.to_string(), how], "");
         } else {
-            let key = if own == "late" { "alice" } else { own };
+            let key = if ["late", "old"].contains(&own) { "alice" } else { own };
             let own = match own {
                 "" => String::new(),
                 own => format!("-cert {own}.pem -key {key}.key"),

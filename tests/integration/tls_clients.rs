@@ -227,7 +227,7 @@ fn what_is_not_offered_is_refused() {
     let cases: [(&[&str], &[&str], &str); 5] = [
         (&new, &["-tls1_2"], "protocol_version"),
         (&old, &["-tls1_3"], "protocol_version"),
-        (&old, &["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"], "handshake_failure"),
+        (&old, &["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"], "protocol_version"),
         (&new, &["-alpn", "three"], "no_application_protocol"),
         (&old, &["-tls1_2", "-cipher", "AES128-SHA:@SECLEVEL=0"], "handshake_failure"),
     ];

@@ -254,6 +254,30 @@ for name, at, time in (('later', 0, b'490101000000Z'), ('ended', 1, b'2001010000
 }
 
 #[test]
+fn who_makes_no_certificates_is_no_authority() {
+    let Some(folder) = folder() else { return };
+    make_certificate_by(&folder, "other", "leaf", "/CN=leaf");
+    run(
+        &folder,
+        "cat leaf.pem other.pem >chain; cat other.pem leaf.pem >turned
+         openssl req -new -x509 -key site.key -subj /CN=me -addext basicConstraints=critical,CA:FALSE -out me.pem",
+    );
+    let ca = |name: &str| format!("tls = site.pem site.key\ntls_client = require\ntls_ca = {name}");
+    for (name, wanted) in [
+        ("leaf.pem", "certificate 1 in `leaf.pem` is no authority's (CA:FALSE)"),
+        ("chain", "certificate 1 in `chain` is no authority's"),
+        ("turned", "certificate 2 in `turned` is no authority's"),
+    ] {
+        is_warning(&folder, &ca(name), &[wanted]);
+    }
+    // One that has made himself can be let in by that.
+    for name in ["other.pem", "me.pem"] {
+        let (status, said) = check(&folder, &ca(name));
+        assert!(status == Some(0) && said.contains("0 warnings"), "{name}: {said}");
+    }
+}
+
+#[test]
 fn settings_that_keep_nobody_out_are_errors_and_others_warnings() {
     let Some(folder) = folder() else { return };
     let tls = "tls = site.pem site.key\n";
@@ -262,6 +286,7 @@ fn settings_that_keep_nobody_out_are_errors_and_others_warnings() {
         ("tls_client = ask\ntls_ca = site.pem", "keeps nobody from `8443`"),
         (&*format!("{tls}tls_client = require"), "`tls_client` needs `tls_ca`"),
         ("tls_ca = site.pem", "`tls_ca` keeps nobody out"),
+        (&*format!("{tls}tls_ca = site.pem\ntls_client = yes"), "did you mean `require`?"),
         ("tls site.pem site.key", "`tls` without `=` is read as an argument"),
         (&*format!("{tls}tls_ca = site.pem"), "`tls_ca` keeps nobody out"),
     ] {
@@ -385,9 +410,12 @@ fn run_says_what_it_cannot_mean() {
         ("--tls site.pem,site.key --udp", "`tls` cannot be: datagrams are no connection"),
         (
             "--tls site.pem,site.key --udp",
-            "help: serve it on a stream (`stream tcp nowait`); without `tls`, everybody on the way",
+            "help: serve it on a stream (without `--udp`); without `tls`, everybody on the way",
         ),
-        ("--tls site.pem,site.key -o wait=yes", "help: write `nowait`, for a program that talks"),
+        (
+            "--tls site.pem,site.key -o wait=yes",
+            "help: write `-o wait=no`, for a program that talks",
+        ),
         ("--tls site.pem,site.key -o tls_client=require", "`tls_client` needs `tls_ca`"),
         ("--tls site.pem,site.key -o tls_ca=site.pem", "`tls_ca` keeps nobody out"),
         ("-o tls_client=require", "`tls_client` keeps nobody from `0`: there is no `tls`"),

@@ -26,6 +26,7 @@ fn refused(daemon: &Daemon) -> String {
     let words = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{words}");
     let _ = daemon.wait_after(mark, |line| line.is("upgrade-refused"));
+    assert!(words.ends_with("not upgraded: the server goes on as it was\n"), "{words}");
     words
 }
 

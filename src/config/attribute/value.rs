@@ -164,7 +164,12 @@ impl Value<'_> {
             "off" | "false" | "0" | "disable" | "disabled" => Some("no"),
             _ => None,
         };
-        let same = same.filter(|same| names().any(|name| name == *same));
+        let same = same.or((word.text == "yes").then_some("yes"));
+        let has = |wanted: &str| names().any(|name| name == wanted);
+        // Who wants it at all wants it of everybody.
+        let same = same
+            .filter(|it| has(it))
+            .or((same == Some("yes") && has("require")).then_some("require"));
         let help = match same.or_else(|| nearest(&word.text, names())) {
             Some(name) => format!("did you mean `{name}`?"),
             None => format!("there are {}", listed(names())),

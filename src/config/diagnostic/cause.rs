@@ -1,7 +1,7 @@
 //! What a service that is not served owes that to.
 
 use super::report::Report;
-use super::{Diagnostic, NOT_SERVED, Span};
+use super::{COMMAND_LINE, Diagnostic, NOT_SERVED, Span};
 
 /// Something wrong, for which an entry is not served.
 #[derive(Debug, Clone)]
@@ -36,6 +36,10 @@ impl Cause {
     /// With its place, for whoever asks.
     pub(in crate::config) fn told(&self) -> String {
         let message = self.message.strip_suffix(NOT_SERVED).unwrap_or(&self.message);
-        format!("{}:{}: {message}", self.span.source.name, self.span.position().0)
+        match self.span.source.name.as_str() {
+            // Nobody counts its lines.
+            COMMAND_LINE => format!("{COMMAND_LINE}: {message}"),
+            name => format!("{name}:{}: {message}", self.span.position().0),
+        }
     }
 }

@@ -1,9 +1,36 @@
 //! What is said of a file that cannot be read.
 
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::path::Path;
 
 use super::report::Report;
+
+/// What a file is that is no configuration.
+#[derive(Debug)]
+pub(in crate::config) struct Foreign {
+    /// In a sentence.
+    pub(in crate::config) what: &'static str,
+    /// What would be right.
+    pub(in crate::config) help: &'static str,
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+}
+
+impl Error for Foreign {}
+
+impl Foreign {
+    /// What helps against an error, if that is that the file is something else.
+    fn help(error: &io::Error) -> Option<&'static str> {
+        let inner = error.get_ref()?.downcast_ref::<Self>()?;
+        Some(inner.help)
+    }
+}
 
 /// A file that is read first cannot be; `serves`: by somebody who serves already.
 pub(in crate::config) fn unreadable(
@@ -12,7 +39,9 @@ pub(in crate::config) fn unreadable(
     serves: bool,
     report: &mut Report,
 ) {
+    let foreign = Foreign::help(error);
     let help = match (error.kind(), serves) {
+        _ if foreign.is_some() => foreign.unwrap_or_default(),
         (io::ErrorKind::Other, _) => NO_FILE,
         (io::ErrorKind::NotFound, true) => {
             "put it back and reload again; until then everything goes on as it was"
@@ -48,6 +77,9 @@ pub(in crate::config) fn help_with_reading(
     error: &io::Error,
     missing: &'static str,
 ) -> &'static str {
+    if let Some(help) = Foreign::help(error) {
+        return help;
+    }
     match error.kind() {
         io::ErrorKind::NotFound => missing,
         io::ErrorKind::Other => NO_FILE,

@@ -8,11 +8,15 @@ use crate::config::diagnostic::suggest::nearest;
 use crate::config::facts::UserFacts;
 use crate::config::model::Account;
 use crate::config::syntax::entry::Entry;
+use crate::config::syntax::line::corrected;
 use crate::config::text::words::Word;
 
 impl Resolver<'_> {
     /// The account of a program; None where this machine lacks it.
     pub(super) fn account(&mut self, entry: &Entry, draft: &Draft) -> Option<Account> {
+        if self.lacks_user(entry) {
+            return None;
+        }
         let (user, group) = self.user_field(&entry.user)?;
         let group = match (&group, &draft.group) {
             (Some(field), Some(attribute)) if is_own(entry, attribute) => {
@@ -32,6 +36,41 @@ impl Resolver<'_> {
         };
         let (facts, gid) = (facts?, gid?);
         self.switched(&user, group, facts, gid, draft)
+    }
+
+    /// Whether the word in the place of the user is a program, and nobody, and the one in the place
+    /// of the program is none: the user has been left out.
+    pub(super) fn lacks_user(&self, entry: &Entry) -> bool {
+        let Entry { user, program, arguments, .. } = entry;
+        let is_program =
+            |word: &Word| word.text.contains('/') || self.elsewhere(&word.text).is_some();
+        let is_name =
+            |word: &Word| word.text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_');
+        if self.keeps_account || user.is_missing() || !is_name(user) || program.text == "internal" {
+            return false;
+        }
+        // `git git git daemon` has all of its words.
+        let is_twice = user.text == program.text
+            && arguments.first().is_none_or(|first| first.text != program.text);
+        let is_nobody = self.lookup.user(&user.text).is_none();
+        is_nobody
+            && !self.lookup.is_unanswered(&user.text)
+            && (is_twice || !is_program(program))
+            && is_program(user)
+    }
+
+    /// That it has been left out, or is missing on this machine.
+    pub(super) fn tell_of_no_user(&mut self, entry: &Entry) {
+        let Entry { endpoint, socket_type, protocol, wait, user, program, arguments, .. } = entry;
+        let mut words =
+            [endpoint, socket_type, protocol, wait, user, program].map(Clone::clone).to_vec();
+        words.extend(arguments.iter().cloned());
+        let message = format!(
+            "the field `user` is missing before `{0}`, or there is no user `{0}`",
+            user.text
+        );
+        let help = format!("write `{}`, or add the user", corrected(&words, 4, "-"));
+        self.lacks(&user.span, message, help);
     }
 
     /// The account of services that run no program: the server's own.

@@ -72,6 +72,7 @@ impl Resolver<'_> {
     pub(super) fn authorities(&mut self, word: &Word) -> Option<Rc<Authorities>> {
         let read = self.tls_file(word, identity::LONGEST)?;
         let certificates = self.certificates(&read)?;
+        self.warn_of_no_authority(&read, &certificates);
         self.warn_of_times(&read, "authority", &certificates);
         Some(Rc::new(Authorities { path: read.path, certificates }))
     }
@@ -180,6 +181,23 @@ impl Resolver<'_> {
             .warning(&own.word.span, message)
             .of_the_machine()
             .help("have it made again with its names: `-addext subjectAltName=DNS:NAME`");
+    }
+
+    /// Who has been made by another one and makes nobody himself has made no client's; one who has
+    /// made himself may be the one client who is let in.
+    fn warn_of_no_authority(&mut self, read: &TlsFile<'_>, all: &[Vec<u8>]) {
+        let is_leaf = |it: &Claims<'_>| !it.is_old && !it.is_authority && it.issuer != it.subject;
+        let at = all.iter().position(|it| claims(it).as_ref().is_some_and(is_leaf));
+        let Some(at) = at.filter(|_| !self.quiet) else { return };
+        let message = format!(
+            "certificate {} in `{}` is no authority's (CA:FALSE): it has made nobody's",
+            at + 1,
+            read.path.display()
+        );
+        self.report
+            .warning(&read.word.span, message)
+            .of_the_machine()
+            .help("name the certificate of who makes those of the clients, and no others");
     }
 
     /// A certificate that is not good now, or not for much longer.

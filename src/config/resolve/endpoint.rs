@@ -225,7 +225,7 @@ impl EndpointReader<'_> {
                     format!("did you mean `{near}`? A unix socket in this directory is `./{text}`")
                 }
                 (Some(near), false) => format!("did you mean `{near}`?"),
-                (None, true) if text.parse::<IpAddr>().is_err() => {
+                (None, true) if text != "*" && text.parse::<IpAddr>().is_err() => {
                     format!("write its port; a unix socket in this directory is `./{text}`")
                 }
                 (None, _) => help_without_name(text),
@@ -233,7 +233,7 @@ impl EndpointReader<'_> {
         };
         if text.is_empty() {
             self.report.error(&word.span, "a service is missing here").help(help);
-        } else if text.contains('/') || text.parse::<IpAddr>().is_ok() {
+        } else if text == "*" || text.contains('/') || text.parse::<IpAddr>().is_ok() {
             self.report.error(&word.span, format!("`{text}` is not a service")).help(help);
         } else {
             let message = format!("the services database has no `{text}` for {name}: not served");
@@ -249,7 +249,7 @@ fn help_without_name(text: &str) -> String {
         format!("write `{port}`: the protocol is said apart from the port")
     } else if text.contains('/') {
         "write its port; a unix socket is an absolute path: `/run/x.sock`".to_owned()
-    } else if text.parse::<IpAddr>().is_ok() {
+    } else if text == "*" || text.parse::<IpAddr>().is_ok() {
         format!("that is an address alone: write `{text}:PORT`")
     } else {
         "write its port, or add it to /etc/services".to_owned()

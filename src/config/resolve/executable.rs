@@ -156,7 +156,8 @@ impl Resolver<'_> {
         real.unwrap_or_else(|| root.join(path.strip_prefix("/").unwrap_or(path)))
     }
 
-    fn elsewhere(&self, base: &str) -> Option<PathBuf> {
+    /// The program of this name in PATH.
+    pub(super) fn elsewhere(&self, base: &str) -> Option<PathBuf> {
         let directories = self.lookup.search_path();
         let paths = directories.iter().map(|directory| directory.join(base));
         paths.into_iter().find(|path| self.lookup.executable(path) == Executable::Yes)

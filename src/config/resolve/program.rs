@@ -46,6 +46,10 @@ impl Resolver<'_> {
 
     /// The program of an entry, found on this machine.
     pub(super) fn program(&mut self, entry: &Entry, draft: &Draft) -> Option<Action> {
+        if self.lacks_user(entry) {
+            self.tell_of_no_user(entry);
+            return None;
+        }
         self.check_root(entry, &draft.attributes)?;
         let path = self.program_path(&entry.program, draft.attributes.process.chroot.as_deref())?;
         self.check_argv0(entry, &path);

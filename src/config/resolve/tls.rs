@@ -77,6 +77,8 @@ impl Resolver<'_> {
         let mark = self.report.errors();
         self.check_clients(entry, attributes.front.tls_client != TlsClient::No, is_on);
         let is_told = self.report.errors() > mark;
+        // Of a wrong value that has been said, and it was hardly `no`.
+        let is_clear = last_said(entry, "tls_client").is_none_or(Setting::is_right);
         for setting in &entry.settings {
             let name = setting.attribute.name;
             let why = match name {
@@ -87,7 +89,9 @@ impl Resolver<'_> {
                 {
                     "there is no `tls`"
                 }
-                "tls_ca" if attributes.front.tls_client == TlsClient::No => "`tls_client` is `no`",
+                "tls_ca" if attributes.front.tls_client == TlsClient::No && is_clear => {
+                    "`tls_client` is `no`"
+                }
                 _ => continue,
             };
             if setting.is_right() {

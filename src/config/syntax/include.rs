@@ -3,6 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::foreign;
 use super::reader::{Context, Reader};
 use crate::config::diagnostic::reading::{help_with_reading, reason};
 use crate::config::text::words::Word;
@@ -74,13 +75,18 @@ impl Reader<'_> {
                 .help("take one of the `.include` lines away");
             return;
         }
-        match self.lookup.read_either(path, itself) {
+        match self.lookup.read_either(path, itself).and_then(foreign::refused) {
             Ok(bytes) => self.read(path, &bytes, context.clone()),
             Err(error) => {
+                let is_directory = self.lookup.is_directory(path);
                 let missing = "the name is relative to the file that says it; a pattern like `conf.d/*.conf` may match nothing";
+                let help = match is_directory {
+                    true => format!("name the files that are in it: `{}/*.conf`", pattern.text),
+                    false => help_with_reading(&error, missing).to_owned(),
+                };
                 self.report
                     .error(&pattern.span, format!("cannot read `{name}`: {}", reason(&error)))
-                    .help(help_with_reading(&error, missing));
+                    .help(help);
             }
         }
     }

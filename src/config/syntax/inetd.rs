@@ -6,9 +6,11 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::address::addresses;
+use super::alignment::FIELDS;
 use super::below::Below;
 use super::entry::{Entry, Indented, Setting, indented, set_by};
 use super::line;
+use super::meant;
 use super::netbsd;
 use super::reader::{Context, Reader};
 use super::xinetd;
@@ -70,7 +72,7 @@ impl Reader<'_> {
             if goes_on {
                 self.indented(file, line, above, &mut context);
                 self.warn_of_gap(file, line, above, over);
-            } else if let Some(name) = set_by(text) {
+            } else if let Some(name) = sets(text) {
                 self.not_indented(file, line, name, above);
             } else if text.starts_with('.') {
                 above = self.directive(file, line, path, &mut context);
@@ -85,7 +87,7 @@ impl Reader<'_> {
             } else {
                 above = self.line(file, line, &mut context);
             }
-            if above == Above::Nothing && (goes_on || set_by(text).is_some()) {
+            if above == Above::Nothing && (goes_on || sets(text).is_some()) {
                 above = Above::Lost;
             }
             match above {
@@ -177,8 +179,8 @@ impl Reader<'_> {
             return Above::Lost;
         }
         let origin = Origin { file: Rc::clone(&file.name), line: line.number };
-        let entry = line::entry(&words, origin, context, self.report);
-        line::judge_arguments(words.get(line::FIELDS.len()..).unwrap_or_default(), self.report);
+        let entry = line::entry(&words, origin, context, (self.lookup, &mut *self.report));
+        meant::judge_arguments(words.get(FIELDS.len()..).unwrap_or_default(), self.report);
         self.push(entry)
     }
 
@@ -197,13 +199,13 @@ impl Reader<'_> {
                 line::warn_of_comment(&setting.values, self.report);
                 self.setting(setting, above, context);
             }
-            Indented::Words(_) if above == Above::Defaults => {
+            Indented::Words(words) if above == Above::Defaults => {
                 self.report
                     .error(&place, "only attributes can follow `.defaults`")
-                    .help("write `name = value`");
+                    .help(meant::help_with_attribute(&words));
             }
             Indented::Words(words) => {
-                line::judge_argument_line(&words, &place, self.report);
+                meant::judge_argument_line(&words, &place, self.report);
                 if let (Above::Entry, Some(entry)) = (above, self.entries.last_mut()) {
                     entry.arguments.extend(words);
                 }
@@ -224,7 +226,14 @@ impl Reader<'_> {
                 "put blanks in front of it",
             ),
         };
-        self.report.error(&place, message).help(help);
+        let more = match set_by(file.text(line.range.clone())) {
+            Some(_) => String::new(),
+            None => {
+                let words = words::split(file, line.range.clone(), self.report);
+                format!("; {}", meant::help_with_attribute(&words))
+            }
+        };
+        self.report.error(&place, message).help(format!("{help}{more}"));
     }
 
     /// An entry was taken out, and perhaps not the lines that belong to it.
@@ -296,6 +305,11 @@ impl Reader<'_> {
         }
         Above::Nothing
     }
+}
+
+/// The name of the attribute that a line sets which is not indented, or was to set.
+fn sets(line: &str) -> Option<&str> {
+    set_by(line).or_else(|| meant::set_without_sign(line))
 }
 
 /// The place of a line without the blanks around it.

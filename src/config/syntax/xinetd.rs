@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::entry::Entry;
+use super::foreign;
 use super::include::{is_regular_name, pattern_in, sort};
 use super::reader::{Context, Reader, ServiceOrigin};
 use crate::config::diagnostic::reading::{help_with_reading, reason};
@@ -151,7 +152,7 @@ impl Reader<'_> {
                 .help("take one of the lines that include it away");
             return;
         }
-        match self.lookup.read_either(path, itself) {
+        match self.lookup.read_either(path, itself).and_then(foreign::refused) {
             Ok(bytes) => {
                 let file = File::from_bytes(&path.to_string_lossy(), &bytes, self.report);
                 self.collect(&file, path, collected);

@@ -46,6 +46,10 @@ impl File {
         if broken || bytes.contains(&0) {
             file.bad = file.report_characters(broken, report);
         }
+        if bytes.contains(&b'\r') {
+            let joined = file.report_joined(report);
+            file.bad.extend(joined);
+        }
         file
     }
 
@@ -62,6 +66,23 @@ impl File {
     /// The text of a range; empty if there is no such range.
     pub(crate) fn text(&self, range: Range<usize>) -> &str {
         self.source.text.get(range).unwrap_or("")
+    }
+
+    /// Lines that are several to somebody for whom a line ends with CR alone: one error for all.
+    fn report_joined(&self, report: &mut Report) -> BTreeSet<u32> {
+        let mut joined = BTreeSet::new();
+        for line in &self.lines {
+            let text = self.text(line.range.clone()).trim_end_matches(is_blank);
+            let Some(at) = text.find('\r') else { continue };
+            if joined.is_empty() {
+                let start = line.range.start + at;
+                report
+                    .error(&self.span(start..start + 1), "a line ends with CR alone")
+                    .help("lines end with LF, or CR and LF (`tr '\\r' '\\n'` makes LF of CR)");
+            }
+            joined.insert(line.number);
+        }
+        joined
     }
 
     /// One error a line for characters that cannot be in a word.
@@ -145,5 +166,12 @@ mod tests {
         assert_eq!(lines(b"a \0 b\n\0").1, 2);
         assert_eq!(lines(b"# gr\xfc\xdfe\n  # \0\n").1, 0);
         assert_eq!(lines("a \u{fffd}\n".as_bytes()).1, 0);
+    }
+
+    #[test]
+    fn a_line_that_ends_with_cr_alone_is_an_error_in_a_comment_too() {
+        assert_eq!(lines(b"a\rb\nc\rd\n").1, 1, "once");
+        assert_eq!(lines(b"# a\rb c\n").1, 1, "b would be a line");
+        assert_eq!(lines(b"a \r\r\n  \r \n").1, 0);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
+//! | `failure` | why a session of TLS fails, in words |
 //! | `front` | what a front is |
 //! | `fronts` | what a service's settings come to |
 //! | `inside` | a front inside of another one |
@@ -19,6 +20,8 @@
 //! else. It has what it is sent, and cannot open, make or ask for anything. When the server
 //! is gone, it goes on with the clients that it has until they are gone, too.
 
+#[cfg(feature = "tls")]
+mod failure;
 pub(crate) mod front;
 mod fronts;
 #[cfg(feature = "tls")]

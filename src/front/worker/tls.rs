@@ -16,8 +16,9 @@ use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError,
     UnbufferedStatus,
 };
-use rustls::{AlertDescription, CipherSuite, Error, ProtocolVersion, RootCertStore, version};
+use rustls::{CipherSuite, Error, ProtocolVersion, RootCertStore, version};
 
+use super::failure::{alert_of, is_too_old};
 use super::front::{Facts, Front, Output, ServiceFront};
 use super::http;
 use super::resolver::CertificateResolver;
@@ -31,8 +32,9 @@ use crate::net::fronted::{Fact, VERIFIED};
 const OVERHEAD: usize = 64;
 const RECORD: usize = 16 * 1024;
 
-/// The fatal alert `decode_error` as a record.
+/// The fatal alerts `decode_error` and `protocol_version` as records.
 const DECODE_ERROR: &[u8] = &[21, 3, 3, 0, 2, 2, 50];
+const PROTOCOL_VERSION: &[u8] = &[21, 3, 3, 0, 2, 2, 70];
 
 /// Before everything is given up: the arithmetic looks at the machine, and at its source of
 /// random numbers.
@@ -161,6 +163,10 @@ impl Front for TlsFront {
         out.to_client.append(&mut self.tickets);
         if let Err(error) = self.process(bytes, &mut used, out) {
             self.tell_alert(out);
+            if is_too_old(&error) {
+                out.to_client.clear();
+                out.to_client.extend_from_slice(PROTOCOL_VERSION);
+            }
             if out.to_client.is_empty() && matches!(error, Error::InvalidMessage(_)) {
                 return Err(self.too_long(out));
             }
@@ -364,74 +370,15 @@ fn append(
     }
 }
 
-/// The name of an error's alert, as the standard has it; of one that is the client's, too.
-fn alert_of(error: &Error) -> String {
-    let alert = match error {
-        Error::AlertReceived(alert) => *alert,
-        // As the library tells the client.
-        Error::InvalidCertificate(why) => why.clone().into(),
-        Error::NoCertificatesPresented => AlertDescription::CertificateRequired,
-        Error::PeerIncompatible(
-            rustls::PeerIncompatible::SupportedVersionsExtensionRequired
-            | rustls::PeerIncompatible::Tls12NotOfferedOrEnabled
-            | rustls::PeerIncompatible::Tls12NotOffered
-            | rustls::PeerIncompatible::Tls13RequiredForQuic,
-        ) => AlertDescription::ProtocolVersion,
-        Error::NoApplicationProtocol => AlertDescription::NoApplicationProtocol,
-        Error::PeerIncompatible(_) => AlertDescription::HandshakeFailure,
-        Error::DecryptError => AlertDescription::BadRecordMac,
-        Error::PeerSentOversizedRecord => AlertDescription::RecordOverflow,
-        Error::InvalidMessage(why) => AlertDescription::from(*why),
-        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
-            AlertDescription::UnexpectedMessage
-        }
-        Error::PeerMisbehaved(_) => AlertDescription::IllegalParameter,
-        _ => AlertDescription::InternalError,
-    };
-    let words = in_words(alert.as_str().unwrap_or("unknown_alert"));
-    if matches!(error, Error::AlertReceived(_)) {
-        alerts::BY_CLIENT.to_owned() + &words
-    } else {
-        words
-    }
-}
-
-/// `CertificateExpired` as `certificate_expired`, `UnknownCA` as `unknown_ca`.
-fn in_words(name: &str) -> String {
-    let (mut words, mut was_small) = (String::new(), false);
-    for letter in name.chars() {
-        if was_small && letter.is_ascii_uppercase() {
-            words.push('_');
-        }
-        was_small = letter.is_ascii_lowercase() || letter.is_ascii_digit();
-        words.push(letter.to_ascii_lowercase());
-    }
-    words
-}
-
 #[cfg(test)]
 mod tests {
     use rustls::NamedGroup;
     use rustls::crypto::aws_lc_rs::default_provider;
-
-    use super::in_words;
 
     /// What is recorded today is not read by a quantum computer of later, where the client can.
     #[test]
     fn the_hybrid_group_comes_first() {
         let groups = default_provider().kx_groups;
         assert_eq!(groups.first().map(|it| it.name()), Some(NamedGroup::X25519MLKEM768));
-    }
-
-    #[test]
-    fn alerts_have_the_names_of_the_standard() {
-        for (name, words) in [
-            ("CertificateExpired", "certificate_expired"),
-            ("UnknownCA", "unknown_ca"),
-            ("HandshakeFailure", "handshake_failure"),
-            ("BadRecordMac", "bad_record_mac"),
-        ] {
-            assert_eq!(in_words(name), words);
-        }
     }
 }
