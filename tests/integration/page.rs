@@ -2,15 +2,21 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, connect, setsockopt, socket, sockopt,
+};
 use serde_json::Value;
 
 use crate::common::clients::read_to_any_end;
 use crate::common::control::{status, upgrade};
 use crate::common::daemon::command;
-use crate::common::{Daemon, Folder, Setup, free_port, procs, read_all, tcp, tcp_line, wait_for};
+use crate::common::{
+    DEADLINE, Daemon, Folder, Setup, free_port, procs, read_all, tcp, tcp_line, wait_for,
+};
 
 /// A server with a page on this port.
 fn shown(text: &str, port: u16) -> Daemon {
@@ -217,6 +223,51 @@ fn silent_browsers_harm_nobody() {
     let open = procs::descriptors(daemon.pid());
     assert!(open < 100, "{open} descriptors");
     drop(silent);
+}
+
+/// Somebody who asks and takes as little of the answer as he can: its first byte.
+#[track_caller]
+fn takes_nothing(port: u16, path: &str) -> TcpStream {
+    let kind = SockType::Stream;
+    let fd = socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    setsockopt(&fd, sockopt::RcvBuf, &1024).unwrap();
+    setsockopt(&fd, sockopt::TcpMaxSeg, &88).unwrap();
+    connect(fd.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port)).unwrap();
+    let mut stream = TcpStream::from(fd);
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    asks(&mut stream, path);
+    stream.read_exact(&mut [0]).unwrap();
+    stream
+}
+
+fn asks(stream: &mut TcpStream, path: &str) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+}
+
+#[test]
+fn those_who_are_answered_and_take_nothing_are_in_nobody_elses_way() {
+    for (argument, path, short) in
+        [("--page", "/status.json", "/"), ("--metrics", "/metrics", "/healthz")]
+    {
+        let (port, folder) = (free_port(), Folder::new());
+        let line = |number: usize| {
+            format!("{} stream unix nowait - internal echo\n", folder.name(&format!("s{number}")))
+        };
+        let text: String = (0..500).map(line).collect();
+        let _daemon = Setup::new().arg(argument).arg(&port.to_string()).start_in(folder, &text);
+        let mut crowd = Vec::new();
+        for _ in 0..5 {
+            crowd.extend((0..31).map(|_| takes_nothing(port, path)));
+            assert_eq!(get(port, short).0, 200);
+            // They all come before any of them asks.
+            let mut askers: Vec<TcpStream> = (0..16).map(|_| tcp(port)).collect();
+            askers.iter_mut().for_each(|asker| asks(asker, short));
+            for asker in askers {
+                assert_eq!(parts(&read_to_any_end(asker)).0, 200, "{argument}");
+            }
+        }
+    }
 }
 
 #[test]

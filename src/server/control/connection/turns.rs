@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{ControlConnection, ControlListener, ControlStage};
 use crate::control::answer::{self, RequestRefusal};
@@ -39,9 +39,14 @@ const EXHAUSTED: Duration = Duration::from_millis(250);
 /// An answer is made further when fewer bytes than this wait to be sent.
 const LOW: usize = 32 * 1024;
 
-fn candidate((key, connection): (Key, &ControlConnection)) -> Candidate {
-    let asks = connection.stage == ControlStage::Asking;
-    Candidate { key, source: connection.peer.into(), asks, number: connection.number }
+fn candidate(now: Instant, (key, connection): (Key, &ControlConnection)) -> Candidate {
+    let active = match connection.stage {
+        ControlStage::Asking => connection.since,
+        ControlStage::Told => connection.active,
+        // It is we who keep him waiting, or who are to stay.
+        _ => now,
+    };
+    Candidate { key, source: connection.peer.into(), active, number: connection.number }
 }
 
 /// What a turn of a connection came to.
@@ -63,7 +68,9 @@ impl Server {
             };
             match accepted {
                 Accepted::Connection(connection) => {
-                    self.controlling.greet(kind, connection, &mut self.reactor);
+                    // Most have asked by now: they are answered before others are in their way.
+                    let key = self.controlling.greet(kind, connection, &mut self.reactor);
+                    key.into_iter().for_each(|key| self.serve_control_connection(key));
                 }
                 Accepted::Drained => return,
                 Accepted::Lost(error) => log::debug!("lost listener=control error={error}"),
@@ -241,11 +248,16 @@ impl ControlSockets {
         reactor.watch(&descriptor, Owner::ControlListener(key))
     }
 
-    fn greet(&mut self, kind: ControlKind, connection: Connection, reactor: &mut Reactor) {
+    fn greet(
+        &mut self,
+        kind: ControlKind,
+        connection: Connection,
+        reactor: &mut Reactor,
+    ) -> Option<Key> {
         let Connection { socket, peer, .. } = connection;
         self.make_room(kind, reactor);
         self.came = self.came.saturating_add(1);
-        let Ok(()) = descriptor::set_nonblocking(&socket) else { return };
+        descriptor::set_nonblocking(&socket).ok()?;
         let connection = ControlConnection {
             stream: File::from(descriptor::raise_held(socket)),
             kind,
@@ -259,23 +271,30 @@ impl ControlSockets {
             number: self.came,
             active: reactor.now,
         };
-        self.keep(connection, reactor);
+        self.keep(connection, reactor)
     }
 
     /// Goes on with a connection, unless the system has no memory for it.
-    pub(in crate::server) fn keep(&mut self, connection: ControlConnection, reactor: &mut Reactor) {
+    pub(in crate::server) fn keep(
+        &mut self,
+        connection: ControlConnection,
+        reactor: &mut Reactor,
+    ) -> Option<Key> {
         let descriptor = connection.stream.as_raw_fd();
         let key = self.connections.insert(connection);
-        match reactor.watch_both(&descriptor, Owner::ControlConnection(key)) {
-            Ok(()) => reactor.after(SILENCE, Timer::ControlConnection(key)),
-            Err(_) => _ = self.connections.remove(key),
+        if reactor.watch_both(&descriptor, Owner::ControlConnection(key)).is_err() {
+            self.connections.remove(key);
+            return None;
         }
+        reactor.after(SILENCE, Timer::ControlConnection(key));
+        Some(key)
     }
 
     /// Lets somebody go, if there are too many.
     fn make_room(&mut self, kind: ControlKind, reactor: &Reactor) {
         let all = self.connections.iter();
-        let same: Vec<Candidate> = all.filter(|(_, it)| it.kind == kind).map(candidate).collect();
+        let same = all.filter(|(_, it)| it.kind == kind);
+        let same: Vec<_> = same.map(|it| candidate(reactor.now, it)).collect();
         if same.len() >= MOST
             && let Some(key) = who_goes(&same)
         {
