@@ -4,6 +4,8 @@
 //! one may be, is the worker's end. What a message means, and whether it may be said now, is
 //! looked at by whoever takes it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::net::fronted::Fact;
@@ -43,6 +45,11 @@ pub enum ToWorker {
     Ask,
     /// What a client is told ends before it is whole.
     BrokenOff(u64),
+    /// The longest that nothing may move on the connection of a client who has his program: his
+    /// service says something else by now.
+    Idle(u64, Option<Duration>),
+    /// Of a client nothing is left but to be let go: others need his place.
+    LetGo(u64),
 }
 
 /// What a program has at its side.
@@ -135,6 +142,8 @@ mod tests {
             ToWorker::Client { number: u64::MAX, settings: 3, give: Give::Terminal },
             ToWorker::Ask,
             ToWorker::BrokenOff(9),
+            ToWorker::Idle(u64::MAX, Some(Duration::from_millis(1500))),
+            ToWorker::LetGo(7),
         ] {
             assert_eq!(from_server(&to_worker(&message)), Some(message));
         }
@@ -160,6 +169,10 @@ mod tests {
         assert_eq!(to_server(&[failed]).unwrap(), [1, 2, 1, 1, b'x']);
         assert_eq!(to_worker(&ToWorker::Ask), [4]);
         assert_eq!(to_worker(&ToWorker::BrokenOff(300)), [5, 0xac, 2]);
+        let idle = ToWorker::Idle(300, Some(Duration::new(1, 2)));
+        assert_eq!(to_worker(&idle), [6, 0xac, 2, 1, 1, 2]);
+        assert_eq!(to_worker(&ToWorker::Idle(1, None)), [6, 1, 0]);
+        assert_eq!(to_worker(&ToWorker::LetGo(300)), [7, 0xac, 2]);
         assert_eq!(to_server(&[ToServer::Here]).unwrap(), [1, 4]);
         let ready = ToServer::Ready(1, vec![(Fact::Terminal, "x".to_owned())], Some((80, 24)));
         assert_eq!(to_server(&[ready]).unwrap(), [1, 1, 1, 1, 9, 1, b'x', 1, 80, 24]);

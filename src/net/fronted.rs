@@ -42,6 +42,9 @@ pub struct FrontTerms {
     pub is_encrypted: bool,
     /// Whose certificates are good, as [`digest_of`] has it.
     pub authorities: u64,
+    /// The longest that nothing may move, if the worker is to look at that: milliseconds, or 0.
+    #[serde(default)]
+    pub idle: u32,
 }
 
 /// What tells some certificates from others (FNV-1a): nobody gains anything by the same digest,

@@ -6,9 +6,10 @@ use std::os::unix::net::UnixStream;
 
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::common::clients::tcp_from;
+use crate::common::clients::{read_to_any_end, tcp_from};
 use crate::common::{
-    DEADLINE, Daemon, Folder, Setup, ask, free_port, own_line, read_all, tcp, tcp_line, wait_until,
+    DEADLINE, Daemon, Folder, Setup, ask, free_port, free_ports, own_line, read_all, tcp, tcp_line,
+    wait_until,
 };
 
 pub(crate) const CAT: &str = "/bin/cat cat";
@@ -160,6 +161,20 @@ fn rules_that_are_made_while_a_client_reads_its_banner_hold_for_it() {
     let refused = daemon.wait_log(|line| line.about("refused", port));
     assert_eq!(refused.get("reason"), Some("access"));
     assert!(daemon.said("accepted").is_empty());
+}
+
+#[test]
+fn who_is_still_told_a_banner_of_a_service_that_goes_is_let_go_and_the_log_says_so() {
+    let (ports, (folder, text)) = (free_ports(2), long());
+    let stays = tcp_line(ports[1], CAT);
+    let config = tcp_line(ports[0], CAT) + LONG + &stays;
+    let daemon = Setup::new().start_in(folder, &config);
+    let client = narrow(ports[0]);
+    assert_eq!(client.peek(&mut [0]).unwrap(), 1, "it is being told");
+    let _ = daemon.reload(&stays);
+    let line = daemon.wait_log(|line| line.about("refused", ports[0]));
+    assert_eq!(line.get("reason"), Some("gone"), "{}", line.raw);
+    assert!(read_to_any_end(client).len() < text.len());
 }
 
 #[test]

@@ -65,6 +65,51 @@ fn a_worker_that_hangs_is_ended_and_replaced_and_its_clients_are_told() {
     assert_eq!(status(&daemon, None)["front_worker_deaths"], 1);
 }
 
+/// The same, but for who comes meanwhile: he does not wait until that is over.
+const MEANWHILE: &str = r"
+import signal
+port, worker = int(sys.argv[1]), int(sys.argv[2])
+def state(pid): return open(f'/proc/{pid}/stat').read().rsplit(')', 1)[1].split()[0]
+def comes(patience=50):
+    plain = socket.create_connection(('127.0.0.1', port), timeout=patience)
+    it = context().wrap_socket(plain)
+    it.sendall(b'x'); assert it.recv(1) == b'x'
+    it.settimeout(50)
+    return it
+first = comes()
+os.kill(worker, signal.SIGSTOP)
+deadline = time.monotonic() + 100
+while True:
+    assert time.monotonic() < deadline, 'nobody is served'
+    # The one that hangs says nothing to those that it has.
+    try: again = comes(3); break
+    except OSError: pass
+assert state(worker) == 'T', 'it is still there'
+# And it may go on with whom it has.
+os.kill(worker, signal.SIGCONT)
+first.sendall(b'y'); assert first.recv(1) == b'y'
+again.sendall(b'z'); assert again.recv(1) == b'z'
+for it in (first, again): it.unwrap()
+print('good')
+";
+
+#[test]
+fn who_comes_while_a_worker_hangs_is_given_to_another_one() {
+    let Some(folder) = site(&["python3"]) else { return };
+    let port = free_port();
+    let text = behind_tls(&folder, port, "/bin/cat cat", "    tls_timeout = 1s\n");
+    let daemon = Setup::new().arg("--front-workers").arg("1").start_in(folder, &text);
+    let comes = "it = connect(sys.argv[1]); it.sendall(b'x'); print(it.recv(1) == b'x')";
+    let port = port.to_string();
+    assert_eq!(python(&daemon.folder, comes, &[&port]).trim(), "True");
+    let worker = *procs::front_workers(daemon.pid()).first().unwrap();
+    let said = python(&daemon.folder, MEANWHILE, &[&port, &worker.to_string()]);
+    assert_eq!(said.trim(), "good");
+    // Where both answer, one of them is enough.
+    wait_until("one to be left", || procs::front_workers(daemon.pid()).len() == 1);
+    assert!(daemon.said("worker-died").is_empty(), "{}", daemon.log.text());
+}
+
 #[test]
 fn a_worker_that_is_stopped_goes_with_its_server() {
     let Some(folder) = site(&["python3"]) else { return };

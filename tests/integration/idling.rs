@@ -6,9 +6,13 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+
 use crate::common::clients::{echo_once, read_to_any_end};
 use crate::common::control::{controlled, upgrade};
+use crate::common::daemon::as_pid;
 use crate::common::procs::{descriptors, is_alive};
+use crate::common::tls::{behind_tls, python, site};
 use crate::common::wait::{park, wait_for};
 use crate::common::{
     DEADLINE, Daemon, Folder, Line, Setup, free_port, free_ports, me, need_ipv6, need_program,
@@ -293,6 +297,58 @@ fn a_reload_changes_the_time_for_the_next_connections() {
     before.iter().for_each(|client| assert_eq!(echo_once(client, "still here"), "still here"));
     let idle = daemon.log.all_after(0, |line| line.get("reason") == Some("idle"));
     assert_eq!(idle.len(), 2, "{}", daemon.log.text());
+}
+
+/// Also for somebody who waits for a terminal, and of whom nothing was kept when he came.
+#[test]
+fn whoever_waits_for_a_place_has_the_time_of_a_reload() {
+    let port = free_port();
+    let text = |limit: &str| {
+        own_line(port, &shell("echo ready; cat")) + "    telnet = yes\n    instances = 1\n" + limit
+    };
+    let daemon = Daemon::start(&text(""));
+    // Either may be the first; the other one waits for the place, wherever he is by then.
+    let mut both = [tcp(port), tcp(port)];
+    let first = daemon.accepted(port, 1)[0];
+    let _ = daemon.reload(&text(SOON));
+    kill(as_pid(first), Signal::SIGTERM).unwrap();
+    let line = daemon.wait_log(|line| is_idle(line, port));
+    assert_ne!(line.number("pid"), Some(first));
+    both.iter_mut().for_each(|client| drop(client.read_to_end(&mut Vec::new())));
+    daemon.wait_count(2, |line| line.about("ended", port));
+}
+
+/// An entry of tcpmux behind TLS: its worker sees what moves.
+#[test]
+fn an_entry_of_tcpmux_behind_tls_has_its_own_time() {
+    let Some(folder) = site(&["python3"]) else { return };
+    let port = free_port();
+    let text = behind_tls(&folder, port, "internal tcpmux", "")
+        + &format!("tcpmux/own stream tcp nowait {} /bin/cat cat\n    idle_timeout = 2s\n", me());
+    let daemon = Setup::new().start_in(folder, &text);
+    let script = r"
+it = connect(sys.argv[1])
+it.sendall(b'own\r\n')
+# For more than its time something moves, if this machine lets it.
+start = last = time.monotonic()
+held_up = False
+while time.monotonic() < start + 5:
+    try:
+        it.sendall(b'x'); alive = it.recv(1) == b'x'
+    except OSError: alive = False
+    now = time.monotonic()
+    held_up |= now > last + 1
+    last = now
+    if not alive: break
+    time.sleep(0.1)
+assert alive or held_up
+# And then nothing.
+try: assert not alive or it.recv(1) == b''
+except OSError: pass
+print('good')
+";
+    assert_eq!(python(&daemon.folder, script, &[&port.to_string()]).trim(), "good");
+    let _ = daemon.wait_log(|line| line.is("timeout") && line.get("reason") == Some("idle"));
 }
 
 #[test]

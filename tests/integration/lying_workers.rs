@@ -218,6 +218,31 @@ print('good')
 }
 
 #[test]
+fn nobody_is_idle_where_that_is_no_matter() {
+    let Some(scene) = Scene::set("/bin/cat cat") else { return };
+    let script = r"
+pid, wire, first = take_over()
+mine = tcp(victim)
+number, connection, end = given(wire)
+wire.send(packet(ready(number)))
+end.settimeout(50)
+end.sendall(b'x'); assert end.recv(1) == b'x'
+wire.send(packet(failed(number, b'idle')))
+until(lambda: is_gone(pid))
+plain_answers()
+wire.close()
+is_served(victim)
+print('good')
+";
+    scene.lie(script);
+    let died = scene.daemon.wait_log(|line| line.is("worker-died"));
+    assert!(died.get("error").is_some_and(|it| it.contains("cannot be")), "{}", died.raw);
+    assert!(scene.daemon.said("timeout").is_empty(), "{}", scene.daemon.log.text());
+    let idle = |line: &Line| line.raw.contains("idle");
+    assert!(!scene.daemon.said("ended").iter().any(idle), "{}", scene.daemon.log.text());
+}
+
+#[test]
 fn a_permit_is_one_program() {
     let Some(scene) = Scene::set("/bin/cat cat\n    instances = 3\n    at_limit = refuse") else {
         return;

@@ -73,6 +73,7 @@ mod layering;
 mod leftovers;
 mod limits;
 mod lingering;
+mod lingering_at_workers;
 mod link_local;
 mod loading;
 mod loading_first;

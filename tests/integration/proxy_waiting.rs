@@ -8,7 +8,9 @@ use std::time::Duration;
 use crate::common::clients::read_to_any_end;
 use crate::common::control::{controlled, status_of_port, upgrade};
 use crate::common::needs::may_open;
-use crate::common::{Daemon, Setup, free_port, procs, read_line, shell, tcp, tcp_line, wait_until};
+use crate::common::{
+    Daemon, Setup, free_port, free_ports, procs, read_line, shell, tcp, tcp_line, wait_until,
+};
 use crate::draining::drain;
 use crate::proxy_headers::{BEHIND, WHO, line, say};
 
@@ -72,6 +74,35 @@ fn where_descriptors_are_few_those_who_are_silent_leave_most_of_them() {
     assert_eq!(say(port, &line("192.0.2.1", 1), ""), "served\n");
     assert!(daemon.said("trouble").is_empty(), "{}", daemon.log.text());
     drop(silent);
+}
+
+#[test]
+fn who_waits_when_his_service_goes_is_refused_and_the_log_says_so() {
+    let ports = free_ports(3);
+    let behind = |port: u16| {
+        let more = "    proxy_timeout = 1h\n    instances = 1\n";
+        tcp_line(port, &shell(WHO)) + BEHIND + more
+    };
+    let stays = tcp_line(ports[2], "/bin/echo echo served");
+    let daemon = controlled(&(behind(ports[0]) + &behind(ports[1]) + &stays));
+    let before = procs::descriptors(daemon.pid());
+    let [half, mut placed, mut waits] = [(0, 1), (1, 2), (1, 3)].map(|(at, last)| {
+        let header = line(&format!("192.0.2.{last}"), 1);
+        (begun(ports[at], &header[..9]), header)
+    });
+    wait_until("all to be there", || procs::descriptors(daemon.pid()) >= before + 3);
+    for (client, header) in [&mut placed, &mut waits] {
+        client.write_all(&header[9..]).unwrap();
+    }
+    // Either may have the place, and the other one waits for it.
+    let _ = daemon.accepted(ports[1], 1);
+    let _ = daemon.reload(&stays);
+    for port in &ports[..2] {
+        let refused = daemon.wait_log(|line| line.about("refused", *port));
+        assert_eq!(refused.get("reason"), Some("gone"), "{}", refused.raw);
+    }
+    assert_eq!(read_to_any_end(half.0), "");
+    drop((placed, waits));
 }
 
 #[test]

@@ -118,8 +118,7 @@ impl Case {
     /// Whether the log says why it was refused, and nothing of a program.
     #[track_caller]
     fn is_refused(&self, daemon: &Daemon, port: u16) {
-        // Of a service that is no more there is nothing to say.
-        if let Some(why) = self.refused.filter(|_| self.now.is_some()) {
+        if let Some(why) = self.refused {
             let refused = daemon.wait_log(|line| line.about("refused", port));
             let word = refused.get("alert").or_else(|| refused.get("reason"));
             assert_eq!(word, Some(why), "{self:?}: {}", refused.raw);
@@ -169,6 +168,33 @@ fn whose_handshake_was_begun_before_a_reload_is_judged_by_the_rules_of_now() {
             case.is_refused(&daemon, port);
         }
     }
+}
+
+/// A worker was told something else when they came: the one may be still for ever, the other for
+/// very long.
+#[test]
+fn how_long_nothing_may_move_is_what_it_is_now() {
+    let Some(folder) = site(&["python3"]) else { return };
+    let ports = free_ports(2);
+    let line = |port: u16, more: &str| {
+        behind_tls(&folder, port, "/bin/cat cat", &format!("    tls_timeout = 1m\n{more}"))
+    };
+    let soon = "    idle_timeout = 500ms\n";
+    folder.write("then.conf", &(line(ports[0], soon) + &line(ports[1], soon)));
+    let text = line(ports[0], "") + &line(ports[1], "    idle_timeout = 1h\n");
+    let daemon = Setup::new().controlled().start_in(folder, &text);
+    let script = r"
+late = [Late(port) for port in sys.argv[5:]]
+os.rename(sys.argv[4], sys.argv[3])
+reload()
+print([it.goes_on() for it in late])
+";
+    assert_eq!(run(&daemon, script, &ports).trim(), "[b'', b'']");
+    for port in ports {
+        let ended = daemon.wait_log(|line| line.about("timeout", port));
+        assert_eq!(ended.get("reason"), Some("idle"), "{}", ended.raw);
+    }
+    assert!(daemon.said("worker-died").is_empty(), "{}", daemon.log.text());
 }
 
 #[test]

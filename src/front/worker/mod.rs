@@ -246,6 +246,8 @@ impl Worker {
             ToWorker::ProgramEnded(number) => self.finish(number),
             ToWorker::BrokenOff(number) => self.break_off(number),
             ToWorker::Ask => self.to_say.push_back(ToServer::Here),
+            ToWorker::Idle(number, limit) => self.limit_stillness(number, limit),
+            ToWorker::LetGo(number) => self.let_go(number),
             ToWorker::Client { number, settings, give } => {
                 let Ok([client, program]) = <[OwnedFd; 2]>::try_from(descriptors) else {
                     return self.refuse(number, "no descriptors".to_owned());
@@ -509,6 +511,25 @@ impl Worker {
             if self.session(index).is_some_and(|session| session.number == number) {
                 self.end(index);
             }
+        }
+    }
+
+    /// Nothing may move for so long from now on. What a program has left has its own limit.
+    fn limit_stillness(&mut self, number: u64, limit: Option<Duration>) {
+        let Some(index) = self.place_of(number) else { return };
+        let Some(session) = self.session(index).filter(|it| !it.has_lost_its_program()) else {
+            return;
+        };
+        (session.idle, session.active) = (limit, Instant::now());
+        let due = limit.and_then(|limit| session.active.checked_add(limit));
+        self.still.extend(due.map(|due| (due, index, number)));
+    }
+
+    /// One whose program has ended, or who is to have none, goes at once.
+    fn let_go(&mut self, number: u64) {
+        let Some(index) = self.place_of(number) else { return };
+        if self.session(index).is_some_and(|it| it.leaves || it.has_lost_its_program()) {
+            self.end(index);
         }
     }
 

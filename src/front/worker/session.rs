@@ -216,7 +216,7 @@ impl Session {
     /// Whether its program is there no more. One that takes nothing more is, and may say something
     /// whenever it likes; so is one that has said all, and may read on.
     pub(super) fn has_lost_its_program(&self) -> bool {
-        self.is_ready && self.program.is_gone()
+        self.is_ready && (self.program.is_gone() || self.program.is_finished())
     }
 
     /// How it has ended.

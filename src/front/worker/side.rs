@@ -179,6 +179,11 @@ impl Side {
         }
     }
 
+    /// Whether that has been said: nobody who is left at the terminal is waited for.
+    pub(super) fn is_finished(&self) -> bool {
+        self.rest.is_some()
+    }
+
     /// Whether an end has been announced, which may stand behind what is not read yet.
     pub(super) fn is_ending(&self) -> bool {
         self.at_end || self.end_announced

@@ -174,7 +174,7 @@ impl Server {
                 .table
                 .builtins()
                 .saturating_add(self.sessions.table.relays()),
-            lingering: self.sessions.closing.dismissed.len(),
+            lingering: self.sessions.lingering.len(),
             left_behind: self.left_behind(),
             accepted,
             refused: self.statistics.refused_total(),

@@ -15,6 +15,7 @@ use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::services::waiting::WaitRun;
 use crate::server::sessions::closing::EndedProgram;
+use crate::server::sessions::lingering::Lingerer;
 use crate::server::sessions::session::SessionTable;
 use crate::server::sessions::session::{Client, Session, SessionEnd, SessionStage};
 use crate::spawn::{self, Failure, child};
@@ -80,7 +81,8 @@ impl Server {
         };
         // First of all, since the client waits for it.
         if let Some(kept) = child.kept.take() {
-            self.sessions.closing.keep(EndedProgram { pid: child.pid, kept });
+            let whose = Lingerer::of(client.service, client.peer);
+            self.sessions.closing.keep(EndedProgram { pid: child.pid, kept, whose });
         }
         // Closing the pidfd ends its registration. A child on its way to exec may hold
         // a copy for a moment; an event from that has a key that names nobody.

@@ -167,7 +167,7 @@ impl Left {
     /// Somebody has the connection of a program that has ended. If he is to end, too, it is
     /// closed afterwards so that the client gets all of the answer.
     pub(in crate::server) fn keep_for_leftovers(&mut self, ended: EndedProgram) {
-        let EndedProgram { pid, kept } = ended;
+        let EndedProgram { pid, kept, .. } = ended;
         let group = self.groups.iter().find(|(_, group)| group.pid == pid);
         let key = group.map(|(key, _)| key);
         let group = key.and_then(|key| self.groups.get_mut(key));

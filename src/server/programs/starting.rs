@@ -182,13 +182,14 @@ impl Server {
         // A terminal is one of which somebody who is left may keep hold.
         let has_terminal = definition.attributes.front.has_terminal();
         let fronted = start.facts.fronted.as_ref();
-        let front = FrontedClient::of(fronted.map(|fronted| &**fronted));
+        let whose = fronted.map(|fronted| &**fronted);
+        let front = FrontedClient::of(whose, &definition.attributes);
         let watched = fronted.filter(|_| has_terminal).and_then(|it| it.watched.clone());
         let kept = KeptConnection::of(started.socket, definition, before)
             .or_else(|| KeptConnection::watched(&watched?.0));
-        // What moves on one behind a front, its worker sees.
-        let is_seen = kept.is_some() && !definition.attributes.front.has_tls();
-        let still = limits.idle_timeout.filter(|_| is_seen);
+        // What moves on one that a worker has alone, that sees.
+        let is_ours = fronted.is_none_or(|it| it.number.is_none() || it.watched.is_some());
+        let still = limits.idle_timeout.filter(|_| is_ours && kept.is_some());
         let child = ProgramStage {
             pid,
             pidfd: None,

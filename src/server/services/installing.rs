@@ -168,6 +168,7 @@ impl Server {
     }
 
     pub(super) fn remove_service(&mut self, key: Key) {
+        self.turn_away_all_of(key);
         self.services.tell_all_refusals(key);
         self.retire(key);
         let Some(state) = self.services.all.remove(key) else { return };

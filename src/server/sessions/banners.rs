@@ -16,6 +16,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 use serde::{Deserialize, Serialize};
 
+use super::lingering::Lingerer;
 use crate::admission::Permit;
 use crate::config::model::{Banner, Service, SocketType};
 use crate::net::address::Address;
@@ -106,6 +107,8 @@ pub(in crate::server) enum AfterBanner {
     /// Closed when the client does, or when that many more bytes have come.
     Close {
         left: usize,
+        #[serde(default)]
+        whose: Lingerer,
     },
 }
 
@@ -151,7 +154,7 @@ impl BannerState {
         match &mut self.then {
             AfterBanner::Serve(_) if all_sent => Ok(BannerProgress::Done),
             AfterBanner::Serve(_) => Ok(BannerProgress::Blocked),
-            AfterBanner::Close { left } => throw_away(&self.socket, left, all_sent, scratch),
+            AfterBanner::Close { left, .. } => throw_away(&self.socket, left, all_sent, scratch),
         }
     }
 }

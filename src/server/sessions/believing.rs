@@ -22,6 +22,7 @@ pub(super) fn terms_of(front: &FrontAttributes) -> FrontTerms {
     FrontTerms {
         is_encrypted: front.has_tls(),
         authorities: authorities.map_or(0, |it| digest_of(&it.certificates)),
+        idle: 0,
     }
 }
 

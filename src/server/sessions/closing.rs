@@ -14,7 +14,6 @@
 
 mod turns;
 
-use std::collections::VecDeque;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -22,9 +21,9 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use serde::{Deserialize, Serialize};
 
+use super::lingering::Lingerer;
 use crate::config::model::{Linger, Service, SocketType};
 use crate::server::programs::adopted::Adopted;
-use crate::server::reactor::slab::Key;
 use crate::sys::proc::since_boot;
 use crate::sys::{handed, tcp};
 
@@ -103,14 +102,14 @@ fn keeps(service: &Service) -> bool {
 pub(in crate::server) struct EndedProgram {
     pub(in crate::server) pid: i32,
     pub(in crate::server) kept: KeptConnection,
+    /// Whose it was.
+    pub(in crate::server) whose: Lingerer,
 }
 
 /// Programs that have ended, and what is kept of them.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Closing {
     ended: Vec<EndedProgram>,
-    /// Clients that are on their way out, the longest there first ([banners](super::banners)).
-    pub(in crate::server) dismissed: VecDeque<Key>,
     /// Whoever loses its parent comes to us.
     adopts: bool,
     pub(in crate::server) adopted: Adopted,

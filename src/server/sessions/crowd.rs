@@ -53,6 +53,15 @@ impl<T> Crowd<T> {
         }
     }
 
+    /// Those of a source, who came first before the others.
+    pub(super) fn of(&self, source: Source) -> impl Iterator<Item = &T> {
+        self.of.get(&source).into_iter().flat_map(BTreeMap::values)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.of.values().flat_map(BTreeMap::values)
+    }
+
     /// Of the source that has most of them: who came first.
     pub(super) fn first_of_most(&self) -> Option<(u64, &T)> {
         self.most().and_then(BTreeMap::first_key_value).map(|(number, who)| (*number, who))

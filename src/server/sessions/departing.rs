@@ -6,7 +6,9 @@ mod turns;
 
 use serde::{Deserialize, Serialize};
 
-use crate::front::alerts;
+use super::idling::may_be_called_idle;
+use crate::config::model::Attributes;
+use crate::front::{alerts, leaving};
 use crate::net::fronted::Fronted;
 
 /// A word for how a client has left, if otherwise than it should, and whether it has said so.
@@ -21,19 +23,35 @@ pub(in crate::server) struct FrontedClient {
     /// How he has left, if otherwise than he should.
     #[serde(default)]
     pub(in crate::server) left: Option<String>,
+    /// His worker may say that nothing has moved for too long.
+    #[serde(default = "always")]
+    may_be_idle: bool,
     /// His worker has been heard since he seems to have left.
     #[serde(skip)]
     is_heard: bool,
 }
 
+/// Servers of before do not say it.
+fn always() -> bool {
+    true
+}
+
 impl FrontedClient {
-    pub(in crate::server) fn of(fronted: Option<&Fronted>) -> Self {
-        Self { number: fronted.and_then(|fronted| fronted.number), ..Self::default() }
+    /// Somebody whom a service with these attributes serves.
+    pub(in crate::server) fn of(fronted: Option<&Fronted>, attributes: &Attributes) -> Self {
+        let may_be_idle = fronted.is_some_and(|it| may_be_called_idle(attributes, it));
+        let number = fronted.and_then(|fronted| fronted.number);
+        Self { number, may_be_idle, ..Self::default() }
     }
 
     /// The same where most are with no worker.
-    pub(super) fn if_any(fronted: Option<&Fronted>) -> Option<Box<Self>> {
-        Some(Self::of(fronted)).filter(|it| it.number.is_some()).map(Box::new)
+    pub(super) fn if_any(fronted: Option<&Fronted>, of: &Attributes) -> Option<Box<Self>> {
+        Some(Self::of(fronted, of)).filter(|it| it.number.is_some()).map(Box::new)
+    }
+
+    /// Whether he may have left so, whatever his worker says.
+    pub(super) fn can_leave(&self, how: (&'static str, bool)) -> bool {
+        self.may_be_idle || how != (leaving::IDLE, false)
     }
 
     /// As the log says it.

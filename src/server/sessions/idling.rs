@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::model::Attributes;
+use crate::net::fronted::Fronted;
 use crate::sys::tcp::{self, Seen};
 use crate::upgrade::moment::{self, Moment};
 
@@ -84,6 +86,29 @@ impl IdleWatch {
         self.due = due.max(now + AGAIN);
         due > now
     }
+}
+
+/// The limit to which a worker holds its client, as a service is now. On a connection that the
+/// server has as well, it looks itself.
+pub(in crate::server) fn limit_at_worker(
+    attributes: &Attributes,
+    fronted: &Fronted,
+) -> Option<Duration> {
+    let is_ours = fronted.watched.is_some() && !attributes.front.has_tls();
+    attributes.limits.idle_timeout.filter(|_| !is_ours)
+}
+
+/// Such a limit as it is noted what a worker has been told: 0 for none.
+pub(super) fn in_terms(limit: Option<Duration>) -> u32 {
+    let milliseconds = |limit: Duration| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+    limit.map_or(0, |limit| milliseconds(limit).max(1))
+}
+
+/// Whether a worker may say of its client that nothing has moved for too long: it has been told
+/// of a limit, before his handshake or after it, or it is not known whether it has.
+pub(in crate::server) fn may_be_called_idle(attributes: &Attributes, fronted: &Fronted) -> bool {
+    let was_told = fronted.terms.is_none_or(|terms| terms.idle > 0);
+    was_told || limit_at_worker(attributes, fronted).is_some()
 }
 
 fn later(when: Instant, time: Duration) -> Instant {

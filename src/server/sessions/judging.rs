@@ -5,6 +5,7 @@
 
 use super::believing::objection;
 use super::header;
+use super::holding::Caller;
 use crate::admission::Reason;
 use crate::config::model::ProxyProtocol;
 use crate::front::alerts;
@@ -15,6 +16,22 @@ use crate::server::reactor::slab::Key;
 use crate::server::services::Services;
 
 impl Server {
+    /// A socket goes with a reload: whoever has come to it and is not admitted yet is refused.
+    pub(in crate::server) fn turn_away_all_at(&mut self, listener: Key) {
+        self.give_up_fronted_at(listener);
+        self.expel_all_at(listener);
+        let at_it =
+            |it: &Caller| matches!(it, Caller::Taken { listener: at, .. } if *at == listener);
+        self.hold_no_more(at_it);
+    }
+
+    /// A service goes with a reload: the same of those who have named it to tcpmux, and whoever is
+    /// admitted and not served yet is told no further.
+    pub(in crate::server) fn turn_away_all_of(&mut self, service: Key) {
+        self.hold_no_more(|it| matches!(it, Caller::Named { entry, .. } if *entry == service));
+        self.greet_no_more(service);
+    }
+
     /// Whether somebody has come through what stands in front of a service now; else he is
     /// refused.
     pub(in crate::server) fn is_let_in(&mut self, owner: Key, connection: &Connection) -> bool {

@@ -15,6 +15,7 @@
 //! | `fronting` | clients behind TLS, until they may have their program |
 //! | `holding` | clients over a limit, for the moment in which a program may end |
 //! | `idling` | connections on which nothing moves |
+//! | `lingering` | who is served no more, and has still to take the rest |
 //! | `judging` | whether those who come past what stands in front may still come in |
 //! | `newcomers` | connections before it is known whom they are from |
 //! | `permits` | the permit of each who has one |
@@ -61,6 +62,7 @@ mod header;
 pub(super) mod holding;
 pub(super) mod idling;
 mod judging;
+pub(super) mod lingering;
 pub(super) mod newcomers;
 mod own_program;
 mod permits;
@@ -82,6 +84,7 @@ use closing::Closing;
 use connecting::Connecting;
 use fronting::Fronting;
 use holding::Holding;
+use lingering::Lingering;
 use newcomers::Newcomers;
 use sealing::TicketKeys;
 use session::SessionTable;
@@ -105,6 +108,7 @@ pub(super) struct Sessions {
     /// Sockets of programs per peer that have made them others'.
     pub(super) strays: Slab<PeerSocket>,
     pub(super) holding: Holding,
+    pub(super) lingering: Lingering,
     pub(super) newcomers: Newcomers,
     pub(super) connecting: Connecting,
     pub(super) workers: Workers,
@@ -123,6 +127,7 @@ impl Sessions {
             pending_peers: Slab::new(),
             strays: Slab::new(),
             holding: Holding::default(),
+            lingering: Lingering::new(),
             newcomers: Newcomers::new(),
             connecting: Connecting::new(),
             workers: Workers::new(front_workers),

@@ -43,6 +43,9 @@ pub(in crate::server) struct Client {
     pub(in crate::server) permit: Option<Permit>,
     pub(in crate::server) peer: Address,
     pub(in crate::server) peer_id: PeerId,
+    /// The number under which a worker has him, which is known after an upgrade by how he is served.
+    #[serde(skip)]
+    pub(in crate::server) front: Option<u64>,
     /// How his connection is encrypted, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::server) encryption: Option<Box<Encryption>>,
@@ -161,6 +164,7 @@ impl SessionTable {
         }
         let peer_id = client.peer_id;
         let front = stage.front().and_then(|client| client.number);
+        let client = Client { front, ..client };
         let key = self.all.insert(Session { client, stage });
         self.order.insert(peer_id, key);
         self.fronted.extend(front.map(|number| (number, key)));

@@ -29,6 +29,11 @@ impl SignsOfLife {
         *self = Self { is_there: true, asked: None };
     }
 
+    /// Somebody waits for its word from now on: what it has said before is no sign.
+    pub(super) fn are_wanted(&mut self) {
+        self.is_there = false;
+    }
+
     /// It has been asked, and has not answered yet.
     pub(super) fn is_asked(self) -> bool {
         self.asked.is_some()
@@ -65,6 +70,18 @@ mod tests {
         assert!(!signs.are_awaited());
         assert!((1..LOOKS).all(|_| signs.look(true) == Found::Asked) && signs.are_awaited());
         assert_eq!(signs.look(true), Found::Hangs);
+    }
+
+    #[test]
+    fn what_was_said_before_somebody_waits_is_no_sign() {
+        let mut signs = SignsOfLife::default();
+        signs.are_there();
+        signs.are_wanted();
+        assert_eq!([signs.look(true), signs.look(true)], [Found::Silent, Found::Asked]);
+        signs.are_wanted();
+        assert!(signs.are_awaited());
+        signs.are_there();
+        assert_eq!(signs.look(true), Found::Alive);
     }
 
     #[test]

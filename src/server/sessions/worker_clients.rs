@@ -54,6 +54,7 @@ impl Server {
         let client = ToWorker::Client { number, settings: settings.number, give };
         wire.say(&client, &descriptors)?;
         worker.clients.insert(number);
+        worker.signs.are_wanted();
         self.expect_signs();
         Ok(())
     }
@@ -67,10 +68,12 @@ impl Server {
         }
     }
 
-    /// The last client of a worker whose service has gone has gone, too.
+    /// The last client of a worker has gone whose service has gone, too, or which has only helped
+    /// out.
     pub(super) fn let_go_if_left(&mut self, key: Key) {
+        let is_surplus = self.sessions.workers.has_one_too_many(key);
         let Some(worker) = self.sessions.workers.all.get_mut(key) else { return };
-        if worker.is_left && worker.clients.is_empty() {
+        if (worker.is_left || is_surplus) && worker.clients.is_empty() {
             worker.is_let_go = true;
             self.end_worker(key);
         }
@@ -116,7 +119,7 @@ impl Workers {
     }
 
     /// Says this to the worker that has a client.
-    fn tell_having(&self, number: u64, message: &ToWorker) {
+    pub(super) fn tell_having(&self, number: u64, message: &ToWorker) {
         let worker = self.having(number).and_then(|key| self.all.get(key));
         if let Some(wire) = worker.and_then(|worker| worker.wire.as_ref()) {
             let _ = wire.say(message, &[]);

@@ -23,6 +23,14 @@ const BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
 impl Server {
+    /// Ends one for a reason that its end does not say.
+    pub(super) fn end_worker_for(&mut self, key: Key, why: &'static str) {
+        if let Some(worker) = self.sessions.workers.all.get_mut(key) {
+            worker.why.get_or_insert(why);
+        }
+        self.end_worker(key);
+    }
+
     /// Ends one; its clients are told of when it is reaped.
     pub(super) fn end_worker(&mut self, key: Key) {
         let Some(worker) = self.sessions.workers.all.get_mut(key) else { return };
@@ -90,6 +98,7 @@ impl Server {
             );
         }
         for number in worker.clients {
+            self.sessions.lingering.forget_fronted(number);
             self.client_has_lost_its_worker(number);
         }
     }

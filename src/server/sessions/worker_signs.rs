@@ -2,6 +2,9 @@
 //! clients for ever: those that have clients and have said nothing for a while are asked, and one
 //! that does not answer is ended as one that has died.
 //!
+//! Who comes does not wait for that: when the first look has found no answer, he is given to another
+//! one, which is started if there is none ([`worker_starts`](super::worker_starts)).
+//!
 //! It has to have been able to answer. So it is not the time that counts but how often the server
 //! has looked since, each time when it wanted to: what stops everything, or gives nobody a
 //! processor, stops the looks, too. While nobody has a client nobody is asked anything.
@@ -15,9 +18,10 @@ use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 
-/// How long it may be silent before it is asked.
+/// How long it may be silent before it is asked, where nobody waits for its word.
 const CALM: Duration = Duration::from_secs(15);
-/// How soon after that it is looked for the answer, again and again.
+/// The same where somebody does; and how soon after that it is looked for the answer, again and
+/// again.
 const LOOK: Duration = Duration::from_secs(5);
 /// What is said of it then.
 const HANGS: &str = "it has not answered for 30 seconds";
@@ -30,17 +34,14 @@ impl Worker {
 }
 
 impl Server {
-    /// Somebody has a client.
+    /// A worker has a client who waits for its word.
     pub(super) fn expect_signs(&mut self) {
-        if self.sessions.workers.look.is_none() {
-            self.look_for_signs_in(CALM);
-        }
+        self.look_for_signs_in(LOOK);
     }
 
     fn look_for_signs_in(&mut self, time: Duration) {
         let when = self.reactor.now + time;
-        self.sessions.workers.look = Some(when);
-        self.reactor.timers.set(when, Timer::Signs);
+        self.reactor.timers.set_sooner(&mut self.sessions.workers.look, when, Timer::Signs);
     }
 
     /// Looks at all of them; again later, as long as somebody has a client.
@@ -49,13 +50,14 @@ impl Server {
         let in_time = self.reactor.now.saturating_duration_since(due) < LOOK;
         for key in self.sessions.workers.all.keys() {
             if self.look_for_signs_of(key, in_time) == Some(Found::Hangs) {
-                self.end_hanging_worker(key);
+                self.end_worker_for(key, HANGS);
             }
         }
         let needed = || self.sessions.workers.all.iter().filter(|(_, it)| it.is_needed());
         let is_asked = needed().any(|(_, worker)| worker.signs.is_asked());
+        let are_awaited = is_asked || self.sessions.fronting.len() > 0;
         if needed().count() > 0 {
-            self.look_for_signs_in(if is_asked { LOOK } else { CALM });
+            self.look_for_signs_in(if are_awaited { LOOK } else { CALM });
         }
     }
 
@@ -68,12 +70,5 @@ impl Server {
             let _ = wire.say(&ToWorker::Ask, &[]);
         }
         Some(found)
-    }
-
-    fn end_hanging_worker(&mut self, key: Key) {
-        if let Some(worker) = self.sessions.workers.all.get_mut(key) {
-            worker.why = Some(HANGS);
-        }
-        self.end_worker(key);
     }
 }

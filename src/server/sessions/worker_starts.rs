@@ -15,20 +15,33 @@ use crate::server::reactor::slab::Key;
 use crate::server::reactor::token::Owner;
 use crate::server::sessions::workers::Workers;
 
+/// Why nobody is given to any.
+const FULL: &str = "the processes for it have as many clients as they can";
+
+/// Descriptors that a worker has for itself.
+const OWN: usize = 8;
+
 impl Server {
-    /// The least busy worker, or a new one while each has something to do and there may be
-    /// more.
+    /// The least busy worker, or a new one while each has something to do, or none answers, and
+    /// there may be more.
     pub(super) fn worker_for(
         &mut self,
         own: Option<Key>,
         settings: &SealedSettings,
     ) -> io::Result<Key> {
-        let most = if own.is_some() { 1 } else { self.sessions.workers.most };
-        let (found, count) = self.sessions.workers.least_busy(own);
+        let room = clients_of(self.facts.reserve.most(), settings.files.len());
+        let found = self.sessions.workers.least_busy(own, room);
+        let may_be_more = self.sessions.workers.may_be_more(own);
         if let Some(key) = found
-            && (count >= most || self.sessions.workers.is_idle(key))
+            && (!may_be_more || self.sessions.workers.is_idle(key))
         {
             return Ok(key);
+        }
+        if !may_be_more {
+            // Those who are let go now are gone before it hears of the next one.
+            let some_go = self.let_all_go();
+            let found = self.sessions.workers.least_busy(own, usize::MAX).filter(|_| some_go);
+            return found.ok_or_else(|| io::Error::other(FULL));
         }
         match (self.start_worker(own, &settings.user), found) {
             (Ok(key), _) | (Err(_), Some(key)) => Ok(key),
@@ -71,6 +84,13 @@ impl Server {
         };
         self.start_own_program(named, &Rc::new(account), confine, theirs)
     }
+}
+
+/// How many clients a worker has room for that may have so many descriptors, so many of which it is
+/// told of a service with. Each client has two.
+fn clients_of(descriptors: u64, told: usize) -> usize {
+    let left = usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(OWN);
+    (left.saturating_sub(told) / 2).max(1)
 }
 
 impl Workers {

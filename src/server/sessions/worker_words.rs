@@ -14,6 +14,8 @@ use crate::server::sessions::departing::{ClientLeft, FrontedClient};
 
 /// Letters of what one says of settings that are in the log.
 const LONGEST_COMPLAINT: usize = 200;
+/// What is said of one that says what cannot be.
+const LIES: &str = "it has said what cannot be";
 /// Packets taken from one in one turn.
 const PACKETS: usize = 16;
 
@@ -61,7 +63,7 @@ impl Server {
             let read = self.read_from_worker(key);
             while let Some(message) = self.next_word_of(key) {
                 if !self.take_from_worker(key, message) {
-                    return self.end_worker(key);
+                    return self.end_worker_for(key, LIES);
                 }
             }
             match read {
@@ -104,16 +106,13 @@ impl Server {
                 has
             }
             ToServer::Failed(number, why) => {
-                let has = worker.clients.contains(&number);
-                if has {
-                    self.client_has_failed(number, &why);
-                }
-                has
+                worker.clients.contains(&number) && self.client_has_failed(number, &why)
             }
             ToServer::Ended(number, _) => {
                 let had = worker.clients.remove(&number);
                 // Else it is somebody else's client, who stays.
                 if had {
+                    self.sessions.lingering.forget_fronted(number);
                     self.client_is_over(number);
                     self.let_go_if_left(key);
                 }
@@ -145,6 +144,7 @@ impl Server {
         if !worker.heard.is_empty() || worker.is_over {
             self.reactor.ready.push(Owner::Worker(key));
         }
+        let left = left.filter(|how| client.can_leave(*how));
         left.or_else(|| has_died.then_some((leaving::WORKER_DIED, false)))
     }
 }

@@ -163,13 +163,36 @@ impl Workers {
         all.find(|(_, worker)| worker.clients.contains(&number)).map(|(key, _)| key)
     }
 
-    /// The one with the fewest clients, of those that serve this service, one that answers
-    /// before one that does not, and how many there are.
-    pub(super) fn least_busy(&self, own: Option<Key>) -> (Option<Key>, usize) {
-        let serving =
-            || self.all.iter().filter(|(_, it)| it.own == own && it.wire.is_some() && !it.is_left);
-        let least = serving().min_by_key(|(_, it)| (it.signs.are_awaited(), it.clients.len()));
-        (least.map(|(key, _)| key), serving().count())
+    /// Those that serve this service, or all that have none for themselves.
+    fn serving(&self, own: Option<Key>) -> impl Iterator<Item = (Key, &Worker)> {
+        let all = self.all.iter();
+        all.filter(move |(_, it)| it.own == own && it.wire.is_some() && !it.is_left)
+    }
+
+    /// The one of them with the fewest clients that has room for one more, one that answers before
+    /// one that does not.
+    pub(super) fn least_busy(&self, own: Option<Key>, room: usize) -> Option<Key> {
+        let with_room = self.serving(own).filter(|(_, it)| it.clients.len() < room);
+        let least = with_room.min_by_key(|(_, it)| (it.signs.are_awaited(), it.clients.len()));
+        least.map(|(key, _)| key)
+    }
+
+    /// Whether there may be one more of them: there are so many, and while none answers one that
+    /// helps out.
+    pub(super) fn may_be_more(&self, own: Option<Key>) -> bool {
+        let all_hang = self.serving(own).all(|(_, it)| it.signs.are_awaited());
+        self.serving(own).count() < self.most_of(own).saturating_add(usize::from(all_hang))
+    }
+
+    /// Whether there are more than needed of those to which one belongs: all answer again.
+    pub(super) fn has_one_too_many(&self, key: Key) -> bool {
+        let Some(own) = self.all.get(key).map(|worker| worker.own) else { return false };
+        let one_hangs = self.serving(own).any(|(_, it)| it.signs.are_awaited());
+        !one_hangs && self.serving(own).count() > self.most_of(own)
+    }
+
+    fn most_of(&self, own: Option<Key>) -> usize {
+        if own.is_some() { 1 } else { self.most }
     }
 
     /// Those that can be spoken to, as data.

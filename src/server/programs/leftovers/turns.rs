@@ -42,8 +42,9 @@ impl Server {
     fn close_what_was_kept(&mut self) {
         for key in self.programs.doomed.groups.keys() {
             let Some(group) = self.programs.doomed.groups.get_mut(key) else { continue };
-            let kept = group.remains.as_mut().and_then(|remains| remains.kept.take());
-            let ended = kept.map(|kept| EndedProgram { pid: group.pid, kept });
+            let remains = group.remains.as_mut();
+            let kept = remains.and_then(|it| Some((it.kept.take()?, it.peer.into())));
+            let ended = kept.map(|(kept, whose)| EndedProgram { pid: group.pid, kept, whose });
             if let Some(ended) = ended {
                 self.sessions.closing.keep(ended);
             }

@@ -270,6 +270,7 @@ impl Server {
         else {
             return;
         };
+        self.turn_away_all_at(key);
         self.close_listener(key);
         if let Some(waiting) = applying.unopened.get_mut(&place) {
             waiting.retain(|key| self.open(*key).is_err());

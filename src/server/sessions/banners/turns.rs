@@ -20,6 +20,7 @@ use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
 use crate::server::services::accepting::connection_facts;
 use crate::server::sessions::Sessions;
+use crate::server::sessions::lingering::Lingerer;
 use crate::server::state::Stopped;
 use crate::spawn::NotStarted;
 use crate::sys::descriptor;
@@ -42,10 +43,6 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const LINGERING: Duration = Duration::from_secs(15);
 
 const LEFT_UNREAD: usize = 64 * 1024 * 1024;
-
-/// Clients that are given that time; with more, or more than half of what is there for clients,
-/// whoever has had most of it is let go.
-const DISMISSED: usize = 256;
 
 /// Bytes of a refused client that are thrown away, and how many at once.
 const UNREAD: usize = 256 * 1024;
@@ -82,7 +79,8 @@ impl Server {
     }
 
     /// A client has been refused: it is told so, and the connection closed.
-    pub(in crate::server::sessions) fn dismiss(&mut self, owner: Key, socket: OwnedFd) {
+    pub(in crate::server::sessions) fn dismiss(&mut self, owner: Key, connection: Connection) {
+        let Connection { socket, peer, .. } = connection;
         let Some(text) = self.services.all.get(owner).and_then(|it| it.banners.refused.clone())
         else {
             return;
@@ -91,44 +89,26 @@ impl Server {
         if sent == text.len() {
             let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
         }
-        self.make_way();
-        let unsent = Unsent { text, sent };
-        self.watch_banner(socket, unsent, AfterBanner::Close { left: UNREAD }, FAREWELL);
+        let then = AfterBanner::Close { left: UNREAD, whose: peer.into() };
+        self.watch_banner(socket, Unsent { text, sent }, then, FAREWELL);
     }
 
     /// A connection is over but for what the client still sends: nothing more will come to it,
     /// and what it sends is thrown away until it closes, too.
-    pub(in crate::server::sessions) fn close_slowly(&mut self, socket: OwnedFd) {
+    pub(in crate::server::sessions) fn close_slowly(&mut self, socket: OwnedFd, whose: Lingerer) {
         if shutdown(socket.as_raw_fd(), Shutdown::Write).is_err() {
             return;
         }
-        let (due, then) = (self.reactor.now + LINGERING, AfterBanner::Close { left: LEFT_UNREAD });
+        let then = AfterBanner::Close { left: LEFT_UNREAD, whose };
+        let due = self.reactor.now + LINGERING;
         let mut state = BannerState { socket, unsent: Unsent::nothing(), then, due };
         match state.turn(&mut self.reactor.scratch) {
             Ok(BannerProgress::Done | BannerProgress::Gone) => {}
             Err(error) if error != Errno::EAGAIN => {}
             _ => {
-                self.make_way();
                 descriptor::raise_held_in_place(&mut state.socket);
                 self.keep_telling(state);
             }
-        }
-    }
-
-    /// For one more who is on his way out.
-    fn make_way(&mut self) {
-        let most = DISMISSED.min(self.room_for_clients() / 2).max(1);
-        while self.sessions.closing.dismissed.len() >= most
-            && let Some(oldest) = self.sessions.closing.dismissed.pop_front()
-        {
-            self.told_for_too_long(oldest);
-        }
-    }
-
-    /// Descriptors are scarce: who is on his way out has had his time.
-    pub(in crate::server) fn close_at_once(&mut self) {
-        for key in std::mem::take(&mut self.sessions.closing.dismissed) {
-            self.told_for_too_long(key);
         }
     }
 
@@ -146,12 +126,9 @@ impl Server {
     /// Goes on with a client whenever it can be told more.
     pub(in crate::server) fn keep_telling(&mut self, state: BannerState) {
         let (descriptor, due) = (state.socket.as_raw_fd(), state.due);
-        let closes = matches!(state.then, AfterBanner::Close { .. });
         let key = self.sessions.banners.insert(state);
-        if closes {
-            self.sessions.closing.dismissed.push_back(key);
-        }
         self.reactor.timers.set(due, Timer::Banner(key));
+        self.linger_if_over(key);
         if self.reactor.watch_both(&descriptor, Owner::Banner(key)).is_err() {
             self.told_for_too_long(key);
         }
@@ -195,11 +172,26 @@ impl Server {
         }
     }
 
+    /// The service goes whose banner these are still being told.
+    pub(in crate::server::sessions) fn greet_no_more(&mut self, service: Key) {
+        let of_it = |it: &BannerState| matches!(&it.then, AfterBanner::Serve(admitted) if admitted.service == service);
+        let all = self.sessions.banners.iter().filter(|(_, it)| of_it(it));
+        for key in all.map(|(key, _)| key).collect::<Vec<_>>() {
+            let state = self.sessions.forget_banner(key, &mut self.reactor);
+            if let Some(BannerState { then: AfterBanner::Serve(admitted), .. }) = state {
+                self.give_up(*admitted, Reason::Gone);
+            }
+        }
+    }
+
     /// Somebody who has been admitted is not served after all.
     fn give_up(&mut self, admitted: Admitted, reason: Reason) {
         let Admitted { service, permit, peer, facts, .. } = admitted;
         self.refuse(service, Whom { peer, via: facts.via() }, reason, Why::Plain);
         self.release(permit, service);
+        if let Some(number) = facts.fronted.and_then(|fronted| fronted.number) {
+            self.linger_at_worker(number, (service, peer));
+        }
     }
 
     /// The whole banner has been sent. The service may have changed meanwhile.
@@ -267,8 +259,8 @@ impl Sessions {
         let state = self.banners.remove(key)?;
         reactor.unwatch(&state.socket);
         reactor.timers.cancel(state.due, Timer::Banner(key));
-        if let AfterBanner::Close { .. } = state.then {
-            self.closing.dismissed.retain(|dismissed| *dismissed != key);
+        if let AfterBanner::Close { whose, .. } = state.then {
+            self.lingering.forget(whose);
         }
         Some(state)
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::{BuiltinStage, DONE};
@@ -19,6 +20,7 @@ use crate::server::reactor::token::Owner;
 use crate::server::sessions::departing::FrontedClient;
 use crate::server::sessions::holding::Caller;
 use crate::server::sessions::idling::IDLE;
+use crate::server::sessions::lingering::Lingerer;
 use crate::server::sessions::session::SessionTable;
 use crate::server::sessions::session::{Client, Session, SessionEnd, SessionStage};
 use crate::server::sessions::stream::Stream;
@@ -51,7 +53,7 @@ impl Server {
         let Some(state) = self.services.all.get(service) else {
             return self.release_unserved(permit, service);
         };
-        let attributes = &state.service.attributes;
+        let attributes = Rc::clone(&state.service.attributes);
         let (log, limit) = (attributes.log.on_success, attributes.limits.idle_timeout);
         let (label, socket_type) = (state.label.clone(), state.service.socket_type);
         let mut conversation = Conversation::new(kind, socket_type, self.clock());
@@ -59,7 +61,7 @@ impl Server {
         let listener::Connection { socket, fronted, .. } = connection;
         let mut stream = Stream::from(socket);
         let progress = conversation.turn(&mut stream, &mut self.reactor.scratch);
-        let front = FrontedClient::if_any(fronted.as_deref());
+        let front = FrontedClient::if_any(fronted.as_deref(), &attributes);
         // Of one that a worker has, it is to be known how it has left.
         let waits = front.is_some() && !says_the_last_word(kind);
         let progress = match progress {
@@ -163,9 +165,10 @@ impl Server {
     /// Closes one in which nothing goes on: whoever has got all that there was sees an end.
     pub(in crate::server::sessions) fn close_silent(&mut self, key: Key, why: &str) {
         if let Some((client, builtin)) = self.sessions.table.take_builtin(key, &mut self.reactor) {
+            let whose = Lingerer::of(client.service, client.peer);
             self.sessions.workers.break_off(builtin.front.as_deref());
             self.end(client, &SessionEnd::Closed(why, builtin.how_client_left()));
-            self.close_slowly(builtin.stream.into());
+            self.close_slowly(builtin.stream.into(), whose);
         }
     }
 

@@ -32,7 +32,7 @@ impl Server {
         let ended = std::mem::take(&mut self.sessions.closing.ended);
         let (unused, used) = self.by_use(ended);
         for ended in unused {
-            self.close_slowly(ended.kept.socket);
+            self.close_slowly(ended.kept.socket, ended.whose);
         }
         for ended in used {
             self.programs.doomed.keep_for_leftovers(ended);

@@ -9,19 +9,28 @@ use crate::server::sessions::session::SessionStage;
 
 impl Server {
     /// A client has no program yet, and will have none; or it has left whoever serves it otherwise
-    /// than it should.
-    pub(in crate::server::sessions) fn client_has_failed(&mut self, number: u64, why: &str) {
+    /// than it should. False if it cannot have left so.
+    pub(in crate::server::sessions) fn client_has_failed(
+        &mut self,
+        number: u64,
+        why: &str,
+    ) -> bool {
         if self.sessions.fronting.has(number) {
-            return self.give_up_fronted(number, why);
+            self.give_up_fronted(number, why);
+            return true;
         }
-        let Some(key) = self.sessions.table.fronted(number) else { return };
+        let Some(key) = self.sessions.table.fronted(number) else { return true };
+        let Some(client) = self.sessions.table.front_mut(key) else { return true };
         let how = alerts::known(why);
-        if self.sessions.table.front_mut(key).is_some_and(|client| client.leaves(how)) {
-            match how {
-                (leaving::IDLE, false) => self.has_been_idle(key),
-                _ => self.look_at_again(key),
-            }
+        if !client.can_leave(how) {
+            return false;
         }
+        match (client.leaves(how), how) {
+            (true, (leaving::IDLE, false)) => self.has_been_idle(key),
+            (true, _) => self.look_at_again(key),
+            (false, _) => {}
+        }
+        true
     }
 
     /// A worker is gone, and its clients with it.

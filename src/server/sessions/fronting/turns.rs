@@ -43,6 +43,7 @@ impl Server {
     ) {
         let Some(state) = self.services.all.get(service) else { return };
         let (id, settings) = (state.admission, state.front.clone());
+        self.look_for_room(id, Some(connection.peer.into()));
         let observed = self.services.conditions.observed(self.reactor.now);
         if let Err(reason) = self.admission.may_come(&observed, id, connection.peer) {
             // He understands nothing of what is said here.
@@ -165,6 +166,19 @@ impl Server {
             (alert, true) => Why::ClientsAlert(alert),
         };
         self.refuse(service, connection.whom(), reason, why);
+    }
+
+    /// Gives those up who have come to a socket that goes with its service.
+    pub(in crate::server::sessions) fn give_up_fronted_at(&mut self, listener: Key) {
+        let all = self.sessions.fronting.all.iter();
+        let there = all.filter(|(_, it)| it.listener == listener).map(|(number, _)| *number);
+        for number in there.collect::<Vec<_>>() {
+            let handshake = self.sessions.fronting.take(number, &mut self.reactor);
+            let service = self.services.listeners.get(listener).map(|it| it.service);
+            if let Some((service, handshake)) = service.zip(handshake) {
+                self.refuse(service, handshake.connection.whom(), Reason::Gone, Why::Plain);
+            }
+        }
     }
 
     /// A handshake has had its time.

@@ -1,5 +1,6 @@
 //! Who is admitted, held or turned away, and let in later.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Caller, HeldClient, PARTS};
@@ -154,6 +155,16 @@ impl Server {
         }
     }
 
+    /// What these wait for goes: a socket, or a service behind tcpmux.
+    pub(in crate::server::sessions) fn hold_no_more(&mut self, waits: impl Fn(&Caller) -> bool) {
+        let all = std::mem::take(&mut self.sessions.holding.held);
+        let (gone, held): (VecDeque<_>, _) = all.into_iter().partition(|it| waits(&it.caller));
+        self.sessions.holding.held = held;
+        for held in gone {
+            self.turn_away(held.caller, Reason::Gone, Why::Plain);
+        }
+    }
+
     pub(in crate::server::sessions) fn turn_away(
         &mut self,
         caller: Caller,
@@ -169,7 +180,7 @@ impl Server {
                 };
                 self.deny(owner, whom, (reason, why));
                 if !told {
-                    self.dismiss(owner, connection.socket);
+                    self.dismiss(owner, connection);
                 }
             }
             Caller::Named { entry, waits } => {

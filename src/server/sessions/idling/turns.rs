@@ -1,6 +1,8 @@
 //! When it is looked whether something has moved.
 
-use super::{IDLE, later};
+use super::{IDLE, in_terms, later, limit_at_worker};
+use crate::front::wire::ToWorker;
+use crate::net::fronted::Fronted;
 use crate::server::Server;
 use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
@@ -27,6 +29,18 @@ impl Sessions {
 }
 
 impl Server {
+    /// Somebody is served from now on whom a worker has: if his service has said something else
+    /// when he came, it is told what holds now.
+    pub(in crate::server::sessions) fn renew_idle_limit(&self, service: Key, fronted: &Fronted) {
+        let state = self.services.all.get(service);
+        let Some((number, state)) = fronted.number.zip(state) else { return };
+        let limit = limit_at_worker(&state.service.attributes, fronted);
+        if in_terms(limit) != fronted.terms.map_or(0, |terms| terms.idle) {
+            // If it cannot be told now, what it knows holds.
+            self.sessions.workers.tell_having(number, &ToWorker::Idle(number, limit));
+        }
+    }
+
     /// The same of whoever serves a client that a worker has, which has seen that.
     pub(in crate::server::sessions) fn has_been_idle(&mut self, key: Key) {
         match self.sessions.table.get(key).map(|session| &session.stage) {

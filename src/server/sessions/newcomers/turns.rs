@@ -276,6 +276,21 @@ impl Server {
         }
     }
 
+    /// Turns those away who have come to a socket that goes with its service.
+    pub(in crate::server::sessions) fn expel_all_at(&mut self, listener: Key) {
+        let all = self.sessions.newcomers.all.iter();
+        let there = all.filter(|(_, it)| it.listener == listener).map(|(key, _)| key);
+        for key in there.collect::<Vec<_>>() {
+            let taken = self.sessions.newcomers.take(key, &mut self.reactor);
+            let Some(newcomer) = taken else { continue };
+            let header = match &newcomer.stage {
+                NewcomerStage::Header => Header { length: 0, named: None },
+                NewcomerStage::Place(header, _) => (**header).clone(),
+            };
+            self.turn_away_newcomer(newcomer, &header, Reason::Gone);
+        }
+    }
+
     fn expel_from(&mut self, listener: Key, connection: Connection, why: &'static str) {
         let caller = Caller::Taken { listener, connection, told: false };
         self.turn_away(caller, Reason::Proxy, Why::Header(why));

@@ -24,6 +24,7 @@ use crate::server::sessions::builtin::DONE;
 use crate::server::sessions::departing::FrontedClient;
 use crate::server::sessions::dialling::{CONNECT, Dial};
 use crate::server::sessions::idling::{IDLE, Stillness};
+use crate::server::sessions::lingering::Lingerer;
 use crate::server::sessions::session::{Client, Session, SessionEnd, SessionStage, SessionTable};
 
 /// So many clients in a row that failed before they were answered are as many as there may
@@ -50,7 +51,7 @@ impl Server {
         let delay = delay.map(|(_, delay)| delay);
         let definition = Rc::clone(&state.service);
         let header = header_for(&definition, &connection);
-        let front = FrontedClient::if_any(connection.fronted.as_deref());
+        let front = FrontedClient::if_any(connection.fronted.as_deref(), &definition.attributes);
         let log = definition.attributes.log.on_success;
         let whom = (connection.whom(), connection.fronted.as_deref(), None);
         let session = self.begin(service, (label, log), whom, (None, permit));
@@ -234,7 +235,7 @@ impl Server {
             let Some(socket) = socket else { continue };
             self.reactor.unwatch(&socket);
             if connected && in_order && !state.relay.owes(side) {
-                self.close_slowly(socket.into());
+                self.close_slowly(socket.into(), Lingerer::of(client.service, client.peer));
             } else if connected && state.relay.resets(side) {
                 socket.reset();
             }

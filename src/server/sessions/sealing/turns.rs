@@ -14,12 +14,14 @@ use crate::front::identity::identity_of;
 use crate::front::settings::{Kind, LONGEST_KEY, Tls};
 use crate::front::wire;
 use crate::log::events;
+use crate::net::fronted::FrontTerms;
 use crate::server::Server;
 use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::services::Services;
 use crate::server::sessions::Sessions;
 use crate::server::sessions::believing::terms_of;
+use crate::server::sessions::idling::in_terms;
 use crate::server::sessions::workers::SealedSettings;
 use crate::sys::sealed_memory::{memory_file, seal};
 use crate::upgrade::state;
@@ -72,6 +74,7 @@ impl Sessions {
             idle: service.attributes.limits.idle_timeout,
             tickets,
         };
+        let idle = in_terms(tls.idle.filter(|_| attributes.has_tls()));
         let settings = match (attributes.has_tls(), attributes.has_terminal()) {
             (true, false) => Kind::Tls(tls),
             (true, true) => Kind::TlsTerminal(tls, attributes.telnet),
@@ -88,7 +91,7 @@ impl Sessions {
             certificates: Rc::clone(certificates),
             has_own: attributes.front_workers == FrontWorkers::Own,
             user: FrontUser { ..user },
-            terms: terms_of(attributes),
+            terms: FrontTerms { idle, ..terms_of(attributes) },
         })
     }
 }

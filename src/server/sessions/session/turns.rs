@@ -47,15 +47,20 @@ impl Server {
         if pid.is_none() {
             self.count(service, |counters| counters.served());
         }
+        if let Some(fronted) = fronted {
+            self.renew_idle_limit(service, fronted);
+        }
+        let front = fronted.and_then(|fronted| fronted.number);
         let peer_id = known.unwrap_or_else(|| self.sessions.peers.connected());
         let (peer, since) = (whom.peer, self.reactor.now);
-        Client { service, label, log, permit: Some(permit), peer, peer_id, encryption, since }
+        let permit = Some(permit);
+        Client { service, label, log, permit, peer, peer_id, front, encryption, since }
     }
 
     /// He is served no more, and what was his is closed: the one place where his permit is given
     /// back, the log told, and where he comes to be one of those who have been here.
     pub(in crate::server) fn end(&mut self, client: Client, end: &SessionEnd<'_>) {
-        let Client { service, label, log, permit, peer, peer_id, since, .. } = client;
+        let Client { service, label, log, permit, peer, peer_id, front, since, .. } = client;
         let time = self.reactor.now.saturating_duration_since(since);
         match *end {
             SessionEnd::Closed(why, left) => {
@@ -88,6 +93,9 @@ impl Server {
         self.sessions.peers.ended(peer_id, gone);
         if let Some(permit) = permit {
             self.release(permit, service);
+        }
+        if let Some(number) = front {
+            self.linger_at_worker(number, (service, peer));
         }
     }
 
