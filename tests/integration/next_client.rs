@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, killpg};
 use crate::common::clients::{echo_once, read_to_any_end, tcp_from};
 use crate::common::control::controlled;
 use crate::common::daemon::as_pid;
+use crate::common::tls::{behind_tls, python, site};
 use crate::common::{
     Daemon, Folder, Setup, free_port, me, own_line, read_line, shell, tcp, tcp_line,
 };
@@ -104,6 +105,27 @@ fn on_a_unix_socket_and_by_a_file_of_xinetd_too() {
         let daemon = Daemon::start(&block);
         serves_all(&daemon, || in_vain(20, over_tcp(port)));
     }
+}
+
+#[test]
+fn behind_tls_the_next_client_is_held_as_without() {
+    let Some(folder) = site(&["python3"]) else { return };
+    let port = free_port();
+    let text = behind_tls(&folder, port, &dawdler(), "    per_source = 1\n");
+    let daemon = Setup::new().start_in(folder, &text);
+    let script = r"
+vain, shared = 0, context()
+for _ in range(15):
+    try:
+        it = shared.wrap_socket(socket.create_connection(('127.0.0.1', int(sys.argv[1])), timeout=50))
+        vain += read_all(it) != b'here\n'
+        it.close()
+    except (OSError, ssl.SSLError): vain += 1
+print(vain)
+";
+    serves_all(&daemon, || {
+        python(&daemon.folder, script, &[&port.to_string()]).trim().parse().unwrap()
+    });
 }
 
 #[test]

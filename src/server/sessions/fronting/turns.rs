@@ -47,11 +47,8 @@ impl Server {
         let observed = self.services.conditions.observed(self.reactor.now);
         if let Err(reason) = self.admission.may_come(&observed, id, connection.peer) {
             // He understands nothing of what is said here.
-            return self.turn_away(
-                Caller::Taken { listener, connection, told: true },
-                reason,
-                Why::Plain,
-            );
+            let caller = Caller::Taken { listener, connection, told: true };
+            return self.hold_or_turn_away(caller, reason);
         }
         let reason = self.services.reason_of_front(service);
         let Some(settings) = settings else {

@@ -93,12 +93,8 @@ impl Server {
     /// Gives him back if there is still no room.
     fn let_one_in(&mut self, held: HeldClient) -> Option<HeldClient> {
         let service = match &held.caller {
-            Caller::Taken { listener, .. } => {
-                let open =
-                    self.services.listeners.get(*listener).filter(|it| it.listener.is_some());
-                // Closed meanwhile: whoever is in its backlog is gone, too.
-                open?.service
-            }
+            // Who has come to one that has gone has been turned away.
+            Caller::Taken { listener, .. } => self.services.listeners.get(*listener)?.service,
             Caller::Named { entry, .. } => *entry,
         };
         let state = self.services.all.get(service).filter(|state| !state.stopped.is_so());
@@ -106,6 +102,11 @@ impl Server {
             self.turn_away(held.caller, Reason::Gone, Why::Plain);
             return None;
         };
+        if let Caller::Taken { connection, .. } = &held.caller
+            && self.services.has_to_begin_anew(service, connection)
+        {
+            return self.let_one_come((service, id), held);
+        }
         if let Caller::Taken { connection, .. } = &held.caller
             && !self.is_let_in(service, connection)
         {
@@ -127,6 +128,31 @@ impl Server {
             }
             (Ok(permit), Caller::Named { entry, waits }) => self.enter(entry, *waits, permit),
             (Err(reason), caller) => self.turn_away(caller, reason, Why::Plain),
+        }
+        None
+    }
+
+    /// The same of somebody who has still to come past what stands in front of his service.
+    fn let_one_come(
+        &mut self,
+        (service, id): (Key, ServiceId),
+        held: HeldClient,
+    ) -> Option<HeldClient> {
+        let observed = self.services.conditions.observed(self.reactor.now);
+        let may_come = self.admission.may_come(&observed, id, held.caller.whom().peer);
+        match (may_come, held.caller) {
+            (Err(reason), caller) if reason.ends_with_a_program() => {
+                return Some(HeldClient { caller, ..held });
+            }
+            (Ok(()), Caller::Taken { listener, connection, .. }) => {
+                if self.is_well_introduced(service, &connection) {
+                    self.take_to_front(listener, service, connection);
+                }
+            }
+            (may_come, caller) => {
+                let reason = may_come.err().unwrap_or(Reason::Gone);
+                self.turn_away(caller, reason, Why::Plain);
+            }
         }
         None
     }
