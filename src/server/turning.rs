@@ -37,8 +37,14 @@ impl Server {
         while self.goes_on() {
             let timeout = self.timeout(log);
             match self.reactor.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => other?,
+                // Nobody has come for a while.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    self.reactor.interrupter.rest();
+                }
+                other => {
+                    other?;
+                    self.reactor.interrupter.begin(Instant::now());
+                }
             }
             let reaped = self.turn(&events);
             log = match sink::backlog() {

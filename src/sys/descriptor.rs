@@ -9,6 +9,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -164,7 +165,8 @@ pub(crate) fn of<E: Into<io::Error>>(what: &'static str) -> impl Fn(E) -> io::Er
     }
 }
 
-/// Waits until one of `events`, or an error or an end, is there; false if none is in `time`.
+/// Waits until one of `events`, or an error or an end, is there; false if none is in `time`,
+/// whatever interrupts that.
 ///
 /// # Errors
 /// poll(2)'s.
@@ -174,7 +176,16 @@ pub(crate) fn becomes_ready(
     time: PollTimeout,
 ) -> nix::Result<bool> {
     let mut set = [PollFd::new(descriptor.as_fd(), events)];
-    poll(&mut set, time).map(|ready| ready > 0)
+    let (began, mut left) = (Instant::now(), time);
+    loop {
+        match poll(&mut set, left) {
+            Err(Errno::EINTR) => {
+                let rest = |time: Duration| time.saturating_sub(began.elapsed()).try_into().ok();
+                left = time.duration().and_then(rest).unwrap_or(time);
+            }
+            other => return other.map(|ready| ready > 0),
+        }
+    }
 }
 
 /// Writes to a pipe without waiting for room, though it may be shared with somebody

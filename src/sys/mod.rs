@@ -20,6 +20,7 @@ pub(crate) mod file_attributes;
 #[forbid(unsafe_code)]
 pub(crate) mod handed;
 pub(crate) mod inherited;
+pub(crate) mod interrupt;
 pub(crate) mod memory;
 pub(crate) mod messages;
 #[forbid(unsafe_code)]

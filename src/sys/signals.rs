@@ -122,7 +122,7 @@ const FREE: [c_int; 10] = [
 
 /// No signal handler and nothing ignored from here on, so that none can run in, or
 /// be passed on to, a child: every signal is blocked and read from a signalfd, but
-/// for those of `FREE`.
+/// for those of `FREE`, and later for the one that interrupts ([`super::interrupt`]).
 pub(crate) fn take_over_signals() {
     // All zero is the default disposition, whatever the layout of struct sigaction.
     let default = [0u64; 4];

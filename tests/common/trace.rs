@@ -45,10 +45,11 @@ impl Call {
         let woken = self.name() == "epoll_wait" && self.text.ends_with("= 1");
         let by_nobody = woken && (self.announces(ALARM) || self.announces(ENDS));
         let took_signal = self.name() == "read" && self.text.ends_with(SIGNAL_READ);
-        let set_alarm = self.name() == "timerfd_settime";
+        let set_alarm = matches!(self.name(), "timerfd_settime" | "timer_settime");
+        let interrupted = self.name() == "rt_sigreturn" || self.text.contains("= -1 EINTR ");
         let nobody = self.text.contains(", {}, ") || self.text.contains(" = -1 ECHILD ");
         let ended_nobody = self.name() == "waitid" && nobody;
-        let tells = !(by_nobody || took_signal || set_alarm || ended_nobody);
+        let tells = !(by_nobody || took_signal || set_alarm || interrupted || ended_nobody);
         tells && !looks_at_descriptor && !timed_out
     }
 

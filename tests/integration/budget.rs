@@ -36,7 +36,7 @@ const CLOSING: Budget = &[
     ("epoll_wait", 1, "the program has ended"),
     ("read", 2, "that ends are announced, and that this one is"),
     ("recvfrom", 1, "whether something is unread"),
-    ("getsockopt", 1, "whether something waits to be sent"),
+    ("getsockopt", 2, "whether something waits to be sent; whether closing would wait for that"),
 ];
 
 /// What comes to it when the program outlives its first milliseconds. Under a tracer some do.
@@ -387,12 +387,12 @@ fn idle_wakes_nobody() {
     assert_eq!((echo_once(&served, "?"), echo_once(&open, "?")), ("?".into(), "?".into()));
     drop(served);
     let _ = daemon.wait_log(|line| line.about("ended", ports[0]));
-    // Once, a while after the last client, it wakes to give memory back: on a machine that
-    // slow, within this second.
+    // Once, a while after the last client, it wakes to give memory back, and then to find that
+    // it need not be interrupted any more: on a machine that slow, within this second.
     let busy = resident(daemon.pid());
     let woken = woken_in_a_second(&daemon);
-    assert!(woken <= 1, "something wakes an idle server: {woken} times");
-    wait_until("memory to be given back", || resident(daemon.pid()) < busy || woken == 1);
+    assert!(woken <= 2, "something wakes an idle server: {woken} times");
+    wait_until("memory to be given back", || resident(daemon.pid()) < busy || woken > 0);
     assert_eq!(woken_in_a_second(&daemon), 0, "something wakes a server that is idle for long");
     assert_eq!(echo_once(&open, "?"), "?", "a program runs all the while");
 }

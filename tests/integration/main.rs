@@ -39,6 +39,7 @@ mod cgroups;
 mod child_checks;
 mod circles;
 mod class_notes;
+mod closing_waits;
 mod command_line;
 mod completion;
 mod config_properties;

@@ -149,9 +149,12 @@ def call(number, *words):
     for name, value in zip(('rdi', 'rsi', 'rdx', 'r10', 'r8', 'r9'), values + [0] * 6): setattr(it, name, value)
     it.rax, it.orig_rax, it.rip = number, 2**64 - 1, before.rip - 2
     ptrace(13, ctypes.byref(it))
-    ptrace(9)
-    _, status = os.waitpid(worker, 0x40000000)
-    assert os.WIFSTOPPED(status), status
+    while True:
+        ptrace(9)
+        _, status = os.waitpid(worker, 0x40000000)
+        assert os.WIFSTOPPED(status), status
+        # What interrupts it when it waits (URG) may have been on its way.
+        if os.WSTOPSIG(status) != 23: break
     ptrace(12, ctypes.byref(it))
     return ctypes.c_long(it.rax).value
 ";

@@ -174,6 +174,7 @@ fn a_mistake_of_the_program_or_a_watchdog_ends_it_at_once() {
         Signal::SIGFPE,
         Signal::SIGILL,
         Signal::SIGSEGV,
+        Signal::SIGURG,
         Signal::SIGSYS,
         Signal::SIGTRAP,
     ] {
@@ -209,6 +210,7 @@ fn the_signals_that_it_reads_are_blocked_and_those_that_end_it_are_not() {
         Signal::SIGTSTP,
         Signal::SIGTTIN,
         Signal::SIGTTOU,
+        Signal::SIGURG,
         Signal::SIGSYS,
     ];
     let numbers = |signals: &[Signal]| signals.iter().map(|it| *it as i32).collect::<BTreeSet<_>>();

@@ -306,7 +306,7 @@ fn a_long_banner_is_told_to_its_end_and_then_the_program_runs() {
 }
 
 /// Whether the daemon has a socket for this client.
-fn descriptor_of(daemon: &Daemon, client: &TcpStream) -> bool {
+pub(crate) fn descriptor_of(daemon: &Daemon, client: &TcpStream) -> bool {
     let (own, peer) = (client.peer_addr().unwrap().port(), client.local_addr().unwrap().port());
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let ends = format!(":{own:04X} 0100007F:{peer:04X} ");

@@ -51,6 +51,7 @@ use nix::sys::socket::{SockType, getsockopt, sockopt};
 use super::channel;
 use super::leaving;
 use super::wire::{self, Ended, Give, ToServer, ToWorker};
+use crate::sys::interrupt::Interrupter;
 use crate::sys::rights;
 use front::ServiceFront;
 use session::{Room, Session, Told, Turn};
@@ -87,15 +88,19 @@ pub(crate) fn serve() -> io::Result<()> {
     }
     let wire = stdin.as_fd().try_clone_to_owned()?;
     let poll = Poll::new()?;
+    let interrupter = Interrupter::new();
     fronts::begin();
     sandbox::enter()?;
     poll.registry().register(&mut SourceFd(&wire.as_raw_fd()), WIRE, Interest::READABLE)?;
-    Worker::new(poll, wire).run()
+    Worker::new(poll, interrupter, wire).run()
 }
 
 /// The sessions of one worker.
 struct Worker {
     poll: Poll,
+    /// Ends what a turn waits for, which it should not: a program has the other end of what is
+    /// read here.
+    interrupter: Interrupter,
     /// None when the server has gone.
     wire: Option<OwnedFd>,
     /// There may be messages.
@@ -123,9 +128,10 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(poll: Poll, wire: OwnedFd) -> Self {
+    fn new(poll: Poll, interrupter: Interrupter, wire: OwnedFd) -> Self {
         Self {
             poll,
+            interrupter,
             wire: Some(wire),
             may_hear: true,
             may_say: true,
@@ -150,8 +156,12 @@ impl Worker {
         while self.wire.is_some() || self.count > 0 {
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                other => other?,
+                // Nothing has happened for a while.
+                Err(error) if error.kind() == ErrorKind::Interrupted => self.interrupter.rest(),
+                other => {
+                    other?;
+                    self.interrupter.begin(Instant::now());
+                }
             }
             for event in &events {
                 self.announced(event);

@@ -78,6 +78,7 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_sched_yield,
     libc::SYS_sched_getaffinity,
     libc::SYS_clock_gettime,
+    libc::SYS_timer_settime,
     libc::SYS_gettimeofday,
     libc::SYS_getrandom,
     libc::SYS_getpid,

@@ -22,6 +22,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Poll};
 
 use crate::sys::descriptor::of;
+use crate::sys::interrupt::Interrupter;
 use crate::sys::signals::Signals;
 use ready::ReadyQueue;
 use timers::{Timer, Timers};
@@ -36,6 +37,8 @@ pub(super) struct Reactor {
     pub(super) poll: Poll,
     pub(super) wake_up: WakeUpTimer,
     pub(super) signals: Signals,
+    /// Ends what a turn waits for, which it should not.
+    pub(super) interrupter: Interrupter,
     pub(super) timers: Timers,
     pub(super) ready: ReadyQueue,
     /// The time of this turn.
@@ -52,7 +55,8 @@ impl Reactor {
         let wake_up = WakeUpTimer::new(poll.registry())?;
         let signals = Signals::new(sees_every_end).map_err(of("signalfd4, for signals"))?;
         let (timers, ready, scratch) = (Timers::default(), ReadyQueue::default(), vec![0; SCRATCH]);
-        let reactor = Self { poll, wake_up, signals, timers, ready, now, scratch };
+        let interrupter = Interrupter::new();
+        let reactor = Self { poll, wake_up, signals, interrupter, timers, ready, now, scratch };
         reactor.watch(&reactor.signals, Owner::Signals)?;
         Ok(reactor)
     }

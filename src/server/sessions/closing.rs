@@ -18,7 +18,8 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv};
+use nix::libc::linger;
+use nix::sys::socket::{MsgFlags, getsockopt, recv, setsockopt, sockopt};
 use serde::{Deserialize, Serialize};
 
 use super::lingering::Lingerer;
@@ -26,6 +27,9 @@ use crate::config::model::{Linger, Service, SocketType};
 use crate::server::programs::adopted::Adopted;
 use crate::sys::proc::since_boot;
 use crate::sys::{handed, tcp};
+
+/// What is unread or unsent is no reason to wait.
+const NO_LINGER: linger = linger { l_onoff: 0, l_linger: 0 };
 
 /// A copy of a program's connection.
 #[derive(Debug, Serialize, Deserialize)]
@@ -57,8 +61,21 @@ impl KeptConnection {
         Some(Self { socket, linger: Linger::No, since: since_boot() })
     }
 
-    /// Whether closing it now would cost the client something of the answer.
+    /// Closing it will not wait for the client, as whoever had it may have wished (SO_LINGER).
+    /// Without any wait, which resets the connection, is what it is.
+    fn wait_for_nobody(&self) {
+        if let Ok(linger) = getsockopt(&self.socket, sockopt::Linger)
+            && linger.l_onoff != 0
+            && linger.l_linger != 0
+        {
+            let _ = setsockopt(&self.socket, sockopt::Linger, &NO_LINGER);
+        }
+    }
+
+    /// Whether closing it now would cost the client something of the answer; it will not cost
+    /// us anything.
     pub(in crate::server) fn would_lose(&self) -> bool {
+        self.wait_for_nobody();
         // What it sends while it is still being sent something would reset it, too.
         let (is_on_its_way, has_said) = match self.linger {
             Linger::No => return false,
@@ -122,7 +139,7 @@ impl Closing {
 
     /// A connection is to be closed in this turn, if that needs time and nobody has it.
     pub(in crate::server) fn keep(&mut self, ended: EndedProgram) {
-        if self.adopts && ended.kept.would_lose() {
+        if ended.kept.would_lose() && self.adopts {
             self.ended.push(ended);
         }
     }
