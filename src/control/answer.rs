@@ -59,6 +59,9 @@ pub struct Status {
     /// Processes in front of services that have ended, which they should not.
     #[serde(default)]
     pub front_worker_deaths: u64,
+    /// By label, programs and connections of services that a reload has taken out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gone: BTreeMap<String, u32>,
     /// Labels of services that are wrong or lack something on this machine: a program, a
     /// user, an address.
     #[serde(default)]
@@ -286,6 +289,7 @@ mod tests {
             reload_refused: Some(LastError { time: 16, message: "m".to_owned() }),
             limits: vec!["max_children".to_owned()],
             front_worker_deaths: 14,
+            gone: [("x".to_owned(), 19)].into(),
             not_served: vec!["x".to_owned()],
             reasons: [("x".to_owned(), "y".to_owned())].into(),
             ids: [("x".to_owned(), "z".to_owned())].into(),

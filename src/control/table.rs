@@ -65,6 +65,16 @@ fn refused_reload(refusal: Option<&LastError>) -> String {
     refusal.unwrap_or_default()
 }
 
+/// Nobody would look for them among the services that there are.
+fn clients_of_the_gone(status: &Status) -> String {
+    let gone = status.gone.iter().map(|(label, count)| format!("{} {count}", printable(label)));
+    let gone: Vec<String> = gone.collect();
+    match gone.is_empty() {
+        true => String::new(),
+        false => format!("still served of services that were taken out: {}\n", gone.join(", ")),
+    }
+}
+
 /// What is left of those who were served, if anything is.
 fn left_over(status: &Status) -> String {
     let left = status.left_behind.unwrap_or_default();
@@ -77,7 +87,7 @@ fn left_over(status: &Status) -> String {
 #[must_use]
 pub fn status(status: &Status, seen: Option<WatchedRates<'_>>) -> String {
     let mut out = format!(
-        "oxinetd {}, pid {}, {}\n{} of {} programs{}, {}{}; {} accepted, {} refused, {} failed\n{}{}{}\n",
+        "oxinetd {}, pid {}, {}\n{} of {} programs{}, {}{}; {} accepted, {} refused, {} failed\n{}{}{}{}\n",
         printable(&status.version),
         status.pid,
         since_when(status),
@@ -91,6 +101,7 @@ pub fn status(status: &Status, seen: Option<WatchedRates<'_>>) -> String {
         status.failed,
         lost_lines(status),
         refused_reload(status.reload_refused.as_ref()),
+        clients_of_the_gone(status),
         seen.map(in_all).unwrap_or_default(),
     );
     let head = ["SERVICE", "ADDRESS", "STATE", "RUNNING", "ACCEPTED", "REFUSED", "FAILED", "ERROR"];

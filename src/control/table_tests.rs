@@ -54,6 +54,7 @@ fn server(services: Vec<ServiceStatus>) -> Status {
         reload_refused: None,
         limits: Vec::new(),
         front_worker_deaths: 0,
+        gone: BTreeMap::new(),
         not_served: Vec::new(),
         reasons: std::collections::BTreeMap::new(),
         ids: std::collections::BTreeMap::new(),
@@ -111,6 +112,16 @@ fn a_server_that_drains_says_for_how_long() {
         Status { state: "draining".to_owned(), drain_left: Some(95), ..server(Vec::new()) };
     let text = super::status(&status, None);
     assert!(text.contains(", draining, 1m 35s left, started 2h 3m ago\n"), "{text}");
+}
+
+#[test]
+fn whoever_services_serve_that_are_gone_is_told() {
+    let gone = BTreeMap::from([("7/tcp".to_owned(), 2), ("9/tcp".to_owned(), 1)]);
+    let text = super::status(&Status { gone, ..server(Vec::new()) }, None);
+    assert!(
+        text.contains("\nstill served of services that were taken out: 7/tcp 2, 9/tcp 1\n"),
+        "{text}"
+    );
 }
 
 #[test]

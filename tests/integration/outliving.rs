@@ -11,13 +11,13 @@ use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 
-use crate::common::clients::try_tcp;
+use crate::common::clients::{echo_once, try_tcp};
 use crate::common::daemon::command;
 use crate::common::process::Process;
 use crate::common::procs::{is_alive, leads_session};
 use crate::common::{
-    DEADLINE, Daemon, Folder, Setup, free_port, me, own_line, read_line, shell, tcp, udp, wait_for,
-    wait_until,
+    DEADLINE, Daemon, Folder, Setup, free_port, free_ports, me, own_line, read_line, shell, tcp,
+    udp, wait_for, wait_until,
 };
 
 /// Repeats what it is told, on standard error first.
@@ -83,6 +83,23 @@ fn a_program_may_write_to_standard_error_after_its_server_has_stopped() {
     assert_eq!(links(reader).iter().filter(is_pipe).count(), 1);
     drop(client);
     wait_until("the reader to end", || !is_alive(reader));
+}
+
+#[test]
+fn so_it_may_when_the_server_has_used_up_its_descriptors() {
+    let ports = free_ports(2);
+    let text = own_line(ports[0], &shell(REPEATS)) + &own_line(ports[1], "internal echo");
+    let mut daemon = Setup::new().after("ulimit -n 40").start(&text);
+    let mut clients: Vec<TcpStream> = (0..12).map(|_| tcp(ports[0])).collect();
+    let _ = daemon.wait_log(|line| line.is("limit-begin"));
+    let others: Vec<TcpStream> = (0..12).map(|_| tcp(ports[1])).collect();
+    assert_eq!(echo_once(&others[0], "x"), "x");
+    said(&mut clients[0], "before");
+    let programs = daemon.accepted(ports[0], 1);
+    daemon.stop();
+    reader_of(&programs);
+    said(&mut clients[0], "after");
+    said(&mut clients[0], "again");
 }
 
 #[test]

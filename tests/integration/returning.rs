@@ -21,8 +21,10 @@ fn whoever_it_still_serves_is_its_own_again() {
         let old = tcp(port);
         assert_eq!(echo_once(&old, "x"), "x");
         let _ = daemon.reload("");
-        assert_eq!(status(&daemon, None)["services"], json!([]));
+        let gone = status(&daemon, None);
+        assert_eq!((&gone["services"], &gone["gone"]), (&json!([]), &json!({ &label: 1 })));
         let _ = daemon.reload(&text);
+        assert_eq!(status(&daemon, None)["gone"], json!(null));
         assert_eq!(running(&daemon, &label), json!(1), "{program}");
         let samples = ask(metrics, "GET /metrics HTTP/1.0\r\n\r\n");
         let sample = samples.lines().find(|line| {

@@ -349,6 +349,21 @@ fn what_holds_clients_back_and_how_many_wait_can_be_seen() {
 }
 
 #[test]
+fn so_can_the_limit_that_all_services_have() {
+    let (port, other) = (free_port(), free_port());
+    let text = tcp_line(port, "/bin/cat cat") + &tcp_line(other, "internal echo");
+    let daemon = Setup::new().controlled().arg("--max-children").arg("1").start(&text);
+    let _clients = [tcp(port), tcp(port), tcp(other)];
+    let _ = daemon.wait_log(|line| line.is("limit-begin"));
+    let all = status(&daemon, None);
+    assert_eq!(all["limits"], json!(["max_children"]), "{all}");
+    let one = status_of_port(&daemon, port);
+    assert_eq!((&one["limits"], &one["waiting"]), (&json!(["max_children"]), &json!(1)), "{one}");
+    assert_eq!(status_of_port(&daemon, other)["limits"], Value::Null);
+    assert!(daemon.answer(&["status"]).contains("1 of 1 programs (max_children is reached), "));
+}
+
+#[test]
 fn a_reload_that_was_refused_can_be_seen_until_one_holds() {
     let (port, metrics) = (free_port(), free_port());
     let text = tcp_line(port, "/bin/cat cat");

@@ -110,7 +110,8 @@ fn own_cost() -> ProcessCost {
     // Since Linux 6.2 it is as long as there are descriptors; looking at each takes too long.
     let descriptors = std::fs::metadata("/proc/self/fd").map_or(0, |it| it.len());
     let descriptors = Some(descriptors).filter(|count| *count > 0);
-    let most_descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    // The other limit keeps some back, and is lifted for whoever may have those.
+    let most_descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(_, hard)| hard);
     ProcessCost { memory, descriptors, most_descriptors, processor: processor_time() }
 }
 

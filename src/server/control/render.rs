@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use std::collections::BTreeMap;
+
 use super::connection::ControlStage;
 use super::producer::Producer;
 use crate::config::model::{Action, Awaited};
@@ -184,6 +186,7 @@ impl Server {
             configured: self.reloading.applied,
             reload_refused: self.reloading.refused.clone(),
             limits: self.admission.biting(None).map(str::to_owned).collect(),
+            gone: self.gone(),
             front_worker_deaths: self.sessions.workers.died,
             ids: not_served
                 .clone()
@@ -200,7 +203,7 @@ impl Server {
         let none = Statistics::default();
         let counted = state.statistics.as_deref().unwrap_or(&none);
         let origin = &state.service.origin;
-        let words = |counts: &std::collections::BTreeMap<std::borrow::Cow<'static, str>, u64>| {
+        let words = |counts: &BTreeMap<std::borrow::Cow<'static, str>, u64>| {
             counts.iter().map(|(word, count)| (word.to_string(), *count)).collect()
         };
         Some(ServiceStatus {
@@ -237,9 +240,25 @@ impl Server {
     /// What holds clients of a service back, or has them refused.
     fn limits_of(&self, state: &ServiceState) -> Vec<String> {
         let listeners = state.listeners.iter().filter_map(|key| self.services.listeners.get(*key));
-        let lacks = listeners.map(|listener| listener.rest).any(|rest| rest == Rest::Exhausted);
-        let limits = self.admission.biting(Some(state.admission));
-        limits.chain(lacks.then_some(EXHAUSTED)).map(str::to_owned).collect()
+        let rests: Vec<Rest> = listeners.map(|listener| listener.rest).collect();
+        let lacks = rests.contains(&Rest::Exhausted).then_some(EXHAUSTED);
+        // That of all services together, if it may be what this one rests for.
+        let rests = rests.contains(&Rest::Limit);
+        let is_counted = matches!(state.service.action, Action::Program(_));
+        let of_all = self.admission.biting(None).filter(|_| rests && is_counted);
+        let own = self.admission.biting(Some(state.admission));
+        own.chain(of_all).chain(lacks).map(str::to_owned).collect()
+    }
+
+    /// By label, whom services serve that a reload has taken out.
+    fn gone(&self) -> BTreeMap<String, u32> {
+        let mut gone = BTreeMap::new();
+        let sessions = self.sessions.table.iter().map(|(_, session)| &session.client);
+        for client in sessions.filter(|it| self.services.all.get(it.service).is_none()) {
+            let count: &mut u32 = gone.entry(client.label.to_string()).or_default();
+            *count = count.saturating_add(1);
+        }
+        gone
     }
 
     /// Whether none of the sockets of a service is open that should be.

@@ -45,7 +45,9 @@ impl Server {
         let descriptors = handed::written().into_iter().collect();
         let (json, log) = (events::is_json(), sink::system_log());
         let program = self.upgrading.image.path();
-        if let Err(error) = leave(&ReaderMessage { json, log, descriptors, pipes }, program) {
+        let message = ReaderMessage { json, log, descriptors, pipes };
+        // Without it, programs that run on end with their next line.
+        if let Err(error) = self.facts.reserve.with(|| leave(&message, program)) {
             events::trouble("stderr", COMMAND, &error);
         }
     }
