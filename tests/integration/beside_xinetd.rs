@@ -3,6 +3,7 @@
 //! here, and in oxinetd.conf(5) with its reason, so that none comes unnoticed.
 
 mod changes;
+mod lists;
 mod sockets;
 
 use std::collections::BTreeMap;

@@ -78,6 +78,13 @@ impl Prefix {
     }
 }
 
+impl Prefix {
+    /// Whether all of the other one is in it.
+    pub(in crate::config) fn covers(&self, other: &Self) -> bool {
+        self.length <= other.length && Self::new(other.first, self.length) == Some(*self)
+    }
+}
+
 impl fmt::Display for Prefix {
     /// `10.0.0.0/8`; a single address alone.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

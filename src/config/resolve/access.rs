@@ -26,18 +26,21 @@ const LARGEST_BANNER: u64 = 64 << 10;
 const MOST_MISTAKES: usize = 10;
 
 impl Resolver<'_> {
-    /// Reads the files that a service's settings name; of one that is `broken`, what was wrong
-    /// has been said.
-    pub(super) fn read_what_is_said(&mut self, draft: &mut Draft, broken: bool) {
+    /// Reads the files that a service's settings name.
+    pub(super) fn read_what_is_said(&mut self, entry: &Entry, draft: &mut Draft) {
         let said = std::mem::take(&mut draft.said);
         let attributes = &mut draft.attributes;
-        if let Some(list) = said.only_from {
-            attributes.access.machines.0 = machines(&list.changes);
-            attributes.access.only_from = Some(self.only_from(&list, broken));
-        }
         if let Some(list) = said.no_access {
             attributes.access.machines.1 = machines(&list.changes);
             attributes.access.no_access = self.prefixes(&list.changes);
+        }
+        if let Some(list) = said.only_from {
+            attributes.access.machines.0 = machines(&list.changes);
+            let mut who = self.only_from(&list, entry.broken);
+            if entry.is_xinetds() {
+                who = self.not_overruled((&who, &list.last), &attributes.access.no_access);
+            }
+            attributes.access.only_from = Some(who);
         }
         if let Some(list) = said.proxy_from {
             attributes.front.proxy_from = self.prefixes(&list.changes);
@@ -49,7 +52,8 @@ impl Resolver<'_> {
         self.read_tls(draft);
     }
 
-    /// Who may connect; a warning if that is nobody and nothing else was said of why.
+    /// Who may connect; a warning if that is nobody and nothing else was said of why, as it was
+    /// of an entry that is `broken`.
     fn only_from(&mut self, list: &List, broken: bool) -> Rc<[Prefix]> {
         let before = self.report.mark();
         let prefixes = self.prefixes(&list.changes);

@@ -67,7 +67,7 @@ impl Resolver<'_> {
         }
         if internal || redirect.is_some() {
             self.socket_owner(&mut draft);
-            self.read_what_is_said(&mut draft, entry.broken);
+            self.read_what_is_said(entry, &mut draft);
             return;
         }
         let action = self.program(entry, &draft);

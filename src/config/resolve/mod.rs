@@ -15,6 +15,7 @@ mod front;
 mod incomplete;
 mod naming;
 mod outcome;
+mod overruled;
 mod privileges;
 mod program;
 mod reach;

@@ -195,7 +195,7 @@ impl Resolver<'_> {
         self.check_directory(entry, &draft.attributes, action);
         self.check_group(entry, &draft.attributes, action);
         self.socket_owner(draft);
-        self.read_what_is_said(draft, entry.broken);
+        self.read_what_is_said(entry, draft);
         self.check_machines(entry, &draft.attributes);
         self.check_privileges(entry, draft, action);
     }

@@ -103,6 +103,11 @@ impl Entry {
         }
     }
 
+    /// Whether it is a block of xinetd's, which has an id.
+    pub(in crate::config) fn is_xinetds(&self) -> bool {
+        self.id.is_some()
+    }
+
     /// Whether a setting of its own has this name.
     pub(crate) fn says(&self, name: &str) -> bool {
         self.settings.iter().any(|setting| setting.attribute.name == name)
