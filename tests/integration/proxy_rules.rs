@@ -67,10 +67,14 @@ fn the_log_says_why_a_header_is_none() {
     ];
     // A line a second is told of each service: so each has one of its own.
     let ports = free_ports(9);
-    let attributes =
-        |port: &u16| tcp_line(*port, "/bin/echo echo served") + BEHIND + "    proxy_timeout = 1s\n";
     let (foreign, ports) = ports.split_first().unwrap();
-    let text: String = ports.iter().map(attributes).collect();
+    let service = |((_, wanted), port): (&(Vec<u8>, &str), &u16)| {
+        // Nobody else is too slow, however slow this is.
+        let patience = if *wanted == "timeout" { "1s" } else { "1m" };
+        let line = tcp_line(*port, "/bin/echo echo served") + BEHIND;
+        line + &format!("    proxy_timeout = {patience}\n")
+    };
+    let text: String = wrong.iter().zip(ports).map(service).collect();
     let other = "    proxy_protocol = require\n    proxy_from = 127.0.0.2\n";
     let daemon = Daemon::start(&(text + &tcp_line(*foreign, "/bin/echo echo served") + other));
     let why = |port: u16| {
@@ -95,11 +99,13 @@ fn the_log_says_why_a_header_is_none() {
         let lines = daemon.said("refused").into_iter().filter(|line| line.about("refused", port));
         lines.map(|line| line.number("left_out").unwrap() + 1).collect::<Vec<_>>()
     };
+    let began = std::time::Instant::now();
     for _ in 0..300 {
         in_vain(port, b"nonsense\r\n");
     }
+    let seconds = usize::try_from(began.elapsed().as_secs()).unwrap();
     wait_until("all are told of", || told().iter().sum::<u32>() == 301);
-    assert!(told().len() < 30, "{:?}", told());
+    assert!(told().len() < seconds + 10, "{:?} in {seconds} s", told());
 }
 
 #[test]

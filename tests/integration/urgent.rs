@@ -13,12 +13,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessage, MsgFlags, recv, send, sendmsg, setsockopt, sockopt};
 
-use crate::common::clients::echo_once;
+use crate::common::clients::{echo_once, read_to_any_end};
 use crate::common::daemon::as_pid;
 use crate::common::{
-    DEADLINE, Daemon, Folder, Setup, free_port, free_ports, me, procs, shell, tcp, tcp_line,
-    wait_until,
+    DEADLINE, Daemon, Folder, Setup, free_port, free_ports, me, procs, read_all, shell, tcp,
+    tcp_line, wait_until,
 };
+use crate::proxy_headers::{BEHIND, line};
 use crate::terminals::{IAC, Seat, WONT_NAWS, WONT_TTYPE, in_telnet, on_a_terminal};
 
 /// Interrupt, the mark at the end of a Synch, and no more of what is on its way.
@@ -232,12 +233,12 @@ fn a_descriptor_that_somebody_sends_is_closed_and_what_stands_behind_it_is_serve
     let sockets = folder.open_folder("sockets");
     let [echo, relay, cat, seat] =
         ["echo", "relay", "cat", "seat"].map(|name| sockets.join(name).display().to_string());
-    let line = |path: &str, what: &str| format!("{path} stream unix nowait {} {what}\n", me());
+    let entry = |path: &str, what: &str| format!("{path} stream unix nowait {} {what}\n", me());
     let script = shell("stty raw -echo; echo ready; exec cat");
-    let text = line(&echo, "internal echo")
-        + &line(&relay, &format!("internal\n    redirect = {cat}"))
-        + &line(&cat, "/bin/cat cat")
-        + &line(&seat, &format!("{script}\n    pty = yes"));
+    let text = entry(&echo, "internal echo")
+        + &entry(&relay, &format!("internal\n    redirect = {cat}"))
+        + &entry(&cat, "/bin/cat cat")
+        + &entry(&seat, &format!("{script}\n    pty = yes"));
     let daemon = one_worker().start_in(folder, &text);
     for path in [&echo, &relay, &seat] {
         let client = UnixStream::connect(path).unwrap();
@@ -257,4 +258,64 @@ fn a_descriptor_that_somebody_sends_is_closed_and_what_stands_behind_it_is_serve
         drop(writer);
         is_nobodys(&reader);
     }
+}
+
+#[test]
+fn so_is_one_that_somebody_sends_with_a_request_to_the_server() {
+    let daemon = Setup::new().controlled().start(&tcp_line(free_port(), "/bin/cat cat"));
+    let client = UnixStream::connect(daemon.folder.at("control")).unwrap();
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    while_stopped(daemon.pid(), || {
+        (&client).write_all(b"sta").unwrap();
+        send_with(&client, b"t", &writer);
+        (&client).write_all(b"us\n").unwrap();
+    });
+    assert!(read_all(&client).contains("services"));
+    drop(writer);
+    is_nobodys(&reader);
+}
+
+#[test]
+fn a_header_may_come_with_a_descriptor_and_before_something_urgent() {
+    let (port, folder) = (free_port(), Folder::new());
+    let path = folder.open_folder("sockets").join("here");
+    let text = tcp_line(port, "/bin/cat cat")
+        + BEHIND
+        + &format!("{} stream unix nowait {} /bin/cat cat\n", path.display(), me())
+        + "    proxy_protocol = require\n";
+    let daemon = Setup::new().start_in(folder, &text);
+    let header = line("192.0.2.1", 1);
+    let local = UnixStream::connect(&path).unwrap();
+    local.set_read_timeout(Some(DEADLINE)).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    send_with(&local, &header, &writer);
+    assert_eq!(echo_once(&local, "the program's"), "the program's");
+    drop(writer);
+    is_nobodys(&reader);
+    // The urgent byte is the program's, which does not look for it.
+    let client = tcp(port);
+    while_stopped(daemon.pid(), || {
+        (&client).write_all(&header).unwrap();
+        send_urgent(&client, b"!");
+        (&client).write_all(b"behind").unwrap();
+        has_arrived(&client);
+    });
+    says(&client, b"behind");
+    assert_eq!(daemon.said_times(2, "accepted").len(), 2);
+}
+
+#[test]
+fn a_header_with_something_urgent_in_it_is_none() {
+    let port = free_port();
+    let text = tcp_line(port, "/bin/cat cat") + BEHIND + "    proxy_timeout = 300ms\n";
+    let daemon = Daemon::start(&text);
+    let (client, header) = (tcp(port), line("192.0.2.1", 1));
+    while_stopped(daemon.pid(), || {
+        send_urgent(&client, &header[..9]);
+        (&client).write_all(&header[9..]).unwrap();
+        has_arrived(&client);
+    });
+    assert_eq!(read_to_any_end(&client), "");
+    assert_eq!(daemon.wait_log(|line| line.about("refused", port)).get("reason"), Some("proxy"));
 }
