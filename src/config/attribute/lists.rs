@@ -1,6 +1,8 @@
 //! Attributes whose values may stand in other files, before those are read: lists of addresses
 //! (`@FILE`) and banners.
 
+use std::net::Ipv4Addr;
+
 use super::value::{Operator, Problem, Value};
 use crate::config::diagnostic::Span;
 use crate::config::model::{Prefix, parse_item};
@@ -113,7 +115,30 @@ fn item(word: &Word) -> Result<ListItem, Problem> {
             Problem::new(&word.span, format!("`{cid}` is not a CID"), help)
         });
     }
-    parse_item(&word.text).map(ListItem::Prefixes).map_err(|message| wrong(&word.span, message))
+    parse_item(&word.text).map(ListItem::Prefixes).map_err(|message| match of_others(&word.text) {
+        Some(help) => Problem::new(&word.span, format!("`{}` is not an address", word.text), help),
+        None => wrong(&word.span, message),
+    })
+}
+
+/// What others write for many addresses, and how that is written here.
+fn of_others(text: &str) -> Option<String> {
+    if ["*", "all", "any", "everybody"].contains(&text.to_ascii_lowercase().as_str()) {
+        return Some("everybody is `0.0.0.0/0 ::/0`".to_owned());
+    }
+    if let Some((address, mask)) = text.split_once('/') {
+        let (address, mask) = (address.parse::<Ipv4Addr>().ok()?, mask.parse::<Ipv4Addr>().ok()?);
+        let ones = mask.to_bits().leading_ones();
+        let is_mask = ones == mask.to_bits().count_ones();
+        return is_mask.then(|| format!("write `{address}/{ones}`"));
+    }
+    // `10.1.*`, and `10.1.` in rules of TCP wrappers.
+    let mut numbers: Vec<&str> = text.trim_end_matches(['*', '.']).split('.').collect();
+    let given = numbers.len();
+    let is_short = text.ends_with(['*', '.']) && given < 4;
+    numbers.resize(4, "0");
+    let address = numbers.join(".").parse::<Ipv4Addr>().ok().filter(|_| is_short)?;
+    Some(format!("write `{address}/{}`", given * 8))
 }
 
 pub(in crate::config) fn wrong(span: &Span, message: String) -> Problem {

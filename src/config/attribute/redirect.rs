@@ -29,7 +29,10 @@ impl Redirect {
             [one] if one.text.starts_with(['/', '@']) => unix(one),
             [one] if is_vsock(&one.text) => virtual_socket(one),
             [one] => {
-                let help = match one.text.rsplit_once(':') {
+                // `http://host:80/` says, too, where that is.
+                let text = one.text.split_once("://").map_or(one.text.as_str(), |(_, rest)| rest);
+                let text = text.split('/').next().unwrap_or_default();
+                let help = match text.rsplit_once(':') {
                     Some((host, port)) if !host.is_empty() && !port.is_empty() => {
                         format!("write `{host} {port}`")
                     }

@@ -19,7 +19,7 @@ pub(super) fn set_certificates(draft: &mut Draft, value: &Value<'_>) -> Result<(
     }
     let pairs = value.words.chunks_exact(2);
     if value.words.is_empty() || !pairs.remainder().is_empty() {
-        return Err(Problem::new(value.place, "a key is missing", PAIR));
+        return Err(Problem::new(value.place, "a key is missing", help_with_pair(value)));
     }
     if value.operator == Operator::Set {
         known.clear();
@@ -30,6 +30,16 @@ pub(super) fn set_certificates(draft: &mut Draft, value: &Value<'_>) -> Result<(
         }
     }
     Ok(())
+}
+
+/// `oxinetd run` makes one where a file cannot.
+fn help_with_pair(value: &Value<'_>) -> String {
+    match value.words {
+        [only] if only.text == "self-signed" => {
+            format!("only `oxinetd run --tls self-signed` makes one, to try it; {PAIR}")
+        }
+        _ => PAIR.to_owned(),
+    }
 }
 
 pub(super) fn certificates(shown: &Shown<'_>) -> Option<String> {

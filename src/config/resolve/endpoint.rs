@@ -251,6 +251,8 @@ fn help_without_name(text: &str) -> String {
         "write its port; a unix socket is an absolute path: `/run/x.sock`".to_owned()
     } else if text == "*" || text.parse::<IpAddr>().is_ok() {
         format!("that is an address alone: write `{text}:PORT`")
+    } else if text.contains(',') && text.split(',').all(|port| digits(port).is_some()) {
+        "write a line for each port, or a range: `8080-8081`".to_owned()
     } else {
         "write its port, or add it to /etc/services".to_owned()
     }

@@ -133,6 +133,9 @@ impl Resolver<'_> {
             _ if self.keeps_account && word.text == "internal" => {
                 "built-in services need a line in a file; a relay is `-o redirect='HOST PORT'`".to_owned()
             }
+            _ if !self.keeps_account && word.text == "redirect" => {
+                "a relay is `internal` in the place of the program, and `redirect = HOST PORT` on an indented line below".to_owned()
+            }
             _ if word.text.contains([' ', '|', '>', '<', ';', '&']) => {
                 "the program and each argument are words of their own; a shell runs a whole line: `sh -c '…'`".to_owned()
             }

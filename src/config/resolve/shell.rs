@@ -27,6 +27,11 @@ impl Resolver<'_> {
                      put it into quotes if it is meant",
                 );
         }
+        if let Some(word) = entry.arguments.last().filter(|word| ends_a_command(word)) {
+            self.report
+                .warning(&word.span, format!("the `;` is a part of the argument `{}`", word.text))
+                .help("take it out: a line ends with itself; put it into quotes if it is meant");
+        }
         let Some(word) = entry.arguments.iter().find(|word| is_for_a_shell(word)) else { return };
         self.report
             .warning(
@@ -43,6 +48,13 @@ fn is_for_a_shell(word: &Word) -> bool {
         name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
     };
     !word.quoted && (OPERATORS.contains(&word.text.as_str()) || variable())
+}
+
+/// `date;`, as a shell and many files end what they have said.
+fn ends_a_command(word: &Word) -> bool {
+    let before = word.text.strip_suffix(';').unwrap_or_default();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+    !word.quoted && !before.is_empty() && before.bytes().all(is_plain)
 }
 
 /// A backslash at the end of its line, as a shell and other files go on with the next one.
@@ -73,6 +85,17 @@ mod tests {
             );
         }
         for arguments in ["'|' wc", "a|b", "-e s/$/x/", "$1", "'$HOME'", "a>b", "--x=$HOME"] {
+            assert!(messages(arguments).is_empty(), "{arguments}: {:?}", messages(arguments));
+        }
+    }
+
+    #[test]
+    fn a_semicolon_at_the_end_is_no_end() {
+        for arguments in ["-u;", "x /tmp/y;"] {
+            let messages = messages(arguments);
+            assert!(messages.len() == 1 && messages[0].contains("the `;` is"), "{messages:?}");
+        }
+        for arguments in ["'-u;'", "\\;", "s/a/b/;s/c/d/", "x; y"] {
             assert!(messages(arguments).is_empty(), "{arguments}: {:?}", messages(arguments));
         }
     }

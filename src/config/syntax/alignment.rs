@@ -27,6 +27,8 @@ pub(super) enum Misplaced {
     Missing(Vec<usize>),
     /// Two that have changed places.
     Swapped(usize, usize),
+    /// The first one is two words.
+    Apart,
 }
 
 /// What is wrong, if each word that is there can stand in some field.
@@ -35,11 +37,21 @@ pub(super) fn misplaced(words: &[&str], is_user: &dyn Fn(&str) -> bool) -> Optio
     if fields.is_some_and(|fields| fit(fields.iter().copied().enumerate())) {
         return None;
     }
+    if is_apart(words) {
+        return Some(Misplaced::Apart);
+    }
     let swapped = fields.and_then(|fields| swapped(fields, is_user));
     let missing = || missing(words, is_user).map(Misplaced::Missing);
     let at_end =
         || (words.len() < COUNT).then(|| Misplaced::Missing((words.len()..COUNT).collect()));
     swapped.or_else(missing).or_else(at_end)
+}
+
+/// Whether an address and its port, or several ports, stand where one word should.
+fn is_apart(words: &[&str]) -> bool {
+    let said = |at: usize| words.get(at).and_then(|word| said(word));
+    let has_port = words.get(1).is_some_and(|it| it.bytes().all(|byte| byte.is_ascii_digit()));
+    has_port && (said(2), said(3), said(4)) == (Some(TYPE), Some(PROTOCOL), Some(WAIT))
 }
 
 /// The type of socket that a word is, whatever stands behind it in a field.
@@ -148,7 +160,7 @@ fn is_known(word: &str, is_user: &dyn Fn(&str) -> bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Misplaced::{Missing, Swapped};
+    use super::Misplaced::{Apart, Missing, Swapped};
     use super::{Misplaced, misplaced};
 
     fn of(line: &str) -> Option<Misplaced> {
@@ -201,6 +213,18 @@ mod tests {
             ("stream 8080 tcp nowait - date", 0, 1),
         ] {
             assert_eq!(of(line), Some(Swapped(one, other)), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_of_two_words_is_found() {
+        for line in [
+            "localhost 8080 stream tcp nowait - date",
+            "127.0.0.1 8080 stream tcp nowait root /bin/date date",
+            "8080, 8081 stream tcp nowait - date",
+            "8080 8081 dgram udp wait date",
+        ] {
+            assert_eq!(of(line), Some(Apart), "{line}");
         }
     }
 

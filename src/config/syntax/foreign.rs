@@ -3,7 +3,7 @@
 
 use std::io::{self, ErrorKind};
 
-use super::alignment::is_short_field;
+use super::alignment::{is_short_field, is_type};
 use crate::config::diagnostic::reading::Foreign;
 use crate::config::text::source::{is_blank, is_comment};
 
@@ -60,6 +60,8 @@ const WRAPPERS: Foreign = no(
 const YAML: Foreign = no("it is YAML, no file of services", FORM);
 const PORTS: Foreign =
     no("it is a list of ports, as /etc/services", "name a file of services, as /etc/inetd.conf");
+const MARKDOWN: Foreign = no("it is Markdown, no file of services", FORM);
+const HAPROXY: Foreign = no("it is a configuration of HAProxy, no file of services", FORM);
 const XML: Foreign = no("it is XML or HTML, no file of services", FORM);
 const JSON: Foreign = no("it is JSON, no file of services", FORM);
 const NOTHING: Foreign = no("no line of it is a service", FORM);
@@ -113,6 +115,9 @@ fn is_every_second(start: &[u8]) -> bool {
 
 /// What a text is in which nothing is ours.
 fn of_text(text: &str) -> Option<Foreign> {
+    if let Some(sure) = of_sure_signs(text) {
+        return Some(sure);
+    }
     let lines = || text.trim_start_matches('\u{feff}').lines().filter(|line| !is_comment(line));
     if lines().next().is_none() || lines().any(is_ours) {
         return None;
@@ -138,6 +143,20 @@ fn of_text(text: &str) -> Option<Foreign> {
     }
 }
 
+/// What no file of services has, whatever else is in it.
+fn of_sure_signs(text: &str) -> Option<Foreign> {
+    let is_haproxy = |line: &str| {
+        let mut words = line.split(' ');
+        let is_part = words.next().is_some_and(|it| ["frontend", "backend"].contains(&it));
+        is_part && words.count() == 1
+    };
+    match () {
+        () if text.lines().any(|line| line.starts_with("```")) => Some(MARKDOWN),
+        () if text.lines().any(is_haproxy) => Some(HAPROXY),
+        () => None,
+    }
+}
+
 /// Whether a line is one of a file of services, right or nearly so, or of a file of xinetd's.
 fn is_ours(line: &str) -> bool {
     if line.starts_with('.') {
@@ -147,10 +166,13 @@ fn is_ours(line: &str) -> bool {
     let first = words().next().unwrap_or_default().trim_end_matches('{').to_ascii_lowercase();
     let is_known = ["service", "defaults", "include", "includedir"].contains(&first.as_str());
     let is_of_xinetd = is_known && !line.trim_end().ends_with(';');
-    let is_switched =
-        words().nth(1).is_some_and(|it| ["on", "off"].contains(&it.trim_end_matches(';')));
-    let has_fields = || words().take(5).any(is_short_field);
-    is_of_xinetd || !line.starts_with(is_blank) && (is_switched || has_fields())
+    let is_of_netbsd = || {
+        let is_switch = |word: &str| ["on", "off"].contains(&word.trim_end_matches(';'));
+        words().nth(1).is_some_and(is_switch) && line.contains(['=', ';'])
+    };
+    let fields = || words().take(5).filter(|word| is_short_field(word)).count();
+    let has_fields = || fields() > 1 || words().nth(1).is_some_and(is_type);
+    is_of_xinetd || !line.starts_with(is_blank) && (has_fields() || is_of_netbsd())
 }
 
 const UNITS: [&str; 5] = ["[Unit]", "[Service]", "[Socket]", "[Install]", "[Timer]"];
@@ -197,6 +219,9 @@ fn is_rule(line: &str) -> bool {
 fn are_keys<'a>(lines: impl Iterator<Item = &'a str> + Clone) -> bool {
     let is_top = |line: &&str| !line.starts_with(is_blank);
     let is_key = |line: &str| {
+        if line.trim_end() == "---" {
+            return true;
+        }
         let is_value = |rest: &str| rest.is_empty() || rest.starts_with(is_blank);
         let key = line.split_once(':').filter(|(_, rest)| is_value(rest)).map(|(key, _)| key);
         line.starts_with("- ") || key.is_some_and(|key| !key.is_empty() && !key.contains(is_blank))
@@ -259,7 +284,10 @@ mod tests {
             ("sshd: ALL\nin.ftpd: 10.\n", "wrappers"),
             ("{\n \"a\": 1\n}\n", "JSON"),
             ("<?xml version='1.0'?>\n", "XML"),
-            ("echo 7/tcp\necho 7/udp\n", "list of ports"),
+            ("apiVersion: v1\n---\nkind: x\n", "YAML"),
+            ("echo 7/tcp # TCP\necho 7/udp\n", "list of ports"),
+            ("global\ndefaults\n  mode tcp\nfrontend x\n", "HAProxy"),
+            ("# x\n```\n8080 stream tcp nowait - date\n```\n", "Markdown"),
             ("It was\na dark\nand stormy\nnight\nin autumn\n", "no line of it"),
         ] {
             is(text.as_bytes(), wanted);
@@ -281,6 +309,8 @@ mod tests {
             ".include conf.d/*.conf\n",
             ".defaults\n    instances = 5\n",
             "[::1]:80 on socktype = stream;\n",
+            "http off;\n",
+            "80 stream\n",
             "service x\n{\n}\n",
             "includedir /etc/xinetd.d\n",
             "only_from = 10.0.0.0/8\n",

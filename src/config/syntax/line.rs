@@ -1,6 +1,6 @@
 //! The fields of one line, and what people write when they leave one out.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::alignment::{FIELDS, Misplaced, is_type, is_wait, misplaced};
 use super::entry::{Entry, Withhold};
@@ -77,6 +77,7 @@ fn put_right(words: &[Word], misplaced: Option<&Misplaced>) -> Vec<Word> {
             }
         }
         (Some(Misplaced::Swapped(one, other)), _) => words.swap(*one, *other),
+        (Some(Misplaced::Apart), _) => drop(words.remove(0)),
         _ => {}
     }
     words
@@ -85,6 +86,7 @@ fn put_right(words: &[Word], misplaced: Option<&Misplaced>) -> Vec<Word> {
 fn report_misplaced(words: &[Word], misplaced: &Misplaced, report: &mut Report) {
     match misplaced {
         Misplaced::Missing(fields) => report_missing(words, fields, report),
+        Misplaced::Apart => report_apart(words, report),
         Misplaced::Swapped(one, other) => {
             let (Some(first), Some(second)) = (words.get(*one), words.get(*other)) else { return };
             let message = format!("`{}` and `{}` have changed places", first.text, second.text);
@@ -95,6 +97,22 @@ fn report_misplaced(words: &[Word], misplaced: &Misplaced, report: &mut Report) 
                 .help(format!("write `{}`; {FORM}", right.join(" ")));
         }
     }
+}
+
+fn report_apart(words: &[Word], report: &mut Report) {
+    let [first, second, rest @ ..] = words else { return };
+    let place = Span { end: second.span.end, ..first.span.clone() };
+    let address = first.text.trim_end_matches([':', ',']);
+    if address.bytes().all(|byte| byte.is_ascii_digit()) {
+        let help = format!("write a line for each, or a range: `{address}-{}`", second.text);
+        report.error(&place, "a line has one port").help(help);
+        return;
+    }
+    let brackets = if address.parse::<Ipv6Addr>().is_ok() { ["[", "]"] } else { ["", ""] };
+    let [open, close] = brackets;
+    let rest = written(rest).join(" ");
+    let help = format!("write `{open}{address}{close}:{} {rest}`", second.text);
+    report.error(&place, "an address and its port are one word").help(help);
 }
 
 fn report_missing(words: &[Word], fields: &[usize], report: &mut Report) {

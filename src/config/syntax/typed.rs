@@ -4,12 +4,13 @@
 use crate::config::attribute;
 
 /// Words of a file, and those of a command line.
-const WORDS: [(&str, &str); 7] = [
+const WORDS: [(&str, &str); 8] = [
     ("write `nowait`", "write `-o wait=no`"),
     ("write `wait`", "write `-o wait=yes`"),
     ("(`stream tcp nowait`)", "(without `--udp`)"),
     ("write `stream tcp`", "leave `--udp` out"),
     ("write `stream`", "leave `--udp` out"),
+    ("write `-` to run it", "leave `-o user=…` out to run it"),
     ("said in the line itself", "said without `-o`"),
     ("SERVICE TYPE PROTOCOL wait|nowait USER PROGRAM ARGUMENTS", "`oxinetd run 8080 -- date`"),
 ];
