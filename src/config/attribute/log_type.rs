@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::form::Form;
 use super::quantity::{show_size, size};
 use super::value::{Problem, Value};
-use crate::config::diagnostic::suggest::{listed, nearest};
+use crate::config::diagnostic::suggest;
 use crate::config::model::LogFile;
 use crate::config::text::words::{Word, quote};
 
@@ -53,12 +53,7 @@ fn one_of(word: &Word, what: &str, names: &[&'static str]) -> Result<&'static st
     if let Some(name) = names.iter().find(|name| **name == word.text) {
         return Ok(name);
     }
-    let near = nearest(&word.text, names.iter().copied());
-    let same = names.iter().copied().find(|name| name.eq_ignore_ascii_case(&word.text));
-    let help = match same.or(near) {
-        Some(name) => format!("did you mean `{name}`?"),
-        None => format!("there are {}", listed(names.iter().copied())),
-    };
+    let help = suggest::one_of(&word.text, names.iter().copied());
     Err(Problem::new(&word.span, format!("unknown {what} `{}`", word.text), help))
 }
 

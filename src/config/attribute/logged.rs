@@ -2,7 +2,7 @@
 
 use super::form::Form;
 use super::value::{Operator, Problem, Value};
-use crate::config::diagnostic::suggest::{listed, nearest};
+use crate::config::diagnostic::suggest;
 use crate::config::model::{LogOnFailure, LogOnSuccess};
 
 pub(super) const ON_SUCCESS: Form<LogOnSuccess> = Form {
@@ -34,11 +34,7 @@ fn set<const N: usize>(
 ) -> Result<(), Problem> {
     for word in value.words {
         if flags.iter().all(|(name, _)| *name != word.text) {
-            let names = || flags.iter().map(|(name, _)| *name);
-            let help = match nearest(&word.text.to_ascii_uppercase(), names()) {
-                Some(name) => format!("did you mean `{name}`?"),
-                None => format!("there are {}", listed(names())),
-            };
+            let help = suggest::one_of(&word.text, flags.iter().map(|(name, _)| *name));
             return Err(Problem::new(&word.span, format!("unknown value `{}`", word.text), help));
         }
     }

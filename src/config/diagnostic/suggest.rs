@@ -31,9 +31,23 @@ pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     if quoted.is_empty() { last } else { format!("{} and {last}", quoted.join(", ")) }
 }
 
+/// What to say to who has written none of the names: which is meant, or something else.
+pub(crate) fn did_you_mean<'a>(
+    word: &str,
+    names: impl IntoIterator<Item = &'a str>,
+    otherwise: impl FnOnce() -> String,
+) -> String {
+    nearest(word, names).map_or_else(otherwise, |near| format!("did you mean `{near}`?"))
+}
+
+/// The same where all the names are few enough to be said.
+pub(crate) fn one_of<'a>(word: &str, names: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    did_you_mean(word, names.clone(), || format!("there are {}", listed(names)))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{listed, nearest};
+    use super::{listed, nearest, one_of};
 
     #[test]
     fn only_near_names_are_suggested() {
@@ -43,6 +57,12 @@ mod tests {
         assert_eq!(nearest("TCP", ["tcp", "udp"]), Some("tcp"));
         assert_eq!(nearest("qqqq", ["tcp", "udp"]), None);
         assert_eq!(nearest("x", ["y"]), None);
+    }
+
+    #[test]
+    fn who_is_far_from_all_names_hears_them() {
+        assert_eq!(one_of("tpc", ["udp", "tcp"]), "did you mean `tcp`?");
+        assert_eq!(one_of("qqqq", ["udp", "tcp"]), "there are `udp` and `tcp`");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::resolver::Resolver;
 use crate::config::attribute::Draft;
 use crate::config::attribute::quantity::digits;
-use crate::config::diagnostic::suggest::nearest;
+use crate::config::diagnostic::suggest::did_you_mean;
 use crate::config::facts::UserFacts;
 use crate::config::model::Account;
 use crate::config::syntax::entry::Entry;
@@ -142,13 +142,10 @@ impl Resolver<'_> {
             return None;
         }
         let common = ["root", "nobody", "daemon"];
-        let near =
-            nearest(name, common.into_iter().filter(|name| self.lookup.user(name).is_some()));
-        let help = match near {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "add the user (`useradd --system`), or write `-` for no user in particular"
-                .to_owned(),
-        };
+        let known = common.into_iter().filter(|name| self.lookup.user(name).is_some());
+        let help = did_you_mean(name, known, || {
+            "add the user (`useradd --system`), or write `-` for no user in particular".to_owned()
+        });
         self.lacks(&word.span, format!("there is no user `{name}`"), help);
         None
     }

@@ -3,7 +3,7 @@
 
 use crate::config::attribute::quantity::{digits, size};
 use crate::config::diagnostic::report::Report;
-use crate::config::diagnostic::suggest::{listed, nearest};
+use crate::config::diagnostic::suggest::{did_you_mean, nearest, one_of};
 use crate::config::model::SocketType;
 use crate::config::model::protocol::{Families, Protocol};
 use crate::config::syntax::entry::{Entry, Setting};
@@ -77,10 +77,7 @@ impl Fields<'_> {
                 "no protocol of this system has it; there are `stream`, `dgram` and `seqpacket`",
             ),
             _ => {
-                let help = match nearest(name, known) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("there are {}", listed(known)),
-                };
+                let help = one_of(name, known);
                 self.report.error(&span, format!("unknown socket type `{name}`")).help(help);
             }
         }
@@ -122,11 +119,7 @@ impl Fields<'_> {
                     .help(reason);
             }
             None => {
-                let names = || PROTOCOLS.iter().map(|(name, _)| *name);
-                let help = match nearest(name, names()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("there are {}", listed(names())),
-                };
+                let help = one_of(name, PROTOCOLS.iter().map(|(name, _)| *name));
                 self.report.error(&word.span, format!("unknown protocol `{name}`")).help(help);
             }
         }
@@ -147,10 +140,9 @@ impl Fields<'_> {
                     .help(format!("write `{name}=64k`"));
             }
             _ => {
-                let help = match nearest(name, ["sndbuf", "rcvbuf"]) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => "there are `sndbuf=` and `rcvbuf=`".to_owned(),
-                };
+                let help = did_you_mean(name, ["sndbuf", "rcvbuf"], || {
+                    "there are `sndbuf=` and `rcvbuf=`".to_owned()
+                });
                 self.report.error(&word.span, format!("unknown socket option `{name}`")).help(help);
             }
         }
@@ -164,10 +156,9 @@ impl Fields<'_> {
             "wait" => Some(true),
             "nowait" => Some(false),
             _ => {
-                let help = match nearest(name, ["wait", "nowait"]) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => "there are `wait` (the program gets the socket itself) and `nowait` (a program for each connection)".to_owned(),
-                };
+                let help = did_you_mean(name, ["wait", "nowait"], || {
+                    "there are `wait` (the program gets the socket itself) and `nowait` (a program for each connection)".to_owned()
+                });
                 let span = word.part(0..name.len());
                 self.report
                     .error(&span, format!("`{name}` is neither `wait` nor `nowait`"))

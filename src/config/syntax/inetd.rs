@@ -17,7 +17,7 @@ use super::xinetd;
 use crate::config::attribute::{Draft, narrows};
 use crate::config::diagnostic::Span;
 use crate::config::diagnostic::cause::Cause;
-use crate::config::diagnostic::suggest::{listed, nearest};
+use crate::config::diagnostic::suggest::{nearest, one_of};
 use crate::config::model::Origin;
 use crate::config::text::source::{File, Line, is_blank, is_comment};
 use crate::config::text::words;
@@ -291,13 +291,9 @@ impl Reader<'_> {
                     .help("write a line for each, and quotes around a name with blanks");
             }
             _ => {
-                let help = match nearest(&name.text, DIRECTIVES) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("there are {}", listed(DIRECTIVES)),
-                };
                 self.report
                     .error(&name.span, format!("unknown directive `{}`", name.text))
-                    .help(help);
+                    .help(one_of(&name.text, DIRECTIVES));
                 if nearest(&name.text, DIRECTIVES) != Some(".include") {
                     return Above::Lost;
                 }

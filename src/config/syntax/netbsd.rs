@@ -7,7 +7,7 @@ use super::entry::{Entry, Setting, Withhold};
 use super::reader::Context;
 use crate::config::attribute::quantity::digits;
 use crate::config::diagnostic::report::Report;
-use crate::config::diagnostic::suggest::{listed, nearest};
+use crate::config::diagnostic::suggest::one_of;
 use crate::config::model::Origin;
 use crate::config::text::source::{File, is_blank, is_comment};
 use crate::config::text::words::Word;
@@ -132,11 +132,9 @@ impl Building<'_> {
         for (index, Pair { key, values }) in self.pairs.iter().enumerate() {
             let name = key.text.as_str();
             if !KEYS.contains(&name) {
-                let help = match nearest(name, KEYS) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("there are {}", listed(KEYS)),
-                };
-                self.report.error(&key.span, format!("unknown key `{name}`")).help(help);
+                self.report
+                    .error(&key.span, format!("unknown key `{name}`"))
+                    .help(one_of(name, KEYS));
             } else if let Some(first) =
                 self.pairs.iter().take(index).find(|pair| pair.key.text == name)
             {

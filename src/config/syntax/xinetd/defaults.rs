@@ -9,7 +9,7 @@ use super::known::{self, Conversion, KnownAttribute};
 use crate::config::attribute::Draft;
 use crate::config::attribute::value::Operator;
 use crate::config::diagnostic::cause::Cause;
-use crate::config::diagnostic::suggest::nearest;
+use crate::config::diagnostic::suggest::{did_you_mean, nearest};
 use crate::config::syntax::entry::Setting;
 use crate::config::text::words::Word;
 
@@ -77,10 +77,9 @@ impl Converter<'_> {
         let ids: BTreeSet<&str> = blocks.iter().map(Block::id).collect();
         let lists = self.enabled.iter().flatten().chain(&self.disabled);
         for word in lists.filter(|word| !ids.contains(word.text.as_str())) {
-            let help = match nearest(&word.text, ids.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "the id of a service is its name, where it has no `id`".to_owned(),
-            };
+            let help = did_you_mean(&word.text, ids.iter().copied(), || {
+                "the id of a service is its name, where it has no `id`".to_owned()
+            });
             self.report
                 .warning(&word.span, format!("no service has the id `{}`", word.text))
                 .help(help);

@@ -4,7 +4,7 @@
 use super::block::{Block, BlockLine};
 use super::converter::{Converter, setting};
 use crate::config::attribute::quantity::digits;
-use crate::config::diagnostic::suggest::{listed, nearest};
+use crate::config::diagnostic::suggest::{did_you_mean, one_of};
 use crate::config::syntax::entry::{Setting, Withhold};
 use crate::config::text::words::Word;
 
@@ -127,11 +127,7 @@ impl BlockReader<'_, '_, '_> {
             if known.iter().any(|name| word.text.eq_ignore_ascii_case(name)) {
                 continue;
             }
-            let names = || known.iter().copied();
-            let help = match nearest(&word.text, names()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("there are {}", listed(names())),
-            };
+            let help = one_of(&word.text, known.iter().copied());
             let what = if attribute == "flags" { "flag" } else { "type" };
             self.converter
                 .report
@@ -344,12 +340,9 @@ impl BlockReader<'_, '_, '_> {
     fn unlisted(&mut self, name: &Word, protocol: &str) {
         self.incomplete = true;
         let known = self.converter.lookup.service_names(protocol);
-        let help = match nearest(&name.text, known.iter().map(String::as_str)) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => {
-                "write `type = UNLISTED` and `port = NUMBER`, or add it to /etc/services".to_owned()
-            }
-        };
+        let help = did_you_mean(&name.text, known.iter().map(String::as_str), || {
+            "write `type = UNLISTED` and `port = NUMBER`, or add it to /etc/services".to_owned()
+        });
         self.converter
             .report
             .warning(

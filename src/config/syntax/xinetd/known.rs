@@ -1,7 +1,7 @@
 //! xinetd's attributes, and what each is to us: most are lines of the one table.
 
 use crate::config::attribute;
-use crate::config::diagnostic::suggest::nearest;
+use crate::config::diagnostic::suggest::{did_you_mean, nearest};
 
 /// What becomes of an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,8 +144,7 @@ pub(super) fn find(name: &str) -> Option<KnownAttribute> {
 
 /// What to say of a name that no attribute has.
 pub(super) fn help_for_unknown(name: &str) -> String {
-    match nearest(name, all_names()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => "oxinetd.conf(5) lists all attributes of xinetd.conf".to_owned(),
-    }
+    did_you_mean(name, all_names(), || {
+        "oxinetd.conf(5) lists all attributes of xinetd.conf".to_owned()
+    })
 }
