@@ -26,7 +26,6 @@ pub struct AccessList {
 impl AccessList {
     /// From the two lists. Without `only_from` everybody may connect who is not in
     /// `no_access`; with an empty one nobody.
-    #[must_use]
     pub fn new(only_from: Option<&[Prefix]>, no_access: &[Prefix]) -> Self {
         let allowed = only_from.unwrap_or_default().iter().map(|prefix| (*prefix, true));
         let mut rules: Vec<_> =
@@ -68,13 +67,11 @@ impl AccessList {
     }
 
     /// Whether the machine of this CID may connect.
-    #[must_use]
     pub fn allows_machine(&self, cid: u32) -> bool {
         self.otherwise ^ self.machines.binary_search(&cid).is_ok()
     }
 
     /// Whether an address may connect.
-    #[must_use]
     pub fn allows(&self, address: IpAddr) -> bool {
         let turned = match address.to_canonical() {
             IpAddr::V4(address) => count_up_to(&self.v4, address.to_bits()),

@@ -9,13 +9,11 @@ impl Admission {
     }
 
     /// Whether this one has.
-    #[must_use]
     pub(crate) fn is_spent(&self, id: ServiceId) -> bool {
         self.places.get(id).is_some_and(|service| service.is_spent())
     }
 
     /// Who was admitted and not cancelled.
-    #[must_use]
     pub(crate) fn clients(&self, id: ServiceId) -> u32 {
         self.places.get(id).map_or(0, |service| service.clients)
     }

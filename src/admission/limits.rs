@@ -38,7 +38,6 @@ pub(crate) struct Limits {
 
 impl Limits {
     /// The limits that a service's attributes say.
-    #[must_use]
     pub(crate) fn new(attributes: &Attributes, wait: bool) -> Self {
         let limits = &attributes.limits;
         Self {

@@ -29,7 +29,6 @@ impl Permit {
     }
 
     /// The number by which whoever has it is counted.
-    #[must_use]
     pub(crate) fn service(&self) -> ServiceId {
         self.key.service
     }

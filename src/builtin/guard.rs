@@ -121,13 +121,11 @@ impl Guard {
     }
 
     /// Whether a port is that of one of our own datagram services.
-    #[must_use]
     pub(crate) fn is_own_port(&self, port: u16) -> bool {
         self.own_ports.contains(&port)
     }
 
     /// Whether an address is that of many: broadcast or multicast.
-    #[must_use]
     pub(crate) fn is_for_many(&self, destination: IpAddr) -> bool {
         match destination {
             IpAddr::V4(to) => {

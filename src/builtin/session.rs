@@ -52,7 +52,6 @@ impl Conversation {
     /// chargen sends lines, echo sends back each packet as it came (up to the
     /// scratch buffer's length; an empty one cannot be told from the end).
     /// Tcpmux is for byte streams only.
-    #[must_use]
     pub fn new(kind: Builtin, socket_type: SocketType, clock: WallClock) -> Self {
         let state = match kind {
             Builtin::Echo => SessionState::Echo(Echo::default()),
@@ -69,14 +68,12 @@ impl Conversation {
     }
 
     /// Says something and finishes: tcpmux's refusals and its list of names.
-    #[must_use]
     pub fn farewell(words: impl Into<Vec<u8>>) -> Self {
         Self { state: SessionState::Speech(Speech::last(words.into())) }
     }
 
     /// Says something and finishes without reading anything, so that whoever
     /// gets the stream next finds all that the client has sent.
-    #[must_use]
     pub fn greeting(words: impl Into<Vec<u8>>) -> Self {
         Self { state: SessionState::Speech(Speech::greeting(words.into())) }
     }
@@ -116,14 +113,12 @@ impl Conversation {
     }
 
     /// Whether it is one of tcpmux whose client has not said yet what he wants.
-    #[must_use]
     pub fn awaits_name(&self) -> bool {
         matches!(&self.state, SessionState::Tcpmux(machine) if !machine.refuses())
     }
 
     /// What readiness it waits for after [`Progress::Blocked`]. A stream that is
     /// registered for both from the start works too, and costs no system calls.
-    #[must_use]
     pub fn wants(&self) -> Wants {
         match &self.state {
             SessionState::Echo(machine) => machine.wants(),

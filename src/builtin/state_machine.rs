@@ -14,7 +14,6 @@ pub struct TcpmuxRequest {
 
 impl TcpmuxRequest {
     /// Whether it asks for the list of names.
-    #[must_use]
     pub fn is_help(&self) -> bool {
         self.name.eq_ignore_ascii_case("help")
     }

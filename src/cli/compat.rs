@@ -23,7 +23,6 @@ pub enum CompatName {
 
 impl CompatName {
     /// By the last component of `argv[0]`, which has to be exactly the name.
-    #[must_use]
     pub fn of(argv0: &OsStr) -> Option<Self> {
         match Path::new(argv0).file_name()?.to_str()? {
             "inetd" | "openbsd-inetd" => Some(Self::Inetd),

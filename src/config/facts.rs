@@ -60,7 +60,6 @@ pub struct Who<'a> {
 impl Who<'_> {
     /// Whether a file of this mode, owner and group may be searched or executed. Root may
     /// search everything.
-    #[must_use]
     pub fn may_execute(&self, mode: u32, (owner, group): (u32, u32)) -> bool {
         let bit = match () {
             () if self.uid == 0 => return true,

@@ -138,7 +138,6 @@ impl Default for FakeLookup {
 
 impl FakeLookup {
     /// A machine with one file on it.
-    #[must_use]
     pub fn with_file(path: &str, text: impl AsRef<[u8]>) -> Self {
         let mut fake = Self::default();
         fake.files.insert(PathBuf::from(path), text.as_ref().to_vec());

@@ -92,7 +92,6 @@ pub fn set_front_user(name: Option<&str>) {
 
 impl System {
     /// This machine with the services database as it is now; make a new one for a reload.
-    #[must_use]
     pub fn new() -> Self {
         Self { services: ServiceNames::read(), ..Self::default() }
     }

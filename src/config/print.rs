@@ -13,7 +13,6 @@ use super::text::words::{quote, quoted};
 
 /// All services of a configuration, the disabled ones last. Services withheld are
 /// not in the model, so they are not printed.
-#[must_use]
 pub fn inetd_conf(config: &Config, lookup: &dyn Lookup) -> String {
     let mut text = String::new();
     let served = config.services.iter().map(|service| (service, false));

@@ -58,13 +58,11 @@ impl History {
     }
 
     /// Starts a second since the last looks at the server, the newest one last.
-    #[must_use]
     pub fn of_all(&self) -> Vec<Option<f64>> {
         self.of("")
     }
 
     /// Likewise of one service.
-    #[must_use]
     pub fn of_service(&self, service: &ServiceStatus) -> Vec<Option<f64>> {
         self.of(&key(service))
     }
@@ -139,7 +137,6 @@ pub struct WatchedRates<'a> {
 
 impl WatchedRates<'_> {
     /// The last rate and a plot of all: ` 0.5 __#_`; nothing before the second look.
-    #[must_use]
     pub fn shown(&self, rates: &[Option<f64>]) -> String {
         let now = rates.last().copied().flatten().map(rate).unwrap_or_default();
         format!("{now:>5} {}", self.pen.plot(rates, self.width))
@@ -147,7 +144,6 @@ impl WatchedRates<'_> {
 }
 
 /// `0`, `0.3`, `12`.
-#[must_use]
 pub(crate) fn rate(value: f64) -> String {
     match value {
         0.0 => "0".to_owned(),

@@ -11,7 +11,6 @@ pub(crate) struct OwnNames(pub(crate) Vec<String>);
 impl OwnNames {
     /// Whether this Host is ours, on a connection to this address; None on a unix socket.
     /// Ports do not count: they are others where something leads here, such as ssh.
-    #[must_use]
     pub(crate) fn include(&self, host: &str, local: Option<IpAddr>) -> bool {
         let Some(name) = name_of(host) else { return false };
         match address_of(name) {
@@ -25,7 +24,6 @@ impl OwnNames {
 }
 
 /// Whether something can be such a name: what a browser would send.
-#[must_use]
 pub(crate) fn is_name(text: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     address_of(text).is_some() || !text.is_empty() && text.bytes().all(is_part)

@@ -103,7 +103,6 @@ impl HttpStatus {
 
 impl Site {
     /// Reads the head of a request; `is_own` says whether a Host is ours.
-    #[must_use]
     pub fn read(&self, bytes: &[u8], is_own: impl Fn(&str) -> bool) -> RequestRead {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS];
         let mut request = httparse::Request::new(&mut fields);
@@ -145,7 +144,6 @@ impl Site {
     }
 
     /// The head of an answer whose end is the end of the connection.
-    #[must_use]
     pub fn head(&self, status: HttpStatus, content_type: &str) -> Vec<u8> {
         let (status_line, more) = (status.line(), self.fields);
         let allow =
@@ -158,7 +156,6 @@ impl Site {
     }
 
     /// A whole answer of a few words.
-    #[must_use]
     pub fn short(&self, status: HttpStatus, words: &str, body: bool) -> Vec<u8> {
         let mut answer = self.head(status, "text/plain; charset=utf-8");
         if body {
@@ -169,7 +166,6 @@ impl Site {
     }
 
     /// The whole answer to a request that is refused.
-    #[must_use]
     pub fn refusal(&self, status: HttpStatus) -> Vec<u8> {
         let words = match status {
             HttpStatus::NotFound => {

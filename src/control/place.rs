@@ -15,14 +15,12 @@ const FOLDER: &str = "/run/oxinetd";
 const NAME: &str = "oxinetd.sock";
 
 /// The place of this process's own control socket.
-#[must_use]
 pub(crate) fn own() -> PathBuf {
     let first = to_ask().into_iter().next();
     first.unwrap_or_else(|| Path::new(FOLDER).join(NAME))
 }
 
 /// Whether this process is an ordinary user's and does not know the folder of his session.
-#[must_use]
 pub(crate) fn lacks_session() -> bool {
     let known = ["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"].map(std::env::var_os);
     !Uid::effective().is_root() && known.iter().flatten().next().is_none()
@@ -30,7 +28,6 @@ pub(crate) fn lacks_session() -> bool {
 
 /// Where to ask, the most likely place first: the one of the unit that this process belongs
 /// to (as `ExecReload=` does), the user's, the one of the unit that we ship.
-#[must_use]
 pub(crate) fn to_ask() -> Vec<PathBuf> {
     places(Uid::effective().is_root(), &|name| std::env::var_os(name))
 }

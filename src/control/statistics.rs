@@ -64,13 +64,11 @@ impl Histogram {
     }
 
     /// How many there were.
-    #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// How long all of them took together.
-    #[must_use]
     pub fn sum(&self) -> Duration {
         Duration::from_nanos(self.nanos)
     }
@@ -119,7 +117,6 @@ impl Statistics {
     }
 
     /// How many were turned away, for whatever reason.
-    #[must_use]
     pub fn refused_total(&self) -> u64 {
         self.refused.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
@@ -156,7 +153,6 @@ impl Statistics {
 }
 
 /// The word for an exit status. The common ones cost no memory.
-#[must_use]
 pub(crate) fn exit_word(status: i32) -> StatisticWord {
     match status {
         0 => Cow::Borrowed("0"),

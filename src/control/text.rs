@@ -6,19 +6,16 @@ use std::time::Duration;
 use crate::log::visible::is_shown;
 
 /// Nothing that drives a terminal, or makes the text look like another: one line.
-#[must_use]
 pub fn printable(text: &str) -> String {
     text.chars().map(|character| if is_shown(character) { character } else { '?' }).collect()
 }
 
 /// The same of a text that may have several lines; no other than the first begins a line.
-#[must_use]
 pub fn printable_lines(text: &str) -> String {
     text.trim_end().lines().map(printable).collect::<Vec<_>>().join("\n  ")
 }
 
 /// JSON as it is written for people, whose strings may hold anything but ASCII controls.
-#[must_use]
 pub fn printable_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for character in json.chars() {
@@ -35,7 +32,6 @@ pub fn printable_json(json: &str) -> String {
 }
 
 /// `45s`, `3m 20s`, `2h 5m`, `3d 4h`.
-#[must_use]
 pub fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
@@ -48,7 +44,6 @@ pub fn span(time: Duration) -> String {
 }
 
 /// `1 program`, `2 programs`.
-#[must_use]
 pub fn counted(number: impl TryInto<u64>, what: &str) -> String {
     let number = number.try_into().unwrap_or(u64::MAX);
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })

@@ -15,7 +15,6 @@ const ALL: [&str; 9] = [
 ];
 
 /// Whether it is one of them.
-#[must_use]
 pub(crate) fn is_one(name: &str) -> bool {
     ALL.contains(&name)
 }

@@ -10,7 +10,6 @@ pub(crate) use super::pem::Wrong;
 use crate::config::model::FileIdentity;
 
 /// Which file this is.
-#[must_use]
 pub(crate) fn identity_of(file: &Metadata) -> FileIdentity {
     FileIdentity {
         place: (file.dev(), file.ino()),

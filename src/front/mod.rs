@@ -52,7 +52,6 @@ pub(crate) mod worker;
 pub(crate) const ARGUMENT: &str = "front-worker";
 
 /// Whether a command line is that of a worker.
-#[must_use]
 pub(crate) fn is_asked_for(arguments: &[std::ffi::OsString]) -> bool {
     matches!(arguments, [one] if one == ARGUMENT)
 }

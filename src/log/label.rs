@@ -22,14 +22,12 @@ struct Parts {
 
 impl Label {
     /// A service by its name; `file` is the number of its own file, if it has one.
-    #[must_use]
     pub fn new(name: &str, file: Option<u64>) -> Self {
         let target = file.map(|number| Rc::from(format!("{SERVER}/{number}")));
         Self(Rc::new(Parts { name: Rc::from(name), target }))
     }
 
     /// The name, to be kept.
-    #[must_use]
     pub fn name(&self) -> Rc<str> {
         Rc::clone(&self.0.name)
     }
@@ -62,13 +60,11 @@ impl<'de> Deserialize<'de> for Label {
 }
 
 /// The number of the file that a record of this target goes to, if it has one.
-#[must_use]
 pub fn file_of(target: &str) -> Option<u64> {
     target.strip_prefix(SERVER)?.strip_prefix('/')?.parse().ok()
 }
 
 /// Whether a record of this target is a line of the vocabulary.
-#[must_use]
 pub fn is_ours(target: &str) -> bool {
     target.strip_prefix(SERVER).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

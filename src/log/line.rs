@@ -21,7 +21,6 @@ pub fn use_json() {
 }
 
 /// Whether lines are objects of JSON, or else text.
-#[must_use]
 pub fn is_json() -> bool {
     JSON.load(Ordering::Relaxed)
 }

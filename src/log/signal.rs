@@ -44,7 +44,6 @@ const REALTIME: [&str; 33] = [
 ];
 
 /// The name of a signal.
-#[must_use]
 pub fn signal_name(number: i32) -> &'static str {
     if let Ok(signal) = Signal::try_from(number) {
         return signal.as_str();

@@ -52,7 +52,6 @@ pub enum LogTarget {
 
 impl LogTarget {
     /// The system's log under the facility of daemons.
-    #[must_use]
     pub fn syslog() -> Self {
         Self::Syslog { facility: DAEMON, socket: PathBuf::from(SOCKET) }
     }

@@ -4,7 +4,6 @@
 /// Neither a control (Cc), a separator of lines (Zl, Zp), nor a character of format (Cf); nor
 /// one that is drawn as nothing at all (a variation selector, a tag, a filler), or as
 /// whatever somebody likes (private use, what is no character, planes without any).
-#[must_use]
 pub(crate) fn is_shown(character: char) -> bool {
     if character.is_ascii() {
         return !character.is_ascii_control();

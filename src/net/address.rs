@@ -29,7 +29,6 @@ pub enum Address {
 impl Address {
     /// The IP address, if it has one; an IPv4-mapped IPv6 address is the IPv4
     /// address that it stands for (RFC 4291 section 2.5.5.2).
-    #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Inet(address) => Some(address.ip().to_canonical()),
@@ -46,7 +45,6 @@ impl From<SocketAddr> for Address {
 
 /// An IPv4-mapped address, as an IPv6 socket that takes both families gives it, as the
 /// IPv4 address that it stands for; others as they are.
-#[must_use]
 pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),

@@ -32,25 +32,21 @@ pub(crate) struct BoundPath {
 
 impl BoundPath {
     /// A path that was bound before, by the socket of this device and inode.
-    #[must_use]
     pub(crate) fn taken_over(path: &Path, identity: (u64, u64)) -> Self {
         Self { path: path.to_owned(), identity }
     }
 
     /// The path.
-    #[must_use]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Device and inode at the time of binding.
-    #[must_use]
     pub(crate) fn identity(&self) -> (u64, u64) {
         self.identity
     }
 
     /// Whether our socket cannot be found there any more.
-    #[must_use]
     pub(crate) fn is_lost(&self) -> bool {
         ParentDirectory::of(&self.path).and_then(|place| identity(&place)).ok()
             != Some(self.identity)

@@ -44,14 +44,12 @@ impl VsockAddress {
 }
 
 /// A CID or a port, in decimal: everything but [`ANY`].
-#[must_use]
 pub(crate) fn number(text: &str) -> Option<u32> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|number| plain && *number != ANY)
 }
 
 /// Whether the service field of an entry, or a value, is such an address.
-#[must_use]
 pub(crate) fn is_vsock(field: &str) -> bool {
     field.starts_with(PREFIX)
 }

@@ -78,7 +78,6 @@ pub struct Plan {
 
 /// What to do so that the services of `new` are served instead of `old`. Linear in the
 /// number of services and sockets.
-#[must_use]
 pub fn plan(old: &[Rc<Service>], new: &Config) -> Plan {
     let mut planner = Planner::new(old);
     let named = planner.named_by_withheld(new);

@@ -96,7 +96,6 @@ impl<T: ?Sized> SentShared<T> {
 
 impl<W: Write> Sender<W> {
     /// To where it is written.
-    #[must_use]
     pub fn new(to: W) -> Self {
         Self {
             to,

@@ -161,13 +161,11 @@ impl ReloadWorker {
     }
 
     /// Its process id.
-    #[must_use]
     pub(crate) fn pid(&self) -> i32 {
         self.child.pid
     }
 
     /// What to poll: the pipe and the pidfd.
-    #[must_use]
     pub(crate) fn descriptors(&self) -> [Option<BorrowedFd<'_>>; 2] {
         [self.pipe.as_ref().map(AsFd::as_fd), Some(self.child.pidfd.as_fd())]
     }

@@ -95,7 +95,6 @@ impl Peers {
     }
 
     /// How many have connected since the server started.
-    #[must_use]
     pub(crate) fn total(&self) -> u64 {
         self.total
     }

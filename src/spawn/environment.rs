@@ -61,7 +61,6 @@ pub(crate) struct ConnectionEnvironment {
 
 impl ConnectionEnvironment {
     /// Through whom the peer has come.
-    #[must_use]
     pub(crate) fn via(&self) -> Option<Address> {
         self.fronted.as_ref().and_then(|it| it.via)
     }

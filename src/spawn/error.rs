@@ -55,7 +55,6 @@ pub(crate) struct NotStarted {
 
 impl NotStarted {
     /// Whether the same may succeed when other programs have ended.
-    #[must_use]
     pub(crate) fn may_pass(&self) -> bool {
         let passing = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::ENOBUFS];
         let SpawnError::System(error) = &self.error else { return false };

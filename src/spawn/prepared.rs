@@ -153,19 +153,16 @@ impl Prepared {
     }
 
     /// Why it cannot be started, if that is known already.
-    #[must_use]
     pub(crate) fn refusal(&self) -> Option<&SandboxRefusal> {
         self.confinement.refusal()
     }
 
     /// The group of processes that its children are born into.
-    #[must_use]
     pub(crate) fn group(&self) -> Option<Rc<Cgroup>> {
         self.confinement.group.as_ref().map(Rc::clone)
     }
 
     /// Whether the connection may set this variable.
-    #[must_use]
     pub(crate) fn leaves_free(&self, name: &str) -> bool {
         self.overridden.is_empty() || !self.overridden.iter().any(|set| set == name)
     }

@@ -141,7 +141,6 @@ impl Spawner {
     }
 
     /// How children are made, after a look at what the kernel can do.
-    #[must_use]
     pub(crate) fn way(&self) -> Way {
         self.way
     }

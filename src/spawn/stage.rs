@@ -56,7 +56,6 @@ pub(crate) enum Stage {
 
 impl Stage {
     /// The stage of a failure record.
-    #[must_use]
     pub(crate) fn from_number(number: u32) -> Option<Self> {
         const ALL: [Stage; 20] = [
             Stage::Descriptors,

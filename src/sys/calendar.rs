@@ -64,7 +64,6 @@ pub struct Civil {
 
 impl Civil {
     /// The date and time `seconds` after 1970-01-01 00:00:00, in the same zone.
-    #[must_use]
     pub fn from_seconds(seconds: i64) -> Self {
         let days = seconds.div_euclid(DAY);
         let within = seconds.rem_euclid(DAY);
@@ -89,7 +88,6 @@ impl Civil {
     }
 
     /// `2026-11-22T23:05:09`.
-    #[must_use]
     pub fn stamp(&self) -> String {
         let Self { year, month, day, hour, minute, second, .. } = self;
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
@@ -119,7 +117,6 @@ fn name(names: &[&'static str], index: i64) -> &'static str {
 
 /// Days from 1970-01-01 to a date; `month` 1 to 12, `day` from 1 (a day past the
 /// month's end runs on into the next).
-#[must_use]
 pub(crate) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let march_year = if month <= 2 { year.saturating_sub(1) } else { year };
     let era = march_year.div_euclid(400);
@@ -131,7 +128,6 @@ pub(crate) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// Year, month (1 to 12) and day (1 to 31) of the day so many days after 1970-01-01.
-#[must_use]
 pub(crate) fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let shifted = days.saturating_add(EPOCH);
     let era = shifted.div_euclid(ERA);
@@ -146,20 +142,17 @@ pub(crate) fn civil_from_days(days: i64) -> (i64, i64, i64) {
 }
 
 /// Day of the week of the day so many days after 1970-01-01; 0 is Sunday.
-#[must_use]
 pub(crate) fn weekday(days: i64) -> i64 {
     // 1970-01-01 was a Thursday.
     (days.rem_euclid(7) + 4) % 7
 }
 
 /// Whether a year has a 29 February.
-#[must_use]
 pub(crate) fn is_leap(year: i64) -> bool {
     year.rem_euclid(4) == 0 && (year.rem_euclid(100) != 0 || year.rem_euclid(400) == 0)
 }
 
 /// Days in a month (1 to 12) of a year.
-#[must_use]
 pub(crate) fn month_length(year: i64, month: i64) -> i64 {
     match month {
         2 if is_leap(year) => 29,

@@ -18,7 +18,6 @@ pub(crate) struct Own {
 }
 
 /// What this process has of capabilities, and would pass on.
-#[must_use]
 pub(crate) fn own_capabilities() -> Own {
     let has = |number: &u32| {
         // SAFETY: a question; a number that the kernel does not know is an error and no harm.

@@ -37,7 +37,6 @@ pub(crate) fn is_delegated(path: &Path) -> bool {
 
 /// Why groups with these controllers cannot be made below it, as far as that can be told
 /// without making one.
-#[must_use]
 pub(crate) fn obstacle(controllers: &[&str]) -> Option<String> {
     let base = match find() {
         // Where a server has moved to, from where it was started.
@@ -53,7 +52,6 @@ pub(crate) fn obstacle(controllers: &[&str]) -> Option<String> {
 }
 
 /// The first of the controllers that is not among those that can be had in a group, in words.
-#[must_use]
 pub(crate) fn unavailable(base: &Path, available: &str, controllers: &[&str]) -> Option<String> {
     let is_there = |name: &str| available.split_whitespace().any(|known| known == name);
     let missing = controllers.iter().find(|name| !is_there(name))?;

@@ -58,7 +58,6 @@ pub(crate) fn expect_services(count: usize) {
 
 /// Whether there are many, by the highest number: whoever copies our table copies it up
 /// to there, however few are left below.
-#[must_use]
 pub(crate) fn are_many() -> bool {
     HIGHEST.load(Ordering::Relaxed) > FEW
 }
@@ -98,14 +97,12 @@ fn copy_above(descriptor: &impl AsRawFd, few: RawFd) -> io::Result<OwnedFd> {
 
 /// Moves a descriptor up to where the long-lived ones are. It stays where it is if
 /// there are no such numbers (a very low limit): that costs time, not function.
-#[must_use]
 pub(crate) fn raise(mut descriptor: OwnedFd) -> OwnedFd {
     move_up(&mut descriptor, LONG_LIVED);
     descriptor
 }
 
 /// The same for one that lives as long as a client or a program.
-#[must_use]
 pub(crate) fn raise_held(mut descriptor: OwnedFd) -> OwnedFd {
     raise_held_in_place(&mut descriptor);
     descriptor
@@ -145,13 +142,11 @@ pub(crate) fn copy(descriptor: &impl AsFd) -> io::Result<OwnedFd> {
 }
 
 /// Whether reading, or accepting, would find something; true if that cannot be told.
-#[must_use]
 pub(crate) fn is_ready(descriptor: &impl AsFd) -> bool {
     becomes_ready(descriptor, PollFlags::POLLIN, PollTimeout::ZERO).unwrap_or(true)
 }
 
 /// Whether whoever is at the other end of a connection has said that nothing more will come.
-#[must_use]
 pub(crate) fn says_no_more(connection: &impl AsFd) -> bool {
     let end = PollFlags::from_bits_retain(libc::POLLRDHUP);
     becomes_ready(connection, end, PollTimeout::ZERO).unwrap_or(false)

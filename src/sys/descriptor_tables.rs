@@ -8,7 +8,6 @@ use std::ffi::c_int;
 const FILES: c_int = 2;
 
 /// Whether two threads are known to have one table of descriptors.
-#[must_use]
 pub(crate) fn is_one(pid: i32, other: i32) -> bool {
     // SAFETY: plain numbers.
     unsafe { libc::syscall(libc::SYS_kcmp, pid, other, FILES, 0, 0) == 0 }

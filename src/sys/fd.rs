@@ -34,7 +34,6 @@ pub(crate) fn duplicate_from(descriptor: &impl AsRawFd, least: RawFd) -> io::Res
 }
 
 /// Whether this is the number of a descriptor.
-#[must_use]
 pub(crate) fn is_open(number: RawFd) -> bool {
     // SAFETY: a question; a number that is not open is an error and no harm.
     unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }

@@ -27,7 +27,6 @@ pub(crate) fn change_mode(named: &impl AsRawFd, mode: u32) -> io::Result<()> {
 }
 
 /// Whether a file has an extended attribute of this name, and it is `1`.
-#[must_use]
 pub(crate) fn is_marked(path: &Path, name: &CStr) -> bool {
     let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
     let mut value = [0u8; 2];

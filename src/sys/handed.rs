@@ -30,7 +30,6 @@ pub(crate) fn number(owner: &impl AsRawFd) -> RawFd {
 }
 
 /// All that have been written since this was asked for the last time.
-#[must_use]
 pub(crate) fn written() -> Vec<RawFd> {
     WRITTEN.take()
 }

@@ -39,7 +39,6 @@ pub(crate) fn close_on_exec() {
 }
 
 /// Whether there is one of this number that nobody has taken.
-#[must_use]
 pub(crate) fn is_left(number: RawFd) -> bool {
     with_left(|left| left.contains(&number))
 }

@@ -60,13 +60,11 @@ impl PidFile {
     }
 
     /// Where it is.
-    #[must_use]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Its descriptor.
-    #[must_use]
     pub(crate) fn number(&self) -> RawFd {
         self.file.as_raw_fd()
     }

@@ -85,7 +85,6 @@ pub(crate) fn numbers_of(text: &str) -> impl Iterator<Item = i32> {
 }
 
 /// The numbers in a line of /proc/PID/status; none if that is not known.
-#[must_use]
 pub(crate) fn status_numbers(pid: impl Display, line: &str) -> Vec<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let rest = status.lines().find_map(|it| it.strip_prefix(line)?.strip_prefix(':'));

@@ -80,7 +80,6 @@ pub(crate) fn signal_through(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> 
 
 /// Whether children can be watched so: not before Linux 5.3, and not where a filter of system
 /// calls forbids it. Looked at once.
-#[must_use]
 pub(crate) fn has_pidfds() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
     const LACKS: [c_int; 4] = [libc::ENOSYS, libc::EPERM, libc::EACCES, libc::EINVAL];
@@ -124,7 +123,6 @@ pub(crate) fn ended(pid: Option<i32>, reap: bool) -> io::Result<Option<(i32, Chi
 }
 
 /// The first two numbers of the kernel's version; zeros if it does not say.
-#[must_use]
 pub(crate) fn version() -> (u32, u32) {
     // SAFETY: the kernel fills the struct with C strings; zeros are empty ones.
     let names = unsafe {
@@ -154,7 +152,6 @@ pub(crate) fn executed_path() -> Option<PathBuf> {
 }
 
 /// How nice this process is.
-#[must_use]
 pub(crate) fn nice_value() -> i32 {
     // SAFETY: a question. The kernel answers with 20 minus it, and libc's errno is left out.
     let answer = unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, 0) };
@@ -201,7 +198,6 @@ fn takes_no_signal(task: &Path) -> bool {
 }
 
 /// Whether somebody else has threads here.
-#[must_use]
 pub(crate) fn has_threads_of_others() -> bool {
     THREADS_OF_OTHERS.load(Ordering::Relaxed) > 0
 }

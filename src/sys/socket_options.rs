@@ -23,7 +23,6 @@ pub(crate) struct OptionValue {
 
 impl OptionValue {
     /// One number.
-    #[must_use]
     pub(crate) fn number(number: c_int) -> Self {
         let mut bytes = [0; LARGEST];
         let own = number.to_ne_bytes();
@@ -34,7 +33,6 @@ impl OptionValue {
     }
 
     /// The number that it begins with.
-    #[must_use]
     pub(crate) fn as_number(&self) -> c_int {
         let [a, b, c, d, ..] = self.bytes;
         c_int::from_ne_bytes([a, b, c, d])
@@ -77,7 +75,6 @@ pub(crate) fn set(
 
 /// What there is of some events, errors and ends at a socket now, with POLLRDHUP among them
 /// (poll(2)): the other side, or shutdown(2), has ended it. Nothing if that cannot be told.
-#[must_use]
 pub(crate) fn events(socket: &impl AsRawFd, events: libc::c_short) -> libc::c_short {
     let mut polled = libc::pollfd { fd: socket.as_raw_fd(), events, revents: 0 };
     // SAFETY: one structure, which the kernel reads and writes, and it does not wait.
@@ -97,7 +94,6 @@ pub(crate) enum Filter {
 }
 
 /// Takes the filter of a socket away.
-#[must_use]
 pub(crate) fn detach_filter(socket: &impl AsRawFd) -> Filter {
     let nothing = OptionValue::number(0);
     match set(socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, &nothing) {
@@ -121,7 +117,6 @@ fn has_filter(socket: &impl AsRawFd) -> bool {
 
 /// Whether a datagram socket can send no more (shutdown(2)). Nothing is sent by asking: what
 /// it would be cannot be read, which the kernel finds out after it has looked.
-#[must_use]
 pub(crate) fn sends_no_more(socket: &impl AsRawFd, to: &impl SockaddrLike) -> bool {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     let (nowhere, address) = (ptr::without_provenance(1), to.as_ptr());

@@ -24,7 +24,6 @@ pub(crate) struct Seen {
 }
 
 /// Looks at a connection; None where that is none.
-#[must_use]
 pub(crate) fn seen(connection: &impl AsRawFd) -> Option<Seen> {
     let info = info(connection)?;
     let milliseconds = |count: u32| Duration::from_millis(count.into());
@@ -38,14 +37,12 @@ pub(crate) fn seen(connection: &impl AsRawFd) -> Option<Seen> {
 }
 
 /// Whether something waits to be sent for the first time, and whether something has ever come.
-#[must_use]
 pub(crate) fn unsent_and_received(connection: &impl AsRawFd) -> (bool, bool) {
     let told = |info: libc::tcp_info| (info.tcpi_notsent_bytes > 0, info.tcpi_bytes_received > 0);
     info(connection).map_or((false, false), told)
 }
 
 /// How many connections wait to be accepted from a listener.
-#[must_use]
 pub(crate) fn waiting_connections(listener: &impl AsRawFd) -> Option<u32> {
     // For a listener the kernel tells its accept queue here.
     info(listener).map(|info| info.tcpi_unacked)
@@ -56,7 +53,6 @@ pub(crate) fn waiting_connections(listener: &impl AsRawFd) -> Option<u32> {
 pub(crate) const SIOCATMARK: libc::Ioctl = 0x8905;
 
 /// Whether that is so; None if it cannot be told.
-#[must_use]
 pub(crate) fn is_at_mark(connection: &impl AsRawFd) -> Option<bool> {
     let mut is_so: libc::c_int = 0;
     // SAFETY: one number, which is ours and which the kernel writes.

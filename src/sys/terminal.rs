@@ -89,7 +89,6 @@ pub(crate) fn set_size(master: &impl AsRawFd, (columns, rows): (u16, u16)) -> io
 }
 
 /// How large a terminal is: its columns and rows; None if it does not say so or is none.
-#[must_use]
 pub(crate) fn size(terminal: &impl AsRawFd) -> Option<(u16, u16)> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: one struct of numbers, which is ours and which the kernel fills.

@@ -262,19 +262,16 @@ impl ParentDirectory {
     }
 
     /// Whether the same path may lead elsewhere at any time, as others like it.
-    #[must_use]
     pub(crate) fn is_movable(&self) -> bool {
         self.is_movable
     }
 
     /// The directory, which stays what it is.
-    #[must_use]
     pub(crate) fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
 
     /// Whether it is the same name in the same directory.
-    #[must_use]
     pub(crate) fn is(&self, other: &Self) -> bool {
         let identity = |place: &Self| fstat(&place.directory).map(|it| (it.st_dev, it.st_ino));
         self.name == other.name && identity(self).is_ok_and(|it| identity(other) == Ok(it))
@@ -332,7 +329,6 @@ impl ParentDirectory {
     }
 
     /// Whether the name leads to this very file.
-    #[must_use]
     pub(crate) fn leads_to(&self, file: &File) -> bool {
         let identity = |stat: FileStat| (stat.st_dev, stat.st_ino);
         let there = self.stat().map(identity);

@@ -52,7 +52,6 @@ impl ServiceManager {
     /// Reads the environment and takes over the sockets, under new numbers. To be
     /// called before anything else is opened and before going to the background,
     /// where our process id is no longer the one that the manager knows.
-    #[must_use]
     pub(crate) fn from_environment() -> Self {
         Self::new(&|name| std::env::var_os(name), std::process::id())
     }
@@ -106,7 +105,6 @@ fn watchdog(variable: &dyn Fn(&str) -> Option<OsString>, pid: u32) -> Option<Dur
 }
 
 /// Whether a variable is between the service manager and us.
-#[must_use]
 pub(crate) fn is_for_us(name: &OsStr) -> bool {
     OURS.iter().any(|ours| name.as_bytes().starts_with(ours.as_bytes()))
 }

@@ -84,7 +84,6 @@ impl Notifier {
     }
 
     /// Whether there is somebody to tell.
-    #[must_use]
     pub(crate) fn has_address(&self) -> bool {
         self.to.is_some()
     }
@@ -145,7 +144,6 @@ impl Notifier {
     }
 
     /// Whether something waits for room.
-    #[must_use]
     pub(crate) fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()
     }

@@ -123,19 +123,16 @@ impl Store {
     }
 
     /// Whether there is a socket here for `spec` of `service`, which it could have.
-    #[must_use]
     pub(crate) fn has_one_for(&self, spec: &SocketSpec, service: &Service) -> bool {
         !needs_own_sockets(service) && self.place_of(spec, service, StoredSocket::is_here).is_some()
     }
 
     /// How many are held, whoever has them.
-    #[must_use]
     pub(crate) fn count(&self) -> usize {
         self.0.len()
     }
 
     /// How many no service has.
-    #[must_use]
     pub(crate) fn count_here(&self) -> usize {
         self.0.iter().filter(|held| held.is_here()).count()
     }
@@ -209,7 +206,6 @@ impl Store {
 
 /// Whether its programs get sockets that were ours, one for each peer: connected to the
 /// peer, the manager's would be of no use to whoever gets it next.
-#[must_use]
 pub(crate) fn needs_own_sockets(service: &Service) -> bool {
     let program = matches!(service.action, Action::Program(_));
     service.socket_type == SocketType::Dgram && !service.wait && program

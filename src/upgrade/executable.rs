@@ -62,27 +62,23 @@ struct Identity {
 
 impl Image {
     /// The present program: to be asked for at the start, before it can be replaced.
-    #[must_use]
     pub(crate) fn own() -> Self {
         let path = fs::read_link("/proc/self/exe").ok().map(|path| as_started(&path));
         Self { path, arguments: std::env::args_os().collect() }
     }
 
     /// As another server knew it before.
-    #[must_use]
     pub(crate) fn handed_over(program: &OsStr, arguments: &[OsString]) -> Self {
         let path = (!program.is_empty()).then(|| PathBuf::from(program));
         Self { path, arguments: arguments.to_vec() }
     }
 
     /// Its path, to be shown and handed over; empty if it is not known.
-    #[must_use]
     pub(crate) fn path(&self) -> &Path {
         self.path.as_deref().unwrap_or(Path::new(""))
     }
 
     /// Its arguments, the name first.
-    #[must_use]
     pub(crate) fn arguments(&self) -> &[OsString] {
         &self.arguments
     }
@@ -124,7 +120,6 @@ impl Image {
 
     /// Executes what is at the path now in our place; comes back only if that fails. The
     /// signal mask stays as it is, so that no signal is lost between the two.
-    #[must_use]
     pub(crate) fn execute(&self, invitation: &OsStr) -> io::Error {
         let attempt = || -> io::Result<io::Error> {
             let path = CString::new(self.path().as_os_str().as_bytes())?;
@@ -216,7 +211,6 @@ pub(crate) struct Trial {
 
 impl Trial {
     /// Its process.
-    #[must_use]
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -237,7 +231,6 @@ impl Trial {
 
     /// Whether it is to be looked at again without being announced: it has said everything,
     /// and will have ended soon, or more than could be read at once.
-    #[must_use]
     pub(crate) fn is_unannounced(&self) -> bool {
         self.silent || self.unread
     }

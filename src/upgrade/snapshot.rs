@@ -69,7 +69,6 @@ pub(crate) struct Invitation {
 impl Invitation {
     /// Looks whether there is something to take over. A variable that some other process
     /// was meant to have is no invitation.
-    #[must_use]
     pub(crate) fn find() -> Option<Self> {
         Self::read(&std::env::var_os(VARIABLE)?, std::process::id())
     }
@@ -84,7 +83,6 @@ impl Invitation {
     }
 
     /// The value of the variable.
-    #[must_use]
     pub(crate) fn value(&self) -> OsString {
         let Self { parcel, image, refused } = self;
         let pid = std::process::id();
@@ -120,7 +118,6 @@ impl Invitation {
 
     /// Executes the program that we come from, which finds everything as it left it.
     /// Comes back only if that fails, with the reason.
-    #[must_use]
     pub(crate) fn go_back(&self, arguments: &[OsString], why: &str) -> io::Error {
         if self.refused.is_some() {
             return io::Error::other("there is no other program to go back to");
@@ -142,13 +139,11 @@ pub(crate) struct Snapshot {
 
 impl Snapshot {
     /// Why the upgrade has failed, if this is the way back.
-    #[must_use]
     pub(crate) fn refused(&self) -> Option<&str> {
         self.invitation.refused.as_deref()
     }
 
     /// As [`Invitation::go_back`], as long as nothing has been taken.
-    #[must_use]
     pub(crate) fn go_back(&self, why: &str) -> io::Error {
         let Invitation { parcel, image, .. } = self.invitation;
         for number in self.left.iter().chain([&parcel, &image]) {
@@ -169,7 +164,6 @@ impl Snapshot {
 }
 
 /// The value for a parcel and a program that are open.
-#[must_use]
 pub(crate) fn invite(parcel: &OwnedFd, image: &OwnedFd) -> OsString {
     let (parcel, image) = (parcel.as_raw_fd(), image.as_raw_fd());
     Invitation { parcel, image, refused: None }.value()

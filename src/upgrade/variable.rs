@@ -7,7 +7,6 @@ use std::ffi::OsStr;
 pub(crate) const VARIABLE: &str = "OXINETD_HANDOVER";
 
 /// Whether a variable is between a server and the one that goes on in its place.
-#[must_use]
 pub(crate) fn is_ours(name: &OsStr) -> bool {
     name == VARIABLE
 }

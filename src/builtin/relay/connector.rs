@@ -97,7 +97,6 @@ impl AsRawFd for Connector {
 }
 
 /// Whether a command line is that of such a process.
-#[must_use]
 pub(crate) fn is_asked_for(arguments: &[std::ffi::OsString]) -> bool {
     matches!(arguments, [one] if one == ARGUMENT)
 }

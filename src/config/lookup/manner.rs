@@ -25,7 +25,6 @@ pub struct Manner {
 
 impl Manner {
     /// So long, and nothing is known.
-    #[must_use]
     pub fn within(time: Duration) -> Self {
         Self { time, ..Self::default() }
     }

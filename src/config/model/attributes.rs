@@ -257,19 +257,16 @@ impl Attributes {
     /// Whether programs are prepared again at every reload, though nothing is different:
     /// the paths they may use are files found by then, and a group of processes can be
     /// had or not.
-    #[must_use]
     pub fn are_prepared_anew(&self) -> bool {
         self.is_path_confined() || self.sandbox.group != GroupLimits::default()
     }
 
     /// Whether programs may use some paths only.
-    #[must_use]
     pub fn is_path_confined(&self) -> bool {
         !(self.sandbox.read_only.list.is_empty() && self.sandbox.read_write.list.is_empty())
     }
 
     /// Whether they run without that where the kernel cannot do it: every list says so.
-    #[must_use]
     pub fn path_confinement_is_optional(&self) -> bool {
         let said = [&self.sandbox.read_only, &self.sandbox.read_write];
         said.iter().filter(|paths| !paths.list.is_empty()).all(|paths| paths.optional)
@@ -278,32 +275,27 @@ impl Attributes {
 
 impl FrontAttributes {
     /// Whether clients speak TLS.
-    #[must_use]
     pub fn has_tls(&self) -> bool {
         !self.tls.is_empty()
     }
 
     /// Whether programs have a terminal.
-    #[must_use]
     pub fn has_terminal(&self) -> bool {
         self.pty || self.telnet
     }
 
     /// Whether a worker stands between clients and programs.
-    #[must_use]
     pub fn need_worker(&self) -> bool {
         self.has_tls() || self.has_terminal()
     }
 
     /// Whether whoever connects has to say something before anything can be done for him, and
     /// has more time for that than [`DEFERRED`].
-    #[must_use]
     pub fn lets_clients_begin(&self) -> bool {
         self.proxy_protocol == ProxyProtocol::Require && self.proxy_timeout > DEFERRED
     }
 
     /// When the first of the certificates ends, in seconds since 1970.
-    #[must_use]
     pub fn first_end(&self) -> Option<i64> {
         self.tls.iter().filter_map(|it| it.ends).min()
     }

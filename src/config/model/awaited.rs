@@ -41,7 +41,6 @@ pub enum Sought {
 
 impl Awaited {
     /// The sockets that this is, now that the name is known; none where it is something else.
-    #[must_use]
     pub fn sockets(&self, known: &Known, socket_type: SocketType) -> Vec<SocketSpec> {
         let (v4, v6) = self.families;
         let four = v4.then_some((IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
@@ -74,7 +73,6 @@ impl Awaited {
 }
 
 /// An address with its scope and a port.
-#[must_use]
 pub fn with_port(ip: IpAddr, scope: u32, port: u16) -> SocketAddr {
     match ip {
         IpAddr::V4(_) => SocketAddr::new(ip, port),

@@ -84,7 +84,6 @@ pub struct NotServed {
 
 impl NotServed {
     /// A service of this label, and of this id and name in a file of xinetd.
-    #[must_use]
     pub fn of(label: &str, (id, name): (&Option<Rc<str>>, &Option<Rc<str>>), why: String) -> Self {
         let [id, name] = [id, name].map(|one| one.as_deref().map(str::to_owned));
         Self { label: label.to_owned(), id, name, why }
@@ -147,14 +146,12 @@ pub struct Service {
 
 impl Service {
     /// Whether the server takes the connections on its sockets, not a program.
-    #[must_use]
     pub fn is_accepted_from(&self) -> bool {
         self.socket_type != SocketType::Dgram && !self.wait
     }
 
     /// Whether what clients say is read by the server or by a process in front of the service, from
     /// the first byte to the last, and not by a program that has the connection.
-    #[must_use]
     pub fn is_read_here(&self) -> bool {
         let ends_here = match self.action {
             Action::Builtin(kind) => kind != Builtin::Tcpmux,
@@ -164,7 +161,6 @@ impl Service {
     }
 
     /// The name without which nobody can be served at all: the target of a relay.
-    #[must_use]
     pub fn missing_target(&self) -> Option<&str> {
         match &self.action {
             Action::Relay(target) => target.missing_name(),
@@ -180,7 +176,6 @@ impl Service {
 
     /// One that no file defines: a stream service without sockets, not `wait`, with the
     /// defaults of everything.
-    #[must_use]
     pub fn unwritten(label: &str, action: Action) -> Self {
         Self {
             label: label.to_owned(),
@@ -219,7 +214,6 @@ pub struct TcpmuxName {
 
 impl TcpmuxName {
     /// A name as it is compared: without regard to case (RFC 1078).
-    #[must_use]
     pub fn folded(name: &str) -> String {
         name.to_ascii_lowercase()
     }
@@ -257,7 +251,6 @@ pub enum RelayTarget {
 
 impl RelayTarget {
     /// The name that is not known yet.
-    #[must_use]
     pub fn missing_name(&self) -> Option<&str> {
         match self {
             Self::Inet { addresses, .. } if addresses.is_empty() => self.name(),
@@ -266,7 +259,6 @@ impl RelayTarget {
     }
 
     /// The name that can be looked up again; none where the address itself is written.
-    #[must_use]
     pub fn name(&self) -> Option<&str> {
         let Self::Inet { host, .. } = self else { return None };
         let name = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
@@ -275,7 +267,6 @@ impl RelayTarget {
     }
 
     /// The same target with what its name is now; None where that is no host, or no other.
-    #[must_use]
     pub fn with(&self, known: &Known) -> Option<Self> {
         let Self::Inet { host, port, addresses } = self else { return None };
         let Known::Host(found) = known else { return None };
@@ -347,13 +338,11 @@ impl Builtin {
     }
 
     /// The one of this name.
-    #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|one| one.name() == name)
     }
 
     /// The one whose port this is.
-    #[must_use]
     pub fn of_port(port: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|one| one.port() == port)
     }

@@ -19,7 +19,6 @@ pub struct Prefix {
 impl Prefix {
     /// The prefix of this length that contains the address; None if it is longer
     /// than the address. Inside `::ffff:0:0/96` it is a prefix of IPv4 addresses.
-    #[must_use]
     pub fn new(address: IpAddr, length: u8) -> Option<Self> {
         match address {
             IpAddr::V4(address) if length <= 32 => {
@@ -40,19 +39,16 @@ impl Prefix {
     }
 
     /// Whether every address of its family is in it.
-    #[must_use]
     pub fn is_everybody(&self) -> bool {
         self.length == 0
     }
 
     /// Its first address.
-    #[must_use]
     pub fn first(&self) -> IpAddr {
         self.first
     }
 
     /// Its last address.
-    #[must_use]
     pub fn last(&self) -> IpAddr {
         match self.first {
             IpAddr::V4(first) => {
@@ -65,13 +61,11 @@ impl Prefix {
     }
 
     /// How many bits it has: 0 to 32, or to 128.
-    #[must_use]
     pub fn bits(&self) -> u8 {
         self.length
     }
 
     /// Whether it contains an address.
-    #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         address.is_ipv4() == self.first.is_ipv4() && Self::new(address, self.length) == Some(*self)

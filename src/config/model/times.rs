@@ -29,7 +29,6 @@ impl AccessTimes {
     }
 
     /// Whether a minute of the day (0 to 1439) is inside one of the spans.
-    #[must_use]
     pub fn contains(&self, minute_of_day: u16) -> bool {
         self.spans.iter().any(|&(first, last)| {
             let (begun, over) = (first <= minute_of_day, minute_of_day > last);

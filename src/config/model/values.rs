@@ -221,7 +221,6 @@ impl Default for TerminalSize {
 }
 
 /// Whether the variable TERM may be this: a short name of harmless characters, whoever says it.
-#[must_use]
 pub fn is_terminal_name(name: &str) -> bool {
     let is_harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-+._".contains(&byte);
     (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(is_harmless)

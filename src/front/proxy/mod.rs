@@ -24,7 +24,6 @@ pub use first_bytes::{Header, HeaderRead, LONGEST, NamedClient};
 pub(crate) use write::{SendVersion, header};
 
 /// Reads the header at the beginning of these bytes.
-#[must_use]
 pub fn read(bytes: &[u8]) -> HeaderRead {
     match bytes.first() {
         None => HeaderRead::Incomplete,
@@ -35,7 +34,6 @@ pub fn read(bytes: &[u8]) -> HeaderRead {
 
 /// Whether these bytes begin as a header does.
 #[cfg(feature = "tls")]
-#[must_use]
 #[cfg(feature = "tls")]
 pub(crate) fn is_header(bytes: &[u8]) -> bool {
     bytes.starts_with(text::SIGNATURE) || bytes.starts_with(binary::SIGNATURE)

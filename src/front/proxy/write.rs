@@ -19,7 +19,6 @@ pub(crate) enum SendVersion {
 
 /// The header that says from where and to where a client has connected; without both the
 /// next server is told that it is not known. Version 2 also says what is known of TLS.
-#[must_use]
 pub(crate) fn header(
     version: SendVersion,
     ends: Option<(SocketAddr, SocketAddr)>,

@@ -71,7 +71,6 @@ impl Default for Telnet {
 
 impl Telnet {
     /// The beginning: what is offered and asked for is among the answers.
-    #[must_use]
     pub fn new() -> Self {
         let (options, answers) = Options::offered();
         let mut telnet = Self {
@@ -142,7 +141,6 @@ impl Telnet {
     }
 
     /// Whether there is something of that.
-    #[must_use]
     pub fn has_answers(&self) -> bool {
         !self.answers.is_empty()
     }
@@ -159,13 +157,11 @@ impl Telnet {
     }
 
     /// What the client says its terminal is.
-    #[must_use]
     pub fn term(&self) -> Option<&str> {
         self.term.as_deref()
     }
 
     /// Whether everything is known that a client says of its terminal at the beginning.
-    #[must_use]
     pub fn is_settled(&self) -> bool {
         let has_answered = |option: u8, said: bool| said || self.options.is_refused(option);
         has_answered(TTYPE, self.has_named) && has_answered(NAWS, self.has_size)

@@ -96,7 +96,6 @@ pub(crate) fn keep_files<'a>(wanted: impl Iterator<Item = &'a LogFile>) {
 }
 
 /// The number of the file at this path, if [`open_files`] was given it.
-#[must_use]
 pub(crate) fn number_of(path: &Path) -> Option<u64> {
     files().list.iter().find(|target| target.path == path).map(|target| target.number)
 }

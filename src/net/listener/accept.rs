@@ -13,7 +13,6 @@ use crate::net::address::Address;
 
 impl Listener {
     /// Takes one connection; nothing it answers is a reason to stop.
-    #[must_use]
     pub(crate) fn accept(&self) -> Accepted {
         let result = match &self.socket {
             Socket::Tcp(listener) => {
@@ -34,7 +33,6 @@ impl Listener {
 
 impl Listener {
     /// Whether it listens no more: somebody else who has it has shut it down.
-    #[must_use]
     pub(crate) fn is_deaf(&self) -> bool {
         getsockopt(self, sockopt::AcceptConn).is_ok_and(|listens| !listens)
     }

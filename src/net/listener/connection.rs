@@ -26,7 +26,6 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Who has come, and through whom.
-    #[must_use]
     pub(crate) fn whom(&self) -> Whom {
         Whom { peer: self.peer, via: self.fronted.as_ref().and_then(|it| it.via) }
     }

@@ -10,7 +10,6 @@ use super::socket::{Bound, Socket};
 
 impl Listener {
     /// Whether the system says it with each datagram.
-    #[must_use]
     pub(crate) fn tells_destinations(&self) -> bool {
         self.has_packet_info
     }

@@ -41,7 +41,6 @@ pub(crate) struct Other {
 
 impl Listener {
     /// Its number in the system.
-    #[must_use]
     pub(crate) fn inode(&self) -> Option<u64> {
         fstat(self).ok().map(|stat| stat.st_ino)
     }

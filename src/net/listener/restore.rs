@@ -25,7 +25,6 @@ const NOWHERE: u16 = 9;
 
 impl Listener {
     /// Makes the socket as the service wants it again.
-    #[must_use]
     pub(crate) fn restore(&self, spec: &SocketSpec, attributes: &Attributes) -> Condition {
         if let Some(plain) = &self.plain {
             plain.restore(&self.socket);

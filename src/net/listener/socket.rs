@@ -95,7 +95,6 @@ impl Socket {
     }
 
     /// Our own address; none for sockets that are not the internet's.
-    #[must_use]
     pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         match self {
             Socket::Tcp(listener) => listener.local_addr().ok(),

@@ -28,7 +28,6 @@ pub(super) fn accept(listener: &OwnedFd) -> io::Result<(OwnedFd, Address)> {
 }
 
 /// Where a virtual socket is bound; of a connection, the CID that it was made to.
-#[must_use]
 pub(crate) fn own_address(socket: &impl AsRawFd) -> Option<VsockAddress> {
     getsockname(socket.as_raw_fd()).ok().map(read)
 }

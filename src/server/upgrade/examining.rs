@@ -53,7 +53,6 @@ fn all_can_be<T: DeserializeOwned>(all: &[Value]) -> Result<(), UpgradeRefusal> 
 }
 
 /// The services of a state, as far as they are known: what a configuration is compared with.
-#[must_use]
 pub(crate) fn served(state: &State) -> Vec<Rc<Service>> {
     state.services.iter().map(stub).map(Rc::new).collect()
 }
@@ -72,7 +71,6 @@ pub(crate) fn may_follow(loading: &Loading, served: &[Rc<Service>]) -> Result<()
 }
 
 /// What to do when nothing could be read: nobody knows what was served.
-#[must_use]
 pub(crate) fn nothing_more(served: &[Rc<Service>]) -> Loading {
     let steps = served.iter().zip(0..).map(|(service, old)| {
         let close = (0..service.sockets.len()).collect();

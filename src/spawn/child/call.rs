@@ -62,7 +62,6 @@ pub(super) unsafe fn call(nr: c_long, a: usize, b: usize, c: usize, d: usize, e:
 }
 
 /// Whether this kernel has close_range with its own table for the caller (Linux 5.9).
-#[must_use]
 pub(crate) fn can_share() -> bool {
     // SAFETY: an empty range far above any descriptor: closes nothing.
     SHARING && unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, 0) } == 0

@@ -110,7 +110,6 @@ impl<State> ChildSlot<State> {
     }
 
     /// Whether a child may still be using it.
-    #[must_use]
     pub(crate) fn is_busy(&self) -> bool {
         self.shared.busy.load(Ordering::Acquire) != 0
     }

@@ -46,13 +46,11 @@ pub(crate) struct Cgroup {
 
 impl Cgroup {
     /// Its directory.
-    #[must_use]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Whether it is there: somebody else may have removed it.
-    #[must_use]
     pub(crate) fn exists(&self) -> bool {
         self.directory.is_at(&self.path)
     }
@@ -109,7 +107,6 @@ pub(crate) struct Cgroups {
 
 impl Cgroups {
     /// No groups yet: nothing is looked for before a service asks for limits.
-    #[must_use]
     pub(crate) fn new() -> Self {
         Self::default()
     }
@@ -181,7 +178,6 @@ impl Cgroups {
     }
 
     /// The groups of the server before us, which is the same process.
-    #[must_use]
     pub(crate) fn taken_over(
         base: Option<PathBuf>,
         own: Option<PathBuf>,
@@ -203,7 +199,6 @@ impl Cgroups {
     }
 
     /// What [`Self::taken_over`] wants.
-    #[must_use]
     pub(crate) fn known(&self) -> (Option<&Path>, Option<&Path>, Vec<PathBuf>) {
         (self.base.as_deref(), self.own.as_deref(), self.lingering.borrow().clone())
     }
@@ -220,7 +215,6 @@ impl Cgroups {
     }
 
     /// Whether there are groups that could not be removed yet.
-    #[must_use]
     pub(crate) fn is_untidy(&self) -> bool {
         !self.lingering.borrow().is_empty()
     }

@@ -35,7 +35,6 @@ pub(crate) struct SandboxRefusal {
 
 impl SandboxRefusal {
     /// Whether it is time to try again: whoever is in the way of a group ends some day.
-    #[must_use]
     pub(crate) fn may_be_over(&self) -> bool {
         self.stage == GROUP && self.since.elapsed() >= AGAIN
     }
@@ -75,20 +74,17 @@ impl Confinement {
     }
 
     /// Nothing but a group of processes.
-    #[must_use]
     pub(crate) fn in_group(group: Option<Rc<Cgroup>>) -> Self {
         Self { group, ..Self::default() }
     }
 
     /// Whether it is to be said that programs which are in the group since before the start
     /// had no limits for a while.
-    #[must_use]
     pub(crate) fn tell_gap(&self) -> bool {
         self.group.as_ref().is_some_and(|group| group.tell_gap())
     }
 
     /// Why no program will be started, if that is so.
-    #[must_use]
     pub(crate) fn refusal(&self) -> Option<&SandboxRefusal> {
         self.refusal.as_ref()
     }

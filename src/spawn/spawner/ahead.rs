@@ -68,7 +68,6 @@ impl Spawner {
     }
 
     /// Whether it is to be made when the program has ended that was started last.
-    #[must_use]
     pub(crate) fn awaits_end(&self) -> bool {
         self.spares.are_due()
     }
@@ -127,7 +126,6 @@ impl Spawner {
     }
 
     /// Whether a child is a spare, or was one.
-    #[must_use]
     pub(crate) fn has_spare(&self, pid: i32) -> bool {
         self.spares.is_waiting(pid) || self.spares.has_ended(pid)
     }

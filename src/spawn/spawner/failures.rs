@@ -15,7 +15,6 @@ impl Spawner {
     }
 
     /// Where the failures of children that were forked are read.
-    #[must_use]
     pub(crate) fn failure_reader(&self) -> &impl AsRawFd {
         &self.failure_reader
     }

@@ -14,7 +14,6 @@ use super::rule::Trust;
 const MOST: u64 = 16 << 20;
 
 /// Whom this process trusts.
-#[must_use]
 pub(crate) fn trust() -> &'static Trust {
     static TRUST: OnceLock<Trust> = OnceLock::new();
     TRUST.get_or_init(find)

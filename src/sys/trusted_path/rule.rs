@@ -75,14 +75,12 @@ pub(crate) struct Trust {
 
 impl Trust {
     /// Whether something of this user's is as good as ours.
-    #[must_use]
     pub(crate) fn knows(&self, uid: u32) -> bool {
         uid == 0 || uid == self.user || self.outside == Some(uid)
     }
 
     /// Who else may write to a file, or make and remove names in a directory. On a read-only
     /// mount nobody may: a ConfigMap has mode 0777.
-    #[must_use]
     pub(crate) fn writer(&self, facts: &FileFacts) -> Option<Writer> {
         let mode = facts.mode;
         let is_ours = facts.gid == 0 || self.group == Some(facts.gid);
@@ -101,7 +99,6 @@ impl Trust {
 
     /// Who else may put something else in the place of what is in a directory and belongs to
     /// whom we trust: not in a sticky one, such as /tmp.
-    #[must_use]
     pub(crate) fn replacer(&self, directory: &FileFacts) -> Option<Writer> {
         let is_sticky = directory.mode & STICKY != 0 && self.knows(directory.uid);
         self.writer(directory).filter(|_| !is_sticky)
@@ -110,7 +107,6 @@ impl Trust {
 
 /// Whether a file may be somebody's secret to which another has given a second name (where
 /// fs.protected_hardlinks is off), since others can make names in its directory.
-#[must_use]
 pub(crate) fn may_be_a_secret(file: &FileFacts) -> bool {
     file.names > 1 && file.mode & ALL_READ == 0
 }

@@ -69,7 +69,6 @@ impl Default for Zone {
 
 impl Zone {
     /// Coordinated universal time.
-    #[must_use]
     pub fn utc() -> Self {
         Self { first: 0, changes: Vec::new(), rule: None }
     }
@@ -83,13 +82,11 @@ impl Zone {
     }
 
     /// Reads a POSIX time zone string, `EST5EDT,M3.2.0,M11.1.0`; None if it is none.
-    #[must_use]
     pub fn from_posix(text: &str) -> Option<Self> {
         Some(Self { rule: Some(Rule::parse(text)?), ..Self::utc() })
     }
 
     /// Local time minus UTC at an instant (seconds since 1970 in UTC), in seconds.
-    #[must_use]
     pub fn offset_at(&self, utc_seconds: i64) -> i32 {
         let passed = self.changes.partition_point(|&(instant, _)| instant <= utc_seconds);
         if let (Some(rule), true) = (&self.rule, passed == self.changes.len()) {
@@ -100,7 +97,6 @@ impl Zone {
     }
 
     /// The instant with this zone's offset at it.
-    #[must_use]
     pub fn clock(&self, utc_seconds: i64) -> WallClock {
         WallClock { utc_seconds, offset_seconds: self.offset_at(utc_seconds) }
     }

@@ -17,7 +17,6 @@ const OWN_LEAST: usize = 12;
 impl Server {
     /// How many more descriptors there must be to serve anybody, if there are too few; and how
     /// many there may be.
-    #[must_use]
     pub(crate) fn lacks_descriptors(&self) -> Option<(usize, u64)> {
         let reserve = self.facts.reserve;
         if !reserve.is_kept() {
