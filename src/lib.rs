@@ -55,6 +55,10 @@
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("oxinetd is for 64-bit Linux: counters, times and inode numbers are 64 bits wide");
 
+// The machine of the tests, which those from outside have, too, names the program as they do.
+#[cfg(test)]
+extern crate self as oxinetd;
+
 #[forbid(unsafe_code)]
 pub mod command;
 #[forbid(unsafe_code)]

@@ -81,7 +81,7 @@ pub(crate) fn is_plain_text(start: &[u8]) -> bool {
 pub(crate) const FIRST_LINE: u64 = 256;
 
 /// The program that `#!` at the start of a file names, as the kernel reads it.
-pub(crate) fn interpreter_in(start: &[u8]) -> Option<PathBuf> {
+pub fn interpreter_in(start: &[u8]) -> Option<PathBuf> {
     let line = start.strip_prefix(b"#!")?.split(|byte| matches!(byte, b'\n' | 0)).next()?;
     let mut words = line.split(|byte| matches!(byte, b' ' | b'\t'));
     let name = words.find(|word| !word.is_empty())?;

@@ -20,8 +20,9 @@
 pub mod attribute;
 pub mod diagnostic;
 pub mod facts;
-#[doc(hidden)]
-pub mod fake;
+#[cfg(test)]
+#[path = "tests/fake.rs"]
+pub(crate) mod fake;
 pub mod lookup;
 pub mod model;
 pub mod print;

@@ -1,5 +1,7 @@
 //! The properties, built once for all targets.
 
+#[path = "../../src/config/tests/fake.rs"]
+mod fake;
 #[path = "../properties/mod.rs"]
 mod properties;
 

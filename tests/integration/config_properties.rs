@@ -8,8 +8,8 @@
 
 use std::path::Path;
 
+use crate::fake::FakeLookup;
 use oxinetd::config::attribute::{Scope, all};
-use oxinetd::config::fake::FakeLookup;
 use oxinetd::config::print::inetd_conf;
 use oxinetd::config::{Loaded, RunSpec, from_command_line, load};
 use proptest::prelude::*;

@@ -10,7 +10,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use oxinetd::config::fake::FakeLookup;
+use crate::fake::FakeLookup;
 use oxinetd::config::model::{Action, Builtin, Endpoint, Rate, Service, SocketType};
 use oxinetd::config::{Dialect, Loaded, Named, load, load_in_place};
 

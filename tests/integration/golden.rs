@@ -7,8 +7,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::fake::FakeLookup;
 use oxinetd::config::diagnostic::Diagnostic;
-use oxinetd::config::fake::FakeLookup;
 use oxinetd::config::{Loaded, load, summary};
 
 /// Files that other files include, and facts that a first line asks for:

@@ -38,9 +38,8 @@ const ROOMS: &[(&str, &str)] = &[
         "config/import",
         "config/attribute config/diagnostic config/facts config/loading config/model config/print config/resolve config/syntax log",
     ),
-    // Who answers its questions: this machine, and one that is made up.
+    // Who answers its questions: this machine.
     ("config/lookup", "config/facts config/model front net sys"),
-    ("config/fake", "config/facts config/model"),
     // The house alone, for whoever is outside.
     ("config", ""),
     // What serves, without knowing who uses it.

@@ -19,6 +19,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../../src/config/tests/fake.rs"]
+mod fake;
 
 mod access;
 mod adopting;

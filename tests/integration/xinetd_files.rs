@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::fake::FakeLookup;
 use crate::golden::{cases_in, differs};
-use oxinetd::config::fake::FakeLookup;
 use oxinetd::config::model::{Config, Service};
 use oxinetd::config::{import, load};
 use proptest::prelude::*;

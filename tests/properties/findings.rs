@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::fake::FakeLookup;
 use oxinetd::config::diagnostic::Diagnostic;
-use oxinetd::config::fake::FakeLookup;
 use oxinetd::config::model::{Config, Service};
 use oxinetd::config::print::inetd_conf;
 use oxinetd::config::{load, summary};

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use oxinetd::config::fake::FakeLookup;
+use crate::fake::FakeLookup;
 
 /// A machine with these bytes as a file; `#! no-ipv6`, `#! no-landlock`, `#! user me`.
 pub(super) fn with_file(path: &str, bytes: &[u8]) -> FakeLookup {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use oxinetd::config::fake::FakeLookup;
+use crate::fake::FakeLookup;
 use oxinetd::config::model::{Config, Service};
 use oxinetd::config::{import, load, summary};
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use oxinetd::config::fake::FakeLookup;
+use crate::fake::FakeLookup;
 use oxinetd::config::{Loaded, load};
 
 use super::{Files, Twins};

@@ -5,8 +5,8 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::facts::{Executable, Lookup, ServiceFacts, UserFacts, interpreter_in};
-use super::model::{Known, Names, Resource};
+use oxinetd::config::facts::{Executable, Lookup, ServiceFacts, UserFacts, interpreter_in};
+use oxinetd::config::model::{Known, Names, Resource};
 
 /// Names, port, protocol.
 const SERVICES: &[(&[&str], u16, &str)] = &[
@@ -56,37 +56,37 @@ const PROGRAMS: &[&str] = &[
 
 /// A machine: change any fact before you ask.
 #[derive(Debug, Clone)]
-pub struct FakeLookup {
+pub(crate) struct FakeLookup {
     /// name, uid, gid.
-    pub users: Vec<(&'static str, u32, u32)>,
+    pub(crate) users: Vec<(&'static str, u32, u32)>,
     /// name, gid.
-    pub groups: Vec<(&'static str, u32)>,
+    pub(crate) groups: Vec<(&'static str, u32)>,
     /// Names (the first is official), port, protocol.
-    pub services: Vec<(&'static [&'static str], u16, &'static str)>,
+    pub(crate) services: Vec<(&'static [&'static str], u16, &'static str)>,
     /// Host names and their addresses.
-    pub hosts: BTreeMap<&'static str, Vec<IpAddr>>,
+    pub(crate) hosts: BTreeMap<&'static str, Vec<IpAddr>>,
     /// What names were before.
-    pub before: Names,
+    pub(crate) before: Names,
     /// Files and their bytes.
-    pub files: BTreeMap<PathBuf, Vec<u8>>,
+    pub(crate) files: BTreeMap<PathBuf, Vec<u8>>,
     /// Programs.
-    pub programs: BTreeSet<PathBuf>,
+    pub(crate) programs: BTreeSet<PathBuf>,
     /// Whether every other absolute path is one as well.
-    pub every_program: bool,
+    pub(crate) every_program: bool,
     /// Network devices and their indices.
-    pub devices: BTreeMap<&'static str, u32>,
+    pub(crate) devices: BTreeMap<&'static str, u32>,
     /// Whether there is IPv6.
-    pub ipv6: bool,
+    pub(crate) ipv6: bool,
     /// Whether there are virtual sockets.
-    pub vsock: bool,
+    pub(crate) vsock: bool,
     /// Whether programs can be confined to paths.
-    pub landlock: bool,
+    pub(crate) landlock: bool,
     /// Why no group of processes can be made, if that is so.
-    pub no_group: Option<String>,
+    pub(crate) no_group: Option<String>,
     /// Who runs the server; 0 is root.
-    pub own_uid: u32,
+    pub(crate) own_uid: u32,
     /// What it may have at most, where there is a limit.
-    pub hard_limits: BTreeMap<Resource, u64>,
+    pub(crate) hard_limits: BTreeMap<Resource, u64>,
 }
 
 impl Default for FakeLookup {
@@ -138,7 +138,7 @@ impl Default for FakeLookup {
 
 impl FakeLookup {
     /// A machine with one file on it.
-    pub fn with_file(path: &str, text: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn with_file(path: &str, text: impl AsRef<[u8]>) -> Self {
         let mut fake = Self::default();
         fake.files.insert(PathBuf::from(path), text.as_ref().to_vec());
         fake
