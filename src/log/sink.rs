@@ -29,7 +29,7 @@ use super::target::{self, LogTarget};
 use crate::sys::zone::Zone;
 use own_file::OwnFile;
 use prefix::{LinePrefix, SyslogHead};
-use queue::{CAPACITY, Lines, Output, sink};
+use queue::{CAPACITY, Lines, LogOutput, sink};
 use stderr::StderrLog;
 use syslog::Syslog;
 
@@ -99,19 +99,19 @@ pub(crate) fn start(target: &LogTarget, level: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn open(target: &LogTarget) -> io::Result<(LinePrefix, Output)> {
+fn open(target: &LogTarget) -> io::Result<(LinePrefix, LogOutput)> {
     Ok(match target {
         LogTarget::Stderr => {
             let head = if under_journal() { LinePrefix::Priority } else { LinePrefix::Stamp };
-            (head, Output::Stderr(StderrLog::find_out()))
+            (head, LogOutput::Stderr(StderrLog::find_out()))
         }
         LogTarget::Syslog { facility, socket } => {
             // Whoever tells the time of day says what is wrong with the zone.
             let zone = Zone::load(std::env::var_os("TZ").as_deref()).unwrap_or_default();
             let head = LinePrefix::Syslog(SyslogHead::new(*facility, zone));
-            (head, Output::Syslog(Syslog::new(socket)))
+            (head, LogOutput::Syslog(Syslog::new(socket)))
         }
-        LogTarget::File(path) => (LinePrefix::Stamp, Output::File(OwnFile::open(path)?)),
+        LogTarget::File(path) => (LinePrefix::Stamp, LogOutput::File(OwnFile::open(path)?)),
     })
 }
 
@@ -148,7 +148,7 @@ fn echo(record: &Record<'_>) {
 /// Whether there is a log that is not on standard error.
 #[must_use]
 pub(crate) fn is_elsewhere() -> bool {
-    log::max_level() > log::LevelFilter::Off && !matches!(sink().output, Output::Stderr(_))
+    log::max_level() > log::LevelFilter::Off && !matches!(sink().output, LogOutput::Stderr(_))
 }
 
 /// Where the log goes if it goes to the system's, or else where that is: the facility, and
@@ -157,7 +157,7 @@ pub(crate) fn is_elsewhere() -> bool {
 pub(crate) fn system_log() -> (u8, PathBuf) {
     let sink = sink();
     match (&sink.lines.head, &sink.output) {
-        (LinePrefix::Syslog(head), Output::Syslog(syslog)) => {
+        (LinePrefix::Syslog(head), LogOutput::Syslog(syslog)) => {
             (head.facility(), syslog.path().to_owned())
         }
         _ => (target::DAEMON, PathBuf::from(target::SOCKET)),
@@ -236,7 +236,7 @@ pub(crate) fn let_go() {
 pub(crate) fn reopen() {
     let mut sink = sink();
     sink.write_out();
-    let Output::File(file) = &mut sink.output else { return };
+    let LogOutput::File(file) = &mut sink.output else { return };
     let failed = file.reopen().err().map(|error| (file.path().to_owned(), error));
     drop(sink);
     if let Some((path, error)) = failed {

@@ -14,7 +14,7 @@ pub(super) struct TerminalService {
 
 impl ServiceFront for TerminalService {
     fn front(&self) -> Result<Box<dyn Front>, String> {
-        Ok(if self.telnet { Box::new(Negotiated::default()) } else { Box::new(Plain) })
+        Ok(if self.telnet { Box::new(Negotiated::default()) } else { Box::new(RawTerminal) })
     }
 
     /// The server looks at that, and ends the program.
@@ -24,9 +24,9 @@ impl ServiceFront for TerminalService {
 }
 
 /// Bytes as they are.
-struct Plain;
+struct RawTerminal;
 
-impl Front for Plain {
+impl Front for RawTerminal {
     fn begin(&mut self, out: &mut Output) {
         out.facts = Some(Vec::new());
     }

@@ -29,7 +29,7 @@ static SINK: Mutex<Sink> = Mutex::new(Sink {
     patience: Duration::ZERO,
     pause: SHORTEST_PAUSE,
     trouble: None,
-    output: Output::Stderr(StderrLog::Polled),
+    output: LogOutput::Stderr(StderrLog::Polled),
 });
 
 /// The server's log.
@@ -45,7 +45,7 @@ pub(super) struct Sink {
     pub(super) pause: Duration,
     /// Since when nothing gets out, in seconds since 1970, and why.
     pub(super) trouble: Option<(u64, String)>,
-    pub(super) output: Output,
+    pub(super) output: LogOutput,
 }
 
 /// Lines that wait.
@@ -59,7 +59,7 @@ pub(super) struct Lines {
 }
 
 /// Where they go.
-pub(super) enum Output {
+pub(super) enum LogOutput {
     Stderr(StderrLog),
     Syslog(Syslog),
     File(OwnFile),
@@ -138,7 +138,7 @@ impl Sink {
     }
 }
 
-impl Output {
+impl LogOutput {
     fn put(&mut self, bytes: &[u8]) -> Put {
         match self {
             Self::Stderr(stderr) => stderr.put(bytes),
