@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::fmt::{self, Display, Write as _};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -68,6 +69,11 @@ impl LogValue<'_> {
 /// Of a text in this program's own encoding.
 pub(crate) fn text(text: &str) -> LogValue<'_> {
     LogValue::Text(text.as_bytes())
+}
+
+/// Of the name of a file, as the system has it.
+pub(super) fn path(path: &Path) -> LogValue<'_> {
+    LogValue::Text(path.as_os_str().as_encoded_bytes())
 }
 
 /// A number of things.
