@@ -52,7 +52,6 @@ pub(crate) fn dial(endpoint: &Endpoint) -> io::Result<Dialled> {
 }
 
 /// Whether the same may succeed later.
-#[must_use]
 pub(crate) fn is_busy(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     let later = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM, Errno::EAGAIN];
@@ -144,7 +143,6 @@ impl RelaySocket {
     }
 
     /// The error that the system keeps for this socket, if any; told once.
-    #[must_use]
     pub fn error(&self) -> Option<io::Error> {
         match getsockopt(&self.0, sockopt::SocketError) {
             Ok(0) => None,
@@ -154,13 +152,11 @@ impl RelaySocket {
     }
 
     /// Whether the other side is gone altogether: it does not read any more either.
-    #[must_use]
     pub fn is_gone(&self) -> bool {
         descriptor::becomes_ready(&self.0, PollFlags::empty(), PollTimeout::ZERO).unwrap_or(false)
     }
 
     /// Whether there is nothing of a peer that is gone.
-    #[must_use]
     pub fn has_said_nothing(&self) -> bool {
         let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
         !matches!(recv(self.0.as_raw_fd(), &mut [0], flags), Ok(1))
