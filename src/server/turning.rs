@@ -163,7 +163,7 @@ impl Server {
             Owner::Stderr(key) => self.read_stderr(key),
             Owner::Conversation(key) => self.serve_builtin(key),
             Owner::Relay(key) | Owner::RelayTarget(key) => self.serve_relay(key),
-            Owner::Banner(key) => self.go_on_telling(key),
+            Owner::Banner(key) => self.serve_banner(key),
             Owner::ControlListener(key) => self.accept_control_connections(key),
             Owner::ControlConnection(key) => self.serve_control_connection(key),
             Owner::Connector(key) => self.serve_connector(key),

@@ -170,7 +170,7 @@ impl Server {
         let owner = state.service;
         match self.try_to_admit(service.admission, connection.peer) {
             Ok(permit) if parked => self.serve_connection((key, owner), connection, permit),
-            Ok(permit) => self.welcome((key, owner), connection, permit),
+            Ok(permit) => self.greet_client((key, owner), connection, permit),
             Err(reason) => {
                 let caller = Caller::Taken { listener: key, connection, told: parked };
                 self.hold_or_turn_away(caller, reason);

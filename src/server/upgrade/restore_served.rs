@@ -146,7 +146,7 @@ impl Server {
             let (now, source) = (self.reactor.now, Source::from(admitted.peer));
             admitted.permit = self.admission.restore(now, state.admission, source);
         }
-        self.keep_telling(banner);
+        self.keep_banner(banner);
     }
 
     fn restore_pending_peer(&mut self, mut pending: PendingPeer) {

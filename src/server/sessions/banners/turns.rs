@@ -49,7 +49,7 @@ const UNREAD: usize = 256 * 1024;
 
 impl Server {
     /// A client has been admitted: it is told so, and served.
-    pub(in crate::server) fn welcome(
+    pub(in crate::server) fn greet_client(
         &mut self,
         (listener, owner): (Key, Key),
         connection: Connection,
@@ -79,7 +79,7 @@ impl Server {
     }
 
     /// A client has been refused: it is told so, and the connection closed.
-    pub(in crate::server::sessions) fn dismiss(&mut self, owner: Key, connection: Connection) {
+    pub(in crate::server::sessions) fn reject(&mut self, owner: Key, connection: Connection) {
         let Connection { socket, peer, .. } = connection;
         let Some(text) = self.services.all.get(owner).and_then(|it| it.banners.refused.clone())
         else {
@@ -107,7 +107,7 @@ impl Server {
             Err(error) if error != Errno::EAGAIN => {}
             _ => {
                 descriptor::raise_held_in_place(&mut state.socket);
-                self.keep_telling(state);
+                self.keep_banner(state);
             }
         }
     }
@@ -120,22 +120,22 @@ impl Server {
         patience: Duration,
     ) {
         let (socket, due) = (descriptor::raise_held(socket), self.reactor.now + patience);
-        self.keep_telling(BannerState { socket, unsent, then, due });
+        self.keep_banner(BannerState { socket, unsent, then, due });
     }
 
     /// Goes on with a client whenever it can be told more.
-    pub(in crate::server) fn keep_telling(&mut self, state: BannerState) {
+    pub(in crate::server) fn keep_banner(&mut self, state: BannerState) {
         let (descriptor, due) = (state.socket.as_raw_fd(), state.due);
         let key = self.sessions.banners.insert(state);
         self.reactor.timers.set(due, Timer::Banner(key));
         self.linger_if_over(key);
         if self.reactor.watch_both(&descriptor, Owner::Banner(key)).is_err() {
-            self.told_for_too_long(key);
+            self.drop_banner(key);
         }
     }
 
     /// One turn of one client.
-    pub(in crate::server) fn go_on_telling(&mut self, key: Key) {
+    pub(in crate::server) fn serve_banner(&mut self, key: Key) {
         let Some(state) = self.sessions.banners.get_mut(key) else { return };
         let telling = match state.turn(&mut self.reactor.scratch) {
             Ok(telling) => telling,
@@ -145,12 +145,12 @@ impl Server {
         match telling {
             BannerProgress::Blocked => {}
             BannerProgress::More => self.reactor.ready.push(Owner::Banner(key)),
-            BannerProgress::Gone => self.told_for_too_long(key),
-            BannerProgress::Done => self.serve_if_told(key),
+            BannerProgress::Gone => self.drop_banner(key),
+            BannerProgress::Done => self.serve_after_banner(key),
         }
     }
 
-    fn serve_if_told(&mut self, key: Key) {
+    fn serve_after_banner(&mut self, key: Key) {
         if let Some(state) = self.sessions.forget_banner(key, &mut self.reactor)
             && let AfterBanner::Serve(admitted) = state.then
         {
@@ -159,7 +159,7 @@ impl Server {
     }
 
     /// A client that does not read, or is gone: what was counted for it is given back.
-    pub(in crate::server::sessions) fn told_for_too_long(&mut self, key: Key) {
+    pub(in crate::server::sessions) fn drop_banner(&mut self, key: Key) {
         let Some(state) = self.sessions.forget_banner(key, &mut self.reactor) else { return };
         let told = state.is_all_sent();
         match state.then {
@@ -247,9 +247,9 @@ impl Server {
             AfterBanner::Serve(admitted)
                 if state.is_all_sent() && admitted.since + PATIENCE > self.reactor.now =>
             {
-                self.serve_if_told(key);
+                self.serve_after_banner(key);
             }
-            _ => self.told_for_too_long(key),
+            _ => self.drop_banner(key),
         }
     }
 }

@@ -121,7 +121,7 @@ impl Server {
             held.caller,
         ) {
             (Ok(permit), Caller::Taken { listener, connection, told: false }) => {
-                self.welcome((listener, service), connection, permit);
+                self.greet_client((listener, service), connection, permit);
             }
             (Ok(permit), Caller::Taken { listener, connection, told: true }) => {
                 self.serve_connection((listener, service), connection, permit);
@@ -206,7 +206,7 @@ impl Server {
                 };
                 self.deny(owner, whom, (reason, why));
                 if !told {
-                    self.dismiss(owner, connection);
+                    self.reject(owner, connection);
                 }
             }
             Caller::Named { entry, waits } => {

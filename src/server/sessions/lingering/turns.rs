@@ -18,7 +18,7 @@ impl Server {
         let most = MOST.min(self.room_for_clients() / 2).max(1);
         let share = (service, source, self.services.share_of_lingerers(service));
         while let Some(first) = self.sessions.lingering.own.one_too_many(most, share) {
-            self.told_for_too_long(first);
+            self.drop_banner(first);
         }
     }
 
@@ -41,7 +41,7 @@ impl Server {
     /// Descriptors are scarce: who is on his way out has had his time.
     pub(in crate::server) fn close_at_once(&mut self) {
         for key in self.sessions.lingering.own.everybody() {
-            self.told_for_too_long(key);
+            self.drop_banner(key);
         }
     }
 

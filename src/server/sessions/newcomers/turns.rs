@@ -185,7 +185,7 @@ impl Server {
         let listener = newcomer.listener;
         match header::take(newcomer.connection, header, &mut self.reactor.scratch) {
             Some(connection) if self.is_well_introduced(owner, &connection) => {
-                self.welcome((listener, owner), connection, permit);
+                self.greet_client((listener, owner), connection, permit);
             }
             // The connection is over.
             _ => self.cancel(permit, owner),
