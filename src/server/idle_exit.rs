@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 /// When somebody was last here.
 #[derive(Debug)]
-pub(super) struct Leaving {
+pub(super) struct IdleExit {
     /// None: it never ends by itself.
     limit: Option<Duration>,
     pub(super) last: Instant,
 }
 
-impl Leaving {
+impl IdleExit {
     pub(super) fn new(limit: Option<Duration>, now: Instant) -> Self {
         Self { limit, last: now }
     }

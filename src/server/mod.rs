@@ -52,7 +52,7 @@ use crate::systemd::ServiceManager;
 use control::connection::ControlSockets;
 pub(crate) use host_info::HostInfo;
 use idle::IdleMemory;
-use idle_exit::Leaving;
+use idle_exit::IdleExit;
 use programs::Programs;
 pub(crate) use programs::outliving::read_for_others;
 use reactor::Reactor;
@@ -60,7 +60,7 @@ use reload::Reloading;
 use services::Services;
 use services::quota::Quota;
 use sessions::Sessions;
-use stopping::{Drain, ServerEnding};
+use stopping::{DrainState, ServerEnding};
 pub(crate) use upgrade::examining::{examine, may_follow, nothing_more, served};
 use upgrade::preflight::Upgrading;
 
@@ -74,7 +74,7 @@ pub(crate) struct Server {
     zone: Zone,
     /// Of all services since the start.
     statistics: Statistics,
-    controlling: ControlSockets,
+    control: ControlSockets,
     reloading: Reloading,
     upgrading: Upgrading,
     manager: ServiceManager,
@@ -90,8 +90,8 @@ struct Life {
     /// When it started, by both clocks.
     born: (u64, Instant),
     /// Set once nobody is let in any more.
-    drain: Drain,
-    idle_exit: Leaving,
+    drain: DrainState,
+    idle_exit: IdleExit,
     stop: Option<&'static str>,
     ending: ServerEnding,
     quiet: IdleMemory,
@@ -135,15 +135,15 @@ impl Server {
             facts,
             zone: local_zone(),
             statistics: Statistics::default(),
-            controlling: ControlSockets::new(),
+            control: ControlSockets::new(),
             reloading: Reloading::new(options.reload, now),
             upgrading: Upgrading::new(),
             manager: options.manager,
             manager_retry: None,
             life: Life {
                 born: (unix_time(), now),
-                drain: Drain::No,
-                idle_exit: Leaving::new(options.idle_exit, now),
+                drain: DrainState::No,
+                idle_exit: IdleExit::new(options.idle_exit, now),
                 stop: None,
                 ending: ServerEnding::No,
                 quiet: IdleMemory::default(),

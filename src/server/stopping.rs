@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// How far the server is on its way to an end that lets everybody finish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Drain {
+pub(super) enum DrainState {
     /// It is on none.
     No,
     /// It says that it is not ready, and serves whoever comes all the same until this moment:
@@ -17,7 +17,7 @@ pub(super) enum Drain {
     Until(Instant),
 }
 
-impl Drain {
+impl DrainState {
     /// Whether it will end.
     pub(super) fn is_announced(self) -> bool {
         self != Self::No

@@ -58,7 +58,7 @@ impl Server {
         self.sessions.workers.wake_all();
         self.leave_reader();
         sink::let_go();
-        self.say_farewell();
+        self.log_end();
         Ok(())
     }
 
@@ -130,7 +130,7 @@ impl Server {
         self.close_what_ended();
         self.let_in();
         self.make_ready();
-        self.tell_limits();
+        self.log_limits();
         self.stop_spent();
         self.note_presence();
         self.stop_if_drained();
@@ -215,7 +215,7 @@ impl Server {
                 Timer::Seeker => self.services.naming.seeker_overdue(self.reactor.now),
                 Timer::ControlListener(key) => self.reactor.ready.push(Owner::ControlListener(key)),
                 Timer::ControlConnection(key) => {
-                    self.controlling.close_if_silent(key, &mut self.reactor);
+                    self.control.close_if_silent(key, &mut self.reactor);
                 }
                 Timer::Leave => self.exit_if_idle(),
                 Timer::Drained => self.drained(),
@@ -228,7 +228,7 @@ impl Server {
         }
         if self.admission.next_deadline().is_some_and(|when| when <= self.reactor.now) {
             self.admission.expire(self.reactor.now);
-            self.tell_limits();
+            self.log_limits();
         }
     }
 

@@ -22,7 +22,7 @@ pub(super) struct Candidate {
 }
 
 /// The one who goes.
-pub(super) fn who_goes(all: &[Candidate]) -> Option<Key> {
+pub(super) fn evicted(all: &[Candidate]) -> Option<Key> {
     let mut of_source: HashMap<Source, usize> = HashMap::new();
     for candidate in all {
         let count = of_source.entry(candidate.source).or_default();
@@ -51,7 +51,7 @@ mod tests {
         };
         let mut all = vec![come(1, 0, 0), come(2, 9, 1), come(2, 5, 3), come(2, 5, 2)];
         let mut gone = Vec::new();
-        while let Some(key) = who_goes(&all) {
+        while let Some(key) = evicted(&all) {
             gone.extend(all.iter().find(|it| it.key == key).map(|it| it.number));
             all.retain(|it| it.key != key);
         }

@@ -40,12 +40,12 @@ impl Server {
             Ok(done) => answer::line(&Done { done }),
             Err(refusal) => answer::line(&refusal),
         };
-        self.answer_connection(key, words);
+        self.send_answer(key, words);
     }
 
     fn reload_for(&mut self, key: Key) {
         let number = self.reload();
-        if let Some(connection) = self.controlling.connections.get_mut(key) {
+        if let Some(connection) = self.control.connections.get_mut(key) {
             connection.stage = ControlStage::AwaitsReload(number);
         }
     }
@@ -53,11 +53,8 @@ impl Server {
     /// Says that it will stop; the end of the connection says that it has.
     fn stop_for(&mut self, key: Key, drain: Option<u64>, delay: Option<u64>) {
         let running = self.admission.total_running();
-        self.answer_connection(
-            key,
-            answer::line(&Stopping { stopping: true, running, drain, delay }),
-        );
-        if let Some(connection) = self.controlling.connections.get_mut(key) {
+        self.send_answer(key, answer::line(&Stopping { stopping: true, running, drain, delay }));
+        if let Some(connection) = self.control.connections.get_mut(key) {
             connection.stage = ControlStage::Stays;
         }
         self.serve_control_connection(key);

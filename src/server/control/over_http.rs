@@ -27,18 +27,18 @@ impl Server {
     /// # Errors
     /// epoll_ctl(2)'s.
     pub(crate) fn answer_at(&mut self, listener: Listener, kind: ControlKind) -> io::Result<()> {
-        self.controlling.listen(listener, kind, &self.reactor)
+        self.control.listen(listener, kind, &self.reactor)
     }
 
     /// What browsers may call us besides our addresses.
     pub(crate) fn is_called(&mut self, names: &[String]) {
-        self.controlling.own_names = OwnNames(names.to_vec());
+        self.control.own_names = OwnNames(names.to_vec());
     }
 
     /// False if the head of the request has not ended.
     pub(super) fn handle_http(&mut self, key: Key, site: &'static Site, request: &[u8]) -> bool {
-        let Some(connection) = self.controlling.connections.get(key) else { return true };
-        let (names, local) = (&self.controlling.own_names, || local_ip(&connection.stream));
+        let Some(connection) = self.control.connections.get(key) else { return true };
+        let (names, local) = (&self.control.own_names, || local_ip(&connection.stream));
         // What is open to others, or to none that a browser reaches, is asked for by any name.
         let is_open = |local: Option<IpAddr>| {
             *site == METRICS && local.is_none_or(|local| !local.to_canonical().is_loopback())
@@ -50,7 +50,7 @@ impl Server {
         match site.read(request, is_own) {
             RequestRead::Incomplete => return false,
             RequestRead::Wants { page, body } => self.show_page(key, page, body),
-            RequestRead::Refused(status) => self.answer_connection(key, site.refusal(status)),
+            RequestRead::Refused(status) => self.send_answer(key, site.refusal(status)),
         }
         true
     }
@@ -58,26 +58,23 @@ impl Server {
     fn show_page(&mut self, key: Key, page: Page, body: bool) {
         let ready = !self.life.drain.is_announced();
         match page {
-            Page::Alive => self.answer_connection(key, METRICS.short(HttpStatus::Ok, "ok", body)),
+            Page::Alive => self.send_answer(key, METRICS.short(HttpStatus::Ok, "ok", body)),
             Page::Ready if ready => {
-                self.answer_connection(key, METRICS.short(HttpStatus::Ok, "ready", body));
+                self.send_answer(key, METRICS.short(HttpStatus::Ok, "ready", body));
             }
             Page::Ready => {
-                self.answer_connection(
-                    key,
-                    METRICS.short(HttpStatus::Unavailable, "draining", body),
-                );
+                self.send_answer(key, METRICS.short(HttpStatus::Unavailable, "draining", body));
             }
             Page::Metrics => self.answer_metrics(key, body),
             Page::People => {
                 let head = PAGE.head(HttpStatus::Ok, page::CONTENT_TYPE);
                 let text = if body { page::SOURCE } else { "" };
-                self.answer_connection(key, [&head, text.as_bytes()].concat());
+                self.send_answer(key, [&head, text.as_bytes()].concat());
             }
             Page::Status | Page::Peers => {
                 let head = PAGE.head(HttpStatus::Ok, "application/json");
                 match page {
-                    _ if !body => self.answer_connection(key, head),
+                    _ if !body => self.send_answer(key, head),
                     Page::Peers => self.answer_peers(key, head),
                     _ => self.answer_services(key, head),
                 }
@@ -88,13 +85,13 @@ impl Server {
     fn answer_metrics(&mut self, key: Key, body: bool) {
         let head = METRICS.head(HttpStatus::Ok, prometheus::CONTENT_TYPE);
         if !body {
-            return self.answer_connection(key, head);
+            return self.send_answer(key, head);
         }
         let mut text = String::new();
         prometheus::server(&self.status(), &own_cost(), &mut text);
-        self.answer_connection(key, [head, text.into_bytes()].concat());
+        self.send_answer(key, [head, text.into_bytes()].concat());
         let keys = self.services.order.clone();
-        self.controlling.produce_for(key, Producer::Metrics { keys, family: 0, next: 0 });
+        self.control.produce_for(key, Producer::Metrics { keys, family: 0, next: 0 });
     }
 }
 

@@ -48,15 +48,15 @@ impl Server {
                 answer::line(&first.map(|it| ServiceStatus { others: all.collect(), ..it }))
             }
         };
-        self.answer_connection(key, words);
+        self.send_answer(key, words);
     }
 
     /// Everything, after the head of an answer.
     pub(super) fn answer_services(&mut self, key: Key, head: Vec<u8>) {
         let (before, after) = answer::around_services(&self.status());
-        self.answer_connection(key, [head, before].concat());
+        self.send_answer(key, [head, before].concat());
         let keys = self.services.order.clone();
-        self.controlling.produce_for(key, Producer::Services { keys, next: 0, after });
+        self.control.produce_for(key, Producer::Services { keys, next: 0, after });
     }
 
     /// `peers`, likewise.
@@ -68,8 +68,8 @@ impl Server {
         };
         let mut before = answer::line(&answer);
         before.truncate(before.len().saturating_sub(b"]}\n".len()));
-        self.answer_connection(key, [head, before].concat());
-        self.controlling.produce_for(key, Producer::Peers { last: None, first: true });
+        self.send_answer(key, [head, before].concat());
+        self.control.produce_for(key, Producer::Peers { last: None, first: true });
     }
 
     /// Makes the next portion of an answer.
@@ -306,10 +306,10 @@ impl Server {
         words: &[u8],
     ) {
         let control_connections =
-            self.controlling.connections.iter().filter(|(_, connection)| wanted(connection.stage));
+            self.control.connections.iter().filter(|(_, connection)| wanted(connection.stage));
         let keys: Vec<Key> = control_connections.map(|(key, _)| key).collect();
         for key in keys {
-            self.answer_connection(key, words.to_vec());
+            self.send_answer(key, words.to_vec());
         }
     }
 }

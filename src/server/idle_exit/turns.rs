@@ -37,13 +37,13 @@ impl Server {
         let Some(limit) = self.life.idle_exit.limit else { return };
         let is_early = self.life.idle_exit.last + limit > self.reactor.now;
         // Whoever has come in this very moment is served, too.
-        if !is_early && (self.is_needed() || self.services.somebody_waits()) {
+        if !is_early && (self.is_needed() || self.services.has_waiting_clients()) {
             self.life.idle_exit.last = self.reactor.now;
         }
         let due = self.life.idle_exit.last + limit;
         if due > self.reactor.now {
             self.reactor.timers.set(due, Timer::Leave);
-        } else if self.controlling.connections.len() > 0 {
+        } else if self.control.connections.len() > 0 {
             self.reactor.after(ANSWERED, Timer::Leave);
         } else {
             self.life.stop.get_or_insert(IDLE);
@@ -53,7 +53,7 @@ impl Server {
 
 impl Services {
     /// Whether somebody is in a backlog.
-    fn somebody_waits(&self) -> bool {
+    fn has_waiting_clients(&self) -> bool {
         let mut listeners = self.listeners.iter();
         listeners.any(|(_, listener)| listener.rest != Rest::Program && listener.has_waiting())
     }

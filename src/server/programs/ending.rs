@@ -104,7 +104,7 @@ impl Server {
         let left = self.how_client_left(&child.front);
         if left == Some((leaving::IDLE, false)) && !child.overdue {
             // Its end was its connection's.
-            client.say_idle(child.pid);
+            client.log_idle(child.pid);
         }
         if let Some(number) = child.front.number.filter(|_| child.has_terminal) {
             self.sessions.workers.program_of_client_ended(number);

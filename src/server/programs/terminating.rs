@@ -14,7 +14,7 @@ use crate::server::programs::Programs;
 use crate::server::reactor::Reactor;
 use crate::server::reactor::timers::Timer;
 use crate::server::state::ProgramStage;
-use crate::server::stopping::{Drain, ServerEnding};
+use crate::server::stopping::{DrainState, ServerEnding};
 use crate::sys::proc::{others, stat_of};
 
 /// The longest that the server waits for programs at its end.
@@ -46,11 +46,11 @@ impl Server {
         let time = LONGEST.min(*longest);
         events::draining(time, running, None);
         self.manager.notifier.stopping();
-        self.life.drain = Drain::Until(self.reactor.now + time);
+        self.life.drain = DrainState::Until(self.reactor.now + time);
         self.reloading.stop();
         self.services.naming.stop();
         self.upgrading.give_up();
-        self.hold_nobody();
+        self.turn_held_away();
         for key in self.services.listeners.keys() {
             self.shut_listener(key);
         }

@@ -96,7 +96,7 @@ impl Server {
                     ReaderProgress::More => Phase::Reading { loader, ready: true },
                     ReaderProgress::Waiting => Phase::Reading { loader, ready: false },
                     ReaderProgress::Over(Ok(mut loading)) => {
-                        self.tell_truly(&mut loading.findings);
+                        self.correct_findings(&mut loading.findings);
                         Phase::Telling { loading, told: 0 }
                     }
                     ReaderProgress::Over(Err(why)) => unread(&why),
@@ -120,7 +120,7 @@ impl Server {
 
     /// Of those that go on as they were it is said together. What is not open does not go on:
     /// it is tried again.
-    fn tell_truly(&self, findings: &mut Vec<LoadedFinding>) {
+    fn correct_findings(&self, findings: &mut Vec<LoadedFinding>) {
         let held: Vec<usize> = findings.iter().filter_map(|finding| finding.held).collect();
         let keys = held.into_iter().filter_map(|old| self.services.order.get(old));
         let states = keys.filter_map(|key| self.services.all.get(*key));

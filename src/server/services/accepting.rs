@@ -157,7 +157,7 @@ impl Server {
             Ok(()) => true,
             Err(Denial::Refuse(_)) => false,
             Err(Denial::Rest(_, until)) => {
-                self.tell_limits();
+                self.log_limits();
                 self.services.rest_for_limit(key, until, &mut self.reactor);
                 false
             }

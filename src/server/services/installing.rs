@@ -130,7 +130,7 @@ impl Server {
     fn retire(&mut self, key: Key) {
         let Some(state) = self.services.all.get(key) else { return };
         self.admission.retire(state.admission);
-        self.tell_limits();
+        self.log_limits();
     }
 
     /// What the programs of a service need, which `before` may have a part of already.
@@ -169,7 +169,7 @@ impl Server {
 
     pub(super) fn remove_service(&mut self, key: Key) {
         self.turn_away_all_of(key);
-        self.services.tell_all_refusals(key);
+        self.services.log_all_refusals(key);
         self.retire(key);
         let Some(state) = self.services.all.remove(key) else { return };
         self.services.departed.note(key, &state, &self.admission);

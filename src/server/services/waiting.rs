@@ -47,7 +47,7 @@ impl Server {
         let permit = match self.admits(id, Address::None) {
             Ok(permit) => permit,
             Err(Denial::Rest(_, until)) => {
-                self.tell_limits();
+                self.log_limits();
                 return self.services.rest_for_limit(key, until, &mut self.reactor);
             }
             Err(Denial::Refuse(_)) => return,
@@ -246,14 +246,14 @@ fn head(listener: &Listener) -> Option<Vec<u8>> {
             let length = datagram::peek_unix(socket, &mut bytes).ok()?;
             Some(bytes.get(..length).unwrap_or_default().to_vec())
         }
-        Socket::Tcp(socket) => somebody_waits(listener)
+        Socket::Tcp(socket) => has_waiting_clients(listener)
             .then(|| tcp::waiting_connections(socket).unwrap_or_default().to_ne_bytes().to_vec()),
-        Socket::Unix(_) | Socket::Vsock(_) => somebody_waits(listener).then(Vec::new),
+        Socket::Unix(_) | Socket::Vsock(_) => has_waiting_clients(listener).then(Vec::new),
     }
 }
 
 /// Whether somebody waits to be accepted; a socket that is shut down is ready, too.
-fn somebody_waits(listener: &Listener) -> bool {
+fn has_waiting_clients(listener: &Listener) -> bool {
     let ended = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
     let found = socket_options::events(listener, libc::POLLIN | libc::POLLRDHUP);
     found & libc::POLLIN != 0 && found & ended == 0

@@ -55,7 +55,7 @@ pub(in crate::server) struct Client {
 
 impl Client {
     /// His program is ended since nothing has moved for too long.
-    pub(in crate::server) fn say_idle(&self, pid: i32) {
+    pub(in crate::server) fn log_idle(&self, pid: i32) {
         events::timeout(&self.label, self.peer, pid, ("TERM", Some(IDLE)), self.log);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Drain;
+use super::DrainState;
 use crate::log::events;
 use crate::log::sink;
 use crate::server::Server;
@@ -24,7 +24,7 @@ impl Server {
         }
         let delay = delay.min(FOR_EVER);
         let begins = self.reactor.now + delay;
-        self.life.drain = Drain::Announced(begins, time);
+        self.life.drain = DrainState::Announced(begins, time);
         self.reactor.timers.set(begins, Timer::Drained);
         events::draining(time.min(FOR_EVER), self.admission.total_running(), Some(delay));
     }
@@ -35,13 +35,13 @@ impl Server {
         let time = time.min(FOR_EVER);
         let until = self.reactor.now + time;
         let closed = self.life.drain.closes();
-        self.life.drain = Drain::Until(until);
+        self.life.drain = DrainState::Until(until);
         self.reactor.timers.set(until, Timer::Drained);
         if closed {
             return;
         }
         events::draining(time, self.admission.total_running(), None);
-        self.hold_nobody();
+        self.turn_held_away();
         for key in self.services.listeners.keys() {
             // Who has come by now is served, but no program is started for nobody.
             if !self.services.is_idle(key) {
@@ -67,11 +67,11 @@ impl Server {
     /// rest is closed.
     pub(in crate::server) fn drained(&mut self) {
         match self.life.drain {
-            Drain::Announced(begins, time) if begins <= self.reactor.now => {
+            DrainState::Announced(begins, time) if begins <= self.reactor.now => {
                 return self.begin_drain(time);
             }
-            Drain::Until(until) if until <= self.reactor.now => {}
-            Drain::No | Drain::Announced(..) | Drain::Until(_) => return,
+            DrainState::Until(until) if until <= self.reactor.now => {}
+            DrainState::No | DrainState::Announced(..) | DrainState::Until(_) => return,
         }
         for key in self.services.listeners.keys() {
             self.shut_listener(key);
@@ -105,7 +105,7 @@ impl Server {
     pub(in crate::server) fn stop_serving(&mut self) {
         self.reloading.stop();
         self.services.naming.stop();
-        self.hold_nobody();
+        self.turn_held_away();
         self.tidy(Tidy::Everything);
         self.upgrading.give_up();
         self.manager.notifier.stopping();
@@ -125,13 +125,13 @@ impl Server {
     }
 
     /// Says who the peers are and were, how each of them ends, and what is left to say.
-    pub(in crate::server) fn say_farewell(&mut self) {
+    pub(in crate::server) fn log_end(&mut self) {
         self.sessions.list_peers();
         self.sessions.count_peers();
         events::stopping(self.life.stop.unwrap_or("-"));
         self.say_ends();
         for key in self.services.all.keys() {
-            self.services.tell_all_refusals(key);
+            self.services.log_all_refusals(key);
         }
         // Says of files that are full how many lines they lack.
         sink::keep_files(std::iter::empty());

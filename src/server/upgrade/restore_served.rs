@@ -73,7 +73,7 @@ impl Server {
             self.restore_control_listener(&state);
         }
         for connection in state.control_connections.into_iter().filter_map(read) {
-            let _ = self.controlling.keep(connection, &mut self.reactor);
+            let _ = self.control.keep(connection, &mut self.reactor);
         }
     }
 

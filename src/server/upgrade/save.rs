@@ -94,8 +94,8 @@ impl Server {
             last_here: Some(self.life.idle_exit.last.into()),
             watchdog: self.manager.watchdog,
             names: self.services.naming.known().clone(),
-            control_listeners: self.controlling.save_control_listeners(),
-            control_connections: self.controlling.save_control_connections(),
+            control_listeners: self.control.save_control_listeners(),
+            control_connections: self.control.save_control_connections(),
             descriptors: Vec::new(),
         };
         places::forget();

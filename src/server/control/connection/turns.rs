@@ -14,7 +14,7 @@ use crate::log::events;
 use crate::net::listener::{Accepted, Connection, Listener};
 use crate::server::Server;
 use crate::server::control::connection::ControlSockets;
-use crate::server::control::crowding::{Candidate, who_goes};
+use crate::server::control::crowding::{Candidate, evicted};
 use crate::server::control::producer::Producer;
 use crate::server::programs::watching::Tidy;
 use crate::server::reactor::Reactor;
@@ -60,7 +60,7 @@ impl Server {
     /// Takes who waits at a socket.
     pub(in crate::server) fn accept_control_connections(&mut self, key: Key) {
         for _ in 0..ACCEPTS {
-            let Some(state) = self.controlling.listeners.get(key) else { return };
+            let Some(state) = self.control.listeners.get(key) else { return };
             let kind = state.kind;
             let accepted = match state.listener.accept() {
                 Accepted::Exhausted(_) => self.facts.reserve.with(|| state.listener.accept()),
@@ -69,7 +69,7 @@ impl Server {
             match accepted {
                 Accepted::Connection(connection) => {
                     // Most have asked by now: they are answered before others are in their way.
-                    let key = self.controlling.greet(kind, connection, &mut self.reactor);
+                    let key = self.control.greet(kind, connection, &mut self.reactor);
                     key.into_iter().for_each(|key| self.serve_control_connection(key));
                 }
                 Accepted::Drained => return,
@@ -84,7 +84,7 @@ impl Server {
 
     /// One turn of one connection.
     pub(in crate::server) fn serve_control_connection(&mut self, key: Key) {
-        let Some(connection) = self.controlling.connections.get(key) else { return };
+        let Some(connection) = self.control.connections.get(key) else { return };
         let flow = match connection.stage {
             ControlStage::Asking => self.hear(key),
             ControlStage::AwaitsReload(_) | ControlStage::AwaitsUpgrade => TurnResult::Blocked,
@@ -93,13 +93,13 @@ impl Server {
         match flow {
             TurnResult::Blocked => {}
             TurnResult::More => self.reactor.ready.push(Owner::ControlConnection(key)),
-            TurnResult::Over => self.controlling.close(key, &self.reactor),
+            TurnResult::Over => self.control.close(key, &self.reactor),
         }
     }
 
     /// Reads a request, and does what it says when it is whole.
     fn hear(&mut self, key: Key) -> TurnResult {
-        let Some(connection) = self.controlling.connections.get_mut(key) else {
+        let Some(connection) = self.control.connections.get_mut(key) else {
             return TurnResult::Over;
         };
         let most =
@@ -128,7 +128,7 @@ impl Server {
                 self.handle_http(key, &http::PAGE, &request)
             }
         };
-        if let Some(connection) = self.controlling.connections.get_mut(key)
+        if let Some(connection) = self.control.connections.get_mut(key)
             && !whole
         {
             connection.request = request;
@@ -144,33 +144,33 @@ impl Server {
             _ if request.len() < request::LONGEST => return false,
             _ => request,
         };
-        if self.controlling.is_ourselves(key) {
+        if self.control.is_ourselves(key) {
             let error = "the server does not ask itself: a relay leads here".to_owned();
-            self.answer_connection(key, answer::line(&RequestRefusal { error }));
+            self.send_answer(key, answer::line(&RequestRefusal { error }));
             return true;
         }
-        if !self.controlling.may_ask(key) {
+        if !self.control.may_ask(key) {
             let error = "only root and the server's own user may ask".to_owned();
-            self.answer_connection(key, answer::line(&RequestRefusal { error }));
+            self.send_answer(key, answer::line(&RequestRefusal { error }));
             return true;
         }
         match Request::parse(&String::from_utf8_lossy(line)) {
             Ok(request) => {
                 if request.changes()
-                    && let Some(connection) = self.controlling.connections.get(key)
+                    && let Some(connection) = self.control.connections.get(key)
                 {
                     events::control(connection.peer, &request.words());
                 }
                 self.carry_out(key, &request);
             }
-            Err(error) => self.answer_connection(key, answer::line(&RequestRefusal { error })),
+            Err(error) => self.send_answer(key, answer::line(&RequestRefusal { error })),
         }
         true
     }
 
     /// Sends this, and then the connection ends.
-    pub(in crate::server) fn answer_connection(&mut self, key: Key, words: Vec<u8>) {
-        if let Some(connection) = self.controlling.connections.get_mut(key) {
+    pub(in crate::server) fn send_answer(&mut self, key: Key, words: Vec<u8>) {
+        if let Some(connection) = self.control.connections.get_mut(key) {
             connection.out = words;
             connection.sent = 0;
             connection.stage = ControlStage::Told;
@@ -182,7 +182,7 @@ impl Server {
     /// Sends what there is, and makes more of the answer when that is nearly gone.
     fn send_more(&mut self, key: Key) -> TurnResult {
         self.make_more(key);
-        let Some(connection) = self.controlling.connections.get_mut(key) else {
+        let Some(connection) = self.control.connections.get_mut(key) else {
             return TurnResult::Over;
         };
         match connection.stream.write(connection.out.get(connection.sent..).unwrap_or_default()) {
@@ -203,7 +203,7 @@ impl Server {
     }
 
     fn make_more(&mut self, key: Key) {
-        let Some(connection) = self.controlling.connections.get_mut(key) else { return };
+        let Some(connection) = self.control.connections.get_mut(key) else { return };
         if connection.out.len().saturating_sub(connection.sent) > LOW
             || connection.producer.is_done()
         {
@@ -213,13 +213,13 @@ impl Server {
     }
 
     fn produce_once(&mut self, key: Key) {
-        let Some(connection) = self.controlling.connections.get_mut(key) else { return };
+        let Some(connection) = self.control.connections.get_mut(key) else { return };
         connection.out.drain(..connection.sent);
         connection.sent = 0;
         let mut producer = std::mem::take(&mut connection.producer);
         let mut out = std::mem::take(&mut connection.out);
         self.produce(&mut producer, &mut out);
-        if let Some(connection) = self.controlling.connections.get_mut(key) {
+        if let Some(connection) = self.control.connections.get_mut(key) {
             (connection.producer, connection.out) = (producer, out);
         }
     }
@@ -227,9 +227,9 @@ impl Server {
     /// Answers of which only the beginning has been made are made whole: what is still to be
     /// sent of them is all that an upgrade hands over.
     pub(in crate::server) fn make_answers_whole(&mut self) {
-        for key in self.controlling.connections.keys() {
+        for key in self.control.connections.keys() {
             self.produce_once(key);
-            while self.controlling.connections.get(key).is_some_and(|it| !it.producer.is_done()) {
+            while self.control.connections.get(key).is_some_and(|it| !it.producer.is_done()) {
                 self.produce_once(key);
             }
         }
@@ -296,7 +296,7 @@ impl ControlSockets {
         let same = all.filter(|(_, it)| it.kind == kind);
         let same: Vec<_> = same.map(|it| candidate(reactor.now, it)).collect();
         if same.len() >= MOST
-            && let Some(key) = who_goes(&same)
+            && let Some(key) = evicted(&same)
         {
             self.close(key, reactor);
         }

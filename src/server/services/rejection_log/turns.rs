@@ -13,7 +13,7 @@ use crate::server::services::Services;
 
 impl Server {
     /// Says which limits have begun and ended to bite.
-    pub(in crate::server) fn tell_limits(&mut self) {
+    pub(in crate::server) fn log_limits(&mut self) {
         for notice in self.admission.notices() {
             let (id, reason) = match notice {
                 Notice::LimitBegan { id, reason } | Notice::LimitEnded { id, reason, .. } => {
@@ -69,7 +69,7 @@ impl Services {
     }
 
     /// What is still to be told of a service that goes.
-    pub(in crate::server) fn tell_all_refusals(&mut self, service: Key) {
+    pub(in crate::server) fn log_all_refusals(&mut self, service: Key) {
         self.log_refusals(service, None);
     }
 }

@@ -39,7 +39,7 @@ impl Server {
             return;
         }
         let open = self.services.open_count().saturating_add(OWN_LEAST);
-        let in_use = open.saturating_add(self.controlling.listeners.len());
+        let in_use = open.saturating_add(self.control.listeners.len());
         let keeps = self.services.keeps_connections();
         let room = u32::try_from(self.facts.reserve.programs(in_use, keeps)).unwrap_or(u32::MAX);
         self.admission.set_max_children(room.min(self.facts.max_children).max(1));
@@ -65,7 +65,7 @@ impl Server {
 
     /// Whether there is room for a socket at this place.
     pub(in crate::server) fn has_place(&self, place: usize) -> bool {
-        let most = self.facts.reserve.sockets(self.controlling.listeners.len());
+        let most = self.facts.reserve.sockets(self.control.listeners.len());
         // Each socket is asked about, so all of them are not looked at for each.
         let surely = place.saturating_add(self.manager.sockets.count()) < most;
         surely || place < most && place.saturating_add(self.held_behind(place)) < most

@@ -51,7 +51,7 @@ impl Server {
             Ok(permit) => Some(permit),
             Err(Denial::Refuse(reason) | Denial::Rest(reason, _)) => {
                 self.refuse(service, peer, reason, Why::Plain);
-                self.tell_limits();
+                self.log_limits();
                 None
             }
         }
@@ -175,7 +175,7 @@ impl Server {
     }
 
     /// Nobody is let in any more.
-    pub(in crate::server) fn hold_nobody(&mut self) {
+    pub(in crate::server) fn turn_held_away(&mut self) {
         for held in std::mem::take(&mut self.sessions.holding.held) {
             self.turn_away(held.caller, held.reason, Why::Plain);
         }
@@ -222,6 +222,6 @@ impl Server {
             self.admission.deny(self.reactor.now, state.admission, reason);
         }
         self.refuse(service, whom, reason, why);
-        self.tell_limits();
+        self.log_limits();
     }
 }

@@ -23,7 +23,7 @@ impl Sessions {
             return reactor.timers.set(watched.due, Timer::Still(key));
         }
         watched.is_over = true;
-        client.say_idle(child.pid);
+        client.log_idle(child.pid);
         self.end_child(key, reactor);
     }
 }
@@ -48,7 +48,7 @@ impl Server {
             Some(SessionStage::Builtin(_)) => self.close_silent(key, IDLE),
             Some(SessionStage::Program(program)) if !program.overdue => {
                 if let Some(session) = self.sessions.table.get(key) {
-                    session.client.say_idle(program.pid);
+                    session.client.log_idle(program.pid);
                 }
                 self.sessions.end_child(key, &mut self.reactor);
             }

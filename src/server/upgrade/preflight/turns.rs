@@ -39,9 +39,9 @@ impl Server {
         if let Some(reason) = self.why_no_upgrade() {
             let error = reason.to_string();
             events::upgrade_refused(&error);
-            return self.answer_connection(key, answer::line(&RequestRefusal { error }));
+            return self.send_answer(key, answer::line(&RequestRefusal { error }));
         }
-        if let Some(connection) = self.controlling.connections.get_mut(key) {
+        if let Some(connection) = self.control.connections.get_mut(key) {
             connection.stage = ControlStage::AwaitsUpgrade;
         }
         events::upgrading(self.upgrading.image.path());
@@ -136,9 +136,9 @@ impl Server {
         self.services.naming.stop();
         self.tidy(Tidy::Everything);
         self.close_what_ended();
-        self.hold_nobody();
+        self.turn_held_away();
         for key in self.services.all.keys() {
-            self.services.tell_all_refusals(key);
+            self.services.log_all_refusals(key);
         }
         // The next begins with the whole limit, too.
         let reserve = self.facts.reserve;
