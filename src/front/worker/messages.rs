@@ -4,8 +4,8 @@ use std::io::ErrorKind;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
-use super::session::Session;
-use super::side::{self, Side};
+use super::session::FrontSession;
+use super::side::{self, FrontSide};
 use super::{MESSAGES, Worker, fronts};
 use crate::front::wire::{self, Ended, Give, ToServer, ToWorker};
 use crate::sys::rights;
@@ -74,11 +74,11 @@ impl Worker {
         let numbers = [client.as_raw_fd(), program.as_raw_fd()];
         // No other socket has such a thing.
         let client = match side::without_delay(&client) {
-            Ok(()) => Side::of_tcp(client),
-            Err(_) => Side::new(client, Give::Socket),
+            Ok(()) => FrontSide::of_tcp(client),
+            Err(_) => FrontSide::new(client, Give::Socket),
         };
-        let program = Side::of_program(program, give);
-        let mut session = Session::new(number, client, program, front);
+        let program = FrontSide::of_program(program, give);
+        let mut session = FrontSession::new(number, client, program, front);
         session.idle = idle;
         let due = idle.and_then(|idle| session.active.checked_add(idle));
         let index = self.insert(session);

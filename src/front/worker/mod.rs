@@ -57,7 +57,7 @@ use nix::sys::socket::{SockType, getsockopt, sockopt};
 use super::wire::ToServer;
 use crate::sys::interrupt::Interrupter;
 use front::ServiceFront;
-use session::{Room, Session, Told, Turn};
+use session::{FrontSession, Room, Told, Turn};
 
 /// How long a client may take to close a connection on which everything has been said.
 const LEAVING: Duration = Duration::from_secs(10);
@@ -109,7 +109,7 @@ struct Worker {
     may_hear: bool,
     may_say: bool,
     services: HashMap<u32, Box<dyn ServiceFront>>,
-    sessions: Vec<Option<Session>>,
+    sessions: Vec<Option<FrontSession>>,
     free: Vec<usize>,
     count: usize,
     ready: VecDeque<usize>,
@@ -214,7 +214,7 @@ impl Worker {
         self.queue(index);
     }
 
-    fn session(&mut self, index: usize) -> Option<&mut Session> {
+    fn session(&mut self, index: usize) -> Option<&mut FrontSession> {
         self.sessions.get_mut(index)?.as_mut()
     }
 
@@ -228,11 +228,11 @@ impl Worker {
 
     fn place_of(&self, number: u64) -> Option<usize> {
         let is_it =
-            |session: &Option<Session>| session.as_ref().is_some_and(|it| it.number == number);
+            |session: &Option<FrontSession>| session.as_ref().is_some_and(|it| it.number == number);
         self.sessions.iter().position(is_it)
     }
 
-    fn insert(&mut self, session: Session) -> usize {
+    fn insert(&mut self, session: FrontSession) -> usize {
         self.count = self.count.saturating_add(1);
         let Some(index) = self.free.pop() else {
             self.sessions.push(Some(session));
@@ -282,7 +282,7 @@ impl Worker {
     }
 
     /// Closing its descriptors ends their registration.
-    fn remove(&mut self, index: usize) -> Option<Session> {
+    fn remove(&mut self, index: usize) -> Option<FrontSession> {
         let session = self.sessions.get_mut(index)?.take()?;
         self.free.push(index);
         self.count = self.count.saturating_sub(1);

@@ -16,7 +16,7 @@
 use std::time::{Duration, Instant};
 
 use super::front::{Facts, Front, Output};
-use super::side::Side;
+use super::side::FrontSide;
 use crate::front::leaving;
 use crate::front::wire::Ended;
 
@@ -68,11 +68,11 @@ pub(super) enum Told {
 }
 
 /// A client and its program.
-pub(super) struct Session {
+pub(super) struct FrontSession {
     /// What the server calls it.
     pub(super) number: u64,
-    pub(super) client: Side,
-    pub(super) program: Side,
+    pub(super) client: FrontSide,
+    pub(super) program: FrontSide,
     /// It is in the ready queue.
     pub(super) queued: bool,
     /// The longest that nothing may move, and when something last did.
@@ -118,8 +118,13 @@ enum Full {
     Overflows,
 }
 
-impl Session {
-    pub(super) fn new(number: u64, client: Side, program: Side, front: Box<dyn Front>) -> Self {
+impl FrontSession {
+    pub(super) fn new(
+        number: u64,
+        client: FrontSide,
+        program: FrontSide,
+        front: Box<dyn Front>,
+    ) -> Self {
         Self {
             number,
             client,

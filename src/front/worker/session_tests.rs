@@ -45,7 +45,7 @@ impl Front for Plain {
 }
 
 struct Bench {
-    session: Session,
+    session: FrontSession,
     room: Room,
     poll: Poll,
     client: OwnedFd,
@@ -64,8 +64,8 @@ fn bench(said: &[u8]) -> (Bench, Turn) {
         poll.registry().register(&mut SourceFd(&number), token, Interest::READABLE).unwrap();
     }
     send(client.as_raw_fd(), said, MsgFlags::empty()).unwrap();
-    let sides = (Side::new(side, Give::Socket), Side::of_program(other, Give::Socket));
-    let session = Session::new(1, sides.0, sides.1, Box::<Plain>::default());
+    let sides = (FrontSide::new(side, Give::Socket), FrontSide::of_program(other, Give::Socket));
+    let session = FrontSession::new(1, sides.0, sides.1, Box::<Plain>::default());
     let (room, told) = (Room::new(), Vec::new());
     let mut bench = Bench { session, room, poll, client, program: Some(program), told };
     let turn = bench.session.turn(&mut bench.room, &mut bench.told);

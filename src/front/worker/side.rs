@@ -36,7 +36,7 @@ pub(super) enum Taken {
 
 /// One side.
 #[derive(Debug)]
-pub(super) struct Side {
+pub(super) struct FrontSide {
     /// None when nothing is to come or to go any more.
     descriptor: Option<OwnedFd>,
     kind: Give,
@@ -79,7 +79,7 @@ pub(super) struct Side {
     is_deaf: bool,
 }
 
-impl Side {
+impl FrontSide {
     /// A socket, which a terminal's other side may still have to come through.
     pub(super) fn new(descriptor: OwnedFd, kind: Give) -> Self {
         Self {
@@ -275,7 +275,7 @@ impl Side {
     }
 }
 
-impl AsRawFd for Side {
+impl AsRawFd for FrontSide {
     fn as_raw_fd(&self) -> RawFd {
         self.descriptor.as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }

@@ -57,12 +57,12 @@ impl Default for Lingerer {
 
 /// Those of one kind, with their services.
 #[derive(Debug)]
-struct Kind<T> {
+struct LingeringKind<T> {
     crowd: Crowd<(Key, T)>,
     last: u64,
 }
 
-impl<T: Copy> Kind<T> {
+impl<T: Copy> LingeringKind<T> {
     fn new() -> Self {
         Self { crowd: Crowd::new(), last: 0 }
     }
@@ -96,15 +96,15 @@ impl<T: Copy> Kind<T> {
 /// All of them.
 #[derive(Debug)]
 pub(in crate::server) struct Lingering {
-    own: Kind<Key>,
-    fronted: Kind<u64>,
+    own: LingeringKind<Key>,
+    fronted: LingeringKind<u64>,
     /// Where those are that a worker has.
     places: HashMap<u64, (Source, u64)>,
 }
 
 impl Lingering {
     pub(super) fn new() -> Self {
-        Self { own: Kind::new(), fronted: Kind::new(), places: HashMap::new() }
+        Self { own: LingeringKind::new(), fronted: LingeringKind::new(), places: HashMap::new() }
     }
 
     pub(in crate::server) fn len(&self) -> usize {
@@ -138,7 +138,7 @@ mod tests {
     fn a_source_has_its_share_of_a_service_and_the_largest_one_goes_first() {
         let service = |index| Key { index, generation: 0 };
         let source = |last: u8| Source::from(std::net::IpAddr::from([192, 0, 2, last]));
-        let mut kind = Kind::new();
+        let mut kind = LingeringKind::new();
         let mut come = |of: u32, last: u8, share: Option<usize>, who: u64| {
             let number = kind.insert((service(of), source(last)), who);
             let whose = (service(of), source(last), share);

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use super::workers::{SealedSettings, Worker};
+use super::workers::{SealedSettings, WorkerProcess};
 use crate::front::wire::{Give, ToWorker};
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
@@ -87,11 +87,11 @@ impl Server {
         clients: Vec<u64>,
         answers: bool,
     ) {
-        let key = self.sessions.workers.all.insert(Worker {
+        let key = self.sessions.workers.all.insert(WorkerProcess {
             clients: clients.into_iter().collect(),
             is_left: true,
             answers,
-            ..Worker::new(pid, wire.into(), None, self.reactor.now)
+            ..WorkerProcess::new(pid, wire.into(), None, self.reactor.now)
         });
         self.expect_signs();
         if self.sessions.workers.watch_worker(key, &self.reactor).is_err() {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::workers::Worker;
+use super::workers::WorkerProcess;
 use crate::log::events::{self, End};
 use crate::server::Server;
 use crate::server::programs::ending::end_of;
@@ -106,7 +106,7 @@ impl Server {
 
 impl Workers {
     /// One that nobody has let go has ended.
-    fn worker_died(&mut self, worker: &Worker, end: End, why: Option<&str>, now: Instant) {
+    fn worker_died(&mut self, worker: &WorkerProcess, end: End, why: Option<&str>, now: Instant) {
         let error = why.as_ref().map(|it| it as &dyn std::fmt::Display);
         self.died = self.died.saturating_add(1);
         events::worker_died(worker.pid, (end, error), worker.clients.len());

@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use super::signs_of_life::Found;
-use super::workers::Worker;
+use super::workers::WorkerProcess;
 use crate::front::wire::ToWorker;
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_secs(5);
 /// What is said of it then.
 const HANGS: &str = "it has not answered for 30 seconds";
 
-impl Worker {
+impl WorkerProcess {
     /// Whether it is of interest if it is there.
     fn is_needed(&self) -> bool {
         self.answers && self.wire.is_some() && !self.clients.is_empty()

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use super::workers::{SealedSettings, Worker};
+use super::workers::{SealedSettings, WorkerProcess};
 use crate::config::model::{Account, Attributes, FrontUser};
 use crate::front;
 use crate::front::channel::Wire;
@@ -56,7 +56,7 @@ impl Server {
         }
         let (wire, theirs) = Wire::pair()?;
         let pid = self.start_worker_process(user, theirs)?;
-        let key = self.sessions.workers.all.insert(Worker::new(pid, wire, own, now));
+        let key = self.sessions.workers.all.insert(WorkerProcess::new(pid, wire, own, now));
         log::debug!("front-worker pid={pid}");
         if let Err(error) = self.sessions.workers.watch_worker(key, &self.reactor) {
             self.end_worker(key);

@@ -3,7 +3,7 @@
 
 use std::io::ErrorKind;
 
-use super::workers::Worker;
+use super::workers::WorkerProcess;
 use crate::front::wire::ToServer;
 use crate::front::{alerts, leaving};
 use crate::log::events;
@@ -28,7 +28,7 @@ enum Read {
     Over,
 }
 
-impl Worker {
+impl WorkerProcess {
     /// Reads a packet; what it says waits to be taken.
     fn read(&mut self, scratch: &mut [u8]) -> Read {
         let Some(wire) = self.wire.as_ref().filter(|_| !self.is_over) else { return Read::Over };

@@ -27,7 +27,7 @@ const MOST: usize = 4;
 
 /// A worker.
 #[derive(Debug)]
-pub(super) struct Worker {
+pub(super) struct WorkerProcess {
     pub(super) pid: i32,
     /// None once it is ended, and still to be reaped.
     pub(super) wire: Option<Wire>,
@@ -55,7 +55,7 @@ pub(super) struct Worker {
     pub(super) why: Option<&'static str>,
 }
 
-impl Worker {
+impl WorkerProcess {
     pub(super) fn new(pid: i32, wire: Wire, own: Option<Key>, started: Instant) -> Self {
         Self {
             pid,
@@ -89,7 +89,7 @@ pub(in crate::server) fn understand(version: u32) -> bool {
 /// All of them.
 #[derive(Debug)]
 pub(in crate::server) struct Workers {
-    pub(super) all: Slab<Worker>,
+    pub(super) all: Slab<WorkerProcess>,
     /// Those of the program before us that cannot be spoken to any more. They go on with the
     /// clients that they have.
     pub(super) earlier: Vec<i32>,
@@ -164,7 +164,7 @@ impl Workers {
     }
 
     /// Those that serve this service, or all that have none for themselves.
-    fn serving(&self, own: Option<Key>) -> impl Iterator<Item = (Key, &Worker)> {
+    fn serving(&self, own: Option<Key>) -> impl Iterator<Item = (Key, &WorkerProcess)> {
         let all = self.all.iter();
         all.filter(move |(_, it)| it.own == own && it.wire.is_some() && !it.is_left)
     }
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn a_worker_complains_once_of_what_it_was_told() {
         let (wire, _theirs) = Wire::pair().unwrap();
-        let mut worker = Worker::new(1, wire, None, Instant::now());
+        let mut worker = WorkerProcess::new(1, wire, None, Instant::now());
         worker.knows = HashSet::from([7, 8]);
         let said: Vec<u32> =
             [7, 9, 7, 8, 9, 8, 7].into_iter().filter(|it| worker.may_complain(*it)).collect();

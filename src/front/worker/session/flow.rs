@@ -1,11 +1,11 @@
 //! How bytes go through a session: from its client to its program, and back.
 
-use super::{ANSWERS, Full, PARTIAL, PORTION, Room, Session, TYPED_AHEAD, Told, as_shown};
+use super::{ANSWERS, FrontSession, Full, PARTIAL, PORTION, Room, TYPED_AHEAD, Told, as_shown};
 use crate::front::alerts;
 use crate::front::worker::front::Output;
 use crate::front::worker::side::Taken;
 
-impl Session {
+impl FrontSession {
     pub(super) fn take_from_client(&mut self, room: &mut Room, tell: &mut Vec<Told>) -> bool {
         if self.front.stands_before_urgent(self.client.stands_before_urgent()) {
             self.program.forget_pending();

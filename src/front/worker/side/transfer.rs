@@ -7,12 +7,12 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 use nix::unistd::{read, write};
 
-use super::{KEPT, Send, Side, Taken};
+use super::{FrontSide, KEPT, Send, Taken};
 use crate::front::wire::Give;
 use crate::sys::descriptor::{send_before_end, send_now, send_urgent};
 use crate::sys::rights::{self, Received};
 
-impl Side {
+impl FrontSide {
     /// Reads what there is.
     pub(in crate::front::worker) fn take(&mut self, buffer: &mut [u8]) -> Taken {
         if self.rest == Some(0) {
