@@ -234,6 +234,10 @@ pub trait Lookup {
     fn is_privileged(&self) -> bool;
     /// The most that the server itself may have; None: as much as it likes.
     fn hard_limit(&self, resource: Resource) -> Option<u64>;
+    /// The most descriptors that the kernel lets anybody have; None: not known.
+    fn most_descriptors(&self) -> Option<u64> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -353,6 +353,10 @@ impl Lookup for System {
     fn hard_limit(&self, resource: Resource) -> Option<u64> {
         machine::hard_limit(resource)
     }
+
+    fn most_descriptors(&self) -> Option<u64> {
+        machine::most_descriptors()
+    }
 }
 
 #[cfg(test)]

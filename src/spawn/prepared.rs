@@ -320,18 +320,15 @@ fn may_pass(name: &OsStr) -> bool {
 fn limits(attributes: &Attributes, server: &ServerFacts) -> Vec<ResourceLimit> {
     let both = |(resource, value): &(Resource, Option<u64>)| {
         let value = value.unwrap_or(libc::RLIM64_INFINITY);
-        ResourceLimit { resource: number(*resource), soft: value, hard: value, is_usual: false }
+        // No kernel gives anybody as many descriptors as he likes (fs.nr_open).
+        let or_less = *resource == Resource::Files;
+        ResourceLimit { resource: number(*resource), soft: value, hard: value, or_less }
     };
     let mut limits: Vec<ResourceLimit> = attributes.process.rlimits.iter().map(both).collect();
     if let Some((soft, hard)) = server.nofile
         && !limits.iter().any(|limit| limit.resource == number(Resource::Files))
     {
-        limits.push(ResourceLimit {
-            resource: number(Resource::Files),
-            soft,
-            hard,
-            is_usual: true,
-        });
+        limits.push(ResourceLimit { resource: number(Resource::Files), soft, hard, or_less: true });
     }
     limits
 }

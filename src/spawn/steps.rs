@@ -34,9 +34,9 @@ pub(super) struct ResourceLimit {
     pub(super) resource: u32,
     pub(super) soft: u64,
     pub(super) hard: u64,
-    /// Nobody has asked for it: it is what the server was started with, or what there is of
-    /// it by now.
-    pub(super) is_usual: bool,
+    /// As much of it as the server itself may have will do: what it was started with may have
+    /// become less, and more descriptors than the kernel has can be asked for.
+    pub(super) or_less: bool,
 }
 
 impl Steps {

@@ -5,6 +5,7 @@
 mod changes;
 mod lists;
 mod sockets;
+mod values;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
@@ -231,10 +232,11 @@ fn programs_see_the_same_but_for_what_is_better() {
         "user = 1\ngroup = 2\ngroups = yes",
         "flags = NOLIBWRAP IPv4 NODELAY KEEPALIVE",
         "rlimit_cpu = UNLIMITED\nrlimit_as = UNLIMITED",
+        "rlimit_files = UNLIMITED\nrlimit_cpu = 0\nrlimit_as = 0\nrlimit_stack = 0",
     ];
     let text: String =
         more.iter().enumerate().map(|(index, more)| block(index, &program, more)).collect();
-    let both = Both::start(&xinetd, folder, 12, &text);
+    let both = Both::start(&xinetd, folder, 13, &text);
     for (index, more) in more.iter().enumerate() {
         let (theirs, ours) = both.each(index, probed);
         assert!(theirs.contains_key("arguments"), "xinetd did not start {more:?}");

@@ -57,7 +57,10 @@ pub(super) fn groups(shown: &Shown<'_>) -> Option<String> {
 pub(super) fn rlimit(shown: &Shown<'_>, resource: Resource) -> Option<String> {
     let limits = &shown.service.attributes.process.rlimits;
     let (_, limit) = limits.iter().find(|(known, _)| *known == resource)?;
-    Some(limit.map_or("unlimited".to_owned(), show_size))
+    // Seconds have no unit.
+    let show: fn(u64) -> String =
+        if resource == Resource::Cpu { |seconds| seconds.to_string() } else { show_size };
+    Some(limit.map_or("unlimited".to_owned(), show))
 }
 
 /// The network device; addresses stand before the service.

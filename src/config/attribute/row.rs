@@ -74,7 +74,10 @@ macro_rules! rlimit {
     ($resource:ident) => {
         How {
             set: |draft, value| {
-                let limit = value.resource()?;
+                let limit = match Resource::$resource {
+                    Resource::Cpu => value.seconds()?,
+                    _ => value.resource()?,
+                };
                 let limits = &mut draft.attributes.process.rlimits;
                 limits.retain(|(resource, _)| *resource != Resource::$resource);
                 limits.push((Resource::$resource, limit));

@@ -219,6 +219,23 @@ impl Value<'_> {
         }
     }
 
+    /// A number of seconds that has no unit, or `unlimited`.
+    pub(crate) fn seconds(&self) -> Result<Option<u64>, Problem> {
+        let word = self.word()?;
+        if is_unlimited(&word.text) {
+            return Ok(None);
+        }
+        let plain = digits(&word.text).filter(|seconds| *seconds != u64::MAX);
+        plain.map(Some).ok_or_else(|| {
+            let help = match duration(&word.text) {
+                Some(span) => format!("write `{}`, without a unit", span.as_secs()),
+                None => self.help(),
+            };
+            let message = format!("`{}` is not a number of seconds", word.text);
+            Problem::new(&word.span, message, help)
+        })
+    }
+
     /// What a list starts from: nothing for `=`.
     pub(super) fn beginning<T: Clone>(&self, before: &[T]) -> Vec<T> {
         if self.operator == Operator::Set { Vec::new() } else { before.to_vec() }

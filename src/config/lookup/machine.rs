@@ -45,6 +45,11 @@ pub(super) fn hard_limit(resource: Resource) -> Option<u64> {
     (hard != RLIM_INFINITY).then_some(hard)
 }
 
+/// The most descriptors that setrlimit(2) gives anybody.
+pub(super) fn most_descriptors() -> Option<u64> {
+    std::fs::read_to_string("/proc/sys/fs/nr_open").ok()?.trim().parse().ok()
+}
+
 fn system_name(resource: Resource) -> nix::sys::resource::Resource {
     use nix::sys::resource::Resource as Name;
     match resource {

@@ -15,6 +15,7 @@ impl Resolver<'_> {
         action: Option<&Action>,
     ) {
         if self.lookup.is_privileged() {
+            self.check_descriptors(entry, draft);
             return;
         }
         self.check_limits(entry, draft, action);
@@ -41,6 +42,19 @@ impl Resolver<'_> {
                 self.lacks(&place(entry, name), format!("only root can {what}"), help);
             }
         }
+    }
+
+    /// More descriptors than the kernel lets anybody have are as many as the server may have.
+    fn check_descriptors(&mut self, entry: &Entry, draft: &Draft) {
+        let limits = &draft.attributes.process.rlimits;
+        let Some((_, asked)) = limits.iter().find(|(it, _)| *it == Resource::Files) else { return };
+        let Some(most) = self.lookup.most_descriptors() else { return };
+        if asked.is_some_and(|asked| asked <= most) {
+            return;
+        }
+        let help = format!("write a number up to {most} (fs.nr_open)");
+        let message = "nobody can have so many descriptors: it is what the server itself may have";
+        self.report.warning(&place(entry, "rlimit_files"), message).of_the_machine().help(help);
     }
 
     /// A limit sets both the soft and the hard one, and that goes down only.

@@ -2,6 +2,7 @@
 //! xinetd's own meanings where they differ; names, ports and programs are nobody's
 //! business here.
 
+mod addresses;
 mod assignment;
 mod block;
 mod convert;
@@ -11,6 +12,7 @@ mod fields;
 mod grammar;
 mod ignored;
 mod known;
+mod numbers;
 mod refused;
 mod values;
 

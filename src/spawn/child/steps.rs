@@ -35,7 +35,7 @@ pub(super) unsafe fn limit(steps: &Steps) -> StepResult {
             let values = libc::rlimit64 { rlim_cur: limit.soft, rlim_max: limit.hard };
             let (resource, wanted) = (limit.resource as usize, (&raw const values) as usize);
             let result = call(libc::SYS_prlimit64, 0, resource, wanted, 0, 0);
-            if result == -(libc::EPERM as isize) && limit.is_usual {
+            if result == -(libc::EPERM as isize) && limit.or_less {
                 limit_to_what_there_is(limit)?;
             } else {
                 check(Stage::Limits, result)?;
@@ -58,7 +58,8 @@ pub(super) unsafe fn limit(steps: &Steps) -> StepResult {
     Ok(())
 }
 
-/// Somebody has lowered the server's own limit since it was started (prlimit(2)).
+/// Somebody has lowered the server's own limit since it was started (prlimit(2)), or more is
+/// asked for than there is.
 unsafe fn limit_to_what_there_is(limit: &ResourceLimit) -> StepResult {
     let mut now = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the only pointers are to limits on our stack.

@@ -67,9 +67,17 @@ impl BlockParser<'_> {
 
     /// `= 10 # ten` is in files everywhere. xinetd goes on without the whole line, and so
     /// without the limit that it is; here it has the value that is meant.
-    fn without_comment<'w>(&mut self, name: &Word, values: &'w [Word]) -> &'w [Word] {
+    fn without_comment<'w>(
+        &mut self,
+        name: &Word,
+        operator: Operator,
+        values: &'w [Word],
+    ) -> &'w [Word] {
         let comment = values.iter().position(is_comment_word).filter(|at| *at > 0);
-        let Some(at) = comment.filter(|_| known::words_of(&name.text).is_some()) else {
+        // Who is named before it may connect; none of the words behind it can make that more.
+        let admits = name.text == "only_from" && operator != Operator::Remove;
+        let is_one = admits || known::words_of(&name.text).is_some();
+        let Some(at) = comment.filter(|_| is_one) else {
             if let Some(word) = values.iter().find(|word| is_comment_word(word)) {
                 self.report
                     .warning(&word.span, "`#` inside a line is text, not the start of a comment")
@@ -84,7 +92,11 @@ impl BlockParser<'_> {
             name.text,
             value.join(" ")
         );
-        let help = "put the comment on a line of its own: xinetd ignores such a line altogether";
+        let help = if admits {
+            "put the comment on a line of its own: xinetd takes what is an address in it for one"
+        } else {
+            "put the comment on a line of its own: xinetd ignores such a line altogether"
+        };
         if let Some(block) = &mut self.open {
             let words: Vec<&str> = comment.iter().map(|word| word.text.as_str()).collect();
             block.inside.push(words.join(" "));
@@ -96,7 +108,7 @@ impl BlockParser<'_> {
     }
 
     fn add_line(&mut self, name: Word, operator: Operator, values: &[Word]) {
-        let values = self.without_comment(&name, values);
+        let values = self.without_comment(&name, operator, values);
         let place = match (values.first(), values.last()) {
             (Some(first), Some(last)) => self.file.span(first.span.start..last.span.end),
             _ => self.file.span(name.span.end..name.span.end),

@@ -205,6 +205,9 @@ impl Converter<'_> {
             _ => known.name,
         };
         let attribute = attribute::find(name)?;
+        if self.is_no_limit(assigned) {
+            return None;
+        }
         let values = self.values(assigned, known.name);
         Some(Setting {
             attribute,

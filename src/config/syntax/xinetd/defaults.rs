@@ -45,7 +45,16 @@ impl Converter<'_> {
                 _ => self.default_setting(line, known),
             }
         }
+        if let Some(line) = block.get("enabled").filter(|_| self.enables_nothing()) {
+            self.report
+                .warning(&line.name.span, "`enabled` names nobody: no service is on")
+                .help("write the ids of services behind it, or take the line out");
+        }
         self.twice(block);
+    }
+
+    fn enables_nothing(&self) -> bool {
+        self.enabled.as_ref().is_some_and(Vec::is_empty)
     }
 
     fn default_setting(&mut self, line: &BlockLine, known: KnownAttribute) {

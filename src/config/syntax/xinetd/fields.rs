@@ -206,6 +206,14 @@ impl BlockReader<'_, '_, '_> {
             (false, true) => "4",
             (false, false) => "",
         };
+        let other = |word: &&Word| four && !v6only && word.text != "::" && word.text.contains(':');
+        if let Some(bound) = self.bind().filter(other).cloned() {
+            self.converter
+                .report
+                .error(&bound.span, format!("`{}` is not IPv4, which `flags` say", bound.text))
+                .help("take `IPv4` out of `flags`, or write an IPv4 address");
+            return (Word::new(name, span), false);
+        }
         let any_address = !v6only && self.bind().is_some_and(|word| word.text == "::");
         (Word::new(&format!("{name}{family}"), span), any_address)
     }
@@ -351,37 +359,4 @@ impl BlockReader<'_, '_, '_> {
             )
             .help(help);
     }
-}
-
-/// An item of `only_from`; `localhost` needs no looking up (RFC 6761 section 6.3).
-pub(super) fn item(word: Word) -> Vec<Word> {
-    if let Some(whole) = shortened(&word.text) {
-        return vec![Word::new(&whole, word.span)];
-    }
-    if !word.text.eq_ignore_ascii_case("localhost") {
-        return vec![word];
-    }
-    ["127.0.0.1", "::1"].map(|text| Word::new(text, word.span.clone())).to_vec()
-}
-
-/// An IPv4 address of fewer than four numbers, the last of which is as long as what is
-/// missing (inet_aton(3)): `10.1` is `10.0.0.1`, and `127.0.0` is `127.0.0.0`.
-fn shortened(item: &str) -> Option<String> {
-    let parts: Vec<u64> = item.split('.').map(digits).collect::<Option<_>>()?;
-    let (last, first) = parts.split_last()?;
-    let written = item.split('.').all(|part| part == "0" || !part.starts_with('0'));
-    if first.len() > 2 || !written {
-        return None;
-    }
-    let whole =
-        first.iter().try_fold(0u64, |all, part| (*part < 256).then_some(all << 8 | part))?;
-    let bits = 32 - 8 * u32::try_from(first.len()).ok()?;
-    let address = whole << bits | (*last < 1 << bits).then_some(*last)?;
-    Some(std::net::Ipv4Addr::from_bits(u32::try_from(address).ok()?).to_string())
-}
-
-/// Whether an item of `only_from` is a name: of a host, of a domain or of a network.
-pub(super) fn is_name(item: &str) -> bool {
-    let address = |c: char| c.is_ascii_digit() || matches!(c, '.' | '/' | '{' | '}' | ',');
-    !item.starts_with('@') && !item.contains(':') && !item.chars().all(address)
 }

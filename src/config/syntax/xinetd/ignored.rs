@@ -5,7 +5,6 @@ use super::block::{Block, BlockLine};
 use super::converter::Converter;
 use super::known::{self, KnownAttribute};
 use crate::config::attribute::value::Operator;
-use crate::config::text::words::Word;
 
 /// What nearly no service can be without.
 const NEEDED: [&str; 4] = ["socket_type", "wait", "user", "server"];
@@ -76,16 +75,27 @@ impl Converter<'_> {
         let Some(wanted) = known::words_of(name) else { return true };
         let (found, place) = (line.values.len(), &line.place);
         // What xinetd has not: a second of its own, and the name of a unix socket.
-        let fewer = found == 1 && (name == "cps" || line.values.first().is_some_and(is_unix_name));
+        let first = line.values.first().map_or("", |word| word.text.as_str());
+        let has_comma = name == "cps" && first.contains(',');
+        let own = name == "cps" && !has_comma || first.starts_with(['/', '@']);
+        let fewer = found == 1 && own;
         if found == wanted || fewer {
             return true;
         }
         let values = |count| if count == 1 { "1 value" } else { "2 values" };
         let message = match found {
             0 => format!("`{name}` has no value"),
+            1 => format!("`{name}` has 1 value, not {wanted}"),
             _ => format!("`{name}` has {found} values, not {wanted}"),
         };
         let help = match name {
+            _ if found == 0 => format!("write {} behind `{name} =`", values(wanted)),
+            _ if has_comma => "write a blank between the values, no comma".to_owned(),
+            "redirect" if found == 1 => {
+                let written = first.rsplit_once(':');
+                let (host, port) = written.unwrap_or((first, "PORT"));
+                format!("write `redirect = {host} {port}`")
+            }
             "server" => "write the arguments of the program behind `server_args =`".to_owned(),
             _ => format!("write {}; blanks cannot be quoted in this file", values(wanted)),
         };
@@ -96,9 +106,4 @@ impl Converter<'_> {
         }
         false
     }
-}
-
-/// What `redirect` can name besides a host and a port.
-fn is_unix_name(word: &Word) -> bool {
-    word.text.starts_with(['/', '@'])
 }

@@ -75,7 +75,7 @@ impl BlockReader<'_, '_, '_> {
                     &name.span,
                     format!("there is no list of {} to be had from here: not served", name.text),
                 )
-                .help("the log says who is being served: send SIGUSR1");
+                .help("`oxinetd status` says who is being served");
         }
         lists
     }

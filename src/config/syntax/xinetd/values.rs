@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
+use super::addresses;
 use super::block::BlockLine;
 use super::converter::Converter;
-use super::fields;
 use crate::config::attribute::quantity::digits;
+use crate::config::model::parse_item;
 use crate::config::text::words::Word;
 
 /// Words of the log that only xinetd has.
@@ -19,6 +20,11 @@ impl Converter<'_> {
     pub(super) fn values(&mut self, line: &BlockLine, name: &str) -> Vec<Word> {
         let mut values = line.values.clone();
         match name {
+            "instances" | "per_source" | "cps" | "max_load" | "umask" => {
+                self.numbers(name, &mut values);
+            }
+            _ if name.starts_with("rlimit_") => self.numbers(name, &mut values),
+            "bind" | "interface" => values = values.into_iter().map(addresses::bound).collect(),
             "log_on_success" | "log_on_failure" => {
                 values.retain(|word| !self.is_not_logged(word));
                 values.iter_mut().filter(|word| is_logged(word)).for_each(upper);
@@ -27,16 +33,15 @@ impl Converter<'_> {
                 values.iter_mut().for_each(|word| word.text.make_ascii_lowercase());
             }
             "nice" => values.iter_mut().for_each(|word| self.clamp(word)),
-            "cps" if values.first().is_some_and(|word| digits(&word.text) == Some(0)) => {
-                values.truncate(1);
-                values.iter_mut().for_each(|word| "unlimited".clone_into(&mut word.text));
+            "log_type" => {
+                log_type(&mut values);
+                self.log_file(&mut values);
             }
-            "log_type" => log_type(&mut values),
             "only_from" | "no_access" => {
-                values = values.into_iter().flat_map(fields::item).collect();
+                values = values.into_iter().flat_map(addresses::item).collect();
                 add_everybody(&mut values);
                 self.check_addresses(&values);
-                values.retain(|word| !fields::is_name(&word.text));
+                values.retain(|word| !addresses::is_name(&word.text));
             }
             _ => {}
         }
@@ -62,6 +67,18 @@ impl Converter<'_> {
         is_news
     }
 
+    /// The name of a file is relative to where the server is started.
+    fn log_file(&mut self, values: &mut [Word]) {
+        let [kind, name, ..] = values else { return };
+        let place = self.lookup.current_directory().filter(|_| kind.text == "FILE");
+        let Some(place) = place.filter(|_| !name.text.starts_with('/')) else { return };
+        let path = place.join(&name.os).to_string_lossy().into_owned();
+        self.report
+            .warning(&name.span, format!("`{}` is `{path}` here", name.text))
+            .help("a name is relative to where the server is started: write one from `/` on");
+        *name = Word::new(&path, name.span.clone());
+    }
+
     /// As setpriority(2) does, of which xinetd asks it.
     fn clamp(&mut self, word: &mut Word) {
         let Ok(niceness) = word.text.parse::<i32>() else { return };
@@ -74,17 +91,22 @@ impl Converter<'_> {
         }
     }
 
+    /// What can be written for a name.
+    fn addresses_of(&self, name: &str) -> String {
+        match self.lookup.addresses(name) {
+            Ok(found) if !found.is_empty() => {
+                let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+                format!("its addresses are now: `{}`", found.join(" "))
+            }
+            _ => "write addresses or prefixes: `192.0.2.7 10.0.0.0/8 2001:db8::/32`".to_owned(),
+        }
+    }
+
     /// Names are not looked up: neither hosts, nor domains, nor networks.
     fn check_addresses(&mut self, values: &[Word]) {
-        for word in values.iter().filter(|word| fields::is_name(&word.text)) {
+        for word in values.iter().filter(|word| addresses::is_name(&word.text)) {
             let what = if word.text.starts_with('.') { "domain" } else { "host or network" };
-            let help = match self.lookup.addresses(&word.text) {
-                Ok(found) if !found.is_empty() => {
-                    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
-                    format!("its addresses are now: `{}`", found.join(" "))
-                }
-                _ => "write addresses or prefixes: `192.0.2.7 10.0.0.0/8 2001:db8::/32`".to_owned(),
-            };
+            let help = meant(&word.text).unwrap_or_else(|| self.addresses_of(&word.text));
             self.report
                 .error(
                     &word.span,
@@ -97,6 +119,15 @@ impl Converter<'_> {
                 .help(help);
         }
     }
+}
+
+/// What is no name to whoever writes it: everybody, or an address and a sign.
+fn meant(text: &str) -> Option<String> {
+    if ["*", "all", "any"].iter().any(|all| text.eq_ignore_ascii_case(all)) {
+        return Some("`0.0.0.0/0 ::/0` is everybody".to_owned());
+    }
+    let bare = text.trim_matches([';', '"', '\'', '(', ')']);
+    (bare != text && parse_item(bare).is_ok()).then(|| format!("write `{bare}`"))
 }
 
 /// Where xinetd has one socket for both families, all of IPv6 has IPv4 in it.
