@@ -174,7 +174,6 @@ fn a_mistake_of_the_program_or_a_watchdog_ends_it_at_once() {
         Signal::SIGFPE,
         Signal::SIGILL,
         Signal::SIGSEGV,
-        Signal::SIGURG,
         Signal::SIGSYS,
         Signal::SIGTRAP,
     ] {
