@@ -35,6 +35,7 @@ pub(crate) use display::{NotOpened, ShownEndpoint};
 pub(crate) use keepalive::{set as set_keepalive, set_times as set_keepalive_times};
 pub(crate) use packet_info::tell_nothing;
 use plain::PlainOptions;
+pub(in crate::net) use question::SocketQuestion;
 pub(crate) use sibling::{bind_beside, share_address, udp_socket};
 pub(crate) use socket::{Bound, Condition, Socket};
 use socket::{new_socket, start_listening};

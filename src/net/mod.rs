@@ -1,6 +1,7 @@
 //! What the network offers: addresses, listeners and connections, datagrams, unix paths.
 
 pub(crate) mod address;
+pub(crate) mod askers;
 pub(crate) mod datagram;
 pub(crate) mod fronted;
 pub(crate) mod listener;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::reactor::slab::Key;
 use super::reactor::timers::Timer;
+use super::services::feeding::Row;
 use super::services::occupied::PastSessions;
 use super::services::peer_queue::SortedDatagrams;
 use super::services::rejection_log::Refusals;
@@ -133,6 +134,8 @@ pub(super) struct ListenerState {
     pub(super) backoff: Duration,
     /// Short runs of a `wait` service's program in a row that left the same waiting.
     pub(super) unread: u32,
+    /// Short runs of it in a row, whatever they have left.
+    pub(super) row: Row,
     /// Those of the programs that have had it.
     pub(super) sessions: PastSessions,
     /// What was at the head of a datagram socket when the program was started.

@@ -143,7 +143,7 @@ impl Server {
         match owner {
             Owner::Listener(key) => {
                 self.life.idle_exit.last = self.reactor.now;
-                if !self.services.event_while_resting(key, &self.reactor) {
+                if !self.services.event_while_resting(key, &mut self.reactor) {
                     self.reactor.ready.push(owner);
                 }
             }
@@ -207,7 +207,7 @@ impl Server {
                 Timer::Leftovers => self.look_for_leftovers(),
                 Timer::Banner(key) => self.banner_due(key),
                 Timer::Newcomer(key) => self.newcomer_overdue(key),
-                Timer::Addresses => self.services.look_at_addresses(&mut self.reactor),
+                Timer::Addresses => self.look_after_shared(),
                 Timer::Held => self.held_long_enough(),
                 Timer::Refusals(key) => self.services.log_due_refusals(key, self.reactor.now),
                 Timer::Reload => self.reloading.overdue(),
@@ -219,6 +219,7 @@ impl Server {
                 }
                 Timer::Leave => self.exit_if_idle(),
                 Timer::Drained => self.drained(),
+                Timer::Closing => self.sessions.closing.is_due(),
                 // It wakes us, which is enough.
                 Timer::Ending => {}
                 Timer::Trial => self.look_at_trial(),

@@ -60,6 +60,7 @@ mod draining;
 mod drop_in;
 mod drop_in_files;
 mod fairness;
+mod feeding;
 mod first_mistakes;
 #[cfg(feature = "tls")]
 mod front_limits;
@@ -94,6 +95,7 @@ mod made_ahead;
 mod manual;
 mod many_machines;
 mod max_clients;
+mod mending;
 mod metrics;
 mod names;
 mod newcomers;

@@ -164,26 +164,6 @@ fn may_have_descriptors(most: u64) -> bool {
     hard >= most || !kernel_lacks("that many descriptors for a process")
 }
 
-/// Something left behind has connected it: it is deaf, and nobody can say who is there.
-#[test]
-fn a_socket_that_is_not_at_its_address_any_more_is_told_of_once() {
-    if !need_program(PYTHON) {
-        return;
-    }
-    let port = free_port();
-    let connects = "time.sleep(0.3); s.connect(('127.0.0.1', 9)); time.sleep(60)";
-    let daemon = start(&format!("127.0.0.1:{port}"), somebody(), &leaves("", connects));
-    ask(port, "first");
-    let said = daemon.wait_log(|line| line.is("trouble") || line.is("sock_diag"));
-    if is_silent(&daemon) {
-        return;
-    }
-    assert_eq!(said.get("call"), Some("sock_diag"), "{}", said.raw);
-    // It is looked at several times.
-    std::thread::sleep(Duration::from_secs(4));
-    daemon.said_times(1, "trouble");
-}
-
 #[test]
 fn the_same_over_ipv6_and_after_an_upgrade() {
     if !need_ipv6() || !need_program(PYTHON) || !is_root() {

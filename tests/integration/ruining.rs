@@ -17,21 +17,21 @@ use crate::common::{
 
 /// What a program does with `s`, its socket, and `peer`, the one whom it has served last.
 /// ENOTCONN is what shutdown(2) says of datagrams, and yet does it.
-const SHUT: &str = "shut(2)";
+pub(crate) const SHUT: &str = "shut(2)";
 const SHUT_READING: &str = "shut(0)";
 const SHUT_WRITING: &str = "shut(1)";
-const CONNECT: &str = "s.connect(peer)";
+pub(crate) const CONNECT: &str = "s.connect(peer)";
 const UNREAD_ERRORS: &str = "\
 s.setsockopt(*((41, 25) if s.family == socket.AF_INET6 else (0, 11)), 1)
 for port in (1, 2, 3): s.sendto(b'x', (peer[0], port))";
-const FILTER: &str = "drop_all()";
-const LOCKED_FILTER: &str = "drop_all(); s.setsockopt(socket.SOL_SOCKET, 44, 1)";
+pub(crate) const FILTER: &str = "drop_all()";
+pub(crate) const LOCKED_FILTER: &str = "drop_all(); s.setsockopt(socket.SOL_SOCKET, 44, 1)";
 const DISSOLVE: &str = "ctypes.CDLL(None).connect(0, bytes(16), 16)";
 const SOMEBODYS_CONNECTION: &str = "shut(2)
 t = socket.socket(); t.bind(('127.0.0.1', 0)); t.listen(); s.connect(t.getsockname())";
 const NO_BACKLOG: &str = "s.listen(0); s.setsockopt(socket.SOL_SOCKET, 8, 1)";
 
-const HELPERS: &str = "\
+pub(crate) const HELPERS: &str = "\
 import ctypes, fcntl, os, socket, struct, sys
 s = socket.socket(fileno=os.dup(0))
 def shut(how):
@@ -72,7 +72,7 @@ fn ruins_at_first(how: &str, mark: &str) -> String {
 }
 
 /// Where a service is, and how one asks it.
-enum Place {
+pub(crate) enum Place {
     Tcp(u16),
     Udp(UdpSocket, u16),
     Stream(String),
@@ -81,20 +81,20 @@ enum Place {
 }
 
 impl Place {
-    fn tcp() -> Self {
+    pub(crate) fn tcp() -> Self {
         Self::Tcp(free_port())
     }
 
-    fn udp() -> Self {
+    pub(crate) fn udp() -> Self {
         let port = free_port();
         Self::Udp(udp(port), port)
     }
 
-    fn stream(folder: &Folder) -> Self {
+    pub(crate) fn stream(folder: &Folder) -> Self {
         Self::Stream(folder.name("s"))
     }
 
-    fn datagrams(folder: &Folder) -> Self {
+    pub(crate) fn datagrams(folder: &Folder) -> Self {
         let client = UnixDatagram::bind(folder.at("client")).unwrap();
         Self::Datagrams(client, folder.name("s"))
     }
@@ -103,7 +103,7 @@ impl Place {
         Self::Packets(folder.name("s"))
     }
 
-    fn line(&self, script: &Path) -> String {
+    pub(crate) fn line(&self, script: &Path) -> String {
         let (at, kind) = match self {
             Self::Tcp(port) => (format!("127.0.0.1:{port}"), "stream tcp"),
             Self::Udp(_, port) => (format!("127.0.0.1:{port}"), "dgram udp"),
@@ -115,7 +115,7 @@ impl Place {
     }
 
     /// One attempt, which what an earlier program has done may have lost.
-    fn try_to_ask(&self) -> Option<()> {
+    pub(crate) fn try_to_ask(&self) -> Option<()> {
         // Whom a program has lost hears of it; but a datagram may be lost without a word.
         let (patience, answer) = (Some(Duration::from_secs(2)), &mut [0; 16]);
         match self {
@@ -146,7 +146,7 @@ impl Place {
         }
     }
 
-    fn ask(&self) {
+    pub(crate) fn ask(&self) {
         wait_for("somebody to be served", || self.try_to_ask());
     }
 }
@@ -158,7 +158,7 @@ fn all_of(mut stream: impl std::io::Read) -> Option<()> {
 }
 
 /// With a service beside it, which shows that time passes.
-fn start(place: &Place, folder: Folder, script: &str) -> (Daemon, u16) {
+pub(crate) fn start(place: &Place, folder: Folder, script: &str) -> (Daemon, u16) {
     let script = folder.write("ruin.py", script);
     let other = free_port();
     let beside = format!("127.0.0.1:{other} stream tcp nowait {} internal daytime\n", me());
@@ -167,7 +167,7 @@ fn start(place: &Place, folder: Folder, script: &str) -> (Daemon, u16) {
 }
 
 /// No program is started, and hardly a line is logged, while others are served.
-fn is_calm(daemon: &Daemon, other: u16) {
+pub(crate) fn is_calm(daemon: &Daemon, other: u16) {
     wait_until("the last program to end", || daemon.count_peers().1 == 0);
     let before = (daemon.said("accepted").len(), daemon.log.mark());
     for _ in 0..50 {
@@ -242,7 +242,7 @@ fn a_udp_program_that_ruins_its_socket_keeps_nobody_from_it() {
 }
 
 impl Place {
-    fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         match self {
             Self::Tcp(port) | Self::Udp(_, port) => *port,
             _ => 0,
@@ -387,36 +387,6 @@ fn a_socket_that_is_ruined_after_an_upgrade_is_seen_to_as_well() {
         place.ask();
         daemon.stop();
     }
-}
-
-#[test]
-fn a_reload_sees_to_what_something_left_behind_has_done_to_the_socket() {
-    if !need_program("python3") {
-        return;
-    }
-    let folder = Folder::new();
-    let [done, first, go] = ["done", "first", "go"].map(|name| folder.name(name));
-    let script = format!(
-        "{HELPERS}peer = serve()\n\
-         if not os.path.exists('{first}'):\n\
-         \x20   open('{first}', 'w').close()\n\
-         \x20   if os.fork() == 0:\n\
-         \x20       while not os.path.exists('{go}'): pass\n\
-         \x20       s.connect(peer); open('{done}', 'w').close()\n"
-    );
-    let place = Place::udp();
-    let (mut daemon, _) = start(&place, folder, &script);
-    place.ask();
-    // What the program itself has left has been seen to.
-    wait_until("the program to end", || daemon.count_peers().1 == 0);
-    std::fs::write(&go, "").unwrap();
-    wait_until("the rest of the program", || Path::new(&done).exists());
-    let other = Place::Udp(udp(place.port()), place.port());
-    assert!(other.try_to_ask().is_none(), "it is deaf");
-    let text = std::fs::read_to_string(daemon.folder.at("inetd.conf")).unwrap();
-    let _ = daemon.reload(&text);
-    other.ask();
-    daemon.stop();
 }
 
 #[test]

@@ -17,15 +17,15 @@ const STEP: usize = 4;
 
 /// Which sockets are to be told.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct SocketQuestion {
-    pub(super) address: SocketAddr,
-    pub(super) protocol: u8,
-    pub(super) states: u32,
+pub(in crate::net) struct SocketQuestion {
+    pub(in crate::net) address: SocketAddr,
+    pub(in crate::net) protocol: u8,
+    pub(in crate::net) states: u32,
 }
 
 impl SocketQuestion {
     /// `struct inet_diag_req_v2`, and an attribute with the filter.
-    pub(super) fn body(self) -> io::Result<Vec<u8>> {
+    pub(in crate::net) fn body(self) -> io::Result<Vec<u8>> {
         let mut body = vec![family(self.address.ip())?, self.protocol, 0, 0];
         body.extend(self.states.to_ne_bytes());
         body.extend(self.address.port().to_be_bytes());

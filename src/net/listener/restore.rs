@@ -36,6 +36,7 @@ impl Listener {
             Socket::Tcp(_) => self.restore_tcp(spec, attributes),
             Socket::Unix(_) | Socket::Vsock(_) => self.look_at(false),
         };
+        let result = result.and_then(|()| self.look_where_it_is());
         let result = result.and_then(|()| match socket_options::detach_filter(self) {
             Filter::Locked => Err("it has a filter that is locked"),
             Filter::None | Filter::Detached => Ok(()),
@@ -87,6 +88,13 @@ impl Listener {
         // It may even be somebody's connection.
         let _ = messages::disconnect(self);
         start_listening(self, attributes).map_err(|_| "it listens no more")
+    }
+
+    /// A port that the system has chosen is lost with a connection.
+    fn look_where_it_is(&self) -> Result<(), &'static str> {
+        let Bound::Inet(address) = self.address else { return Ok(()) };
+        let is_there = self.adopted || self.socket.local_address() == Some(address);
+        if is_there { Ok(()) } else { Err("it is not at its address any more") }
     }
 
     fn disconnect(&self) -> Result<(), &'static str> {

@@ -22,6 +22,10 @@ pub(super) const PER_SECOND: usize = 256 * 1024;
 /// lines would be many times what has been written.
 const LINE: usize = 8;
 
+/// What is read at once counts as so many bytes at least: whoever makes packets of his pipe
+/// (`O_DIRECT`, pipe(2)) would have it read byte by byte.
+const READ: usize = 64;
+
 /// Bytes of a line that are logged.
 const LONGEST_LINE: usize = 1024;
 
@@ -53,9 +57,9 @@ pub(super) fn read_some(state: &mut StderrState, scratch: &mut [u8]) -> PipeFlow
             Ok(0) => return PipeFlow::End,
             Ok(length) => {
                 let lines = take_bytes(state, buffer.get(..length).unwrap_or_default());
-                let cost = length.saturating_add(lines.saturating_mul(LINE));
+                let cost = length.saturating_add(lines.saturating_mul(LINE)).max(READ);
                 state.read = state.read.saturating_add(cost);
-                taken = taken.saturating_add(length);
+                taken = taken.saturating_add(length.max(READ));
                 // Fewer than asked for: on with the loop, for the end or the drained pipe.
                 if taken >= PER_TURN || state.read >= PER_SECOND {
                     return PipeFlow::More;
@@ -134,20 +138,19 @@ pub(super) fn end_line(state: &mut StderrState) {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::os::fd::OwnedFd;
     use std::time::Instant;
+
+    use nix::fcntl::OFlag;
 
     use super::*;
     use crate::log::events::Label;
     use crate::server::reactor::slab::Slab;
     use crate::sys::fd;
 
-    /// What of a full pipe is read in one turn, and what that costs.
-    fn read_of(text: &str) -> (usize, usize) {
-        let (ours, theirs) = nix::unistd::pipe().unwrap();
-        let mut theirs = std::fs::File::from(theirs);
-        theirs.write_all(text.repeat(60_000 / text.len()).as_bytes()).unwrap();
-        let mut state = StderrState {
-            pipe: ours.into(),
+    fn state_of(pipe: OwnedFd) -> StderrState {
+        StderrState {
+            pipe: pipe.into(),
             service: Key::NONE,
             label: Label::new("test", None),
             pid: 1,
@@ -157,7 +160,15 @@ mod tests {
             read: 0,
             since: Instant::now(),
             registered: false,
-        };
+        }
+    }
+
+    /// What of a full pipe is read in one turn, and what that costs.
+    fn read_of(text: &str) -> (usize, usize) {
+        let (ours, theirs) = nix::unistd::pipe().unwrap();
+        let mut theirs = std::fs::File::from(theirs);
+        theirs.write_all(text.repeat(60_000 / text.len()).as_bytes()).unwrap();
+        let mut state = state_of(ours);
         let mut scratch = vec![0; PER_TURN];
         assert!(matches!(read_some(&mut state, &mut scratch), PipeFlow::More));
         let left = fd::read_now(&state.pipe, &mut vec![0; 64 * 1024]).unwrap();
@@ -171,6 +182,19 @@ mod tests {
         assert!(bytes == PER_TURN && cost < 3 * bytes, "{bytes} {cost}");
         let (bytes, cost) = read_of("x\n");
         assert!(bytes == PER_TURN && cost == bytes + bytes / 2 * LINE, "{bytes} {cost}");
+    }
+
+    #[test]
+    fn a_turn_does_not_read_byte_by_byte_for_long() {
+        let (ours, theirs) = nix::unistd::pipe2(OFlag::O_DIRECT).unwrap();
+        nix::fcntl::fcntl(&theirs, nix::fcntl::FcntlArg::F_SETPIPE_SZ(1 << 20)).unwrap();
+        let mut theirs = std::fs::File::from(theirs);
+        // Each takes a page of the pipe, which has no more.
+        let packets = PER_TURN / READ;
+        (0..packets).for_each(|_| theirs.write_all(b"x").unwrap());
+        let mut state = state_of(ours);
+        assert!(matches!(read_some(&mut state, &mut vec![0; PER_TURN]), PipeFlow::More));
+        assert_eq!((state.partial.len(), state.read), (packets, PER_TURN));
     }
 
     #[test]

@@ -76,6 +76,8 @@ pub(in crate::server) enum Timer {
     Drained,
     /// Nobody may have been here for long enough to end.
     Leave,
+    /// Look whether somebody has the connections of programs that have ended.
+    Closing,
     /// Look whether those are gone who end with the server.
     Ending,
     /// The service manager wants a sign of life.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{Shutdown, shutdown};
 
+use super::feeding::Row;
 use super::managing::open_socket;
 use super::occupied::PastSessions;
 use super::rejection_log::Refusals;
@@ -353,6 +354,7 @@ impl Services {
             not_before: None,
             backoff: FIRST_BACKOFF,
             unread: 0,
+            row: Row::default(),
             head: None,
         })
     }

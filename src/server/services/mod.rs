@@ -10,6 +10,7 @@
 //! | `datagrams` | built-in services on datagrams |
 //! | `departed` | those that are gone, and serve somebody still |
 //! | `entries` | what stands behind tcpmux, by its name |
+//! | `feeding` | those that would be started for ever, and for nobody |
 //! | `holders` | which processes have a socket |
 //! | `installing` | services and their sockets, made from definitions |
 //! | `managing` | what the service manager is told, its sockets |
@@ -36,6 +37,7 @@ pub(super) mod counting;
 pub(super) mod datagrams;
 mod departed;
 pub(super) mod entries;
+pub(super) mod feeding;
 pub(super) mod holders;
 pub(super) mod installing;
 pub(super) mod managing;

@@ -5,10 +5,12 @@
 //! the server's user may do so (SO_REUSEPORT). And whoever keeps an abstract socket that is of
 //! no use any more keeps its name. Nothing in the system hinders it, and nothing announces it.
 //!
-//! So the kernel is asked who else is at the address, for some seconds after a program has
-//! ended; and every minute for as long as something of it has the socket still, which could do
-//! so at any time. What is found is told, and ended where that needs no more rights than
-//! those of the service's user, or where it belongs to the session of the program.
+//! So the kernel is asked who else is at the address, often for some seconds after a program has
+//! ended, and then ever more seldom; and every minute for as long as something of it has the
+//! socket still, which could do so at any time. What is found is told, and ended where that needs
+//! no more rights than those of the service's user, or where it belongs to the session of the
+//! program. At the same times the sockets themselves are looked after
+//! ([restoring](super::restoring)).
 
 mod turns;
 
@@ -84,6 +86,11 @@ impl Occupied {
         }
         self.reported.push_back(inode);
         true
+    }
+
+    /// Whether it is being looked who has sockets.
+    pub(super) fn is_searching(&self) -> bool {
+        self.search.is_under_way()
     }
 
     fn next_delay(&mut self) -> Duration {

@@ -165,8 +165,16 @@ impl Services {
     }
 
     /// An event for a listener that rests: it is not polled any more, so that what
-    /// arrives meanwhile wakes nobody. True if it rests.
-    pub(in crate::server) fn event_while_resting(&mut self, key: Key, reactor: &Reactor) -> bool {
+    /// arrives meanwhile wakes nobody; one that rests since nobody is there is served again. True
+    /// if it rests.
+    pub(in crate::server) fn event_while_resting(
+        &mut self,
+        key: Key,
+        reactor: &mut Reactor,
+    ) -> bool {
+        if self.somebody_has_come(key, reactor) {
+            return true;
+        }
         let rests = self.listeners.get(key).is_some_and(|listener| listener.rest != Rest::No);
         if rests {
             self.deregister_listener(key, reactor);

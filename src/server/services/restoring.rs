@@ -8,6 +8,7 @@ use crate::log::events;
 use crate::net::listener::{Condition, Listener, Socket};
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
+use crate::server::reactor::token::Owner;
 use crate::server::services::Services;
 use crate::server::state::{ListenerState, Rest};
 
@@ -19,6 +20,29 @@ impl Server {
             let Some(state) = self.services.listeners.get_mut(key) else { return };
             state.rest = Rest::Backoff;
             self.services.back_off(key, &mut self.reactor);
+        }
+    }
+
+    /// It is time to look after the sockets that programs have had: whatever they have left behind
+    /// may have done something to one. It is looked who has them, too, and when that is known they
+    /// are looked after again: who has ended meanwhile does nothing more.
+    pub(in crate::server) fn look_after_shared(&mut self) {
+        if !self.services.occupied.is_searching() {
+            self.look_after_all();
+        }
+        if self.services.look_at_addresses(&mut self.reactor) {
+            self.look_after_all();
+        }
+    }
+
+    fn look_after_all(&mut self) {
+        for key in self.services.watched() {
+            let is_new = self.look_after(key);
+            let state = self.services.listeners.get(key).filter(|_| !is_new);
+            // What has come before it was undone is not announced again.
+            if state.is_some_and(|state| state.rest == Rest::No && state.has_waiting()) {
+                self.reactor.ready.push(Owner::Listener(key));
+            }
         }
     }
 

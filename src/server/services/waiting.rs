@@ -44,6 +44,9 @@ impl Server {
         if head.is_none() {
             return self.found_nothing_to_read(key);
         }
+        if !self.services.is_for_somebody(key, &mut self.reactor) {
+            return;
+        }
         let permit = match self.admits(id, Address::None) {
             Ok(permit) => permit,
             Err(Denial::Rest(_, until)) => {
@@ -132,9 +135,13 @@ impl Server {
         let (before, waiting) = (state.head.take(), head(listener));
         let sure = matches!(listener.socket(), Socket::Udp(_));
         state.rest = Rest::Backoff;
+        state.row.run_ends(run == WaitRun::Long, self.reactor.now);
         let unread = waiting.is_some() && waiting == before && (sure || run != WaitRun::Long);
         if !unread {
-            (state.unread, state.backoff) = (0, FIRST_BACKOFF);
+            state.unread = 0;
+        }
+        if !unread && !state.row.is_endless() {
+            state.backoff = FIRST_BACKOFF;
         }
         if let Condition::Ruined(why) = condition
             && !self.replace_ruined(key, why)
@@ -163,6 +170,7 @@ impl Services {
     pub(super) fn forget_backoff(&mut self, key: Key, reactor: &mut Reactor) {
         let Some(state) = self.listeners.get_mut(key) else { return };
         (state.unread, state.backoff) = (0, FIRST_BACKOFF);
+        state.row.forget();
         if state.rest == Rest::Backoff {
             state.not_before = None;
             self.resume(key, reactor);
@@ -177,7 +185,12 @@ impl Services {
         self.rest_for(key, (delay, true), reactor);
     }
 
-    fn rest_for(&mut self, key: Key, (delay, say): (Duration, bool), reactor: &mut Reactor) {
+    pub(super) fn rest_for(
+        &mut self,
+        key: Key,
+        (delay, say): (Duration, bool),
+        reactor: &mut Reactor,
+    ) {
         let Some(state) = self.listeners.get_mut(key) else { return };
         state.not_before = Some(reactor.now + delay);
         let owner = state.service;
@@ -227,7 +240,7 @@ pub(super) const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// The same where nobody can tell whether it was read: one who takes one of many equal ones
 /// each time is held up by it, and must not be held up for long.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// What waits first on a socket: who sent it, when it came and how it begins; for listening
 /// sockets how many wait. None when nothing does.

@@ -10,7 +10,8 @@
 //! this server when it loses its parent, since that is a subreaper (prctl(2)): who has come so
 //! ([adopted](crate::server::programs::adopted)), and is younger than the program, is looked at
 //! with all who descend from him ([still_used](crate::server::programs::still_used)). Where
-//! nobody can tell, nothing is done.
+//! nobody can tell, nothing is done. Where that takes long, since there are many of them, those
+//! that end meanwhile wait, and are looked for together: it takes a tenth of the server's time.
 
 mod turns;
 
@@ -123,10 +124,22 @@ pub(in crate::server) struct EndedProgram {
     pub(in crate::server) whose: Lingerer,
 }
 
+/// A search for whoever has connections still that takes as long as this is one among many
+/// processes: for so many times as long there is no other, up to a second.
+const COSTLY: Duration = Duration::from_millis(1);
+const REST: u32 = 9;
+const LONGEST_REST: Duration = Duration::from_secs(1);
+
+/// It does not rest any more when so many wait for it.
+const MANY: usize = 256;
+
 /// Programs that have ended, and what is kept of them.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Closing {
     ended: Vec<EndedProgram>,
+    /// Until when it is not looked who has their connections, and its timer.
+    rests: Option<Instant>,
+    due: Option<Instant>,
     /// Whoever loses its parent comes to us.
     adopts: bool,
     pub(in crate::server) adopted: Adopted,
@@ -137,10 +150,52 @@ impl Closing {
         self.adopts
     }
 
+    /// A search has begun then and is over now.
+    fn searched(&mut self, began: Instant, now: Instant) {
+        let took = now.saturating_duration_since(began);
+        let rest = took.saturating_mul(REST).min(LONGEST_REST);
+        self.rests = (took >= COSTLY).then(|| now + rest);
+    }
+
+    /// Until when those that have ended wait for the next search, if they do.
+    fn waits_until(&self, now: Instant) -> Option<Instant> {
+        self.rests.filter(|when| *when > now && self.ended.len() < MANY)
+    }
+
+    /// The timer of those that wait has gone off.
+    pub(in crate::server) fn is_due(&mut self) {
+        self.due = None;
+    }
+
     /// A connection is to be closed in this turn, if that needs time and nobody has it.
     pub(in crate::server) fn keep(&mut self, ended: EndedProgram) {
         if ended.kept.would_lose() && self.adopts {
             self.ended.push(ended);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn costly_searches_have_a_tenth_of_the_time_and_others_what_they_need() {
+        let (mut closing, began) = (Closing::default(), Instant::now());
+        let after = |millis| began + Duration::from_millis(millis);
+        closing.searched(began, began + Duration::from_micros(900));
+        assert_eq!(closing.waits_until(after(1)), None);
+        closing.searched(began, after(20));
+        assert_eq!(closing.waits_until(after(199)), Some(after(200)));
+        assert_eq!(closing.waits_until(after(200)), None);
+        closing.searched(began, after(5_000));
+        assert_eq!(closing.waits_until(after(5_000)), Some(after(6_000)));
+        let kept = || KeptConnection::watched(&std::fs::File::open("/dev/null").unwrap().into());
+        closing.ended.extend((0..MANY).map(|_| EndedProgram {
+            pid: 1,
+            kept: kept().unwrap(),
+            whose: Lingerer::default(),
+        }));
+        assert_eq!(closing.waits_until(after(5_000)), None);
     }
 }

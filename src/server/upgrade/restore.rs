@@ -23,6 +23,7 @@ use crate::reload::{Loading, Step};
 use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
+use crate::server::services::feeding::Row;
 use crate::server::services::occupied::PastSessions;
 use crate::server::services::rejection_log::Refusals;
 use crate::server::sessions::banners::Banners;
@@ -215,6 +216,7 @@ impl Server {
                 timer: None,
                 backoff: handed.backoff,
                 unread: handed.unread,
+                row: Row::default(),
                 head: handed.head.clone(),
                 sessions: PastSessions::default(),
                 retry: state.retry,

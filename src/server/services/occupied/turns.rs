@@ -26,6 +26,9 @@ const LAST: Duration = Duration::from_secs(4);
 /// As long as that is so.
 const EVERY: Duration = Duration::from_secs(60);
 
+/// Else ever more seldom up to this: one who passes it on while he is looked for is not found.
+const SELDOM: Duration = Duration::from_secs(3600);
+
 /// Between two parts of a search.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -33,31 +36,39 @@ const PAUSE: Duration = Duration::from_millis(1);
 const FREED: Duration = Duration::from_millis(50);
 
 impl Services {
-    /// A program that has had an internet socket has ended.
+    /// A program that has had a socket has ended.
     pub(in crate::server) fn watch_address(&mut self, key: Key, reactor: &mut Reactor) {
-        let listener = self.open(key);
-        if listener.is_some_and(|it| it.socket().local_address().is_some()) {
+        if self.open(key).is_some() {
             self.occupied.delay = FIRST;
             self.occupied.look_at(reactor.now + FIRST, reactor);
         }
     }
 
-    /// It is time to ask, or to search on.
-    pub(in crate::server) fn look_at_addresses(&mut self, reactor: &mut Reactor) {
+    /// It is time to ask, or to search on; true when a search is over.
+    pub(in crate::server::services) fn look_at_addresses(&mut self, reactor: &mut Reactor) -> bool {
         self.occupied.due = None;
         if !self.occupied.search.is_under_way() {
-            return self.ask_who_is_there(reactor);
+            self.ask_who_is_there(reactor);
+            return false;
         }
-        match self.occupied.search.go_on() {
-            Some(holders) => holders.iter().for_each(|holder| self.found(holder, reactor)),
-            None => return self.search_is_over(reactor),
-        }
+        let Some(holders) = self.occupied.search.go_on() else {
+            self.search_is_over(reactor);
+            return true;
+        };
+        holders.iter().for_each(|holder| self.found(holder, reactor));
         self.occupied.look_at(reactor.now + PAUSE, reactor);
+        false
+    }
+
+    /// The listeners whose sockets programs have had, and have no more.
+    pub(in crate::server::services) fn watched(&self) -> Vec<Key> {
+        let mut watched = self.listeners.keys();
+        watched.retain(|key| self.is_watched(*key));
+        watched
     }
 
     fn ask_who_is_there(&mut self, reactor: &mut Reactor) {
-        let mut watched = self.listeners.keys();
-        watched.retain(|key| self.is_watched(*key));
+        let watched = self.watched();
         if watched.is_empty() {
             return;
         }
@@ -114,21 +125,15 @@ impl Services {
                 self.log_occupied(key, None);
             }
         }
-        if self.occupied.delay < LAST {
-            let delay = self.occupied.next_delay();
-            self.occupied.look_at(reactor.now + delay, reactor);
-        } else if std::mem::take(&mut self.occupied.is_held) {
-            self.occupied.look_at(reactor.now + EVERY, reactor);
-        }
+        let is_held = self.occupied.delay >= LAST && self.occupied.is_held;
+        let pause = if is_held { EVERY } else { self.occupied.next_delay().min(SELDOM) };
+        self.occupied.look_at(reactor.now + pause, reactor);
     }
 
     /// Whether a program has had it, and has it no more.
     fn is_watched(&self, key: Key) -> bool {
         self.listeners.get(key).is_some_and(|state| {
-            let listener = state.listener.as_ref();
-            state.rest != Rest::Program
-                && listener
-                    .is_some_and(|it| it.is_shared() && it.socket().local_address().is_some())
+            state.rest != Rest::Program && state.listener.as_ref().is_some_and(Listener::is_shared)
         })
     }
 

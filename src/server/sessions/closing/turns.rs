@@ -1,9 +1,12 @@
 //! Closing what was kept of programs that have ended.
 
+use std::time::Instant;
+
 use nix::sys::prctl::{get_child_subreaper, set_child_subreaper};
 
 use super::keeps;
 use crate::server::Server;
+use crate::server::reactor::timers::Timer;
 use crate::server::services::Services;
 
 impl Server {
@@ -20,9 +23,21 @@ impl Server {
     }
 
     /// Closes what programs that have ended in this turn have left, in the client's time where
-    /// nothing else has it.
+    /// nothing else has it; those that have to wait for that have their time when it is theirs.
     pub(in crate::server) fn close_what_ended(&mut self) {
+        let is_last = self.life.drain.closes() || self.life.stop.is_some();
         // Others may be found to have ended meanwhile.
+        while !self.sessions.closing.ended.is_empty() {
+            let closing = &mut self.sessions.closing;
+            if let Some(when) = closing.waits_until(self.reactor.now).filter(|_| !is_last) {
+                return self.reactor.timers.set_sooner(&mut closing.due, when, Timer::Closing);
+            }
+            self.close_those_that_ended();
+        }
+    }
+
+    /// The same, and nobody waits.
+    pub(in crate::server) fn close_all_that_ended(&mut self) {
         while !self.sessions.closing.ended.is_empty() {
             self.close_those_that_ended();
         }
@@ -30,7 +45,9 @@ impl Server {
 
     fn close_those_that_ended(&mut self) {
         let ended = std::mem::take(&mut self.sessions.closing.ended);
+        let began = Instant::now();
         let (unused, used) = self.by_use(ended);
+        self.sessions.closing.searched(began, Instant::now());
         for ended in unused {
             self.close_slowly(ended.kept.socket, ended.whose);
         }

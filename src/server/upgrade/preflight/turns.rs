@@ -135,7 +135,7 @@ impl Server {
         }
         self.services.naming.stop();
         self.tidy(Tidy::Everything);
-        self.close_what_ended();
+        self.close_all_that_ended();
         self.turn_held_away();
         for key in self.services.all.keys() {
             self.services.log_all_refusals(key);
