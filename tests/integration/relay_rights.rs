@@ -244,6 +244,9 @@ fn an_upgrade_leaves_relays_of_users_as_they_are() {
     let daemon = Setup::new().controlled().start_in(folder, &text);
     let client = tcp(port);
     let (mut server, _) = listener.accept().unwrap();
+    // Whose connection has not come to the server by then is connected once more.
+    server.write_all(b"before\n").unwrap();
+    assert_eq!(read_line(&client), "before\n");
     upgrade(&daemon);
     server.write_all(b"as before\n").unwrap();
     assert_eq!(read_line(&client), "as before\n");
