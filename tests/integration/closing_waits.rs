@@ -16,6 +16,7 @@ use crate::common::{
     tcp, tcp_line, wait_until,
 };
 use crate::upgrading::descriptor_of;
+use crate::urgent::while_stopped;
 
 /// One that every user may execute.
 const PYTHON: &str = "/usr/bin/python3";
@@ -85,14 +86,21 @@ fn full_connection() -> (TcpStream, TcpStream) {
     }
 }
 
-/// Sends a byte, and the last descriptor of such a connection along with it.
-fn send_along(to: RawFd) -> TcpStream {
-    let (full, client) = full_connection();
-    let rights = [full.as_raw_fd()];
-    let rights = [ControlMessage::ScmRights(&rights)];
-    let sent = sendmsg::<()>(to, &[IoSlice::new(b"x")], &rights, MsgFlags::empty(), None);
-    assert_eq!(sent, Ok(1));
-    client
+/// Sends a byte, so many times, and with each the last descriptor of such a connection. Whoever
+/// is to read that is held up meanwhile: closing ours would wait if it were the last.
+fn send_along(daemon: &Daemon, to: RawFd, times: usize) -> Vec<TcpStream> {
+    let mut clients = Vec::new();
+    while_stopped(daemon.pid(), || {
+        for _ in 0..times {
+            let (full, client) = full_connection();
+            let rights = [full.as_raw_fd()];
+            let rights = [ControlMessage::ScmRights(&rights)];
+            let sent = sendmsg::<()>(to, &[IoSlice::new(b"x")], &rights, MsgFlags::empty(), None);
+            assert_eq!(sent, Ok(1));
+            clients.push(client);
+        }
+    });
+    clients
 }
 
 struct Scene {
@@ -119,7 +127,7 @@ fn what_somebody_sends_along_holds_no_service_of_the_servers_own_up() {
         let scene = on_unix_socket(&format!("stream unix nowait {words}"), more);
         let mut client = UnixStream::connect(&scene.path).unwrap();
         client.set_read_timeout(Some(DEADLINE)).unwrap();
-        let _readers: Vec<TcpStream> = (0..3).map(|_| send_along(client.as_raw_fd())).collect();
+        let _readers = send_along(&scene.daemon, client.as_raw_fd(), 3);
         let mut bytes = [0; 3];
         if more.is_empty() {
             client.read_exact(&mut bytes).unwrap();
@@ -137,7 +145,7 @@ fn what_comes_along_with_a_datagram_holds_nobody_up() {
     let client = UnixDatagram::unbound().unwrap();
     client.connect(&scene.path).unwrap();
     for _ in 0..4 {
-        let _reader = send_along(client.as_raw_fd());
+        let _readers = send_along(&scene.daemon, client.as_raw_fd(), 1);
         serves(scene.port);
     }
 }
@@ -147,7 +155,7 @@ fn what_a_client_of_a_program_that_reads_nothing_has_sent_along_holds_nobody_up(
     let script = "/bin/bash bash -c 'until read -t 0; do sleep 0.01; done; echo here'";
     let scene = on_unix_socket(&format!("stream unix nowait {} {script}", me()), "");
     let client = UnixStream::connect(&scene.path).unwrap();
-    let _readers: Vec<TcpStream> = (0..3).map(|_| send_along(client.as_raw_fd())).collect();
+    let _readers = send_along(&scene.daemon, client.as_raw_fd(), 3);
     assert_eq!(read_line(&client), "here\n");
     let _ = scene.daemon.wait_log(|line| line.is("ended"));
     serves(scene.port);
@@ -156,30 +164,45 @@ fn what_a_client_of_a_program_that_reads_nothing_has_sent_along_holds_nobody_up(
 #[test]
 fn what_a_program_sends_along_to_its_worker_holds_up_no_other_service_of_that() {
     let Some(folder) = site(&["python3", PYTHON]) else { return };
-    let ports = free_ports(2);
+    let (ports, signs) = (free_ports(2), folder.open_folder("signs"));
     let script = format!(
         "{FULL}
+import time
 l = socket.create_server(('127.0.0.1', 0))
 c = socket.create_connection(l.getsockname())
 s, _ = l.accept()
 fill(s)
+while not os.path.exists(sys.argv[1] + '/go'): time.sleep(0.01)
 socket.send_fds(socket.socket(fileno=os.dup(1)), [b'x'], [s.fileno()])
 s.close()
+open(sys.argv[1] + '/done', 'w').close()
 sys.stdin.read()
 "
     );
     let script = folder.write("sends.py", &script);
-    let program = format!("{PYTHON} python3 {}", script.display());
+    let program = format!("{PYTHON} python3 {} {}", script.display(), signs.display());
     let text = behind_tls(&folder, ports[0], &program, "")
         + &behind_tls(&folder, ports[1], "/bin/cat cat", "");
     let daemon = Setup::new().arg("--front-workers").arg("1").start_in(folder, &text);
+    // The worker is held up until the program has closed it: else closing would wait there.
     let script = r"
+import signal, subprocess
+server, signs = sys.argv[3], sys.argv[4]
 first, second = connect(sys.argv[1]), connect(sys.argv[2])
+said = subprocess.run(['ps', '-o', 'pid=,args=', '--ppid', server], capture_output=True, text=True)
+[worker] = [int(it.split()[0]) for it in said.stdout.splitlines() if it.split()[-1] == 'front-worker']
+os.kill(worker, signal.SIGSTOP)
+while open(f'/proc/{worker}/stat').read().rsplit(')', 1)[1].split()[0] != 'T': time.sleep(0.01)
+open(signs + '/go', 'w').close()
+deadline = time.monotonic() + 50
+while not os.path.exists(signs + '/done'): assert time.monotonic() < deadline; time.sleep(0.01)
+os.kill(worker, signal.SIGCONT)
 assert first.recv(9) == b'x'
 second.sendall(b'y'); assert second.recv(9) == b'y'
 print('good')
 ";
-    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-    let said = python(&daemon.folder, script, &[&ports[0], &ports[1]]);
+    let numbers = [ports[0].to_string(), ports[1].to_string(), daemon.pid().to_string()];
+    let signs = signs.display().to_string();
+    let said = python(&daemon.folder, script, &[&numbers[0], &numbers[1], &numbers[2], &signs]);
     assert_eq!(said.trim(), "good");
 }

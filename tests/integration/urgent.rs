@@ -48,7 +48,7 @@ fn has_arrived(client: &TcpStream) {
 }
 
 /// Holds a process up while something is done: then it finds all of it at once.
-fn while_stopped(pid: u32, work: impl FnOnce()) {
+pub(crate) fn while_stopped(pid: u32, work: impl FnOnce()) {
     kill(as_pid(pid), Signal::SIGSTOP).unwrap();
     wait_until("the process to be stopped", || procs::state(pid) == Some('T'));
     work();
