@@ -26,7 +26,8 @@ impl Strace {
         let complaints = File::create(folder.at("complaints")).unwrap();
         let strace = Command::new("strace")
             .args(options)
-            .args(["-qq", "-o", &folder.name("trace"), "-p", &pid.to_string()])
+            // What interrupts it when it waits is no call.
+            .args(["-e", "signal=none", "-qq", "-o", &folder.name("trace"), "-p", &pid.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(complaints)

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::common::clients::{read_line, udp_ask};
 use crate::common::daemon::{BINARY, command};
 use crate::common::needs::{find_program, search_path};
+use crate::common::ports::is_listening;
 use crate::common::tls::make_certificate;
 use crate::common::{
     Daemon, Folder, ask, free_port, is_root, need_program, read_all, tcp, udp, wait_until,
@@ -129,6 +130,10 @@ fn every_shell_block_of_the_readme_works() {
             continue;
         }
         let block = with_ports(&block, &ports);
+        // The server of the block before has its time to go.
+        wait_until("the ports to be free", || {
+            !ports.iter().any(|(_, ours)| is_listening(ours.parse().unwrap()))
+        });
         let (_, said) = run_block(&block, folder.path());
         for bad in [" ERROR ", "not-listening"] {
             assert!(!said.contains(bad), "{block}\n{said}");
