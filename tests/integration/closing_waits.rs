@@ -190,13 +190,15 @@ import signal, subprocess
 server, signs = sys.argv[3], sys.argv[4]
 first, second = connect(sys.argv[1]), connect(sys.argv[2])
 said = subprocess.run(['ps', '-o', 'pid=,args=', '--ppid', server], capture_output=True, text=True)
-[worker] = [int(it.split()[0]) for it in said.stdout.splitlines() if it.split()[-1] == 'front-worker']
-os.kill(worker, signal.SIGSTOP)
-while open(f'/proc/{worker}/stat').read().rsplit(')', 1)[1].split()[0] != 'T': time.sleep(0.01)
+# There may be a spare one.
+workers = [int(it.split()[0]) for it in said.stdout.splitlines() if it.split()[-1] == 'front-worker']
+for it in workers:
+    os.kill(it, signal.SIGSTOP)
+    while open(f'/proc/{it}/stat').read().rsplit(')', 1)[1].split()[0] != 'T': time.sleep(0.01)
 open(signs + '/go', 'w').close()
 deadline = time.monotonic() + 50
 while not os.path.exists(signs + '/done'): assert time.monotonic() < deadline; time.sleep(0.01)
-os.kill(worker, signal.SIGCONT)
+for it in workers: os.kill(it, signal.SIGCONT)
 assert first.recv(9) == b'x'
 second.sendall(b'y'); assert second.recv(9) == b'y'
 print('good')

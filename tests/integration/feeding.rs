@@ -114,14 +114,3 @@ fn clients_in_an_endless_row_are_served_without_a_rest() {
     }
     assert_eq!(daemon.said("backoff").len(), 0, "{}", daemon.log.text());
 }
-
-/// Those who have gone when they are served are served as well while others come.
-#[test]
-fn senders_who_do_not_wait_for_an_answer_are_served_while_others_come() {
-    if !need_program(BASH) {
-        return;
-    }
-    let port = free_port();
-    let daemon = start(port, "dgram udp", BASH, TAKES_ONE);
-    wait_for_runs(&daemon, ROW + 128, || _ = udp(port).send(b"x").unwrap());
-}
