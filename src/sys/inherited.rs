@@ -43,6 +43,13 @@ pub(crate) fn is_left(number: RawFd) -> bool {
     with_left(|left| left.contains(&number))
 }
 
+/// How many of those that nobody has taken have a number below this limit: they are open for as
+/// long as this process is.
+pub(crate) fn count_below(limit: u64) -> usize {
+    let is_below = |number: &RawFd| u64::try_from(*number).is_ok_and(|number| number < limit);
+    with_left(|left| left.iter().copied().filter(is_below).count())
+}
+
 /// Takes one over, under its number, close-on-exec.
 ///
 /// # Errors

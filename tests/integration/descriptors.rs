@@ -115,6 +115,17 @@ fn while_programs_have_all_that_is_left_the_server_answers_and_goes_on() {
 }
 
 #[test]
+fn what_the_server_was_started_with_takes_nobodys_place() {
+    let [cat, echo] = free_ports(2)[..] else { panic!("two ports") };
+    let text = tcp_line(cat, "/bin/cat cat") + &tcp_line(echo, "internal echo");
+    let start = "ulimit -n 40; exec 5</dev/null 6</dev/null 7</dev/null 8</dev/null 9</dev/null";
+    let daemon = Setup::new().after(start).start(&text);
+    let _clients: Vec<_> = (0..12).map(|_| tcp(cat)).collect();
+    let _ = daemon.wait_log(|line| line.is("limit-begin"));
+    assert_eq!(echo_once(tcp(echo), "x"), "x");
+}
+
+#[test]
 fn what_ended_programs_leave_at_standard_error_takes_nobodys_place() {
     let [shell, cat] = free_ports(2)[..] else { panic!("two ports") };
     let text = tcp_line(shell, "/bin/sh sh") + &tcp_line(cat, "/bin/cat cat");

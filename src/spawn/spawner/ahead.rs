@@ -101,6 +101,7 @@ impl Spawner {
     /// more descriptors.
     pub(crate) fn free_descriptors(&mut self) {
         self.let_spares_go();
+        self.next_pipe = None;
         self.settle();
         self.channels.empty();
     }

@@ -8,7 +8,7 @@ use crate::server::reactor::slab::Key;
 use crate::server::state::ListenerState;
 use crate::spawn::Way;
 use crate::sys::descriptor::LOWEST;
-use crate::sys::fd;
+use crate::sys::{fd, inherited};
 
 /// Descriptors that a server has for itself, beside those at which it is asked: the standard
 /// three, what it waits with, what children tell through.
@@ -40,6 +40,7 @@ impl Server {
         }
         let open = self.services.open_count().saturating_add(OWN_LEAST);
         let in_use = open.saturating_add(self.control.listeners.len());
+        let in_use = in_use.saturating_add(inherited::count_below(self.facts.reserve.most()));
         let keeps = self.services.keeps_connections();
         let room = u32::try_from(self.facts.reserve.programs(in_use, keeps)).unwrap_or(u32::MAX);
         self.admission.set_max_children(room.min(self.facts.max_children).max(1));
