@@ -1,6 +1,6 @@
 //! Whether whoever waits at a socket may be there still: one from elsewhere, or one of this
 //! machine who has the socket that it came from. What has been sent by somebody who has ended
-//! since waits as well, and is for nobody.
+//! since waits as well, and is for nobody. And whether there is room for one more.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -11,6 +11,7 @@ use super::datagram;
 use super::listener::{Bound, Listener, Socket, SocketQuestion};
 use super::own_address::may_be_own;
 use super::sock_diag::{self, CLOSE, ESTABLISHED, number};
+use crate::sys::{socket_options, tcp};
 
 /// Where an answer has the number of a socket in the system (`struct inet_diag_msg`); one that
 /// nobody has taken yet has none.
@@ -28,6 +29,17 @@ pub(crate) fn is_there(listener: &Listener) -> Option<bool> {
     };
     // Where the system does not say it is not known to be for nobody.
     Some(found.unwrap_or(true))
+}
+
+/// Whether so much waits that nobody else may have come in: then that none does says nothing.
+pub(crate) fn may_be_full(listener: &Listener) -> bool {
+    let found = match listener.socket() {
+        Socket::Udp(socket) => socket_options::received_memory(socket),
+        Socket::Tcp(socket) => tcp::accept_queue(socket),
+        _ => None,
+    };
+    // What has been read is counted for a while, up to a quarter of what may be.
+    found.is_some_and(|(waiting, most)| waiting > most / 2)
 }
 
 /// Whether a sender of datagrams is not of this machine, or has a socket there, but for the one

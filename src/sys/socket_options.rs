@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd};
 use std::ptr;
 
+use nix::errno::Errno;
 use nix::libc::{self, c_int};
 use nix::sys::socket::SockaddrLike;
 
@@ -36,6 +37,12 @@ impl OptionValue {
     pub(crate) fn as_number(&self) -> c_int {
         let [a, b, c, d, ..] = self.bytes;
         c_int::from_ne_bytes([a, b, c, d])
+    }
+
+    /// The two numbers that it begins with.
+    fn as_numbers(&self) -> (u32, u32) {
+        let [a, b, c, d, e, f, g, h, ..] = self.bytes;
+        (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]))
     }
 }
 
@@ -77,9 +84,22 @@ pub(crate) fn set(
 /// (poll(2)): the other side, or shutdown(2), has ended it. Nothing if that cannot be told.
 pub(crate) fn events(socket: &impl AsRawFd, events: libc::c_short) -> libc::c_short {
     let mut polled = libc::pollfd { fd: socket.as_raw_fd(), events, revents: 0 };
-    // SAFETY: one structure, which the kernel reads and writes, and it does not wait.
-    let found = unsafe { libc::poll(&raw mut polled, 1, 0) };
-    if found > 0 { polled.revents } else { 0 }
+    loop {
+        // SAFETY: one structure, which the kernel reads and writes, and it does not wait.
+        match unsafe { libc::poll(&raw mut polled, 1, 0) } {
+            1.. => return polled.revents,
+            0 => return 0,
+            // A signal just then is no answer.
+            _ if Errno::last() == Errno::EINTR => {}
+            _ => return 0,
+        }
+    }
+}
+
+/// How many bytes of memory what has come to a socket and is unread takes, and how many it may
+/// (SO_MEMINFO, Linux 4.12): no datagram comes to one that has all of them.
+pub(crate) fn received_memory(socket: &impl AsRawFd) -> Option<(u32, u32)> {
+    get(socket, libc::SOL_SOCKET, libc::SO_MEMINFO).ok().map(|found| found.as_numbers())
 }
 
 /// What became of taking a socket's filter away.
@@ -292,6 +312,15 @@ mod tests {
     use std::net::UdpSocket;
 
     use super::*;
+
+    #[test]
+    fn what_has_come_and_is_unread_takes_memory() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (none, most) = received_memory(&socket).unwrap();
+        assert!(none == 0 && most > 0);
+        socket.send_to(b"x", socket.local_addr().unwrap()).unwrap();
+        assert!((1..most).contains(&received_memory(&socket).unwrap().0));
+    }
 
     #[test]
     fn what_others_send_to_a_socket_for_one_peer_is_cut_off() {

@@ -48,6 +48,12 @@ pub(crate) fn waiting_connections(listener: &impl AsRawFd) -> Option<u32> {
     info(listener).map(|info| info.tcpi_unacked)
 }
 
+/// How many of them there are, and how many there may be.
+pub(crate) fn accept_queue(listener: &impl AsRawFd) -> Option<(u32, u32)> {
+    // The second is the backlog.
+    info(listener).map(|info| (info.tcpi_unacked, info.tcpi_sacked))
+}
+
 /// Asks whether what is read next is what somebody has sent as urgent (asm-generic/sockios.h).
 /// Where it has another number, that cannot be told.
 pub(crate) const SIOCATMARK: libc::Ioctl = 0x8905;
@@ -91,6 +97,8 @@ mod tests {
     fn what_is_taken_is_counted_and_what_is_not_waits() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         assert_eq!(waiting_connections(&listener), Some(0));
+        let (waiting, most) = accept_queue(&listener).unwrap();
+        assert!(waiting == 0 && most > 0);
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut server, _) = listener.accept().unwrap();
         let before = seen(&server).unwrap();

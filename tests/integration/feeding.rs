@@ -2,6 +2,8 @@
 //! that serve many clients with a short run each are not taken for such.
 
 use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::common::needs::kernel_lacks;
 use crate::common::{Daemon, Folder, Setup, free_port, me, need_program, tcp, udp, wait_until};
@@ -113,4 +115,40 @@ fn clients_in_an_endless_row_are_served_without_a_rest() {
         wait_until("half of them", || ended(&daemon) >= round * 64 - 32);
     }
     assert_eq!(daemon.said("backoff").len(), 0, "{}", daemon.log.text());
+}
+
+/// They send one after the other, each from a socket of his own, until this is dropped.
+struct Others(Arc<AtomicBool>);
+
+impl Others {
+    fn who_send_to(port: u16) -> Self {
+        let go_on = Arc::new(AtomicBool::new(true));
+        let others = Self(go_on.clone());
+        std::thread::spawn(move || {
+            while go_on.load(Ordering::Relaxed) {
+                udp(port).send(b"x").unwrap();
+            }
+        });
+        others
+    }
+}
+
+impl Drop for Others {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Those who have gone when they are served are served as well while others come, be they so many
+/// that there is no room for the next one.
+#[test]
+fn senders_who_do_not_wait_for_an_answer_are_served_while_others_come() {
+    if !need_program(BASH) {
+        return;
+    }
+    let port = free_port();
+    let daemon = start(port, "dgram udp", BASH, TAKES_ONE);
+    let others = Others::who_send_to(port);
+    wait_for_runs(&daemon, ROW + 128, || {});
+    drop(others);
 }

@@ -6,7 +6,8 @@
 //! elsewhere, or one who has the socket still that it came from
 //! ([askers](crate::net::askers)). If nobody is, the service rests, until its time is over or
 //! somebody comes, and that he does is told by the poll. So whoever sends something and goes,
-//! for which no answer is, costs the others nothing: the next one ends the rest.
+//! for which no answer is, costs the others nothing: the next one ends the rest. Where so much
+//! waits that there may be no room for the next one, each rest is a short one.
 
 mod turns;
 
@@ -57,10 +58,10 @@ impl Row {
         self.is_endless()
     }
 
-    /// It rests. True if it has done so before.
-    fn begins_to_rest(&mut self) -> bool {
+    /// It rests. How often it has done so before.
+    fn begins_to_rest(&mut self) -> u32 {
         self.rests = true;
-        self.runs > ROW
+        self.runs.saturating_sub(ROW)
     }
 
     /// Whether it has rested until somebody has come.
@@ -92,10 +93,10 @@ mod tests {
         let now = Instant::now();
         assert!(!after(ROW - 1, now).is_in_doubt(now));
         let mut row = after(ROW, now);
-        assert!(row.is_in_doubt(now) && !row.begins_to_rest());
+        assert!(row.is_in_doubt(now) && row.begins_to_rest() == 0);
         assert!(!row.is_in_doubt(now + APART * 2));
         row.run_ends(false, now + APART * 2);
-        assert!(row.is_in_doubt(now + APART * 2) && row.begins_to_rest());
+        assert!(row.is_in_doubt(now + APART * 2) && row.begins_to_rest() == 1);
         assert!(row.is_over_by_somebody() && !row.is_over_by_somebody());
         assert!(!row.is_in_doubt(now) && !row.is_endless());
     }

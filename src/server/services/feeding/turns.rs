@@ -23,12 +23,15 @@ impl Services {
             state.row.forget();
             return true;
         }
-        let again = state.row.begins_to_rest();
+        let is_full = state.listener.as_ref().is_some_and(askers::may_be_full);
+        let before = state.row.begins_to_rest();
         state.rest = Rest::Backoff;
-        if again && asker.is_some() {
+        if before > 0 && asker.is_some() && !is_full {
             self.back_off(key, reactor);
         } else {
-            self.rest_for(key, (PAUSE, again), reactor);
+            // Many short rests in a row are said once.
+            let says = if is_full { before == 1 } else { before > 0 };
+            self.rest_for(key, (PAUSE, says), reactor);
         }
         false
     }
