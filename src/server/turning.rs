@@ -36,16 +36,7 @@ impl Server {
         let mut log = flush_log();
         while self.goes_on() {
             let timeout = self.timeout(log);
-            match self.reactor.poll.poll(&mut events, timeout) {
-                // Nobody has come for a while.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    self.reactor.interrupter.rest();
-                }
-                other => {
-                    other?;
-                    self.reactor.interrupter.begin(Instant::now());
-                }
-            }
+            self.reactor.wait(&mut events, timeout)?;
             let reaped = self.turn(&events);
             log = match sink::backlog() {
                 Backlog::Nothing => None,
@@ -81,7 +72,6 @@ impl Server {
     /// looked at because it was time. What else there is waits for a moment, and others with
     /// it: whoever comes next does not wait for its writing.
     fn turn(&mut self, events: &Events) -> bool {
-        self.reactor.now = Instant::now();
         self.observe();
         self.note_presence();
         let (mut signalled, mut tried, mut reap, mut ended) = (false, false, false, false);

@@ -12,6 +12,7 @@
 #![allow(unsafe_code, reason = "a signal handler")]
 
 use std::ffi::c_int;
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{
@@ -48,7 +49,7 @@ impl Interrupter {
     }
 
     /// Something is begun: if it lasts, it is interrupted, and again until the next call.
-    pub(crate) fn begin(&mut self, now: Instant) {
+    fn begin(&mut self, now: Instant) {
         if self.due.is_some_and(|due| due >= now + LEAST) {
             return;
         }
@@ -57,8 +58,23 @@ impl Interrupter {
         self.set(Expiration::IntervalDelayed(first, then));
     }
 
+    /// After a poll, as of now: there is something to do, or nothing if a signal has ended it.
+    ///
+    /// # Errors
+    /// When the poll itself has failed.
+    pub(crate) fn after(&mut self, polled: io::Result<()>, now: Instant) -> io::Result<()> {
+        match polled {
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.rest(),
+            other => {
+                other?;
+                self.begin(now);
+            }
+        }
+        Ok(())
+    }
+
     /// There is nothing to do.
-    pub(crate) fn rest(&mut self) {
+    fn rest(&mut self) {
         if self.due.take().is_some() {
             self.set(Expiration::OneShot(TimeSpec::from_duration(Duration::ZERO)));
         }

@@ -46,7 +46,7 @@ mod tickets;
 pub(super) mod tls;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -157,14 +157,8 @@ impl Worker {
         let mut events = Events::with_capacity(EVENTS);
         while self.wire.is_some() || self.count > 0 {
             let timeout = self.timeout();
-            match self.poll.poll(&mut events, timeout) {
-                // Nothing has happened for a while.
-                Err(error) if error.kind() == ErrorKind::Interrupted => self.interrupter.rest(),
-                other => {
-                    other?;
-                    self.interrupter.begin(Instant::now());
-                }
-            }
+            let polled = self.poll.poll(&mut events, timeout);
+            self.interrupter.after(polled, Instant::now())?;
             for event in &events {
                 self.announced(event);
             }

@@ -185,7 +185,10 @@ impl SessionTable {
     /// nothing of the answer.
     fn let_client_go(&mut self, key: Key) {
         if let Some((_, child)) = self.program_mut(key) {
-            child.kept.take_if(|kept| !kept.would_lose());
+            child.kept.take_if(|kept| {
+                kept.wait_for_nobody();
+                !kept.would_lose()
+            });
         }
     }
 }

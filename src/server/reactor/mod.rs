@@ -19,7 +19,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
-use mio::{Interest, Poll};
+use mio::{Events, Interest, Poll};
 
 use crate::sys::descriptor::of;
 use crate::sys::interrupt::Interrupter;
@@ -38,7 +38,7 @@ pub(super) struct Reactor {
     pub(super) wake_up: WakeUpTimer,
     pub(super) signals: Signals,
     /// Ends what a turn waits for, which it should not.
-    pub(super) interrupter: Interrupter,
+    interrupter: Interrupter,
     pub(super) timers: Timers,
     pub(super) ready: ReadyQueue,
     /// The time of this turn.
@@ -59,6 +59,16 @@ impl Reactor {
         let reactor = Self { poll, wake_up, signals, interrupter, timers, ready, now, scratch };
         reactor.watch(&reactor.signals, Owner::Signals)?;
         Ok(reactor)
+    }
+
+    /// Waits until something happens, as long as that at most: a turn begins.
+    ///
+    /// # Errors
+    /// When the poll itself fails, which no peer and no program can bring about.
+    pub(super) fn wait(&mut self, events: &mut Events, most: Option<Duration>) -> io::Result<()> {
+        let polled = self.poll.poll(events, most);
+        self.now = Instant::now();
+        self.interrupter.after(polled, self.now)
     }
 
     /// What can be read from a descriptor is announced from now on, and what can be already.

@@ -64,7 +64,7 @@ impl KeptConnection {
 
     /// Closing it will not wait for the client, as whoever had it may have wished (SO_LINGER).
     /// Without any wait, which resets the connection, is what it is.
-    fn wait_for_nobody(&self) {
+    pub(in crate::server) fn wait_for_nobody(&self) {
         if let Ok(linger) = getsockopt(&self.socket, sockopt::Linger)
             && linger.l_onoff != 0
             && linger.l_linger != 0
@@ -73,10 +73,8 @@ impl KeptConnection {
         }
     }
 
-    /// Whether closing it now would cost the client something of the answer; it will not cost
-    /// us anything.
+    /// Whether closing it now would cost the client something of the answer.
     pub(in crate::server) fn would_lose(&self) -> bool {
-        self.wait_for_nobody();
         // What it sends while it is still being sent something would reset it, too.
         let (is_on_its_way, has_said) = match self.linger {
             Linger::No => return false,
@@ -169,6 +167,7 @@ impl Closing {
 
     /// A connection is to be closed in this turn, if that needs time and nobody has it.
     pub(in crate::server) fn keep(&mut self, ended: EndedProgram) {
+        ended.kept.wait_for_nobody();
         if ended.kept.would_lose() && self.adopts {
             self.ended.push(ended);
         }
