@@ -56,6 +56,14 @@ packages_case_deb() {
     ! grep -qx ./etc/inetd.conf <<<"$paths" || { echo "/etc/inetd.conf is in it"; return 1; }
 }
 
+# With everything in it, for a machine like this one (src/build.rs).
+packages_case_size() {
+    local size
+    packages_deb >/dev/null || return
+    size=$(stat -c %s "$(target_directory)/release/oxinetd")
+    [ "$size" -le $((5 * 1024 * 1024)) ] || { echo "the program has $size bytes"; return 1; }
+}
+
 packages_case_lintian() {
     local deb
     deb=$(packages_deb) || return
@@ -132,7 +140,7 @@ packages_world() {
     elif [ "$can_be_root" != yes ]; then
         lacks="rpm wants to be root"
     fi
-    for name in deb lintian rpm rpm_scripts; do
+    for name in deb size lintian rpm rpm_scripts; do
         if [ $# -gt 0 ] && [[ " $* " != *" $name "* ]]; then
             continue
         elif [ -n "$lacks" ]; then
