@@ -58,9 +58,11 @@ impl ExitNotifier {
         self.announce_next()
     }
 
-    /// One has been: whose it was. Others follow silently, unless somebody waits for them.
+    /// One has been: whose it was. Others follow silently, unless somebody waits for them, or
+    /// something else has announced it once more: left pending, it would be at every signal.
     pub(in crate::server) fn announced(&mut self, is_awaited: bool) -> Option<i32> {
+        let once_more = !self.next_is_announced;
         self.next_is_announced = false;
-        if is_awaited { self.announce_next() } else { None }
+        if is_awaited || once_more { self.announce_next() } else { None }
     }
 }
