@@ -268,15 +268,18 @@ impl Listener {
     /// What the system answered.
     pub(crate) fn update(&self, spec: &SocketSpec, service: &Service) -> io::Result<()> {
         let attributes = &service.attributes;
-        self.apply(spec, attributes)?;
+        // Who may come in is first, and whatever else cannot be set.
+        let path = self.path.as_ref().map_or(Ok(()), |path| path.set_owner_and_mode(attributes));
+        let applied = self.apply(spec, attributes);
+        let mut forgotten = Ok(());
         if let Socket::Tcp(listener) = &self.socket {
             urgent::set(listener, service);
             if !self.adopted {
-                keepalive::forget(listener, attributes.socket.keepalive)?;
+                forgotten = keepalive::forget(listener, attributes.socket.keepalive);
                 deferral::set(listener, attributes);
             }
         }
-        self.path.as_ref().map_or(Ok(()), |path| path.set_owner_and_mode(attributes))
+        path.and(applied).and(forgotten)
     }
 
     /// The same but for the path.

@@ -19,6 +19,7 @@ use super::sessions::banners::Banners;
 use super::sessions::closing::KeptConnection;
 use super::sessions::departing::FrontedClient;
 use super::sessions::idling::IdleWatch;
+use super::sessions::sealing::NotSealed;
 use super::sessions::workers::SealedSettings;
 use super::upgrade::places::{OfPipes, OfServices, OfSockets, Placed as _};
 use crate::admission::ServiceId;
@@ -45,6 +46,8 @@ pub(super) struct ServiceState {
     pub(super) resting: Vec<Key>,
     /// What stands in front of it, as workers are told it; None where nothing does, or cannot.
     pub(super) front: Option<Rc<SealedSettings>>,
+    /// Why that is not what the definition says.
+    pub(super) not_sealed: Option<NotSealed>,
     /// What its clients are told.
     pub(super) banners: Banners,
     /// Refusals that the log has told or will tell.
@@ -118,6 +121,8 @@ pub(super) struct ListenerState {
     pub(super) is_to_come: bool,
     /// It could not be opened for want of descriptors.
     pub(super) left_out: bool,
+    /// It is open, and something that its service says could not be applied to it.
+    pub(super) is_behind: bool,
     /// Why it is not open. That has been said, and is not said again for each attempt.
     pub(super) last_error: Option<LastError>,
     /// Peers whose datagrams have been taken out, and for whose programs there is no room yet.

@@ -64,6 +64,7 @@ mod feeding;
 mod first_mistakes;
 #[cfg(feature = "tls")]
 mod front_limits;
+mod full_descriptors;
 mod fuzz_inputs;
 mod golden;
 #[cfg(feature = "tls")]

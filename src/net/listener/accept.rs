@@ -4,12 +4,14 @@ use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::socket::{getsockopt, sockopt};
 
 use super::connection::{Accepted, Connection};
 use super::socket::Socket;
 use super::{Listener, virtual_socket};
 use crate::net::address::Address;
+use crate::sys::socket_options;
 
 impl Listener {
     /// Takes one connection; nothing it answers is a reason to stop.
@@ -26,12 +28,23 @@ impl Listener {
         };
         match result {
             Ok(connection) => Accepted::Connection(connection),
-            Err(error) => classify(error),
+            Err(error) => match classify(error) {
+                // The system finds that before it looks whether anybody waits.
+                Accepted::Exhausted(_) if !self.has_waiting_clients() => Accepted::Drained,
+                other => other,
+            },
         }
     }
 }
 
 impl Listener {
+    /// Whether somebody waits to be accepted; a socket that is shut down is ready, too.
+    pub(crate) fn has_waiting_clients(&self) -> bool {
+        let ended = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
+        let found = socket_options::events(self, libc::POLLIN | libc::POLLRDHUP);
+        found & libc::POLLIN != 0 && found & ended == 0
+    }
+
     /// Whether it listens no more: somebody else who has it has shut it down.
     pub(crate) fn is_deaf(&self) -> bool {
         getsockopt(self, sockopt::AcceptConn).is_ok_and(|listens| !listens)

@@ -90,6 +90,11 @@ impl ControlSockets {
         Self { listeners: Slab::new(), connections: Slab::new(), own_names, came: 0 }
     }
 
+    /// How many of the sockets are asked over HTTP.
+    pub(in crate::server) fn http_listeners(&self) -> usize {
+        self.listeners.iter().filter(|(_, it)| it.kind != ControlKind::Control).count()
+    }
+
     /// Whether a relay of ours has connected, for somebody who could not.
     fn is_ourselves(&self, key: Key) -> bool {
         let peer = self.connections.get(key).map(|connection| connection.peer);

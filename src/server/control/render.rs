@@ -203,6 +203,8 @@ impl Server {
         let none = Statistics::default();
         let counted = state.statistics.as_deref().unwrap_or(&none);
         let origin = &state.service.origin;
+        let front = state.not_sealed.as_ref();
+        let front = front.map(|it| LastError { time: it.time, message: it.message.clone() });
         let words = |counts: &BTreeMap<std::borrow::Cow<'static, str>, u64>| {
             counts.iter().map(|(word, count)| (word.to_string(), *count)).collect()
         };
@@ -231,7 +233,7 @@ impl Server {
             run_seconds: counted.run_time.sum().as_secs_f64(),
             stderr_dropped: counted.stderr_dropped,
             tls_certificate_expiry: state.service.attributes.front.first_end(),
-            last_error: self.services.what_is_wrong(state).or_else(|| counted.last_error.clone()),
+            last_error: self.services.what_is_wrong(state).or(front).or(counted.last_error.clone()),
             peers: None,
             others: Vec::new(),
         })

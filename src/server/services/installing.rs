@@ -11,7 +11,7 @@ use super::feeding::Row;
 use super::managing::open_socket;
 use super::occupied::PastSessions;
 use super::rejection_log::Refusals;
-use super::reserve::is_exhausted;
+use super::reserve::{Reserve, is_exhausted};
 use super::waiting::FIRST_BACKOFF;
 use crate::admission::{Limits, ServiceId};
 use crate::config::model::{Action, Service, SocketSpec};
@@ -55,7 +55,7 @@ impl Server {
     /// The key under which a service of the new configuration is served.
     pub(super) fn install_service(&mut self, service: &Rc<Service>, before: Option<Key>) -> Key {
         let prepared = self.prepare(service, before);
-        let front = self.seal_front(service, before);
+        let (front, not_sealed) = self.seal_front(service, before);
         // Nobody waits for a built-in service's program, whatever is written.
         let builtin = runs_no_program(service);
         let waits = service.wait && !builtin;
@@ -68,11 +68,8 @@ impl Server {
             self.services.entries.define(key, Some(&state.service), service);
             (state.service, state.label, state.prepared) = (Rc::clone(service), label, prepared);
             state.banners = Banners::of(service);
-            let old = std::mem::replace(&mut state.front, front);
             state.since = unix_time();
-            if let Some(old) = old.filter(|old| !self.services.has_front(key, old)) {
-                self.sessions.workers.forget_settings(old.number);
-            }
+            self.put_front(key, (front, not_sealed));
             return key;
         }
         let (admission, departed) = self.counted_again(service, limits);
@@ -84,6 +81,7 @@ impl Server {
             listeners: Vec::new(),
             resting: Vec::new(),
             front,
+            not_sealed,
             banners: Banners::of(service),
             refusals: Refusals::default(),
             statistics: None,
@@ -140,7 +138,9 @@ impl Server {
         let before = before.and_then(|key| self.services.all.get(key));
         let before = before.and_then(|state| state.prepared.as_ref());
         let group = before.and_then(|prepared| prepared.group());
-        let confinement = Confinement::prepare(service, &mut self.programs.cgroups, group);
+        let cgroups = &mut self.programs.cgroups;
+        let reserve = self.facts.reserve;
+        let confinement = reserve.with_half(|| Confinement::prepare(service, cgroups, group));
         let said = before.and_then(|prepared| prepared.refusal()).map(|it| it.error.as_str());
         if let Some(refusal) = confinement.refusal().filter(|it| said != Some(&it.error)) {
             events::trouble(&service.label, refusal.stage, &refusal.error);
@@ -226,7 +226,7 @@ impl Server {
         let served = self.services.of(key).filter(|(_, service)| !service.stopped.is_so());
         let Some((state, service)) = served else { return };
         let service = Rc::clone(&service.service);
-        match Listener::open(&state.spec, &service) {
+        match self.facts.reserve.with(|| Listener::open(&state.spec, &service)) {
             Ok(listener) => {
                 self.shut_listener(key);
                 self.listen(key, &service, listener);
@@ -249,7 +249,7 @@ impl Server {
         events::listening(&service.label, listener.address(), listener.is_adopted());
         if let Some(state) = self.services.listeners.get_mut(key) {
             state.listener = Some(listener);
-            state.left_out = false;
+            (state.left_out, state.is_behind) = (false, false);
             state.last_error = None;
             state.retry = FIRST_RETRY;
         }
@@ -344,6 +344,7 @@ impl Services {
             listener: None,
             retry: FIRST_RETRY,
             left_out: false,
+            is_behind: false,
             last_error: None,
             sorted: Vec::new(),
             parked: None,
@@ -359,13 +360,17 @@ impl Services {
         })
     }
 
-    /// Sets again what an open socket can be given afterwards.
-    pub(super) fn apply_again(&self, key: Key) {
-        if let Some((state, owner)) = self.of(key)
-            && let Some(listener) = &state.listener
-            && let Err(error) = listener.update(&state.spec, &owner.service)
-        {
-            events::trouble(&owner.service.label, "setsockopt", &error);
+    /// Sets again what an open socket can be given afterwards; what cannot be set is tried again
+    /// at the next reload.
+    pub(super) fn apply_again(&mut self, key: Key, reserve: Reserve) {
+        let Some((state, owner)) = self.of(key) else { return };
+        let Some(listener) = &state.listener else { return };
+        let updated = reserve.with(|| listener.update(&state.spec, &owner.service));
+        if let Err(error) = &updated {
+            events::trouble(&owner.service.label, "setsockopt", error);
+        }
+        if let Some(state) = self.listeners.get_mut(key) {
+            state.is_behind = updated.is_err();
         }
     }
 

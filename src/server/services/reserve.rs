@@ -36,6 +36,13 @@ const LEAST_SERVING: u64 = 5;
 
 const SERVING: u64 = 64;
 
+/// Whoever asks over HTTP may have one of so many, within these.
+const ASKERS: u64 = 32;
+
+const LEAST_ASKERS: usize = 4;
+
+const MOST_ASKERS: usize = 32;
+
 /// What the server has open for itself, and for children on their way.
 const OWN: usize = 32;
 
@@ -82,6 +89,12 @@ impl Reserve {
         self.under(self.most, work)
     }
 
+    /// Makes something that stays open, as a reload or an upgrade has brought it: it leaves half
+    /// of those that are kept.
+    pub(in crate::server) fn with_half<T>(self, work: impl FnOnce() -> T) -> T {
+        self.under(self.most.saturating_sub(self.kept / 2), work)
+    }
+
     /// Opens a socket of a service, which leaves some to those who come there.
     pub(super) fn leaving_some<T>(self, open: impl FnOnce() -> T) -> T {
         let left = self.kept.saturating_add(LEAST_LEFT);
@@ -121,6 +134,11 @@ impl Reserve {
         let in_use = u64::try_from(in_use).unwrap_or(u64::MAX);
         let left = self.most.saturating_sub(self.kept).saturating_sub(in_use);
         left.saturating_sub(1) / (2 + u64::from(keeps))
+    }
+
+    /// How many there may be at once of those who ask over HTTP, of each kind.
+    pub(in crate::server) fn askers(self) -> usize {
+        usize::try_from(self.most / ASKERS).unwrap_or(usize::MAX).clamp(LEAST_ASKERS, MOST_ASKERS)
     }
 
     /// How many clients of the server itself there may be, each with a descriptor, beside

@@ -3,8 +3,6 @@
 use std::io;
 use std::time::Duration;
 
-use nix::libc;
-
 use crate::admission::{Denial, Reason, ServiceId};
 use crate::log::events::{self, Why};
 use crate::net::address::Address;
@@ -20,7 +18,7 @@ use crate::server::services::Services;
 use crate::server::state::Rest;
 use crate::spawn::environment::{ConnectionEnvironment, Proto};
 use crate::sys::descriptor;
-use crate::sys::{socket_options, tcp};
+use crate::sys::tcp;
 
 /// Bytes of a datagram that are compared to see whether it has been taken.
 const HEAD: usize = 64;
@@ -259,17 +257,11 @@ fn head(listener: &Listener) -> Option<Vec<u8>> {
             let length = datagram::peek_unix(socket, &mut bytes).ok()?;
             Some(bytes.get(..length).unwrap_or_default().to_vec())
         }
-        Socket::Tcp(socket) => has_waiting_clients(listener)
+        Socket::Tcp(socket) => listener
+            .has_waiting_clients()
             .then(|| tcp::waiting_connections(socket).unwrap_or_default().to_ne_bytes().to_vec()),
-        Socket::Unix(_) | Socket::Vsock(_) => has_waiting_clients(listener).then(Vec::new),
+        Socket::Unix(_) | Socket::Vsock(_) => listener.has_waiting_clients().then(Vec::new),
     }
-}
-
-/// Whether somebody waits to be accepted; a socket that is shut down is ready, too.
-fn has_waiting_clients(listener: &Listener) -> bool {
-    let ended = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
-    let found = socket_options::events(listener, libc::POLLIN | libc::POLLRDHUP);
-    found & libc::POLLIN != 0 && found & ended == 0
 }
 
 /// What a `wait` program is told: it meets its peers itself.

@@ -30,6 +30,17 @@ pub(in crate::server) struct TicketKeys {
     due: Option<Instant>,
 }
 
+/// Why workers cannot be told what a service says.
+#[derive(Debug)]
+pub(in crate::server) struct NotSealed {
+    /// Seconds since 1970.
+    pub(in crate::server) time: u64,
+    /// What was tried and what the system answered.
+    pub(in crate::server) message: String,
+    /// It is tried again for whoever comes then.
+    again: Instant,
+}
+
 impl TicketKeys {
     /// Those of a service, the one for new tickets first.
     fn of(&mut self, service: &str, now: Instant) -> io::Result<Vec<TicketKey>> {

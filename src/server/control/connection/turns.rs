@@ -23,7 +23,7 @@ use crate::server::reactor::timers::Timer;
 use crate::server::reactor::token::Owner;
 use crate::sys::descriptor;
 
-/// Connections of each kind at once.
+/// Connections at once of those who command.
 const MOST: usize = 32;
 
 /// Connections taken from one of the sockets in one turn.
@@ -63,12 +63,25 @@ impl Server {
             let Some(state) = self.control.listeners.get(key) else { return };
             let kind = state.kind;
             let accepted = match state.listener.accept() {
-                Accepted::Exhausted(_) => self.facts.reserve.with(|| state.listener.accept()),
+                Accepted::Exhausted(_) => {
+                    // What is kept is for those who command. One of each other kind may have one
+                    // of it: for the next, he goes.
+                    if kind != ControlKind::Control {
+                        self.control.make_room(kind, 1, &self.reactor);
+                    }
+                    let Some(state) = self.control.listeners.get(key) else { return };
+                    self.facts.reserve.with(|| state.listener.accept())
+                }
                 other => other,
             };
             match accepted {
                 Accepted::Connection(connection) => {
                     // Most have asked by now: they are answered before others are in their way.
+                    let most = match kind {
+                        ControlKind::Control => MOST,
+                        ControlKind::Metrics | ControlKind::Page => self.facts.reserve.askers(),
+                    };
+                    self.control.make_room(kind, most, &self.reactor);
                     let key = self.control.greet(kind, connection, &mut self.reactor);
                     key.into_iter().for_each(|key| self.serve_control_connection(key));
                 }
@@ -255,7 +268,6 @@ impl ControlSockets {
         reactor: &mut Reactor,
     ) -> Option<Key> {
         let Connection { socket, peer, .. } = connection;
-        self.make_room(kind, reactor);
         self.came = self.came.saturating_add(1);
         descriptor::set_nonblocking(&socket).ok()?;
         let connection = ControlConnection {
@@ -290,12 +302,12 @@ impl ControlSockets {
         Some(key)
     }
 
-    /// Lets somebody go, if there are too many.
-    fn make_room(&mut self, kind: ControlKind, reactor: &Reactor) {
+    /// Lets somebody go, if there are so many already.
+    fn make_room(&mut self, kind: ControlKind, most: usize, reactor: &Reactor) {
         let all = self.connections.iter();
         let same = all.filter(|(_, it)| it.kind == kind);
         let same: Vec<_> = same.map(|it| candidate(reactor.now, it)).collect();
-        if same.len() >= MOST
+        if same.len() >= most
             && let Some(key) = evicted(&same)
         {
             self.close(key, reactor);

@@ -281,8 +281,9 @@ impl Server {
     /// None after the last.
     fn look_over_sockets(&mut self, from: usize, mends: bool) -> Option<usize> {
         let some = self.services.listeners.some(from, SOCKETS)?;
-        let found: Vec<(Key, RecheckReason)> =
-            some.filter_map(|(key, state)| Some((key, RecheckReason::at(state)?))).collect();
+        let found = some.filter_map(|(key, state)| Some((key, RecheckReason::at(state)?)));
+        // A path that cannot be looked at would seem to be lost.
+        let found: Vec<(Key, RecheckReason)> = self.facts.reserve.with(|| found.collect());
         for (key, look) in &found {
             match look {
                 RecheckReason::Closed => self.try_at_once(*key, mends),
@@ -301,8 +302,8 @@ impl Server {
     fn keep_listener(&mut self, key: Key, owner: Key, reapply: bool) {
         let Some(state) = self.services.listeners.get_mut(key) else { return };
         let waited = std::mem::replace(&mut state.service, owner) == Key::NONE;
-        if reapply {
-            self.services.apply_again(key);
+        if reapply || state.is_behind {
+            self.services.apply_again(key, self.facts.reserve);
         }
         if let Some(service) = self.services.all.get(owner).map(|state| Rc::clone(&state.service)) {
             self.take_back_unfit(key, &service);

@@ -39,10 +39,13 @@ impl Server {
             return;
         }
         let open = self.services.open_count().saturating_add(OWN_LEAST);
-        let in_use = open.saturating_add(self.control.listeners.len());
-        let in_use = in_use.saturating_add(inherited::count_below(self.facts.reserve.most()));
+        let reserve = self.facts.reserve;
+        let in_use = open
+            .saturating_add(self.control.listeners.len())
+            .saturating_add(self.control.http_listeners().saturating_mul(reserve.askers()))
+            .saturating_add(inherited::count_below(reserve.most()));
         let keeps = self.services.keeps_connections();
-        let room = u32::try_from(self.facts.reserve.programs(in_use, keeps)).unwrap_or(u32::MAX);
+        let room = u32::try_from(reserve.programs(in_use, keeps)).unwrap_or(u32::MAX);
         self.admission.set_max_children(room.min(self.facts.max_children).max(1));
     }
 

@@ -41,6 +41,7 @@ impl Server {
         service: Key,
         connection: Connection,
     ) {
+        self.seal_again(service);
         let Some(state) = self.services.all.get(service) else { return };
         let (id, settings) = (state.admission, state.front.clone());
         self.look_for_room(id, Some(connection.peer.into()));

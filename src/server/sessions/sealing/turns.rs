@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::rc::Rc;
+use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::sys::sendfile::sendfile;
@@ -22,9 +23,14 @@ use crate::server::services::Services;
 use crate::server::sessions::Sessions;
 use crate::server::sessions::believing::terms_of;
 use crate::server::sessions::idling::in_terms;
+use crate::server::sessions::sealing::NotSealed;
 use crate::server::sessions::workers::SealedSettings;
+use crate::sys::calendar::unix_time;
 use crate::sys::sealed_memory::{memory_file, seal};
 use crate::upgrade::state;
+
+/// What could not be made is tried again for whoever comes after so long.
+const AGAIN: Duration = Duration::from_secs(1);
 
 impl Sessions {
     /// What stands between clients and programs, as data.
@@ -97,26 +103,59 @@ impl Sessions {
 }
 
 impl Server {
-    /// What workers are told of a service; what was there before stays if that cannot be made,
-    /// and without any nobody is served.
+    /// What workers are told of a service. If that cannot be made, what was there before stays;
+    /// without any nobody is served.
     pub(in crate::server) fn seal_front(
         &mut self,
         service: &Service,
         before: Option<Key>,
-    ) -> Option<Rc<SealedSettings>> {
+    ) -> (Option<Rc<SealedSettings>>, Option<NotSealed>) {
         if !service.attributes.front.need_worker() {
-            return None;
+            return (None, None);
         }
         let certificates = &service.attributes.front.tls;
-        let keys = certificates.iter().map(sealed_key).collect::<io::Result<Vec<_>>>();
         let (sessions, reactor) = (&mut self.sessions, &mut self.reactor);
-        match keys.and_then(|keys| sessions.seal(service, (certificates, keys), reactor)) {
-            Ok(sealed) => Some(Rc::new(sealed)),
+        let sealed = self.facts.reserve.with_half(|| {
+            let keys = certificates.iter().map(sealed_key).collect::<io::Result<Vec<_>>>()?;
+            sessions.seal(service, (certificates, keys), reactor)
+        });
+        match sealed {
+            Ok(sealed) => (Some(Rc::new(sealed)), None),
             Err(error) => {
-                events::trouble(&service.label, "tls", &error);
-                let state = before.and_then(|key| self.services.all.get(key));
-                state.and_then(|state| state.front.clone())
+                let before = before.and_then(|key| self.services.all.get(key));
+                let said = before.and_then(|state| state.not_sealed.as_ref());
+                let message = format!("tls: {error}");
+                if said.is_none_or(|said| said.message != message) {
+                    events::trouble(&service.label, "tls", &error);
+                }
+                let (time, again) = (unix_time(), self.reactor.now + AGAIN);
+                let front = before.and_then(|state| state.front.clone());
+                (front, Some(NotSealed { time, message, again }))
             }
+        }
+    }
+
+    /// What workers are told of a service from now on; they forget what they were told before.
+    pub(in crate::server) fn put_front(
+        &mut self,
+        key: Key,
+        (front, not_sealed): (Option<Rc<SealedSettings>>, Option<NotSealed>),
+    ) {
+        let Some(state) = self.services.all.get_mut(key) else { return };
+        state.not_sealed = not_sealed;
+        let old = std::mem::replace(&mut state.front, front);
+        if let Some(old) = old.filter(|old| !self.services.has_front(key, old)) {
+            self.sessions.workers.forget_settings(old.number);
+        }
+    }
+
+    /// What could not be made is tried again, if that was a moment ago.
+    pub(in crate::server) fn seal_again(&mut self, key: Key) {
+        let Some(state) = self.services.all.get(key) else { return };
+        if state.not_sealed.as_ref().is_some_and(|it| it.again <= self.reactor.now) {
+            let service = Rc::clone(&state.service);
+            let sealed = self.seal_front(&service, Some(key));
+            self.put_front(key, sealed);
         }
     }
 
@@ -139,7 +178,10 @@ impl Server {
                     }
                     self.sessions.workers.forget_settings(front.number);
                 }
-                Err(error) => events::trouble(&service.label, "tls", &error),
+                Err(error) => {
+                    events::trouble(&service.label, "tls", &error);
+                    self.sessions.tickets.expect_old_tickets(&mut self.reactor);
+                }
             }
         }
     }
