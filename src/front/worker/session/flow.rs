@@ -92,7 +92,7 @@ impl FrontSession {
         }
         if let Taken::Bytes(count) = taken {
             self.has_shown = true;
-            let count = if awaited { count } else { self.take_up_to_end(count, scratch) };
+            let count = if awaited { count } else { self.take_more(count, scratch) };
             let bytes = scratch.get(..count).unwrap_or_default();
             let lines = if awaited { as_shown(bytes) } else { Vec::new() };
             let bytes = if awaited { &lines } else { bytes };
@@ -105,18 +105,16 @@ impl FrontSession {
         taken != Taken::Nothing
     }
 
-    /// What stands between so many bytes and an end that has been announced; how many there are
-    /// with it.
-    fn take_up_to_end(&mut self, count: usize, scratch: &mut [u8]) -> usize {
-        let rest = scratch.get_mut(count..PORTION).filter(|rest| !rest.is_empty());
-        let Some(rest) = rest.filter(|_| self.program.is_ending() && self.program.may_read())
-        else {
-            return count;
-        };
-        match self.program.take(rest) {
-            Taken::Bytes(more) => count.saturating_add(more),
-            _ => count,
+    /// What stands behind so many bytes, where it is known that something does: the end, if that
+    /// has been announced, or the next page of a terminal, which gives no more than one at once.
+    /// How many there are with it.
+    fn take_more(&mut self, mut count: usize, scratch: &mut [u8]) -> usize {
+        while (self.program.is_ending() || self.program.is_terminal()) && self.program.may_read() {
+            let rest = scratch.get_mut(count..PORTION).filter(|rest| !rest.is_empty());
+            let Some(Taken::Bytes(more)) = rest.map(|rest| self.program.take(rest)) else { break };
+            count = count.saturating_add(more);
         }
+        count
     }
 
     /// The end of the program, once, with what it has said last.
