@@ -11,7 +11,7 @@ use super::feeding::Row;
 use super::managing::open_socket;
 use super::occupied::PastSessions;
 use super::rejection_log::Refusals;
-use super::reserve::{Reserve, is_exhausted};
+use super::reserve::is_exhausted;
 use super::waiting::FIRST_BACKOFF;
 use crate::admission::{Limits, ServiceId};
 use crate::config::model::{Action, Service, SocketSpec};
@@ -358,20 +358,6 @@ impl Services {
             row: Row::default(),
             head: None,
         })
-    }
-
-    /// Sets again what an open socket can be given afterwards; what cannot be set is tried again
-    /// at the next reload.
-    pub(super) fn apply_again(&mut self, key: Key, reserve: Reserve) {
-        let Some((state, owner)) = self.of(key) else { return };
-        let Some(listener) = &state.listener else { return };
-        let updated = reserve.with(|| listener.update(&state.spec, &owner.service));
-        if let Err(error) = &updated {
-            events::trouble(&owner.service.label, "setsockopt", error);
-        }
-        if let Some(state) = self.listeners.get_mut(key) {
-            state.is_behind = updated.is_err();
-        }
     }
 
     /// Nobody gets in from here on. Closing a socket is not enough for that: a child on its

@@ -62,26 +62,14 @@ impl Server {
         for _ in 0..ACCEPTS {
             let Some(state) = self.control.listeners.get(key) else { return };
             let kind = state.kind;
-            let accepted = match state.listener.accept() {
-                Accepted::Exhausted(_) => {
-                    // What is kept is for those who command. One of each other kind may have one
-                    // of it: for the next, he goes.
-                    if kind != ControlKind::Control {
-                        self.control.make_room(kind, 1, &self.reactor);
-                    }
-                    let Some(state) = self.control.listeners.get(key) else { return };
-                    self.facts.reserve.with(|| state.listener.accept())
-                }
-                other => other,
-            };
-            match accepted {
+            match self.accept_asker(key, kind) {
                 Accepted::Connection(connection) => {
-                    // Most have asked by now: they are answered before others are in their way.
                     let most = match kind {
                         ControlKind::Control => MOST,
                         ControlKind::Metrics | ControlKind::Page => self.facts.reserve.askers(),
                     };
                     self.control.make_room(kind, most, &self.reactor);
+                    // Most have asked by now: they are answered before others are in their way.
                     let key = self.control.greet(kind, connection, &mut self.reactor);
                     key.into_iter().for_each(|key| self.serve_control_connection(key));
                 }
@@ -93,6 +81,23 @@ impl Server {
             }
         }
         self.reactor.ready.push(Owner::ControlListener(key));
+    }
+
+    /// What is kept of the descriptors is for those who command. One of each other kind may have
+    /// one of it: for the next, he goes.
+    fn accept_asker(&mut self, key: Key, kind: ControlKind) -> Accepted {
+        let accept = |control: &ControlSockets| {
+            control.listeners.get(key).map_or(Accepted::Drained, |state| state.listener.accept())
+        };
+        match accept(&self.control) {
+            Accepted::Exhausted(_) => {
+                if kind != ControlKind::Control {
+                    self.control.make_room(kind, 1, &self.reactor);
+                }
+                self.facts.reserve.with(|| accept(&self.control))
+            }
+            other => other,
+        }
     }
 
     /// One turn of one connection.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::{ApplyStage, Applying};
 use crate::config::model::{Endpoint, Service, SocketSpec};
-use crate::log::sink;
+use crate::log::{events, sink};
 use crate::net::unix_path::BoundPath;
 use crate::net::vsock::{ANY, VsockAddress};
 use crate::reload::plan::{Fate, SocketRef};
@@ -14,6 +14,7 @@ use crate::server::Server;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::token::Owner;
 use crate::server::services::Services;
+use crate::server::services::reserve::Reserve;
 use crate::server::services::restoring::is_shared;
 use crate::server::state::{ListenerState, Rest};
 use crate::sys::descriptor;
@@ -316,6 +317,20 @@ impl Server {
 }
 
 impl Services {
+    /// Sets again what an open socket can be given afterwards; what cannot be set is tried again
+    /// at the next reload.
+    fn apply_again(&mut self, key: Key, reserve: Reserve) {
+        let Some((state, owner)) = self.of(key) else { return };
+        let Some(listener) = &state.listener else { return };
+        let updated = reserve.with(|| listener.update(&state.spec, &owner.service));
+        if let Err(error) = &updated {
+            events::trouble(&owner.service.label, "setsockopt", error);
+        }
+        if let Some(state) = self.listeners.get_mut(key) {
+            state.is_behind = updated.is_err();
+        }
+    }
+
     /// A socket of the old configuration, whatever its service is by now.
     fn open_before(
         &self,
