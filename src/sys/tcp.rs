@@ -44,13 +44,12 @@ pub(crate) fn unsent_and_received(connection: &impl AsRawFd) -> (bool, bool) {
 
 /// How many connections wait to be accepted from a listener.
 pub(crate) fn waiting_connections(listener: &impl AsRawFd) -> Option<u32> {
-    // For a listener the kernel tells its accept queue here.
-    info(listener).map(|info| info.tcpi_unacked)
+    accept_queue(listener).map(|(waiting, _)| waiting)
 }
 
 /// How many of them there are, and how many there may be.
 pub(crate) fn accept_queue(listener: &impl AsRawFd) -> Option<(u32, u32)> {
-    // The second is the backlog.
+    // For a listener the kernel tells its accept queue here, and its backlog.
     info(listener).map(|info| (info.tcpi_unacked, info.tcpi_sacked))
 }
 

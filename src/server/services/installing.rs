@@ -68,8 +68,8 @@ impl Server {
             self.services.entries.define(key, Some(&state.service), service);
             (state.service, state.label, state.prepared) = (Rc::clone(service), label, prepared);
             state.banners = Banners::of(service);
-            state.since = unix_time();
-            self.put_front(key, (front, not_sealed));
+            (state.since, state.not_sealed) = (unix_time(), not_sealed);
+            self.put_front(key, front);
             return key;
         }
         let (admission, departed) = self.counted_again(service, limits);

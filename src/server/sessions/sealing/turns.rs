@@ -136,13 +136,8 @@ impl Server {
     }
 
     /// What workers are told of a service from now on; they forget what they were told before.
-    pub(in crate::server) fn put_front(
-        &mut self,
-        key: Key,
-        (front, not_sealed): (Option<Rc<SealedSettings>>, Option<NotSealed>),
-    ) {
+    pub(in crate::server) fn put_front(&mut self, key: Key, front: Option<Rc<SealedSettings>>) {
         let Some(state) = self.services.all.get_mut(key) else { return };
-        state.not_sealed = not_sealed;
         let old = std::mem::replace(&mut state.front, front);
         if let Some(old) = old.filter(|old| !self.services.has_front(key, old)) {
             self.sessions.workers.forget_settings(old.number);
@@ -154,8 +149,11 @@ impl Server {
         let Some(state) = self.services.all.get(key) else { return };
         if state.not_sealed.as_ref().is_some_and(|it| it.again <= self.reactor.now) {
             let service = Rc::clone(&state.service);
-            let sealed = self.seal_front(&service, Some(key));
-            self.put_front(key, sealed);
+            let (front, not_sealed) = self.seal_front(&service, Some(key));
+            self.put_front(key, front);
+            if let Some(state) = self.services.all.get_mut(key) {
+                state.not_sealed = not_sealed;
+            }
         }
     }
 
@@ -172,12 +170,7 @@ impl Server {
             let certificates = &front.certificates;
             let (sessions, reactor) = (&mut self.sessions, &mut self.reactor);
             match sealed.and_then(|keys| sessions.seal(&service, (certificates, keys), reactor)) {
-                Ok(sealed) => {
-                    if let Some(state) = self.services.all.get_mut(key) {
-                        state.front = Some(Rc::new(sealed));
-                    }
-                    self.sessions.workers.forget_settings(front.number);
-                }
+                Ok(sealed) => self.put_front(key, Some(Rc::new(sealed))),
                 Err(error) => {
                     events::trouble(&service.label, "tls", &error);
                     self.sessions.tickets.expect_old_tickets(&mut self.reactor);
