@@ -90,6 +90,12 @@ pub(crate) fn descriptor_numbers(pid: u32) -> Vec<u32> {
     entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect()
 }
 
+/// How often it has gone to sleep so far.
+pub(crate) fn switches(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status_field(&text, "voluntary_ctxt_switches").parse().unwrap()
+}
+
 /// The value of a field of /proc/PID/status, or of a copy of that file's text.
 pub(crate) fn status_field(text: &str, name: &str) -> String {
     let prefix = format!("{name}:");

@@ -7,7 +7,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::common::clients::echo_once;
-use crate::common::procs::{self, resident, status_field};
+use crate::common::procs::{self, resident, switches};
 use crate::common::trace::{Connection, Counts, Trace, least};
 use crate::common::wait::park;
 use crate::common::{
@@ -400,16 +400,10 @@ fn idle_wakes_nobody() {
 /// How often the server goes to sleep in a second in which nobody comes.
 fn woken_in_a_second(daemon: &Daemon) -> u64 {
     let before = wait_for("the server to rest", || {
-        let before = switches(daemon);
+        let before = switches(daemon.pid());
         park(Duration::from_millis(300));
-        (switches(daemon) == before).then_some(before)
+        (switches(daemon.pid()) == before).then_some(before)
     });
     park(Duration::from_secs(1));
-    switches(daemon) - before
-}
-
-/// How often the server has gone to sleep so far.
-fn switches(daemon: &Daemon) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-    status_field(&text, "voluntary_ctxt_switches").parse().unwrap()
+    switches(daemon.pid()) - before
 }

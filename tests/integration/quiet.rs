@@ -1,25 +1,18 @@
 //! What an idle server keeps, and that it sleeps.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::common::clients::echo_once;
-use crate::common::procs::{front_workers, resident, status_field};
+use crate::common::procs::{front_workers, resident, switches};
 use crate::common::tls::{behind_tls, python, site};
 use crate::common::{Daemon, Setup, free_port, free_ports, own_line, read_all, tcp, wait_until};
-
-/// How often it has gone to sleep.
-fn sleeps(pid: u32) -> String {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    status_field(&text, "voluntary_ctxt_switches")
-}
 
 /// Nothing wakes it for a second.
 #[track_caller]
 fn falls_asleep(pid: u32) {
-    let mut last = (sleeps(pid), Instant::now());
+    let mut last = (switches(pid), Instant::now());
     wait_until("nothing to wake it for a second", || {
-        let now = sleeps(pid);
+        let now = switches(pid);
         if now != last.0 {
             last = (now, Instant::now());
         }
