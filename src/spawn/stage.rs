@@ -94,6 +94,9 @@ impl Stage {
                 "its user may not execute it or what runs it (`#!`, a loader), or not search a \
                      directory on the way; or the file system is mounted noexec",
             ),
+            (Stage::Limits, libc::EPERM) => Some(
+                "an `rlimit_…` is above the limit of the server itself, which only root can raise",
+            ),
             (Stage::Chdir | Stage::Chroot, libc::EACCES) => {
                 Some("its user may not search this directory, or one on the way")
             }

@@ -145,3 +145,54 @@ fn a_wrong_access_list_of_defaults_costs_whoever_takes_it_from_there() {
     assert_eq!(read_all(tcp(ports[1])), "own\n");
     assert!(std::net::TcpStream::connect(("127.0.0.1", ports[0])).is_err(), "open to all");
 }
+
+/// What would hold for every service and stands where it is not read, or is misspelt, opens
+/// none of them.
+#[test]
+fn what_was_meant_for_all_and_is_not_read_keeps_everybody_out() {
+    let lost = [
+        "defaults { only_from = 10.0.0.1 }",
+        "defaults\n{ only_from = 10.0.0.1\n}",
+        "defaults\n{\n} only_from = 10.0.0.1",
+        "defaults only_from = 10.0.0.1\n{\n}",
+        "defaults\n{\n only from = 10.0.0.1\n}",
+        "defaults\n{\n = 10.0.0.1\n}",
+        "service defaults\n{\n only_from = 10.0.0.1\n}",
+        "global\n{\n only_from = 10.0.0.1\n}",
+        "global { only_from= 10.0.0.1\n}",
+        "{\n no_access = 0.0.0.0/0\n}",
+        "only_from = 10.0.0.1",
+        "defaults\n{\n binds = 10.0.0.1\n}",
+        "defaults\n{\n bind 10.0.0.1\n}",
+        "defaults\n{\n interface: 10.0.0.1\n}",
+        "defaults\n{\n disabled: hello\n}",
+        "defaults\n{\n enable = other\n}",
+        "defaults\n{\n tls_client = requier\n}",
+        "defaults\n{\n capabilitys = none\n}",
+    ];
+    let lines = "socket_type = stream\nwait = no\nserver = /bin/echo\nserver_args = open";
+    for text in lost {
+        let port = free_port();
+        let text = format!("{text}\n{}", block(port, lines));
+        let folder = Folder::new();
+        let file = folder.write("xinetd.conf", &text);
+        let output = Command::new(BINARY).arg("check").arg(file).output().unwrap();
+        let found = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(!found.contains("0 errors, 0 warnings"), "{text}: not told: {found}");
+        if !found.contains(": 0 services, 1 not served") {
+            let _daemon = Daemon::start(&text);
+            assert_eq!(read_all(tcp(port)), "", "{text}: open to all");
+        }
+    }
+}
+
+#[test]
+fn what_stands_between_blocks_and_says_nothing_of_who_may_connect_costs_nobody_anything() {
+    let lines = "socket_type = stream\nwait = no\nserver = /bin/echo\nserver_args = open";
+    for text in ["Use only_from to keep people out, or no_access.", "global\n{\n instances = 3\n}"]
+    {
+        let port = free_port();
+        let _daemon = Daemon::start(&format!("{text}\n{}", block(port, lines)));
+        assert_eq!(read_all(tcp(port)), "open\n", "{text}");
+    }
+}

@@ -19,6 +19,11 @@ pub(super) const TIMES: Form<Option<AccessTimes>> = Form {
 };
 
 fn access_times(value: &Value<'_>) -> Result<AccessTimes, Problem> {
+    let split = |word: &Word| word.text.starts_with('-') || word.text.ends_with('-');
+    if value.words.len() > 1 && value.words.iter().any(split) {
+        let help = "write `8:00-18:00`";
+        return Err(Problem::new(value.place, "a span of times has no blanks in it", help));
+    }
     for word in value.words {
         let help = "write spans of local time: `8:00-18:00 22:00-6:00`";
         AccessTimes::parse(&word.text)

@@ -1,6 +1,6 @@
 //! Addresses as they are written, and where they stand in a service field.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::config::diagnostic::Span;
 use crate::config::diagnostic::report::Report;
@@ -56,6 +56,8 @@ pub(in crate::config) fn address(word: &Word, report: &mut Report) -> Option<Wri
         ("an address is missing here".to_owned(), "write an address, `*` for all, or no `:`")
     } else if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         (format!("`{text}` is not an IPv4 address"), "four numbers from 0 to 255: `127.0.0.1`")
+    } else if text.parse::<SocketAddr>().is_ok() {
+        (format!("`{text}` is an address with a port"), "write the address alone")
     } else if text.contains(['[', ']', ':']) {
         (format!("`{text}` is not an address"), "an IPv6 address stands in brackets: `[::1]:8080`")
     } else if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {

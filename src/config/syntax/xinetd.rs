@@ -38,6 +38,8 @@ use converter::Converter;
 struct Collected {
     blocks: Vec<Block>,
     defaults: Option<Block>,
+    /// What is not read, and may say who may connect.
+    lost: Vec<Word>,
 }
 
 /// Whether a file is written in this language.
@@ -56,8 +58,9 @@ impl Reader<'_> {
         let before = self.report.contain(true);
         let mut collected = Collected::default();
         self.collect(file, path, &mut collected);
-        let Collected { mut blocks, mut defaults } = collected;
-        let converter = Converter::new(self.lookup, self.report, context, defaults.as_mut());
+        let Collected { mut blocks, mut defaults, lost } = collected;
+        let mut converter = Converter::new(self.lookup, self.report, context, defaults.as_mut());
+        converter.doubt(&lost);
         let causes = converter.unsure.iter().map(|(_, cause)| Rc::clone(cause)).collect();
         self.xinetd_defaults = (converter.defaults.clone(), causes);
         let entries: Vec<Entry> = converter.entries(&mut blocks);
@@ -68,6 +71,7 @@ impl Reader<'_> {
     fn collect(&mut self, file: &File, path: &Path, collected: &mut Collected) {
         self.open.push(self.lookup.canonical(path));
         let parsed = grammar::parse(file, self.report);
+        collected.lost.extend(parsed.lost);
         for item in parsed.items {
             match item {
                 BlockItem::Block(block) => {

@@ -18,6 +18,9 @@ impl BlockParser<'_> {
                     format!("the name of the attribute is missing before `{}`", sign.text()),
                 )
                 .help("write `NAME = VALUE`");
+            if let Some(block) = &mut self.open {
+                block.signless.push(first.clone());
+            }
             return;
         }
         let text = self.file.text(first.span.start..line.range.end);
@@ -44,6 +47,9 @@ impl BlockParser<'_> {
             self.report
                 .error(&assigned.span, format!("`{name}` is no attribute: its name is one word"))
                 .help(format!("write `{} = VALUE`", first.text));
+            if let Some(block) = &mut self.open {
+                block.signless.push(assigned);
+            }
             return;
         }
         if head.len() == name.len() {

@@ -69,6 +69,8 @@ pub(super) struct Parsed {
     pub(super) items: Vec<BlockItem>,
     /// Comments after the last block.
     pub(super) comments: Vec<String>,
+    /// Words of what is not read and would hold for every service: names of attributes, perhaps.
+    pub(super) lost: Vec<Word>,
 }
 
 impl Block {

@@ -107,8 +107,12 @@ impl Converter<'_> {
     /// What others say wrong and this block takes: who may connect depends on it.
     fn causes(&self, block: &Block) -> Rc<[Rc<Cause>]> {
         let own = |name: &str| {
-            let mut lines = block.lines.iter().filter(|assigned| assigned.name.text == name);
-            lines.next().is_some_and(|first| first.operator == Operator::Set)
+            let names = match name {
+                "bind" | "interface" => ["bind", "interface"],
+                name => [name, name],
+            };
+            let is_it = |line: &&BlockLine| names.contains(&line.name.text.as_str());
+            block.lines.iter().find(is_it).is_some_and(|first| first.operator == Operator::Set)
         };
         let taken = self.unsure.iter().filter(|(name, _)| !own(name)).map(|(_, cause)| cause);
         self.context.causes.iter().chain(taken).cloned().collect()

@@ -9,7 +9,7 @@ use super::known::{self, Conversion, KnownAttribute};
 use crate::config::attribute::Draft;
 use crate::config::attribute::value::Operator;
 use crate::config::diagnostic::cause::Cause;
-use crate::config::diagnostic::suggest::{did_you_mean, nearest};
+use crate::config::diagnostic::suggest::did_you_mean;
 use crate::config::syntax::entry::Setting;
 use crate::config::text::words::Word;
 
@@ -21,10 +21,7 @@ impl Converter<'_> {
         let misspelt = block.lines.iter().filter(|line| wrong(line)).map(|line| &line.name);
         let unread: Vec<Word> = misspelt.chain(&block.signless).cloned().collect();
         self.drop_ignored(block);
-        for word in &unread {
-            let cause = || Rc::new(Cause::unread(&word.text, &word.span));
-            self.unsure.extend(who(&word.text).map(|list| (list, cause())));
-        }
+        self.doubt(&unread);
         for line in &block.lines {
             let Some(known) = known::find(&line.name.text) else { continue };
             if !known.in_defaults {
@@ -53,6 +50,19 @@ impl Converter<'_> {
         self.twice(block);
     }
 
+    /// Holds back whoever takes what these words seem to say for all.
+    pub(super) fn doubt(&mut self, unread: &[Word]) {
+        for word in unread {
+            let name = word.text.split(['=', ':']).next().unwrap_or_default();
+            let name = name.trim_end_matches(['+', '-']);
+            let cause = || Rc::new(Cause::unread(&word.text, &word.span));
+            // Without a name it may be that.
+            let any = || name.is_empty().then_some("only_from");
+            let meant = known::who(name).or_else(|| known::which(name)).or_else(any);
+            self.unsure.extend(meant.map(|attribute| (attribute, cause())));
+        }
+    }
+
     fn enables_nothing(&self) -> bool {
         self.enabled.as_ref().is_some_and(Vec::is_empty)
     }
@@ -75,7 +85,7 @@ impl Converter<'_> {
         setting.apply(&mut Draft::default(), self.report);
         if self.report.errors() > before {
             let cause = Cause::since(self.report, mark).map(Rc::new);
-            self.unsure.extend(who(known.name).zip(cause));
+            self.unsure.extend(known::who(known.name).zip(cause));
         } else {
             self.defaults.push(setting);
         }
@@ -94,12 +104,4 @@ impl Converter<'_> {
                 .help(help);
         }
     }
-}
-
-/// The list of who may connect that an attribute is, or is meant to be.
-fn who(name: &str) -> Option<&'static str> {
-    if !known::says_who(name) {
-        return None;
-    }
-    ["only_from", "no_access"].into_iter().find(|list| nearest(name, [*list]).is_some())
 }

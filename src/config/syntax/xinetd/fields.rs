@@ -148,7 +148,7 @@ impl BlockReader<'_, '_, '_> {
         }
         if self.block.get(name).is_none() {
             self.incomplete = true;
-            if !self.disabled && !self.block.names(name) {
+            if !self.disabled && !self.is_unread() && !self.block.names(name) {
                 let service = self.block.name.as_ref().map_or("", |name| name.text.as_str());
                 self.converter
                     .report
@@ -345,8 +345,16 @@ impl BlockReader<'_, '_, '_> {
         }
     }
 
+    /// Whether nothing of the block could be read, and why that is so has been said.
+    fn is_unread(&self) -> bool {
+        self.block.broken && self.block.lines.is_empty()
+    }
+
     fn unlisted(&mut self, name: &Word, protocol: &str) {
         self.incomplete = true;
+        if self.is_unread() {
+            return;
+        }
         let known = self.converter.lookup.service_names(protocol);
         let help = did_you_mean(&name.text, known.iter().map(String::as_str), || {
             "write `type = UNLISTED` and `port = NUMBER`, or add it to /etc/services".to_owned()

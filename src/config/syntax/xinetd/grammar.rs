@@ -172,9 +172,11 @@ impl BlockParser<'_> {
                 if text == "}" {
                     self.stray = Stray::No;
                 }
+                self.lose(words);
             }
             (None, _) => {
                 self.stray(first, words);
+                self.lose(words);
                 // Whom it keeps out is kept out, though it is misspelt.
                 if nearest(&first.text, KEYWORDS) == Some("defaults") {
                     self.stray = Stray::No;
@@ -186,7 +188,7 @@ impl BlockParser<'_> {
                     Stray::Head
                 };
             }
-            (Some(_), text) if !self.brace && text.starts_with('{') => self.brace(words),
+            (Some(_), text) if !self.brace && text.starts_with('{') => self.brace(line, words),
             (Some(_), "}") => self.close(line, words),
             (Some(_), _) => {
                 self.require_brace(&first.span);
@@ -211,6 +213,12 @@ impl BlockParser<'_> {
         let place = file.span(start..stop);
         // What else stands there, xinetd does not look at.
         let name = match head.as_slice() {
+            [keyword, name, ..] if is(&keyword.text, "service") && is(&name.text, "defaults") => {
+                self.report
+                    .error(&place, "`defaults` are of no service")
+                    .help("write `defaults` alone; they hold for every service");
+                None
+            }
             [keyword, name, ..] if is(&keyword.text, "service") => Some(name.clone()),
             [keyword] if is(&keyword.text, "service") => {
                 self.report
@@ -220,7 +228,8 @@ impl BlockParser<'_> {
             }
             _ => None,
         };
-        self.extra_words(&head, if name.is_some() { 2 } else { 1 });
+        let keyword = head.first().map_or("", |word| word.text.as_str());
+        self.extra_words(&head, if is(keyword, "service") { 2 } else { 1 });
         self.open = Some(Block {
             name,
             head: place,
@@ -236,13 +245,27 @@ impl BlockParser<'_> {
         });
         self.brace = false;
         if let Some(at) = words.iter().position(|word| word.text.contains('{')) {
-            self.brace(words.get(at..).unwrap_or_default());
+            self.brace(line, words.get(at..).unwrap_or_default());
+        }
+    }
+
+    /// What stands where it is not read, outside the block of a service: whom it was to keep
+    /// out is kept out.
+    fn lose(&mut self, words: &[Word]) {
+        if self.open.as_ref().is_none_or(|block| block.name.is_none()) {
+            let assigns = |word: &Word| word.text.contains(['=', ':']);
+            let is_sign = |word: &Word| word.text.starts_with(['=', ':', '+', '-']);
+            let pairs = words.iter().zip(words.iter().skip(1).map(Some).chain([None]));
+            let named = pairs.filter(|(word, next)| assigns(word) || next.is_some_and(assigns));
+            let names = named.map(|(word, _)| word).filter(|word| !is_sign(word));
+            self.parsed.lost.extend(names.cloned());
         }
     }
 
     /// Words behind what a line can have.
     fn extra_words(&mut self, words: &[Word], most: usize) {
         if let Some(extra) = words.get(most) {
+            self.lose(words);
             self.report
                 .warning(&extra.span, format!("`{}` is ignored: one word too many", extra.text))
                 .help("take it out; blanks cannot be quoted");
@@ -250,7 +273,7 @@ impl BlockParser<'_> {
     }
 
     /// `{`, behind which nothing stands.
-    fn brace(&mut self, words: &[Word]) {
+    fn brace(&mut self, line: &Line, words: &[Word]) {
         self.brace = true;
         let extra = match words {
             [first, ..] if !first.text.ends_with('{') => Some(first),
@@ -258,9 +281,18 @@ impl BlockParser<'_> {
             _ => None,
         };
         if let Some(extra) = extra {
+            self.lose(words);
             self.report
                 .error(&extra.span, "nothing can stand behind the `{`")
                 .help("write every attribute, and the `}`, on a line of its own");
+            // All of it in one line: that is said, and nothing of it is read.
+            if words.last().is_some_and(|last| last.text.ends_with('}'))
+                && let Some(mut block) = self.open.take()
+            {
+                block.broken = true;
+                block.last = line.number;
+                self.parsed.items.push(BlockItem::Block(block));
+            }
         }
     }
 
@@ -276,6 +308,7 @@ impl BlockParser<'_> {
     fn close(&mut self, line: &Line, words: &[Word]) {
         self.require_brace(&words.first().map_or_else(|| self.file.span(0..0), |w| w.span.clone()));
         if let Some(extra) = words.get(1) {
+            self.lose(words);
             self.report
                 .error(&extra.span, "nothing can stand behind the `}`")
                 .help("write `}` on a line of its own");

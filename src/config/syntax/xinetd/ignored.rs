@@ -51,7 +51,7 @@ impl Converter<'_> {
     /// True if nothing of the block can be trusted any more.
     fn unknown(&mut self, line: &BlockLine) -> bool {
         let name = line.name.text.as_str();
-        let who = known::says_who(name);
+        let who = known::who(name).is_some();
         let finding = if who {
             self.report.error(&line.name.span, format!("unknown attribute `{name}`"))
         } else {

@@ -115,13 +115,18 @@ pub(super) fn words_of(name: &str) -> Option<usize> {
     counted.then_some(if matches!(name, "redirect" | "cps") { 2 } else { 1 })
 }
 
-/// Whether an attribute, or the one that a misspelt name is near to, says who may connect, or
-/// narrows something that xinetd cannot.
-pub(super) fn says_who(name: &str) -> bool {
-    const WHO: [&str; 3] = ["only_from", "no_access", "access_times"];
+/// The attribute that a name is, or that a misspelt one is near to, where that says who may
+/// connect, when or where, or narrows something that xinetd cannot.
+pub(super) fn who(name: &str) -> Option<&'static str> {
+    const WHO: [&str; 5] = ["only_from", "no_access", "access_times", "bind", "interface"];
     let is_xinetds = |name: &str| KNOWN.iter().any(|known| known.name == name);
-    let narrows = |name| WHO.contains(&name) || (!is_xinetds(name) && attribute::narrows(name));
-    WHO.contains(&name) || nearest(name, all_names()).is_some_and(narrows)
+    nearest(name, all_names())
+        .filter(|name| WHO.contains(name) || (!is_xinetds(name) && attribute::narrows(name)))
+}
+
+/// The list of services that are on or off which a name is, or is near to.
+pub(super) fn which(name: &str) -> Option<&'static str> {
+    nearest(name, ["enabled", "disabled"]).filter(|_| name != "disable")
 }
 
 fn all_names() -> impl Iterator<Item = &'static str> {
