@@ -79,6 +79,8 @@ pub struct CompatServices {
     pub log: Log,
     /// The file for the process id.
     pub pid_file: Pid,
+    /// Programs have the umask of the server, and these bits, where nothing else is said.
+    pub umask: Option<u32>,
     /// Programs of all services at once.
     pub max_children: Option<u32>,
     /// Whether having no service at the start is a failure.

@@ -8,13 +8,14 @@ use crate::cli::{Cli, Common};
 use crate::control::place;
 use crate::log::events;
 use crate::log::target::LogTarget;
+use crate::sys::process;
 use crate::systemd::ServiceManager;
 use clap::Parser as _;
 
 use super::background::{Background, background, log_of_another};
 use super::failure::{CommandFailure, USAGE};
 use super::serve::run_server;
-use super::starting::ServeJob;
+use super::starting::{Nothing, ServeJob};
 use super::{reader, upgrade};
 
 /// Does what the arguments after `argv[0]` ask for.
@@ -50,7 +51,8 @@ fn serve(served: CompatServices) -> Result<(), CommandFailure> {
         Log::Usual if !foreground => log_of_another(None, again),
         Log::Usual | Log::Stderr => LogTarget::Stderr,
     };
-    let CompatServices { files, dialect, defaults, max_children, .. } = served;
+    let CompatServices { files, dialect, mut defaults, max_children, .. } = served;
+    defaults.extend(served.umask.map(|bits| format!("umask={:03o}", process::own_umask() | bits)));
     let common = Common { max_children, log: Some(log), ..unsaid() };
     // Who takes over is in the background already.
     let herald = match background(!foreground && parcel.is_none())? {
@@ -69,7 +71,7 @@ fn serve(served: CompatServices) -> Result<(), CommandFailure> {
         pid_file: served.pid_file,
         herald,
         manager,
-        needs_services: served.needs_services,
+        nothing: if served.needs_services { Nothing::Fails } else { Nothing::IsFine },
         only_one: false,
         gives_up: false,
         bare_port: None,

@@ -20,7 +20,7 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use super::background::{Background, background, log_of_ours, say_lost};
 use super::failure::{CONFIGURATION, CommandFailure, SYSTEM, refused};
-use super::starting::{ServeJob, load_for_start, new_server, target_of, tell_starter};
+use super::starting::{Nothing, ServeJob, load_for_start, new_server, target_of, tell_starter};
 use super::{check, endpoints, reader, upgrade};
 
 /// Descriptors that reading a configuration takes, with some to spare.
@@ -62,7 +62,7 @@ pub(super) fn serve(mut serve: ServeArguments) -> Result<(), CommandFailure> {
         strict: serve.strict,
         pid_file: serve.pid_file.map_or(Pid::None, Pid::Named),
         herald,
-        needs_services: false,
+        nothing: Nothing::FailsWithErrors,
         manager,
         only_one: false,
         gives_up: serve.daemon,
@@ -88,7 +88,7 @@ pub(super) fn run(run: Run) -> Result<(), CommandFailure> {
         strict: true,
         pid_file: Pid::None,
         herald: None,
-        needs_services: true,
+        nothing: Nothing::Fails,
         manager,
         only_one: true,
         gives_up: false,
@@ -136,7 +136,7 @@ fn serve_first(mut job: ServeJob) -> Result<(), CommandFailure> {
     let mut pid_file = lock_pid_file(&job.pid_file)?;
     enough_to_begin()?;
     let Some(loading) = load_first(&mut job)? else { return Ok(()) };
-    if job.needs_services && loading.services == 0 {
+    if job.nothing == Nothing::Fails && loading.services == 0 {
         tell_starter(&job, &loading);
         return Err(CommandFailure::new(CONFIGURATION, "nothing to serve"));
     }

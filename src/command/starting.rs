@@ -21,6 +21,17 @@ use crate::systemd::ServiceManager;
 use super::failure::{CONFIGURATION, CommandFailure, USAGE, refused};
 use super::reader::ConfigReader;
 
+/// What it means that there is nothing to serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nothing {
+    /// A reload may bring something, whatever is wrong now.
+    IsFine,
+    /// That is a failure where it comes of errors.
+    FailsWithErrors,
+    /// A failure.
+    Fails,
+}
+
 /// What a server is started with, whichever way.
 pub(super) struct ServeJob {
     pub(super) load: ConfigReader,
@@ -28,8 +39,7 @@ pub(super) struct ServeJob {
     pub(super) strict: bool,
     pub(super) pid_file: Pid,
     pub(super) herald: Option<Herald>,
-    /// Having nothing to serve is a failure.
-    pub(super) needs_services: bool,
+    pub(super) nothing: Nothing,
     pub(super) manager: ServiceManager,
     /// `oxinetd run`: one socket that cannot be opened at once is a failure.
     pub(super) only_one: bool,
@@ -71,8 +81,10 @@ pub(super) fn load_for_start(
     let Some(loading) = loading.map_err(refused("reading the configuration"))? else {
         return Ok(None);
     };
-    let is_refused = loading.errors > 0 && (strict || loading.services == 0);
-    let is_over = is_refused || job.needs_services && loading.services == 0;
+    let serves_nothing = loading.services == 0;
+    let is_refused =
+        loading.errors > 0 && (strict || serves_nothing && job.nothing != Nothing::IsFine);
+    let is_over = is_refused || job.nothing == Nothing::Fails && serves_nothing;
     loading.findings.iter().for_each(|finding| tell(job, finding, is_over));
     if is_refused {
         tell_starter(job, &loading);

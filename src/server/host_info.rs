@@ -6,7 +6,6 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::stat::{Mode, umask};
 use nix::unistd::{getgroups, getpid, getresgid, getresuid};
 
 use super::programs::processes::room_for_processes;
@@ -54,8 +53,6 @@ impl HostInfo {
         let reserve = Reserve::of(descriptors);
         let (processes, _) = getrlimit(Resource::RLIMIT_NPROC)
             .map_err(of("prlimit64, for the limit of processes"))?;
-        let mask = umask(Mode::from_bits_truncate(0o022));
-        umask(mask);
         let (users, groups) =
             (getresuid().map_err(of("getresuid"))?, getresgid().map_err(of("getresgid"))?);
         let uid = (users.real == users.effective && users.effective == users.saved)
@@ -65,7 +62,7 @@ impl HostInfo {
         let server = ServerFacts {
             nofile: (raised || reserve.is_kept()).then_some((soft, hard)),
             nice: process::nice_value(),
-            umask: mask.bits(),
+            umask: process::own_umask(),
             groups: getgroups()
                 .map_err(of("getgroups"))?
                 .into_iter()

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::programs::dying::Dying;
 use super::reactor::slab::Key;
 use super::reactor::timers::Timer;
 use super::services::feeding::Row;
@@ -195,6 +196,8 @@ pub(super) struct ProgramStage {
     pub(super) deadline: Option<Instant>,
     /// It has had the first one.
     pub(super) overdue: bool,
+    #[serde(skip)]
+    pub(super) dying: Dying,
 }
 
 /// Servers that do not say it knew of no others.

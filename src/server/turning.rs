@@ -191,6 +191,7 @@ impl Server {
                 Timer::IdleMemory => self.give_memory_back_if_idle(),
                 Timer::Orphans => self.reap_the_adopted(),
                 Timer::Overdue(key) => self.sessions.overdue(key, &mut self.reactor),
+                Timer::Dying(key) => self.look_at_dying(key),
                 Timer::Still(key) => self.sessions.look_for_movement(key, &mut self.reactor),
                 Timer::StillRelay(key) => self.look_for_still_relay(key),
                 Timer::Group(key) => self.programs.end_group(key),

@@ -27,6 +27,8 @@ pub(crate) struct PidFile {
 
 /// Mode of a new one, less the umask.
 const MODE: u32 = 0o644;
+/// What a pid with some blanks is shorter than.
+const LONGEST: u64 = 64;
 /// Mode of one that is to take the place of another: nobody else opens it.
 const PRIVATE: u32 = 0o600;
 
@@ -139,8 +141,11 @@ fn replace(place: &ParentDirectory, path: &Path, old: &File) -> io::Result<Optio
 }
 
 fn check(file: &mut File) -> io::Result<()> {
-    let mut first = [0];
-    if file.read(&mut first)? > 0 && !first[0].is_ascii_digit() {
+    let mut text = Vec::new();
+    file.take(LONGEST).read_to_end(&mut text)?;
+    // A configuration may begin with the number of a port.
+    let is_pid = |byte: &u8| byte.is_ascii_digit() || byte.is_ascii_whitespace();
+    if text.len() as u64 == LONGEST || !text.iter().all(is_pid) {
         let message = "this is no pid file: it has something else in it";
         return Err(io::Error::new(ErrorKind::InvalidData, message));
     }
@@ -269,16 +274,18 @@ mod tests {
     fn a_file_with_something_else_in_it_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("inetd.conf");
-        std::fs::write(&path, "# services\n").unwrap();
-        PidFile::lock(&path).unwrap_err();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "# services\n");
+        for text in ["# services\n", "8080 stream tcp nowait root /bin/cat cat\n"] {
+            std::fs::write(&path, text).unwrap();
+            PidFile::lock(&path).unwrap_err();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
     }
 
     #[test]
     fn a_file_left_behind_is_taken_over() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pid");
-        std::fs::write(&path, "999999 and more\n").unwrap();
+        std::fs::write(&path, " 999999 \n\n").unwrap();
         PidFile::lock(&path).unwrap().write().unwrap();
     }
 }

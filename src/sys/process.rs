@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use nix::libc;
 use nix::poll::PollFlags;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::Pid;
 
 use super::descriptor::becomes_ready;
@@ -149,6 +150,13 @@ pub(crate) fn executed_path() -> Option<PathBuf> {
     let path = unsafe { CStr::from_ptr(path) };
     let path = PathBuf::from(OsStr::from_bytes(path.to_bytes()));
     path.is_absolute().then_some(path)
+}
+
+/// The umask of this process, which is another for a moment.
+pub(crate) fn own_umask() -> u32 {
+    let own = umask(Mode::from_bits_truncate(0o022));
+    umask(own);
+    own.bits()
 }
 
 /// How nice this process is.

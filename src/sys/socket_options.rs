@@ -13,7 +13,7 @@ use nix::libc::{self, c_int};
 use nix::sys::socket::SockaddrLike;
 
 /// The largest value that is looked at: a time, or the name of an algorithm.
-const LARGEST: usize = 16;
+const LARGEST: usize = 24;
 
 /// The value of an option, as the kernel writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,11 @@ impl OptionValue {
             place.copy_from_slice(&own);
         }
         Self { bytes, length: own.len() }
+    }
+
+    /// So many bytes that are 0, as far as there is room.
+    pub(crate) fn zeros(length: usize) -> Self {
+        Self { bytes: [0; LARGEST], length: length.min(LARGEST) }
     }
 
     /// The number that it begins with.

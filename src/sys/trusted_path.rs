@@ -232,6 +232,8 @@ pub(crate) struct ParentDirectory {
     is_shared: bool,
     /// Whether others may put another directory in the place of one on the way to it.
     is_movable: bool,
+    /// Whether anybody may have made what is there before us, as in /tmp.
+    is_open_to_all: bool,
 }
 
 impl ParentDirectory {
@@ -246,7 +248,9 @@ impl ParentDirectory {
         let end = walk(&MachineNames(trust), trust, parent.unwrap_or(Path::new(".")), true)?;
         let is_movable = end.exposed.is_some();
         let is_shared = is_movable || trust.writer(&end.node.facts).is_some();
-        Ok(Self { directory: end.node.descriptor, name: name.to_owned(), is_shared, is_movable })
+        let is_open_to_all = is_shared && end.node.facts.is_open_to_all();
+        let (directory, name) = (end.node.descriptor, name.to_owned());
+        Ok(Self { directory, name, is_shared, is_movable, is_open_to_all })
     }
 
     /// The place that something has by its path of this moment, whoever has made that.
@@ -258,7 +262,8 @@ impl ParentDirectory {
             return Err(Errno::EISDIR.into());
         };
         let directory = open(parent, NAMED.union(OFlag::O_DIRECTORY), Mode::empty())?;
-        Ok(Self { directory, name: name.to_owned(), is_shared: true, is_movable: true })
+        let name = name.to_owned();
+        Ok(Self { directory, name, is_shared: true, is_movable: true, is_open_to_all: false })
     }
 
     /// Whether the same path may lead elsewhere at any time, as others like it.
@@ -281,7 +286,7 @@ impl ParentDirectory {
     ///
     /// # Errors
     /// The system's; what else is there; another name that somebody else may have given to
-    /// a file that is not his.
+    /// a file that is not his; a file that somebody else has put into a directory of everybody.
     pub(crate) fn open(&self, flags: OFlag, mode: u32) -> io::Result<File> {
         // First, because the mere opening of a device may do something.
         match self.stat() {
@@ -303,6 +308,11 @@ impl ParentDirectory {
         let what = match facts.kind {
             FileKind::File if self.is_shared && facts.names > 1 => {
                 "a file with several names, in a directory that others can write to"
+            }
+            FileKind::File if self.is_open_to_all && !trust().knows(facts.uid) => {
+                // As the kernel does where fs.protected_regular is on.
+                let message = format!("a file of user {}, in a directory of everybody", facts.uid);
+                return Err(io::Error::other(message));
             }
             FileKind::File => return Ok(()),
             FileKind::Link => "a symbolic link",

@@ -164,6 +164,7 @@ mod tls_pieces;
 mod tls_reloads;
 #[cfg(feature = "tls")]
 mod tls_upgrades;
+mod traced;
 mod trusted_files;
 mod units;
 mod unix;

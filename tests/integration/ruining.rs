@@ -116,12 +116,13 @@ impl Place {
 
     /// One attempt, which what an earlier program has done may have lost.
     pub(crate) fn try_to_ask(&self) -> Option<()> {
-        // Whom a program has lost hears of it; but a datagram may be lost without a word.
+        // A datagram may be lost without a word, and so may whoever has connected when a filter
+        // swallows the last of his handshake.
         let (patience, answer) = (Some(Duration::from_secs(2)), &mut [0; 16]);
         match self {
             Self::Tcp(port) => {
                 let stream = try_tcp(([127, 0, 0, 1], *port).into()).ok()?;
-                stream.set_read_timeout(Some(DEADLINE)).unwrap();
+                stream.set_read_timeout(patience).unwrap();
                 all_of(stream)
             }
             Self::Udp(client, _) => {
@@ -256,7 +257,7 @@ fn what_a_program_does_to_its_socket_is_undone_over_ipv6_too() {
     if !need_ipv6() || !need_program("python3") {
         return;
     }
-    for how in [CONNECT, UNREAD_ERRORS, SHUT] {
+    for how in [CONNECT, UNREAD_ERRORS, SHUT, ROUTE, UNCHECKED] {
         let (port, folder) = (free_port(), Folder::new());
         let script = folder.write("ruin.py", &ruins(how));
         let script = script.display();
@@ -313,11 +314,20 @@ fn a_program_that_ruins_its_socket_and_takes_nothing_is_not_started_for_ever() {
     }
 }
 
+/// Leads what is sent over IPv6 elsewhere, and leaves out its checksum.
+const ROUTE: &str = "\
+head = bytes([0, 2, 4, 0, 0, 0, 0, 0])
+try: s.setsockopt(41, 57, head + socket.inet_pton(socket.AF_INET6, 'fd77::99'))
+except OSError: pass
+";
+const UNCHECKED: &str = "s.setsockopt(17, 101, 1)\n";
+
 /// Prints what it finds, and then sets all of it.
 const OPTIONS: &str = "\
 values = [fcntl.fcntl(0, fcntl.F_GETFL)]
-names = [(1, n, 16) for n in (2, 5, 6, 10, 12, 13, 15, 18, 20, 21, 29, 42)]
-if s.family != socket.AF_UNIX: names += [(1, 62, 4)] + [(0, n, 4) for n in (1, 2, 8, 10, 11, 12, 13, 20, 21)]
+names = [(1, n, 16) for n in (2, 5, 6, 10, 12, 13, 15, 18, 20, 21, 29, 42, 47, 60, 83)]
+if s.family != socket.AF_UNIX: names += [(1, 62, 4)] + [(0, n, 4) for n in (1, 2, 6, 7, 8, 10, 11, 12, 13, 20, 21, 34, 49)]
+if s.type == socket.SOCK_STREAM and s.family != socket.AF_UNIX: names += [(6, n, 4) for n in (8, 25, 27)]
 for level, name, length in names:
     try: values.append(s.getsockopt(level, name, length).hex())
     except OSError: values.append('-')

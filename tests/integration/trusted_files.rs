@@ -323,6 +323,35 @@ fn a_second_name_of_a_file_in_the_folder_of_another_is_not_touched() {
     assert_eq!(fs::metadata(daemon.folder.at("secret")).unwrap().size(), SECRET.len() as u64);
 }
 
+/// As where fs.protected_regular is off.
+#[test]
+fn what_another_has_made_beforehand_in_a_folder_of_everybody_is_not_written() {
+    if !need_another_user() {
+        return;
+    }
+    let (port, folder) = (free_port(), folder());
+    as_nobody(&folder, "echo 1 >pid; : >log; chmod 644 pid log");
+    let theirs = folder.at("theirs");
+    nix::unistd::chown(&theirs, Some(0.into()), None).unwrap();
+    fs::set_permissions(&theirs, Permissions::from_mode(0o1777)).unwrap();
+    let log = format!("    log_type = FILE {}\n", folder.name("theirs/log"));
+    let file = folder.write("inetd.conf", &(own_line(port, "/bin/echo echo on") + &log));
+    for (option, value) in [("--pid-file", "theirs/pid"), ("--log", "theirs/log")] {
+        let value = folder.name(value);
+        let value = if option == "--log" { format!("file:{value}") } else { value };
+        let mut command = Command::new("timeout");
+        let output = command.args(["20", BINARY]).arg(&file).args([option, &value]).output();
+        let said = String::from_utf8(output.unwrap().stderr).unwrap();
+        assert!(said.contains("in a directory of everybody"), "{option}: {said}");
+    }
+    let daemon = Setup::new().start_in(folder, &fs::read_to_string(&file).unwrap());
+    assert_eq!(ask(port, ""), "on\n");
+    let _ = daemon
+        .wait_log(|line| line.is("log-file-failed") && line.raw.contains("directory of everybody"));
+    assert_eq!(fs::read_to_string(daemon.folder.at("theirs/pid")).unwrap(), "1\n");
+    assert_eq!(fs::read_to_string(daemon.folder.at("theirs/log")).unwrap(), "");
+}
+
 /// Whoever may read the pid file may lock it as one who reads.
 #[test]
 fn a_reader_of_the_pid_file_keeps_nobody_from_starting() {

@@ -31,7 +31,7 @@ Usage: inetd [-dEefilWw] [-a ADDRESS] [-C N] [-c N] [-p FILE] [-q N] [-R N] [-s 
   -C N         starts a minute and client address, for services without a limit
   -c N         programs at once, for services without a limit
   -d, --debug  stay in the foreground, log more, and to standard error
-  -E           give programs the whole environment of the server
+  -E           give programs the environment of the server: they have it anyhow
   -e           log to standard error in the background too
   -f, -i, --foreground
                stay in the foreground
@@ -55,7 +55,7 @@ This is oxinetd under the name inetd; oxinetd(8) says the rest.
 
 /// Translates them.
 pub(super) fn read(arguments: &mut Arguments, dialect: Dialect) -> Result<CompatRequest, String> {
-    let mut given = InetdOptions::default();
+    let mut given = InetdOptions { dialect, ..InetdOptions::default() };
     let mut options = true;
     while let Some(word) = arguments.next() {
         match word.as_bytes() {
@@ -67,12 +67,13 @@ pub(super) fn read(arguments: &mut Arguments, dialect: Dialect) -> Result<Compat
             _ => given.files.push(word.into()),
         }
     }
-    Ok(given.into_request(dialect))
+    Ok(given.into_request())
 }
 
 /// What has been said so far. The last of two counts.
 #[derive(Default)]
 struct InetdOptions {
+    dialect: Dialect,
     files: Vec<PathBuf>,
     address: Option<OsString>,
     backlog: Option<u32>,
@@ -81,7 +82,6 @@ struct InetdOptions {
     starts: Option<u32>,
     starts_per_source: Option<u32>,
     pid_file: Option<Pid>,
-    environment: bool,
     debug: bool,
     foreground: bool,
     stderr: bool,
@@ -108,7 +108,8 @@ impl InetdOptions {
     fn flag(&mut self, letter: u8) -> bool {
         match letter {
             b'd' => self.debug = true,
-            b'E' => self.environment = true,
+            // They have it anyhow.
+            b'E' => {}
             b'e' => self.stderr = true,
             b'f' | b'i' => self.foreground = true,
             b'l' | b'w' | b'W' => self.wrappers = true,
@@ -127,8 +128,10 @@ impl InetdOptions {
     ) -> Result<(), String> {
         let option = format!("-{}", char::from(letter).escape_default());
         if letter == b'p' {
-            // FreeBSD's manual and GNU's both write `-p FILE`, and GNU's lets FILE out.
-            let file = glued.or_else(|| arguments.next_operand());
+            // FreeBSD's manual and GNU's both write `-p FILE`, and GNU's lets FILE out: to it, a
+            // word of its own is a configuration.
+            let is_gnus = self.dialect == Dialect::Gnu;
+            let file = glued.or_else(|| if is_gnus { None } else { arguments.next_operand() });
             self.pid_file = Some(file.map_or(Pid::None, |file| Pid::Named(file.into())));
             return Ok(());
         }
@@ -177,7 +180,7 @@ impl InetdOptions {
         Ok(())
     }
 
-    fn into_request(self, dialect: Dialect) -> CompatRequest {
+    fn into_request(self) -> CompatRequest {
         let defaults = self.defaults();
         if let Some(instead) = self.instead {
             return instead;
@@ -192,8 +195,9 @@ impl InetdOptions {
         let notes = [(self.wrappers, NO_WRAPPERS), (self.resolve, NO_NAMES)];
         CompatRequest::Serve(CompatServices {
             files,
-            dialect,
+            dialect: self.dialect,
             defaults,
+            umask: (self.dialect == Dialect::Gnu).then_some(0),
             debug: self.debug,
             foreground: self.foreground || self.debug,
             log: if self.stderr || self.debug { Log::Stderr } else { Log::Usual },
@@ -218,7 +222,8 @@ impl InetdOptions {
             unlimited("per_source", self.children_per_source, ""),
             unlimited("rate", self.starts, "/minute"),
             unlimited("source_rate", self.starts_per_source, "/minute"),
-            self.environment.then(|| "passenv=*".to_owned()),
+            // OpenBSD's leaves out a few that are dangerous, as we always do.
+            Some("passenv=*".to_owned()),
         ];
         all.into_iter().flatten().chain(AS_THERE.map(str::to_owned)).collect()
     }

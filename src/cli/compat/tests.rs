@@ -59,7 +59,7 @@ fn inetd_alone_goes_to_the_background_with_the_usual_files() {
     assert_eq!(served.pid_file, Pid::Usual("/run/inetd.pid".into()));
     assert_eq!(served.log, Log::Usual);
     assert!(!served.foreground && !served.debug && !served.needs_services);
-    assert_eq!(served.defaults, ["stderr=socket", "linger=no"]);
+    assert_eq!(served.defaults, ["passenv=*", "stderr=socket", "linger=no"]);
     assert!(served.notes.is_empty());
 }
 
@@ -102,10 +102,11 @@ fn inetds_limits_become_defaults_and_0_is_none() {
     );
     assert_eq!(inetd("--rate=5").defaults, inetd("--rate 5").defaults);
     let none = inetd("-R0 -c 0 -C 0 -s 0").defaults;
-    assert_eq!(none.len(), 6);
+    assert_eq!(none.len(), 7);
     let limits = none.iter().filter(|one| one.ends_with("=unlimited"));
     assert_eq!(limits.count(), 4, "{none:?}");
-    assert_eq!(inetd("-R 1 -R 2").defaults, ["rate=2/minute", "stderr=socket", "linger=no"]);
+    let last = ["rate=2/minute", "passenv=*", "stderr=socket", "linger=no"];
+    assert_eq!(inetd("-R 1 -R 2").defaults, last);
 }
 
 #[test]
@@ -118,6 +119,9 @@ fn inetds_pid_file_may_be_glued_or_not_and_is_left_out_without_a_name() {
     }
     assert_eq!(paths(&inetd("-p /run/x my.conf")), [Path::new("my.conf")]);
     assert_eq!(paths(&inetd("--pidfile my.conf")), [Path::new("my.conf")]);
+    // To GNU's a word of its own is a configuration.
+    assert_eq!(served(CompatName::Gnu, "-p my.conf").pid_file, Pid::None);
+    assert_eq!(paths(&served(CompatName::Gnu, "-p my.conf")), [Path::new("my.conf")]);
 }
 
 #[test]

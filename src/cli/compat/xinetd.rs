@@ -139,6 +139,7 @@ impl XinetdOptions {
             foreground: self.foreground || self.debug,
             log,
             pid_file: pid_file.map_or(Pid::None, Pid::Named),
+            umask: Some(0o022),
             max_children: (self.limit > 0).then_some(self.limit),
             needs_services: !(self.stay_alive || self.foreground),
             notes: self.notes,

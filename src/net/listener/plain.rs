@@ -24,7 +24,16 @@ const ITS_OWN: &[OptionName] = &[
     (libc::SOL_SOCKET, libc::SO_LINGER),
     (libc::SOL_SOCKET, libc::SO_DONTROUTE),
     (libc::SOL_SOCKET, libc::SO_OOBINLINE),
+    (libc::SOL_SOCKET, SO_MAX_PACING_RATE),
+    (libc::SOL_SOCKET, SO_ZEROCOPY),
+    (libc::SOL_SOCKET, SO_PASSRIGHTS),
 ];
+
+/// `asm-generic/socket.h`: how fast it may send; the last is since Linux 6.16 and of unix sockets,
+/// which take no descriptors without it.
+const SO_MAX_PACING_RATE: c_int = 47;
+const SO_ZEROCOPY: c_int = 60;
+const SO_PASSRIGHTS: c_int = 83;
 
 /// Those of internet sockets.
 const ITS_OWN_V4: &[OptionName] = &[
@@ -34,13 +43,37 @@ const ITS_OWN_V4: &[OptionName] = &[
     (libc::IPPROTO_IP, libc::IP_RECVORIGDSTADDR),
     (libc::IPPROTO_IP, libc::IP_MINTTL),
     (libc::IPPROTO_IP, libc::IP_OPTIONS),
+    (libc::IPPROTO_IP, libc::IP_UNICAST_IF),
+    (libc::IPPROTO_IP, libc::IP_MULTICAST_TTL),
+    (libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP),
+    (libc::IPPROTO_IP, libc::IP_MULTICAST_ALL),
+    (libc::IPPROTO_IP, libc::IP_RECVOPTS),
+    (libc::IPPROTO_IP, libc::IP_RETOPTS),
 ];
 const ITS_OWN_V6: &[OptionName] = &[
     (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
     (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT),
     (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
     (libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT),
+    // Headers of what is sent: a route leads it elsewhere.
+    (libc::IPPROTO_IPV6, libc::IPV6_RTHDR),
+    (libc::IPPROTO_IPV6, libc::IPV6_RTHDRDSTOPTS),
+    (libc::IPPROTO_IPV6, libc::IPV6_HOPOPTS),
+    (libc::IPPROTO_IPV6, libc::IPV6_DSTOPTS),
+    (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_IF),
+    (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS),
+    (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_LOOP),
+    (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_ALL),
+    (libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVRTHDR),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPOPTS),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVDSTOPTS),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVPATHMTU),
 ];
+/// From where it sends; what it is cannot be asked.
+const SOURCE_V6: OptionName = (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO);
+/// struct in6_pktinfo: of no address and no device.
+const NO_SOURCE: usize = 20;
 
 /// Of UDP sockets, `linux/udp.h`: to gather what is sent and to hand over what is received
 /// to another protocol.
@@ -49,6 +82,8 @@ const ITS_OWN_UDP: &[OptionName] = &[
     (libc::IPPROTO_UDP, libc::UDP_ENCAP),
     (libc::IPPROTO_UDP, libc::UDP_SEGMENT),
     (libc::IPPROTO_UDP, libc::UDP_GRO),
+    (libc::IPPROTO_UDP, libc::UDP_NO_CHECK6_TX),
+    (libc::IPPROTO_UDP, libc::UDP_NO_CHECK6_RX),
 ];
 const ITS_OWN_TCP: &[OptionName] = &[
     (libc::IPPROTO_TCP, libc::TCP_CORK),
@@ -56,7 +91,14 @@ const ITS_OWN_TCP: &[OptionName] = &[
     (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT),
     (libc::IPPROTO_TCP, libc::TCP_FASTOPEN),
     (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT),
+    (libc::IPPROTO_TCP, libc::TCP_MAXSEG),
+    (libc::IPPROTO_TCP, libc::TCP_CONGESTION),
+    (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT),
+    (libc::IPPROTO_TCP, libc::TCP_LINGER2),
+    (libc::IPPROTO_TCP, libc::TCP_SAVE_SYN),
 ];
+/// The largest segment that it sends: of none of its own, the system's is told.
+const SEGMENT: OptionName = (libc::IPPROTO_TCP, libc::TCP_MAXSEG);
 
 /// Those that the service manager may have set, too: its sockets keep what it has.
 const THE_MANAGERS: &[OptionName] = &[
@@ -120,6 +162,9 @@ impl PlainOptions {
         let mut all = known(new.as_raw_fd(), &its_own);
         let as_is = managers.map_or(new.as_raw_fd(), AsRawFd::as_raw_fd);
         all.append(&mut known(as_is, &the_managers));
+        if family == AddressFamily::Inet6 {
+            all.push((SOURCE_V6, OptionValue::zeros(NO_SOURCE)));
+        }
         Some(Self(all))
     }
 
@@ -127,6 +172,8 @@ impl PlainOptions {
     pub(super) fn restore(&self, socket: &Socket) {
         for ((level, name), value) in &self.0 {
             let is_so = socket_options::get(socket, *level, *name).is_ok_and(|it| it == *value);
+            let none = OptionValue::number(0);
+            let value = if (*level, *name) == SEGMENT { &none } else { value };
             if !is_so && let Err(error) = socket_options::set(socket, *level, *name, value) {
                 log::debug!("option level={level} name={name} error={error}");
             }

@@ -64,9 +64,11 @@ impl Server {
         let Some(child) = self.sessions.table.program(key) else { return true };
         // As long as it is not reaped, its number, and that of its group, is nobody else's.
         let end = match process::ended(Some(child.pid), !child.keeps_its_number()) {
-            Ok(None) => return false,
+            Ok(None) if !self.sessions.table.is_dead_without_a_word(key, &mut self.reactor) => {
+                return false;
+            }
+            Ok(None) | Err(_) => End::Unknown,
             Ok(Some((_, ending))) => end_of(ending),
-            Err(_) => End::Unknown,
         };
         self.reaped(key, end);
         true

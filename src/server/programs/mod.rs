@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `adopted` | who has lost his parent and has come to us |
 //! | `children` | all children of this process |
+//! | `dying` | those whose end does not come, or is not told |
 //! | `ending` | children that have ended |
 //! | `exit_notifier` | what announces an end at once |
 //! | `leftovers` | what programs leave behind that is to end with them |
@@ -20,6 +21,7 @@
 
 pub(super) mod adopted;
 mod children;
+pub(super) mod dying;
 pub(super) mod ending;
 pub(super) mod exit_notifier;
 pub(super) mod leftovers;

@@ -13,6 +13,7 @@ use crate::net::fronted::Whom;
 use crate::server::Server;
 use crate::server::peers::PeerId;
 use crate::server::programs::Programs;
+use crate::server::programs::dying::Dying;
 use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
@@ -204,6 +205,7 @@ impl Server {
             group,
             deadline: limits.timeout.map(|timeout| now + timeout),
             overdue: false,
+            dying: Dying::default(),
         };
         let (has_listener, is_kept) = (child.listener.is_some(), child.kept.is_some());
         let key = self.sessions.table.keep_program(client, child, &mut self.reactor);

@@ -58,7 +58,9 @@ impl Server {
 
     /// Tells programs to end that have not been told, and whether there are any.
     fn waits_for_programs(&mut self) -> bool {
-        let theirs = self.sessions.table.programs_that(|_, child| ends_with_us(child));
+        let now = self.reactor.now;
+        let waited_for = |child: &ProgramStage| ends_with_us(child) && !child.does_not_end(now);
+        let theirs = self.sessions.table.programs_that(|_, child| waited_for(child));
         for key in &theirs {
             if let Some((_, child)) = self.sessions.table.program_mut(*key) {
                 child.terms.kill_after = child.terms.kill_after.min(LONGEST);

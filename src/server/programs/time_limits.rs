@@ -50,7 +50,7 @@ impl Sessions {
             if let Err(error) = signal_group(child.pid, Signal::SIGKILL) {
                 events::trouble(&client.label, "kill", &error);
             }
-            return;
+            return self.table.killed(key, reactor);
         }
         self.terminate(key, reactor);
     }

@@ -32,6 +32,8 @@ pub(in crate::server) enum Timer {
     IdleMemory,
     /// A program has run for as long as it may, or has had time to end after that.
     Overdue(Key),
+    /// Whether a program has ended after all.
+    Dying(Key),
     /// Nothing may have moved on a program's connection for too long.
     Still(Key),
     /// The same for a relay.

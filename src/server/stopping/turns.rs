@@ -11,7 +11,7 @@ use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
 use crate::server::services::Services;
 use crate::server::sessions::Sessions;
-use crate::server::state::{ListenerState, Rest};
+use crate::server::state::{ListenerState, ProgramStage, Rest};
 
 /// A century is for ever, and a moment that the clock has.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -91,7 +91,7 @@ impl Server {
         self.shut_empty();
         let is_open = |(_, state): (Key, &ListenerState)| state.listener.is_some();
         let empty = !self.services.listeners.iter().any(is_open)
-            && self.sessions.table.len() == 0
+            && self.is_nobody_waited_for()
             && self.sessions.banners.len() == 0
             && self.sessions.newcomers.all.len() == 0
             && self.sessions.fronting.len() == 0
@@ -99,6 +99,12 @@ impl Server {
         if empty && self.life.stop.is_none() {
             self.life.stop = Some("control");
         }
+    }
+
+    /// Whether whoever is left is a program that KILL has not ended.
+    fn is_nobody_waited_for(&self) -> bool {
+        let does_not_end = |it: &ProgramStage| it.does_not_end(self.reactor.now);
+        self.sessions.table.iter().all(|(_, session)| session.program().is_some_and(does_not_end))
     }
 
     /// Stops as each service wants it. The log, for whose reader is waited, comes after it.

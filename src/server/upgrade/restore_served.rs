@@ -105,7 +105,11 @@ impl Server {
         };
         let child = ProgramStage { group, ..child };
         let (pid, listener) = (child.pid, child.listener);
+        let had_kill = child.overdue && child.deadline.is_none();
         let key = self.sessions.table.keep_program(client, child, &mut self.reactor);
+        if had_kill {
+            self.sessions.table.killed(key, &mut self.reactor);
+        }
         self.watch_child(key);
         if let Some(listener) = listener {
             self.services.deregister_listener(listener, &self.reactor);

@@ -105,6 +105,13 @@ impl Trust {
     }
 }
 
+impl FileFacts {
+    /// Whether anybody may make names in this directory.
+    pub(crate) fn is_open_to_all(&self) -> bool {
+        self.mode & ALL_WRITE != 0
+    }
+}
+
 /// Whether a file may be somebody's secret to which another has given a second name (where
 /// fs.protected_hardlinks is off), since others can make names in its directory.
 pub(crate) fn may_be_a_secret(file: &FileFacts) -> bool {

@@ -44,6 +44,7 @@ impl Sessions {
         if let Err(error) = signal_group(child.pid, Signal::SIGKILL) {
             events::trouble(&client.label, "kill", &error);
         }
+        self.table.killed(key, reactor);
         self.keep_stray(peer, reactor);
     }
 
