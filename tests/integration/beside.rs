@@ -6,6 +6,9 @@ pub(crate) mod accounts;
 pub(crate) mod corpus;
 mod imports;
 mod inetd_changes;
+mod inetd_differences;
+mod inetd_programs;
+mod inetd_surroundings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

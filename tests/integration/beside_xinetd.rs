@@ -3,7 +3,10 @@
 //! here, and in oxinetd.conf(5) with its reason, so that none comes unnoticed.
 
 mod changes;
+mod command;
+mod differences;
 mod lists;
+mod programs;
 mod sockets;
 mod values;
 
@@ -68,9 +71,15 @@ struct Real {
 
 impl Real {
     fn start(xinetd: &Path, folder: &Folder, text: &str) -> Self {
+        Self::start_under(&[xinetd.to_str().unwrap()], folder, text)
+    }
+
+    /// Started by other words, to which its options are added.
+    fn start_under(words: &[&str], folder: &Folder, text: &str) -> Self {
         let file = folder.write("xinetd.conf", text);
         let log = folder.write("xinetd.log", "");
-        let child = Command::new(xinetd)
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .args(["-dontfork", "-stayalive", "-f"])
             .arg(&file)
             .arg("-filelog")
@@ -110,11 +119,11 @@ impl Drop for Real {
 
 /// Both servers on one text, in which `@0`, `@1` … are ports.
 struct Both {
-    _real: Real,
-    _ours: Daemon,
+    real: Real,
+    ours: Daemon,
     theirs: Vec<u16>,
     ports: Vec<u16>,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Both {
@@ -128,7 +137,7 @@ impl Both {
         };
         let real = Real::start(xinetd, &folder, &filled(&theirs));
         let daemon = Setup::new().env("FOO", "bar").env("HOME", "/root").start(&filled(&ours));
-        Self { _real: real, _ours: daemon, theirs, ports: ours, _folder: folder }
+        Self { real, ours: daemon, theirs, ports: ours, folder }
     }
 
     /// What a look at one service gives on each: xinetd's first.
