@@ -165,53 +165,6 @@ fn an_inetd_passes_its_environment_on_and_addresses_are_told_anyway() {
     }
 }
 
-/// It is what theirs are: GNU's has its own, xinetd takes no less than 022 away.
-#[test]
-fn programs_have_the_umask_that_they_have_there() {
-    for (name, options, umask) in [
-        ("inetutils-inetd", &["-d"][..], "0077"),
-        ("xinetd", &["-dontfork"], "0077"),
-        ("openbsd-inetd", &["-d"], "0022"),
-    ] {
-        let port = free_port();
-        let text = match name {
-            "xinetd" => format!(
-                "service u\n{{\ntype = UNLISTED\nport = {port}\nsocket_type = stream\nwait = no\n\
-                 user = {}\nserver = /bin/sh\nserver_args = -c umask\n}}\n",
-                nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name
-            ),
-            _ => tcp_line(port, &shell("umask")),
-        };
-        let folder = Folder::new();
-        let file = folder.write("conf", &text).display().to_string();
-        let file = if name == "xinetd" { vec!["-f", &file] } else { vec![file.as_str()] };
-        let words = [options, &file].concat();
-        let _daemon = Setup::new().named(name).after("umask 077").run_in(folder, &words);
-        assert_eq!(read_all(tcp(port)), format!("{umask}\n"), "{name}");
-    }
-}
-
-/// A reload may bring something, as there.
-#[test]
-fn one_whose_file_is_wrong_altogether_waits_for_a_better_one() {
-    for (name, options) in
-        [("inetutils-inetd", "-d"), ("openbsd-inetd", "-d"), ("xinetd", "-dontfork")]
-    {
-        let port = free_port();
-        let folder = Folder::new();
-        let wrong = if name == "xinetd" { "service x\n{\nwait = maybe\n}\n" } else { "x y\n" };
-        let file = folder.write("conf", wrong);
-        let path = file.display().to_string();
-        let words =
-            if name == "xinetd" { vec![options, "-f", &path] } else { vec![options, &path] };
-        let daemon = Setup::new().named(name).run_in(folder, &words);
-        std::fs::write(&file, tcp_line(port, "/bin/echo echo better")).unwrap();
-        daemon.signal(Signal::SIGHUP);
-        let _ = daemon.wait_log(|line| line.is("reloaded"));
-        assert_eq!(read_all(tcp(port)), "better\n", "{name}");
-    }
-}
-
 /// `-p FILE` where only `-pFILE` is one, and a configuration begins with a port.
 #[test]
 fn a_configuration_is_taken_for_no_pid_file() {
@@ -394,4 +347,17 @@ fn xinetd_without_services_ends_unless_it_is_to_stay_alive() {
     assert_eq!(echo_once(&client, "now"), "now");
     drop(client);
     daemon.stop();
+}
+
+/// Of two lines for one address the last has it, and the first has what is left.
+#[test]
+fn an_address_that_is_said_again_costs_no_other() {
+    let port = free_port();
+    let text = format!(
+        "127.0.0.1,127.0.0.2:{port} stream tcp nowait - /bin/echo echo one\n\
+         127.0.0.2:{port} stream tcp nowait - /bin/echo echo two\n"
+    );
+    let _daemon = inetd(&[], &text);
+    assert_eq!(read_all(tcp(port)), "one\n");
+    assert_eq!(read_all(try_tcp(([127, 0, 0, 2], port).into()).unwrap()), "two\n");
 }

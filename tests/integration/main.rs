@@ -59,6 +59,7 @@ mod docs_of_others;
 mod draining;
 mod drop_in;
 mod drop_in_files;
+mod drop_in_likeness;
 mod fairness;
 mod feeding;
 mod first_mistakes;

@@ -153,15 +153,24 @@ pub(super) fn last_counts(entries: &[Entry], outcomes: &mut [EntryOutcome], repo
     let mut taken: HashMap<SocketSpec, &Entry> = HashMap::new();
     for (entry, outcome) in entries.iter().zip(outcomes).rev().filter(|(it, _)| it.id.is_none()) {
         let sockets = || outcome.sockets().iter().map(what_is_bound);
-        if let Some(last) = sockets().find_map(|socket| taken.get(&socket)) {
+        let last = sockets().find_map(|socket| taken.get(&socket).copied());
+        if let Some(last) = last {
+            let is_all = sockets().all(|socket| taken.contains_key(&socket));
+            let message = match is_all {
+                true => "this socket is said again: this line is ignored",
+                false => "a socket of this line is said again: that one is not its own",
+            };
             report
-                .warning(&entry.endpoint.span, "this socket is said again: this line is ignored")
+                .warning(&entry.endpoint.span, message)
                 .related(last.endpoint.span.clone(), "this one counts")
                 .help("take one of them out");
-            *outcome = EntryOutcome::Nothing;
-        } else {
-            taken.extend(sockets().map(|socket| (socket, entry)));
+            match outcome.sockets_mut() {
+                Some(own) if !is_all => own.retain(|it| !taken.contains_key(&what_is_bound(it))),
+                _ => *outcome = EntryOutcome::Nothing,
+            }
         }
+        let left = outcome.sockets().iter().map(what_is_bound);
+        taken.extend(left.map(|socket| (socket, entry)));
     }
 }
 

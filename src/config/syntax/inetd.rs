@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::address::addresses;
 use super::alignment::FIELDS;
 use super::below::Below;
+use super::dialect::Dialect;
 use super::entry::{Entry, Indented, Setting, indented, set_by};
 use super::line;
 use super::meant;
@@ -52,6 +53,8 @@ impl Reader<'_> {
 
     fn lines(&mut self, file: &File, path: &Path, mut context: Context) {
         let mut above = Above::Nothing;
+        // Whether nothing stands directly above a line that it could go on.
+        let mut is_apart = true;
         // The number of a line between that is an entry no more.
         let mut taken_out = None;
         let mut below = Below::default();
@@ -64,10 +67,14 @@ impl Reader<'_> {
                     taken_out = Some(line.number);
                     below.taken();
                 }
+                is_apart = true;
                 continue;
             }
             let (before, mark) = (self.report.errors(), self.report.mark());
-            let goes_on = text.starts_with(is_blank);
+            // There, others read an entry, and GNU's does so everywhere.
+            let begins = (std::mem::take(&mut is_apart) || self.dialect == Dialect::Gnu)
+                && line::is_entry(text);
+            let goes_on = text.starts_with(is_blank) && !begins;
             let over = taken_out.take();
             if goes_on {
                 self.indented(file, line, above, &mut context);

@@ -203,6 +203,13 @@ pub(super) fn meant_for_others(word: &Word) -> Option<&'static str> {
     is_address.then_some("with a colon at its end it is the address for the entries below")
 }
 
+/// Whether a line, but for the blanks before it, is an entry.
+pub(super) fn is_entry(line: &str) -> bool {
+    let mut words = line.split_ascii_whitespace().skip(1);
+    let (kind, waits) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
+    is_type(kind) && is_wait(waits) && words.nth(1).is_some()
+}
+
 /// Whether a comment is an entry that somebody does not want now.
 pub(super) fn is_entry_taken_out(comment: &str) -> bool {
     let mut words = comment.trim_start_matches('#').split_ascii_whitespace().skip(1);
