@@ -187,6 +187,16 @@ fn what_was_meant_for_all_and_is_not_read_keeps_everybody_out() {
 }
 
 #[test]
+fn what_stands_behind_the_name_of_a_service_costs_that_one() {
+    let lines = "socket_type = stream\nwait = no\nserver = /bin/echo\nserver_args = open";
+    let ports = free_ports(2);
+    let closed = block(ports[0], lines).replace("hello", "closed only_from = 10.0.0.1");
+    let _daemon = Daemon::start(&(closed + &block(ports[1], lines)));
+    assert!(std::net::TcpStream::connect(("127.0.0.1", ports[0])).is_err(), "open to all");
+    assert_eq!(read_all(tcp(ports[1])), "open\n");
+}
+
+#[test]
 fn what_stands_between_blocks_and_says_nothing_of_who_may_connect_costs_nobody_anything() {
     let lines = "socket_type = stream\nwait = no\nserver = /bin/echo\nserver_args = open";
     for text in ["Use only_from to keep people out, or no_access.", "global\n{\n instances = 3\n}"]

@@ -36,3 +36,25 @@ impl Dying {
         self.killed.is_some_and(|killed| now.saturating_duration_since(killed) >= PATIENCE)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_had_kill_is_looked_after_often_first_and_is_not_waited_for_long() {
+        let began = Instant::now();
+        let later = |seconds| began + Duration::from_secs(seconds);
+        let mut dying = Dying::default();
+        assert_eq!((dying.next_look(began), dying.does_not_end(later(1_000))), (None, false));
+        dying.killed = Some(began);
+        assert_eq!(
+            (dying.next_look(later(9)), dying.does_not_end(later(9))),
+            (Some(later(10)), false)
+        );
+        assert_eq!(
+            (dying.next_look(later(10)), dying.does_not_end(later(10))),
+            (Some(later(26)), true)
+        );
+    }
+}

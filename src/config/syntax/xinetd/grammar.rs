@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::block::{Block, BlockItem, Parsed};
+use super::known;
 use crate::config::diagnostic::Span;
 use crate::config::diagnostic::report::Report;
 use crate::config::diagnostic::suggest::nearest;
@@ -211,6 +212,7 @@ impl BlockParser<'_> {
         let start = head.first().map_or(line.range.start, |word| word.span.start);
         let stop = head.last().map_or(end, |word| word.span.end);
         let place = file.span(start..stop);
+        let mut broken = false;
         // What else stands there, xinetd does not look at.
         let name = match head.as_slice() {
             [keyword, name, ..] if is(&keyword.text, "service") && is(&name.text, "defaults") => {
@@ -229,7 +231,14 @@ impl BlockParser<'_> {
             _ => None,
         };
         let keyword = head.first().map_or("", |word| word.text.as_str());
-        self.extra_words(&head, if is(keyword, "service") { 2 } else { 1 });
+        let most = if is(keyword, "service") { 2 } else { 1 };
+        self.extra_words(&head, most);
+        // What is for one service costs that one.
+        let extra = head.get(most..).unwrap_or_default();
+        match name {
+            Some(_) => broken = extra.iter().any(|word| known::who(word.text.as_str()).is_some()),
+            None => self.lose(extra),
+        }
         self.open = Some(Block {
             name,
             head: place,
@@ -240,7 +249,7 @@ impl BlockParser<'_> {
             comments: std::mem::take(&mut self.parsed.comments),
             inside: Vec::new(),
             signless: Vec::new(),
-            broken: false,
+            broken,
             mistakes: Vec::new(),
         });
         self.brace = false;
@@ -265,7 +274,6 @@ impl BlockParser<'_> {
     /// Words behind what a line can have.
     fn extra_words(&mut self, words: &[Word], most: usize) {
         if let Some(extra) = words.get(most) {
-            self.lose(words);
             self.report
                 .warning(&extra.span, format!("`{}` is ignored: one word too many", extra.text))
                 .help("take it out; blanks cannot be quoted");
