@@ -47,10 +47,7 @@ impl Sessions {
         events::timeout(&client.label, client.peer, child.pid, how, client.log);
         if child.overdue {
             child.deadline = None;
-            if let Err(error) = signal_group(child.pid, Signal::SIGKILL) {
-                events::trouble(&client.label, "kill", &error);
-            }
-            return self.table.killed(key, reactor);
+            return self.table.kill(key, reactor);
         }
         self.terminate(key, reactor);
     }

@@ -3,9 +3,12 @@
 use std::time::Instant;
 
 use nix::poll::{PollFlags, PollTimeout};
+use nix::sys::signal::Signal;
 
 use super::TOLD;
+use crate::log::events;
 use crate::server::Server;
+use crate::server::programs::process_sessions::signal_group;
 use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
@@ -43,6 +46,15 @@ impl ProgramStage {
 }
 
 impl SessionTable {
+    /// KILL for a program and its group, and a look whether that has ended it.
+    pub(in crate::server) fn kill(&mut self, key: Key, reactor: &mut Reactor) {
+        let Some((client, child)) = self.program_mut(key) else { return };
+        if let Err(error) = signal_group(child.pid, Signal::SIGKILL) {
+            events::trouble(&client.label, "kill", &error);
+        }
+        self.killed(key, reactor);
+    }
+
     /// A program has had KILL.
     pub(in crate::server) fn killed(&mut self, key: Key, reactor: &mut Reactor) {
         if let Some((_, child)) = self.program_mut(key) {

@@ -1,10 +1,7 @@
 //! Watching the sockets of programs per peer.
 
-use nix::sys::signal::Signal;
-
 use super::PeerSocket;
 use crate::log::events;
-use crate::server::programs::process_sessions::signal_group;
 use crate::server::reactor::Reactor;
 use crate::server::reactor::slab::Key;
 use crate::server::reactor::timers::Timer;
@@ -41,10 +38,7 @@ impl Sessions {
         }
         child.overdue = true;
         events::strayed(&client.label, client.peer, child.pid);
-        if let Err(error) = signal_group(child.pid, Signal::SIGKILL) {
-            events::trouble(&client.label, "kill", &error);
-        }
-        self.table.killed(key, reactor);
+        self.table.kill(key, reactor);
         self.keep_stray(peer, reactor);
     }
 
